@@ -1,0 +1,152 @@
+//! Trees to one merged tree: what each place holds, over all elements of its array and all samples.
+
+use crate::sample::{Node, Value};
+use crate::{Error, Sample, path::Path};
+
+/// What was seen at a place, and where it was seen first.
+#[derive(Debug)]
+pub(crate) struct Seen<'a> {
+    pub(crate) sample: &'a str,
+    pub(crate) path: Path,
+    pub(crate) text: &'a str,
+    pub(crate) kind: Kind<'a>,
+}
+
+#[derive(Debug)]
+pub(crate) enum Kind<'a> {
+    /// The elements of an empty array.
+    Nothing,
+    Null,
+    Bool,
+    Int,
+    Float,
+    String,
+    Array(Box<Seen<'a>>),
+    Object(Vec<(String, Seen<'a>)>),
+}
+
+/// All samples in one.
+pub(crate) fn merged<'a>(samples: &[Sample<'a>]) -> Result<Seen<'a>, Error> {
+    let seen = samples.iter().map(document).collect::<Result<Vec<_>, _>>()?;
+    seen.into_iter().map(Ok).reduce(|all, next| all?.merge(next?)).ok_or(Error::NoSample)?
+}
+
+fn document<'a>(sample: &Sample<'a>) -> Result<Seen<'a>, Error> {
+    let seen = Seen::new(sample.name, sample.tree()?)?;
+    match seen.kind {
+        Kind::Object(_) => Ok(seen),
+        kind => Err(Error::Root {
+            sample: sample.name.to_owned(),
+            path: seen.path.to_string(),
+            found: kind.name(),
+        }),
+    }
+}
+
+impl<'a> Seen<'a> {
+    fn new(sample: &'a str, node: Node<'a>) -> Result<Self, Error> {
+        let Node { path, text, value } = node;
+        let kind = match value {
+            Value::Null => Kind::Null,
+            Value::Bool => Kind::Bool,
+            Value::Int => Kind::Int,
+            Value::Float => Kind::Float,
+            Value::String => Kind::String,
+            Value::Array(elements) => Kind::Array(Box::new(Self::elements(sample, &path, elements)?)),
+            Value::Object(members) => Kind::Object(Self::members(sample, members)?),
+        };
+        Ok(Self { sample, path, text, kind })
+    }
+
+    fn elements(sample: &'a str, array: &Path, elements: Vec<Node<'a>>) -> Result<Self, Error> {
+        let nothing = Self { sample, path: array.clone(), text: "", kind: Kind::Nothing };
+        elements.into_iter().try_fold(nothing, |all, next| all.merge(Self::new(sample, next)?))
+    }
+
+    fn members(sample: &'a str, members: Vec<(String, Node<'a>)>) -> Result<Vec<(String, Self)>, Error> {
+        members.into_iter().map(|(name, node)| Ok((name, Self::new(sample, node)?))).collect()
+    }
+
+    fn merge(self, other: Self) -> Result<Self, Error> {
+        match (&self.kind, &other.kind) {
+            (Kind::Nothing, _) => Ok(other),
+            (_, Kind::Nothing) => Ok(self),
+            (Kind::Null, _) | (Kind::Int, Kind::Float) => Ok(other),
+            (_, Kind::Null) | (Kind::Float, Kind::Int) => Ok(self),
+            (Kind::Bool, Kind::Bool)
+            | (Kind::Int, Kind::Int)
+            | (Kind::Float, Kind::Float)
+            | (Kind::String, Kind::String) => Ok(self),
+            _ => self.merge_nested(other),
+        }
+    }
+
+    fn merge_nested(self, other: Self) -> Result<Self, Error> {
+        match (self.kind, other.kind) {
+            (Kind::Array(ours), Kind::Array(theirs)) => {
+                // The example is of an array that has elements, where one has.
+                let text = if matches!(ours.kind, Kind::Nothing) { other.text } else { self.text };
+                let kind = Kind::Array(Box::new(ours.merge(*theirs)?));
+                Ok(Self { text, kind, ..self })
+            }
+            (Kind::Object(ours), Kind::Object(theirs)) => {
+                Ok(Self { kind: Kind::Object(merge_members(ours, theirs)?), ..self })
+            }
+            (ours, theirs) => Err(Error::Mixed {
+                sample: other.sample.to_owned(),
+                path: other.path.to_string(),
+                found: theirs.name(),
+                other_sample: self.sample.to_owned(),
+                other_path: self.path.to_string(),
+                other: ours.name(),
+            }),
+        }
+    }
+}
+
+/// Members keep the order of the first object; those that only later ones have come after them.
+fn merge_members<'a>(
+    ours: Vec<(String, Seen<'a>)>,
+    theirs: Vec<(String, Seen<'a>)>,
+) -> Result<Vec<(String, Seen<'a>)>, Error> {
+    let mut merged = ours;
+    for (name, theirs) in theirs {
+        match merged.iter().position(|(ours, _)| *ours == name) {
+            None => merged.push((name, theirs)),
+            Some(place) => {
+                let (_, ours) = merged.remove(place);
+                merged.insert(place, (name, ours.merge(theirs)?));
+            }
+        }
+    }
+    Ok(merged)
+}
+
+impl Kind<'_> {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Nothing => "nothing",
+            Self::Null => "null",
+            Self::Bool => "a boolean",
+            Self::Int => "a whole number",
+            Self::Float => "a fractional number",
+            Self::String => "a string",
+            Self::Array(_) => "an array",
+            Self::Object(_) => "an object",
+        }
+    }
+
+    /// Whether both are the same in all that a type says: then one type serves both.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Array(ours), Self::Array(theirs)) => ours.kind.is_same(&theirs.kind),
+            (Self::Object(ours), Self::Object(theirs)) => {
+                let same = |((a, ours), (b, theirs)): (&(String, Seen<'_>), &(String, Seen<'_>))| {
+                    a == b && ours.kind.is_same(&theirs.kind)
+                };
+                ours.len() == theirs.len() && ours.iter().zip(theirs).all(same)
+            }
+            _ => std::mem::discriminant(self) == std::mem::discriminant(other),
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! JSON names to Go and Rust names: always an identifier, never twice, the same for the same sample.
+
+use std::collections::HashSet;
+
+use unicode_ident::is_xid_start;
+
+/// Words that no field can be called as they are; `r#` mends all but the first few.
+const KEYWORDS: &[&str] = &[
+    "abstract", "as", "async", "await", "become", "box", "break", "const", "continue", "do", "dyn", "else",
+    "enum", "extern", "false", "final", "fn", "for", "gen", "if", "impl", "in", "let", "loop", "macro",
+    "match", "mod", "move", "mut", "override", "priv", "pub", "ref", "return", "static", "struct", "trait",
+    "true", "try", "type", "typeof", "unsafe", "unsized", "use", "virtual", "where", "while", "yield",
+];
+const NEVER_RAW: &[&str] = &["crate", "self", "super"];
+
+/// The names taken in one scope.
+#[derive(Debug, Default)]
+pub(crate) struct Scope(HashSet<String>);
+
+impl Scope {
+    pub(crate) fn with(reserved: &[&str]) -> Self {
+        Self(reserved.iter().map(|&name| name.to_owned()).collect())
+    }
+
+    /// The name if it is free, else with the first number that makes it so.
+    pub(crate) fn claim(&mut self, wanted: String) -> String {
+        let numbered = (2_u64..).map(|n| format!("{wanted}{n}"));
+        let free = std::iter::once(wanted.clone()).chain(numbered).find(|name| !self.0.contains(name));
+        let name = free.unwrap_or(wanted);
+        self.0.insert(name.clone());
+        name
+    }
+
+    /// As `claim`, but says whether the plain name was free instead of adding a number.
+    pub(crate) fn try_claim(&mut self, wanted: &str) -> bool {
+        self.0.insert(wanted.to_owned())
+    }
+}
+
+/// The Go field for a JSON name, by the rule that names the fields in users' rows: split on `_`, the first letter of each part
+/// upper-cased, joined. Where that rule gives no exported identifier, what is neither letter nor digit
+/// splits as well, and an `X` comes before what has no upper case.
+pub(crate) fn go_field(json_name: &str) -> String {
+    let name: String = json_name.split(|c| !is_part(c)).map(capitalized).collect();
+    if name.starts_with(is_go_upper) { name } else { format!("X{name}") }
+}
+
+fn capitalized(part: &str) -> String {
+    let mut chars = part.chars();
+    chars.next().map(upper).into_iter().chain(chars).collect()
+}
+
+/// The upper case, if it is one character (not so for `ß`).
+fn upper(c: char) -> char {
+    let mut upper = c.to_uppercase();
+    match (upper.next(), upper.next()) {
+        (Some(upper), None) => upper,
+        _ => c,
+    }
+}
+
+/// The Rust field for a JSON name, in snake case; [`rust_ident`] makes it an identifier.
+pub(crate) fn rust_field(json_name: &str) -> String {
+    let name = snake(json_name);
+    match name.chars().next() {
+        None => "x".to_owned(),
+        Some('0'..='9') => format!("x{name}"),
+        Some(_) if NEVER_RAW.contains(&name.as_str()) => name + "_",
+        Some(_) => name,
+    }
+}
+
+/// A snake-case name as Rust source.
+pub(crate) fn rust_ident(name: &str) -> String {
+    if KEYWORDS.contains(&name) { format!("r#{name}") } else { name.to_owned() }
+}
+
+/// The Rust static for a Go name: `ItemsName` is `ITEMS_NAME`.
+pub(crate) fn rust_static(go_name: &str) -> String {
+    snake(go_name).to_uppercase()
+}
+
+fn snake(name: &str) -> String {
+    let chars: Vec<char> = name.chars().collect();
+    let mut out = String::new();
+    for (i, &c) in chars.iter().enumerate().filter(|(_, c)| is_part(**c)) {
+        if starts_word(&chars, i) && !out.is_empty() {
+            out.push('_');
+        }
+        out.extend(c.to_lowercase());
+    }
+    out
+}
+
+/// Whether a word begins there: after what is no part of a name, in `aB` at the `B`, in `ABc` at the `B`.
+fn starts_word(chars: &[char], i: usize) -> bool {
+    let Some(&before) = i.checked_sub(1).and_then(|i| chars.get(i)) else { return true };
+    let upper = |i: usize| chars.get(i).is_some_and(|c| c.is_uppercase());
+    let lower = |i: usize| chars.get(i).is_some_and(|c| c.is_lowercase());
+    !is_part(before) || (upper(i) && (!before.is_uppercase() || lower(i + 1)))
+}
+
+fn is_part(c: char) -> bool {
+    c.is_ascii_digit() || is_letter(c)
+}
+
+/// A letter to both languages: Rust's own set has a few marks and number forms more than Go's.
+fn is_letter(c: char) -> bool {
+    is_xid_start(c) && c.is_alphabetic() && !c.is_numeric() && !matches!(c, '\u{1885}' | '\u{1886}')
+}
+
+fn is_go_upper(c: char) -> bool {
+    c.is_uppercase() && is_letter(c)
+}

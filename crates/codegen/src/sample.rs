@@ -1,0 +1,134 @@
+//! A sample's text to a tree in which every value knows its path, its text and its kind.
+//!
+//! Level by level over raw text: so a number is judged by how it is written (`1.0` is fractional, 2^64 is not
+//! silently a float), and every error has the path at hand.
+
+use std::collections::HashSet;
+use std::fmt;
+
+use serde::de::{DeserializeOwned, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use crate::{Error, Sample, path::Path};
+
+/// Deeper ones could not be decoded: serde_json stops at 128.
+const MAX_DEPTH: usize = 100;
+
+#[derive(Debug)]
+pub(crate) struct Node<'a> {
+    pub(crate) path: Path,
+    pub(crate) text: &'a str,
+    pub(crate) value: Value<'a>,
+}
+
+#[derive(Debug)]
+pub(crate) enum Value<'a> {
+    Null,
+    Bool,
+    Int,
+    Float,
+    String,
+    Array(Vec<Node<'a>>),
+    Object(Vec<(String, Node<'a>)>),
+}
+
+impl<'a> Sample<'a> {
+    pub(crate) fn tree(&self) -> Result<Node<'a>, Error> {
+        let root = Path::default();
+        let raw: &RawValue = serde_json::from_str(self.json).map_err(|err| self.syntax(&root, &err))?;
+        self.node(raw.get(), root, 1)
+    }
+
+    fn node(&self, text: &'a str, path: Path, depth: usize) -> Result<Node<'a>, Error> {
+        let value = match text.as_bytes().first() {
+            Some(b'{') => Value::Object(self.object(text, &path, depth)?),
+            Some(b'[') => Value::Array(self.array(text, &path, depth)?),
+            Some(b'"') => self.decodes::<String>(text, &path).map(|()| Value::String)?,
+            Some(b't' | b'f') => Value::Bool,
+            Some(b'n') => Value::Null,
+            _ => self.number(text, &path)?,
+        };
+        Ok(Node { path, text, value })
+    }
+
+    fn object(&self, text: &'a str, path: &Path, depth: usize) -> Result<Vec<(String, Node<'a>)>, Error> {
+        self.check_depth(path, depth)?;
+        let Members(members) = serde_json::from_str(text).map_err(|err| self.syntax(path, &err))?;
+        self.check_duplicates(path, &members)?;
+        let node = |(name, raw): (String, &'a RawValue)| {
+            let node = self.node(raw.get(), path.member(&name), depth + 1)?;
+            Ok((name, node))
+        };
+        members.into_iter().map(node).collect()
+    }
+
+    fn array(&self, text: &'a str, path: &Path, depth: usize) -> Result<Vec<Node<'a>>, Error> {
+        self.check_depth(path, depth)?;
+        let elements: Vec<&'a RawValue> =
+            serde_json::from_str(text).map_err(|err| self.syntax(path, &err))?;
+        let node = |(i, raw): (usize, &'a RawValue)| self.node(raw.get(), path.index(i), depth + 1);
+        elements.into_iter().enumerate().map(node).collect()
+    }
+
+    /// As Go does for `int`: a fraction or an exponent makes it fractional, whatever its value.
+    fn number(&self, text: &str, path: &Path) -> Result<Value<'a>, Error> {
+        if text.contains(['.', 'e', 'E']) {
+            return self.decodes::<f64>(text, path).map(|()| Value::Float);
+        }
+        let too_big = |_| Error::TooBig { sample: self.name.to_owned(), path: path.to_string() };
+        text.parse::<i64>().map(|_| Value::Int).map_err(too_big)
+    }
+
+    /// Raw text is only skimmed: half a surrogate pair and a number like `1e999` pass until here.
+    fn decodes<T: DeserializeOwned>(&self, text: &str, path: &Path) -> Result<(), Error> {
+        serde_json::from_str::<T>(text).map(drop).map_err(|err| self.syntax(path, &err))
+    }
+
+    fn check_depth(&self, path: &Path, depth: usize) -> Result<(), Error> {
+        let too_deep =
+            || Error::TooDeep { sample: self.name.to_owned(), path: path.to_string(), limit: MAX_DEPTH };
+        if depth > MAX_DEPTH { Err(too_deep()) } else { Ok(()) }
+    }
+
+    fn check_duplicates(&self, path: &Path, members: &[(String, &RawValue)]) -> Result<(), Error> {
+        let mut seen = HashSet::new();
+        match members.iter().find(|(name, _)| !seen.insert(name.as_str())) {
+            None => Ok(()),
+            Some((name, _)) => Err(Error::Duplicate {
+                sample: self.name.to_owned(),
+                path: path.member(name).to_string(),
+            }),
+        }
+    }
+
+    fn syntax(&self, path: &Path, err: &serde_json::Error) -> Error {
+        Error::Syntax { sample: self.name.to_owned(), path: path.to_string(), reason: err.to_string() }
+    }
+}
+
+/// An object as it is written: in order, and with members that are there twice.
+struct Members<'a>(Vec<(String, &'a RawValue)>);
+
+impl<'de: 'a, 'a> serde::Deserialize<'de> for Members<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(MembersVisitor)
+    }
+}
+
+struct MembersVisitor;
+
+impl<'de> Visitor<'de> for MembersVisitor {
+    type Value = Members<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut members = Vec::new();
+        while let Some(member) = map.next_entry()? {
+            members.push(member);
+        }
+        Ok(Members(members))
+    }
+}

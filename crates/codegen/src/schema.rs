@@ -1,0 +1,52 @@
+//! The model as JSON Schema.
+
+use serde_json::{Map, Value, json};
+
+use crate::model::{Kind, Member, Model};
+
+const DESCRIPTION: &str = "Members that are missing or null are taken as \"\", 0, false or []; \
+                           a document that is served has all members and no null.";
+
+impl Model {
+    /// JSON Schema 2020-12 of the document, pretty printed. Nested objects stand where they are used,
+    /// without references, so that it can be made part of another document.
+    pub fn json_schema(&self) -> String {
+        let mut schema = Map::new();
+        schema.insert("$schema".to_owned(), "https://json-schema.org/draft/2020-12/schema".into());
+        schema.insert("description".to_owned(), DESCRIPTION.into());
+        schema.extend(self.object(0));
+        format!("{:#}", Value::Object(schema))
+    }
+
+    fn object(&self, index: usize) -> Map<String, Value> {
+        let members = self.structs.get(index).map(|found| found.members.as_slice()).unwrap_or_default();
+        let properties: Map<_, _> =
+            members.iter().map(|member| (member.json_name.clone(), self.property(member))).collect();
+        let mut object = Map::new();
+        object.insert("title".to_owned(), self.struct_name(index).into());
+        object.insert("type".to_owned(), "object".into());
+        object.insert("properties".to_owned(), properties.into());
+        object
+    }
+
+    fn property(&self, member: &Member) -> Value {
+        let mut property = self.kind(&member.kind);
+        let is_leaf = !matches!(member.kind, Kind::Struct(_) | Kind::Slice(_));
+        let example = serde_json::from_str::<Value>(&member.example).ok().filter(|_| is_leaf);
+        if let (Some(example), Some(property)) = (example, property.as_object_mut()) {
+            property.insert("examples".to_owned(), json!([example]));
+        }
+        property
+    }
+
+    fn kind(&self, kind: &Kind) -> Value {
+        match kind {
+            Kind::Bool => json!({"type": "boolean"}),
+            Kind::Int => json!({"type": "integer", "format": "int64"}),
+            Kind::Float => json!({"type": "number", "format": "double"}),
+            Kind::String => json!({"type": "string"}),
+            Kind::Struct(index) => Value::Object(self.object(*index)),
+            Kind::Slice(element) => json!({"type": "array", "items": self.kind(element)}),
+        }
+    }
+}
