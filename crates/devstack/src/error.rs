@@ -1,0 +1,85 @@
+//! What can go wrong while servers are found, installed, started and asked. Each error is one
+//! sentence: what could not be done, why, and where it helps, what to do.
+
+use std::io;
+use std::path::Path;
+use std::process::Output;
+
+/// An error of this crate; its text is fit to be shown as it is.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The system refused something.
+    #[error("cannot {action}: {source}")]
+    Io {
+        /// What was to be done: verb and object.
+        action: String,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A program was run and ended with a failure.
+    #[error("cannot {action}: {reason}")]
+    Failed {
+        /// What was to be done: verb and object.
+        action: String,
+        /// The program's own words, or its exit status where it had none.
+        reason: String,
+    },
+    /// A server ended before it was ready.
+    #[error("{name} ended while it was starting: {log}")]
+    Ended {
+        /// Which server.
+        name: String,
+        /// The end of its log.
+        log: String,
+    },
+    /// A condition was not met in time.
+    #[error("{what}: not within {seconds} s")]
+    TimedOut {
+        /// What was waited for.
+        what: String,
+        /// For how long.
+        seconds: u64,
+    },
+    /// A program is not on this machine and can't be installed by us.
+    #[error("{what} is missing: {advice}")]
+    Missing {
+        /// Which program.
+        what: String,
+        /// The command that installs it.
+        advice: String,
+    },
+}
+
+impl Error {
+    /// For `map_err`: an I/O error with what was being done.
+    pub(crate) fn io(action: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let action = action.into();
+        move |source| Self::Io { action, source }
+    }
+
+    /// For `map_err`: as [`Error::io`], with a path as the object of the verb.
+    pub(crate) fn path(verb: &str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        Self::io(format!("{verb} {}", path.display()))
+    }
+
+    pub(crate) fn failed(action: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self::Failed { action: action.into(), reason: reason.into() }
+    }
+
+    /// The output of a program that had to succeed, or why it did not.
+    pub(crate) fn check(action: &str, output: Output) -> Result<Output, Self> {
+        if output.status.success() {
+            return Ok(output);
+        }
+        let words = String::from_utf8_lossy(&output.stderr);
+        let reason = last_lines(&words, 4);
+        let reason = if reason.is_empty() { output.status.to_string() } else { reason };
+        Err(Self::failed(action, reason))
+    }
+}
+
+/// The last lines of a program's output as one line.
+pub(crate) fn last_lines(text: &str, count: usize) -> String {
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    lines[lines.len().saturating_sub(count)..].join("; ")
+}

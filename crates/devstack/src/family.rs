@@ -1,0 +1,62 @@
+//! Processes seen through `/proc`: who is whose child, and whether a pid is still the same process.
+//! PostgreSQL's backends leave the postmaster's process group, so signals to a group miss them.
+
+use std::fs;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// A process, not just its number: numbers are used again, start times differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub(crate) pid: u32,
+    pub(crate) start_time: u64,
+}
+
+impl Identity {
+    /// The process that has this number now; none if there is none.
+    pub(crate) fn of(pid: u32) -> Option<Self> {
+        let (_, start_time, _) = stat(pid)?;
+        Some(Self { pid, start_time })
+    }
+
+    /// Whether it still runs; one that has ended and waits for its parent to notice does not.
+    pub(crate) fn is_alive(self) -> bool {
+        stat(self.pid).is_some_and(|(_, start_time, state)| start_time == self.start_time && state != 'Z')
+    }
+
+    /// Sends a signal, unless the process is gone.
+    pub(crate) fn signal(self, signal: Signal) {
+        if self.is_alive() {
+            send(self.pid, signal);
+        }
+    }
+}
+
+/// Sends a signal to a number; that nobody has it is not an error here.
+pub(crate) fn send(pid: u32, signal: Signal) {
+    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+        let _ = kill_process(pid, signal);
+    }
+}
+
+/// The children of a process at this moment.
+pub(crate) fn children(parent: u32) -> Vec<Identity> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    pids.filter_map(|pid| {
+        let (found, start_time, _) = stat(pid)?;
+        (found == parent).then_some(Identity { pid, start_time })
+    })
+    .collect()
+}
+
+/// Parent, start time and state of a process. The name in `stat` may hold spaces and brackets, so
+/// the fields are counted from its last closing bracket.
+fn stat(pid: u32) -> Option<(u32, u64, char)> {
+    let line = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let mut fields = line.rsplit_once(") ")?.1.split(' ');
+    let state = fields.next()?.chars().next()?;
+    let parent = fields.next()?.parse().ok()?;
+    let start_time = fields.nth(17)?.parse().ok()?;
+    Some((parent, start_time, state))
+}

@@ -1,0 +1,30 @@
+//! Private servers for tests, benches, chaos rounds and `cargo xtask up`.
+//!
+//! [`Postgres`], [`Nats`] and [`Prometheus`] each run in a folder of their own on a free port of
+//! 127.0.0.1 and end with the process that started them, also when that one is killed. [`breaker`]
+//! stands between a client and a server and breaks the connection in the ways that networks do.
+//! [`tools`] finds the servers' programs on the machine, or installs them.
+
+pub mod breaker;
+mod error;
+mod family;
+mod guard;
+mod nats;
+mod ports;
+mod postgres;
+mod process;
+mod prometheus;
+mod scratch;
+pub mod tools;
+mod user;
+mod wait;
+
+pub use error::Error;
+pub use nats::{Nats, NatsOptions};
+pub use ports::free_port;
+pub use postgres::{Postgres, PostgresOptions, Tls};
+pub use process::{Launch, Process};
+pub use prometheus::Prometheus;
+pub use rustix::process::Signal;
+pub use scratch::Scratch;
+pub use wait::{wait_for, wait_until};

@@ -1,0 +1,75 @@
+//! Free ports that stay ours.
+//!
+//! A port that the kernel hands out for a moment can be anybody's in the next one: another test's,
+//! or the near end of an outgoing connection. So ports come from below the range of the latter, and
+//! each is held by a lock on a file, which all processes of this crate respect, for as long as its
+//! server may want it again.
+
+use std::fs::{File, OpenOptions};
+use std::net::{Ipv4Addr, TcpListener};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use crate::Error;
+use crate::scratch;
+
+const FIRST: u16 = 15_000;
+const COUNT: u16 = 16_000;
+
+static NEXT: AtomicU16 = AtomicU16::new(0);
+static KEPT: Mutex<Vec<Lease>> = Mutex::new(Vec::new());
+
+/// A port that nobody else of this crate is given while this lives.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    pub(crate) port: u16,
+    _lock: Option<File>,
+}
+
+impl Lease {
+    /// A port that nobody listens on.
+    pub(crate) fn take() -> Result<Self, Error> {
+        let none =
+            || Error::failed("find a free port", format!("all of {FIRST}..{} are taken", FIRST + COUNT));
+        (0..COUNT).find_map(|_| Self::try_take(candidate())).ok_or_else(none)
+    }
+
+    /// A port that the caller has chosen; whether it is free shows when the server takes it.
+    pub(crate) fn of(port: u16) -> Self {
+        Self { port, _lock: None }
+    }
+
+    fn try_take(port: u16) -> Option<Self> {
+        let path = scratch::ours("orderd-ports").ok()?.join(port.to_string());
+        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(path).ok()?;
+        lock.try_lock().ok()?;
+        is_free(port).then_some(Self { port, _lock: Some(lock) })
+    }
+}
+
+/// A port of 127.0.0.1 on which nobody listens, kept from others until this process ends.
+///
+/// # Panics
+/// Never; where no port is to be had, the kernel's choice is returned, or 0.
+pub fn free_port() -> u16 {
+    let Ok(lease) = Lease::take() else { return kernels_choice().unwrap_or(0) };
+    let port = lease.port;
+    KEPT.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(lease);
+    port
+}
+
+/// Whether nobody listens on a port of 127.0.0.1 now.
+pub(crate) fn is_free(port: u16) -> bool {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
+}
+
+/// Processes start at different places of the range, so that they seldom ask for the same port.
+fn candidate() -> u16 {
+    let start = (std::process::id().wrapping_mul(7_919) % u32::from(COUNT)) as u16;
+    let step = NEXT.fetch_add(1, Ordering::Relaxed);
+    FIRST + (start + step % COUNT) % COUNT
+}
+
+fn kernels_choice() -> Option<u16> {
+    Some(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).ok()?.local_addr().ok()?.port())
+}

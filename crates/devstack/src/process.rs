@@ -1,0 +1,184 @@
+//! One server process: what PostgreSQL, NATS, Prometheus and the service have in common.
+//!
+//! The order of things is what makes it safe. The process is held at a gate until its guard knows
+//! its pid, so that there is no moment at which our death would leave it behind. At its end it is
+//! left unreaped until the guard is gone, so that the guard can never hit another process that got
+//! the same pid.
+
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, waitid};
+
+use crate::error::last_lines;
+use crate::family::{self, Identity};
+use crate::guard::Guard;
+use crate::user::User;
+use crate::{Error, wait_for};
+
+/// Waits for the word to go, then becomes the server. If we die before the word, it just ends.
+const GATE: &str = r#"read -r word || exit 125; exec "$@" </dev/null"#;
+
+/// What to run, and how it is to end.
+pub struct Launch {
+    /// What messages call it.
+    pub name: &'static str,
+    /// The program.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub args: Vec<OsString>,
+    /// Environment variables besides our own.
+    pub envs: Vec<(OsString, OsString)>,
+    /// The working directory.
+    pub dir: PathBuf,
+    /// As whom; none: as we are.
+    pub user: Option<User>,
+    /// Where its output is appended; none: our own stderr.
+    pub log: Option<PathBuf>,
+    /// What ends it when it is dropped, or when we die.
+    pub last_signal: Signal,
+    /// How long after that signal SIGKILL follows.
+    pub patience: Duration,
+}
+
+/// A running process that ends with us.
+pub struct Process {
+    name: &'static str,
+    child: Child,
+    identity: Identity,
+    guard: Guard,
+    status: Option<ExitStatus>,
+    log: Option<PathBuf>,
+    log_start: u64,
+    last_signal: Signal,
+    patience: Duration,
+}
+
+impl Process {
+    /// Starts it, guarded.
+    pub fn spawn(launch: Launch) -> Result<Self, Error> {
+        let (output, log_start) = output_of(launch.log.as_deref())?;
+        let mut child = gated(&launch, output)?;
+        let guarded =
+            guard_over(&child, &launch).and_then(|guarded| open_gate(&mut child, &launch).map(|()| guarded));
+        let (identity, guard) = guarded.inspect_err(|_| {
+            let _ = child.kill();
+            let _ = child.wait();
+        })?;
+        let Launch { name, log, last_signal, patience, .. } = launch;
+        Ok(Self { name, child, identity, guard, status: None, log, log_start, last_signal, patience })
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.identity.pid
+    }
+
+    /// Sends a signal, unless it has ended.
+    pub fn signal(&self, signal: Signal) {
+        if self.status.is_none() {
+            family::send(self.pid(), signal);
+        }
+    }
+
+    /// Whether it has ended; it stays unreaped until [`Process::wait`] has told its guard.
+    pub fn has_ended(&self) -> bool {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw);
+        self.status.is_some() || pid.is_none_or(|pid| !matches!(waitid(WaitId::Pid(pid), options), Ok(None)))
+    }
+
+    /// Its exit status if it ends within the limit.
+    pub fn wait(&mut self, limit: Duration) -> Option<ExitStatus> {
+        if self.status.is_none() && wait_for(limit, || self.has_ended()) {
+            self.guard.dismiss();
+            self.status = self.child.wait().ok();
+        }
+        self.status
+    }
+
+    /// Ends it by a signal, and by SIGKILL when that hasn't ended it within its patience.
+    pub fn end(&mut self, signal: Signal) -> Option<ExitStatus> {
+        if self.status.is_none() {
+            self.signal(signal);
+            // A stopped process takes no other signal than SIGKILL before it is continued.
+            self.signal(Signal::CONT);
+        }
+        if self.wait(self.patience).is_none() {
+            self.signal(Signal::KILL);
+        }
+        self.wait(Duration::from_secs(30))
+    }
+
+    /// What it has logged since it was started.
+    pub fn log(&self) -> String {
+        let bytes = self.log.as_ref().and_then(|path| fs::read(path).ok()).unwrap_or_default();
+        let start = usize::try_from(self.log_start).unwrap_or(0).min(bytes.len());
+        String::from_utf8_lossy(&bytes[start..]).into_owned()
+    }
+
+    /// The error to give when it has ended while its start was being waited for.
+    pub(crate) fn check_starting(&mut self) -> Result<(), Error> {
+        if !self.has_ended() {
+            return Ok(());
+        }
+        let status = self.wait(Duration::ZERO).map_or_else(String::new, |status| status.to_string());
+        let log = last_lines(&self.log(), 4);
+        let log = if log.is_empty() { status } else { log };
+        Err(Error::Ended { name: self.name.to_owned(), log })
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.end(self.last_signal);
+    }
+}
+
+fn output_of(log: Option<&Path>) -> Result<(Option<File>, u64), Error> {
+    let Some(path) = log else { return Ok((None, 0)) };
+    let open = || {
+        let file = OpenOptions::new().create(true).append(true).open(path)?;
+        let length = file.metadata()?.len();
+        Ok((Some(file), length))
+    };
+    open().map_err(Error::path("open the log", path))
+}
+
+fn gated(launch: &Launch, output: Option<File>) -> Result<Child, Error> {
+    let action = format!("start {}", launch.program.display());
+    let mut command = Command::new("sh");
+    command.args(["-c", GATE, launch.name]).arg(&launch.program).args(&launch.args);
+    command.envs(launch.envs.iter().map(|(name, value)| (name, value)));
+    command.current_dir(&launch.dir).stdin(Stdio::piped()).process_group(0);
+    if let Some(user) = launch.user {
+        user.apply(&mut command);
+    }
+    match output {
+        Some(file) => {
+            let copy = file.try_clone().map_err(Error::io(&action))?;
+            command.stdout(copy).stderr(file);
+        }
+        None => {
+            command.stdout(std::io::stderr()).stderr(Stdio::inherit());
+        }
+    }
+    command.spawn().map_err(Error::io(action))
+}
+
+fn guard_over(child: &Child, launch: &Launch) -> Result<(Identity, Guard), Error> {
+    let gone = || Error::failed(format!("start {}", launch.name), "it ended at once");
+    let identity = Identity::of(child.id()).ok_or_else(gone)?;
+    Ok((identity, Guard::over(identity, launch.last_signal, launch.patience)?))
+}
+
+fn open_gate(child: &mut Child, launch: &Launch) -> Result<(), Error> {
+    let mut pipe = child.stdin.take();
+    let written = pipe.as_mut().map_or(Ok(()), |pipe| pipe.write_all(b"go\n"));
+    written.map_err(Error::io(format!("start {}", launch.name)))
+}

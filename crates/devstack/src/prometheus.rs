@@ -1,0 +1,86 @@
+//! A private Prometheus, for looking at the service's metrics and for testing rules on real ones.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::path::Path;
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::ports::Lease;
+use crate::process::{Launch, Process};
+use crate::{Error, tools, wait_until};
+
+const START_LIMIT: Duration = Duration::from_secs(60);
+const ANSWER_LIMIT: Duration = Duration::from_secs(2);
+
+/// A running Prometheus, ended when this is dropped.
+pub struct Prometheus {
+    process: Process,
+    lease: Lease,
+}
+
+impl Prometheus {
+    /// Starts it with a configuration of the caller's, its data in a folder, which is made where it
+    /// is missing, and on a port of 127.0.0.1: a free one where none is named.
+    pub fn start(dir: &Path, config: &Path, port: Option<u16>) -> Result<Self, Error> {
+        let program = tools::find_prometheus().ok_or_else(|| Error::Missing {
+            what: "Prometheus".to_owned(),
+            advice: "`cargo xtask up --prometheus` installs it".to_owned(),
+        })?;
+        fs::create_dir_all(dir).map_err(Error::path("make", dir))?;
+        let home = dir.canonicalize().map_err(Error::path("resolve", dir))?;
+        let config = config.canonicalize().map_err(Error::path("find", config))?;
+        let lease = port.map_or_else(Lease::take, |port| Ok(Lease::of(port)))?;
+        let flags = [
+            format!("--config.file={}", config.display()),
+            format!("--storage.tsdb.path={}", home.join("data").display()),
+            format!("--web.listen-address=127.0.0.1:{}", lease.port),
+        ];
+        let mut process = Process::spawn(Launch {
+            name: "Prometheus",
+            program,
+            args: flags.map(Into::into).to_vec(),
+            envs: Vec::new(),
+            dir: home.clone(),
+            user: None,
+            log: Some(home.join("prometheus.log")),
+            last_signal: Signal::TERM,
+            patience: Duration::from_secs(5),
+        })?;
+        wait_until(START_LIMIT, "Prometheus is ready", || {
+            process.check_starting()?;
+            Ok(is_ready(lease.port).then_some(()))
+        })?;
+        Ok(Self { process, lease })
+    }
+
+    /// The port of its pages and its API.
+    pub fn port(&self) -> u16 {
+        self.lease.port
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// What it has logged since it was started.
+    pub fn log(&self) -> String {
+        self.process.log()
+    }
+}
+
+fn is_ready(port: u16) -> bool {
+    let ask = || {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let mut stream = TcpStream::connect_timeout(&address, ANSWER_LIMIT)?;
+        stream.set_read_timeout(Some(ANSWER_LIMIT))?;
+        stream.write_all(b"GET /-/ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+        let mut head = [0; 12];
+        stream.read_exact(&mut head)?;
+        std::io::Result::Ok(head)
+    };
+    ask().is_ok_and(|head| head == *b"HTTP/1.1 200")
+}

