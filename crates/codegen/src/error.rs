@@ -1,5 +1,9 @@
 //! What can't be modelled, where it is, and what to do about it.
 
+use std::fmt;
+
+use crate::path::Path;
+
 /// Why there is no model.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -9,105 +13,100 @@ pub enum Error {
     NoSample,
 
     /// The sample is no JSON, or its text is none that can be decoded.
-    #[error("{sample}: {path}: not valid JSON ({reason}): correct the sample")]
+    #[error("{place}: not valid JSON ({reason}): correct the sample")]
     Syntax {
-        /// The sample's name.
-        sample: String,
-        /// The JSON path.
-        path: String,
-        /// What the parser says.
+        /// Where.
+        place: Place,
+        /// What the parser says; line and column are those within the place.
         reason: String,
     },
 
     /// The document is no object.
-    #[error("{sample}: {path} is {found}: a sample has to be one JSON object")]
+    #[error("{place} is {found}: a sample has to be one JSON object")]
     Root {
-        /// The sample's name.
-        sample: String,
-        /// The JSON path.
-        path: String,
+        /// Where.
+        place: Place,
         /// What it is instead.
         found: &'static str,
     },
 
     /// An object has two members of the same name.
-    #[error("{sample}: {path} is there twice in its object: remove one")]
+    #[error("{place} is there twice in its object: remove one")]
     Duplicate {
-        /// The sample's name.
-        sample: String,
-        /// The JSON path.
-        path: String,
+        /// Where.
+        place: Place,
     },
 
     /// Objects and arrays in each other, too deep to decode safely.
-    #[error("{sample}: {path} is nested deeper than {limit} levels: flatten the sample")]
+    #[error("{place} is nested deeper than {limit} levels: flatten the sample")]
     TooDeep {
-        /// The sample's name.
-        sample: String,
-        /// The JSON path.
-        path: String,
+        /// Where.
+        place: Place,
         /// The deepest level that is taken.
         limit: usize,
     },
 
     /// A whole number that Go's `int` can't hold.
-    #[error("{sample}: {path} is a whole number that 64 bits can't hold: make it a string, or write it with a fraction")]
+    #[error("{place} is a whole number of more than 64 bits: make it a string or give it a fraction")]
     TooBig {
-        /// The sample's name.
-        sample: String,
-        /// The JSON path.
-        path: String,
+        /// Where.
+        place: Place,
     },
 
-    /// The same place holds values of kinds that no one type takes.
-    #[error(
-        "{sample}: {path} is {found}, but {other_path} in {other_sample} is {other}: \
-         make both the same kind, or leave the member out of the samples"
-    )]
+    /// The same member holds values of kinds that no one type takes.
+    #[error("{place} is {found}, but {other_place} is {other}: make both the same, or leave the member out")]
     Mixed {
-        /// The sample's name.
-        sample: String,
-        /// The JSON path.
-        path: String,
+        /// Where.
+        place: Place,
         /// What is there.
         found: &'static str,
-        /// The sample that was there first.
-        other_sample: String,
-        /// Its JSON path.
-        other_path: String,
-        /// What was there first.
+        /// Where another kind of value was first.
+        other_place: Box<Place>,
+        /// What is there.
         other: &'static str,
     },
 
     /// Never anything but `null`.
-    #[error("{sample}: {path} is null in every sample, so its type is unknown: give it a value in one of them")]
+    #[error("{place} is never anything but null, so its type is unknown: give it a value in a sample")]
     OnlyNull {
-        /// The sample's name.
-        sample: String,
-        /// The JSON path.
-        path: String,
+        /// Where.
+        place: Place,
     },
 
     /// Never anything but an empty array.
-    #[error(
-        "{sample}: {path} is an empty array in every sample, so the type of its elements is unknown: \
-         give it an element in one of them"
-    )]
+    #[error("{place} is never anything but an empty array: give it an element in a sample, to show its type")]
     OnlyEmpty {
-        /// The sample's name.
-        sample: String,
-        /// The JSON path.
-        path: String,
+        /// Where.
+        place: Place,
     },
 
-    /// The generated source is no Rust; an error of this crate, not of the sample.
-    #[error("{sample}: {path}: the generated model is not valid Rust ({reason}): please report it with the sample")]
+    /// The generated source is no Rust: an error of this crate, not of the sample.
+    #[error("{place}: the model made of it is not valid Rust ({reason}): please report it with the sample")]
     Generated {
-        /// The first sample's name.
-        sample: String,
-        /// The JSON path, which is the whole document.
-        path: String,
+        /// The first sample's document.
+        place: Place,
         /// What the parser says.
         reason: String,
     },
+}
+
+/// A place in a sample; shown as `order.json: $.items[0].x`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The sample's name.
+    pub sample: String,
+    /// The JSON path.
+    pub path: String,
+}
+
+impl Place {
+    pub(crate) fn new(sample: &str, path: &Path) -> Self {
+        Self { sample: sample.to_owned(), path: path.to_string() }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.sample, self.path)
+    }
 }

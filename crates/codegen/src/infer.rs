@@ -1,7 +1,8 @@
 //! Trees to one merged tree: what each place holds, over all elements of its array and all samples.
 
+use crate::path::Path;
 use crate::sample::{Node, Value};
-use crate::{Error, Sample, path::Path};
+use crate::{Error, Place, Sample};
 
 /// What was seen at a place, and where it was seen first.
 #[derive(Debug)]
@@ -35,11 +36,7 @@ fn document<'a>(sample: &Sample<'a>) -> Result<Seen<'a>, Error> {
     let seen = Seen::new(sample.name, sample.tree()?)?;
     match seen.kind {
         Kind::Object(_) => Ok(seen),
-        kind => Err(Error::Root {
-            sample: sample.name.to_owned(),
-            path: seen.path.to_string(),
-            found: kind.name(),
-        }),
+        _ => Err(Error::Root { place: seen.place(), found: seen.kind.name() }),
     }
 }
 
@@ -65,6 +62,10 @@ impl<'a> Seen<'a> {
 
     fn members(sample: &'a str, members: Vec<(String, Node<'a>)>) -> Result<Vec<(String, Self)>, Error> {
         members.into_iter().map(|(name, node)| Ok((name, Self::new(sample, node)?))).collect()
+    }
+
+    pub(crate) fn place(&self) -> Place {
+        Place::new(self.sample, &self.path)
     }
 
     fn merge(self, other: Self) -> Result<Self, Error> {
@@ -93,11 +94,9 @@ impl<'a> Seen<'a> {
                 Ok(Self { kind: Kind::Object(merge_members(ours, theirs)?), ..self })
             }
             (ours, theirs) => Err(Error::Mixed {
-                sample: other.sample.to_owned(),
-                path: other.path.to_string(),
+                place: Place::new(other.sample, &other.path),
                 found: theirs.name(),
-                other_sample: self.sample.to_owned(),
-                other_path: self.path.to_string(),
+                other_place: Box::new(Place::new(self.sample, &self.path)),
                 other: ours.name(),
             }),
         }

@@ -9,7 +9,7 @@
 //! Names and kinds are those of the Go generator whose rows are in users' tables: `chrt_id` is `ChrtId`,
 //! the object under `items` is `RawItemsData`, the document `RawOrderData`, a whole number `int`, and every
 //! struct ends with a `LocalID`. What that rule leaves open (collisions, names that are no identifiers)
-//! is settled in [`names`], always the same way for the same samples.
+//! is settled in `names`, always the same way for the same samples.
 //!
 //! ```
 //! let sample = codegen::Sample { name: "order.json", json: r#"{"chrt_id": 1}"# };
@@ -28,7 +28,7 @@ mod rust;
 mod sample;
 mod schema;
 
-pub use error::Error;
+pub use error::{Error, Place};
 pub use model::Model;
 
 /// One sample document.

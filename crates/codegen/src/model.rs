@@ -118,7 +118,6 @@ impl<'a> Builder<'a> {
     }
 
     fn kind(&mut self, parent: &str, go_name: &str, seen: &'a Seen<'a>) -> Result<Kind, Error> {
-        let place = || (seen.sample.to_owned(), seen.path.to_string());
         Ok(match &seen.kind {
             infer::Kind::Bool => Kind::Bool,
             infer::Kind::Int => Kind::Int,
@@ -126,21 +125,16 @@ impl<'a> Builder<'a> {
             infer::Kind::String => Kind::String,
             infer::Kind::Array(elements) => Kind::Slice(Box::new(self.kind(parent, go_name, elements)?)),
             infer::Kind::Object(_) => Kind::Struct(self.nested(parent, go_name, seen)?),
-            infer::Kind::Null => {
-                let (sample, path) = place();
-                return Err(Error::OnlyNull { sample, path });
-            }
-            infer::Kind::Nothing => {
-                let (sample, path) = place();
-                return Err(Error::OnlyEmpty { sample, path });
-            }
+            infer::Kind::Null => return Err(Error::OnlyNull { place: seen.place() }),
+            infer::Kind::Nothing => return Err(Error::OnlyEmpty { place: seen.place() }),
         })
     }
 
     /// The struct of a nested object: one that is there already if it wanted the same name and is the same
     /// in all members; else a new one, called after the member, or after its parent and the member.
     fn nested(&mut self, parent: &str, wanted: &str, seen: &'a Seen<'a>) -> Result<usize, Error> {
-        let same = |known: &&(String, &Seen<'_>, usize)| known.0 == wanted && known.1.kind.is_same(&seen.kind);
+        let same =
+            |known: &&(String, &Seen<'_>, usize)| known.0 == wanted && known.1.kind.is_same(&seen.kind);
         if let Some(&(_, _, index)) = self.known.iter().find(same) {
             return Ok(index);
         }

@@ -37,9 +37,9 @@ impl Scope {
     }
 }
 
-/// The Go field for a JSON name, by the rule that names the fields in users' rows: split on `_`, the first letter of each part
-/// upper-cased, joined. Where that rule gives no exported identifier, what is neither letter nor digit
-/// splits as well, and an `X` comes before what has no upper case.
+/// The Go field for a JSON name, by the rule that named the fields in users' rows: split on `_`, the first
+/// letter of each part upper-cased, joined. Where that gives no exported identifier, what is neither letter
+/// nor digit splits as well, and an `X` comes before what has no upper case.
 pub(crate) fn go_field(json_name: &str) -> String {
     let name: String = json_name.split(|c| !is_part(c)).map(capitalized).collect();
     if name.starts_with(is_go_upper) { name } else { format!("X{name}") }
@@ -100,7 +100,8 @@ fn starts_word(chars: &[char], i: usize) -> bool {
     !is_part(before) || (upper(i) && (!before.is_uppercase() || lower(i + 1)))
 }
 
-fn is_part(c: char) -> bool {
+/// Whether a character may stand in an identifier.
+pub(crate) fn is_part(c: char) -> bool {
     c.is_ascii_digit() || is_letter(c)
 }
 
@@ -111,4 +112,87 @@ fn is_letter(c: char) -> bool {
 
 fn is_go_upper(c: char) -> bool {
     c.is_uppercase() && is_letter(c)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn go_fields_follow_the_rule_that_named_the_rows() {
+        for (json, go) in [
+            ("chrt_id", "ChrtId"),
+            ("oof_shard", "OofShard"),
+            ("shardkey", "Shardkey"),
+            ("orderURL", "OrderURL"),
+            ("_id", "Id"),
+            ("a__b_", "AB"),
+            ("a_1", "A1"),
+        ] {
+            assert_eq!(go_field(json), go);
+        }
+    }
+
+    #[test]
+    fn go_fields_are_exported_identifiers() {
+        for (json, go) in [
+            ("foo-bar", "FooBar"),
+            ("1st", "X1st"),
+            ("", "X"),
+            ("_", "X"),
+            ("🌡", "X"),
+            ("имя", "Имя"),
+            ("名前", "X名前"),
+            ("ß", "Xß"),
+            ("Ⅷ", "X"),
+            ("say \"hi\"\n`\\", "SayHi"),
+        ] {
+            assert_eq!(go_field(json), go);
+        }
+    }
+
+    #[test]
+    fn rust_fields_are_snake_case_identifiers() {
+        for (json, rust) in [
+            ("chrt_id", "chrt_id"),
+            ("orderId", "order_id"),
+            ("HTTPServer", "http_server"),
+            ("AB", "ab"),
+            ("hPa", "h_pa"),
+            ("_id", "id"),
+            ("foo-bar", "foo_bar"),
+            ("1st", "x1st"),
+            ("", "x"),
+            ("_", "x"),
+            ("Имя", "имя"),
+            ("type", "r#type"),
+            ("self", "self_"),
+            ("Self", "self_"),
+            ("super", "super_"),
+            ("crate", "crate_"),
+        ] {
+            assert_eq!(rust_ident(&rust_field(json)), rust);
+        }
+    }
+
+    #[test]
+    fn keywords_are_all_those_that_syn_knows() {
+        for word in KEYWORDS.iter().filter(|word| **word != "gen") {
+            assert!(syn::parse_str::<syn::Ident>(word).is_err(), "{word}");
+            assert!(syn::parse_str::<syn::Ident>(&rust_ident(word)).is_ok(), "{word}");
+        }
+    }
+
+    #[test]
+    fn names_that_are_taken_get_the_first_free_number() {
+        let mut scope = Scope::with(&["LocalID"]);
+        let claimed = ["AB", "AB", "AB2", "AB", "LocalID"].map(|name| scope.claim(name.to_owned()));
+        assert_eq!(claimed, ["AB", "AB2", "AB22", "AB3", "LocalID2"]);
+    }
+
+    #[test]
+    fn statics_are_upper_case() {
+        assert_eq!(rust_static("ItemsName"), "ITEMS_NAME");
+        assert_eq!(rust_static("Имя"), "ИМЯ");
+    }
 }

@@ -117,6 +117,9 @@ mod tests {
 
     #[test]
     fn compact_leaves_strings_alone() {
-        assert_eq!(compact("{ \"a b\" :\n [ 1.50 , \"\\\\\" , \" \\\" \" ] }"), r#"{"a b":[1.50,"\\"," \" "]}"#);
+        assert_eq!(
+            compact("{ \"a b\" :\n [ 1.50 , \"\\\\\" , \" \\\" \" ] }"),
+            r#"{"a b":[1.50,"\\"," \" "]}"#
+        );
     }
 }

@@ -9,7 +9,8 @@ use std::fmt;
 use serde::de::{DeserializeOwned, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::{Error, Sample, path::Path};
+use crate::path::Path;
+use crate::{Error, Place, Sample};
 
 /// Deeper ones could not be decoded: serde_json stops at 128.
 const MAX_DEPTH: usize = 100;
@@ -75,7 +76,7 @@ impl<'a> Sample<'a> {
         if text.contains(['.', 'e', 'E']) {
             return self.decodes::<f64>(text, path).map(|()| Value::Float);
         }
-        let too_big = |_| Error::TooBig { sample: self.name.to_owned(), path: path.to_string() };
+        let too_big = |_| Error::TooBig { place: Place::new(self.name, path) };
         text.parse::<i64>().map(|_| Value::Int).map_err(too_big)
     }
 
@@ -85,8 +86,7 @@ impl<'a> Sample<'a> {
     }
 
     fn check_depth(&self, path: &Path, depth: usize) -> Result<(), Error> {
-        let too_deep =
-            || Error::TooDeep { sample: self.name.to_owned(), path: path.to_string(), limit: MAX_DEPTH };
+        let too_deep = || Error::TooDeep { place: Place::new(self.name, path), limit: MAX_DEPTH };
         if depth > MAX_DEPTH { Err(too_deep()) } else { Ok(()) }
     }
 
@@ -94,15 +94,12 @@ impl<'a> Sample<'a> {
         let mut seen = HashSet::new();
         match members.iter().find(|(name, _)| !seen.insert(name.as_str())) {
             None => Ok(()),
-            Some((name, _)) => Err(Error::Duplicate {
-                sample: self.name.to_owned(),
-                path: path.member(name).to_string(),
-            }),
+            Some((name, _)) => Err(Error::Duplicate { place: Place::new(self.name, &path.member(name)) }),
         }
     }
 
     fn syntax(&self, path: &Path, err: &serde_json::Error) -> Error {
-        Error::Syntax { sample: self.name.to_owned(), path: path.to_string(), reason: err.to_string() }
+        Error::Syntax { place: Place::new(self.name, path), reason: err.to_string() }
     }
 }
 

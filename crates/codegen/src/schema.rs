@@ -50,3 +50,30 @@ impl Model {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Sample, infer};
+
+    #[test]
+    fn the_schema_keeps_order_and_nests_in_place() {
+        let json = r#"{"b": 1, "a": [{"x": 0.5, "on": true}], "s": ["t"]}"#;
+        let schema = infer(&[Sample { name: "s.json", json }]).unwrap().json_schema();
+        let schema: Value = serde_json::from_str(&schema).unwrap();
+        let expected = json!({
+            "b": {"type": "integer", "format": "int64", "examples": [1]},
+            "a": {"type": "array", "items": {
+                "title": "RawAData",
+                "type": "object",
+                "properties": {
+                    "x": {"type": "number", "format": "double", "examples": [0.5]},
+                    "on": {"type": "boolean", "examples": [true]},
+                },
+            }},
+            "s": {"type": "array", "items": {"type": "string"}},
+        });
+        assert_eq!(schema["title"], "RawOrderData");
+        assert_eq!(schema["properties"].to_string(), expected.to_string());
+    }
+}

@@ -74,7 +74,7 @@ static ITEMS: Struct = Struct {
     ],
 };
 
-/// `$`.
+/// The object `$`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, gobwire::Gob)]
 #[serde(default)]
 pub struct RawOrderData {
@@ -140,7 +140,7 @@ pub struct RawOrderData {
     pub local_id: String,
 }
 
-/// `$.delivery`.
+/// The object `$.delivery`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, gobwire::Gob)]
 #[serde(default)]
 pub struct RawDeliveryData {
@@ -178,7 +178,7 @@ pub struct RawDeliveryData {
     pub local_id: String,
 }
 
-/// `$.payment`.
+/// The object `$.payment`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, gobwire::Gob)]
 #[serde(default)]
 pub struct RawPaymentData {
@@ -228,7 +228,7 @@ pub struct RawPaymentData {
     pub local_id: String,
 }
 
-/// `$.items[*]`.
+/// The object `$.items[*]`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, gobwire::Gob)]
 #[serde(default)]
 pub struct RawItemsData {
