@@ -6,18 +6,26 @@ use std::path::Path;
 
 use codegen::{Sample, infer};
 
+type Outcome = Result<(), Box<dyn std::error::Error>>;
+
 #[test]
-fn the_committed_model_is_the_order_samples() {
-    check("samples/order.json", "crates/order/src/model.rs");
+fn the_committed_model_is_that_of_the_order() -> Outcome {
+    check("samples/order.json", "crates/order/src/model.rs")
 }
 
-fn check(sample: &str, committed: &str) {
+#[test]
+fn the_committed_second_model_is_that_of_the_station() -> Outcome {
+    check("samples/station.json", "crates/order/tests/second/model.rs")
+}
+
+fn check(sample: &str, committed: &str) -> Outcome {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let json = fs::read_to_string(root.join(sample)).unwrap();
-    let model = infer(&[Sample { name: sample, json: &json }]).unwrap().rust().unwrap();
+    let json = fs::read_to_string(root.join(sample))?;
+    let model = infer(&[Sample { name: sample, json: &json }])?.rust()?;
     if std::env::var_os("UPDATE").is_some() {
-        fs::write(root.join(committed), &model).unwrap();
+        fs::write(root.join(committed), &model)?;
     }
-    let found = fs::read_to_string(root.join(committed)).unwrap_or_default();
-    assert!(found == model, "{committed} is not what {sample} gives: run `cargo xtask codegen {sample}`");
+    let found = fs::read_to_string(root.join(committed))?;
+    assert!(found == model, "{committed} is not what {sample} gives: generate it again");
+    Ok(())
 }
