@@ -32,6 +32,14 @@ pub enum Error {
         /// The end of its log.
         log: String,
     },
+    /// A server's port belongs to somebody else.
+    #[error("cannot start {name}: port {port} of 127.0.0.1 is taken; choose another one or leave the choice")]
+    PortTaken {
+        /// Which server.
+        name: String,
+        /// Which port.
+        port: u16,
+    },
     /// A condition was not met in time.
     #[error("{what}: not within {seconds} s")]
     TimedOut {

@@ -163,9 +163,7 @@ impl Nats {
     fn start_somewhere(&mut self) -> Result<(), Error> {
         for _ in 1..PORT_TRIES {
             match self.launch() {
-                Err(Error::Ended { log, .. }) if self.options.port.is_none() && log.contains("in use") => {
-                    self.lease = Lease::take()?;
-                }
+                Err(Error::PortTaken { .. }) if self.options.port.is_none() => self.lease = Lease::take()?,
                 result => return result,
             }
         }
@@ -180,6 +178,7 @@ impl Nats {
             program: self.program.clone(),
             args: vec!["-c".into(), OsString::from(config)],
             envs: Vec::new(),
+            port: self.port(),
             dir: self.home.clone(),
             user: None,
             log: Some(self.home.join("nats.log")),

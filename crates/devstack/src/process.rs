@@ -34,6 +34,8 @@ pub struct Launch {
     pub args: Vec<OsString>,
     /// Environment variables besides our own.
     pub envs: Vec<(OsString, OsString)>,
+    /// The port that it is to listen on.
+    pub port: u16,
     /// The working directory.
     pub dir: PathBuf,
     /// As whom; none: as we are.
@@ -49,6 +51,7 @@ pub struct Launch {
 /// A running process that ends with us.
 pub struct Process {
     name: &'static str,
+    port: u16,
     child: Child,
     identity: Identity,
     guard: Guard,
@@ -70,8 +73,8 @@ impl Process {
             let _ = child.kill();
             let _ = child.wait();
         })?;
-        let Launch { name, log, last_signal, patience, .. } = launch;
-        Ok(Self { name, child, identity, guard, status: None, log, log_start, last_signal, patience })
+        let Launch { name, port, log, last_signal, patience, .. } = launch;
+        Ok(Self { name, port, child, identity, guard, status: None, log, log_start, last_signal, patience })
     }
 
     /// Its process id.
@@ -122,15 +125,18 @@ impl Process {
         String::from_utf8_lossy(&bytes[start..]).into_owned()
     }
 
-    /// The error to give when it has ended while its start was being waited for.
-    pub(crate) fn check_starting(&mut self) -> Result<(), Error> {
+    /// An error if it has ended, for whoever waits for it to be ready.
+    pub fn check_starting(&mut self) -> Result<(), Error> {
         if !self.has_ended() {
             return Ok(());
         }
         let status = self.wait(Duration::ZERO).map_or_else(String::new, |status| status.to_string());
-        let log = last_lines(&self.log(), 4);
-        let log = if log.is_empty() { status } else { log };
-        Err(Error::Ended { name: self.name.to_owned(), log })
+        let (name, log) = (self.name.to_owned(), self.log());
+        if log.to_lowercase().contains("address already in use") {
+            return Err(Error::PortTaken { name, port: self.port });
+        }
+        let words = last_lines(&log, 4);
+        Err(Error::Ended { name, log: if words.is_empty() { status } else { words } })
     }
 }
 

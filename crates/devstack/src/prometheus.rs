@@ -43,6 +43,7 @@ impl Prometheus {
             program,
             args: flags.map(Into::into).to_vec(),
             envs: Vec::new(),
+            port: lease.port,
             dir: home.clone(),
             user: None,
             log: Some(home.join("prometheus.log")),

@@ -6,10 +6,12 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::Error;
 use crate::family::Identity;
+use crate::user::User;
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
@@ -45,11 +47,20 @@ impl Drop for Scratch {
     }
 }
 
-/// A folder of this user's own below the system's temporary one; never one that somebody else has
-/// put there under that name.
+/// The temporary folder that the servers' user can enter too: the environment's, or the system's.
+fn temporary() -> PathBuf {
+    static FOUND: OnceLock<PathBuf> = OnceLock::new();
+    let asked = std::env::temp_dir();
+    let Ok(Some(user)) = User::of_postgres() else { return asked };
+    let open = || if user.can_enter(&asked) { asked.clone() } else { PathBuf::from("/tmp") };
+    FOUND.get_or_init(open).clone()
+}
+
+/// A folder of this user's own below the temporary one; never one that somebody else has put there
+/// under that name.
 pub(crate) fn ours(name: &str) -> Result<PathBuf, Error> {
     let uid = rustix::process::geteuid().as_raw();
-    let path = std::env::temp_dir().join(format!("{name}-{uid}"));
+    let path = temporary().join(format!("{name}-{uid}"));
     make(&path)?;
     let found = fs::symlink_metadata(&path).map_err(Error::path("look at", &path))?;
     if found.is_dir() && found.uid() == uid {

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 
 use crate::Error;
 
-/// Where the data goes that the asked place would hide from the server's user.
+/// Where data go that the asked place would hide from the server's user.
 const ELSEWHERE: &str = "/var/lib/orderd";
 
 /// A user and its group by number.
@@ -46,7 +46,7 @@ impl User {
     }
 
     /// Whether this user can enter a folder, asked of the system itself, so that access lists count.
-    fn can_enter(self, dir: &Path) -> bool {
+    pub(crate) fn can_enter(self, dir: &Path) -> bool {
         let mut command = Command::new("sh");
         command.args(["-c", r#"cd -- "$1""#, "enter"]).arg(dir).current_dir("/");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());

@@ -106,3 +106,11 @@ pub(super) fn is_ready(home: &Path, pid: u32) -> bool {
     let own = lines.next().is_some_and(|line| line.trim() == pid.to_string());
     own && lines.nth(6).is_some_and(|line| line.trim() == "ready")
 }
+
+/// Gives back the piece of shared memory that a killed server has left, which its next start would
+/// do; for a folder that has no next start.
+pub(super) fn release_memory(home: &Path) {
+    let file = fs::read_to_string(data_of(home).join("postmaster.pid")).unwrap_or_default();
+    let Some(id) = file.lines().nth(6).and_then(|line| line.split_whitespace().nth(1)) else { return };
+    let _ = Command::new("ipcrm").args(["-m", id]).stdin(Stdio::null()).stderr(Stdio::null()).status();
+}

@@ -197,9 +197,7 @@ impl Postgres {
     fn start_somewhere(&mut self) -> Result<(), Error> {
         for _ in 1..PORT_TRIES {
             match self.launch() {
-                Err(Error::Ended { log, .. }) if self.options.port.is_none() && log.contains("in use") => {
-                    self.lease = Lease::take()?;
-                }
+                Err(Error::PortTaken { .. }) if self.options.port.is_none() => self.lease = Lease::take()?,
                 result => return result,
             }
         }
@@ -211,7 +209,8 @@ impl Postgres {
             name: "PostgreSQL",
             program: self.programs.join("postgres"),
             args: self.arguments(),
-            envs: Vec::new(),
+            envs: vec![("LC_ALL".into(), "C".into())],
+            port: self.port(),
             dir: self.home.clone(),
             user: self.user,
             log: Some(self.home.join("postgres.log")),
@@ -274,6 +273,7 @@ impl Drop for Postgres {
         self.resume();
         self.process = None;
         if self._scratch.is_some() {
+            cluster::release_memory(&self.home);
             let _ = fs::remove_dir_all(&self.home);
         }
     }

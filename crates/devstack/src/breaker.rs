@@ -1,1 +1,0 @@
-//! A TCP proxy that breaks connections.

@@ -1,0 +1,68 @@
+//! One connection through the breaker: two directions, each a thread that reads, asks what may pass,
+//! and writes.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
+use std::thread;
+
+use super::state::{Link, Permit, Shared};
+
+/// Serves one client until either end closes or the mode cuts it.
+pub(super) fn serve(client: TcpStream, shared: &Arc<Shared>) {
+    if !shared.wait_for_passage() {
+        return;
+    }
+    let Ok(upstream) = TcpStream::connect(shared.upstream) else { return };
+    let _ = client.set_nodelay(true);
+    let _ = upstream.set_nodelay(true);
+    let link = Arc::new(Link { client, upstream });
+    if !shared.add(&link) {
+        return link.cut();
+    }
+    let back = thread::spawn({
+        let (link, shared) = (Arc::clone(&link), Arc::clone(shared));
+        move || pump(&link, &link.upstream, &link.client, &shared)
+    });
+    pump(&link, &link.client, &link.upstream, shared);
+    let _ = back.join();
+}
+
+/// One direction. Its end passes on too, but no sooner than bytes would.
+fn pump(link: &Link, from: &TcpStream, to: &TcpStream, shared: &Shared) {
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        let mut source = from;
+        match source.read(&mut buffer) {
+            Ok(0) if shared.wait_for_passage() => {
+                let _ = to.shutdown(Shutdown::Write);
+                return;
+            }
+            Ok(count) if count > 0 && pass(&buffer[..count], to, shared) => {}
+            _ => return link.cut(),
+        }
+    }
+}
+
+/// Whether all of it was passed on and the connection goes on.
+fn pass(mut bytes: &[u8], mut to: &TcpStream, shared: &Shared) -> bool {
+    while !bytes.is_empty() {
+        let (count, pause) = match shared.permit(bytes.len()) {
+            Permit::Pass(count, pause) => (count, pause),
+            Permit::PassAndCut(count) => {
+                let _ = to.write_all(&bytes[..count]);
+                shared.cut_all();
+                return false;
+            }
+            Permit::Stop => return false,
+        };
+        if to.write_all(&bytes[..count]).is_err() {
+            return false;
+        }
+        bytes = &bytes[count..];
+        if !pause.is_zero() {
+            thread::sleep(pause);
+        }
+    }
+    true
+}
