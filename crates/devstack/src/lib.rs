@@ -21,10 +21,11 @@ mod wait;
 
 pub use error::Error;
 pub use nats::{Nats, NatsOptions};
-pub use ports::free_port;
+pub use ports::{free_port, is_free};
 pub use postgres::{Postgres, PostgresOptions, Tls};
 pub use process::{Launch, Process};
 pub use prometheus::Prometheus;
 pub use rustix::process::Signal;
 pub use scratch::Scratch;
+pub use user::User;
 pub use wait::{wait_for, wait_until};

@@ -174,16 +174,11 @@ impl Nats {
         let config = self.home.join("nats.conf");
         fs::write(&config, self.config()).map_err(Error::path("write", &config))?;
         let mut process = Process::spawn(Launch {
-            name: "NATS",
-            program: self.program.clone(),
             args: vec!["-c".into(), OsString::from(config)],
-            envs: Vec::new(),
             port: self.port(),
-            dir: self.home.clone(),
-            user: None,
             log: Some(self.home.join("nats.log")),
             last_signal: Signal::KILL,
-            patience: Duration::from_secs(5),
+            ..Launch::new("NATS", &self.program, &self.home)
         })?;
         wait_until(START_LIMIT, "NATS accepts connections", || {
             process.check_starting()?;

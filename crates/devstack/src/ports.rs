@@ -6,7 +6,7 @@
 //! server may want it again.
 
 use std::fs::{File, OpenOptions};
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, TcpListener, ToSocketAddrs};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU16, Ordering};
 
@@ -43,7 +43,7 @@ impl Lease {
         let path = scratch::ours("orderd-ports").ok()?.join(port.to_string());
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(path).ok()?;
         lock.try_lock().ok()?;
-        is_free(port).then_some(Self { port, _lock: Some(lock) })
+        is_free((Ipv4Addr::LOCALHOST, port)).then_some(Self { port, _lock: Some(lock) })
     }
 }
 
@@ -58,9 +58,9 @@ pub fn free_port() -> u16 {
     port
 }
 
-/// Whether nobody listens on a port of 127.0.0.1 now.
-pub(crate) fn is_free(port: u16) -> bool {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
+/// Whether an address can be listened on now.
+pub fn is_free(address: impl ToSocketAddrs) -> bool {
+    TcpListener::bind(address).is_ok()
 }
 
 /// Processes start at different places of the range, so that they seldom ask for the same port.

@@ -34,6 +34,8 @@ pub struct Launch {
     pub args: Vec<OsString>,
     /// Environment variables besides our own.
     pub envs: Vec<(OsString, OsString)>,
+    /// Variables of our environment that it does not get.
+    pub unset: Vec<OsString>,
     /// The port that it is to listen on.
     pub port: u16,
     /// The working directory.
@@ -46,6 +48,26 @@ pub struct Launch {
     pub last_signal: Signal,
     /// How long after that signal SIGKILL follows.
     pub patience: Duration,
+}
+
+impl Launch {
+    /// A program without arguments, its output on our stderr, ended by SIGTERM and 10 s later by
+    /// SIGKILL.
+    pub fn new(name: &'static str, program: impl Into<PathBuf>, dir: impl Into<PathBuf>) -> Self {
+        Self {
+            name,
+            program: program.into(),
+            args: Vec::new(),
+            envs: Vec::new(),
+            unset: Vec::new(),
+            port: 0,
+            dir: dir.into(),
+            user: None,
+            log: None,
+            last_signal: Signal::TERM,
+            patience: Duration::from_secs(10),
+        }
+    }
 }
 
 /// A running process that ends with us.
@@ -161,6 +183,9 @@ fn gated(launch: &Launch, output: Option<File>) -> Result<Child, Error> {
     let mut command = Command::new("sh");
     command.args(["-c", GATE, launch.name]).arg(&launch.program).args(&launch.args);
     command.envs(launch.envs.iter().map(|(name, value)| (name, value)));
+    for name in &launch.unset {
+        command.env_remove(name);
+    }
     command.current_dir(&launch.dir).stdin(Stdio::piped()).process_group(0);
     if let Some(user) = launch.user {
         user.apply(&mut command);

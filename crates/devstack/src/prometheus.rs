@@ -6,8 +6,6 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::Duration;
 
-use rustix::process::Signal;
-
 use crate::ports::Lease;
 use crate::process::{Launch, Process};
 use crate::{Error, tools, wait_until};
@@ -39,16 +37,10 @@ impl Prometheus {
             format!("--web.listen-address=127.0.0.1:{}", lease.port),
         ];
         let mut process = Process::spawn(Launch {
-            name: "Prometheus",
-            program,
             args: flags.map(Into::into).to_vec(),
-            envs: Vec::new(),
             port: lease.port,
-            dir: home.clone(),
-            user: None,
             log: Some(home.join("prometheus.log")),
-            last_signal: Signal::TERM,
-            patience: Duration::from_secs(5),
+            ..Launch::new("Prometheus", program, &home)
         })?;
         wait_until(START_LIMIT, "Prometheus is ready", || {
             process.check_starting()?;

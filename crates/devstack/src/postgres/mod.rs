@@ -206,17 +206,15 @@ impl Postgres {
 
     fn launch(&mut self) -> Result<(), Error> {
         let mut process = Process::spawn(Launch {
-            name: "PostgreSQL",
-            program: self.programs.join("postgres"),
             args: self.arguments(),
             envs: vec![("LC_ALL".into(), "C".into())],
             port: self.port(),
-            dir: self.home.clone(),
             user: self.user,
             log: Some(self.home.join("postgres.log")),
             // "Immediate": it ends its backends and gives its shared memory back, without a checkpoint.
             last_signal: Signal::QUIT,
             patience: Duration::from_secs(8),
+            ..Launch::new("PostgreSQL", self.programs.join("postgres"), &self.home)
         })?;
         wait_until(START_LIMIT, "PostgreSQL accepts connections", || {
             process.check_starting()?;

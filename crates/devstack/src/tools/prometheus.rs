@@ -14,6 +14,12 @@ pub fn find_prometheus() -> Option<PathBuf> {
     on_path("prometheus").or_else(|| unpacked.is_file().then_some(unpacked))
 }
 
+/// The program that checks Prometheus's configuration and rules; there where Prometheus is.
+pub fn find_promtool() -> Option<PathBuf> {
+    let unpacked = tools_dir().join("promtool");
+    on_path("promtool").or_else(|| unpacked.is_file().then_some(unpacked))
+}
+
 /// As [`find_prometheus`], and unpacks Debian's package into this workspace where there is none.
 pub fn ensure_prometheus(report: Report) -> Result<PathBuf, Error> {
     if let Some(file) = find_prometheus() {
@@ -41,7 +47,10 @@ fn unpack(target: &Path) -> Result<(), Error> {
         let mut dpkg = Command::new("dpkg-deb");
         dpkg.arg("-x").arg(package).arg(&work);
         install::run("unpack Prometheus", dpkg)?;
-        fs::rename(work.join("usr/bin/prometheus"), target).map_err(Error::path("install", target))
+        // promtool, which checks rules, first: the program's own place says that all is there.
+        fs::rename(work.join("usr/bin/promtool"), tools_dir().join("promtool"))
+            .and_then(|()| fs::rename(work.join("usr/bin/prometheus"), target))
+            .map_err(Error::path("install", target))
     });
     let _ = fs::remove_dir_all(&work);
     result

@@ -8,16 +8,10 @@ const LIMIT: Duration = Duration::from_secs(10);
 
 fn shell(script: &str, scratch: &Scratch) -> Launch {
     Launch {
-        name: "shell",
-        program: "/bin/sh".into(),
         args: ["-c", script].map(Into::into).to_vec(),
         envs: vec![("WORD".into(), "hello".into())],
-        port: 0,
-        dir: scratch.path().to_path_buf(),
-        user: None,
         log: Some(scratch.path().join("log")),
-        last_signal: Signal::TERM,
-        patience: LIMIT,
+        ..Launch::new("shell", "/bin/sh", scratch.path())
     }
 }
 
