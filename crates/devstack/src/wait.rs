@@ -4,19 +4,22 @@ use std::time::{Duration, Instant};
 
 use crate::Error;
 
-const PAUSE: Duration = Duration::from_millis(4);
+const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
-/// Asks until the answer is yes or the limit has passed; says which.
+/// Asks until the answer is yes or the limit has passed; says which. The pauses grow with the time
+/// waited, so that a short wait is exact and a long one costs nothing.
 pub fn wait_for(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
-    let end = Instant::now() + limit;
+    let start = Instant::now();
     loop {
         if condition() {
             return true;
         }
-        if Instant::now() >= end {
+        let waited = start.elapsed();
+        if waited >= limit {
             return false;
         }
-        std::thread::sleep(PAUSE);
+        std::thread::sleep((waited / 16).clamp(SHORTEST_PAUSE, LONGEST_PAUSE));
     }
 }
 

@@ -1,0 +1,48 @@
+//! What the tests of `up` run in the place of the service: it answers `/readyz` and ends on SIGTERM,
+//! or does what `STAND_IN` says instead.
+#![allow(clippy::print_stdout, reason = "it says what it does")]
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::thread;
+
+use signal_hook::consts::SIGTERM;
+use signal_hook::iterator::Signals;
+
+fn main() -> std::io::Result<()> {
+    let mut args = std::env::args().skip(1);
+    if args.next().as_deref() != Some("serve") {
+        println!("stand-in with PG_PORT={}", variable("PG_PORT"));
+        std::process::exit(7);
+    }
+    let behaviour = variable("STAND_IN");
+    if behaviour == "refuse" {
+        std::process::exit(3);
+    }
+    println!("stand-in with DATABASE_URL={}", variable("DATABASE_URL"));
+    let mut signals = Signals::new([SIGTERM])?;
+    let listener = TcpListener::bind(variable("HTTP_ADDR"))?;
+    let end_by_itself = behaviour == "end";
+    thread::spawn(move || serve(&listener, end_by_itself));
+    for _ in signals.forever() {
+        println!("stand-in drains");
+        if behaviour != "stay" {
+            std::process::exit(0);
+        }
+    }
+    Ok(())
+}
+
+fn variable(name: &str) -> String {
+    std::env::var(name).unwrap_or_default()
+}
+
+fn serve(listener: &TcpListener, end_by_itself: bool) {
+    for mut stream in listener.incoming().flatten() {
+        let _ = stream.read(&mut [0; 1024]);
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}");
+        if end_by_itself {
+            std::process::exit(4);
+        }
+    }
+}

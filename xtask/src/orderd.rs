@@ -1,0 +1,26 @@
+//! `cargo xtask orderd ARGS…`: the built service's commands with the settings of what `up` runs.
+
+use std::ffi::OsString;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result};
+
+use crate::passed_on;
+use crate::up::{DATA_DIR, DataDir, PROGRAM};
+
+pub(crate) fn run(args: &[OsString]) -> Result<ExitCode> {
+    let dir = DataDir::at(std::env::var_os(DATA_DIR).map(Into::into))?;
+    let settings = dir
+        .settings_in_use()
+        .context("cannot run orderd: `cargo xtask up` doesn't run; start it in another terminal")?;
+    let program = settings.iter().find(|(name, _)| name == PROGRAM).map(|(_, value)| value);
+    let program =
+        program.context("cannot run orderd: its program is not known; start `cargo xtask up` again")?;
+    let free = |name: &str| name != PROGRAM && std::env::var_os(name).is_none();
+    let status = Command::new(program)
+        .args(args)
+        .envs(settings.iter().filter(|(name, _)| free(name)).cloned())
+        .status()
+        .with_context(|| format!("cannot run {program}"))?;
+    passed_on(status)
+}

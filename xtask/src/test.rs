@@ -1,0 +1,41 @@
+//! `cargo xtask test`: the programs that tests start servers with, then `cargo test`.
+
+use std::ffi::{OsStr, OsString};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use devstack::tools;
+
+use crate::{cargo, passed_on, say};
+
+pub(crate) fn run(args: &[OsString]) -> Result<ExitCode> {
+    tools::ensure_postgres(&mut say)?;
+    tools::ensure_nats_server(&mut say)?;
+    let mut test = cargo::command();
+    test.arg("test");
+    if !names_packages(args) {
+        test.arg("--workspace");
+    }
+    let status = test.args(args).status().context("cannot run the tests: cannot start cargo")?;
+    passed_on(status)
+}
+
+/// Whether the caller says which packages are meant; what stands after `--` is the tests' own.
+fn names_packages(args: &[OsString]) -> bool {
+    let own = args.iter().take_while(|arg| *arg != OsStr::new("--"));
+    own.filter_map(|arg| arg.to_str())
+        .any(|arg| arg.starts_with("-p") || arg.starts_with("--package") || arg == "--workspace")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packages_are_named_before_the_tests_own_arguments() {
+        let named = |line: &str| names_packages(&line.split(' ').map(OsString::from).collect::<Vec<_>>());
+        assert!(named("-p orderd outage"));
+        assert!(named("--package=orderd"));
+        assert!(!named("outage -- -p"));
+    }
+}

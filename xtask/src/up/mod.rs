@@ -1,0 +1,169 @@
+//! `cargo xtask up`: private servers and the service, until Ctrl-C.
+//!
+//! Up: data folder locked, programs, PostgreSQL, NATS, build, service, `ready`. Down: the service
+//! first, which drains, then NATS and PostgreSQL. Whatever ends us, the servers end with us.
+#![allow(clippy::print_stdout, reason = "the `ready` line is this command's result")]
+
+mod data_dir;
+mod places;
+mod service;
+mod signals;
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use devstack::{Nats, NatsOptions, Postgres, PostgresOptions, Prometheus, tools};
+
+pub(crate) use data_dir::{DataDir, PROGRAM};
+use places::Places;
+use service::Service;
+use signals::Signals;
+
+use crate::{cargo, say};
+
+/// The variable that names the data folder for `up` and for `cargo xtask orderd`.
+pub(crate) const DATA_DIR: &str = "ORDERD_DATA_DIR";
+
+/// Start PostgreSQL, NATS and the service, and stop all with Ctrl-C
+///
+/// Installs what is missing, keeps the data between runs, and prints `ready http://ADDRESS` on
+/// stdout when the service serves. Where a port is taken, the next free one is used.
+///
+/// Examples: cargo xtask up
+///           cargo xtask up --data-dir /tmp/try --http-addr 127.0.0.1:9000
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Options {
+    /// Where the data are kept [default: .orderd in the workspace]
+    #[arg(long, value_name = "DIR", env = DATA_DIR)]
+    data_dir: Option<PathBuf>,
+    /// Where the service listens
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8090")]
+    http_addr: SocketAddr,
+    /// The port of PostgreSQL, on 127.0.0.1
+    #[arg(long, value_name = "PORT", default_value_t = 5432, value_parser = clap::value_parser!(u16).range(1..))]
+    pg_port: u16,
+    /// The port of NATS, on 127.0.0.1
+    #[arg(long, value_name = "PORT", default_value_t = 4222, value_parser = clap::value_parser!(u16).range(1..))]
+    nats_port: u16,
+    /// Start Prometheus too, reading the service's metrics
+    #[arg(long)]
+    prometheus: bool,
+    /// Run this build of orderd instead of building it
+    #[arg(long, value_name = "FILE")]
+    program: Option<PathBuf>,
+}
+
+pub(crate) fn run(options: Options) -> Result<ExitCode> {
+    let signals = Signals::catch()?;
+    let mut data_dir = DataDir::at(options.data_dir.clone())?;
+    data_dir.lock()?;
+    install(&options)?;
+    let Some(mut stack) = Stack::start(&options, &mut data_dir, &signals)? else {
+        say("stopped before it was ready");
+        return Ok(ExitCode::SUCCESS);
+    };
+    println!("ready {}", stack.service.url());
+    std::io::stdout().flush().context("cannot print that the service is ready")?;
+    say("Ctrl-C stops everything. In another terminal: cargo xtask orderd publish --count 10");
+    let ended_by_itself = stack.service.wait_for_end_or(&signals);
+    let result = match ended_by_itself {
+        Some(status) => Err(anyhow::anyhow!("orderd has ended by itself: {status}")),
+        None => stack.service.stop(&signals),
+    };
+    data_dir.forget_settings();
+    stack.stop_servers();
+    result.map(|()| ExitCode::SUCCESS)
+}
+
+fn install(options: &Options) -> Result<()> {
+    tools::ensure_postgres(&mut say)?;
+    tools::ensure_nats_server(&mut say)?;
+    if options.prometheus {
+        tools::ensure_prometheus(&mut say)?;
+    }
+    Ok(())
+}
+
+/// All that runs. The service is first: what is dropped is dropped in this order.
+struct Stack {
+    service: Service,
+    _prometheus: Option<Prometheus>,
+    nats: Nats,
+    postgres: Postgres,
+}
+
+impl Stack {
+    /// None if it was told to stop meanwhile.
+    fn start(options: &Options, data_dir: &mut DataDir, signals: &Signals) -> Result<Option<Self>> {
+        let places = Places::find(options)?;
+        let postgres = start_postgres(data_dir, &places)?;
+        let nats = start_nats(data_dir, &places)?;
+        if signals.stop_requested() {
+            return Ok(None);
+        }
+        let program = match &options.program {
+            Some(file) => file.canonicalize().with_context(|| format!("cannot find {}", file.display()))?,
+            None => build(signals)?,
+        };
+        if signals.stop_requested() {
+            return Ok(None);
+        }
+        let settings = places.settings();
+        data_dir.keep_settings(&program, &settings)?;
+        let mut service = Service::start(&program, places.http, &settings)?;
+        if !service.wait_until_ready(signals)? {
+            return Ok(None);
+        }
+        let prometheus = options.prometheus.then(|| places.start_prometheus(data_dir.path())).transpose()?;
+        Ok(Some(Self { service, _prometheus: prometheus, nats, postgres }))
+    }
+
+    fn stop_servers(&mut self) {
+        self.nats.stop();
+        say("NATS stopped");
+        self.postgres.stop();
+        say("PostgreSQL stopped");
+    }
+}
+
+fn build(signals: &Signals) -> Result<PathBuf> {
+    say("building orderd (release)");
+    match cargo::build_orderd() {
+        // Ctrl-C at the terminal reaches cargo too.
+        Err(_) if signals.stop_requested() => Ok(PathBuf::new()),
+        result => result,
+    }
+}
+
+fn start_postgres(data_dir: &DataDir, places: &Places) -> Result<Postgres> {
+    let start = Instant::now();
+    let dir = data_dir.path().join("postgres");
+    let options = PostgresOptions { port: Some(places.postgres), ..PostgresOptions::default() };
+    let postgres = Postgres::start(&dir, options).context("cannot start PostgreSQL")?;
+    say(&format!(
+        "PostgreSQL at 127.0.0.1:{}, data in {}, started in {:.1} s",
+        postgres.port(),
+        // The real place: it is another one where PostgreSQL's user can't reach the asked one.
+        postgres.data_dir().display(),
+        start.elapsed().as_secs_f64()
+    ));
+    Ok(postgres)
+}
+
+fn start_nats(data_dir: &DataDir, places: &Places) -> Result<Nats> {
+    let start = Instant::now();
+    let options = NatsOptions { port: Some(places.nats), sync_always: true, ..NatsOptions::default() };
+    let nats = Nats::start(&data_dir.path().join("nats"), options).context("cannot start NATS")?;
+    say(&format!(
+        "NATS at 127.0.0.1:{}, data in {}, started in {:.1} s",
+        nats.port(),
+        nats.store_dir().display(),
+        start.elapsed().as_secs_f64()
+    ));
+    Ok(nats)
+}

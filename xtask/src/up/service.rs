@@ -1,0 +1,116 @@
+//! The service as a process: started, waited for, stopped.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::ExitStatus;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use devstack::{Launch, Process, Signal, wait_for};
+
+use super::places::reachable;
+use super::signals::Signals;
+use crate::say;
+
+const READY_LIMIT: Duration = Duration::from_secs(120);
+/// The service promises to drain within 10 s.
+const DRAIN_LIMIT: Duration = Duration::from_secs(15);
+const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
+
+/// Settings that would lead the service to other servers than ours.
+const ELSEWHERE: [&str; 8] = [
+    "DATABASE_URL",
+    "DATABASE_URL_FILE",
+    "PG_PASSWORD",
+    "PG_PASSWORD_FILE",
+    "NATS_URL",
+    "NATS_URL_FILE",
+    "NATS_CREDS",
+    "NATS_CREDS_FILE",
+];
+
+/// The running service.
+pub(super) struct Service {
+    process: Process,
+    address: SocketAddr,
+    start: Instant,
+}
+
+impl Service {
+    /// Starts it; its log goes to our stderr.
+    pub(super) fn start(program: &Path, address: SocketAddr, settings: &[(String, String)]) -> Result<Self> {
+        let start = Instant::now();
+        let process = Process::spawn(Launch {
+            args: vec!["serve".into()],
+            envs: settings.iter().map(|(name, value)| (name.into(), value.into())).collect(),
+            unset: ELSEWHERE.map(Into::into).to_vec(),
+            port: address.port(),
+            patience: DRAIN_LIMIT,
+            ..Launch::new("orderd", program, devstack::tools::workspace())
+        })?;
+        Ok(Self { process, address, start })
+    }
+
+    pub(super) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// False if we were told to stop meanwhile.
+    pub(super) fn wait_until_ready(&mut self, signals: &Signals) -> Result<bool> {
+        let mut ready = false;
+        let answered = wait_for(READY_LIMIT, || {
+            ready = is_ready(self.address);
+            ready || self.process.has_ended() || signals.stop_requested()
+        });
+        if let Some(status) = self.process.wait(Duration::ZERO) {
+            bail!("orderd ended while it was starting: {status}; its log is above");
+        }
+        if !answered {
+            bail!("orderd was not ready within {} s; its log is above", READY_LIMIT.as_secs());
+        }
+        if ready {
+            say(&format!("orderd at {}, ready in {:.1} s", self.url(), self.start.elapsed().as_secs_f64()));
+        }
+        Ok(ready)
+    }
+
+    /// Its exit status if it ends before we are told to stop.
+    pub(super) fn wait_for_end_or(&mut self, signals: &Signals) -> Option<ExitStatus> {
+        wait_for(FOREVER, || self.process.has_ended() || signals.stop_requested());
+        self.process.wait(Duration::ZERO)
+    }
+
+    /// Lets it drain; the next signal ends it at once.
+    pub(super) fn stop(&mut self, signals: &Signals) -> Result<()> {
+        say("stopping orderd (Ctrl-C again ends it at once)");
+        let before = signals.count();
+        self.process.signal(Signal::TERM);
+        wait_for(DRAIN_LIMIT, || self.process.has_ended() || signals.count() > before);
+        let drained = self.process.has_ended();
+        let status = self.process.end(Signal::KILL);
+        match status {
+            Some(status) if drained && status.success() => {
+                say("orderd stopped");
+                Ok(())
+            }
+            Some(status) if drained => bail!("orderd did not stop cleanly: {status}"),
+            _ if signals.count() > before => bail!("orderd was killed before it had drained"),
+            _ => bail!("orderd did not stop within {} s and was killed", DRAIN_LIMIT.as_secs()),
+        }
+    }
+}
+
+fn is_ready(address: SocketAddr) -> bool {
+    let ask = || {
+        let address = reachable(address);
+        let mut stream = TcpStream::connect_timeout(&address, ANSWER_LIMIT)?;
+        stream.set_read_timeout(Some(ANSWER_LIMIT))?;
+        write!(stream, "GET /readyz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+        let mut head = [0; 12];
+        stream.read_exact(&mut head)?;
+        std::io::Result::Ok(head)
+    };
+    ask().is_ok_and(|head| &head[9..] == b"200")
+}

@@ -1,0 +1,195 @@
+//! `cargo xtask up` with real servers and a stand-in for the service: what it prints, how it ends.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on fails")]
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::Duration;
+
+use devstack::{Scratch, free_port, wait_for};
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+struct Up {
+    child: Child,
+    lines: Receiver<String>,
+    seen: Vec<String>,
+    ports: [u16; 3],
+}
+
+fn command(scratch: &Scratch) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+    command.env("ORDERD_DATA_DIR", scratch.path().join("data")).current_dir(scratch.path());
+    command
+}
+
+fn up(scratch: &Scratch, behaviour: &str) -> Up {
+    up_on(scratch, behaviour, [free_port(), free_port(), free_port()])
+}
+
+fn up_on(scratch: &Scratch, behaviour: &str, ports: [u16; 3]) -> Up {
+    devstack::tools::ensure_postgres(&mut |line| eprintln!("{line}")).unwrap();
+    devstack::tools::ensure_nats_server(&mut |line| eprintln!("{line}")).unwrap();
+    let stand_in = Path::new(env!("CARGO_BIN_EXE_xtask")).with_file_name("examples").join("stand_in");
+    let [http, postgres, nats] = ports.map(|port| port.to_string());
+    let mut child = command(scratch)
+        .args([
+            "up",
+            "--http-addr",
+            &format!("127.0.0.1:{http}"),
+            "--pg-port",
+            &postgres,
+            "--nats-port",
+            &nats,
+        ])
+        .arg("--program")
+        .arg(stand_in)
+        .env("STAND_IN", behaviour)
+        .env("DATABASE_URL", "postgres://elsewhere")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (sender, lines) = mpsc::channel();
+    read(child.stdout.take().unwrap(), "out", sender.clone());
+    read(child.stderr.take().unwrap(), "err", sender);
+    Up { child, lines, seen: Vec::new(), ports }
+}
+
+fn read(pipe: impl Read + Send + 'static, name: &'static str, sender: mpsc::Sender<String>) {
+    thread::spawn(move || {
+        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+            let _ = sender.send(format!("{name}: {line}"));
+        }
+    });
+}
+
+impl Up {
+    fn see(&mut self, wanted: &str) -> String {
+        loop {
+            let line = self
+                .lines
+                .recv_timeout(LIMIT)
+                .unwrap_or_else(|_| panic!("no {wanted:?} in {:#?}", self.seen));
+            self.seen.push(line.clone());
+            if line.contains(wanted) {
+                return line;
+            }
+        }
+    }
+
+    fn signal(&self, name: &str) {
+        let status = Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap();
+        assert!(status.success());
+    }
+
+    /// How it ended, with nothing left that listens.
+    fn end(mut self) -> (ExitStatus, Vec<String>) {
+        let status = self.child.wait().unwrap();
+        for port in self.ports {
+            assert!(
+                wait_for(LIMIT, || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err()),
+                "{port} is open"
+            );
+        }
+        self.seen.extend(self.lines.iter());
+        (status, self.seen)
+    }
+}
+
+fn orderd(scratch: &Scratch) -> Output {
+    command(scratch).args(["orderd", "show"]).env_remove("PG_PORT").output().unwrap()
+}
+
+#[test]
+fn it_says_when_it_is_ready_and_stops_in_order() {
+    let scratch = Scratch::new().unwrap();
+    for signal in ["-INT", "-TERM"] {
+        let mut up = up(&scratch, "");
+        let [http, postgres, _] = up.ports;
+        assert_eq!(up.see("out: ready"), format!("out: ready http://127.0.0.1:{http}"));
+        assert!(up.seen.contains(&"err: stand-in with DATABASE_URL=".to_owned()), "{:#?}", up.seen);
+
+        let second = command(&scratch).arg("up").output().unwrap();
+        assert_eq!(second.status.code(), Some(1));
+        assert!(String::from_utf8_lossy(&second.stderr).contains("already runs"));
+        let shown = orderd(&scratch);
+        assert_eq!(shown.status.code(), Some(7));
+        assert_eq!(String::from_utf8_lossy(&shown.stdout), format!("stand-in with PG_PORT={postgres}\n"));
+
+        up.signal(signal);
+        let (status, lines) = up.end();
+        assert_eq!(status.code(), Some(0), "{lines:#?}");
+        let place = |wanted: &str| lines.iter().position(|line| line.contains(wanted)).unwrap();
+        assert!(place("stand-in drains") < place("orderd stopped"));
+        assert!(place("orderd stopped") < place("NATS stopped"));
+        assert!(place("NATS stopped") < place("PostgreSQL stopped"));
+    }
+    let shown = orderd(&scratch);
+    assert_eq!(shown.status.code(), Some(1));
+    let words = String::from_utf8_lossy(&shown.stderr);
+    assert!(words.contains("`cargo xtask up` doesn't run") && words.lines().count() == 1, "{words}");
+}
+
+#[test]
+fn a_service_that_ends_by_itself_stops_everything() {
+    let scratch = Scratch::new().unwrap();
+    let mut up = up(&scratch, "end");
+    up.see("ended");
+    let (status, lines) = up.end();
+    assert_eq!(status.code(), Some(1));
+    assert!(lines.iter().any(|line| line.contains("exit status: 4")), "{lines:#?}");
+}
+
+#[test]
+fn a_service_that_does_not_start_stops_everything() {
+    let scratch = Scratch::new().unwrap();
+    let (status, lines) = up(&scratch, "refuse").end();
+    assert_eq!(status.code(), Some(1));
+    let told = "err: error: orderd ended while it was starting: exit status: 3; its log is above";
+    assert!(lines.iter().any(|line| line == told), "{lines:#?}");
+}
+
+#[test]
+fn a_second_signal_ends_a_service_that_does_not_drain() {
+    let scratch = Scratch::new().unwrap();
+    let mut up = up(&scratch, "stay");
+    up.see("out: ready");
+    up.signal("-INT");
+    up.see("stand-in drains");
+    up.signal("-INT");
+    let (status, lines) = up.end();
+    assert_eq!(status.code(), Some(1));
+    assert!(lines.iter().any(|line| line.contains("killed before it had drained")), "{lines:#?}");
+}
+
+#[test]
+fn nothing_outlives_one_that_is_killed() {
+    let scratch = Scratch::new().unwrap();
+    let mut up = up(&scratch, "");
+    up.see("out: ready");
+    up.signal("-KILL");
+    up.end();
+    // What it has left behind is no obstacle.
+    let mut again = self::up(&scratch, "");
+    again.see("out: ready");
+    again.signal("-TERM");
+    assert_eq!(again.end().0.code(), Some(0));
+}
+
+#[test]
+fn where_a_port_is_taken_the_next_one_is_used() {
+    let scratch = Scratch::new().unwrap();
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let taken = listener.local_addr().unwrap().port();
+    let mut up = up_on(&scratch, "", [taken; 3]);
+    let line = up.see("out: ready");
+    assert!(!line.ends_with(&format!(":{taken}")));
+    assert_eq!(up.seen.iter().filter(|line| line.contains("is taken")).count(), 3, "{:#?}", up.seen);
+    up.signal("-TERM");
+    drop(listener);
+    assert_eq!(up.end().0.code(), Some(0));
+}
