@@ -1,0 +1,75 @@
+//! The key of an order: its id in the table, in pages and in `/order/{id}`.
+
+use std::borrow::Borrow;
+use std::fmt;
+
+/// The key of an order, in whatever form it stands in the table. Keys compare byte by byte, as PostgreSQL's
+/// `COLLATE "C"` does, and pages are in that order.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key(Box<str>);
+
+impl Key {
+    /// The key of a message: `{timestamp in ns}-{stream sequence}`. Made from the message's place in the
+    /// stream alone, so that a message delivered again gets the same one.
+    pub fn from_stream(timestamp_ns: i64, sequence: u64) -> Self {
+        let mut timestamp = itoa::Buffer::new();
+        let mut number = itoa::Buffer::new();
+        let (timestamp, number) = (timestamp.format(timestamp_ns), number.format(sequence));
+        let mut key = String::with_capacity(timestamp.len() + 1 + number.len());
+        key.push_str(timestamp);
+        key.push('-');
+        key.push_str(number);
+        Self(key.into_boxed_str())
+    }
+
+    /// The key as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for Key {
+    fn from(id: String) -> Self {
+        Self(id.into_boxed_str())
+    }
+}
+
+impl From<&str> for Key {
+    fn from(id: &str) -> Self {
+        Self(id.into())
+    }
+}
+
+impl Borrow<str> for Key {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn is_the_place_in_the_stream() {
+        let key = Key::from_stream(1_700_000_000_123_456_789, 42);
+        assert_eq!(key.as_str(), "1700000000123456789-42");
+    }
+
+    #[test]
+    fn comes_after_the_go_services_key_of_the_same_instant() {
+        assert!(Key::from("1700000000123456789") < Key::from_stream(1_700_000_000_123_456_789, 1));
+    }
+}

@@ -1,0 +1,124 @@
+//! The model: orders as JSON, as rows of Go's `encoding/gob`, as memory holds them, and their keys. No I/O.
+//!
+//! ```text
+//! payload (JSON) ── Parser ── Order ── Layouts::write_row ── row (gob) ── the table
+//!                               │                              │
+//!                       RowReader::body                 RowReader::read
+//!                               └──────────── Body ────────────┘
+//!                                               │
+//!                                       Layouts::write_json ── the answer (JSON)
+//! ```
+//!
+//! [`model`] is generated from a sample document. It has the model twice: as Rust types, for programs and for
+//! tests, and as a [`shape`], by which everything here converts without knowing a member by name. The tests
+//! hold the two against each other.
+
+mod key;
+mod layout;
+#[rustfmt::skip] // laid out by the generator
+pub mod model;
+mod order;
+mod parse;
+mod refusal;
+mod render;
+mod rows;
+pub mod shape;
+mod walk;
+mod wire;
+
+pub use key::Key;
+pub use order::{Body, Order};
+pub use parse::{Parser, Unknown};
+pub use refusal::{Reason, Refusal};
+pub use rows::{Layouts, RowReader};
+
+use model::ROOT;
+use serde::{Deserialize, Deserializer};
+use shape::Kind;
+
+/// How deep a value may be nested. The generator refuses deeper samples.
+pub(crate) const MAX_DEPTH: usize = 100;
+
+/// Why a row of the table can't be decoded.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum RowError {
+    /// It ends in the middle of something.
+    #[error("it is cut short")]
+    Truncated,
+    /// A number of more than eight bytes, or a float that is not finite.
+    #[error("it holds a number that is none")]
+    BadNumber,
+    /// A string that is not UTF-8.
+    #[error("it holds text that is not UTF-8")]
+    Utf8,
+    /// A field that the row's own descriptors don't have.
+    #[error("it holds a field that its descriptors lack")]
+    UnknownField,
+    /// Nested deeper than any model.
+    #[error("it is nested too deep")]
+    TooDeep,
+    /// Larger than 4 GiB.
+    #[error("it is too large")]
+    TooLarge,
+    /// It holds an interface value, which only the typed model can pass.
+    #[error("it holds an interface value")]
+    Interface,
+    /// Its type doesn't fit the model's.
+    #[error("its type doesn't fit: {0}")]
+    Type(String),
+    /// `gobwire` refuses it.
+    #[error("it is no gob of the model: {0}")]
+    Gob(String),
+}
+
+impl RowError {
+    fn gob(error: gobwire::Error) -> Self {
+        Self::Gob(error.to_string())
+    }
+
+    fn at(self, field: &str) -> Self {
+        match self {
+            Self::Type(what) => Self::Type(format!("field {field} {what}")),
+            other => other,
+        }
+    }
+}
+
+/// A setting names a member that the model doesn't have, or one that can't serve for it.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct SettingError(String);
+
+impl SettingError {
+    fn unknown(name: &str) -> Self {
+        let known: Vec<_> = ROOT.members.iter().map(|member| member.json_name).collect();
+        Self(format!("the model has no member {name:?}; it has {}", known.join(", ")))
+    }
+}
+
+/// The places of members by which orders can be searched: strings, numbers and booleans of the root.
+///
+/// # Errors
+/// A name that the model lacks or that is an object or an array.
+pub fn searchable(names: &[String]) -> Result<Vec<usize>, SettingError> {
+    let place = |name: &String| match ROOT.member(name) {
+        None => Err(SettingError::unknown(name)),
+        Some((_, member)) if matches!(member.kind, Kind::Struct(_) | Kind::Slice(_)) => Err(SettingError(
+            format!("{name:?} is an object or an array; orders are found by strings, numbers and booleans"),
+        )),
+        Some((index, _)) => Ok(index),
+    };
+    names.iter().map(place).collect()
+}
+
+/// Deserializes a member of the typed model: `null` leaves it zero, as Go does.
+///
+/// # Errors
+/// Those of `T`.
+pub(crate) fn null_as_zero<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Default + Deserialize<'de>,
+{
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}

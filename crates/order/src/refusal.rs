@@ -1,0 +1,66 @@
+//! Why a message is refused: what its dead letter says.
+
+use std::fmt;
+
+/// The kind of a refusal; `orderd dead-letters` selects by it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
+pub enum Reason {
+    /// The payload is not UTF-8.
+    InvalidUtf8,
+    /// The payload is not JSON.
+    InvalidJson,
+    /// The payload is JSON, but no object.
+    NotAnObject,
+    /// A member is of another type than in the model.
+    WrongType,
+    /// A number is not one that Go's `int` can hold.
+    NumberOutOfRange,
+    /// A required member is missing, `null` or empty.
+    MissingMember,
+    /// PostgreSQL refuses the row.
+    RefusedByDatabase,
+}
+
+impl Reason {
+    /// The reason as one word, as it stands in headers, metrics and JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::InvalidUtf8 => "invalid_utf8",
+            Self::InvalidJson => "invalid_json",
+            Self::NotAnObject => "not_an_object",
+            Self::WrongType => "wrong_type",
+            Self::NumberOutOfRange => "number_out_of_range",
+            Self::MissingMember => "missing_member",
+            Self::RefusedByDatabase => "refused_by_database",
+        }
+    }
+}
+
+/// What is wrong with a message and where. Quotes nothing of the message.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Refusal {
+    /// The kind.
+    pub reason: Reason,
+    /// The kind in words, with what was found and what was expected.
+    pub detail: String,
+    /// The place in the document, `$.items[0].price`; none where there is no document.
+    pub path: Option<String>,
+    /// The place in the payload, in bytes from its start: where the wrong value starts, or where the text
+    /// stops being JSON; for a missing member, the end of the document.
+    pub offset: Option<usize>,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(path) = &self.path {
+            write!(f, "{path}: ")?;
+        }
+        f.write_str(&self.detail)?;
+        match self.offset {
+            Some(offset) => write!(f, " (byte {offset})"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for Refusal {}

@@ -1,0 +1,244 @@
+//! gob rows -> bodies, and orders -> gob rows: the table's form and memory's.
+//!
+//! The first row of a writer is read by `gobwire`; its descriptors become a [`Layout`], under which all
+//! further rows of that writer are read at the cost of their values alone.
+
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use gobwire::{Decoder, Encoder, StreamDecoder, parse_length_prefix};
+
+use crate::layout::{Layout, Plan};
+use crate::model::{ROOT, RawOrderData};
+use crate::order::{Body, Order};
+use crate::walk::{self, Fields};
+use crate::wire::{Reader, put_int, put_uint};
+use crate::{RowError, render};
+
+/// How many layouts are kept. A Go program makes one; only a table made to hurt has more, and rows beyond
+/// these are converted one by one.
+const LAYOUTS: usize = 1024;
+
+/// How many bytes of descriptors a layout that is kept may have, so that no table fills memory with them. The
+/// model's take less than a thousand.
+const DESCRIPTORS: usize = 16 * 1024;
+
+/// The layout in which rows are written here.
+const OURS: usize = 0;
+
+/// The layouts met so far. They are only added, and looked up without a lock.
+pub struct Layouts {
+    known: Box<[OnceLock<Layout>]>,
+    adding: Mutex<()>,
+    /// The type of the value as a row of ours opens with it.
+    type_id: Box<[u8]>,
+}
+
+impl Layouts {
+    /// With the layout of the rows that are written here as the only one.
+    ///
+    /// # Errors
+    /// A model that gob can't express, which the generator never makes.
+    pub fn new() -> Result<Self, RowError> {
+        let row = Encoder::new().encode(&RawOrderData::default()).map_err(RowError::gob)?;
+        let ours = describe(&row)?;
+        let mut type_id = Vec::new();
+        put_int(&mut type_id, ours.type_id);
+        let known: Box<[OnceLock<Layout>]> = (0..LAYOUTS).map(|_| OnceLock::new()).collect();
+        drop(known[OURS].set(ours));
+        Ok(Self { known, adding: Mutex::new(()), type_id: type_id.into_boxed_slice() })
+    }
+
+    /// Appends the row of an order: descriptors, then the value.
+    pub fn write_row(&self, order: &Order, out: &mut Vec<u8>) {
+        if let Some(ours) = self.known[OURS].get() {
+            out.extend_from_slice(&ours.descriptors);
+        }
+        put_uint(out, (self.type_id.len() + order.value().len()) as u64);
+        out.extend_from_slice(&self.type_id);
+        out.extend_from_slice(order.value());
+    }
+
+    /// Appends the JSON of a body.
+    ///
+    /// # Errors
+    /// None for a body that came from here; an error rather than a panic if memory lies.
+    pub fn write_json(&self, body: &Body, out: &mut Vec<u8>) -> Result<(), RowError> {
+        Ok(render::json(self.plan(body.layout())?, body.value(), out)?)
+    }
+
+    /// Appends the value of the root's member `index` as text: a string as it is, else its JSON.
+    ///
+    /// # Errors
+    /// As [`Layouts::write_json`].
+    pub fn write_member(&self, body: &Body, index: usize, out: &mut Vec<u8>) -> Result<(), RowError> {
+        let plan = self.plan(body.layout())?;
+        let mut fields = Fields::default();
+        walk::check(plan, body.value(), &mut fields)?;
+        Ok(render::text(plan, index, body.value(), fields.start(index), out)?)
+    }
+
+    fn plan(&self, layout: usize) -> Result<&Plan, RowError> {
+        let layout = self.known.get(layout).and_then(OnceLock::get).ok_or(RowError::UnknownField)?;
+        layout.plan.as_ref().map_err(Clone::clone)
+    }
+
+    /// The layout of `row` and the value in it.
+    fn find<'r>(&self, row: &'r [u8], guess: usize) -> Option<(usize, Result<&'r [u8], RowError>)> {
+        let guessed = self.known.get(guess).and_then(OnceLock::get).and_then(|layout| value_in(layout, row));
+        if let Some(value) = guessed {
+            return Some((guess, value));
+        }
+        let mut known = self.known.iter().map_while(OnceLock::get).enumerate();
+        known.find_map(|(index, layout)| Some((index, value_in(layout, row)?)))
+    }
+
+    /// Enters a layout and gives back its place; `None` where it is too large, or no more are kept.
+    fn add(&self, layout: Layout) -> Option<usize> {
+        if layout.descriptors.len() > DESCRIPTORS {
+            return None;
+        }
+        let _adding = self.adding.lock().unwrap_or_else(PoisonError::into_inner);
+        let same =
+            |known: &Layout| known.descriptors == layout.descriptors && known.type_id == layout.type_id;
+        for (index, place) in self.known.iter().enumerate() {
+            match place.get() {
+                Some(known) if same(known) => return Some(index),
+                Some(_) => {}
+                None => {
+                    drop(place.set(layout));
+                    return Some(index);
+                }
+            }
+        }
+        None
+    }
+}
+
+/// Reads rows one after another, with the same memory.
+pub struct RowReader {
+    layouts: Arc<Layouts>,
+    fields: Fields,
+    /// The layout of the row before, which mostly is that of the next one.
+    last: usize,
+}
+
+impl RowReader {
+    /// A reader that shares its layouts with all others.
+    pub fn new(layouts: Arc<Layouts>) -> Self {
+        Self { layouts, fields: Fields::default(), last: OURS }
+    }
+
+    /// The body of a row of the table: checked from end to end, so that it can be shown.
+    ///
+    /// # Errors
+    /// Why the row can't be decoded.
+    pub fn read(&mut self, row: &[u8]) -> Result<Body, RowError> {
+        let (index, value) = match self.layouts.find(row, self.last) {
+            Some(found) => found,
+            None => {
+                let layout = describe(row)?;
+                let value = value_in(&layout, row).ok_or(RowError::Truncated)?;
+                match self.layouts.add(layout) {
+                    Some(index) => (index, value),
+                    None => return self.convert(row),
+                }
+            }
+        };
+        self.last = index;
+        let plan = match self.layouts.plan(index) {
+            Err(RowError::Interface) => return self.convert(row),
+            plan => plan?,
+        };
+        let value = value?;
+        walk::check(plan, value, &mut self.fields)?;
+        // An index into `known`, which has 1,024 places.
+        Ok(Body::new(index as u16, fields_without_key(value, &self.fields)))
+    }
+
+    /// The body of an order that has just come in.
+    pub fn body(&mut self, order: &Order) -> Result<Body, RowError> {
+        let body = Body::new(OURS as u16, order.fields());
+        walk::check(self.layouts.plan(OURS)?, body.value(), &mut self.fields)?;
+        Ok(body)
+    }
+
+    /// Appends the member `index` of the body that was read last, as [`Layouts::write_member`] does.
+    ///
+    /// # Errors
+    /// As [`Layouts::write_json`].
+    pub fn write_member(&self, body: &Body, index: usize, out: &mut Vec<u8>) -> Result<(), RowError> {
+        let plan = self.layouts.plan(body.layout())?;
+        Ok(render::text(plan, index, body.value(), self.fields.start(index), out)?)
+    }
+
+    /// The slow way, through the typed model, for rows whose values can't be kept as they are.
+    fn convert(&mut self, row: &[u8]) -> Result<Body, RowError> {
+        let decoded = StreamDecoder::new(row).decode::<RawOrderData>().map_err(RowError::gob)?;
+        let typed = decoded.ok_or(RowError::Truncated)?;
+        let row = Encoder::new().encode(&typed).map_err(RowError::gob)?;
+        let ours = self.layouts.known[OURS].get().ok_or(RowError::UnknownField)?;
+        let value = value_in(ours, &row).ok_or(RowError::Truncated)??;
+        walk::check(self.layouts.plan(OURS)?, value, &mut self.fields)?;
+        Ok(Body::new(OURS as u16, fields_without_key(value, &self.fields)))
+    }
+}
+
+/// The value up to the end of its struct, and without the field of the key where that is the last one: the
+/// key stands beside it.
+fn fields_without_key<'v>(value: &'v [u8], fields: &Fields) -> &'v [u8] {
+    &value[..fields.key_start.unwrap_or(fields.end - 1)]
+}
+
+/// The value of `row`, if the row has this layout: after the descriptors come the length of the value's
+/// message, the type and the value. Whatever follows the message is left alone, as Go leaves it.
+fn value_in<'r>(layout: &Layout, row: &'r [u8]) -> Option<Result<&'r [u8], RowError>> {
+    if !row.starts_with(&layout.descriptors) {
+        return None;
+    }
+    let mut reader = Reader::new(row, layout.descriptors.len());
+    let length = reader.uint().ok()?;
+    let message = reader.at();
+    if reader.int().ok()? != layout.type_id {
+        return None;
+    }
+    let end = usize::try_from(length).ok().and_then(|length| message.checked_add(length));
+    Some(end.and_then(|end| row.get(reader.at()..end)).ok_or(RowError::Truncated))
+}
+
+/// Reads the descriptors at the front of a row.
+fn describe(row: &[u8]) -> Result<Layout, RowError> {
+    let mut decoder = Decoder::new();
+    let mut at = 0;
+    loop {
+        let prefix = parse_length_prefix(&row[at..]).map_err(RowError::gob)?;
+        let (width, length) = prefix.ok_or(RowError::Truncated)?;
+        let message = row[at + width..].get(..length).ok_or(RowError::Truncated)?;
+        let type_id = Reader::new(message, 0).int()?;
+        if type_id > 0 {
+            let plan = Plan::new(decoder.types(), type_id, &ROOT);
+            return Ok(Layout { descriptors: row[..at].into(), type_id, plan });
+        }
+        decoder.push_message(message).map_err(RowError::gob)?;
+        at += width + length;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::put_bytes;
+
+    #[test]
+    fn our_rows_are_what_gobwire_writes() {
+        let typed: RawOrderData = serde_json::from_str(crate::model::SAMPLE).unwrap();
+        let typed = RawOrderData { local_id: "17-1".into(), ..typed };
+        let order =
+            crate::Parser::new(&[]).unwrap().parse(crate::model::SAMPLE.as_bytes(), "17-1".into()).unwrap();
+        let mut row = Vec::new();
+        Layouts::new().unwrap().write_row(&order, &mut row);
+        assert_eq!(row, Encoder::new().encode(&typed).unwrap());
+        let mut bytes = Vec::new();
+        put_bytes(&mut bytes, b"17-1");
+        assert!(row.ends_with(&[&bytes[..], &[0]].concat()));
+    }
+}

@@ -1,0 +1,48 @@
+//! The shape of the model: what members a document has, what Go calls them, and of what kind they are.
+//!
+//! [`crate::model`] is generated and holds one constant of this kind; everything else in this crate, and all
+//! of the service, reads it and knows no member by name.
+
+/// One JSON object of the model, and the Go struct that it is in a row.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Struct {
+    /// The Go type's name, `RawOrderData`.
+    pub go_name: &'static str,
+    /// In the order of the sample, which is the order in which they are written.
+    pub members: &'static [Member],
+}
+
+/// One member of a JSON object, and the Go field that holds it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Member {
+    /// The name in JSON, `chrt_id`.
+    pub json_name: &'static str,
+    /// The name of the Go field, `ChrtId`.
+    pub go_name: &'static str,
+    /// What it holds.
+    pub kind: Kind,
+}
+
+/// What a member or an element holds.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Go `bool`.
+    Bool,
+    /// A whole number; Go `int`, 64 bits.
+    Int,
+    /// A number with a fraction; Go `float64`.
+    Float,
+    /// Go `string`.
+    String,
+    /// A nested object.
+    Struct(&'static Struct),
+    /// An array; Go slice.
+    Slice(&'static Kind),
+}
+
+impl Struct {
+    /// The member of that name in JSON, and its place.
+    pub fn member(&self, json_name: &str) -> Option<(usize, &Member)> {
+        self.members.iter().enumerate().find(|(_, member)| member.json_name == json_name)
+    }
+}
