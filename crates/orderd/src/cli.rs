@@ -1,0 +1,204 @@
+//! The command line: what is typed or set in the environment, before anything is made of it.
+//!
+//! `config.rs` turns these raw values into settings.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Takes orders from NATS, keeps each exactly once in PostgreSQL, serves them over HTTP from memory.
+#[derive(Parser, Debug)]
+#[command(name = "orderd", version, propagate_version = true, max_term_width = 110)]
+#[command(after_help = "Without a command, orderd serves.\n\n\
+    Exit codes: 0 stopped cleanly, 1 failed at run time, 2 wrong usage or configuration.")]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Run the service.
+    Serve(ServeArgs),
+    /// Send orders to NATS.
+    Publish(PublishArgs),
+    /// Write the table as JSON lines to stdout.
+    Export(ExportArgs),
+    /// Read JSON lines, as export writes them, into the table.
+    Import(ImportArgs),
+    /// Ask a running service whether it is ready.
+    Check(CheckArgs),
+}
+
+/// Where NATS is.
+#[derive(Args, Debug, Clone)]
+#[command(next_help_heading = "NATS")]
+pub struct NatsArgs {
+    /// Host of the NATS server.
+    #[arg(long, env = "NATS_HOST", default_value = "127.0.0.1", value_name = "HOST")]
+    pub nats_host: String,
+    /// Port of the NATS server.
+    #[arg(long, env = "NATS_PORT", default_value_t = 4222, value_name = "PORT")]
+    pub nats_port: u16,
+    /// One or several servers, separated by commas, in place of host and port: nats://user:password@host:port,
+    /// nats://token@host, tls://host. Also from the file that NATS_URL_FILE names.
+    #[arg(long, env = "NATS_URL", hide_env_values = true, value_name = "URL,…")]
+    pub nats_url: Option<String>,
+    /// File with NATS credentials (JWT and seed).
+    #[arg(long, env = "NATS_CREDS", value_name = "FILE")]
+    pub nats_creds: Option<PathBuf>,
+    /// Subject on which orders arrive.
+    #[arg(long, env = "PUB_TOPIC", default_value = "TESTING", value_name = "SUBJECT")]
+    pub pub_topic: String,
+    /// Stream that is made where no stream takes the subject.
+    #[arg(long, env = "NATS_STREAM", default_value = "ORDERS", value_name = "NAME")]
+    pub nats_stream: String,
+}
+
+/// Where PostgreSQL is.
+#[derive(Args, Debug, Clone)]
+#[command(next_help_heading = "PostgreSQL")]
+pub struct PgArgs {
+    /// Host of the PostgreSQL server.
+    #[arg(long, env = "PG_HOST", default_value = "127.0.0.1", value_name = "HOST")]
+    pub pg_host: String,
+    /// Port of the PostgreSQL server.
+    #[arg(long, env = "PG_PORT", default_value_t = 5432, value_name = "PORT")]
+    pub pg_port: u16,
+    /// Role to connect as.
+    #[arg(long, env = "PG_USER", default_value = "postgres", value_name = "ROLE")]
+    pub pg_user: String,
+    /// Password of the role. Also from the file that PG_PASSWORD_FILE names.
+    #[arg(long, env = "PG_PASSWORD", hide_env_values = true, value_name = "PASSWORD")]
+    pub pg_password: Option<String>,
+    /// Database.
+    #[arg(long, env = "PG_DBNAME", default_value = "demo1", value_name = "NAME")]
+    pub pg_dbname: String,
+    /// In place of all of the above: postgresql://user:password@host:port,host:port/db?sslmode=verify-full. Also
+    /// from the file that DATABASE_URL_FILE names.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    pub database_url: Option<String>,
+    /// Table of the orders, made where it is missing.
+    #[arg(long, env = "PG_TABLE", default_value = "public.orders2", value_name = "SCHEMA.TABLE")]
+    pub pg_table: String,
+}
+
+/// Where HTTP is.
+#[derive(Args, Debug, Clone)]
+#[command(next_help_heading = "HTTP")]
+pub struct HttpArgs {
+    /// Address to listen on; port 0 takes a free one.
+    #[arg(long, env = "HTTP_ADDR", default_value = "127.0.0.1:8090", value_name = "ADDR:PORT")]
+    pub http_addr: String,
+    /// Bearer tokens, separated by commas, one of which each request must carry. Also from the file that
+    /// HTTP_TOKEN_FILE names, which is read again on SIGHUP.
+    #[arg(long, env = "HTTP_TOKEN", hide_env_values = true, value_name = "TOKEN,…")]
+    pub http_token: Option<String>,
+}
+
+/// What documents must have and by what they are found.
+#[derive(Args, Debug, Clone)]
+#[command(next_help_heading = "Orders")]
+pub struct OrderArgs {
+    /// Members that must be there and not empty, separated by commas; an order without one is a dead letter.
+    /// Empty takes all that decodes.
+    #[arg(long, env = "REQUIRE", default_value = "order_uid", value_name = "MEMBER,…")]
+    pub require: String,
+}
+
+/// `orderd serve`
+#[derive(Args, Debug, Clone)]
+#[command(after_help = "Example:\n  PG_HOST=db NATS_HOST=nats orderd serve\n\n\
+    Signals: SIGTERM and SIGINT drain and stop, a second one stops at once; SIGUSR1 reads the table again; \
+    SIGHUP reads the token file again.")]
+pub struct ServeArgs {
+    #[command(flatten)]
+    pub(crate) nats: NatsArgs,
+    /// Durable consumer by which the position in the stream is kept.
+    #[arg(long, env = "NATS_DURABLE", default_value = "orderd", value_name = "NAME", help_heading = "NATS")]
+    pub nats_durable: String,
+    #[command(flatten)]
+    pub(crate) pg: PgArgs,
+    #[command(flatten)]
+    pub(crate) http: HttpArgs,
+    /// Listen on other addresses than loopback without a token: anybody who reaches them sees the orders.
+    #[arg(long, env = "HTTP_ANONYMOUS", default_value_t = false, action = clap::ArgAction::Set, value_name = "true|false")]
+    pub http_anonymous: bool,
+    #[command(flatten)]
+    pub(crate) orders: OrderArgs,
+    /// Top-level members by which /orders finds, separated by commas.
+    #[arg(long, env = "SEARCH", default_value = "order_uid,track_number", value_name = "MEMBER,…")]
+    pub search: String,
+    /// Read the whole table again so often, for rows that others write: 30s, 10m, 0 for never.
+    #[arg(long, env = "REFILL_EVERY", default_value = "0", value_name = "TIME")]
+    pub refill_every: String,
+    /// What is logged: error, warn, info, debug, trace, or a filter such as orderd=debug.
+    #[arg(long, env = "LOG", default_value = "info", value_name = "LEVEL")]
+    pub log: String,
+    /// Form of the log on stderr.
+    #[arg(long, env = "LOG_FORMAT", default_value = "text", value_name = "text|json")]
+    pub log_format: LogFormat,
+}
+
+/// The form of the log.
+#[derive(clap::ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// `orderd publish`
+#[derive(Args, Debug, Clone)]
+#[command(after_help = "Examples:\n  orderd publish --count 1000\n  orderd publish --from orders.jsonl\n  \
+    producer | orderd publish --from - --core")]
+pub struct PublishArgs {
+    #[command(flatten)]
+    pub(crate) nats: NatsArgs,
+    /// How many orders to send, made from the sample.
+    #[arg(long, default_value_t = 1, value_name = "N", conflicts_with = "from")]
+    pub count: u64,
+    /// How many to send in a second; 0 is as fast as it can.
+    #[arg(long, default_value_t = 0.0, value_name = "R")]
+    pub rate: f64,
+    /// Send these documents, one a line, as they are; - reads stdin.
+    #[arg(long, value_name = "FILE|-")]
+    pub from: Option<PathBuf>,
+    /// Plain NATS publish, as any NATS client does, instead of JetStream publish with its acknowledgement.
+    #[arg(long)]
+    pub core: bool,
+}
+
+/// `orderd export`
+#[derive(Args, Debug, Clone)]
+#[command(after_help = "Example:\n  orderd export > orders.jsonl")]
+pub struct ExportArgs {
+    #[command(flatten)]
+    pub(crate) pg: PgArgs,
+}
+
+/// `orderd import`
+#[derive(Args, Debug, Clone)]
+#[command(after_help = "Example:\n  orderd import orders.jsonl\n\n\
+    Rows that are there already are left as they are, so that it may be run again.")]
+pub struct ImportArgs {
+    #[command(flatten)]
+    pub(crate) pg: PgArgs,
+    /// Lines {"id":…,"order":{…}}; - reads stdin.
+    #[arg(default_value = "-", value_name = "FILE|-")]
+    pub from: PathBuf,
+}
+
+/// `orderd check`
+#[derive(Args, Debug, Clone)]
+#[command(after_help = "Example:\n  orderd check --live || restart orderd")]
+pub struct CheckArgs {
+    #[command(flatten)]
+    pub(crate) http: HttpArgs,
+    /// Ask only whether it is alive: one that serves reads while NATS is away is.
+    #[arg(long)]
+    pub live: bool,
+}

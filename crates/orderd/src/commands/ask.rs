@@ -1,0 +1,51 @@
+//! Asks a running service over HTTP.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty};
+use hyper::client::conn::http1;
+use hyper::{Request, StatusCode, header};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+use crate::config::Http;
+
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The status and body of `GET path`.
+///
+/// # Errors
+/// Why there is no answer.
+pub(crate) async fn get(settings: &Http, path: &str) -> anyhow::Result<(StatusCode, Bytes)> {
+    let addr = reachable(settings.addr);
+    let answer = tokio::time::timeout(PATIENCE, exchange(settings, addr, path)).await;
+    answer
+        .map_err(|_| anyhow::anyhow!("no answer within {} s", PATIENCE.as_secs()))
+        .and_then(|answer| answer)
+        .with_context(|| format!("can't ask http://{addr}{path}; does orderd run there?"))
+}
+
+async fn exchange(settings: &Http, addr: SocketAddr, path: &str) -> anyhow::Result<(StatusCode, Bytes)> {
+    let stream = TcpStream::connect(addr).await?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    // It ends with the sender; an error shows in the answer.
+    tokio::spawn(async move { drop(connection.await) });
+    let mut request = Request::get(path).header(header::HOST, addr.to_string());
+    if let Some(token) = settings.tokens.0.first() {
+        request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+    }
+    let response = sender.send_request(request.body(Empty::<Bytes>::new())?).await?;
+    Ok((response.status(), response.into_body().collect().await?.to_bytes()))
+}
+
+/// A service that listens everywhere is asked on loopback.
+fn reachable(mut addr: SocketAddr) -> SocketAddr {
+    if addr.ip().is_unspecified() {
+        addr.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    }
+    addr
+}

@@ -1,0 +1,62 @@
+//! `orderd export`: the table as JSON lines, in the order of the pages.
+
+use std::io::{BufWriter, ErrorKind, Write};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use order::{Layouts, RowReader};
+use tokio_postgres::binary_copy::BinaryCopyOutStream;
+use tokio_postgres::types::Type;
+
+use super::progress::Progress;
+use crate::cli::ExportArgs;
+use crate::config::Postgres;
+use crate::postgres;
+
+/// Writes `{"id":…,"order":{…}}` for each row. 1: some rows can't be decoded; they are named on stderr.
+///
+/// # Errors
+/// Why the table can't be read or the lines not be written.
+pub async fn run(args: ExportArgs) -> anyhow::Result<ExitCode> {
+    let settings = Postgres::new(&args.pg)?;
+    let connection = postgres::connect_once(&settings).await?;
+    let table = settings.table.quoted();
+    let copy =
+        format!("COPY (SELECT id, data FROM {table} ORDER BY id COLLATE \"C\") TO STDOUT (FORMAT binary)");
+    let rows = connection.client.copy_out(&copy).await.map_err(postgres::explain)?;
+    let mut rows = std::pin::pin!(BinaryCopyOutStream::new(rows, &[Type::TEXT, Type::BYTEA]));
+    let layouts = Arc::new(Layouts::new()?);
+    let mut reader = RowReader::new(layouts.clone());
+    let progress = Progress::new(None, "orders");
+    let mut out = BufWriter::with_capacity(1 << 18, std::io::stdout().lock());
+    let mut skipped = 0_u64;
+    let mut line = Vec::new();
+    while let Some(row) = rows.next().await {
+        let row = row.map_err(postgres::explain)?;
+        let (id, data): (&str, Option<&[u8]>) = (row.try_get(0)?, row.try_get(1)?);
+        line.clear();
+        let decoded = data.ok_or("it is null".to_owned()).and_then(|data| {
+            let body = reader.read(data).map_err(|error| error.to_string())?;
+            line.extend_from_slice(b"{\"id\":");
+            serde_json::to_writer(&mut line, id).map_err(|error| error.to_string())?;
+            line.extend_from_slice(b",\"order\":");
+            layouts.write_json(&body, &mut line).map_err(|error| error.to_string())
+        });
+        if let Err(problem) = decoded {
+            super::complain(&format!("row {id:?} can't be decoded, left out: {problem}"));
+            skipped += 1;
+            continue;
+        }
+        line.extend_from_slice(b"}\n");
+        match out.write_all(&line) {
+            // Whoever reads has seen enough.
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(ExitCode::SUCCESS),
+            written => written?,
+        }
+        progress.add(1);
+    }
+    out.flush()?;
+    super::complain(&progress.finish("orders"));
+    Ok(if skipped == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

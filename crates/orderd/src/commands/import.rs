@@ -1,0 +1,107 @@
+//! `orderd import`: JSON lines, as export writes them, into the table. Rows that are there are left alone.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use order::{Key, Layouts, Parser};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, BufReader};
+use tokio_postgres::{Client, Statement};
+
+use super::progress::Progress;
+use crate::cli::ImportArgs;
+use crate::config::Postgres;
+use crate::postgres;
+
+/// Rows in one transaction.
+const BATCH_ROWS: usize = 1000;
+const BATCH_BYTES: usize = 8 << 20;
+
+#[derive(Deserialize)]
+struct Line<'l> {
+    id: String,
+    #[serde(borrow)]
+    order: &'l RawValue,
+}
+
+/// Rows that wait to be written.
+#[derive(Default)]
+struct Batch {
+    ids: Vec<String>,
+    rows: Vec<Vec<u8>>,
+    bytes: usize,
+}
+
+/// Writes each line's order. Running it again changes nothing.
+///
+/// # Errors
+/// The first line that can't be taken, by its number; those before it are written.
+pub async fn run(args: ImportArgs) -> anyhow::Result<ExitCode> {
+    let settings = Postgres::new(&args.pg)?;
+    let connection = postgres::connect_once(&settings).await?;
+    postgres::prepare(&connection.client, &settings).await.map_err(postgres::explain)?;
+    let insert =
+        connection.client.prepare(&postgres::insert(&settings.table)).await.map_err(postgres::explain)?;
+    let mut lines = open(&args.from).await?.lines();
+    let layouts = Layouts::new()?;
+    let mut parser = Parser::new(&[])?;
+    let progress = Progress::new(None, "orders");
+    let (mut batch, mut number, mut written) = (Batch::default(), 0_u64, 0);
+    let mut failed = None;
+    while let Some(line) = lines.next_line().await.context("can't read the lines")? {
+        number += 1;
+        if line.trim().is_empty() {
+            continue;
+        }
+        if let Err(error) = batch.add(&line, &mut parser, &layouts) {
+            failed =
+                Some(error.context(format!("line {number} can't be taken; those before it are written")));
+            break;
+        }
+        progress.add(1);
+        if batch.ids.len() >= BATCH_ROWS || batch.bytes >= BATCH_BYTES {
+            written += batch.write(&connection.client, &insert).await?;
+        }
+    }
+    written += batch.write(&connection.client, &insert).await?;
+    super::complain(&format!("{}; {written} of them new", progress.finish("orders")));
+    let unknown = parser.unknown();
+    if unknown.count > 0 {
+        super::complain(&format!(
+            "{} members that the model doesn't know were left out: {:?}",
+            unknown.count, unknown.names
+        ));
+    }
+    failed.map_or(Ok(ExitCode::SUCCESS), Err)
+}
+
+async fn open(file: &Path) -> anyhow::Result<Box<dyn AsyncBufRead + Unpin + Send>> {
+    if file == Path::new("-") {
+        return Ok(Box::new(BufReader::new(tokio::io::stdin())));
+    }
+    let opened = tokio::fs::File::open(file).await;
+    Ok(Box::new(BufReader::new(opened.with_context(|| format!("can't read {}", file.display()))?)))
+}
+
+impl Batch {
+    fn add(&mut self, line: &str, parser: &mut Parser, layouts: &Layouts) -> anyhow::Result<()> {
+        let Line { id, order } = serde_json::from_str(line).map_err(|error| {
+            anyhow::anyhow!("it is no {{\"id\":…,\"order\":{{…}}}} (column {})", error.column())
+        })?;
+        anyhow::ensure!(!id.contains('\0'), "its id holds a null character, which PostgreSQL can't keep");
+        let order = parser.parse(order.get().as_bytes(), Key::from(id.as_str()))?;
+        let mut row = Vec::new();
+        layouts.write_row(&order, &mut row);
+        self.bytes += row.len();
+        self.ids.push(id);
+        self.rows.push(row);
+        Ok(())
+    }
+
+    async fn write(&mut self, client: &Client, insert: &Statement) -> anyhow::Result<u64> {
+        let batch = std::mem::take(self);
+        client.execute(insert, &[&batch.ids, &batch.rows]).await.map_err(postgres::explain)
+    }
+}

@@ -1,0 +1,26 @@
+//! The commands beside `serve`: one file each.
+
+pub mod check;
+pub mod export;
+pub mod import;
+pub mod publish;
+
+mod ask;
+mod progress;
+
+/// Writes to stdout. Whoever reads it may stop reading.
+pub(crate) fn print(text: &str) -> std::io::Result<()> {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => written,
+    }
+}
+
+/// Writes a line to stderr.
+pub(crate) fn complain(line: &str) {
+    use std::io::Write;
+    // A closed stderr is no reason to stop.
+    drop(writeln!(std::io::stderr(), "{line}"));
+}

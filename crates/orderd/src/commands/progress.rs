@@ -1,0 +1,40 @@
+//! Progress on stderr: a bar on a terminal, nothing elsewhere.
+
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// How far a command is.
+pub(crate) struct Progress {
+    bar: ProgressBar,
+    begun: Instant,
+}
+
+impl Progress {
+    /// Of `total` things, or of an unknown number of them.
+    pub(crate) fn new(total: Option<u64>, things: &str) -> Self {
+        let (bar, template) = match total {
+            Some(total) => {
+                (ProgressBar::new(total), "{bar:40} {human_pos}/{human_len} {msg} {per_sec} {eta}")
+            }
+            None => (ProgressBar::new_spinner(), "{spinner} {human_pos} {msg} {per_sec}"),
+        };
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        bar.set_message(things.to_owned());
+        bar.enable_steady_tick(Duration::from_millis(200));
+        Self { bar, begun: Instant::now() }
+    }
+
+    pub(crate) fn add(&self, count: u64) {
+        self.bar.inc(count);
+    }
+
+    /// Takes the bar away; gives back the closing line.
+    pub(crate) fn finish(self, things: &str) -> String {
+        self.bar.finish_and_clear();
+        let (count, seconds) = (self.bar.position(), self.begun.elapsed().as_secs_f64());
+        format!("{count} {things} in {seconds:.2} s, {:.0} {things}/s", count as f64 / seconds.max(1e-9))
+    }
+}

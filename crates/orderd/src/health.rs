@@ -1,0 +1,97 @@
+//! Which parts of the service are up, and since when: what `/readyz` and `/healthz` show.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::Serialize;
+use time::OffsetDateTime;
+
+use crate::metrics::Metrics;
+
+/// A part that can be away while the others go on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Part {
+    /// The connection to NATS.
+    Nats,
+    /// PostgreSQL, as the writing connection sees it.
+    Postgres,
+    /// The subscription to the stream.
+    Intake,
+    /// The fill of memory from the table.
+    Fill,
+}
+
+const PARTS: [(Part, &str); 4] =
+    [(Part::Nats, "nats"), (Part::Postgres, "postgres"), (Part::Intake, "intake"), (Part::Fill, "fill")];
+
+/// What is known of one part.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct State {
+    /// Whether it is up.
+    pub(crate) up: bool,
+    /// Since when it is so.
+    #[serde(serialize_with = "time::serde::rfc3339::serialize")]
+    pub(crate) since: OffsetDateTime,
+    /// Why it is not up, without secrets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) reason: Option<String>,
+}
+
+/// All parts.
+pub(crate) struct Health {
+    states: Mutex<[State; 4]>,
+    metrics: Arc<Metrics>,
+}
+
+impl Health {
+    /// All parts away, since now.
+    pub(crate) fn new(metrics: Arc<Metrics>) -> Arc<Self> {
+        let away = State { up: false, since: OffsetDateTime::now_utc(), reason: Some("starting".into()) };
+        for (_, name) in PARTS {
+            metrics.up.with_label_values(&[name]).set(0);
+        }
+        Arc::new(Self { states: Mutex::new(std::array::from_fn(|_| away.clone())), metrics })
+    }
+
+    /// The part is up. Says so in the log where it was not.
+    pub(crate) fn up(&self, part: Part) {
+        if self.change(part, None) {
+            tracing::info!(part = name(part), "up");
+        }
+    }
+
+    /// The part is away. Says so in the log where it was not, or where the reason is another.
+    pub(crate) fn down(&self, part: Part, reason: impl ToString) {
+        let reason = reason.to_string();
+        if self.change(part, Some(reason.clone())) {
+            tracing::warn!(part = name(part), reason, "away");
+        }
+    }
+
+    fn change(&self, part: Part, reason: Option<String>) -> bool {
+        let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = &mut states[part as usize];
+        let up = reason.is_none();
+        if state.up != up {
+            state.since = OffsetDateTime::now_utc();
+            self.metrics.up.with_label_values(&[name(part)]).set(i64::from(up));
+        }
+        let changed = state.up != up || state.reason != reason;
+        state.up = up;
+        state.reason = reason;
+        changed
+    }
+
+    /// What is known of a part.
+    pub(crate) fn state(&self, part: Part) -> State {
+        self.states.lock().unwrap_or_else(PoisonError::into_inner)[part as usize].clone()
+    }
+
+    /// Whether a part is up.
+    pub(crate) fn is_up(&self, part: Part) -> bool {
+        self.states.lock().unwrap_or_else(PoisonError::into_inner)[part as usize].up
+    }
+}
+
+fn name(part: Part) -> &'static str {
+    PARTS[part as usize].1
+}

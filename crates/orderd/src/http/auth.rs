@@ -1,0 +1,36 @@
+//! Who may ask: bearer tokens, where any are set.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::Response;
+use subtle::ConstantTimeEq;
+
+use super::{App, text};
+
+/// Lets a request pass that carries one of the tokens, or any where none are set.
+pub(super) async fn require_token(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let tokens = &app.settings.http.tokens.0;
+    if tokens.is_empty() || bearer(&request).is_some_and(|token| is_one_of(token, tokens)) {
+        return next.run(request).await;
+    }
+    let mut refused = text(StatusCode::UNAUTHORIZED, "401 a token is needed: Authorization: Bearer …");
+    refused
+        .headers_mut()
+        .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"orderd\""));
+    refused
+}
+
+fn bearer(request: &Request) -> Option<&str> {
+    let value = request.headers().get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+}
+
+/// Takes as long for a wrong token as for a right one, and looks at all of them.
+fn is_one_of(token: &str, tokens: &[String]) -> bool {
+    let found = tokens.iter().map(|known| known.as_bytes().ct_eq(token.as_bytes()));
+    found.fold(subtle::Choice::from(0), |any, this| any | this).into()
+}

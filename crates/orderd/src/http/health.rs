@@ -1,0 +1,61 @@
+//! `/healthz` and `/readyz`: for load balancers, containers and people who wonder.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use axum::extract::{Query, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::{App, json as json_response};
+use crate::health::Part;
+
+/// `?for=reads` asks whether orders can be served, whatever else is away.
+#[derive(Deserialize)]
+pub(super) struct Wanted {
+    r#for: Option<String>,
+}
+
+/// It answers, so it is alive.
+pub(super) async fn alive(State(app): State<Arc<App>>) -> Response {
+    report(&app, true)
+}
+
+/// 200 when orders are taken in, or with `?for=reads` when they can be served.
+pub(super) async fn ready(State(app): State<Arc<App>>, Query(wanted): Query<Wanted>) -> Response {
+    let health = &app.health;
+    let ready = match wanted.r#for.as_deref() {
+        // From memory, or through it.
+        Some("reads") => health.is_up(Part::Fill) || health.is_up(Part::Postgres),
+        _ => health.is_up(Part::Nats) && health.is_up(Part::Postgres) && health.is_up(Part::Intake),
+    };
+    report(&app, ready)
+}
+
+fn report(app: &App, good: bool) -> Response {
+    let fill = app.health.state(Part::Fill);
+    let body = json!({
+        "ready": good,
+        "nats": app.health.state(Part::Nats),
+        "postgres": app.health.state(Part::Postgres),
+        "intake": app.health.state(Part::Intake),
+        "fill": {
+            "up": fill.up,
+            "since": time_of(&fill),
+            "reason": fill.reason,
+            "rows": app.progress.rows.load(Ordering::Relaxed),
+            "of": app.progress.estimate.load(Ordering::Relaxed),
+            "undecodable": app.progress.undecodable.load(Ordering::Relaxed),
+        },
+    });
+    let mut response = json_response(body.to_string().into_bytes());
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let status = if good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, response).into_response()
+}
+
+fn time_of(state: &crate::health::State) -> serde_json::Value {
+    serde_json::to_value(state).map_or(serde_json::Value::Null, |state| state["since"].clone())
+}

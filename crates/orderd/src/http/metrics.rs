@@ -1,0 +1,24 @@
+//! `/metrics`, in Prometheus' text format.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+use super::{App, text};
+
+/// All metrics, as of now.
+pub(super) async fn metrics(State(app): State<Arc<App>>) -> Response {
+    app.metrics.in_memory.set(app.cache.len() as i64);
+    app.depths.show(&app.metrics);
+    match app.metrics.text() {
+        Ok(body) => {
+            ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], body).into_response()
+        }
+        Err(error) => {
+            tracing::error!(%error, "can't write the metrics");
+            text(StatusCode::INTERNAL_SERVER_ERROR, "500 internal server error")
+        }
+    }
+}

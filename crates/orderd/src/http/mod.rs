@@ -1,0 +1,100 @@
+//! HTTP: one file a resource; this one has the routes, the server, and its limits.
+
+mod auth;
+mod health;
+mod metrics;
+mod order;
+mod pages;
+mod search;
+mod server;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use ::order::Layouts;
+use axum::Router;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+
+use crate::config::Settings;
+use crate::health::Health;
+use crate::metrics::Metrics;
+use crate::pipeline::{Depths, Parts};
+use crate::serve::cache::{Cache, ReadThrough};
+use crate::serve::restore::Progress;
+
+pub(crate) use server::serve;
+
+/// What the handlers answer from.
+pub(crate) struct App {
+    cache: Arc<Cache>,
+    layouts: Arc<Layouts>,
+    read_through: ReadThrough,
+    health: Arc<Health>,
+    progress: Arc<Progress>,
+    metrics: Arc<Metrics>,
+    depths: Arc<Depths>,
+    settings: Arc<Settings>,
+}
+
+impl App {
+    pub(crate) fn new(parts: &Parts, depths: Arc<Depths>) -> Arc<Self> {
+        Arc::new(Self {
+            cache: parts.cache.clone(),
+            layouts: parts.layouts.clone(),
+            read_through: ReadThrough::start(parts.settings.postgres.clone(), parts.metrics.clone()),
+            health: parts.health.clone(),
+            progress: parts.progress.clone(),
+            metrics: parts.metrics.clone(),
+            depths,
+            settings: parts.settings.clone(),
+        })
+    }
+}
+
+/// All routes.
+fn router(app: Arc<App>) -> Router {
+    let guarded = Router::new()
+        .route("/mem_len", get(pages::mem_len))
+        .route("/order_pages/last", get(pages::last))
+        .route("/order_pages/{n}", get(pages::page))
+        .route("/order/{id}", get(order::order))
+        .route("/orders", get(search::search))
+        .layer(middleware::from_fn_with_state(app.clone(), auth::require_token));
+    Router::new()
+        .route("/healthz", get(health::alive))
+        .route("/readyz", get(health::ready))
+        .route("/metrics", get(metrics::metrics))
+        .merge(guarded)
+        .fallback(async || text(StatusCode::NOT_FOUND, "404 page not found"))
+        .method_not_allowed_fallback(async || text(StatusCode::METHOD_NOT_ALLOWED, "405 method not allowed"))
+        .layer(middleware::from_fn_with_state(app.clone(), observe))
+        .with_state(app)
+}
+
+/// Counts and times each request by its route.
+async fn observe(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let begun = Instant::now();
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let response = next.run(request).await;
+    let route = route.as_ref().map_or("other", MatchedPath::as_str);
+    app.metrics.requests.with_label_values(&[route, response.status().as_str()]).inc();
+    app.metrics.request_seconds.with_label_values(&[route]).observe(begun.elapsed().as_secs_f64());
+    response
+}
+
+/// A line of text, as Go's `http.Error` writes it.
+fn text(status: StatusCode, message: &str) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8")),
+        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    ];
+    (status, headers, format!("{message}\n")).into_response()
+}
+
+fn json(body: Vec<u8>) -> Response {
+    ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response()
+}

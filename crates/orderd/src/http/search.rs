@@ -1,0 +1,31 @@
+//! `/orders?order_uid=…`: the ids of the orders that have a value.
+
+use std::sync::Arc;
+
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+
+use super::{App, json, text};
+
+/// Ids, newest first. All criteria must match.
+pub(super) async fn search(
+    State(app): State<Arc<App>>,
+    Query(query): Query<Vec<(String, String)>>,
+) -> Response {
+    let members = &app.settings.search;
+    let place = |name: &str| members.iter().position(|member| member == name);
+    let criteria: Option<Vec<_>> =
+        query.into_iter().map(|(name, value)| place(&name).map(|place| (place, value))).collect();
+    let Some(criteria) = criteria.filter(|criteria| !criteria.is_empty()) else {
+        return text(StatusCode::BAD_REQUEST, &format!("400 orders are found by {}", members.join(", ")));
+    };
+    match app.cache.search(&criteria) {
+        // A list of strings can always be written.
+        Ok(ids) => json(serde_json::to_vec(&ids).unwrap_or_default()),
+        Err(error) => {
+            tracing::error!(%error, "can't search memory");
+            text(StatusCode::INTERNAL_SERVER_ERROR, "500 internal server error")
+        }
+    }
+}

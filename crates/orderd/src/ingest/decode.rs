@@ -1,0 +1,57 @@
+//! msgdatachan -> orderschan: JSON to orders. What is refused becomes a dead letter.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use order::Parser;
+use tokio::sync::mpsc;
+
+use super::dead_letters::DeadLetter;
+use super::{Message, Orders};
+use crate::metrics::Metrics;
+
+/// Runs until `msgdatachan` closes.
+pub(crate) async fn run(
+    mut msgdatachan: mpsc::Receiver<Vec<Message>>,
+    orderschan: mpsc::Sender<Arc<Orders>>,
+    deadchan: mpsc::Sender<DeadLetter>,
+    mut parser: Parser,
+    metrics: Arc<Metrics>,
+) -> anyhow::Result<()> {
+    let mut told = BTreeSet::new();
+    while let Some(chunk) = msgdatachan.recv().await {
+        let mut orders =
+            Orders { orders: Vec::with_capacity(chunk.len()), messages: Vec::with_capacity(chunk.len()) };
+        let unknown = parser.unknown().count;
+        for message in chunk {
+            match parser.parse(&message.payload, message.key.clone()) {
+                Ok(order) => {
+                    orders.orders.push(order);
+                    orders.messages.push(message);
+                }
+                Err(refusal) => {
+                    if deadchan.send(DeadLetter { message, refusal }).await.is_err() {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+        metrics.unknown_members.inc_by(parser.unknown().count - unknown);
+        tell_of_unknown(&parser, &mut told);
+        if !orders.orders.is_empty() && orderschan.send(Arc::new(orders)).await.is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Each name once. Names are not content: they are what a model is made of.
+fn tell_of_unknown(parser: &Parser, told: &mut BTreeSet<String>) {
+    let names = &parser.unknown().names;
+    if names.len() > told.len() {
+        for name in names.difference(&told.clone()) {
+            tracing::warn!(member = name, "unknown member ignored; is the model behind the publishers?");
+        }
+        told.clone_from(names);
+    }
+}

@@ -1,0 +1,57 @@
+//! natschan -> msgdatachan: only messages with a payload go on, and dead letters that are sent again get back
+//! their key.
+
+use std::sync::Arc;
+
+use order::Key;
+use tokio::sync::mpsc;
+
+use super::Message;
+use super::dead_letters::DeadLetters;
+use crate::metrics::Metrics;
+
+/// The header by which `dead-letters replay` says whose dead letter a message is.
+pub(crate) const KEY_HEADER: &str = "Orderd-Key";
+
+/// Runs until `natschan` closes.
+pub(crate) async fn run(
+    mut natschan: mpsc::Receiver<Vec<Message>>,
+    msgdatachan: mpsc::Sender<Vec<Message>>,
+    dead_letters: Arc<DeadLetters>,
+    metrics: Arc<Metrics>,
+) -> anyhow::Result<()> {
+    while let Some(chunk) = natschan.recv().await {
+        let mut kept = Vec::with_capacity(chunk.len());
+        for message in chunk {
+            if message.payload.is_empty() {
+                metrics.empty.inc();
+                message.receipt.acknowledge().await;
+            } else if message.headers.is_none() {
+                kept.push(message);
+            } else {
+                kept.extend(with_key_of_its_dead_letter(message, &dead_letters).await);
+            }
+        }
+        if !kept.is_empty() && msgdatachan.send(kept).await.is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// A key in the header counts only while a dead letter with that key is stored, so that nobody can choose one.
+/// Without it the message is an echo of one that was taken in already.
+async fn with_key_of_its_dead_letter(message: Message, dead_letters: &DeadLetters) -> Option<Message> {
+    let key = message
+        .headers
+        .as_ref()
+        .and_then(|headers| headers.get(KEY_HEADER))
+        .map(|key| key.as_str().to_owned());
+    let Some(key) = key else { return Some(message) };
+    if dead_letters.is_stored(&message.subject, &key).await {
+        return Some(Message { key: Key::from(key), replayed: true, ..message });
+    }
+    tracing::info!(sequence = message.origin.sequence, "dead letter sent again is taken in already, dropped");
+    message.receipt.acknowledge().await;
+    None
+}

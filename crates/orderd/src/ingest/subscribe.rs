@@ -1,0 +1,222 @@
+//! NATS -> natschan: the only place that takes from the stream.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::Client;
+use async_nats::jetstream::{self, consumer::pull};
+use futures_util::{FutureExt, StreamExt};
+use order::Key;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::{Holds, Message, Origin};
+use crate::config::Settings;
+use crate::health::{Health, Part};
+use crate::metrics::Metrics;
+use crate::nats::{self, ACK_WAIT, NatsError};
+use crate::retry::Backoff;
+
+/// A chunk closes at so many messages or bytes, or sooner when nothing more is there.
+const CHUNK_MESSAGES: usize = 256;
+const CHUNK_BYTES: usize = 1 << 20;
+
+/// What one pull request asks for. Two are under way at most.
+const PULL_MESSAGES: usize = 4096;
+const PULL_BYTES: usize = 8 << 20;
+const PULL_EXPIRES: Duration = Duration::from_secs(10);
+const PULL_HEARTBEAT: Duration = Duration::from_secs(2);
+
+/// What the stage needs.
+pub(crate) struct Subscribe {
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) client: Client,
+    pub(crate) holds: Arc<Holds>,
+    pub(crate) health: Arc<Health>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) stop: CancellationToken,
+}
+
+impl Subscribe {
+    /// Takes messages until it is told to stop, whatever the server does meanwhile.
+    ///
+    /// # Errors
+    /// A consumer that can't be used, before anything was taken.
+    pub(crate) async fn run(self, natschan: mpsc::Sender<Vec<Message>>) -> anyhow::Result<()> {
+        let mut backoff = Backoff::default();
+        let mut taken_any = false;
+        while !self.stop.is_cancelled() {
+            let messages = tokio::select! {
+                messages = self.messages() => messages,
+                () = self.stop.cancelled() => break,
+            };
+            let ended = match messages {
+                Ok(messages) => {
+                    taken_any = true;
+                    backoff.reset();
+                    self.health.up(Part::Intake);
+                    self.take(messages, &natschan).await
+                }
+                Err(error) if !taken_any && error.is::<NatsError>() => return Err(error),
+                Err(error) => Err(error),
+            };
+            if let Err(error) = ended {
+                self.health.down(Part::Intake, format!("{error:#}"));
+                let stopped = self.stop.cancelled();
+                tokio::select! { () = backoff.wait() => {}, () = stopped => {} }
+            }
+        }
+        Ok(())
+    }
+
+    async fn messages(&self) -> anyhow::Result<pull::Stream> {
+        nats::connected(&self.client).await?;
+        let context = jetstream::new(self.client.clone());
+        let stream = nats::stream(&context, &self.settings.nats).await?;
+        warn_of_retention(stream.cached_info());
+        nats::dead_stream(&context).await?;
+        let consumer = nats::durable(&stream, &self.settings.nats, &self.settings.durable).await?;
+        let messages = consumer
+            .stream()
+            .max_messages_per_batch(PULL_MESSAGES)
+            .max_bytes_per_batch(PULL_BYTES.max(2 * self.client.max_payload()))
+            .expires(PULL_EXPIRES)
+            .heartbeat(PULL_HEARTBEAT);
+        Ok(messages.messages().await?)
+    }
+
+    /// Hands chunks on until the subscription fails or it is told to stop.
+    async fn take(
+        &self,
+        mut messages: pull::Stream,
+        natschan: &mpsc::Sender<Vec<Message>>,
+    ) -> anyhow::Result<()> {
+        loop {
+            let chunk = tokio::select! {
+                biased;
+                () = self.stop.cancelled() => break,
+                chunk = tokio::task::unconstrained(chunk(&mut messages)) => chunk,
+            };
+            let (taken, failed) = chunk;
+            if !taken.is_empty() {
+                let chunk = self.receive(taken);
+                if natschan.send(chunk).await.is_err() {
+                    break;
+                }
+            }
+            if let Some(error) = failed {
+                return Err(error);
+            }
+        }
+        let (buffered, _) = chunk(&mut messages).now_or_never().unwrap_or_default();
+        // Never handed on, so that giving back what is held gives back these too.
+        drop(self.receive(buffered));
+        Ok(())
+    }
+
+    fn receive(&self, taken: Vec<jetstream::Message>) -> Vec<Message> {
+        self.metrics.handled.inc_by(taken.len() as u64);
+        let with_origins: Vec<_> = taken
+            .into_iter()
+            .filter_map(|message| {
+                let origin = message.reply.as_deref().and_then(origin)?;
+                Some((message.split().0, origin))
+            })
+            .collect();
+        let replies = with_origins.iter().filter_map(|(message, _)| message.reply.clone()).collect();
+        let receipts = self.holds.take(&self.client, replies);
+        let messages = with_origins.into_iter().zip(receipts).map(|((message, origin), receipt)| {
+            if origin.deliveries > 1 {
+                self.metrics.redelivered.inc();
+            }
+            Message {
+                subject: message.subject,
+                payload: message.payload,
+                headers: message.headers,
+                key: Key::from_stream(origin.timestamp_ns, origin.sequence),
+                origin,
+                replayed: false,
+                receipt,
+            }
+        });
+        messages.collect()
+    }
+}
+
+/// Waits for a message and takes whatever is there with it; and the error that ended it, if one did.
+async fn chunk(messages: &mut pull::Stream) -> (Vec<jetstream::Message>, Option<anyhow::Error>) {
+    let mut taken = Vec::new();
+    let mut bytes = 0;
+    let mut next = messages.next().await;
+    loop {
+        match next {
+            Some(Ok(message)) => {
+                bytes += message.payload.len();
+                taken.push(message);
+            }
+            Some(Err(error)) => return (taken, Some(error.into())),
+            None => return (taken, Some(anyhow::anyhow!("the subscription ended"))),
+        }
+        if taken.len() >= CHUNK_MESSAGES || bytes >= CHUNK_BYTES {
+            return (taken, None);
+        }
+        next = match messages.next().now_or_never() {
+            Some(next) => next,
+            None => return (taken, None),
+        };
+    }
+}
+
+/// Where a message stands, from its ack subject:
+/// `$JS.ACK.{stream}.{consumer}.{deliveries}.{sequence}.{consumer's sequence}.{timestamp}.{pending}`, with the
+/// domain and the account's hash before the stream where the server puts them.
+fn origin(reply: &str) -> Option<Origin> {
+    let rest = reply.strip_prefix("$JS.ACK.")?;
+    let tokens = rest.split('.').count();
+    let mut numbers = rest.split('.').skip(if tokens >= 9 { 4 } else { 2 });
+    let deliveries = numbers.next()?.parse().ok()?;
+    let sequence = numbers.next()?.parse().ok()?;
+    numbers.next()?;
+    let timestamp_ns = numbers.next()?.parse().ok()?;
+    Some(Origin { sequence, timestamp_ns, deliveries })
+}
+
+fn warn_of_retention(info: &jetstream::stream::Info) {
+    if info.config.retention != jetstream::stream::RetentionPolicy::Limits {
+        tracing::warn!(
+            stream = info.config.name,
+            "the stream does not keep what is acknowledged (its retention is not limits): a replica that is \
+             away misses orders until it reads the table again"
+        );
+    }
+}
+
+/// Tells the server again and again that what is held is being worked on, until it is told to stop.
+pub(crate) async fn extend_held(holds: Arc<Holds>, stop: CancellationToken) {
+    let mut ticks = tokio::time::interval(ACK_WAIT / 10);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => holds.extend(ACK_WAIT * 2 / 5).await,
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_both_forms_of_the_ack_subject() {
+        let short = origin("$JS.ACK.ORDERS.orderd.2.17.18.1700000000123456789.5").unwrap();
+        assert_eq!(
+            (short.deliveries, short.sequence, short.timestamp_ns),
+            (2, 17, 1_700_000_000_123_456_789)
+        );
+        let long = origin("$JS.ACK._.HASH.ORDERS.orderd.1.7.8.1700000000123456789.5.rand").unwrap();
+        assert_eq!((long.deliveries, long.sequence, long.timestamp_ns), (1, 7, 1_700_000_000_123_456_789));
+        assert!(origin("$JS.ACK.ORDERS.orderd.x.1.1.1.1").is_none());
+        assert!(origin("_INBOX.1").is_none());
+    }
+}

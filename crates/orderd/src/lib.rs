@@ -1,0 +1,77 @@
+//! `orderd` takes orders from NATS, keeps each exactly once in PostgreSQL, and serves them over HTTP from memory.
+//!
+//! The modules stand in the order of the flow; `pipeline` shows how they hang together.
+
+pub mod cli;
+pub mod commands;
+pub mod config;
+mod health;
+mod http;
+mod ingest;
+mod metrics;
+mod nats;
+mod persist;
+mod pipeline;
+mod postgres;
+mod retry;
+mod serve;
+pub mod shutdown;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use config::Settings;
+use order::{Layouts, Parser};
+use tokio::net::TcpListener;
+use tokio::signal::unix::SignalKind;
+use tokio_util::sync::CancellationToken;
+
+/// Runs the service until `shutdown` completes and all that it holds is committed or given back.
+///
+/// # Errors
+/// What ended it: a stage, by its name, or a server that can't be used.
+pub async fn run(
+    settings: Settings,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    let settings = Arc::new(settings);
+    let metrics = metrics::Metrics::new()?;
+    let health = health::Health::new(metrics.clone());
+    let layouts = Arc::new(Layouts::new()?);
+    let parser = Parser::new(&settings.require)?;
+    let search = order::searchable(&settings.search)?;
+    let parts = pipeline::Parts {
+        client: nats::connect(&settings.nats, health.clone()).await?,
+        cache: serve::cache::Cache::new(layouts.clone(), search),
+        progress: Arc::default(),
+        holds: Arc::default(),
+        stop: CancellationToken::new(),
+        give_up: CancellationToken::new(),
+        settings,
+        layouts,
+        health,
+        metrics,
+    };
+    let depths = Arc::new(pipeline::Depths::default());
+    let stages = pipeline::start(&parts, parser, &depths);
+    let http = tokio::spawn(http::serve(listener, http::App::new(&parts, depths), parts.stop.clone()));
+    tokio::spawn(shutdown::give_up_in_time(parts.stop.clone(), parts.give_up.clone()));
+    let progress = parts.progress.clone();
+    shutdown::on_signal(SignalKind::user_defined1(), move || progress.again.notify_one())?;
+
+    let ended = pipeline::finish(stages, &parts);
+    tokio::pin!(ended);
+    let ended = tokio::select! {
+        ended = &mut ended => ended,
+        () = shutdown => {
+            parts.stop.cancel();
+            ended.await
+        }
+    };
+    parts.holds.give_back().await;
+    // Acknowledgements are on their way; without this they would end with the connection.
+    drop(tokio::time::timeout(Duration::from_secs(2), parts.client.flush()).await);
+    http.await?;
+    ended
+}

@@ -1,0 +1,81 @@
+//! The command `orderd`.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Parser;
+use orderd::cli::{Cli, Command, LogFormat, ServeArgs};
+use orderd::config::{ConfigError, Settings};
+use orderd::{commands, shutdown};
+use tracing_subscriber::EnvFilter;
+
+/// Orders are small and many; this allocator wastes the least on them.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse_from(with_default_command(std::env::args_os().collect()));
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error.into()),
+    };
+    let ended = runtime.block_on(run(cli.command));
+    // Whatever still waits, for a dead server for instance, ends with the process.
+    runtime.shutdown_background();
+    ended.unwrap_or_else(|error| fail(&error))
+}
+
+async fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Serve(args) => serve(args).await.map(|()| ExitCode::SUCCESS),
+        Command::Publish(args) => commands::publish::run(args).await,
+        Command::Export(args) => commands::export::run(args).await,
+        Command::Import(args) => commands::import::run(args).await,
+        Command::Check(args) => commands::check::run(args).await,
+    }
+}
+
+async fn serve(args: ServeArgs) -> anyhow::Result<()> {
+    let settings = Settings::new(&args)?;
+    log(&args)?;
+    let shutdown = shutdown::signals()?;
+    let addr = settings.http.addr;
+    let listener = tokio::net::TcpListener::bind(addr).await;
+    let listener = listener.map_err(|error| {
+        anyhow::anyhow!("can't listen on HTTP_ADDR {addr}: {error}; set HTTP_ADDR to a free address")
+    })?;
+    tracing::info!(addr = %listener.local_addr()?, "listening");
+    orderd::run(settings, listener, shutdown).await
+}
+
+fn log(args: &ServeArgs) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&args.log).map_err(|error| {
+        ConfigError::new("LOG", format!("{error}; it takes error, warn, info, debug or trace"))
+    })?;
+    let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
+    match args.log_format {
+        LogFormat::Text => builder.init(),
+        LogFormat::Json => builder.json().flatten_event(true).init(),
+    }
+    Ok(())
+}
+
+/// A bare `orderd`, with or without flags, serves.
+fn with_default_command(mut args: Vec<OsString>) -> Vec<OsString> {
+    let first = args.get(1).and_then(|arg| arg.to_str());
+    let serves = first
+        .is_none_or(|first| first.starts_with('-') && !["-h", "--help", "-V", "--version"].contains(&first));
+    if serves {
+        args.insert(1.min(args.len()), "serve".into());
+    }
+    args
+}
+
+/// Wrong usage or configuration is 2, whatever else fails is 1.
+fn fail(error: &anyhow::Error) -> ExitCode {
+    // A closed stderr is no reason to panic.
+    drop(std::io::Write::write_all(&mut std::io::stderr(), format!("orderd: {error:#}\n").as_bytes()));
+    ExitCode::from(if error.is::<ConfigError>() { 2 } else { 1 })
+}

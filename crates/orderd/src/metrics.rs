@@ -1,0 +1,178 @@
+//! What `/metrics` shows: the seed's names, exactly, and `orderd_*` of our own.
+
+use std::sync::Arc;
+
+use prometheus::core::Collector;
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
+};
+
+/// All that is counted. One for each running service, so that several can run in one process.
+pub(crate) struct Metrics {
+    registry: Registry,
+    /// `myapp_orders_handled_total`
+    pub(crate) handled: IntCounter,
+    /// `myapp_orders_write_db`
+    pub(crate) written: IntCounter,
+    /// `myapp_orders_read_db`
+    pub(crate) filled: IntCounter,
+    /// `myapp_orders_errors`
+    pub(crate) errors: IntCounter,
+    /// `myapp_orders_inmemcache`
+    pub(crate) in_memory: IntGauge,
+    /// Messages or orders that wait in each channel of the pipeline.
+    pub(crate) depth: IntGaugeVec,
+    /// Orders in one transaction.
+    pub(crate) batch: Histogram,
+    /// Seconds from a batch's first statement to its commit.
+    pub(crate) commit: Histogram,
+    /// Seconds from the stream's timestamp to the commit.
+    pub(crate) latency: Histogram,
+    /// Messages that were delivered before.
+    pub(crate) redelivered: IntCounter,
+    /// Dead letters stored, by reason.
+    pub(crate) dead_letters: IntCounterVec,
+    /// Empty messages.
+    pub(crate) empty: IntCounter,
+    /// Members that the model doesn't know.
+    pub(crate) unknown_members: IntCounter,
+    /// Rows of the table that can't be decoded, as of the last fill.
+    pub(crate) undecodable: IntGauge,
+    /// Messages in the stream that the durable consumer has not delivered yet.
+    pub(crate) lag: IntGauge,
+    /// Messages that are delivered and not acknowledged.
+    pub(crate) unacknowledged: IntGauge,
+    /// 1 where a part is up: nats, postgres, intake, fill.
+    pub(crate) up: IntGaugeVec,
+    /// Look-ups that memory could not answer, by what PostgreSQL said.
+    pub(crate) read_through: IntCounterVec,
+    /// HTTP requests by route and status.
+    pub(crate) requests: IntCounterVec,
+    /// Seconds an HTTP request took, by route.
+    pub(crate) request_seconds: HistogramVec,
+}
+
+/// From 50 µs to 10 s, for whatever waits for a disk or a network.
+const SECONDS: &[f64] = &[
+    0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
+    5.0, 10.0,
+];
+const BATCH: &[f64] =
+    &[1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0, 10000.0];
+
+impl Metrics {
+    /// All at zero.
+    ///
+    /// # Errors
+    /// A name given twice, which the first start would show.
+    pub(crate) fn new() -> prometheus::Result<Arc<Self>> {
+        let r = Registry::new();
+        Ok(Arc::new(Self {
+            handled: counter(&r, "myapp_orders_handled_total", "The total number of messages received")?,
+            written: counter(
+                &r,
+                "myapp_orders_write_db",
+                "The number of orders that this process committed",
+            )?,
+            filled: counter(
+                &r,
+                "myapp_orders_read_db",
+                "The number of orders that this process read from the table",
+            )?,
+            errors: counter(
+                &r,
+                "myapp_orders_errors",
+                "The number of messages refused and rows that can't be decoded",
+            )?,
+            in_memory: register(
+                &r,
+                IntGauge::new("myapp_orders_inmemcache", "The number of orders known in memory"),
+            )?,
+            depth: gauges(&r, "orderd_channel_depth", "What waits in a channel of the pipeline", "channel")?,
+            batch: histogram(&r, "orderd_commit_orders", "Orders in one transaction", BATCH)?,
+            commit: histogram(&r, "orderd_commit_seconds", "Seconds that a transaction took", SECONDS)?,
+            latency: histogram(
+                &r,
+                "orderd_stream_to_commit_seconds",
+                "Seconds from the stream's timestamp to the commit",
+                SECONDS,
+            )?,
+            redelivered: counter(&r, "orderd_redelivered_total", "Messages that were delivered before")?,
+            dead_letters: counters(&r, "orderd_dead_letters_total", "Dead letters stored", &["reason"])?,
+            empty: counter(&r, "orderd_empty_messages_total", "Messages without a payload")?,
+            unknown_members: counter(
+                &r,
+                "orderd_unknown_members_total",
+                "Members that the model doesn't know",
+            )?,
+            undecodable: register(
+                &r,
+                IntGauge::new("orderd_undecodable_rows", "Rows that the last fill could not decode"),
+            )?,
+            lag: register(
+                &r,
+                IntGauge::new("orderd_consumer_lag", "Messages in the stream not delivered yet"),
+            )?,
+            unacknowledged: register(
+                &r,
+                IntGauge::new("orderd_consumer_unacknowledged", "Messages delivered and not acknowledged"),
+            )?,
+            up: gauges(&r, "orderd_up", "1 where the part is up", "part")?,
+            read_through: counters(
+                &r,
+                "orderd_read_through_total",
+                "Look-ups that memory could not answer",
+                &["answer"],
+            )?,
+            requests: counters(&r, "orderd_http_requests_total", "HTTP requests", &["route", "status"])?,
+            request_seconds: register(
+                &r,
+                HistogramVec::new(
+                    HistogramOpts::new("orderd_http_request_seconds", "Seconds a request took")
+                        .buckets(SECONDS.to_vec()),
+                    &["route"],
+                ),
+            )?,
+            registry: r,
+        }))
+    }
+
+    /// All of it in Prometheus' text format.
+    ///
+    /// # Errors
+    /// What can't be written as text.
+    pub(crate) fn text(&self) -> prometheus::Result<String> {
+        TextEncoder::new().encode_to_string(&self.registry.gather())
+    }
+}
+
+fn register<C: Collector + Clone + 'static>(
+    registry: &Registry,
+    made: prometheus::Result<C>,
+) -> prometheus::Result<C> {
+    let collector = made?;
+    registry.register(Box::new(collector.clone()))?;
+    Ok(collector)
+}
+
+fn counter(registry: &Registry, name: &str, help: &str) -> prometheus::Result<IntCounter> {
+    register(registry, IntCounter::new(name, help))
+}
+
+fn counters(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+) -> prometheus::Result<IntCounterVec> {
+    register(registry, IntCounterVec::new(Opts::new(name, help), labels))
+}
+
+fn gauges(registry: &Registry, name: &str, help: &str, label: &str) -> prometheus::Result<IntGaugeVec> {
+    register(registry, IntGaugeVec::new(Opts::new(name, help), &[label]))
+}
+
+fn histogram(registry: &Registry, name: &str, help: &str, buckets: &[f64]) -> prometheus::Result<Histogram> {
+    register(registry, Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec())))
+}

@@ -1,0 +1,228 @@
+//! The connection to NATS: how it is made, what the server must be, the stream and the durable consumer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::connection::State;
+use async_nats::jetstream::consumer::{AckPolicy, pull};
+use async_nats::jetstream::stream::{RetentionPolicy, StorageType};
+use async_nats::jetstream::{self, Context};
+use async_nats::{Client, ConnectOptions, Event};
+
+use crate::config::Nats;
+use crate::health::{Health, Part};
+use crate::retry::Backoff;
+
+/// The stream in which dead letters are kept, and the first token of their subjects.
+pub(crate) const DEAD_STREAM: &str = "ORDERS_DEAD";
+pub(crate) const DEAD_PREFIX: &str = "dead";
+
+/// How long a message may be held before the server delivers it again, unless progress is reported.
+pub(crate) const ACK_WAIT: Duration = Duration::from_secs(5);
+
+/// How many messages may be delivered and not acknowledged. The default of 1,000 is less than one batch.
+const MAX_ACK_PENDING: i64 = 50_000;
+
+/// In a stream's metadata: we made it, so that we may purge what is acknowledged.
+pub(crate) const MADE_BY: (&str, &str) = ("made-by", "orderd");
+
+/// A server or a configuration that can't be used; waiting would not help.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NatsError {
+    /// Too old.
+    #[error("the NATS server is version {0}; orderd needs 2.10 or newer")]
+    TooOld(String),
+    /// Without JetStream.
+    #[error(
+        "the NATS server runs without JetStream; start it with -js, or with a jetstream block in its configuration"
+    )]
+    NoJetStream,
+    /// Someone else's consumer has our name.
+    #[error("the consumer {name} of stream {stream} {problem}; set NATS_DURABLE to another name")]
+    Consumer {
+        /// The stream's name.
+        stream: String,
+        /// The consumer's name.
+        name: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+}
+
+/// A client that connects in the background and again whenever it has to.
+///
+/// # Errors
+/// Credentials that can't be read.
+pub(crate) async fn connect(settings: &Nats, health: Arc<Health>) -> anyhow::Result<Client> {
+    let options = options(settings, health).await?.retry_on_initial_connect();
+    Ok(options.connect(&settings.servers.0[..]).await?)
+}
+
+/// Waits until the server is there and tells whether it can be used.
+///
+/// # Errors
+/// A server that can't be used.
+pub(crate) async fn connected(client: &Client) -> Result<(), NatsError> {
+    while client.connection_state() != State::Connected || client.try_server_info().is_none() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    refuse_unusable(client).await
+}
+
+/// Connects once, for a command.
+///
+/// # Errors
+/// Why not.
+pub(crate) async fn connect_once(settings: &Nats) -> Result<Client, anyhow::Error> {
+    let mut options = ConnectOptions::new().connection_timeout(Duration::from_secs(3)).name("orderd");
+    if let Some(file) = &settings.credentials {
+        options = options.credentials_file(file).await?;
+    }
+    let client = options.connect(&settings.servers.0[..]).await;
+    client.map_err(|error| {
+        anyhow::anyhow!("can't connect to NATS ({error}); is NATS_HOST, NATS_PORT or NATS_URL right?")
+    })
+}
+
+async fn options(settings: &Nats, health: Arc<Health>) -> Result<ConnectOptions, anyhow::Error> {
+    let options = ConnectOptions::new()
+        .name("orderd")
+        .connection_timeout(Duration::from_secs(3))
+        // A connection that has silently gone is noticed after two pings without an answer.
+        .ping_interval(Duration::from_secs(2))
+        .max_reconnects(None)
+        .reconnect_delay_callback(|attempt| Backoff::after(attempt))
+        .event_callback(move |event| {
+            let health = health.clone();
+            async move { note(&health, &event) }
+        });
+    match &settings.credentials {
+        None => Ok(options),
+        Some(file) => options
+            .credentials_file(file)
+            .await
+            .map_err(|error| anyhow::anyhow!("can't read NATS_CREDS {}: {error}", file.display())),
+    }
+}
+
+fn note(health: &Health, event: &Event) {
+    match event {
+        Event::Connected => health.up(Part::Nats),
+        Event::Disconnected => health.down(Part::Nats, "disconnected"),
+        Event::SlowConsumer(_) => {
+            tracing::error!("NATS client dropped messages; they will be delivered again")
+        }
+        Event::ClientError(error) if !health.is_up(Part::Nats) => health.down(Part::Nats, error),
+        event => tracing::debug!(%event, "NATS"),
+    }
+}
+
+async fn refuse_unusable(client: &Client) -> Result<(), NatsError> {
+    let info = client.server_info();
+    if !client.is_server_compatible(2, 10, 0) {
+        return Err(NatsError::TooOld(info.version));
+    }
+    let context = jetstream::new(client.clone());
+    match context.query_account().await {
+        Err(error) if !info.jetstream && is_disabled(&error) => Err(NatsError::NoJetStream),
+        // It may not be ready yet; whoever uses it tries again.
+        _ => Ok(()),
+    }
+}
+
+fn is_disabled(error: &jetstream::context::AccountError) -> bool {
+    use jetstream::context::AccountErrorKind as Kind;
+    !matches!(error.kind(), Kind::TimedOut)
+}
+
+/// The stream that takes the subject: the one that is there, or one that is made.
+pub(crate) async fn stream(
+    context: &Context,
+    settings: &Nats,
+) -> Result<jetstream::stream::Stream, anyhow::Error> {
+    use jetstream::context::GetStreamByNameErrorKind as Kind;
+    match context.stream_by_subject(settings.topic.as_str()).await {
+        Ok(name) => Ok(context.get_stream(name).await?),
+        Err(error) if error.kind() == Kind::NotFound => make_stream(context, settings).await,
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn make_stream(context: &Context, settings: &Nats) -> Result<jetstream::stream::Stream, anyhow::Error> {
+    let stream = context
+        .create_stream(jetstream::stream::Config {
+            name: settings.stream.clone(),
+            subjects: vec![settings.topic.clone()],
+            retention: RetentionPolicy::Limits,
+            storage: StorageType::File,
+            metadata: [(MADE_BY.0.to_owned(), MADE_BY.1.to_owned())].into(),
+            ..Default::default()
+        })
+        .await
+        .map_err(|error| {
+            anyhow::anyhow!(
+                "no stream takes {} and {} can't be made: {error}; make a stream for it, or set NATS_STREAM to a free name",
+                settings.topic,
+                settings.stream
+            )
+        })?;
+    tracing::info!(stream = settings.stream, subject = settings.topic, "stream made");
+    Ok(stream)
+}
+
+/// The stream of dead letters, made where it is missing.
+pub(crate) async fn dead_stream(context: &Context) -> Result<jetstream::stream::Stream, anyhow::Error> {
+    let stream = context
+        .get_or_create_stream(jetstream::stream::Config {
+            name: DEAD_STREAM.into(),
+            subjects: vec![format!("{DEAD_PREFIX}.>")],
+            storage: StorageType::File,
+            allow_direct: true,
+            metadata: [(MADE_BY.0.to_owned(), MADE_BY.1.to_owned())].into(),
+            ..Default::default()
+        })
+        .await?;
+    Ok(stream)
+}
+
+/// The durable consumer: the one that is there, if it acknowledges as we do, or one that is made.
+pub(crate) async fn durable(
+    stream: &jetstream::stream::Stream,
+    settings: &Nats,
+    name: &str,
+) -> Result<jetstream::consumer::PullConsumer, anyhow::Error> {
+    let config = pull::Config {
+        durable_name: Some(name.into()),
+        ack_policy: AckPolicy::Explicit,
+        ack_wait: ACK_WAIT,
+        max_ack_pending: MAX_ACK_PENDING,
+        filter_subject: settings.topic.clone(),
+        ..Default::default()
+    };
+    let consumer: jetstream::consumer::PullConsumer =
+        stream.get_or_create_consumer(name, config.clone()).await?;
+    let found = &consumer.cached_info().config;
+    let problem = if found.ack_policy != AckPolicy::Explicit {
+        "does not acknowledge explicitly, by which orders would be lost"
+    } else if found.deliver_subject.is_some() {
+        "is a push consumer"
+    } else {
+        ""
+    };
+    if !problem.is_empty() {
+        let stream = consumer.cached_info().stream_name.clone();
+        return Err(NatsError::Consumer { stream, name: name.into(), problem }.into());
+    }
+    let differs = found.ack_wait > ACK_WAIT
+        || found.max_deliver > 0
+        || found.filter_subject != settings.topic
+        || found.max_ack_pending < MAX_ACK_PENDING;
+    if differs {
+        tracing::warn!(
+            consumer = name,
+            "consumer was set otherwise; its ack_wait, limits and filter are set anew"
+        );
+        return Ok(stream.update_consumer(config).await?);
+    }
+    Ok(consumer)
+}

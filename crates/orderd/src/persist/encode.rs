@@ -1,0 +1,57 @@
+//! encodechan -> gobchan: orders to rows of Go's gob, in the form in which PostgreSQL's COPY takes them.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use order::Layouts;
+use tokio::sync::mpsc;
+
+use crate::ingest::Orders;
+
+/// What `gobchan` carries.
+pub(crate) struct Rows {
+    /// The rows as `COPY … (FORMAT binary)` takes them, without its head and tail.
+    pub(crate) copy: Bytes,
+    /// Where in it the gob of each row stands.
+    pub(crate) gobs: Vec<Range<usize>>,
+    /// The orders, row by row.
+    pub(crate) orders: Arc<Orders>,
+}
+
+/// Runs until `encodechan` closes.
+pub(crate) async fn run(
+    mut encodechan: mpsc::Receiver<Arc<Orders>>,
+    gobchan: mpsc::Sender<Rows>,
+    layouts: Arc<Layouts>,
+) -> anyhow::Result<()> {
+    while let Some(orders) = encodechan.recv().await {
+        if gobchan.send(rows(orders, &layouts)).await.is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn rows(orders: Arc<Orders>, layouts: &Layouts) -> Rows {
+    let mut copy = Vec::with_capacity(orders.orders.len() * 1536);
+    let mut gobs = Vec::with_capacity(orders.orders.len());
+    for order in &orders.orders {
+        copy.extend_from_slice(&2_i16.to_be_bytes());
+        put_field(&mut copy, |copy| copy.extend_from_slice(order.key().as_str().as_bytes()));
+        gobs.push(put_field(&mut copy, |copy| layouts.write_row(order, copy)));
+    }
+    Rows { copy: copy.into(), gobs, orders }
+}
+
+/// A field of a COPY row: its length in four bytes, then its bytes.
+fn put_field(copy: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) -> Range<usize> {
+    let at = copy.len();
+    copy.extend_from_slice(&[0; 4]);
+    let start = copy.len();
+    write(copy);
+    // A message of NATS has 64 MiB at most.
+    let length = (copy.len() - start) as i32;
+    copy[at..start].copy_from_slice(&length.to_be_bytes());
+    start..copy.len()
+}

@@ -1,0 +1,196 @@
+//! Every channel of the service is made here and every stage is spawned here, in the order of the flow.
+//!
+//! ```text
+//!                              restore ── initmemchan ─┐
+//!                                                      ├─ fan_in ── memwritechan ── cache
+//!                                          ┌─ memchan ─┘
+//! subscribe ── natschan ── payload ── msgdatachan ── decode ── orderschan ── fan_out
+//!                                          └─ encodechan ── encode ── gobchan ── database
+//! ```
+
+use std::sync::Arc;
+
+use async_nats::Client;
+use order::{Layouts, Parser};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Settings;
+use crate::health::Health;
+use crate::ingest::dead_letters::DeadLetters;
+use crate::ingest::subscribe::{self, Subscribe};
+use crate::ingest::{Holds, decode, fan_out, payload};
+use crate::metrics::Metrics;
+use crate::persist::database::Database;
+use crate::persist::encode;
+use crate::serve::cache::Cache;
+use crate::serve::fan_in;
+use crate::serve::restore::{Progress, Restore};
+
+/// How many chunks wait in each channel. A chunk has 256 messages or a mebibyte, so that all of them together
+/// hold some tens of mebibytes at most, whatever the rate.
+const WAITING: usize = 4;
+
+/// Before the database, where batches are made of what waits.
+const WAITING_ROWS: usize = 32;
+
+/// Single dead letters.
+const WAITING_DEAD: usize = 256;
+
+/// What all stages share.
+pub(crate) struct Parts {
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) client: Client,
+    pub(crate) layouts: Arc<Layouts>,
+    pub(crate) cache: Arc<Cache>,
+    pub(crate) progress: Arc<Progress>,
+    pub(crate) holds: Arc<Holds>,
+    pub(crate) health: Arc<Health>,
+    pub(crate) metrics: Arc<Metrics>,
+    /// Take no more; finish what is there.
+    pub(crate) stop: CancellationToken,
+    /// Give back what is not finished.
+    pub(crate) give_up: CancellationToken,
+}
+
+/// A stage's name, and how it ended.
+pub(crate) type Ended = (&'static str, anyhow::Result<()>);
+
+/// Starts all stages. Each ends when its input closes, which begins where `subscribe` and `restore` are told
+/// to stop.
+pub(crate) fn start(parts: &Parts, parser: Parser, depths: &Depths) -> JoinSet<Ended> {
+    let Parts { settings, client, layouts, cache, progress, holds, health, metrics, stop, give_up } = parts;
+    let dead_letters = Arc::new(DeadLetters::new(client.clone()));
+
+    let (natschan, natschan_out) = depths.channel("natschan", WAITING);
+    let (msgdatachan, msgdatachan_out) = depths.channel("msgdatachan", WAITING);
+    let (orderschan, orderschan_out) = depths.channel("orderschan", WAITING);
+    let (deadchan, deadchan_out) = depths.channel("deadchan", WAITING_DEAD);
+    let (memchan, memchan_out) = depths.channel("memchan", WAITING);
+    let (encodechan, encodechan_out) = depths.channel("encodechan", WAITING);
+    let (gobchan, gobchan_out) = depths.channel("gobchan", WAITING_ROWS);
+    let (initmemchan, initmemchan_out) = depths.channel("initmemchan", WAITING);
+    let (memwritechan, memwritechan_out) = depths.channel("memwritechan", WAITING);
+
+    let subscribe = Subscribe {
+        settings: settings.clone(),
+        client: client.clone(),
+        holds: holds.clone(),
+        health: health.clone(),
+        metrics: metrics.clone(),
+        stop: stop.clone(),
+    };
+    let database = Database {
+        settings: settings.postgres.clone(),
+        health: health.clone(),
+        metrics: metrics.clone(),
+        dead_letters: dead_letters.clone(),
+        deadchan: deadchan.clone(),
+        cache: cache.clone(),
+        stop: stop.clone(),
+        give_up: give_up.clone(),
+    };
+    let restore = Restore {
+        settings: settings.postgres.clone(),
+        cache: cache.clone(),
+        health: health.clone(),
+        metrics: metrics.clone(),
+        progress: progress.clone(),
+        every: settings.refill_every,
+        stop: stop.clone(),
+    };
+
+    let mut stages = JoinSet::new();
+    let mut stage = |name, run: Stage| drop(stages.spawn(async move { (name, run.await) }));
+
+    stage("subscribe", Box::pin(subscribe.run(natschan)));
+    stage(
+        "payload",
+        Box::pin(payload::run(natschan_out, msgdatachan, dead_letters.clone(), metrics.clone())),
+    );
+    stage("decode", Box::pin(decode::run(msgdatachan_out, orderschan, deadchan, parser, metrics.clone())));
+    stage("fan_out", Box::pin(fan_out::run(orderschan_out, memchan, encodechan)));
+
+    stage("encode", Box::pin(encode::run(encodechan_out, gobchan, layouts.clone())));
+    stage("database", Box::pin(database.run(gobchan_out)));
+
+    stage("restore", Box::pin(restore.run(initmemchan)));
+    stage("fan_in", Box::pin(fan_in::run(initmemchan_out, memchan_out, memwritechan, cache.hasher())));
+    let writing = cache.clone();
+    stage("cache", Box::pin(async move { writing.run(memwritechan_out).await }));
+
+    let (metrics, give_up) = (metrics.clone(), give_up.clone());
+    stage(
+        "dead_letters",
+        Box::pin(async move {
+            tokio::select! {
+                ended = dead_letters.run(deadchan_out, &metrics) => ended,
+                // What is not stored is given back.
+                () = give_up.cancelled() => Ok(()),
+            }
+        }),
+    );
+    let held = subscribe::extend_held(holds.clone(), stop.clone());
+    stage(
+        "extend_held",
+        Box::pin(async move {
+            held.await;
+            Ok(())
+        }),
+    );
+    stages
+}
+
+type Stage = std::pin::Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>>;
+
+/// Waits until all stages have ended. The first that fails, or that ends before it was told to, stops all.
+///
+/// # Errors
+/// The stage's name, and why it failed.
+pub(crate) async fn finish(mut stages: JoinSet<Ended>, parts: &Parts) -> anyhow::Result<()> {
+    let mut failed = None;
+    while let Some(ended) = stages.join_next().await {
+        let error = match ended {
+            Ok((_, Ok(()))) if parts.stop.is_cancelled() => continue,
+            Ok((name, Ok(()))) => anyhow::anyhow!("stage {name} ended although nobody told it to"),
+            Ok((name, Err(error))) => error.context(format!("stage {name} failed")),
+            Err(panic) => anyhow::anyhow!("a stage panicked: {panic}"),
+        };
+        parts.stop.cancel();
+        parts.give_up.cancel();
+        failed.get_or_insert(error);
+    }
+    failed.map_or(Ok(()), Err)
+}
+
+/// How much waits in each channel, asked when the metrics are.
+#[derive(Default)]
+pub(crate) struct Depths {
+    channels: std::sync::Mutex<Vec<(&'static str, Depth)>>,
+}
+
+type Depth = Box<dyn Fn() -> usize + Send>;
+
+impl Depths {
+    fn channel<T: Send + 'static>(
+        &self,
+        name: &'static str,
+        size: usize,
+    ) -> (mpsc::Sender<T>, mpsc::Receiver<T>) {
+        let (sender, receiver) = mpsc::channel(size);
+        // Weak: a channel closes when its senders are gone, and this is none.
+        let weak = sender.downgrade();
+        let depth = move || weak.upgrade().map_or(0, |sender| sender.max_capacity() - sender.capacity());
+        let mut channels = self.channels.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        channels.push((name, Box::new(depth)));
+        (sender, receiver)
+    }
+
+    /// Sets the gauge of each channel.
+    pub(crate) fn show(&self, metrics: &Metrics) {
+        for (name, depth) in &*self.channels.lock().unwrap_or_else(std::sync::PoisonError::into_inner) {
+            metrics.depth.with_label_values(&[*name]).set(depth() as i64);
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! How long to wait before trying again: at once, then longer and longer, two seconds at most.
+
+use std::time::Duration;
+
+const FIRST: Duration = Duration::from_millis(50);
+const LONGEST: Duration = Duration::from_secs(2);
+
+/// Counts the attempts.
+#[derive(Default)]
+pub(crate) struct Backoff {
+    attempts: usize,
+}
+
+impl Backoff {
+    /// Waits as long as is due after one more failure.
+    pub(crate) async fn wait(&mut self) {
+        self.attempts += 1;
+        tokio::time::sleep(Self::after(self.attempts)).await;
+    }
+
+    /// It worked: the next failure is a first one.
+    pub(crate) fn reset(&mut self) {
+        self.attempts = 0;
+    }
+
+    /// The time to wait after so many failures.
+    pub(crate) fn after(attempts: usize) -> Duration {
+        let doublings = u32::try_from(attempts.saturating_sub(1)).unwrap_or(u32::MAX).min(10);
+        (FIRST * 2_u32.pow(doublings)).min(LONGEST)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grows_to_two_seconds() {
+        assert_eq!(Backoff::after(1), FIRST);
+        assert_eq!(Backoff::after(2), FIRST * 2);
+        assert_eq!(Backoff::after(usize::MAX), LONGEST);
+    }
+}

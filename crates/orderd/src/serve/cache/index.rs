@@ -1,0 +1,120 @@
+//! What is where: from keys, ranks and searched values to orders. No lock in here, and no I/O.
+
+use std::cmp::Ordering;
+
+use order::{Body, Key};
+
+use super::id_table::IdTable;
+use super::ordered::Ordered;
+use super::search::{Found, Search};
+use crate::serve::{MAX_SEARCH, Record};
+
+/// Entries are allocated so many at a time, so that growing never moves the ones that are there.
+const SEGMENT: usize = 1 << 14;
+
+/// All orders in memory. An order's number is its place in `segments`.
+pub(super) struct Index {
+    segments: Vec<Vec<Entry>>,
+    /// Places of orders that have left.
+    vacant: Vec<u32>,
+    by_key: IdTable,
+    in_order: Ordered,
+    searches: Vec<Search>,
+    /// Bytes of keys and bodies.
+    bytes: usize,
+}
+
+struct Entry {
+    key: Key,
+    body: Body,
+}
+
+impl Index {
+    pub(super) fn new(searches: usize) -> Self {
+        Self {
+            segments: Vec::new(),
+            vacant: Vec::new(),
+            by_key: IdTable::new(),
+            in_order: Ordered::default(),
+            searches: (0..searches).map(|_| Search::new()).collect(),
+            bytes: 0,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.in_order.len()
+    }
+
+    pub(super) fn find(&self, hash: u32, key: &str) -> Option<u32> {
+        self.by_key.find(hash, |id| self.key(id).as_str() == key)
+    }
+
+    pub(super) fn key(&self, id: u32) -> &Key {
+        &self.entry(id).key
+    }
+
+    pub(super) fn body(&self, id: u32) -> &Body {
+        &self.entry(id).body
+    }
+
+    fn entry(&self, id: u32) -> &Entry {
+        &self.segments[id as usize / SEGMENT][id as usize % SEGMENT]
+    }
+
+    /// Adds an order unless its key is known. `true`: it was not.
+    pub(super) fn insert(&mut self, hash: u32, record: Record) -> bool {
+        if self.find(hash, record.key.as_str()).is_some() {
+            return false;
+        }
+        let Record { key, body, hashes } = record;
+        self.bytes += key.as_str().len() + body.len();
+        let id = self.place(Entry { key, body });
+        self.by_key.insert(hash, id);
+        let Self { segments, in_order, searches, .. } = self;
+        in_order.insert(id, |other| compare(segments, other, id));
+        for (search, hash) in searches.iter_mut().zip(hashes) {
+            search.insert(hash, id, |one, other| compare(segments, one, other));
+        }
+        true
+    }
+
+    fn place(&mut self, entry: Entry) -> u32 {
+        if let Some(id) = self.vacant.pop() {
+            self.segments[id as usize / SEGMENT][id as usize % SEGMENT] = entry;
+            return id;
+        }
+        if self.segments.last().is_none_or(|segment| segment.len() == SEGMENT) {
+            self.segments.push(Vec::with_capacity(SEGMENT));
+        }
+        let last = self.segments.len() - 1;
+        self.segments[last].push(entry);
+        (last * SEGMENT + self.segments[last].len() - 1) as u32
+    }
+
+    /// Takes an order out. `hashes` are those it was added with.
+    pub(super) fn remove(&mut self, hash: u32, id: u32, hashes: [u32; MAX_SEARCH]) {
+        let Self { segments, in_order, searches, .. } = self;
+        in_order.remove(|other| compare(segments, other, id));
+        for (search, hash) in searches.iter_mut().zip(hashes) {
+            search.remove(hash, id, |one, other| compare(segments, one, other));
+        }
+        self.by_key.replace(hash, id, None);
+        self.bytes -= self.key(id).as_str().len() + self.body(id).len();
+        self.vacant.push(id);
+    }
+
+    /// The numbers of the ranks from `start` on.
+    pub(super) fn from_rank(&self, start: usize) -> impl Iterator<Item = u32> {
+        self.in_order.from_rank(start)
+    }
+
+    /// The orders that may have a value of that hash in the member that is searched by at `place`.
+    pub(super) fn search(&self, place: usize, hash: u32) -> Option<Found<'_>> {
+        self.searches[place].find(hash)
+    }
+}
+
+fn compare(segments: &[Vec<Entry>], one: u32, other: u32) -> Ordering {
+    let key = |id: u32| &segments[id as usize / SEGMENT][id as usize % SEGMENT].key;
+    key(one).cmp(key(other))
+}

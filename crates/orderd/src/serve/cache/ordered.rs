@@ -1,0 +1,132 @@
+//! Numbers in the order of the keys behind them, with their ranks: what pages are cut from.
+//!
+//! A list of sorted chunks. Nearly all orders come at the end, where adding is a push; the ranges of a fill
+//! grow in the middle, where it is a search and a short move.
+
+use std::cmp::Ordering;
+
+const CHUNK: usize = 1024;
+
+#[derive(Default)]
+pub(super) struct Ordered {
+    chunks: Vec<Vec<u32>>,
+    len: usize,
+}
+
+impl Ordered {
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Adds `id`, whose key `compare` compares to those of others: `compare(other)` is how the other's key
+    /// stands to it.
+    pub(super) fn insert(&mut self, id: u32, compare: impl Fn(u32) -> Ordering) {
+        self.len += 1;
+        let Some(last) = self.chunks.last_mut() else { return self.chunks.push(vec![id]) };
+        if last.last().is_some_and(|&last| compare(last) == Ordering::Less) {
+            if last.len() < CHUNK {
+                last.push(id);
+            } else {
+                self.chunks.push(vec![id]);
+            }
+            return;
+        }
+        let place = self.chunk_of(&compare);
+        let chunk = &mut self.chunks[place];
+        let at = chunk.partition_point(|&other| compare(other) == Ordering::Less);
+        chunk.insert(at, id);
+        if chunk.len() > CHUNK {
+            // A chunk that grows at its end, as one of a fill does, is left full.
+            let at = if at + 1 == chunk.len() { CHUNK } else { CHUNK / 2 };
+            let rest = chunk.split_off(at);
+            self.chunks.insert(place + 1, rest);
+        }
+    }
+
+    /// Takes out the one of which `compare` says `Equal`.
+    pub(super) fn remove(&mut self, compare: impl Fn(u32) -> Ordering) {
+        if self.chunks.is_empty() {
+            return;
+        }
+        let place = self.chunk_of(&compare);
+        let chunk = &mut self.chunks[place];
+        let at = chunk.partition_point(|&other| compare(other) == Ordering::Less);
+        if chunk.get(at).is_some_and(|&other| compare(other) == Ordering::Equal) {
+            chunk.remove(at);
+            self.len -= 1;
+            if chunk.is_empty() {
+                self.chunks.remove(place);
+            }
+        }
+    }
+
+    /// The chunk in which something of that key is or belongs: the last that doesn't start behind it.
+    fn chunk_of(&self, compare: &impl Fn(u32) -> Ordering) -> usize {
+        let starts_before =
+            |chunk: &Vec<u32>| chunk.first().is_some_and(|&first| compare(first) != Ordering::Greater);
+        self.chunks.partition_point(starts_before).saturating_sub(1)
+    }
+
+    /// Those of the ranks from `start` on, first to last.
+    pub(super) fn from_rank(&self, start: usize) -> impl Iterator<Item = u32> {
+        let mut skipped = 0;
+        let mut place = 0;
+        while place < self.chunks.len() && skipped + self.chunks[place].len() <= start {
+            skipped += self.chunks[place].len();
+            place += 1;
+        }
+        self.chunks[place..].iter().flatten().copied().skip(start - skipped)
+    }
+
+    /// All, last to first.
+    pub(super) fn newest_first(&self) -> impl Iterator<Item = u32> {
+        self.chunks.iter().rev().flat_map(|chunk| chunk.iter().rev()).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn add(ordered: &mut Ordered, id: u32) {
+        ordered.insert(id, |other| other.cmp(&id));
+    }
+
+    #[test]
+    fn chunks_that_grow_at_their_end_stay_full() {
+        let mut ordered = Ordered::default();
+        let far = 1_000_000;
+        add(&mut ordered, far);
+        (0..10 * CHUNK as u32).for_each(|id| add(&mut ordered, id));
+        assert!(ordered.chunks.len() <= 12, "{} chunks", ordered.chunks.len());
+    }
+
+    proptest! {
+        #[test]
+        fn is_a_sorted_list(
+            ids in proptest::collection::hash_set(0_u32..20_000, 0..6_000),
+            removed in proptest::collection::vec(0_u32..20_000, 0..2_000),
+            start in 0_usize..7_000,
+        ) {
+            let mut ordered = Ordered::default();
+            let mut expected: std::collections::BTreeSet<u32> = ids.iter().copied().collect();
+            ids.iter().for_each(|&id| add(&mut ordered, id));
+            for id in &removed {
+                ordered.remove(|other| other.cmp(id));
+                expected.remove(id);
+            }
+            let expected: Vec<_> = expected.into_iter().collect();
+            prop_assert_eq!(ordered.len(), expected.len());
+            prop_assert_eq!(ordered.from_rank(0).collect::<Vec<_>>(), expected.clone());
+            prop_assert_eq!(
+                ordered.from_rank(start).take(50).collect::<Vec<_>>(),
+                expected.iter().skip(start).take(50).copied().collect::<Vec<_>>()
+            );
+            prop_assert_eq!(
+                ordered.newest_first().collect::<Vec<_>>(),
+                expected.into_iter().rev().collect::<Vec<_>>()
+            );
+        }
+    }
+}

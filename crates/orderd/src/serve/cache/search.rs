@@ -1,0 +1,81 @@
+//! Which orders have a value: for one member, from the hash of its value to the orders, in order.
+
+use std::cmp::Ordering;
+
+use super::id_table::IdTable;
+use super::ordered::Ordered;
+
+/// Numbers from here on are those of lists, below it those of orders.
+const LISTS: u32 = 1 << 31;
+
+/// Most values are of one order, which costs no more than its place in the table; the others have a list.
+pub(super) struct Search {
+    table: IdTable,
+    lists: Vec<Ordered>,
+}
+
+/// The orders of one hash.
+pub(super) enum Found<'s> {
+    One(u32),
+    Many(&'s Ordered),
+}
+
+impl Search {
+    pub(super) fn new() -> Self {
+        Self { table: IdTable::new(), lists: Vec::new() }
+    }
+
+    /// Adds an order. `compare` compares the keys of two orders.
+    pub(super) fn insert(&mut self, hash: u32, id: u32, compare: impl Fn(u32, u32) -> Ordering) {
+        let Some(found) = self.table.find(hash, |_| true) else { return self.table.insert(hash, id) };
+        let list = match found.checked_sub(LISTS) {
+            Some(list) => list as usize,
+            None => {
+                let list = self.lists.len();
+                let mut both = Ordered::default();
+                both.insert(found, |other| compare(other, found));
+                self.lists.push(both);
+                self.table.replace(hash, found, Some(LISTS + list as u32));
+                list
+            }
+        };
+        self.lists[list].insert(id, |other| compare(other, id));
+    }
+
+    /// Takes an order out.
+    pub(super) fn remove(&mut self, hash: u32, id: u32, compare: impl Fn(u32, u32) -> Ordering) {
+        match self.table.find(hash, |_| true) {
+            Some(found) if found >= LISTS => {
+                self.lists[(found - LISTS) as usize].remove(|other| compare(other, id));
+            }
+            Some(found) if found == id => self.table.replace(hash, id, None),
+            _ => {}
+        }
+    }
+
+    /// The orders that may have the value of that hash; others may share the hash.
+    pub(super) fn find(&self, hash: u32) -> Option<Found<'_>> {
+        let found = self.table.find(hash, |_| true)?;
+        Some(match found.checked_sub(LISTS) {
+            Some(list) => Found::Many(&self.lists[list as usize]),
+            None => Found::One(found),
+        })
+    }
+}
+
+impl Found<'_> {
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Found::One(_) => 1,
+            Found::Many(ordered) => ordered.len(),
+        }
+    }
+
+    pub(super) fn newest_first(&self) -> impl Iterator<Item = u32> {
+        let (one, many) = match self {
+            Found::One(id) => (Some(*id), None),
+            Found::Many(ordered) => (None, Some(ordered.newest_first())),
+        };
+        one.into_iter().chain(many.into_iter().flatten())
+    }
+}

@@ -1,0 +1,18 @@
+//! From orders to answers: `initmemchan + memchan -> memwritechan -> cache`.
+
+pub(crate) mod cache;
+pub(crate) mod fan_in;
+pub(crate) mod restore;
+
+use order::{Body, Key};
+
+/// How many members orders can be searched by.
+pub(crate) const MAX_SEARCH: usize = 8;
+
+/// What `initmemchan` and `memwritechan` carry chunks of: an order as memory keeps it.
+pub(crate) struct Record {
+    pub(crate) key: Key,
+    pub(crate) body: Body,
+    /// The hash of each member that is searched by, in the order of the settings.
+    pub(crate) hashes: [u32; MAX_SEARCH],
+}

@@ -1,0 +1,197 @@
+//! PostgreSQL -> initmemchan: reads the whole table into memory while everything else goes on.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures_util::{StreamExt, TryFutureExt, future};
+use tokio::sync::{Notify, mpsc};
+use tokio_postgres::binary_copy::BinaryCopyOutStream;
+use tokio_postgres::types::Type;
+use tokio_util::sync::CancellationToken;
+
+use super::Record;
+use super::cache::{Cache, Hasher};
+use crate::config::Postgres;
+use crate::health::{Health, Part};
+use crate::metrics::Metrics;
+use crate::postgres::{self, describe};
+use crate::retry::Backoff;
+
+/// Records in a chunk.
+const CHUNK: usize = 512;
+
+/// A plain table larger than this many blocks is read in two ranges at once.
+const SMALL: i64 = 1024;
+
+/// So many rows that can't be decoded are named in the log; the others are counted.
+const NAMED: u64 = 100;
+
+/// What the stage needs.
+#[derive(Clone)]
+pub(crate) struct Restore {
+    pub(crate) settings: Postgres,
+    pub(crate) cache: Arc<Cache>,
+    pub(crate) health: Arc<Health>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) progress: Arc<Progress>,
+    /// How often the table is read again; `None` for never.
+    pub(crate) every: Option<Duration>,
+    pub(crate) stop: CancellationToken,
+}
+
+/// How far the fill is.
+#[derive(Default)]
+pub(crate) struct Progress {
+    /// Rows read in this fill.
+    pub(crate) rows: AtomicU64,
+    /// Rows in the table when the fill began, as PostgreSQL estimates.
+    pub(crate) estimate: AtomicU64,
+    /// Rows of this fill that can't be decoded.
+    pub(crate) undecodable: AtomicU64,
+    /// Told to read the table again.
+    pub(crate) again: Notify,
+}
+
+impl Restore {
+    /// Fills memory, and fills it again whenever told to, until told to stop.
+    pub(crate) async fn run(self, initmemchan: mpsc::Sender<Vec<Record>>) -> anyhow::Result<()> {
+        let mut first = true;
+        loop {
+            let filled = tokio::select! {
+                filled = self.fill(&initmemchan, first) => filled,
+                () = self.stop.cancelled() => return Ok(()),
+            };
+            if filled.is_err() {
+                // The other end is closed: the service stops.
+                return Ok(());
+            }
+            first = false;
+            tokio::select! {
+                () = self.due() => {}
+                () = self.progress.again.notified() => {}
+                () = self.stop.cancelled() => return Ok(()),
+            }
+        }
+    }
+
+    async fn due(&self) {
+        match self.every {
+            Some(every) => tokio::time::sleep(every).await,
+            None => future::pending().await,
+        }
+    }
+
+    /// Tries until a whole fill has worked.
+    async fn fill(&self, initmemchan: &mpsc::Sender<Vec<Record>>, first: bool) -> Result<(), Closed> {
+        let mut backoff = Backoff::default();
+        loop {
+            self.progress.rows.store(0, Ordering::Relaxed);
+            self.progress.undecodable.store(0, Ordering::Relaxed);
+            match self.read_table(initmemchan, first).await {
+                Ok(()) => break,
+                Err(Failed::Closed) => return Err(Closed),
+                Err(Failed::Database(error)) if first => self.health.down(Part::Fill, describe(&error)),
+                Err(Failed::Database(error)) => {
+                    tracing::warn!(reason = describe(&error), "can't read the table again")
+                }
+            }
+            backoff.wait().await;
+        }
+        let undecodable = self.progress.undecodable.load(Ordering::Relaxed);
+        self.metrics.undecodable.set(undecodable as i64);
+        self.health.up(Part::Fill);
+        tracing::info!(rows = self.progress.rows.load(Ordering::Relaxed), undecodable, "table read");
+        Ok(())
+    }
+
+    async fn read_table(&self, initmemchan: &mpsc::Sender<Vec<Record>>, first: bool) -> Result<(), Failed> {
+        let ranges = self.ranges().await?;
+        let reads = ranges.into_iter().map(|range| {
+            let read = self.clone().read_range(range, initmemchan.clone(), first);
+            // On a task of its own, so that the ranges are decoded on several cores.
+            tokio::spawn(read).unwrap_or_else(|_| Err(Failed::Closed))
+        });
+        future::try_join_all(reads).await?;
+        Ok(())
+    }
+
+    /// Conditions that split the table into parts that are read at once.
+    async fn ranges(&self) -> Result<Vec<String>, Failed> {
+        let connection = postgres::connect(&self.settings).await?;
+        postgres::prepare(&connection.client, &self.settings).await?;
+        let query = "SELECT relkind = 'r' AND current_setting('server_version_num')::int >= 140000,
+                            pg_relation_size(oid) / current_setting('block_size')::int,
+                            greatest(reltuples, 0)::float8
+                     FROM pg_class WHERE oid = $1::text::regclass";
+        let row =
+            connection.client.query_typed(query, &[(&self.settings.table.quoted(), Type::TEXT)]).await?;
+        let Some(row) = row.first() else { return Ok(vec!["true".into()]) };
+        let (by_place, blocks): (bool, i64) = (row.try_get(0)?, row.try_get(1)?);
+        self.progress.estimate.store(row.try_get::<_, f64>(2)? as u64, Ordering::Relaxed);
+        if !by_place || blocks < SMALL {
+            return Ok(vec!["true".into()]);
+        }
+        let middle = blocks / 2;
+        Ok(vec![format!("ctid < '({middle},0)'"), format!("ctid >= '({middle},0)'")])
+    }
+
+    async fn read_range(
+        self,
+        range: String,
+        initmemchan: mpsc::Sender<Vec<Record>>,
+        first: bool,
+    ) -> Result<(), Failed> {
+        let connection = postgres::connect(&self.settings).await?;
+        let table = self.settings.table.quoted();
+        let copy = format!("COPY (SELECT id, data FROM {table} WHERE {range}) TO STDOUT (FORMAT binary)");
+        let rows =
+            BinaryCopyOutStream::new(connection.client.copy_out(&copy).await?, &[Type::TEXT, Type::BYTEA]);
+        let mut chunks = std::pin::pin!(rows.ready_chunks(CHUNK));
+        let mut hasher = self.cache.hasher();
+        while let Some(rows) = chunks.next().await {
+            let mut records = Vec::with_capacity(rows.len());
+            for row in rows {
+                let row = row?;
+                let (id, data): (&str, Option<&[u8]>) = (row.try_get(0)?, row.try_get(1)?);
+                records.extend(self.record(&mut hasher, id, data, first));
+            }
+            if initmemchan.send(records).await.is_err() {
+                return Err(Failed::Closed);
+            }
+        }
+        Ok(())
+    }
+
+    fn record(&self, hasher: &mut Hasher, id: &str, data: Option<&[u8]>, first: bool) -> Option<Record> {
+        self.progress.rows.fetch_add(1, Ordering::Relaxed);
+        if !first && self.cache.contains(id) {
+            return None;
+        }
+        let problem = match data.map(|data| hasher.record_of_row(id, data)) {
+            Some(Ok(record)) => {
+                self.metrics.filled.inc();
+                return Some(record);
+            }
+            Some(Err(error)) => error.to_string(),
+            None => "it is null".into(),
+        };
+        if self.progress.undecodable.fetch_add(1, Ordering::Relaxed) < NAMED {
+            tracing::warn!(id, problem, "row can't be decoded, skipped");
+        }
+        None
+    }
+}
+
+struct Closed;
+
+enum Failed {
+    Closed,
+    Database(tokio_postgres::Error),
+}
+
+impl From<tokio_postgres::Error> for Failed {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Database(error)
+    }
+}

@@ -1,0 +1,52 @@
+//! How the service is told to stop: SIGTERM and SIGINT, once to drain and twice to end at once.
+
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// From the first signal: how long what is held may take to be committed, and answers to be finished.
+pub(crate) const DRAIN: Duration = Duration::from_secs(6);
+
+/// Completes at the first signal. The second one ends the process.
+///
+/// # Errors
+/// Signals that can't be listened to.
+pub fn signals() -> std::io::Result<impl Future<Output = ()> + Send + 'static> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        either(&mut terminate, &mut interrupt).await;
+        tracing::info!("told to stop; draining");
+        tokio::spawn(async move {
+            either(&mut terminate, &mut interrupt).await;
+            tracing::warn!("told to stop again; ending at once");
+            std::process::exit(1);
+        });
+    })
+}
+
+async fn either(terminate: &mut Signal, interrupt: &mut Signal) {
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+/// Cancels `give_up` when draining has taken too long after `stop`.
+pub(crate) async fn give_up_in_time(stop: CancellationToken, give_up: CancellationToken) {
+    stop.cancelled().await;
+    tokio::time::sleep(DRAIN).await;
+    give_up.cancel();
+}
+
+/// Calls `again` at each signal of a kind, until the service ends.
+pub(crate) fn on_signal(kind: SignalKind, again: impl Fn() + Send + 'static) -> std::io::Result<()> {
+    let mut signals = signal(kind)?;
+    tokio::spawn(async move {
+        while signals.recv().await.is_some() {
+            again();
+        }
+    });
+    Ok(())
+}
