@@ -56,14 +56,19 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Up(options) => up::run(options),
-        Command::Orderd { args } => orderd::run(&args),
-        Command::Test { args } => test::run(&args),
+        Command::Orderd { .. } => orderd::run(&arguments()),
+        Command::Test { .. } => test::run(&arguments()),
         Command::Codegen(options) => codegen::run(&options),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
         ExitCode::FAILURE
     })
+}
+
+/// What stands after the command, untouched: clap would take a `--` for itself.
+fn arguments() -> Vec<OsString> {
+    std::env::args_os().skip(2).collect()
 }
 
 /// A line about what is being done, on stderr: stdout is for results.

@@ -15,6 +15,7 @@ use crate::scratch;
 
 const FIRST: u16 = 15_000;
 const COUNT: u16 = 16_000;
+const STRIDE: u16 = 16;
 
 static NEXT: AtomicU16 = AtomicU16::new(0);
 static KEPT: Mutex<Vec<Lease>> = Mutex::new(Vec::new());
@@ -63,11 +64,14 @@ pub fn is_free(address: impl ToSocketAddrs) -> bool {
     TcpListener::bind(address).is_ok()
 }
 
-/// Processes start at different places of the range, so that they seldom ask for the same port.
+/// Processes start at different places of the range, so that they seldom ask for the same port, and
+/// the steps leave room for servers that go on to the next port when one is taken.
 fn candidate() -> u16 {
-    let start = (std::process::id().wrapping_mul(7_919) % u32::from(COUNT)) as u16;
-    let step = NEXT.fetch_add(1, Ordering::Relaxed);
-    FIRST + (start + step % COUNT) % COUNT
+    let start = std::process::id().wrapping_mul(7_919) % u32::from(COUNT);
+    let step = u32::from(NEXT.fetch_add(1, Ordering::Relaxed));
+    let turn = step / u32::from(COUNT / STRIDE);
+    let offset = (start + step * u32::from(STRIDE) + turn) % u32::from(COUNT);
+    FIRST + u16::try_from(offset).unwrap_or(0)
 }
 
 fn kernels_choice() -> Option<u16> {

@@ -9,6 +9,7 @@ mod places;
 mod service;
 mod signals;
 
+use std::fs;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -19,7 +20,6 @@ use anyhow::{Context, Result};
 use devstack::{Nats, NatsOptions, Postgres, PostgresOptions, Prometheus, tools};
 
 pub(crate) use data_dir::{DataDir, PROGRAM};
-use places::Places;
 use service::Service;
 use signals::Signals;
 
@@ -27,6 +27,8 @@ use crate::{cargo, say};
 
 /// The variable that names the data folder for `up` and for `cargo xtask orderd`.
 pub(crate) const DATA_DIR: &str = "ORDERD_DATA_DIR";
+
+const PROMETHEUS_PORT: u16 = 9090;
 
 /// Start PostgreSQL, NATS and the service, and stop all with Ctrl-C
 ///
@@ -100,9 +102,8 @@ struct Stack {
 impl Stack {
     /// None if it was told to stop meanwhile.
     fn start(options: &Options, data_dir: &mut DataDir, signals: &Signals) -> Result<Option<Self>> {
-        let places = Places::find(options)?;
-        let postgres = start_postgres(data_dir, &places)?;
-        let nats = start_nats(data_dir, &places)?;
+        let postgres = start_postgres(data_dir, options.pg_port)?;
+        let nats = start_nats(data_dir, options.nats_port)?;
         if signals.stop_requested() {
             return Ok(None);
         }
@@ -113,13 +114,14 @@ impl Stack {
         if signals.stop_requested() {
             return Ok(None);
         }
-        let settings = places.settings();
+        let address = places::free("orderd", options.http_addr)?;
+        let settings = settings(address, &postgres, &nats);
         data_dir.keep_settings(&program, &settings)?;
-        let mut service = Service::start(&program, places.http, &settings)?;
+        let mut service = Service::start(&program, address, &settings)?;
         if !service.wait_until_ready(signals)? {
             return Ok(None);
         }
-        let prometheus = options.prometheus.then(|| places.start_prometheus(data_dir.path())).transpose()?;
+        let prometheus = options.prometheus.then(|| start_prometheus(data_dir, address)).transpose()?;
         Ok(Some(Self { service, _prometheus: prometheus, nats, postgres }))
     }
 
@@ -140,25 +142,29 @@ fn build(signals: &Signals) -> Result<PathBuf> {
     }
 }
 
-fn start_postgres(data_dir: &DataDir, places: &Places) -> Result<Postgres> {
+fn start_postgres(data_dir: &DataDir, port: u16) -> Result<Postgres> {
     let start = Instant::now();
     let dir = data_dir.path().join("postgres");
-    let options = PostgresOptions { port: Some(places.postgres), ..PostgresOptions::default() };
-    let postgres = Postgres::start(&dir, options).context("cannot start PostgreSQL")?;
+    let at = |port| Postgres::start(&dir, PostgresOptions { port: Some(port), ..PostgresOptions::default() });
+    let postgres = places::start_at("PostgreSQL", port, at)?;
+    if dir.is_symlink() {
+        say(&format!("{} is a link: PostgreSQL's user can't reach the folder itself", dir.display()));
+    }
     say(&format!(
         "PostgreSQL at 127.0.0.1:{}, data in {}, started in {:.1} s",
         postgres.port(),
-        // The real place: it is another one where PostgreSQL's user can't reach the asked one.
         postgres.data_dir().display(),
         start.elapsed().as_secs_f64()
     ));
     Ok(postgres)
 }
 
-fn start_nats(data_dir: &DataDir, places: &Places) -> Result<Nats> {
+fn start_nats(data_dir: &DataDir, port: u16) -> Result<Nats> {
     let start = Instant::now();
-    let options = NatsOptions { port: Some(places.nats), sync_always: true, ..NatsOptions::default() };
-    let nats = Nats::start(&data_dir.path().join("nats"), options).context("cannot start NATS")?;
+    let dir = data_dir.path().join("nats");
+    let options = NatsOptions { sync_always: true, ..NatsOptions::default() };
+    let at = |port| Nats::start(&dir, NatsOptions { port: Some(port), ..options.clone() });
+    let nats = places::start_at("NATS", port, at)?;
     say(&format!(
         "NATS at 127.0.0.1:{}, data in {}, started in {:.1} s",
         nats.port(),
@@ -166,4 +172,35 @@ fn start_nats(data_dir: &DataDir, places: &Places) -> Result<Nats> {
         start.elapsed().as_secs_f64()
     ));
     Ok(nats)
+}
+
+/// Prometheus with the service as its only target.
+fn start_prometheus(data_dir: &DataDir, service: SocketAddr) -> Result<Prometheus> {
+    let dir = data_dir.path().join("prometheus");
+    let config = dir.join("prometheus.yml");
+    let target = places::reachable(service);
+    let text = format!(
+        "global:\n  scrape_interval: 1s\nscrape_configs:\n  - job_name: orderd\n    static_configs:\n      - targets: ['{target}']\n"
+    );
+    fs::create_dir_all(&dir)
+        .and_then(|()| fs::write(&config, text))
+        .with_context(|| format!("cannot write {}", config.display()))?;
+    let at = |port| Prometheus::start(&dir, &config, Some(port));
+    let prometheus = places::start_at("Prometheus", PROMETHEUS_PORT, at)?;
+    say(&format!("Prometheus at http://127.0.0.1:{}", prometheus.port()));
+    Ok(prometheus)
+}
+
+/// The service's settings, as environment variables.
+fn settings(address: SocketAddr, postgres: &Postgres, nats: &Nats) -> Vec<(String, String)> {
+    let pairs = [
+        ("HTTP_ADDR", address.to_string()),
+        ("NATS_HOST", nats.host().to_owned()),
+        ("NATS_PORT", nats.port().to_string()),
+        ("PG_HOST", postgres.host().to_owned()),
+        ("PG_PORT", postgres.port().to_string()),
+        ("PG_USER", "postgres".to_owned()),
+        ("PG_DBNAME", "demo1".to_owned()),
+    ];
+    pairs.map(|(name, value)| (name.to_owned(), value)).to_vec()
 }

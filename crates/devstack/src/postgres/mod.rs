@@ -269,6 +269,10 @@ impl Drop for Postgres {
     fn drop(&mut self) {
         // Paused backends hear no signal; the postmaster would wait for them in vain.
         self.resume();
+        if self.options.fsync {
+            // Data worth syncing are worth a checkpoint: the next start has nothing to recover.
+            self.stop();
+        }
         self.process = None;
         if self._scratch.is_some() {
             cluster::release_memory(&self.home);

@@ -5,7 +5,9 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use devstack::{Error, Nats, NatsOptions, Postgres, PostgresOptions, Scratch, Tls, tools, wait_for};
+use devstack::{
+    Error, Nats, NatsOptions, Postgres, PostgresOptions, Prometheus, Scratch, Tls, tools, wait_for,
+};
 
 use crate::install;
 
@@ -191,4 +193,18 @@ fn nats_says_what_is_wrong_with_its_configuration() {
     let options = NatsOptions { extra_config: "no_such_thing: 1\n".to_owned(), ..NatsOptions::default() };
     let error = Nats::temporary(options).err().unwrap().to_string();
     assert!(error.contains("no_such_thing"), "{error}");
+}
+
+#[test]
+fn prometheus_starts_or_says_why_not() {
+    tools::ensure_prometheus(&mut |line| eprintln!("{line}")).unwrap();
+    let scratch = Scratch::new().unwrap();
+    let config = scratch.path().join("prometheus.yml");
+    std::fs::write(&config, "global:\n  scrape_interval: 1s\n").unwrap();
+    let prometheus = Prometheus::start(&scratch.path().join("data"), &config, None).unwrap();
+    assert!(!devstack::is_free(("127.0.0.1", prometheus.port())));
+    std::fs::write(&config, "global: 1\n").unwrap();
+    let error = Prometheus::start(&scratch.path().join("other"), &config, None).err().unwrap().to_string();
+    assert!(error.starts_with("Prometheus ended while it was starting"), "{error}");
+    assert!(tools::find_promtool().is_some());
 }
