@@ -92,25 +92,25 @@ impl Layouts {
         known.find_map(|(index, layout)| Some((index, value_in(layout, row)?)))
     }
 
-    /// Enters a layout and gives back its place; `None` where it is too large, or no more are kept.
-    fn add(&self, layout: Layout) -> Option<usize> {
+    /// Enters a layout and gives back its place, or the layout where it is too large or no more are kept.
+    fn add(&self, layout: Layout) -> Result<usize, Layout> {
         if layout.descriptors.len() > DESCRIPTORS {
-            return None;
+            return Err(layout);
         }
         let _adding = self.adding.lock().unwrap_or_else(PoisonError::into_inner);
         let same =
             |known: &Layout| known.descriptors == layout.descriptors && known.type_id == layout.type_id;
         for (index, place) in self.known.iter().enumerate() {
             match place.get() {
-                Some(known) if same(known) => return Some(index),
+                Some(known) if same(known) => return Ok(index),
                 Some(_) => {}
                 None => {
                     drop(place.set(layout));
-                    return Some(index);
+                    return Ok(index);
                 }
             }
         }
-        None
+        Err(layout)
     }
 }
 
@@ -139,8 +139,8 @@ impl RowReader {
                 let layout = describe(row)?;
                 let value = value_in(&layout, row).ok_or(RowError::Truncated)?;
                 match self.layouts.add(layout) {
-                    Some(index) => (index, value),
-                    None => return self.convert(row),
+                    Ok(index) => (index, value),
+                    Err(layout) => return self.read_once(row, value, &layout),
                 }
             }
         };
@@ -169,6 +169,21 @@ impl RowReader {
     pub fn write_member(&self, body: &Body, index: usize, out: &mut Vec<u8>) -> Result<(), RowError> {
         let plan = self.layouts.plan(body.layout())?;
         Ok(render::text(plan, index, body.value(), self.fields.start(index), out)?)
+    }
+
+    /// Reads a row whose layout is not kept, and refuses it as if it were.
+    fn read_once(
+        &mut self,
+        row: &[u8],
+        value: Result<&[u8], RowError>,
+        layout: &Layout,
+    ) -> Result<Body, RowError> {
+        match &layout.plan {
+            Err(RowError::Interface) => {}
+            Err(error) => return Err(error.clone()),
+            Ok(plan) => walk::check(plan, value?, &mut self.fields)?,
+        }
+        self.convert(row)
     }
 
     /// The slow way, through the typed model, for rows whose values can't be kept as they are.
