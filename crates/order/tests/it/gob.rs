@@ -1,0 +1,191 @@
+//! Rows as Go writes and reads them.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use order::model::SAMPLE;
+use order::{Key, Layouts, Parser, RowReader};
+use proptest::strategy::{Strategy, ValueTree};
+use proptest::test_runner::TestRunner;
+use serde_json::Value;
+
+use crate::corpus::{self, LINES, Line, is_as_go_says, row, show, show_alone};
+use crate::documents::{document, typed};
+
+#[test]
+fn the_corpus_has_all_kinds_of_rows() {
+    assert!(LINES.len() > 250);
+    assert!(LINES.iter().filter(|line| line.order.is_none()).count() > 50);
+}
+
+#[test]
+fn each_row_is_read_as_go_reads_it() {
+    for line in LINES.iter() {
+        is_as_go_says(line, show_alone(&line.row));
+    }
+}
+
+/// In any order, for the first time and again: what one writer's row leaves behind doesn't touch another's.
+#[test]
+fn rows_of_all_writers_mixed_are_read_as_go_reads_them() {
+    let layouts = Arc::new(Layouts::new().unwrap());
+    let mut reader = RowReader::new(layouts.clone());
+    for step in [1, LINES.len() - 1, 101, 101, 1] {
+        for index in 0..LINES.len() {
+            let line = &LINES[index * step % LINES.len()];
+            is_as_go_says(line, show(&layouts, &mut reader, &line.row));
+        }
+    }
+}
+
+/// How much of a row Go needs.
+fn needed(line: &Line) -> usize {
+    match line.name.as_str() {
+        "seed/two values" => row("seed/1 items").len(),
+        "seed/bytes behind the value" => row("seed/sample").len(),
+        _ => line.row.len(),
+    }
+}
+
+#[test]
+fn a_row_cut_at_any_byte_is_refused() {
+    let layouts = Arc::new(Layouts::new().unwrap());
+    let mut reader = RowReader::new(layouts.clone());
+    for line in LINES.iter() {
+        let needed = needed(line);
+        for cut in 0..needed {
+            let shown = show(&layouts, &mut reader, &line.row[..cut]);
+            assert!(shown.is_err(), "{} is read when cut at byte {cut}", line.name);
+        }
+        for cut in needed..line.row.len() {
+            is_as_go_says(line, show(&layouts, &mut reader, &line.row[..cut]));
+        }
+    }
+}
+
+/// Bytes of a row that a layout remembered from the whole rows must not make readable.
+#[test]
+fn a_row_cut_at_any_byte_is_refused_when_its_writer_is_known() {
+    let layouts = Arc::new(Layouts::new().unwrap());
+    let mut reader = RowReader::new(layouts.clone());
+    for line in LINES.iter().filter(|line| line.order.is_some()) {
+        drop(show(&layouts, &mut reader, &line.row));
+        for cut in 0..needed(line) {
+            let shown = show(&layouts, &mut reader, &line.row[..cut]);
+            assert!(shown.is_err(), "{} is read when cut at byte {cut}", line.name);
+        }
+    }
+}
+
+#[test]
+fn an_order_in_memory_is_shown_as_after_a_restart() {
+    let layouts = Arc::new(Layouts::new().unwrap());
+    let mut parser = Parser::new(&[]).unwrap();
+    for line in LINES.iter() {
+        let Some(order) = &line.order else { continue };
+        let order = parser.parse(order.to_string().as_bytes(), "1-1".into()).unwrap();
+        let (mut row, mut memory) = (Vec::new(), Vec::new());
+        layouts.write_row(&order, &mut row);
+        let body = RowReader::new(layouts.clone()).body(&order).unwrap();
+        layouts.write_json(&body, &mut memory).unwrap();
+        assert_eq!(String::from_utf8(memory).unwrap(), show_alone(&row).unwrap(), "{}", line.name);
+        is_as_go_says(line, show_alone(&row));
+    }
+}
+
+/// The table of a Go service shows what ours would, byte for byte: members in the model's order.
+#[test]
+fn the_sample_is_shown_as_it_is_whoever_wrote_it() {
+    for writer in ["seed", "by name", "by sample", "reversed", "other ids", "ids of two bytes"] {
+        assert_eq!(show_alone(row(&format!("{writer}/sample"))).unwrap(), SAMPLE, "{writer}");
+    }
+}
+
+#[test]
+fn the_key_is_no_part_of_a_body() {
+    let mut with_key: RowReader = RowReader::new(Arc::new(Layouts::new().unwrap()));
+    let key = b"1700000000123456789";
+    assert!(row("seed/sample").windows(key.len()).any(|window| window == key));
+    let body = with_key.read(row("seed/sample")).unwrap();
+    assert!(body.len() < row("seed/sample").len() / 2, "a body of {} bytes", body.len());
+    // The two bytes of the layout, and the end of a struct without fields but for the two nested ones.
+    assert!(with_key.read(row("seed/key only")).unwrap().len() <= 8);
+}
+
+/// Go's program, or none: a test then passes with a line that says so, but in CI, where it fails.
+fn go() -> Option<Command> {
+    let found =
+        Command::new("go").arg("version").stdout(Stdio::null()).status().is_ok_and(|status| status.success());
+    if !found {
+        assert!(std::env::var_os("CI").is_none(), "Go is needed in CI");
+        eprintln!("skipped: there is no `go` here");
+        return None;
+    }
+    let mut go = Command::new("go");
+    // The standard library is all that is needed.
+    go.env("GOFLAGS", "-mod=mod").env("GOPROXY", "off").env("GOTOOLCHAIN", "local").args(["run", "."]);
+    Some(go)
+}
+
+/// A Go program of these files; runs it on `input` and gives back what it printed.
+fn run(mut go: Command, files: &[(&str, &str)], input: String) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        std::fs::write(folder.path().join(name), text).unwrap();
+    }
+    go.current_dir(Path::new(folder.path())).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = go.spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let writer = std::thread::spawn(move || stdin.write_all(input.as_bytes()));
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "Go's program failed");
+    writer.join().unwrap().unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+const SEED: (&str, &str) = ("seed.go", include_str!("../corpus/seed.go"));
+const MODULE: (&str, &str) = ("go.mod", include_str!("../corpus/go.mod"));
+
+#[test]
+fn go_reads_what_is_written_here() {
+    let Some(go) = go() else { return };
+    let layouts = Layouts::new().unwrap();
+    let mut parser = Parser::new(&[]).unwrap();
+    let mut runner = TestRunner::deterministic();
+    let (mut input, mut expected) = (String::new(), Vec::new());
+    for number in 0..500 {
+        let document =
+            if number == 0 { SAMPLE.into() } else { document().new_tree(&mut runner).unwrap().current() };
+        let key = Key::from_stream(1_700_000_000_123_456_789, number);
+        let order = parser.parse(document.as_bytes(), key.clone()).unwrap();
+        let mut row = Vec::new();
+        layouts.write_row(&order, &mut row);
+        input.push_str(&BASE64_STANDARD.encode(row));
+        input.push('\n');
+        let order = serde_json::to_value(typed(&document, key.as_str())).unwrap();
+        expected.push(serde_json::json!({"Key": key.as_str(), "Order": order}));
+    }
+    let output = run(go, &[MODULE, SEED, ("decode.go", include_str!("decode.go"))], input);
+    let read: Vec<Value> = output.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(read.len(), expected.len());
+    for (read, expected) in read.iter().zip(&expected) {
+        assert_eq!(read, expected);
+    }
+}
+
+/// The corpus is what the Go of this machine writes, too.
+#[test]
+fn what_go_writes_is_read_here() {
+    let Some(go) = go() else { return };
+    let main = ("main.go", include_str!("../corpus/main.go"));
+    let writers = ("writers.go", include_str!("../corpus/writers.go"));
+    let lines = corpus::parse(&run(go, &[MODULE, SEED, main, writers], String::new()));
+    assert!(lines.iter().map(|line| &line.name).eq(LINES.iter().map(|line| &line.name)));
+    for line in &lines {
+        is_as_go_says(line, show_alone(&line.row));
+    }
+}

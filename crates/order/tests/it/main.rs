@@ -1,0 +1,10 @@
+//! The model against serde, `gobwire` and Go itself, and against whatever else may stand in a payload or a row.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "the helpers of tests may")]
+
+mod corpus;
+mod documents;
+mod gob;
+mod hostile;
+mod json;
+mod property;

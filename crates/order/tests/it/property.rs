@@ -1,0 +1,277 @@
+//! What holds for any document and any row.
+
+use std::sync::{Arc, LazyLock};
+
+use gobwire::{Encoder, StreamDecoder};
+use order::model::{ROOT, RawOrderData};
+use order::{Body, Key, Layouts, Order, Parser, RowReader};
+use proptest::prelude::*;
+use proptest::sample::Index;
+use serde_json::Value;
+
+use crate::corpus::{self, LINES, is_as_go_says, show, show_alone};
+use crate::documents::{document, typed};
+
+const KEY: &str = "1700000000123456789-42";
+
+static LAYOUTS: LazyLock<Arc<Layouts>> = LazyLock::new(|| Arc::new(Layouts::new().unwrap()));
+
+fn parse(document: &str) -> Order {
+    Parser::new(&[]).unwrap().parse(document.as_bytes(), KEY.into()).unwrap()
+}
+
+fn row(order: &Order) -> Vec<u8> {
+    let mut row = Vec::new();
+    LAYOUTS.write_row(order, &mut row);
+    row
+}
+
+fn json(body: &Body) -> String {
+    let mut out = Vec::new();
+    LAYOUTS.write_json(body, &mut out).unwrap();
+    String::from_utf8(out).unwrap()
+}
+
+/// What the model's member `index` is as text, by serde.
+fn is_member(expected: &Value, index: usize, text: &[u8]) -> bool {
+    let text = std::str::from_utf8(text).unwrap();
+    match &expected[ROOT.members[index].json_name] {
+        Value::String(string) => text == string,
+        other => serde_json::from_str::<Value>(text).is_ok_and(|value| value == *other),
+    }
+}
+
+fn shows_members(reader: &RowReader, body: &Body, typed: &RawOrderData) -> Result<(), TestCaseError> {
+    let expected = serde_json::to_value(typed).unwrap();
+    for index in 0..ROOT.members.len() {
+        let (mut alone, mut after_read) = (Vec::new(), Vec::new());
+        LAYOUTS.write_member(body, index, &mut alone).unwrap();
+        reader.write_member(body, index, &mut after_read).unwrap();
+        prop_assert!(is_member(&expected, index, &alone), "member {index}");
+        prop_assert_eq!(alone, after_read);
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1_000))]
+
+    #[test]
+    fn a_body_is_shown_as_serde_writes_the_typed_model(document in document()) {
+        let typed = typed(&document, KEY);
+        let body = reader_of_ours().body(&parse(&document)).unwrap();
+        prop_assert_eq!(json(&body), serde_json::to_string(&typed).unwrap());
+    }
+
+    #[test]
+    fn a_row_is_what_gobwire_writes_of_the_typed_model(document in document()) {
+        let typed = typed(&document, KEY);
+        let row = row(&parse(&document));
+        prop_assert_eq!(&row, &Encoder::new().encode(&typed).unwrap());
+        prop_assert_eq!(StreamDecoder::new(&row[..]).decode::<RawOrderData>().unwrap(), Some(typed));
+    }
+
+    #[test]
+    fn an_order_has_one_form_before_and_after_a_restart(document in document()) {
+        let order = parse(&document);
+        let mut reader = reader_of_ours();
+        let before = reader.body(&order).unwrap();
+        let after = reader.read(&row(&order)).unwrap();
+        prop_assert_eq!(json(&before), json(&after));
+        prop_assert!(before == after);
+    }
+
+    #[test]
+    fn members_are_what_serde_makes_of_them(document in document()) {
+        let typed = typed(&document, KEY);
+        let order = parse(&document);
+        let mut reader = reader_of_ours();
+        let body = reader.body(&order).unwrap();
+        shows_members(&reader, &body, &typed)?;
+        let body = reader.read(&row(&order)).unwrap();
+        shows_members(&reader, &body, &typed)?;
+    }
+
+    /// The answer of one service is a payload for another.
+    #[test]
+    fn what_is_shown_can_be_taken_in_again(document in document()) {
+        let mut reader = reader_of_ours();
+        let shown = json(&reader.body(&parse(&document)).unwrap());
+        prop_assert_eq!(&shown, &json(&reader.body(&parse(&shown)).unwrap()));
+    }
+
+    /// One parser for all: nothing of the document before is left in it, whether it was taken or refused.
+    #[test]
+    fn a_parser_forgets_what_it_parsed(documents in prop::collection::vec((document(), any::<Index>()), 1..6)) {
+        let mut parser = Parser::new(&["order_uid".to_string()]).unwrap();
+        for (document, cut) in documents {
+            let cut = cut.index(document.len());
+            prop_assert!(parser.parse(&document.as_bytes()[..cut], KEY.into()).is_err());
+            let alone = Parser::new(&["order_uid".to_string()]).unwrap().parse(document.as_bytes(), KEY.into());
+            prop_assert_eq!(parser.parse(document.as_bytes(), KEY.into()), alone);
+        }
+    }
+
+    #[test]
+    fn random_payloads_are_refused_or_taken(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        drop(Parser::new(&[]).unwrap().parse(&bytes, KEY.into()));
+    }
+
+    #[test]
+    fn mutated_documents_are_taken_as_serde_takes_them(document in document(), changes in changes()) {
+        let mut bytes = document.into_bytes();
+        change(&mut bytes, &changes);
+        // serde knows no other case of a name.
+        bytes.make_ascii_lowercase();
+        let taken = Parser::new(&[]).unwrap().parse(&bytes, KEY.into());
+        // It refuses repeated members, and takes an array for an object: there ours decides alone.
+        if let (Ok(typed), Ok(order)) = (serde_json::from_slice::<RawOrderData>(&bytes), &taken) {
+            let body = reader_of_ours().body(order).unwrap();
+            prop_assert_eq!(json(&body), serde_json::to_string(&typed).unwrap());
+        }
+    }
+
+    #[test]
+    fn keys_are_in_the_order_of_the_stream(time in 1_000_000_000_000_000_000..=i64::MAX, later in 1..1_000_000_i64, sequence: u64) {
+        let later = time.saturating_add(later);
+        prop_assume!(later > time);
+        prop_assert!(Key::from_stream(time, u64::MAX) < Key::from_stream(later, sequence));
+        prop_assert!(Key::from(time.to_string()) < Key::from_stream(time, sequence));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(20_000))]
+
+    #[test]
+    fn random_rows_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        drop(show(&LAYOUTS, &mut reader_of_ours(), &bytes));
+    }
+
+    #[test]
+    fn mutated_rows_are_refused_or_shown_as_gobwire_reads_them(line: Index, changes in changes()) {
+        let mut row = line.get(&LINES[..]).row.clone();
+        change(&mut row, &changes);
+        let mut reader = RowReader::new(MUTATED.clone());
+        let Ok(shown) = show(&MUTATED, &mut reader, &row) else { return Ok(()) };
+        let typed: RawOrderData = serde_json::from_str(&shown).unwrap();
+        prop_assert_eq!(&serde_json::to_string(&typed).unwrap(), &shown);
+        let body = reader.read(&row).unwrap();
+        for index in 0..ROOT.members.len() {
+            reader.write_member(&body, index, &mut Vec::new()).unwrap();
+        }
+        if let Ok(Some(typed)) = StreamDecoder::new(&row[..]).decode::<RawOrderData>() {
+            prop_assert_eq!(serde_json::to_string(&typed).unwrap(), shown);
+        }
+    }
+}
+
+/// Layouts of their own for mutated rows, which fill all places.
+static MUTATED: LazyLock<Arc<Layouts>> = LazyLock::new(|| Arc::new(Layouts::new().unwrap()));
+
+fn reader_of_ours() -> RowReader {
+    RowReader::new(LAYOUTS.clone())
+}
+
+#[derive(Debug, Clone)]
+enum Change {
+    Set(Index, u8),
+    Insert(Index, u8),
+    Remove(Index),
+    Repeat(Index, Index),
+    Cut(Index),
+    /// The end of another row.
+    Splice(Index, Index, Index),
+}
+
+fn changes() -> impl Strategy<Value = Vec<Change>> {
+    let byte = || prop_oneof![any::<u8>(), Just(0), Just(1), Just(0xff), Just(0x80), Just(0xf8)];
+    let change = prop_oneof![
+        6 => (any::<Index>(), byte()).prop_map(|(at, byte)| Change::Set(at, byte)),
+        2 => (any::<Index>(), byte()).prop_map(|(at, byte)| Change::Insert(at, byte)),
+        2 => any::<Index>().prop_map(Change::Remove),
+        1 => any::<(Index, Index)>().prop_map(|(from, to)| Change::Repeat(from, to)),
+        1 => any::<Index>().prop_map(Change::Cut),
+        1 => any::<(Index, Index, Index)>().prop_map(|(at, line, from)| Change::Splice(at, line, from)),
+    ];
+    prop::collection::vec(change, 1..4)
+}
+
+fn change(bytes: &mut Vec<u8>, changes: &[Change]) {
+    for change in changes {
+        if bytes.is_empty() {
+            return;
+        }
+        let length = bytes.len();
+        match change {
+            Change::Set(at, byte) => bytes[at.index(length)] = *byte,
+            Change::Insert(at, byte) => bytes.insert(at.index(length), *byte),
+            Change::Remove(at) => drop(bytes.remove(at.index(length))),
+            Change::Repeat(from, to) => {
+                let (from, to) = (from.index(length), to.index(length));
+                bytes.extend_from_within(from.min(to)..from.max(to));
+            }
+            Change::Cut(at) => bytes.truncate(at.index(length)),
+            Change::Splice(at, line, from) => {
+                let other = &line.get(&LINES[..]).row;
+                bytes.truncate(at.index(length));
+                bytes.extend_from_slice(&other[from.index(other.len().max(1)).min(other.len())..]);
+            }
+        }
+    }
+}
+
+/// The descriptors' own name of the order's type, made another, of the same length.
+fn under_another_name(row: &[u8], number: usize) -> Vec<u8> {
+    let name = b"RawOrderData";
+    let at = row.windows(name.len()).position(|window| window == name).unwrap();
+    let mut row = row.to_vec();
+    row[at..at + name.len()].copy_from_slice(format!("Raw{number:09}").as_bytes());
+    row
+}
+
+#[test]
+fn rows_of_more_writers_than_are_remembered_are_read() {
+    let layouts = Arc::new(Layouts::new().unwrap());
+    let mut reader = RowReader::new(layouts.clone());
+    let (by_name, seed) = (corpus::row("by name/sample"), corpus::row("seed/sample"));
+    let expected = show(&layouts, &mut reader, by_name).unwrap();
+    // Twice: met for the first time and, up to the bound, again; and a writer met before them in between.
+    for number in (0..1_500).chain(0..1_500) {
+        let row = under_another_name(by_name, number);
+        assert_eq!(show(&layouts, &mut reader, &row).unwrap(), expected, "{number}");
+        assert_eq!(show(&layouts, &mut reader, by_name).unwrap(), expected);
+    }
+    assert_eq!(show(&layouts, &mut reader, seed).unwrap(), show_alone(seed).unwrap());
+}
+
+/// What is refused and what is read doesn't depend on what was read before.
+#[test]
+fn the_corpus_is_read_as_go_reads_it_when_no_more_writers_are_remembered() {
+    let layouts = Arc::new(Layouts::new().unwrap());
+    let mut reader = RowReader::new(layouts.clone());
+    for number in 0..1_024 {
+        let row = under_another_name(corpus::row("by name/sample"), number);
+        show(&layouts, &mut reader, &row).unwrap();
+    }
+    for line in LINES.iter() {
+        is_as_go_says(line, show(&layouts, &mut reader, &line.row));
+    }
+}
+
+#[test]
+fn layouts_are_shared_by_threads() {
+    let layouts = Arc::new(Layouts::new().unwrap());
+    let expected = show_alone(&LINES[0].row).unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let mut reader = RowReader::new(layouts.clone());
+                for number in 0..300 {
+                    let row = under_another_name(&LINES[0].row, number);
+                    assert_eq!(show(&layouts, &mut reader, &row).unwrap(), expected);
+                }
+            });
+        }
+    });
+}
