@@ -9,6 +9,7 @@ use crate::corpus::{row, show, show_alone};
 
 const INT: i64 = 2;
 const STRING: i64 = 6;
+const INTERFACE: i64 = 8;
 /// The first type id that a writer gives.
 const FIRST: i64 = 64;
 
@@ -142,6 +143,26 @@ fn values_nested_deep_are_refused_or_read() {
     let mut value = vec![1];
     value.resize(200_000, 1);
     drop(show_alone(&hostile([root(), slice(FIRST + 1, FIRST + 1)], &value)));
+}
+
+/// Interfaces are passed by `gobwire`, which has a limit of its own.
+#[test]
+fn interfaces_nested_deep_are_refused_or_read() {
+    let any = structure(FIRST, &[("Extra", INTERFACE), ("OrderUid", STRING)]);
+    let mut nested = vec![0];
+    for depth in 1..=3_000 {
+        let mut held = vec![0, 1];
+        held.append(&mut nested);
+        nested = vec![14];
+        nested.extend_from_slice(b"[]interface {}");
+        int(&mut nested, FIRST + 1);
+        nested.append(&mut message(&held));
+        if depth == 20 || depth % 500 == 0 {
+            let value = [&[1], &nested[..], &[1, 1, b'u', 0]].concat();
+            let shown = show_alone(&hostile([any.clone(), slice(FIRST + 1, INTERFACE)], &value));
+            assert!(shown.is_ok() || depth > 100, "depth {depth}: {shown:?}");
+        }
+    }
 }
 
 #[test]
