@@ -76,9 +76,13 @@ fn map(id: i64, key: i64, element: i64) -> Vec<u8> {
 
 /// A row whose value is of the type [`FIRST`].
 fn hostile(descriptors: impl IntoIterator<Item = Vec<u8>>, value: &[u8]) -> Vec<u8> {
+    of_type(FIRST, descriptors, value)
+}
+
+fn of_type(type_id: i64, descriptors: impl IntoIterator<Item = Vec<u8>>, value: &[u8]) -> Vec<u8> {
     let mut out: Vec<u8> = descriptors.into_iter().flatten().collect();
     let mut content = Vec::new();
-    int(&mut content, FIRST);
+    int(&mut content, type_id);
     content.extend_from_slice(value);
     out.extend_from_slice(&message(&content));
     out
@@ -99,6 +103,20 @@ fn shows_the_uid(row: &[u8]) {
 #[test]
 fn rows_made_by_hand_are_read() {
     shows_the_uid(&hostile([root(), slice(FIRST + 1, INT)], UID));
+}
+
+/// Descriptors alone don't say which of their types the value is of.
+#[test]
+fn two_types_of_the_same_descriptors_are_told_apart() {
+    let types = [structure(FIRST, &[("OrderUid", STRING)]), structure(FIRST + 1, &[("Entry", STRING)])];
+    let layouts = Arc::new(Layouts::new().unwrap());
+    let mut reader = RowReader::new(layouts.clone());
+    for (type_id, shown) in
+        [(FIRST, r#""order_uid":"u""#), (FIRST + 1, r#""entry":"u""#), (FIRST, r#""order_uid":"u""#)]
+    {
+        let row = of_type(type_id, types.clone(), &[1, 1, b'u', 0]);
+        assert!(show(&layouts, &mut reader, &row).unwrap().contains(shown));
+    }
 }
 
 #[test]
