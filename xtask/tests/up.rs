@@ -95,7 +95,7 @@ impl Up {
     }
 
     /// How it ended, with nothing left that listens.
-    fn end(mut self) -> (ExitStatus, Vec<String>) {
+    fn end(&mut self) -> (ExitStatus, Vec<String>) {
         let status = self.child.wait().unwrap();
         for port in self.ports {
             assert!(
@@ -104,7 +104,15 @@ impl Up {
             );
         }
         self.seen.extend(self.lines.iter());
-        (status, self.seen)
+        (status, std::mem::take(&mut self.seen))
+    }
+}
+
+impl Drop for Up {
+    /// A test that fails leaves nothing running: what `up` has started ends with it.
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

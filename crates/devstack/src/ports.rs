@@ -30,9 +30,7 @@ pub(crate) struct Lease {
 impl Lease {
     /// A port that nobody listens on.
     pub(crate) fn take() -> Result<Self, Error> {
-        let none =
-            || Error::failed("find a free port", format!("all of {FIRST}..{} are taken", FIRST + COUNT));
-        (0..COUNT).find_map(|_| Self::try_take(candidate())).ok_or_else(none)
+        (0..COUNT).find_map(|_| Self::try_take(candidate())).ok_or_else(none_left)
     }
 
     /// A port that the caller has chosen; whether it is free shows when the server takes it.
@@ -40,18 +38,34 @@ impl Lease {
         Self { port, _lock: None }
     }
 
+    /// A port with the listener that has shown it to be free. To close that one and to open another
+    /// would not do: a program that another thread is just starting holds a copy of it for a moment.
+    pub(crate) fn listen() -> Result<(Self, TcpListener), Error> {
+        let listen = |lease: Self| {
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, lease.port)).ok()?;
+            Some((lease, listener))
+        };
+        (0..COUNT).find_map(|_| Self::lock(candidate()).and_then(listen)).ok_or_else(none_left)
+    }
+
     fn try_take(port: u16) -> Option<Self> {
+        Self::lock(port).filter(|lease| is_free((Ipv4Addr::LOCALHOST, lease.port)))
+    }
+
+    fn lock(port: u16) -> Option<Self> {
         let path = scratch::ours("orderd-ports").ok()?.join(port.to_string());
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(path).ok()?;
         lock.try_lock().ok()?;
-        is_free((Ipv4Addr::LOCALHOST, port)).then_some(Self { port, _lock: Some(lock) })
+        Some(Self { port, _lock: Some(lock) })
     }
 }
 
-/// A port of 127.0.0.1 on which nobody listens, kept from others until this process ends.
-///
-/// # Panics
-/// Never; where no port is to be had, the kernel's choice is returned, or 0.
+fn none_left() -> Error {
+    Error::failed("find a free port", format!("all of {FIRST}..{} are taken", FIRST + COUNT))
+}
+
+/// A port of 127.0.0.1 on which nobody listens, kept from others until this process ends. Where our
+/// range has none left it is the kernel's choice, or 0, which means any port.
 pub fn free_port() -> u16 {
     let Ok(lease) = Lease::take() else { return kernels_choice().unwrap_or(0) };
     let port = lease.port;

@@ -7,6 +7,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 
 use crate::Error;
 
@@ -23,8 +24,12 @@ pub struct User {
 impl User {
     /// As whom PostgreSQL runs: ourselves, or `postgres` when we are root.
     pub(crate) fn of_postgres() -> Result<Option<Self>, Error> {
+        static KNOWN: OnceLock<User> = OnceLock::new();
         if !rustix::process::geteuid().is_root() {
             return Ok(None);
+        }
+        if let Some(user) = KNOWN.get() {
+            return Ok(Some(*user));
         }
         let missing = || Error::Missing {
             what: "the user `postgres`, as whom PostgreSQL runs when root starts it,".to_owned(),
@@ -32,7 +37,7 @@ impl User {
         };
         let uid = number_of("-u").ok_or_else(missing)?;
         let gid = number_of("-g").ok_or_else(missing)?;
-        Ok(Some(Self { uid, gid }))
+        Ok(Some(*KNOWN.get_or_init(|| Self { uid, gid })))
     }
 
     /// Makes a command run as this user; the supplementary groups of root are dropped with it.

@@ -50,9 +50,8 @@ pub struct Breaker {
 impl Breaker {
     /// Starts it in front of a server, on a free port of 127.0.0.1, with everything passing.
     pub fn start(upstream: SocketAddr) -> Result<Self, Error> {
-        let lease = Lease::take()?;
+        let (lease, listener) = Lease::listen()?;
         let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, lease.port));
-        let listener = TcpListener::bind(addr).map_err(Error::io(format!("listen on {addr}")))?;
         let shared = Arc::new(Shared::new(upstream));
         let acceptor = thread::spawn({
             let shared = Arc::clone(&shared);
@@ -104,7 +103,7 @@ impl Drop for Breaker {
 fn accept(mut listener: TcpListener, addr: SocketAddr, shared: &Arc<Shared>) {
     while !shared.is_over() {
         if shared.mode() == Mode::Refused {
-            drop(listener);
+            stop_listening(listener);
             shared.sleep_while_refused();
             let Some(new) = listen_again(addr, shared) else { return };
             listener = new;
@@ -116,6 +115,12 @@ fn accept(mut listener: TcpListener, addr: SocketAddr, shared: &Arc<Shared>) {
             thread::spawn(move || pump::serve(client, &shared));
         }
     }
+}
+
+/// To close it would not do: a program that another thread is just starting holds a copy of it for a
+/// moment, and clients would still get in.
+fn stop_listening(listener: TcpListener) {
+    let _ = rustix::net::shutdown(&listener, rustix::net::Shutdown::Both);
 }
 
 /// The kernel may need a moment until the port can be listened on again.

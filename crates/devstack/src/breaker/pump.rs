@@ -1,7 +1,7 @@
 //! One connection through the breaker: two directions, each a thread that reads, asks what may pass,
 //! and writes.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::thread;
@@ -38,6 +38,7 @@ fn pump(link: &Link, from: &TcpStream, to: &TcpStream, shared: &Shared) {
                 let _ = to.shutdown(Shutdown::Write);
                 return;
             }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Ok(count) if count > 0 && pass(&buffer[..count], to, shared) => {}
             _ => return link.cut(),
         }
