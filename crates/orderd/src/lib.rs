@@ -3,19 +3,20 @@
 //! The modules stand in the order of the flow; `pipeline` shows how they hang together.
 
 pub mod cli;
-pub mod commands;
 pub mod config;
-mod health;
-mod http;
-mod ingest;
-mod metrics;
-mod nats;
-mod persist;
 mod pipeline;
+mod ingest;
+mod persist;
+mod serve;
+mod http;
+pub mod shutdown;
+pub mod commands;
+
+mod nats;
 mod postgres;
 mod retry;
-mod serve;
-pub mod shutdown;
+mod health;
+mod metrics;
 
 use std::sync::Arc;
 use std::time::Duration;

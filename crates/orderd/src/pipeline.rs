@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Settings;
 use crate::health::Health;
 use crate::ingest::dead_letters::DeadLetters;
+use crate::ingest::housekeeping::Housekeeping;
 use crate::ingest::subscribe::{self, Subscribe};
 use crate::ingest::{Holds, decode, fan_out, payload};
 use crate::metrics::Metrics;
@@ -91,6 +92,13 @@ pub(crate) fn start(parts: &Parts, parser: Parser, depths: &Depths) -> JoinSet<E
         stop: stop.clone(),
         give_up: give_up.clone(),
     };
+    let housekeeping = Housekeeping {
+        settings: settings.clone(),
+        client: client.clone(),
+        health: health.clone(),
+        metrics: metrics.clone(),
+        stop: stop.clone(),
+    };
     let restore = Restore {
         settings: settings.postgres.clone(),
         cache: cache.clone(),
@@ -131,14 +139,8 @@ pub(crate) fn start(parts: &Parts, parser: Parser, depths: &Depths) -> JoinSet<E
             }
         }),
     );
-    let held = subscribe::extend_held(holds.clone(), stop.clone());
-    stage(
-        "extend_held",
-        Box::pin(async move {
-            held.await;
-            Ok(())
-        }),
-    );
+    stage("extend_held", Box::pin(subscribe::extend_held(holds.clone(), stop.clone())));
+    stage("housekeeping", Box::pin(housekeeping.run()));
     stages
 }
 

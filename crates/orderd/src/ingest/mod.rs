@@ -1,11 +1,12 @@
 //! From NATS to orders: `natschan -> msgdatachan -> orderschan`, and the fan-out to memory and table.
 
-pub(crate) mod dead_letters;
+pub(crate) mod subscribe;
+mod receipt;
+pub(crate) mod payload;
 pub(crate) mod decode;
 pub(crate) mod fan_out;
-pub(crate) mod payload;
-mod receipt;
-pub(crate) mod subscribe;
+pub(crate) mod dead_letters;
+pub(crate) mod housekeeping;
 
 pub(crate) use receipt::{Holds, Receipt};
 

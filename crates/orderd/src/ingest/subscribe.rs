@@ -10,7 +10,7 @@ use order::Key;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{Holds, Message, Origin};
+use super::{Holds, Message, Origin, Receipt};
 use crate::config::Settings;
 use crate::health::{Health, Part};
 use crate::metrics::Metrics;
@@ -116,30 +116,44 @@ impl Subscribe {
 
     fn receive(&self, taken: Vec<jetstream::Message>) -> Vec<Message> {
         self.metrics.handled.inc_by(taken.len() as u64);
-        let with_origins: Vec<_> = taken
-            .into_iter()
-            .filter_map(|message| {
-                let origin = message.reply.as_deref().and_then(origin)?;
-                Some((message.split().0, origin))
-            })
-            .collect();
-        let replies = with_origins.iter().filter_map(|(message, _)| message.reply.clone()).collect();
+        let mut origins = Vec::with_capacity(taken.len());
+        let mut replies = Vec::with_capacity(taken.len());
+        let mut messages = Vec::with_capacity(taken.len());
+        for message in taken {
+            let Some(origin) = message.reply.as_deref().and_then(origin) else {
+                tracing::error!(
+                    reply = message.reply.as_deref(),
+                    "message without a place in the stream, left there"
+                );
+                continue;
+            };
+            let mut message = message.message;
+            replies.extend(message.reply.take());
+            origins.push(origin);
+            messages.push(message);
+        }
         let receipts = self.holds.take(&self.client, replies);
-        let messages = with_origins.into_iter().zip(receipts).map(|((message, origin), receipt)| {
-            if origin.deliveries > 1 {
-                self.metrics.redelivered.inc();
-            }
-            Message {
-                subject: message.subject,
-                payload: message.payload,
-                headers: message.headers,
-                key: Key::from_stream(origin.timestamp_ns, origin.sequence),
-                origin,
-                replayed: false,
-                receipt,
-            }
-        });
-        messages.collect()
+        messages
+            .into_iter()
+            .zip(origins)
+            .zip(receipts)
+            .map(|((raw, origin), receipt)| self.message(raw, origin, receipt))
+            .collect()
+    }
+
+    fn message(&self, raw: async_nats::Message, origin: Origin, receipt: Receipt) -> Message {
+        if origin.deliveries > 1 {
+            self.metrics.redelivered.inc();
+        }
+        Message {
+            subject: raw.subject,
+            payload: raw.payload,
+            headers: raw.headers,
+            key: Key::from_stream(origin.timestamp_ns, origin.sequence),
+            origin,
+            replayed: false,
+            receipt,
+        }
     }
 }
 
@@ -192,13 +206,13 @@ fn warn_of_retention(info: &jetstream::stream::Info) {
 }
 
 /// Tells the server again and again that what is held is being worked on, until it is told to stop.
-pub(crate) async fn extend_held(holds: Arc<Holds>, stop: CancellationToken) {
+pub(crate) async fn extend_held(holds: Arc<Holds>, stop: CancellationToken) -> anyhow::Result<()> {
     let mut ticks = tokio::time::interval(ACK_WAIT / 10);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             _ = ticks.tick() => holds.extend(ACK_WAIT * 2 / 5).await,
-            () = stop.cancelled() => return,
+            () = stop.cancelled() => return Ok(()),
         }
     }
 }

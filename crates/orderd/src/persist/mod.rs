@@ -1,4 +1,4 @@
 //! From orders to rows: `encodechan -> gobchan -> PostgreSQL`, then the acknowledgement.
 
-pub(crate) mod database;
 pub(crate) mod encode;
+pub(crate) mod database;

@@ -1,8 +1,8 @@
 //! From orders to answers: `initmemchan + memchan -> memwritechan -> cache`.
 
-pub(crate) mod cache;
-pub(crate) mod fan_in;
 pub(crate) mod restore;
+pub(crate) mod fan_in;
+pub(crate) mod cache;
 
 use order::{Body, Key};
 

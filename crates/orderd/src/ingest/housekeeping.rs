@@ -1,0 +1,62 @@
+//! Beside the flow: how far behind the stream we are, and purging what all of it lies behind us.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::Client;
+use async_nats::jetstream;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Settings;
+use crate::health::{Health, Part};
+use crate::metrics::Metrics;
+use crate::nats::{self, MADE_BY};
+
+/// How often the server is asked.
+const EVERY: Duration = Duration::from_secs(5);
+
+/// So many acknowledged messages are kept, for replicas that are behind.
+const KEPT: u64 = 100_000;
+
+/// What the task needs.
+pub(crate) struct Housekeeping {
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) client: Client,
+    pub(crate) health: Arc<Health>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) stop: CancellationToken,
+}
+
+impl Housekeeping {
+    /// Runs until told to stop.
+    pub(crate) async fn run(self) -> anyhow::Result<()> {
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(EVERY) => {}
+                () = self.stop.cancelled() => return Ok(()),
+            }
+            if self.health.is_up(Part::Intake)
+                && let Err(error) = self.keep_house().await
+            {
+                tracing::debug!(error = format!("{error:#}"), "can't ask for the state of the consumer");
+            }
+        }
+    }
+
+    async fn keep_house(&self) -> anyhow::Result<()> {
+        let context = jetstream::new(self.client.clone());
+        let stream = nats::stream(&context, &self.settings.nats).await?;
+        let consumer = stream.consumer_info(&self.settings.durable).await?;
+        self.metrics.lag.set(consumer.num_pending as i64);
+        self.metrics.unacknowledged.set(consumer.num_ack_pending as i64);
+        let info = stream.cached_info();
+        let ours = info.config.metadata.get(MADE_BY.0).is_some_and(|made_by| made_by == MADE_BY.1);
+        let behind_us = consumer.ack_floor.stream_sequence.saturating_sub(KEPT);
+        // Not for a handful: a purge costs the server as much as many messages.
+        if ours && behind_us > info.state.first_sequence + KEPT / 10 {
+            let purged = stream.purge().sequence(behind_us).await?.purged;
+            tracing::debug!(purged, "purged what is acknowledged from the stream");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,78 @@
+//! The commands beside `serve`.
+
+use crate::support::{Stack, eventually, orders};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn publish_sends_samples_and_lines() {
+    let (stack, service) = Stack::started().await;
+    let sent = stack.run(&["publish", "--count", "25"], "").await;
+    let line = String::from_utf8_lossy(&sent.stdout);
+    assert!(sent.status.success() && line.starts_with("25 orders in "), "{line}");
+    service.wait_len(25).await;
+    let lines = orders(5).join("\n");
+    let sent = stack.run(&["publish", "--core", "--from", "-"], &lines).await;
+    assert!(sent.status.success());
+    service.wait_len(30).await;
+    assert_eq!(service.get("/orders?order_uid=order-4").await.json().as_array().unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn publish_fails_when_nobody_acknowledges() {
+    let mut stack = Stack::new();
+    stack.nats.stop();
+    let sent = stack.run(&["publish"], "").await;
+    assert_eq!(sent.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&sent.stderr).contains("NATS"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn export_and_import_keep_everything() {
+    let (stack, mut service) = Stack::started().await;
+    stack.publish(&orders(1200)).await;
+    eventually("all rows are committed", async || (stack.rows() == 1200).then_some(())).await;
+    let exported = stack.run(&["export"], "").await;
+    assert!(exported.status.success());
+    let lines = String::from_utf8(exported.stdout).unwrap();
+    assert_eq!(lines.lines().count(), 1200);
+    let before = service.ids().await;
+    service.stop();
+    stack
+        .postgres
+        .psql("DELETE FROM public.orders2 WHERE id < (SELECT max(id) FROM public.orders2)")
+        .unwrap();
+    for _ in 0..2 {
+        let imported = stack.run(&["import"], &lines).await;
+        assert!(imported.status.success(), "{}", String::from_utf8_lossy(&imported.stderr));
+    }
+    let again = stack.serve(&[]).await;
+    assert_eq!(again.ids().await, before);
+    assert_eq!(String::from_utf8(stack.run(&["export"], "").await.stdout).unwrap(), lines);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn import_names_the_line_that_it_cant_take() {
+    let stack = Stack::new();
+    let good = format!("{{\"id\":\"a\",\"order\":{}}}\n", orders(1)[0]);
+    for bad in ["{\"id\":\"b\"}", "{\"id\":\"b\",\"order\":{\"sm_id\":\"secret\"}}", "nonsense"] {
+        let imported = stack.run(&["import"], &format!("{good}\n{bad}\n")).await;
+        let errors = String::from_utf8_lossy(&imported.stderr);
+        assert_eq!(imported.status.code(), Some(1), "{errors}");
+        assert!(errors.contains("line 3") && !errors.contains("secret"), "{errors}");
+        assert_eq!(stack.rows(), 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_says_whether_it_is_ready() {
+    let (mut stack, service) = Stack::started().await;
+    let addr = service.addr.to_string();
+    assert_eq!(stack.run(&["check", "--http-addr", &addr], "").await.status.code(), Some(0));
+    stack.nats.stop();
+    eventually("it is not ready", async || {
+        (stack.run(&["check", "--http-addr", &addr], "").await.status.code() == Some(1)).then_some(())
+    })
+    .await;
+    assert_eq!(stack.run(&["check", "--live", "--http-addr", &addr], "").await.status.code(), Some(0));
+    drop(service);
+    assert_eq!(stack.run(&["check", "--live", "--http-addr", &addr], "").await.status.code(), Some(1));
+}

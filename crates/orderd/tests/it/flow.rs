@@ -1,0 +1,110 @@
+//! Orders in, orders out.
+
+use hyper::StatusCode;
+use serde_json::Value;
+
+use crate::support::{Stack, eventually, order, orders};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_is_in_memory_in_the_table_and_served() {
+    let (stack, service) = Stack::started().await;
+    stack.publish(&[order("one")]).await;
+    service.wait_len(1).await;
+    let ids = service.ids().await;
+    let answer = service.get(&format!("/order/{}", ids[0])).await;
+    assert_eq!(answer.status, StatusCode::OK);
+    assert_eq!(answer.headers["content-type"], "application/json");
+    assert_eq!(answer.json(), serde_json::from_str::<Value>(&order("one")).unwrap());
+    eventually("the row is committed", async || (stack.rows() == 1).then_some(())).await;
+    assert_eq!(stack.postgres.psql("SELECT id FROM public.orders2").unwrap().trim(), ids[0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn any_client_can_send() {
+    let (stack, service) = Stack::started().await;
+    let client = stack.client().await;
+    client.publish("TESTING", order("core").into()).await.unwrap();
+    client.flush().await.unwrap();
+    stack.publish(&[order("jetstream")]).await;
+    service.wait_len(2).await;
+    assert_eq!(service.metric("myapp_orders_handled_total").await, 2.0);
+    assert_eq!(service.metric("myapp_orders_inmemcache").await, 2.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn orders_sent_while_it_was_down_appear() {
+    let (stack, mut service) = Stack::started().await;
+    stack.publish(&orders(10)).await;
+    service.wait_len(10).await;
+    assert_eq!(service.stop(), Some(0));
+    stack.publish(&orders(7)).await;
+    let service = stack.serve(&[]).await;
+    service.wait_len(17).await;
+    eventually("all rows are committed", async || (stack.rows() == 17).then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_changes_no_page_and_no_byte() {
+    let (stack, mut service) = Stack::started().await;
+    stack.publish(&orders(120)).await;
+    service.wait_len(120).await;
+    let before = everything(&service).await;
+    assert_eq!(service.stop(), Some(0));
+    let service = stack.serve(&[]).await;
+    assert_eq!(service.metric("myapp_orders_read_db").await, 120.0);
+    assert_eq!(everything(&service).await, before);
+}
+
+/// Each id with its body, in the order of the pages.
+async fn everything(service: &crate::support::Service) -> Vec<(String, String)> {
+    let mut all = Vec::new();
+    for id in service.ids().await {
+        let body = service.get(&format!("/order/{id}")).await.body;
+        all.push((id, body));
+    }
+    all
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_delivered_again_is_one_order() {
+    let (stack, mut service) = Stack::started().await;
+    // No write can finish, so that nothing is acknowledged when it is killed.
+    let lock = tokio_postgres::connect(&stack.postgres.url(), tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(lock.1);
+    lock.0.batch_execute("BEGIN; LOCK TABLE public.orders2 IN EXCLUSIVE MODE").await.unwrap();
+    stack.publish(&orders(500)).await;
+    service.wait_len(500).await;
+    let keys = service.ids().await;
+    service.kill();
+    lock.0.batch_execute("ROLLBACK").await.unwrap();
+    let mut again = stack.serve(&[]).await;
+    again.wait_len(500).await;
+    eventually("all rows are committed", async || (stack.rows() == 500).then_some(())).await;
+    assert_eq!(again.ids().await, keys);
+    assert!(again.metric("orderd_redelivered_total").await >= 1.0);
+    assert_eq!(again.stop(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn orders_are_found_by_what_is_in_them() {
+    let (stack, service) = Stack::started().await;
+    stack.publish(&orders(60)).await;
+    service.wait_len(60).await;
+    let ids = service.ids().await;
+    assert_eq!(service.get("/orders?order_uid=order-7").await.json(), serde_json::json!([ids[7]]));
+    let same_track: Vec<_> = ids.iter().rev().take(50).collect();
+    assert_eq!(
+        service.get("/orders?track_number=WBILMTESTTRACK").await.json(),
+        serde_json::json!(same_track)
+    );
+    assert_eq!(
+        service.get("/orders?track_number=WBILMTESTTRACK&order_uid=order-3").await.json(),
+        serde_json::json!([ids[3]])
+    );
+    assert_eq!(service.get("/orders?order_uid=nobody").await.json(), serde_json::json!([]));
+    for unusable in ["/orders", "/orders?locale=en", "/orders?order_uid=order-3&locale=en"] {
+        let answer = service.get(unusable).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{unusable}");
+        assert!(answer.body.contains("order_uid, track_number"), "{}", answer.body);
+    }
+}

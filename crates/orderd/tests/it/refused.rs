@@ -1,0 +1,78 @@
+//! What can't be taken in: kept as a dead letter, once, and in nobody's way.
+
+use async_nats::jetstream;
+
+use crate::support::{Stack, eventually, order, orders};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_payloads_are_kept_and_the_good_ones_pass() {
+    let (stack, service) = Stack::started().await;
+    let mut not_utf8 = order("x").into_bytes();
+    not_utf8[20] = 0xff;
+    let bad: [&[u8]; 8] = [
+        b"no json",
+        b"null",
+        b"[1]",
+        b"\"text\"",
+        br#"{"order_uid":7}"#,
+        br#"{"order_uid":"a","sm_id":99999999999999999999}"#,
+        br#"{"track_number":"without a number"}"#,
+        &not_utf8,
+    ];
+    for payload in bad {
+        stack.publish(&[payload]).await;
+        stack.publish(&[order("good")]).await;
+    }
+    stack.publish(&[b""]).await;
+    service.wait_len(bad.len() as u64).await;
+    let context = jetstream::new(stack.client().await);
+    let stored = eventually("all are kept", async || {
+        let mut stream = context.get_stream("ORDERS_DEAD").await.ok()?;
+        let messages = stream.info().await.ok()?.state.messages;
+        (messages == bad.len() as u64).then_some(messages)
+    })
+    .await;
+    assert_eq!(stored, bad.len() as u64);
+    assert!(service.metric("myapp_orders_errors").await >= bad.len() as f64);
+    assert_eq!(service.metric("orderd_empty_messages_total").await, 1.0);
+    eventually("nothing waits for an ack", async || {
+        let consumer = context.get_stream("ORDERS").await.ok()?.consumer_info("orderd").await.ok()?;
+        (consumer.num_ack_pending == 0 && consumer.num_pending == 0).then_some(())
+    })
+    .await;
+    assert!(!service.process.log().contains("without a number"), "content in the log");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_postgres_refuses_leaves_memory_and_costs_the_others_nothing() {
+    let (stack, service) = Stack::started().await;
+    stack
+        .postgres
+        .psql("ALTER TABLE public.orders2 ADD CHECK (position('order-13'::bytea in data) = 0)")
+        .unwrap();
+    stack.publish(&orders(40)).await;
+    eventually("the others are committed", async || (stack.rows() == 39).then_some(())).await;
+    service.wait_len(39).await;
+    let found = service.get("/orders?order_uid=order-13").await;
+    assert_eq!(found.body, "[]");
+    let context = jetstream::new(stack.client().await);
+    eventually("it is a dead letter", async || {
+        let mut stream = context.get_stream("ORDERS_DEAD").await.ok()?;
+        (stream.info().await.ok()?.state.messages == 1).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_can_choose_a_key() {
+    let (stack, service) = Stack::started().await;
+    let client = stack.client().await;
+    let mut headers = async_nats::HeaderMap::new();
+    headers.insert("Orderd-Key", "1-1");
+    client.publish_with_headers("TESTING", headers, order("forged").into()).await.unwrap();
+    client.flush().await.unwrap();
+    stack.publish(&[order("real")]).await;
+    service.wait_len(1).await;
+    assert_ne!(service.ids().await[0], "1-1");
+    assert_eq!(service.get("/orders?order_uid=forged").await.body, "[]");
+}

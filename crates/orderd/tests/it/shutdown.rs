@@ -1,0 +1,59 @@
+//! How it ends.
+
+use crate::support::{Stack, eventually, orders};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_held_is_committed_before_it_ends() {
+    let (stack, mut service) = Stack::started().await;
+    stack.publish(&orders(2000)).await;
+    assert_eq!(service.stop(), Some(0));
+    let context = async_nats::jetstream::new(stack.client().await);
+    let stream = context.get_stream("ORDERS").await.unwrap();
+    let consumer = stream.consumer_info("orderd").await.unwrap();
+    // Whatever was taken is in the table or was given back: nothing waits for a time-out.
+    let taken = stack.rows() as u64;
+    assert_eq!(taken + consumer.num_pending + consumer.num_ack_pending as u64, 2000);
+    let again = stack.serve(&[]).await;
+    again.wait_len(2000).await;
+    eventually("all rows are committed", async || (stack.rows() == 2000).then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cant_be_committed_is_given_back_at_once() {
+    let (mut stack, mut service) = Stack::started().await;
+    stack.postgres.stop();
+    stack.publish(&orders(100)).await;
+    service.wait_len(100).await;
+    assert_eq!(service.stop(), Some(0));
+    let context = async_nats::jetstream::new(stack.client().await);
+    let stream = context.get_stream("ORDERS").await.unwrap();
+    let consumer: async_nats::jetstream::consumer::PullConsumer =
+        stream.get_consumer("orderd").await.unwrap();
+    let mut messages = consumer.fetch().max_messages(100).messages().await.unwrap();
+    let mut delivered = 0;
+    while let Some(Ok(_)) = futures_util::StreamExt::next(&mut messages).await {
+        delivered += 1;
+    }
+    assert_eq!(delivered, 100, "given back, so delivered at once and not after ack_wait");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_settings_are_named() {
+    let stack = Stack::new();
+    for (name, value) in [
+        ("REQUIRE", "no_such_member"),
+        ("SEARCH", "items"),
+        ("HTTP_ADDR", "0.0.0.0:0"),
+        ("REFILL_EVERY", "soon"),
+        ("PUB_TOPIC", "a b"),
+        ("PG_TABLE", "a.b.c"),
+        ("DATABASE_URL", "postgresql://u:secret@h/db?no_such_option=1"),
+        ("LOG", "orderd=loud"),
+    ] {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_orderd"));
+        let output = command.envs(stack.env()).env(name, value).output().await.unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{name}={value}: {errors}");
+        assert!(errors.contains(name) && !errors.contains("secret"), "{name}={value}: {errors}");
+    }
+}

@@ -1,0 +1,225 @@
+//! A real PostgreSQL, a real NATS with JetStream and the real `orderd`, private to one test.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use async_nats::jetstream;
+use bytes::Bytes;
+use devstack::{Launch, Nats, NatsOptions, Postgres, PostgresOptions, Process, Scratch, Signal};
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http1;
+use hyper::{HeaderMap, Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::net::TcpStream;
+
+/// How long a condition may take to hold. Machines are shared; nothing waits that long when all is well.
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+
+/// Both servers, and the service once it is started.
+pub(crate) struct Stack {
+    pub(crate) postgres: Postgres,
+    pub(crate) nats: Nats,
+    pub(crate) scratch: Scratch,
+}
+
+/// A running `orderd serve`; killed when dropped.
+pub(crate) struct Service {
+    pub(crate) process: Process,
+    pub(crate) addr: SocketAddr,
+}
+
+/// An answer of the service.
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: String,
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
+    }
+}
+
+impl Stack {
+    /// Both servers, without the service.
+    pub(crate) fn new() -> Self {
+        Self {
+            postgres: Postgres::temporary(PostgresOptions::quick()).unwrap(),
+            nats: Nats::temporary(NatsOptions::default()).unwrap(),
+            scratch: Scratch::new().unwrap(),
+        }
+    }
+
+    /// Both servers and a service that is ready.
+    pub(crate) async fn started() -> (Self, Service) {
+        let stack = Self::new();
+        let service = stack.serve(&[]).await;
+        (stack, service)
+    }
+
+    /// The settings by which a command finds the servers.
+    pub(crate) fn env(&self) -> Vec<(String, String)> {
+        let settings = [
+            ("HTTP_ADDR", "127.0.0.1:0".to_owned()),
+            ("NATS_PORT", self.nats.port().to_string()),
+            ("PG_PORT", self.postgres.port().to_string()),
+        ];
+        settings.map(|(name, value)| (name.to_owned(), value)).into()
+    }
+
+    /// Starts the service and waits until it listens.
+    pub(crate) async fn start(&self, env: &[(&str, &str)]) -> Service {
+        let mut launch = Launch::new("orderd", env!("CARGO_BIN_EXE_orderd"), self.scratch.path());
+        launch.args = vec!["serve".into()];
+        launch.envs = self.env().into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+        launch.envs.extend(env.iter().map(|(name, value)| (name.into(), value.into())));
+        let log = format!("orderd-{}.log", uid());
+        launch.log = Some(self.scratch.path().join(log));
+        let process = Process::spawn(launch).unwrap();
+        let addr = eventually("orderd listens", async || listening(&process.log())).await;
+        Service { process, addr }
+    }
+
+    /// Starts the service and waits until it takes orders and has read the table.
+    pub(crate) async fn serve(&self, env: &[(&str, &str)]) -> Service {
+        let service = self.start(env).await;
+        service.wait_ready().await;
+        service
+    }
+
+    /// Runs a command of `orderd` to its end.
+    pub(crate) async fn run(&self, args: &[&str], stdin: &str) -> std::process::Output {
+        use tokio::io::AsyncWriteExt;
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_orderd"));
+        command.args(args).envs(self.env()).kill_on_drop(true);
+        command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+        let mut child = command.stderr(std::process::Stdio::piped()).spawn().unwrap();
+        let mut input = child.stdin.take().unwrap();
+        let text = stdin.to_owned();
+        // The command may stop reading; that is for its exit code to show.
+        tokio::spawn(async move { drop(input.write_all(text.as_bytes()).await) });
+        child.wait_with_output().await.unwrap()
+    }
+
+    /// A client of the NATS server.
+    pub(crate) async fn client(&self) -> async_nats::Client {
+        async_nats::connect(self.nats.url()).await.unwrap()
+    }
+
+    /// Publishes with JetStream; each is acknowledged by the server.
+    pub(crate) async fn publish(&self, payloads: &[impl AsRef<[u8]>]) {
+        let context = jetstream::new(self.client().await);
+        for payload in payloads {
+            let payload = Bytes::copy_from_slice(payload.as_ref());
+            context.publish("TESTING", payload).await.unwrap().await.unwrap();
+        }
+    }
+
+    /// How many rows the table has.
+    pub(crate) fn rows(&self) -> usize {
+        self.postgres.psql("SELECT count(*) FROM public.orders2").unwrap().trim().parse().unwrap()
+    }
+}
+
+fn listening(log: &str) -> Option<SocketAddr> {
+    let line = log.lines().find(|line| line.contains("listening"))?;
+    line.split_once("addr=")?.1.trim().parse().ok()
+}
+
+impl Service {
+    pub(crate) async fn wait_ready(&self) {
+        eventually("orderd is ready", async || {
+            let report = self.get("/readyz").await;
+            (report.status == StatusCode::OK && report.json()["fill"]["up"] == true).then_some(())
+        })
+        .await;
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.send(Request::get(path)).await
+    }
+
+    pub(crate) async fn send(&self, request: hyper::http::request::Builder) -> Answer {
+        let stream = TcpStream::connect(self.addr).await.unwrap();
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(async move { drop(connection.await) });
+        let request = request.header("host", "localhost").body(Full::new(Bytes::new())).unwrap();
+        let response = sender.send_request(request).await.unwrap();
+        let (status, headers) = (response.status(), response.headers().clone());
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        Answer { status, headers, body: String::from_utf8(body.into()).unwrap() }
+    }
+
+    pub(crate) async fn mem_len(&self) -> u64 {
+        self.get("/mem_len").await.json()["mem_len"].as_u64().unwrap()
+    }
+
+    /// Waits until so many orders are in memory.
+    pub(crate) async fn wait_len(&self, count: u64) {
+        eventually(&format!("{count} orders are in memory"), async || {
+            (self.mem_len().await == count).then_some(())
+        })
+        .await;
+    }
+
+    /// The value of a metric without labels.
+    pub(crate) async fn metric(&self, name: &str) -> f64 {
+        let metrics = self.get("/metrics").await.body;
+        let line = metrics.lines().find(|line| line.split(' ').next() == Some(name));
+        line.unwrap_or_else(|| panic!("no {name} in {metrics}")).rsplit(' ').next().unwrap().parse().unwrap()
+    }
+
+    /// All ids, page by page.
+    pub(crate) async fn ids(&self) -> Vec<String> {
+        let mut ids = Vec::new();
+        for page in 1.. {
+            let answer = self.get(&format!("/order_pages/{page}")).await;
+            if answer.status == StatusCode::NOT_FOUND {
+                break;
+            }
+            ids.extend(answer.json().as_array().unwrap().iter().map(|id| id.as_str().unwrap().to_owned()));
+        }
+        ids
+    }
+
+    /// Stops it as an operator does; gives back its exit code.
+    pub(crate) fn stop(&mut self) -> Option<i32> {
+        self.process.end(Signal::TERM).and_then(|status| status.code())
+    }
+
+    pub(crate) fn kill(&mut self) {
+        self.process.end(Signal::KILL);
+    }
+}
+
+/// Waits until `condition` gives something.
+pub(crate) async fn eventually<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(met) = condition().await {
+            return met;
+        }
+        assert!(begun.elapsed() < LIMIT, "{what}: not within {} s", LIMIT.as_secs());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// A number that no other call in this process gives.
+pub(crate) fn uid() -> u64 {
+    static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
+    NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
+}
+
+/// The sample order under a number of its own.
+pub(crate) fn order(uid: &str) -> String {
+    let mut order: Value = serde_json::from_str(order::model::SAMPLE).unwrap();
+    order["order_uid"] = uid.into();
+    order.to_string()
+}
+
+/// So many orders, each with a number of its own.
+pub(crate) fn orders(count: usize) -> Vec<String> {
+    (0..count).map(|number| order(&format!("order-{number}"))).collect()
+}
