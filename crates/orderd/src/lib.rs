@@ -42,11 +42,12 @@ pub async fn run(
     let layouts = Arc::new(Layouts::new()?);
     let parser = Parser::new(&settings.require)?;
     let search = order::searchable(&settings.search)?;
+    let client = nats::connect(&settings.nats, health.clone()).await?;
     let parts = pipeline::Parts {
-        client: nats::connect(&settings.nats, health.clone()).await?,
+        holds: ingest::Holds::new(client.clone()),
+        client,
         cache: serve::cache::Cache::new(layouts.clone(), search),
         progress: Arc::default(),
-        holds: Arc::default(),
         stop: CancellationToken::new(),
         give_up: CancellationToken::new(),
         settings,

@@ -33,9 +33,6 @@ use crate::serve::restore::{Progress, Restore};
 /// hold some tens of mebibytes at most, whatever the rate.
 const WAITING: usize = 4;
 
-/// Before the database, where batches are made of what waits.
-const WAITING_ROWS: usize = 32;
-
 /// Single dead letters.
 const WAITING_DEAD: usize = 256;
 
@@ -70,7 +67,7 @@ pub(crate) fn start(parts: &Parts, parser: Parser, depths: &Depths) -> JoinSet<E
     let (deadchan, deadchan_out) = depths.channel("deadchan", WAITING_DEAD);
     let (memchan, memchan_out) = depths.channel("memchan", WAITING);
     let (encodechan, encodechan_out) = depths.channel("encodechan", WAITING);
-    let (gobchan, gobchan_out) = depths.channel("gobchan", WAITING_ROWS);
+    let (gobchan, gobchan_out) = depths.channel("gobchan", WAITING);
     let (initmemchan, initmemchan_out) = depths.channel("initmemchan", WAITING);
     let (memwritechan, memwritechan_out) = depths.channel("memwritechan", WAITING);
 

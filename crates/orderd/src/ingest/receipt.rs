@@ -24,7 +24,12 @@ pub(crate) struct Hold {
     settled: Vec<AtomicBool>,
     /// When the server last heard of them.
     reported: Mutex<Instant>,
+    /// Where those go that are dropped unsettled.
+    dropped: Arc<Dropped>,
 }
+
+/// Ack subjects of messages that nobody has any more and that are not done with.
+type Dropped = Mutex<Vec<Subject>>;
 
 /// The handle of one message.
 #[derive(Clone)]
@@ -43,42 +48,71 @@ impl Receipt {
     }
 }
 
+async fn send(client: &Client, reply: Subject, word: Bytes) {
+    // While disconnected, words would pile up and then stall whoever sends them.
+    if client.connection_state() == State::Connected {
+        drop(tokio::time::timeout(PATIENCE, client.publish(reply, word)).await);
+    }
+}
+
 impl Hold {
     async fn send(&self, index: usize, word: Bytes) {
-        // While disconnected, words would pile up and then stall whoever sends them.
-        if self.client.connection_state() == State::Connected {
-            let sent = self.client.publish(self.replies[index].clone(), word);
-            drop(tokio::time::timeout(PATIENCE, sent).await);
+        send(&self.client, self.replies[index].clone(), word).await;
+    }
+
+    /// Whether the server has not heard of them for so long. Asked for, it counts as having heard now.
+    fn is_due(&self, age: Duration) -> bool {
+        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = reported.elapsed() >= age;
+        if due {
+            *reported = Instant::now();
+        }
+        due
+    }
+
+    async fn report_progress(&self) {
+        for (index, settled) in self.settled.iter().enumerate() {
+            if !settled.load(Ordering::Acquire) {
+                self.send(index, IN_PROGRESS).await;
+            }
         }
     }
 
-    async fn send_unsettled(&self, word: &Bytes, settle: bool) {
-        for index in 0..self.replies.len() {
-            let unsettled = !self.settled[index].load(Ordering::Acquire);
-            if unsettled && !(settle && self.settled[index].swap(true, Ordering::AcqRel)) {
-                self.send(index, word.clone()).await;
-            }
+    fn unsettled(&self) -> impl Iterator<Item = Subject> {
+        let all = self.replies.iter().zip(&self.settled);
+        all.filter(|(_, settled)| !settled.swap(true, Ordering::AcqRel)).map(|(reply, _)| reply.clone())
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        if self.settled.iter_mut().all(|settled| *settled.get_mut()) {
+            return;
         }
+        let mut dropped = self.dropped.lock().unwrap_or_else(PoisonError::into_inner);
+        dropped.extend(self.unsettled());
     }
 }
 
 /// All chunks that are out.
-#[derive(Default)]
 pub(crate) struct Holds {
+    client: Client,
     live: Mutex<Vec<Weak<Hold>>>,
+    dropped: Arc<Dropped>,
 }
 
 impl Holds {
+    pub(crate) fn new(client: Client) -> Arc<Self> {
+        Arc::new(Self { client, live: Mutex::default(), dropped: Arc::default() })
+    }
+
     /// Takes hold of a chunk's messages; gives back a receipt for each.
-    pub(crate) fn take(
-        &self,
-        client: &Client,
-        replies: Vec<Subject>,
-    ) -> impl Iterator<Item = Receipt> + use<> {
+    pub(crate) fn take(&self, replies: Vec<Subject>) -> impl Iterator<Item = Receipt> + use<> {
         let settled = replies.iter().map(|_| AtomicBool::new(false)).collect();
         let count = replies.len();
         let reported = Mutex::new(Instant::now());
-        let hold = Arc::new(Hold { client: client.clone(), replies, settled, reported });
+        let (client, dropped) = (self.client.clone(), self.dropped.clone());
+        let hold = Arc::new(Hold { client, replies, settled, reported, dropped });
         let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
         if live.len() == live.capacity() {
             live.retain(|hold| hold.strong_count() > 0);
@@ -87,19 +121,13 @@ impl Holds {
         (0..count).map(move |index| Receipt { hold: hold.clone(), index })
     }
 
-    /// Tells the server of messages held for longer than `age` that they are being worked on.
+    /// Tells the server of messages held for longer than `age` that they are being worked on, and gives back
+    /// those that nobody has any more.
     pub(crate) async fn extend(&self, age: Duration) {
+        self.give_back_dropped().await;
         for hold in self.live() {
-            let due = {
-                let mut reported = hold.reported.lock().unwrap_or_else(PoisonError::into_inner);
-                let due = reported.elapsed() >= age;
-                if due {
-                    *reported = Instant::now();
-                }
-                due
-            };
-            if due {
-                hold.send_unsettled(&IN_PROGRESS, false).await;
+            if hold.is_due(age) {
+                hold.report_progress().await;
             }
         }
     }
@@ -107,7 +135,17 @@ impl Holds {
     /// Gives back all that is held, to be delivered again at once, here or elsewhere.
     pub(crate) async fn give_back(&self) {
         for hold in self.live() {
-            hold.send_unsettled(&NAK, true).await;
+            for reply in hold.unsettled() {
+                send(&self.client, reply, NAK).await;
+            }
+        }
+        self.give_back_dropped().await;
+    }
+
+    async fn give_back_dropped(&self) {
+        let dropped = std::mem::take(&mut *self.dropped.lock().unwrap_or_else(PoisonError::into_inner));
+        for reply in dropped {
+            send(&self.client, reply, NAK).await;
         }
     }
 

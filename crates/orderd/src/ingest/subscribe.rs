@@ -132,7 +132,7 @@ impl Subscribe {
             origins.push(origin);
             messages.push(message);
         }
-        let receipts = self.holds.take(&self.client, replies);
+        let receipts = self.holds.take(replies);
         messages
             .into_iter()
             .zip(origins)

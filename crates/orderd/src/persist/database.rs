@@ -77,17 +77,34 @@ impl Database {
     /// Runs until `gobchan` closes.
     pub(crate) async fn run(self, mut gobchan: mpsc::Receiver<Rows>) -> anyhow::Result<()> {
         let mut writer = None;
+        // At once, so that it is ready as soon as it can be.
+        self.ping(&mut writer).await;
+        let mut waiting = Batch::default();
         loop {
-            let first = tokio::select! {
-                first = gobchan.recv() => first,
-                () = tokio::time::sleep(PING_EVERY) => {
-                    self.ping(&mut writer).await;
-                    continue;
+            if waiting.rows.is_empty() {
+                let first = tokio::select! {
+                    first = gobchan.recv() => first,
+                    () = tokio::time::sleep(PING_EVERY) => {
+                        self.ping(&mut writer).await;
+                        continue;
+                    }
+                };
+                let Some(first) = first else { return Ok(()) };
+                waiting.push(first);
+            }
+            while let Some(rows) = waiting.has_room().then(|| gobchan.try_recv().ok()).flatten() {
+                waiting.push(rows);
+            }
+            let batch = std::mem::take(&mut waiting).rows;
+            let mut committed = std::pin::pin!(self.commit(&mut writer, &batch));
+            // The next batch comes together while this one is written.
+            let committed = loop {
+                tokio::select! {
+                    committed = &mut committed => break committed,
+                    Some(rows) = gobchan.recv(), if waiting.has_room() => waiting.push(rows),
                 }
             };
-            let Some(first) = first else { return Ok(()) };
-            let batch = gather(first, &mut gobchan);
-            if !self.commit(&mut writer, &batch).await {
+            if !committed {
                 return Ok(());
             }
         }
@@ -276,18 +293,24 @@ impl Writer {
     }
 }
 
-/// All chunks that wait, up to the size of a batch.
-fn gather(first: Rows, gobchan: &mut mpsc::Receiver<Rows>) -> Vec<Rows> {
-    let mut bytes = first.copy.len();
-    let mut orders = first.gobs.len();
-    let mut batch = vec![first];
-    while orders < BATCH_ORDERS && bytes < BATCH_BYTES {
-        let Ok(next) = gobchan.try_recv() else { break };
-        bytes += next.copy.len();
-        orders += next.gobs.len();
-        batch.push(next);
+/// Chunks that wait to be written together.
+#[derive(Default)]
+struct Batch {
+    rows: Vec<Rows>,
+    orders: usize,
+    bytes: usize,
+}
+
+impl Batch {
+    fn push(&mut self, rows: Rows) {
+        self.orders += rows.gobs.len();
+        self.bytes += rows.copy.len();
+        self.rows.push(rows);
     }
-    batch
+
+    fn has_room(&self) -> bool {
+        self.orders < BATCH_ORDERS && self.bytes < BATCH_BYTES
+    }
 }
 
 fn is_fresh(message: &crate::ingest::Message) -> bool {

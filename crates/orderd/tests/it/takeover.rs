@@ -11,9 +11,12 @@ fn rows_of_go() -> Vec<(Vec<u8>, serde_json::Value)> {
         std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../order/tests/corpus/rows.jsonl"))
             .unwrap();
     let lines = corpus.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    // What Go itself can't read may be read here or not.
+    let lines = lines.filter(|line| !line["name"].as_str().unwrap().starts_with("beyond Go"));
     lines
         .map(|line| {
-            let row = base64::prelude::BASE64_STANDARD.decode(line["row"].as_str().unwrap()).unwrap();
+            let row =
+                base64::prelude::BASE64_STANDARD.decode(line["row"].as_str().unwrap_or_default()).unwrap();
             (row, line["order"].clone())
         })
         .collect()

@@ -36,8 +36,8 @@ impl Ordered {
         let at = chunk.partition_point(|&other| compare(other) == Ordering::Less);
         chunk.insert(at, id);
         if chunk.len() > CHUNK {
-            // A chunk that grows at its end, as one of a fill does, is left full.
-            let at = if at + 1 == chunk.len() { CHUNK } else { CHUNK / 2 };
+            // Where a range of a fill grows towards what lies behind it, the part before is left full.
+            let at = if at > CHUNK / 4 * 3 { at } else { CHUNK / 2 };
             let rest = chunk.split_off(at);
             self.chunks.insert(place + 1, rest);
         }
