@@ -19,6 +19,7 @@ pub struct Cli {
 
 /// The commands.
 #[derive(Subcommand, Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one, and it is taken apart at once")]
 pub enum Command {
     /// Run the service.
     Serve(ServeArgs),
@@ -30,6 +31,11 @@ pub enum Command {
     Import(ImportArgs),
     /// Ask a running service whether it is ready.
     Check(CheckArgs),
+    /// See, send again or drop messages that could not be taken in.
+    #[command(name = "dead-letters")]
+    DeadLetters(DeadLettersArgs),
+    /// Compare stream, table and memory of a running installation.
+    Verify(VerifyArgs),
 }
 
 /// Where NATS is.
@@ -201,4 +207,99 @@ pub struct CheckArgs {
     /// Ask only whether it is alive: one that serves reads while NATS is away is.
     #[arg(long)]
     pub live: bool,
+}
+
+/// `orderd dead-letters`
+#[derive(Args, Debug, Clone)]
+#[command(
+    after_help = "Examples:\n  orderd dead-letters list\n  orderd dead-letters show 1700000000000000000-42\n  \
+    orderd dead-letters replay --reason missing_member\n  orderd dead-letters drop --all --yes"
+)]
+pub struct DeadLettersArgs {
+    /// What to do with them.
+    #[command(subcommand)]
+    pub command: DeadLettersCommand,
+}
+
+/// What to do with dead letters.
+#[derive(Subcommand, Debug, Clone)]
+pub enum DeadLettersCommand {
+    /// One line for each: key, time, reason, size.
+    List(DeadLetterList),
+    /// Everything about one, and its payload.
+    Show(DeadLetterShow),
+    /// Send them into the topic again, each as the order of its original key.
+    Replay(DeadLetterAction),
+    /// Forget them for good.
+    Drop(DeadLetterAction),
+}
+
+/// `orderd dead-letters list`
+#[derive(Args, Debug, Clone)]
+pub struct DeadLetterList {
+    #[command(flatten)]
+    pub(crate) nats: NatsArgs,
+    /// Only those with this reason, such as wrong_type.
+    #[arg(long, value_name = "REASON")]
+    pub reason: Option<String>,
+    /// For programs: one JSON object a line.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `orderd dead-letters show`
+#[derive(Args, Debug, Clone)]
+pub struct DeadLetterShow {
+    #[command(flatten)]
+    pub(crate) nats: NatsArgs,
+    /// Its key, as list shows it.
+    pub key: String,
+    /// For programs: one JSON object, the payload in base64 too.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `orderd dead-letters replay` and `drop`
+#[derive(Args, Debug, Clone)]
+#[command(group = clap::ArgGroup::new("which").required(true).multiple(true).args(["keys", "all", "reason"]))]
+pub struct DeadLetterAction {
+    #[command(flatten)]
+    pub(crate) nats: NatsArgs,
+    /// Their keys, as list shows them.
+    #[arg(value_name = "KEY")]
+    pub keys: Vec<String>,
+    /// All of them.
+    #[arg(long, conflicts_with = "keys")]
+    pub all: bool,
+    /// Those with this reason, such as wrong_type.
+    #[arg(long, value_name = "REASON")]
+    pub reason: Option<String>,
+    /// Don't ask.
+    #[arg(long)]
+    pub yes: bool,
+    /// For programs: one JSON object at the end.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `orderd verify`
+#[derive(Args, Debug, Clone)]
+#[command(
+    after_help = "Example:\n  orderd verify && echo all there\n\n1 when something differs that is not just in flight."
+)]
+pub struct VerifyArgs {
+    #[command(flatten)]
+    pub(crate) nats: NatsArgs,
+    /// Durable consumer of the service.
+    #[arg(long, env = "NATS_DURABLE", default_value = "orderd", value_name = "NAME", help_heading = "NATS")]
+    pub nats_durable: String,
+    #[command(flatten)]
+    pub(crate) pg: PgArgs,
+    #[command(flatten)]
+    pub(crate) http: HttpArgs,
+    #[command(flatten)]
+    pub(crate) orders: OrderArgs,
+    /// For programs: one JSON object.
+    #[arg(long)]
+    pub json: bool,
 }

@@ -32,6 +32,8 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Export(args) => commands::export::run(args).await,
         Command::Import(args) => commands::import::run(args).await,
         Command::Check(args) => commands::check::run(args).await,
+        Command::DeadLetters(args) => commands::dead_letters::run(args).await,
+        Command::Verify(args) => commands::verify::run(args).await,
     }
 }
 

@@ -91,7 +91,7 @@ async fn options(settings: &Nats, health: Arc<Health>) -> Result<ConnectOptions,
         // A connection that has silently gone is noticed after two pings without an answer.
         .ping_interval(Duration::from_secs(2))
         .max_reconnects(None)
-        .reconnect_delay_callback(|attempt| Backoff::after(attempt))
+        .reconnect_delay_callback(Backoff::after)
         .event_callback(move |event| {
             let health = health.clone();
             async move { note(&health, &event) }

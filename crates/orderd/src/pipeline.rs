@@ -112,7 +112,13 @@ pub(crate) fn start(parts: &Parts, parser: Parser, depths: &Depths) -> JoinSet<E
     stage("subscribe", Box::pin(subscribe.run(natschan)));
     stage(
         "payload",
-        Box::pin(payload::run(natschan_out, msgdatachan, dead_letters.clone(), metrics.clone())),
+        Box::pin(payload::run(
+            natschan_out,
+            msgdatachan,
+            dead_letters.clone(),
+            cache.clone(),
+            metrics.clone(),
+        )),
     );
     stage("decode", Box::pin(decode::run(msgdatachan_out, orderschan, deadchan, parser, metrics.clone())));
     stage("fan_out", Box::pin(fan_out::run(orderschan_out, memchan, encodechan)));

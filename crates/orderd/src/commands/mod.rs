@@ -4,6 +4,8 @@ pub mod check;
 pub mod export;
 pub mod import;
 pub mod publish;
+pub mod dead_letters;
+pub mod verify;
 
 mod ask;
 mod progress;

@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use super::Message;
 use super::dead_letters::DeadLetters;
 use crate::metrics::Metrics;
+use crate::serve::cache::Cache;
 
 /// The header by which `dead-letters replay` says whose dead letter a message is.
 pub(crate) const KEY_HEADER: &str = "Orderd-Key";
@@ -18,6 +19,7 @@ pub(crate) async fn run(
     mut natschan: mpsc::Receiver<Vec<Message>>,
     msgdatachan: mpsc::Sender<Vec<Message>>,
     dead_letters: Arc<DeadLetters>,
+    cache: Arc<Cache>,
     metrics: Arc<Metrics>,
 ) -> anyhow::Result<()> {
     while let Some(chunk) = natschan.recv().await {
@@ -29,7 +31,7 @@ pub(crate) async fn run(
             } else if message.headers.is_none() {
                 kept.push(message);
             } else {
-                kept.extend(with_key_of_its_dead_letter(message, &dead_letters).await);
+                kept.extend(with_key_of_its_dead_letter(message, &dead_letters, &cache).await);
             }
         }
         if !kept.is_empty() && msgdatachan.send(kept).await.is_err() {
@@ -41,7 +43,11 @@ pub(crate) async fn run(
 
 /// A key in the header counts only while a dead letter with that key is stored, so that nobody can choose one.
 /// Without it the message is an echo of one that was taken in already.
-async fn with_key_of_its_dead_letter(message: Message, dead_letters: &DeadLetters) -> Option<Message> {
+async fn with_key_of_its_dead_letter(
+    message: Message,
+    dead_letters: &DeadLetters,
+    cache: &Cache,
+) -> Option<Message> {
     let key = message
         .headers
         .as_ref()
@@ -49,7 +55,9 @@ async fn with_key_of_its_dead_letter(message: Message, dead_letters: &DeadLetter
         .map(|key| key.as_str().to_owned());
     let Some(key) = key else { return Some(message) };
     if dead_letters.is_stored(&message.subject, &key).await {
-        return Some(Message { key: Key::from(key), replayed: true, ..message });
+        let key = Key::from(key);
+        cache.readmit(&key);
+        return Some(Message { key, replayed: true, ..message });
     }
     tracing::info!(sequence = message.origin.sequence, "dead letter sent again is taken in already, dropped");
     message.receipt.acknowledge().await;

@@ -1,10 +1,15 @@
 //! The service against real servers. One module for each thing that it shows.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
 mod support;
 
 mod flow;
 mod pages;
 mod refused;
+mod dead_letters;
+mod outages;
 mod takeover;
 mod shutdown;
 mod commands;
+mod verify;

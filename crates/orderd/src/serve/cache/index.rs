@@ -104,8 +104,8 @@ impl Index {
     }
 
     /// The numbers of the ranks from `start` on.
-    pub(super) fn from_rank(&self, start: usize) -> impl Iterator<Item = u32> {
-        self.in_order.from_rank(start)
+    pub(super) fn starting_at(&self, start: usize) -> impl Iterator<Item = u32> {
+        self.in_order.starting_at(start)
     }
 
     /// The orders that may have a value of that hash in the member that is searched by at `place`.

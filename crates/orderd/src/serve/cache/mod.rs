@@ -101,6 +101,11 @@ impl Cache {
         }
     }
 
+    /// An order that has left comes again under its key: a dead letter that is sent again after a mend.
+    pub(crate) fn readmit(&self, key: &Key) {
+        self.write().gone.remove(key);
+    }
+
     /// How many orders there are.
     pub(crate) fn len(&self) -> usize {
         self.read().index.len()
@@ -131,7 +136,7 @@ impl Cache {
             return Page::NotThere;
         }
         let Some(before) = number.checked_sub(1) else { return Page::Zero };
-        let ids = contents.index.from_rank(before * PAGE).take(PAGE);
+        let ids = contents.index.starting_at(before * PAGE).take(PAGE);
         Page::Ids(ids.map(|id| contents.index.key(id).as_str().to_owned()).collect())
     }
 

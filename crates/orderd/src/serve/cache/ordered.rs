@@ -68,7 +68,7 @@ impl Ordered {
     }
 
     /// Those of the ranks from `start` on, first to last.
-    pub(super) fn from_rank(&self, start: usize) -> impl Iterator<Item = u32> {
+    pub(super) fn starting_at(&self, start: usize) -> impl Iterator<Item = u32> {
         let mut skipped = 0;
         let mut place = 0;
         while place < self.chunks.len() && skipped + self.chunks[place].len() <= start {
@@ -118,9 +118,9 @@ mod tests {
             }
             let expected: Vec<_> = expected.into_iter().collect();
             prop_assert_eq!(ordered.len(), expected.len());
-            prop_assert_eq!(ordered.from_rank(0).collect::<Vec<_>>(), expected.clone());
+            prop_assert_eq!(ordered.starting_at(0).collect::<Vec<_>>(), expected.clone());
             prop_assert_eq!(
-                ordered.from_rank(start).take(50).collect::<Vec<_>>(),
+                ordered.starting_at(start).take(50).collect::<Vec<_>>(),
                 expected.iter().skip(start).take(50).copied().collect::<Vec<_>>()
             );
             prop_assert_eq!(

@@ -1,0 +1,191 @@
+//! PostgreSQL or NATS away, early or late, for long or for good: reads go on, nothing is lost or doubled.
+
+use std::time::Duration;
+
+use devstack::breaker::{Breaker, Mode};
+use devstack::{Postgres, PostgresOptions};
+use hyper::StatusCode;
+
+use crate::support::{Service, Stack, eventually, orders};
+
+async fn wait_down(service: &Service, part: &str) {
+    eventually(&format!("{part} is known to be away"), async || {
+        let report = service.get("/readyz").await;
+        (report.status == StatusCode::SERVICE_UNAVAILABLE && report.json()[part]["up"] == false).then_some(())
+    })
+    .await;
+}
+
+/// Sends more; all must end in memory and in the table, once.
+async fn assert_goes_on(stack: &Stack, service: &Service, before: u64) {
+    service.wait_ready().await;
+    stack.publish(&orders(20)).await;
+    service.wait_len(before + 20).await;
+    eventually("all rows are committed", async || (stack.rows() as u64 == before + 20).then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_may_be_away_at_the_start() {
+    let mut stack = Stack::new();
+    stack.nats.stop();
+    stack.postgres.stop();
+    let service = stack.start(&[]).await;
+    assert_eq!(service.get("/healthz").await.status, StatusCode::OK);
+    assert_eq!(service.get("/readyz").await.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(service.get("/readyz?for=reads").await.status, StatusCode::SERVICE_UNAVAILABLE);
+    let unknown = service.get("/order/1-1").await;
+    assert_eq!(unknown.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(unknown.headers.contains_key("retry-after"));
+    stack.nats.start_again().unwrap();
+    stack.postgres.start_again().unwrap();
+    assert_goes_on(&stack, &service, 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn postgres_away_longer_than_ack_wait() {
+    let (mut stack, service) = Stack::started().await;
+    stack.publish(&orders(5)).await;
+    eventually("rows are committed", async || (stack.rows() == 5).then_some(())).await;
+    let id = service.ids().await[0].clone();
+    stack.postgres.kill();
+    wait_down(&service, "postgres").await;
+    stack.publish(&orders(30)).await;
+    // In memory before it is committed, and not delivered again while it is held.
+    service.wait_len(35).await;
+    assert_eq!(service.get(&format!("/order/{id}")).await.status, StatusCode::OK);
+    assert_eq!(service.get("/order/1-1").await.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(service.get("/readyz?for=reads").await.status, StatusCode::OK);
+    tokio::time::sleep(Duration::from_secs(12)).await;
+    stack.postgres.start_again().unwrap();
+    eventually("all rows are committed", async || (stack.rows() == 35).then_some(())).await;
+    assert_eq!(service.metric("orderd_redelivered_total").await, 0.0);
+    assert_goes_on(&stack, &service, 35).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nats_killed_and_started_again() {
+    let (mut stack, service) = Stack::started().await;
+    stack.publish(&orders(5)).await;
+    service.wait_len(5).await;
+    stack.nats.kill();
+    wait_down(&service, "nats").await;
+    assert_eq!(service.mem_len().await, 5);
+    stack.nats.start_again().unwrap();
+    assert_goes_on(&stack, &service, 5).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_hangs_is_known_to_be_away_within_ten_seconds() {
+    let (stack, service) = Stack::started().await;
+    stack.publish(&orders(5)).await;
+    service.wait_len(5).await;
+    for (part, pause) in [("postgres", true), ("nats", false)] {
+        if pause {
+            stack.postgres.pause()
+        } else {
+            stack.nats.pause()
+        }
+        let begun = std::time::Instant::now();
+        wait_down(&service, part).await;
+        let known_after = begun.elapsed();
+        if pause {
+            stack.postgres.resume()
+        } else {
+            stack.nats.resume()
+        }
+        assert!(known_after < Duration::from_secs(10), "{part}: {known_after:?}");
+        service.wait_ready().await;
+    }
+    assert_goes_on(&stack, &service, 5).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_cut_black_holed_and_broken_in_the_middle() {
+    let stack = Stack::new();
+    let upstream = |port| Breaker::start((std::net::Ipv4Addr::LOCALHOST, port).into()).unwrap();
+    let (to_nats, to_postgres) = (upstream(stack.nats.port()), upstream(stack.postgres.port()));
+    let (nats_port, pg_port) = (to_nats.addr().port().to_string(), to_postgres.addr().port().to_string());
+    let service = stack.serve(&[("NATS_PORT", &nats_port), ("PG_PORT", &pg_port)]).await;
+    let mut expected = 0;
+    for breaker in [&to_postgres, &to_nats] {
+        for mode in [Mode::Closed, Mode::Refused, Mode::BlackHole, Mode::CutAfter { bytes: 3000 }] {
+            breaker.set(mode);
+            stack.publish(&orders(10)).await;
+            tokio::time::sleep(Duration::from_millis(1500)).await;
+            breaker.set(Mode::Pass);
+            expected += 10;
+            eventually("all rows are committed", async || (stack.rows() == expected).then_some(())).await;
+            service.wait_len(expected as u64).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn postgres_refuses_to_write_for_a_while() {
+    let stack = Stack::new();
+    let made = "CREATE TABLE public.orders2 (id text NOT NULL PRIMARY KEY, data bytea);
+                CREATE ROLE clerk LOGIN;
+                REVOKE CREATE ON SCHEMA public FROM PUBLIC;
+                GRANT SELECT, INSERT ON public.orders2 TO clerk";
+    stack.postgres.psql(made).unwrap();
+    let service = stack.serve(&[("PG_USER", "clerk")]).await;
+    let mut expected = 0;
+    for (broken, mended) in [
+        ("ALTER ROLE clerk SET default_transaction_read_only = on", "ALTER ROLE clerk RESET ALL"),
+        ("ALTER TABLE orders2 RENAME TO away", "ALTER TABLE away RENAME TO orders2"),
+        ("ALTER ROLE clerk CONNECTION LIMIT 0", "ALTER ROLE clerk CONNECTION LIMIT -1"),
+        ("REVOKE INSERT ON orders2 FROM clerk", "GRANT INSERT ON orders2 TO clerk"),
+    ] {
+        stack.postgres.psql(broken).unwrap();
+        // Each of its backends is ended too, as an administrator may.
+        stack
+            .postgres
+            .psql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'clerk'")
+            .unwrap();
+        stack.publish(&orders(10)).await;
+        expected += 10;
+        service.wait_len(expected).await;
+        wait_down(&service, "postgres").await;
+        stack.postgres.psql(mended).unwrap();
+        eventually("all rows are committed", async || (stack.rows() as u64 == expected).then_some(())).await;
+        service.wait_ready().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_that_is_changed_and_changed_back() {
+    let options = PostgresOptions { password: Some("first".into()), ..PostgresOptions::quick() };
+    let mut stack = Stack { postgres: Postgres::temporary(options).unwrap(), ..Stack::new() };
+    let service = stack.serve(&[("PG_PASSWORD", "first")]).await;
+    stack.publish(&orders(3)).await;
+    service.wait_len(3).await;
+    stack.postgres.set_password("second").unwrap();
+    stack
+        .postgres
+        .psql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'orderd'")
+        .unwrap();
+    wait_down(&service, "postgres").await;
+    assert!(!service.get("/readyz").await.body.contains("first"), "a secret in /readyz");
+    stack.publish(&orders(3)).await;
+    service.wait_len(6).await;
+    stack.postgres.set_password("first").unwrap();
+    eventually("all rows are committed", async || (stack.rows() == 6).then_some(())).await;
+    assert!(!service.process.log().contains("first"), "a secret in the log");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_locked_table_slows_the_intake_and_nothing_else() {
+    let (stack, service) = Stack::started().await;
+    let (client, connection) =
+        tokio_postgres::connect(&stack.postgres.url(), tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client.batch_execute("BEGIN; LOCK TABLE orders2 IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    stack.publish(&orders(50)).await;
+    service.wait_len(50).await;
+    let id = service.ids().await[7].clone();
+    assert_eq!(service.get(&format!("/order/{id}")).await.status, StatusCode::OK);
+    wait_down(&service, "postgres").await;
+    client.batch_execute("ROLLBACK").await.unwrap();
+    eventually("all rows are committed", async || (stack.rows() == 50).then_some(())).await;
+    assert_goes_on(&stack, &service, 50).await;
+}
