@@ -22,6 +22,17 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::InvalidUtf8,
+        Self::InvalidJson,
+        Self::NotAnObject,
+        Self::WrongType,
+        Self::NumberOutOfRange,
+        Self::MissingMember,
+        Self::RefusedByDatabase,
+    ];
+
     /// The reason as one word, as it stands in headers, metrics and JSON.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -16,6 +16,7 @@ mod nats;
 mod postgres;
 mod retry;
 mod health;
+mod memory;
 mod metrics;
 
 use std::sync::Arc;

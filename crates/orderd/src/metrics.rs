@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use order::Reason;
 use prometheus::core::Collector;
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
@@ -33,6 +34,8 @@ pub(crate) struct Metrics {
     pub(crate) redelivered: IntCounter,
     /// Dead letters stored, by reason.
     pub(crate) dead_letters: IntCounterVec,
+    /// Messages in the stream of dead letters, whoever stored them.
+    pub(crate) dead_letters_waiting: IntGauge,
     /// Empty messages.
     pub(crate) empty: IntCounter,
     /// Members that the model doesn't know.
@@ -51,6 +54,9 @@ pub(crate) struct Metrics {
     pub(crate) requests: IntCounterVec,
     /// Seconds an HTTP request took, by route.
     pub(crate) request_seconds: HistogramVec,
+    /// Bytes of memory that the process has, and may have.
+    pub(crate) memory: IntGauge,
+    pub(crate) memory_limit: IntGauge,
 }
 
 /// From 50 µs to 10 s, for whatever waits for a disk or a network.
@@ -99,7 +105,14 @@ impl Metrics {
                 SECONDS,
             )?,
             redelivered: counter(&r, "orderd_redelivered_total", "Messages that were delivered before")?,
-            dead_letters: counters(&r, "orderd_dead_letters_total", "Dead letters stored", &["reason"])?,
+            dead_letters: known(
+                counters(&r, "orderd_dead_letters_total", "Dead letters stored", &["reason"])?,
+                Reason::ALL.map(Reason::as_str),
+            ),
+            dead_letters_waiting: register(
+                &r,
+                IntGauge::new("orderd_dead_letters_waiting", "Messages in the stream of dead letters"),
+            )?,
             empty: counter(&r, "orderd_empty_messages_total", "Messages without a payload")?,
             unknown_members: counter(
                 &r,
@@ -119,12 +132,15 @@ impl Metrics {
                 IntGauge::new("orderd_consumer_unacknowledged", "Messages delivered and not acknowledged"),
             )?,
             up: gauges(&r, "orderd_up", "1 where the part is up", "part")?,
-            read_through: counters(
-                &r,
-                "orderd_read_through_total",
-                "Look-ups that memory could not answer",
-                &["answer"],
-            )?,
+            read_through: known(
+                counters(
+                    &r,
+                    "orderd_read_through_total",
+                    "Look-ups that memory could not answer",
+                    &["answer"],
+                )?,
+                ["found", "not_found", "unanswered"],
+            ),
             requests: counters(&r, "orderd_http_requests_total", "HTTP requests", &["route", "status"])?,
             request_seconds: register(
                 &r,
@@ -133,6 +149,14 @@ impl Metrics {
                         .buckets(SECONDS.to_vec()),
                     &["route"],
                 ),
+            )?,
+            memory: register(
+                &r,
+                IntGauge::new("orderd_memory_bytes", "Bytes of memory that the process has"),
+            )?,
+            memory_limit: register(
+                &r,
+                IntGauge::new("orderd_memory_limit_bytes", "Bytes of memory that the process may have"),
             )?,
             registry: r,
         }))
@@ -167,6 +191,15 @@ fn counters(
     labels: &[&str],
 ) -> prometheus::Result<IntCounterVec> {
     register(registry, IntCounterVec::new(Opts::new(name, help), labels))
+}
+
+/// Shows the counters of these labels from the start: from one that appears with its first event, nobody sees that
+/// event as an increase.
+fn known<const N: usize>(counters: IntCounterVec, labels: [&str; N]) -> IntCounterVec {
+    for label in labels {
+        counters.with_label_values(&[label]);
+    }
+    counters
 }
 
 fn gauges(registry: &Registry, name: &str, help: &str, label: &str) -> prometheus::Result<IntGaugeVec> {

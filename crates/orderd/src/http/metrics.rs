@@ -7,11 +7,14 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use super::{App, text};
+use crate::memory;
 
 /// All metrics, as of now.
 pub(super) async fn metrics(State(app): State<Arc<App>>) -> Response {
     app.metrics.in_memory.set(app.cache.len() as i64);
     app.depths.show(&app.metrics);
+    app.metrics.memory.set(memory::resident() as i64);
+    app.metrics.memory_limit.set(memory::limit() as i64);
     match app.metrics.text() {
         Ok(body) => {
             ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], body).into_response()

@@ -49,6 +49,8 @@ impl Housekeeping {
         let consumer = stream.consumer_info(&self.settings.durable).await?;
         self.metrics.lag.set(consumer.num_pending as i64);
         self.metrics.unacknowledged.set(consumer.num_ack_pending as i64);
+        let dead = nats::dead_stream(&context).await?.cached_info().state.messages;
+        self.metrics.dead_letters_waiting.set(dead as i64);
         let info = stream.cached_info();
         let ours = info.config.metadata.get(MADE_BY.0).is_some_and(|made_by| made_by == MADE_BY.1);
         let behind_us = consumer.ack_floor.stream_sequence.saturating_sub(KEPT);
