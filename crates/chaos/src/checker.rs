@@ -1,0 +1,159 @@
+//! The ledger against what is there: table, dead letters, memory and pages. No I/O, so that its own tests
+//! can give it worlds that are wrong.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::ledger::{Entry, Kind, Ledger};
+use crate::observer::{DeadLetter, Row};
+
+/// Ids on a page.
+const PAGE: usize = 50;
+
+/// So many of one kind are named.
+const NAMED: usize = 3;
+
+/// What was found when all was quiet.
+#[derive(Clone, Default)]
+pub struct Evidence {
+    /// The table.
+    pub rows: Vec<Row>,
+    /// The stream of dead letters.
+    pub dead: Vec<DeadLetter>,
+    /// `mem_len`.
+    pub mem_len: usize,
+    /// The pages, from the first one.
+    pub pages: Vec<Vec<String>>,
+    /// What `/order_pages/last` has.
+    pub last_page: Vec<String>,
+    /// The status of the page behind the last one.
+    pub past_last: u16,
+    /// Orders as `/order/{id}` gives them.
+    pub answers: HashMap<String, (u16, String)>,
+}
+
+/// The `order_uid` of an order's JSON.
+pub fn uid_in(json: &str) -> Option<String> {
+    let order: serde_json::Value = serde_json::from_str(json).ok()?;
+    Some(order["order_uid"].as_str()?.to_owned())
+}
+
+/// All that is wrong.
+pub fn check(ledger: &Ledger, evidence: &Evidence) -> Vec<String> {
+    let entries = ledger.entries();
+    let mut violations = Vec::new();
+    violations.extend(check_table(ledger, &entries, &evidence.rows));
+    violations.extend(check_dead_letters(ledger, &entries, &evidence.dead));
+    violations.extend(check_pages(evidence));
+    violations.extend(check_answers(evidence));
+    violations
+}
+
+fn check_table(ledger: &Ledger, entries: &[Entry], rows: &[Row]) -> Vec<String> {
+    let mut found: BTreeMap<usize, Vec<&str>> = BTreeMap::new();
+    let (mut unreadable, mut unknown) = (Vec::new(), Vec::new());
+    for (id, json) in rows {
+        match json.as_ref().ok().and_then(|json| uid_in(json)) {
+            None => unreadable.push(id.clone()),
+            Some(uid) => match ledger.number_in(uid.as_bytes()).filter(|&number| number < entries.len()) {
+                Some(number) => found.entry(number).or_default().push(id),
+                None => unknown.push(id.clone()),
+            },
+        }
+    }
+    let (mut lost, mut doubled, mut bad, mut elsewhere) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for (number, entry) in entries.iter().enumerate() {
+        let ids = found.get(&number).map_or(&[][..], Vec::as_slice);
+        let name = || format!("{} {ids:?}", ledger.uid(number));
+        match (entry.kind, entry.acknowledged, ids) {
+            (Kind::Good, Some(_), []) => lost.push(name()),
+            (Kind::Good, Some(sequence), [id]) if !id.ends_with(&format!("-{sequence}")) => {
+                elsewhere.push(name());
+            }
+            (Kind::Good, _, [_, _, ..]) => doubled.push(name()),
+            (Kind::Bad | Kind::Empty, _, [_, ..]) => bad.push(name()),
+            _ => {}
+        }
+    }
+    let all = [
+        ("acknowledged and not in the table", lost),
+        ("more than once in the table", doubled),
+        ("refused and yet in the table", bad),
+        ("under another key than that of its place in the stream", elsewhere),
+        ("in the table and never published", unknown),
+        ("in the table and can't be read", unreadable),
+    ];
+    all.into_iter().filter_map(|(what, found)| sentence(what, &found)).collect()
+}
+
+fn check_dead_letters(ledger: &Ledger, entries: &[Entry], dead: &[DeadLetter]) -> Vec<String> {
+    let mut found: HashMap<usize, usize> = HashMap::new();
+    let mut strangers = Vec::new();
+    for (subject, payload) in dead.iter().filter(|(subject, _)| !subject.ends_with(".rest")) {
+        match ledger.number_in(payload).filter(|&number| number < entries.len()) {
+            Some(number) => *found.entry(number).or_default() += 1,
+            None => strangers.push(subject.clone()),
+        }
+    }
+    let (mut lost, mut doubled, mut good) = (Vec::new(), Vec::new(), Vec::new());
+    for (number, entry) in entries.iter().enumerate() {
+        let times = found.get(&number).copied().unwrap_or(0);
+        match (entry.kind, entry.acknowledged, times) {
+            (Kind::Bad, Some(_), 0) => lost.push(ledger.uid(number)),
+            (Kind::Good | Kind::Empty, _, 1..) => good.push(ledger.uid(number)),
+            (_, _, 2..) => doubled.push(ledger.uid(number)),
+            _ => {}
+        }
+    }
+    let all = [
+        ("refused, acknowledged and no dead letter", lost),
+        ("more than once a dead letter", doubled),
+        ("good and yet a dead letter", good),
+        ("a dead letter that was never published", strangers),
+    ];
+    all.into_iter().filter_map(|(what, found)| sentence(what, &found)).collect()
+}
+
+fn check_pages(evidence: &Evidence) -> Vec<String> {
+    let mut violations = Vec::new();
+    let mut table: Vec<&str> = evidence.rows.iter().map(|(id, _)| id.as_str()).collect();
+    table.sort_unstable();
+    let paged: Vec<&str> = evidence.pages.iter().flatten().map(String::as_str).collect();
+    if evidence.mem_len != table.len() {
+        violations.push(format!("mem_len is {}, the table has {} rows", evidence.mem_len, table.len()));
+    }
+    if !paged.is_sorted_by(|one, next| one < next) {
+        violations.push("the pages are not in order, or repeat an id".into());
+    }
+    if paged != table {
+        violations.push(format!("the pages have {} ids, and not those of the table", paged.len()));
+    }
+    let full = |page: &Vec<String>| page.len() == PAGE;
+    if evidence.pages.iter().rev().skip(1).any(|page| !full(page)) {
+        violations.push("a page before the last one is not full".into());
+    }
+    if evidence.pages.last().is_some_and(|last| *last != evidence.last_page) {
+        violations.push("/order_pages/last is not the last page".into());
+    }
+    if evidence.past_last != 404 {
+        violations.push(format!("the page behind the last one is {}", evidence.past_last));
+    }
+    violations
+}
+
+fn check_answers(evidence: &Evidence) -> Vec<String> {
+    let wrong = evidence.rows.iter().filter_map(|(id, json)| {
+        let (status, body) = evidence.answers.get(id)?;
+        let same = *status == 200 && json.as_ref().is_ok_and(|json| json == body);
+        (!same).then(|| format!("{id} ({status})"))
+    });
+    sentence("not answered as the table has it", &wrong.collect::<Vec<_>>()).into_iter().collect()
+}
+
+fn sentence(what: &str, found: &[String]) -> Option<String> {
+    let named = found.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
+    (!found.is_empty()).then(|| format!("{} {what}, such as {named}", found.len()))
+}
+
+#[cfg(test)]
+#[path = "checker_tests.rs"]
+mod tests;

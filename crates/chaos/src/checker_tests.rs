@@ -1,0 +1,157 @@
+//! Worlds that are wrong in one way each: the checker has to say which.
+
+use super::*;
+
+/// 120 orders, two bad messages and an empty one, all acknowledged, and one order that is not.
+fn ledger() -> Ledger {
+    let ledger = Ledger::new(5);
+    for _ in 0..120 {
+        let number = ledger.enter(Kind::Good);
+        ledger.acknowledge(number, number as u64 + 1);
+    }
+    for kind in [Kind::Bad, Kind::Bad, Kind::Empty] {
+        let number = ledger.enter(kind);
+        ledger.acknowledge(number, number as u64 + 1);
+    }
+    ledger.enter(Kind::Good);
+    ledger
+}
+
+/// The world as it should be.
+fn right(ledger: &Ledger) -> Evidence {
+    let row = |number: usize| {
+        let json = format!("{{\"order_uid\":\"{}\"}}", ledger.uid(number));
+        (format!("{}-{}", 1_000 + number, number + 1), Ok(json))
+    };
+    let rows: Vec<Row> = (0..120).map(row).collect();
+    let ids: Vec<String> = rows.iter().map(|(id, _)| id.clone()).collect();
+    let pages: Vec<Vec<String>> = ids.chunks(PAGE).map(<[String]>::to_vec).collect();
+    Evidence {
+        answers: rows.iter().map(|(id, json)| (id.clone(), (200, json.clone().unwrap()))).collect(),
+        dead: (120..122).map(|n| (format!("dead.TESTING.{n}"), ledger.uid(n).into_bytes())).collect(),
+        mem_len: rows.len(),
+        last_page: pages.last().unwrap().clone(),
+        past_last: 404,
+        pages,
+        rows,
+    }
+}
+
+/// What the checker says of a world in which this is changed.
+fn said(change: impl FnOnce(&Ledger, &mut Evidence)) -> String {
+    let ledger = ledger();
+    let mut evidence = right(&ledger);
+    change(&ledger, &mut evidence);
+    check(&ledger, &evidence).join("; ")
+}
+
+/// Memory follows the table, so that the complaint is about the table alone.
+fn memory_follows(evidence: &mut Evidence) {
+    evidence.rows.sort_by(|one, other| one.0.cmp(&other.0));
+    let ids: Vec<String> = evidence.rows.iter().map(|(id, _)| id.clone()).collect();
+    evidence.pages = ids.chunks(PAGE).map(<[String]>::to_vec).collect();
+    evidence.last_page = evidence.pages.last().unwrap().clone();
+    evidence.mem_len = ids.len();
+}
+
+#[test]
+fn nothing_is_wrong_where_all_is_right() {
+    assert_eq!(said(|_, _| ()), "");
+}
+
+#[test]
+fn one_that_was_not_acknowledged_may_be_there_once() {
+    let add = |ledger: &Ledger, evidence: &mut Evidence, id: &str| {
+        evidence.rows.push((id.into(), Ok(format!("{{\"order_uid\":\"{}\"}}", ledger.uid(123)))));
+        memory_follows(evidence);
+    };
+    assert_eq!(said(|ledger, evidence| add(ledger, evidence, "2000-200")), "");
+    let twice = said(|ledger, evidence| {
+        add(ledger, evidence, "2000-200");
+        add(ledger, evidence, "2000-201");
+    });
+    assert!(twice.starts_with("1 more than once in the table"), "{twice}");
+}
+
+#[test]
+fn a_lost_order_is_seen() {
+    let words = said(|_, evidence| {
+        drop(evidence.rows.remove(17));
+        memory_follows(evidence);
+    });
+    assert!(words.starts_with("1 acknowledged and not in the table, such as chaos-5-17."), "{words}");
+    assert!(!words.contains(';'), "{words}");
+}
+
+#[test]
+fn a_doubled_order_is_seen() {
+    let words = said(|_, evidence| {
+        let json = evidence.rows[3].1.clone();
+        evidence.rows.push(("3000-4".into(), json));
+        memory_follows(evidence);
+    });
+    assert!(words.starts_with("1 more than once in the table") && !words.contains(';'), "{words}");
+}
+
+#[test]
+fn other_wrong_rows_are_seen() {
+    type Change = fn(&Ledger, &mut Evidence);
+    let changes: [(Change, &str); 4] = [
+        (|_, evidence| evidence.rows[3].0 = "3000-77".into(), "under another key"),
+        (|_, evidence| evidence.rows[3].1 = Err("cut".into()), "can't be read"),
+        (|ledger, evidence| evidence.rows.push(row_of(ledger, 121)), "refused and yet in the table"),
+        (|_, evidence| evidence.rows.push(row_of(&Ledger::new(9), 1)), "never published"),
+    ];
+    for (change, wanted) in changes {
+        let words = said(|ledger, evidence| {
+            change(ledger, evidence);
+            memory_follows(evidence);
+        });
+        assert!(words.contains(wanted), "{wanted}: {words}");
+    }
+}
+
+fn row_of(ledger: &Ledger, number: usize) -> Row {
+    ("3000-1".into(), Ok(format!("{{\"order_uid\":\"{}\"}}", ledger.uid(number))))
+}
+
+#[test]
+fn dead_letters_are_counted() {
+    let lost = said(|_, evidence| drop(evidence.dead.pop()));
+    assert_eq!(lost, "1 refused, acknowledged and no dead letter, such as chaos-5-121.");
+    let doubled = said(|_, evidence| evidence.dead.push(evidence.dead[0].clone()));
+    assert_eq!(doubled, "1 more than once a dead letter, such as chaos-5-120.");
+    let good = said(|ledger, evidence| evidence.dead.push(("dead.x".into(), ledger.uid(1).into_bytes())));
+    assert_eq!(good, "1 good and yet a dead letter, such as chaos-5-1.");
+    // The second part of a large one is none of its own.
+    assert_eq!(said(|_, evidence| evidence.dead.push(("dead.TESTING.1.rest".into(), Vec::new()))), "");
+}
+
+#[test]
+fn pages_with_a_repeat_a_gap_or_a_wrong_order_are_seen() {
+    type Change = fn(&mut Evidence);
+    let changes: [(Change, &str); 7] = [
+        (|evidence| evidence.pages[0][1] = evidence.pages[0][0].clone(), "not in order, or repeat"),
+        (|evidence| evidence.pages[1].swap(3, 4), "not in order, or repeat"),
+        (|evidence| drop(evidence.pages[0].pop()), "is not full"),
+        (|evidence| drop(evidence.pages.remove(1)), "not those of the table"),
+        (|evidence| evidence.mem_len += 1, "mem_len is 121"),
+        (|evidence| drop(evidence.last_page.pop()), "is not the last page"),
+        (|evidence| evidence.past_last = 200, "behind the last one is 200"),
+    ];
+    for (change, wanted) in changes {
+        let words = said(|_, evidence| change(evidence));
+        assert!(words.contains(wanted), "{wanted}: {words}");
+    }
+}
+
+#[test]
+fn wrong_answers_are_seen() {
+    for answer in [(404, String::new()), (200, "{\"order_uid\":\"another\"}".into())] {
+        let words = said(|_, evidence| {
+            let id = evidence.rows[5].0.clone();
+            evidence.answers.insert(id, answer);
+        });
+        assert!(words.contains("1 not answered as the table has it"), "{words}");
+    }
+}

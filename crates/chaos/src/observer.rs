@@ -1,0 +1,148 @@
+//! What NATS and PostgreSQL say, asked directly and not through the breakers.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use async_nats::jetstream::{self, Context, stream::Stream};
+use order::{Layouts, RowReader};
+use tokio_postgres::NoTls;
+
+/// No question waits longer; both servers are back whenever one is asked.
+const PATIENCE: Duration = Duration::from_secs(10);
+const AGAIN: Duration = Duration::from_millis(20);
+
+/// Messages that the service has not settled.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Consumer {
+    /// In the stream, not delivered yet.
+    pub(crate) waiting: u64,
+    /// Delivered and not acknowledged.
+    pub(crate) unacknowledged: u64,
+    /// Deliveries beyond the first of each message, as far as the server remembers.
+    pub(crate) redelivered: u64,
+}
+
+impl Consumer {
+    pub(crate) fn in_flight(self) -> u64 {
+        self.waiting + self.unacknowledged
+    }
+}
+
+/// A row of the table: its id, and its order as JSON, or why it can't be read.
+pub type Row = (String, Result<String, String>);
+
+/// A dead letter: its subject and its payload.
+pub type DeadLetter = (String, Vec<u8>);
+
+pub(crate) struct Observer {
+    context: Context,
+    postgres_url: String,
+    postgres: Option<tokio_postgres::Client>,
+    layouts: Arc<Layouts>,
+}
+
+impl Observer {
+    pub(crate) fn new(client: async_nats::Client, postgres_url: String) -> Result<Self> {
+        let mut context = jetstream::new(client);
+        context.set_timeout(PATIENCE / 5);
+        Ok(Self { context, postgres_url, postgres: None, layouts: Arc::new(Layouts::new()?) })
+    }
+
+    /// Asks again while a server that has just come back is not ready yet.
+    pub(crate) async fn consumer(&self) -> Result<Consumer> {
+        let asking = async {
+            loop {
+                match self.ask_for_consumer().await {
+                    Ok(consumer) => return consumer,
+                    Err(_) => tokio::time::sleep(AGAIN).await,
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, asking).await.context("cannot ask NATS for the consumer")
+    }
+
+    async fn ask_for_consumer(&self) -> Result<Consumer> {
+        let info = self.stream("ORDERS").await?.consumer_info("orderd").await?;
+        let delivered = info.delivered;
+        Ok(Consumer {
+            waiting: info.num_pending,
+            unacknowledged: info.num_ack_pending as u64,
+            redelivered: delivered.consumer_sequence.saturating_sub(delivered.stream_sequence),
+        })
+    }
+
+    /// The places in the stream that the table's rows come from.
+    pub(crate) async fn sequences(&mut self) -> Result<HashSet<u64>> {
+        let rows = self.query("SELECT split_part(id, '-', 2)::int8 FROM public.orders2").await?;
+        rows.iter().map(|row| Ok(u64::try_from(row.try_get::<_, i64>(0)?)?)).collect()
+    }
+
+    /// Some rows, of which the newest.
+    pub(crate) async fn some_rows(&mut self) -> Result<Vec<Row>> {
+        let newest = "(SELECT * FROM public.orders2 ORDER BY id DESC LIMIT 40)";
+        let any = "(SELECT * FROM public.orders2 ORDER BY md5(id) LIMIT 60)";
+        self.rows(&format!("{newest} UNION {any}")).await
+    }
+
+    /// The whole table.
+    pub(crate) async fn all_rows(&mut self) -> Result<Vec<Row>> {
+        self.rows("SELECT id, data FROM public.orders2").await
+    }
+
+    async fn rows(&mut self, query: &str) -> Result<Vec<Row>> {
+        let rows = self.query(query).await?;
+        let mut reader = RowReader::new(self.layouts.clone());
+        let read = |row: &tokio_postgres::Row| {
+            let (id, data): (String, Option<Vec<u8>>) = (row.try_get(0)?, row.try_get(1)?);
+            Ok((id, self.json(&mut reader, data.as_deref().unwrap_or_default())))
+        };
+        rows.iter().map(read).collect()
+    }
+
+    fn json(&self, reader: &mut RowReader, data: &[u8]) -> Result<String, String> {
+        let mut text = Vec::new();
+        let body = reader.read(data).map_err(|error| error.to_string())?;
+        self.layouts.write_json(&body, &mut text).map_err(|error| error.to_string())?;
+        String::from_utf8(text).map_err(|error| error.to_string())
+    }
+
+    /// All dead letters; second parts of large ones stand under subjects of their own.
+    pub(crate) async fn dead_letters(&self) -> Result<Vec<DeadLetter>> {
+        let stream = self.stream("ORDERS_DEAD").await?;
+        let last = stream.get_info().await?.state.last_sequence;
+        let mut found = Vec::new();
+        for sequence in 1..=last {
+            let message = stream.get_raw_message(sequence).await.context("cannot read a dead letter")?;
+            found.push((message.subject.to_string(), message.payload.into()));
+        }
+        Ok(found)
+    }
+
+    async fn stream(&self, name: &str) -> Result<Stream<()>> {
+        Ok(self.context.get_stream_no_info(name).await?)
+    }
+
+    /// A connection that a kill has ended is replaced once.
+    async fn query(&mut self, query: &str) -> Result<Vec<tokio_postgres::Row>> {
+        for _ in 0..3 {
+            let client = match self.postgres.take().filter(|client| !client.is_closed()) {
+                Some(client) => client,
+                None => self.connect().await?,
+            };
+            if let Ok(rows) = tokio::time::timeout(PATIENCE, client.query(query, &[])).await? {
+                self.postgres = Some(client);
+                return Ok(rows);
+            }
+        }
+        anyhow::bail!("cannot read the table")
+    }
+
+    async fn connect(&self) -> Result<tokio_postgres::Client> {
+        let connected = tokio_postgres::connect(&self.postgres_url, NoTls);
+        let (client, connection) = tokio::time::timeout(PATIENCE, connected).await??;
+        tokio::spawn(connection);
+        Ok(client)
+    }
+}

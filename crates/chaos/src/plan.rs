@@ -1,0 +1,256 @@
+//! What is done to whom and when: a function of the seed alone.
+
+use std::fmt;
+use std::time::Duration;
+
+use devstack::breaker::Mode;
+use fastrand::Rng;
+
+/// A process that can be hit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Target {
+    /// `orderd`.
+    Service,
+    /// PostgreSQL with all its backends.
+    Postgres,
+    /// The NATS server.
+    Nats,
+}
+
+/// A connection of the service that can be broken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Side {
+    /// To PostgreSQL.
+    Postgres,
+    /// To NATS.
+    Nats,
+}
+
+/// One thing that is done to one part.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Blow {
+    /// SIGKILL, and a new start.
+    Kill(Target),
+    /// SIGSTOP, and SIGCONT.
+    Pause(Target),
+    /// SIGTERM of the service, which has to end by itself, and a new start.
+    Terminate,
+    /// A breaker's mode, and everything passing again.
+    Break(Side, Mode),
+}
+
+/// Blows that come at once, hold for a time, and are then undone.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Fault {
+    /// The pause before it.
+    pub after: Duration,
+    /// So many orders are published at once just before it, and how long before.
+    pub burst: usize,
+    /// See `burst`.
+    pub lead: Duration,
+    /// At least one, each for another part.
+    pub blows: Vec<Blow>,
+    /// How long until they are undone.
+    pub hold: Duration,
+    /// Whether the last blow is undone first.
+    pub backwards: bool,
+    /// The pause between two that are undone: the service may be back before the servers.
+    pub gap: Duration,
+}
+
+/// A round's faults and load.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Plan {
+    /// What it was made from.
+    pub seed: u64,
+    /// Orders a second, besides the bursts.
+    pub rate: u32,
+    /// One after the other.
+    pub faults: Vec<Fault>,
+}
+
+/// The parts that blows are for: three processes and two connections.
+const PARTS: usize = 5;
+
+impl Plan {
+    /// The plan of a seed.
+    pub fn new(seed: u64) -> Self {
+        let mut rng = Rng::with_seed(seed);
+        // Neighbouring seeds begin alike.
+        for _ in 0..8 {
+            rng.u64(..);
+        }
+        let rate = rng.u32(500..2500);
+        let count = rng.usize(2..=4);
+        Self { seed, rate, faults: (0..count).map(|_| Fault::new(&mut rng)).collect() }
+    }
+}
+
+impl Fault {
+    fn new(rng: &mut Rng) -> Self {
+        let mut parts: Vec<usize> = (0..PARTS).collect();
+        rng.shuffle(&mut parts);
+        let together = [1, 1, 1, 1, 1, 1, 2, 2, 2, 3][rng.usize(..10)];
+        let blows = parts[..together].iter().map(|&part| Blow::new(part, rng)).collect();
+        let mut fault = Self {
+            after: millis(rng, 50..700),
+            burst: rng.usize(200..1500),
+            lead: millis(rng, 0..60),
+            blows,
+            hold: hold(rng),
+            backwards: rng.bool(),
+            gap: millis(rng, 0..500),
+        };
+        if rng.u32(..100) == 0 {
+            fault = Self::long(fault, rng);
+        }
+        fault
+    }
+
+    /// Longer than the service waits for an answer of PostgreSQL.
+    fn long(fault: Self, rng: &mut Rng) -> Self {
+        let blow = match rng.u8(..3) {
+            0 => Blow::Break(Side::Postgres, Mode::BlackHole),
+            1 => Blow::Break(Side::Nats, Mode::BlackHole),
+            _ => Blow::Pause(Target::Postgres),
+        };
+        Self { blows: vec![blow], hold: millis(rng, 32_000..48_000), ..fault }
+    }
+
+    /// The blows in the order in which they are undone.
+    pub fn undone(&self) -> Vec<Blow> {
+        let mut blows = self.blows.clone();
+        if self.backwards {
+            blows.reverse();
+        }
+        blows
+    }
+}
+
+/// Mostly short; one in sixteen outlasts the five seconds of `ack_wait`.
+fn hold(rng: &mut Rng) -> Duration {
+    match rng.u8(..16) {
+        0 => millis(rng, 5_300..8_000),
+        1..=4 => millis(rng, 1_200..3_000),
+        _ => millis(rng, 30..1_200),
+    }
+}
+
+fn millis(rng: &mut Rng, range: std::ops::Range<u64>) -> Duration {
+    Duration::from_millis(rng.u64(range))
+}
+
+impl Blow {
+    fn new(part: usize, rng: &mut Rng) -> Self {
+        match part {
+            0 => [Self::Kill(Target::Service), Self::Pause(Target::Service), Self::Terminate][rng.usize(..3)],
+            1 => process(Target::Postgres, rng),
+            2 => process(Target::Nats, rng),
+            3 => Self::Break(Side::Postgres, mode(rng)),
+            _ => Self::Break(Side::Nats, mode(rng)),
+        }
+    }
+
+    /// What the report counts it as.
+    pub fn label(&self) -> String {
+        match self {
+            Self::Kill(target) => format!("kill -9 {target}"),
+            Self::Pause(target) => format!("SIGSTOP {target}"),
+            Self::Terminate => "SIGTERM service".into(),
+            Self::Break(side, mode) => format!("{side} {}", name_of(*mode)),
+        }
+    }
+}
+
+fn process(target: Target, rng: &mut Rng) -> Blow {
+    if rng.u8(..3) < 2 { Blow::Kill(target) } else { Blow::Pause(target) }
+}
+
+fn mode(rng: &mut Rng) -> Mode {
+    match rng.u8(..5) {
+        0 => Mode::Closed,
+        1 => Mode::Refused,
+        2 => Mode::BlackHole,
+        3 => Mode::Slow { bytes_per_second: rng.u64(2_000..400_000) },
+        _ => Mode::CutAfter { bytes: rng.u64(1..300_000) },
+    }
+}
+
+fn name_of(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Pass => "passing",
+        Mode::Closed => "closed",
+        Mode::Refused => "refused",
+        Mode::BlackHole => "black hole",
+        Mode::Slow { .. } => "slow",
+        Mode::CutAfter { .. } => "cut mid-message",
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Service => "service",
+            Self::Postgres => "PostgreSQL",
+            Self::Nats => "NATS",
+        })
+    }
+}
+
+impl fmt::Display for Side {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Postgres => "service-PostgreSQL",
+            Self::Nats => "service-NATS",
+        })
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let labels: Vec<_> = self.blows.iter().map(Blow::label).collect();
+        write!(f, "{} for {:.1} s", labels.join(" + "), self.hold.as_secs_f64())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn a_seed_gives_the_same_plan_and_another_seed_another_one() {
+        assert_eq!(Plan::new(7), Plan::new(7));
+        assert_ne!(Plan::new(7).faults, Plan::new(8).faults);
+    }
+
+    #[test]
+    fn a_hundred_plans_have_every_blow_alone_and_together_short_and_long() {
+        let faults: Vec<_> = (1..=100).flat_map(|seed| Plan::new(seed).faults).collect();
+        let labels: BTreeSet<_> = faults.iter().flat_map(|fault| &fault.blows).map(Blow::label).collect();
+        // Three kills, three stops, one SIGTERM, five modes on two sides.
+        assert_eq!(labels.len(), 17, "{labels:?}");
+        assert!((1..=3).all(|count| faults.iter().any(|fault| fault.blows.len() == count)));
+        assert!(faults.iter().any(|fault| fault.hold > Duration::from_secs(5)));
+        assert!(faults.iter().any(|fault| fault.hold > Duration::from_secs(31)));
+    }
+
+    #[test]
+    fn one_fault_has_no_two_blows_for_one_part() {
+        for fault in (0..300).flat_map(|seed| Plan::new(seed).faults) {
+            let mut parts: Vec<_> = fault.blows.iter().map(part_of).collect();
+            parts.sort_unstable();
+            parts.dedup();
+            assert_eq!(parts.len(), fault.blows.len(), "{fault}");
+        }
+    }
+
+    fn part_of(blow: &Blow) -> String {
+        match blow {
+            Blow::Kill(target) | Blow::Pause(target) => target.to_string(),
+            Blow::Terminate => Target::Service.to_string(),
+            Blow::Break(side, _) => side.to_string(),
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! Asks for orders that are in the table, all the time: whatever is broken, none may be unknown.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+
+use crate::checker::uid_in;
+use crate::http;
+use crate::observer::Row;
+
+const PATIENCE: Duration = Duration::from_secs(3);
+const PAUSE: Duration = Duration::from_millis(4);
+
+/// So many wrong answers are kept in full.
+const KEPT: usize = 5;
+
+/// What the prober was answered.
+#[derive(Clone, Default, Debug)]
+pub struct Probes {
+    /// 200, with the right order.
+    pub found: u64,
+    /// 503: it can't know now.
+    pub later: u64,
+    /// No answer: the service is away or stopped.
+    pub unanswered: u64,
+    /// Anything else, in words.
+    pub wrong: Vec<String>,
+}
+
+/// Orders that are known to be committed: their ids and `order_uid`s.
+type Known = Arc<Mutex<Vec<(String, String)>>>;
+
+/// A running prober.
+pub(crate) struct Prober {
+    known: Known,
+    over: Arc<AtomicBool>,
+    thread: JoinHandle<Probes>,
+}
+
+impl Prober {
+    pub(crate) fn start(addr: SocketAddr, seed: u64) -> Self {
+        let (known, over) = (Known::default(), Arc::new(AtomicBool::new(false)));
+        let thread = thread::spawn({
+            let (known, over) = (known.clone(), over.clone());
+            move || probe(addr, &known, &over, Rng::with_seed(seed))
+        });
+        Self { known, over, thread }
+    }
+
+    /// From now on it asks for these too.
+    pub(crate) fn learn(&self, rows: &[Row]) {
+        let read = rows.iter().filter_map(|(id, json)| Some((id.clone(), uid_in(json.as_ref().ok()?)?)));
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).extend(read);
+    }
+
+    pub(crate) fn finish(self) -> Probes {
+        self.over.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap_or_default()
+    }
+}
+
+fn probe(addr: SocketAddr, known: &Known, over: &AtomicBool, mut rng: Rng) -> Probes {
+    let begun = Instant::now();
+    let mut probes = Probes::default();
+    while !over.load(Ordering::Relaxed) {
+        thread::sleep(PAUSE);
+        let chosen = {
+            let known = known.lock().unwrap_or_else(PoisonError::into_inner);
+            rng.choice(known.iter()).cloned()
+        };
+        let Some((id, uid)) = chosen else { continue };
+        match http::get(addr, &format!("/order/{id}"), PATIENCE) {
+            Ok((200, body)) if uid_in(&body).as_deref() == Some(&uid) => probes.found += 1,
+            Ok((503, _)) => probes.later += 1,
+            Err(_) => probes.unanswered += 1,
+            Ok((status, _)) => probes.wrong(&id, status, begun.elapsed()),
+        }
+    }
+    probes
+}
+
+impl Probes {
+    fn wrong(&mut self, id: &str, status: u16, at: Duration) {
+        if self.wrong.len() < KEPT {
+            let at = at.as_secs_f64();
+            self.wrong
+                .push(format!("/order/{id}, which is in the table, was answered {status} after {at:.1} s"));
+        }
+    }
+}

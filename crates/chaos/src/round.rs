@@ -1,0 +1,301 @@
+//! One round: a fresh world, load, the faults of the plan, quiet, and the check.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use async_nats::{Client, ConnectOptions};
+use tokio::runtime::Runtime;
+
+use crate::checker::{Evidence, check};
+use crate::http;
+use crate::ledger::{Kind, Ledger};
+use crate::observer::Observer;
+use crate::plan::{Fault, Plan};
+use crate::prober::{Prober, Probes};
+use crate::publisher::Publisher;
+use crate::world::World;
+
+/// With all parts back, what was in flight is committed within this.
+const COMMITTED: Duration = Duration::from_secs(15);
+
+/// And all is acknowledged, so that nothing is delivered any more, within this.
+const SETTLED: Duration = Duration::from_secs(40);
+
+/// A moment is busy with so much in flight; a fault waits so long for one.
+const BUSY: u64 = 10;
+const PUT_OFF: Duration = Duration::from_secs(3);
+
+/// More memory than this is not bounded: all channels full are some tens of MiB.
+const MEMORY_KIB: u64 = 256 << 10;
+
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// So many orders are compared one by one over HTTP.
+const COMPARED: usize = 200;
+
+/// What was under way when a fault came.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct InFlight {
+    /// Acknowledged to the publisher and not in the table.
+    pub uncommitted: usize,
+    /// In the stream and not delivered.
+    pub waiting: u64,
+    /// Delivered and not acknowledged by the service.
+    pub unacknowledged: u64,
+    /// In the service's channels, in chunks; none: it could not be asked.
+    pub channels: Option<u64>,
+}
+
+impl InFlight {
+    /// Messages that a fault could lose.
+    pub fn messages(&self) -> u64 {
+        self.waiting + self.unacknowledged
+    }
+}
+
+/// A fault, and what it hit.
+#[derive(Clone, Debug)]
+pub struct Hit {
+    /// What was done.
+    pub fault: Fault,
+    /// What was under way.
+    pub in_flight: InFlight,
+    /// Whether it came later than planned, because nothing was under way.
+    pub replanned: bool,
+}
+
+/// What a round has shown.
+#[derive(Clone, Default, Debug)]
+pub struct Outcome {
+    /// What repeats it.
+    pub seed: u64,
+    /// Its faults.
+    pub hits: Vec<Hit>,
+    /// Orders that the stream acknowledged, and others.
+    pub acknowledged: usize,
+    /// Orders that it did not.
+    pub unacknowledged: usize,
+    /// Bad messages.
+    pub bad: usize,
+    /// Messages without a payload.
+    pub empty: usize,
+    /// Rows in the end.
+    pub rows: usize,
+    /// Dead letters in the end.
+    pub dead: usize,
+    /// Deliveries beyond the first.
+    pub redelivered: u64,
+    /// From all parts back until what the stream had acknowledged was in the table.
+    pub committed: Option<Duration>,
+    /// From all parts back until nothing waited for an acknowledgement.
+    pub settled: Option<Duration>,
+    /// What readers were answered meanwhile.
+    pub probes: Probes,
+    /// The service's peak memory.
+    pub peak_kib: u64,
+    /// All that is wrong.
+    pub violations: Vec<String>,
+}
+
+struct Round<'a> {
+    runtime: &'a Runtime,
+    world: World,
+    observer: Observer,
+    ledger: Arc<Ledger>,
+    prober: Prober,
+    outcome: Outcome,
+}
+
+/// Runs it.
+///
+/// # Errors
+/// What could not be done to the world; what the service does wrong is in the outcome.
+pub(crate) fn run(plan: &Plan, program: &Path, runtime: &Runtime) -> Result<Outcome> {
+    let world = World::start(program)?;
+    let url = world.nats.url();
+    let (publishing, observing) =
+        runtime.block_on(async { anyhow::Ok((connect(&url).await?, connect(&url).await?)) })?;
+    let ledger = Arc::new(Ledger::new(plan.seed));
+    let publisher = Publisher::start(publishing.clone(), ledger.clone(), plan.rate, plan.seed);
+    let mut round = Round {
+        runtime,
+        observer: Observer::new(observing, world.postgres.url())?,
+        prober: Prober::start(world.http, plan.seed),
+        ledger,
+        world,
+        outcome: Outcome { seed: plan.seed, ..Outcome::default() },
+    };
+    for fault in &plan.faults {
+        round.fault(fault, &publisher).with_context(|| format!("cannot go on after {fault}"))?;
+    }
+    round.quiet(publisher, &publishing)?;
+    round.judge()
+}
+
+async fn connect(url: &str) -> Result<Client> {
+    let options = ConnectOptions::new()
+        .max_reconnects(None)
+        .reconnect_delay_callback(|_| Duration::from_millis(30))
+        .connection_timeout(Duration::from_secs(2));
+    Ok(options.connect(url).await?)
+}
+
+impl Round<'_> {
+    /// Strikes when something is in flight, holds, and undoes it.
+    fn fault(&mut self, fault: &Fault, publisher: &Publisher) -> Result<()> {
+        std::thread::sleep(fault.after);
+        let rows = self.runtime.block_on(self.observer.some_rows())?;
+        self.prober.learn(&rows);
+        let (in_flight, replanned) = self.busy_moment(fault, publisher)?;
+        fault.blows.iter().for_each(|&blow| self.world.strike(blow));
+        std::thread::sleep(fault.hold);
+        for (place, &blow) in fault.undone().iter().enumerate() {
+            std::thread::sleep(if place == 0 { Duration::ZERO } else { fault.gap });
+            self.world.undo(blow)?;
+        }
+        self.outcome.hits.push(Hit { fault: fault.clone(), in_flight, replanned });
+        Ok(())
+    }
+
+    /// The planned moment, or a later one where nothing was in flight at that.
+    fn busy_moment(&mut self, fault: &Fault, publisher: &Publisher) -> Result<(InFlight, bool)> {
+        let begun = Instant::now();
+        let mut replanned = false;
+        loop {
+            publisher.burst(fault.burst);
+            std::thread::sleep(fault.lead);
+            let in_flight = self.look()?;
+            if in_flight.messages() >= BUSY || begun.elapsed() > PUT_OFF {
+                return Ok((in_flight, replanned));
+            }
+            replanned = true;
+        }
+    }
+
+    /// What is in flight; asked last is what changes fastest.
+    fn look(&mut self) -> Result<InFlight> {
+        let channels = depths(&self.world);
+        let acknowledged = self.ledger.acknowledged_orders();
+        let table = self.runtime.block_on(self.observer.sequences())?;
+        let uncommitted = acknowledged.iter().filter(|sequence| !table.contains(sequence)).count();
+        let consumer = self.runtime.block_on(self.observer.consumer())?;
+        let (waiting, unacknowledged) = (consumer.waiting, consumer.unacknowledged);
+        Ok(InFlight { uncommitted, waiting, unacknowledged, channels })
+    }
+
+    /// All parts are back: waits until all is committed, then until all is settled.
+    fn quiet(&mut self, publisher: Publisher, publishing: &Client) -> Result<()> {
+        let back = Instant::now();
+        publisher.stop();
+        let due = self.ledger.acknowledged_orders();
+        self.outcome.committed = self.wait(back, COMMITTED, |round| {
+            let table = round.runtime.block_on(round.observer.sequences())?;
+            Ok(due.iter().all(|sequence| table.contains(sequence)))
+        })?;
+        if self.outcome.committed.is_none() {
+            let limit = COMMITTED.as_secs();
+            self.wrong(format!(
+                "what was in flight was not committed within {limit} s of all parts being back"
+            ));
+        }
+        self.runtime.block_on(publisher.finish())?;
+        self.runtime.block_on(async { tokio::time::timeout(ANSWER, publishing.flush()).await })??;
+        self.outcome.settled = self.wait(back, SETTLED, |round| {
+            let consumer = round.runtime.block_on(round.observer.consumer())?;
+            round.outcome.redelivered = consumer.redelivered;
+            Ok(consumer.in_flight() == 0)
+        })?;
+        if self.outcome.settled.is_none() {
+            self.wrong(format!("the consumer was not quiet within {} s", SETTLED.as_secs()));
+        }
+        if !self.world.wait_ready(COMMITTED) {
+            self.wrong("the service was not ready although all parts were back".into());
+        }
+        Ok(())
+    }
+
+    /// How long after `since` the condition held, within the limit.
+    fn wait(
+        &mut self,
+        since: Instant,
+        limit: Duration,
+        mut condition: impl FnMut(&mut Self) -> Result<bool>,
+    ) -> Result<Option<Duration>> {
+        while !condition(self)? {
+            if since.elapsed() > limit {
+                return Ok(None);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(Some(since.elapsed()))
+    }
+
+    fn wrong(&mut self, what: String) {
+        self.outcome.violations.push(what);
+    }
+
+    /// The evidence against the ledger, and what the service did meanwhile.
+    fn judge(mut self) -> Result<Outcome> {
+        let evidence = self.evidence()?;
+        self.world.look_at_service();
+        let mut outcome = self.outcome;
+        for entry in self.ledger.entries() {
+            match (entry.kind, entry.acknowledged) {
+                (Kind::Good, Some(_)) => outcome.acknowledged += 1,
+                (Kind::Good, None) => outcome.unacknowledged += 1,
+                (Kind::Bad, _) => outcome.bad += 1,
+                (Kind::Empty, _) => outcome.empty += 1,
+            }
+        }
+        outcome.rows = evidence.rows.len();
+        outcome.dead = evidence.dead.iter().filter(|(subject, _)| !subject.ends_with(".rest")).count();
+        outcome.peak_kib = self.world.peak_kib();
+        outcome.probes = self.prober.finish();
+        outcome.violations.extend(check(&self.ledger, &evidence));
+        outcome.violations.extend(outcome.probes.wrong.clone());
+        outcome.violations.append(&mut self.world.complaints);
+        outcome.violations.extend(in_log(&self.world.service_log()));
+        if outcome.peak_kib > MEMORY_KIB {
+            outcome.violations.push(format!("the service has taken {} MiB", outcome.peak_kib >> 10));
+        }
+        Ok(outcome)
+    }
+
+    fn evidence(&mut self) -> Result<Evidence> {
+        let rows = self.runtime.block_on(self.observer.all_rows())?;
+        let dead = self.runtime.block_on(self.observer.dead_letters())?;
+        let mut evidence = Evidence { rows, dead, ..Evidence::default() };
+        let ask = |path: &str| http::get(self.world.http, path, ANSWER);
+        let mem_len: serde_json::Value = serde_json::from_str(&ask("/mem_len")?.1)?;
+        evidence.mem_len = usize::try_from(mem_len["mem_len"].as_u64().unwrap_or(0))?;
+        for page in 1..=evidence.rows.len() + 2 {
+            let (status, body) = ask(&format!("/order_pages/{page}"))?;
+            evidence.past_last = status;
+            if status != 200 {
+                break;
+            }
+            evidence.pages.push(serde_json::from_str(&body)?);
+        }
+        evidence.last_page = serde_json::from_str(&ask("/order_pages/last")?.1).unwrap_or_default();
+        let step = evidence.rows.len().div_ceil(COMPARED).max(1);
+        for (id, _) in evidence.rows.iter().step_by(step) {
+            evidence.answers.insert(id.clone(), ask(&format!("/order/{id}"))?);
+        }
+        Ok(evidence)
+    }
+}
+
+/// What waits in the service's channels.
+fn depths(world: &World) -> Option<u64> {
+    let (_, metrics) = http::get(world.http, "/metrics", Duration::from_millis(200)).ok()?;
+    let lines = metrics.lines().filter(|line| line.starts_with("orderd_channel_depth{"));
+    Some(lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum())
+}
+
+/// Panics, and content of orders, which no log may have.
+fn in_log(log: &str) -> Option<String> {
+    let line = log.lines().find(|line| line.contains("panicked") || line.contains("chaos-"))?;
+    Some(format!("the service's log has: {}", line.chars().take(200).collect::<String>()))
+}
