@@ -13,11 +13,12 @@ pub(crate) fn command() -> Command {
     cargo
 }
 
-/// Builds the service in its release form and says where the program is. cargo's own words go to
-/// the terminal as they come.
-pub(crate) fn build_orderd() -> Result<PathBuf> {
+/// Builds the service, with `--release` where the caller says so, and says where the program is.
+/// cargo's own words go to the terminal as they come.
+pub(crate) fn build_orderd(profile: &[&str]) -> Result<PathBuf> {
     let mut build = command()
-        .args(["build", "--release", "--package", "orderd", "--bin", "orderd"])
+        .args(["build", "--package", "orderd", "--bin", "orderd"])
+        .args(profile)
         .args(["--message-format", "json-render-diagnostics"])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

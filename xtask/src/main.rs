@@ -1,9 +1,10 @@
 //! The workspace's own commands, run as `cargo xtask COMMAND`.
 //!
-//! `up` and `orderd` are for using the service, `test` and `codegen` for working on it. Exit codes:
-//! 0 done, 1 failed at run time, 2 wrong usage.
+//! `up` and `orderd` are for using the service, `test`, `codegen` and `chaos` for working on it. Exit
+//! codes: 0 done, 1 failed at run time, 2 wrong usage.
 
 mod cargo;
+mod chaos;
 mod codegen;
 mod orderd;
 mod test;
@@ -51,6 +52,7 @@ enum Command {
         args: Vec<OsString>,
     },
     Codegen(codegen::Options),
+    Chaos(chaos::Options),
 }
 
 fn main() -> ExitCode {
@@ -59,6 +61,7 @@ fn main() -> ExitCode {
         Command::Orderd { .. } => orderd::run(&arguments()),
         Command::Test { .. } => test::run(&arguments()),
         Command::Codegen(options) => codegen::run(&options),
+        Command::Chaos(options) => chaos::run(&options),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

@@ -135,7 +135,7 @@ impl Stack {
 
 fn build(signals: &Signals) -> Result<PathBuf> {
     say("building orderd (release)");
-    match cargo::build_orderd() {
+    match cargo::build_orderd(&["--release"]) {
         // Ctrl-C at the terminal reaches cargo too.
         Err(_) if signals.stop_requested() => Ok(PathBuf::new()),
         result => result,

@@ -1,0 +1,89 @@
+//! `cargo xtask chaos`: rounds of faults against the built service, and what they have shown.
+#![allow(clippy::print_stdout, reason = "the report is this command's result")]
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use chaos::Report;
+use devstack::tools;
+
+use crate::{cargo, say};
+
+/// Break what the service needs, again and again, and check that nothing is lost or doubled
+///
+/// Each round starts a private PostgreSQL, a private NATS and the service with breakers between
+/// them, publishes orders, and kills, stops and cuts off parts as a plan says that is made from the
+/// round's seed alone. Then all that the stream acknowledged has to be in the table once. Exit code
+/// 1 on any violation, with the seed that repeats it, and where no fault hit a busy moment.
+///
+/// Examples: cargo xtask chaos
+///           cargo xtask chaos --rounds 1 --seed 17
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Options {
+    /// How many rounds, with seeds one after the other
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// The first round's seed [default: a new one, which is shown]
+    #[arg(long, value_name = "S")]
+    seed: Option<u64>,
+    /// Also write the report as Markdown
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    /// Show the plans and do nothing
+    #[arg(long)]
+    plan: bool,
+    /// Run this build of orderd instead of building it
+    #[arg(long, value_name = "FILE")]
+    program: Option<PathBuf>,
+}
+
+pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+    let seed = options.seed.unwrap_or_else(new_seed);
+    if options.plan {
+        return Ok(show_plans(seed, options.rounds));
+    }
+    tools::ensure_postgres(&mut say)?;
+    tools::ensure_nats_server(&mut say)?;
+    let program = match &options.program {
+        Some(file) => file.canonicalize().with_context(|| format!("cannot find {}", file.display()))?,
+        None => cargo::build_orderd(&[])?,
+    };
+    say(&format!("{} rounds from seed {seed} on", options.rounds));
+    let report = chaos::run(&program, seed, options.rounds, &mut say)?;
+    println!("{}", report.text());
+    if let Some(file) = &options.report {
+        let text = markdown(&report, seed, options.rounds);
+        fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    let failures = report.failures();
+    failures.iter().for_each(|failure| say(&format!("violation: {failure}")));
+    Ok(if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Short enough to be typed again.
+fn new_seed() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.map_or(1, |now| u64::from(now.subsec_nanos()) / 1_000)
+}
+
+fn show_plans(seed: u64, rounds: u32) -> ExitCode {
+    for seed in seed..seed.saturating_add(u64::from(rounds)) {
+        let plan = chaos::Plan::new(seed);
+        let faults: Vec<_> = plan.faults.iter().map(ToString::to_string).collect();
+        println!("{seed}: {} orders/s; {}", plan.rate, faults.join("; "));
+    }
+    ExitCode::SUCCESS
+}
+
+fn markdown(report: &Report, seed: u64, rounds: u32) -> String {
+    format!(
+        "# Fault rounds\n\n\
+         Written by `cargo xtask chaos --rounds {rounds} --seed {seed} --report FILE`; run it again to see it \
+         for yourself. A seed gives the same plan and the same load again, not the same interleaving.\n\n\
+         {}",
+        report.text()
+    )
+}
