@@ -74,11 +74,8 @@ pub(crate) async fn connected(client: &Client) -> Result<(), NatsError> {
 /// # Errors
 /// Why not.
 pub(crate) async fn connect_once(settings: &Nats) -> Result<Client, anyhow::Error> {
-    let mut options = ConnectOptions::new().connection_timeout(Duration::from_secs(3)).name("orderd");
-    if let Some(file) = &settings.credentials {
-        options = options.credentials_file(file).await?;
-    }
-    let client = options.connect(&settings.servers.0[..]).await;
+    let options = ConnectOptions::new().connection_timeout(Duration::from_secs(3)).name("orderd");
+    let client = identified(options, settings).await?.connect(&settings.servers.0[..]).await;
     client.map_err(|error| {
         anyhow::anyhow!("can't connect to NATS ({error}); is NATS_HOST, NATS_PORT or NATS_URL right?")
     })
@@ -96,13 +93,34 @@ async fn options(settings: &Nats, health: Arc<Health>) -> Result<ConnectOptions,
             let health = health.clone();
             async move { note(&health, &event) }
         });
-    match &settings.credentials {
-        None => Ok(options),
-        Some(file) => options
-            .credentials_file(file)
-            .await
-            .map_err(|error| anyhow::anyhow!("can't read NATS_CREDS {}: {error}", file.display())),
+    identified(options, settings).await
+}
+
+/// Who we are: by the credentials file, or by what an address holds. The client itself ignores the latter.
+async fn identified(options: ConnectOptions, settings: &Nats) -> Result<ConnectOptions, anyhow::Error> {
+    if let Some(file) = &settings.credentials {
+        let read = options.credentials_file(file).await;
+        return read.map_err(|error| anyhow::anyhow!("can't read NATS_CREDS {}: {error}", file.display()));
     }
+    let mut servers = settings.servers.0.iter();
+    Ok(match servers.find_map(|server| Some((server.username()?, server.password()))) {
+        Some((user, Some(password))) => options.user_and_password(decoded(user), decoded(password)),
+        Some((token, None)) => options.token(decoded(token)),
+        None => options,
+    })
+}
+
+/// What an address holds as `%2F` is meant as `/`.
+fn decoded(text: &str) -> String {
+    let mut parts = text.split('%');
+    let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
+    for part in parts {
+        match part.get(..2).and_then(|code| u8::from_str_radix(code, 16).ok()) {
+            Some(byte) => bytes.extend([&[byte], &part.as_bytes()[2..]].concat()),
+            None => bytes.extend([b"%", part.as_bytes()].concat()),
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 fn note(health: &Health, event: &Event) {
@@ -225,4 +243,17 @@ pub(crate) async fn durable(
         return Ok(stream.update_consumer(config).await?);
     }
     Ok(consumer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::decoded;
+
+    #[test]
+    fn what_an_address_holds_is_decoded() {
+        assert_eq!(decoded("p%40ss%2Fw%C3%B6rd"), "p@ss/wörd");
+        assert_eq!(decoded("plain"), "plain");
+        assert_eq!(decoded("100%"), "100%");
+        assert_eq!(decoded("%zz%4"), "%zz%4");
+    }
 }

@@ -39,6 +39,8 @@ pub(crate) async fn serve(listener: TcpListener, app: Arc<App>, stop: Cancellati
     http.timer(TokioTimer::new())
         .header_read_timeout(HEAD)
         .max_headers(HEADERS)
+        // A client that has said all it has to say still wants its answer.
+        .half_close(true)
         .max_buf_size(BUFFER)
         // Answers are single writes; batching them with those of pipelined requests only helps.
         .pipeline_flush(true);

@@ -13,3 +13,6 @@ mod takeover;
 mod shutdown;
 mod commands;
 mod verify;
+mod chaos;
+mod hostile;
+mod second_model;

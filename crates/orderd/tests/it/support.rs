@@ -1,6 +1,7 @@
 //! A real PostgreSQL, a real NATS with JetStream and the real `orderd`, private to one test.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream;
@@ -21,6 +22,8 @@ pub(crate) struct Stack {
     pub(crate) postgres: Postgres,
     pub(crate) nats: Nats,
     pub(crate) scratch: Scratch,
+    /// The `orderd` that is run.
+    pub(crate) program: PathBuf,
 }
 
 /// A running `orderd serve`; killed when dropped.
@@ -49,6 +52,7 @@ impl Stack {
             postgres: Postgres::temporary(PostgresOptions::quick()).unwrap(),
             nats: Nats::temporary(NatsOptions::default()).unwrap(),
             scratch: Scratch::new().unwrap(),
+            program: env!("CARGO_BIN_EXE_orderd").into(),
         }
     }
 
@@ -71,7 +75,7 @@ impl Stack {
 
     /// Starts the service and waits until it listens.
     pub(crate) async fn start(&self, env: &[(&str, &str)]) -> Service {
-        let mut launch = Launch::new("orderd", env!("CARGO_BIN_EXE_orderd"), self.scratch.path());
+        let mut launch = Launch::new("orderd", &self.program, self.scratch.path());
         launch.args = vec!["serve".into()];
         launch.envs = self.env().into_iter().map(|(name, value)| (name.into(), value.into())).collect();
         launch.envs.extend(env.iter().map(|(name, value)| (name.into(), value.into())));
@@ -92,7 +96,7 @@ impl Stack {
     /// Runs a command of `orderd` to its end.
     pub(crate) async fn run(&self, args: &[&str], stdin: &str) -> std::process::Output {
         use tokio::io::AsyncWriteExt;
-        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_orderd"));
+        let mut command = tokio::process::Command::new(&self.program);
         command.args(args).envs(self.env()).kill_on_drop(true);
         command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
         let mut child = command.stderr(std::process::Stdio::piped()).spawn().unwrap();
