@@ -1,11 +1,13 @@
-//! A short version of `cargo xtask chaos`, and faults of one kind again and again where that kind is the
-//! most dangerous.
+//! A short version of `cargo xtask chaos`, faults of one kind again and again where that kind is the most
+//! dangerous, and a fault that no kill makes: a stream that was restored from a copy.
 
 use std::path::Path;
 use std::time::Duration;
 
 use chaos::Plan;
 use chaos::plan::{Blow, Fault, Target};
+
+use crate::support::{Stack, eventually, order};
 
 fn run(plans: impl IntoIterator<Item = Plan>) {
     let program = Path::new(env!("CARGO_BIN_EXE_orderd"));
@@ -47,4 +49,43 @@ fn nothing_is_lost_or_doubled_where_acks_go_with_the_server_that_has_them() {
 #[test]
 fn nothing_is_lost_or_doubled_where_the_service_is_told_to_end_with_full_hands() {
     run([again_and_again(1_003, 5, &[Blow::Terminate])]);
+}
+
+async fn publish(stack: &Stack, numbers: std::ops::Range<u64>) {
+    stack.publish(&numbers.map(|number| order(&format!("order-{number}"))).collect::<Vec<_>>()).await;
+}
+
+async fn wait_rows(stack: &Stack, count: usize) {
+    eventually(&format!("{count} rows"), async || (stack.rows() == count).then_some(())).await;
+}
+
+/// Copies a folder to where nothing is.
+fn copy(from: &Path, to: &Path) {
+    let status = std::process::Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap();
+    assert!(status.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_restored_from_a_copy_doubles_nothing_and_hides_nothing() {
+    let (mut stack, service) = Stack::started().await;
+    publish(&stack, 0..50).await;
+    wait_rows(&stack, 50).await;
+    let (store, copied) = (stack.nats.store_dir(), stack.scratch.path().join("copy"));
+    stack.nats.stop();
+    copy(&store, &copied);
+    stack.nats.start_again().unwrap();
+    publish(&stack, 50..100).await;
+    wait_rows(&stack, 100).await;
+    stack.nats.stop();
+    std::fs::remove_dir_all(&store).unwrap();
+    copy(&copied, &store);
+    // Without the consumer, whose acknowledgements are gone: all comes again as if for the first time.
+    std::fs::remove_dir_all(store.join("jetstream/$G/streams/ORDERS/obs")).unwrap();
+    stack.nats.start_again().unwrap();
+    // They get sequences that others had before them.
+    publish(&stack, 100..150).await;
+    wait_rows(&stack, 150).await;
+    service.wait_len(150).await;
+    let ids = service.ids().await;
+    assert!(ids.len() == 150 && ids.is_sorted_by(|one, next| one < next), "{ids:?}");
 }
