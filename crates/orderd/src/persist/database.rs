@@ -285,6 +285,10 @@ impl Writer {
     async fn open(settings: &Postgres) -> Result<Self, tokio_postgres::Error> {
         let connection = postgres::connect(settings).await?;
         postgres::prepare(&connection.client, settings).await?;
+        // Set otherwise for the database or the role, an answer would come before the row is safe.
+        let waits = "SELECT set_config('synchronous_commit', 'on', false)
+                     WHERE current_setting('synchronous_commit') = 'off'";
+        connection.client.batch_execute(waits).await?;
         let table = settings.table.quoted();
         let copy = format!("COPY {table} (id, data) FROM STDIN (FORMAT binary)");
         let copy = connection.client.prepare(&copy).await?;

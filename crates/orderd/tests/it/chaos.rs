@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use chaos::Plan;
 use chaos::plan::{Blow, Fault, Target};
+use devstack::{Postgres, PostgresOptions};
 
 use crate::support::{Stack, eventually, order};
 
@@ -88,4 +89,24 @@ async fn a_stream_restored_from_a_copy_doubles_nothing_and_hides_nothing() {
     service.wait_len(150).await;
     let ids = service.ids().await;
     assert!(ids.len() == 150 && ids.is_sorted_by(|one, next| one < next), "{ids:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_is_waited_for_where_the_server_would_not() {
+    let settings = [("synchronous_commit", "off"), ("wal_writer_delay", "10s")];
+    let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    let options = PostgresOptions { settings, ..PostgresOptions::quick() };
+    let mut stack = Stack { postgres: Postgres::temporary(options).unwrap(), ..Stack::new() };
+    let service = stack.serve(&[]).await;
+    publish(&stack, 0..50).await;
+    let context = async_nats::jetstream::new(stack.client().await);
+    let stream = context.get_stream("ORDERS").await.unwrap();
+    eventually("all are acknowledged", async || {
+        (stream.consumer_info("orderd").await.ok()?.ack_floor.stream_sequence == 50).then_some(())
+    })
+    .await;
+    stack.postgres.kill();
+    stack.postgres.start_again().unwrap();
+    assert_eq!(stack.rows(), 50);
+    drop(service);
 }
