@@ -22,6 +22,12 @@ impl Key {
         Self(key.into_boxed_str())
     }
 
+    /// Whether `id` is a key as [`Key::from_stream`] makes them.
+    pub fn is_from_stream(id: &str) -> bool {
+        let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+        id.split_once('-').is_some_and(|(timestamp, sequence)| digits(timestamp) && digits(sequence))
+    }
+
     /// The key as text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -66,6 +72,16 @@ mod tests {
     fn is_the_place_in_the_stream() {
         let key = Key::from_stream(1_700_000_000_123_456_789, 42);
         assert_eq!(key.as_str(), "1700000000123456789-42");
+    }
+
+    #[test]
+    fn is_told_from_other_ids() {
+        assert!(Key::is_from_stream("1700000000123456789-42"));
+        for other in
+            ["", "-", "1-", "-1", "1700000000123456789", "*", ">", "1-*", "1-1.rest", "1-1-1", "１-１"]
+        {
+            assert!(!Key::is_from_stream(other), "{other}");
+        }
     }
 
     #[test]

@@ -55,6 +55,15 @@ pub struct NatsArgs {
     /// File with NATS credentials (JWT and seed).
     #[arg(long, env = "NATS_CREDS", value_name = "FILE")]
     pub nats_creds: Option<PathBuf>,
+    /// File of authorities to trust for tls:// besides the machine's.
+    #[arg(long, env = "NATS_CA", value_name = "FILE")]
+    pub nats_ca: Option<PathBuf>,
+    /// File with the certificate to show to the server.
+    #[arg(long, env = "NATS_CERT", value_name = "FILE")]
+    pub nats_cert: Option<PathBuf>,
+    /// File with that certificate's key.
+    #[arg(long, env = "NATS_KEY", value_name = "FILE")]
+    pub nats_key: Option<PathBuf>,
     /// Subject on which orders arrive.
     #[arg(long, env = "PUB_TOPIC", default_value = "TESTING", value_name = "SUBJECT")]
     pub pub_topic: String,

@@ -2,12 +2,16 @@
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use order::Parser;
 use tokio_postgres::config::SslMode;
+use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::cli::{HttpArgs, NatsArgs, PgArgs, ServeArgs};
+use crate::serve::MAX_SEARCH;
+use crate::tls::{self, Mode};
 
 /// A setting that can't be used: its name, and what it takes.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +58,10 @@ pub struct Nats {
     pub servers: Secret<Vec<async_nats::ServerAddr>>,
     /// Credentials file.
     pub credentials: Option<PathBuf>,
+    /// Authorities to trust besides the machine's.
+    pub authorities: Option<PathBuf>,
+    /// Our own certificate and its key.
+    pub certificate: Option<(PathBuf, PathBuf)>,
     /// The subject.
     pub topic: String,
     /// The stream that is made where none takes the subject.
@@ -65,6 +73,8 @@ pub struct Nats {
 pub struct Postgres {
     /// How to connect.
     pub connect: Secret<tokio_postgres::Config>,
+    /// How sure to be of whom one speaks to.
+    pub tls: Secret<MakeRustlsConnect>,
     /// The table.
     pub table: Table,
 }
@@ -75,11 +85,11 @@ pub struct Http {
     /// Address to listen on.
     pub addr: SocketAddr,
     /// Tokens that open it; none: it is open.
-    pub tokens: Secret<Vec<String>>,
+    pub tokens: Tokens,
 }
 
 /// Something that is never printed.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Secret<T>(pub T);
 
 impl<T> std::fmt::Debug for Secret<T> {
@@ -121,8 +131,11 @@ impl Settings {
         Parser::new(&require).map_err(|error| wrong("REQUIRE", error))?;
         let search = list(&args.search);
         order::searchable(&search).map_err(|error| wrong("SEARCH", error))?;
+        if search.len() > MAX_SEARCH {
+            return Err(wrong("SEARCH", format!("takes {MAX_SEARCH} members at most")));
+        }
         let http = Http::new(&args.http)?;
-        if !http.addr.ip().is_loopback() && http.tokens.0.is_empty() && !args.http_anonymous {
+        if !http.addr.ip().is_loopback() && http.tokens.current().0.is_empty() && !args.http_anonymous {
             return Err(wrong(
                 "HTTP_ADDR",
                 format!(
@@ -171,9 +184,16 @@ impl Nats {
                 format!("{topic:?} is no NATS subject, such as TESTING or orders.>"),
             ));
         }
+        let certificate = match (&args.nats_cert, &args.nats_key) {
+            (Some(certificate), Some(key)) => Some((certificate.clone(), key.clone())),
+            (None, None) => None,
+            _ => return Err(wrong("NATS_CERT", "needs NATS_KEY, and the other way round")),
+        };
         Ok(Self {
             servers: Secret(servers),
             credentials: args.nats_creds.clone(),
+            authorities: args.nats_ca.clone(),
+            certificate,
             topic: topic.into(),
             stream: stream_name("NATS_STREAM", &args.nats_stream)?,
         })
@@ -195,19 +215,21 @@ impl Postgres {
     /// # Errors
     /// The first setting that can't be used.
     pub fn new(args: &PgArgs) -> Result<Self, ConfigError> {
-        let mut connect = match secret("DATABASE_URL", args.database_url.as_deref())? {
-            Some(url) => url.parse().map_err(|error: tokio_postgres::Error| {
-                // Only the cause: it names the option, never a value.
-                let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
-                wrong("DATABASE_URL", format!("is no PostgreSQL address: {cause}"))
-            })?,
+        let url = secret("DATABASE_URL", args.database_url.as_deref())?;
+        let (mut connect, mode, root) = match url {
+            Some(url) => address(&url)?,
             None => {
                 let mut config = tokio_postgres::Config::new();
                 config.host(&args.pg_host).port(args.pg_port).user(&args.pg_user).dbname(&args.pg_dbname);
-                config.ssl_mode(SslMode::Prefer);
-                config
+                (config, Mode::Prefer, None)
             }
         };
+        connect.ssl_mode(match mode {
+            Mode::Disable => SslMode::Disable,
+            Mode::Prefer => SslMode::Prefer,
+            Mode::Require | Mode::VerifyCa | Mode::VerifyFull => SslMode::Require,
+        });
+        let tls = tls::connector(mode, root.as_deref()).map_err(|problem| wrong("DATABASE_URL", problem))?;
         if let Some(password) = secret("PG_PASSWORD", args.pg_password.as_deref())?
             && connect.get_password().is_none()
         {
@@ -218,8 +240,45 @@ impl Postgres {
         if connect.get_application_name().is_none() {
             connect.application_name("orderd");
         }
-        Ok(Self { connect: Secret(connect), table: table(&args.pg_table)? })
+        Ok(Self { connect: Secret(connect), tls: Secret(tls), table: table(&args.pg_table)? })
     }
+}
+
+/// What `DATABASE_URL` says. `sslmode` and `sslrootcert` are taken out first: the client library knows no
+/// `verify-full`.
+fn address(url: &str) -> Result<(tokio_postgres::Config, Mode, Option<PathBuf>), ConfigError> {
+    let (mut mode, mut root) = (Mode::Prefer, None);
+    // As an address, `…?name=value&name=value`, or as libpq's list, `name=value name=value`.
+    let is_address = url.contains("://");
+    let (front, options) = if is_address { url.split_once('?').unwrap_or((url, "")) } else { ("", url) };
+    let separator = if is_address { "&" } else { " " };
+    let mut others = Vec::new();
+    for option in options.split(separator).filter(|option| !option.is_empty()) {
+        match option.split_once('=') {
+            Some(("sslmode", value)) => {
+                let takes = "sslmode takes disable, prefer, require, verify-ca or verify-full";
+                mode = Mode::parse(value.trim_matches('\'')).ok_or_else(|| wrong("DATABASE_URL", takes))?;
+            }
+            Some(("sslrootcert", value)) => {
+                let value =
+                    percent_encoding::percent_decode_str(value.trim_matches('\'')).decode_utf8_lossy();
+                root = Some(PathBuf::from(value.into_owned()));
+            }
+            _ => others.push(option),
+        }
+    }
+    let others = others.join(separator);
+    let stripped = if !is_address || others.is_empty() {
+        format!("{front}{others}")
+    } else {
+        format!("{front}?{others}")
+    };
+    let config = stripped.parse().map_err(|error: tokio_postgres::Error| {
+        // Only the cause: it names the option, never a value.
+        let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+        wrong("DATABASE_URL", format!("is no PostgreSQL address: {cause}"))
+    })?;
+    Ok((config, mode, root))
 }
 
 fn table(name: &str) -> Result<Table, ConfigError> {
@@ -228,6 +287,34 @@ fn table(name: &str) -> Result<Table, ConfigError> {
         return Err(wrong("PG_TABLE", format!("{name:?} is no table, such as public.orders2")));
     }
     Ok(Table { schema: schema.into(), name: table.into() })
+}
+
+/// Bearer tokens, which may change while the service runs, so that they can be rotated.
+#[derive(Debug, Clone)]
+pub struct Tokens {
+    given: Secret<Option<String>>,
+    current: Arc<RwLock<Secret<Vec<String>>>>,
+}
+
+impl Tokens {
+    /// Reads the file that `HTTP_TOKEN_FILE` names again.
+    ///
+    /// # Errors
+    /// A file that can't be read, or that opens to anybody what was closed. The tokens stay what they were.
+    pub fn read_again(&self) -> Result<(), ConfigError> {
+        let tokens = list(&secret("HTTP_TOKEN", self.given.0.as_deref())?.unwrap_or_default());
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        if tokens.is_empty() && !current.0.is_empty() {
+            return Err(wrong("HTTP_TOKEN", "the file holds no token any more; the tokens before it stay"));
+        }
+        current.0 = tokens;
+        Ok(())
+    }
+
+    /// Those of now.
+    pub fn current(&self) -> Secret<Vec<String>> {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 impl Http {
@@ -240,8 +327,9 @@ impl Http {
         let addr = addr.ok_or_else(|| {
             wrong("HTTP_ADDR", format!("{:?} is no address, such as 127.0.0.1:8090", args.http_addr))
         })?;
-        let tokens = secret("HTTP_TOKEN", args.http_token.as_deref())?;
-        Ok(Self { addr, tokens: Secret(list(&tokens.unwrap_or_default())) })
+        let tokens = Tokens { given: Secret(args.http_token.clone()), current: Arc::default() };
+        tokens.read_again()?;
+        Ok(Self { addr, tokens })
     }
 }
 
@@ -291,6 +379,17 @@ mod tests {
         for wrong in ["", "s", "-1", "1d", "99999999999999999999"] {
             assert!(duration("REFILL_EVERY", wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn sslmode_is_taken_out_of_both_forms() {
+        let (config, mode, root) =
+            address("postgresql://u:p@a:1,b:2/d?sslmode=verify-full&sslrootcert=%2Fca.pem&connect_timeout=3")
+                .unwrap();
+        assert_eq!((mode, root, config.get_hosts().len()), (Mode::VerifyFull, Some("/ca.pem".into()), 2));
+        let (config, mode, _) = address("host=a user=u dbname=d sslmode=require").unwrap();
+        assert_eq!((mode, config.get_dbname()), (Mode::Require, Some("d")));
+        assert!(address("postgresql://h/d?sslmode=perhaps").is_err());
     }
 
     #[test]

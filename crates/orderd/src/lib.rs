@@ -14,6 +14,7 @@ pub mod commands;
 
 mod nats;
 mod postgres;
+mod tls;
 mod retry;
 mod health;
 mod memory;
@@ -62,6 +63,11 @@ pub async fn run(
     tokio::spawn(shutdown::give_up_in_time(parts.stop.clone(), parts.give_up.clone()));
     let progress = parts.progress.clone();
     shutdown::on_signal(SignalKind::user_defined1(), move || progress.again.notify_one())?;
+    let tokens = parts.settings.http.tokens.clone();
+    shutdown::on_signal(SignalKind::hangup(), move || match tokens.read_again() {
+        Ok(()) => tracing::info!("tokens read again"),
+        Err(error) => tracing::error!(%error, "can't read the tokens again"),
+    })?;
 
     let ended = pipeline::finish(stages, &parts);
     tokio::pin!(ended);

@@ -97,7 +97,13 @@ async fn options(settings: &Nats, health: Arc<Health>) -> Result<ConnectOptions,
 }
 
 /// Who we are: by the credentials file, or by what an address holds. The client itself ignores the latter.
-async fn identified(options: ConnectOptions, settings: &Nats) -> Result<ConnectOptions, anyhow::Error> {
+async fn identified(mut options: ConnectOptions, settings: &Nats) -> Result<ConnectOptions, anyhow::Error> {
+    if let Some(file) = &settings.authorities {
+        options = options.add_root_certificates(file.clone());
+    }
+    if let Some((certificate, key)) = &settings.certificate {
+        options = options.add_client_certificate(certificate.clone(), key.clone());
+    }
     if let Some(file) = &settings.credentials {
         let read = options.credentials_file(file).await;
         return read.map_err(|error| anyhow::anyhow!("can't read NATS_CREDS {}: {error}", file.display()));
@@ -112,15 +118,7 @@ async fn identified(options: ConnectOptions, settings: &Nats) -> Result<ConnectO
 
 /// What an address holds as `%2F` is meant as `/`.
 fn decoded(text: &str) -> String {
-    let mut parts = text.split('%');
-    let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
-    for part in parts {
-        match part.get(..2).and_then(|code| u8::from_str_radix(code, 16).ok()) {
-            Some(byte) => bytes.extend([&[byte], &part.as_bytes()[2..]].concat()),
-            None => bytes.extend([b"%", part.as_bytes()].concat()),
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
+    percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
 fn note(health: &Health, event: &Event) {

@@ -3,7 +3,7 @@
 use std::error::Error as _;
 
 use tokio::task::JoinHandle;
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::Client;
 
 use crate::config::{Postgres, Table};
 
@@ -21,7 +21,7 @@ impl Drop for Connection {
 
 /// Connects once.
 pub(crate) async fn connect(settings: &Postgres) -> Result<Connection, tokio_postgres::Error> {
-    let (client, connection) = settings.connect.0.connect(NoTls).await?;
+    let (client, connection) = settings.connect.0.connect(settings.tls.0.clone()).await?;
     let driver = tokio::spawn(async move {
         // Whoever uses the client sees the error, with what was being done.
         drop(connection.await);

@@ -35,7 +35,7 @@ async fn exchange(settings: &Http, addr: SocketAddr, path: &str) -> anyhow::Resu
     // It ends with the sender; an error shows in the answer.
     tokio::spawn(async move { drop(connection.await) });
     let mut request = Request::get(path).header(header::HOST, addr.to_string());
-    if let Some(token) = settings.tokens.0.first() {
+    if let Some(token) = settings.tokens.current().0.first() {
         request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
     }
     let response = sender.send_request(request.body(Empty::<Bytes>::new())?).await?;

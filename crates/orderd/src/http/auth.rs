@@ -12,8 +12,8 @@ use super::{App, text};
 
 /// Lets a request pass that carries one of the tokens, or any where none are set.
 pub(super) async fn require_token(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    let tokens = &app.settings.http.tokens.0;
-    if tokens.is_empty() || bearer(&request).is_some_and(|token| is_one_of(token, tokens)) {
+    let tokens = app.settings.http.tokens.current().0;
+    if tokens.is_empty() || bearer(&request).is_some_and(|token| is_one_of(token, &tokens)) {
         return next.run(request).await;
     }
     let mut refused = text(StatusCode::UNAUTHORIZED, "401 a token is needed: Authorization: Bearer …");

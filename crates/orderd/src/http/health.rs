@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::{App, json as json_response};
-use crate::health::Part;
+use crate::health::{Health, Part};
 
 /// `?for=reads` asks whether orders can be served, whatever else is away.
 #[derive(Deserialize)]
@@ -26,18 +26,22 @@ pub(super) async fn alive(State(app): State<Arc<App>>) -> Response {
 /// 200 when orders are taken in, or with `?for=reads` when they can be served.
 pub(super) async fn ready(State(app): State<Arc<App>>, Query(wanted): Query<Wanted>) -> Response {
     let health = &app.health;
-    let ready = match wanted.r#for.as_deref() {
+    let good = match wanted.r#for.as_deref() {
         // From memory, or through it.
         Some("reads") => health.is_up(Part::Fill) || health.is_up(Part::Postgres),
-        _ => health.is_up(Part::Nats) && health.is_up(Part::Postgres) && health.is_up(Part::Intake),
+        _ => is_ready(health),
     };
-    report(&app, ready)
+    report(&app, good)
+}
+
+fn is_ready(health: &Health) -> bool {
+    health.is_up(Part::Nats) && health.is_up(Part::Postgres) && health.is_up(Part::Intake)
 }
 
 fn report(app: &App, good: bool) -> Response {
     let fill = app.health.state(Part::Fill);
     let body = json!({
-        "ready": good,
+        "ready": is_ready(&app.health),
         "nats": app.health.state(Part::Nats),
         "postgres": app.health.state(Part::Postgres),
         "intake": app.health.state(Part::Intake),

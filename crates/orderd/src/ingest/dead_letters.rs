@@ -10,7 +10,7 @@ use async_nats::{Client, HeaderMap};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream;
-use order::Refusal;
+use order::{Key, Refusal};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::sync::mpsc;
@@ -131,6 +131,10 @@ impl DeadLetters {
     pub(crate) async fn is_stored(&self, subject: &str, key: &str) -> bool {
         let mut backoff = Backoff::default();
         loop {
+            // Anything else might be a wildcard, and so the key of whatever is stored.
+            if !Key::is_from_stream(key) {
+                return false;
+            }
             match self.sequence(&subject_of(subject, key)).await {
                 Ok(sequence) => return sequence.is_some(),
                 Err(error) => {
@@ -167,7 +171,7 @@ impl DeadLetters {
         use jetstream::stream::RawMessageErrorKind as Kind;
         let stream = self.context.get_stream_no_info(DEAD_STREAM).await?;
         match stream.get_last_raw_message_by_subject(subject).await {
-            Ok(found) => Ok(Some(found.sequence)),
+            Ok(found) => Ok((*found.subject == *subject).then_some(found.sequence)),
             Err(error) if error.kind() == Kind::NoMessageFound => Ok(None),
             Err(error) => Err(error.into()),
         }

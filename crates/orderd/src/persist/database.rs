@@ -243,7 +243,7 @@ impl Database {
             () = tokio::time::sleep(STUCK) => {}
         }
         let cancelled = writer.connection.client.cancel_token();
-        drop(tokio::time::timeout(SLOW, cancelled.cancel_query(tokio_postgres::NoTls)).await);
+        drop(tokio::time::timeout(SLOW, cancelled.cancel_query(self.settings.tls.0.clone())).await);
         match tokio::time::timeout(SLOW, statement).await {
             Ok(answer) => answer.map_err(failure),
             Err(_) => Err(Failure::Away("does not answer".into())),

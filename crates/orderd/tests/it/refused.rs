@@ -67,12 +67,23 @@ async fn a_row_that_postgres_refuses_leaves_memory_and_costs_the_others_nothing(
 async fn nobody_can_choose_a_key() {
     let (stack, service) = Stack::started().await;
     let client = stack.client().await;
-    let mut headers = async_nats::HeaderMap::new();
-    headers.insert("Orderd-Key", "1-1");
-    client.publish_with_headers("TESTING", headers, order("forged").into()).await.unwrap();
+    // With a dead letter stored, which must stay.
+    stack.publish(&["{"]).await;
+    let context = jetstream::new(stack.client().await);
+    let dead = async || {
+        let mut stream = context.get_stream("ORDERS_DEAD").await.ok()?;
+        (stream.info().await.ok()?.state.messages == 1).then_some(())
+    };
+    eventually("the dead letter is stored", dead).await;
+    for key in ["1-1", "*", ">", "", "1-1.rest", "\u{2a}"] {
+        let mut headers = async_nats::HeaderMap::new();
+        headers.insert("Orderd-Key", key);
+        client.publish_with_headers("TESTING", headers, order("forged").into()).await.unwrap();
+    }
     client.flush().await.unwrap();
     stack.publish(&[order("real")]).await;
     service.wait_len(1).await;
-    assert_ne!(service.ids().await[0], "1-1");
+    assert!(service.ids().await[0].len() > 20);
+    assert!(dead().await.is_some(), "the dead letter is gone");
     assert_eq!(service.get("/orders?order_uid=forged").await.body, "[]");
 }

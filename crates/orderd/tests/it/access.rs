@@ -1,0 +1,140 @@
+//! Who gets in: tokens, TLS, and what is said to those who don't.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use devstack::{Nats, NatsOptions, Postgres, PostgresOptions, Scratch, Signal, Tls};
+use hyper::{Request, StatusCode};
+
+use crate::support::{Service, Stack, eventually, orders};
+
+async fn asked(service: &Service, path: &str, token: &str) -> StatusCode {
+    service.send(Request::get(path).header("authorization", format!("Bearer {token}"))).await.status
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_open_what_shows_orders_and_can_be_rotated() {
+    let stack = Stack::new();
+    let file = stack.scratch.path().join("tokens");
+    std::fs::write(&file, "old,older\n").unwrap();
+    let service = stack.start(&[("HTTP_TOKEN_FILE", file.to_str().unwrap())]).await;
+    for path in ["/mem_len", "/order_pages/last", "/order/x", "/orders?order_uid=x"] {
+        let refused = service.get(path).await;
+        assert_eq!(refused.status, StatusCode::UNAUTHORIZED, "{path}");
+        assert!(refused.headers.contains_key("www-authenticate"), "{path}");
+        assert_eq!(asked(&service, path, "wrong").await, StatusCode::UNAUTHORIZED, "{path}");
+        assert_ne!(asked(&service, path, "older").await, StatusCode::UNAUTHORIZED, "{path}");
+    }
+    for path in ["/healthz", "/readyz", "/metrics"] {
+        assert_ne!(service.get(path).await.status, StatusCode::UNAUTHORIZED, "{path}");
+    }
+    std::fs::write(&file, "new\nold\n").unwrap();
+    service.process.signal(Signal::HUP);
+    eventually("the new token opens", async || {
+        (asked(&service, "/mem_len", "new").await == StatusCode::OK).then_some(())
+    })
+    .await;
+    assert_eq!(asked(&service, "/mem_len", "old").await, StatusCode::OK);
+    assert_eq!(asked(&service, "/mem_len", "older").await, StatusCode::UNAUTHORIZED);
+    // An emptied file must not open to anybody what was closed.
+    std::fs::write(&file, "").unwrap();
+    service.process.signal(Signal::HUP);
+    eventually("it says why", async || service.process.log().contains("holds no token").then_some(())).await;
+    assert_eq!(service.get("/mem_len").await.status, StatusCode::UNAUTHORIZED);
+}
+
+/// An authority, and a certificate of it for the name `localhost` alone.
+struct Certificates {
+    authority: PathBuf,
+    certificate: PathBuf,
+    key: PathBuf,
+}
+
+impl Certificates {
+    fn new(dir: &Path) -> Self {
+        let sign = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=authority -keyout ca.key -out ca.pem \
+             -addext basicConstraints=critical,CA:TRUE 2>/dev/null && \
+             openssl req -newkey rsa:2048 -nodes -subj /CN=localhost -keyout server.key -out server.csr 2>/dev/null && \
+             printf 'subjectAltName=DNS:localhost\\nbasicConstraints=CA:FALSE\\n' > ext && \
+             openssl x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile ext \
+             -out server.pem 2>/dev/null";
+        assert!(Command::new("sh").args(["-c", sign]).current_dir(dir).status().unwrap().success());
+        let file = |name: &str| dir.join(name);
+        Self { authority: file("ca.pem"), certificate: file("server.pem"), key: file("server.key") }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn postgres_is_as_sure_as_sslmode_says() {
+    let dir = Scratch::new().unwrap();
+    let files = Certificates::new(dir.path());
+    let tls = Tls { certificate: files.certificate.clone(), key: files.key.clone() };
+    let postgres =
+        Postgres::temporary(PostgresOptions { tls: Some(tls), ..PostgresOptions::quick() }).unwrap();
+    let stack = Stack { postgres, ..Stack::new() };
+    let (port, authority) = (stack.postgres.port(), files.authority.display());
+    for (host, options, gets_in) in [
+        ("127.0.0.1", "sslmode=disable".to_owned(), false),
+        ("127.0.0.1", "sslmode=prefer".to_owned(), true),
+        ("127.0.0.1", "sslmode=require".to_owned(), true),
+        ("127.0.0.1", "sslmode=verify-ca".to_owned(), false),
+        ("127.0.0.1", format!("sslmode=verify-ca&sslrootcert={authority}"), true),
+        ("127.0.0.1", format!("sslmode=verify-full&sslrootcert={authority}"), false),
+        ("localhost", format!("sslmode=verify-full&sslrootcert={authority}"), true),
+    ] {
+        let url = format!("postgresql://postgres@{host}:{port}/demo1?{options}");
+        let exported = stack.run(&["import", "--database-url", &url], "").await;
+        let errors = String::from_utf8_lossy(&exported.stderr);
+        assert_eq!(exported.status.success(), gets_in, "{host} {options}: {errors}");
+    }
+    let url =
+        format!("postgresql://postgres@localhost:{port}/demo1?sslmode=verify-full&sslrootcert={authority}");
+    let service = stack.serve(&[("DATABASE_URL", &url)]).await;
+    stack.publish(&orders(3)).await;
+    service.wait_len(3).await;
+    eventually("rows are committed", async || (stack.rows() == 3).then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nats_with_certificates_user_and_token() {
+    let dir = Scratch::new().unwrap();
+    let files = Certificates::new(dir.path());
+    let (authority, certificate, key) =
+        (files.authority.display().to_string(), files.certificate.display(), files.key.display());
+    let tls = format!(
+        "tls {{ cert_file: '{certificate}', key_file: '{key}', ca_file: '{authority}', verify: true }}"
+    );
+    for (config, address, ours) in [
+        ("authorization { user: me, password: 'pass/word' }", "nats://me:pass%2Fword@127.0.0.1", false),
+        ("authorization { token: secret }", "nats://secret@127.0.0.1", false),
+        (tls.as_str(), "tls://localhost", true),
+    ] {
+        let nats = Nats::temporary(NatsOptions { extra_config: config.into(), ..NatsOptions::default() });
+        let Ok(nats) = nats else { panic!("{config}") };
+        let url = format!("{address}:{}", nats.port());
+        let stack = Stack { nats, ..Stack::new() };
+        let mut settings = vec![("NATS_URL", url.as_str())];
+        let (certificate, key) = (certificate.to_string(), key.to_string());
+        if ours {
+            settings.extend([
+                ("NATS_CA", authority.as_str()),
+                ("NATS_CERT", &certificate),
+                ("NATS_KEY", &key),
+            ]);
+        }
+        let service = stack.serve(&settings).await;
+        assert!(
+            !service.process.log().contains("secret") && !service.process.log().contains("pass"),
+            "{config}"
+        );
+        drop(service);
+        // Without what it takes, it says so and goes on trying.
+        let plain = format!("nats://127.0.0.1:{}", stack.nats.port());
+        let service = stack.start(&[("NATS_URL", &plain)]).await;
+        eventually("NATS is away", async || {
+            let report = service.get("/readyz").await.json();
+            report["nats"]["reason"].as_str().is_some_and(|reason| reason != "starting").then_some(())
+        })
+        .await;
+    }
+}

@@ -1,0 +1,221 @@
+//! Boards and alerts of `deploy/`: every query is answered by a real Prometheus that scrapes the real service, and
+//! the programs that read the other files find nothing wrong with them.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use devstack::{Prometheus, tools};
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::support::{Service, Stack, eventually, order, orders, uid};
+
+/// Begins the names of what only a node exporter gives: what it measures is the machine, which no test starts.
+const MACHINE: &str = "node_";
+
+/// How names of metrics begin that boards and alerts may ask for.
+const NAMES: [&str; 5] = ["myapp_", "orderd_", MACHINE, "up", "ALERTS"];
+
+fn deploy() -> PathBuf {
+    tools::workspace().join("deploy")
+}
+
+fn read(file: &str) -> String {
+    std::fs::read_to_string(deploy().join(file)).unwrap()
+}
+
+/// The queries of all panels and variables of a board, as Grafana sends them.
+fn queries_of_board(file: &str) -> Vec<String> {
+    let board: Value = serde_json::from_str(&read(file)).unwrap();
+    let panels = board["panels"].as_array().unwrap();
+    let targets = panels.iter().filter_map(|panel| panel["targets"].as_array()).flatten();
+    let exprs = targets.map(|target| target["expr"].as_str().unwrap().to_owned());
+    let variables = board["templating"]["list"].as_array().unwrap().iter();
+    let values = variables.filter_map(|variable| variable["definition"].as_str()).map(|definition| {
+        let inner = definition.strip_prefix("label_values(").and_then(|rest| rest.strip_suffix(')'));
+        inner.and_then(|inner| inner.rsplit_once(',')).unwrap().0.to_owned()
+    });
+    exprs.chain(values).map(|query| filled_in(&query)).collect()
+}
+
+fn filled_in(query: &str) -> String {
+    let filled = query.replace("$__rate_interval", "1m").replace("$instance", ".+");
+    assert!(!filled.contains('$'), "a variable that this test doesn't know: {query}");
+    filled
+}
+
+/// The selectors of a query: the names of metrics with what stands in braces after them.
+fn selectors(query: &str) -> BTreeSet<String> {
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
+    let mut found = BTreeSet::new();
+    let mut rest = query;
+    while let Some(start) = rest.find(is_word) {
+        rest = &rest[start..];
+        let word = &rest[..rest.find(|c| !is_word(c)).unwrap_or(rest.len())];
+        rest = &rest[word.len()..];
+        let braces = if rest.starts_with('{') { &rest[..=rest.find('}').unwrap()] } else { "" };
+        rest = &rest[braces.len()..];
+        if NAMES.iter().any(|name| if name.ends_with('_') { word.starts_with(name) } else { word == *name }) {
+            found.insert(format!("{word}{braces}"));
+        }
+        // A text's words are no names.
+        if rest.starts_with('"') {
+            rest = rest[1..].split_once('"').unwrap().1;
+        }
+    }
+    found
+}
+
+/// What Prometheus says to a query: its result, or why it refuses it.
+async fn ask(port: u16, path: &str, query: &str) -> Result<Value, String> {
+    let encoded: String = query.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let request = format!("GET /api/v1/{path}{encoded} HTTP/1.0\r\nHost: localhost\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let answer: Value = serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
+    if answer["status"] == "success" { Ok(answer["data"].clone()) } else { Err(answer.to_string()) }
+}
+
+/// Whether a query is answered by numbers.
+async fn has_data(port: u16, query: &str) -> bool {
+    let data = ask(port, "query?query=", query).await.unwrap_or_else(|error| panic!("{query}: {error}"));
+    let samples = data["result"].as_array().unwrap();
+    samples.iter().any(|sample| sample["value"][1].as_str().is_some_and(|value| value != "NaN"))
+}
+
+/// Prometheus with the alerts of `deploy/`, that reads the service's metrics all the time.
+async fn prometheus(stack: &Stack, service: &Service) -> Prometheus {
+    let job = "job_name: orderd\n";
+    assert!(read("prometheus/prometheus.yml").contains(job), "alerts ask for this job");
+    let dir = stack.scratch.path().join("prometheus");
+    std::fs::create_dir_all(&dir).unwrap();
+    let config = dir.join("prometheus.yml");
+    let rules = deploy().join("prometheus/alerts.yml");
+    let text = format!(
+        "global: {{ scrape_interval: 250ms, evaluation_interval: 250ms }}\nrule_files: [{rules:?}]\nscrape_configs:\n  \
+         - {job}    static_configs: [{{ targets: ['{addr}'] }}]\n  - job_name: prometheus\n    static_configs: \
+         [{{ targets: ['{addr}'] }}]\n",
+        addr = service.addr
+    );
+    std::fs::write(&config, text).unwrap();
+    tokio::task::spawn_blocking(move || {
+        tools::ensure_prometheus(&mut |line| eprintln!("{line}")).unwrap();
+        Prometheus::start(&dir, &config, None).unwrap()
+    })
+    .await
+    .unwrap()
+}
+
+/// Something of all that is counted, so that every counter grows while it is looked at.
+async fn traffic(stack: &Stack, service: &Service) {
+    stack.publish(&[order(&format!("order-{}", uid()))]).await;
+    stack.publish(&["no json"]).await;
+    for path in ["/mem_len", "/order/unknown", "/order/broken"] {
+        service.get(path).await;
+    }
+}
+
+/// A stack whose table holds a row that can't be decoded.
+async fn with_a_broken_row() -> (Stack, Service) {
+    let stack = Stack::new();
+    stack
+        .postgres
+        .psql("CREATE TABLE public.orders2 (id text NOT NULL PRIMARY KEY, data bytea); INSERT INTO public.orders2 VALUES ('broken', '\\x00')")
+        .unwrap();
+    let service = stack.serve(&[]).await;
+    (stack, service)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_query_of_boards_and_alerts_returns_data() {
+    let (stack, service) = with_a_broken_row().await;
+    let prometheus = prometheus(&stack, &service).await;
+    let port = prometheus.port();
+    stack.publish(&orders(50)).await;
+    let alerts = alerts(port).await;
+    let mut wanted: BTreeSet<String> = alerts.iter().flat_map(|expr| selectors(expr)).collect();
+    wanted.extend(
+        ["seed", "orderd"]
+            .iter()
+            .flat_map(|name| queries_of_board(&format!("grafana/dashboards/{name}.json"))),
+    );
+    let (machine, mut missing): (Vec<_>, Vec<_>) =
+        wanted.into_iter().partition(|query| query.contains(MACHINE));
+    assert!(missing.len() > 40, "queries were not found: {missing:?}");
+    for query in machine.iter().chain(&alerts) {
+        // Whether it has data or not, it must be one.
+        has_data(port, query).await;
+    }
+    let all = eventually("every query has data", async || {
+        traffic(&stack, &service).await;
+        let mut without = Vec::new();
+        for query in std::mem::take(&mut missing) {
+            if !has_data(port, &query).await {
+                without.push(query);
+            }
+        }
+        missing = without;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        missing.is_empty().then_some(())
+    });
+    if tokio::time::timeout(Duration::from_secs(50), all).await.is_err() {
+        panic!("no data: {missing:#?}");
+    }
+}
+
+/// The expressions of all alerts, as Prometheus has read them.
+async fn alerts(port: u16) -> Vec<String> {
+    let data = ask(port, "rules", "").await.unwrap();
+    let groups = data["groups"].as_array().unwrap();
+    let rules = groups.iter().flat_map(|group| group["rules"].as_array().unwrap());
+    let exprs: Vec<String> = rules.map(|rule| rule["query"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(exprs.len(), read("prometheus/alerts.yml").matches("- alert:").count());
+    exprs
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_seeds_number_is_that_of_mem_len() {
+    let (stack, service) = Stack::started().await;
+    let prometheus = prometheus(&stack, &service).await;
+    stack.publish(&orders(7)).await;
+    service.wait_len(7).await;
+    let board: Value = serde_json::from_str(&read("grafana/dashboards/seed.json")).unwrap();
+    assert_eq!(board["panels"][0]["title"], "orders in memcache");
+    let query = filled_in(board["panels"][0]["targets"][0]["expr"].as_str().unwrap());
+    eventually("Prometheus has the number", async || {
+        let data = ask(prometheus.port(), "query?query=", &query).await.unwrap();
+        (data["result"][0]["value"][1] == "7").then_some(())
+    })
+    .await;
+}
+
+#[test]
+fn the_tools_find_nothing_wrong() {
+    let mut say = |line: &str| eprintln!("{line}");
+    tools::ensure_prometheus(&mut say).unwrap();
+    let promtool = tools::find_promtool().unwrap();
+    let amtool = tools::ensure_amtool(&mut say).unwrap();
+    let checks = [
+        (&promtool, &["check", "config", "prometheus/prometheus.yml"][..]),
+        (&promtool, &["check", "rules", "prometheus/alerts.yml"]),
+        (&promtool, &["test", "rules", "prometheus/alerts.test.yml"]),
+        (&amtool, &["check-config", "alertmanager/alertmanager.yml"]),
+    ];
+    for (program, args) in checks {
+        let output = Command::new(program).args(args).current_dir(deploy()).output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&said));
+    }
+}
+
+#[test]
+fn selectors_are_found() {
+    let query = r#"sum by (le, instance) (rate(orderd_x_bucket{a=~"up|b"}[5m])) / up > on (up_to) myapp_y == 0 and z{c="orderd_d"}"#;
+    let found: Vec<String> = selectors(query).into_iter().collect();
+    assert_eq!(found, ["myapp_y", r#"orderd_x_bucket{a=~"up|b"}"#, "up"]);
+}

@@ -1,0 +1,68 @@
+//! What `deploy/` starts: as safe as it says, and with settings that the service takes.
+
+use devstack::{Nats, NatsOptions, tools};
+use hyper::{Request, StatusCode};
+
+use crate::support::Stack;
+
+fn read(file: &str) -> String {
+    std::fs::read_to_string(tools::workspace().join("deploy").join(file)).unwrap()
+}
+
+/// What stands after `name:` in compose.yaml, one each time.
+fn values<'a>(compose: &'a str, name: &str) -> Vec<&'a str> {
+    let lines = compose.lines().filter_map(|line| line.trim().strip_prefix(name)?.strip_prefix(':'));
+    lines.map(str::trim).filter(|value| !value.is_empty()).collect()
+}
+
+#[test]
+fn images_are_pinned_and_ports_are_published_on_loopback_only() {
+    let compose = read("compose.yaml");
+    for image in values(&compose, "image") {
+        let tag = image.rsplit_once(':').unwrap_or_else(|| panic!("{image} has no version")).1;
+        assert!(tag == "local" || tag.contains(|c: char| c.is_ascii_digit()), "{image}");
+    }
+    let published = compose.matches(":-").count();
+    assert!(published >= 8);
+    assert_eq!(compose.matches("127.0.0.1:${").count(), published);
+    for line in
+        read(".env").lines().filter_map(|line| line.strip_prefix('#')).filter(|line| line.contains('='))
+    {
+        let (name, port) = line.split_once('=').unwrap();
+        assert!(compose.contains(&format!("${{{name}:-{port}}}")), "{line}");
+    }
+}
+
+#[test]
+fn all_that_is_mounted_is_there_and_every_secret_is_made() {
+    let compose = read("compose.yaml");
+    let mounted =
+        compose.split(|c: char| c.is_whitespace() || c == '"').filter(|word| word.starts_with("./"));
+    let script = read("make-secrets.sh");
+    for file in mounted.map(|word| word.split(':').next().unwrap()) {
+        match file.strip_prefix("./secrets/") {
+            Some(secret) => assert!(script.contains(&format!("keep {secret} ")), "{secret}"),
+            None => assert!(tools::workspace().join("deploy").join(file).exists(), "{file}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn secrets_come_from_files_as_compose_gives_them() {
+    let mut stack = Stack::new();
+    let authorization = "authorization { user: orderd, password: \"p@ss/word\" }".to_owned();
+    stack.nats =
+        Nats::temporary(NatsOptions { extra_config: authorization, ..NatsOptions::default() }).unwrap();
+    let secret = |name: &str, text: &str| {
+        let file = stack.scratch.path().join(name);
+        std::fs::write(&file, format!("{text}\n")).unwrap();
+        file.display().to_string()
+    };
+    let nats = secret("nats_url", &format!("nats://orderd:p%40ss%2Fword@127.0.0.1:{}", stack.nats.port()));
+    let token = secret("http_token", "secret-token");
+    let service = stack.serve(&[("NATS_URL_FILE", &nats), ("HTTP_TOKEN_FILE", &token)]).await;
+    assert_eq!(service.get("/mem_len").await.status, StatusCode::UNAUTHORIZED);
+    let asked = Request::get("/mem_len").header("authorization", "Bearer secret-token");
+    assert_eq!(service.send(asked).await.status, StatusCode::OK);
+    assert_eq!(service.get("/metrics").await.status, StatusCode::OK);
+}
