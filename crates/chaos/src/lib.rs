@@ -11,6 +11,7 @@
 //! `cargo xtask chaos` runs as many rounds as asked; the service's own tests run a few.
 
 pub mod checker;
+mod evidence;
 mod http;
 pub mod ledger;
 pub mod observer;

@@ -8,9 +8,9 @@ use anyhow::{Context, Result};
 use async_nats::{Client, ConnectOptions};
 use tokio::runtime::Runtime;
 
-use crate::checker::{Evidence, check};
-use crate::http;
-use crate::ledger::{Kind, Ledger};
+use crate::checker::check;
+use crate::evidence;
+use crate::ledger::{Entry, Kind, Ledger};
 use crate::observer::Observer;
 use crate::plan::{Fault, Plan};
 use crate::prober::{Prober, Probes};
@@ -31,9 +31,6 @@ const PUT_OFF: Duration = Duration::from_secs(3);
 const MEMORY_KIB: u64 = 256 << 10;
 
 const ANSWER: Duration = Duration::from_secs(5);
-
-/// So many orders are compared one by one over HTTP.
-const COMPARED: usize = 200;
 
 /// What was under way when a fault came.
 #[derive(Clone, Copy, Default, Debug)]
@@ -176,7 +173,7 @@ impl Round<'_> {
 
     /// What is in flight; asked last is what changes fastest.
     fn look(&mut self) -> Result<InFlight> {
-        let channels = depths(&self.world);
+        let channels = evidence::depths(self.world.http);
         let acknowledged = self.ledger.acknowledged_orders();
         let table = self.runtime.block_on(self.observer.sequences())?;
         let uncommitted = acknowledged.iter().filter(|sequence| !table.contains(sequence)).count();
@@ -238,17 +235,11 @@ impl Round<'_> {
 
     /// The evidence against the ledger, and what the service did meanwhile.
     fn judge(mut self) -> Result<Outcome> {
-        let evidence = self.evidence()?;
+        let evidence = self.runtime.block_on(evidence::stored(&mut self.observer))?;
+        let evidence = evidence::served(self.world.http, evidence)?;
         self.world.look_at_service();
         let mut outcome = self.outcome;
-        for entry in self.ledger.entries() {
-            match (entry.kind, entry.acknowledged) {
-                (Kind::Good, Some(_)) => outcome.acknowledged += 1,
-                (Kind::Good, None) => outcome.unacknowledged += 1,
-                (Kind::Bad, _) => outcome.bad += 1,
-                (Kind::Empty, _) => outcome.empty += 1,
-            }
-        }
+        self.ledger.entries().iter().for_each(|entry| outcome.count(entry));
         outcome.rows = evidence.rows.len();
         outcome.dead = evidence.dead.iter().filter(|(subject, _)| !subject.ends_with(".rest")).count();
         outcome.peak_kib = self.world.peak_kib();
@@ -262,36 +253,17 @@ impl Round<'_> {
         }
         Ok(outcome)
     }
-
-    fn evidence(&mut self) -> Result<Evidence> {
-        let rows = self.runtime.block_on(self.observer.all_rows())?;
-        let dead = self.runtime.block_on(self.observer.dead_letters())?;
-        let mut evidence = Evidence { rows, dead, ..Evidence::default() };
-        let ask = |path: &str| http::get(self.world.http, path, ANSWER);
-        let mem_len: serde_json::Value = serde_json::from_str(&ask("/mem_len")?.1)?;
-        evidence.mem_len = usize::try_from(mem_len["mem_len"].as_u64().unwrap_or(0))?;
-        for page in 1..=evidence.rows.len() + 2 {
-            let (status, body) = ask(&format!("/order_pages/{page}"))?;
-            evidence.past_last = status;
-            if status != 200 {
-                break;
-            }
-            evidence.pages.push(serde_json::from_str(&body)?);
-        }
-        evidence.last_page = serde_json::from_str(&ask("/order_pages/last")?.1).unwrap_or_default();
-        let step = evidence.rows.len().div_ceil(COMPARED).max(1);
-        for (id, _) in evidence.rows.iter().step_by(step) {
-            evidence.answers.insert(id.clone(), ask(&format!("/order/{id}"))?);
-        }
-        Ok(evidence)
-    }
 }
 
-/// What waits in the service's channels.
-fn depths(world: &World) -> Option<u64> {
-    let (_, metrics) = http::get(world.http, "/metrics", Duration::from_millis(200)).ok()?;
-    let lines = metrics.lines().filter(|line| line.starts_with("orderd_channel_depth{"));
-    Some(lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum())
+impl Outcome {
+    fn count(&mut self, entry: &Entry) {
+        match (entry.kind, entry.acknowledged) {
+            (Kind::Good, Some(_)) => self.acknowledged += 1,
+            (Kind::Good, None) => self.unacknowledged += 1,
+            (Kind::Bad, _) => self.bad += 1,
+            (Kind::Empty, _) => self.empty += 1,
+        }
+    }
 }
 
 /// Panics, and content of orders, which no log may have.

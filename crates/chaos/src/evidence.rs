@@ -1,0 +1,50 @@
+//! What is there when all is quiet: in the servers, and in what the service serves.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::checker::Evidence;
+use crate::http;
+use crate::observer::Observer;
+
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// So many orders are compared one by one over HTTP.
+const COMPARED: usize = 200;
+
+/// The table and the dead letters.
+pub(crate) async fn stored(observer: &mut Observer) -> Result<Evidence> {
+    let rows = observer.all_rows().await?;
+    let dead = observer.dead_letters().await?;
+    Ok(Evidence { rows, dead, ..Evidence::default() })
+}
+
+/// And what HTTP has of it.
+pub(crate) fn served(addr: SocketAddr, mut evidence: Evidence) -> Result<Evidence> {
+    let ask = |path: &str| http::get(addr, path, ANSWER);
+    let mem_len: serde_json::Value = serde_json::from_str(&ask("/mem_len")?.1)?;
+    evidence.mem_len = usize::try_from(mem_len["mem_len"].as_u64().unwrap_or(0))?;
+    for page in 1..=evidence.rows.len() + 2 {
+        let (status, body) = ask(&format!("/order_pages/{page}"))?;
+        evidence.past_last = status;
+        if status != 200 {
+            break;
+        }
+        evidence.pages.push(serde_json::from_str(&body)?);
+    }
+    evidence.last_page = serde_json::from_str(&ask("/order_pages/last")?.1).unwrap_or_default();
+    let step = evidence.rows.len().div_ceil(COMPARED).max(1);
+    for (id, _) in evidence.rows.iter().step_by(step) {
+        evidence.answers.insert(id.clone(), ask(&format!("/order/{id}"))?);
+    }
+    Ok(evidence)
+}
+
+/// What waits in the service's channels.
+pub(crate) fn depths(addr: SocketAddr) -> Option<u64> {
+    let (_, metrics) = http::get(addr, "/metrics", Duration::from_millis(200)).ok()?;
+    let lines = metrics.lines().filter(|line| line.starts_with("orderd_channel_depth{"));
+    Some(lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum())
+}
