@@ -14,5 +14,6 @@ mod shutdown;
 mod commands;
 mod verify;
 mod chaos;
+mod access;
 mod hostile;
 mod second_model;
