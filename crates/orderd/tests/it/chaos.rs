@@ -110,3 +110,18 @@ async fn a_commit_is_waited_for_where_the_server_would_not() {
     assert_eq!(stack.rows(), 50);
     drop(service);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_has_lost_rows_gets_them_from_the_stream_again() {
+    let (stack, mut service) = Stack::started().await;
+    publish(&stack, 0..50).await;
+    wait_rows(&stack, 50).await;
+    assert_eq!(service.stop(), Some(0));
+    stack.postgres.psql("DELETE FROM public.orders2 WHERE id LIKE '%3'").unwrap();
+    assert_eq!(stack.rows(), 45);
+    let context = async_nats::jetstream::new(stack.client().await);
+    context.get_stream("ORDERS").await.unwrap().delete_consumer("orderd").await.unwrap();
+    let again = stack.serve(&[]).await;
+    wait_rows(&stack, 50).await;
+    again.wait_len(50).await;
+}
