@@ -19,7 +19,6 @@ pub struct Cli {
 
 /// The commands.
 #[derive(Subcommand, Debug)]
-#[expect(clippy::large_enum_variant, reason = "there is one, and it is taken apart at once")]
 pub enum Command {
     /// Run the service.
     Serve(ServeArgs),

@@ -104,6 +104,8 @@ fn is_zero(value: &Value) -> bool {
         Value::Object(members) => members.values().all(is_zero),
         Value::Array(elements) => elements.is_empty(),
         Value::Number(number) => number.as_f64() == Some(0.0),
-        value => *value == Value::Bool(false) || *value == Value::from(""),
+        Value::String(text) => text.is_empty(),
+        Value::Bool(value) => !value,
+        Value::Null => true,
     }
 }
