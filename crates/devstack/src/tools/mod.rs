@@ -15,7 +15,7 @@ use std::process::{Command, Stdio};
 pub use nats::{ensure_nats_server, find_nats_server};
 pub(crate) use postgres::find_postgres_of;
 pub use postgres::{ensure_postgres, find_postgres};
-pub use prometheus::{ensure_prometheus, find_prometheus, find_promtool};
+pub use prometheus::{ensure_amtool, ensure_prometheus, find_prometheus, find_promtool};
 
 /// Where one line about each step of an installation goes.
 pub type Report<'a> = &'a mut dyn FnMut(&str);

@@ -1,4 +1,4 @@
-//! Prometheus: only the program is wanted, so Debian's package is unpacked into this workspace and
+//! Prometheus and Alertmanager: only programs are wanted, so Debian's packages are unpacked into this workspace and
 //! not installed: no service, no user, no port taken at the next start of the machine.
 
 use std::fs;
@@ -10,61 +10,72 @@ use crate::Error;
 
 /// Prometheus: the search path's, or the one unpacked for this workspace.
 pub fn find_prometheus() -> Option<PathBuf> {
-    let unpacked = unpacked();
-    on_path("prometheus").or_else(|| unpacked.is_file().then_some(unpacked))
+    find("prometheus")
 }
 
 /// The program that checks Prometheus's configuration and rules; there where Prometheus is.
 pub fn find_promtool() -> Option<PathBuf> {
-    let unpacked = tools_dir().join("promtool");
-    on_path("promtool").or_else(|| unpacked.is_file().then_some(unpacked))
+    find("promtool")
 }
 
 /// As [`find_prometheus`], and unpacks Debian's package into this workspace where there is none.
 pub fn ensure_prometheus(report: Report) -> Result<PathBuf, Error> {
-    if let Some(file) = find_prometheus() {
+    // promtool first: the program's own place says that all is there.
+    ensure("prometheus", &["promtool", "prometheus"], report)
+}
+
+/// The program that checks Alertmanager's configuration, as [`ensure_prometheus`].
+pub fn ensure_amtool(report: Report) -> Result<PathBuf, Error> {
+    ensure("prometheus-alertmanager", &["amtool"], report)
+}
+
+fn find(program: &str) -> Option<PathBuf> {
+    let unpacked = tools_dir().join(program);
+    on_path(program).or_else(|| unpacked.is_file().then_some(unpacked))
+}
+
+/// The last one of the programs of a package; all of them are there when it is.
+fn ensure(package: &str, programs: &[&str], report: Report) -> Result<PathBuf, Error> {
+    let found = || programs.last().and_then(|program| find(program));
+    if let Some(file) = found() {
         return Ok(file);
     }
     let _lock = install::lock()?;
-    if let Some(file) = find_prometheus() {
+    if let Some(file) = found() {
         return Ok(file);
     }
-    let target = unpacked();
-    let what = format!("Prometheus (Debian's package `prometheus`) to {}", target.display());
-    install::timed(&what, report, |_| unpack(&target))?;
-    find_prometheus().ok_or_else(|| Error::failed("unpack Prometheus", "its package holds no program"))
+    let what = format!("{} (Debian's package `{package}`) to {}", programs.join(", "), tools_dir().display());
+    install::timed(&what, report, |_| unpack(package, programs))?;
+    found().ok_or_else(|| Error::failed(format!("unpack {package}"), "it holds no program"))
 }
 
-fn unpacked() -> PathBuf {
-    tools_dir().join("prometheus")
-}
-
-fn unpack(target: &Path) -> Result<(), Error> {
+fn unpack(package: &str, programs: &[&str]) -> Result<(), Error> {
     let work = tools_dir().join("unpacking");
     let _ = fs::remove_dir_all(&work);
     fs::create_dir_all(&work).map_err(Error::path("make", &work))?;
-    let result = download(&work).and_then(|package| {
+    let result = download(package, &work).and_then(|file| {
         let mut dpkg = Command::new("dpkg-deb");
-        dpkg.arg("-x").arg(package).arg(&work);
-        install::run("unpack Prometheus", dpkg)?;
-        // promtool, which checks rules, first: the program's own place says that all is there.
-        fs::rename(work.join("usr/bin/promtool"), tools_dir().join("promtool"))
-            .and_then(|()| fs::rename(work.join("usr/bin/prometheus"), target))
-            .map_err(Error::path("install", target))
+        dpkg.arg("-x").arg(file).arg(&work);
+        install::run(&format!("unpack {package}"), dpkg)?;
+        programs.iter().try_for_each(|program| {
+            let target = tools_dir().join(program);
+            fs::rename(work.join("usr/bin").join(program), &target).map_err(Error::path("install", &target))
+        })
     });
     let _ = fs::remove_dir_all(&work);
     result
 }
 
-fn download(work: &Path) -> Result<PathBuf, Error> {
+fn download(package: &str, work: &Path) -> Result<PathBuf, Error> {
+    let what = format!("fetch {package}");
     install::with_lists(|| {
         let mut apt = Command::new("apt-get");
         // apt warns that its own user can't write there; it then downloads as root all the same.
-        apt.args(["download", "-qq", "prometheus"]).current_dir(work);
-        install::run("fetch Prometheus", apt)
+        apt.args(["download", "-qq", package]).current_dir(work);
+        install::run(&what, apt)
     })?;
     let entries = fs::read_dir(work).map_err(Error::path("read", work))?;
     let found =
         entries.flatten().map(|entry| entry.path()).find(|path| path.extension().is_some_and(|e| e == "deb"));
-    found.ok_or_else(|| Error::failed("fetch Prometheus", "apt-get brought no package"))
+    found.ok_or_else(|| Error::failed(what, "apt-get brought no package"))
 }

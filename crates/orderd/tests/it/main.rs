@@ -12,6 +12,8 @@ mod outages;
 mod takeover;
 mod shutdown;
 mod commands;
+mod boards;
+mod deploy;
 mod verify;
 mod chaos;
 mod access;
