@@ -13,7 +13,7 @@ use bytes::Bytes;
 use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-use tokio::io::{AsyncBufRead, AsyncBufReadExt, BufReader, Lines};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, BufReader, Split};
 
 use super::progress::Progress;
 use crate::cli::PublishArgs;
@@ -62,8 +62,13 @@ pub async fn run(args: PublishArgs) -> anyhow::Result<ExitCode> {
 
 /// Where orders come from: the sample, made new for each, or the lines of a file.
 enum Orders {
-    Sample { sample: Value, left: u64, made: i64 },
-    Lines(Lines<Box<dyn AsyncBufRead + Unpin + Send>>),
+    Sample {
+        sample: Value,
+        left: u64,
+        made: i64,
+    },
+    /// Split into bytes and not into text: they are sent as they are.
+    Lines(Split<Box<dyn AsyncBufRead + Unpin + Send>>),
 }
 
 impl Orders {
@@ -79,7 +84,7 @@ impl Orders {
             let opened = tokio::fs::File::open(file).await;
             Box::new(BufReader::new(opened.with_context(|| format!("can't read {}", file.display()))?))
         };
-        Ok(Self::Lines(reader.lines()))
+        Ok(Self::Lines(reader.split(b'\n')))
     }
 
     async fn next(&mut self) -> anyhow::Result<Option<Bytes>> {
@@ -91,8 +96,8 @@ impl Orders {
                 Ok(Some(renewed(sample, *made)?))
             }
             Self::Lines(lines) => loop {
-                match lines.next_line().await.context("can't read the orders")? {
-                    Some(line) if line.trim().is_empty() => {}
+                match lines.next_segment().await.context("can't read the orders")? {
+                    Some(line) if line.trim_ascii().is_empty() => {}
                     line => return Ok(line.map(Bytes::from)),
                 }
             },

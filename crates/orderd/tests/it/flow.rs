@@ -108,3 +108,35 @@ async fn orders_are_found_by_what_is_in_them() {
         assert!(answer.body.contains("order_uid, track_number"), "{}", answer.body);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_is_there_is_used_as_it_is() {
+    use async_nats::jetstream::{self, stream};
+    let stack = Stack::new();
+    let context = jetstream::new(stack.client().await);
+    let config = stream::Config {
+        name: "MINE".into(),
+        subjects: vec!["shop.>".into()],
+        max_messages: 1000,
+        ..stream::Config::default()
+    };
+    let before = context.create_stream(config).await.unwrap().cached_info().config.clone();
+    let service = stack.serve(&[("PUB_TOPIC", "shop.orders.>")]).await;
+    for (subject, payload) in
+        [("shop.orders.a", order("a")), ("shop.orders.b.c", order("b")), ("shop.other", "no".into())]
+    {
+        context.publish(subject, payload.into()).await.unwrap().await.unwrap();
+    }
+    service.wait_len(2).await;
+    let after = context.get_stream("MINE").await.unwrap();
+    assert_eq!(after.cached_info().config, before);
+    assert!(context.get_stream("ORDERS").await.is_err());
+    // What is refused keeps the subject it came by.
+    context.publish("shop.orders.a", "{".into()).await.unwrap().await.unwrap();
+    eventually("it is a dead letter", async || {
+        let dead = context.get_stream("ORDERS_DEAD").await.ok()?;
+        let info = dead.info_with_subjects("dead.shop.orders.a.*").await.ok()?;
+        (info.info.state.subjects_count == 1).then_some(())
+    })
+    .await;
+}

@@ -1,6 +1,10 @@
 //! How it ends.
 
-use crate::support::{Stack, eventually, orders};
+use std::time::{Duration, Instant};
+
+use devstack::{Nats, NatsOptions, Signal};
+
+use crate::support::{LIMIT, Stack, eventually, orders};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_held_is_committed_before_it_ends() {
@@ -56,4 +60,41 @@ async fn wrong_settings_are_named() {
         assert_eq!(output.status.code(), Some(2), "{name}={value}: {errors}");
         assert!(errors.contains(name) && !errors.contains("secret"), "{name}={value}: {errors}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_ends_it_at_once() {
+    let (stack, mut service) = Stack::started().await;
+    // Stopped and not ended, so that draining would take its whole time.
+    stack.postgres.pause();
+    stack.publish(&orders(10)).await;
+    service.wait_len(10).await;
+    let begun = Instant::now();
+    service.process.signal(Signal::TERM);
+    eventually("it drains", async || service.process.log().contains("draining").then_some(())).await;
+    service.process.signal(Signal::INT);
+    let status = service.process.wait(LIMIT);
+    stack.postgres.resume();
+    assert_eq!(status.and_then(|status| status.code()), Some(1));
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_without_jetstream_is_refused() {
+    let nats = Nats::temporary(NatsOptions { jetstream: false, ..NatsOptions::default() }).unwrap();
+    let stack = Stack { nats, ..Stack::new() };
+    let refused = stack.run(&["serve"], "").await;
+    assert_eq!(refused.status.code(), Some(1));
+    let errors = String::from_utf8_lossy(&refused.stderr);
+    assert!(errors.lines().last().unwrap().contains("without JetStream"), "{errors}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_is_taken_is_named() {
+    let (stack, service) = Stack::started().await;
+    let addr = service.addr.to_string();
+    let refused = stack.run(&["serve", "--http-addr", &addr], "").await;
+    assert_eq!(refused.status.code(), Some(1));
+    let errors = String::from_utf8_lossy(&refused.stderr);
+    assert!(errors.contains("HTTP_ADDR") && errors.contains(&addr), "{errors}");
 }
