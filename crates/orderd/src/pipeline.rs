@@ -107,7 +107,16 @@ pub(crate) fn start(parts: &Parts, parser: Parser, depths: &Depths) -> JoinSet<E
     };
 
     let mut stages = JoinSet::new();
-    let mut stage = |name, run: Stage| drop(stages.spawn(async move { (name, run.await) }));
+    let mut stage = |name, run: Stage| {
+        let give_up = give_up.clone();
+        drop(stages.spawn(async move {
+            tokio::select! {
+                ended = run => (name, ended),
+                // Out of time, whatever it waits for: what is not finished is given back.
+                () = give_up.cancelled() => (name, Ok(())),
+            }
+        }));
+    };
 
     stage("subscribe", Box::pin(subscribe.run(natschan)));
     stage(
@@ -131,17 +140,8 @@ pub(crate) fn start(parts: &Parts, parser: Parser, depths: &Depths) -> JoinSet<E
     let writing = cache.clone();
     stage("cache", Box::pin(async move { writing.run(memwritechan_out).await }));
 
-    let (metrics, give_up) = (metrics.clone(), give_up.clone());
-    stage(
-        "dead_letters",
-        Box::pin(async move {
-            tokio::select! {
-                ended = dead_letters.run(deadchan_out, &metrics) => ended,
-                // What is not stored is given back.
-                () = give_up.cancelled() => Ok(()),
-            }
-        }),
-    );
+    let metrics = metrics.clone();
+    stage("dead_letters", Box::pin(async move { dead_letters.run(deadchan_out, &metrics).await }));
     stage("extend_held", Box::pin(subscribe::extend_held(holds.clone(), stop.clone())));
     stage("housekeeping", Box::pin(housekeeping.run()));
     stages
