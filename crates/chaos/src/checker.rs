@@ -70,14 +70,14 @@ fn check_table(ledger: &Ledger, entries: &[Entry], rows: &[Row]) -> Vec<String> 
                 elsewhere.push(name());
             }
             (Kind::Good, _, [_, _, ..]) => doubled.push(name()),
-            (Kind::Bad | Kind::Empty, _, [_, ..]) => bad.push(name()),
+            (Kind::Bad | Kind::Empty | Kind::Forged, _, [_, ..]) => bad.push(name()),
             _ => {}
         }
     }
     let all = [
         ("acknowledged and not in the table", lost),
         ("more than once in the table", doubled),
-        ("refused and yet in the table", bad),
+        ("to be refused and yet in the table", bad),
         ("under another key than that of its place in the stream", elsewhere),
         ("in the table and never published", unknown),
         ("in the table and can't be read", unreadable),
@@ -99,7 +99,7 @@ fn check_dead_letters(ledger: &Ledger, entries: &[Entry], dead: &[DeadLetter]) -
         let times = found.get(&number).copied().unwrap_or(0);
         match (entry.kind, entry.acknowledged, times) {
             (Kind::Bad, Some(_), 0) => lost.push(ledger.uid(number)),
-            (Kind::Good | Kind::Empty, _, 1..) => good.push(ledger.uid(number)),
+            (Kind::Good | Kind::Empty | Kind::Forged, _, 1..) => good.push(ledger.uid(number)),
             (_, _, 2..) => doubled.push(ledger.uid(number)),
             _ => {}
         }
@@ -107,7 +107,7 @@ fn check_dead_letters(ledger: &Ledger, entries: &[Entry], dead: &[DeadLetter]) -
     let all = [
         ("refused, acknowledged and no dead letter", lost),
         ("more than once a dead letter", doubled),
-        ("good and yet a dead letter", good),
+        ("no bad one and yet a dead letter", good),
         ("a dead letter that was never published", strangers),
     ];
     all.into_iter().filter_map(|(what, found)| sentence(what, &found)).collect()

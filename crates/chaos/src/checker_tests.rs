@@ -99,7 +99,7 @@ fn other_wrong_rows_are_seen() {
     let changes: [(Change, &str); 4] = [
         (|_, evidence| evidence.rows[3].0 = "3000-77".into(), "under another key"),
         (|_, evidence| evidence.rows[3].1 = Err("cut".into()), "can't be read"),
-        (|ledger, evidence| evidence.rows.push(row_of(ledger, 121)), "refused and yet in the table"),
+        (|ledger, evidence| evidence.rows.push(row_of(ledger, 121)), "to be refused and yet in the table"),
         (|_, evidence| evidence.rows.push(row_of(&Ledger::new(9), 1)), "never published"),
     ];
     for (change, wanted) in changes {
@@ -122,7 +122,7 @@ fn dead_letters_are_counted() {
     let doubled = said(|_, evidence| evidence.dead.push(evidence.dead[0].clone()));
     assert_eq!(doubled, "1 more than once a dead letter, such as chaos-5-120.");
     let good = said(|ledger, evidence| evidence.dead.push(("dead.x".into(), ledger.uid(1).into_bytes())));
-    assert_eq!(good, "1 good and yet a dead letter, such as chaos-5-1.");
+    assert_eq!(good, "1 no bad one and yet a dead letter, such as chaos-5-1.");
     // The second part of a large one is none of its own.
     assert_eq!(said(|_, evidence| evidence.dead.push(("dead.TESTING.1.rest".into(), Vec::new()))), "");
 }

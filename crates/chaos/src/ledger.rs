@@ -11,6 +11,9 @@ pub enum Kind {
     Bad,
     /// No payload at all.
     Empty,
+    /// An order that claims the key of a dead letter that is not there: nobody can choose a key, so it has to
+    /// be dropped.
+    Forged,
 }
 
 /// One message. Its number is its place in the ledger.

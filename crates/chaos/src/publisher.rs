@@ -113,23 +113,31 @@ impl Sender {
         let (kind, way) = (kind(rng), way(rng));
         let number = self.ledger.enter(kind);
         let payload = payload(kind, &self.ledger.uid(number), rng, &self.client);
+        let headers = self.headers(number, kind, way);
         if let Way::Core = way {
             // Not waited for longer than for an acknowledgement; nobody knows what became of it.
-            let published = self.client.publish(SUBJECT, payload);
+            let published = self.client.publish_with_headers(SUBJECT, headers, payload);
             return drop(tokio::time::timeout(PATIENCE, published).await);
         }
         for _ in 0..if matches!(way, Way::Twice) { 2 } else { 1 } {
-            let (sender, payload) = (self.clone(), payload.clone());
-            under_way.spawn(async move { sender.acknowledged(number, way, payload).await });
+            let (sender, headers, payload) = (self.clone(), headers.clone(), payload.clone());
+            under_way.spawn(async move { sender.acknowledged(number, way, headers, payload).await });
         }
     }
 
-    /// Publishes until it is acknowledged, where an id makes it safe to try again; else once.
-    async fn acknowledged(self, number: usize, way: Way, payload: Bytes) {
+    fn headers(&self, number: usize, kind: Kind, way: Way) -> HeaderMap {
         let mut headers = HeaderMap::new();
-        if !matches!(way, Way::Once) {
+        if matches!(way, Way::Retried | Way::Twice) {
             headers.insert("Nats-Msg-Id", self.ledger.uid(number).as_str());
         }
+        if kind == Kind::Forged {
+            headers.insert("Orderd-Key", format!("1700000000000000000-{}", number + 1));
+        }
+        headers
+    }
+
+    /// Publishes until it is acknowledged, where an id makes it safe to try again; else once.
+    async fn acknowledged(self, number: usize, way: Way, headers: HeaderMap, payload: Bytes) {
         for _ in 0..if matches!(way, Way::Retried) { TRIES } else { 1 } {
             match self.publish(headers.clone(), payload.clone()).await {
                 Ok(sequence) => return self.ledger.acknowledge(number, sequence),
@@ -149,6 +157,7 @@ fn kind(rng: &mut Rng) -> Kind {
     match rng.u8(..100) {
         0..=3 => Kind::Bad,
         4..=5 => Kind::Empty,
+        6 => Kind::Forged,
         _ => Kind::Good,
     }
 }
@@ -164,7 +173,7 @@ fn way(rng: &mut Rng) -> Way {
 
 fn payload(kind: Kind, uid: &str, rng: &mut Rng, client: &Client) -> Bytes {
     match kind {
-        Kind::Good => good(uid).into(),
+        Kind::Good | Kind::Forged => good(uid).into(),
         Kind::Bad => bad(uid, rng, client.server_info().max_payload).into(),
         Kind::Empty => Bytes::new(),
     }

@@ -64,7 +64,12 @@ impl Report {
             ),
             (
                 "other messages",
-                format!("{} bad, {} empty", self.sum(|it| it.bad as u64), self.sum(|it| it.empty as u64)),
+                format!(
+                    "{} bad, {} empty, {} that claim a key",
+                    self.sum(|it| it.bad as u64),
+                    self.sum(|it| it.empty as u64),
+                    self.sum(|it| it.forged as u64)
+                ),
             ),
             ("rows in the table", self.sum(|it| it.rows as u64).to_string()),
             ("dead letters", self.sum(|it| it.dead as u64).to_string()),

@@ -78,6 +78,8 @@ pub struct Outcome {
     pub bad: usize,
     /// Messages without a payload.
     pub empty: usize,
+    /// Messages that claim a key.
+    pub forged: usize,
     /// Rows in the end.
     pub rows: usize,
     /// Dead letters in the end.
@@ -262,6 +264,7 @@ impl Outcome {
             (Kind::Good, None) => self.unacknowledged += 1,
             (Kind::Bad, _) => self.bad += 1,
             (Kind::Empty, _) => self.empty += 1,
+            (Kind::Forged, _) => self.forged += 1,
         }
     }
 }
