@@ -35,6 +35,8 @@ pub enum Command {
     DeadLetters(DeadLettersArgs),
     /// Compare stream, table and memory of a running installation.
     Verify(VerifyArgs),
+    /// Erase orders everywhere, for good.
+    Forget(ForgetArgs),
 }
 
 /// Where NATS is.
@@ -112,6 +114,28 @@ pub struct HttpArgs {
     pub http_token: Option<String>,
 }
 
+/// `orderd forget`
+#[derive(Args, Debug, Clone)]
+#[command(group = clap::ArgGroup::new("which").required(true).multiple(true).args(["ids", "order_uid"]))]
+#[command(
+    after_help = "Examples:\n  orderd forget 1700000000000000000-42\n  orderd forget --order-uid b563feb7b2b84b6test\n\n\
+    Running it again goes on where it stopped."
+)]
+pub struct ForgetArgs {
+    #[command(flatten)]
+    pub(crate) nats: NatsArgs,
+    #[command(flatten)]
+    pub(crate) pg: PgArgs,
+    #[command(flatten)]
+    pub(crate) http: HttpArgs,
+    /// Ids of orders.
+    #[arg(value_name = "ID")]
+    pub ids: Vec<String>,
+    /// All orders with this number; the running service is asked which they are.
+    #[arg(long, value_name = "NUMBER")]
+    pub order_uid: Option<String>,
+}
+
 /// What documents must have and by what they are found.
 #[derive(Args, Debug, Clone)]
 #[command(next_help_heading = "Orders")]
@@ -140,6 +164,16 @@ pub struct ServeArgs {
     /// Listen on other addresses than loopback without a token: anybody who reaches them sees the orders.
     #[arg(long, env = "HTTP_ANONYMOUS", default_value_t = false, action = clap::ArgAction::Set, value_name = "true|false")]
     pub http_anonymous: bool,
+    /// Bearer tokens that DELETE /order/{id} needs, separated by commas; without any, nothing can be erased over
+    /// HTTP. Also from the file that HTTP_ERASE_TOKEN_FILE names.
+    #[arg(
+        long,
+        env = "HTTP_ERASE_TOKEN",
+        hide_env_values = true,
+        value_name = "TOKEN,…",
+        help_heading = "HTTP"
+    )]
+    pub http_erase_token: Option<String>,
     #[command(flatten)]
     pub(crate) orders: OrderArgs,
     /// Top-level members by which /orders finds, separated by commas.

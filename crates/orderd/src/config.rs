@@ -43,6 +43,8 @@ pub struct Settings {
     pub postgres: Postgres,
     /// Where orders are served.
     pub http: Http,
+    /// Tokens that may erase orders; none: nobody may over HTTP.
+    pub erase_tokens: Secret<Vec<String>>,
     /// Members that must be there and not empty.
     pub require: Vec<String>,
     /// Members by which orders are found.
@@ -150,6 +152,9 @@ impl Settings {
             durable: stream_name("NATS_DURABLE", &args.nats_durable)?,
             postgres: Postgres::new(&args.pg)?,
             http,
+            erase_tokens: Secret(list(
+                &secret("HTTP_ERASE_TOKEN", args.http_erase_token.as_deref())?.unwrap_or_default(),
+            )),
             require,
             search,
             refill_every: duration("REFILL_EVERY", &args.refill_every)?,

@@ -16,8 +16,10 @@ mod nats;
 mod postgres;
 mod tls;
 mod retry;
+mod forget;
 mod health;
 mod memory;
+mod random;
 mod metrics;
 
 use std::sync::Arc;
@@ -48,6 +50,7 @@ pub async fn run(
     let parts = pipeline::Parts {
         holds: ingest::Holds::new(client.clone()),
         client,
+        feed: serve::feed::Feed::new(layouts.clone(), &settings.search, &search),
         cache: serve::cache::Cache::new(layouts.clone(), search),
         progress: Arc::default(),
         stop: CancellationToken::new(),

@@ -34,6 +34,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Check(args) => commands::check::run(args).await,
         Command::DeadLetters(args) => commands::dead_letters::run(args).await,
         Command::Verify(args) => commands::verify::run(args).await,
+        Command::Forget(args) => commands::forget::run(args).await,
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!                              restore ── initmemchan ─┐
-//!                                                      ├─ fan_in ── memwritechan ── cache
+//!                                                      ├─ fan_in ── memwritechan ── cache ── feed
 //!                                          ┌─ memchan ─┘
 //! subscribe ── natschan ── payload ── msgdatachan ── decode ── orderschan ── fan_out
 //!                                          └─ encodechan ── encode ── gobchan ── database
@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Settings;
+use crate::forget;
 use crate::health::Health;
 use crate::ingest::dead_letters::DeadLetters;
 use crate::ingest::housekeeping::Housekeeping;
@@ -27,6 +28,7 @@ use crate::persist::database::Database;
 use crate::persist::encode;
 use crate::serve::cache::Cache;
 use crate::serve::fan_in;
+use crate::serve::feed::Feed;
 use crate::serve::restore::{Progress, Restore};
 
 /// How many chunks wait in each channel. A chunk has 256 messages or a mebibyte, so that all of them together
@@ -42,6 +44,7 @@ pub(crate) struct Parts {
     pub(crate) client: Client,
     pub(crate) layouts: Arc<Layouts>,
     pub(crate) cache: Arc<Cache>,
+    pub(crate) feed: Arc<Feed>,
     pub(crate) progress: Arc<Progress>,
     pub(crate) holds: Arc<Holds>,
     pub(crate) health: Arc<Health>,
@@ -58,7 +61,8 @@ pub(crate) type Ended = (&'static str, anyhow::Result<()>);
 /// Starts all stages. Each ends when its input closes, which begins where `subscribe` and `restore` are told
 /// to stop.
 pub(crate) fn start(parts: &Parts, parser: Parser, depths: &Depths) -> JoinSet<Ended> {
-    let Parts { settings, client, layouts, cache, progress, holds, health, metrics, stop, give_up } = parts;
+    let Parts { settings, client, layouts, cache, feed, progress, holds, health, metrics, stop, give_up } =
+        parts;
     let dead_letters = Arc::new(DeadLetters::new(client.clone()));
 
     let (natschan, natschan_out) = depths.channel("natschan", WAITING);
@@ -137,13 +141,15 @@ pub(crate) fn start(parts: &Parts, parser: Parser, depths: &Depths) -> JoinSet<E
 
     stage("restore", Box::pin(restore.run(initmemchan)));
     stage("fan_in", Box::pin(fan_in::run(initmemchan_out, memchan_out, memwritechan, cache.hasher())));
-    let writing = cache.clone();
-    stage("cache", Box::pin(async move { writing.run(memwritechan_out).await }));
+    let (writing, showing) = (cache.clone(), feed.clone());
+    stage("cache", Box::pin(async move { writing.run(memwritechan_out, &showing).await }));
+    stage("feed", Box::pin(feed.clone().run(cache.clone(), metrics.clone(), stop.clone())));
 
     let metrics = metrics.clone();
     stage("dead_letters", Box::pin(async move { dead_letters.run(deadchan_out, &metrics).await }));
     stage("extend_held", Box::pin(subscribe::extend_held(holds.clone(), stop.clone())));
     stage("housekeeping", Box::pin(housekeeping.run()));
+    stage("forget", Box::pin(forget::follow(settings.postgres.clone(), cache.clone(), stop.clone())));
     stages
 }
 

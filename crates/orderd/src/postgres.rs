@@ -33,13 +33,10 @@ pub(crate) async fn connect(settings: &Postgres) -> Result<Connection, tokio_pos
 pub(crate) async fn prepare(client: &Client, settings: &Postgres) -> Result<(), tokio_postgres::Error> {
     let table = settings.table.quoted();
     let made = format!("CREATE TABLE IF NOT EXISTS {table} (id text NOT NULL PRIMARY KEY, data bytea)");
-    match client.batch_execute(&made).await {
-        Ok(()) => Ok(()),
-        Err(error) => match client.batch_execute(&format!("SELECT FROM {table} LIMIT 0")).await {
-            Ok(()) => Ok(()),
-            Err(_) => Err(error),
-        },
-    }
+    made_or_there(client, &made, &table).await?;
+    // Not needed to read or write an order: a role that may not make it can do without.
+    drop(make_forgotten(client, &settings.table).await);
+    Ok(())
 }
 
 /// An error of PostgreSQL with its cause and without what its detail may quote of a row.
@@ -64,12 +61,44 @@ pub(crate) async fn connect_once(settings: &Postgres) -> anyhow::Result<Connecti
     })
 }
 
-/// The statement that adds rows and passes over those whose keys are there.
-pub(crate) fn insert(table: &Table) -> String {
-    let table = table.quoted();
-    format!(
-        "INSERT INTO {table} (id, data) SELECT * FROM unnest($1::text[], $2::bytea[]) ON CONFLICT (id) DO NOTHING"
-    )
+/// The statement that adds rows and passes over those whose keys are there or were forgotten.
+///
+/// # Errors
+/// PostgreSQL can't be asked whether anything can be forgotten.
+pub(crate) async fn insert(client: &Client, table: &Table) -> Result<String, tokio_postgres::Error> {
+    let (name, forgotten) = (table.quoted(), forgotten(table));
+    let remembered = match client.batch_execute(&format!("SELECT FROM {forgotten} LIMIT 0")).await {
+        Ok(()) => format!("WHERE NOT EXISTS (SELECT FROM {forgotten} AS gone WHERE gone.id = new.id)"),
+        Err(error) if error.as_db_error().is_some() => String::new(),
+        Err(error) => return Err(error),
+    };
+    Ok(format!(
+        "INSERT INTO {name} (id, data) SELECT * FROM unnest($1::text[], $2::bytea[]) AS new (id, data)
+         {remembered} ON CONFLICT (id) DO NOTHING"
+    ))
+}
+
+/// The table of the keys of forgotten orders, quoted.
+pub(crate) fn forgotten(table: &Table) -> String {
+    table.sibling("orderd_forgotten")
+}
+
+/// Makes that table where it is missing.
+pub(crate) async fn make_forgotten(client: &Client, table: &Table) -> Result<(), tokio_postgres::Error> {
+    let forgotten = forgotten(table);
+    let made = format!(
+        "CREATE TABLE IF NOT EXISTS {forgotten}
+         (id text NOT NULL PRIMARY KEY, forgotten_at timestamptz NOT NULL DEFAULT now())"
+    );
+    made_or_there(client, &made, &forgotten).await
+}
+
+/// Makes a table. Where the role may not and it is there, that is fine.
+async fn made_or_there(client: &Client, made: &str, table: &str) -> Result<(), tokio_postgres::Error> {
+    match client.batch_execute(made).await {
+        Ok(()) => Ok(()),
+        Err(error) => client.batch_execute(&format!("SELECT FROM {table} LIMIT 0")).await.map_err(|_| error),
+    }
 }
 
 /// An error for a person.

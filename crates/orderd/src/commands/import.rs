@@ -42,8 +42,8 @@ pub async fn run(args: ImportArgs) -> anyhow::Result<ExitCode> {
     let settings = Postgres::new(&args.pg)?;
     let connection = postgres::connect_once(&settings).await?;
     postgres::prepare(&connection.client, &settings).await.map_err(postgres::explain)?;
-    let insert =
-        connection.client.prepare(&postgres::insert(&settings.table)).await.map_err(postgres::explain)?;
+    let insert = postgres::insert(&connection.client, &settings.table).await.map_err(postgres::explain)?;
+    let insert = connection.client.prepare(&insert).await.map_err(postgres::explain)?;
     let mut lines = open(&args.from).await?.lines();
     let layouts = Layouts::new()?;
     let mut parser = Parser::new(&[])?;

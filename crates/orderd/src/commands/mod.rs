@@ -6,6 +6,7 @@ pub mod import;
 pub mod publish;
 pub mod dead_letters;
 pub mod verify;
+pub mod forget;
 
 mod ask;
 mod progress;

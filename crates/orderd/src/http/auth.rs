@@ -23,14 +23,14 @@ pub(super) async fn require_token(State(app): State<Arc<App>>, request: Request,
     refused
 }
 
-fn bearer(request: &Request) -> Option<&str> {
+pub(super) fn bearer(request: &Request) -> Option<&str> {
     let value = request.headers().get(header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, token) = value.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
 }
 
 /// Takes as long for a wrong token as for a right one, and looks at all of them.
-fn is_one_of(token: &str, tokens: &[String]) -> bool {
+pub(super) fn is_one_of(token: &str, tokens: &[String]) -> bool {
     let found = tokens.iter().map(|known| known.as_bytes().ct_eq(token.as_bytes()));
     found.fold(subtle::Choice::from(0), |any, this| any | this).into()
 }

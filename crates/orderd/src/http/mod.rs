@@ -4,8 +4,10 @@ mod auth;
 mod health;
 mod metrics;
 mod order;
+mod erase;
 mod pages;
 mod search;
+mod live;
 mod server;
 
 use std::sync::Arc;
@@ -18,19 +20,23 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use tokio_util::sync::CancellationToken;
 
 use crate::config::Settings;
 use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::pipeline::{Depths, Parts};
 use crate::serve::cache::{Cache, ReadThrough};
+use crate::serve::feed::Feed;
 use crate::serve::restore::Progress;
 
 pub(crate) use server::serve;
 
 /// What the handlers answer from.
 pub(crate) struct App {
+    client: async_nats::Client,
     cache: Arc<Cache>,
+    feed: Arc<Feed>,
     layouts: Arc<Layouts>,
     read_through: ReadThrough,
     health: Arc<Health>,
@@ -38,12 +44,15 @@ pub(crate) struct App {
     metrics: Arc<Metrics>,
     depths: Arc<Depths>,
     settings: Arc<Settings>,
+    /// What goes on for as long as the client listens ends with it.
+    stop: CancellationToken,
 }
 
 impl App {
     pub(crate) fn new(parts: &Parts, depths: Arc<Depths>) -> Arc<Self> {
         Arc::new(Self {
             cache: parts.cache.clone(),
+            feed: parts.feed.clone(),
             layouts: parts.layouts.clone(),
             read_through: ReadThrough::start(parts.settings.postgres.clone(), parts.metrics.clone()),
             health: parts.health.clone(),
@@ -51,6 +60,8 @@ impl App {
             metrics: parts.metrics.clone(),
             depths,
             settings: parts.settings.clone(),
+            client: parts.client.clone(),
+            stop: parts.stop.clone(),
         })
     }
 }
@@ -63,12 +74,14 @@ fn router(app: Arc<App>) -> Router {
         .route("/order_pages/{n}", get(pages::page))
         .route("/order/{id}", get(order::order))
         .route("/orders", get(search::search))
+        .route("/events", get(live::events))
         .layer(middleware::from_fn_with_state(app.clone(), auth::require_token));
     Router::new()
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(metrics::metrics))
         .merge(guarded)
+        .merge(erase::routes(&app))
         .fallback(async || text(StatusCode::NOT_FOUND, "404 page not found"))
         .method_not_allowed_fallback(async || text(StatusCode::METHOD_NOT_ALLOWED, "405 method not allowed"))
         .layer(middleware::from_fn_with_state(app.clone(), observe))

@@ -292,7 +292,8 @@ impl Writer {
         let table = settings.table.quoted();
         let copy = format!("COPY {table} (id, data) FROM STDIN (FORMAT binary)");
         let copy = connection.client.prepare(&copy).await?;
-        let insert = connection.client.prepare(&postgres::insert(&settings.table)).await?;
+        let insert =
+            connection.client.prepare(&postgres::insert(&connection.client, &settings.table).await?).await?;
         Ok(Self { connection, copy, insert })
     }
 }

@@ -1,8 +1,9 @@
-//! From orders to answers: `initmemchan + memchan -> memwritechan -> cache`.
+//! From orders to answers: `initmemchan + memchan -> memwritechan -> cache`, and on to who reads along.
 
 pub(crate) mod restore;
 pub(crate) mod fan_in;
 pub(crate) mod cache;
+pub(crate) mod feed;
 
 use order::{Body, Key};
 
@@ -15,4 +16,6 @@ pub(crate) struct Record {
     pub(crate) body: Body,
     /// The hash of each member that is searched by, in the order of the settings.
     pub(crate) hashes: [u32; MAX_SEARCH],
+    /// Whether it has just come in, or was read from the table.
+    pub(crate) arrived: bool,
 }

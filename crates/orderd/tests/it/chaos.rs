@@ -10,9 +10,9 @@ use devstack::{Postgres, PostgresOptions};
 
 use crate::support::{Stack, eventually, order};
 
-fn run(plans: impl IntoIterator<Item = Plan>) {
+fn run(plans: &[Plan]) {
     let program = Path::new(env!("CARGO_BIN_EXE_orderd"));
-    let report = chaos::run_plans(program, plans, &mut |line| eprintln!("{line}")).unwrap();
+    let report = chaos::run_plans(program, plans, 1, &mut |line| eprintln!("{line}")).unwrap();
     assert!(report.failures().is_empty(), "{}", report.text());
 }
 
@@ -34,22 +34,22 @@ fn again_and_again(seed: u64, times: u64, blows: &[Blow]) -> Plan {
 #[test]
 fn nothing_is_lost_or_doubled_in_two_rounds_of_faults() {
     // Kills, stops, cuts and SIGTERM, on either side, alone and together.
-    run([27, 35].map(Plan::new));
+    run(&[27, 35].map(Plan::new));
 }
 
 #[test]
 fn nothing_is_lost_or_doubled_where_postgres_is_killed_while_it_copies() {
-    run([again_and_again(1_001, 6, &[Blow::Kill(Target::Postgres)])]);
+    run(&[again_and_again(1_001, 6, &[Blow::Kill(Target::Postgres)])]);
 }
 
 #[test]
 fn nothing_is_lost_or_doubled_where_acks_go_with_the_server_that_has_them() {
-    run([again_and_again(1_002, 5, &[Blow::Kill(Target::Nats)])]);
+    run(&[again_and_again(1_002, 5, &[Blow::Kill(Target::Nats)])]);
 }
 
 #[test]
 fn nothing_is_lost_or_doubled_where_the_service_is_told_to_end_with_full_hands() {
-    run([again_and_again(1_003, 5, &[Blow::Terminate])]);
+    run(&[again_and_again(1_003, 5, &[Blow::Terminate])]);
 }
 
 async fn publish(stack: &Stack, numbers: std::ops::Range<u64>) {

@@ -6,6 +6,7 @@ mod support;
 
 mod flow;
 mod pages;
+mod live;
 mod refused;
 mod dead_letters;
 mod outages;
@@ -15,6 +16,7 @@ mod commands;
 mod boards;
 mod deploy;
 mod verify;
+mod forget;
 mod chaos;
 mod access;
 mod hostile;

@@ -66,7 +66,7 @@ impl Index {
         if self.find(hash, record.key.as_str()).is_some() {
             return false;
         }
-        let Record { key, body, hashes } = record;
+        let Record { key, body, hashes, .. } = record;
         self.bytes += key.as_str().len() + body.len();
         let id = self.place(Entry { key, body });
         self.by_key.insert(hash, id);

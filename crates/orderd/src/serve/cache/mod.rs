@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 
 use self::index::Index;
 pub(crate) use self::read_through::ReadThrough;
+use super::feed::{Feed, Fresh};
 use super::{MAX_SEARCH, Record};
 
 /// Ids on a page.
@@ -67,25 +68,40 @@ impl Cache {
     }
 
     /// Runs until `memwritechan` closes.
-    pub(crate) async fn run(&self, mut memwritechan: mpsc::Receiver<Vec<Record>>) -> anyhow::Result<()> {
+    pub(crate) async fn run(
+        &self,
+        mut memwritechan: mpsc::Receiver<Vec<Record>>,
+        feed: &Feed,
+    ) -> anyhow::Result<()> {
         while let Some(records) = memwritechan.recv().await {
-            self.insert(records);
+            // A chunk has arrived or was read, as a whole.
+            if records.first().is_some_and(|record| record.arrived) {
+                feed.publish(&self.insert(records, feed.room()));
+            } else {
+                self.insert(records, 0);
+            }
         }
         Ok(())
     }
 
-    /// Adds the orders that are not known.
-    fn insert(&self, records: Vec<Record>) {
+    /// Adds the orders that are not known. Gives back up to `room` of them.
+    fn insert(&self, records: Vec<Record>, room: usize) -> Fresh {
+        let mut fresh = Fresh::default();
         let mut records = records.into_iter();
         while records.len() > 0 {
             let mut contents = self.write();
             for record in records.by_ref().take(WRITE) {
                 if contents.gone.is_empty() || !contents.gone.contains(&record.key) {
                     let hash = self.hash(record.key.as_str().as_bytes());
-                    contents.index.insert(hash, record);
+                    let shown = (fresh.shown.len() < room).then(|| (record.key.clone(), record.body.clone()));
+                    if contents.index.insert(hash, record) {
+                        fresh.count += 1;
+                        fresh.shown.extend(shown);
+                    }
                 }
             }
         }
+        fresh
     }
 
     /// Takes an order out for good, whether it is here already or still on its way.
@@ -214,22 +230,22 @@ impl Hasher {
     /// The record of an order that has just come in.
     pub(crate) fn record_of(&mut self, order: &Order) -> Result<Record, RowError> {
         let body = self.reader.body(order)?;
-        self.record(order.key().clone(), body)
+        self.record(order.key().clone(), body, true)
     }
 
     /// The record of a row of the table.
     pub(crate) fn record_of_row(&mut self, id: &str, row: &[u8]) -> Result<Record, RowError> {
         let body = self.reader.read(row)?;
-        self.record(Key::from(id), body)
+        self.record(Key::from(id), body, false)
     }
 
-    fn record(&mut self, key: Key, body: Body) -> Result<Record, RowError> {
+    fn record(&mut self, key: Key, body: Body, arrived: bool) -> Result<Record, RowError> {
         let mut hashes = [0; MAX_SEARCH];
         for (hash, &member) in hashes.iter_mut().zip(&self.cache.search) {
             self.text.clear();
             self.reader.write_member(&body, member, &mut self.text)?;
             *hash = self.cache.hash(&self.text);
         }
-        Ok(Record { key, body, hashes })
+        Ok(Record { key, body, hashes, arrived })
     }
 }

@@ -1,0 +1,52 @@
+//! `DELETE /order/{id}`: erases an order everywhere. It needs a token of its own kind.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::delete;
+
+use super::{App, auth, text};
+use crate::forget::Forget;
+
+/// The route, where there are tokens for it; without them the method is not allowed.
+pub(super) fn routes(app: &Arc<App>) -> Router<Arc<App>> {
+    if app.settings.erase_tokens.0.is_empty() {
+        return Router::new();
+    }
+    let guard = middleware::from_fn_with_state(app.clone(), require_erase_token);
+    Router::new().route("/order/{id}", delete(erase).layer(guard))
+}
+
+async fn require_erase_token(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let tokens = &app.settings.erase_tokens.0;
+    if auth::bearer(&request).is_some_and(|token| auth::is_one_of(token, tokens)) {
+        return next.run(request).await;
+    }
+    let mut refused = text(StatusCode::UNAUTHORIZED, "401 an erase token is needed: Authorization: Bearer …");
+    refused
+        .headers_mut()
+        .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"orderd erase\""));
+    refused
+}
+
+/// 204 when it is gone everywhere. 503: not everywhere yet; the same again goes on.
+async fn erase(State(app): State<Arc<App>>, Path(id): Path<String>) -> Response {
+    let (postgres, nats) = (app.settings.postgres.clone(), app.settings.nats.clone());
+    let forget = Forget { postgres, nats, client: app.client.clone() };
+    match forget.forget(&id).await {
+        Ok(()) => {
+            app.cache.retract(&id.as_str().into());
+            StatusCode::NO_CONTENT.into_response()
+        }
+        Err(error) => {
+            tracing::error!(id, error = format!("{error:#}"), "order is not erased everywhere");
+            let mut refused = text(StatusCode::SERVICE_UNAVAILABLE, "503 not erased everywhere; ask again");
+            refused.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            refused
+        }
+    }
+}

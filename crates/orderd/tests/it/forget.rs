@@ -1,0 +1,90 @@
+//! Erasing: gone everywhere, and nothing brings it back.
+
+use std::time::Duration;
+
+use hyper::{Request, StatusCode};
+
+use crate::support::{Service, Stack, eventually, order, orders};
+
+async fn delete(service: &Service, id: &str, token: &str) -> StatusCode {
+    let request = Request::delete(format!("/order/{id}")).header("authorization", format!("Bearer {token}"));
+    service.send(request).await.status
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_erased_order_is_gone_everywhere_and_stays_away() {
+    let stack = Stack::new();
+    let mut service = stack.serve(&[("HTTP_ERASE_TOKEN", "eraser")]).await;
+    stack.publish(&orders(5)).await;
+    eventually("all rows are committed", async || (stack.rows() == 5).then_some(())).await;
+    let exported = String::from_utf8(stack.run(&["export"], "").await.stdout).unwrap();
+    let ids = service.ids().await;
+    assert_eq!(delete(&service, &ids[2], "wrong").await, StatusCode::UNAUTHORIZED);
+    assert_eq!(delete(&service, &ids[2], "eraser").await, StatusCode::NO_CONTENT);
+    assert_eq!(service.get(&format!("/order/{}", ids[2])).await.status, StatusCode::NOT_FOUND);
+    assert_eq!(service.get("/orders?order_uid=order-2").await.body, "[]");
+    assert_eq!((service.mem_len().await, stack.rows()), (4, 4));
+    let stream = async_nats::jetstream::new(stack.client().await).get_stream("ORDERS").await.unwrap();
+    assert!(stream.get_raw_message(3).await.is_err(), "the message is still in the stream");
+
+    // By an import, by the whole stream read again, and by a restart.
+    assert!(stack.run(&["import"], &exported).await.status.success());
+    assert_eq!(stack.rows(), 4);
+    service.stop();
+    let service = stack.serve(&[("NATS_DURABLE", "again")]).await;
+    stack.publish(&[order("order-2")]).await;
+    service.wait_len(5).await;
+    assert_eq!(service.get(&format!("/order/{}", ids[2])).await.status, StatusCode::NOT_FOUND);
+    // A new message with the same number is a new order.
+    assert_eq!(service.get("/orders?order_uid=order-2").await.json().as_array().unwrap().len(), 1);
+    let refused = service.send(Request::delete(format!("/order/{}", ids[0]))).await;
+    assert_eq!(refused.status, StatusCode::METHOD_NOT_ALLOWED, "without a token for it nobody can erase");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_erases_by_number_and_in_every_process() {
+    let (stack, service) = Stack::started().await;
+    let other = stack.serve(&[]).await;
+    stack.publish(&[order("twice"), order("twice"), order("once"), "{".into()]).await;
+    eventually("all rows are committed", async || (stack.rows() == 3).then_some(())).await;
+    other.process.signal(devstack::Signal::USR1);
+    other.wait_len(3).await;
+    let addr = other.addr.to_string();
+    let erased = stack.run(&["forget", "--order-uid", "twice", "--http-addr", &addr], "").await;
+    assert!(erased.status.success(), "{}", String::from_utf8_lossy(&erased.stderr));
+    for process in [&service, &other] {
+        process.wait_len(1).await;
+    }
+    assert_eq!(stack.rows(), 1);
+    let unknown = stack.run(&["forget", "--order-uid", "nobody", "--http-addr", &addr], "").await;
+    assert_eq!(unknown.status.code(), Some(1));
+    // A dead letter is erased by its key.
+    let listed = stack.run(&["dead-letters", "list", "--json"], "").await;
+    let letter: serde_json::Value = serde_json::from_slice(&listed.stdout).unwrap();
+    assert!(stack.run(&["forget", letter["key"].as_str().unwrap()], "").await.status.success());
+    assert!(stack.run(&["dead-letters", "list", "--json"], "").await.stdout.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_denies_deletes_is_named() {
+    use async_nats::jetstream::{self, stream};
+    let stack = Stack::new();
+    let context = jetstream::new(stack.client().await);
+    let config = stream::Config {
+        name: "KEPT".into(),
+        subjects: vec!["TESTING".into()],
+        deny_delete: true,
+        ..Default::default()
+    };
+    context.create_stream(config).await.unwrap();
+    let service = stack.serve(&[]).await;
+    stack.publish(&orders(1)).await;
+    service.wait_len(1).await;
+    let refused = stack.run(&["forget", &service.ids().await[0]], "").await;
+    assert_eq!(refused.status.code(), Some(1));
+    let errors = String::from_utf8_lossy(&refused.stderr);
+    assert!(errors.contains("KEPT") && errors.contains("deny_delete"), "{errors}");
+    // From table and memory it is gone all the same.
+    service.wait_len(0).await;
+    tokio::time::timeout(Duration::from_secs(5), async { assert_eq!(stack.rows(), 0) }).await.unwrap();
+}

@@ -1,0 +1,149 @@
+//! `/events`: what comes in, as it does.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper::{Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::net::TcpStream;
+
+use crate::support::{LIMIT, Service, Stack, order, orders};
+
+/// One that reads along.
+struct Reader {
+    body: Incoming,
+    text: String,
+    last_id: String,
+}
+
+/// An event's name and data.
+type Event = (String, Value);
+
+impl Reader {
+    async fn new(service: &Service, last_id: Option<&str>) -> Self {
+        let stream = TcpStream::connect(service.addr).await.unwrap();
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(async move { drop(connection.await) });
+        let mut request = Request::get("/events").header("host", "localhost");
+        if let Some(last_id) = last_id {
+            request = request.header("last-event-id", last_id);
+        }
+        let response = sender.send_request(request.body(Empty::<Bytes>::new()).unwrap()).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        Self { body: response.into_body(), text: String::new(), last_id: String::new() }
+    }
+
+    /// The next event; `None` at the end.
+    async fn next(&mut self) -> Option<Event> {
+        loop {
+            while let Some((block, rest)) = self.text.split_once("\n\n") {
+                let (block, rest) = (block.to_owned(), rest.to_owned());
+                self.text = rest;
+                if let Some(event) = self.read(&block) {
+                    return Some(event);
+                }
+            }
+            let frame = tokio::time::timeout(LIMIT, self.body.frame()).await.unwrap()?;
+            let data = frame.ok()?.into_data().unwrap();
+            self.text.push_str(std::str::from_utf8(&data).unwrap());
+        }
+    }
+
+    fn read(&mut self, block: &str) -> Option<Event> {
+        let field = |name: &str| block.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+        if let Some(id) = field("id") {
+            self.last_id = id.to_owned();
+        }
+        Some((field("event")?.to_owned(), serde_json::from_str(field("data")?).unwrap()))
+    }
+
+    /// The next event that is no `stats`.
+    async fn notable(&mut self) -> Event {
+        loop {
+            let event = self.next().await.expect("the stream goes on");
+            if event.0 != "stats" {
+                return event;
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn orders_are_shown_as_they_come_and_a_reader_goes_on_where_it_left() {
+    let (stack, mut service) = Stack::started().await;
+    let mut reader = Reader::new(&service, None).await;
+    let (name, stats) = reader.next().await.unwrap();
+    assert_eq!((name.as_str(), &stats["mem_len"]), ("stats", &0.into()));
+    // Left before anything came.
+    let at_start = reader.last_id.clone();
+    stack.publish(&[order("one"), order("two")]).await;
+    for uid in ["one", "two"] {
+        let (name, data) = reader.notable().await;
+        assert_eq!(name, "order");
+        assert_eq!((&data["order_uid"], &data["track_number"]), (&uid.into(), &"WBILMTESTTRACK".into()));
+        let order = service.get(&format!("/order/{}", data["id"].as_str().unwrap())).await;
+        assert_eq!(order.json()["order_uid"], uid);
+    }
+    let left_at = std::mem::take(&mut reader.last_id);
+    drop(reader);
+    stack.publish(&[order("three")]).await;
+    service.wait_len(3).await;
+    let mut again = Reader::new(&service, Some(&left_at)).await;
+    assert_eq!(again.notable().await.1["order_uid"], "three");
+    let mut all = Reader::new(&service, Some(&at_start)).await;
+    assert_eq!(all.notable().await.1["order_uid"], "one");
+
+    // The orders of the table are no news, and a new run of the service knows no id of the old one.
+    assert_eq!(service.stop(), Some(0));
+    let service = stack.serve(&[]).await;
+    let mut reader = Reader::new(&service, Some(&left_at)).await;
+    assert_eq!(reader.notable().await.0, "reset");
+    stack.publish(&[order("four")]).await;
+    assert_eq!(reader.notable().await.1["order_uid"], "four");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn above_a_hundred_a_second_what_is_not_shown_is_counted() {
+    let (stack, service) = Stack::started().await;
+    let mut reader = Reader::new(&service, None).await;
+    let begun = Instant::now();
+    assert!(stack.run(&["publish", "--count", "2000"], "").await.status.success());
+    let (mut shown, mut skipped) = (0, 0);
+    while shown + skipped < 2000 {
+        match reader.next().await.unwrap() {
+            (name, _) if name == "order" => shown += 1,
+            (_, stats) => skipped = stats["skipped"].as_u64().unwrap(),
+        }
+    }
+    assert_eq!(shown + skipped, 2000);
+    let seconds = begun.elapsed().as_secs() + 1;
+    assert!(shown >= 100 && shown <= 100 * seconds, "{shown} in {seconds} s");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn readers_dont_hold_up_the_end() {
+    let (stack, mut service) = Stack::started().await;
+    let mut readers = Vec::new();
+    for _ in 0..20 {
+        readers.push(Reader::new(&service, None).await);
+    }
+    stack.publish(&orders(10)).await;
+    let begun = Instant::now();
+    assert_eq!(service.stop(), Some(0));
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    while readers[0].next().await.is_some() {}
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_need_a_token_where_one_is_set() {
+    let stack = Stack::new();
+    let service = stack.start(&[("HTTP_TOKEN", "secret")]).await;
+    let refused = service.get("/events").await;
+    assert_eq!(refused.status, StatusCode::UNAUTHORIZED);
+    assert!(refused.headers.contains_key("www-authenticate"));
+}
