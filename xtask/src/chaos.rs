@@ -29,6 +29,9 @@ pub(crate) struct Options {
     /// The first round's seed [default: a new one, which is shown]
     #[arg(long, value_name = "S")]
     seed: Option<u64>,
+    /// How many rounds at once
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    jobs: usize,
     /// Also write the report as Markdown
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
@@ -52,7 +55,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         None => cargo::build_orderd(&[])?,
     };
     say(&format!("{} rounds from seed {seed} on", options.rounds));
-    let report = chaos::run(&program, seed, options.rounds, &mut say)?;
+    let report = chaos::run(&program, seed, options.rounds, options.jobs, &mut say)?;
     println!("{}", report.text());
     if let Some(file) = &options.report {
         let text = markdown(&report, seed, options.rounds);

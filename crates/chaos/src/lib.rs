@@ -23,40 +23,59 @@ pub mod round;
 mod world;
 
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread::ScopedJoinHandle;
 
 use anyhow::{Context, Result};
+use tokio::runtime::Runtime;
 
 pub use plan::Plan;
 pub use report::Report;
+use round::Outcome;
 
-/// Runs the plans of so many seeds, from `seed` on, against this program of the service.
+/// What hears of each round when it is over.
+pub type Say<'a> = &'a mut (dyn FnMut(&str) + Send);
+
+/// Runs the plans of so many seeds, from `seed` on, against this program of the service; so many at once.
 ///
 /// # Errors
 /// What could not be done to the servers. What the service did wrong is in the report.
-pub fn run(program: &Path, seed: u64, rounds: u32, say: &mut dyn FnMut(&str)) -> Result<Report> {
+pub fn run(program: &Path, seed: u64, rounds: u32, jobs: usize, say: Say<'_>) -> Result<Report> {
     let plans = (0..u64::from(rounds)).map(|number| Plan::new(seed.wrapping_add(number)));
-    run_plans(program, plans, say)
+    run_plans(program, &plans.collect::<Vec<_>>(), jobs, say)
 }
 
 /// Runs these plans.
 ///
 /// # Errors
 /// Those of [`run`].
-pub fn run_plans(
-    program: &Path,
-    plans: impl IntoIterator<Item = Plan>,
-    say: &mut dyn FnMut(&str),
-) -> Result<Report> {
+pub fn run_plans(program: &Path, plans: &[Plan], jobs: usize, say: Say<'_>) -> Result<Report> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    // Clients start tasks of their own wherever they are made.
-    let _entered = runtime.enter();
-    let mut report = Report::default();
-    for plan in plans {
-        let outcome = round::run(&plan, program, &runtime);
-        let outcome = outcome.with_context(|| format!("cannot finish the round of seed {}", plan.seed))?;
-        say(&report::line(&outcome));
-        outcome.violations.iter().for_each(|what| say(&format!("  violation: {what}")));
-        report.rounds.push(outcome);
+    let (next, say) = (AtomicUsize::new(0), Mutex::new(say));
+    let work = || {
+        // Clients start tasks of their own wherever they are made.
+        let _entered = runtime.enter();
+        let taken = std::iter::from_fn(|| plans.get(next.fetch_add(1, Ordering::Relaxed)));
+        taken.map(|plan| one(plan, program, &runtime, &say)).collect::<Result<Vec<_>>>()
+    };
+    let worked: Vec<_> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..jobs.max(1)).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().map(ScopedJoinHandle::join).collect()
+    });
+    let mut rounds = Vec::new();
+    for outcomes in worked {
+        rounds.extend(outcomes.map_err(|_| anyhow::anyhow!("a round panicked"))??);
     }
-    Ok(report)
+    rounds.sort_by_key(|round| round.seed);
+    Ok(Report { rounds })
+}
+
+fn one(plan: &Plan, program: &Path, runtime: &Runtime, say: &Mutex<Say<'_>>) -> Result<Outcome> {
+    let outcome = round::run(plan, program, runtime);
+    let outcome = outcome.with_context(|| format!("cannot finish the round of seed {}", plan.seed))?;
+    let mut say = say.lock().unwrap_or_else(PoisonError::into_inner);
+    say(&report::line(&outcome));
+    outcome.violations.iter().for_each(|what| say(&format!("  violation: {what}")));
+    Ok(outcome)
 }

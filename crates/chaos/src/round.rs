@@ -27,8 +27,9 @@ const SETTLED: Duration = Duration::from_secs(40);
 const BUSY: u64 = 10;
 const PUT_OFF: Duration = Duration::from_secs(3);
 
-/// More memory than this is not bounded: all channels full are some tens of MiB.
-const MEMORY_KIB: u64 = 256 << 10;
+/// More memory than this, and than so much for each order that is kept, is not bounded.
+const MEMORY_KIB: u64 = 192 << 10;
+const MEMORY_KIB_AN_ORDER: u64 = 1;
 
 const ANSWER: Duration = Duration::from_secs(5);
 
@@ -250,7 +251,7 @@ impl Round<'_> {
         outcome.violations.extend(outcome.probes.wrong.clone());
         outcome.violations.append(&mut self.world.complaints);
         outcome.violations.extend(in_log(&self.world.service_log()));
-        if outcome.peak_kib > MEMORY_KIB {
+        if outcome.peak_kib > MEMORY_KIB + MEMORY_KIB_AN_ORDER * outcome.rows as u64 {
             outcome.violations.push(format!("the service has taken {} MiB", outcome.peak_kib >> 10));
         }
         Ok(outcome)
