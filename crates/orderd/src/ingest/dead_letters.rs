@@ -23,6 +23,10 @@ use crate::retry::Backoff;
 /// How many are on their way to the server at once.
 const UNDER_WAY: usize = 64;
 
+/// How long an answer to a look-up is waited for. The intake waits with it, and an answer that went with a
+/// connection never comes.
+const LOOK_UP: Duration = Duration::from_secs(1);
+
 /// Room for the headers, at most.
 const HEADERS: usize = 4096;
 
@@ -170,7 +174,8 @@ impl DeadLetters {
     async fn sequence(&self, subject: &str) -> anyhow::Result<Option<u64>> {
         use jetstream::stream::RawMessageErrorKind as Kind;
         let stream = self.context.get_stream_no_info(DEAD_STREAM).await?;
-        match stream.get_last_raw_message_by_subject(subject).await {
+        let asked = stream.get_last_raw_message_by_subject(subject);
+        match tokio::time::timeout(LOOK_UP, asked).await? {
             Ok(found) => Ok((*found.subject == *subject).then_some(found.sequence)),
             Err(error) if error.kind() == Kind::NoMessageFound => Ok(None),
             Err(error) => Err(error.into()),
