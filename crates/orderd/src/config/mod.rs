@@ -1,0 +1,133 @@
+//! Settings: what the raw flags and variables of `cli.rs` mean, checked.
+
+mod nats;
+mod postgres;
+mod http;
+mod secret;
+
+use std::time::Duration;
+
+use order::Parser;
+
+pub use self::http::{Http, Tokens};
+pub use self::nats::Nats;
+use self::nats::stream_name;
+pub use self::postgres::{Postgres, Table};
+pub use self::secret::Secret;
+use self::secret::secret;
+use crate::cli::ServeArgs;
+use crate::serve::MAX_SEARCH;
+
+/// A setting that can't be used: its name, and what it takes.
+#[derive(Debug, thiserror::Error)]
+#[error("{setting}: {problem}")]
+pub struct ConfigError {
+    setting: &'static str,
+    problem: String,
+}
+
+impl ConfigError {
+    /// `problem` says what is wrong and what the setting takes.
+    pub fn new(setting: &'static str, problem: impl ToString) -> Self {
+        Self { setting, problem: problem.to_string() }
+    }
+}
+
+fn wrong(setting: &'static str, problem: impl ToString) -> ConfigError {
+    ConfigError::new(setting, problem)
+}
+
+/// Settings of `orderd serve`.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where orders come from.
+    pub nats: Nats,
+    /// The durable consumer's name.
+    pub durable: String,
+    /// Where orders are kept.
+    pub postgres: Postgres,
+    /// Where orders are served.
+    pub http: Http,
+    /// Tokens that may erase orders; none: nobody may over HTTP.
+    pub erase_tokens: Secret<Vec<String>>,
+    /// Members that must be there and not empty.
+    pub require: Vec<String>,
+    /// Members by which orders are found.
+    pub search: Vec<String>,
+    /// How often the table is read again; `None` for never.
+    pub refill_every: Option<Duration>,
+}
+
+impl Settings {
+    /// Checks what was given.
+    ///
+    /// # Errors
+    /// The first setting that can't be used.
+    pub fn new(args: &ServeArgs) -> Result<Self, ConfigError> {
+        let require = list(&args.orders.require);
+        Parser::new(&require).map_err(|error| wrong("REQUIRE", error))?;
+        let search = list(&args.search);
+        order::searchable(&search).map_err(|error| wrong("SEARCH", error))?;
+        if search.len() > MAX_SEARCH {
+            return Err(wrong("SEARCH", format!("takes {MAX_SEARCH} members at most")));
+        }
+        let http = Http::new(&args.http)?;
+        if !http.addr.ip().is_loopback() && http.tokens.current().0.is_empty() && !args.http_anonymous {
+            return Err(wrong(
+                "HTTP_ADDR",
+                format!(
+                    "{} is reachable from elsewhere and orders are personal data: set HTTP_TOKEN, or \
+                     HTTP_ANONYMOUS=true to serve them to anybody",
+                    http.addr
+                ),
+            ));
+        }
+        Ok(Self {
+            nats: Nats::new(&args.nats)?,
+            durable: stream_name("NATS_DURABLE", &args.nats_durable)?,
+            postgres: Postgres::new(&args.pg)?,
+            http,
+            erase_tokens: Secret(list(
+                &secret("HTTP_ERASE_TOKEN", args.http_erase_token.as_deref())?.unwrap_or_default(),
+            )),
+            require,
+            search,
+            refill_every: duration("REFILL_EVERY", &args.refill_every)?,
+        })
+    }
+}
+
+fn list(text: &str) -> Vec<String> {
+    text.split([',', '\n']).map(str::trim).filter(|part| !part.is_empty()).map(Into::into).collect()
+}
+
+fn duration(setting: &'static str, text: &str) -> Result<Option<Duration>, ConfigError> {
+    let text = text.trim();
+    let number_end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let unit = match &text[number_end..] {
+        "" | "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        _ => 0,
+    };
+    match text[..number_end].parse::<u64>().ok().and_then(|number| number.checked_mul(unit)) {
+        Some(0) if unit > 0 => Ok(None),
+        Some(seconds) if unit > 0 => Ok(Some(Duration::from_secs(seconds))),
+        _ => Err(wrong(setting, format!("{text:?} is no time, such as 30s, 10m, 1h or 0"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_units() {
+        assert_eq!(duration("REFILL_EVERY", "0").unwrap(), None);
+        assert_eq!(duration("REFILL_EVERY", "90").unwrap(), Some(Duration::from_secs(90)));
+        assert_eq!(duration("REFILL_EVERY", "2m").unwrap(), Some(Duration::from_secs(120)));
+        for wrong in ["", "s", "-1", "1d", "99999999999999999999"] {
+            assert!(duration("REFILL_EVERY", wrong).is_err(), "{wrong}");
+        }
+    }
+}

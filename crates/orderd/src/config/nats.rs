@@ -1,0 +1,75 @@
+//! Where NATS is, and what is taken from it.
+
+use std::path::PathBuf;
+
+use super::{ConfigError, Secret, list, secret, wrong};
+use crate::cli::NatsArgs;
+
+/// Where NATS is and what is taken from it.
+#[derive(Debug, Clone)]
+pub struct Nats {
+    /// Servers, with what is needed to get in.
+    pub servers: Secret<Vec<async_nats::ServerAddr>>,
+    /// Credentials file.
+    pub credentials: Option<PathBuf>,
+    /// Authorities to trust besides the machine's.
+    pub authorities: Option<PathBuf>,
+    /// Our own certificate and its key.
+    pub certificate: Option<(PathBuf, PathBuf)>,
+    /// The subject.
+    pub topic: String,
+    /// The stream that is made where none takes the subject.
+    pub stream: String,
+}
+
+impl Nats {
+    /// Checks what was given.
+    ///
+    /// # Errors
+    /// The first setting that can't be used.
+    pub fn new(args: &NatsArgs) -> Result<Self, ConfigError> {
+        let url = match secret("NATS_URL", args.nats_url.as_deref())? {
+            Some(url) => url,
+            None => format!("nats://{}:{}", args.nats_host, args.nats_port),
+        };
+        let servers = list(&url).iter().map(|server| server.parse()).collect::<Result<Vec<_>, _>>();
+        let servers = servers
+            // The error quotes the address, which may hold a password.
+            .map_err(|_| {
+                wrong("NATS_URL", "takes addresses such as nats://host:4222, separated by commas")
+            })?;
+        if servers.is_empty() {
+            return Err(wrong("NATS_URL", "names no server"));
+        }
+        let topic = args.pub_topic.trim();
+        let tokens_are_whole = topic.split('.').all(|token| !token.is_empty());
+        if !tokens_are_whole || topic.contains(char::is_whitespace) {
+            return Err(wrong(
+                "PUB_TOPIC",
+                format!("{topic:?} is no NATS subject, such as TESTING or orders.>"),
+            ));
+        }
+        let certificate = match (&args.nats_cert, &args.nats_key) {
+            (Some(certificate), Some(key)) => Some((certificate.clone(), key.clone())),
+            (None, None) => None,
+            _ => return Err(wrong("NATS_CERT", "needs NATS_KEY, and the other way round")),
+        };
+        Ok(Self {
+            servers: Secret(servers),
+            credentials: args.nats_creds.clone(),
+            authorities: args.nats_ca.clone(),
+            certificate,
+            topic: topic.into(),
+            stream: stream_name("NATS_STREAM", &args.nats_stream)?,
+        })
+    }
+}
+
+pub(super) fn stream_name(setting: &'static str, name: &str) -> Result<String, ConfigError> {
+    let usable = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c));
+    if usable {
+        Ok(name.into())
+    } else {
+        Err(wrong(setting, format!("{name:?} is no name: it takes letters, digits, - and _")))
+    }
+}
