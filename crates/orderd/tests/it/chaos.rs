@@ -5,7 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use chaos::Plan;
-use chaos::plan::{Blow, Fault, Target};
+use chaos::plan::{Blow, Fault, Side, Target};
+use devstack::breaker::Mode;
 use devstack::{Postgres, PostgresOptions};
 
 use crate::support::{Stack, eventually, order};
@@ -50,6 +51,14 @@ fn nothing_is_lost_or_doubled_where_acks_go_with_the_server_that_has_them() {
 #[test]
 fn nothing_is_lost_or_doubled_where_the_service_is_told_to_end_with_full_hands() {
     run(&[again_and_again(1_003, 5, &[Blow::Terminate])]);
+}
+
+#[test]
+fn it_ends_in_time_while_nats_answers_nothing() {
+    // Messages that claim a key wait for an answer; the breaker passes again after the service has ended.
+    let mut plan = again_and_again(1_004, 2, &[Blow::Break(Side::Nats, Mode::BlackHole), Blow::Terminate]);
+    plan.faults.iter_mut().for_each(|fault| fault.backwards = true);
+    run(&[plan]);
 }
 
 async fn publish(stack: &Stack, numbers: std::ops::Range<u64>) {
