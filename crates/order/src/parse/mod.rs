@@ -1,0 +1,203 @@
+//! JSON -> gob value, straight, without a document in between: what an order costs when it comes in.
+//!
+//! As lenient as Go's `encoding/json` where nothing is lost by it: missing members are zero, a member that is
+//! `null` is left as it is, unknown ones are ignored but counted, names match without regard to ASCII case
+//! where none matches exactly, and of a repeated member the last counts. Refused are invalid UTF-8, numbers
+//! that don't fit, values of another type, `null`, and what is no object.
+
+mod visit;
+mod place;
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use serde::de::DeserializeSeed;
+
+use self::place::offset;
+use self::visit::Document;
+use crate::model::ROOT;
+use crate::order::Order;
+use crate::refusal::{Reason, Refusal};
+use crate::shape::{Kind, Member, Struct};
+use crate::wire::{put_bytes, put_uint};
+use crate::{Key, SettingError};
+
+/// How many names of unknown members are kept, and how long each may be, in characters.
+const UNKNOWN_NAMES: usize = 20;
+const UNKNOWN_NAME_LENGTH: usize = 64;
+
+/// Parses payloads one after another, with the same memory.
+pub struct Parser {
+    required: Vec<usize>,
+    state: State,
+}
+
+/// Members that the model doesn't know: how many there were, and some of their names.
+#[derive(Default, Debug, Clone)]
+pub struct Unknown {
+    /// How often an unknown member was met.
+    pub count: u64,
+    /// Up to 20 different names, cut at 64 characters.
+    pub names: BTreeSet<String>,
+}
+
+#[derive(Default)]
+struct State {
+    /// The values of members, each after the one that was parsed before it, and the objects made of them.
+    out: Vec<u8>,
+    /// For each member of the objects that are open: where its value stands in `out`.
+    spans: Vec<Option<(usize, usize)>>,
+    /// The way to what is being parsed; after an error, to what was wrong.
+    path: Vec<Step>,
+    unknown: Unknown,
+    reason: Option<Reason>,
+}
+
+#[derive(Clone, Copy)]
+enum Step {
+    Member(&'static Member),
+    Element(usize),
+}
+
+impl Parser {
+    /// A parser that refuses documents in which one of the `required` members is missing, `null` or empty.
+    ///
+    /// # Errors
+    /// A required member that the model lacks.
+    pub fn new(required: &[String]) -> Result<Self, SettingError> {
+        let places = required.iter().map(|name| match ROOT.member(name) {
+            Some((index, _)) => Ok(index),
+            None => Err(SettingError::unknown(name)),
+        });
+        Ok(Self { required: places.collect::<Result<_, _>>()?, state: State::default() })
+    }
+
+    /// The order that `payload` is, under `key`.
+    ///
+    /// # Errors
+    /// A [`Refusal`] that says what is wrong and where, without quoting the payload.
+    pub fn parse(&mut self, payload: &[u8], key: Key) -> Result<Order, Refusal> {
+        let state = &mut self.state;
+        state.out.clear();
+        state.spans.clear();
+        state.path.clear();
+        state.reason = None;
+        let text = std::str::from_utf8(payload).map_err(|error| Refusal {
+            reason: Reason::InvalidUtf8,
+            detail: "invalid UTF-8".into(),
+            path: None,
+            offset: Some(error.valid_up_to()),
+        })?;
+        let mut deserializer = serde_json::Deserializer::from_str(text);
+        let parsed = Document { state, required: &self.required }.deserialize(&mut deserializer);
+        match parsed.and_then(|key_field| deserializer.end().map(|()| key_field)) {
+            Ok(key_field) => Ok(state.order(key, key_field)),
+            Err(error) => Err(state.refusal(text, &error)),
+        }
+    }
+
+    /// The unknown members met since the parser was made.
+    pub fn unknown(&self) -> &Unknown {
+        &self.state.unknown
+    }
+}
+
+impl State {
+    /// Closes the root: the key as its last field.
+    fn order(&mut self, key: Key, key_field: usize) -> Order {
+        let tail = self.out.len();
+        put_uint(&mut self.out, key_field as u64);
+        put_bytes(&mut self.out, key.as_str().as_bytes());
+        self.out.push(0);
+        Order::new(key, self.out.as_slice().into(), tail)
+    }
+
+    fn refuse<E: serde::de::Error>(&mut self, reason: Reason, detail: impl fmt::Display) -> E {
+        self.reason = Some(reason);
+        E::custom(detail)
+    }
+
+    fn refusal(&self, text: &str, error: &serde_json::Error) -> Refusal {
+        // serde_json adds the line and column, which the offset says already.
+        let mut detail = error.to_string();
+        if let Some(at) = detail.rfind(" at line ") {
+            detail.truncate(at);
+        }
+        let reason = match self.reason {
+            Some(reason) => reason,
+            // What serde_json says of `1e999`, and it has no other way of saying so.
+            None if detail == "number out of range" => Reason::NumberOutOfRange,
+            None => Reason::InvalidJson,
+        };
+        let path = (!self.path.is_empty() || self.reason.is_some()).then(|| self.path_text());
+        Refusal { reason, detail, path, offset: offset(reason, text, error) }
+    }
+
+    fn path_text(&self) -> String {
+        let mut path = String::from("$");
+        for step in &self.path {
+            match step {
+                Step::Member(member) => {
+                    path.push('.');
+                    path.push_str(member.json_name);
+                }
+                Step::Element(index) => path.push_str(&format!("[{index}]")),
+            }
+        }
+        path
+    }
+
+    fn unknown(&mut self, name: &str) {
+        self.unknown.count += 1;
+        if self.unknown.names.len() < UNKNOWN_NAMES {
+            self.unknown.names.insert(name.chars().take(UNKNOWN_NAME_LENGTH).collect());
+        }
+    }
+
+    /// Joins the values of an object's members, which begin at `start` in whatever order they came, into a
+    /// gob struct in their place, without its end. Gives back the number of the field after the last one
+    /// written, as a delta from it.
+    fn assemble(&mut self, shape: &Struct, start: usize, base: usize) -> usize {
+        let assembled = self.out.len();
+        let mut delta = 1;
+        for (index, member) in shape.members.iter().enumerate() {
+            match self.spans[base + index] {
+                Some((from, to)) if !is_left_out(&member.kind, &self.out[from..to]) => {
+                    put_uint(&mut self.out, delta);
+                    self.out.extend_from_within(from..to);
+                    delta = 1;
+                }
+                None if matches!(member.kind, Kind::Struct(_)) => {
+                    // Go leaves out zero values, but never a struct.
+                    put_uint(&mut self.out, delta);
+                    zero_struct(&mut self.out, &member.kind);
+                    delta = 1;
+                }
+                _ => delta += 1,
+            }
+        }
+        self.out.drain(start..assembled);
+        self.spans.truncate(base);
+        delta as usize
+    }
+}
+
+fn zero_struct(out: &mut Vec<u8>, kind: &Kind) {
+    let Kind::Struct(shape) = kind else { return };
+    let mut delta = 1;
+    for member in shape.members {
+        if matches!(member.kind, Kind::Struct(_)) {
+            put_uint(out, delta);
+            zero_struct(out, &member.kind);
+            delta = 1;
+        } else {
+            delta += 1;
+        }
+    }
+    out.push(0);
+}
+
+/// Whether Go would leave the value out of its struct: each zero value is the one byte 0.
+fn is_left_out(kind: &Kind, value: &[u8]) -> bool {
+    value == [0] && !matches!(kind, Kind::Struct(_))
+}

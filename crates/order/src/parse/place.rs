@@ -1,0 +1,48 @@
+//! Where in a payload something is wrong: the byte, from the line and column that `serde_json` tells.
+
+use crate::refusal::Reason;
+
+/// The place of an error: where the wrong value starts, or else the byte at which the text went wrong.
+pub(super) fn offset(reason: Reason, text: &str, error: &serde_json::Error) -> Option<usize> {
+    if error.is_eof() {
+        return Some(text.len());
+    }
+    let last = place(text, error.line(), error.column())?;
+    match reason {
+        Reason::WrongType | Reason::NumberOutOfRange | Reason::NotAnObject => Some(value_start(text, last)),
+        _ => Some(last),
+    }
+}
+
+/// The offset in bytes of a line and column that `serde_json` counts from 1 and in bytes.
+fn place(text: &str, line: usize, column: usize) -> Option<usize> {
+    let line_start = match line.checked_sub(2) {
+        None => 0,
+        Some(newline) => memchr::memchr_iter(b'\n', text.as_bytes()).nth(newline)? + 1,
+    };
+    Some((line_start + column.saturating_sub(1)).min(text.len()))
+}
+
+/// Where a value starts of which `serde_json` has read up to `last`: all of a scalar, of an array or object
+/// the opening and what may stand before the first element.
+fn value_start(text: &str, last: usize) -> usize {
+    let read = text.as_bytes().get(..=last).unwrap_or(text.as_bytes()).trim_ascii_end();
+    let Some((end, before)) = read.split_last() else { return 0 };
+    match end {
+        b'"' => opening_quote(before),
+        b'[' | b'{' => before.len(),
+        b']' | b'}' | b',' | b':' => before.iter().rposition(|byte| matches!(byte, b'[' | b'{')).unwrap_or(0),
+        _ => before.iter().rposition(|byte| !is_of_scalar(*byte)).map_or(0, |at| at + 1),
+    }
+}
+
+/// The last quote that is not escaped.
+fn opening_quote(text: &[u8]) -> usize {
+    let escaped = |at: usize| text[..at].iter().rev().take_while(|&&byte| byte == b'\\').count() % 2 == 1;
+    memchr::memrchr_iter(b'"', text).find(|&at| !escaped(at)).unwrap_or(0)
+}
+
+/// Whether a byte may stand in a number, `true`, `false` or `null`.
+fn is_of_scalar(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.')
+}
