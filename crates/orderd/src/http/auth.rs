@@ -1,4 +1,4 @@
-//! Who may ask: bearer tokens, where any are set.
+//! Who may ask: bearer tokens, where any are set, or a session that one of them opened.
 
 use std::sync::Arc;
 
@@ -13,7 +13,10 @@ use super::{App, text};
 /// Lets a request pass that carries one of the tokens, or any where none are set.
 pub(super) async fn require_token(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let tokens = app.settings.http.tokens.current().0;
-    if tokens.is_empty() || bearer(&request).is_some_and(|token| is_one_of(token, &tokens)) {
+    let admitted = tokens.is_empty()
+        || bearer(&request).is_some_and(|token| is_one_of(token, &tokens))
+        || app.sessions.admit(request.headers(), &tokens);
+    if admitted {
         return next.run(request).await;
     }
     let mut refused = text(StatusCode::UNAUTHORIZED, "401 a token is needed: Authorization: Bearer …");

@@ -8,6 +8,9 @@ mod erase;
 mod pages;
 mod search;
 mod live;
+mod page;
+mod session;
+mod openapi;
 mod server;
 
 use std::sync::Arc;
@@ -15,11 +18,11 @@ use std::time::Instant;
 
 use ::order::Layouts;
 use axum::Router;
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Settings;
@@ -32,6 +35,9 @@ use crate::serve::restore::Progress;
 
 pub(crate) use server::serve;
 
+/// How long a form may be: it holds a token.
+const FORM: usize = 4096;
+
 /// What the handlers answer from.
 pub(crate) struct App {
     client: async_nats::Client,
@@ -43,6 +49,7 @@ pub(crate) struct App {
     progress: Arc<Progress>,
     metrics: Arc<Metrics>,
     depths: Arc<Depths>,
+    sessions: session::Sessions,
     settings: Arc<Settings>,
     /// What goes on for as long as the client listens ends with it.
     stop: CancellationToken,
@@ -59,6 +66,7 @@ impl App {
             progress: parts.progress.clone(),
             metrics: parts.metrics.clone(),
             depths,
+            sessions: session::Sessions::default(),
             settings: parts.settings.clone(),
             client: parts.client.clone(),
             stop: parts.stop.clone(),
@@ -76,10 +84,14 @@ fn router(app: Arc<App>) -> Router {
         .route("/orders", get(search::search))
         .route("/events", get(live::events))
         .layer(middleware::from_fn_with_state(app.clone(), auth::require_token));
+    let session = post(session::open).delete(session::close).layer(DefaultBodyLimit::max(FORM));
     Router::new()
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(metrics::metrics))
+        .route("/openapi.json", get(openapi::openapi))
+        .route("/session", session)
+        .merge(page::routes())
         .merge(guarded)
         .merge(erase::routes(&app))
         .fallback(async || text(StatusCode::NOT_FOUND, "404 page not found"))

@@ -135,7 +135,7 @@ async fn readers_dont_hold_up_the_end() {
     stack.publish(&orders(10)).await;
     let begun = Instant::now();
     assert_eq!(service.stop(), Some(0));
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}: {}", begun.elapsed(), service.process.log());
     while readers[0].next().await.is_some() {}
 }
 

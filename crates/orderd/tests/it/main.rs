@@ -7,6 +7,7 @@ mod support;
 mod flow;
 mod pages;
 mod live;
+mod page;
 mod refused;
 mod dead_letters;
 mod outages;

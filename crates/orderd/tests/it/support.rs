@@ -146,10 +146,15 @@ impl Service {
     }
 
     pub(crate) async fn send(&self, request: hyper::http::request::Builder) -> Answer {
+        self.send_body(request, "").await
+    }
+
+    pub(crate) async fn send_body(&self, request: hyper::http::request::Builder, body: &str) -> Answer {
         let stream = TcpStream::connect(self.addr).await.unwrap();
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
         tokio::spawn(async move { drop(connection.await) });
-        let request = request.header("host", "localhost").body(Full::new(Bytes::new())).unwrap();
+        let request =
+            request.header("host", "localhost").body(Full::new(Bytes::from(body.to_owned()))).unwrap();
         let response = sender.send_request(request).await.unwrap();
         let (status, headers) = (response.status(), response.headers().clone());
         let body = response.into_body().collect().await.unwrap().to_bytes();

@@ -1,0 +1,317 @@
+//! `/openapi.json`: all that is served, with the model's own schema and sample.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::Response;
+use order::model::{JSON_SCHEMA, ROOT, SAMPLE};
+use order::shape::Kind;
+use serde_json::{Map, Value, json};
+
+use super::App;
+use super::page::{tag, unless_known};
+
+const ID: &str = "1700000000123456789-42";
+
+/// As the settings of now are: tokens may come and go.
+pub(super) async fn openapi(State(app): State<Arc<App>>, asked: HeaderMap) -> Response {
+    let api = describe(
+        &app.settings.search,
+        &Tokens {
+            read: !app.settings.http.tokens.current().0.is_empty(),
+            erase: !app.settings.erase_tokens.0.is_empty(),
+        },
+    );
+    let body = api.to_string().into_bytes();
+    unless_known(&tag(&body), &asked, || super::json(body.clone()))
+}
+
+/// For what a token is needed.
+struct Tokens {
+    read: bool,
+    erase: bool,
+}
+
+fn describe(search: &[String], tokens: &Tokens) -> Value {
+    let mut api = json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "orderd",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": "Orders, taken from NATS, kept exactly once in PostgreSQL, served from memory.",
+            "license": { "name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0" },
+        },
+        "servers": [{ "url": "./" }],
+        // Which members orders are found by; the page asks for it.
+        "x-search": search,
+        "paths": paths(search, tokens),
+        "components": { "schemas": schemas() },
+    });
+    let mut schemes = Map::new();
+    if tokens.read {
+        schemes.insert("token".into(), json!({ "type": "http", "scheme": "bearer" }));
+        schemes
+            .insert("session".into(), json!({ "type": "apiKey", "in": "cookie", "name": "orderd_session" }));
+    }
+    if tokens.erase {
+        schemes.insert("erase".into(), json!({ "type": "http", "scheme": "bearer" }));
+    }
+    if !schemes.is_empty() {
+        api["components"]["securitySchemes"] = schemes.into();
+    }
+    api
+}
+
+fn schemas() -> Value {
+    // Both are constants of the generated model, which its tests read.
+    let mut order: Value = serde_json::from_str(JSON_SCHEMA).unwrap_or_default();
+    if let Some(order) = order.as_object_mut() {
+        order.remove("$schema");
+        order.insert("examples".into(), json!([sample()]));
+    }
+    let part = json!({
+        "type": "object",
+        "required": ["up", "since"],
+        "properties": {
+            "up": { "type": "boolean" },
+            "since": { "type": "string", "format": "date-time" },
+            "reason": { "type": ["string", "null"], "description": "Why it is not up" },
+        },
+    });
+    json!({
+        "Order": order,
+        "Ids": { "type": "array", "items": { "type": "string" }, "maxItems": 50, "examples": [[ID]] },
+        "Part": part,
+        "Health": {
+            "type": "object",
+            "required": ["ready", "nats", "postgres", "intake", "fill"],
+            "properties": {
+                "ready": { "type": "boolean", "description": "Orders are taken in" },
+                "nats": reference("Part"),
+                "postgres": reference("Part"),
+                "intake": reference("Part"),
+                "fill": reference("Part"),
+            },
+        },
+    })
+}
+
+fn sample() -> Value {
+    serde_json::from_str(SAMPLE).unwrap_or_default()
+}
+
+fn reference(schema: &str) -> Value {
+    json!({ "$ref": format!("#/components/schemas/{schema}") })
+}
+
+fn paths(search: &[String], tokens: &Tokens) -> Value {
+    let mut paths = json!({
+        "/mem_len": { "get": operation("How many orders are known", vec![ok("application/json", mem_len())]) },
+        "/order_pages/last": { "get": operation("The last page of ids", vec![ids(), plain("404", "There is no order")]) },
+        "/order_pages/{n}": { "get": page() },
+        "/order/{id}": { "get": get_order() },
+        "/orders": { "get": find(search) },
+        "/events": { "get": events() },
+    });
+    if tokens.read {
+        for path in paths.as_object_mut().into_iter().flat_map(Map::values_mut) {
+            close(&mut path["get"], &["token", "session"]);
+        }
+    }
+    if tokens.erase {
+        paths["/order/{id}"]["delete"] = erase();
+    }
+    for (path, item) in open_paths() {
+        paths[path] = item;
+    }
+    paths
+}
+
+/// What needs no token.
+fn open_paths() -> Vec<(&'static str, Value)> {
+    let health = || ok("application/json", reference("Health"));
+    let not_ready =
+        ("503", content("Something that is needed is away", "application/json", reference("Health")));
+    let mut ready = operation(
+        "Whether orders are taken in",
+        vec![health(), plain("400", "The query can't be read"), not_ready],
+    );
+    let reads = json!({ "type": "string", "enum": ["reads"] });
+    ready["parameters"] = json!([parameter("query", "for", "`reads`: whether orders can be served", reads)]);
+    let text = || json!({ "type": "string" });
+    let file = |summary, kind| json!({ "get": operation(summary, vec![ok(kind, text()), not_modified()]) });
+    let api = operation(
+        "This description",
+        vec![ok("application/json", json!({ "type": "object" })), not_modified()],
+    );
+    vec![
+        ("/healthz", json!({ "get": operation("Whether it is alive", vec![health()]) })),
+        ("/readyz", json!({ "get": ready })),
+        ("/metrics", json!({ "get": operation("Metrics for Prometheus", vec![ok("text/plain", text())]) })),
+        (
+            "/session",
+            json!({ "post": sign_in(), "delete": operation("Ends the browser's session", vec![("204", json!({ "description": "Ended" }))]) }),
+        ),
+        ("/openapi.json", json!({ "get": api })),
+        ("/docs", file("This description, for reading", "text/html")),
+        ("/", file("The page", "text/html")),
+    ]
+}
+
+fn page() -> Value {
+    let zero = plain("400", "Pages are counted from 1");
+    let mut page =
+        operation("A page of ids, oldest first", vec![ids(), zero, plain("404", "There is no such page")]);
+    let number = json!({ "type": "integer", "minimum": 1, "examples": [1] });
+    page["parameters"] = json!([required(parameter("path", "n", "From 1", number))]);
+    page
+}
+
+fn id() -> Value {
+    required(parameter(
+        "path",
+        "id",
+        "Where the order stands in pages",
+        json!({ "type": "string", "minLength": 1, "examples": [ID] }),
+    ))
+}
+
+fn get_order() -> Value {
+    let mut found = content("The order", "application/json", reference("Order"));
+    found["content"]["application/json"]["example"] = sample();
+    let mut order = operation(
+        "An order",
+        vec![
+            ("200", found),
+            plain("400", "The id is not UTF-8"),
+            plain("404", "There is no such order"),
+            plain("500", "Its row can't be decoded"),
+            plain("503", "Memory doesn't have it, and PostgreSQL can't be asked now"),
+        ],
+    );
+    order["parameters"] = json!([id()]);
+    order
+}
+
+fn erase() -> Value {
+    let mut erase = operation(
+        "Erases an order everywhere, for good",
+        vec![
+            ("204", json!({ "description": "It is gone everywhere" })),
+            plain("400", "The id is not UTF-8"),
+            plain("503", "It is not gone everywhere yet; the same again goes on"),
+        ],
+    );
+    erase["parameters"] = json!([id()]);
+    close(&mut erase, &["erase"]);
+    erase
+}
+
+/// The members are the properties of one object, so that "at least one of them" can be said.
+fn find(search: &[String]) -> Value {
+    let member = |name: &String| {
+        let kind = match ROOT.member(name).map(|(_, member)| &member.kind) {
+            Some(Kind::Bool) => "boolean",
+            Some(Kind::Int) => "integer",
+            Some(Kind::Float) => "number",
+            _ => "string",
+        };
+        (name.clone(), json!({ "type": kind }))
+    };
+    let members: Map<_, _> = search.iter().map(member).collect();
+    let schema = json!({
+        "type": "object", "properties": members, "minProperties": 1, "additionalProperties": false,
+    });
+    let mut members = parameter("query", "members", "Members and their exact values; all must match", schema);
+    members["style"] = "form".into();
+    members["explode"] = true.into();
+    let none = plain("400", "No member, or one that orders are not found by");
+    let mut find = operation("The ids of the orders with these values, newest first", vec![ids(), none]);
+    find["parameters"] = json!([required(members)]);
+    find
+}
+
+fn events() -> Value {
+    let stream = "Server-sent events. `order`: an id and the members that orders are found by. `stats`, once a \
+                  second: counters and rates; `skipped` counts, since the start, the orders above a hundred a \
+                  second, which are not shown. `reset`: the event asked for is unknown or too old; ask for the \
+                  last page.";
+    let stream = ("200", content(stream, "text/event-stream", json!({ "type": "string" })));
+    let mut events =
+        operation("Orders as they come in", vec![stream, plain("400", "The query can't be read")]);
+    let last = |place, name| parameter(place, name, "Go on after this event", json!({ "type": "string" }));
+    events["parameters"] = json!([last("header", "Last-Event-ID"), last("query", "last_event_id")]);
+    events
+}
+
+fn sign_in() -> Value {
+    let form =
+        json!({ "type": "object", "required": ["token"], "properties": { "token": { "type": "string" } } });
+    let mut sign_in = operation(
+        "Begins a session in a browser: 12 hours",
+        vec![
+            ("204", json!({ "description": "A cookie is set" })),
+            ("303", json!({ "description": "A cookie is set; to whoever accepts text/html" })),
+            plain("401", "The token opens nothing"),
+            plain("413", "Too long"),
+            plain("415", "Not a form"),
+            plain("422", "No token in it"),
+        ],
+    );
+    sign_in["requestBody"] =
+        json!({ "required": true, "content": { "application/x-www-form-urlencoded": { "schema": form } } });
+    sign_in
+}
+
+type Answer = (&'static str, Value);
+
+fn operation(summary: &str, answers: Vec<Answer>) -> Value {
+    let answers: Map<_, _> = answers.into_iter().map(|(status, answer)| (status.into(), answer)).collect();
+    json!({ "summary": summary, "responses": answers })
+}
+
+fn content(description: &str, kind: &str, schema: Value) -> Value {
+    json!({ "description": description, "content": { kind: { "schema": schema } } })
+}
+
+fn ok(kind: &str, schema: Value) -> Answer {
+    ("200", content("OK", kind, schema))
+}
+
+fn ids() -> Answer {
+    ("200", content("Up to 50 ids", "application/json", reference("Ids")))
+}
+
+fn mem_len() -> Value {
+    json!({
+        "type": "object",
+        "required": ["mem_len"],
+        "properties": { "mem_len": { "type": "integer", "minimum": 0 } },
+        "examples": [{ "mem_len": 1000 }],
+    })
+}
+
+fn plain(status: &'static str, description: &str) -> Answer {
+    (status, content(description, "text/plain", json!({ "type": "string" })))
+}
+
+fn not_modified() -> Answer {
+    ("304", json!({ "description": "As it was when the ETag was given" }))
+}
+
+fn parameter(place: &str, name: &str, description: &str, schema: Value) -> Value {
+    json!({ "in": place, "name": name, "description": description, "schema": schema })
+}
+
+fn required(mut parameter: Value) -> Value {
+    parameter["required"] = true.into();
+    parameter
+}
+
+/// Any one of the schemes opens it.
+fn close(operation: &mut Value, schemes: &[&str]) {
+    operation["security"] = schemes.iter().map(|scheme| json!({ *scheme: [] })).collect();
+    let (status, answer) = plain("401", "A token is needed");
+    operation["responses"][status] = answer;
+}
