@@ -1,6 +1,6 @@
 //! The command line: what is typed or set in the environment, before anything is made of it.
 //!
-//! `config.rs` turns these raw values into settings.
+//! `config` turns these raw values into settings.
 
 use std::path::PathBuf;
 
