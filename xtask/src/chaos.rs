@@ -58,7 +58,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let report = chaos::run(&program, seed, options.rounds, options.jobs, &mut say)?;
     println!("{}", report.text());
     if let Some(file) = &options.report {
-        let text = markdown(&report, seed, options.rounds);
+        let text = markdown(&report, seed, options);
         fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))?;
     }
     let failures = report.failures();
@@ -81,10 +81,11 @@ fn show_plans(seed: u64, rounds: u32) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn markdown(report: &Report, seed: u64, rounds: u32) -> String {
+fn markdown(report: &Report, seed: u64, options: &Options) -> String {
+    let Options { rounds, jobs, .. } = options;
     format!(
         "# Fault rounds\n\n\
-         Written by `cargo xtask chaos --rounds {rounds} --seed {seed} --report FILE`; run it again to see it \
+         Written by `cargo xtask chaos --rounds {rounds} --seed {seed} --jobs {jobs} --report FILE`; run it again to see it \
          for yourself. A seed gives the same plan and the same load again, not the same interleaving.\n\n\
          {}",
         report.text()
