@@ -1,8 +1,9 @@
 //! The workspace's own commands, run as `cargo xtask COMMAND`.
 //!
-//! `up` and `orderd` are for using the service, `test`, `codegen` and `chaos` for working on it. Exit
+//! `up` and `orderd` are for using the service, `test`, `codegen`, `chaos` and `bench` for working on it. Exit
 //! codes: 0 done, 1 failed at run time, 2 wrong usage.
 
+mod bench;
 mod cargo;
 mod chaos;
 mod codegen;
@@ -53,6 +54,7 @@ enum Command {
     },
     Codegen(codegen::Options),
     Chaos(chaos::Options),
+    Bench(bench::Options),
 }
 
 fn main() -> ExitCode {
@@ -62,6 +64,7 @@ fn main() -> ExitCode {
         Command::Test { .. } => test::run(&arguments()),
         Command::Codegen(options) => codegen::run(&options),
         Command::Chaos(options) => chaos::run(&options),
+        Command::Bench(options) => bench::run(&options),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

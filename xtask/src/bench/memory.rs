@@ -1,0 +1,49 @@
+//! What an order takes in memory: the resident set with all of them, less that of an empty service.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::service::{Service, Setup};
+use super::table::{Figure, Goal};
+use super::world::World;
+use super::{orders, proc};
+
+/// What the service frees, the allocator gives back some time later.
+const SETTLED: Duration = Duration::from_secs(4);
+
+/// So many orders stand for all when their JSON is measured.
+const MEASURED: u64 = 20_000;
+
+pub(super) fn run(world: &mut World) -> Result<Vec<Figure>> {
+    let rows = world.rows;
+    let json = (0..MEASURED).map(|number| orders::json(number).len()).sum::<usize>() as f64 / MEASURED as f64;
+    Ok(vec![Figure {
+        bench: "memory",
+        what: format!("memory an order, of {rows}"),
+        unit: "B",
+        ours: vec![an_order(world, rows)?],
+        limit: Some(("its JSON".to_owned(), vec![json])),
+        goal: Goal::Below((0.65 * json + 64.0).round()),
+        note: "resident set over that of an empty service; the goal is 0.65 of the JSON and 64 B".to_owned(),
+    }])
+}
+
+/// Bytes.
+pub(super) fn an_order(world: &mut World, rows: u64) -> Result<f64> {
+    let (empty, full) = (world.empty_table()?, world.table(rows)?);
+    let least = resident(world, &empty, 0)?;
+    let most = resident(world, &full, rows)?;
+    world.settle(Some(&empty))?;
+    Ok(most.saturating_sub(least) as f64 / rows as f64)
+}
+
+fn resident(world: &World, table: &str, rows: u64) -> Result<u64> {
+    let service = Service::start(world, &Setup::serving(table))?;
+    service.wait_ready()?;
+    service.wait_len(rows)?;
+    std::thread::sleep(SETTLED);
+    let resident = proc::resident(service.pid());
+    service.stop()?;
+    Ok(resident)
+}

@@ -1,0 +1,135 @@
+//! `cargo xtask bench`: each figure against what can't be beaten, in the same run on the same machine.
+//!
+//! Each bench takes turns with its limit, three times, and the medians count.
+#![allow(clippy::print_stdout, reason = "the table is this command's result")]
+
+mod stats;
+mod table;
+mod orders;
+mod go_rows;
+mod http;
+mod proc;
+mod tools;
+mod machine;
+mod world;
+mod service;
+mod limits;
+mod wrk;
+mod nginx;
+mod open_loop;
+mod backlog;
+mod latency;
+mod visible;
+mod reads;
+mod busy_reads;
+mod start;
+mod memory;
+mod idle;
+mod growth;
+mod chart;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+
+use crate::{cargo, say};
+use table::Figure;
+use world::World;
+
+/// How often each measurement and its limit take turns.
+const REPETITIONS: usize = 3;
+
+/// The largest table has so many rows for each order of the backlog.
+const ROWS_PER_ORDER: u64 = 5;
+
+/// Measure the service, each figure against its limit in the same run
+///
+/// Starts a private PostgreSQL at its defaults and a private NATS, builds the service with
+/// --release, and takes turns with each limit three times. Needs wrk and nginx, which it installs
+/// or unpacks from Debian's packages, and takes NATS's own command line where Go can build it. At
+/// the end comes a table of the medians. Other programs that run meanwhile are measured too.
+///
+/// Examples: cargo xtask bench
+///           cargo xtask bench backlog --json
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Options {
+    /// Run one of them only
+    #[arg(value_enum, value_name = "NAME")]
+    name: Option<Name>,
+    /// Orders in the backlog; the largest table has five times as many rows
+    #[arg(long, value_name = "N", default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(1000..))]
+    orders: u64,
+    /// One JSON document in place of the table
+    #[arg(long)]
+    json: bool,
+    /// Also measure with a hundredth, a tenth and all of the rows, and draw docs/images/bench.svg
+    #[arg(long)]
+    growth: bool,
+    /// Measure this build of orderd instead of building it
+    #[arg(long, value_name = "FILE")]
+    program: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Name {
+    Backlog,
+    Latency,
+    Reads,
+    BusyReads,
+    Start,
+    Memory,
+    Idle,
+    Growth,
+}
+
+pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+    devstack::tools::ensure_postgres(&mut say)?;
+    devstack::tools::ensure_nats_server(&mut say)?;
+    let program = match &options.program {
+        Some(file) => file.canonicalize().with_context(|| format!("cannot find {}", file.display()))?,
+        None => cargo::build_orderd(&["--release"])?,
+    };
+    let machine = machine::describe();
+    let mut world = World::start(program, options.orders, options.orders * ROWS_PER_ORDER)?;
+    let mut figures = Vec::new();
+    for name in names(options) {
+        figures.extend(measure(name, &mut world)?);
+    }
+    let text = match options.json {
+        true => serde_json::to_string_pretty(&table::to_json(&machine, &figures))?,
+        false => format!("{}\n{}", machine::text(&machine), table::text(&figures)),
+    };
+    println!("{text}");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn names(options: &Options) -> Vec<Name> {
+    use clap::ValueEnum;
+    let wanted = |name: &Name| match options.name {
+        Some(one) => *name == one || (*name == Name::Growth && options.growth),
+        None => *name != Name::Growth || options.growth,
+    };
+    Name::value_variants().iter().copied().filter(wanted).collect()
+}
+
+type Bench = fn(&mut World) -> Result<Vec<Figure>>;
+
+fn measure(name: Name, world: &mut World) -> Result<Vec<Figure>> {
+    let (bench, what): (Bench, _) = match name {
+        Name::Backlog => (backlog::run, "the backlog"),
+        Name::Latency => (latency::run, "latency"),
+        Name::Reads => (reads::run, "reads"),
+        Name::BusyReads => (busy_reads::run, "reads of a busy service"),
+        Name::Start => (start::run, "the start"),
+        Name::Memory => (memory::run, "memory"),
+        Name::Idle => (idle::run, "the idle service"),
+        Name::Growth => (growth::run, "growth"),
+    };
+    bench(world).with_context(|| format!("cannot measure {what}"))
+}
+
+fn repetition(bench: &str, number: usize) {
+    say(&format!("{bench}, {} of {REPETITIONS}", number + 1));
+}

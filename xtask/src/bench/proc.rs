@@ -1,0 +1,32 @@
+//! What the kernel says of a process.
+
+use std::fs;
+use std::time::Duration;
+
+/// The resident set, in bytes.
+pub(super) fn resident(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib: Option<u64> = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
+    kib.unwrap_or(0) * 1024
+}
+
+/// The time that its threads, those that still are, have run.
+pub(super) fn cpu(pid: u32) -> Duration {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let times = tasks.filter_map(|task| {
+        let text = fs::read_to_string(task.path().join("schedstat")).ok()?;
+        text.split(' ').next()?.parse::<u64>().ok()
+    });
+    Duration::from_nanos(times.sum())
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn of_this_process() {
+        let pid = std::process::id();
+        assert!(super::resident(pid) > 100_000);
+        assert!(!super::cpu(pid).is_zero());
+    }
+}

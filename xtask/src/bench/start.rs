@@ -1,0 +1,70 @@
+//! The start with a full table: until all of it is in memory, and until the first order is answered.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use devstack::wait_for;
+
+use super::service::{PATIENCE, Service, Setup};
+use super::table::{Figure, Goal};
+use super::world::World;
+use super::{REPETITIONS, http, limits, orders, repetition};
+
+pub(super) fn run(world: &mut World) -> Result<Vec<Figure>> {
+    let (rows, table) = (world.rows, world.table(world.rows)?);
+    let [mut ours, mut limit, mut first] = [(); 3].map(|()| Vec::new());
+    for number in 0..REPETITIONS {
+        repetition("start", number);
+        ours.push(rows as f64 / fill(world, &table, rows)?.as_secs_f64());
+        limit.push(rows as f64 / limits::copy_out(world, &table)?);
+        first.push(first_answer(world, &table, rows)?.as_secs_f64());
+    }
+    let fill = Figure {
+        bench: "start",
+        what: format!("start with {rows} rows, to all in memory"),
+        unit: "rows/s",
+        ours,
+        limit: Some(("psql copy out".to_owned(), limit)),
+        goal: Goal::OfLimit(0.8),
+        note: "from process start, /orders' index included; rows in the descriptors and the order of fields \
+               that Go wrote"
+            .to_owned(),
+    };
+    let first = Figure {
+        bench: "start",
+        what: format!("start with {rows} rows, to the first order answered"),
+        unit: "s",
+        ours: first,
+        limit: None,
+        goal: Goal::Below(0.3),
+        note: String::new(),
+    };
+    Ok(vec![fill, first])
+}
+
+fn fill(world: &World, table: &str, rows: u64) -> Result<Duration> {
+    let service = Service::start(world, &Setup::serving(table))?;
+    let elapsed = service.wait_len(rows)?;
+    service.stop()?;
+    Ok(elapsed)
+}
+
+/// Until an order is answered that stands at three quarters of the table.
+fn first_answer(world: &World, table: &str, rows: u64) -> Result<Duration> {
+    let number = rows * 3 / 4;
+    let path = format!("/order/{}", orders::id(number));
+    let service = Service::start(world, &Setup::serving(table))?;
+    let mut body = Vec::new();
+    wait_for(PATIENCE, || match http::get(service.addr, &path) {
+        Ok((200, answer)) => {
+            body = answer;
+            true
+        }
+        _ => false,
+    });
+    let elapsed = service.started.elapsed();
+    ensure!(body == orders::json(number), "the first answer is not the order that was asked for");
+    service.wait_len(rows)?;
+    service.stop()?;
+    Ok(elapsed)
+}
