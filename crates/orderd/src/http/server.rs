@@ -42,8 +42,9 @@ pub(crate) async fn serve(listener: TcpListener, app: Arc<App>, stop: Cancellati
         // A client that has said all it has to say still wants its answer.
         .half_close(true)
         .max_buf_size(BUFFER)
-        // Answers are single writes; batching them with those of pipelined requests only helps.
-        .pipeline_flush(true);
+        // Head and body in one write. Not `pipeline_flush`: with it, hyper buffers a streamed body without bound
+        // for a client that doesn't read.
+        .writev(false);
     loop {
         let accepted = tokio::select! {
             accepted = accept(&listener, &places) => accepted,

@@ -9,7 +9,8 @@ use hyper::client::conn::http1;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::support::{LIMIT, Service, Stack, order, orders};
 
@@ -123,6 +124,59 @@ async fn above_a_hundred_a_second_what_is_not_shown_is_counted() {
     assert_eq!(shown + skipped, 2000);
     let seconds = begun.elapsed().as_secs() + 1;
     assert!(shown >= 100 && shown <= 100 * seconds, "{shown} in {seconds} s");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_reader_is_dropped_and_holds_up_nobody() {
+    const ORDERS: u64 = 600;
+    let (stack, service) = Stack::started().await;
+    let mut slow = silent(&service).await;
+    let mut reader = Reader::new(&service, None).await;
+    let quick = tokio::spawn(async move {
+        for _ in 0..ORDERS {
+            assert_eq!(reader.notable().await.0, "order");
+        }
+        reader
+    });
+    // Large, so that what the kernel and the ring hold is soon full; few enough to be all shown.
+    let large = "x".repeat(60_000);
+    for chunk in 0..ORDERS / 20 {
+        let few: Vec<_> = (0..20).map(|number| order(&format!("{large}{chunk}-{number}"))).collect();
+        stack.publish(&few).await;
+        service.wait_len((chunk + 1) * 20).await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    let mut reader = quick.await.expect("the quick one has seen all of them");
+    let mut received = Vec::new();
+    let ended = tokio::time::timeout(LIMIT, slow.read_to_end(&mut received)).await;
+    // Ended in good order or by force, but ended.
+    drop(ended.expect("the slow one is dropped"));
+    assert!(received.len() < 600 * large.len() / 2, "{} bytes were kept for it", received.len());
+    while reader.next().await.expect("the stream goes on").1["readers"] != 1 {}
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_who_doesnt_read_doesnt_hold_up_the_end() {
+    let (stack, mut service) = Stack::started().await;
+    let _silent = silent(&service).await;
+    let large = "x".repeat(60_000);
+    for chunk in 0..10 {
+        let few: Vec<_> = (0..10).map(|number| order(&format!("{large}{chunk}-{number}"))).collect();
+        stack.publish(&few).await;
+    }
+    service.wait_len(100).await;
+    let begun = Instant::now();
+    assert_eq!(service.stop(), Some(0));
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+}
+
+/// One who asks and then doesn't read.
+async fn silent(service: &Service) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(64 << 10).unwrap();
+    let mut stream = socket.connect(service.addr).await.unwrap();
+    stream.write_all(b"GET /events HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+    stream
 }
 
 #[tokio::test(flavor = "multi_thread")]
