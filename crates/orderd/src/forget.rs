@@ -122,7 +122,11 @@ pub(crate) async fn follow(
 ) -> anyhow::Result<()> {
     let mut seen = HashSet::new();
     loop {
-        if let Err(error) = follow_connected(&settings, &cache, &mut seen).await {
+        let followed = tokio::select! {
+            followed = follow_connected(&settings, &cache, &mut seen) => followed,
+            () = stop.cancelled() => return Ok(()),
+        };
+        if let Err(error) = followed {
             tracing::debug!(error = describe(&error), "can't look for forgotten orders");
         }
         tokio::select! {

@@ -190,7 +190,9 @@ async fn readers_dont_hold_up_the_end() {
     let begun = Instant::now();
     assert_eq!(service.stop(), Some(0));
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}: {}", begun.elapsed(), service.process.log());
-    while readers[0].next().await.is_some() {}
+    for mut reader in readers {
+        while reader.next().await.is_some() {}
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
