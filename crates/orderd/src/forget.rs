@@ -38,13 +38,13 @@ impl Forget {
     /// # Errors
     /// What could not be reached or refuses; running it again goes on where it stopped.
     pub(crate) async fn forget(&self, key: &str) -> anyhow::Result<()> {
-        self.from_table(key).await.context("can't erase it from the table")?;
+        self.erase_row(key).await.context("can't erase it from the table")?;
         let context = jetstream::new(self.client.clone());
-        let subject = self.from_stream(&context, key).await.context("can't erase it from the stream")?;
-        self.from_dead_letters(&context, key, subject).await.context("can't erase its dead letter")
+        let subject = self.erase_message(&context, key).await.context("can't erase it from the stream")?;
+        self.erase_dead_letter(&context, key, subject).await.context("can't erase its dead letter")
     }
 
-    async fn from_table(&self, key: &str) -> anyhow::Result<()> {
+    async fn erase_row(&self, key: &str) -> anyhow::Result<()> {
         let mut connection = postgres::connect_once(&self.postgres).await?;
         let (table, forgotten) = (self.postgres.table.quoted(), postgres::forgotten(&self.postgres.table));
         postgres::make_forgotten(&connection.client, &self.postgres.table)
@@ -61,7 +61,7 @@ impl Forget {
     }
 
     /// Gives back the subject that the message had, if it was there.
-    async fn from_stream(&self, context: &Context, key: &str) -> anyhow::Result<Option<String>> {
+    async fn erase_message(&self, context: &Context, key: &str) -> anyhow::Result<Option<String>> {
         let Some(sequence) = Some(key).filter(|key| Key::is_from_stream(key)).and_then(sequence) else {
             return Ok(None);
         };
@@ -80,7 +80,7 @@ impl Forget {
         Ok(Some(message.subject.to_string()))
     }
 
-    async fn from_dead_letters(
+    async fn erase_dead_letter(
         &self,
         context: &Context,
         key: &str,
