@@ -1,5 +1,7 @@
 //! `/openapi.json`: all that is served, with the model's own schema and sample.
 
+mod parts;
+
 use std::sync::Arc;
 
 use axum::extract::State;
@@ -9,6 +11,9 @@ use order::model::{JSON_SCHEMA, ROOT, SAMPLE};
 use order::shape::Kind;
 use serde_json::{Map, Value, json};
 
+use self::parts::{
+    close, content, ids, mem_len, not_modified, ok, operation, parameter, plain, reference, required,
+};
 use super::App;
 use super::page::{tag, unless_known};
 
@@ -99,10 +104,6 @@ fn schemas() -> Value {
 
 fn sample() -> Value {
     serde_json::from_str(SAMPLE).unwrap_or_default()
-}
-
-fn reference(schema: &str) -> Value {
-    json!({ "$ref": format!("#/components/schemas/{schema}") })
 }
 
 fn paths(search: &[String], tokens: &Tokens) -> Value {
@@ -262,56 +263,4 @@ fn sign_in() -> Value {
     sign_in["requestBody"] =
         json!({ "required": true, "content": { "application/x-www-form-urlencoded": { "schema": form } } });
     sign_in
-}
-
-type Answer = (&'static str, Value);
-
-fn operation(summary: &str, answers: Vec<Answer>) -> Value {
-    let answers: Map<_, _> = answers.into_iter().map(|(status, answer)| (status.into(), answer)).collect();
-    json!({ "summary": summary, "responses": answers })
-}
-
-fn content(description: &str, kind: &str, schema: Value) -> Value {
-    json!({ "description": description, "content": { kind: { "schema": schema } } })
-}
-
-fn ok(kind: &str, schema: Value) -> Answer {
-    ("200", content("OK", kind, schema))
-}
-
-fn ids() -> Answer {
-    ("200", content("Up to 50 ids", "application/json", reference("Ids")))
-}
-
-fn mem_len() -> Value {
-    json!({
-        "type": "object",
-        "required": ["mem_len"],
-        "properties": { "mem_len": { "type": "integer", "minimum": 0 } },
-        "examples": [{ "mem_len": 1000 }],
-    })
-}
-
-fn plain(status: &'static str, description: &str) -> Answer {
-    (status, content(description, "text/plain", json!({ "type": "string" })))
-}
-
-fn not_modified() -> Answer {
-    ("304", json!({ "description": "As it was when the ETag was given" }))
-}
-
-fn parameter(place: &str, name: &str, description: &str, schema: Value) -> Value {
-    json!({ "in": place, "name": name, "description": description, "schema": schema })
-}
-
-fn required(mut parameter: Value) -> Value {
-    parameter["required"] = true.into();
-    parameter
-}
-
-/// Any one of the schemes opens it.
-fn close(operation: &mut Value, schemes: &[&str]) {
-    operation["security"] = schemes.iter().map(|scheme| json!({ *scheme: [] })).collect();
-    let (status, answer) = plain("401", "A token is needed");
-    operation["responses"][status] = answer;
 }
