@@ -1,5 +1,7 @@
 //! Orders that wait in the stream, taken in: in memory, committed and acknowledged, from process start.
 
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
 use devstack::wait_for;
 
@@ -7,20 +9,21 @@ use super::limits::{self, Fetch};
 use super::service::{PATIENCE, Service, Setup};
 use super::table::{Figure, Goal};
 use super::world::World;
-use super::{REPETITIONS, repetition};
+use super::{REPETITIONS, proc, repetition, stats};
 
 pub(super) fn run(world: &mut World) -> Result<Vec<Figure>> {
     let count = world.orders;
     let (fetch, file) = (Fetch::find(), world.scratch.path().join("backlog.copy"));
-    let (mut ours, mut copied, mut fetched) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut ours, mut copied, mut fetched, mut cpu) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for number in 0..REPETITIONS {
         repetition("backlog", number);
-        let (seconds, table) = take_in(world, count)?;
-        ours.push(count as f64 / seconds);
+        let taken = take_in(world, count)?;
+        ours.push(count as f64 / taken.seconds);
+        cpu.push(taken.cpu);
         if number == 0 {
-            limits::save(world, &table, &file)?;
+            limits::save(world, &taken.table, &file)?;
         }
-        world.settle(Some(&table))?;
+        world.settle(Some(&taken.table))?;
         copied.push(count as f64 / limits::copy_in(world, &file, count)?);
         let (stream, _) = world.stream(count)?;
         fetched.push(fetch.rate(world, &stream, count)?);
@@ -39,23 +42,55 @@ pub(super) fn run(world: &mut World) -> Result<Vec<Figure>> {
                 PostgreSQL with fsync; the rows that psql copies are those that the service has written";
     Ok(vec![
         Figure { note: note.to_owned(), ..figure("psql \\copy in", &ours, copied, 0.55) },
-        figure(fetch.name(), &ours, fetched, 0.75),
+        Figure { note: cpu_an_order(&cpu, count), ..figure(fetch.name(), &ours, fetched, 0.75) },
     ])
 }
 
-/// Seconds from process start until all is done, and the table, which the caller drops.
-pub(super) fn take_in(world: &mut World, count: u64) -> Result<(f64, String)> {
+/// A backlog that was taken in.
+pub(super) struct TakenIn {
+    /// From process start until all was done.
+    pub(super) seconds: f64,
+    /// Of the service, of PostgreSQL and of NATS.
+    cpu: [Duration; 3],
+    /// For the caller to drop.
+    pub(super) table: String,
+}
+
+pub(super) fn take_in(world: &mut World, count: u64) -> Result<TakenIn> {
     let (stream, subject) = world.stream(count)?;
     let (table, durable) = (world.empty_table()?, world.name("durable"));
     world.settle(None)?;
+    let before = servers(world);
     let service = Service::start(
         world,
         &Setup { table: table.clone(), subject, stream, durable: durable.clone(), core: None },
     )?;
     let seconds = finish(world, &service, &durable, 0, count)?;
+    let after = servers(world);
+    let cpu =
+        [proc::cpu(service.pid()), after[0].saturating_sub(before[0]), after[1].saturating_sub(before[1])];
     service.stop()?;
     ensure!(world.rows_in(&table)? == count, "not all of {count} orders are in the table");
-    Ok((seconds, table))
+    Ok(TakenIn { seconds, cpu, table })
+}
+
+/// What PostgreSQL and NATS have run until now. Of PostgreSQL's connections, those that are open count.
+fn servers(world: &World) -> [Duration; 2] {
+    [proc::cpu_of_family(world.postgres.pid()), proc::cpu(world.nats.pid())]
+}
+
+/// In the middle of all repetitions, for each of the three, and in words.
+fn cpu_an_order(runs: &[[Duration; 3]], count: u64) -> String {
+    let micros = |of: usize| {
+        let runs: Vec<_> = runs.iter().map(|cpu| cpu[of].as_secs_f64() * 1e6 / count as f64).collect();
+        stats::median(&runs)
+    };
+    format!(
+        "CPU an order: service {:.1} µs, PostgreSQL {:.1} µs, NATS {:.1} µs",
+        micros(0),
+        micros(1),
+        micros(2)
+    )
 }
 
 /// Waits until so many orders beyond those that were there are taken in.

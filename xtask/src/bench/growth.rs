@@ -16,9 +16,9 @@ pub(super) fn run(world: &mut World) -> Result<Vec<Figure>> {
     let [mut intake, mut read, mut bytes] = [(); 3].map(|()| Vec::new());
     for count in counts {
         say(&format!("growth, {count} orders"));
-        let (seconds, table) = backlog::take_in(world, count)?;
-        world.settle(Some(&table))?;
-        intake.push(seconds * 1e6 / count as f64);
+        let taken = backlog::take_in(world, count)?;
+        world.settle(Some(&taken.table))?;
+        intake.push(taken.seconds * 1e6 / count as f64);
         read.push(1e6 / reads::random_rate(world, count)?);
         bytes.push(memory::an_order(world, count)?);
     }

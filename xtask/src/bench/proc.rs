@@ -21,6 +21,19 @@ pub(super) fn cpu(pid: u32) -> Duration {
     Duration::from_nanos(times.sum())
 }
 
+/// The time that it and its children have run.
+pub(super) fn cpu_of_family(pid: u32) -> Duration {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    cpu(pid) + ids.filter(|id| parent(*id) == Some(pid)).map(cpu).sum::<Duration>()
+}
+
+/// What stands behind the name, which may hold anything, is state and parent.
+fn parent(pid: u32) -> Option<u32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     #[test]
@@ -28,5 +41,6 @@ mod tests {
         let pid = std::process::id();
         assert!(super::resident(pid) > 100_000);
         assert!(!super::cpu(pid).is_zero());
+        assert!(super::cpu_of_family(super::parent(pid).unwrap()) >= super::cpu(pid));
     }
 }
