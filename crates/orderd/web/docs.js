@@ -1,49 +1,45 @@
-"use strict";
+// openapi.json, laid out for reading.
 
-// `/openapi.json`, laid out for reading.
+import { $, h } from "./dom.js";
 
 function example(media) {
-  if (!media) return null;
-  const given = media.example ?? media.schema?.examples?.[0];
+  const given = media?.example ?? media?.schema?.examples?.[0];
   if (given === undefined) return null;
-  return make("pre", { tabindex: "0" }, typeof given === "string" ? given : JSON.stringify(given, null, 2));
+  const shown = typeof given === "string" ? given : JSON.stringify(given, null, 2);
+  return h("details", {}, h("summary", {}, "Example"), h("pre", { tabindex: 0 }, shown));
 }
 
 function answer(status, response) {
   const [kind, media] = Object.entries(response.content ?? {})[0] ?? [];
-  const shown = example(media);
-  const line = [make("b", {}, status), ` ${response.description}`, kind ? make("small", {}, ` (${kind})`) : null];
-  if (!shown) return make("li", {}, ...line);
-  return make("li", {}, ...line, make("details", {}, make("summary", {}, "Example"), shown));
+  const what = h("td", {}, response.description, kind ? h("span", { class: "note" }, ` · ${kind}`) : null, example(media));
+  return h("tr", {}, h("td", {}, status), what);
 }
 
 function parameter(given) {
   const names = given.schema.properties ? Object.keys(given.schema.properties).join(", ") : given.name;
-  return make("li", {}, make("code", {}, names), ` (${given.in}) ${given.description ?? ""}`);
+  const where = `${given.in}${given.required ? ", required" : ""}`;
+  return h("li", {}, h("code", {}, names), h("span", { class: "note" }, ` (${where}) `), given.description ?? "");
 }
 
 function operation(path, method, given) {
-  const parts = [make("h3", {}, make("span", { class: "method" }, method.toUpperCase()), ` ${path}`), make("p", {}, given.summary)];
-  if (given.description) parts.push(make("p", {}, given.description));
-  if (given.parameters) parts.push(make("ul", {}, ...given.parameters.map(parameter)));
-  if (given.security) parts.push(make("p", {}, "Needs a token."));
-  parts.push(make("ul", {}, ...Object.entries(given.responses).map(([status, response]) => answer(status, response))));
-  return make("section", { class: "card operation" }, ...parts);
+  return h("section", { class: "panel" },
+    h("h2", {}, h("span", { class: "method" }, method.toUpperCase()), h("code", {}, path)),
+    h("p", {}, given.summary, given.security ? h("span", { class: "note" }, " · needs a token") : null),
+    given.description ? h("p", {}, given.description) : null,
+    given.parameters ? h("ul", {}, ...given.parameters.map(parameter)) : null,
+    h("table", { class: "answers" },
+      h("tbody", {}, ...Object.entries(given.responses).map(([status, response]) => answer(status, response)))));
 }
 
 async function show() {
-  const into = document.getElementById("docs");
-  try {
-    const api = await (await fetch("openapi.json")).json();
-    document.title = api.info.title;
-    const operations = Object.entries(api.paths).flatMap(([path, methods]) =>
-      Object.entries(methods).map(([method, given]) => operation(path, method, given)));
-    const schema = make("details", { class: "raw" }, make("summary", {}, "Schema of an order"),
-      make("pre", { tabindex: "0" }, JSON.stringify(api.components.schemas.Order, null, 2)));
-    into.replaceChildren(make("h2", {}, `${api.info.title} ${api.info.version}`), make("p", {}, api.info.description), ...operations, schema);
-  } catch (error) {
-    into.replaceChildren(make("p", { class: "empty" }, `openapi.json can't be read: ${error.message}`));
-  }
+  const api = await (await fetch("openapi.json")).json();
+  const operations = Object.entries(api.paths).flatMap(([path, methods]) =>
+    Object.entries(methods).map(([method, given]) => operation(path, method, given)));
+  const schema = h("details", { class: "panel" }, h("summary", {}, "Schema of an order"),
+    h("pre", { tabindex: 0 }, JSON.stringify(api.components.schemas.Order, null, 2)));
+  $("docs").replaceChildren(
+    h("div", { class: "heading" }, h("h1", {}, `${api.info.title} ${api.info.version}`)),
+    h("p", {}, api.info.description), ...operations, schema);
 }
 
-show();
+show().catch((error) => $("docs").replaceChildren(h("p", { class: "empty" }, `openapi.json can't be read: ${error.message}`)));

@@ -1,109 +1,135 @@
-"use strict";
+// The list of what arrives. It takes any rate: events are gathered and shown once a frame, and the table has a
+// bounded number of rows. It pauses when asked to, and while one reads further down.
 
-// The live list: the newest orders, and those that come. It keeps still when one reads.
+import { $, h, say } from "./dom.js";
+import { t } from "./i18n.js";
+import { memLen, page } from "./api.js";
+import { List } from "./list.js";
 
-const SHOWN = 200;
+const ROWS = 200;
+const FEW = 4;
+const PAGE = 50;
 
-function isStill() {
-  return state.paused || by("live-list").scrollTop > 40 || document.hidden;
-}
+export class Live {
+  #members;
+  #list;
+  #coming = [];
+  #missed = 0;
+  #paused = false;
+  #frame = 0;
+  #unsaid = 0;
+  #loaded = false;
+  #loading = false;
 
-function arrive(order) {
-  if (state.waiting.length >= SHOWN) state.waiting.shift();
-  state.waiting.push(order);
-  state.missed += 1;
-  schedule();
-}
-
-function schedule() {
-  if (!state.frame) state.frame = requestAnimationFrame(() => { state.frame = 0; showLive(); });
-}
-
-function showLive() {
-  const list = by("live-list");
-  if (!isStill() && state.waiting.length > 0) {
-    const present = new Set([...list.children].slice(0, SHOWN).map(item => item.dataset.id));
-    const fresh = state.waiting.filter(order => !present.has(order.id));
-    const lines = fresh.map(order => { const item = line(order, true); item.dataset.id = order.id; return item; });
-    list.prepend(...lines.reverse());
-    while (list.children.length > SHOWN) list.lastChild.remove();
-    state.waiting = [];
-    state.missed = 0;
+  constructor(members) {
+    this.#members = members;
+    $("pause").onclick = () => this.#pause(!this.#paused);
+    $("fresh").onclick = () => this.#goOn();
+    addEventListener("scroll", () => this.#schedule(), { passive: true });
+    this.forget();
   }
-  liveNote();
-}
 
-function liveNote() {
-  const skipped = state.stats ? state.stats.skipped - (state.skippedFrom ?? state.stats.skipped) : 0;
-  let note = "";
-  if (state.paused) note = text("paused", number(state.missed));
-  else if (state.missed > 0 && by("live-list").scrollTop > 40) note = text("scrolled", number(state.missed));
-  else if (skipped > 0) note = text("skipped", number(skipped));
-  if (by("live-note").textContent !== note) by("live-note").textContent = note;
-  emptyNote();
-}
-
-function emptyNote() {
-  const empty = by("live-empty");
-  const none = by("live-list").children.length === 0 && !state.signedOut;
-  empty.hidden = !none;
-  if (!none) return;
-  const fill = state.health?.fill;
-  const lines = fill && !fill.up
-    ? [text("filling", number(fill.rows), number(Math.max(fill.of, fill.rows)))]
-    : [text("none"), text("noneHow")];
-  empty.replaceChildren(...lines.map(line => make("p", {}, line)));
-}
-
-/** The newest orders that are there already: those of the last pages. */
-async function loadNewest() {
-  const list = by("live-list");
-  try {
-    const last = await ask("order_pages/last");
-    if (!last.ok && last.status !== 404) return;
-    let ids = last.ok ? await last.json() : [];
-    if (ids.length < PAGE && ids.length > 0) ids = [...await pageBefore(ids), ...ids];
-    list.replaceChildren(...ids.reverse().map(id => { const item = line({ id }, false); item.dataset.id = id; return item; }));
-  } catch (error) {
-    failed(by("live-empty"), error.message, loadNewest);
-    return;
+  get isLoaded() {
+    return this.#loaded;
   }
-  showLive();
+
+  // Anew, from the newest pages: at the start, after a reset, when the language has changed.
+  async clear() {
+    const list = new List(this.#members, t("liveTitle"), ROWS);
+    this.#list = list;
+    // What comes meanwhile waits, or it would stand below what was there before.
+    this.#loading = true;
+    const orders = await newest().catch(() => null);
+    if (list !== this.#list) return;
+    this.#loading = false;
+    // Where it can't be had, what comes from now on is shown; the banner says what is wrong.
+    this.#loaded = orders !== null;
+    list.append(orders ?? []);
+    this.#place();
+    this.#schedule();
+  }
+
+  // Signed out: nothing of it stays.
+  forget() {
+    this.#list = new List(this.#members, t("liveTitle"), ROWS);
+    [this.#coming, this.#missed, this.#loaded, this.#loading] = [[], 0, false, false];
+    $("live-list").replaceChildren();
+  }
+
+  add(order) {
+    this.#coming.unshift(order);
+    if (this.#coming.length > ROWS) {
+      this.#coming.length = ROWS;
+      this.#missed += 1;
+    }
+    this.#schedule();
+  }
+
+  #place() {
+    const empty = this.#loaded && this.#list.size === 0;
+    $("live-list").replaceChildren(empty ? emptyState() : this.#list.table);
+  }
+
+  #isHeld() {
+    return this.#loading || this.#paused || (!$("view-live").hidden && scrollY > $("live-list").offsetTop);
+  }
+
+  #schedule() {
+    this.#frame ||= requestAnimationFrame(() => {
+      this.#frame = 0;
+      if (!this.#isHeld()) this.#show();
+      this.#button();
+    });
+  }
+
+  #show() {
+    if (this.#coming.length === 0) return;
+    const wasEmpty = this.#list.size === 0;
+    const count = this.#coming.length + this.#missed;
+    // Where many come, marking each marks none.
+    this.#list.prepend(this.#coming, this.#coming.length <= FEW);
+    this.#coming = [];
+    this.#missed = 0;
+    if (wasEmpty) this.#place();
+    this.#unsaid += count;
+    say(t("arrivedSay", { count: this.#unsaid }));
+    setTimeout(() => (this.#unsaid = 0), 5000);
+  }
+
+  #button() {
+    const count = this.#loading ? 0 : this.#coming.length;
+    $("fresh").hidden = count === 0;
+    if (count === 0) return;
+    const text = this.#missed ? t("freshMany", { count: ROWS }) : t("fresh", { count });
+    $("fresh").textContent = `↑ ${text}`;
+  }
+
+  #pause(paused) {
+    this.#paused = paused;
+    $("pause").setAttribute("aria-pressed", paused);
+    $("pause").dataset.t = paused ? "resume" : "pause";
+    $("pause").textContent = t($("pause").dataset.t);
+    this.#schedule();
+  }
+
+  #goOn() {
+    this.#pause(false);
+    scrollTo({ top: 0 });
+    this.#show();
+    this.#button();
+  }
 }
 
-async function pageBefore(ids) {
-  const count = (await (await ask("mem_len")).json()).mem_len;
-  const before = Math.ceil(count / PAGE) - 1;
-  if (before < 1) return [];
-  const page = await ask(`order_pages/${before}`);
-  return page.ok ? (await page.json()).filter(id => !ids.includes(id)) : [];
+// The newest two pages, newest first; their orders are told as ids only.
+async function newest() {
+  const pages = Math.ceil((await memLen()) / PAGE);
+  // Asked for by number, so that what comes meanwhile doesn't come between.
+  const last = pages > 0 ? await page(pages) : [];
+  const earlier = pages > 1 ? await page(pages - 1) : [];
+  return [...earlier, ...last].reverse().map((id) => ({ id }));
 }
 
-function connect() {
-  state.events?.close();
-  const events = new EventSource("events");
-  state.events = events;
-  events.onopen = () => connected(true);
-  events.onerror = () => {
-    connected(false);
-    // The browser tries again by itself, unless it was refused.
-    if (events.readyState === EventSource.CLOSED) setTimeout(refused, 2000);
-  };
-  events.addEventListener("order", event => arrive(JSON.parse(event.data)));
-  events.addEventListener("reset", () => { state.waiting = []; state.missed = 0; loadNewest(); });
-  events.addEventListener("stats", event => showStats(JSON.parse(event.data)));
-}
-
-async function refused() {
-  try {
-    if ((await ask("mem_len")).status === 401) return;
-  } catch { /* still away */ }
-  connect();
-}
-
-function connected(is) {
-  state.connected = is;
-  const banner = by("banner");
-  banner.hidden = is || state.signedOut;
-  banner.textContent = banner.hidden ? "" : text("disconnected");
+function emptyState() {
+  return h("div", { class: "empty" },
+    h("h2", {}, t("empty")), h("p", {}, t("emptyHow")), h("code", {}, "orderd publish --count 10"));
 }

@@ -1,117 +1,148 @@
-"use strict";
+// One order, laid out for reading. What the model has is laid out as what it is where it is known: a delivery,
+// a payment, items. Everything else, and a document of another kind, is shown as the tree that it is.
 
-// One order, laid out for reading. Values of members become text nodes, whatever they hold.
+import { $, h, value } from "./dom.js";
+import { dateTime, label, number, t } from "./i18n.js";
+import { orderText } from "./api.js";
+import { parse, pretty, sum } from "./json.js";
+import { arrival } from "./list.js";
+import { failure } from "./failure.js";
+import { tree } from "./tree.js";
 
-/** What holds a value: its own direction, so that right-to-left text doesn't turn what is around it. */
-function value(given) {
-  return make("bdi", {}, given === "" ? "–" : given);
+const MONEY = ["price", "total_price", "amount", "delivery_cost", "goods_total", "custom_fee"];
+const COLUMNS = ["name", "price", "sale", "total_price", "status"];
+let shown = 0;
+
+export async function show(id) {
+  const mine = ++shown;
+  const view = $("view-order");
+  view.replaceChildren(h("p", { class: "note" }, t("loading")));
+  try {
+    const text = await orderText(id);
+    if (mine === shown) view.replaceChildren(...page(id, text));
+  } catch (error) {
+    if (mine === shown) view.replaceChildren(failure(error, () => show(id), id));
+  }
 }
 
-function isObject(given) {
-  return typeof given === "object" && given !== null && !Array.isArray(given);
-}
-
-function list(pairs) {
-  return make("dl", { class: "members" }, ...pairs.map(([name, given]) =>
-    make("div", {}, make("dt", {}, name), make("dd", {}, typeof given === "object" ? given : value(given)))));
-}
-
-/** Money: amounts are whole numbers whose unit the document doesn't say. */
-function money(amount, currency) {
-  return value(`${number(amount)} ${currency}`.trim());
-}
-
-function card(title, ...children) {
-  return make("section", { class: "card" }, make("h3", {}, title), ...children);
-}
-
-function itemsTable(items, currency) {
-  const columns = ["name", "brand", "size", "price", "sale", "total_price", "status"];
-  const numeric = new Set(["price", "sale", "total_price", "status"]);
-  const title = column => text(column === "name" ? "item.name" : column);
-  const cell = (item, column) => {
-    const shown = column === "price" || column === "total_price" ? money(item[column], currency) : value(item[column]);
-    return make("td", { class: numeric.has(column) ? "number" : "", "data-column": title(column) }, shown);
-  };
-  const head = make("tr", {}, ...columns.map(column => make("th", { scope: "col", class: numeric.has(column) ? "number" : "" }, title(column))));
-  const rows = items.map(item => make("tr", {}, ...columns.map(column => cell(item, column))));
-  const sum = items.reduce((sum, item) => sum + item.total_price, 0);
-  const foot = make("tr", {}, make("th", { scope: "row", colspan: "5" }, text("total")),
-    make("td", { class: "number" }, money(sum, currency)), make("td", { class: "rest" }));
-  return make("table", {}, make("thead", {}, head), make("tbody", {}, ...rows), make("tfoot", {}, foot));
-}
-
-function paidAt(seconds) {
-  const date = new Date(seconds * 1000);
-  return Number.isNaN(date.getTime()) ? String(seconds) : date.toLocaleString(language);
-}
-
-function laidOut(order) {
+function page(id, text) {
+  const order = parse(text);
   const { delivery, payment, items, ...rest } = order;
-  const currency = payment.currency;
-  const place = ["name", "phone", "email", "address", "city", "region", "zip"];
-  const paid = [
-    ...["goods_total", "delivery_cost", "custom_fee", "amount"].map(name => [text(name), money(payment[name], currency)]),
-    [text("payment_dt"), paidAt(payment.payment_dt)],
-    ...["provider", "bank", "transaction", "request_id"].map(name => [text(name), payment[name]]),
-  ];
-  return make("div", { class: "cards" },
-    card(text("delivery"), list(place.map(name => [text(`delivery.${name}`), delivery[name]]))),
-    card(text("payment"), list(paid)),
-    make("section", { class: "card wide" }, make("h3", {}, `${text("items")} (${number(items.length)})`), itemsTable(items, currency)),
-    card(text("details"), list(Object.entries(rest).filter(([, given]) => typeof given !== "object"))));
+  const isOrder = isObject(delivery) && isObject(payment) && Array.isArray(items);
+  const body = isOrder ? laidOut(delivery, payment, items, rest) : [panel(t("document"), tree(order), "wide")];
+  return [heading(id, order, text), h("div", { class: "panels" }, ...body), source(text)];
 }
 
-/** Any document, as a tree of its members. */
-function tree(given) {
-  if (Array.isArray(given)) {
-    return make("ol", { class: "tree" }, ...given.map(element => make("li", {}, tree(element))));
-  }
-  if (!isObject(given)) return value(given);
-  return make("ul", { class: "tree" }, ...Object.entries(given).map(([name, member]) => {
-    if (typeof member !== "object") return make("li", {}, make("b", {}, name), ": ", value(member));
-    return make("li", {}, make("details", { open: "" }, make("summary", {}, name), tree(member)));
-  }));
+const isObject = (value) => typeof value === "object" && value !== null && !Array.isArray(value);
+
+function heading(id, order, text) {
+  const name = typeof order.order_uid === "string" && order.order_uid ? order.order_uid : id;
+  const at = arrival(id);
+  document.title = `${t("order")} ${name.slice(0, 60)} · orderd`;
+  return h("div", { class: "heading" },
+    h("div", {},
+      h("h1", { tabindex: -1 }, `${t("order")} `, value(name)),
+      h("p", { class: "note" }, value(id, { class: "id" }), at ? ` · ${t("arrived", { time: dateTime(at) })}` : "")),
+    copyButton(text));
 }
 
-/** Whether it is the order that this page has a layout for. */
-function isOrder(given) {
-  const { delivery, payment, items } = given;
-  const numbers = (of, ...names) => names.every(name => typeof of[name] === "number");
-  return isObject(delivery) && isObject(payment) && Array.isArray(items)
-    && typeof delivery.address === "string" && numbers(payment, "amount", "goods_total", "delivery_cost", "custom_fee", "payment_dt")
-    && items.every(item => isObject(item) && numbers(item, "price", "sale", "total_price"));
+function copyButton(text) {
+  const button = h("button", { type: "button", class: "primary" }, t("copy"));
+  button.onclick = async () => {
+    const done = await navigator.clipboard?.writeText(pretty(text)).then(() => true, () => false);
+    button.textContent = t(done ? "copied" : "cantCopy");
+    setTimeout(() => (button.textContent = t("copy")), 2000);
+  };
+  return button;
 }
 
-/** `body` is the JSON as it came: numbers that JavaScript can't hold are copied as they are. */
-function orderView(id, body) {
-  const order = JSON.parse(body);
-  const copy = make("button", { type: "button" }, text("copy"));
-  copy.addEventListener("click", async () => {
-    await navigator.clipboard.writeText(body);
-    copy.textContent = text("copied");
-    setTimeout(() => { copy.textContent = text("copy"); }, 1500);
-  });
-  // Over plain HTTP from another machine browsers have no clipboard.
-  if (!navigator.clipboard) copy.hidden = true;
-  const raw = make("details", { class: "raw" }, make("summary", {}, text("json")), make("pre", { tabindex: "0" }, pretty(body)));
+function laidOut(delivery, payment, items, rest) {
+  const currency = typeof payment.currency === "string" ? payment.currency : "";
   return [
-    make("div", { class: "bar" }, make("h2", {}, text("order", ""), value(id)), copy, make("a", { href: "#/" }, text("back"))),
-    isObject(order) && isOrder(order) ? laidOut(order) : card(text("details"), tree(order)),
-    raw,
+    panel(label("delivery"), pairs(delivery)),
+    panel(label("payment"), paymentOf(payment, currency)),
+    panel(`${t("items")} (${number(items.length)})`, itemsOf(items, currency), "wide"),
+    panel(t("others"), pairs(rest), "wide columns"),
   ];
 }
 
-/** Indents JSON without reading its numbers. */
-function pretty(json) {
-  let depth = 0, out = "";
-  for (const token of json.match(/"(?:[^"\\]|\\.)*"|[{}[\],:]|[^\s"{}[\],:]+/g) ?? []) {
-    if (token === "}" || token === "]") depth -= 1;
-    const line = "\n" + "  ".repeat(depth);
-    if (token === "}" || token === "]") out += line + token;
-    else if (token === "{" || token === "[") { depth += 1; out += token + line + "  "; }
-    else if (token === ",") out += token + line;
-    else out += token === ":" ? ": " : token;
+function panel(title, content, kind = "") {
+  return h("section", { class: `panel ${kind}` }, h("h2", {}, title), content);
+}
+
+function pairs(object) {
+  const rows = Object.entries(object).map(([name, content]) =>
+    h("div", {}, h("dt", {}, label(name)), h("dd", {}, show1(name, content))));
+  return h("dl", { class: "pairs" }, ...rows);
+}
+
+function show1(name, content, currency = "") {
+  if (isObject(content) || Array.isArray(content)) return tree(content);
+  if (content === "") return h("span", { class: "note" }, "–");
+  if (typeof content === "boolean") return t(content ? "yes" : "no");
+  if (MONEY.includes(name)) return money(content, currency);
+  const date = dateOf(name, content);
+  return date ? h("time", { datetime: date.toISOString(), title: String(content) }, dateTime(date)) : value(content);
+}
+
+function dateOf(name, content) {
+  const seconds = name === "payment_dt" && typeof content === "number" && content > 0;
+  const text = name === "date_created" && typeof content === "string";
+  const date = seconds ? new Date(content * 1000) : text ? new Date(content) : null;
+  return date && !Number.isNaN(date.getTime()) ? date : null;
+}
+
+// As the document has it: whether that is in the smallest unit, it doesn't say.
+const money = (amount, currency) => {
+  const isNumber = typeof amount === "number" || typeof amount === "bigint";
+  return value(`${isNumber ? number(amount) : amount} ${currency}`.trim(), { class: "number" });
+};
+
+const SUMMED = ["goods_total", "delivery_cost", "custom_fee"];
+
+function paymentOf(payment, currency) {
+  const summed = SUMMED.filter((name) => name in payment);
+  const others = Object.fromEntries(Object.entries(payment).filter(([name]) => !summed.includes(name) && name !== "amount"));
+  const rows = summed.map((name) => h("div", {}, h("dt", {}, label(name)), h("dd", {}, money(payment[name], currency))));
+  const total = sum(summed.map((name) => payment[name]));
+  if ("amount" in payment) {
+    const differs = total !== undefined && summed.length > 0 && total != payment.amount;
+    const note = differs ? h("small", { class: "warn" }, t("addsUpTo", { value: number(total) })) : null;
+    rows.push(h("div", { class: "total" }, h("dt", {}, t("total")), h("dd", {}, money(payment.amount, currency), note)));
   }
-  return out.replace(/([{[])\s+([}\]])/g, "$1$2");
+  return h("div", {}, pairs(others), h("dl", { class: "pairs sums" }, ...rows));
+}
+
+function itemsOf(items, currency) {
+  if (items.length === 0) return h("p", { class: "note" }, t("none"));
+  const columns = COLUMNS.filter((name) => items.some((item) => isObject(item) && name in item));
+  const head = columns.map((name, index) => h("th", { scope: "col", role: "columnheader", class: index ? "number" : null }, label(name)));
+  const rows = items.slice(0, 500).map((item) => itemRow(isObject(item) ? item : { name: item }, columns, currency));
+  return h("div", {},
+    h("table", { class: "items", role: "table" },
+      h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, ...head)), h("tbody", { role: "rowgroup" }, ...rows)),
+    itemsSum(items, currency));
+}
+
+function itemsSum(items, currency) {
+  const total = sum(items.map((item) => item?.total_price));
+  const count = t("itemCount", { count: items.length });
+  return h("dl", { class: "pairs sums" }, h("div", { class: "total" },
+    h("dt", {}, `${t("itemsSum")} · ${count}`), h("dd", {}, total === undefined ? "–" : money(total, currency))));
+}
+
+function itemRow(item, columns, currency) {
+  const shownElsewhere = [...columns, "brand", "size"];
+  const rest = Object.fromEntries(Object.entries(item).filter(([name]) => !shownElsewhere.includes(name)));
+  const under = [item.brand, item.size && item.size !== "0" ? `${label("size")} ${item.size}` : ""].filter(Boolean);
+  const more = Object.keys(rest).length === 0 ? null : h("details", {}, h("summary", {}, t("more")), pairs(rest));
+  const cells = columns.map((name, index) => h("td", { role: "cell", class: index ? "number" : "main", "data-label": label(name) },
+    show1(name, item[name] ?? "", currency),
+    ...(index ? [] : [h("p", { class: "note" }, value(under.join(" · "))), more])));
+  return h("tr", { role: "row" }, ...cells);
+}
+
+function source(text) {
+  return h("details", { class: "panel wide source" }, h("summary", {}, t("json")),
+    h("pre", { tabindex: 0, "aria-label": t("json") }, pretty(text)));
 }

@@ -12,11 +12,13 @@ use super::App;
 
 /// Scripts, styles and requests of this address alone; nothing may frame it, nothing inline runs.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
-                      img-src 'self' data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+                      img-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; require-trusted-types-for 'script'";
 
 const HTML: &str = "text/html; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 const STYLE: &str = "text/css; charset=utf-8";
+
+const ICON: &str = "image/svg+xml";
 
 #[derive(Clone, Copy)]
 struct File {
@@ -25,20 +27,47 @@ struct File {
     text: &'static str,
 }
 
-const FILES: [File; 8] = [
-    File { path: "/", kind: HTML, text: include_str!("../../web/index.html") },
-    File { path: "/style.css", kind: STYLE, text: include_str!("../../web/style.css") },
-    File { path: "/texts.js", kind: SCRIPT, text: include_str!("../../web/texts.js") },
-    File { path: "/order.js", kind: SCRIPT, text: include_str!("../../web/order.js") },
-    File { path: "/live.js", kind: SCRIPT, text: include_str!("../../web/live.js") },
-    File { path: "/app.js", kind: SCRIPT, text: include_str!("../../web/app.js") },
-    File { path: "/docs", kind: HTML, text: include_str!("../../web/docs.html") },
-    File { path: "/docs.js", kind: SCRIPT, text: include_str!("../../web/docs.js") },
+/// A file of `web/` under its own name, or under another path.
+macro_rules! file {
+    ($kind:ident $name:literal) => {
+        file!($kind $name at concat!("/", $name))
+    };
+    ($kind:ident $name:literal at $path:expr) => {
+        File { path: $path, kind: $kind, text: include_str!(concat!("../../web/", $name)) }
+    };
+}
+
+/// The scripts are modules, one for each thing that the page does; what `/` needs is named there, so that a
+/// browser asks for all of it at once.
+const FILES: &[File] = &[
+    file!(HTML "index.html" at "/"),
+    file!(STYLE "style.css"),
+    file!(ICON "favicon.svg"),
+    file!(SCRIPT "app.js"),
+    file!(SCRIPT "api.js"),
+    file!(SCRIPT "session.js"),
+    file!(SCRIPT "events.js"),
+    file!(SCRIPT "live.js"),
+    file!(SCRIPT "pages.js"),
+    file!(SCRIPT "order.js"),
+    file!(SCRIPT "search.js"),
+    file!(SCRIPT "parts.js"),
+    file!(SCRIPT "chart.js"),
+    file!(SCRIPT "list.js"),
+    file!(SCRIPT "tree.js"),
+    file!(SCRIPT "failure.js"),
+    file!(SCRIPT "json.js"),
+    file!(SCRIPT "dom.js"),
+    file!(SCRIPT "i18n.js"),
+    file!(SCRIPT "en.js"),
+    file!(SCRIPT "ru.js"),
+    file!(HTML "docs.html" at "/docs"),
+    file!(SCRIPT "docs.js"),
 ];
 
 /// A route for each file.
 pub(super) fn routes() -> Router<Arc<App>> {
-    FILES.into_iter().fold(Router::new(), |router, file| {
+    FILES.iter().fold(Router::new(), |router, &file| {
         let tag = tag(file.text.as_bytes());
         router.route(file.path, get(async move |headers: HeaderMap| served(file, &tag, &headers)))
     })

@@ -1,0 +1,57 @@
+// Requests to the service. A 401 anywhere means that somebody has to sign in.
+
+export class Refused extends Error {
+  constructor(status, text) {
+    super(text);
+    this.status = status;
+  }
+}
+
+let signInNeeded = () => {};
+export const onSignInNeeded = (callback) => (signInNeeded = callback);
+
+async function ask(path, options = {}) {
+  let response;
+  try {
+    response = await fetch(path, { credentials: "same-origin", ...options });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Refused(0, "");
+  }
+  if (response.status === 401 && path !== "session") signInNeeded();
+  return response;
+}
+
+async function text(path, options) {
+  const response = await ask(path, options);
+  const body = await response.text();
+  if (!response.ok) throw new Refused(response.status, body.trim());
+  return body;
+}
+
+export const memLen = async () => JSON.parse(await text("mem_len")).mem_len;
+export const orderText = (id, options) => text(`order/${encodeURIComponent(id)}`, options);
+export const signOut = () => ask("session", { method: "DELETE" });
+
+export async function signIn(token) {
+  const response = await ask("session", { method: "POST", body: new URLSearchParams({ token }) });
+  return response.status;
+}
+
+// The ids of a page, oldest first.
+export const page = async (number) => JSON.parse(await text(`order_pages/${number}`));
+
+export async function find(member, value, options) {
+  return JSON.parse(await text(`orders?${new URLSearchParams({ [member]: value })}`, options));
+}
+
+// How the parts are. It is `/readyz` with a status that no browser takes for an error of the page's.
+export const parts = async () => JSON.parse(await text("healthz", { cache: "no-store" }));
+
+// What the service says of itself: whether it wants a token, and by what orders are found.
+export async function about() {
+  const api = JSON.parse(await text("openapi.json"));
+  const tokens = "token" in (api.components.securitySchemes ?? {});
+  const signedIn = !tokens || (await fetch("mem_len")).status !== 401;
+  return { tokens, signedIn, search: api["x-search"] ?? [] };
+}

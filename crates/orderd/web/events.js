@@ -1,0 +1,92 @@
+// The connection to /events. The browser itself comes back after a lost one and says what it has seen last;
+// this adds what it doesn't do: going on after an answer that is no feed, noticing a connection that is dead
+// without having ended, and giving the connection back while nobody looks.
+
+import { memLen } from "./api.js";
+
+const QUIET = 6000; // Statistics come every second.
+const HIDDEN = 20000;
+
+export class Events {
+  #source = null;
+  #last = "";
+  #handlers;
+  #watchdog = 0;
+  #retry = 0;
+  #hidden = 0;
+  #wanted = false;
+
+  // Handlers: order(data), stats(data), reset(), state(connected). A reset says that what came before now has to
+  // be asked for; it comes after the connection stands, so that nothing falls between the two.
+  constructor(handlers) {
+    this.#handlers = handlers;
+    document.addEventListener("visibilitychange", () => this.#visibility());
+  }
+
+  start() {
+    this.#wanted = true;
+    this.#open();
+  }
+
+  stop() {
+    this.#wanted = false;
+    this.#close();
+  }
+
+  #open() {
+    this.#close();
+    if (!this.#wanted) return;
+    const since = this.#last ? `?${new URLSearchParams({ last_event_id: this.#last })}` : "";
+    const source = new EventSource(`events${since}`);
+    this.#source = source;
+    source.onopen = () => {
+      this.#alive();
+      if (!since) this.#handlers.reset();
+    };
+    source.onerror = () => this.#lost(source);
+    for (const name of ["order", "stats", "reset"]) {
+      source.addEventListener(name, (event) => {
+        this.#last = event.lastEventId || this.#last;
+        this.#alive();
+        this.#handlers[name](JSON.parse(event.data));
+      });
+    }
+    this.#watch();
+  }
+
+  #close() {
+    clearTimeout(this.#watchdog);
+    clearTimeout(this.#retry);
+    this.#source?.close();
+    this.#source = null;
+  }
+
+  #alive() {
+    this.#handlers.state(true);
+    this.#watch();
+  }
+
+  #watch() {
+    clearTimeout(this.#watchdog);
+    this.#watchdog = setTimeout(() => {
+      this.#handlers.state(false);
+      this.#open();
+    }, QUIET);
+  }
+
+  async #lost(source) {
+    if (source !== this.#source) return;
+    this.#handlers.state(false);
+    if (source.readyState !== EventSource.CLOSED) return;
+    clearTimeout(this.#watchdog);
+    this.#retry = setTimeout(() => this.#open(), 1000);
+    // The browser doesn't say why it was refused; any other request does.
+    await memLen().catch(() => {});
+  }
+
+  #visibility() {
+    clearTimeout(this.#hidden);
+    if (document.hidden) this.#hidden = setTimeout(() => this.#close(), HIDDEN);
+    else if (this.#wanted && !this.#source) this.#open();
+  }
+}

@@ -1,0 +1,15 @@
+// What is shown in the place of something that can't be had.
+
+import { h, value } from "./dom.js";
+import { t } from "./i18n.js";
+
+const KINDS = { 404: "notFound", 500: "broken", 503: "cantKnow" };
+
+export function failure(error, again, id) {
+  const kind = (id && KINDS[error.status]) || "failed";
+  // The id is whatever the address said.
+  const [before, after] = t(kind, { id: "\0" }).split("\0");
+  const title = h("h2", {}, before, after === undefined ? null : value(id, { class: "id" }), after ?? null);
+  const retry = kind === "broken" || kind === "notFound" ? null : h("button", { type: "button", onclick: again }, t("again"));
+  return h("div", { class: "empty", role: "alert" }, title, h("p", {}, t(`${kind}Why`)), retry);
+}

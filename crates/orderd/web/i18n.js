@@ -1,0 +1,85 @@
+// English and Russian. What has `data-t` in the page is said again when the language changes.
+
+import { en } from "./en.js";
+import { ru } from "./ru.js";
+
+const LANGUAGES = { en, ru };
+const KEPT = "orderd-language";
+
+let language = start();
+
+function start() {
+  const kept = stored();
+  if (kept in LANGUAGES) return kept;
+  return navigator.language.toLowerCase().startsWith("ru") ? "ru" : "en";
+}
+
+// A browser may forbid storage; the language is then that of the browser.
+function stored() {
+  try {
+    return localStorage.getItem(KEPT) ?? "";
+  } catch {
+    return "";
+  }
+}
+
+const listeners = [];
+export const onLanguage = (listener) => listeners.push(listener);
+export const lang = () => language;
+
+export function switchLanguage() {
+  language = language === "en" ? "ru" : "en";
+  try {
+    localStorage.setItem(KEPT, language);
+  } catch {
+    // It lasts as long as the page, then.
+  }
+  translate();
+  listeners.forEach((listener) => listener());
+}
+
+// `{name}` stands for a value; a message with forms takes the one for `count`.
+export function t(key, values = {}) {
+  let message = LANGUAGES[language][key] ?? en[key] ?? key;
+  if (typeof message === "object") {
+    message = message[format(Intl.PluralRules, {}).select(values.count)] ?? message.other;
+  }
+  const shown = (value) => (typeof value === "number" ? number(value) : value ?? "");
+  return message.replace(/\{(\w+)\}/g, (_, name) => shown(values[name]));
+}
+
+export function translate(root = document) {
+  document.documentElement.lang = language;
+  root.querySelectorAll("[data-t]").forEach((element) => (element.textContent = t(element.dataset.t)));
+  root.querySelectorAll("[data-t-label]").forEach((e) => e.setAttribute("aria-label", t(e.dataset.tLabel)));
+  root.querySelectorAll("[data-t-placeholder]").forEach((e) => (e.placeholder = t(e.dataset.tPlaceholder)));
+}
+
+// A member's name as people say it: translated where it is known, else made readable.
+export function label(member) {
+  const known = LANGUAGES[language].members[member];
+  if (known) return known;
+  const words = member.replaceAll("_", " ").trim();
+  return words ? words[0].toUpperCase() + words.slice(1) : member;
+}
+
+// Formats are dear to make, and a hundred rows a second want them.
+const formats = new Map();
+
+function format(kind, options) {
+  const key = `${language} ${kind.name} ${JSON.stringify(options)}`;
+  if (!formats.has(key)) formats.set(key, new kind(language, options));
+  return formats.get(key);
+}
+
+export const number = (value) => format(Intl.NumberFormat, {}).format(value);
+
+export const dateTime = (date) =>
+  format(Intl.DateTimeFormat, { dateStyle: "medium", timeStyle: "medium" }).format(date);
+
+// What was not today is told with its day.
+export function time(date) {
+  const isToday = date.toDateString() === new Date().toDateString();
+  const options = isToday ? { timeStyle: "medium" } : { dateStyle: "short", timeStyle: "short" };
+  return format(Intl.DateTimeFormat, options).format(date);
+}

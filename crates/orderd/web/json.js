@@ -1,0 +1,35 @@
+// JSON without losing a digit: identifiers may have more of them than a number of JavaScript's.
+
+export function parse(text) {
+  return JSON.parse(text, (_, value, context) => {
+    const exact = typeof value !== "number" || Number.isSafeInteger(value) || !context;
+    return exact || !/^-?\d+$/.test(context.source) ? value : BigInt(context.source);
+  });
+}
+
+// Indents the text itself, so that what is copied is what the service said.
+export function pretty(text) {
+  const out = [];
+  let depth = 0;
+  let before = "";
+  for (const [token] of text.matchAll(/"(?:[^"\\]|\\.)*"|[{}[\],:]|[^\s{}[\],:"]+/gs)) {
+    const closes = token === "}" || token === "]";
+    const opened = before === "{" || before === "[";
+    if (closes) depth -= 1;
+    if (closes ? !opened : opened || before === ",") out.push(`\n${"  ".repeat(depth)}`);
+    out.push(token === ":" ? ": " : token);
+    if (token === "{" || token === "[") depth += 1;
+    before = token;
+  }
+  return out.join("");
+}
+
+// A sum that stays exact; undefined where something is no number.
+export function sum(values) {
+  if (values.every((value) => Number.isInteger(value) || typeof value === "bigint")) {
+    const total = values.reduce((total, value) => total + BigInt(value), 0n);
+    return Number.isSafeInteger(Number(total)) ? Number(total) : total;
+  }
+  if (!values.every((value) => typeof value === "number")) return undefined;
+  return values.reduce((total, value) => total + value, 0);
+}

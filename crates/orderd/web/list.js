@@ -1,0 +1,126 @@
+// A table of orders: when each arrived, what it is searched by, its id. Rows that come from a page have only
+// their ids; the rest is asked for as they come into view, a few at a time.
+
+import { h, value, line } from "./dom.js";
+import { dateTime, label, t, time } from "./i18n.js";
+import { orderText } from "./api.js";
+import { parse } from "./json.js";
+
+const AT_ONCE = 4;
+
+// Keys begin with nanoseconds since 1970; those of other origin have no time.
+export function arrival(id) {
+  const [, nanoseconds] = /^(\d{16,20})(?:-\d+)?$/.exec(id) ?? [];
+  const date = nanoseconds && new Date(Number(BigInt(nanoseconds) / 1000000n));
+  return date && !Number.isNaN(date.getTime()) ? date : null;
+}
+
+export class List {
+  #members;
+  #rows = new Map();
+  #body;
+  #most;
+  #wanted = [];
+  #asking = 0;
+  #seen;
+  table;
+
+  constructor(members, caption, most = Infinity) {
+    this.#members = members;
+    this.#most = most;
+    this.#body = h("tbody", { role: "rowgroup" });
+    const heads = [t("colTime"), ...members.map(label), t("colId")];
+    const head = h("tr", { role: "row" }, ...heads.map((text) => h("th", { role: "columnheader", scope: "col" }, text)));
+    this.table = h("table", { role: "table", class: "orders", "aria-label": caption },
+      h("thead", { role: "rowgroup" }, head), this.#body);
+    this.#seen = new IntersectionObserver((entries) => this.#inView(entries), { rootMargin: "200px" });
+  }
+
+  get size() {
+    return this.#rows.size;
+  }
+
+  has(id) {
+    return this.#rows.has(id);
+  }
+
+  // Newest first. `fresh` ones are marked for a moment.
+  prepend(orders, fresh = false) {
+    const rows = orders.filter((order) => !this.#rows.has(order.id)).map((order) => this.#row(order, fresh));
+    this.#body.prepend(...rows);
+    while (this.#rows.size > this.#most) this.#drop(this.#body.lastElementChild);
+  }
+
+  append(orders) {
+    const room = this.#most - this.#rows.size;
+    const rows = orders.filter((order) => !this.#rows.has(order.id)).slice(0, Math.max(0, room));
+    this.#body.append(...rows.map((order) => this.#row(order, false)));
+  }
+
+  #drop(row) {
+    this.#seen.unobserve(row);
+    this.#rows.delete(row.dataset.id);
+    row.remove();
+  }
+
+  #row(order, fresh) {
+    const row = h("tr", { role: "row", class: fresh ? "is-fresh" : null });
+    row.dataset.id = order.id;
+    this.#rows.set(order.id, row);
+    this.#fill(row, order);
+    if (!this.#isKnown(order)) this.#seen.observe(row);
+    return row;
+  }
+
+  #isKnown(order) {
+    return this.#members.every((member) => member in order);
+  }
+
+  #fill(row, order) {
+    const at = arrival(order.id);
+    const when = at ? h("time", { datetime: at.toISOString(), title: dateTime(at) }, time(at)) : "–";
+    const href = `#/order/${encodeURIComponent(order.id)}`;
+    const cells = this.#members.map((member) => this.#isKnown(order) ? this.#text(order[member]) : "…");
+    const id = value(line(order.id), { class: "id" });
+    const [first, ...others] = [...cells, id];
+    row.replaceChildren(
+      h("td", { role: "cell", class: "when" }, when),
+      h("td", { role: "cell", class: "main" }, h("a", { href }, first)),
+      ...others.map((cell) => h("td", { role: "cell" }, cell)),
+    );
+  }
+
+  #text(text) {
+    return text === "" ? h("span", { class: "note" }, t("noNumber")) : value(line(String(text)));
+  }
+
+  #inView(entries) {
+    for (const { isIntersecting, target } of entries) {
+      if (!isIntersecting) continue;
+      this.#seen.unobserve(target);
+      this.#wanted.push(target.dataset.id);
+    }
+    this.#ask();
+  }
+
+  async #ask() {
+    while (this.#asking < AT_ONCE && this.#wanted.length > 0) {
+      const id = this.#wanted.shift();
+      if (!this.#rows.has(id)) continue;
+      this.#asking += 1;
+      this.#complete(id).finally(() => {
+        this.#asking -= 1;
+        this.#ask();
+      });
+    }
+  }
+
+  // A row whose order can't be had stays as it is: its link says why.
+  async #complete(id) {
+    const order = await orderText(id).then(parse).catch(() => null);
+    const row = this.#rows.get(id);
+    if (!order || !row) return;
+    const shown = Object.fromEntries(this.#members.map((member) => [member, order[member] ?? ""]));
+    this.#fill(row, { ...shown, id });
+  }
+}

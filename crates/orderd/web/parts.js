@@ -1,0 +1,89 @@
+// How NATS, PostgreSQL, the intake and the fill are, and what that means for whoever reads.
+
+import { $, h } from "./dom.js";
+import { number, t, time } from "./i18n.js";
+import { parts } from "./api.js";
+
+const PARTS = ["nats", "postgres", "intake", "fill"];
+const OFTEN = 1000;
+const SELDOM = 4000;
+
+let report = null;
+let connected = true;
+let timer = 0;
+let drawn = "";
+
+export function start() {
+  poll();
+  document.addEventListener("visibilitychange", () => document.hidden || poll());
+}
+
+// The feed's own view of the connection.
+export function setConnected(now) {
+  if (now === connected) return;
+  connected = now;
+  draw();
+  if (now) poll();
+}
+
+export function redraw() {
+  drawn = "";
+  draw();
+}
+
+async function poll() {
+  clearTimeout(timer);
+  if (document.hidden) return;
+  try {
+    report = await parts();
+  } catch {
+    // The banner of the connection says it.
+  }
+  draw();
+  const calm = report && PARTS.every((part) => report[part].up);
+  timer = setTimeout(poll, calm ? SELDOM : OFTEN);
+}
+
+const key = (part) => part[0].toUpperCase() + part.slice(1);
+
+function draw() {
+  const now = JSON.stringify([report, connected]);
+  if (now === drawn) return;
+  drawn = now;
+  $("parts").replaceChildren(...(report ? PARTS.map(chip) : []));
+  $("banners").replaceChildren(...banners());
+}
+
+function chip(part) {
+  const up = connected && report[part].up;
+  const word = up ? t("partUp") : part === "fill" && isFilling() ? t("partFilling") : t("partAway");
+  return h("li", { class: up ? "up" : "away" }, h("span", { class: "dot", "aria-hidden": "true" }), t(`part${key(part)}`),
+    " ", h("span", { class: up ? "hidden" : "" }, word));
+}
+
+const isFilling = () => !report.fill.up && report.fill.rows > 0;
+
+function banners() {
+  if (!connected) return [banner("warn", t("disconnected"))];
+  if (!report) return [];
+  const away = ["nats", "postgres"].filter((part) => !report[part].up);
+  // Without NATS there is no intake, which goes without saying.
+  if (away.length === 0 && !report.intake.up) away.push("intake");
+  const list = away.map((part) => banner("warn",
+    t(`away${key(part)}`, { time: time(new Date(report[part].since)) }), report[part].reason));
+  return report.fill.up ? list : [...list, filling(report.fill)];
+}
+
+function banner(kind, text, reason) {
+  return h("div", { class: `banner ${kind}` }, h("p", {}, text),
+    reason ? h("p", { class: "note" }, t("reason", { reason })) : null);
+}
+
+function filling(fill) {
+  if (fill.rows === 0 && fill.reason && fill.reason !== "starting") return banner("warn", t("fillAway"), fill.reason);
+  const rows = number(fill.rows);
+  const known = fill.of > fill.rows;
+  const text = known ? t("filling", { rows, of: number(fill.of) }) : t("fillingUnknown", { rows });
+  const bar = h("progress", known ? { max: fill.of, value: fill.rows, "aria-label": t("partFill") } : { "aria-label": t("partFill") });
+  return h("div", { class: "banner" }, h("p", {}, text), bar);
+}

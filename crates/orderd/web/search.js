@@ -1,0 +1,92 @@
+// Search as one types: the text is tried as each number that orders are found by.
+
+import { $, h, value, line } from "./dom.js";
+import { dateTime, label, t } from "./i18n.js";
+import { find, orderText } from "./api.js";
+import { arrival } from "./list.js";
+import { failure } from "./failure.js";
+
+const PAUSE = 180;
+const MOST = 50;
+
+let members = [];
+let timer = 0;
+let asking = null;
+
+export function wire(searched) {
+  members = searched;
+  const input = $("search");
+  input.oninput = () => {
+    clearTimeout(timer);
+    timer = setTimeout(look, PAUSE);
+  };
+  input.onkeydown = (event) => {
+    if (event.key === "Escape") clear();
+    if (event.key === "Enter") open();
+  };
+  document.addEventListener("keydown", (event) => {
+    const typing = /^(INPUT|TEXTAREA)$/.test(document.activeElement?.tagName);
+    if (event.key !== "/" || typing || event.ctrlKey || event.metaKey || event.altKey) return;
+    event.preventDefault();
+    input.focus();
+  });
+}
+
+export function clear() {
+  clearTimeout(timer);
+  asking?.abort();
+  $("search").value = "";
+  $("results").hidden = true;
+  $("results").replaceChildren();
+}
+
+export function again() {
+  if (!$("results").hidden) look();
+}
+
+function open() {
+  const hits = $("results").querySelectorAll("a");
+  if (hits.length === 1) hits[0].click();
+}
+
+async function look() {
+  asking?.abort();
+  const wanted = $("search").value.trim();
+  if (!wanted) return clear();
+  asking = new AbortController();
+  const { signal } = asking;
+  $("results").hidden = false;
+  try {
+    const found = await Promise.all([...members.map((member) => byMember(member, wanted, signal)), byId(wanted, signal)]);
+    if (!signal.aborted) show(found.filter((hits) => hits.ids.length > 0));
+  } catch (error) {
+    if (error.name !== "AbortError" && !signal.aborted) $("results").replaceChildren(failure(error, look));
+  }
+}
+
+const byMember = async (member, wanted, signal) =>
+  ({ how: t("foundBy", { member: label(member) }), ids: await find(member, wanted, { signal }) });
+
+// Only what looks like an id: the service may have to ask the table for it.
+async function byId(wanted, signal) {
+  const looksLikeOne = arrival(wanted) !== null;
+  const found = looksLikeOne && (await orderText(wanted, { signal }).then(() => true, (error) => {
+    if (error.name === "AbortError") throw error;
+    return false;
+  }));
+  return { how: t("foundById"), ids: found ? [wanted] : [] };
+}
+
+function show(found) {
+  const groups = found.map(({ how, ids }) => {
+    const count = ids.length < MOST ? t("found", { count: ids.length }) : t("foundMost", { count: ids.length });
+    return h("div", {}, h("h2", {}, `${count} ${how}`), h("ul", {}, ...ids.map(hit)));
+  });
+  $("results").replaceChildren(...(groups.length > 0 ? groups : [h("p", { class: "note" }, t("nothingFound"))]));
+}
+
+function hit(id) {
+  const at = arrival(id);
+  return h("li", {}, h("a", { href: `#/order/${encodeURIComponent(id)}`, onclick: () => clear() }, value(line(id), { class: "id" })),
+    at ? h("span", { class: "note" }, dateTime(at)) : null);
+}
