@@ -1,0 +1,300 @@
+//! The page in a real Chromium, with the real service behind it.
+
+use serde_json::{Value, json};
+
+use crate::support::{Service, Stack, eventually, order, orders};
+use crate::webdriver::{Browser, a_moment};
+
+/// The first rows of the live list.
+const FIRST: &str = "#live-list tbody tr:first-child";
+
+pub(crate) fn url(service: &Service) -> String {
+    format!("http://{}/", service.addr)
+}
+
+pub(crate) async fn open(service: &Service) -> Browser {
+    let browser = Browser::new().await;
+    browser.go(&url(service)).await;
+    browser
+}
+
+/// Nothing scrolls sideways, and the console is quiet.
+async fn is_sound(browser: &Browser, view: &str) {
+    for width in [375, 768, 1280] {
+        browser.resize(width, 800).await;
+        let wide = "return document.documentElement.scrollWidth <= innerWidth ? '' : \
+                    [...document.querySelectorAll('*')].filter((e) => e.getBoundingClientRect().right > innerWidth) \
+                    .map((e) => `${e.tagName}.${e.className}`).join(' ')";
+        assert_eq!(browser.script(wide).await, "", "{view} scrolls sideways at {width} px");
+    }
+    assert_eq!(browser.console().await, Vec::<String>::new(), "{view}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn orders_are_listed_as_they_come_paged_opened_and_found() {
+    let (stack, service) = Stack::started().await;
+    let browser = open(&service).await;
+    browser.reads("#live-list", "No orders yet").await;
+    is_sound(&browser, "the empty page").await;
+
+    stack.publish(&orders(3)).await;
+    browser.reads(FIRST, "order-2").await;
+    browser.reads(FIRST, "WBILMTESTTRACK").await;
+    browser.reads("#fig-orders", "3").await;
+    browser.reads("#parts", "PostgreSQL").await;
+    is_sound(&browser, "the list").await;
+
+    browser.click(&format!("{FIRST} a")).await;
+    browser.reads("#view-order h1", "order-2").await;
+    for shown in ["Test Testov", "1,817 USD", "Mascaras", "Ploshad Mira 15", "317 USD"] {
+        browser.reads("#view-order", shown).await;
+    }
+    browser.click("#view-order .source summary").await;
+    browser.reads("#view-order pre", "\"order_uid\": \"order-2\"").await;
+    is_sound(&browser, "an order").await;
+
+    browser.keys("#search", "order-1").await;
+    browser.reads("#results", "1 order by Order number").await;
+    let id = service.ids().await[1].clone();
+    browser.reads("#results a", &id).await;
+    browser.keys("#search", "2").await;
+    browser.reads("#results", "No order has exactly this value").await;
+    browser.script("document.getElementById('search').select()").await;
+    browser.keys("#search", "WBILMTESTTRACK").await;
+    browser.reads("#results", "3 orders by Track number").await;
+    is_sound(&browser, "what was found").await;
+    browser.click("#results li:last-child a").await;
+    browser.reads("#view-order h1", "order-0").await;
+
+    browser.go(&format!("{}#/order/nobody", url(&service))).await;
+    browser.reads("#view-order", "There is no order nobody").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_are_turned() {
+    let (stack, service) = Stack::started().await;
+    stack.publish(&orders(101)).await;
+    service.wait_len(101).await;
+    let browser = open(&service).await;
+    // The newest are listed at once, with what the page itself doesn't tell.
+    browser.reads(FIRST, "order-100").await;
+    browser.click("nav [data-view=page]").await;
+    browser.reads("#page-title", "Page 3").await;
+    browser.reads("#page-count", "101 orders on 3 pages").await;
+    browser.holds("document.querySelectorAll('#page-list tbody tr').length === 1").await;
+    browser.click("#page-prev").await;
+    browser.reads("#page-title", "Page 2").await;
+    browser.holds("document.querySelectorAll('#page-list tbody tr').length === 50").await;
+    browser.reads("#page-list tbody tr:first-child", "order-50").await;
+    browser.click("#page-first").await;
+    browser.reads("#page-list tbody tr:first-child", "order-0").await;
+    is_sound(&browser, "a page").await;
+    browser.script("document.getElementById('page-number').select()").await;
+    browser.keys("#page-number", "9\u{e007}").await;
+    browser.reads("#page-list", "There is no page").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_pauses_when_asked_and_while_one_reads() {
+    let (stack, service) = Stack::started().await;
+    stack.publish(&orders(60)).await;
+    let browser = open(&service).await;
+    browser.reads(FIRST, "order-59").await;
+    browser.click("#pause").await;
+    stack.publish(&[order("while-paused")]).await;
+    browser.reads("#fresh", "1 new order").await;
+    browser.reads(FIRST, "order-59").await;
+    browser.click("#pause").await;
+    browser.reads(FIRST, "while-paused").await;
+
+    browser.script("scrollTo(0, 1000)").await;
+    a_moment().await;
+    stack.publish(&[order("while-reading")]).await;
+    browser.reads("#fresh", "1 new order").await;
+    browser.reads(FIRST, "while-paused").await;
+    browser.click("#fresh").await;
+    browser.reads(FIRST, "while-reading").await;
+    assert_eq!(browser.script("return scrollY").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_speaks_russian_and_remembers_it() {
+    let (stack, service) = Stack::started().await;
+    stack.publish(&orders(2)).await;
+    let browser = open(&service).await;
+    browser.reads("h1:not([hidden])[data-t=liveTitle]", "Orders as they arrive").await;
+    browser.click("#language").await;
+    browser.reads("[data-t=liveTitle]", "Заказы по мере прихода").await;
+    browser.reads("#live-list thead", "Номер заказа").await;
+    assert_eq!(browser.script("return document.documentElement.lang").await, "ru");
+    browser.go(&format!("{}#/page/1", url(&service))).await;
+    browser.reads("#page-count", "2 заказа").await;
+    is_sound(&browser, "a page in Russian").await;
+    browser.click("#language").await;
+    browser.reads("#page-count", "2 orders").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hostile_values_are_text() {
+    let (stack, service) = Stack::started().await;
+    let markup = r#"<img src=x onerror="document.title='owned'"><script>document.title='owned'</script>"#;
+    let long = "я".repeat(10_000);
+    let values =
+        [markup, "\u{202e}txet tfel-ot-thgir\u{202c} שלום عليكم", &long, "🧾👩‍👩‍👧‍👦", "[ ] { } \" \\ \u{2028}"];
+    let browser = open(&service).await;
+    for value in values {
+        let text = order::model::SAMPLE.replace("\"test@gmail.com\"", &json!(value).to_string());
+        let mut hostile: Value = serde_json::from_str(&text).unwrap();
+        for member in ["order_uid", "track_number"] {
+            hostile[member] = value.into();
+        }
+        hostile["items"][0]["name"] = value.into();
+        // More digits than a number of JavaScript's has.
+        let text = hostile.to_string().replace("9934930", "9007199254740993");
+        stack.publish(&[&text]).await;
+        let shown: String = value.chars().take(5).collect();
+        browser.reads(FIRST, &shown).await;
+        is_sound(&browser, "a list of hostile values").await;
+        let id = service.ids().await.pop().unwrap();
+        browser.go(&format!("{}#/order/{id}", url(&service))).await;
+        browser.holds("document.querySelector('#view-order .source') !== null").await;
+        browser
+            .script("document.querySelectorAll('#view-order details').forEach((d) => (d.open = true))")
+            .await;
+        browser.reads("#view-order pre", "9007199254740993").await;
+        browser.reads("#view-order .items", "9007199254740993").await;
+        let raw = service.get(&format!("/order/{id}")).await.body;
+        let same = format!(
+            "JSON.stringify(JSON.parse(document.querySelector('#view-order pre').textContent)) === JSON.stringify(JSON.parse({}))",
+            json!(raw)
+        );
+        browser.holds(&same).await;
+        is_sound(&browser, "a hostile order").await;
+        browser.go(&format!("{}#/", url(&service))).await;
+    }
+    assert_eq!(browser.script("return document.title").await, "orderd");
+    assert_eq!(browser.script("return document.images.length").await, 1, "its own mark alone");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_document_of_another_kind_is_a_tree() {
+    let (_stack, service) = Stack::started().await;
+    let browser = open(&service).await;
+    let document =
+        json!({ "ship": { "crew": [{ "name": "<b>Ada</b>" }], "empty": [] }, "sails": 3, "afloat": true });
+    let tree = browser
+        .script_async(&format!(
+            "import('./tree.js').then(({{ tree }}) => {{ document.getElementById('main').append(tree({document})); \
+             done(document.querySelector('.tree').innerText); }});"
+        ))
+        .await;
+    for shown in ["Ship", "Crew (1)", "Name <b>Ada</b>", "Empty none", "Sails 3", "Afloat yes"] {
+        assert!(tree.as_str().unwrap().contains(shown), "{shown}: {tree}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_goes_on_after_the_service_was_away() {
+    let (stack, mut service) = Stack::started().await;
+    let addr = service.addr.to_string();
+    stack.publish(&[order("before")]).await;
+    let browser = open(&service).await;
+    browser.reads(FIRST, "before").await;
+    assert_eq!(service.stop(), Some(0));
+    browser.reads("#banners", "The connection to the service is lost").await;
+    stack.publish(&[order("meanwhile")]).await;
+    let service = stack.serve(&[("HTTP_ADDR", &addr)]).await;
+    browser.reads(FIRST, "meanwhile").await;
+    browser.holds("document.getElementById('banners').children.length === 0").await;
+    stack.publish(&[order("after")]).await;
+    browser.reads(FIRST, "after").await;
+    assert_eq!(service.mem_len().await, 3);
+    let rows = browser.script("return document.querySelectorAll('#live-list tbody tr').length").await;
+    assert_eq!(rows, 3, "each once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_away_is_told() {
+    let (mut stack, service) = Stack::started().await;
+    let browser = open(&service).await;
+    browser.reads("#parts .up", "NATS").await;
+    stack.postgres.stop();
+    browser.reads("#banners", "PostgreSQL is away since").await;
+    browser.reads("#parts .away", "PostgreSQL away").await;
+    browser.reads("#banners", "Reason").await;
+    is_sound(&browser, "the page without PostgreSQL").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_signs_in_with_a_token_and_out_again() {
+    let stack = Stack::new();
+    let service = stack.start(&[("HTTP_TOKEN", "open-sesame")]).await;
+    let browser = open(&service).await;
+    browser.reads("#view-signin", "Orders are personal data").await;
+    browser.keys("#token", "wrong\u{e007}").await;
+    browser.reads("#signin-error", "This token doesn't open it").await;
+    // The browser itself tells the console of the 401s.
+    browser.console().await;
+    browser.script("document.getElementById('token').value = ''").await;
+    browser.keys("#token", "open-sesame\u{e007}").await;
+    stack.publish(&[order("mine")]).await;
+    browser.reads(FIRST, "mine").await;
+    let kept = browser.script("return document.cookie + JSON.stringify(localStorage) + location.href").await;
+    assert!(!kept.as_str().unwrap().contains("sesame"), "{kept}");
+    is_sound(&browser, "the page when signed in").await;
+    browser.go(&url(&service)).await;
+    browser.reads(FIRST, "mine").await;
+    browser.resize(1280, 800).await;
+    browser.click("#sign-out").await;
+    browser.reads("#view-signin", "Sign in").await;
+    assert_eq!(browser.text("#live-list").await, "");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_thousand_a_second_freeze_nothing() {
+    let (stack, service) = Stack::started().await;
+    let browser = open(&service).await;
+    browser.reads("#live-list", "No orders yet").await;
+    let publishing = stack.run(&["publish", "--count", "60000", "--rate", "10000"], "");
+    let watching = async {
+        browser.reads("#sampled", "More arrive than anybody can read").await;
+        // Frames that the page has drawn in three seconds. A loaded machine draws fewer; a frozen page none.
+        browser
+            .script_async(
+                "let frames = 0; const end = performance.now() + 3000; const frame = (now) => { frames += 1; \
+                 now < end ? requestAnimationFrame(frame) : done(frames); }; requestAnimationFrame(frame);",
+            )
+            .await
+    };
+    let (published, frames) = tokio::join!(publishing, watching);
+    assert!(published.status.success(), "{published:?}");
+    assert!(frames.as_u64().unwrap() >= 15, "{frames} frames");
+    let rows = browser.script("return document.querySelectorAll('#live-list tbody tr').length").await;
+    assert!(rows.as_u64().unwrap() <= 200, "{rows} rows");
+    eventually("all are counted", async || (browser.text("#fig-orders").await == "60,000").then_some(()))
+        .await;
+    assert_eq!(browser.console().await, Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_keyboard_is_enough() {
+    const TAB: &str = "\u{e004}";
+    const ENTER: &str = "\u{e007}";
+    let (stack, service) = Stack::started().await;
+    stack.publish(&[order("one")]).await;
+    let browser = open(&service).await;
+    browser.reads(FIRST, "one").await;
+    browser.keys("body", TAB).await;
+    assert_eq!(browser.script("return document.activeElement.id").await, "skip");
+    browser.keys("#skip", ENTER).await;
+    assert_eq!(browser.script("return document.activeElement.id").await, "main");
+    browser.keys("body", "/").await;
+    assert_eq!(browser.script("return document.activeElement.id").await, "search");
+    browser.keys("#search", "one").await;
+    browser.reads("#results", "1 order").await;
+    browser.keys("#search", ENTER).await;
+    browser.reads("#view-order h1", "one").await;
+    let unnamed = "[...document.querySelectorAll('button:not([hidden]), a[href], input:not([hidden])')].filter((e) => \
+                   !(e.textContent.trim() || e.ariaLabel || e.labels?.length)).length === 0";
+    browser.holds(unnamed).await;
+}

@@ -1,0 +1,180 @@
+//! A real Chromium, driven over WebDriver: the few requests that the tests of the page need.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use devstack::{Launch, Process, Scratch};
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http1;
+use hyper::{Method, Request};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+
+use crate::support::eventually;
+
+/// How WebDriver names an element.
+const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
+
+/// A browser window; it ends with this.
+pub(crate) struct Browser {
+    addr: SocketAddr,
+    session: String,
+    driver: Process,
+    _scratch: Scratch,
+}
+
+impl Browser {
+    /// A new one with an empty profile.
+    pub(crate) async fn new() -> Self {
+        let program =
+            devstack::tools::find_chromedriver().expect("chromedriver: `cargo xtask test` installs it");
+        let scratch = Scratch::new().unwrap();
+        let mut launch = Launch::new("chromedriver", program, scratch.path());
+        launch.args = vec!["--port=0".into()];
+        launch.log = Some(scratch.path().join("chromedriver.log"));
+        let driver = Process::spawn(launch).unwrap();
+        let port = eventually("chromedriver listens", async || port(&driver.log())).await;
+        let addr = SocketAddr::from(([127, 0, 0, 1], port));
+        let mut browser = Self { addr, session: String::new(), driver, _scratch: scratch };
+        let made = browser
+            .ask(Method::POST, "/session", json!({ "capabilities": { "alwaysMatch": wanted() } }))
+            .await;
+        browser.session = made["sessionId"].as_str().unwrap().to_owned();
+        browser
+    }
+
+    async fn ask(&self, method: Method, path: &str, body: Value) -> Value {
+        let stream = TcpStream::connect(self.addr).await.unwrap();
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(async move { drop(connection.await) });
+        let body = if method == Method::POST { body.to_string() } else { String::new() };
+        let request = Request::builder().method(method).uri(path).header("host", self.addr.to_string());
+        let request = request.header("content-type", "application/json").body(Full::new(Bytes::from(body)));
+        let response = sender.send_request(request.unwrap()).await.unwrap();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        let mut answer: Value = serde_json::from_slice(&body).unwrap();
+        let value = answer["value"].take();
+        assert!(value["error"].is_null(), "{path}: {value}");
+        value
+    }
+
+    async fn post(&self, path: &str, body: Value) -> Value {
+        self.ask(Method::POST, &format!("/session/{}{path}", self.session), body).await
+    }
+
+    pub(crate) async fn go(&self, url: &str) {
+        self.post("/url", json!({ "url": url })).await;
+    }
+
+    /// What a script of the page's own gives back.
+    pub(crate) async fn script(&self, script: &str) -> Value {
+        self.post("/execute/sync", json!({ "script": script, "args": [] })).await
+    }
+
+    /// As [`Browser::script`], for one that calls `done`.
+    pub(crate) async fn script_async(&self, script: &str) -> Value {
+        let script = format!("const done = arguments[0]; {script}");
+        self.post("/execute/async", json!({ "script": script, "args": [] })).await
+    }
+
+    async fn element(&self, selector: &str) -> String {
+        let found = self.post("/element", json!({ "using": "css selector", "value": selector })).await;
+        found[ELEMENT].as_str().unwrap().to_owned()
+    }
+
+    /// Clicks as one does with a mouse: it must be there, in view, and under nothing else.
+    pub(crate) async fn click(&self, selector: &str) {
+        let element = self.element(selector).await;
+        self.post(&format!("/element/{element}/click"), json!({})).await;
+    }
+
+    /// Types on the keyboard, into one element.
+    pub(crate) async fn keys(&self, selector: &str, keys: &str) {
+        let element = self.element(selector).await;
+        self.post(&format!("/element/{element}/value"), json!({ "text": keys })).await;
+    }
+
+    /// What is to be read there; empty where it is hidden or missing.
+    pub(crate) async fn text(&self, selector: &str) -> String {
+        let script = format!("return document.querySelector({})?.innerText ?? ''", json!(selector));
+        self.script(&script).await.as_str().unwrap().to_owned()
+    }
+
+    /// Waits until that is to be read there.
+    pub(crate) async fn reads(&self, selector: &str, text: &str) {
+        eventually(&format!("{selector} reads {text:?}"), async || {
+            self.text(selector).await.contains(text).then_some(())
+        })
+        .await;
+    }
+
+    /// Waits until the script gives `true`.
+    pub(crate) async fn holds(&self, script: &str) {
+        eventually(script, async || (self.script(&format!("return {script}")).await == true).then_some(()))
+            .await;
+    }
+
+    pub(crate) async fn resize(&self, width: u32, height: u32) {
+        // The window of a headless browser can't be as narrow as a phone; its viewport can.
+        let size = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
+        self.devtools("Emulation.setDeviceMetricsOverride", size).await;
+    }
+
+    pub(crate) async fn dark(&self, is: bool) {
+        let value = if is { "dark" } else { "light" };
+        let features = json!({ "features": [{ "name": "prefers-color-scheme", "value": value }] });
+        self.devtools("Emulation.setEmulatedMedia", features).await;
+    }
+
+    async fn devtools(&self, command: &str, params: Value) {
+        self.post("/goog/cdp/execute", json!({ "cmd": command, "params": params })).await;
+    }
+
+    /// A picture of what is in view, as PNG in base64.
+    pub(crate) async fn picture(&self) -> String {
+        let path = format!("/session/{}/screenshot", self.session);
+        self.ask(Method::GET, &path, Value::Null).await.as_str().unwrap().to_owned()
+    }
+
+    /// What the console has shown since this was asked before, advice aside.
+    pub(crate) async fn console(&self) -> Vec<String> {
+        let entries = self.post("/se/log", json!({ "type": "browser" })).await;
+        let told = entries.as_array().unwrap().iter().filter(|entry| entry["level"] != "DEBUG");
+        told.map(|entry| entry["message"].as_str().unwrap().to_owned()).collect()
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        // It ends its browser with it.
+        self.driver.end(devstack::Signal::TERM);
+    }
+}
+
+fn wanted() -> Value {
+    let args = [
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        "--window-size=1280,900",
+        "--hide-scrollbars",
+    ];
+    json!({
+        "goog:chromeOptions": { "args": args, "prefs": { "intl.accept_languages": "en" } },
+        "goog:loggingPrefs": { "browser": "ALL" },
+    })
+}
+
+/// It says where it listens, when it does.
+fn port(log: &str) -> Option<u16> {
+    let line = log.lines().find(|line| line.contains("started successfully on port"))?;
+    line.rsplit(' ').next()?.trim_end_matches('.').parse().ok()
+}
+
+/// Whatever a page does in a moment, it has done then.
+pub(crate) async fn a_moment() {
+    tokio::time::sleep(Duration::from_millis(500)).await;
+}
