@@ -8,6 +8,7 @@ mod flow;
 mod pages;
 mod live;
 mod page;
+mod openapi;
 mod webdriver;
 mod browser;
 mod pictures;
