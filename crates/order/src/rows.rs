@@ -58,6 +58,12 @@ impl Layouts {
         out.extend_from_slice(order.value());
     }
 
+    /// How long the row of an order is at most: a length before the value takes nine bytes, or fewer.
+    pub fn row_len(&self, order: &Order) -> usize {
+        let descriptors = self.known[OURS].get().map_or(0, |ours| ours.descriptors.len());
+        descriptors + 9 + self.type_id.len() + order.value().len()
+    }
+
     /// Appends the JSON of a body.
     ///
     /// # Errors
@@ -252,6 +258,7 @@ mod tests {
         let mut row = Vec::new();
         Layouts::new().unwrap().write_row(&order, &mut row);
         assert_eq!(row, Encoder::new().encode(&typed).unwrap());
+        assert!((row.len()..row.len() + 9).contains(&Layouts::new().unwrap().row_len(&order)));
         let mut bytes = Vec::new();
         put_bytes(&mut bytes, b"17-1");
         assert!(row.ends_with(&[&bytes[..], &[0]].concat()));

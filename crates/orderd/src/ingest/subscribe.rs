@@ -91,35 +91,35 @@ impl Subscribe {
         mut messages: pull::Stream,
         natschan: &mpsc::Sender<Vec<Message>>,
     ) -> anyhow::Result<()> {
+        // Kept from chunk to chunk: to grow it anew for each one is to be given, and to clear, new pages.
+        let mut taken = Vec::with_capacity(CHUNK_MESSAGES);
         loop {
-            let chunk = tokio::select! {
+            let ended = tokio::select! {
                 biased;
                 () = self.stop.cancelled() => break,
-                chunk = tokio::task::unconstrained(chunk(&mut messages)) => chunk,
+                ended = tokio::task::unconstrained(chunk(&mut messages, &mut taken)) => ended,
             };
-            let (taken, failed) = chunk;
             if !taken.is_empty() {
-                let chunk = self.receive(taken);
+                let chunk = self.receive(&mut taken);
                 if natschan.send(chunk).await.is_err() {
                     break;
                 }
             }
-            if let Some(error) = failed {
-                return Err(error);
-            }
+            ended?;
         }
-        let (buffered, _) = chunk(&mut messages).now_or_never().unwrap_or_default();
+        drop(chunk(&mut messages, &mut taken).now_or_never());
         // Never handed on, so that giving back what is held gives back these too.
-        drop(self.receive(buffered));
+        drop(self.receive(&mut taken));
         Ok(())
     }
 
-    fn receive(&self, taken: Vec<jetstream::Message>) -> Vec<Message> {
+    /// Empties `taken`.
+    fn receive(&self, taken: &mut Vec<async_nats::Message>) -> Vec<Message> {
         self.metrics.handled.inc_by(taken.len() as u64);
         let mut origins = Vec::with_capacity(taken.len());
         let mut replies = Vec::with_capacity(taken.len());
         let mut messages = Vec::with_capacity(taken.len());
-        for message in taken {
+        for mut message in taken.drain(..) {
             let Some(origin) = message.reply.as_deref().and_then(origin) else {
                 tracing::error!(
                     reply = message.reply.as_deref(),
@@ -127,7 +127,6 @@ impl Subscribe {
                 );
                 continue;
             };
-            let mut message = message.message;
             replies.extend(message.reply.take());
             origins.push(origin);
             messages.push(message);
@@ -157,26 +156,23 @@ impl Subscribe {
     }
 }
 
-/// Waits for a message and takes whatever is there with it; and the error that ended it, if one did.
-async fn chunk(messages: &mut pull::Stream) -> (Vec<jetstream::Message>, Option<anyhow::Error>) {
-    let mut taken = Vec::new();
+/// Waits for a message and takes whatever is there with it.
+///
+/// # Errors
+/// What ended the subscription; what was taken before it counts.
+async fn chunk(messages: &mut pull::Stream, taken: &mut Vec<async_nats::Message>) -> anyhow::Result<()> {
     let mut bytes = 0;
     let mut next = messages.next().await;
     loop {
-        match next {
-            Some(Ok(message)) => {
-                bytes += message.payload.len();
-                taken.push(message);
-            }
-            Some(Err(error)) => return (taken, Some(error.into())),
-            None => return (taken, Some(anyhow::anyhow!("the subscription ended"))),
-        }
+        let message = next.ok_or_else(|| anyhow::anyhow!("the subscription ended"))??;
+        bytes += message.payload.len();
+        taken.push(message.message);
         if taken.len() >= CHUNK_MESSAGES || bytes >= CHUNK_BYTES {
-            return (taken, None);
+            return Ok(());
         }
         next = match messages.next().now_or_never() {
             Some(next) => next,
-            None => return (taken, None),
+            None => return Ok(()),
         };
     }
 }

@@ -9,6 +9,9 @@ use tokio::sync::mpsc;
 
 use crate::ingest::Orders;
 
+/// The number of a row's fields, and the lengths of both.
+const FRAME: usize = 2 + 4 + 4;
+
 /// What `gobchan` carries.
 pub(crate) struct Rows {
     /// The rows as `COPY … (FORMAT binary)` takes them, without its head and tail.
@@ -34,7 +37,9 @@ pub(crate) async fn run(
 }
 
 fn rows(orders: Arc<Orders>, layouts: &Layouts) -> Rows {
-    let mut copy = Vec::with_capacity(orders.orders.len() * 1536);
+    // Of the size that it gets: to grow is to copy it, and new pages have to be cleared.
+    let sizes = orders.orders.iter().map(|order| FRAME + order.key().as_str().len() + layouts.row_len(order));
+    let mut copy = Vec::with_capacity(sizes.sum());
     let mut gobs = Vec::with_capacity(orders.orders.len());
     for order in &orders.orders {
         copy.extend_from_slice(&2_i16.to_be_bytes());
