@@ -1,6 +1,8 @@
 //! A real Chromium, driven over WebDriver: the few requests that the tests of the page need.
 
+use std::io::{Read, Write};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,6 +23,8 @@ const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 pub(crate) struct Browser {
     addr: SocketAddr,
     session: String,
+    /// The browser's own process; the driver is another.
+    pid: u64,
     driver: Process,
     _scratch: Scratch,
 }
@@ -33,15 +37,18 @@ impl Browser {
         let scratch = Scratch::new().unwrap();
         let mut launch = Launch::new("chromedriver", program, scratch.path());
         launch.args = vec!["--port=0".into()];
+        // Where the profile is made, so that it goes with the rest.
+        launch.envs = vec![("TMPDIR".into(), scratch.path().into())];
         launch.log = Some(scratch.path().join("chromedriver.log"));
         let driver = Process::spawn(launch).unwrap();
         let port = eventually("chromedriver listens", async || port(&driver.log())).await;
         let addr = SocketAddr::from(([127, 0, 0, 1], port));
-        let mut browser = Self { addr, session: String::new(), driver, _scratch: scratch };
+        let mut browser = Self { addr, session: String::new(), pid: 0, driver, _scratch: scratch };
         let made = browser
             .ask(Method::POST, "/session", json!({ "capabilities": { "alwaysMatch": wanted() } }))
             .await;
         browser.session = made["sessionId"].as_str().unwrap().to_owned();
+        browser.pid = made["capabilities"]["goog:processID"].as_u64().unwrap();
         browser
     }
 
@@ -62,6 +69,15 @@ impl Browser {
 
     async fn post(&self, path: &str, body: Value) -> Value {
         self.ask(Method::POST, &format!("/session/{}{path}", self.session), body).await
+    }
+
+    /// Ends the session, and the browser with it; waits, as a drop has to.
+    fn close(&self) -> std::io::Result<()> {
+        let mut stream = std::net::TcpStream::connect(self.addr)?;
+        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        let path = format!("/session/{}", self.session);
+        write!(stream, "DELETE {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n", self.addr)?;
+        stream.read_to_end(&mut Vec::new()).map(drop)
     }
 
     pub(crate) async fn go(&self, url: &str) {
@@ -148,7 +164,8 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // It ends its browser with it.
+        // The driver leaves its browser behind when it ends, unless the session ends first.
+        drop(self.close());
         self.driver.end(devstack::Signal::TERM);
     }
 }
@@ -161,6 +178,8 @@ fn wanted() -> Value {
         "--disable-dev-shm-usage",
         "--window-size=1280,900",
         "--hide-scrollbars",
+        // It ends when the driver is gone, however that ended.
+        "--remote-debugging-pipe",
     ];
     json!({
         "goog:chromeOptions": { "args": args, "prefs": { "intl.accept_languages": "en" } },
@@ -177,4 +196,21 @@ fn port(log: &str) -> Option<u16> {
 /// Whatever a page does in a moment, it has done then.
 pub(crate) async fn a_moment() {
     tokio::time::sleep(Duration::from_millis(500)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_browser_outlives_its_driver() {
+    let browser = Browser::new().await;
+    let closed = format!("/proc/{}", browser.pid);
+    assert!(Path::new(&closed).exists());
+    drop(browser);
+    gone(&closed).await;
+    let mut browser = Browser::new().await;
+    let left = format!("/proc/{}", browser.pid);
+    browser.driver.end(devstack::Signal::KILL);
+    gone(&left).await;
+}
+
+async fn gone(process: &str) {
+    eventually("the browser is gone", async || (!Path::new(process).exists()).then_some(())).await;
 }
