@@ -41,6 +41,11 @@ export async function signIn(token) {
 // The ids of a page, oldest first.
 export const page = async (number) => JSON.parse(await text(`order_pages/${number}`));
 
+// What could not be taken in, newest first, and one of it with its payload.
+export const deadLetters = async (before) => JSON.parse(await text(before ? `dead_letters?before=${before}` : "dead_letters"));
+export const deadLetter = async (key) => JSON.parse(await text(`dead_letters/${encodeURIComponent(key)}`));
+export const replay = (key) => text(`dead_letters/${encodeURIComponent(key)}/replay`, { method: "POST" });
+
 export async function find(member, value, options) {
   return JSON.parse(await text(`orders?${new URLSearchParams({ [member]: value })}`, options));
 }

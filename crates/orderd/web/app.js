@@ -6,6 +6,7 @@ import { about, onSignInNeeded } from "./api.js";
 import { Chart } from "./chart.js";
 import { Events } from "./events.js";
 import { Live } from "./live.js";
+import * as dead from "./dead.js";
 import * as order from "./order.js";
 import * as pages from "./pages.js";
 import * as parts from "./parts.js";
@@ -32,6 +33,7 @@ const events = new Events({
 function route() {
   const [, name = "", rest = ""] = /^#\/(\w*)(?:\/(.*))?$/.exec(location.hash) ?? [];
   if (name === "page" && /^(\d{1,15}|last)$/.test(rest)) return { view: "page", at: rest };
+  if (name === "dead") return { view: "dead" };
   if (name === "order" && rest) return { view: "order", at: decoded(rest) };
   return { view: "live" };
 }
@@ -47,13 +49,14 @@ function decoded(text) {
 function show(focus) {
   const needed = known.tokens && !known.signedIn;
   const { view, at } = needed ? { view: "signin" } : route();
-  for (const name of ["signin", "live", "page", "order"]) $(`view-${name}`).hidden = name !== view;
+  for (const name of ["signin", "live", "page", "dead", "order"]) $(`view-${name}`).hidden = name !== view;
   document.querySelectorAll("nav [data-view]").forEach((link) =>
     link.dataset.view === view ? link.setAttribute("aria-current", "page") : link.removeAttribute("aria-current"));
   $("search").disabled = needed;
   $("sign-out").hidden = !known.tokens || needed;
   document.title = "orderd";
   if (view === "page") pages.show(at, known.search);
+  if (view === "dead") dead.show(known.tokens);
   if (view === "order") order.show(at);
   if (view === "signin") $("token").focus();
   else if (focus) $("main").focus({ preventScroll: true });
@@ -61,6 +64,7 @@ function show(focus) {
 }
 
 function figures(data) {
+  if (stats && data.dead_letters > stats.dead_letters) dead.refresh();
   stats = data;
   const { orders_per_second: all, commit_ms: ms } = data;
   $("fig-orders").textContent = number(data.mem_len);
@@ -86,6 +90,7 @@ function closed() {
   live?.forget();
   $("view-order").replaceChildren();
   $("page-list").replaceChildren();
+  dead.forget();
   search.clear();
   show(true);
 }

@@ -55,13 +55,15 @@ export function translate(root = document) {
   root.querySelectorAll("[data-t-placeholder]").forEach((e) => (e.placeholder = t(e.dataset.tPlaceholder)));
 }
 
-// A member's name as people say it: translated where it is known, else made readable.
-export function label(member) {
-  const known = LANGUAGES[language].members[member];
+// A word of a program's as people say it: translated where it is known, else made readable.
+export function word(list, name) {
+  const known = LANGUAGES[language][list][name];
   if (known) return known;
-  const words = member.replaceAll("_", " ").trim();
-  return words ? words[0].toUpperCase() + words.slice(1) : member;
+  const words = name.replaceAll("_", " ").trim();
+  return words ? words[0].toUpperCase() + words.slice(1) : name;
 }
+
+export const label = (member) => word("members", member);
 
 // Formats are dear to make, and a hundred rows a second want them.
 const formats = new Map();

@@ -10,6 +10,8 @@ mod search;
 mod live;
 mod page;
 mod session;
+mod origin;
+mod dead_letters;
 mod openapi;
 mod server;
 
@@ -50,6 +52,7 @@ pub(crate) struct App {
     metrics: Arc<Metrics>,
     depths: Arc<Depths>,
     sessions: session::Sessions,
+    dead_letters: dead_letters::DeadLetters,
     settings: Arc<Settings>,
     /// What goes on for as long as the client listens ends with it.
     stop: CancellationToken,
@@ -67,6 +70,7 @@ impl App {
             metrics: parts.metrics.clone(),
             depths,
             sessions: session::Sessions::default(),
+            dead_letters: dead_letters::DeadLetters::new(parts.client.clone()),
             settings: parts.settings.clone(),
             client: parts.client.clone(),
             stop: parts.stop.clone(),
@@ -76,6 +80,7 @@ impl App {
 
 /// All routes.
 fn router(app: Arc<App>) -> Router {
+    let own = middleware::from_fn(origin::require_own);
     let guarded = Router::new()
         .route("/mem_len", get(pages::mem_len))
         .route("/order_pages/last", get(pages::last))
@@ -83,8 +88,11 @@ fn router(app: Arc<App>) -> Router {
         .route("/order/{id}", get(order::order))
         .route("/orders", get(search::search))
         .route("/events", get(live::events))
+        .route("/dead_letters", get(dead_letters::list))
+        .route("/dead_letters/{key}", get(dead_letters::show))
+        .route("/dead_letters/{key}/replay", post(dead_letters::replay).layer(own.clone()))
         .layer(middleware::from_fn_with_state(app.clone(), auth::require_token));
-    let session = post(session::open).delete(session::close).layer(DefaultBodyLimit::max(FORM));
+    let session = post(session::open).delete(session::close).layer(DefaultBodyLimit::max(FORM)).layer(own);
     Router::new()
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))

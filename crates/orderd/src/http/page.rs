@@ -50,6 +50,7 @@ const FILES: &[File] = &[
     file!(SCRIPT "live.js"),
     file!(SCRIPT "pages.js"),
     file!(SCRIPT "order.js"),
+    file!(SCRIPT "dead.js"),
     file!(SCRIPT "search.js"),
     file!(SCRIPT "parts.js"),
     file!(SCRIPT "chart.js"),
@@ -79,7 +80,8 @@ fn served(file: File, tag: &HeaderValue, asked: &HeaderMap) -> Response {
     for (name, value) in [
         (header::CONTENT_SECURITY_POLICY, POLICY),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::REFERRER_POLICY, "no-referrer"),
+        // Nobody else learns it; without it a form's `Origin` would be `null`.
+        (header::REFERRER_POLICY, "same-origin"),
         (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
     ] {
         response.headers_mut().insert(name, HeaderValue::from_static(value));

@@ -45,6 +45,7 @@ pub(crate) mod header {
     pub(crate) const SUBJECT: &str = "Orderd-Subject";
     pub(crate) const SEQUENCE: &str = "Orderd-Sequence";
     pub(crate) const TIME: &str = "Orderd-Time";
+    pub(crate) const BYTES: &str = "Orderd-Bytes";
     pub(crate) const PARTS: &str = "Orderd-Parts";
 }
 
@@ -203,6 +204,7 @@ fn headers(letter: &DeadLetter) -> HeaderMap {
     headers.insert(header::SUBJECT, cut(&message.subject));
     headers.insert(header::SEQUENCE, message.origin.sequence.to_string().as_str());
     headers.insert(header::TIME, rfc3339(message.origin.timestamp_ns).as_str());
+    headers.insert(header::BYTES, message.payload.len().to_string().as_str());
     headers
 }
 

@@ -18,7 +18,14 @@ async fn tokens_open_what_shows_orders_and_can_be_rotated() {
     let file = stack.scratch.path().join("tokens");
     std::fs::write(&file, "old,older\n").unwrap();
     let service = stack.start(&[("HTTP_TOKEN_FILE", file.to_str().unwrap())]).await;
-    for path in ["/mem_len", "/order_pages/last", "/order/x", "/orders?order_uid=x"] {
+    for path in [
+        "/mem_len",
+        "/order_pages/last",
+        "/order/x",
+        "/orders?order_uid=x",
+        "/dead_letters",
+        "/dead_letters/1-1",
+    ] {
         let refused = service.get(path).await;
         assert_eq!(refused.status, StatusCode::UNAUTHORIZED, "{path}");
         assert!(refused.headers.contains_key("www-authenticate"), "{path}");

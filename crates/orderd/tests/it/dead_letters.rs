@@ -1,8 +1,10 @@
-//! `orderd dead-letters`, and what replay does.
+//! `orderd dead-letters`, `/dead_letters`, and what replay does.
 
+use async_nats::jetstream;
+use hyper::{Request, StatusCode};
 use serde_json::Value;
 
-use crate::support::{Service, Stack, eventually, order, orders};
+use crate::support::{LIMIT, Service, Stack, eventually, order, orders};
 
 async fn listed(stack: &Stack, more: &[&str]) -> Vec<Value> {
     let output = stack.run(&[&["dead-letters", "list", "--json"], more].concat(), "").await;
@@ -119,4 +121,87 @@ async fn drop_asks_and_says_what_it_takes() {
     assert!(String::from_utf8_lossy(&unasked.stderr).contains("--yes"));
     assert_eq!(stack.run(&["dead-letters", "drop"], "").await.status.code(), Some(2));
     assert_eq!(listed(&stack, &[]).await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn they_are_shown_over_http_without_a_token_on_loopback_but_not_sent_again() {
+    let (stack, service) = Stack::started().await;
+    let bad = r#"{"order_uid":"a","sm_id":"much"}"#;
+    stack.publish(&["\u{7f}", bad]).await;
+    let letters = wait_for_dead(&stack, 2).await;
+    let listed = service.get("/dead_letters").await;
+    assert_eq!(listed.headers["cache-control"], "no-store");
+    assert_eq!(listed.json(), Value::from_iter(letters.iter().rev().cloned()), "the newest first");
+    let path = format!("/dead_letters/{}", letters[1]["key"].as_str().unwrap());
+    let shown = service.get(&path).await.json();
+    assert_eq!((&shown["reason"], &shown["payload"]), (&"wrong_type".into(), &bad.into()));
+    let refused = service.send(Request::post(format!("{path}/replay"))).await;
+    assert_eq!(refused.status, StatusCode::FORBIDDEN);
+    assert!(refused.body.contains("HTTP_TOKEN"), "{}", refused.body);
+    for missing in ["1-1", "x", "*", "1-1.%3E", "%20"] {
+        assert_eq!(service.get(&format!("/dead_letters/{missing}")).await.status, StatusCode::NOT_FOUND);
+    }
+    assert_eq!(service.get("/dead_letters?before=x").await.status, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn they_are_sent_again_over_http_with_a_token_and_from_no_other_page() {
+    let (stack, mut service, letters) = two_dead_letters().await;
+    assert_eq!(service.stop(), Some(0));
+    let service = stack.serve(&[("REQUIRE", ""), ("HTTP_TOKEN", "secret")]).await;
+    let key = letters[0]["key"].as_str().unwrap();
+    let replay = || Request::post(format!("/dead_letters/{key}/replay"));
+    assert_eq!(service.send(replay()).await.status, StatusCode::UNAUTHORIZED);
+    let with_token = || replay().header("authorization", "Bearer secret");
+    for (name, value) in
+        [("sec-fetch-site", "same-site"), ("origin", "http://localhost:1"), ("origin", "null")]
+    {
+        let refused = service.send(with_token().header(name, value)).await;
+        assert_eq!(refused.status, StatusCode::FORBIDDEN, "{name}: {value}");
+    }
+    let sent = service.send(with_token().header("sec-fetch-site", "same-origin")).await;
+    assert_eq!(sent.status, StatusCode::ACCEPTED, "{}", sent.body);
+    assert_eq!(wait_for_dead(&stack, 1).await, letters[1..]);
+    let taken = Request::get(format!("/order/{key}")).header("authorization", "Bearer secret");
+    assert_eq!(service.send(taken).await.json()["track_number"], "A");
+    assert_eq!(service.send(with_token()).await.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_newest_are_found_across_gaps_without_reading_them_all() {
+    let (stack, service) = Stack::started().await;
+    let context = jetstream::new(stack.client().await);
+    let mut stream = eventually("their stream", async || context.get_stream("ORDERS_DEAD").await.ok()).await;
+    for number in 1..=4000 {
+        context.client().publish(format!("dead.TESTING.1-{number}"), "{".into()).await.unwrap();
+    }
+    eventually("all are stored", async || {
+        (stream.info().await.unwrap().state.messages == 4000).then_some(())
+    })
+    .await;
+    for number in 2001..=3990 {
+        stream.delete_message(number).await.unwrap();
+    }
+    let listed = async |query: &str| -> Vec<u64> {
+        let answer =
+            tokio::time::timeout(LIMIT, service.get(&format!("/dead_letters{query}"))).await.unwrap();
+        answer.json().as_array().unwrap().iter().map(|letter| letter["number"].as_u64().unwrap()).collect()
+    };
+    let expected: Vec<_> = (3991..=4000).rev().chain((1961..=2000).rev()).collect();
+    assert_eq!(listed("").await, expected);
+    assert_eq!(listed("?before=1961").await, (1911..=1960).rev().collect::<Vec<_>>());
+    assert_eq!(listed("?before=3").await, [2, 1]);
+    assert_eq!(listed("?before=1").await, [0_u64; 0]);
+    assert_eq!(listed(&format!("?before={}", u64::MAX)).await, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_nats_it_says_so() {
+    let (mut stack, service) = Stack::started().await;
+    stack.nats.stop();
+    let answer = service.get("/dead_letters").await;
+    assert_eq!(
+        (answer.status, &answer.headers["retry-after"]),
+        (StatusCode::SERVICE_UNAVAILABLE, &"1".parse().unwrap())
+    );
 }

@@ -3,7 +3,7 @@
 use hyper::{HeaderMap, Method, Request, StatusCode};
 use serde_json::Value;
 
-use crate::support::{Answer, Service, Stack, orders};
+use crate::support::{Answer, Service, Stack, eventually, orders};
 
 async fn form(service: &Service, method: Method, body: &str) -> Answer {
     let request = Request::builder().method(method).uri("/session");
@@ -62,7 +62,17 @@ async fn a_token_opens_a_session() {
     let cookie = cookie(&opened.headers);
     let asked = async || service.send(Request::get("/mem_len").header("cookie", &cookie)).await.status;
     assert_eq!(asked().await, StatusCode::OK);
-    let closed = service.send(Request::delete("/session").header("cookie", &cookie)).await;
+    // A page of another address can neither sign in nor out.
+    for (name, value) in [("sec-fetch-site", "cross-site"), ("origin", "http://localhost:1")] {
+        for method in [Method::POST, Method::DELETE] {
+            let request = Request::builder().method(method).uri("/session").header("cookie", &cookie);
+            let refused = service.send_body(request.header(name, value), "token=other").await;
+            assert_eq!(refused.status, StatusCode::FORBIDDEN, "{name}: {value}");
+        }
+    }
+    assert_eq!(asked().await, StatusCode::OK);
+    let own = Request::delete("/session").header("cookie", &cookie).header("origin", "http://localhost");
+    let closed = service.send(own).await;
     assert_eq!(closed.status, StatusCode::NO_CONTENT);
     assert_eq!(asked().await, StatusCode::UNAUTHORIZED);
     let api = service.get("/openapi.json").await.json();
@@ -76,14 +86,20 @@ async fn the_description_is_of_what_is_served() {
     stack.publish(&orders(2)).await;
     service.wait_len(2).await;
     let id = service.ids().await[0].clone();
+    stack.publish(&["{"]).await;
+    let dead = eventually("a dead letter", async || {
+        service.get("/dead_letters").await.json()[0]["key"].as_str().map(str::to_owned)
+    })
+    .await;
     let api = service.get("/openapi.json").await.json();
     assert_eq!((&api["openapi"], &api["components"]["securitySchemes"]), (&"3.1.0".into(), &Value::Null));
     let members = &api["paths"]["/orders"]["get"]["parameters"][0];
     assert_eq!((&members["explode"], &members["schema"]["minProperties"]), (&true.into(), &1.into()));
     for (path, item) in api["paths"].as_object().unwrap() {
-        for asked in
-            [path.replace("{id}", &id).replace("{n}", "1"), path.replace("{id}", "x").replace("{n}", "0")]
-        {
+        for asked in [
+            path.replace("{id}", &id).replace("{n}", "1").replace("{key}", &dead),
+            path.replace("{id}", "x").replace("{n}", "0").replace("{key}", "x"),
+        ] {
             // It never ends.
             if path == "/events" {
                 continue;

@@ -1,6 +1,7 @@
 //! `/openapi.json`: all that is served, with the model's own schema and sample.
 
 mod parts;
+mod dead_letters;
 
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use order::shape::Kind;
 use serde_json::{Map, Value, json};
 
 use self::parts::{
-    close, content, ids, mem_len, not_modified, ok, operation, parameter, plain, reference, required,
+    close, content, foreign, ids, mem_len, not_modified, ok, operation, parameter, plain, reference, required,
 };
 use super::App;
 use super::page::{tag, unless_known};
@@ -88,6 +89,7 @@ fn schemas() -> Value {
         "Order": order,
         "Ids": { "type": "array", "items": { "type": "string" }, "maxItems": 50, "examples": [[ID]] },
         "Part": part,
+        "DeadLetter": dead_letters::schema(),
         "Health": {
             "type": "object",
             "required": ["ready", "nats", "postgres", "intake", "fill"],
@@ -114,10 +116,14 @@ fn paths(search: &[String], tokens: &Tokens) -> Value {
         "/order/{id}": { "get": get_order() },
         "/orders": { "get": find(search) },
         "/events": { "get": events() },
+        "/dead_letters": { "get": dead_letters::list() },
+        "/dead_letters/{key}": { "get": dead_letters::show() },
+        "/dead_letters/{key}/replay": { "post": dead_letters::replay() },
     });
     if tokens.read {
-        for path in paths.as_object_mut().into_iter().flat_map(Map::values_mut) {
-            close(&mut path["get"], &["token", "session"]);
+        let paths = paths.as_object_mut().into_iter().flat_map(Map::values_mut);
+        for operation in paths.filter_map(Value::as_object_mut).flat_map(Map::values_mut) {
+            close(operation, &["token", "session"]);
         }
     }
     if tokens.erase {
@@ -150,10 +156,7 @@ fn open_paths() -> Vec<(&'static str, Value)> {
         ("/healthz", json!({ "get": operation("Whether it is alive", vec![health()]) })),
         ("/readyz", json!({ "get": ready })),
         ("/metrics", json!({ "get": operation("Metrics for Prometheus", vec![ok("text/plain", text())]) })),
-        (
-            "/session",
-            json!({ "post": sign_in(), "delete": operation("Ends the browser's session", vec![("204", json!({ "description": "Ended" }))]) }),
-        ),
+        ("/session", json!({ "post": sign_in(), "delete": sign_out() })),
         ("/openapi.json", json!({ "get": api })),
         ("/docs", file("This description, for reading", "text/html")),
         ("/", file("The page", "text/html")),
@@ -255,6 +258,7 @@ fn sign_in() -> Value {
             ("204", json!({ "description": "A cookie is set" })),
             ("303", json!({ "description": "A cookie is set; to whoever accepts text/html" })),
             plain("401", "The token opens nothing"),
+            foreign(),
             plain("413", "Too long"),
             plain("415", "Not a form"),
             plain("422", "No token in it"),
@@ -263,4 +267,8 @@ fn sign_in() -> Value {
     sign_in["requestBody"] =
         json!({ "required": true, "content": { "application/x-www-form-urlencoded": { "schema": form } } });
     sign_in
+}
+
+fn sign_out() -> Value {
+    operation("Ends the browser's session", vec![("204", json!({ "description": "Ended" })), foreign()])
 }

@@ -35,6 +35,10 @@ pub(super) fn plain(status: &'static str, description: &str) -> Answer {
     (status, content(description, "text/plain", json!({ "type": "string" })))
 }
 
+pub(super) fn foreign() -> Answer {
+    plain("403", "A page of another address made the browser ask")
+}
+
 pub(super) fn not_modified() -> Answer {
     ("304", json!({ "description": "As it was when the ETag was given" }))
 }

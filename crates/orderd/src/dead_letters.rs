@@ -1,0 +1,222 @@
+//! Dead letters as the stream has them: listed, found by their keys, read whole, and sent into the topic again.
+//! For the command and for HTTP; how they get there is in `ingest/dead_letters.rs`.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use async_nats::HeaderMap;
+use async_nats::jetstream::Context;
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull};
+use async_nats::jetstream::message::StreamMessage;
+use async_nats::jetstream::stream::{RawMessageErrorKind, Stream};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
+use futures_util::StreamExt;
+use order::Key;
+use serde_json::{Value, json};
+
+use crate::ingest::dead_letters::{SECOND_PART, header};
+use crate::ingest::payload::KEY_HEADER;
+use crate::nats::{self, DEAD_PREFIX};
+
+/// How long the server may take for one message of a listing.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How many messages are read at once, at most, to find the newest.
+const READ: u64 = 1024;
+
+/// How many tokens the subject of an order may have, for its dead letter to be found by its key.
+const TOKENS: usize = 16;
+
+/// A dead letter without its payload.
+pub(crate) struct DeadLetter {
+    /// Where it stands in the stream of dead letters: later ones have larger numbers.
+    pub(crate) number: u64,
+    /// `dead.{subject}.{key}`
+    pub(crate) subject: String,
+    pub(crate) key: String,
+    headers: HeaderMap,
+}
+
+/// All of them, oldest first.
+pub(crate) async fn all(context: &Context) -> anyhow::Result<Vec<DeadLetter>> {
+    let stream = nats::dead_stream(context).await?;
+    let (consumer, mut left) = from(&stream, 1).await?;
+    let mut messages = consumer.messages().await?;
+    let mut found = Vec::new();
+    while left > 0 {
+        let message = tokio::time::timeout(PATIENCE, messages.next()).await;
+        let Some(message) = message.context("the server stopped answering")? else { break };
+        let (letter, _, pending) = read(&message?)?;
+        found.extend(letter);
+        left = pending;
+    }
+    Ok(found)
+}
+
+/// The newest, or the newest with a number below `before`; newest first, `count` at most.
+///
+/// The stream can only be read forwards, and has gaps where dead letters were taken in or dropped. So a stretch
+/// of it is looked at that becomes longer while it holds too few, and shorter where it holds too many to read.
+pub(crate) async fn newest(
+    context: &Context,
+    before: Option<u64>,
+    count: usize,
+) -> anyhow::Result<Vec<DeadLetter>> {
+    let stream = nats::dead_stream(context).await?;
+    let state = &stream.cached_info().state;
+    let mut end = before.unwrap_or(u64::MAX).min(state.last_sequence + 1);
+    let mut behind = pending(&stream, end).await?;
+    let mut length = READ / 4;
+    let mut found = Vec::new();
+    while found.len() < count && end > state.first_sequence {
+        let start = end.saturating_sub(length).max(state.first_sequence);
+        let (consumer, left) = from(&stream, start).await?;
+        let inside = left.saturating_sub(behind);
+        if inside > READ {
+            length /= 2;
+            continue;
+        }
+        found.extend(stretch(&consumer, inside, end).await?.into_iter().rev());
+        (end, behind, length) = (start, left, length.saturating_mul(4));
+    }
+    found.truncate(count);
+    Ok(found)
+}
+
+async fn pending(stream: &Stream, start: u64) -> anyhow::Result<u64> {
+    Ok(from(stream, start).await?.1)
+}
+
+/// The next `count` messages, as far as their numbers are below `end`. What is taken in meanwhile is missing.
+async fn stretch(consumer: &PullConsumer, count: u64, end: u64) -> anyhow::Result<Vec<DeadLetter>> {
+    let mut found = Vec::new();
+    if count == 0 {
+        return Ok(found);
+    }
+    let mut messages = consumer.batch().max_messages(count as usize).expires(PATIENCE).messages().await?;
+    while let Some(message) = messages.next().await {
+        let (letter, number, pending) = read(&message.map_err(anyhow::Error::from_boxed)?)?;
+        found.extend(letter.filter(|_| number < end));
+        if number + 1 >= end || pending == 0 {
+            break;
+        }
+    }
+    Ok(found)
+}
+
+/// A consumer of what the stream has from a number on, without payloads, and how many that are. The server
+/// forgets it by itself.
+async fn from(stream: &Stream, start: u64) -> anyhow::Result<(PullConsumer, u64)> {
+    let consumer = stream
+        .create_consumer(pull::Config {
+            ack_policy: AckPolicy::None,
+            deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: start.max(1) },
+            headers_only: true,
+            memory_storage: true,
+            inactive_threshold: PATIENCE,
+            ..Default::default()
+        })
+        .await?;
+    let pending = consumer.cached_info().num_pending;
+    Ok((consumer, pending))
+}
+
+/// The dead letter, unless it is a second part; its number, and how many messages follow.
+fn read(message: &async_nats::jetstream::Message) -> anyhow::Result<(Option<DeadLetter>, u64, u64)> {
+    let info = message.info().map_err(anyhow::Error::from_boxed)?;
+    let headers = message.headers.clone().unwrap_or_default();
+    let number = info.stream_sequence;
+    Ok((DeadLetter::new(number, message.subject.to_string(), headers), number, info.pending))
+}
+
+/// The dead letter of that key.
+pub(crate) async fn find(context: &Context, key: &str) -> anyhow::Result<Option<DeadLetter>> {
+    // Anything else might be a wildcard, and so the key of whatever is stored.
+    if !Key::is_from_stream(key) {
+        return Ok(None);
+    }
+    let stream = nats::dead_stream(context).await?;
+    for tokens in 1..=TOKENS {
+        let subject = format!("{DEAD_PREFIX}{}.{key}", ".*".repeat(tokens));
+        if let Some(found) = last(&stream, &subject).await? {
+            return Ok(DeadLetter::new(found.sequence, found.subject.to_string(), found.headers));
+        }
+    }
+    Ok(None)
+}
+
+/// The whole payload, put together where it is in two parts; none where it was taken in or dropped meanwhile.
+pub(crate) async fn payload(context: &Context, letter: &DeadLetter) -> anyhow::Result<Option<Bytes>> {
+    let stream = context.get_stream_no_info(nats::DEAD_STREAM).await?;
+    let Some(first) = last(&stream, &letter.subject).await? else { return Ok(None) };
+    if letter.header(header::PARTS) != "2" {
+        return Ok(Some(first.payload));
+    }
+    let rest = last(&stream, &format!("{}.{SECOND_PART}", letter.subject)).await?;
+    Ok(rest.map(|rest| [first.payload, rest.payload].concat().into()))
+}
+
+async fn last<I>(stream: &Stream<I>, subject: &str) -> anyhow::Result<Option<StreamMessage>> {
+    match stream.get_last_raw_message_by_subject(subject).await {
+        Ok(message) => Ok(Some(message)),
+        Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Publishes it with its key. The service takes it as the order of that key and removes the dead letter; doing
+/// it twice, or being killed in between, makes no second order. One that is still refused stays as it is.
+pub(crate) async fn replay(context: &Context, letter: &DeadLetter) -> anyhow::Result<()> {
+    let Some(payload) = payload(context, letter).await? else { return Ok(()) };
+    let mut headers = HeaderMap::new();
+    headers.insert(KEY_HEADER, letter.key.as_str());
+    let subject = letter.original_subject();
+    let sent = context.publish_with_headers(subject.to_owned(), headers, payload).await?;
+    sent.await.with_context(|| format!("can't send {} into {subject} again", letter.key))?;
+    Ok(())
+}
+
+impl DeadLetter {
+    fn new(number: u64, subject: String, headers: HeaderMap) -> Option<Self> {
+        let key = subject.rsplit('.').next()?.to_owned();
+        (key != SECOND_PART).then_some(Self { number, subject, key, headers })
+    }
+
+    /// What a header says; nothing where it is missing.
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.as_str())
+    }
+
+    /// The subject it came by.
+    fn original_subject(&self) -> &str {
+        let rest = self.subject.strip_prefix(DEAD_PREFIX).unwrap_or(&self.subject);
+        rest.strip_suffix(&self.key).unwrap_or(rest).trim_matches('.')
+    }
+
+    /// All but the payload, as JSON.
+    pub(crate) fn describe(&self) -> Value {
+        let number = |name| self.header(name).parse::<u64>().ok();
+        json!({
+            "key": self.key,
+            "number": self.number,
+            "subject": self.original_subject(),
+            "sequence": number(header::SEQUENCE),
+            "time": self.header(header::TIME),
+            "reason": self.header(header::REASON),
+            "detail": self.header(header::DETAIL),
+            "path": Some(self.header(header::PATH)).filter(|path| !path.is_empty()),
+            "offset": number(header::OFFSET),
+            "bytes": number(header::BYTES),
+        })
+    }
+
+    /// The same with the payload: in base64, and as text where it is.
+    pub(crate) fn describe_with(&self, payload: &[u8]) -> Value {
+        let mut described = self.describe();
+        described["payload_base64"] = BASE64_STANDARD.encode(payload).into();
+        described["payload"] = std::str::from_utf8(payload).map_or(Value::Null, Value::from);
+        described
+    }
+}

@@ -1,0 +1,81 @@
+//! `/dead_letters`, described.
+
+use order::Reason;
+use serde_json::{Value, json};
+
+use super::parts::{content, ok, operation, parameter, plain, reference, required};
+use crate::http::dead_letters::LISTED;
+
+const KEY: &str = "1700000000123456789-42";
+
+pub(super) fn schema() -> Value {
+    let text = |description: &str| json!({ "type": "string", "description": description });
+    let number =
+        |description: &str| json!({ "type": ["integer", "null"], "minimum": 0, "description": description });
+    let reasons = Reason::ALL.map(Reason::as_str);
+    json!({
+        "type": "object",
+        "required": ["key", "number", "subject", "time", "reason", "detail"],
+        "properties": {
+            "key": text("The id that the order would have had, and has after a replay that is taken in"),
+            "number": { "type": "integer", "minimum": 1, "description": "Its place among the dead letters" },
+            "subject": text("Where it was published"),
+            "sequence": number("Its number in the stream of orders"),
+            "time": text("When the stream took it"),
+            "reason": { "type": "string", "examples": reasons },
+            "detail": text("The reason in words; quotes nothing of the message"),
+            "path": { "type": ["string", "null"], "examples": ["$.items[0].price"] },
+            "offset": number("The place in the payload, in bytes"),
+            "bytes": number("How long the payload is"),
+            "payload_base64": { "type": "string", "contentEncoding": "base64" },
+            "payload": { "type": ["string", "null"], "description": "As text, where it is UTF-8" },
+        },
+    })
+}
+
+fn unanswered() -> (&'static str, Value) {
+    plain("503", "NATS can't be asked now")
+}
+
+pub(super) fn list() -> Value {
+    let letters = json!({ "type": "array", "items": reference("DeadLetter"), "maxItems": LISTED });
+    let answers =
+        vec![ok("application/json", letters), plain("400", "The query can't be read"), unanswered()];
+    let mut list = operation("What could not be taken in, newest first, without the payloads", answers);
+    let number = json!({ "type": "integer", "minimum": 0, "format": "uint64" });
+    list["parameters"] = json!([parameter("query", "before", "Only those with a smaller `number`", number)]);
+    list
+}
+
+fn key() -> Value {
+    let text = json!({ "type": "string", "minLength": 1, "examples": [KEY] });
+    required(parameter("path", "key", "As it stands in the list", text))
+}
+
+pub(super) fn show() -> Value {
+    let found = ("200", content("It, with its payload", "application/json", reference("DeadLetter")));
+    let answers = vec![
+        found,
+        plain("400", "The key is not UTF-8"),
+        plain("404", "There is no such dead letter"),
+        unanswered(),
+    ];
+    let mut show = operation("One that could not be taken in", answers);
+    show["parameters"] = json!([key()]);
+    show
+}
+
+pub(super) fn replay() -> Value {
+    let sent =
+        "It is on its way. Taken in, it is the order of its key and leaves the list; refused again, it stays";
+    let answers = vec![
+        ("202", json!({ "description": sent })),
+        plain("400", "The key is not UTF-8"),
+        plain("403", "No token is set, or a page of another address made the browser ask"),
+        plain("404", "There is no such dead letter"),
+        unanswered(),
+    ];
+    let mut replay = operation("Sends one into the topic again, after a mend", answers);
+    replay["parameters"] = json!([key()]);
+    replay
+}
