@@ -20,6 +20,7 @@ mod shutdown;
 mod commands;
 mod boards;
 mod deploy;
+mod docs;
 mod verify;
 mod forget;
 mod chaos;

@@ -1,0 +1,70 @@
+//! The blocks of commands: each is run, or as much of it is checked as can be.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+
+use super::markdown::{Block, Document};
+use super::up::Up;
+use super::words::ours;
+
+/// What can't be run here, and why: Docker has no engine, systemd is no test's to change, the `nats` command is not
+/// installed, it takes minutes or changes the sources, or it is the reader's own program.
+const CHECKED: [&str; 5] =
+    ["sh needs=docker", "sh needs=systemd", "sh needs=nats-cli", "sh needs=time", "sh needs=yours"];
+
+/// What is no command.
+const NO_COMMANDS: [&str; 7] = ["", "go", "python", "rust", "json", "ini", "yaml"];
+
+#[test]
+fn each_block_of_commands_says_what_is_done_with_it() {
+    let mut commands = 0;
+    for document in Document::all() {
+        for block in document.blocks.iter().filter(|block| !NO_COMMANDS.contains(&block.mark.as_str())) {
+            match block.mark.as_str() {
+                "sh up" => assert_eq!(block.text, "cargo xtask up\n"),
+                "sh run" => check_syntax(&document, block),
+                mark if CHECKED.contains(&mark) => check_syntax(&document, block),
+                mark => panic!("{}: {mark:?} does not say what is done with\n{}", document.name, block.text),
+            }
+            commands += 1;
+        }
+    }
+    assert!(commands > 15, "{commands} blocks are too few to have been found all");
+}
+
+fn check_syntax(document: &Document, block: &Block) {
+    let checked = Command::new("bash").args(["-n", "-c", &block.text]).output().unwrap();
+    let problem = String::from_utf8_lossy(&checked.stderr);
+    assert!(checked.status.success(), "{}: {problem}\n{}", document.name, block.text);
+}
+
+#[test]
+fn our_commands_are_there_with_their_flags() {
+    let mut found = BTreeSet::new();
+    for document in Document::all() {
+        let blocks = document.blocks.iter().filter(|block| block.mark.starts_with("sh"));
+        found.extend(blocks.flat_map(|block| ours(&block.text)));
+        found.extend(document.code.iter().flat_map(|code| ours(code)));
+    }
+    assert!(found.len() > 20, "{found:?} are too few to have been found all");
+    let wrong: Vec<_> = found.iter().filter_map(|ours| Some((ours, ours.problem()?))).collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn blocks_to_run_end_well() {
+    let mut ran = 0;
+    for document in Document::all() {
+        let blocks: Vec<_> = document.blocks.iter().filter(|block| block.mark == "sh run").collect();
+        if blocks.is_empty() {
+            continue;
+        }
+        let up = Up::start();
+        for block in &blocks {
+            up.run(&document.name, &block.text);
+        }
+        up.stop();
+        ran += blocks.len();
+    }
+    assert!(ran >= 7, "{ran} blocks are too few to have been found all");
+}

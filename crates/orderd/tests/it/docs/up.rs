@@ -1,0 +1,109 @@
+//! What `cargo xtask up` runs, private to one document, and a shell that finds it.
+
+use std::ffi::OsString;
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+use std::process::Command;
+
+use devstack::{Launch, Process, Scratch, Signal, free_port, tools, wait_for};
+
+use super::words::{cargo_xtask, set_for_tests};
+use crate::support::LIMIT;
+
+/// What `cargo xtask up` runs.
+pub(super) struct Up {
+    process: Process,
+    scratch: Scratch,
+    ports: Ports,
+}
+
+struct Ports {
+    http: u16,
+    postgres: u16,
+    nats: u16,
+}
+
+impl Up {
+    /// Starts it on free ports, with the program under test.
+    pub(super) fn start() -> Self {
+        let scratch = Scratch::new().unwrap();
+        let ports = Ports { http: free_port(), postgres: free_port(), nats: free_port() };
+        // Building it may take longer than starting.
+        assert!(cargo_xtask().arg("--help").output().unwrap().status.success());
+        let mut launch = Launch::new("cargo xtask up", env!("CARGO"), tools::workspace());
+        let flags: [(&str, OsString); 5] = [
+            ("--data-dir", scratch.path().join("data").into()),
+            ("--program", env!("CARGO_BIN_EXE_orderd").into()),
+            ("--http-addr", format!("127.0.0.1:{}", ports.http).into()),
+            ("--pg-port", ports.postgres.to_string().into()),
+            ("--nats-port", ports.nats.to_string().into()),
+        ];
+        launch.args = vec!["xtask".into(), "up".into()];
+        launch.args.extend(flags.into_iter().flat_map(|(flag, value)| [flag.into(), value]));
+        launch.unset = set_for_tests().collect();
+        launch.log = Some(scratch.path().join("up.log"));
+        let up = Self { process: Process::spawn(launch).unwrap(), scratch, ports };
+        let ready = format!("ready http://127.0.0.1:{}", up.ports.http);
+        assert!(wait_for(LIMIT, || up.process.log().contains(&ready)), "{}", up.process.log());
+        up.make_folder();
+        up
+    }
+
+    /// Where commands are run: a clone of the workspace as far as they need it, in which they can make files.
+    fn folder(&self) -> PathBuf {
+        self.scratch.path().join("clone")
+    }
+
+    fn make_folder(&self) {
+        let bin = self.folder().join("bin");
+        std::fs::create_dir_all(&bin).unwrap();
+        symlink(env!("CARGO_BIN_EXE_orderd"), bin.join("orderd")).unwrap();
+        // An answer such as 404 is a failure.
+        std::fs::write(self.folder().join(".curlrc"), "fail\n").unwrap();
+        for name in ["samples", "deploy", "docs"] {
+            symlink(tools::workspace().join(name), self.folder().join(name)).unwrap();
+        }
+    }
+
+    /// Runs commands to their end, which must be a good one.
+    pub(super) fn run(&self, document: &str, commands: &str) {
+        let ran = self.bash(commands).output().unwrap();
+        let said = String::from_utf8_lossy(&ran.stderr);
+        let log = self.process.log();
+        assert!(ran.status.success(), "{document}: {}\n{commands}\n{said}\n{log}", ran.status);
+    }
+
+    fn bash(&self, commands: &str) -> Command {
+        let Ports { http, postgres, nats } = self.ports;
+        let commands =
+            [("8090", http), ("4222", nats)].iter().fold(commands.to_owned(), |text, (port, free)| {
+                text.replace(&format!("127.0.0.1:{port}"), &format!("127.0.0.1:{free}"))
+            });
+        let path = std::env::var("PATH").unwrap_or_default();
+        let postgres_bin = tools::find_postgres().unwrap();
+        let promtool = tools::ensure_prometheus(&mut |line| eprintln!("{line}")).unwrap();
+        let manifest = tools::workspace().join("Cargo.toml");
+        let alias = format!("run --quiet --manifest-path {} --package xtask --", manifest.display());
+        let mut bash = Command::new("bash");
+        for name in set_for_tests() {
+            bash.env_remove(name);
+        }
+        bash.args(["-c", &format!("set -euo pipefail\n{commands}")]).current_dir(self.folder());
+        let others = [postgres_bin.as_path(), promtool.parent().unwrap()]
+            .map(|dir| dir.display().to_string())
+            .join(":");
+        bash.env("PATH", format!("{}/bin:{path}:{others}", self.folder().display()));
+        bash.env("CURL_HOME", self.folder());
+        bash.env("CARGO_ALIAS_XTASK", alias).env("ORDERD_DATA_DIR", self.scratch.path().join("data"));
+        bash.env("HTTP_ADDR", format!("127.0.0.1:{http}")).env("NATS_PORT", nats.to_string());
+        bash.env("PG_PORT", postgres.to_string()).env("PGPORT", postgres.to_string());
+        bash.env("PGHOST", "127.0.0.1").env("PGUSER", "postgres");
+        bash
+    }
+
+    /// Stops it as Ctrl-C does.
+    pub(super) fn stop(mut self) {
+        let status = self.process.end(Signal::INT);
+        assert_eq!(status.and_then(|status| status.code()), Some(0), "{}", self.process.log());
+    }
+}
