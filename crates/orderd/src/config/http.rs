@@ -3,6 +3,8 @@
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use axum::http::{HeaderValue, Uri};
+
 use super::{ConfigError, Secret, list, secret, wrong};
 use crate::cli::HttpArgs;
 
@@ -41,6 +43,25 @@ impl Tokens {
     pub fn current(&self) -> Secret<Vec<String>> {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
+}
+
+/// Addresses as browsers send them in `Origin`.
+pub(super) fn cors_origins(given: &str) -> Result<Vec<HeaderValue>, ConfigError> {
+    let origin = |text: String| {
+        let uri: Option<Uri> = text.parse().ok();
+        let plain = uri.is_some_and(|uri| {
+            let host = uri.authority().is_some_and(|host| !host.as_str().contains('@'));
+            host && ["http", "https"].contains(&uri.scheme_str().unwrap_or_default())
+                && uri.path() == "/"
+                && !text.ends_with(['/', '?'])
+                && !text.contains(|c: char| c.is_ascii_uppercase())
+        });
+        let header = HeaderValue::from_str(&text).ok().filter(|_| plain || text == "*");
+        header.ok_or_else(|| {
+            wrong("HTTP_CORS_ORIGIN", format!("{text:?} is no origin, such as https://example.com, or *"))
+        })
+    };
+    list(given).into_iter().map(origin).collect()
 }
 
 impl Http {

@@ -7,8 +7,10 @@ mod secret;
 
 use std::time::Duration;
 
+use axum::http::HeaderValue;
 use order::Parser;
 
+use self::http::cors_origins;
 pub use self::http::{Http, Tokens};
 pub use self::nats::Nats;
 use self::nats::stream_name;
@@ -50,6 +52,8 @@ pub struct Settings {
     pub http: Http,
     /// Tokens that may erase orders; none: nobody may over HTTP.
     pub erase_tokens: Secret<Vec<String>>,
+    /// Whose pages may read; none: nobody's but ours.
+    pub cors_origins: Vec<HeaderValue>,
     /// Members that must be there and not empty.
     pub require: Vec<String>,
     /// Members by which orders are found.
@@ -90,6 +94,7 @@ impl Settings {
             erase_tokens: Secret(list(
                 &secret("HTTP_ERASE_TOKEN", args.http_erase_token.as_deref())?.unwrap_or_default(),
             )),
+            cors_origins: cors_origins(&args.http_cors_origin)?,
             require,
             search,
             refill_every: duration("REFILL_EVERY", &args.refill_every)?,

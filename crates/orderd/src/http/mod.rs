@@ -11,6 +11,8 @@ mod live;
 mod page;
 mod session;
 mod origin;
+mod cors;
+mod compress;
 mod dead_letters;
 mod openapi;
 mod server;
@@ -88,24 +90,25 @@ fn router(app: Arc<App>) -> Router {
         .route("/order/{id}", get(order::order))
         .route("/orders", get(search::search))
         .route("/events", get(live::events))
-        .route("/dead_letters", get(dead_letters::list))
-        .route("/dead_letters/{key}", get(dead_letters::show))
+        .route("/dead_letters", get(dead_letters::list).layer(compress::layer()))
+        .route("/dead_letters/{key}", get(dead_letters::show).layer(compress::layer()))
         .route("/dead_letters/{key}/replay", post(dead_letters::replay).layer(own.clone()))
         .layer(middleware::from_fn_with_state(app.clone(), auth::require_token));
     let session = post(session::open).delete(session::close).layer(DefaultBodyLimit::max(FORM)).layer(own);
-    Router::new()
+    let router = Router::new()
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
-        .route("/metrics", get(metrics::metrics))
-        .route("/openapi.json", get(openapi::openapi))
+        .route("/metrics", get(metrics::metrics).layer(compress::layer()))
+        .route("/openapi.json", get(openapi::openapi).layer(compress::layer()))
         .route("/session", session)
-        .merge(page::routes())
+        .merge(page::routes().layer(compress::layer()))
         .merge(guarded)
         .merge(erase::routes(&app))
         .fallback(async || text(StatusCode::NOT_FOUND, "404 page not found"))
         .method_not_allowed_fallback(async || text(StatusCode::METHOD_NOT_ALLOWED, "405 method not allowed"))
         .layer(middleware::from_fn_with_state(app.clone(), observe))
-        .with_state(app)
+        .with_state(app.clone());
+    cors::allow(router, &app.settings.cors_origins)
 }
 
 /// Counts and times each request by its route.

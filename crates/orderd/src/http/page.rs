@@ -105,13 +105,13 @@ pub(super) fn unless_known<R: IntoResponse>(
 fn knows(asked: &HeaderMap, tag: &HeaderValue) -> bool {
     let known = asked.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
     let mut known = known.flat_map(|value| value.split(',')).map(|known| known.trim());
-    known.any(|known| known == "*" || known.trim_start_matches("W/").as_bytes() == tag.as_bytes())
+    known.any(|known| known == "*" || known.as_bytes() == tag.as_bytes())
 }
 
-/// The same for the same bytes, in each run of the same program.
+/// The same for the same bytes, in each run of the same program. Weak: compressed it stays the same.
 pub(super) fn tag(bytes: &[u8]) -> HeaderValue {
     let mut hasher = DefaultHasher::new();
     bytes.hash(&mut hasher);
-    HeaderValue::from_str(&format!("\"{:016x}\"", hasher.finish()))
-        .unwrap_or(HeaderValue::from_static("\"0\""))
+    HeaderValue::from_str(&format!("W/\"{:016x}\"", hasher.finish()))
+        .unwrap_or(HeaderValue::from_static("W/\"0\""))
 }

@@ -1,7 +1,10 @@
 //! What a browser gets: the page, who may see orders in it, and the description of all that is served.
 
+use hyper::header::HeaderValue;
 use hyper::{HeaderMap, Method, Request, StatusCode};
 use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::support::{Answer, Service, Stack, eventually, orders};
 
@@ -44,6 +47,106 @@ async fn the_page_is_served_by_the_service_itself() {
             assert!(!text.contains(outside), "{path} has {outside}");
         }
     }
+}
+
+/// Its length on the wire, and what it is encoded as.
+async fn sent(service: &Service, path: &str, accepts: &str) -> (usize, Option<String>) {
+    let mut stream = TcpStream::connect(service.addr).await.unwrap();
+    let head =
+        format!("GET {path} HTTP/1.1\r\nhost: a\r\naccept-encoding: {accepts}\r\nconnection: close\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    let text = String::from_utf8_lossy(&answer).into_owned();
+    let header = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned);
+    assert!(header("vary: ").is_some() || header("content-encoding: ").is_none(), "{path} varies");
+    (answer.len(), header("content-encoding: "))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_long_is_compressed_for_whoever_asks() {
+    let (stack, service) = Stack::started().await;
+    stack.publish(&orders(50)).await;
+    service.wait_len(50).await;
+    for path in ["/", "/app.js", "/style.css", "/openapi.json", "/metrics"] {
+        let (plain, compressed) =
+            (sent(&service, path, "identity").await, sent(&service, path, "br, gzip").await);
+        assert_eq!((plain.1, compressed.1.as_deref()), (None, Some("gzip")), "{path}");
+        assert!(compressed.0 * 2 < plain.0, "{path}: {} of {}", compressed.0, plain.0);
+        let known = service.get(path).await.headers.get("etag").cloned();
+        if let Some(known) = known {
+            let asked = Request::get(path).header("if-none-match", known).header("accept-encoding", "gzip");
+            assert_eq!(service.send(asked).await.status, StatusCode::NOT_MODIFIED, "{path}");
+        }
+    }
+    let order = format!("/order/{}", service.ids().await[0]);
+    for path in ["/favicon.svg", "/mem_len", "/order_pages/1", &order] {
+        assert_eq!(sent(&service, path, "gzip").await.1, None, "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_is_known_is_not_sent_again() {
+    let (stack, service) = Stack::started().await;
+    stack.publish(&orders(51)).await;
+    service.wait_len(51).await;
+    let tag = async |path: &str| service.get(path).await.headers["etag"].clone();
+    let asked = async |path: &str, tag: &HeaderValue| {
+        service.send(Request::get(path).header("if-none-match", tag)).await.status
+    };
+    let (first, last) = (tag("/order_pages/1").await, tag("/order_pages/last").await);
+    assert_eq!(asked("/order_pages/1", &first).await, StatusCode::NOT_MODIFIED);
+    assert_eq!(asked("/order_pages/last", &first).await, StatusCode::OK);
+    stack.publish(&orders(1)).await;
+    service.wait_len(52).await;
+    assert_eq!(asked("/order_pages/1", &first).await, StatusCode::NOT_MODIFIED);
+    assert_eq!(asked("/order_pages/last", &last).await, StatusCode::OK);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_pages_may_read_only_where_it_is_said() {
+    const ALLOWED: &str = "access-control-allow-origin";
+    let stack = Stack::new();
+    let closed = stack.start(&[]).await;
+    let from = |method: Method, path: &str, origin: &str| {
+        let request = Request::builder().method(method).uri(path).header("origin", origin);
+        request
+            .header("access-control-request-method", "GET")
+            .header("access-control-request-headers", "authorization")
+    };
+    let answer = closed.send(from(Method::GET, "/mem_len", "https://a.example")).await;
+    assert!(answer.headers.keys().all(|name| !name.as_str().starts_with("access-control")));
+    let preflight = closed.send(from(Method::OPTIONS, "/mem_len", "https://a.example")).await;
+    assert_eq!(preflight.status, StatusCode::METHOD_NOT_ALLOWED);
+
+    let some = stack
+        .start(&[("HTTP_CORS_ORIGIN", "https://a.example, http://b.example:81"), ("HTTP_TOKEN", "t")])
+        .await;
+    for origin in ["https://a.example", "http://b.example:81"] {
+        for path in ["/mem_len", "/order/1-1", "/events"] {
+            let preflight = some.send(from(Method::OPTIONS, path, origin)).await;
+            assert_eq!(
+                (preflight.status, &preflight.headers[ALLOWED]),
+                (StatusCode::OK, &HeaderValue::from_static(origin))
+            );
+            assert!(
+                preflight.headers["access-control-allow-headers"].to_str().unwrap().contains("authorization")
+            );
+            let answer = some.send(from(Method::GET, path, origin)).await;
+            assert_eq!(
+                (answer.status, &answer.headers[ALLOWED]),
+                (StatusCode::UNAUTHORIZED, &HeaderValue::from_static(origin))
+            );
+            assert!(!answer.headers.contains_key("access-control-allow-credentials"));
+        }
+    }
+    let other = some.send(from(Method::GET, "/mem_len", "https://a.example.org")).await;
+    assert!(!other.headers.contains_key(ALLOWED));
+    // To read is not to change anything.
+    let signs_in = from(Method::POST, "/session", "https://a.example").header("sec-fetch-site", "cross-site");
+    assert_eq!(some.send(signs_in).await.status, StatusCode::FORBIDDEN);
+    let all = stack.start(&[("HTTP_CORS_ORIGIN", "*")]).await;
+    assert_eq!(all.send(from(Method::GET, "/mem_len", "https://c.example")).await.headers[ALLOWED], "*");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -48,6 +48,7 @@ async fn wrong_settings_are_named() {
         ("REQUIRE", "no_such_member"),
         ("SEARCH", "items"),
         ("HTTP_ADDR", "0.0.0.0:0"),
+        ("HTTP_CORS_ORIGIN", "https://example.com/page"),
         ("REFILL_EVERY", "soon"),
         ("PUB_TOPIC", "a b"),
         ("PG_TABLE", "a.b.c"),

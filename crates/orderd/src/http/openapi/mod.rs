@@ -30,7 +30,8 @@ pub(super) async fn openapi(State(app): State<Arc<App>>, asked: HeaderMap) -> Re
         },
     );
     let body = api.to_string().into_bytes();
-    unless_known(&tag(&body), &asked, || super::json(body.clone()))
+    let tag = tag(&body);
+    unless_known(&tag, &asked, || super::json(body))
 }
 
 /// For what a token is needed.
@@ -111,7 +112,7 @@ fn sample() -> Value {
 fn paths(search: &[String], tokens: &Tokens) -> Value {
     let mut paths = json!({
         "/mem_len": { "get": operation("How many orders are known", vec![ok("application/json", mem_len())]) },
-        "/order_pages/last": { "get": operation("The last page of ids", vec![ids(), plain("404", "There is no order")]) },
+        "/order_pages/last": { "get": operation("The last page of ids", vec![ids(), not_modified(), plain("404", "There is no order")]) },
         "/order_pages/{n}": { "get": page() },
         "/order/{id}": { "get": get_order() },
         "/orders": { "get": find(search) },
@@ -165,8 +166,10 @@ fn open_paths() -> Vec<(&'static str, Value)> {
 
 fn page() -> Value {
     let zero = plain("400", "Pages are counted from 1");
-    let mut page =
-        operation("A page of ids, oldest first", vec![ids(), zero, plain("404", "There is no such page")]);
+    let mut page = operation(
+        "A page of ids, oldest first",
+        vec![ids(), not_modified(), zero, plain("404", "There is no such page")],
+    );
     let number = json!({ "type": "integer", "minimum": 1, "examples": [1] });
     page["parameters"] = json!([required(parameter("path", "n", "From 1", number))]);
     page
