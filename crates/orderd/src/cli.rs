@@ -176,14 +176,8 @@ pub struct ServeArgs {
     pub http_erase_token: Option<String>,
     /// Origins, separated by commas, whose pages may read: https://example.com, or * for all. Without any,
     /// browsers let no other page read.
-    #[arg(
-        long,
-        env = "HTTP_CORS_ORIGIN",
-        default_value = "",
-        value_name = "ORIGIN,…",
-        help_heading = "HTTP"
-    )]
-    pub http_cors_origin: String,
+    #[arg(long, env = "HTTP_CORS_ORIGIN", value_name = "ORIGIN,…", help_heading = "HTTP")]
+    pub http_cors_origin: Option<String>,
     #[command(flatten)]
     pub(crate) orders: OrderArgs,
     /// Top-level members by which /orders finds, separated by commas.

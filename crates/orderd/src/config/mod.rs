@@ -94,7 +94,7 @@ impl Settings {
             erase_tokens: Secret(list(
                 &secret("HTTP_ERASE_TOKEN", args.http_erase_token.as_deref())?.unwrap_or_default(),
             )),
-            cors_origins: cors_origins(&args.http_cors_origin)?,
+            cors_origins: cors_origins(args.http_cors_origin.as_deref().unwrap_or_default())?,
             require,
             search,
             refill_every: duration("REFILL_EVERY", &args.refill_every)?,
