@@ -3,7 +3,7 @@
 //! Its key is kept with the time, and nothing else of it, so that neither a redelivery nor an import brings it
 //! back. The table is first: from then on nobody writes the order any more, wherever this stops.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,11 +19,14 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{Nats, Postgres};
 use crate::ingest::dead_letters::DeadLetters;
 use crate::nats::{self, DEAD_PREFIX};
-use crate::postgres::{self, describe};
-use crate::serve::cache::Cache;
+use crate::postgres::{self, Connection, describe};
+use crate::serve::cache::{Cache, Gone};
 
 /// How often each process looks for what was forgotten, here or elsewhere.
 const EVERY: Duration = Duration::from_secs(1);
+
+/// In so many looks after the first, a row is erased again.
+const AGAIN: u32 = 60;
 
 /// Erases orders.
 pub(crate) struct Forget {
@@ -120,10 +123,10 @@ pub(crate) async fn follow(
     cache: Arc<Cache>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    let mut seen = HashSet::new();
+    let mut follower = Follower { settings, cache, seen: HashMap::new(), newest: None };
     loop {
         let followed = tokio::select! {
-            followed = follow_connected(&settings, &cache, &mut seen) => followed,
+            followed = follower.follow() => followed,
             () = stop.cancelled() => return Ok(()),
         };
         if let Err(error) = followed {
@@ -136,36 +139,69 @@ pub(crate) async fn follow(
     }
 }
 
-/// All that was ever forgotten when it connects, then what was of late. A row that was being written when its
-/// key was forgotten is erased again.
-async fn follow_connected(
-    settings: &Postgres,
-    cache: &Cache,
-    seen: &mut HashSet<String>,
-) -> Result<(), tokio_postgres::Error> {
-    let connection = postgres::connect(settings).await?;
-    let (table, forgotten) = (settings.table.quoted(), postgres::forgotten(&settings.table));
-    let there = format!("SELECT to_regclass('{}') IS NOT NULL", forgotten.replace('\'', "''"));
-    let mut all = true;
-    loop {
-        let is_there: bool = match connection.client.query_typed(&there, &[]).await?.first() {
-            Some(row) => row.try_get(0)?,
-            None => false,
-        };
-        if is_there {
-            let lately = if all { "true" } else { "forgotten_at > now() - interval '1 minute'" };
-            let query = format!("SELECT id FROM {forgotten} WHERE {lately}");
-            let rows = connection.client.query_typed(&query, &[]).await?;
-            let ids = rows.iter().map(|row| row.try_get(0)).collect::<Result<Vec<String>, _>>()?;
-            for id in ids.iter().filter(|id| seen.insert((*id).clone())) {
-                cache.retract(&Key::from(id.as_str()));
+struct Follower {
+    settings: Postgres,
+    cache: Arc<Cache>,
+    /// What was forgotten, and how often its row is still to be erased again.
+    seen: HashMap<String, u32>,
+    /// When the latest of it was forgotten, by PostgreSQL's clock; none: nothing was looked at yet.
+    newest: Option<f64>,
+}
+
+impl Follower {
+    /// Looks again and again on one connection.
+    async fn follow(&mut self) -> Result<(), tokio_postgres::Error> {
+        let connection = postgres::connect(&self.settings).await?;
+        let forgotten = postgres::forgotten(&self.settings.table);
+        let there = format!("SELECT to_regclass('{}') IS NOT NULL", forgotten.replace('\'', "''"));
+        loop {
+            let is_there: bool = match connection.client.query_typed(&there, &[]).await?.first() {
+                Some(row) => row.try_get(0)?,
+                None => false,
+            };
+            if is_there {
+                self.look(&connection).await?;
+                self.erase_again(&connection).await?;
             }
-            if !all && !ids.is_empty() {
-                let erase = format!("DELETE FROM {table} WHERE id = ANY($1)");
-                connection.client.query_typed(&erase, &[(&ids, Type::TEXT_ARRAY)]).await?;
-            }
-            all = false;
+            tokio::time::sleep(EVERY).await;
         }
-        tokio::time::sleep(EVERY).await;
+    }
+
+    /// What was forgotten since the last look, however long ago that was: this process may have been stopped.
+    async fn look(&mut self, connection: &Connection) -> Result<(), tokio_postgres::Error> {
+        let forgotten = postgres::forgotten(&self.settings.table);
+        // Some seconds twice: a row is seen when it is committed, and has the time at which that began.
+        let query = format!(
+            "SELECT id, extract(epoch FROM forgotten_at)::float8, forgotten_at > now() - interval '1 minute'
+             FROM {forgotten} WHERE forgotten_at > to_timestamp($1) - interval '1 minute'"
+        );
+        let since = self.newest.unwrap_or_default();
+        let mut newest = since;
+        for row in connection.client.query_typed(&query, &[(&since, Type::FLOAT8)]).await? {
+            let (id, at, lately): (String, f64, bool) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+            newest = newest.max(at);
+            if !self.seen.contains_key(&id) {
+                self.cache.retract(&Key::from(id.as_str()), Gone::Forgotten);
+                // What was forgotten before the start was in nobody's hands here.
+                let again = if lately || self.newest.is_some() { AGAIN } else { 0 };
+                self.seen.insert(id, again);
+            }
+        }
+        self.newest = Some(newest);
+        Ok(())
+    }
+
+    /// A row that was being written when its key was forgotten is erased again. Counted in looks: the time may
+    /// have passed while this process was stopped.
+    async fn erase_again(&mut self, connection: &Connection) -> Result<(), tokio_postgres::Error> {
+        let again: Vec<&str> =
+            self.seen.iter().filter(|(_, left)| **left > 0).map(|(id, _)| id.as_str()).collect();
+        if again.is_empty() {
+            return Ok(());
+        }
+        let erase = format!("DELETE FROM {} WHERE id = ANY($1)", self.settings.table.quoted());
+        connection.client.query_typed(&erase, &[(&again, Type::TEXT_ARRAY)]).await?;
+        self.seen.values_mut().for_each(|left| *left = left.saturating_sub(1));
+        Ok(())
     }
 }

@@ -11,6 +11,7 @@ use axum::routing::delete;
 
 use super::{App, auth, text};
 use crate::forget::Forget;
+use crate::serve::cache::Gone;
 
 /// The route, where there are tokens for it; without them the method is not allowed.
 pub(super) fn routes(app: &Arc<App>) -> Router<Arc<App>> {
@@ -39,7 +40,7 @@ async fn erase(State(app): State<Arc<App>>, Path(id): Path<String>) -> Response 
     let forget = Forget { postgres, nats, client: app.client.clone() };
     match forget.forget(&id).await {
         Ok(()) => {
-            app.cache.retract(&id.as_str().into());
+            app.cache.retract(&id.as_str().into(), Gone::Forgotten);
             StatusCode::NO_CONTENT.into_response()
         }
         Err(error) => {

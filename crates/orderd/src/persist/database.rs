@@ -23,7 +23,7 @@ use crate::ingest::dead_letters::{DeadLetter, DeadLetters};
 use crate::metrics::Metrics;
 use crate::postgres::{self, Connection, describe};
 use crate::retry::Backoff;
-use crate::serve::cache::Cache;
+use crate::serve::cache::{Cache, Gone};
 
 /// A batch closes at so many orders or bytes.
 const BATCH_ORDERS: usize = 8192;
@@ -193,7 +193,7 @@ impl Database {
     /// The order leaves memory again, and its message becomes a dead letter.
     async fn refuse(&self, batch: &[Rows], (chunk, row): Place, detail: String) {
         let message = batch[chunk].orders.messages[row].clone();
-        self.cache.retract(&message.key);
+        self.cache.retract(&message.key, Gone::Refused);
         let refusal = Refusal { reason: Reason::RefusedByDatabase, detail, path: None, offset: None };
         // Closed only when the service ends with an error; the message is then delivered again.
         drop(self.deadchan.send(DeadLetter { message, refusal }).await);

@@ -9,7 +9,7 @@ mod ordered;
 mod read_through;
 mod search;
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::hash::BuildHasher;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -42,8 +42,17 @@ pub(crate) struct Cache {
 
 struct Contents {
     index: Index,
-    /// Orders that have left for good, so that a copy that is still on its way doesn't bring them back.
-    gone: HashSet<Key>,
+    /// Orders that have left, so that a copy that is still on its way doesn't bring them back.
+    gone: HashMap<Key, Gone>,
+}
+
+/// Why an order has left.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Gone {
+    /// PostgreSQL refuses its row: it may come again after a mend.
+    Refused,
+    /// It was erased, and never comes again.
+    Forgotten,
 }
 
 /// A page of ids, or why there is none.
@@ -58,7 +67,7 @@ pub(crate) enum Page {
 
 impl Cache {
     pub(crate) fn new(layouts: Arc<Layouts>, search: Vec<usize>) -> Arc<Self> {
-        let contents = Contents { index: Index::new(search.len()), gone: HashSet::new() };
+        let contents = Contents { index: Index::new(search.len()), gone: HashMap::new() };
         Arc::new(Self {
             index: RwLock::new(contents),
             layouts,
@@ -91,7 +100,7 @@ impl Cache {
         while records.len() > 0 {
             let mut contents = self.write();
             for record in records.by_ref().take(WRITE) {
-                if contents.gone.is_empty() || !contents.gone.contains(&record.key) {
+                if contents.gone.is_empty() || !contents.gone.contains_key(&record.key) {
                     let hash = self.hash(record.key.as_str().as_bytes());
                     let shown = (fresh.shown.len() < room).then(|| (record.key.clone(), record.body.clone()));
                     if contents.index.insert(hash, record) {
@@ -104,11 +113,14 @@ impl Cache {
         fresh
     }
 
-    /// Takes an order out for good, whether it is here already or still on its way.
-    pub(crate) fn retract(&self, key: &Key) {
+    /// Takes an order out, whether it is here already or still on its way.
+    pub(crate) fn retract(&self, key: &Key, why: Gone) {
         let hash = self.hash(key.as_str().as_bytes());
         let mut contents = self.write();
-        contents.gone.insert(key.clone());
+        let known = contents.gone.entry(key.clone()).or_insert(why);
+        if why == Gone::Forgotten {
+            *known = why;
+        }
         let Some(id) = contents.index.find(hash, key.as_str()) else { return };
         let body = contents.index.body(id).clone();
         // A body in memory can be read, or it would not be there.
@@ -117,9 +129,12 @@ impl Cache {
         }
     }
 
-    /// An order that has left comes again under its key: a dead letter that is sent again after a mend.
+    /// An order that was refused comes again under its key, after a mend. One that was forgotten does not.
     pub(crate) fn readmit(&self, key: &Key) {
-        self.write().gone.remove(key);
+        let mut contents = self.write();
+        if contents.gone.get(key) == Some(&Gone::Refused) {
+            contents.gone.remove(key);
+        }
     }
 
     /// How many orders there are.
