@@ -54,6 +54,8 @@ pub async fn run(
         feed: serve::feed::Feed::new(layouts.clone(), &settings.search, &search),
         cache: serve::cache::Cache::new(layouts.clone(), search),
         progress: Arc::default(),
+        taken: Arc::default(),
+        lag: Arc::default(),
         stop: CancellationToken::new(),
         give_up: CancellationToken::new(),
         settings,

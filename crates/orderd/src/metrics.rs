@@ -5,8 +5,8 @@ use std::sync::Arc;
 use order::Reason;
 use prometheus::core::Collector;
 use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder,
+    Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
 };
 
 /// All that is counted. One for each running service, so that several can run in one process.
@@ -46,6 +46,16 @@ pub(crate) struct Metrics {
     pub(crate) lag: IntGauge,
     /// Messages that are delivered and not acknowledged.
     pub(crate) unacknowledged: IntGauge,
+    /// Messages that are settled and of which this process doesn't know whether it has their orders.
+    pub(crate) replica_lag: IntGauge,
+    /// Seconds since memory was last known to have all that was settled.
+    pub(crate) replica_lag_seconds: Gauge,
+    /// 1 where no other process takes messages.
+    pub(crate) replica_alone: IntGauge,
+    /// Orders that other processes took.
+    pub(crate) replica_orders: IntCounter,
+    /// How often the table was read again because messages could not be seen.
+    pub(crate) replica_refills: IntCounter,
     /// 1 where a part is up: nats, postgres, intake, fill.
     pub(crate) up: IntGaugeVec,
     /// Look-ups that memory could not answer, by what PostgreSQL said.
@@ -130,6 +140,27 @@ impl Metrics {
             unacknowledged: register(
                 &r,
                 IntGauge::new("orderd_consumer_unacknowledged", "Messages delivered and not acknowledged"),
+            )?,
+            replica_lag: register(
+                &r,
+                IntGauge::new("orderd_replica_lag", "Settled messages that memory may lack"),
+            )?,
+            replica_lag_seconds: register(
+                &r,
+                Gauge::new(
+                    "orderd_replica_lag_seconds",
+                    "Seconds since memory was known to have all that was settled",
+                ),
+            )?,
+            replica_alone: register(
+                &r,
+                IntGauge::new("orderd_replica_alone", "1 where no other process takes messages"),
+            )?,
+            replica_orders: counter(&r, "orderd_replica_orders_total", "Orders that other processes took")?,
+            replica_refills: counter(
+                &r,
+                "orderd_replica_refills_total",
+                "How often the table was read again because messages had left the stream",
             )?,
             up: gauges(&r, "orderd_up", "1 where the part is up", "part")?,
             read_through: known(

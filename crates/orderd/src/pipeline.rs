@@ -1,7 +1,7 @@
 //! Every channel of the service is made here and every stage is spawned here, in the order of the flow.
 //!
 //! ```text
-//!                              restore ── initmemchan ─┐
+//!                    restore, replica ── initmemchan ─┐
 //!                                                      ├─ fan_in ── memwritechan ── cache ── feed
 //!                                          ┌─ memchan ─┘
 //! subscribe ── natschan ── payload ── msgdatachan ── decode ── orderschan ── fan_out
@@ -22,13 +22,14 @@ use crate::health::Health;
 use crate::ingest::dead_letters::DeadLetters;
 use crate::ingest::housekeeping::Housekeeping;
 use crate::ingest::subscribe::{self, Subscribe};
-use crate::ingest::{Holds, decode, fan_out, payload};
+use crate::ingest::{Holds, Taken, decode, fan_out, payload};
 use crate::metrics::Metrics;
 use crate::persist::database::Database;
 use crate::persist::encode;
 use crate::serve::cache::Cache;
 use crate::serve::fan_in;
 use crate::serve::feed::Feed;
+use crate::serve::replica::{Lag, Replica};
 use crate::serve::restore::{Progress, Restore};
 
 /// How many chunks wait in each channel. A chunk has 256 messages or a mebibyte, so that all of them together
@@ -47,6 +48,8 @@ pub(crate) struct Parts {
     pub(crate) feed: Arc<Feed>,
     pub(crate) progress: Arc<Progress>,
     pub(crate) holds: Arc<Holds>,
+    pub(crate) taken: Arc<Taken>,
+    pub(crate) lag: Arc<Lag>,
     pub(crate) health: Arc<Health>,
     pub(crate) metrics: Arc<Metrics>,
     /// Take no more; finish what is there.
@@ -61,8 +64,8 @@ pub(crate) type Ended = (&'static str, anyhow::Result<()>);
 /// Starts all stages. Each ends when its input closes, which begins where `subscribe` and `restore` are told
 /// to stop.
 pub(crate) fn start(parts: &Parts, parser: Parser, depths: &Depths) -> JoinSet<Ended> {
-    let Parts { settings, client, layouts, cache, feed, progress, holds, health, metrics, stop, give_up } =
-        parts;
+    let Parts { settings, client, layouts, cache, feed, progress, holds, taken, lag, health, .. } = parts;
+    let Parts { metrics, stop, give_up, .. } = parts;
     let dead_letters = Arc::new(DeadLetters::new(client.clone()));
 
     let (natschan, natschan_out) = depths.channel("natschan", WAITING);
@@ -79,6 +82,7 @@ pub(crate) fn start(parts: &Parts, parser: Parser, depths: &Depths) -> JoinSet<E
         settings: settings.clone(),
         client: client.clone(),
         holds: holds.clone(),
+        taken: taken.clone(),
         health: health.clone(),
         metrics: metrics.clone(),
         stop: stop.clone(),
@@ -110,6 +114,18 @@ pub(crate) fn start(parts: &Parts, parser: Parser, depths: &Depths) -> JoinSet<E
         stop: stop.clone(),
     };
 
+    let replica = Replica {
+        settings: settings.clone(),
+        client: client.clone(),
+        taken: taken.clone(),
+        cache: cache.clone(),
+        health: health.clone(),
+        progress: progress.clone(),
+        lag: lag.clone(),
+        metrics: metrics.clone(),
+        stop: stop.clone(),
+    };
+
     let mut stages = JoinSet::new();
     let mut stage = |name, run: Stage| {
         let give_up = give_up.clone();
@@ -130,6 +146,7 @@ pub(crate) fn start(parts: &Parts, parser: Parser, depths: &Depths) -> JoinSet<E
             msgdatachan,
             dead_letters.clone(),
             cache.clone(),
+            taken.clone(),
             metrics.clone(),
         )),
     );
@@ -139,7 +156,8 @@ pub(crate) fn start(parts: &Parts, parser: Parser, depths: &Depths) -> JoinSet<E
     stage("encode", Box::pin(encode::run(encodechan_out, gobchan, layouts.clone())));
     stage("database", Box::pin(database.run(gobchan_out)));
 
-    stage("restore", Box::pin(restore.run(initmemchan)));
+    stage("restore", Box::pin(restore.run(initmemchan.clone())));
+    stage("replica", Box::pin(replica.run(initmemchan)));
     stage("fan_in", Box::pin(fan_in::run(initmemchan_out, memchan_out, memwritechan, cache.hasher())));
     let (writing, showing) = (cache.clone(), feed.clone());
     stage("cache", Box::pin(async move { writing.run(memwritechan_out, &showing).await }));

@@ -1,9 +1,11 @@
 //! The connection to PostgreSQL and the table.
 
+use std::collections::HashMap;
 use std::error::Error as _;
 
 use tokio::task::JoinHandle;
 use tokio_postgres::Client;
+use tokio_postgres::types::Type;
 
 use crate::config::{Postgres, Table};
 
@@ -37,6 +39,21 @@ pub(crate) async fn prepare(client: &Client, settings: &Postgres) -> Result<(), 
     // Not needed to read or write an order: a role that may not make it can do without.
     drop(make_forgotten(client, &settings.table).await);
     Ok(())
+}
+
+/// The rows of these ids that are there; data may be null. Opens the connection where there is none.
+pub(crate) async fn rows(
+    connection: &mut Option<Connection>,
+    settings: &Postgres,
+    ids: &[&str],
+) -> Result<HashMap<String, Option<Vec<u8>>>, tokio_postgres::Error> {
+    let connection = match connection {
+        Some(connection) if !connection.client.is_closed() => connection,
+        _ => connection.insert(connect(settings).await?),
+    };
+    let query = format!("SELECT id, data FROM {} WHERE id = ANY($1)", settings.table.quoted());
+    let rows = connection.client.query_typed(&query, &[(&ids, Type::TEXT_ARRAY)]).await?;
+    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
 }
 
 /// An error of PostgreSQL with its cause and without what its detail may quote of a row.

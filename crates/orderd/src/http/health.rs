@@ -53,6 +53,7 @@ fn report(app: &App, good: bool) -> Response {
             "of": app.progress.estimate.load(Ordering::Relaxed),
             "undecodable": app.progress.undecodable.load(Ordering::Relaxed),
         },
+        "replica": app.lag.json(),
     });
     let mut response = json_response(body.to_string().into_bytes());
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -13,6 +13,7 @@ use crate::memory;
 pub(super) async fn metrics(State(app): State<Arc<App>>) -> Response {
     app.metrics.in_memory.set(app.cache.len() as i64);
     app.depths.show(&app.metrics);
+    app.lag.show(&app.metrics);
     app.metrics.memory.set(memory::resident() as i64);
     app.metrics.memory_limit.set(memory::limit() as i64);
     match app.metrics.text() {

@@ -35,6 +35,7 @@ use crate::metrics::Metrics;
 use crate::pipeline::{Depths, Parts};
 use crate::serve::cache::{Cache, ReadThrough};
 use crate::serve::feed::Feed;
+use crate::serve::replica::Lag;
 use crate::serve::restore::Progress;
 
 pub(crate) use server::serve;
@@ -51,6 +52,7 @@ pub(crate) struct App {
     read_through: ReadThrough,
     health: Arc<Health>,
     progress: Arc<Progress>,
+    lag: Arc<Lag>,
     metrics: Arc<Metrics>,
     depths: Arc<Depths>,
     sessions: session::Sessions,
@@ -69,6 +71,7 @@ impl App {
             read_through: ReadThrough::start(parts.settings.postgres.clone(), parts.metrics.clone()),
             health: parts.health.clone(),
             progress: parts.progress.clone(),
+            lag: parts.lag.clone(),
             metrics: parts.metrics.clone(),
             depths,
             sessions: session::Sessions::default(),

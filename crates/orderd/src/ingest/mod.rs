@@ -2,6 +2,7 @@
 
 pub(crate) mod subscribe;
 mod receipt;
+mod taken;
 pub(crate) mod payload;
 pub(crate) mod decode;
 pub(crate) mod fan_out;
@@ -9,6 +10,7 @@ pub(crate) mod dead_letters;
 pub(crate) mod housekeeping;
 
 pub(crate) use receipt::{Holds, Receipt};
+pub(crate) use taken::Taken;
 
 use async_nats::Subject;
 use bytes::Bytes;
@@ -21,6 +23,8 @@ pub(crate) struct Origin {
     pub(crate) timestamp_ns: i64,
     /// How often it was delivered, this time included.
     pub(crate) deliveries: u64,
+    /// The how many-th delivery of its consumer this is.
+    pub(crate) delivery: u64,
 }
 
 /// `natschan` and `msgdatachan` carry chunks of these.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use order::Key;
 use tokio::sync::mpsc;
 
-use super::Message;
 use super::dead_letters::DeadLetters;
+use super::{Message, Taken};
 use crate::metrics::Metrics;
 use crate::serve::cache::Cache;
 
@@ -20,6 +20,7 @@ pub(crate) async fn run(
     msgdatachan: mpsc::Sender<Vec<Message>>,
     dead_letters: Arc<DeadLetters>,
     cache: Arc<Cache>,
+    taken: Arc<Taken>,
     metrics: Arc<Metrics>,
 ) -> anyhow::Result<()> {
     while let Some(chunk) = natschan.recv().await {
@@ -31,7 +32,7 @@ pub(crate) async fn run(
             } else if message.headers.is_none() {
                 kept.push(message);
             } else {
-                kept.extend(with_key_of_its_dead_letter(message, &dead_letters, &cache).await);
+                kept.extend(with_key_of_its_dead_letter(message, &dead_letters, &cache, &taken).await);
             }
         }
         if !kept.is_empty() && msgdatachan.send(kept).await.is_err() {
@@ -47,6 +48,7 @@ async fn with_key_of_its_dead_letter(
     message: Message,
     dead_letters: &DeadLetters,
     cache: &Cache,
+    taken: &Taken,
 ) -> Option<Message> {
     let key = message
         .headers
@@ -59,6 +61,8 @@ async fn with_key_of_its_dead_letter(
         cache.readmit(&key);
         return Some(Message { key, replayed: true, ..message });
     }
+    // Whoever took it in may have been another process.
+    taken.disown(message.origin.sequence);
     tracing::info!(sequence = message.origin.sequence, "dead letter sent again is taken in already, dropped");
     message.receipt.acknowledge().await;
     None

@@ -10,7 +10,7 @@ use order::Key;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{Holds, Message, Origin, Receipt};
+use super::{Holds, Message, Origin, Receipt, Taken};
 use crate::config::Settings;
 use crate::health::{Health, Part};
 use crate::metrics::Metrics;
@@ -32,6 +32,7 @@ pub(crate) struct Subscribe {
     pub(crate) settings: Arc<Settings>,
     pub(crate) client: Client,
     pub(crate) holds: Arc<Holds>,
+    pub(crate) taken: Arc<Taken>,
     pub(crate) health: Arc<Health>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) stop: CancellationToken,
@@ -131,6 +132,7 @@ impl Subscribe {
             origins.push(origin);
             messages.push(message);
         }
+        self.taken.add(origins.iter().map(|origin| origin.sequence));
         let receipts = self.holds.take(replies);
         messages
             .into_iter()
@@ -180,15 +182,15 @@ async fn chunk(messages: &mut pull::Stream, taken: &mut Vec<async_nats::Message>
 /// Where a message stands, from its ack subject:
 /// `$JS.ACK.{stream}.{consumer}.{deliveries}.{sequence}.{consumer's sequence}.{timestamp}.{pending}`, with the
 /// domain and the account's hash before the stream where the server puts them.
-fn origin(reply: &str) -> Option<Origin> {
+pub(crate) fn origin(reply: &str) -> Option<Origin> {
     let rest = reply.strip_prefix("$JS.ACK.")?;
     let tokens = rest.split('.').count();
     let mut numbers = rest.split('.').skip(if tokens >= 9 { 4 } else { 2 });
     let deliveries = numbers.next()?.parse().ok()?;
     let sequence = numbers.next()?.parse().ok()?;
-    numbers.next()?;
+    let delivery = numbers.next()?.parse().ok()?;
     let timestamp_ns = numbers.next()?.parse().ok()?;
-    Some(Origin { sequence, timestamp_ns, deliveries })
+    Some(Origin { sequence, timestamp_ns, deliveries, delivery })
 }
 
 fn warn_of_retention(info: &jetstream::stream::Info) {
@@ -221,8 +223,8 @@ mod tests {
     fn reads_both_forms_of_the_ack_subject() {
         let short = origin("$JS.ACK.ORDERS.orderd.2.17.18.1700000000123456789.5").unwrap();
         assert_eq!(
-            (short.deliveries, short.sequence, short.timestamp_ns),
-            (2, 17, 1_700_000_000_123_456_789)
+            (short.deliveries, short.sequence, short.delivery, short.timestamp_ns),
+            (2, 17, 18, 1_700_000_000_123_456_789)
         );
         let long = origin("$JS.ACK._.HASH.ORDERS.orderd.1.7.8.1700000000123456789.5.rand").unwrap();
         assert_eq!((long.deliveries, long.sequence, long.timestamp_ns), (1, 7, 1_700_000_000_123_456_789));

@@ -1,6 +1,7 @@
 //! From orders to answers: `initmemchan + memchan -> memwritechan -> cache`, and on to who reads along.
 
 pub(crate) mod restore;
+pub(crate) mod replica;
 pub(crate) mod fan_in;
 pub(crate) mod cache;
 pub(crate) mod feed;

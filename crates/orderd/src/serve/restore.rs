@@ -1,7 +1,7 @@
 //! PostgreSQL -> initmemchan: reads the whole table into memory while everything else goes on.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::{StreamExt, TryFutureExt, future};
@@ -23,6 +23,9 @@ const CHUNK: usize = 512;
 
 /// A plain table larger than this many blocks is read in two ranges at once.
 const SMALL: i64 = 1024;
+
+/// How long to wait for the place in the stream from which on other processes are followed.
+const PLACED: Duration = Duration::from_secs(1);
 
 /// So many rows that can't be decoded are named in the log; the others are counted.
 const NAMED: u64 = 100;
@@ -51,11 +54,28 @@ pub(crate) struct Progress {
     pub(crate) undecodable: AtomicU64,
     /// Told to read the table again.
     pub(crate) again: Notify,
+    /// Whether the table is being read, or was.
+    begun: AtomicBool,
+    /// The place in the stream is known of which all that lies before it is in the table.
+    placed: Notify,
+}
+
+impl Progress {
+    /// From here on, what other processes take is followed: the table has to be read after that is known.
+    pub(crate) fn placed(&self) {
+        self.placed.notify_one();
+        if self.begun.load(Ordering::Acquire) {
+            self.again.notify_one();
+        }
+    }
 }
 
 impl Restore {
     /// Fills memory, and fills it again whenever told to, until told to stop.
     pub(crate) async fn run(self, initmemchan: mpsc::Sender<Vec<Record>>) -> anyhow::Result<()> {
+        // Whoever is away is not waited for; the table is then read once more.
+        drop(tokio::time::timeout(PLACED, self.progress.placed.notified()).await);
+        self.progress.begun.store(true, Ordering::Release);
         let mut first = true;
         loop {
             let filled = tokio::select! {

@@ -203,3 +203,19 @@ async fn events_need_a_token_where_one_is_set() {
     assert_eq!(refused.status, StatusCode::UNAUTHORIZED);
     assert!(refused.headers.contains_key("www-authenticate"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn orders_that_another_process_took_are_shown_too() {
+    let (stack, service) = Stack::started().await;
+    let other = stack.serve(&[]).await;
+    let (mut here, mut there) = (Reader::new(&service, None).await, Reader::new(&other, None).await);
+    stack.publish(&orders(40)).await;
+    for reader in [&mut here, &mut there] {
+        let mut shown = std::collections::BTreeSet::new();
+        while shown.len() < 40 {
+            let (name, data) = reader.notable().await;
+            assert_eq!(name, "order");
+            assert!(shown.insert(data["order_uid"].as_str().unwrap().to_owned()), "shown twice: {data}");
+        }
+    }
+}

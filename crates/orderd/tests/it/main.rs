@@ -16,6 +16,7 @@ mod refused;
 mod dead_letters;
 mod outages;
 mod takeover;
+mod replicas;
 mod shutdown;
 mod commands;
 mod boards;

@@ -86,20 +86,37 @@ fn schemas() -> Value {
             "reason": { "type": ["string", "null"], "description": "Why it is not up" },
         },
     });
+    let replica = json!({
+        "type": "object",
+        "required": ["alone", "behind_messages", "behind_seconds"],
+        "properties": {
+            "alone": { "type": "boolean", "description": "No other process takes messages" },
+            "behind_messages": {
+                "type": "integer",
+                "description": "Settled messages of which it is not known whether memory has their orders",
+            },
+            "behind_seconds": {
+                "type": "number",
+                "description": "Since memory was known to have all that was settled",
+            },
+        },
+    });
     json!({
         "Order": order,
         "Ids": { "type": "array", "items": { "type": "string" }, "maxItems": 50, "examples": [[ID]] },
         "Part": part,
         "DeadLetter": dead_letters::schema(),
+        "Replica": replica,
         "Health": {
             "type": "object",
-            "required": ["ready", "nats", "postgres", "intake", "fill"],
+            "required": ["ready", "nats", "postgres", "intake", "fill", "replica"],
             "properties": {
                 "ready": { "type": "boolean", "description": "Orders are taken in" },
                 "nats": reference("Part"),
                 "postgres": reference("Part"),
                 "intake": reference("Part"),
                 "fill": reference("Part"),
+                "replica": reference("Replica"),
             },
         },
     })

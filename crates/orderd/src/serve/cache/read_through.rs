@@ -1,6 +1,5 @@
 //! A look-up that memory can't answer asks PostgreSQL: many waiting readers in one query, one query at a time.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::config::Postgres;
 use crate::metrics::Metrics;
-use crate::postgres::{self, Connection, describe};
+use crate::postgres::{self, describe};
 
 /// How many readers may wait, and how many are answered by one query.
 const WAITING: usize = 4096;
@@ -67,7 +66,9 @@ async fn answer(mut asked: mpsc::Receiver<Question>, settings: Postgres) {
     let mut questions = Vec::new();
     while asked.recv_many(&mut questions, TOGETHER).await > 0 {
         questions.retain(|question: &Question| !question.answer.is_closed());
-        let rows = tokio::time::timeout(PATIENCE, rows(&mut connection, &settings, &questions)).await;
+        let ids: Vec<&str> = questions.iter().map(|question| question.id.as_str()).collect();
+        let rows = postgres::rows(&mut connection, &settings, &ids);
+        let rows = tokio::time::timeout(PATIENCE, rows).await;
         match rows {
             Ok(Ok(rows)) => {
                 for question in questions.drain(..) {
@@ -84,20 +85,4 @@ async fn answer(mut asked: mpsc::Receiver<Question>, settings: Postgres) {
             }
         }
     }
-}
-
-async fn rows(
-    connection: &mut Option<Connection>,
-    settings: &Postgres,
-    questions: &[Question],
-) -> Result<HashMap<String, Option<Vec<u8>>>, tokio_postgres::Error> {
-    let connection = match connection {
-        Some(connection) if !connection.client.is_closed() => connection,
-        _ => connection.insert(postgres::connect(settings).await?),
-    };
-    let ids: Vec<&str> = questions.iter().map(|question| question.id.as_str()).collect();
-    let query = format!("SELECT id, data FROM {} WHERE id = ANY($1)", settings.table.quoted());
-    let rows =
-        connection.client.query_typed(&query, &[(&ids, tokio_postgres::types::Type::TEXT_ARRAY)]).await?;
-    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
 }

@@ -1,0 +1,220 @@
+//! Several processes on one stream and one table: each comes to hold, page and find all orders.
+
+use async_nats::jetstream::{self, stream};
+use devstack::Signal;
+use hyper::{Request, StatusCode};
+
+use crate::support::{Service, Stack, eventually, order};
+
+async fn fleet(stack: &Stack, count: usize) -> Vec<Service> {
+    let mut services = Vec::new();
+    for _ in 0..count {
+        services.push(stack.serve(&[("HTTP_ERASE_TOKEN", "eraser")]).await);
+    }
+    services
+}
+
+async fn publish(stack: &Stack, numbers: std::ops::Range<usize>) {
+    stack.publish(&numbers.map(|number| order(&format!("order-{number}"))).collect::<Vec<_>>()).await;
+}
+
+/// Waits until the table has so many rows and each process the same orders, in pages and when searched.
+async fn wait_same(stack: &Stack, services: &[Service], count: usize) {
+    eventually(&format!("{count} rows"), async || (stack.rows() == count).then_some(())).await;
+    let table = stack.postgres.psql("SELECT id FROM public.orders2 ORDER BY id COLLATE \"C\"").unwrap();
+    let table: Vec<_> = table.lines().map(str::trim).filter(|id| !id.is_empty()).collect();
+    for service in services {
+        service.wait_len(count as u64).await;
+        eventually("the pages are the table", async || (service.ids().await == table).then_some(())).await;
+    }
+    for number in (0..count).step_by(count.div_ceil(10).max(1)) {
+        let path = format!("/orders?order_uid=order-{number}");
+        let found = services[0].get(&path).await.body;
+        for service in services {
+            assert_eq!(service.get(&path).await.body, found);
+        }
+    }
+}
+
+async fn stream(stack: &Stack) -> stream::Stream {
+    jetstream::new(stack.client().await).get_stream("ORDERS").await.unwrap()
+}
+
+async fn settled(stack: &Stack, sequence: u64) {
+    let stream = stream(stack).await;
+    eventually("all is acknowledged", async || {
+        (stream.consumer_info("orderd").await.ok()?.ack_floor.stream_sequence >= sequence).then_some(())
+    })
+    .await;
+}
+
+async fn delete(service: &Service, id: &str) -> StatusCode {
+    let request = Request::delete(format!("/order/{id}")).header("authorization", "Bearer eraser");
+    service.send(request).await.status
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_under_load_and_kills_hold_the_same() {
+    let stack = Stack::new();
+    let mut services = fleet(&stack, 3).await;
+    let mut published = 0;
+    for round in 0..6 {
+        publish(&stack, published..published + 150).await;
+        published += 150;
+        // The same one twice in a row is killed while it still looks at what the others have done.
+        let hit = round / 2;
+        if round % 2 == 0 {
+            services[hit].process.signal(Signal::STOP);
+            publish(&stack, published..published + 150).await;
+            published += 150;
+            services[hit].process.signal(Signal::CONT);
+        } else {
+            services[hit].kill();
+            services[hit] = stack.start(&[]).await;
+        }
+    }
+    wait_same(&stack, &services, published).await;
+    for service in &services {
+        assert!(service.metric("orderd_replica_orders_total").await > 0.0);
+        eventually("it knows that it is not behind", async || {
+            let replica = &service.get("/readyz").await.json()["replica"];
+            (replica["behind_messages"] == 0 && replica["alone"] == false).then_some(())
+        })
+        .await;
+        assert_eq!(service.metric("orderd_replica_lag").await, 0.0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_alone_reads_nothing_twice() {
+    let (stack, mut service) = Stack::started().await;
+    for round in 1..=3 {
+        stack.publish(&(0..100).map(|number| order(&format!("{round}-{number}"))).collect::<Vec<_>>()).await;
+        stack.publish(&["{", ""]).await;
+        service.wait_len(round * 100).await;
+        settled(&stack, round * 102).await;
+        if round == 2 {
+            // What its predecessor held is delivered again.
+            service.kill();
+            service = stack.serve(&[]).await;
+        }
+    }
+    eventually("it has seen all", async || {
+        let replica = service.get("/readyz").await.json()["replica"].clone();
+        (replica["behind_seconds"].as_f64()? < 2.0).then_some(())
+    })
+    .await;
+    assert_eq!(service.metric("orderd_replica_alone").await, 1.0);
+    assert_eq!(stream(&stack).await.get_info().await.unwrap().state.consumer_count, 1);
+    assert_eq!(service.metric("orderd_replica_orders_total").await, 0.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_was_away_while_the_stream_was_trimmed_reads_the_table() {
+    let stack = Stack::new();
+    let mut services = fleet(&stack, 1).await;
+    publish(&stack, 0..20).await;
+    wait_same(&stack, &services, 20).await;
+    settled(&stack, 20).await;
+    services[0].process.signal(Signal::STOP);
+    services.push(stack.serve(&[]).await);
+    publish(&stack, 20..60).await;
+    // What the stopped one was given too is delivered to the other.
+    settled(&stack, 60).await;
+    stream(&stack).await.purge().await.unwrap();
+    publish(&stack, 60..80).await;
+    services[0].process.signal(Signal::CONT);
+    wait_same(&stack, &services, 80).await;
+    assert!(services[0].metric("orderd_replica_refills_total").await > 0.0);
+    // And one that comes later.
+    services.push(stack.serve(&[]).await);
+    publish(&stack, 80..100).await;
+    wait_same(&stack, &services, 100).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_work_queue_is_followed_by_reading_the_table_again() {
+    let stack = Stack::new();
+    let config = stream::Config {
+        name: "ORDERS".into(),
+        subjects: vec!["TESTING".into()],
+        retention: stream::RetentionPolicy::WorkQueue,
+        ..Default::default()
+    };
+    jetstream::new(stack.client().await).create_stream(config).await.unwrap();
+    let services = fleet(&stack, 2).await;
+    publish(&stack, 0..50).await;
+    wait_same(&stack, &services, 50).await;
+    publish(&stack, 50..100).await;
+    wait_same(&stack, &services, 100).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_refused_is_nowhere_and_what_is_sent_again_is_everywhere() {
+    let stack = Stack::new();
+    let services = fleet(&stack, 3).await;
+    let bad = "ALTER TABLE orders2 ADD CONSTRAINT bad CHECK (position('order-1'::bytea in data) = 0)";
+    stack.postgres.psql(bad).unwrap();
+    publish(&stack, 0..9).await;
+    stack.publish(&["{"]).await;
+    settled(&stack, 10).await;
+    wait_same(&stack, &services, 8).await;
+    stack.postgres.psql("ALTER TABLE orders2 DROP CONSTRAINT bad").unwrap();
+    for _ in 0..2 {
+        let args = ["dead-letters", "replay", "--reason", "refused_by_database"];
+        assert!(stack.run(&args, "").await.status.success());
+    }
+    wait_same(&stack, &services, 9).await;
+    for service in &services {
+        assert_eq!(service.get("/orders?order_uid=order-1").await.json().as_array().unwrap().len(), 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forgotten_order_is_not_brought_back_by_one_that_was_away() {
+    let stack = Stack::new();
+    let mut services = fleet(&stack, 2).await;
+    publish(&stack, 0..20).await;
+    wait_same(&stack, &services, 20).await;
+    let ids = services[0].ids().await;
+    services[1].process.signal(Signal::STOP);
+    publish(&stack, 20..60).await;
+    // What the stopped one holds is delivered again to the other.
+    settled(&stack, 60).await;
+    services[0].wait_len(60).await;
+    let late = services[0].ids().await[40..].to_vec();
+    for id in [&ids[3], &late[0], &late[1], &late[2]] {
+        assert_eq!(delete(&services[0], id).await, StatusCode::NO_CONTENT);
+    }
+    // For longer than anybody looks back.
+    let long_ago = "UPDATE public.orderd_forgotten SET forgotten_at = now() - interval '10 minutes'";
+    stack.postgres.psql(long_ago).unwrap();
+    services[1].process.signal(Signal::CONT);
+    wait_same(&stack, &services, 56).await;
+    services.push(stack.serve(&[]).await);
+    wait_same(&stack, &services, 56).await;
+    for service in &services {
+        assert_eq!(service.get(&format!("/order/{}", late[0])).await.status, StatusCode::NOT_FOUND);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_gets_what_another_had_committed_before_it_died_has_the_order() {
+    let (stack, service) = Stack::started().await;
+    publish(&stack, 0..3).await;
+    stack.publish(&["{"]).await;
+    settled(&stack, 4).await;
+    let listed = stack.run(&["dead-letters", "list", "--json"], "").await;
+    let letter: serde_json::Value = serde_json::from_slice(&listed.stdout).unwrap();
+    let key = letter["key"].as_str().unwrap();
+    // As one leaves it that dies between the dead letter's end and the acknowledgement.
+    let written = format!("INSERT INTO public.orders2 SELECT '{key}', data FROM public.orders2 LIMIT 1");
+    stack.postgres.psql(&written).unwrap();
+    assert!(stack.run(&["dead-letters", "drop", key, "--yes"], "").await.status.success());
+    let mut headers = async_nats::HeaderMap::new();
+    headers.insert("Orderd-Key", key);
+    let context = jetstream::new(stack.client().await);
+    let sent = context.publish_with_headers("TESTING", headers, order("order-3").into()).await.unwrap();
+    sent.await.unwrap();
+    wait_same(&stack, &[service], 4).await;
+}
