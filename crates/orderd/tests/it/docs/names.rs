@@ -1,14 +1,17 @@
-//! What the documents list is what is there: every setting and every command, and none besides.
+//! What the documents list is what is there: settings, commands, alerts, metrics and messages.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use clap::CommandFactory;
+use devstack::tools;
 use orderd::cli::Cli;
 
+use super::links::anchor;
 use super::markdown::Document;
 
-/// Where all settings stand, in tables that begin with `variable`.
-const SETTINGS: &str = "README.md";
+/// Where all settings stand, in tables that begin with `variable`; and alerts, metrics and messages.
+const GUIDE: &str = "docs/OPERATIONS.md";
 
 /// The environment variables of all commands.
 fn settings() -> Vec<clap::Arg> {
@@ -23,16 +26,27 @@ fn name(setting: &clap::Arg) -> String {
 
 #[test]
 fn every_setting_is_in_the_tables_and_every_one_there_is_a_setting() {
-    let listed = Document::read(SETTINGS);
+    let listed = Document::read(GUIDE);
     let listed: BTreeSet<&str> =
         listed.rows_of("variable").flat_map(|row| &row.cells[0].code).map(String::as_str).collect();
     let names: Vec<_> = settings().iter().map(name).collect();
-    assert_eq!(listed, names.iter().map(String::as_str).collect(), "in the tables of {SETTINGS}; in --help");
+    assert_eq!(listed, names.iter().map(String::as_str).collect(), "in the tables of {GUIDE}; in --help");
+}
+
+#[test]
+fn the_readmes_name_settings_that_are_there() {
+    let names: Vec<_> = settings().iter().map(name).collect();
+    for (readme, of) in [("README.md", "variable"), ("README.ru.md", "переменная")] {
+        let readme = Document::read(readme);
+        let listed: Vec<_> = readme.rows_of(of).flat_map(|row| &row.cells[0].code).collect();
+        assert!(listed.len() > 10, "{}: {listed:?}", readme.name);
+        assert!(listed.iter().all(|name| names.contains(name)), "{}: {listed:?}", readme.name);
+    }
 }
 
 #[test]
 fn defaults_and_files_of_secrets_are_told() {
-    let listed = Document::read(SETTINGS);
+    let listed = Document::read(GUIDE);
     let rows: Vec<_> = listed.rows_of("variable").collect();
     for setting in settings() {
         let name = name(&setting);
@@ -42,21 +56,68 @@ fn defaults_and_files_of_secrets_are_told() {
             assert!(row.cells[1].code.contains(&default), "{name}: its default is {default}");
         }
         if setting.is_hide_env_values_set() {
-            assert!(listed.code.contains(&format!("{name}_FILE")), "{SETTINGS}: {name}_FILE is not there");
+            assert!(listed.code.contains(&format!("{name}_FILE")), "{GUIDE}: {name}_FILE is not there");
         }
     }
 }
 
 #[test]
-fn every_command_is_in_the_readme() {
-    let readme = Document::read("README.md");
+fn every_command_is_in_the_readmes() {
     let cli = Cli::command();
-    for command in cli.get_subcommands() {
-        let told = format!("orderd {}", command.get_name());
-        assert!(
-            readme.code.iter().any(|code| code.starts_with(&told)),
-            "{} is not there",
-            command.get_name()
-        );
+    for readme in ["README.md", "README.ru.md"].map(Document::read) {
+        for command in cli.get_subcommands() {
+            let told = format!("orderd {}", command.get_name());
+            assert!(readme.code.iter().any(|code| code.starts_with(&told)), "{}: no {told}", readme.name);
+        }
     }
+}
+
+#[test]
+fn every_alert_leads_to_its_section() {
+    let rules = std::fs::read_to_string(tools::workspace().join("deploy/prometheus/alerts.yml")).unwrap();
+    let alerts = rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: "));
+    let alerts: BTreeSet<&str> = alerts.collect();
+    for alert in &alerts {
+        let leads = format!("runbook: {GUIDE}#{}\n", anchor(alert));
+        assert!(rules.contains(&leads), "{alert} does not lead to {GUIDE}");
+    }
+    let guide = Document::read(GUIDE);
+    let start = guide.headings.iter().position(|heading| heading == "Alerts").unwrap() + 1;
+    let sections = guide.headings[start..].iter().take(alerts.len()).map(String::as_str);
+    assert_eq!(sections.collect::<BTreeSet<_>>(), alerts, "in {GUIDE}; in alerts.yml");
+}
+
+#[test]
+fn every_metric_is_told() {
+    let source = std::fs::read_to_string(tools::workspace().join("crates/orderd/src/metrics.rs")).unwrap();
+    let texts = source.split('"').skip(1).step_by(2);
+    let metrics: BTreeSet<&str> =
+        texts.filter(|text| text.starts_with("orderd_") || text.starts_with("myapp_")).collect();
+    let guide = Document::read(GUIDE);
+    let told = guide.rows_of("metric").flat_map(|row| &row.cells[0].code).map(String::as_str);
+    assert_eq!(told.collect::<BTreeSet<_>>(), metrics, "in {GUIDE}; in metrics.rs");
+}
+
+#[test]
+fn messages_that_are_explained_are_written_somewhere() {
+    let sources = sources(&tools::workspace().join("crates/orderd/src"));
+    let guide = Document::read(GUIDE);
+    let messages: Vec<_> = guide.rows_of("message").flat_map(|row| &row.cells[0].code).collect();
+    assert!(messages.len() > 15, "{messages:?}");
+    for message in messages {
+        assert!(sources.contains(message), "{GUIDE}: nothing writes {message:?}");
+    }
+}
+
+/// All sources, with texts that go over several lines in one.
+fn sources(dir: &Path) -> String {
+    let mut found = String::new();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        let text = if path.is_dir() { sources(&path) } else { std::fs::read_to_string(&path).unwrap() };
+        let mut lines = text.split("\\\n");
+        found.push_str(lines.next().unwrap_or_default());
+        lines.for_each(|line| found.push_str(line.trim_start()));
+    }
+    found
 }

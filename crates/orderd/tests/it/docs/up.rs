@@ -58,8 +58,9 @@ impl Up {
         let bin = self.folder().join("bin");
         std::fs::create_dir_all(&bin).unwrap();
         symlink(env!("CARGO_BIN_EXE_orderd"), bin.join("orderd")).unwrap();
-        // An answer such as 404 is a failure.
+        // An answer such as 404 is a failure, and so is a refused statement.
         std::fs::write(self.folder().join(".curlrc"), "fail\n").unwrap();
+        std::fs::write(self.folder().join(".psqlrc"), "\\set ON_ERROR_STOP on\n").unwrap();
         for name in ["samples", "deploy", "docs"] {
             symlink(tools::workspace().join(name), self.folder().join(name)).unwrap();
         }
@@ -93,7 +94,7 @@ impl Up {
             .map(|dir| dir.display().to_string())
             .join(":");
         bash.env("PATH", format!("{}/bin:{path}:{others}", self.folder().display()));
-        bash.env("CURL_HOME", self.folder());
+        bash.env("CURL_HOME", self.folder()).env("PSQLRC", self.folder().join(".psqlrc"));
         bash.env("CARGO_ALIAS_XTASK", alias).env("ORDERD_DATA_DIR", self.scratch.path().join("data"));
         bash.env("HTTP_ADDR", format!("127.0.0.1:{http}")).env("NATS_PORT", nats.to_string());
         bash.env("PG_PORT", postgres.to_string()).env("PGPORT", postgres.to_string());
