@@ -174,6 +174,9 @@ pub struct ServeArgs {
         help_heading = "HTTP"
     )]
     pub http_erase_token: Option<String>,
+    /// How many may read /events at once; one more is told to come again.
+    #[arg(long, env = "HTTP_EVENT_READERS", default_value_t = 4096, value_name = "N", help_heading = "HTTP")]
+    pub http_event_readers: u32,
     /// Origins, separated by commas, whose pages may read: https://example.com, or * for all. Without any,
     /// browsers let no other page read.
     #[arg(long, env = "HTTP_CORS_ORIGIN", value_name = "ORIGIN,…", help_heading = "HTTP")]

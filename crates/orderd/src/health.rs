@@ -1,11 +1,14 @@
 //! Which parts of the service are up, and since when: what `/readyz` and `/healthz` show.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
+use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use crate::metrics::Metrics;
+use crate::serve::restore::Progress;
 
 /// A part that can be away while the others go on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -89,6 +92,22 @@ impl Health {
     /// Whether a part is up.
     pub(crate) fn is_up(&self, part: Part) -> bool {
         self.states.lock().unwrap_or_else(PoisonError::into_inner)[part as usize].up
+    }
+}
+
+impl Health {
+    /// All parts, and how far the fill is, as JSON.
+    pub(crate) fn report(&self, progress: &Progress) -> Value {
+        let mut report = json!({});
+        for (part, name) in PARTS {
+            report[name] = serde_json::to_value(self.state(part)).unwrap_or_default();
+        }
+        for (name, count) in
+            [("rows", &progress.rows), ("of", &progress.estimate), ("undecodable", &progress.undecodable)]
+        {
+            report["fill"][name] = count.load(Ordering::Relaxed).into();
+        }
+        report
     }
 }
 

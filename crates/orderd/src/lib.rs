@@ -51,7 +51,7 @@ pub async fn run(
     let parts = pipeline::Parts {
         holds: ingest::Holds::new(client.clone()),
         client,
-        feed: serve::feed::Feed::new(layouts.clone(), &settings.search, &search),
+        feed: serve::feed::Feed::new(layouts.clone(), &settings.search, &search, settings.event_readers),
         cache: serve::cache::Cache::new(layouts.clone(), search),
         progress: Arc::default(),
         taken: Arc::default(),

@@ -41,6 +41,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
 async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let settings = Settings::new(&args)?;
     log(&args)?;
+    allow_open_files();
     let shutdown = shutdown::signals()?;
     let addr = settings.http.addr;
     let listener = tokio::net::TcpListener::bind(addr).await;
@@ -49,6 +50,16 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     })?;
     tracing::info!(addr = %listener.local_addr()?, "listening");
     orderd::run(settings, listener, shutdown).await
+}
+
+/// Each connection is an open file, of which most systems let a program have a thousand unless it asks for more.
+fn allow_open_files() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "can't have more open files");
+    }
 }
 
 fn log(args: &ServeArgs) -> anyhow::Result<()> {

@@ -31,6 +31,7 @@ use crate::serve::fan_in;
 use crate::serve::feed::Feed;
 use crate::serve::replica::{Lag, Replica};
 use crate::serve::restore::{Progress, Restore};
+use crate::serve::stats::Stats;
 
 /// How many chunks wait in each channel. A chunk has 256 messages or a mebibyte, so that all of them together
 /// hold some tens of mebibytes at most, whatever the rate.
@@ -161,7 +162,8 @@ pub(crate) fn start(parts: &Parts, parser: Parser, depths: &Depths) -> JoinSet<E
     stage("fan_in", Box::pin(fan_in::run(initmemchan_out, memchan_out, memwritechan, cache.hasher())));
     let (writing, showing) = (cache.clone(), feed.clone());
     stage("cache", Box::pin(async move { writing.run(memwritechan_out, &showing).await }));
-    stage("feed", Box::pin(feed.clone().run(cache.clone(), metrics.clone(), stop.clone())));
+    let stats = Stats::new(cache.clone(), metrics.clone(), health.clone(), progress.clone());
+    stage("feed", Box::pin(feed.clone().run(stats, stop.clone())));
 
     let metrics = metrics.clone();
     stage("dead_letters", Box::pin(async move { dead_letters.run(deadchan_out, &metrics).await }));

@@ -67,6 +67,7 @@ function figures(data) {
   if (stats && data.dead_letters > stats.dead_letters) dead.refresh();
   stats = data;
   const { orders_per_second: all, commit_ms: ms } = data;
+  parts.tell(data.parts);
   $("fig-orders").textContent = number(data.mem_len);
   $("fig-rate").textContent = t("perSecond", { value: number(all) });
   $("fig-commit").textContent = ms === null ? "–" : t("ms", { value: number(ms) });

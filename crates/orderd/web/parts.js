@@ -12,6 +12,7 @@ let report = null;
 let connected = true;
 let timer = 0;
 let drawn = "";
+let told = 0;
 
 export function start() {
   poll();
@@ -26,6 +27,13 @@ export function setConnected(now) {
   if (now) poll();
 }
 
+// The feed's statistics have it too; asking is for when there is no feed.
+export function tell(now) {
+  report = now;
+  told = Date.now();
+  draw();
+}
+
 export function redraw() {
   drawn = "";
   draw();
@@ -34,6 +42,10 @@ export function redraw() {
 async function poll() {
   clearTimeout(timer);
   if (document.hidden) return;
+  if (Date.now() - told < SELDOM) {
+    timer = setTimeout(poll, OFTEN);
+    return;
+  }
   try {
     report = await parts();
   } catch {

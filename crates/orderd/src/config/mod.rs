@@ -54,6 +54,8 @@ pub struct Settings {
     pub erase_tokens: Secret<Vec<String>>,
     /// Whose pages may read; none: nobody's but ours.
     pub cors_origins: Vec<HeaderValue>,
+    /// How many may read `/events` at once.
+    pub event_readers: usize,
     /// Members that must be there and not empty.
     pub require: Vec<String>,
     /// Members by which orders are found.
@@ -94,6 +96,7 @@ impl Settings {
             erase_tokens: Secret(list(
                 &secret("HTTP_ERASE_TOKEN", args.http_erase_token.as_deref())?.unwrap_or_default(),
             )),
+            event_readers: args.http_event_readers as usize,
             cors_origins: cors_origins(args.http_cors_origin.as_deref().unwrap_or_default())?,
             require,
             search,

@@ -1,15 +1,13 @@
 //! `/healthz` and `/readyz`: for load balancers, containers and people who wonder.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use axum::extract::{Query, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
-use serde_json::json;
 
-use super::{App, json as json_response};
+use super::{App, json};
 use crate::health::{Health, Part};
 
 /// `?for=reads` asks whether orders can be served, whatever else is away.
@@ -39,28 +37,11 @@ fn is_ready(health: &Health) -> bool {
 }
 
 fn report(app: &App, good: bool) -> Response {
-    let fill = app.health.state(Part::Fill);
-    let body = json!({
-        "ready": is_ready(&app.health),
-        "nats": app.health.state(Part::Nats),
-        "postgres": app.health.state(Part::Postgres),
-        "intake": app.health.state(Part::Intake),
-        "fill": {
-            "up": fill.up,
-            "since": time_of(&fill),
-            "reason": fill.reason,
-            "rows": app.progress.rows.load(Ordering::Relaxed),
-            "of": app.progress.estimate.load(Ordering::Relaxed),
-            "undecodable": app.progress.undecodable.load(Ordering::Relaxed),
-        },
-        "replica": app.lag.json(),
-    });
-    let mut response = json_response(body.to_string().into_bytes());
+    let mut body = app.health.report(&app.progress);
+    body["ready"] = is_ready(&app.health).into();
+    body["replica"] = app.lag.json();
+    let mut response = json(body.to_string().into_bytes());
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     let status = if good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, response).into_response()
-}
-
-fn time_of(state: &crate::health::State) -> serde_json::Value {
-    serde_json::to_value(state).map_or(serde_json::Value::Null, |state| state["since"].clone())
 }

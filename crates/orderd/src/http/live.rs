@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{Query, State};
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::{Stream, stream};
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
-use super::App;
+use super::{App, text};
 use crate::serve::feed::Reader;
 
 /// Where to go on; a browser's `EventSource` says it in a header, when it connects again.
@@ -30,7 +30,8 @@ pub(super) async fn events(
 ) -> Response {
     let header = headers.get("last-event-id").and_then(|id| id.to_str().ok());
     let last = header.or(from.last_event_id.as_deref()).filter(|id| !id.is_empty());
-    let body = Body::from_stream(frames(app.feed.reader(last), app.stop.clone()));
+    let Some(reader) = app.feed.reader(last) else { return too_many() };
+    let body = Body::from_stream(frames(reader, app.stop.clone()));
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
@@ -38,6 +39,12 @@ pub(super) async fn events(
         (header::HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
     ];
     (headers, body).into_response()
+}
+
+fn too_many() -> Response {
+    let mut response = text(StatusCode::SERVICE_UNAVAILABLE, "503 too many read along already");
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+    response
 }
 
 /// `stats` come every second and keep the connection alive; no comments are needed for that.

@@ -1,8 +1,8 @@
 //! cache -> readers of `/events`: what comes in, as it does.
 //!
 //! An event's bytes are made once and kept in a ring; a reader is a place in the ring that is told when there
-//! is more. Nobody waits for a reader: one whose place has left the ring is dropped. Above [`SHOWN`] orders a
-//! second only some are shown, so that the cost has a bound whatever the rate and however many read.
+//! is more. Nobody waits for a reader: one whose place has left the ring is dropped. Above a hundred orders
+//! a second only some are shown, so that the cost has a bound whatever the rate and however many read.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,21 +14,20 @@ use order::model::ROOT;
 use order::shape::Kind;
 use order::{Body, Key, Layouts, RowError};
 use serde_json::json;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::cache::Cache;
-use crate::metrics::Metrics;
-
-/// Orders shown in any second.
-pub(crate) const SHOWN: usize = 100;
+use super::sampler::Sampler;
+use super::stats::Stats;
 
 /// How much can be asked for again: more than a minute of the highest rate, unless orders are huge.
 const KEPT: usize = 8192;
 const KEPT_BYTES: usize = 4 << 20;
 
-/// Events that a reader takes at once.
+/// What a reader takes at once: so many events, and no further one beyond so many bytes. It is all that is kept
+/// for one that reads slowly.
 const BATCH: usize = 256;
+const BATCH_BYTES: usize = 64 << 10;
 
 /// How long a reader gathers events: a thousand readers would otherwise be woken for each single order.
 const GATHER: Duration = Duration::from_millis(50);
@@ -44,6 +43,8 @@ pub(crate) struct Feed {
     skipped: AtomicU64,
     ring: Mutex<Ring>,
     changed: watch::Sender<()>,
+    /// For how many more there is room.
+    places: Arc<Semaphore>,
 }
 
 struct Shown {
@@ -59,8 +60,7 @@ struct Ring {
     bytes: usize,
     /// The number of the next event; those before it are in `events`.
     next: u64,
-    /// When the orders of the last second were shown.
-    shown: VecDeque<Instant>,
+    sampler: Sampler,
     stats: Bytes,
     /// How often `stats` were made.
     stats_made: u64,
@@ -81,11 +81,19 @@ pub(crate) struct Reader {
     next: u64,
     stats_seen: u64,
     greeting: Option<Bytes>,
+    /// There was more than it took.
+    is_behind: bool,
+    _place: OwnedSemaphorePermit,
 }
 
 impl Feed {
     /// `search` are the names of the members that events show, `places` where the model has them.
-    pub(crate) fn new(layouts: Arc<Layouts>, search: &[String], places: &[usize]) -> Arc<Self> {
+    pub(crate) fn new(
+        layouts: Arc<Layouts>,
+        search: &[String],
+        places: &[usize],
+        readers: usize,
+    ) -> Arc<Self> {
         let shown = |(name, &place): (&String, &usize)| Shown {
             name: json!(name).to_string(),
             place,
@@ -99,34 +107,30 @@ impl Feed {
             skipped: AtomicU64::new(0),
             ring: Mutex::default(),
             changed: watch::Sender::new(()),
+            places: Arc::new(Semaphore::new(readers)),
         })
     }
 
     /// How many orders may be shown now.
     pub(crate) fn room(&self) -> usize {
-        let mut ring = self.ring();
-        while ring.shown.front().is_some_and(|shown| shown.elapsed() >= Duration::from_secs(1)) {
-            ring.shown.pop_front();
-        }
-        SHOWN - ring.shown.len().min(SHOWN)
+        self.ring().sampler.room(Instant::now())
     }
 
     /// Shows what has come in.
     pub(crate) fn publish(&self, fresh: &Fresh) {
         self.arrived.fetch_add(fresh.count as u64, Ordering::Relaxed);
         self.skipped.fetch_add((fresh.count - fresh.shown.len()) as u64, Ordering::Relaxed);
+        let mut ring = self.ring();
+        ring.sampler.note(Instant::now(), fresh.count, fresh.shown.len());
         if fresh.shown.is_empty() {
             return;
         }
-        let now = Instant::now();
-        let mut ring = self.ring();
         for (key, body) in &fresh.shown {
             // A body in memory can be read, or it would not be there.
             if let Ok(data) = self.data(key, body) {
                 let event = format!("id: {}\nevent: order\ndata: {data}\n\n", self.id(ring.next));
                 ring.push(event.into());
             }
-            ring.shown.push_back(now);
         }
         drop(ring);
         self.changed.send_replace(());
@@ -149,8 +153,9 @@ impl Feed {
         format!("{}-{number}", self.run)
     }
 
-    /// Someone reads along, from the event after `last`, or from now on.
-    pub(crate) fn reader(self: &Arc<Self>, last: Option<&str>) -> Reader {
+    /// Someone reads along, from the event after `last`, or from now on. None: too many do already.
+    pub(crate) fn reader(self: &Arc<Self>, last: Option<&str>) -> Option<Reader> {
+        let place = self.places.clone().try_acquire_owned().ok()?;
         let changed = self.changed.subscribe();
         let ring = self.ring();
         let after = last.map(|last| self.after(&ring, last));
@@ -163,7 +168,16 @@ impl Feed {
         };
         let next = after.flatten().unwrap_or(ring.next);
         drop(ring);
-        Reader { feed: self.clone(), changed, next, stats_seen: 0, greeting: Some(greeting.into()) }
+        let greeting = Some(greeting.into());
+        Some(Reader {
+            feed: self.clone(),
+            changed,
+            next,
+            stats_seen: 0,
+            greeting,
+            is_behind: false,
+            _place: place,
+        })
     }
 
     /// The number after that of an event, unless it is unknown or what followed it has left the ring.
@@ -176,48 +190,28 @@ impl Feed {
     /// Makes `stats` once a second, until told to stop.
     pub(crate) async fn run(
         self: Arc<Self>,
-        cache: Arc<Cache>,
-        metrics: Arc<Metrics>,
+        mut stats: Stats,
         stop: CancellationToken,
     ) -> anyhow::Result<()> {
         let mut ticks = tokio::time::interval(Duration::from_secs(1));
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut before = Totals::of(&self, &metrics);
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
                 () = stop.cancelled() => return Ok(()),
             }
-            let now = Totals::of(&self, &metrics);
-            let stats = self.stats(&before, &now, &cache, &metrics);
+            let readers = self.changed.receiver_count();
+            let stats = stats.now(
+                self.arrived.load(Ordering::Relaxed),
+                self.skipped.load(Ordering::Relaxed),
+                readers,
+            );
             let mut ring = self.ring();
             ring.stats = format!("event: stats\ndata: {stats}\n\n").into();
             ring.stats_made += 1;
             drop(ring);
             self.changed.send_replace(());
-            before = now;
         }
-    }
-
-    fn stats(&self, before: &Totals, now: &Totals, cache: &Cache, metrics: &Metrics) -> serde_json::Value {
-        let seconds = (now.at - before.at).as_secs_f64().max(0.1);
-        let rate = |before: u64, now: u64| ((now - before) as f64 / seconds * 10.0).round() / 10.0;
-        let commits = now.commits - before.commits;
-        let commit_ms = (commits > 0)
-            .then(|| ((now.commit_seconds - before.commit_seconds) / commits as f64 * 1e4).round() / 10.0);
-        json!({
-            "mem_len": cache.len(),
-            "orders_per_second": rate(before.arrived, now.arrived),
-            "committed_per_second": rate(before.written, now.written),
-            "commit_ms": commit_ms,
-            "arrived": now.arrived,
-            "skipped": self.skipped.load(Ordering::Relaxed),
-            "committed": now.written,
-            "errors": metrics.errors.get(),
-            "dead_letters": metrics.dead_letters_waiting.get(),
-            "lag": metrics.lag.get(),
-            "readers": self.changed.receiver_count(),
-        })
     }
 
     fn ring(&self) -> MutexGuard<'_, Ring> {
@@ -246,7 +240,9 @@ impl Reader {
         if let Some(greeting) = self.greeting.take() {
             return Some(vec![greeting]);
         }
-        tokio::time::sleep(GATHER).await;
+        if !self.is_behind {
+            tokio::time::sleep(GATHER).await;
+        }
         loop {
             self.changed.borrow_and_update();
             let events = self.take()?;
@@ -258,35 +254,23 @@ impl Reader {
     }
 
     fn take(&mut self) -> Option<Vec<Bytes>> {
+        self.is_behind = false;
         let ring = self.feed.ring();
         let skip = self.next.checked_sub(ring.first())?;
-        let mut events: Vec<_> = ring.events.iter().skip(skip as usize).take(BATCH).cloned().collect();
+        let (mut events, mut bytes) = (Vec::new(), 0);
+        for event in ring.events.iter().skip(skip as usize) {
+            self.is_behind = events.len() == BATCH || bytes >= BATCH_BYTES;
+            if self.is_behind {
+                break;
+            }
+            bytes += event.len();
+            events.push(event.clone());
+        }
         self.next += events.len() as u64;
         if ring.stats_made > self.stats_seen {
             self.stats_seen = ring.stats_made;
             events.push(ring.stats.clone());
         }
         Some(events)
-    }
-}
-
-/// What rates are made of.
-struct Totals {
-    at: Instant,
-    arrived: u64,
-    written: u64,
-    commits: u64,
-    commit_seconds: f64,
-}
-
-impl Totals {
-    fn of(feed: &Feed, metrics: &Metrics) -> Self {
-        Self {
-            at: Instant::now(),
-            arrived: feed.arrived.load(Ordering::Relaxed),
-            written: metrics.written.get(),
-            commits: metrics.latency.get_sample_count(),
-            commit_seconds: metrics.latency.get_sample_sum(),
-        }
     }
 }

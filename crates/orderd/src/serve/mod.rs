@@ -5,6 +5,8 @@ pub(crate) mod replica;
 pub(crate) mod fan_in;
 pub(crate) mod cache;
 pub(crate) mod feed;
+pub(crate) mod stats;
+mod sampler;
 
 use order::{Body, Key};
 

@@ -15,17 +15,17 @@ use tokio::net::{TcpSocket, TcpStream};
 use crate::support::{LIMIT, Service, Stack, order, orders};
 
 /// One that reads along.
-struct Reader {
+pub(crate) struct Reader {
     body: Incoming,
     text: String,
     last_id: String,
 }
 
 /// An event's name and data.
-type Event = (String, Value);
+pub(crate) type Event = (String, Value);
 
 impl Reader {
-    async fn new(service: &Service, last_id: Option<&str>) -> Self {
+    pub(crate) async fn new(service: &Service, last_id: Option<&str>) -> Self {
         let stream = TcpStream::connect(service.addr).await.unwrap();
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
         tokio::spawn(async move { drop(connection.await) });
@@ -40,7 +40,7 @@ impl Reader {
     }
 
     /// The next event; `None` at the end.
-    async fn next(&mut self) -> Option<Event> {
+    pub(crate) async fn next(&mut self) -> Option<Event> {
         loop {
             while let Some((block, rest)) = self.text.split_once("\n\n") {
                 let (block, rest) = (block.to_owned(), rest.to_owned());
@@ -106,6 +106,24 @@ async fn orders_are_shown_as_they_come_and_a_reader_goes_on_where_it_left() {
     assert_eq!(reader.notable().await.0, "reset");
     stack.publish(&[order("four")]).await;
     assert_eq!(reader.notable().await.1["order_uid"], "four");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stats_say_how_the_parts_are() {
+    let (mut stack, service) = Stack::started().await;
+    let mut reader = Reader::new(&service, None).await;
+    let mut until = async |part: &str, up: bool| loop {
+        let (_, stats) = reader.next().await.unwrap();
+        if stats["parts"][part]["up"] == up {
+            return stats["parts"][part].clone();
+        }
+    };
+    for part in ["nats", "postgres", "intake", "fill"] {
+        until(part, true).await;
+    }
+    stack.nats.stop();
+    assert!(until("nats", false).await["reason"].is_string());
+    until("intake", false).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

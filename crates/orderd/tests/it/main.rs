@@ -7,6 +7,7 @@ mod support;
 mod flow;
 mod pages;
 mod live;
+mod crowd;
 mod page;
 mod openapi;
 mod webdriver;

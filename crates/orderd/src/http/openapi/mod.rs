@@ -258,12 +258,14 @@ fn find(search: &[String]) -> Value {
 
 fn events() -> Value {
     let stream = "Server-sent events. `order`: an id and the members that orders are found by. `stats`, once a \
-                  second: counters and rates; `skipped` counts, since the start, the orders above a hundred a \
+                  second: counters and rates, and under `parts` how NATS, PostgreSQL, intake and fill are; `skipped` counts, since the start, the orders above a hundred a \
                   second, which are not shown. `reset`: the event asked for is unknown or too old; ask for the \
                   last page.";
     let stream = ("200", content(stream, "text/event-stream", json!({ "type": "string" })));
-    let mut events =
-        operation("Orders as they come in", vec![stream, plain("400", "The query can't be read")]);
+    let mut events = operation(
+        "Orders as they come in",
+        vec![stream, plain("400", "The query can't be read"), plain("503", "Too many read along already")],
+    );
     let last = |place, name| parameter(place, name, "Go on after this event", json!({ "type": "string" }));
     events["parameters"] = json!([last("header", "Last-Event-ID"), last("query", "last_event_id")]);
     events
