@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use futures_util::{StreamExt, stream};
 use order::Key;
 use tokio::sync::mpsc;
 
@@ -13,6 +14,9 @@ use crate::serve::cache::Cache;
 
 /// The header by which `dead-letters replay` says whose dead letter a message is.
 pub(crate) const KEY_HEADER: &str = "Orderd-Key";
+
+/// How many look-ups are under way at once: anybody can send this header, and shall hold up nobody else.
+const LOOK_UPS: usize = 64;
 
 /// Runs until `natschan` closes.
 pub(crate) async fn run(
@@ -25,16 +29,20 @@ pub(crate) async fn run(
 ) -> anyhow::Result<()> {
     while let Some(chunk) = natschan.recv().await {
         let mut kept = Vec::with_capacity(chunk.len());
+        let mut replayed = Vec::new();
         for message in chunk {
             if message.payload.is_empty() {
                 metrics.empty.inc();
                 message.receipt.acknowledge().await;
-            } else if message.headers.is_none() {
-                kept.push(message);
+            } else if let Some(key) = key_of_dead_letter(&message) {
+                replayed.push((message, key));
             } else {
-                kept.extend(with_key_of_its_dead_letter(message, &dead_letters, &cache, &taken).await);
+                kept.push(message);
             }
         }
+        let looked_up = stream::iter(replayed)
+            .map(|(message, key)| with_key_of_its_dead_letter(message, key, &dead_letters, &cache, &taken));
+        kept.extend(looked_up.buffered(LOOK_UPS).filter_map(std::future::ready).collect::<Vec<_>>().await);
         if !kept.is_empty() && msgdatachan.send(kept).await.is_err() {
             break;
         }
@@ -42,20 +50,20 @@ pub(crate) async fn run(
     Ok(())
 }
 
+fn key_of_dead_letter(message: &Message) -> Option<String> {
+    let key = message.headers.as_ref()?.get(KEY_HEADER)?;
+    Some(key.as_str().to_owned())
+}
+
 /// A key in the header counts only while a dead letter with that key is stored, so that nobody can choose one.
 /// Without it the message is an echo of one that was taken in already.
 async fn with_key_of_its_dead_letter(
     message: Message,
+    key: String,
     dead_letters: &DeadLetters,
     cache: &Cache,
     taken: &Taken,
 ) -> Option<Message> {
-    let key = message
-        .headers
-        .as_ref()
-        .and_then(|headers| headers.get(KEY_HEADER))
-        .map(|key| key.as_str().to_owned());
-    let Some(key) = key else { return Some(message) };
     if dead_letters.is_stored(&message.subject, &key).await {
         let key = Key::from(key);
         cache.readmit(&key);
