@@ -112,6 +112,10 @@ pub struct HttpArgs {
     /// HTTP_TOKEN_FILE names, which is read again on SIGHUP.
     #[arg(long, env = "HTTP_TOKEN", hide_env_values = true, value_name = "TOKEN,…")]
     pub http_token: Option<String>,
+    /// File with the service's certificate, and those between it and its authority: it speaks TLS then. Commands
+    /// that ask the service trust this certificate and no other.
+    #[arg(long, env = "HTTP_TLS_CERT", value_name = "FILE")]
+    pub http_tls_cert: Option<PathBuf>,
 }
 
 /// `orderd forget`
@@ -150,7 +154,7 @@ pub struct OrderArgs {
 #[derive(Args, Debug, Clone)]
 #[command(after_help = "Example:\n  PG_HOST=db NATS_HOST=nats orderd serve\n\n\
     Signals: SIGTERM and SIGINT drain and stop, a second one stops at once; SIGUSR1 reads the table again; \
-    SIGHUP reads the token file again.")]
+    SIGHUP reads the files of tokens, certificate and key again.")]
 pub struct ServeArgs {
     #[command(flatten)]
     pub(crate) nats: NatsArgs,
@@ -181,6 +185,9 @@ pub struct ServeArgs {
     /// browsers let no other page read.
     #[arg(long, env = "HTTP_CORS_ORIGIN", value_name = "ORIGIN,…", help_heading = "HTTP")]
     pub http_cors_origin: Option<String>,
+    /// File with the key of the certificate in HTTP_TLS_CERT. Both are read again on SIGHUP.
+    #[arg(long, env = "HTTP_TLS_KEY", value_name = "FILE", help_heading = "HTTP")]
+    pub http_tls_key: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) orders: OrderArgs,
     /// Top-level members by which /orders finds, separated by commas.

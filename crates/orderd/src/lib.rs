@@ -69,10 +69,10 @@ pub async fn run(
     tokio::spawn(shutdown::give_up_in_time(parts.stop.clone(), parts.give_up.clone()));
     let progress = parts.progress.clone();
     shutdown::on_signal(SignalKind::user_defined1(), move || progress.again.notify_one())?;
-    let tokens = parts.settings.http.tokens.clone();
-    shutdown::on_signal(SignalKind::hangup(), move || match tokens.read_again() {
-        Ok(()) => tracing::info!("tokens read again"),
-        Err(error) => tracing::error!(%error, "can't read the tokens again"),
+    let settings = parts.settings.clone();
+    shutdown::on_signal(SignalKind::hangup(), move || match settings.read_again() {
+        Ok(()) => tracing::info!("tokens and certificate read again"),
+        Err(error) => tracing::error!(%error, "can't read the tokens and the certificate again"),
     })?;
 
     let ended = pipeline::finish(stages, &parts);

@@ -1,4 +1,5 @@
-//! TLS to PostgreSQL, with what libpq's `sslmode` means: how sure one is of whom one speaks to.
+//! TLS to PostgreSQL, with what libpq's `sslmode` means, and to a service of our own: how sure one is of whom one
+//! speaks to.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -53,10 +54,27 @@ pub(crate) fn connector(mode: Mode, root: Option<&Path>) -> Result<MakeRustlsCon
         (Mode::Require | Mode::VerifyCa, _) => Arc::new(AnyName(authorities(root, &provider)?)),
         (Mode::VerifyFull, _) => authorities(root, &provider)?,
     };
+    Ok(MakeRustlsConnect::new(client(provider, verifier)?))
+}
+
+/// Speaks with whoever has the certificate that comes first in that file, by whatever name.
+///
+/// # Errors
+/// A file without a certificate, in words.
+pub(crate) fn only(certificate: &Path) -> Result<ClientConfig, String> {
+    let provider = Arc::new(ring::default_provider());
+    let known = CertificateDer::from_pem_file(certificate)
+        .map_err(|error| format!("can't read the certificate in {}: {error}", certificate.display()))?;
+    client(provider.clone(), Arc::new(Only { known, any: AnyCertificate(provider) }))
+}
+
+fn client(
+    provider: Arc<CryptoProvider>,
+    verifier: Arc<dyn ServerCertVerifier>,
+) -> Result<ClientConfig, String> {
     let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let config = config.map_err(|error| error.to_string())?;
-    let config = config.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
-    Ok(MakeRustlsConnect::new(config))
+    Ok(config.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
 }
 
 fn authorities(
@@ -82,6 +100,51 @@ struct AnyCertificate(Arc<CryptoProvider>);
 /// Trusts certificates of known authorities, whatever name they are for.
 #[derive(Debug)]
 struct AnyName(Arc<WebPkiServerVerifier>);
+
+/// Trusts one certificate.
+#[derive(Debug)]
+struct Only {
+    known: CertificateDer<'static>,
+    any: AnyCertificate,
+}
+
+impl ServerCertVerifier for Only {
+    fn verify_server_cert(
+        &self,
+        shown: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        if *shown == self.known {
+            return Ok(ServerCertVerified::assertion());
+        }
+        Err(Error::General("it shows another certificate than the one in HTTP_TLS_CERT".into()))
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.any.verify_tls12_signature(message, certificate, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.any.verify_tls13_signature(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.any.supported_verify_schemes()
+    }
+}
 
 impl ServerCertVerifier for AnyCertificate {
     fn verify_server_cert(

@@ -1,6 +1,7 @@
 //! Asks a running service over HTTP.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -9,9 +10,12 @@ use http_body_util::{BodyExt, Empty};
 use hyper::client::conn::http1;
 use hyper::{Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 
 use crate::config::Http;
+use crate::tls;
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -22,15 +26,36 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Why there is no answer.
 pub(crate) async fn get(settings: &Http, path: &str) -> anyhow::Result<(StatusCode, Bytes)> {
     let addr = reachable(settings.addr);
+    let scheme = if settings.certificate.is_some() { "https" } else { "http" };
     let answer = tokio::time::timeout(PATIENCE, exchange(settings, addr, path)).await;
     answer
         .map_err(|_| anyhow::anyhow!("no answer within {} s", PATIENCE.as_secs()))
         .and_then(|answer| answer)
-        .with_context(|| format!("can't ask http://{addr}{path}; does orderd run there?"))
+        .with_context(|| format!("can't ask {scheme}://{addr}{path}; does orderd run there?"))
 }
 
 async fn exchange(settings: &Http, addr: SocketAddr, path: &str) -> anyhow::Result<(StatusCode, Bytes)> {
     let stream = TcpStream::connect(addr).await?;
+    match &settings.certificate {
+        None => ask(stream, settings, addr, path).await,
+        Some(certificate) => {
+            let config = tls::only(certificate).map_err(anyhow::Error::msg)?;
+            let connector = TlsConnector::from(Arc::new(config));
+            let stream = connector.connect(addr.ip().into(), stream).await;
+            ask(stream.context("can't agree on TLS")?, settings, addr, path).await
+        }
+    }
+}
+
+async fn ask<S>(
+    stream: S,
+    settings: &Http,
+    addr: SocketAddr,
+    path: &str,
+) -> anyhow::Result<(StatusCode, Bytes)>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     // It ends with the sender; an error shows in the answer.
     tokio::spawn(async move { drop(connection.await) });

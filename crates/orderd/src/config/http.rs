@@ -1,6 +1,7 @@
 //! Where HTTP listens, and who may ask.
 
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use axum::http::{HeaderValue, Uri};
@@ -15,13 +16,15 @@ pub struct Http {
     pub addr: SocketAddr,
     /// Tokens that open it; none: it is open.
     pub tokens: Tokens,
+    /// File of its certificate, where it speaks TLS.
+    pub certificate: Option<PathBuf>,
 }
 
 /// Bearer tokens, which may change while the service runs, so that they can be rotated.
 #[derive(Debug, Clone)]
 pub struct Tokens {
     given: Secret<Option<String>>,
-    current: Arc<RwLock<Secret<Vec<String>>>>,
+    current: Arc<RwLock<Arc<Secret<Vec<String>>>>>,
 }
 
 impl Tokens {
@@ -35,12 +38,12 @@ impl Tokens {
         if tokens.is_empty() && !current.0.is_empty() {
             return Err(wrong("HTTP_TOKEN", "the file holds no token any more; the tokens before it stay"));
         }
-        current.0 = tokens;
+        *current = Arc::new(Secret(tokens));
         Ok(())
     }
 
     /// Those of now.
-    pub fn current(&self) -> Secret<Vec<String>> {
+    pub fn current(&self) -> Arc<Secret<Vec<String>>> {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
@@ -76,6 +79,6 @@ impl Http {
         })?;
         let tokens = Tokens { given: Secret(args.http_token.clone()), current: Arc::default() };
         tokens.read_again()?;
-        Ok(Self { addr, tokens })
+        Ok(Self { addr, tokens, certificate: args.http_tls_cert.clone() })
     }
 }

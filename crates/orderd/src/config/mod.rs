@@ -3,6 +3,7 @@
 mod nats;
 mod postgres;
 mod http;
+mod identity;
 mod secret;
 
 use std::time::Duration;
@@ -12,6 +13,7 @@ use order::Parser;
 
 use self::http::cors_origins;
 pub use self::http::{Http, Tokens};
+pub use self::identity::Identity;
 pub use self::nats::Nats;
 use self::nats::stream_name;
 pub use self::postgres::{Postgres, Table};
@@ -50,6 +52,8 @@ pub struct Settings {
     pub postgres: Postgres,
     /// Where orders are served.
     pub http: Http,
+    /// With what HTTP shows who it is; `None`: it speaks no TLS.
+    pub identity: Option<Identity>,
     /// Tokens that may erase orders; none: nobody may over HTTP.
     pub erase_tokens: Secret<Vec<String>>,
     /// Whose pages may read; none: nobody's but ours.
@@ -92,6 +96,7 @@ impl Settings {
             nats: Nats::new(&args.nats)?,
             durable: stream_name("NATS_DURABLE", &args.nats_durable)?,
             postgres: Postgres::new(&args.pg)?,
+            identity: Identity::new(http.certificate.as_deref(), args.http_tls_key.as_deref())?,
             http,
             erase_tokens: Secret(list(
                 &secret("HTTP_ERASE_TOKEN", args.http_erase_token.as_deref())?.unwrap_or_default(),
@@ -102,6 +107,17 @@ impl Settings {
             search,
             refill_every: duration("REFILL_EVERY", &args.refill_every)?,
         })
+    }
+}
+
+impl Settings {
+    /// Reads the files of tokens, certificate and key again.
+    ///
+    /// # Errors
+    /// The first that can't be used; what it was to replace stays.
+    pub fn read_again(&self) -> Result<(), ConfigError> {
+        self.http.tokens.read_again()?;
+        self.identity.as_ref().map_or(Ok(()), Identity::read_again)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use subtle::ConstantTimeEq;
@@ -12,11 +12,7 @@ use super::{App, text};
 
 /// Lets a request pass that carries one of the tokens, or any where none are set.
 pub(super) async fn require_token(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    let tokens = app.settings.http.tokens.current().0;
-    let admitted = tokens.is_empty()
-        || bearer(&request).is_some_and(|token| is_one_of(token, &tokens))
-        || app.sessions.admit(request.headers(), &tokens);
-    if admitted {
+    if admits(&app, request.headers()) {
         return next.run(request).await;
     }
     let mut refused = text(StatusCode::UNAUTHORIZED, "401 a token is needed: Authorization: Bearer …");
@@ -26,8 +22,16 @@ pub(super) async fn require_token(State(app): State<Arc<App>>, request: Request,
     refused
 }
 
-pub(super) fn bearer(request: &Request) -> Option<&str> {
-    let value = request.headers().get(header::AUTHORIZATION)?.to_str().ok()?;
+/// Whether these headers open what shows orders.
+pub(super) fn admits(app: &App, headers: &HeaderMap) -> bool {
+    let tokens = app.settings.http.tokens.current();
+    tokens.0.is_empty()
+        || bearer(headers).is_some_and(|token| is_one_of(token, &tokens.0))
+        || app.sessions.admit(headers, &tokens.0)
+}
+
+pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, token) = value.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
 }

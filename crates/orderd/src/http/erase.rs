@@ -24,7 +24,7 @@ pub(super) fn routes(app: &Arc<App>) -> Router<Arc<App>> {
 
 async fn require_erase_token(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let tokens = &app.settings.erase_tokens.0;
-    if auth::bearer(&request).is_some_and(|token| auth::is_one_of(token, tokens)) {
+    if auth::bearer(request.headers()).is_some_and(|token| auth::is_one_of(token, tokens)) {
         return next.run(request).await;
     }
     let mut refused = text(StatusCode::UNAUTHORIZED, "401 an erase token is needed: Authorization: Bearer …");

@@ -45,14 +45,14 @@ pub(super) async fn open(
     Form(given): Form<SignIn>,
 ) -> Response {
     let token = given.token.trim();
-    let tokens = app.settings.http.tokens.current().0;
-    if !tokens.is_empty() && !auth::is_one_of(token, &tokens) {
+    let tokens = app.settings.http.tokens.current();
+    if !tokens.0.is_empty() && !auth::is_one_of(token, &tokens.0) {
         return text(StatusCode::UNAUTHORIZED, "401 this token opens nothing");
     }
     let Some(name) = app.sessions.open(token) else {
         return text(StatusCode::INTERNAL_SERVER_ERROR, "500 internal server error");
     };
-    let cookie = cookie(&name, LASTS, &headers);
+    let cookie = cookie(&name, LASTS, is_secure(&app, &headers));
     let accepts = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     if accepts.contains("text/html") {
         return (StatusCode::SEE_OTHER, [(header::SET_COOKIE, cookie.as_str()), (header::LOCATION, "./")])
@@ -66,12 +66,17 @@ pub(super) async fn close(State(app): State<Arc<App>>, headers: HeaderMap) -> Re
     if let Some(name) = named(&headers) {
         app.sessions.lock().remove(name);
     }
-    (StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie("", Duration::ZERO, &headers))]).into_response()
+    (StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie("", Duration::ZERO, is_secure(&app, &headers)))])
+        .into_response()
 }
 
-fn cookie(name: &str, lasts: Duration, asked: &HeaderMap) -> String {
-    // Said by a proxy that ends TLS in front of us. A cookie lost to a lie here is the liar's own.
-    let secure = asked.get("x-forwarded-proto").is_some_and(|proto| proto == "https");
+/// Whether what is sent back comes by TLS: ours, or by its word that of a proxy in front of us. A cookie lost to
+/// a lie here is the liar's own.
+fn is_secure(app: &App, asked: &HeaderMap) -> bool {
+    app.settings.identity.is_some() || asked.get("x-forwarded-proto").is_some_and(|proto| proto == "https")
+}
+
+fn cookie(name: &str, lasts: Duration, secure: bool) -> String {
     let secure = if secure { "; Secure" } else { "" };
     format!("{COOKIE}={name}; HttpOnly; SameSite=Strict; Path=/; Max-Age={}{secure}", lasts.as_secs())
 }

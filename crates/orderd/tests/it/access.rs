@@ -103,6 +103,48 @@ async fn postgres_is_as_sure_as_sslmode_says() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn http_by_tls() {
+    let stack = Stack::new();
+    let files = Certificates::new(stack.scratch.path());
+    let other = stack.scratch.path().join("other");
+    std::fs::create_dir(&other).unwrap();
+    let other = Certificates::new(&other);
+    let (certificate, key) = (files.certificate.to_str().unwrap(), files.key.to_str().unwrap());
+    let alone = stack.run(&["serve", "--http-tls-cert", certificate], "").await;
+    assert_eq!(alone.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&alone.stderr).contains("HTTP_TLS_KEY"));
+    let service = stack.start(&[("HTTP_TLS_CERT", certificate), ("HTTP_TLS_KEY", key)]).await;
+    let url = format!("https://localhost:{}/mem_len", service.addr.port());
+    let curl = |authority: &Path| {
+        let mut curl = Command::new("curl");
+        curl.args(["--silent", "--noproxy", "*", "--cacert"]).arg(authority).arg(&url);
+        String::from_utf8(curl.output().unwrap().stdout).unwrap()
+    };
+    assert_eq!(curl(&files.authority), "{\"mem_len\": 0}");
+    assert_eq!(curl(&other.authority), "", "another's authority");
+    // A client that speaks no TLS is let go, and one that says nothing holds nobody up.
+    let silent = tokio::net::TcpStream::connect(service.addr).await.unwrap();
+    let addr = service.addr.to_string();
+    eventually("the service's own commands ask it", async || {
+        let asked = stack.run(&["check", "--http-addr", &addr, "--http-tls-cert", certificate], "").await;
+        asked.status.success().then_some(())
+    })
+    .await;
+    drop(silent);
+
+    let theirs = other.certificate.to_str().unwrap();
+    let check = stack.run(&["check", "--http-addr", &addr, "--http-tls-cert", theirs], "").await;
+    assert!(String::from_utf8_lossy(&check.stderr).contains("another certificate"), "{check:?}");
+    std::fs::copy(&other.certificate, &files.certificate).unwrap();
+    std::fs::copy(&other.key, &files.key).unwrap();
+    service.process.signal(Signal::HUP);
+    eventually("it shows its new certificate", async || {
+        (curl(&other.authority) == "{\"mem_len\": 0}").then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nats_with_certificates_user_and_token() {
     let dir = Scratch::new().unwrap();
     let files = Certificates::new(dir.path());
