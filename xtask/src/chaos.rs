@@ -29,6 +29,9 @@ pub(crate) struct Options {
     /// The first round's seed [default: a new one, which is shown]
     #[arg(long, value_name = "S")]
     seed: Option<u64>,
+    /// How many services on the same stream and table
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    replicas: usize,
     /// How many rounds at once
     #[arg(long, value_name = "N", default_value_t = 1)]
     jobs: usize,
@@ -46,7 +49,7 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let seed = options.seed.unwrap_or_else(new_seed);
     if options.plan {
-        return Ok(show_plans(seed, options.rounds));
+        return Ok(show_plans(seed, options));
     }
     tools::ensure_postgres(&mut say)?;
     tools::ensure_nats_server(&mut say)?;
@@ -55,7 +58,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         None => cargo::build_orderd(&[])?,
     };
     say(&format!("{} rounds from seed {seed} on", options.rounds));
-    let report = chaos::run(&program, seed, options.rounds, options.jobs, &mut say)?;
+    let report = chaos::run(&program, seed, options.rounds, options.replicas.max(1), options.jobs, &mut say)?;
     println!("{}", report.text());
     if let Some(file) = &options.report {
         let text = markdown(&report, seed, options);
@@ -72,9 +75,9 @@ fn new_seed() -> u64 {
     now.map_or(1, |now| u64::from(now.subsec_nanos()) / 1_000)
 }
 
-fn show_plans(seed: u64, rounds: u32) -> ExitCode {
-    for seed in seed..seed.saturating_add(u64::from(rounds)) {
-        let plan = chaos::Plan::new(seed);
+fn show_plans(seed: u64, options: &Options) -> ExitCode {
+    for seed in seed..seed.saturating_add(u64::from(options.rounds)) {
+        let plan = chaos::Plan::with_replicas(seed, options.replicas);
         let faults: Vec<_> = plan.faults.iter().map(ToString::to_string).collect();
         println!("{seed}: {} orders/s; {}", plan.rate, faults.join("; "));
     }
@@ -82,10 +85,11 @@ fn show_plans(seed: u64, rounds: u32) -> ExitCode {
 }
 
 fn markdown(report: &Report, seed: u64, options: &Options) -> String {
-    let Options { rounds, jobs, .. } = options;
+    let Options { rounds, jobs, replicas, .. } = options;
+    let replicas = if *replicas > 1 { format!(" --replicas {replicas}") } else { String::new() };
     format!(
         "# Fault rounds\n\n\
-         Written by `cargo xtask chaos --rounds {rounds} --seed {seed} --jobs {jobs} --report FILE`; run it again to see it \
+         Written by `cargo xtask chaos --rounds {rounds} --seed {seed}{replicas} --jobs {jobs} --report FILE`; run it again to see it \
          for yourself. A seed gives the same plan and the same load again, not the same interleaving.\n\n\
          {}",
         report.text()

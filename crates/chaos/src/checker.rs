@@ -29,6 +29,8 @@ pub struct Evidence {
     pub past_last: u16,
     /// Orders as `/order/{id}` gives them.
     pub answers: HashMap<String, (u16, String)>,
+    /// What `/orders` finds by the number of an order.
+    pub found: HashMap<String, String>,
 }
 
 /// The `order_uid` of an order's JSON.
@@ -43,8 +45,17 @@ pub fn check(ledger: &Ledger, evidence: &Evidence) -> Vec<String> {
     let mut violations = Vec::new();
     violations.extend(check_table(ledger, &entries, &evidence.rows));
     violations.extend(check_dead_letters(ledger, &entries, &evidence.dead));
-    violations.extend(check_pages(evidence));
+    violations.extend(check_served(evidence));
+    violations
+}
+
+/// All that is wrong in what one service serves.
+pub fn check_served(evidence: &Evidence) -> Vec<String> {
+    let mut violations = check_pages(evidence);
     violations.extend(check_answers(evidence));
+    let missing = evidence.found.iter().filter(|(id, found)| !found.contains(&format!("\"{id}\"")));
+    let missing: Vec<_> = missing.map(|(id, _)| id.clone()).collect();
+    violations.extend(sentence("not found by their numbers", &missing));
     violations
 }
 

@@ -28,6 +28,7 @@ fn right(ledger: &Ledger) -> Evidence {
     let pages: Vec<Vec<String>> = ids.chunks(PAGE).map(<[String]>::to_vec).collect();
     Evidence {
         answers: rows.iter().map(|(id, json)| (id.clone(), (200, json.clone().unwrap()))).collect(),
+        found: rows.iter().map(|(id, _)| (id.clone(), format!("[\"{id}\"]"))).collect(),
         dead: (120..122).map(|n| (format!("dead.TESTING.{n}"), ledger.uid(n).into_bytes())).collect(),
         mem_len: rows.len(),
         last_page: pages.last().unwrap().clone(),
@@ -154,4 +155,12 @@ fn wrong_answers_are_seen() {
         });
         assert!(words.contains("1 not answered as the table has it"), "{words}");
     }
+}
+
+#[test]
+fn an_order_that_is_not_found_is_seen() {
+    let words = said(|_, evidence| {
+        evidence.found.insert(evidence.rows[5].0.clone(), "[]".into());
+    });
+    assert!(words.contains("1 not found by their numbers"), "{words}");
 }

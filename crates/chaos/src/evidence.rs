@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::checker::Evidence;
+use crate::checker::{Evidence, uid_in};
 use crate::http;
 use crate::observer::Observer;
 
@@ -36,10 +36,20 @@ pub(crate) fn served(addr: SocketAddr, mut evidence: Evidence) -> Result<Evidenc
     }
     evidence.last_page = serde_json::from_str(&ask("/order_pages/last")?.1).unwrap_or_default();
     let step = evidence.rows.len().div_ceil(COMPARED).max(1);
-    for (id, _) in evidence.rows.iter().step_by(step) {
+    for (id, json) in evidence.rows.iter().step_by(step) {
         evidence.answers.insert(id.clone(), ask(&format!("/order/{id}"))?);
+        if let Some(uid) = json.as_ref().ok().and_then(|json| uid_in(json)) {
+            evidence.found.insert(id.clone(), ask(&format!("/orders?order_uid={uid}"))?.1);
+        }
     }
     Ok(evidence)
+}
+
+/// How many orders a service has in memory.
+pub(crate) fn mem_len(addr: SocketAddr) -> Option<usize> {
+    let (_, body) = http::get(addr, "/mem_len", ANSWER).ok()?;
+    let answer: serde_json::Value = serde_json::from_str(&body).ok()?;
+    usize::try_from(answer["mem_len"].as_u64()?).ok()
 }
 
 /// What waits in the service's channels.

@@ -37,12 +37,20 @@ use round::Outcome;
 /// What hears of each round when it is over.
 pub type Say<'a> = &'a mut (dyn FnMut(&str) + Send);
 
-/// Runs the plans of so many seeds, from `seed` on, against this program of the service; so many at once.
+/// Runs the plans of so many seeds, from `seed` on, against so many services of this program; so many rounds
+/// at once.
 ///
 /// # Errors
 /// What could not be done to the servers. What the service did wrong is in the report.
-pub fn run(program: &Path, seed: u64, rounds: u32, jobs: usize, say: Say<'_>) -> Result<Report> {
-    let plans = (0..u64::from(rounds)).map(|number| Plan::new(seed.wrapping_add(number)));
+pub fn run(
+    program: &Path,
+    seed: u64,
+    rounds: u32,
+    replicas: usize,
+    jobs: usize,
+    say: Say<'_>,
+) -> Result<Report> {
+    let plans = (0..u64::from(rounds)).map(|number| Plan::with_replicas(seed.wrapping_add(number), replicas));
     run_plans(program, &plans.collect::<Vec<_>>(), jobs, say)
 }
 

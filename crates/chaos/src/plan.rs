@@ -9,7 +9,7 @@ use fastrand::Rng;
 /// A process that can be hit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Target {
-    /// `orderd`.
+    /// `orderd`: of several, the one that the fault is for.
     Service,
     /// PostgreSQL with all its backends.
     Postgres,
@@ -56,6 +56,8 @@ pub struct Fault {
     pub backwards: bool,
     /// The pause between two that are undone: the service may be back before the servers.
     pub gap: Duration,
+    /// Which of several services is hit, and whose connections are broken.
+    pub replica: usize,
 }
 
 /// A round's faults and load.
@@ -63,6 +65,8 @@ pub struct Fault {
 pub struct Plan {
     /// What it was made from.
     pub seed: u64,
+    /// How many services there are.
+    pub replicas: usize,
     /// Orders a second, besides the bursts.
     pub rate: u32,
     /// One after the other.
@@ -82,7 +86,25 @@ impl Plan {
         }
         let rate = rng.u32(500..2500);
         let count = rng.usize(2..=4);
-        Self { seed, rate, faults: (0..count).map(|_| Fault::new(&mut rng)).collect() }
+        Self { seed, replicas: 1, rate, faults: (0..count).map(|_| Fault::new(&mut rng)).collect() }
+    }
+
+    /// The plan of a seed with several services: the same faults, each for one of the services, and between
+    /// them some for a service alone.
+    pub fn with_replicas(seed: u64, replicas: usize) -> Self {
+        let mut plan = Self::new(seed);
+        if replicas > 1 {
+            let mut rng = Rng::with_seed(!seed);
+            let faults = std::mem::take(&mut plan.faults);
+            let each = faults.into_iter().flat_map(|fault| {
+                let alone = [Fault::of_service(&mut rng), Fault::of_service(&mut rng)];
+                std::iter::once(fault).chain(alone)
+            });
+            plan.faults = each.collect();
+            plan.faults.iter_mut().for_each(|fault| fault.replica = rng.usize(..replicas));
+            plan.replicas = replicas;
+        }
+        plan
     }
 }
 
@@ -100,11 +122,22 @@ impl Fault {
             hold: hold(rng),
             backwards: rng.bool(),
             gap: millis(rng, 0..500),
+            replica: 0,
         };
         if rng.u32(..100) == 0 {
             fault = Self::long(fault, rng);
         }
         fault
+    }
+
+    /// A kill mostly: it leaves the most behind.
+    fn of_service(rng: &mut Rng) -> Self {
+        let blow = match rng.u8(..10) {
+            0..=5 => Blow::Kill(Target::Service),
+            6..=7 => Blow::Pause(Target::Service),
+            _ => Blow::Terminate,
+        };
+        Self { blows: vec![blow], ..Self::new(rng) }
     }
 
     /// Longer than the service waits for an answer of PostgreSQL.
@@ -209,7 +242,8 @@ impl fmt::Display for Side {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let labels: Vec<_> = self.blows.iter().map(Blow::label).collect();
-        write!(f, "{} for {:.1} s", labels.join(" + "), self.hold.as_secs_f64())
+        write!(f, "{} for {:.1} s", labels.join(" + "), self.hold.as_secs_f64())?;
+        if self.replica > 0 { write!(f, " at replica {}", self.replica + 1) } else { Ok(()) }
     }
 }
 
@@ -234,6 +268,15 @@ mod tests {
         assert!((1..=3).all(|count| faults.iter().any(|fault| fault.blows.len() == count)));
         assert!(faults.iter().any(|fault| fault.hold > Duration::from_secs(5)));
         assert!(faults.iter().any(|fault| fault.hold > Duration::from_secs(31)));
+    }
+
+    #[test]
+    fn several_services_are_all_hit_and_killed_more_than_anything_else() {
+        let faults: Vec<_> = (1..=30).flat_map(|seed| Plan::with_replicas(seed, 3).faults).collect();
+        let kills = faults.iter().filter(|fault| fault.blows.contains(&Blow::Kill(Target::Service)));
+        assert!(kills.count() >= 100);
+        assert!((0..3).all(|replica| faults.iter().any(|fault| fault.replica == replica)));
+        assert_eq!(Plan::with_replicas(7, 1), Plan::new(7));
     }
 
     #[test]

@@ -42,11 +42,11 @@ pub(crate) struct Prober {
 }
 
 impl Prober {
-    pub(crate) fn start(addr: SocketAddr, seed: u64) -> Self {
+    pub(crate) fn start(addrs: Vec<SocketAddr>, seed: u64) -> Self {
         let (known, over) = (Known::default(), Arc::new(AtomicBool::new(false)));
         let thread = thread::spawn({
             let (known, over) = (known.clone(), over.clone());
-            move || probe(addr, &known, &over, Rng::with_seed(seed))
+            move || probe(&addrs, &known, &over, Rng::with_seed(seed))
         });
         Self { known, over, thread }
     }
@@ -63,7 +63,7 @@ impl Prober {
     }
 }
 
-fn probe(addr: SocketAddr, known: &Known, over: &AtomicBool, mut rng: Rng) -> Probes {
+fn probe(addrs: &[SocketAddr], known: &Known, over: &AtomicBool, mut rng: Rng) -> Probes {
     let begun = Instant::now();
     let mut probes = Probes::default();
     while !over.load(Ordering::Relaxed) {
@@ -73,6 +73,7 @@ fn probe(addr: SocketAddr, known: &Known, over: &AtomicBool, mut rng: Rng) -> Pr
             rng.choice(known.iter()).cloned()
         };
         let Some((id, uid)) = chosen else { continue };
+        let addr = addrs[rng.usize(..addrs.len())];
         match http::get(addr, &format!("/order/{id}"), PATIENCE) {
             Ok((200, body)) if uid_in(&body).as_deref() == Some(&uid) => probes.found += 1,
             Ok((503, _)) => probes.later += 1,

@@ -19,7 +19,10 @@ impl Report {
     pub fn failures(&self) -> Vec<String> {
         let mut failures = Vec::new();
         for round in &self.rounds {
-            let repeat = format!("cargo xtask chaos --rounds 1 --seed {}", round.seed);
+            let mut repeat = format!("cargo xtask chaos --rounds 1 --seed {}", round.seed);
+            if round.replicas > 1 {
+                let _ = write!(repeat, " --replicas {}", round.replicas);
+            }
             failures.extend(round.violations.iter().map(|what| format!("{what} (repeat: {repeat})")));
         }
         if !self.hits().any(|hit| hit.in_flight.messages() > 0) {
@@ -53,6 +56,7 @@ impl Report {
         let replanned = self.hits().filter(|hit| hit.replanned).count();
         let lines = [
             ("rounds", format!("{}, seeds {} to {}", self.rounds.len(), seeds.0, seeds.1)),
+            ("services in each", self.rounds.iter().map(|it| it.replicas).max().unwrap_or(0).to_string()),
             ("faults", format!("{hits}; {busy} hit a busy moment, {replanned} of all were put off for one")),
             (
                 "orders published",
@@ -85,6 +89,7 @@ impl Report {
             ("redeliveries", self.sum(|it| it.redelivered).to_string()),
             ("all committed, after all parts were back", times(&self.rounds, |it| it.committed)),
             ("all acknowledged, after all parts were back", times(&self.rounds, |it| it.settled)),
+            ("in the memory of every service, after all parts were back", times(&self.rounds, |it| it.same)),
             (
                 "reads of known orders meanwhile",
                 format!(
@@ -131,19 +136,20 @@ impl Report {
 
     fn write_rounds(&self, out: &mut String) {
         out.push_str(
-            "\n| seed | rows | redelivered | committed | settled | faults, with what was in flight |\n",
+            "\n| seed | rows | redelivered | committed | settled | in every memory | faults, with what was in flight |\n",
         );
-        out.push_str("|---|---|---|---|---|---|\n");
+        out.push_str("|---|---|---|---|---|---|---|\n");
         for round in &self.rounds {
             let hit = |hit: &Hit| format!("{} ({})", hit.fault, hit.in_flight.messages());
             let faults: Vec<_> = round.hits.iter().map(hit).collect();
             let (committed, settled) = (seconds(round.committed), seconds(round.settled));
             let _ = writeln!(
                 out,
-                "| {} | {} | {} | {committed} | {settled} | {} |",
+                "| {} | {} | {} | {committed} | {settled} | {} | {} |",
                 round.seed,
                 round.rows,
                 round.redelivered,
+                seconds(round.same),
                 faults.join("; ")
             );
         }

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use async_nats::{Client, ConnectOptions};
 use tokio::runtime::Runtime;
 
-use crate::checker::check;
+use crate::checker::{check, check_served};
 use crate::evidence;
 use crate::ledger::{Entry, Kind, Ledger};
 use crate::observer::Observer;
@@ -30,6 +30,9 @@ const PUT_OFF: Duration = Duration::from_secs(3);
 /// More memory than this, and than so much for each order that is kept, is not bounded.
 const MEMORY_KIB: u64 = 192 << 10;
 const MEMORY_KIB_AN_ORDER: u64 = 1;
+
+/// And it is in the memory of every service within this.
+const SAME: Duration = Duration::from_secs(60);
 
 const ANSWER: Duration = Duration::from_secs(5);
 
@@ -69,6 +72,8 @@ pub struct Hit {
 pub struct Outcome {
     /// What repeats it.
     pub seed: u64,
+    /// How many services it had.
+    pub replicas: usize,
     /// Its faults.
     pub hits: Vec<Hit>,
     /// Orders that the stream acknowledged, and others.
@@ -91,6 +96,8 @@ pub struct Outcome {
     pub committed: Option<Duration>,
     /// From all parts back until nothing waited for an acknowledgement.
     pub settled: Option<Duration>,
+    /// From all parts back until the memory of every service was the table.
+    pub same: Option<Duration>,
     /// What readers were answered meanwhile.
     pub probes: Probes,
     /// The service's peak memory.
@@ -113,7 +120,7 @@ struct Round<'a> {
 /// # Errors
 /// What could not be done to the world; what the service does wrong is in the outcome.
 pub(crate) fn run(plan: &Plan, program: &Path, runtime: &Runtime) -> Result<Outcome> {
-    let world = World::start(program)?;
+    let world = World::start(program, plan.replicas)?;
     let url = world.nats.url();
     let (publishing, observing) =
         runtime.block_on(async { anyhow::Ok((connect(&url).await?, connect(&url).await?)) })?;
@@ -122,10 +129,10 @@ pub(crate) fn run(plan: &Plan, program: &Path, runtime: &Runtime) -> Result<Outc
     let mut round = Round {
         runtime,
         observer: Observer::new(observing, world.postgres.url())?,
-        prober: Prober::start(world.http, plan.seed),
+        prober: Prober::start(world.addrs(), plan.seed),
         ledger,
         world,
-        outcome: Outcome { seed: plan.seed, ..Outcome::default() },
+        outcome: Outcome { seed: plan.seed, replicas: plan.replicas, ..Outcome::default() },
     };
     for fault in &plan.faults {
         round.fault(fault, &publisher).with_context(|| format!("cannot go on after {fault}"))?;
@@ -149,11 +156,11 @@ impl Round<'_> {
         let rows = self.runtime.block_on(self.observer.some_rows())?;
         self.prober.learn(&rows);
         let (in_flight, replanned) = self.busy_moment(fault, publisher)?;
-        fault.blows.iter().for_each(|&blow| self.world.strike(blow));
+        fault.blows.iter().for_each(|&blow| self.world.strike(blow, fault.replica));
         std::thread::sleep(fault.hold);
         for (place, &blow) in fault.undone().iter().enumerate() {
             std::thread::sleep(if place == 0 { Duration::ZERO } else { fault.gap });
-            self.world.undo(blow)?;
+            self.world.undo(blow, fault.replica)?;
         }
         self.outcome.hits.push(Hit { fault: fault.clone(), in_flight, replanned });
         Ok(())
@@ -176,7 +183,8 @@ impl Round<'_> {
 
     /// What is in flight; asked last is what changes fastest.
     fn look(&mut self) -> Result<InFlight> {
-        let channels = evidence::depths(self.world.http);
+        let depths: Vec<_> = self.world.addrs().into_iter().filter_map(evidence::depths).collect();
+        let channels = (!depths.is_empty()).then(|| depths.iter().sum());
         let acknowledged = self.ledger.acknowledged_orders();
         let table = self.runtime.block_on(self.observer.sequences())?;
         let uncommitted = acknowledged.iter().filter(|sequence| !table.contains(sequence)).count();
@@ -213,6 +221,10 @@ impl Round<'_> {
         if !self.world.wait_ready(COMMITTED) {
             self.wrong("the service was not ready although all parts were back".into());
         }
+        let rows = self.runtime.block_on(self.observer.sequences())?.len();
+        self.outcome.same = self.wait(back, SAME, |round| {
+            Ok(round.world.addrs().into_iter().all(|addr| evidence::mem_len(addr) == Some(rows)))
+        })?;
         Ok(())
     }
 
@@ -238,16 +250,24 @@ impl Round<'_> {
 
     /// The evidence against the ledger, and what the service did meanwhile.
     fn judge(mut self) -> Result<Outcome> {
-        let evidence = self.runtime.block_on(evidence::stored(&mut self.observer))?;
-        let evidence = evidence::served(self.world.http, evidence)?;
-        self.world.look_at_service();
+        let stored = self.runtime.block_on(evidence::stored(&mut self.observer))?;
+        let mut served = Vec::new();
+        for addr in self.world.addrs() {
+            served.push(evidence::served(addr, stored.clone())?);
+        }
+        self.world.look_at_services();
         let mut outcome = self.outcome;
+        let evidence = &served[0];
+        for (number, replica) in served.iter().enumerate().skip(1) {
+            let wrong = check_served(replica).into_iter();
+            outcome.violations.extend(wrong.map(|what| format!("replica {}: {what}", number + 1)));
+        }
         self.ledger.entries().iter().for_each(|entry| outcome.count(entry));
         outcome.rows = evidence.rows.len();
         outcome.dead = evidence.dead.iter().filter(|(subject, _)| !subject.ends_with(".rest")).count();
         outcome.peak_kib = self.world.peak_kib();
         outcome.probes = self.prober.finish();
-        outcome.violations.extend(check(&self.ledger, &evidence));
+        outcome.violations.extend(check(&self.ledger, evidence));
         outcome.violations.extend(outcome.probes.wrong.clone());
         outcome.violations.append(&mut self.world.complaints);
         outcome.violations.extend(in_log(&self.world.service_log()));

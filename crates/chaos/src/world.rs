@@ -35,114 +35,133 @@ const ELSEWHERE: [&str; 9] = [
     "HTTP_TOKEN",
 ];
 
-/// What runs in a round. The service is first: what is dropped is dropped in this order.
+/// What runs in a round. The services are first: what is dropped is dropped in this order.
 pub(crate) struct World {
-    service: Option<Process>,
-    /// When the service was told to end.
-    told: Option<Instant>,
-    pub(crate) http: SocketAddr,
+    services: Vec<Service>,
     pub(crate) postgres: Postgres,
     pub(crate) nats: Nats,
-    to_postgres: Breaker,
-    to_nats: Breaker,
     program: PathBuf,
     scratch: Scratch,
     peak_kib: u64,
-    /// What the service did that it should not have.
+    /// What the services did that they should not have.
     pub(crate) complaints: Vec<String>,
 }
 
+/// One of the services, with breakers between it and the servers.
+struct Service {
+    process: Option<Process>,
+    /// When it was told to end.
+    told: Option<Instant>,
+    http: SocketAddr,
+    to_postgres: Breaker,
+    to_nats: Breaker,
+    log: PathBuf,
+}
+
 impl World {
-    /// Starts all of it and waits until the service is ready.
-    pub(crate) fn start(program: &Path) -> Result<Self> {
-        let postgres = Postgres::temporary(PostgresOptions::quick())?;
-        let nats = Nats::temporary(NatsOptions::default())?;
-        let upstream = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    /// Starts all of it and waits until the services are ready.
+    pub(crate) fn start(program: &Path, replicas: usize) -> Result<Self> {
         let mut world = Self {
-            service: None,
-            told: None,
-            http: upstream(free_port()),
-            to_postgres: Breaker::start(upstream(postgres.port()))?,
-            to_nats: Breaker::start(upstream(nats.port()))?,
-            postgres,
-            nats,
+            services: Vec::new(),
+            postgres: Postgres::temporary(PostgresOptions::quick())?,
+            nats: Nats::temporary(NatsOptions::default())?,
             program: program.to_owned(),
             scratch: Scratch::new()?,
             peak_kib: 0,
             complaints: Vec::new(),
         };
-        world.start_service()?;
-        anyhow::ensure!(world.wait_ready(READY), "orderd was not ready: {}", world.end_of_log());
+        let upstream = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        for number in 0..replicas {
+            world.services.push(Service {
+                process: None,
+                told: None,
+                http: upstream(free_port()),
+                to_postgres: Breaker::start(upstream(world.postgres.port()))?,
+                to_nats: Breaker::start(upstream(world.nats.port()))?,
+                log: world.scratch.path().join(format!("orderd-{number}.log")),
+            });
+            world.start_service(number)?;
+        }
+        anyhow::ensure!(world.wait_ready(READY), "orderd was not ready: {}", world.services[0].end_of_log());
         Ok(world)
     }
 
-    fn start_service(&mut self) -> Result<()> {
+    fn start_service(&mut self, number: usize) -> Result<()> {
         let setting = |name: &str, value: String| (OsString::from(name), OsString::from(value));
+        let service = &mut self.services[number];
         let process = Process::spawn(Launch {
             args: vec!["serve".into()],
             envs: vec![
-                setting("HTTP_ADDR", self.http.to_string()),
-                setting("NATS_PORT", self.to_nats.addr().port().to_string()),
-                setting("PG_PORT", self.to_postgres.addr().port().to_string()),
+                setting("HTTP_ADDR", service.http.to_string()),
+                setting("NATS_PORT", service.to_nats.addr().port().to_string()),
+                setting("PG_PORT", service.to_postgres.addr().port().to_string()),
             ],
             unset: ELSEWHERE.map(Into::into).to_vec(),
-            port: self.http.port(),
-            log: Some(self.log_file()),
+            port: service.http.port(),
+            log: Some(service.log.clone()),
             last_signal: Signal::KILL,
             ..Launch::new("orderd", &self.program, self.scratch.path())
         })?;
-        let listens = || std::net::TcpStream::connect(self.http).is_ok();
+        let listens = || std::net::TcpStream::connect(service.http).is_ok();
         // Before that it can't be told to end in good order.
         devstack::wait_for(READY, || listens() || process.has_ended());
-        self.service = Some(process);
+        service.process = Some(process);
         Ok(())
     }
 
-    /// Whether the service takes orders and has read the table, within the limit.
-    pub(crate) fn wait_ready(&self, limit: Duration) -> bool {
-        devstack::wait_for(limit, || {
-            let answer = http::get(self.http, "/readyz", Duration::from_secs(2));
-            answer.is_ok_and(|(status, body)| status == 200 && fill_is_up(&body))
-        })
+    /// Where the services answer.
+    pub(crate) fn addrs(&self) -> Vec<SocketAddr> {
+        self.services.iter().map(|service| service.http).collect()
     }
 
-    /// Does it.
-    pub(crate) fn strike(&mut self, blow: Blow) {
-        self.look_at_service();
+    /// Whether all services take orders and have read the table, within the limit.
+    pub(crate) fn wait_ready(&self, limit: Duration) -> bool {
+        let ready = |service: &Service| {
+            let answer = http::get(service.http, "/readyz", Duration::from_secs(2));
+            answer.is_ok_and(|(status, body)| status == 200 && fill_is_up(&body))
+        };
+        devstack::wait_for(limit, || self.services.iter().all(ready))
+    }
+
+    /// Does it; what is for a service or its connections, to that one.
+    pub(crate) fn strike(&mut self, blow: Blow, number: usize) {
+        self.look_at_services();
+        let service = &mut self.services[number];
         match blow {
-            Blow::Kill(Target::Service) => drop(self.service.take().map(|mut it| it.end(Signal::KILL))),
+            Blow::Kill(Target::Service) => drop(service.process.take().map(|mut it| it.end(Signal::KILL))),
             Blow::Kill(Target::Postgres) => self.postgres.kill(),
             Blow::Kill(Target::Nats) => self.nats.kill(),
-            Blow::Pause(Target::Service) => self.signal(Signal::STOP),
+            Blow::Pause(Target::Service) => service.signal(Signal::STOP),
             Blow::Pause(Target::Postgres) => self.postgres.pause(),
             Blow::Pause(Target::Nats) => self.nats.pause(),
             Blow::Terminate => {
-                self.told = Some(Instant::now());
-                self.signal(Signal::TERM);
+                service.told = Some(Instant::now());
+                service.signal(Signal::TERM);
             }
-            Blow::Break(side, mode) => self.breaker(side).set(mode),
+            Blow::Break(side, mode) => service.breaker(side).set(mode),
         }
     }
 
     /// Undoes it.
-    pub(crate) fn undo(&mut self, blow: Blow) -> Result<()> {
+    pub(crate) fn undo(&mut self, blow: Blow, number: usize) -> Result<()> {
         match blow {
-            Blow::Kill(Target::Service) => self.start_service()?,
+            Blow::Kill(Target::Service) => self.start_service(number)?,
             Blow::Kill(Target::Postgres) => self.postgres.start_again()?,
             Blow::Kill(Target::Nats) => self.nats.start_again()?,
-            Blow::Pause(Target::Service) => self.signal(Signal::CONT),
+            Blow::Pause(Target::Service) => self.services[number].signal(Signal::CONT),
             Blow::Pause(Target::Postgres) => self.postgres.resume(),
             Blow::Pause(Target::Nats) => self.nats.resume(),
-            Blow::Terminate => self.replace_terminated()?,
-            Blow::Break(side, _) => self.breaker(side).set(Mode::Pass),
+            Blow::Terminate => self.replace_terminated(number)?,
+            Blow::Break(side, _) => self.services[number].breaker(side).set(Mode::Pass),
         }
         Ok(())
     }
 
     /// It has to have ended by itself, with 0, in time, whatever else is broken meanwhile.
-    fn replace_terminated(&mut self) -> Result<()> {
-        let told = self.told.take().context("nobody told the service to end")?;
-        if let Some(mut process) = self.service.take() {
+    fn replace_terminated(&mut self, number: usize) -> Result<()> {
+        let service = &mut self.services[number];
+        let told = service.told.take().context("nobody told the service to end")?;
+        if let Some(mut process) = service.process.take() {
             match process.wait(DRAIN.saturating_sub(told.elapsed())) {
                 Some(status) if status.success() => {}
                 Some(status) => self.complain(format!("ended with {status} after SIGTERM")),
@@ -150,29 +169,20 @@ impl World {
             }
             process.end(Signal::KILL);
         }
-        self.start_service()
+        self.start_service(number)
     }
 
-    fn breaker(&self, side: Side) -> &Breaker {
-        match side {
-            Side::Postgres => &self.to_postgres,
-            Side::Nats => &self.to_nats,
-        }
-    }
-
-    fn signal(&self, signal: Signal) {
-        if let Some(process) = &self.service {
-            process.signal(signal);
-        }
-    }
-
-    /// Its peak memory until now, and whether it still runs although nobody has ended it.
-    pub(crate) fn look_at_service(&mut self) {
-        let Some(process) = &self.service else { return };
-        self.peak_kib = self.peak_kib.max(peak_kib(process.pid()));
-        if self.told.is_none() && process.has_ended() {
-            self.complain(format!("ended by itself: {}", self.end_of_log()));
-            self.service = None;
+    /// Their peak memory until now, and whether they still run although nobody has ended them.
+    pub(crate) fn look_at_services(&mut self) {
+        for number in 0..self.services.len() {
+            let service = &mut self.services[number];
+            let Some(process) = &service.process else { continue };
+            self.peak_kib = self.peak_kib.max(peak_kib(process.pid()));
+            if service.told.is_none() && process.has_ended() {
+                service.process = None;
+                let log = service.end_of_log();
+                self.complain(format!("ended by itself: {log}"));
+            }
         }
     }
 
@@ -181,21 +191,36 @@ impl World {
         self.peak_kib
     }
 
-    /// All that the service has logged in this round.
+    /// All that the services have logged in this round.
     pub(crate) fn service_log(&self) -> String {
-        String::from_utf8_lossy(&fs::read(self.log_file()).unwrap_or_default()).into_owned()
+        self.services.iter().map(Service::log).collect()
     }
 
     fn complain(&mut self, what: String) {
         self.complaints.push(format!("the service {what}"));
     }
+}
 
-    fn log_file(&self) -> PathBuf {
-        self.scratch.path().join("orderd.log")
+impl Service {
+    fn breaker(&self, side: Side) -> &Breaker {
+        match side {
+            Side::Postgres => &self.to_postgres,
+            Side::Nats => &self.to_nats,
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Some(process) = &self.process {
+            process.signal(signal);
+        }
+    }
+
+    fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
     }
 
     fn end_of_log(&self) -> String {
-        let log = self.service_log();
+        let log = self.log();
         let lines: Vec<_> = log.lines().rev().take(3).collect();
         lines.into_iter().rev().collect::<Vec<_>>().join("; ")
     }

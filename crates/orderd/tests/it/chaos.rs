@@ -28,8 +28,9 @@ fn again_and_again(seed: u64, times: u64, blows: &[Blow]) -> Plan {
         hold: Duration::from_millis(100),
         backwards: false,
         gap: Duration::ZERO,
+        replica: 0,
     };
-    Plan { seed, rate: 500, faults: (0..times).map(fault).collect() }
+    Plan { seed, replicas: 1, rate: 500, faults: (0..times).map(fault).collect() }
 }
 
 #[test]
