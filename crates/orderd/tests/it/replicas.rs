@@ -133,6 +133,22 @@ async fn one_that_was_away_while_the_stream_was_trimmed_reads_the_table() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn one_that_was_away_while_nats_was_killed_goes_on() {
+    let mut stack = Stack::new();
+    let services = fleet(&stack, 2).await;
+    publish(&stack, 0..40).await;
+    wait_same(&stack, &services, 40).await;
+    services[1].process.signal(Signal::STOP);
+    stack.nats.kill();
+    stack.nats.start_again().unwrap();
+    services[0].wait_ready().await;
+    publish(&stack, 40..80).await;
+    settled(&stack, 80).await;
+    services[1].process.signal(Signal::CONT);
+    wait_same(&stack, &services, 80).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_work_queue_is_followed_by_reading_the_table_again() {
     let stack = Stack::new();
     let config = stream::Config {

@@ -148,9 +148,17 @@ impl Follower {
             None if is_ours || is_refilled => floor,
             None => mark,
             Some(headers) => {
-                if let Some(before) = headers.is_trimmed(&stream, floor).await? {
-                    tracing::warn!(before, "messages left the stream before they were seen here");
-                    self.refill();
+                match headers.is_trimmed(&stream, floor).await {
+                    Ok(None) => {}
+                    Ok(Some(first)) => {
+                        tracing::warn!(first, "messages left the stream before they were seen here");
+                        self.refill();
+                    }
+                    Err(error) => {
+                        // Its consumer may be gone with the server; nobody would notice while it is not read.
+                        self.headers = None;
+                        return Err(error);
+                    }
                 }
                 self.resolve(floor).await?;
                 let read = self.headers.as_ref().map_or(floor, Headers::read);
