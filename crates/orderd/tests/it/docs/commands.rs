@@ -1,7 +1,8 @@
 //! The blocks of commands: each is run, or as much of it is checked as can be.
 
 use std::collections::BTreeSet;
-use std::process::Command;
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
 
 use super::markdown::{Block, Document};
 use super::up::Up;
@@ -83,4 +84,36 @@ fn blocks_to_run_end_well() {
         ran += blocks.len();
     }
     assert!(ran > 20, "{ran} blocks are too few to have been found all");
+}
+
+#[test]
+fn code_in_go_and_python_parses() {
+    for document in Document::all() {
+        for block in &document.blocks {
+            let parsed = match block.mark.as_str() {
+                "go" => fed("gofmt", &[], &block.text),
+                "python" => {
+                    fed("python3", &["-c", "import ast, sys; ast.parse(sys.stdin.read())"], &block.text)
+                }
+                _ => continue,
+            };
+            let Some(parsed) = parsed else {
+                assert!(std::env::var_os("CI").is_none(), "{} is needed in CI", block.mark);
+                eprintln!("{}: {} is not here, its code is not looked at", document.name, block.mark);
+                continue;
+            };
+            let problem = String::from_utf8_lossy(&parsed.stderr);
+            assert!(parsed.status.success(), "{}: {problem}\n{}", document.name, block.text);
+        }
+    }
+}
+
+/// Runs a program with that on its stdin; none where it is not installed.
+fn fed(program: &str, args: &[&str], input: &str) -> Option<Output> {
+    let mut command = Command::new(program);
+    command.args(args).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().ok()?;
+    // It may stop reading; that is for its exit code to show.
+    drop(child.stdin.take()?.write_all(input.as_bytes()));
+    child.wait_with_output().ok()
 }
