@@ -10,6 +10,7 @@ mod error;
 mod family;
 mod guard;
 mod nats;
+mod nats_cluster;
 mod ports;
 mod postgres;
 mod process;
@@ -21,6 +22,7 @@ mod wait;
 
 pub use error::Error;
 pub use nats::{Nats, NatsOptions};
+pub use nats_cluster::NatsCluster;
 pub use ports::{free_port, is_free};
 pub use postgres::{Postgres, PostgresOptions, Tls};
 pub use process::{Launch, Process};

@@ -71,6 +71,9 @@ pub struct NatsArgs {
     /// Stream that is made where no stream takes the subject.
     #[arg(long, env = "NATS_STREAM", default_value = "ORDERS", value_name = "NAME")]
     pub nats_stream: String,
+    /// On how many servers of a cluster each stream is kept that is made: 1 to 5.
+    #[arg(long, env = "NATS_REPLICAS", default_value_t = 1, value_name = "N")]
+    pub nats_replicas: usize,
 }
 
 /// Where PostgreSQL is.

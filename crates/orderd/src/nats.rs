@@ -171,6 +171,7 @@ async fn make_stream(context: &Context, settings: &Nats) -> Result<jetstream::st
             subjects: vec![settings.topic.clone()],
             retention: RetentionPolicy::Limits,
             storage: StorageType::File,
+            num_replicas: settings.replicas,
             metadata: [(MADE_BY.0.to_owned(), MADE_BY.1.to_owned())].into(),
             ..Default::default()
         })
@@ -188,11 +189,21 @@ async fn make_stream(context: &Context, settings: &Nats) -> Result<jetstream::st
 
 /// The stream of dead letters, made where it is missing.
 pub(crate) async fn dead_stream(context: &Context) -> Result<jetstream::stream::Stream, anyhow::Error> {
+    // The service makes it at its start, on as many servers as it is told.
+    make_dead_stream(context, 1).await
+}
+
+/// The same, kept on so many servers if it is made.
+pub(crate) async fn make_dead_stream(
+    context: &Context,
+    replicas: usize,
+) -> Result<jetstream::stream::Stream, anyhow::Error> {
     let stream = context
         .get_or_create_stream(jetstream::stream::Config {
             name: DEAD_STREAM.into(),
             subjects: vec![format!("{DEAD_PREFIX}.>")],
             storage: StorageType::File,
+            num_replicas: replicas,
             allow_direct: true,
             metadata: [(MADE_BY.0.to_owned(), MADE_BY.1.to_owned())].into(),
             ..Default::default()

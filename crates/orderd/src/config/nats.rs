@@ -20,6 +20,8 @@ pub struct Nats {
     pub topic: String,
     /// The stream that is made where none takes the subject.
     pub stream: String,
+    /// On how many servers the streams are kept that are made.
+    pub replicas: usize,
 }
 
 impl Nats {
@@ -54,6 +56,9 @@ impl Nats {
             (None, None) => None,
             _ => return Err(wrong("NATS_CERT", "needs NATS_KEY, and the other way round")),
         };
+        if !(1..=5).contains(&args.nats_replicas) {
+            return Err(wrong("NATS_REPLICAS", "takes 1 to 5"));
+        }
         Ok(Self {
             servers: Secret(servers),
             credentials: args.nats_creds.clone(),
@@ -61,6 +66,7 @@ impl Nats {
             certificate,
             topic: topic.into(),
             stream: stream_name("NATS_STREAM", &args.nats_stream)?,
+            replicas: args.nats_replicas,
         })
     }
 }

@@ -75,7 +75,7 @@ impl Subscribe {
         let context = jetstream::new(self.client.clone());
         let stream = nats::stream(&context, &self.settings.nats).await?;
         warn_of_retention(stream.cached_info());
-        nats::dead_stream(&context).await?;
+        nats::make_dead_stream(&context, self.settings.nats.replicas).await?;
         let consumer = nats::durable(&stream, &self.settings.nats, &self.settings.durable).await?;
         let messages = consumer
             .stream()

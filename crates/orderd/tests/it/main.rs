@@ -18,6 +18,7 @@ mod dead_letters;
 mod outages;
 mod takeover;
 mod replicas;
+mod clusters;
 mod shutdown;
 mod commands;
 mod boards;

@@ -1,0 +1,50 @@
+//! NATS servers that make up a cluster, so that streams can be kept on several of them.
+
+use std::fmt::Write as _;
+
+use crate::ports::Lease;
+use crate::{Error, Nats, NatsOptions};
+
+/// Running servers, each with JetStream in a folder of its own; ended when this is dropped.
+pub struct NatsCluster {
+    /// One after the other; each may be killed, paused and started again by itself.
+    pub nodes: Vec<Nats>,
+    _routes: Vec<Lease>,
+}
+
+impl NatsCluster {
+    /// Starts so many in temporary folders. They may still have to choose a leader when this returns.
+    pub fn temporary(nodes: usize) -> Result<Self, Error> {
+        let routes = (0..nodes).map(|_| Lease::take()).collect::<Result<Vec<_>, _>>()?;
+        let started = (0..nodes).map(|number| {
+            let extra_config = configuration(number, &routes);
+            Nats::temporary(NatsOptions { extra_config, ..NatsOptions::default() })
+        });
+        Ok(Self { nodes: started.collect::<Result<_, _>>()?, _routes: routes })
+    }
+
+    /// The name by which the others know a node.
+    pub fn name(number: usize) -> String {
+        format!("node-{number}")
+    }
+
+    /// The place of the node with that name.
+    pub fn place(&self, name: &str) -> Option<usize> {
+        (0..self.nodes.len()).find(|&number| Self::name(number) == name)
+    }
+
+    /// The addresses of all, for clients, separated by commas.
+    pub fn urls(&self) -> String {
+        self.nodes.iter().map(Nats::url).collect::<Vec<_>>().join(",")
+    }
+}
+
+fn configuration(number: usize, routes: &[Lease]) -> String {
+    let mut text = format!("server_name: {}\n", NatsCluster::name(number));
+    let _ =
+        writeln!(text, "cluster {{ name: orderd, listen: \"127.0.0.1:{}\", routes: [", routes[number].port);
+    for route in routes {
+        let _ = writeln!(text, "  \"nats://127.0.0.1:{}\"", route.port);
+    }
+    text + "] }\n"
+}

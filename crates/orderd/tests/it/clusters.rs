@@ -1,0 +1,133 @@
+//! Servers that are several: what is acknowledged is not lost when one of them goes, and the intake goes on.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use async_nats::jetstream::{self, Context};
+use devstack::NatsCluster;
+use tokio::task::JoinHandle;
+
+use crate::support::{Service, Stack, eventually, order};
+
+/// With a new leader, the intake goes on within this.
+const RESUMED: Duration = Duration::from_secs(10);
+
+/// Publishes one order after the other, each until it is acknowledged.
+struct Load {
+    acknowledged: Arc<AtomicUsize>,
+    over: Arc<AtomicBool>,
+    task: JoinHandle<()>,
+}
+
+impl Load {
+    fn start(context: Context) -> Self {
+        let (acknowledged, over) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+        let (count, end) = (acknowledged.clone(), over.clone());
+        let task = tokio::spawn(async move {
+            while !end.load(Ordering::Relaxed) {
+                let uid = format!("order-{}", count.load(Ordering::Relaxed));
+                publish(&context, &uid).await;
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        Self { acknowledged, over, task }
+    }
+
+    /// Waits until so many more are acknowledged.
+    async fn more(&self, count: usize) {
+        let wanted = self.acknowledged.load(Ordering::Relaxed) + count;
+        eventually("more are acknowledged", async || {
+            (self.acknowledged.load(Ordering::Relaxed) >= wanted).then_some(())
+        })
+        .await;
+    }
+
+    async fn end(self) -> usize {
+        self.over.store(true, Ordering::Relaxed);
+        self.task.await.unwrap();
+        self.acknowledged.load(Ordering::Relaxed)
+    }
+}
+
+/// Under one id, so that it is one order however often it is sent.
+async fn publish(context: &Context, uid: &str) {
+    loop {
+        let mut headers = async_nats::HeaderMap::new();
+        headers.insert("Nats-Msg-Id", uid);
+        let sent = context.publish_with_headers("TESTING", headers, order(uid).into()).await;
+        if let Ok(sent) = sent
+            && sent.await.is_ok()
+        {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+async fn context(urls: &str) -> Context {
+    let servers: Vec<async_nats::ServerAddr> = urls.split(',').map(|url| url.parse().unwrap()).collect();
+    let options = async_nats::ConnectOptions::new().ping_interval(Duration::from_secs(1));
+    let mut context = jetstream::new(options.connect(servers).await.unwrap());
+    context.set_timeout(Duration::from_secs(2));
+    context
+}
+
+/// A service on a cluster of three, with its stream on all of them.
+async fn on_cluster(stack: &Stack) -> (NatsCluster, Context, Service) {
+    let cluster = NatsCluster::temporary(3).unwrap();
+    let urls = cluster.urls();
+    let service = stack.serve(&[("NATS_URL", &urls), ("NATS_REPLICAS", "3")]).await;
+    let context = context(&urls).await;
+    for name in ["ORDERS", "ORDERS_DEAD"] {
+        assert_eq!(context.get_stream(name).await.unwrap().cached_info().config.num_replicas, 3);
+    }
+    (cluster, context, service)
+}
+
+/// The node that leads the stream, if it is not this one.
+async fn leader(context: &Context, cluster: &NatsCluster, other_than: Option<usize>) -> usize {
+    eventually("the stream has a leader", async || {
+        let info = context.get_stream("ORDERS").await.ok()?.cached_info().clone();
+        cluster.place(&info.cluster?.leader?).filter(|&place| Some(place) != other_than)
+    })
+    .await
+}
+
+/// Waits until more is in the table than now.
+async fn wait_resumed(stack: &Stack) {
+    let (begun, rows) = (Instant::now(), stack.rows());
+    eventually("the intake goes on", async || (stack.rows() > rows).then_some(())).await;
+    assert!(begun.elapsed() < RESUMED, "the intake went on after {:?} only", begun.elapsed());
+}
+
+/// All that was acknowledged is in the table, once, and in memory.
+async fn wait_all(stack: &Stack, service: &Service, load: Load) {
+    let acknowledged = load.end().await;
+    eventually(&format!("{acknowledged} rows"), async || (stack.rows() >= acknowledged).then_some(())).await;
+    service.wait_len(acknowledged as u64).await;
+    assert_eq!(stack.rows(), acknowledged);
+    let last = format!("/orders?order_uid=order-{}", acknowledged - 1);
+    assert_eq!(service.get(&last).await.json().as_array().unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_leader_of_the_stream_is_killed_and_cut_off() {
+    let stack = Stack::new();
+    let (mut cluster, context, service) = on_cluster(&stack).await;
+    let load = Load::start(context.clone());
+    load.more(200).await;
+    let killed = leader(&context, &cluster, None).await;
+    cluster.nodes[killed].kill();
+    let cut_off = leader(&context, &cluster, Some(killed)).await;
+    wait_resumed(&stack).await;
+    load.more(200).await;
+    cluster.nodes[killed].start_again().unwrap();
+    // It answers nothing, and all connections to it stay open.
+    cluster.nodes[cut_off].pause();
+    leader(&context, &cluster, Some(cut_off)).await;
+    wait_resumed(&stack).await;
+    load.more(200).await;
+    cluster.nodes[cut_off].resume();
+    wait_all(&stack, &service, load).await;
+}
