@@ -147,7 +147,6 @@ pub(crate) fn start(parts: &Parts, parser: Parser, depths: &Depths) -> JoinSet<E
             msgdatachan,
             dead_letters.clone(),
             cache.clone(),
-            taken.clone(),
             metrics.clone(),
         )),
     );

@@ -3,12 +3,13 @@
 
 use std::sync::Arc;
 
+use async_nats::HeaderMap;
 use futures_util::{StreamExt, stream};
 use order::Key;
 use tokio::sync::mpsc;
 
+use super::Message;
 use super::dead_letters::DeadLetters;
-use super::{Message, Taken};
 use crate::metrics::Metrics;
 use crate::serve::cache::Cache;
 
@@ -24,7 +25,6 @@ pub(crate) async fn run(
     msgdatachan: mpsc::Sender<Vec<Message>>,
     dead_letters: Arc<DeadLetters>,
     cache: Arc<Cache>,
-    taken: Arc<Taken>,
     metrics: Arc<Metrics>,
 ) -> anyhow::Result<()> {
     while let Some(chunk) = natschan.recv().await {
@@ -34,14 +34,14 @@ pub(crate) async fn run(
             if message.payload.is_empty() {
                 metrics.empty.inc();
                 message.receipt.acknowledge().await;
-            } else if let Some(key) = key_of_dead_letter(&message) {
+            } else if let Some(key) = key_of_dead_letter(message.headers.as_ref()) {
                 replayed.push((message, key));
             } else {
                 kept.push(message);
             }
         }
         let looked_up = stream::iter(replayed)
-            .map(|(message, key)| with_key_of_its_dead_letter(message, key, &dead_letters, &cache, &taken));
+            .map(|(message, key)| with_key_of_its_dead_letter(message, key, &dead_letters, &cache));
         kept.extend(looked_up.buffered(LOOK_UPS).filter_map(std::future::ready).collect::<Vec<_>>().await);
         if !kept.is_empty() && msgdatachan.send(kept).await.is_err() {
             break;
@@ -50,9 +50,9 @@ pub(crate) async fn run(
     Ok(())
 }
 
-fn key_of_dead_letter(message: &Message) -> Option<String> {
-    let key = message.headers.as_ref()?.get(KEY_HEADER)?;
-    Some(key.as_str().to_owned())
+/// Whose dead letter a message with these headers says to be.
+pub(crate) fn key_of_dead_letter(headers: Option<&HeaderMap>) -> Option<String> {
+    Some(headers?.get(KEY_HEADER)?.as_str().to_owned())
 }
 
 /// A key in the header counts only while a dead letter with that key is stored, so that nobody can choose one.
@@ -62,15 +62,12 @@ async fn with_key_of_its_dead_letter(
     key: String,
     dead_letters: &DeadLetters,
     cache: &Cache,
-    taken: &Taken,
 ) -> Option<Message> {
     if dead_letters.is_stored(&message.subject, &key).await {
         let key = Key::from(key);
         cache.readmit(&key);
         return Some(Message { key, replayed: true, ..message });
     }
-    // Whoever took it in may have been another process.
-    taken.disown(message.origin.sequence);
     tracing::info!(sequence = message.origin.sequence, "dead letter sent again is taken in already, dropped");
     message.receipt.acknowledge().await;
     None

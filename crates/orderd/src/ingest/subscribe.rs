@@ -10,6 +10,7 @@ use order::Key;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::payload::key_of_dead_letter;
 use super::{Holds, Message, Origin, Receipt, Taken};
 use crate::config::Settings;
 use crate::health::{Health, Part};
@@ -132,7 +133,13 @@ impl Subscribe {
             origins.push(origin);
             messages.push(message);
         }
-        self.taken.add(origins.iter().map(|origin| origin.sequence));
+        // Whether a dead letter that is sent again will be an order here is known only when it was looked for;
+        // another process may take it in before.
+        let plain = messages
+            .iter()
+            .zip(&origins)
+            .filter(|(raw, _)| key_of_dead_letter(raw.headers.as_ref()).is_none());
+        self.taken.add(plain.map(|(_, origin)| origin.sequence));
         let receipts = self.holds.take(replies);
         messages
             .into_iter()
