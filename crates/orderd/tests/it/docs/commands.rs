@@ -54,12 +54,19 @@ fn our_commands_are_there_with_their_flags() {
 }
 
 #[test]
-fn blocks_in_two_languages_are_the_same() {
-    let commands = |name: &str| -> Vec<(String, String)> {
-        let blocks = Document::read(name).blocks;
-        blocks.into_iter().map(|block| (block.mark, without_comments(&block.text))).collect()
-    };
-    assert_eq!(commands("README.ru.md"), commands("README.md"));
+fn the_readmes_have_the_same_commands_pictures_and_sections() {
+    let (english, russian) = (Document::read("README.md"), Document::read("README.ru.md"));
+    assert_eq!(commands(&russian), commands(&english));
+    assert_eq!(pictures(&russian), pictures(&english));
+    assert_eq!(russian.headings.len(), english.headings.len(), "{:?}", russian.headings);
+}
+
+fn pictures(document: &Document) -> Vec<&String> {
+    document.links.iter().filter(|link| link.ends_with(".png")).collect()
+}
+
+fn commands(document: &Document) -> Vec<(&str, String)> {
+    document.blocks.iter().map(|block| (block.mark.as_str(), without_comments(&block.text))).collect()
 }
 
 /// Comments are translated.
