@@ -2,16 +2,25 @@
 
 use std::collections::HashMap;
 use std::error::Error as _;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tokio_postgres::Client;
+use tokio_postgres::config::TargetSessionAttrs;
 use tokio_postgres::types::Type;
 
 use crate::config::{Postgres, Table};
 
+/// How long one of several servers may take to answer.
+const ANSWER: Duration = Duration::from_millis(1500);
+
 /// A connection; its task ends when it is dropped.
 pub(crate) struct Connection {
     pub(crate) client: Client,
+    /// Which of the servers it leads to.
+    server: usize,
     driver: JoinHandle<()>,
 }
 
@@ -21,14 +30,59 @@ impl Drop for Connection {
     }
 }
 
-/// Connects once.
+/// Connects once, to the first of the servers that takes it, from the one on that was reached last. One of
+/// several that doesn't answer is left for the next one.
 pub(crate) async fn connect(settings: &Postgres) -> Result<Connection, tokio_postgres::Error> {
-    let (client, connection) = settings.connect.0.connect(settings.tls.0.clone()).await?;
+    let count = settings.servers.0.len();
+    if count == 1 {
+        return connect_to(settings, 0).await;
+    }
+    loop {
+        let first = settings.preferred.load(Ordering::Relaxed);
+        let mut failed = None;
+        for server in (first..first + count).map(|place| place % count) {
+            // Whoever is tired of waiting begins with the next one when it comes again.
+            settings.preferred.store((server + 1) % count, Ordering::Relaxed);
+            match timeout(ANSWER, connect_to(settings, server)).await {
+                Ok(Ok(connection)) => {
+                    settings.preferred.store(server, Ordering::Relaxed);
+                    return Ok(connection);
+                }
+                Ok(Err(error)) => failed = Some(error),
+                Err(_) => {}
+            }
+        }
+        if let Some(error) = failed {
+            return Err(error);
+        }
+    }
+}
+
+/// Waits until another server than that of this connection takes writes: a standby was promoted. For ever, where
+/// there is only one, or where writes are not asked for.
+pub(crate) async fn moved(settings: &Postgres, connection: &Connection) {
+    let servers = &settings.servers.0;
+    let writes =
+        |server: &&usize| servers[**server].get_target_session_attrs() == TargetSessionAttrs::ReadWrite;
+    let others: Vec<usize> = (0..servers.len()).filter(|&server| server != connection.server).collect();
+    loop {
+        for &server in others.iter().filter(writes) {
+            if let Ok(Ok(_)) = timeout(ANSWER, connect_to(settings, server)).await {
+                settings.preferred.store(server, Ordering::Relaxed);
+                return;
+            }
+        }
+        tokio::time::sleep(ANSWER).await;
+    }
+}
+
+async fn connect_to(settings: &Postgres, server: usize) -> Result<Connection, tokio_postgres::Error> {
+    let (client, connection) = settings.servers.0[server].connect(settings.tls.0.clone()).await?;
     let driver = tokio::spawn(async move {
         // Whoever uses the client sees the error, with what was being done.
         drop(connection.await);
     });
-    Ok(Connection { client, driver })
+    Ok(Connection { client, server, driver })
 }
 
 /// Makes the table where it is missing. A role that may not make it is fine where it is there.

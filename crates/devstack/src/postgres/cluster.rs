@@ -74,6 +74,16 @@ pub(super) fn initialise(
     single(programs, data, user, &format!("create database {DATABASE}"))
 }
 
+/// Copies the data of a running server, set up to follow it.
+pub(super) fn copy_running(programs: &Path, home: &Path, user: Option<User>, url: &str) -> Result<(), Error> {
+    let data = data_of(home);
+    let mut copy = as_user(Command::new(programs.join("pg_basebackup")), &data, user);
+    copy.arg("-D").arg(&data).args(["--dbname", url, "--write-recovery-conf", "--wal-method=stream"]);
+    let output = copy.args(["--checkpoint=fast", "--no-sync"]).output();
+    let output = output.map_err(Error::io("copy a running PostgreSQL"))?;
+    Error::check("copy a running PostgreSQL", output).map(drop)
+}
+
 /// Runs one statement without a server.
 fn single(programs: &Path, data: &Path, user: Option<User>, sql: &str) -> Result<(), Error> {
     let action = "prepare a PostgreSQL cluster";
@@ -104,7 +114,7 @@ pub(super) fn is_ready(home: &Path, pid: u32) -> bool {
     let file = fs::read_to_string(data_of(home).join("postmaster.pid")).unwrap_or_default();
     let mut lines = file.lines();
     let own = lines.next().is_some_and(|line| line.trim() == pid.to_string());
-    own && lines.nth(6).is_some_and(|line| line.trim() == "ready")
+    own && lines.nth(6).is_some_and(|line| ["ready", "standby"].contains(&line.trim()))
 }
 
 /// Gives back the piece of shared memory that a killed server has left, which its next start would

@@ -107,6 +107,39 @@ impl Postgres {
         Ok(postgres)
     }
 
+    /// Starts a standby of this one in a temporary folder: it has what this one has, and follows it.
+    pub fn standby(&self) -> Result<Self, Error> {
+        let scratch = Scratch::new()?;
+        let home = user::place(&scratch.path().join("postgres"), self.user)?;
+        cluster::copy_running(&self.programs, &home, self.user, &self.url())?;
+        let options = PostgresOptions { port: None, ..self.options.clone() };
+        access::write(&home, self.user, &options)?;
+        let mut standby = Self {
+            process: None,
+            lease: Lease::take()?,
+            programs: self.programs.clone(),
+            home,
+            user: self.user,
+            options,
+            _scratch: Some(scratch),
+        };
+        standby.start_somewhere()?;
+        Ok(standby)
+    }
+
+    /// From now on a commit waits until a standby has it too. Returns when one is there.
+    pub fn wait_for_standby(&self) -> Result<(), Error> {
+        self.psql("alter system set synchronous_standby_names = '*'")?;
+        self.psql("select pg_reload_conf()")?;
+        let state = "select count(*) from pg_stat_replication where sync_state = 'sync'";
+        wait_until(START_LIMIT, "a standby follows", || Ok((self.psql(state)?.trim() != "0").then_some(())))
+    }
+
+    /// Makes a standby the one that takes writes.
+    pub fn promote(&self) -> Result<(), Error> {
+        self.psql("select pg_promote()").map(drop)
+    }
+
     /// The port it listens on, also while it is stopped.
     pub fn port(&self) -> u16 {
         self.lease.port

@@ -1,9 +1,11 @@
 //! Where PostgreSQL is, and which table is meant.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
-use tokio_postgres::config::SslMode;
+use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{ConfigError, Secret, secret, wrong};
@@ -13,8 +15,10 @@ use crate::tls::{self, Mode};
 /// Where PostgreSQL is and which table is meant.
 #[derive(Debug, Clone)]
 pub struct Postgres {
-    /// How to connect.
-    pub connect: Secret<tokio_postgres::Config>,
+    /// How to connect, to each of the servers.
+    pub servers: Secret<Vec<tokio_postgres::Config>>,
+    /// The one to try first: which of them was reached last, shared by all connections.
+    pub(crate) preferred: Arc<AtomicUsize>,
     /// How sure to be of whom one speaks to.
     pub tls: Secret<MakeRustlsConnect>,
     /// The table.
@@ -71,11 +75,18 @@ impl Postgres {
             connect.password(password);
         }
         connect.connect_timeout(Duration::from_secs(3)).tcp_user_timeout(Duration::from_secs(8));
+        // A server that silently goes while nothing is under way to it is noticed in about ten seconds.
         connect.keepalives_idle(Duration::from_secs(5));
+        connect.keepalives_interval(Duration::from_secs(2)).keepalives_retries(3);
         if connect.get_application_name().is_none() {
             connect.application_name("orderd");
         }
-        Ok(Self { connect: Secret(connect), tls: Secret(tls), table: table(&args.pg_table)? })
+        Ok(Self {
+            servers: Secret(servers(&connect)),
+            preferred: Arc::default(),
+            tls: Secret(tls),
+            table: table(&args.pg_table)?,
+        })
     }
 }
 
@@ -116,6 +127,42 @@ fn address(url: &str) -> Result<(tokio_postgres::Config, Mode, Option<PathBuf>),
     Ok((config, mode, root))
 }
 
+/// One for each server, so that one of them that doesn't answer can be left. What doesn't fit together, such as
+/// two servers and three ports, is left to the client library, which says so.
+fn servers(all: &tokio_postgres::Config) -> Vec<tokio_postgres::Config> {
+    let (hosts, addresses, ports) = (all.get_hosts(), all.get_hostaddrs(), all.get_ports());
+    let count = hosts.len().max(addresses.len());
+    let fits = |length: usize| length == 0 || length == count;
+    if count < 2 || !fits(hosts.len()) || !fits(addresses.len()) || !(fits(ports.len()) || ports.len() == 1) {
+        return vec![all.clone()];
+    }
+    (0..count).map(|place| one_of(all, place)).collect()
+}
+
+fn one_of(all: &tokio_postgres::Config, place: usize) -> tokio_postgres::Config {
+    let mut one = tokio_postgres::Config::new();
+    match all.get_hosts().get(place) {
+        Some(Host::Tcp(host)) => drop(one.host(host)),
+        Some(Host::Unix(path)) => drop(one.host_path(path)),
+        None => {}
+    }
+    all.get_hostaddrs().get(place).map(|address| one.hostaddr(*address));
+    all.get_ports().get(place).or(all.get_ports().first()).map(|port| one.port(*port));
+    all.get_user().map(|user| one.user(user));
+    all.get_password().map(|password| one.password(password));
+    all.get_dbname().map(|name| one.dbname(name));
+    all.get_options().map(|options| one.options(options));
+    all.get_application_name().map(|name| one.application_name(name));
+    all.get_connect_timeout().map(|limit| one.connect_timeout(*limit));
+    all.get_tcp_user_timeout().map(|limit| one.tcp_user_timeout(*limit));
+    all.get_keepalives_interval().map(|interval| one.keepalives_interval(interval));
+    all.get_keepalives_retries().map(|retries| one.keepalives_retries(retries));
+    one.keepalives(all.get_keepalives()).keepalives_idle(all.get_keepalives_idle());
+    one.ssl_mode(all.get_ssl_mode()).ssl_negotiation(all.get_ssl_negotiation());
+    one.channel_binding(all.get_channel_binding()).target_session_attrs(all.get_target_session_attrs());
+    one
+}
+
 fn table(name: &str) -> Result<Table, ConfigError> {
     let (schema, table) = name.split_once('.').unwrap_or(("public", name));
     if schema.is_empty() || table.is_empty() || table.contains('.') || name.contains('\0') {
@@ -137,6 +184,19 @@ mod tests {
         let (config, mode, _) = address("host=a user=u dbname=d sslmode=require").unwrap();
         assert_eq!((mode, config.get_dbname()), (Mode::Require, Some("d")));
         assert!(address("postgresql://h/d?sslmode=perhaps").is_err());
+    }
+
+    #[test]
+    fn each_server_has_all_but_the_others_hosts() {
+        let url =
+            "postgresql://u:p@a:1,b:2/d?target_session_attrs=read-write&options=-cx%3Dy&application_name=n";
+        let all: tokio_postgres::Config = url.parse().unwrap();
+        let each = servers(&all);
+        let one: Vec<tokio_postgres::Config> =
+            ["a:1", "b:2"].map(|host| url.replace("a:1,b:2", host).parse().unwrap()).into();
+        assert_eq!(each, one);
+        assert_eq!(servers(&"postgresql://u@a:1,b:2,c:3/d".parse().unwrap()).len(), 3);
+        assert_eq!(servers(&"host=a,b port=1 user=u".parse().unwrap())[1].get_ports(), [1]);
     }
 
     #[test]

@@ -241,6 +241,9 @@ impl Database {
         tokio::select! {
             answer = &mut statement => return answer.map_err(failure),
             () = tokio::time::sleep(STUCK) => {}
+            () = postgres::moved(&self.settings, &writer.connection) => {
+                return Err(Failure::Away("another server takes writes now".into()));
+            }
         }
         let cancelled = writer.connection.client.cancel_token();
         drop(tokio::time::timeout(SLOW, cancelled.cancel_query(self.settings.tls.0.clone())).await);

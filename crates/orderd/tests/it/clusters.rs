@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream::{self, Context};
-use devstack::NatsCluster;
+use devstack::{NatsCluster, Postgres};
 use tokio::task::JoinHandle;
 
 use crate::support::{Service, Stack, eventually, order};
@@ -130,4 +130,50 @@ async fn the_leader_of_the_stream_is_killed_and_cut_off() {
     load.more(200).await;
     cluster.nodes[cut_off].resume();
     wait_all(&stack, &service, load).await;
+}
+
+/// A service on PostgreSQL with a synchronous standby.
+async fn on_standby(stack: &Stack) -> (Postgres, Service) {
+    let standby = stack.postgres.standby().unwrap();
+    stack.postgres.wait_for_standby().unwrap();
+    let hosts = [&stack.postgres, &standby].map(|it| format!("127.0.0.1:{}", it.port())).join(",");
+    let url = format!("postgresql://postgres@{hosts}/demo1?target_session_attrs=read-write");
+    let service = stack.serve(&[("DATABASE_URL", &url)]).await;
+    (standby, service)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_standby_is_promoted_when_its_primary_is_killed() {
+    let mut stack = Stack::new();
+    let (standby, service) = on_standby(&stack).await;
+    let load = Load::start(context(&stack.nats.url()).await);
+    load.more(200).await;
+    stack.postgres.kill();
+    load.more(50).await;
+    standby.promote().unwrap();
+    stack.postgres = standby;
+    wait_resumed(&stack).await;
+    load.more(200).await;
+    wait_all(&stack, &service, load).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_standby_is_promoted_when_its_primary_answers_nothing() {
+    let mut stack = Stack::new();
+    let (standby, service) = on_standby(&stack).await;
+    let load = Load::start(context(&stack.nats.url()).await);
+    load.more(200).await;
+    // All connections to it stay open.
+    stack.postgres.pause();
+    load.more(50).await;
+    standby.promote().unwrap();
+    let stopped = std::mem::replace(&mut stack.postgres, standby);
+    wait_resumed(&stack).await;
+    load.more(200).await;
+    eventually("a read that memory can't answer is answered", async || {
+        (service.get("/order/unknown").await.status == hyper::StatusCode::NOT_FOUND).then_some(())
+    })
+    .await;
+    wait_all(&stack, &service, load).await;
+    drop(stopped);
 }

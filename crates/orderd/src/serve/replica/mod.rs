@@ -41,6 +41,9 @@ const QUIET: Duration = Duration::from_secs(1);
 const BUSY: Duration = Duration::from_millis(100);
 const SOON: Duration = Duration::from_millis(50);
 
+/// How long an answer of NATS is waited for: one that went with a connection never comes.
+const LOOK: Duration = Duration::from_secs(2);
+
 /// Rows that are asked for in one query, and how long its answer may take.
 const TOGETHER: usize = 2048;
 const ANSWER: Duration = Duration::from_secs(10);
@@ -183,7 +186,8 @@ impl Follower {
         if let Some(stream) = &self.stream {
             return Ok(stream.clone());
         }
-        let context = jetstream::new(self.parts.client.clone());
+        let mut context = jetstream::new(self.parts.client.clone());
+        context.set_timeout(LOOK);
         let name = nats::stream(&context, &self.parts.settings.nats).await?.cached_info().config.name.clone();
         let stream = context.get_stream_no_info(name).await?;
         Ok(self.stream.insert(stream).clone())
