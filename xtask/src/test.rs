@@ -12,6 +12,9 @@ pub(crate) fn run(args: &[OsString]) -> Result<ExitCode> {
     tools::ensure_postgres(&mut say)?;
     tools::ensure_nats_server(&mut say)?;
     tools::ensure_chromedriver(&mut say)?;
+    if tools::find_go().is_some() {
+        tools::ensure_stan_server(&mut say)?;
+    }
     let mut test = cargo::command();
     test.arg("test");
     if !names_packages(args) {

@@ -1,0 +1,43 @@
+//! The server of NATS Streaming, of which there are no packages any more: its last version, built by Go.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use super::{Report, install, on_path, tools_dir};
+use crate::Error;
+
+const PROGRAM: &str = "nats-streaming-server";
+const MODULE: &str = "github.com/nats-io/nats-streaming-server@v0.25.6";
+
+/// Go, which is not installed from here.
+pub fn find_go() -> Option<PathBuf> {
+    on_path("go")
+}
+
+/// The server: the search path's, or the one built for this workspace.
+pub fn find_stan_server() -> Option<PathBuf> {
+    let built = tools_dir().join(PROGRAM);
+    on_path(PROGRAM).or_else(|| built.is_file().then_some(built))
+}
+
+/// As [`find_stan_server`], and builds it where there is none and Go is there.
+pub fn ensure_stan_server(report: Report) -> Result<PathBuf, Error> {
+    if let Some(file) = find_stan_server() {
+        return Ok(file);
+    }
+    let go = find_go().ok_or_else(|| Error::Missing {
+        what: "Go, which builds the server of NATS Streaming".to_owned(),
+        advice: "install it from go.dev/dl or your system's packages".to_owned(),
+    })?;
+    let _lock = install::lock()?;
+    if let Some(file) = find_stan_server() {
+        return Ok(file);
+    }
+    install::timed(&format!("{PROGRAM} ({MODULE}) to {}", tools_dir().display()), report, |_| {
+        let mut install = Command::new(go);
+        // Moved into its place by Go itself, when it is whole.
+        install.args(["install", MODULE]).env("GOBIN", tools_dir()).stdin(Stdio::null());
+        install::run(&format!("build {PROGRAM}"), install)
+    })?;
+    find_stan_server().ok_or_else(|| Error::failed(format!("build {PROGRAM}"), "Go left no program"))
+}
