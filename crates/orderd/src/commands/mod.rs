@@ -7,6 +7,8 @@ pub mod publish;
 pub mod dead_letters;
 pub mod verify;
 pub mod forget;
+#[cfg(feature = "drain-stan")]
+pub mod drain_stan;
 
 mod ask;
 mod progress;

@@ -33,8 +33,9 @@ impl Progress {
 
     /// Takes the bar away; gives back the closing line.
     pub(crate) fn finish(self, things: &str) -> String {
-        self.bar.finish_and_clear();
+        // To finish a bar is to move it to its end.
         let (count, seconds) = (self.bar.position(), self.begun.elapsed().as_secs_f64());
+        self.bar.finish_and_clear();
         format!("{count} {things} in {seconds:.2} s, {:.0} {things}/s", count as f64 / seconds.max(1e-9))
     }
 }

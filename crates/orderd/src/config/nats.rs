@@ -34,15 +34,7 @@ impl Nats {
             Some(url) => url,
             None => format!("nats://{}:{}", args.nats_host, args.nats_port),
         };
-        let servers = list(&url).iter().map(|server| server.parse()).collect::<Result<Vec<_>, _>>();
-        let servers = servers
-            // The error quotes the address, which may hold a password.
-            .map_err(|_| {
-                wrong("NATS_URL", "takes addresses such as nats://host:4222, separated by commas")
-            })?;
-        if servers.is_empty() {
-            return Err(wrong("NATS_URL", "names no server"));
-        }
+        let servers = servers("NATS_URL", &url)?;
         let topic = args.pub_topic.trim();
         let tokens_are_whole = topic.split('.').all(|token| !token.is_empty());
         if !tokens_are_whole || topic.contains(char::is_whitespace) {
@@ -60,7 +52,7 @@ impl Nats {
             return Err(wrong("NATS_REPLICAS", "takes 1 to 5"));
         }
         Ok(Self {
-            servers: Secret(servers),
+            servers,
             credentials: args.nats_creds.clone(),
             authorities: args.nats_ca.clone(),
             certificate,
@@ -69,6 +61,38 @@ impl Nats {
             replicas: args.nats_replicas,
         })
     }
+}
+
+impl Nats {
+    /// Other servers, to which we are nobody but what their address says.
+    #[cfg(feature = "drain-stan")]
+    pub(crate) fn at(
+        &self,
+        setting: &'static str,
+        given: Option<&str>,
+        default: &str,
+    ) -> Result<Self, ConfigError> {
+        let url = secret(setting, given)?.unwrap_or_else(|| default.into());
+        let authorities = self.authorities.clone();
+        Ok(Self {
+            servers: servers(setting, &url)?,
+            credentials: None,
+            authorities,
+            certificate: None,
+            ..self.clone()
+        })
+    }
+}
+
+fn servers(setting: &'static str, url: &str) -> Result<Secret<Vec<async_nats::ServerAddr>>, ConfigError> {
+    let servers = list(url).iter().map(|server| server.parse()).collect::<Result<Vec<_>, _>>();
+    // The error quotes the address, which may hold a password.
+    let servers = servers
+        .map_err(|_| wrong(setting, "takes addresses such as nats://host:4222, separated by commas"))?;
+    if servers.is_empty() {
+        return Err(wrong(setting, "names no server"));
+    }
+    Ok(Secret(servers))
 }
 
 pub(super) fn stream_name(setting: &'static str, name: &str) -> Result<String, ConfigError> {

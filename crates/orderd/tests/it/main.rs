@@ -26,6 +26,8 @@ mod deploy;
 mod docs;
 mod verify;
 mod forget;
+#[cfg(feature = "drain-stan")]
+mod drain_stan;
 mod chaos;
 mod access;
 mod hostile;

@@ -1,0 +1,191 @@
+//! A channel of a NATS Streaming server, through a durable subscription.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use async_nats::{Client, Subscriber};
+use bytes::Bytes;
+use futures_util::StreamExt;
+use prost::Message as _;
+
+use super::messages::{
+    Ack, CloseRequest, ConnectRequest, ConnectResponse, Delivered, Outcome, Ping, Start, SubscriptionRequest,
+    SubscriptionResponse, UnsubscribeRequest,
+};
+use crate::cli::DrainStanArgs;
+
+/// How many may be delivered and not acknowledged.
+pub(super) const IN_FLIGHT: usize = 1024;
+
+/// Seconds after which one that was not is delivered again.
+const ACK_WAIT: i32 = 30;
+
+/// How long an answer of the server is waited for. It asks a client of the same name whether it is still there
+/// before it lets us in.
+const ANSWER: Duration = Duration::from_secs(15);
+
+/// How long the last message of a channel is waited for: an empty channel has none.
+const LAST: Duration = Duration::from_secs(2);
+
+/// A connection to the server. While it stands, nobody else is that client.
+pub(super) struct Server {
+    client: Client,
+    subjects: ConnectResponse,
+    client_id: String,
+    connection_id: Vec<u8>,
+}
+
+/// A durable subscription.
+pub(super) struct Channel {
+    server: Server,
+    name: String,
+    subscription: Subscription,
+}
+
+struct Subscription {
+    messages: Subscriber,
+    ack_inbox: String,
+}
+
+impl Server {
+    /// Connects as the client whose durable subscription it is.
+    pub(super) async fn connect(client: Client, args: &DrainStanArgs) -> anyhow::Result<Self> {
+        let (client_id, connection_id) = (args.client_id.clone(), client.new_inbox().into_bytes());
+        let heartbeats = client.new_inbox();
+        answer_heartbeats(&client, heartbeats.clone()).await?;
+        let request = ConnectRequest {
+            client_id: client_id.clone(),
+            heartbeat_inbox: heartbeats,
+            protocol: 1,
+            connection_id: connection_id.clone(),
+        };
+        let discover = format!("_STAN.discover.{}", args.cluster);
+        let subjects: ConnectResponse = ask(&client, &discover, &request)
+            .await
+            .with_context(|| format!("no NATS Streaming server of cluster {} answers", args.cluster))?;
+        refused(&subjects.error).with_context(|| {
+            format!("can't connect as {client_id}; is the program stopped that is that client?")
+        })?;
+        Ok(Self { client, subjects, client_id, connection_id })
+    }
+
+    /// The last message of a channel; none: it is empty.
+    pub(super) async fn last(&self, channel: &str) -> anyhow::Result<Option<u64>> {
+        let request =
+            SubscriptionRequest { start: Start::Last.into(), max_in_flight: 1, ..self.plain(channel) };
+        let mut subscription = self.subscribe(request).await?;
+        let last = match tokio::time::timeout(LAST, subscription.messages.next()).await {
+            Ok(Some(message)) => Some(Delivered::decode(message.payload)?.sequence),
+            _ => None,
+        };
+        self.leave(&self.subjects.unsubscribe, channel, &subscription).await?;
+        Ok(last)
+    }
+
+    /// Takes up the durable subscription where it stands; one that is not known begins with the first message that
+    /// the channel still has.
+    pub(super) async fn take(self, args: &DrainStanArgs, channel: &str) -> anyhow::Result<Channel> {
+        let request = SubscriptionRequest {
+            queue_group: args.queue_group.clone().unwrap_or_default(),
+            durable: args.durable.clone(),
+            start: Start::First.into(),
+            max_in_flight: IN_FLIGHT as i32,
+            ..self.plain(channel)
+        };
+        let subscription = self.subscribe(request).await?;
+        Ok(Channel { server: self, name: channel.into(), subscription })
+    }
+
+    fn plain(&self, channel: &str) -> SubscriptionRequest {
+        SubscriptionRequest {
+            client_id: self.client_id.clone(),
+            channel: channel.into(),
+            inbox: self.client.new_inbox(),
+            ack_wait_seconds: ACK_WAIT,
+            ..Default::default()
+        }
+    }
+
+    async fn subscribe(&self, request: SubscriptionRequest) -> anyhow::Result<Subscription> {
+        let messages = self.client.subscribe(request.inbox.clone()).await?;
+        let response: SubscriptionResponse = ask(&self.client, &self.subjects.subscribe, &request).await?;
+        refused(&response.error)
+            .with_context(|| format!("can't subscribe to the channel {}", request.channel))?;
+        Ok(Subscription { messages, ack_inbox: response.ack_inbox })
+    }
+
+    async fn leave(&self, subject: &str, channel: &str, subscription: &Subscription) -> anyhow::Result<()> {
+        let request = UnsubscribeRequest {
+            client_id: self.client_id.clone(),
+            channel: channel.into(),
+            ack_inbox: subscription.ack_inbox.clone(),
+        };
+        let response: SubscriptionResponse = ask(&self.client, subject, &request).await?;
+        refused(&response.error)
+    }
+}
+
+impl Channel {
+    /// The next message, if one comes within so long.
+    pub(super) async fn next(&mut self, within: Duration) -> anyhow::Result<Option<Delivered>> {
+        match tokio::time::timeout(within, self.subscription.messages.next()).await {
+            Ok(Some(message)) => Ok(Some(Delivered::decode(message.payload)?)),
+            Ok(None) => bail!("the connection to NATS Streaming ended"),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// Says that a message is taken. Whether that arrives nobody knows; it comes again if it doesn't.
+    pub(super) async fn acknowledge(&self, sequence: u64) -> anyhow::Result<()> {
+        let ack = Ack { channel: self.name.clone(), sequence }.encode_to_vec();
+        Ok(self.server.client.publish(self.subscription.ack_inbox.clone(), ack.into()).await?)
+    }
+
+    /// Whether the server is there and knows us.
+    pub(super) async fn ping(&self) -> anyhow::Result<()> {
+        let ping = Ping { connection_id: self.server.connection_id.clone() };
+        let outcome: Outcome = ask(&self.server.client, &self.server.subjects.ping, &ping).await?;
+        refused(&outcome.error)
+    }
+
+    /// Leaves; the durable subscription stays, and so does what it has not been told.
+    pub(super) async fn close(self) -> anyhow::Result<()> {
+        let Self { server, name, subscription } = self;
+        server.leave(&server.subjects.close_subscription, &name, &subscription).await?;
+        let request = CloseRequest { client_id: server.client_id.clone() };
+        let outcome: Outcome = ask(&server.client, &server.subjects.close, &request).await?;
+        refused(&outcome.error)
+    }
+}
+
+/// A client that doesn't answer these is taken for dead.
+async fn answer_heartbeats(client: &Client, inbox: String) -> anyhow::Result<()> {
+    let mut heartbeats = client.subscribe(inbox).await?;
+    let client = client.clone();
+    tokio::spawn(async move {
+        while let Some(heartbeat) = heartbeats.next().await {
+            if let Some(reply) = heartbeat.reply {
+                // The next one may get through.
+                drop(client.publish(reply, Bytes::new()).await);
+            }
+        }
+    });
+    Ok(())
+}
+
+async fn ask<Answer: prost::Message + Default>(
+    client: &Client,
+    subject: &str,
+    question: &impl prost::Message,
+) -> anyhow::Result<Answer> {
+    let question = question.encode_to_vec().into();
+    let answer = tokio::time::timeout(ANSWER, client.request(subject.to_owned(), question)).await;
+    let answer =
+        answer.context("NATS Streaming does not answer")?.context("NATS Streaming does not answer")?;
+    Ok(Answer::decode(answer.payload)?)
+}
+
+fn refused(error: &str) -> anyhow::Result<()> {
+    ensure!(error.is_empty(), "NATS Streaming: {error}");
+    Ok(())
+}

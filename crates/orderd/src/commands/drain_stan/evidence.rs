@@ -1,0 +1,126 @@
+//! What an earlier run has put into the stream already.
+//!
+//! Each drained message says in a header which one of the channel it was, and they stand in the stream in the
+//! channel's order. So the stream itself is the evidence, for as long as nobody purges it; where the draining
+//! began is kept beside it, in a stream of one message a channel.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
+use async_nats::jetstream::stream::{self, LastRawMessageErrorKind, Stream};
+use async_nats::jetstream::{Context, Message};
+use futures_util::StreamExt;
+
+use crate::commands::progress::Progress;
+use crate::ingest::Taken;
+
+/// Which message of which channel it was: `{cluster}/{channel}/{sequence}`.
+pub(super) const HEADER: &str = "Orderd-Stan";
+
+/// Where the draining of a channel began.
+const STREAM: &str = "ORDERS_DRAIN";
+const PREFIX: &str = "drain";
+
+/// How long the server may take for one header.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What is known to be in the stream.
+pub(super) struct Evidence {
+    pub(super) there: Taken,
+    /// Some of what was drained may have been purged: all of it that stood before this message of the channel.
+    purged_before: u64,
+}
+
+impl Evidence {
+    /// Looks for what earlier runs have drained, if there were any.
+    pub(super) async fn gather(
+        context: &Context,
+        orders: &Stream,
+        channel: &str,
+        replicas: usize,
+    ) -> anyhow::Result<Self> {
+        let state = orders.get_info().await?.state;
+        let there = Taken::default();
+        let Some(begun) = begun(context, channel, replicas, state.last_sequence + 1).await? else {
+            return Ok(Self { there, purged_before: 0 });
+        };
+        let from = begun.max(state.first_sequence);
+        let oldest =
+            if from > state.last_sequence { None } else { read(orders, channel, from, &there).await? };
+        let purged_before = if begun >= state.first_sequence { 0 } else { oldest.unwrap_or(u64::MAX) };
+        Ok(Self { there, purged_before })
+    }
+
+    /// Whether a message of the channel is in the stream.
+    ///
+    /// # Errors
+    /// Nobody can say any more.
+    pub(super) fn has(&self, sequence: u64, redelivered: bool) -> anyhow::Result<bool> {
+        if self.there.has_all(sequence..=sequence) {
+            return Ok(true);
+        }
+        // What was never delivered before, we have not had either.
+        ensure!(
+            !redelivered || sequence >= self.purged_before,
+            "message {sequence} of the channel may have been drained before, but what would show it was purged from \
+             the stream; look for it among the orders, and take it away from the channel or from there"
+        );
+        Ok(false)
+    }
+}
+
+/// Where in the stream the draining of this channel began; none: just now.
+async fn begun(context: &Context, channel: &str, replicas: usize, now: u64) -> anyhow::Result<Option<u64>> {
+    let config = stream::Config {
+        name: STREAM.into(),
+        subjects: vec![format!("{PREFIX}.>")],
+        max_messages_per_subject: 1,
+        num_replicas: replicas,
+        ..Default::default()
+    };
+    let kept = context.get_or_create_stream(config).await.context("can't keep where the draining began")?;
+    let subject = format!("{PREFIX}.{}", channel.replace('/', "."));
+    match kept.get_last_raw_message_by_subject(&subject).await {
+        Ok(message) => Ok(Some(std::str::from_utf8(&message.payload)?.parse()?)),
+        Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => {
+            context.publish(subject, now.to_string().into()).await?.await?;
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Reads the headers from a place on; gives back the first message of the channel that is found.
+async fn read(orders: &Stream, channel: &str, from: u64, there: &Taken) -> anyhow::Result<Option<u64>> {
+    let config = pull::Config {
+        ack_policy: AckPolicy::None,
+        deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: from },
+        headers_only: true,
+        inactive_threshold: Duration::from_secs(30),
+        ..Default::default()
+    };
+    let consumer = orders.create_consumer(config).await.context("can't see what is in the stream already")?;
+    let mut left = consumer.cached_info().num_pending;
+    let progress = Progress::new(Some(left), "messages looked at");
+    let mut messages = consumer.messages().await?;
+    let mut oldest = None;
+    while left > 0 {
+        let message = tokio::time::timeout(PATIENCE, messages.next()).await;
+        let Some(message) = message.context("the server stopped answering")? else { break };
+        let message = message?;
+        left = message.info().map_or(0, |info| info.pending);
+        progress.add(1);
+        if let Some(sequence) = drained(&message, channel) {
+            there.add(std::iter::once(sequence));
+            oldest.get_or_insert(sequence);
+        }
+    }
+    progress.finish("messages looked at");
+    Ok(oldest)
+}
+
+fn drained(message: &Message, channel: &str) -> Option<u64> {
+    let header = message.headers.as_ref()?.get(HEADER)?;
+    header.as_str().strip_prefix(channel)?.strip_prefix('/')?.parse().ok()
+}

@@ -1,0 +1,168 @@
+//! `orderd drain-stan`: what a channel of NATS Streaming still holds, into the stream, once each.
+//!
+//! A message is acknowledged to NATS Streaming when JetStream has acknowledged it to us, so that none is lost. One
+//! that comes again, to this run or to a later one, is looked for in the stream, so that none is there twice.
+
+mod channel;
+mod evidence;
+mod messages;
+
+use std::collections::VecDeque;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use async_nats::HeaderMap;
+use async_nats::jetstream::context::PublishAckFuture;
+use async_nats::jetstream::{self, Context};
+use bytes::Bytes;
+
+use self::channel::{Channel, IN_FLIGHT, Server};
+use self::evidence::{Evidence, HEADER};
+use super::progress::Progress;
+use crate::cli::DrainStanArgs;
+use crate::config::Nats;
+use crate::nats;
+use crate::retry::Backoff;
+
+/// Where the old compose file has it.
+const SERVER: &str = "nats://127.0.0.1:4223";
+
+/// The channel is empty when nothing has come for so long from a server that answers.
+const QUIET: Duration = Duration::from_secs(3);
+
+/// While acknowledgements are waited for, what comes meanwhile is taken.
+const AT_ONCE: Duration = Duration::ZERO;
+
+/// How long one message is tried before the command fails.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Runs until the channel has nothing left for the durable subscription.
+///
+/// # Errors
+/// What could not be reached, or refuses. Run again, it goes on where it stopped.
+pub async fn run(args: DrainStanArgs) -> anyhow::Result<ExitCode> {
+    let settings = Nats::new(&args.nats)?;
+    let old = settings.at("STAN_URL", args.from.as_deref(), SERVER)?;
+    let name = args.channel.clone().unwrap_or_else(|| settings.topic.clone());
+    ensure!(
+        !settings.topic.contains(['*', '>']),
+        "PUB_TOPIC {} is no single subject to send to",
+        settings.topic
+    );
+    let context = jetstream::new(nats::connect_once(&settings).await?);
+    let orders = nats::stream(&context, &settings).await?;
+    let label = format!("{}/{name}", args.cluster);
+    let old = nats::connect_once(&old).await.context("STAN_URL")?;
+    let server = Server::connect(old, &args).await?;
+    // Only now: while we are that client, no other run drains.
+    let evidence = Evidence::gather(&context, &orders, &label, settings.replicas).await?;
+    let last = server.last(&name).await?;
+    let channel = server.take(&args, &name).await?;
+    let mut drain = Drain {
+        context,
+        topic: settings.topic,
+        label,
+        evidence,
+        channel,
+        last,
+        waiting: VecDeque::new(),
+        known: 0,
+    };
+    let progress = drain.run().await?;
+    let known = drain.known;
+    drain.channel.close().await?;
+    let line = progress.finish("messages");
+    super::print(&format!("{line}; {known} more were there already\n"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+struct Drain {
+    context: Context,
+    topic: String,
+    /// `{cluster}/{channel}`
+    label: String,
+    evidence: Evidence,
+    channel: Channel,
+    /// The last message that was in the channel at the start.
+    last: Option<u64>,
+    /// Published, in the channel's order, and not acknowledged by JetStream yet.
+    waiting: VecDeque<(Sent, PublishAckFuture)>,
+    /// How many came that were in the stream.
+    known: u64,
+}
+
+#[derive(Clone)]
+struct Sent {
+    sequence: u64,
+    payload: Bytes,
+}
+
+impl Drain {
+    async fn run(&mut self) -> anyhow::Result<Progress> {
+        let mut progress = None;
+        loop {
+            let patience = if self.waiting.is_empty() { QUIET } else { AT_ONCE };
+            let Some(message) = self.channel.next(patience).await? else {
+                if self.settle_oldest(progress.as_ref()).await? {
+                    continue;
+                }
+                self.channel.ping().await?;
+                // It answers, and nothing came in between.
+                let Some(progress) = progress else { return Ok(Progress::new(Some(0), "messages")) };
+                return Ok(progress);
+            };
+            let last = self.last.unwrap_or(message.sequence);
+            let left = (last + 1).saturating_sub(message.sequence);
+            let progress = progress.get_or_insert_with(|| Progress::new(Some(left), "messages"));
+            if self.waiting.iter().any(|(sent, _)| sent.sequence == message.sequence) {
+                // On its way; it is acknowledged when it has arrived.
+            } else if self.evidence.has(message.sequence, message.redelivered)? {
+                self.known += 1;
+                self.channel.acknowledge(message.sequence).await?;
+            } else {
+                let sent = Sent { sequence: message.sequence, payload: message.payload };
+                let waiting = self.publish(&sent).await?;
+                self.waiting.push_back((sent, waiting));
+            }
+            if self.waiting.len() >= IN_FLIGHT {
+                self.settle_oldest(Some(progress)).await?;
+            }
+        }
+    }
+
+    async fn publish(&self, sent: &Sent) -> anyhow::Result<PublishAckFuture> {
+        let place = format!("{}/{}", self.label, sent.sequence);
+        let mut headers = HeaderMap::new();
+        headers.insert(HEADER, place.as_str());
+        // Within the duplicate window the server itself sees that it has it.
+        headers.insert(async_nats::header::NATS_MESSAGE_ID, format!("stan/{place}").as_str());
+        let published =
+            self.context.publish_with_headers(self.topic.clone(), headers, sent.payload.clone()).await;
+        published.with_context(|| format!("can't publish message {} on {}", sent.sequence, self.topic))
+    }
+
+    /// Waits for JetStream to have the oldest one that was published, and tells NATS Streaming. `false`: there is none.
+    async fn settle_oldest(&mut self, progress: Option<&Progress>) -> anyhow::Result<bool> {
+        let Some((sent, mut waiting)) = self.waiting.pop_front() else { return Ok(false) };
+        let begun = Instant::now();
+        let mut backoff = Backoff::default();
+        loop {
+            match waiting.await {
+                Ok(_) => break,
+                Err(error) if begun.elapsed() > PATIENCE => {
+                    return Err(error)
+                        .with_context(|| format!("the stream does not take message {}", sent.sequence));
+                }
+                Err(_) => backoff.wait().await,
+            }
+            waiting = self.publish(&sent).await?;
+        }
+        self.evidence.there.add(std::iter::once(sent.sequence));
+        if let Some(progress) = progress {
+            progress.add(1);
+        }
+        self.channel.acknowledge(sent.sequence).await?;
+        Ok(true)
+    }
+}
