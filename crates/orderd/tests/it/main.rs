@@ -10,6 +10,7 @@ mod live;
 mod crowd;
 mod page;
 mod openapi;
+mod schemathesis;
 mod webdriver;
 mod browser;
 mod pictures;

@@ -4,7 +4,7 @@ use order::Reason;
 use serde_json::{Value, json};
 
 use super::parts::{content, ok, operation, parameter, plain, reference, required};
-use crate::http::dead_letters::LISTED;
+use crate::http::dead_letters::{LARGEST, LISTED};
 
 const KEY: &str = "1700000000123456789-42";
 
@@ -42,7 +42,7 @@ pub(super) fn list() -> Value {
     let answers =
         vec![ok("application/json", letters), plain("400", "The query can't be read"), unanswered()];
     let mut list = operation("What could not be taken in, newest first, without the payloads", answers);
-    let number = json!({ "type": "integer", "minimum": 0, "format": "uint64" });
+    let number = json!({ "type": "integer", "minimum": 0, "maximum": LARGEST });
     list["parameters"] = json!([parameter("query", "before", "Only those with a smaller `number`", number)]);
     list
 }

@@ -245,7 +245,7 @@ fn find(search: &[String]) -> Value {
     };
     let members: Map<_, _> = search.iter().map(member).collect();
     let schema = json!({
-        "type": "object", "properties": members, "minProperties": 1, "additionalProperties": false,
+        "type": "object", "properties": members, "minProperties": 1, "unevaluatedProperties": false,
     });
     let mut members = parameter("query", "members", "Members and their exact values; all must match", schema);
     members["style"] = "form".into();

@@ -1,0 +1,69 @@
+//! Schemathesis against the service: what the description allows is answered as it says, and so is what it does not
+//! allow.
+
+use std::process::Stdio;
+
+use devstack::Scratch;
+
+use crate::support::{Service, Stack, orders};
+
+/// Runs it against the service; with a failure, its report is the test's.
+async fn finds_nothing(service: &Service, more: &[&str], first: &[&str]) {
+    let program = devstack::tools::find_schemathesis().expect("schemathesis: `cargo xtask test` installs it");
+    let addr = service.addr;
+    let scratch = Scratch::new().unwrap();
+    let mut command = tokio::process::Command::new(program);
+    command.args(first).args([
+        "run",
+        &format!("http://{addr}/openapi.json"),
+        "--url",
+        &format!("http://{addr}"),
+    ]);
+    // A stream that never ends is not for a program that waits for the end of each answer.
+    command.args([
+        "--exclude-path",
+        "/events",
+        "--no-color",
+        "--checks",
+        "all",
+        "--phases",
+        "examples,coverage,fuzzing",
+    ]);
+    command.args(["--max-examples", "50", "--seed", "1", "--request-timeout", "10", "--workers", "1"]);
+    command.args(more).current_dir(scratch.path()).stdin(Stdio::null()).kill_on_drop(true);
+    let output = command.output().await.unwrap();
+    let report = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{report}\n{}", String::from_utf8_lossy(&output.stderr));
+    let generated = report.lines().find_map(|line| line.trim().split_once(" generated, "));
+    let (generated, outcome) = generated.unwrap_or_else(|| panic!("{report}"));
+    assert!(outcome.starts_with(&format!("{generated} passed")), "{report}");
+    assert!(generated.parse::<usize>().unwrap() >= 20, "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn finds_nothing_where_all_is_open() {
+    let (stack, service) = Stack::started().await;
+    stack.publish(&orders(60)).await;
+    stack.publish(&["{", "[]"]).await;
+    service.wait_len(60).await;
+    finds_nothing(&service, &[], &[]).await;
+    // It makes up ids that nothing has; what is there is to be as described too.
+    let dead = service.get("/dead_letters").await.json()[0]["key"].clone();
+    let config = stack.scratch.path().join("schemathesis.toml");
+    let ids = format!("[parameters]\n\"path.id\" = \"{}\"\n\"path.key\" = {dead}\n", service.ids().await[0]);
+    std::fs::write(&config, ids).unwrap();
+    let config = config.to_str().unwrap();
+    finds_nothing(&service, &["--include-path-regex", "^/(order|dead_letters)/"], &["--config-file", config])
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn finds_nothing_where_tokens_are_needed() {
+    let (stack, mut service) = Stack::started().await;
+    stack.publish(&orders(60)).await;
+    stack.publish(&["{", "[]"]).await;
+    service.wait_len(60).await;
+    service.stop();
+    let service = stack.serve(&[("HTTP_TOKEN", "secret"), ("HTTP_ERASE_TOKEN", "eraser")]).await;
+    finds_nothing(&service, &["--header", "Authorization: Bearer secret"], &[]).await;
+}
