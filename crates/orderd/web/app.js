@@ -48,6 +48,7 @@ function decoded(text) {
 
 function show(focus) {
   const needed = known.tokens && !known.signedIn;
+  $("loading").hidden = true;
   const { view, at } = needed ? { view: "signin" } : route();
   for (const name of ["signin", "live", "page", "dead", "order"]) $(`view-${name}`).hidden = name !== view;
   document.querySelectorAll("nav [data-view]").forEach((link) =>
@@ -64,10 +65,12 @@ function show(focus) {
 }
 
 function figures(data) {
+  // The newest pages are others once memory has the whole table.
+  if (stats && !stats.parts.fill.up && data.parts.fill.up) live.clear();
   if (stats && data.dead_letters > stats.dead_letters) dead.refresh();
   stats = data;
-  const { orders_per_second: all, commit_ms: ms } = data;
   parts.tell(data.parts);
+  const { orders_per_second: all, commit_ms: ms } = data;
   $("fig-orders").textContent = number(data.mem_len);
   $("fig-rate").textContent = t("perSecond", { value: number(all) });
   $("fig-commit").textContent = ms === null ? "–" : t("ms", { value: number(ms) });

@@ -71,11 +71,10 @@ function item(letter) {
   known.add(letter.key);
   const at = new Date(letter.time);
   const when = Number.isNaN(at.getTime()) ? letter.time : dateTime(at);
-  const place = [letter.path, letter.offset === null ? null : t("deadByte", { offset: letter.offset })].filter(Boolean);
   return h("li", { class: "panel letter" },
     h("div", { class: "letter-head" }, h("h2", {}, word("reasons", letter.reason)), h("time", { class: "note", datetime: letter.time }, when)),
-    h("p", {}, value(letter.detail)),
-    h("p", { class: "note" }, value(line(place.join(" · ")), { class: "id" })),
+    h("p", {}, letter.path ? value(line(letter.path), { class: "id" }) : null, " ", value(letter.detail),
+      letter.offset === null ? null : h("span", { class: "note" }, ` (${t("deadByte", { offset: letter.offset })})`)),
     h("p", { class: "note" }, value(letter.key, { class: "id" }), " · ", value(letter.subject), " · ",
       letter.bytes === null ? "" : t("deadBytes", { count: letter.bytes })),
     payload(letter.key),

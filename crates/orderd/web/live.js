@@ -5,6 +5,7 @@ import { $, h, say } from "./dom.js";
 import { t } from "./i18n.js";
 import { memLen, page } from "./api.js";
 import { List } from "./list.js";
+import { isFilled } from "./parts.js";
 
 const ROWS = 200;
 const FEW = 4;
@@ -130,6 +131,7 @@ async function newest() {
 }
 
 function emptyState() {
+  if (!isFilled()) return h("div", { class: "empty" }, h("h2", {}, t("emptyFilling")), h("p", {}, t("emptyFillingHow")));
   return h("div", { class: "empty" },
     h("h2", {}, t("empty")), h("p", {}, t("emptyHow")), h("code", {}, "orderd publish --count 10"));
 }

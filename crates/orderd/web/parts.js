@@ -67,11 +67,14 @@ function draw() {
 }
 
 function chip(part) {
-  const up = connected && report[part].up;
-  const word = up ? t("partUp") : part === "fill" && isFilling() ? t("partFilling") : t("partAway");
-  return h("li", { class: up ? "up" : "away" }, h("span", { class: "dot", "aria-hidden": "true" }), t(`part${key(part)}`),
-    " ", h("span", { class: up ? "hidden" : "" }, word));
+  const { up } = report[part];
+  const word = !connected ? "partUnknown" : up ? "partUp" : part === "fill" && isFilling() ? "partFilling" : "partAway";
+  return h("li", { class: !connected ? "unknown" : up ? "up" : "away" }, h("span", { class: "dot", "aria-hidden": "true" }), t(`part${key(part)}`),
+    " ", h("span", { class: up || !connected ? "hidden" : "" }, t(word)));
 }
+
+// Whether memory has all of the table.
+export const isFilled = () => !report || report.fill.up;
 
 const isFilling = () => !report.fill.up && report.fill.rows > 0;
 
