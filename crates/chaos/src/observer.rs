@@ -103,7 +103,7 @@ impl Observer {
 
     fn json(&self, reader: &mut RowReader, data: &[u8]) -> Result<String, String> {
         let mut text = Vec::new();
-        let body = reader.read(data).map_err(|error| error.to_string())?;
+        let body = reader.read("", data).map_err(|error| error.to_string())?;
         self.layouts.write_json(&body, &mut text).map_err(|error| error.to_string())?;
         String::from_utf8(text).map_err(|error| error.to_string())
     }

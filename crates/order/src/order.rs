@@ -1,71 +1,100 @@
-//! An order on its way in: what `orderschan` carries and both branches of the fan-out take.
+//! An order as the way to the table and memory share it.
 
-use crate::Key;
+use std::sync::Arc;
 
-/// A document under its key, as the gob value that a row of ours holds.
+use crate::wire::{Reader, put_bytes};
+
+/// An order that has just come in: its body, and what a row of it needs besides.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Order {
-    key: Key,
-    /// The value, which closes with the key's field and the end of the struct.
-    value: Box<[u8]>,
-    /// Where in the value the key's field starts.
-    tail: usize,
+    body: Body,
+    /// The number of the key's field in the value of a row, counted from the field before it.
+    key_field: u64,
 }
 
 impl Order {
-    pub(crate) fn new(key: Key, value: Box<[u8]>, tail: usize) -> Self {
-        Self { key, value, tail }
+    pub(crate) fn new(body: Body, key_field: u64) -> Self {
+        Self { body, key_field }
+    }
+
+    /// The order as memory keeps it.
+    pub fn body(&self) -> &Body {
+        &self.body
     }
 
     /// The key.
-    pub fn key(&self) -> &Key {
-        &self.key
+    pub fn key(&self) -> &str {
+        self.body.key()
     }
 
-    /// The gob value with the key in it, as it stands in the row.
-    pub(crate) fn value(&self) -> &[u8] {
-        &self.value
-    }
-
-    /// The gob value's fields up to that of the key.
-    pub(crate) fn fields(&self) -> &[u8] {
-        &self.value[..self.tail]
+    pub(crate) fn key_field(&self) -> u64 {
+        self.key_field
     }
 }
 
 /// Shows the key alone: no order's content in logs.
 impl std::fmt::Debug for Order {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Order").field("key", &self.key).finish_non_exhaustive()
+        f.debug_struct("Order").field("key", &self.key()).finish_non_exhaustive()
     }
 }
 
-/// A document as memory holds it: its gob value without descriptors and without the key.
+/// An order as memory holds it: its key, and its gob value without descriptors and without the key, in one piece
+/// that is shared and not copied.
 ///
 /// Against ready JSON this is less than half of the bytes and nothing to convert at the start; it costs about
 /// a microsecond a read.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Body(Box<[u8]>);
+pub struct Body(Arc<[u8]>);
 
-/// The bytes in front of the value that say by which layout it is read.
+/// The bytes in front that say by which layout the value is read.
 const LAYOUT: usize = 2;
 
 impl Body {
-    /// `fields` is the value up to the end of its struct, which is added here.
-    pub(crate) fn new(layout: u16, fields: &[u8]) -> Self {
-        let mut bytes = Vec::with_capacity(LAYOUT + fields.len() + 1);
+    /// Of an order that has left: nothing.
+    pub fn none() -> Self {
+        let mut bytes = Vec::new();
+        Self::open(0, "", &mut bytes);
+        Self::close(&mut bytes)
+    }
+
+    /// Begins a body in `bytes`; the value's fields follow.
+    pub(crate) fn open(layout: u16, key: &str, bytes: &mut Vec<u8>) {
+        bytes.clear();
         bytes.extend_from_slice(&layout.to_le_bytes());
-        bytes.extend_from_slice(fields);
+        put_bytes(bytes, key.as_bytes());
+    }
+
+    /// Ends the value and the body.
+    pub(crate) fn close(bytes: &mut Vec<u8>) -> Self {
         bytes.push(0);
-        Self(bytes.into_boxed_slice())
+        Self(bytes.as_slice().into())
     }
 
     pub(crate) fn layout(&self) -> usize {
         usize::from(u16::from_le_bytes([self.0[0], self.0[1]]))
     }
 
+    fn parts(&self) -> (&[u8], &[u8]) {
+        let mut reader = Reader::new(&self.0, LAYOUT);
+        // Written above, so that there is one.
+        let key = reader.bytes().unwrap_or_default();
+        (key, &self.0[reader.at()..])
+    }
+
+    /// The key.
+    pub fn key(&self) -> &str {
+        std::str::from_utf8(self.key_bytes()).unwrap_or_default()
+    }
+
+    /// The key's bytes, by which keys are compared.
+    pub fn key_bytes(&self) -> &[u8] {
+        self.parts().0
+    }
+
+    /// The value, which the end of its struct closes.
     pub(crate) fn value(&self) -> &[u8] {
-        &self.0[LAYOUT..]
+        self.parts().1
     }
 
     /// The bytes it takes.
@@ -77,6 +106,6 @@ impl Body {
 
 impl std::fmt::Debug for Body {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Body({} bytes)", self.0.len())
+        write!(f, "Body({}, {} bytes)", self.key(), self.0.len())
     }
 }

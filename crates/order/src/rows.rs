@@ -10,8 +10,8 @@ use gobwire::{Decoder, Encoder, StreamDecoder, parse_length_prefix};
 use crate::layout::{Layout, Plan};
 use crate::model::{ROOT, RawOrderData};
 use crate::order::{Body, Order};
-use crate::walk::{self, Fields};
-use crate::wire::{Reader, put_int, put_uint};
+use crate::walk;
+use crate::wire::{Reader, put_bytes, put_int, put_uint, uint_len};
 use crate::{RowError, render};
 
 /// How many layouts are kept. A Go program makes one; only a table made to hurt has more, and rows beyond
@@ -23,7 +23,7 @@ const LAYOUTS: usize = 1024;
 const DESCRIPTORS: usize = 16 * 1024;
 
 /// The layout in which rows are written here.
-const OURS: usize = 0;
+pub(crate) const OURS: usize = 0;
 
 /// The layouts met so far. They are only added, and looked up without a lock.
 pub struct Layouts {
@@ -53,15 +53,27 @@ impl Layouts {
         if let Some(ours) = self.known[OURS].get() {
             out.extend_from_slice(&ours.descriptors);
         }
-        put_uint(out, (self.type_id.len() + order.value().len()) as u64);
+        put_uint(out, self.message_len(order) as u64);
         out.extend_from_slice(&self.type_id);
-        out.extend_from_slice(order.value());
+        // In a row the key is the last field, before the end of the struct.
+        let value = order.body().value();
+        out.extend_from_slice(&value[..value.len() - 1]);
+        put_uint(out, order.key_field());
+        put_bytes(out, order.body().key_bytes());
+        out.push(0);
     }
 
     /// How long the row of an order is at most: a length before the value takes nine bytes, or fewer.
     pub fn row_len(&self, order: &Order) -> usize {
         let descriptors = self.known[OURS].get().map_or(0, |ours| ours.descriptors.len());
-        descriptors + 9 + self.type_id.len() + order.value().len()
+        descriptors + 9 + self.message_len(order)
+    }
+
+    /// How long the message with the value is, after its length.
+    fn message_len(&self, order: &Order) -> usize {
+        let key = order.body().key_bytes().len();
+        let key_field = uint_len(order.key_field()) + uint_len(key as u64) + key;
+        self.type_id.len() + order.body().value().len() + key_field
     }
 
     /// Appends the JSON of a body.
@@ -78,9 +90,8 @@ impl Layouts {
     /// As [`Layouts::write_json`].
     pub fn write_member(&self, body: &Body, index: usize, out: &mut Vec<u8>) -> Result<(), RowError> {
         let plan = self.plan(body.layout())?;
-        let mut fields = Fields::default();
-        walk::check(plan, body.value(), &mut fields)?;
-        Ok(render::text(plan, index, body.value(), fields.start(index), out)?)
+        let start = walk::find(plan, body.value(), index)?;
+        Ok(render::text(plan, index, body.value(), start, out)?)
     }
 
     fn plan(&self, layout: usize) -> Result<&Plan, RowError> {
@@ -123,7 +134,8 @@ impl Layouts {
 /// Reads rows one after another, with the same memory.
 pub struct RowReader {
     layouts: Arc<Layouts>,
-    fields: Fields,
+    /// The body that is being made.
+    bytes: Vec<u8>,
     /// The layout of the row before, which mostly is that of the next one.
     last: usize,
 }
@@ -131,14 +143,14 @@ pub struct RowReader {
 impl RowReader {
     /// A reader that shares its layouts with all others.
     pub fn new(layouts: Arc<Layouts>) -> Self {
-        Self { layouts, fields: Fields::default(), last: OURS }
+        Self { layouts, bytes: Vec::new(), last: OURS }
     }
 
-    /// The body of a row of the table: checked from end to end, so that it can be shown.
+    /// The body of a row of the table, whose id is `key`: checked from end to end, so that it can be shown.
     ///
     /// # Errors
     /// Why the row can't be decoded.
-    pub fn read(&mut self, row: &[u8]) -> Result<Body, RowError> {
+    pub fn read(&mut self, key: &str, row: &[u8]) -> Result<Body, RowError> {
         let (index, value) = match self.layouts.find(row, self.last) {
             Some(found) => found,
             None => {
@@ -146,40 +158,26 @@ impl RowReader {
                 let value = value_in(&layout, row).ok_or(RowError::Truncated)?;
                 match self.layouts.add(layout) {
                     Ok(index) => (index, value),
-                    Err(layout) => return self.read_once(row, value, &layout),
+                    Err(layout) => return self.read_once(key, row, value, &layout),
                 }
             }
         };
         self.last = index;
         let plan = match self.layouts.plan(index) {
-            Err(RowError::Interface) => return self.convert(row),
+            Err(RowError::Interface) => return self.convert(key, row),
             plan => plan?,
         };
-        let value = value?;
-        walk::check(plan, value, &mut self.fields)?;
+        let fields = fields_without_key(plan, value?)?;
         // An index into `known`, which has 1,024 places.
-        Ok(Body::new(index as u16, fields_without_key(value, &self.fields)))
-    }
-
-    /// The body of an order that has just come in.
-    pub fn body(&mut self, order: &Order) -> Result<Body, RowError> {
-        let body = Body::new(OURS as u16, order.fields());
-        walk::check(self.layouts.plan(OURS)?, body.value(), &mut self.fields)?;
-        Ok(body)
-    }
-
-    /// Appends the member `index` of the body that was read last, as [`Layouts::write_member`] does.
-    ///
-    /// # Errors
-    /// As [`Layouts::write_json`].
-    pub fn write_member(&self, body: &Body, index: usize, out: &mut Vec<u8>) -> Result<(), RowError> {
-        let plan = self.layouts.plan(body.layout())?;
-        Ok(render::text(plan, index, body.value(), self.fields.start(index), out)?)
+        Body::open(index as u16, key, &mut self.bytes);
+        self.bytes.extend_from_slice(fields);
+        Ok(Body::close(&mut self.bytes))
     }
 
     /// Reads a row whose layout is not kept, and refuses it as if it were.
     fn read_once(
         &mut self,
+        key: &str,
         row: &[u8],
         value: Result<&[u8], RowError>,
         layout: &Layout,
@@ -187,27 +185,32 @@ impl RowReader {
         match &layout.plan {
             Err(RowError::Interface) => {}
             Err(error) => return Err(error.clone()),
-            Ok(plan) => walk::check(plan, value?, &mut self.fields)?,
+            Ok(plan) => {
+                walk::check(plan, value?)?;
+            }
         }
-        self.convert(row)
+        self.convert(key, row)
     }
 
     /// The slow way, through the typed model, for rows whose values can't be kept as they are.
-    fn convert(&mut self, row: &[u8]) -> Result<Body, RowError> {
+    fn convert(&mut self, key: &str, row: &[u8]) -> Result<Body, RowError> {
         let decoded = StreamDecoder::new(row).decode::<RawOrderData>().map_err(RowError::gob)?;
         let typed = decoded.ok_or(RowError::Truncated)?;
         let row = Encoder::new().encode(&typed).map_err(RowError::gob)?;
         let ours = self.layouts.known[OURS].get().ok_or(RowError::UnknownField)?;
         let value = value_in(ours, &row).ok_or(RowError::Truncated)??;
-        walk::check(self.layouts.plan(OURS)?, value, &mut self.fields)?;
-        Ok(Body::new(OURS as u16, fields_without_key(value, &self.fields)))
+        let fields = fields_without_key(self.layouts.plan(OURS)?, value)?;
+        Body::open(OURS as u16, key, &mut self.bytes);
+        self.bytes.extend_from_slice(fields);
+        Ok(Body::close(&mut self.bytes))
     }
 }
 
-/// The value up to the end of its struct, and without the field of the key where that is the last one: the
-/// key stands beside it.
-fn fields_without_key<'v>(value: &'v [u8], fields: &Fields) -> &'v [u8] {
-    &value[..fields.key_start.unwrap_or(fields.end - 1)]
+/// The value, checked, up to the end of its struct, and without the field of the key where that is the last one:
+/// the key stands beside it.
+fn fields_without_key<'v>(plan: &Plan, value: &'v [u8]) -> Result<&'v [u8], RowError> {
+    let checked = walk::check(plan, value)?;
+    Ok(&value[..checked.key_start.unwrap_or(checked.end - 1)])
 }
 
 /// The value of `row`, if the row has this layout: after the descriptors come the length of the value's
@@ -247,7 +250,6 @@ fn describe(row: &[u8]) -> Result<Layout, RowError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::put_bytes;
 
     #[test]
     fn our_rows_are_what_gobwire_writes() {

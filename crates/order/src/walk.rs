@@ -1,52 +1,46 @@
-//! One pass over a value: is it whole, is its text UTF-8, and where does each member of the root stand?
+//! One pass over a value: is it whole, is its text UTF-8, and where does a member of the root stand?
 
 use crate::MAX_DEPTH;
 use crate::layout::{FieldPlan, Node, Plan, StructPlan, Target};
 use crate::wire::{Fault, Reader};
 
-/// Where the members of the root stand in a value. Kept by the caller and used again for each row.
-#[derive(Default)]
-pub(crate) struct Fields {
-    /// For each member, where its value starts; `None` where it is left out, and so zero.
-    starts: Vec<Option<u32>>,
+/// What is known of a value that is whole.
+pub(crate) struct Checked {
     /// Where the field with the key starts, if it is the last one.
     pub(crate) key_start: Option<usize>,
     /// The end of the value.
     pub(crate) end: usize,
 }
 
-impl Fields {
-    /// Where the value of the root's member `index` starts.
-    pub(crate) fn start(&self, index: usize) -> Option<usize> {
-        self.starts.get(index).copied().flatten().map(|start| start as usize)
+/// Checks a whole value.
+pub(crate) fn check(plan: &Plan, value: &[u8]) -> Result<Checked, Fault> {
+    if u32::try_from(value.len()).is_err() {
+        return Err(Fault::TooLarge);
     }
-}
-
-/// Checks a whole value and notes where the root's members stand.
-pub(crate) fn check(plan: &Plan, value: &[u8], fields: &mut Fields) -> Result<(), Fault> {
-    let root = plan.root();
-    fields.starts.clear();
-    fields.starts.resize(root.shape.map_or(0, |shape| shape.members.len()), None);
-    fields.key_start = None;
+    let mut key_start = None;
     let mut reader = Reader::new(value, 0);
     let mut number = None;
     loop {
         let start = reader.at();
-        let Some(field) = next_field(root, &mut reader, &mut number)? else { break };
-        fields.key_start = None;
-        match field.target {
-            Target::Member(index) => fields.starts[index] = Some(place(reader.at())?),
-            Target::LocalId => fields.key_start = Some(start),
-            Target::Unknown => {}
+        let Some(field) = next_field(plan.root(), &mut reader, &mut number)? else { break };
+        key_start = matches!(field.target, Target::LocalId).then_some(start);
+        pass(plan, &field.node, &mut reader, 1)?;
+    }
+    Ok(Checked { key_start, end: reader.at() })
+}
+
+/// Where the value of the root's member `index` starts; `None` where it is left out, and so zero. Those that
+/// come first in the model are found soonest.
+pub(crate) fn find(plan: &Plan, value: &[u8], index: usize) -> Result<Option<usize>, Fault> {
+    let mut reader = Reader::new(value, 0);
+    let mut number = None;
+    while let Some(field) = next_field(plan.root(), &mut reader, &mut number)? {
+        if field.target == Target::Member(index) {
+            return Ok(Some(reader.at()));
         }
         pass(plan, &field.node, &mut reader, 1)?;
     }
-    fields.end = reader.at();
-    Ok(())
-}
-
-fn place(at: usize) -> Result<u32, Fault> {
-    u32::try_from(at).map_err(|_| Fault::TooLarge)
+    Ok(None)
 }
 
 /// The next field of a struct, `None` at its end. `number` is the number of the field before.
@@ -98,7 +92,7 @@ pub(crate) fn pass(plan: &Plan, node: &Node, reader: &mut Reader<'_>, depth: usi
 /// Most text is short and ASCII, which is seen faster than that text is UTF-8.
 #[inline]
 fn is_utf8(text: &[u8]) -> bool {
-    text.is_ascii() || std::str::from_utf8(text).is_ok()
+    text.is_ascii() || simdutf8::basic::from_utf8(text).is_ok()
 }
 
 fn pass_nested(plan: &Plan, node: &Node, reader: &mut Reader<'_>, depth: usize) -> Result<(), Fault> {

@@ -64,6 +64,12 @@ pub(crate) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
+/// How many bytes [`put_uint`] appends.
+#[inline]
+pub(crate) fn uint_len(number: u64) -> usize {
+    if number < 0x80 { 1 } else { 9 - (number.leading_zeros() / 8) as usize }
+}
+
 /// Reads primitives from the front of a value; never past its end.
 #[derive(Clone, Copy)]
 pub(crate) struct Reader<'a> {
@@ -177,6 +183,7 @@ mod tests {
             });
             let mut reader = Reader::new(&out, 0);
             prop_assert_eq!(reader.uint(), Ok(unsigned));
+            prop_assert_eq!(reader.at(), uint_len(unsigned));
             prop_assert_eq!(reader.int(), Ok(signed));
             prop_assert_eq!(reader.float().map(f64::to_bits), Ok(float.to_bits()));
             prop_assert_eq!(reader.bytes(), Ok(&bytes[..]));

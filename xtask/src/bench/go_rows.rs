@@ -181,7 +181,7 @@ mod tests {
         let layouts = Arc::new(Layouts::new().unwrap());
         let mut reader = RowReader::new(layouts.clone());
         for number in 0..200 {
-            let body = reader.read(&gob(&orders::order(number), &orders::id(number))).unwrap();
+            let body = reader.read("1-1", &gob(&orders::order(number), &orders::id(number))).unwrap();
             let mut json = Vec::new();
             layouts.write_json(&body, &mut json).unwrap();
             assert_eq!(json, orders::json(number));

@@ -6,6 +6,7 @@
 //! that don't fit, values of another type, `null`, and what is no object.
 
 mod visit;
+mod members;
 mod place;
 
 use std::collections::BTreeSet;
@@ -15,12 +16,12 @@ use serde::de::DeserializeSeed;
 
 use self::place::offset;
 use self::visit::Document;
+use crate::SettingError;
 use crate::model::ROOT;
-use crate::order::Order;
+use crate::order::{Body, Order};
 use crate::refusal::{Reason, Refusal};
-use crate::shape::{Kind, Member, Struct};
-use crate::wire::{put_bytes, put_uint};
-use crate::{Key, SettingError};
+use crate::rows::OURS;
+use crate::shape::Member;
 
 /// How many names of unknown members are kept, and how long each may be, in characters.
 const UNKNOWN_NAMES: usize = 20;
@@ -76,13 +77,13 @@ impl Parser {
     ///
     /// # Errors
     /// A [`Refusal`] that says what is wrong and where, without quoting the payload.
-    pub fn parse(&mut self, payload: &[u8], key: Key) -> Result<Order, Refusal> {
+    pub fn parse(&mut self, payload: &[u8], key: &str) -> Result<Order, Refusal> {
         let state = &mut self.state;
-        state.out.clear();
+        Body::open(OURS as u16, key, &mut state.out);
         state.spans.clear();
         state.path.clear();
         state.reason = None;
-        let text = std::str::from_utf8(payload).map_err(|error| Refusal {
+        let text = simdutf8::compat::from_utf8(payload).map_err(|error| Refusal {
             reason: Reason::InvalidUtf8,
             detail: "invalid UTF-8".into(),
             path: None,
@@ -91,7 +92,7 @@ impl Parser {
         let mut deserializer = serde_json::Deserializer::from_str(text);
         let parsed = Document { state, required: &self.required }.deserialize(&mut deserializer);
         match parsed.and_then(|key_field| deserializer.end().map(|()| key_field)) {
-            Ok(key_field) => Ok(state.order(key, key_field)),
+            Ok(key_field) => Ok(Order::new(Body::close(&mut state.out), key_field)),
             Err(error) => Err(state.refusal(text, &error)),
         }
     }
@@ -103,15 +104,6 @@ impl Parser {
 }
 
 impl State {
-    /// Closes the root: the key as its last field.
-    fn order(&mut self, key: Key, key_field: usize) -> Order {
-        let tail = self.out.len();
-        put_uint(&mut self.out, key_field as u64);
-        put_bytes(&mut self.out, key.as_str().as_bytes());
-        self.out.push(0);
-        Order::new(key, self.out.as_slice().into(), tail)
-    }
-
     fn refuse<E: serde::de::Error>(&mut self, reason: Reason, detail: impl fmt::Display) -> E {
         self.reason = Some(reason);
         E::custom(detail)
@@ -153,51 +145,4 @@ impl State {
             self.unknown.names.insert(name.chars().take(UNKNOWN_NAME_LENGTH).collect());
         }
     }
-
-    /// Joins the values of an object's members, which begin at `start` in whatever order they came, into a
-    /// gob struct in their place, without its end. Gives back the number of the field after the last one
-    /// written, as a delta from it.
-    fn assemble(&mut self, shape: &Struct, start: usize, base: usize) -> usize {
-        let assembled = self.out.len();
-        let mut delta = 1;
-        for (index, member) in shape.members.iter().enumerate() {
-            match self.spans[base + index] {
-                Some((from, to)) if !is_left_out(&member.kind, &self.out[from..to]) => {
-                    put_uint(&mut self.out, delta);
-                    self.out.extend_from_within(from..to);
-                    delta = 1;
-                }
-                None if matches!(member.kind, Kind::Struct(_)) => {
-                    // Go leaves out zero values, but never a struct.
-                    put_uint(&mut self.out, delta);
-                    zero_struct(&mut self.out, &member.kind);
-                    delta = 1;
-                }
-                _ => delta += 1,
-            }
-        }
-        self.out.drain(start..assembled);
-        self.spans.truncate(base);
-        delta as usize
-    }
-}
-
-fn zero_struct(out: &mut Vec<u8>, kind: &Kind) {
-    let Kind::Struct(shape) = kind else { return };
-    let mut delta = 1;
-    for member in shape.members {
-        if matches!(member.kind, Kind::Struct(_)) {
-            put_uint(out, delta);
-            zero_struct(out, &member.kind);
-            delta = 1;
-        } else {
-            delta += 1;
-        }
-    }
-    out.push(0);
-}
-
-/// Whether Go would leave the value out of its struct: each zero value is the one byte 0.
-fn is_left_out(kind: &Kind, value: &[u8]) -> bool {
-    value == [0] && !matches!(kind, Kind::Struct(_))
 }

@@ -4,7 +4,8 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::{State, Step, zero_struct};
+use super::members::{Members, is_left_out, zero_struct};
+use super::{State, Step};
 use crate::model::ROOT;
 use crate::refusal::Reason;
 use crate::shape::{Kind, Struct};
@@ -17,9 +18,9 @@ pub(super) struct Document<'s> {
 }
 
 impl<'de> DeserializeSeed<'de> for Document<'_> {
-    type Value = usize;
+    type Value = u64;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<usize, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<u64, D::Error> {
         deserializer.deserialize_any(self)
     }
 }
@@ -52,7 +53,7 @@ fn no_object<T, E: serde::de::Error>(state: &mut State, found: &str) -> Result<T
 }
 
 impl<'de> Visitor<'de> for Document<'_> {
-    type Value = usize;
+    type Value = u64;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
@@ -60,19 +61,20 @@ impl<'de> Visitor<'de> for Document<'_> {
 
     refuse_scalars!(no_object);
 
-    fn visit_seq<A: SeqAccess<'de>>(self, _: A) -> Result<usize, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, _: A) -> Result<u64, A::Error> {
         no_object(self.state, "an array")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<usize, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<u64, A::Error> {
         let state = self.state;
-        members(state, &ROOT, map)?;
+        let members = members(state, &ROOT, map)?;
         for &index in self.required {
             let member = &ROOT.members[index];
             let missing = match state.spans[index] {
                 None => true,
                 Some((from, to)) => {
-                    matches!(member.kind, Kind::String | Kind::Slice(_)) && state.out[from..to] == [0]
+                    let may_be_empty = matches!(member.kind, Kind::String | Kind::Slice(_));
+                    may_be_empty && is_left_out(&member.kind, &state.out[from..to])
                 }
             };
             if missing {
@@ -80,18 +82,17 @@ impl<'de> Visitor<'de> for Document<'_> {
                 return Err(state.refuse(Reason::MissingMember, "is required, and missing or empty"));
             }
         }
-        Ok(state.assemble(&ROOT, 0, 0))
+        Ok(state.close(&ROOT, members))
     }
 }
 
-/// Parses the members of an object; their values stand in `state.out` in the order in which they came.
+/// Parses the members of an object, and writes them as they come for as long as they come in the model's order.
 fn members<'de, A: MapAccess<'de>>(
     state: &mut State,
     shape: &'static Struct,
     mut map: A,
-) -> Result<(), A::Error> {
-    let base = state.spans.len();
-    state.spans.resize(base + shape.members.len(), None);
+) -> Result<Members, A::Error> {
+    let mut members = Members::begin(state, shape);
     let mut expected = 0;
     while let Some(found) = map.next_key_seed(Name { state, shape, expected })? {
         let Some(index) = found else {
@@ -100,14 +101,13 @@ fn members<'de, A: MapAccess<'de>>(
         };
         let member = &shape.members[index];
         state.path.push(Step::Member(member));
-        let start = state.out.len();
-        if map.next_value_seed(Value { state, kind: &member.kind })? {
-            state.spans[base + index] = Some((start, state.out.len()));
-        }
+        let (before, start) = members.open(state, shape, index);
+        let there = map.next_value_seed(Value { state, kind: &member.kind })?;
+        members.wrote(state, shape, index, there, before, start);
         state.path.pop();
         expected = index + 1;
     }
-    Ok(())
+    Ok(members)
 }
 
 /// A member's name; its value is the member's index, `None` for one that the model lacks.
@@ -259,9 +259,10 @@ impl<'de> Visitor<'de> for Value<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<bool, A::Error> {
         let Kind::Struct(shape) = self.kind else { return self.mismatch("an object") };
-        let (start, base) = (self.state.out.len(), self.state.spans.len());
-        members(self.state, shape, map)?;
-        self.state.assemble(shape, start, base);
+        let base = self.state.spans.len();
+        let members = members(self.state, shape, map)?;
+        self.state.close(shape, members);
+        self.state.spans.truncate(base);
         self.state.out.push(0);
         Ok(true)
     }

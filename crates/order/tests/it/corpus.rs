@@ -35,7 +35,7 @@ pub(crate) fn row(name: &str) -> &'static [u8] {
 
 /// The JSON of a row, or why it can't be decoded. A row that is read can be shown.
 pub(crate) fn show(layouts: &Layouts, reader: &mut RowReader, row: &[u8]) -> Result<String, RowError> {
-    let body = reader.read(row)?;
+    let body = reader.read("1-1", row)?;
     let mut out = Vec::new();
     layouts.write_json(&body, &mut out).expect("what is read can be shown");
     Ok(String::from_utf8(out).expect("what is shown is UTF-8"))

@@ -3,12 +3,10 @@
 use std::sync::Arc;
 
 use order::model::{RawOrderData, SAMPLE};
-use order::{Key, Layouts, Parser, Reason, Refusal, RowReader, searchable};
+use order::{Layouts, Parser, Reason, Refusal, searchable};
 use serde_json::{Value, json};
 
-fn key() -> Key {
-    Key::from_stream(1, 1)
-}
+const KEY: &str = "1-1";
 
 fn parser() -> Parser {
     Parser::new(&[]).unwrap()
@@ -16,16 +14,16 @@ fn parser() -> Parser {
 
 /// The order that a payload is, as it is shown.
 fn taken(payload: &str) -> Value {
-    let order = parser().parse(payload.as_bytes(), key()).unwrap_or_else(|refusal| panic!("{refusal}"));
+    let order = parser().parse(payload.as_bytes(), KEY).unwrap_or_else(|refusal| panic!("{refusal}"));
     let layouts = Arc::new(Layouts::new().unwrap());
-    let body = RowReader::new(layouts.clone()).body(&order).unwrap();
+    let body = order.body().clone();
     let mut out = Vec::new();
     layouts.write_json(&body, &mut out).unwrap();
     serde_json::from_slice(&out).unwrap()
 }
 
 fn refused(payload: impl AsRef<[u8]>) -> Refusal {
-    parser().parse(payload.as_ref(), key()).expect_err("it is refused")
+    parser().parse(payload.as_ref(), KEY).expect_err("it is refused")
 }
 
 /// The order of which nothing is known, with some members set.
@@ -299,12 +297,12 @@ fn unknown_members_are_ignored_and_counted() {
     let mut parser = parser();
     let document = r#"{"x":1,"delivery":{"y":null,"city":"c"},"items":[{"z":{"x":[]}},{"z":1e999}],"sm_id":1,"x":"\ud800"}"#;
     for round in 1..=2 {
-        parser.parse(document.as_bytes(), key()).unwrap();
+        parser.parse(document.as_bytes(), KEY).unwrap();
         assert_eq!(parser.unknown().count, 5 * round);
         assert_eq!(parser.unknown().names.iter().collect::<Vec<_>>(), ["x", "y", "z"]);
     }
     assert_eq!(taken(document)["delivery"]["city"], "c");
-    parser.parse(SAMPLE.as_bytes(), key()).unwrap();
+    parser.parse(SAMPLE.as_bytes(), KEY).unwrap();
     assert_eq!(parser.unknown().count, 10);
 }
 
@@ -313,7 +311,7 @@ fn names_of_unknown_members_are_few_and_short() {
     let mut parser = parser();
     for number in 0..50 {
         let name = format!("{number}{}", "ж".repeat(100));
-        parser.parse(json!({name: 1}).to_string().as_bytes(), key()).unwrap();
+        parser.parse(json!({name: 1}).to_string().as_bytes(), KEY).unwrap();
     }
     assert_eq!(parser.unknown().count, 50);
     assert_eq!(parser.unknown().names.len(), 20);
@@ -352,7 +350,7 @@ fn required_members_must_be_there_and_not_empty() {
         ("delivery", r#"{"delivery":null}"#),
         ("sm_id", r#"{"sm_id":null}"#),
     ] {
-        let refusal = requiring(&[name]).parse(payload.as_bytes(), key()).unwrap_err();
+        let refusal = requiring(&[name]).parse(payload.as_bytes(), KEY).unwrap_err();
         assert_eq!(refusal.reason, Reason::MissingMember, "{payload}");
         assert_eq!(refusal.path, Some(format!("$.{name}")), "{payload}");
         assert_eq!(refusal.offset, Some(payload.len() - 1), "{payload}");
@@ -366,9 +364,9 @@ fn required_members_must_be_there_and_not_empty() {
         ("sm_id", r#"{"sm_id":0}"#),
         ("delivery", r#"{"delivery":{}}"#),
     ] {
-        assert!(requiring(&[name]).parse(payload.as_bytes(), key()).is_ok(), "{payload}");
+        assert!(requiring(&[name]).parse(payload.as_bytes(), KEY).is_ok(), "{payload}");
     }
-    let both = requiring(&["order_uid", "track_number"]).parse(br#"{"order_uid":"u"}"#, key()).unwrap_err();
+    let both = requiring(&["order_uid", "track_number"]).parse(br#"{"order_uid":"u"}"#, KEY).unwrap_err();
     assert_eq!(both.path.as_deref(), Some("$.track_number"));
 }
 
@@ -415,7 +413,7 @@ fn no_refusal_quotes_the_payload() {
     let mut parser = Parser::new(&["order_uid".into(), "oof_shard".into()]).unwrap();
     let mut reasons = std::collections::HashSet::new();
     let mut check = |payload: &[u8]| {
-        let Err(refusal) = parser.parse(payload, key()) else { return };
+        let Err(refusal) = parser.parse(payload, KEY) else { return };
         let text = format!("{refusal} {refusal:?}");
         assert!(!quotes_a_secret(&text), "{text}");
         reasons.insert(refusal.reason);
@@ -450,8 +448,8 @@ fn no_refusal_quotes_the_payload() {
 
 #[test]
 fn neither_order_nor_body_shows_content_when_debugged() {
-    let order = parser().parse(SAMPLE.as_bytes(), key()).unwrap();
-    let body = RowReader::new(Arc::new(Layouts::new().unwrap())).body(&order).unwrap();
+    let order = parser().parse(SAMPLE.as_bytes(), KEY).unwrap();
+    let body = order.body().clone();
     let text = format!("{order:?} {body:?}");
     assert!(text.contains("1-1") && !text.contains("WBIL") && !text.contains("b563"), "{text}");
 }

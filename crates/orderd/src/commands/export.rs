@@ -37,7 +37,7 @@ pub async fn run(args: ExportArgs) -> anyhow::Result<ExitCode> {
         let (id, data): (&str, Option<&[u8]>) = (row.try_get(0)?, row.try_get(1)?);
         line.clear();
         let decoded = data.ok_or("it is null".to_owned()).and_then(|data| {
-            let body = reader.read(data).map_err(|error| error.to_string())?;
+            let body = reader.read("", data).map_err(|error| error.to_string())?;
             line.extend_from_slice(b"{\"id\":");
             serde_json::to_writer(&mut line, id).map_err(|error| error.to_string())?;
             line.extend_from_slice(b",\"order\":");

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use order::{Key, Layouts, Parser};
+use order::{Layouts, Parser};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, BufReader};
@@ -91,7 +91,7 @@ impl Batch {
             anyhow::anyhow!("it is no {{\"id\":…,\"order\":{{…}}}} (column {})", error.column())
         })?;
         anyhow::ensure!(!id.contains('\0'), "its id holds a null character, which PostgreSQL can't keep");
-        let order = parser.parse(order.get().as_bytes(), Key::from(id.as_str()))?;
+        let order = parser.parse(order.get().as_bytes(), &id)?;
         let mut row = Vec::new();
         layouts.write_row(&order, &mut row);
         self.bytes += row.len();

@@ -132,7 +132,7 @@ impl Places {
                 .is_some_and(|headers| headers.get(crate::ingest::payload::KEY_HEADER).is_some());
             if !message.payload.is_empty()
                 && !replayed
-                && parser.parse(&message.payload, Key::from(key.as_str())).is_ok()
+                && parser.parse(&message.payload, key.as_str()).is_ok()
             {
                 self.settled.insert(key);
             }
@@ -177,7 +177,7 @@ impl Places {
             let row = row.map_err(postgres::explain)?;
             let (id, data): (String, Option<&[u8]>) = (row.try_get(0)?, row.try_get(1)?);
             progress.add(1);
-            match data.map(|data| reader.read(data)) {
+            match data.map(|data| reader.read("", data)) {
                 Some(Ok(_)) => self.table.insert(id),
                 _ => self.undecodable.insert(id),
             };

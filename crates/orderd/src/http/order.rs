@@ -53,7 +53,7 @@ async fn from_table(app: &App, id: &str) -> Response {
 }
 
 fn decoded(app: &App, row: &[u8]) -> Result<Vec<u8>, RowError> {
-    let body = RowReader::new(app.layouts.clone()).read(row)?;
+    let body = RowReader::new(app.layouts.clone()).read("", row)?;
     let mut out = Vec::with_capacity(JSON);
     app.layouts.write_json(&body, &mut out)?;
     Ok(out)

@@ -24,7 +24,7 @@ pub(crate) async fn run(
             Orders { orders: Vec::with_capacity(chunk.len()), messages: Vec::with_capacity(chunk.len()) };
         let unknown = parser.unknown().count;
         for message in chunk {
-            match parser.parse(&message.payload, message.key.clone()) {
+            match parser.parse(&message.payload, message.key.as_str()) {
                 Ok(order) => {
                     orders.orders.push(order);
                     orders.messages.push(message);

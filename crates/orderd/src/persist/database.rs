@@ -218,8 +218,7 @@ impl Database {
         part: &[Place],
     ) -> Result<u64, Failure> {
         let opened = self.open(writer).await?;
-        let ids: Vec<&str> =
-            part.iter().map(|&(chunk, row)| batch[chunk].orders.orders[row].key().as_str()).collect();
+        let ids: Vec<&str> = part.iter().map(|&(chunk, row)| batch[chunk].orders.orders[row].key()).collect();
         let gobs: Vec<&[u8]> =
             part.iter().map(|&(chunk, row)| &batch[chunk].copy[batch[chunk].gobs[row].clone()]).collect();
         self.answered(opened, opened.connection.client.execute(&opened.insert, &[&ids, &gobs])).await

@@ -38,12 +38,12 @@ pub(crate) async fn run(
 
 fn rows(orders: Arc<Orders>, layouts: &Layouts) -> Rows {
     // Of the size that it gets: to grow is to copy it, and new pages have to be cleared.
-    let sizes = orders.orders.iter().map(|order| FRAME + order.key().as_str().len() + layouts.row_len(order));
+    let sizes = orders.orders.iter().map(|order| FRAME + order.key().len() + layouts.row_len(order));
     let mut copy = Vec::with_capacity(sizes.sum());
     let mut gobs = Vec::with_capacity(orders.orders.len());
     for order in &orders.orders {
         copy.extend_from_slice(&2_i16.to_be_bytes());
-        put_field(&mut copy, |copy| copy.extend_from_slice(order.key().as_str().as_bytes()));
+        put_field(&mut copy, |copy| copy.extend_from_slice(order.key().as_bytes()));
         gobs.push(put_field(&mut copy, |copy| layouts.write_row(order, copy)));
     }
     Rows { copy: copy.into(), gobs, orders }

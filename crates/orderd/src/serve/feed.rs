@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use order::model::ROOT;
 use order::shape::Kind;
-use order::{Body, Key, Layouts, RowError};
+use order::{Body, Layouts, RowError};
 use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
@@ -71,7 +71,7 @@ struct Ring {
 pub(crate) struct Fresh {
     pub(crate) count: usize,
     /// Those that are shown.
-    pub(crate) shown: Vec<(Key, Body)>,
+    pub(crate) shown: Vec<Body>,
 }
 
 /// One who reads along.
@@ -125,9 +125,9 @@ impl Feed {
         if fresh.shown.is_empty() {
             return;
         }
-        for (key, body) in &fresh.shown {
+        for body in &fresh.shown {
             // A body in memory can be read, or it would not be there.
-            if let Ok(data) = self.data(key, body) {
+            if let Ok(data) = self.data(body) {
                 let event = format!("id: {}\nevent: order\ndata: {data}\n\n", self.id(ring.next));
                 ring.push(event.into());
             }
@@ -136,8 +136,8 @@ impl Feed {
         self.changed.send_replace(());
     }
 
-    fn data(&self, key: &Key, body: &Body) -> Result<String, RowError> {
-        let mut data = format!("{{\"id\":{}", json!(key.as_str()));
+    fn data(&self, body: &Body) -> Result<String, RowError> {
+        let mut data = format!("{{\"id\":{}", json!(body.key()));
         for Shown { name, place, is_text } in &self.members {
             let mut text = Vec::new();
             self.layouts.write_member(body, *place, &mut text)?;

@@ -8,14 +8,13 @@ pub(crate) mod feed;
 pub(crate) mod stats;
 mod sampler;
 
-use order::{Body, Key};
+use order::Body;
 
 /// How many members orders can be searched by.
 pub(crate) const MAX_SEARCH: usize = 8;
 
 /// What `initmemchan` and `memwritechan` carry chunks of: an order as memory keeps it.
 pub(crate) struct Record {
-    pub(crate) key: Key,
     pub(crate) body: Body,
     /// The hash of each member that is searched by, in the order of the settings.
     pub(crate) hashes: [u32; MAX_SEARCH],

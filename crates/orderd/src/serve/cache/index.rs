@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use order::{Body, Key};
+use order::Body;
 
 use super::id_table::IdTable;
 use super::ordered::Ordered;
@@ -14,19 +14,14 @@ const SEGMENT: usize = 1 << 14;
 
 /// All orders in memory. An order's number is its place in `segments`.
 pub(super) struct Index {
-    segments: Vec<Vec<Entry>>,
+    segments: Vec<Vec<Body>>,
     /// Places of orders that have left.
     vacant: Vec<u32>,
     by_key: IdTable,
     in_order: Ordered,
     searches: Vec<Search>,
-    /// Bytes of keys and bodies.
+    /// Bytes of bodies.
     bytes: usize,
-}
-
-struct Entry {
-    key: Key,
-    body: Body,
 }
 
 impl Index {
@@ -45,30 +40,22 @@ impl Index {
         self.in_order.len()
     }
 
-    pub(super) fn find(&self, hash: u32, key: &str) -> Option<u32> {
-        self.by_key.find(hash, |id| self.key(id).as_str() == key)
-    }
-
-    pub(super) fn key(&self, id: u32) -> &Key {
-        &self.entry(id).key
+    pub(super) fn find(&self, hash: u32, key: &[u8]) -> Option<u32> {
+        self.by_key.find(hash, |id| self.body(id).key_bytes() == key)
     }
 
     pub(super) fn body(&self, id: u32) -> &Body {
-        &self.entry(id).body
-    }
-
-    fn entry(&self, id: u32) -> &Entry {
         &self.segments[id as usize / SEGMENT][id as usize % SEGMENT]
     }
 
     /// Adds an order unless its key is known. `true`: it was not.
     pub(super) fn insert(&mut self, hash: u32, record: Record) -> bool {
-        if self.find(hash, record.key.as_str()).is_some() {
+        if self.find(hash, record.body.key_bytes()).is_some() {
             return false;
         }
-        let Record { key, body, hashes, .. } = record;
-        self.bytes += key.as_str().len() + body.len();
-        let id = self.place(Entry { key, body });
+        let Record { body, hashes, .. } = record;
+        self.bytes += body.len();
+        let id = self.place(body);
         self.by_key.insert(hash, id);
         let Self { segments, in_order, searches, .. } = self;
         in_order.insert(id, |other| compare(segments, other, id));
@@ -78,16 +65,16 @@ impl Index {
         true
     }
 
-    fn place(&mut self, entry: Entry) -> u32 {
+    fn place(&mut self, body: Body) -> u32 {
         if let Some(id) = self.vacant.pop() {
-            self.segments[id as usize / SEGMENT][id as usize % SEGMENT] = entry;
+            self.segments[id as usize / SEGMENT][id as usize % SEGMENT] = body;
             return id;
         }
         if self.segments.last().is_none_or(|segment| segment.len() == SEGMENT) {
             self.segments.push(Vec::with_capacity(SEGMENT));
         }
         let last = self.segments.len() - 1;
-        self.segments[last].push(entry);
+        self.segments[last].push(body);
         (last * SEGMENT + self.segments[last].len() - 1) as u32
     }
 
@@ -99,7 +86,9 @@ impl Index {
             search.remove(hash, id, |one, other| compare(segments, one, other));
         }
         self.by_key.replace(hash, id, None);
-        self.bytes -= self.key(id).as_str().len() + self.body(id).len();
+        let left =
+            std::mem::replace(&mut self.segments[id as usize / SEGMENT][id as usize % SEGMENT], Body::none());
+        self.bytes -= left.len();
         self.vacant.push(id);
     }
 
@@ -114,7 +103,7 @@ impl Index {
     }
 }
 
-fn compare(segments: &[Vec<Entry>], one: u32, other: u32) -> Ordering {
-    let key = |id: u32| &segments[id as usize / SEGMENT][id as usize % SEGMENT].key;
+fn compare(segments: &[Vec<Body>], one: u32, other: u32) -> Ordering {
+    let key = |id: u32| segments[id as usize / SEGMENT][id as usize % SEGMENT].key_bytes();
     key(one).cmp(key(other))
 }

@@ -100,9 +100,9 @@ impl Cache {
         while records.len() > 0 {
             let mut contents = self.write();
             for record in records.by_ref().take(WRITE) {
-                if contents.gone.is_empty() || !contents.gone.contains_key(&record.key) {
-                    let hash = self.hash(record.key.as_str().as_bytes());
-                    let shown = (fresh.shown.len() < room).then(|| (record.key.clone(), record.body.clone()));
+                if contents.gone.is_empty() || !contents.gone.contains_key(record.body.key()) {
+                    let hash = self.hash(record.body.key_bytes());
+                    let shown = (fresh.shown.len() < room).then(|| record.body.clone());
                     if contents.index.insert(hash, record) {
                         fresh.count += 1;
                         fresh.shown.extend(shown);
@@ -121,7 +121,7 @@ impl Cache {
         if why == Gone::Forgotten {
             *known = why;
         }
-        let Some(id) = contents.index.find(hash, key.as_str()) else { return };
+        let Some(id) = contents.index.find(hash, key.as_str().as_bytes()) else { return };
         let body = contents.index.body(id).clone();
         // A body in memory can be read, or it would not be there.
         if let Ok(hashes) = self.hashes_of(&body) {
@@ -145,14 +145,14 @@ impl Cache {
     /// Whether an order is in memory.
     pub(crate) fn contains(&self, key: &str) -> bool {
         let hash = self.hash(key.as_bytes());
-        self.read().index.find(hash, key).is_some()
+        self.read().index.find(hash, key.as_bytes()).is_some()
     }
 
     /// Appends the JSON of an order; `false`: it is not in memory.
     pub(crate) fn write_json(&self, key: &str, out: &mut Vec<u8>) -> Result<bool, RowError> {
         let hash = self.hash(key.as_bytes());
         let contents = self.read();
-        match contents.index.find(hash, key) {
+        match contents.index.find(hash, key.as_bytes()) {
             Some(id) => self.layouts.write_json(contents.index.body(id), out).map(|()| true),
             None => Ok(false),
         }
@@ -168,7 +168,7 @@ impl Cache {
         }
         let Some(before) = number.checked_sub(1) else { return Page::Zero };
         let ids = contents.index.starting_at(before * PAGE).take(PAGE);
-        Page::Ids(ids.map(|id| contents.index.key(id).as_str().to_owned()).collect())
+        Page::Ids(ids.map(|id| contents.index.body(id).key().to_owned()).collect())
     }
 
     /// The ids of the orders that have all of these values, newest first. A criterion is a place among the
@@ -184,7 +184,7 @@ impl Cache {
         let mut ids = Vec::new();
         for id in rarest.newest_first() {
             if self.matches(contents.index.body(id), criteria)? {
-                ids.push(contents.index.key(id).as_str().to_owned());
+                ids.push(contents.index.body(id).key().to_owned());
                 if ids.len() == FOUND {
                     break;
                 }
@@ -244,23 +244,22 @@ pub(crate) struct Hasher {
 impl Hasher {
     /// The record of an order that has just come in.
     pub(crate) fn record_of(&mut self, order: &Order) -> Result<Record, RowError> {
-        let body = self.reader.body(order)?;
-        self.record(order.key().clone(), body, true)
+        self.record(order.body().clone(), true)
     }
 
     /// The record of a row of the table.
     pub(crate) fn record_of_row(&mut self, id: &str, row: &[u8]) -> Result<Record, RowError> {
-        let body = self.reader.read(row)?;
-        self.record(Key::from(id), body, false)
+        let body = self.reader.read(id, row)?;
+        self.record(body, false)
     }
 
-    fn record(&mut self, key: Key, body: Body, arrived: bool) -> Result<Record, RowError> {
+    fn record(&mut self, body: Body, arrived: bool) -> Result<Record, RowError> {
         let mut hashes = [0; MAX_SEARCH];
         for (hash, &member) in hashes.iter_mut().zip(&self.cache.search) {
             self.text.clear();
-            self.reader.write_member(&body, member, &mut self.text)?;
+            self.cache.layouts.write_member(&body, member, &mut self.text)?;
             *hash = self.cache.hash(&self.text);
         }
-        Ok(Record { key, body, hashes, arrived })
+        Ok(Record { body, hashes, arrived })
     }
 }

@@ -1,0 +1,131 @@
+//! The members of an object as the fields of a gob struct: in the model's order, without those that are zero.
+//!
+//! Documents mostly have their members in the order of the sample, and then each value is written where it
+//! stays. Where one comes before its turn or once more, the values are joined at the end instead.
+
+use super::State;
+use crate::shape::{Kind, Struct};
+use crate::wire::put_uint;
+
+/// What is written of an object so far.
+pub(super) struct Members {
+    /// Where the object starts in `out`.
+    start: usize,
+    /// Where its members start in `spans`.
+    base: usize,
+    in_order: bool,
+    /// The first member that is not passed yet.
+    next: usize,
+    /// The number of that member's field, counted from the last one that is written.
+    delta: u64,
+}
+
+impl Members {
+    pub(super) fn begin(state: &mut State, shape: &Struct) -> Self {
+        let (start, base) = (state.out.len(), state.spans.len());
+        state.spans.resize(base + shape.members.len(), None);
+        Self { start, base, in_order: true, next: 0, delta: 1 }
+    }
+
+    /// Writes what comes before the value of a member. Gives back where that starts, and where the value does.
+    pub(super) fn open(&mut self, state: &mut State, shape: &Struct, index: usize) -> (usize, usize) {
+        self.in_order &= index >= self.next;
+        if !self.in_order {
+            return (state.out.len(), state.out.len());
+        }
+        self.pass(state, shape, index);
+        let before = state.out.len();
+        put_uint(&mut state.out, self.delta);
+        (before, state.out.len())
+    }
+
+    /// Notes the value of a member, if there is one, and leaves it out where Go would.
+    pub(super) fn wrote(
+        &mut self,
+        state: &mut State,
+        shape: &Struct,
+        index: usize,
+        there: bool,
+        before: usize,
+        start: usize,
+    ) {
+        let span = &mut state.spans[self.base + index];
+        if there {
+            *span = Some((start, state.out.len()));
+        }
+        if !self.in_order {
+            return;
+        }
+        if there && !is_left_out(&shape.members[index].kind, &state.out[start..]) {
+            (self.next, self.delta) = (index + 1, 1);
+            return;
+        }
+        state.out.truncate(before);
+        if there {
+            *span = Some((before, before));
+        }
+    }
+
+    /// Passes the members before `index`. Go leaves out zero values, but never a struct.
+    fn pass(&mut self, state: &mut State, shape: &Struct, index: usize) {
+        for member in &shape.members[self.next..index] {
+            if matches!(member.kind, Kind::Struct(_)) {
+                put_uint(&mut state.out, self.delta);
+                zero_struct(&mut state.out, &member.kind);
+                self.delta = 0;
+            }
+            self.delta += 1;
+        }
+        self.next = index;
+    }
+}
+
+impl State {
+    /// Completes an object as a gob struct without its end. Gives back the number of the field after the model's,
+    /// counted from the last one written.
+    pub(super) fn close(&mut self, shape: &Struct, mut members: Members) -> u64 {
+        if members.in_order {
+            members.pass(self, shape, shape.members.len());
+            return members.delta;
+        }
+        let assembled = self.out.len();
+        let mut delta = 1;
+        for (index, member) in shape.members.iter().enumerate() {
+            match self.spans[members.base + index] {
+                Some((from, to)) if !is_left_out(&member.kind, &self.out[from..to]) => {
+                    put_uint(&mut self.out, delta);
+                    self.out.extend_from_within(from..to);
+                    delta = 1;
+                }
+                None if matches!(member.kind, Kind::Struct(_)) => {
+                    put_uint(&mut self.out, delta);
+                    zero_struct(&mut self.out, &member.kind);
+                    delta = 1;
+                }
+                _ => delta += 1,
+            }
+        }
+        self.out.drain(members.start..assembled);
+        delta
+    }
+}
+
+pub(super) fn zero_struct(out: &mut Vec<u8>, kind: &Kind) {
+    let Kind::Struct(shape) = kind else { return };
+    let mut delta = 1;
+    for member in shape.members {
+        if matches!(member.kind, Kind::Struct(_)) {
+            put_uint(out, delta);
+            zero_struct(out, &member.kind);
+            delta = 1;
+        } else {
+            delta += 1;
+        }
+    }
+    out.push(0);
+}
+
+/// Whether Go would leave the value out of its struct: each zero value is the one byte 0, or was left out.
+pub(super) fn is_left_out(kind: &Kind, value: &[u8]) -> bool {
+    (value == [0] || value.is_empty()) && !matches!(kind, Kind::Struct(_))
+}
