@@ -1,12 +1,13 @@
 //! The workspace's own commands, run as `cargo xtask COMMAND`.
 //!
-//! `up` and `orderd` are for using the service, `test`, `codegen`, `chaos` and `bench` for working on it. Exit
+//! `up` and `orderd` are for using the service, `test`, `codegen`, `chaos`, `fuzz` and `bench` for working on it. Exit
 //! codes: 0 done, 1 failed at run time, 2 wrong usage.
 
 mod bench;
 mod cargo;
 mod chaos;
 mod codegen;
+mod fuzz;
 mod orderd;
 mod test;
 mod up;
@@ -54,6 +55,7 @@ enum Command {
     },
     Codegen(codegen::Options),
     Chaos(chaos::Options),
+    Fuzz(fuzz::Options),
     Bench(bench::Options),
 }
 
@@ -64,6 +66,7 @@ fn main() -> ExitCode {
         Command::Test { .. } => test::run(&arguments()),
         Command::Codegen(options) => codegen::run(&options),
         Command::Chaos(options) => chaos::run(&options),
+        Command::Fuzz(options) => fuzz::run(&options),
         Command::Bench(options) => bench::run(&options),
     };
     result.unwrap_or_else(|error| {

@@ -255,8 +255,7 @@ mod tests {
     fn our_rows_are_what_gobwire_writes() {
         let typed: RawOrderData = serde_json::from_str(crate::model::SAMPLE).unwrap();
         let typed = RawOrderData { local_id: "17-1".into(), ..typed };
-        let order =
-            crate::Parser::new(&[]).unwrap().parse(crate::model::SAMPLE.as_bytes(), "17-1".into()).unwrap();
+        let order = crate::Parser::new(&[]).unwrap().parse(crate::model::SAMPLE.as_bytes(), "17-1").unwrap();
         let mut row = Vec::new();
         Layouts::new().unwrap().write_row(&order, &mut row);
         assert_eq!(row, Encoder::new().encode(&typed).unwrap());

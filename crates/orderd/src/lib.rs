@@ -22,15 +22,16 @@ mod health;
 mod memory;
 mod random;
 mod metrics;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use config::Settings;
-use order::{Layouts, Parser};
+use order::Parser;
 use tokio::net::TcpListener;
 use tokio::signal::unix::SignalKind;
-use tokio_util::sync::CancellationToken;
 
 /// Runs the service until `shutdown` completes and all that it holds is committed or given back.
 ///
@@ -41,28 +42,8 @@ pub async fn run(
     listener: TcpListener,
     shutdown: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
-    let settings = Arc::new(settings);
-    let metrics = metrics::Metrics::new()?;
-    let health = health::Health::new(metrics.clone());
-    let layouts = Arc::new(Layouts::new()?);
     let parser = Parser::new(&settings.require)?;
-    let search = order::searchable(&settings.search)?;
-    let client = nats::connect(&settings.nats, health.clone()).await?;
-    let parts = pipeline::Parts {
-        holds: ingest::Holds::new(client.clone()),
-        client,
-        feed: serve::feed::Feed::new(layouts.clone(), &settings.search, &search, settings.event_readers),
-        cache: serve::cache::Cache::new(layouts.clone(), search),
-        progress: Arc::default(),
-        taken: Arc::default(),
-        lag: Arc::default(),
-        stop: CancellationToken::new(),
-        give_up: CancellationToken::new(),
-        settings,
-        layouts,
-        health,
-        metrics,
-    };
+    let parts = pipeline::Parts::new(settings).await?;
     let depths = Arc::new(pipeline::Depths::default());
     let stages = pipeline::start(&parts, parser, &depths);
     let http = tokio::spawn(http::serve(listener, http::App::new(&parts, depths), parts.stop.clone()));

@@ -24,6 +24,7 @@ use crate::ingest::housekeeping::Housekeeping;
 use crate::ingest::subscribe::{self, Subscribe};
 use crate::ingest::{Holds, Taken, decode, fan_out, payload};
 use crate::metrics::Metrics;
+use crate::nats;
 use crate::persist::database::Database;
 use crate::persist::encode;
 use crate::serve::cache::Cache;
@@ -57,6 +58,36 @@ pub(crate) struct Parts {
     pub(crate) stop: CancellationToken,
     /// Give back what is not finished.
     pub(crate) give_up: CancellationToken,
+}
+
+impl Parts {
+    /// Makes them; nothing runs yet.
+    ///
+    /// # Errors
+    /// A setting that doesn't fit the model, or one by which NATS can't be reached.
+    pub(crate) async fn new(settings: Settings) -> anyhow::Result<Self> {
+        let settings = Arc::new(settings);
+        let metrics = Metrics::new()?;
+        let health = Health::new(metrics.clone());
+        let layouts = Arc::new(Layouts::new()?);
+        let search = order::searchable(&settings.search)?;
+        let client = nats::connect(&settings.nats, health.clone()).await?;
+        Ok(Self {
+            holds: Holds::new(client.clone()),
+            client,
+            feed: Feed::new(layouts.clone(), &settings.search, &search, settings.event_readers),
+            cache: Cache::new(layouts.clone(), search),
+            progress: Arc::default(),
+            taken: Arc::default(),
+            lag: Arc::default(),
+            stop: CancellationToken::new(),
+            give_up: CancellationToken::new(),
+            settings,
+            layouts,
+            health,
+            metrics,
+        })
+    }
 }
 
 /// A stage's name, and how it ended.

@@ -185,7 +185,7 @@ mod tests {
         let mut parser = order::Parser::new(&["order_uid".to_owned()]).unwrap();
         for number in 0..200 {
             let sent = json(number);
-            let order = parser.parse(&sent, "1-1".into()).unwrap();
+            let order = parser.parse(&sent, "1-1").unwrap();
             let mut answered = Vec::new();
             layouts.write_json(order.body(), &mut answered).unwrap();
             assert_eq!(String::from_utf8(answered), String::from_utf8(sent));

@@ -87,7 +87,7 @@ fn an_order_in_memory_is_shown_as_after_a_restart() {
     let mut parser = Parser::new(&[]).unwrap();
     for line in LINES.iter() {
         let Some(order) = &line.order else { continue };
-        let order = parser.parse(order.to_string().as_bytes(), "1-1".into()).unwrap();
+        let order = parser.parse(order.to_string().as_bytes(), "1-1").unwrap();
         let (mut row, mut memory) = (Vec::new(), Vec::new());
         layouts.write_row(&order, &mut row);
         let body = order.body().clone();

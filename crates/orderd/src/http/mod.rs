@@ -41,6 +41,8 @@ use crate::serve::replica::Lag;
 use crate::serve::restore::Progress;
 
 pub(crate) use server::serve;
+#[cfg(feature = "fuzzing")]
+pub(crate) use server::serve_one;
 
 /// How long a form may be: it holds a token.
 const FORM: usize = 4096;

@@ -106,6 +106,15 @@ impl Server {
     }
 }
 
+/// Serves one connection, for the fuzzer.
+#[cfg(feature = "fuzzing")]
+pub(crate) async fn serve_one<S>(stream: S, app: Arc<App>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    drop(connection(&http(), stream, Answers::new(app)).await);
+}
+
 fn connection<S>(http: &http1::Builder, stream: S, answers: Answers) -> http1::Connection<Io<S>, Answers>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,

@@ -1,0 +1,69 @@
+//! What the fuzzer reaches: HTTP on a connection in memory, over a service with one order and no servers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Parser as _;
+use order::Parser;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::runtime::Runtime;
+
+use crate::cli::{Cli, Command};
+use crate::config::Settings;
+use crate::http::{self, App};
+use crate::pipeline::{Depths, Parts};
+
+/// The key of the one order.
+pub const KEY: &str = "1700000000123456789-42";
+
+/// An answer that goes on, such as that of `/events`, is read for so long.
+const ENOUGH: Duration = Duration::from_millis(20);
+
+/// Neither NATS nor PostgreSQL listens there.
+const NOBODY: &str = "1";
+
+/// The HTTP side.
+pub struct Web {
+    runtime: Runtime,
+    app: Arc<App>,
+}
+
+impl Web {
+    /// Puts it together.
+    ///
+    /// # Errors
+    /// A setting or a part that can't be used.
+    pub fn new() -> anyhow::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let app = runtime.block_on(app())?;
+        Ok(Self { runtime, app })
+    }
+
+    /// What it answers to these bytes before it closes the connection.
+    pub fn answer(&self, request: &[u8]) -> Vec<u8> {
+        self.runtime.block_on(async {
+            let (mut client, server) = tokio::io::duplex(1 << 20);
+            let served = tokio::spawn(http::serve_one(server, self.app.clone()));
+            let mut answer = Vec::new();
+            // What is closed early is closed; the answer says why.
+            drop(client.write_all(request).await);
+            drop(client.shutdown().await);
+            drop(tokio::time::timeout(ENOUGH, client.read_to_end(&mut answer)).await);
+            served.abort();
+            answer
+        })
+    }
+}
+
+async fn app() -> anyhow::Result<Arc<App>> {
+    let args = ["orderd", "serve", "--nats-port", NOBODY, "--pg-port", NOBODY];
+    let Command::Serve(args) = Cli::try_parse_from(args)?.command else { anyhow::bail!("not serve") };
+    let parts = Parts::new(Settings::new(&args)?).await?;
+    let order = Parser::new(&[])?.parse(order::model::SAMPLE.as_bytes(), KEY);
+    let order = order.map_err(|refusal| anyhow::anyhow!("{refusal}"))?;
+    let (records, records_out) = tokio::sync::mpsc::channel(1);
+    records.send(vec![parts.cache.hasher().record_of(&order)?]).await?;
+    drop(records);
+    parts.cache.run(records_out, &parts.feed).await?;
+    Ok(App::new(&parts, Arc::new(Depths::default())))
+}

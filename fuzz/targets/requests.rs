@@ -1,0 +1,16 @@
+//! What a client may send over HTTP, keys and paths above all: it gets an answer of HTTP or is cut off.
+
+#![no_main]
+
+use std::sync::LazyLock;
+
+use libfuzzer_sys::fuzz_target;
+use orderd::fuzzing::Web;
+
+static WEB: LazyLock<Web> = LazyLock::new(|| Web::new().expect("the service can be put together"));
+
+fuzz_target!(|request: &[u8]| {
+    let answer = WEB.answer(request);
+    assert!(answer.is_empty() || answer.starts_with(b"HTTP/1."), "no answer of HTTP");
+    assert!(!answer.starts_with(b"HTTP/1.1 500"), "an error of ours");
+});

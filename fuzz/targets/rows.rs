@@ -1,0 +1,45 @@
+//! Rows of the table, which others may have written: each is read or refused, and one that is read can be
+//! shown, found by its members, and taken in again as it was shown.
+
+#![no_main]
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use libfuzzer_sys::fuzz_target;
+use order::model::ROOT;
+use order::{Layouts, Parser, RowReader};
+
+thread_local! {
+    static KEPT: RefCell<Kept> = RefCell::new(Kept::new());
+}
+
+/// Kept from row to row, as the service keeps it, so that what one row leaves behind meets the next.
+struct Kept {
+    layouts: Arc<Layouts>,
+    reader: RowReader,
+}
+
+impl Kept {
+    fn new() -> Self {
+        let layouts = Arc::new(Layouts::new().expect("the model has a layout"));
+        Self { reader: RowReader::new(layouts.clone()), layouts }
+    }
+
+    fn look_at(&mut self, row: &[u8]) {
+        let Ok(body) = self.reader.read("1-1", row) else { return };
+        let mut shown = Vec::new();
+        self.layouts.write_json(&body, &mut shown).expect("what is read can be shown");
+        for member in 0..ROOT.members.len() {
+            self.layouts.write_member(&body, member, &mut Vec::new()).expect("what is read has members");
+        }
+        let order = Parser::new(&[]).expect("nothing is required").parse(&shown, "1-1");
+        let order = order.expect("what is shown can be taken in");
+        let mut again = Vec::new();
+        let body = order.body();
+        self.layouts.write_json(body, &mut again).expect("what is kept can be shown");
+        assert_eq!(shown, again, "what is shown and taken in again is shown the same");
+    }
+}
+
+fuzz_target!(|row: &[u8]| KEPT.with_borrow_mut(|kept| kept.look_at(row)));
