@@ -31,5 +31,5 @@ pub use prometheus::Prometheus;
 pub use rustix::process::Signal;
 pub use scratch::Scratch;
 pub use stan::Stan;
-pub use user::User;
+pub use user::{User, raise_file_limit};
 pub use wait::{wait_for, wait_until};

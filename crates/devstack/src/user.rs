@@ -14,6 +14,15 @@ use crate::Error;
 /// Where data go that the asked place would hide from the server's user.
 const ELSEWHERE: &str = "/var/lib/orderd";
 
+/// Lets this process have as many open files as the system lets it.
+pub fn raise_file_limit() -> Result<(), Error> {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    let raised = setrlimit(Resource::Nofile, limit);
+    raised.map_err(|error| Error::io("raise the limit of open files")(error.into()))
+}
+
 /// A user and its group by number.
 #[derive(Clone, Copy, Debug)]
 pub struct User {

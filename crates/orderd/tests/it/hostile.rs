@@ -78,13 +78,31 @@ async fn slow_and_silent_clients_keep_nobody_waiting_and_are_dropped() {
     .await;
 }
 
+/// Junk of each kind: no JSON, a wrong type, invalid UTF-8, a key that nobody may choose.
+async fn publish_junk(client: &async_nats::Client, number: usize) {
+    let payload = match number % 4 {
+        0 => format!("junk {number}").into_bytes(),
+        1 => format!("{{\"order_uid\": {number}}}").into_bytes(),
+        2 => [&number.to_be_bytes()[..], b"\xff"].concat(),
+        _ => order(&format!("forged-{number}")).into_bytes(),
+    };
+    if number % 4 < 3 {
+        return client.publish("TESTING", payload.into()).await.unwrap();
+    }
+    let mut headers = async_nats::HeaderMap::new();
+    headers.insert("Orderd-Key", format!("1700000000000000000-{number}"));
+    client.publish_with_headers("TESTING", headers, payload.into()).await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn junk_among_good_orders_stalls_nobody() {
+    const JUNK: usize = 100_000;
     let (stack, service) = Stack::started().await;
     let client = stack.client().await;
-    for number in 0..10_000 {
-        client.publish("TESTING", format!("junk {number}").into()).await.unwrap();
-        if number % 100 == 0 {
+    let before = service.memory();
+    for number in 0..JUNK {
+        publish_junk(&client, number).await;
+        if number % 1000 == 0 {
             client.publish("TESTING", order(&format!("good-{number}")).into()).await.unwrap();
         }
     }
@@ -93,11 +111,44 @@ async fn junk_among_good_orders_stalls_nobody() {
     let context = async_nats::jetstream::new(client);
     eventually("all junk is kept", async || {
         let mut stream = context.get_stream("ORDERS_DEAD").await.ok()?;
-        (stream.info().await.ok()?.state.messages == 10_000).then_some(())
+        (stream.info().await.ok()?.state.messages as usize == JUNK / 4 * 3).then_some(())
     })
     .await;
     stack.publish(&orders(1)).await;
     service.wait_len(101).await;
+    eventually("rows are committed", async || (stack.rows() == 101).then_some(())).await;
+    let grown = service.memory().saturating_sub(before) >> 20;
+    assert!(grown < 96, "it has grown by {grown} MiB");
+}
+
+/// Each connection takes a file descriptor here and one there.
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_thousand_connections_are_served() {
+    const CONNECTIONS: usize = 10_000;
+    devstack::raise_file_limit().unwrap();
+    let (stack, service) = Stack::started().await;
+    stack.publish(&[order("one")]).await;
+    service.wait_len(1).await;
+    let before = service.memory();
+    let mut held = Vec::new();
+    for _ in 0..CONNECTIONS {
+        held.push(TcpStream::connect(service.addr).await.unwrap());
+    }
+    for round in 0..2 {
+        for stream in &mut held {
+            stream.write_all(b"GET /mem_len HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        }
+        for stream in &mut held {
+            let mut answer = [0; 512];
+            let read = stream.read(&mut answer).await.unwrap();
+            assert!(answer[..read].ends_with(b"{\"mem_len\": 1}"), "round {round}");
+        }
+    }
+    assert_eq!(service.get("/mem_len").await.status, StatusCode::OK);
+    stack.publish(&[order("two")]).await;
+    service.wait_len(2).await;
+    let each = service.memory().saturating_sub(before) / CONNECTIONS;
+    assert!(each < 32 << 10, "{each} bytes a connection");
 }
 
 #[tokio::test(flavor = "multi_thread")]

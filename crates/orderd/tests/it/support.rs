@@ -161,6 +161,13 @@ impl Service {
         Answer { status, headers, body: String::from_utf8(body.into()).unwrap() }
     }
 
+    /// The bytes of memory that it has now.
+    pub(crate) fn memory(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() << 10
+    }
+
     pub(crate) async fn mem_len(&self) -> u64 {
         self.get("/mem_len").await.json()["mem_len"].as_u64().unwrap()
     }
