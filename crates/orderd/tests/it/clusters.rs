@@ -177,3 +177,48 @@ async fn the_standby_is_promoted_when_its_primary_answers_nothing() {
     wait_all(&stack, &service, load).await;
     drop(stopped);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_is_restarted_one_after_the_other() {
+    let mut stack = Stack::new();
+    let mut standby = stack.postgres.standby().unwrap();
+    stack.postgres.wait_for_standby().unwrap();
+    let mut cluster = NatsCluster::temporary(3).unwrap();
+    let (urls, hosts) =
+        (cluster.urls(), [&stack.postgres, &standby].map(|it| format!("127.0.0.1:{}", it.port())).join(","));
+    let url = format!("postgresql://postgres@{hosts}/demo1?target_session_attrs=read-write");
+    let env = [("NATS_URL", &*urls), ("NATS_REPLICAS", "3"), ("DATABASE_URL", &*url)];
+    let mut services = [stack.serve(&env).await, stack.serve(&env).await];
+    let context = context(&urls).await;
+    let load = Load::start(context.clone());
+    load.more(100).await;
+    for service in &mut services {
+        assert_eq!(service.stop(), Some(0));
+        *service = stack.serve(&env).await;
+        load.more(50).await;
+    }
+    for node in 0..cluster.nodes.len() {
+        cluster.nodes[node].stop();
+        leader(&context, &cluster, Some(node)).await;
+        wait_resumed(&stack).await;
+        cluster.nodes[node].start_again().unwrap();
+        // It has to have caught up before the next one may go.
+        eventually("all nodes have the stream", async || {
+            let cluster = context.get_stream("ORDERS").await.ok()?.cached_info().cluster.clone()?;
+            cluster.replicas.iter().all(|replica| replica.current && !replica.offline).then_some(())
+        })
+        .await;
+    }
+    standby.stop();
+    standby.start_again().unwrap();
+    wait_resumed(&stack).await;
+    stack.postgres.stop();
+    stack.postgres.start_again().unwrap();
+    wait_resumed(&stack).await;
+    let acknowledged = load.end().await;
+    for service in &services {
+        service.wait_len(acknowledged as u64).await;
+    }
+    assert_eq!(stack.rows(), acknowledged);
+    assert_eq!(services[0].ids().await, services[1].ids().await);
+}
