@@ -17,6 +17,7 @@ mod postgres;
 mod tls;
 mod retry;
 mod forget;
+mod scan;
 mod dead_letters;
 mod health;
 mod memory;

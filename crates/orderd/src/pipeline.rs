@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Settings;
-use crate::forget;
+use crate::forget::{Follower, Forget};
 use crate::health::Health;
 use crate::ingest::dead_letters::DeadLetters;
 use crate::ingest::housekeeping::Housekeeping;
@@ -199,7 +199,9 @@ pub(crate) fn start(parts: &Parts, parser: Parser, depths: &Depths) -> JoinSet<E
     stage("dead_letters", Box::pin(async move { dead_letters.run(deadchan_out, &metrics).await }));
     stage("extend_held", Box::pin(subscribe::extend_held(holds.clone(), stop.clone())));
     stage("housekeeping", Box::pin(housekeeping.run()));
-    stage("forget", Box::pin(forget::follow(settings.postgres.clone(), cache.clone(), stop.clone())));
+    let forget =
+        Forget { postgres: settings.postgres.clone(), nats: settings.nats.clone(), client: client.clone() };
+    stage("forget", Box::pin(Follower::new(forget, cache.clone()).run(stop.clone())));
     stages
 }
 

@@ -25,10 +25,8 @@ pub async fn run(args: ForgetArgs) -> anyhow::Result<ExitCode> {
         ids.extend(found(&http, number).await?);
     }
     let progress = Progress::new(Some(ids.len() as u64), "orders");
-    for id in &ids {
-        forget.forget(id).await.with_context(|| format!("{id} is not erased everywhere; run this again"))?;
-        progress.add(1);
-    }
+    let erased = forget.forget(&ids, || progress.add(1)).await;
+    erased.context("not everything is erased; run this again")?;
     super::print(&format!("{}\n", progress.finish("orders")))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -38,7 +38,7 @@ async fn require_erase_token(State(app): State<Arc<App>>, request: Request, next
 async fn erase(State(app): State<Arc<App>>, Path(id): Path<String>) -> Response {
     let (postgres, nats) = (app.settings.postgres.clone(), app.settings.nats.clone());
     let forget = Forget { postgres, nats, client: app.client.clone() };
-    match forget.forget(&id).await {
+    match forget.forget(std::slice::from_ref(&id), || {}).await {
         Ok(()) => {
             app.cache.retract(&id.as_str().into(), Gone::Forgotten);
             StatusCode::NO_CONTENT.into_response()

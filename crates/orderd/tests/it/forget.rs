@@ -88,3 +88,79 @@ async fn a_stream_that_denies_deletes_is_named() {
     service.wait_len(0).await;
     tokio::time::timeout(Duration::from_secs(5), async { assert_eq!(stack.rows(), 0) }).await.unwrap();
 }
+
+/// The payloads that a stream holds.
+async fn payloads(stack: &Stack, stream: &str) -> Vec<String> {
+    let stream = async_nats::jetstream::new(stack.client().await).get_stream(stream).await.unwrap();
+    let state = stream.get_info().await.unwrap().state;
+    let mut payloads = Vec::new();
+    for sequence in state.first_sequence..=state.last_sequence {
+        if let Ok(message) = stream.get_raw_message(sequence).await {
+            payloads.push(String::from_utf8_lossy(&message.payload).into_owned());
+        }
+    }
+    payloads
+}
+
+/// An order that PostgreSQL refused is taken in after a mend; gives back its key.
+async fn replayed(stack: &Stack, service: &Service, uid: &str) -> String {
+    stack.postgres.psql("ALTER TABLE public.orders2 ADD CONSTRAINT no CHECK (length(data) < 0)").unwrap();
+    stack.publish(&[order(uid)]).await;
+    let letter = eventually("it is a dead letter", async || {
+        let listed = stack.run(&["dead-letters", "list", "--json"], "").await;
+        serde_json::from_slice::<serde_json::Value>(&listed.stdout).ok()
+    })
+    .await;
+    stack.postgres.psql("ALTER TABLE public.orders2 DROP CONSTRAINT no").unwrap();
+    let key = letter["key"].as_str().unwrap().to_owned();
+    assert!(stack.run(&["dead-letters", "replay", &key], "").await.status.success());
+    eventually("it is taken in", async || (stack.rows() == 1).then_some(())).await;
+    service.wait_len(1).await;
+    key
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_message_by_which_an_order_was_sent_again_is_erased_too() {
+    let (stack, service) = Stack::started().await;
+    let key = replayed(&stack, &service, "sent-again").await;
+    stack.publish(&[order("another")]).await;
+    assert_eq!(payloads(&stack, "ORDERS").await.len(), 3);
+    assert!(stack.run(&["forget", &key], "").await.status.success());
+    let left = payloads(&stack, "ORDERS").await;
+    assert!(left.len() == 1 && left[0].contains("another"), "{left:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_stored_after_its_order_was_forgotten_is_erased() {
+    let (stack, mut service) = Stack::started().await;
+    stack.publish(&orders(1)).await;
+    service.wait_len(1).await;
+    let key = service.ids().await[0].clone();
+    let row = eventually("the row is committed", async || {
+        Some(stack.postgres.psql("SELECT encode(data, 'hex') FROM public.orders2").ok()?.trim().to_owned())
+            .filter(|row| !row.is_empty())
+    })
+    .await;
+    assert!(stack.run(&["forget", &key], "").await.status.success());
+
+    // By somebody who held a copy of it: while the service runs, and while it is away.
+    let late = async || {
+        let insert = format!("INSERT INTO public.orders2 VALUES ('{key}', decode('{row}', 'hex'))");
+        stack.postgres.psql(&insert).unwrap();
+        let context = async_nats::jetstream::new(stack.client().await);
+        context.publish(format!("dead.TESTING.{key}"), "late".into()).await.unwrap().await.unwrap();
+    };
+    let gone = async || {
+        eventually("all is erased again", async || {
+            (stack.rows() == 0 && payloads(&stack, "ORDERS_DEAD").await.is_empty()).then_some(())
+        })
+        .await;
+    };
+    late().await;
+    gone().await;
+    service.stop();
+    late().await;
+    let service = stack.serve(&[]).await;
+    gone().await;
+    service.wait_len(0).await;
+}

@@ -4,16 +4,16 @@
 //! channel's order. So the stream itself is the evidence, for as long as nobody purges it; where the draining
 //! began is kept beside it, in a stream of one message a channel.
 
-use std::time::Duration;
+use std::ops::RangeInclusive;
 
 use anyhow::{Context as _, ensure};
-use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
+use async_nats::jetstream::consumer::DeliverPolicy;
 use async_nats::jetstream::stream::{self, LastRawMessageErrorKind, Stream};
 use async_nats::jetstream::{Context, Message};
-use futures_util::StreamExt;
 
 use crate::commands::progress::Progress;
 use crate::ingest::Taken;
+use crate::scan;
 
 /// Which message of which channel it was: `{cluster}/{channel}/{sequence}`.
 pub(super) const HEADER: &str = "Orderd-Stan";
@@ -21,9 +21,6 @@ pub(super) const HEADER: &str = "Orderd-Stan";
 /// Where the draining of a channel began.
 const STREAM: &str = "ORDERS_DRAIN";
 const PREFIX: &str = "drain";
-
-/// How long the server may take for one header.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What is known to be in the stream.
 pub(super) struct Evidence {
@@ -46,8 +43,11 @@ impl Evidence {
             return Ok(Self { there, purged_before: 0 });
         };
         let from = begun.max(state.first_sequence);
-        let oldest =
-            if from > state.last_sequence { None } else { read(orders, channel, from, &there).await? };
+        let oldest = if from > state.last_sequence {
+            None
+        } else {
+            read(orders, channel, from..=state.last_sequence, &there).await?
+        };
         let purged_before = if begun >= state.first_sequence { 0 } else { oldest.unwrap_or(u64::MAX) };
         Ok(Self { there, purged_before })
     }
@@ -92,30 +92,23 @@ async fn begun(context: &Context, channel: &str, replicas: usize, now: u64) -> a
 }
 
 /// Reads the headers from a place on; gives back the first message of the channel that is found.
-async fn read(orders: &Stream, channel: &str, from: u64, there: &Taken) -> anyhow::Result<Option<u64>> {
-    let config = pull::Config {
-        ack_policy: AckPolicy::None,
-        deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: from },
-        headers_only: true,
-        inactive_threshold: Duration::from_secs(30),
-        ..Default::default()
-    };
-    let consumer = orders.create_consumer(config).await.context("can't see what is in the stream already")?;
-    let mut left = consumer.cached_info().num_pending;
-    let progress = Progress::new(Some(left), "messages looked at");
-    let mut messages = consumer.messages().await?;
+async fn read(
+    orders: &Stream,
+    channel: &str,
+    places: RangeInclusive<u64>,
+    there: &Taken,
+) -> anyhow::Result<Option<u64>> {
+    let progress = Progress::new(Some(places.end() + 1 - places.start()), "messages looked at");
     let mut oldest = None;
-    while left > 0 {
-        let message = tokio::time::timeout(PATIENCE, messages.next()).await;
-        let Some(message) = message.context("the server stopped answering")? else { break };
-        let message = message?;
-        left = message.info().map_or(0, |info| info.pending);
+    let from = DeliverPolicy::ByStartSequence { start_sequence: *places.start() };
+    let show = |_, message: &Message| {
         progress.add(1);
-        if let Some(sequence) = drained(&message, channel) {
+        if let Some(sequence) = drained(message, channel) {
             there.add(std::iter::once(sequence));
             oldest.get_or_insert(sequence);
         }
-    }
+    };
+    scan::headers(orders, from, show).await?;
     progress.finish("messages looked at");
     Ok(oldest)
 }

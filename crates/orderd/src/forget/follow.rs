@@ -1,0 +1,159 @@
+//! Taking out of memory what was forgotten, by whomever, and erasing what was left of it.
+//!
+//! Whoever held a copy of the message when its order was forgotten may still store it: as a row that was being
+//! written, or as a dead letter. So each process looks again, more often than any copy is held.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::jetstream;
+use async_nats::jetstream::consumer::DeliverPolicy;
+use order::Key;
+use time::OffsetDateTime;
+use tokio_postgres::types::Type;
+use tokio_util::sync::CancellationToken;
+
+use super::Forget;
+use crate::dead_letters;
+use crate::postgres::{self, Connection};
+use crate::serve::cache::{Cache, Gone};
+
+/// How often each process looks for what was forgotten, here or elsewhere.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// In so many looks after the first, a row is erased again.
+const AGAIN: u32 = 60;
+
+/// With so many of them left, so is a dead letter, with the messages by which it was sent again.
+const LATE: [u32; 2] = [AGAIN - 3, 1];
+
+/// Looks again and again.
+pub(crate) struct Follower {
+    forget: Forget,
+    cache: Arc<Cache>,
+    /// What was forgotten.
+    seen: HashMap<String, Seen>,
+    /// When the latest of it was forgotten, by PostgreSQL's clock; none: nothing was looked at yet.
+    newest: Option<f64>,
+    /// What was left at the start is erased.
+    has_begun: bool,
+}
+
+struct Seen {
+    /// So many looks are left in which it is erased again.
+    again: u32,
+    /// When it was seen first.
+    at: OffsetDateTime,
+}
+
+impl Follower {
+    pub(crate) fn new(forget: Forget, cache: Arc<Cache>) -> Self {
+        Self { forget, cache, seen: HashMap::new(), newest: None, has_begun: false }
+    }
+
+    /// Runs until told to stop.
+    pub(crate) async fn run(mut self, stop: CancellationToken) -> anyhow::Result<()> {
+        loop {
+            let followed = tokio::select! {
+                followed = self.follow() => followed,
+                () = stop.cancelled() => return Ok(()),
+            };
+            if let Err(error) = followed {
+                tracing::debug!(error = format!("{error:#}"), "can't look for forgotten orders");
+            }
+            tokio::select! {
+                () = tokio::time::sleep(EVERY) => {}
+                () = stop.cancelled() => return Ok(()),
+            }
+        }
+    }
+
+    /// On one connection.
+    async fn follow(&mut self) -> anyhow::Result<()> {
+        let connection = postgres::connect(&self.forget.postgres).await.map_err(postgres::explain)?;
+        let forgotten = postgres::forgotten(&self.forget.postgres.table);
+        let there = format!("SELECT to_regclass('{}') IS NOT NULL", forgotten.replace('\'', "''"));
+        loop {
+            let rows = connection.client.query_typed(&there, &[]).await.map_err(postgres::explain)?;
+            let is_there = rows.first().map(|row| row.try_get(0)).transpose()?.unwrap_or(false);
+            if is_there {
+                self.look(&connection).await.map_err(postgres::explain)?;
+                if !self.has_begun {
+                    self.erase_at_start(&connection).await?;
+                    self.has_begun = true;
+                }
+                self.erase_rows(&connection).await.map_err(postgres::explain)?;
+                self.erase_late().await?;
+                self.seen.values_mut().for_each(|seen| seen.again = seen.again.saturating_sub(1));
+            }
+            tokio::time::sleep(EVERY).await;
+        }
+    }
+
+    /// What was forgotten since the last look, however long ago that was: this process may have been stopped.
+    async fn look(&mut self, connection: &Connection) -> Result<(), tokio_postgres::Error> {
+        let forgotten = postgres::forgotten(&self.forget.postgres.table);
+        // Some seconds twice: a row is seen when it is committed, and has the time at which that began.
+        let query = format!(
+            "SELECT id, extract(epoch FROM forgotten_at)::float8, forgotten_at > now() - interval '1 minute'
+             FROM {forgotten} WHERE forgotten_at > to_timestamp($1) - interval '1 minute'"
+        );
+        let since = self.newest.unwrap_or_default();
+        let mut newest = since;
+        for row in connection.client.query_typed(&query, &[(&since, Type::FLOAT8)]).await? {
+            let (id, at, lately): (String, f64, bool) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+            newest = newest.max(at);
+            if !self.seen.contains_key(&id) {
+                self.cache.retract(&Key::from(id.as_str()), Gone::Forgotten);
+                // What was forgotten before the start was in nobody's hands here.
+                let again = if lately || self.newest.is_some() { AGAIN } else { 0 };
+                self.seen.insert(id, Seen { again, at: OffsetDateTime::now_utc() });
+            }
+        }
+        self.newest = Some(newest);
+        Ok(())
+    }
+
+    /// What a process was killed over, before it could look again.
+    async fn erase_at_start(&self, connection: &Connection) -> anyhow::Result<()> {
+        if self.seen.is_empty() {
+            return Ok(());
+        }
+        let settings = &self.forget.postgres;
+        let (table, forgotten) = (settings.table.quoted(), postgres::forgotten(&settings.table));
+        let erase = format!("DELETE FROM {table} WHERE id IN (SELECT id FROM {forgotten})");
+        connection.client.query_typed(&erase, &[]).await.map_err(postgres::explain)?;
+        let context = jetstream::new(self.forget.client.clone());
+        for letter in dead_letters::all(&context).await? {
+            if self.seen.contains_key(&letter.key) {
+                self.forget.erase_dead_letter(&context, &letter.key, Some(letter.subject)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Counted in looks: the time may have passed while this process was stopped.
+    async fn erase_rows(&self, connection: &Connection) -> Result<(), tokio_postgres::Error> {
+        let again: Vec<&str> =
+            self.seen.iter().filter(|(_, seen)| seen.again > 0).map(|(id, _)| id.as_str()).collect();
+        if again.is_empty() {
+            return Ok(());
+        }
+        let erase = format!("DELETE FROM {} WHERE id = ANY($1)", self.forget.postgres.table.quoted());
+        connection.client.query_typed(&erase, &[(&again, Type::TEXT_ARRAY)]).await.map(drop)
+    }
+
+    async fn erase_late(&self) -> anyhow::Result<()> {
+        let due = || self.seen.iter().filter(|(_, seen)| LATE.contains(&seen.again));
+        let Some(since) = due().map(|(_, seen)| seen.at).min() else { return Ok(()) };
+        let keys: Vec<String> = due().map(|(key, _)| key.clone()).collect();
+        let context = jetstream::new(self.forget.client.clone());
+        for key in &keys {
+            self.forget.erase_dead_letter(&context, key, None).await?;
+        }
+        // One that was sent again before is erased already.
+        let from = DeliverPolicy::ByStartTime { start_time: since - time::Duration::MINUTE };
+        self.forget.erase_replays(&context, &keys, from).await
+    }
+}

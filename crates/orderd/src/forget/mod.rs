@@ -1,0 +1,143 @@
+//! Erasing an order everywhere: table, stream, dead letters, and the memory of every process.
+//!
+//! Its key is kept with the time, and nothing else of it, so that neither a redelivery nor an import brings it
+//! back. The key is first: from then on what is written of the order is erased again, wherever this stops. The
+//! dead letter goes before the messages, so that none is sent again meanwhile.
+
+mod follow;
+
+use std::collections::HashSet;
+
+use anyhow::Context as _;
+use async_nats::Client;
+use async_nats::jetstream::consumer::DeliverPolicy;
+use async_nats::jetstream::message::StreamMessage;
+use async_nats::jetstream::stream::{RawMessageErrorKind, RetentionPolicy, Stream};
+use async_nats::jetstream::{self, Context, Message};
+use order::Key;
+use tokio_postgres::types::Type;
+
+pub(crate) use self::follow::Follower;
+use crate::config::{Nats, Postgres};
+use crate::ingest::dead_letters::{DeadLetters, subject_of};
+use crate::ingest::payload::key_of_dead_letter;
+use crate::{dead_letters, nats, postgres, scan};
+
+/// Erases orders.
+pub(crate) struct Forget {
+    pub(crate) postgres: Postgres,
+    pub(crate) nats: Nats,
+    pub(crate) client: Client,
+}
+
+impl Forget {
+    /// Erases orders; one that is not there is kept from ever coming. `each` is called after each.
+    ///
+    /// # Errors
+    /// What could not be reached or refuses; running it again goes on where it stopped.
+    pub(crate) async fn forget(&self, keys: &[String], each: impl Fn()) -> anyhow::Result<()> {
+        let context = jetstream::new(self.client.clone());
+        for key in keys {
+            self.erase_row(key).await.with_context(|| format!("can't erase {key} from the table"))?;
+            self.erase_from_nats(&context, key).await?;
+            each();
+        }
+        let Some(first) = keys.iter().filter_map(|key| sequence(key)).min() else { return Ok(()) };
+        let from = DeliverPolicy::ByStartSequence { start_sequence: first + 1 };
+        self.erase_replays(&context, keys, from).await
+    }
+
+    async fn erase_row(&self, key: &str) -> anyhow::Result<()> {
+        let mut connection = postgres::connect_once(&self.postgres).await?;
+        let (table, forgotten) = (self.postgres.table.quoted(), postgres::forgotten(&self.postgres.table));
+        postgres::make_forgotten(&connection.client, &self.postgres.table)
+            .await
+            .map_err(postgres::explain)?;
+        let both = connection.client.transaction().await.map_err(postgres::explain)?;
+        for statement in [
+            format!("INSERT INTO {forgotten} (id) VALUES ($1) ON CONFLICT (id) DO NOTHING"),
+            format!("DELETE FROM {table} WHERE id = $1"),
+        ] {
+            both.query_typed(&statement, &[(&key, Type::TEXT)]).await.map_err(postgres::explain)?;
+        }
+        both.commit().await.map_err(postgres::explain)
+    }
+
+    async fn erase_from_nats(&self, context: &Context, key: &str) -> anyhow::Result<()> {
+        let stream = nats::stream(context, &self.nats).await?;
+        let message = message(&stream, key).await?;
+        let subject = message.as_ref().map(|message| subject_of(&message.subject, key));
+        let erased = self.erase_dead_letter(context, key, subject).await;
+        erased.with_context(|| format!("can't erase the dead letter {key}"))?;
+        let Some(message) = message else { return Ok(()) };
+        let deleted = delete(&stream, message.sequence).await;
+        deleted.with_context(|| format!("can't erase {key} from the stream"))
+    }
+
+    /// Whether there was one; where its subject is not known, it is found by its key.
+    async fn erase_dead_letter(
+        &self,
+        context: &Context,
+        key: &str,
+        subject: Option<String>,
+    ) -> anyhow::Result<bool> {
+        let found = match subject {
+            Some(subject) => Some(subject),
+            None => dead_letters::find(context, key).await?.map(|letter| letter.subject),
+        };
+        let Some(subject) = found else { return Ok(false) };
+        DeadLetters::new(self.client.clone()).delete(&subject).await?;
+        Ok(true)
+    }
+
+    /// The messages by which dead letters of these orders were sent again.
+    async fn erase_replays(
+        &self,
+        context: &Context,
+        keys: &[String],
+        from: DeliverPolicy,
+    ) -> anyhow::Result<()> {
+        let stream = nats::stream(context, &self.nats).await?;
+        if stream.cached_info().config.retention == RetentionPolicy::WorkQueue {
+            // It has one consumer, and nothing of what that has acknowledged.
+            return Ok(());
+        }
+        let keys: HashSet<&str> = keys.iter().map(String::as_str).collect();
+        let mut found = Vec::new();
+        let show = |sequence, message: &Message| {
+            let key = key_of_dead_letter(message.headers.as_ref());
+            found.extend(key.filter(|key| keys.contains(key.as_str())).map(|_| sequence));
+        };
+        scan::headers(&stream, from, show).await?;
+        for sequence in found {
+            delete(&stream, sequence).await?;
+        }
+        Ok(())
+    }
+}
+
+/// The message by which an order came.
+async fn message(stream: &Stream, key: &str) -> anyhow::Result<Option<StreamMessage>> {
+    let Some(sequence) = sequence(key) else { return Ok(None) };
+    let message = match stream.get_raw_message(sequence).await {
+        Ok(message) => message,
+        Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let timestamp = i64::try_from(message.time.unix_timestamp_nanos())?;
+    // Else the stream was made anew, and this is another message.
+    Ok(Some(message).filter(|_| Key::from_stream(timestamp, sequence).as_str() == key))
+}
+
+/// The place in the stream that a key names.
+fn sequence(key: &str) -> Option<u64> {
+    Some(key).filter(|key| Key::is_from_stream(key))?.split_once('-')?.1.parse().ok()
+}
+
+async fn delete(stream: &Stream, sequence: u64) -> anyhow::Result<()> {
+    let deleted = stream.delete_message(sequence).await;
+    deleted.map(drop).with_context(|| {
+        let name = &stream.cached_info().config.name;
+        format!("the stream {name} does not let message {sequence} be deleted (deny_delete?)")
+    })
+}
