@@ -37,6 +37,8 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Erase orders everywhere, for good.
     Forget(ForgetArgs),
+    /// Write a script by which a shell completes commands and flags.
+    Completions(CompletionsArgs),
     /// Take what a channel of NATS Streaming still holds into the stream, once each.
     #[cfg(feature = "drain-stan")]
     #[command(name = "drain-stan")]
@@ -298,6 +300,16 @@ pub struct ImportArgs {
     /// Lines {"id":…,"order":{…}}; - reads stdin.
     #[arg(default_value = "-", value_name = "FILE|-")]
     pub from: PathBuf,
+}
+
+/// `orderd completions`
+#[derive(Args, Debug, Clone)]
+#[command(after_help = "Examples:\n  orderd completions bash > /etc/bash_completion.d/orderd\n  \
+    orderd completions zsh > /usr/local/share/zsh/site-functions/_orderd\n  \
+    orderd completions fish > ~/.config/fish/completions/orderd.fish")]
+pub struct CompletionsArgs {
+    /// The shell.
+    pub shell: clap_complete::Shell,
 }
 
 /// `orderd check`

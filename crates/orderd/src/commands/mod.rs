@@ -1,5 +1,6 @@
 //! The commands beside `serve`: one file each.
 
+pub mod completions;
 pub mod check;
 pub mod export;
 pub mod import;

@@ -76,3 +76,24 @@ async fn check_says_whether_it_is_ready() {
     drop(service);
     assert_eq!(stack.run(&["check", "--live", "--http-addr", &addr], "").await.status.code(), Some(1));
 }
+
+#[test]
+fn shells_complete_commands_and_flags() {
+    let run = |program: &str, args: &[&str]| std::process::Command::new(program).args(args).output();
+    let orderd = env!("CARGO_BIN_EXE_orderd");
+    for shell in ["bash", "zsh", "fish"] {
+        let written = run(orderd, &["completions", shell]).unwrap();
+        let script = String::from_utf8(written.stdout).unwrap();
+        for known in ["dead-letters", "http-cors-origin", "publish", "order-uid"] {
+            assert!(written.status.success() && script.contains(known), "{shell}: no {known}");
+        }
+    }
+    // As bash asks when one presses Tab after `orderd dead-letters re`.
+    let asked = format!(
+        "source <('{orderd}' completions bash); COMP_WORDS=(orderd dead-letters re); COMP_CWORD=2; \
+         _orderd orderd re dead-letters; echo \"${{COMPREPLY[*]}}\""
+    );
+    let completed = run("bash", &["--norc", "-c", &asked]).unwrap();
+    assert_eq!(String::from_utf8_lossy(&completed.stdout).trim(), "replay", "{completed:?}");
+    assert_eq!(run(orderd, &["completions", "csh"]).unwrap().status.code(), Some(2));
+}
