@@ -1,6 +1,6 @@
 //! What `deploy/` starts: as safe as it says, and with settings that the service takes.
 
-use devstack::{Nats, NatsOptions, tools};
+use devstack::{Nats, NatsOptions, Scratch, tools};
 use hyper::{Request, StatusCode};
 
 use crate::support::Stack;
@@ -45,6 +45,35 @@ fn all_that_is_mounted_is_there_and_every_secret_is_made() {
             None => assert!(tools::workspace().join("deploy").join(file).exists(), "{file}"),
         }
     }
+}
+
+/// What a program of the machine's says against a file; nothing where it is content. None where it is not here.
+fn said(program: &str, args: &[&str]) -> Option<String> {
+    let folder = tools::workspace().join("deploy");
+    let output = std::process::Command::new(program).args(args).current_dir(folder).output();
+    let Ok(output) = output else {
+        eprintln!("{program} is not here: nothing is checked by it");
+        return None;
+    };
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    Some(if output.status.success() { words } else { format!("{words} {}", output.status) })
+}
+
+#[test]
+fn compose_takes_its_file() {
+    assert_eq!(said("docker-compose", &["config", "--quiet"]).unwrap_or_default(), "");
+}
+
+#[test]
+fn systemd_takes_the_unit() {
+    let dir = Scratch::new().unwrap();
+    let unit = dir.path().join("orderd.service");
+    // It looks whether the program is there.
+    let text = read("orderd.service").replace("/usr/local/bin/orderd", env!("CARGO_BIN_EXE_orderd"));
+    std::fs::write(&unit, text).unwrap();
+    // What it doesn't know it passes over, with a word; it may also have some about the machine.
+    let words = said("systemd-analyze", &["verify", unit.to_str().unwrap()]).unwrap_or_default();
+    assert!(!words.contains("orderd.service"), "{words}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
