@@ -20,13 +20,18 @@ fn two_orders_two_kills() {
 }
 
 #[test]
-fn three_orders() {
-    holds(&[Good, Good, Good], Budget::default());
+fn three_orders_one_kill() {
+    holds(&[Good, Good, Good], Budget { crashes: 1, ..Budget::default() });
 }
 
 #[test]
 fn purges() {
     holds(&[Good, Good], Budget { crashes: 1, lost_acks: 1, purges: 2, ..Budget::default() });
+}
+
+#[test]
+fn an_order_beside_one_that_is_refused() {
+    holds(&[Good, Malformed], Budget { crashes: 1, lost_acks: 1, ..Budget::default() });
 }
 
 #[test]
@@ -51,7 +56,7 @@ fn a_dead_letter_of_postgresql_sent_again() {
 
 #[test]
 fn an_erased_order() {
-    holds(&[Good], Budget { crashes: 1, erasures: 1, ..Budget::default() });
+    holds(&[Good], Budget { crashes: 2, lost_acks: 1, erasures: 1, purges: 1, ..Budget::default() });
 }
 
 #[test]
