@@ -65,11 +65,11 @@ function show(focus) {
 }
 
 function figures(data) {
-  // The newest pages are others once memory has the whole table.
-  if (stats && !stats.parts.fill.up && data.parts.fill.up) live.clear();
+  // The newest pages are others once memory has the whole table, and an empty list is another while it hasn't.
+  parts.tell(data.parts);
+  if (stats ? !stats.parts.fill.up && data.parts.fill.up : !data.parts.fill.up) live.clear();
   if (stats && data.dead_letters > stats.dead_letters) dead.refresh();
   stats = data;
-  parts.tell(data.parts);
   const { orders_per_second: all, commit_ms: ms } = data;
   $("fig-orders").textContent = number(data.mem_len);
   $("fig-rate").textContent = t("perSecond", { value: number(all) });

@@ -340,3 +340,37 @@ async fn dead_letters_are_read_and_with_a_token_sent_again() {
     browser.click("#dead-list .letter:last-child a").await;
     browser.reads("#view-order", "<b>A</b>").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_connection_is_enough() {
+    let (stack, service) = Stack::started().await;
+    stack.publish(&orders(60)).await;
+    service.wait_len(60).await;
+    let browser = Browser::new().await;
+    browser.slow().await;
+    browser.go(&url(&service)).await;
+    browser.reads(FIRST, "order-59").await;
+    stack.publish(&[order("late")]).await;
+    browser.reads(FIRST, "late").await;
+    browser.keys("#search", "order-7").await;
+    browser.reads("#results", "1 order").await;
+    browser.holds("document.getElementById('loading').hidden").await;
+    is_sound(&browser, "the page on a slow connection").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_read_yet_is_not_called_empty() {
+    let (stack, mut service) = Stack::started().await;
+    stack.publish(&orders(3)).await;
+    service.wait_len(3).await;
+    eventually("all are in the table", async || (stack.rows() == 3).then_some(())).await;
+    let addr = service.addr.to_string();
+    assert_eq!(service.stop(), Some(0));
+    stack.postgres.pause();
+    let service = stack.start(&[("HTTP_ADDR", &addr)]).await;
+    let browser = open(&service).await;
+    browser.reads("#live-list", "Nothing in memory yet").await;
+    stack.postgres.resume();
+    browser.reads(FIRST, "order-2").await;
+    is_sound(&browser, "the page after the fill").await;
+}

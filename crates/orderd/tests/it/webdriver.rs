@@ -138,6 +138,15 @@ impl Browser {
         self.devtools("Emulation.setDeviceMetricsOverride", size).await;
     }
 
+    /// A connection as far away and as narrow as a bad one of a phone's.
+    pub(crate) async fn slow(&self) {
+        self.devtools("Network.enable", json!({})).await;
+        let rate = 25_000;
+        let conditions =
+            json!({ "offline": false, "latency": 400, "downloadThroughput": rate, "uploadThroughput": rate });
+        self.devtools("Network.emulateNetworkConditions", conditions).await;
+    }
+
     pub(crate) async fn dark(&self, is: bool) {
         let value = if is { "dark" } else { "light" };
         let features = json!({ "features": [{ "name": "prefers-color-scheme", "value": value }] });
