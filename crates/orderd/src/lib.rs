@@ -50,7 +50,7 @@ pub async fn run(
     let http = tokio::spawn(http::serve(listener, http::App::new(&parts, depths), parts.stop.clone()));
     tokio::spawn(shutdown::give_up_in_time(parts.stop.clone(), parts.give_up.clone()));
     let progress = parts.progress.clone();
-    shutdown::on_signal(SignalKind::user_defined1(), move || progress.again.notify_one())?;
+    shutdown::on_signal(SignalKind::user_defined1(), move || progress.again())?;
     let settings = parts.settings.clone();
     shutdown::on_signal(SignalKind::hangup(), move || match settings.read_again() {
         Ok(()) => tracing::info!("tokens and certificate read again"),

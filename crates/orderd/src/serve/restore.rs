@@ -53,7 +53,10 @@ pub(crate) struct Progress {
     /// Rows of this fill that can't be decoded.
     pub(crate) undecodable: AtomicU64,
     /// Told to read the table again.
-    pub(crate) again: Notify,
+    again: Notify,
+    /// How often that was said, and which of these the last whole fill has answered.
+    asked: AtomicU64,
+    answered: AtomicU64,
     /// Whether the table is being read, or was.
     begun: AtomicBool,
     /// The place in the stream is known of which all that lies before it is in the table.
@@ -61,11 +64,22 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
+    /// The table is to be read again.
+    pub(crate) fn again(&self) {
+        self.asked.fetch_add(1, Ordering::AcqRel);
+        self.again.notify_one();
+    }
+
+    /// Whether all of the table is in memory that was in it when it was last told to be read.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.answered.load(Ordering::Acquire) >= self.asked.load(Ordering::Acquire)
+    }
+
     /// From here on, what other processes take is followed: the table has to be read after that is known.
     pub(crate) fn placed(&self) {
         self.placed.notify_one();
         if self.begun.load(Ordering::Acquire) {
-            self.again.notify_one();
+            self.again();
         }
     }
 }
@@ -105,7 +119,10 @@ impl Restore {
     /// Tries until a whole fill has worked.
     async fn fill(&self, initmemchan: &mpsc::Sender<Vec<Record>>, first: bool) -> Result<(), Closed> {
         let mut backoff = Backoff::default();
+        let mut asked;
         loop {
+            // Before it is read: whoever asks later is answered by the next fill.
+            asked = self.progress.asked.load(Ordering::Acquire);
             self.progress.rows.store(0, Ordering::Relaxed);
             self.progress.undecodable.store(0, Ordering::Relaxed);
             match self.read_table(initmemchan, first).await {
@@ -118,6 +135,7 @@ impl Restore {
             }
             backoff.wait().await;
         }
+        self.progress.answered.store(asked, Ordering::Release);
         let undecodable = self.progress.undecodable.load(Ordering::Relaxed);
         self.metrics.undecodable.set(undecodable as i64);
         self.health.up(Part::Fill);

@@ -40,6 +40,11 @@ fn nothing_is_lost_or_doubled_in_two_rounds_of_faults() {
 }
 
 #[test]
+fn nothing_is_lost_or_missing_in_a_round_with_three_services() {
+    run(&[Plan::with_replicas(7, 3)]);
+}
+
+#[test]
 fn nothing_is_lost_or_doubled_where_postgres_is_killed_while_it_copies() {
     run(&[again_and_again(1_001, 6, &[Blow::Kill(Target::Postgres)])]);
 }

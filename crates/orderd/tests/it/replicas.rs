@@ -234,3 +234,22 @@ async fn one_that_gets_what_another_had_committed_before_it_died_has_the_order()
     sent.await.unwrap();
     wait_same(&stack, &[service], 4).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_had_it_refused_takes_it_again_when_another_has_committed_it() {
+    let stack = Stack::new();
+    let mut services = fleet(&stack, 1).await;
+    let bad = "ALTER TABLE orders2 ADD CONSTRAINT bad CHECK (position('order-1'::bytea in data) = 0)";
+    stack.postgres.psql(bad).unwrap();
+    publish(&stack, 0..3).await;
+    settled(&stack, 3).await;
+    stack.postgres.psql("ALTER TABLE orders2 DROP CONSTRAINT bad").unwrap();
+    services[0].process.signal(Signal::STOP);
+    services.push(stack.serve(&[]).await);
+    assert!(stack.run(&["dead-letters", "replay", "--all"], "").await.status.success());
+    // The stopped one is given it too, and then the other.
+    settled(&stack, 4).await;
+    assert_eq!(stack.rows(), 3);
+    services[0].process.signal(Signal::CONT);
+    wait_same(&stack, &services, 3).await;
+}

@@ -26,10 +26,10 @@ impl Default for Lag {
 }
 
 impl Lag {
-    /// At `asked`, so many messages of the stream were settled of which nothing is known here.
-    pub(super) fn set(&self, messages: u64, asked: Instant, together: bool) {
+    /// So many messages of the stream are settled of which nothing is known here. `whole`: when memory had all.
+    pub(super) fn set(&self, messages: u64, whole: Option<Instant>, together: bool) {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let whole = if messages == 0 { asked } else { last.whole };
+        let whole = whole.unwrap_or(last.whole);
         *last = Last { messages, whole, is_alone: !together };
     }
 

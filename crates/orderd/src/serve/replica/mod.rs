@@ -170,10 +170,11 @@ impl Follower {
         };
         self.mark = Some((durable.created, mark));
         self.parts.taken.forget_up_to(mark);
-        self.parts.lag.set(floor - mark, asked, self.headers.is_some());
+        let is_whole = mark == floor && self.parts.health.is_up(Part::Fill) && self.parts.progress.is_whole();
+        self.parts.lag.set(floor - mark, is_whole.then_some(asked), self.headers.is_some());
         if self.once_more.is_some_and(|due| due <= asked) {
             self.once_more = None;
-            self.parts.progress.again.notify_one();
+            self.parts.progress.again();
         }
         if mark == floor {
             self.part().await;
@@ -245,7 +246,7 @@ impl Follower {
     fn refill(&mut self) {
         let now = Instant::now();
         self.parts.metrics.replica_refills.inc();
-        self.parts.progress.again.notify_one();
+        self.parts.progress.again();
         (self.refilled, self.once_more) = (Some(now), Some(now + REFILL));
     }
 
