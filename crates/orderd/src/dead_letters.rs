@@ -20,8 +20,8 @@ use crate::ingest::dead_letters::{SECOND_PART, header};
 use crate::ingest::payload::KEY_HEADER;
 use crate::nats::{self, DEAD_PREFIX};
 
-/// How long the server may take for one message of a listing.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long the server keeps a place in the stream that nobody reads from any more.
+const KEPT: Duration = Duration::from_secs(5);
 
 /// How many messages are read at once, at most, to find the newest.
 const READ: u64 = 1024;
@@ -42,17 +42,8 @@ pub(crate) struct DeadLetter {
 /// All of them, oldest first.
 pub(crate) async fn all(context: &Context) -> anyhow::Result<Vec<DeadLetter>> {
     let stream = nats::dead_stream(context).await?;
-    let (consumer, mut left) = from(&stream, 1).await?;
-    let mut messages = consumer.messages().await?;
-    let mut found = Vec::new();
-    while left > 0 {
-        let message = tokio::time::timeout(PATIENCE, messages.next()).await;
-        let Some(message) = message.context("the server stopped answering")? else { break };
-        let (letter, _, pending) = read(&message?)?;
-        found.extend(letter);
-        left = pending;
-    }
-    Ok(found)
+    let (mut consumer, count) = from(&stream, 1).await?;
+    stretch(&mut consumer, count, u64::MAX).await
 }
 
 /// The newest, or the newest with a number below `before`; newest first, `count` at most.
@@ -72,13 +63,13 @@ pub(crate) async fn newest(
     let mut found = Vec::new();
     while found.len() < count && end > state.first_sequence {
         let start = end.saturating_sub(length).max(state.first_sequence);
-        let (consumer, left) = from(&stream, start).await?;
+        let (mut consumer, left) = from(&stream, start).await?;
         let inside = left.saturating_sub(behind);
         if inside > READ {
             length /= 2;
             continue;
         }
-        found.extend(stretch(&consumer, inside, end).await?.into_iter().rev());
+        found.extend(stretch(&mut consumer, inside, end).await?.into_iter().rev());
         (end, behind, length) = (start, left, length.saturating_mul(4));
     }
     found.truncate(count);
@@ -89,17 +80,22 @@ async fn pending(stream: &Stream, start: u64) -> anyhow::Result<u64> {
     Ok(from(stream, start).await?.1)
 }
 
-/// The next `count` messages, as far as their numbers are below `end`. What is taken in meanwhile is missing.
-async fn stretch(consumer: &PullConsumer, count: u64, end: u64) -> anyhow::Result<Vec<DeadLetter>> {
+/// The next `count` messages, as far as their numbers are below `end`. What is taken in meanwhile is missing, and
+/// isn't waited for.
+async fn stretch(consumer: &mut PullConsumer, mut count: u64, end: u64) -> anyhow::Result<Vec<DeadLetter>> {
     let mut found = Vec::new();
-    if count == 0 {
-        return Ok(found);
-    }
-    let mut messages = consumer.batch().max_messages(count as usize).expires(PATIENCE).messages().await?;
-    while let Some(message) = messages.next().await {
-        let (letter, number, pending) = read(&message.map_err(anyhow::Error::from_boxed)?)?;
-        found.extend(letter.filter(|_| number < end));
-        if number + 1 >= end || pending == 0 {
+    while count > 0 {
+        let left = count;
+        let mut messages = consumer.fetch().max_messages(count.min(READ) as usize).messages().await?;
+        while let Some(message) = messages.next().await {
+            let (letter, number) = read(&message.map_err(anyhow::Error::from_boxed)?)?;
+            if number >= end {
+                return Ok(found);
+            }
+            found.extend(letter);
+            count = count.saturating_sub(1);
+        }
+        if count == left && consumer.info().await?.num_pending == 0 {
             break;
         }
     }
@@ -115,7 +111,7 @@ async fn from(stream: &Stream, start: u64) -> anyhow::Result<(PullConsumer, u64)
             deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: start.max(1) },
             headers_only: true,
             memory_storage: true,
-            inactive_threshold: PATIENCE,
+            inactive_threshold: KEPT,
             ..Default::default()
         })
         .await?;
@@ -123,12 +119,12 @@ async fn from(stream: &Stream, start: u64) -> anyhow::Result<(PullConsumer, u64)
     Ok((consumer, pending))
 }
 
-/// The dead letter, unless it is a second part; its number, and how many messages follow.
-fn read(message: &async_nats::jetstream::Message) -> anyhow::Result<(Option<DeadLetter>, u64, u64)> {
+/// The dead letter, unless it is a second part, and its number.
+fn read(message: &async_nats::jetstream::Message) -> anyhow::Result<(Option<DeadLetter>, u64)> {
     let info = message.info().map_err(anyhow::Error::from_boxed)?;
     let headers = message.headers.clone().unwrap_or_default();
     let number = info.stream_sequence;
-    Ok((DeadLetter::new(number, message.subject.to_string(), headers), number, info.pending))
+    Ok((DeadLetter::new(number, message.subject.to_string(), headers), number))
 }
 
 /// The dead letter of that key.

@@ -76,7 +76,8 @@ async fn two_dead_letters() -> (Stack, Service, Vec<Value>) {
 async fn replay_makes_each_the_order_of_its_key_however_often_it_is_run() {
     let (stack, service, letters) = two_dead_letters().await;
     for _ in 0..3 {
-        assert!(stack.run(&["dead-letters", "replay", "--all"], "").await.status.success());
+        let replayed = stack.run(&["dead-letters", "replay", "--all"], "").await;
+        assert!(replayed.status.success(), "{}", String::from_utf8_lossy(&replayed.stderr));
     }
     service.wait_len(2).await;
     wait_for_dead(&stack, 0).await;
