@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::Error;
 use crate::family::Identity;
 use crate::user::User;
+use crate::{Error, small_disk};
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
@@ -84,6 +84,7 @@ fn sweep(root: &Path) {
     for entry in fs::read_dir(root).into_iter().flatten().flatten() {
         let name = entry.file_name();
         if name.to_str().and_then(owner).is_some_and(|owner| !owner.is_alive()) {
+            small_disk::release(&entry.path());
             let _ = fs::remove_dir_all(entry.path());
         }
     }

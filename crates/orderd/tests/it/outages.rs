@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use devstack::breaker::{Breaker, Mode};
-use devstack::{Postgres, PostgresOptions};
+use devstack::{Nats, NatsOptions, Postgres, PostgresOptions, SmallDisk};
 use hyper::StatusCode;
 
-use crate::support::{Service, Stack, eventually, orders};
+use crate::support::{Service, Stack, eventually, order, orders};
 
 async fn wait_down(service: &Service, part: &str) {
     eventually(&format!("{part} is known to be away"), async || {
@@ -188,4 +188,66 @@ async fn a_locked_table_slows_the_intake_and_nothing_else() {
     client.batch_execute("ROLLBACK").await.unwrap();
     eventually("all rows are committed", async || (stack.rows() == 50).then_some(())).await;
     assert_goes_on(&stack, &service, 50).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_disk_of_postgres_is_full() {
+    let disk = SmallDisk::new(320).unwrap();
+    let postgres = Postgres::start(&disk.path().join("postgres"), PostgresOptions::quick()).unwrap();
+    let mut stack = Stack { postgres, ..Stack::new() };
+    let service = stack.serve(&[]).await;
+    stack.publish(&orders(5)).await;
+    eventually("rows are committed", async || (stack.rows() == 5).then_some(())).await;
+    let id = service.ids().await[0].clone();
+    disk.fill().unwrap();
+    // More than the pages that the table has already.
+    stack.publish(&orders(2_000)).await;
+    service.wait_len(2_005).await;
+    wait_down(&service, "postgres").await;
+    assert_eq!(service.get(&format!("/order/{id}")).await.status, StatusCode::OK);
+    assert_eq!(service.metric("myapp_orders_errors").await, 0.0, "nothing is refused for want of room");
+    disk.free().unwrap();
+    if stack.postgres.psql("SELECT 1").is_err() {
+        // Without room for its log it ends itself, and waits for whoever looks after it.
+        stack.postgres.start_again().unwrap();
+    }
+    eventually("all rows are committed", async || (stack.rows() == 2_005).then_some(())).await;
+    assert_goes_on(&stack, &service, 2_005).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_disk_of_nats_is_full() {
+    let disk = SmallDisk::new(64).unwrap();
+    let nats = Nats::start(&disk.path().join("nats"), NatsOptions::default()).unwrap();
+    let mut stack = Stack { nats, ..Stack::new() };
+    let service = stack.serve(&[]).await;
+    stack.publish(&orders(5)).await;
+    service.wait_len(5).await;
+    disk.fill().unwrap();
+    let stored = publish_until_refused(&stack).await;
+    assert_eq!(service.get("/mem_len").await.status, StatusCode::OK);
+    disk.free().unwrap();
+    // JetStream turns itself off where its disk is full, until the server is started again.
+    stack.nats.start_again().unwrap();
+    let kept = 5 + stored as usize;
+    eventually("what was acknowledged is committed", async || (stack.rows() >= kept).then_some(())).await;
+    let before = service.mem_len().await;
+    assert_eq!(stack.rows() as u64, before);
+    assert_goes_on(&stack, &service, before).await;
+}
+
+/// How many the server has acknowledged before it had no room for one.
+async fn publish_until_refused(stack: &Stack) -> u64 {
+    let context = async_nats::jetstream::new(stack.client().await);
+    for number in 0..100_000 {
+        let payload = order(&format!("full-{number}")).into();
+        let stored = match context.publish("TESTING", payload).await {
+            Ok(ack) => tokio::time::timeout(Duration::from_secs(2), ack.into_future()).await,
+            Err(_) => return number,
+        };
+        if !matches!(stored, Ok(Ok(_))) {
+            return number;
+        }
+    }
+    panic!("the disk is not full");
 }
