@@ -38,7 +38,8 @@ pub(super) fn an_order(world: &mut World, rows: u64) -> Result<f64> {
     Ok(most.saturating_sub(least) as f64 / rows as f64)
 }
 
-fn resident(world: &World, table: &str, rows: u64) -> Result<u64> {
+/// Bytes of a service that serves a table of so many rows.
+pub(super) fn resident(world: &World, table: &str, rows: u64) -> Result<u64> {
     let service = Service::start(world, &Setup::serving(table))?;
     service.wait_ready()?;
     service.wait_len(rows)?;

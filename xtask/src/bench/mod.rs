@@ -24,6 +24,7 @@ mod reads;
 mod busy_reads;
 mod start;
 mod memory;
+mod waiting;
 mod idle;
 mod growth;
 mod chart;
@@ -80,6 +81,7 @@ enum Name {
     BusyReads,
     Start,
     Memory,
+    Waiting,
     Idle,
     Growth,
 }
@@ -124,6 +126,7 @@ fn measure(name: Name, world: &mut World) -> Result<Vec<Figure>> {
         Name::BusyReads => (busy_reads::run, "reads of a busy service"),
         Name::Start => (start::run, "the start"),
         Name::Memory => (memory::run, "memory"),
+        Name::Waiting => (waiting::run, "memory while orders wait"),
         Name::Idle => (idle::run, "the idle service"),
         Name::Growth => (growth::run, "growth"),
     };

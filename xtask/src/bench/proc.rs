@@ -5,8 +5,17 @@ use std::time::Duration;
 
 /// The resident set, in bytes.
 pub(super) fn resident(pid: u32) -> u64 {
+    bytes(pid, "VmRSS:")
+}
+
+/// The largest that the resident set has been, in bytes.
+pub(super) fn peak(pid: u32) -> u64 {
+    bytes(pid, "VmHWM:")
+}
+
+fn bytes(pid: u32, name: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
     let kib: Option<u64> = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
     kib.unwrap_or(0) * 1024
 }

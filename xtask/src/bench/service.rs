@@ -128,6 +128,11 @@ impl Service {
         Ok(elapsed)
     }
 
+    /// How many orders are in memory now.
+    pub(super) fn len(&self) -> Option<u64> {
+        mem_len(&mut Connection::open(self.addr).ok()?)
+    }
+
     /// Waits until so many orders are committed.
     pub(super) fn wait_written(&self, count: u64) -> Result<()> {
         let mut connection = self.connection()?;
