@@ -30,8 +30,17 @@ pub(super) fn admits(app: &App, headers: &HeaderMap) -> bool {
         || app.sessions.admit(headers, &tokens.0)
 }
 
+/// Whether this value of `Authorization` alone does.
+pub(super) fn admits_bearer(app: &App, value: Option<&str>) -> bool {
+    let tokens = app.settings.http.tokens.current();
+    tokens.0.is_empty() || value.and_then(token_in).is_some_and(|token| is_one_of(token, &tokens.0))
+}
+
 pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    token_in(headers.get(header::AUTHORIZATION)?.to_str().ok()?)
+}
+
+fn token_in(value: &str) -> Option<&str> {
     let (scheme, token) = value.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
 }

@@ -15,8 +15,9 @@ mod cors;
 mod compress;
 mod dead_letters;
 mod openapi;
-mod answers;
 mod server;
+mod swift;
+mod rewound;
 
 use std::sync::Arc;
 use std::time::Instant;

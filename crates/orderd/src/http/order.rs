@@ -2,12 +2,9 @@
 
 use std::sync::Arc;
 
-use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
-use bytes::Bytes;
-use http_body_util::Full;
 use order::{RowError, RowReader};
 
 use super::{App, json, text};
@@ -17,22 +14,12 @@ const JSON: usize = 1024;
 
 /// The order as JSON. An id that memory doesn't know may still be in the table: 404 only when it is not.
 pub(super) async fn order(State(app): State<Arc<App>>, Path(id): Path<String>) -> Response {
-    match from_memory(&app, &id) {
-        Some(response) => response.map(Body::new),
-        None => from_table(&app, &id).await,
-    }
-}
-
-/// The order, if memory has it.
-pub(super) fn from_memory(app: &App, id: &str) -> Option<Response<Full<Bytes>>> {
     let mut body = Vec::with_capacity(JSON);
-    // One that can't be shown is not there; the table says why.
-    if !app.cache.write_json(id, &mut body).unwrap_or(false) {
-        return None;
+    match app.cache.write_json(&id, &mut body) {
+        Ok(true) => json(body),
+        Ok(false) => from_table(&app, &id).await,
+        Err(error) => undecodable(&id, &error),
     }
-    let mut response = Response::new(Full::new(body.into()));
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    Some(response)
 }
 
 async fn from_table(app: &App, id: &str) -> Response {

@@ -1,33 +1,34 @@
 //! Accepts connections, within limits on what a client may send, keep open or leave unread.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
-use super::App;
-use super::answers::Answers;
+use super::rewound::Rewound;
+use super::{App, router, swift};
 use crate::config::Identity;
 
 /// Connections at once; more wait to be accepted.
 const CONNECTIONS: usize = 20_000;
 
 /// How long a client may take to send a request's head, which is also how long it may keep an idle connection.
-const HEAD: Duration = Duration::from_secs(15);
+pub(super) const HEAD: Duration = Duration::from_secs(15);
 
 /// How long a client may leave an answer unread.
 const UNREAD: Duration = Duration::from_secs(30);
 
 /// How much a request's head may have; more is answered by 431.
-const HEADERS: usize = 64;
+pub(super) const HEADERS: usize = 64;
 const BUFFER: usize = 32 << 10;
 
 /// How long answers that are under way may take once the service stops.
@@ -38,13 +39,8 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// Serves until told to stop, and then finishes what is under way.
 pub(crate) async fn serve(listener: TcpListener, app: Arc<App>, stop: CancellationToken) {
-    let server = Server {
-        identity: app.settings.identity.clone(),
-        answers: Answers::new(app),
-        http: http(),
-        connections: GracefulShutdown::new(),
-    };
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let server = Server::new(app, stop.clone());
+    let (places, connections) = (Arc::new(Semaphore::new(CONNECTIONS)), TaskTracker::new());
     loop {
         let accepted = tokio::select! {
             accepted = accept(&listener, &places) => accepted,
@@ -53,13 +49,22 @@ pub(crate) async fn serve(listener: TcpListener, app: Arc<App>, stop: Cancellati
         let Some((stream, place)) = accepted else { continue };
         // Refused only where the connection is gone already.
         drop(stream.set_nodelay(true));
-        match &server.identity {
-            None => server.serve(stream, place),
-            Some(identity) => server.serve_tls(stream, place, identity),
-        }
+        let server = server.clone();
+        connections.spawn(async move {
+            match server.app.settings.identity.as_ref().map(Identity::acceptor) {
+                None => server.serve(stream).await,
+                Some(acceptor) => {
+                    if let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
+                        server.serve(stream).await;
+                    }
+                }
+            }
+            drop(place);
+        });
     }
     drop(listener);
-    drop(tokio::time::timeout(DRAIN, server.connections.shutdown()).await);
+    connections.close();
+    drop(tokio::time::timeout(DRAIN, connections.wait()).await);
 }
 
 fn http() -> http1::Builder {
@@ -77,32 +82,36 @@ fn http() -> http1::Builder {
 }
 
 /// What connections are served with.
+#[derive(Clone)]
 struct Server {
-    identity: Option<Identity>,
-    answers: Answers,
+    app: Arc<App>,
+    routes: TowerToHyperService<Router>,
     http: http1::Builder,
-    connections: GracefulShutdown,
+    stop: CancellationToken,
 }
 
 impl Server {
-    fn serve(&self, stream: TcpStream, place: OwnedSemaphorePermit) {
-        let served = self.connections.watch(connection(&self.http, stream, self.answers.clone()));
-        tokio::spawn(async move {
-            // An error here is the client's: it left, was too slow, or sent no HTTP.
-            drop(served.await);
-            drop(place);
-        });
+    fn new(app: Arc<App>, stop: CancellationToken) -> Self {
+        Self { routes: TowerToHyperService::new(router(app.clone())), app, http: http(), stop }
     }
 
-    fn serve_tls(&self, stream: TcpStream, place: OwnedSemaphorePermit, identity: &Identity) {
-        let handshake = tokio::time::timeout(HANDSHAKE, identity.acceptor().accept(stream));
-        let (http, answers, watcher) = (self.http.clone(), self.answers.clone(), self.connections.watcher());
-        tokio::spawn(async move {
-            if let Ok(Ok(stream)) = handshake.await {
-                drop(watcher.watch(connection(&http, stream, answers)).await);
-            }
-            drop(place);
-        });
+    /// Answers one connection until it ends: what it can on the short way, and the rest by the routes.
+    async fn serve<S>(self, stream: S)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let mut stream = TimeoutStream::new(stream);
+        stream.set_write_timeout(Some(UNREAD));
+        let mut stream = Box::pin(stream);
+        let Some(read) = swift::answer(&mut stream, &self.app, &self.stop).await else { return };
+        let stream = TokioIo::new(Rewound { read, stream });
+        let mut served = std::pin::pin!(self.http.serve_connection(stream, self.routes));
+        // An error here is the client's: it left, was too slow, or sent no HTTP.
+        tokio::select! {
+            _ = &mut served => return,
+            () = self.stop.cancelled() => served.as_mut().graceful_shutdown(),
+        }
+        drop(served.await);
     }
 }
 
@@ -112,20 +121,8 @@ pub(crate) async fn serve_one<S>(stream: S, app: Arc<App>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    drop(connection(&http(), stream, Answers::new(app)).await);
+    Server::new(app, CancellationToken::new()).serve(stream).await;
 }
-
-fn connection<S>(http: &http1::Builder, stream: S, answers: Answers) -> http1::Connection<Io<S>, Answers>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let mut stream = TimeoutStream::new(stream);
-    stream.set_write_timeout(Some(UNREAD));
-    http.serve_connection(TokioIo::new(Box::pin(stream)), answers)
-}
-
-/// A connection that ends when the client leaves an answer unread for too long.
-type Io<S> = TokioIo<Pin<Box<TimeoutStream<S>>>>;
 
 async fn accept(
     listener: &TcpListener,
