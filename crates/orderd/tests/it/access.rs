@@ -187,3 +187,78 @@ async fn nats_with_certificates_user_and_token() {
         .await;
     }
 }
+
+/// A claim as NATS's servers take it: a JWT that is signed by an nkey.
+fn claim(issuer: &nkeys::KeyPair, subject: &str, what: serde_json::Value) -> String {
+    use base64::Engine;
+    let encode = |bytes: &[u8]| base64::prelude::BASE64_URL_SAFE_NO_PAD.encode(bytes);
+    let head = encode(br#"{"typ":"JWT","alg":"ed25519-nkey"}"#);
+    let claims = serde_json::json!({
+        "jti": subject, "iat": 1_700_000_000, "iss": issuer.public_key(), "name": "test", "sub": subject, "nats": what,
+    });
+    let signed = format!("{head}.{}", encode(claims.to_string().as_bytes()));
+    let signature = issuer.sign(signed.as_bytes()).unwrap();
+    format!("{signed}.{}", encode(&signature))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nats_with_a_credentials_file() {
+    use nkeys::KeyPair;
+    use serde_json::json;
+    let (operator, account, user) = (KeyPair::new_operator(), KeyPair::new_account(), KeyPair::new_user());
+    let ours = claim(&operator, &operator.public_key(), json!({"type": "operator", "version": 2}));
+    let limits = json!({
+        "subs": -1, "data": -1, "payload": -1, "imports": -1, "exports": -1, "wildcards": true, "conn": -1, "leaf": -1,
+        "mem_storage": -1, "disk_storage": -1, "streams": -1, "consumer": -1,
+    });
+    let of_account = json!({"type": "account", "version": 2, "limits": limits});
+    let accounts = claim(&operator, &account.public_key(), of_account);
+    let of_user = json!({"type": "user", "version": 2, "subs": -1, "data": -1, "payload": -1});
+    let users = claim(&account, &user.public_key(), of_user);
+    let system = KeyPair::new_account();
+    let systems = claim(&operator, &system.public_key(), json!({"type": "account", "version": 2}));
+    let config = format!(
+        "operator: {ours}\nresolver: MEMORY\nsystem_account: {}\nresolver_preload {{ {}: {accounts}, {}: {systems} }}",
+        system.public_key(),
+        account.public_key(),
+        system.public_key()
+    );
+    let nats = Nats::temporary(NatsOptions { extra_config: config, ..NatsOptions::default() }).unwrap();
+    let stack = Stack { nats, ..Stack::new() };
+    let file = stack.scratch.path().join("orderd.creds");
+    let seed = user.seed().unwrap();
+    let creds = format!(
+        "-----BEGIN NATS USER JWT-----\n{users}\n------END NATS USER JWT------\n\n\
+         -----BEGIN USER NKEY SEED-----\n{seed}\n------END USER NKEY SEED------\n"
+    );
+    std::fs::write(&file, creds).unwrap();
+    let creds = file.to_str().unwrap();
+    let service = stack.serve(&[("NATS_CREDS", creds)]).await;
+    let sent = stack.run(&["publish", "--count", "3", "--nats-creds", creds], "").await;
+    assert!(sent.status.success(), "{sent:?}");
+    service.wait_len(3).await;
+    assert!(!service.process.log().contains(&seed), "a secret in the log");
+    let refused = stack.run(&["dead-letters", "list"], "").await;
+    assert_eq!(refused.status.code(), Some(1), "without the file nobody gets in: {refused:?}");
+}
+
+/// The error names what to mend, and no secret.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_not_let_in_is_told_why() {
+    let options = PostgresOptions { password: Some("sesame".into()), ..PostgresOptions::quick() };
+    let stack = Stack { postgres: Postgres::temporary(options).unwrap(), ..Stack::new() };
+    let at = |user: &str, database: &str| {
+        format!("postgresql://{user}@127.0.0.1:{}/{database}", stack.postgres.port())
+    };
+    for (url, reason) in [
+        (at("postgres:guessed", "demo1"), "password authentication failed"),
+        (at("nobody:sesame", "demo1"), "nobody"),
+        (at("postgres:sesame", "elsewhere"), "\"elsewhere\" does not exist"),
+    ] {
+        let refused = stack.run(&["export", "--database-url", &url], "").await;
+        let errors = String::from_utf8_lossy(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(1), "{errors}");
+        assert!(errors.contains(reason), "{errors}");
+        assert!(!errors.contains("guessed") && !errors.contains("sesame"), "{errors}");
+    }
+}

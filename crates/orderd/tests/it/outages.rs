@@ -174,6 +174,38 @@ async fn a_password_that_is_changed_and_changed_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_password_of_nats_that_is_changed_and_changed_back() {
+    let config = |password: &str| format!("authorization {{ user: orderd, password: {password} }}");
+    let options = NatsOptions { extra_config: config("first"), ..NatsOptions::default() };
+    let mut stack = Stack { nats: Nats::temporary(options).unwrap(), ..Stack::new() };
+    let url = format!("nats://orderd:first@127.0.0.1:{}", stack.nats.port());
+    let service = stack.serve(&[("NATS_URL", &url)]).await;
+    publish_with(&stack, "first").await;
+    service.wait_len(3).await;
+    stack.nats.set_extra_config(&config("second"));
+    stack.nats.start_again().unwrap();
+    wait_down(&service, "nats").await;
+    publish_with(&stack, "second").await;
+    assert_eq!(service.mem_len().await, 3);
+    let report = service.get("/readyz").await.body;
+    assert!(!report.contains("first"), "a secret in /readyz: {report}");
+    stack.nats.set_extra_config(&config("first"));
+    stack.nats.start_again().unwrap();
+    service.wait_len(6).await;
+    eventually("all rows are committed", async || (stack.rows() == 6).then_some(())).await;
+    assert!(!service.process.log().contains("first"), "a secret in the log");
+}
+
+/// Three orders, by one who knows the password.
+async fn publish_with(stack: &Stack, password: &str) {
+    let options = async_nats::ConnectOptions::with_user_and_password("orderd".into(), password.into());
+    let context = async_nats::jetstream::new(options.connect(stack.nats.url()).await.unwrap());
+    for payload in orders(3) {
+        context.publish("TESTING", payload.into()).await.unwrap().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_locked_table_slows_the_intake_and_nothing_else() {
     let (stack, service) = Stack::started().await;
     let (client, connection) =
