@@ -45,7 +45,6 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let settings = Settings::new(&args)?;
     log(&args)?;
     allow_open_files();
-    raise_file_limit();
     let shutdown = shutdown::signals()?;
     let addr = settings.http.addr;
     let listener = tokio::net::TcpListener::bind(addr).await;
@@ -66,16 +65,6 @@ fn allow_open_files() {
     limit.current = limit.maximum;
     if let Err(error) = setrlimit(Resource::Nofile, limit) {
         tracing::warn!(%error, "can't have more open files");
-    }
-}
-
-/// Each connection is an open file, and the usual limit of 1024 is one for programs that use `select`.
-fn raise_file_limit() {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    if let Err(error) = setrlimit(Resource::Nofile, limit) {
-        tracing::warn!(%error, "can't raise the limit of open files");
     }
 }
 
