@@ -1,4 +1,4 @@
-//! What the fuzzer reaches: HTTP on a connection in memory, over a service with one order and no servers.
+//! What the fuzzer and unit tests reach: HTTP on a connection in memory, over a service with one order and no servers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,7 +55,8 @@ impl Web {
     }
 }
 
-async fn app() -> anyhow::Result<Arc<App>> {
+/// A service with one order and without servers.
+pub(crate) async fn app() -> anyhow::Result<Arc<App>> {
     let args = ["orderd", "serve", "--nats-port", NOBODY, "--pg-port", NOBODY];
     let Command::Serve(args) = Cli::try_parse_from(args)?.command else { anyhow::bail!("not serve") };
     let parts = Parts::new(Settings::new(&args)?).await?;

@@ -23,7 +23,7 @@ mod health;
 mod memory;
 mod random;
 mod metrics;
-#[cfg(feature = "fuzzing")]
+#[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 
 use std::sync::Arc;

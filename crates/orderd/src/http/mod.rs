@@ -42,7 +42,7 @@ use crate::serve::replica::Lag;
 use crate::serve::restore::Progress;
 
 pub(crate) use server::serve;
-#[cfg(feature = "fuzzing")]
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use server::serve_one;
 
 /// How long a form may be: it holds a token.

@@ -116,7 +116,7 @@ impl Server {
 }
 
 /// Serves one connection, for the fuzzer.
-#[cfg(feature = "fuzzing")]
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) async fn serve_one<S>(stream: S, app: Arc<App>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,

@@ -19,6 +19,10 @@ use super::{App, auth};
 const READ: usize = 4096;
 const ANSWER: usize = 2048;
 
+/// Answers that are longer together are sent before the next one is made, and their room is not kept: many clients
+/// may ask for many large orders and read none of them.
+const TOGETHER: usize = 64 << 10;
+
 /// Answers what it can. Gives back what was read of the first request that it can't; `None` where the connection
 /// is done with.
 pub(super) async fn answer<S>(stream: &mut S, app: &App, stop: &CancellationToken) -> Option<BytesMut>
@@ -52,11 +56,11 @@ where
                 break;
             }
             read.advance(request.length);
+            if answers.bytes.len() >= TOGETHER {
+                answers.send(stream).await?;
+            }
         }
-        if !answers.bytes.is_empty() {
-            stream.write_all(&answers.bytes).await.ok()?;
-            answers.bytes.clear();
-        }
+        answers.send(stream).await?;
         if !read.is_empty() {
             return Some(read);
         }
@@ -90,8 +94,7 @@ fn plain(read: &[u8], app: &App) -> Option<Plain> {
 
 /// Bodies, upgrades, the end of a connection, and other pages' questions are for the long way.
 fn leaves_the_answer_alone(header: &httparse::Header<'_>) -> bool {
-    const SPECIAL: [&str; 7] =
-        ["content-length", "transfer-encoding", "upgrade", "expect", "origin", "http2-settings", "te"];
+    const SPECIAL: [&str; 5] = ["content-length", "transfer-encoding", "upgrade", "expect", "origin"];
     if header.name.eq_ignore_ascii_case("connection") {
         return header.value.eq_ignore_ascii_case(b"keep-alive");
     }
@@ -139,11 +142,51 @@ impl Answers {
         true
     }
 
+    /// Sends what is there; `None` where the client is gone.
+    async fn send<S: AsyncWrite + Unpin>(&mut self, stream: &mut S) -> Option<()> {
+        if !self.bytes.is_empty() {
+            stream.write_all(&self.bytes).await.ok()?;
+            // TLS keeps what the network has no room for.
+            stream.flush().await.ok()?;
+            self.bytes.clear();
+            self.bytes.shrink_to(TOGETHER);
+            self.json.shrink_to(TOGETHER);
+        }
+        Some(())
+    }
+
     fn tell_date(&mut self) {
         let now = SystemTime::now();
         let second = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
         if second != self.second {
             (self.second, self.date) = (second, httpdate::fmt_http_date(now));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::BufStream;
+
+    use super::*;
+    use crate::fuzzing::{self, KEY};
+
+    /// As TLS may keep what the network has no room for.
+    #[tokio::test]
+    async fn what_a_connection_keeps_back_is_sent() {
+        let (app, stop) = (fuzzing::app().await.unwrap(), CancellationToken::new());
+        let (mut client, server) = tokio::io::duplex(1 << 16);
+        let mut server = BufStream::with_capacity(1 << 16, 1 << 16, server);
+        let request = format!("GET /order/{KEY} HTTP/1.1\r\nhost: x\r\n\r\n");
+        client.write_all(request.repeat(2).as_bytes()).await.unwrap();
+        let mut received = [0; 1 << 14];
+        tokio::select! {
+            left = answer(&mut server, &app, &stop) => panic!("it went on to hyper: {left:?}"),
+            read = client.read(&mut received) => {
+                let text = String::from_utf8_lossy(&received[..read.unwrap()]);
+                assert_eq!(text.matches("HTTP/1.1 200 OK").count(), 2, "{text}");
+            }
+            () = tokio::time::sleep(HEAD) => panic!("nothing is sent"),
         }
     }
 }
