@@ -46,15 +46,13 @@ impl Mode {
 /// Authorities that can't be read, in words.
 pub(crate) fn connector(mode: Mode, root: Option<&Path>) -> Result<MakeRustlsConnect, String> {
     let provider = Arc::new(ring::default_provider());
-    let verifier: Arc<dyn ServerCertVerifier> = match (mode, root) {
+    let trusted = match (mode, root) {
         // As libpq does: with a file of authorities, `require` checks against it.
-        (Mode::Disable | Mode::Prefer, _) | (Mode::Require, None) => {
-            Arc::new(AnyCertificate(provider.clone()))
-        }
-        (Mode::Require | Mode::VerifyCa, _) => Arc::new(AnyName(authorities(root, &provider)?)),
-        (Mode::VerifyFull, _) => authorities(root, &provider)?,
+        (Mode::Disable | Mode::Prefer, _) | (Mode::Require, None) => Trusted::Anybody,
+        (Mode::Require | Mode::VerifyCa, _) => Trusted::AnyName(authorities(root, &provider)?),
+        (Mode::VerifyFull, _) => Trusted::Name(authorities(root, &provider)?),
     };
-    Ok(MakeRustlsConnect::new(client(provider, verifier)?))
+    Ok(MakeRustlsConnect::new(client(provider, trusted)?))
 }
 
 /// Speaks with whoever has the certificate that comes first in that file, by whatever name.
@@ -62,18 +60,15 @@ pub(crate) fn connector(mode: Mode, root: Option<&Path>) -> Result<MakeRustlsCon
 /// # Errors
 /// A file without a certificate, in words.
 pub(crate) fn only(certificate: &Path) -> Result<ClientConfig, String> {
-    let provider = Arc::new(ring::default_provider());
     let known = CertificateDer::from_pem_file(certificate)
         .map_err(|error| format!("can't read the certificate in {}: {error}", certificate.display()))?;
-    client(provider.clone(), Arc::new(Only { known, any: AnyCertificate(provider) }))
+    client(Arc::new(ring::default_provider()), Trusted::Only(known))
 }
 
-fn client(
-    provider: Arc<CryptoProvider>,
-    verifier: Arc<dyn ServerCertVerifier>,
-) -> Result<ClientConfig, String> {
-    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+fn client(provider: Arc<CryptoProvider>, trusted: Trusted) -> Result<ClientConfig, String> {
+    let config = ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions();
     let config = config.map_err(|error| error.to_string())?;
+    let verifier = Arc::new(Verifier { provider, trusted });
     Ok(config.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
 }
 
@@ -93,109 +88,50 @@ fn authorities(
     verifier.map_err(|error| format!("there are no authorities to check against: {error}"))
 }
 
-/// Encrypts, and trusts whoever answers: what `prefer` and `require` promise, and no more.
+/// Whom one speaks to.
 #[derive(Debug)]
-struct AnyCertificate(Arc<CryptoProvider>);
-
-/// Trusts certificates of known authorities, whatever name they are for.
-#[derive(Debug)]
-struct AnyName(Arc<WebPkiServerVerifier>);
-
-/// Trusts one certificate.
-#[derive(Debug)]
-struct Only {
-    known: CertificateDer<'static>,
-    any: AnyCertificate,
+enum Trusted {
+    /// Whoever answers: encrypted, and no more.
+    Anybody,
+    /// Who has a certificate of a known authority, whatever name it is for.
+    AnyName(Arc<WebPkiServerVerifier>),
+    /// Who has one for the name that was asked for.
+    Name(Arc<WebPkiServerVerifier>),
+    /// Who has this certificate.
+    Only(CertificateDer<'static>),
 }
 
-impl ServerCertVerifier for Only {
+/// Looks at who it is; that it really is whoever the certificate names, the signatures show.
+#[derive(Debug)]
+struct Verifier {
+    provider: Arc<CryptoProvider>,
+    trusted: Trusted,
+}
+
+impl ServerCertVerifier for Verifier {
     fn verify_server_cert(
         &self,
         shown: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        if *shown == self.known {
-            return Ok(ServerCertVerified::assertion());
-        }
-        Err(Error::General("it shows another certificate than the one in HTTP_TLS_CERT".into()))
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.any.verify_tls12_signature(message, certificate, signed)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.any.verify_tls13_signature(message, certificate, signed)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.any.supported_verify_schemes()
-    }
-}
-
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
-}
-
-impl ServerCertVerifier for AnyName {
-    fn verify_server_cert(
-        &self,
-        certificate: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         name: &ServerName<'_>,
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        // The chain is checked before the name, so that only a good chain ends with a wrong name.
-        match self.0.verify_server_cert(certificate, intermediates, name, ocsp, now) {
-            Err(Error::InvalidCertificate(
-                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-            )) => Ok(ServerCertVerified::assertion()),
-            verified => verified,
+        let check = |by: &WebPkiServerVerifier| by.verify_server_cert(shown, intermediates, name, ocsp, now);
+        match &self.trusted {
+            Trusted::Anybody => Ok(ServerCertVerified::assertion()),
+            Trusted::Name(authorities) => check(authorities),
+            // The chain is checked before the name, so that only a good chain ends with a wrong name.
+            Trusted::AnyName(authorities) => match check(authorities) {
+                Err(Error::InvalidCertificate(
+                    CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+                )) => Ok(ServerCertVerified::assertion()),
+                checked => checked,
+            },
+            Trusted::Only(known) if shown == known => Ok(ServerCertVerified::assertion()),
+            Trusted::Only(_) => {
+                Err(Error::General("it shows another certificate than the one in HTTP_TLS_CERT".into()))
+            }
         }
     }
 
@@ -205,7 +141,8 @@ impl ServerCertVerifier for AnyName {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.0.verify_tls12_signature(message, certificate, signed)
+        let known = &self.provider.signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signed, known)
     }
 
     fn verify_tls13_signature(
@@ -214,10 +151,11 @@ impl ServerCertVerifier for AnyName {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.0.verify_tls13_signature(message, certificate, signed)
+        let known = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signed, known)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_verify_schemes()
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }
