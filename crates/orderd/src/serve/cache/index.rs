@@ -20,8 +20,6 @@ pub(super) struct Index {
     by_key: IdTable,
     in_order: Ordered,
     searches: Vec<Search>,
-    /// Bytes of bodies.
-    bytes: usize,
 }
 
 impl Index {
@@ -32,7 +30,6 @@ impl Index {
             by_key: IdTable::new(),
             in_order: Ordered::default(),
             searches: (0..searches).map(|_| Search::new()).collect(),
-            bytes: 0,
         }
     }
 
@@ -54,7 +51,6 @@ impl Index {
             return false;
         }
         let Record { body, hashes, .. } = record;
-        self.bytes += body.len();
         let id = self.place(body);
         self.by_key.insert(hash, id);
         let Self { segments, in_order, searches, .. } = self;
@@ -86,9 +82,8 @@ impl Index {
             search.remove(hash, id, |one, other| compare(segments, one, other));
         }
         self.by_key.replace(hash, id, None);
-        let left =
-            std::mem::replace(&mut self.segments[id as usize / SEGMENT][id as usize % SEGMENT], Body::none());
-        self.bytes -= left.len();
+        // Nothing of the order stays until its place is taken.
+        self.segments[id as usize / SEGMENT][id as usize % SEGMENT] = Body::none();
         self.vacant.push(id);
     }
 
