@@ -1,27 +1,24 @@
 //! Dead letters as the stream has them: listed, found by their keys, read whole, and sent into the topic again.
 //! For the command and for HTTP; how they get there is in `ingest/dead_letters.rs`.
 
-use std::time::Duration;
+use std::ops::ControlFlow;
 
 use anyhow::Context as _;
 use async_nats::HeaderMap;
-use async_nats::jetstream::Context;
-use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull};
+use async_nats::jetstream::consumer::{DeliverPolicy, pull};
 use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::stream::{RawMessageErrorKind, Stream};
+use async_nats::jetstream::{Context, Message};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
-use futures_util::StreamExt;
 use order::Key;
 use serde_json::{Value, json};
 
 use crate::ingest::dead_letters::{SECOND_PART, header};
 use crate::ingest::payload::KEY_HEADER;
 use crate::nats::{self, DEAD_PREFIX};
-
-/// How long the server keeps a place in the stream that nobody reads from any more.
-const KEPT: Duration = Duration::from_secs(5);
+use crate::scan::{self, Scan};
 
 /// How many messages are read at once, at most, to find the newest.
 const READ: u64 = 1024;
@@ -42,8 +39,12 @@ pub(crate) struct DeadLetter {
 /// All of them, oldest first.
 pub(crate) async fn all(context: &Context) -> anyhow::Result<Vec<DeadLetter>> {
     let stream = nats::dead_stream(context).await?;
-    let (mut consumer, count) = from(&stream, 1).await?;
-    stretch(&mut consumer, count, u64::MAX).await
+    let mut found = Vec::new();
+    scan::headers(&stream, DeliverPolicy::All, |number, message| {
+        found.extend(DeadLetter::of(number, message));
+    })
+    .await?;
+    Ok(found)
 }
 
 /// The newest, or the newest with a number below `before`; newest first, `count` at most.
@@ -58,73 +59,42 @@ pub(crate) async fn newest(
     let stream = nats::dead_stream(context).await?;
     let state = &stream.cached_info().state;
     let mut end = before.unwrap_or(u64::MAX).min(state.last_sequence + 1);
-    let mut behind = pending(&stream, end).await?;
+    let mut behind = from(&stream, end).await?.count;
     let mut length = READ / 4;
     let mut found = Vec::new();
     while found.len() < count && end > state.first_sequence {
         let start = end.saturating_sub(length).max(state.first_sequence);
-        let (mut consumer, left) = from(&stream, start).await?;
-        let inside = left.saturating_sub(behind);
-        if inside > READ {
+        let mut stretch = from(&stream, start).await?;
+        let left = stretch.count;
+        stretch.count = left.saturating_sub(behind);
+        if stretch.count > READ {
             length /= 2;
             continue;
         }
-        found.extend(stretch(&mut consumer, inside, end).await?.into_iter().rev());
+        found.extend(below(stretch, end).await?.into_iter().rev());
         (end, behind, length) = (start, left, length.saturating_mul(4));
     }
     found.truncate(count);
     Ok(found)
 }
 
-async fn pending(stream: &Stream, start: u64) -> anyhow::Result<u64> {
-    Ok(from(stream, start).await?.1)
+async fn from(stream: &Stream, start: u64) -> anyhow::Result<Scan> {
+    let deliver_policy = DeliverPolicy::ByStartSequence { start_sequence: start.max(1) };
+    Scan::new(stream, pull::Config { deliver_policy, headers_only: true, ..Default::default() }).await
 }
 
-/// The next `count` messages, as far as their numbers are below `end`. What is taken in meanwhile is missing, and
-/// isn't waited for.
-async fn stretch(consumer: &mut PullConsumer, mut count: u64, end: u64) -> anyhow::Result<Vec<DeadLetter>> {
+/// Those with a number below `end`.
+async fn below(scan: Scan, end: u64) -> anyhow::Result<Vec<DeadLetter>> {
     let mut found = Vec::new();
-    while count > 0 {
-        let left = count;
-        let mut messages = consumer.fetch().max_messages(count.min(READ) as usize).messages().await?;
-        while let Some(message) = messages.next().await {
-            let (letter, number) = read(&message.map_err(anyhow::Error::from_boxed)?)?;
-            if number >= end {
-                return Ok(found);
-            }
-            found.extend(letter);
-            count = count.saturating_sub(1);
+    scan.show(|number, message| {
+        if number >= end {
+            return Ok(ControlFlow::Break(()));
         }
-        if count == left && consumer.info().await?.num_pending == 0 {
-            break;
-        }
-    }
+        found.extend(DeadLetter::of(number, message));
+        Ok(ControlFlow::Continue(()))
+    })
+    .await?;
     Ok(found)
-}
-
-/// A consumer of what the stream has from a number on, without payloads, and how many that are. The server
-/// forgets it by itself.
-async fn from(stream: &Stream, start: u64) -> anyhow::Result<(PullConsumer, u64)> {
-    let consumer = stream
-        .create_consumer(pull::Config {
-            ack_policy: AckPolicy::None,
-            deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: start.max(1) },
-            headers_only: true,
-            memory_storage: true,
-            inactive_threshold: KEPT,
-            ..Default::default()
-        })
-        .await?;
-    let pending = consumer.cached_info().num_pending;
-    Ok((consumer, pending))
-}
-
-/// The dead letter, unless it is a second part, and its number.
-fn read(message: &async_nats::jetstream::Message) -> anyhow::Result<(Option<DeadLetter>, u64)> {
-    let info = message.info().map_err(anyhow::Error::from_boxed)?;
-    let headers = message.headers.clone().unwrap_or_default();
-    let number = info.stream_sequence;
-    Ok((DeadLetter::new(number, message.subject.to_string(), headers), number))
 }
 
 /// The dead letter of that key.
@@ -175,6 +145,11 @@ pub(crate) async fn replay(context: &Context, letter: &DeadLetter) -> anyhow::Re
 }
 
 impl DeadLetter {
+    /// What is stored in a message; none: it is a second part.
+    fn of(number: u64, message: &Message) -> Option<Self> {
+        Self::new(number, message.subject.to_string(), message.headers.clone().unwrap_or_default())
+    }
+
     fn new(number: u64, subject: String, headers: HeaderMap) -> Option<Self> {
         let key = subject.rsplit('.').next()?.to_owned();
         (key != SECOND_PART).then_some(Self { number, subject, key, headers })

@@ -4,13 +4,13 @@
 //! it still has. For a million rows that is some seconds.
 
 use std::collections::HashSet;
+use std::ops::ControlFlow;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
-use async_nats::jetstream::{self, stream::Stream};
+use async_nats::jetstream::{self, consumer::pull};
 use futures_util::StreamExt;
 use hyper::StatusCode;
 use order::{Key, Layouts, Parser, RowReader};
@@ -23,7 +23,9 @@ use super::ask;
 use super::progress::Progress;
 use crate::cli::VerifyArgs;
 use crate::config::{Http, Nats, Postgres, Table};
-use crate::{nats, postgres};
+use crate::ingest::payload::key_of_dead_letter;
+use crate::scan::Scan;
+use crate::{dead_letters, nats, postgres};
 
 /// How many ids of each difference are shown.
 const SHOWN: usize = 20;
@@ -123,29 +125,25 @@ impl Places {
             stream.consumer_info(durable).await.with_context(|| format!("there is no consumer {durable}"))?;
         self.in_flight = consumer.num_pending + consumer.num_ack_pending as u64;
         let floor = consumer.ack_floor.stream_sequence;
-        read(&stream, settings.topic.clone(), floor, |key, message| {
-            progress.add(1);
-            // Empty ones are nothing, and a dead letter sent again has another key.
-            let replayed = message
-                .headers
-                .as_ref()
-                .is_some_and(|headers| headers.get(crate::ingest::payload::KEY_HEADER).is_some());
-            if !message.payload.is_empty()
-                && !replayed
-                && parser.parse(&message.payload, key.as_str()).is_ok()
-            {
-                self.settled.insert(key);
+        let wanted = pull::Config { filter_subject: settings.topic.clone(), ..Default::default() };
+        let scan = Scan::new(&stream, wanted).await?;
+        scan.show(|place, message| {
+            if place > floor {
+                return Ok(ControlFlow::Break(()));
             }
+            progress.add(1);
+            let key = key_of(place, message)?;
+            // Empty ones are nothing, and a dead letter sent again has another key.
+            let is_plain =
+                !message.payload.is_empty() && key_of_dead_letter(message.headers.as_ref()).is_none();
+            if is_plain && parser.parse(&message.payload, key.as_str()).is_ok() {
+                self.settled.insert(key.to_string());
+            }
+            Ok(ControlFlow::Continue(()))
         })
         .await?;
-        let dead = nats::dead_stream(context).await?;
-        read(&dead, String::new(), u64::MAX, |_, message| {
-            let key = message.subject.rsplit('.').next().unwrap_or_default();
-            if key != crate::ingest::dead_letters::SECOND_PART {
-                self.dead.insert(key.to_owned());
-            }
-        })
-        .await
+        self.dead.extend(dead_letters::all(context).await?.into_iter().map(|letter| letter.key));
+        Ok(())
     }
 
     async fn read_memory(&mut self, http: &Http, progress: &Progress) -> anyhow::Result<()> {
@@ -248,39 +246,8 @@ impl Report {
     }
 }
 
-/// Every message of a stream up to a sequence, with its key.
-async fn read(
-    stream: &Stream,
-    filter: String,
-    last: u64,
-    mut each: impl FnMut(String, &jetstream::Message),
-) -> anyhow::Result<()> {
-    let info = stream.get_info().await?;
-    if info.state.messages == 0 || info.state.first_sequence > last {
-        return Ok(());
-    }
-    let consumer = stream
-        .create_consumer(pull::Config {
-            ack_policy: AckPolicy::None,
-            deliver_policy: DeliverPolicy::All,
-            filter_subject: filter,
-            inactive_threshold: Duration::from_secs(30),
-            ..Default::default()
-        })
-        .await?;
-    let mut left = consumer.cached_info().num_pending;
-    let mut messages = consumer.messages().await?;
-    while left > 0 {
-        let next = tokio::time::timeout(Duration::from_secs(10), messages.next()).await;
-        let Some(message) = next.context("the NATS server stopped answering")? else { break };
-        let message = message?;
-        let info = message.info().map_err(|error| anyhow::anyhow!("{error}"))?;
-        if info.stream_sequence > last {
-            break;
-        }
-        left = info.pending;
-        let timestamp = i64::try_from(info.published.unix_timestamp_nanos())?;
-        each(Key::from_stream(timestamp, info.stream_sequence).to_string(), &message);
-    }
-    Ok(())
+/// The key of the order that a message is.
+fn key_of(place: u64, message: &jetstream::Message) -> anyhow::Result<Key> {
+    let published = message.info().map_err(anyhow::Error::from_boxed)?.published;
+    Ok(Key::from_stream(i64::try_from(published.unix_timestamp_nanos())?, place))
 }

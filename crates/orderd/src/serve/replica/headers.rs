@@ -9,7 +9,7 @@ use async_nats::jetstream::stream::{ConsumerErrorKind, Stream};
 use futures_util::StreamExt;
 use order::Key;
 
-use crate::ingest::payload::KEY_HEADER;
+use crate::ingest::payload::key_of_dead_letter;
 use crate::ingest::subscribe::origin;
 
 /// What one pull request asks for.
@@ -90,9 +90,9 @@ impl Headers {
             self.gap.get_or_insert(self.read);
         }
         self.read = origin.sequence;
-        let key = match message.headers.as_ref().and_then(|headers| headers.get(KEY_HEADER)) {
+        let key = match key_of_dead_letter(message.headers.as_ref()) {
             // A dead letter sent again is the order of its own key, if it is one.
-            Some(key) => Some(key.as_str()).filter(|key| Key::is_from_stream(key)).map(Key::from),
+            Some(key) => Some(key).filter(|key| Key::is_from_stream(key)).map(Key::from),
             None => Some(Key::from_stream(origin.timestamp_ns, origin.sequence)),
         };
         Ok((origin.sequence, key))
