@@ -13,15 +13,11 @@ pub fn find_chromedriver() -> Option<PathBuf> {
 
 /// As [`find_chromedriver`], and installs Debian's package where there is none and we are root.
 pub fn ensure_chromedriver(report: Report) -> Result<PathBuf, Error> {
-    if let Some(file) = find_chromedriver() {
-        return Ok(file);
-    }
-    let _lock = install::lock()?;
-    if let Some(file) = find_chromedriver() {
-        return Ok(file);
-    }
     // It brings the Chromium of its version.
-    install::debian(&Debian { what: "Chromium with its driver", package: "chromium-driver" }, report)?;
-    find_chromedriver()
-        .ok_or_else(|| Error::failed("find ChromeDriver", "Debian's package holds no program of that name"))
+    let package = Debian { what: "Chromium with its driver", package: "chromium-driver" };
+    install::ensure(
+        find_chromedriver,
+        || install::debian(&package, report),
+        || Error::failed("find ChromeDriver", "Debian's package holds no program of that name"),
+    )
 }

@@ -2,7 +2,7 @@
 //! after it, and nothing that asks questions or starts servers.
 
 use std::fs::{self, File, OpenOptions};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
@@ -19,9 +19,26 @@ pub(super) struct Debian<'a> {
     pub(super) package: &'a str,
 }
 
+/// What `find` finds; where that is nothing, what it finds after `install`. `missing`: it still finds nothing.
+pub(super) fn ensure(
+    find: impl Fn() -> Option<PathBuf>,
+    install: impl FnOnce() -> Result<(), Error>,
+    missing: impl FnOnce() -> Error,
+) -> Result<PathBuf, Error> {
+    if let Some(found) = find() {
+        return Ok(found);
+    }
+    let _lock = lock()?;
+    if let Some(found) = find() {
+        return Ok(found);
+    }
+    install()?;
+    find().ok_or_else(missing)
+}
+
 /// Held while installing, by one process of the machine's; the others then find what it has
 /// installed.
-pub(super) fn lock() -> Result<File, Error> {
+fn lock() -> Result<File, Error> {
     let dir = tools_dir();
     fs::create_dir_all(&dir).map_err(Error::path("make", &dir))?;
     let path = dir.join("lock");

