@@ -12,8 +12,9 @@ use crate::health::{Health, Part};
 use crate::metrics::Metrics;
 use crate::nats::{self, MADE_BY};
 
-/// How often the server is asked.
+/// How often the server is asked, and how soon again until it has answered once: the page shows what it says.
 const EVERY: Duration = Duration::from_secs(5);
+const SOON: Duration = Duration::from_millis(200);
 
 /// So many acknowledged messages are kept, for replicas that are behind.
 const KEPT: u64 = 100_000;
@@ -30,15 +31,20 @@ pub(crate) struct Housekeeping {
 impl Housekeeping {
     /// Runs until told to stop.
     pub(crate) async fn run(self) -> anyhow::Result<()> {
+        let mut pause = SOON;
         loop {
             tokio::select! {
-                () = tokio::time::sleep(EVERY) => {}
+                () = tokio::time::sleep(pause) => {}
                 () = self.stop.cancelled() => return Ok(()),
             }
-            if self.health.is_up(Part::Intake)
-                && let Err(error) = self.keep_house().await
-            {
-                tracing::debug!(error = format!("{error:#}"), "can't ask for the state of the consumer");
+            if self.health.is_up(Part::Intake) {
+                match self.keep_house().await {
+                    Ok(()) => pause = EVERY,
+                    Err(error) => {
+                        let error = format!("{error:#}");
+                        tracing::debug!(error, "can't ask for the state of the consumer");
+                    }
+                }
             }
         }
     }
