@@ -5,6 +5,7 @@
 pub mod cli;
 pub mod config;
 mod pipeline;
+mod stages;
 mod ingest;
 mod persist;
 mod serve;
@@ -57,7 +58,7 @@ pub async fn run(
         Err(error) => tracing::error!(%error, "can't read the tokens and the certificate again"),
     })?;
 
-    let ended = pipeline::finish(stages, &parts);
+    let ended = stages.finish(&parts.stop, &parts.give_up);
     tokio::pin!(ended);
     let ended = tokio::select! {
         ended = &mut ended => ended,

@@ -13,7 +13,6 @@ use std::sync::Arc;
 use async_nats::Client;
 use order::{Layouts, Parser};
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Settings;
@@ -33,6 +32,7 @@ use crate::serve::feed::Feed;
 use crate::serve::replica::{Lag, Replica};
 use crate::serve::restore::{Progress, Restore};
 use crate::serve::stats::Stats;
+use crate::stages::{Stage, Stages};
 
 /// How many chunks wait in each channel. A chunk has 256 messages or a mebibyte, so that all of them together
 /// hold some tens of mebibytes at most, whatever the rate.
@@ -90,12 +90,9 @@ impl Parts {
     }
 }
 
-/// A stage's name, and how it ended.
-pub(crate) type Ended = (&'static str, anyhow::Result<()>);
-
 /// Starts all stages. Each ends when its input closes, which begins where `subscribe` and `restore` are told
 /// to stop.
-pub(crate) fn start(parts: &Parts, parser: Parser, depths: &Depths) -> JoinSet<Ended> {
+pub(crate) fn start(parts: &Parts, parser: Parser, depths: &Depths) -> Stages {
     let Parts { settings, client, layouts, cache, feed, progress, holds, taken, lag, health, .. } = parts;
     let Parts { metrics, stop, give_up, .. } = parts;
     let dead_letters = Arc::new(DeadLetters::new(client.clone()));
@@ -158,17 +155,8 @@ pub(crate) fn start(parts: &Parts, parser: Parser, depths: &Depths) -> JoinSet<E
         stop: stop.clone(),
     };
 
-    let mut stages = JoinSet::new();
-    let mut stage = |name, run: Stage| {
-        let give_up = give_up.clone();
-        drop(stages.spawn(async move {
-            tokio::select! {
-                ended = run => (name, ended),
-                // Out of time, whatever it waits for: what is not finished is given back.
-                () = give_up.cancelled() => (name, Ok(())),
-            }
-        }));
-    };
+    let mut stages = Stages::default();
+    let mut stage = |name, run: Stage| stages.spawn(name, run, give_up.clone());
 
     stage("subscribe", Box::pin(subscribe.run(natschan)));
     stage(
@@ -203,28 +191,6 @@ pub(crate) fn start(parts: &Parts, parser: Parser, depths: &Depths) -> JoinSet<E
         Forget { postgres: settings.postgres.clone(), nats: settings.nats.clone(), client: client.clone() };
     stage("forget", Box::pin(Follower::new(forget, cache.clone()).run(stop.clone())));
     stages
-}
-
-type Stage = std::pin::Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>>;
-
-/// Waits until all stages have ended. The first that fails, or that ends before it was told to, stops all.
-///
-/// # Errors
-/// The stage's name, and why it failed.
-pub(crate) async fn finish(mut stages: JoinSet<Ended>, parts: &Parts) -> anyhow::Result<()> {
-    let mut failed = None;
-    while let Some(ended) = stages.join_next().await {
-        let error = match ended {
-            Ok((_, Ok(()))) if parts.stop.is_cancelled() => continue,
-            Ok((name, Ok(()))) => anyhow::anyhow!("stage {name} ended although nobody told it to"),
-            Ok((name, Err(error))) => error.context(format!("stage {name} failed")),
-            Err(panic) => anyhow::anyhow!("a stage panicked: {panic}"),
-        };
-        parts.stop.cancel();
-        parts.give_up.cancel();
-        failed.get_or_insert(error);
-    }
-    failed.map_or(Ok(()), Err)
 }
 
 /// How much waits in each channel, asked when the metrics are.

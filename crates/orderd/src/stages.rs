@@ -1,0 +1,94 @@
+//! Stages as they run: none ends silently, and one that fails takes all others with it.
+
+use std::collections::HashMap;
+
+use tokio::task::{self, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+/// What a stage does until it ends.
+pub(crate) type Stage = std::pin::Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>>;
+
+/// Stages that run.
+#[derive(Default)]
+pub(crate) struct Stages {
+    running: JoinSet<anyhow::Result<()>>,
+    names: HashMap<task::Id, &'static str>,
+}
+
+impl Stages {
+    /// Starts one; it ends at the latest when it is told to give up.
+    pub(crate) fn spawn(&mut self, name: &'static str, run: Stage, give_up: CancellationToken) {
+        let stage = self.running.spawn(async move {
+            tokio::select! {
+                ended = run => ended,
+                // Out of time, whatever it waits for: what is not finished is given back.
+                () = give_up.cancelled() => Ok(()),
+            }
+        });
+        self.names.insert(stage.id(), name);
+    }
+
+    /// Waits until all have ended. The first that fails or panics, or that ends before it was told to, stops all.
+    ///
+    /// # Errors
+    /// The stage's name, and why it failed.
+    pub(crate) async fn finish(
+        mut self,
+        stop: &CancellationToken,
+        give_up: &CancellationToken,
+    ) -> anyhow::Result<()> {
+        let mut failed = None;
+        while let Some(ended) = self.running.join_next_with_id().await {
+            let id = ended.as_ref().map_or_else(task::JoinError::id, |(id, _)| *id);
+            let name = self.names.get(&id).copied().unwrap_or("?");
+            let error = match ended {
+                Ok((_, Ok(()))) if stop.is_cancelled() => continue,
+                Ok((_, Ok(()))) => anyhow::anyhow!("stage {name} ended although nobody told it to"),
+                Ok((_, Err(error))) => error.context(format!("stage {name} failed")),
+                // What it says of itself is on stderr already, and may quote what it panicked over.
+                Err(_) => anyhow::anyhow!("stage {name} panicked"),
+            };
+            stop.cancel();
+            give_up.cancel();
+            failed.get_or_insert(error);
+        }
+        failed.map_or(Ok(()), Err)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How all end where one of them ends like this, and another would go on for ever.
+    async fn ended_by(name: &'static str, run: Stage) -> String {
+        let (stop, give_up) = (CancellationToken::new(), CancellationToken::new());
+        let mut stages = Stages::default();
+        stages.spawn("other", Box::pin(std::future::pending()), give_up.clone());
+        stages.spawn(name, run, give_up.clone());
+        let error = stages.finish(&stop, &give_up).await.unwrap_err();
+        assert!(stop.is_cancelled());
+        format!("{error:#}")
+    }
+
+    #[tokio::test]
+    async fn one_that_ends_fails_or_panics_stops_all_by_its_name() {
+        let ended = ended_by("decode", Box::pin(async { Ok(()) })).await;
+        assert_eq!(ended, "stage decode ended although nobody told it to");
+        let failed = ended_by("encode", Box::pin(async { anyhow::bail!("no room") })).await;
+        assert_eq!(failed, "stage encode failed: no room");
+        let panicked = ended_by("cache", Box::pin(async { panic!("an order's content") })).await;
+        assert_eq!(panicked, "stage cache panicked");
+    }
+
+    #[tokio::test]
+    async fn those_that_were_told_to_end_do_so_without_an_error() {
+        let (stop, give_up) = (CancellationToken::new(), CancellationToken::new());
+        let mut stages = Stages::default();
+        let told = stop.clone();
+        stages.spawn("decode", Box::pin(async move { Ok(told.cancelled().await) }), give_up.clone());
+        stop.cancel();
+        stages.finish(&stop, &give_up).await.unwrap();
+        assert!(!give_up.is_cancelled());
+    }
+}
