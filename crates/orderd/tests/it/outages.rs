@@ -74,6 +74,26 @@ async fn nats_killed_and_started_again() {
     assert_goes_on(&stack, &service, 5).await;
 }
 
+/// What it holds then can neither be committed nor be said to be worked on, and comes again.
+#[tokio::test(flavor = "multi_thread")]
+async fn nats_away_longer_than_ack_wait_while_messages_are_held() {
+    let (mut stack, service) = Stack::started().await;
+    let (client, connection) =
+        tokio_postgres::connect(&stack.postgres.url(), tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client.batch_execute("BEGIN; LOCK TABLE orders2 IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    stack.publish(&orders(50)).await;
+    service.wait_len(50).await;
+    stack.nats.kill();
+    wait_down(&service, "nats").await;
+    assert_eq!(service.get("/readyz?for=reads").await.status, StatusCode::OK);
+    tokio::time::sleep(Duration::from_secs(12)).await;
+    stack.nats.start_again().unwrap();
+    client.batch_execute("ROLLBACK").await.unwrap();
+    eventually("all rows are committed", async || (stack.rows() == 50).then_some(())).await;
+    assert_goes_on(&stack, &service, 50).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_hangs_is_known_to_be_away_within_ten_seconds() {
     let (stack, service) = Stack::started().await;

@@ -44,6 +44,36 @@ async fn bad_payloads_are_kept_and_the_good_ones_pass() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_the_stream_of_dead_letters_has_no_room_for_waits() {
+    let stack = Stack::new();
+    let context = jetstream::new(stack.client().await);
+    let mut full = jetstream::stream::Config {
+        name: "ORDERS_DEAD".into(),
+        subjects: vec!["dead.>".into()],
+        max_messages: 1,
+        discard: jetstream::stream::DiscardPolicy::New,
+        ..Default::default()
+    };
+    context.create_stream(&full).await.unwrap();
+    let service = stack.serve(&[]).await;
+    stack.publish(&["{", "[", "7"]).await;
+    stack.publish(&orders(20)).await;
+    service.wait_len(20).await;
+    eventually("the good ones are committed", async || (stack.rows() == 20).then_some(())).await;
+    let unacknowledged = async || {
+        let consumer = context.get_stream("ORDERS").await.ok()?.consumer_info("orderd").await.ok()?;
+        Some(consumer.num_ack_pending)
+    };
+    eventually("two wait", async || (unacknowledged().await? == 2).then_some(())).await;
+    assert!(service.process.log().contains("can't store a dead letter"));
+    full.max_messages = -1;
+    context.update_stream(&full).await.unwrap();
+    eventually("nothing waits any more", async || (unacknowledged().await? == 0).then_some(())).await;
+    let mut dead = context.get_stream("ORDERS_DEAD").await.unwrap();
+    assert_eq!(dead.info().await.unwrap().state.messages, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_row_that_postgres_refuses_leaves_memory_and_costs_the_others_nothing() {
     let (stack, service) = Stack::started().await;
     stack
