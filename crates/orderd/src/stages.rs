@@ -86,7 +86,11 @@ mod tests {
         let (stop, give_up) = (CancellationToken::new(), CancellationToken::new());
         let mut stages = Stages::default();
         let told = stop.clone();
-        stages.spawn("decode", Box::pin(async move { Ok(told.cancelled().await) }), give_up.clone());
+        let decode = async move {
+            told.cancelled().await;
+            Ok(())
+        };
+        stages.spawn("decode", Box::pin(decode), give_up.clone());
         stop.cancel();
         stages.finish(&stop, &give_up).await.unwrap();
         assert!(!give_up.is_cancelled());
