@@ -1,7 +1,7 @@
 // Dead letters: what could not be taken in and why, and back into the topic after a mend.
 
 import { $, h, line, value } from "./dom.js";
-import { dateTime, t, word } from "./i18n.js";
+import { dateTime, detail, t, word } from "./i18n.js";
 import { deadLetter, deadLetters, replay } from "./api.js";
 import { failure } from "./failure.js";
 
@@ -73,7 +73,7 @@ function item(letter) {
   const when = Number.isNaN(at.getTime()) ? letter.time : dateTime(at);
   return h("li", { class: "panel letter" },
     h("div", { class: "letter-head" }, h("h2", {}, word("reasons", letter.reason)), h("time", { class: "note", datetime: letter.time }, when)),
-    h("p", {}, letter.path ? value(line(letter.path), { class: "id" }) : null, " ", value(letter.detail),
+    h("p", {}, letter.path ? value(line(letter.path), { class: "id" }) : null, " ", value(detail(letter.detail)),
       letter.offset === null ? null : h("span", { class: "note" }, ` (${t("deadByte", { offset: letter.offset })})`)),
     h("p", { class: "note" }, value(letter.key, { class: "id" }), " · ", value(letter.subject), " · ",
       letter.bytes === null ? "" : t("deadBytes", { count: letter.bytes })),

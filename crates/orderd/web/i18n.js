@@ -63,6 +63,14 @@ export function word(list, name) {
   return words ? words[0].toUpperCase() + words.slice(1) : name;
 }
 
+// Why a message was refused: the service's words, translated where their form is known.
+export function detail(text) {
+  const { details, kinds } = LANGUAGES[language];
+  if (details?.[text]) return details[text];
+  const [, found, expected] = /^(.+) where (.+) belongs$/.exec(text) ?? [];
+  return kinds?.[found] && kinds[expected] ? t("belongs", { found: kinds[found], expected: kinds[expected] }) : text;
+}
+
 export const label = (member) => word("members", member);
 
 // Formats are dear to make, and a hundred rows a second want them.

@@ -19,7 +19,7 @@ pub(crate) async fn open(service: &Service) -> Browser {
 }
 
 /// Nothing scrolls sideways, and the console is quiet.
-async fn is_sound(browser: &Browser, view: &str) {
+pub(crate) async fn is_sound(browser: &Browser, view: &str) {
     for width in [375, 768, 1280] {
         browser.resize(width, 800).await;
         let wide = "return document.documentElement.scrollWidth <= innerWidth ? '' : \
@@ -297,48 +297,6 @@ async fn the_keyboard_is_enough() {
     let unnamed = "[...document.querySelectorAll('button:not([hidden]), a[href], input:not([hidden])')].filter((e) => \
                    !(e.textContent.trim() || e.ariaLabel || e.labels?.length)).length === 0";
     browser.holds(unnamed).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn dead_letters_are_read_and_with_a_token_sent_again() {
-    let (stack, mut service) = Stack::started().await;
-    let browser = open(&service).await;
-    browser.click("nav [data-view=dead]").await;
-    browser.reads("#dead-list", "No dead letters").await;
-    is_sound(&browser, "no dead letters").await;
-    stack.publish(&[r#"{"track_number":"<b>A</b>"}"#, "{"]).await;
-    browser.reads("#dead-list .letter:first-child", "Not JSON").await;
-    browser.reads("#dead-list .letter:last-child", "A required member is missing").await;
-    browser.reads("#dead-how", "where HTTP_TOKEN is set").await;
-    browser.holds("document.querySelector('#dead-list button:not([hidden])') === null").await;
-    browser.click("#dead-list .letter:last-child summary").await;
-    browser.reads("#dead-list .letter:last-child pre", "<b>A</b>").await;
-    is_sound(&browser, "dead letters").await;
-    browser.click("#language").await;
-    browser.reads("#dead-list", "Нет обязательного поля").await;
-    browser.click("#language").await;
-
-    assert_eq!(service.stop(), Some(0));
-    let addr = service.addr.to_string();
-    let settings = [("HTTP_ADDR", addr.as_str()), ("HTTP_TOKEN", "open-sesame"), ("REQUIRE", "")];
-    let _service = stack.serve(&settings).await;
-    // From elsewhere: another view alone would not load the page anew.
-    browser.go("about:blank").await;
-    browser.go(&format!("http://{addr}/")).await;
-    browser.reads("#view-signin", "Sign in").await;
-    browser.keys("#token", "open-sesame\u{e007}").await;
-    browser.reads("#live-list", "No orders yet").await;
-    browser.console().await;
-    browser.go(&format!("http://{addr}/#/dead")).await;
-    // By the keyboard alone.
-    browser.reads("#dead-list .letter:last-child button", "Send again").await;
-    browser.keys("#dead-list .letter:first-child button", "\u{e007}").await;
-    browser.keys("#dead-list .letter:last-child button", "\u{e007}").await;
-    browser.reads("#dead-list .letter:last-child", "Taken in.").await;
-    browser.reads("#dead-list .letter:first-child", "Still refused.").await;
-    is_sound(&browser, "dead letters sent again").await;
-    browser.click("#dead-list .letter:last-child a").await;
-    browser.reads("#view-order", "<b>A</b>").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

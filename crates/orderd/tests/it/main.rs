@@ -13,6 +13,7 @@ mod openapi;
 mod schemathesis;
 mod webdriver;
 mod browser;
+mod browser_dead_letters;
 mod pictures;
 mod refused;
 mod dead_letters;

@@ -1,0 +1,104 @@
+//! Dead letters on the page: read, in both languages, and sent again.
+
+use std::collections::BTreeSet;
+
+use crate::browser::{is_sound, open};
+use crate::support::Stack;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dead_letters_are_read_and_with_a_token_sent_again() {
+    let (stack, mut service) = Stack::started().await;
+    let browser = open(&service).await;
+    browser.click("nav [data-view=dead]").await;
+    browser.reads("#dead-list", "No dead letters").await;
+    is_sound(&browser, "no dead letters").await;
+    stack.publish(&[r#"{"track_number":"<b>A</b>"}"#, "{"]).await;
+    browser.reads("#dead-list .letter:first-child", "Not JSON").await;
+    browser.reads("#dead-list .letter:last-child", "A required member is missing").await;
+    browser.reads("#dead-how", "where HTTP_TOKEN is set").await;
+    browser.holds("document.querySelector('#dead-list button:not([hidden])') === null").await;
+    browser.click("#dead-list .letter:last-child summary").await;
+    browser.reads("#dead-list .letter:last-child pre", "<b>A</b>").await;
+    is_sound(&browser, "dead letters").await;
+    browser.click("#language").await;
+    browser.reads("#dead-list", "Нет обязательного поля").await;
+    browser.click("#language").await;
+
+    assert_eq!(service.stop(), Some(0));
+    let addr = service.addr.to_string();
+    let settings = [("HTTP_ADDR", addr.as_str()), ("HTTP_TOKEN", "open-sesame"), ("REQUIRE", "")];
+    let _service = stack.serve(&settings).await;
+    // From elsewhere: another view alone would not load the page anew.
+    browser.go("about:blank").await;
+    browser.go(&format!("http://{addr}/")).await;
+    browser.reads("#view-signin", "Sign in").await;
+    browser.keys("#token", "open-sesame\u{e007}").await;
+    browser.reads("#live-list", "No orders yet").await;
+    browser.console().await;
+    browser.go(&format!("http://{addr}/#/dead")).await;
+    // By the keyboard alone.
+    browser.reads("#dead-list .letter:last-child button", "Send again").await;
+    browser.keys("#dead-list .letter:first-child button", "\u{e007}").await;
+    browser.keys("#dead-list .letter:last-child button", "\u{e007}").await;
+    browser.reads("#dead-list .letter:last-child", "Taken in.").await;
+    browser.reads("#dead-list .letter:first-child", "Still refused.").await;
+    is_sound(&browser, "dead letters sent again").await;
+    browser.click("#dead-list .letter:last-child a").await;
+    browser.reads("#view-order", "<b>A</b>").await;
+}
+
+/// One for each way in which a payload can be refused, as far as one can be made.
+const REFUSED: [&[u8]; 24] = [
+    b"\xff",
+    b"7",
+    b"{}",
+    br#"{"order_uid":true}"#,
+    br#"{"order_uid":{}}"#,
+    br#"{"delivery":[]}"#,
+    br#"{"items":null,"sm_id":"1"}"#,
+    br#"{"items":"x"}"#,
+    br#"{"sm_id":18446744073709551615}"#,
+    br#"{"sm_id":0.5}"#,
+    br#"{"sm_id":1e999}"#,
+    br#"{"items":["#,
+    br#"{"a":1"#,
+    br#"{"order_uid":""#,
+    br#"{"order_uid":"#,
+    br#"{"a" 1}"#,
+    br#"{"items":[{} {}]}"#,
+    br#"{"a":1 "b":2}"#,
+    br#"{"a":nul}"#,
+    br#"{"order_uid":"\x"}"#,
+    br#"{"sm_id":01}"#,
+    b"{\"order_uid\":\"\n\"}",
+    br#"{"a":1,}"#,
+    br#"{"order_uid":"a"} {}"#,
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn why_each_was_refused_is_told_in_russian() {
+    let (stack, service) = Stack::started().await;
+    stack.publish(&REFUSED).await;
+    let browser = open(&service).await;
+    browser.click("#language").await;
+    browser.click("nav [data-view=dead]").await;
+    let all = format!("document.querySelectorAll('#dead-list .letter').length === {}", REFUSED.len());
+    browser.holds(&all).await;
+    let shown = browser.text("#dead-list").await;
+    let letters = service.get("/dead_letters").await.json();
+    let details = letters.as_array().unwrap().iter().map(|letter| letter["detail"].as_str().unwrap());
+    let details: BTreeSet<_> = details.collect();
+    assert!(details.len() >= 20, "{details:?}");
+    for detail in details {
+        assert!(!shown.contains(detail), "{detail:?} is not translated: {shown}");
+    }
+    for (said, place) in
+        [("ожидается строка, а здесь логическое значение", "$.order_uid"), ("лишняя запятая", "байт 7")]
+    {
+        let letter = shown.split("Содержимое").find(|letter| letter.contains(said));
+        assert!(letter.unwrap_or_else(|| panic!("{said}: {shown}")).contains(place), "{said}: {shown}");
+    }
+    is_sound(&browser, "dead letters in Russian").await;
+    browser.click("#language").await;
+    browser.reads("#dead-list", "a boolean where a string belongs").await;
+}
