@@ -7,6 +7,9 @@ use devstack::Scratch;
 
 use crate::support::{Service, Stack, orders};
 
+/// For each operation.
+const SOME: [&str; 2] = ["--max-examples", "50"];
+
 /// Runs it against the service; with a failure, its report is the test's.
 async fn finds_nothing(service: &Service, more: &[&str], first: &[&str]) {
     let program = devstack::tools::find_schemathesis().expect("schemathesis: `cargo xtask test` installs it");
@@ -19,17 +22,9 @@ async fn finds_nothing(service: &Service, more: &[&str], first: &[&str]) {
         "--url",
         &format!("http://{addr}"),
     ]);
-    // A stream that never ends is not for a program that waits for the end of each answer.
-    command.args([
-        "--exclude-path",
-        "/events",
-        "--no-color",
-        "--checks",
-        "all",
-        "--phases",
-        "examples,coverage,fuzzing",
-    ]);
-    command.args(["--max-examples", "50", "--seed", "1", "--request-timeout", "10", "--workers", "1"]);
+    command.args(["--no-color", "--checks", "all", "--phases", "examples,coverage,fuzzing"]);
+    command.args(["--seed", "1", "--request-timeout", "10", "--workers", "1"]);
+    command.env("SCHEMATHESIS_HOOKS", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/schemathesis_hooks.py"));
     command.args(more).current_dir(scratch.path()).stdin(Stdio::null()).kill_on_drop(true);
     let output = command.output().await.unwrap();
     let report = String::from_utf8_lossy(&output.stdout);
@@ -46,15 +41,17 @@ async fn finds_nothing_where_all_is_open() {
     stack.publish(&orders(60)).await;
     stack.publish(&["{", "[]"]).await;
     service.wait_len(60).await;
-    finds_nothing(&service, &[], &[]).await;
+    finds_nothing(&service, &SOME, &[]).await;
+    let orders = ["--include-path", "/orders", "--max-examples", "300"];
+    finds_nothing(&service, &orders, &[]).await;
     // It makes up ids that nothing has; what is there is to be as described too.
     let dead = service.get("/dead_letters").await.json()[0]["key"].clone();
     let config = stack.scratch.path().join("schemathesis.toml");
     let ids = format!("[parameters]\n\"path.id\" = \"{}\"\n\"path.key\" = {dead}\n", service.ids().await[0]);
     std::fs::write(&config, ids).unwrap();
     let config = config.to_str().unwrap();
-    finds_nothing(&service, &["--include-path-regex", "^/(order|dead_letters)/"], &["--config-file", config])
-        .await;
+    let more = [&SOME[..], &["--include-path-regex", "^/(order|dead_letters)/"]].concat();
+    finds_nothing(&service, &more, &["--config-file", config]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -65,5 +62,6 @@ async fn finds_nothing_where_tokens_are_needed() {
     service.wait_len(60).await;
     service.stop();
     let service = stack.serve(&[("HTTP_TOKEN", "secret"), ("HTTP_ERASE_TOKEN", "eraser")]).await;
-    finds_nothing(&service, &["--header", "Authorization: Bearer secret"], &[]).await;
+    let more = [&SOME[..], &["--header", "Authorization: Bearer secret"]].concat();
+    finds_nothing(&service, &more, &[]).await;
 }
