@@ -1,13 +1,14 @@
 //! The workspace's own commands, run as `cargo xtask COMMAND`.
 //!
-//! `up` and `orderd` are for using the service, `test`, `codegen`, `chaos`, `fuzz` and `bench` for working on it. Exit
-//! codes: 0 done, 1 failed at run time, 2 wrong usage.
+//! `up` and `orderd` are for using the service, `test`, `codegen`, `chaos`, `fuzz`, `bench` and `image`
+//! for working on it. Exit codes: 0 done, 1 failed at run time, 2 wrong usage.
 
 mod bench;
 mod cargo;
 mod chaos;
 mod codegen;
 mod fuzz;
+mod image;
 mod orderd;
 mod test;
 mod up;
@@ -57,6 +58,7 @@ enum Command {
     Chaos(chaos::Options),
     Fuzz(fuzz::Options),
     Bench(bench::Options),
+    Image(image::Options),
 }
 
 fn main() -> ExitCode {
@@ -68,6 +70,7 @@ fn main() -> ExitCode {
         Command::Chaos(options) => chaos::run(&options),
         Command::Fuzz(options) => fuzz::run(&options),
         Command::Bench(options) => bench::run(&options),
+        Command::Image(options) => image::run(&options),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

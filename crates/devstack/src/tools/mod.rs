@@ -6,6 +6,7 @@
 //! that is installed here starts a server of the machine.
 
 mod chromium;
+mod containers;
 mod install;
 mod nats;
 mod postgres;
@@ -17,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 pub use chromium::{ensure_chromedriver, find_chromedriver};
+pub use containers::{ensure_debootstrap, ensure_podman};
 pub use nats::{ensure_nats_server, find_nats_server};
 pub(crate) use postgres::find_postgres_of;
 pub use postgres::{ensure_postgres, find_postgres};

@@ -1,0 +1,157 @@
+//! The image run as `deploy/compose.yaml` runs it, against real servers.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use devstack::{
+    Launch, Nats, NatsOptions, Postgres, PostgresOptions, Process, Scratch, Signal, free_port, wait_for,
+};
+
+use super::podman::Podman;
+use crate::say;
+
+/// A busy machine starts it slowly.
+const START: Duration = Duration::from_secs(60);
+/// As compose.yaml's `stop_grace_period`.
+const STOP: Duration = Duration::from_secs(15);
+const ORDERS: usize = 100;
+const USER: u32 = 65532;
+
+struct Trial<'a> {
+    podman: &'a Podman,
+    image: &'a str,
+    name: String,
+    scratch: Scratch,
+    postgres: Postgres,
+    http: u16,
+}
+
+pub(super) fn run(podman: &Podman, image: &str) -> Result<()> {
+    let password = Some("a p@ss/word".to_owned());
+    let postgres = Postgres::temporary(PostgresOptions { password, ..PostgresOptions::quick() })?;
+    let extra_config = "authorization { user: orderd, password: \"p@ss\" }".to_owned();
+    let nats = Nats::temporary(NatsOptions { extra_config, ..NatsOptions::default() })?;
+    let name = format!("orderd-trial-{}", std::process::id());
+    let trial = Trial { podman, image, name, scratch: Scratch::new()?, postgres, http: free_port() };
+    trial.write_secrets(&nats)?;
+    let mut service = trial.start()?;
+    let tried = trial.answers().and_then(|()| trial.is_locked_up());
+    if let Err(error) = tried {
+        bail!("{error:#}; its log: {}", service.log());
+    }
+    let status = service.end(Signal::TERM).and_then(|status| status.code());
+    ensure!(status == Some(0), "it stopped with {status:?}: {}", service.log());
+    say("stopped with 0");
+    Ok(())
+}
+
+impl Trial<'_> {
+    /// As `make-secrets.sh` makes them: in a folder that is closed, open themselves.
+    fn write_secrets(&self, nats: &Nats) -> Result<()> {
+        let nats = format!("nats://orderd:p%40ss@127.0.0.1:{}", nats.port());
+        for (name, text) in
+            [("http_token", "secret"), ("nats_url", nats.as_str()), ("postgres_password", "a p@ss/word")]
+        {
+            let file = self.scratch.path().join(name);
+            fs::write(&file, format!("{text}\n"))?;
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o644))?;
+        }
+        Ok(())
+    }
+
+    /// `run` with all that compose.yaml says of the service, on this machine's network.
+    fn flags(&self) -> Vec<String> {
+        let settings = [
+            format!("HTTP_ADDR=127.0.0.1:{}", self.http),
+            "HTTP_TOKEN_FILE=/run/secrets/http_token".into(),
+            "NATS_URL_FILE=/run/secrets/nats_url".into(),
+            "PUB_TOPIC=TESTING".into(),
+            "PG_HOST=127.0.0.1".into(),
+            format!("PG_PORT={}", self.postgres.port()),
+            "PG_USER=postgres".into(),
+            "PG_PASSWORD_FILE=/run/secrets/postgres_password".into(),
+            "PG_DBNAME=demo1".into(),
+            "LOG_FORMAT=json".into(),
+        ];
+        let mut flags: Vec<String> =
+            ["--rm", "--pull=never", "--read-only", "--read-only-tmpfs=false"].map(Into::into).into();
+        flags
+            .extend(["--cap-drop=ALL", "--security-opt=no-new-privileges", "--network=host"].map(Into::into));
+        // What podman would ask for by itself may be more than it may have here; compose.yaml has 65536 files.
+        flags.extend(["--ulimit=nofile=4096:4096", "--ulimit=nproc=1024:1024"].map(Into::into));
+        // Its timer is systemd's; we ask ourselves.
+        flags.push("--health-interval=disable".into());
+        for secret in ["http_token", "nats_url", "postgres_password"] {
+            let file = self.scratch.path().join(secret);
+            flags.push(format!("--volume={}:/run/secrets/{secret}:ro", file.display()));
+        }
+        flags.extend(settings.iter().map(|setting| format!("--env={setting}")));
+        flags
+    }
+
+    fn start(&self) -> Result<Process> {
+        let mut command = self.podman.command("run");
+        command.args(self.flags()).args(["--name", &self.name, self.image]);
+        let mut launch = Launch::new("the image", command.get_program(), self.scratch.path());
+        launch.args = command.get_args().map(Into::into).collect();
+        let envs = command.get_envs().filter_map(|(name, value)| Some((name.into(), value?.into())));
+        launch.envs = envs.collect();
+        launch.log = Some(self.scratch.path().join("log"));
+        launch.patience = STOP;
+        Ok(Process::spawn(launch)?)
+    }
+
+    /// A command in a container of its own, as `docker compose run --rm orderd …`.
+    fn orderd(&self, args: &[&str]) -> Result<String> {
+        let mut all = self.flags();
+        all.push(self.image.into());
+        all.extend(args.iter().map(|&arg| arg.to_owned()));
+        self.podman.output("run", &all)
+    }
+
+    fn answers(&self) -> Result<()> {
+        let mut asked = self.healthy();
+        wait_for(START, || {
+            asked = self.healthy();
+            asked.is_ok()
+        });
+        asked.context("its health check fails")?;
+        say("its health check passes");
+        self.orderd(&["publish", "--count", &ORDERS.to_string()])?;
+        let rows = || self.postgres.psql("select count(*) from public.orders2").unwrap_or_default();
+        let stored = wait_for(START, || rows().trim() == ORDERS.to_string());
+        ensure!(stored, "{} rows of {ORDERS} orders", rows().trim());
+        say(&format!("{ORDERS} orders are in the table; {}", self.orderd(&["verify"])?.replace('\n', "; ")));
+        Ok(())
+    }
+
+    /// The image's own HEALTHCHECK.
+    fn healthy(&self) -> Result<String> {
+        self.podman.output("healthcheck", &["run", &self.name])
+    }
+
+    fn is_locked_up(&self) -> Result<()> {
+        let pid = self.podman.output("inspect", &["--format", "{{.State.Pid}}", &self.name])?;
+        let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let value =
+            |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim();
+        let user = value("Uid:").split_whitespace().next().unwrap_or_default();
+        ensure!(user == USER.to_string(), "it runs as {user}");
+        ensure!(
+            u64::from_str_radix(value("CapEff:"), 16) == Ok(0),
+            "it has capabilities: {}",
+            value("CapEff:")
+        );
+        ensure!(value("NoNewPrivs:") == "1", "it may gain privileges");
+        let mounts = fs::read_to_string(format!("/proc/{pid}/mountinfo"))?;
+        let root = mounts.lines().find(|line| line.split(' ').nth(4) == Some("/")).unwrap_or_default();
+        ensure!(
+            root.split(' ').nth(5).is_some_and(|options| options.split(',').any(|option| option == "ro")),
+            "its file system can be written to: {root}"
+        );
+        say("runs as user 65532, without capabilities, on a read-only file system");
+        Ok(())
+    }
+}
