@@ -50,12 +50,33 @@ pub struct Body(Arc<[u8]>);
 /// The bytes in front that say by which layout the value is read.
 const LAYOUT: usize = 2;
 
+/// In place of a layout: the value is not in memory any more. No layout that is kept has that number.
+const EVICTED: u16 = u16::MAX;
+
 impl Body {
     /// Of an order that has left: nothing.
     pub fn none() -> Self {
-        let mut bytes = Vec::new();
-        Self::open(0, "", &mut bytes);
-        Self::close(&mut bytes)
+        Self::evicted("", &[])
+    }
+
+    /// What is left of an order whose value is dropped to save memory: its key, and the hashes of the values by
+    /// which it is found.
+    pub fn evicted(key: &str, hashes: &[u32]) -> Self {
+        let mut bytes = Vec::with_capacity(LAYOUT + 1 + key.len() + size_of_val(hashes));
+        Self::open(EVICTED, key, &mut bytes);
+        bytes.extend(hashes.iter().flat_map(|hash| hash.to_le_bytes()));
+        Self(bytes.into())
+    }
+
+    /// Whether the value is not in memory any more.
+    pub fn is_evicted(&self) -> bool {
+        self.layout() == usize::from(EVICTED)
+    }
+
+    /// The hashes that an evicted body keeps; none of any other.
+    pub fn hashes(&self) -> impl Iterator<Item = u32> {
+        let kept = if self.is_evicted() { self.parts().1.as_chunks().0 } else { &[] };
+        kept.iter().copied().map(u32::from_le_bytes)
     }
 
     /// Begins a body in `bytes`; the value's fields follow.
@@ -107,5 +128,25 @@ impl Body {
 impl std::fmt::Debug for Body {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Body({}, {} bytes)", self.key(), self.0.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_evicted_body_keeps_key_and_hashes() {
+        let body = Body::evicted("1700000000123456789-42", &[7, u32::MAX]);
+        assert!(body.is_evicted());
+        assert_eq!(body.key(), "1700000000123456789-42");
+        assert_eq!(body.hashes().collect::<Vec<_>>(), [7, u32::MAX]);
+        assert!(Body::none().is_evicted() && Body::none().hashes().next().is_none());
+    }
+
+    #[test]
+    fn a_whole_body_is_not_taken_for_an_evicted_one() {
+        let order = crate::Parser::new(&[]).unwrap().parse(crate::model::SAMPLE.as_bytes(), "17-1").unwrap();
+        assert!(!order.body().is_evicted() && order.body().hashes().next().is_none());
     }
 }
