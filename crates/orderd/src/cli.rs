@@ -241,6 +241,10 @@ pub struct ServeArgs {
     /// Top-level members by which /orders finds, separated by commas.
     #[arg(long, env = "SEARCH", default_value = "order_uid,track_number", value_name = "MEMBER,…")]
     pub search: String,
+    /// How much memory orders may take, in bytes or as 512MiB, 4GiB; by default there is no bound. Orders above it
+    /// are read from the table when they are asked for.
+    #[arg(long, env = "CACHE_MAX_BYTES", value_name = "BYTES")]
+    pub cache_max_bytes: Option<String>,
     /// Read the whole table again so often, for rows that others write: 30s, 10m, 0 for never.
     #[arg(long, env = "REFILL_EVERY", default_value = "0", value_name = "TIME")]
     pub refill_every: String,

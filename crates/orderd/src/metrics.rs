@@ -60,6 +60,11 @@ pub(crate) struct Metrics {
     pub(crate) up: IntGaugeVec,
     /// Look-ups that memory could not answer, by what PostgreSQL said.
     pub(crate) read_through: IntCounterVec,
+    /// Bytes that orders take in memory, and may take; 0 where they have no bound.
+    pub(crate) cache: IntGauge,
+    pub(crate) cache_max: IntGauge,
+    /// Orders whose bodies left memory for others.
+    pub(crate) evictions: IntCounter,
     /// HTTP requests by route and status.
     pub(crate) requests: IntCounterVec,
     /// Seconds an HTTP request took, by route.
@@ -172,6 +177,25 @@ impl Metrics {
                 )?,
                 ["found", "not_found", "unanswered"],
             ),
+            cache: register(
+                &r,
+                IntGauge::new(
+                    "orderd_cache_bytes",
+                    "Bytes that orders take in memory, where they have a bound",
+                ),
+            )?,
+            cache_max: register(
+                &r,
+                IntGauge::new(
+                    "orderd_cache_max_bytes",
+                    "Bytes that orders may take in memory, 0 for no bound",
+                ),
+            )?,
+            evictions: counter(
+                &r,
+                "orderd_cache_evictions_total",
+                "Orders whose bodies left memory for others",
+            )?,
             requests: counters(&r, "orderd_http_requests_total", "HTTP requests", &["route", "status"])?,
             request_seconds: register(
                 &r,

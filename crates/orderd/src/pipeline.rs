@@ -26,7 +26,7 @@ use crate::metrics::Metrics;
 use crate::nats;
 use crate::persist::database::Database;
 use crate::persist::encode;
-use crate::serve::cache::Cache;
+use crate::serve::cache::{Bound, Cache};
 use crate::serve::fan_in;
 use crate::serve::feed::Feed;
 use crate::serve::replica::{Lag, Replica};
@@ -71,12 +71,13 @@ impl Parts {
         let health = Health::new(metrics.clone());
         let layouts = Arc::new(Layouts::new()?);
         let search = order::searchable(&settings.search)?;
+        let bound = settings.cache_max_bytes.map(|max| Bound::new(max, metrics.evictions.clone()));
         let client = nats::connect(&settings.nats, health.clone()).await?;
         Ok(Self {
             holds: Holds::new(client.clone()),
             client,
             feed: Feed::new(layouts.clone(), &settings.search, &search, settings.event_readers),
-            cache: Cache::new(layouts.clone(), search),
+            cache: Cache::new(layouts.clone(), search, bound),
             progress: Arc::default(),
             taken: Arc::default(),
             lag: Arc::default(),

@@ -64,6 +64,8 @@ pub struct Settings {
     pub require: Vec<String>,
     /// Members by which orders are found.
     pub search: Vec<String>,
+    /// How many bytes of memory orders may take; `None` for as many as they need.
+    pub cache_max_bytes: Option<usize>,
     /// How often the table is read again; `None` for never.
     pub refill_every: Option<Duration>,
 }
@@ -105,6 +107,7 @@ impl Settings {
             cors_origins: cors_origins(args.http_cors_origin.as_deref().unwrap_or_default())?,
             require,
             search,
+            cache_max_bytes: bytes("CACHE_MAX_BYTES", args.cache_max_bytes.as_deref().unwrap_or_default())?,
             refill_every: duration("REFILL_EVERY", &args.refill_every)?,
         })
     }
@@ -125,16 +128,43 @@ fn list(text: &str) -> Vec<String> {
     text.split([',', '\n']).map(str::trim).filter(|part| !part.is_empty()).map(Into::into).collect()
 }
 
+/// A number of bytes; `None` where nothing is given.
+fn bytes(setting: &'static str, text: &str) -> Result<Option<usize>, ConfigError> {
+    let text = text.trim();
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let (number, unit) = split_number(text);
+    let unit = match unit.trim_start() {
+        "" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => 0,
+    };
+    match number.parse::<usize>().ok().and_then(|number| number.checked_mul(unit)) {
+        Some(bytes) if bytes > 0 => Ok(Some(bytes)),
+        _ => Err(wrong(
+            setting,
+            format!("{text:?} is no number of bytes above 0, such as 1073741824, 512MiB or 1GiB"),
+        )),
+    }
+}
+
+fn split_number(text: &str) -> (&str, &str) {
+    text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()))
+}
+
 fn duration(setting: &'static str, text: &str) -> Result<Option<Duration>, ConfigError> {
     let text = text.trim();
-    let number_end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let unit = match &text[number_end..] {
+    let (number, unit) = split_number(text);
+    let unit = match unit {
         "" | "s" => 1,
         "m" => 60,
         "h" => 3600,
         _ => 0,
     };
-    match text[..number_end].parse::<u64>().ok().and_then(|number| number.checked_mul(unit)) {
+    match number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit)) {
         Some(0) if unit > 0 => Ok(None),
         Some(seconds) if unit > 0 => Ok(Some(Duration::from_secs(seconds))),
         _ => Err(wrong(setting, format!("{text:?} is no time, such as 30s, 10m, 1h or 0"))),
@@ -152,6 +182,18 @@ mod tests {
         assert_eq!(duration("REFILL_EVERY", "2m").unwrap(), Some(Duration::from_secs(120)));
         for wrong in ["", "s", "-1", "1d", "99999999999999999999"] {
             assert!(duration("REFILL_EVERY", wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn bytes_have_units() {
+        let given = |text| bytes("CACHE_MAX_BYTES", text).unwrap();
+        assert_eq!(given(""), None);
+        assert_eq!(given("1073741824"), Some(1 << 30));
+        assert_eq!(given(" 512 MiB"), Some(512 << 20));
+        assert_eq!((given("3KiB"), given("2GiB")), (Some(3072), Some(2 << 30)));
+        for wrong in ["0", "0GiB", "-1", "1.5GiB", "1GB", "all", "MiB", "99999999999GiB"] {
+            assert!(bytes("CACHE_MAX_BYTES", wrong).is_err(), "{wrong}");
         }
     }
 }

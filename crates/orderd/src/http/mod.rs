@@ -48,6 +48,9 @@ pub(crate) use server::serve_one;
 /// How long a form may be: it holds a token.
 const FORM: usize = 4096;
 
+/// The route of what is asked for most.
+const ORDER: &str = "/order/{id}";
+
 /// What the handlers answer from.
 pub(crate) struct App {
     client: async_nats::Client,
@@ -75,11 +78,15 @@ impl App {
             cache: parts.cache.clone(),
             feed: parts.feed.clone(),
             layouts: parts.layouts.clone(),
-            read_through: ReadThrough::start(parts.settings.postgres.clone(), parts.metrics.clone()),
+            read_through: ReadThrough::start(
+                parts.settings.postgres.clone(),
+                parts.cache.clone(),
+                parts.metrics.clone(),
+            ),
             health: parts.health.clone(),
             progress: parts.progress.clone(),
             lag: parts.lag.clone(),
-            orders_served: Served::new(&parts.metrics, "/order/{id}", StatusCode::OK),
+            orders_served: Served::new(&parts.metrics, ORDER, StatusCode::OK),
             metrics: parts.metrics.clone(),
             depths,
             sessions: session::Sessions::default(),
@@ -98,7 +105,7 @@ fn router(app: Arc<App>) -> Router {
         .route("/mem_len", get(pages::mem_len))
         .route("/order_pages/last", get(pages::last))
         .route("/order_pages/{n}", get(pages::page))
-        .route("/order/{id}", get(order::order))
+        .route(ORDER, get(order::order))
         .route("/orders", get(search::search))
         .route("/events", get(live::events))
         .route("/dead_letters", get(dead_letters::list).layer(compress::layer()))
@@ -147,10 +154,13 @@ async fn observe(State(app): State<Arc<App>>, request: Request, next: Next) -> R
     let begun = Instant::now();
     let route = request.extensions().get::<MatchedPath>().cloned();
     let response = next.run(request).await;
-    let route = route.as_ref().map_or("other", MatchedPath::as_str);
-    app.metrics.requests.with_label_values(&[route, response.status().as_str()]).inc();
-    app.metrics.request_seconds.with_label_values(&[route]).observe(begun.elapsed().as_secs_f64());
+    count(&app.metrics, route.as_ref().map_or("other", MatchedPath::as_str), response.status(), begun);
     response
+}
+
+fn count(metrics: &Metrics, route: &str, status: StatusCode, begun: Instant) {
+    metrics.requests.with_label_values(&[route, status.as_str()]).inc();
+    metrics.request_seconds.with_label_values(&[route]).observe(begun.elapsed().as_secs_f64());
 }
 
 /// A line of text, as Go's `http.Error` writes it.

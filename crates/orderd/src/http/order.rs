@@ -5,9 +5,10 @@ use std::sync::Arc;
 use axum::extract::{Path, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
-use order::{RowError, RowReader};
+use order::RowError;
 
 use super::{App, json, text};
+use crate::serve::cache::{Known, Row, Unanswered};
 
 /// JSON is about so many times as long as what memory holds; a guess that saves growing.
 const JSON: usize = 1024;
@@ -16,44 +17,45 @@ const JSON: usize = 1024;
 pub(super) async fn order(State(app): State<Arc<App>>, Path(id): Path<String>) -> Response {
     let mut body = Vec::with_capacity(JSON);
     match app.cache.write_json(&id, &mut body) {
-        Ok(true) => json(body),
-        Ok(false) => from_table(&app, &id).await,
-        Err(error) => undecodable(&id, &error),
+        Ok(Known::Whole) => json(body),
+        Ok(Known::Evicted | Known::Not) => from_table(&app, &id).await,
+        Err(error) => broken(&id, &error),
     }
 }
 
-async fn from_table(app: &App, id: &str) -> Response {
-    let row = match app.read_through.row(id).await {
-        // No row of PostgreSQL has such an id.
-        _ if id.contains('\0') => None,
-        Ok(row) => row,
-        Err(_) => return come_again(),
-    };
-    match row {
-        None => text(StatusCode::NOT_FOUND, "404 resource not found"),
-        Some(None) => text(StatusCode::INTERNAL_SERVER_ERROR, "500 row can't be decoded"),
-        Some(Some(row)) => match decoded(app, &row) {
-            Ok(body) => json(body),
-            Err(error) => undecodable(id, &error),
+/// The same for one that memory has no room for, or doesn't know.
+pub(super) async fn from_table(app: &App, id: &str) -> Response {
+    let mut body = Vec::with_capacity(JSON);
+    match app.read_through.row(id).await {
+        Ok(Row::Order(order)) => match app.layouts.write_json(&order, &mut body) {
+            Ok(()) => json(body),
+            Err(error) => broken(id, &error),
         },
+        Ok(Row::Undecodable) => undecodable(),
+        // It may have come in meanwhile; or it was evicted before it was committed.
+        Ok(Row::NotThere) => match app.cache.write_json(id, &mut body) {
+            Ok(Known::Whole) => json(body),
+            Ok(Known::Evicted) => come_again("503 it is not committed yet, and has left memory"),
+            Ok(Known::Not) => text(StatusCode::NOT_FOUND, "404 resource not found"),
+            Err(error) => broken(id, &error),
+        },
+        Err(Unanswered) => come_again("503 PostgreSQL can't be asked now; memory doesn't have it"),
     }
 }
 
-fn decoded(app: &App, row: &[u8]) -> Result<Vec<u8>, RowError> {
-    let body = RowReader::new(app.layouts.clone()).read("", row)?;
-    let mut out = Vec::with_capacity(JSON);
-    app.layouts.write_json(&body, &mut out)?;
-    Ok(out)
+/// Memory has it, and can't show it.
+fn broken(id: &str, error: &RowError) -> Response {
+    tracing::debug!(id, %error, "order can't be shown");
+    undecodable()
 }
 
-fn undecodable(id: &str, error: &RowError) -> Response {
-    tracing::debug!(id, %error, "row can't be decoded");
+fn undecodable() -> Response {
     text(StatusCode::INTERNAL_SERVER_ERROR, "500 row can't be decoded")
 }
 
-fn come_again() -> Response {
-    let mut response =
-        text(StatusCode::SERVICE_UNAVAILABLE, "503 PostgreSQL can't be asked now; memory doesn't have it");
+/// What is wanted may be there a little later.
+pub(super) fn come_again(why: &str) -> Response {
+    let mut response = text(StatusCode::SERVICE_UNAVAILABLE, why);
     response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     response
 }

@@ -6,7 +6,9 @@ use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 
+use super::order::come_again;
 use super::{App, json, text};
+use crate::serve::cache::NotFound;
 
 /// Ids, newest first. All criteria must match.
 pub(super) async fn search(
@@ -20,10 +22,13 @@ pub(super) async fn search(
     let Some(criteria) = criteria.filter(|criteria| !criteria.is_empty()) else {
         return text(StatusCode::BAD_REQUEST, &format!("400 orders are found by {}", members.join(", ")));
     };
-    match app.cache.search(&criteria) {
+    match app.cache.search(&criteria, &app.read_through).await {
         // A list of strings can always be written.
         Ok(ids) => json(serde_json::to_vec(&ids).unwrap_or_default()),
-        Err(error) => {
+        Err(NotFound::Unanswered) => {
+            come_again("503 PostgreSQL can't be asked now; memory doesn't have all of it")
+        }
+        Err(NotFound::Broken(error)) => {
             tracing::error!(%error, "can't search memory");
             text(StatusCode::INTERNAL_SERVER_ERROR, "500 internal server error")
         }

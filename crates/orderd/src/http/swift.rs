@@ -13,7 +13,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
 
 use super::server::{HEAD, HEADERS};
-use super::{App, auth};
+use super::{App, auth, order};
+use crate::serve::cache::Known;
 
 /// Room for the requests that are read at once, and for an answer, which most need no more than.
 const READ: usize = 4096;
@@ -52,8 +53,15 @@ where
         }
         last = Instant::now();
         while let Some(request) = plain(&read, app) {
-            if !answers.push(&read[request.id], last, app) {
-                break;
+            let id = std::str::from_utf8(&read[request.id]).unwrap_or_default();
+            match answers.push(id, last, app) {
+                Known::Whole => {}
+                // What is before it is not held up, and what comes behind it stays on this way.
+                Known::Evicted => {
+                    answers.send(stream).await?;
+                    answers.push_from_table(id, last, app).await;
+                }
+                Known::Not => break,
             }
             read.advance(request.length);
             if answers.bytes.len() >= TOGETHER {
@@ -120,26 +128,42 @@ impl Answers {
         }
     }
 
-    /// Adds an order; `false` where memory doesn't have it.
-    fn push(&mut self, id: &[u8], begun: Instant, app: &App) -> bool {
+    /// Adds an order, if memory has it.
+    fn push(&mut self, id: &str, begun: Instant, app: &App) -> Known {
         self.json.clear();
-        let id = std::str::from_utf8(id).unwrap_or_default();
         // One that can't be shown is not there; the table says why.
-        if !app.cache.write_json(id, &mut self.json).unwrap_or(false) {
-            return false;
+        let known = app.cache.write_json(id, &mut self.json).unwrap_or(Known::Not);
+        if known == Known::Whole {
+            self.tell_date();
+            let head = write!(
+                self.bytes,
+                "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\ndate: {}\r\n\r\n",
+                self.json.len(),
+                self.date
+            );
+            // Into memory, which doesn't fail.
+            drop(head);
+            self.bytes.extend_from_slice(&self.json);
+            app.orders_served.count(begun);
         }
+        known
+    }
+
+    /// Adds the long way's answer to a request for an order that memory has no room for.
+    async fn push_from_table(&mut self, id: &str, begun: Instant, app: &App) {
+        let (head, body) = order::from_table(app, id).await.into_parts();
+        // It is in memory, so that it is all there.
+        let body = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
         self.tell_date();
-        let head = write!(
-            self.bytes,
-            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\ndate: {}\r\n\r\n",
-            self.json.len(),
-            self.date
-        );
-        // Into memory, which doesn't fail.
-        drop(head);
-        self.bytes.extend_from_slice(&self.json);
-        app.orders_served.count(begun);
-        true
+        self.bytes.extend_from_slice(format!("HTTP/1.1 {}\r\n", head.status).as_bytes());
+        for (name, value) in &head.headers {
+            let parts: [&[u8]; 4] = [name.as_ref(), b": ", value.as_bytes(), b"\r\n"];
+            self.bytes.extend_from_slice(&parts.concat());
+        }
+        let rest = format!("content-length: {}\r\ndate: {}\r\n\r\n", body.len(), self.date);
+        self.bytes.extend_from_slice(rest.as_bytes());
+        self.bytes.extend_from_slice(&body);
+        super::count(&app.metrics, super::ORDER, head.status, begun);
     }
 
     /// Sends what is there; `None` where the client is gone.

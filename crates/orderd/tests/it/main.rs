@@ -19,6 +19,7 @@ mod refused;
 mod dead_letters;
 mod outages;
 mod takeover;
+mod bounded;
 mod replicas;
 mod clusters;
 mod shutdown;

@@ -50,6 +50,8 @@ async fn wrong_settings_are_named() {
         ("HTTP_ADDR", "0.0.0.0:0"),
         ("HTTP_CORS_ORIGIN", "https://example.com/page"),
         ("REFILL_EVERY", "soon"),
+        ("CACHE_MAX_BYTES", "0"),
+        ("CACHE_MAX_BYTES", "1 GB"),
         ("PUB_TOPIC", "a b"),
         ("PG_TABLE", "a.b.c"),
         ("DATABASE_URL", "postgresql://u:secret@h/db?no_such_option=1"),

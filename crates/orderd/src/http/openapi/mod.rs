@@ -251,7 +251,9 @@ fn find(search: &[String]) -> Value {
     members["style"] = "form".into();
     members["explode"] = true.into();
     let none = plain("400", "No member, or one that orders are not found by");
-    let mut find = operation("The ids of the orders with these values, newest first", vec![ids(), none]);
+    let away = plain("503", "Memory doesn't have all of it, and PostgreSQL can't be asked now");
+    let mut find =
+        operation("The ids of the orders with these values, newest first", vec![ids(), none, away]);
     find["parameters"] = json!([required(members)]);
     find
 }

@@ -10,6 +10,8 @@ const SHARDS: usize = 256;
 /// From 32-bit hashes to 32-bit numbers; eight bytes and a bit an entry.
 pub(super) struct IdTable {
     shards: Vec<HashTable<Slot>>,
+    /// What they take.
+    bytes: usize,
 }
 
 #[derive(Clone, Copy)]
@@ -20,7 +22,12 @@ struct Slot {
 
 impl IdTable {
     pub(super) fn new() -> Self {
-        Self { shards: (0..SHARDS).map(|_| HashTable::new()).collect() }
+        Self { shards: (0..SHARDS).map(|_| HashTable::new()).collect(), bytes: 0 }
+    }
+
+    /// The bytes that it takes.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// The first number under that hash of which `is_it` holds.
@@ -31,7 +38,10 @@ impl IdTable {
 
     /// Adds a number; the caller knows that it is not there.
     pub(super) fn insert(&mut self, hash: u32, id: u32) {
-        self.shards[shard(hash)].insert_unique(spread(hash), Slot { hash, id }, |slot| spread(slot.hash));
+        let shard = &mut self.shards[shard(hash)];
+        let before = shard.allocation_size();
+        shard.insert_unique(spread(hash), Slot { hash, id }, |slot| spread(slot.hash));
+        self.bytes += shard.allocation_size() - before;
     }
 
     /// Puts `new` in the place of `old`, or takes `old` out.

@@ -37,6 +37,14 @@ impl Index {
         self.in_order.len()
     }
 
+    /// The bytes that it takes, without the bodies.
+    pub(super) fn bytes(&self) -> usize {
+        let segments = self.segments.len() * SEGMENT * size_of::<Body>();
+        let searches: usize = self.searches.iter().map(Search::bytes).sum();
+        let vacant = self.vacant.capacity() * size_of::<u32>();
+        segments + vacant + self.by_key.bytes() + self.in_order.bytes() + searches
+    }
+
     pub(super) fn find(&self, hash: u32, key: &[u8]) -> Option<u32> {
         self.by_key.find(hash, |id| self.body(id).key_bytes() == key)
     }
@@ -45,10 +53,10 @@ impl Index {
         &self.segments[id as usize / SEGMENT][id as usize % SEGMENT]
     }
 
-    /// Adds an order unless its key is known. `true`: it was not.
-    pub(super) fn insert(&mut self, hash: u32, record: Record) -> bool {
+    /// Adds an order unless its key is known. Gives back its number.
+    pub(super) fn insert(&mut self, hash: u32, record: Record) -> Option<u32> {
         if self.find(hash, record.body.key_bytes()).is_some() {
-            return false;
+            return None;
         }
         let Record { body, hashes, .. } = record;
         let id = self.place(body);
@@ -58,12 +66,17 @@ impl Index {
         for (search, hash) in searches.iter_mut().zip(hashes) {
             search.insert(hash, id, |one, other| compare(segments, one, other));
         }
-        true
+        Some(id)
+    }
+
+    /// Puts another form of an order's body in its place.
+    pub(super) fn replace(&mut self, id: u32, body: Body) {
+        self.segments[id as usize / SEGMENT][id as usize % SEGMENT] = body;
     }
 
     fn place(&mut self, body: Body) -> u32 {
         if let Some(id) = self.vacant.pop() {
-            self.segments[id as usize / SEGMENT][id as usize % SEGMENT] = body;
+            self.replace(id, body);
             return id;
         }
         if self.segments.last().is_none_or(|segment| segment.len() == SEGMENT) {
@@ -83,7 +96,7 @@ impl Index {
         }
         self.by_key.replace(hash, id, None);
         // Nothing of the order stays until its place is taken.
-        self.segments[id as usize / SEGMENT][id as usize % SEGMENT] = Body::none();
+        self.replace(id, Body::none());
         self.vacant.push(id);
     }
 

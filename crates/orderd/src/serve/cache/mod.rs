@@ -1,34 +1,39 @@
-//! memwritechan -> cache: all orders, in memory, for HTTP.
+//! memwritechan -> cache: all orders, in memory, for HTTP. Where memory has a bound, some are there by key and
+//! hashes alone.
 //!
 //! One stage writes, any number of requests read. The lock is a plain reader-writer lock: it is held for a
 //! look-up or for a handful of orders, never across a wait.
 
-mod id_table;
+mod hasher;
 mod index;
+mod id_table;
 mod ordered;
-mod read_through;
 mod search;
+mod find;
+mod bound;
+mod evict;
+mod read_through;
 
 use std::collections::HashMap;
 use std::hash::BuildHasher;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use hashbrown::DefaultHashBuilder;
-use order::{Body, Key, Layouts, Order, RowError, RowReader};
+use order::{Body, Key, Layouts, RowError};
 use tokio::sync::mpsc;
 
+pub(crate) use self::bound::Bound;
+pub(crate) use self::find::NotFound;
+pub(crate) use self::hasher::Hasher;
 use self::index::Index;
-pub(crate) use self::read_through::ReadThrough;
+pub(crate) use self::read_through::{ReadThrough, Row, Unanswered};
 use super::feed::{Feed, Fresh};
 use super::{MAX_SEARCH, Record};
 
 /// Ids on a page.
 pub(crate) const PAGE: usize = 50;
 
-/// Ids that a search gives at most.
-pub(crate) const FOUND: usize = 50;
-
-/// So many orders are added while readers wait.
+/// So many orders are added, or evicted, while readers wait.
 const WRITE: usize = 64;
 
 /// The orders in memory.
@@ -38,12 +43,16 @@ pub(crate) struct Cache {
     /// The members that are searched by, as places in the model.
     search: Vec<usize>,
     hashes: DefaultHashBuilder,
+    /// Whether bodies may be evicted.
+    is_bounded: bool,
 }
 
 struct Contents {
     index: Index,
     /// Orders that have left, so that a copy that is still on its way doesn't bring them back.
     gone: HashMap<Key, Gone>,
+    /// What they may take.
+    bound: Option<Bound>,
 }
 
 /// Why an order has left.
@@ -53,6 +62,16 @@ pub(crate) enum Gone {
     Refused,
     /// It was erased, and never comes again.
     Forgotten,
+}
+
+/// What memory has of an order.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Known {
+    /// All of it.
+    Whole,
+    /// That it is there; PostgreSQL has to be asked for it.
+    Evicted,
+    Not,
 }
 
 /// A page of ids, or why there is none.
@@ -66,13 +85,16 @@ pub(crate) enum Page {
 }
 
 impl Cache {
-    pub(crate) fn new(layouts: Arc<Layouts>, search: Vec<usize>) -> Arc<Self> {
-        let contents = Contents { index: Index::new(search.len()), gone: HashMap::new() };
+    /// `search` are the places of the members that are searched by.
+    pub(crate) fn new(layouts: Arc<Layouts>, search: Vec<usize>, bound: Option<Bound>) -> Arc<Self> {
+        let is_bounded = bound.is_some();
+        let contents = Contents { index: Index::new(search.len()), gone: HashMap::new(), bound };
         Arc::new(Self {
             index: RwLock::new(contents),
             layouts,
             search,
             hashes: DefaultHashBuilder::default(),
+            is_bounded,
         })
     }
 
@@ -103,12 +125,14 @@ impl Cache {
                 if contents.gone.is_empty() || !contents.gone.contains_key(record.body.key()) {
                     let hash = self.hash(record.body.key_bytes());
                     let shown = (fresh.shown.len() < room).then(|| record.body.clone());
-                    if contents.index.insert(hash, record) {
+                    if contents.insert(hash, record) {
                         fresh.count += 1;
                         fresh.shown.extend(shown);
                     }
                 }
             }
+            drop(contents);
+            self.make_room();
         }
         fresh
     }
@@ -121,11 +145,15 @@ impl Cache {
         if why == Gone::Forgotten {
             *known = why;
         }
-        let Some(id) = contents.index.find(hash, key.as_str().as_bytes()) else { return };
-        let body = contents.index.body(id).clone();
+        let Contents { index, bound, .. } = &mut *contents;
+        let Some(id) = index.find(hash, key.as_str().as_bytes()) else { return };
+        let body = index.body(id).clone();
         // A body in memory can be read, or it would not be there.
-        if let Ok(hashes) = self.hashes_of(&body) {
-            contents.index.remove(hash, id, hashes);
+        if let Ok(hashes) = self.hashes_of(&body, &mut Vec::new()) {
+            index.remove(hash, id, hashes);
+            if let Some(bound) = bound {
+                bound.leave(&body);
+            }
         }
     }
 
@@ -148,14 +176,19 @@ impl Cache {
         self.read().index.find(hash, key.as_bytes()).is_some()
     }
 
-    /// Appends the JSON of an order; `false`: it is not in memory.
-    pub(crate) fn write_json(&self, key: &str, out: &mut Vec<u8>) -> Result<bool, RowError> {
+    /// Appends the JSON of an order, if it is in memory.
+    pub(crate) fn write_json(&self, key: &str, out: &mut Vec<u8>) -> Result<Known, RowError> {
         let hash = self.hash(key.as_bytes());
         let contents = self.read();
-        match contents.index.find(hash, key.as_bytes()) {
-            Some(id) => self.layouts.write_json(contents.index.body(id), out).map(|()| true),
-            None => Ok(false),
+        let Some(id) = contents.index.find(hash, key.as_bytes()) else { return Ok(Known::Not) };
+        let body = contents.index.body(id);
+        if let Some(bound) = &contents.bound {
+            if body.is_evicted() {
+                return Ok(Known::Evicted);
+            }
+            bound.note_read(id);
         }
+        self.layouts.write_json(body, out).map(|()| Known::Whole)
     }
 
     /// A page of ids, oldest first; `None` is the last one.
@@ -171,54 +204,24 @@ impl Cache {
         Page::Ids(ids.map(|id| contents.index.body(id).key().to_owned()).collect())
     }
 
-    /// The ids of the orders that have all of these values, newest first. A criterion is a place among the
-    /// members that are searched by, and a value.
-    pub(crate) fn search(&self, criteria: &[(usize, String)]) -> Result<Vec<String>, RowError> {
-        let contents = self.read();
-        let candidates = criteria
-            .iter()
-            .map(|(place, value)| contents.index.search(*place, self.hash(value.as_bytes())))
-            .collect::<Option<Vec<_>>>();
-        let rarest = candidates.and_then(|found| found.into_iter().min_by_key(|found| found.len()));
-        let Some(rarest) = rarest else { return Ok(Vec::new()) };
-        let mut ids = Vec::new();
-        for id in rarest.newest_first() {
-            if self.matches(contents.index.body(id), criteria)? {
-                ids.push(contents.index.body(id).key().to_owned());
-                if ids.len() == FOUND {
-                    break;
-                }
-            }
-        }
-        Ok(ids)
-    }
-
-    fn matches(&self, body: &Body, criteria: &[(usize, String)]) -> Result<bool, RowError> {
-        let mut text = Vec::new();
-        for (place, value) in criteria {
-            text.clear();
-            self.layouts.write_member(body, self.search[*place], &mut text)?;
-            if text != value.as_bytes() {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    fn hashes_of(&self, body: &Body) -> Result<[u32; MAX_SEARCH], RowError> {
+    /// The hashes of what an order is searched by. `text` is room for its values.
+    fn hashes_of(&self, body: &Body, text: &mut Vec<u8>) -> Result<[u32; MAX_SEARCH], RowError> {
         let mut hashes = [0; MAX_SEARCH];
-        let mut text = Vec::new();
+        if body.is_evicted() {
+            hashes.iter_mut().zip(body.hashes()).for_each(|(hash, kept)| *hash = kept);
+            return Ok(hashes);
+        }
         for (hash, &member) in hashes.iter_mut().zip(&self.search) {
             text.clear();
-            self.layouts.write_member(body, member, &mut text)?;
-            *hash = self.hash(&text);
+            self.layouts.write_member(body, member, text)?;
+            *hash = self.hash(text);
         }
         Ok(hashes)
     }
 
     /// A hasher for whoever makes records.
     pub(crate) fn hasher(self: &Arc<Self>) -> Hasher {
-        Hasher { reader: RowReader::new(self.layouts.clone()), cache: self.clone(), text: Vec::new() }
+        Hasher::new(self.clone())
     }
 
     fn hash(&self, bytes: &[u8]) -> u32 {
@@ -234,32 +237,13 @@ impl Cache {
     }
 }
 
-/// Makes records: orders as memory keeps them, with the hashes of what they are searched by.
-pub(crate) struct Hasher {
-    reader: RowReader,
-    cache: Arc<Cache>,
-    text: Vec<u8>,
-}
-
-impl Hasher {
-    /// The record of an order that has just come in.
-    pub(crate) fn record_of(&mut self, order: &Order) -> Result<Record, RowError> {
-        self.record(order.body().clone(), true)
-    }
-
-    /// The record of a row of the table.
-    pub(crate) fn record_of_row(&mut self, id: &str, row: &[u8]) -> Result<Record, RowError> {
-        let body = self.reader.read(id, row)?;
-        self.record(body, false)
-    }
-
-    fn record(&mut self, body: Body, arrived: bool) -> Result<Record, RowError> {
-        let mut hashes = [0; MAX_SEARCH];
-        for (hash, &member) in hashes.iter_mut().zip(&self.cache.search) {
-            self.text.clear();
-            self.cache.layouts.write_member(&body, member, &mut self.text)?;
-            *hash = self.cache.hash(&self.text);
+impl Contents {
+    /// Adds an order unless its key is known. `true`: it was not.
+    fn insert(&mut self, hash: u32, record: Record) -> bool {
+        let Some(id) = self.index.insert(hash, record) else { return false };
+        if let Some(bound) = &mut self.bound {
+            bound.enter(id, self.index.body(id));
         }
-        Ok(Record { body, hashes, arrived })
+        true
     }
 }

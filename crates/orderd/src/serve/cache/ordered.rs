@@ -18,6 +18,15 @@ impl Ordered {
         self.len
     }
 
+    /// The bytes that it takes, but for itself. Of several chunks none is looked at: all but the last are about full.
+    pub(super) fn bytes(&self) -> usize {
+        let room = match &*self.chunks {
+            [chunk] => chunk.capacity(),
+            chunks => chunks.len() * CHUNK,
+        };
+        self.chunks.capacity() * size_of::<Vec<u32>>() + room * size_of::<u32>()
+    }
+
     /// Adds `id`, whose key `compare` compares to those of others: `compare(other)` is how the other's key
     /// stands to it.
     pub(super) fn insert(&mut self, id: u32, compare: impl Fn(u32) -> Ordering) {
@@ -39,6 +48,7 @@ impl Ordered {
             // Where a range of a fill grows towards what lies behind it, the part before is left full.
             let at = if at > CHUNK / 4 * 3 { at } else { CHUNK / 2 };
             let rest = chunk.split_off(at);
+            chunk.shrink_to(CHUNK);
             self.chunks.insert(place + 1, rest);
         }
     }

@@ -1,9 +1,14 @@
 //! A look-up that memory can't answer asks PostgreSQL: many waiting readers in one query, one query at a time.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future;
+use order::{Body, RowReader};
 use tokio::sync::{mpsc, oneshot};
+
+use super::Cache;
 
 use crate::config::Postgres;
 use crate::metrics::Metrics;
@@ -16,8 +21,20 @@ const TOGETHER: usize = 512;
 /// How long a reader waits before it is told to come again.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// A row of the table, if there is one; its data may be null.
-pub(crate) type Row = Option<Option<Vec<u8>>>;
+/// What the table has under an id.
+#[derive(Clone)]
+pub(crate) enum Row {
+    Order(Body),
+    /// A row that is no order, or null.
+    Undecodable,
+    NotThere,
+}
+
+impl Row {
+    fn order(&self) -> Option<&Body> {
+        if let Self::Order(body) = self { Some(body) } else { None }
+    }
+}
 
 /// PostgreSQL can't be asked now.
 #[derive(Debug)]
@@ -36,34 +53,47 @@ pub(crate) struct ReadThrough {
 }
 
 impl ReadThrough {
-    /// Starts the task that asks; it ends when the last handle is dropped.
-    pub(crate) fn start(settings: Postgres, metrics: Arc<Metrics>) -> Self {
+    /// Starts the task that asks; it ends when the last handle is dropped. Orders that memory knows and has no
+    /// room for are put back into it.
+    pub(crate) fn start(settings: Postgres, cache: Arc<Cache>, metrics: Arc<Metrics>) -> Self {
         let (questions, asked) = mpsc::channel(WAITING);
-        tokio::spawn(answer(asked, settings));
+        tokio::spawn(answer(asked, settings, cache));
         Self { questions, metrics }
     }
 
-    /// The row of that id.
+    /// The row of an order that is asked for.
     pub(crate) async fn row(&self, id: &str) -> Result<Row, Unanswered> {
-        let (answer, answered) = oneshot::channel();
-        let asked = self.questions.try_send(Question { id: id.to_owned(), answer });
-        let row = match asked {
-            Ok(()) => tokio::time::timeout(PATIENCE, answered).await.ok().and_then(Result::ok),
-            Err(_) => None,
-        };
+        let row = self.ask(id).await;
         let label = match &row {
-            Some(Some(_)) => "found",
-            Some(None) => "not_found",
-            None => "unanswered",
+            Ok(Row::Order(_) | Row::Undecodable) => "found",
+            Ok(Row::NotThere) => "not_found",
+            Err(Unanswered) => "unanswered",
         };
         self.metrics.read_through.with_label_values(&[label]).inc();
-        row.ok_or(Unanswered)
+        row
+    }
+
+    /// The rows of these ids.
+    pub(super) async fn rows(&self, ids: impl Iterator<Item = &str>) -> Result<Vec<Row>, Unanswered> {
+        future::try_join_all(ids.map(|id| self.ask(id))).await
+    }
+
+    async fn ask(&self, id: &str) -> Result<Row, Unanswered> {
+        // No row of PostgreSQL has such an id, and it would refuse the others that are asked for with it.
+        if id.contains('\0') {
+            return Ok(Row::NotThere);
+        }
+        let (answer, answered) = oneshot::channel();
+        let asked = self.questions.try_send(Question { id: id.to_owned(), answer });
+        asked.map_err(|_| Unanswered)?;
+        tokio::time::timeout(PATIENCE, answered).await.ok().and_then(Result::ok).ok_or(Unanswered)
     }
 }
 
-async fn answer(mut asked: mpsc::Receiver<Question>, settings: Postgres) {
+async fn answer(mut asked: mpsc::Receiver<Question>, settings: Postgres, cache: Arc<Cache>) {
     let mut connection = None;
     let mut questions = Vec::new();
+    let mut reader = RowReader::new(cache.layouts.clone());
     while asked.recv_many(&mut questions, TOGETHER).await > 0 {
         questions.retain(|question: &Question| !question.answer.is_closed());
         let ids: Vec<&str> = questions.iter().map(|question| question.id.as_str()).collect();
@@ -71,9 +101,16 @@ async fn answer(mut asked: mpsc::Receiver<Question>, settings: Postgres) {
         let rows = tokio::time::timeout(PATIENCE, rows).await;
         match rows {
             Ok(Ok(rows)) => {
+                let mut read = |(id, data): (String, Option<Vec<u8>>)| {
+                    let row = decoded(&mut reader, &id, data.as_deref());
+                    (id, row)
+                };
+                let rows: HashMap<String, Row> = rows.into_iter().map(&mut read).collect();
+                cache.put_back(&rows.values().filter_map(Row::order).cloned().collect::<Vec<_>>());
                 for question in questions.drain(..) {
+                    let row = rows.get(&question.id).cloned().unwrap_or(Row::NotThere);
                     // A reader that is gone doesn't want it any more.
-                    drop(question.answer.send(rows.get(&question.id).cloned()));
+                    drop(question.answer.send(row));
                 }
             }
             failed => {
@@ -84,5 +121,16 @@ async fn answer(mut asked: mpsc::Receiver<Question>, settings: Postgres) {
                 }
             }
         }
+    }
+}
+
+fn decoded(reader: &mut RowReader, id: &str, data: Option<&[u8]>) -> Row {
+    match data.map(|data| reader.read(id, data)) {
+        Some(Ok(body)) => Row::Order(body),
+        Some(Err(error)) => {
+            tracing::debug!(id, %error, "row can't be decoded");
+            Row::Undecodable
+        }
+        None => Row::Undecodable,
     }
 }

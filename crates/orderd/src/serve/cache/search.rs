@@ -12,6 +12,8 @@ const LISTS: u32 = 1 << 31;
 pub(super) struct Search {
     table: IdTable,
     lists: Vec<Ordered>,
+    /// What is in the lists takes so many bytes.
+    listed: usize,
 }
 
 /// The orders of one hash.
@@ -22,7 +24,12 @@ pub(super) enum Found<'s> {
 
 impl Search {
     pub(super) fn new() -> Self {
-        Self { table: IdTable::new(), lists: Vec::new() }
+        Self { table: IdTable::new(), lists: Vec::new(), listed: 0 }
+    }
+
+    /// The bytes that it takes.
+    pub(super) fn bytes(&self) -> usize {
+        self.table.bytes() + self.lists.capacity() * size_of::<Ordered>() + self.listed
     }
 
     /// Adds an order. `compare` compares the keys of two orders.
@@ -34,23 +41,32 @@ impl Search {
                 let list = self.lists.len();
                 let mut both = Ordered::default();
                 both.insert(found, |other| compare(other, found));
+                self.listed += both.bytes();
                 self.lists.push(both);
                 self.table.replace(hash, found, Some(LISTS + list as u32));
                 list
             }
         };
-        self.lists[list].insert(id, |other| compare(other, id));
+        self.change(list, |ordered| ordered.insert(id, |other| compare(other, id)));
     }
 
     /// Takes an order out.
     pub(super) fn remove(&mut self, hash: u32, id: u32, compare: impl Fn(u32, u32) -> Ordering) {
         match self.table.find(hash, |_| true) {
             Some(found) if found >= LISTS => {
-                self.lists[(found - LISTS) as usize].remove(|other| compare(other, id));
+                let list = (found - LISTS) as usize;
+                self.change(list, |ordered| ordered.remove(|other| compare(other, id)));
             }
             Some(found) if found == id => self.table.replace(hash, id, None),
             _ => {}
         }
+    }
+
+    fn change(&mut self, list: usize, change: impl FnOnce(&mut Ordered)) {
+        let list = &mut self.lists[list];
+        self.listed -= list.bytes();
+        change(list);
+        self.listed += list.bytes();
     }
 
     /// The orders that may have the value of that hash; others may share the hash.
