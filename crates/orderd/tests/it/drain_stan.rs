@@ -129,6 +129,7 @@ async fn each_message_comes_once_however_often_it_is_killed() {
     assert_eq!(messages(&stream).await, 2902);
     let service = stack.serve(&[]).await;
     service.wait_len(2902).await;
+    eventually("all rows are committed", async || (stack.rows() == 2902).then_some(())).await;
     let exported = String::from_utf8(stack.run(&["export"], "").await.stdout).unwrap();
     let numbers: HashSet<_> = exported
         .lines()
