@@ -71,10 +71,10 @@ pub struct NatsArgs {
     /// File with that certificate's key.
     #[arg(long, env = "NATS_KEY", value_name = "FILE")]
     pub nats_key: Option<PathBuf>,
-    /// Subject on which orders arrive.
+    /// Subject on which orders arrive; orders.> and orders.*.new are many.
     #[arg(long, env = "PUB_TOPIC", default_value = "TESTING", value_name = "SUBJECT")]
     pub pub_topic: String,
-    /// Stream that is made where no stream takes the subject.
+    /// Stream that is made where no stream takes the subject, or the one to take from that has it from others.
     #[arg(long, env = "NATS_STREAM", default_value = "ORDERS", value_name = "NAME")]
     pub nats_stream: String,
     /// On how many servers of a cluster each stream is kept that is made: 1 to 5.
@@ -183,9 +183,12 @@ pub struct DrainStanArgs {
     /// Its queue group, if it has one.
     #[arg(long, value_name = "NAME", help_heading = "NATS Streaming")]
     pub queue_group: Option<String>,
-    /// The channel; PUB_TOPIC's where none is named.
+    /// The channel; that of the subject's name where none is named.
     #[arg(long, value_name = "NAME", help_heading = "NATS Streaming")]
     pub channel: Option<String>,
+    /// Send to this subject of the topic; needed where PUB_TOPIC has wildcards.
+    #[arg(long, value_name = "SUBJECT", help_heading = "NATS")]
+    pub subject: Option<String>,
 }
 
 /// What documents must have and by what they are found.
@@ -268,6 +271,7 @@ pub enum LogFormat {
 /// `orderd publish`
 #[derive(Args, Debug, Clone)]
 #[command(after_help = "Examples:\n  orderd publish --count 1000\n  orderd publish --from orders.jsonl\n  \
+    PUB_TOPIC='orders.>' orderd publish --subject orders.new\n  \
     producer | orderd publish --from - --core")]
 pub struct PublishArgs {
     #[command(flatten)]
@@ -281,6 +285,9 @@ pub struct PublishArgs {
     /// Send these documents, one a line, as they are; - reads stdin.
     #[arg(long, value_name = "FILE|-")]
     pub from: Option<PathBuf>,
+    /// Send to this subject of the topic; needed where PUB_TOPIC has wildcards.
+    #[arg(long, value_name = "SUBJECT")]
+    pub subject: Option<String>,
     /// Plain NATS publish, as any NATS client does, instead of JetStream publish with its acknowledgement.
     #[arg(long)]
     pub core: bool,

@@ -14,6 +14,8 @@ pub mod shutdown;
 pub mod commands;
 
 mod nats;
+mod streams;
+mod subject;
 mod postgres;
 mod tls;
 mod retry;

@@ -1,11 +1,12 @@
-//! The connection to NATS: how it is made, what the server must be, the stream and the durable consumer.
+//! The connection to NATS: how it is made, what the server must be, the stream of dead letters and the durable
+//! consumer. Which stream orders are taken from: `streams`.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::connection::State;
 use async_nats::jetstream::consumer::{AckPolicy, pull};
-use async_nats::jetstream::stream::{RetentionPolicy, StorageType};
+use async_nats::jetstream::stream::StorageType;
 use async_nats::jetstream::{self, Context};
 use async_nats::{Client, ConnectOptions, Event};
 
@@ -46,6 +47,17 @@ pub(crate) enum NatsError {
         name: String,
         /// What is wrong with it.
         problem: &'static str,
+    },
+    /// Orders would stay in all but one of them.
+    #[error(
+        "several streams take parts of PUB_TOPIC {topic}: {streams}; make a stream that has these as its sources and \
+         set NATS_STREAM to its name, or set NATS_STREAM to the one to take from"
+    )]
+    Scattered {
+        /// The topic.
+        topic: String,
+        /// Their names.
+        streams: String,
     },
 }
 
@@ -149,42 +161,6 @@ async fn refuse_unusable(client: &Client) -> Result<(), NatsError> {
 fn is_disabled(error: &jetstream::context::AccountError) -> bool {
     use jetstream::context::AccountErrorKind as Kind;
     !matches!(error.kind(), Kind::TimedOut)
-}
-
-/// The stream that takes the subject: the one that is there, or one that is made.
-pub(crate) async fn stream(
-    context: &Context,
-    settings: &Nats,
-) -> Result<jetstream::stream::Stream, anyhow::Error> {
-    use jetstream::context::GetStreamByNameErrorKind as Kind;
-    match context.stream_by_subject(settings.topic.as_str()).await {
-        Ok(name) => Ok(context.get_stream(name).await?),
-        Err(error) if error.kind() == Kind::NotFound => make_stream(context, settings).await,
-        Err(error) => Err(error.into()),
-    }
-}
-
-async fn make_stream(context: &Context, settings: &Nats) -> Result<jetstream::stream::Stream, anyhow::Error> {
-    let stream = context
-        .create_stream(jetstream::stream::Config {
-            name: settings.stream.clone(),
-            subjects: vec![settings.topic.clone()],
-            retention: RetentionPolicy::Limits,
-            storage: StorageType::File,
-            num_replicas: settings.replicas,
-            metadata: [(MADE_BY.0.to_owned(), MADE_BY.1.to_owned())].into(),
-            ..Default::default()
-        })
-        .await
-        .map_err(|error| {
-            anyhow::anyhow!(
-                "no stream takes {} and {} can't be made: {error}; make a stream for it, or set NATS_STREAM to a free name",
-                settings.topic,
-                settings.stream
-            )
-        })?;
-    tracing::info!(stream = settings.stream, subject = settings.topic, "stream made");
-    Ok(stream)
 }
 
 /// The stream of dead letters, made where it is missing.

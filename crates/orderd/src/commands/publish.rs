@@ -18,8 +18,8 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt, BufReader, Split};
 use super::progress::Progress;
 use crate::cli::PublishArgs;
 use crate::config::{ConfigError, Nats};
-use crate::nats;
 use crate::retry::Backoff;
+use crate::{nats, streams};
 
 /// How many may wait for the server's acknowledgement at once.
 const UNACKNOWLEDGED: usize = 2048;
@@ -36,13 +36,14 @@ pub async fn run(args: PublishArgs) -> anyhow::Result<ExitCode> {
         return Err(ConfigError::new("--rate", "takes orders a second, 0 or more").into());
     }
     let settings = Nats::new(&args.nats)?;
+    let subject = settings.subject(args.subject.as_deref())?;
     let mut orders = Orders::open(&args).await?;
     let client = nats::connect_once(&settings).await?;
     let context = jetstream::new(client.clone());
     if !args.core {
-        nats::stream(&context, &settings).await?;
+        streams::stream(&context, &settings).await?;
     }
-    let mut sender = Sender::new(client, context, settings.topic, args.core);
+    let mut sender = Sender::new(client, context, subject, args.core);
     let progress = Progress::new(args.from.is_none().then_some(args.count), "orders");
     let begun = Instant::now();
     let mut sent = 0_u32;
@@ -124,7 +125,7 @@ fn renewed(sample: &mut Value, number: i64) -> anyhow::Result<Bytes> {
 struct Sender {
     client: Client,
     context: Context,
-    topic: String,
+    subject: String,
     core: bool,
     /// Makes the ids of this run unlike those of any other.
     run: String,
@@ -139,10 +140,10 @@ struct Order {
 }
 
 impl Sender {
-    fn new(client: Client, context: Context, topic: String, core: bool) -> Self {
+    fn new(client: Client, context: Context, subject: String, core: bool) -> Self {
         // A random name of the client library's, which it makes for replies.
         let run = client.new_inbox().replace("_INBOX.", "");
-        Self { client, context, topic, core, run, number: 0, waiting: VecDeque::new() }
+        Self { client, context, subject, core, run, number: 0, waiting: VecDeque::new() }
     }
 
     async fn send(&mut self, payload: Bytes) -> anyhow::Result<()> {
@@ -150,7 +151,7 @@ impl Sender {
         let order = Order { payload, id: format!("{}-{}", self.run, self.number) };
         if self.core {
             let published =
-                self.client.publish_with_headers(self.topic.clone(), headers(&order), order.payload);
+                self.client.publish_with_headers(self.subject.clone(), headers(&order), order.payload);
             return Ok(published.await?);
         }
         if self.waiting.len() >= UNACKNOWLEDGED {
@@ -164,9 +165,9 @@ impl Sender {
     async fn publish(&self, order: &Order) -> anyhow::Result<PublishAckFuture> {
         let published = self
             .context
-            .publish_with_headers(self.topic.clone(), headers(order), order.payload.clone())
+            .publish_with_headers(self.subject.clone(), headers(order), order.payload.clone())
             .await;
-        published.with_context(|| format!("can't publish on {}", self.topic))
+        published.with_context(|| format!("can't publish on {}", self.subject))
     }
 
     /// Waits for the acknowledgement of the oldest order; sends it again, with the same id, where none comes.

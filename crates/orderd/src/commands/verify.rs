@@ -25,7 +25,7 @@ use crate::cli::VerifyArgs;
 use crate::config::{Http, Nats, Postgres, Table};
 use crate::ingest::payload::key_of_dead_letter;
 use crate::scan::Scan;
-use crate::{dead_letters, nats, postgres};
+use crate::{dead_letters, nats, postgres, streams};
 
 /// How many ids of each difference are shown.
 const SHOWN: usize = 20;
@@ -120,7 +120,7 @@ impl Places {
         parser: &mut Parser,
         progress: &Progress,
     ) -> anyhow::Result<()> {
-        let stream = nats::stream(context, settings).await?;
+        let stream = streams::stream(context, settings).await?;
         let consumer =
             stream.consumer_info(durable).await.with_context(|| format!("there is no consumer {durable}"))?;
         self.in_flight = consumer.num_pending + consumer.num_ack_pending as u64;

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use super::{ConfigError, Secret, list, secret, wrong};
 use crate::cli::NatsArgs;
+use crate::nats::DEAD_PREFIX;
+use crate::subject;
 
 /// Where NATS is and what is taken from it.
 #[derive(Debug, Clone)]
@@ -36,11 +38,17 @@ impl Nats {
         };
         let servers = servers("NATS_URL", &url)?;
         let topic = args.pub_topic.trim();
-        let tokens_are_whole = topic.split('.').all(|token| !token.is_empty());
-        if !tokens_are_whole || topic.contains(char::is_whitespace) {
+        if !subject::is_valid(topic) {
             return Err(wrong(
                 "PUB_TOPIC",
                 format!("{topic:?} is no NATS subject, such as TESTING or orders.>"),
+            ));
+        }
+        let dead = format!("{DEAD_PREFIX}.>");
+        if subject::overlap(topic, &dead) {
+            return Err(wrong(
+                "PUB_TOPIC",
+                format!("{topic:?} takes {dead} too, where dead letters are kept"),
             ));
         }
         let certificate = match (&args.nats_cert, &args.nats_key) {
@@ -64,6 +72,27 @@ impl Nats {
 }
 
 impl Nats {
+    /// The one subject to publish on: what `--subject` says, or the topic.
+    ///
+    /// # Errors
+    /// It has wildcards, or is none that the topic means.
+    pub fn subject(&self, given: Option<&str>) -> Result<String, ConfigError> {
+        let topic = &self.topic;
+        match given {
+            None if subject::is_wild(topic) => Err(wrong(
+                "--subject",
+                format!("is needed: PUB_TOPIC {topic:?} has wildcards, and a message needs one subject"),
+            )),
+            Some(given) if !subject::is_valid(given) || subject::is_wild(given) => {
+                Err(wrong("--subject", format!("{given:?} is no single NATS subject")))
+            }
+            Some(given) if !subject::covers(topic, given) => {
+                Err(wrong("--subject", format!("{given:?} is none that PUB_TOPIC {topic:?} takes")))
+            }
+            given => Ok(given.unwrap_or(topic).to_owned()),
+        }
+    }
+
     /// Other servers, to which we are nobody but what their address says.
     #[cfg(feature = "drain-stan")]
     pub(crate) fn at(

@@ -5,6 +5,7 @@
 //! dead letter goes before the messages, so that none is sent again meanwhile.
 
 mod follow;
+mod message;
 
 use std::collections::HashSet;
 
@@ -12,7 +13,7 @@ use anyhow::Context as _;
 use async_nats::Client;
 use async_nats::jetstream::consumer::DeliverPolicy;
 use async_nats::jetstream::message::StreamMessage;
-use async_nats::jetstream::stream::{RawMessageErrorKind, RetentionPolicy, Stream};
+use async_nats::jetstream::stream::{RetentionPolicy, Stream};
 use async_nats::jetstream::{self, Context, Message};
 use order::Key;
 use tokio_postgres::types::Type;
@@ -21,7 +22,7 @@ pub(crate) use self::follow::Follower;
 use crate::config::{Nats, Postgres};
 use crate::ingest::dead_letters::{DeadLetters, subject_of};
 use crate::ingest::payload::key_of_dead_letter;
-use crate::{dead_letters, nats, postgres, scan};
+use crate::{dead_letters, postgres, scan, streams};
 
 /// Erases orders.
 pub(crate) struct Forget {
@@ -64,14 +65,14 @@ impl Forget {
     }
 
     async fn erase_from_nats(&self, context: &Context, key: &str) -> anyhow::Result<()> {
-        let stream = nats::stream(context, &self.nats).await?;
-        let message = message(&stream, key).await?;
+        let stream = streams::stream(context, &self.nats).await?;
+        let message = message_of(&stream, key).await?;
         let subject = message.as_ref().map(|message| subject_of(&message.subject, key));
         let erased = self.erase_dead_letter(context, key, subject).await;
         erased.with_context(|| format!("can't erase the dead letter {key}"))?;
         let Some(message) = message else { return Ok(()) };
-        let deleted = delete(&stream, message.sequence).await;
-        deleted.with_context(|| format!("can't erase {key} from the stream"))
+        let erased = message::erase(context, &stream, message.sequence).await;
+        erased.with_context(|| format!("can't erase {key} from the stream"))
     }
 
     /// Whether there was one; where its subject is not known, it is found by its key.
@@ -97,7 +98,7 @@ impl Forget {
         keys: &[String],
         from: DeliverPolicy,
     ) -> anyhow::Result<()> {
-        let stream = nats::stream(context, &self.nats).await?;
+        let stream = streams::stream(context, &self.nats).await?;
         if stream.cached_info().config.retention == RetentionPolicy::WorkQueue {
             // It has one consumer, and nothing of what that has acknowledged.
             return Ok(());
@@ -110,20 +111,16 @@ impl Forget {
         };
         scan::headers(&stream, from, show).await?;
         for sequence in found {
-            delete(&stream, sequence).await?;
+            message::erase(context, &stream, sequence).await?;
         }
         Ok(())
     }
 }
 
 /// The message by which an order came.
-async fn message(stream: &Stream, key: &str) -> anyhow::Result<Option<StreamMessage>> {
+async fn message_of(stream: &Stream, key: &str) -> anyhow::Result<Option<StreamMessage>> {
     let Some(sequence) = sequence(key) else { return Ok(None) };
-    let message = match stream.get_raw_message(sequence).await {
-        Ok(message) => message,
-        Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => return Ok(None),
-        Err(error) => return Err(error.into()),
-    };
+    let Some(message) = message::raw(stream, sequence).await? else { return Ok(None) };
     let timestamp = i64::try_from(message.time.unix_timestamp_nanos())?;
     // Else the stream was made anew, and this is another message.
     Ok(Some(message).filter(|_| Key::from_stream(timestamp, sequence).as_str() == key))
@@ -132,12 +129,4 @@ async fn message(stream: &Stream, key: &str) -> anyhow::Result<Option<StreamMess
 /// The place in the stream that a key names.
 fn sequence(key: &str) -> Option<u64> {
     Some(key).filter(|key| Key::is_from_stream(key))?.split_once('-')?.1.parse().ok()
-}
-
-async fn delete(stream: &Stream, sequence: u64) -> anyhow::Result<()> {
-    let deleted = stream.delete_message(sequence).await;
-    deleted.map(drop).with_context(|| {
-        let name = &stream.cached_info().config.name;
-        format!("the stream {name} does not let message {sequence} be deleted (deny_delete?)")
-    })
 }

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::Client;
-use async_nats::jetstream;
+use async_nats::jetstream::{self, stream::Stream};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Settings;
 use crate::health::{Health, Part};
 use crate::metrics::Metrics;
 use crate::nats::{self, MADE_BY};
+use crate::streams;
 
 /// How often the server is asked, and how soon again until it has answered once: the page shows what it says.
 const EVERY: Duration = Duration::from_secs(5);
@@ -51,20 +52,37 @@ impl Housekeeping {
 
     async fn keep_house(&self) -> anyhow::Result<()> {
         let context = jetstream::new(self.client.clone());
-        let stream = nats::stream(&context, &self.settings.nats).await?;
+        let stream = streams::stream(&context, &self.settings.nats).await?;
         let consumer = stream.consumer_info(&self.settings.durable).await?;
         self.metrics.lag.set(consumer.num_pending as i64);
         self.metrics.unacknowledged.set(consumer.num_ack_pending as i64);
         let dead = nats::dead_stream(&context).await?.cached_info().state.messages;
         self.metrics.dead_letters_waiting.set(dead as i64);
+        self.purge(&stream, consumer.ack_floor.stream_sequence).await
+    }
+
+    /// From a stream that we made, what lies well below the ack floor of each durable consumer.
+    async fn purge(&self, stream: &Stream, floor: u64) -> anyhow::Result<()> {
         let info = stream.cached_info();
         let ours = info.config.metadata.get(MADE_BY.0).is_some_and(|made_by| made_by == MADE_BY.1);
-        let behind_us = consumer.ack_floor.stream_sequence.saturating_sub(KEPT);
         // Not for a handful: a purge costs the server as much as many messages.
-        if ours && behind_us > info.state.first_sequence + KEPT / 10 {
-            let purged = stream.purge().sequence(behind_us).await?.purged;
-            tracing::debug!(purged, "purged what is acknowledged from the stream");
+        let least = info.state.first_sequence + KEPT / 10;
+        if !ours || floor.saturating_sub(KEPT) <= least {
+            return Ok(());
         }
+        let floor = floor.min(streams::settled_by_all(stream).await?).saturating_sub(KEPT);
+        if floor <= least {
+            tracing::debug!("another durable consumer still needs what this one has acknowledged");
+            return Ok(());
+        }
+        let topic = &self.settings.nats.topic;
+        // By the topic only where somebody has given the stream more subjects: it costs the server more.
+        let purge = match &info.config.subjects[..] {
+            [only] if only == topic => stream.purge(),
+            _ => stream.purge().filter(topic),
+        };
+        let purged = purge.sequence(floor).await?.purged;
+        tracing::debug!(purged, "purged what is acknowledged from the stream");
         Ok(())
     }
 }

@@ -17,6 +17,7 @@ use crate::health::{Health, Part};
 use crate::metrics::Metrics;
 use crate::nats::{self, ACK_WAIT, NatsError};
 use crate::retry::Backoff;
+use crate::streams;
 
 /// A chunk closes at so many messages or bytes, or sooner when nothing more is there.
 const CHUNK_MESSAGES: usize = 256;
@@ -74,8 +75,8 @@ impl Subscribe {
     async fn messages(&self) -> anyhow::Result<pull::Stream> {
         nats::connected(&self.client).await?;
         let context = jetstream::new(self.client.clone());
-        let stream = nats::stream(&context, &self.settings.nats).await?;
-        warn_of_retention(stream.cached_info());
+        let stream = streams::stream(&context, &self.settings.nats).await?;
+        streams::warn_of(stream.cached_info(), &self.settings.nats.topic);
         nats::make_dead_stream(&context, self.settings.nats.replicas).await?;
         let consumer = nats::durable(&stream, &self.settings.nats, &self.settings.durable).await?;
         let messages = consumer
@@ -198,16 +199,6 @@ pub(crate) fn origin(reply: &str) -> Option<Origin> {
     let delivery = numbers.next()?.parse().ok()?;
     let timestamp_ns = numbers.next()?.parse().ok()?;
     Some(Origin { sequence, timestamp_ns, deliveries, delivery })
-}
-
-fn warn_of_retention(info: &jetstream::stream::Info) {
-    if info.config.retention != jetstream::stream::RetentionPolicy::Limits {
-        tracing::warn!(
-            stream = info.config.name,
-            "the stream does not keep what is acknowledged (its retention is not limits): a replica that is \
-             away misses orders until it reads the table again"
-        );
-    }
 }
 
 /// Tells the server again and again that what is held is being worked on, until it is told to stop.

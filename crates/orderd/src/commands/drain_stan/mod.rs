@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use async_nats::HeaderMap;
 use async_nats::jetstream::context::PublishAckFuture;
 use async_nats::jetstream::{self, Context};
@@ -22,8 +22,8 @@ use self::evidence::{Evidence, HEADER};
 use super::progress::Progress;
 use crate::cli::DrainStanArgs;
 use crate::config::Nats;
-use crate::nats;
 use crate::retry::Backoff;
+use crate::{nats, streams};
 
 /// Where the old compose file has it.
 const SERVER: &str = "nats://127.0.0.1:4223";
@@ -44,14 +44,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub async fn run(args: DrainStanArgs) -> anyhow::Result<ExitCode> {
     let settings = Nats::new(&args.nats)?;
     let old = settings.at("STAN_URL", args.from.as_deref(), SERVER)?;
-    let name = args.channel.clone().unwrap_or_else(|| settings.topic.clone());
-    ensure!(
-        !settings.topic.contains(['*', '>']),
-        "PUB_TOPIC {} is no single subject to send to",
-        settings.topic
-    );
+    let subject = settings.subject(args.subject.as_deref())?;
+    let name = args.channel.clone().unwrap_or_else(|| subject.clone());
     let context = jetstream::new(nats::connect_once(&settings).await?);
-    let orders = nats::stream(&context, &settings).await?;
+    let orders = streams::stream(&context, &settings).await?;
     let label = format!("{}/{name}", args.cluster);
     let old = nats::connect_once(&old).await.context("STAN_URL")?;
     let server = Server::connect(old, &args).await?;
@@ -59,16 +55,8 @@ pub async fn run(args: DrainStanArgs) -> anyhow::Result<ExitCode> {
     let evidence = Evidence::gather(&context, &orders, &label, settings.replicas).await?;
     let last = server.last(&name).await?;
     let channel = server.take(&args, &name).await?;
-    let mut drain = Drain {
-        context,
-        topic: settings.topic,
-        label,
-        evidence,
-        channel,
-        last,
-        waiting: VecDeque::new(),
-        known: 0,
-    };
+    let mut drain =
+        Drain { context, subject, label, evidence, channel, last, waiting: VecDeque::new(), known: 0 };
     let progress = drain.run().await?;
     let known = drain.known;
     drain.channel.close().await?;
@@ -79,7 +67,7 @@ pub async fn run(args: DrainStanArgs) -> anyhow::Result<ExitCode> {
 
 struct Drain {
     context: Context,
-    topic: String,
+    subject: String,
     /// `{cluster}/{channel}`
     label: String,
     evidence: Evidence,
@@ -138,8 +126,8 @@ impl Drain {
         // Within the duplicate window the server itself sees that it has it.
         headers.insert(async_nats::header::NATS_MESSAGE_ID, format!("stan/{place}").as_str());
         let published =
-            self.context.publish_with_headers(self.topic.clone(), headers, sent.payload.clone()).await;
-        published.with_context(|| format!("can't publish message {} on {}", sent.sequence, self.topic))
+            self.context.publish_with_headers(self.subject.clone(), headers, sent.payload.clone()).await;
+        published.with_context(|| format!("can't publish message {} on {}", sent.sequence, self.subject))
     }
 
     /// Waits for JetStream to have the oldest one that was published, and tells NATS Streaming. `false`: there is none.

@@ -32,9 +32,9 @@ use crate::config::Settings;
 use crate::health::{Health, Part};
 use crate::ingest::Taken;
 use crate::metrics::Metrics;
-use crate::nats;
 use crate::postgres::{self, Connection};
 use crate::retry::Backoff;
+use crate::streams;
 
 /// How often the ack floor is asked for: when nothing comes, while something does, and after the first header.
 const QUIET: Duration = Duration::from_secs(1);
@@ -189,7 +189,8 @@ impl Follower {
         }
         let mut context = jetstream::new(self.parts.client.clone());
         context.set_timeout(LOOK);
-        let name = nats::stream(&context, &self.parts.settings.nats).await?.cached_info().config.name.clone();
+        let name =
+            streams::stream(&context, &self.parts.settings.nats).await?.cached_info().config.name.clone();
         let stream = context.get_stream_no_info(name).await?;
         Ok(self.stream.insert(stream).clone())
     }

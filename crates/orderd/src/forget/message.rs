@@ -1,0 +1,84 @@
+//! Erasing one message from a stream, and from the streams that this one has it from.
+
+use anyhow::Context as _;
+use async_nats::jetstream::Context;
+use async_nats::jetstream::ErrorCode;
+use async_nats::jetstream::context::GetStreamErrorKind;
+use async_nats::jetstream::message::StreamMessage;
+use async_nats::jetstream::stream::{Config, RawMessageErrorKind, Source, Stream};
+
+/// Where a message has come from that a stream gathers: the server writes the stream and the sequence there.
+const SOURCE: &str = "Nats-Stream-Source";
+
+/// Erases a message; the copies farthest from it first, so that whoever is stopped finds the way again.
+///
+/// # Errors
+/// A stream that can't be asked, or doesn't let it go.
+pub(super) async fn erase(context: &Context, stream: &Stream, sequence: u64) -> anyhow::Result<()> {
+    let mut copies = Vec::new();
+    let mut next = raw(stream, sequence).await?.map(|message| (stream.clone(), message));
+    while let Some((stream, message)) = next {
+        next = before(context, &stream, &message).await?;
+        copies.push((stream, message.sequence));
+    }
+    for (stream, sequence) in copies.into_iter().rev() {
+        delete(&stream, sequence).await?;
+    }
+    Ok(())
+}
+
+/// The message of another stream that this one is a copy of.
+async fn before(
+    context: &Context,
+    stream: &Stream,
+    message: &StreamMessage,
+) -> anyhow::Result<Option<(Stream, StreamMessage)>> {
+    let Some((source, sequence)) = origin(&stream.cached_info().config, message) else { return Ok(None) };
+    let name = &source.name;
+    anyhow::ensure!(
+        source.external.is_none() && source.domain.is_none(),
+        "message {sequence} of the stream {name}, in another account or domain, is the same order: erase it there"
+    );
+    let stream = match context.get_stream(name).await {
+        Ok(stream) => stream,
+        Err(error) if is_missing(&error.kind()) => return Ok(None),
+        Err(error) => return Err(error).with_context(|| format!("can't look for it in the stream {name}")),
+    };
+    let found = raw(&stream, sequence).await?;
+    // Else that stream was made anew, or somebody has written the header himself.
+    let found = found.filter(|found| found.payload == message.payload);
+    Ok(found.map(|found| (stream, found)))
+}
+
+fn is_missing(kind: &GetStreamErrorKind) -> bool {
+    matches!(kind, GetStreamErrorKind::JetStream(error) if error.error_code() == ErrorCode::STREAM_NOT_FOUND)
+}
+
+fn origin<'c>(config: &'c Config, message: &StreamMessage) -> Option<(&'c Source, u64)> {
+    if let Some(mirrored) = &config.mirror {
+        return Some((mirrored, message.sequence));
+    }
+    let mut words = message.headers.get(SOURCE)?.as_str().split(' ');
+    // Behind a colon stands which account or domain it is in, where that is another.
+    let name = words.next()?.split(':').next()?;
+    let sequence = words.next()?.parse().ok()?;
+    let source = config.sources.iter().flatten().find(|source| source.name == name)?;
+    Some((source, sequence))
+}
+
+/// The message at that place.
+pub(super) async fn raw(stream: &Stream, sequence: u64) -> anyhow::Result<Option<StreamMessage>> {
+    match stream.get_raw_message(sequence).await {
+        Ok(message) => Ok(Some(message)),
+        Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn delete(stream: &Stream, sequence: u64) -> anyhow::Result<()> {
+    let deleted = stream.delete_message(sequence).await;
+    deleted.map(drop).with_context(|| {
+        let name = &stream.cached_info().config.name;
+        format!("the stream {name} does not let message {sequence} be deleted (deny_delete?)")
+    })
+}

@@ -1,0 +1,225 @@
+//! A topic with wildcards: orders on many subjects, and streams that take all or only a part of them.
+
+use async_nats::jetstream::consumer::{DeliverPolicy, pull};
+use async_nats::jetstream::{self, Context, stream};
+use serde_json::Value;
+
+use crate::support::{LIMIT, Service, Stack, eventually, order};
+
+const TOPIC: (&str, &str) = ("PUB_TOPIC", "orders.>");
+const FLAG: [&str; 2] = ["--pub-topic", "orders.>"];
+
+async fn context(stack: &Stack) -> Context {
+    jetstream::new(stack.client().await)
+}
+
+async fn publish(stack: &Stack, subject: &str, payload: &str) {
+    let context = context(stack).await;
+    let sent = context.publish(subject.to_owned(), payload.to_owned().into()).await;
+    sent.unwrap().await.unwrap();
+}
+
+async fn letters(stack: &Stack, count: usize) -> Vec<Value> {
+    eventually(&format!("{count} dead letters"), async || {
+        let listed = stack.run(&["dead-letters", "list", "--json"], "").await.stdout;
+        let lines = String::from_utf8(listed).unwrap();
+        let letters: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        (letters.len() == count).then_some(letters)
+    })
+    .await
+}
+
+async fn wait_same(stack: &Stack, services: &[Service], count: usize) {
+    eventually(&format!("{count} rows"), async || (stack.rows() == count).then_some(())).await;
+    for service in services {
+        service.wait_len(count as u64).await;
+    }
+    assert_eq!(services[0].ids().await, services[services.len() - 1].ids().await);
+}
+
+async fn make_stream(stack: &Stack, name: &str, subjects: &[&str], ours: bool) {
+    let metadata = ours.then(|| ("made-by".to_owned(), "orderd".to_owned())).into_iter().collect();
+    let subjects = subjects.iter().map(|&subject| subject.to_owned()).collect();
+    let config = stream::Config { name: name.into(), subjects, metadata, ..Default::default() };
+    context(stack).await.create_stream(config).await.unwrap();
+}
+
+async fn verified(stack: &Stack, service: &Service) {
+    let addr = service.addr.to_string();
+    let output = stack.run(&[&["verify", "--http-addr", &addr], &FLAG[..]].concat(), "").await;
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn orders_on_many_subjects_come_in_once_each_and_to_every_process() {
+    let stack = Stack::new();
+    let mut services = vec![stack.serve(&[TOPIC]).await, stack.serve(&[TOPIC]).await];
+    for number in 0..90 {
+        let subject = ["orders.new", "orders.eu.new", "orders.a.b.c.d"][number % 3];
+        publish(&stack, subject, &order(&format!("order-{number}"))).await;
+        if number == 45 {
+            services[1].kill();
+        }
+    }
+    services[1] = stack.serve(&[TOPIC]).await;
+    wait_same(&stack, &services, 90).await;
+    let of_ours = stack.run(&["publish", "--count", "10", "--subject", "orders.by.us", FLAG[0], FLAG[1]], "");
+    assert!(of_ours.await.status.success());
+    wait_same(&stack, &services, 100).await;
+    verified(&stack, &services[1]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_letter_goes_back_to_its_own_subject_and_is_forgotten_by_its_key() {
+    let stack = Stack::new();
+    let services = vec![stack.serve(&[TOPIC]).await, stack.serve(&[TOPIC]).await];
+    let bad = "ALTER TABLE orders2 ADD CONSTRAINT bad CHECK (position('order-1'::bytea in data) = 0)";
+    stack.postgres.psql(bad).unwrap();
+    publish(&stack, "orders.eu.new", &order("order-0")).await;
+    publish(&stack, "orders.us.new", &order("order-1")).await;
+    publish(&stack, "orders.b", "{").await;
+    let found = letters(&stack, 2).await;
+    let of = |subject: &str| found.iter().find(|letter| letter["subject"] == subject).unwrap();
+    assert_eq!(of("orders.b")["reason"], "invalid_json");
+    let key = of("orders.us.new")["key"].as_str().unwrap();
+    stack.postgres.psql("ALTER TABLE orders2 DROP CONSTRAINT bad").unwrap();
+    for _ in 0..2 {
+        let replayed = stack.run(&[&["dead-letters", "replay", "--all"], &FLAG[..]].concat(), "").await;
+        assert!(replayed.status.success(), "{}", String::from_utf8_lossy(&replayed.stderr));
+    }
+    wait_same(&stack, &services, 2).await;
+    assert_eq!(services[0].ids().await[1], key);
+    letters(&stack, 1).await;
+    let stream = context(&stack).await.get_stream("ORDERS").await.unwrap();
+    let again = stream.get_last_raw_message_by_subject("orders.us.new").await.unwrap();
+    assert_eq!(again.headers.get("Orderd-Key").unwrap().as_str(), key);
+    verified(&stack, &services[0]).await;
+
+    assert!(stack.run(&["forget", key, FLAG[0], FLAG[1]], "").await.status.success());
+    wait_same(&stack, &services, 1).await;
+    assert!(stream.get_last_raw_message_by_subject("orders.us.new").await.is_err(), "it is in the stream");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_wider_stream_only_the_topic_is_taken() {
+    let stack = Stack::new();
+    make_stream(&stack, "ALL", &["orders.>"], false).await;
+    let services = vec![
+        stack.serve(&[("PUB_TOPIC", "orders.*.new")]).await,
+        stack.serve(&[("PUB_TOPIC", "orders.*.new")]).await,
+    ];
+    for number in 0..30 {
+        let subject = ["orders.eu.new", "orders.eu.old", "orders.us.new.late"][number % 3];
+        publish(&stack, subject, &order(&format!("order-{number}"))).await;
+    }
+    publish(&stack, "orders.us.new", &order("last")).await;
+    wait_same(&stack, &services, 11).await;
+    let mut stream = context(&stack).await.get_stream("ALL").await.unwrap();
+    assert_eq!(stream.info().await.unwrap().state.messages, 31);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_several_streams_have_a_part_it_takes_from_none_unless_told_which() {
+    let stack = Stack::new();
+    make_stream(&stack, "EU", &["orders.eu"], false).await;
+    make_stream(&stack, "US", &["orders.us"], false).await;
+    let args = ["serve", FLAG[0], FLAG[1]];
+    let refused = tokio::time::timeout(LIMIT, stack.run(&args, "")).await.expect("it serves");
+    assert_eq!(refused.status.code(), Some(1));
+    let errors = String::from_utf8_lossy(&refused.stderr);
+    assert!(errors.contains("EU, US") && errors.contains("NATS_STREAM"), "{errors}");
+    let service = stack.serve(&[TOPIC, ("NATS_STREAM", "US")]).await;
+    publish(&stack, "orders.eu", &order("eu")).await;
+    publish(&stack, "orders.us", &order("us")).await;
+    service.wait_len(1).await;
+    assert_eq!(service.get("/orders?order_uid=us").await.json().as_array().unwrap().len(), 1);
+    assert!(service.process.log().contains("takes only a part of the topic"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subject_that_does_not_fit_is_named() {
+    let stack = Stack::new();
+    for (args, word) in [
+        (&["publish", "--pub-topic", "orders.>"][..], "--subject"),
+        (&["publish", "--pub-topic", "orders.>", "--subject", "orders.*"], "no single"),
+        (&["publish", "--pub-topic", "orders.>", "--subject", "others.new"], "none that PUB_TOPIC"),
+        (&["publish", "--subject", "OTHER"], "none that PUB_TOPIC"),
+        (&["serve", "--pub-topic", "orders.>.new"], "PUB_TOPIC"),
+        (&["serve", "--pub-topic", "*.new"], "dead.>"),
+        (&["serve", "--pub-topic", ">"], "dead.>"),
+    ] {
+        let refused = stack.run(args, "").await;
+        let errors = String::from_utf8_lossy(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(2), "{args:?}: {errors}");
+        assert!(errors.contains(word), "{args:?}: {errors}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_on_a_subject_that_is_a_wildcard_itself_holds_up_nobody() {
+    let stack = Stack::new();
+    let service = stack.serve(&[TOPIC]).await;
+    let client = stack.client().await;
+    for subject in ["orders.*", "orders.>"] {
+        for payload in ["{", &order(subject)] {
+            client.publish(subject, payload.to_owned().into()).await.unwrap();
+        }
+    }
+    client.flush().await.unwrap();
+    publish(&stack, "orders.new", &order("after")).await;
+    eventually("what comes after is taken in", async || {
+        let found = service.get("/orders?order_uid=after").await.json();
+        (found.as_array().unwrap().len() == 1).then_some(())
+    })
+    .await;
+    let stream = context(&stack).await.get_stream("ORDERS").await.unwrap();
+    eventually("all is acknowledged", async || {
+        let info = stream.consumer_info("orderd").await.unwrap();
+        (info.num_pending == 0 && info.num_ack_pending == 0).then_some(())
+    })
+    .await;
+}
+
+/// More than a purge leaves, and than it is made for.
+const MANY: u64 = 130_000;
+
+async fn publish_many(stack: &Stack) {
+    let client = stack.client().await;
+    for _ in 0..MANY {
+        client.publish("orders.x", "".into()).await.unwrap();
+    }
+    client.flush().await.unwrap();
+    let stream = context(stack).await.get_stream("ORDERS").await.unwrap();
+    eventually("all are in the stream", async || {
+        (stream.get_info().await.unwrap().state.last_sequence == 10 + MANY).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_purge_takes_nothing_that_another_consumer_needs_or_that_is_not_of_the_topic() {
+    let stack = Stack::new();
+    make_stream(&stack, "ORDERS", &["orders.>", "other.>"], true).await;
+    for number in 0..10 {
+        publish(&stack, "other.x", &number.to_string()).await;
+    }
+    let stream = context(&stack).await.get_stream("ORDERS").await.unwrap();
+    // Somebody else has acknowledged this much.
+    let slow = pull::Config {
+        durable_name: Some("slow".into()),
+        deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: 115_000 },
+        ..Default::default()
+    };
+    stream.create_consumer(slow).await.unwrap();
+    let _service = stack.serve(&[TOPIC]).await;
+    publish_many(&stack).await;
+    let left = async || stream.get_info().await.unwrap().state.messages;
+    let purged = eventually("it is purged", async || Some(left().await).filter(|&left| left < MANY - 10));
+    // 10 of the other topic, and all from 100,000 below what the slow one has acknowledged.
+    assert_eq!(purged.await, 10 + (MANY + 10 - 14_999 + 1));
+    stream.delete_consumer("slow").await.unwrap();
+    eventually("the rest is purged", async || (left().await == 10 + 100_001).then_some(())).await;
+    for sequence in 1..=10 {
+        assert!(stream.get_raw_message(sequence).await.is_ok(), "{sequence}");
+    }
+}
