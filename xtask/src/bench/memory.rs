@@ -40,7 +40,12 @@ pub(super) fn an_order(world: &mut World, rows: u64) -> Result<f64> {
 
 /// Bytes of a service that serves a table of so many rows.
 pub(super) fn resident(world: &World, table: &str, rows: u64) -> Result<u64> {
-    let service = Service::start(world, &Setup::serving(table))?;
+    resident_with(world, table, rows, &[])
+}
+
+/// The same, of one with more flags.
+pub(super) fn resident_with(world: &World, table: &str, rows: u64, flags: &[&str]) -> Result<u64> {
+    let service = Service::start_with(world, &Setup::serving(table), flags)?;
     service.wait_ready()?;
     service.wait_len(rows)?;
     std::thread::sleep(SETTLED);

@@ -21,7 +21,9 @@ mod backlog;
 mod latency;
 mod visible;
 mod reads;
+mod search;
 mod busy_reads;
+mod readers;
 mod start;
 mod memory;
 mod waiting;
@@ -78,7 +80,9 @@ enum Name {
     Backlog,
     Latency,
     Reads,
+    Search,
     BusyReads,
+    Readers,
     Start,
     Memory,
     Waiting,
@@ -123,7 +127,9 @@ fn measure(name: Name, world: &mut World) -> Result<Vec<Figure>> {
         Name::Backlog => (backlog::run, "the backlog"),
         Name::Latency => (latency::run, "latency"),
         Name::Reads => (reads::run, "reads"),
+        Name::Search => (search::run, "search"),
         Name::BusyReads => (busy_reads::run, "reads of a busy service"),
+        Name::Readers => (readers::run, "intake while many read along"),
         Name::Start => (start::run, "the start"),
         Name::Memory => (memory::run, "memory"),
         Name::Waiting => (waiting::run, "memory while orders wait"),

@@ -93,9 +93,9 @@ pub(super) fn random_rate(world: &mut World, rows: u64) -> Result<f64> {
     Ok(rate)
 }
 
-fn ids(world: &World, count: u64) -> Result<PathBuf> {
+pub(super) fn ids(world: &World, count: u64) -> Result<PathBuf> {
     let file = world.scratch.path().join(format!("ids-{count}"));
-    let text: String = (0..count).map(|number| orders::id(number) + "\n").collect();
+    let text: String = (0..count).map(|number| format!("/order/{}\n", orders::id(number))).collect();
     fs::write(&file, text)?;
     Ok(file)
 }

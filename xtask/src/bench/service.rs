@@ -64,6 +64,11 @@ pub(super) struct Service {
 
 impl Service {
     pub(super) fn start(world: &World, setup: &Setup) -> Result<Self> {
+        Self::start_with(world, setup, &[])
+    }
+
+    /// With more flags.
+    pub(super) fn start_with(world: &World, setup: &Setup, flags: &[&str]) -> Result<Self> {
         let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
         let settings = [
             ("HTTP_ADDR", addr.to_string()),
@@ -76,6 +81,7 @@ impl Service {
         ];
         let (program, mut args) = pinned(setup.core, world.program.as_os_str());
         args.push("serve".into());
+        args.extend(flags.iter().map(Into::into));
         let started = Instant::now();
         let process = Process::spawn(Launch {
             args,

@@ -119,7 +119,7 @@ impl World {
         }
         say(&format!("publishing {count} orders"));
         self.make_stream(&name, &subject)?;
-        self.runtime.block_on(publish(&self.context, &subject, count))?;
+        self.publish(&subject, count)?;
         self.streams.insert(name.clone());
         Ok((name, subject))
     }
@@ -129,6 +129,16 @@ impl World {
         let subjects = vec![subject.to_owned()];
         let config = stream::Config { name: name.to_owned(), subjects, ..stream::Config::default() };
         self.runtime.block_on(self.context.create_stream(config))?;
+        Ok(())
+    }
+
+    /// Publishes orders 0 to `count`; returns when all are acknowledged.
+    pub(super) fn publish(&self, subject: &str, count: u64) -> Result<()> {
+        self.runtime.block_on(publish(&self.context, subject, count))
+    }
+
+    pub(super) fn remove_stream(&self, name: &str) -> Result<()> {
+        self.runtime.block_on(self.context.delete_stream(name))?;
         Ok(())
     }
 

@@ -16,12 +16,12 @@ const CONNECTIONS: &str = "64";
 const CORE: &str = "1";
 pub(super) const SERVER_CORE: u32 = 0;
 
-/// Asks for random ids out of a file. All requests stand ready before the first one is sent.
+/// Asks for random paths out of a file. All requests stand ready before the first one is sent.
 const SCRIPT: &str = r#"
 local requests = {}
 function init(args)
   for line in io.lines(args[1]) do
-    requests[#requests + 1] = "GET /order/" .. line .. " HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    requests[#requests + 1] = "GET " .. line .. " HTTP/1.1\r\nHost: localhost\r\n\r\n"
   end
   math.randomseed(20231124)
 end
@@ -35,12 +35,12 @@ pub(super) fn one(addr: SocketAddr, path: &str) -> Result<f64> {
     run(&[&format!("http://{addr}{path}")])
 }
 
-/// Requests a second for ids of a file, in random order. `dir` is for the script.
-pub(super) fn random(addr: SocketAddr, ids: &Path, dir: &Path) -> Result<f64> {
-    let script = dir.join("ids.lua");
+/// Requests a second for paths of a file, in random order. `dir` is for the script.
+pub(super) fn random(addr: SocketAddr, paths: &Path, dir: &Path) -> Result<f64> {
+    let script = dir.join("paths.lua");
     fs::write(&script, SCRIPT)?;
-    let (script, ids) = (script.display().to_string(), ids.display().to_string());
-    run(&["-s", &script, &format!("http://{addr}/"), "--", &ids])
+    let (script, paths) = (script.display().to_string(), paths.display().to_string());
+    run(&["-s", &script, &format!("http://{addr}/"), "--", &paths])
 }
 
 fn run(args: &[&str]) -> Result<f64> {
