@@ -2,6 +2,7 @@
 
 use devstack::{Nats, NatsOptions, Scratch, tools};
 use hyper::{Request, StatusCode};
+use serde_json::Value;
 
 use crate::support::Stack;
 
@@ -57,6 +58,91 @@ fn said(program: &str, args: &[&str]) -> Option<String> {
     };
     let words = String::from_utf8_lossy(&output.stderr).into_owned();
     Some(if output.status.success() { words } else { format!("{words} {}", output.status) })
+}
+
+#[test]
+fn nats_takes_its_configuration() {
+    let dir = Scratch::new().unwrap();
+    std::fs::write(dir.path().join("auth.conf"), "user: orderd, password: \"secret\"\n").unwrap();
+    let file = dir.path().join("nats.conf");
+    std::fs::copy(tools::workspace().join("deploy/nats/nats.conf"), &file).unwrap();
+    let program = tools::find_nats_server().unwrap();
+    let checked = std::process::Command::new(program).arg("-t").arg("-c").arg(&file).output().unwrap();
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+}
+
+/// Where compose.yaml puts a file or a folder of `deploy/` in a container.
+fn mounted_at(file: &str) -> String {
+    let compose = read("compose.yaml");
+    let mount = compose.lines().find_map(|line| line.trim().strip_prefix(&format!("- ./{file}:")));
+    mount.unwrap_or_else(|| panic!("{file} is not mounted")).trim_end_matches(":ro").to_owned()
+}
+
+#[test]
+fn pgadmin_knows_the_server_that_compose_starts() {
+    let servers: Value = serde_json::from_str(&read("pgadmin/servers.json")).unwrap();
+    let server = &servers["Servers"]["1"];
+    // What pgAdmin wants of each, or it loads none.
+    for member in ["Name", "Group", "Host", "Port", "MaintenanceDB", "Username"] {
+        assert!(!server[member].is_null(), "{member} is missing: {server}");
+    }
+    let compose = read("compose.yaml");
+    let host = server["Host"].as_str().unwrap();
+    assert!(compose.contains(&format!("\n  {host}:\n")), "compose starts no {host}");
+    let login = format!("{host}:{}:*:{}:", server["Port"], server["Username"].as_str().unwrap());
+    assert!(read("make-secrets.sh").contains(&format!("keep pgpass \"{login}")), "{login}");
+    assert_eq!(mounted_at("pgadmin/servers.json"), "/pgadmin4/servers.json");
+}
+
+#[test]
+fn grafana_finds_its_boards_and_their_data() {
+    let provider = read("grafana/provisioning/dashboards/boards.yaml");
+    let boards = mounted_at("grafana/dashboards");
+    assert!(values(&provider, "path").contains(&boards.as_str()), "{boards} is not where Grafana looks");
+    let compose = read("compose.yaml");
+    let home = values(&compose, "GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH")[0];
+    assert_eq!(home, format!("{boards}/orderd.json"));
+    let sources = read("grafana/provisioning/datasources/prometheus.yaml");
+    let urls = values(&sources, "url");
+    assert!(
+        urls.contains(&"http://prometheus:9090") && urls.contains(&"http://alertmanager:9093"),
+        "{urls:?}"
+    );
+    let known = values(&sources, "uid");
+    let kinds = values(&sources, "type");
+    for file in ["grafana/dashboards/orderd.json", "grafana/dashboards/seed.json"] {
+        let board: Value = serde_json::from_str(&read(file)).unwrap();
+        let mut wanted = Vec::new();
+        data_sources(&board, &mut wanted);
+        assert!(!wanted.is_empty(), "{file}");
+        for source in wanted {
+            let (kind, uid) = (source["type"].as_str().unwrap(), source["uid"].as_str().unwrap());
+            // Grafana's own, and the variable by which one chooses.
+            let is_known = known.contains(&uid) || uid == "-- Grafana --" || chooses(&board, uid, kind);
+            assert!(is_known && (kinds.contains(&kind) || kind == "grafana"), "{file}: {source}");
+        }
+    }
+}
+
+fn data_sources<'a>(part: &'a Value, found: &mut Vec<&'a Value>) {
+    match part {
+        Value::Object(members) => {
+            found.extend(members.get("datasource").filter(|source| source.is_object()));
+            members.values().for_each(|member| data_sources(member, found));
+        }
+        Value::Array(elements) => elements.iter().for_each(|element| data_sources(element, found)),
+        _ => {}
+    }
+}
+
+/// Whether `uid` is a variable of the board that stands for a data source of that kind.
+fn chooses(board: &Value, uid: &str, kind: &str) -> bool {
+    let variables = board["templating"]["list"].as_array().unwrap();
+    let is_it = |variable: &&Value| {
+        let name = variable["name"].as_str().unwrap();
+        uid == format!("${{{name}}}") || uid == format!("${name}")
+    };
+    variables.iter().find(is_it).is_some_and(|it| it["type"] == "datasource" && it["query"] == kind)
 }
 
 #[test]
