@@ -36,6 +36,7 @@ impl Progress {
         // To finish a bar is to move it to its end.
         let (count, seconds) = (self.bar.position(), self.begun.elapsed().as_secs_f64());
         self.bar.finish_and_clear();
-        format!("{count} {things} in {seconds:.2} s, {:.0} {things}/s", count as f64 / seconds.max(1e-9))
+        let counted = if count == 1 { things.trim_end_matches('s') } else { things };
+        format!("{count} {counted} in {seconds:.2} s, {:.0} {things}/s", count as f64 / seconds.max(1e-9))
     }
 }

@@ -14,6 +14,9 @@ use super::words::ours;
 const CHECKED: [&str; 5] =
     ["sh needs=docker", "sh needs=systemd", "sh needs=nats-cli", "sh needs=time", "sh needs=yours"];
 
+/// How the names of translations end.
+const RUSSIAN: &str = ".ru.md";
+
 /// What is no command.
 const NO_COMMANDS: [&str; 7] = ["", "go", "python", "rust", "json", "ini", "yaml"];
 
@@ -54,15 +57,30 @@ fn our_commands_are_there_with_their_flags() {
 }
 
 #[test]
-fn the_readmes_have_the_same_commands_pictures_and_sections() {
-    let (english, russian) = (Document::read("README.md"), Document::read("README.ru.md"));
-    assert_eq!(commands(&russian), commands(&english));
-    assert_eq!(pictures(&russian), pictures(&english));
-    assert_eq!(russian.headings.len(), english.headings.len(), "{:?}", russian.headings);
+fn translations_have_the_same_commands_pictures_links_and_sections() {
+    let documents = Document::all();
+    let translations = documents.iter().filter(|document| document.name.ends_with(RUSSIAN));
+    let mut compared = 0;
+    for russian in translations {
+        let english = Document::read(&russian.name.replace(RUSSIAN, ".md"));
+        assert_eq!(commands(russian), commands(&english), "{}", russian.name);
+        assert_eq!(led_to(russian), led_to(&english), "{}", russian.name);
+        assert_eq!(russian.headings.len(), english.headings.len(), "{:?}", russian.headings);
+        assert_eq!(rows(russian), rows(&english), "{}: rows of tables", russian.name);
+        compared += 1;
+    }
+    assert_eq!(compared, 2);
 }
 
-fn pictures(document: &Document) -> Vec<&String> {
-    document.links.iter().filter(|link| link.ends_with(".png")).collect()
+/// Files and pictures, whatever their language; headings have other names there.
+fn led_to(document: &Document) -> BTreeSet<String> {
+    let files = document.links.iter().filter_map(|link| link.split('#').next());
+    files.filter(|file| !file.is_empty()).map(|file| file.replace(RUSSIAN, ".md")).collect()
+}
+
+/// How many there are of each width.
+fn rows(document: &Document) -> Vec<usize> {
+    document.rows.iter().map(|row| row.cells.len()).collect()
 }
 
 fn commands(document: &Document) -> Vec<(&str, String)> {
@@ -78,7 +96,7 @@ fn without_comments(text: &str) -> String {
 #[test]
 fn blocks_to_run_end_well() {
     // A translation has the same ones.
-    let documents = Document::all().into_iter().filter(|document| !document.name.ends_with(".ru.md"));
+    let documents = Document::all().into_iter().filter(|document| !document.name.ends_with(RUSSIAN));
     let ran: usize = thread::scope(|scope| {
         let running: Vec<_> = documents.map(|document| scope.spawn(move || run(&document))).collect();
         running.into_iter().map(|run| run.join().unwrap()).sum()
@@ -88,15 +106,57 @@ fn blocks_to_run_end_well() {
 
 /// Runs the blocks of a document that are to be run, one after the other.
 fn run(document: &Document) -> usize {
-    let blocks: Vec<_> = document.blocks.iter().filter(|block| block.mark == "sh run").collect();
+    let blocks = document.blocks.iter().enumerate();
+    let blocks: Vec<_> = blocks.filter(|(_, block)| block.mark == "sh run").collect();
     if !blocks.is_empty() {
         let up = Up::start();
-        for block in &blocks {
-            up.run(&document.name, &block.text);
+        for (at, block) in &blocks {
+            let said = up.run(&document.name, &block.text);
+            let answer = document.blocks.get(at + 1).filter(|next| next.follows && next.mark.is_empty());
+            if let Some(Block { text, .. }) = answer {
+                let is_so = said.iter().any(|said| is_like(said, text));
+                assert!(is_so, "{}: {}says\n{}, not\n{text}", document.name, block.text, said.concat());
+            }
         }
         up.stop();
     }
     blocks.len()
+}
+
+/// Whether an answer is the one that a document shows, but for numbers, ids and times, and for what the document
+/// leaves out by `…`.
+fn is_like(said: &str, shown: &str) -> bool {
+    let said = without_numbers(said);
+    let shown = without_numbers(shown);
+    let mut parts = shown.split('…');
+    let Some(mut rest) = parts.next().and_then(|first| said.strip_prefix(first)) else { return false };
+    for part in parts {
+        let Some(at) = rest.find(part) else { return false };
+        rest = &rest[at + part.len()..];
+    }
+    rest.is_empty() || shown.ends_with('…')
+}
+
+/// Each word with a digit is as good as any other, and so is any space.
+fn without_numbers(text: &str) -> String {
+    let is_of_word = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    let words = text.split_inclusive(|c| !is_of_word(c)).map(|word| {
+        let end = word.trim_end_matches(|c| !is_of_word(c));
+        match end.contains(|c: char| c.is_ascii_digit()) {
+            true => format!("#{}", &word[end.len()..]),
+            false => word.to_owned(),
+        }
+    });
+    words.collect::<String>().split_whitespace().collect()
+}
+
+#[test]
+fn answers_are_compared_but_for_numbers() {
+    assert!(is_like("{\"mem_len\":7}\n", "{\"mem_len\": 10}\n"));
+    assert!(!is_like("{\"mem_size\":7}", "{\"mem_len\": 10}"));
+    assert!(is_like("[\"1-1\",\"1-2\",\"1-3\"]", "[\"17-1\", …,\"18-10\"]"));
+    assert!(!is_like("[\"1-1\",\"1-2\"", "[\"17-1\", …,\"18-10\"]"));
+    assert!(!is_like("[\"1-1\"] and more", "[\"17-1\"]"));
 }
 
 #[test]

@@ -24,6 +24,8 @@ pub(super) struct Block {
     /// What stands after the backticks: the language and, for commands, what is done with it.
     pub(super) mark: String,
     pub(super) text: String,
+    /// No words stand between it and the block before.
+    pub(super) follows: bool,
 }
 
 /// One row of a table.
@@ -84,6 +86,8 @@ struct Reader {
     /// What has been read of the heading, block or cell that is being read.
     open: Cell,
     in_head: bool,
+    /// Since the last block of code.
+    has_words: bool,
     /// Above the first column of the table that is being read.
     of: Option<String>,
 }
@@ -111,9 +115,11 @@ impl Reader {
                     CodeBlockKind::Fenced(mark) => mark.to_string(),
                     CodeBlockKind::Indented => "indented".into(),
                 };
-                self.document.blocks.push(Block { mark, text: String::new() });
+                let follows = !std::mem::take(&mut self.has_words);
+                self.document.blocks.push(Block { mark, text: String::new(), follows });
             }
-            Tag::Heading { .. } | Tag::TableCell => self.open = Cell::default(),
+            Tag::Heading { .. } | Tag::TableCell => (self.has_words, self.open) = (true, Cell::default()),
+            Tag::Paragraph => self.has_words = true,
             Tag::Link { dest_url, .. } | Tag::Image { dest_url, .. } => {
                 self.document.links.push(dest_url.to_string());
             }

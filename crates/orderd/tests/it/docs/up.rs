@@ -66,12 +66,13 @@ impl Up {
         }
     }
 
-    /// Runs commands to their end, which must be a good one.
-    pub(super) fn run(&self, document: &str, commands: &str) {
+    /// Runs commands to their end, which must be a good one; gives back their stdout and stderr.
+    pub(super) fn run(&self, document: &str, commands: &str) -> [String; 2] {
         let ran = self.bash(commands).output().unwrap();
-        let said = String::from_utf8_lossy(&ran.stderr);
+        let said = [ran.stdout, ran.stderr].map(|words| String::from_utf8_lossy(&words).into_owned());
         let log = self.process.log();
-        assert!(ran.status.success(), "{document}: {}\n{commands}\n{said}\n{log}", ran.status);
+        assert!(ran.status.success(), "{document}: {}\n{commands}\n{}\n{log}", ran.status, said[1]);
+        said
     }
 
     fn bash(&self, commands: &str) -> Command {
