@@ -10,6 +10,7 @@ mod codegen;
 mod fuzz;
 mod image;
 mod orderd;
+mod scaling;
 mod test;
 mod up;
 
@@ -58,6 +59,7 @@ enum Command {
     Chaos(chaos::Options),
     Fuzz(fuzz::Options),
     Bench(bench::Options),
+    Scaling(scaling::Options),
     Image(image::Options),
 }
 
@@ -70,6 +72,7 @@ fn main() -> ExitCode {
         Command::Chaos(options) => chaos::run(&options),
         Command::Fuzz(options) => fuzz::run(&options),
         Command::Bench(options) => bench::run(&options),
+        Command::Scaling(options) => scaling::run(&options),
         Command::Image(options) => image::run(&options),
     };
     result.unwrap_or_else(|error| {

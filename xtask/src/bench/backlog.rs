@@ -75,7 +75,7 @@ pub(super) fn take_in(world: &mut World, count: u64) -> Result<TakenIn> {
 }
 
 /// What PostgreSQL and NATS have run until now. Of PostgreSQL's connections, those that are open count.
-fn servers(world: &World) -> [Duration; 2] {
+pub(super) fn servers(world: &World) -> [Duration; 2] {
     [proc::cpu_of_family(world.postgres.pid()), proc::cpu(world.nats.pid())]
 }
 

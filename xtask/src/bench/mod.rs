@@ -29,6 +29,8 @@ mod memory;
 mod waiting;
 mod idle;
 mod growth;
+mod scale;
+mod lanes;
 mod chart;
 
 use std::path::PathBuf;
@@ -53,8 +55,12 @@ const ROWS_PER_ORDER: u64 = 5;
 /// or unpacks from Debian's packages, and takes NATS's own command line where Go can build it. At
 /// the end comes a table of the medians. Other programs that run meanwhile are measured too.
 ///
+/// scale (what an order costs as the table grows and as processes join; fifty rows for each order
+/// at most) and lanes (several connections to PostgreSQL) run only when they are named.
+///
 /// Examples: cargo xtask bench
 ///           cargo xtask bench backlog --json
+///           cargo xtask bench scale --orders 100000
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Options {
@@ -88,7 +94,12 @@ enum Name {
     Waiting,
     Idle,
     Growth,
+    Scale,
+    Lanes,
 }
+
+/// These take long, or are no goals: they run when they are named.
+const APART: [Name; 3] = [Name::Growth, Name::Scale, Name::Lanes];
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     devstack::tools::ensure_postgres(&mut say)?;
@@ -115,7 +126,7 @@ fn names(options: &Options) -> Vec<Name> {
     use clap::ValueEnum;
     let wanted = |name: &Name| match options.name {
         Some(one) => *name == one || (*name == Name::Growth && options.growth),
-        None => *name != Name::Growth || options.growth,
+        None => !APART.contains(name) || (*name == Name::Growth && options.growth),
     };
     Name::value_variants().iter().copied().filter(wanted).collect()
 }
@@ -135,6 +146,8 @@ fn measure(name: Name, world: &mut World) -> Result<Vec<Figure>> {
         Name::Waiting => (waiting::run, "memory while orders wait"),
         Name::Idle => (idle::run, "the idle service"),
         Name::Growth => (growth::run, "growth"),
+        Name::Scale => (scale::run, "what an order costs"),
+        Name::Lanes => (lanes::run, "several connections"),
     };
     bench(world).with_context(|| format!("cannot measure {what}"))
 }

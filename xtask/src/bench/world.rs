@@ -85,8 +85,18 @@ impl World {
         if let Some(table) = self.tables.get(&count) {
             return Ok(table.clone());
         }
+        let table = self.new_table(count, 0)?;
+        self.tables.insert(count, table.clone());
+        Ok(table)
+    }
+
+    /// Another one, in so many partitions by hash of the id, or in none.
+    pub(super) fn new_table(&mut self, count: u64, partitions: u32) -> Result<String> {
         say(&format!("writing a table of {count} rows"));
-        let table = self.empty_table()?;
+        let table = match partitions {
+            0 => self.empty_table()?,
+            _ => self.partitioned_table(partitions)?,
+        };
         let mut child = self.psql_command(&format!("copy {table} from stdin (format binary)"));
         let mut child =
             child.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().context("cannot run psql")?;
@@ -99,7 +109,20 @@ impl World {
         drop(rows);
         ensure!(child.wait()?.success(), "psql could not fill {table}");
         self.postgres.psql(&format!("vacuum (freeze, analyze) {table}"))?;
-        self.tables.insert(count, table.clone());
+        Ok(table)
+    }
+
+    fn partitioned_table(&mut self, partitions: u32) -> Result<String> {
+        let table = format!("public.{}", self.name("orders"));
+        let mut sql = format!(
+            "create table {table} (id text not null primary key, data bytea) partition by hash (id);"
+        );
+        for part in 0..partitions {
+            sql += &format!(
+                "create table {table}_p{part} partition of {table} for values with (modulus {partitions}, remainder {part});"
+            );
+        }
+        self.postgres.psql(&sql)?;
         Ok(table)
     }
 
