@@ -32,6 +32,13 @@ async fn pictures() {
         browser.go(&format!("{}#/order/{id}", url(&service))).await;
         browser.reads("#view-order", "Test Testov").await;
         take(&browser, "order").await;
+        stack.publish(&["{", r#"{"order_uid":"a","items":[{"price":"x"}]}"#, r#"{"order_uid": 7}"#]).await;
+        browser.go(&format!("{}#/dead", url(&service))).await;
+        browser.reads("#dead-list .letter:first-child", "$.order_uid").await;
+        browser.resize(1280, 460).await;
+        browser.click("#dead-list .letter:first-child summary").await;
+        browser.reads("#dead-list pre", "7").await;
+        take(&browser, "dead").await;
     };
     tokio::join!(publishing, taking);
 }
