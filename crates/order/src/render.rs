@@ -209,13 +209,32 @@ fn float(number: f64, out: &mut Vec<u8>) {
 pub(crate) fn string(text: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
     let mut rest = text;
-    while let Some(at) = rest.iter().position(|&byte| ESCAPED[usize::from(byte)]) {
+    while needs_escape(rest)
+        && let Some(at) = rest.iter().position(|&byte| ESCAPED[usize::from(byte)]) {
         out.extend_from_slice(&rest[..at]);
         escape(rest[at], out);
         rest = &rest[at + 1..];
     }
     out.extend_from_slice(rest);
     out.push(b'"');
+}
+
+/// Whether JSON escapes any of these bytes, which it does in few texts: blocks of them are looked at in one
+/// instruction, the last block once more where they are no multiple of it.
+#[inline]
+fn needs_escape(text: &[u8]) -> bool {
+    let (blocks, rest) = text.as_chunks::<16>();
+    blocks.iter().any(any_escaped)
+        || match (text.last_chunk::<16>(), text.first_chunk::<8>(), text.last_chunk::<8>()) {
+            (Some(last), ..) => !rest.is_empty() && any_escaped(last),
+            (None, Some(first), Some(last)) => any_escaped(first) || any_escaped(last),
+            _ => rest.iter().any(|&byte| ESCAPED[usize::from(byte)]),
+        }
+}
+
+#[inline]
+fn any_escaped<const BLOCK: usize>(block: &[u8; BLOCK]) -> bool {
+    block.iter().fold(false, |any, &byte| any | (byte < 0x20) | (byte == b'"') | (byte == b'\\'))
 }
 
 /// Whether JSON escapes a byte. A look-up costs less than the three comparisons.
