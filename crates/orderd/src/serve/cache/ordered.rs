@@ -1,7 +1,8 @@
 //! Numbers in the order of the keys behind them, with their ranks: what pages are cut from.
 //!
-//! A list of sorted chunks. Nearly all orders come at the end, where adding is a push; the ranges of a fill
-//! grow in the middle, where it is a search and a short move.
+//! A list of sorted chunks. Nearly all orders come at the end, where adding is a push. The ranges of a fill grow
+//! in the middle, each order behind the one before it, so that the chunk of that one is looked at first: each
+//! comparison with another chunk is a wait for memory.
 
 use std::cmp::Ordering;
 
@@ -11,6 +12,8 @@ const CHUNK: usize = 1024;
 pub(super) struct Ordered {
     chunks: Vec<Vec<u32>>,
     len: usize,
+    /// The chunk to which an order was added last.
+    recent: usize,
 }
 
 impl Ordered {
@@ -40,16 +43,18 @@ impl Ordered {
             }
             return;
         }
-        let place = self.chunk_of(&compare);
+        let place = if self.is_in(self.recent, &compare) { self.recent } else { self.chunk_of(&compare) };
+        self.recent = place;
         let chunk = &mut self.chunks[place];
-        let at = chunk.partition_point(|&other| compare(other) == Ordering::Less);
+        let at = place_in(chunk, &compare);
         chunk.insert(at, id);
         if chunk.len() > CHUNK {
             // Where a range of a fill grows towards what lies behind it, the part before is left full.
-            let at = if at > CHUNK / 4 * 3 { at } else { CHUNK / 2 };
-            let rest = chunk.split_off(at);
+            let split = if at > CHUNK / 4 * 3 { at } else { CHUNK / 2 };
+            let rest = chunk.split_off(split);
             chunk.shrink_to(CHUNK);
             self.chunks.insert(place + 1, rest);
+            self.recent += usize::from(at >= split);
         }
     }
 
@@ -60,7 +65,7 @@ impl Ordered {
         }
         let place = self.chunk_of(&compare);
         let chunk = &mut self.chunks[place];
-        let at = chunk.partition_point(|&other| compare(other) == Ordering::Less);
+        let at = place_in(chunk, &compare);
         if chunk.get(at).is_some_and(|&other| compare(other) == Ordering::Equal) {
             chunk.remove(at);
             self.len -= 1;
@@ -72,9 +77,14 @@ impl Ordered {
 
     /// The chunk in which something of that key is or belongs: the last that doesn't start behind it.
     fn chunk_of(&self, compare: &impl Fn(u32) -> Ordering) -> usize {
-        let starts_before =
-            |chunk: &Vec<u32>| chunk.first().is_some_and(|&first| compare(first) != Ordering::Greater);
-        self.chunks.partition_point(starts_before).saturating_sub(1)
+        self.chunks.partition_point(|chunk| starts_before(chunk, compare)).saturating_sub(1)
+    }
+
+    /// Whether that is the chunk.
+    fn is_in(&self, place: usize, compare: &impl Fn(u32) -> Ordering) -> bool {
+        let behind = self.chunks.get(place + 1);
+        self.chunks.get(place).is_some_and(|chunk| starts_before(chunk, compare))
+            && !behind.is_some_and(|chunk| starts_before(chunk, compare))
     }
 
     /// Those of the ranks from `start` on, first to last.
@@ -91,6 +101,18 @@ impl Ordered {
     /// All, last to first.
     pub(super) fn newest_first(&self) -> impl Iterator<Item = u32> {
         self.chunks.iter().rev().flat_map(|chunk| chunk.iter().rev()).copied()
+    }
+}
+
+fn starts_before(chunk: &[u32], compare: &impl Fn(u32) -> Ordering) -> bool {
+    chunk.first().is_some_and(|&first| compare(first) != Ordering::Greater)
+}
+
+/// Where in a chunk something of that key is or belongs.
+fn place_in(chunk: &[u32], compare: &impl Fn(u32) -> Ordering) -> usize {
+    match chunk.last() {
+        Some(&last) if compare(last) == Ordering::Less => chunk.len(),
+        _ => chunk.partition_point(|&other| compare(other) == Ordering::Less),
     }
 }
 
