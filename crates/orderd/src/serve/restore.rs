@@ -185,20 +185,20 @@ impl Restore {
         let copy = format!("COPY (SELECT id, data FROM {table} WHERE {range}) TO STDOUT (FORMAT binary)");
         let rows =
             BinaryCopyOutStream::new(connection.client.copy_out(&copy).await?, &[Type::TEXT, Type::BYTEA]);
-        let mut chunks = std::pin::pin!(rows.ready_chunks(CHUNK));
+        let mut rows = std::pin::pin!(rows);
         let mut hasher = self.cache.hasher();
-        while let Some(rows) = chunks.next().await {
-            let mut records = Vec::with_capacity(rows.len());
-            for row in rows {
-                let row = row?;
-                let (id, data): (&str, Option<&[u8]>) = (row.try_get(0)?, row.try_get(1)?);
-                records.extend(self.record(&mut hasher, id, data, first));
-            }
-            if initmemchan.send(records).await.is_err() {
-                return Err(Failed::Closed);
+        let mut records = Vec::with_capacity(CHUNK);
+        // Each row as it comes, while it is near the core, but handed on in whole chunks: few are there at once.
+        while let Some(row) = rows.next().await {
+            let row = row?;
+            let (id, data): (&str, Option<&[u8]>) = (row.try_get(0)?, row.try_get(1)?);
+            records.extend(self.record(&mut hasher, id, data, first));
+            if records.len() == CHUNK {
+                let whole = std::mem::replace(&mut records, Vec::with_capacity(CHUNK));
+                initmemchan.send(whole).await.map_err(|_| Failed::Closed)?;
             }
         }
-        Ok(())
+        initmemchan.send(records).await.map_err(|_| Failed::Closed)
     }
 
     fn record(&self, hasher: &mut Hasher, id: &str, data: Option<&[u8]>, first: bool) -> Option<Record> {
