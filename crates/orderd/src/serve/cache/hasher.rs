@@ -32,6 +32,7 @@ impl Hasher {
 
     fn record(&mut self, body: Body, arrived: bool) -> Result<Record, RowError> {
         let hashes = self.cache.hashes_of(&body, &mut self.text)?;
-        Ok(Record { body, hashes, arrived })
+        let hash = self.cache.hash(body.key_bytes());
+        Ok(Record { body, hash, hashes, arrived })
     }
 }
