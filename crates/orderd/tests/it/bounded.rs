@@ -73,6 +73,13 @@ impl Shown {
     }
 }
 
+/// A service that has read the whole table.
+async fn full(stack: &Stack, env: &[(&str, &str)]) -> Service {
+    let service = stack.serve(env).await;
+    service.wait_len(COUNT as u64).await;
+    service
+}
+
 async fn get(service: &Service, id: &str) -> Answer {
     service.get(&format!("/order/{id}")).await
 }
@@ -91,7 +98,7 @@ fn assert_comes_again(answer: &Answer) {
 async fn everything_is_as_without_a_bound() {
     let (stack, shown) = filled(COUNT).await;
     for bound in [SOME, NONE] {
-        let mut service = stack.serve(&[bound, SEARCH]).await;
+        let mut service = full(&stack, &[bound, SEARCH]).await;
         let evicted = async || (service.metric("orderd_cache_evictions_total").await > 0.0).then_some(());
         // Room is made when the orders are in, and after they are counted.
         eventually("some are evicted", evicted).await;
@@ -113,7 +120,7 @@ async fn everything_is_as_without_a_bound() {
 #[tokio::test(flavor = "multi_thread")]
 async fn new_orders_are_shown_and_served_at_once() {
     let (stack, shown) = filled(COUNT).await;
-    let service = stack.serve(&[SOME, SEARCH]).await;
+    let service = full(&stack, &[SOME, SEARCH]).await;
     stack.publish(&orders(300)).await;
     service.wait_len((COUNT + 300) as u64).await;
     eventually("all rows are committed", async || (stack.rows() == COUNT + 300).then_some(())).await;
@@ -129,7 +136,7 @@ async fn new_orders_are_shown_and_served_at_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_postgres_memory_answers_and_the_rest_is_to_come_again() {
     let (mut stack, shown) = filled(COUNT).await;
-    let service = stack.serve(&[SOME, SEARCH]).await;
+    let service = full(&stack, &[SOME, SEARCH]).await;
     stack.postgres.stop();
     let (mut whole, mut evicted) = (0, Vec::new());
     for (id, order) in shown.ids.iter().zip(&shown.orders) {
@@ -201,7 +208,7 @@ async fn what_only_hashes_say_is_not_believed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_evicted_order_that_is_forgotten_stays_away() {
     let (stack, shown) = filled(COUNT).await;
-    let service = stack.serve(&[SOME, SEARCH, ("HTTP_ERASE_TOKEN", "eraser")]).await;
+    let service = full(&stack, &[SOME, SEARCH, ("HTTP_ERASE_TOKEN", "eraser")]).await;
     let erase = async |id: &str| {
         let request = Request::delete(format!("/order/{id}")).header("authorization", "Bearer eraser");
         assert_eq!(service.send(request).await.status, StatusCode::NO_CONTENT);
@@ -295,7 +302,7 @@ async fn memory_stays_within_the_bound_while_ever_more_come() {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_that_is_read_again_and_again_stays() {
     let (mut stack, shown) = filled(COUNT).await;
-    let service = stack.serve(&[SOME, SEARCH]).await;
+    let service = full(&stack, &[SOME, SEARCH]).await;
     let (hot, first) = (&shown.ids[COUNT / 2], &shown.ids[0]);
     for id in [first].into_iter().chain(&shown.ids) {
         for id in [id, hot] {
@@ -310,7 +317,7 @@ async fn one_that_is_read_again_and_again_stays() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_read_is_put_back_and_counted() {
     let (stack, shown) = filled(COUNT).await;
-    let service = stack.serve(&[SOME, SEARCH]).await;
+    let service = full(&stack, &[SOME, SEARCH]).await;
     let found = async || {
         let metrics = service.get("/metrics").await.body;
         let line =
