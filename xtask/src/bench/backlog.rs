@@ -63,7 +63,7 @@ pub(super) fn take_in(world: &mut World, count: u64) -> Result<TakenIn> {
     let before = servers(world);
     let service = Service::start(
         world,
-        &Setup { table: table.clone(), subject, stream, durable: durable.clone(), core: None },
+        &Setup { table: table.clone(), subject, stream, durable: durable.clone(), core: None, bound: None },
     )?;
     let seconds = finish(world, &service, &durable, 0, count)?;
     let after = servers(world);

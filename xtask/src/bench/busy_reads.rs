@@ -73,7 +73,8 @@ fn during_backlog(world: &mut World) -> Result<Seen> {
     let (count, table) = (world.orders, world.own_table(THERE)?);
     let ((stream, subject), durable) = (world.stream(count)?, world.name("durable"));
     world.settle(None)?;
-    let setup = Setup { table: table.clone(), subject, stream, durable: durable.clone(), core: None };
+    let setup =
+        Setup { table: table.clone(), subject, stream, durable: durable.clone(), core: None, bound: None };
     let service = Service::start(world, &setup)?;
     drop(service.connection()?);
     let load = Load::start(service.addr, THERE, RATE);

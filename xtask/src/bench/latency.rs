@@ -65,7 +65,7 @@ pub(super) fn quiet_service(world: &mut World) -> Result<(Service, Setup)> {
     let subject = format!("bench.{stream}");
     world.make_stream(&stream, &subject)?;
     world.settle(None)?;
-    let setup = Setup { table, subject, stream, durable: "latency".to_owned(), core: None };
+    let setup = Setup { table, subject, stream, durable: "latency".to_owned(), core: None, bound: None };
     let service = Service::start(world, &setup)?;
     service.wait_ready()?;
     Ok((service, setup))

@@ -27,6 +27,7 @@ mod readers;
 mod start;
 mod memory;
 mod waiting;
+mod bounded;
 mod idle;
 mod growth;
 mod scale;
@@ -92,6 +93,7 @@ enum Name {
     Start,
     Memory,
     Waiting,
+    Bounded,
     Idle,
     Growth,
     Scale,
@@ -144,6 +146,7 @@ fn measure(name: Name, world: &mut World) -> Result<Vec<Figure>> {
         Name::Start => (start::run, "the start"),
         Name::Memory => (memory::run, "memory"),
         Name::Waiting => (waiting::run, "memory while orders wait"),
+        Name::Bounded => (bounded::run, "more orders than memory"),
         Name::Idle => (idle::run, "the idle service"),
         Name::Growth => (growth::run, "growth"),
         Name::Scale => (scale::run, "what an order costs"),

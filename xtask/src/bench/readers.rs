@@ -68,8 +68,14 @@ fn take_in(world: &mut World, readers: usize) -> Result<Run> {
     let subject = format!("bench.{stream}");
     world.make_stream(&stream, &subject)?;
     world.settle(None)?;
-    let setup =
-        Setup { table: table.clone(), subject: subject.clone(), stream: stream.clone(), durable, core: None };
+    let setup = Setup {
+        table: table.clone(),
+        subject: subject.clone(),
+        stream: stream.clone(),
+        durable,
+        core: None,
+        bound: None,
+    };
     let service = Service::start(world, &setup)?;
     service.wait_ready()?;
     let before = proc::resident(service.pid());

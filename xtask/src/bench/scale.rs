@@ -72,8 +72,14 @@ fn cost(world: &mut World, case: Case) -> Result<Cost> {
     let (table, durable) = (world.new_table(case.rows, case.partitions)?, world.name("durable"));
     pause(world, &stream, &subject, &durable)?;
     world.settle(None)?;
-    let setup =
-        Setup { table: table.clone(), subject, stream: stream.clone(), durable: durable.clone(), core: None };
+    let setup = Setup {
+        table: table.clone(),
+        subject,
+        stream: stream.clone(),
+        durable: durable.clone(),
+        core: None,
+        bound: None,
+    };
     let services = (0..case.replicas).map(|_| Service::start(world, &setup)).collect::<Result<Vec<_>>>()?;
     for service in &services {
         service.wait_ready()?;

@@ -14,7 +14,7 @@ use super::world::World;
 pub(super) const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Settings of the environment that would make it another service.
-const ELSEWHERE: [&str; 18] = [
+const ELSEWHERE: [&str; 17] = [
     "DATABASE_URL",
     "DATABASE_URL_FILE",
     "PG_PASSWORD",
@@ -29,7 +29,6 @@ const ELSEWHERE: [&str; 18] = [
     "HTTP_TOKEN_FILE",
     "REQUIRE",
     "SEARCH",
-    "CACHE_MAX_BYTES",
     "REFILL_EVERY",
     "LOG",
     "LOG_FORMAT",
@@ -44,6 +43,8 @@ pub(super) struct Setup {
     pub(super) durable: String,
     /// The one core that it may use.
     pub(super) core: Option<u32>,
+    /// How many bytes of memory orders may take.
+    pub(super) bound: Option<u64>,
 }
 
 impl Setup {
@@ -51,7 +52,7 @@ impl Setup {
     pub(super) fn serving(table: &str) -> Self {
         let name = |name: &str| name.to_owned();
         let (subject, stream, durable) = (name("bench.quiet"), name("BENCH_QUIET"), name("quiet"));
-        Self { table: table.to_owned(), subject, stream, durable, core: None }
+        Self { table: table.to_owned(), subject, stream, durable, core: None, bound: None }
     }
 }
 
@@ -78,6 +79,8 @@ impl Service {
             ("PUB_TOPIC", setup.subject.clone()),
             ("NATS_STREAM", setup.stream.clone()),
             ("NATS_DURABLE", setup.durable.clone()),
+            // Empty is as if it were not given.
+            ("CACHE_MAX_BYTES", setup.bound.map(|bound| bound.to_string()).unwrap_or_default()),
         ];
         let (program, mut args) = pinned(setup.core, world.program.as_os_str());
         args.push("serve".into());
@@ -149,6 +152,11 @@ impl Service {
         });
         ensure!(written == count as f64, "{written} orders committed, not {count}: {}", self.end_of_log());
         Ok(())
+    }
+
+    /// The value of a metric, labels and all.
+    pub(super) fn metric(&self, name: &str) -> Result<f64> {
+        metric(&mut self.connection()?, name).with_context(|| format!("orderd has no metric {name}"))
     }
 
     /// Lets it drain; it has to end with 0.

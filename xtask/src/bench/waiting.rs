@@ -24,7 +24,8 @@ pub(super) fn run(world: &mut World) -> Result<Vec<Figure>> {
     let (table, durable) = (world.empty_table()?, world.name("durable"));
     let empty = memory::resident(world, &table, 0)?;
     let lock = lock(world, &table)?;
-    let setup = Setup { table: table.clone(), subject, stream, durable: durable.clone(), core: None };
+    let setup =
+        Setup { table: table.clone(), subject, stream, durable: durable.clone(), core: None, bound: None };
     let service = Service::start(world, &setup)?;
     let taken = stalled_at(&service)?;
     let peak = proc::peak(service.pid());
