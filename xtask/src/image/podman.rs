@@ -1,6 +1,7 @@
 //! podman with images of its own under `target/image`, so that nothing of the machine's is changed.
 
 use std::ffi::OsStr;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -19,6 +20,11 @@ pub(super) struct Podman {
 
 impl Podman {
     pub(super) fn ready() -> Result<Self> {
+        let is_root = std::fs::metadata("/proc/self")?.uid() == 0;
+        ensure!(
+            is_root,
+            "cannot build the image: it takes root, for debootstrap and for building in a chroot"
+        );
         let program = tools::ensure_podman(&mut say)?;
         let home = tools::workspace().join("target/image");
         // Temporary files, and cargo's own between two builds, stay here too.
