@@ -1,6 +1,7 @@
 //! Several streams' worth of intake: a stream that has its messages from others, and several streams into one table.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use async_nats::HeaderMap;
 use async_nats::jetstream::{self, Context, stream};
@@ -96,6 +97,46 @@ async fn what_two_streams_take_comes_in_once_each_by_the_one_that_gathers_them()
 
 fn sequence(id: &str) -> u64 {
     id.split_once('-').unwrap().1.parse().unwrap()
+}
+
+/// Each until it is acknowledged, by the same id: the stream takes it once.
+async fn insist(client: async_nats::Client, numbers: std::ops::Range<usize>) {
+    let mut context = jetstream::new(client);
+    context.set_timeout(Duration::from_secs(1));
+    for number in numbers {
+        let payload = order(&format!("order-{number}"));
+        let subject = ["orders.eu", "orders.us"][number % 2];
+        let mut is_acknowledged = false;
+        while !is_acknowledged {
+            let mut headers = HeaderMap::new();
+            headers.insert("Nats-Msg-Id", format!("insisted-{number}"));
+            let sent = context.publish_with_headers(subject, headers, payload.clone().into()).await;
+            is_acknowledged = match sent {
+                Ok(acknowledged) => acknowledged.await.is_ok(),
+                Err(_) => false,
+            };
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nats_killed_while_it_gathers_doubles_and_loses_nothing() {
+    let mut stack = Stack::new();
+    make_sources(&stack).await;
+    gather(&stack).await;
+    let services = vec![stack.serve(&GATHERED).await, stack.serve(&GATHERED).await];
+    let load = tokio::spawn(insist(stack.client().await, 0..1500));
+    for part in [200, 600, 1000] {
+        eventually("a part is committed", async || (stack.rows() >= part).then_some(())).await;
+        stack.nats.kill();
+        stack.nats.start_again().unwrap();
+    }
+    load.await.unwrap();
+    let published = messages(&stack, "EU").await + messages(&stack, "US").await;
+    assert_eq!(published, 1500);
+    wait_same(&stack, &services, 1500).await;
+    assert_eq!(messages(&stack, "ALL").await, 1500);
+    verified(&stack, &services[0]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
