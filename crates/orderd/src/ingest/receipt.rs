@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use async_nats::connection::State;
 use async_nats::{Client, Subject};
 use bytes::Bytes;
+use futures_util::FutureExt;
 
 const ACK: Bytes = Bytes::from_static(b"+ACK");
 const NAK: Bytes = Bytes::from_static(b"-NAK");
@@ -51,7 +52,11 @@ impl Receipt {
 async fn send(client: &Client, reply: Subject, word: Bytes) {
     // While disconnected, words would pile up and then stall whoever sends them.
     if client.connection_state() == State::Connected {
-        drop(tokio::time::timeout(PATIENCE, client.publish(reply, word)).await);
+        let mut told = std::pin::pin!(client.publish(reply, word));
+        // Mostly there is room, and no timer is needed.
+        if told.as_mut().now_or_never().is_none() {
+            drop(tokio::time::timeout(PATIENCE, told).await);
+        }
     }
 }
 
