@@ -26,7 +26,7 @@ use crate::retry::Backoff;
 use crate::serve::cache::{Cache, Gone};
 
 /// A batch closes at so many orders or bytes.
-const BATCH_ORDERS: usize = 8192;
+const BATCH_ORDERS: usize = 4096;
 const BATCH_BYTES: usize = 8 << 20;
 
 /// An idle connection is tried so often, so that `/readyz` knows within seconds that PostgreSQL is away.
