@@ -16,8 +16,6 @@ pub(crate) const MAX_SEARCH: usize = 8;
 /// What `initmemchan` and `memwritechan` carry chunks of: an order as memory keeps it.
 pub(crate) struct Record {
     pub(crate) body: Body,
-    /// The hash of the key.
-    pub(crate) hash: u32,
     /// The hash of each member that is searched by, in the order of the settings.
     pub(crate) hashes: [u32; MAX_SEARCH],
     /// Whether it has just come in, or was read from the table.

@@ -32,7 +32,6 @@ impl Hasher {
 
     fn record(&mut self, body: Body, arrived: bool) -> Result<Record, RowError> {
         let hashes = self.cache.hashes_of(&body, &mut self.text)?;
-        let hash = self.cache.hash(body.key_bytes());
-        Ok(Record { body, hash, hashes, arrived })
+        Ok(Record { body, hashes, arrived })
     }
 }

@@ -53,36 +53,20 @@ impl Index {
         &self.segments[id as usize / SEGMENT][id as usize % SEGMENT]
     }
 
-    /// Adds the orders whose keys are not known. Gives back their numbers.
-    ///
-    /// Each place in a table is a wait for memory. One table after the other, and looked at before it is written
-    /// to, a processor waits for several of them at once.
-    pub(super) fn insert(&mut self, records: impl Iterator<Item = Record>) -> Vec<u32> {
-        let unknown = |record: &Record| self.find(record.hash, record.body.key_bytes()).is_none();
-        let unknown: Vec<_> = records.filter(unknown).collect();
-        let (ids, hashes): (Vec<_>, Vec<_>) =
-            unknown.into_iter().filter_map(|record| self.enter(record)).unzip();
-        let Self { segments, in_order, searches, .. } = self;
-        for &id in &ids {
-            in_order.insert(id, |other| compare(segments, other, id));
-        }
-        for (place, search) in searches.iter_mut().enumerate() {
-            for (&id, hashes) in ids.iter().zip(&hashes) {
-                search.insert(hashes[place], id, |one, other| compare(segments, one, other));
-            }
-        }
-        ids
-    }
-
-    /// Gives an order a number and its key a place, unless the same key came just before.
-    fn enter(&mut self, record: Record) -> Option<(u32, [u32; MAX_SEARCH])> {
-        let Record { hash, body, hashes, .. } = record;
-        if self.find(hash, body.key_bytes()).is_some() {
+    /// Adds an order unless its key is known. Gives back its number.
+    pub(super) fn insert(&mut self, hash: u32, record: Record) -> Option<u32> {
+        if self.find(hash, record.body.key_bytes()).is_some() {
             return None;
         }
+        let Record { body, hashes, .. } = record;
         let id = self.place(body);
         self.by_key.insert(hash, id);
-        Some((id, hashes))
+        let Self { segments, in_order, searches, .. } = self;
+        in_order.insert(id, |other| compare(segments, other, id));
+        for (search, hash) in searches.iter_mut().zip(hashes) {
+            search.insert(hash, id, |one, other| compare(segments, one, other));
+        }
+        Some(id)
     }
 
     /// Puts another form of an order's body in its place.

@@ -121,10 +121,16 @@ impl Cache {
         let mut records = records.into_iter();
         while records.len() > 0 {
             let mut contents = self.write();
-            let ids = contents.insert(records.by_ref().take(WRITE));
-            let room = room - fresh.shown.len();
-            fresh.count += ids.len();
-            fresh.shown.extend(ids.iter().take(room).map(|&id| contents.index.body(id).clone()));
+            for record in records.by_ref().take(WRITE) {
+                if contents.gone.is_empty() || !contents.gone.contains_key(record.body.key()) {
+                    let hash = self.hash(record.body.key_bytes());
+                    let shown = (fresh.shown.len() < room).then(|| record.body.clone());
+                    if contents.insert(hash, record) {
+                        fresh.count += 1;
+                        fresh.shown.extend(shown);
+                    }
+                }
+            }
             drop(contents);
             self.make_room();
         }
@@ -232,14 +238,12 @@ impl Cache {
 }
 
 impl Contents {
-    /// Adds the orders that are not known and have not left. Gives back their numbers.
-    fn insert(&mut self, records: impl Iterator<Item = Record>) -> Vec<u32> {
-        let Self { index, gone, bound } = self;
-        let ids =
-            index.insert(records.filter(|record| gone.is_empty() || !gone.contains_key(record.body.key())));
-        if let Some(bound) = bound {
-            ids.iter().for_each(|&id| bound.enter(id, index.body(id)));
+    /// Adds an order unless its key is known. `true`: it was not.
+    fn insert(&mut self, hash: u32, record: Record) -> bool {
+        let Some(id) = self.index.insert(hash, record) else { return false };
+        if let Some(bound) = &mut self.bound {
+            bound.enter(id, self.index.body(id));
         }
-        ids
+        true
     }
 }
