@@ -210,7 +210,8 @@ pub(crate) fn string(text: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
     let mut rest = text;
     while needs_escape(rest)
-        && let Some(at) = rest.iter().position(|&byte| ESCAPED[usize::from(byte)]) {
+        && let Some(at) = rest.iter().position(|&byte| ESCAPED[usize::from(byte)])
+    {
         out.extend_from_slice(&rest[..at]);
         escape(rest[at], out);
         rest = &rest[at + 1..];
