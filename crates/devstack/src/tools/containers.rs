@@ -1,4 +1,5 @@
-//! podman and debootstrap, for the image: what builds and runs it, and what makes a Debian where no registry is.
+//! What the files of `deploy/` are tried with. For the image podman, which builds and runs it, and debootstrap, which
+//! makes a Debian where no registry is; docker-compose and systemd's own check for the files that are theirs.
 
 use std::path::PathBuf;
 
@@ -9,19 +10,29 @@ use crate::Error;
 /// podman with runc, from Debian's packages where they are missing and we are root.
 pub fn ensure_podman(report: Report) -> Result<PathBuf, Error> {
     // First: podman would otherwise bring another runtime.
-    ensure("runc", "runc, which runs containers", report)?;
-    ensure("podman", "podman", report)
+    ensure("runc", "runc", "runc, which runs containers", report)?;
+    ensure("podman", "podman", "podman", report)
 }
 
 /// debootstrap, from Debian's package where it is missing and we are root.
 pub fn ensure_debootstrap(report: Report) -> Result<PathBuf, Error> {
-    ensure("debootstrap", "debootstrap", report)
+    ensure("debootstrap", "debootstrap", "debootstrap", report)
 }
 
-/// A program from the package of its name.
-fn ensure(program: &str, what: &str, report: Report) -> Result<PathBuf, Error> {
+/// docker-compose, which checks a compose file without Docker.
+pub fn ensure_compose(report: Report) -> Result<PathBuf, Error> {
+    ensure("docker-compose", "docker-compose", "docker-compose", report)
+}
+
+/// systemd-analyze, which checks a unit.
+pub fn ensure_systemd_analyze(report: Report) -> Result<PathBuf, Error> {
+    ensure("systemd-analyze", "systemd", "systemd-analyze", report)
+}
+
+/// A program from a package of Debian's.
+fn ensure(program: &str, package: &str, what: &str, report: Report) -> Result<PathBuf, Error> {
     let find = || on_path(program);
-    let install = || install::debian(&Debian { what, package: program }, report);
+    let install = || install::debian(&Debian { what, package }, report);
     install::ensure(find, install, || {
         Error::failed(format!("find {program}"), "its package holds no such program")
     })

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 pub use chromium::{ensure_chromedriver, find_chromedriver};
-pub use containers::{ensure_debootstrap, ensure_podman};
+pub use containers::{ensure_compose, ensure_debootstrap, ensure_podman, ensure_systemd_analyze};
 pub use nats::{ensure_nats_server, find_nats_server};
 pub(crate) use postgres::find_postgres_of;
 pub use postgres::{ensure_postgres, find_postgres};
