@@ -50,7 +50,7 @@ pub async fn run(
     let parts = pipeline::Parts::new(settings).await?;
     let depths = Arc::new(pipeline::Depths::default());
     let stages = pipeline::start(&parts, parser, &depths);
-    let http = tokio::spawn(http::serve(listener, http::App::new(&parts, depths), parts.stop.clone()));
+    let http = http::Threads::serve(listener, &parts, depths)?;
     tokio::spawn(shutdown::give_up_in_time(parts.stop.clone(), parts.give_up.clone()));
     let progress = parts.progress.clone();
     shutdown::on_signal(SignalKind::user_defined1(), move || progress.again())?;
@@ -72,6 +72,6 @@ pub async fn run(
     parts.holds.give_back().await;
     // Acknowledgements are on their way; without this they would end with the connection.
     drop(tokio::time::timeout(Duration::from_secs(2), parts.client.flush()).await);
-    http.await?;
+    http.finish().await?;
     ended
 }

@@ -15,6 +15,7 @@ mod cors;
 mod compress;
 mod dead_letters;
 mod openapi;
+mod threads;
 mod server;
 mod swift;
 mod rewound;
@@ -41,9 +42,9 @@ use crate::serve::feed::Feed;
 use crate::serve::replica::Lag;
 use crate::serve::restore::Progress;
 
-pub(crate) use server::serve;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use server::serve_one;
+pub(crate) use threads::Threads;
 
 /// How long a form may be: it holds a token.
 const FORM: usize = 4096;

@@ -38,7 +38,7 @@ const DRAIN: Duration = Duration::from_secs(3);
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// Serves until told to stop, and then finishes what is under way.
-pub(crate) async fn serve(listener: TcpListener, app: Arc<App>, stop: CancellationToken) {
+pub(super) async fn serve(listener: TcpListener, app: Arc<App>, stop: CancellationToken) {
     let server = Server::new(app, stop.clone());
     let (places, connections) = (Arc::new(Semaphore::new(CONNECTIONS)), TaskTracker::new());
     loop {
