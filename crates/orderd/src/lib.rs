@@ -36,6 +36,7 @@ use config::Settings;
 use order::Parser;
 use tokio::net::TcpListener;
 use tokio::signal::unix::SignalKind;
+use tokio_util::sync::CancellationToken;
 
 /// Runs the service until `shutdown` completes and all that it holds is committed or given back.
 ///
@@ -49,8 +50,10 @@ pub async fn run(
     let parser = Parser::new(&settings.require)?;
     let parts = pipeline::Parts::new(settings).await?;
     let depths = Arc::new(pipeline::Depths::default());
-    let stages = pipeline::start(&parts, parser, &depths);
+    let mut stages = pipeline::start(&parts, parser, &depths);
     let http = http::Threads::serve(listener, &parts, depths)?;
+    // Without it, the service would be half of one. It ends soon after it is told to stop, and isn't cut off before.
+    stages.spawn("http", Box::pin(http.finish()), CancellationToken::new());
     tokio::spawn(shutdown::give_up_in_time(parts.stop.clone(), parts.give_up.clone()));
     let progress = parts.progress.clone();
     shutdown::on_signal(SignalKind::user_defined1(), move || progress.again())?;
@@ -72,6 +75,5 @@ pub async fn run(
     parts.holds.give_back().await;
     // Acknowledgements are on their way; without this they would end with the connection.
     drop(tokio::time::timeout(Duration::from_secs(2), parts.client.flush()).await);
-    http.finish().await?;
     ended
 }

@@ -37,7 +37,8 @@ impl Threads {
     /// # Errors
     /// The server panicked.
     pub(crate) async fn finish(mut self) -> anyhow::Result<()> {
-        Ok((&mut self.served).await?)
+        // What it says of itself is on stderr already, and may quote what it panicked over.
+        (&mut self.served).await.map_err(|_| anyhow::anyhow!("the server panicked"))
     }
 }
 
