@@ -9,7 +9,6 @@ use order::{Body, RowReader};
 use tokio::sync::{mpsc, oneshot};
 
 use super::Cache;
-
 use crate::config::Postgres;
 use crate::metrics::Metrics;
 use crate::postgres::{self, describe};
