@@ -166,9 +166,7 @@ async fn without_postgres_memory_answers_and_the_rest_is_to_come_again() {
 async fn one_that_is_evicted_before_it_is_committed_is_not_denied() {
     let stack = Stack::new();
     let service = stack.serve(&[NONE]).await;
-    let (client, connection) =
-        tokio_postgres::connect(&stack.postgres.url(), tokio_postgres::NoTls).await.unwrap();
-    tokio::spawn(connection);
+    let client = stack.sql().await;
     // It can be read and not written.
     client.batch_execute("BEGIN; LOCK TABLE orders2 IN SHARE MODE").await.unwrap();
     stack.publish(&orders(3)).await;

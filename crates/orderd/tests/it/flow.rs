@@ -69,14 +69,13 @@ async fn everything(service: &crate::support::Service) -> Vec<(String, String)> 
 async fn what_is_delivered_again_is_one_order() {
     let (stack, mut service) = Stack::started().await;
     // No write can finish, so that nothing is acknowledged when it is killed.
-    let lock = tokio_postgres::connect(&stack.postgres.url(), tokio_postgres::NoTls).await.unwrap();
-    tokio::spawn(lock.1);
-    lock.0.batch_execute("BEGIN; LOCK TABLE public.orders2 IN EXCLUSIVE MODE").await.unwrap();
+    let lock = stack.sql().await;
+    lock.batch_execute("BEGIN; LOCK TABLE public.orders2 IN EXCLUSIVE MODE").await.unwrap();
     stack.publish(&orders(500)).await;
     service.wait_len(500).await;
     let keys = service.ids().await;
     service.kill();
-    lock.0.batch_execute("ROLLBACK").await.unwrap();
+    lock.batch_execute("ROLLBACK").await.unwrap();
     let mut again = stack.serve(&[]).await;
     again.wait_len(500).await;
     eventually("all rows are committed", async || (stack.rows() == 500).then_some(())).await;

@@ -4,17 +4,13 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use async_nats::HeaderMap;
-use async_nats::jetstream::{self, Context, stream};
+use async_nats::jetstream::{self, stream};
 use serde_json::Value;
 
-use crate::support::{Service, Stack, eventually, order};
+use crate::support::{Stack, eventually, order};
 
 const GATHERED: [(&str, &str); 2] = [("PUB_TOPIC", "orders.>"), ("NATS_STREAM", "ALL")];
 const FLAGS: [&str; 4] = ["--pub-topic", "orders.>", "--nats-stream", "ALL"];
-
-async fn context(stack: &Stack) -> Context {
-    jetstream::new(stack.client().await)
-}
 
 fn source(name: &str) -> stream::Source {
     stream::Source { name: name.into(), ..Default::default() }
@@ -25,7 +21,7 @@ async fn make_sources(stack: &Stack) {
     for (name, subject) in [("EU", "orders.eu"), ("US", "orders.us")] {
         let config =
             stream::Config { name: name.into(), subjects: vec![subject.into()], ..Default::default() };
-        context(stack).await.create_stream(config).await.unwrap();
+        stack.jetstream().await.create_stream(config).await.unwrap();
     }
 }
 
@@ -33,12 +29,12 @@ async fn make_sources(stack: &Stack) {
 async fn gather(stack: &Stack) {
     let sources = Some(vec![source("EU"), source("US")]);
     let config = stream::Config { name: "ALL".into(), sources, ..Default::default() };
-    context(stack).await.create_stream(config).await.unwrap();
+    stack.jetstream().await.create_stream(config).await.unwrap();
 }
 
 /// With the same ids in both streams, as publishers have them who count.
 async fn publish(stack: &Stack, numbers: std::ops::Range<usize>) {
-    let context = context(stack).await;
+    let context = stack.jetstream().await;
     for number in numbers {
         let subject = ["orders.eu", "orders.us"][number % 2];
         let mut headers = HeaderMap::new();
@@ -49,22 +45,8 @@ async fn publish(stack: &Stack, numbers: std::ops::Range<usize>) {
     }
 }
 
-async fn wait_same(stack: &Stack, services: &[Service], count: usize) {
-    eventually(&format!("{count} rows"), async || (stack.rows() == count).then_some(())).await;
-    for service in services {
-        service.wait_len(count as u64).await;
-    }
-    assert_eq!(services[0].ids().await, services[services.len() - 1].ids().await);
-}
-
 async fn messages(stack: &Stack, stream: &str) -> u64 {
-    context(stack).await.get_stream(stream).await.unwrap().cached_info().state.messages
-}
-
-async fn verified(stack: &Stack, service: &Service) {
-    let addr = service.addr.to_string();
-    let output = stack.run(&[&["verify", "--http-addr", &addr], &FLAGS[..]].concat(), "").await;
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    stack.jetstream().await.get_stream(stream).await.unwrap().cached_info().state.messages
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -77,13 +59,13 @@ async fn what_two_streams_take_comes_in_once_each_by_the_one_that_gathers_them()
     publish(&stack, 20..60).await;
     services[1].kill();
     publish(&stack, 60..80).await;
-    wait_same(&stack, &services[..1], 80).await;
+    stack.wait_same(&services[..1], 80).await;
     stack.nats.kill();
     stack.nats.start_again().unwrap();
     services[1] = stack.serve(&GATHERED).await;
     services[0].wait_ready().await;
     publish(&stack, 80..120).await;
-    wait_same(&stack, &services, 120).await;
+    stack.wait_same(&services, 120).await;
     // Each once, by its place in the stream that gathers.
     let places: BTreeSet<u64> = services[0].ids().await.iter().map(|id| sequence(id)).collect();
     assert_eq!(places, (1..=120).collect());
@@ -92,7 +74,7 @@ async fn what_two_streams_take_comes_in_once_each_by_the_one_that_gathers_them()
         let found = services[1].get(&format!("/orders?order_uid=order-{number}")).await.json();
         assert_eq!(found.as_array().unwrap().len(), 1, "order-{number}");
     }
-    verified(&stack, &services[1]).await;
+    stack.verify(&services[1], &FLAGS).await;
 }
 
 fn sequence(id: &str) -> u64 {
@@ -134,9 +116,9 @@ async fn nats_killed_while_it_gathers_doubles_and_loses_nothing() {
     load.await.unwrap();
     let published = messages(&stack, "EU").await + messages(&stack, "US").await;
     assert_eq!(published, 1500);
-    wait_same(&stack, &services, 1500).await;
+    stack.wait_same(&services, 1500).await;
     assert_eq!(messages(&stack, "ALL").await, 1500);
-    verified(&stack, &services[0]).await;
+    stack.verify(&services[0], &FLAGS).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -157,15 +139,15 @@ async fn a_dead_letter_goes_back_by_the_stream_it_came_from_and_is_forgotten_in_
     let key = letter["key"].as_str().unwrap();
     stack.postgres.psql("ALTER TABLE orders2 DROP CONSTRAINT bad").unwrap();
     assert!(stack.run(&["dead-letters", "replay", key], "").await.status.success());
-    wait_same(&stack, &services, 4).await;
+    stack.wait_same(&services, 4).await;
     assert!(services[0].ids().await.contains(&key.to_owned()));
-    verified(&stack, &services[0]).await;
+    stack.verify(&services[0], &FLAGS).await;
 
     // The message, and the one by which it was sent again.
     assert_eq!((messages(&stack, "US").await, messages(&stack, "ALL").await), (3, 5));
     let forgotten = stack.run(&[&["forget", key], &FLAGS[..]].concat(), "").await;
     assert!(forgotten.status.success(), "{}", String::from_utf8_lossy(&forgotten.stderr));
-    wait_same(&stack, &services, 3).await;
+    stack.wait_same(&services, 3).await;
     assert_eq!((messages(&stack, "US").await, messages(&stack, "ALL").await), (1, 3));
     assert_eq!(messages(&stack, "EU").await, 2);
 }
@@ -175,18 +157,18 @@ async fn a_mirror_gives_the_orders_of_its_origin_under_the_same_keys() {
     let stack = Stack::new();
     let origin =
         stream::Config { name: "EU".into(), subjects: vec!["orders.eu".into()], ..Default::default() };
-    context(&stack).await.create_stream(origin).await.unwrap();
+    stack.jetstream().await.create_stream(origin).await.unwrap();
     let mirror = stream::Config { name: "ALL".into(), mirror: Some(source("EU")), ..Default::default() };
-    context(&stack).await.create_stream(mirror).await.unwrap();
+    stack.jetstream().await.create_stream(mirror).await.unwrap();
     // The one takes from the mirror and the other from its origin: the same keys, and so the same rows.
     let of_mirror = stack.serve(&GATHERED).await;
     let of_origin = stack.serve(&[("PUB_TOPIC", "orders.eu")]).await;
-    let context = context(&stack).await;
+    let context = stack.jetstream().await;
     for number in 0..20 {
         let sent = context.publish("orders.eu", order(&format!("order-{number}")).into()).await;
         sent.unwrap().await.unwrap();
     }
-    wait_same(&stack, &[of_mirror, of_origin], 20).await;
+    stack.wait_same(&[of_mirror, of_origin], 20).await;
     let key = stack.postgres.psql("SELECT min(id) FROM orders2").unwrap();
     let forgotten = stack.run(&[&["forget", key.trim()], &FLAGS[..]].concat(), "").await;
     assert!(forgotten.status.success(), "{}", String::from_utf8_lossy(&forgotten.stderr));

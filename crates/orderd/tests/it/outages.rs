@@ -78,9 +78,7 @@ async fn nats_killed_and_started_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nats_away_longer_than_ack_wait_while_messages_are_held() {
     let (mut stack, service) = Stack::started().await;
-    let (client, connection) =
-        tokio_postgres::connect(&stack.postgres.url(), tokio_postgres::NoTls).await.unwrap();
-    tokio::spawn(connection);
+    let client = stack.sql().await;
     client.batch_execute("BEGIN; LOCK TABLE orders2 IN ACCESS EXCLUSIVE MODE").await.unwrap();
     stack.publish(&orders(50)).await;
     service.wait_len(50).await;
@@ -228,9 +226,7 @@ async fn publish_with(stack: &Stack, password: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_locked_table_slows_the_intake_and_nothing_else() {
     let (stack, service) = Stack::started().await;
-    let (client, connection) =
-        tokio_postgres::connect(&stack.postgres.url(), tokio_postgres::NoTls).await.unwrap();
-    tokio::spawn(connection);
+    let client = stack.sql().await;
     client.batch_execute("BEGIN; LOCK TABLE orders2 IN ACCESS EXCLUSIVE MODE").await.unwrap();
     stack.publish(&orders(50)).await;
     service.wait_len(50).await;

@@ -52,9 +52,7 @@ async fn everything_works(table: &str) {
     stack.postgres.psql(&format!("DELETE FROM orders2 WHERE id = '{}'", ids[9])).unwrap();
     assert!(stack.run(&["import"], &lines).await.status.success());
     assert_eq!(stack.rows(), 100);
-    let addr = services[1].addr.to_string();
-    let verified = stack.run(&["verify", "--http-addr", &addr], "").await;
-    assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
+    stack.verify(&services[1], &[]).await;
 
     // Each from its partition, in the order of the pages.
     let without = |id: &str| lines.lines().filter(|line| !line.contains(id)).collect::<Vec<_>>().join("\n");

@@ -112,9 +112,38 @@ impl Stack {
         async_nats::connect(self.nats.url()).await.unwrap()
     }
 
+    /// JetStream on that server.
+    pub(crate) async fn jetstream(&self) -> jetstream::Context {
+        jetstream::new(self.client().await)
+    }
+
+    /// A connection to PostgreSQL of the test's own, for what it locks or looks at.
+    pub(crate) async fn sql(&self) -> tokio_postgres::Client {
+        let (client, connection) =
+            tokio_postgres::connect(&self.postgres.url(), tokio_postgres::NoTls).await.unwrap();
+        tokio::spawn(connection);
+        client
+    }
+
+    /// Waits until so many orders are in the table, and in each of these services, which then have the same pages.
+    pub(crate) async fn wait_same(&self, services: &[Service], count: usize) {
+        eventually(&format!("{count} rows"), async || (self.rows() == count).then_some(())).await;
+        for service in services {
+            service.wait_len(count as u64).await;
+        }
+        assert_eq!(services[0].ids().await, services[services.len() - 1].ids().await);
+    }
+
+    /// `orderd verify`, with these flags, finds nothing that differs.
+    pub(crate) async fn verify(&self, service: &Service, flags: &[&str]) {
+        let addr = service.addr.to_string();
+        let output = self.run(&[&["verify", "--http-addr", &addr], flags].concat(), "").await;
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    }
+
     /// Publishes with JetStream; each is acknowledged by the server.
     pub(crate) async fn publish(&self, payloads: &[impl AsRef<[u8]>]) {
-        let context = jetstream::new(self.client().await);
+        let context = self.jetstream().await;
         for payload in payloads {
             let payload = Bytes::copy_from_slice(payload.as_ref());
             context.publish("TESTING", payload).await.unwrap().await.unwrap();

@@ -26,9 +26,7 @@ fn rows_of_go() -> Vec<(Vec<u8>, serde_json::Value)> {
 async fn rows_of_go_are_served_and_bad_ones_are_skipped() {
     let stack = Stack::new();
     let rows = rows_of_go();
-    let (client, connection) =
-        tokio_postgres::connect(&stack.postgres.url(), tokio_postgres::NoTls).await.unwrap();
-    tokio::spawn(connection);
+    let client = stack.sql().await;
     client
         .batch_execute("CREATE TABLE public.orders2 (id text NOT NULL, data bytea, PRIMARY KEY (id))")
         .await
@@ -63,9 +61,7 @@ async fn rows_of_go_are_served_and_bad_ones_are_skipped() {
 async fn rows_that_others_write_come_by_a_refill() {
     let (stack, service) = Stack::started().await;
     let row = rows_of_go().into_iter().find(|(_, order)| !order.is_null()).unwrap().0;
-    let (client, connection) =
-        tokio_postgres::connect(&stack.postgres.url(), tokio_postgres::NoTls).await.unwrap();
-    tokio::spawn(connection);
+    let client = stack.sql().await;
     client.execute("INSERT INTO orders2 VALUES ('theirs', $1)", &[&row]).await.unwrap();
     // Even before it is in memory it is no 404.
     assert_eq!(service.get("/order/theirs").await.status, StatusCode::OK);

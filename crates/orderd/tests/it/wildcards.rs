@@ -1,20 +1,16 @@
 //! A topic with wildcards: orders on many subjects, and streams that take all or only a part of them.
 
 use async_nats::jetstream::consumer::{DeliverPolicy, pull};
-use async_nats::jetstream::{self, Context, stream};
+use async_nats::jetstream::stream;
 use serde_json::Value;
 
-use crate::support::{LIMIT, Service, Stack, eventually, order};
+use crate::support::{LIMIT, Stack, eventually, order};
 
 const TOPIC: (&str, &str) = ("PUB_TOPIC", "orders.>");
 const FLAG: [&str; 2] = ["--pub-topic", "orders.>"];
 
-async fn context(stack: &Stack) -> Context {
-    jetstream::new(stack.client().await)
-}
-
 async fn publish(stack: &Stack, subject: &str, payload: &str) {
-    let context = context(stack).await;
+    let context = stack.jetstream().await;
     let sent = context.publish(subject.to_owned(), payload.to_owned().into()).await;
     sent.unwrap().await.unwrap();
 }
@@ -29,25 +25,11 @@ async fn letters(stack: &Stack, count: usize) -> Vec<Value> {
     .await
 }
 
-async fn wait_same(stack: &Stack, services: &[Service], count: usize) {
-    eventually(&format!("{count} rows"), async || (stack.rows() == count).then_some(())).await;
-    for service in services {
-        service.wait_len(count as u64).await;
-    }
-    assert_eq!(services[0].ids().await, services[services.len() - 1].ids().await);
-}
-
 async fn make_stream(stack: &Stack, name: &str, subjects: &[&str], ours: bool) {
     let metadata = ours.then(|| ("made-by".to_owned(), "orderd".to_owned())).into_iter().collect();
     let subjects = subjects.iter().map(|&subject| subject.to_owned()).collect();
     let config = stream::Config { name: name.into(), subjects, metadata, ..Default::default() };
-    context(stack).await.create_stream(config).await.unwrap();
-}
-
-async fn verified(stack: &Stack, service: &Service) {
-    let addr = service.addr.to_string();
-    let output = stack.run(&[&["verify", "--http-addr", &addr], &FLAG[..]].concat(), "").await;
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    stack.jetstream().await.create_stream(config).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -62,11 +44,11 @@ async fn orders_on_many_subjects_come_in_once_each_and_to_every_process() {
         }
     }
     services[1] = stack.serve(&[TOPIC]).await;
-    wait_same(&stack, &services, 90).await;
+    stack.wait_same(&services, 90).await;
     let of_ours = stack.run(&["publish", "--count", "10", "--subject", "orders.by.us", FLAG[0], FLAG[1]], "");
     assert!(of_ours.await.status.success());
-    wait_same(&stack, &services, 100).await;
-    verified(&stack, &services[1]).await;
+    stack.wait_same(&services, 100).await;
+    stack.verify(&services[1], &FLAG).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -87,16 +69,16 @@ async fn a_dead_letter_goes_back_to_its_own_subject_and_is_forgotten_by_its_key(
         let replayed = stack.run(&[&["dead-letters", "replay", "--all"], &FLAG[..]].concat(), "").await;
         assert!(replayed.status.success(), "{}", String::from_utf8_lossy(&replayed.stderr));
     }
-    wait_same(&stack, &services, 2).await;
+    stack.wait_same(&services, 2).await;
     assert_eq!(services[0].ids().await[1], key);
     letters(&stack, 1).await;
-    let stream = context(&stack).await.get_stream("ORDERS").await.unwrap();
+    let stream = stack.jetstream().await.get_stream("ORDERS").await.unwrap();
     let again = stream.get_last_raw_message_by_subject("orders.us.new").await.unwrap();
     assert_eq!(again.headers.get("Orderd-Key").unwrap().as_str(), key);
-    verified(&stack, &services[0]).await;
+    stack.verify(&services[0], &FLAG).await;
 
     assert!(stack.run(&["forget", key, FLAG[0], FLAG[1]], "").await.status.success());
-    wait_same(&stack, &services, 1).await;
+    stack.wait_same(&services, 1).await;
     assert!(stream.get_last_raw_message_by_subject("orders.us.new").await.is_err(), "it is in the stream");
 }
 
@@ -113,8 +95,8 @@ async fn of_a_wider_stream_only_the_topic_is_taken() {
         publish(&stack, subject, &order(&format!("order-{number}"))).await;
     }
     publish(&stack, "orders.us.new", &order("last")).await;
-    wait_same(&stack, &services, 11).await;
-    let mut stream = context(&stack).await.get_stream("ALL").await.unwrap();
+    stack.wait_same(&services, 11).await;
+    let mut stream = stack.jetstream().await.get_stream("ALL").await.unwrap();
     assert_eq!(stream.info().await.unwrap().state.messages, 31);
 }
 
@@ -172,7 +154,7 @@ async fn a_message_on_a_subject_that_is_a_wildcard_itself_holds_up_nobody() {
         (found.as_array().unwrap().len() == 1).then_some(())
     })
     .await;
-    let stream = context(&stack).await.get_stream("ORDERS").await.unwrap();
+    let stream = stack.jetstream().await.get_stream("ORDERS").await.unwrap();
     eventually("all is acknowledged", async || {
         let info = stream.consumer_info("orderd").await.unwrap();
         (info.num_pending == 0 && info.num_ack_pending == 0).then_some(())
@@ -189,7 +171,7 @@ async fn publish_many(stack: &Stack) {
         client.publish("orders.x", "".into()).await.unwrap();
     }
     client.flush().await.unwrap();
-    let stream = context(stack).await.get_stream("ORDERS").await.unwrap();
+    let stream = stack.jetstream().await.get_stream("ORDERS").await.unwrap();
     eventually("all are in the stream", async || {
         (stream.get_info().await.unwrap().state.last_sequence == 10 + MANY).then_some(())
     })
@@ -203,7 +185,7 @@ async fn a_purge_takes_nothing_that_another_consumer_needs_or_that_is_not_of_the
     for number in 0..10 {
         publish(&stack, "other.x", &number.to_string()).await;
     }
-    let stream = context(&stack).await.get_stream("ORDERS").await.unwrap();
+    let stream = stack.jetstream().await.get_stream("ORDERS").await.unwrap();
     // Somebody else has acknowledged this much.
     let slow = pull::Config {
         durable_name: Some("slow".into()),
