@@ -86,6 +86,14 @@ fn arguments() -> Vec<OsString> {
     std::env::args_os().skip(2).collect()
 }
 
+/// A number with commas between its thousands.
+fn grouped(value: u64) -> String {
+    if value < 1000 {
+        return value.to_string();
+    }
+    format!("{},{:03}", grouped(value / 1000), value % 1000)
+}
+
 /// A line about what is being done, on stderr: stdout is for results.
 fn say(line: &str) {
     eprintln!("{line}");

@@ -118,7 +118,7 @@ pub(super) fn to_json(machine: &[(String, String)], figures: &[Figure]) -> Value
 /// Three digits that count, and thousands apart.
 pub(super) fn number(value: f64) -> String {
     if value >= 1000.0 {
-        return grouped(value.round() as u64);
+        return crate::grouped(value.round() as u64);
     }
     let decimals = if value >= 100.0 {
         0
@@ -128,13 +128,6 @@ pub(super) fn number(value: f64) -> String {
         2
     };
     if value >= 0.1 || value == 0.0 { format!("{value:.decimals$}") } else { format!("{value:.3}") }
-}
-
-fn grouped(value: u64) -> String {
-    if value < 1000 {
-        return value.to_string();
-    }
-    format!("{},{:03}", grouped(value / 1000), value % 1000)
 }
 
 #[cfg(test)]

@@ -96,9 +96,7 @@ fn number(value: f64) -> String {
     if value < 10.0 && value.fract() != 0.0 {
         return format!("{value:.1}");
     }
-    let digits = format!("{:.0}", value.round());
-    let groups: Vec<_> = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy).collect();
-    groups.join(",")
+    crate::grouped(value.round() as u64)
 }
 
 #[cfg(test)]
