@@ -113,9 +113,10 @@ fn leaves_the_answer_alone(header: &httparse::Header<'_>) -> bool {
 struct Answers {
     bytes: Vec<u8>,
     json: Vec<u8>,
-    /// The second of `date`.
+    /// The second of `date`, and what an answer opens with in it.
     second: u64,
     date: String,
+    head: String,
 }
 
 impl Answers {
@@ -125,6 +126,7 @@ impl Answers {
             json: Vec::with_capacity(ANSWER),
             second: 0,
             date: String::new(),
+            head: String::new(),
         }
     }
 
@@ -135,14 +137,9 @@ impl Answers {
         let known = app.cache.write_json(id, &mut self.json).unwrap_or(Known::Not);
         if known == Known::Whole {
             self.tell_date();
-            let head = write!(
-                self.bytes,
-                "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\ndate: {}\r\n\r\n",
-                self.json.len(),
-                self.date
-            );
+            self.bytes.extend_from_slice(self.head.as_bytes());
             // Into memory, which doesn't fail.
-            drop(head);
+            drop(write!(self.bytes, "{}\r\n\r\n", self.json.len()));
             self.bytes.extend_from_slice(&self.json);
             app.orders_served.count(begun);
         }
@@ -184,6 +181,10 @@ impl Answers {
         let second = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
         if second != self.second {
             (self.second, self.date) = (second, httpdate::fmt_http_date(now));
+            self.head = format!(
+                "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ndate: {}\r\ncontent-length: ",
+                self.date
+            );
         }
     }
 }

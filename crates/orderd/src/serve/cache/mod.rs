@@ -10,6 +10,7 @@ mod id_table;
 mod ordered;
 mod search;
 mod find;
+mod ready;
 mod bound;
 mod evict;
 mod read_through;
@@ -27,6 +28,7 @@ pub(crate) use self::find::NotFound;
 pub(crate) use self::hasher::Hasher;
 use self::index::Index;
 pub(crate) use self::read_through::{ReadThrough, Row, Unanswered};
+use self::ready::Ready;
 use super::feed::{Feed, Fresh};
 use super::{MAX_SEARCH, Record};
 
@@ -51,6 +53,8 @@ struct Contents {
     index: Index,
     /// Orders that have left, so that a copy that is still on its way doesn't bring them back.
     gone: HashMap<Key, Gone>,
+    /// The JSON of some of them; none where memory has a bound, for bodies.
+    ready: Option<Ready>,
     /// What they may take.
     bound: Option<Bound>,
 }
@@ -88,7 +92,8 @@ impl Cache {
     /// `search` are the places of the members that are searched by.
     pub(crate) fn new(layouts: Arc<Layouts>, search: Vec<usize>, bound: Option<Bound>) -> Arc<Self> {
         let is_bounded = bound.is_some();
-        let contents = Contents { index: Index::new(search.len()), gone: HashMap::new(), bound };
+        let ready = (!is_bounded).then(Ready::new);
+        let contents = Contents { index: Index::new(search.len()), gone: HashMap::new(), ready, bound };
         Arc::new(Self {
             index: RwLock::new(contents),
             layouts,
@@ -145,12 +150,15 @@ impl Cache {
         if why == Gone::Forgotten {
             *known = why;
         }
-        let Contents { index, bound, .. } = &mut *contents;
+        let Contents { index, ready, bound, .. } = &mut *contents;
         let Some(id) = index.find(hash, key.as_str().as_bytes()) else { return };
         let body = index.body(id).clone();
         // A body in memory can be read, or it would not be there.
         if let Ok(hashes) = self.hashes_of(&body, &mut Vec::new()) {
             index.remove(hash, id, hashes);
+            if let Some(ready) = ready {
+                ready.forget(id);
+            }
             if let Some(bound) = bound {
                 bound.leave(&body);
             }
@@ -188,7 +196,7 @@ impl Cache {
             }
             bound.note_read(id);
         }
-        self.layouts.write_json(body, out).map(|()| Known::Whole)
+        contents.write_json(id, &self.layouts, out).map(|()| Known::Whole)
     }
 
     /// A page of ids, oldest first; `None` is the last one.
@@ -238,6 +246,17 @@ impl Cache {
 }
 
 impl Contents {
+    /// Appends the JSON of an order that is here.
+    fn write_json(&self, id: u32, layouts: &Layouts, out: &mut Vec<u8>) -> Result<(), RowError> {
+        let Some(ready) = &self.ready else { return layouts.write_json(self.index.body(id), out) };
+        if !ready.write_json(id, out) {
+            let start = out.len();
+            layouts.write_json(self.index.body(id), out)?;
+            ready.note(id, &out[start..]);
+        }
+        Ok(())
+    }
+
     /// Adds an order unless its key is known. `true`: it was not.
     fn insert(&mut self, hash: u32, record: Record) -> bool {
         let Some(id) = self.index.insert(hash, record) else { return false };

@@ -1,0 +1,119 @@
+//! The JSON of orders that are read again and again, ready to send, within a bound.
+//!
+//! To make JSON of a body costs a microsecond, to copy it a twentieth of that. What is read once is not kept, so
+//! that readers who go over all orders pay for nothing.
+
+use std::sync::{PoisonError, RwLock};
+
+/// So many orders at most: an order's place is its number modulo this.
+const PLACES: usize = 1 << 14;
+
+/// Longer JSON is made for each read. All of them together have 32 MiB at most.
+const LONGEST: usize = 2048;
+
+/// No order has this number: they are places in memory.
+const NOBODY: u32 = u32::MAX;
+
+pub(super) struct Ready {
+    places: Box<[RwLock<Place>]>,
+}
+
+struct Place {
+    /// Whose JSON this is.
+    owner: u32,
+    /// Who was read last, and not out of here.
+    last: u32,
+    json: Box<[u8]>,
+}
+
+impl Ready {
+    pub(super) fn new() -> Self {
+        let place = || RwLock::new(Place { owner: NOBODY, last: NOBODY, json: Box::default() });
+        Self { places: (0..PLACES).map(|_| place()).collect() }
+    }
+
+    /// Appends the JSON of an order, if it is here.
+    pub(super) fn write_json(&self, id: u32, out: &mut Vec<u8>) -> bool {
+        let place = self.place(id).read().unwrap_or_else(PoisonError::into_inner);
+        let is_here = place.owner == id;
+        if is_here {
+            out.extend_from_slice(&place.json);
+        }
+        is_here
+    }
+
+    /// An order was read, and its JSON is this: kept where nobody else of its place was read since the last time.
+    pub(super) fn note(&self, id: u32, json: &[u8]) {
+        if json.len() > LONGEST {
+            return;
+        }
+        let mut place = self.place(id).write().unwrap_or_else(PoisonError::into_inner);
+        if place.last == id {
+            *place = Place { owner: id, last: id, json: json.into() };
+        } else {
+            place.last = id;
+        }
+    }
+
+    /// The order leaves memory; its number may become another's.
+    pub(super) fn forget(&mut self, id: u32) {
+        let place = self.places[id as usize % PLACES].get_mut().unwrap_or_else(PoisonError::into_inner);
+        if place.owner == id || place.last == id {
+            *place = Place { owner: NOBODY, last: NOBODY, json: Box::default() };
+        }
+    }
+
+    fn place(&self, id: u32) -> &RwLock<Place> {
+        &self.places[id as usize % PLACES]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(ready: &Ready, id: u32) -> Option<Vec<u8>> {
+        let mut out = Vec::new();
+        ready.write_json(id, &mut out).then_some(out)
+    }
+
+    #[test]
+    fn what_is_read_twice_is_kept() {
+        let ready = Ready::new();
+        ready.note(7, b"seven");
+        assert_eq!(written(&ready, 7), None);
+        ready.note(7, b"seven");
+        assert_eq!(written(&ready, 7).as_deref(), Some(&b"seven"[..]));
+        assert_eq!(written(&ready, 8), None);
+    }
+
+    #[test]
+    fn a_place_is_taken_by_whoever_is_read_more_often() {
+        let ready = Ready::new();
+        let [one, other] = [7, 7 + PLACES as u32];
+        (0..2).for_each(|_| ready.note(one, b"one"));
+        ready.note(other, b"other");
+        assert_eq!((written(&ready, one).is_some(), written(&ready, other)), (true, None));
+        ready.note(other, b"other");
+        assert_eq!((written(&ready, one), written(&ready, other).is_some()), (None, true));
+    }
+
+    #[test]
+    fn nothing_is_left_of_who_leaves() {
+        let mut ready = Ready::new();
+        (0..2).for_each(|_| ready.note(7, b"seven"));
+        ready.forget(7);
+        assert_eq!(written(&ready, 7), None);
+        ready.note(7, b"another");
+        ready.forget(7);
+        ready.note(7, b"another");
+        assert_eq!(written(&ready, 7), None);
+    }
+
+    #[test]
+    fn what_is_long_is_not_kept() {
+        let ready = Ready::new();
+        (0..2).for_each(|_| ready.note(7, &[b' '; LONGEST + 1]));
+        assert_eq!(written(&ready, 7), None);
+    }
+}
