@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use tokio_postgres::Client;
 use tokio_postgres::config::TargetSessionAttrs;
 use tokio_postgres::types::Type;
+use tokio_postgres::{Client, Statement};
 
 use crate::config::{Postgres, Table};
 
@@ -95,18 +95,32 @@ pub(crate) async fn prepare(client: &Client, settings: &Postgres) -> Result<(), 
     Ok(())
 }
 
+/// A connection on which rows are asked for by their ids. To plan the question costs more than a few rows do.
+pub(crate) struct LookUp {
+    connection: Connection,
+    by_ids: Statement,
+}
+
+impl LookUp {
+    pub(crate) async fn open(settings: &Postgres) -> Result<Self, tokio_postgres::Error> {
+        let connection = connect(settings).await?;
+        let query = format!("SELECT id, data FROM {} WHERE id = ANY($1)", settings.table.quoted());
+        let by_ids = connection.client.prepare_typed(&query, &[Type::TEXT_ARRAY]).await?;
+        Ok(Self { connection, by_ids })
+    }
+}
+
 /// The rows of these ids that are there; data may be null. Opens the connection where there is none.
 pub(crate) async fn rows(
-    connection: &mut Option<Connection>,
+    look_up: &mut Option<LookUp>,
     settings: &Postgres,
     ids: &[&str],
 ) -> Result<HashMap<String, Option<Vec<u8>>>, tokio_postgres::Error> {
-    let connection = match connection {
-        Some(connection) if !connection.client.is_closed() => connection,
-        _ => connection.insert(connect(settings).await?),
+    let LookUp { connection, by_ids } = match look_up {
+        Some(opened) if !opened.connection.client.is_closed() => opened,
+        _ => look_up.insert(LookUp::open(settings).await?),
     };
-    let query = format!("SELECT id, data FROM {} WHERE id = ANY($1)", settings.table.quoted());
-    let rows = connection.client.query_typed(&query, &[(&ids, Type::TEXT_ARRAY)]).await?;
+    let rows = connection.client.query(by_ids, &[&ids]).await?;
     rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
 }
 

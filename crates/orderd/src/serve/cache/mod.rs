@@ -17,6 +17,7 @@ mod read_through;
 
 use std::collections::HashMap;
 use std::hash::BuildHasher;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use hashbrown::DefaultHashBuilder;
@@ -47,6 +48,8 @@ pub(crate) struct Cache {
     hashes: DefaultHashBuilder,
     /// Whether bodies may be evicted.
     is_bounded: bool,
+    /// Whether readers wait for orders that have to be read from the table.
+    is_awaited: AtomicBool,
 }
 
 struct Contents {
@@ -100,6 +103,7 @@ impl Cache {
             search,
             hashes: DefaultHashBuilder::default(),
             is_bounded,
+            is_awaited: AtomicBool::new(false),
         })
     }
 
@@ -225,6 +229,11 @@ impl Cache {
             *hash = self.hash(text);
         }
         Ok(hashes)
+    }
+
+    /// Whether readers wait for orders that have to be read from the table.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.is_awaited.load(Ordering::Relaxed)
     }
 
     /// A hasher for whoever makes records.

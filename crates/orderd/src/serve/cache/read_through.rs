@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::future;
@@ -11,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::Cache;
 use crate::config::Postgres;
 use crate::metrics::Metrics;
-use crate::postgres::{self, describe};
+use crate::postgres::{self, LookUp, describe};
 
 /// How many readers may wait, and how many are answered by one query.
 const WAITING: usize = 4096;
@@ -90,13 +91,15 @@ impl ReadThrough {
 }
 
 async fn answer(mut asked: mpsc::Receiver<Question>, settings: Postgres, cache: Arc<Cache>) {
-    let mut connection = None;
+    // At once: while memory fills, many ask, and PostgreSQL has others to serve. Tried again where it fails.
+    let mut look_up = LookUp::open(&settings).await.ok();
     let mut questions = Vec::new();
     let mut reader = RowReader::new(cache.layouts.clone());
     while asked.recv_many(&mut questions, TOGETHER).await > 0 {
         questions.retain(|question: &Question| !question.answer.is_closed());
+        cache.is_awaited.store(true, Ordering::Relaxed);
         let ids: Vec<&str> = questions.iter().map(|question| question.id.as_str()).collect();
-        let rows = postgres::rows(&mut connection, &settings, &ids);
+        let rows = postgres::rows(&mut look_up, &settings, &ids);
         let rows = tokio::time::timeout(PATIENCE, rows).await;
         match rows {
             Ok(Ok(rows)) => {
@@ -113,13 +116,14 @@ async fn answer(mut asked: mpsc::Receiver<Question>, settings: Postgres, cache: 
                 }
             }
             failed => {
-                connection = None;
+                look_up = None;
                 questions.clear();
                 if let Ok(Err(error)) = failed {
                     tracing::debug!(error = describe(&error), "can't read orders through");
                 }
             }
         }
+        cache.is_awaited.store(!asked.is_empty(), Ordering::Relaxed);
     }
 }
 

@@ -32,7 +32,7 @@ use crate::config::Settings;
 use crate::health::{Health, Part};
 use crate::ingest::Taken;
 use crate::metrics::Metrics;
-use crate::postgres::{self, Connection};
+use crate::postgres::{self, LookUp};
 use crate::retry::Backoff;
 use crate::streams;
 
@@ -74,7 +74,7 @@ struct Follower {
     hasher: Hasher,
     initmemchan: mpsc::Sender<Vec<Record>>,
     stream: Option<Stream<()>>,
-    connection: Option<Connection>,
+    connection: Option<LookUp>,
     /// When the durable consumer was made, and up to where all that is settled is in memory.
     mark: Option<(OffsetDateTime, u64)>,
     /// The durable has delivered up to here.
