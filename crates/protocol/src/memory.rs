@@ -1,9 +1,9 @@
 //! How a replica comes to serve all orders: what it took itself, what others took, what was there before, and
 //! without what was forgotten.
 
-use crate::erasing;
 use crate::protocol::{Protocol, Trap};
-use crate::state::{Feed, Number, Replica, State};
+use crate::state::{Feed, Number, Replica, State, Telling};
+use crate::{erasing, replica as taking};
 
 fn running(state: &mut State, replica: Number) -> Option<&mut Replica> {
     Some(&mut state.replicas[usize::from(replica)]).filter(|replica| replica.up)
@@ -32,7 +32,28 @@ pub(crate) fn fill(world: &Protocol, state: &mut State, replica: Number) -> bool
     true
 }
 
-/// The next message that is settled: it was given to this replica, or the table has what became of it.
+/// What another replica has told: an order is on its way into memory before its message counts as known.
+pub(crate) fn hear(world: &Protocol, state: &mut State, replica: Number, message: Number) -> bool {
+    if state.replica(replica).told[usize::from(message)] == Telling::None {
+        return false;
+    }
+    let key = taking::key(world, state, replica, message);
+    let Some(hearer) = running(state, replica) else { return false };
+    match std::mem::take(&mut hearer.told[usize::from(message)]) {
+        Telling::Row if !world.has(Trap::ToldWithoutRow) => {
+            // It was refused here, and the other has committed it after a mend.
+            if !world.has(Trap::RefusedForEver) {
+                hearer.gone.remove(key);
+            }
+            hearer.coming.add(key);
+        }
+        _ => {}
+    }
+    hearer.taken[usize::from(message)] |= hearer.feed.placed && message >= hearer.feed.mark;
+    true
+}
+
+/// The next message that is settled: it was given to this replica or told, or the table has what became of it.
 pub(crate) fn follow(world: &Protocol, state: &mut State, replica: Number) -> bool {
     let (purged, table, floor) = (state.purged, state.table, state.ack_floor());
     let messages = state.messages;

@@ -41,6 +41,10 @@ pub enum Trap {
     ReplayCountsAsTaken,
     /// An order that PostgreSQL has refused stays away from memory, though its row is there after a mend.
     RefusedForEver,
+    /// What is to be written is told before it is committed.
+    ToldBeforeCommit,
+    /// What was told counts as known, though its order didn't get into memory.
+    ToldWithoutRow,
     /// Nobody looks for a row that was being written when its order was forgotten.
     LateRowKept,
     /// Nobody looks for a dead letter that was being stored when its order was forgotten.

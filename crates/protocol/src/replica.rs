@@ -1,11 +1,12 @@
-//! What a replica does with a message that it has taken, up to its acknowledgement; its end and its start.
+//! What a replica does with a message that it has taken, up to its acknowledgement, and what it tells of that; its end
+//! and its start.
 
 use crate::protocol::{Kind, Protocol, Trap};
-use crate::state::{Hand, Number, ORDERS, Replica, Sender, State};
+use crate::state::{Hand, Number, ORDERS, Replica, Sender, State, Telling};
 use crate::stream::spend;
 
 /// The key of a replica's copy of a message.
-fn key(world: &Protocol, state: &State, replica: Number, message: Number) -> Number {
+pub(crate) fn key(world: &Protocol, state: &State, replica: Number, message: Number) -> Number {
     let found = state.message(message);
     let copies = ORDERS as Number;
     match found.sender {
@@ -36,8 +37,10 @@ pub(crate) fn decode(world: &Protocol, state: &mut State, replica: Number, messa
     if found.sender != Sender::Client {
         let stored = state.dead[usize::from(found.order)] > 0;
         if !stored && !world.has(Trap::ReplayWithoutLookUp) {
-            // Whoever took it in may have been another replica.
-            state.replicas[usize::from(replica)].taken[usize::from(message)] = false;
+            if world.has(Trap::ReplayCountsAsTaken) {
+                // Whoever took it in may have been another replica.
+                state.replicas[usize::from(replica)].taken[usize::from(message)] = false;
+            }
             return go(state, replica, message, Hand::Done);
         }
         state.replicas[usize::from(replica)].gone.remove(found.order);
@@ -91,6 +94,36 @@ pub(crate) fn store_dead_letter(
         *stored = (*stored + 1).min(2);
     }
     go(state, replica, message, Hand::Done)
+}
+
+/// Writes a row, and tells of it if it is a new one, not one that was passed over.
+pub(crate) fn write_and_tell(world: &Protocol, state: &mut State, replica: Number, message: Number) -> bool {
+    let before = state.table;
+    let written = spend(&mut state.left.tellings) && write(world, state, replica, message);
+    if state.table != before || world.has(Trap::ToldBeforeCommit) {
+        tell(state, replica, message, Telling::Row);
+    }
+    written
+}
+
+pub(crate) fn store_dead_letter_and_tell(
+    world: &Protocol,
+    state: &mut State,
+    replica: Number,
+    message: Number,
+) -> bool {
+    let stored = spend(&mut state.left.tellings) && store_dead_letter(world, state, replica, message);
+    tell(state, replica, message, Telling::NoOrder);
+    stored
+}
+
+/// Whoever doesn't run is not told.
+fn tell(state: &mut State, teller: Number, message: Number, what: Telling) {
+    for (other, replica) in state.replicas.iter_mut().enumerate() {
+        if other != usize::from(teller) && replica.up {
+            replica.told[usize::from(message)] = what;
+        }
+    }
 }
 
 /// Of a message that was sent again, once its order is in the table.

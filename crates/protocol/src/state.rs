@@ -116,6 +116,18 @@ pub enum Hand {
     Done,
 }
 
+/// What a replica was told of a message, and has not heard yet.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, PartialOrd, Ord)]
+pub enum Telling {
+    /// Nothing is on its way: nothing was told, or it was lost.
+    #[default]
+    None,
+    /// Its row.
+    Row,
+    /// That it is settled and no order.
+    NoOrder,
+}
+
 /// How far a replica is with what other replicas take.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, PartialOrd, Ord)]
 pub struct Feed {
@@ -144,8 +156,10 @@ pub struct Replica {
     pub gone: Keys,
     /// Orders that it knows as forgotten: they never come in.
     pub barred: Keys,
-    /// The messages from the mark on that it was given itself.
+    /// The messages from the mark on that it was given itself, or has heard of.
     pub taken: [bool; MESSAGES],
+    /// What it is about to hear from others.
+    pub told: [Telling; MESSAGES],
     /// What it knows of the others.
     pub feed: Feed,
 }
@@ -181,6 +195,8 @@ pub struct Budget {
     pub purges: u8,
     /// Messages with the key of an order that is not theirs.
     pub forgeries: u8,
+    /// Tellings that are not lost.
+    pub tellings: u8,
 }
 
 /// A moment.
@@ -227,6 +243,7 @@ impl Replica {
             gone: Keys::default(),
             barred: Keys::default(),
             taken: Default::default(),
+            told: Default::default(),
             feed: Feed::default(),
         }
     }

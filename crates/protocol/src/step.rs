@@ -30,8 +30,29 @@ pub enum Step {
         /// Of which message.
         message: Number,
     },
+    /// The same, and the other replica will hear of it.
+    WriteAndTell {
+        /// Which replica.
+        replica: Number,
+        /// Of which message.
+        message: Number,
+    },
+    /// A replica hears what the other has told.
+    Hear {
+        /// Which replica.
+        replica: Number,
+        /// Of which message.
+        message: Number,
+    },
     /// A replica stores a dead letter.
     StoreDeadLetter {
+        /// Which replica.
+        replica: Number,
+        /// Of which message.
+        message: Number,
+    },
+    /// The same, and the other replica will hear of it.
+    StoreDeadLetterAndTell {
         /// Which replica.
         replica: Number,
         /// Of which message.
@@ -166,13 +187,18 @@ fn candidates(state: &State) -> Vec<Step> {
         steps.extend([Follow { replica }, LookAtForgotten { replica }]);
         steps.extend(state.replica(replica).coming.iter().map(|key| Show { replica, key }));
         for message in 0..state.published {
-            steps.push(Deliver { replica, message });
+            steps.extend([Deliver { replica, message }, Hear { replica, message }]);
             match state.replica(replica).hand(message) {
                 Hand::Empty => {}
                 Hand::Taken => steps.push(Decode { replica, message }),
-                Hand::Decoded => steps.push(Write { replica, message }),
+                Hand::Decoded => {
+                    steps.extend([Write { replica, message }, WriteAndTell { replica, message }])
+                }
                 Hand::Written => steps.push(RemoveDeadLetter { replica, message }),
-                Hand::Refused => steps.push(StoreDeadLetter { replica, message }),
+                Hand::Refused => steps.extend([
+                    StoreDeadLetter { replica, message },
+                    StoreDeadLetterAndTell { replica, message },
+                ]),
                 Hand::Done => {
                     steps.extend([Acknowledge { replica, message }, LoseAcknowledgement { replica, message }])
                 }
@@ -206,7 +232,12 @@ fn take(world: &Protocol, state: &mut State, step: Step) -> bool {
         Deliver { replica, message } => stream::deliver(world, state, replica, message),
         Decode { replica, message } => replica::decode(world, state, replica, message),
         Write { replica, message } => replica::write(world, state, replica, message),
+        WriteAndTell { replica, message } => replica::write_and_tell(world, state, replica, message),
+        Hear { replica, message } => memory::hear(world, state, replica, message),
         StoreDeadLetter { replica, message } => replica::store_dead_letter(world, state, replica, message),
+        StoreDeadLetterAndTell { replica, message } => {
+            replica::store_dead_letter_and_tell(world, state, replica, message)
+        }
         RemoveDeadLetter { replica, message } => replica::remove_dead_letter(state, replica, message),
         Acknowledge { replica, message } => stream::acknowledge(world, state, replica, message),
         LoseAcknowledgement { replica, message } => stream::lose_acknowledgement(state, replica, message),

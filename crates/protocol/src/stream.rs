@@ -68,7 +68,7 @@ pub(crate) fn deliver(world: &Protocol, state: &mut State, replica: Number, mess
     taker.hands[place] = Hand::Taken;
     // Whether one that is sent again will be shown is known only when its dead letter was looked for.
     let is_own = state.messages[place].sender == Sender::Client || world.has(Trap::ReplayCountsAsTaken);
-    taker.taken[place] = is_own && taker.feed.placed && message >= taker.feed.mark;
+    taker.taken[place] |= is_own && taker.feed.placed && message >= taker.feed.mark;
     true
 }
 

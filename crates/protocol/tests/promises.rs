@@ -73,3 +73,28 @@ fn an_erased_dead_letter_sent_again() {
 fn an_erased_dead_letter_of_postgresql() {
     holds(&[Refusable], Budget { erasures: 1, ..Budget::default() });
 }
+
+#[test]
+fn orders_that_are_told() {
+    holds(&[Good, Good], Budget { crashes: 1, lost_acks: 1, tellings: 2, ..Budget::default() });
+}
+
+#[test]
+fn orders_that_are_told_while_the_stream_is_purged() {
+    holds(&[Good, Good], Budget { crashes: 1, purges: 1, tellings: 2, ..Budget::default() });
+}
+
+#[test]
+fn dead_letters_that_are_told() {
+    holds(&[Malformed], Budget { crashes: 1, replays: 1, tellings: 2, ..Budget::default() });
+}
+
+#[test]
+fn dead_letters_of_postgresql_that_are_told() {
+    holds(&[Refusable], Budget { replays: 1, tellings: 3, ..Budget::default() });
+}
+
+#[test]
+fn an_erased_order_that_is_told() {
+    holds(&[Good], Budget { crashes: 1, erasures: 1, tellings: 2, ..Budget::default() });
+}

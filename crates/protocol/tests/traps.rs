@@ -16,7 +16,8 @@ fn breaks(trap: Trap, promise: &str, orders: &[Kind], budget: Budget) {
     check(&world).unwrap_or_else(|found| panic!("without {trap:?}, {found}"));
 }
 
-const NOTHING: Budget = Budget { crashes: 0, lost_acks: 0, replays: 0, erasures: 0, purges: 0, forgeries: 0 };
+const NOTHING: Budget =
+    Budget { crashes: 0, lost_acks: 0, replays: 0, erasures: 0, purges: 0, forgeries: 0, tellings: 0 };
 
 #[test]
 fn an_ack_before_the_commit() {
@@ -79,6 +80,18 @@ fn a_replay_that_counts_as_taken_in() {
 fn a_refused_order_that_stays_away_from_memory() {
     let budget = Budget { replays: 1, ..NOTHING };
     breaks(Trap::RefusedForEver, "memory is the table", &[Refusable], budget);
+}
+
+#[test]
+fn a_row_that_is_told_before_the_commit() {
+    let budget = Budget { tellings: 1, ..NOTHING };
+    breaks(Trap::ToldBeforeCommit, "memory is the table", &[Refusable], budget);
+}
+
+#[test]
+fn a_message_that_counts_as_known_without_its_order() {
+    let budget = Budget { tellings: 1, ..NOTHING };
+    breaks(Trap::ToldWithoutRow, "memory is the table", &[Good], budget);
 }
 
 #[test]
