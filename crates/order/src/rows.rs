@@ -48,11 +48,14 @@ impl Layouts {
         Ok(Self { known, adding: Mutex::new(()), type_id: type_id.into_boxed_slice() })
     }
 
+    /// What each row begins with that is written here.
+    pub fn descriptors(&self) -> &[u8] {
+        self.known[OURS].get().map_or(&[], |ours| &ours.descriptors)
+    }
+
     /// Appends the row of an order: descriptors, then the value.
     pub fn write_row(&self, order: &Order, out: &mut Vec<u8>) {
-        if let Some(ours) = self.known[OURS].get() {
-            out.extend_from_slice(&ours.descriptors);
-        }
+        out.extend_from_slice(self.descriptors());
         put_uint(out, self.message_len(order) as u64);
         out.extend_from_slice(&self.type_id);
         // In a row the key is the last field, before the end of the struct.
@@ -65,8 +68,7 @@ impl Layouts {
 
     /// How long the row of an order is at most: a length before the value takes nine bytes, or fewer.
     pub fn row_len(&self, order: &Order) -> usize {
-        let descriptors = self.known[OURS].get().map_or(0, |ours| ours.descriptors.len());
-        descriptors + 9 + self.message_len(order)
+        self.descriptors().len() + 9 + self.message_len(order)
     }
 
     /// How long the message with the value is, after its length.

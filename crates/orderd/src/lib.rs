@@ -16,6 +16,7 @@ pub mod commands;
 mod nats;
 mod streams;
 mod subject;
+mod telling;
 mod postgres;
 mod tls;
 mod retry;

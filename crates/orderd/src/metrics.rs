@@ -54,6 +54,13 @@ pub(crate) struct Metrics {
     pub(crate) replica_alone: IntGauge,
     /// Orders that other processes took.
     pub(crate) replica_orders: IntCounter,
+    /// Rows that other processes were told of, and that they told of.
+    pub(crate) replica_told: IntCounter,
+    pub(crate) replica_heard: IntCounter,
+    /// Tellings that could not be sent, had no room, or can't be read.
+    pub(crate) replica_dropped: IntCounter,
+    /// Orders of other processes that the table was asked for.
+    pub(crate) replica_lookups: IntCounter,
     /// How often the table was read again because messages could not be seen.
     pub(crate) replica_refills: IntCounter,
     /// 1 where a part is up: nats, postgres, intake, fill.
@@ -162,6 +169,22 @@ impl Metrics {
                 IntGauge::new("orderd_replica_alone", "1 where no other process takes messages"),
             )?,
             replica_orders: counter(&r, "orderd_replica_orders_total", "Orders that other processes took")?,
+            replica_told: counter(
+                &r,
+                "orderd_replica_told_total",
+                "Committed orders that other processes were told of",
+            )?,
+            replica_heard: counter(&r, "orderd_replica_heard_total", "Orders that other processes told of")?,
+            replica_dropped: counter(
+                &r,
+                "orderd_replica_dropped_total",
+                "Tellings between processes that could not be sent, had no room, or can't be read",
+            )?,
+            replica_lookups: counter(
+                &r,
+                "orderd_replica_lookups_total",
+                "Orders of other processes that the table was asked for",
+            )?,
             replica_refills: counter(
                 &r,
                 "orderd_replica_refills_total",

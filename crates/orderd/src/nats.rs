@@ -13,6 +13,7 @@ use async_nats::{Client, ConnectOptions, Event};
 use crate::config::Nats;
 use crate::health::{Health, Part};
 use crate::retry::Backoff;
+use crate::serve::replica::Company;
 
 /// The stream in which dead letters are kept, and the first token of their subjects.
 pub(crate) const DEAD_STREAM: &str = "ORDERS_DEAD";
@@ -65,8 +66,12 @@ pub(crate) enum NatsError {
 ///
 /// # Errors
 /// Credentials that can't be read.
-pub(crate) async fn connect(settings: &Nats, health: Arc<Health>) -> anyhow::Result<Client> {
-    let options = options(settings, health).await?.retry_on_initial_connect();
+pub(crate) async fn connect(
+    settings: &Nats,
+    health: Arc<Health>,
+    company: Arc<Company>,
+) -> anyhow::Result<Client> {
+    let options = options(settings, health, company).await?.retry_on_initial_connect();
     Ok(options.connect(&settings.servers.0[..]).await?)
 }
 
@@ -93,17 +98,23 @@ pub(crate) async fn connect_once(settings: &Nats) -> Result<Client, anyhow::Erro
     })
 }
 
-async fn options(settings: &Nats, health: Arc<Health>) -> Result<ConnectOptions, anyhow::Error> {
+async fn options(
+    settings: &Nats,
+    health: Arc<Health>,
+    company: Arc<Company>,
+) -> Result<ConnectOptions, anyhow::Error> {
     let options = ConnectOptions::new()
         .name("orderd")
         .connection_timeout(Duration::from_secs(3))
         // A connection that has silently gone is noticed after two pings without an answer.
         .ping_interval(Duration::from_secs(2))
         .max_reconnects(None)
+        // What this process tells the others it needn't hear itself.
+        .no_echo()
         .reconnect_delay_callback(Backoff::after)
         .event_callback(move |event| {
-            let health = health.clone();
-            async move { note(&health, &event) }
+            let (health, company) = (health.clone(), company.clone());
+            async move { note(&health, &company, &event) }
         });
     identified(options, settings).await
 }
@@ -133,9 +144,13 @@ fn decoded(text: &str) -> String {
     percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
-fn note(health: &Health, event: &Event) {
+fn note(health: &Health, company: &Company, event: &Event) {
     match event {
-        Event::Connected => health.up(Part::Nats),
+        Event::Connected => {
+            company.connected();
+            health.up(Part::Nats);
+        }
+        Event::ServerError(error) if company.note_refusal(&error.to_string()) => {}
         Event::Disconnected => health.down(Part::Nats, "disconnected"),
         Event::SlowConsumer(_) => {
             tracing::error!("NATS client dropped messages; they will be delivered again")

@@ -1,7 +1,7 @@
 //! Every channel of the service is made here and every stage is spawned here, in the order of the flow.
 //!
 //! ```text
-//!                    restore, replica ── initmemchan ─┐
+//!              restore, hear, replica ── initmemchan ─┐
 //!                                                      ├─ fan_in ── memwritechan ── cache ── feed
 //!                                          ┌─ memchan ─┘
 //! subscribe ── natschan ── payload ── msgdatachan ── decode ── orderschan ── fan_out
@@ -26,13 +26,15 @@ use crate::metrics::Metrics;
 use crate::nats;
 use crate::persist::database::Database;
 use crate::persist::encode;
+use crate::persist::tell::Teller;
 use crate::serve::cache::{Bound, Cache};
 use crate::serve::fan_in;
 use crate::serve::feed::Feed;
-use crate::serve::replica::{Lag, Replica};
+use crate::serve::replica::{Company, Hear, Lag, Replica};
 use crate::serve::restore::{Progress, Restore};
 use crate::serve::stats::Stats;
 use crate::stages::{Stage, Stages};
+use crate::telling;
 
 /// How many chunks wait in each channel. A chunk has 256 messages or a mebibyte, so that all of them together
 /// hold some tens of mebibytes at most, whatever the rate.
@@ -52,6 +54,7 @@ pub(crate) struct Parts {
     pub(crate) holds: Arc<Holds>,
     pub(crate) taken: Arc<Taken>,
     pub(crate) lag: Arc<Lag>,
+    pub(crate) company: Arc<Company>,
     pub(crate) health: Arc<Health>,
     pub(crate) metrics: Arc<Metrics>,
     /// Take no more; finish what is there.
@@ -72,7 +75,8 @@ impl Parts {
         let layouts = Arc::new(Layouts::new()?);
         let search = order::searchable(&settings.search)?;
         let bound = settings.cache_max_bytes.map(|max| Bound::new(max, metrics.evictions.clone()));
-        let client = nats::connect(&settings.nats, health.clone()).await?;
+        let company = Arc::<Company>::default();
+        let client = nats::connect(&settings.nats, health.clone(), company.clone()).await?;
         Ok(Self {
             holds: Holds::new(client.clone()),
             client,
@@ -81,6 +85,7 @@ impl Parts {
             progress: Arc::default(),
             taken: Arc::default(),
             lag: Arc::default(),
+            company,
             stop: CancellationToken::new(),
             give_up: CancellationToken::new(),
             settings,
@@ -95,7 +100,7 @@ impl Parts {
 /// to stop.
 pub(crate) fn start(parts: &Parts, parser: Parser, depths: &Depths) -> Stages {
     let Parts { settings, client, layouts, cache, feed, progress, holds, taken, lag, health, .. } = parts;
-    let Parts { metrics, stop, give_up, .. } = parts;
+    let Parts { company, metrics, stop, give_up, .. } = parts;
     let dead_letters = Arc::new(DeadLetters::new(client.clone()));
 
     let (natschan, natschan_out) = depths.channel("natschan", WAITING);
@@ -108,6 +113,15 @@ pub(crate) fn start(parts: &Parts, parser: Parser, depths: &Depths) -> Stages {
     let (initmemchan, initmemchan_out) = depths.channel("initmemchan", WAITING);
     let (memwritechan, memwritechan_out) = depths.channel("memwritechan", WAITING);
 
+    let subject = telling::subject(settings);
+    let teller = Arc::new(Teller {
+        client: client.clone(),
+        subject: subject.clone().into(),
+        taken: taken.clone(),
+        layouts: layouts.clone(),
+        company: company.clone(),
+        metrics: metrics.clone(),
+    });
     let subscribe = Subscribe {
         settings: settings.clone(),
         client: client.clone(),
@@ -124,6 +138,7 @@ pub(crate) fn start(parts: &Parts, parser: Parser, depths: &Depths) -> Stages {
         dead_letters: dead_letters.clone(),
         deadchan: deadchan.clone(),
         cache: cache.clone(),
+        teller: teller.clone(),
         stop: stop.clone(),
         give_up: give_up.clone(),
     };
@@ -144,6 +159,15 @@ pub(crate) fn start(parts: &Parts, parser: Parser, depths: &Depths) -> Stages {
         stop: stop.clone(),
     };
 
+    let hear = Hear {
+        client: client.clone(),
+        subject,
+        cache: cache.clone(),
+        taken: taken.clone(),
+        company: company.clone(),
+        metrics: metrics.clone(),
+        stop: stop.clone(),
+    };
     let replica = Replica {
         settings: settings.clone(),
         client: client.clone(),
@@ -152,6 +176,8 @@ pub(crate) fn start(parts: &Parts, parser: Parser, depths: &Depths) -> Stages {
         health: health.clone(),
         progress: progress.clone(),
         lag: lag.clone(),
+        company: company.clone(),
+        teller: teller.clone(),
         metrics: metrics.clone(),
         stop: stop.clone(),
     };
@@ -167,6 +193,7 @@ pub(crate) fn start(parts: &Parts, parser: Parser, depths: &Depths) -> Stages {
             msgdatachan,
             dead_letters.clone(),
             cache.clone(),
+            teller.clone(),
             metrics.clone(),
         )),
     );
@@ -177,6 +204,7 @@ pub(crate) fn start(parts: &Parts, parser: Parser, depths: &Depths) -> Stages {
     stage("database", Box::pin(database.run(gobchan_out)));
 
     stage("restore", Box::pin(restore.run(initmemchan.clone())));
+    stage("hear", Box::pin(hear.run(initmemchan.clone())));
     stage("replica", Box::pin(replica.run(initmemchan)));
     stage("fan_in", Box::pin(fan_in::run(initmemchan_out, memchan_out, memwritechan, cache.hasher())));
     let (writing, showing) = (cache.clone(), feed.clone());
@@ -185,7 +213,7 @@ pub(crate) fn start(parts: &Parts, parser: Parser, depths: &Depths) -> Stages {
     stage("feed", Box::pin(feed.clone().run(stats, stop.clone())));
 
     let metrics = metrics.clone();
-    stage("dead_letters", Box::pin(async move { dead_letters.run(deadchan_out, &metrics).await }));
+    stage("dead_letters", Box::pin(async move { dead_letters.run(deadchan_out, &metrics, &teller).await }));
     stage("extend_held", Box::pin(subscribe::extend_held(holds.clone(), stop.clone())));
     stage("housekeeping", Box::pin(housekeeping.run()));
     let forget =

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::{ConfigError, Secret, list, secret, wrong};
 use crate::cli::NatsArgs;
 use crate::nats::DEAD_PREFIX;
-use crate::subject;
+use crate::{subject, telling};
 
 /// Where NATS is and what is taken from it.
 #[derive(Debug, Clone)]
@@ -49,6 +49,13 @@ impl Nats {
             return Err(wrong(
                 "PUB_TOPIC",
                 format!("{topic:?} takes {dead} too, where dead letters are kept"),
+            ));
+        }
+        let told = format!("{}.>", telling::PREFIX);
+        if subject::overlap(topic, &told) {
+            return Err(wrong(
+                "PUB_TOPIC",
+                format!("{topic:?} takes {told} too, by which processes tell each other what they took"),
             ));
         }
         let certificate = match (&args.nats_cert, &args.nats_key) {

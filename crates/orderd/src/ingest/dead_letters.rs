@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 use super::Message;
 use crate::metrics::Metrics;
 use crate::nats::{DEAD_PREFIX, DEAD_STREAM};
+use crate::persist::tell::Teller;
 use crate::retry::Backoff;
 
 /// How many are on their way to the server at once.
@@ -76,14 +77,15 @@ impl DeadLetters {
         &self,
         mut deadchan: mpsc::Receiver<DeadLetter>,
         metrics: &Metrics,
+        teller: &Teller,
     ) -> anyhow::Result<()> {
         let incoming = stream::poll_fn(move |context| deadchan.poll_recv(context));
-        incoming.for_each_concurrent(UNDER_WAY, |letter| self.keep(letter, metrics)).await;
+        incoming.for_each_concurrent(UNDER_WAY, |letter| self.keep(letter, metrics, teller)).await;
         Ok(())
     }
 
     /// Waits as long as the server can't be reached: nothing is dropped.
-    async fn keep(&self, letter: DeadLetter, metrics: &Metrics) {
+    async fn keep(&self, letter: DeadLetter, metrics: &Metrics, teller: &Teller) {
         metrics.errors.inc();
         let mut backoff = Backoff::default();
         while let Err(error) = self.store(&letter).await {
@@ -105,6 +107,7 @@ impl DeadLetters {
             "message refused, kept as a dead letter"
         );
         letter.message.receipt.acknowledge().await;
+        teller.nothing(letter.message.origin.sequence);
     }
 
     async fn store(&self, letter: &DeadLetter) -> anyhow::Result<()> {

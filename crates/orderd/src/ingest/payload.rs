@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use super::Message;
 use super::dead_letters::DeadLetters;
 use crate::metrics::Metrics;
+use crate::persist::tell::Teller;
 use crate::serve::cache::Cache;
 
 /// The header by which `dead-letters replay` says whose dead letter a message is.
@@ -25,6 +26,7 @@ pub(crate) async fn run(
     msgdatachan: mpsc::Sender<Vec<Message>>,
     dead_letters: Arc<DeadLetters>,
     cache: Arc<Cache>,
+    teller: Arc<Teller>,
     metrics: Arc<Metrics>,
 ) -> anyhow::Result<()> {
     while let Some(chunk) = natschan.recv().await {
@@ -34,6 +36,7 @@ pub(crate) async fn run(
             if message.payload.is_empty() {
                 metrics.empty.inc();
                 message.receipt.acknowledge().await;
+                teller.nothing(message.origin.sequence);
             } else if let Some(key) = key_of_dead_letter(message.headers.as_ref()) {
                 replayed.push((message, key));
             } else {
@@ -64,9 +67,8 @@ async fn with_key_of_its_dead_letter(
     cache: &Cache,
 ) -> Option<Message> {
     if dead_letters.is_stored(&message.subject, &key).await {
-        let key = Key::from(key);
         cache.readmit(&key);
-        return Some(Message { key, replayed: true, ..message });
+        return Some(Message { key: Key::from(key), replayed: true, ..message });
     }
     tracing::info!(sequence = message.origin.sequence, "dead letter sent again is taken in already, dropped");
     message.receipt.acknowledge().await;

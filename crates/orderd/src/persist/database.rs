@@ -1,4 +1,4 @@
-//! gobchan -> PostgreSQL, then ack: the only place that writes orders into the table.
+//! gobchan -> PostgreSQL, then tell and ack: the only place that writes orders into the table.
 //!
 //! A batch is whatever waits when the one before is committed: one order alone is committed at once, and under
 //! load batches grow. `COPY` is several times faster than `INSERT` but can't pass over a key that is there, so
@@ -17,6 +17,7 @@ use tokio_postgres::error::SqlState;
 use tokio_util::sync::CancellationToken;
 
 use super::encode::Rows;
+use super::tell::Teller;
 use crate::config::Postgres;
 use crate::health::{Health, Part};
 use crate::ingest::dead_letters::{DeadLetter, DeadLetters};
@@ -49,6 +50,7 @@ pub(crate) struct Database {
     pub(crate) dead_letters: Arc<DeadLetters>,
     pub(crate) deadchan: mpsc::Sender<DeadLetter>,
     pub(crate) cache: Arc<Cache>,
+    pub(crate) teller: Arc<Teller>,
     /// Told to stop: what can't be committed at once is given back.
     pub(crate) stop: CancellationToken,
     /// Out of time: what is not committed is given back.
@@ -71,7 +73,7 @@ enum Failure {
 }
 
 /// One row of a batch: the place of its chunk, and its place in that.
-type Place = (usize, usize);
+pub(super) type Place = (usize, usize);
 
 impl Database {
     /// Runs until `gobchan` closes.
@@ -146,6 +148,11 @@ impl Database {
         self.metrics.commit.observe(begun.elapsed().as_secs_f64());
         self.metrics.written.inc_by(inserted);
         self.metrics.batch.observe(part.len() as f64);
+        // What was passed over is there already, or is forgotten. Before they are acknowledged, so that whoever sees
+        // that they are has been told.
+        if inserted == part.len() as u64 {
+            self.teller.committed(batch, part);
+        }
         let now = OffsetDateTime::now_utc().unix_timestamp_nanos();
         // Added to what all have seen when it is dropped, and not for each order.
         let latency = self.metrics.latency.local();

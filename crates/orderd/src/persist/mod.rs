@@ -2,3 +2,4 @@
 
 pub(crate) mod encode;
 pub(crate) mod database;
+pub(crate) mod tell;

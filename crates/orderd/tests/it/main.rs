@@ -21,6 +21,7 @@ mod outages;
 mod takeover;
 mod bounded;
 mod replicas;
+mod told;
 mod clusters;
 mod wildcards;
 mod gathered;

@@ -90,7 +90,7 @@ fn schemas() -> Value {
         "type": "object",
         "required": ["alone", "behind_messages", "behind_seconds"],
         "properties": {
-            "alone": { "type": "boolean", "description": "No other process takes messages" },
+            "alone": { "type": "boolean", "description": "There is no sign of another process" },
             "behind_messages": {
                 "type": "integer",
                 "description": "Settled messages of which it is not known whether memory has their orders",

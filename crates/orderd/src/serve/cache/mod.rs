@@ -170,10 +170,13 @@ impl Cache {
     }
 
     /// An order that was refused comes again under its key, after a mend. One that was forgotten does not.
-    pub(crate) fn readmit(&self, key: &Key) {
-        let mut contents = self.write();
-        if contents.gone.get(key) == Some(&Gone::Refused) {
-            contents.gone.remove(key);
+    pub(crate) fn readmit(&self, key: &str) {
+        // Mostly it was not: readers needn't wait for that to be seen.
+        if self.read().gone.get(key) == Some(&Gone::Refused) {
+            let gone = &mut self.write().gone;
+            if gone.get(key) == Some(&Gone::Refused) {
+                gone.remove(key);
+            }
         }
     }
 

@@ -1,0 +1,173 @@
+//! NATS -> initmemchan: orders that other processes tell of when they have committed them.
+//!
+//! What is told may be anything, and may be lost. So it is never waited for, what there is no room for is dropped, and
+//! what was not heard is looked up in the table.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use async_nats::{Client, Subscriber};
+use bytes::Bytes;
+use futures_util::StreamExt;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::{Company, record, warn_of_row};
+use crate::ingest::Taken;
+use crate::metrics::Metrics;
+use crate::serve::Record;
+use crate::serve::cache::{Cache, Hasher};
+use crate::telling;
+
+/// So many bytes wait for memory at most. The client would keep as many messages as there are, and the server cuts
+/// off who doesn't read.
+const WAITING: usize = 16 << 20;
+
+/// What one takes beside its bytes.
+const EACH: usize = 64;
+
+/// So many rows that can't be decoded are named in the log; whoever may publish may send any number.
+const NAMED: usize = 100;
+
+/// What the stage needs.
+pub(crate) struct Hear {
+    pub(crate) client: Client,
+    pub(crate) subject: String,
+    pub(crate) cache: Arc<Cache>,
+    pub(crate) taken: Arc<Taken>,
+    pub(crate) company: Arc<Company>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) stop: CancellationToken,
+}
+
+impl Hear {
+    /// Runs until told to stop.
+    pub(crate) async fn run(self, initmemchan: mpsc::Sender<Vec<Record>>) -> anyhow::Result<()> {
+        let told = self.client.subscribe(self.subject.clone()).await?;
+        tokio::select! {
+            () = self.hear(told, initmemchan) => {}
+            () = self.stop.cancelled() => {}
+        }
+        Ok(())
+    }
+
+    /// Empties the subscription before anything else.
+    async fn hear(&self, mut told: Subscriber, initmemchan: mpsc::Sender<Vec<Record>>) {
+        let mut ears = Ears { hasher: self.cache.hasher(), named: 0 };
+        let mut waiting = Waiting::default();
+        loop {
+            tokio::select! {
+                biased;
+                Some(message) = told.next() => {
+                    if !waiting.push(message.payload) {
+                        self.metrics.replica_dropped.inc();
+                    }
+                }
+                permit = initmemchan.reserve(), if !waiting.is_empty() => {
+                    let (Ok(permit), Some(telling)) = (permit, waiting.pop()) else { return };
+                    self.take_in(&mut ears, &telling, |records| permit.send(records));
+                }
+                // The client is closed.
+                else => return std::future::pending().await,
+            }
+        }
+    }
+
+    /// What is noted as known is on its way to memory before.
+    fn take_in(&self, ears: &mut Ears, telling: &[u8], send: impl FnOnce(Vec<Record>)) {
+        let Some(told) = telling::parse(telling) else {
+            self.metrics.replica_dropped.inc();
+            return;
+        };
+        self.company.seen();
+        let (mut records, mut known) = (Vec::with_capacity(told.entries.len()), Vec::new());
+        let mut row = told.descriptors.to_vec();
+        for entry in told.entries {
+            if let Some((key, value)) = entry.row {
+                row.truncate(told.descriptors.len());
+                row.extend_from_slice(value);
+                match record(&mut ears.hasher, key, Some(&row)) {
+                    Ok(record) => records.push(record),
+                    Err(problem) => {
+                        ears.skip(key, &problem);
+                        continue;
+                    }
+                }
+                // It was refused here, and somebody else has committed it after a mend.
+                self.cache.readmit(key);
+            }
+            known.push(entry.sequence);
+        }
+        self.metrics.replica_heard.inc_by(records.len() as u64);
+        self.metrics.replica_orders.inc_by(records.len() as u64);
+        if !records.is_empty() {
+            send(records);
+        }
+        self.taken.add_told(told.made, known.into_iter());
+    }
+}
+
+/// What is heard with.
+struct Ears {
+    hasher: Hasher,
+    named: usize,
+}
+
+impl Ears {
+    fn skip(&mut self, key: &str, problem: &str) {
+        self.named += 1;
+        if self.named <= NAMED {
+            warn_of_row(key, problem);
+        }
+    }
+}
+
+/// Tellings that wait, within a bound.
+#[derive(Default)]
+struct Waiting {
+    tellings: VecDeque<Bytes>,
+    bytes: usize,
+}
+
+impl Waiting {
+    /// `false`: there is no room for it.
+    fn push(&mut self, telling: Bytes) -> bool {
+        let has_room = self.bytes + telling.len() + EACH <= WAITING;
+        if has_room {
+            self.bytes += telling.len() + EACH;
+            self.tellings.push_back(telling);
+        }
+        has_room
+    }
+
+    fn pop(&mut self) -> Option<Bytes> {
+        let telling = self.tellings.pop_front()?;
+        self.bytes -= telling.len() + EACH;
+        Some(telling)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.tellings.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_is_bounded_in_bytes() {
+        let mut waiting = Waiting::default();
+        let telling = Bytes::from(vec![0; 1 << 20]);
+        let mut count = 0;
+        while waiting.push(telling.clone()) {
+            count += 1;
+        }
+        assert_eq!(count, 15);
+        assert!(waiting.pop().is_some() && waiting.push(telling) && !waiting.is_empty());
+        while waiting.push(Bytes::new()) {}
+        assert!(waiting.tellings.len() <= WAITING / EACH);
+        while waiting.pop().is_some() {}
+        assert_eq!(waiting.bytes, 0);
+    }
+}
