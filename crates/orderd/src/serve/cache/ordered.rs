@@ -1,8 +1,8 @@
 //! Numbers in the order of the keys behind them, with their ranks: what pages are cut from.
 //!
 //! A list of sorted chunks. Nearly all orders come at the end, where adding is a push. The ranges of a fill grow
-//! in the middle, each order behind the one before it, so that the chunk of that one is looked at first: each
-//! comparison with another chunk is a wait for memory.
+//! in the middle, each order behind the one before it, and so do orders that another process took, between its own.
+//! So the place of the one before is looked at first: each comparison with what lies elsewhere is a wait for memory.
 
 use std::cmp::Ordering;
 
@@ -12,8 +12,9 @@ const CHUNK: usize = 1024;
 pub(super) struct Ordered {
     chunks: Vec<Vec<u32>>,
     len: usize,
-    /// The chunk to which an order was added last.
+    /// The chunk to which an order was added last, but at the end, and its place there.
     recent: usize,
+    recent_at: usize,
 }
 
 impl Ordered {
@@ -46,15 +47,18 @@ impl Ordered {
         let place = if self.is_in(self.recent, &compare) { self.recent } else { self.chunk_of(&compare) };
         self.recent = place;
         let chunk = &mut self.chunks[place];
-        let at = place_in(chunk, &compare);
+        let at = place_near(chunk, self.recent_at, &compare);
         chunk.insert(at, id);
+        self.recent_at = at;
         if chunk.len() > CHUNK {
             // Where a range of a fill grows towards what lies behind it, the part before is left full.
             let split = if at > CHUNK / 4 * 3 { at } else { CHUNK / 2 };
             let rest = chunk.split_off(split);
             chunk.shrink_to(CHUNK);
             self.chunks.insert(place + 1, rest);
-            self.recent += usize::from(at >= split);
+            if at >= split {
+                (self.recent, self.recent_at) = (place + 1, at - split);
+            }
         }
     }
 
@@ -116,6 +120,24 @@ fn place_in(chunk: &[u32], compare: &impl Fn(u32) -> Ordering) -> usize {
     }
 }
 
+/// The same, looked for in steps that double, from a place near which it may be.
+fn place_near(chunk: &[u32], near: usize, compare: &impl Fn(u32) -> Ordering) -> usize {
+    let is_before = |at: usize| chunk.get(at).is_some_and(|&other| compare(other) == Ordering::Less);
+    let (mut from, mut to, mut step) = (near.min(chunk.len()), near.min(chunk.len()), 1);
+    if is_before(from) {
+        while is_before(to) {
+            (from, to) = (to + 1, (to + step).min(chunk.len()));
+            step *= 2;
+        }
+    } else {
+        while from > 0 && !is_before(from - 1) {
+            (to, from) = (from - 1, from.saturating_sub(step));
+            step *= 2;
+        }
+    }
+    from + chunk[from..to].partition_point(|&other| compare(other) == Ordering::Less)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,6 +154,21 @@ mod tests {
         add(&mut ordered, far);
         (0..10 * CHUNK as u32).for_each(|id| add(&mut ordered, id));
         assert!(ordered.chunks.len() <= 12, "{} chunks", ordered.chunks.len());
+    }
+
+    #[test]
+    fn what_goes_between_those_of_another_is_found_near_the_one_before() {
+        let (mut ordered, looks) = (Ordered::default(), std::cell::Cell::new(0));
+        for first in 0..4 {
+            for id in (0..2_000).map(|number| 4 * number + first) {
+                ordered.insert(id, |other| {
+                    looks.set(looks.get() + 1);
+                    other.cmp(&id)
+                });
+            }
+        }
+        assert_eq!(ordered.starting_at(0).collect::<Vec<_>>(), (0..8_000).collect::<Vec<_>>());
+        assert!(looks.get() < 8 * 8_000, "{} looks", looks.get());
     }
 
     proptest! {
