@@ -129,6 +129,7 @@ async fn a_subject_that_does_not_fit_is_named() {
         (&["serve", "--pub-topic", "orders.>.new"], "PUB_TOPIC"),
         (&["serve", "--pub-topic", "*.new"], "dead.>"),
         (&["serve", "--pub-topic", ">"], "dead.>"),
+        (&["serve", "--pub-topic", "orderd.*.*"], "orderd.told.>"),
     ] {
         let refused = stack.run(args, "").await;
         let errors = String::from_utf8_lossy(&refused.stderr);
