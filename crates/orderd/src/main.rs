@@ -15,11 +15,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let cli = Cli::parse_from(with_default_command(std::env::args_os().collect()));
-    let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    if matches!(cli.command, Command::Serve(_)) {
-        runtime.on_thread_start(let_readers_go_first);
-    }
-    let runtime = match runtime.enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error.into()),
     };
@@ -57,16 +53,6 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     })?;
     tracing::info!(addr = %listener.local_addr()?, "listening");
     orderd::run(settings, listener, shutdown).await
-}
-
-/// Intake and fill take what the processors have left, and lose nothing by it where nobody else wants them. The
-/// threads of HTTP keep the priority of the one that starts them.
-fn let_readers_go_first() {
-    const LESS: i32 = 10;
-    // Elsewhere it would be that of the whole process. A system that refuses runs them all alike.
-    if cfg!(target_os = "linux") {
-        let _ = rustix::process::nice(LESS);
-    }
 }
 
 /// Each connection is an open file, of which most systems let a program have a thousand unless it asks for more.

@@ -136,24 +136,3 @@ async fn as_many_files_may_be_open_as_the_machine_lets_it() {
     stack.publish(&orders(1)).await;
     service.wait_len(1).await;
 }
-
-/// How the kernel ranks the threads of that name, the lower the sooner.
-#[cfg(target_os = "linux")]
-fn ranks(service: &Service, name: &str) -> Vec<i64> {
-    let threads = std::fs::read_dir(format!("/proc/{}/task", service.process.pid())).unwrap();
-    let stats = threads.map(|thread| std::fs::read_to_string(thread.unwrap().path().join("stat")).unwrap());
-    let named = stats.filter_map(|stat| {
-        let (before, behind) = stat.rsplit_once(") ").unwrap();
-        // The 19th field, of which the name is the second.
-        before.ends_with(name).then(|| behind.split(' ').nth(16).unwrap().parse().unwrap())
-    });
-    named.collect()
-}
-
-#[cfg(target_os = "linux")]
-#[tokio::test(flavor = "multi_thread")]
-async fn readers_go_before_intake_and_fill() {
-    let (_stack, service) = Stack::started().await;
-    let (http, others) = (ranks(&service, "(http"), ranks(&service, "(tokio-rt-worker"));
-    assert!(http.iter().max().unwrap() < others.iter().min().unwrap(), "{http:?}, {others:?}");
-}
