@@ -165,6 +165,7 @@ pub(crate) fn start(parts: &Parts, parser: Parser, depths: &Depths) -> Stages {
         cache: cache.clone(),
         taken: taken.clone(),
         company: company.clone(),
+        teller: teller.clone(),
         metrics: metrics.clone(),
         stop: stop.clone(),
     };

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! `made` is when the durable consumer was made, which says whose sequences are meant. A row is the descriptors, which
-//! all rows of one writer share, and its value. A telling without entries says that somebody is there.
+//! all rows of one writer share, and its value. A telling without entries says that somebody is there; from one
+//! who has just come it has no `made`, and is answered.
 
 use bytes::Bytes;
 use order::Key;
@@ -20,6 +21,9 @@ pub(crate) const PREFIX: &str = "orderd.told";
 
 /// The form above. Whoever tells in another one is not understood, and is looked up in the table.
 const FORM: u8 = 1;
+
+/// In place of when the durable consumer was made: who has just come doesn't know it yet.
+pub(crate) const GREETING: i64 = 0;
 
 /// The subject for all who share a durable consumer and a table. Each name is one token, whatever it holds.
 pub(crate) fn subject(settings: &Settings) -> String {

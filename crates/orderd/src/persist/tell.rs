@@ -16,7 +16,7 @@ use super::encode::Rows;
 use crate::ingest::Taken;
 use crate::metrics::Metrics;
 use crate::serve::replica::Company;
-use crate::telling::Telling;
+use crate::telling::{self, Telling};
 
 /// A telling has so many bytes at most, or as many as the server takes.
 const MOST: usize = 256 << 10;
@@ -32,10 +32,19 @@ pub(crate) struct Teller {
 }
 
 impl Teller {
+    /// That this process has just come: whoever is there says so.
+    pub(crate) fn greet(&self) {
+        self.say(telling::GREETING);
+    }
+
     /// That this process is there.
     pub(crate) fn here(&self) {
+        self.say(self.taken.made());
+    }
+
+    fn say(&self, made: i64) {
         if self.company.may_be_told() {
-            self.send(&mut Telling::new(self.taken.made(), &[]));
+            self.send(&mut Telling::new(made, &[]));
         }
     }
 

@@ -10,9 +10,6 @@ use crate::telling;
 /// After so long without a sign of another process this one is alone.
 const ALONE: Duration = Duration::from_secs(30);
 
-/// Who has just started tells in any case: for so long, others may be there that it has not heard yet.
-const STRANGE: Duration = Duration::from_secs(3);
-
 /// What is known of the others.
 pub(crate) struct Company {
     begun: Instant,
@@ -46,8 +43,7 @@ impl Company {
 
     /// Whether it is worth telling what is committed.
     pub(crate) fn listens(&self) -> bool {
-        let is_strange = self.begun.elapsed() < STRANGE;
-        (is_strange || !self.is_alone()) && self.may_be_told()
+        !self.is_alone() && self.may_be_told()
     }
 
     /// Whether the server takes what is told.
@@ -90,8 +86,6 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn one_is_alone_until_somebody_shows_himself_and_again_after_long() {
         let company = Company::default();
-        assert!(company.is_alone() && company.listens(), "others may be there");
-        tokio::time::advance(STRANGE).await;
         assert!(company.is_alone() && !company.listens());
         company.seen();
         assert!(!company.is_alone() && company.listens());
@@ -102,6 +96,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_denied_is_not_tried_again_on_the_same_connection() {
         let company = Company::default();
+        company.seen();
         assert!(!company.note_refusal("Permissions Violation for Publish to \"dead.TESTING.1-1\""));
         assert!(
             company.note_refusal("Permissions Violation for Subscription to \"orderd.told.TESTING.a.b\"")

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Company, record, warn_of_row};
 use crate::ingest::Taken;
 use crate::metrics::Metrics;
+use crate::persist::tell::Teller;
 use crate::serve::Record;
 use crate::serve::cache::{Cache, Hasher};
 use crate::telling;
@@ -36,6 +37,7 @@ pub(crate) struct Hear {
     pub(crate) cache: Arc<Cache>,
     pub(crate) taken: Arc<Taken>,
     pub(crate) company: Arc<Company>,
+    pub(crate) teller: Arc<Teller>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) stop: CancellationToken,
 }
@@ -80,6 +82,10 @@ impl Hear {
             return;
         };
         self.company.seen();
+        // Two who have both just come don't answer each other for ever.
+        if told.made == telling::GREETING && self.taken.made() != telling::GREETING {
+            self.teller.here();
+        }
         let (mut records, mut known) = (Vec::with_capacity(told.entries.len()), Vec::new());
         let mut row = told.descriptors.to_vec();
         for entry in told.entries {

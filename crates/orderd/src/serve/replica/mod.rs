@@ -121,6 +121,8 @@ impl Follower {
         while !self.parts.health.is_up(Part::Intake) {
             sleep(BUSY / 10).await;
         }
+        // It has subscribed long before.
+        self.parts.teller.greet();
         let mut backoff = Backoff::default();
         loop {
             match self.look().await {
