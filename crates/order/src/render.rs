@@ -78,7 +78,7 @@ fn ordered(
     let mut number = None;
     while let Some(field) = next_field(structure, reader, &mut number)? {
         let Target::Member(index) = field.target else {
-            pass(plan, &field.node, reader, depth + 1)?;
+            pass::<false>(plan, &field.node, reader, depth + 1)?;
             continue;
         };
         left_out(structure, next..index, out);
@@ -104,7 +104,7 @@ fn gathered(
         if let Target::Member(index) = field.target {
             found[index] = Some((&field.node, *reader));
         }
-        pass(plan, &field.node, reader, depth + 1)?;
+        pass::<false>(plan, &field.node, reader, depth + 1)?;
     }
     for (index, found) in found.into_iter().enumerate() {
         match found {

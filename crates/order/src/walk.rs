@@ -24,7 +24,7 @@ pub(crate) fn check(plan: &Plan, value: &[u8]) -> Result<Checked, Fault> {
         let start = reader.at();
         let Some(field) = next_field(plan.root(), &mut reader, &mut number)? else { break };
         key_start = matches!(field.target, Target::LocalId).then_some(start);
-        pass(plan, &field.node, &mut reader, 1)?;
+        pass::<true>(plan, &field.node, &mut reader, 1)?;
     }
     Ok(Checked { key_start, end: reader.at() })
 }
@@ -38,7 +38,7 @@ pub(crate) fn find(plan: &Plan, value: &[u8], index: usize) -> Result<Option<usi
         if field.target == Target::Member(index) {
             return Ok(Some(reader.at()));
         }
-        pass(plan, &field.node, &mut reader, 1)?;
+        pass::<false>(plan, &field.node, &mut reader, 1)?;
     }
     Ok(None)
 }
@@ -63,17 +63,23 @@ pub(crate) fn next_field<'p>(
     plan.fields.get(next).map(Some).ok_or(Fault::UnknownField)
 }
 
-/// Passes one value, checking what the model will show of it.
-pub(crate) fn pass(plan: &Plan, node: &Node, reader: &mut Reader<'_>, depth: usize) -> Result<(), Fault> {
+/// Passes one value. `CHECKS` what the model will show of it, which once is enough.
+pub(crate) fn pass<const CHECKS: bool>(
+    plan: &Plan,
+    node: &Node,
+    reader: &mut Reader<'_>,
+    depth: usize,
+) -> Result<(), Fault> {
     match node {
         Node::Bool | Node::Int | Node::Number => drop(reader.uint()?),
         Node::Float => {
-            if !reader.float()?.is_finite() {
+            if !reader.float()?.is_finite() && CHECKS {
                 return Err(Fault::BadNumber);
             }
         }
         Node::String => {
-            if !is_utf8(reader.bytes()?) {
+            let text = reader.bytes()?;
+            if CHECKS && !is_utf8(text) {
                 return Err(Fault::Utf8);
             }
         }
@@ -83,7 +89,7 @@ pub(crate) fn pass(plan: &Plan, node: &Node, reader: &mut Reader<'_>, depth: usi
             reader.uint()?;
         }
         Node::Struct(_) | Node::Slice(_) | Node::Map(..) | Node::Skipped(_) => {
-            pass_nested(plan, node, reader, depth)?;
+            pass_nested::<CHECKS>(plan, node, reader, depth)?;
         }
     }
     Ok(())
@@ -95,7 +101,12 @@ fn is_utf8(text: &[u8]) -> bool {
     text.is_ascii() || simdutf8::basic::from_utf8(text).is_ok()
 }
 
-fn pass_nested(plan: &Plan, node: &Node, reader: &mut Reader<'_>, depth: usize) -> Result<(), Fault> {
+fn pass_nested<const CHECKS: bool>(
+    plan: &Plan,
+    node: &Node,
+    reader: &mut Reader<'_>,
+    depth: usize,
+) -> Result<(), Fault> {
     if depth > MAX_DEPTH {
         return Err(Fault::TooDeep);
     }
@@ -104,21 +115,21 @@ fn pass_nested(plan: &Plan, node: &Node, reader: &mut Reader<'_>, depth: usize) 
             let structure = plan.structure(*index);
             let mut number = None;
             while let Some(field) = next_field(structure, reader, &mut number)? {
-                pass(plan, &field.node, reader, depth + 1)?;
+                pass::<CHECKS>(plan, &field.node, reader, depth + 1)?;
             }
         }
         Node::Slice(element) => {
             for _ in 0..reader.count()? {
-                pass(plan, element, reader, depth + 1)?;
+                pass::<CHECKS>(plan, element, reader, depth + 1)?;
             }
         }
         Node::Map(key, element) => {
             for _ in 0..reader.count()? {
-                pass(plan, key, reader, depth + 1)?;
-                pass(plan, element, reader, depth + 1)?;
+                pass::<CHECKS>(plan, key, reader, depth + 1)?;
+                pass::<CHECKS>(plan, element, reader, depth + 1)?;
             }
         }
-        Node::Skipped(index) => pass(plan, plan.skipped(*index), reader, depth)?,
+        Node::Skipped(index) => pass::<CHECKS>(plan, plan.skipped(*index), reader, depth)?,
         _ => {}
     }
     Ok(())
