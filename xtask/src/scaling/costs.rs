@@ -6,12 +6,11 @@ pub(super) const ORDER_BYTES: f64 = 1382.0;
 
 /// CPU in µs to take in an order: of the process that takes it, of PostgreSQL, and of NATS to deliver it. Bench
 /// `scale`, one process: in the middle of 10 thousand, 100 thousand, 1 million and 5 million rows.
-pub(super) const TAKE_US: [f64; 3] = [11.0, 6.5, 8.8];
+pub(super) const TAKE_US: [f64; 3] = [12.3, 7.8, 8.5];
 
 /// CPU in µs for each further process to come to hold an order that another one took: its own, PostgreSQL's and NATS's.
-/// Bench `scale`: a third of what four processes took above one. Measured when orders were not told: with a header from
-/// NATS and a look-up by key.
-pub(super) const FOLLOW_US: [f64; 3] = [13.1, 5.0, 4.8];
+/// Bench `scale`: a third of what four processes took above one.
+pub(super) const FOLLOW_US: [f64; 3] = [9.1, 0.4, 0.8];
 
 /// CPU in µs of NATS to store an order, with an acknowledgement to its publisher, on each server that keeps it.
 /// Assumed from 76,000 a second by one client, of which the client has a part.

@@ -160,9 +160,7 @@ async fn who_has_just_come_is_answered_at_once() {
             while told.next().await.unwrap().payload == greeting {}
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), answers)
-        .await
-        .expect("greetings are not answered");
+    tokio::time::timeout(Duration::from_secs(20), answers).await.expect("greetings are not answered");
 }
 
 #[tokio::test(flavor = "multi_thread")]
