@@ -92,7 +92,8 @@ impl ReadThrough {
 
 async fn answer(mut asked: mpsc::Receiver<Question>, settings: Postgres, cache: Arc<Cache>) {
     // At once: while memory fills, many ask, and PostgreSQL has others to serve. Tried again where it fails.
-    let mut look_up = LookUp::open(&settings).await.ok();
+    let opened = tokio::time::timeout(PATIENCE, LookUp::open(&settings)).await;
+    let mut look_up = opened.ok().and_then(Result::ok);
     let mut questions = Vec::new();
     let mut reader = RowReader::new(cache.layouts.clone());
     while asked.recv_many(&mut questions, TOGETHER).await > 0 {
