@@ -55,7 +55,7 @@ impl Hear {
 
     /// Empties the subscription before anything else.
     async fn hear(&self, mut told: Subscriber, initmemchan: mpsc::Sender<Vec<Record>>) {
-        let mut ears = Ears { hasher: self.cache.hasher(), named: 0 };
+        let mut ears = Ears { hasher: self.cache.hasher(), row: Vec::new(), named: 0 };
         let mut waiting = Waiting::default();
         loop {
             tokio::select! {
@@ -87,20 +87,12 @@ impl Hear {
             self.teller.here();
         }
         let (mut records, mut known) = (Vec::with_capacity(told.entries.len()), Vec::new());
-        let mut row = told.descriptors.to_vec();
         for entry in told.entries {
             if let Some((key, value)) = entry.row {
-                row.truncate(told.descriptors.len());
-                row.extend_from_slice(value);
-                match record(&mut ears.hasher, key, Some(&row)) {
-                    Ok(record) => records.push(record),
-                    Err(problem) => {
-                        ears.skip(key, &problem);
-                        continue;
-                    }
-                }
+                let Some(record) = ears.record(key, told.descriptors, value) else { continue };
                 // It was refused here, and somebody else has committed it after a mend.
                 self.cache.readmit(key);
+                records.push(record);
             }
             known.push(entry.sequence);
         }
@@ -116,15 +108,25 @@ impl Hear {
 /// What is heard with.
 struct Ears {
     hasher: Hasher,
+    /// Room for one row.
+    row: Vec<u8>,
     named: usize,
 }
 
 impl Ears {
-    fn skip(&mut self, key: &str, problem: &str) {
-        self.named += 1;
-        if self.named <= NAMED {
+    /// The record of a row that is one.
+    fn record(&mut self, key: &str, descriptors: &[u8], value: &[u8]) -> Option<Record> {
+        self.row.clear();
+        self.row.extend_from_slice(descriptors);
+        self.row.extend_from_slice(value);
+        let record = record(&mut self.hasher, key, Some(&self.row));
+        if let Err(problem) = &record
+            && self.named < NAMED
+        {
+            self.named += 1;
             warn_of_row(key, problem);
         }
+        record.ok()
     }
 }
 

@@ -14,11 +14,11 @@ const ANSWER: Duration = Duration::from_secs(10);
 
 impl Follower {
     /// Asks the table for what others took. What was settled at the look before may be told no more.
-    pub(super) async fn look_up(&mut self, settled: u64, floor: u64) -> anyhow::Result<()> {
+    pub(super) async fn look_up(&mut self, floor: u64) -> anyhow::Result<()> {
         let Replica { taken, cache, company, metrics, .. } = &self.parts;
         self.open
             .retain(|sequence, key| !taken.has_all(sequence..=sequence) && !cache.contains(key.as_str()));
-        let due = self.open.due(settled);
+        let due = self.open.due(self.settled);
         for due in due.chunks(TOGETHER) {
             metrics.replica_lookups.inc_by(due.len() as u64);
             let ids: Vec<_> = due.iter().map(|(_, key)| key.as_str()).collect();

@@ -90,14 +90,13 @@ impl Follower {
         floor: u64,
     ) -> anyhow::Result<u64> {
         self.heed_trimming(stream, floor).await?;
-        let settled = self.settled;
-        self.look_up(settled, floor).await?;
+        self.look_up(floor).await?;
         let read = self.headers.as_ref().map_or(floor, Headers::read);
         let reached = floor.min(read).min(self.open.first().map_or(u64::MAX, |first| first - 1));
         if !self.parts.taken.has_all(mark + 1..=reached) {
             self.backstop.used();
         }
-        if reached >= settled && self.backstop.is_over() {
+        if reached >= self.settled && self.backstop.is_over() {
             self.part().await;
         }
         Ok(reached)
