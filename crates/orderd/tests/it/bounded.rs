@@ -208,8 +208,7 @@ async fn an_evicted_order_that_is_forgotten_stays_away() {
     let (stack, shown) = filled(COUNT).await;
     let service = full(&stack, &[SOME, SEARCH, ("HTTP_ERASE_TOKEN", "eraser")]).await;
     let erase = async |id: &str| {
-        let request = Request::delete(format!("/order/{id}")).header("authorization", "Bearer eraser");
-        assert_eq!(service.send(request).await.status, StatusCode::NO_CONTENT);
+        assert_eq!(service.erase(id, "eraser").await, StatusCode::NO_CONTENT);
     };
     // The first ones that were read, so that they are evicted; and one of the last, which is not.
     let erased = [0, 1, 2, COUNT - 1];

@@ -9,7 +9,7 @@ use chaos::plan::{Blow, Fault, Side, Target};
 use devstack::breaker::Mode;
 use devstack::{Postgres, PostgresOptions};
 
-use crate::support::{Stack, eventually, order};
+use crate::support::{Stack, eventually};
 
 fn run(plans: &[Plan]) {
     let program = Path::new(env!("CARGO_BIN_EXE_orderd"));
@@ -67,10 +67,6 @@ fn it_ends_in_time_while_nats_answers_nothing() {
     run(&[plan]);
 }
 
-async fn publish(stack: &Stack, numbers: std::ops::Range<u64>) {
-    stack.publish(&numbers.map(|number| order(&format!("order-{number}"))).collect::<Vec<_>>()).await;
-}
-
 async fn wait_rows(stack: &Stack, count: usize) {
     eventually(&format!("{count} rows"), async || (stack.rows() == count).then_some(())).await;
 }
@@ -84,13 +80,13 @@ fn copy(from: &Path, to: &Path) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_restored_from_a_copy_doubles_nothing_and_hides_nothing() {
     let (mut stack, service) = Stack::started().await;
-    publish(&stack, 0..50).await;
+    stack.publish_numbers(0..50).await;
     wait_rows(&stack, 50).await;
     let (store, copied) = (stack.nats.store_dir(), stack.scratch.path().join("copy"));
     stack.nats.stop();
     copy(&store, &copied);
     stack.nats.start_again().unwrap();
-    publish(&stack, 50..100).await;
+    stack.publish_numbers(50..100).await;
     wait_rows(&stack, 100).await;
     stack.nats.stop();
     std::fs::remove_dir_all(&store).unwrap();
@@ -99,7 +95,7 @@ async fn a_stream_restored_from_a_copy_doubles_nothing_and_hides_nothing() {
     std::fs::remove_dir_all(store.join("jetstream/$G/streams/ORDERS/obs")).unwrap();
     stack.nats.start_again().unwrap();
     // They get sequences that others had before them.
-    publish(&stack, 100..150).await;
+    stack.publish_numbers(100..150).await;
     wait_rows(&stack, 150).await;
     service.wait_len(150).await;
     let ids = service.ids().await;
@@ -113,13 +109,8 @@ async fn a_commit_is_waited_for_where_the_server_would_not() {
     let options = PostgresOptions { settings, ..PostgresOptions::quick() };
     let mut stack = Stack { postgres: Postgres::temporary(options).unwrap(), ..Stack::new() };
     let service = stack.serve(&[]).await;
-    publish(&stack, 0..50).await;
-    let context = async_nats::jetstream::new(stack.client().await);
-    let stream = context.get_stream("ORDERS").await.unwrap();
-    eventually("all are acknowledged", async || {
-        (stream.consumer_info("orderd").await.ok()?.ack_floor.stream_sequence == 50).then_some(())
-    })
-    .await;
+    stack.publish_numbers(0..50).await;
+    stack.wait_settled(50).await;
     stack.postgres.kill();
     stack.postgres.start_again().unwrap();
     assert_eq!(stack.rows(), 50);
@@ -129,7 +120,7 @@ async fn a_commit_is_waited_for_where_the_server_would_not() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_that_has_lost_rows_gets_them_from_the_stream_again() {
     let (stack, mut service) = Stack::started().await;
-    publish(&stack, 0..50).await;
+    stack.publish_numbers(0..50).await;
     wait_rows(&stack, 50).await;
     assert_eq!(service.stop(), Some(0));
     stack.postgres.psql("DELETE FROM public.orders2 WHERE id LIKE '%3'").unwrap();

@@ -6,11 +6,6 @@ use hyper::{Request, StatusCode};
 
 use crate::support::{Service, Stack, eventually, order, orders};
 
-async fn delete(service: &Service, id: &str, token: &str) -> StatusCode {
-    let request = Request::delete(format!("/order/{id}")).header("authorization", format!("Bearer {token}"));
-    service.send(request).await.status
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn an_erased_order_is_gone_everywhere_and_stays_away() {
     let stack = Stack::new();
@@ -23,8 +18,8 @@ async fn an_erased_order_is_gone_everywhere_and_stays_away() {
     for _ in 0..3 {
         assert_eq!(service.get(&format!("/order/{}", ids[2])).await.status, StatusCode::OK);
     }
-    assert_eq!(delete(&service, &ids[2], "wrong").await, StatusCode::UNAUTHORIZED);
-    assert_eq!(delete(&service, &ids[2], "eraser").await, StatusCode::NO_CONTENT);
+    assert_eq!(service.erase(&ids[2], "wrong").await, StatusCode::UNAUTHORIZED);
+    assert_eq!(service.erase(&ids[2], "eraser").await, StatusCode::NO_CONTENT);
     assert_eq!(service.get(&format!("/order/{}", ids[2])).await.status, StatusCode::NOT_FOUND);
     assert_eq!(service.get("/orders?order_uid=order-2").await.body, "[]");
     assert_eq!((service.mem_len().await, stack.rows()), (4, 4));

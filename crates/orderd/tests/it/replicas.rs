@@ -2,7 +2,7 @@
 
 use async_nats::jetstream::{self, stream};
 use devstack::Signal;
-use hyper::{Request, StatusCode};
+use hyper::StatusCode;
 
 use crate::support::{Service, Stack, eventually, order};
 
@@ -12,10 +12,6 @@ async fn fleet(stack: &Stack, count: usize) -> Vec<Service> {
         services.push(stack.serve(&[("HTTP_ERASE_TOKEN", "eraser")]).await);
     }
     services
-}
-
-async fn publish(stack: &Stack, numbers: std::ops::Range<usize>) {
-    stack.publish(&numbers.map(|number| order(&format!("order-{number}"))).collect::<Vec<_>>()).await;
 }
 
 /// Waits until the table has so many rows and each process the same orders, in pages and when searched.
@@ -40,32 +36,19 @@ async fn stream(stack: &Stack) -> stream::Stream {
     jetstream::new(stack.client().await).get_stream("ORDERS").await.unwrap()
 }
 
-async fn settled(stack: &Stack, sequence: u64) {
-    let stream = stream(stack).await;
-    eventually("all is acknowledged", async || {
-        (stream.consumer_info("orderd").await.ok()?.ack_floor.stream_sequence >= sequence).then_some(())
-    })
-    .await;
-}
-
-async fn delete(service: &Service, id: &str) -> StatusCode {
-    let request = Request::delete(format!("/order/{id}")).header("authorization", "Bearer eraser");
-    service.send(request).await.status
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn three_under_load_and_kills_hold_the_same() {
     let stack = Stack::new();
     let mut services = fleet(&stack, 3).await;
     let mut published = 0;
     for round in 0..6 {
-        publish(&stack, published..published + 150).await;
+        stack.publish_numbers(published..published + 150).await;
         published += 150;
         // The same one twice in a row is killed while it still looks at what the others have done.
         let hit = round / 2;
         if round % 2 == 0 {
             services[hit].process.signal(Signal::STOP);
-            publish(&stack, published..published + 150).await;
+            stack.publish_numbers(published..published + 150).await;
             published += 150;
             services[hit].process.signal(Signal::CONT);
         } else {
@@ -75,7 +58,7 @@ async fn three_under_load_and_kills_hold_the_same() {
     }
     wait_same(&stack, &services, published).await;
     // The one that was killed last may have read all of it from the table. Of these, each takes a part.
-    publish(&stack, published..published + 300).await;
+    stack.publish_numbers(published..published + 300).await;
     wait_same(&stack, &services, published + 300).await;
     for service in &services {
         assert!(service.metric("orderd_replica_orders_total").await > 0.0);
@@ -95,7 +78,7 @@ async fn one_alone_reads_nothing_twice() {
         stack.publish(&(0..100).map(|number| order(&format!("{round}-{number}"))).collect::<Vec<_>>()).await;
         stack.publish(&["{", ""]).await;
         service.wait_len(round * 100).await;
-        settled(&stack, round * 102).await;
+        stack.wait_settled(round * 102).await;
         if round == 2 {
             // What its predecessor held is delivered again.
             service.kill();
@@ -116,22 +99,22 @@ async fn one_alone_reads_nothing_twice() {
 async fn one_that_was_away_while_the_stream_was_trimmed_reads_the_table() {
     let stack = Stack::new();
     let mut services = fleet(&stack, 1).await;
-    publish(&stack, 0..20).await;
+    stack.publish_numbers(0..20).await;
     wait_same(&stack, &services, 20).await;
-    settled(&stack, 20).await;
+    stack.wait_settled(20).await;
     services[0].process.signal(Signal::STOP);
     services.push(stack.serve(&[]).await);
-    publish(&stack, 20..60).await;
+    stack.publish_numbers(20..60).await;
     // What the stopped one was given too is delivered to the other.
-    settled(&stack, 60).await;
+    stack.wait_settled(60).await;
     stream(&stack).await.purge().await.unwrap();
-    publish(&stack, 60..80).await;
+    stack.publish_numbers(60..80).await;
     services[0].process.signal(Signal::CONT);
     wait_same(&stack, &services, 80).await;
     assert!(services[0].metric("orderd_replica_refills_total").await > 0.0);
     // And one that comes later.
     services.push(stack.serve(&[]).await);
-    publish(&stack, 80..100).await;
+    stack.publish_numbers(80..100).await;
     wait_same(&stack, &services, 100).await;
 }
 
@@ -139,14 +122,14 @@ async fn one_that_was_away_while_the_stream_was_trimmed_reads_the_table() {
 async fn one_that_was_away_while_nats_was_killed_goes_on() {
     let mut stack = Stack::new();
     let services = fleet(&stack, 2).await;
-    publish(&stack, 0..40).await;
+    stack.publish_numbers(0..40).await;
     wait_same(&stack, &services, 40).await;
     services[1].process.signal(Signal::STOP);
     stack.nats.kill();
     stack.nats.start_again().unwrap();
     services[0].wait_ready().await;
-    publish(&stack, 40..80).await;
-    settled(&stack, 80).await;
+    stack.publish_numbers(40..80).await;
+    stack.wait_settled(80).await;
     services[1].process.signal(Signal::CONT);
     wait_same(&stack, &services, 80).await;
 }
@@ -162,9 +145,9 @@ async fn a_work_queue_is_followed_by_reading_the_table_again() {
     };
     jetstream::new(stack.client().await).create_stream(config).await.unwrap();
     let services = fleet(&stack, 2).await;
-    publish(&stack, 0..50).await;
+    stack.publish_numbers(0..50).await;
     wait_same(&stack, &services, 50).await;
-    publish(&stack, 50..100).await;
+    stack.publish_numbers(50..100).await;
     wait_same(&stack, &services, 100).await;
 }
 
@@ -174,9 +157,9 @@ async fn what_is_refused_is_nowhere_and_what_is_sent_again_is_everywhere() {
     let services = fleet(&stack, 3).await;
     let bad = "ALTER TABLE orders2 ADD CONSTRAINT bad CHECK (position('order-1'::bytea in data) = 0)";
     stack.postgres.psql(bad).unwrap();
-    publish(&stack, 0..9).await;
+    stack.publish_numbers(0..9).await;
     stack.publish(&["{"]).await;
-    settled(&stack, 10).await;
+    stack.wait_settled(10).await;
     wait_same(&stack, &services, 8).await;
     stack.postgres.psql("ALTER TABLE orders2 DROP CONSTRAINT bad").unwrap();
     for _ in 0..2 {
@@ -193,17 +176,17 @@ async fn what_is_refused_is_nowhere_and_what_is_sent_again_is_everywhere() {
 async fn a_forgotten_order_is_not_brought_back_by_one_that_was_away() {
     let stack = Stack::new();
     let mut services = fleet(&stack, 2).await;
-    publish(&stack, 0..20).await;
+    stack.publish_numbers(0..20).await;
     wait_same(&stack, &services, 20).await;
     let ids = services[0].ids().await;
     services[1].process.signal(Signal::STOP);
-    publish(&stack, 20..60).await;
+    stack.publish_numbers(20..60).await;
     // What the stopped one holds is delivered again to the other.
-    settled(&stack, 60).await;
+    stack.wait_settled(60).await;
     services[0].wait_len(60).await;
     let late = services[0].ids().await[40..].to_vec();
     for id in [&ids[3], &late[0], &late[1], &late[2]] {
-        assert_eq!(delete(&services[0], id).await, StatusCode::NO_CONTENT);
+        assert_eq!(services[0].erase(id, "eraser").await, StatusCode::NO_CONTENT);
     }
     // For longer than anybody looks back.
     let long_ago = "UPDATE public.orderd_forgotten SET forgotten_at = now() - interval '10 minutes'";
@@ -220,9 +203,9 @@ async fn a_forgotten_order_is_not_brought_back_by_one_that_was_away() {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_that_gets_what_another_had_committed_before_it_died_has_the_order() {
     let (stack, service) = Stack::started().await;
-    publish(&stack, 0..3).await;
+    stack.publish_numbers(0..3).await;
     stack.publish(&["{"]).await;
-    settled(&stack, 4).await;
+    stack.wait_settled(4).await;
     let listed = stack.run(&["dead-letters", "list", "--json"], "").await;
     let letter: serde_json::Value = serde_json::from_slice(&listed.stdout).unwrap();
     let key = letter["key"].as_str().unwrap();
@@ -244,14 +227,14 @@ async fn one_that_had_it_refused_takes_it_again_when_another_has_committed_it() 
     let mut services = fleet(&stack, 1).await;
     let bad = "ALTER TABLE orders2 ADD CONSTRAINT bad CHECK (position('order-1'::bytea in data) = 0)";
     stack.postgres.psql(bad).unwrap();
-    publish(&stack, 0..3).await;
-    settled(&stack, 3).await;
+    stack.publish_numbers(0..3).await;
+    stack.wait_settled(3).await;
     stack.postgres.psql("ALTER TABLE orders2 DROP CONSTRAINT bad").unwrap();
     services[0].process.signal(Signal::STOP);
     services.push(stack.serve(&[]).await);
     assert!(stack.run(&["dead-letters", "replay", "--all"], "").await.status.success());
     // The stopped one is given it too, and then the other.
-    settled(&stack, 4).await;
+    stack.wait_settled(4).await;
     assert_eq!(stack.rows(), 3);
     services[0].process.signal(Signal::CONT);
     wait_same(&stack, &services, 3).await;

@@ -134,11 +134,25 @@ impl Stack {
         assert_eq!(services[0].ids().await, services[services.len() - 1].ids().await);
     }
 
+    /// Waits until all up to this one of the stream's messages is acknowledged.
+    pub(crate) async fn wait_settled(&self, sequence: u64) {
+        let stream = self.jetstream().await.get_stream("ORDERS").await.unwrap();
+        eventually("all is acknowledged", async || {
+            (stream.consumer_info("orderd").await.ok()?.ack_floor.stream_sequence >= sequence).then_some(())
+        })
+        .await;
+    }
+
     /// `orderd verify`, with these flags, finds nothing that differs.
     pub(crate) async fn verify(&self, service: &Service, flags: &[&str]) {
         let addr = service.addr.to_string();
         let output = self.run(&[&["verify", "--http-addr", &addr], flags].concat(), "").await;
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    }
+
+    /// Publishes orders of these numbers.
+    pub(crate) async fn publish_numbers(&self, numbers: std::ops::Range<usize>) {
+        self.publish(&numbers.map(|number| order(&format!("order-{number}"))).collect::<Vec<_>>()).await;
     }
 
     /// Publishes with JetStream; each is acknowledged by the server.
@@ -172,6 +186,12 @@ impl Service {
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
         self.send(Request::get(path)).await
+    }
+
+    /// Asks for an order to be erased.
+    pub(crate) async fn erase(&self, id: &str, token: &str) -> hyper::StatusCode {
+        let bearer = format!("Bearer {token}");
+        self.send(Request::delete(format!("/order/{id}")).header("authorization", bearer)).await.status
     }
 
     pub(crate) async fn send(&self, request: hyper::http::request::Builder) -> Answer {

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use async_nats::Subscriber;
 use devstack::{Nats, NatsOptions};
 use futures_util::StreamExt;
-use hyper::{Request, StatusCode};
+use hyper::StatusCode;
 
-use crate::support::{Service, Stack, eventually, order};
+use crate::support::{Service, Stack, eventually};
 
 /// Where everything is told, and whatever a test says in their names.
 const EVERYWHERE: &str = "orderd.told.>";
@@ -29,10 +29,6 @@ async fn fleet(stack: &Stack, count: usize) -> Vec<Service> {
     services
 }
 
-async fn publish(stack: &Stack, numbers: std::ops::Range<usize>) {
-    stack.publish(&numbers.map(|number| order(&format!("order-{number}"))).collect::<Vec<_>>()).await;
-}
-
 /// Both servers, where the services may not do all that they want, and `tester` may.
 fn with_permissions(permissions: &str) -> Stack {
     let orderd = format!("{{ user: orderd, password: secret, permissions: {{ {permissions} }} }}");
@@ -50,17 +46,9 @@ async fn total(services: &[Service], metric: &str) -> f64 {
     total
 }
 
-async fn settled(stack: &Stack, sequence: u64) {
-    let stream = stack.jetstream().await.get_stream("ORDERS").await.unwrap();
-    eventually("all is acknowledged", async || {
-        (stream.consumer_info("orderd").await.ok()?.ack_floor.stream_sequence >= sequence).then_some(())
-    })
-    .await;
-}
-
 /// All that is settled by now is known to each of them.
 async fn wait_whole(stack: &Stack, services: &[Service], sequence: u64) {
-    settled(stack, sequence).await;
+    stack.wait_settled(sequence).await;
     let begun = Instant::now();
     for service in services {
         eventually("it has seen that it is not behind", async || {
@@ -90,7 +78,7 @@ async fn telling(told: &mut Subscriber) -> async_nats::Message {
 async fn what_others_took_comes_by_telling() {
     let stack = Stack::new();
     let services = fleet(&stack, 3).await;
-    publish(&stack, 0..600).await;
+    stack.publish_numbers(0..600).await;
     stack.wait_same(&services, 600).await;
     wait_whole(&stack, &services, 600).await;
     assert_eq!(total(&services, "orderd_replica_heard_total").await, 1200.0);
@@ -107,7 +95,7 @@ async fn dead_letters_and_empty_messages_of_others_are_told_too() {
     let stack = Stack::new();
     let services = fleet(&stack, 2).await;
     for round in 0..10 {
-        publish(&stack, round..round + 1).await;
+        stack.publish_numbers(round..round + 1).await;
         stack.publish(&["{", ""]).await;
     }
     stack.wait_same(&services, 10).await;
@@ -121,7 +109,7 @@ async fn where_nats_denies_telling_others_orders_are_looked_up() {
         let stack = with_permissions(&format!("{direction}: {{ deny: \"{EVERYWHERE}\" }}"));
         let services = [stack.serve(&[]).await, stack.serve(&[]).await];
         for round in 0..3 {
-            publish(&stack, 50 * round..50 * (round + 1)).await;
+            stack.publish_numbers(50 * round..50 * (round + 1)).await;
             stack.wait_same(&services, 50 * (round + 1)).await;
         }
         wait_whole(&stack, &services, 150).await;
@@ -138,8 +126,8 @@ async fn where_nats_denies_telling_others_orders_are_looked_up() {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_that_is_alone_tells_nothing() {
     let (stack, service) = Stack::started().await;
-    publish(&stack, 0..50).await;
-    settled(&stack, 50).await;
+    stack.publish_numbers(0..50).await;
+    stack.wait_settled(50).await;
     assert_eq!(service.metric("orderd_replica_told_total").await, 0.0);
     assert_eq!(service.metric("orderd_replica_alone").await, 1.0);
 }
@@ -203,7 +191,7 @@ async fn garbage_where_orders_are_told_harms_nothing() {
     })
     .await;
     assert!(total(&services, "orderd_replica_dropped_total").await > 0.0);
-    publish(&stack, 0..40).await;
+    stack.publish_numbers(0..40).await;
     stack.wait_same(&services, 40).await;
     wait_whole(&stack, &services, 40).await;
 }
@@ -215,12 +203,11 @@ async fn a_forgotten_order_that_is_told_late_does_not_come_back() {
     let client = stack.client().await;
     let mut told = client.subscribe(EVERYWHERE).await.unwrap();
     client.flush().await.unwrap();
-    publish(&stack, 0..1).await;
+    stack.publish_numbers(0..1).await;
     let late = telling(&mut told).await;
     stack.wait_same(&services, 1).await;
     let id = services[0].ids().await.remove(0);
-    let request = Request::delete(format!("/order/{id}")).header("authorization", "Bearer eraser");
-    assert_eq!(services[0].send(request).await.status, StatusCode::NO_CONTENT);
+    assert_eq!(services[0].erase(&id, "eraser").await, StatusCode::NO_CONTENT);
     for service in &services {
         service.wait_len(0).await;
     }
@@ -230,7 +217,7 @@ async fn a_forgotten_order_that_is_told_late_does_not_come_back() {
         (total(&services, "orderd_replica_heard_total").await >= heard + 2.0).then_some(())
     })
     .await;
-    publish(&stack, 1..2).await;
+    stack.publish_numbers(1..2).await;
     stack.wait_same(&services, 1).await;
     for service in &services {
         assert_eq!(service.get(&format!("/order/{id}")).await.status, StatusCode::NOT_FOUND);
