@@ -96,10 +96,13 @@ async fn prometheus(stack: &Stack, service: &Service) -> Prometheus {
     std::fs::create_dir_all(&dir).unwrap();
     let config = dir.join("prometheus.yml");
     let rules = deploy().join("prometheus/alerts.yml");
+    // The second job is for the alert on what is not orderd. It scrapes the same service, and keeps no metric of
+    // it but `up`: kept twice, every sum over the service's metrics would be twice as much.
+    let up_alone = "metric_relabel_configs: [{ source_labels: [__name__], regex: '.*', action: drop }]";
     let text = format!(
         "global: {{ scrape_interval: 250ms, evaluation_interval: 250ms }}\nrule_files: [{rules:?}]\nscrape_configs:\n  \
          - {job}    static_configs: [{{ targets: ['{addr}'] }}]\n  - job_name: prometheus\n    static_configs: \
-         [{{ targets: ['{addr}'] }}]\n",
+         [{{ targets: ['{addr}'] }}]\n    {up_alone}\n",
         addr = service.addr
     );
     std::fs::write(&config, text).unwrap();
