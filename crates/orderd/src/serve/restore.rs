@@ -27,9 +27,8 @@ const SMALL: i64 = 1024;
 /// How long to wait for the place in the stream from which on other processes are followed.
 const PLACED: Duration = Duration::from_secs(1);
 
-/// The fill waits no longer than that at a time for readers, and looks so often whether they still wait.
+/// The fill rests as long as it has worked where readers wait, and no longer than that at a time.
 const AT_MOST: Duration = Duration::from_millis(20);
-const MOMENT: Duration = Duration::from_millis(1);
 
 /// So many rows that can't be decoded are named in the log; the others are counted.
 const NAMED: u64 = 100;
@@ -201,19 +200,11 @@ impl Restore {
             if records.len() == CHUNK {
                 let whole = std::mem::replace(&mut records, Vec::with_capacity(CHUNK));
                 initmemchan.send(whole).await.map_err(|_| Failed::Closed)?;
-                self.give_way(begun.elapsed()).await;
+                self.cache.give_way(begun.elapsed().min(AT_MOST)).await;
                 begun = Instant::now();
             }
         }
         initmemchan.send(records).await.map_err(|_| Failed::Closed)
-    }
-
-    /// Readers who wait for orders that are not in memory yet go first: the rest waits as long as it worked.
-    async fn give_way(&self, worked: Duration) {
-        let until = Instant::now() + worked.min(AT_MOST);
-        while self.cache.is_awaited() && Instant::now() < until {
-            tokio::time::sleep(MOMENT).await;
-        }
     }
 
     fn record(&self, hasher: &mut Hasher, id: &str, data: Option<&[u8]>, first: bool) -> Option<Record> {

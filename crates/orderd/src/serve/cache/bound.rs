@@ -5,7 +5,6 @@
 //! passed over, and the second is evicted a little early.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use order::Body;
 use prometheus::IntCounter;
@@ -26,8 +25,6 @@ pub(crate) struct Bound {
     bodies: usize,
     /// Orders whose bodies are whole, the next one to go first.
     queue: VecDeque<u32>,
-    /// A bit for each order: whether it was read.
-    read: Vec<AtomicU64>,
     evictions: IntCounter,
     is_warned: bool,
 }
@@ -35,37 +32,23 @@ pub(crate) struct Bound {
 impl Bound {
     /// Of so many bytes. `evictions` counts.
     pub(crate) fn new(max: usize, evictions: IntCounter) -> Self {
-        Self { max, bodies: 0, queue: VecDeque::new(), read: Vec::new(), evictions, is_warned: false }
+        Self { max, bodies: 0, queue: VecDeque::new(), evictions, is_warned: false }
     }
 
     pub(super) fn max(&self) -> usize {
         self.max
     }
 
-    /// All that orders take, where the index takes `index`.
-    pub(super) fn held(&self, index: usize) -> usize {
-        let queue = self.queue.capacity() * size_of::<u32>();
-        let taken = index + queue + self.read.capacity() * size_of::<AtomicU64>() + self.bodies;
+    /// All that orders take, where the tables take `tables`.
+    pub(super) fn held(&self, tables: usize) -> usize {
+        let taken = tables + self.queue.capacity() * size_of::<u32>() + self.bodies;
         taken + taken / FREED
     }
 
-    /// An order is read.
-    pub(super) fn note_read(&self, id: u32) {
-        let (word, bit) = place(id);
-        // Most have been read before; then no other core's cache is disturbed.
-        if self.read.get(word).is_some_and(|word| word.load(Ordering::Relaxed) & bit == 0) {
-            self.read[word].fetch_or(bit, Ordering::Relaxed);
-        }
-    }
-
-    /// A whole body is there, as of an order that nobody has read.
+    /// A whole body is there.
     pub(super) fn enter(&mut self, id: u32, body: &Body) {
         self.bodies += allocated(body.len());
         self.queue.push_back(id);
-        while self.read.len() <= place(id).0 {
-            self.read.push(AtomicU64::new(0));
-        }
-        self.take_read(id);
     }
 
     /// A body, whole or evicted, is there no more.
@@ -80,14 +63,19 @@ impl Bound {
         self.evictions.inc();
     }
 
-    /// The order whose body has to go next, of those that `is_whole` says are there.
-    pub(super) fn next(&mut self, is_whole: impl Fn(u32) -> bool) -> Option<u32> {
+    /// The order whose body has to go next, of those that `is_whole` says are there. `take_read` says whether one was
+    /// read since it last said so.
+    pub(super) fn next(
+        &mut self,
+        is_whole: impl Fn(u32) -> bool,
+        take_read: impl Fn(u32) -> bool,
+    ) -> Option<u32> {
         let mut chances = 0;
         while let Some(id) = self.queue.pop_front() {
             if !is_whole(id) {
                 continue;
             }
-            if chances == CHANCES || !self.take_read(id) {
+            if chances == CHANCES || !take_read(id) {
                 return Some(id);
             }
             chances += 1;
@@ -97,24 +85,12 @@ impl Bound {
     }
 
     /// Says once that the bound is too low for any body.
-    pub(super) fn warn(&mut self, index: usize) {
+    pub(super) fn warn(&mut self, tables: usize) {
         if !std::mem::replace(&mut self.is_warned, true) {
-            let (max, takes) = (self.max, self.held(index));
+            let (max, takes) = (self.max, self.held(tables));
             tracing::warn!(max, takes, "CACHE_MAX_BYTES is less than keys and index take; no order stays");
         }
     }
-
-    fn take_read(&mut self, id: u32) -> bool {
-        let (word, bit) = place(id);
-        let word = self.read[word].get_mut();
-        let was_read = *word & bit != 0;
-        *word &= !bit;
-        was_read
-    }
-}
-
-fn place(id: u32) -> (usize, u64) {
-    (id as usize / 64, 1 << (id % 64))
 }
 
 /// What the allocator gives for a body: steps of 16 bytes, above 128 bytes of an eighth of the next power of two.
@@ -125,7 +101,8 @@ fn allocated(len: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
+    use std::cell::RefCell;
+    use std::collections::{HashMap, HashSet};
 
     use proptest::prelude::*;
 
@@ -145,19 +122,23 @@ mod tests {
         bound
     }
 
+    /// The next of them all, of which those were read.
+    fn next(bound: &mut Bound, read: &mut HashSet<u32>) -> Option<u32> {
+        let read = RefCell::new(read);
+        bound.next(|_| true, |id| read.borrow_mut().remove(&id))
+    }
+
     #[test]
     fn one_that_is_read_stays_for_another_round() {
-        let mut bound = entered(3);
-        bound.note_read(0);
-        assert_eq!(std::iter::from_fn(|| bound.next(|_| true)).collect::<Vec<_>>(), [1, 2, 0]);
+        let (mut bound, mut read) = (entered(3), HashSet::from([0]));
+        assert_eq!(std::iter::from_fn(|| next(&mut bound, &mut read)).collect::<Vec<_>>(), [1, 2, 0]);
     }
 
     #[test]
     fn one_that_is_read_again_and_again_stays_while_others_come() {
         let mut bound = entered(3);
         for id in 3..1000 {
-            bound.note_read(1);
-            assert_ne!(bound.next(|_| true), Some(1));
+            assert_ne!(next(&mut bound, &mut HashSet::from([1])), Some(1));
             bound.enter(id, &body(10));
         }
     }
@@ -165,24 +146,15 @@ mod tests {
     #[test]
     fn second_chances_have_an_end() {
         let mut bound = entered(1000);
-        (0..1000).for_each(|id| bound.note_read(id));
-        assert_eq!(bound.next(|_| true), Some(CHANCES as u32));
+        assert_eq!(next(&mut bound, &mut (0..1000).collect()), Some(CHANCES as u32));
         assert_eq!(bound.queue.len(), 999);
     }
 
     #[test]
     fn those_that_have_left_are_passed_over() {
         let mut bound = entered(4);
-        assert_eq!(bound.next(|id| id > 2), Some(3));
-        assert_eq!(bound.next(|_| true), None);
-    }
-
-    #[test]
-    fn one_that_nobody_has_read_is_not_taken_for_the_one_before_in_its_place() {
-        let mut bound = entered(2);
-        bound.note_read(0);
-        bound.enter(0, &body(10));
-        assert_eq!(bound.next(|_| true), Some(0));
+        assert_eq!(bound.next(|id| id > 2, |_| false), Some(3));
+        assert_eq!(bound.next(|_| true, |_| false), None);
     }
 
     #[test]
@@ -192,10 +164,10 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever comes, is read, leaves and is evicted: bytes are those of what is there, and all that is
+        /// Whatever comes, leaves and is evicted: bytes are those of what is there, and all that is
         /// whole can be evicted.
         #[test]
-        fn counts_what_is_there(steps in proptest::collection::vec((0_u8..4, 0_u32..40, 1_usize..2000), 0..300)) {
+        fn counts_what_is_there(steps in proptest::collection::vec((0_u8..3, 0_u32..40, 1_usize..2000), 0..300)) {
             let mut bound = bound();
             let mut there: HashMap<u32, (Body, bool)> = HashMap::new();
             for (step, id, len) in steps {
@@ -206,14 +178,13 @@ mod tests {
                         }
                         bound.enter(id, &body(len));
                     }
-                    1 => bound.note_read(id),
-                    2 => {
+                    1 => {
                         if let Some((before, _)) = there.remove(&id) {
                             bound.leave(&before);
                         }
                     }
                     _ => {
-                        if let Some(id) = bound.next(|id| there.get(&id).is_some_and(|(_, whole)| *whole)) {
+                        if let Some(id) = bound.next(|id| there.get(&id).is_some_and(|(_, whole)| *whole), |id| id % 3 == 0) {
                             let before = there.insert(id, (body(1), false)).unwrap().0;
                             bound.evict(&before, &body(1));
                         }
@@ -222,7 +193,7 @@ mod tests {
                 let bytes: usize = there.values().map(|(body, _)| allocated(body.len())).sum();
                 prop_assert_eq!(bound.bodies, bytes);
             }
-            while let Some(id) = bound.next(|id| there.get(&id).is_some_and(|(_, whole)| *whole)) {
+            while let Some(id) = bound.next(|id| there.get(&id).is_some_and(|(_, whole)| *whole), |id| id % 3 == 0) {
                 there.get_mut(&id).unwrap().1 = false;
             }
             prop_assert!(there.values().all(|(_, whole)| !whole));

@@ -48,7 +48,7 @@ impl Cache {
 
     /// Those before `before`, as far as memory can tell.
     fn candidates(&self, criteria: &[Criterion], before: Option<&str>) -> Result<Vec<Candidate>, RowError> {
-        let contents = self.read();
+        let contents = self.index.read();
         let found = criteria
             .iter()
             .map(|(place, value)| contents.index.search(*place, self.hash(value.as_bytes())))
@@ -58,8 +58,8 @@ impl Cache {
         let is_before = |body: &Body| before.is_none_or(|before| body.key_bytes() < before.as_bytes());
         let mut candidates = Vec::new();
         for id in rarest.newest_first() {
-            let body = contents.index.body(id);
-            if is_before(body) && self.matches(body, criteria)? {
+            let body = self.bodies.with(id, Body::clone);
+            if is_before(&body) && self.matches(&body, criteria)? {
                 candidates.push(Candidate { id: body.key().to_owned(), to_check: body.is_evicted() });
                 if candidates.len() == FOUND {
                     break;

@@ -1,10 +1,12 @@
 //! memwritechan -> cache: all orders, in memory, for HTTP. Where memory has a bound, some are there by key and
 //! hashes alone.
 //!
-//! One stage writes, any number of requests read. The lock is a plain reader-writer lock: it is held for a
-//! look-up or for a handful of orders, never across a wait.
+//! One stage writes, any number of requests read. Bodies have small locks, each held for a look-up or for one order;
+//! the index has one, held for a page, a search, or a handful of orders. None is held across a wait. Who needs both
+//! takes that of the index first.
 
 mod hasher;
+mod bodies;
 mod index;
 mod id_table;
 mod ordered;
@@ -14,16 +16,19 @@ mod ready;
 mod bound;
 mod evict;
 mod read_through;
+mod give_way;
 
 use std::collections::HashMap;
 use std::hash::BuildHasher;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use hashbrown::DefaultHashBuilder;
 use order::{Body, Key, Layouts, RowError};
+use parking_lot::{RwLock, RwLockWriteGuard};
 use tokio::sync::mpsc;
 
+use self::bodies::Bodies;
 pub(crate) use self::bound::Bound;
 pub(crate) use self::find::NotFound;
 pub(crate) use self::hasher::Hasher;
@@ -41,6 +46,9 @@ const WRITE: usize = 64;
 
 /// The orders in memory.
 pub(crate) struct Cache {
+    bodies: Bodies,
+    /// The JSON of some of them; none where memory has a bound, for bodies.
+    ready: Option<Ready>,
     index: RwLock<Contents>,
     layouts: Arc<Layouts>,
     /// The members that are searched by, as places in the model.
@@ -56,8 +64,6 @@ struct Contents {
     index: Index,
     /// Orders that have left, so that a copy that is still on its way doesn't bring them back.
     gone: HashMap<Key, Gone>,
-    /// The JSON of some of them; none where memory has a bound, for bodies.
-    ready: Option<Ready>,
     /// What they may take.
     bound: Option<Bound>,
 }
@@ -95,9 +101,10 @@ impl Cache {
     /// `search` are the places of the members that are searched by.
     pub(crate) fn new(layouts: Arc<Layouts>, search: Vec<usize>, bound: Option<Bound>) -> Arc<Self> {
         let is_bounded = bound.is_some();
-        let ready = (!is_bounded).then(Ready::new);
-        let contents = Contents { index: Index::new(search.len()), gone: HashMap::new(), ready, bound };
+        let contents = Contents { index: Index::new(search.len()), gone: HashMap::new(), bound };
         Arc::new(Self {
+            bodies: Bodies::new(is_bounded),
+            ready: (!is_bounded).then(Ready::new),
             index: RwLock::new(contents),
             layouts,
             search,
@@ -128,20 +135,21 @@ impl Cache {
     fn insert(&self, records: Vec<Record>, room: usize) -> Fresh {
         let mut fresh = Fresh::default();
         let mut records = records.into_iter();
+        let mut contents = self.index.write();
         while records.len() > 0 {
-            let mut contents = self.write();
             for record in records.by_ref().take(WRITE) {
                 if contents.gone.is_empty() || !contents.gone.contains_key(record.body.key()) {
                     let hash = self.hash(record.body.key_bytes());
                     let shown = (fresh.shown.len() < room).then(|| record.body.clone());
-                    if contents.insert(hash, record) {
+                    if contents.insert(&self.bodies, hash, record) {
                         fresh.count += 1;
                         fresh.shown.extend(shown);
                     }
                 }
             }
-            drop(contents);
-            self.make_room();
+            self.make_room(&mut contents);
+            // Taken again at once, it would never be got by who waits for it.
+            RwLockWriteGuard::bump(&mut contents);
         }
         fresh
     }
@@ -149,21 +157,18 @@ impl Cache {
     /// Takes an order out, whether it is here already or still on its way.
     pub(crate) fn retract(&self, key: &Key, why: Gone) {
         let hash = self.hash(key.as_str().as_bytes());
-        let mut contents = self.write();
+        let mut contents = self.index.write();
         let known = contents.gone.entry(key.clone()).or_insert(why);
         if why == Gone::Forgotten {
             *known = why;
         }
-        let Contents { index, ready, bound, .. } = &mut *contents;
-        let Some(id) = index.find(hash, key.as_str().as_bytes()) else { return };
-        let body = index.body(id).clone();
+        let Some(id) = self.bodies.find(hash, key.as_str().as_bytes()) else { return };
+        let body = self.bodies.with(id, Body::clone);
         // A body in memory can be read, or it would not be there.
         if let Ok(hashes) = self.hashes_of(&body, &mut Vec::new()) {
-            index.remove(hash, id, hashes);
-            if let Some(ready) = ready {
-                ready.forget(id);
-            }
-            if let Some(bound) = bound {
+            contents.index.remove(&self.bodies, id, hashes);
+            self.bodies.remove(hash, id, || self.ready.iter().for_each(|ready| ready.forget(id)));
+            if let Some(bound) = &mut contents.bound {
                 bound.leave(&body);
             }
         }
@@ -172,8 +177,8 @@ impl Cache {
     /// An order that was refused comes again under its key, after a mend. One that was forgotten does not.
     pub(crate) fn readmit(&self, key: &str) {
         // Mostly it was not: readers needn't wait for that to be seen.
-        if self.read().gone.get(key) == Some(&Gone::Refused) {
-            let gone = &mut self.write().gone;
+        if self.index.read().gone.get(key) == Some(&Gone::Refused) {
+            let gone = &mut self.index.write().gone;
             if gone.get(key) == Some(&Gone::Refused) {
                 gone.remove(key);
             }
@@ -182,33 +187,32 @@ impl Cache {
 
     /// How many orders there are.
     pub(crate) fn len(&self) -> usize {
-        self.read().index.len()
+        self.index.read().index.len()
     }
 
     /// Whether an order is in memory.
     pub(crate) fn contains(&self, key: &str) -> bool {
-        let hash = self.hash(key.as_bytes());
-        self.read().index.find(hash, key.as_bytes()).is_some()
+        self.bodies.find(self.hash(key.as_bytes()), key.as_bytes()).is_some()
     }
 
     /// Appends the JSON of an order, if it is in memory.
     pub(crate) fn write_json(&self, key: &str, out: &mut Vec<u8>) -> Result<Known, RowError> {
-        let hash = self.hash(key.as_bytes());
-        let contents = self.read();
-        let Some(id) = contents.index.find(hash, key.as_bytes()) else { return Ok(Known::Not) };
-        let body = contents.index.body(id);
-        if let Some(bound) = &contents.bound {
-            if body.is_evicted() {
-                return Ok(Known::Evicted);
+        let write = |id, body: &Body| match &self.ready {
+            _ if body.is_evicted() => Ok(Known::Evicted),
+            Some(ready) if ready.write_json(id, out) => Ok(Known::Whole),
+            ready => {
+                let start = out.len();
+                self.layouts.write_json(body, out)?;
+                ready.iter().for_each(|ready| ready.note(id, &out[start..]));
+                Ok(Known::Whole)
             }
-            bound.note_read(id);
-        }
-        contents.write_json(id, &self.layouts, out).map(|()| Known::Whole)
+        };
+        self.bodies.read(self.hash(key.as_bytes()), key.as_bytes(), write).unwrap_or(Ok(Known::Not))
     }
 
     /// A page of ids, oldest first; `None` is the last one.
     pub(crate) fn page(&self, number: Option<usize>) -> Page {
-        let contents = self.read();
+        let contents = self.index.read();
         let last = contents.index.len().div_ceil(PAGE);
         let number = number.unwrap_or(last);
         if last == 0 || number > last {
@@ -216,7 +220,7 @@ impl Cache {
         }
         let Some(before) = number.checked_sub(1) else { return Page::Zero };
         let ids = contents.index.starting_at(before * PAGE).take(PAGE);
-        Page::Ids(ids.map(|id| contents.index.body(id).key().to_owned()).collect())
+        Page::Ids(ids.map(|id| self.bodies.with(id, |body| body.key().to_owned())).collect())
     }
 
     /// The hashes of what an order is searched by. `text` is room for its values.
@@ -235,7 +239,7 @@ impl Cache {
     }
 
     /// Whether readers wait for orders that have to be read from the table.
-    pub(crate) fn is_awaited(&self) -> bool {
+    fn is_awaited(&self) -> bool {
         self.is_awaited.load(Ordering::Relaxed)
     }
 
@@ -247,34 +251,39 @@ impl Cache {
     fn hash(&self, bytes: &[u8]) -> u32 {
         (self.hashes.hash_one(bytes) >> 32) as u32
     }
-
-    fn read(&self) -> RwLockReadGuard<'_, Contents> {
-        self.index.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn write(&self) -> RwLockWriteGuard<'_, Contents> {
-        self.index.write().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Contents {
-    /// Appends the JSON of an order that is here.
-    fn write_json(&self, id: u32, layouts: &Layouts, out: &mut Vec<u8>) -> Result<(), RowError> {
-        let Some(ready) = &self.ready else { return layouts.write_json(self.index.body(id), out) };
-        if !ready.write_json(id, out) {
-            let start = out.len();
-            layouts.write_json(self.index.body(id), out)?;
-            ready.note(id, &out[start..]);
-        }
-        Ok(())
-    }
-
     /// Adds an order unless its key is known. `true`: it was not.
-    fn insert(&mut self, hash: u32, record: Record) -> bool {
-        let Some(id) = self.index.insert(hash, record) else { return false };
+    fn insert(&mut self, bodies: &Bodies, hash: u32, record: Record) -> bool {
+        let Some(id) = self.index.insert(bodies, hash, record) else { return false };
         if let Some(bound) = &mut self.bound {
-            bound.enter(id, self.index.body(id));
+            bodies.with(id, |body| bound.enter(id, body));
         }
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn who_asks_for_an_order_waits_for_nobody_who_has_the_index() {
+        let cache = Cache::new(Arc::new(Layouts::new().unwrap()), Vec::new(), None);
+        let record = |key| Record { body: Body::evicted(key, &[]), hashes: [0; MAX_SEARCH], arrived: true };
+        assert_eq!(cache.insert(vec![record("17-1"), record("17-1"), record("17-2")], 1).count, 2);
+        let written = cache.index.write();
+        let (answer, answered) = std::sync::mpsc::channel();
+        let asked = cache.clone();
+        std::thread::spawn(move || {
+            let known = ["17-1", "17-3"].map(|key| asked.write_json(key, &mut Vec::new()).unwrap());
+            answer.send((known, asked.contains("17-2"))).unwrap();
+        });
+        let answer = answered.recv_timeout(Duration::from_secs(10));
+        drop(written);
+        assert_eq!(answer, Ok(([Known::Evicted, Known::Not], true)));
     }
 }

@@ -3,7 +3,7 @@
 //! To make JSON of a body costs a microsecond, to copy it a twentieth of that. What is read once is not kept, so
 //! that readers who go over all orders pay for nothing.
 
-use std::sync::{PoisonError, RwLock};
+use parking_lot::RwLock;
 
 /// So many orders at most: an order's place is its number modulo this.
 const PLACES: usize = 1 << 14;
@@ -34,7 +34,7 @@ impl Ready {
 
     /// Appends the JSON of an order, if it is here.
     pub(super) fn write_json(&self, id: u32, out: &mut Vec<u8>) -> bool {
-        let place = self.place(id).read().unwrap_or_else(PoisonError::into_inner);
+        let place = self.place(id).read();
         let is_here = place.owner == id;
         if is_here {
             out.extend_from_slice(&place.json);
@@ -47,7 +47,7 @@ impl Ready {
         if json.len() > LONGEST {
             return;
         }
-        let mut place = self.place(id).write().unwrap_or_else(PoisonError::into_inner);
+        let mut place = self.place(id).write();
         if place.last == id {
             *place = Place { owner: id, last: id, json: json.into() };
         } else {
@@ -56,8 +56,8 @@ impl Ready {
     }
 
     /// The order leaves memory; its number may become another's.
-    pub(super) fn forget(&mut self, id: u32) {
-        let place = self.places[id as usize % PLACES].get_mut().unwrap_or_else(PoisonError::into_inner);
+    pub(super) fn forget(&self, id: u32) {
+        let mut place = self.place(id).write();
         if place.owner == id || place.last == id {
             *place = Place { owner: NOBODY, last: NOBODY, json: Box::default() };
         }
@@ -100,7 +100,7 @@ mod tests {
 
     #[test]
     fn nothing_is_left_of_who_leaves() {
-        let mut ready = Ready::new();
+        let ready = Ready::new();
         (0..2).for_each(|_| ready.note(7, b"seven"));
         ready.forget(7);
         assert_eq!(written(&ready, 7), None);
