@@ -19,9 +19,10 @@ use crate::config::Settings;
 use crate::forget::{Follower, Forget};
 use crate::health::Health;
 use crate::ingest::dead_letters::DeadLetters;
+use crate::ingest::decode::Decode;
 use crate::ingest::housekeeping::Housekeeping;
 use crate::ingest::subscribe::{self, Subscribe};
-use crate::ingest::{Holds, Taken, decode, fan_out, payload};
+use crate::ingest::{Holds, Taken, fan_out, payload};
 use crate::metrics::Metrics;
 use crate::nats;
 use crate::persist::database::Database;
@@ -131,6 +132,7 @@ pub(crate) fn start(parts: &Parts, parser: Parser, depths: &Depths) -> Stages {
         metrics: metrics.clone(),
         stop: stop.clone(),
     };
+    let decode = Decode { parser, cache: cache.clone(), health: health.clone(), metrics: metrics.clone() };
     let database = Database {
         settings: settings.postgres.clone(),
         health: health.clone(),
@@ -198,7 +200,7 @@ pub(crate) fn start(parts: &Parts, parser: Parser, depths: &Depths) -> Stages {
             metrics.clone(),
         )),
     );
-    stage("decode", Box::pin(decode::run(msgdatachan_out, orderschan, deadchan, parser, metrics.clone())));
+    stage("decode", Box::pin(decode.run(msgdatachan_out, orderschan, deadchan)));
     stage("fan_out", Box::pin(fan_out::run(orderschan_out, memchan, encodechan)));
 
     stage("encode", Box::pin(encode::run(encodechan_out, gobchan, layouts.clone())));

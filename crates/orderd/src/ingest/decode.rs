@@ -2,47 +2,65 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use order::Parser;
 use tokio::sync::mpsc;
 
 use super::dead_letters::DeadLetter;
 use super::{Message, Orders};
+use crate::health::{Health, Part};
 use crate::metrics::Metrics;
+use crate::serve::cache::Cache;
 
-/// Runs until `msgdatachan` closes.
-pub(crate) async fn run(
-    mut msgdatachan: mpsc::Receiver<Vec<Message>>,
-    orderschan: mpsc::Sender<Arc<Orders>>,
-    deadchan: mpsc::Sender<DeadLetter>,
-    mut parser: Parser,
-    metrics: Arc<Metrics>,
-) -> anyhow::Result<()> {
-    let mut told = BTreeSet::new();
-    while let Some(chunk) = msgdatachan.recv().await {
-        let mut orders =
-            Orders { orders: Vec::with_capacity(chunk.len()), messages: Vec::with_capacity(chunk.len()) };
-        let unknown = parser.unknown().count;
-        for message in chunk {
-            match parser.parse(&message.payload, message.key.as_str()) {
-                Ok(order) => {
-                    orders.orders.push(order);
-                    orders.messages.push(message);
-                }
-                Err(refusal) => {
-                    if deadchan.send(DeadLetter { message, refusal }).await.is_err() {
-                        return Ok(());
+/// While memory fills, each chunk may wait so long for readers of what is not there yet.
+const GIVES_WAY: Duration = Duration::from_millis(20);
+
+/// What the stage needs.
+pub(crate) struct Decode {
+    pub(crate) parser: Parser,
+    pub(crate) cache: Arc<Cache>,
+    pub(crate) health: Arc<Health>,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+impl Decode {
+    /// Runs until `msgdatachan` closes.
+    pub(crate) async fn run(
+        mut self,
+        mut msgdatachan: mpsc::Receiver<Vec<Message>>,
+        orderschan: mpsc::Sender<Arc<Orders>>,
+        deadchan: mpsc::Sender<DeadLetter>,
+    ) -> anyhow::Result<()> {
+        let mut told = BTreeSet::new();
+        while let Some(chunk) = msgdatachan.recv().await {
+            if !self.health.is_up(Part::Fill) {
+                self.cache.give_way(GIVES_WAY).await;
+            }
+            let mut orders =
+                Orders { orders: Vec::with_capacity(chunk.len()), messages: Vec::with_capacity(chunk.len()) };
+            let unknown = self.parser.unknown().count;
+            for message in chunk {
+                match self.parser.parse(&message.payload, message.key.as_str()) {
+                    Ok(order) => {
+                        orders.orders.push(order);
+                        orders.messages.push(message);
+                    }
+                    Err(refusal) => {
+                        if deadchan.send(DeadLetter { message, refusal }).await.is_err() {
+                            return Ok(());
+                        }
                     }
                 }
             }
+            self.metrics.unknown_members.inc_by(self.parser.unknown().count - unknown);
+            tell_of_unknown(&self.parser, &mut told);
+            if !orders.orders.is_empty() && orderschan.send(Arc::new(orders)).await.is_err() {
+                break;
+            }
         }
-        metrics.unknown_members.inc_by(parser.unknown().count - unknown);
-        tell_of_unknown(&parser, &mut told);
-        if !orders.orders.is_empty() && orderschan.send(Arc::new(orders)).await.is_err() {
-            break;
-        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// Each name once. Names are not content: they are what a model is made of.
