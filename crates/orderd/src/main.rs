@@ -45,6 +45,7 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let settings = Settings::new(&args)?;
     log(&args)?;
     allow_open_files();
+    take_small_pages();
     let shutdown = shutdown::signals()?;
     let addr = settings.http.addr;
     let listener = tokio::net::TcpListener::bind(addr).await;
@@ -65,6 +66,15 @@ fn allow_open_files() {
     limit.current = limit.maximum;
     if let Err(error) = setrlimit(Resource::Nofile, limit) {
         tracing::warn!(%error, "can't have more open files");
+    }
+}
+
+/// Memory that is new is a good part of what an order costs. A huge page is two MiB that a virtual machine's host may have
+/// to give piece by piece, each of which costs it five times as much as one that the machine has had before; and
+/// small pages are mostly of those.
+fn take_small_pages() {
+    if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
+        tracing::debug!(%error, "memory is taken as the system likes");
     }
 }
 

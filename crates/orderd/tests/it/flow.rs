@@ -32,6 +32,12 @@ async fn any_client_can_send() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn memory_is_taken_in_small_pages() {
+    let (_stack, service) = Stack::started().await;
+    assert_eq!(service.status("THP_enabled:"), "0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn orders_sent_while_it_was_down_appear() {
     let (stack, mut service) = Stack::started().await;
     stack.publish(&orders(10)).await;

@@ -212,9 +212,13 @@ impl Service {
 
     /// The bytes of memory that it has now.
     pub(crate) fn memory(&self) -> usize {
+        self.status("VmRSS:").trim_end_matches(" kB").parse::<usize>().unwrap() << 10
+    }
+
+    /// What Linux says of the process.
+    pub(crate) fn status(&self, name: &str) -> String {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.pid())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-        line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() << 10
+        status.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_owned()
     }
 
     pub(crate) async fn mem_len(&self) -> u64 {
