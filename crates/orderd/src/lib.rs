@@ -25,6 +25,7 @@ mod scan;
 mod dead_letters;
 mod health;
 mod memory;
+mod pace;
 mod random;
 mod metrics;
 #[cfg(any(test, feature = "fuzzing"))]

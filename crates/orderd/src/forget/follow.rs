@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Forget;
 use crate::dead_letters;
+use crate::pace;
 use crate::postgres::{self, Connection};
 use crate::serve::cache::{Cache, Gone};
 
@@ -72,11 +73,10 @@ impl Follower {
     /// On one connection.
     async fn follow(&mut self) -> anyhow::Result<()> {
         let connection = postgres::connect(&self.forget.postgres).await.map_err(postgres::explain)?;
-        let forgotten = postgres::forgotten(&self.forget.postgres.table);
-        let there = format!("SELECT to_regclass('{}') IS NOT NULL", forgotten.replace('\'', "''"));
+        let mut is_there = false;
         loop {
-            let rows = connection.client.query_typed(&there, &[]).await.map_err(postgres::explain)?;
-            let is_there = rows.first().map(|row| row.try_get(0)).transpose()?.unwrap_or(false);
+            // Asked for until it is there: to look into a table that isn't would be an error in PostgreSQL's log each time.
+            is_there = is_there || self.is_there(&connection).await.map_err(postgres::explain)?;
             if is_there {
                 self.look(&connection).await.map_err(postgres::explain)?;
                 if !self.has_begun {
@@ -87,8 +87,16 @@ impl Follower {
                 self.erase_late().await?;
                 self.seen.values_mut().for_each(|seen| seen.again = seen.again.saturating_sub(1));
             }
-            tokio::time::sleep(EVERY).await;
+            pace::next(EVERY).await;
         }
+    }
+
+    /// Whether anything was ever forgotten.
+    async fn is_there(&self, connection: &Connection) -> Result<bool, tokio_postgres::Error> {
+        let forgotten = postgres::forgotten(&self.forget.postgres.table);
+        let there = format!("SELECT to_regclass('{}') IS NOT NULL", forgotten.replace('\'', "''"));
+        let rows = connection.client.query_typed(&there, &[]).await?;
+        rows.first().map_or(Ok(false), |row| row.try_get(0))
     }
 
     /// What was forgotten since the last look, however long ago that was: this process may have been stopped.

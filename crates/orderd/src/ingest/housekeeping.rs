@@ -11,6 +11,7 @@ use crate::config::Settings;
 use crate::health::{Health, Part};
 use crate::metrics::Metrics;
 use crate::nats::{self, MADE_BY};
+use crate::pace;
 use crate::streams;
 
 /// How often the server is asked, and how soon again until it has answered once: the page shows what it says.
@@ -35,7 +36,7 @@ impl Housekeeping {
         let mut pause = SOON;
         loop {
             tokio::select! {
-                () = tokio::time::sleep(pause) => {}
+                () = pace::next(pause) => {}
                 () = self.stop.cancelled() => return Ok(()),
             }
             if self.health.is_up(Part::Intake) {

@@ -3,13 +3,14 @@
 //! A chunk's handles share one allocation, so that the registry costs per chunk and not per order.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use async_nats::connection::State;
 use async_nats::{Client, Subject};
 use bytes::Bytes;
 use futures_util::FutureExt;
+use tokio::sync::Notify;
 
 const ACK: Bytes = Bytes::from_static(b"+ACK");
 const NAK: Bytes = Bytes::from_static(b"-NAK");
@@ -30,7 +31,18 @@ pub(crate) struct Hold {
 }
 
 /// Ack subjects of messages that nobody has any more and that are not done with.
-type Dropped = Mutex<Vec<Subject>>;
+#[derive(Default)]
+struct Dropped {
+    replies: Mutex<Vec<Subject>>,
+    /// There are some, or something is held again.
+    is_due: Notify,
+}
+
+impl Dropped {
+    fn replies(&self) -> MutexGuard<'_, Vec<Subject>> {
+        self.replies.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// The handle of one message.
 #[derive(Clone)]
@@ -94,8 +106,8 @@ impl Drop for Hold {
         if self.settled.iter_mut().all(|settled| *settled.get_mut()) {
             return;
         }
-        let mut dropped = self.dropped.lock().unwrap_or_else(PoisonError::into_inner);
-        dropped.extend(self.unsettled());
+        self.dropped.replies().extend(self.unsettled());
+        self.dropped.is_due.notify_one();
     }
 }
 
@@ -119,6 +131,9 @@ impl Holds {
         let (client, dropped) = (self.client.clone(), self.dropped.clone());
         let hold = Arc::new(Hold { client, replies, settled, reported, dropped });
         let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+        if live.is_empty() {
+            self.dropped.is_due.notify_one();
+        }
         if live.len() == live.capacity() {
             live.retain(|hold| hold.strong_count() > 0);
         }
@@ -137,6 +152,13 @@ impl Holds {
         }
     }
 
+    /// Waits until something is held, or is to be given back: who has nothing to do is not to wake twice a second.
+    pub(crate) async fn any(&self) {
+        if self.live().is_empty() && self.dropped.replies().is_empty() {
+            self.dropped.is_due.notified().await;
+        }
+    }
+
     /// Gives back all that is held, to be delivered again at once, here or elsewhere.
     pub(crate) async fn give_back(&self) {
         for hold in self.live() {
@@ -148,7 +170,7 @@ impl Holds {
     }
 
     async fn give_back_dropped(&self) {
-        let dropped = std::mem::take(&mut *self.dropped.lock().unwrap_or_else(PoisonError::into_inner));
+        let dropped = std::mem::take(&mut *self.dropped.replies());
         for reply in dropped {
             send(&self.client, reply, NAK).await;
         }

@@ -22,6 +22,7 @@ use crate::config::Postgres;
 use crate::health::{Health, Part};
 use crate::ingest::dead_letters::{DeadLetter, DeadLetters};
 use crate::metrics::Metrics;
+use crate::pace;
 use crate::postgres::{self, Connection, describe};
 use crate::retry::Backoff;
 use crate::serve::cache::{Cache, Gone};
@@ -86,7 +87,7 @@ impl Database {
             if waiting.rows.is_empty() {
                 let first = tokio::select! {
                     first = gobchan.recv() => first,
-                    () = tokio::time::sleep(PING_EVERY) => {
+                    () = pace::next(PING_EVERY) => {
                         self.ping(&mut writer).await;
                         continue;
                     }

@@ -13,12 +13,13 @@ use bytes::Bytes;
 use order::model::ROOT;
 use order::shape::Kind;
 use order::{Body, Layouts, RowError};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::sampler::Sampler;
 use super::stats::Stats;
+use crate::pace;
 
 /// How much can be asked for again: more than a minute of the highest rate, unless orders are huge.
 const KEPT: usize = 8192;
@@ -193,25 +194,27 @@ impl Feed {
         mut stats: Stats,
         stop: CancellationToken,
     ) -> anyhow::Result<()> {
-        let mut ticks = tokio::time::interval(Duration::from_secs(1));
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            tokio::select! {
-                _ = ticks.tick() => {}
-                () = stop.cancelled() => return Ok(()),
-            }
             let readers = self.changed.receiver_count();
             let stats = stats.now(
                 self.arrived.load(Ordering::Relaxed),
                 self.skipped.load(Ordering::Relaxed),
                 readers,
             );
-            let mut ring = self.ring();
-            ring.stats = format!("event: stats\ndata: {stats}\n\n").into();
-            ring.stats_made += 1;
-            drop(ring);
-            self.changed.send_replace(());
+            self.show_stats(&stats);
+            tokio::select! {
+                () = pace::next(Duration::from_secs(1)) => {}
+                () = stop.cancelled() => return Ok(()),
+            }
         }
+    }
+
+    fn show_stats(&self, stats: &Value) {
+        let mut ring = self.ring();
+        ring.stats = format!("event: stats\ndata: {stats}\n\n").into();
+        ring.stats_made += 1;
+        drop(ring);
+        self.changed.send_replace(());
     }
 
     fn ring(&self) -> MutexGuard<'_, Ring> {

@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::Follower;
 use super::headers::{Headers, Refused};
 use super::open::Open;
+use crate::pace;
 
 /// How soon after the first header the ack floor is asked for.
 const SOON: Duration = Duration::from_millis(50);
@@ -48,7 +49,7 @@ impl Follower {
 
     /// Reads headers for so long, or less where there is something to look for.
     pub(super) async fn gather(&mut self, pause: Duration) {
-        let mut until = Instant::now() + pause;
+        let mut until = pace::moment(pause);
         loop {
             let has_room = self.has_room();
             let Some(headers) = self.headers.as_mut().filter(|_| has_room) else {
