@@ -16,6 +16,7 @@ use tokio_postgres::Statement;
 use tokio_postgres::error::SqlState;
 use tokio_util::sync::CancellationToken;
 
+use super::batch::{Batch, Place, is_fresh, places};
 use super::encode::Rows;
 use super::tell::Teller;
 use crate::config::Postgres;
@@ -26,10 +27,6 @@ use crate::pace;
 use crate::postgres::{self, Connection, describe};
 use crate::retry::Backoff;
 use crate::serve::cache::{Cache, Gone};
-
-/// A batch closes at so many orders or bytes.
-const BATCH_ORDERS: usize = 4096;
-const BATCH_BYTES: usize = 8 << 20;
 
 /// An idle connection is tried so often, so that `/readyz` knows within seconds that PostgreSQL is away.
 const PING_EVERY: Duration = Duration::from_secs(2);
@@ -73,9 +70,6 @@ enum Failure {
     Refused(String),
 }
 
-/// One row of a batch: the place of its chunk, and its place in that.
-pub(super) type Place = (usize, usize);
-
 impl Database {
     /// Runs until `gobchan` closes.
     pub(crate) async fn run(self, mut gobchan: mpsc::Receiver<Rows>) -> anyhow::Result<()> {
@@ -84,7 +78,7 @@ impl Database {
         self.ping(&mut writer).await;
         let mut waiting = Batch::default();
         loop {
-            if waiting.rows.is_empty() {
+            if waiting.is_empty() {
                 let first = tokio::select! {
                     first = gobchan.recv() => first,
                     () = pace::next(PING_EVERY) => {
@@ -98,7 +92,7 @@ impl Database {
             while let Some(rows) = waiting.has_room().then(|| gobchan.try_recv().ok()).flatten() {
                 waiting.push(rows);
             }
-            let batch = std::mem::take(&mut waiting).rows;
+            let batch = waiting.take();
             let mut committed = std::pin::pin!(self.commit(&mut writer, &batch));
             // The next batch comes together while this one is written.
             let committed = loop {
@@ -117,7 +111,7 @@ impl Database {
     async fn commit(&self, writer: &mut Option<Writer>, batch: &[Rows]) -> bool {
         let mut backoff = Backoff::default();
         // After a failure nobody knows whether the batch was committed.
-        let mut fresh = batch.iter().all(|rows| rows.orders.messages.iter().all(is_fresh));
+        let mut fresh = is_fresh(batch);
         let begun = Instant::now();
         loop {
             let written = tokio::select! {
@@ -308,35 +302,6 @@ impl Writer {
             connection.client.prepare(&postgres::insert(&connection.client, &settings.table).await?).await?;
         Ok(Self { connection, copy, insert })
     }
-}
-
-/// Chunks that wait to be written together.
-#[derive(Default)]
-struct Batch {
-    rows: Vec<Rows>,
-    orders: usize,
-    bytes: usize,
-}
-
-impl Batch {
-    fn push(&mut self, rows: Rows) {
-        self.orders += rows.gobs.len();
-        self.bytes += rows.copy.len();
-        self.rows.push(rows);
-    }
-
-    fn has_room(&self) -> bool {
-        self.orders < BATCH_ORDERS && self.bytes < BATCH_BYTES
-    }
-}
-
-fn is_fresh(message: &crate::ingest::Message) -> bool {
-    message.origin.deliveries == 1 && !message.replayed
-}
-
-fn places(batch: &[Rows]) -> Vec<Place> {
-    let chunks = batch.iter().enumerate();
-    chunks.flat_map(|(chunk, rows)| (0..rows.gobs.len()).map(move |row| (chunk, row))).collect()
 }
 
 async fn copy(writer: &Writer, batch: &[Rows]) -> Result<u64, tokio_postgres::Error> {

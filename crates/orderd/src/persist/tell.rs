@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use order::Layouts;
 
-use super::database::Place;
+use super::batch::Place;
 use super::encode::Rows;
 use crate::ingest::Taken;
 use crate::metrics::Metrics;
