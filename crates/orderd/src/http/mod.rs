@@ -16,6 +16,7 @@ mod compress;
 mod dead_letters;
 mod openapi;
 mod threads;
+mod turns;
 mod server;
 mod swift;
 mod rewound;

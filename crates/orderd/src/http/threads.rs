@@ -7,7 +7,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 
-use super::{App, server};
+use super::{App, server, turns};
 use crate::pipeline::{Depths, Parts};
 
 /// The server, and the threads that it runs on.
@@ -23,7 +23,11 @@ impl Threads {
     /// # Errors
     /// The system gives no more threads, or the listener can't be watched.
     pub(crate) fn serve(listener: TcpListener, parts: &Parts, depths: Arc<Depths>) -> anyhow::Result<Self> {
-        let runtime = Builder::new_multi_thread().thread_name("http").enable_all().build()?;
+        let runtime = Builder::new_multi_thread()
+            .thread_name("http")
+            .on_thread_start(take_short_turns)
+            .enable_all()
+            .build()?;
         let listener = listener.into_std()?;
         let within = runtime.enter();
         let listener = TcpListener::from_std(listener)?;
@@ -39,6 +43,12 @@ impl Threads {
     pub(crate) async fn finish(mut self) -> anyhow::Result<()> {
         // What it says of itself is on stderr already, and may quote what it panicked over.
         (&mut self.served).await.map_err(|_| anyhow::anyhow!("the server panicked"))
+    }
+}
+
+fn take_short_turns() {
+    if let Err(error) = turns::take_short_ones() {
+        tracing::debug!(%error, "HTTP shares cores as the system likes");
     }
 }
 
