@@ -38,6 +38,20 @@ async fn memory_is_taken_in_small_pages() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn threads_of_http_have_shorter_turns_than_others() {
+    let (_stack, service) = Stack::started().await;
+    let (http, others) = (service.turns("http"), service.turns("tokio-rt-worker"));
+    assert!(!http.is_empty() && !others.is_empty());
+    // Linux 6.12 is the first that gives turns of their own, and may be built without telling of them.
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut version = release.split(['.', '-']).map(|number| number.trim().parse::<u32>().unwrap_or(0));
+    if (version.next(), version.next()) >= (Some(6), Some(12)) && others.iter().all(Option::is_some) {
+        assert!(http.iter().all(|turn| *turn == Some(100_000)), "{http:?}");
+        assert!(others.iter().all(|turn| *turn > Some(100_000)), "{others:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn orders_sent_while_it_was_down_appear() {
     let (stack, mut service) = Stack::started().await;
     stack.publish(&orders(10)).await;

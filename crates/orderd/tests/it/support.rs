@@ -215,6 +215,19 @@ impl Service {
         self.status("VmRSS:").trim_end_matches(" kB").parse::<usize>().unwrap() << 10
     }
 
+    /// How long turns of its threads of that name are, in nanoseconds, where Linux says it.
+    pub(crate) fn turns(&self, thread: &str) -> Vec<Option<u64>> {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.process.pid())).unwrap();
+        let paths = tasks.map(|task| task.unwrap().path());
+        let named = paths
+            .filter(|path| std::fs::read_to_string(path.join("comm")).unwrap_or_default().trim() == thread);
+        let turn = |text: String| {
+            let line = text.lines().find(|line| line.starts_with("se.slice"))?.to_owned();
+            line.split(':').nth(1)?.trim().parse().ok()
+        };
+        named.map(|path| std::fs::read_to_string(path.join("sched")).ok().and_then(turn)).collect()
+    }
+
     /// What Linux says of the process.
     pub(crate) fn status(&self, name: &str) -> String {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.pid())).unwrap();
