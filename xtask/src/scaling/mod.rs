@@ -126,7 +126,7 @@ mod tests {
         assert_eq!((small.cells, small.processes), (1.0, 1.0));
         let micros = costs::TAKE_US[0] * 1000.0;
         assert!((small.cores[0] - micros / 1e6 / 0.6).abs() < 1e-9);
-        assert!((small.memory - 0.927).abs() < 1e-9);
+        assert!((small.memory - costs::MEMORY_BYTES / 1e3).abs() < 1e-9);
     }
 
     #[test]
