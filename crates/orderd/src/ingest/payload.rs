@@ -67,7 +67,7 @@ async fn with_key_of_its_dead_letter(
     cache: &Cache,
 ) -> Option<Message> {
     if dead_letters.is_stored(&message.subject, &key).await {
-        cache.readmit(&key);
+        cache.readmit(std::iter::once(key.as_str()));
         return Some(Message { key: Key::from(key), replayed: true, ..message });
     }
     tracing::info!(sequence = message.origin.sequence, "dead letter sent again is taken in already, dropped");

@@ -1,15 +1,16 @@
 //! Bodies by their keys and by their numbers, in shards that each have a lock of their own.
 //!
-//! What one lock for all of them costs: where the machine is full, the kernel takes the core from whoever adds orders,
-//! who holds it, and all readers wait for ten milliseconds. Here it is held for as long as one body takes, and those
-//! of other shards read on.
+//! With one lock for all, where the machine is full, the kernel takes the core from whoever adds orders and holds it,
+//! and all readers wait for ten milliseconds. Here a lock is held for as long as one body takes, and those of other
+//! shards read on.
 
 use std::cmp::Ordering;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
-use hashbrown::HashTable;
 use order::Body;
 use parking_lot::RwLock;
+
+use super::numbers::Numbers;
 
 /// Shards grow one by one, so that no growth holds readers up for longer than a moment. A number's lowest bits are
 /// its shard, and so are those of its hash.
@@ -29,19 +30,12 @@ pub(super) struct Bodies {
 /// A place in `bodies`, `read` and `vacant` is a number without its shard.
 #[derive(Default)]
 struct Shard {
-    places: HashTable<Slot>,
+    places: Numbers,
     bodies: Vec<Body>,
     /// A bit for each, whether it was read; none where that is not noted.
     read: Vec<AtomicU64>,
     /// Places of bodies that have left.
     vacant: Vec<u32>,
-}
-
-/// The hash is kept, so that growing looks at nothing else.
-#[derive(Clone, Copy)]
-struct Slot {
-    hash: u32,
-    place: u32,
 }
 
 impl Bodies {
@@ -66,7 +60,7 @@ impl Bodies {
         if self.notes_reads {
             shard.make_room_for_read(place);
         }
-        shard.places.insert_unique(spread(hash), Slot { hash, place }, |slot| spread(slot.hash));
+        shard.places.insert(hash, place);
         self.bytes.fetch_add(shard.bytes() - before, Relaxed);
         Some(number(hash, place))
     }
@@ -110,14 +104,14 @@ impl Bodies {
     /// Takes a body out. `meanwhile` is done before its number can become another's.
     pub(super) fn remove(&self, hash: u32, number: u32, meanwhile: impl FnOnce()) {
         let mut shard = self.shard(hash).write();
-        let is_it = |slot: &Slot| slot.place as usize == place(number);
-        if let Ok(found) = shard.places.find_entry(spread(hash), is_it) {
-            found.remove();
+        let before = shard.bytes();
+        if shard.places.replace(hash, place(number) as u32, None) {
             // Nothing of the order stays until its place is taken.
             shard.bodies[place(number)] = Body::none();
             shard.vacant.push(place(number) as u32);
             meanwhile();
         }
+        self.bytes.fetch_add(shard.bytes() - before, Relaxed);
     }
 
     /// Whether a body was read since the last time that this was asked.
@@ -133,8 +127,7 @@ impl Bodies {
 
 impl Shard {
     fn find(&self, hash: u32, key: &[u8]) -> Option<u32> {
-        let is_it = |slot: &Slot| slot.hash == hash && self.bodies[slot.place as usize].key_bytes() == key;
-        self.places.find(spread(hash), is_it).map(|slot| slot.place)
+        self.places.find(hash, |place| self.bodies[place as usize].key_bytes() == key)
     }
 
     fn put(&mut self, body: Body) -> u32 {
@@ -170,7 +163,7 @@ impl Shard {
     }
 
     fn bytes(&self) -> usize {
-        self.places.allocation_size()
+        self.places.bytes()
             + self.bodies.capacity() * size_of::<Body>()
             + self.read.capacity() * size_of::<AtomicU64>()
             + self.vacant.capacity() * size_of::<u32>()
@@ -187,11 +180,6 @@ fn place(number: u32) -> usize {
 
 fn word(place: usize) -> (usize, u64) {
     (place / 64, 1 << (place % 64))
-}
-
-/// hashbrown looks at the lowest and the highest bits of a 64-bit hash.
-fn spread(hash: u32) -> u64 {
-    u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 #[cfg(test)]
@@ -268,6 +256,8 @@ mod tests {
             }
             let numbers: std::collections::HashSet<_> = map.values().collect();
             prop_assert_eq!(numbers.len(), map.len());
+            let bytes: usize = bodies.shards.iter().map(|shard| shard.read().bytes()).sum();
+            prop_assert_eq!(bodies.bytes(), bytes);
         }
     }
 }

@@ -1,7 +1,6 @@
 //! Bodies leave memory for others, and come back from the table.
 
 use order::Body;
-
 use parking_lot::RwLockWriteGuard;
 
 use super::{Cache, Contents, WRITE};

@@ -1,6 +1,7 @@
 //! Readers who wait for orders that are not in memory yet go first: they are answered by PostgreSQL, which wants the
 //! same cores as whatever else goes on at a start.
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::Cache;
@@ -12,7 +13,7 @@ impl Cache {
     /// Rests while readers wait, and no longer than that.
     pub(crate) async fn give_way(&self, at_most: Duration) {
         let until = Instant::now() + at_most;
-        while self.is_awaited() && Instant::now() < until {
+        while self.is_awaited.load(Ordering::Relaxed) && Instant::now() < until {
             tokio::time::sleep(MOMENT).await;
         }
     }
@@ -21,7 +22,6 @@ impl Cache {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::sync::atomic::Ordering;
 
     use futures_util::FutureExt;
     use order::Layouts;

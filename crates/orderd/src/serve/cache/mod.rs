@@ -7,6 +7,7 @@
 
 mod hasher;
 mod bodies;
+mod numbers;
 mod index;
 mod id_table;
 mod ordered;
@@ -21,7 +22,7 @@ mod give_way;
 use std::collections::HashMap;
 use std::hash::BuildHasher;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use hashbrown::DefaultHashBuilder;
 use order::{Body, Key, Layouts, RowError};
@@ -136,7 +137,7 @@ impl Cache {
         let mut fresh = Fresh::default();
         let mut records = records.into_iter();
         let mut contents = self.index.write();
-        while records.len() > 0 {
+        loop {
             for record in records.by_ref().take(WRITE) {
                 if contents.gone.is_empty() || !contents.gone.contains_key(record.body.key()) {
                     let hash = self.hash(record.body.key_bytes());
@@ -148,10 +149,12 @@ impl Cache {
                 }
             }
             self.make_room(&mut contents);
+            if records.len() == 0 {
+                return fresh;
+            }
             // Taken again at once, it would never be got by who waits for it.
             RwLockWriteGuard::bump(&mut contents);
         }
-        fresh
     }
 
     /// Takes an order out, whether it is here already or still on its way.
@@ -174,11 +177,16 @@ impl Cache {
         }
     }
 
-    /// An order that was refused comes again under its key, after a mend. One that was forgotten does not.
-    pub(crate) fn readmit(&self, key: &str) {
-        // Mostly it was not: readers needn't wait for that to be seen.
-        if self.index.read().gone.get(key) == Some(&Gone::Refused) {
+    /// Orders that were refused come again under their keys, after a mend. One that was forgotten does not.
+    pub(crate) fn readmit<'k>(&self, keys: impl Iterator<Item = &'k str>) {
+        // Mostly none was: readers needn't wait for that to be seen.
+        let contents = self.index.read();
+        let was_refused = |key: &&str| contents.gone.get(*key) == Some(&Gone::Refused);
+        let refused: Vec<&str> = keys.filter(was_refused).collect();
+        drop(contents);
+        for key in refused {
             let gone = &mut self.index.write().gone;
+            // It may have been forgotten meanwhile.
             if gone.get(key) == Some(&Gone::Refused) {
                 gone.remove(key);
             }
@@ -236,11 +244,6 @@ impl Cache {
             *hash = self.hash(text);
         }
         Ok(hashes)
-    }
-
-    /// Whether readers wait for orders that have to be read from the table.
-    fn is_awaited(&self) -> bool {
-        self.is_awaited.load(Ordering::Relaxed)
     }
 
     /// A hasher for whoever makes records.

@@ -34,7 +34,7 @@ impl Search {
 
     /// Adds an order. `compare` compares the keys of two orders.
     pub(super) fn insert(&mut self, hash: u32, id: u32, compare: impl Fn(u32, u32) -> Ordering) {
-        let Some(found) = self.table.find(hash, |_| true) else { return self.table.insert(hash, id) };
+        let Some(found) = self.table.find(hash) else { return self.table.insert(hash, id) };
         let list = match found.checked_sub(LISTS) {
             Some(list) => list as usize,
             None => {
@@ -52,7 +52,7 @@ impl Search {
 
     /// Takes an order out.
     pub(super) fn remove(&mut self, hash: u32, id: u32, compare: impl Fn(u32, u32) -> Ordering) {
-        match self.table.find(hash, |_| true) {
+        match self.table.find(hash) {
             Some(found) if found >= LISTS => {
                 let list = (found - LISTS) as usize;
                 self.change(list, |ordered| ordered.remove(|other| compare(other, id)));
@@ -71,7 +71,7 @@ impl Search {
 
     /// The orders that may have the value of that hash; others may share the hash.
     pub(super) fn find(&self, hash: u32) -> Option<Found<'_>> {
-        let found = self.table.find(hash, |_| true)?;
+        let found = self.table.find(hash)?;
         Some(match found.checked_sub(LISTS) {
             Some(list) => Found::Many(&self.lists[list as usize]),
             None => Found::One(found),

@@ -90,8 +90,6 @@ impl Hear {
         for entry in told.entries {
             if let Some((key, value)) = entry.row {
                 let Some(record) = ears.record(key, told.descriptors, value) else { continue };
-                // It was refused here, and somebody else has committed it after a mend.
-                self.cache.readmit(key);
                 records.push(record);
             }
             known.push(entry.sequence);
@@ -99,6 +97,8 @@ impl Hear {
         self.metrics.replica_heard.inc_by(records.len() as u64);
         self.metrics.replica_orders.inc_by(records.len() as u64);
         if !records.is_empty() {
+            // Refused here, and committed by somebody else after a mend.
+            self.cache.readmit(records.iter().map(|record| record.body.key()));
             send(records);
         }
         self.taken.add_told(told.made, known.into_iter());

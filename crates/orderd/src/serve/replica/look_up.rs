@@ -28,7 +28,6 @@ impl Follower {
             for (sequence, key) in due {
                 if let Some(row) = rows.get(key.as_str()) {
                     company.seen();
-                    cache.readmit(key.as_str());
                     match record(&mut self.hasher, key.as_str(), row.as_deref()) {
                         Ok(record) => records.push(record),
                         Err(problem) => warn_of_row(key.as_str(), &problem),
@@ -36,6 +35,7 @@ impl Follower {
                 }
                 self.open.answered(*sequence, rows.contains_key(key.as_str()), floor);
             }
+            cache.readmit(records.iter().map(|record| record.body.key()));
             metrics.filled.inc_by(records.len() as u64);
             metrics.replica_orders.inc_by(records.len() as u64);
             if !records.is_empty() && self.initmemchan.send(records).await.is_err() {

@@ -1,0 +1,47 @@
+//! A hash table from hashes to numbers. It keeps each hash, so that growing looks at nothing else.
+
+use hashbrown::HashTable;
+
+/// From 32-bit hashes to 32-bit numbers; eight bytes and a bit an entry.
+#[derive(Default)]
+pub(super) struct Numbers(HashTable<Slot>);
+
+#[derive(Clone, Copy)]
+struct Slot {
+    hash: u32,
+    number: u32,
+}
+
+impl Numbers {
+    /// The bytes that it takes.
+    pub(super) fn bytes(&self) -> usize {
+        self.0.allocation_size()
+    }
+
+    /// The first number under that hash of which `is_it` holds.
+    pub(super) fn find(&self, hash: u32, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
+        self.0.find(spread(hash), |slot| slot.hash == hash && is_it(slot.number)).map(|slot| slot.number)
+    }
+
+    /// Adds a number; the caller knows that it is not there.
+    pub(super) fn insert(&mut self, hash: u32, number: u32) {
+        self.0.insert_unique(spread(hash), Slot { hash, number }, |slot| spread(slot.hash));
+    }
+
+    /// Puts `new` in the place of `old`, or takes `old` out. `false`: it was not there.
+    pub(super) fn replace(&mut self, hash: u32, old: u32, new: Option<u32>) -> bool {
+        let found = self.0.find_entry(spread(hash), |slot| slot.hash == hash && slot.number == old);
+        let is_there = found.is_ok();
+        match (found, new) {
+            (Ok(mut entry), Some(new)) => entry.get_mut().number = new,
+            (Ok(entry), None) => drop(entry.remove()),
+            (Err(_), _) => {}
+        }
+        is_there
+    }
+}
+
+/// hashbrown looks at the lowest and the highest bits of a 64-bit hash.
+fn spread(hash: u32) -> u64 {
+    u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
