@@ -1,6 +1,7 @@
 //! `cargo xtask fuzz`: mutated input for everything that reads input, each target for so long.
 //!
-//! By cargo-fuzz, without a sanitizer: nothing of ours that reads input is `unsafe`, and so the toolchain of the workspace does.
+//! By cargo-fuzz, without a sanitizer: nothing of ours that reads input is `unsafe`, and so the toolchain of the
+//! workspace does.
 
 use std::fs;
 use std::path::{Path, PathBuf};

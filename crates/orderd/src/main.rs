@@ -69,8 +69,8 @@ fn allow_open_files() {
     }
 }
 
-/// Memory that is new is a good part of what an order costs. A huge page is two MiB that a virtual machine's host may have
-/// to give piece by piece, each of which costs it five times as much as one that the machine has had before; and
+/// Memory that is new is a good part of what an order costs. A huge page is two MiB that a virtual machine's host may
+/// have to give piece by piece, each of which costs five times as much as one that the machine has had before; and
 /// small pages are mostly of those.
 fn take_small_pages() {
     if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {

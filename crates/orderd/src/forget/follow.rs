@@ -75,7 +75,8 @@ impl Follower {
         let connection = postgres::connect(&self.forget.postgres).await.map_err(postgres::explain)?;
         let mut is_there = false;
         loop {
-            // Asked for until it is there: to look into a table that isn't would be an error in PostgreSQL's log each time.
+            // Asked for until it is there: to look into a table that isn't would be an error in PostgreSQL's log
+            // each time.
             is_there = is_there || self.is_there(&connection).await.map_err(postgres::explain)?;
             if is_there {
                 self.look(&connection).await.map_err(postgres::explain)?;

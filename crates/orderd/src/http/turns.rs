@@ -1,7 +1,7 @@
 //! How the kernel shares a core with a thread of HTTP: often, and for a short while each time.
 //!
-//! Of those who want a core, the one goes first whose turn would end first (EEVDF). An answer takes some microseconds, so that
-//! threads of HTTP can do with short turns, and get each of them sooner. They get no more of the core by that.
+//! Of those who want a core, the one goes first whose turn would end first (EEVDF). An answer takes some microseconds,
+//! so that threads of HTTP can do with short turns, and get each of them sooner. They get no more of the core by that.
 
 use std::io;
 
@@ -19,7 +19,8 @@ pub(super) fn take_short_ones() -> io::Result<()> {
         return Ok(());
     }
     attributes.sched_runtime = SLICE;
-    // No crate has this call. SAFETY: 0 is this thread, and the kernel reads `size` bytes of `attributes`, which it has.
+    // No crate has this call.
+    // SAFETY: 0 is this thread, and the kernel reads `size` bytes of `attributes`, which has them.
     #[expect(unsafe_code)]
     let answer = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) };
     if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }

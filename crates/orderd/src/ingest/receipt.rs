@@ -153,7 +153,7 @@ impl Holds {
     }
 
     /// Waits until something is held, or is to be given back: who has nothing to do is not to wake twice a second.
-    pub(crate) async fn any(&self) {
+    pub(crate) async fn wait_for_any(&self) {
         if self.live().is_empty() && self.dropped.replies().is_empty() {
             self.dropped.is_due.notified().await;
         }

@@ -207,7 +207,7 @@ pub(crate) async fn extend_held(holds: Arc<Holds>, stop: CancellationToken) -> a
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            () = async { holds.any().await; ticks.tick().await; } => holds.extend(ACK_WAIT * 2 / 5).await,
+            () = async { holds.wait_for_any().await; ticks.tick().await; } => holds.extend(ACK_WAIT * 2 / 5).await,
             () = stop.cancelled() => return Ok(()),
         }
     }
