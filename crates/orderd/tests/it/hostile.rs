@@ -56,9 +56,10 @@ async fn the_short_way_to_an_order_answers_as_the_long_one() {
     let service = stack.serve(&[("HTTP_TOKEN", "token")]).await;
     stack.publish(&[order("one")]).await;
     let key = eventually("the order is in memory", async || {
-        let page =
-            service.send(hyper::Request::get("/order_pages/1").header("authorization", "Bearer token"));
-        page.await.json()[0].as_str().map(str::to_owned)
+        let page = hyper::Request::get("/order_pages/1").header("authorization", "Bearer token");
+        let page = service.send(page).await;
+        // Before it is there, there is no such page.
+        (page.status == StatusCode::OK).then(|| page.json()[0].as_str().unwrap().to_owned())
     })
     .await;
     let asked = |id: &str, header: &str| format!("GET /order/{id} HTTP/1.1\r\nhost: x\r\n{header}\r\n");
