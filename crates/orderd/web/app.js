@@ -22,10 +22,10 @@ let charts = null;
 const events = new Events({
   order: (data) => live.add(data),
   stats: (data) => figures(data),
-  reset: () => live.clear(),
+  reset: () => live.refresh(),
   state: (connected) => {
     parts.setConnected(connected);
-    if (!connected && !live.isLoaded) live.clear();
+    if (!connected && !live.isLoaded) live.refresh();
   },
 });
 
@@ -67,7 +67,7 @@ function show(focus) {
 function figures(data) {
   // The newest pages are others once memory has the whole table, and an empty list is another while it hasn't.
   parts.tell(data.parts);
-  if (stats ? !stats.parts.fill.up && data.parts.fill.up : !data.parts.fill.up) live.clear();
+  if (stats ? !stats.parts.fill.up && data.parts.fill.up : !data.parts.fill.up) live.refresh();
   if (stats && data.dead_letters > stats.dead_letters) dead.refresh();
   stats = data;
   const { orders_per_second: all, commit_ms: ms } = data;

@@ -21,6 +21,7 @@ export class Live {
   #unsaid = 0;
   #loaded = false;
   #loading = false;
+  #stale = false;
 
   constructor(members) {
     this.#members = members;
@@ -34,8 +35,16 @@ export class Live {
     return this.#loaded;
   }
 
+  // What is shown may not be all there was: it is made anew, once nobody reads it.
+  refresh() {
+    this.#stale = true;
+    this.#schedule();
+  }
+
   // Anew, from the newest pages: at the start, after a reset, when the language has changed.
   async clear() {
+    // What has come is in the newest pages, or older than they are.
+    [this.#coming, this.#missed, this.#stale] = [[], 0, false];
     const list = new List(this.#members, t("liveTitle"), ROWS);
     this.#list = list;
     // What comes meanwhile waits, or it would stand below what was there before.
@@ -53,7 +62,7 @@ export class Live {
   // Signed out: nothing of it stays.
   forget() {
     this.#list = new List(this.#members, t("liveTitle"), ROWS);
-    [this.#coming, this.#missed, this.#loaded, this.#loading] = [[], 0, false, false];
+    [this.#coming, this.#missed, this.#loaded, this.#loading, this.#stale] = [[], 0, false, false, false];
     $("live-list").replaceChildren();
   }
 
@@ -78,9 +87,14 @@ export class Live {
   #schedule() {
     this.#frame ||= requestAnimationFrame(() => {
       this.#frame = 0;
-      if (!this.#isHeld()) this.#show();
+      if (!this.#isHeld()) this.#catchUp();
       this.#button();
     });
+  }
+
+  #catchUp() {
+    if (this.#stale) this.clear();
+    else this.#show();
   }
 
   #show() {
@@ -116,7 +130,7 @@ export class Live {
   #goOn() {
     this.#pause(false);
     scrollTo({ top: 0 });
-    this.#show();
+    this.#catchUp();
     this.#button();
   }
 }

@@ -213,6 +213,32 @@ async fn it_goes_on_after_the_service_was_away() {
     assert_eq!(rows, 3, "each once");
 }
 
+/// After a restart the list has to be made anew; not below the eyes of one who paused it.
+#[tokio::test(flavor = "multi_thread")]
+async fn while_paused_it_stays_as_it_is_even_over_a_restart() {
+    let (stack, mut service) = Stack::started().await;
+    let addr = service.addr.to_string();
+    stack.publish(&[order("before")]).await;
+    let browser = open(&service).await;
+    browser.reads(FIRST, "before").await;
+    browser.click("#pause").await;
+    assert_eq!(service.stop(), Some(0));
+    browser.reads("#banners", "The connection to the service is lost").await;
+    stack.publish(&[order("meanwhile")]).await;
+    let service = stack.serve(&[("HTTP_ADDR", &addr)]).await;
+    service.wait_len(2).await;
+    browser.holds("document.getElementById('banners').children.length === 0").await;
+    stack.publish(&[order("after")]).await;
+    browser.reads("#fresh", "new order").await;
+    browser.reads("#fig-orders", "3").await;
+    browser.reads(FIRST, "before").await;
+    browser.click("#fresh").await;
+    browser.reads(FIRST, "after").await;
+    let uids = "return [...document.querySelectorAll('#live-list td.main')].map((cell) => cell.innerText)";
+    browser.reads("#live-list tbody tr:nth-child(2)", "meanwhile").await;
+    assert_eq!(browser.script(uids).await, json!(["after", "meanwhile", "before"]));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_away_is_told() {
     let (mut stack, service) = Stack::started().await;
