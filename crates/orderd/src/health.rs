@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::Serialize;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
+use tokio::sync::watch;
 
 use crate::metrics::Metrics;
 use crate::serve::restore::Progress;
@@ -42,6 +43,7 @@ pub(crate) struct State {
 /// All parts.
 pub(crate) struct Health {
     states: Mutex<[State; 4]>,
+    changed: watch::Sender<()>,
     metrics: Arc<Metrics>,
 }
 
@@ -52,7 +54,8 @@ impl Health {
         for (_, name) in PARTS {
             metrics.up.with_label_values(&[name]).set(0);
         }
-        Arc::new(Self { states: Mutex::new(std::array::from_fn(|_| away.clone())), metrics })
+        let states = Mutex::new(std::array::from_fn(|_| away.clone()));
+        Arc::new(Self { states, changed: watch::Sender::new(()), metrics })
     }
 
     /// The part is up. Says so in the log where it was not.
@@ -81,7 +84,17 @@ impl Health {
         let changed = state.up != up || state.reason != reason;
         state.up = up;
         state.reason = reason;
+        drop(states);
+        if changed {
+            self.changed.send_replace(());
+        }
         changed
+    }
+
+    /// Waits until a part is up.
+    pub(crate) async fn wait_up(&self, part: Part) {
+        let mut changed = self.changed.subscribe();
+        while !self.is_up(part) && changed.changed().await.is_ok() {}
     }
 
     /// What is known of a part.

@@ -79,9 +79,11 @@ pub(crate) async fn connect(
 ///
 /// # Errors
 /// A server that can't be used.
-pub(crate) async fn connected(client: &Client) -> Result<(), NatsError> {
+pub(crate) async fn connected(client: &Client, health: &Health) -> Result<(), NatsError> {
     while client.connection_state() != State::Connected || client.try_server_info().is_none() {
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        health.wait_up(Part::Nats).await;
+        // The client says so a moment before it is.
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
     refuse_unusable(client).await
 }
@@ -111,7 +113,8 @@ async fn options(
         .max_reconnects(None)
         // What this process tells the others it needn't hear itself.
         .no_echo()
-        .reconnect_delay_callback(Backoff::after)
+        // It counts this attempt too.
+        .reconnect_delay_callback(|attempts| Backoff::after(attempts.saturating_sub(1)))
         .event_callback(move |event| {
             let (health, company) = (health.clone(), company.clone());
             async move { note(&health, &company, &event) }

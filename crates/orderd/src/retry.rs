@@ -25,7 +25,8 @@ impl Backoff {
 
     /// The time to wait after so many failures.
     pub(crate) fn after(attempts: usize) -> Duration {
-        let doublings = u32::try_from(attempts.saturating_sub(1)).unwrap_or(u32::MAX).min(10);
+        let Some(doublings) = attempts.checked_sub(1) else { return Duration::ZERO };
+        let doublings = u32::try_from(doublings).unwrap_or(u32::MAX).min(10);
         (FIRST * 2_u32.pow(doublings)).min(LONGEST)
     }
 }
@@ -36,6 +37,7 @@ mod tests {
 
     #[test]
     fn grows_to_two_seconds() {
+        assert_eq!(Backoff::after(0), Duration::ZERO);
         assert_eq!(Backoff::after(1), FIRST);
         assert_eq!(Backoff::after(2), FIRST * 2);
         assert_eq!(Backoff::after(usize::MAX), LONGEST);

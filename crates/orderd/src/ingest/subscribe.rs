@@ -73,7 +73,7 @@ impl Subscribe {
     }
 
     async fn messages(&self) -> anyhow::Result<pull::Stream> {
-        nats::connected(&self.client).await?;
+        nats::connected(&self.client, &self.health).await?;
         let context = jetstream::new(self.client.clone());
         let stream = streams::stream(&context, &self.settings.nats).await?;
         streams::warn_of(stream.cached_info(), &self.settings.nats.topic);

@@ -90,9 +90,6 @@ impl Progress {
 impl Restore {
     /// Fills memory, and fills it again whenever told to, until told to stop.
     pub(crate) async fn run(self, initmemchan: mpsc::Sender<Vec<Record>>) -> anyhow::Result<()> {
-        // Whoever is away is not waited for; the table is then read once more.
-        drop(tokio::time::timeout(PLACED, self.progress.placed.notified()).await);
-        self.progress.begun.store(true, Ordering::Release);
         let mut first = true;
         loop {
             let filled = tokio::select! {
@@ -148,6 +145,11 @@ impl Restore {
 
     async fn read_table(&self, initmemchan: &mpsc::Sender<Vec<Record>>, first: bool) -> Result<(), Failed> {
         let ranges = self.ranges().await?;
+        if !self.progress.begun.load(Ordering::Acquire) {
+            // Whoever is away is not waited for; the table is then read once more.
+            drop(tokio::time::timeout(PLACED, self.progress.placed.notified()).await);
+            self.progress.begun.store(true, Ordering::Release);
+        }
         let reads = ranges.into_iter().map(|range| {
             let read = self.clone().read_range(range, initmemchan.clone(), first);
             // On a task of its own, so that the ranges are decoded on several cores.

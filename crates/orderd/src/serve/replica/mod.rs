@@ -24,7 +24,7 @@ use async_nats::Client;
 use async_nats::jetstream::{self, stream::Stream};
 use time::OffsetDateTime;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::backstop::Backstop;
@@ -118,9 +118,7 @@ impl Replica {
 
 impl Follower {
     async fn follow(&mut self) {
-        while !self.parts.health.is_up(Part::Intake) {
-            sleep(BUSY / 10).await;
-        }
+        self.parts.health.wait_up(Part::Intake).await;
         // It has subscribed long before.
         self.parts.teller.greet();
         let mut backoff = Backoff::default();
