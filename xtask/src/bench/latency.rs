@@ -28,10 +28,11 @@ const EVERY: Duration = Duration::from_millis(1);
 const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(super) fn run(world: &mut World) -> Result<Vec<Figure>> {
-    let (mut ours, mut inserts, mut rates) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut ours, mut alone, mut inserts, mut rates) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for number in 0..REPETITIONS {
         repetition("latency", number);
         ours.push(commits(world)?);
+        alone.push(nats_alone(world)?);
         let (milliseconds, rate) = insert(world)?;
         inserts.push(milliseconds);
         rates.push(rate);
@@ -49,9 +50,14 @@ pub(super) fn run(world: &mut World) -> Result<Vec<Figure>> {
             note,
         }
     };
+    let median_of =
+        |percent| super::stats::median(&alone.iter().map(|run| percentile(run, percent)).collect::<Vec<_>>());
     let note = format!(
-        "until the acknowledgement, which follows the commit, has passed NATS; the inserting client, one \
-         statement after another, reached {reached:.0}/s"
+        "until the acknowledgement, which follows the commit, has passed NATS; that of a consumer that keeps \
+         nothing and acknowledges at once: p50 {:.2} ms, p99 {:.2} ms; the inserting client, one statement after \
+         another, reached {reached:.0}/s",
+        median_of(50.0),
+        median_of(99.0)
     );
     let mut figures = vec![figure(50.0, 1.5, note), figure(99.0, 3.0, String::new())];
     figures.extend(super::visible::run(world)?);
@@ -74,15 +80,53 @@ pub(super) fn quiet_service(world: &mut World) -> Result<(Service, Setup)> {
 /// Milliseconds from publish to acknowledgement, of each order.
 fn commits(world: &mut World) -> Result<Vec<f64>> {
     let (service, setup) = quiet_service(world)?;
+    let took = until_acknowledged(world, &setup.subject)?;
+    service.stop()?;
+    world.settle(Some(&setup.table))?;
+    Ok(took)
+}
+
+/// The same of a consumer that does nothing else: what NATS takes of it.
+fn nats_alone(world: &mut World) -> Result<Vec<f64>> {
+    let stream = world.name("ALONE");
+    let subject = format!("bench.{stream}");
+    world.make_stream(&stream, &subject)?;
+    let url = world.nats.url();
+    // As a process of its own has it.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let mut messages = runtime.block_on(async {
+        let stream = jetstream::new(async_nats::connect(&url).await?).get_stream(&stream).await?;
+        let config = jetstream::consumer::pull::Config {
+            durable_name: Some("alone".to_owned()),
+            max_ack_pending: ORDERS as i64,
+            ..Default::default()
+        };
+        let consumer = stream.create_consumer(config).await?;
+        anyhow::Ok(consumer.stream().max_messages_per_batch(1024).messages().await?)
+    })?;
+    let acknowledging = runtime.spawn(async move {
+        while let Some(Ok(message)) = messages.next().await {
+            if message.ack().await.is_err() {
+                break;
+            }
+        }
+    });
+    let took = until_acknowledged(world, &subject)?;
+    acknowledging.abort();
+    runtime.shutdown_background();
+    world.remove_stream(&stream)?;
+    Ok(took)
+}
+
+/// Publishes at the rate to a subject of which somebody acknowledges each message.
+fn until_acknowledged(world: &World, subject: &str) -> Result<Vec<f64>> {
     let url = world.nats.url();
     let (sent, acknowledged) = world.runtime.block_on(async {
         let watch = acknowledgements(async_nats::connect(&url).await?).await?;
-        let (sent, _) = publish(&jetstream::new(async_nats::connect(&url).await?), &setup.subject).await?;
+        let (sent, _) = publish(&jetstream::new(async_nats::connect(&url).await?), subject).await?;
         let acknowledged = watch.await??;
         anyhow::Ok((sent, acknowledged))
     })?;
-    service.stop()?;
-    world.settle(Some(&setup.table))?;
     let took = sent.iter().zip(1_u64..).filter_map(|(sent, sequence)| {
         Some(acknowledged.get(&sequence)?.saturating_duration_since(*sent).as_secs_f64() * 1e3)
     });
