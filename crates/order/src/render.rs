@@ -8,7 +8,7 @@ use std::ops::Range;
 use crate::MAX_DEPTH;
 use crate::layout::{Node, Plan, StructPlan, Target};
 use crate::shape::{Kind, Struct};
-use crate::walk::{next_field, pass};
+use crate::walk::{Nothing, next_field, pass};
 use crate::wire::{Fault, Reader};
 
 /// Appends the JSON of a value that [`crate::walk::check`] has passed.
@@ -78,7 +78,7 @@ fn ordered(
     let mut number = None;
     while let Some(field) = next_field(structure, reader, &mut number)? {
         let Target::Member(index) = field.target else {
-            pass::<false>(plan, &field.node, reader, depth + 1)?;
+            pass(plan, &field.node, reader, &mut Nothing, depth + 1)?;
             continue;
         };
         left_out(structure, next..index, out);
@@ -104,7 +104,7 @@ fn gathered(
         if let Target::Member(index) = field.target {
             found[index] = Some((&field.node, *reader));
         }
-        pass::<false>(plan, &field.node, reader, depth + 1)?;
+        pass(plan, &field.node, reader, &mut Nothing, depth + 1)?;
     }
     for (index, found) in found.into_iter().enumerate() {
         match found {

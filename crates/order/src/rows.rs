@@ -10,7 +10,7 @@ use gobwire::{Decoder, Encoder, StreamDecoder, parse_length_prefix};
 use crate::layout::{Layout, Plan};
 use crate::model::{ROOT, RawOrderData};
 use crate::order::{Body, Order};
-use crate::walk;
+use crate::walk::{self, Shown};
 use crate::wire::{Reader, put_bytes, put_int, put_uint, uint_len};
 use crate::{RowError, render};
 
@@ -140,12 +140,22 @@ pub struct RowReader {
     bytes: Vec<u8>,
     /// The layout of the row before, which mostly is that of the next one.
     last: usize,
+    /// The root's members that are noted, and where in the last row's value each starts.
+    noted: Vec<(usize, Option<usize>)>,
+    shown: Shown,
 }
 
 impl RowReader {
     /// A reader that shares its layouts with all others.
     pub fn new(layouts: Arc<Layouts>) -> Self {
-        Self { layouts, bytes: Vec::new(), last: OURS }
+        Self::noting(layouts, &[])
+    }
+
+    /// One that notes on its way where these of the root's members are: [`RowReader::write_noted`] then has no need
+    /// to look for them.
+    pub fn noting(layouts: Arc<Layouts>, members: &[usize]) -> Self {
+        let noted = members.iter().map(|&member| (member, None)).collect();
+        Self { layouts, bytes: Vec::new(), last: OURS, noted, shown: Shown::default() }
     }
 
     /// The body of a row of the table, whose id is `key`: checked from end to end, so that it can be shown.
@@ -169,7 +179,7 @@ impl RowReader {
             Err(RowError::Interface) => return self.convert(key, row),
             plan => plan?,
         };
-        let fields = fields_without_key(plan, value?)?;
+        let fields = fields_without_key(plan, value?, &mut self.shown, &mut self.noted)?;
         // An index into `known`, which has 1,024 places.
         Body::open(index as u16, key, &mut self.bytes);
         self.bytes.extend_from_slice(fields);
@@ -188,7 +198,7 @@ impl RowReader {
             Err(RowError::Interface) => {}
             Err(error) => return Err(error.clone()),
             Ok(plan) => {
-                walk::check(plan, value?)?;
+                walk::check(plan, value?, &mut Shown::default(), |_, _| {})?;
             }
         }
         self.convert(key, row)
@@ -201,17 +211,38 @@ impl RowReader {
         let row = Encoder::new().encode(&typed).map_err(RowError::gob)?;
         let ours = self.layouts.known[OURS].get().ok_or(RowError::UnknownField)?;
         let value = value_in(ours, &row).ok_or(RowError::Truncated)??;
-        let fields = fields_without_key(self.layouts.plan(OURS)?, value)?;
+        let fields = fields_without_key(self.layouts.plan(OURS)?, value, &mut self.shown, &mut self.noted)?;
         Body::open(OURS as u16, key, &mut self.bytes);
         self.bytes.extend_from_slice(fields);
         Ok(Body::close(&mut self.bytes))
     }
+
+    /// Appends the value of a noted member, of those in the order in which they were given the one at `place`, as
+    /// [`Layouts::write_member`] does. `body` is that of the last row.
+    ///
+    /// # Errors
+    /// As [`Layouts::write_member`].
+    pub fn write_noted(&self, body: &Body, place: usize, out: &mut Vec<u8>) -> Result<(), RowError> {
+        let (member, start) = self.noted[place];
+        Ok(render::text(self.layouts.plan(body.layout())?, member, body.value(), start, out)?)
+    }
 }
 
 /// The value, checked, up to the end of its struct, and without the field of the key where that is the last one:
-/// the key stands beside it.
-fn fields_without_key<'v>(plan: &Plan, value: &'v [u8]) -> Result<&'v [u8], RowError> {
-    let checked = walk::check(plan, value)?;
+/// the key stands beside it. Notes where members start.
+fn fields_without_key<'v>(
+    plan: &Plan,
+    value: &'v [u8],
+    shown: &mut Shown,
+    noted: &mut [(usize, Option<usize>)],
+) -> Result<&'v [u8], RowError> {
+    noted.iter_mut().for_each(|(_, start)| *start = None);
+    let note = |index, at| {
+        for (_, start) in noted.iter_mut().filter(|(member, _)| *member == index) {
+            *start = Some(at);
+        }
+    };
+    let checked = walk::check(plan, value, shown, note)?;
     Ok(&value[..checked.key_start.unwrap_or(checked.end - 1)])
 }
 

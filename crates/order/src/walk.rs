@@ -12,11 +12,18 @@ pub(crate) struct Checked {
     pub(crate) end: usize,
 }
 
-/// Checks a whole value.
-pub(crate) fn check(plan: &Plan, value: &[u8]) -> Result<Checked, Fault> {
+/// Checks a whole value. `member` is told where the value of each of the root's members starts, by its index.
+pub(crate) fn check(
+    plan: &Plan,
+    value: &[u8],
+    shown: &mut Shown,
+    mut member: impl FnMut(usize, usize),
+) -> Result<Checked, Fault> {
     if u32::try_from(value.len()).is_err() {
         return Err(Fault::TooLarge);
     }
+    // Of a value that was refused in the middle.
+    shown.gathered.clear();
     let mut key_start = None;
     let mut reader = Reader::new(value, 0);
     let mut number = None;
@@ -24,8 +31,12 @@ pub(crate) fn check(plan: &Plan, value: &[u8]) -> Result<Checked, Fault> {
         let start = reader.at();
         let Some(field) = next_field(plan.root(), &mut reader, &mut number)? else { break };
         key_start = matches!(field.target, Target::LocalId).then_some(start);
-        pass::<true>(plan, &field.node, &mut reader, 1)?;
+        if let Target::Member(index) = field.target {
+            member(index, reader.at());
+        }
+        pass(plan, &field.node, &mut reader, shown, 1)?;
     }
+    shown.end()?;
     Ok(Checked { key_start, end: reader.at() })
 }
 
@@ -38,7 +49,7 @@ pub(crate) fn find(plan: &Plan, value: &[u8], index: usize) -> Result<Option<usi
         if field.target == Target::Member(index) {
             return Ok(Some(reader.at()));
         }
-        pass::<false>(plan, &field.node, &mut reader, 1)?;
+        pass(plan, &field.node, &mut reader, &mut Nothing, 1)?;
     }
     Ok(None)
 }
@@ -63,48 +74,98 @@ pub(crate) fn next_field<'p>(
     plan.fields.get(next).map(Some).ok_or(Fault::UnknownField)
 }
 
-/// Passes one value. `CHECKS` what the model will show of it, which once is enough.
-pub(crate) fn pass<const CHECKS: bool>(
+/// What is looked at of a value that is passed.
+pub(crate) trait Look {
+    fn text(&mut self, text: &[u8]) -> Result<(), Fault>;
+    fn float(&mut self, float: f64) -> Result<(), Fault>;
+}
+
+/// Nothing: it was looked at before.
+pub(crate) struct Nothing;
+
+impl Look for Nothing {
+    fn text(&mut self, _: &[u8]) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    fn float(&mut self, _: f64) -> Result<(), Fault> {
+        Ok(())
+    }
+}
+
+/// All that the model will show.
+#[derive(Default)]
+pub(crate) struct Shown {
+    /// Short texts that are not ASCII, one behind the other: to look at all at once takes less than half the time.
+    gathered: Vec<u8>,
+}
+
+/// Texts from here on are looked at where they are; of shorter ones so many bytes are gathered.
+const LONG: usize = 128;
+const GATHERED: usize = 1024;
+
+impl Shown {
+    /// Looks at what is gathered.
+    fn end(&mut self) -> Result<(), Fault> {
+        let is_utf8 = simdutf8::basic::from_utf8(&self.gathered).is_ok();
+        self.gathered.clear();
+        if is_utf8 { Ok(()) } else { Err(Fault::Utf8) }
+    }
+}
+
+impl Look for Shown {
+    #[inline]
+    fn text(&mut self, text: &[u8]) -> Result<(), Fault> {
+        // Most is, and that is seen soonest.
+        if text.is_ascii() {
+            return Ok(());
+        }
+        if text.len() >= LONG {
+            return simdutf8::basic::from_utf8(text).map(drop).map_err(|_| Fault::Utf8);
+        }
+        // None may end a character that the one before has begun.
+        if text[0] & 0xc0 == 0x80 {
+            return Err(Fault::Utf8);
+        }
+        self.gathered.extend_from_slice(text);
+        if self.gathered.len() >= GATHERED { self.end() } else { Ok(()) }
+    }
+
+    fn float(&mut self, float: f64) -> Result<(), Fault> {
+        if float.is_finite() { Ok(()) } else { Err(Fault::BadNumber) }
+    }
+}
+
+/// Passes one value.
+#[inline(always)]
+pub(crate) fn pass(
     plan: &Plan,
     node: &Node,
     reader: &mut Reader<'_>,
+    look: &mut impl Look,
     depth: usize,
 ) -> Result<(), Fault> {
     match node {
         Node::Bool | Node::Int | Node::Number => drop(reader.uint()?),
-        Node::Float => {
-            if !reader.float()?.is_finite() && CHECKS {
-                return Err(Fault::BadNumber);
-            }
-        }
-        Node::String => {
-            let text = reader.bytes()?;
-            if CHECKS && !is_utf8(text) {
-                return Err(Fault::Utf8);
-            }
-        }
+        Node::Float => look.float(reader.float()?)?,
+        Node::String => look.text(reader.bytes()?)?,
         Node::Bytes => drop(reader.bytes()?),
         Node::Complex => {
             reader.uint()?;
             reader.uint()?;
         }
         Node::Struct(_) | Node::Slice(_) | Node::Map(..) | Node::Skipped(_) => {
-            pass_nested::<CHECKS>(plan, node, reader, depth)?;
+            pass_nested(plan, node, reader, look, depth)?;
         }
     }
     Ok(())
 }
 
-/// Most text is short and ASCII, which is seen faster than that text is UTF-8.
-#[inline]
-fn is_utf8(text: &[u8]) -> bool {
-    text.is_ascii() || simdutf8::basic::from_utf8(text).is_ok()
-}
-
-fn pass_nested<const CHECKS: bool>(
+fn pass_nested(
     plan: &Plan,
     node: &Node,
     reader: &mut Reader<'_>,
+    look: &mut impl Look,
     depth: usize,
 ) -> Result<(), Fault> {
     if depth > MAX_DEPTH {
@@ -115,22 +176,53 @@ fn pass_nested<const CHECKS: bool>(
             let structure = plan.structure(*index);
             let mut number = None;
             while let Some(field) = next_field(structure, reader, &mut number)? {
-                pass::<CHECKS>(plan, &field.node, reader, depth + 1)?;
+                pass(plan, &field.node, reader, look, depth + 1)?;
             }
         }
         Node::Slice(element) => {
             for _ in 0..reader.count()? {
-                pass::<CHECKS>(plan, element, reader, depth + 1)?;
+                pass(plan, element, reader, look, depth + 1)?;
             }
         }
         Node::Map(key, element) => {
             for _ in 0..reader.count()? {
-                pass::<CHECKS>(plan, key, reader, depth + 1)?;
-                pass::<CHECKS>(plan, element, reader, depth + 1)?;
+                pass(plan, key, reader, look, depth + 1)?;
+                pass(plan, element, reader, look, depth + 1)?;
             }
         }
-        Node::Skipped(index) => pass::<CHECKS>(plan, plan.skipped(*index), reader, depth)?,
+        Node::Skipped(index) => pass(plan, plan.skipped(*index), reader, look, depth)?,
         _ => {}
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn is_shown(texts: &[Vec<u8>]) -> bool {
+        let mut shown = Shown::default();
+        texts.iter().all(|text| shown.text(text).is_ok()) && shown.end().is_ok()
+    }
+
+    #[test]
+    fn half_a_character_is_none_whatever_stands_beside_it() {
+        let (first, second) = (b"\xd0".to_vec(), b"\xbf".to_vec());
+        assert!(is_shown(&[[&first[..], &second].concat()]));
+        assert!(!is_shown(&[first.clone(), second.clone()]));
+        assert!(!is_shown(&[first, b"ASCII".to_vec(), second]));
+    }
+
+    proptest! {
+        #[test]
+        fn texts_are_utf8_when_each_is(
+            texts in prop::collection::vec(
+                prop_oneof!["\\PC{0,90}".prop_map(String::into_bytes), prop::collection::vec(any::<u8>(), 0..4)],
+                0..40,
+            )
+        ) {
+            prop_assert_eq!(is_shown(&texts), texts.iter().all(|text| std::str::from_utf8(text).is_ok()));
+        }
+    }
 }

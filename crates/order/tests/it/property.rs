@@ -146,13 +146,19 @@ proptest! {
     fn mutated_rows_are_refused_or_shown_as_gobwire_reads_them(line: Index, changes in changes()) {
         let mut row = line.get(&LINES[..]).row.clone();
         change(&mut row, &changes);
-        let mut reader = RowReader::new(MUTATED.clone());
+        let members: Vec<usize> = (0..ROOT.members.len()).collect();
+        let mut reader = RowReader::noting(MUTATED.clone(), &members);
         let Ok(shown) = show(&MUTATED, &mut reader, &row) else { return Ok(()) };
         let typed: RawOrderData = serde_json::from_str(&shown).unwrap();
         prop_assert_eq!(&serde_json::to_string(&typed).unwrap(), &shown);
+        // Where something stood in the row before is of no meaning.
+        reader.read("1-1", corpus::row("seed/sample")).unwrap();
         let body = reader.read("1-1", &row).unwrap();
-        for index in 0..ROOT.members.len() {
-            MUTATED.write_member(&body, index, &mut Vec::new()).unwrap();
+        for member in members {
+            let (mut looked_for, mut noted) = (Vec::new(), Vec::new());
+            MUTATED.write_member(&body, member, &mut looked_for).unwrap();
+            reader.write_noted(&body, member, &mut noted).unwrap();
+            prop_assert_eq!(noted, looked_for);
         }
         if let Ok(Some(typed)) = StreamDecoder::new(&row[..]).decode::<RawOrderData>() {
             prop_assert_eq!(serde_json::to_string(&typed).unwrap(), shown);

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use order::{Body, Order, RowError, RowReader};
+use order::{Order, RowError, RowReader};
 
 use super::Cache;
-use crate::serve::Record;
+use crate::serve::{MAX_SEARCH, Record};
 
 /// Makes records: orders as memory keeps them, with the hashes of what they are searched by.
 pub(crate) struct Hasher {
@@ -16,22 +16,26 @@ pub(crate) struct Hasher {
 
 impl Hasher {
     pub(super) fn new(cache: Arc<Cache>) -> Self {
-        Self { reader: RowReader::new(cache.layouts.clone()), cache, text: Vec::new() }
+        let reader = RowReader::noting(cache.layouts.clone(), &cache.search);
+        Self { reader, cache, text: Vec::new() }
     }
 
     /// The record of an order that has just come in.
     pub(crate) fn record_of(&mut self, order: &Order) -> Result<Record, RowError> {
-        self.record(order.body().clone(), true)
+        let body = order.body().clone();
+        let hashes = self.cache.hashes_of(&body, &mut self.text)?;
+        Ok(Record { body, hashes, arrived: true })
     }
 
     /// The record of a row of the table.
     pub(crate) fn record_of_row(&mut self, id: &str, row: &[u8]) -> Result<Record, RowError> {
         let body = self.reader.read(id, row)?;
-        self.record(body, false)
-    }
-
-    fn record(&mut self, body: Body, arrived: bool) -> Result<Record, RowError> {
-        let hashes = self.cache.hashes_of(&body, &mut self.text)?;
-        Ok(Record { body, hashes, arrived })
+        let mut hashes = [0; MAX_SEARCH];
+        for (place, hash) in hashes.iter_mut().take(self.cache.search.len()).enumerate() {
+            self.text.clear();
+            self.reader.write_noted(&body, place, &mut self.text)?;
+            *hash = self.cache.hash(&self.text);
+        }
+        Ok(Record { body, hashes, arrived: false })
     }
 }
