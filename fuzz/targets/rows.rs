@@ -18,20 +18,25 @@ thread_local! {
 struct Kept {
     layouts: Arc<Layouts>,
     reader: RowReader,
+    members: Vec<usize>,
 }
 
 impl Kept {
     fn new() -> Self {
         let layouts = Arc::new(Layouts::new().expect("the model has a layout"));
-        Self { reader: RowReader::new(layouts.clone()), layouts }
+        let members: Vec<usize> = (0..ROOT.members.len()).collect();
+        Self { reader: RowReader::noting(layouts.clone(), &members), layouts, members }
     }
 
     fn look_at(&mut self, row: &[u8]) {
         let Ok(body) = self.reader.read("1-1", row) else { return };
         let mut shown = Vec::new();
         self.layouts.write_json(&body, &mut shown).expect("what is read can be shown");
-        for member in 0..ROOT.members.len() {
-            self.layouts.write_member(&body, member, &mut Vec::new()).expect("what is read has members");
+        for &member in &self.members {
+            let (mut looked_for, mut noted) = (Vec::new(), Vec::new());
+            self.layouts.write_member(&body, member, &mut looked_for).expect("what is read has members");
+            self.reader.write_noted(&body, member, &mut noted).expect("what is read has members");
+            assert_eq!(looked_for, noted, "a member stands where it was noted");
         }
         let order = Parser::new(&[]).expect("nothing is required").parse(&shown, "1-1");
         let order = order.expect("what is shown can be taken in");

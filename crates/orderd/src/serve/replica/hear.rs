@@ -53,9 +53,13 @@ impl Hear {
         Ok(())
     }
 
+    pub(crate) fn ears(&self) -> Ears {
+        Ears { hasher: self.cache.hasher(), row: Vec::new(), named: 0 }
+    }
+
     /// Empties the subscription before anything else.
     async fn hear(&self, mut told: Subscriber, initmemchan: mpsc::Sender<Vec<Record>>) {
-        let mut ears = Ears { hasher: self.cache.hasher(), row: Vec::new(), named: 0 };
+        let mut ears = self.ears();
         let mut waiting = Waiting::default();
         loop {
             tokio::select! {
@@ -76,7 +80,7 @@ impl Hear {
     }
 
     /// What is noted as known is on its way to memory before.
-    fn take_in(&self, ears: &mut Ears, telling: &[u8], send: impl FnOnce(Vec<Record>)) {
+    pub(crate) fn take_in(&self, ears: &mut Ears, telling: &[u8], send: impl FnOnce(Vec<Record>)) {
         let Some(told) = telling::parse(telling) else {
             self.metrics.replica_dropped.inc();
             return;
@@ -106,7 +110,7 @@ impl Hear {
 }
 
 /// What is heard with.
-struct Ears {
+pub(crate) struct Ears {
     hasher: Hasher,
     /// Room for one row.
     row: Vec<u8>,
