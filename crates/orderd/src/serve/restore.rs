@@ -55,6 +55,8 @@ pub(crate) struct Progress {
     pub(crate) estimate: AtomicU64,
     /// Rows of this fill that can't be decoded.
     pub(crate) undecodable: AtomicU64,
+    /// Records of all fills that are on their way to memory, or there.
+    sent: AtomicU64,
     /// Told to read the table again.
     again: Notify,
     /// How often that was said, and which of these the last whole fill has answered.
@@ -135,6 +137,7 @@ impl Restore {
             }
             backoff.wait().await;
         }
+        self.cache.has_restored(self.progress.sent.load(Ordering::Acquire)).await;
         self.progress.answered.store(asked, Ordering::Release);
         let undecodable = self.progress.undecodable.load(Ordering::Relaxed);
         self.metrics.undecodable.set(undecodable as i64);
@@ -201,11 +204,20 @@ impl Restore {
             records.extend(self.record(&mut hasher, id, data, first));
             if records.len() == CHUNK {
                 let whole = std::mem::replace(&mut records, Vec::with_capacity(CHUNK));
-                initmemchan.send(whole).await.map_err(|_| Failed::Closed)?;
+                self.send(&initmemchan, whole).await?;
                 self.cache.give_way(begun.elapsed().min(AT_MOST)).await;
                 begun = Instant::now();
             }
         }
+        self.send(&initmemchan, records).await
+    }
+
+    async fn send(
+        &self,
+        initmemchan: &mpsc::Sender<Vec<Record>>,
+        records: Vec<Record>,
+    ) -> Result<(), Failed> {
+        self.progress.sent.fetch_add(records.len() as u64, Ordering::AcqRel);
         initmemchan.send(records).await.map_err(|_| Failed::Closed)
     }
 

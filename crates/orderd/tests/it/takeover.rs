@@ -58,6 +58,20 @@ async fn rows_of_go_are_served_and_bad_ones_are_skipped() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn when_it_says_that_the_table_is_read_all_of_it_is_in_memory() {
+    let stack = Stack::new();
+    let row = rows_of_go().into_iter().find(|(_, order)| !order.is_null()).unwrap().0;
+    let client = stack.sql().await;
+    let made = "CREATE TABLE public.orders2 (id text NOT NULL PRIMARY KEY, data bytea)";
+    client.batch_execute(made).await.unwrap();
+    let filled = "INSERT INTO orders2 SELECT (1700000000000000000 + number)::text, $1
+                  FROM generate_series(1, 20000) AS number";
+    client.execute(filled, &[&row]).await.unwrap();
+    let service = stack.serve(&[]).await;
+    assert_eq!(service.mem_len().await, 20_000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn rows_that_others_write_come_by_a_refill() {
     let (stack, service) = Stack::started().await;
     let row = rows_of_go().into_iter().find(|(_, order)| !order.is_null()).unwrap().0;

@@ -27,7 +27,7 @@ use std::sync::atomic::AtomicBool;
 use hashbrown::DefaultHashBuilder;
 use order::{Body, Key, Layouts, RowError};
 use parking_lot::{RwLock, RwLockWriteGuard};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use self::bodies::Bodies;
 pub(crate) use self::bound::Bound;
@@ -59,6 +59,8 @@ pub(crate) struct Cache {
     is_bounded: bool,
     /// Whether readers wait for orders that have to be read from the table.
     is_awaited: AtomicBool,
+    /// How many records that were read from the table have been taken in.
+    restored: watch::Sender<u64>,
 }
 
 struct Contents {
@@ -112,6 +114,7 @@ impl Cache {
             hashes: DefaultHashBuilder::default(),
             is_bounded,
             is_awaited: AtomicBool::new(false),
+            restored: watch::Sender::new(0),
         })
     }
 
@@ -126,10 +129,18 @@ impl Cache {
             if records.first().is_some_and(|record| record.arrived) {
                 feed.publish(&self.insert(records, feed.room()));
             } else {
+                let count = records.len() as u64;
                 self.insert(records, 0);
+                self.restored.send_modify(|restored| *restored += count);
             }
         }
         Ok(())
+    }
+
+    /// Waits until so many records that were read from the table have been taken in.
+    pub(crate) async fn has_restored(&self, count: u64) {
+        // It can't end before this does.
+        drop(self.restored.subscribe().wait_for(|&restored| restored >= count).await);
     }
 
     /// Adds the orders that are not known. Gives back up to `room` of them.
