@@ -67,7 +67,10 @@ async fn when_it_says_that_the_table_is_read_all_of_it_is_in_memory() {
     let filled = "INSERT INTO orders2 SELECT (1700000000000000000 + number)::text, $1
                   FROM generate_series(1, 20000) AS number";
     client.execute(filled, &[&row]).await.unwrap();
-    let service = stack.serve(&[]).await;
+    // To put in order what all have alike takes longer than to read it.
+    let search = "order_uid,track_number,entry,locale,customer_id,delivery_service,shardkey,oof_shard";
+    let service = stack.start(&[("SEARCH", search)]).await;
+    while service.get("/readyz").await.json()["fill"]["up"] != true {}
     assert_eq!(service.mem_len().await, 20_000);
 }
 

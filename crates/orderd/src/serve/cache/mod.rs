@@ -282,6 +282,8 @@ impl Contents {
 mod tests {
     use std::time::Duration;
 
+    use futures_util::FutureExt;
+
     use super::*;
 
     #[test]
@@ -299,5 +301,23 @@ mod tests {
         let answer = answered.recv_timeout(Duration::from_secs(10));
         drop(written);
         assert_eq!(answer, Ok(([Known::Evicted, Known::Not], true)));
+    }
+
+    #[tokio::test]
+    async fn what_was_read_from_the_table_is_restored_when_it_is_in_memory() {
+        let layouts = Arc::new(Layouts::new().unwrap());
+        let cache = Cache::new(layouts.clone(), Vec::new(), None);
+        let feed = Feed::new(layouts, &[], &[], 1);
+        let record =
+            |key, arrived| Record { body: Body::evicted(key, &[]), hashes: [0; MAX_SEARCH], arrived };
+        for (chunk, restored) in [(vec![record("17-1", true)], 0), (vec![record("17-2", false)], 1)] {
+            assert!(cache.has_restored(1).now_or_never().is_none());
+            let (memwritechan, memwritechan_out) = mpsc::channel(1);
+            memwritechan.send(chunk).await.unwrap();
+            drop(memwritechan);
+            cache.run(memwritechan_out, &feed).await.unwrap();
+            assert!(cache.has_restored(restored).now_or_never().is_some());
+        }
+        assert_eq!(cache.len(), 2);
     }
 }
