@@ -12,11 +12,9 @@ use tokio::runtime::Runtime;
 use crate::cli::{Cli, Command};
 use crate::config::Settings;
 use crate::http::{self, App};
-use crate::persist::tell::Teller;
 use crate::pipeline::{Depths, Parts};
 use crate::serve::Record;
 use crate::serve::replica::Hear;
-use crate::telling;
 
 /// The key of the one order.
 pub const KEY: &str = "1700000000123456789-42";
@@ -75,18 +73,8 @@ impl Listener {
     pub fn new() -> anyhow::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let parts = runtime.block_on(Parts::new(settings()?))?;
-        let subject = telling::subject(&parts.settings);
-        let Parts { client, cache, taken, company, metrics, stop, layouts, .. } = parts;
-        let teller = Arc::new(Teller {
-            client: client.clone(),
-            subject: subject.clone().into(),
-            taken: taken.clone(),
-            layouts: layouts.clone(),
-            company: company.clone(),
-            metrics: metrics.clone(),
-        });
-        let hear = Hear { client, subject, cache, taken, company, teller, metrics, stop };
-        Ok(Self { runtime, hear, layouts })
+        let hear = parts.hear(parts.teller());
+        Ok(Self { runtime, hear, layouts: parts.layouts })
     }
 
     /// The keys of the orders that memory gets by a telling.

@@ -95,6 +95,32 @@ impl Parts {
             metrics,
         })
     }
+
+    /// What tells other processes; nothing is told yet.
+    pub(crate) fn teller(&self) -> Arc<Teller> {
+        Arc::new(Teller {
+            client: self.client.clone(),
+            subject: telling::subject(&self.settings).into(),
+            taken: self.taken.clone(),
+            layouts: self.layouts.clone(),
+            company: self.company.clone(),
+            metrics: self.metrics.clone(),
+        })
+    }
+
+    /// What hears them.
+    pub(crate) fn hear(&self, teller: Arc<Teller>) -> Hear {
+        Hear {
+            client: self.client.clone(),
+            subject: telling::subject(&self.settings),
+            cache: self.cache.clone(),
+            taken: self.taken.clone(),
+            company: self.company.clone(),
+            teller,
+            metrics: self.metrics.clone(),
+            stop: self.stop.clone(),
+        }
+    }
 }
 
 /// Starts all stages. Each ends when its input closes, which begins where `subscribe` and `restore` are told
@@ -114,15 +140,7 @@ pub(crate) fn start(parts: &Parts, parser: Parser, depths: &Depths) -> Stages {
     let (initmemchan, initmemchan_out) = depths.channel("initmemchan", WAITING);
     let (memwritechan, memwritechan_out) = depths.channel("memwritechan", WAITING);
 
-    let subject = telling::subject(settings);
-    let teller = Arc::new(Teller {
-        client: client.clone(),
-        subject: subject.clone().into(),
-        taken: taken.clone(),
-        layouts: layouts.clone(),
-        company: company.clone(),
-        metrics: metrics.clone(),
-    });
+    let teller = parts.teller();
     let subscribe = Subscribe {
         settings: settings.clone(),
         client: client.clone(),
@@ -161,16 +179,7 @@ pub(crate) fn start(parts: &Parts, parser: Parser, depths: &Depths) -> Stages {
         stop: stop.clone(),
     };
 
-    let hear = Hear {
-        client: client.clone(),
-        subject,
-        cache: cache.clone(),
-        taken: taken.clone(),
-        company: company.clone(),
-        teller: teller.clone(),
-        metrics: metrics.clone(),
-        stop: stop.clone(),
-    };
+    let hear = parts.hear(teller.clone());
     let replica = Replica {
         settings: settings.clone(),
         client: client.clone(),
