@@ -28,8 +28,10 @@ export class Events {
     this.#open();
   }
 
+  // What was seen is forgotten: whoever starts it again begins anew.
   stop() {
     this.#wanted = false;
+    this.#last = "";
     this.#close();
   }
 

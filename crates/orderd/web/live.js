@@ -87,7 +87,9 @@ export class Live {
   #schedule() {
     this.#frame ||= requestAnimationFrame(() => {
       this.#frame = 0;
-      if (!this.#isHeld()) this.#catchUp();
+      // Where nothing has been shown yet, there is nothing to keep as it is.
+      const isFirst = this.#stale && !this.#loaded && !this.#loading;
+      if (isFirst || !this.#isHeld()) this.#catchUp();
       this.#button();
     });
   }

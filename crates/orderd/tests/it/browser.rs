@@ -271,9 +271,13 @@ async fn one_signs_in_with_a_token_and_out_again() {
     browser.go(&url(&service)).await;
     browser.reads(FIRST, "mine").await;
     browser.resize(1280, 800).await;
+    browser.click("#pause").await;
     browser.click("#sign-out").await;
     browser.reads("#view-signin", "Sign in").await;
     assert_eq!(browser.text("#live-list").await, "");
+    // The list is there again, though it was paused.
+    browser.keys("#token", "open-sesame\u{e007}").await;
+    browser.reads(FIRST, "mine").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
