@@ -31,10 +31,10 @@ const TARGETS: [Target; 5] = [
 
 /// Throw mutated input at what reads input
 ///
-/// rows: rows of the table. payloads: messages. requests: HTTP, its paths and keys. tellings: what processes
-/// tell each other. samples: documents for codegen. Starts from the tests' corpora and keeps what it finds new
-/// under target/fuzz. Exit code 1 where one panics, hangs or grows; cargo-fuzz says how to do it again. Installs
-/// cargo-fuzz where it is missing.
+/// rows: rows of the table. payloads: messages. requests: HTTP, its paths and keys. tellings: what
+/// processes tell each other. samples: documents for codegen. Starts from the tests' corpora and
+/// keeps what it finds new under target/fuzz. Exit code 1 where one panics, hangs or grows;
+/// cargo-fuzz says how to do it again. Installs cargo-fuzz where it is missing.
 ///
 /// Examples: cargo xtask fuzz
 ///           cargo xtask fuzz rows --seconds 600
