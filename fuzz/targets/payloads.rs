@@ -1,5 +1,5 @@
 //! Payloads of messages, from anybody: each is an order or refused, and an order is the same as a row and in
-//! memory.
+//! memory. What the quick reader takes, the thorough one takes for the same.
 
 #![no_main]
 
@@ -28,6 +28,9 @@ impl Kept {
     }
 
     fn look_at(&mut self, payload: &[u8]) {
+        if let Ok(text) = std::str::from_utf8(payload) {
+            assert!(self.parser.is_the_same_to_both(text, "1700000000123456789-42"));
+        }
         let order = match self.parser.parse(payload, "1700000000123456789-42") {
             Ok(order) => order,
             Err(refusal) => {

@@ -1,5 +1,7 @@
 //! The model as Rust source: the shape, the typed structs, the schema and the sample.
 
+use serde_json::Value;
+
 use crate::model::{Kind, Member, Model, Struct};
 use crate::path::{self, Path};
 use crate::{Error, Place};
@@ -64,7 +66,9 @@ pub static SAMPLE: &str = {sample};
     fn shape_member(&self, member: &Member) -> String {
         let Member { json_name, go_name, kind, .. } = member;
         let kind = self.shape_kind(kind);
-        format!("        Member {{ json_name: {json_name:?}, go_name: {go_name:?}, kind: {kind} }},\n")
+        let json_head = format!("{}:", Value::from(json_name.as_str()));
+        let names = format!("json_name: {json_name:?}, json_head: {json_head:?}, go_name: {go_name:?}");
+        format!("        Member {{ {names}, kind: {kind} }},\n")
     }
 
     fn shape_kind(&self, kind: &Kind) -> String {
@@ -172,10 +176,16 @@ mod tests {
     #[test]
     fn the_shape_nests_by_reference() {
         let text = rust(r#"{"lines": [[{"n": 1}]]}"#);
-        let member =
-            r#"json_name: "lines", go_name: "Lines", kind: Kind::Slice(&Kind::Slice(&Kind::Struct(&LINES)))"#;
+        let member = r#"go_name: "Lines", kind: Kind::Slice(&Kind::Slice(&Kind::Struct(&LINES)))"#;
         assert!(text.contains(member));
         assert!(text.contains("\nstatic LINES: Struct = Struct {\n    go_name: \"RawLinesData\","));
+    }
+
+    #[test]
+    fn a_member_opens_as_json_writes_its_name() {
+        let text = rust(r#"{"plain": 1, "a\"b": 2}"#);
+        assert!(text.contains(r#"json_name: "plain", json_head: "\"plain\":", go_name"#));
+        assert!(text.contains(r#"json_name: "a\"b", json_head: "\"a\\\"b\":", go_name"#));
     }
 
     #[test]

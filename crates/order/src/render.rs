@@ -196,8 +196,7 @@ fn name(shape: &Struct, index: usize, out: &mut Vec<u8>) {
     if index > 0 {
         out.push(b',');
     }
-    string(shape.members[index].json_name.as_bytes(), out);
-    out.push(b':');
+    out.extend_from_slice(shape.members[index].json_head.as_bytes());
 }
 
 fn float(number: f64, out: &mut Vec<u8>) {

@@ -17,6 +17,8 @@ pub struct Struct {
 pub struct Member {
     /// The name in JSON, `chrt_id`.
     pub json_name: &'static str,
+    /// The name as it opens the member in JSON, `"chrt_id":`.
+    pub json_head: &'static str,
     /// The name of the Go field, `ChrtId`.
     pub go_name: &'static str,
     /// What it holds.

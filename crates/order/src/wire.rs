@@ -41,10 +41,11 @@ pub(crate) fn put_uint(out: &mut Vec<u8>, number: u64) {
 }
 
 fn put_long_uint(out: &mut Vec<u8>, number: u64) {
-    let bytes = number.to_be_bytes();
-    let skipped = (number.leading_zeros() / 8) as usize;
+    // All eight, and what is too much taken off again: cheaper than to copy just as many as there are.
+    let skipped = number.leading_zeros() / 8;
     out.push(((8 - skipped) as u8).wrapping_neg());
-    out.extend_from_slice(&bytes[skipped..]);
+    out.extend_from_slice(&(number << (8 * skipped)).to_be_bytes());
+    out.truncate(out.len() - skipped as usize);
 }
 
 /// Appends a signed integer: bit 0 says whether the rest is complemented.

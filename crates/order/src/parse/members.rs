@@ -129,3 +129,22 @@ pub(super) fn zero_struct(out: &mut Vec<u8>, kind: &Kind) {
 pub(super) fn is_left_out(kind: &Kind, value: &[u8]) -> bool {
     (value == [0] || value.is_empty()) && !matches!(kind, Kind::Struct(_))
 }
+
+/// An element that is `null` is zero, as a member is.
+pub(super) fn zero_element(out: &mut Vec<u8>, kind: &Kind) {
+    match kind {
+        Kind::Struct(_) => zero_struct(out, kind),
+        _ => out.push(0),
+    }
+}
+
+/// Writes the count of a slice whose elements follow the byte kept free for it at `start`.
+pub(super) fn put_count(out: &mut Vec<u8>, start: usize, count: usize) {
+    if count < 0x80 {
+        out[start] = count as u8;
+    } else {
+        let mut bytes = Vec::with_capacity(9);
+        put_uint(&mut bytes, count as u64);
+        out.splice(start..=start, bytes);
+    }
+}

@@ -1,10 +1,13 @@
 //! JSON -> gob value, straight, without a document in between: what an order costs when it comes in.
 //!
+//! Most documents are plain and read by `plain`, in half of the time; all others by `serde_json` and our visitors.
+//!
 //! As lenient as Go's `encoding/json` where nothing is lost by it: missing members are zero, a member that is
 //! `null` is left as it is, unknown ones are ignored but counted, names match without regard to ASCII case
 //! where none matches exactly, and of a repeated member the last counts. Refused are invalid UTF-8, numbers
 //! that don't fit, values of another type, `null`, and what is no object.
 
+mod plain;
 mod visit;
 mod members;
 mod place;
@@ -12,10 +15,7 @@ mod place;
 use std::collections::BTreeSet;
 use std::fmt;
 
-use serde::de::DeserializeSeed;
-
 use self::place::offset;
-use self::visit::Document;
 use crate::SettingError;
 use crate::model::ROOT;
 use crate::order::{Body, Order};
@@ -78,23 +78,41 @@ impl Parser {
     /// # Errors
     /// A [`Refusal`] that says what is wrong and where, without quoting the payload.
     pub fn parse(&mut self, payload: &[u8], key: &str) -> Result<Order, Refusal> {
-        let state = &mut self.state;
-        Body::open(OURS as u16, key, &mut state.out);
-        state.spans.clear();
-        state.path.clear();
-        state.reason = None;
         let text = simdutf8::compat::from_utf8(payload).map_err(|error| Refusal {
             reason: Reason::InvalidUtf8,
             detail: "invalid UTF-8".into(),
             path: None,
             offset: Some(error.valid_up_to()),
         })?;
-        let mut deserializer = serde_json::Deserializer::from_str(text);
-        let parsed = Document { state, required: &self.required }.deserialize(&mut deserializer);
-        match parsed.and_then(|key_field| deserializer.end().map(|()| key_field)) {
-            Ok(key_field) => Ok(Order::new(Body::close(&mut state.out), key_field)),
-            Err(error) => Err(state.refusal(text, &error)),
+        match self.plain(text, key) {
+            Some(order) => Ok(order),
+            None => self.any(text, key),
         }
+    }
+
+    /// The order that `text` is, unless something about it is unusual.
+    fn plain(&mut self, text: &str, key: &str) -> Option<Order> {
+        let out = &mut self.state.out;
+        Body::open(OURS as u16, key, out);
+        let key_field = plain::document(text, &self.required, out)?;
+        Some(Order::new(Body::close(out), key_field))
+    }
+
+    /// The same of any text, by `serde_json` alone.
+    fn any(&mut self, text: &str, key: &str) -> Result<Order, Refusal> {
+        let state = &mut self.state;
+        Body::open(OURS as u16, key, &mut state.out);
+        state.spans.clear();
+        state.path.clear();
+        state.reason = None;
+        let key_field = visit::document(text, &self.required, state)?;
+        Ok(Order::new(Body::close(&mut state.out), key_field))
+    }
+
+    /// Whether `text` is unusual, or the same to both readers.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub fn is_the_same_to_both(&mut self, text: &str, key: &str) -> bool {
+        self.plain(text, key).is_none_or(|order| self.any(text, key).is_ok_and(|other| other == order))
     }
 
     /// The unknown members met since the parser was made.
@@ -144,5 +162,138 @@ impl State {
         if self.unknown.names.len() < UNKNOWN_NAMES {
             self.unknown.names.insert(name.chars().take(UNKNOWN_NAME_LENGTH).collect());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use proptest::sample::{Index, select};
+
+    use super::*;
+    use crate::model::SAMPLE;
+
+    fn parser() -> Parser {
+        Parser::new(&["order_uid".to_owned()]).unwrap()
+    }
+
+    fn is_plain(text: &str) -> bool {
+        assert!(parser().is_the_same_to_both(text, "1-1"), "{text}");
+        parser().plain(text, "1-1").is_some()
+    }
+
+    #[test]
+    fn what_publishers_write_is_plain() {
+        let indented = serde_json::from_str::<crate::model::RawOrderData>(SAMPLE).unwrap();
+        for text in [
+            SAMPLE,
+            &format!(" {SAMPLE}\r\n"),
+            &serde_json::to_string_pretty(&indented).unwrap(),
+            &SAMPLE.replace("\":", "\": ").replace(",\"", ", \""),
+            &SAMPLE.replace("\":", "\" :"),
+            r#"{"order_uid":"u"}"#,
+            r#"{"order_uid":"u","items":[ ],"sm_id":-1}"#,
+            r#"{"order_uid":"u","entry":null,"items":null,"sm_id":null}"#,
+            r#"{"order_uid":"\u0418\u0432\u0430\u043d \ud83d\ude00\"\\","entry":"Иван"}"#,
+            r#"{"order_uid":"u","items":[{"name":""},{"price":0}]}"#,
+            r#"{"order_uid":"u","sm_id":999999999999999999}"#,
+        ] {
+            assert!(is_plain(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_unusual_is_not_plain() {
+        for text in [
+            "",
+            "{}",
+            "[]",
+            r#"{"order_uid":""}"#,
+            r#"{"order_uid":null}"#,
+            r#"{"order_uid":"u""#,
+            r#"{"order_uid":"u"}}"#,
+            r#"{"order_uid":"u",}"#,
+            r#"{"order_uid":"u","entry":"\ud83d"}"#,
+            r#"{"order_uid":"u","entry":"\"}"#,
+            "{\"order_uid\":\"u\",\"entry\":\"\n\"}",
+            r#"{"entry":"e","order_uid":"u"}"#,
+            r#"{"order_uid":"u","order_uid":"v"}"#,
+            r#"{"ORDER_UID":"u"}"#,
+            r#"{"order_uid":"u","other":1}"#,
+            r#"{"order_uid":1}"#,
+            r#"{"order_uid":"u","delivery":null}"#,
+            r#"{"order_uid":"u","items":[1]}"#,
+            r#"{"order_uid":"u","items":[{"name":""},null]}"#,
+            r#"{"order_uid":"u","items":[{"price":1},]}"#,
+            r#"{"order_uid":"u","sm_id":"1"}"#,
+            r#"{"order_uid":"u","sm_id":01}"#,
+            r#"{"order_uid":"u","sm_id":-0}"#,
+            r#"{"order_uid":"u","sm_id":-}"#,
+            r#"{"order_uid":"u","sm_id":1.0}"#,
+            r#"{"order_uid":"u","sm_id":1e1}"#,
+            r#"{"order_uid":"u","sm_id":1000000000000000000}"#,
+        ] {
+            assert!(!is_plain(text), "{text}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(20_000))]
+
+        /// The sample with some of its bytes taken out, and others put in.
+        #[test]
+        fn plain_documents_are_read_as_any(
+            edits in proptest::collection::vec((any::<Index>(), 0_usize..20, snippet()), 1..4)
+        ) {
+            let mut text: Vec<char> = SAMPLE.chars().collect();
+            for (place, length, snippet) in edits {
+                let from = place.index(text.len() + 1);
+                let to = text.len().min(from + length);
+                text.splice(from..to, snippet.chars());
+            }
+            let text: String = text.into_iter().collect();
+            prop_assert!(parser().is_the_same_to_both(&text, "1-1"));
+        }
+    }
+
+    fn snippet() -> impl Strategy<Value = &'static str> {
+        select(vec![
+            "",
+            "",
+            "",
+            " ",
+            ",",
+            ":",
+            "{",
+            "}",
+            "[",
+            "]",
+            "\"",
+            "\\",
+            "\\\"",
+            "\\u0000",
+            "\\u04",
+            "0",
+            "-",
+            "1",
+            "12345678",
+            "1234567890123456789",
+            ".5",
+            "e3",
+            "null",
+            "true",
+            "\"a\"",
+            "\n",
+            "\t",
+            "ж",
+            "\u{7f}",
+            "\u{1}",
+            "{}",
+            "[]",
+            "\"entry\":\"\",",
+            "\"sm_id\":0,",
+            "\"x\":1,",
+            "\"Entry\":\"E\",",
+        ])
     }
 }

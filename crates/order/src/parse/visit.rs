@@ -4,17 +4,28 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::members::{Members, is_left_out, zero_struct};
+use super::members::{Members, is_left_out, put_count, zero_element};
 use super::{State, Step};
 use crate::model::ROOT;
-use crate::refusal::Reason;
+use crate::refusal::{Reason, Refusal};
 use crate::shape::{Kind, Struct};
 use crate::wire::{put_bytes, put_float, put_int, put_uint};
 
+/// Reads the document into `state`. Gives back the number of the key's field, counted from the last one written.
+///
+/// # Errors
+/// Why it is refused.
+pub(super) fn document(text: &str, required: &[usize], state: &mut State) -> Result<u64, Refusal> {
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let parsed = Document { state, required }.deserialize(&mut deserializer);
+    let whole = parsed.and_then(|key_field| deserializer.end().map(|()| key_field));
+    whole.map_err(|error| state.refusal(text, &error))
+}
+
 /// The whole document. Its value is the delta of the key's field after the last member.
-pub(super) struct Document<'s> {
-    pub(super) state: &'s mut State,
-    pub(super) required: &'s [usize],
+struct Document<'s> {
+    state: &'s mut State,
+    required: &'s [usize],
 }
 
 impl<'de> DeserializeSeed<'de> for Document<'_> {
@@ -265,24 +276,5 @@ impl<'de> Visitor<'de> for Value<'_> {
         self.state.spans.truncate(base);
         self.state.out.push(0);
         Ok(true)
-    }
-}
-
-/// An element that is `null` is zero, as a member is.
-fn zero_element(out: &mut Vec<u8>, kind: &Kind) {
-    match kind {
-        Kind::Struct(_) => zero_struct(out, kind),
-        _ => out.push(0),
-    }
-}
-
-/// Writes the count of a slice whose elements follow the byte kept free for it at `start`.
-fn put_count(out: &mut Vec<u8>, start: usize, count: usize) {
-    if count < 0x80 {
-        out[start] = count as u8;
-    } else {
-        let mut bytes = Vec::with_capacity(9);
-        put_uint(&mut bytes, count as u64);
-        out.splice(start..=start, bytes);
     }
 }

@@ -8,29 +8,29 @@ use crate::shape::{Kind, Member, Struct};
 pub static ROOT: Struct = Struct {
     go_name: "RawOrderData",
     members: &[
-        Member { json_name: "station_id", go_name: "StationId", kind: Kind::String },
-        Member { json_name: "type", go_name: "Type", kind: Kind::String },
-        Member { json_name: "self", go_name: "Self", kind: Kind::String },
-        Member { json_name: "имя", go_name: "Имя", kind: Kind::String },
-        Member { json_name: "1st", go_name: "X1st", kind: Kind::Int },
-        Member { json_name: "", go_name: "X", kind: Kind::String },
-        Member { json_name: "🌡", go_name: "X2", kind: Kind::Float },
-        Member { json_name: "foo-bar", go_name: "FooBar", kind: Kind::Bool },
-        Member { json_name: "says \"hi\"\n`\\", go_name: "SaysHi", kind: Kind::String },
-        Member { json_name: "a_b", go_name: "AB", kind: Kind::Int },
-        Member { json_name: "aB", go_name: "AB2", kind: Kind::Int },
-        Member { json_name: "AB", go_name: "AB3", kind: Kind::Int },
-        Member { json_name: "LocalID", go_name: "LocalID2", kind: Kind::String },
-        Member { json_name: "local_id", go_name: "LocalId", kind: Kind::String },
-        Member { json_name: "position", go_name: "Position", kind: Kind::Struct(&POSITION) },
-        Member { json_name: "operator", go_name: "Operator", kind: Kind::Struct(&OPERATOR) },
-        Member { json_name: "owner", go_name: "Owner", kind: Kind::Struct(&OWNER) },
-        Member { json_name: "sensors", go_name: "Sensors", kind: Kind::Slice(&Kind::Struct(&SENSORS)) },
-        Member { json_name: "grid", go_name: "Grid", kind: Kind::Slice(&Kind::Slice(&Kind::Int)) },
-        Member { json_name: "profile", go_name: "Profile", kind: Kind::Slice(&Kind::Slice(&Kind::Slice(&Kind::Float))) },
-        Member { json_name: "soundings", go_name: "Soundings", kind: Kind::Slice(&Kind::Slice(&Kind::Struct(&SOUNDINGS))) },
-        Member { json_name: "alarms", go_name: "Alarms", kind: Kind::Slice(&Kind::Bool) },
-        Member { json_name: "empty", go_name: "Empty", kind: Kind::Struct(&EMPTY) },
+        Member { json_name: "station_id", json_head: "\"station_id\":", go_name: "StationId", kind: Kind::String },
+        Member { json_name: "type", json_head: "\"type\":", go_name: "Type", kind: Kind::String },
+        Member { json_name: "self", json_head: "\"self\":", go_name: "Self", kind: Kind::String },
+        Member { json_name: "имя", json_head: "\"имя\":", go_name: "Имя", kind: Kind::String },
+        Member { json_name: "1st", json_head: "\"1st\":", go_name: "X1st", kind: Kind::Int },
+        Member { json_name: "", json_head: "\"\":", go_name: "X", kind: Kind::String },
+        Member { json_name: "🌡", json_head: "\"🌡\":", go_name: "X2", kind: Kind::Float },
+        Member { json_name: "foo-bar", json_head: "\"foo-bar\":", go_name: "FooBar", kind: Kind::Bool },
+        Member { json_name: "says \"hi\"\n`\\", json_head: "\"says \\\"hi\\\"\\n`\\\\\":", go_name: "SaysHi", kind: Kind::String },
+        Member { json_name: "a_b", json_head: "\"a_b\":", go_name: "AB", kind: Kind::Int },
+        Member { json_name: "aB", json_head: "\"aB\":", go_name: "AB2", kind: Kind::Int },
+        Member { json_name: "AB", json_head: "\"AB\":", go_name: "AB3", kind: Kind::Int },
+        Member { json_name: "LocalID", json_head: "\"LocalID\":", go_name: "LocalID2", kind: Kind::String },
+        Member { json_name: "local_id", json_head: "\"local_id\":", go_name: "LocalId", kind: Kind::String },
+        Member { json_name: "position", json_head: "\"position\":", go_name: "Position", kind: Kind::Struct(&POSITION) },
+        Member { json_name: "operator", json_head: "\"operator\":", go_name: "Operator", kind: Kind::Struct(&OPERATOR) },
+        Member { json_name: "owner", json_head: "\"owner\":", go_name: "Owner", kind: Kind::Struct(&OWNER) },
+        Member { json_name: "sensors", json_head: "\"sensors\":", go_name: "Sensors", kind: Kind::Slice(&Kind::Struct(&SENSORS)) },
+        Member { json_name: "grid", json_head: "\"grid\":", go_name: "Grid", kind: Kind::Slice(&Kind::Slice(&Kind::Int)) },
+        Member { json_name: "profile", json_head: "\"profile\":", go_name: "Profile", kind: Kind::Slice(&Kind::Slice(&Kind::Slice(&Kind::Float))) },
+        Member { json_name: "soundings", json_head: "\"soundings\":", go_name: "Soundings", kind: Kind::Slice(&Kind::Slice(&Kind::Struct(&SOUNDINGS))) },
+        Member { json_name: "alarms", json_head: "\"alarms\":", go_name: "Alarms", kind: Kind::Slice(&Kind::Bool) },
+        Member { json_name: "empty", json_head: "\"empty\":", go_name: "Empty", kind: Kind::Struct(&EMPTY) },
     ],
 };
 
@@ -38,10 +38,10 @@ pub static ROOT: Struct = Struct {
 static POSITION: Struct = Struct {
     go_name: "RawPositionData",
     members: &[
-        Member { json_name: "latitude", go_name: "Latitude", kind: Kind::Float },
-        Member { json_name: "longitude", go_name: "Longitude", kind: Kind::Float },
-        Member { json_name: "altitude", go_name: "Altitude", kind: Kind::Int },
-        Member { json_name: "name", go_name: "Name", kind: Kind::Struct(&NAME) },
+        Member { json_name: "latitude", json_head: "\"latitude\":", go_name: "Latitude", kind: Kind::Float },
+        Member { json_name: "longitude", json_head: "\"longitude\":", go_name: "Longitude", kind: Kind::Float },
+        Member { json_name: "altitude", json_head: "\"altitude\":", go_name: "Altitude", kind: Kind::Int },
+        Member { json_name: "name", json_head: "\"name\":", go_name: "Name", kind: Kind::Struct(&NAME) },
     ],
 };
 
@@ -49,8 +49,8 @@ static POSITION: Struct = Struct {
 static NAME: Struct = Struct {
     go_name: "RawNameData",
     members: &[
-        Member { json_name: "short", go_name: "Short", kind: Kind::String },
-        Member { json_name: "long", go_name: "Long", kind: Kind::String },
+        Member { json_name: "short", json_head: "\"short\":", go_name: "Short", kind: Kind::String },
+        Member { json_name: "long", json_head: "\"long\":", go_name: "Long", kind: Kind::String },
     ],
 };
 
@@ -58,8 +58,8 @@ static NAME: Struct = Struct {
 static OPERATOR: Struct = Struct {
     go_name: "RawOperatorData",
     members: &[
-        Member { json_name: "name", go_name: "Name", kind: Kind::Struct(&OPERATOR_NAME) },
-        Member { json_name: "contact", go_name: "Contact", kind: Kind::Struct(&CONTACT) },
+        Member { json_name: "name", json_head: "\"name\":", go_name: "Name", kind: Kind::Struct(&OPERATOR_NAME) },
+        Member { json_name: "contact", json_head: "\"contact\":", go_name: "Contact", kind: Kind::Struct(&CONTACT) },
     ],
 };
 
@@ -67,9 +67,9 @@ static OPERATOR: Struct = Struct {
 static OPERATOR_NAME: Struct = Struct {
     go_name: "RawOperatorNameData",
     members: &[
-        Member { json_name: "given", go_name: "Given", kind: Kind::String },
-        Member { json_name: "family", go_name: "Family", kind: Kind::String },
-        Member { json_name: "ref", go_name: "Ref", kind: Kind::Int },
+        Member { json_name: "given", json_head: "\"given\":", go_name: "Given", kind: Kind::String },
+        Member { json_name: "family", json_head: "\"family\":", go_name: "Family", kind: Kind::String },
+        Member { json_name: "ref", json_head: "\"ref\":", go_name: "Ref", kind: Kind::Int },
     ],
 };
 
@@ -77,8 +77,8 @@ static OPERATOR_NAME: Struct = Struct {
 static CONTACT: Struct = Struct {
     go_name: "RawContactData",
     members: &[
-        Member { json_name: "mail", go_name: "Mail", kind: Kind::String },
-        Member { json_name: "phone", go_name: "Phone", kind: Kind::String },
+        Member { json_name: "mail", json_head: "\"mail\":", go_name: "Mail", kind: Kind::String },
+        Member { json_name: "phone", json_head: "\"phone\":", go_name: "Phone", kind: Kind::String },
     ],
 };
 
@@ -86,8 +86,8 @@ static CONTACT: Struct = Struct {
 static OWNER: Struct = Struct {
     go_name: "RawOwnerData",
     members: &[
-        Member { json_name: "contact", go_name: "Contact", kind: Kind::Struct(&CONTACT) },
-        Member { json_name: "since", go_name: "Since", kind: Kind::Float },
+        Member { json_name: "contact", json_head: "\"contact\":", go_name: "Contact", kind: Kind::Struct(&CONTACT) },
+        Member { json_name: "since", json_head: "\"since\":", go_name: "Since", kind: Kind::Float },
     ],
 };
 
@@ -95,12 +95,12 @@ static OWNER: Struct = Struct {
 static SENSORS: Struct = Struct {
     go_name: "RawSensorsData",
     members: &[
-        Member { json_name: "kind", go_name: "Kind", kind: Kind::String },
-        Member { json_name: "active", go_name: "Active", kind: Kind::Bool },
-        Member { json_name: "offset", go_name: "Offset", kind: Kind::Float },
-        Member { json_name: "range", go_name: "Range", kind: Kind::Slice(&Kind::Float) },
-        Member { json_name: "last", go_name: "Last", kind: Kind::Int },
-        Member { json_name: "tags", go_name: "Tags", kind: Kind::Slice(&Kind::String) },
+        Member { json_name: "kind", json_head: "\"kind\":", go_name: "Kind", kind: Kind::String },
+        Member { json_name: "active", json_head: "\"active\":", go_name: "Active", kind: Kind::Bool },
+        Member { json_name: "offset", json_head: "\"offset\":", go_name: "Offset", kind: Kind::Float },
+        Member { json_name: "range", json_head: "\"range\":", go_name: "Range", kind: Kind::Slice(&Kind::Float) },
+        Member { json_name: "last", json_head: "\"last\":", go_name: "Last", kind: Kind::Int },
+        Member { json_name: "tags", json_head: "\"tags\":", go_name: "Tags", kind: Kind::Slice(&Kind::String) },
     ],
 };
 
@@ -108,9 +108,9 @@ static SENSORS: Struct = Struct {
 static SOUNDINGS: Struct = Struct {
     go_name: "RawSoundingsData",
     members: &[
-        Member { json_name: "hPa", go_name: "HPa", kind: Kind::Int },
-        Member { json_name: "at", go_name: "At", kind: Kind::Slice(&Kind::Float) },
-        Member { json_name: "note", go_name: "Note", kind: Kind::String },
+        Member { json_name: "hPa", json_head: "\"hPa\":", go_name: "HPa", kind: Kind::Int },
+        Member { json_name: "at", json_head: "\"at\":", go_name: "At", kind: Kind::Slice(&Kind::Float) },
+        Member { json_name: "note", json_head: "\"note\":", go_name: "Note", kind: Kind::String },
     ],
 };
 

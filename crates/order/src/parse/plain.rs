@@ -1,0 +1,286 @@
+//! A document as nearly all are: its members in the model's order, each of its kind, nothing escaped in a name.
+//!
+//! Most of what an order costs is its JSON, and most of what JSON costs is being ready for anything. So a document
+//! is first read by a reader that knows which member comes next and of what kind it is; at the first thing that it
+//! doesn't expect it gives up, and `serde_json` reads the document from its start. What is refused, and with which
+//! words, is thus decided in one place alone. A test and the fuzzer hold the two against each other.
+
+use wide::u8x16;
+
+use super::members::{put_count, zero_element, zero_struct};
+use crate::model::ROOT;
+use crate::shape::{Kind, Struct};
+use crate::wire::{put_bytes, put_float, put_int, put_uint};
+
+/// Appends the document's members. Gives back the number of the key's field, counted from the last one written;
+/// `None` for what `serde_json` has to look at.
+pub(super) fn document(text: &str, required: &[usize], out: &mut Vec<u8>) -> Option<u64> {
+    let mut reader = Reader { text: text.as_bytes(), at: 0 };
+    if reader.token()? != b'{' {
+        return None;
+    }
+    let key_field = reader.members(&ROOT, required, out)?;
+    reader.token().is_none().then_some(key_field)
+}
+
+/// Each part of a document is appended as it is in a gob value; a part that is zero, or `null`, is not.
+struct Reader<'t> {
+    text: &'t [u8],
+    at: usize,
+}
+
+impl<'t> Reader<'t> {
+    /// The next byte that is no white space, passed.
+    #[inline(always)]
+    fn token(&mut self) -> Option<u8> {
+        self.skip_space();
+        let byte = self.text.get(self.at).copied();
+        self.at += 1;
+        byte
+    }
+
+    #[inline(always)]
+    fn skip_space(&mut self) {
+        let is_space = |byte: &u8| *byte <= b' ' && matches!(byte, b' ' | b'\n' | b'\t' | b'\r');
+        while self.text.get(self.at).is_some_and(is_space) {
+            self.at += 1;
+        }
+    }
+
+    fn rest(&self) -> &'t [u8] {
+        self.text.get(self.at..).unwrap_or_default()
+    }
+
+    /// Passes `word`, which has to follow.
+    fn word(&mut self, word: &str) -> Option<()> {
+        self.rest().starts_with(word.as_bytes()).then(|| self.at += word.len())
+    }
+
+    /// An object's members and its end. Gives back the number of the field after the last member's, counted from
+    /// the last one written.
+    fn members(&mut self, shape: &Struct, required: &[usize], out: &mut Vec<u8>) -> Option<u64> {
+        let (mut next, mut delta, mut met) = (0, 1, 0);
+        loop {
+            let index = self.name(shape, next)?;
+            if index > next {
+                delta = pass(shape, next..index, delta, out);
+            }
+            let before = out.len();
+            put_uint(out, delta);
+            let token = self.token()?;
+            if self.value(token, &shape.members[index].kind, out)? {
+                delta = 1;
+                met += usize::from(required.contains(&index));
+            } else {
+                out.truncate(before);
+                delta += 1;
+            }
+            next = index + 1;
+            match self.token()? {
+                b',' => {}
+                b'}' => break,
+                _ => return None,
+            }
+        }
+        (met == required.len()).then(|| pass(shape, next..shape.members.len(), delta, out))
+    }
+
+    /// The index of the member whose name follows, which is mostly the next one, and passes its colon.
+    #[inline(always)]
+    fn name(&mut self, shape: &Struct, next: usize) -> Option<usize> {
+        self.skip_space();
+        let head = shape.members.get(next)?.json_head.as_bytes();
+        if self.rest().starts_with(head) {
+            self.at += head.len();
+            return Some(next);
+        }
+        self.later_name(shape, next)
+    }
+
+    /// As [`Self::name`], where members are missing, or white space stands before the colon.
+    fn later_name(&mut self, shape: &Struct, next: usize) -> Option<usize> {
+        let rest = self.rest();
+        let names =
+            shape.members[next..].iter().map(|member| member.json_head.trim_end_matches(':').as_bytes());
+        let (skipped, name) = names.enumerate().find(|(_, name)| rest.starts_with(name))?;
+        self.at += name.len();
+        (self.token()? == b':').then_some(next + skipped)
+    }
+
+    /// A value that opens with `token`: whether anything was appended.
+    #[inline]
+    fn value(&mut self, token: u8, kind: &Kind, out: &mut Vec<u8>) -> Option<bool> {
+        match (kind, token) {
+            (Kind::String, b'"') => self.string(out),
+            (Kind::Int, b'-' | b'0'..=b'9') => self.whole(token, out),
+            (Kind::Struct(shape), b'{') => {
+                self.members(shape, &[], out)?;
+                out.push(0);
+                Some(true)
+            }
+            (Kind::Slice(kind), b'[') => self.elements(kind, out),
+            (Kind::Bool, b't') => {
+                self.word("rue")?;
+                put_uint(out, 1);
+                Some(true)
+            }
+            (Kind::Bool, b'f') => self.word("alse").map(|()| false),
+            (Kind::Float, b'-' | b'0'..=b'9') => self.float(out),
+            // A struct is never left out.
+            (Kind::Struct(_), _) => None,
+            (_, b'n') => self.word("ull").map(|()| false),
+            _ => None,
+        }
+    }
+
+    /// An array's elements and its end.
+    fn elements(&mut self, kind: &Kind, out: &mut Vec<u8>) -> Option<bool> {
+        let start = out.len();
+        // Room for a count of one byte, which most have.
+        out.push(0);
+        let mut count = 0;
+        let mut token = self.token()?;
+        if token == b']' {
+            out.truncate(start);
+            return Some(false);
+        }
+        loop {
+            if !self.value(token, kind, out)? {
+                zero_element(out, kind);
+            }
+            count += 1;
+            match self.token()? {
+                b',' => token = self.token()?,
+                b']' => break,
+                _ => return None,
+            }
+        }
+        put_count(out, start, count);
+        Some(true)
+    }
+
+    /// A text and its closing quote, looked at and copied by blocks: what is too much is taken off again, which costs
+    /// less than copying just as much as there is.
+    #[inline]
+    fn string(&mut self, out: &mut Vec<u8>) -> Option<bool> {
+        let start = out.len();
+        // Room for a length of one byte, which most have.
+        out.push(0);
+        let blocks = self.rest().as_chunks::<16>().0;
+        for block in blocks {
+            out.extend_from_slice(block);
+            let plain = plain_length(block);
+            self.at += plain;
+            if plain < 16 {
+                out.truncate(out.len() - 16 + plain);
+                break;
+            }
+        }
+        // Within the last 15 bytes of the document.
+        while let Some(&byte) = self.text.get(self.at)
+            && byte >= 0x20
+            && byte != b'"'
+            && byte != b'\\'
+        {
+            out.push(byte);
+            self.at += 1;
+        }
+        let length = out.len() - start - 1;
+        match self.text.get(self.at)? {
+            b'"' if length == 0 => out.truncate(start),
+            b'"' if length < 0x80 => out[start] = length as u8,
+            b'"' => put_count(out, start, length),
+            b'\\' => {
+                out.truncate(start);
+                self.at -= length;
+                return self.escaped(length, out);
+            }
+            _ => return None,
+        }
+        self.at += 1;
+        Some(length > 0)
+    }
+
+    /// A text in which something is escaped, first after `plain` bytes.
+    #[cold]
+    fn escaped(&mut self, plain: usize, out: &mut Vec<u8>) -> Option<bool> {
+        let rest = self.rest();
+        let mut length = plain;
+        loop {
+            match rest.get(length)? {
+                b'"' => break,
+                b'\\' => length += 2,
+                _ => length += 1,
+            }
+        }
+        let quoted = self.text.get(self.at - 1..=self.at + length)?;
+        let text: String = serde_json::from_slice(quoted).ok()?;
+        put_bytes(out, text.as_bytes());
+        self.at += length + 1;
+        Some(true)
+    }
+
+    /// A whole number without a fraction or exponent, of up to 18 digits, which fit into 64 bits. What follows
+    /// is looked at by the caller: it is neither a further digit nor a point.
+    #[inline]
+    fn whole(&mut self, first: u8, out: &mut Vec<u8>) -> Option<bool> {
+        let negative = first == b'-';
+        self.at -= usize::from(!negative);
+        let digits = self.rest();
+        let mut number = 0;
+        let mut length = 0;
+        for byte in digits.iter().take(18) {
+            let digit = byte.wrapping_sub(b'0');
+            if digit > 9 {
+                break;
+            }
+            number = number * 10 + i64::from(digit);
+            length += 1;
+        }
+        self.at += length;
+        if number == 0 {
+            return (length == 1 && !negative).then_some(false);
+        }
+        if digits[0] == b'0' {
+            return None;
+        }
+        put_int(out, if negative { -number } else { number });
+        Some(true)
+    }
+
+    fn float(&mut self, out: &mut Vec<u8>) -> Option<bool> {
+        let start = self.at - 1;
+        let of_number = |byte: &u8| matches!(byte, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E');
+        self.at += self.rest().iter().take_while(|byte| of_number(byte)).count();
+        let number: f64 = serde_json::from_slice(&self.text[start..self.at]).ok()?;
+        if number == 0.0 {
+            return Some(false);
+        }
+        put_float(out, number);
+        Some(true)
+    }
+}
+
+/// Passes members that are missing: Go leaves out zero values, but never a struct.
+#[inline]
+fn pass(shape: &Struct, missing: std::ops::Range<usize>, mut delta: u64, out: &mut Vec<u8>) -> u64 {
+    for member in &shape.members[missing] {
+        if matches!(member.kind, Kind::Struct(_)) {
+            put_uint(out, delta);
+            zero_struct(out, &member.kind);
+            delta = 0;
+        }
+        delta += 1;
+    }
+    delta
+}
+
+/// How many bytes of a block come before its first quote, backslash or control character.
+#[inline]
+fn plain_length(block: &[u8; 16]) -> usize {
+    let bytes = u8x16::new(*block);
+    let control = bytes.min(u8x16::splat(0x1f)).simd_eq(bytes);
+    let special = control | bytes.simd_eq(u8x16::splat(b'"')) | bytes.simd_eq(u8x16::splat(b'\\'));
+    // A seventeenth bit, for where there is none.
+    (special.to_bitmask() | 1 << 16).trailing_zeros() as usize
+}
