@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use order::Parser;
+use order::{Order, Parser};
 use tokio::sync::mpsc;
 
 use super::dead_letters::DeadLetter;
@@ -33,33 +33,46 @@ impl Decode {
         deadchan: mpsc::Sender<DeadLetter>,
     ) -> anyhow::Result<()> {
         let mut told = BTreeSet::new();
-        while let Some(chunk) = msgdatachan.recv().await {
+        while let Some(mut messages) = msgdatachan.recv().await {
             if !self.health.is_up(Part::Fill) {
                 self.cache.give_way(GIVES_WAY).await;
             }
-            let mut orders =
-                Orders { orders: Vec::with_capacity(chunk.len()), messages: Vec::with_capacity(chunk.len()) };
             let unknown = self.parser.unknown().count;
-            for message in chunk {
-                match self.parser.parse(&message.payload, message.key.as_str()) {
-                    Ok(order) => {
-                        orders.orders.push(order);
-                        orders.messages.push(message);
-                    }
-                    Err(refusal) => {
-                        if deadchan.send(DeadLetter { message, refusal }).await.is_err() {
-                            return Ok(());
-                        }
-                    }
+            let (orders, refused) = self.parse(&mut messages);
+            for dead_letter in refused {
+                if deadchan.send(dead_letter).await.is_err() {
+                    return Ok(());
                 }
             }
             self.metrics.unknown_members.inc_by(self.parser.unknown().count - unknown);
             tell_of_unknown(&self.parser, &mut told);
+            let orders = Orders { orders, messages };
             if !orders.orders.is_empty() && orderschan.send(Arc::new(orders)).await.is_err() {
                 break;
             }
         }
         Ok(())
+    }
+
+    /// The orders that messages are, and those that are none. Only these are taken out, for a message is large to copy.
+    fn parse(&mut self, messages: &mut Vec<Message>) -> (Vec<Order>, Vec<DeadLetter>) {
+        let mut orders = Vec::with_capacity(messages.len());
+        let mut refusals = Vec::new();
+        let is_refused =
+            |message: &mut Message| match self.parser.parse(&message.payload, message.key.as_str()) {
+                Ok(order) => {
+                    orders.push(order);
+                    false
+                }
+                Err(refusal) => {
+                    refusals.push(refusal);
+                    true
+                }
+            };
+        let refused: Vec<_> = messages.extract_if(.., is_refused).collect();
+        let dead =
+            refused.into_iter().zip(refusals).map(|(message, refusal)| DeadLetter { message, refusal });
+        (orders, dead.collect())
     }
 }
 

@@ -29,18 +29,15 @@ pub(crate) async fn run(
     teller: Arc<Teller>,
     metrics: Arc<Metrics>,
 ) -> anyhow::Result<()> {
-    while let Some(chunk) = natschan.recv().await {
-        let mut kept = Vec::with_capacity(chunk.len());
+    while let Some(mut kept) = natschan.recv().await {
         let mut replayed = Vec::new();
-        for message in chunk {
+        for message in kept.extract_if(.., |message| is_special(message)).collect::<Vec<_>>() {
             if message.payload.is_empty() {
                 metrics.empty.inc();
                 message.receipt.acknowledge().await;
                 teller.nothing(message.origin.sequence);
             } else if let Some(key) = key_of_dead_letter(message.headers.as_ref()) {
                 replayed.push((message, key));
-            } else {
-                kept.push(message);
             }
         }
         let looked_up = stream::iter(replayed)
@@ -51,6 +48,11 @@ pub(crate) async fn run(
         }
     }
     Ok(())
+}
+
+/// Few are: the others stay where they are, for a message is large to copy.
+fn is_special(message: &Message) -> bool {
+    message.payload.is_empty() || key_of_dead_letter(message.headers.as_ref()).is_some()
 }
 
 /// Whose dead letter a message with these headers says to be.

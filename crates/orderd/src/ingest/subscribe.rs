@@ -121,33 +121,25 @@ impl Subscribe {
         self.metrics.handled.inc_by(taken.len() as u64);
         let mut origins = Vec::with_capacity(taken.len());
         let mut replies = Vec::with_capacity(taken.len());
-        let mut messages = Vec::with_capacity(taken.len());
-        for mut message in taken.drain(..) {
-            let Some(origin) = message.reply.as_deref().and_then(origin) else {
-                tracing::error!(
-                    reply = message.reply.as_deref(),
-                    "message without a place in the stream, left there"
-                );
-                continue;
-            };
+        taken.retain_mut(|message| {
+            let origin = message.reply.as_deref().and_then(origin);
+            if origin.is_none() {
+                let reply = message.reply.as_deref();
+                tracing::error!(reply, "message without a place in the stream, left there");
+                return false;
+            }
+            origins.extend(origin);
             replies.extend(message.reply.take());
-            origins.push(origin);
-            messages.push(message);
-        }
+            true
+        });
         // Whether a dead letter that is sent again will be an order here is known only when it was looked for;
         // another process may take it in before.
-        let plain = messages
-            .iter()
-            .zip(&origins)
-            .filter(|(raw, _)| key_of_dead_letter(raw.headers.as_ref()).is_none());
+        let is_plain = |raw: &async_nats::Message| key_of_dead_letter(raw.headers.as_ref()).is_none();
+        let plain = taken.iter().zip(&origins).filter(|(raw, _)| is_plain(raw));
         self.taken.add(plain.map(|(_, origin)| origin.sequence));
         let receipts = self.holds.take(replies);
-        messages
-            .into_iter()
-            .zip(origins)
-            .zip(receipts)
-            .map(|((raw, origin), receipt)| self.message(raw, origin, receipt))
-            .collect()
+        let messages = taken.drain(..).zip(origins).zip(receipts);
+        messages.map(|((raw, origin), receipt)| self.message(raw, origin, receipt)).collect()
     }
 
     fn message(&self, raw: async_nats::Message, origin: Origin, receipt: Receipt) -> Message {
