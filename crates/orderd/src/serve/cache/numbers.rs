@@ -41,7 +41,25 @@ impl Numbers {
     }
 }
 
-/// hashbrown looks at the lowest and the highest bits of a 64-bit hash.
+/// hashbrown takes an entry's place from the lowest bits of a 64-bit hash, and tells entries apart by the highest. The
+/// lowest of a product come from the lowest of its factors, which all entries of a shard have in common: so the
+/// upper half, to which all bits have come, is added below.
 fn spread(hash: u32) -> u64 {
-    u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    let product = u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    product ^ (product >> 32)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn what_shares_its_lowest_bits_lies_all_over_the_table() {
+        let shard = (0..4096_u32).map(|number| number << 8 | 7);
+        let places: HashSet<_> = shard.map(|hash| spread(hash) % 4096).collect();
+        // At random, 0.63 of all places would be taken.
+        assert!(places.len() > 2000, "{} places", places.len());
+    }
 }
