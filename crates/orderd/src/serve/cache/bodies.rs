@@ -61,7 +61,11 @@ impl Bodies {
             shard.make_room_for_read(place);
         }
         shard.places.insert(hash, place);
-        self.bytes.fetch_add(shard.bytes() - before, Relaxed);
+        let grown = shard.bytes() - before;
+        // Seldom, and what is shared between cores is dear.
+        if grown > 0 {
+            self.bytes.fetch_add(grown, Relaxed);
+        }
         Some(number(hash, place))
     }
 

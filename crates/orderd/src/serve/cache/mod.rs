@@ -149,6 +149,11 @@ impl Cache {
         let mut records = records.into_iter();
         let mut contents = self.index.write();
         loop {
+            // Places in tables this large are far from the core. Looked at by themselves, with nothing between that
+            // depends on them, they are waited for together and not one after the other.
+            for record in records.as_slice().iter().take(WRITE) {
+                contents.index.look_ahead(record.hashes);
+            }
             for record in records.by_ref().take(WRITE) {
                 if contents.gone.is_empty() || !contents.gone.contains_key(record.body.key()) {
                     let hash = self.hash(record.body.key_bytes());
