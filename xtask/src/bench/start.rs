@@ -8,14 +8,17 @@ use devstack::wait_for;
 use super::service::{PATIENCE, Service, Setup};
 use super::table::{Figure, Goal};
 use super::world::World;
-use super::{REPETITIONS, http, limits, orders, repetition};
+use super::{REPETITIONS, http, limits, orders, proc, repetition, stats};
 
 pub(super) fn run(world: &mut World) -> Result<Vec<Figure>> {
     let (rows, table) = (world.rows, world.table(world.rows)?);
-    let [mut ours, mut limit, mut first] = [(); 3].map(|()| Vec::new());
+    let [mut ours, mut limit, mut first, mut service, mut postgres] = [(); 5].map(|()| Vec::new());
     for number in 0..REPETITIONS {
         repetition("start", number);
-        ours.push(rows as f64 / fill(world, &table, rows)?.as_secs_f64());
+        let filled = fill(world, &table, rows)?;
+        ours.push(rows as f64 / filled.elapsed.as_secs_f64());
+        service.push(filled.service.as_secs_f64() * 1e6 / rows as f64);
+        postgres.push(filled.postgres.as_secs_f64() * 1e6 / rows as f64);
         limit.push(rows as f64 / limits::copy_out(world, &table)?);
         first.push(first_answer(world, &table, rows)?.as_secs_f64());
     }
@@ -26,9 +29,12 @@ pub(super) fn run(world: &mut World) -> Result<Vec<Figure>> {
         ours,
         limit: Some(("psql copy out".to_owned(), limit)),
         goal: Goal::OfLimit(0.8),
-        note: "from process start, /orders' index included; rows in the descriptors and the order of fields \
-               that Go wrote"
-            .to_owned(),
+        note: format!(
+            "from process start, /orders' index included; rows in the descriptors and the order of fields that Go \
+             wrote; CPU a row: service {:.2} µs, PostgreSQL {:.2} µs",
+            stats::median(&service),
+            stats::median(&postgres)
+        ),
     };
     let first = Figure {
         bench: "start",
@@ -42,11 +48,21 @@ pub(super) fn run(world: &mut World) -> Result<Vec<Figure>> {
     Ok(vec![fill, first])
 }
 
-fn fill(world: &World, table: &str, rows: u64) -> Result<Duration> {
-    let service = Service::start(world, &Setup::serving(table))?;
-    let elapsed = service.wait_len(rows)?;
-    service.stop()?;
-    Ok(elapsed)
+/// How long a fill took, and what it cost.
+struct Filled {
+    elapsed: Duration,
+    service: Duration,
+    postgres: Duration,
+}
+
+fn fill(world: &World, table: &str, rows: u64) -> Result<Filled> {
+    let before = proc::cpu_with_children(world.postgres.pid());
+    let process = Service::start(world, &Setup::serving(table))?;
+    let elapsed = process.wait_len(rows)?;
+    let service = proc::cpu(process.pid());
+    process.stop()?;
+    let postgres = proc::cpu_with_children(world.postgres.pid()).saturating_sub(before);
+    Ok(Filled { elapsed, service, postgres })
 }
 
 /// Until an order is answered that stands at three quarters of the table.
