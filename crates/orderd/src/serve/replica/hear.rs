@@ -54,7 +54,7 @@ impl Hear {
     }
 
     pub(crate) fn ears(&self) -> Ears {
-        Ears { hasher: self.cache.hasher(), row: Vec::new(), named: 0 }
+        Ears { hasher: self.cache.hasher(), row: Vec::new(), head: 0, named: 0 }
     }
 
     /// Empties the subscription before anything else.
@@ -90,10 +90,11 @@ impl Hear {
         if told.made == telling::GREETING && self.taken.made() != telling::GREETING {
             self.teller.here();
         }
+        ears.begin(told.descriptors);
         let (mut records, mut known) = (Vec::with_capacity(told.entries.len()), Vec::new());
         for entry in told.entries {
             if let Some((key, value)) = entry.row {
-                let Some(record) = ears.record(key, told.descriptors, value) else { continue };
+                let Some(record) = ears.record(key, value) else { continue };
                 records.push(record);
             }
             known.push(entry.sequence);
@@ -112,16 +113,23 @@ impl Hear {
 /// What is heard with.
 pub(crate) struct Ears {
     hasher: Hasher,
-    /// Room for one row.
+    /// Room for one row: the descriptors of all rows of a telling, and behind these `head` bytes a value.
     row: Vec<u8>,
+    head: usize,
     named: usize,
 }
 
 impl Ears {
-    /// The record of a row that is one.
-    fn record(&mut self, key: &str, descriptors: &[u8], value: &[u8]) -> Option<Record> {
+    /// The rows that follow have these descriptors.
+    fn begin(&mut self, descriptors: &[u8]) {
         self.row.clear();
         self.row.extend_from_slice(descriptors);
+        self.head = descriptors.len();
+    }
+
+    /// The record of a row that is one, from its value.
+    fn record(&mut self, key: &str, value: &[u8]) -> Option<Record> {
+        self.row.truncate(self.head);
         self.row.extend_from_slice(value);
         let record = record(&mut self.hasher, key, Some(&self.row));
         if let Err(problem) = &record
