@@ -66,11 +66,14 @@ impl Parser {
     /// # Errors
     /// A required member that the model lacks.
     pub fn new(required: &[String]) -> Result<Self, SettingError> {
-        let places = required.iter().map(|name| match ROOT.member(name) {
-            Some((index, _)) => Ok(index),
-            None => Err(SettingError::unknown(name)),
-        });
-        Ok(Self { required: places.collect::<Result<_, _>>()?, state: State::default() })
+        let mut places = Vec::new();
+        for name in required {
+            let (index, _) = ROOT.member(name).ok_or_else(|| SettingError::unknown(name))?;
+            if !places.contains(&index) {
+                places.push(index);
+            }
+        }
+        Ok(Self { required: places, state: State::default() })
     }
 
     /// The order that `payload` is, under `key`.
