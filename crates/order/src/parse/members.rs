@@ -138,7 +138,7 @@ pub(super) fn zero_element(out: &mut Vec<u8>, kind: &Kind) {
     }
 }
 
-/// Writes the count of a slice whose elements follow the byte kept free for it at `start`.
+/// Writes the count of the elements, or bytes, that follow the byte kept free for it at `start`.
 pub(super) fn put_count(out: &mut Vec<u8>, start: usize, count: usize) {
     if count < 0x80 {
         out[start] = count as u8;

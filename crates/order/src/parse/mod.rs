@@ -175,6 +175,7 @@ mod tests {
 
     use super::*;
     use crate::model::SAMPLE;
+    use crate::shape::Kind;
 
     fn parser() -> Parser {
         Parser::new(&["order_uid".to_owned()]).unwrap()
@@ -238,6 +239,38 @@ mod tests {
         ] {
             assert!(!is_plain(text), "{text}");
         }
+    }
+
+    /// Of the kinds that this model lacks, too.
+    #[test]
+    fn plain_values_of_all_kinds_are_read_as_any() {
+        static KINDS: [Kind; 8] = [
+            Kind::Bool,
+            Kind::Int,
+            Kind::Float,
+            Kind::String,
+            Kind::Slice(&Kind::Bool),
+            Kind::Slice(&Kind::Float),
+            Kind::Slice(&Kind::String),
+            Kind::Slice(&Kind::Slice(&Kind::Int)),
+        ];
+        let texts = "true false tru truefalse null nul 0 -0 7 -7 007 0.0 -0.0 0.1 1.5e3 1E-3 5e-324 1e999 1. .5 - -a \
+                     1.5.5 123456789012345678 1234567890123456789 12345678901234567890 \"\" \"a\" \"\\n\" \"a [] [ \
+                     [true,false,null] [true,] [0.0,1.5,-2] [\"\",\"ж\",null] [[1,2],[],null,[0]] [[1],2]";
+        let mut plain = [0; KINDS.len()];
+        for text in texts.split(' ') {
+            for (kind, plain) in KINDS.iter().zip(&mut plain) {
+                let mut quick = Vec::new();
+                let Some(appended) = plain::value(text, kind, &mut quick) else { continue };
+                let mut thorough = State::default();
+                let there = visit::value(text, kind, &mut thorough);
+                let expected = if there == Some(true) { &*thorough.out } else { &[0] };
+                assert!(there.is_some(), "{text} as {kind:?}");
+                assert_eq!(if appended { &*quick } else { &[0] }, expected, "{text} as {kind:?}");
+                *plain += 1;
+            }
+        }
+        assert!(plain.iter().all(|&count| count > 2), "{plain:?}");
     }
 
     proptest! {

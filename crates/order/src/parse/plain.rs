@@ -23,6 +23,15 @@ pub(super) fn document(text: &str, required: &[usize], out: &mut Vec<u8>) -> Opt
     reader.token().is_none().then_some(key_field)
 }
 
+/// A value by itself.
+#[cfg(test)]
+pub(super) fn value(text: &str, kind: &Kind, out: &mut Vec<u8>) -> Option<bool> {
+    let mut reader = Reader { text: text.as_bytes(), at: 0 };
+    let token = reader.token()?;
+    let appended = reader.value(token, kind, out)?;
+    reader.token().is_none().then_some(appended)
+}
+
 /// Each part of a document is appended as it is in a gob value; a part that is zero, or `null`, is not.
 struct Reader<'t> {
     text: &'t [u8],

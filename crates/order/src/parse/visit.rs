@@ -22,6 +22,14 @@ pub(super) fn document(text: &str, required: &[usize], state: &mut State) -> Res
     whole.map_err(|error| state.refusal(text, &error))
 }
 
+/// A value by itself: whether there is one.
+#[cfg(test)]
+pub(super) fn value(text: &str, kind: &'static Kind, state: &mut State) -> Option<bool> {
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let there = Value { state, kind }.deserialize(&mut deserializer).ok()?;
+    deserializer.end().is_ok().then_some(there)
+}
+
 /// The whole document. Its value is the delta of the key's field after the last member.
 struct Document<'s> {
     state: &'s mut State,
