@@ -3,6 +3,8 @@
 //! Documents mostly have their members in the order of the sample, and then each value is written where it
 //! stays. Where one comes before its turn or once more, the values are joined at the end instead.
 
+use std::ops::Range;
+
 use super::State;
 use crate::shape::{Kind, Struct};
 use crate::wire::put_uint;
@@ -66,16 +68,9 @@ impl Members {
         }
     }
 
-    /// Passes the members before `index`. Go leaves out zero values, but never a struct.
+    /// Passes the members before `index`.
     fn pass(&mut self, state: &mut State, shape: &Struct, index: usize) {
-        for member in &shape.members[self.next..index] {
-            if matches!(member.kind, Kind::Struct(_)) {
-                put_uint(&mut state.out, self.delta);
-                zero_struct(&mut state.out, &member.kind);
-                self.delta = 0;
-            }
-            self.delta += 1;
-        }
+        self.delta = pass(shape, self.next..index, self.delta, &mut state.out);
         self.next = index;
     }
 }
@@ -97,11 +92,7 @@ impl State {
                     self.out.extend_from_within(from..to);
                     delta = 1;
                 }
-                None if matches!(member.kind, Kind::Struct(_)) => {
-                    put_uint(&mut self.out, delta);
-                    zero_struct(&mut self.out, &member.kind);
-                    delta = 1;
-                }
+                None => delta = pass(shape, index..index + 1, delta, &mut self.out),
                 _ => delta += 1,
             }
         }
@@ -110,18 +101,23 @@ impl State {
     }
 }
 
-pub(super) fn zero_struct(out: &mut Vec<u8>, kind: &Kind) {
-    let Kind::Struct(shape) = kind else { return };
-    let mut delta = 1;
-    for member in shape.members {
-        if matches!(member.kind, Kind::Struct(_)) {
+/// Passes members that are missing. Go leaves out zero values, but never a struct. `delta` is the number of the first
+/// one's field, counted from the last that is written; gives back that of the one after them.
+#[inline]
+pub(super) fn pass(shape: &Struct, missing: Range<usize>, mut delta: u64, out: &mut Vec<u8>) -> u64 {
+    for member in &shape.members[missing] {
+        if let Kind::Struct(shape) = member.kind {
             put_uint(out, delta);
-            zero_struct(out, &member.kind);
-            delta = 1;
-        } else {
-            delta += 1;
+            zero_struct(out, shape);
+            delta = 0;
         }
+        delta += 1;
     }
+    delta
+}
+
+fn zero_struct(out: &mut Vec<u8>, shape: &Struct) {
+    pass(shape, 0..shape.members.len(), 1, out);
     out.push(0);
 }
 
@@ -133,12 +129,13 @@ pub(super) fn is_left_out(kind: &Kind, value: &[u8]) -> bool {
 /// An element that is `null` is zero, as a member is.
 pub(super) fn zero_element(out: &mut Vec<u8>, kind: &Kind) {
     match kind {
-        Kind::Struct(_) => zero_struct(out, kind),
+        Kind::Struct(shape) => zero_struct(out, shape),
         _ => out.push(0),
     }
 }
 
 /// Writes the count of the elements, or bytes, that follow the byte kept free for it at `start`.
+#[inline]
 pub(super) fn put_count(out: &mut Vec<u8>, start: usize, count: usize) {
     if count < 0x80 {
         out[start] = count as u8;

@@ -7,7 +7,7 @@
 
 use wide::u8x16;
 
-use super::members::{put_count, zero_element, zero_struct};
+use super::members::{pass, put_count, zero_element};
 use crate::model::ROOT;
 use crate::shape::{Kind, Struct};
 use crate::wire::{put_bytes, put_float, put_int, put_uint};
@@ -197,7 +197,6 @@ impl<'t> Reader<'t> {
         let length = out.len() - start - 1;
         match self.text.get(self.at)? {
             b'"' if length == 0 => out.truncate(start),
-            b'"' if length < 0x80 => out[start] = length as u8,
             b'"' => put_count(out, start, length),
             b'\\' => {
                 out.truncate(start);
@@ -268,20 +267,6 @@ impl<'t> Reader<'t> {
         put_float(out, number);
         Some(true)
     }
-}
-
-/// Passes members that are missing: Go leaves out zero values, but never a struct.
-#[inline]
-fn pass(shape: &Struct, missing: std::ops::Range<usize>, mut delta: u64, out: &mut Vec<u8>) -> u64 {
-    for member in &shape.members[missing] {
-        if matches!(member.kind, Kind::Struct(_)) {
-            put_uint(out, delta);
-            zero_struct(out, &member.kind);
-            delta = 0;
-        }
-        delta += 1;
-    }
-    delta
 }
 
 /// How many bytes of a block come before its first quote, backslash or control character.
