@@ -91,9 +91,14 @@ impl Health {
         changed
     }
 
+    /// Tells when a part comes up or goes away, or is away for another reason.
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
     /// Waits until a part is up.
     pub(crate) async fn wait_up(&self, part: Part) {
-        let mut changed = self.changed.subscribe();
+        let mut changed = self.changes();
         while !self.is_up(part) && changed.changed().await.is_ok() {}
     }
 

@@ -55,6 +55,7 @@ export class Live {
     // Where it can't be had, what comes from now on is shown; the banner says what is wrong.
     this.#loaded = orders !== null;
     list.append(orders ?? []);
+    this.#coming = this.#coming.filter((order) => !list.has(order.id));
     this.#place();
     this.#schedule();
   }
@@ -67,6 +68,8 @@ export class Live {
   }
 
   add(order) {
+    // A page may have had it before it is told of.
+    if (this.#list.has(order.id)) return;
     this.#coming.unshift(order);
     if (this.#coming.length > ROWS) {
       this.#coming.length = ROWS;

@@ -188,7 +188,7 @@ impl Feed {
         (ring.first()..=ring.next).contains(&next).then_some(next)
     }
 
-    /// Makes `stats` once a second, until told to stop.
+    /// Makes `stats` once a second, and when a part comes up or goes away, until told to stop.
     pub(crate) async fn run(
         self: Arc<Self>,
         mut stats: Stats,
@@ -196,14 +196,12 @@ impl Feed {
     ) -> anyhow::Result<()> {
         loop {
             let readers = self.changed.receiver_count();
-            let stats = stats.now(
-                self.arrived.load(Ordering::Relaxed),
-                self.skipped.load(Ordering::Relaxed),
-                readers,
-            );
-            self.show_stats(&stats);
+            let (arrived, skipped) =
+                (self.arrived.load(Ordering::Relaxed), self.skipped.load(Ordering::Relaxed));
+            self.show_stats(&stats.now(arrived, skipped, readers));
             tokio::select! {
                 () = pace::next(Duration::from_secs(1)) => {}
+                () = stats.parts_changed() => {}
                 () = stop.cancelled() => return Ok(()),
             }
         }

@@ -118,6 +118,26 @@ async fn it_pauses_when_asked_and_while_one_reads() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_page_had_before_it_is_told_of_is_not_new() {
+    let (stack, service) = Stack::started().await;
+    stack.publish(&orders(2)).await;
+    service.wait_len(2).await;
+    let ids = service.ids().await;
+    let browser = open(&service).await;
+    let told = browser
+        .script_async(&format!(
+            "import('./live.js').then(async ({{ Live }}) => {{ \
+             const live = new Live([]); const loading = live.clear(); live.add({{ id: {:?} }}); await loading; \
+             document.getElementById('pause').click(); live.add({{ id: {:?} }}); live.add({{ id: 'another' }}); \
+             requestAnimationFrame(() => requestAnimationFrame(() => \
+             done(document.getElementById('fresh').textContent))); }});",
+            ids[0], ids[1]
+        ))
+        .await;
+    assert_eq!(told, "↑ 1 new order");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn it_speaks_russian_and_remembers_it() {
     let (stack, service) = Stack::started().await;
     stack.publish(&orders(2)).await;

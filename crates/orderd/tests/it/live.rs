@@ -109,6 +109,16 @@ async fn orders_are_shown_as_they_come_and_a_reader_goes_on_where_it_left() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_first_stats_of_a_service_that_has_just_started_say_what_is_up_by_now() {
+    let (_stack, service) = Stack::started().await;
+    let (name, stats) = Reader::new(&service, None).await.next().await.unwrap();
+    assert_eq!(name, "stats");
+    for part in ["nats", "postgres", "intake", "fill"] {
+        assert_eq!(stats["parts"][part]["up"], true, "{part}: {stats}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn stats_say_how_the_parts_are() {
     let (mut stack, service) = Stack::started().await;
     let mut reader = Reader::new(&service, None).await;

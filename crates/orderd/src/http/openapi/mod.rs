@@ -260,8 +260,9 @@ fn find(search: &[String]) -> Value {
 
 fn events() -> Value {
     let stream = "Server-sent events. `order`: an id and the members that orders are found by. `stats`, once a \
-                  second: counters and rates, and under `parts` how NATS, PostgreSQL, intake and fill are; `skipped` counts, since the start, the orders above a hundred a \
-                  second, which are not shown. `reset`: the event asked for is unknown or too old; ask for the \
+                  second and when a part comes up or goes away: counters and rates, and under `parts` how NATS, \
+                  PostgreSQL, intake and fill are; `skipped` counts, since the start, the orders above a hundred \
+                  a second, which are not shown. `reset`: the event asked for is unknown or too old; ask for the \
                   last page.";
     let stream = ("200", content(stream, "text/event-stream", json!({ "type": "string" })));
     let mut events = operation(
