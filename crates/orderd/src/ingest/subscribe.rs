@@ -24,7 +24,7 @@ const CHUNK_MESSAGES: usize = 256;
 const CHUNK_BYTES: usize = 1 << 20;
 
 /// What one pull request asks for. Two are under way at most.
-const PULL_MESSAGES: usize = 1024;
+const PULL_MESSAGES: usize = 2048;
 const PULL_BYTES: usize = 8 << 20;
 const PULL_EXPIRES: Duration = Duration::from_secs(10);
 const PULL_HEARTBEAT: Duration = Duration::from_secs(2);

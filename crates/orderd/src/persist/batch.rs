@@ -4,8 +4,8 @@ use super::encode::Rows;
 use crate::ingest::Message;
 
 /// A batch closes at so many orders or bytes.
-const ORDERS: usize = 4096;
-const BYTES: usize = 8 << 20;
+const ORDERS: usize = 8192;
+const BYTES: usize = 16 << 20;
 
 /// One row: the place of its chunk, and its place in that.
 pub(super) type Place = (usize, usize);
