@@ -16,6 +16,19 @@ use crate::config::{Postgres, Table};
 /// How long one of several servers may take to answer.
 const ANSWER: Duration = Duration::from_millis(1500);
 
+/// What has not been answered for so long is slow; after so much longer, it is not waited for any more.
+pub(crate) const SLOW: Duration = Duration::from_secs(5);
+pub(crate) const STUCK: Duration = Duration::from_secs(30);
+
+/// Why an answer is not waited for any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Unanswered {
+    #[error("PostgreSQL does not answer")]
+    Silent,
+    #[error("another PostgreSQL server takes writes now")]
+    Moved,
+}
+
 /// A connection; its task ends when it is dropped.
 pub(crate) struct Connection {
     pub(crate) client: Client,
@@ -60,7 +73,7 @@ pub(crate) async fn connect(settings: &Postgres) -> Result<Connection, tokio_pos
 
 /// Waits until another server than that of this connection takes writes: a standby was promoted. For ever, where
 /// there is only one, or where writes are not asked for.
-pub(crate) async fn moved(settings: &Postgres, connection: &Connection) {
+async fn moved(settings: &Postgres, connection: &Connection) {
     let servers = &settings.servers.0;
     let writes =
         |server: &&usize| servers[**server].get_target_session_attrs() == TargetSessionAttrs::ReadWrite;
@@ -74,6 +87,36 @@ pub(crate) async fn moved(settings: &Postgres, connection: &Connection) {
         }
         tokio::time::sleep(ANSWER).await;
     }
+}
+
+/// As [`connect`], but not for ever.
+pub(crate) async fn connect_in_time(
+    settings: &Postgres,
+) -> Result<Result<Connection, tokio_postgres::Error>, Unanswered> {
+    timeout(STUCK, connect(settings)).await.map_err(|_| Unanswered::Silent)
+}
+
+/// Waits for an answer on a connection, and calls `slow` where it is slow. One that doesn't come is cancelled, so that
+/// no lock is waited for in vain.
+pub(crate) async fn answered<T>(
+    settings: &Postgres,
+    connection: &Connection,
+    answer: impl Future<Output = T>,
+    slow: impl FnOnce(),
+) -> Result<T, Unanswered> {
+    tokio::pin!(answer);
+    tokio::select! {
+        answer = &mut answer => return Ok(answer),
+        () = tokio::time::sleep(SLOW) => slow(),
+    }
+    tokio::select! {
+        answer = &mut answer => return Ok(answer),
+        () = tokio::time::sleep(STUCK) => {}
+        () = moved(settings, connection) => return Err(Unanswered::Moved),
+    }
+    let cancelled = connection.client.cancel_token();
+    drop(timeout(SLOW, cancelled.cancel_query(settings.tls.0.clone())).await);
+    timeout(SLOW, answer).await.map_err(|_| Unanswered::Silent)
 }
 
 async fn connect_to(settings: &Postgres, server: usize) -> Result<Connection, tokio_postgres::Error> {

@@ -15,6 +15,7 @@ use tokio_postgres::types::Type;
 use tokio_util::sync::CancellationToken;
 
 use super::Forget;
+use crate::config::Postgres;
 use crate::dead_letters;
 use crate::pace;
 use crate::postgres::{self, Connection};
@@ -72,19 +73,20 @@ impl Follower {
 
     /// On one connection.
     async fn follow(&mut self) -> anyhow::Result<()> {
-        let connection = postgres::connect(&self.forget.postgres).await.map_err(postgres::explain)?;
+        let settings = self.forget.postgres.clone();
+        let connection = postgres::connect_in_time(&settings).await?.map_err(postgres::explain)?;
         let mut is_there = false;
         loop {
             // Asked for until it is there: to look into a table that isn't would be an error in PostgreSQL's log
             // each time.
-            is_there = is_there || self.is_there(&connection).await.map_err(postgres::explain)?;
+            is_there = is_there || answered(&settings, &connection, self.is_there(&connection)).await?;
             if is_there {
-                self.look(&connection).await.map_err(postgres::explain)?;
+                answered(&settings, &connection, self.look(&connection)).await?;
                 if !self.has_begun {
                     self.erase_at_start(&connection).await?;
                     self.has_begun = true;
                 }
-                self.erase_rows(&connection).await.map_err(postgres::explain)?;
+                answered(&settings, &connection, self.erase_rows(&connection)).await?;
                 self.erase_late().await?;
                 self.seen.values_mut().for_each(|seen| seen.again = seen.again.saturating_sub(1));
             }
@@ -132,7 +134,7 @@ impl Follower {
         let settings = &self.forget.postgres;
         let (table, forgotten) = (settings.table.quoted(), postgres::forgotten(&settings.table));
         let erase = format!("DELETE FROM {table} WHERE id IN (SELECT id FROM {forgotten})");
-        connection.client.query_typed(&erase, &[]).await.map_err(postgres::explain)?;
+        answered(settings, connection, connection.client.query_typed(&erase, &[])).await?;
         let context = jetstream::new(self.forget.client.clone());
         for letter in dead_letters::all(&context).await? {
             if self.seen.contains_key(&letter.key) {
@@ -165,4 +167,13 @@ impl Follower {
         let from = DeliverPolicy::ByStartTime { start_time: since - time::Duration::MINUTE };
         self.forget.erase_replays(&context, &keys, from).await
     }
+}
+
+/// Not waited for for ever: a standby may have taken the place of a server that answers nothing any more.
+async fn answered<T>(
+    settings: &Postgres,
+    connection: &Connection,
+    answer: impl Future<Output = Result<T, tokio_postgres::Error>>,
+) -> anyhow::Result<T> {
+    postgres::answered(settings, connection, answer, || ()).await?.map_err(postgres::explain)
 }

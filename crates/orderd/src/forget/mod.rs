@@ -22,7 +22,8 @@ pub(crate) use self::follow::Follower;
 use crate::config::{Nats, Postgres};
 use crate::ingest::dead_letters::{DeadLetters, subject_of};
 use crate::ingest::payload::key_of_dead_letter;
-use crate::{dead_letters, postgres, scan, streams};
+use crate::postgres::{self, Unanswered};
+use crate::{dead_letters, scan, streams};
 
 /// Erases orders.
 pub(crate) struct Forget {
@@ -39,7 +40,9 @@ impl Forget {
     pub(crate) async fn forget(&self, keys: &[String], each: impl Fn()) -> anyhow::Result<()> {
         let context = jetstream::new(self.client.clone());
         for key in keys {
-            self.erase_row(key).await.with_context(|| format!("can't erase {key} from the table"))?;
+            let erased = tokio::time::timeout(postgres::STUCK, self.erase_row(key)).await;
+            let erased = erased.unwrap_or_else(|_| Err(Unanswered::Silent.into()));
+            erased.with_context(|| format!("can't erase {key} from the table"))?;
             self.erase_from_nats(&context, key).await?;
             each();
         }

@@ -24,17 +24,12 @@ use crate::health::{Health, Part};
 use crate::ingest::dead_letters::{DeadLetter, DeadLetters};
 use crate::metrics::Metrics;
 use crate::pace;
-use crate::postgres::{self, Connection, describe};
+use crate::postgres::{self, Connection, SLOW, STUCK, describe};
 use crate::retry::Backoff;
 use crate::serve::cache::{Cache, Gone};
 
 /// An idle connection is tried so often, so that `/readyz` knows within seconds that PostgreSQL is away.
 const PING_EVERY: Duration = Duration::from_secs(2);
-
-/// A statement that has not answered for so long is shown in `/readyz`; one that has not for so much longer is
-/// cancelled and tried on a new connection.
-const SLOW: Duration = Duration::from_secs(5);
-const STUCK: Duration = Duration::from_secs(30);
 
 /// The head and tail of `COPY … (FORMAT binary)`.
 const COPY_HEAD: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
@@ -228,32 +223,18 @@ impl Database {
         self.answered(opened, opened.connection.client.execute(&opened.insert, &[&ids, &gobs])).await
     }
 
-    /// Waits for an answer, and says so where it is slow. One that never comes is cancelled.
+    /// Waits for an answer, and says so where it is slow.
     async fn answered<T>(
         &self,
         writer: &Writer,
         statement: impl Future<Output = Result<T, tokio_postgres::Error>>,
     ) -> Result<T, Failure> {
-        tokio::pin!(statement);
-        tokio::select! {
-            answer = &mut statement => return answer.map_err(failure),
-            () = tokio::time::sleep(SLOW) => {}
-        }
-        self.health
-            .down(Part::Postgres, "a write is not answered: is the table locked, or the server stuck?");
-        tokio::select! {
-            answer = &mut statement => return answer.map_err(failure),
-            () = tokio::time::sleep(STUCK) => {}
-            () = postgres::moved(&self.settings, &writer.connection) => {
-                return Err(Failure::Away("another server takes writes now".into()));
-            }
-        }
-        let cancelled = writer.connection.client.cancel_token();
-        drop(tokio::time::timeout(SLOW, cancelled.cancel_query(self.settings.tls.0.clone())).await);
-        match tokio::time::timeout(SLOW, statement).await {
-            Ok(answer) => answer.map_err(failure),
-            Err(_) => Err(Failure::Away("does not answer".into())),
-        }
+        let slow = || {
+            let reason = "a write is not answered: is the table locked, or the server stuck?";
+            self.health.down(Part::Postgres, reason);
+        };
+        let answer = postgres::answered(&self.settings, &writer.connection, statement, slow).await;
+        answer.map_err(|unanswered| Failure::Away(unanswered.to_string()))?.map_err(failure)
     }
 
     async fn open<'w>(&self, writer: &'w mut Option<Writer>) -> Result<&'w Writer, Failure> {

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use futures_util::{StreamExt, TryFutureExt, future};
+use futures_util::{FutureExt, StreamExt, TryFutureExt, future};
 use tokio::sync::{Notify, mpsc};
 use tokio_postgres::binary_copy::BinaryCopyOutStream;
-use tokio_postgres::types::Type;
+use tokio_postgres::types::{ToSql, Type};
 use tokio_util::sync::CancellationToken;
 
 use super::Record;
@@ -15,7 +15,7 @@ use super::cache::{Cache, Hasher};
 use crate::config::Postgres;
 use crate::health::{Health, Part};
 use crate::metrics::Metrics;
-use crate::postgres::{self, describe};
+use crate::postgres::{self, Connection, Unanswered, describe};
 use crate::retry::Backoff;
 
 /// Records in a chunk.
@@ -130,10 +130,8 @@ impl Restore {
             match self.read_table(initmemchan, first).await {
                 Ok(()) => break,
                 Err(Failed::Closed) => return Err(Closed),
-                Err(Failed::Database(error)) if first => self.health.down(Part::Fill, describe(&error)),
-                Err(Failed::Database(error)) => {
-                    tracing::warn!(reason = describe(&error), "can't read the table again")
-                }
+                Err(Failed::Database(reason)) if first => self.health.down(Part::Fill, reason),
+                Err(Failed::Database(reason)) => tracing::warn!(reason, "can't read the table again"),
             }
             backoff.wait().await;
         }
@@ -164,15 +162,17 @@ impl Restore {
 
     /// Conditions that split the table into parts that are read at once.
     async fn ranges(&self) -> Result<Vec<String>, Failed> {
-        let connection = postgres::connect(&self.settings).await?;
-        postgres::prepare(&connection.client, &self.settings).await?;
+        let connection = postgres::connect_in_time(&self.settings).await??;
+        let prepared = postgres::prepare(&connection.client, &self.settings);
+        self.answered(&connection, prepared).await??;
         let query = "SELECT relkind = 'r' AND current_setting('server_version_num')::int >= 140000,
                             pg_relation_size(oid) / current_setting('block_size')::int,
                             greatest(reltuples, 0)::float8
                      FROM pg_class WHERE oid = $1::text::regclass";
-        let row =
-            connection.client.query_typed(query, &[(&self.settings.table.quoted(), Type::TEXT)]).await?;
-        let Some(row) = row.first() else { return Ok(vec!["true".into()]) };
+        let table = self.settings.table.quoted();
+        let parameters: [(&(dyn ToSql + Sync), Type); 1] = [(&table, Type::TEXT)];
+        let rows = self.answered(&connection, connection.client.query_typed(query, &parameters)).await??;
+        let Some(row) = rows.first() else { return Ok(vec!["true".into()]) };
         let (by_place, blocks): (bool, i64) = (row.try_get(0)?, row.try_get(1)?);
         self.progress.estimate.store(row.try_get::<_, f64>(2)? as u64, Ordering::Relaxed);
         if !by_place || blocks < SMALL {
@@ -188,18 +188,22 @@ impl Restore {
         initmemchan: mpsc::Sender<Vec<Record>>,
         first: bool,
     ) -> Result<(), Failed> {
-        let connection = postgres::connect(&self.settings).await?;
+        let connection = postgres::connect_in_time(&self.settings).await??;
         let table = self.settings.table.quoted();
         let copy = format!("COPY (SELECT id, data FROM {table} WHERE {range}) TO STDOUT (FORMAT binary)");
-        let rows =
-            BinaryCopyOutStream::new(connection.client.copy_out(&copy).await?, &[Type::TEXT, Type::BYTEA]);
-        let mut rows = std::pin::pin!(rows);
+        let copied = self.answered(&connection, connection.client.copy_out(&copy)).await??;
+        let mut rows = std::pin::pin!(BinaryCopyOutStream::new(copied, &[Type::TEXT, Type::BYTEA]));
         let mut hasher = self.cache.hasher();
         let mut records = Vec::with_capacity(CHUNK);
         let mut begun = Instant::now();
         // Each row as it comes, while it is near the core, but handed on in whole chunks: few are there at once.
-        while let Some(row) = rows.next().await {
-            let row = row?;
+        loop {
+            // Mostly it is there, and no timer is needed.
+            let next = match rows.next().now_or_never() {
+                Some(next) => next,
+                None => self.answered(&connection, rows.next()).await?,
+            };
+            let Some(row) = next.transpose()? else { break };
             let (id, data): (&str, Option<&[u8]>) = (row.try_get(0)?, row.try_get(1)?);
             records.extend(self.record(&mut hasher, id, data, first));
             if records.len() == CHUNK {
@@ -210,6 +214,16 @@ impl Restore {
             }
         }
         self.send(&initmemchan, records).await
+    }
+
+    async fn answered<T>(
+        &self,
+        connection: &Connection,
+        answer: impl Future<Output = T>,
+    ) -> Result<T, Unanswered> {
+        let slow =
+            || tracing::warn!("a read of the table is not answered: is it locked, or the server stuck?");
+        postgres::answered(&self.settings, connection, answer, slow).await
     }
 
     async fn send(
@@ -245,11 +259,18 @@ struct Closed;
 
 enum Failed {
     Closed,
-    Database(tokio_postgres::Error),
+    /// Why PostgreSQL can't be read.
+    Database(String),
 }
 
 impl From<tokio_postgres::Error> for Failed {
     fn from(error: tokio_postgres::Error) -> Self {
-        Self::Database(error)
+        Self::Database(describe(&error))
+    }
+}
+
+impl From<Unanswered> for Failed {
+    fn from(unanswered: Unanswered) -> Self {
+        Self::Database(unanswered.to_string())
     }
 }

@@ -1,14 +1,16 @@
 //! Servers that are several: what is acknowledged is not lost when one of them goes, and the intake goes on.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream::{self, Context};
+use devstack::breaker::{Breaker, Mode};
 use devstack::{NatsCluster, Postgres};
 use tokio::task::JoinHandle;
 
-use crate::support::{Service, Stack, eventually, order};
+use crate::support::{Service, Stack, eventually, order, orders};
 
 /// With a new leader, the intake goes on within this.
 const RESUMED: Duration = Duration::from_secs(10);
@@ -176,6 +178,35 @@ async fn the_standby_is_promoted_when_its_primary_answers_nothing() {
     .await;
     wait_all(&stack, &service, load).await;
     drop(stopped);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_table_is_read_on_where_its_server_is_cut_off_in_the_middle() {
+    let (stack, mut first) = Stack::started().await;
+    stack.publish(&orders(2000)).await;
+    eventually("all rows are committed", async || (stack.rows() == 2000).then_some(())).await;
+    first.stop();
+    let upstream = (Ipv4Addr::LOCALHOST, stack.postgres.port()).into();
+    let [one, other] = [(); 2].map(|()| Breaker::start(upstream).unwrap());
+    one.set(Mode::Slow { bytes_per_second: 100_000 });
+    other.set(Mode::Refused);
+    let hosts = [&one, &other].map(|it| it.addr().to_string()).join(",");
+    let url = format!("postgresql://postgres@{hosts}/demo1?target_session_attrs=read-write");
+    let service = stack.start(&[("DATABASE_URL", &url)]).await;
+    eventually("some rows are read", async || (service.mem_len().await > 0).then_some(())).await;
+    // All connections to it stay open.
+    one.set(Mode::BlackHole);
+    other.set(Mode::Pass);
+    assert!(service.mem_len().await < 2000, "nothing was left to read");
+    service.wait_len(2000).await;
+    // What is forgotten meanwhile is looked for there too.
+    let id = service.ids().await.pop().unwrap();
+    assert!(stack.run(&["forget", &id], "").await.status.success());
+    let path = format!("/order/{id}");
+    eventually("it is forgotten", async || {
+        (service.get(&path).await.status == hyper::StatusCode::NOT_FOUND).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
