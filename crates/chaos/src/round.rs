@@ -221,10 +221,17 @@ impl Round<'_> {
         if !self.world.wait_ready(COMMITTED) {
             self.wrong("the service was not ready although all parts were back".into());
         }
-        let rows = self.runtime.block_on(self.observer.sequences())?.len();
+        // What was published may be stored only after the server has said that it has it: the table is looked at anew.
+        let mut differ = String::new();
         self.outcome.same = self.wait(back, SAME, |round| {
-            Ok(round.world.addrs().into_iter().all(|addr| evidence::mem_len(addr) == Some(rows)))
+            let rows = round.runtime.block_on(round.observer.sequences())?.len();
+            let held: Vec<_> = round.world.addrs().into_iter().map(evidence::mem_len).collect();
+            differ = format!("{rows} rows are in the table, and in memory {held:?}");
+            Ok(held.iter().all(|held| *held == Some(rows)))
         })?;
+        if self.outcome.same.is_none() {
+            self.wrong(format!("{differ}, {} s after all parts were back", SAME.as_secs()));
+        }
         Ok(())
     }
 
