@@ -14,7 +14,7 @@ use super::world::World;
 pub(super) const PATIENCE: Duration = Duration::from_secs(600);
 
 /// How often the service is asked how many orders it has, near the end and before.
-const LOOK: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(250)];
+const LOOK: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(50)];
 
 /// Settings of the environment that would make it another service.
 const ELSEWHERE: [&str; 17] = [
