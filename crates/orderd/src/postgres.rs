@@ -96,6 +96,18 @@ pub(crate) async fn connect_in_time(
     timeout(STUCK, connect(settings)).await.map_err(|_| Unanswered::Silent)
 }
 
+/// Waits for an answer on a connection, however long it takes, unless another server takes writes by then.
+pub(crate) async fn unless_moved<T>(
+    settings: &Postgres,
+    connection: &Connection,
+    answer: impl Future<Output = T>,
+) -> Result<T, Unanswered> {
+    tokio::select! {
+        answer = answer => Ok(answer),
+        () = async { tokio::time::sleep(SLOW).await; moved(settings, connection).await } => Err(Unanswered::Moved),
+    }
+}
+
 /// Waits for an answer on a connection, and calls `slow` where it is slow. One that doesn't come is cancelled, so that
 /// no lock is waited for in vain.
 pub(crate) async fn answered<T>(

@@ -169,11 +169,11 @@ impl Follower {
     }
 }
 
-/// Not waited for for ever: a standby may have taken the place of a server that answers nothing any more.
+/// As long as it takes, for many may have been forgotten, but not from a server whose place a standby has taken.
 async fn answered<T>(
     settings: &Postgres,
     connection: &Connection,
     answer: impl Future<Output = Result<T, tokio_postgres::Error>>,
 ) -> anyhow::Result<T> {
-    postgres::answered(settings, connection, answer, || ()).await?.map_err(postgres::explain)
+    postgres::unless_moved(settings, connection, answer).await?.map_err(postgres::explain)
 }

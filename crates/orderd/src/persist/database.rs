@@ -24,7 +24,7 @@ use crate::health::{Health, Part};
 use crate::ingest::dead_letters::{DeadLetter, DeadLetters};
 use crate::metrics::Metrics;
 use crate::pace;
-use crate::postgres::{self, Connection, SLOW, STUCK, describe};
+use crate::postgres::{self, Connection, SLOW, STUCK, Unanswered, describe};
 use crate::retry::Backoff;
 use crate::serve::cache::{Cache, Gone};
 
@@ -245,7 +245,7 @@ impl Database {
             Some(opened) => opened,
             None => {
                 let opened = tokio::time::timeout(STUCK, Writer::open(&self.settings)).await;
-                let opened = opened.map_err(|_| Failure::Away("does not answer".into()))?;
+                let opened = opened.map_err(|_| Failure::Away(Unanswered::Silent.to_string()))?;
                 opened.map_err(|error| Failure::Away(describe(&error)))?
             }
         };
@@ -261,7 +261,7 @@ impl Database {
         let reason = match tokio::time::timeout(SLOW, pinged).await {
             Ok(Ok(())) => return self.health.up(Part::Postgres),
             Ok(Err(Failure::Away(reason) | Failure::Refused(reason))) => reason,
-            Err(_) => "does not answer".into(),
+            Err(_) => Unanswered::Silent.to_string(),
         };
         *writer = None;
         self.health.down(Part::Postgres, reason);

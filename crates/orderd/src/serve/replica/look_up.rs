@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use anyhow::Context as _;
 use tokio::time::timeout;
 
 use super::{Follower, Replica, record, warn_of_row};
-use crate::postgres;
+use crate::postgres::{self, Unanswered};
 
 /// Rows that are asked for in one query, and how long its answer may take.
 const TOGETHER: usize = 2048;
@@ -23,7 +22,7 @@ impl Follower {
             metrics.replica_lookups.inc_by(due.len() as u64);
             let ids: Vec<_> = due.iter().map(|(_, key)| key.as_str()).collect();
             let rows = postgres::rows(&mut self.connection, &self.parts.settings.postgres, &ids);
-            let rows = timeout(ANSWER, rows).await.context("PostgreSQL does not answer")??;
+            let rows = timeout(ANSWER, rows).await.map_err(|_| Unanswered::Silent)??;
             let mut records = Vec::with_capacity(rows.len());
             for (sequence, key) in due {
                 if let Some(row) = rows.get(key.as_str()) {
