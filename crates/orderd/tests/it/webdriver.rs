@@ -1,6 +1,5 @@
 //! A real Chromium, driven over WebDriver: the few requests that the tests of the page need.
 
-use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
@@ -71,13 +70,15 @@ impl Browser {
         self.ask(Method::POST, &format!("/session/{}{path}", self.session), body).await
     }
 
-    /// Ends the session, and the browser with it; waits, as a drop has to.
-    fn close(&self) -> std::io::Result<()> {
-        let mut stream = std::net::TcpStream::connect(self.addr)?;
-        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-        let path = format!("/session/{}", self.session);
-        write!(stream, "DELETE {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n", self.addr)?;
-        stream.read_to_end(&mut Vec::new()).map(drop)
+    /// As [`Browser::post`], for a drop, which has to wait; `None` where there is no answer.
+    fn ask_now(&self, method: Method, path: &str, body: Value) -> Option<Value> {
+        let path = format!("/session/{}{path}", self.session);
+        let ask =
+            async { tokio::time::timeout(Duration::from_secs(10), self.ask(method, &path, body)).await };
+        std::thread::scope(|scope| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
+            scope.spawn(move || runtime.block_on(ask)).join().ok()?.ok()
+        })
     }
 
     pub(crate) async fn go(&self, url: &str) {
@@ -114,8 +115,13 @@ impl Browser {
 
     /// What is to be read there; empty where it is hidden or missing.
     pub(crate) async fn text(&self, selector: &str) -> String {
-        let script = format!("return document.querySelector({})?.innerText ?? ''", json!(selector));
-        self.script(&script).await.as_str().unwrap().to_owned()
+        let script = "const element = document.querySelector(arguments[0]); \
+                      return element?.checkVisibility() ? element.innerText : ''";
+        self.post("/execute/sync", json!({ "script": script, "args": [selector] }))
+            .await
+            .as_str()
+            .unwrap()
+            .to_owned()
     }
 
     /// Waits until that is to be read there.
@@ -173,8 +179,12 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            let shown = json!({ "script": "return [location.href, document.body.innerText]", "args": [] });
+            eprintln!("the page shows {:?}", self.ask_now(Method::POST, "/execute/sync", shown));
+        }
         // The driver leaves its browser behind when it ends, unless the session ends first.
-        drop(self.close());
+        self.ask_now(Method::DELETE, "", Value::Null);
         self.driver.end(devstack::Signal::TERM);
     }
 }
