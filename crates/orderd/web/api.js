@@ -5,29 +5,38 @@ export class Refused extends Error {
     super(text);
     this.status = status;
   }
+
+  // Whether the same may be answered the next time.
+  get mayPass() {
+    return this.status === 0 || this.status >= 500;
+  }
 }
+
+// Whoever is on a bad line still gets a page within this; an answer that is lost is asked for again.
+const LONGEST = 30000;
 
 let signInNeeded = () => {};
 export const onSignInNeeded = (callback) => (signInNeeded = callback);
+let sessions = 0;
 
-async function ask(path, options = {}) {
-  let response;
+async function ask(path, options = {}, read = (response) => response) {
+  const session = sessions;
   try {
-    response = await fetch(path, { credentials: "same-origin", ...options });
+    const response = await fetch(path, { credentials: "same-origin", signal: AbortSignal.timeout(LONGEST), ...options });
+    // What was asked before somebody signed in again says nothing of now.
+    if (response.status === 401 && path !== "session" && session === sessions) signInNeeded();
+    return await read(response);
   } catch (error) {
-    if (error.name === "AbortError") throw error;
+    if (error.name === "AbortError" || error instanceof Refused) throw error;
     throw new Refused(0, "");
   }
-  if (response.status === 401 && path !== "session") signInNeeded();
-  return response;
 }
 
-async function text(path, options) {
-  const response = await ask(path, options);
+const text = (path, options) => ask(path, options, async (response) => {
   const body = await response.text();
   if (!response.ok) throw new Refused(response.status, body.trim());
   return body;
-}
+});
 
 export const memLen = async () => JSON.parse(await text("mem_len")).mem_len;
 export const orderText = (id, options) => text(`order/${encodeURIComponent(id)}`, options);
@@ -35,6 +44,7 @@ export const signOut = () => ask("session", { method: "DELETE" });
 
 export async function signIn(token) {
   const response = await ask("session", { method: "POST", body: new URLSearchParams({ token }) });
+  if (response.ok) sessions += 1;
   return response.status;
 }
 

@@ -102,6 +102,7 @@ export const en = {
   signInWhy: "Orders are personal data: this service shows them to those who have a token.",
   token: "Token",
   wrongToken: "This token doesn't open it.",
+  stillSignedIn: "The service didn't answer, so this browser is still signed in: sign in and out again once it does.",
   tryLater: "The service doesn't answer; try again.",
   deadTitle: "Dead letters",
   deadHow: "Messages that could not be taken in. Once the cause is mended, send them again: each becomes the order of its id.",

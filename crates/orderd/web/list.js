@@ -7,6 +7,7 @@ import { orderText } from "./api.js";
 import { parse } from "./json.js";
 
 const AT_ONCE = 4;
+const AGAIN = 2000;
 
 // Keys begin with nanoseconds since 1970; those of other origin have no time.
 export function arrival(id) {
@@ -98,8 +99,12 @@ export class List {
     for (const { isIntersecting, target } of entries) {
       if (!isIntersecting) continue;
       this.#seen.unobserve(target);
-      this.#wanted.push(target.dataset.id);
+      this.#want(target.dataset.id);
     }
+  }
+
+  #want(id) {
+    this.#wanted.push(id);
     this.#ask();
   }
 
@@ -115,10 +120,12 @@ export class List {
     }
   }
 
-  // A row whose order can't be had stays as it is: its link says why.
+  // A row whose order can't be had stays as it is: its link says why. Only an answer that was lost is asked for again.
   async #complete(id) {
-    const order = await orderText(id).then(parse).catch(() => null);
+    let lost = false;
+    const order = await orderText(id).then(parse).catch((error) => void (lost = error.mayPass));
     const row = this.#rows.get(id);
+    if (lost && row?.isConnected) setTimeout(() => this.#want(id), AGAIN);
     if (!order || !row) return;
     const shown = Object.fromEntries(this.#members.map((member) => [member, order[member] ?? ""]));
     this.#fill(row, { ...shown, id });

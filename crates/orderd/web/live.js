@@ -10,6 +10,7 @@ import { isFilled } from "./parts.js";
 const ROWS = 200;
 const FEW = 4;
 const PAGE = 50;
+const AGAIN = 1000;
 
 export class Live {
   #members;
@@ -42,18 +43,23 @@ export class Live {
   }
 
   // Anew, from the newest pages: at the start, after a reset, when the language has changed.
-  async clear() {
+  clear() {
     // What has come is in the newest pages, or older than they are.
     [this.#coming, this.#missed, this.#stale] = [[], 0, false];
-    const list = new List(this.#members, t("liveTitle"), ROWS);
-    this.#list = list;
+    this.#list = new List(this.#members, t("liveTitle"), ROWS);
     // What comes meanwhile waits, or it would stand below what was there before.
     this.#loading = true;
+    return this.#load(this.#list);
+  }
+
+  async #load(list) {
+    if (list !== this.#list) return;
     const orders = await newest().catch(() => null);
     if (list !== this.#list) return;
     this.#loading = false;
     // Where it can't be had, what comes from now on is shown; the banner says what is wrong.
     this.#loaded = orders !== null;
+    if (!this.#loaded) setTimeout(() => this.#load(list), AGAIN);
     list.append(orders ?? []);
     this.#coming = this.#coming.filter((order) => !list.has(order.id));
     this.#place();

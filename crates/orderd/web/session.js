@@ -15,7 +15,8 @@ export function wire(signedIn, signedOut) {
     signedIn();
   };
   $("sign-out").onclick = async () => {
-    await signOut().catch(() => {});
+    const { ok } = await signOut().catch(() => ({ ok: false }));
     signedOut();
+    $("signin-error").textContent = ok ? "" : t("stillSignedIn");
   };
 }

@@ -124,6 +124,8 @@ async fn what_a_page_had_before_it_is_told_of_is_not_new() {
     service.wait_len(2).await;
     let ids = service.ids().await;
     let browser = open(&service).await;
+    // The page's own list is there, and takes no button from this one.
+    browser.reads(FIRST, "order-1").await;
     let told = browser
         .script_async(&format!(
             "import('./live.js').then(async ({{ Live }}) => {{ \
@@ -274,7 +276,7 @@ async fn what_is_away_is_told() {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_signs_in_with_a_token_and_out_again() {
     let stack = Stack::new();
-    let service = stack.start(&[("HTTP_TOKEN", "open-sesame")]).await;
+    let service = stack.serve(&[("HTTP_TOKEN", "open-sesame")]).await;
     let browser = open(&service).await;
     browser.reads("#view-signin", "Orders are personal data").await;
     browser.keys("#token", "wrong\u{e007}").await;
@@ -298,6 +300,55 @@ async fn one_signs_in_with_a_token_and_out_again() {
     // The list is there again, though it was paused.
     browser.keys("#token", "open-sesame\u{e007}").await;
     browser.reads(FIRST, "mine").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_answer_is_asked_for_again() {
+    let (stack, service) = Stack::started().await;
+    stack.publish(&[order("mine")]).await;
+    service.wait_len(1).await;
+    let browser = open(&service).await;
+    browser.reads(FIRST, "mine").await;
+    let lose = "const real = fetch; window.left = ['mem_len', 'order/']; window.fetch = (path, ...others) => { \
+                const lost = left.findIndex((start) => path.startsWith(start)); \
+                return lost < 0 ? real(path, ...others) : (left.splice(lost, 1), Promise.reject(new TypeError())); }";
+    browser.script(lose).await;
+    // The list is made anew.
+    browser.click("#language").await;
+    browser.holds("left.length === 0").await;
+    browser.reads(FIRST, "mine").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_late_answer_signs_nobody_out() {
+    let stack = Stack::new();
+    let service = stack.serve(&[("HTTP_TOKEN", "open-sesame")]).await;
+    stack.publish(&[order("mine")]).await;
+    let browser = open(&service).await;
+    browser.reads("#view-signin", "Sign in").await;
+    let ask = "const real = fetch; window.fetch = async () => { window.fetch = real; \
+               const answer = await real('mem_len'); await new Promise((resolve) => (window.release = resolve)); \
+               return answer; }; \
+               window.late = import('./api.js').then((api) => api.memLen().catch((error) => error.status));";
+    browser.script(ask).await;
+    browser.holds("'release' in window").await;
+    browser.keys("#token", "open-sesame\u{e007}").await;
+    browser.reads(FIRST, "mine").await;
+    assert_eq!(browser.script_async("release(); late.then(done)").await, 401);
+    browser.reads(FIRST, "mine").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_whose_leave_was_not_heard_is_told() {
+    let stack = Stack::new();
+    let service = stack.serve(&[("HTTP_TOKEN", "open-sesame")]).await;
+    let browser = open(&service).await;
+    browser.reads("#view-signin", "Sign in").await;
+    browser.keys("#token", "open-sesame\u{e007}").await;
+    browser.reads("#live-list", "No orders yet").await;
+    browser.script("window.fetch = () => Promise.reject(new TypeError())").await;
+    browser.click("#sign-out").await;
+    browser.reads("#signin-error", "still signed in").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
