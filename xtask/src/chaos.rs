@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use chaos::Report;
+use chaos::{Plan, Report};
 use devstack::tools;
 
 use crate::{cargo, say};
@@ -32,6 +32,10 @@ pub(crate) struct Options {
     /// How many services on the same stream and table
     #[arg(long, value_name = "N", default_value_t = 1)]
     replicas: usize,
+    /// Three NATS servers that keep each stream, and a synchronous standby for PostgreSQL: struck is
+    /// the one that leads, and the standby takes the place of a primary that is away for a second
+    #[arg(long)]
+    clusters: bool,
     /// How many rounds at once
     #[arg(long, value_name = "N", default_value_t = 1)]
     jobs: usize,
@@ -48,8 +52,9 @@ pub(crate) struct Options {
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let seed = options.seed.unwrap_or_else(new_seed);
+    let plans: Vec<_> = (0..options.rounds).map(|number| plan(seed + u64::from(number), options)).collect();
     if options.plan {
-        return Ok(show_plans(seed, options));
+        return Ok(show(&plans));
     }
     tools::ensure_postgres(&mut say)?;
     tools::ensure_nats_server(&mut say)?;
@@ -58,7 +63,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         None => cargo::build_orderd(&[])?,
     };
     say(&format!("{} rounds from seed {seed} on", options.rounds));
-    let report = chaos::run(&program, seed, options.rounds, options.replicas.max(1), options.jobs, &mut say)?;
+    let report = chaos::run(&program, &plans, options.jobs, &mut say)?;
     println!("{}", report.text());
     if let Some(file) = &options.report {
         let text = markdown(&report, seed, options);
@@ -75,21 +80,25 @@ fn new_seed() -> u64 {
     now.map_or(1, |now| u64::from(now.subsec_nanos()) / 1_000)
 }
 
-fn show_plans(seed: u64, options: &Options) -> ExitCode {
-    for seed in seed..seed.saturating_add(u64::from(options.rounds)) {
-        let plan = chaos::Plan::with_replicas(seed, options.replicas);
+fn plan(seed: u64, options: &Options) -> Plan {
+    Plan { clusters: options.clusters, ..Plan::with_replicas(seed, options.replicas) }
+}
+
+fn show(plans: &[Plan]) -> ExitCode {
+    for plan in plans {
         let faults: Vec<_> = plan.faults.iter().map(ToString::to_string).collect();
-        println!("{seed}: {} orders/s; {}", plan.rate, faults.join("; "));
+        println!("{}: {} orders/s; {}", plan.seed, plan.rate, faults.join("; "));
     }
     ExitCode::SUCCESS
 }
 
 fn markdown(report: &Report, seed: u64, options: &Options) -> String {
-    let Options { rounds, jobs, replicas, .. } = options;
+    let Options { rounds, jobs, replicas, clusters, .. } = options;
     let replicas = if *replicas > 1 { format!(" --replicas {replicas}") } else { String::new() };
+    let clusters = if *clusters { " --clusters" } else { "" };
     format!(
         "# Fault rounds\n\n\
-         Written by `cargo xtask chaos --rounds {rounds} --seed {seed}{replicas} --jobs {jobs} --report FILE`; run it again to see it \
+         Written by `cargo xtask chaos --rounds {rounds} --seed {seed}{replicas}{clusters} --jobs {jobs} --report FILE`; run it again to see it \
          for yourself. A seed gives the same plan and the same load again, not the same interleaving.\n\n\
          {}",
         report.text()

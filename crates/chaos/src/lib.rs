@@ -20,6 +20,7 @@ mod prober;
 mod publisher;
 pub mod report;
 pub mod round;
+mod servers;
 mod world;
 
 use std::path::Path;
@@ -37,28 +38,11 @@ use round::Outcome;
 /// What hears of each round when it is over.
 pub type Say<'a> = &'a mut (dyn FnMut(&str) + Send);
 
-/// Runs the plans of so many seeds, from `seed` on, against so many services of this program; so many rounds
-/// at once.
+/// Runs these plans against this program; so many rounds at once.
 ///
 /// # Errors
 /// What could not be done to the servers. What the service did wrong is in the report.
-pub fn run(
-    program: &Path,
-    seed: u64,
-    rounds: u32,
-    replicas: usize,
-    jobs: usize,
-    say: Say<'_>,
-) -> Result<Report> {
-    let plans = (0..u64::from(rounds)).map(|number| Plan::with_replicas(seed.wrapping_add(number), replicas));
-    run_plans(program, &plans.collect::<Vec<_>>(), jobs, say)
-}
-
-/// Runs these plans.
-///
-/// # Errors
-/// Those of [`run`].
-pub fn run_plans(program: &Path, plans: &[Plan], jobs: usize, say: Say<'_>) -> Result<Report> {
+pub fn run(program: &Path, plans: &[Plan], jobs: usize, say: Say<'_>) -> Result<Report> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let (next, say) = (AtomicUsize::new(0), Mutex::new(say));
     let work = || {

@@ -63,6 +63,12 @@ impl Observer {
         tokio::time::timeout(PATIENCE, asking).await.context("cannot ask NATS for the consumer")
     }
 
+    /// The server that leads the stream; none where there is only one.
+    pub(crate) async fn leader(&self) -> Option<String> {
+        let info = self.stream("ORDERS").await.ok()?.get_info().await.ok()?;
+        info.cluster?.leader
+    }
+
     async fn ask_for_consumer(&self) -> Result<Consumer> {
         let info = self.stream("ORDERS").await?.consumer_info("orderd").await?;
         let delivered = info.delivered;

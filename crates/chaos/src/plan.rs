@@ -67,6 +67,8 @@ pub struct Plan {
     pub seed: u64,
     /// How many services there are.
     pub replicas: usize,
+    /// Whether NATS and PostgreSQL are several servers each.
+    pub clusters: bool,
     /// Orders a second, besides the bursts.
     pub rate: u32,
     /// One after the other.
@@ -86,7 +88,13 @@ impl Plan {
         }
         let rate = rng.u32(500..2500);
         let count = rng.usize(2..=4);
-        Self { seed, replicas: 1, rate, faults: (0..count).map(|_| Fault::new(&mut rng)).collect() }
+        Self {
+            seed,
+            replicas: 1,
+            clusters: false,
+            rate,
+            faults: (0..count).map(|_| Fault::new(&mut rng)).collect(),
+        }
     }
 
     /// The plan of a seed with several services: the same faults, each for one of the services, and between

@@ -7,6 +7,9 @@ use std::time::Duration;
 use crate::plan::Blow;
 use crate::round::{Hit, Outcome};
 
+const SINGLE: &str = "one NATS, one PostgreSQL";
+const CLUSTERS: &str = "three NATS that keep each stream; PostgreSQL with a synchronous standby";
+
 /// All rounds of a run.
 #[derive(Clone, Default, Debug)]
 pub struct Report {
@@ -22,6 +25,9 @@ impl Report {
             let mut repeat = format!("cargo xtask chaos --rounds 1 --seed {}", round.seed);
             if round.replicas > 1 {
                 let _ = write!(repeat, " --replicas {}", round.replicas);
+            }
+            if round.clusters {
+                repeat += " --clusters";
             }
             failures.extend(round.violations.iter().map(|what| format!("{what} (repeat: {repeat})")));
         }
@@ -57,6 +63,7 @@ impl Report {
         let lines = [
             ("rounds", format!("{}, seeds {} to {}", self.rounds.len(), seeds.0, seeds.1)),
             ("services in each", self.rounds.iter().map(|it| it.replicas).max().unwrap_or(0).to_string()),
+            ("servers", if self.rounds.iter().any(|it| it.clusters) { CLUSTERS } else { SINGLE }.to_owned()),
             ("faults", format!("{hits}; {busy} hit a busy moment, {replanned} of all were put off for one")),
             (
                 "orders published",

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use async_nats::{Client, ConnectOptions};
+use async_nats::{Client, ConnectOptions, ServerAddr};
 use tokio::runtime::Runtime;
 
 use crate::checker::{check, check_served};
@@ -74,6 +74,8 @@ pub struct Outcome {
     pub seed: u64,
     /// How many services it had.
     pub replicas: usize,
+    /// Whether NATS and PostgreSQL were several servers each.
+    pub clusters: bool,
     /// Its faults.
     pub hits: Vec<Hit>,
     /// Orders that the stream acknowledged, and others.
@@ -120,19 +122,24 @@ struct Round<'a> {
 /// # Errors
 /// What could not be done to the world; what the service does wrong is in the outcome.
 pub(crate) fn run(plan: &Plan, program: &Path, runtime: &Runtime) -> Result<Outcome> {
-    let world = World::start(program, plan.replicas)?;
-    let url = world.nats.url();
+    let world = World::start(program, plan.replicas, plan.clusters)?;
+    let urls = world.servers.nats_urls();
     let (publishing, observing) =
-        runtime.block_on(async { anyhow::Ok((connect(&url).await?, connect(&url).await?)) })?;
+        runtime.block_on(async { anyhow::Ok((connect(&urls).await?, connect(&urls).await?)) })?;
     let ledger = Arc::new(Ledger::new(plan.seed));
     let publisher = Publisher::start(publishing.clone(), ledger.clone(), plan.rate, plan.seed);
     let mut round = Round {
         runtime,
-        observer: Observer::new(observing, world.postgres.url())?,
+        observer: Observer::new(observing, world.servers.postgres_url())?,
         prober: Prober::start(world.addrs(), plan.seed),
         ledger,
         world,
-        outcome: Outcome { seed: plan.seed, replicas: plan.replicas, ..Outcome::default() },
+        outcome: Outcome {
+            seed: plan.seed,
+            replicas: plan.replicas,
+            clusters: plan.clusters,
+            ..Outcome::default()
+        },
     };
     for fault in &plan.faults {
         round.fault(fault, &publisher).with_context(|| format!("cannot go on after {fault}"))?;
@@ -141,12 +148,14 @@ pub(crate) fn run(plan: &Plan, program: &Path, runtime: &Runtime) -> Result<Outc
     round.judge()
 }
 
-async fn connect(url: &str) -> Result<Client> {
+async fn connect(urls: &[String]) -> Result<Client> {
+    let servers = urls.iter().map(|url| Ok(url.parse()?)).collect::<Result<Vec<ServerAddr>>>()?;
     let options = ConnectOptions::new()
         .max_reconnects(None)
         .reconnect_delay_callback(|_| Duration::from_millis(30))
+        .ping_interval(Duration::from_secs(1))
         .connection_timeout(Duration::from_secs(2));
-    Ok(options.connect(url).await?)
+    Ok(options.connect(servers).await?)
 }
 
 impl Round<'_> {
@@ -156,11 +165,14 @@ impl Round<'_> {
         let rows = self.runtime.block_on(self.observer.some_rows())?;
         self.prober.learn(&rows);
         let (in_flight, replanned) = self.busy_moment(fault, publisher)?;
+        if let Some(leader) = self.runtime.block_on(self.observer.leader()) {
+            self.world.servers.aim(&leader);
+        }
         fault.blows.iter().for_each(|&blow| self.world.strike(blow, fault.replica));
         std::thread::sleep(fault.hold);
         for (place, &blow) in fault.undone().iter().enumerate() {
             std::thread::sleep(if place == 0 { Duration::ZERO } else { fault.gap });
-            self.world.undo(blow, fault.replica)?;
+            self.world.undo(blow, fault.replica, fault.hold)?;
         }
         self.outcome.hits.push(Hit { fault: fault.clone(), in_flight, replanned });
         Ok(())

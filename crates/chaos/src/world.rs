@@ -1,7 +1,4 @@
 //! The servers, the breakers between them and the service, and the service.
-//!
-//! PostgreSQL runs with `fsync` off: a killed process doesn't lose what the kernel already has, only a
-//! machine without power does, and that is not what is done here.
 
 use std::ffi::OsString;
 use std::fs;
@@ -11,10 +8,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use devstack::breaker::{Breaker, Mode};
-use devstack::{Launch, Nats, NatsOptions, Postgres, PostgresOptions, Process, Scratch, Signal, free_port};
+use devstack::{Launch, Process, Scratch, Signal, free_port};
 
 use crate::http;
 use crate::plan::{Blow, Side, Target};
+use crate::servers::{Servers, postgres_url};
 
 /// How long the service may take to be ready when nothing is broken.
 const READY: Duration = Duration::from_secs(30);
@@ -23,12 +21,10 @@ const READY: Duration = Duration::from_secs(30);
 const DRAIN: Duration = Duration::from_secs(10);
 
 /// Settings of the environment that would lead the service elsewhere.
-const ELSEWHERE: [&str; 9] = [
-    "DATABASE_URL",
+const ELSEWHERE: [&str; 7] = [
     "DATABASE_URL_FILE",
     "PG_PASSWORD",
     "PG_PASSWORD_FILE",
-    "NATS_URL",
     "NATS_URL_FILE",
     "NATS_CREDS",
     "NATS_CREDS_FILE",
@@ -38,8 +34,7 @@ const ELSEWHERE: [&str; 9] = [
 /// What runs in a round. The services are first: what is dropped is dropped in this order.
 pub(crate) struct World {
     services: Vec<Service>,
-    pub(crate) postgres: Postgres,
-    pub(crate) nats: Nats,
+    pub(crate) servers: Servers,
     program: PathBuf,
     scratch: Scratch,
     peak_kib: u64,
@@ -53,31 +48,34 @@ struct Service {
     /// When it was told to end.
     told: Option<Instant>,
     http: SocketAddr,
-    to_postgres: Breaker,
-    to_nats: Breaker,
+    /// One for each server.
+    to_postgres: Vec<Breaker>,
+    to_nats: Vec<Breaker>,
     log: PathBuf,
 }
 
 impl World {
     /// Starts all of it and waits until the services are ready.
-    pub(crate) fn start(program: &Path, replicas: usize) -> Result<Self> {
+    pub(crate) fn start(program: &Path, replicas: usize, clusters: bool) -> Result<Self> {
         let mut world = Self {
             services: Vec::new(),
-            postgres: Postgres::temporary(PostgresOptions::quick())?,
-            nats: Nats::temporary(NatsOptions::default())?,
+            servers: Servers::start(clusters)?,
             program: program.to_owned(),
             scratch: Scratch::new()?,
             peak_kib: 0,
             complaints: Vec::new(),
         };
-        let upstream = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let breakers = |ports: Vec<u16>| {
+            ports.into_iter().map(|port| Breaker::start(local(port))).collect::<Result<_, _>>()
+        };
         for number in 0..replicas {
             world.services.push(Service {
                 process: None,
                 told: None,
-                http: upstream(free_port()),
-                to_postgres: Breaker::start(upstream(world.postgres.port()))?,
-                to_nats: Breaker::start(upstream(world.nats.port()))?,
+                http: local(free_port()),
+                to_postgres: breakers(world.servers.postgres_ports())?,
+                to_nats: breakers(world.servers.nats_ports())?,
                 log: world.scratch.path().join(format!("orderd-{number}.log")),
             });
             world.start_service(number)?;
@@ -89,12 +87,15 @@ impl World {
     fn start_service(&mut self, number: usize) -> Result<()> {
         let setting = |name: &str, value: String| (OsString::from(name), OsString::from(value));
         let service = &mut self.services[number];
+        let nats: Vec<_> = service.to_nats.iter().map(|it| format!("nats://{}", it.addr())).collect();
+        let postgres: Vec<_> = service.to_postgres.iter().map(|it| it.addr().port()).collect();
         let process = Process::spawn(Launch {
             args: vec!["serve".into()],
             envs: vec![
                 setting("HTTP_ADDR", service.http.to_string()),
-                setting("NATS_PORT", service.to_nats.addr().port().to_string()),
-                setting("PG_PORT", service.to_postgres.addr().port().to_string()),
+                setting("NATS_URL", nats.join(",")),
+                setting("NATS_REPLICAS", nats.len().to_string()),
+                setting("DATABASE_URL", postgres_url(&postgres)),
             ],
             unset: ELSEWHERE.map(Into::into).to_vec(),
             port: service.http.port(),
@@ -129,30 +130,32 @@ impl World {
         let service = &mut self.services[number];
         match blow {
             Blow::Kill(Target::Service) => drop(service.process.take().map(|mut it| it.end(Signal::KILL))),
-            Blow::Kill(Target::Postgres) => self.postgres.kill(),
-            Blow::Kill(Target::Nats) => self.nats.kill(),
+            Blow::Kill(Target::Postgres) => self.servers.kill_postgres(),
+            Blow::Kill(Target::Nats) => self.servers.kill_nats(),
             Blow::Pause(Target::Service) => service.signal(Signal::STOP),
-            Blow::Pause(Target::Postgres) => self.postgres.pause(),
-            Blow::Pause(Target::Nats) => self.nats.pause(),
+            Blow::Pause(Target::Postgres) => self.servers.pause_postgres(),
+            Blow::Pause(Target::Nats) => self.servers.pause_nats(),
             Blow::Terminate => {
                 service.told = Some(Instant::now());
                 service.signal(Signal::TERM);
             }
-            Blow::Break(side, mode) => service.breaker(side).set(mode),
+            Blow::Break(side, mode) => service.breakers(side).iter().for_each(|it| it.set(mode)),
         }
     }
 
-    /// Undoes it.
-    pub(crate) fn undo(&mut self, blow: Blow, number: usize) -> Result<()> {
+    /// Undoes what has lasted so long.
+    pub(crate) fn undo(&mut self, blow: Blow, number: usize, lasted: Duration) -> Result<()> {
         match blow {
             Blow::Kill(Target::Service) => self.start_service(number)?,
-            Blow::Kill(Target::Postgres) => self.postgres.start_again()?,
-            Blow::Kill(Target::Nats) => self.nats.start_again()?,
             Blow::Pause(Target::Service) => self.services[number].signal(Signal::CONT),
-            Blow::Pause(Target::Postgres) => self.postgres.resume(),
-            Blow::Pause(Target::Nats) => self.nats.resume(),
+            Blow::Kill(Target::Postgres) | Blow::Pause(Target::Postgres) => {
+                self.servers.mend_postgres(lasted)?
+            }
+            Blow::Kill(Target::Nats) | Blow::Pause(Target::Nats) => self.servers.mend_nats()?,
             Blow::Terminate => self.replace_terminated(number)?,
-            Blow::Break(side, _) => self.services[number].breaker(side).set(Mode::Pass),
+            Blow::Break(side, _) => {
+                self.services[number].breakers(side).iter().for_each(|it| it.set(Mode::Pass));
+            }
         }
         Ok(())
     }
@@ -202,7 +205,7 @@ impl World {
 }
 
 impl Service {
-    fn breaker(&self, side: Side) -> &Breaker {
+    fn breakers(&self, side: Side) -> &[Breaker] {
         match side {
             Side::Postgres => &self.to_postgres,
             Side::Nats => &self.to_nats,

@@ -41,8 +41,11 @@ impl NatsCluster {
 
 fn configuration(number: usize, routes: &[Lease]) -> String {
     let mut text = format!("server_name: {}\n", NatsCluster::name(number));
-    let _ =
-        writeln!(text, "cluster {{ name: orderd, listen: \"127.0.0.1:{}\", routes: [", routes[number].port);
+    let _ = writeln!(
+        text,
+        "cluster {{ name: orderd, no_advertise: true, listen: \"127.0.0.1:{}\", routes: [",
+        routes[number].port
+    );
     for route in routes {
         let _ = writeln!(text, "  \"nats://127.0.0.1:{}\"", route.port);
     }

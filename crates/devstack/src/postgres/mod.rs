@@ -109,14 +109,27 @@ impl Postgres {
 
     /// Starts a standby of this one in a temporary folder: it has what this one has, and follows it.
     pub fn standby(&self) -> Result<Self, Error> {
+        self.standby_on(Lease::take()?, None)
+    }
+
+    /// Ends this one for good, and starts a standby of another in its place: on its port.
+    pub fn follow(&mut self, primary: &Self) -> Result<(), Error> {
+        self.kill();
+        let port = self.port();
+        let lease = std::mem::replace(&mut self.lease, Lease::of(port));
+        *self = primary.standby_on(lease, Some(port))?;
+        Ok(())
+    }
+
+    fn standby_on(&self, lease: Lease, port: Option<u16>) -> Result<Self, Error> {
         let scratch = Scratch::new()?;
         let home = user::place(&scratch.path().join("postgres"), self.user)?;
         cluster::copy_running(&self.programs, &home, self.user, &self.url())?;
-        let options = PostgresOptions { port: None, ..self.options.clone() };
+        let options = PostgresOptions { port, ..self.options.clone() };
         access::write(&home, self.user, &options)?;
         let mut standby = Self {
             process: None,
-            lease: Lease::take()?,
+            lease,
             programs: self.programs.clone(),
             home,
             user: self.user,

@@ -13,7 +13,7 @@ use crate::support::{Stack, eventually};
 
 fn run(plans: &[Plan]) {
     let program = Path::new(env!("CARGO_BIN_EXE_orderd"));
-    let report = chaos::run_plans(program, plans, 1, &mut |line| eprintln!("{line}")).unwrap();
+    let report = chaos::run(program, plans, 1, &mut |line| eprintln!("{line}")).unwrap();
     assert!(report.failures().is_empty(), "{}", report.text());
 }
 
@@ -30,7 +30,7 @@ fn again_and_again(seed: u64, times: u64, blows: &[Blow]) -> Plan {
         gap: Duration::ZERO,
         replica: 0,
     };
-    Plan { seed, replicas: 1, rate: 500, faults: (0..times).map(fault).collect() }
+    Plan { seed, replicas: 1, clusters: false, rate: 500, faults: (0..times).map(fault).collect() }
 }
 
 #[test]
@@ -65,6 +65,18 @@ fn it_ends_in_time_while_nats_answers_nothing() {
     let mut plan = again_and_again(1_004, 2, &[Blow::Break(Side::Nats, Mode::BlackHole), Blow::Terminate]);
     plan.faults.iter_mut().for_each(|fault| fault.backwards = true);
     run(&[plan]);
+}
+
+#[test]
+fn nothing_is_lost_or_doubled_where_leaders_are_struck_and_another_takes_their_place() {
+    let blows = [Blow::Kill(Target::Nats), Blow::Kill(Target::Postgres), Blow::Pause(Target::Postgres)];
+    let mut plan = again_and_again(1_005, 6, &[]);
+    for (fault, blow) in plan.faults.iter_mut().zip(blows.into_iter().cycle()) {
+        fault.blows = vec![blow];
+        // Long enough for the standby to take the primary's place.
+        fault.hold = Duration::from_millis(1200);
+    }
+    run(&[Plan { clusters: true, replicas: 2, ..plan }]);
 }
 
 async fn wait_rows(stack: &Stack, count: usize) {
