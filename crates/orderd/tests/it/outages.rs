@@ -1,5 +1,6 @@
 //! PostgreSQL or NATS away, early or late, for long or for good: reads go on, nothing is lost or doubled.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use devstack::breaker::{Breaker, Mode};
@@ -168,6 +169,38 @@ async fn postgres_refuses_to_write_for_a_while() {
         eventually("all rows are committed", async || (stack.rows() as u64 == expected).then_some(())).await;
         service.wait_ready().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_stops_coming_is_read_anew() {
+    let (stack, mut first) = Stack::started().await;
+    stack.publish(&orders(10)).await;
+    first.wait_len(10).await;
+    eventually("all rows are committed", async || (stack.rows() == 10).then_some(())).await;
+    first.stop();
+    // More than is under way between a server and whoever reads from it.
+    let more = "INSERT INTO public.orders2 SELECT (1700000000000000000 + row_number() OVER ())::text, data \
+                FROM public.orders2, generate_series(1, 4000)";
+    stack.postgres.psql(more).unwrap();
+    let breaker = Breaker::start((Ipv4Addr::LOCALHOST, stack.postgres.port()).into()).unwrap();
+    breaker.set(Mode::Slow { bytes_per_second: 50_000 });
+    let port = breaker.addr().port().to_string();
+    let service = stack.start(&[("PG_PORT", &port)]).await;
+    eventually("some rows are read", async || (service.mem_len().await > 0).then_some(())).await;
+    // Its connection stays open; the server itself answers whoever asks anew.
+    let reading = "SELECT pid FROM pg_stat_activity WHERE state = 'active' AND query ILIKE 'copy%'";
+    let reading = stack.postgres.psql(reading).unwrap();
+    assert!(!reading.trim().is_empty(), "nothing was left to read");
+    let stopped = std::process::Command::new("kill").arg("-STOP").args(reading.split_whitespace()).status();
+    assert!(stopped.unwrap().success());
+    breaker.set(Mode::Pass);
+    assert!(service.mem_len().await < 40_010, "nothing was left to read");
+    eventually("it is seen to be stuck", async || {
+        service.process.log().contains("a read of the table is not answered").then_some(())
+    })
+    .await;
+    // That is given up in 40 seconds.
+    service.wait_len(40_010).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
