@@ -6,11 +6,11 @@ pub(super) const ORDER_BYTES: f64 = 1382.0;
 
 /// CPU in µs to take in an order: of the process that takes it, of PostgreSQL, and of NATS to deliver it. Bench
 /// `scale`, one process: in the middle of 10 thousand, 100 thousand, 1 million and 5 million rows.
-pub(super) const TAKE_US: [f64; 3] = [7.5, 7.6, 7.4];
+pub(super) const TAKE_US: [f64; 3] = [6.0, 5.8, 7.0];
 
 /// CPU in µs for each further process to come to hold an order that another one took: its own, PostgreSQL's and NATS's.
 /// Bench `scale`: a third of what four processes took above one.
-pub(super) const FOLLOW_US: [f64; 3] = [4.1, 0.8, 0.6];
+pub(super) const FOLLOW_US: [f64; 3] = [3.8, 0.7, 0.7];
 
 /// CPU in µs of NATS to store an order, with an acknowledgement to its publisher, on each server that keeps it.
 /// Assumed from 76,000 a second by one client, of which the client has a part.
