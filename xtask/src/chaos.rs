@@ -52,7 +52,8 @@ pub(crate) struct Options {
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let seed = options.seed.unwrap_or_else(new_seed);
-    let plans: Vec<_> = (0..options.rounds).map(|number| plan(seed + u64::from(number), options)).collect();
+    let plans: Vec<_> =
+        (0..options.rounds).map(|number| plan(seed.wrapping_add(number.into()), options)).collect();
     if options.plan {
         return Ok(show(&plans));
     }

@@ -164,10 +164,10 @@ impl Round<'_> {
         std::thread::sleep(fault.after);
         let rows = self.runtime.block_on(self.observer.some_rows())?;
         self.prober.learn(&rows);
-        let (in_flight, replanned) = self.busy_moment(fault, publisher)?;
         if let Some(leader) = self.runtime.block_on(self.observer.leader()) {
             self.world.servers.aim(&leader);
         }
+        let (in_flight, replanned) = self.busy_moment(fault, publisher)?;
         fault.blows.iter().for_each(|&blow| self.world.strike(blow, fault.replica));
         std::thread::sleep(fault.hold);
         for (place, &blow) in fault.undone().iter().enumerate() {
