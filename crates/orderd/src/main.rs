@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use orderd::cli::{Cli, Command, LogFormat, ServeArgs};
@@ -20,8 +21,9 @@ fn main() -> ExitCode {
         Err(error) => return fail(&error.into()),
     };
     let ended = runtime.block_on(run(cli.command));
-    // Whatever still waits, for a dead server for instance, ends with the process.
-    runtime.shutdown_background();
+    // Whatever still waits, for a dead server for instance, ends with the process; what just runs is let end, so that
+    // it logs nothing below the error.
+    runtime.shutdown_timeout(Duration::from_millis(200));
     ended.unwrap_or_else(|error| fail(&error))
 }
 
