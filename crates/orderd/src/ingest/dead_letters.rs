@@ -24,9 +24,10 @@ use crate::retry::Backoff;
 /// How many are on their way to the server at once.
 const UNDER_WAY: usize = 64;
 
-/// How long an answer to a look-up is waited for. The intake waits with it, and an answer that went with a
-/// connection never comes.
+/// How long an answer to a look-up is waited for, which never comes if it went with a connection. The intake waits with
+/// it, and asks again; a command or a request that erases asks once.
 const LOOK_UP: Duration = Duration::from_secs(1);
+const ONLY_LOOK_UP: Duration = Duration::from_secs(5);
 
 /// Room for the headers, at most.
 const HEADERS: usize = 4096;
@@ -143,7 +144,7 @@ impl DeadLetters {
             if !Key::is_from_stream(key) {
                 return false;
             }
-            match self.sequence(&subject_of(subject, key)).await {
+            match self.sequence(&subject_of(subject, key), LOOK_UP).await {
                 Ok(sequence) => return sequence.is_some(),
                 Err(error) => {
                     tracing::warn!(error = format!("{error:#}"), "can't look up a dead letter; trying again")
@@ -158,7 +159,7 @@ impl DeadLetters {
     pub(crate) async fn remove(&self, subject: &str, key: &str) {
         let mut backoff = Backoff::default();
         let subject = subject_of(subject, key);
-        while let Err(error) = self.delete(&subject).await {
+        while let Err(error) = self.delete_within(LOOK_UP, &subject).await {
             tracing::warn!(error = format!("{error:#}"), "can't remove a dead letter; trying again");
             backoff.wait().await;
         }
@@ -166,20 +167,24 @@ impl DeadLetters {
 
     /// Deletes both parts of a dead letter, the first one first: what has no first part is not shown.
     pub(crate) async fn delete(&self, subject: &str) -> anyhow::Result<()> {
+        self.delete_within(ONLY_LOOK_UP, subject).await
+    }
+
+    async fn delete_within(&self, limit: Duration, subject: &str) -> anyhow::Result<()> {
         let stream = self.context.get_stream_no_info(DEAD_STREAM).await?;
         for subject in [subject.to_owned(), format!("{subject}.{SECOND_PART}")] {
-            if let Some(sequence) = self.sequence(&subject).await? {
+            if let Some(sequence) = self.sequence(&subject, limit).await? {
                 stream.delete_message(sequence).await?;
             }
         }
         Ok(())
     }
 
-    async fn sequence(&self, subject: &str) -> anyhow::Result<Option<u64>> {
+    async fn sequence(&self, subject: &str, limit: Duration) -> anyhow::Result<Option<u64>> {
         use jetstream::stream::RawMessageErrorKind as Kind;
         let stream = self.context.get_stream_no_info(DEAD_STREAM).await?;
         let asked = stream.get_last_raw_message_by_subject(subject);
-        match tokio::time::timeout(LOOK_UP, asked).await? {
+        match tokio::time::timeout(limit, asked).await? {
             Ok(found) => Ok((*found.subject == *subject).then_some(found.sequence)),
             Err(error) if error.kind() == Kind::NoMessageFound => Ok(None),
             Err(error) => Err(error.into()),
