@@ -34,6 +34,7 @@ pub mod fuzzing;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_nats::connection::State;
 use config::Settings;
 use order::Parser;
 use tokio::net::TcpListener;
@@ -76,6 +77,8 @@ pub async fn run(
     };
     parts.holds.give_back().await;
     // Acknowledgements are on their way; without this they would end with the connection.
-    drop(tokio::time::timeout(Duration::from_secs(2), parts.client.flush()).await);
+    if parts.client.connection_state() == State::Connected {
+        drop(tokio::time::timeout(Duration::from_secs(2), parts.client.flush()).await);
+    }
     ended
 }

@@ -23,7 +23,7 @@ fn main() -> ExitCode {
     let ended = runtime.block_on(run(cli.command));
     // Whatever still waits, for a dead server for instance, ends with the process; what just runs is let end, so that
     // it logs nothing below the error.
-    runtime.shutdown_timeout(Duration::from_millis(200));
+    runtime.shutdown_timeout(Duration::from_millis(500));
     ended.unwrap_or_else(|error| fail(&error))
 }
 
