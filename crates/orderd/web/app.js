@@ -17,12 +17,17 @@ const { t, number } = i18n;
 let known = { tokens: false, signedIn: true, search: [] };
 let live = null;
 let stats = null;
+// Whether memory had the whole table when these were made, as far as this run of the service has said.
+let filled = null;
 let charts = null;
 
 const events = new Events({
   order: (data) => live.add(data),
   stats: (data) => figures(data),
-  reset: () => live.refresh(),
+  reset: () => {
+    filled &&= false;
+    live.refresh();
+  },
   state: (connected) => {
     parts.setConnected(connected);
     if (!connected && !live.isLoaded) live.refresh();
@@ -67,7 +72,9 @@ function show(focus) {
 function figures(data) {
   // The newest pages are others once memory has the whole table, and an empty list is another while it hasn't.
   parts.tell(data.parts);
-  if (stats ? !stats.parts.fill.up && data.parts.fill.up : !data.parts.fill.up) live.refresh();
+  const { up } = data.parts.fill;
+  if (filled === null ? !up : !filled && up) live.refresh();
+  filled = up;
   if (stats && data.dead_letters > stats.dead_letters) dead.refresh();
   stats = data;
   const { orders_per_second: all, commit_ms: ms } = data;
