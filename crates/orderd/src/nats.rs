@@ -31,8 +31,8 @@ pub(crate) const MADE_BY: (&str, &str) = ("made-by", "orderd");
 /// A server or a configuration that can't be used; waiting would not help.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NatsError {
-    /// Too old.
-    #[error("the NATS server is version {0}; orderd needs 2.10 or newer")]
+    /// Too old, as the one inside NATS Streaming is, at which those who move in may still point.
+    #[error("the NATS server is version {0}; orderd needs 2.10 or newer, and no NATS Streaming")]
     TooOld(String),
     /// Without JetStream.
     #[error(

@@ -22,14 +22,20 @@ struct Old {
     program: PathBuf,
 }
 
+/// None where there is no Go: the test then passes with a line that says so, but in CI, where it fails.
+fn go() -> Option<PathBuf> {
+    let go = tools::find_go();
+    if go.is_none() {
+        assert!(std::env::var_os("CI").is_none(), "Go is needed in CI");
+        eprintln!("skipped: there is no `go` here");
+    }
+    go
+}
+
 impl Old {
-    /// None where there is no Go: the test then passes with a line that says so, but in CI, where it fails.
+    /// None where there is no Go.
     fn new(stack: &Stack) -> Option<Self> {
-        let Some(go) = tools::find_go() else {
-            assert!(std::env::var_os("CI").is_none(), "Go is needed in CI");
-            eprintln!("skipped: there is no `go` here");
-            return None;
-        };
+        let go = go()?;
         let program = stack.scratch.path().join("stan-client");
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stan");
         let built = Command::new(go)
@@ -108,7 +114,7 @@ async fn each_message_comes_once_however_often_it_is_killed() {
     old.publish(&all);
     old.take(100);
     let slow = Breaker::start((Ipv4Addr::LOCALHOST, old.stan.port()).into()).unwrap();
-    slow.set(Mode::Slow { bytes_per_second: 1_000_000 });
+    slow.set(Mode::Slow { bytes_per_second: 300_000 });
     for part in [500, 1000] {
         let mut child = old.drain(&stack, &format!("nats://{}", slow.addr()));
         eventually("a part is drained", async || (messages(&stream).await >= part).then_some(())).await;
@@ -176,4 +182,17 @@ async fn a_server_that_is_no_nats_streaming_is_named() {
         "{}",
         said(&output)
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_nats_streaming_server_is_none_to_serve_from() {
+    if go().is_none() {
+        return;
+    }
+    let (stack, stan) = (Stack::new(), Stan::temporary().unwrap());
+    let output = stack.run(&["serve", "--nats-url", &stan.url()], "").await;
+    assert_eq!(output.status.code(), Some(1));
+    let said = said(&output);
+    let last = said.lines().last().unwrap();
+    assert!(last.contains("2.10 or newer, and no NATS Streaming"), "{said}");
 }
