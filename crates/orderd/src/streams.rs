@@ -1,6 +1,7 @@
 //! The stream that orders are taken from: the one that takes the topic, the one that `NATS_STREAM` gathers from
 //! others, or one that is made.
 
+use async_nats::Client;
 use async_nats::jetstream::Context;
 use async_nats::jetstream::context::GetStreamErrorKind;
 use async_nats::jetstream::response::Response;
@@ -90,8 +91,15 @@ async fn make(context: &Context, settings: &Nats) -> anyhow::Result<Stream> {
 }
 
 /// Says what is not as on a stream that we make.
-pub(crate) fn warn_of(info: &Info, topic: &str) {
-    let Config { name: stream, subjects, retention, .. } = &info.config;
+pub(crate) fn warn_of(client: &Client, info: &Info, topic: &str) {
+    let Config { name: stream, subjects, retention, sources, .. } = &info.config;
+    if sources.as_ref().is_some_and(|sources| sources.len() > 1) && !client.is_server_compatible(2, 14, 0) {
+        tracing::warn!(
+            stream,
+            "a NATS server before 2.14 drops a message of one source that has the Nats-Msg-Id of another's: give the \
+             publishers of each source ids of their own, or upgrade the server"
+        );
+    }
     if *retention != RetentionPolicy::Limits {
         tracing::warn!(
             stream,
@@ -114,5 +122,11 @@ pub(crate) fn warn_of(info: &Info, topic: &str) {
 pub(crate) async fn settled_by_all(stream: &Stream) -> anyhow::Result<u64> {
     let consumers: Vec<consumer::Info> = stream.consumers().try_collect().await?;
     let durable = consumers.iter().filter(|info| info.config.durable_name.is_some());
-    Ok(durable.map(|info| info.ack_floor.stream_sequence).min().unwrap_or(0))
+    Ok(durable.map(settled_by).min().unwrap_or(0))
+}
+
+/// Servers before 2.14 know no ack floor until something is acknowledged, wherever the consumer begins.
+fn settled_by(info: &consumer::Info) -> u64 {
+    let floor = info.ack_floor.stream_sequence;
+    if info.num_ack_pending == 0 { floor.max(info.delivered.stream_sequence) } else { floor }
 }

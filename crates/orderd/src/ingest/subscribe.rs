@@ -76,7 +76,7 @@ impl Subscribe {
         nats::connected(&self.client, &self.health).await?;
         let context = jetstream::new(self.client.clone());
         let stream = streams::stream(&context, &self.settings.nats).await?;
-        streams::warn_of(stream.cached_info(), &self.settings.nats.topic);
+        streams::warn_of(&self.client, stream.cached_info(), &self.settings.nats.topic);
         nats::make_dead_stream(&context, self.settings.nats.replicas).await?;
         let consumer = nats::durable(&stream, &self.settings.nats, &self.settings.durable).await?;
         let messages = consumer
