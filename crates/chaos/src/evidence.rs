@@ -9,7 +9,7 @@ use crate::checker::{Evidence, uid_in};
 use crate::http;
 use crate::observer::Observer;
 
-const ANSWER: Duration = Duration::from_secs(5);
+const ANSWER: Duration = Duration::from_secs(60);
 
 /// So many orders are compared one by one over HTTP.
 const COMPARED: usize = 200;

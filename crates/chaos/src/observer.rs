@@ -9,8 +9,9 @@ use async_nats::jetstream::{self, Context, stream::Stream};
 use order::{Layouts, RowReader};
 use tokio_postgres::NoTls;
 
-/// No question waits longer; both servers are back whenever one is asked.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// No question waits longer; both servers are back whenever one is asked, but may still choose a leader.
+const PATIENCE: Duration = Duration::from_secs(60);
+const ANSWER: Duration = Duration::from_secs(2);
 const AGAIN: Duration = Duration::from_millis(20);
 
 /// Messages that the service has not settled.
@@ -46,21 +47,12 @@ pub(crate) struct Observer {
 impl Observer {
     pub(crate) fn new(client: async_nats::Client, postgres_url: String) -> Result<Self> {
         let mut context = jetstream::new(client);
-        context.set_timeout(PATIENCE / 5);
+        context.set_timeout(ANSWER);
         Ok(Self { context, postgres_url, postgres: None, layouts: Arc::new(Layouts::new()?) })
     }
 
-    /// Asks again while a server that has just come back is not ready yet.
     pub(crate) async fn consumer(&self) -> Result<Consumer> {
-        let asking = async {
-            loop {
-                match self.ask_for_consumer().await {
-                    Ok(consumer) => return consumer,
-                    Err(_) => tokio::time::sleep(AGAIN).await,
-                }
-            }
-        };
-        tokio::time::timeout(PATIENCE, asking).await.context("cannot ask NATS for the consumer")
+        answered("the consumer", async || self.ask_for_consumer().await).await
     }
 
     /// The server that leads the stream; none where there is only one.
@@ -116,6 +108,10 @@ impl Observer {
 
     /// All dead letters; second parts of large ones stand under subjects of their own.
     pub(crate) async fn dead_letters(&self) -> Result<Vec<DeadLetter>> {
+        answered("the dead letters", async || self.ask_for_dead_letters().await).await
+    }
+
+    async fn ask_for_dead_letters(&self) -> Result<Vec<DeadLetter>> {
         let stream = self.stream("ORDERS_DEAD").await?;
         let last = stream.get_info().await?.state.last_sequence;
         let mut found = Vec::new();
@@ -151,4 +147,17 @@ impl Observer {
         tokio::spawn(connection);
         Ok(client)
     }
+}
+
+/// Asks NATS again while a server that has just come back is not ready yet.
+async fn answered<T>(what: &str, mut ask: impl AsyncFnMut() -> Result<T>) -> Result<T> {
+    let asking = async {
+        loop {
+            match ask().await {
+                Ok(answer) => return answer,
+                Err(_) => tokio::time::sleep(AGAIN).await,
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, asking).await.with_context(|| format!("cannot ask NATS for {what}"))
 }

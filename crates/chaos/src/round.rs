@@ -34,7 +34,7 @@ const MEMORY_KIB_AN_ORDER: u64 = 1;
 /// And it is in the memory of every service within this.
 const SAME: Duration = Duration::from_secs(60);
 
-const ANSWER: Duration = Duration::from_secs(5);
+const ANSWER: Duration = Duration::from_secs(30);
 
 /// What was under way when a fault came.
 #[derive(Clone, Copy, Default, Debug)]

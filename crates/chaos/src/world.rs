@@ -15,7 +15,7 @@ use crate::plan::{Blow, Side, Target};
 use crate::servers::{Servers, postgres_url};
 
 /// How long the service may take to be ready when nothing is broken.
-const READY: Duration = Duration::from_secs(30);
+const READY: Duration = Duration::from_secs(120);
 
 /// How long the service may take to end after SIGTERM.
 const DRAIN: Duration = Duration::from_secs(10);
