@@ -29,6 +29,7 @@ mod memory;
 mod waiting;
 mod bounded;
 mod idle;
+mod keeper;
 mod growth;
 mod scale;
 mod lanes;

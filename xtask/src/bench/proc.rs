@@ -1,6 +1,7 @@
 //! What the kernel says of a process.
 
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 /// The resident set, in bytes.
@@ -23,11 +24,17 @@ fn bytes(pid: u32, name: &str) -> u64 {
 /// The time that its threads, those that still are, have run.
 pub(super) fn cpu(pid: u32) -> Duration {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
-    let times = tasks.filter_map(|task| {
-        let text = fs::read_to_string(task.path().join("schedstat")).ok()?;
-        text.split(' ').next()?.parse::<u64>().ok()
-    });
-    Duration::from_nanos(times.sum())
+    tasks.map(|task| cpu_of_task(&task.path())).sum()
+}
+
+/// The time that the thread which asks has run.
+pub(super) fn cpu_of_this_thread() -> Duration {
+    cpu_of_task(Path::new("/proc/thread-self"))
+}
+
+fn cpu_of_task(task: &Path) -> Duration {
+    let text = fs::read_to_string(task.join("schedstat")).unwrap_or_default();
+    Duration::from_nanos(text.split(' ').next().and_then(|time| time.parse().ok()).unwrap_or(0))
 }
 
 /// The time that it and its children have run.
@@ -58,6 +65,8 @@ mod tests {
         let pid = std::process::id();
         assert!(super::resident(pid) > 100_000);
         assert!(!super::cpu(pid).is_zero());
+        assert!(!super::cpu_of_this_thread().is_zero());
+        assert!(super::cpu_of_this_thread() <= super::cpu(pid));
         assert!(super::cpu_of_family(super::parent(pid).unwrap()) >= super::cpu(pid));
     }
 }

@@ -13,6 +13,7 @@ use async_nats::jetstream::consumer::{AckPolicy, pull};
 use devstack::wait_for;
 
 use super::backlog::servers;
+use super::keeper::Keeper;
 use super::proc;
 use super::service::{PATIENCE, Service, Setup};
 use super::stats::median;
@@ -34,6 +35,9 @@ const ROUNDS: usize = 3;
 /// More than a run takes anew, in bytes: pages for the log, the table, and what is in memory.
 const TOUCHED: usize = 2 << 30;
 
+/// A value takes more bytes than this.
+const LEAST_TOLD: u64 = 300;
+
 /// So many times the cost of the first is still flat: caches of the processor count too.
 const FLAT: f64 = 1.25;
 
@@ -43,12 +47,16 @@ struct Case {
     rows: u64,
     partitions: u32,
     replicas: usize,
+    /// Whether a [`Keeper`] hears them.
+    heard: bool,
 }
 
 /// What it took, for each order.
 struct Cost {
     /// CPU in µs: of all services together, of PostgreSQL and of NATS.
     cpu: [f64; 3],
+    /// That of a [`Keeper`].
+    keeping: Option<f64>,
     /// Orders a second, until all were acknowledged.
     rate: f64,
 }
@@ -61,21 +69,30 @@ impl Cost {
 
 pub(super) fn run(world: &mut World) -> Result<Vec<Figure>> {
     let rows = |times: f64| (world.orders as f64 * times) as u64;
-    let case = |times| Case { rows: rows(times), partitions: 0, replicas: 1 };
+    let case = |times| Case { rows: rows(times), partitions: 0, replicas: 1, heard: false };
     let plain = ROWS.map(case).to_vec();
     let split = PARTITIONED.map(|times| Case { partitions: 4, ..case(times) }).to_vec();
-    let shared = (1..=MOST_REPLICAS).map(|replicas| Case { replicas, ..case(SHARED) }).collect();
+    let mut shared: Vec<_> = (1..=MOST_REPLICAS).map(|replicas| Case { replicas, ..case(SHARED) }).collect();
+    shared.push(Case { replicas: 2, heard: true, ..case(SHARED) });
     let mut figures = Vec::new();
-    for (what, cases) in [("as the table grows", plain), ("partitioned by hash", split), ("replicas", shared)]
-    {
-        let costs = in_turn(world, cases)?;
-        if what == "replicas" {
-            figures.extend(figure("of the services, for each process", &costs, |case, cost| {
-                cost.cpu[0] / case.replicas as f64
-            }));
-        }
-        figures.extend(figure(what, &costs, |_, cost| cost.all()));
+    for (what, cases) in [("as the table grows", plain), ("partitioned by hash", split)] {
+        figures.extend(figure(what, &in_turn(world, cases)?, |_, cost| cost.all()));
     }
+    let (heard, costs): (Vec<_>, Vec<_>) =
+        in_turn(world, shared)?.into_iter().partition(|(case, _)| case.heard);
+    figures.extend(figure("of the services, for each process", &costs, |case, cost| {
+        cost.cpu[0] / case.replicas as f64
+    }));
+    let mut replicas = figure("replicas", &costs, |_, cost| cost.all());
+    if let (Some(replicas), Some((case, costs))) = (&mut replicas, heard.first()) {
+        let keeping: Vec<_> = costs.iter().filter_map(|cost| cost.keeping).collect();
+        let least = format!(
+            "; the least of a further process, to keep the bytes that it is told: {:.1} µs, ",
+            median(&keeping)
+        );
+        replicas.note.push_str(&(least + "beside " + &line(*case, costs)));
+    }
+    figures.extend(replicas);
     Ok(figures)
 }
 
@@ -123,6 +140,7 @@ fn cost(world: &mut World, case: Case, table: &str) -> Result<Cost> {
     // What the start has dirtied.
     world.settle(None)?;
     touch_memory();
+    let keeper = case.heard.then(|| Keeper::start(world.nats.url())).transpose()?;
     let before = so_far(world, &services);
     let begun = Instant::now();
     world.runtime.block_on(async {
@@ -136,14 +154,23 @@ fn cost(world: &mut World, case: Case, table: &str) -> Result<Cost> {
         service.wait_len(case.rows + count)?;
     }
     let after = so_far(world, &services);
+    let kept = keeper.map(Keeper::stop).transpose()?;
     for service in services {
         service.stop()?;
     }
     // Keys of the Go service's are those of years ago.
     world.postgres.psql(&format!("delete from {table} where id > '{}'", last.trim()))?;
     world.postgres.psql(&format!("vacuum {table}"))?;
-    let an_order = |of: usize| after[of].saturating_sub(before[of]).as_secs_f64() * 1e6 / count as f64;
-    Ok(Cost { cpu: [0, 1, 2].map(an_order), rate: count as f64 / seconds })
+    let an_order = |cpu: Duration| cpu.as_secs_f64() * 1e6 / count as f64;
+    let keeping = kept.map(|kept| {
+        ensure!(kept.bytes as u64 > count * LEAST_TOLD, "only {} bytes were told", kept.bytes);
+        Ok(an_order(kept.cpu))
+    });
+    Ok(Cost {
+        cpu: [0, 1, 2].map(|of| an_order(after[of].saturating_sub(before[of]))),
+        keeping: keeping.transpose()?,
+        rate: count as f64 / seconds,
+    })
 }
 
 /// The host of a virtual machine gives a page of memory when it is first touched, at the expense of whoever touches
