@@ -44,7 +44,7 @@ fn kill_starter(role: &str) {
     starter.kill().unwrap();
     starter.wait().unwrap();
     for pid in pids {
-        assert!(wait_for(Duration::from_secs(20), || !runs(pid)), "{pid} outlives its starter");
+        assert!(wait_for(Duration::from_secs(60), || !runs(pid)), "{pid} outlives its starter");
     }
 }
 

@@ -84,6 +84,11 @@ async fn get(service: &Service, id: &str) -> Answer {
     service.get(&format!("/order/{id}")).await
 }
 
+/// As [`get`], where it may be that PostgreSQL can't be asked.
+async fn get_once(service: &Service, id: &str) -> Answer {
+    service.get_once(&format!("/order/{id}")).await
+}
+
 /// By the routes, and not by the short way before them.
 async fn get_the_long_way(service: &Service, id: &str) -> Answer {
     service.send(Request::get(format!("/order/{id}")).header("connection", "close")).await
@@ -140,7 +145,7 @@ async fn without_postgres_memory_answers_and_the_rest_is_to_come_again() {
     stack.postgres.stop();
     let (mut whole, mut evicted) = (0, Vec::new());
     for (id, order) in shown.ids.iter().zip(&shown.orders) {
-        let answer = get(&service, id).await;
+        let answer = get_once(&service, id).await;
         if answer.status == StatusCode::OK {
             assert_eq!(answer.body, *order);
             whole += 1;
@@ -151,7 +156,7 @@ async fn without_postgres_memory_answers_and_the_rest_is_to_come_again() {
     }
     assert!(whole > 100 && evicted.len() > 100, "{whole} whole, {} evicted", evicted.len());
     assert_comes_again(&get_the_long_way(&service, evicted[0]).await);
-    assert_comes_again(&service.get("/orders?order_uid=order-0").await);
+    assert_comes_again(&service.get_once("/orders?order_uid=order-0").await);
     // What memory has is found, and pages need no bodies.
     assert_eq!(service.get("/orders?order_uid=nobody").await.body, "[]");
     assert_eq!(service.ids().await, shown.ids);
@@ -172,7 +177,7 @@ async fn one_that_is_evicted_before_it_is_committed_is_not_denied() {
     stack.publish(&orders(3)).await;
     service.wait_len(3).await;
     let ids = service.ids().await;
-    assert_comes_again(&get(&service, &ids[0]).await);
+    assert_comes_again(&get_once(&service, &ids[0]).await);
     assert_comes_again(&get_the_long_way(&service, &ids[0]).await);
     assert_eq!(get(&service, "1-1").await.status, StatusCode::NOT_FOUND);
     // As without a bound, it is found before it is committed.
@@ -225,11 +230,11 @@ async fn an_evicted_order_that_is_forgotten_stays_away() {
     all_gone().await;
     let read = service.metric("myapp_orders_read_db").await;
     let held = service.metric("orderd_cache_bytes").await;
+    // It may have read it twice by itself, where it had to wait for NATS.
+    let reads = || service.process.log().matches("table read").count();
+    let before = reads();
     service.process.signal(devstack::Signal::USR1);
-    eventually("the table is read again", async || {
-        (service.process.log().matches("table read").count() == 2).then_some(())
-    })
-    .await;
+    eventually("the table is read again", async || (reads() > before).then_some(())).await;
     all_gone().await;
     // What is known is not read into memory again, evicted or not.
     assert_eq!(service.metric("myapp_orders_read_db").await, read);

@@ -80,6 +80,7 @@ async fn why_each_was_refused_is_told_in_russian() {
     let (stack, service) = Stack::started().await;
     stack.publish(&REFUSED).await;
     let browser = open(&service).await;
+    browser.reads("#live-list", "No orders yet").await;
     browser.click("#language").await;
     browser.click("nav [data-view=dead]").await;
     let all = format!("document.querySelectorAll('#dead-list .letter').length === {}", REFUSED.len());

@@ -12,8 +12,9 @@ use tokio::task::JoinHandle;
 
 use crate::support::{Service, Stack, eventually, order, orders};
 
-/// With a new leader, the intake goes on within this.
-const RESUMED: Duration = Duration::from_secs(10);
+/// With a new leader, the intake goes on within this: 10 s, of which rounds of faults report, and as much again for a
+/// machine that runs other tests besides.
+const RESUMED: Duration = Duration::from_secs(20);
 
 /// Publishes one order after the other, each until it is acknowledged.
 struct Load {
@@ -82,7 +83,8 @@ async fn on_cluster(stack: &Stack) -> (NatsCluster, Context, Service) {
     let service = stack.serve(&[("NATS_URL", &urls), ("NATS_REPLICAS", "3")]).await;
     let context = context(&urls).await;
     for name in ["ORDERS", "ORDERS_DEAD"] {
-        assert_eq!(context.get_stream(name).await.unwrap().cached_info().config.num_replicas, 3);
+        let stream = eventually("the stream answers", async || context.get_stream(name).await.ok()).await;
+        assert_eq!(stream.cached_info().config.num_replicas, 3);
     }
     (cluster, context, service)
 }

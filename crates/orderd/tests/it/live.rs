@@ -12,7 +12,7 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
-use crate::support::{LIMIT, Service, Stack, order, orders};
+use crate::support::{LIMIT, Service, Stack, in_three_tries, in_time, order, orders};
 
 /// One that reads along.
 pub(crate) struct Reader {
@@ -65,12 +65,28 @@ impl Reader {
 
     /// The next event that is no `stats`.
     async fn notable(&mut self) -> Event {
-        loop {
-            let event = self.next().await.expect("the stream goes on");
-            if event.0 != "stats" {
-                return event;
+        let next = async {
+            loop {
+                let event = self.next().await.expect("the stream goes on");
+                if event.0 != "stats" {
+                    return event;
+                }
             }
-        }
+        };
+        in_time("an order comes", next).await
+    }
+
+    /// The first `stats` that say so.
+    pub(crate) async fn until(&mut self, is_so: impl Fn(&Value) -> bool) -> Value {
+        let said = async {
+            loop {
+                let (name, stats) = self.next().await.expect("the stream goes on");
+                if name == "stats" && is_so(&stats) {
+                    return stats;
+                }
+            }
+        };
+        in_time("it is said", said).await
     }
 }
 
@@ -110,23 +126,23 @@ async fn orders_are_shown_as_they_come_and_a_reader_goes_on_where_it_left() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_first_stats_of_a_service_that_has_just_started_say_what_is_up_by_now() {
-    let (_stack, service) = Stack::started().await;
-    let (name, stats) = Reader::new(&service, None).await.next().await.unwrap();
-    assert_eq!(name, "stats");
-    for part in ["nats", "postgres", "intake", "fill"] {
-        assert_eq!(stats["parts"][part]["up"], true, "{part}: {stats}");
-    }
+    in_three_tries(async || {
+        let (_stack, service) = Stack::started().await;
+        let (name, stats) = Reader::new(&service, None).await.next().await.unwrap();
+        assert_eq!(name, "stats");
+        let is_up = |part: &str| stats["parts"][part]["up"] == true;
+        let all = ["nats", "postgres", "intake", "fill"].into_iter().all(is_up);
+        all.then_some(()).ok_or(stats.to_string())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn stats_say_how_the_parts_are() {
     let (mut stack, service) = Stack::started().await;
     let mut reader = Reader::new(&service, None).await;
-    let mut until = async |part: &str, up: bool| loop {
-        let (_, stats) = reader.next().await.unwrap();
-        if stats["parts"][part]["up"] == up {
-            return stats["parts"][part].clone();
-        }
+    let mut until = async |part: &str, up: bool| {
+        reader.until(|stats| stats["parts"][part]["up"] == up).await["parts"][part].clone()
     };
     for part in ["nats", "postgres", "intake", "fill"] {
         until(part, true).await;
@@ -143,12 +159,15 @@ async fn above_a_hundred_a_second_what_is_not_shown_is_counted() {
     let begun = Instant::now();
     assert!(stack.run(&["publish", "--count", "2000"], "").await.status.success());
     let (mut shown, mut skipped) = (0, 0);
-    while shown + skipped < 2000 {
-        match reader.next().await.unwrap() {
-            (name, _) if name == "order" => shown += 1,
-            (_, stats) => skipped = stats["skipped"].as_u64().unwrap(),
+    let all = async {
+        while shown + skipped < 2000 {
+            match reader.next().await.unwrap() {
+                (name, _) if name == "order" => shown += 1,
+                (_, stats) => skipped = stats["skipped"].as_u64().unwrap(),
+            }
         }
-    }
+    };
+    in_time("all are shown or counted", all).await;
     assert_eq!(shown + skipped, 2000);
     let seconds = begun.elapsed().as_secs() + 1;
     assert!(shown >= 100 && shown <= 100 * seconds, "{shown} in {seconds} s");
@@ -180,7 +199,7 @@ async fn a_slow_reader_is_dropped_and_holds_up_nobody() {
     // Ended in good order or by force, but ended.
     drop(ended.expect("the slow one is dropped"));
     assert!(received.len() < 600 * large.len() / 2, "{} bytes were kept for it", received.len());
-    while reader.next().await.expect("the stream goes on").1["readers"] != 1 {}
+    reader.until(|stats| stats["readers"] == 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -209,18 +228,24 @@ async fn silent(service: &Service) -> TcpStream {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn readers_dont_hold_up_the_end() {
-    let (stack, mut service) = Stack::started().await;
-    let mut readers = Vec::new();
-    for _ in 0..20 {
-        readers.push(Reader::new(&service, None).await);
-    }
-    stack.publish(&orders(10)).await;
-    let begun = Instant::now();
-    assert_eq!(service.stop(), Some(0));
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}: {}", begun.elapsed(), service.process.log());
-    for mut reader in readers {
-        while reader.next().await.is_some() {}
-    }
+    in_three_tries(async || {
+        let (stack, mut service) = Stack::started().await;
+        let mut readers = Vec::new();
+        for _ in 0..20 {
+            readers.push(Reader::new(&service, None).await);
+        }
+        stack.publish(&orders(10)).await;
+        let begun = Instant::now();
+        assert_eq!(service.stop(), Some(0));
+        let took = begun.elapsed();
+        for mut reader in readers {
+            while reader.next().await.is_some() {}
+        }
+        // Answers that don't end are waited for 3 s.
+        let in_time = took < Duration::from_millis(2500);
+        in_time.then_some(()).ok_or_else(|| format!("{took:?}: {}", service.process.log()))
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

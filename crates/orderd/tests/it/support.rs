@@ -15,7 +15,10 @@ use serde_json::Value;
 use tokio::net::TcpStream;
 
 /// How long a condition may take to hold. Machines are shared; nothing waits that long when all is well.
-pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const LIMIT: Duration = Duration::from_secs(180);
+
+/// How often a client asks again that is told to come later.
+const ASKED_AGAIN: usize = 5;
 
 /// Both servers, and the service once it is started.
 pub(crate) struct Stack {
@@ -109,12 +112,15 @@ impl Stack {
 
     /// A client of the NATS server.
     pub(crate) async fn client(&self) -> async_nats::Client {
-        async_nats::connect(self.nats.url()).await.unwrap()
+        let options = async_nats::ConnectOptions::new().connection_timeout(LIMIT);
+        options.connect(self.nats.url()).await.unwrap()
     }
 
     /// JetStream on that server.
     pub(crate) async fn jetstream(&self) -> jetstream::Context {
-        jetstream::new(self.client().await)
+        let mut context = jetstream::new(self.client().await);
+        context.set_timeout(LIMIT);
+        context
     }
 
     /// A connection to PostgreSQL of the test's own, for what it locks or looks at.
@@ -184,7 +190,20 @@ impl Service {
         .await;
     }
 
+    /// What a client gets that asks again where PostgreSQL can't be asked in time: on a machine that stands still for
+    /// some seconds, it can't.
     pub(crate) async fn get(&self, path: &str) -> Answer {
+        for _ in 0..ASKED_AGAIN {
+            let answer = self.get_once(path).await;
+            if !answer.body.starts_with("503 PostgreSQL can't be asked now") {
+                return answer;
+            }
+        }
+        self.get_once(path).await
+    }
+
+    /// What is answered to one request.
+    pub(crate) async fn get_once(&self, path: &str) -> Answer {
         self.send(Request::get(path)).await
     }
 
@@ -274,6 +293,24 @@ impl Service {
     pub(crate) fn kill(&mut self) {
         self.process.end(Signal::KILL);
     }
+}
+
+/// Waits for what must come.
+pub(crate) async fn in_time<T>(what: &str, awaited: impl Future<Output = T>) -> T {
+    let waited = tokio::time::timeout(LIMIT, awaited).await;
+    waited.unwrap_or_else(|_| panic!("{what}: not within {} s", LIMIT.as_secs()))
+}
+
+/// One of three tries is to hold. For what counts seconds, which a machine that stands still for one spoils.
+pub(crate) async fn in_three_tries(mut attempt: impl AsyncFnMut() -> Result<(), String>) {
+    let mut failures = Vec::new();
+    while failures.len() < 3 {
+        match attempt().await {
+            Ok(()) => return,
+            Err(failure) => failures.push(failure),
+        }
+    }
+    panic!("{}", failures.join("; "));
 }
 
 /// Waits until `condition` gives something.

@@ -3,7 +3,7 @@
 use base64::Engine;
 use hyper::StatusCode;
 
-use crate::support::{Stack, orders};
+use crate::support::{Stack, in_time, orders};
 
 /// Rows that Go wrote, from the corpus of the crate `order`.
 fn rows_of_go() -> Vec<(Vec<u8>, serde_json::Value)> {
@@ -70,7 +70,11 @@ async fn when_it_says_that_the_table_is_read_all_of_it_is_in_memory() {
     // To put in order what all have alike takes longer than to read it.
     let search = "order_uid,track_number,entry,locale,customer_id,delivery_service,shardkey,oof_shard";
     let service = stack.start(&[("SEARCH", search)]).await;
-    while service.get("/readyz").await.json()["fill"]["up"] != true {}
+    // Without a pause, so that it is seen at once.
+    in_time("the table is read", async {
+        while service.get("/readyz").await.json()["fill"]["up"] != true {}
+    })
+    .await;
     assert_eq!(service.mem_len().await, 20_000);
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::support::{Service, Stack, eventually, orders};
+use crate::support::{Service, Stack, orders};
 
 async fn verified(stack: &Stack, service: &Service) -> (Option<i32>, Value) {
     let output = stack.run(&["verify", "--json", "--http-addr", &service.addr.to_string()], "").await;
@@ -16,7 +16,7 @@ async fn it_finds_what_differs_and_nothing_else() {
     let (stack, service) = Stack::started().await;
     stack.publish(&orders(70)).await;
     stack.publish(&["{", ""]).await;
-    eventually("all rows are committed", async || (stack.rows() == 70).then_some(())).await;
+    stack.wait_settled(72).await;
     let (code, report) = verified(&stack, &service).await;
     assert_eq!(code, Some(0), "{report}");
     assert_eq!(

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
-use std::thread;
+use std::sync::Mutex;
+use std::{iter, thread};
 
 use super::markdown::{Block, Document};
 use super::up::Up;
@@ -13,6 +14,9 @@ use super::words::ours;
 /// installed, it takes minutes, changes the sources or doesn't end, or it is the reader's own program.
 const CHECKED: [&str; 5] =
     ["sh needs=docker", "sh needs=systemd", "sh needs=nats-cli", "sh needs=time", "sh needs=yours"];
+
+/// So many documents are followed at once: each has servers of its own, whose data are made anew.
+const AT_ONCE: usize = 2;
 
 /// How the names of translations end.
 const RUSSIAN: &str = ".ru.md";
@@ -97,9 +101,12 @@ fn without_comments(text: &str) -> String {
 fn blocks_to_run_end_well() {
     // A translation has the same ones.
     let documents = Document::all().into_iter().filter(|document| !document.name.ends_with(RUSSIAN));
+    let documents = Mutex::new(documents);
+    let some =
+        || iter::from_fn(|| documents.lock().unwrap().next()).map(|document| run(&document)).sum::<usize>();
     let ran: usize = thread::scope(|scope| {
-        let running: Vec<_> = documents.map(|document| scope.spawn(move || run(&document))).collect();
-        running.into_iter().map(|run| run.join().unwrap()).sum()
+        let running = [(); AT_ONCE].map(|()| scope.spawn(some));
+        running.into_iter().map(|run| run.join().unwrap()).sum::<usize>()
     });
     assert!(ran > 20, "{ran} blocks are too few to have been found all");
 }
@@ -111,6 +118,7 @@ fn run(document: &Document) -> usize {
     if !blocks.is_empty() {
         let up = Up::start();
         for (at, block) in &blocks {
+            up.settle();
             let said = up.run(&document.name, &block.text);
             let answer = document.blocks.get(at + 1).filter(|next| next.follows && next.mark.is_empty());
             if let Some(Block { text, .. }) = answer {

@@ -4,11 +4,15 @@ use std::ffi::OsString;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Duration;
 
 use devstack::{Launch, Process, Scratch, Signal, free_port, tools, wait_for};
 
 use super::words::{cargo_xtask, set_for_tests};
-use crate::support::LIMIT;
+use crate::support::{LIMIT, eventually};
+
+/// Both servers make their data anew, and write all of it to the disk; several documents at once.
+const STARTED: Duration = Duration::from_secs(300);
 
 /// What `cargo xtask up` runs.
 pub(super) struct Up {
@@ -42,9 +46,11 @@ impl Up {
         launch.args.extend(flags.into_iter().flat_map(|(flag, value)| [flag.into(), value]));
         launch.unset = set_for_tests().collect();
         launch.log = Some(scratch.path().join("up.log"));
+        // As long as `up` itself waits for what it stops.
+        launch.patience = LIMIT;
         let up = Self { process: Process::spawn(launch).unwrap(), scratch, ports };
         let ready = format!("ready http://127.0.0.1:{}", up.ports.http);
-        assert!(wait_for(LIMIT, || up.process.log().contains(&ready)), "{}", up.process.log());
+        assert!(wait_for(STARTED, || up.process.log().contains(&ready)), "{}", up.process.log());
         up.make_folder();
         up
     }
@@ -64,6 +70,18 @@ impl Up {
         for name in ["samples", "deploy", "docs"] {
             symlink(tools::workspace().join(name), self.folder().join(name)).unwrap();
         }
+    }
+
+    /// Waits until what was published is taken in.
+    pub(super) fn settle(&self) {
+        let settled = eventually("what was published is taken in", async || {
+            let client = async_nats::connect(format!("127.0.0.1:{}", self.ports.nats)).await.ok()?;
+            let stream = async_nats::jetstream::new(client).get_stream("ORDERS").await.ok()?;
+            let consumer = stream.consumer_info("orderd").await.ok()?;
+            (consumer.num_pending == 0 && consumer.num_ack_pending == 0).then_some(())
+        });
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(settled);
     }
 
     /// Runs commands to their end, which must be a good one; gives back their stdout and stderr.
