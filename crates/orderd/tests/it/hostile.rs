@@ -143,6 +143,51 @@ async fn slow_and_silent_clients_keep_nobody_waiting_and_are_dropped() {
     .await;
 }
 
+/// What stands in a message's place of headers, as clients of other languages or with a mistake send it.
+const NO_HEADERS: [&[u8]; 9] = [
+    b"NATS/1.0\r\nCustomer: caf\xe9\r\n\r\n",
+    b"NATS/1.0\r\nno colon\r\n\r\n",
+    b"NATS/1.0\r\nA name: value\r\n\r\n",
+    b"NATS/1.0\r\nName : value\r\n\r\n",
+    b"NATS/1.0\r\n\xd0\x98\xd0\xbc\xd1\x8f: value\r\n\r\n",
+    b"NATS/1.0\r\nName: one\nline\r\n\r\n",
+    b"NATS/1.0 503\r\n\r\n",
+    b"NATS/2.0\r\n\r\n",
+    b"\0\r\n\r\n",
+];
+
+/// The server stores them and says so to whoever published them.
+#[tokio::test(flavor = "multi_thread")]
+async fn headers_that_are_none_cost_nothing() {
+    let stack = Stack::new();
+    let service = stack.serve(&[("PUB_TOPIC", "orders.>")]).await;
+    let mut nats = TcpStream::connect(("127.0.0.1", stack.nats.port())).await.unwrap();
+    nats.write_all(b"CONNECT {\"verbose\":false,\"headers\":true}\r\n").await.unwrap();
+    for (number, headers) in NO_HEADERS.iter().enumerate() {
+        // The subject holds no UTF-8 either, and what is a space elsewhere.
+        let subject = if number == 0 { &b"orders.\xff\xc2\xa0"[..] } else { b"orders.a" };
+        let payload = order(&format!("odd-{number}"));
+        let sizes = format!(" {} {}\r\n", headers.len(), headers.len() + payload.len());
+        let message = [b"HPUB ", subject, sizes.as_bytes(), headers, payload.as_bytes(), b"\r\n"].concat();
+        nats.write_all(&message).await.unwrap();
+    }
+    // And one that is refused.
+    let junk = b"HPUB orders.\xc3 12 13\r\nNATS/2.0\r\n\r\n{\r\n";
+    nats.write_all(junk).await.unwrap();
+    nats.flush().await.unwrap();
+    let count = NO_HEADERS.len();
+    eventually("all rows are committed", async || (stack.rows() == count).then_some(())).await;
+    stack.wait_settled(count as u64 + 1).await;
+    for number in 0..count {
+        let found = service.get(&format!("/orders?order_uid=odd-{number}")).await.json();
+        assert_eq!(found.as_array().unwrap().len(), 1, "odd-{number}");
+    }
+    let listed = stack.run(&["dead-letters", "list", "--json"], "").await;
+    assert_eq!(String::from_utf8_lossy(&listed.stdout).lines().count(), 1);
+    stack.verify(&service, &["--pub-topic", "orders.>"]).await;
+    assert!(!service.process.log().contains("away part=\"nats\""), "{}", service.process.log());
+}
+
 /// Junk of each kind: no JSON, a wrong type, invalid UTF-8, a key that nobody may choose.
 async fn publish_junk(client: &async_nats::Client, number: usize) {
     let payload = match number % 4 {
