@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::connection::State;
-use async_nats::jetstream::consumer::{AckPolicy, pull};
+use async_nats::jetstream::consumer::{self, AckPolicy, DeliverPolicy, FromConsumer, pull};
+use async_nats::jetstream::context::ConsumerInfoErrorKind;
 use async_nats::jetstream::stream::StorageType;
 use async_nats::jetstream::{self, Context};
 use async_nats::{Client, ConnectOptions, Event};
@@ -212,40 +213,70 @@ pub(crate) async fn durable(
     settings: &Nats,
     name: &str,
 ) -> Result<jetstream::consumer::PullConsumer, anyhow::Error> {
-    let config = pull::Config {
-        durable_name: Some(name.into()),
-        ack_policy: AckPolicy::Explicit,
-        ack_wait: ACK_WAIT,
-        max_ack_pending: MAX_ACK_PENDING,
-        filter_subject: settings.topic.clone(),
-        ..Default::default()
+    let found = match stream.consumer_info(name).await {
+        Ok(info) => info.config,
+        Err(error) if error.kind() == ConsumerInfoErrorKind::NotFound => {
+            let config = pull::Config {
+                durable_name: Some(name.into()),
+                ack_policy: AckPolicy::Explicit,
+                ack_wait: ACK_WAIT,
+                max_ack_pending: MAX_ACK_PENDING,
+                filter_subject: settings.topic.clone(),
+                ..Default::default()
+            };
+            return Ok(stream.create_consumer(config).await?);
+        }
+        Err(error) => return Err(error.into()),
     };
-    let consumer: jetstream::consumer::PullConsumer =
-        stream.get_or_create_consumer(name, config.clone()).await?;
-    let found = &consumer.cached_info().config;
-    let problem = if found.ack_policy != AckPolicy::Explicit {
-        "does not acknowledge explicitly, by which orders would be lost"
-    } else if found.deliver_subject.is_some() {
-        "is a push consumer"
-    } else {
-        ""
-    };
-    if !problem.is_empty() {
-        let stream = consumer.cached_info().stream_name.clone();
+    if let Some(problem) = problem_of(&found) {
+        let stream = stream.cached_info().config.name.clone();
         return Err(NatsError::Consumer { stream, name: name.into(), problem }.into());
     }
-    let differs = found.ack_wait > ACK_WAIT
-        || found.max_deliver > 0
-        || found.filter_subject != settings.topic
-        || found.max_ack_pending < MAX_ACK_PENDING;
-    if differs {
+    if found.deliver_policy != DeliverPolicy::All {
         tracing::warn!(
             consumer = name,
-            "consumer was set otherwise; its ack_wait, limits and filter are set anew"
+            "consumer does not begin with the stream: what was before is not taken in"
         );
-        return Ok(stream.update_consumer(config).await?);
     }
-    Ok(consumer)
+    if !differs(&found, &settings.topic) {
+        return stream.get_consumer(name).await.map_err(|error| anyhow::anyhow!(error));
+    }
+    tracing::warn!(
+        consumer = name,
+        "consumer was set otherwise; its ack_wait, limits, filter and headers_only are set anew"
+    );
+    let found = pull::Config::try_from_consumer_config(found).map_err(|error| anyhow::anyhow!(error))?;
+    let config = pull::Config {
+        ack_wait: ACK_WAIT,
+        backoff: Vec::new(),
+        max_deliver: 0,
+        max_ack_pending: MAX_ACK_PENDING,
+        filter_subject: settings.topic.clone(),
+        filter_subjects: Vec::new(),
+        headers_only: false,
+        ..found
+    };
+    Ok(stream.update_consumer(config).await?)
+}
+
+/// What can't be changed.
+fn problem_of(found: &consumer::Config) -> Option<&'static str> {
+    if found.ack_policy != AckPolicy::Explicit {
+        Some("does not acknowledge explicitly, by which orders would be lost")
+    } else if found.deliver_subject.is_some() {
+        Some("is a push consumer")
+    } else {
+        None
+    }
+}
+
+fn differs(found: &consumer::Config, topic: &str) -> bool {
+    found.ack_wait > ACK_WAIT
+        || found.max_deliver > 0
+        || found.max_ack_pending < MAX_ACK_PENDING
+        || found.filter_subject != topic
+        // Each message would be taken for an empty one.
+        || found.headers_only
 }
 
 #[cfg(test)]
