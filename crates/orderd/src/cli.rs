@@ -4,6 +4,7 @@
 
 use std::path::PathBuf;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand};
 
 /// Takes orders from NATS, keeps each exactly once in PostgreSQL, serves them over HTTP from memory.
@@ -142,10 +143,10 @@ pub struct ForgetArgs {
     #[command(flatten)]
     pub(crate) http: HttpArgs,
     /// Ids of orders.
-    #[arg(value_name = "ID")]
+    #[arg(value_name = "ID", value_parser = NonEmptyStringValueParser::new())]
     pub ids: Vec<String>,
     /// All orders with this number; the running service is asked which they are.
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", value_parser = NonEmptyStringValueParser::new())]
     pub order_uid: Option<String>,
 }
 

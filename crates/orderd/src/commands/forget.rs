@@ -1,6 +1,8 @@
 //! `orderd forget`: erases orders everywhere, for good.
 
+use std::collections::HashSet;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
@@ -11,6 +13,13 @@ use crate::config::{Http, Nats, Postgres};
 use crate::forget::Forget;
 use crate::nats;
 
+/// As many as `/orders` shows at most.
+const SHOWN: usize = 50;
+
+/// How long a service may take to notice what was erased.
+const SHOWS_ERASED: Duration = Duration::from_secs(30);
+const AGAIN: Duration = Duration::from_millis(200);
+
 /// Erases each. 1: one could not be erased everywhere; run it again.
 ///
 /// # Errors
@@ -20,23 +29,57 @@ pub async fn run(args: ForgetArgs) -> anyhow::Result<ExitCode> {
     let nats = Nats::new(&args.nats)?;
     let client = nats::connect_once(&nats).await?;
     let forget = Forget { postgres: Postgres::new(&args.pg)?, nats, client };
-    let mut ids = args.ids;
+    let progress = Progress::new(Some(args.ids.len() as u64), "orders");
+    erase(&forget, &args.ids, &progress).await?;
     if let Some(number) = &args.order_uid {
-        ids.extend(found(&http, number).await?);
+        erase_all_of(&forget, &http, number, &progress).await?;
     }
-    let progress = Progress::new(Some(ids.len() as u64), "orders");
-    let erased = forget.forget(&ids, || progress.add(1)).await;
-    erased.context("not everything is erased; run this again")?;
     super::print(&format!("{}\n", progress.finish("orders")))?;
     Ok(ExitCode::SUCCESS)
 }
 
+async fn erase(forget: &Forget, ids: &[String], progress: &Progress) -> anyhow::Result<()> {
+    let erased = forget.forget(ids, || progress.add(1)).await;
+    erased.context("not everything is erased; run this again")
+}
+
+/// The service shows the newest of them, and those that are erased for up to a second more.
+async fn erase_all_of(forget: &Forget, http: &Http, number: &str, progress: &Progress) -> anyhow::Result<()> {
+    let mut erased = HashSet::new();
+    let mut shown = Instant::now();
+    loop {
+        let found = found(http, number).await?;
+        anyhow::ensure!(!found.is_empty() || !erased.is_empty(), "there is no order with that number");
+        let more: Vec<_> = found.iter().filter(|id| !erased.contains(*id)).cloned().collect();
+        if !more.is_empty() {
+            progress.expect(more.len() as u64);
+            erase(forget, &more, progress).await?;
+            erased.extend(more);
+            shown = Instant::now();
+        } else if found.len() < SHOWN {
+            return Ok(());
+        } else {
+            anyhow::ensure!(
+                shown.elapsed() < SHOWS_ERASED,
+                "not everything is erased, for the service goes on to show what is; run this again"
+            );
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+}
+
 /// The ids of the orders with that number, from the running service.
 async fn found(http: &Http, number: &str) -> anyhow::Result<Vec<String>> {
+    let (_, state) = ask::get(http, "/readyz").await?;
+    let state: serde_json::Value = serde_json::from_slice(&state)?;
+    let is_filled = state["fill"]["up"] == true;
+    anyhow::ensure!(
+        is_filled,
+        "the service doesn't have all orders in memory yet; run this again when it has"
+    );
     let number = percent_encoding::utf8_percent_encode(number, percent_encoding::NON_ALPHANUMERIC);
     let (status, body) = ask::get(http, &format!("/orders?order_uid={number}")).await?;
-    anyhow::ensure!(status.is_success(), "the service can't say which orders these are: {status}");
-    let ids: Vec<String> = serde_json::from_slice(&body)?;
-    anyhow::ensure!(!ids.is_empty(), "there is no order with that number");
-    Ok(ids)
+    let said = String::from_utf8_lossy(&body);
+    anyhow::ensure!(status.is_success(), "the service can't say which orders these are: {said}");
+    Ok(serde_json::from_slice(&body)?)
 }

@@ -27,6 +27,11 @@ impl Progress {
         Self { bar, begun: Instant::now() }
     }
 
+    /// So many more are to come.
+    pub(crate) fn expect(&self, count: u64) {
+        self.bar.inc_length(count);
+    }
+
     pub(crate) fn add(&self, count: u64) {
         self.bar.inc(count);
     }

@@ -8,6 +8,7 @@ use axum::response::Response;
 
 use super::order::come_again;
 use super::{App, json, text};
+use crate::health::Part;
 use crate::serve::cache::NotFound;
 
 /// Ids, newest first. All criteria must match.
@@ -23,6 +24,9 @@ pub(super) async fn search(
         return text(StatusCode::BAD_REQUEST, &format!("400 orders are found by {}", members.join(", ")));
     };
     match app.cache.search(&criteria, &app.read_through).await {
+        Ok(ids) if ids.is_empty() && !app.health.is_up(Part::Fill) => {
+            come_again("503 memory doesn't have the whole table yet")
+        }
         // A list of strings can always be written.
         Ok(ids) => json(serde_json::to_vec(&ids).unwrap_or_default()),
         Err(NotFound::Unanswered) => {

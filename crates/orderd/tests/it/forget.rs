@@ -68,6 +68,41 @@ async fn the_command_erases_by_number_and_in_every_process() {
     assert!(stack.run(&["dead-letters", "list", "--json"], "").await.stdout.is_empty());
 }
 
+/// A search shows fifty.
+#[tokio::test(flavor = "multi_thread")]
+async fn all_orders_of_a_number_are_erased_however_many() {
+    let (stack, service) = Stack::started().await;
+    stack.publish(&vec![order("many"); 120]).await;
+    stack.publish(&[order("one")]).await;
+    stack.wait_settled(121).await;
+    let addr = service.addr.to_string();
+    let erased = stack.run(&["forget", "--order-uid", "many", "--http-addr", &addr], "").await;
+    assert!(erased.status.success(), "{}", String::from_utf8_lossy(&erased.stderr));
+    assert!(String::from_utf8_lossy(&erased.stdout).starts_with("120 orders"));
+    assert_eq!(stack.rows(), 1);
+    service.wait_len(1).await;
+    // As from a variable that is not set: of those without a number it would be all.
+    let empty = stack.run(&["forget", "--order-uid", "", "--http-addr", &addr], "").await;
+    assert_eq!(empty.status.code(), Some(2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_doesnt_know_all_orders_yet_says_so() {
+    let (mut stack, mut service) = Stack::started().await;
+    stack.publish(&[order("one")]).await;
+    stack.wait_settled(1).await;
+    service.stop();
+    stack.postgres.stop();
+    let service = stack.start(&[]).await;
+    let asked = service.get("/orders?order_uid=one").await;
+    assert_eq!(asked.status, StatusCode::SERVICE_UNAVAILABLE, "{}", asked.body);
+    assert!(asked.headers.contains_key("retry-after"));
+    stack.postgres.start_again().unwrap();
+    service.wait_ready().await;
+    assert_eq!(service.get("/orders?order_uid=one").await.json().as_array().unwrap().len(), 1);
+    assert_eq!(service.get("/orders?order_uid=nobody").await.body, "[]");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_that_denies_deletes_is_named() {
     use async_nats::jetstream::{self, stream};
