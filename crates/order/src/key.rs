@@ -25,7 +25,8 @@ impl Key {
     /// Whether `id` is a key as [`Key::from_stream`] makes them.
     pub fn is_from_stream(id: &str) -> bool {
         let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-        id.split_once('-').is_some_and(|(timestamp, sequence)| digits(timestamp) && digits(sequence))
+        let place = |part: &str| digits(part) && !part.starts_with('0');
+        id.split_once('-').is_some_and(|(timestamp, sequence)| digits(timestamp) && place(sequence))
     }
 
     /// The key as text.
@@ -77,9 +78,21 @@ mod tests {
     #[test]
     fn is_told_from_other_ids() {
         assert!(Key::is_from_stream("1700000000123456789-42"));
-        for other in
-            ["", "-", "1-", "-1", "1700000000123456789", "*", ">", "1-*", "1-1.rest", "1-1-1", "１-１"]
-        {
+        for other in [
+            "",
+            "-",
+            "1-",
+            "-1",
+            "1700000000123456789",
+            "*",
+            ">",
+            "1-*",
+            "1-1.rest",
+            "1-1-1",
+            "１-１",
+            "1-0",
+            "1-01",
+        ] {
             assert!(!Key::is_from_stream(other), "{other}");
         }
     }

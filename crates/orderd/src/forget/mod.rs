@@ -46,12 +46,16 @@ impl Forget {
             self.erase_from_nats(&context, key).await?;
             each();
         }
-        let Some(first) = keys.iter().filter_map(|key| sequence(key)).min() else { return Ok(()) };
-        let from = DeliverPolicy::ByStartSequence { start_sequence: first + 1 };
-        self.erase_replays(&context, keys, from).await
+        let first = keys.iter().filter_map(|key| sequence(key)).min();
+        let Some(start_sequence) = first.and_then(|first| first.checked_add(1)) else { return Ok(()) };
+        self.erase_replays(&context, keys, DeliverPolicy::ByStartSequence { start_sequence }).await
     }
 
     async fn erase_row(&self, key: &str) -> anyhow::Result<()> {
+        if key.contains('\0') {
+            // PostgreSQL has no such text.
+            return Ok(());
+        }
         let mut connection = postgres::connect_once(&self.postgres).await?;
         let (table, forgotten) = (self.postgres.table.quoted(), postgres::forgotten(&self.postgres.table));
         postgres::make_forgotten(&connection.client, &self.postgres.table)
@@ -102,8 +106,11 @@ impl Forget {
         from: DeliverPolicy,
     ) -> anyhow::Result<()> {
         let stream = streams::stream(context, &self.nats).await?;
-        if stream.cached_info().config.retention == RetentionPolicy::WorkQueue {
-            // It has one consumer, and nothing of what that has acknowledged.
+        let info = stream.cached_info();
+        let last = info.state.last_sequence;
+        let none = matches!(from, DeliverPolicy::ByStartSequence { start_sequence } if start_sequence > last);
+        // A work queue has one consumer, and nothing of what that has acknowledged.
+        if none || info.config.retention == RetentionPolicy::WorkQueue {
             return Ok(());
         }
         let keys: HashSet<&str> = keys.iter().map(String::as_str).collect();

@@ -68,6 +68,20 @@ async fn the_command_erases_by_number_and_in_every_process() {
     assert!(stack.run(&["dead-letters", "list", "--json"], "").await.stdout.is_empty());
 }
 
+/// What is in no stream, or in no table, is gone already.
+#[tokio::test(flavor = "multi_thread")]
+async fn ids_that_nothing_can_have_are_erased_too() {
+    let stack = Stack::new();
+    let service = stack.serve(&[("HTTP_ERASE_TOKEN", "eraser")]).await;
+    for id in
+        ["2023-0", "2023-01", "x%00y", "1-18446744073709551615", "1-99999999999999999999", "%20", "a%2Fb"]
+    {
+        assert_eq!(service.erase(id, "eraser").await, StatusCode::NO_CONTENT, "{id}");
+    }
+    let erased = stack.run(&["forget", "2023-0", "1-18446744073709551615"], "").await;
+    assert!(erased.status.success(), "{}", String::from_utf8_lossy(&erased.stderr));
+}
+
 /// A search shows fifty.
 #[tokio::test(flavor = "multi_thread")]
 async fn all_orders_of_a_number_are_erased_however_many() {
