@@ -252,7 +252,8 @@ pub struct ServeArgs {
     /// Read the whole table again so often, for rows that others write: 30s, 10m, 0 for never.
     #[arg(long, env = "REFILL_EVERY", default_value = "0", value_name = "TIME")]
     pub refill_every: String,
-    /// What is logged: error, warn, info, debug, trace, or a filter such as orderd=debug.
+    /// What is logged: error, warn, info, debug, trace, off, or a filter such as info,orderd=debug. Of libraries, nothing
+    /// below info.
     #[arg(long, env = "LOG", default_value = "info", value_name = "LEVEL")]
     pub log: String,
     /// Form of the log on stderr.

@@ -8,7 +8,11 @@ use clap::Parser;
 use orderd::cli::{Cli, Command, LogFormat, ServeArgs};
 use orderd::config::{ConfigError, Settings};
 use orderd::{commands, shutdown};
+use tracing::Level;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// Orders are small and many; this allocator wastes the least on them.
 #[global_allocator]
@@ -81,17 +85,32 @@ fn take_small_pages() {
 }
 
 fn log(args: &ServeArgs) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&args.log).map_err(|error| {
-        ConfigError::new("LOG", format!("{error}; it takes error, warn, info, debug or trace"))
-    })?;
+    let filter = filter(&args.log).map_err(|problem| ConfigError::new("LOG", problem))?;
     let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colours);
+    // What libraries say below that quotes passwords, and orders.
+    let sober = filter_fn(|said| said.target().starts_with("orderd") || *said.level() <= Level::INFO);
+    let log = tracing_subscriber::registry().with(filter).with(sober);
     match args.log_format {
-        LogFormat::Text => builder.init(),
-        LogFormat::Json => builder.json().flatten_event(true).init(),
+        LogFormat::Text => log.with(lines).init(),
+        LogFormat::Json => log.with(lines.json().flatten_event(true)).init(),
     }
     Ok(())
+}
+
+/// A word that is no level would be taken for a part of the program, and all others be silent.
+fn filter(log: &str) -> Result<EnvFilter, String> {
+    const TAKES: &str =
+        "it takes error, warn, info, debug, trace or off, or a filter such as info,orderd=debug";
+    let levels = ["error", "warn", "info", "debug", "trace", "off"];
+    let log = if log.trim().is_empty() { "info".to_owned() } else { log.to_lowercase() };
+    let words = log.split(',').map(str::trim).filter(|word| !word.is_empty());
+    for word in words.filter(|word| !word.contains('=')) {
+        if !levels.contains(&word) {
+            return Err(format!("{word:?} is no level; {TAKES}"));
+        }
+    }
+    EnvFilter::try_new(&log).map_err(|error| format!("{error}; {TAKES}"))
 }
 
 /// A bare `orderd`, with or without flags, serves.

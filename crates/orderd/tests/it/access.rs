@@ -6,7 +6,7 @@ use std::process::Command;
 use devstack::{Nats, NatsOptions, Postgres, PostgresOptions, Scratch, Signal, Tls};
 use hyper::{Request, StatusCode};
 
-use crate::support::{Service, Stack, eventually, orders};
+use crate::support::{Service, Stack, eventually, order, orders};
 
 async fn asked(service: &Service, path: &str, token: &str) -> StatusCode {
     service.send(Request::get(path).header("authorization", format!("Bearer {token}"))).await.status
@@ -275,5 +275,31 @@ async fn help_shows_no_secret() {
         let help = help.output().unwrap();
         assert!(help.status.success(), "{command}");
         assert!(!String::from_utf8_lossy(&help.stdout).contains("sesame"), "{command}");
+    }
+}
+
+/// Libraries say at `trace` what they read and with which password.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_level_of_the_log_shows_a_secret_or_an_order() {
+    let extra_config = "authorization { user: orderd, password: nats-secret }".to_owned();
+    let nats = Nats::temporary(NatsOptions { extra_config, ..NatsOptions::default() }).unwrap();
+    let stack = Stack { nats, ..Stack::new() };
+    let url = format!("nats://orderd:nats-secret@127.0.0.1:{}", stack.nats.port());
+    let service = stack.serve(&[("LOG", "trace"), ("NATS_URL", &url), ("HTTP_TOKEN", "http-secret")]).await;
+    let options = async_nats::ConnectOptions::with_user_and_password("orderd".into(), "nats-secret".into());
+    let context = async_nats::jetstream::new(options.connect(stack.nats.url()).await.unwrap());
+    for payload in
+        [order("uid-of-an-order"), order("uid-of-an-order").replace("\"sm_id\":99", "\"sm_id\":\"x\"")]
+    {
+        context.publish("TESTING", payload.into()).await.unwrap().await.unwrap();
+    }
+    eventually("the row is committed", async || (stack.rows() == 1).then_some(())).await;
+    let asked =
+        Request::get("/orders?order_uid=uid-of-an-order").header("authorization", "Bearer http-secret");
+    assert_eq!(service.send(asked).await.status, StatusCode::OK);
+    let log = service.process.log();
+    assert!(log.contains("listening"), "{log}");
+    for secret in ["nats-secret", "http-secret", "uid-of-an-order", "Test Testov"] {
+        assert!(!log.contains(secret), "{secret} in the log");
     }
 }
