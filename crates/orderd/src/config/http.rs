@@ -31,14 +31,11 @@ impl Tokens {
     /// Reads the file that `HTTP_TOKEN_FILE` names again.
     ///
     /// # Errors
-    /// A file that can't be read, or that opens to anybody what was closed. The tokens stay what they were.
+    /// A file that can't be read, or that holds no token. The tokens stay what they were.
     pub fn read_again(&self) -> Result<(), ConfigError> {
-        let tokens = list(&secret("HTTP_TOKEN", self.given.0.as_deref())?.unwrap_or_default());
+        let tokens = tokens("HTTP_TOKEN", self.given.0.as_deref());
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
-        if tokens.is_empty() && !current.0.is_empty() {
-            return Err(wrong("HTTP_TOKEN", "the file holds no token any more; the tokens before it stay"));
-        }
-        *current = Arc::new(Secret(tokens));
+        *current = Arc::new(Secret(tokens?));
         Ok(())
     }
 
@@ -46,6 +43,16 @@ impl Tokens {
     pub fn current(&self) -> Arc<Secret<Vec<String>>> {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
+}
+
+/// None where the setting is not given. One that is given and holds none would open to anybody what was to be closed.
+pub(super) fn tokens(setting: &'static str, given: Option<&str>) -> Result<Vec<String>, ConfigError> {
+    let Some(given) = secret(setting, given)? else { return Ok(Vec::new()) };
+    let tokens = list(&given);
+    if tokens.is_empty() {
+        return Err(wrong(setting, "holds no token; leave it out for none"));
+    }
+    Ok(tokens)
 }
 
 /// Addresses as browsers send them in `Origin`.

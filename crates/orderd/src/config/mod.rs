@@ -11,8 +11,8 @@ use std::time::Duration;
 use axum::http::HeaderValue;
 use order::Parser;
 
-use self::http::cors_origins;
 pub use self::http::{Http, Tokens};
+use self::http::{cors_origins, tokens};
 pub use self::identity::Identity;
 pub use self::nats::Nats;
 use self::nats::stream_name;
@@ -100,9 +100,7 @@ impl Settings {
             postgres: Postgres::new(&args.pg)?,
             identity: Identity::new(http.certificate.as_deref(), args.http_tls_key.as_deref())?,
             http,
-            erase_tokens: Secret(list(
-                &secret("HTTP_ERASE_TOKEN", args.http_erase_token.as_deref())?.unwrap_or_default(),
-            )),
+            erase_tokens: Secret(tokens("HTTP_ERASE_TOKEN", args.http_erase_token.as_deref())?),
             event_readers: args.http_event_readers as usize,
             cors_origins: cors_origins(args.http_cors_origin.as_deref().unwrap_or_default())?,
             require,
