@@ -115,6 +115,7 @@ fn router(app: Arc<App>) -> Router {
         .route("/dead_letters/{key}/replay", post(dead_letters::replay).layer(own.clone()))
         .layer(middleware::from_fn_with_state(app.clone(), auth::require_token));
     let session = post(session::open).delete(session::close).layer(DefaultBodyLimit::max(FORM)).layer(own);
+    let session = session.layer(middleware::from_fn(session::in_time));
     let router = Router::new()
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))

@@ -5,11 +5,13 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use axum::extract::{Form, State};
+use axum::extract::{Form, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
+use super::server::HEAD;
 use super::{App, auth, text};
 
 const COOKIE: &str = "orderd_session";
@@ -59,6 +61,17 @@ pub(super) async fn open(
             .into_response();
     }
     (StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie)]).into_response()
+}
+
+/// A form comes within the time that a head has, or not at all: anybody may send one.
+pub(super) async fn in_time(request: Request, next: Next) -> Response {
+    match tokio::time::timeout(HEAD, next.run(request)).await {
+        Ok(answer) => answer,
+        Err(_) => {
+            let answer = text(StatusCode::REQUEST_TIMEOUT, "408 request timeout");
+            ([(header::CONNECTION, "close")], answer).into_response()
+        }
+    }
 }
 
 /// Ends the session, where there is one.
