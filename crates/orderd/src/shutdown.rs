@@ -2,11 +2,15 @@
 
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 /// From the first signal: how long what is held may take to be committed, and answers to be finished.
 pub(crate) const DRAIN: Duration = Duration::from_secs(6);
+
+/// What comes within this is one signal.
+const ONE: Duration = Duration::from_millis(10);
 
 /// Completes at the first signal. The second one ends the process.
 ///
@@ -19,6 +23,9 @@ pub fn signals() -> std::io::Result<impl Future<Output = ()> + Send + 'static> {
         either(&mut terminate, &mut interrupt).await;
         tracing::info!("told to stop; draining");
         tokio::spawn(async move {
+            // A signal to the process and to its group are one, as `timeout` sends them.
+            tokio::time::sleep(ONE).await;
+            let _same = either(&mut terminate, &mut interrupt).now_or_never();
             either(&mut terminate, &mut interrupt).await;
             tracing::warn!("told to stop again; ending at once");
             std::process::exit(1);
