@@ -24,6 +24,9 @@ use crate::{nats, streams};
 /// How many may wait for the server's acknowledgement at once.
 const UNACKNOWLEDGED: usize = 2048;
 
+/// One order a day.
+const LEAST_RATE: f64 = 0.000_01;
+
 /// How long one order is tried before the command fails.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -32,8 +35,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// # Errors
 /// What could not be sent, and why.
 pub async fn run(args: PublishArgs) -> anyhow::Result<ExitCode> {
-    if !args.rate.is_finite() || args.rate < 0.0 {
-        return Err(ConfigError::new("--rate", "takes orders a second, 0 or more").into());
+    if !args.rate.is_finite() || args.rate < 0.0 || (args.rate > 0.0 && args.rate < LEAST_RATE) {
+        let takes = "takes orders a second: 0 for as fast as it can, or 0.00001 and more";
+        return Err(ConfigError::new("--rate", takes).into());
     }
     let settings = Nats::new(&args.nats)?;
     let subject = settings.subject(args.subject.as_deref())?;
