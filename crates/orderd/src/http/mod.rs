@@ -10,6 +10,7 @@ mod search;
 mod live;
 mod page;
 mod session;
+mod large;
 mod origin;
 mod cors;
 mod compress;
@@ -26,6 +27,7 @@ use std::time::Instant;
 
 use ::order::Layouts;
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
@@ -68,6 +70,7 @@ pub(crate) struct App {
     /// Orders that were served at once.
     orders_served: Served,
     sessions: session::Sessions,
+    large: large::Room,
     dead_letters: dead_letters::DeadLetters,
     settings: Arc<Settings>,
     /// What goes on for as long as the client listens ends with it.
@@ -92,6 +95,7 @@ impl App {
             metrics: parts.metrics.clone(),
             depths,
             sessions: session::Sessions::default(),
+            large: large::Room::new(),
             dead_letters: dead_letters::DeadLetters::new(parts.client.clone()),
             settings: parts.settings.clone(),
             client: parts.client.clone(),
@@ -175,6 +179,6 @@ fn text(status: StatusCode, message: &str) -> Response {
     (status, headers, format!("{message}\n")).into_response()
 }
 
-fn json(body: Vec<u8>) -> Response {
-    ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response()
+fn json(body: impl Into<Body>) -> Response {
+    ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body.into()).into_response()
 }

@@ -7,7 +7,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use order::RowError;
 
-use super::{App, json, text};
+use super::{App, text};
 use crate::serve::cache::{Known, Row, Unanswered};
 
 /// JSON is about so many times as long as what memory holds; a guess that saves growing.
@@ -17,7 +17,7 @@ const JSON: usize = 1024;
 pub(super) async fn order(State(app): State<Arc<App>>, Path(id): Path<String>) -> Response {
     let mut body = Vec::with_capacity(JSON);
     match app.cache.write_json(&id, &mut body) {
-        Ok(Known::Whole) => json(body),
+        Ok(Known::Whole) => app.large.json(body),
         Ok(Known::Evicted | Known::Not) => from_table(&app, &id).await,
         Err(error) => broken(&id, &error),
     }
@@ -28,13 +28,13 @@ pub(super) async fn from_table(app: &App, id: &str) -> Response {
     let mut body = Vec::with_capacity(JSON);
     match app.read_through.row(id).await {
         Ok(Row::Order(order)) => match app.layouts.write_json(&order, &mut body) {
-            Ok(()) => json(body),
+            Ok(()) => app.large.json(body),
             Err(error) => broken(id, &error),
         },
         Ok(Row::Undecodable) => undecodable(),
         // It may have come in meanwhile; or it was evicted before it was committed.
         Ok(Row::NotThere) => match app.cache.write_json(id, &mut body) {
-            Ok(Known::Whole) => json(body),
+            Ok(Known::Whole) => app.large.json(body),
             Ok(Known::Evicted) => come_again("503 it is not committed yet, and has left memory"),
             Ok(Known::Not) => text(StatusCode::NOT_FOUND, "404 resource not found"),
             Err(error) => broken(id, &error),

@@ -8,10 +8,12 @@ use std::io::Write as _;
 use std::ops::Range;
 use std::time::{Instant, SystemTime};
 
+use axum::body::HttpBody;
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
 
+use super::large::LARGE;
 use super::server::{HEAD, HEADERS};
 use super::{App, auth, order};
 use crate::serve::cache::Known;
@@ -59,7 +61,9 @@ where
                 // What is before it is not held up, and what comes behind it stays on this way.
                 Known::Evicted => {
                     answers.send(stream).await?;
-                    answers.push_from_table(id, last, app).await;
+                    if !answers.push_from_table(id, last, app).await {
+                        break;
+                    }
                 }
                 Known::Not => break,
             }
@@ -130,11 +134,16 @@ impl Answers {
         }
     }
 
-    /// Adds an order, if memory has it.
+    /// Adds an order, if memory has it. A large one is for the long way.
     fn push(&mut self, id: &str, begun: Instant, app: &App) -> Known {
         self.json.clear();
         // One that can't be shown is not there; the table says why.
         let known = app.cache.write_json(id, &mut self.json).unwrap_or(Known::Not);
+        if self.json.len() > LARGE {
+            self.json.clear();
+            self.json.shrink_to(TOGETHER);
+            return Known::Not;
+        }
         if known == Known::Whole {
             self.tell_date();
             self.bytes.extend_from_slice(self.head.as_bytes());
@@ -146,9 +155,12 @@ impl Answers {
         known
     }
 
-    /// Adds the long way's answer to a request for an order that memory has no room for.
-    async fn push_from_table(&mut self, id: &str, begun: Instant, app: &App) {
+    /// Adds the long way's answer to a request for an order that memory has no room for. `false`: it is large.
+    async fn push_from_table(&mut self, id: &str, begun: Instant, app: &App) -> bool {
         let (head, body) = order::from_table(app, id).await.into_parts();
+        if body.size_hint().lower() > LARGE as u64 {
+            return false;
+        }
         // It is in memory, so that it is all there.
         let body = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
         self.tell_date();
@@ -161,6 +173,7 @@ impl Answers {
         self.bytes.extend_from_slice(rest.as_bytes());
         self.bytes.extend_from_slice(&body);
         super::count(&app.metrics, super::ORDER, head.status, begun);
+        true
     }
 
     /// Sends what is there; `None` where the client is gone.

@@ -283,3 +283,40 @@ async fn payloads_at_the_servers_limit_are_taken() {
     assert_eq!(service.get(&format!("/order/{id}")).await.json(), huge);
     eventually("the row is committed", async || (stack.rows() == 1).then_some(())).await;
 }
+
+/// Each item is shown with all of its members, and is written with none.
+#[tokio::test(flavor = "multi_thread")]
+async fn large_orders_that_nobody_reads_dont_fill_memory() {
+    for bound in ["64 MiB", "1"] {
+        large_orders_within(bound).await;
+    }
+}
+
+async fn large_orders_within(bound: &str) {
+    let stack = Stack::new();
+    let service = stack.serve(&[("CACHE_MAX_BYTES", bound)]).await;
+    let items = vec!["{}"; 200_000].join(",");
+    stack.publish(&[format!("{{\"order_uid\":\"large\",\"items\":[{items}]}}")]).await;
+    service.wait_len(1).await;
+    eventually("the row is committed", async || (stack.rows() == 1).then_some(())).await;
+    let path = format!("/order/{}", service.ids().await[0]);
+    let whole = service.get(&path).await;
+    assert!(whole.body.len() > 20 << 20, "{} bytes", whole.body.len());
+    let before = service.memory();
+    let (mut held, mut statuses) = (Vec::new(), Vec::new());
+    for _ in 0..60 {
+        let mut stream = TcpStream::connect(service.addr).await.unwrap();
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).await.unwrap();
+        let mut begin = [0; 12];
+        stream.read_exact(&mut begin).await.unwrap();
+        statuses.push(String::from_utf8_lossy(&begin[9..]).into_owned());
+        held.push(stream);
+    }
+    let count = |status: &str| statuses.iter().filter(|found| *found == status).count();
+    assert!(count("200") >= 3 && count("503") >= 40 && count("200") + count("503") == 60, "{statuses:?}");
+    let grown = service.memory().saturating_sub(before) >> 20;
+    assert!(grown < 400, "it has grown by {grown} MiB");
+    drop(held);
+    eventually("there is room again", async || (service.get(&path).await.body == whole.body).then_some(()))
+        .await;
+}
