@@ -164,7 +164,8 @@ fn note(health: &Health, company: &Company, event: &Event) {
     }
 }
 
-async fn refuse_unusable(client: &Client) -> Result<(), NatsError> {
+/// Refuses a server that is too old, or has no JetStream.
+pub(crate) async fn refuse_unusable(client: &Client) -> Result<(), NatsError> {
     let info = client.server_info();
     if !client.is_server_compatible(2, 10, 0) {
         return Err(NatsError::TooOld(info.version));

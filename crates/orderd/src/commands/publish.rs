@@ -45,6 +45,7 @@ pub async fn run(args: PublishArgs) -> anyhow::Result<ExitCode> {
     let client = nats::connect_once(&settings).await?;
     let context = jetstream::new(client.clone());
     if !args.core {
+        nats::refuse_unusable(&client).await?;
         streams::stream(&context, &settings).await?;
     }
     let mut sender = Sender::new(client, context, subject, args.core);

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::{ConfigError, Secret, list, secret, wrong};
 use crate::cli::NatsArgs;
-use crate::nats::DEAD_PREFIX;
+use crate::nats::{DEAD_PREFIX, DEAD_STREAM};
 use crate::{subject, telling};
 
 /// Where NATS is and what is taken from it.
@@ -66,13 +66,22 @@ impl Nats {
         if !(1..=5).contains(&args.nats_replicas) {
             return Err(wrong("NATS_REPLICAS", "takes 1 to 5"));
         }
+        let stream = stream_name("NATS_STREAM", &args.nats_stream)?;
+        if stream == DEAD_STREAM {
+            return Err(wrong("NATS_STREAM", format!("{DEAD_STREAM} is where dead letters are kept")));
+        }
+        if let Some(file) = &args.nats_creds
+            && let Err(error) = std::fs::File::open(file)
+        {
+            return Err(wrong("NATS_CREDS", format!("can't read {}: {error}", file.display())));
+        }
         Ok(Self {
             servers,
             credentials: args.nats_creds.clone(),
             authorities: args.nats_ca.clone(),
             certificate,
             topic: topic.into(),
-            stream: stream_name("NATS_STREAM", &args.nats_stream)?,
+            stream,
             replicas: args.nats_replicas,
         })
     }

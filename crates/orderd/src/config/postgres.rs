@@ -95,7 +95,10 @@ impl Postgres {
 fn address(url: &str) -> Result<(tokio_postgres::Config, Mode, Option<PathBuf>), ConfigError> {
     let (mut mode, mut root) = (Mode::Prefer, None);
     // As an address, `…?name=value&name=value`, or as libpq's list, `name=value name=value`.
-    let is_address = url.contains("://");
+    let is_address = ["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme));
+    if !is_address && url.split_once("://").is_some_and(|(scheme, _)| !scheme.contains('=')) {
+        return Err(wrong("DATABASE_URL", "is no PostgreSQL address: that begins with postgresql://"));
+    }
     let (front, options) = if is_address { url.split_once('?').unwrap_or((url, "")) } else { ("", url) };
     let separator = if is_address { "&" } else { " " };
     let mut others = Vec::new();

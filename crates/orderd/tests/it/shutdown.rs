@@ -63,6 +63,9 @@ async fn wrong_settings_are_named() {
         ("LOG", "information"),
         ("LOG", "warn,bad"),
         ("HTTP_TOKEN", " , "),
+        ("NATS_STREAM", "ORDERS_DEAD"),
+        ("NATS_CREDS", "/no/such/file"),
+        ("DATABASE_URL", "mysql://root:secret@127.0.0.1/orders"),
     ] {
         let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_orderd"));
         let output = command.envs(stack.env()).env(name, value).output().await.unwrap();
@@ -94,10 +97,12 @@ async fn a_second_signal_ends_it_at_once() {
 async fn a_server_without_jetstream_is_refused() {
     let nats = Nats::temporary(NatsOptions { jetstream: false, ..NatsOptions::default() }).unwrap();
     let stack = Stack { nats, ..Stack::new() };
-    let refused = stack.run(&["serve"], "").await;
-    assert_eq!(refused.status.code(), Some(1));
-    let errors = String::from_utf8_lossy(&refused.stderr);
-    assert!(errors.lines().last().unwrap().contains("without JetStream"), "{errors}");
+    for command in [&["serve"][..], &["publish", "--count", "1"]] {
+        let refused = stack.run(command, "").await;
+        assert_eq!(refused.status.code(), Some(1));
+        let errors = String::from_utf8_lossy(&refused.stderr);
+        assert!(errors.lines().last().unwrap().contains("without JetStream"), "{errors}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
