@@ -10,7 +10,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use async_nats::jetstream::{self, consumer::pull};
+use async_nats::jetstream;
+use async_nats::jetstream::consumer::pull;
+use async_nats::jetstream::stream::RetentionPolicy;
 use futures_util::StreamExt;
 use hyper::StatusCode;
 use order::{Key, Layouts, Parser, RowReader};
@@ -124,6 +126,11 @@ impl Places {
         let consumer =
             stream.consumer_info(durable).await.with_context(|| format!("there is no consumer {durable}"))?;
         self.in_flight = consumer.num_pending + consumer.num_ack_pending as u64;
+        self.dead.extend(dead_letters::all(context).await?.into_iter().map(|letter| letter.key));
+        // A work queue has nothing of what is acknowledged, and lets nobody else read it.
+        if stream.cached_info().config.retention == RetentionPolicy::WorkQueue {
+            return Ok(());
+        }
         let floor = consumer.ack_floor.stream_sequence;
         let wanted = pull::Config { filter_subject: settings.topic.clone(), ..Default::default() };
         let scan = Scan::new(&stream, wanted).await?;
@@ -141,9 +148,7 @@ impl Places {
             }
             Ok(ControlFlow::Continue(()))
         })
-        .await?;
-        self.dead.extend(dead_letters::all(context).await?.into_iter().map(|letter| letter.key));
-        Ok(())
+        .await
     }
 
     async fn read_memory(&mut self, http: &Http, progress: &Progress) -> anyhow::Result<()> {

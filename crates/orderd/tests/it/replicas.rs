@@ -149,6 +149,7 @@ async fn a_work_queue_is_followed_by_reading_the_table_again() {
     wait_same(&stack, &services, 50).await;
     stack.publish_numbers(50..100).await;
     wait_same(&stack, &services, 100).await;
+    stack.verify(&services[0], &[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
