@@ -211,7 +211,10 @@ fn get_order() -> Value {
             plain("400", "The id is not UTF-8"),
             plain("404", "There is no such order"),
             plain("500", "Its row can't be decoded"),
-            plain("503", "Memory doesn't have it, and PostgreSQL can't be asked now"),
+            plain(
+                "503",
+                "Memory doesn't have it, and PostgreSQL can't be asked now; or too many large answers wait for others",
+            ),
         ],
     );
     order["parameters"] = json!([id()]);
@@ -251,7 +254,7 @@ fn find(search: &[String]) -> Value {
     members["style"] = "form".into();
     members["explode"] = true.into();
     let none = plain("400", "No member, or one that orders are not found by");
-    let away = plain("503", "Memory doesn't have all of it, and PostgreSQL can't be asked now");
+    let away = plain("503", "Memory doesn't have all of it, and PostgreSQL can't be asked now, or not yet");
     let mut find =
         operation("The ids of the orders with these values, newest first", vec![ids(), none, away]);
     find["parameters"] = json!([required(members)]);
