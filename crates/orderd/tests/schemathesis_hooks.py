@@ -6,7 +6,17 @@ import requests
 import schemathesis
 
 MOST = 1 << 20
-send = requests.Session.send
+AGAIN = 5
+send_once = requests.Session.send
+
+
+def send(session, request, **options):
+    """Asks again what is told to come again: on a machine that stands still for seconds, PostgreSQL can't be asked."""
+    for _ in range(AGAIN):
+        response = send_once(session, request, **options)
+        if request.method != "GET" or response.status_code != 503 or "retry-after" not in response.headers:
+            break
+    return response
 
 
 def send_and_end(session, request, **options):

@@ -23,7 +23,7 @@ async fn finds_nothing(service: &Service, more: &[&str], first: &[&str]) {
         &format!("http://{addr}"),
     ]);
     command.args(["--no-color", "--checks", "all", "--phases", "examples,coverage,fuzzing"]);
-    command.args(["--seed", "1", "--request-timeout", "10", "--workers", "1"]);
+    command.args(["--seed", "1", "--request-timeout", "60", "--workers", "1"]);
     command.env("SCHEMATHESIS_HOOKS", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/schemathesis_hooks.py"));
     command.args(more).current_dir(scratch.path()).stdin(Stdio::null()).kill_on_drop(true);
     let output = command.output().await.unwrap();
