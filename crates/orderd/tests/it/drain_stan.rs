@@ -114,7 +114,7 @@ async fn each_message_comes_once_however_often_it_is_killed() {
     old.publish(&all);
     old.take(100);
     let slow = Breaker::start((Ipv4Addr::LOCALHOST, old.stan.port()).into()).unwrap();
-    slow.set(Mode::Slow { bytes_per_second: 300_000 });
+    slow.set(Mode::Slow { bytes_per_second: 1_000_000 });
     for part in [500, 1000] {
         let mut child = old.drain(&stack, &format!("nats://{}", slow.addr()));
         eventually("a part is drained", async || (messages(&stream).await >= part).then_some(())).await;
