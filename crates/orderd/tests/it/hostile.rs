@@ -193,6 +193,15 @@ async fn headers_that_are_none_cost_nothing() {
     let listed = stack.run(&["dead-letters", "list", "--json"], "").await;
     assert_eq!(String::from_utf8_lossy(&listed.stdout).lines().count(), 1);
     stack.verify(&service, &["--pub-topic", "orders.>"]).await;
+    // They can be erased as any other.
+    let ids = service.ids().await;
+    let forget =
+        [&["forget", "--pub-topic", "orders.>"], &ids.iter().map(String::as_str).collect::<Vec<_>>()[..]];
+    let erased = stack.run(&forget.concat(), "").await;
+    assert!(erased.status.success(), "{}", String::from_utf8_lossy(&erased.stderr));
+    service.wait_len(0).await;
+    let dropped = stack.run(&["dead-letters", "drop", "--all", "--yes"], "").await;
+    assert!(dropped.status.success(), "{}", String::from_utf8_lossy(&dropped.stderr));
     assert!(!service.process.log().contains("away part=\"nats\""), "{}", service.process.log());
 }
 

@@ -1807,8 +1807,7 @@ impl TryFrom<RawMessage> for StreamMessage {
             .map(|header| STANDARD.decode(header))
             .map_or(Ok(None), |v| v.map(Some))?;
 
-        let (headers, _, _) = decoded_headers
-            .map_or_else(|| Ok((HeaderMap::new(), None, None)), |h| parse_headers(&h))?;
+        let headers = decoded_headers.map_or_else(HeaderMap::new, |h| parse_headers(&h));
 
         Ok(StreamMessage {
             subject: value.subject.into(),
@@ -1825,77 +1824,28 @@ fn is_continuation(c: char) -> bool {
 }
 const HEADER_LINE: &str = "NATS/1.0";
 
-#[allow(clippy::type_complexity)]
-fn parse_headers(
-    buf: &[u8],
-) -> Result<(HeaderMap, Option<StatusCode>, Option<String>), crate::Error> {
+/// As the connection reads them: what is no header is left out.
+fn parse_headers(buf: &[u8]) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    let mut maybe_status: Option<StatusCode> = None;
-    let mut maybe_description: Option<String> = None;
-    let mut lines = if let Ok(line) = std::str::from_utf8(buf) {
-        line.lines().peekable()
-    } else {
-        return Err(Box::new(std::io::Error::other("invalid header")));
-    };
-
-    if let Some(line) = lines.next() {
-        let line = line
-            .strip_prefix(HEADER_LINE)
-            .ok_or_else(|| {
-                Box::new(std::io::Error::other(
-                    "version line does not start with NATS/1.0",
-                ))
-            })?
-            .trim();
-
-        match line.split_once(' ') {
-            Some((status, description)) => {
-                if !status.is_empty() {
-                    maybe_status = Some(status.parse()?);
-                }
-
-                if !description.is_empty() {
-                    maybe_description = Some(description.trim().to_string());
-                }
-            }
-            None => {
-                if !line.is_empty() {
-                    maybe_status = Some(line.parse()?);
-                }
-            }
-        }
-    } else {
-        return Err(Box::new(std::io::Error::other(
-            "expected header information not found",
-        )));
-    };
-
+    let text = String::from_utf8_lossy(buf);
+    let mut lines = text.lines().peekable();
+    if !lines.next().is_some_and(|line| line.starts_with(HEADER_LINE)) {
+        return headers;
+    }
     while let Some(line) = lines.next() {
-        if line.is_empty() {
+        let Some((k, v)) = line.split_once(':') else {
             continue;
+        };
+        let mut s = String::from(v.trim());
+        while let Some(v) = lines.next_if(|s| s.starts_with(is_continuation)) {
+            s.push(' ');
+            s.push_str(v.trim());
         }
-
-        if let Some((k, v)) = line.split_once(':').to_owned() {
-            let mut s = String::from(v.trim());
-            while let Some(v) = lines.next_if(|s| s.starts_with(is_continuation)).to_owned() {
-                s.push(' ');
-                s.push_str(v.trim());
-            }
-
-            headers.insert(
-                HeaderName::from_str(k)?,
-                HeaderValue::from_str(&s).map_err(|err| Box::new(io::Error::other(err)))?,
-            );
-        } else {
-            return Err(Box::new(std::io::Error::other("malformed header line")));
+        if let (Ok(name), Ok(value)) = (HeaderName::from_str(k), HeaderValue::from_str(&s)) {
+            headers.insert(name, value);
         }
     }
-
-    if headers.is_empty() {
-        Ok((HeaderMap::new(), maybe_status, maybe_description))
-    } else {
-        Ok((headers, maybe_status, maybe_description))
-    }
+    headers
 }
 
 #[derive(Debug, Serialize, Deserialize, Clone)]
