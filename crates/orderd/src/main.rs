@@ -10,7 +10,7 @@ use orderd::config::{ConfigError, Settings};
 use orderd::{commands, shutdown};
 use tracing::Level;
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::filter::{LevelFilter, filter_fn};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -90,6 +90,8 @@ fn log(args: &ServeArgs) -> anyhow::Result<()> {
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colours);
     // What libraries say below that quotes passwords, and orders.
     let sober = filter_fn(|said| said.target().starts_with("orderd") || *said.level() <= Level::INFO);
+    // Else each line that is not logged is asked for on its own, several for a message.
+    let sober = sober.with_max_level_hint(filter.max_level_hint().unwrap_or(LevelFilter::TRACE));
     let log = tracing_subscriber::registry().with(filter).with(sober);
     match args.log_format {
         LogFormat::Text => log.with(lines).init(),
