@@ -12,9 +12,7 @@ use crate::cli::ForgetArgs;
 use crate::config::{Http, Nats, Postgres};
 use crate::forget::Forget;
 use crate::nats;
-
-/// As many as `/orders` shows at most.
-const SHOWN: usize = 50;
+use crate::serve::cache::FOUND;
 
 /// How long a service may take to notice what was erased.
 const SHOWS_ERASED: Duration = Duration::from_secs(30);
@@ -45,6 +43,13 @@ async fn erase(forget: &Forget, ids: &[String], progress: &Progress) -> anyhow::
 
 /// The service shows the newest of them, and those that are erased for up to a second more.
 async fn erase_all_of(forget: &Forget, http: &Http, number: &str, progress: &Progress) -> anyhow::Result<()> {
+    let (_, state) = ask::get(http, "/readyz").await?;
+    let state: serde_json::Value = serde_json::from_slice(&state)?;
+    let is_filled = state["fill"]["up"] == true;
+    anyhow::ensure!(
+        is_filled,
+        "the service doesn't have all orders in memory yet; run this again when it has"
+    );
     let mut erased = HashSet::new();
     let mut shown = Instant::now();
     loop {
@@ -56,7 +61,7 @@ async fn erase_all_of(forget: &Forget, http: &Http, number: &str, progress: &Pro
             erase(forget, &more, progress).await?;
             erased.extend(more);
             shown = Instant::now();
-        } else if found.len() < SHOWN {
+        } else if found.len() < FOUND {
             return Ok(());
         } else {
             anyhow::ensure!(
@@ -70,13 +75,6 @@ async fn erase_all_of(forget: &Forget, http: &Http, number: &str, progress: &Pro
 
 /// The ids of the orders with that number, from the running service.
 async fn found(http: &Http, number: &str) -> anyhow::Result<Vec<String>> {
-    let (_, state) = ask::get(http, "/readyz").await?;
-    let state: serde_json::Value = serde_json::from_slice(&state)?;
-    let is_filled = state["fill"]["up"] == true;
-    anyhow::ensure!(
-        is_filled,
-        "the service doesn't have all orders in memory yet; run this again when it has"
-    );
     let number = percent_encoding::utf8_percent_encode(number, percent_encoding::NON_ALPHANUMERIC);
     let (status, body) = ask::get(http, &format!("/orders?order_uid={number}")).await?;
     let said = String::from_utf8_lossy(&body);

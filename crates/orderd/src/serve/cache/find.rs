@@ -5,7 +5,7 @@ use order::{Body, RowError};
 use super::{Cache, ReadThrough, Row, Unanswered};
 
 /// Ids that a search gives at most.
-const FOUND: usize = 50;
+pub(crate) const FOUND: usize = 50;
 
 /// A place among the members that are searched by, and a value.
 pub(crate) type Criterion = (usize, String);
