@@ -10,11 +10,10 @@ use devstack::breaker::{Breaker, Mode};
 use devstack::{NatsCluster, Postgres};
 use tokio::task::JoinHandle;
 
-use crate::support::{Service, Stack, eventually, order, orders};
+use crate::support::{Service, Stack, eventually, in_three_tries, order, orders};
 
-/// With a new leader, the intake goes on within this: 10 s, of which rounds of faults report, and as much again for a
-/// machine that runs other tests besides.
-const RESUMED: Duration = Duration::from_secs(20);
+/// With a new leader, the intake goes on within this.
+const RESUMED: Duration = Duration::from_secs(10);
 
 /// Publishes one order after the other, each until it is acknowledged.
 struct Load {
@@ -98,11 +97,21 @@ async fn leader(context: &Context, cluster: &NatsCluster, other_than: Option<usi
     .await
 }
 
-/// Waits until more is in the table than now.
-async fn wait_resumed(stack: &Stack) {
+/// Waits until more is in the table than now; says how long that was.
+async fn wait_resumed(stack: &Stack) -> Duration {
     let (begun, rows) = (Instant::now(), stack.rows());
     eventually("the intake goes on", async || (stack.rows() > rows).then_some(())).await;
-    assert!(begun.elapsed() < RESUMED, "the intake went on after {:?} only", begun.elapsed());
+    begun.elapsed()
+}
+
+/// Nothing is lost in any round, and in one of three at the most the intake goes on in time after each strike.
+async fn resumes_in_time(mut round: impl AsyncFnMut() -> Vec<Duration>) {
+    in_three_tries(async || {
+        let took = round().await;
+        let in_time = took.iter().all(|took| *took < RESUMED);
+        in_time.then_some(()).ok_or(format!("the intake went on after {took:?}"))
+    })
+    .await;
 }
 
 /// All that was acknowledged is in the table, once, and in memory.
@@ -117,6 +126,11 @@ async fn wait_all(stack: &Stack, service: &Service, load: Load) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_leader_of_the_stream_is_killed_and_cut_off() {
+    resumes_in_time(strike_leaders).await;
+}
+
+async fn strike_leaders() -> Vec<Duration> {
+    let mut took = Vec::new();
     let stack = Stack::new();
     let (mut cluster, context, service) = on_cluster(&stack).await;
     let load = Load::start(context.clone());
@@ -124,16 +138,17 @@ async fn the_leader_of_the_stream_is_killed_and_cut_off() {
     let killed = leader(&context, &cluster, None).await;
     cluster.nodes[killed].kill();
     let cut_off = leader(&context, &cluster, Some(killed)).await;
-    wait_resumed(&stack).await;
+    took.push(wait_resumed(&stack).await);
     load.more(200).await;
     cluster.nodes[killed].start_again().unwrap();
     // It answers nothing, and all connections to it stay open.
     cluster.nodes[cut_off].pause();
     leader(&context, &cluster, Some(cut_off)).await;
-    wait_resumed(&stack).await;
+    took.push(wait_resumed(&stack).await);
     load.more(200).await;
     cluster.nodes[cut_off].resume();
     wait_all(&stack, &service, load).await;
+    took
 }
 
 /// A service on PostgreSQL with a synchronous standby.
@@ -148,6 +163,11 @@ async fn on_standby(stack: &Stack) -> (Postgres, Service) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_standby_is_promoted_when_its_primary_is_killed() {
+    resumes_in_time(kill_primary).await;
+}
+
+async fn kill_primary() -> Vec<Duration> {
+    let mut took = Vec::new();
     let mut stack = Stack::new();
     let (standby, service) = on_standby(&stack).await;
     let load = Load::start(context(&stack.nats.url()).await);
@@ -156,13 +176,19 @@ async fn the_standby_is_promoted_when_its_primary_is_killed() {
     load.more(50).await;
     standby.promote().unwrap();
     stack.postgres = standby;
-    wait_resumed(&stack).await;
+    took.push(wait_resumed(&stack).await);
     load.more(200).await;
     wait_all(&stack, &service, load).await;
+    took
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_standby_is_promoted_when_its_primary_answers_nothing() {
+    resumes_in_time(stop_primary).await;
+}
+
+async fn stop_primary() -> Vec<Duration> {
+    let mut took = Vec::new();
     let mut stack = Stack::new();
     let (standby, service) = on_standby(&stack).await;
     let load = Load::start(context(&stack.nats.url()).await);
@@ -172,7 +198,7 @@ async fn the_standby_is_promoted_when_its_primary_answers_nothing() {
     load.more(50).await;
     standby.promote().unwrap();
     let stopped = std::mem::replace(&mut stack.postgres, standby);
-    wait_resumed(&stack).await;
+    took.push(wait_resumed(&stack).await);
     load.more(200).await;
     eventually("a read that memory can't answer is answered", async || {
         (service.get("/order/unknown").await.status == hyper::StatusCode::NOT_FOUND).then_some(())
@@ -180,6 +206,7 @@ async fn the_standby_is_promoted_when_its_primary_answers_nothing() {
     .await;
     wait_all(&stack, &service, load).await;
     drop(stopped);
+    took
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -213,6 +240,11 @@ async fn the_table_is_read_on_where_its_server_is_cut_off_in_the_middle() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn everything_is_restarted_one_after_the_other() {
+    resumes_in_time(restart_everything).await;
+}
+
+async fn restart_everything() -> Vec<Duration> {
+    let mut took = Vec::new();
     let mut stack = Stack::new();
     let mut standby = stack.postgres.standby().unwrap();
     stack.postgres.wait_for_standby().unwrap();
@@ -233,7 +265,7 @@ async fn everything_is_restarted_one_after_the_other() {
     for node in 0..cluster.nodes.len() {
         cluster.nodes[node].stop();
         leader(&context, &cluster, Some(node)).await;
-        wait_resumed(&stack).await;
+        took.push(wait_resumed(&stack).await);
         cluster.nodes[node].start_again().unwrap();
         // It has to have caught up before the next one may go.
         eventually("all nodes have the stream", async || {
@@ -244,14 +276,15 @@ async fn everything_is_restarted_one_after_the_other() {
     }
     standby.stop();
     standby.start_again().unwrap();
-    wait_resumed(&stack).await;
+    took.push(wait_resumed(&stack).await);
     stack.postgres.stop();
     stack.postgres.start_again().unwrap();
-    wait_resumed(&stack).await;
+    took.push(wait_resumed(&stack).await);
     let acknowledged = load.end().await;
     for service in &services {
         service.wait_len(acknowledged as u64).await;
     }
     assert_eq!(stack.rows(), acknowledged);
     assert_eq!(services[0].ids().await, services[1].ids().await);
+    took
 }
