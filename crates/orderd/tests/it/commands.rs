@@ -97,3 +97,12 @@ fn shells_complete_commands_and_flags() {
     assert_eq!(String::from_utf8_lossy(&completed.stdout).trim(), "replay", "{completed:?}");
     assert_eq!(run(orderd, &["completions", "csh"]).unwrap().status.code(), Some(2));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rate_that_is_none_is_refused() {
+    let stack = Stack::new();
+    for rate in ["1e-25", "-1", "NaN", "inf"] {
+        let refused = stack.run(&["publish", "--count", "2", &format!("--rate={rate}")], "").await;
+        assert_eq!(refused.status.code(), Some(2), "{rate}: {}", String::from_utf8_lossy(&refused.stderr));
+    }
+}
