@@ -18,6 +18,7 @@ mod wrk;
 mod nginx;
 mod open_loop;
 mod backlog;
+mod between;
 mod latency;
 mod visible;
 mod reads;

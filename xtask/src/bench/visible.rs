@@ -16,6 +16,8 @@ use super::table::{Figure, Goal};
 use super::world::World;
 use super::{REPETITIONS, repetition};
 
+const ORDERS: u64 = 8000;
+
 /// Between an answer and the next question.
 const PAUSE: Duration = Duration::from_micros(200);
 
@@ -52,7 +54,7 @@ fn measure(world: &mut World) -> Result<(Vec<f64>, Vec<f64>)> {
     let url = world.nats.url();
     let published = world.runtime.block_on(async {
         let client = async_nats::connect(&url).await?;
-        publish(&jetstream::new(client), &setup.subject).await
+        publish(&jetstream::new(client), &setup.subject, 0..ORDERS).await
     });
     let waited = published.and_then(|published| {
         service.wait_len(published.0.len() as u64)?;
