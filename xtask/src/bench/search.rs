@@ -40,7 +40,7 @@ fn rate(world: &World, table: &str) -> Result<Figure> {
         unit: "req/s",
         ours: found,
         limit: Some(("/order/{id}".to_owned(), read)),
-        goal: Goal::OfLimit(0.7),
+        goal: Goal::OfLimit(0.85),
         note: format!("{} orders in memory, the service on one core", world.rows),
     })
 }

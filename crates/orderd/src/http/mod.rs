@@ -52,8 +52,9 @@ pub(crate) use threads::Threads;
 /// How long a form may be: it holds a token.
 const FORM: usize = 4096;
 
-/// The route of what is asked for most.
+/// The routes of what is asked for most.
 const ORDER: &str = "/order/{id}";
+const SEARCH: &str = "/orders";
 
 /// What the handlers answer from.
 pub(crate) struct App {
@@ -67,8 +68,9 @@ pub(crate) struct App {
     lag: Arc<Lag>,
     metrics: Arc<Metrics>,
     depths: Arc<Depths>,
-    /// Orders that were served at once.
+    /// Orders and searches that were served at once.
     orders_served: Served,
+    searches_served: Served,
     sessions: session::Sessions,
     large: large::Room,
     dead_letters: dead_letters::DeadLetters,
@@ -92,6 +94,7 @@ impl App {
             progress: parts.progress.clone(),
             lag: parts.lag.clone(),
             orders_served: Served::new(&parts.metrics, ORDER, StatusCode::OK),
+            searches_served: Served::new(&parts.metrics, SEARCH, StatusCode::OK),
             metrics: parts.metrics.clone(),
             depths,
             sessions: session::Sessions::default(),
@@ -112,7 +115,7 @@ fn router(app: Arc<App>) -> Router {
         .route("/order_pages/last", get(pages::last))
         .route("/order_pages/{n}", get(pages::page))
         .route(ORDER, get(order::order))
-        .route("/orders", get(search::search))
+        .route(SEARCH, get(search::search))
         .route("/events", get(live::events))
         .route("/dead_letters", get(dead_letters::list).layer(compress::layer()))
         .route("/dead_letters/{key}", get(dead_letters::show).layer(compress::layer()))

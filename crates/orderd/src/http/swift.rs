@@ -1,7 +1,8 @@
-//! The short way of a connection: `GET /order/{id}` again and again, which is what is asked for by the thousands.
+//! The short way of a connection: `GET /order/{id}` and `GET /orders?member=value` again and again, which is what is
+//! asked for by the thousands.
 //!
 //! An order and its JSON cost less than a microsecond; hyper, routes and layers on the way to it cost several. So
-//! the plainest form of that request is answered here, as on the long way. At the first request of any other
+//! the plainest form of those requests is answered here, as on the long way. At the first request of any other
 //! form, or one that is not whole yet, the connection goes on to hyper with all that was read of it.
 
 use std::io::Write as _;
@@ -16,7 +17,8 @@ use tokio_util::sync::CancellationToken;
 use super::large::LARGE;
 use super::server::{HEAD, HEADERS};
 use super::{App, auth, order};
-use crate::serve::cache::Known;
+use crate::health::Part;
+use crate::serve::cache::{Criterion, Known};
 
 /// Room for the requests that are read at once, and for an answer, which most need no more than.
 const READ: usize = 4096;
@@ -55,17 +57,24 @@ where
         }
         last = Instant::now();
         while let Some(request) = plain(&read, app) {
-            let id = std::str::from_utf8(&read[request.id]).unwrap_or_default();
-            match answers.push(id, last, app) {
-                Known::Whole => {}
-                // What is before it is not held up, and what comes behind it stays on this way.
-                Known::Evicted => {
-                    answers.send(stream).await?;
-                    if !answers.push_from_table(id, last, app).await {
+            let text = |place: Range<usize>| std::str::from_utf8(&read[place]).unwrap_or_default();
+            match request.asked {
+                Asked::Order(id) => match answers.push(text(id.clone()), last, app) {
+                    Known::Whole => {}
+                    // What is before it is not held up, and what comes behind it stays on this way.
+                    Known::Evicted => {
+                        answers.send(stream).await?;
+                        if !answers.push_from_table(text(id), last, app).await {
+                            break;
+                        }
+                    }
+                    Known::Not => break,
+                },
+                Asked::Search(member, value) => {
+                    if !answers.push_found((member, text(value).to_owned()), last, app) {
                         break;
                     }
                 }
-                Known::Not => break,
             }
             read.advance(request.length);
             if answers.bytes.len() >= TOGETHER {
@@ -80,28 +89,55 @@ where
     }
 }
 
-/// A request for an order.
+/// A request that is answered on the short way.
 struct Plain {
-    /// Where the id stands.
-    id: Range<usize>,
+    asked: Asked,
     length: usize,
 }
 
-/// A whole request for an order by one who may ask, with nothing in it that would change the answer.
+/// What it asks for, as places in what was read.
+enum Asked {
+    /// The order of an id.
+    Order(Range<usize>),
+    /// The orders with a value in a member, which is one of those that are searched by.
+    Search(usize, Range<usize>),
+}
+
+/// A whole request by one who may ask, with nothing in it that would change the answer.
 fn plain(read: &[u8], app: &App) -> Option<Plain> {
-    let rest = read.strip_prefix(b"GET /order/")?;
-    let start = read.len() - rest.len();
-    let id = rest.iter().position(|byte| !byte.is_ascii_alphanumeric() && !b"-._~".contains(byte))?;
-    if id == 0 || rest[id] != b' ' {
-        return None;
-    }
+    let asked = asked(read, app)?;
     let mut headers = [httparse::EMPTY_HEADER; HEADERS];
     let mut request = httparse::Request::new(&mut headers);
     let Ok(httparse::Status::Complete(length)) = request.parse(read) else { return None };
     let is_plain = request.version == Some(1) && request.headers.iter().all(leaves_the_answer_alone);
     let bearer = request.headers.iter().find(|header| header.name.eq_ignore_ascii_case("authorization"));
     let bearer = bearer.and_then(|header| std::str::from_utf8(header.value).ok());
-    (is_plain && auth::admits_bearer(app, bearer)).then_some(Plain { id: start..start + id, length })
+    (is_plain && auth::admits_bearer(app, bearer)).then_some(Plain { asked, length })
+}
+
+/// What the target asks for, if nothing in it is written in another form than it has.
+fn asked(read: &[u8], app: &App) -> Option<Asked> {
+    let rest = read.strip_prefix(b"GET /order")?;
+    let word = |start: usize| {
+        let length = read[start..].iter().position(|byte| !is_itself(*byte))?;
+        (length > 0 && read[start + length] == b' ').then_some(start..start + length)
+    };
+    let start = read.len() - rest.len();
+    match rest.first()? {
+        b'/' => word(start + 1).map(Asked::Order),
+        b's' => {
+            let query = rest.strip_prefix(b"s?")?;
+            let name = query.split(|byte| *byte == b'=').next()?;
+            let member = app.settings.search.iter().position(|member| member.as_bytes() == name)?;
+            word(read.len() - query.len() + name.len() + 1).map(|value| Asked::Search(member, value))
+        }
+        _ => None,
+    }
+}
+
+/// Whether a byte of a target stands for nothing but itself.
+fn is_itself(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)
 }
 
 /// Bodies, upgrades, the end of a connection, and other pages' questions are for the long way.
@@ -145,14 +181,33 @@ impl Answers {
             return Known::Not;
         }
         if known == Known::Whole {
-            self.tell_date();
-            self.bytes.extend_from_slice(self.head.as_bytes());
-            // Into memory, which doesn't fail.
-            drop(write!(self.bytes, "{}\r\n\r\n", self.json.len()));
-            self.bytes.extend_from_slice(&self.json);
+            self.close();
             app.orders_served.count(begun);
         }
         known
+    }
+
+    /// Adds the ids of the orders with a value. `false`: that is for the long way, for the table has to be asked, or
+    /// may know more.
+    fn push_found(&mut self, criterion: Criterion, begun: Instant, app: &App) -> bool {
+        let Some(ids) = app.cache.search_at_once(&[criterion]) else { return false };
+        self.json.clear();
+        let is_told = serde_json::to_writer(&mut self.json, &ids).is_ok();
+        if !is_told || self.json.len() > LARGE || ids.is_empty() && !app.health.is_up(Part::Fill) {
+            return false;
+        }
+        self.close();
+        app.searches_served.count(begun);
+        true
+    }
+
+    /// Makes an answer of the JSON.
+    fn close(&mut self) {
+        self.tell_date();
+        self.bytes.extend_from_slice(self.head.as_bytes());
+        // Into memory, which doesn't fail.
+        drop(write!(self.bytes, "{}\r\n\r\n", self.json.len()));
+        self.bytes.extend_from_slice(&self.json);
     }
 
     /// Adds the long way's answer to a request for an order that memory has no room for. `false`: it is large.

@@ -70,7 +70,7 @@ async fn odd_requests_get_an_answer_or_a_closed_connection() {
 
 /// The plainest request for an order is answered before hyper sees it; a header that says nothing makes it another.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_short_way_to_an_order_answers_as_the_long_one() {
+async fn the_short_way_answers_as_the_long_one() {
     let stack = Stack::new();
     let service = stack.serve(&[("HTTP_TOKEN", "token")]).await;
     stack.publish(&[order("one")]).await;
@@ -81,25 +81,47 @@ async fn the_short_way_to_an_order_answers_as_the_long_one() {
         (page.status == StatusCode::OK).then(|| page.json()[0].as_str().unwrap().to_owned())
     })
     .await;
-    let asked = |id: &str, header: &str| format!("GET /order/{id} HTTP/1.1\r\nhost: x\r\n{header}\r\n");
+    let asked = |target: &str, header: &str| format!("GET {target} HTTP/1.1\r\nhost: x\r\n{header}\r\n");
     let without_date = |answer: String| {
         let lines = answer.lines().filter(|line| !line.starts_with("date: "));
         lines.map(str::to_owned).collect::<Vec<_>>()
     };
     let (short, long) =
         ("authorization: Bearer token\r\n", "authorization: Bearer token\r\ncontent-length: 0\r\n");
-    for (id, status) in [(key.as_str(), "200"), ("1-1", "404"), ("%31-1", "404")] {
-        let short = answer_to(&service, asked(id, short).as_bytes()).await;
-        assert!(short.contains(status), "{id}: {short}");
+    let (there, found, list) =
+        (format!("/order/{key}"), "/orders?order_uid=one", format!("\r\n\r\n[\"{key}\"]"));
+    for (target, part) in [
+        (there.as_str(), " 200 "),
+        ("/order/1-1", " 404 "),
+        ("/order/%31-1", " 404 "),
+        ("/order/", " 404 "),
+        (found, &list),
+        ("/orders?order_uid=%6fne", &list),
+        ("/orders?order_uid=one&order_uid=one", &list),
+        ("/orders?order_uid=one&track_number=x", "\r\n\r\n[]"),
+        ("/orders?order_uid=two", "\r\n\r\n[]"),
+        ("/orders?order_uid=", "\r\n\r\n[]"),
+        ("/orders?order_uid", "\r\n\r\n[]"),
+        ("/orders?order_uid=one+", "\r\n\r\n[]"),
+        ("/orders?locale=en", " 400 "),
+        ("/orders?=one", " 400 "),
+        ("/orders?", " 400 "),
+        ("/orders", " 400 "),
+        ("/ordersx?order_uid=one", " 404 "),
+    ] {
+        let short = answer_to(&service, asked(target, short).as_bytes()).await;
+        assert!(short.contains(part), "{target}: {short}");
         assert!(short.contains("\r\ndate: "), "{short}");
-        let long = answer_to(&service, asked(id, long).as_bytes()).await;
-        assert_eq!(without_date(short), without_date(long), "{id}");
+        let long = answer_to(&service, asked(target, long).as_bytes()).await;
+        assert_eq!(without_date(short), without_date(long), "{target}");
     }
     for wrong in ["", "authorization: Bearer other\r\n", "authorization: token\r\n"] {
-        assert!(answer_to(&service, asked(&key, wrong).as_bytes()).await.contains("401"), "{wrong}");
+        for target in [&there, found] {
+            assert!(answer_to(&service, asked(target, wrong).as_bytes()).await.contains("401"), "{wrong}");
+        }
     }
     // What comes together is answered in order, whichever way each goes, and wherever it is cut.
-    let both = [asked(&key, short), asked(&key, short), asked("1-1", short), asked(&key, short)].concat();
+    let both = [&there, found, "/order/1-1", &there].map(|target| asked(target, short)).concat();
     for cut in [1, 20, both.len() / 2, both.len() - 1] {
         let mut stream = TcpStream::connect(service.addr).await.unwrap();
         stream.write_all(&both.as_bytes()[..cut]).await.unwrap();

@@ -31,7 +31,7 @@ use tokio::sync::{mpsc, watch};
 
 use self::bodies::Bodies;
 pub(crate) use self::bound::Bound;
-pub(crate) use self::find::{FOUND, NotFound};
+pub(crate) use self::find::{Criterion, FOUND, NotFound};
 pub(crate) use self::hasher::Hasher;
 use self::index::Index;
 pub(crate) use self::read_through::{ReadThrough, Row, Unanswered};
