@@ -58,57 +58,81 @@ impl Took {
     }
 }
 
+/// What orders took: through the service, and without it.
+#[derive(Default)]
+struct Measured {
+    ours: Took,
+    /// NATS alone.
+    alone: Took,
+    /// The least that is between NATS and PostgreSQL.
+    least: Took,
+    /// PostgreSQL alone: each statement, and from when its row came.
+    inserts: Took,
+    from_arrival: Took,
+}
+
 pub(super) fn run(world: &mut World) -> Result<Vec<Figure>> {
+    let mut figures = figures(&measure(world)?);
+    figures.extend(super::visible::run(world)?);
+    Ok(figures)
+}
+
+fn measure(world: &mut World) -> Result<Measured> {
     let (service, setup) = quiet_service(world)?;
     let alone = Between::start(world, Work::Nothing, ORDERS)?;
     let least = Between::start(world, Work::Insert, ORDERS)?;
     let mut inserting = Inserting::start(world)?;
-    let [mut ours, mut alone_took, mut least_took, mut inserts, mut from_arrival] =
-        [(); 5].map(|()| Took::default());
+    let mut measured = Measured::default();
     for turn in 0..REPETITIONS * TURNS {
         let number = turn / TURNS;
         if turn % TURNS == 0 {
             repetition("latency", number);
         }
         let first = turn as u64 * TURN;
-        ours.add(number, until_acknowledged(world, &setup.subject, first)?);
-        alone_took.add(number, until_acknowledged(world, &alone.subject, first)?);
-        least_took.add(number, until_acknowledged(world, &least.subject, first)?);
+        measured.ours.add(number, until_acknowledged(world, &setup.subject, first)?);
+        measured.alone.add(number, until_acknowledged(world, &alone.subject, first)?);
+        measured.least.add(number, until_acknowledged(world, &least.subject, first)?);
         let inserted = inserting.turn(world, first)?;
-        inserts.add(number, inserted.took);
-        from_arrival.add(number, inserted.from_arrival);
+        measured.inserts.add(number, inserted.took);
+        measured.from_arrival.add(number, inserted.from_arrival);
     }
     service.stop()?;
     world.settle(Some(&setup.table))?;
     alone.stop(world)?;
     least.stop(world)?;
     world.settle(Some(&inserting.table))?;
+    Ok(measured)
+}
+
+fn figures(measured: &Measured) -> Vec<Figure> {
     let figure = |percent: f64, than: &str, limit: &Took, goal: f64, note: String| Figure {
         bench: "latency",
         what: format!("publish to committed at {RATE}/s, p{percent}"),
         unit: "ms",
-        ours: ours.percentiles(percent),
+        ours: measured.ours.percentiles(percent),
         limit: Some((than.to_owned(), limit.percentiles(percent))),
         goal: Goal::TimesLimit(goal),
         note,
     };
-    let (insert, between) = ("one client's INSERT", "the least that is between NATS and PostgreSQL");
+    let insert = |percent, goal, note| figure(percent, "one client's INSERT", &measured.inserts, goal, note);
+    let least = |percent, goal, note: &str| {
+        let figure =
+            figure(percent, "the least between NATS and PostgreSQL", &measured.least, goal, note.to_owned());
+        Figure { what: figure.what + ", against the least", ..figure }
+    };
     let note = format!(
         "until the acknowledgement, which follows the commit, has passed NATS; that of a consumer that keeps \
          nothing and acknowledges at once: {}; the inserting client sends one statement after another: from when a \
          row came to when it was in, as orders are measured, it took {}",
-        alone_took.text(),
-        from_arrival.text()
+        measured.alone.text(),
+        measured.from_arrival.text()
     );
-    let least_note = "a consumer that inserts ready rows, all that wait at once, and acknowledges them";
-    let mut figures = vec![
-        figure(50.0, insert, &inserts, 1.5, note),
-        figure(99.0, insert, &inserts, 3.0, String::new()),
-        figure(50.0, between, &least_took, 1.25, least_note.to_owned()),
-        figure(99.0, between, &least_took, 1.5, String::new()),
-    ];
-    figures.extend(super::visible::run(world)?);
-    Ok(figures)
+    vec![
+        insert(50.0, 1.5, note),
+        insert(99.0, 3.0, String::new()),
+        least(50.0, 1.25, "a consumer that inserts ready rows, all that wait at once, and acknowledges them"),
+        least(99.0, 1.5, ""),
+    ]
 }
 
 /// A service at an empty table and an empty stream.
