@@ -117,22 +117,23 @@ fn plain(read: &[u8], app: &App) -> Option<Plain> {
 
 /// What the target asks for, if nothing in it is written in another form than it has.
 fn asked(read: &[u8], app: &App) -> Option<Asked> {
-    let rest = read.strip_prefix(b"GET /order")?;
-    let word = |start: usize| {
-        let length = read[start..].iter().position(|byte| !is_itself(*byte))?;
-        (length > 0 && read[start + length] == b' ').then_some(start..start + length)
-    };
-    let start = read.len() - rest.len();
-    match rest.first()? {
-        b'/' => word(start + 1).map(Asked::Order),
-        b's' => {
-            let query = rest.strip_prefix(b"s?")?;
-            let name = query.split(|byte| *byte == b'=').next()?;
-            let member = app.settings.search.iter().position(|member| member.as_bytes() == name)?;
-            word(read.len() - query.len() + name.len() + 1).map(|value| Asked::Search(member, value))
+    let (name, value) = match read.strip_prefix(b"GET /order")? {
+        [b'/', id @ ..] => (None, id),
+        [b's', b'?', query @ ..] => {
+            let equals = query.iter().position(|byte| *byte == b'=')?;
+            (Some(&query[..equals]), &query[equals + 1..])
         }
-        _ => None,
+        _ => return None,
+    };
+    let length = value.iter().position(|byte| !is_itself(*byte)).filter(|&length| length > 0)?;
+    if value[length] != b' ' {
+        return None;
     }
+    let start = read.len() - value.len();
+    let place = start..start + length;
+    let Some(name) = name else { return Some(Asked::Order(place)) };
+    let member = app.settings.search.iter().position(|member| member.as_bytes() == name)?;
+    Some(Asked::Search(member, place))
 }
 
 /// Whether a byte of a target stands for nothing but itself.
@@ -280,6 +281,25 @@ mod tests {
                 assert_eq!(text.matches("HTTP/1.1 200 OK").count(), 2, "{text}");
             }
             () = tokio::time::sleep(HEAD) => panic!("nothing is sent"),
+        }
+    }
+    /// Any part of a request may be all that is there yet.
+    #[tokio::test]
+    async fn what_a_target_asks_for_lies_within_it() {
+        let app = fuzzing::app().await.unwrap();
+        let parts = ["/", "s", "?", "=", " ", "1-1", "order_uid"];
+        for number in 0..parts.len().pow(6) {
+            let words: String =
+                (0..6).map(|place| parts[number / parts.len().pow(place) % parts.len()]).collect();
+            let read = format!("GET /order{words}");
+            for end in (0..=6).filter_map(|cut| read.len().checked_sub(cut)) {
+                if let Some(Asked::Order(place) | Asked::Search(_, place)) =
+                    asked(&read.as_bytes()[..end], &app)
+                {
+                    assert!(!place.is_empty() && place.end < end, "{read}");
+                    assert!(read[place.end..].starts_with(' '), "{read}");
+                }
+            }
         }
     }
 }
