@@ -24,9 +24,7 @@ pub(super) async fn search(
         return text(StatusCode::BAD_REQUEST, &format!("400 orders are found by {}", members.join(", ")));
     };
     match app.cache.search(&criteria, &app.read_through).await {
-        Ok(ids) if ids.is_empty() && !app.health.is_up(Part::Fill) => {
-            come_again("503 memory doesn't have the whole table yet")
-        }
+        Ok(ids) if may_be_more(&app, &ids) => come_again("503 memory doesn't have the whole table yet"),
         // A list of strings can always be written.
         Ok(ids) => json(serde_json::to_vec(&ids).unwrap_or_default()),
         Err(NotFound::Unanswered) => {
@@ -37,4 +35,9 @@ pub(super) async fn search(
             text(StatusCode::INTERNAL_SERVER_ERROR, "500 internal server error")
         }
     }
+}
+
+/// Whether nothing was found, and memory doesn't have the whole table yet.
+pub(super) fn may_be_more(app: &App, ids: &[String]) -> bool {
+    ids.is_empty() && !app.health.is_up(Part::Fill)
 }

@@ -16,8 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::large::LARGE;
 use super::server::{HEAD, HEADERS};
-use super::{App, auth, order};
-use crate::health::Part;
+use super::{App, auth, order, search};
 use crate::serve::cache::{Criterion, Known};
 
 /// Room for the requests that are read at once, and for an answer, which most need no more than.
@@ -194,7 +193,7 @@ impl Answers {
         let Some(ids) = app.cache.search_at_once(&[criterion]) else { return false };
         self.json.clear();
         let is_told = serde_json::to_writer(&mut self.json, &ids).is_ok();
-        if !is_told || self.json.len() > LARGE || ids.is_empty() && !app.health.is_up(Part::Fill) {
+        if !is_told || self.json.len() > LARGE || search::may_be_more(app, &ids) {
             return false;
         }
         self.close();
@@ -283,6 +282,7 @@ mod tests {
             () = tokio::time::sleep(HEAD) => panic!("nothing is sent"),
         }
     }
+
     /// Any part of a request may be all that is there yet.
     #[tokio::test]
     async fn what_a_target_asks_for_lies_within_it() {
