@@ -10,8 +10,9 @@ use tokio::runtime::Runtime;
 use tokio_postgres::NoTls;
 use tokio_postgres::types::Type;
 
+use super::go_rows;
 use super::world::World;
-use super::{go_rows, orders};
+use crate::say;
 
 /// What is done with the messages of a subject before they are acknowledged.
 #[derive(Clone, Copy)]
@@ -38,13 +39,19 @@ impl Between {
         let (nats, postgres) = (world.nats.url(), world.postgres.url());
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         let messages = runtime.block_on(messages(&nats, &stream, count))?;
-        match work {
-            Work::Nothing => drop(runtime.spawn(acknowledge(messages))),
-            Work::Insert => {
-                let rows = (0..count).map(row).collect();
-                drop(runtime.spawn(insert(messages, postgres, table.clone(), rows)));
+        let into = table.clone();
+        runtime.spawn(async move {
+            let worked = match work {
+                Work::Nothing => acknowledge(messages).await,
+                Work::Insert => {
+                    insert(messages, postgres, into, (0..count).map(go_rows::row).collect()).await
+                }
+            };
+            // Whoever waits for the acknowledgements gives up then.
+            if let Err(error) = worked {
+                say(&format!("a consumer of the bench's own failed: {error:#}"));
             }
-        }
+        });
         Ok(Self { subject, stream, table, runtime })
     }
 
@@ -64,13 +71,6 @@ async fn messages(url: &str, stream: &str, count: u64) -> Result<pull::Stream> {
     };
     let consumer = stream.create_consumer(config).await?;
     Ok(consumer.stream().max_messages_per_batch(1024).messages().await?)
-}
-
-/// The row that the Go service would write of order `number`.
-fn row(number: u64) -> (String, Vec<u8>) {
-    let id = orders::id(number);
-    let gob = go_rows::gob(&orders::order(number), &id);
-    (id, gob)
 }
 
 async fn acknowledge(mut messages: pull::Stream) -> Result<()> {

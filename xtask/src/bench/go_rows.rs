@@ -38,8 +38,7 @@ pub(super) const COPY_TAIL: &[u8] = b"\xff\xff";
 
 /// Row `number` of the table, as COPY takes it.
 pub(super) fn copy_row(number: u64) -> Vec<u8> {
-    let id = orders::id(number);
-    let row = gob(&orders::order(number), &id);
+    let (id, row) = row(number);
     let mut copy = 2_i16.to_be_bytes().to_vec();
     for field in [id.as_bytes(), &row] {
         copy.extend_from_slice(&(field.len() as u32).to_be_bytes());
@@ -48,8 +47,15 @@ pub(super) fn copy_row(number: u64) -> Vec<u8> {
     copy
 }
 
+/// The same as its two values.
+pub(super) fn row(number: u64) -> (String, Vec<u8>) {
+    let id = orders::id(number);
+    let row = gob(&orders::order(number), &id);
+    (id, row)
+}
+
 /// The gob of an order under its key.
-pub(super) fn gob(order: &RawOrderData, id: &str) -> Vec<u8> {
+fn gob(order: &RawOrderData, id: &str) -> Vec<u8> {
     let mut message = Vec::new();
     put_int(&mut message, TYPE);
     put_order(&mut message, order, id);

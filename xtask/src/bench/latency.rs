@@ -248,8 +248,7 @@ impl Inserting {
 
     /// Inserts a turn's rows, which come at the rate.
     fn turn(&mut self, world: &World, first: u64) -> Result<Inserted> {
-        let row = |number| (orders::id(number), go_rows::gob(&orders::order(number), &orders::id(number)));
-        let rows: Vec<_> = (first..first + TURN).map(row).collect();
+        let rows: Vec<_> = (first..first + TURN).map(go_rows::row).collect();
         world.runtime.block_on(async {
             let mut arrivals = arrivals();
             let mut inserted = Inserted { took: Vec::new(), from_arrival: Vec::new() };
