@@ -37,7 +37,7 @@ pub enum Command {
     /// Compare stream, table and memory of a running installation.
     Verify(VerifyArgs),
     /// Erase orders everywhere, for good.
-    Forget(ForgetArgs),
+    Erase(EraseArgs),
     /// Write a script by which a shell completes commands and flags.
     Completions(CompletionsArgs),
     /// Take what a channel of NATS Streaming still holds into the stream, once each.
@@ -128,14 +128,14 @@ pub struct HttpArgs {
     pub http_tls_cert: Option<PathBuf>,
 }
 
-/// `orderd forget`
+/// `orderd erase`
 #[derive(Args, Debug, Clone)]
 #[command(group = clap::ArgGroup::new("which").required(true).multiple(true).args(["ids", "order_uid"]))]
 #[command(
-    after_help = "Examples:\n  orderd forget 1700000000000000000-42\n  orderd forget --order-uid b563feb7b2b84b6test\n\n\
+    after_help = "Examples:\n  orderd erase 1700000000000000000-42\n  orderd erase --order-uid b563feb7b2b84b6test\n\n\
     Running it again goes on where it stopped."
 )]
-pub struct ForgetArgs {
+pub struct EraseArgs {
     #[command(flatten)]
     pub(crate) nats: NatsArgs,
     #[command(flatten)]
@@ -357,7 +357,7 @@ pub enum DeadLettersCommand {
     Show(DeadLetterShow),
     /// Send them into the topic again, each as the order of its original key.
     Replay(DeadLetterAction),
-    /// Forget them for good.
+    /// Delete them for good.
     Drop(DeadLetterAction),
 }
 

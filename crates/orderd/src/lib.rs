@@ -20,7 +20,7 @@ mod telling;
 mod postgres;
 mod tls;
 mod retry;
-mod forget;
+mod erasure;
 mod scan;
 mod dead_letters;
 mod health;

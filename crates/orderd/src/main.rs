@@ -40,7 +40,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Check(args) => commands::check::run(args).await,
         Command::DeadLetters(args) => commands::dead_letters::run(args).await,
         Command::Verify(args) => commands::verify::run(args).await,
-        Command::Forget(args) => commands::forget::run(args).await,
+        Command::Erase(args) => commands::erase::run(args).await,
         Command::Completions(args) => commands::completions::run(&args),
         #[cfg(feature = "drain-stan")]
         Command::DrainStan(args) => commands::drain_stan::run(args).await,

@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Settings;
-use crate::forget::{Follower, Forget};
+use crate::erasure::{Eraser, Follower};
 use crate::health::Health;
 use crate::ingest::dead_letters::DeadLetters;
 use crate::ingest::decode::Decode;
@@ -228,9 +228,9 @@ pub(crate) fn start(parts: &Parts, parser: Parser, depths: &Depths) -> Stages {
     stage("dead_letters", Box::pin(async move { dead_letters.run(deadchan_out, &metrics, &teller).await }));
     stage("extend_held", Box::pin(subscribe::extend_held(holds.clone(), stop.clone())));
     stage("housekeeping", Box::pin(housekeeping.run()));
-    let forget =
-        Forget { postgres: settings.postgres.clone(), nats: settings.nats.clone(), client: client.clone() };
-    stage("forget", Box::pin(Follower::new(forget, cache.clone()).run(stop.clone())));
+    let eraser =
+        Eraser { postgres: settings.postgres.clone(), nats: settings.nats.clone(), client: client.clone() };
+    stage("erase", Box::pin(Follower::new(eraser, cache.clone()).run(stop.clone())));
     stages
 }
 

@@ -146,7 +146,7 @@ pub(crate) async fn prepare(client: &Client, settings: &Postgres) -> Result<(), 
     let made = format!("CREATE TABLE IF NOT EXISTS {table} (id text NOT NULL PRIMARY KEY, data bytea)");
     made_or_there(client, &made, &table).await?;
     // Not needed to read or write an order: a role that may not make it can do without.
-    drop(make_forgotten(client, &settings.table).await);
+    drop(make_erased(client, &settings.table).await);
     Ok(())
 }
 
@@ -201,14 +201,14 @@ pub(crate) async fn connect_once(settings: &Postgres) -> anyhow::Result<Connecti
     })
 }
 
-/// The statement that adds rows and passes over those whose keys are there or were forgotten.
+/// The statement that adds rows and passes over those whose keys are there or were erased.
 ///
 /// # Errors
-/// PostgreSQL can't be asked whether anything can be forgotten.
+/// PostgreSQL can't be asked whether anything can be erased.
 pub(crate) async fn insert(client: &Client, table: &Table) -> Result<String, tokio_postgres::Error> {
-    let (name, forgotten) = (table.quoted(), forgotten(table));
-    let remembered = match client.batch_execute(&format!("SELECT FROM {forgotten} LIMIT 0")).await {
-        Ok(()) => format!("WHERE NOT EXISTS (SELECT FROM {forgotten} AS gone WHERE gone.id = new.id)"),
+    let (name, erased) = (table.quoted(), erased(table));
+    let remembered = match client.batch_execute(&format!("SELECT FROM {erased} LIMIT 0")).await {
+        Ok(()) => format!("WHERE NOT EXISTS (SELECT FROM {erased} AS gone WHERE gone.id = new.id)"),
         Err(error) if error.as_db_error().is_some() => String::new(),
         Err(error) => return Err(error),
     };
@@ -218,19 +218,19 @@ pub(crate) async fn insert(client: &Client, table: &Table) -> Result<String, tok
     ))
 }
 
-/// The table of the keys of forgotten orders, quoted.
-pub(crate) fn forgotten(table: &Table) -> String {
-    table.sibling("orderd_forgotten")
+/// The table of the keys of erased orders, quoted.
+pub(crate) fn erased(table: &Table) -> String {
+    table.sibling("orderd_erased")
 }
 
 /// Makes that table where it is missing.
-pub(crate) async fn make_forgotten(client: &Client, table: &Table) -> Result<(), tokio_postgres::Error> {
-    let forgotten = forgotten(table);
+pub(crate) async fn make_erased(client: &Client, table: &Table) -> Result<(), tokio_postgres::Error> {
+    let erased = erased(table);
     let made = format!(
-        "CREATE TABLE IF NOT EXISTS {forgotten}
-         (id text NOT NULL PRIMARY KEY, forgotten_at timestamptz NOT NULL DEFAULT now())"
+        "CREATE TABLE IF NOT EXISTS {erased}
+         (id text NOT NULL PRIMARY KEY, erased_at timestamptz NOT NULL DEFAULT now())"
     );
-    made_or_there(client, &made, &forgotten).await
+    made_or_there(client, &made, &erased).await
 }
 
 /// Makes a table. Where the role may not and it is there, that is fine.

@@ -7,7 +7,7 @@ pub mod import;
 pub mod publish;
 pub mod dead_letters;
 pub mod verify;
-pub mod forget;
+pub mod erase;
 #[cfg(feature = "drain-stan")]
 pub mod drain_stan;
 

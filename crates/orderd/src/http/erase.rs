@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::delete;
 
 use super::{App, auth, text};
-use crate::forget::Forget;
+use crate::erasure::Eraser;
 use crate::serve::cache::Gone;
 
 /// The route, where there are tokens for it; without them the method is not allowed.
@@ -37,10 +37,10 @@ async fn require_erase_token(State(app): State<Arc<App>>, request: Request, next
 /// 204 when it is gone everywhere. 503: not everywhere yet; the same again goes on.
 async fn erase(State(app): State<Arc<App>>, Path(id): Path<String>) -> Response {
     let (postgres, nats) = (app.settings.postgres.clone(), app.settings.nats.clone());
-    let forget = Forget { postgres, nats, client: app.client.clone() };
-    match forget.forget(std::slice::from_ref(&id), || {}).await {
+    let eraser = Eraser { postgres, nats, client: app.client.clone() };
+    match eraser.erase(std::slice::from_ref(&id), || {}).await {
         Ok(()) => {
-            app.cache.retract(&id.as_str().into(), Gone::Forgotten);
+            app.cache.retract(&id.as_str().into(), Gone::Erased);
             StatusCode::NO_CONTENT.into_response()
         }
         Err(error) => {

@@ -138,7 +138,7 @@ impl Database {
         self.metrics.commit.observe(begun.elapsed().as_secs_f64());
         self.metrics.written.inc_by(inserted);
         self.metrics.batch.observe(part.len() as f64);
-        // What was passed over is there already, or is forgotten. Before they are acknowledged, so that whoever sees
+        // What was passed over is there already, or is erased. Before they are acknowledged, so that whoever sees
         // that they are has been told.
         if inserted == part.len() as u64 {
             self.teller.committed(batch, part);

@@ -49,7 +49,7 @@ impl Teller {
     }
 
     /// Rows that are in the table, each of which was not there before: one that was passed over may be that of a
-    /// forgotten order.
+    /// erased order.
     pub(crate) fn committed(&self, batch: &[Rows], part: &[Place]) {
         if !self.company.listens() {
             return;

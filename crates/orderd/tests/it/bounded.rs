@@ -209,7 +209,7 @@ async fn what_only_hashes_say_is_not_believed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_evicted_order_that_is_forgotten_stays_away() {
+async fn an_evicted_order_that_is_erased_stays_away() {
     let (stack, shown) = filled(COUNT).await;
     let service = full(&stack, &[SOME, SEARCH, ("HTTP_ERASE_TOKEN", "eraser")]).await;
     let erase = async |id: &str| {

@@ -228,11 +228,11 @@ async fn the_table_is_read_on_where_its_server_is_cut_off_in_the_middle() {
     other.set(Mode::Pass);
     assert!(service.mem_len().await < 2000, "nothing was left to read");
     service.wait_len(2000).await;
-    // What is forgotten meanwhile is looked for there too.
+    // What is erased meanwhile is looked for there too.
     let id = service.ids().await.pop().unwrap();
-    assert!(stack.run(&["forget", &id], "").await.status.success());
+    assert!(stack.run(&["erase", &id], "").await.status.success());
     let path = format!("/order/{id}");
-    eventually("it is forgotten", async || {
+    eventually("it is erased", async || {
         (service.get(&path).await.status == hyper::StatusCode::NOT_FOUND).then_some(())
     })
     .await;

@@ -32,7 +32,7 @@ mod boards;
 mod deploy;
 mod docs;
 mod verify;
-mod forget;
+mod erase;
 #[cfg(feature = "drain-stan")]
 mod drain_stan;
 mod chaos;

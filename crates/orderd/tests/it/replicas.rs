@@ -174,7 +174,7 @@ async fn what_is_refused_is_nowhere_and_what_is_sent_again_is_everywhere() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_forgotten_order_is_not_brought_back_by_one_that_was_away() {
+async fn an_erased_order_is_not_brought_back_by_one_that_was_away() {
     let stack = Stack::new();
     let mut services = fleet(&stack, 2).await;
     stack.publish_numbers(0..20).await;
@@ -190,7 +190,7 @@ async fn a_forgotten_order_is_not_brought_back_by_one_that_was_away() {
         assert_eq!(services[0].erase(id, "eraser").await, StatusCode::NO_CONTENT);
     }
     // For longer than anybody looks back.
-    let long_ago = "UPDATE public.orderd_forgotten SET forgotten_at = now() - interval '10 minutes'";
+    let long_ago = "UPDATE public.orderd_erased SET erased_at = now() - interval '10 minutes'";
     stack.postgres.psql(long_ago).unwrap();
     services[1].process.signal(Signal::CONT);
     wait_same(&stack, &services, 56).await;

@@ -210,7 +210,7 @@ async fn garbage_where_orders_are_told_harms_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_forgotten_order_that_is_told_late_does_not_come_back() {
+async fn an_erased_order_that_is_told_late_does_not_come_back() {
     let stack = Stack::new();
     let services = fleet(&stack, 2).await;
     let client = stack.client().await;

@@ -52,7 +52,7 @@ async fn orders_on_many_subjects_come_in_once_each_and_to_every_process() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dead_letter_goes_back_to_its_own_subject_and_is_forgotten_by_its_key() {
+async fn a_dead_letter_goes_back_to_its_own_subject_and_is_erased_by_its_key() {
     let stack = Stack::new();
     let services = vec![stack.serve(&[TOPIC]).await, stack.serve(&[TOPIC]).await];
     let bad = "ALTER TABLE orders2 ADD CONSTRAINT bad CHECK (position('order-1'::bytea in data) = 0)";
@@ -77,7 +77,7 @@ async fn a_dead_letter_goes_back_to_its_own_subject_and_is_forgotten_by_its_key(
     assert_eq!(again.headers.get("Orderd-Key").unwrap().as_str(), key);
     stack.verify(&services[0], &FLAG).await;
 
-    assert!(stack.run(&["forget", key, FLAG[0], FLAG[1]], "").await.status.success());
+    assert!(stack.run(&["erase", key, FLAG[0], FLAG[1]], "").await.status.success());
     stack.wait_same(&services, 1).await;
     assert!(stream.get_last_raw_message_by_subject("orders.us.new").await.is_err(), "it is in the stream");
 }

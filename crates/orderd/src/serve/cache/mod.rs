@@ -77,7 +77,7 @@ pub(crate) enum Gone {
     /// PostgreSQL refuses its row: it may come again after a mend.
     Refused,
     /// It was erased, and never comes again.
-    Forgotten,
+    Erased,
 }
 
 /// What memory has of an order.
@@ -178,7 +178,7 @@ impl Cache {
         let hash = self.hash(key.as_str().as_bytes());
         let mut contents = self.index.write();
         let known = contents.gone.entry(key.clone()).or_insert(why);
-        if why == Gone::Forgotten {
+        if why == Gone::Erased {
             *known = why;
         }
         let Some(id) = self.bodies.find(hash, key.as_str().as_bytes()) else { return };
@@ -193,7 +193,7 @@ impl Cache {
         }
     }
 
-    /// Orders that were refused come again under their keys, after a mend. One that was forgotten does not.
+    /// Orders that were refused come again under their keys, after a mend. One that was erased does not.
     pub(crate) fn readmit<'k>(&self, keys: impl Iterator<Item = &'k str>) {
         // Mostly none was: readers needn't wait for that to be seen.
         let contents = self.index.read();
@@ -202,7 +202,7 @@ impl Cache {
         drop(contents);
         for key in refused {
             let gone = &mut self.index.write().gone;
-            // It may have been forgotten meanwhile.
+            // It may have been erased meanwhile.
             if gone.get(key) == Some(&Gone::Refused) {
                 gone.remove(key);
             }

@@ -1,4 +1,4 @@
-//! `orderd forget`: erases orders everywhere, for good.
+//! `orderd erase`: erases orders everywhere, for good.
 
 use std::collections::HashSet;
 use std::process::ExitCode;
@@ -8,9 +8,9 @@ use anyhow::Context as _;
 
 use super::ask;
 use super::progress::Progress;
-use crate::cli::ForgetArgs;
+use crate::cli::EraseArgs;
 use crate::config::{Http, Nats, Postgres};
-use crate::forget::Forget;
+use crate::erasure::Eraser;
 use crate::nats;
 use crate::serve::cache::FOUND;
 
@@ -22,27 +22,27 @@ const AGAIN: Duration = Duration::from_millis(200);
 ///
 /// # Errors
 /// What could not be reached, or refuses.
-pub async fn run(args: ForgetArgs) -> anyhow::Result<ExitCode> {
+pub async fn run(args: EraseArgs) -> anyhow::Result<ExitCode> {
     let http = Http::new(&args.http)?;
     let nats = Nats::new(&args.nats)?;
     let client = nats::connect_once(&nats).await?;
-    let forget = Forget { postgres: Postgres::new(&args.pg)?, nats, client };
+    let eraser = Eraser { postgres: Postgres::new(&args.pg)?, nats, client };
     let progress = Progress::new(Some(args.ids.len() as u64), "orders");
-    erase(&forget, &args.ids, &progress).await?;
+    erase(&eraser, &args.ids, &progress).await?;
     if let Some(number) = &args.order_uid {
-        erase_all_of(&forget, &http, number, &progress).await?;
+        erase_all_of(&eraser, &http, number, &progress).await?;
     }
     super::print(&format!("{}\n", progress.finish("orders")))?;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn erase(forget: &Forget, ids: &[String], progress: &Progress) -> anyhow::Result<()> {
-    let erased = forget.forget(ids, || progress.add(1)).await;
+async fn erase(eraser: &Eraser, ids: &[String], progress: &Progress) -> anyhow::Result<()> {
+    let erased = eraser.erase(ids, || progress.add(1)).await;
     erased.context("not everything is erased; run this again")
 }
 
 /// The service shows the newest of them, and those that are erased for up to a second more.
-async fn erase_all_of(forget: &Forget, http: &Http, number: &str, progress: &Progress) -> anyhow::Result<()> {
+async fn erase_all_of(eraser: &Eraser, http: &Http, number: &str, progress: &Progress) -> anyhow::Result<()> {
     let (_, state) = ask::get(http, "/readyz").await?;
     let state: serde_json::Value = serde_json::from_slice(&state)?;
     let is_filled = state["fill"]["up"] == true;
@@ -58,7 +58,7 @@ async fn erase_all_of(forget: &Forget, http: &Http, number: &str, progress: &Pro
         let more: Vec<_> = found.iter().filter(|id| !erased.contains(*id)).cloned().collect();
         if !more.is_empty() {
             progress.expect(more.len() as u64);
-            erase(forget, &more, progress).await?;
+            erase(eraser, &more, progress).await?;
             erased.extend(more);
             shown = Instant::now();
         } else if found.len() < FOUND {

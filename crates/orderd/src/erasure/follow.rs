@@ -1,6 +1,6 @@
-//! Taking out of memory what was forgotten, by whomever, and erasing what was left of it.
+//! Taking out of memory what was erased, by whomever, and erasing what was left of it.
 //!
-//! Whoever held a copy of the message when its order was forgotten may still store it: as a row that was being
+//! Whoever held a copy of the message when its order was erased may still store it: as a row that was being
 //! written, or as a dead letter. So each process looks again, more often than any copy is held.
 
 use std::collections::HashMap;
@@ -14,14 +14,14 @@ use time::OffsetDateTime;
 use tokio_postgres::types::Type;
 use tokio_util::sync::CancellationToken;
 
-use super::Forget;
+use super::Eraser;
 use crate::config::Postgres;
 use crate::dead_letters;
 use crate::pace;
 use crate::postgres::{self, Connection};
 use crate::serve::cache::{Cache, Gone};
 
-/// How often each process looks for what was forgotten, here or elsewhere.
+/// How often each process looks for what was erased, here or elsewhere.
 const EVERY: Duration = Duration::from_secs(1);
 
 /// In so many looks after the first, a row is erased again.
@@ -32,11 +32,11 @@ const LATE: [u32; 2] = [AGAIN - 3, 1];
 
 /// Looks again and again.
 pub(crate) struct Follower {
-    forget: Forget,
+    eraser: Eraser,
     cache: Arc<Cache>,
-    /// What was forgotten.
+    /// What was erased.
     seen: HashMap<String, Seen>,
-    /// When the latest of it was forgotten, by PostgreSQL's clock; none: nothing was looked at yet.
+    /// When the latest of it was erased, by PostgreSQL's clock; none: nothing was looked at yet.
     newest: Option<f64>,
     /// What was left at the start is erased.
     has_begun: bool,
@@ -50,8 +50,8 @@ struct Seen {
 }
 
 impl Follower {
-    pub(crate) fn new(forget: Forget, cache: Arc<Cache>) -> Self {
-        Self { forget, cache, seen: HashMap::new(), newest: None, has_begun: false }
+    pub(crate) fn new(eraser: Eraser, cache: Arc<Cache>) -> Self {
+        Self { eraser, cache, seen: HashMap::new(), newest: None, has_begun: false }
     }
 
     /// Runs until told to stop.
@@ -62,7 +62,7 @@ impl Follower {
                 () = stop.cancelled() => return Ok(()),
             };
             if let Err(error) = followed {
-                tracing::debug!(error = format!("{error:#}"), "can't look for forgotten orders");
+                tracing::debug!(error = format!("{error:#}"), "can't look for erased orders");
             }
             tokio::select! {
                 () = tokio::time::sleep(EVERY) => {}
@@ -73,7 +73,7 @@ impl Follower {
 
     /// On one connection.
     async fn follow(&mut self) -> anyhow::Result<()> {
-        let settings = self.forget.postgres.clone();
+        let settings = self.eraser.postgres.clone();
         let connection = postgres::connect_in_time(&settings).await?.map_err(postgres::explain)?;
         let mut is_there = false;
         loop {
@@ -94,21 +94,21 @@ impl Follower {
         }
     }
 
-    /// Whether anything was ever forgotten.
+    /// Whether anything was ever erased.
     async fn is_there(&self, connection: &Connection) -> Result<bool, tokio_postgres::Error> {
-        let forgotten = postgres::forgotten(&self.forget.postgres.table);
-        let there = format!("SELECT to_regclass('{}') IS NOT NULL", forgotten.replace('\'', "''"));
+        let erased = postgres::erased(&self.eraser.postgres.table);
+        let there = format!("SELECT to_regclass('{}') IS NOT NULL", erased.replace('\'', "''"));
         let rows = connection.client.query_typed(&there, &[]).await?;
         rows.first().map_or(Ok(false), |row| row.try_get(0))
     }
 
-    /// What was forgotten since the last look, however long ago that was: this process may have been stopped.
+    /// What was erased since the last look, however long ago that was: this process may have been stopped.
     async fn look(&mut self, connection: &Connection) -> Result<(), tokio_postgres::Error> {
-        let forgotten = postgres::forgotten(&self.forget.postgres.table);
+        let erased = postgres::erased(&self.eraser.postgres.table);
         // Some seconds twice: a row is seen when it is committed, and has the time at which that began.
         let query = format!(
-            "SELECT id, extract(epoch FROM forgotten_at)::float8, forgotten_at > now() - interval '1 minute'
-             FROM {forgotten} WHERE forgotten_at > to_timestamp($1) - interval '1 minute'"
+            "SELECT id, extract(epoch FROM erased_at)::float8, erased_at > now() - interval '1 minute'
+             FROM {erased} WHERE erased_at > to_timestamp($1) - interval '1 minute'"
         );
         let since = self.newest.unwrap_or_default();
         let mut newest = since;
@@ -116,8 +116,8 @@ impl Follower {
             let (id, at, lately): (String, f64, bool) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
             newest = newest.max(at);
             if !self.seen.contains_key(&id) {
-                self.cache.retract(&Key::from(id.as_str()), Gone::Forgotten);
-                // What was forgotten before the start was in nobody's hands here.
+                self.cache.retract(&Key::from(id.as_str()), Gone::Erased);
+                // What was erased before the start was in nobody's hands here.
                 let again = if lately || self.newest.is_some() { AGAIN } else { 0 };
                 self.seen.insert(id, Seen { again, at: OffsetDateTime::now_utc() });
             }
@@ -131,14 +131,14 @@ impl Follower {
         if self.seen.is_empty() {
             return Ok(());
         }
-        let settings = &self.forget.postgres;
-        let (table, forgotten) = (settings.table.quoted(), postgres::forgotten(&settings.table));
-        let erase = format!("DELETE FROM {table} WHERE id IN (SELECT id FROM {forgotten})");
+        let settings = &self.eraser.postgres;
+        let (table, erased) = (settings.table.quoted(), postgres::erased(&settings.table));
+        let erase = format!("DELETE FROM {table} WHERE id IN (SELECT id FROM {erased})");
         answered(settings, connection, connection.client.query_typed(&erase, &[])).await?;
-        let context = jetstream::new(self.forget.client.clone());
+        let context = jetstream::new(self.eraser.client.clone());
         for letter in dead_letters::all(&context).await? {
             if self.seen.contains_key(&letter.key) {
-                self.forget.erase_dead_letter(&context, &letter.key, Some(letter.subject)).await?;
+                self.eraser.erase_dead_letter(&context, &letter.key, Some(letter.subject)).await?;
             }
         }
         Ok(())
@@ -151,7 +151,7 @@ impl Follower {
         if again.is_empty() {
             return Ok(());
         }
-        let erase = format!("DELETE FROM {} WHERE id = ANY($1)", self.forget.postgres.table.quoted());
+        let erase = format!("DELETE FROM {} WHERE id = ANY($1)", self.eraser.postgres.table.quoted());
         connection.client.query_typed(&erase, &[(&again, Type::TEXT_ARRAY)]).await.map(drop)
     }
 
@@ -159,17 +159,17 @@ impl Follower {
         let due = || self.seen.iter().filter(|(_, seen)| LATE.contains(&seen.again));
         let Some(since) = due().map(|(_, seen)| seen.at).min() else { return Ok(()) };
         let keys: Vec<String> = due().map(|(key, _)| key.clone()).collect();
-        let context = jetstream::new(self.forget.client.clone());
+        let context = jetstream::new(self.eraser.client.clone());
         for key in &keys {
-            self.forget.erase_dead_letter(&context, key, None).await?;
+            self.eraser.erase_dead_letter(&context, key, None).await?;
         }
         // One that was sent again before is erased already.
         let from = DeliverPolicy::ByStartTime { start_time: since - time::Duration::MINUTE };
-        self.forget.erase_replays(&context, &keys, from).await
+        self.eraser.erase_replays(&context, &keys, from).await
     }
 }
 
-/// As long as it takes, for many may have been forgotten, but not from a server whose place a standby has taken.
+/// As long as it takes, for many may have been erased, but not from a server whose place a standby has taken.
 async fn answered<T>(
     settings: &Postgres,
     connection: &Connection,

@@ -26,18 +26,18 @@ use crate::postgres::{self, Unanswered};
 use crate::{dead_letters, scan, streams};
 
 /// Erases orders.
-pub(crate) struct Forget {
+pub(crate) struct Eraser {
     pub(crate) postgres: Postgres,
     pub(crate) nats: Nats,
     pub(crate) client: Client,
 }
 
-impl Forget {
+impl Eraser {
     /// Erases orders; one that is not there is kept from ever coming. `each` is called after each.
     ///
     /// # Errors
     /// What could not be reached or refuses; running it again goes on where it stopped.
-    pub(crate) async fn forget(&self, keys: &[String], each: impl Fn()) -> anyhow::Result<()> {
+    pub(crate) async fn erase(&self, keys: &[String], each: impl Fn()) -> anyhow::Result<()> {
         let context = jetstream::new(self.client.clone());
         for key in keys {
             let erased = tokio::time::timeout(postgres::STUCK, self.erase_row(key)).await;
@@ -57,13 +57,11 @@ impl Forget {
             return Ok(());
         }
         let mut connection = postgres::connect_once(&self.postgres).await?;
-        let (table, forgotten) = (self.postgres.table.quoted(), postgres::forgotten(&self.postgres.table));
-        postgres::make_forgotten(&connection.client, &self.postgres.table)
-            .await
-            .map_err(postgres::explain)?;
+        let (table, erased) = (self.postgres.table.quoted(), postgres::erased(&self.postgres.table));
+        postgres::make_erased(&connection.client, &self.postgres.table).await.map_err(postgres::explain)?;
         let both = connection.client.transaction().await.map_err(postgres::explain)?;
         for statement in [
-            format!("INSERT INTO {forgotten} (id) VALUES ($1) ON CONFLICT (id) DO NOTHING"),
+            format!("INSERT INTO {erased} (id) VALUES ($1) ON CONFLICT (id) DO NOTHING"),
             format!("DELETE FROM {table} WHERE id = $1"),
         ] {
             both.query_typed(&statement, &[(&key, Type::TEXT)]).await.map_err(postgres::explain)?;

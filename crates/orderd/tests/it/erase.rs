@@ -53,18 +53,18 @@ async fn the_command_erases_by_number_and_in_every_process() {
     other.process.signal(devstack::Signal::USR1);
     other.wait_len(3).await;
     let addr = other.addr.to_string();
-    let erased = stack.run(&["forget", "--order-uid", "twice", "--http-addr", &addr], "").await;
+    let erased = stack.run(&["erase", "--order-uid", "twice", "--http-addr", &addr], "").await;
     assert!(erased.status.success(), "{}", String::from_utf8_lossy(&erased.stderr));
     for process in [&service, &other] {
         process.wait_len(1).await;
     }
     assert_eq!(stack.rows(), 1);
-    let unknown = stack.run(&["forget", "--order-uid", "nobody", "--http-addr", &addr], "").await;
+    let unknown = stack.run(&["erase", "--order-uid", "nobody", "--http-addr", &addr], "").await;
     assert_eq!(unknown.status.code(), Some(1));
     // A dead letter is erased by its key.
     let listed = stack.run(&["dead-letters", "list", "--json"], "").await;
     let letter: serde_json::Value = serde_json::from_slice(&listed.stdout).unwrap();
-    assert!(stack.run(&["forget", letter["key"].as_str().unwrap()], "").await.status.success());
+    assert!(stack.run(&["erase", letter["key"].as_str().unwrap()], "").await.status.success());
     assert!(stack.run(&["dead-letters", "list", "--json"], "").await.stdout.is_empty());
 }
 
@@ -78,7 +78,7 @@ async fn ids_that_nothing_can_have_are_erased_too() {
     {
         assert_eq!(service.erase(id, "eraser").await, StatusCode::NO_CONTENT, "{id}");
     }
-    let erased = stack.run(&["forget", "2023-0", "1-18446744073709551615"], "").await;
+    let erased = stack.run(&["erase", "2023-0", "1-18446744073709551615"], "").await;
     assert!(erased.status.success(), "{}", String::from_utf8_lossy(&erased.stderr));
 }
 
@@ -90,13 +90,13 @@ async fn all_orders_of_a_number_are_erased_however_many() {
     stack.publish(&[order("one")]).await;
     stack.wait_settled(121).await;
     let addr = service.addr.to_string();
-    let erased = stack.run(&["forget", "--order-uid", "many", "--http-addr", &addr], "").await;
+    let erased = stack.run(&["erase", "--order-uid", "many", "--http-addr", &addr], "").await;
     assert!(erased.status.success(), "{}", String::from_utf8_lossy(&erased.stderr));
     assert!(String::from_utf8_lossy(&erased.stdout).starts_with("120 orders"));
     assert_eq!(stack.rows(), 1);
     service.wait_len(1).await;
     // As from a variable that is not set: of those without a number it would be all.
-    let empty = stack.run(&["forget", "--order-uid", "", "--http-addr", &addr], "").await;
+    let empty = stack.run(&["erase", "--order-uid", "", "--http-addr", &addr], "").await;
     assert_eq!(empty.status.code(), Some(2));
 }
 
@@ -133,7 +133,7 @@ async fn a_stream_that_denies_deletes_is_named() {
     stack.publish(&orders(1)).await;
     service.wait_len(1).await;
     eventually("the row is committed", async || (stack.rows() == 1).then_some(())).await;
-    let refused = stack.run(&["forget", &service.ids().await[0]], "").await;
+    let refused = stack.run(&["erase", &service.ids().await[0]], "").await;
     assert_eq!(refused.status.code(), Some(1));
     let errors = String::from_utf8_lossy(&refused.stderr);
     assert!(errors.contains("KEPT") && errors.contains("deny_delete"), "{errors}");
@@ -178,13 +178,13 @@ async fn the_message_by_which_an_order_was_sent_again_is_erased_too() {
     let key = replayed(&stack, &service, "sent-again").await;
     stack.publish(&[order("another")]).await;
     assert_eq!(payloads(&stack, "ORDERS").await.len(), 3);
-    assert!(stack.run(&["forget", &key], "").await.status.success());
+    assert!(stack.run(&["erase", &key], "").await.status.success());
     let left = payloads(&stack, "ORDERS").await;
     assert!(left.len() == 1 && left[0].contains("another"), "{left:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_stored_after_its_order_was_forgotten_is_erased() {
+async fn what_is_stored_after_its_order_was_erased_is_erased() {
     let (stack, mut service) = Stack::started().await;
     stack.publish(&orders(1)).await;
     service.wait_len(1).await;
@@ -194,7 +194,7 @@ async fn what_is_stored_after_its_order_was_forgotten_is_erased() {
             .filter(|row| !row.is_empty())
     })
     .await;
-    assert!(stack.run(&["forget", &key], "").await.status.success());
+    assert!(stack.run(&["erase", &key], "").await.status.success());
 
     // By somebody who held a copy of it: while the service runs, and while it is away.
     let late = async || {
