@@ -16,13 +16,13 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Settings;
+use crate::dead_letters::store::DeadLetters;
 use crate::erasure::{Eraser, Follower};
 use crate::health::Health;
-use crate::ingest::dead_letters::DeadLetters;
 use crate::ingest::decode::Decode;
 use crate::ingest::housekeeping::Housekeeping;
 use crate::ingest::subscribe::{self, Subscribe};
-use crate::ingest::{Holds, Taken, fan_out, payload};
+use crate::ingest::{self, Holds, Taken, fan_out, payload};
 use crate::metrics::Metrics;
 use crate::nats;
 use crate::persist::database::Database;
@@ -225,7 +225,9 @@ pub(crate) fn start(parts: &Parts, parser: Parser, depths: &Depths) -> Stages {
     stage("feed", Box::pin(feed.clone().run(stats, stop.clone())));
 
     let metrics = metrics.clone();
-    stage("dead_letters", Box::pin(async move { dead_letters.run(deadchan_out, &metrics, &teller).await }));
+    let keeping =
+        async move { ingest::dead_letters::run(deadchan_out, &dead_letters, &metrics, &teller).await };
+    stage("dead_letters", Box::pin(keeping));
     stage("extend_held", Box::pin(subscribe::extend_held(holds.clone(), stop.clone())));
     stage("housekeeping", Box::pin(housekeeping.run()));
     let eraser =

@@ -11,8 +11,9 @@ use serde_json::json;
 use super::progress::Progress;
 use crate::cli::{DeadLetterAction, DeadLetterList, DeadLetterShow, DeadLettersArgs, DeadLettersCommand};
 use crate::config::Nats;
-use crate::dead_letters::{self, DeadLetter};
-use crate::ingest::dead_letters::{DeadLetters, header};
+use crate::dead_letters::format::{DeadLetter, header};
+use crate::dead_letters::list;
+use crate::dead_letters::store::DeadLetters;
 use crate::nats;
 
 /// Runs one of them. `show` of a key that isn't there: 1.
@@ -34,7 +35,7 @@ async fn list(args: DeadLetterList) -> anyhow::Result<ExitCode> {
     table.load_preset(comfy_table::presets::NOTHING);
     table.set_header(["KEY", "TIME", "REASON", "PLACE", "BYTES"]);
     let mut lines = String::new();
-    let letters = dead_letters::all(&context).await?;
+    let letters = list::all(&context).await?;
     for letter in letters.iter().filter(|letter| is_for(letter, args.reason.as_deref())) {
         if args.json {
             lines.push_str(&format!("{}\n", letter.describe()));
@@ -56,8 +57,8 @@ async fn list(args: DeadLetterList) -> anyhow::Result<ExitCode> {
 async fn show(args: DeadLetterShow) -> anyhow::Result<ExitCode> {
     let (context, _) = connect(&Nats::new(&args.nats)?).await?;
     let missing = || format!("there is no dead letter {}", args.key);
-    let letter = dead_letters::find(&context, &args.key).await?.with_context(missing)?;
-    let payload = dead_letters::payload(&context, &letter).await?.with_context(missing)?;
+    let letter = list::find(&context, &args.key).await?.with_context(missing)?;
+    let payload = list::payload(&context, &letter).await?.with_context(missing)?;
     if args.json {
         super::print(&format!("{}\n", letter.describe_with(&payload)))?;
         return Ok(ExitCode::SUCCESS);
@@ -75,7 +76,7 @@ async fn replay(args: DeadLetterAction) -> anyhow::Result<ExitCode> {
     let chosen = chosen(&context, &args).await?;
     let progress = Progress::new(Some(chosen.len() as u64), "dead letters");
     for letter in &chosen {
-        dead_letters::replay(&context, letter).await?;
+        list::replay(&context, letter).await?;
         progress.add(1);
     }
     done(&args, progress, "dead letters", chosen.len())
@@ -121,9 +122,9 @@ async fn connect(settings: &Nats) -> anyhow::Result<(Context, DeadLetters)> {
 /// # Errors
 /// A key that has none.
 async fn chosen(context: &Context, args: &DeadLetterAction) -> anyhow::Result<Vec<DeadLetter>> {
-    let mut letters = if args.keys.is_empty() { dead_letters::all(context).await? } else { Vec::new() };
+    let mut letters = if args.keys.is_empty() { list::all(context).await? } else { Vec::new() };
     for key in &args.keys {
-        let letter = dead_letters::find(context, key).await?;
+        let letter = list::find(context, key).await?;
         letters.push(letter.with_context(|| format!("there is no dead letter {key}"))?);
     }
     letters.retain(|letter| is_for(letter, args.reason.as_deref()));

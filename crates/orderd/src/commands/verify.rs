@@ -25,9 +25,10 @@ use super::ask;
 use super::progress::Progress;
 use crate::cli::VerifyArgs;
 use crate::config::{Http, Nats, Postgres, Table};
-use crate::ingest::payload::key_of_dead_letter;
+use crate::dead_letters::format::key_of_dead_letter;
+use crate::dead_letters::list;
 use crate::scan::Scan;
-use crate::{dead_letters, nats, postgres, streams};
+use crate::{nats, postgres, streams};
 
 /// How many ids of each difference are shown.
 const SHOWN: usize = 20;
@@ -126,7 +127,7 @@ impl Places {
         let consumer =
             stream.consumer_info(durable).await.with_context(|| format!("there is no consumer {durable}"))?;
         self.in_flight = consumer.num_pending + consumer.num_ack_pending as u64;
-        self.dead.extend(dead_letters::all(context).await?.into_iter().map(|letter| letter.key));
+        self.dead.extend(list::all(context).await?.into_iter().map(|letter| letter.key));
         // A work queue has nothing of what is acknowledged, and lets nobody else read it.
         if stream.cached_info().config.retention == RetentionPolicy::WorkQueue {
             return Ok(());

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Eraser;
 use crate::config::Postgres;
-use crate::dead_letters;
+use crate::dead_letters::list;
 use crate::pace;
 use crate::postgres::{self, Connection};
 use crate::serve::cache::{Cache, Gone};
@@ -136,7 +136,7 @@ impl Follower {
         let erase = format!("DELETE FROM {table} WHERE id IN (SELECT id FROM {erased})");
         answered(settings, connection, connection.client.query_typed(&erase, &[])).await?;
         let context = jetstream::new(self.eraser.client.clone());
-        for letter in dead_letters::all(&context).await? {
+        for letter in list::all(&context).await? {
             if self.seen.contains_key(&letter.key) {
                 self.eraser.erase_dead_letter(&context, &letter.key, Some(letter.subject)).await?;
             }

@@ -20,10 +20,11 @@ use tokio_postgres::types::Type;
 
 pub(crate) use self::follow::Follower;
 use crate::config::{Nats, Postgres};
-use crate::ingest::dead_letters::{DeadLetters, subject_of};
-use crate::ingest::payload::key_of_dead_letter;
+use crate::dead_letters::format::{key_of_dead_letter, subject_of};
+use crate::dead_letters::list;
+use crate::dead_letters::store::DeadLetters;
 use crate::postgres::{self, Unanswered};
-use crate::{dead_letters, scan, streams};
+use crate::{scan, streams};
 
 /// Erases orders.
 pub(crate) struct Eraser {
@@ -89,7 +90,7 @@ impl Eraser {
     ) -> anyhow::Result<bool> {
         let found = match subject {
             Some(subject) => Some(subject),
-            None => dead_letters::find(context, key).await?.map(|letter| letter.subject),
+            None => list::find(context, key).await?.map(|letter| letter.subject),
         };
         let Some(subject) = found else { return Ok(false) };
         DeadLetters::new(self.client.clone()).delete(&subject).await?;

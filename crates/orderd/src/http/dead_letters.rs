@@ -11,7 +11,8 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use super::{App, json, text};
-use crate::dead_letters::{self, DeadLetter};
+use crate::dead_letters::format::DeadLetter;
+use crate::dead_letters::list;
 
 /// How many are listed at once.
 pub(super) const LISTED: usize = 50;
@@ -66,7 +67,7 @@ pub(super) async fn list(
     if wanted.before.is_some_and(|before| before > LARGEST) {
         return Err(text(StatusCode::BAD_REQUEST, "400 there is no such number"));
     }
-    let letters = app.dead_letters.ask(async |nats| dead_letters::newest(nats, wanted.before, LISTED).await);
+    let letters = app.dead_letters.ask(async |nats| list::newest(nats, wanted.before, LISTED).await);
     let described: Vec<_> = letters.await?.iter().map(DeadLetter::describe).collect();
     Ok(fresh(Value::from(described)))
 }
@@ -74,8 +75,8 @@ pub(super) async fn list(
 /// One, with its payload.
 pub(super) async fn show(State(app): State<Arc<App>>, Path(key): Path<String>) -> Result<Response, Response> {
     let found = app.dead_letters.ask(async |nats| {
-        let Some(letter) = dead_letters::find(nats, &key).await? else { return Ok(None) };
-        let payload = dead_letters::payload(nats, &letter).await?;
+        let Some(letter) = list::find(nats, &key).await? else { return Ok(None) };
+        let payload = list::payload(nats, &letter).await?;
         Ok(payload.map(|payload| letter.describe_with(&payload)))
     });
     found.await?.map(fresh).ok_or_else(missing)
@@ -90,8 +91,8 @@ pub(super) async fn replay(
         return Err(text(StatusCode::FORBIDDEN, "403 only with a token: set HTTP_TOKEN"));
     }
     let found = app.dead_letters.ask(async |nats| {
-        let Some(letter) = dead_letters::find(nats, &key).await? else { return Ok(None) };
-        dead_letters::replay(nats, &letter).await.map(Some)
+        let Some(letter) = list::find(nats, &key).await? else { return Ok(None) };
+        list::replay(nats, &letter).await.map(Some)
     });
     found.await?.ok_or_else(missing)?;
     tracing::info!(key, "dead letter sent again");

@@ -3,19 +3,16 @@
 
 use std::sync::Arc;
 
-use async_nats::HeaderMap;
 use futures_util::{StreamExt, stream};
 use order::Key;
 use tokio::sync::mpsc;
 
 use super::Message;
-use super::dead_letters::DeadLetters;
+use crate::dead_letters::format::key_of_dead_letter;
+use crate::dead_letters::store::DeadLetters;
 use crate::metrics::Metrics;
 use crate::persist::tell::Teller;
 use crate::serve::cache::Cache;
-
-/// The header by which `dead-letters replay` says whose dead letter a message is.
-pub(crate) const KEY_HEADER: &str = "Orderd-Key";
 
 /// How many look-ups are under way at once: anybody can send this header, and shall hold up nobody else.
 const LOOK_UPS: usize = 64;
@@ -53,11 +50,6 @@ pub(crate) async fn run(
 /// Few are: the others stay where they are, for a message is large to copy.
 fn is_special(message: &Message) -> bool {
     message.payload.is_empty() || key_of_dead_letter(message.headers.as_ref()).is_some()
-}
-
-/// Whose dead letter a message with these headers says to be.
-pub(crate) fn key_of_dead_letter(headers: Option<&HeaderMap>) -> Option<String> {
-    Some(headers?.get(KEY_HEADER)?.as_str().to_owned())
 }
 
 /// A key in the header counts only while a dead letter with that key is stored, so that nobody can choose one.

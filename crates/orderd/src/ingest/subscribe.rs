@@ -10,9 +10,9 @@ use order::Key;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::payload::key_of_dead_letter;
 use super::{Holds, Message, Origin, Receipt, Taken};
 use crate::config::Settings;
+use crate::dead_letters::format::key_of_dead_letter;
 use crate::health::{Health, Part};
 use crate::metrics::Metrics;
 use crate::nats::{self, ACK_WAIT, NatsError};

@@ -9,7 +9,7 @@ use async_nats::jetstream::stream::{ConsumerErrorKind, Stream};
 use futures_util::StreamExt;
 use order::Key;
 
-use crate::ingest::payload::key_of_dead_letter;
+use crate::dead_letters::format::key_of_dead_letter;
 use crate::ingest::subscribe::origin;
 
 /// What one pull request asks for.

@@ -1,22 +1,17 @@
 //! Dead letters as the stream has them: listed, found by their keys, read whole, and sent into the topic again.
-//! For the command and for HTTP; how they get there is in `ingest/dead_letters.rs`.
 
 use std::ops::ControlFlow;
 
 use anyhow::Context as _;
 use async_nats::HeaderMap;
+use async_nats::jetstream::Context;
 use async_nats::jetstream::consumer::{DeliverPolicy, pull};
 use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::stream::{RawMessageErrorKind, Stream};
-use async_nats::jetstream::{Context, Message};
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use order::Key;
-use serde_json::{Value, json};
 
-use crate::ingest::dead_letters::{SECOND_PART, header};
-use crate::ingest::payload::KEY_HEADER;
+use super::format::{DeadLetter, KEY_HEADER, SECOND_PART, header};
 use crate::nats::{self, DEAD_PREFIX};
 use crate::scan::{self, Scan};
 
@@ -25,16 +20,6 @@ const READ: u64 = 1024;
 
 /// How many tokens the subject of an order may have, for its dead letter to be found by its key.
 const TOKENS: usize = 16;
-
-/// A dead letter without its payload.
-pub(crate) struct DeadLetter {
-    /// Where it stands in the stream of dead letters: later ones have larger numbers.
-    pub(crate) number: u64,
-    /// `dead.{subject}.{key}`
-    pub(crate) subject: String,
-    pub(crate) key: String,
-    headers: HeaderMap,
-}
 
 /// All of them, oldest first.
 pub(crate) async fn all(context: &Context) -> anyhow::Result<Vec<DeadLetter>> {
@@ -142,52 +127,4 @@ pub(crate) async fn replay(context: &Context, letter: &DeadLetter) -> anyhow::Re
     let sent = context.publish_with_headers(subject.to_owned(), headers, payload).await?;
     sent.await.with_context(|| format!("can't send {} into {subject} again", letter.key))?;
     Ok(())
-}
-
-impl DeadLetter {
-    /// What is stored in a message; none: it is a second part.
-    fn of(number: u64, message: &Message) -> Option<Self> {
-        Self::new(number, message.subject.to_string(), message.headers.clone().unwrap_or_default())
-    }
-
-    fn new(number: u64, subject: String, headers: HeaderMap) -> Option<Self> {
-        let key = subject.rsplit('.').next()?.to_owned();
-        (key != SECOND_PART).then_some(Self { number, subject, key, headers })
-    }
-
-    /// What a header says; nothing where it is missing.
-    pub(crate) fn header(&self, name: &str) -> &str {
-        self.headers.get(name).map_or("", |value| value.as_str())
-    }
-
-    /// The subject it came by.
-    fn original_subject(&self) -> &str {
-        let rest = self.subject.strip_prefix(DEAD_PREFIX).unwrap_or(&self.subject);
-        rest.strip_suffix(&self.key).unwrap_or(rest).trim_matches('.')
-    }
-
-    /// All but the payload, as JSON.
-    pub(crate) fn describe(&self) -> Value {
-        let number = |name| self.header(name).parse::<u64>().ok();
-        json!({
-            "key": self.key,
-            "number": self.number,
-            "subject": self.original_subject(),
-            "sequence": number(header::SEQUENCE),
-            "time": self.header(header::TIME),
-            "reason": self.header(header::REASON),
-            "detail": self.header(header::DETAIL),
-            "path": Some(self.header(header::PATH)).filter(|path| !path.is_empty()),
-            "offset": number(header::OFFSET),
-            "bytes": number(header::BYTES),
-        })
-    }
-
-    /// The same with the payload: in base64, and as text where it is.
-    pub(crate) fn describe_with(&self, payload: &[u8]) -> Value {
-        let mut described = self.describe();
-        described["payload_base64"] = BASE64_STANDARD.encode(payload).into();
-        described["payload"] = std::str::from_utf8(payload).map_or(Value::Null, Value::from);
-        described
-    }
 }

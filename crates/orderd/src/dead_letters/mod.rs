@@ -1,0 +1,6 @@
+//! Dead letters: messages that could not be taken in, kept in a stream of their own. Their form, their storage, and
+//! what lists and replays them, for the service, the commands and HTTP.
+
+pub(crate) mod format;
+pub(crate) mod store;
+pub(crate) mod list;
