@@ -51,6 +51,7 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
     let parser = Parser::new(&settings.require)?;
+    postgres::check_at_start(&settings.postgres).await?;
     let parts = pipeline::Parts::new(settings).await?;
     let depths = Arc::new(pipeline::Depths::default());
     let mut stages = pipeline::start(&parts, parser, &depths);

@@ -41,8 +41,9 @@ struct Batch {
 pub async fn run(args: ImportArgs) -> anyhow::Result<ExitCode> {
     let settings = Postgres::new(&args.pg)?;
     let connection = postgres::connect_once(&settings).await?;
-    postgres::prepare(&connection.client, &settings).await.map_err(postgres::explain)?;
-    let insert = postgres::insert(&connection.client, &settings.table).await.map_err(postgres::explain)?;
+    let traits = postgres::prepare(&connection.client, &settings).await?;
+    let insert =
+        postgres::insert(&connection.client, &settings.table, traits).await.map_err(postgres::explain)?;
     let insert = connection.client.prepare(&insert).await.map_err(postgres::explain)?;
     let mut lines = open(&args.from).await?.lines();
     let layouts = Layouts::new()?;

@@ -12,6 +12,9 @@ use super::{ConfigError, Secret, secret, wrong};
 use crate::cli::PgArgs;
 use crate::tls::{self, Mode};
 
+/// Bytes of PostgreSQL's longest name.
+const MAX_NAME: usize = 63;
+
 /// Where PostgreSQL is and which table is meant.
 #[derive(Debug, Clone)]
 pub struct Postgres {
@@ -38,9 +41,25 @@ impl Table {
         self.sibling(&self.name)
     }
 
+    /// The name of its schema.
+    pub fn schema(&self) -> &str {
+        &self.schema
+    }
+
+    /// Its name within the schema.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Another table of the same schema, quoted.
     pub fn sibling(&self, name: &str) -> String {
         format!("{}.{}", quoted(&self.schema), quoted(name))
+    }
+}
+
+impl std::fmt::Display for Table {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.schema, self.name)
     }
 }
 
@@ -170,6 +189,10 @@ fn table(name: &str) -> Result<Table, ConfigError> {
     let (schema, table) = name.split_once('.').unwrap_or(("public", name));
     if schema.is_empty() || table.is_empty() || table.contains('.') || name.contains('\0') {
         return Err(wrong("PG_TABLE", format!("{name:?} is no table, such as public.orders2")));
+    }
+    // PostgreSQL cuts longer names off, so that two tables could become one.
+    if schema.len() > MAX_NAME || table.len() > MAX_NAME {
+        return Err(wrong("PG_TABLE", format!("takes names of {MAX_NAME} bytes at most")));
     }
     Ok(Table { schema: schema.into(), name: table.into() })
 }

@@ -25,7 +25,8 @@ use crate::health::{Health, Part};
 use crate::ingest::dead_letters::DeadLetter;
 use crate::metrics::Metrics;
 use crate::pace;
-use crate::postgres::{self, Connection, SLOW, STUCK, Unanswered, describe};
+use crate::postgres::schema::Traits;
+use crate::postgres::{self, Connection, PrepareError, SLOW, STUCK, Unanswered, describe};
 use crate::retry::Backoff;
 use crate::serve::cache::{Cache, Gone};
 
@@ -56,6 +57,8 @@ struct Writer {
     connection: Connection,
     copy: Statement,
     insert: Statement,
+    /// How the table has to be written.
+    traits: Traits,
 }
 
 /// Why a batch is not in the table.
@@ -64,6 +67,8 @@ enum Failure {
     Away(String),
     /// PostgreSQL refuses one of the rows.
     Refused(String),
+    /// One of the rows is stored already, where the statement does not see it.
+    Stored,
 }
 
 impl Database {
@@ -119,7 +124,9 @@ impl Database {
                     self.committed(batch, &places(batch), inserted, begun).await;
                     return true;
                 }
-                Err(Failure::Refused(_)) => return self.commit_one_by_one(writer, batch).await,
+                Err(Failure::Refused(_) | Failure::Stored) => {
+                    return self.commit_one_by_one(writer, batch).await;
+                }
                 Err(Failure::Away(reason)) => {
                     *writer = None;
                     self.health.down(Part::Postgres, reason);
@@ -171,7 +178,8 @@ impl Database {
             match written {
                 Ok(inserted) => self.committed(batch, &part, inserted, begun).await,
                 Err(Failure::Refused(detail)) if part.len() == 1 => self.refuse(batch, part[0], detail).await,
-                Err(Failure::Refused(_)) => {
+                Err(Failure::Stored) if part.len() == 1 => self.committed(batch, &part, 0, begun).await,
+                Err(Failure::Refused(_) | Failure::Stored) => {
                     let (left, right) = part.split_at(part.len() / 2);
                     open.push(right.to_vec());
                     open.push(left.to_vec());
@@ -200,11 +208,11 @@ impl Database {
     }
 
     async fn write(&self, writer: &mut Option<Writer>, batch: &[Rows], fresh: bool) -> Result<u64, Failure> {
-        if fresh {
-            let opened = self.open(writer).await?;
+        let opened = self.open(writer).await?;
+        if fresh && !opened.traits.refuses_copy {
             match self.answered(opened, copy(opened, batch)).await {
                 // A key that is there already, which INSERT passes over; anything else it refuses too.
-                Err(Failure::Refused(_)) => {}
+                Err(Failure::Refused(_) | Failure::Stored) => {}
                 copied => return copied,
             }
         }
@@ -247,7 +255,7 @@ impl Database {
             None => {
                 let opened = tokio::time::timeout(STUCK, Writer::open(&self.settings)).await;
                 let opened = opened.map_err(|_| Failure::Away(Unanswered::Silent.to_string()))?;
-                opened.map_err(|error| Failure::Away(describe(&error)))?
+                opened.map_err(|error| Failure::Away(error.to_string()))?
             }
         };
         self.health.up(Part::Postgres);
@@ -262,6 +270,7 @@ impl Database {
         let reason = match tokio::time::timeout(SLOW, pinged).await {
             Ok(Ok(())) => return self.health.up(Part::Postgres),
             Ok(Err(Failure::Away(reason) | Failure::Refused(reason))) => reason,
+            Ok(Err(Failure::Stored)) => return,
             Err(_) => Unanswered::Silent.to_string(),
         };
         *writer = None;
@@ -270,9 +279,9 @@ impl Database {
 }
 
 impl Writer {
-    async fn open(settings: &Postgres) -> Result<Self, tokio_postgres::Error> {
+    async fn open(settings: &Postgres) -> Result<Self, PrepareError> {
         let connection = postgres::connect(settings).await?;
-        postgres::prepare(&connection.client, settings).await?;
+        let traits = postgres::prepare(&connection.client, settings).await?;
         // Set otherwise for the database or the role, an answer would come before the row is safe.
         let waits = "SELECT set_config('synchronous_commit', 'on', false)
                      WHERE current_setting('synchronous_commit') = 'off'";
@@ -280,9 +289,9 @@ impl Writer {
         let table = settings.table.quoted();
         let copy = format!("COPY {table} (id, data) FROM STDIN (FORMAT binary)");
         let copy = connection.client.prepare(&copy).await?;
-        let insert =
-            connection.client.prepare(&postgres::insert(&connection.client, &settings.table).await?).await?;
-        Ok(Self { connection, copy, insert })
+        let insert = postgres::insert(&connection.client, &settings.table, traits).await?;
+        let insert = connection.client.prepare(&insert).await?;
+        Ok(Self { connection, copy, insert, traits })
     }
 }
 
@@ -299,6 +308,9 @@ async fn copy(writer: &Writer, batch: &[Rows]) -> Result<u64, tokio_postgres::Er
 
 /// Whether PostgreSQL refuses a row for what it is, or can't write anything now.
 fn failure(error: tokio_postgres::Error) -> Failure {
+    if postgres::is_stored_already(&error) {
+        return Failure::Stored;
+    }
     let detail = describe(&error);
     let Some(code) = error.code().map(SqlState::code) else { return Failure::Away(detail) };
     // Data exceptions, violated constraints, limits such as a row's size, exceptions that a trigger raises.

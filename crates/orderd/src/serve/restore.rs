@@ -15,7 +15,7 @@ use super::cache::{Cache, Hasher};
 use crate::config::Postgres;
 use crate::health::{Health, Part};
 use crate::metrics::Metrics;
-use crate::postgres::{self, Connection, Unanswered, describe};
+use crate::postgres::{self, Connection, PrepareError, Unanswered, describe};
 use crate::retry::Backoff;
 
 /// Records in a chunk.
@@ -266,6 +266,12 @@ enum Failed {
 impl From<tokio_postgres::Error> for Failed {
     fn from(error: tokio_postgres::Error) -> Self {
         Self::Database(describe(&error))
+    }
+}
+
+impl From<PrepareError> for Failed {
+    fn from(error: PrepareError) -> Self {
+        Self::Database(error.to_string())
     }
 }
 

@@ -38,4 +38,5 @@ mod drain_stan;
 mod chaos;
 mod access;
 mod hostile;
+mod schema;
 mod second_model;

@@ -1,5 +1,7 @@
 //! The connection to PostgreSQL and the table.
 
+pub(crate) mod schema;
+
 use std::collections::HashMap;
 use std::error::Error as _;
 use std::sync::atomic::Ordering;
@@ -8,9 +10,11 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_postgres::config::TargetSessionAttrs;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Statement};
 
+use self::schema::{Refused, Traits};
 use crate::config::{Postgres, Table};
 
 /// How long one of several servers may take to answer.
@@ -19,6 +23,18 @@ const ANSWER: Duration = Duration::from_millis(1500);
 /// What has not been answered for so long is slow; after so much longer, it is not waited for any more.
 pub(crate) const SLOW: Duration = Duration::from_secs(5);
 pub(crate) const STUCK: Duration = Duration::from_secs(30);
+
+/// How long the start waits for the table to be checked.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Why the table is not used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PrepareError {
+    #[error("{}", describe(.0))]
+    Database(#[from] tokio_postgres::Error),
+    #[error(transparent)]
+    Refused(#[from] Refused),
+}
 
 /// Why an answer is not waited for any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -140,14 +156,40 @@ async fn connect_to(settings: &Postgres, server: usize) -> Result<Connection, to
     Ok(Connection { client, server, driver })
 }
 
-/// Makes the table where it is missing. A role that may not make it is fine where it is there.
-pub(crate) async fn prepare(client: &Client, settings: &Postgres) -> Result<(), tokio_postgres::Error> {
-    let table = settings.table.quoted();
-    let made = format!("CREATE TABLE IF NOT EXISTS {table} (id text NOT NULL PRIMARY KEY, data bytea)");
-    made_or_there(client, &made, &table).await?;
+/// Makes the table where it is missing, and checks that it can keep what the service promises.
+///
+/// # Errors
+/// PostgreSQL can't be asked, or the table is refused.
+pub(crate) async fn prepare(client: &Client, settings: &Postgres) -> Result<Traits, PrepareError> {
+    let table = &settings.table;
+    let found = schema::inspect(client, table).await?;
+    let is_there = found.is_there;
+    let mut traits = found.accepted()?;
+    if !is_there {
+        made_or_there(client, &schema::create(table), &table.quoted()).await?;
+        traits = schema::inspect(client, table).await?.accepted()?;
+        tracing::info!(%table, "table made");
+    }
     // Not needed to read or write an order: a role that may not make it can do without.
     drop(make_erased(client, &settings.table).await);
-    Ok(())
+    Ok(traits)
+}
+
+/// Checks the table before anything else runs, where PostgreSQL can be reached soon; else its writer and the fill do
+/// so when it can. Logs what does not work, and can be done without.
+///
+/// # Errors
+/// The table is refused.
+pub(crate) async fn check_at_start(settings: &Postgres) -> anyhow::Result<()> {
+    let inspected = async {
+        let connection = connect(settings).await.ok()?;
+        schema::inspect(&connection.client, &settings.table).await.ok()
+    };
+    let Ok(Some(found)) = timeout(CHECK_TIMEOUT, inspected).await else { return Ok(()) };
+    for warning in found.warnings() {
+        tracing::warn!(problem = warning.problem, fix = warning.fix, "PostgreSQL is not as it should be");
+    }
+    found.accepted().map(drop).map_err(|refused| anyhow::anyhow!("PostgreSQL: {refused}"))
 }
 
 /// A connection on which rows are asked for by their ids. To plan the question costs more than a few rows do.
@@ -179,6 +221,16 @@ pub(crate) async fn rows(
     rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
 }
 
+/// Whether a row is refused because one with its id is stored already: by a trigger in another table, for instance,
+/// where `ON CONFLICT (id)` does not see it.
+pub(crate) fn is_stored_already(error: &tokio_postgres::Error) -> bool {
+    // In whatever language the server speaks.
+    let names_id = |detail: &str| detail.contains("(id)=(");
+    error.as_db_error().is_some_and(|refused| {
+        *refused.code() == SqlState::UNIQUE_VIOLATION && refused.detail().is_some_and(names_id)
+    })
+}
+
 /// An error of PostgreSQL with its cause and without what its detail may quote of a row.
 pub(crate) fn describe(error: &tokio_postgres::Error) -> String {
     if let Some(refused) = error.as_db_error() {
@@ -205,12 +257,23 @@ pub(crate) async fn connect_once(settings: &Postgres) -> anyhow::Result<Connecti
 ///
 /// # Errors
 /// PostgreSQL can't be asked whether anything can be erased.
-pub(crate) async fn insert(client: &Client, table: &Table) -> Result<String, tokio_postgres::Error> {
+pub(crate) async fn insert(
+    client: &Client,
+    table: &Table,
+    traits: Traits,
+) -> Result<String, tokio_postgres::Error> {
     let (name, erased) = (table.quoted(), erased(table));
     let remembered = match client.batch_execute(&format!("SELECT FROM {erased} LIMIT 0")).await {
         Ok(()) => format!("WHERE NOT EXISTS (SELECT FROM {erased} AS gone WHERE gone.id = new.id)"),
         Err(error) if error.as_db_error().is_some() => String::new(),
         Err(error) => return Err(error),
+    };
+    // ON CONFLICT sees no row of a table that inherits from this one.
+    let elsewhere = format!("NOT EXISTS (SELECT FROM {name} AS stored WHERE stored.id = new.id)");
+    let remembered = match (traits.routes_rows, remembered.is_empty()) {
+        (false, _) => remembered,
+        (true, true) => format!("WHERE {elsewhere}"),
+        (true, false) => format!("{remembered} AND {elsewhere}"),
     };
     Ok(format!(
         "INSERT INTO {name} (id, data) SELECT * FROM unnest($1::text[], $2::bytea[]) AS new (id, data)

@@ -1,0 +1,123 @@
+//! Checks, at the start and on each new connection of the writer, that the database and the table can keep what the
+//! service promises. They change nothing. Each finding names what is wrong and the statement that fixes it.
+
+mod columns;
+mod names;
+mod policies;
+mod server;
+mod table;
+
+use std::fmt::{self, Display};
+
+use tokio_postgres::{Client, Error};
+
+pub(crate) use self::names::create;
+use self::table::Relation;
+use crate::config::Table;
+
+/// Whether the service can run in spite of a finding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Severity {
+    /// The service would lose, double or hide orders: it does not use the table.
+    Refusal,
+    /// The service runs, and something less important does not work.
+    Warning,
+}
+
+/// What is wrong with the server, the database or the table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Finding {
+    pub(crate) severity: Severity,
+    /// What is wrong, with its name.
+    pub(crate) problem: String,
+    /// The statement that fixes it, or what to set.
+    pub(crate) fix: String,
+}
+
+impl Finding {
+    fn refusal(problem: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self { severity: Severity::Refusal, problem: problem.into(), fix: fix.into() }
+    }
+
+    fn warning(problem: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self { severity: Severity::Warning, problem: problem.into(), fix: fix.into() }
+    }
+}
+
+impl Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; to fix it: {}", self.problem, self.fix)
+    }
+}
+
+/// What the checks found.
+#[derive(Debug, Default)]
+pub(crate) struct Inspection {
+    /// Whether the table is there.
+    pub(crate) is_there: bool,
+    pub(crate) findings: Vec<Finding>,
+    /// How the table has to be written.
+    pub(crate) traits: Traits,
+}
+
+/// What statements have to heed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Traits {
+    /// Row-level security applies to the role: PostgreSQL refuses `COPY … FROM`.
+    pub(crate) refuses_copy: bool,
+    /// Rows may be stored in other tables than this one, by a trigger or by inheritance. `ON CONFLICT (id)` does not
+    /// see them there.
+    pub(crate) routes_rows: bool,
+}
+
+/// The findings for which the service does not use the table.
+#[derive(Debug, thiserror::Error)]
+pub(crate) struct Refused(Vec<Finding>);
+
+impl Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (place, finding) in self.0.iter().enumerate() {
+            let separator = if place == 0 { "" } else { ". Also: " };
+            write!(f, "{separator}{finding}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Inspection {
+    /// # Errors
+    /// The findings for which the service does not use the table.
+    pub(crate) fn accepted(self) -> Result<Traits, Refused> {
+        let refusals: Vec<Finding> =
+            self.findings.into_iter().filter(|finding| finding.severity == Severity::Refusal).collect();
+        if refusals.is_empty() { Ok(self.traits) } else { Err(Refused(refusals)) }
+    }
+
+    pub(crate) fn warnings(&self) -> impl Iterator<Item = &Finding> {
+        self.findings.iter().filter(|finding| finding.severity == Severity::Warning)
+    }
+}
+
+/// Looks at the server, the database and the table, and changes nothing.
+///
+/// # Errors
+/// PostgreSQL can't be asked.
+pub(crate) async fn inspect(client: &Client, table: &Table) -> Result<Inspection, Error> {
+    let mut findings = Vec::new();
+    let role = server::check(client, &mut findings).await?;
+    let Some(relation) = Relation::find(client, table).await? else {
+        names::check(client, table, &role, &mut findings).await?;
+        return Ok(Inspection { findings, ..Inspection::default() });
+    };
+    relation.check(client, table, &role, &mut findings).await?;
+    let traits = Traits { refuses_copy: relation.row_security, routes_rows: relation.routes_rows };
+    if relation.row_security {
+        policies::check(client, table, &relation, &role, &mut findings).await?;
+    }
+    Ok(Inspection { is_there: true, findings, traits })
+}
+
+/// A name, quoted for SQL.
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}

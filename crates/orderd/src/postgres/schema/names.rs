@@ -1,0 +1,68 @@
+//! A table that is missing: whether another one was meant, and whether it can be made.
+
+use tokio_postgres::types::Type;
+use tokio_postgres::{Client, Error};
+
+use super::{Finding, quoted};
+use crate::config::Table;
+
+/// The statement that makes the table.
+pub(crate) fn create(table: &Table) -> String {
+    format!("CREATE TABLE IF NOT EXISTS {} (id text NOT NULL PRIMARY KEY, data bytea)", table.quoted())
+}
+
+pub(super) async fn check(
+    client: &Client,
+    table: &Table,
+    role: &str,
+    findings: &mut Vec<Finding>,
+) -> Result<(), Error> {
+    // Another case in the same schema is a slip; the same name in another schema may be another installation.
+    let query = "SELECT n.nspname::text, c.relname::text, lower(n.nspname) = lower($1)
+                 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+                 WHERE lower(c.relname) = lower($2) AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+                       AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+                 ORDER BY 3 DESC, 1, 2";
+    let names = [(&table.schema() as _, Type::TEXT), (&table.name() as _, Type::TEXT)];
+    let mut is_slip = false;
+    for row in client.query_typed(query, &names).await? {
+        let (schema, name): (String, String) = (row.try_get(0)?, row.try_get(1)?);
+        let problem = format!("there is no table {table}, but there is {schema}.{name}");
+        let fix = format!("set PG_TABLE={schema}.{name}, or make the other table: {};", create(table));
+        is_slip |= row.try_get::<_, bool>(2)?;
+        let finding = if is_slip { Finding::refusal } else { Finding::warning };
+        findings.push(finding(problem, fix));
+    }
+    if !is_slip {
+        check_schema(client, table, role, findings).await?;
+    }
+    Ok(())
+}
+
+async fn check_schema(
+    client: &Client,
+    table: &Table,
+    role: &str,
+    findings: &mut Vec<Finding>,
+) -> Result<(), Error> {
+    let query = "SELECT has_schema_privilege(oid, 'CREATE'), has_schema_privilege(oid, 'USAGE')
+                 FROM pg_catalog.pg_namespace WHERE nspname = $1";
+    let rows = client.query_typed(query, &[(&table.schema(), Type::TEXT)]).await?;
+    let schema = quoted(table.schema());
+    let role = quoted(role);
+    let Some(row) = rows.first() else {
+        findings.push(Finding::refusal(
+            format!("there is no schema {}, which PG_TABLE={table} names", table.schema()),
+            format!("CREATE SCHEMA {schema} AUTHORIZATION {role};"),
+        ));
+        return Ok(());
+    };
+    let (may_create, may_use): (bool, bool) = (row.try_get(0)?, row.try_get(1)?);
+    if !may_create || !may_use {
+        findings.push(Finding::refusal(
+            format!("there is no table {table}, and role {role} may not make it"),
+            format!("GRANT USAGE, CREATE ON SCHEMA {schema} TO {role};"),
+        ));
+    }
+    Ok(())
+}
