@@ -130,10 +130,12 @@ pub struct HttpArgs {
 
 /// `orderd erase`
 #[derive(Args, Debug, Clone)]
-#[command(group = clap::ArgGroup::new("which").required(true).multiple(true).args(["ids", "order_uid"]))]
+#[command(group = clap::ArgGroup::new("which").required(true).args(["ids", "criterion"]))]
 #[command(
-    after_help = "Examples:\n  orderd erase 1700000000000000000-42\n  orderd erase --order-uid b563feb7b2b84b6test\n\n\
-    Running it again goes on where it stopped."
+    after_help = "Examples:\n  orderd erase 1700000000000000000-42\n  orderd erase --where order_uid=b563feb7b2b84b6test --yes\n\n\
+    Deletes the row, the message in the stream and the dead letter, and keeps the key, so that nothing brings the \
+    order back. Says how many there were. Stopped half-way, it goes on when it is run again.\n\n\
+    Exit codes: 0 erased, 1 nothing was there, the answer was no, or something could not be erased."
 )]
 pub struct EraseArgs {
     #[command(flatten)]
@@ -145,9 +147,12 @@ pub struct EraseArgs {
     /// Ids of orders.
     #[arg(value_name = "ID", value_parser = NonEmptyStringValueParser::new())]
     pub ids: Vec<String>,
-    /// All orders with this number; the running service is asked which they are.
-    #[arg(long, value_name = "NUMBER", value_parser = NonEmptyStringValueParser::new())]
-    pub order_uid: Option<String>,
+    /// All orders with this value. The running service is asked which they are, so that MEMBER is one of its SEARCH.
+    #[arg(long = "where", value_name = "MEMBER=VALUE")]
+    pub criterion: Option<String>,
+    /// Don't ask before erasing.
+    #[arg(long)]
+    pub yes: bool,
 }
 
 /// `orderd drain-stan`

@@ -20,17 +20,28 @@ use crate::subject;
 /// # Errors
 /// A server that can't be asked, or several streams of which none has all.
 pub(crate) async fn stream(context: &Context, settings: &Nats) -> anyhow::Result<Stream> {
+    match find(context, settings).await? {
+        Some(stream) => Ok(stream),
+        None => make(context, settings).await,
+    }
+}
+
+/// The stream that orders are taken from, if there is one.
+///
+/// # Errors
+/// A server that can't be asked, or several streams of which none has all.
+pub(crate) async fn find(context: &Context, settings: &Nats) -> anyhow::Result<Option<Stream>> {
     let mut found = taking(context, &settings.topic).await?;
     if !found.contains(&settings.stream)
         && let Some(stream) = gathering(context, &settings.stream).await?
     {
-        return Ok(stream);
+        return Ok(Some(stream));
     }
     found.sort_by_key(|name| *name != settings.stream);
     match &found[..] {
-        [] => make(context, settings).await,
-        [name] => Ok(context.get_stream(name).await?),
-        [name, ..] if *name == settings.stream => Ok(context.get_stream(name).await?),
+        [] => Ok(None),
+        [name] => Ok(Some(context.get_stream(name).await?)),
+        [name, ..] if *name == settings.stream => Ok(Some(context.get_stream(name).await?)),
         names => {
             let (topic, streams) = (settings.topic.clone(), names.join(", "));
             Err(NatsError::Scattered { topic, streams }.into())

@@ -5,79 +5,188 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::Value;
 
 use super::ask;
+use super::confirm::confirmed;
 use super::progress::Progress;
 use crate::cli::EraseArgs;
-use crate::config::{Http, Nats, Postgres};
-use crate::erasure::Eraser;
+use crate::config::{ConfigError, Http, Nats, Postgres};
+use crate::erasure::{Eraser, Erasing, Found, shown};
 use crate::nats;
 use crate::serve::cache::FOUND;
 
-/// How long a service may take to notice what was erased.
+/// How long the service may show orders that are erased already.
 const SHOWS_ERASED: Duration = Duration::from_secs(30);
-const AGAIN: Duration = Duration::from_millis(200);
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
-/// Erases each. 1: one could not be erased everywhere; run it again.
+/// How many ids are named of which nothing was found.
+const NAMED: usize = 20;
+
+/// Erases each. 1: of one there was nothing, the question was answered by no, or something could not be erased
+/// everywhere.
 ///
 /// # Errors
 /// What could not be reached, or refuses.
 pub async fn run(args: EraseArgs) -> anyhow::Result<ExitCode> {
     let http = Http::new(&args.http)?;
     let nats = Nats::new(&args.nats)?;
+    let postgres = Postgres::new(&args.pg)?;
+    let criterion = args.criterion.as_deref().map(Criterion::parse).transpose()?;
     let client = nats::connect_once(&nats).await?;
-    let eraser = Eraser { postgres: Postgres::new(&args.pg)?, nats, client };
-    let progress = Progress::new(Some(args.ids.len() as u64), "orders");
-    erase(&eraser, &args.ids, &progress).await?;
-    if let Some(number) = &args.order_uid {
-        erase_all_of(&eraser, &http, number, &progress).await?;
+    let mut erasing = Eraser { postgres, nats, client }.begin().await?;
+    match criterion {
+        Some(criterion) => erase_all_with(&mut erasing, &http, &criterion, args.yes).await,
+        None => erase_each(&mut erasing, distinct(args.ids), args.yes).await,
     }
-    super::print(&format!("{}\n", progress.finish("orders")))?;
-    Ok(ExitCode::SUCCESS)
 }
 
-async fn erase(eraser: &Eraser, ids: &[String], progress: &Progress) -> anyhow::Result<()> {
-    let erased = eraser.erase(ids, || progress.add(1)).await;
-    erased.context("not everything is erased; run this again")
+fn distinct(mut ids: Vec<String>) -> Vec<String> {
+    let mut seen = HashSet::new();
+    ids.retain(|id| seen.insert(id.clone()));
+    ids
+}
+
+async fn erase_each(erasing: &mut Erasing, ids: Vec<String>, yes: bool) -> anyhow::Result<ExitCode> {
+    let found = erasing.look(&ids).await?;
+    let (there, missing): (Vec<_>, Vec<_>) =
+        ids.into_iter().zip(found).partition(|(_, found)| !found.is_nothing());
+    name_missing(missing.iter().map(|(id, _)| id.as_str()));
+    if there.is_empty() {
+        return Ok(ExitCode::FAILURE);
+    }
+    let total: Found = there.iter().map(|(_, found)| *found).sum();
+    if !yes && !confirmed(&format!("Erase {} ({total}) everywhere, for good?", orders(there.len())))? {
+        return Ok(ExitCode::FAILURE);
+    }
+    let ids: Vec<String> = there.into_iter().map(|(id, _)| id).collect();
+    let progress = Progress::new(Some(ids.len() as u64), "orders");
+    let erased = erase(erasing, &ids, &progress).await?;
+    progress.finish("orders");
+    say(ids.len(), erased)?;
+    Ok(if missing.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn name_missing<'i>(ids: impl ExactSizeIterator<Item = &'i str>) {
+    let count = ids.len();
+    for id in ids.take(NAMED) {
+        super::complain(&format!("{}: no row, no message and no dead letter has this id", shown(id)));
+    }
+    if count > NAMED {
+        super::complain(&format!("and {} ids more of which nothing is there", count - NAMED));
+    }
+}
+
+async fn erase(erasing: &mut Erasing, ids: &[String], progress: &Progress) -> anyhow::Result<Found> {
+    let erased = erasing.erase(ids, |_| true, || progress.add(1)).await;
+    Ok(erased.context("not everything is erased; run this again")?.into_iter().flatten().sum())
+}
+
+fn say(count: usize, erased: Found) -> anyhow::Result<()> {
+    Ok(super::print(&format!("{} erased: {erased}\n", orders(count)))?)
+}
+
+fn orders(count: usize) -> String {
+    super::counted(count as u64, "order")
+}
+
+/// `MEMBER=VALUE`
+struct Criterion {
+    member: String,
+    value: String,
+}
+
+impl Criterion {
+    fn parse(given: &str) -> Result<Self, ConfigError> {
+        let takes =
+            || ConfigError::new("--where", "takes MEMBER=VALUE, such as order_uid=b563feb7b2b84b6test");
+        let (member, value) = given.split_once('=').ok_or_else(takes)?;
+        // Of an unset variable of a script: it would mean all orders without that member.
+        if member.is_empty() || value.is_empty() {
+            return Err(takes());
+        }
+        Ok(Self { member: member.into(), value: value.into() })
+    }
+
+    fn path(&self) -> String {
+        let encoded = |text| utf8_percent_encode(text, NON_ALPHANUMERIC);
+        format!("/orders?{}={}", encoded(&self.member), encoded(&self.value))
+    }
 }
 
 /// The service shows the newest of them, and those that are erased for up to a second more.
-async fn erase_all_of(eraser: &Eraser, http: &Http, number: &str, progress: &Progress) -> anyhow::Result<()> {
-    let (_, state) = ask::get(http, "/readyz").await?;
-    let state: serde_json::Value = serde_json::from_slice(&state)?;
-    let is_filled = state["fill"]["up"] == true;
-    anyhow::ensure!(
-        is_filled,
-        "the service doesn't have all orders in memory yet; run this again when it has"
-    );
-    let mut erased = HashSet::new();
-    let mut shown = Instant::now();
+async fn erase_all_with(
+    erasing: &mut Erasing,
+    http: &Http,
+    criterion: &Criterion,
+    yes: bool,
+) -> anyhow::Result<ExitCode> {
+    let named = format!("{} = {}", criterion.member, shown(&criterion.value));
+    let first = found(http, criterion).await?;
+    if first.is_empty() {
+        super::complain(&format!("no order has {named}"));
+        return Ok(ExitCode::FAILURE);
+    }
+    let count = if first.len() < FOUND { orders(first.len()) } else { format!("{FOUND} orders or more") };
+    if !yes && !confirmed(&format!("Erase all orders with {named} ({count}) everywhere, for good?"))? {
+        return Ok(ExitCode::FAILURE);
+    }
+    let progress = Progress::new(Some(0), "orders");
+    let (mut ids, mut erased) = (HashSet::new(), Found::default());
+    let mut changed = Instant::now();
     loop {
-        let found = found(http, number).await?;
-        anyhow::ensure!(!found.is_empty() || !erased.is_empty(), "there is no order with that number");
-        let more: Vec<_> = found.iter().filter(|id| !erased.contains(*id)).cloned().collect();
-        if !more.is_empty() {
-            progress.expect(more.len() as u64);
-            erase(eraser, &more, progress).await?;
-            erased.extend(more);
-            shown = Instant::now();
+        let found = found(http, criterion).await?;
+        let new: Vec<_> = found.iter().filter(|id| !ids.contains(*id)).cloned().collect();
+        if !new.is_empty() {
+            progress.expect(new.len() as u64);
+            erased = erased + erase(erasing, &new, &progress).await?;
+            ids.extend(new);
+            changed = Instant::now();
         } else if found.len() < FOUND {
-            return Ok(());
+            break;
         } else {
             anyhow::ensure!(
-                shown.elapsed() < SHOWS_ERASED,
-                "not everything is erased, for the service goes on to show what is; run this again"
+                changed.elapsed() < SHOWS_ERASED,
+                "not everything is erased: the service still shows orders that are; run this again"
             );
-            tokio::time::sleep(AGAIN).await;
+            tokio::time::sleep(LOOK_AGAIN).await;
         }
     }
+    progress.finish("orders");
+    say(ids.len(), erased)?;
+    Ok(ExitCode::SUCCESS)
 }
 
-/// The ids of the orders with that number, from the running service.
-async fn found(http: &Http, number: &str) -> anyhow::Result<Vec<String>> {
-    let number = percent_encoding::utf8_percent_encode(number, percent_encoding::NON_ALPHANUMERIC);
-    let (status, body) = ask::get(http, &format!("/orders?order_uid={number}")).await?;
+/// The ids of orders with that value, from the running service.
+async fn found(http: &Http, criterion: &Criterion) -> anyhow::Result<Vec<String>> {
+    let (_, state) = ask::get(http, "/readyz").await?;
+    let state: Value = serde_json::from_slice(&state)
+        .context("the answer to /readyz is not JSON; is HTTP_ADDR that of orderd?")?;
+    anyhow::ensure!(
+        state["fill"]["up"] == true,
+        "the service is still reading the table, so that it can't name all of these orders; run this again when \
+         /readyz says that fill is up"
+    );
+    let (status, body) = ask::get(http, &criterion.path()).await?;
     let said = String::from_utf8_lossy(&body);
-    anyhow::ensure!(status.is_success(), "the service can't say which orders these are: {said}");
-    Ok(serde_json::from_slice(&body)?)
+    if status == hyper::StatusCode::BAD_REQUEST {
+        return Err(ConfigError::new("--where", format!("the service answers: {}", said.trim())).into());
+    }
+    anyhow::ensure!(status.is_success(), "the service can't say which orders these are: {}", said.trim());
+    serde_json::from_slice(&body).context("the service's answer is not a list of ids")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_criterion_needs_a_member_and_a_value() {
+        let parsed = Criterion::parse("delivery.email=a=b&c").unwrap();
+        assert_eq!(parsed.path(), "/orders?delivery%2Eemail=a%3Db%26c");
+        for wrong in ["", "order_uid", "order_uid=", "=5"] {
+            assert!(Criterion::parse(wrong).is_err(), "{wrong}");
+        }
+    }
 }

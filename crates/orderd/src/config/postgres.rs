@@ -51,6 +51,12 @@ impl Table {
         &self.name
     }
 
+    /// Its name alone, as a text literal of SQL.
+    pub fn literal(&self) -> String {
+        // An E before it, so that a backslash means the same whatever `standard_conforming_strings` is.
+        format!("E'{}'", self.name.replace('\\', r"\\").replace('\'', "''"))
+    }
+
     /// Another table of the same schema, quoted.
     pub fn sibling(&self, name: &str) -> String {
         format!("{}.{}", quoted(&self.schema), quoted(name))

@@ -85,6 +85,11 @@ impl DeadLetters {
         }
     }
 
+    /// Whether a dead letter is stored under this subject.
+    pub(crate) async fn is_there(&self, subject: &str) -> anyhow::Result<bool> {
+        Ok(self.sequence(subject, ONLY_LOOK_UP).await?.is_some())
+    }
+
     /// Deletes both parts of a dead letter, the first one first: what has no first part is not shown.
     pub(crate) async fn delete(&self, subject: &str) -> anyhow::Result<()> {
         self.delete_within(ONLY_LOOK_UP, subject).await

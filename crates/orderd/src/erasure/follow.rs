@@ -3,12 +3,10 @@
 //! Whoever held a copy of the message when its order was erased may still store it: as a row that was being
 //! written, or as a dead letter. So each process looks again, more often than any copy is held.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::jetstream;
-use async_nats::jetstream::consumer::DeliverPolicy;
 use order::Key;
 use time::OffsetDateTime;
 use tokio_postgres::types::Type;
@@ -16,7 +14,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::Eraser;
 use crate::config::Postgres;
-use crate::dead_letters::list;
 use crate::pace;
 use crate::postgres::{self, Connection};
 use crate::serve::cache::{Cache, Gone};
@@ -27,8 +24,15 @@ const EVERY: Duration = Duration::from_secs(1);
 /// In so many looks after the first, a row is erased again.
 const AGAIN: u32 = 60;
 
-/// With so many of them left, so is a dead letter, with the messages by which it was sent again.
+/// With so many of them left, so are its dead letter and its messages.
 const LATE: [u32; 2] = [AGAIN - 3, 1];
+
+/// So many seconds after an order was erased, a copy of it may still be in somebody's hands.
+const LATELY: f64 = 60.0;
+
+/// For so many seconds a start still looks for messages by which an order was sent again, of one that was erased while
+/// no service ran by a command that was killed.
+const UNFINISHED: f64 = 86_400.0;
 
 /// Looks again and again.
 pub(crate) struct Follower {
@@ -47,6 +51,8 @@ struct Seen {
     again: u32,
     /// When it was seen first.
     at: OffsetDateTime,
+    /// It was erased more than [`UNFINISHED`] before it was seen.
+    is_old: bool,
 }
 
 impl Follower {
@@ -107,41 +113,43 @@ impl Follower {
         let erased = postgres::erased(&self.eraser.postgres.table);
         // Some seconds twice: a row is seen when it is committed, and has the time at which that began.
         let query = format!(
-            "SELECT id, extract(epoch FROM erased_at)::float8, erased_at > now() - interval '1 minute'
-             FROM {erased} WHERE erased_at > to_timestamp($1) - interval '1 minute'"
+            "SELECT id, extract(epoch FROM erased_at)::float8, extract(epoch FROM now() - erased_at)::float8
+             FROM {erased}
+             WHERE table_name = {} AND erased_at > to_timestamp($1) - interval '1 minute'",
+            self.eraser.postgres.table.literal()
         );
         let since = self.newest.unwrap_or_default();
         let mut newest = since;
         for row in connection.client.query_typed(&query, &[(&since, Type::FLOAT8)]).await? {
-            let (id, at, lately): (String, f64, bool) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+            let (id, at, age): (String, f64, f64) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
             newest = newest.max(at);
             if !self.seen.contains_key(&id) {
                 self.cache.retract(&Key::from(id.as_str()), Gone::Erased);
                 // What was erased before the start was in nobody's hands here.
-                let again = if lately || self.newest.is_some() { AGAIN } else { 0 };
-                self.seen.insert(id, Seen { again, at: OffsetDateTime::now_utc() });
+                let again = if age < LATELY || self.newest.is_some() { AGAIN } else { 0 };
+                self.seen.insert(id, Seen { again, at: OffsetDateTime::now_utc(), is_old: age > UNFINISHED });
             }
         }
         self.newest = Some(newest);
         Ok(())
     }
 
-    /// What a process was killed over, before it could look again.
+    /// Finishes what a process was killed over before it could look again.
     async fn erase_at_start(&self, connection: &Connection) -> anyhow::Result<()> {
         if self.seen.is_empty() {
             return Ok(());
         }
         let settings = &self.eraser.postgres;
-        let (table, erased) = (settings.table.quoted(), postgres::erased(&settings.table));
-        let erase = format!("DELETE FROM {table} WHERE id IN (SELECT id FROM {erased})");
+        let erase = format!(
+            "DELETE FROM {} WHERE id IN (SELECT id FROM {} WHERE table_name = {})",
+            settings.table.quoted(),
+            postgres::erased(&settings.table),
+            settings.table.literal()
+        );
         answered(settings, connection, connection.client.query_typed(&erase, &[])).await?;
-        let context = jetstream::new(self.eraser.client.clone());
-        for letter in list::all(&context).await? {
-            if self.seen.contains_key(&letter.key) {
-                self.eraser.erase_dead_letter(&context, &letter.key, Some(letter.subject)).await?;
-            }
-        }
-        Ok(())
+        let keys: HashSet<&str> = self.seen.keys().map(String::as_str).collect();
+        let recent = self.seen.iter().filter(|(_, seen)| !seen.is_old).map(|(key, _)| key.clone());
+        self.eraser.begin().await?.finish(&keys, &recent.collect::<Vec<_>>()).await
     }
 
     /// Counted in looks: the time may have passed while this process was stopped.
@@ -159,13 +167,8 @@ impl Follower {
         let due = || self.seen.iter().filter(|(_, seen)| LATE.contains(&seen.again));
         let Some(since) = due().map(|(_, seen)| seen.at).min() else { return Ok(()) };
         let keys: Vec<String> = due().map(|(key, _)| key.clone()).collect();
-        let context = jetstream::new(self.eraser.client.clone());
-        for key in &keys {
-            self.eraser.erase_dead_letter(&context, key, None).await?;
-        }
         // One that was sent again before is erased already.
-        let from = DeliverPolicy::ByStartTime { start_time: since - time::Duration::MINUTE };
-        self.eraser.erase_replays(&context, &keys, from).await
+        self.eraser.begin().await?.erase_leftovers(&keys, since - time::Duration::MINUTE).await
     }
 }
 

@@ -10,21 +10,23 @@ use async_nats::jetstream::stream::{Config, RawMessageErrorKind, Source, Stream}
 /// Where a message has come from that a stream gathers: the server writes the stream and the sequence there.
 const SOURCE: &str = "Nats-Stream-Source";
 
-/// Erases a message; the copies farthest from it first, so that whoever is stopped finds the way again.
+/// Erases a message and the messages that it is a copy of; the farthest first, so that a second run after a kill still
+/// finds the way to those that are left. Gives back how many messages there were.
 ///
 /// # Errors
-/// A stream that can't be asked, or doesn't let it go.
-pub(super) async fn erase(context: &Context, stream: &Stream, sequence: u64) -> anyhow::Result<()> {
+/// A stream that can't be asked, or that refuses to delete.
+pub(super) async fn erase(context: &Context, stream: &Stream, sequence: u64) -> anyhow::Result<u64> {
     let mut copies = Vec::new();
     let mut next = raw(stream, sequence).await?.map(|message| (stream.clone(), message));
     while let Some((stream, message)) = next {
         next = before(context, &stream, &message).await?;
         copies.push((stream, message.sequence));
     }
+    let count = copies.len() as u64;
     for (stream, sequence) in copies.into_iter().rev() {
         delete(&stream, sequence).await?;
     }
-    Ok(())
+    Ok(count)
 }
 
 /// The message of another stream that this one is a copy of.

@@ -1,30 +1,36 @@
 //! Erasing an order everywhere: table, stream, dead letters, and the memory of every process.
 //!
 //! Its key is kept with the time, and nothing else of it, so that neither a redelivery nor an import brings it
-//! back. The key is first: from then on what is written of the order is erased again, wherever this stops. The
-//! dead letter goes before the messages, so that none is sent again meanwhile.
+//! back. The key is first: from then on each process erases what is written of the order, wherever this stops. The
+//! dead letter goes before the messages, so that none is sent again meanwhile. Of what was never there no key is kept.
 
 mod follow;
 mod message;
+mod replays;
+mod rows;
 
 use std::collections::HashSet;
+use std::fmt;
+use std::iter::Sum;
+use std::ops::Add;
 
 use anyhow::Context as _;
 use async_nats::Client;
-use async_nats::jetstream::consumer::DeliverPolicy;
 use async_nats::jetstream::message::StreamMessage;
-use async_nats::jetstream::stream::{RetentionPolicy, Stream};
-use async_nats::jetstream::{self, Context, Message};
+use async_nats::jetstream::stream::Stream;
+use async_nats::jetstream::{self, Context};
 use order::Key;
-use tokio_postgres::types::Type;
+use time::OffsetDateTime;
 
 pub(crate) use self::follow::Follower;
+use self::replays::Replays;
+use self::rows::Rows;
+use crate::commands::counted;
 use crate::config::{Nats, Postgres};
-use crate::dead_letters::format::{key_of_dead_letter, subject_of};
+use crate::dead_letters::format::subject_of;
 use crate::dead_letters::list;
 use crate::dead_letters::store::DeadLetters;
-use crate::postgres::{self, Unanswered};
-use crate::{scan, streams};
+use crate::streams;
 
 /// Erases orders.
 pub(crate) struct Eraser {
@@ -33,109 +39,258 @@ pub(crate) struct Eraser {
     pub(crate) client: Client,
 }
 
+/// What was there of an order, or of several.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) rows: u64,
+    /// In the stream and in those that it gathers from.
+    pub(crate) messages: u64,
+    pub(crate) dead_letters: u64,
+}
+
+impl Found {
+    pub(crate) fn is_nothing(self) -> bool {
+        self == Self::default()
+    }
+}
+
+impl fmt::Display for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [rows, messages, letters] =
+            [(self.rows, "row"), (self.messages, "message"), (self.dead_letters, "dead letter")]
+                .map(|(count, thing)| counted(count, thing));
+        write!(f, "{rows}, {messages}, {letters}")
+    }
+}
+
+impl Add for Found {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            rows: self.rows + other.rows,
+            messages: self.messages + other.messages,
+            dead_letters: self.dead_letters + other.dead_letters,
+        }
+    }
+}
+
+impl Sum for Found {
+    fn sum<I: Iterator<Item = Self>>(found: I) -> Self {
+        found.fold(Self::default(), Add::add)
+    }
+}
+
 impl Eraser {
-    /// Erases orders; one that is not there is kept from ever coming. `each` is called after each.
+    /// Connects.
+    ///
+    /// # Errors
+    /// What can't be reached.
+    pub(crate) async fn begin(&self) -> anyhow::Result<Erasing> {
+        let context = jetstream::new(self.client.clone());
+        let stream =
+            streams::find(&context, &self.nats).await.context("can't find the stream of the orders")?;
+        Ok(Erasing {
+            rows: Rows::new(&self.postgres),
+            stored: DeadLetters::new(self.client.clone()),
+            topic: self.nats.topic.clone(),
+            context,
+            stream,
+            replays: Replays::default(),
+        })
+    }
+}
+
+/// Orders that are looked for and erased on one connection.
+pub(crate) struct Erasing {
+    rows: Rows,
+    stored: DeadLetters,
+    topic: String,
+    context: Context,
+    /// None: there is no message either.
+    stream: Option<Stream>,
+    replays: Replays,
+}
+
+/// Where something of an order is.
+#[derive(Default)]
+struct Traces {
+    has_row: bool,
+    /// Sequences in the stream: its own message, and those by which it was sent again.
+    messages: Vec<u64>,
+    /// Subject of its dead letter.
+    dead_letter: Option<String>,
+}
+
+impl Erasing {
+    /// What there is of each of these orders. Changes nothing.
+    ///
+    /// # Errors
+    /// What can't be asked.
+    pub(crate) async fn look(&mut self, keys: &[String]) -> anyhow::Result<Vec<Found>> {
+        let traces = self.traces(keys).await?;
+        Ok(traces.iter().map(Traces::count).collect())
+    }
+
+    /// Erases these orders and says what there was of each. One of which nothing is found is left alone, unless it
+    /// `is_known` otherwise and was not erased before. `each` is called after each.
     ///
     /// # Errors
     /// What could not be reached or refuses; running it again goes on where it stopped.
-    pub(crate) async fn erase(&self, keys: &[String], each: impl Fn()) -> anyhow::Result<()> {
-        let context = jetstream::new(self.client.clone());
-        for key in keys {
-            let erased = tokio::time::timeout(postgres::STUCK, self.erase_row(key)).await;
-            let erased = erased.unwrap_or_else(|_| Err(Unanswered::Silent.into()));
-            erased.with_context(|| format!("can't erase {key} from the table"))?;
-            self.erase_from_nats(&context, key).await?;
+    pub(crate) async fn erase(
+        &mut self,
+        keys: &[String],
+        is_known: impl Fn(&str) -> bool,
+        each: impl Fn(),
+    ) -> anyhow::Result<Vec<Option<Found>>> {
+        let traces = self.traces(keys).await?;
+        let mut erased = Vec::new();
+        for (key, traces) in keys.iter().zip(traces) {
+            // Memory lags behind what others erase.
+            let is_there =
+                !traces.count().is_nothing() || (is_known(key) && !self.rows.is_erased(key).await?);
+            erased.push(if is_there { Some(self.erase_one(key, traces).await?) } else { None });
             each();
         }
-        let first = keys.iter().filter_map(|key| sequence(key)).min();
-        let Some(start_sequence) = first.and_then(|first| first.checked_add(1)) else { return Ok(()) };
-        self.erase_replays(&context, keys, DeliverPolicy::ByStartSequence { start_sequence }).await
-    }
-
-    async fn erase_row(&self, key: &str) -> anyhow::Result<()> {
-        if key.contains('\0') {
-            // PostgreSQL has no such text.
-            return Ok(());
+        // Those that were sent again before the dead letter was gone.
+        self.look_for_replays(keys).await?;
+        for (key, found) in keys.iter().zip(&mut erased) {
+            let Some(found) = found else { continue };
+            found.messages += self.erase_messages(key, &self.replays.of(key)).await?;
         }
-        let mut connection = postgres::connect_once(&self.postgres).await?;
-        let (table, erased) = (self.postgres.table.quoted(), postgres::erased(&self.postgres.table));
-        postgres::make_erased(&connection.client, &self.postgres.table).await.map_err(postgres::explain)?;
-        let both = connection.client.transaction().await.map_err(postgres::explain)?;
-        for statement in [
-            format!("INSERT INTO {erased} (id) VALUES ($1) ON CONFLICT (id) DO NOTHING"),
-            format!("DELETE FROM {table} WHERE id = $1"),
-        ] {
-            both.query_typed(&statement, &[(&key, Type::TEXT)]).await.map_err(postgres::explain)?;
+        Ok(erased)
+    }
+
+    async fn traces(&mut self, keys: &[String]) -> anyhow::Result<Vec<Traces>> {
+        self.look_for_replays(keys).await?;
+        let mut all = Vec::new();
+        for key in keys {
+            let has_row = self.rows.has(key).await;
+            let has_row = has_row.with_context(|| format!("can't look for {} in the table", shown(key)))?;
+            let own = self.own_message(key).await?;
+            let subject = own.as_ref().map(|message| subject_of(&message.subject, key));
+            let dead_letter = self.dead_letter(key, subject).await;
+            let dead_letter = dead_letter.with_context(|| format!("can't look for the dead letter {key}"))?;
+            let own = own.map(|message| message.sequence);
+            let messages = own.into_iter().chain(self.replays.of(key)).collect();
+            all.push(Traces { has_row, messages, dead_letter });
         }
-        both.commit().await.map_err(postgres::explain)
+        Ok(all)
     }
 
-    async fn erase_from_nats(&self, context: &Context, key: &str) -> anyhow::Result<()> {
-        let stream = streams::stream(context, &self.nats).await?;
-        let message = message_of(&stream, key).await?;
-        let subject = message.as_ref().map(|message| subject_of(&message.subject, key));
-        let erased = self.erase_dead_letter(context, key, subject).await;
-        erased.with_context(|| format!("can't erase the dead letter {key}"))?;
-        let Some(message) = message else { return Ok(()) };
-        let erased = message::erase(context, &stream, message.sequence).await;
-        erased.with_context(|| format!("can't erase {key} from the stream"))
-    }
-
-    /// Whether there was one; where its subject is not known, it is found by its key.
-    async fn erase_dead_letter(
-        &self,
-        context: &Context,
-        key: &str,
-        subject: Option<String>,
-    ) -> anyhow::Result<bool> {
-        let found = match subject {
-            Some(subject) => Some(subject),
-            None => list::find(context, key).await?.map(|letter| letter.subject),
-        };
-        let Some(subject) = found else { return Ok(false) };
-        DeadLetters::new(self.client.clone()).delete(&subject).await?;
-        Ok(true)
-    }
-
-    /// The messages by which dead letters of these orders were sent again.
-    async fn erase_replays(
-        &self,
-        context: &Context,
-        keys: &[String],
-        from: DeliverPolicy,
-    ) -> anyhow::Result<()> {
-        let stream = streams::stream(context, &self.nats).await?;
-        let info = stream.cached_info();
-        let last = info.state.last_sequence;
-        let none = matches!(from, DeliverPolicy::ByStartSequence { start_sequence } if start_sequence > last);
-        // A work queue has one consumer, and nothing of what that has acknowledged.
-        if none || info.config.retention == RetentionPolicy::WorkQueue {
-            return Ok(());
+    async fn erase_one(&mut self, key: &str, traces: Traces) -> anyhow::Result<Found> {
+        let rows = self.rows.erase(key).await;
+        let rows = rows.with_context(|| format!("can't erase {} from the table", shown(key)))?;
+        let mut dead_letters = 0;
+        if let Some(subject) = traces.dead_letter {
+            let deleted = self.stored.delete(&subject).await;
+            deleted.with_context(|| format!("can't erase the dead letter {key}"))?;
+            dead_letters = 1;
         }
-        let keys: HashSet<&str> = keys.iter().map(String::as_str).collect();
-        let mut found = Vec::new();
-        let show = |sequence, message: &Message| {
-            let key = key_of_dead_letter(message.headers.as_ref());
-            found.extend(key.filter(|key| keys.contains(key.as_str())).map(|_| sequence));
-        };
-        scan::headers(&stream, from, show).await?;
-        for sequence in found {
-            message::erase(context, &stream, sequence).await?;
+        let messages = self.erase_messages(key, &traces.messages).await?;
+        Ok(Found { rows, messages, dead_letters })
+    }
+
+    async fn erase_messages(&self, key: &str, sequences: &[u64]) -> anyhow::Result<u64> {
+        let Some(stream) = &self.stream else { return Ok(0) };
+        let mut count = 0;
+        for &sequence in sequences {
+            let erased = message::erase(&self.context, stream, sequence).await;
+            count += erased.with_context(|| format!("can't erase {key} from the stream"))?;
+        }
+        Ok(count)
+    }
+
+    /// Erases from NATS what is left of erased orders, or was stored of them since that time by a process that held a
+    /// copy.
+    async fn erase_leftovers(&mut self, keys: &[String], since: OffsetDateTime) -> anyhow::Result<()> {
+        if let Some(stream) = &self.stream {
+            self.replays.look_since(&self.context, stream, &self.topic, keys, since).await?;
+        }
+        for key in keys {
+            let own = self.own_message(key).await?;
+            let subject = own.as_ref().map(|message| subject_of(&message.subject, key));
+            if let Some(subject) = self.dead_letter(key, subject).await? {
+                self.stored.delete(&subject).await?;
+            }
+            let own = own.map(|message| message.sequence);
+            let sequences: Vec<u64> = own.into_iter().chain(self.replays.of(key)).collect();
+            self.erase_messages(key, &sequences).await?;
         }
         Ok(())
     }
+
+    /// Erases from NATS what is left of any of these orders, after a start; the messages by which they were sent again,
+    /// of the recent ones alone.
+    async fn finish(&mut self, keys: &HashSet<&str>, recent: &[String]) -> anyhow::Result<()> {
+        for letter in list::all(&self.context).await? {
+            if keys.contains(letter.key.as_str()) {
+                self.stored.delete(&letter.subject).await?;
+            }
+        }
+        self.look_for_replays(recent).await?;
+        for key in recent {
+            self.erase_messages(key, &self.replays.of(key)).await?;
+        }
+        let Some(stream) = &self.stream else { return Ok(()) };
+        let state = &stream.cached_info().state;
+        let is_in_stream = |key: &&str| {
+            sequence_of(key).is_some_and(|at| (state.first_sequence..=state.last_sequence).contains(&at))
+        };
+        for key in keys.iter().copied().filter(is_in_stream) {
+            if let Some(own) = self.own_message(key).await? {
+                self.erase_messages(key, &[own.sequence]).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn look_for_replays(&mut self, keys: &[String]) -> anyhow::Result<()> {
+        let Some(stream) = &self.stream else { return Ok(()) };
+        let looked = self.replays.look(&self.context, stream, &self.topic, keys).await;
+        looked.context("can't look for dead letters that were sent again")
+    }
+
+    /// The message by which an order came.
+    async fn own_message(&self, key: &str) -> anyhow::Result<Option<StreamMessage>> {
+        let (Some(stream), Some(sequence)) = (&self.stream, sequence_of(key)) else { return Ok(None) };
+        let message = message::raw(stream, sequence).await;
+        let message = message.with_context(|| format!("can't look for {key} in the stream"))?;
+        // Else the stream was made anew, and this is another message.
+        Ok(message.filter(|message| {
+            i64::try_from(message.time.unix_timestamp_nanos())
+                .is_ok_and(|time| Key::from_stream(time, sequence).as_str() == key)
+        }))
+    }
+
+    /// The subject of the dead letter; where it can't be known from the message, it is looked for by its key.
+    async fn dead_letter(&self, key: &str, subject: Option<String>) -> anyhow::Result<Option<String>> {
+        match subject {
+            Some(subject) => Ok(self.stored.is_there(&subject).await?.then_some(subject)),
+            None => Ok(list::find(&self.context, key).await?.map(|letter| letter.subject)),
+        }
+    }
 }
 
-/// The message by which an order came.
-async fn message_of(stream: &Stream, key: &str) -> anyhow::Result<Option<StreamMessage>> {
-    let Some(sequence) = sequence(key) else { return Ok(None) };
-    let Some(message) = message::raw(stream, sequence).await? else { return Ok(None) };
-    let timestamp = i64::try_from(message.time.unix_timestamp_nanos())?;
-    // Else the stream was made anew, and this is another message.
-    Ok(Some(message).filter(|_| Key::from_stream(timestamp, sequence).as_str() == key))
+impl Traces {
+    fn count(&self) -> Found {
+        Found {
+            rows: self.has_row.into(),
+            messages: self.messages.len() as u64,
+            dead_letters: self.dead_letter.is_some().into(),
+        }
+    }
 }
 
 /// The place in the stream that a key names.
-fn sequence(key: &str) -> Option<u64> {
+fn sequence_of(key: &str) -> Option<u64> {
     Some(key).filter(|key| Key::is_from_stream(key))?.split_once('-')?.1.parse().ok()
+}
+
+/// An id that somebody else has chosen, for a message: it may be long, or have line breaks.
+pub(crate) fn shown(id: &str) -> String {
+    const LONGEST: usize = 100;
+    let cut = &id[..id.floor_char_boundary(LONGEST)];
+    let more = if cut.len() < id.len() { "…" } else { "" };
+    format!("{}{more}", cut.escape_debug())
 }

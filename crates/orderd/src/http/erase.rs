@@ -8,10 +8,14 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::delete;
+use tokio::sync::Semaphore;
 
 use super::{App, auth, text};
-use crate::erasure::Eraser;
+use crate::erasure::{Eraser, shown};
 use crate::serve::cache::Gone;
+
+/// How many are erased at once: each has a connection to PostgreSQL.
+static TURNS: Semaphore = Semaphore::const_new(2);
 
 /// The route, where there are tokens for it; without them the method is not allowed.
 pub(super) fn routes(app: &Arc<App>) -> Router<Arc<App>> {
@@ -34,20 +38,33 @@ async fn require_erase_token(State(app): State<Arc<App>>, request: Request, next
     refused
 }
 
-/// 204 when it is gone everywhere. 503: not everywhere yet; the same again goes on.
+/// 204 when it is gone everywhere, 404 where nothing of it is. 503: not everywhere yet; the same again goes on.
 async fn erase(State(app): State<Arc<App>>, Path(id): Path<String>) -> Response {
-    let (postgres, nats) = (app.settings.postgres.clone(), app.settings.nats.clone());
-    let eraser = Eraser { postgres, nats, client: app.client.clone() };
-    match eraser.erase(std::slice::from_ref(&id), || {}).await {
-        Ok(()) => {
+    match erased(&app, &id).await {
+        Ok(false) => text(StatusCode::NOT_FOUND, "404 resource not found"),
+        Ok(true) => {
             app.cache.retract(&id.as_str().into(), Gone::Erased);
             StatusCode::NO_CONTENT.into_response()
         }
         Err(error) => {
-            tracing::error!(id, error = format!("{error:#}"), "order is not erased everywhere");
+            tracing::error!(
+                id = shown(&id),
+                error = format!("{error:#}"),
+                "order is not erased everywhere; the same request goes on"
+            );
             let mut refused = text(StatusCode::SERVICE_UNAVAILABLE, "503 not erased everywhere; ask again");
             refused.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
             refused
         }
     }
+}
+
+/// Whether anything of it was there. An order that is in memory alone counts: its row was deleted by others.
+async fn erased(app: &App, id: &str) -> anyhow::Result<bool> {
+    let (postgres, nats) = (app.settings.postgres.clone(), app.settings.nats.clone());
+    let eraser = Eraser { postgres, nats, client: app.client.clone() };
+    let _turn = TURNS.acquire().await?;
+    let in_memory = app.cache.contains(id);
+    let found = eraser.begin().await?.erase(&[id.to_owned()], |_| in_memory, || {}).await?;
+    Ok(found.into_iter().any(|found| found.is_some()))
 }

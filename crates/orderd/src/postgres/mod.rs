@@ -256,15 +256,20 @@ pub(crate) async fn connect_once(settings: &Postgres) -> anyhow::Result<Connecti
 /// The statement that adds rows and passes over those whose keys are there or were erased.
 ///
 /// # Errors
-/// PostgreSQL can't be asked whether anything can be erased.
+/// PostgreSQL can't be asked, or may not say, which keys were erased.
 pub(crate) async fn insert(
     client: &Client,
     table: &Table,
     traits: Traits,
 ) -> Result<String, tokio_postgres::Error> {
     let (name, erased) = (table.quoted(), erased(table));
-    let remembered = match client.batch_execute(&format!("SELECT FROM {erased} LIMIT 0")).await {
-        Ok(()) => format!("WHERE NOT EXISTS (SELECT FROM {erased} AS gone WHERE gone.id = new.id)"),
+    let remembered = match client.batch_execute(&format!("SELECT 1 FROM {erased} LIMIT 0")).await {
+        Ok(()) => format!(
+            "WHERE NOT EXISTS (SELECT FROM {erased} AS gone WHERE gone.table_name = {} AND gone.id = new.id)",
+            table.literal()
+        ),
+        // The keys may be there and are not to be passed over.
+        Err(error) if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => return Err(error),
         Err(error) if error.as_db_error().is_some() => String::new(),
         Err(error) => return Err(error),
     };
@@ -281,7 +286,7 @@ pub(crate) async fn insert(
     ))
 }
 
-/// The table of the keys of erased orders, quoted.
+/// The table of the keys of erased orders, quoted: one for all tables of a schema, by their names.
 pub(crate) fn erased(table: &Table) -> String {
     table.sibling("orderd_erased")
 }
@@ -291,7 +296,8 @@ pub(crate) async fn make_erased(client: &Client, table: &Table) -> Result<(), to
     let erased = erased(table);
     let made = format!(
         "CREATE TABLE IF NOT EXISTS {erased}
-         (id text NOT NULL PRIMARY KEY, erased_at timestamptz NOT NULL DEFAULT now())"
+         (table_name text NOT NULL, id text NOT NULL, erased_at timestamptz NOT NULL DEFAULT now(),
+          PRIMARY KEY (table_name, id))"
     );
     made_or_there(client, &made, &erased).await
 }

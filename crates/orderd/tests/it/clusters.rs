@@ -230,7 +230,7 @@ async fn the_table_is_read_on_where_its_server_is_cut_off_in_the_middle() {
     service.wait_len(2000).await;
     // What is erased meanwhile is looked for there too.
     let id = service.ids().await.pop().unwrap();
-    assert!(stack.run(&["erase", &id], "").await.status.success());
+    assert!(stack.run(&["erase", "--yes", &id], "").await.status.success());
     let path = format!("/order/{id}");
     eventually("it is erased", async || {
         (service.get(&path).await.status == hyper::StatusCode::NOT_FOUND).then_some(())

@@ -84,7 +84,7 @@ fn shells_complete_commands_and_flags() {
     for shell in ["bash", "zsh", "fish"] {
         let written = run(orderd, &["completions", shell]).unwrap();
         let script = String::from_utf8(written.stdout).unwrap();
-        for known in ["dead-letters", "http-cors-origin", "publish", "order-uid"] {
+        for known in ["dead-letters", "http-cors-origin", "publish", "where"] {
             assert!(written.status.success() && script.contains(known), "{shell}: no {known}");
         }
     }

@@ -53,33 +53,168 @@ async fn the_command_erases_by_number_and_in_every_process() {
     other.process.signal(devstack::Signal::USR1);
     other.wait_len(3).await;
     let addr = other.addr.to_string();
-    let erased = stack.run(&["erase", "--order-uid", "twice", "--http-addr", &addr], "").await;
+    let erased = stack.run(&["erase", "--yes", "--where", "order_uid=twice", "--http-addr", &addr], "").await;
     assert!(erased.status.success(), "{}", String::from_utf8_lossy(&erased.stderr));
     for process in [&service, &other] {
         process.wait_len(1).await;
     }
     assert_eq!(stack.rows(), 1);
-    let unknown = stack.run(&["erase", "--order-uid", "nobody", "--http-addr", &addr], "").await;
+    let unknown =
+        stack.run(&["erase", "--yes", "--where", "order_uid=nobody", "--http-addr", &addr], "").await;
     assert_eq!(unknown.status.code(), Some(1));
     // A dead letter is erased by its key.
     let listed = stack.run(&["dead-letters", "list", "--json"], "").await;
     let letter: serde_json::Value = serde_json::from_slice(&listed.stdout).unwrap();
-    assert!(stack.run(&["erase", letter["key"].as_str().unwrap()], "").await.status.success());
+    assert!(stack.run(&["erase", "--yes", letter["key"].as_str().unwrap()], "").await.status.success());
     assert!(stack.run(&["dead-letters", "list", "--json"], "").await.stdout.is_empty());
 }
 
-/// What is in no stream, or in no table, is gone already.
+fn kept_keys(stack: &Stack) -> usize {
+    stack.postgres.psql("SELECT count(*) FROM public.orderd_erased").unwrap().trim().parse().unwrap()
+}
+
+/// Both output streams of a command that ended with this code.
+async fn erase(stack: &Stack, args: &[&str], code: i32) -> (String, String) {
+    let output = stack.run(&[&["erase"], args].concat(), "").await;
+    let [out, errors] = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
+    assert_eq!(output.status.code(), Some(code), "{args:?}: {out}{errors}");
+    (out, errors)
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn ids_that_nothing_can_have_are_erased_too() {
+async fn of_what_was_never_there_nothing_is_erased_and_no_key_is_kept() {
     let stack = Stack::new();
     let service = stack.serve(&[("HTTP_ERASE_TOKEN", "eraser")]).await;
-    for id in
-        ["2023-0", "2023-01", "x%00y", "1-18446744073709551615", "1-99999999999999999999", "%20", "a%2Fb"]
-    {
-        assert_eq!(service.erase(id, "eraser").await, StatusCode::NO_CONTENT, "{id}");
+    stack.publish(&orders(1)).await;
+    let long = "x".repeat(5000);
+    for id in [
+        "nonsense",
+        "12345",
+        "2023-0",
+        "2023-01",
+        // The place of an order, and another time.
+        "2023-1",
+        "x%00y",
+        "1-18446744073709551615",
+        "1-99999999999999999999",
+        "%20",
+        "a%2Fb",
+        &long,
+    ] {
+        assert_eq!(service.erase(id, "eraser").await, StatusCode::NOT_FOUND, "{id}");
     }
-    let erased = stack.run(&["erase", "2023-0", "1-18446744073709551615"], "").await;
-    assert!(erased.status.success(), "{}", String::from_utf8_lossy(&erased.stderr));
+    let (out, errors) =
+        erase(&stack, &["--yes", "12345", "2023-0", "1-18446744073709551615", "12345"], 1).await;
+    assert_eq!(out, "");
+    for id in ["12345", "2023-0", "1-18446744073709551615"] {
+        assert_eq!(
+            errors.matches(&format!("{id}: no row, no message and no dead letter")).count(),
+            1,
+            "{errors}"
+        );
+    }
+    erase(&stack, &["--yes", &long], 1).await;
+    assert_eq!(kept_keys(&stack), 0);
+    assert_eq!(service.mem_len().await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_says_what_was_there_once() {
+    let stack = Stack::new();
+    let service = stack.serve(&[("HTTP_ERASE_TOKEN", "eraser")]).await;
+    stack.publish(&[order("one"), order("two"), order("three"), "{".into()]).await;
+    stack.wait_settled(4).await;
+    let ids = service.ids().await;
+    let letter = service.get("/dead_letters").await.json();
+    let letter = letter.to_string();
+    let key = letter.split("\"key\":\"").nth(1).unwrap().split('"').next().unwrap();
+    // Asked nobody, and done nothing.
+    let (_, errors) = erase(&stack, &[&ids[0]], 2).await;
+    assert!(errors.contains("--yes"), "{errors}");
+    assert_eq!((stack.rows(), kept_keys(&stack)), (3, 0));
+    let (out, errors) = erase(&stack, &["--yes", &ids[0], key, "never"], 1).await;
+    assert_eq!(out, "2 orders erased: 1 row, 2 messages, 1 dead letter\n");
+    assert!(errors.contains("never: no row"), "{errors}");
+    assert_eq!(kept_keys(&stack), 2);
+    // The second time there is nothing.
+    let (out, _) = erase(&stack, &["--yes", &ids[0]], 1).await;
+    assert_eq!(out, "");
+    assert_eq!(service.erase(&ids[0], "eraser").await, StatusCode::NOT_FOUND);
+    assert_eq!(service.erase(&ids[1], "eraser").await, StatusCode::NO_CONTENT);
+    assert_eq!(service.erase(&ids[1], "eraser").await, StatusCode::NOT_FOUND);
+    let (out, _) = erase(&stack, &["--yes", &ids[2]], 0).await;
+    assert_eq!(out, "1 order erased: 1 row, 1 message, 0 dead letters\n");
+}
+
+/// A row of others that is no message any more, and one that nothing else has but memory.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_in_one_place_alone_is_erased_too() {
+    let stack = Stack::new();
+    let service = stack.serve(&[("HTTP_ERASE_TOKEN", "eraser")]).await;
+    stack.publish(&orders(3)).await;
+    stack.wait_settled(3).await;
+    let ids = service.ids().await;
+    let longest = "k".repeat(2600);
+    // Longer than an index holds beside a table's name, and of characters that can't be compressed.
+    let odd = "SELECT string_agg(md5(n::text), '') FROM generate_series(1, 84) AS n";
+    let odd = stack.postgres.psql(odd).unwrap().trim().to_owned();
+    for id in [&longest, &odd[..2680]] {
+        let copied = format!("INSERT INTO orders2 SELECT '{id}', data FROM orders2 WHERE id = '{}'", ids[0]);
+        stack.postgres.psql(&copied).unwrap();
+        assert_eq!(service.erase(id, "eraser").await, StatusCode::NO_CONTENT);
+        assert_eq!(service.erase(id, "eraser").await, StatusCode::NOT_FOUND);
+    }
+    let stream = stack.jetstream().await.get_stream("ORDERS").await.unwrap();
+    stream.purge().await.unwrap();
+    erase(&stack, &["--yes", &ids[0]], 0).await;
+    stack.postgres.psql(&format!("DELETE FROM orders2 WHERE id = '{}'", ids[1])).unwrap();
+    assert_eq!(service.erase(&ids[1], "eraser").await, StatusCode::NO_CONTENT);
+    service.wait_len(1).await;
+    assert_eq!(stack.rows(), 1);
+}
+
+/// Tables of one schema share the table of erased keys, and not its keys.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_erased_from_its_own_table_alone() {
+    let (stack, service) = Stack::started().await;
+    stack.publish(&orders(1)).await;
+    stack.wait_settled(1).await;
+    let id = service.ids().await[0].clone();
+    let exported = String::from_utf8(stack.run(&["export"], "").await.stdout).unwrap();
+    let other = ["--pg-table", "public.it's \\ other"];
+    for table in [&other[..], &[]] {
+        assert!(stack.run(&[&["import"], table].concat(), &exported).await.status.success());
+    }
+    erase(&stack, &["--yes", &id], 0).await;
+    let again = stack.run(&[&["import"], &other[..]].concat(), &exported.replace(&id, "another")).await;
+    assert!(again.status.success(), "{}", String::from_utf8_lossy(&again.stderr));
+    let rows = stack.postgres.psql("SELECT id FROM public.\"it's \\ other\" ORDER BY id").unwrap();
+    assert_eq!(rows.split_whitespace().collect::<Vec<_>>(), [&id, "another"]);
+    assert!(stack.run(&["import"], &exported).await.status.success());
+    assert_eq!(stack.rows(), 0);
+}
+
+/// Killed behind the key, before the message: a service that runs finishes it, and so does one that starts.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_eraser_was_killed_over_is_finished() {
+    let (stack, mut service) = Stack::started().await;
+    stack.publish(&orders(2)).await;
+    stack.wait_settled(2).await;
+    let ids = service.ids().await;
+    let keep = |id: &str| format!("INSERT INTO orderd_erased (table_name, id) VALUES ('orders2', '{id}')");
+    let left = async |count: usize| {
+        eventually("its message is gone too", async || {
+            (payloads(&stack, "ORDERS").await.len() == count && stack.rows() == count).then_some(())
+        })
+        .await;
+    };
+    stack.postgres.psql(&keep(&ids[0])).unwrap();
+    left(1).await;
+    service.stop();
+    stack.postgres.psql(&keep(&ids[1])).unwrap();
+    let service = stack.serve(&[]).await;
+    left(0).await;
+    service.wait_len(0).await;
 }
 
 /// A search shows fifty.
@@ -90,14 +225,21 @@ async fn all_orders_of_a_number_are_erased_however_many() {
     stack.publish(&[order("one")]).await;
     stack.wait_settled(121).await;
     let addr = service.addr.to_string();
-    let erased = stack.run(&["erase", "--order-uid", "many", "--http-addr", &addr], "").await;
+    let erased = stack.run(&["erase", "--yes", "--where", "order_uid=many", "--http-addr", &addr], "").await;
     assert!(erased.status.success(), "{}", String::from_utf8_lossy(&erased.stderr));
-    assert!(String::from_utf8_lossy(&erased.stdout).starts_with("120 orders"));
+    assert_eq!(
+        String::from_utf8_lossy(&erased.stdout),
+        "120 orders erased: 120 rows, 120 messages, 0 dead letters\n"
+    );
     assert_eq!(stack.rows(), 1);
     service.wait_len(1).await;
     // As from a variable that is not set: of those without a number it would be all.
-    let empty = stack.run(&["erase", "--order-uid", "", "--http-addr", &addr], "").await;
+    let empty = stack.run(&["erase", "--yes", "--where", "order_uid=", "--http-addr", &addr], "").await;
     assert_eq!(empty.status.code(), Some(2));
+    let unknown = stack.run(&["erase", "--yes", "--where", "colour=red", "--http-addr", &addr], "").await;
+    assert_eq!(unknown.status.code(), Some(2));
+    let errors = String::from_utf8_lossy(&unknown.stderr);
+    assert!(errors.contains("--where") && errors.contains("order_uid"), "{errors}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -133,7 +275,7 @@ async fn a_stream_that_denies_deletes_is_named() {
     stack.publish(&orders(1)).await;
     service.wait_len(1).await;
     eventually("the row is committed", async || (stack.rows() == 1).then_some(())).await;
-    let refused = stack.run(&["erase", &service.ids().await[0]], "").await;
+    let refused = stack.run(&["erase", "--yes", &service.ids().await[0]], "").await;
     assert_eq!(refused.status.code(), Some(1));
     let errors = String::from_utf8_lossy(&refused.stderr);
     assert!(errors.contains("KEPT") && errors.contains("deny_delete"), "{errors}");
@@ -178,7 +320,7 @@ async fn the_message_by_which_an_order_was_sent_again_is_erased_too() {
     let key = replayed(&stack, &service, "sent-again").await;
     stack.publish(&[order("another")]).await;
     assert_eq!(payloads(&stack, "ORDERS").await.len(), 3);
-    assert!(stack.run(&["erase", &key], "").await.status.success());
+    assert!(stack.run(&["erase", "--yes", &key], "").await.status.success());
     let left = payloads(&stack, "ORDERS").await;
     assert!(left.len() == 1 && left[0].contains("another"), "{left:?}");
 }
@@ -194,7 +336,7 @@ async fn what_is_stored_after_its_order_was_erased_is_erased() {
             .filter(|row| !row.is_empty())
     })
     .await;
-    assert!(stack.run(&["erase", &key], "").await.status.success());
+    assert!(stack.run(&["erase", "--yes", &key], "").await.status.success());
 
     // By somebody who held a copy of it: while the service runs, and while it is away.
     let late = async || {

@@ -145,7 +145,7 @@ async fn a_dead_letter_goes_back_by_the_stream_it_came_from_and_is_erased_in_bot
 
     // The message, and the one by which it was sent again.
     assert_eq!((messages(&stack, "US").await, messages(&stack, "ALL").await), (3, 5));
-    let erased = stack.run(&[&["erase", key], &FLAGS[..]].concat(), "").await;
+    let erased = stack.run(&[&["erase", "--yes", key], &FLAGS[..]].concat(), "").await;
     assert!(erased.status.success(), "{}", String::from_utf8_lossy(&erased.stderr));
     stack.wait_same(&services, 3).await;
     assert_eq!((messages(&stack, "US").await, messages(&stack, "ALL").await), (1, 3));
@@ -170,7 +170,7 @@ async fn a_mirror_gives_the_orders_of_its_origin_under_the_same_keys() {
     }
     stack.wait_same(&[of_mirror, of_origin], 20).await;
     let key = stack.postgres.psql("SELECT min(id) FROM orders2").unwrap();
-    let erased = stack.run(&[&["erase", key.trim()], &FLAGS[..]].concat(), "").await;
+    let erased = stack.run(&[&["erase", "--yes", key.trim()], &FLAGS[..]].concat(), "").await;
     assert!(erased.status.success(), "{}", String::from_utf8_lossy(&erased.stderr));
     assert_eq!((messages(&stack, "EU").await, messages(&stack, "ALL").await), (19, 19));
 }

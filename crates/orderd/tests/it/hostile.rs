@@ -223,8 +223,10 @@ async fn headers_that_are_none_cost_nothing() {
     stack.verify(&service, &["--pub-topic", "orders.>"]).await;
     // They can be erased as any other.
     let ids = service.ids().await;
-    let erase =
-        [&["erase", "--pub-topic", "orders.>"], &ids.iter().map(String::as_str).collect::<Vec<_>>()[..]];
+    let erase = [
+        &["erase", "--yes", "--pub-topic", "orders.>"],
+        &ids.iter().map(String::as_str).collect::<Vec<_>>()[..],
+    ];
     let erased = stack.run(&erase.concat(), "").await;
     assert!(erased.status.success(), "{}", String::from_utf8_lossy(&erased.stderr));
     service.wait_len(0).await;

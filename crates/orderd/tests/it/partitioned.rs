@@ -51,7 +51,7 @@ async fn everything_works(table: &str) {
     // Refused by one row, erased, exported and imported.
     let lines = exported(&stack).await;
     let ids = services[0].ids().await;
-    assert!(stack.run(&["erase", &ids[5]], "").await.status.success());
+    assert!(stack.run(&["erase", "--yes", &ids[5]], "").await.status.success());
     wait_same(&stack, &services, 100).await;
     stack.postgres.psql(&format!("DELETE FROM orders2 WHERE id = '{}'", ids[9])).unwrap();
     assert!(stack.run(&["import"], &lines).await.status.success());

@@ -77,7 +77,7 @@ async fn a_dead_letter_goes_back_to_its_own_subject_and_is_erased_by_its_key() {
     assert_eq!(again.headers.get("Orderd-Key").unwrap().as_str(), key);
     stack.verify(&services[0], &FLAG).await;
 
-    assert!(stack.run(&["erase", key, FLAG[0], FLAG[1]], "").await.status.success());
+    assert!(stack.run(&["erase", "--yes", key, FLAG[0], FLAG[1]], "").await.status.success());
     stack.wait_same(&services, 1).await;
     assert!(stream.get_last_raw_message_by_subject("orders.us.new").await.is_err(), "it is in the stream");
 }

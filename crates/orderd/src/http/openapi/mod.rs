@@ -227,6 +227,7 @@ fn erase() -> Value {
         vec![
             ("204", json!({ "description": "It is gone everywhere" })),
             plain("400", "The id is not UTF-8"),
+            plain("404", "Nothing of it is there"),
             plain("503", "It is not gone everywhere yet; the same again goes on"),
         ],
     );

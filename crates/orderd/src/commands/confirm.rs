@@ -1,0 +1,25 @@
+//! A question on a terminal before something is done for good.
+
+use std::io::{BufRead, IsTerminal};
+
+use crate::config::ConfigError;
+
+/// Asks and waits for `yes`. Any other answer is no.
+///
+/// # Errors
+/// There is no terminal to ask on.
+pub(super) fn confirmed(question: &str) -> anyhow::Result<bool> {
+    let stdin = std::io::stdin();
+    if !stdin.is_terminal() {
+        let problem = "is needed where there is no terminal to ask on: this can't be undone";
+        return Err(ConfigError::new("--yes", problem).into());
+    }
+    super::complain(&format!("{question} Type yes:"));
+    let mut answer = String::new();
+    stdin.lock().read_line(&mut answer)?;
+    let is_yes = answer.trim() == "yes";
+    if !is_yes {
+        super::complain("nothing was changed");
+    }
+    Ok(is_yes)
+}

@@ -1,0 +1,126 @@
+//! The messages by which dead letters of erased orders were sent again. Nothing names them but a header, so that the
+//! stream's headers are read for them, behind the message of the order itself.
+
+use std::collections::HashSet;
+use std::ops::ControlFlow;
+
+use async_nats::jetstream::consumer::{DeliverPolicy, pull};
+use async_nats::jetstream::context::GetStreamErrorKind;
+use async_nats::jetstream::stream::{RetentionPolicy, Stream};
+use async_nats::jetstream::{Context, ErrorCode};
+use order::Key;
+use time::OffsetDateTime;
+
+use super::sequence_of;
+use crate::dead_letters::format::key_of_dead_letter;
+use crate::nats::DEAD_STREAM;
+use crate::scan::Scan;
+
+/// Finds them. What it has read once it does not read again.
+#[derive(Default)]
+pub(super) struct Replays {
+    /// The keys that are looked for.
+    keys: HashSet<String>,
+    /// Where they were found, and whose they are.
+    found: Vec<(u64, String)>,
+    /// Up to here the stream was read for all of `keys`.
+    read: u64,
+}
+
+impl Replays {
+    /// Where the messages stand by which this order was sent again, as far as they were looked for.
+    pub(super) fn of(&self, key: &str) -> Vec<u64> {
+        self.found.iter().filter(|(_, of)| of == key).map(|&(sequence, _)| sequence).collect()
+    }
+
+    /// Looks for those of these keys, up to the end that the stream has now.
+    pub(super) async fn look(
+        &mut self,
+        context: &Context,
+        stream: &Stream,
+        topic: &str,
+        keys: &[String],
+    ) -> anyhow::Result<()> {
+        let end = stream.get_info().await?.state.last_sequence;
+        let place = |key: &String| sequence_of(key).filter(|sequence| *sequence < end);
+        let new: Vec<&String> =
+            keys.iter().filter(|key| !self.keys.contains(*key) && place(key).is_some()).collect();
+        let oldest = new.iter().min_by_key(|key| place(key));
+        // Behind the oldest of the new ones, or where the last look ended.
+        let known = (!self.keys.is_empty()).then_some(self.read);
+        let Some(after) = oldest.and_then(|key| place(key)).into_iter().chain(known).min() else {
+            return Ok(());
+        };
+        if after < end && had_dead_letters(context, oldest.and_then(|key| time_of(key))).await? {
+            self.keys.extend(new.into_iter().cloned());
+            self.scan(stream, topic, DeliverPolicy::ByStartSequence { start_sequence: after + 1 }).await?;
+        } else {
+            self.keys.extend(new.into_iter().cloned());
+        }
+        self.read = end;
+        Ok(())
+    }
+
+    /// Looks for those of these keys among the messages since that time.
+    pub(super) async fn look_since(
+        &mut self,
+        context: &Context,
+        stream: &Stream,
+        topic: &str,
+        keys: &[String],
+        since: OffsetDateTime,
+    ) -> anyhow::Result<()> {
+        if !had_dead_letters(context, Some(since.unix_timestamp_nanos())).await? {
+            return Ok(());
+        }
+        self.keys.extend(keys.iter().cloned());
+        self.scan(stream, topic, DeliverPolicy::ByStartTime { start_time: since }).await
+    }
+
+    async fn scan(
+        &mut self,
+        stream: &Stream,
+        topic: &str,
+        deliver_policy: DeliverPolicy,
+    ) -> anyhow::Result<()> {
+        // A work queue has one consumer, and nothing of what that has acknowledged.
+        if stream.cached_info().config.retention == RetentionPolicy::WorkQueue {
+            return Ok(());
+        }
+        let filter_subject = topic.to_owned();
+        let wanted =
+            pull::Config { deliver_policy, filter_subject, headers_only: true, ..Default::default() };
+        let (keys, found) = (&self.keys, &mut self.found);
+        let scan = Scan::new(stream, wanted).await?;
+        scan.show(|sequence, message| {
+            let key = key_of_dead_letter(message.headers.as_ref());
+            found.extend(key.filter(|key| keys.contains(key)).map(|key| (sequence, key)));
+            Ok(ControlFlow::Continue(()))
+        })
+        .await?;
+        self.found.sort_unstable();
+        self.found.dedup();
+        Ok(())
+    }
+}
+
+/// The time of the message that a key names, in nanoseconds.
+fn time_of(key: &str) -> Option<i128> {
+    Some(key).filter(|key| Key::is_from_stream(key))?.split_once('-')?.0.parse().ok()
+}
+
+/// Whether there may have been a dead letter since that time. There was none if the stream of dead letters was there
+/// before, and has never held a message.
+async fn had_dead_letters(context: &Context, since: Option<i128>) -> anyhow::Result<bool> {
+    let stream = match context.get_stream(DEAD_STREAM).await {
+        Ok(stream) => stream,
+        Err(error) => {
+            let is_missing = matches!(error.kind(), GetStreamErrorKind::JetStream(refused)
+                if refused.error_code() == ErrorCode::STREAM_NOT_FOUND);
+            return if is_missing { Ok(true) } else { Err(error.into()) };
+        }
+    };
+    let info = stream.cached_info();
+    let was_there = since.is_some_and(|since| since >= info.created.unix_timestamp_nanos());
+    Ok(info.state.last_sequence > 0 || !was_there)
+}

@@ -1,0 +1,123 @@
+//! What the table has of an order, and the key that is kept of one that is erased.
+
+use order::Key;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::Type;
+use tokio_postgres::{Client, Error};
+
+use super::shown;
+use crate::config::Postgres;
+use crate::postgres::{self, Connection, STUCK, Unanswered};
+
+/// Rows that are looked for and erased, on a connection that is made for the first of them.
+pub(super) struct Rows {
+    settings: Postgres,
+    connection: Option<Connection>,
+    /// Whether the table of erased keys was made, or found.
+    is_prepared: bool,
+}
+
+impl Rows {
+    pub(super) fn new(settings: &Postgres) -> Self {
+        Self { settings: settings.clone(), connection: None, is_prepared: false }
+    }
+
+    /// Whether there is a row with this id. An id that the database can't hold has none.
+    pub(super) async fn has(&mut self, id: &str) -> anyhow::Result<bool> {
+        self.finds(id, &format!("SELECT 1 FROM {} WHERE id = $1", self.settings.table.quoted())).await
+    }
+
+    /// Whether the key of this id is kept as erased.
+    pub(super) async fn is_erased(&mut self, id: &str) -> anyhow::Result<bool> {
+        self.prepare().await?;
+        let table = &self.settings.table;
+        let (erased, name) = (postgres::erased(table), table.literal());
+        self.finds(id, &format!("SELECT 1 FROM {erased} WHERE table_name = {name} AND id = $1")).await
+    }
+
+    async fn finds(&mut self, id: &str, query: &str) -> anyhow::Result<bool> {
+        in_time(async {
+            match self.client().await?.query_typed(query, &[(&id, Type::TEXT)]).await {
+                Ok(rows) => Ok(!rows.is_empty()),
+                Err(error) if is_no_text(&error) => Ok(false),
+                Err(error) => Err(postgres::explain(error)),
+            }
+        })
+        .await
+    }
+
+    /// Keeps the key and deletes the row, both or neither. Gives back how many rows there were.
+    pub(super) async fn erase(&mut self, id: &str) -> anyhow::Result<u64> {
+        in_time(async {
+            self.prepare().await?;
+            let erased = match self.keep_and_delete(id, true).await? {
+                // Together with the table's name it is longer than an index can hold. A key from the stream never is,
+                // so that nothing but an import brings this one back.
+                Err(error) if is_too_long(&error) && !Key::is_from_stream(id) => {
+                    tracing::warn!(
+                        id = shown(id),
+                        "erased id is too long to be kept: an import can bring it back"
+                    );
+                    self.keep_and_delete(id, false).await?
+                }
+                // The key was kept by nobody, and neither is there a row.
+                Err(error) if is_no_text(&error) => Ok(0),
+                erased => erased,
+            };
+            erased.map_err(postgres::explain)
+        })
+        .await
+    }
+
+    async fn prepare(&mut self) -> anyhow::Result<()> {
+        if !self.is_prepared {
+            let table = self.settings.table.clone();
+            postgres::make_erased(self.client().await?, &table).await.map_err(postgres::explain)?;
+            self.is_prepared = true;
+        }
+        Ok(())
+    }
+
+    async fn keep_and_delete(&mut self, id: &str, keeps: bool) -> anyhow::Result<Result<u64, Error>> {
+        let table = self.settings.table.clone();
+        let keep = format!(
+            "INSERT INTO {} (table_name, id) VALUES ({}, $1) ON CONFLICT (table_name, id) DO NOTHING",
+            postgres::erased(&table),
+            table.literal()
+        );
+        let delete = format!("DELETE FROM {} WHERE id = $1 RETURNING 1", table.quoted());
+        let client = self.client().await?;
+        let both = async {
+            let both = client.transaction().await?;
+            if keeps {
+                both.query_typed(&keep, &[(&id, Type::TEXT)]).await?;
+            }
+            let deleted = both.query_typed(&delete, &[(&id, Type::TEXT)]).await?;
+            both.commit().await?;
+            Ok(deleted.len() as u64)
+        };
+        Ok(both.await)
+    }
+
+    async fn client(&mut self) -> anyhow::Result<&mut Client> {
+        let opened = match self.connection.take().filter(|opened| !opened.client.is_closed()) {
+            Some(opened) => opened,
+            None => postgres::connect_once(&self.settings).await?,
+        };
+        Ok(&mut self.connection.insert(opened).client)
+    }
+}
+
+/// No text of this database: a null character, or one that its encoding lacks.
+fn is_no_text(error: &Error) -> bool {
+    let codes = [SqlState::CHARACTER_NOT_IN_REPERTOIRE, SqlState::UNTRANSLATABLE_CHARACTER];
+    error.code().is_some_and(|code| codes.contains(code))
+}
+
+fn is_too_long(error: &Error) -> bool {
+    error.code() == Some(&SqlState::PROGRAM_LIMIT_EXCEEDED)
+}
+
+async fn in_time<T>(answer: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::time::timeout(STUCK, answer).await.unwrap_or_else(|_| Err(Unanswered::Silent.into()))
+}
