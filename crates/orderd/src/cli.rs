@@ -279,17 +279,19 @@ pub enum LogFormat {
 #[derive(Args, Debug, Clone)]
 #[command(after_help = "Examples:\n  orderd publish --count 1000\n  orderd publish --from orders.jsonl\n  \
     PUB_TOPIC='orders.>' orderd publish --subject orders.new\n  \
-    producer | orderd publish --from - --core")]
+    producer | orderd publish --from - --core\n\n\
+    Exit codes: 0 the server has acknowledged all of them (with --core: was given all of them), 1 it has not.")]
 pub struct PublishArgs {
     #[command(flatten)]
     pub(crate) nats: NatsArgs,
     /// How many orders to send, made from the sample.
     #[arg(long, default_value_t = 1, value_name = "N", conflicts_with = "from")]
     pub count: u64,
-    /// How many to send in a second; 0 is as fast as it can.
+    /// How many to send in a second; 0 is as fast as possible.
     #[arg(long, default_value_t = 0.0, value_name = "R")]
     pub rate: f64,
-    /// Send these documents, one a line, as they are; - reads stdin.
+    /// Send these JSON documents, byte for byte: one a line, or each over many lines. - reads stdin. Of a file that is not
+    /// JSON throughout, nothing is sent; of stdin, what stands before the error.
     #[arg(long, value_name = "FILE|-")]
     pub from: Option<PathBuf>,
     /// Send to this subject of the topic; needed where PUB_TOPIC has wildcards.

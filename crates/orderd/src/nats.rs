@@ -94,7 +94,19 @@ pub(crate) async fn connected(client: &Client, health: &Health) -> Result<(), Na
 /// # Errors
 /// Why not.
 pub(crate) async fn connect_once(settings: &Nats) -> Result<Client, anyhow::Error> {
+    connect_once_noting(settings, |_| {}).await
+}
+
+/// The same; `note` is called for what the connection says later.
+pub(crate) async fn connect_once_noting(
+    settings: &Nats,
+    note: impl Fn(&Event) + Send + Sync + 'static,
+) -> Result<Client, anyhow::Error> {
     let options = ConnectOptions::new().connection_timeout(Duration::from_secs(3)).name("orderd");
+    let options = options.event_callback(move |event| {
+        note(&event);
+        std::future::ready(())
+    });
     let client = identified(options, settings).await?.connect(&settings.servers.0[..]).await;
     client.map_err(|error| {
         anyhow::anyhow!("can't connect to NATS ({error}); is NATS_HOST, NATS_PORT or NATS_URL right?")

@@ -36,6 +36,11 @@ impl Progress {
         self.bar.inc(count);
     }
 
+    /// So many are done.
+    pub(crate) fn set(&self, count: u64) {
+        self.bar.set_position(count);
+    }
+
     /// Takes the bar away; gives back the closing line.
     pub(crate) fn finish(self, things: &str) -> String {
         // To finish a bar is to move it to its end.

@@ -28,6 +28,7 @@ mod gathered;
 mod partitioned;
 mod shutdown;
 mod commands;
+mod publish;
 mod boards;
 mod deploy;
 mod docs;

@@ -1,0 +1,160 @@
+//! `orderd publish`: sends orders to NATS, each with an id of its own, so that a retry is no second order.
+
+mod documents;
+mod sender;
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::Context as _;
+use async_nats::jetstream;
+use serde_json::Value;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use tokio::sync::{mpsc, watch};
+
+use self::documents::{Document, Source};
+use self::sender::{Noted, Sender, Target, note};
+use super::progress::Progress;
+use crate::cli::PublishArgs;
+use crate::config::{ConfigError, Nats};
+use crate::{nats, streams};
+
+/// One order a day.
+const MIN_RATE: f64 = 0.000_01;
+
+/// Sends what is asked for. 0: the server has acknowledged all of it, or with `--core` has been given all of it.
+///
+/// # Errors
+/// What could not be sent, and why.
+pub async fn run(args: PublishArgs) -> anyhow::Result<ExitCode> {
+    if !args.rate.is_finite() || args.rate < 0.0 || (args.rate > 0.0 && args.rate < MIN_RATE) {
+        let takes = "takes orders a second: 0 for as fast as it can, or 0.00001 and more";
+        return Err(ConfigError::new("--rate", takes).into());
+    }
+    let settings = Nats::new(&args.nats)?;
+    let subject = settings.subject(args.subject.as_deref())?;
+    if let Some(file) = args.from.as_deref().filter(|file| *file != Path::new("-")) {
+        // Before anything is asked of NATS.
+        std::fs::metadata(file).with_context(|| format!("can't read {}", file.display()))?;
+    }
+    let target = connect(&settings, subject, args.core).await?;
+    let mut sender = Sender::new(target);
+    let (mut orders, count) = Orders::open(&args, &sender).await?;
+    let progress = Progress::new(count, "orders");
+    let ended = send_all(&mut orders, &mut sender, args.rate, &progress).await;
+    // What stood before an error is sent all the same.
+    let settled = match &ended {
+        Ok(()) | Err(Stopped::Input(_)) => sender.finish().await,
+        Err(Stopped::Sending(_)) => {
+            sender.settle_rest().await;
+            Ok(())
+        }
+    };
+    progress.set(sender.sent);
+    let line = progress.finish("orders");
+    let failed = match (ended, settled) {
+        (Ok(()), Ok(())) => {
+            super::print(&format!("{line}\n"))?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        (Err(Stopped::Sending(error)), _) | (_, Err(error)) => {
+            sender.settle_rest().await;
+            error
+        }
+        (Err(Stopped::Input(error)), Ok(())) => error,
+    };
+    Err(failed.context(sender.so_far()))
+}
+
+async fn connect(settings: &Nats, subject: String, core: bool) -> anyhow::Result<Target> {
+    let (notes, noted) = watch::channel(Noted::default());
+    let client = nats::connect_once_noting(settings, move |event| note(&notes, event)).await?;
+    if core {
+        return Ok(Target { client, subject, stream: None, noted });
+    }
+    nats::refuse_unusable(&client).await?;
+    let stream = streams::stream(&jetstream::new(client.clone()), settings).await?;
+    Ok(Target { client, subject, stream: Some(stream), noted })
+}
+
+/// Why not all was sent.
+enum Stopped {
+    /// What is to be sent can't be read, or can't be sent.
+    Input(anyhow::Error),
+    Sending(anyhow::Error),
+}
+
+async fn send_all(
+    orders: &mut Orders,
+    sender: &mut Sender,
+    rate: f64,
+    progress: &Progress,
+) -> Result<(), Stopped> {
+    let begun = Instant::now();
+    let mut number = 0_u64;
+    while let Some(order) = orders.next().await.map_err(Stopped::Input)? {
+        number += 1;
+        sender.limits().check(&order, number).map_err(Stopped::Input)?;
+        if rate > 0.0 {
+            let due = begun + Duration::from_secs_f64((number - 1) as f64 / rate);
+            tokio::time::sleep_until(due.into()).await;
+        }
+        sender.send(order).await.map_err(Stopped::Sending)?;
+        progress.add(1);
+    }
+    Ok(())
+}
+
+/// Where orders come from: the sample, made new for each, or documents.
+enum Orders {
+    Sample { sample: Value, left: u64, made: i64 },
+    Documents(mpsc::Receiver<anyhow::Result<Document>>),
+}
+
+impl Orders {
+    /// With their number, where it is known.
+    async fn open(args: &PublishArgs, sender: &Sender) -> anyhow::Result<(Self, Option<u64>)> {
+        let Some(file) = &args.from else {
+            let sample = serde_json::from_str(order::model::SAMPLE)?;
+            let made = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos())?;
+            return Ok((Self::Sample { sample, left: args.count, made }, Some(args.count)));
+        };
+        let (limits, mut number) = (sender.limits().clone(), 0);
+        let check = move |document: &Document| {
+            number += 1;
+            limits.check(document, number)
+        };
+        let source = Source::open(file, check).await?;
+        let count = source.count();
+        Ok((Self::Documents(source.start()), count))
+    }
+
+    async fn next(&mut self) -> anyhow::Result<Option<Document>> {
+        match self {
+            Self::Sample { left: 0, .. } => Ok(None),
+            Self::Sample { sample, left, made } => {
+                *left -= 1;
+                *made += 1;
+                Ok(Some(renewed(sample, *made)?))
+            }
+            Self::Documents(documents) => documents.recv().await.transpose(),
+        }
+    }
+}
+
+/// The sample with those members made new that it has.
+fn renewed(sample: &mut Value, number: i64) -> anyhow::Result<Document> {
+    let fresh = [
+        ("order_uid", Value::from(format!("{number:016x}test"))),
+        ("sm_id", Value::from(number)),
+        ("date_created", Value::from(OffsetDateTime::now_utc().format(&Rfc3339)?)),
+    ];
+    for (name, value) in fresh {
+        if let Some(member) = sample.get_mut(name) {
+            *member = value;
+        }
+    }
+    Ok(Document { bytes: serde_json::to_vec(sample)?.into(), line: None })
+}

@@ -1,0 +1,227 @@
+//! `orderd publish`: what is sent of a file or a pipe, and what is said where it is not taken.
+
+use std::time::{Duration, Instant};
+
+use async_nats::jetstream::stream;
+use devstack::{Nats, NatsOptions};
+
+use crate::support::{Stack, eventually, order, orders};
+
+/// Far below the minute for which a server that answers nothing is asked again.
+const PROMPT: Duration = Duration::from_secs(30);
+
+struct Ended {
+    code: Option<i32>,
+    out: String,
+    errors: String,
+}
+
+async fn publish(stack: &Stack, args: &[&str], stdin: &str) -> Ended {
+    let output = stack.run(&[&["publish"], args].concat(), stdin).await;
+    let [out, errors] = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
+    Ended { code: output.status.code(), out, errors }
+}
+
+/// The messages of the stream, oldest first.
+async fn messages(stack: &Stack) -> Vec<(String, Option<String>)> {
+    let Ok(stream) = stack.jetstream().await.get_stream("ORDERS").await else { return Vec::new() };
+    let state = stream.get_info().await.unwrap().state;
+    let mut found = Vec::new();
+    for sequence in state.first_sequence.max(1)..=state.last_sequence {
+        let message = stream.get_raw_message(sequence).await.unwrap();
+        let id = message.headers.get("Nats-Msg-Id").map(|id| id.as_str().to_owned());
+        found.push((String::from_utf8(message.payload.to_vec()).unwrap(), id));
+    }
+    found
+}
+
+async fn payloads(stack: &Stack) -> Vec<String> {
+    messages(stack).await.into_iter().map(|(payload, _)| payload).collect()
+}
+
+fn file(stack: &Stack, name: &str, text: &[u8]) -> String {
+    let path = stack.scratch.path().join(name);
+    std::fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+fn pretty(uid: &str) -> String {
+    let order: serde_json::Value = serde_json::from_str(&order(uid)).unwrap();
+    serde_json::to_string_pretty(&order).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn documents_are_sent_byte_for_byte_however_they_are_laid_out() {
+    let (stack, service) = Stack::started().await;
+    let (first, second, third) = (pretty("one"), order("two"), pretty("three"));
+    let text = format!("\u{feff}\r\n{first}{second}\n\n\n{third}\r\n\n");
+    let path = file(&stack, "orders.json", text.as_bytes());
+    for args in [["--from", &path], ["--from", "-"]] {
+        let sent = publish(&stack, &args, &text).await;
+        assert!(sent.code == Some(0) && sent.out.starts_with("3 orders in "), "{}{}", sent.out, sent.errors);
+    }
+    let sent = messages(&stack).await;
+    let right = [&first, &second, &third, &first, &second, &third];
+    assert_eq!(sent.iter().map(|(payload, _)| payload).collect::<Vec<_>>(), right);
+    let ids: std::collections::HashSet<_> = sent.iter().map(|(_, id)| id.clone().unwrap()).collect();
+    assert_eq!(ids.len(), 6);
+    service.wait_len(6).await;
+    // The sample as it stands in the repository.
+    let sample = devstack::tools::workspace().join("samples/order.json");
+    let sent = publish(&stack, &["--from", sample.to_str().unwrap()], "").await;
+    assert!(sent.out.starts_with("1 order in "), "{}", sent.errors);
+    service.wait_len(7).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_file_that_is_not_json_nothing_is_sent_and_of_a_pipe_what_stands_before() {
+    let stack = Stack::new();
+    let good = orders(3).join("\n");
+    let cases = ["{\"secret\":1,}", "secret", "{\"secret\":\n", ",{}", "{'secret':1}"];
+    let mut sent_before = 0;
+    for bad in cases {
+        let text = format!("{good}\n\n{bad}\n{{}}");
+        let path = file(&stack, "bad.json", text.as_bytes());
+        let refused = publish(&stack, &["--from", &path], "").await;
+        let place = if bad.ends_with('\n') { "line 7" } else { "line 5" };
+        let said = &refused.errors;
+        assert!(refused.code == Some(1) && refused.out.is_empty(), "{bad}: {said}");
+        assert!(
+            said.contains(place) && said.contains("nothing was sent") && !said.contains("secret"),
+            "{said}"
+        );
+        assert_eq!(payloads(&stack).await.len(), sent_before, "{bad}");
+
+        let refused = publish(&stack, &["--from", "-"], &text).await;
+        let said = &refused.errors;
+        assert!(refused.code == Some(1) && refused.out.is_empty(), "{bad}: {said}");
+        assert!(said.contains(place) && said.contains("3 orders acknowledged"), "{said}");
+        assert!(!said.contains("secret"), "{said}");
+        sent_before += 3;
+        assert_eq!(payloads(&stack).await.len(), sent_before, "{bad}");
+    }
+    let missing = publish(&stack, &["--from", "/nope"], "").await;
+    assert!(missing.code == Some(1) && missing.errors.contains("can't read /nope"), "{}", missing.errors);
+    let utf16: Vec<u8> = "\u{feff}{}".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let refused = publish(&stack, &["--from", &file(&stack, "utf16.json", &utf16)], "").await;
+    assert!(refused.code == Some(1) && refused.errors.contains("UTF-16"), "{}", refused.errors);
+}
+
+/// A document that is no order is for the service to refuse; the command says that it will.
+#[tokio::test(flavor = "multi_thread")]
+async fn json_that_is_not_an_object_is_sent_and_said() {
+    let (stack, _service) = Stack::started().await;
+    let sent = publish(&stack, &["--from", "-"], "[{}]\n5 \"x\" null\n").await;
+    assert!(sent.code == Some(0) && sent.out.starts_with("4 orders in "), "{}", sent.errors);
+    assert!(sent.errors.contains("line 1") && sent.errors.contains("dead letter"), "{}", sent.errors);
+    assert_eq!(payloads(&stack).await, ["[{}]", "5", "\"x\"", "null"]);
+    eventually("all are dead letters", async || {
+        let listed = stack.run(&["dead-letters", "list", "--json"], "").await;
+        (String::from_utf8(listed.stdout).unwrap().lines().count() == 4).then_some(())
+    })
+    .await;
+}
+
+/// Each is said at once, with what refuses and why.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_stream_refuses_is_said_at_once() {
+    let stack = Stack::new();
+    let context = stack.jetstream().await;
+    let config = stream::Config {
+        name: "ORDERS".into(),
+        subjects: vec!["orders.eu".into(), "orders.us".into()],
+        max_messages: 4,
+        max_message_size: 3000,
+        discard: stream::DiscardPolicy::New,
+        ..Default::default()
+    };
+    context.create_stream(config).await.unwrap();
+    let large = format!("{{\"order_uid\":\"{}\"}}", "x".repeat(4000));
+    let small = "{\"order_uid\":\"small\"}";
+    let path = file(&stack, "large.json", format!("{small}\n{large}").as_bytes());
+    let to = |subject| ["--subject", subject];
+    for (args, stdin, said, kept) in [
+        // Of a file the size is known before.
+        (vec!["--from", &path], "", &["line 2", "ORDERS", "max_msg_size", "4016", "3000"][..], 0),
+        (
+            vec!["--from", "-"],
+            &format!("{small}\n{large}\n{small}"),
+            &["line 2", "max_msg_size", "1 order acknowledged"],
+            1,
+        ),
+        (
+            vec!["--count", "10"],
+            "",
+            &["order 4", "ORDERS", "maximum messages exceeded", "3 orders acknowledged"],
+            4,
+        ),
+    ] {
+        let begun = Instant::now();
+        let topic = ["--pub-topic", "orders.*"];
+        let refused = publish(&stack, &[&args[..], &to("orders.eu"), &topic].concat(), stdin).await;
+        assert_eq!(refused.code, Some(1), "{args:?}: {}", refused.errors);
+        assert!(begun.elapsed() < PROMPT, "{args:?}");
+        for word in said {
+            assert!(refused.errors.contains(word), "{args:?}: no {word} in {}", refused.errors);
+        }
+        assert_eq!(payloads(&stack).await.len(), kept, "{args:?}");
+    }
+    let begun = Instant::now();
+    let refused =
+        publish(&stack, &["--pub-topic", "orders.*", "--subject", "orders.asia", "--count", "2"], "").await;
+    assert!(refused.code == Some(1) && begun.elapsed() < PROMPT, "{}", refused.errors);
+    assert!(refused.errors.contains("no stream takes the subject orders.asia"), "{}", refused.errors);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_server_refuses_is_said_at_once() {
+    let stack = Stack::new();
+    let large = format!("{{\"order_uid\":\"{}\"}}", "x".repeat(2 << 20));
+    for args in [&["--from", "-"][..], &["--from", "-", "--core"]] {
+        let begun = Instant::now();
+        let refused = publish(&stack, args, &format!("{{}}\n{large}")).await;
+        assert!(refused.code == Some(1) && begun.elapsed() < PROMPT, "{}", refused.errors);
+        assert!(
+            refused.errors.contains("max_payload") && refused.errors.contains("line 2"),
+            "{}",
+            refused.errors
+        );
+    }
+}
+
+/// By plain publish too, of which the server says nothing else.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_server_denies_is_said_at_once() {
+    let mut stack = Stack::new();
+    let users = "{ user: admin, password: secret }, \
+                 { user: orderd, password: secret, permissions: { publish: { deny: \"TESTING\" } } }";
+    let options = NatsOptions {
+        extra_config: format!("authorization {{ users: [ {users} ] }}\n"),
+        ..NatsOptions::default()
+    };
+    stack.nats = Nats::temporary(options).unwrap();
+    let url = format!("nats://orderd:secret@127.0.0.1:{}", stack.nats.port());
+    for args in [&["--count", "3"][..], &["--count", "3", "--core"]] {
+        let begun = Instant::now();
+        let refused = publish(&stack, &[args, &["--nats-url", &url]].concat(), "").await;
+        assert!(begun.elapsed() < PROMPT, "{args:?}");
+        assert_eq!(refused.code, Some(1), "{args:?}: {}{}", refused.out, refused.errors);
+        assert!(refused.errors.contains("denies publishing on TESTING"), "{}", refused.errors);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pipe_is_sent_while_it_is_written() {
+    use tokio::io::AsyncWriteExt;
+    let (stack, service) = Stack::started().await;
+    let mut command = tokio::process::Command::new(&stack.program);
+    command.args(["publish", "--from", "-"]).envs(stack.env()).kill_on_drop(true);
+    let mut child = command.stdin(std::process::Stdio::piped()).spawn().unwrap();
+    let mut input = child.stdin.take().unwrap();
+    for number in 1..=3 {
+        input.write_all(pretty(&format!("order-{number}")).as_bytes()).await.unwrap();
+        service.wait_len(number).await;
+    }
+    drop(input);
+    assert!(child.wait().await.unwrap().success());
+}
