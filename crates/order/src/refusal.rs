@@ -13,7 +13,7 @@ pub enum Reason {
     NotAnObject,
     /// A member is of another type than in the model.
     WrongType,
-    /// A number is not one that Go's `int` can hold.
+    /// A whole number that Go's `int` can't hold, or a number beyond its `float64`.
     NumberOutOfRange,
     /// A required member is missing, `null` or empty.
     MissingMember,
@@ -59,6 +59,19 @@ pub struct Refusal {
     /// The place in the payload, in bytes from its start: where the wrong value starts, or where the text
     /// stops being JSON; for a missing member, the end of the document.
     pub offset: Option<usize>,
+}
+
+impl Refusal {
+    /// A required member of the document that is missing, `null` or empty.
+    pub(crate) fn missing(member: &str, text: &str) -> Self {
+        Self {
+            reason: Reason::MissingMember,
+            detail: "is required, and missing or empty".into(),
+            path: Some(format!("$.{member}")),
+            // The document's closing bracket.
+            offset: Some(text.trim_ascii_end().len().saturating_sub(1)),
+        }
+    }
 }
 
 impl fmt::Display for Refusal {

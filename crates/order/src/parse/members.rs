@@ -29,6 +29,11 @@ impl Members {
         Self { start, base, in_order: true, next: 0, delta: 1 }
     }
 
+    /// Whether a member has a value already.
+    pub(super) fn has(&self, state: &State, index: usize) -> bool {
+        state.spans[self.base + index].is_some()
+    }
+
     /// Writes what comes before the value of a member. Gives back where that starts, and where the value does.
     pub(super) fn open(&mut self, state: &mut State, shape: &Struct, index: usize) -> (usize, usize) {
         self.in_order &= index >= self.next;

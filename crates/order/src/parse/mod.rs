@@ -2,20 +2,25 @@
 //!
 //! Most documents are plain and read by `plain`, in half of the time; all others by `serde_json` and our visitors.
 //!
-//! As lenient as Go's `encoding/json` where nothing is lost by it: missing members are zero, a member that is
-//! `null` is left as it is, unknown ones are ignored but counted, names match without regard to ASCII case
-//! where none matches exactly, and of a repeated member the last counts. Refused are invalid UTF-8, numbers
-//! that don't fit, values of another type, `null`, and what is no object.
+//! What is taken has the value that Go's `encoding/json` gives it: missing members are zero, a member that is `null`
+//! is left as it is, unknown ones are ignored but counted, names match without regard to case where none matches
+//! exactly, of a repeated member the last value counts, but objects and arrays are merged, and half a surrogate pair is
+//! `U+FFFD`. Refused are invalid UTF-8, numbers that don't fit, values of another type, `null`, what is not an
+//! object, and what is nested deeper than Go reads.
 
 mod plain;
 mod visit;
+mod merge;
 mod members;
+mod name;
 mod place;
+mod text;
 
 use std::collections::BTreeSet;
 use std::fmt;
 
 use self::place::offset;
+use self::text::without_lone_surrogates;
 use crate::SettingError;
 use crate::model::ROOT;
 use crate::order::{Body, Order};
@@ -52,6 +57,14 @@ struct State {
     path: Vec<Step>,
     unknown: Unknown,
     reason: Option<Reason>,
+    /// Where the document starts in the process's memory, and how far behind that the value is that is wrong, for
+    /// those whose place `serde_json` doesn't tell.
+    text_start: usize,
+    wrong_at: Option<usize>,
+    /// The first required member that is missing or empty.
+    missing: Option<usize>,
+    /// Whether an object or an array is given more than once.
+    repeats: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -103,13 +116,19 @@ impl Parser {
 
     /// The same of any text, by `serde_json` alone.
     fn any(&mut self, text: &str, key: &str) -> Result<Order, Refusal> {
+        let text = without_lone_surrogates(text);
         let state = &mut self.state;
-        Body::open(OURS as u16, key, &mut state.out);
-        state.spans.clear();
-        state.path.clear();
-        state.reason = None;
-        let key_field = visit::document(text, &self.required, state)?;
-        Ok(Order::new(Body::close(&mut state.out), key_field))
+        state.open(key);
+        let mut key_field = visit::document(&text, &self.required, state)?;
+        if state.repeats {
+            state.open(key);
+            let merged = merge::document(&text, &self.required, state);
+            key_field = merged.map_err(|error| state.refusal(&text, &error))?;
+        }
+        match state.missing {
+            Some(index) => Err(Refusal::missing(ROOT.members[index].json_name, &text)),
+            None => Ok(Order::new(Body::close(&mut state.out), key_field)),
+        }
     }
 
     /// Whether `text` is unusual, or the same to both readers.
@@ -125,9 +144,22 @@ impl Parser {
 }
 
 impl State {
+    /// Begins an order in `out`, and forgets what was noted of the document before.
+    fn open(&mut self, key: &str) {
+        Body::open(OURS as u16, key, &mut self.out);
+        self.spans.clear();
+        self.path.clear();
+        (self.reason, self.wrong_at, self.missing, self.repeats) = (None, None, None, false);
+    }
+
     fn refuse<E: serde::de::Error>(&mut self, reason: Reason, detail: impl fmt::Display) -> E {
         self.reason = Some(reason);
         E::custom(detail)
+    }
+
+    /// Notes that a part of the document is wrong.
+    fn wrong_at(&mut self, part: &str) {
+        self.wrong_at = part.as_ptr().addr().checked_sub(self.text_start);
     }
 
     fn refusal(&self, text: &str, error: &serde_json::Error) -> Refusal {
@@ -143,7 +175,16 @@ impl State {
             None => Reason::InvalidJson,
         };
         let path = (!self.path.is_empty() || self.reason.is_some()).then(|| self.path_text());
-        Refusal { reason, detail, path, offset: offset(reason, text, error) }
+        Refusal { reason, detail, path, offset: self.wrong_at.or_else(|| offset(reason, text, error)) }
+    }
+
+    fn nested_too_deep(&self, at: usize) -> Refusal {
+        Refusal {
+            reason: Reason::InvalidJson,
+            detail: "arrays and objects are nested more than 10,000 deep".into(),
+            path: (!self.path.is_empty()).then(|| self.path_text()),
+            offset: Some(at),
+        }
     }
 
     fn path_text(&self) -> String {

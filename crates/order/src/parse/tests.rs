@@ -127,7 +127,8 @@ fn snippet() -> impl Strategy<Value = &'static str> {
     let snippets = concat!(
         "~~~ ~,~:~{~}~[~]~\"~\\~\\\"~",
         "\\u0000~\\u04~0~-~1~12345678~1234567890123456789~.5~e3~null~true~\"a\"~\n~",
-        "\t~ж~\u{7f}~\u{1}~{}~[]~\"entry\":\"\",~\"sm_id\":0,~\"x\":1,~\"Entry\":\"E\",",
+        "\t~ж~\u{7f}~\u{1}~{}~[]~\"entry\":\"\",~\"sm_id\":0,~\"x\":1,~\"Entry\":\"E\",~",
+        "\\ud83d~\\ude00~\"delivery\":{\"zip\":\"z\"},~\"items\":[{}],~\"items\":[null,{\"sale\":1}],~-0.0",
     );
     select(snippets.split('~').collect::<Vec<_>>())
 }

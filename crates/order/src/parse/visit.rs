@@ -2,24 +2,35 @@
 
 use std::fmt;
 
+use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 
 use super::members::{Members, is_left_out, put_count, zero_element};
-use super::{State, Step};
+use super::text::too_deep;
+use super::{State, Step, name};
 use crate::model::ROOT;
 use crate::refusal::{Reason, Refusal};
 use crate::shape::{Kind, Struct};
 use crate::wire::{put_bytes, put_float, put_int, put_uint};
 
 /// Reads the document into `state`. Gives back the number of the key's field, counted from the last one written.
+/// Notes the first of the `required` members that is missing or empty.
 ///
 /// # Errors
 /// Why it is refused.
 pub(super) fn document(text: &str, required: &[usize], state: &mut State) -> Result<u64, Refusal> {
-    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let too_deep = too_deep(text);
+    // What opens too many within each other is read up to there, unless there is a fault before.
+    let read = &text[..too_deep.unwrap_or(text.len())];
+    state.text_start = read.as_ptr().addr();
+    let mut deserializer = serde_json::Deserializer::from_str(read);
     let parsed = Document { state, required }.deserialize(&mut deserializer);
     let whole = parsed.and_then(|key_field| deserializer.end().map(|()| key_field));
-    whole.map_err(|error| state.refusal(text, &error))
+    whole.map_err(|error| match too_deep {
+        Some(at) if error.is_eof() => state.nested_too_deep(at),
+        _ => state.refusal(read, &error),
+    })
 }
 
 /// A value by itself: whether there is one.
@@ -87,20 +98,14 @@ impl<'de> Visitor<'de> for Document<'_> {
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<u64, A::Error> {
         let state = self.state;
         let members = members(state, &ROOT, map)?;
-        for &index in self.required {
-            let member = &ROOT.members[index];
-            let missing = match state.spans[index] {
-                None => true,
-                Some((from, to)) => {
-                    let may_be_empty = matches!(member.kind, Kind::String | Kind::Slice(_));
-                    may_be_empty && is_left_out(&member.kind, &state.out[from..to])
-                }
-            };
-            if missing {
-                state.path.push(Step::Member(member));
-                return Err(state.refuse(Reason::MissingMember, "is required, and missing or empty"));
+        let is_missing = |index: &usize| match state.spans[*index] {
+            None => true,
+            Some((from, to)) => {
+                let kind = &ROOT.members[*index].kind;
+                matches!(kind, Kind::String | Kind::Slice(_)) && is_left_out(kind, &state.out[from..to])
             }
-        }
+        };
+        state.missing = self.required.iter().copied().find(is_missing);
         Ok(state.close(&ROOT, members))
     }
 }
@@ -119,6 +124,8 @@ fn members<'de, A: MapAccess<'de>>(
             continue;
         };
         let member = &shape.members[index];
+        // Go merges it with what was there, and `merge` does.
+        state.repeats |= matches!(member.kind, Kind::Struct(_) | Kind::Slice(_)) && members.has(state, index);
         state.path.push(Step::Member(member));
         let (before, start) = members.open(state, shape, index);
         let there = map.next_value_seed(Value { state, kind: &member.kind })?;
@@ -153,13 +160,7 @@ impl Visitor<'_> for Name<'_> {
     }
 
     fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<Option<usize>, E> {
-        let members = self.shape.members;
-        if members.get(self.expected).is_some_and(|member| member.json_name == name) {
-            return Ok(Some(self.expected));
-        }
-        let exact = members.iter().position(|member| member.json_name == name);
-        let found =
-            exact.or_else(|| members.iter().position(|member| member.json_name.eq_ignore_ascii_case(name)));
+        let found = name::find(self.shape, self.expected, name);
         if found.is_none() {
             self.state.unknown(name);
         }
@@ -168,12 +169,36 @@ impl Visitor<'_> for Name<'_> {
 }
 
 /// A value of a known kind, appended to `state.out`. Its value is whether there was one: `null` is none.
-struct Value<'s> {
-    state: &'s mut State,
-    kind: &'static Kind,
+pub(super) struct Value<'s> {
+    pub(super) state: &'s mut State,
+    pub(super) kind: &'static Kind,
 }
 
 impl Value<'_> {
+    /// A whole number as it is written: `-0` is one, and `-0.0` is not.
+    fn whole<E: serde::de::Error>(self, text: &str) -> Result<bool, E> {
+        let found = match text.as_bytes().first().copied().unwrap_or_default() {
+            b'n' => return Ok(false),
+            b'"' => "a string",
+            b't' | b'f' => "a boolean",
+            b'[' => "an array",
+            b'{' => "an object",
+            _ if text.contains(['e', 'E']) => "a number with an exponent",
+            _ if text.contains('.') => "a number with a fraction",
+            _ => {
+                if let Ok(number) = text.parse() {
+                    put_int(&mut self.state.out, number);
+                    return Ok(true);
+                }
+                self.state.wrong_at(text);
+                let detail = "a whole number that doesn't fit into 64 bits";
+                return Err(self.state.refuse(Reason::NumberOutOfRange, detail));
+            }
+        };
+        self.state.wrong_at(text);
+        self.mismatch(found)
+    }
+
     fn mismatch<E: serde::de::Error>(self, found: &str) -> Result<bool, E> {
         let expected = match self.kind {
             Kind::Bool => "a boolean",
@@ -185,17 +210,16 @@ impl Value<'_> {
         };
         Err(self.state.refuse(Reason::WrongType, format_args!("{found} where {expected} belongs")))
     }
-
-    fn unfit<E: serde::de::Error>(self, what: &str) -> Result<bool, E> {
-        Err(self.state.refuse(Reason::NumberOutOfRange, what))
-    }
 }
 
 impl<'de> DeserializeSeed<'de> for Value<'_> {
     type Value = bool;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
-        deserializer.deserialize_any(self)
+        match self.kind {
+            Kind::Int => self.whole(<&RawValue>::deserialize(deserializer)?.get()),
+            _ => deserializer.deserialize_any(self),
+        }
     }
 }
 
@@ -217,35 +241,17 @@ impl<'de> Visitor<'de> for Value<'_> {
     }
 
     fn visit_i64<E: serde::de::Error>(self, value: i64) -> Result<bool, E> {
-        match self.kind {
-            Kind::Int => put_int(&mut self.state.out, value),
-            Kind::Float => put_float(&mut self.state.out, value as f64),
-            _ => return self.mismatch("a number"),
-        }
-        Ok(true)
+        self.visit_f64(value as f64)
     }
 
     fn visit_u64<E: serde::de::Error>(self, value: u64) -> Result<bool, E> {
-        match (self.kind, i64::try_from(value)) {
-            (Kind::Int, Ok(value)) => put_int(&mut self.state.out, value),
-            (Kind::Int, Err(_)) => return self.unfit("a whole number that doesn't fit into 64 bits"),
-            (Kind::Float, _) => put_float(&mut self.state.out, value as f64),
-            _ => return self.mismatch("a number"),
-        }
-        Ok(true)
+        self.visit_f64(value as f64)
     }
 
     fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<bool, E> {
-        match self.kind {
-            Kind::Float if value == 0.0 => put_float(&mut self.state.out, 0.0),
-            Kind::Float => put_float(&mut self.state.out, value),
-            // What serde_json makes of `-0`.
-            Kind::Int if value == 0.0 && value.is_sign_negative() => put_int(&mut self.state.out, 0),
-            Kind::Int => {
-                return self.unfit("a number with a fraction or an exponent, or too large for 64 bits, where a whole number belongs");
-            }
-            _ => return self.mismatch("a number"),
-        }
+        let Kind::Float = self.kind else { return self.mismatch("a number") };
+        // Not the sign of a zero, which no row keeps.
+        put_float(&mut self.state.out, if value == 0.0 { 0.0 } else { value });
         Ok(true)
     }
 

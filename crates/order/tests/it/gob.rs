@@ -1,8 +1,5 @@
 //! Rows as Go writes and reads them.
 
-use std::io::Write;
-use std::path::Path;
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use base64::Engine;
@@ -15,6 +12,7 @@ use serde_json::Value;
 
 use crate::corpus::{self, LINES, Line, is_as_go_says, row, show, show_alone};
 use crate::documents::{document, typed};
+use crate::go::{MODULE, SEED, go, run};
 
 #[test]
 fn the_corpus_has_all_kinds_of_rows() {
@@ -116,40 +114,6 @@ fn the_key_in_a_row_is_no_part_of_a_body() {
     // two nested ones.
     assert!(with_key.read("", row("seed/key only")).unwrap().len() <= 9);
 }
-
-/// Go's program, or none: a test then passes with a line that says so, but in CI, where it fails.
-fn go() -> Option<Command> {
-    let found =
-        Command::new("go").arg("version").stdout(Stdio::null()).status().is_ok_and(|status| status.success());
-    if !found {
-        assert!(std::env::var_os("CI").is_none(), "Go is needed in CI");
-        eprintln!("skipped: there is no `go` here");
-        return None;
-    }
-    let mut go = Command::new("go");
-    // The standard library is all that is needed.
-    go.env("GOFLAGS", "-mod=mod").env("GOPROXY", "off").env("GOTOOLCHAIN", "local").args(["run", "."]);
-    Some(go)
-}
-
-/// A Go program of these files; runs it on `input` and gives back what it printed.
-fn run(mut go: Command, files: &[(&str, &str)], input: String) -> String {
-    let folder = tempfile::tempdir().unwrap();
-    for (name, text) in files {
-        std::fs::write(folder.path().join(name), text).unwrap();
-    }
-    go.current_dir(Path::new(folder.path())).stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut child = go.spawn().unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    let writer = std::thread::spawn(move || stdin.write_all(input.as_bytes()));
-    let output = child.wait_with_output().unwrap();
-    assert!(output.status.success(), "Go's program failed");
-    writer.join().unwrap().unwrap();
-    String::from_utf8(output.stdout).unwrap()
-}
-
-const SEED: (&str, &str) = ("seed.go", include_str!("../corpus/seed.go"));
-const MODULE: (&str, &str) = ("go.mod", include_str!("../corpus/go.mod"));
 
 #[test]
 fn go_reads_what_is_written_here() {

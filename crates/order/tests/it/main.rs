@@ -4,7 +4,10 @@
 
 mod corpus;
 mod documents;
+mod go;
 mod gob;
 mod hostile;
 mod json;
+mod json_as_go;
+mod wild;
 mod property;

@@ -1,0 +1,236 @@
+//! Documents in which an object or an array is given more than once, merged as Go's `encoding/json` merges them.
+//!
+//! Go reads into what is there already. Of an object given twice, members of the first that the second lacks stay.
+//! Elements of an array are read into the elements at the same places, also into those that a shorter array hid
+//! meanwhile. `null` leaves an object as it is and takes an array away with all its elements; so does `[]`.
+//!
+//! Few documents are so. They are read a second time, into a tree, once they are known to have no other fault.
+
+use std::fmt;
+use std::ops::Range;
+
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+use super::State;
+use super::members::{is_left_out, pass, zero_element};
+use super::name;
+use super::visit::Value;
+use crate::model::ROOT;
+use crate::shape::{Kind, Struct};
+use crate::wire::put_uint;
+
+/// A value that was given.
+enum Node {
+    /// Where it stands in `State::out`.
+    Scalar(Range<usize>),
+    /// Its members, by their places in the shape.
+    Struct(Vec<(usize, Node)>),
+    /// The first `count` elements; those behind them are hidden, and come back when the array grows.
+    Slice { elements: Vec<Option<Node>>, count: usize },
+}
+
+static DOCUMENT: Kind = Kind::Struct(&ROOT);
+
+/// Appends the members of the document to `state.out`, and gives back the number of the key's field, counted from the
+/// last one written. Notes the first of the `required` members that is missing or empty.
+///
+/// # Errors
+/// None for a document that `visit` has read.
+pub(super) fn document(text: &str, required: &[usize], state: &mut State) -> Result<u64, serde_json::Error> {
+    let start = state.out.len();
+    let mut root = None;
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    Merge { state, kind: &DOCUMENT, into: &mut root }.deserialize(&mut deserializer)?;
+    let members = root.as_ref().map_or(&[][..], Node::members);
+    let is_empty = |index: &usize| {
+        let kind = &ROOT.members[*index].kind;
+        find(members, *index).is_none_or(|node| node.is_empty(kind, &state.out))
+    };
+    state.missing = required.iter().copied().find(is_empty);
+    let mut merged = Vec::new();
+    let key_field = write_members(&ROOT, members, &state.out, &mut merged);
+    state.out.truncate(start);
+    state.out.append(&mut merged);
+    Ok(key_field)
+}
+
+/// Writes the members of an object as the fields of a gob struct without its end. Gives back the number of the field
+/// after them, counted from the last one written.
+fn write_members(shape: &Struct, nodes: &[(usize, Node)], scalars: &[u8], out: &mut Vec<u8>) -> u64 {
+    let mut delta = 1;
+    for (index, member) in shape.members.iter().enumerate() {
+        let Some(node) = find(nodes, index) else {
+            delta = pass(shape, index..index + 1, delta, out);
+            continue;
+        };
+        let before = out.len();
+        put_uint(out, delta);
+        let start = out.len();
+        node.write(&member.kind, scalars, out);
+        delta = if is_left_out(&member.kind, &out[start..]) {
+            out.truncate(before);
+            delta + 1
+        } else {
+            1
+        };
+    }
+    delta
+}
+
+fn find(nodes: &[(usize, Node)], index: usize) -> Option<&Node> {
+    nodes.binary_search_by_key(&index, |(index, _)| *index).ok().map(|at| &nodes[at].1)
+}
+
+impl Node {
+    fn members(&self) -> &[(usize, Self)] {
+        match self {
+            Self::Struct(members) => members,
+            _ => &[],
+        }
+    }
+
+    /// Whether it is text or an array of no length. A number and an object have no way of being empty.
+    fn is_empty(&self, kind: &Kind, scalars: &[u8]) -> bool {
+        match self {
+            Self::Scalar(place) => matches!(kind, Kind::String) && scalars[place.clone()] == [0],
+            Self::Slice { count, .. } => *count == 0,
+            Self::Struct(_) => false,
+        }
+    }
+
+    /// Writes the value as gob has it.
+    fn write(&self, kind: &Kind, scalars: &[u8], out: &mut Vec<u8>) {
+        match (self, kind) {
+            (Self::Scalar(place), _) => out.extend_from_slice(&scalars[place.clone()]),
+            (Self::Struct(members), Kind::Struct(shape)) => {
+                write_members(shape, members, scalars, out);
+                out.push(0);
+            }
+            (Self::Slice { elements, count }, Kind::Slice(kind)) => {
+                put_uint(out, *count as u64);
+                for element in &elements[..*count] {
+                    match element {
+                        Some(node) => node.write(kind, scalars, out),
+                        None => zero_element(out, kind),
+                    }
+                }
+            }
+            // A node is made by its kind.
+            _ => zero_element(out, kind),
+        }
+    }
+}
+
+/// Reads a value into what was given before of it.
+struct Merge<'s> {
+    state: &'s mut State,
+    kind: &'static Kind,
+    into: &'s mut Option<Node>,
+}
+
+impl<'de> DeserializeSeed<'de> for Merge<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        if let Kind::Struct(_) | Kind::Slice(_) = self.kind {
+            return deserializer.deserialize_any(self);
+        }
+        let start = self.state.out.len();
+        if (Value { state: self.state, kind: self.kind }).deserialize(deserializer)? {
+            *self.into = Some(Node::Scalar(start..self.state.out.len()));
+        }
+        Ok(())
+    }
+}
+
+impl<'de> Visitor<'de> for Merge<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object or an array of the model")
+    }
+
+    fn visit_unit<E: serde::de::Error>(self) -> Result<(), E> {
+        if let Kind::Slice(_) = self.kind {
+            *self.into = None;
+        }
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let Kind::Struct(shape) = self.kind else { return map.next_key::<IgnoredAny>().map(drop) };
+        let node = self.into.get_or_insert_with(|| Node::Struct(Vec::new()));
+        let Node::Struct(members) = node else { return Ok(()) };
+        let mut expected = 0;
+        while let Some(found) = map.next_key_seed(Name { shape, expected })? {
+            let Some(index) = found else {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            };
+            expected = index + 1;
+            let at = members.binary_search_by_key(&index, |(index, _)| *index);
+            let mut value = at.ok().map(|at| members.remove(at).1);
+            map.next_value_seed(Merge {
+                state: self.state,
+                kind: &shape.members[index].kind,
+                into: &mut value,
+            })?;
+            if let Some(value) = value {
+                members.insert(at.unwrap_or_else(|at| at), (index, value));
+            }
+        }
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut values: A) -> Result<(), A::Error> {
+        let Kind::Slice(kind) = self.kind else { return values.next_element::<IgnoredAny>().map(drop) };
+        let mut elements = match self.into.take() {
+            Some(Node::Slice { elements, .. }) => elements,
+            _ => Vec::new(),
+        };
+        let mut count = 0;
+        loop {
+            let is_new = count == elements.len();
+            if is_new {
+                elements.push(None);
+            }
+            let merge = Merge { state: self.state, kind, into: &mut elements[count] };
+            if values.next_element_seed(merge)?.is_none() {
+                elements.truncate(elements.len() - usize::from(is_new));
+                break;
+            }
+            count += 1;
+        }
+        if count == 0 {
+            elements.clear();
+        }
+        *self.into = Some(Node::Slice { elements, count });
+        Ok(())
+    }
+}
+
+/// A member's name; its value is the member's place. Unknown ones have been counted already.
+struct Name {
+    shape: &'static Struct,
+    expected: usize,
+}
+
+impl<'de> DeserializeSeed<'de> for Name {
+    type Value = Option<usize>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Option<usize>, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for Name {
+    type Value = Option<usize>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a member's name")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<Option<usize>, E> {
+        Ok(name::find(self.shape, self.expected, name))
+    }
+}

@@ -1,0 +1,53 @@
+//! Which member a name in a document means: the one of exactly that name, or else, as with Go, of that name but
+//! for the case of its letters.
+
+use crate::shape::Struct;
+
+/// The place of the member that is named. `expected` is looked at first: mostly members come in the model's order.
+pub(super) fn find(shape: &Struct, expected: usize, name: &str) -> Option<usize> {
+    let members = shape.members;
+    if members.get(expected).is_some_and(|member| member.json_name == name) {
+        return Some(expected);
+    }
+    let exact = members.iter().position(|member| member.json_name == name);
+    exact.or_else(|| members.iter().position(|member| is_same_but_for_case(member.json_name, name)))
+}
+
+fn is_same_but_for_case(one: &str, other: &str) -> bool {
+    if one.is_ascii() && other.is_ascii() {
+        return one.eq_ignore_ascii_case(other);
+    }
+    one.chars().map(fold).eq(other.chars().map(fold))
+}
+
+/// The same for all letters that Go's `unicode.SimpleFold` takes for each other: `K`, `k` and the Kelvin sign.
+fn fold(letter: char) -> char {
+    // The dotless `ı` has the capital `I`, and is of another case than `i` all the same.
+    if letter == 'ı' {
+        return letter;
+    }
+    let upper = only(letter.to_uppercase()).unwrap_or(letter);
+    only(upper.to_lowercase()).unwrap_or(upper)
+}
+
+fn only(mut letters: impl Iterator<Item = char>) -> Option<char> {
+    letters.next().filter(|_| letters.next().is_none())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn letters_fold_as_go_folds_them() {
+        for same in ["sSſ", "kK\u{212a}", "åÅ\u{212b}", "жЖ", "σςΣ", "ßẞ", "µμΜ", "ǆǅǄ", "ιΙ\u{345}\u{1fbe}"]
+        {
+            let folded: Vec<char> = same.chars().map(fold).collect();
+            assert!(folded.iter().all(|&letter| letter == folded[0]), "{same}: {folded:?}");
+        }
+        for other in ["iı", "Iİ", "iİ", "eé", "sß", "ff\u{fb00}"] {
+            let folded: Vec<char> = other.chars().map(fold).collect();
+            assert!(folded[0] != folded[folded.len() - 1], "{other}");
+        }
+    }
+}
