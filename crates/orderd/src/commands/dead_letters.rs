@@ -40,7 +40,7 @@ async fn list(args: DeadLetterList) -> anyhow::Result<ExitCode> {
         if args.json {
             lines.push_str(&format!("{}\n", letter.describe()));
         } else {
-            let place = format!("{} {}", letter.header(header::PATH), letter.header(header::OFFSET));
+            let place = place(letter.header(header::PATH), letter.header(header::OFFSET));
             table.add_row([
                 &letter.key,
                 letter.header(header::TIME),
@@ -52,6 +52,13 @@ async fn list(args: DeadLetterList) -> anyhow::Result<ExitCode> {
     }
     super::print(&if args.json { lines } else { format!("{table}\n") })?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Where in the document and where in the payload something is wrong: `$.payment.amount, byte 37`.
+fn place(path: &str, offset: &str) -> String {
+    let offset = if offset.is_empty() { String::new() } else { format!("byte {offset}") };
+    let parts = [path, &offset].into_iter().filter(|part| !part.is_empty());
+    parts.collect::<Vec<_>>().join(", ")
 }
 
 async fn show(args: DeadLetterShow) -> anyhow::Result<ExitCode> {
@@ -133,4 +140,16 @@ async fn chosen(context: &Context, args: &DeadLetterAction) -> anyhow::Result<Ve
 
 fn is_for(letter: &DeadLetter, reason: Option<&str>) -> bool {
     reason.is_none_or(|reason| letter.header(header::REASON) == reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_says_that_its_number_is_a_byte() {
+        assert_eq!(place("$.payment.amount", "37"), "$.payment.amount, byte 37");
+        assert_eq!((place("", "0"), place("$", "")), ("byte 0".into(), "$".into()));
+        assert_eq!(place("", ""), "");
+    }
 }
