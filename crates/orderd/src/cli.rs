@@ -418,9 +418,9 @@ pub struct DeadLetterAction {
 
 /// `orderd verify`
 #[derive(Args, Debug, Clone)]
-#[command(
-    after_help = "Example:\n  orderd verify && echo all there\n\n1 when something differs that is not just in flight."
-)]
+#[command(after_help = "Example:\n  orderd verify && echo all there\n\n\
+    Where something differs, all is read again for ten seconds, so that what is in flight can settle.\n\n\
+    Exit codes: 0 nothing differs but what is in flight, 1 something differs.")]
 pub struct VerifyArgs {
     #[command(flatten)]
     pub(crate) nats: NatsArgs,

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use async_nats::jetstream;
@@ -27,15 +27,16 @@ use crate::cli::VerifyArgs;
 use crate::config::{Http, Nats, Postgres, Table};
 use crate::dead_letters::format::key_of_dead_letter;
 use crate::dead_letters::list;
+use crate::erasure::sequence_of;
 use crate::scan::Scan;
 use crate::{nats, postgres, streams};
 
 /// How many ids of each difference are shown.
 const SHOWN: usize = 20;
 
-/// What is not the same may be on its way: it is looked at again so often, so long after.
-const LOOKS: usize = 5;
-const BETWEEN: Duration = Duration::from_secs(1);
+/// What differs may be on its way: all is read again for so long, with a pause between, and twice at least.
+const SETTLE_LIMIT: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// Keys by where they are.
 #[derive(Default)]
@@ -46,8 +47,12 @@ struct Places {
     dead: HashSet<String>,
     /// Of messages that the stream still has and that the consumer has acknowledged.
     settled: HashSet<String>,
+    /// Of orders that were erased from this table.
+    erased: HashSet<String>,
     /// Messages that are not acknowledged yet.
     in_flight: u64,
+    /// Up to this sequence, all messages are acknowledged.
+    floor: u64,
 }
 
 /// What is reported.
@@ -62,8 +67,22 @@ struct Report {
     lost: Difference,
     /// In the table and not in memory.
     not_in_memory: Difference,
-    /// In memory and not in the table.
+    /// In memory and not in the table, though acknowledged, or not committed within [`SETTLE_LIMIT`].
     not_in_table: Difference,
+    /// Erased, and still in the table, in memory, in the stream or among the dead letters.
+    not_erased: Difference,
+    /// In memory and not in the table yet: their messages are not acknowledged.
+    uncommitted: Difference,
+    verdict: Verdict,
+}
+
+#[derive(Serialize, Clone, Copy, PartialEq, Eq, Debug)]
+#[serde(rename_all = "snake_case")]
+enum Verdict {
+    AllThere,
+    /// Nothing differs but what is in flight.
+    InFlight,
+    Differs,
 }
 
 #[derive(Serialize)]
@@ -73,7 +92,7 @@ struct Difference {
     ids: Vec<String>,
 }
 
-/// Prints what is where. 1: something differs that is not just in flight.
+/// Prints what is where. 1: something differs that is not in flight.
 ///
 /// # Errors
 /// Whatever can't be reached.
@@ -90,7 +109,8 @@ pub async fn run(args: VerifyArgs) -> anyhow::Result<ExitCode> {
     let mut parser =
         Parser::new(&required).map_err(|error| crate::config::ConfigError::new("REQUIRE", error))?;
     let client = nats::connect_once(&nats).await?;
-    let mut looks = 0;
+    let begun = Instant::now();
+    let mut first_uncommitted: Option<HashSet<String>> = None;
     let report = loop {
         let progress = Progress::new(None, "ids");
         let mut places = Places::default();
@@ -102,16 +122,22 @@ pub async fn run(args: VerifyArgs) -> anyhow::Result<ExitCode> {
         places.read_table(&connection.client, &pg.table, &progress).await?;
         places.read_memory(&http, &progress).await?;
         places.read_newer_rows(&connection.client, &pg.table).await?;
+        places.erased = erased_keys(&connection.client, &pg.table)
+            .await
+            .context("can't read the keys of erased orders")?;
         super::complain(&progress.finish("ids"));
-        let report = places.report();
-        looks += 1;
-        if report.is_good() || looks == LOOKS {
+        let is_last = first_uncommitted.is_some() && begun.elapsed() >= SETTLE_LIMIT;
+        // What has been in flight all the time does not move.
+        let stuck = first_uncommitted.as_ref().filter(|_| is_last);
+        let report = places.report(stuck.unwrap_or(&HashSet::new()));
+        if report.verdict == Verdict::AllThere || is_last {
             break report;
         }
-        tokio::time::sleep(BETWEEN).await;
+        first_uncommitted.get_or_insert_with(|| places.uncommitted().cloned().collect());
+        tokio::time::sleep(PAUSE).await;
     };
     super::print(&if args.json { serde_json::to_string(&report)? + "\n" } else { report.text() })?;
-    Ok(if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if report.verdict == Verdict::Differs { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 impl Places {
@@ -127,12 +153,13 @@ impl Places {
         let consumer =
             stream.consumer_info(durable).await.with_context(|| format!("there is no consumer {durable}"))?;
         self.in_flight = consumer.num_pending + consumer.num_ack_pending as u64;
+        self.floor = consumer.ack_floor.stream_sequence;
         self.dead.extend(list::all(context).await?.into_iter().map(|letter| letter.key));
         // A work queue has nothing of what is acknowledged, and lets nobody else read it.
         if stream.cached_info().config.retention == RetentionPolicy::WorkQueue {
             return Ok(());
         }
-        let floor = consumer.ack_floor.stream_sequence;
+        let floor = self.floor;
         let wanted = pull::Config { filter_subject: settings.topic.clone(), ..Default::default() };
         let scan = Scan::new(&stream, wanted).await?;
         scan.show(|place, message| {
@@ -158,9 +185,15 @@ impl Places {
             match status {
                 StatusCode::OK => {}
                 StatusCode::NOT_FOUND => break,
-                status => anyhow::bail!("the service answered {status}; is HTTP_TOKEN right?"),
+                StatusCode::UNAUTHORIZED => {
+                    anyhow::bail!(
+                        "the service answers 401 to /order_pages/{page}: set HTTP_TOKEN to a token of the service"
+                    )
+                }
+                status => anyhow::bail!("the service answers {status} to /order_pages/{page}"),
             }
-            let ids: Vec<String> = serde_json::from_slice(&body).context("the service's page is none")?;
+            let ids: Vec<String> = serde_json::from_slice(&body)
+                .context("the service's page of ids is not a list; is HTTP_ADDR that of orderd?")?;
             progress.add(ids.len() as u64);
             self.memory.extend(ids);
         }
@@ -201,19 +234,53 @@ impl Places {
         Ok(())
     }
 
-    fn report(&self) -> Report {
-        let kept = |key: &&String| self.table.contains(*key) || self.dead.contains(*key);
-        Report {
+    /// In memory and not in the table, while their messages are not acknowledged.
+    fn uncommitted(&self) -> impl Iterator<Item = &String> {
+        self.memory.difference(&self.table).filter(|key| sequence_of(key).is_some_and(|at| at > self.floor))
+    }
+
+    /// `stuck` are in flight no more, whatever their messages say.
+    fn report(&self, stuck: &HashSet<String>) -> Report {
+        let kept =
+            |key: &&String| [&self.table, &self.dead, &self.erased].iter().any(|place| place.contains(*key));
+        let uncommitted: HashSet<&String> = self.uncommitted().filter(|key| !stuck.contains(*key)).collect();
+        let not_in_table = self
+            .memory
+            .difference(&self.table)
+            .filter(|key| !uncommitted.contains(key) && !self.erased.contains(*key));
+        let places = [&self.table, &self.undecodable, &self.memory, &self.dead, &self.settled];
+        let left = self.erased.iter().filter(|key| places.iter().any(|place| place.contains(*key)));
+        let mut report = Report {
             in_flight: self.in_flight,
             table: self.table.len(),
             memory: self.memory.len(),
             dead_letters: self.dead.len(),
             undecodable: self.undecodable.len(),
             lost: Difference::new(self.settled.iter().filter(|key| !kept(key))),
-            not_in_memory: Difference::new(self.table.difference(&self.memory)),
-            not_in_table: Difference::new(self.memory.difference(&self.table)),
-        }
+            not_in_memory: Difference::new(
+                self.table.difference(&self.memory).filter(|key| !self.erased.contains(*key)),
+            ),
+            not_in_table: Difference::new(not_in_table),
+            not_erased: Difference::new(left),
+            uncommitted: Difference::new(uncommitted.into_iter()),
+            verdict: Verdict::AllThere,
+        };
+        report.verdict = report.judge();
+        report
     }
+}
+
+/// The keys of orders that were erased from this table.
+async fn erased_keys(client: &Client, table: &Table) -> anyhow::Result<HashSet<String>> {
+    let erased = postgres::erased(table);
+    let there = format!("SELECT to_regclass('{}') IS NOT NULL", erased.replace('\'', "''"));
+    let rows = client.query_typed(&there, &[]).await.map_err(postgres::explain)?;
+    if !rows.first().is_some_and(|row| row.try_get(0).unwrap_or(false)) {
+        return Ok(HashSet::new());
+    }
+    let query = format!("SELECT id FROM {erased} WHERE table_name = {}", table.literal());
+    let rows = client.query_typed(&query, &[]).await.map_err(postgres::explain)?;
+    rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
 }
 
 impl Difference {
@@ -227,10 +294,24 @@ impl Difference {
 }
 
 impl Report {
-    fn is_good(&self) -> bool {
-        // What is in memory and not yet in the table is in flight, if anything is.
-        let uncommitted = (self.not_in_table.count as u64).saturating_sub(self.in_flight);
-        self.lost.count == 0 && self.not_in_memory.count == 0 && uncommitted == 0
+    /// The differences, and what each is called.
+    fn differences(&self) -> [(&'static str, &Difference); 4] {
+        [
+            ("acknowledged, and neither in the table nor a dead letter", &self.lost),
+            ("in the table and not in memory", &self.not_in_memory),
+            ("in memory and not in the table", &self.not_in_table),
+            ("erased, and still in one of the places", &self.not_erased),
+        ]
+    }
+
+    fn judge(&self) -> Verdict {
+        if self.differences().iter().any(|(_, difference)| difference.count > 0) {
+            Verdict::Differs
+        } else if self.uncommitted.count > 0 {
+            Verdict::InFlight
+        } else {
+            Verdict::AllThere
+        }
     }
 
     fn text(&self) -> String {
@@ -238,16 +319,18 @@ impl Report {
             "in flight     {}\nin the table  {}\nin memory     {}\ndead letters  {}\nundecodable   {}\n",
             self.in_flight, self.table, self.memory, self.dead_letters, self.undecodable
         );
-        for (what, difference) in [
-            ("acknowledged, and neither in the table nor a dead letter", &self.lost),
-            ("in the table and not in memory", &self.not_in_memory),
-            ("in memory and not in the table", &self.not_in_table),
-        ] {
+        let in_flight = ("in memory and not committed yet, in flight", &self.uncommitted);
+        for (what, difference) in self.differences().into_iter().chain([in_flight]) {
             if difference.count > 0 {
-                text.push_str(&format!("{} {what}: {}\n", difference.count, difference.ids.join(" ")));
+                let more = if difference.count > difference.ids.len() { " …" } else { "" };
+                text.push_str(&format!("{} {what}: {}{more}\n", difference.count, difference.ids.join(" ")));
             }
         }
-        text.push_str(if self.is_good() { "all there\n" } else { "something differs\n" });
+        text.push_str(match self.verdict {
+            Verdict::AllThere => "all there\n",
+            Verdict::InFlight => "nothing differs but what is in flight; run this again to see it settle\n",
+            Verdict::Differs => "something differs\n",
+        });
         text
     }
 }

@@ -283,7 +283,7 @@ impl Traces {
 }
 
 /// The place in the stream that a key names.
-fn sequence_of(key: &str) -> Option<u64> {
+pub(crate) fn sequence_of(key: &str) -> Option<u64> {
     Some(key).filter(|key| Key::is_from_stream(key))?.split_once('-')?.1.parse().ok()
 }
 

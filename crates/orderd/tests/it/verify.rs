@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::support::{Service, Stack, orders};
+use crate::support::{Service, Stack, eventually, orders};
 
 async fn verified(stack: &Stack, service: &Service) -> (Option<i32>, Value) {
     let output = stack.run(&["verify", "--json", "--http-addr", &service.addr.to_string()], "").await;
@@ -36,5 +36,55 @@ async fn it_finds_what_differs_and_nothing_else() {
     assert_eq!(report["lost"]["ids"], serde_json::json!([ids[3]]));
     assert_eq!(report["not_in_table"]["ids"], serde_json::json!([ids[3]]));
     assert_eq!(report["not_in_memory"]["ids"], serde_json::json!(["theirs"]));
-    assert_eq!(report["undecodable"], 1);
+    assert_eq!((&report["undecodable"], &report["verdict"]), (&1.into(), &"differs".into()));
+    let text = stack.run(&["verify", "--http-addr", &service.addr.to_string()], "").await;
+    let text = String::from_utf8(text.stdout).unwrap();
+    assert!(text.ends_with("something differs\n") && !text.contains("all there"), "{text}");
+}
+
+/// Messages on their way count as in flight while they move. What does not move for seconds is a difference.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_never_committed_is_not_all_there() {
+    let (stack, service) = Stack::started().await;
+    stack.publish(&orders(5)).await;
+    stack.wait_settled(5).await;
+    let sql = stack.sql().await;
+    // Reads go on, and writes wait.
+    sql.batch_execute("BEGIN; LOCK TABLE orders2 IN SHARE MODE").await.unwrap();
+    stack.publish_numbers(5..12).await;
+    service.wait_len(12).await;
+    let (code, report) = verified(&stack, &service).await;
+    assert_eq!((code, &report["not_in_table"]["count"]), (Some(1), &7.into()), "{report}");
+    assert_eq!(report["verdict"], "differs");
+    sql.batch_execute("COMMIT").await.unwrap();
+    eventually("all rows are committed", async || (stack.rows() == 12).then_some(())).await;
+    let (code, report) = verified(&stack, &service).await;
+    assert_eq!((code, &report["verdict"]), (Some(0), &"all_there".into()), "{report}");
+}
+
+/// Gaps in the stream, dead letters and erased orders are no differences; an erased order that is somewhere is one.
+#[tokio::test(flavor = "multi_thread")]
+async fn erased_orders_are_nowhere() {
+    let (stack, service) = Stack::started().await;
+    stack.publish(&orders(6)).await;
+    stack.publish(&["{"]).await;
+    stack.wait_settled(7).await;
+    let ids = service.ids().await;
+    let stream = stack.jetstream().await.get_stream("ORDERS").await.unwrap();
+    stream.delete_message(2).await.unwrap();
+    assert!(stack.run(&["erase", "--yes", &ids[3], &ids[4]], "").await.status.success());
+    let (code, report) = verified(&stack, &service).await;
+    assert_eq!((code, &report["verdict"]), (Some(0), &"all_there".into()), "{report}");
+    assert_eq!((&report["table"], &report["dead_letters"]), (&4.into(), &1.into()));
+
+    // A message of an erased order that nobody deletes, for it is another's stream.
+    let mut config = stream.get_info().await.unwrap().config;
+    config.deny_delete = true;
+    stack.jetstream().await.update_stream(config).await.unwrap();
+    let keep = format!("INSERT INTO orderd_erased (table_name, id) VALUES ('orders2', '{}')", ids[5]);
+    stack.postgres.psql(&keep).unwrap();
+    service.wait_len(3).await;
+    let (code, report) = verified(&stack, &service).await;
+    assert_eq!((code, &report["not_erased"]["ids"]), (Some(1), &serde_json::json!([ids[5]])), "{report}");
+    assert_eq!(report["lost"]["count"], 0);
 }
