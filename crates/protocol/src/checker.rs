@@ -1,127 +1,171 @@
-//! Looks at every state that a model can reach, breadth first, so that the first wrong one found is reached by
-//! as few steps as any.
+//! Looks at every state that a model can reach, breadth first: the first broken state found is reached by as few
+//! actions as any.
 
-use std::fmt::{self, Debug};
+use std::fmt::{self, Debug, Display};
 use std::hash::Hash;
 
-use foldhash::fast::RandomState;
-use indexmap::IndexSet;
+use crate::state_set::StateSet;
 
 /// Something that goes from state to state.
 pub trait Model {
     /// All that matters of a moment.
-    type State: Clone + Eq + Hash;
+    type State: Copy + Eq + Hash;
     /// What can happen.
-    type Step: Copy + Debug;
+    type Action: Copy + Display;
+    /// What must hold.
+    type Invariant: Copy + Debug + PartialEq + Display;
 
     /// Where it begins.
     fn first(&self) -> Self::State;
 
-    /// All steps that can be taken from a state, and where they lead.
-    fn nexts(&self, state: &Self::State) -> Vec<(Self::Step, Self::State)>;
+    /// All actions that are possible in a state, and where they lead.
+    fn successors(&self, state: &Self::State) -> Vec<(Self::Action, Self::State)>;
 
-    /// The one that stands for all states like this one: with two equal processes, which is which is no matter.
-    fn like(&self, state: &Self::State) -> Self::State {
-        state.clone()
-    }
+    /// The state that stands for all states like this one.
+    fn canonical(&self, state: &Self::State) -> Self::State;
 
-    /// Whether a step is taken sooner or later, if nothing else is: a crash, for one, is not.
-    fn comes_of_itself(&self, step: Self::Step) -> bool;
+    /// Whether an action happens sooner or later if nothing else does.
+    fn happens_by_itself(&self, action: Self::Action) -> bool;
 
-    /// Which promise a state breaks. At rest, no step that comes of itself is left.
-    fn broken(&self, state: &Self::State, at_rest: bool) -> Option<&'static str>;
+    /// Which invariant a state breaks. At rest, no action that happens by itself is left.
+    fn broken(&self, state: &Self::State, at_rest: bool) -> Option<Self::Invariant>;
+
+    /// The invariant that from each state, what happens by itself leads to rest.
+    fn comes_to_rest(&self) -> Self::Invariant;
+
+    /// A state in a few words, for a trace.
+    fn summary(&self, state: &Self::State) -> String;
 }
 
-/// All states were looked at.
-#[derive(Debug)]
+/// No invariant is broken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Checked {
-    /// How many there are.
+    /// How many states were looked at.
     pub states: usize,
     /// How many of them are at rest.
     pub at_rest: usize,
-    /// How many steps lead to the farthest one.
-    pub depth: usize,
+    /// These are all. Otherwise the search ended at its limit, and what lies farther was not looked at.
+    pub complete: bool,
 }
 
-/// A way to a state that breaks a promise, as short as any.
+/// A shortest way to a state that breaks an invariant.
 #[derive(Debug)]
-pub struct Counterexample<Step> {
-    /// The promise.
-    pub broken: &'static str,
-    /// What happens, in its order.
-    pub steps: Vec<Step>,
+pub struct Counterexample<Invariant> {
+    /// The invariant.
+    pub broken: Invariant,
+    /// What happens, in order: each action, and the state that it leads to.
+    pub trace: Vec<(String, String)>,
 }
 
-impl<Step: Debug> fmt::Display for Counterexample<Step> {
+impl<Invariant: Display> fmt::Display for Counterexample<Invariant> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(out, "broken: {}", self.broken)?;
-        (1..).zip(&self.steps).try_for_each(|(number, step)| writeln!(out, "{number:>3}  {step:?}"))
+        for (number, (action, state)) in (1..).zip(&self.trace) {
+            writeln!(out, "{number:>3}  {action}\n       {state}")?;
+        }
+        Ok(())
     }
 }
 
-/// Looks at all states, or finds the nearest one that breaks a promise.
+/// Looks at all states, or at `limit` states, or finds the nearest one that breaks an invariant.
 ///
 /// # Errors
 /// The way to that one.
-pub fn check<M: Model>(model: &M) -> Result<Checked, Counterexample<M::Step>> {
-    let mut search = Search { model, seen: IndexSet::default(), before: Vec::new() };
+pub fn check<M: Model>(model: &M, limit: usize) -> Result<Checked, Counterexample<M::Invariant>> {
+    let mut search = Search { model, seen: StateSet::default(), from: Vec::new(), edges: Edges::default() };
     search.add(model.first(), 0);
-    let mut checked = Checked { states: 0, at_rest: 0, depth: 0 };
-    // States are looked at in the order in which they were found.
-    while let Some(state) = search.seen.get_index(checked.states).cloned() {
-        let nexts = model.nexts(&state);
-        let at_rest = !nexts.iter().any(|&(step, _)| model.comes_of_itself(step));
+    let mut rests = Vec::new();
+    let mut looked_at = 0;
+    while let Some(&state) = search.seen.get(looked_at) {
+        if search.seen.len() > limit {
+            return Ok(Checked { states: looked_at, at_rest: rests.len(), complete: false });
+        }
+        let successors = model.successors(&state);
+        let at_rest = !successors.iter().any(|&(action, _)| model.happens_by_itself(action));
         if let Some(broken) = model.broken(&state, at_rest) {
-            return Err(Counterexample { broken, steps: search.steps_to(checked.states) });
+            return Err(Counterexample { broken, trace: search.trace_to(looked_at) });
         }
-        checked.at_rest += usize::from(at_rest);
-        for (_, next) in nexts {
-            search.add(next, checked.states);
+        if at_rest {
+            rests.push(looked_at);
         }
-        checked.states += 1;
+        for (action, next) in successors {
+            let number = search.add(next, looked_at);
+            if model.happens_by_itself(action) {
+                search.edges.add(looked_at, number);
+            }
+        }
+        looked_at += 1;
     }
-    // The last state found is one of the farthest.
-    checked.depth = search.way_to(checked.states - 1).len() - 1;
-    Ok(checked)
+    if let Some(restless) = search.edges.first_that_never_reaches(&rests, looked_at) {
+        return Err(Counterexample { broken: model.comes_to_rest(), trace: search.trace_to(restless) });
+    }
+    Ok(Checked { states: looked_at, at_rest: rests.len(), complete: true })
 }
 
 struct Search<'m, M: Model> {
     model: &'m M,
-    seen: IndexSet<M::State, RandomState>,
+    seen: StateSet<M::State>,
     /// For each state the number of the one from which it was found.
-    before: Vec<usize>,
+    from: Vec<u32>,
+    edges: Edges,
 }
 
 impl<M: Model> Search<'_, M> {
-    fn add(&mut self, state: M::State, before: usize) {
-        if self.seen.insert(self.model.like(&state)) {
-            self.before.push(before);
+    fn add(&mut self, state: M::State, from: usize) -> usize {
+        let (number, new) = self.seen.insert(self.model.canonical(&state));
+        if new {
+            self.from.push(u32::try_from(from).unwrap_or(u32::MAX));
         }
+        number
     }
 
-    /// The numbers of the states on the way to one, with the first and with that one.
-    fn way_to(&self, mut number: usize) -> Vec<usize> {
+    /// The way is walked once more from the true first state, so that no process on it changes its name.
+    fn trace_to(&self, number: usize) -> Vec<(String, String)> {
         let mut way = vec![number];
-        while number != 0 {
-            number = self.before[number];
-            way.push(number);
+        let mut at = number;
+        while at != 0 {
+            at = self.from[at] as usize;
+            way.push(at);
         }
-        way.reverse();
-        way
-    }
-
-    /// The way is gone once more from the true first state, so that nobody on it changes places.
-    fn steps_to(&self, number: usize) -> Vec<M::Step> {
         let mut state = self.model.first();
-        let mut taken = Vec::new();
-        for &next in &self.way_to(number)[1..] {
-            let mut nexts = self.model.nexts(&state).into_iter();
-            let like = |state: &M::State| self.seen.get_index_of(&self.model.like(state)) == Some(next);
-            let Some((step, after)) = nexts.find(|(_, after)| like(after)) else { break };
-            taken.push(step);
+        let mut trace = Vec::new();
+        for &next in way.iter().rev().skip(1) {
+            let leads_there = |state: &M::State| self.seen.find(&self.model.canonical(state)) == Some(next);
+            let mut successors = self.model.successors(&state).into_iter();
+            let Some((action, after)) = successors.find(|(_, after)| leads_there(after)) else { break };
+            trace.push((action.to_string(), self.model.summary(&after)));
             state = after;
         }
-        taken
+        trace
+    }
+}
+
+/// Which state leads to which by itself.
+#[derive(Default)]
+struct Edges {
+    pairs: Vec<(u32, u32)>,
+}
+
+impl Edges {
+    fn add(&mut self, from: usize, to: usize) {
+        self.pairs.push((u32::try_from(to).unwrap_or(u32::MAX), u32::try_from(from).unwrap_or(u32::MAX)));
+    }
+
+    /// The first state from which none of `ends` can be reached.
+    fn first_that_never_reaches(&mut self, ends: &[usize], states: usize) -> Option<usize> {
+        self.pairs.sort_unstable();
+        let mut reaches = vec![false; states];
+        let mut open = ends.to_vec();
+        ends.iter().for_each(|&end| reaches[end] = true);
+        while let Some(state) = open.pop() {
+            let begin = self.pairs.partition_point(|&(to, _)| (to as usize) < state);
+            for &(_, from) in self.pairs[begin..].iter().take_while(|&&(to, _)| to as usize == state) {
+                if !std::mem::replace(&mut reaches[from as usize], true) {
+                    open.push(from as usize);
+                }
+            }
+        }
+        reaches.iter().position(|reaches| !reaches)
     }
 }
 
@@ -129,42 +173,72 @@ impl<M: Model> Search<'_, M> {
 mod tests {
     use super::*;
 
-    /// Counts up by one or two, and breaks its promise at a number.
+    /// Counts up by one or two, and breaks at a number; a step of two happens only if somebody wants it.
     struct Counter {
         breaks_at: u8,
+        /// Here it goes round for ever.
+        trap: Option<u8>,
     }
 
     impl Model for Counter {
         type State = u8;
-        type Step = u8;
+        type Action = u8;
+        type Invariant = &'static str;
 
         fn first(&self) -> u8 {
             0
         }
 
-        fn nexts(&self, state: &u8) -> Vec<(u8, u8)> {
-            let nexts = [1, 2].into_iter().map(|step| (step, state + step));
-            nexts.filter(|&(_, next)| next <= 10).collect()
+        fn successors(&self, state: &u8) -> Vec<(u8, u8)> {
+            if self.trap.is_some_and(|trap| trap == *state || trap + 1 == *state) {
+                return vec![(1, if self.trap == Some(*state) { state + 1 } else { state - 1 })];
+            }
+            [1, 2].into_iter().map(|step| (step, state + step)).filter(|&(_, next)| next <= 10).collect()
         }
 
-        fn comes_of_itself(&self, step: u8) -> bool {
-            step == 1
+        fn canonical(&self, state: &u8) -> u8 {
+            *state
+        }
+
+        fn happens_by_itself(&self, action: u8) -> bool {
+            action == 1
         }
 
         fn broken(&self, state: &u8, at_rest: bool) -> Option<&'static str> {
-            (*state == self.breaks_at && (at_rest || self.breaks_at < 10)).then_some("it never gets there")
+            (*state == self.breaks_at && (at_rest || self.breaks_at < 10)).then_some("it stops before")
+        }
+
+        fn comes_to_rest(&self) -> &'static str {
+            "it stops"
+        }
+
+        fn summary(&self, state: &u8) -> String {
+            state.to_string()
         }
     }
 
     #[test]
     fn all_states_are_looked_at() {
-        let checked = check(&Counter { breaks_at: 200 }).unwrap();
-        assert_eq!((checked.states, checked.at_rest, checked.depth), (11, 1, 5));
+        let checked = check(&Counter { breaks_at: 200, trap: None }, 100).unwrap();
+        assert_eq!(checked, Checked { states: 11, at_rest: 1, complete: true });
     }
 
     #[test]
-    fn the_shortest_way_is_found() {
-        assert_eq!(check(&Counter { breaks_at: 5 }).unwrap_err().steps.len(), 3);
-        assert_eq!(check(&Counter { breaks_at: 10 }).unwrap_err().steps, [2, 2, 2, 2, 2]);
+    fn a_search_that_ends_at_its_limit_says_so() {
+        assert!(!check(&Counter { breaks_at: 200, trap: None }, 5).unwrap().complete);
+    }
+
+    #[test]
+    fn the_shortest_trace_is_found() {
+        let found = check(&Counter { breaks_at: 10, trap: None }, 100).unwrap_err();
+        let states: Vec<&str> = found.trace.iter().map(|(_, state)| state.as_str()).collect();
+        assert_eq!(states, ["2", "4", "6", "8", "10"]);
+    }
+
+    #[test]
+    fn a_circle_without_an_end_is_found() {
+        let found = check(&Counter { breaks_at: 200, trap: Some(4) }, 100).unwrap_err();
+        // Already the first state leads into the circle.
+        assert_eq!((found.broken, found.trace.len()), ("it stops", 0));
     }
 }

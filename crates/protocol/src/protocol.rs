@@ -1,125 +1,96 @@
-//! A world to look at: its orders, what may happen in it, and which mistakes its replicas make.
+//! The protocol as a model that can be checked: all areas together.
 
+use std::fmt::Write;
+
+use crate::action::{Action, message_name};
 use crate::checker::Model;
-use crate::state::{Budget, MESSAGES, Number, REPLICAS, Replica, State};
-use crate::step::Step;
-use crate::{promises, step};
+use crate::database::Documents;
+use crate::invariants::Invariant;
+use crate::keys::letter;
+use crate::state::{DeadLetter, State};
+use crate::successors::Successors;
+use crate::world::World;
+use crate::{
+    canonical, commit, dead_letters, erasure, faults, follow, invariants, lease, people, view, writer,
+};
 
-/// What becomes of an order.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Kind {
-    /// A row.
-    Good,
-    /// It doesn't decode before something is mended.
-    Malformed,
-    /// It decodes, and PostgreSQL refuses its row before something is mended.
-    Refusable,
-}
-
-/// A mistake.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Trap {
-    /// A message is acknowledged when it is taken.
-    AckBeforeCommit,
-    /// The durable's policy is `AckPolicy::All`: an acknowledgement is one of all messages before, too.
-    AckAll,
-    /// The table is read before the replica knows how far the durable consumer is.
-    FillBeforeFeed,
-    /// What is acknowledged is purged, with what lies before it.
-    PurgeAboveFloor,
-    /// The key is made from the clock when a message is taken.
-    KeyFromClock,
-    /// A dead letter is stored without `Nats-Expected-Last-Subject-Sequence: 0`.
-    DeadLetterUnconditional,
-    /// The key in a header is taken without looking for its dead letter.
-    ReplayWithoutLookUp,
-    /// A replica doesn't notice that messages were purged before it saw whose they are.
-    GapUnnoticed,
-    /// A replica that has read the table answers 404 for what it doesn't have.
-    MissNotAsked,
-    /// A replica that was given a dead letter sent again thinks that it takes the order in itself.
-    ReplayCountsAsTaken,
-    /// An order that PostgreSQL has refused stays away from memory, though its row is there after a mend.
-    RefusedForEver,
-    /// What is to be written is told before it is committed.
-    ToldBeforeCommit,
-    /// What was told counts as known, though its order didn't get into memory.
-    ToldWithoutRow,
-    /// Nobody looks for a row that was being written when its order was forgotten.
-    LateRowKept,
-    /// Nobody looks for a dead letter that was being stored when its order was forgotten.
-    LateDeadLetterKept,
-    /// Only the message by which an order came is deleted, not those by which it was sent again.
-    ReplayedMessageKept,
-}
-
-/// A world.
-#[derive(Clone, Debug)]
-pub struct Protocol {
-    /// The orders, in the order in which they are sent.
-    pub orders: Vec<Kind>,
-    /// What may happen that does not come of itself.
-    pub budget: Budget,
-    /// The mistakes.
-    pub traps: Vec<Trap>,
-}
-
-impl Protocol {
-    /// A world without mistakes.
-    pub fn new(orders: &[Kind], budget: Budget) -> Self {
-        Self { orders: orders.to_vec(), budget, traps: Vec::new() }
-    }
-
-    /// The same with a mistake.
-    pub fn with(mut self, trap: Trap) -> Self {
-        self.traps.push(trap);
-        self
-    }
-
-    pub(crate) fn has(&self, trap: Trap) -> bool {
-        self.traps.contains(&trap)
-    }
-
-    pub(crate) fn kind(&self, order: Number) -> Kind {
-        self.orders[usize::from(order)]
-    }
-}
-
-impl Model for Protocol {
+impl Model for World {
     type State = State;
-    type Step = Step;
+    type Action = Action;
+    type Invariant = Invariant;
 
     fn first(&self) -> State {
-        State {
-            messages: [Default::default(); MESSAGES],
-            published: 0,
-            orders: 0,
-            purged: 0,
-            table: Default::default(),
-            dead: Default::default(),
-            forgotten: Default::default(),
-            erasing: Default::default(),
-            mended: false,
-            replicas: [Replica::running(); REPLICAS],
-            left: self.budget,
+        State::first(self)
+    }
+
+    fn successors(&self, state: &State) -> Vec<(Action, State)> {
+        let mut next = Successors::new(state);
+        people::actions(self, state, &mut next);
+        faults::actions(self, state, &mut next);
+        commit::actions(self, state, &mut next);
+        lease::actions(self, state, &mut next);
+        writer::actions(self, state, &mut next);
+        view::actions(self, state, &mut next);
+        follow::actions(self, state, &mut next);
+        dead_letters::actions(self, state, &mut next);
+        erasure::actions(self, state, &mut next);
+        let mut next = next.into_vec();
+        next.iter_mut().for_each(|(_, state)| canonical::settle(self, state));
+        next
+    }
+
+    fn canonical(&self, state: &State) -> State {
+        canonical::canonical(self, state)
+    }
+
+    fn happens_by_itself(&self, action: Action) -> bool {
+        action.happens_by_itself()
+    }
+
+    fn broken(&self, state: &State, at_rest: bool) -> Option<Invariant> {
+        invariants::broken(self, state, at_rest)
+    }
+
+    fn comes_to_rest(&self) -> Invariant {
+        Invariant::ComesToRest
+    }
+
+    fn summary(&self, state: &State) -> String {
+        let position = state.database.position.place.sequence;
+        let mut line = format!(
+            "stream {} | position {position}, rows {}",
+            messages(state),
+            orders(&state.database.rows)
+        );
+        for order in (0..).take(usize::from(state.orders)) {
+            let dead_letter = state.dead_letters[usize::from(order)];
+            if dead_letter != DeadLetter::None {
+                let _ = write!(line, " | dead letter {} {dead_letter:?}", letter(order));
+            }
         }
+        for (number, process) in (1..).zip(&state.processes[..self.processes]).filter(|_| !self.without_views)
+        {
+            let _ = write!(line, " | P{number} serves {}", orders(&process.view.memory));
+        }
+        line
     }
+}
 
-    fn nexts(&self, state: &State) -> Vec<(Step, State)> {
-        step::nexts(self, state)
+/// Which messages the stream has, in its order: `1:A 2:B`.
+fn messages(state: &State) -> String {
+    let mut out = String::new();
+    let mut sequence = 0;
+    while let Some(message) = state.message_after(sequence) {
+        sequence = state.messages[message].place.sequence;
+        let space = if out.is_empty() { "" } else { " " };
+        let _ = write!(out, "{space}{sequence}:{}", message_name(message));
     }
+    if out.is_empty() { "-".into() } else { out }
+}
 
-    fn like(&self, state: &State) -> State {
-        let mut state = *state;
-        state.replicas.sort_unstable();
-        state
-    }
-
-    fn comes_of_itself(&self, step: Step) -> bool {
-        step.comes_of_itself()
-    }
-
-    fn broken(&self, state: &State, at_rest: bool) -> Option<&'static str> {
-        promises::broken(self, state, at_rest)
-    }
+/// Which orders there are: `AB`.
+fn orders(documents: &Documents) -> String {
+    let there = (0..).zip(documents).filter(|(_, document)| !document.is_none());
+    let out: String = there.map(|(order, _)| letter(order)).collect();
+    if out.is_empty() { "-".into() } else { out }
 }

@@ -1,275 +1,287 @@
-//! All that matters of a moment: the stream, the durable consumer, the table, the dead letters, and two replicas.
+//! All that matters of a moment: the stream, the dead letters, the database, and the processes.
 
-use std::fmt;
+use crate::database::{Database, Phase, Position, Transaction};
+use crate::keys::{Keys, Order};
+use crate::process::{Process, Role, Stage, View, Writer};
+use crate::stream::{MESSAGES, Message, ORDERS, Place, Sender, Stream, StreamCopy};
+use crate::world::{Budget, Kind, World};
 
-use crate::protocol::{Kind, Protocol};
-
-/// So many orders at most, and so many messages, of which each order and each replay is one.
-pub(crate) const ORDERS: usize = 4;
-/// See [`ORDERS`].
-pub(crate) const MESSAGES: usize = 4;
-/// How many equal processes there are.
-pub(crate) const REPLICAS: usize = 2;
-
-/// The number of an order; a replica's or a message's number is a plain one too.
-pub(crate) type Number = u8;
-
-/// Keys of rows. An order's key is its number; one made from a clock is another for each delivery.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, PartialOrd, Ord)]
-pub struct Keys(u16);
-
-impl Keys {
-    pub(crate) fn has(self, key: Number) -> bool {
-        self.0 & (1 << key) != 0
-    }
-
-    pub(crate) fn add(&mut self, key: Number) {
-        self.0 |= 1 << key;
-    }
-
-    pub(crate) fn remove(&mut self, key: Number) {
-        self.0 &= !(1 << key);
-    }
-
-    pub(crate) fn add_all(&mut self, others: Self) {
-        self.0 |= others.0;
-    }
-
-    pub(crate) fn without(self, others: Self) -> Self {
-        Self(self.0 & !others.0)
-    }
-
-    pub(crate) fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-
-    pub(crate) fn iter(self) -> impl Iterator<Item = Number> {
-        (0..16).filter(move |&key| self.has(key))
-    }
-
-    /// How many rows an order has.
-    pub(crate) fn of_order(self, order: Number) -> usize {
-        self.iter().filter(|key| usize::from(*key) % ORDERS == usize::from(order)).count()
-    }
-}
-
-impl fmt::Debug for Keys {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_set().entries(self.iter()).finish()
-    }
-}
-
-/// A message of the stream.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-pub struct Message {
-    /// Of which order.
-    pub order: Number,
-    /// Who sent it.
-    pub sender: Sender,
-    /// Neither purged nor deleted.
-    pub there: bool,
-    /// What the durable consumer knows of it.
-    pub delivery: Delivery,
-    /// How often it was delivered: counted up to 3.
-    pub deliveries: u8,
-}
-
-/// Who sent a message.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-pub enum Sender {
-    /// A client: the message is the order.
-    #[default]
-    Client,
-    /// `dead-letters replay`: a dead letter, with its key in the header.
-    Replay,
-    /// Somebody who puts the key of that order into the header of something else.
-    Forger,
-}
-
-/// What the durable consumer knows of a message.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-pub enum Delivery {
-    /// Never delivered.
-    #[default]
-    Waiting,
-    /// Delivered, and not acknowledged: `ack_wait` may be over at any time, and it is delivered again.
-    Pending,
-    /// Acknowledged, or gone from the stream.
-    Over,
-}
-
-/// How far a replica is with its copy of a message.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, PartialOrd, Ord)]
-pub enum Hand {
-    /// It has none.
-    #[default]
-    Empty,
-    /// Delivered.
-    Taken,
-    /// It is an order: on its way to memory, and to the table.
-    Decoded,
-    /// Sent again, and its row is committed, or passed over because it is there or was forgotten.
-    Written,
-    /// It will be a dead letter.
-    Refused,
-    /// To be acknowledged.
-    Done,
-}
-
-/// What a replica was told of a message, and has not heard yet.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, PartialOrd, Ord)]
-pub enum Telling {
-    /// Nothing is on its way: nothing was told, or it was lost.
+/// What the dead-letter stream has under the subject of a key.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
+pub enum DeadLetter {
+    /// Nothing.
     #[default]
     None,
-    /// Its row.
-    Row,
-    /// That it is settled and no order.
-    NoOrder,
+    /// The dead letter.
+    Stored,
+    /// The dead letter, and a marker that its order was taken in by a message. Lists leave it out.
+    TakenIn(u8),
+    /// A marker that the dead letter was dropped.
+    Dropped,
+    /// A marker that the order is erased.
+    Erased,
 }
 
-/// How far a replica is with what other replicas take.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, PartialOrd, Ord)]
-pub struct Feed {
-    /// It has asked how far the durable consumer is.
-    pub placed: bool,
-    /// It has all that was settled before this message.
-    pub mark: Number,
-    /// The table was read since it was placed, or since messages left the stream unseen.
-    pub filled: bool,
+impl DeadLetter {
+    /// The document is there, so that a replay is honoured.
+    pub(crate) fn has_document(self) -> bool {
+        matches!(self, Self::Stored | Self::TakenIn(_))
+    }
 }
 
-/// One process.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
-pub struct Replica {
-    /// It runs.
-    pub up: bool,
-    /// Its copy of each message.
-    pub hands: [Hand; MESSAGES],
-    /// The how-manieth delivery each copy came by.
-    pub deliveries: [u8; MESSAGES],
-    /// The orders that it serves.
-    pub memory: Keys,
-    /// The orders that are on their way into memory.
-    pub coming: Keys,
-    /// Orders that PostgreSQL has refused: they don't come in, unless they are sent again.
-    pub gone: Keys,
-    /// Orders that it knows as forgotten: they never come in.
-    pub barred: Keys,
-    /// The messages from the mark on that it was given itself, or has heard of.
-    pub taken: [bool; MESSAGES],
-    /// What it is about to hear from others.
-    pub told: [Telling; MESSAGES],
-    /// What it knows of the others.
-    pub feed: Feed,
-}
-
-/// How far the erasing of an order is. It may stop anywhere and be run again.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, PartialOrd, Ord)]
-pub enum Erasing {
+/// How far the erasing of an order is. The eraser may stop after any step.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
+pub enum Erasure {
     /// Nobody has asked for it.
     #[default]
     No,
-    /// Its key is kept as forgotten.
-    Key,
-    /// Its row is deleted.
-    Row,
-    /// Its dead letter is deleted.
-    DeadLetter,
-    /// Its messages are deleted, the replayed ones too.
+    /// The first of the two places, NATS and the table, has the key.
+    KeyInFirst,
+    /// Both have it.
+    KeyInBoth,
+    /// The order's messages are deleted.
     Done,
 }
 
-/// How much may still happen that does not come of itself.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-pub struct Budget {
-    /// Kills of a replica.
-    pub crashes: u8,
-    /// Acknowledgements that don't arrive.
-    pub lost_acks: u8,
-    /// Dead letters sent again.
-    pub replays: u8,
-    /// Orders erased.
-    pub erasures: u8,
-    /// Purges of the stream.
-    pub purges: u8,
-    /// Messages with the key of an order that is not theirs.
-    pub forgeries: u8,
-    /// Tellings that are not lost.
-    pub tellings: u8,
+/// What happened, for the invariants to look at. No process knows it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
+pub struct Record {
+    /// Orders with more than one row.
+    pub doubled: Keys,
+    /// Orders that ever were a dead letter.
+    pub refused: Keys,
+    /// Orders that an operator has dropped.
+    pub dropped: Keys,
+    /// Orders that the stream lost before the table had them, or together with it.
+    pub lost_with_stream: Keys,
+    /// `orders2` alone was restored, and the position was not set back since.
+    pub rows_restored: bool,
+    /// What made orders refused is fixed.
+    pub fixed: bool,
 }
 
 /// A moment.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct State {
-    /// The messages that were ever published.
+    /// The messages ever published.
     pub messages: [Message; MESSAGES],
-    /// How many these are.
-    pub published: Number,
-    /// How many of them were orders; the others are replays.
-    pub orders: Number,
-    /// So many of the first messages were purged.
-    pub purged: Number,
-    /// The rows.
-    pub table: Keys,
-    /// How many dead letters each order has.
-    pub dead: [u8; ORDERS],
-    /// Keys of forgotten orders.
-    pub forgotten: Keys,
+    /// How many orders were published.
+    pub orders: Order,
+    /// How many replays and forgeries.
+    pub extras: u8,
+    /// The stream.
+    pub stream: Stream,
+    /// A copy of it.
+    pub copy: StreamCopy,
+    /// The dead-letter stream, by key.
+    pub dead_letters: [DeadLetter; ORDERS],
+    /// How often each of its subjects was written.
+    pub dead_letter_versions: [u8; ORDERS],
+    /// How often it has lost something: its creation time and sequences show that.
+    pub dead_letter_losses: u8,
     /// How far each erasing is.
-    pub erasing: [Erasing; ORDERS],
-    /// What made orders refused is mended.
-    pub mended: bool,
+    pub erasures: [Erasure; ORDERS],
+    /// PostgreSQL.
+    pub database: Database,
+    /// What PostgreSQL goes back to: what is flushed, what the standby has, or the copy.
+    pub durable: Database,
+    /// One of each process, and one whose connection is gone.
+    pub transactions: [Transaction; 3],
     /// The processes.
-    pub replicas: [Replica; REPLICAS],
+    pub processes: [Process; 2],
+    /// For the invariants.
+    pub record: Record,
     /// What may still happen.
-    pub left: Budget,
+    pub budget: Budget,
 }
 
-impl Replica {
-    /// As it is when it has run for a while.
-    pub(crate) fn running() -> Self {
-        Self { feed: Feed { placed: true, mark: 0, filled: true }, ..Self::started() }
-    }
+/// The slot of a transaction whose connection is gone.
+pub(crate) const ORPHAN: usize = 2;
 
-    /// As it is after a start.
-    pub(crate) fn started() -> Self {
+impl State {
+    /// Nothing is published; process 1 writes, and both are filled.
+    pub(crate) fn first(world: &World) -> Self {
+        let position = Position {
+            created: 1,
+            nonce: 1,
+            writer: 1,
+            leased: true,
+            session: 1,
+            old_model: world.old_model[0],
+            ..Position::default()
+        };
+        let view = View {
+            stage: Stage::Filled,
+            created: 1,
+            session: 1,
+            writer_has_old_model: world.old_model[0],
+            ..View::default()
+        };
+        let mut processes = [Process::default(); 2];
+        for process in &mut processes[..world.processes] {
+            *process = Process { view, ..Process::started() };
+        }
+        processes[0].writer =
+            Writer { role: Role::Writer, nonce: 1, session: 1, created: 1, ..Writer::default() };
+        let database = Database { position, ..Database::default() };
         Self {
-            up: true,
-            hands: Default::default(),
-            deliveries: Default::default(),
-            memory: Keys::default(),
-            coming: Keys::default(),
-            gone: Keys::default(),
-            barred: Keys::default(),
-            taken: Default::default(),
-            told: Default::default(),
-            feed: Feed::default(),
+            messages: Default::default(),
+            orders: 0,
+            extras: 0,
+            stream: Stream { created: 1, first: 1, ..Stream::default() },
+            copy: StreamCopy::default(),
+            dead_letters: Default::default(),
+            dead_letter_versions: [0; ORDERS],
+            dead_letter_losses: 0,
+            erasures: Default::default(),
+            database,
+            durable: database,
+            transactions: Default::default(),
+            processes,
+            record: Record::default(),
+            budget: world.budget,
         }
     }
 
-    pub(crate) fn hand(&self, message: Number) -> Hand {
-        self.hands[usize::from(message)]
+    /// The client's message of an order, once it is published.
+    pub(crate) fn client_message(&self, order: Order) -> &Message {
+        &self.messages[usize::from(order)]
+    }
+
+    /// The message that the stream has at a sequence.
+    pub(crate) fn message_at(&self, sequence: u8) -> Option<usize> {
+        (0..MESSAGES).find(|&n| self.messages[n].stored && self.messages[n].place.sequence == sequence)
+    }
+
+    /// The next message that the stream has after a sequence.
+    pub(crate) fn message_after(&self, sequence: u8) -> Option<usize> {
+        let behind =
+            (0..MESSAGES).filter(|&n| self.messages[n].stored && self.messages[n].place.sequence > sequence);
+        behind.min_by_key(|&n| self.messages[n].place.sequence)
+    }
+
+    /// A place is shown to be in the stream: the same creation time, and the message there has the same time.
+    pub(crate) fn is_in_stream(&self, place: Place, created: u8) -> bool {
+        if created != self.stream.created {
+            return false;
+        }
+        match place {
+            Place { sequence: 0, .. } => true,
+            Place { sequence, time: 0 } => sequence < self.stream.first,
+            Place { sequence, time } => {
+                self.message_at(sequence).is_some_and(|message| self.messages[message].place.time == time)
+            }
+        }
+    }
+
+    /// The stream once had a message at a sequence, and it is gone.
+    pub(crate) fn is_missing(&self, sequence: u8) -> bool {
+        sequence <= self.stream.last && self.message_at(sequence).is_none()
+    }
+
+    /// Publishes a message.
+    pub(crate) fn append(&mut self, number: usize, order: Order, sender: Sender) {
+        self.stream.last += 1;
+        self.stream.clock += 1;
+        let place = Place { sequence: self.stream.last, time: self.stream.clock };
+        self.messages[number] = Message { order, sender, place, stored: true };
+    }
+
+    /// Publishes a replay or a forgery, if there is room for one.
+    pub(crate) fn append_extra(&mut self, order: Order, sender: Sender) -> bool {
+        let number = ORDERS + usize::from(self.extras);
+        if number >= MESSAGES {
+            return false;
+        }
+        self.extras += 1;
+        self.append(number, order, sender);
+        true
+    }
+
+    /// Writes to the subject of a key in the dead-letter stream.
+    pub(crate) fn put_dead_letter(&mut self, key: Order, dead_letter: DeadLetter) {
+        self.dead_letters[usize::from(key)] = dead_letter;
+        self.dead_letter_versions[usize::from(key)] += 1;
+        if dead_letter == DeadLetter::Stored {
+            self.record.refused.add(key);
+        }
+    }
+
+    /// Some transaction holds the lock of the position row.
+    pub(crate) fn is_locked(&self) -> bool {
+        self.transactions.iter().any(|transaction| transaction.phase == Phase::Executed)
+    }
+
+    /// The table can still go back, so that it matters what is flushed.
+    pub(crate) fn can_go_back(&self) -> bool {
+        self.budget.rollbacks + self.budget.row_restores > 0
+    }
+
+    /// The table or the dead letters lack something that the position row counts as passed, and the row shows it.
+    pub(crate) fn has_noticeable_loss(&self) -> bool {
+        let position = &self.database.position;
+        let last_row_is_gone = (0..ORDERS)
+            .any(|order| usize::from(position.last_row) == order + 1 && self.database.rows[order].is_none());
+        last_row_is_gone || position.dead_letter_losses != self.dead_letter_losses
+    }
+
+    /// Somebody has asked for an order to be erased.
+    pub(crate) fn is_erased(&self, order: Order) -> bool {
+        self.erasures[usize::from(order)] != Erasure::No
+    }
+
+    /// A number that no position row, past or present, has as its nonce.
+    pub(crate) fn fresh_nonce(&self) -> u8 {
+        let rows = [self.database.position.nonce, self.durable.position.nonce];
+        let sent =
+            self.transactions.iter().flat_map(|transaction| [transaction.fence.nonce, transaction.nonce]);
+        let known = self.processes.iter().map(|process| process.writer.nonce);
+        1 + rows.into_iter().chain(sent).chain(known).max().unwrap_or(0)
+    }
+
+    fn fresh_session(&self) -> u8 {
+        let rows = [self.database.position, self.durable.position];
+        let rows = rows.iter().flat_map(|row| [row.session, row.previous_session]);
+        let sent = self.transactions.iter().map(|transaction| transaction.session);
+        let known = self.processes.iter().flat_map(|process| [process.view.session, process.writer.session]);
+        1 + rows.chain(sent).chain(known).max().unwrap_or(0)
+    }
+
+    /// The position row gets a new nonce.
+    pub(crate) fn change_nonce(&mut self) {
+        self.database.position.nonce = self.fresh_nonce();
+    }
+
+    /// The position row gets a new session, which views may follow from the one before.
+    pub(crate) fn begin_session(&mut self) {
+        let session = self.fresh_session();
+        let row = &mut self.database.position;
+        row.previous_session = row.session;
+        row.session = session;
+        row.session_began = row.place.sequence;
+    }
+
+    /// Orders that neither the stream nor the table nor a dead letter has are not missed.
+    pub(crate) fn excuse_lost(&mut self) {
+        for order in 0..self.orders {
+            let n = usize::from(order);
+            if !self.messages[n].stored
+                && self.database.rows[n].is_none()
+                && !self.dead_letters[n].has_document()
+            {
+                self.record.lost_with_stream.add(order);
+            }
+        }
     }
 }
 
-impl State {
-    pub(crate) fn message(&self, message: Number) -> Message {
-        self.messages[usize::from(message)]
-    }
-
-    pub(crate) fn replica(&self, replica: Number) -> &Replica {
-        &self.replicas[usize::from(replica)]
-    }
-
-    /// Nobody will refuse an order, nor forget it.
-    pub(crate) fn is_safe(&self, world: &Protocol, order: Number) -> bool {
-        world.kind(order) == Kind::Good && self.left.erasures == 0 && !self.forgotten.has(order)
-    }
-
-    /// All messages before this one are acknowledged.
-    pub(crate) fn ack_floor(&self) -> Number {
-        let open = (0..self.published).find(|&message| self.message(message).delivery != Delivery::Over);
-        open.unwrap_or(self.published)
+impl World {
+    /// A process can't decode an order.
+    pub(crate) fn refuses(&self, state: &State, process: usize, order: Order) -> bool {
+        match self.kind(order) {
+            Kind::Malformed => !state.record.fixed,
+            Kind::NewModelOnly => self.old_model[process],
+            _ => false,
+        }
     }
 }

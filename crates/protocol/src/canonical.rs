@@ -1,0 +1,146 @@
+//! Which states are the same. Numbers of which only sameness matters are counted again from 1, what nobody will look
+//! at is cleared, and of two equal processes it does not matter which is which.
+
+use crate::database::{Database, Fence, Phase, Transaction};
+use crate::process::{Condition, Role, Stage, View, Writer};
+use crate::state::State;
+use crate::stream::StreamCopy;
+use crate::world::{Kind, World};
+use crate::{view, writer};
+
+/// The state that stands for all states like this one.
+pub(crate) fn canonical(world: &World, state: &State) -> State {
+    let mut one = *state;
+    clear(world, &mut one);
+    if world.processes < 2 || world.old_model[0] != world.old_model[1] {
+        return one;
+    }
+    let mut other = one;
+    swap(&mut other);
+    renumber(&mut other);
+    one.min(other)
+}
+
+fn swap(state: &mut State) {
+    state.processes.swap(0, 1);
+    state.transactions.swap(0, 1);
+    let rows = [&mut state.database, &mut state.durable].map(|database| &mut database.position.writer);
+    let fences = state.transactions.iter_mut().map(|transaction| &mut transaction.fence.writer);
+    for writer in rows.into_iter().chain(fences).filter(|writer| **writer > 0) {
+        *writer = 3 - *writer;
+    }
+}
+
+fn clear(world: &World, state: &mut State) {
+    for process in &mut state.processes {
+        if world.without_views && process.condition != Condition::Absent {
+            let seen = process.view.dead_letters_seen;
+            process.view = View { stage: Stage::Filled, dead_letters_seen: seen, ..View::default() };
+        }
+        let Writer { role, place, session, certain, stored_late, .. } = process.writer;
+        match role {
+            Role::Writer => process.writer.certain = false,
+            Role::Follower => process.writer = Writer { stored_late, ..Writer::default() },
+            Role::Unsure if certain => {
+                process.writer = Writer { role, place, session, certain, stored_late, ..Writer::default() };
+                process.writer.place.time = 0;
+            }
+            Role::Unsure => process.writer = Writer { role, stored_late, ..Writer::default() },
+        }
+    }
+    for transaction in state.transactions.iter_mut().filter(|transaction| transaction.is_decided()) {
+        if transaction.phase != Phase::Committed {
+            let Transaction { phase, rows, messages, .. } = *transaction;
+            *transaction = Transaction { phase, rows, messages, ..Transaction::default() };
+        }
+        transaction.fence = Fence { sequence: transaction.fence.sequence, ..Fence::default() };
+    }
+    if !state.can_go_back() {
+        state.durable = Database::default();
+    }
+    if world.budget.row_restores == 0 {
+        state.database.position.last_row = 0;
+        state.durable.position.last_row = 0;
+    }
+    if state.budget.stream_restores == 0 {
+        state.copy = StreamCopy::default();
+    }
+    renumber(state);
+}
+
+fn renumber(state: &mut State) {
+    let State { database, durable, transactions, processes, .. } = state;
+    let mut nonces = Numbers::default();
+    nonces.count(&mut database.position.nonce);
+    nonces.count(&mut durable.position.nonce);
+    for transaction in transactions.iter_mut() {
+        nonces.count(&mut transaction.fence.nonce);
+        nonces.count(&mut transaction.nonce);
+    }
+    processes.iter_mut().for_each(|process| nonces.count(&mut process.writer.nonce));
+    let mut sessions = Numbers::default();
+    for position in [&mut database.position, &mut durable.position] {
+        sessions.count(&mut position.session);
+        sessions.count(&mut position.previous_session);
+    }
+    transactions.iter_mut().for_each(|transaction| sessions.count(&mut transaction.session));
+    for process in processes.iter_mut() {
+        sessions.count(&mut process.view.session);
+        sessions.count(&mut process.writer.session);
+    }
+}
+
+/// Gives numbers in the order in which they are met; 0 stays.
+struct Numbers {
+    new: [u8; 64],
+    last: u8,
+}
+
+impl Default for Numbers {
+    fn default() -> Self {
+        Self { new: [0; 64], last: 0 }
+    }
+}
+
+impl Numbers {
+    fn count(&mut self, number: &mut u8) {
+        if *number == 0 {
+            return;
+        }
+        let new = &mut self.new[usize::from(*number)];
+        if *new == 0 {
+            self.last += 1;
+            *new = self.last;
+        }
+        *number = *new;
+    }
+}
+
+/// What makes no difference to others, and hinders nothing, is done at once: fewer states, the same outcomes.
+pub(crate) fn settle(world: &World, state: &mut State) {
+    for process in 0..world.processes {
+        if state.processes[process].condition != Condition::Running {
+            continue;
+        }
+        // Until it is received, an answer can only be lost, with the connection or with the process. A killed process
+        // knows nothing either way.
+        if world.budget.lost_connections == 0 && state.transactions[process].is_decided() {
+            writer::receive_answer(world, state, process);
+        }
+        let reads = state.processes[process].view;
+        if reads_at_once(world) && reads.stage == Stage::Filled && !reads.unchecked {
+            while let Some(message) = state.message_after(state.processes[process].view.place.sequence) {
+                view::read_message(world, state, process, message);
+            }
+        }
+    }
+}
+
+/// Where messages are orders or empty, and none ever leaves the stream, it does not matter when a filled view reads
+/// them: only a table that is asked could tell, and nothing is asked for.
+fn reads_at_once(world: &World) -> bool {
+    let plain = world.orders.iter().all(|kind| matches!(kind, Kind::Good | Kind::Empty));
+    let budget = &world.budget;
+    let stays = budget.stream_restores + budget.purges + budget.trims + budget.erasures == 0;
+    plain && stays && budget.forgeries + budget.remade_consumers == 0 && !world.without_views
+}

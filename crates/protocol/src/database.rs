@@ -1,0 +1,151 @@
+//! PostgreSQL: the rows, the position row beside them, and the keys of erased orders.
+
+use crate::keys::Keys;
+use crate::stream::{ORDERS, Place};
+
+/// What a row or a process's memory has of an order: which message it came from, and in which form.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
+pub struct Document(u8);
+
+impl Document {
+    pub(crate) const NONE: Self = Self(0);
+    const OLD_FORM: u8 = 8;
+
+    pub(crate) fn new(message: usize, old_form: bool) -> Self {
+        let number = u8::try_from(message).unwrap_or(u8::MAX) + 1;
+        Self(if old_form { number | Self::OLD_FORM } else { number })
+    }
+
+    pub(crate) fn is_none(self) -> bool {
+        self == Self::NONE
+    }
+
+    /// The message that it came from. Only for a document that is there.
+    pub(crate) fn message(self) -> usize {
+        usize::from(self.0 & !Self::OLD_FORM) - 1
+    }
+}
+
+/// One document for each order, or none.
+pub(crate) type Documents = [Document; ORDERS];
+
+/// The database.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
+pub struct Database {
+    /// `orders2`.
+    pub rows: Documents,
+    /// The row in `orderd_position`.
+    pub position: Position,
+    /// `orderd_erased`.
+    pub erased: Keys,
+}
+
+/// The row in `orderd_position`: how far the table is, and who writes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
+pub struct Position {
+    /// The last message passed.
+    pub place: Place,
+    /// The creation time of the stream that the place is in.
+    pub created: u8,
+    /// A random number. Each write of this row puts a new one here.
+    pub nonce: u8,
+    /// The process that writes, counted from 1.
+    pub writer: u8,
+    /// The lease has not expired.
+    pub leased: bool,
+    /// The writer's session. A process that becomes the writer begins a new one, and so does a writer that reads
+    /// the row and does not find it as it left it.
+    pub session: u8,
+    /// The session before it. 0: there is none that a process may follow from.
+    pub previous_session: u8,
+    /// The sequence at which the session began.
+    pub session_began: u8,
+    /// The writer has the old model of the document.
+    pub old_model: bool,
+    /// The order whose row was written last, counted from 1: a table that was restored alone lacks it.
+    pub last_row: u8,
+    /// The last sequence that was passed because the stream did not have it: a restore can bring it back.
+    pub gap_end: u8,
+    /// How often the dead-letter stream had lost something when the position was last set back.
+    pub dead_letter_losses: u8,
+}
+
+/// What a transaction that moves the position does beside that.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
+pub enum Purpose {
+    /// It writes rows.
+    #[default]
+    Batch,
+    /// It sets the position back to the stream's beginning: what the position says is not of this stream.
+    SetBack,
+    /// It moves the position over messages that the stream no longer has.
+    PassGap,
+}
+
+/// How far a transaction is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
+pub enum Phase {
+    /// There is none.
+    #[default]
+    None,
+    /// It was sent, and has not been executed.
+    Sent,
+    /// It has updated the position row, which it holds locked, and was not committed.
+    Executed,
+    /// With a mutation that uses two transactions: the first one is committed.
+    HalfCommitted,
+    /// It is committed; the writer does not know yet.
+    Committed,
+    /// It missed the fence; the writer does not know yet.
+    Fenced,
+    /// PostgreSQL refused a row; the writer does not know yet.
+    Refused,
+}
+
+/// What the position row must say for a transaction to pass.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
+pub struct Fence {
+    /// The sequence.
+    pub sequence: u8,
+    /// The stream's creation time.
+    pub created: u8,
+    /// The writer, counted from 1.
+    pub writer: u8,
+    /// The nonce.
+    pub nonce: u8,
+}
+
+/// A writer's transaction.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
+pub struct Transaction {
+    /// How far it is.
+    pub phase: Phase,
+    /// What it is for.
+    pub purpose: Purpose,
+    /// What it expects to find.
+    pub fence: Fence,
+    /// Where it moves the position.
+    pub to: Place,
+    /// The creation time of the stream as the writer knows it.
+    pub created: u8,
+    /// The rows to insert.
+    pub rows: Documents,
+    /// How many messages it passes.
+    pub messages: u8,
+    /// Once committed: the row's nonce.
+    pub nonce: u8,
+    /// Once committed: the row's session.
+    pub session: u8,
+}
+
+impl Transaction {
+    /// PostgreSQL can still execute or commit it.
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(self.phase, Phase::Sent | Phase::Executed | Phase::HalfCommitted)
+    }
+
+    /// Its outcome has not reached the writer.
+    pub(crate) fn is_decided(&self) -> bool {
+        matches!(self.phase, Phase::Committed | Phase::Fenced | Phase::Refused)
+    }
+}

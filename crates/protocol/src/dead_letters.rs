@@ -1,0 +1,80 @@
+//! Dead letters whose order became a row, and the retention, which purges what lies below the position.
+
+use crate::action::Action;
+use crate::database::Database;
+use crate::keys::Order;
+use crate::mutation::Mutation;
+use crate::state::{DeadLetter, State};
+use crate::stream::ORDERS;
+use crate::successors::Successors;
+use crate::world::World;
+
+pub(crate) fn actions(world: &World, state: &State, next: &mut Successors<'_>) {
+    for process in (0..world.processes).filter(|&process| state.processes[process].reaches_nats()) {
+        for key in 0..state.orders {
+            of_key(world, state, process, key, next);
+        }
+    }
+    if state.budget.purges > 0 {
+        purge(world, state, next);
+    }
+}
+
+fn of_key(world: &World, state: &State, process: usize, key: Order, next: &mut Successors<'_>) {
+    let n = usize::from(key);
+    let row = state.database.rows[n];
+    let dead_letter = state.dead_letters[n];
+    if row.is_none() {
+        let DeadLetter::TakenIn(by) = dead_letter else { return };
+        if !world.has(Mutation::TakenInMarkerStays) && will_not_come(state, usize::from(by)) {
+            next.add(Action::StoreAgain(process, key), |s| s.put_dead_letter(key, DeadLetter::Stored));
+        }
+        return;
+    }
+    if !dead_letter.has_document() {
+        return;
+    }
+    let flushed = !state.can_go_back() || world.loses_flushed || !state.durable.rows[n].is_none();
+    let by = row.message();
+    let gone = !state.messages[by].stored;
+    let too_early = world.has(Mutation::DeadLetterDeletedWithRow)
+        || (world.has(Mutation::DeadLetterDeletedOnceFlushed) && flushed);
+    // What the stream no longer has can't be taken in again: the dead letter has done its work.
+    if too_early || (gone && flushed && world.budget.purges > 0 && !state.is_erased(key)) {
+        next.add(Action::DeleteDeadLetter(process, key), |s| s.put_dead_letter(key, DeadLetter::None));
+    } else if dead_letter == DeadLetter::Stored {
+        let mark = DeadLetter::TakenIn(u8::try_from(by).unwrap_or(u8::MAX));
+        next.add(Action::MarkTakenIn(process, key), |s| s.put_dead_letter(key, mark));
+    }
+}
+
+/// The message that took an order in does not do so again: the stream does not have it, or the position passed it.
+fn will_not_come(state: &State, message: usize) -> bool {
+    let message = &state.messages[message];
+    let position = &state.database.position;
+    let passed =
+        position.created == state.stream.created && position.place.sequence >= message.place.sequence;
+    !message.stored || passed
+}
+
+/// What lies below the position and is flushed; the message at the position stays, for the check of the stream.
+fn purge(world: &World, state: &State, next: &mut Successors<'_>) {
+    let cautious = state.can_go_back() && !world.loses_flushed && !world.has(Mutation::PurgeAboveFlushed);
+    let Database { position, .. } = if cautious { state.durable } else { state.database };
+    let place = position.place;
+    let checked = place.time > 0 && state.is_in_stream(place, position.created);
+    if place.sequence > state.stream.first && (checked || world.has(Mutation::PurgeUnchecked)) {
+        next.add(Action::Purge, |s| {
+            s.budget.purges -= 1;
+            for message in &mut s.messages {
+                message.stored &= message.place.sequence >= place.sequence;
+            }
+            s.stream.first = place.sequence;
+        });
+    }
+}
+
+/// There is an order that lists show as a dead letter.
+pub(crate) fn is_listed(state: &State, order: usize) -> bool {
+    order < ORDERS && state.dead_letters[order] == DeadLetter::Stored
+}

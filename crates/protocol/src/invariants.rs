@@ -1,0 +1,186 @@
+//! What must hold in each state, and what must hold when nothing is left that happens by itself.
+
+use std::fmt;
+
+use crate::dead_letters::is_listed;
+use crate::mutation::Mutation;
+use crate::process::{Condition, Process, Stage};
+use crate::state::{DeadLetter, Erasure, State};
+use crate::stream::{ORDERS, Sender};
+use crate::world::{Kind, World};
+
+/// What must hold.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Invariant {
+    /// Always: an order has one row.
+    OneRow,
+    /// Always: a row has the document of its own message, or of a message with the key of a refused order.
+    NobodyChoosesAKey,
+    /// Always: what no process and no PostgreSQL refuses is not a dead letter.
+    OnlyRefusedOrdersAreDeadLetters,
+    /// Always: the position passes only committed rows, stored dead letters, empty messages, spent replays, erased keys.
+    PositionPassesOnlySettled,
+    /// Always: `/order/{id}` does not answer 404 for an order that is in the table, or that will be.
+    NotFoundIsTrue,
+    /// In the end: each acknowledged message is a row or a dead letter, or was dropped or erased.
+    NothingIsLost,
+    /// In the end: an order with a row is not listed as a dead letter.
+    RowOrDeadLetter,
+    /// In the end: row, messages and dead letter of an erased order are gone, and no memory has it.
+    NothingIsLeftOfErased,
+    /// In the end: the memory of each process is the table, in count and form.
+    MemoryIsTheTable,
+    /// From each state, what happens by itself leads to an end.
+    ComesToRest,
+}
+
+impl fmt::Display for Invariant {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::OneRow => "an order has one row",
+            Self::NobodyChoosesAKey => "nobody chooses a key",
+            Self::OnlyRefusedOrdersAreDeadLetters => "only refused orders are dead letters",
+            Self::PositionPassesOnlySettled => "the position passes only what is settled",
+            Self::NotFoundIsTrue => "404 is not said of an order that is in the table, or will be",
+            Self::NothingIsLost => "what the stream acknowledged is not lost",
+            Self::RowOrDeadLetter => "an order with a row is not listed as a dead letter",
+            Self::NothingIsLeftOfErased => "nothing is left of an erased order",
+            Self::MemoryIsTheTable => "what memory serves in the end is the table",
+            Self::ComesToRest => "it comes to rest",
+        })
+    }
+}
+
+/// The invariant that a state breaks.
+pub(crate) fn broken(world: &World, state: &State, at_rest: bool) -> Option<Invariant> {
+    let always = (0..ORDERS).find_map(|order| always(world, state, order));
+    // What stalled processes leave undone is done when one runs.
+    let somebody_runs = state.processes.iter().any(|process| process.condition == Condition::Running);
+    always.or_else(|| (at_rest && somebody_runs).then(|| in_the_end(world, state)).flatten())
+}
+
+fn always(world: &World, state: &State, order: usize) -> Option<Invariant> {
+    if state.record.doubled.has(number(order)) {
+        Some(Invariant::OneRow)
+    } else if is_forged(state, order) {
+        Some(Invariant::NobodyChoosesAKey)
+    } else if is_listed(state, order) && world.orders.get(order) == Some(&Kind::Good) {
+        Some(Invariant::OnlyRefusedOrdersAreDeadLetters)
+    } else if is_passed_unsettled(world, state, order) {
+        Some(Invariant::PositionPassesOnlySettled)
+    } else if !world.without_views
+        && state.processes.iter().any(|process| denies(world, state, process, order))
+    {
+        Some(Invariant::NotFoundIsTrue)
+    } else {
+        None
+    }
+}
+
+fn number(order: usize) -> u8 {
+    u8::try_from(order).unwrap_or(u8::MAX)
+}
+
+fn is_forged(state: &State, order: usize) -> bool {
+    let row = state.database.rows[order];
+    let forged = !row.is_none() && state.messages[row.message()].sender == Sender::Forger;
+    forged && !state.record.refused.has(number(order))
+}
+
+/// The order is not a row, and there is a reason for that.
+fn is_settled_without_row(world: &World, state: &State, order: usize) -> bool {
+    let key = number(order);
+    let record = &state.record;
+    let excused = record.dropped.has(key) || record.lost_with_stream.has(key) || state.is_erased(key);
+    excused || world.kind(key) == Kind::Empty || state.dead_letters[order] != DeadLetter::None
+}
+
+/// The position is at or above an order's message, and the order is neither a row nor settled otherwise. A
+/// position that is not of this stream says nothing; a loss that was not noticed yet is looked at in the end.
+fn is_passed_unsettled(world: &World, state: &State, order: usize) -> bool {
+    let message = &state.messages[order];
+    let position = &state.database.position;
+    let unnoticed = state.has_noticeable_loss() || state.record.rows_restored;
+    let passed = message.stored && message.place.sequence <= position.place.sequence;
+    passed
+        && !unnoticed
+        && state.is_in_stream(position.place, position.created)
+        && state.database.rows[order].is_none()
+        && !is_settled_without_row(world, state, order)
+}
+
+/// A process answers 404 for an order that is a row, or that the stream has for the table.
+fn denies(world: &World, state: &State, process: &Process, order: usize) -> bool {
+    if order >= usize::from(state.orders)
+        || !process.reaches_postgres()
+        || !process.view.memory[order].is_none()
+    {
+        return false;
+    }
+    if process.erased.has(number(order)) || state.is_erased(number(order)) {
+        return false;
+    }
+    let is_row = !state.database.rows[order].is_none();
+    if !answers_not_found(world, state, process, order) {
+        return false;
+    }
+    let unnoticed = state.has_noticeable_loss() || state.record.rows_restored;
+    is_row || (!unnoticed && !is_settled_without_row(world, state, order))
+}
+
+/// 404 needs two things of the table, in one statement: no row, and a position at or above the key's place and time.
+fn answers_not_found(world: &World, state: &State, process: &Process, order: usize) -> bool {
+    let place = state.messages[order].place;
+    let view = &process.view;
+    let decided = view.stage == Stage::Filled && !view.unchecked && view.undecided[order] == 0;
+    let read = decided && place.sequence <= view.place.sequence;
+    if world.has(Mutation::MissNotAsked) && read {
+        return true;
+    }
+    let position = state.database.position.place;
+    // A position that was set without reading a message has no time, and so is above no key.
+    let passed = place.sequence <= position.sequence && place.time <= position.time;
+    let no_row = state.database.rows[order].is_none();
+    no_row && (passed || (world.has(Mutation::NotFoundWithoutPosition) && read))
+}
+
+fn in_the_end(world: &World, state: &State) -> Option<Invariant> {
+    let orders = 0..usize::from(state.orders);
+    if let Some(broken) = orders.into_iter().find_map(|order| order_in_the_end(world, state, order)) {
+        return Some(broken);
+    }
+    let healthy = state.processes.iter().filter(|process| process.condition == Condition::Running);
+    for process in healthy.filter(|_| !world.without_views) {
+        for order in 0..ORDERS {
+            if process.view.memory[order] != state.database.rows[order] {
+                let erased = state.erasures[order] != Erasure::No;
+                return Some(if erased {
+                    Invariant::NothingIsLeftOfErased
+                } else {
+                    Invariant::MemoryIsTheTable
+                });
+            }
+        }
+        if process.view.stage != Stage::Filled {
+            return Some(Invariant::MemoryIsTheTable);
+        }
+    }
+    None
+}
+
+fn order_in_the_end(world: &World, state: &State, order: usize) -> Option<Invariant> {
+    let has_row = !state.database.rows[order].is_none();
+    if state.is_erased(number(order)) {
+        let has_messages =
+            state.messages.iter().any(|message| message.stored && message.order == number(order));
+        let left = has_row || has_messages || state.dead_letters[order].has_document();
+        return left.then_some(Invariant::NothingIsLeftOfErased);
+    }
+    let record = &state.record;
+    let excused = record.dropped.has(number(order)) || record.lost_with_stream.has(number(order));
+    let listed = is_listed(state, order);
+    if !has_row && !listed && !excused && world.kind(number(order)) != Kind::Empty {
+        return Some(Invariant::NothingIsLost);
+    }
+    (has_row && listed).then_some(Invariant::RowOrDeadLetter)
+}

@@ -1,0 +1,239 @@
+//! What the writer does with the messages behind the position: a row, a dead letter, or nothing.
+
+use crate::action::Action;
+use crate::database::{Document, Fence, Phase, Purpose, Transaction};
+use crate::keys::Order;
+use crate::mutation::Mutation;
+use crate::process::{Role, Writer};
+use crate::state::{DeadLetter, State};
+use crate::stream::{ORDERS, Place, Sender};
+use crate::successors::Successors;
+use crate::world::{Kind, World};
+
+pub(crate) fn actions(world: &World, state: &State, next: &mut Successors<'_>) {
+    for process in 0..world.processes {
+        let this = &state.processes[process];
+        if this.reaches_postgres() && state.transactions[process].is_decided() {
+            next.add(Action::ReceiveAnswer(process), |s| receive_answer(world, s, process));
+        }
+        let idle = state.transactions[process].phase == Phase::None;
+        if this.reaches_nats() && this.writer.role == Role::Writer && idle {
+            write(world, state, process, next);
+        }
+        for key in this.writer.stored_late.iter().filter(|_| this.reaches_nats()) {
+            next.add(Action::StoreDeadLetterLate(process, key), |s| store_late(s, process, key));
+        }
+    }
+}
+
+/// Before it writes, the position must be in this stream, and the table must have what the position says.
+fn write(world: &World, state: &State, process: usize, next: &mut Successors<'_>) {
+    let writer = state.processes[process].writer;
+    let beginning = state.stream.beginning();
+    if must_set_back(world, state, &writer) {
+        next.add(Action::SendSetBack(process), |s| {
+            send(s, process, Purpose::SetBack, beginning, s.stream.created);
+        });
+    } else if state.stream.first > writer.place.sequence + 1 && !world.has(Mutation::GapNotPassed) {
+        next.add(Action::SendPassGap(process), |s| {
+            send(s, process, Purpose::PassGap, beginning, writer.created);
+        });
+    } else {
+        send_batches(world, state, process, next);
+    }
+}
+
+fn must_set_back(world: &World, state: &State, writer: &Writer) -> bool {
+    let lost_dead_letters = state.database.position.dead_letter_losses != state.dead_letter_losses;
+    if lost_dead_letters && !world.has(Mutation::DeadLetterLossIgnored) {
+        return true;
+    }
+    if !writer.unchecked {
+        return false;
+    }
+    let position = &state.database.position;
+    let gap_is_back = state.stream.first <= position.gap_end && !world.has(Mutation::GapNotRemembered);
+    !position_is_in_stream(world, state, writer.place, writer.created)
+        || lacks_last_row(world, state)
+        || gap_is_back
+}
+
+/// The writer's look at the stream, on each new consumer.
+fn position_is_in_stream(world: &World, state: &State, place: Place, created: u8) -> bool {
+    if world.has(Mutation::WriterTrustsStream) {
+        return true;
+    }
+    if world.has(Mutation::StreamCheckedWithoutTime) {
+        return created == state.stream.created && place.sequence <= state.stream.last;
+    }
+    let missing = created == state.stream.created && state.is_missing(place.sequence);
+    state.is_in_stream(place, created) || (missing && world.has(Mutation::WriterAcceptsMissingMessage))
+}
+
+fn lacks_last_row(world: &World, state: &State) -> bool {
+    let last = state.database.position.last_row;
+    last > 0
+        && state.database.rows[usize::from(last) - 1].is_none()
+        && !world.has(Mutation::LastRowNotChecked)
+}
+
+fn send(state: &mut State, process: usize, purpose: Purpose, to: Place, created: u8) {
+    let writer = &mut state.processes[process].writer;
+    writer.unchecked = false;
+    let fence = fence_of(writer, process);
+    state.transactions[process] =
+        Transaction { phase: Phase::Sent, purpose, fence, to, created, ..Transaction::default() };
+}
+
+fn fence_of(writer: &Writer, process: usize) -> Fence {
+    let number = u8::try_from(process).unwrap_or(u8::MAX) + 1;
+    Fence { sequence: writer.place.sequence, created: writer.created, writer: number, nonce: writer.nonce }
+}
+
+/// What becomes of a message.
+enum Decision {
+    Pass,
+    Row(Document),
+    DeadLetter,
+}
+
+/// Each number of messages makes a batch, up to the first one that must be a dead letter before it is passed.
+fn send_batches(world: &World, state: &State, process: usize, next: &mut Successors<'_>) {
+    let writer = state.processes[process].writer;
+    let most = if writer.halved { 1 } else { world.batch };
+    let fence = fence_of(&writer, process);
+    let mut batch =
+        Transaction { phase: Phase::Sent, fence, created: writer.created, ..Transaction::default() };
+    let mut sequence = writer.place.sequence;
+    for messages in 1..=most {
+        let Some(message) = state.message_after(sequence) else { break };
+        let order = state.messages[message].order;
+        match decide(world, state, process, message) {
+            Decision::Pass => {}
+            Decision::Row(document) => {
+                let row = &mut batch.rows[usize::from(order)];
+                *row = if row.is_none() { document } else { *row };
+            }
+            Decision::DeadLetter => {
+                if messages == 1 {
+                    next.add(Action::StoreDeadLetter(process, order), |s| store(world, s, process, order));
+                }
+                break;
+            }
+        }
+        batch.to = state.messages[message].place;
+        batch.messages = messages;
+        sequence = batch.to.sequence;
+        next.add(Action::SendBatch { process, messages }, |s| {
+            s.processes[process].writer.unchecked = false;
+            s.transactions[process] = batch;
+        });
+    }
+}
+
+fn decide(world: &World, state: &State, process: usize, message: usize) -> Decision {
+    let this = &state.processes[process];
+    let order = state.messages[message].order;
+    if this.erased.has(order) {
+        return Decision::Pass;
+    }
+    if state.messages[message].sender != Sender::Client {
+        let honoured = state.dead_letters[usize::from(order)].has_document();
+        let honoured = honoured || world.has(Mutation::KeyHeaderAlwaysHonoured);
+        return if honoured { Decision::Row(Document::new(message, false)) } else { Decision::Pass };
+    }
+    if world.kind(order) == Kind::Empty {
+        Decision::Pass
+    } else if !world.refuses(state, process, order) && !this.writer.refused.has(order) {
+        Decision::Row(world.document(process, message))
+    } else if this.writer.stored.has(order) || world.has(Mutation::DeadLetterAfterPosition) {
+        Decision::Pass
+    } else {
+        Decision::DeadLetter
+    }
+}
+
+impl World {
+    /// What a process makes of a client's message.
+    pub(crate) fn document(&self, process: usize, message: usize) -> Document {
+        let two_forms = self.orders.get(message) == Some(&Kind::TwoForms);
+        Document::new(message, two_forms && self.old_model[process])
+    }
+}
+
+/// Stored only while its subject is empty, or while the marker there is proved wrong: the order was taken in, and
+/// the table has lost its row.
+fn store(world: &World, state: &mut State, process: usize, key: Order) {
+    let n = usize::from(key);
+    let lost_row =
+        matches!(state.dead_letters[n], DeadLetter::TakenIn(_)) && state.database.rows[n].is_none();
+    let empty = state.dead_letters[n] == DeadLetter::None;
+    if empty || (lost_row && !world.has(Mutation::TakenInMarkerStays)) {
+        state.put_dead_letter(key, DeadLetter::Stored);
+    }
+    state.processes[process].writer.stored.add(key);
+}
+
+fn store_late(state: &mut State, process: usize, key: Order) {
+    let late = &mut state.processes[process].writer.stored_late;
+    let mut stored = crate::keys::Keys::default();
+    stored.add(key);
+    *late = late.without(stored);
+    if state.dead_letters[usize::from(key)] == DeadLetter::None {
+        state.put_dead_letter(key, DeadLetter::Stored);
+    }
+}
+
+/// The writer learns what became of its transaction.
+pub(crate) fn receive_answer(world: &World, state: &mut State, process: usize) {
+    let answer = std::mem::take(&mut state.transactions[process]);
+    match answer.phase {
+        Phase::Committed => committed(world, state, process, &answer),
+        Phase::Fenced => {
+            state.processes[process].writer.role = Role::Unsure;
+            state.processes[process].writer.certain = true;
+        }
+        Phase::Refused if answer.messages > 1 => state.processes[process].writer.halved = true,
+        Phase::Refused => refused(state, process, &answer),
+        _ => {}
+    }
+}
+
+fn committed(world: &World, state: &mut State, process: usize, answer: &Transaction) {
+    let late = passed_late(world, state, process, answer);
+    let writer = &mut state.processes[process].writer;
+    *writer = Writer {
+        role: Role::Writer,
+        place: answer.to,
+        created: answer.created,
+        nonce: answer.nonce,
+        session: answer.session,
+        unchecked: writer.unchecked,
+        stored_late: late,
+        ..Writer::default()
+    };
+}
+
+/// With a mutation: what was passed without a dead letter, which is stored now.
+fn passed_late(world: &World, state: &State, process: usize, answer: &Transaction) -> crate::keys::Keys {
+    let mut late = state.processes[process].writer.stored_late;
+    if world.has(Mutation::DeadLetterAfterPosition) {
+        let passed = (0..state.orders).filter(|&order| {
+            let sequence = state.client_message(order).place.sequence;
+            sequence > answer.fence.sequence && sequence <= answer.to.sequence
+        });
+        passed.filter(|&order| world.refuses(state, process, order)).for_each(|order| late.add(order));
+    }
+    late
+}
+
+/// A single row that PostgreSQL refuses: it will be a dead letter, and leaves memory.
+fn refused(state: &mut State, process: usize, answer: &Transaction) {
+    for order in (0..).take(ORDERS).filter(|&order| !answer.rows[usize::from(order)].is_none()) {
+        let sequence = state.client_message(order).place.sequence;
+        let this = &mut state.processes[process];
+        this.writer.refused.add(order);
+        this.view.memory[usize::from(order)] = Document::NONE;
+        this.view.mark_undecided(order, sequence);
+    }
+}
