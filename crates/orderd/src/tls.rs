@@ -1,22 +1,30 @@
 //! TLS to PostgreSQL, with what libpq's `sslmode` means, and to a service of our own: how sure one is of whom one
 //! speaks to.
 
-use std::path::Path;
+mod legacy;
+
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::{
+    CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature, verify_tls13_signature_with_raw_key,
+};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, SubjectPublicKeyInfoDer, UnixTime};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use tokio_postgres_rustls::MakeRustlsConnect;
+
+use self::legacy::Legacy;
 
 /// libpq's `sslmode`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Mode {
     /// No TLS.
     Disable,
+    /// TLS where the server takes nothing else; whoever it is.
+    Allow,
     /// TLS where the server has it; whoever it is.
     Prefer,
     /// TLS; whoever it is.
@@ -31,7 +39,8 @@ impl Mode {
     pub(crate) fn parse(text: &str) -> Option<Self> {
         Some(match text {
             "disable" => Self::Disable,
-            "allow" | "prefer" => Self::Prefer,
+            "allow" => Self::Allow,
+            "prefer" => Self::Prefer,
             "require" => Self::Require,
             "verify-ca" => Self::VerifyCa,
             "verify-full" => Self::VerifyFull,
@@ -40,19 +49,86 @@ impl Mode {
     }
 }
 
-/// What makes TLS connections in that mode. `root` is a file of authorities; without it, those of the machine.
-///
-/// # Errors
-/// Authorities that can't be read, in words.
-pub(crate) fn connector(mode: Mode, root: Option<&Path>) -> Result<MakeRustlsConnect, String> {
-    let provider = Arc::new(ring::default_provider());
-    let trusted = match (mode, root) {
-        // As libpq does: with a file of authorities, `require` checks against it.
-        (Mode::Disable | Mode::Prefer, _) | (Mode::Require, None) => Trusted::Anybody,
-        (Mode::Require | Mode::VerifyCa, _) => Trusted::AnyName(authorities(root, &provider)?),
-        (Mode::VerifyFull, _) => Trusted::Name(authorities(root, &provider)?),
-    };
-    Ok(MakeRustlsConnect::new(client(provider, trusted)?))
+/// Against what a server's certificate is checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Roots {
+    /// The machine's authorities.
+    System,
+    /// A file of authorities.
+    File(PathBuf),
+}
+
+/// Which versions of TLS may be spoken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Versions {
+    Both,
+    Only12,
+    Only13,
+}
+
+/// How TLS to PostgreSQL is to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Client {
+    pub(crate) mode: Mode,
+    /// `None`: none are named.
+    pub(crate) roots: Option<Roots>,
+    /// Files of a certificate and its key, to be shown to the server.
+    pub(crate) identity: Option<(PathBuf, PathBuf)>,
+    /// Whether the server is told which name was asked for.
+    pub(crate) sni: bool,
+    pub(crate) versions: Versions,
+    /// TLS from the first byte on.
+    pub(crate) is_direct: bool,
+}
+
+impl Client {
+    /// Reads the files and makes what makes TLS connections.
+    ///
+    /// # Errors
+    /// A file that can't be used, in words.
+    pub(crate) fn connector(&self) -> Result<MakeRustlsConnect, String> {
+        let provider = Arc::new(ring::default_provider());
+        let authorities = || Authorities::read(self.roots.as_ref(), &provider).map(Arc::new);
+        let trusted = match (self.mode, &self.roots) {
+            (Mode::VerifyFull, _) => Trusted::Name(authorities()?),
+            // As libpq does: where there is a file of authorities, every mode checks against it.
+            (Mode::VerifyCa, _) | (Mode::Allow | Mode::Prefer | Mode::Require, Some(_)) => {
+                Trusted::AnyName(authorities()?)
+            }
+            (Mode::Disable, _) | (Mode::Allow | Mode::Prefer | Mode::Require, None) => Trusted::Anybody,
+        };
+        let versions: &[_] = match self.versions {
+            Versions::Both => rustls::ALL_VERSIONS,
+            Versions::Only12 => &[&rustls::version::TLS12],
+            Versions::Only13 => &[&rustls::version::TLS13],
+        };
+        let builder = ClientConfig::builder_with_provider(provider.clone())
+            .with_protocol_versions(versions)
+            .map_err(|error| error.to_string())?;
+        let verifier = Arc::new(Verifier { provider, trusted });
+        let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
+        let mut config = match &self.identity {
+            None => builder.with_no_client_auth(),
+            Some((certificate, key)) => {
+                let chain = certificates(certificate)?;
+                let secret = PrivateKeyDer::from_pem_file(key)
+                    .map_err(|error| format!("can't read the key in {}: {error}", key.display()))?;
+                let shown = builder.with_client_auth_cert(chain, secret);
+                shown.map_err(|error| format!("can't show {}: {error}", certificate.display()))?
+            }
+        };
+        config.enable_sni = self.sni;
+        if self.is_direct {
+            config.alpn_protocols = vec![b"postgresql".to_vec()];
+        }
+        Ok(MakeRustlsConnect::new(config))
+    }
+}
+
+fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    CertificateDer::pem_file_iter(file)
+        .and_then(Iterator::collect)
+        .map_err(|error| format!("can't read the certificates in {}: {error}", file.display()))
 }
 
 /// Speaks with whoever has the certificate that comes first in that file, by whatever name.
@@ -72,20 +148,49 @@ fn client(provider: Arc<CryptoProvider>, trusted: Trusted) -> Result<ClientConfi
     Ok(config.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
 }
 
-fn authorities(
-    root: Option<&Path>,
-    provider: &Arc<CryptoProvider>,
-) -> Result<Arc<WebPkiServerVerifier>, String> {
-    let mut store = RootCertStore::empty();
-    let certificates: Vec<_> = match root {
-        Some(file) => CertificateDer::pem_file_iter(file)
-            .and_then(Iterator::collect)
-            .map_err(|error| format!("can't read the authorities in {}: {error}", file.display()))?,
-        None => rustls_native_certs::load_native_certs().certs,
-    };
-    store.add_parsable_certificates(certificates);
-    let verifier = WebPkiServerVerifier::builder_with_provider(store.into(), provider.clone()).build();
-    verifier.map_err(|error| format!("there are no authorities to check against: {error}"))
+/// Authorities, for webpki and for what webpki does not know.
+#[derive(Debug)]
+struct Authorities {
+    webpki: Arc<WebPkiServerVerifier>,
+    certificates: Vec<CertificateDer<'static>>,
+}
+
+impl Authorities {
+    fn read(roots: Option<&Roots>, provider: &Arc<CryptoProvider>) -> Result<Self, String> {
+        let certificates = match roots {
+            Some(Roots::File(file)) => certificates(file)?,
+            Some(Roots::System) | None => rustls_native_certs::load_native_certs().certs,
+        };
+        let mut store = RootCertStore::empty();
+        store.add_parsable_certificates(certificates.iter().cloned());
+        let webpki = WebPkiServerVerifier::builder_with_provider(store.into(), provider.clone()).build();
+        let webpki = webpki.map_err(|error| format!("there are no authorities to check against: {error}"))?;
+        Ok(Self { webpki, certificates })
+    }
+
+    /// Whether one of them stands behind the certificate. Gives back whether it is for that name, as webpki sees it.
+    fn verify(
+        &self,
+        shown: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        now: UnixTime,
+        provider: &CryptoProvider,
+    ) -> Result<bool, Error> {
+        // The chain is checked before the name, so that only a good chain ends with a wrong name.
+        match self.webpki.verify_server_cert(shown, intermediates, name, &[], now) {
+            Ok(_) => Ok(true),
+            Err(Error::InvalidCertificate(
+                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+            )) => Ok(false),
+            Err(error) => {
+                let Some(legacy) = Legacy::of(shown) else { return Err(error) };
+                let algorithms = provider.signature_verification_algorithms.all;
+                legacy.verify(&self.certificates, intermediates, now, algorithms)?;
+                Ok(false)
+            }
+        }
+    }
 }
 
 /// Whom one speaks to.
@@ -94,9 +199,9 @@ enum Trusted {
     /// Whoever answers: encrypted, and no more.
     Anybody,
     /// Who has a certificate of a known authority, whatever name it is for.
-    AnyName(Arc<WebPkiServerVerifier>),
+    AnyName(Arc<Authorities>),
     /// Who has one for the name that was asked for.
-    Name(Arc<WebPkiServerVerifier>),
+    Name(Arc<Authorities>),
     /// Who has this certificate.
     Only(CertificateDer<'static>),
 }
@@ -114,20 +219,17 @@ impl ServerCertVerifier for Verifier {
         shown: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         name: &ServerName<'_>,
-        ocsp: &[u8],
+        _ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let check = |by: &WebPkiServerVerifier| by.verify_server_cert(shown, intermediates, name, ocsp, now);
+        let check = |by: &Authorities| by.verify(shown, intermediates, name, now, &self.provider);
         match &self.trusted {
             Trusted::Anybody => Ok(ServerCertVerified::assertion()),
-            Trusted::Name(authorities) => check(authorities),
-            // The chain is checked before the name, so that only a good chain ends with a wrong name.
-            Trusted::AnyName(authorities) => match check(authorities) {
-                Err(Error::InvalidCertificate(
-                    CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-                )) => Ok(ServerCertVerified::assertion()),
-                checked => checked,
-            },
+            Trusted::AnyName(authorities) => check(authorities).map(|_| ServerCertVerified::assertion()),
+            Trusted::Name(authorities) if check(authorities)? || legacy::is_for(shown, name) => {
+                Ok(ServerCertVerified::assertion())
+            }
+            Trusted::Name(_) => Err(Error::InvalidCertificate(CertificateError::NotValidForName)),
             Trusted::Only(known) if shown == known => Ok(ServerCertVerified::assertion()),
             Trusted::Only(_) => {
                 Err(Error::General("it shows another certificate than the one in HTTP_TLS_CERT".into()))
@@ -142,7 +244,16 @@ impl ServerCertVerifier for Verifier {
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
         let known = &self.provider.signature_verification_algorithms;
-        verify_tls12_signature(message, certificate, signed, known)
+        let Some(legacy) = Legacy::of(certificate).filter(Legacy::is_version_1) else {
+            return verify_tls12_signature(message, certificate, signed, known);
+        };
+        let algorithms = known.mapping.iter().find(|(scheme, _)| *scheme == signed.scheme);
+        match algorithms {
+            Some((_, algorithms)) if legacy.has_signed(message, signed.signature(), algorithms) => {
+                Ok(HandshakeSignatureValid::assertion())
+            }
+            _ => Err(Error::InvalidCertificate(CertificateError::BadSignature)),
+        }
     }
 
     fn verify_tls13_signature(
@@ -152,7 +263,13 @@ impl ServerCertVerifier for Verifier {
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
         let known = &self.provider.signature_verification_algorithms;
-        verify_tls13_signature(message, certificate, signed, known)
+        match Legacy::of(certificate).filter(Legacy::is_version_1) {
+            Some(legacy) => {
+                let key = SubjectPublicKeyInfoDer::from(legacy.key()?);
+                verify_tls13_signature_with_raw_key(message, &key, signed, known)
+            }
+            None => verify_tls13_signature(message, certificate, signed, known),
+        }
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

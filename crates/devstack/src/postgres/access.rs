@@ -13,8 +13,10 @@ pub(super) fn write(home: &Path, user: Option<User>, options: &PostgresOptions) 
     let data = cluster::data_of(home);
     let kind = if options.tls.is_some() { "hostssl" } else { "host" };
     let method = if options.password.is_some() { "scram-sha-256" } else { "trust" };
-    let rules =
-        format!("{kind} all all 127.0.0.1/32 {method}\n{kind} replication all 127.0.0.1/32 {method}\n");
+    let first = &options.rules;
+    let rules = format!(
+        "{first}\n{kind} all all 127.0.0.1/32 {method}\n{kind} replication all 127.0.0.1/32 {method}\n"
+    );
     let target = data.join("pg_hba.conf");
     fs::write(&target, rules).map_err(Error::path("write", &target))?;
     if let Some(tls) = &options.tls {

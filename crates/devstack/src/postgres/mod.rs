@@ -39,8 +39,10 @@ pub struct PostgresOptions {
     pub settings: Vec<(String, String)>,
     /// The password of `postgres`, then demanded as SCRAM; none: whoever comes is trusted.
     pub password: Option<String>,
-    /// A certificate; connections without TLS are then refused.
+    /// A certificate; connections without TLS are then refused, unless a rule lets them in.
     pub tls: Option<Tls>,
+    /// Lines of `pg_hba.conf` that stand before all others.
+    pub rules: String,
 }
 
 /// PEM files for encrypted connections.
@@ -55,7 +57,8 @@ pub struct Tls {
 impl Default for PostgresOptions {
     fn default() -> Self {
         let settings = Vec::new();
-        Self { port: None, fsync: true, template: false, settings, password: None, tls: None }
+        let rules = String::new();
+        Self { port: None, fsync: true, template: false, settings, password: None, tls: None, rules }
     }
 }
 

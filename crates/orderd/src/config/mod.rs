@@ -2,6 +2,9 @@
 
 mod nats;
 mod postgres;
+mod conninfo;
+mod pg_options;
+mod passfile;
 mod http;
 mod identity;
 mod secret;

@@ -9,13 +9,16 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use tokio_postgres::config::TargetSessionAttrs;
+use tokio_postgres::config::{Host, LoadBalanceHosts, SslMode, TargetSessionAttrs};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Statement};
+use tokio_postgres_rustls::MakeRustlsConnect;
 
 use self::schema::{Refused, Traits};
 use crate::config::{Postgres, Table};
+use crate::random;
+use crate::tls::Mode;
 
 /// How long one of several servers may take to answer.
 const ANSWER: Duration = Duration::from_millis(1500);
@@ -67,7 +70,12 @@ pub(crate) async fn connect(settings: &Postgres) -> Result<Connection, tokio_pos
         return connect_to(settings, 0).await;
     }
     loop {
-        let first = settings.preferred.load(Ordering::Relaxed);
+        let first = match settings.servers.0[0].get_load_balance_hosts() {
+            LoadBalanceHosts::Random => {
+                usize::from_str_radix(&random::hex::<4>(), 16).unwrap_or_default() % count
+            }
+            _ => settings.preferred.load(Ordering::Relaxed),
+        };
         let mut failed = None;
         for server in (first..first + count).map(|place| place % count) {
             // Whoever is tired of waiting begins with the next one when it comes again.
@@ -143,12 +151,57 @@ pub(crate) async fn answered<T>(
         () = moved(settings, connection) => return Err(Unanswered::Moved),
     }
     let cancelled = connection.client.cancel_token();
-    drop(timeout(SLOW, cancelled.cancel_query(settings.tls.0.clone())).await);
+    drop(timeout(SLOW, cancelled.cancel_query(settings.tls.connector())).await);
     timeout(SLOW, answer).await.map_err(|_| Unanswered::Silent)
 }
 
+/// Connects as libpq does: with `prefer`, without TLS too where the server refuses it with TLS; with `allow`, the
+/// other way round.
 async fn connect_to(settings: &Postgres, server: usize) -> Result<Connection, tokio_postgres::Error> {
-    let (client, connection) = settings.servers.0[server].connect(settings.tls.0.clone()).await?;
+    let mut config = settings.servers.0[server].clone();
+    if let Some(password) = settings.password.0.of(&config) {
+        config.password(password);
+    }
+    // libpq speaks no TLS over a Unix socket, whatever `sslmode` says.
+    let is_socket = matches!(config.get_hosts(), [Host::Unix(_)]) && config.get_hostaddrs().is_empty();
+    let (first, second) = match settings.tls.client.mode {
+        _ if is_socket => (SslMode::Disable, None),
+        Mode::Disable => (SslMode::Disable, None),
+        Mode::Allow => (SslMode::Disable, Some(SslMode::Require)),
+        Mode::Prefer => (SslMode::Prefer, Some(SslMode::Disable)),
+        Mode::Require | Mode::VerifyCa | Mode::VerifyFull => (SslMode::Require, None),
+    };
+    let tls = settings.tls.connector();
+    match (open(&config, first, &tls, server).await, second) {
+        (Err(error), Some(second)) if depends_on_tls(&error) => {
+            match open(&config, second, &tls, server).await {
+                // "No rule" says less than what was wrong the first time.
+                Err(other) if is_rule(&other) => Err(error),
+                opened => opened,
+            }
+        }
+        (opened, _) => opened,
+    }
+}
+
+/// Whether a server may refuse this with TLS and not without, or the other way round.
+fn depends_on_tls(error: &tokio_postgres::Error) -> bool {
+    // Who may connect, and what poolers say there. A failed handshake has no kind of its own.
+    let of_class = |class| error.code().is_some_and(|code| code.code().starts_with(class));
+    of_class("28") || of_class("08") || error.to_string() == "error performing TLS handshake"
+}
+
+fn is_rule(error: &tokio_postgres::Error) -> bool {
+    error.code() == Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION)
+}
+
+async fn open(
+    config: &tokio_postgres::Config,
+    mode: SslMode,
+    tls: &MakeRustlsConnect,
+    server: usize,
+) -> Result<Connection, tokio_postgres::Error> {
+    let (client, connection) = config.clone().ssl_mode(mode).connect(tls.clone()).await?;
     let driver = tokio::spawn(async move {
         // Whoever uses the client sees the error, with what was being done.
         drop(connection.await);

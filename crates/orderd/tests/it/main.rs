@@ -40,4 +40,5 @@ mod chaos;
 mod access;
 mod hostile;
 mod schema;
+mod libpq;
 mod second_model;

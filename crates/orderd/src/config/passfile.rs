@@ -1,0 +1,94 @@
+//! libpq's file of passwords: `host:port:database:user:password`, a line for each; `*` is any, and a backslash takes
+//! what follows as it is.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use tokio_postgres::Config;
+use tokio_postgres::config::Host;
+
+/// The password for that server. As in libpq, a file that others can read does not count.
+pub(super) fn find(file: &Path, server: &Config) -> Option<String> {
+    let metadata = std::fs::metadata(file).ok().filter(std::fs::Metadata::is_file)?;
+    if metadata.permissions().mode() & 0o077 != 0 {
+        tracing::warn!(file = %file.display(), "others can read the file of passwords: it is not used; chmod 600 it");
+        return None;
+    }
+    let host = match server.get_hosts().first() {
+        Some(Host::Tcp(host)) => host.clone(),
+        // A socket in a folder that is usual counts as localhost.
+        Some(Host::Unix(folder))
+            if folder == Path::new("/var/run/postgresql") || folder == Path::new("/tmp") =>
+        {
+            "localhost".into()
+        }
+        Some(Host::Unix(folder)) => folder.display().to_string(),
+        None => server.get_hostaddrs().first()?.to_string(),
+    };
+    let port = server.get_ports().first()?.to_string();
+    let user = server.get_user().unwrap_or_default();
+    let database = server.get_dbname().unwrap_or(user);
+    let text = std::fs::read_to_string(file).ok()?;
+    text.lines().find_map(|line| password(line, [&host, &port, database, user]))
+}
+
+fn password(line: &str, wanted: [&str; 4]) -> Option<String> {
+    if line.starts_with('#') {
+        return None;
+    }
+    let mut rest = line;
+    for wanted in wanted {
+        let (field, after) = field(rest)?;
+        if &rest[..rest.len() - after.len() - 1] != "*" && field != wanted {
+            return None;
+        }
+        rest = after;
+    }
+    // The password is the rest of the line, up to a colon that is not escaped.
+    let password = field(rest).map_or_else(|| unescaped(rest), |(field, _)| field);
+    (!password.is_empty()).then_some(password)
+}
+
+/// Up to the next colon, and what comes after it.
+fn field(text: &str) -> Option<(String, &str)> {
+    let mut escaped = false;
+    for (place, letter) in text.char_indices() {
+        match letter {
+            ':' if !escaped => return Some((unescaped(&text[..place]), &text[place + 1..])),
+            letter => escaped = letter == '\\' && !escaped,
+        }
+    }
+    None
+}
+
+fn unescaped(text: &str) -> String {
+    let mut letters = text.chars();
+    let mut read = String::new();
+    while let Some(letter) = letters.next() {
+        read.extend(if letter == '\\' { letters.next() } else { Some(letter) });
+    }
+    read
+}
+
+#[cfg(test)]
+mod tests {
+    use super::password;
+
+    #[test]
+    fn lines_are_read_as_libpq_reads_them() {
+        let wanted = ["h:1", "5432", "d", "u"];
+        let cases = [
+            (r"h\:1:5432:d:u:pass", Some("pass")),
+            ("*:*:*:*:a b", Some("a b")),
+            (r"*:*:*:*:a\:b\\c", Some(r"a:b\c")),
+            ("h:5432:d:u:pass", None),
+            ("#*:*:*:*:pass", None),
+            (r"\*:*:*:*:pass", None),
+            ("*:*:*:*:", None),
+            ("*:*", None),
+        ];
+        for (line, expected) in cases {
+            assert_eq!(password(line, wanted).as_deref(), expected, "{line}");
+        }
+    }
+}

@@ -1,0 +1,372 @@
+//! What the options of a connection string mean here. Each is honoured, or refused by its name: none is dropped or
+//! weakened in silence.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio_postgres::Config;
+use tokio_postgres::config::{ChannelBinding, LoadBalanceHosts, SslNegotiation, TargetSessionAttrs};
+
+use super::conninfo::Conninfo;
+use crate::tls::{Client, Mode, Roots, Versions};
+
+/// A setting's name and what is wrong.
+type Problem = (&'static str, String);
+
+/// Variables of the environment that libpq reads where the string says nothing.
+const VARIABLES: [(&str, &str); 30] = [
+    ("host", "PGHOST"),
+    ("hostaddr", "PGHOSTADDR"),
+    ("port", "PGPORT"),
+    ("dbname", "PGDATABASE"),
+    ("user", "PGUSER"),
+    ("password", "PGPASSWORD"),
+    ("passfile", "PGPASSFILE"),
+    ("channel_binding", "PGCHANNELBINDING"),
+    ("service", "PGSERVICE"),
+    ("options", "PGOPTIONS"),
+    ("application_name", "PGAPPNAME"),
+    ("sslmode", "PGSSLMODE"),
+    ("sslnegotiation", "PGSSLNEGOTIATION"),
+    ("sslcert", "PGSSLCERT"),
+    ("sslkey", "PGSSLKEY"),
+    ("sslcertmode", "PGSSLCERTMODE"),
+    ("sslrootcert", "PGSSLROOTCERT"),
+    ("sslcrl", "PGSSLCRL"),
+    ("sslcrldir", "PGSSLCRLDIR"),
+    ("sslsni", "PGSSLSNI"),
+    ("requirepeer", "PGREQUIREPEER"),
+    ("require_auth", "PGREQUIREAUTH"),
+    ("ssl_min_protocol_version", "PGSSLMINPROTOCOLVERSION"),
+    ("ssl_max_protocol_version", "PGSSLMAXPROTOCOLVERSION"),
+    ("gssencmode", "PGGSSENCMODE"),
+    ("krbsrvname", "PGKRBSRVNAME"),
+    ("connect_timeout", "PGCONNECT_TIMEOUT"),
+    ("client_encoding", "PGCLIENTENCODING"),
+    ("target_session_attrs", "PGTARGETSESSIONATTRS"),
+    ("load_balance_hosts", "PGLOADBALANCEHOSTS"),
+];
+
+/// The five that `PG_HOST` and the like give where there is no string.
+const ADDRESS: [&str; 6] = ["host", "hostaddr", "port", "dbname", "user", "password"];
+
+/// Options that are honoured.
+const HONOURED: [&str; 29] = [
+    "host",
+    "hostaddr",
+    "port",
+    "dbname",
+    "user",
+    "password",
+    "passfile",
+    "channel_binding",
+    "connect_timeout",
+    "options",
+    "application_name",
+    "fallback_application_name",
+    "keepalives",
+    "keepalives_idle",
+    "keepalives_interval",
+    "keepalives_count",
+    "tcp_user_timeout",
+    "sslmode",
+    "sslrootcert",
+    "sslcert",
+    "sslkey",
+    "sslsni",
+    "sslnegotiation",
+    "sslcertmode",
+    "ssl_min_protocol_version",
+    "ssl_max_protocol_version",
+    "target_session_attrs",
+    "load_balance_hosts",
+    "max_protocol_version",
+];
+
+/// Options of which only these values are taken: what the service does anyway.
+const FIXED: [(&str, &[&str]); 6] = [
+    ("gssencmode", &["disable", "prefer"]),
+    ("sslcompression", &["0"]),
+    ("replication", &["false", "off", "no", "0"]),
+    ("client_encoding", &["utf8", "utf-8", "UTF8", "UTF-8", "auto"]),
+    ("gssdelegation", &["0"]),
+    ("min_protocol_version", &["3.0"]),
+];
+
+/// Options of libpq that would have to be done and can't be.
+const REFUSED: [&str; 15] = [
+    "service",
+    "servicefile",
+    "sslcrl",
+    "sslcrldir",
+    "sslpassword",
+    "requirepeer",
+    "require_auth",
+    "krbsrvname",
+    "gsslib",
+    "sslkeylogfile",
+    "scram_client_key",
+    "scram_server_key",
+    "oauth_issuer",
+    "oauth_client_id",
+    "authtype",
+];
+
+/// Takes what the string does not say from the environment. `whole`: also where the server is.
+pub(super) fn from_environment(given: &mut Conninfo, whole: bool) {
+    for (option, variable) in VARIABLES {
+        if (whole || !ADDRESS.contains(&option))
+            && given.get(option).is_none()
+            && let Some(value) = std::env::var(variable).ok().filter(|value| !value.is_empty())
+        {
+            given.set(option, &value);
+        }
+    }
+}
+
+/// Refuses what is not done.
+pub(super) fn check(given: &Conninfo) -> Result<(), Problem> {
+    for name in given.names().filter(|name| !HONOURED.contains(name)) {
+        let value = given.get(name);
+        let fixed = FIXED.iter().find(|(fixed, _)| *fixed == name);
+        match (fixed, value) {
+            (Some((_, values)), Some(value)) if !values.contains(&value) => {
+                return Err(problem(name, format!("takes {}", values.join(" or "))));
+            }
+            (None, Some(_)) if REFUSED.contains(&name) => {
+                return Err(problem(name, "is not supported: remove it"));
+            }
+            (None, _) if !REFUSED.contains(&name) => {
+                return Err(("DATABASE_URL", format!("libpq knows no option {name}")));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Names the variable of the environment where it is set.
+fn problem(option: &str, problem: impl std::fmt::Display) -> Problem {
+    let variable = VARIABLES.iter().find(|(known, _)| *known == option).map(|(_, variable)| *variable);
+    let set = variable.filter(|variable| std::env::var_os(variable).is_some_and(|value| !value.is_empty()));
+    match set {
+        Some(variable) => (variable, format!("{option} {problem}")),
+        None => ("DATABASE_URL", format!("{option} {problem}")),
+    }
+}
+
+/// How TLS is to be.
+pub(super) fn tls(given: &Conninfo) -> Result<Client, Problem> {
+    let roots = match given.get("sslrootcert") {
+        Some("system") => Some(Roots::System),
+        Some(file) => Some(Roots::File(file.into())),
+        None => in_home("root.crt").map(Roots::File),
+    };
+    let is_system = matches!(roots, Some(Roots::System));
+    let mode = match given.get("sslmode") {
+        None if is_system => Mode::VerifyFull,
+        None => Mode::Prefer,
+        Some(text) => Mode::parse(text).ok_or_else(|| {
+            problem("sslmode", "takes disable, allow, prefer, require, verify-ca or verify-full")
+        })?,
+    };
+    if is_system && mode != Mode::VerifyFull {
+        return Err(problem(
+            "sslrootcert",
+            "system needs sslmode=verify-full: anybody can have a certificate of a public authority",
+        ));
+    }
+    if mode == Mode::VerifyCa && roots.is_none() {
+        return Err(problem(
+            "sslmode",
+            "verify-ca needs sslrootcert=FILE: anybody can have a certificate of a public authority",
+        ));
+    }
+    let identity = match (given.get("sslcert"), given.get("sslkey")) {
+        _ if given.get("sslcertmode") == Some("disable") => None,
+        (Some(certificate), Some(key)) => Some((certificate.into(), key.into())),
+        (None, None) => in_home("postgresql.crt").zip(in_home("postgresql.key")),
+        _ => return Err(problem("sslcert", "and sslkey need each other")),
+    };
+    if let Some(value) = given.get("sslcertmode").filter(|value| !["disable", "allow"].contains(value)) {
+        return Err(problem("sslcertmode", format!("takes disable or allow, not {value}")));
+    }
+    let is_direct = given.get("sslnegotiation") == Some("direct");
+    if is_direct && matches!(mode, Mode::Disable | Mode::Allow | Mode::Prefer) {
+        return Err(problem("sslnegotiation", "direct needs sslmode=require or a stronger one"));
+    }
+    Ok(Client {
+        mode,
+        roots,
+        identity,
+        sni: given.get("sslsni") != Some("0"),
+        versions: versions(given)?,
+        is_direct,
+    })
+}
+
+/// rustls has TLS 1.2 and 1.3; an older least version is one that both are above.
+fn versions(given: &Conninfo) -> Result<Versions, Problem> {
+    const KNOWN: [&str; 4] = ["TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3"];
+    let place = |option: &'static str, default: usize| match given.get(option) {
+        None => Ok(default),
+        Some(text) => KNOWN
+            .iter()
+            .position(|known| known.eq_ignore_ascii_case(text))
+            .ok_or_else(|| problem(option, format!("takes {}", KNOWN.join(", ")))),
+    };
+    let (least, most) = (place("ssl_min_protocol_version", 2)?, place("ssl_max_protocol_version", 3)?);
+    match (least, most) {
+        (0..=2, 3) => Ok(Versions::Both),
+        (3, 3) => Ok(Versions::Only13),
+        (0..=2, 2) => Ok(Versions::Only12),
+        _ => Err(problem("ssl_max_protocol_version", "leaves no version: TLSv1.2 and TLSv1.3 can be used")),
+    }
+}
+
+/// libpq's files for a user, where they are there.
+fn in_home(name: &str) -> Option<PathBuf> {
+    let home = std::env::var_os("HOME").filter(|home| !home.is_empty())?;
+    let file = PathBuf::from(home).join(".postgresql").join(name);
+    file.is_file().then_some(file)
+}
+
+/// The file of passwords that libpq reads.
+pub(super) fn passfile(given: &Conninfo) -> Option<PathBuf> {
+    let home = || std::env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
+    given.get("passfile").map(PathBuf::from).or_else(|| home().map(|home| home.join(".pgpass")))
+}
+
+/// One configuration for each server: what all share, and one host.
+pub(super) fn servers(given: &Conninfo) -> Result<Vec<Config>, Problem> {
+    let list = |name: &str| -> Vec<String> {
+        given
+            .get(name)
+            .map(|text| text.split(',').map(|part| part.trim().to_owned()).collect())
+            .unwrap_or_default()
+    };
+    let (hosts, addresses, ports) = (list("host"), list("hostaddr"), list("port"));
+    let count = hosts.len().max(addresses.len()).max(1);
+    if !hosts.is_empty() && !addresses.is_empty() && hosts.len() != addresses.len() {
+        return Err(problem("hostaddr", "has another number of addresses than host has names"));
+    }
+    if ports.len() > 1 && ports.len() != count {
+        return Err(problem("port", "has another number of ports than there are hosts"));
+    }
+    let shared = shared(given)?;
+    (0..count)
+        .map(|place| {
+            let mut one = shared.clone();
+            let port = ports.get(place).or_else(|| ports.first().filter(|_| ports.len() == 1));
+            let port = match port.map(String::as_str).unwrap_or_default() {
+                "" => 5432,
+                port => port
+                    .parse()
+                    .ok()
+                    .filter(|&port| port > 0)
+                    .ok_or_else(|| problem("port", "takes 1 to 65535"))?,
+            };
+            one.port(port);
+            match (
+                hosts.get(place).filter(|host| !host.is_empty()),
+                addresses.get(place).filter(|a| !a.is_empty()),
+            ) {
+                (host, Some(address)) => {
+                    one.hostaddr(address.parse().map_err(|_| problem("hostaddr", "takes an IP address"))?);
+                    if let Some(host) = host {
+                        one.host(host);
+                    }
+                }
+                (Some(host), None) => {
+                    one.host(host);
+                }
+                (None, None) => {
+                    one.host(socket_folder(port));
+                }
+            }
+            Ok(one)
+        })
+        .collect()
+}
+
+/// Where libpq looks for a server that is not named: Debian's folder, or that of PostgreSQL's source.
+fn socket_folder(port: u16) -> &'static str {
+    let has_socket = |folder: &&str| std::path::Path::new(folder).join(format!(".s.PGSQL.{port}")).exists();
+    ["/var/run/postgresql", "/tmp"].into_iter().find(has_socket).unwrap_or("/var/run/postgresql")
+}
+
+fn shared(given: &Conninfo) -> Result<Config, Problem> {
+    let mut config = Config::new();
+    if let Some(user) = given.get("user") {
+        config.user(user);
+    }
+    if let Some(password) = given.get("password") {
+        config.password(password);
+    }
+    if let Some(name) = given.get("dbname") {
+        config.dbname(name);
+    }
+    if let Some(options) = given.get("options") {
+        config.options(options);
+    }
+    let name = given.get("application_name").or_else(|| given.get("fallback_application_name"));
+    config.application_name(name.unwrap_or("orderd"));
+    times(given, &mut config)?;
+    config.channel_binding(match given.get("channel_binding") {
+        Some("disable") => ChannelBinding::Disable,
+        None | Some("prefer") => ChannelBinding::Prefer,
+        Some("require") => ChannelBinding::Require,
+        Some(_) => return Err(problem("channel_binding", "takes disable, prefer or require")),
+    });
+    config.target_session_attrs(match given.get("target_session_attrs") {
+        None | Some("any") => TargetSessionAttrs::Any,
+        // A primary that is read-only by default takes no orders either.
+        Some("read-write" | "primary") => TargetSessionAttrs::ReadWrite,
+        Some("read-only") => TargetSessionAttrs::ReadOnly,
+        Some(_) => {
+            return Err(problem(
+                "target_session_attrs",
+                "takes any, read-write, primary or read-only: orders are written",
+            ));
+        }
+    });
+    config.load_balance_hosts(match given.get("load_balance_hosts") {
+        None | Some("disable") => LoadBalanceHosts::Disable,
+        Some("random") => LoadBalanceHosts::Random,
+        Some(_) => return Err(problem("load_balance_hosts", "takes disable or random")),
+    });
+    config.ssl_negotiation(match given.get("sslnegotiation") {
+        None | Some("postgres") => SslNegotiation::Postgres,
+        Some("direct") => SslNegotiation::Direct,
+        Some(_) => return Err(problem("sslnegotiation", "takes postgres or direct")),
+    });
+    Ok(config)
+}
+
+fn times(given: &Conninfo, config: &mut Config) -> Result<(), Problem> {
+    let number = |name: &'static str, default: i64| match given.get(name) {
+        None => Ok(default),
+        Some(text) => text.trim().parse().map_err(|_| problem(name, "takes a whole number")),
+    };
+    // A server that silently goes while nothing is under way to it is noticed in about ten seconds.
+    let positive = |value: i64| u64::try_from(value).unwrap_or_default();
+    match positive(number("connect_timeout", 3)?) {
+        // libpq waits for ever then.
+        0 => {}
+        seconds => {
+            config.connect_timeout(Duration::from_secs(seconds));
+        }
+    }
+    config.tcp_user_timeout(Duration::from_millis(positive(number("tcp_user_timeout", 8000)?)));
+    config.keepalives(number("keepalives", 1)? != 0);
+    if let idle @ 1.. = positive(number("keepalives_idle", 5)?) {
+        config.keepalives_idle(Duration::from_secs(idle));
+    }
+    if let interval @ 1.. = positive(number("keepalives_interval", 2)?) {
+        config.keepalives_interval(Duration::from_secs(interval));
+    }
+    if let retries @ 1.. = positive(number("keepalives_count", 3)?) {
+        config.keepalives_retries(u32::try_from(retries).unwrap_or(u32::MAX));
+    }
+    Ok(())
+}

@@ -1,0 +1,290 @@
+//! Connections are made as psql makes them, on the same server with the same string.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use devstack::{Postgres, PostgresOptions, Scratch, Tls};
+
+/// Who may connect how; `postgres` always by either way.
+const RULES: &str = "host all postgres 127.0.0.1/32 trust
+host all either 127.0.0.1/32 trust
+hostssl all only_tls 127.0.0.1/32 trust
+hostnossl all no_tls 127.0.0.1/32 trust
+host all asked 127.0.0.1/32 scram-sha-256";
+
+const MODES: [&str; 7] = ["", "disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
+
+/// Files of certificates, made as PostgreSQL's manual makes them.
+struct Authority {
+    scratch: Scratch,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let authority = Self { scratch: Scratch::new().unwrap() };
+        authority.root("root");
+        // Another authority under the same name.
+        authority.root("other");
+        authority
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.scratch.path().join(name)
+    }
+
+    fn openssl(&self, arguments: &str) {
+        let mut command = Command::new("openssl");
+        command.args(shlex::split(arguments).unwrap()).current_dir(self.scratch.path());
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        assert!(output.status.success(), "{arguments}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    fn root(&self, name: &str) {
+        self.openssl(&format!("req -new -nodes -out {name}.csr -keyout {name}.key -subj /CN=root.example"));
+        std::fs::write(self.file("v3.ext"), "basicConstraints=critical,CA:true\nkeyUsage=keyCertSign")
+            .unwrap();
+        self.openssl(&format!(
+            "x509 -req -in {name}.csr -days 3650 -extfile v3.ext -signkey {name}.key -out {name}.crt"
+        ));
+    }
+
+    /// A certificate under a name of its own; `more` extensions, by an authority.
+    fn server(&self, name: &str, subject: &str, authority: &str, extensions: &str) -> Tls {
+        self.openssl(&format!("req -new -nodes -out {name}.csr -keyout {name}.key -subj /CN={subject}"));
+        std::fs::write(self.file("server.ext"), extensions).unwrap();
+        let extended = if extensions.is_empty() { "" } else { "-extfile server.ext" };
+        self.openssl(&format!(
+            "x509 -req -in {name}.csr -days 365 -CA {authority}.crt -CAkey {authority}.key -CAcreateserial {extended} -out {name}.crt"
+        ));
+        self.tls(name)
+    }
+
+    fn tls(&self, name: &str) -> Tls {
+        Tls { certificate: self.file(&format!("{name}.crt")), key: self.file(&format!("{name}.key")) }
+    }
+
+    /// What a server may show, and the file of authorities that its clients have.
+    fn kinds(&self) -> Vec<(&'static str, Tls, PathBuf)> {
+        let root = self.file("root.crt");
+        self.openssl("req -new -x509 -days 365 -nodes -out own.crt -keyout own.key -subj /CN=localhost");
+        self.openssl(
+            "req -new -x509 -days 365 -nodes -out another.crt -keyout another.key -subj /CN=localhost",
+        );
+        self.server(
+            "between",
+            "between.example",
+            "root",
+            "basicConstraints=critical,CA:true\nkeyUsage=keyCertSign",
+        );
+        let chained = self.server("chained", "localhost", "between", "");
+        let chain =
+            [self.file("chained.crt"), self.file("between.crt")].map(|file| std::fs::read(file).unwrap());
+        std::fs::write(&chained.certificate, chain.concat()).unwrap();
+        vec![
+            ("version 1", self.server("v1", "localhost", "root", ""), root.clone()),
+            ("version 1, an address", self.server("v1ip", "127.0.0.1", "root", ""), root.clone()),
+            ("version 1, another name", self.server("v1name", "db.example", "root", ""), root.clone()),
+            (
+                "version 1, another authority of that name",
+                self.server("v1other", "localhost", "other", ""),
+                root.clone(),
+            ),
+            ("version 1 by way of another", chained, root.clone()),
+            (
+                "common name",
+                self.server("cn", "localhost", "root", "basicConstraints=CA:false"),
+                root.clone(),
+            ),
+            (
+                "another alternative name",
+                self.server("san", "localhost", "root", "subjectAltName=DNS:db.example"),
+                root.clone(),
+            ),
+            (
+                "alternative name",
+                self.server("good", "x", "root", "subjectAltName=DNS:localhost"),
+                root.clone(),
+            ),
+            ("not for servers", self.server("use", "localhost", "root", "extendedKeyUsage=clientAuth"), root),
+            ("its own authority", self.tls("own"), self.file("own.crt")),
+            ("its own authority, not the known one", self.tls("own"), self.file("another.crt")),
+        ]
+    }
+}
+
+fn start(tls: Option<Tls>) -> Postgres {
+    let settings = vec![("log_connections".into(), "on".into())];
+    let options = PostgresOptions { tls, rules: RULES.into(), settings, ..PostgresOptions::quick() };
+    let postgres = Postgres::temporary(options).unwrap();
+    let users = "create role either superuser login; create role only_tls superuser login; create role no_tls superuser login; \
+                 create role asked superuser login password 'pa?s''s \\'; create table orders2 (id text primary key, data bytea)";
+    postgres.psql(users).unwrap();
+    postgres
+}
+
+/// Whether a program got in, and whether by TLS.
+#[derive(Debug, PartialEq, Eq)]
+enum Got {
+    Plain,
+    Encrypted,
+    Nothing,
+}
+
+fn got(postgres: &Postgres, mut command: Command, name: &str, home: &Path) -> (Got, String) {
+    command.env("HOME", home).env("PGAPPNAME", name).stdin(Stdio::null());
+    let output = command.output().unwrap();
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    if !output.status.success() {
+        return (Got::Nothing, words);
+    }
+    let log = postgres.log();
+    let marks = format!("application_name={name}");
+    let lines: Vec<&str> =
+        log.lines().filter(|line| line.contains("connection authorized") && line.contains(&marks)).collect();
+    assert!(!lines.is_empty(), "{name}: {log}");
+    let encrypted = lines.iter().all(|line| line.contains("SSL enabled"));
+    (if encrypted { Got::Encrypted } else { Got::Plain }, words)
+}
+
+/// What psql and the service make of a string. They must agree.
+fn compare(postgres: &Postgres, home: &Path, what: &str, string: &str) -> (Got, String) {
+    static NEXT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+    let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let mut psql = Command::new("psql");
+    psql.args(["-X", "-w", "-c", "select 1", string]);
+    let (theirs, words) = got(postgres, psql, &format!("psql_{number}"), home);
+    let mut orderd = Command::new(env!("CARGO_BIN_EXE_orderd"));
+    orderd.arg("export").env("DATABASE_URL", string);
+    let (ours, our_words) = got(postgres, orderd, &format!("orderd_{number}"), home);
+    assert_eq!(ours, theirs, "{what}: {string}\npsql: {words}\norderd: {our_words}");
+    (ours, our_words)
+}
+
+#[test]
+fn every_certificate_is_taken_or_refused_as_psql_does() {
+    let authority = Authority::new();
+    let mut seen = Vec::new();
+    for (kind, tls, root) in authority.kinds() {
+        let postgres = start(Some(tls));
+        for host in ["localhost", "127.0.0.1"] {
+            for mode in MODES {
+                // The default and the like don't look at it, and then mustn't fail by it.
+                let mode = if mode.is_empty() { String::new() } else { format!("sslmode={mode}") };
+                let root = format!("sslrootcert='{}'", root.display());
+                let string = format!(
+                    "host={host} hostaddr=127.0.0.1 port={} user=either dbname=demo1 {mode} {root}",
+                    postgres.port()
+                );
+                seen.push(compare(&postgres, authority.scratch.path(), kind, &string).0);
+            }
+        }
+    }
+    // The table has all in it.
+    for got in [Got::Plain, Got::Encrypted, Got::Nothing] {
+        assert!(seen.contains(&got), "{got:?}");
+    }
+}
+
+#[test]
+fn rules_for_tls_and_against_it_are_met_as_psql_does() {
+    let authority = Authority::new();
+    for tls in [None, Some(authority.server("v1", "localhost", "root", ""))] {
+        let has_tls = tls.is_some();
+        let postgres = start(tls);
+        for user in ["either", "only_tls", "no_tls"] {
+            for mode in &MODES[..5] {
+                let mode = if mode.is_empty() { String::new() } else { format!("?sslmode={mode}") };
+                let string = format!("postgresql://{user}@127.0.0.1:{}/demo1{mode}", postgres.port());
+                compare(&postgres, authority.scratch.path(), &format!("TLS {has_tls}"), &string);
+            }
+        }
+    }
+}
+
+#[test]
+fn strings_are_read_as_psql_reads_them() {
+    let (postgres, home) = (start(None), Scratch::new().unwrap());
+    let port = postgres.port();
+    let plain = format!("host=127.0.0.1 port={port} user=either dbname=demo1");
+    let address = format!("127.0.0.1:{port}/demo1");
+    let compare = |string: &str| compare(&postgres, home.path(), "no TLS", string).0;
+    for string in [
+        plain.clone(),
+        plain.replace('=', " = "),
+        plain.replace(' ', "\n"),
+        format!("host='127.0.0.1'port='{port}'user='either'dbname=demo1"),
+        format!("host=127.0.0.1 port={port} user=asked dbname=demo1 password='pa?s\\'s \\\\'"),
+        format!("postgresql://asked:pa%3Fs's%20%5C@{address}"),
+        format!("postgresql://asked:pa?s's%20%5C@{address}"),
+        format!("postgresql://e%69ther@{address}?connect_timeout=5&fallback_application_name=x"),
+        format!("postgresql://either@127.0.0.1:1,{address}"),
+        format!("postgresql:///demo1?host=127.0.0.1&port={port}&user=either"),
+        format!("postgresql://either@{address}?target_session_attrs=primary"),
+        format!(
+            "postgresql://either@{address}?options=-c%20statement_timeout%3D1s&gssencmode=disable&keepalives=0"
+        ),
+        format!("{plain} options='-c statement_timeout=1s' sslcompression=0 sslsni=0 tcp_user_timeout=1000"),
+    ] {
+        let got = compare(&string);
+        assert_eq!(got, Got::Plain, "{string}");
+    }
+    for string in [
+        format!("{plain} sslmode = require"),
+        format!("{plain}\nsslmode='require'"),
+        format!("postgresql://asked:pa?ss@{address}?sslmode=require"),
+        format!("postgresql://either@{address}?sslmode=verify-full"),
+        format!("postgresql://either@{address}?ssl=true"),
+        format!("{plain} sslmode=Require"),
+        format!("{plain} sslrootcert=/nowhere/root.crt sslmode=verify-ca"),
+        format!("postgresql://asked:wrong@{address}"),
+        format!("postgresql://either@{address}?target_session_attrs=read-only"),
+        format!("postgresql://either@{address}?channel_binding=require"),
+        format!("postgresql://either@{address}?gssencmode=require"),
+        format!("postgresql://either@{address}?nothing=known"),
+        format!("postgresql://either@127.0.0.1:{port},127.0.0.1:{port}/demo1?port=1,2,3"),
+        format!("{plain} service=nowhere"),
+        "host=127.0.0.1 password=two words".to_owned(),
+    ] {
+        let got = compare(&string);
+        assert_eq!(got, Got::Nothing, "{string}");
+    }
+}
+
+#[test]
+fn a_password_and_an_authority_that_are_replaced_count_from_the_next_connection_on() {
+    let (postgres, home) = (start(None), Scratch::new().unwrap());
+    let passfile = home.path().join(".pgpass");
+    let address = format!("postgresql://asked@127.0.0.1:{}/demo1", postgres.port());
+    for (password, expected) in [("wrong", Got::Nothing), ("pa?s's \\\\", Got::Plain)] {
+        std::fs::write(&passfile, format!("*:*:demo1:asked:{password}\n")).unwrap();
+        std::fs::set_permissions(&passfile, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        assert_eq!(compare(&postgres, home.path(), "passfile", &address).0, expected);
+    }
+    std::fs::set_permissions(&passfile, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    assert_eq!(compare(&postgres, home.path(), "passfile", &address).0, Got::Nothing);
+}
+
+/// Each is refused by its name and without a value.
+#[test]
+fn options_that_are_not_honoured_are_refused_by_name() {
+    for option in [
+        "sslcrl",
+        "sslpassword",
+        "requirepeer",
+        "require_auth",
+        "service",
+        "krbsrvname",
+        "sslkeylogfile",
+        "unknown",
+    ] {
+        let mut orderd = Command::new(env!("CARGO_BIN_EXE_orderd"));
+        orderd.arg("export").env("DATABASE_URL", format!("postgresql://u@127.0.0.1:1/d?{option}=secret"));
+        let output = orderd.output().unwrap();
+        let words = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{words}");
+        assert!(
+            words.contains("DATABASE_URL") && words.contains(option) && !words.contains("secret"),
+            "{words}"
+        );
+    }
+}
