@@ -13,6 +13,7 @@ use super::progress::Progress;
 use crate::cli::ExportArgs;
 use crate::config::Postgres;
 use crate::postgres;
+use crate::postgres::encoding::Encoding;
 
 /// Writes `{"id":…,"order":{…}}` for each row. 1: some rows can't be decoded; they are named on stderr.
 ///
@@ -22,10 +23,13 @@ pub async fn run(args: ExportArgs) -> anyhow::Result<ExitCode> {
     let settings = Postgres::new(&args.pg)?;
     let connection = postgres::connect_once(&settings).await?;
     let table = settings.table.quoted();
-    let copy =
-        format!("COPY (SELECT id, data FROM {table} ORDER BY id COLLATE \"C\") TO STDOUT (FORMAT binary)");
+    let encoding = Encoding::of(&connection.client).await.map_err(postgres::explain)?;
+    let copy = format!(
+        "COPY (SELECT {}, data FROM {table} ORDER BY id COLLATE \"C\") TO STDOUT (FORMAT binary)",
+        encoding.raw_id()
+    );
     let rows = connection.client.copy_out(&copy).await.map_err(postgres::explain)?;
-    let mut rows = std::pin::pin!(BinaryCopyOutStream::new(rows, &[Type::TEXT, Type::BYTEA]));
+    let mut rows = std::pin::pin!(BinaryCopyOutStream::new(rows, &[Type::BYTEA, Type::BYTEA]));
     let layouts = Arc::new(Layouts::new()?);
     let mut reader = RowReader::new(layouts.clone());
     let progress = Progress::new(None, "orders");
@@ -34,12 +38,20 @@ pub async fn run(args: ExportArgs) -> anyhow::Result<ExitCode> {
     let mut line = Vec::new();
     while let Some(row) = rows.next().await {
         let row = row.map_err(postgres::explain)?;
-        let (id, data): (&str, Option<&[u8]>) = (row.try_get(0)?, row.try_get(1)?);
+        let (raw, data): (&[u8], Option<&[u8]>) = (row.try_get(0)?, row.try_get(1)?);
+        let Some(id) = encoding.decode(raw) else {
+            super::complain(&format!(
+                "row {:?} is left out: its id is no text",
+                String::from_utf8_lossy(raw)
+            ));
+            skipped += 1;
+            continue;
+        };
         line.clear();
         let decoded = data.ok_or("it is null".to_owned()).and_then(|data| {
             let body = reader.read("", data).map_err(|error| error.to_string())?;
             line.extend_from_slice(b"{\"id\":");
-            serde_json::to_writer(&mut line, id).map_err(|error| error.to_string())?;
+            serde_json::to_writer(&mut line, &id).map_err(|error| error.to_string())?;
             line.extend_from_slice(b",\"order\":");
             layouts.write_json(&body, &mut line).map_err(|error| error.to_string())
         });

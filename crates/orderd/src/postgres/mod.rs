@@ -1,5 +1,6 @@
 //! The connection to PostgreSQL and the table.
 
+pub(crate) mod encoding;
 pub(crate) mod schema;
 
 use std::collections::HashMap;
@@ -15,6 +16,7 @@ use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Statement};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use self::encoding::Encoding;
 use self::schema::{Refused, Traits};
 use crate::config::{Postgres, Table};
 use crate::random;
@@ -249,6 +251,7 @@ pub(crate) async fn check_at_start(settings: &Postgres) -> anyhow::Result<()> {
 pub(crate) struct LookUp {
     connection: Connection,
     by_ids: Statement,
+    encoding: Encoding,
 }
 
 impl LookUp {
@@ -256,7 +259,8 @@ impl LookUp {
         let connection = connect(settings).await?;
         let query = format!("SELECT id, data FROM {} WHERE id = ANY($1)", settings.table.quoted());
         let by_ids = connection.client.prepare_typed(&query, &[Type::TEXT_ARRAY]).await?;
-        Ok(Self { connection, by_ids })
+        let encoding = Encoding::of(&connection.client).await?;
+        Ok(Self { connection, by_ids, encoding })
     }
 }
 
@@ -266,12 +270,19 @@ pub(crate) async fn rows(
     settings: &Postgres,
     ids: &[&str],
 ) -> Result<HashMap<String, Option<Vec<u8>>>, tokio_postgres::Error> {
-    let LookUp { connection, by_ids } = match look_up {
+    let LookUp { connection, by_ids, encoding } = match look_up {
         Some(opened) if !opened.connection.client.is_closed() => opened,
         _ => look_up.insert(LookUp::open(settings).await?),
     };
+    let ids = encoding.holdable(&connection.client, ids).await?;
     let rows = connection.client.query(by_ids, &[&ids]).await?;
     rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+}
+
+/// What was given is no text of this database: a null character, or one that its encoding lacks.
+pub(crate) fn is_no_text(error: &tokio_postgres::Error) -> bool {
+    let codes = [SqlState::CHARACTER_NOT_IN_REPERTOIRE, SqlState::UNTRANSLATABLE_CHARACTER];
+    error.code().is_some_and(|code| codes.contains(code))
 }
 
 /// Whether a row is refused because one with its id is stored already: by a trigger in another table, for instance,

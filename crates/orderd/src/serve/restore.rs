@@ -15,6 +15,7 @@ use super::cache::{Cache, Hasher};
 use crate::config::Postgres;
 use crate::health::{Health, Part};
 use crate::metrics::Metrics;
+use crate::postgres::encoding::Encoding;
 use crate::postgres::{self, Connection, PrepareError, Unanswered, describe};
 use crate::retry::Backoff;
 
@@ -145,14 +146,15 @@ impl Restore {
     }
 
     async fn read_table(&self, initmemchan: &mpsc::Sender<Vec<Record>>, first: bool) -> Result<(), Failed> {
-        let ranges = self.ranges().await?;
+        let (connection, ranges) = self.ranges().await?;
         if !self.progress.begun.load(Ordering::Acquire) {
             // Whoever is away is not waited for; the table is then read once more.
             drop(tokio::time::timeout(PLACED, self.progress.placed.notified()).await);
             self.progress.begun.store(true, Ordering::Release);
         }
-        let reads = ranges.into_iter().map(|range| {
-            let read = self.clone().read_range(range, initmemchan.clone(), first);
+        let parts = self.share(connection, ranges).await;
+        let reads = parts.into_iter().map(|(connection, ranges)| {
+            let read = self.clone().read_ranges(connection, ranges, initmemchan.clone(), first);
             // On a task of its own, so that the ranges are decoded on several cores.
             tokio::spawn(read).unwrap_or_else(|_| Err(Failed::Closed))
         });
@@ -160,8 +162,26 @@ impl Restore {
         Ok(())
     }
 
-    /// Conditions that split the table into parts that are read at once.
-    async fn ranges(&self) -> Result<Vec<String>, Failed> {
+    /// Gives each range a connection. Where the role or the server has no other connection to give, one reads them all.
+    async fn share(&self, first: Connection, mut ranges: Vec<String>) -> Vec<(Connection, Vec<String>)> {
+        if ranges.len() < 2 {
+            return vec![(first, ranges)];
+        }
+        match postgres::connect_in_time(&self.settings).await {
+            Ok(Ok(second)) => {
+                let others = ranges.split_off(1);
+                vec![(first, ranges), (second, others)]
+            }
+            Ok(Err(error)) => {
+                tracing::info!(reason = describe(&error), "the table is read by one connection, more slowly");
+                vec![(first, ranges)]
+            }
+            Err(_) => vec![(first, ranges)],
+        }
+    }
+
+    /// Conditions that split the table into parts that are read at once, and the connection that was asked.
+    async fn ranges(&self) -> Result<(Connection, Vec<String>), Failed> {
         let connection = postgres::connect_in_time(&self.settings).await??;
         let prepared = postgres::prepare(&connection.client, &self.settings);
         self.answered(&connection, prepared).await??;
@@ -172,27 +192,43 @@ impl Restore {
         let table = self.settings.table.quoted();
         let parameters: [(&(dyn ToSql + Sync), Type); 1] = [(&table, Type::TEXT)];
         let rows = self.answered(&connection, connection.client.query_typed(query, &parameters)).await??;
-        let Some(row) = rows.first() else { return Ok(vec!["true".into()]) };
+        let Some(row) = rows.first() else { return Ok((connection, vec!["true".into()])) };
         let (by_place, blocks): (bool, i64) = (row.try_get(0)?, row.try_get(1)?);
         self.progress.estimate.store(row.try_get::<_, f64>(2)? as u64, Ordering::Relaxed);
         if !by_place || blocks < SMALL {
-            return Ok(vec!["true".into()]);
+            return Ok((connection, vec!["true".into()]));
         }
         let middle = blocks / 2;
-        Ok(vec![format!("ctid < '({middle},0)'"), format!("ctid >= '({middle},0)'")])
+        let halves = vec![format!("ctid < '({middle},0)'"), format!("ctid >= '({middle},0)'")];
+        Ok((connection, halves))
     }
 
-    async fn read_range(
+    async fn read_ranges(
         self,
-        range: String,
+        connection: Connection,
+        ranges: Vec<String>,
         initmemchan: mpsc::Sender<Vec<Record>>,
         first: bool,
     ) -> Result<(), Failed> {
-        let connection = postgres::connect_in_time(&self.settings).await??;
-        let table = self.settings.table.quoted();
-        let copy = format!("COPY (SELECT id, data FROM {table} WHERE {range}) TO STDOUT (FORMAT binary)");
-        let copied = self.answered(&connection, connection.client.copy_out(&copy)).await??;
-        let mut rows = std::pin::pin!(BinaryCopyOutStream::new(copied, &[Type::TEXT, Type::BYTEA]));
+        let encoding = self.answered(&connection, Encoding::of(&connection.client)).await??;
+        for range in ranges {
+            self.read_range(&connection, &encoding, &range, &initmemchan, first).await?;
+        }
+        Ok(())
+    }
+
+    async fn read_range(
+        &self,
+        connection: &Connection,
+        encoding: &Encoding,
+        range: &str,
+        initmemchan: &mpsc::Sender<Vec<Record>>,
+        first: bool,
+    ) -> Result<(), Failed> {
+        let (id, table) = (encoding.raw_id(), self.settings.table.quoted());
+        let copy = format!("COPY (SELECT {id}, data FROM {table} WHERE {range}) TO STDOUT (FORMAT binary)");
+        let copied = self.answered(connection, connection.client.copy_out(&copy)).await??;
+        let mut rows = std::pin::pin!(BinaryCopyOutStream::new(copied, &[Type::BYTEA, Type::BYTEA]));
         let mut hasher = self.cache.hasher();
         let mut records = Vec::with_capacity(CHUNK);
         let mut begun = Instant::now();
@@ -201,19 +237,25 @@ impl Restore {
             // Mostly it is there, and no timer is needed.
             let next = match rows.next().now_or_never() {
                 Some(next) => next,
-                None => self.answered(&connection, rows.next()).await?,
+                None => self.answered(connection, rows.next()).await?,
             };
             let Some(row) = next.transpose()? else { break };
-            let (id, data): (&str, Option<&[u8]>) = (row.try_get(0)?, row.try_get(1)?);
-            records.extend(self.record(&mut hasher, id, data, first));
+            let (id, data): (&[u8], Option<&[u8]>) = (row.try_get(0)?, row.try_get(1)?);
+            match encoding.decode(id) {
+                Some(id) => records.extend(self.record(&mut hasher, &id, data, first)),
+                None => {
+                    self.progress.rows.fetch_add(1, Ordering::Relaxed);
+                    self.undecodable(&String::from_utf8_lossy(id), "its id is no text");
+                }
+            }
             if records.len() == CHUNK {
                 let whole = std::mem::replace(&mut records, Vec::with_capacity(CHUNK));
-                self.send(&initmemchan, whole).await?;
+                self.send(initmemchan, whole).await?;
                 self.cache.give_way(begun.elapsed().min(AT_MOST)).await;
                 begun = Instant::now();
             }
         }
-        self.send(&initmemchan, records).await
+        self.send(initmemchan, records).await
     }
 
     async fn answered<T>(
@@ -248,10 +290,14 @@ impl Restore {
             Some(Err(error)) => error.to_string(),
             None => "it is null".into(),
         };
+        self.undecodable(id, &problem);
+        None
+    }
+
+    fn undecodable(&self, id: &str, problem: &str) {
         if self.progress.undecodable.fetch_add(1, Ordering::Relaxed) < NAMED {
             tracing::warn!(id, problem, "row can't be decoded, skipped");
         }
-        None
     }
 }
 

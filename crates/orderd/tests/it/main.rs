@@ -41,4 +41,5 @@ mod access;
 mod hostile;
 mod schema;
 mod libpq;
+mod encodings;
 mod second_model;

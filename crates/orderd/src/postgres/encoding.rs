@@ -1,0 +1,127 @@
+//! Ids in a database whose encoding is not UTF-8: an id that the encoding lacks must not fail the query in which others
+//! are asked for, and a stored id that is not text must not stop the fill.
+
+use std::borrow::Cow;
+
+use futures_util::future;
+use tokio_postgres::types::Type;
+use tokio_postgres::{Client, Error};
+
+use super::is_no_text;
+
+/// Bytes of a single-byte encoding from 128 on; those below are ASCII in all encodings of a server.
+const HIGH: std::ops::RangeInclusive<u8> = 128..=255;
+
+/// How a database stores text.
+pub(crate) enum Encoding {
+    Utf8,
+    /// `SQL_ASCII`: any bytes, as they came.
+    Bytes,
+    /// What each byte from 128 on stands for.
+    SingleByte(Vec<Option<char>>),
+    /// Several bytes for a character: only the server can say.
+    MultiByte,
+}
+
+impl Encoding {
+    /// That of the database of this connection.
+    pub(crate) async fn of(client: &Client) -> Result<Self, Error> {
+        let query = "SELECT getdatabaseencoding()::text,
+                            pg_encoding_max_length(pg_char_to_encoding(getdatabaseencoding())) = 1";
+        let rows = client.query_typed(query, &[]).await?;
+        let Some(row) = rows.first() else { return Ok(Self::Utf8) };
+        match row.try_get::<_, &str>(0)? {
+            "UTF8" => Ok(Self::Utf8),
+            "SQL_ASCII" => Ok(Self::Bytes),
+            _ if row.try_get(1)? => Ok(Self::SingleByte(high_half(client).await?)),
+            _ => Ok(Self::MultiByte),
+        }
+    }
+
+    /// Those ids that the database can hold. No row has any other.
+    pub(crate) async fn holdable<'i>(&self, client: &Client, ids: &[&'i str]) -> Result<Vec<&'i str>, Error> {
+        let mut holdable = Vec::with_capacity(ids.len());
+        for &id in ids {
+            let holds = match self {
+                _ if id.contains('\0') => false,
+                Self::Utf8 | Self::Bytes => true,
+                _ if id.is_ascii() => true,
+                Self::SingleByte(high) => {
+                    id.chars().all(|letter| letter.is_ascii() || high.contains(&Some(letter)))
+                }
+                Self::MultiByte => takes(client, id).await?,
+            };
+            if holds {
+                holdable.push(id);
+            }
+        }
+        Ok(holdable)
+    }
+
+    /// The expression that gives the bytes of an id, as the server stores them.
+    pub(crate) fn raw_id(&self) -> &'static str {
+        match self {
+            Self::Utf8 | Self::MultiByte => "id",
+            Self::Bytes | Self::SingleByte(_) => "convert_to(id, getdatabaseencoding())",
+        }
+    }
+
+    /// The id that these bytes are; `None`: they are no text.
+    pub(crate) fn decode<'b>(&self, raw: &'b [u8]) -> Option<Cow<'b, str>> {
+        match self {
+            Self::SingleByte(high) if !raw.is_ascii() => {
+                let letter = |&byte: &u8| match byte.checked_sub(*HIGH.start()) {
+                    None => Some(char::from(byte)),
+                    Some(place) => high.get(usize::from(place)).copied().flatten(),
+                };
+                raw.iter().map(letter).collect::<Option<String>>().map(Cow::Owned)
+            }
+            _ => std::str::from_utf8(raw).ok().map(Cow::Borrowed),
+        }
+    }
+}
+
+/// Asked of the server, so that it is what the server makes of them. Bytes that it gives no character are left out.
+async fn high_half(client: &Client) -> Result<Vec<Option<char>>, Error> {
+    let query = "SELECT convert_from($1, getdatabaseencoding())";
+    let bytes: Vec<[u8; 1]> = HIGH.map(|byte| [byte]).collect();
+    let letters = bytes.iter().map(async |byte| {
+        let parameter = &byte.as_slice();
+        let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 1] = [(parameter, Type::BYTEA)];
+        match client.query_typed(query, &parameters).await {
+            Ok(rows) => {
+                let text: Option<String> = rows.first().map(|row| row.try_get(0)).transpose()?;
+                Ok(text.and_then(|text| text.chars().next()))
+            }
+            Err(error) if is_no_text(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    });
+    future::try_join_all(letters).await
+}
+
+/// Whether the server can convert an id.
+async fn takes(client: &Client, id: &str) -> Result<bool, Error> {
+    match client.query_typed("SELECT WHERE $1 = ''", &[(&id, Type::TEXT)]).await {
+        Ok(_) => Ok(true),
+        Err(error) if is_no_text(&error) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_become_the_ids_that_the_server_means() {
+        let mut high = vec![None; 128];
+        high[0x7f] = Some('я');
+        let encoding = Encoding::SingleByte(high);
+        assert_eq!(encoding.decode(b"abc").as_deref(), Some("abc"));
+        assert_eq!(encoding.decode(b"a\xff").as_deref(), Some("aя"));
+        assert_eq!(encoding.decode(b"a\x98"), None);
+        assert_eq!(Encoding::Bytes.decode("я".as_bytes()).as_deref(), Some("я"));
+        assert_eq!(Encoding::Bytes.decode(b"\xff"), None);
+    }
+}

@@ -1,0 +1,75 @@
+//! Databases whose encoding is not UTF-8: one reader's id never fails another's, and no stored id stops the fill.
+
+use hyper::StatusCode;
+
+use crate::support::{Service, Stack, eventually, orders};
+
+/// Encodings; an id with letters that each has, one that it lacks, and bytes that are no text, as SQL.
+const ENCODINGS: [(&str, &str, Option<&str>, Option<&str>); 4] = [
+    ("LATIN1", "chr(233)", Some("%D1%8B"), None),
+    ("WIN1251", "chr(251)", Some("%C3%A9"), Some("chr(152)")),
+    ("SQL_ASCII", "chr(209) || chr(139)", None, Some("chr(255)")),
+    ("EUC_JP", "convert_from('\\xa4a2'::bytea, 'EUC_JP')", Some("%D9%81"), None),
+];
+
+async fn ask_beside(service: &Service, path: &str, number: usize) {
+    let other = format!("/order/nobody-{number}");
+    let (odd, plain) = tokio::join!(service.get_once(path), service.get_once(&other));
+    assert_eq!(odd.status, StatusCode::NOT_FOUND, "{path}: {}", odd.body);
+    assert_eq!(plain.status, StatusCode::NOT_FOUND, "{}", plain.body);
+}
+
+#[tokio::test]
+async fn an_id_that_the_database_cannot_hold_is_not_found_and_fails_no_other() {
+    for (encoding, letters, lacking, bytes) in ENCODINGS {
+        let stack = Stack::new();
+        let made = format!("create database other encoding '{encoding}' locale 'C' template template0");
+        stack.postgres.psql(&made).unwrap();
+        let url = stack.postgres.url().replace("/demo1", "/other");
+        let (sql, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.unwrap();
+        tokio::spawn(connection);
+        let env = [("PG_DBNAME", "other")];
+        let mut service = stack.serve(&env).await;
+        stack.publish(&orders(3)).await;
+        stack.wait_settled(3).await;
+        service.kill();
+        for id in [Some(letters), bytes].into_iter().flatten() {
+            let row =
+                format!("insert into orders2 select {id}, data from orders2 where id ~ '^[0-9-]+$' limit 1");
+            sql.batch_execute(&row).await.unwrap();
+        }
+        let service = stack.serve(&env).await;
+        service.wait_len(4).await;
+        let ids = service.ids().await;
+        let odd = ids.iter().find(|id| !id.is_ascii()).unwrap();
+        let path: String = odd.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let answer = service.get(&format!("/order/{path}")).await;
+        assert_eq!(answer.status, StatusCode::OK, "{encoding}: {}", answer.body);
+        for number in 0..200 {
+            // SQL_ASCII lacks none.
+            ask_beside(&service, &format!("/order/{}", lacking.unwrap_or("%C3%BC")), number).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_role_with_four_connections_fills_memory_once() {
+    let stack = Stack::new();
+    let mut service = stack.serve(&[]).await;
+    stack.publish(&orders(1)).await;
+    stack.wait_settled(1).await;
+    service.kill();
+    // More than one range: above 8 MiB.
+    let rows = "insert into orders2 select 'copy-' || n, data from orders2, generate_series(1, 15000) as n; analyze orders2; \
+                create role clerk login connection limit 4; grant select, insert, delete on orders2, orderd_erased to clerk";
+    stack.postgres.psql(rows).unwrap();
+    let service = stack.serve(&[("PG_USER", "clerk")]).await;
+    service.wait_len(15_001).await;
+    let read = service.metric("myapp_orders_read_db").await;
+    assert!(read <= 15_001.0, "{read} rows were read");
+    eventually("an order is written too", async || {
+        stack.publish(&orders(1)).await;
+        (stack.rows() > 15_001).then_some(())
+    })
+    .await;
+}
