@@ -148,13 +148,14 @@ fn requests() -> Result<Vec<Vec<u8>>> {
         "/dead_letters",
         "/session",
     ];
-    let asked =
-        |method: &str, path: &str| format!("{method} {path} HTTP/1.1\r\nhost: x\r\n\r\n").into_bytes();
+    let asked = |method: &str, path: &str| {
+        format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\n\r\n").into_bytes()
+    };
     let mut requests: Vec<_> = paths.iter().map(|path| asked("GET", path)).collect();
     requests.extend(["HEAD", "POST", "DELETE", "OPTIONS"].map(|method| asked(method, paths[6])));
     requests.push(asked("GET", paths[6]).repeat(3));
-    requests.push(b"POST /session HTTP/1.1\r\nhost: x\r\norigin: http://x\r\ncontent-type: application/x-www-form-urlencoded\r\ncontent-length: 7\r\n\r\ntoken=a".into());
-    requests.push(b"GET /events HTTP/1.1\r\nhost: x\r\nlast-event-id: a-1\r\naccept-encoding: gzip\r\ncookie: orderd_session=a\r\nauthorization: Bearer a\r\n\r\n".into());
+    requests.push(b"POST /session HTTP/1.1\r\nhost: localhost\r\norigin: http://localhost\r\ncontent-type: application/x-www-form-urlencoded\r\ncontent-length: 7\r\n\r\ntoken=a".into());
+    requests.push(b"GET /events HTTP/1.1\r\nhost: localhost\r\nlast-event-id: a-1\r\naccept-encoding: gzip\r\ncookie: orderd_session=a\r\nauthorization: Bearer a\r\n\r\n".into());
     Ok(requests)
 }
 

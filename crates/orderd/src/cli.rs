@@ -225,6 +225,10 @@ pub struct ServeArgs {
     /// Listen on other addresses than loopback without a token: anybody who reaches them sees the orders.
     #[arg(long, env = "HTTP_ANONYMOUS", default_value_t = false, action = clap::ArgAction::Set, value_name = "true|false")]
     pub http_anonymous: bool,
+    /// Names of hosts that are served besides addresses and localhost where neither HTTP_TOKEN nor HTTP_ANONYMOUS is
+    /// set. Others are refused, so that no page from elsewhere reads orders by a name that it lets point here.
+    #[arg(long, env = "HTTP_HOSTS", default_value = "none", value_name = "NAME,…")]
+    pub http_hosts: String,
     /// Bearer tokens that DELETE /order/{id} needs, separated by commas; without any, nothing can be erased over
     /// HTTP. Also from the file that HTTP_ERASE_TOKEN_FILE names.
     #[arg(

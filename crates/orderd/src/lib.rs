@@ -31,15 +31,28 @@ mod metrics;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::connection::State;
 use config::Settings;
 use order::Parser;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::SignalKind;
 use tokio_util::sync::CancellationToken;
+
+/// Listens for HTTP with the longest queue of connections that the kernel allows (`net.core.somaxconn`): where it is full,
+/// the kernel drops a client's first packet, which comes again only a second later.
+///
+/// # Errors
+/// An address that can't be listened on.
+pub fn listen(addr: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(addr)?;
+    socket.listen(i32::MAX as u32)
+}
 
 /// Runs the service until `shutdown` completes and all that it holds is committed or given back.
 ///
@@ -82,4 +95,24 @@ pub async fn run(
         drop(tokio::time::timeout(Duration::from_secs(2), parts.client.flush()).await);
     }
     ended
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As many as the kernel allows, and not 128: nobody accepts them here.
+    #[tokio::test]
+    async fn many_may_connect_before_any_is_accepted() {
+        let allowed = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap();
+        let count = allowed.trim().parse::<usize>().unwrap().min(300);
+        let listener = listen(([127, 0, 0, 1], 0).into()).unwrap();
+        let addr = listener.local_addr().unwrap();
+        let mut connected = Vec::new();
+        for number in 0..count {
+            let connect = tokio::net::TcpStream::connect(addr);
+            let stream = tokio::time::timeout(Duration::from_secs(20), connect).await;
+            connected.push(stream.unwrap_or_else(|_| panic!("only {number} of {count}")).unwrap());
+        }
+    }
 }

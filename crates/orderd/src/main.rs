@@ -54,7 +54,7 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     take_small_pages();
     let shutdown = shutdown::signals()?;
     let addr = settings.http.addr;
-    let listener = tokio::net::TcpListener::bind(addr).await;
+    let listener = orderd::listen(addr);
     let listener = listener.map_err(|error| {
         anyhow::anyhow!("can't listen on HTTP_ADDR {addr}: {error}; set HTTP_ADDR to a free address")
     })?;

@@ -109,7 +109,7 @@ function closed() {
 function say() {
   i18n.translate();
   $("language").textContent = t("otherShort");
-  $("language").setAttribute("aria-label", t("other"));
+  $("language").setAttribute("aria-label", `${t("otherShort")} · ${t("other")}`);
   $("language").lang = i18n.lang() === "en" ? "ru" : "en";
 }
 

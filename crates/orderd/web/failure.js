@@ -9,7 +9,8 @@ export function failure(error, again, id) {
   const kind = (id && KINDS[error.status]) || "failed";
   // The id is whatever the address said.
   const [before, after] = t(kind, { id: "\0" }).split("\0");
-  const title = h("h2", {}, before, after === undefined ? null : value(id, { class: "id" }), after ?? null);
+  // An order's view has no other heading.
+  const title = h(id ? "h1" : "h2", id ? { tabindex: -1 } : {}, before, after === undefined ? null : value(id, { class: "id" }), after ?? null);
   const retry = kind === "broken" || kind === "notFound" ? null : h("button", { type: "button", onclick: again }, t("again"));
   return h("div", { class: "empty", role: "alert" }, title, h("p", {}, t(`${kind}Why`)), retry);
 }

@@ -74,14 +74,14 @@ export class List {
   }
 
   #isKnown(order) {
-    return this.#members.every((member) => member in order);
+    return this.#members.every((member) => member in (order.members ?? {}));
   }
 
   #fill(row, order) {
     const at = arrival(order.id);
     const when = at ? h("time", { datetime: at.toISOString(), title: dateTime(at) }, time(at)) : "–";
     const href = `#/order/${encodeURIComponent(order.id)}`;
-    const cells = this.#members.map((member) => this.#isKnown(order) ? this.#text(order[member]) : "…");
+    const cells = this.#members.map((member) => this.#isKnown(order) ? this.#text(order.members[member]) : "…");
     const id = value(line(order.id), { class: "id" });
     const [first, ...others] = [...cells, id];
     row.replaceChildren(
@@ -128,6 +128,6 @@ export class List {
     if (lost && row?.isConnected) setTimeout(() => this.#want(id), AGAIN);
     if (!order || !row) return;
     const shown = Object.fromEntries(this.#members.map((member) => [member, order[member] ?? ""]));
-    this.#fill(row, { ...shown, id });
+    this.#fill(row, { id, members: shown });
   }
 }

@@ -54,7 +54,8 @@ function heading(at, pages, count) {
 function link(id, page, works) {
   if (works) $(id).href = `#/page/${page}`;
   else $(id).removeAttribute("href");
-  $(id).toggleAttribute("aria-disabled", !works);
+  if (works) $(id).removeAttribute("aria-disabled");
+  else $(id).setAttribute("aria-disabled", "true");
 }
 
 function nothing(at, pages) {

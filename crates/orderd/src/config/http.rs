@@ -74,6 +74,22 @@ pub(super) fn cors_origins(given: &str) -> Result<Vec<HeaderValue>, ConfigError>
     list(given).into_iter().map(origin).collect()
 }
 
+/// Names of hosts as they stand in `Host`, without a port.
+pub(super) fn hosts(given: &str) -> Result<Vec<String>, ConfigError> {
+    let is_name = |name: &str| {
+        let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+        name.bytes().all(is_part)
+    };
+    let hosts = if given.trim() == "none" { Vec::new() } else { list(given) };
+    match hosts.iter().find(|name| !is_name(name)) {
+        Some(name) => Err(wrong(
+            "HTTP_HOSTS",
+            format!("{name:?} is not a host's name, such as orders.example.com, without scheme and port"),
+        )),
+        None => Ok(hosts),
+    }
+}
+
 impl Http {
     /// Checks what was given.
     ///

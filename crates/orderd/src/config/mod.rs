@@ -15,7 +15,7 @@ use axum::http::HeaderValue;
 use order::Parser;
 
 pub use self::http::{Http, Tokens};
-use self::http::{cors_origins, tokens};
+use self::http::{cors_origins, hosts, tokens};
 pub use self::identity::Identity;
 pub use self::nats::Nats;
 use self::nats::stream_name;
@@ -61,6 +61,8 @@ pub struct Settings {
     pub erase_tokens: Secret<Vec<String>>,
     /// Whose pages may read; none: nobody's but ours.
     pub cors_origins: Vec<HeaderValue>,
+    /// The hosts that are served besides addresses and `localhost` where there are no tokens; `None` for all.
+    pub http_hosts: Option<Vec<String>>,
     /// How many may read `/events` at once.
     pub event_readers: usize,
     /// Members that must be there and not empty.
@@ -104,6 +106,7 @@ impl Settings {
             identity: Identity::new(http.certificate.as_deref(), args.http_tls_key.as_deref())?,
             http,
             erase_tokens: Secret(tokens("HTTP_ERASE_TOKEN", args.http_erase_token.as_deref())?),
+            http_hosts: if args.http_anonymous { None } else { Some(hosts(&args.http_hosts)?) },
             event_readers: args.http_event_readers as usize,
             cors_origins: cors_origins(args.http_cors_origin.as_deref().unwrap_or_default())?,
             require,

@@ -1,5 +1,7 @@
 //! HTTP: one file a resource; this one has the routes, the server, and its limits.
 
+mod host;
+mod private;
 mod auth;
 mod health;
 mod metrics;
@@ -110,6 +112,7 @@ impl App {
 /// All routes.
 fn router(app: Arc<App>) -> Router {
     let own = middleware::from_fn(origin::require_own);
+    let vary = middleware::from_fn(compress::vary);
     let guarded = Router::new()
         .route("/mem_len", get(pages::mem_len))
         .route("/order_pages/last", get(pages::last))
@@ -117,26 +120,28 @@ fn router(app: Arc<App>) -> Router {
         .route(ORDER, get(order::order))
         .route(SEARCH, get(search::search))
         .route("/events", get(live::events))
-        .route("/dead_letters", get(dead_letters::list).layer(compress::layer()))
-        .route("/dead_letters/{key}", get(dead_letters::show).layer(compress::layer()))
+        .route("/dead_letters", get(dead_letters::list).layer(compress::layer()).layer(vary.clone()))
+        .route("/dead_letters/{key}", get(dead_letters::show).layer(compress::layer()).layer(vary.clone()))
         .route("/dead_letters/{key}/replay", post(dead_letters::replay).layer(own.clone()))
-        .layer(middleware::from_fn_with_state(app.clone(), auth::require_token));
+        .layer(middleware::from_fn_with_state(app.clone(), auth::require_token))
+        .layer(middleware::from_fn(private::keep_out_of_caches));
     let session = post(session::open).delete(session::close).layer(DefaultBodyLimit::max(FORM)).layer(own);
     let session = session.layer(middleware::from_fn(session::in_time));
     let router = Router::new()
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
-        .route("/metrics", get(metrics::metrics).layer(compress::layer()))
-        .route("/openapi.json", get(openapi::openapi).layer(compress::layer()))
+        .route("/metrics", get(metrics::metrics).layer(compress::layer()).layer(vary.clone()))
+        .route("/openapi.json", get(openapi::openapi).layer(compress::layer()).layer(vary.clone()))
         .route("/session", session)
-        .merge(page::routes().layer(compress::layer()))
+        .merge(page::routes().layer(compress::layer()).layer(vary.clone()))
         .merge(guarded)
         .merge(erase::routes(&app))
         .fallback(async || text(StatusCode::NOT_FOUND, "404 page not found"))
         .method_not_allowed_fallback(async || text(StatusCode::METHOD_NOT_ALLOWED, "405 method not allowed"))
         .layer(middleware::from_fn_with_state(app.clone(), observe))
         .with_state(app.clone());
-    cors::allow(router, &app.settings.cors_origins)
+    let router = cors::allow(router, &app.settings.cors_origins);
+    router.layer(middleware::from_fn_with_state(app, host::require))
 }
 
 /// The requests of one route that end with one status, counted without looking for the counter each time.
@@ -183,5 +188,9 @@ fn text(status: StatusCode, message: &str) -> Response {
 }
 
 fn json(body: impl Into<Body>) -> Response {
-    ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body.into()).into_response()
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
+        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    ];
+    (headers, body.into()).into_response()
 }

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::large::LARGE;
 use super::server::{HEAD, HEADERS};
-use super::{App, auth, order, search};
+use super::{App, auth, host, order, private, search};
 use crate::serve::cache::{Criterion, Known};
 
 /// Room for the requests that are read at once, and for an answer, which most need no more than.
@@ -111,7 +111,17 @@ fn plain(read: &[u8], app: &App) -> Option<Plain> {
     let is_plain = request.version == Some(1) && request.headers.iter().all(leaves_the_answer_alone);
     let bearer = request.headers.iter().find(|header| header.name.eq_ignore_ascii_case("authorization"));
     let bearer = bearer.and_then(|header| std::str::from_utf8(header.value).ok());
-    (is_plain && auth::admits_bearer(app, bearer)).then_some(Plain { asked, length })
+    (is_plain && is_for_us(request.headers, app) && auth::admits_bearer(app, bearer))
+        .then_some(Plain { asked, length })
+}
+
+/// Whether exactly one valid `Host` is there, and is served.
+fn is_for_us(headers: &[httparse::Header<'_>], app: &App) -> bool {
+    let mut hosts = headers.iter().filter(|header| header.name.eq_ignore_ascii_case("host"));
+    match (hosts.next(), hosts.next()) {
+        (Some(host), None) => host::is_valid(host.value) && host::is_served(app, host.value),
+        _ => false,
+    }
 }
 
 /// What the target asks for, if nothing in it is written in another form than it has.
@@ -212,7 +222,8 @@ impl Answers {
 
     /// Adds the long way's answer to a request for an order that memory has no room for. `false`: it is large.
     async fn push_from_table(&mut self, id: &str, begun: Instant, app: &App) -> bool {
-        let (head, body) = order::from_table(app, id).await.into_parts();
+        let (mut head, body) = order::from_table(app, id).await.into_parts();
+        private::mark(&mut head.headers);
         if body.size_hint().lower() > LARGE as u64 {
             return false;
         }
@@ -250,7 +261,8 @@ impl Answers {
         if second != self.second {
             (self.second, self.date) = (second, httpdate::fmt_http_date(now));
             self.head = format!(
-                "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ndate: {}\r\ncontent-length: ",
+                "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nx-content-type-options: nosniff\r\n\
+                 cache-control: no-store\r\ndate: {}\r\ncontent-length: ",
                 self.date
             );
         }
@@ -270,7 +282,7 @@ mod tests {
         let (app, stop) = (fuzzing::app().await.unwrap(), CancellationToken::new());
         let (mut client, server) = tokio::io::duplex(1 << 16);
         let mut server = BufStream::with_capacity(1 << 16, 1 << 16, server);
-        let request = format!("GET /order/{KEY} HTTP/1.1\r\nhost: x\r\n\r\n");
+        let request = format!("GET /order/{KEY} HTTP/1.1\r\nhost: localhost\r\n\r\n");
         client.write_all(request.repeat(2).as_bytes()).await.unwrap();
         let mut received = [0; 1 << 14];
         tokio::select! {

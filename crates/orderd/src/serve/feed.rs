@@ -82,6 +82,8 @@ pub(crate) struct Reader {
     next: u64,
     stats_seen: u64,
     greeting: Option<Bytes>,
+    /// Whether it has been given an id to go on from.
+    has_id: bool,
     /// There was more than it took.
     is_behind: bool,
     _place: OwnedSemaphorePermit,
@@ -138,15 +140,16 @@ impl Feed {
     }
 
     fn data(&self, body: &Body) -> Result<String, RowError> {
-        let mut data = format!("{{\"id\":{}", json!(body.key()));
-        for Shown { name, place, is_text } in &self.members {
+        let mut data = format!("{{\"id\":{},\"members\":{{", json!(body.key()));
+        for (index, Shown { name, place, is_text }) in self.members.iter().enumerate() {
             let mut text = Vec::new();
             self.layouts.write_member(body, *place, &mut text)?;
             let text = String::from_utf8_lossy(&text);
             let value = if *is_text { json!(text).to_string() } else { text.into_owned() };
-            data.push_str(&format!(",{name}:{value}"));
+            let comma = if index == 0 { "" } else { "," };
+            data.push_str(&format!("{comma}{name}:{value}"));
         }
-        data.push('}');
+        data.push_str("}}");
         Ok(data)
     }
 
@@ -160,12 +163,12 @@ impl Feed {
         let changed = self.changed.subscribe();
         let ring = self.ring();
         let after = last.map(|last| self.after(&ring, last));
-        // So that one who loses the connection before any order has come can still go on from here.
         let id = self.id(ring.next.wrapping_sub(1));
         let greeting = match after {
             Some(Some(_)) => "retry: 1000\n\n".to_owned(),
             Some(None) => format!("retry: 1000\nid: {id}\nevent: reset\ndata: {{}}\n\n"),
-            None => format!("retry: 1000\nid: {id}\n\n"),
+            // Its id comes with the first event that has data: clients pass over a block without, and its id with it.
+            None => "retry: 1000\n\n".to_owned(),
         };
         let next = after.flatten().unwrap_or(ring.next);
         drop(ring);
@@ -176,7 +179,9 @@ impl Feed {
             next,
             stats_seen: 0,
             greeting,
-            is_behind: false,
+            has_id: after.is_some(),
+            // What is there already comes at once.
+            is_behind: true,
             _place: place,
         })
     }
@@ -270,7 +275,12 @@ impl Reader {
         self.next += events.len() as u64;
         if ring.stats_made > self.stats_seen {
             self.stats_seen = ring.stats_made;
-            events.push(ring.stats.clone());
+            // So that one who loses the connection before any order has come can still go on from here.
+            let id = (!self.has_id).then(|| format!("id: {}\n", self.feed.id(self.next.wrapping_sub(1))));
+            self.has_id = true;
+            events.push(
+                id.map_or_else(|| ring.stats.clone(), |id| [id.as_bytes(), &ring.stats].concat().into()),
+            );
         }
         Some(events)
     }

@@ -37,16 +37,17 @@ async fn odd_requests_get_an_answer_or_a_closed_connection() {
     let (stack, service) = Stack::started().await;
     stack.publish(&[order("one")]).await;
     service.wait_len(1).await;
-    let huge_header = format!("GET /mem_len HTTP/1.1\r\nhost: x\r\nbig: {}\r\n\r\n", "x".repeat(100_000));
-    let many_headers = format!("GET /mem_len HTTP/1.1\r\nhost: x\r\n{}\r\n", "a: b\r\n".repeat(1000));
+    let huge_header =
+        format!("GET /mem_len HTTP/1.1\r\nhost: localhost\r\nbig: {}\r\n\r\n", "x".repeat(100_000));
+    let many_headers = format!("GET /mem_len HTTP/1.1\r\nhost: localhost\r\n{}\r\n", "a: b\r\n".repeat(1000));
     for (request, status) in [
-        ("GET /order/.. HTTP/1.1\r\nhost: x\r\n\r\n", "404"),
-        ("GET /order/../../etc/passwd HTTP/1.1\r\nhost: x\r\n\r\n", "404"),
-        ("GET /order/%2e%2e%2f HTTP/1.1\r\nhost: x\r\n\r\n", "404"),
-        ("GET /order/%zz HTTP/1.1\r\nhost: x\r\n\r\n", "404"),
-        ("GET /order/%ff%fe HTTP/1.1\r\nhost: x\r\n\r\n", "400"),
-        ("GET /order/%00 HTTP/1.1\r\nhost: x\r\n\r\n", "404"),
-        ("GET /orders?order_uid=%ff HTTP/1.1\r\nhost: x\r\n\r\n", "200"),
+        ("GET /order/.. HTTP/1.1\r\nhost: localhost\r\n\r\n", "404"),
+        ("GET /order/../../etc/passwd HTTP/1.1\r\nhost: localhost\r\n\r\n", "404"),
+        ("GET /order/%2e%2e%2f HTTP/1.1\r\nhost: localhost\r\n\r\n", "404"),
+        ("GET /order/%zz HTTP/1.1\r\nhost: localhost\r\n\r\n", "404"),
+        ("GET /order/%ff%fe HTTP/1.1\r\nhost: localhost\r\n\r\n", "400"),
+        ("GET /order/%00 HTTP/1.1\r\nhost: localhost\r\n\r\n", "404"),
+        ("GET /orders?order_uid=%ff HTTP/1.1\r\nhost: localhost\r\n\r\n", "200"),
         (&huge_header, "431"),
         (&many_headers, "431"),
         ("nonsense\r\n\r\n", "400"),
@@ -59,8 +60,8 @@ async fn odd_requests_get_an_answer_or_a_closed_connection() {
         assert!(closed || first.contains(status), "{}: {first}", &request[..request.len().min(60)]);
     }
     let mut stream = TcpStream::connect(service.addr).await.unwrap();
-    let last = "GET /mem_len HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
-    let pipelined = "GET /mem_len HTTP/1.1\r\nhost: x\r\n\r\n".repeat(19) + last;
+    let last = "GET /mem_len HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+    let pipelined = "GET /mem_len HTTP/1.1\r\nhost: localhost\r\n\r\n".repeat(19) + last;
     stream.write_all(pipelined.as_bytes()).await.unwrap();
     let mut answers = String::new();
     in_time("all are answered", stream.read_to_string(&mut answers)).await.unwrap();
@@ -81,7 +82,8 @@ async fn the_short_way_answers_as_the_long_one() {
         (page.status == StatusCode::OK).then(|| page.json()[0].as_str().unwrap().to_owned())
     })
     .await;
-    let asked = |target: &str, header: &str| format!("GET {target} HTTP/1.1\r\nhost: x\r\n{header}\r\n");
+    let asked =
+        |target: &str, header: &str| format!("GET {target} HTTP/1.1\r\nhost: localhost\r\n{header}\r\n");
     let without_date = |answer: String| {
         let lines = answer.lines().filter(|line| !line.starts_with("date: "));
         lines.map(str::to_owned).collect::<Vec<_>>()
@@ -144,7 +146,7 @@ async fn the_short_way_answers_as_the_long_one() {
 
 /// A form that never comes.
 const FORM: &[u8] =
-    b"POST /session HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-www-form-urlencoded\r\n\
+    b"POST /session HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/x-www-form-urlencoded\r\n\
     content-length: 100\r\n\r\ntok";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -156,7 +158,7 @@ async fn slow_and_silent_clients_keep_nobody_waiting_and_are_dropped() {
     for number in 0..2000 {
         let mut stream = TcpStream::connect(service.addr).await.unwrap();
         if number % 2 == 0 {
-            stream.write_all(b"GET /mem_len HTTP/1.1\r\nhost: x\r\nslow: ").await.unwrap();
+            stream.write_all(b"GET /mem_len HTTP/1.1\r\nhost: localhost\r\nslow: ").await.unwrap();
         }
         if number % 100 == 1 {
             stream.write_all(FORM).await.unwrap();
@@ -166,7 +168,7 @@ async fn slow_and_silent_clients_keep_nobody_waiting_and_are_dropped() {
     assert_eq!(service.get("/mem_len").await.status, StatusCode::OK);
     // Half closed: the answer still comes.
     let mut half = TcpStream::connect(service.addr).await.unwrap();
-    half.write_all(b"GET /mem_len HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+    half.write_all(b"GET /mem_len HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await.unwrap();
     half.shutdown().await.unwrap();
     let mut answer = String::new();
     half.read_to_string(&mut answer).await.unwrap();
@@ -292,7 +294,7 @@ async fn ten_thousand_connections_are_served() {
     let mut held = Vec::new();
     for _ in 0..CONNECTIONS {
         let mut stream = TcpStream::connect(service.addr).await.unwrap();
-        stream.write_all(b"GET /mem_len HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        stream.write_all(b"GET /mem_len HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
         held.push(stream);
     }
     for stream in &mut held {
@@ -345,7 +347,7 @@ async fn large_orders_within(bound: &str) {
     let (mut held, mut statuses) = (Vec::new(), Vec::new());
     for _ in 0..60 {
         let mut stream = TcpStream::connect(service.addr).await.unwrap();
-        stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).await.unwrap();
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n").as_bytes()).await.unwrap();
         let mut begin = [0; 12];
         stream.read_exact(&mut begin).await.unwrap();
         statuses.push(String::from_utf8_lossy(&begin[9..]).into_owned());

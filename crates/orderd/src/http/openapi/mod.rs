@@ -263,7 +263,7 @@ fn find(search: &[String]) -> Value {
 }
 
 fn events() -> Value {
-    let stream = "Server-sent events. `order`: an id and the members that orders are found by. `stats`, once a \
+    let stream = "Server-sent events. `order`: `{\"id\":…,\"members\":{…}}`, with the members that orders are found by. `stats`, once a \
                   second and when a part comes up or goes away: counters and rates, and under `parts` how NATS, \
                   PostgreSQL, intake and fill are; `skipped` counts, since the start, the orders above a hundred \
                   a second, which are not shown. `reset`: the event asked for is unknown or too old; ask for the \
