@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand};
 
+use crate::command_line::{boolean, number};
+
 /// Takes orders from NATS, keeps each exactly once in PostgreSQL, serves them over HTTP from memory.
 #[derive(Parser, Debug)]
 #[command(name = "orderd", version, propagate_version = true, max_term_width = 110)]
@@ -50,12 +52,12 @@ pub enum Command {
 #[derive(Args, Debug, Clone)]
 #[command(next_help_heading = "NATS")]
 pub struct NatsArgs {
-    /// Host of the NATS server.
+    /// Host of the NATS server: a name, or an address of IPv4 or IPv6.
     #[arg(long, env = "NATS_HOST", default_value = "127.0.0.1", value_name = "HOST")]
     pub nats_host: String,
     /// Port of the NATS server.
-    #[arg(long, env = "NATS_PORT", default_value_t = 4222, value_name = "PORT")]
-    pub nats_port: u16,
+    #[arg(long, env = "NATS_PORT", default_value = "4222", value_name = "PORT")]
+    pub nats_port: String,
     /// One or several servers, separated by commas, in place of host and port: nats://user:password@host:port,
     /// nats://token@host, tls://host. Also from the file that NATS_URL_FILE names.
     #[arg(long, env = "NATS_URL", hide_env_values = true, value_name = "URL,…")]
@@ -79,20 +81,20 @@ pub struct NatsArgs {
     #[arg(long, env = "NATS_STREAM", default_value = "ORDERS", value_name = "NAME")]
     pub nats_stream: String,
     /// On how many servers of a cluster each stream is kept that is made: 1 to 5.
-    #[arg(long, env = "NATS_REPLICAS", default_value_t = 1, value_name = "N")]
-    pub nats_replicas: usize,
+    #[arg(long, env = "NATS_REPLICAS", default_value_t = 1, value_name = "N", value_parser = number(1..=5))]
+    pub nats_replicas: u32,
 }
 
 /// Where PostgreSQL is.
 #[derive(Args, Debug, Clone)]
 #[command(next_help_heading = "PostgreSQL")]
 pub struct PgArgs {
-    /// Host of the PostgreSQL server.
+    /// Host of the PostgreSQL server: a name, an address of IPv4 or IPv6, or the folder of a Unix socket.
     #[arg(long, env = "PG_HOST", default_value = "127.0.0.1", value_name = "HOST")]
     pub pg_host: String,
     /// Port of the PostgreSQL server.
-    #[arg(long, env = "PG_PORT", default_value_t = 5432, value_name = "PORT")]
-    pub pg_port: u16,
+    #[arg(long, env = "PG_PORT", default_value = "5432", value_name = "PORT")]
+    pub pg_port: String,
     /// Role to connect as.
     #[arg(long, env = "PG_USER", default_value = "postgres", value_name = "ROLE")]
     pub pg_user: String,
@@ -115,11 +117,12 @@ pub struct PgArgs {
 #[derive(Args, Debug, Clone)]
 #[command(next_help_heading = "HTTP")]
 pub struct HttpArgs {
-    /// Address to listen on; port 0 takes a free one.
+    /// Address to listen on: 127.0.0.1:8090, [::1]:8090, a name, or :8090 for all addresses of the machine. Port 0
+    /// takes a free one.
     #[arg(long, env = "HTTP_ADDR", default_value = "127.0.0.1:8090", value_name = "ADDR:PORT")]
     pub http_addr: String,
     /// Bearer tokens, separated by commas, one of which each request must carry. Also from the file that
-    /// HTTP_TOKEN_FILE names, which is read again on SIGHUP.
+    /// HTTP_TOKEN_FILE names, which is read again when it changes.
     #[arg(long, env = "HTTP_TOKEN", hide_env_values = true, value_name = "TOKEN,…")]
     pub http_token: Option<String>,
     /// File with the service's certificate, and those between it and its authority: it speaks TLS then. Commands
@@ -202,7 +205,7 @@ pub struct DrainStanArgs {
 #[command(next_help_heading = "Orders")]
 pub struct OrderArgs {
     /// Members that must be there and not empty, separated by commas; an order without one is a dead letter.
-    /// Empty takes all that decodes.
+    /// none takes all that decodes.
     #[arg(long, env = "REQUIRE", default_value = "order_uid", value_name = "MEMBER,…")]
     pub require: String,
 }
@@ -211,7 +214,7 @@ pub struct OrderArgs {
 #[derive(Args, Debug, Clone)]
 #[command(after_help = "Example:\n  PG_HOST=db NATS_HOST=nats orderd serve\n\n\
     Signals: SIGTERM and SIGINT drain and stop, a second one stops at once; SIGUSR1 reads the table again; \
-    SIGHUP reads the files of tokens, certificate and key again.")]
+    SIGHUP reads the files of tokens, certificate and key again at once.")]
 pub struct ServeArgs {
     #[command(flatten)]
     pub(crate) nats: NatsArgs,
@@ -223,7 +226,14 @@ pub struct ServeArgs {
     #[command(flatten)]
     pub(crate) http: HttpArgs,
     /// Listen on other addresses than loopback without a token: anybody who reaches them sees the orders.
-    #[arg(long, env = "HTTP_ANONYMOUS", default_value_t = false, action = clap::ArgAction::Set, value_name = "true|false")]
+    #[arg(
+        long,
+        env = "HTTP_ANONYMOUS",
+        default_value_t = false,
+        action = clap::ArgAction::Set,
+        value_parser = boolean,
+        value_name = "true|false"
+    )]
     pub http_anonymous: bool,
     /// Names of hosts that are served besides addresses and localhost where neither HTTP_TOKEN nor HTTP_ANONYMOUS is
     /// set. Others are refused, so that no page from elsewhere reads orders by a name that it lets point here.
@@ -240,18 +250,25 @@ pub struct ServeArgs {
     )]
     pub http_erase_token: Option<String>,
     /// How many may read /events at once; one more is told to come again.
-    #[arg(long, env = "HTTP_EVENT_READERS", default_value_t = 4096, value_name = "N", help_heading = "HTTP")]
+    #[arg(
+        long,
+        env = "HTTP_EVENT_READERS",
+        default_value_t = 4096,
+        value_name = "N",
+        value_parser = number(0..=1_000_000),
+        help_heading = "HTTP"
+    )]
     pub http_event_readers: u32,
     /// Origins, separated by commas, whose pages may read: https://example.com, or * for all. Without any,
     /// browsers let no other page read.
     #[arg(long, env = "HTTP_CORS_ORIGIN", value_name = "ORIGIN,…", help_heading = "HTTP")]
     pub http_cors_origin: Option<String>,
-    /// File with the key of the certificate in HTTP_TLS_CERT. Both are read again on SIGHUP.
+    /// File with the key of the certificate in HTTP_TLS_CERT. Both are read again when they change.
     #[arg(long, env = "HTTP_TLS_KEY", value_name = "FILE", help_heading = "HTTP")]
     pub http_tls_key: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) orders: OrderArgs,
-    /// Top-level members by which /orders finds, separated by commas.
+    /// Top-level members by which /orders finds, separated by commas; none for none.
     #[arg(long, env = "SEARCH", default_value = "order_uid,track_number", value_name = "MEMBER,…")]
     pub search: String,
     /// How much memory orders may take, in bytes or as 512MiB, 4GiB; by default there is no bound. Orders above it

@@ -3,6 +3,7 @@
 //! The modules stand in the order of the flow; `pipeline` shows how they hang together.
 
 pub mod cli;
+pub mod command_line;
 pub mod config;
 mod pipeline;
 mod stages;
@@ -26,6 +27,7 @@ mod dead_letters;
 mod health;
 mod memory;
 mod pace;
+mod reload;
 mod random;
 mod metrics;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -74,11 +76,8 @@ pub async fn run(
     tokio::spawn(shutdown::give_up_in_time(parts.stop.clone(), parts.give_up.clone()));
     let progress = parts.progress.clone();
     shutdown::on_signal(SignalKind::user_defined1(), move || progress.again())?;
-    let settings = parts.settings.clone();
-    shutdown::on_signal(SignalKind::hangup(), move || match settings.read_again() {
-        Ok(()) => tracing::info!("tokens and certificate read again"),
-        Err(error) => tracing::error!(%error, "can't read the tokens and the certificate again"),
-    })?;
+    let files = reload::run(parts.settings.clone(), parts.metrics.clone(), parts.stop.clone());
+    stages.spawn("reload", Box::pin(files), parts.give_up.clone());
 
     let ended = stages.finish(&parts.stop, &parts.give_up);
     tokio::pin!(ended);

@@ -1,13 +1,12 @@
 //! The command `orderd`.
 
-use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser;
-use orderd::cli::{Cli, Command, LogFormat, ServeArgs};
+use orderd::cli::{Command, LogFormat, ServeArgs};
+use orderd::command_line::CommandLineError;
 use orderd::config::{ConfigError, Settings};
-use orderd::{commands, shutdown};
+use orderd::{command_line, commands, shutdown};
 use tracing::Level;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::{LevelFilter, filter_fn};
@@ -19,7 +18,11 @@ use tracing_subscriber::util::SubscriberInitExt;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse_from(with_default_command(std::env::args_os().collect()));
+    let cli = match command_line::parse(std::env::args_os().collect()) {
+        Ok(cli) => cli,
+        Err(CommandLineError::Usage(error)) => error.exit(),
+        Err(CommandLineError::Variable(error)) => return fail(&error.into()),
+    };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error.into()),
@@ -113,17 +116,6 @@ fn filter(log: &str) -> Result<EnvFilter, String> {
         }
     }
     EnvFilter::try_new(&log).map_err(|error| format!("{error}; {TAKES}"))
-}
-
-/// A bare `orderd`, with or without flags, serves.
-fn with_default_command(mut args: Vec<OsString>) -> Vec<OsString> {
-    let first = args.get(1).and_then(|arg| arg.to_str());
-    let serves = first
-        .is_none_or(|first| first.starts_with('-') && !["-h", "--help", "-V", "--version"].contains(&first));
-    if serves {
-        args.insert(1.min(args.len()), "serve".into());
-    }
-    args
 }
 
 /// Wrong usage or configuration is 2, whatever else fails is 1.

@@ -79,6 +79,8 @@ pub(crate) struct Metrics {
     /// Bytes of memory that the process has, and may have.
     pub(crate) memory: IntGauge,
     pub(crate) memory_limit: IntGauge,
+    /// When a certificate or credential of ours ends, by setting.
+    pub(crate) certificate_end: IntGaugeVec,
 }
 
 /// From 50 µs to 10 s, for whatever waits for a disk or a network.
@@ -235,6 +237,12 @@ impl Metrics {
             memory_limit: register(
                 &r,
                 IntGauge::new("orderd_memory_limit_bytes", "Bytes of memory that the process may have"),
+            )?,
+            certificate_end: gauges(
+                &r,
+                "orderd_certificate_expiry_timestamp_seconds",
+                "When the certificate or credential of a setting ends, in seconds of Unix time",
+                "setting",
             )?,
             registry: r,
         }))

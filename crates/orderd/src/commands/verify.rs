@@ -98,16 +98,7 @@ struct Difference {
 /// Whatever can't be reached.
 pub async fn run(args: VerifyArgs) -> anyhow::Result<ExitCode> {
     let (nats, pg, http) = (Nats::new(&args.nats)?, Postgres::new(&args.pg)?, Http::new(&args.http)?);
-    let required: Vec<String> = args
-        .orders
-        .require
-        .split(',')
-        .map(str::trim)
-        .filter(|name| !name.is_empty())
-        .map(Into::into)
-        .collect();
-    let mut parser =
-        Parser::new(&required).map_err(|error| crate::config::ConfigError::new("REQUIRE", error))?;
+    let mut parser = Parser::new(&crate::config::required(&args.orders)?)?;
     let client = nats::connect_once(&nats).await?;
     let begun = Instant::now();
     let mut first_uncommitted: Option<HashSet<String>> = None;

@@ -1,12 +1,11 @@
 //! Where HTTP listens, and who may ask.
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
 
 use axum::http::{HeaderValue, Uri};
 
-use super::{ConfigError, Secret, list, secret, wrong};
+use super::{ConfigError, Reloaded, Secret, host, list, secret, wrong};
 use crate::cli::HttpArgs;
 
 /// Where HTTP listens and who may ask.
@@ -21,38 +20,20 @@ pub struct Http {
 }
 
 /// Bearer tokens, which may change while the service runs, so that they can be rotated.
-#[derive(Debug, Clone)]
-pub struct Tokens {
-    given: Secret<Option<String>>,
-    current: Arc<RwLock<Arc<Secret<Vec<String>>>>>,
-}
+pub type Tokens = Reloaded<Secret<Vec<String>>>;
 
-impl Tokens {
-    /// Reads the file that `HTTP_TOKEN_FILE` names again.
-    ///
-    /// # Errors
-    /// A file that can't be read, or that holds no token. The tokens stay what they were.
-    pub fn read_again(&self) -> Result<(), ConfigError> {
-        let tokens = tokens("HTTP_TOKEN", self.given.0.as_deref());
-        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
-        *current = Arc::new(Secret(tokens?));
-        Ok(())
-    }
-
-    /// Those of now.
-    pub fn current(&self) -> Arc<Secret<Vec<String>>> {
-        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
-/// None where the setting is not given. One that is given and holds none would open to anybody what was to be closed.
-pub(super) fn tokens(setting: &'static str, given: Option<&str>) -> Result<Vec<String>, ConfigError> {
-    let Some(given) = secret(setting, given)? else { return Ok(Vec::new()) };
-    let tokens = list(&given);
-    if tokens.is_empty() {
-        return Err(wrong(setting, "holds no token; leave it out for none"));
-    }
-    Ok(tokens)
+/// The tokens of a setting, or of the file that `{setting}_FILE` names. None where neither is given. What is given and
+/// holds none would open to anybody what was to be closed.
+pub(super) fn tokens(setting: &'static str, given: Option<&str>) -> Result<Tokens, ConfigError> {
+    let given = Secret(given.map(ToOwned::to_owned));
+    Reloaded::new(setting, move |files| {
+        let Some(text) = secret(setting, given.0.as_deref(), files)? else { return Ok(Secret::default()) };
+        let tokens = list(&text);
+        if tokens.is_empty() {
+            return Err(wrong(setting, "holds no token; leave it out for none"));
+        }
+        Ok(Secret(tokens))
+    })
 }
 
 /// Addresses as browsers send them in `Origin`.
@@ -96,12 +77,8 @@ impl Http {
     /// # Errors
     /// The first setting that can't be used.
     pub fn new(args: &HttpArgs) -> Result<Self, ConfigError> {
-        let addr = args.http_addr.to_socket_addrs().ok().and_then(|mut addrs| addrs.next());
-        let addr = addr.ok_or_else(|| {
-            wrong("HTTP_ADDR", format!("{:?} is no address, such as 127.0.0.1:8090", args.http_addr))
-        })?;
-        let tokens = Tokens { given: Secret(args.http_token.clone()), current: Arc::default() };
-        tokens.read_again()?;
+        let addr = host::listen("HTTP_ADDR", &args.http_addr)?;
+        let tokens = tokens("HTTP_TOKEN", args.http_token.as_deref())?;
         Ok(Self { addr, tokens, certificate: args.http_tls_cert.clone() })
     }
 }

@@ -1,24 +1,19 @@
 //! With what the service shows who it is where it speaks TLS: a certificate and its key, from files that may
 //! change while it runs.
 
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::path::Path;
+use std::sync::Arc;
 
 use rustls::ServerConfig;
 use rustls::crypto::ring;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::TlsAcceptor;
 
-use super::ConfigError;
+use super::reload::{Files, Reload, Reloaded};
+use super::{ConfigError, certificates};
 
-/// A certificate and its key.
+/// A certificate and its key, ready to make TLS of connections.
 #[derive(Clone, Debug)]
-pub struct Identity {
-    certificate: PathBuf,
-    key: PathBuf,
-    current: Arc<RwLock<Arc<ServerConfig>>>,
-}
+pub struct Identity(Reloaded<Arc<ServerConfig>>);
 
 impl Identity {
     /// Reads both files; `None` where neither is given.
@@ -27,28 +22,23 @@ impl Identity {
     /// One without the other, or a file that can't be used.
     pub fn new(certificate: Option<&Path>, key: Option<&Path>) -> Result<Option<Self>, ConfigError> {
         let (certificate, key) = match (certificate, key) {
-            (Some(certificate), Some(key)) => (certificate, key),
+            (Some(certificate), Some(key)) => (certificate.to_owned(), key.to_owned()),
             (None, None) => return Ok(None),
             (Some(_), None) => return Err(alone("HTTP_TLS_KEY", "HTTP_TLS_CERT")),
             (None, Some(_)) => return Err(alone("HTTP_TLS_CERT", "HTTP_TLS_KEY")),
         };
-        let current = Arc::new(RwLock::new(read(certificate, key)?));
-        Ok(Some(Self { certificate: certificate.into(), key: key.into(), current }))
-    }
-
-    /// Reads both files again.
-    ///
-    /// # Errors
-    /// A file that can't be used; what was read before stays.
-    pub fn read_again(&self) -> Result<(), ConfigError> {
-        let read = read(&self.certificate, &self.key)?;
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = read;
-        Ok(())
+        let made = Reloaded::new("HTTP_TLS_CERT", move |files| read(&certificate, &key, files))?;
+        Ok(Some(Self(made)))
     }
 
     /// What makes TLS of a connection.
     pub(crate) fn acceptor(&self) -> TlsAcceptor {
-        self.current.read().unwrap_or_else(PoisonError::into_inner).clone().into()
+        Arc::clone(&*self.0.current()).into()
+    }
+
+    /// What it is made from.
+    pub(super) fn files(&self) -> &dyn Reload {
+        &self.0
     }
 }
 
@@ -59,18 +49,13 @@ fn alone(missing: &'static str, given: &str) -> ConfigError {
     )
 }
 
-fn read(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, ConfigError> {
-    let unusable = |setting, file: &Path, error: &dyn std::fmt::Display| {
-        ConfigError::new(setting, format!("can't use {}: {error}; it takes a PEM file", file.display()))
-    };
-    let chain: Vec<_> = CertificateDer::pem_file_iter(certificate)
-        .and_then(Iterator::collect)
-        .map_err(|error| unusable("HTTP_TLS_CERT", certificate, &error))?;
-    let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| unusable("HTTP_TLS_KEY", key, &error))?;
+fn read(certificate: &Path, key: &Path, files: &mut Files) -> Result<Arc<ServerConfig>, ConfigError> {
+    let chain = certificates::chain("HTTP_TLS_CERT", certificate, files)?;
+    let secret = certificates::key("HTTP_TLS_KEY", key, files)?;
     let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .and_then(|config| config.with_no_client_auth().with_single_cert(chain, secret))
-        .map_err(|error| unusable("HTTP_TLS_CERT", certificate, &error))?;
+        .map_err(|error| certificates::unusable("HTTP_TLS_CERT", certificate, &error))?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }

@@ -7,8 +7,12 @@ mod pg_options;
 mod passfile;
 mod http;
 mod identity;
+mod host;
 mod secret;
+mod reload;
+mod certificates;
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use axum::http::HeaderValue;
@@ -20,23 +24,25 @@ pub use self::identity::Identity;
 pub use self::nats::Nats;
 use self::nats::stream_name;
 pub use self::postgres::{Postgres, Table};
+pub(crate) use self::reload::Reload;
+pub use self::reload::Reloaded;
 pub use self::secret::Secret;
 use self::secret::secret;
-use crate::cli::ServeArgs;
+use crate::cli::{OrderArgs, ServeArgs};
 use crate::serve::MAX_SEARCH;
 
 /// A setting that can't be used: its name, and what it takes.
 #[derive(Debug, thiserror::Error)]
 #[error("{setting}: {problem}")]
 pub struct ConfigError {
-    setting: &'static str,
+    setting: Cow<'static, str>,
     problem: String,
 }
 
 impl ConfigError {
     /// `problem` says what is wrong and what the setting takes.
-    pub fn new(setting: &'static str, problem: impl ToString) -> Self {
-        Self { setting, problem: problem.to_string() }
+    pub fn new(setting: impl Into<Cow<'static, str>>, problem: impl ToString) -> Self {
+        Self { setting: setting.into(), problem: problem.to_string() }
     }
 }
 
@@ -58,7 +64,7 @@ pub struct Settings {
     /// With what HTTP shows who it is; `None`: it speaks no TLS.
     pub identity: Option<Identity>,
     /// Tokens that may erase orders; none: nobody may over HTTP.
-    pub erase_tokens: Secret<Vec<String>>,
+    pub erase_tokens: Tokens,
     /// Whose pages may read; none: nobody's but ours.
     pub cors_origins: Vec<HeaderValue>,
     /// The hosts that are served besides addresses and `localhost` where there are no tokens; `None` for all.
@@ -81,9 +87,8 @@ impl Settings {
     /// # Errors
     /// The first setting that can't be used.
     pub fn new(args: &ServeArgs) -> Result<Self, ConfigError> {
-        let require = list(&args.orders.require);
-        Parser::new(&require).map_err(|error| wrong("REQUIRE", error))?;
-        let search = list(&args.search);
+        let require = required(&args.orders)?;
+        let search = members("SEARCH", &args.search)?;
         order::searchable(&search).map_err(|error| wrong("SEARCH", error))?;
         if search.len() > MAX_SEARCH {
             return Err(wrong("SEARCH", format!("takes {MAX_SEARCH} members at most")));
@@ -105,7 +110,7 @@ impl Settings {
             postgres: Postgres::new(&args.pg)?,
             identity: Identity::new(http.certificate.as_deref(), args.http_tls_key.as_deref())?,
             http,
-            erase_tokens: Secret(tokens("HTTP_ERASE_TOKEN", args.http_erase_token.as_deref())?),
+            erase_tokens: tokens("HTTP_ERASE_TOKEN", args.http_erase_token.as_deref())?,
             http_hosts: if args.http_anonymous { None } else { Some(hosts(&args.http_hosts)?) },
             event_readers: args.http_event_readers as usize,
             cors_origins: cors_origins(args.http_cors_origin.as_deref().unwrap_or_default())?,
@@ -118,13 +123,31 @@ impl Settings {
 }
 
 impl Settings {
-    /// Reads the files of tokens, certificate and key again.
-    ///
-    /// # Errors
-    /// The first that can't be used; what it was to replace stays.
-    pub fn read_again(&self) -> Result<(), ConfigError> {
-        self.http.tokens.read_again()?;
-        self.identity.as_ref().map_or(Ok(()), Identity::read_again)
+    /// All that is made from files, and made again when they change.
+    pub(crate) fn files(&self) -> Vec<&dyn Reload> {
+        let identity = self.identity.as_ref().map(Identity::files);
+        let tokens = [&self.http.tokens as &dyn Reload, &self.erase_tokens];
+        tokens.into_iter().chain(identity).collect()
+    }
+}
+
+/// Members that documents must have.
+///
+/// # Errors
+/// One that the model lacks.
+pub(crate) fn required(args: &OrderArgs) -> Result<Vec<String>, ConfigError> {
+    let members = members("REQUIRE", &args.require)?;
+    Parser::new(&members).map_err(|error| wrong("REQUIRE", error))?;
+    Ok(members)
+}
+
+/// Names of members; what is to be empty is written `none`.
+fn members(setting: &'static str, text: &str) -> Result<Vec<String>, ConfigError> {
+    let members = list(text);
+    match &members[..] {
+        [] => Err(wrong(setting, "names no member; write none for none")),
+        [none] if none.eq_ignore_ascii_case("none") => Ok(Vec::new()),
+        _ => Ok(members),
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::{ConfigError, Secret, list, secret, wrong};
+use super::reload::Files;
+use super::{ConfigError, Secret, host, list, secret, wrong};
 use crate::cli::NatsArgs;
 use crate::nats::{DEAD_PREFIX, DEAD_STREAM};
 use crate::{subject, telling};
@@ -32,11 +33,14 @@ impl Nats {
     /// # Errors
     /// The first setting that can't be used.
     pub fn new(args: &NatsArgs) -> Result<Self, ConfigError> {
-        let url = match secret("NATS_URL", args.nats_url.as_deref())? {
-            Some(url) => url,
-            None => format!("nats://{}:{}", args.nats_host, args.nats_port),
+        let servers = match secret("NATS_URL", args.nats_url.as_deref(), &mut Files::default())? {
+            Some(url) => servers("NATS_URL", &url)?,
+            None => {
+                let host = host::host("NATS_HOST", &args.nats_host)?;
+                let port = host::port("NATS_PORT", &args.nats_port, "NATS_URL")?;
+                servers("NATS_HOST", &format!("nats://{}:{port}", host::in_url(&host)))?
+            }
         };
-        let servers = servers("NATS_URL", &url)?;
         let topic = args.pub_topic.trim();
         if !subject::is_valid(topic) {
             return Err(wrong(
@@ -63,9 +67,6 @@ impl Nats {
             (None, None) => None,
             _ => return Err(wrong("NATS_CERT", "needs NATS_KEY, and the other way round")),
         };
-        if !(1..=5).contains(&args.nats_replicas) {
-            return Err(wrong("NATS_REPLICAS", "takes 1 to 5"));
-        }
         let stream = stream_name("NATS_STREAM", &args.nats_stream)?;
         if stream == DEAD_STREAM {
             return Err(wrong("NATS_STREAM", format!("{DEAD_STREAM} is where dead letters are kept")));
@@ -82,7 +83,7 @@ impl Nats {
             certificate,
             topic: topic.into(),
             stream,
-            replicas: args.nats_replicas,
+            replicas: args.nats_replicas as usize,
         })
     }
 }
@@ -117,7 +118,7 @@ impl Nats {
         given: Option<&str>,
         default: &str,
     ) -> Result<Self, ConfigError> {
-        let url = secret(setting, given)?.unwrap_or_else(|| default.into());
+        let url = secret(setting, given, &mut Files::default())?.unwrap_or_else(|| default.into());
         let authorities = self.authorities.clone();
         Ok(Self {
             servers: servers(setting, &url)?,
@@ -130,7 +131,8 @@ impl Nats {
 }
 
 fn servers(setting: &'static str, url: &str) -> Result<Secret<Vec<async_nats::ServerAddr>>, ConfigError> {
-    let servers = list(url).iter().map(|server| server.parse()).collect::<Result<Vec<_>, _>>();
+    let servers =
+        list(url).iter().map(|server| host::url_with_brackets(server).parse()).collect::<Result<Vec<_>, _>>();
     // The error quotes the address, which may hold a password.
     let servers = servers
         .map_err(|_| wrong(setting, "takes addresses such as nats://host:4222, separated by commas"))?;

@@ -7,8 +7,10 @@ use std::sync::{Arc, PoisonError, RwLock};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::conninfo::Conninfo;
-use super::{ConfigError, Secret, passfile, pg_options, secret, wrong};
+use super::reload::Files;
+use super::{ConfigError, Secret, host, passfile, pg_options, secret, wrong};
 use crate::cli::PgArgs;
+use crate::command_line::is_blank;
 use crate::tls;
 
 /// Bytes of PostgreSQL's longest name.
@@ -80,17 +82,20 @@ impl Postgres {
     /// # Errors
     /// The first setting that can't be used.
     pub fn new(args: &PgArgs) -> Result<Self, ConfigError> {
-        let url = secret("DATABASE_URL", args.database_url.as_deref())?;
+        let url = secret("DATABASE_URL", args.database_url.as_deref(), &mut Files::default())?;
         let mut given = match &url {
             Some(url) => Conninfo::parse(url).map_err(|problem| wrong("DATABASE_URL", problem))?,
-            None => of_flags(args),
+            None => of_flags(args)?,
         };
         pg_options::from_environment(&mut given, url.is_some());
         let refused = |(setting, problem): (&'static str, String)| wrong(setting, problem);
         pg_options::check(&given).map_err(refused)?;
         let password = match given.get("password") {
             Some(_) => Password::InAddress,
-            None => Password::new(secret("PG_PASSWORD", args.pg_password.as_deref())?, &given),
+            None => Password::new(
+                secret("PG_PASSWORD", args.pg_password.as_deref(), &mut Files::default())?,
+                &given,
+            ),
         };
         let tls = pg_options::tls(&given).map_err(refused)?;
         Ok(Self {
@@ -104,13 +109,15 @@ impl Postgres {
 }
 
 /// What the flags for single parts say.
-fn of_flags(args: &PgArgs) -> Conninfo {
+fn of_flags(args: &PgArgs) -> Result<Conninfo, ConfigError> {
     let mut given = Conninfo::default();
-    let port = args.pg_port.to_string();
-    let parts =
-        [("host", &args.pg_host), ("port", &port), ("user", &args.pg_user), ("dbname", &args.pg_dbname)];
+    // The folder of a Unix socket is taken as it is.
+    let folder = Some(args.pg_host.clone()).filter(|host| host.starts_with('/'));
+    let host = folder.map_or_else(|| host::host("PG_HOST", &args.pg_host), Ok)?;
+    let port = host::port("PG_PORT", &args.pg_port, "DATABASE_URL")?.to_string();
+    let parts = [("host", &host), ("port", &port), ("user", &args.pg_user), ("dbname", &args.pg_dbname)];
     parts.into_iter().for_each(|(name, value)| given.set(name, value));
-    given
+    Ok(given)
 }
 
 /// Where the password is, where the address has none. Files are read for each connection, so that a password that is
@@ -128,8 +135,8 @@ pub(crate) enum Password {
 impl Password {
     fn new(fixed: Option<String>, given: &Conninfo) -> Self {
         // The same order as in `secret`.
-        let file = std::env::var_os("PG_PASSWORD_FILE").filter(|file| !file.is_empty());
-        let is_set = std::env::var_os("PG_PASSWORD").is_some_and(|value| !value.is_empty());
+        let file = std::env::var_os("PG_PASSWORD_FILE").filter(|file| !is_blank(file));
+        let is_set = std::env::var_os("PG_PASSWORD").is_some_and(|value| !is_blank(&value));
         match (fixed, file) {
             (Some(_), Some(file)) if !is_set => Self::File(file.into()),
             (Some(password), _) => Self::Fixed(password),

@@ -1,6 +1,10 @@
 //! What is never printed, and may be in a file.
 
-use super::{ConfigError, wrong};
+use std::path::PathBuf;
+
+use super::ConfigError;
+use super::reload::Files;
+use crate::command_line::is_blank;
 
 /// Something that is never printed.
 #[derive(Clone, Default)]
@@ -15,13 +19,24 @@ impl<T> std::fmt::Debug for Secret<T> {
 /// A secret from the environment or a flag, or else from the file that `{setting}_FILE` names.
 ///
 /// # Errors
-/// A file that can't be read.
-pub(super) fn secret(setting: &'static str, given: Option<&str>) -> Result<Option<String>, ConfigError> {
+/// A file that can't be read, or is empty.
+pub(super) fn secret(
+    setting: &'static str,
+    given: Option<&str>,
+    files: &mut Files,
+) -> Result<Option<String>, ConfigError> {
     if let Some(given) = given.filter(|given| !given.is_empty()) {
         return Ok(Some(given.into()));
     }
-    let Some(file) = std::env::var_os(format!("{setting}_FILE")) else { return Ok(None) };
-    let read = std::fs::read_to_string(&file);
-    let text = read.map_err(|error| wrong(setting, format!("can't read {}: {error}", file.display())))?;
-    Ok(Some(text.trim().to_owned()))
+    let variable = format!("{setting}_FILE");
+    let Some(file) = std::env::var_os(&variable).filter(|file| !is_blank(file)).map(PathBuf::from) else {
+        return Ok(None);
+    };
+    match files.read_text(&file) {
+        Ok(text) if text.trim().is_empty() => {
+            Err(ConfigError::new(variable, format!("{} is empty", file.display())))
+        }
+        Ok(text) => Ok(Some(text.trim().to_owned())),
+        Err(error) => Err(ConfigError::new(variable, format!("can't read {}: {error}", file.display()))),
+    }
 }

@@ -19,7 +19,7 @@ static TURNS: Semaphore = Semaphore::const_new(2);
 
 /// The route, where there are tokens for it; without them the method is not allowed.
 pub(super) fn routes(app: &Arc<App>) -> Router<Arc<App>> {
-    if app.settings.erase_tokens.0.is_empty() {
+    if app.settings.erase_tokens.current().0.is_empty() {
         return Router::new();
     }
     let guard = middleware::from_fn_with_state(app.clone(), require_erase_token);
@@ -27,8 +27,8 @@ pub(super) fn routes(app: &Arc<App>) -> Router<Arc<App>> {
 }
 
 async fn require_erase_token(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    let tokens = &app.settings.erase_tokens.0;
-    if auth::bearer(request.headers()).is_some_and(|token| auth::is_one_of(token, tokens)) {
+    let tokens = app.settings.erase_tokens.current();
+    if auth::bearer(request.headers()).is_some_and(|token| auth::is_one_of(token, &tokens.0)) {
         return next.run(request).await;
     }
     let mut refused = text(StatusCode::UNAUTHORIZED, "401 an erase token is needed: Authorization: Bearer …");

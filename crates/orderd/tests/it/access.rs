@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use devstack::{Nats, NatsOptions, Postgres, PostgresOptions, Scratch, Signal, Tls};
+use devstack::{Nats, NatsOptions, Postgres, PostgresOptions, Scratch, Tls};
 use hyper::{Request, StatusCode};
 
 use crate::support::{Service, Stack, eventually, order, orders};
@@ -36,7 +36,6 @@ async fn tokens_open_what_shows_orders_and_can_be_rotated() {
         assert_ne!(service.get(path).await.status, StatusCode::UNAUTHORIZED, "{path}");
     }
     std::fs::write(&file, "new\nold\n").unwrap();
-    service.process.signal(Signal::HUP);
     eventually("the new token opens", async || {
         (asked(&service, "/mem_len", "new").await == StatusCode::OK).then_some(())
     })
@@ -45,9 +44,34 @@ async fn tokens_open_what_shows_orders_and_can_be_rotated() {
     assert_eq!(asked(&service, "/mem_len", "older").await, StatusCode::UNAUTHORIZED);
     // An emptied file must not open to anybody what was closed.
     std::fs::write(&file, "").unwrap();
-    service.process.signal(Signal::HUP);
-    eventually("it says why", async || service.process.log().contains("holds no token").then_some(())).await;
+    eventually("it says why", async || service.process.log().contains("HTTP_TOKEN_FILE: ").then_some(()))
+        .await;
     assert_eq!(service.get("/mem_len").await.status, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_to_erase_can_be_rotated_too() {
+    let stack = Stack::new();
+    let folder = |name: &str, token: &str| {
+        let folder = stack.scratch.path().join(name);
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::write(folder.join("token"), token).unwrap();
+    };
+    folder("old", "old");
+    folder("new", "new");
+    // As Kubernetes mounts secrets.
+    let path = |name: &str| stack.scratch.path().join(name);
+    std::os::unix::fs::symlink("old", path("..data")).unwrap();
+    std::os::unix::fs::symlink("..data/token", path("token")).unwrap();
+    let service = stack.serve(&[("HTTP_ERASE_TOKEN_FILE", path("token").to_str().unwrap())]).await;
+    assert_eq!(service.erase("1-1", "new").await, StatusCode::UNAUTHORIZED);
+    std::os::unix::fs::symlink("new", path("..next")).unwrap();
+    std::fs::rename(path("..next"), path("..data")).unwrap();
+    eventually("the new token erases", async || {
+        (service.erase("1-1", "new").await != StatusCode::UNAUTHORIZED).then_some(())
+    })
+    .await;
+    assert_eq!(service.erase("1-1", "old").await, StatusCode::UNAUTHORIZED);
 }
 
 /// An authority, and a certificate of it for the name `localhost` alone.
@@ -137,9 +161,22 @@ async fn http_by_tls() {
     let theirs = other.certificate.to_str().unwrap();
     let check = stack.run(&["check", "--http-addr", &addr, "--http-tls-cert", theirs], "").await;
     assert!(String::from_utf8_lossy(&check.stderr).contains("another certificate"), "{check:?}");
+    let ends = Command::new("curl")
+        .args(["--silent", "--noproxy", "*", "--cacert"])
+        .arg(&files.authority)
+        .arg(url.replace("/mem_len", "/metrics"))
+        .output()
+        .unwrap();
+    let ends = String::from_utf8_lossy(&ends.stdout);
+    assert!(
+        ends.contains("orderd_certificate_expiry_timestamp_seconds{setting=\"HTTP_TLS_CERT\"} 1"),
+        "{ends}"
+    );
+    // A new certificate beside an old key harms nothing.
     std::fs::copy(&other.certificate, &files.certificate).unwrap();
+    eventually("it says so", async || service.process.log().contains("HTTP_TLS_CERT: ").then_some(())).await;
+    assert_eq!(curl(&files.authority), "{\"mem_len\": 0}");
     std::fs::copy(&other.key, &files.key).unwrap();
-    service.process.signal(Signal::HUP);
     eventually("it shows its new certificate", async || {
         (curl(&other.authority) == "{\"mem_len\": 0}").then_some(())
     })

@@ -26,7 +26,7 @@ async fn dead_letters_are_read_and_with_a_token_sent_again() {
 
     assert_eq!(service.stop(), Some(0));
     let addr = service.addr.to_string();
-    let settings = [("HTTP_ADDR", addr.as_str()), ("HTTP_TOKEN", "open-sesame"), ("REQUIRE", "")];
+    let settings = [("HTTP_ADDR", addr.as_str()), ("HTTP_TOKEN", "open-sesame"), ("REQUIRE", "none")];
     let _service = stack.serve(&settings).await;
     // From elsewhere: another view alone would not load the page anew.
     browser.go("about:blank").await;

@@ -68,7 +68,7 @@ async fn two_dead_letters() -> (Stack, Service, Vec<Value>) {
     stack.publish(&[r#"{"track_number":"A"}"#, r#"{"track_number":"B"}"#]).await;
     let letters = wait_for_dead(&stack, 2).await;
     assert_eq!(service.stop(), Some(0));
-    let mended = stack.serve(&[("REQUIRE", "")]).await;
+    let mended = stack.serve(&[("REQUIRE", "none")]).await;
     (stack, mended, letters)
 }
 
@@ -152,7 +152,7 @@ async fn they_are_shown_over_http_without_a_token_on_loopback_but_not_sent_again
 async fn they_are_sent_again_over_http_with_a_token_and_from_no_other_page() {
     let (stack, mut service, letters) = two_dead_letters().await;
     assert_eq!(service.stop(), Some(0));
-    let service = stack.serve(&[("REQUIRE", ""), ("HTTP_TOKEN", "secret")]).await;
+    let service = stack.serve(&[("REQUIRE", "none"), ("HTTP_TOKEN", "secret")]).await;
     let key = letters[0]["key"].as_str().unwrap();
     let replay = || Request::post(format!("/dead_letters/{key}/replay"));
     assert_eq!(service.send(replay()).await.status, StatusCode::UNAUTHORIZED);

@@ -42,4 +42,5 @@ mod hostile;
 mod schema;
 mod libpq;
 mod encodings;
+mod settings;
 mod second_model;

@@ -78,8 +78,13 @@ impl Stack {
 
     /// Starts the service and waits until it listens.
     pub(crate) async fn start(&self, env: &[(&str, &str)]) -> Service {
+        self.start_with(&[], env).await
+    }
+
+    /// The same with flags.
+    pub(crate) async fn start_with(&self, flags: &[&str], env: &[(&str, &str)]) -> Service {
         let mut launch = Launch::new("orderd", &self.program, self.scratch.path());
-        launch.args = vec!["serve".into()];
+        launch.args = std::iter::once("serve").chain(flags.iter().copied()).map(Into::into).collect();
         launch.envs = self.env().into_iter().map(|(name, value)| (name.into(), value.into())).collect();
         launch.envs.extend(env.iter().map(|(name, value)| (name.into(), value.into())));
         let log = format!("orderd-{}.log", uid());

@@ -26,7 +26,7 @@ pub(super) async fn openapi(State(app): State<Arc<App>>, asked: HeaderMap) -> Re
         &app.settings.search,
         &Tokens {
             read: !app.settings.http.tokens.current().0.is_empty(),
-            erase: !app.settings.erase_tokens.0.is_empty(),
+            erase: !app.settings.erase_tokens.current().0.is_empty(),
         },
     );
     let body = api.to_string().into_bytes();

@@ -1,0 +1,164 @@
+//! From what is typed and what is set in the environment to [`Cli`].
+//!
+//! clap does most of it. Here is what holds for every setting: an empty variable counts as not set, and an error names
+//! the variable that it is about.
+
+use std::borrow::Cow;
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::ops::RangeInclusive;
+
+use clap::builder::Resettable;
+use clap::error::{ContextKind, ContextValue, Error, ErrorKind};
+use clap::parser::ValueSource;
+use clap::{Arg, ArgMatches, Command, CommandFactory, FromArgMatches};
+
+use crate::cli::Cli;
+use crate::config::ConfigError;
+
+/// Why there is no [`Cli`].
+#[derive(Debug, thiserror::Error)]
+pub enum CommandLineError {
+    /// What clap says, also help and version, which are no errors.
+    #[error(transparent)]
+    Usage(#[from] Error),
+    /// A variable that can't be used.
+    #[error(transparent)]
+    Variable(#[from] ConfigError),
+}
+
+/// What these arguments and the environment say. A bare `orderd`, with or without flags, serves.
+///
+/// # Errors
+/// What can't be used, or what was asked for instead: help, version.
+pub fn parse(args: Vec<OsString>) -> Result<Cli, CommandLineError> {
+    let args = with_default_command(args);
+    let mut command = without_empty_variables(Cli::command());
+    let parsed = command.try_get_matches_from_mut(&args).and_then(|matches| {
+        refuse_empty(&mut command, &matches)?;
+        Cli::from_arg_matches(&matches)
+    });
+    parsed.map_err(|error| explained(error, &command, &args))
+}
+
+fn with_default_command(mut args: Vec<OsString>) -> Vec<OsString> {
+    let first = args.get(1).and_then(|arg| arg.to_str());
+    let serves = first
+        .is_none_or(|first| first.starts_with('-') && !["-h", "--help", "-V", "--version"].contains(&first));
+    if serves {
+        args.insert(1.min(args.len()), "serve".into());
+    }
+    args
+}
+
+/// Platforms set variables to nothing where they mean "not set": Compose's `${NAME:-}`, an empty Kubernetes value.
+fn without_empty_variables(command: Command) -> Command {
+    let unless_empty = |arg: Arg| match arg.get_env() {
+        Some(name) if env::var_os(name).is_some_and(|value| is_blank(&value)) => arg.env(Resettable::Reset),
+        _ => arg,
+    };
+    command.mut_args(unless_empty).mut_subcommands(without_empty_variables)
+}
+
+/// Whether a value counts as not set.
+pub(crate) fn is_blank(value: &OsStr) -> bool {
+    value.to_str().is_some_and(|value| value.trim().is_empty())
+}
+
+/// A flag that is typed and empty is a mistake: a script's variable that is not set.
+fn refuse_empty(command: &mut Command, matches: &ArgMatches) -> Result<(), Error> {
+    if let Some((name, matches)) = matches.subcommand()
+        && let Some(command) = command.find_subcommand_mut(name)
+    {
+        return refuse_empty(command, matches);
+    }
+    let typed = |arg: &&Arg| {
+        let id = arg.get_id().as_str();
+        matches.value_source(id) == Some(ValueSource::CommandLine)
+            && matches.get_raw(id).is_some_and(|mut values| values.any(is_blank))
+    };
+    let Some(empty) = command.get_arguments().find(typed).map(ToString::to_string) else { return Ok(()) };
+    let said = format!("{empty} is empty; leave it out for the default");
+    Err(command.error(ErrorKind::InvalidValue, said))
+}
+
+/// clap's error in the words of who set a variable, and without the variables in the line of usage.
+fn explained(mut error: Error, command: &Command, args: &[OsString]) -> CommandLineError {
+    let mut command = subcommand(command, args);
+    match error.kind() {
+        // With the variables that are empty, which `command` doesn't know any more.
+        ErrorKind::DisplayHelp => {
+            return Cli::command().try_get_matches_from(args).err().unwrap_or(error).into();
+        }
+        ErrorKind::InvalidUtf8 => {
+            let not_text =
+                |arg: &&Arg| arg.get_env().and_then(env::var_os).is_some_and(|it| it.to_str().is_none());
+            if let Some(name) = command.get_arguments().find(not_text).and_then(variable) {
+                return ConfigError::new(name, "is not UTF-8").into();
+            }
+        }
+        ErrorKind::InvalidValue | ErrorKind::ValueValidation => {
+            if let Some(wrong) = wrong_variable(&error, &command, args) {
+                return wrong.into();
+            }
+        }
+        _ => {}
+    }
+    if error.get(ContextKind::Usage).is_some() {
+        error.insert(ContextKind::Usage, ContextValue::StyledStr(command.render_usage()));
+    }
+    error.into()
+}
+
+/// The command that was meant, as far as clap has built it.
+fn subcommand(command: &Command, args: &[OsString]) -> Command {
+    let mut meant = command;
+    for arg in args.iter().skip(1) {
+        meant = arg.to_str().and_then(|name| meant.find_subcommand(name)).unwrap_or(meant);
+    }
+    meant.clone()
+}
+
+/// The error about the variable that a value came from; `None`: it was typed.
+fn wrong_variable(error: &Error, command: &Command, args: &[OsString]) -> Option<ConfigError> {
+    let Some(ContextValue::String(about)) = error.get(ContextKind::InvalidArg) else { return None };
+    let arg = command.get_arguments().find(|arg| arg.to_string() == *about)?;
+    let flag = format!("--{}", arg.get_long()?);
+    let typed = |given: &OsString| given.to_str().is_some_and(|given| given.split('=').next() == Some(&flag));
+    if args.iter().any(typed) {
+        return None;
+    }
+    let name = variable(arg)?;
+    let value = env::var_os(&*name)?.to_string_lossy().into_owned();
+    let takes = match (error.get(ContextKind::ValidValue), std::error::Error::source(error)) {
+        (Some(ContextValue::Strings(words)), _) => format!("it takes {}", words.join(" or ")),
+        (_, Some(source)) => source.to_string(),
+        _ => return None,
+    };
+    Some(if arg.is_hide_env_values_set() {
+        ConfigError::new(name, takes)
+    } else {
+        ConfigError::new(name, format!("{value:?} can't be used: {takes}"))
+    })
+}
+
+fn variable(arg: &Arg) -> Option<Cow<'static, str>> {
+    Some(Cow::Owned(arg.get_env()?.to_str()?.to_owned()))
+}
+
+/// A whole number within these bounds.
+pub(crate) fn number(within: RangeInclusive<u32>) -> impl Fn(&str) -> Result<u32, String> + Clone {
+    move |text| match text.trim().parse() {
+        Ok(number) if within.contains(&number) => Ok(number),
+        _ => Err(format!("it takes a whole number from {} to {}", within.start(), within.end())),
+    }
+}
+
+/// Yes or no, in the words that platforms have for it.
+pub(crate) fn boolean(text: &str) -> Result<bool, String> {
+    match text.trim().to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" | "on" | "y" | "t" => Ok(true),
+        "false" | "0" | "no" | "off" | "n" | "f" => Ok(false),
+        _ => Err("it takes true or false (also 1, yes, on; 0, no, off)".into()),
+    }
+}

@@ -1,0 +1,178 @@
+//! Hosts and ports as people and platforms write them: IPv6 addresses with and without brackets, and what Kubernetes
+//! puts into variables of our names.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
+
+use super::{ConfigError, wrong};
+
+/// A host's name or address, without brackets.
+///
+/// # Errors
+/// What is no host, such as an address with a port.
+pub(super) fn host(setting: &'static str, text: &str) -> Result<String, ConfigError> {
+    let text = text.trim();
+    let bare = without_brackets(text);
+    if is_ipv6(bare) {
+        return Ok(bare.to_owned());
+    }
+    if bare.is_empty() || bare != text || bare.contains([':', '@', ' ', '?', '#']) {
+        let takes = "it takes a name or an address alone, such as db.example.com, 10.0.0.7 or ::1";
+        return Err(wrong(setting, format!("{text:?} is not a host: {takes}")));
+    }
+    Ok(bare.to_owned())
+}
+
+/// A port. `instead` is the setting that makes it unneeded.
+///
+/// # Errors
+/// What is none, with a word about Kubernetes where it comes from there.
+pub(super) fn port(setting: &'static str, text: &str, instead: &str) -> Result<u16, ConfigError> {
+    let text = text.trim();
+    match text.parse() {
+        Ok(port) if port > 0 => Ok(port),
+        // For a Service "nats", each Pod beside it gets NATS_PORT=tcp://10.96.0.10:4222.
+        _ if text.contains("://") => Err(wrong(
+            setting,
+            format!(
+                "{text:?} is not a port. Kubernetes sets this variable for a Service of that name: set {instead}, \
+                 which replaces it, set {setting} in the container, or set enableServiceLinks: false in the Pod"
+            ),
+        )),
+        _ => Err(wrong(setting, format!("{text:?} is not a port: it takes a number from 1 to 65535"))),
+    }
+}
+
+/// A host as it stands in URLs.
+pub(super) fn in_url(host: &str) -> String {
+    if is_ipv6(host) { format!("[{host}]") } else { host.to_owned() }
+}
+
+/// A URL of which the host may be an IPv6 address without brackets, with them.
+///
+/// `::1:4222` can be an address as well as an address and a port. It is taken for the latter where what follows the
+/// last colon looks like a port, for that is what `$HOST:$PORT` makes.
+pub(super) fn url_with_brackets(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").map_or((None, url), |(scheme, rest)| (Some(scheme), rest));
+    let (user, place) = rest.rsplit_once('@').map_or((None, rest), |(user, place)| (Some(user), place));
+    let (place, path) = place.find('/').map_or((place, ""), |slash| place.split_at(slash));
+    let place = match place.rsplit_once(':') {
+        Some((host, port)) if is_ipv6(host) && looks_like_a_port(port) => format!("[{host}]:{port}"),
+        _ => in_url(place),
+    };
+    let scheme = scheme.map(|scheme| format!("{scheme}://")).unwrap_or_default();
+    let user = user.map(|user| format!("{user}@")).unwrap_or_default();
+    format!("{scheme}{user}{place}{path}")
+}
+
+fn looks_like_a_port(text: &str) -> bool {
+    (4..=5).contains(&text.len()) && text.parse::<u16>().is_ok()
+}
+
+/// An address to listen on: `127.0.0.1:8090`, `[::1]:8090`, `::1:8090`, `localhost:8090`, `:8090`.
+///
+/// # Errors
+/// What is none, or a name that nobody knows.
+pub(super) fn listen(setting: &'static str, text: &str) -> Result<SocketAddr, ConfigError> {
+    let text = text.trim();
+    let takes = "it takes an address and a port, such as 127.0.0.1:8090, [::1]:8090 or :8090";
+    let Some((host, number)) = text.rsplit_once(':') else {
+        return Err(wrong(setting, format!("{text:?} names no port: {takes}")));
+    };
+    let port = number.parse().map_err(|_| wrong(setting, format!("{number:?} is not a port: {takes}")))?;
+    let host = without_brackets(host);
+    if host.is_empty() || host == "*" {
+        return Ok(SocketAddr::new(everywhere(), port));
+    }
+    if host.contains([':', '/', '@']) && !is_ipv6(host) {
+        return Err(wrong(setting, format!("{text:?} is not an address: {takes}")));
+    }
+    let found: Vec<SocketAddr> = (host, port)
+        .to_socket_addrs()
+        .map_err(|error| wrong(setting, format!("can't find the address of {host:?}: {error}; {takes}")))?
+        .collect();
+    // `localhost` is often both; what is written as an address in scripts is mostly 127.0.0.1.
+    let best = found.iter().find(|addr| addr.is_ipv4()).or(found.first());
+    best.copied().ok_or_else(|| wrong(setting, format!("{host:?} has no address; {takes}")))
+}
+
+/// All addresses of the machine; those of IPv4 alone where the kernel has no IPv6.
+fn everywhere() -> IpAddr {
+    let all = IpAddr::from(Ipv6Addr::UNSPECIFIED);
+    if UdpSocket::bind((all, 0)).is_ok() { all } else { IpAddr::from([0, 0, 0, 0]) }
+}
+
+fn without_brackets(host: &str) -> &str {
+    let inner = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    inner.filter(|inner| is_ipv6(inner)).unwrap_or(host)
+}
+
+/// With its zone, where it has one: `fe80::1%eth0`.
+fn is_ipv6(host: &str) -> bool {
+    let (address, zone) = host.split_once('%').map_or((host, "zone"), |(address, zone)| (address, zone));
+    address.parse::<Ipv6Addr>().is_ok() && !zone.is_empty() && !zone.contains(['/', ':', ']', ' '])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_of_ipv6_need_no_brackets_and_may_have_them() {
+        for (given, bare, url) in [
+            ("::1", "::1", "[::1]"),
+            ("[::1]", "::1", "[::1]"),
+            ("fe80::1%eth0", "fe80::1%eth0", "[fe80::1%eth0]"),
+            (" db.example.com\n", "db.example.com", "db.example.com"),
+            ("10.0.0.7", "10.0.0.7", "10.0.0.7"),
+        ] {
+            let host = host("NATS_HOST", given).unwrap();
+            assert_eq!((host.as_str(), in_url(&host).as_str()), (bare, url));
+        }
+        for wrong in ["", "db:5432", "[db]", "nats://db", "u@db", "::1:x", "[::1", "a b"] {
+            let error = host("NATS_HOST", wrong).unwrap_err().to_string();
+            assert!(error.starts_with("NATS_HOST: "), "{wrong}: {error}");
+        }
+    }
+
+    #[test]
+    fn urls_of_ipv6_need_no_brackets() {
+        for (given, meant) in [
+            ("nats://u:p@::1", "nats://u:p@[::1]"),
+            ("nats://::1:4222", "nats://[::1]:4222"),
+            ("tls://[fd00::5]:4222", "tls://[fd00::5]:4222"),
+            ("fd00::5", "[fd00::5]"),
+            ("fd00::5:14222/", "[fd00::5]:14222/"),
+            ("nats://a@b:c@host:4222", "nats://a@b:c@host:4222"),
+            ("host", "host"),
+        ] {
+            assert_eq!(url_with_brackets(given), meant);
+        }
+    }
+
+    #[test]
+    fn ports_that_kubernetes_sets_are_explained() {
+        assert_eq!(port("NATS_PORT", " 4222\n", "NATS_URL").unwrap(), 4222);
+        let error = port("NATS_PORT", "tcp://10.96.0.10:4222", "NATS_URL").unwrap_err().to_string();
+        assert!(error.contains("Kubernetes") && error.contains("NATS_URL"), "{error}");
+        for wrong in ["0", "65536", "-1", "4222x"] {
+            assert!(port("NATS_PORT", wrong, "NATS_URL").is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_is_listened_on_is_an_address_a_name_or_all() {
+        let addr = |text| listen("HTTP_ADDR", text).map(|addr| addr.to_string());
+        assert_eq!(addr("127.0.0.1:0").unwrap(), "127.0.0.1:0");
+        assert_eq!(addr("[::1]:8090").unwrap(), "[::1]:8090");
+        assert_eq!(addr("::1:8090").unwrap(), "[::1]:8090");
+        assert_eq!(addr("localhost:8090").unwrap(), "127.0.0.1:8090");
+        let everywhere = [":8090", "*:8090"].map(|text| listen("HTTP_ADDR", text).unwrap());
+        assert!(everywhere.iter().all(|addr| addr.ip().is_unspecified() && addr.port() == 8090));
+        for wrong in
+            ["127.0.0.1", "::1", "localhost", "http://a:80", "a:http", "a:65536", "", ":", "fd00::8090"]
+        {
+            let error = addr(wrong).unwrap_err().to_string();
+            assert!(error.starts_with("HTTP_ADDR: ") && error.contains("127.0.0.1:8090"), "{wrong}: {error}");
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! Values that are made from files, and made again when one of these files changes: tokens, passwords, credentials,
+//! certificates. What can't be used leaves the former value.
+
+use std::fs::{File, Metadata};
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use super::ConfigError;
+
+/// No file of secrets or certificates is larger; `/dev/zero` is.
+const MAX_FILE: u64 = 16 << 20;
+
+/// Reads files, and remembers in what state it found them and when certificates in them end.
+#[derive(Default, Debug)]
+pub(crate) struct Files {
+    seen: Vec<(PathBuf, Option<Stamp>)>,
+    ends: Vec<(&'static str, i64)>,
+}
+
+/// What changes when a file is written or replaced, also by another target of a symbolic link on the way to it.
+#[derive(PartialEq, Eq, Debug)]
+struct Stamp {
+    file: (u64, u64),
+    size: u64,
+    written: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    fn of(found: &Metadata) -> Self {
+        Self {
+            file: (found.dev(), found.ino()),
+            size: found.size(),
+            written: (found.mtime(), found.mtime_nsec()),
+            changed: (found.ctime(), found.ctime_nsec()),
+        }
+    }
+}
+
+impl Files {
+    /// The bytes of a file.
+    ///
+    /// # Errors
+    /// Why it can't be read.
+    pub(crate) fn read(&mut self, path: &Path) -> io::Result<Vec<u8>> {
+        let opened = File::open(path).and_then(|file| file.metadata().map(|found| (file, found)));
+        let (file, found) = match opened {
+            Ok(opened) => opened,
+            Err(error) => {
+                self.seen.push((path.into(), None));
+                return Err(error);
+            }
+        };
+        // As found before it is read: what is written meanwhile is seen as a change. A pipe can't be read twice.
+        if found.is_file() {
+            self.seen.push((path.into(), Some(Stamp::of(&found))));
+        }
+        let mut bytes = Vec::new();
+        file.take(MAX_FILE).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// The text of a file.
+    ///
+    /// # Errors
+    /// Why it can't be read, or that it is not UTF-8.
+    pub(crate) fn read_text(&mut self, path: &Path) -> io::Result<String> {
+        let not_text = |_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8");
+        String::from_utf8(self.read(path)?).map_err(not_text)
+    }
+
+    /// Notes when something that was read for this setting ends, in seconds of Unix time.
+    pub(crate) fn note_end(&mut self, setting: &'static str, end: Option<i64>) {
+        self.ends.extend(end.map(|end| (setting, end)));
+    }
+
+    fn have_changed(&self) -> bool {
+        let now = |path: &Path| std::fs::metadata(path).ok().as_ref().map(Stamp::of);
+        self.seen.iter().any(|(path, stamp)| now(path) != *stamp)
+    }
+}
+
+/// A value that is made from files.
+pub struct Reloaded<T>(Arc<Shared<T>>);
+
+struct Shared<T> {
+    setting: &'static str,
+    make: Make<T>,
+    current: RwLock<Arc<T>>,
+    files: Mutex<Files>,
+}
+
+type Make<T> = Box<dyn Fn(&mut Files) -> Result<T, ConfigError> + Send + Sync>;
+
+impl<T> Clone for Reloaded<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+/// What it holds is mostly secret.
+impl<T> std::fmt::Debug for Reloaded<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Reloaded").field(&self.0.setting).finish()
+    }
+}
+
+impl<T> Reloaded<T> {
+    /// Makes it for the first time.
+    ///
+    /// # Errors
+    /// What can't be used.
+    pub(crate) fn new(
+        setting: &'static str,
+        make: impl Fn(&mut Files) -> Result<T, ConfigError> + Send + Sync + 'static,
+    ) -> Result<Self, ConfigError> {
+        let mut files = Files::default();
+        let current = RwLock::new(Arc::new(make(&mut files)?));
+        Ok(Self(Arc::new(Shared { setting, make: Box::new(make), current, files: Mutex::new(files) })))
+    }
+
+    /// What it is now.
+    pub fn current(&self) -> Arc<T> {
+        self.0.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Something that is made from files, whatever it is.
+pub(crate) trait Reload: Send + Sync {
+    /// The setting that it is of.
+    fn setting(&self) -> &'static str;
+
+    /// Makes it again where one of its files has changed since the last time, or `always`; `None`: nothing has.
+    fn reload(&self, always: bool) -> Option<Result<(), ConfigError>>;
+
+    /// When what was read for it ends, by setting, in seconds of Unix time.
+    fn ends(&self) -> Vec<(&'static str, i64)>;
+}
+
+impl<T: Send + Sync> Reload for Reloaded<T> {
+    fn setting(&self) -> &'static str {
+        self.0.setting
+    }
+
+    fn reload(&self, always: bool) -> Option<Result<(), ConfigError>> {
+        let mut files = self.0.files.lock().unwrap_or_else(PoisonError::into_inner);
+        if files.seen.is_empty() || !(always || files.have_changed()) {
+            return None;
+        }
+        let mut read = Files::default();
+        let made = (self.0.make)(&mut read);
+        // Also of what can't be used: it is looked at again when it has changed again. A file that was not come to
+        // stays watched.
+        for (path, stamp) in std::mem::take(&mut files.seen) {
+            if made.is_err() && !read.seen.iter().any(|(seen, _)| *seen == path) {
+                read.seen.push((path, stamp));
+            }
+        }
+        files.seen = read.seen;
+        Some(made.map(|made| {
+            files.ends = read.ends;
+            *self.0.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(made);
+        }))
+    }
+
+    fn ends(&self) -> Vec<(&'static str, i64)> {
+        self.0.files.lock().unwrap_or_else(PoisonError::into_inner).ends.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn two_numbers(dir: &Path) -> Reloaded<(u32, u32)> {
+        let (first, second) = (dir.join("first"), dir.join("second"));
+        Reloaded::new("TEST", move |files| {
+            let mut number = |path: &Path| {
+                let text = files.read_text(path).map_err(|error| ConfigError::new("TEST", error))?;
+                text.trim().parse::<u32>().map_err(|error| ConfigError::new("TEST", error))
+            };
+            let made = (number(&first)?, number(&second)?);
+            if made.0 + 1 == made.1 { Ok(made) } else { Err(ConfigError::new("TEST", "they don't match")) }
+        })
+        .unwrap()
+    }
+
+    fn scratch() -> devstack::Scratch {
+        devstack::Scratch::new().unwrap()
+    }
+
+    #[test]
+    fn what_doesnt_match_yet_leaves_what_was() {
+        let dir = scratch();
+        let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+        write("first", "1");
+        write("second", "2");
+        let value = two_numbers(dir.path());
+        assert!(value.reload(false).is_none());
+        assert!(value.reload(true).unwrap().is_ok(), "as it is told to");
+        write("first", "50");
+        assert!(value.reload(false).unwrap().is_err());
+        assert_eq!(*value.current(), (1, 2));
+        assert!(value.reload(false).is_none(), "said once");
+        write("second", "51");
+        assert!(value.reload(false).unwrap().is_ok());
+        assert_eq!(*value.current(), (50, 51));
+        std::fs::remove_file(dir.path().join("first")).unwrap();
+        assert!(value.reload(false).unwrap().is_err());
+        write("second", "61");
+        assert!(
+            value.reload(false).unwrap().is_err(),
+            "the second is watched, though the first is not there"
+        );
+        write("first", "60");
+        assert!(value.reload(false).unwrap().is_ok());
+        assert_eq!(*value.current(), (60, 61));
+    }
+
+    /// As Kubernetes replaces what it mounts: `first` is a link to `..data/first`, `..data` one to a folder.
+    #[test]
+    fn another_folder_behind_a_link_is_seen() {
+        let dir = scratch();
+        let path = |name: &str| dir.path().join(name);
+        for (folder, first, second) in [("old", "1", "2"), ("new", "3", "4")] {
+            std::fs::create_dir(path(folder)).unwrap();
+            std::fs::write(path(folder).join("first"), first).unwrap();
+            std::fs::write(path(folder).join("second"), second).unwrap();
+        }
+        symlink("old", path("..data")).unwrap();
+        symlink("..data/first", path("first")).unwrap();
+        symlink("..data/second", path("second")).unwrap();
+        let value = two_numbers(dir.path());
+        symlink("new", path("..next")).unwrap();
+        std::fs::rename(path("..next"), path("..data")).unwrap();
+        assert!(value.reload(false).unwrap().is_ok());
+        assert_eq!(*value.current(), (3, 4));
+    }
+}
