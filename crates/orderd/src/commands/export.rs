@@ -4,6 +4,7 @@ use std::io::{BufWriter, ErrorKind, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use futures_util::StreamExt;
 use order::{Layouts, RowReader};
 use tokio_postgres::binary_copy::BinaryCopyOutStream;
@@ -64,11 +65,14 @@ pub async fn run(args: ExportArgs) -> anyhow::Result<ExitCode> {
         match out.write_all(&line) {
             // Whoever reads has seen enough.
             Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(ExitCode::SUCCESS),
-            written => written?,
+            written => written.context("can't write the lines")?,
         }
         progress.add(1);
     }
-    out.flush()?;
+    match out.flush() {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(ExitCode::SUCCESS),
+        flushed => flushed.context("can't write the lines")?,
+    }
     super::complain(&progress.finish("orders"));
     Ok(if skipped == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -31,6 +31,8 @@ struct Line<'l> {
 struct Batch {
     ids: Vec<String>,
     rows: Vec<Vec<u8>>,
+    /// Where they stand, for messages.
+    lines: Vec<u64>,
     bytes: usize,
 }
 
@@ -45,20 +47,22 @@ pub async fn run(args: ImportArgs) -> anyhow::Result<ExitCode> {
     let insert =
         postgres::insert(&connection.client, &settings.table, traits).await.map_err(postgres::explain)?;
     let insert = connection.client.prepare(&insert).await.map_err(postgres::explain)?;
-    let mut lines = open(&args.from).await?.lines();
+    let mut lines = open(&args.from).await?.split(b'\n');
     let layouts = Layouts::new()?;
     let mut parser = Parser::new(&[])?;
     let progress = Progress::new(None, "orders");
     let (mut batch, mut number, mut written) = (Batch::default(), 0_u64, 0);
     let mut failed = None;
-    while let Some(line) = lines.next_line().await.context("can't read the lines")? {
+    while let Some(line) =
+        lines.next_segment().await.with_context(|| format!("can't read line {}", number + 1))?
+    {
         number += 1;
-        if line.trim().is_empty() {
+        let line = without_mark(&line, number);
+        if line.trim_ascii().is_empty() {
             continue;
         }
-        if let Err(error) = batch.add(&line, &mut parser, &layouts) {
-            failed =
-                Some(error.context(format!("line {number} can't be taken; those before it are written")));
+        if let Err(error) = batch.add(line, number, &mut parser, &layouts) {
+            failed = Some(error.context(refused(number)));
             break;
         }
         progress.add(1);
@@ -86,10 +90,32 @@ async fn open(file: &Path) -> anyhow::Result<Box<dyn AsyncBufRead + Unpin + Send
     Ok(Box::new(BufReader::new(opened.with_context(|| format!("can't read {}", file.display()))?)))
 }
 
+/// What programs on Windows write before the text is no part of it.
+fn without_mark(line: &[u8], number: u64) -> &[u8] {
+    const MARK: &[u8] = b"\xef\xbb\xbf";
+    if number == 1 { line.strip_prefix(MARK).unwrap_or(line) } else { line }
+}
+
+fn refused(line: u64) -> String {
+    format!("line {line} can't be taken; those before it are written")
+}
+
 impl Batch {
-    fn add(&mut self, line: &str, parser: &mut Parser, layouts: &Layouts) -> anyhow::Result<()> {
+    fn add(
+        &mut self,
+        line: &[u8],
+        number: u64,
+        parser: &mut Parser,
+        layouts: &Layouts,
+    ) -> anyhow::Result<()> {
+        let line = std::str::from_utf8(line)
+            .map_err(|error| anyhow::anyhow!("it is not UTF-8 (behind byte {})", error.valid_up_to()))?;
+        // The parser's own message may quote values.
         let Line { id, order } = serde_json::from_str(line).map_err(|error| {
-            anyhow::anyhow!("it is no {{\"id\":…,\"order\":{{…}}}} (column {})", error.column())
+            anyhow::anyhow!(
+                "it is not {{\"id\":…,\"order\":{{…}}}}, as orderd export writes it (column {})",
+                error.column()
+            )
         })?;
         anyhow::ensure!(!id.contains('\0'), "its id holds a null character, which PostgreSQL can't keep");
         let order = parser.parse(order.get().as_bytes(), &id)?;
@@ -98,11 +124,37 @@ impl Batch {
         self.bytes += row.len();
         self.ids.push(id);
         self.rows.push(row);
+        self.lines.push(number);
         Ok(())
     }
 
     async fn write(&mut self, client: &Client, insert: &Statement) -> anyhow::Result<u64> {
         let batch = std::mem::take(self);
-        client.execute(insert, &[&batch.ids, &batch.rows]).await.map_err(postgres::explain)
+        match client.execute(insert, &[&batch.ids, &batch.rows]).await {
+            Ok(written) => Ok(written),
+            Err(error) if error.as_db_error().is_some() => batch.write_each(client, insert).await,
+            Err(error) => Err(batch.away(error)),
+        }
+    }
+
+    /// Up to the row that PostgreSQL refuses, which is named by its line.
+    async fn write_each(&self, client: &Client, insert: &Statement) -> anyhow::Result<u64> {
+        let mut written = 0;
+        for ((id, row), &line) in self.ids.iter().zip(&self.rows).zip(&self.lines) {
+            match client.execute(insert, &[&vec![id], &vec![row]]).await {
+                Ok(new) => written += new,
+                Err(error) if error.as_db_error().is_some() => {
+                    return Err(postgres::explain(error).context(refused(line)));
+                }
+                Err(error) => return Err(self.away(error)),
+            }
+        }
+        Ok(written)
+    }
+
+    fn away(&self, error: tokio_postgres::Error) -> anyhow::Error {
+        let first = self.lines.first().copied().unwrap_or_default();
+        postgres::explain(error)
+            .context(format!("lines from {first} on may not be written; run this again with the same lines"))
     }
 }

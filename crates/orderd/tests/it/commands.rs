@@ -106,3 +106,34 @@ async fn a_rate_that_is_none_is_refused() {
         assert_eq!(refused.status.code(), Some(2), "{rate}: {}", String::from_utf8_lossy(&refused.stderr));
     }
 }
+
+/// By PostgreSQL, which is given many rows at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn import_names_the_line_that_postgresql_refuses() {
+    let stack = Stack::new();
+    let line = |id: &str| format!("{{\"id\":\"{id}\",\"order\":{}}}\n", orders(1)[0]);
+    let text = format!("\u{feff}{}\n{}{}{}", line("a"), line("b"), line(&"k".repeat(12)), line("c"));
+    assert!(stack.run(&["import"], "").await.status.success());
+    stack.postgres.psql("ALTER TABLE orders2 ADD CONSTRAINT short CHECK (length(id) < 10)").unwrap();
+    for _ in 0..2 {
+        let imported = stack.run(&["import"], &text).await;
+        let errors = String::from_utf8_lossy(&imported.stderr);
+        assert_eq!(imported.status.code(), Some(1), "{errors}");
+        assert!(errors.contains("line 4 can't be taken") && errors.contains("short"), "{errors}");
+        assert_eq!(stack.rows(), 2);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn export_ends_well_where_its_reader_has_seen_enough() {
+    let stack = Stack::new();
+    let lines: String =
+        (0..3).map(|id| format!("{{\"id\":\"{id}\",\"order\":{}}}\n", orders(1)[0])).collect();
+    assert!(stack.run(&["import"], &lines).await.status.success());
+    let mut command = tokio::process::Command::new(&stack.program);
+    command.arg("export").envs(stack.env()).stdout(std::process::Stdio::piped());
+    let mut child = command.stderr(std::process::Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let ended = child.wait_with_output().await.unwrap();
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+}
