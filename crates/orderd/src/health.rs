@@ -1,5 +1,6 @@
 //! Which parts of the service are up, and since when: what `/readyz` and `/healthz` show.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,6 +11,7 @@ use tokio::sync::watch;
 
 use crate::metrics::Metrics;
 use crate::serve::restore::Progress;
+use crate::warnings::{Warning, What};
 
 /// A part that can be away while the others go on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -44,7 +46,19 @@ pub(crate) struct State {
 pub(crate) struct Health {
     states: Mutex<[State; 4]>,
     changed: watch::Sender<()>,
+    /// By who watches over them.
+    warnings: Mutex<BTreeMap<&'static str, Vec<Warning>>>,
+    position: Mutex<Option<Position>>,
     metrics: Arc<Metrics>,
+}
+
+/// How far the stream is taken in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Position {
+    /// Everything up to this sequence of the stream is settled.
+    pub(crate) seq: u64,
+    /// Messages that are not.
+    pub(crate) behind: u64,
 }
 
 impl Health {
@@ -55,7 +69,13 @@ impl Health {
             metrics.up.with_label_values(&[name]).set(0);
         }
         let states = Mutex::new(std::array::from_fn(|_| away.clone()));
-        Arc::new(Self { states, changed: watch::Sender::new(()), metrics })
+        Arc::new(Self {
+            states,
+            changed: watch::Sender::new(()),
+            warnings: Mutex::default(),
+            position: Mutex::default(),
+            metrics,
+        })
     }
 
     /// The part is up. Says so in the log where it was not.
@@ -63,6 +83,32 @@ impl Health {
         if self.change(part, None) {
             tracing::info!(part = name(part), "up");
         }
+    }
+
+    /// What one watcher warns of now, in place of what it warned of before. Says in the log what is new.
+    pub(crate) fn warn(&self, watcher: &'static str, warnings: Vec<Warning>) {
+        let mut all = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = all.insert(watcher, warnings.clone()).unwrap_or_default();
+        let is_there = |what| all.values().flatten().any(|warning: &Warning| warning.what == what);
+        for what in What::ALL {
+            self.metrics.warnings.with_label_values(&[what.as_str()]).set(i64::from(is_there(what)));
+        }
+        drop(all);
+        let has = |some: &[Warning], warning: &Warning| some.iter().any(|other| other.is_as(warning));
+        for warning in warnings.iter().filter(|warning| !has(&before, warning)) {
+            tracing::warn!(what = warning.what.as_str(), "{}", warning.text);
+        }
+        for warning in before.iter().filter(|warning| !has(&warnings, warning)) {
+            tracing::info!(what = warning.what.as_str(), "no longer so: {}", warning.text);
+        }
+        if before != warnings {
+            self.changed.send_replace(());
+        }
+    }
+
+    /// How far the stream is taken in, as last seen.
+    pub(crate) fn set_position(&self, position: Position) {
+        *self.position.lock().unwrap_or_else(PoisonError::into_inner) = Some(position);
     }
 
     /// The part is away. Says so in the log where it was not, or where the reason is another.
@@ -125,6 +171,14 @@ impl Health {
         {
             report["fill"][name] = count.load(Ordering::Relaxed).into();
         }
+        let position = *self.position.lock().unwrap_or_else(PoisonError::into_inner);
+        report["position"] = json!({
+            "seq": position.map(|position| position.seq),
+            "behind": position.map(|position| position.behind),
+        });
+        let warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
+        let warnings: Vec<&Warning> = warnings.values().flatten().collect();
+        report["warnings"] = serde_json::to_value(warnings).unwrap_or_default();
         report
     }
 }

@@ -25,6 +25,7 @@ mod erasure;
 mod scan;
 mod dead_letters;
 mod health;
+mod warnings;
 mod memory;
 mod pace;
 mod reload;

@@ -63,6 +63,10 @@ pub(crate) struct Metrics {
     pub(crate) replica_lookups: IntCounter,
     /// How often the table was read again because messages could not be seen.
     pub(crate) replica_refills: IntCounter,
+    /// 1 where something is warned of, by what it is.
+    pub(crate) warnings: IntGaugeVec,
+    /// By how many seconds the clock of NATS is ahead, at least, as the last batch shows it.
+    pub(crate) clock_skew: Gauge,
     /// 1 where a part is up: nats, postgres, intake, fill.
     pub(crate) up: IntGaugeVec,
     /// Look-ups that memory could not answer, by what PostgreSQL said.
@@ -191,6 +195,14 @@ impl Metrics {
                 &r,
                 "orderd_replica_refills_total",
                 "How often the table was read again because messages had left the stream",
+            )?,
+            warnings: gauges(&r, "orderd_warning", "1 where the service warns of it", "what")?,
+            clock_skew: register(
+                &r,
+                Gauge::new(
+                    "orderd_clock_skew_seconds",
+                    "Seconds by which the clock of NATS is ahead of this machine's, at least",
+                ),
             )?,
             up: gauges(&r, "orderd_up", "1 where the part is up", "part")?,
             read_through: known(

@@ -32,6 +32,7 @@ export const en = {
   fillingUnknown: "Reading the table into memory: {rows} rows so far. Any order can be opened already.",
   fillAway: "The table can't be read yet.",
   reason: "Reason: {reason}",
+  warning: "Warning: {text}",
   disconnected: "The connection to the service is lost. It is tried again every second; nothing is missed.",
   back: "Connected again.",
   figOrders: "Orders",

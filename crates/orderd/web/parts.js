@@ -86,7 +86,8 @@ function banners() {
   if (away.length === 0 && !report.intake.up) away.push("intake");
   const list = away.map((part) => banner("warn",
     t(`away${key(part)}`, { time: time(new Date(report[part].since)) }), report[part].reason));
-  return report.fill.up ? list : [...list, filling(report.fill)];
+  if (!report.fill.up) list.push(filling(report.fill));
+  return [...list, ...report.warnings.map(({ text }) => banner("warn", t("warning", { text })))];
 }
 
 function banner(kind, text, reason) {

@@ -4,15 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::Client;
-use async_nats::jetstream::{self, stream::Stream};
+use async_nats::jetstream::{self, Context, consumer::Info, stream::Stream};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Settings;
-use crate::health::{Health, Part};
+use crate::health::{Health, Part, Position};
 use crate::metrics::Metrics;
 use crate::nats::{self, MADE_BY};
 use crate::pace;
 use crate::streams;
+use crate::warnings;
 
 /// How often the server is asked, and how soon again until it has answered once: the page shows what it says.
 const EVERY: Duration = Duration::from_secs(5);
@@ -57,9 +58,32 @@ impl Housekeeping {
         let consumer = stream.consumer_info(&self.settings.durable).await?;
         self.metrics.lag.set(consumer.num_pending as i64);
         self.metrics.unacknowledged.set(consumer.num_ack_pending as i64);
-        let dead = nats::dead_stream(&context).await?.cached_info().state.messages;
-        self.metrics.dead_letters_waiting.set(dead as i64);
+        self.health.set_position(Position {
+            seq: consumer.ack_floor.stream_sequence,
+            behind: consumer.num_pending + consumer.num_ack_pending as u64,
+        });
+        let dead = nats::dead_stream(&context).await?;
+        self.metrics.dead_letters_waiting.set(dead.cached_info().state.messages as i64);
+        self.warn(&context, &stream, &consumer, &dead).await?;
         self.purge(&stream, consumer.ack_floor.stream_sequence).await
+    }
+
+    /// What publishers and operators have to know.
+    async fn warn(
+        &self,
+        context: &Context,
+        stream: &Stream,
+        consumer: &Info,
+        dead: &Stream,
+    ) -> anyhow::Result<()> {
+        let mut warned = warnings::of_stream(stream.cached_info());
+        warned.extend(warnings::of_stream(dead.cached_info()));
+        warned.extend(warnings::of_consumer(consumer));
+        warned.extend(warnings::of_account(&context.query_account().await?));
+        let skew = Duration::from_secs_f64(self.metrics.clock_skew.get());
+        warned.extend(warnings::of_clock_skew(skew));
+        self.health.warn("housekeeping", warned);
+        Ok(())
     }
 
     /// From a stream that we made, what lies well below the ack floor of each durable consumer.

@@ -154,15 +154,19 @@ impl Database {
         let now = OffsetDateTime::now_utc().unix_timestamp_nanos();
         // Added to what all have seen when it is dropped, and not for each order.
         let latency = self.metrics.latency.local();
+        let mut least = i128::MAX;
         for &(chunk, row) in part {
             let message = &batch[chunk].orders.messages[row];
             let age = now - i128::from(message.origin.timestamp_ns);
-            latency.observe(age as f64 / 1e9);
+            least = least.min(age);
+            // A clock of NATS that is ahead would make it negative, by which sums would fall.
+            latency.observe(age.max(0) as f64 / 1e9);
             if message.replayed {
                 self.dead_letters.remove(&message.subject, message.key.as_str()).await;
             }
             message.receipt.acknowledge().await;
         }
+        self.metrics.clock_skew.set(least.min(0).unsigned_abs() as f64 / 1e9);
     }
 
     /// Finds the rows that PostgreSQL refuses by halving, so that one of them costs the others nothing.

@@ -23,6 +23,7 @@ mod bounded;
 mod replicas;
 mod told;
 mod clusters;
+mod warnings;
 mod wildcards;
 mod gathered;
 mod partitioned;

@@ -17,6 +17,7 @@ use self::parts::{
 };
 use super::App;
 use super::page::{tag, unless_known};
+use crate::warnings::What;
 
 const ID: &str = "1700000000123456789-42";
 
@@ -101,21 +102,43 @@ fn schemas() -> Value {
             },
         },
     });
+    let position = json!({
+        "type": "object",
+        "required": ["seq", "behind"],
+        "description": "How far the stream is taken in; null while it is not known",
+        "properties": {
+            "seq": { "type": ["integer", "null"], "description": "Everything up to this sequence is settled" },
+            "behind": { "type": ["integer", "null"], "description": "Messages of the stream that are not" },
+        },
+    });
+    let warning = json!({
+        "type": "object",
+        "required": ["what", "name", "text"],
+        "properties": {
+            "what": { "type": "string", "enum": What::ALL.map(What::as_str) },
+            "name": { "type": "string", "description": "The stream, account, consumer or server that is meant" },
+            "text": { "type": "string", "description": "What it is, and what to change" },
+        },
+    });
     json!({
         "Order": order,
         "Ids": { "type": "array", "items": { "type": "string" }, "maxItems": 50, "examples": [[ID]] },
         "Part": part,
         "DeadLetter": dead_letters::schema(),
         "Replica": replica,
+        "Position": position,
+        "Warning": warning,
         "Health": {
             "type": "object",
-            "required": ["ready", "nats", "postgres", "intake", "fill", "replica"],
+            "required": ["ready", "nats", "postgres", "intake", "fill", "position", "warnings", "replica"],
             "properties": {
                 "ready": { "type": "boolean", "description": "Orders are taken in" },
                 "nats": reference("Part"),
                 "postgres": reference("Part"),
                 "intake": reference("Part"),
                 "fill": reference("Part"),
+                "position": reference("Position"),
+                "warnings": { "type": "array", "items": reference("Warning") },
                 "replica": reference("Replica"),
             },
         },
