@@ -68,6 +68,46 @@ fn nats_takes_its_configuration() {
     assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
 }
 
+/// Whether the Dockerfile's instruction that copies libraries succeeds where `ldd` is this script, and what it copied.
+fn copies_libraries(ldd: &str) -> (bool, Vec<String>) {
+    let dir = Scratch::new().unwrap();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    std::fs::create_dir_all(path("image/etc")).unwrap();
+    let stand_in = |name: &str, script: &str| {
+        std::fs::write(path(name), format!("#!/bin/sh\n{script}\n")).unwrap();
+        let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(path(name), executable).unwrap();
+    };
+    stand_in("ldd", ldd);
+    stand_in("cp", &format!("echo \"$3\" >> {}", path("copied")));
+    let file = read("Dockerfile");
+    let run = file.split("\nRUN ").find(|run| run.starts_with("ldd ")).unwrap();
+    let lines = run.lines().filter(|line| !line.trim_start().starts_with('#'));
+    let script: Vec<_> = lines.take_while(|line| !line.is_empty()).collect();
+    let script =
+        script.join("\n").replace("/tmp/", &path("")).replace(" /image", &format!(" {}", path("image")));
+    let search = format!("{}:{}", dir.path().display(), std::env::var("PATH").unwrap());
+    let status = std::process::Command::new("sh").args(["-c", &script]).env("PATH", search).status().unwrap();
+    let copied = std::fs::read_to_string(path("copied")).unwrap_or_default();
+    (status.success(), copied.lines().map(str::to_owned).collect())
+}
+
+#[test]
+fn an_image_without_its_libraries_is_not_built() {
+    let listed = "echo 'libc.so.6 => /lib/libc.so.6 (0x1)'; echo ' /lib64/ld.so (0x2)'";
+    let (is_built, copied) = copies_libraries(listed);
+    assert!(is_built);
+    assert_eq!(copied, ["/lib/libc.so.6", "/lib64/ld.so", "/etc/ssl/certs/ca-certificates.crt"]);
+    for ldd in [
+        "exit 1".to_owned(),
+        format!("{listed}; exit 1"),
+        "exit 0".to_owned(),
+        format!("{listed}; echo 'libssl.so.3 => not found'"),
+    ] {
+        assert!(!copies_libraries(&ldd).0, "{ldd}");
+    }
+}
+
 /// Where compose.yaml puts a file or a folder of `deploy/` in a container.
 fn mounted_at(file: &str) -> String {
     let compose = read("compose.yaml");

@@ -39,6 +39,7 @@ mod erase;
 mod drain_stan;
 mod chaos;
 mod access;
+mod hosts;
 mod hostile;
 mod schema;
 mod libpq;
