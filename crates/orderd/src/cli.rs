@@ -62,18 +62,27 @@ pub struct NatsArgs {
     /// nats://token@host, tls://host. Also from the file that NATS_URL_FILE names.
     #[arg(long, env = "NATS_URL", hide_env_values = true, value_name = "URL,…")]
     pub nats_url: Option<String>,
-    /// File with NATS credentials (JWT and seed).
+    /// File with NATS credentials (JWT and seed), read at each connection.
     #[arg(long, env = "NATS_CREDS", value_name = "FILE")]
     pub nats_creds: Option<PathBuf>,
-    /// File of authorities to trust for tls:// besides the machine's.
+    /// Seed of an nkey to log in with (SU…). Also from the file that NATS_NKEY_FILE names.
+    #[arg(long, env = "NATS_NKEY", hide_env_values = true, value_name = "SEED")]
+    pub nats_nkey: Option<String>,
+    /// File of authorities to trust besides the machine's. Like tls://, it lets no connection go without TLS.
     #[arg(long, env = "NATS_CA", value_name = "FILE")]
     pub nats_ca: Option<PathBuf>,
-    /// File with the certificate to show to the server.
+    /// File with the certificate to show to the server. Like tls://, it lets no connection go without TLS.
     #[arg(long, env = "NATS_CERT", value_name = "FILE")]
     pub nats_cert: Option<PathBuf>,
     /// File with that certificate's key.
     #[arg(long, env = "NATS_KEY", value_name = "FILE")]
     pub nats_key: Option<PathBuf>,
+    /// Begin with TLS before the server's greeting, as a server with handshake_first wants.
+    #[arg(long, env = "NATS_TLS_FIRST", default_value_t = false, action = clap::ArgAction::Set, value_parser = boolean, value_name = "true|false")]
+    pub nats_tls_first: bool,
+    /// Domain of JetStream, where it is another than the server's own: at a leaf node, that of the hub.
+    #[arg(long, env = "NATS_JS_DOMAIN", value_name = "NAME")]
+    pub nats_js_domain: Option<String>,
     /// Subject on which orders arrive; orders.> and orders.*.new are many.
     #[arg(long, env = "PUB_TOPIC", default_value = "TESTING", value_name = "SUBJECT")]
     pub pub_topic: String,

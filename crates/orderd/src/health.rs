@@ -119,6 +119,19 @@ impl Health {
         }
     }
 
+    /// A better reason why the part is away. Nothing where it is up again.
+    pub(crate) fn explain(&self, part: Part, reason: String) {
+        let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = &mut states[part as usize];
+        if state.up || state.reason.as_ref() == Some(&reason) {
+            return;
+        }
+        state.reason = Some(reason.clone());
+        drop(states);
+        self.changed.send_replace(());
+        tracing::warn!(part = name(part), reason, "away");
+    }
+
     fn change(&self, part: Part, reason: Option<String>) -> bool {
         let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
         let state = &mut states[part as usize];

@@ -1,7 +1,15 @@
 //! The connection to NATS: how it is made, what the server must be, the stream of dead letters and the durable
 //! consumer. Which stream orders are taken from: `streams`.
 
+mod failure;
+mod login;
+mod tls;
+pub(crate) mod info;
+pub(crate) mod stored;
+pub(crate) mod create;
+
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use async_nats::connection::State;
@@ -11,10 +19,15 @@ use async_nats::jetstream::stream::StorageType;
 use async_nats::jetstream::{self, Context};
 use async_nats::{Client, ConnectOptions, Event};
 
+use self::create::Instead;
 use crate::config::Nats;
 use crate::health::{Health, Part};
 use crate::retry::Backoff;
 use crate::serve::replica::Company;
+use crate::subject;
+
+pub(crate) use self::login::{Login, user_key};
+pub(crate) use self::tls::certificates;
 
 /// The stream in which dead letters are kept, and the first token of their subjects.
 pub(crate) const DEAD_STREAM: &str = "ORDERS_DEAD";
@@ -22,6 +35,9 @@ pub(crate) const DEAD_PREFIX: &str = "dead";
 
 /// How long a message may be held before the server delivers it again, unless progress is reported.
 pub(crate) const ACK_WAIT: Duration = Duration::from_secs(5);
+
+/// How long a connection may take, TLS and login included.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How many messages may be delivered and not acknowledged. The default of 1,000 is less than one batch.
 const MAX_ACK_PENDING: i64 = 50_000;
@@ -37,7 +53,8 @@ pub(crate) enum NatsError {
     TooOld(String),
     /// Without JetStream.
     #[error(
-        "the NATS server runs without JetStream; start it with -js, or with a jetstream block in its configuration"
+        "the NATS server runs without JetStream; start it with -js, or with a jetstream block in its configuration; \
+         where JetStream is in another domain, as behind a leaf node, set NATS_JS_DOMAIN to that domain"
     )]
     NoJetStream,
     /// Someone else's consumer has our name.
@@ -49,6 +66,19 @@ pub(crate) enum NatsError {
         name: String,
         /// What is wrong with it.
         problem: &'static str,
+    },
+    /// Nothing would ever be taken in.
+    #[error(
+        "the stream {stream} stores {stored}, of which PUB_TOPIC {topic} means nothing; set PUB_TOPIC to what it stores, \
+         or NATS_STREAM to the stream that has {topic}"
+    )]
+    NothingMatches {
+        /// The stream's name.
+        stream: String,
+        /// The subjects under which it stores messages.
+        stored: String,
+        /// The topic.
+        topic: String,
     },
     /// Orders would stay in all but one of them.
     #[error(
@@ -72,7 +102,7 @@ pub(crate) async fn connect(
     health: Arc<Health>,
     company: Arc<Company>,
 ) -> anyhow::Result<Client> {
-    let options = options(settings, health, company).await?.retry_on_initial_connect();
+    let options = options(settings, health, company)?.retry_on_initial_connect();
     Ok(options.connect(&settings.servers.0[..]).await?)
 }
 
@@ -80,19 +110,19 @@ pub(crate) async fn connect(
 ///
 /// # Errors
 /// A server that can't be used.
-pub(crate) async fn connected(client: &Client, health: &Health) -> Result<(), NatsError> {
+pub(crate) async fn connected(client: &Client, settings: &Nats, health: &Health) -> anyhow::Result<()> {
     while client.connection_state() != State::Connected || client.try_server_info().is_none() {
         health.wait_up(Part::Nats).await;
         // The client says so a moment before it is.
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    refuse_unusable(client).await
+    refuse_unusable(client, settings).await
 }
 
 /// Connects once, for a command.
 ///
 /// # Errors
-/// Why not.
+/// Why not, for each server.
 pub(crate) async fn connect_once(settings: &Nats) -> Result<Client, anyhow::Error> {
     connect_once_noting(settings, |_| {}).await
 }
@@ -102,25 +132,34 @@ pub(crate) async fn connect_once_noting(
     settings: &Nats,
     note: impl Fn(&Event) + Send + Sync + 'static,
 ) -> Result<Client, anyhow::Error> {
-    let options = ConnectOptions::new().connection_timeout(Duration::from_secs(3)).name("orderd");
-    let options = options.event_callback(move |event| {
-        note(&event);
-        std::future::ready(())
-    });
-    let client = identified(options, settings).await?.connect(&settings.servers.0[..]).await;
-    client.map_err(|error| {
-        anyhow::anyhow!("can't connect to NATS ({error}); is NATS_HOST, NATS_PORT or NATS_URL right?")
-    })
+    let note = Arc::new(note);
+    let mut failures = Vec::new();
+    for server in &settings.servers.0 {
+        let note = note.clone();
+        let options = secured(settings)?.event_callback(move |event| {
+            note(&event);
+            std::future::ready(())
+        });
+        match options.connect(server.clone()).await {
+            Ok(client) if settings.servers.0.len() == 1 => return Ok(client),
+            Ok(client) => {
+                client.set_server_pool(&settings.servers.0[..]).await?;
+                return Ok(client);
+            }
+            Err(error) => failures.push(failure::one(server, &error.to_string())),
+        }
+    }
+    Err(anyhow::anyhow!("can't connect to NATS at {}", failures.join("; at ")))
 }
 
-async fn options(
+fn options(
     settings: &Nats,
     health: Arc<Health>,
     company: Arc<Company>,
 ) -> Result<ConnectOptions, anyhow::Error> {
-    let options = ConnectOptions::new()
-        .name("orderd")
-        .connection_timeout(Duration::from_secs(3))
+    let rounds = Arc::new(AtomicU32::new(0));
+    let (outage, connected) = (health.clone(), rounds.clone());
+    let options = secured(settings)?
         // A connection that has silently gone is noticed after two pings without an answer.
         .ping_interval(Duration::from_secs(2))
         .max_reconnects(None)
@@ -128,36 +167,37 @@ async fn options(
         .no_echo()
         // It counts this attempt too.
         .reconnect_delay_callback(|attempts| Backoff::after(attempts.saturating_sub(1)))
+        // It chooses nothing: before each round of attempts, the client shows here how those before have failed.
+        .reconnect_to_server_callback(move |servers, _| {
+            if rounds.fetch_add(1, Ordering::Relaxed) > 0 {
+                let outage = outage.clone();
+                tokio::spawn(async move {
+                    if let Some(reason) = failure::explain(&servers).await {
+                        outage.explain(Part::Nats, reason);
+                    }
+                });
+            }
+            std::future::ready(None)
+        })
         .event_callback(move |event| {
+            if event == Event::Connected {
+                connected.store(0, Ordering::Relaxed);
+            }
             let (health, company) = (health.clone(), company.clone());
             async move { note(&health, &company, &event) }
         });
-    identified(options, settings).await
+    Ok(options)
 }
 
-/// Who we are: by the credentials file, or by what an address holds. The client itself ignores the latter.
-async fn identified(mut options: ConnectOptions, settings: &Nats) -> Result<ConnectOptions, anyhow::Error> {
-    if let Some(file) = &settings.authorities {
-        options = options.add_root_certificates(file.clone());
-    }
-    if let Some((certificate, key)) = &settings.certificate {
-        options = options.add_client_certificate(certificate.clone(), key.clone());
-    }
-    if let Some(file) = &settings.credentials {
-        let read = options.credentials_file(file).await;
-        return read.map_err(|error| anyhow::anyhow!("can't read NATS_CREDS {}: {error}", file.display()));
-    }
-    let mut servers = settings.servers.0.iter();
-    Ok(match servers.find_map(|server| Some((server.username()?, server.password()))) {
-        Some((user, Some(password))) => options.user_and_password(decoded(user), decoded(password)),
-        Some((token, None)) => options.token(decoded(token)),
-        None => options,
-    })
-}
-
-/// What an address holds as `%2F` is meant as `/`.
-fn decoded(text: &str) -> String {
-    percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()
+/// Who we are, and by which TLS. The client itself ignores what an address holds.
+fn secured(settings: &Nats) -> Result<ConnectOptions, anyhow::Error> {
+    let login = settings.login.clone();
+    let options = ConnectOptions::with_auth_callback(move |nonce| std::future::ready(login.answer(&nonce)))
+        .name("orderd")
+        .connection_timeout(CONNECT_TIMEOUT)
+        .tls_client_config(tls::config(settings.authorities.as_deref(), settings.certificate.as_ref())?)
+        .require_tls(settings.tls.required);
+    Ok(if settings.tls.first { options.tls_first() } else { options })
 }
 
 fn note(health: &Health, company: &Company, event: &Event) {
@@ -171,20 +211,25 @@ fn note(health: &Health, company: &Company, event: &Event) {
         Event::SlowConsumer(_) => {
             tracing::error!("NATS client dropped messages; they will be delivered again")
         }
-        Event::ClientError(error) if !health.is_up(Part::Nats) => health.down(Part::Nats, error),
         event => tracing::debug!(%event, "NATS"),
     }
 }
 
 /// Refuses a server that is too old, or has no JetStream.
-pub(crate) async fn refuse_unusable(client: &Client) -> Result<(), NatsError> {
+///
+/// # Errors
+/// A [`NatsError`], which waiting does not mend; or a domain that does not answer, which may come back.
+pub(crate) async fn refuse_unusable(client: &Client, settings: &Nats) -> anyhow::Result<()> {
     let info = client.server_info();
     if !client.is_server_compatible(2, 10, 0) {
-        return Err(NatsError::TooOld(info.version));
+        return Err(NatsError::TooOld(info.version).into());
     }
-    let context = jetstream::new(client.clone());
-    match context.query_account().await {
-        Err(error) if !info.jetstream && is_disabled(&error) => Err(NatsError::NoJetStream),
+    match (settings.jetstream(client.clone()).query_account().await, &settings.domain) {
+        (Err(error), Some(domain)) if is_disabled(&error) => Err(anyhow::anyhow!(
+            "JetStream's domain {domain} does not answer ({error}): is NATS_JS_DOMAIN right, and is the leaf node \
+             connected to its hub?"
+        )),
+        (Err(error), None) if !info.jetstream && is_disabled(&error) => Err(NatsError::NoJetStream.into()),
         // It may not be ready yet; whoever uses it tries again.
         _ => Ok(()),
     }
@@ -206,18 +251,36 @@ pub(crate) async fn make_dead_stream(
     context: &Context,
     replicas: usize,
 ) -> Result<jetstream::stream::Stream, anyhow::Error> {
-    let stream = context
-        .get_or_create_stream(jetstream::stream::Config {
-            name: DEAD_STREAM.into(),
-            subjects: vec![format!("{DEAD_PREFIX}.>")],
-            storage: StorageType::File,
-            num_replicas: replicas,
-            allow_direct: true,
-            metadata: [(MADE_BY.0.to_owned(), MADE_BY.1.to_owned())].into(),
-            ..Default::default()
-        })
-        .await?;
-    Ok(stream)
+    let config = jetstream::stream::Config {
+        name: DEAD_STREAM.into(),
+        subjects: vec![format!("{DEAD_PREFIX}.>")],
+        storage: StorageType::File,
+        num_replicas: replicas,
+        allow_direct: true,
+        metadata: [(MADE_BY.0.to_owned(), MADE_BY.1.to_owned())].into(),
+        ..Default::default()
+    };
+    match info::stream(context, &config.name).await? {
+        None => create::create(context, config, Instead("NATS_STREAM")).await,
+        Some(found) => {
+            refuse_deaf(&found.config, &config.subjects)?;
+            Ok(context.get_stream(config.name).await?)
+        }
+    }
+}
+
+/// A stream of the right name that doesn't take what is to be stored there.
+fn refuse_deaf(found: &info::StreamConfig, subjects: &[String]) -> anyhow::Result<()> {
+    let takes = |subject: &String| found.subjects.iter().any(|taken| subject::covers(taken, subject));
+    if subjects.iter().all(takes) && found.subject_transform.is_none() {
+        return Ok(());
+    }
+    let (name, subjects) = (&found.name, subjects.join(","));
+    anyhow::bail!(
+        "the stream {name} is there and does not store {subjects}, where dead letters go; add the subject: nats stream \
+         edit {name} --subjects='{}'",
+        [found.subjects.join(","), subjects.clone()].join(",").trim_start_matches(',')
+    )
 }
 
 /// The durable consumer: the one that is there, if it acknowledges as we do, or one that is made.
@@ -290,17 +353,4 @@ fn differs(found: &consumer::Config, topic: &str) -> bool {
         || found.filter_subject != topic
         // Each message would be taken for an empty one.
         || found.headers_only
-}
-
-#[cfg(test)]
-mod tests {
-    use super::decoded;
-
-    #[test]
-    fn what_an_address_holds_is_decoded() {
-        assert_eq!(decoded("p%40ss%2Fw%C3%B6rd"), "p@ss/wörd");
-        assert_eq!(decoded("plain"), "plain");
-        assert_eq!(decoded("100%"), "100%");
-        assert_eq!(decoded("%zz%4"), "%zz%4");
-    }
 }

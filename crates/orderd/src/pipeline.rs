@@ -128,7 +128,7 @@ impl Parts {
 pub(crate) fn start(parts: &Parts, parser: Parser, depths: &Depths) -> Stages {
     let Parts { settings, client, layouts, cache, feed, progress, holds, taken, lag, health, .. } = parts;
     let Parts { company, metrics, stop, give_up, .. } = parts;
-    let dead_letters = Arc::new(DeadLetters::new(client.clone()));
+    let dead_letters = Arc::new(DeadLetters::new(client.clone(), settings.nats.jetstream(client.clone())));
 
     let (natschan, natschan_out) = depths.channel("natschan", WAITING);
     let (msgdatachan, msgdatachan_out) = depths.channel("msgdatachan", WAITING);

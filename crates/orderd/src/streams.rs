@@ -1,27 +1,24 @@
 //! The stream that orders are taken from: the one that takes the topic, the one that `NATS_STREAM` gathers from
 //! others, or one that is made.
 
+use anyhow::Context as _;
 use async_nats::Client;
 use async_nats::jetstream::Context;
-use async_nats::jetstream::context::GetStreamErrorKind;
-use async_nats::jetstream::response::Response;
 use async_nats::jetstream::stream::{Config, Info, RetentionPolicy, StorageType, Stream};
-use async_nats::jetstream::{ErrorCode, consumer};
-use futures_util::TryStreamExt;
-use serde::Deserialize;
-use serde_json::json;
 
 use crate::config::Nats;
-use crate::nats::{MADE_BY, NatsError};
+use crate::nats::create::{Instead, create};
+use crate::nats::info::{self, ConsumerInfo, StreamConfig};
+use crate::nats::{MADE_BY, NatsError, stored};
 use crate::subject;
 
 /// The stream that orders are taken from; made where no stream takes the topic.
 ///
 /// # Errors
-/// A server that can't be asked, or several streams of which none has all.
+/// A server that can't be asked, several streams of which none has all, or one that can't have the topic.
 pub(crate) async fn stream(context: &Context, settings: &Nats) -> anyhow::Result<Stream> {
-    match find(context, settings).await? {
-        Some(stream) => Ok(stream),
+    match choose(context, settings).await? {
+        Some(name) => Ok(context.get_stream(name).await?),
         None => make(context, settings).await,
     }
 }
@@ -29,74 +26,63 @@ pub(crate) async fn stream(context: &Context, settings: &Nats) -> anyhow::Result
 /// The stream that orders are taken from, if there is one.
 ///
 /// # Errors
-/// A server that can't be asked, or several streams of which none has all.
+/// As [`stream`].
 pub(crate) async fn find(context: &Context, settings: &Nats) -> anyhow::Result<Option<Stream>> {
-    let mut found = taking(context, &settings.topic).await?;
-    if !found.contains(&settings.stream)
-        && let Some(stream) = gathering(context, &settings.stream).await?
-    {
-        return Ok(Some(stream));
+    match choose(context, settings).await? {
+        Some(name) => Ok(Some(context.get_stream(name).await?)),
+        None => Ok(None),
     }
-    found.sort_by_key(|name| *name != settings.stream);
-    match &found[..] {
-        [] => Ok(None),
-        [name] => Ok(Some(context.get_stream(name).await?)),
-        [name, ..] if *name == settings.stream => Ok(Some(context.get_stream(name).await?)),
-        names => {
-            let (topic, streams) = (settings.topic.clone(), names.join(", "));
-            Err(NatsError::Scattered { topic, streams }.into())
+}
+
+/// The name of the stream that is there to take orders from; `None`: it is to be made. Changes nothing.
+///
+/// # Errors
+/// As [`stream`].
+pub(crate) async fn choose(context: &Context, settings: &Nats) -> anyhow::Result<Option<String>> {
+    let topic = &settings.topic;
+    let named = info::stream(context, &settings.stream).await?.map(|info| info.config);
+    if named.as_ref().is_some_and(|named| stored::may_have(named, topic)) {
+        return Ok(Some(settings.stream.clone()));
+    }
+    // Of streams that store orders as something else, or nothing of them, one that was meant is named.
+    let mut found = Vec::new();
+    for name in info::names(context, topic).await? {
+        let info = info::stream(context, &name).await?;
+        found.extend(info.map(|info| info.config).filter(|config| stored::may_have(config, topic)));
+    }
+    match (&found[..], named) {
+        (_, Some(named)) if stored::is_indirect(&named) => Err(nothing_matches(&named, topic)),
+        ([], Some(named)) => Err(nothing_matches(&named, topic)),
+        ([], None) => Ok(None),
+        ([one], _) => Ok(Some(one.name.clone())),
+        (several, _) => {
+            let names: Vec<_> = several.iter().map(|config| config.name.as_str()).collect();
+            Err(NatsError::Scattered { topic: topic.clone(), streams: names.join(", ") }.into())
         }
     }
 }
 
-/// The names of the streams with a subject that the topic may mean.
-async fn taking(context: &Context, topic: &str) -> anyhow::Result<Vec<String>> {
-    #[derive(Deserialize)]
-    struct Names {
-        streams: Option<Vec<String>>,
-    }
-    match context.request("STREAM.NAMES", &json!({ "subject": topic })).await? {
-        Response::Ok(Names { streams }) => Ok(streams.unwrap_or_default()),
-        Response::Err { error } => Err(error.into()),
-    }
+fn nothing_matches(named: &StreamConfig, topic: &str) -> anyhow::Error {
+    let stored = stored::subjects(named).join(", ");
+    NatsError::NothingMatches { stream: named.name.clone(), stored, topic: topic.to_owned() }.into()
 }
 
-/// The stream of that name, if it has its messages from others.
-async fn gathering(context: &Context, name: &str) -> anyhow::Result<Option<Stream>> {
-    match context.get_stream(name).await {
-        Ok(stream) => Ok(Some(stream).filter(|stream| gathers(&stream.cached_info().config))),
-        Err(error) => match error.kind() {
-            GetStreamErrorKind::JetStream(refused) if refused.error_code() == ErrorCode::STREAM_NOT_FOUND => {
-                Ok(None)
-            }
-            _ => Err(error.into()),
-        },
+/// The stream that is made where none takes the topic.
+pub(crate) fn ours(settings: &Nats) -> Config {
+    Config {
+        name: settings.stream.clone(),
+        subjects: vec![settings.topic.clone()],
+        retention: RetentionPolicy::Limits,
+        storage: StorageType::File,
+        num_replicas: settings.replicas,
+        metadata: [(MADE_BY.0.to_owned(), MADE_BY.1.to_owned())].into(),
+        ..Default::default()
     }
-}
-
-fn gathers(config: &Config) -> bool {
-    config.mirror.is_some() || config.sources.as_ref().is_some_and(|sources| !sources.is_empty())
 }
 
 async fn make(context: &Context, settings: &Nats) -> anyhow::Result<Stream> {
-    let stream = context
-        .create_stream(Config {
-            name: settings.stream.clone(),
-            subjects: vec![settings.topic.clone()],
-            retention: RetentionPolicy::Limits,
-            storage: StorageType::File,
-            num_replicas: settings.replicas,
-            metadata: [(MADE_BY.0.to_owned(), MADE_BY.1.to_owned())].into(),
-            ..Default::default()
-        })
-        .await
-        .map_err(|error| {
-            anyhow::anyhow!(
-                "no stream takes {} and {} can't be made: {error}; make a stream for it, or set NATS_STREAM to a free name",
-                settings.topic,
-                settings.stream
-            )
-        })?;
+    let stream = create(context, ours(settings), Instead("NATS_STREAM")).await;
+    let stream = stream.with_context(|| format!("no stream takes {}", settings.topic))?;
     tracing::info!(stream = settings.stream, subject = settings.topic, "stream made");
     Ok(stream)
 }
@@ -118,7 +104,7 @@ pub(crate) fn warn_of(client: &Client, info: &Info, topic: &str) {
              away misses orders until it reads the table again"
         );
     }
-    if !gathers(&info.config) && !subjects.iter().any(|taken| subject::covers(taken, topic)) {
+    if !config_gathers(&info.config) && !subjects.iter().any(|taken| subject::covers(taken, topic)) {
         tracing::warn!(
             stream,
             topic,
@@ -128,16 +114,22 @@ pub(crate) fn warn_of(client: &Client, info: &Info, topic: &str) {
     }
 }
 
+/// Whether what it stores is not what is published on its subjects.
+fn config_gathers(config: &Config) -> bool {
+    let sources = config.sources.as_ref().is_some_and(|sources| !sources.is_empty());
+    config.mirror.is_some() || sources || config.subject_transform.is_some()
+}
+
 /// Up to where nobody needs the stream's messages: each durable consumer has acknowledged them, also those that
 /// are not ours.
-pub(crate) async fn settled_by_all(stream: &Stream) -> anyhow::Result<u64> {
-    let consumers: Vec<consumer::Info> = stream.consumers().try_collect().await?;
+pub(crate) async fn settled_by_all(context: &Context, stream: &str) -> anyhow::Result<u64> {
+    let consumers = info::consumers(context, stream).await?;
     let durable = consumers.iter().filter(|info| info.config.durable_name.is_some());
     Ok(durable.map(settled_by).min().unwrap_or(0))
 }
 
 /// Servers before 2.14 know no ack floor until something is acknowledged, wherever the consumer begins.
-fn settled_by(info: &consumer::Info) -> u64 {
-    let floor = info.ack_floor.stream_sequence;
-    if info.num_ack_pending == 0 { floor.max(info.delivered.stream_sequence) } else { floor }
+fn settled_by(info: &ConsumerInfo) -> u64 {
+    let floor = info.ack_floor.stream_seq;
+    if info.num_ack_pending == 0 { floor.max(info.delivered.stream_seq) } else { floor }
 }

@@ -4,7 +4,7 @@ use std::io::{BufRead, IsTerminal};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use async_nats::jetstream::{self, Context};
+use async_nats::jetstream::Context;
 use comfy_table::Table;
 use serde_json::json;
 
@@ -121,7 +121,8 @@ fn confirmed(count: usize) -> anyhow::Result<bool> {
 
 async fn connect(settings: &Nats) -> anyhow::Result<(Context, DeadLetters)> {
     let client = nats::connect_once(settings).await?;
-    Ok((jetstream::new(client.clone()), DeadLetters::new(client)))
+    let context = settings.jetstream(client.clone());
+    Ok((context.clone(), DeadLetters::new(client, context)))
 }
 
 /// The dead letters that are meant.

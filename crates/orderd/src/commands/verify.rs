@@ -106,7 +106,7 @@ pub async fn run(args: VerifyArgs) -> anyhow::Result<ExitCode> {
         let progress = Progress::new(None, "ids");
         let mut places = Places::default();
         places
-            .read_stream(&jetstream::new(client.clone()), &nats, &args.nats_durable, &mut parser, &progress)
+            .read_stream(&nats.jetstream(client.clone()), &nats, &args.nats_durable, &mut parser, &progress)
             .await?;
         // The table before memory, so that a row that is missing there is missing, and not just newer.
         let connection = postgres::connect_once(&pg).await?;

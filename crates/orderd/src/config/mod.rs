@@ -127,7 +127,7 @@ impl Settings {
     pub(crate) fn files(&self) -> Vec<&dyn Reload> {
         let identity = self.identity.as_ref().map(Identity::files);
         let tokens = [&self.http.tokens as &dyn Reload, &self.erase_tokens];
-        tokens.into_iter().chain(identity).collect()
+        tokens.into_iter().chain(identity).chain(self.nats.files()).collect()
     }
 }
 

@@ -1,30 +1,48 @@
 //! Where NATS is, and what is taken from it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use super::reload::Files;
-use super::{ConfigError, Secret, host, list, secret, wrong};
+use async_nats::Client;
+use async_nats::jetstream::{self, Context};
+use rustls::crypto::ring;
+use rustls::sign::CertifiedKey;
+
+use super::reload::{Files, Reload, Reloaded};
+use super::{ConfigError, Secret, certificates, host, list, secret, wrong};
 use crate::cli::NatsArgs;
-use crate::nats::{DEAD_PREFIX, DEAD_STREAM};
+use crate::nats::{self, DEAD_PREFIX, DEAD_STREAM, Login};
 use crate::{subject, telling};
 
 /// Where NATS is and what is taken from it.
 #[derive(Debug, Clone)]
 pub struct Nats {
-    /// Servers, with what is needed to get in.
+    /// Servers, with the user that an address may hold.
     pub servers: Secret<Vec<async_nats::ServerAddr>>,
-    /// Credentials file.
-    pub credentials: Option<PathBuf>,
+    /// Who we are there.
+    pub(crate) login: Login,
+    /// Whether TLS is a must, and when it begins.
+    pub tls: Tls,
     /// Authorities to trust besides the machine's.
     pub authorities: Option<PathBuf>,
     /// Our own certificate and its key.
-    pub certificate: Option<(PathBuf, PathBuf)>,
+    pub certificate: Option<Reloaded<CertifiedKey>>,
+    /// JetStream's domain; `None`: that of the server.
+    pub domain: Option<String>,
     /// The subject.
     pub topic: String,
     /// The stream that is made where none takes the subject.
     pub stream: String,
     /// On how many servers the streams are kept that are made.
     pub replicas: usize,
+}
+
+/// TLS to the servers.
+#[derive(Debug, Clone, Copy)]
+pub struct Tls {
+    /// Nothing is said without TLS, whatever a server offers.
+    pub required: bool,
+    /// TLS begins before the server's greeting.
+    pub first: bool,
 }
 
 impl Nats {
@@ -62,25 +80,28 @@ impl Nats {
                 format!("{topic:?} takes {told} too, by which processes tell each other what they took"),
             ));
         }
-        let certificate = match (&args.nats_cert, &args.nats_key) {
-            (Some(certificate), Some(key)) => Some((certificate.clone(), key.clone())),
-            (None, None) => None,
-            _ => return Err(wrong("NATS_CERT", "needs NATS_KEY, and the other way round")),
+        let certificate = certificate(args)?;
+        let authorities = args.nats_ca.clone();
+        if let Some(file) = &authorities {
+            nats::certificates(file).map_err(|problem| wrong("NATS_CA", problem))?;
+        }
+        let domain = domain(args.nats_js_domain.as_deref())?;
+        let asks_for_tls = args.nats_tls_first || authorities.is_some() || certificate.is_some();
+        let tls = Tls {
+            required: asks_for_tls || servers.0.iter().any(async_nats::ServerAddr::tls_required),
+            first: args.nats_tls_first,
         };
         let stream = stream_name("NATS_STREAM", &args.nats_stream)?;
         if stream == DEAD_STREAM {
             return Err(wrong("NATS_STREAM", format!("{DEAD_STREAM} is where dead letters are kept")));
         }
-        if let Some(file) = &args.nats_creds
-            && let Err(error) = std::fs::File::open(file)
-        {
-            return Err(wrong("NATS_CREDS", format!("can't read {}: {error}", file.display())));
-        }
         Ok(Self {
+            login: login(args, &servers.0)?,
             servers,
-            credentials: args.nats_creds.clone(),
-            authorities: args.nats_ca.clone(),
+            tls,
+            authorities,
             certificate,
+            domain,
             topic: topic.into(),
             stream,
             replicas: args.nats_replicas as usize,
@@ -89,6 +110,20 @@ impl Nats {
 }
 
 impl Nats {
+    /// What is made from files, and made again when they change.
+    pub(super) fn files(&self) -> impl Iterator<Item = &dyn Reload> {
+        let key = self.login.nkey().map(|key| key as &dyn Reload);
+        key.into_iter().chain(self.certificate.as_ref().map(|pair| pair as &dyn Reload))
+    }
+
+    /// JetStream, in the domain that is set.
+    pub(crate) fn jetstream(&self, client: Client) -> Context {
+        match &self.domain {
+            Some(domain) => jetstream::with_domain(client, domain),
+            None => jetstream::new(client),
+        }
+    }
+
     /// The one subject to publish on: what `--subject` says, or the topic.
     ///
     /// # Errors
@@ -119,27 +154,102 @@ impl Nats {
         default: &str,
     ) -> Result<Self, ConfigError> {
         let url = secret(setting, given, &mut Files::default())?.unwrap_or_else(|| default.into());
-        let authorities = self.authorities.clone();
+        let servers = servers(setting, &url)?;
+        let required = servers.0.iter().any(async_nats::ServerAddr::tls_required);
         Ok(Self {
-            servers: servers(setting, &url)?,
-            credentials: None,
-            authorities,
+            login: Login::of(&servers.0).map_err(|problem| wrong(setting, problem))?,
+            servers,
+            tls: Tls { required, first: false },
             certificate: None,
+            domain: None,
             ..self.clone()
         })
     }
 }
 
 fn servers(setting: &'static str, url: &str) -> Result<Secret<Vec<async_nats::ServerAddr>>, ConfigError> {
-    let servers =
-        list(url).iter().map(|server| host::url_with_brackets(server).parse()).collect::<Result<Vec<_>, _>>();
     // The error quotes the address, which may hold a password.
-    let servers = servers
-        .map_err(|_| wrong(setting, "takes addresses such as nats://host:4222, separated by commas"))?;
+    let takes =
+        || wrong(setting, "takes addresses such as nats://host:4222 or tls://host, separated by commas");
+    let read = |server: &String| -> Result<async_nats::ServerAddr, ConfigError> {
+        let server: async_nats::ServerAddr = host::url_with_brackets(server).parse().map_err(|_| takes())?;
+        let url = server.clone().into_inner();
+        // Without TLS where the client knows no other scheme, and without what options ask for.
+        if !["nats", "tls"].contains(&url.scheme()) || server.host().is_empty() {
+            return Err(takes());
+        }
+        if url.query().is_some() || url.fragment().is_some() || !["", "/"].contains(&url.path()) {
+            return Err(wrong(
+                setting,
+                "takes addresses without anything behind the port; what else is to be set has settings of its own, \
+                 such as NATS_TLS_FIRST",
+            ));
+        }
+        Ok(server)
+    };
+    let servers = list(url).iter().map(read).collect::<Result<Vec<_>, _>>()?;
     if servers.is_empty() {
         return Err(wrong(setting, "names no server"));
     }
     Ok(Secret(servers))
+}
+
+/// Two ways to log in are refused: one of them would silently not count.
+fn login(args: &NatsArgs, servers: &[async_nats::ServerAddr]) -> Result<Login, ConfigError> {
+    let named = Login::of(servers).map_err(|problem| wrong("NATS_URL", problem))?;
+    let nkey = nkey(args)?;
+    let creds = args.nats_creds.clone().map(Login::Credentials);
+    let ways = [("NATS_CREDS", creds), ("NATS_NKEY", nkey)];
+    let mut given = ways.into_iter().filter_map(|(setting, way)| Some((setting, way?)));
+    let Some((setting, login)) = given.next() else { return Ok(named) };
+    if let Some((other, _)) = given.next() {
+        return Err(wrong(other, format!("and {setting} are two ways to log in; set one of them")));
+    }
+    if !matches!(named, Login::Anonymous) {
+        return Err(wrong(
+            setting,
+            "and the user or token in NATS_URL are two ways to log in; set one of them",
+        ));
+    }
+    login.check().map_err(|problem| wrong(setting, problem))?;
+    Ok(login)
+}
+
+fn nkey(args: &NatsArgs) -> Result<Option<Login>, ConfigError> {
+    let given = args.nats_nkey.clone().map(Secret);
+    let key = Reloaded::new("NATS_NKEY", move |files| {
+        let seed = secret("NATS_NKEY", given.as_ref().map(|given| given.0.as_str()), files)?;
+        seed.map(|seed| nats::user_key(&seed)).transpose().map_err(|problem| wrong("NATS_NKEY", problem))
+    })?;
+    Ok(key.current().is_some().then_some(Login::Nkey(key)))
+}
+
+fn certificate(args: &NatsArgs) -> Result<Option<Reloaded<CertifiedKey>>, ConfigError> {
+    let (certificate, key) = match (&args.nats_cert, &args.nats_key) {
+        (Some(certificate), Some(key)) => (certificate.clone(), key.clone()),
+        (None, None) => return Ok(None),
+        (Some(_), None) => return Err(wrong("NATS_KEY", "is needed too where NATS_CERT is set")),
+        (None, Some(_)) => return Err(wrong("NATS_CERT", "is needed too where NATS_KEY is set")),
+    };
+    Reloaded::new("NATS_CERT", move |files| pair(&certificate, &key, files)).map(Some)
+}
+
+/// A certificate and its key, which belong together.
+fn pair(certificate: &Path, key: &Path, files: &mut Files) -> Result<CertifiedKey, ConfigError> {
+    let chain = certificates::chain("NATS_CERT", certificate, files)?;
+    let secret = certificates::key("NATS_KEY", key, files)?;
+    CertifiedKey::from_der(chain, secret, &ring::default_provider()).map_err(|error| {
+        let (key, certificate) = (key.display(), certificate.display());
+        wrong("NATS_KEY", format!("{key} is not the key of the certificate in {certificate}: {error}"))
+    })
+}
+
+fn domain(given: Option<&str>) -> Result<Option<String>, ConfigError> {
+    let Some(domain) = given.map(str::trim).filter(|domain| !domain.is_empty()) else { return Ok(None) };
+    if domain.contains(['.', '*', '>']) || domain.contains(char::is_whitespace) {
+        return Err(wrong("NATS_JS_DOMAIN", format!("{domain:?} is not the name of a domain, such as hub")));
+    }
+    Ok(Some(domain.to_owned()))
 }
 
 pub(super) fn stream_name(setting: &'static str, name: &str) -> Result<String, ConfigError> {

@@ -26,8 +26,8 @@ pub(crate) struct DeadLetters {
 }
 
 impl DeadLetters {
-    pub(crate) fn new(client: Client) -> Self {
-        Self { context: jetstream::new(client.clone()), client }
+    pub(crate) fn new(client: Client, context: Context) -> Self {
+        Self { context, client }
     }
 
     /// Stores a message once, whatever is redelivered.

@@ -87,12 +87,12 @@ impl Eraser {
     /// # Errors
     /// What can't be reached.
     pub(crate) async fn begin(&self) -> anyhow::Result<Erasing> {
-        let context = jetstream::new(self.client.clone());
+        let context = self.nats.jetstream(self.client.clone());
         let stream =
             streams::find(&context, &self.nats).await.context("can't find the stream of the orders")?;
         Ok(Erasing {
             rows: Rows::new(&self.postgres),
-            stored: DeadLetters::new(self.client.clone()),
+            stored: DeadLetters::new(self.client.clone(), context.clone()),
             topic: self.nats.topic.clone(),
             context,
             stream,

@@ -39,8 +39,8 @@ pub(super) struct DeadLetters {
 }
 
 impl DeadLetters {
-    pub(super) fn new(client: async_nats::Client) -> Self {
-        Self { context: async_nats::jetstream::new(client), places: Semaphore::new(AT_ONCE) }
+    pub(super) fn new(context: async_nats::jetstream::Context) -> Self {
+        Self { context, places: Semaphore::new(AT_ONCE) }
     }
 
     async fn ask<T>(

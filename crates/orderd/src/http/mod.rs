@@ -101,7 +101,7 @@ impl App {
             depths,
             sessions: session::Sessions::default(),
             large: large::Room::new(),
-            dead_letters: dead_letters::DeadLetters::new(parts.client.clone()),
+            dead_letters: dead_letters::DeadLetters::new(parts.settings.nats.jetstream(parts.client.clone())),
             settings: parts.settings.clone(),
             client: parts.client.clone(),
             stop: parts.stop.clone(),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::Client;
-use async_nats::jetstream::{self, Context, consumer::Info, stream::Stream};
+use async_nats::jetstream::{Context, consumer::Info, stream::Stream};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Settings;
@@ -53,7 +53,7 @@ impl Housekeeping {
     }
 
     async fn keep_house(&self) -> anyhow::Result<()> {
-        let context = jetstream::new(self.client.clone());
+        let context = self.settings.nats.jetstream(self.client.clone());
         let stream = streams::stream(&context, &self.settings.nats).await?;
         let consumer = stream.consumer_info(&self.settings.durable).await?;
         self.metrics.lag.set(consumer.num_pending as i64);
@@ -65,7 +65,7 @@ impl Housekeeping {
         let dead = nats::dead_stream(&context).await?;
         self.metrics.dead_letters_waiting.set(dead.cached_info().state.messages as i64);
         self.warn(&context, &stream, &consumer, &dead).await?;
-        self.purge(&stream, consumer.ack_floor.stream_sequence).await
+        self.purge(&context, &stream, consumer.ack_floor.stream_sequence).await
     }
 
     /// What publishers and operators have to know.
@@ -87,7 +87,7 @@ impl Housekeeping {
     }
 
     /// From a stream that we made, what lies well below the ack floor of each durable consumer.
-    async fn purge(&self, stream: &Stream, floor: u64) -> anyhow::Result<()> {
+    async fn purge(&self, context: &Context, stream: &Stream, floor: u64) -> anyhow::Result<()> {
         let info = stream.cached_info();
         let ours = info.config.metadata.get(MADE_BY.0).is_some_and(|made_by| made_by == MADE_BY.1);
         // Not for a handful: a purge costs the server as much as many messages.
@@ -95,7 +95,8 @@ impl Housekeeping {
         if !ours || floor.saturating_sub(KEPT) <= least {
             return Ok(());
         }
-        let floor = floor.min(streams::settled_by_all(stream).await?).saturating_sub(KEPT);
+        let floor =
+            floor.min(streams::settled_by_all(context, &info.config.name).await?).saturating_sub(KEPT);
         if floor <= least {
             tracing::debug!("another durable consumer still needs what this one has acknowledged");
             return Ok(());

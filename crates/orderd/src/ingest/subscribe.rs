@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::Client;
-use async_nats::jetstream::{self, consumer::pull};
+use async_nats::jetstream::consumer::pull;
 use futures_util::{FutureExt, StreamExt};
 use order::Key;
 use tokio::sync::mpsc;
@@ -73,8 +73,8 @@ impl Subscribe {
     }
 
     async fn messages(&self) -> anyhow::Result<pull::Stream> {
-        nats::connected(&self.client, &self.health).await?;
-        let context = jetstream::new(self.client.clone());
+        nats::connected(&self.client, &self.settings.nats, &self.health).await?;
+        let context = self.settings.nats.jetstream(self.client.clone());
         let stream = streams::stream(&context, &self.settings.nats).await?;
         streams::warn_of(&self.client, stream.cached_info(), &self.settings.nats.topic);
         nats::make_dead_stream(&context, self.settings.nats.replicas).await?;

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use async_nats::HeaderMap;
+use async_nats::jetstream::Context;
 use async_nats::jetstream::context::PublishAckFuture;
-use async_nats::jetstream::{self, Context};
 use bytes::Bytes;
 
 use self::channel::{Channel, IN_FLIGHT, Server};
@@ -46,7 +46,7 @@ pub async fn run(args: DrainStanArgs) -> anyhow::Result<ExitCode> {
     let old = settings.at("STAN_URL", args.from.as_deref(), SERVER)?;
     let subject = settings.subject(args.subject.as_deref())?;
     let name = args.channel.clone().unwrap_or_else(|| subject.clone());
-    let context = jetstream::new(nats::connect_once(&settings).await?);
+    let context = settings.jetstream(nats::connect_once(&settings).await?);
     let orders = streams::stream(&context, &settings).await?;
     let label = format!("{}/{name}", args.cluster);
     let old = nats::connect_once(&old).await.context("STAN_URL")?;

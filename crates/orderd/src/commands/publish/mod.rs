@@ -74,8 +74,8 @@ async fn connect(settings: &Nats, subject: String, core: bool) -> anyhow::Result
     if core {
         return Ok(Target { client, subject, stream: None, noted });
     }
-    nats::refuse_unusable(&client).await?;
-    let stream = streams::stream(&jetstream::new(client.clone()), settings).await?;
+    nats::refuse_unusable(&client, settings).await?;
+    let stream = streams::stream(&settings.jetstream(client.clone()), settings).await?;
     Ok(Target { client, subject, stream: Some(stream), noted })
 }
 

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::Client;
-use async_nats::jetstream::{self, stream::Stream};
+use async_nats::jetstream::stream::Stream;
 use time::OffsetDateTime;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -179,7 +179,7 @@ impl Follower {
         if let Some(stream) = &self.stream {
             return Ok(stream.clone());
         }
-        let mut context = jetstream::new(self.parts.client.clone());
+        let mut context = self.parts.settings.nats.jetstream(self.parts.client.clone());
         context.set_timeout(LOOK);
         let name =
             streams::stream(&context, &self.parts.settings.nats).await?.cached_info().config.name.clone();

@@ -1,0 +1,100 @@
+//! Making a stream, and where the server refuses: which stream, why, and what to make by hand.
+
+use async_nats::jetstream::Context;
+use async_nats::jetstream::ErrorCode;
+use async_nats::jetstream::context::CreateStreamErrorKind;
+use async_nats::jetstream::stream::{Config, Stream};
+
+use super::info::{self, Account};
+use crate::nats::MADE_BY;
+
+/// What a stream that is to be made by hand gets where nothing says how much there is.
+const DEFAULT_MAX_BYTES: u64 = 1 << 30;
+
+/// A setting by which another stream is used, for the advice.
+#[derive(Clone, Copy)]
+pub(crate) struct Instead(pub(crate) &'static str);
+
+/// Makes the stream; one of that name that is there already is returned as it is if it is set alike.
+///
+/// # Errors
+/// Which stream can't be made for which subjects, why, and the command that makes it.
+pub(crate) async fn create(context: &Context, config: Config, instead: Instead) -> anyhow::Result<Stream> {
+    let error = match context.create_stream(config.clone()).await {
+        Ok(stream) => return Ok(stream),
+        Err(error) => error,
+    };
+    let (reason, code) = match error.kind() {
+        CreateStreamErrorKind::JetStream(refused) => (refused.to_string(), refused.error_code()),
+        _ => return Err(anyhow::anyhow!("can't make the stream {}: {error}", config.name)),
+    };
+    Err(anyhow::anyhow!(refusal(context, &config, &reason, code, instead).await))
+}
+
+/// Why the stream can't be made, and what to do.
+pub(crate) async fn refusal(
+    context: &Context,
+    config: &Config,
+    reason: &str,
+    code: ErrorCode,
+    instead: Instead,
+) -> String {
+    let (name, subjects, Instead(setting)) = (&config.name, config.subjects.join(","), instead);
+    let head = format!("can't make the stream {name} for {subjects}: {reason}");
+    match code {
+        ErrorCode::STREAM_SUBJECT_OVERLAP => {
+            let others = overlapping(context, config).await.join(", ");
+            format!(
+                "{head}: {others} takes some of these subjects already; take them out of that stream (nats stream edit \
+                 {others} --subjects=…), or make {name} by hand with others: {}",
+                by_hand(config, None)
+            )
+        }
+        ErrorCode::STREAM_NAME_EXIST => {
+            format!("{head}; set {setting} to a free name, or give that stream the subjects {subjects}")
+        }
+        _ => {
+            let account = info::account(context).await.unwrap_or_default();
+            let bytes = max_bytes(&account, config.num_replicas as u64);
+            format!("{head}; make it by hand: {}", by_hand(config, Some(bytes)))
+        }
+    }
+}
+
+/// The other streams that take some of the subjects.
+pub(crate) async fn overlapping(context: &Context, config: &Config) -> Vec<String> {
+    let mut others = Vec::new();
+    for subject in &config.subjects {
+        let names = info::names(context, subject).await.unwrap_or_default();
+        others.extend(names.into_iter().filter(|name| *name != config.name));
+    }
+    others.sort();
+    others.dedup();
+    others
+}
+
+/// Half of what the account has left, within what it gives to one stream.
+pub(crate) fn max_bytes(account: &Account, replicas: u64) -> u64 {
+    let tier = account.tier(replicas);
+    let limit = |limit: i64| u64::try_from(limit).ok().filter(|&limit| limit > 0);
+    let left = limit(tier.limits.max_storage)
+        .map(|max| max.saturating_sub(tier.storage.max(tier.reserved_storage)) / 2 / replicas.max(1));
+    let bounds = [left, limit(tier.limits.storage_max_stream_bytes), Some(DEFAULT_MAX_BYTES)];
+    bounds.into_iter().flatten().min().unwrap_or(DEFAULT_MAX_BYTES).max(1 << 20)
+}
+
+/// The command that makes the stream. `discard=new`: what is bounded refuses publishers and drops no orders.
+pub(crate) fn by_hand(config: &Config, max_bytes: Option<u64>) -> String {
+    let mut command = format!(
+        "nats stream add {} --subjects='{}' --storage=file --retention=limits --discard=new --replicas={}",
+        config.name,
+        config.subjects.join(","),
+        config.num_replicas.max(1)
+    );
+    if let Some(bytes) = max_bytes {
+        command.push_str(&format!(" --max-bytes={bytes}"));
+    }
+    // By this, what is safely in the table is purged from it as from one that we made.
+    command.push_str(&format!(" --metadata={}={} --defaults", MADE_BY.0, MADE_BY.1));
+    command
+}

@@ -1,0 +1,118 @@
+//! Why there is no connection to NATS: which server, what it said, and what to change.
+
+use std::time::Duration;
+
+use async_nats::{Server, ServerAddr};
+
+/// How long the name of a host is looked up, to say why it can't be.
+const RESOLVE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What is known of each server's last failure, in words; `None` where nothing has failed yet.
+pub(crate) async fn explain(servers: &[Server]) -> Option<String> {
+    let mut failures = Vec::new();
+    for server in servers {
+        if server.failed_attempts > 0
+            && let Some(error) = &server.last_error
+        {
+            failures.push(one(&server.addr, error));
+        } else if let Some(error) = unresolved(&server.addr).await {
+            failures.push(one(&server.addr, &error));
+        }
+    }
+    (!failures.is_empty()).then(|| format!("can't connect to NATS at {}", failures.join("; at ")))
+}
+
+/// Why one server can't be reached: its address, the cause, and what to do.
+pub(crate) fn one(server: &ServerAddr, error: &str) -> String {
+    let cause = cause(error);
+    match advice(&cause) {
+        Some(advice) => format!("{}: {cause}; {advice}", shown(server)),
+        None => format!("{}: {cause}", shown(server)),
+    }
+}
+
+/// An address without the user and the password that it may hold.
+pub(crate) fn shown(server: &ServerAddr) -> String {
+    let (scheme, host, port) = (server.scheme(), server.host(), server.port());
+    if host.contains(':') {
+        format!("{scheme}://[{host}]:{port}")
+    } else {
+        format!("{scheme}://{host}:{port}")
+    }
+}
+
+/// The client counts a name that can't be resolved, but doesn't say so.
+async fn unresolved(server: &ServerAddr) -> Option<String> {
+    let resolved = async { server.socket_addrs().await.map(|mut addresses| addresses.next().is_some()) };
+    match tokio::time::timeout(RESOLVE_TIMEOUT, resolved).await {
+        Ok(Ok(true)) => None,
+        Ok(Ok(false)) => Some("DNS error: the name has no address".into()),
+        Ok(Err(error)) => Some(format!("DNS error: {error}")),
+        Err(_) => Some(format!("DNS error: no answer within {} s", RESOLVE_TIMEOUT.as_secs())),
+    }
+}
+
+/// Without the kind before it and the number behind it, which say nothing more.
+fn cause(error: &str) -> String {
+    let error = error.strip_prefix("IO error: ").unwrap_or(error);
+    let error = error.split(" (os error").next().unwrap_or(error).trim_end_matches(": ");
+    error.trim().to_owned()
+}
+
+fn advice(cause: &str) -> Option<&'static str> {
+    let cause = cause.to_lowercase();
+    let says = |words: &[&str]| words.iter().any(|word| cause.contains(word));
+    Some(if says(&["authorization", "authentication", "nkey", "credentials"]) {
+        "the server refuses the login: check the user or token in NATS_URL, NATS_CREDS or NATS_NKEY"
+    } else if says(&["dns", "resolve", "lookup"]) {
+        "the host has no address: check NATS_HOST or NATS_URL"
+    } else if says(&["invalidcontenttype", "corrupt message"]) {
+        "the server does not answer with TLS, which tls://, NATS_CA, NATS_CERT or NATS_TLS_FIRST asks for; or it \
+         starts TLS only after its greeting, where NATS_TLS_FIRST must not be set"
+    } else if says(&["unknownissuer", "no authorities"]) {
+        "the server's certificate is of an unknown authority: set NATS_CA to the file with its authority"
+    } else if says(&["notvalidforname"]) {
+        "the server's certificate is for another name: use that name in NATS_HOST or NATS_URL"
+    } else if says(&["certificaterequired", "badcertificate", "certificate required"]) {
+        "the server wants a certificate of ours: set NATS_CERT and NATS_KEY"
+    } else if says(&["certificate"]) {
+        "check the server's certificate"
+    } else if says(&["refused"]) {
+        "nothing listens there: check NATS_HOST and NATS_PORT, or NATS_URL, and that the server runs"
+    } else if says(&["timed out", "timeout"]) {
+        "the server does not answer: check address and firewall; where the server starts with TLS \
+         (handshake_first), set NATS_TLS_FIRST=true"
+    } else if says(&["expected info", "broken pipe", "eof", "reset"]) {
+        "the server closed the connection: is it NATS, and does it want TLS first (NATS_TLS_FIRST=true) or a \
+         certificate (NATS_CERT)?"
+    } else if says(&["unreachable"]) {
+        "check the address and the network"
+    } else {
+        return None;
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_names_server_cause_and_remedy_and_no_secret() {
+        let server: ServerAddr = "nats://me:secret@db.example:4333".parse().unwrap();
+        for (error, wanted) in [
+            ("IO error: Connection refused (os error 111)", "Connection refused; nothing listens there"),
+            ("authorization violation: nats: authorization violation", "NATS_CREDS"),
+            ("timed out", "NATS_TLS_FIRST=true"),
+            ("IO error: invalid peer certificate: UnknownIssuer", "NATS_CA"),
+            ("IO error: invalid peer certificate: NotValidForName", "another name"),
+            ("IO error: received fatal alert: CertificateRequired", "NATS_CERT and NATS_KEY"),
+            ("IO error: received corrupt message of type InvalidContentType", "does not answer with TLS"),
+            ("DNS error: failed to lookup address information", "has no address"),
+        ] {
+            let said = one(&server, error);
+            assert!(said.starts_with("nats://db.example:4333: ") && said.contains(wanted), "{said}");
+            assert!(!said.contains("secret") && !said.contains("os error"), "{said}");
+        }
+        assert_eq!(shown(&"tls://[::1]:4222".parse().unwrap()), "tls://[::1]:4222");
+    }
+}

@@ -1,0 +1,248 @@
+//! What NATS says of streams, consumers and the account, read leniently: a value that our client doesn't know, in a
+//! stream or consumer of somebody else, hides nothing.
+
+use async_nats::jetstream::Context;
+use async_nats::jetstream::response::Response;
+use async_nats::jetstream::{Error, ErrorCode};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
+use serde_json::{Value, json};
+
+/// A stream.
+#[derive(Deserialize, Clone, Debug, Default)]
+#[serde(default)]
+pub(crate) struct StreamInfo {
+    pub(crate) config: StreamConfig,
+    pub(crate) state: StreamState,
+    /// The server's clock when it answered, as RFC 3339.
+    pub(crate) ts: Option<String>,
+}
+
+/// How a stream is set.
+#[derive(Deserialize, Clone, Debug, Default)]
+#[serde(default)]
+pub(crate) struct StreamConfig {
+    pub(crate) name: String,
+    #[serde(deserialize_with = "or_default")]
+    pub(crate) subjects: Vec<String>,
+    pub(crate) storage: String,
+    pub(crate) discard: String,
+    pub(crate) discard_new_per_subject: bool,
+    pub(crate) max_msgs: i64,
+    pub(crate) max_bytes: i64,
+    /// Nanoseconds.
+    pub(crate) max_age: i64,
+    pub(crate) max_msgs_per_subject: i64,
+    pub(crate) num_replicas: u64,
+    pub(crate) sealed: bool,
+    pub(crate) mirror: Option<Source>,
+    #[serde(deserialize_with = "or_default")]
+    pub(crate) sources: Vec<Source>,
+    pub(crate) subject_transform: Option<Transform>,
+}
+
+/// Another stream from which a stream has its messages.
+#[derive(Deserialize, Clone, Debug, Default)]
+#[serde(default)]
+pub(crate) struct Source {
+    pub(crate) filter_subject: String,
+    #[serde(deserialize_with = "or_default")]
+    pub(crate) subject_transforms: Vec<Transform>,
+}
+
+/// Messages on `src` are stored under `dest`.
+#[derive(Deserialize, Clone, Debug, Default)]
+#[serde(default)]
+pub(crate) struct Transform {
+    pub(crate) src: String,
+    pub(crate) dest: String,
+}
+
+/// What a stream holds.
+#[derive(Deserialize, Clone, Copy, Debug, Default)]
+#[serde(default)]
+pub(crate) struct StreamState {
+    pub(crate) messages: u64,
+    pub(crate) bytes: u64,
+    pub(crate) last_seq: u64,
+}
+
+/// A consumer.
+#[derive(Deserialize, Clone, Debug, Default)]
+#[serde(default)]
+pub(crate) struct ConsumerInfo {
+    pub(crate) config: ConsumerConfig,
+    pub(crate) delivered: Place,
+    pub(crate) ack_floor: Place,
+    pub(crate) num_ack_pending: u64,
+    pub(crate) num_pending: u64,
+    pub(crate) paused: bool,
+}
+
+/// How a consumer is set.
+#[derive(Deserialize, Clone, Debug, Default)]
+#[serde(default)]
+pub(crate) struct ConsumerConfig {
+    pub(crate) durable_name: Option<String>,
+    pub(crate) pause_until: Option<String>,
+}
+
+/// A place in the stream.
+#[derive(Deserialize, Clone, Copy, Debug, Default)]
+#[serde(default)]
+pub(crate) struct Place {
+    pub(crate) stream_seq: u64,
+}
+
+/// What the account may use of JetStream, and does.
+#[derive(Deserialize, Clone, Debug, Default)]
+#[serde(default)]
+pub(crate) struct Account {
+    #[serde(flatten)]
+    pub(crate) all: Tier,
+    /// Limits that depend on the number of replicas: `R1`, `R3`.
+    #[serde(deserialize_with = "or_default")]
+    pub(crate) tiers: std::collections::BTreeMap<String, Tier>,
+}
+
+/// Use and limits of an account, in all or of a tier. A limit below 1 is none.
+#[derive(Deserialize, Clone, Copy, Debug, Default)]
+#[serde(default)]
+pub(crate) struct Tier {
+    pub(crate) memory: u64,
+    pub(crate) storage: u64,
+    pub(crate) reserved_storage: u64,
+    pub(crate) limits: Limits,
+}
+
+/// Limits of an account.
+#[derive(Deserialize, Clone, Copy, Debug, Default)]
+#[serde(default)]
+pub(crate) struct Limits {
+    pub(crate) max_memory: i64,
+    pub(crate) max_storage: i64,
+    pub(crate) storage_max_stream_bytes: i64,
+    pub(crate) max_bytes_required: bool,
+}
+
+impl Account {
+    /// What counts for a stream with so many replicas.
+    pub(crate) fn tier(&self, replicas: u64) -> &Tier {
+        self.tiers.get(&format!("R{}", replicas.max(1))).unwrap_or(&self.all)
+    }
+}
+
+/// NATS writes an empty list as `null`.
+fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(from: D) -> Result<T, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or_default())
+}
+
+/// A request to JetStream's interface: its answer, or what the server objects to.
+///
+/// # Errors
+/// No answer, or one that can't be read.
+pub(crate) async fn ask<T: DeserializeOwned>(
+    context: &Context,
+    subject: String,
+    payload: &Value,
+) -> anyhow::Result<Result<T, Error>> {
+    Ok(match context.request(subject, payload).await? {
+        Response::Ok(answer) => Ok(answer),
+        Response::Err { error } => Err(error),
+    })
+}
+
+/// A stream; `None`: there is no such stream.
+///
+/// # Errors
+/// A server that can't be asked, or objects.
+pub(crate) async fn stream(context: &Context, name: &str) -> anyhow::Result<Option<StreamInfo>> {
+    found(ask(context, format!("STREAM.INFO.{name}"), &json!({})).await?, ErrorCode::STREAM_NOT_FOUND)
+}
+
+/// A consumer; `None`: there is no such consumer.
+///
+/// # Errors
+/// A server that can't be asked, or objects.
+pub(crate) async fn consumer(
+    context: &Context,
+    stream: &str,
+    name: &str,
+) -> anyhow::Result<Option<ConsumerInfo>> {
+    let asked = ask(context, format!("CONSUMER.INFO.{stream}.{name}"), &json!({})).await?;
+    found(asked, ErrorCode::CONSUMER_NOT_FOUND)
+}
+
+/// All consumers of a stream.
+///
+/// # Errors
+/// A server that can't be asked, or objects.
+pub(crate) async fn consumers(context: &Context, stream: &str) -> anyhow::Result<Vec<ConsumerInfo>> {
+    #[derive(Deserialize)]
+    struct Page {
+        #[serde(default)]
+        total: usize,
+        #[serde(default, deserialize_with = "or_default")]
+        consumers: Vec<ConsumerInfo>,
+    }
+    let mut all = Vec::new();
+    loop {
+        let payload = json!({ "offset": all.len() });
+        let page: Page = ask(context, format!("CONSUMER.LIST.{stream}"), &payload).await??;
+        let is_last = page.consumers.is_empty();
+        all.extend(page.consumers);
+        if is_last || all.len() >= page.total {
+            return Ok(all);
+        }
+    }
+}
+
+/// The names of the streams with a subject that this one may mean.
+///
+/// # Errors
+/// A server that can't be asked, or objects.
+pub(crate) async fn names(context: &Context, subject: &str) -> anyhow::Result<Vec<String>> {
+    #[derive(Deserialize)]
+    struct Names {
+        #[serde(default, deserialize_with = "or_default")]
+        streams: Vec<String>,
+    }
+    let names: Names = ask(context, "STREAM.NAMES".into(), &json!({ "subject": subject })).await??;
+    Ok(names.streams)
+}
+
+/// The account.
+///
+/// # Errors
+/// A server that can't be asked, or objects.
+pub(crate) async fn account(context: &Context) -> anyhow::Result<Account> {
+    Ok(ask(context, "INFO".into(), &json!({})).await??)
+}
+
+fn found<T>(asked: Result<T, Error>, missing: ErrorCode) -> anyhow::Result<Option<T>> {
+    match asked {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.error_code() == missing => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_unknown_null_or_missing_hides_nothing() {
+        let text = r#"{"config":{"name":"S","subjects":null,"storage":"tape","sources":null,"what":{"is":1}},
+            "state":{"messages":7,"bytes":70,"first_seq":1,"last_seq":7}}"#;
+        let stream: StreamInfo = serde_json::from_str(text).unwrap();
+        assert_eq!((stream.config.storage.as_str(), stream.state.messages), ("tape", 7));
+        let text = r#"{"name":"c","config":{"durable_name":"c","ack_policy":"sometimes","priority_policy":"prioritized",
+            "priority_groups":["a"]},"ack_floor":{"consumer_seq":1,"stream_seq":5},"num_ack_pending":2}"#;
+        let consumer: ConsumerInfo = serde_json::from_str(text).unwrap();
+        assert_eq!((consumer.ack_floor.stream_seq, consumer.num_ack_pending), (5, 2));
+        let text = r#"{"memory":1,"storage":2,"limits":{"max_storage":-1},"tiers":{"R3":{"storage":9,"limits":{"max_storage":10}}}}"#;
+        let account: Account = serde_json::from_str(text).unwrap();
+        assert_eq!((account.tier(1).storage, account.tier(3).limits.max_storage), (2, 10));
+    }
+}

@@ -1,0 +1,173 @@
+//! How the service proves to NATS who it is. A new file counts from the next connection on.
+
+use std::path::{Path, PathBuf};
+
+use async_nats::{Auth, AuthError, ServerAddr};
+use nkeys::{KeyPair, KeyPairType};
+
+use crate::config::{Reloaded, Secret};
+
+/// One way to log in.
+#[derive(Clone, Debug)]
+pub(crate) enum Login {
+    /// Without a name.
+    Anonymous,
+    /// A user and a password, from an address.
+    User(String, Secret<String>),
+    /// A token, from an address.
+    Token(Secret<String>),
+    /// A file with a JWT and a seed.
+    Credentials(PathBuf),
+    /// An nkey; there is one.
+    Nkey(Reloaded<Option<KeyPair>>),
+}
+
+impl Login {
+    /// What the addresses say. All of them must say the same: the client logs in everywhere in the same way.
+    ///
+    /// # Errors
+    /// Two addresses with different users.
+    pub(crate) fn of(servers: &[ServerAddr]) -> Result<Self, &'static str> {
+        let named = |server: &&ServerAddr| server.username().is_some() || server.password().is_some();
+        let mut logins = servers.iter().filter(named).map(|server| (server.username(), server.password()));
+        let Some(first) = logins.next() else { return Ok(Self::Anonymous) };
+        if logins.any(|other| other != first) {
+            return Err(
+                "its servers have different users; one connection has one user, so give all the same",
+            );
+        }
+        let (user, password) = first;
+        let user = decoded(user.unwrap_or_default());
+        Ok(match password {
+            Some(password) => Self::User(user, Secret(decoded(password))),
+            None => Self::Token(Secret(user)),
+        })
+    }
+
+    /// The nkey, where that is the way.
+    pub(crate) fn nkey(&self) -> Option<&Reloaded<Option<KeyPair>>> {
+        if let Self::Nkey(key) = self { Some(key) } else { None }
+    }
+
+    /// Whether it can be used now.
+    ///
+    /// # Errors
+    /// What is wrong with the seed or the file, without its content.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        self.auth(b"nonce").map(drop)
+    }
+
+    /// What a server is answered that has sent this nonce.
+    ///
+    /// # Errors
+    /// A file or a seed that can't be used.
+    pub(crate) fn answer(&self, nonce: &[u8]) -> Result<Auth, AuthError> {
+        self.auth(nonce).map_err(AuthError::new)
+    }
+
+    fn auth(&self, nonce: &[u8]) -> Result<Auth, String> {
+        let mut auth = Auth::new();
+        match self {
+            Self::Anonymous => {}
+            Self::User(user, password) => {
+                auth.username = Some(user.clone());
+                auth.password = Some(password.0.clone());
+            }
+            Self::Token(token) => auth.token = Some(token.0.clone()),
+            Self::Credentials(file) => {
+                let (jwt, key) = credentials(&read(file)?)
+                    .map_err(|problem| format!("NATS_CREDS {}: {problem}", file.display()))?;
+                auth.signature = Some(key.sign(nonce).map_err(|error| error.to_string())?);
+                auth.jwt = Some(jwt);
+            }
+            Self::Nkey(key) => {
+                let key = key.current();
+                let key = Option::as_ref(&key).ok_or("there is no nkey")?;
+                auth.signature = Some(key.sign(nonce).map_err(|error| error.to_string())?);
+                auth.nkey = Some(key.public_key());
+            }
+        }
+        Ok(auth)
+    }
+}
+
+/// The seed alone, or between lines as `nsc` writes them.
+///
+/// # Errors
+/// What is no such seed. It is not quoted: most of a seed is a secret too.
+pub(crate) fn user_key(text: &str) -> Result<KeyPair, String> {
+    const TAKES: &str = "takes the seed of a user's nkey, which begins with SU";
+    let seed = text.lines().map(str::trim).find(|line| line.starts_with("SU")).ok_or(TAKES)?;
+    let key = KeyPair::from_seed(seed).map_err(|_| TAKES)?;
+    if key.key_pair_type() == KeyPairType::User { Ok(key) } else { Err(TAKES.into()) }
+}
+
+/// The JWT and the key of a credentials file.
+fn credentials(text: &str) -> Result<(String, KeyPair), String> {
+    let mut lines = text.lines().map(str::trim);
+    let begins = |line: &str| line.starts_with("---") && line.contains("BEGIN") && line.contains("JWT");
+    let jwt = lines.find(|line| begins(line)).and_then(|_| lines.find(|line| !line.is_empty()));
+    let jwt = jwt.filter(|jwt| !jwt.starts_with('-')).ok_or("holds no JWT of a user")?;
+    Ok((jwt.to_owned(), user_key(text).map_err(|_| "holds no seed of a user's nkey, which begins with SU")?))
+}
+
+fn read(file: &Path) -> Result<String, String> {
+    std::fs::read_to_string(file).map_err(|error| format!("can't read {}: {error}", file.display()))
+}
+
+/// What an address holds as `%2F` is meant as `/`.
+fn decoded(text: &str) -> String {
+    percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::ConfigError;
+
+    fn of(servers: &[&str]) -> Result<Login, &'static str> {
+        let servers: Vec<ServerAddr> = servers.iter().map(|server| server.parse().unwrap()).collect();
+        Login::of(&servers)
+    }
+
+    #[test]
+    fn what_an_address_holds_is_decoded() {
+        assert_eq!(decoded("p%40ss%2Fw%C3%B6rd"), "p@ss/wörd");
+        assert_eq!(decoded("100%"), "100%");
+        assert_eq!(decoded("%zz%4"), "%zz%4");
+    }
+
+    #[test]
+    fn addresses_have_one_user() {
+        assert!(matches!(of(&["nats://a", "nats://b"]), Ok(Login::Anonymous)));
+        assert!(matches!(of(&["nats://s3cret@a"]), Ok(Login::Token(token)) if token.0 == "s3cret"));
+        let named = of(&["nats://me:p%40ss@a", "nats://b"]);
+        assert!(matches!(named, Ok(Login::User(user, password)) if user == "me" && password.0 == "p@ss"));
+        assert!(matches!(of(&["nats://me:1@a", "nats://me:1@b"]), Ok(Login::User(..))));
+        assert!(of(&["nats://me:1@a", "nats://me:2@b"]).is_err());
+        assert!(of(&["nats://me:1@a", "nats://me@b"]).is_err());
+    }
+
+    #[test]
+    fn a_seed_is_a_users_and_is_never_quoted() {
+        let (user, account) = (KeyPair::new_user(), KeyPair::new_account());
+        let seed = user.seed().unwrap();
+        let login = |text: &str| {
+            let text = text.to_owned();
+            let key = move |_: &mut _| user_key(&text).map(Some).map_err(|why| ConfigError::new("TEST", why));
+            Reloaded::new("TEST", key).map(Login::Nkey)
+        };
+        let auth = login(&seed).unwrap().answer(b"abc").unwrap();
+        assert_eq!(auth.nkey, Some(user.public_key()));
+        assert!(user.verify(b"abc", &auth.signature.unwrap()).is_ok());
+        let decorated = format!("-----BEGIN USER NKEY SEED-----\n{seed}\n------END USER NKEY SEED------\n");
+        assert!(login(&decorated).unwrap().check().is_ok());
+        for bad in ["", "hunter2", &account.seed().unwrap(), &seed[..20]] {
+            let problem = login(bad).unwrap_err().to_string();
+            assert!(
+                problem.contains("begins with SU") && (bad.is_empty() || !problem.contains(bad)),
+                "{problem}"
+            );
+        }
+    }
+}
