@@ -16,9 +16,9 @@ use std::ops::Add;
 
 use anyhow::Context as _;
 use async_nats::Client;
+use async_nats::jetstream::Context;
 use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::stream::Stream;
-use async_nats::jetstream::{self, Context};
 use order::Key;
 use time::OffsetDateTime;
 

@@ -160,19 +160,6 @@ pub(crate) async fn stream(context: &Context, name: &str) -> anyhow::Result<Opti
     found(ask(context, format!("STREAM.INFO.{name}"), &json!({})).await?, ErrorCode::STREAM_NOT_FOUND)
 }
 
-/// A consumer; `None`: there is no such consumer.
-///
-/// # Errors
-/// A server that can't be asked, or objects.
-pub(crate) async fn consumer(
-    context: &Context,
-    stream: &str,
-    name: &str,
-) -> anyhow::Result<Option<ConsumerInfo>> {
-    let asked = ask(context, format!("CONSUMER.INFO.{stream}.{name}"), &json!({})).await?;
-    found(asked, ErrorCode::CONSUMER_NOT_FOUND)
-}
-
 /// All consumers of a stream.
 ///
 /// # Errors

@@ -27,6 +27,7 @@ mod warnings;
 mod wildcards;
 mod gathered;
 mod partitioned;
+mod surroundings;
 mod shutdown;
 mod commands;
 mod publish;

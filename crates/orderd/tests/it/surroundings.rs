@@ -1,0 +1,68 @@
+//! NATS as others have set it up: transforms, limits of an account, nkeys.
+
+use async_nats::jetstream::stream;
+use devstack::{Nats, NatsOptions};
+
+use crate::support::{Stack, eventually, order};
+
+fn stack(extra_config: &str) -> Stack {
+    let options = NatsOptions { extra_config: extra_config.into(), ..NatsOptions::default() };
+    Stack { nats: Nats::temporary(options).unwrap(), ..Stack::new() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_with_a_subject_transform_is_taken_from_by_what_it_stores() {
+    let stack = Stack::new();
+    let context = stack.jetstream().await;
+    let subject_transform =
+        Some(stream::SubjectTransform { source: "shop.>".into(), destination: "orders.>".into() });
+    let config = stream::Config {
+        name: "SHOP".into(),
+        subjects: vec!["shop.>".into()],
+        subject_transform,
+        ..Default::default()
+    };
+    context.create_stream(config).await.unwrap();
+    let service = stack.serve(&[("NATS_STREAM", "SHOP"), ("PUB_TOPIC", "orders.>")]).await;
+    context.publish("shop.new", order("a").into()).await.unwrap().await.unwrap();
+    service.wait_len(1).await;
+    let flags = ["serve", "--nats-stream", "SHOP", "--pub-topic", "elsewhere"];
+    let refused = stack.run(&flags, "").await;
+    let errors = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(1), "{errors}");
+    assert!(errors.contains("SHOP stores orders.>") && errors.contains("PUB_TOPIC elsewhere"), "{errors}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_the_account_refuses_comes_with_the_command_that_makes_it() {
+    let stack = stack(
+        "accounts { A { jetstream { max_file: 64MB, max_bytes_required: true }, users [{user: a, password: a}] } }\n\
+         no_auth_user: a\n",
+    );
+    let service = stack.start(&[]).await;
+    let reason = eventually("it says why", async || {
+        let report = service.get("/readyz").await.json();
+        let reason = report["intake"]["reason"].as_str()?.to_owned();
+        reason.contains("nats stream add").then_some(reason)
+    })
+    .await;
+    assert!(reason.contains("can't make the stream ORDERS for TESTING"), "{reason}");
+    assert!(reason.contains("--subjects='TESTING'") && reason.contains("--max-bytes="), "{reason}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_nkey_logs_in_and_a_failure_names_the_server() {
+    let user = nkeys::KeyPair::new_user();
+    let stack = stack(&format!("authorization {{ users [{{ nkey: {} }}] }}", user.public_key()));
+    let (file, seed) = (stack.scratch.path().join("seed"), user.seed().unwrap());
+    std::fs::write(&file, &seed).unwrap();
+    let service = stack.serve(&[("NATS_NKEY_FILE", file.to_str().unwrap())]).await;
+    let sent = stack.run(&["publish", "--nats-nkey", &seed], "").await;
+    assert!(sent.status.success(), "{sent:?}");
+    service.wait_len(1).await;
+    assert!(!service.process.log().contains(&seed), "a secret in the log");
+    let refused = stack.run(&["dead-letters", "list"], "").await;
+    let errors = String::from_utf8_lossy(&refused.stderr);
+    let server = format!("nats://127.0.0.1:{}", stack.nats.port());
+    assert!(errors.contains(&server) && errors.contains("NATS_NKEY"), "{errors}");
+}
