@@ -180,9 +180,12 @@ impl Nats {
             last_signal: Signal::KILL,
             ..Launch::new("NATS", &self.program, &self.home)
         })?;
+        // With TLS from the first byte, it has no greeting for those who wait for one.
+        let silent = self.options.extra_config.contains("handshake_first");
         wait_until(START_LIMIT, "NATS accepts connections", || {
             process.check_starting()?;
-            Ok((process.log().contains("Server is ready") && greets(self.port())).then_some(()))
+            let is_ready = process.log().contains("Server is ready");
+            Ok((is_ready && (silent || greets(self.port()))).then_some(()))
         })?;
         self.process = Some(process);
         Ok(())

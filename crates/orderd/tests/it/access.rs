@@ -227,6 +227,46 @@ async fn nats_with_certificates_user_and_token() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn nats_by_tls_from_the_first_byte_with_authorities_of_the_machine_and_ours() {
+    let (dir, other) = (Scratch::new().unwrap(), Scratch::new().unwrap());
+    let (files, others) = (Certificates::new(dir.path()), Certificates::new(other.path()));
+    let (certificate, key) = (files.certificate.display(), files.key.display());
+    let extra_config =
+        format!("tls {{ cert_file: '{certificate}', key_file: '{key}', handshake_first: true }}");
+    let nats = Nats::temporary(NatsOptions { extra_config, ..NatsOptions::default() }).unwrap();
+    let stack = Stack { nats, ..Stack::new() };
+    let url = format!("tls://localhost:{}", stack.nats.port());
+    let (ours, others) = (files.authority.display().to_string(), others.authority.display().to_string());
+    for (machine, extra) in [(&ours, &others), (&others, &ours)] {
+        let settings =
+            [("NATS_URL", url.as_str()), ("NATS_TLS_FIRST", "yes"), ("SSL_CERT_FILE", machine.as_str())];
+        drop(stack.serve(&[&settings[..], &[("NATS_CA", extra.as_str())]].concat()).await);
+    }
+    for (flags, advice) in [
+        (&["--nats-ca", ours.as_str()][..], "NATS_TLS_FIRST=true"),
+        (&["--nats-ca", others.as_str(), "--nats-tls-first", "true"][..], "NATS_CA"),
+    ] {
+        let flags = [&["dead-letters", "list", "--nats-url", url.as_str()][..], flags].concat();
+        let refused = stack.run(&flags, "").await;
+        let errors = String::from_utf8_lossy(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(1), "{errors}");
+        assert!(errors.contains(advice), "{errors}");
+    }
+}
+
+/// `NATS_CA` says that TLS is meant: a server that offers none hears no user and no order.
+#[tokio::test(flavor = "multi_thread")]
+async fn nats_without_tls_is_refused_where_an_authority_is_set() {
+    let dir = Scratch::new().unwrap();
+    let authority = Certificates::new(dir.path()).authority.display().to_string();
+    let stack = Stack::new();
+    let refused = stack.run(&["dead-letters", "list", "--nats-ca", &authority], "").await;
+    let errors = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(1), "{errors}");
+    assert!(errors.contains("does not answer with TLS"), "{errors}");
+}
+
 /// A claim as NATS's servers take it: a JWT that is signed by an nkey.
 fn claim(issuer: &nkeys::KeyPair, subject: &str, what: serde_json::Value) -> String {
     use base64::Engine;

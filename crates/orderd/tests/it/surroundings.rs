@@ -1,9 +1,11 @@
-//! NATS as others have set it up: transforms, limits of an account, nkeys.
+//! NATS as others have set it up: transforms, limits of an account, nkeys, leaf nodes, streams in the way.
 
 use async_nats::jetstream::stream;
 use devstack::{Nats, NatsOptions};
 
 use crate::support::{Stack, eventually, order};
+
+const DEAD: &str = "ORDERS_DEAD";
 
 fn stack(extra_config: &str) -> Stack {
     let options = NatsOptions { extra_config: extra_config.into(), ..NatsOptions::default() };
@@ -65,4 +67,59 @@ async fn an_nkey_logs_in_and_a_failure_names_the_server() {
     let errors = String::from_utf8_lossy(&refused.stderr);
     let server = format!("nats://127.0.0.1:{}", stack.nats.port());
     assert!(errors.contains(&server) && errors.contains("NATS_NKEY"), "{errors}");
+}
+
+/// Where the hub listens for leaf nodes, on a port that it has chosen.
+fn leaf_port(hub: &Nats) -> String {
+    let log = hub.log();
+    let line = log.lines().find(|line| line.contains("Listening for leafnode connections")).unwrap();
+    line.rsplit(':').next().unwrap().trim().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leaf_node_without_jetstream_reaches_that_of_its_hub() {
+    let scratch = devstack::Scratch::new().unwrap();
+    let store = scratch.path().display();
+    let without = |extra_config: String| {
+        let options = NatsOptions { jetstream: false, extra_config, ..NatsOptions::default() };
+        Nats::temporary(options).unwrap()
+    };
+    let hub = without(format!(
+        "server_name: hub\njetstream {{ store_dir: \"{store}\", domain: hub }}\nleafnodes {{ listen: \"127.0.0.1:-1\" }}\n"
+    ));
+    let leaf = without(format!(
+        "server_name: leaf\nleafnodes {{ remotes: [{{ url: \"nats://127.0.0.1:{}\" }}] }}\n",
+        leaf_port(&hub)
+    ));
+    let stack = Stack { nats: leaf, ..Stack::new() };
+    let service = stack.serve(&[("NATS_JS_DOMAIN", "hub")]).await;
+    let sent = stack.run(&["publish", "--count", "3", "--nats-js-domain", "hub"], "").await;
+    assert!(sent.status.success(), "{sent:?}");
+    service.wait_len(3).await;
+    for (flags, advice) in [
+        (&["dead-letters", "list"][..], "set NATS_JS_DOMAIN"),
+        (&["dead-letters", "list", "--nats-js-domain", "nowhere"][..], "is NATS_JS_DOMAIN right"),
+    ] {
+        let refused = stack.run(flags, "").await;
+        let errors = String::from_utf8_lossy(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(1), "{errors}");
+        assert!(errors.contains(advice), "{errors}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_in_the_way_of_dead_letters_is_named() {
+    for (name, subject, said) in [
+        ("OTHER", "dead.other", "OTHER takes some of these subjects"),
+        (DEAD, "elsewhere", "is there and does not store"),
+    ] {
+        let stack = Stack::new();
+        let config =
+            stream::Config { name: name.into(), subjects: vec![subject.into()], ..Default::default() };
+        stack.jetstream().await.create_stream(config).await.unwrap();
+        let refused = stack.run(&["dead-letters", "list"], "").await;
+        let errors = String::from_utf8_lossy(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(1), "{errors}");
+        assert!(errors.contains(said) && errors.contains("nats stream edit"), "{errors}");
+    }
 }
