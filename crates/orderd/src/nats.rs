@@ -127,7 +127,17 @@ pub(crate) async fn connect_once(settings: &Nats) -> Result<Client, anyhow::Erro
     connect_once_noting(settings, |_| {}).await
 }
 
-/// The same; `note` is called for what the connection says later.
+/// The same, for a command that needs JetStream there.
+///
+/// # Errors
+/// Why not, for each server, or why the server can't be used.
+pub(crate) async fn connect_usable(settings: &Nats) -> Result<Client, anyhow::Error> {
+    let client = connect_once(settings).await?;
+    refuse_unusable(&client, settings).await?;
+    Ok(client)
+}
+
+/// Connects once; `note` is called for what the connection says later.
 pub(crate) async fn connect_once_noting(
     settings: &Nats,
     note: impl Fn(&Event) + Send + Sync + 'static,

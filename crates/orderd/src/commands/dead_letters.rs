@@ -120,7 +120,7 @@ fn confirmed(count: usize) -> anyhow::Result<bool> {
 }
 
 async fn connect(settings: &Nats) -> anyhow::Result<(Context, DeadLetters)> {
-    let client = nats::connect_once(settings).await?;
+    let client = nats::connect_usable(settings).await?;
     let context = settings.jetstream(client.clone());
     Ok((context.clone(), DeadLetters::new(client, context)))
 }

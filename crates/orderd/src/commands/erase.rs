@@ -34,7 +34,7 @@ pub async fn run(args: EraseArgs) -> anyhow::Result<ExitCode> {
     let nats = Nats::new(&args.nats)?;
     let postgres = Postgres::new(&args.pg)?;
     let criterion = args.criterion.as_deref().map(Criterion::parse).transpose()?;
-    let client = nats::connect_once(&nats).await?;
+    let client = nats::connect_usable(&nats).await?;
     let mut erasing = Eraser { postgres, nats, client }.begin().await?;
     match criterion {
         Some(criterion) => erase_all_with(&mut erasing, &http, &criterion, args.yes).await,

@@ -99,7 +99,7 @@ struct Difference {
 pub async fn run(args: VerifyArgs) -> anyhow::Result<ExitCode> {
     let (nats, pg, http) = (Nats::new(&args.nats)?, Postgres::new(&args.pg)?, Http::new(&args.http)?);
     let mut parser = Parser::new(&crate::config::required(&args.orders)?)?;
-    let client = nats::connect_once(&nats).await?;
+    let client = nats::connect_usable(&nats).await?;
     let begun = Instant::now();
     let mut first_uncommitted: Option<HashSet<String>> = None;
     let report = loop {

@@ -69,7 +69,7 @@ fn advice(cause: &str) -> Option<&'static str> {
     } else if says(&["invalidcontenttype", "corrupt message"]) {
         "the server does not answer with TLS, which tls://, NATS_CA, NATS_CERT or NATS_TLS_FIRST asks for; or it \
          starts TLS only after its greeting, where NATS_TLS_FIRST must not be set"
-    } else if says(&["unknownissuer", "no authorities"]) {
+    } else if says(&["unknownissuer", "badsignature", "no authorities"]) {
         "the server's certificate is of an unknown authority: set NATS_CA to the file with its authority"
     } else if says(&["notvalidforname"]) {
         "the server's certificate is for another name: use that name in NATS_HOST or NATS_URL"

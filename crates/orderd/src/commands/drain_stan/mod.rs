@@ -46,7 +46,7 @@ pub async fn run(args: DrainStanArgs) -> anyhow::Result<ExitCode> {
     let old = settings.at("STAN_URL", args.from.as_deref(), SERVER)?;
     let subject = settings.subject(args.subject.as_deref())?;
     let name = args.channel.clone().unwrap_or_else(|| subject.clone());
-    let context = settings.jetstream(nats::connect_once(&settings).await?);
+    let context = settings.jetstream(nats::connect_usable(&settings).await?);
     let orders = streams::stream(&context, &settings).await?;
     let label = format!("{}/{name}", args.cluster);
     let old = nats::connect_once(&old).await.context("STAN_URL")?;
