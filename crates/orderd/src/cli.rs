@@ -31,7 +31,7 @@ pub enum Command {
     Export(ExportArgs),
     /// Read JSON lines, as export writes them, into the table.
     Import(ImportArgs),
-    /// Ask a running service whether it is ready.
+    /// Ask a running service whether it is ready, or try the settings before it runs.
     Check(CheckArgs),
     /// See, send again or drop messages that could not be taken in.
     #[command(name = "dead-letters")]
@@ -364,13 +364,22 @@ pub struct CompletionsArgs {
 
 /// `orderd check`
 #[derive(Args, Debug, Clone)]
-#[command(after_help = "Example:\n  orderd check --live || restart orderd")]
+#[command(after_help = "Examples:\n  orderd check --live || restart orderd\n  \
+    PG_HOST=db NATS_HOST=nats orderd check --settings && orderd serve\n\n\
+    --settings takes the settings of serve. It makes no table, stream or consumer, and changes nothing.\n\n\
+    Exit codes: 0 ready, alive, or usable as it is set; 1 not; 2 wrong usage or configuration.")]
 pub struct CheckArgs {
     #[command(flatten)]
-    pub(crate) http: HttpArgs,
+    pub(crate) serve: ServeArgs,
     /// Ask only whether it is alive: one that serves reads while NATS is away is.
     #[arg(long)]
     pub live: bool,
+    /// Try the settings against NATS and PostgreSQL without serving, and say what to change.
+    #[arg(long, conflicts_with = "live")]
+    pub settings: bool,
+    /// For programs: one JSON object. Without --settings, the answer of the service is JSON anyway.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `orderd dead-letters`

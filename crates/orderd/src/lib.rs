@@ -13,12 +13,14 @@ mod serve;
 mod http;
 pub mod shutdown;
 pub mod commands;
+pub mod log_filter;
 
 mod nats;
 mod streams;
 mod subject;
 mod telling;
 mod postgres;
+mod finding;
 mod tls;
 mod retry;
 mod erasure;

@@ -6,9 +6,8 @@ use std::time::Duration;
 use orderd::cli::{Command, LogFormat, ServeArgs};
 use orderd::command_line::CommandLineError;
 use orderd::config::{ConfigError, Settings};
-use orderd::{command_line, commands, shutdown};
+use orderd::{command_line, commands, log_filter, shutdown};
 use tracing::Level;
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::{LevelFilter, filter_fn};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -88,7 +87,7 @@ fn take_small_pages() {
 }
 
 fn log(args: &ServeArgs) -> anyhow::Result<()> {
-    let filter = filter(&args.log).map_err(|problem| ConfigError::new("LOG", problem))?;
+    let filter = log_filter::parse(&args.log)?;
     let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colours);
     // What libraries say below that quotes passwords, and orders.
@@ -101,21 +100,6 @@ fn log(args: &ServeArgs) -> anyhow::Result<()> {
         LogFormat::Json => log.with(lines.json().flatten_event(true)).init(),
     }
     Ok(())
-}
-
-/// A word that is no level would be taken for a part of the program, and all others be silent.
-fn filter(log: &str) -> Result<EnvFilter, String> {
-    const TAKES: &str =
-        "it takes error, warn, info, debug, trace or off, or a filter such as info,orderd=debug";
-    let levels = ["error", "warn", "info", "debug", "trace", "off"];
-    let log = if log.trim().is_empty() { "info".to_owned() } else { log.to_lowercase() };
-    let words = log.split(',').map(str::trim).filter(|word| !word.is_empty());
-    for word in words.filter(|word| !word.contains('=')) {
-        if !levels.contains(&word) {
-            return Err(format!("{word:?} is no level; {TAKES}"));
-        }
-    }
-    EnvFilter::try_new(&log).map_err(|error| format!("{error}; {TAKES}"))
 }
 
 /// Wrong usage or configuration is 2, whatever else fails is 1.

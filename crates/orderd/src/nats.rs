@@ -4,6 +4,7 @@
 mod failure;
 mod login;
 mod tls;
+pub(crate) mod check;
 pub(crate) mod info;
 pub(crate) mod stored;
 pub(crate) mod create;
@@ -261,7 +262,19 @@ pub(crate) async fn make_dead_stream(
     context: &Context,
     replicas: usize,
 ) -> Result<jetstream::stream::Stream, anyhow::Error> {
-    let config = jetstream::stream::Config {
+    let config = dead_config(replicas);
+    match info::stream(context, &config.name).await? {
+        None => create::create(context, config, Instead("NATS_STREAM")).await,
+        Some(found) => {
+            refuse_deaf(&found.config, &config.subjects)?;
+            Ok(context.get_stream(config.name).await?)
+        }
+    }
+}
+
+/// The stream of dead letters that is made where it is missing.
+fn dead_config(replicas: usize) -> jetstream::stream::Config {
+    jetstream::stream::Config {
         name: DEAD_STREAM.into(),
         subjects: vec![format!("{DEAD_PREFIX}.>")],
         storage: StorageType::File,
@@ -269,13 +282,6 @@ pub(crate) async fn make_dead_stream(
         allow_direct: true,
         metadata: [(MADE_BY.0.to_owned(), MADE_BY.1.to_owned())].into(),
         ..Default::default()
-    };
-    match info::stream(context, &config.name).await? {
-        None => create::create(context, config, Instead("NATS_STREAM")).await,
-        Some(found) => {
-            refuse_deaf(&found.config, &config.subjects)?;
-            Ok(context.get_stream(config.name).await?)
-        }
     }
 }
 

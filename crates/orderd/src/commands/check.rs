@@ -1,18 +1,95 @@
-//! `orderd check`: is a running service ready, or alive?
+//! `orderd check`: is a running service ready, or alive? Or: can it run with these settings?
 
 use std::process::ExitCode;
 
-use super::ask;
-use crate::cli::CheckArgs;
-use crate::config::Http;
+use serde::Serialize;
 
-/// Prints what the service says of itself. 0: it is; 1: it is not, or doesn't answer.
+use super::ask;
+use crate::cli::{CheckArgs, ServeArgs};
+use crate::config::{Http, Settings};
+use crate::finding::{Finding, Report, Severity};
+use crate::{log_filter, nats, postgres};
+
+/// Prints what the service says of itself, or what is wrong with the settings. 0: all is well; 1: it is not, or nobody
+/// answers.
 ///
 /// # Errors
 /// Why there is no answer, or a setting that can't be used.
 pub async fn run(args: CheckArgs) -> anyhow::Result<ExitCode> {
+    if args.settings {
+        return settings(&args.serve, args.json).await;
+    }
     let path = if args.live { "/healthz" } else { "/readyz" };
-    let (status, body) = ask::get(&Http::new(&args.http)?, path).await?;
+    let (status, body) = ask::get(&Http::new(&args.serve.http)?, path).await?;
     super::print(&format!("{}\n", String::from_utf8_lossy(&body)))?;
     Ok(if status.is_success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What the settings lead to.
+#[derive(Serialize)]
+struct Checked {
+    /// Whether the service would start and take orders in.
+    usable: bool,
+    nats: Report,
+    postgres: Report,
+    http: Report,
+}
+
+async fn settings(args: &ServeArgs, json: bool) -> anyhow::Result<ExitCode> {
+    let settings = Settings::new(args)?;
+    log_filter::parse(&args.log)?;
+    let (nats, postgres) = tokio::join!(
+        nats::check::run(&settings.nats, &settings.durable),
+        postgres::check::run(&settings.postgres)
+    );
+    let http = http(&settings.http);
+    let parts = [&nats, &postgres, &http];
+    let usable =
+        parts.iter().all(|part| part.findings.iter().all(|found| found.severity == Severity::Warning));
+    let checked = Checked { usable, nats, postgres, http };
+    let text = if json { serde_json::to_string(&checked)? + "\n" } else { checked.in_words() };
+    super::print(&text)?;
+    Ok(if usable { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The address may be taken: by the service that runs with these settings already.
+fn http(settings: &Http) -> Report {
+    let addr = settings.addr;
+    let findings = match crate::listen(addr) {
+        Ok(_) => Vec::new(),
+        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => vec![Finding::warning(
+            format!("HTTP_ADDR {addr} is taken"),
+            "nothing to do where it is orderd that runs already; else set HTTP_ADDR to a free address",
+        )],
+        Err(error) => vec![Finding::refusal(
+            format!("can't listen on HTTP_ADDR {addr}: {error}"),
+            "set HTTP_ADDR to an address of this machine, with a port that this user may listen on",
+        )],
+    };
+    Report { found: format!("HTTP at {addr}"), findings }
+}
+
+impl Checked {
+    fn in_words(&self) -> String {
+        let mut text = String::new();
+        let parts = [("NATS", &self.nats), ("PostgreSQL", &self.postgres), ("HTTP", &self.http)];
+        let findings =
+            parts.iter().flat_map(|(part, report)| report.findings.iter().map(move |it| (part, it)));
+        for (part, Finding { severity, problem, fix }) in findings {
+            let word = match severity {
+                Severity::Refusal | Severity::Blocked => "error",
+                Severity::Warning => "warning",
+            };
+            text.push_str(&format!("{word}: {part}: {problem}\n    to fix it: {fix}\n"));
+        }
+        let found: Vec<&str> =
+            parts.iter().map(|(_, report)| report.found.as_str()).filter(|found| !found.is_empty()).collect();
+        let verdict = match (self.usable, text.is_empty()) {
+            (true, true) => "all is well",
+            (true, false) => "usable, with warnings",
+            (false, _) => "not usable as it is set",
+        };
+        text.push_str(&format!("{verdict}: {}\n", found.join("; ")));
+        text
+    }
 }

@@ -26,9 +26,11 @@ pub(crate) struct StreamConfig {
     #[serde(deserialize_with = "or_default")]
     pub(crate) subjects: Vec<String>,
     pub(crate) storage: String,
+    pub(crate) retention: String,
     pub(crate) discard: String,
     pub(crate) discard_new_per_subject: bool,
     pub(crate) max_msgs: i64,
+    pub(crate) max_consumers: i64,
     pub(crate) max_bytes: i64,
     /// Nanoseconds.
     pub(crate) max_age: i64,
@@ -65,6 +67,7 @@ pub(crate) struct StreamState {
     pub(crate) messages: u64,
     pub(crate) bytes: u64,
     pub(crate) last_seq: u64,
+    pub(crate) consumer_count: u64,
 }
 
 /// A consumer.
@@ -112,6 +115,7 @@ pub(crate) struct Tier {
     pub(crate) memory: u64,
     pub(crate) storage: u64,
     pub(crate) reserved_storage: u64,
+    pub(crate) streams: u64,
     pub(crate) limits: Limits,
 }
 
@@ -121,6 +125,7 @@ pub(crate) struct Tier {
 pub(crate) struct Limits {
     pub(crate) max_memory: i64,
     pub(crate) max_storage: i64,
+    pub(crate) max_streams: i64,
     pub(crate) storage_max_stream_bytes: i64,
     pub(crate) max_bytes_required: bool,
 }

@@ -1,6 +1,7 @@
 //! The connection to PostgreSQL and the table.
 
 pub(crate) mod encoding;
+pub(crate) mod check;
 pub(crate) mod schema;
 
 use std::collections::HashMap;

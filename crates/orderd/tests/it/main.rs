@@ -39,6 +39,7 @@ mod erase;
 #[cfg(feature = "drain-stan")]
 mod drain_stan;
 mod chaos;
+mod check_settings;
 mod access;
 mod hosts;
 mod hostile;

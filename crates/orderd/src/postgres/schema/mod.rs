@@ -13,42 +13,9 @@ use tokio_postgres::{Client, Error};
 
 pub(crate) use self::names::create;
 use self::table::Relation;
+pub(crate) use self::table::key;
 use crate::config::Table;
-
-/// Whether the service can run in spite of a finding.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Severity {
-    /// The service would lose, double or hide orders: it does not use the table.
-    Refusal,
-    /// The service runs, and something less important does not work.
-    Warning,
-}
-
-/// What is wrong with the server, the database or the table.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Finding {
-    pub(crate) severity: Severity,
-    /// What is wrong, with its name.
-    pub(crate) problem: String,
-    /// The statement that fixes it, or what to set.
-    pub(crate) fix: String,
-}
-
-impl Finding {
-    fn refusal(problem: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self { severity: Severity::Refusal, problem: problem.into(), fix: fix.into() }
-    }
-
-    fn warning(problem: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self { severity: Severity::Warning, problem: problem.into(), fix: fix.into() }
-    }
-}
-
-impl Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}; to fix it: {}", self.problem, self.fix)
-    }
-}
+pub(crate) use crate::finding::{Finding, Severity};
 
 /// What the checks found.
 #[derive(Debug, Default)]
@@ -93,8 +60,9 @@ impl Inspection {
         if refusals.is_empty() { Ok(self.traits) } else { Err(Refused(refusals)) }
     }
 
+    /// All others.
     pub(crate) fn warnings(&self) -> impl Iterator<Item = &Finding> {
-        self.findings.iter().filter(|finding| finding.severity == Severity::Warning)
+        self.findings.iter().filter(|finding| finding.severity != Severity::Refusal)
     }
 }
 

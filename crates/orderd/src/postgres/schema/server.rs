@@ -31,12 +31,12 @@ pub(super) async fn check(client: &Client, findings: &mut Vec<Finding>) -> Resul
         ));
     }
     if is_standby {
-        findings.push(Finding::warning(
+        findings.push(Finding::blocked(
             "the server is a standby, which takes no writes",
             "name the primary, or all servers with target_session_attrs=read-write, in DATABASE_URL",
         ));
     } else if is_read_only {
-        findings.push(Finding::warning(
+        findings.push(Finding::blocked(
             format!("transactions of role {role} are read-only by default, so that nothing can be written"),
             format!("ALTER ROLE {} SET default_transaction_read_only = off;", quoted(&role)),
         ));

@@ -206,6 +206,19 @@ impl Relation {
     }
 }
 
+/// The name of the index that keeps each order once, if there is one.
+pub(crate) async fn key(client: &Client, table: &Table) -> Result<Option<String>, Error> {
+    let query = format!(
+        "SELECT c.relname::text FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
+              JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+              JOIN pg_catalog.pg_class t ON t.oid = i.indrelid
+              JOIN pg_catalog.pg_namespace n ON n.oid = t.relnamespace
+         WHERE n.nspname = $1 AND t.relname = $2 AND {IS_KEY} LIMIT 1"
+    );
+    let names = [(&table.schema() as _, Type::TEXT), (&table.name() as _, Type::TEXT)];
+    client.query_typed(&query, &names).await?.first().map(|row| row.try_get(0)).transpose()
+}
+
 /// `quoted` is the name for SQL.
 fn unlogged(name: &str, quoted: &str) -> Finding {
     Finding::refusal(

@@ -1,0 +1,53 @@
+//! What is wrong around the service, at PostgreSQL or NATS, and what to change.
+
+use std::fmt::{self, Display};
+
+/// Whether the service can run in spite of a finding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Severity {
+    /// The service would lose, double or hide orders, or can't use what is there: it does not start.
+    Refusal,
+    /// The service starts, and takes in or stores no orders until this is changed.
+    Blocked,
+    /// The service runs, and something less important does not work.
+    Warning,
+}
+
+/// What is wrong with a server, or with what is on it.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub(crate) struct Finding {
+    pub(crate) severity: Severity,
+    /// What is wrong, with its name.
+    pub(crate) problem: String,
+    /// The statement or command that fixes it, or what to set.
+    pub(crate) fix: String,
+}
+
+impl Finding {
+    pub(crate) fn refusal(problem: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self { severity: Severity::Refusal, problem: problem.into(), fix: fix.into() }
+    }
+
+    pub(crate) fn blocked(problem: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self { severity: Severity::Blocked, problem: problem.into(), fix: fix.into() }
+    }
+
+    pub(crate) fn warning(problem: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self { severity: Severity::Warning, problem: problem.into(), fix: fix.into() }
+    }
+}
+
+impl Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; to fix it: {}", self.problem, self.fix)
+    }
+}
+
+/// What was found at one of the servers.
+#[derive(Debug, Default, serde::Serialize)]
+pub(crate) struct Report {
+    /// One line: versions, names, rights. Empty where the server can't be asked.
+    pub(crate) found: String,
+    pub(crate) findings: Vec<Finding>,
+}
