@@ -9,7 +9,7 @@ use async_nats::{Client, Event, ServerAddr};
 use tokio::time::timeout;
 
 use super::create::{self, Instead};
-use super::info::{self, Account, StreamConfig, StreamInfo};
+use super::info::{self, Account, StreamConfig, StreamInfo, StreamState};
 use super::{dead_config, failure, refuse_deaf, refuse_unusable, secured};
 use crate::config::Nats;
 use crate::finding::{Finding, Report, Severity};
@@ -117,7 +117,8 @@ async fn look(
     if let Some(domain) = &settings.domain {
         report.found.push_str(&format!(", JetStream's domain {domain}"));
     }
-    let at = Place { context: &context, account: &account };
+    let is_alone = client.server_info().cluster.is_none() && settings.domain.is_none();
+    let at = Place { context: &context, account: &account, is_alone };
     at.check_store(settings, &mut report.findings);
     let stream = at.check_stream(settings, durable, &mut report.findings).await?;
     let dead = at.check_dead(settings, &mut report.findings).await?;
@@ -141,22 +142,27 @@ fn split(words: &str) -> Finding {
 struct Place<'a> {
     context: &'a Context,
     account: &'a Account,
+    /// Not in a cluster: it keeps each stream once.
+    is_alone: bool,
 }
 
 impl Place<'_> {
     /// What the account may store in all.
     fn check_store(&self, settings: &Nats, findings: &mut Vec<Finding>) {
         let tier = self.account.tier(settings.replicas as u64);
-        let limit = u64::try_from(tier.limits.max_storage).unwrap_or(0);
-        if limit > 0 && tier.storage >= limit {
-            findings.push(Finding::blocked(
-                format!(
-                    "the account's storage is full: {} of {limit} bytes; publishers are refused",
-                    tier.storage
-                ),
-                "raise the account's limit (max_file), or remove what is not needed: nats stream purge",
-            ));
-        }
+        let (used, limit) = (tier.storage, u64::try_from(tier.limits.max_storage).unwrap_or(0));
+        let left = limit.saturating_sub(used);
+        // What does not fit in whole is refused, so that some bytes always stay.
+        let (new, words): (fn(String, &'static str) -> Finding, _) = match limit {
+            0 => return,
+            _ if left < limit / 100 => (Finding::blocked, "is full, so that publishers are refused"),
+            _ if left < limit / 10 => (Finding::warning, "is nearly full"),
+            _ => return,
+        };
+        findings.push(new(
+            format!("the storage of the account {words}: {used} of {limit} bytes"),
+            "raise the account's limit (max_file), or remove what is not needed: nats stream purge",
+        ));
     }
 
     /// The stream that orders are taken from, in words.
@@ -231,6 +237,16 @@ impl Place<'_> {
     async fn check_new(&self, config: &Config, instead: Instead, findings: &mut Vec<Finding>) {
         let limits = self.account.tier(config.num_replicas as u64).limits;
         let streams = u64::try_from(limits.max_streams).unwrap_or(0);
+        if self.is_alone && config.num_replicas > 1 {
+            findings.push(Finding::blocked(
+                format!(
+                    "can't keep the stream {} on {} servers: this one is in no cluster",
+                    config.name, config.num_replicas
+                ),
+                "set NATS_REPLICAS=1, or use a cluster",
+            ));
+            return;
+        }
         let overlapping = create::overlapping(self.context, config).await;
         let (reason, code) = if !overlapping.is_empty() {
             ("subjects overlap with an existing stream", ErrorCode::STREAM_SUBJECT_OVERLAP)
@@ -290,8 +306,12 @@ fn closed(stream: &StreamInfo) -> Option<Finding> {
             ),
         ));
     }
-    let is_full = |limit: i64, used: u64| u64::try_from(limit).is_ok_and(|limit| limit > 0 && used >= limit);
-    let is_full = is_full(*max_msgs, stream.state.messages) || is_full(*max_bytes, stream.state.bytes);
+    let StreamState { messages, bytes, .. } = stream.state;
+    let is_over =
+        |limit: i64, wanted: u64| u64::try_from(limit).is_ok_and(|limit| limit > 0 && wanted > limit);
+    // What does not fit in whole is refused: one more of the usual size.
+    let usual = bytes / messages.max(1);
+    let is_full = is_over(*max_msgs, messages + 1) || is_over(*max_bytes, bytes + usual);
     (is_full && discard == "new").then(|| {
         Finding::blocked(
             format!("the stream {name} is full: publishers are refused"),
@@ -312,7 +332,7 @@ fn losses<'c>(config: &'c StreamConfig, what: &'c str) -> impl Iterator<Item = F
     let memory = (storage == "memory").then(|| {
         Finding::warning(
             format!("the stream {name} is kept in memory: a restart of NATS drops {what}"),
-            format!("make it anew with --storage=file, which can't be changed: nats stream rm {name}, once it is empty"),
+            format!("once it is empty, remove it (nats stream rm {name}) and make it with --storage=file: the storage of a stream can't be changed"),
         )
     });
     let bounded = (!bounds.is_empty()).then(|| {

@@ -5,7 +5,7 @@ use devstack::{Nats, NatsOptions, Postgres, PostgresOptions};
 use futures_util::TryStreamExt;
 use serde_json::Value;
 
-use crate::support::{Stack, eventually, in_time};
+use crate::support::{Stack, eventually, in_time, order};
 
 /// What is found of a part, and whether all is usable.
 struct Found {
@@ -285,6 +285,12 @@ fn streams() -> Vec<(&'static str, Config, &'static str, &'static [&'static str]
             &["ORDERS is full", "--max-msgs"],
         ),
         (
+            "full in bytes",
+            Config { max_bytes: 1500, discard: DiscardPolicy::New, ..testing() },
+            BLOCKED,
+            &["ORDERS is full", "--max-bytes"],
+        ),
+        (
             "work queue",
             Config { retention: RetentionPolicy::WorkQueue, ..testing() },
             WARNING,
@@ -324,6 +330,7 @@ async fn a_stream_that_takes_or_keeps_no_orders_is_named_with_what_fixes_it() {
         match what {
             "sealed" => drop(context.update_stream(Config { sealed: true, ..config }).await.unwrap()),
             "full" => stack.publish(&["{}"]).await,
+            "full in bytes" => stack.publish_numbers(0..1).await,
             "no more consumers" => {
                 let other = async_nats::jetstream::consumer::pull::Config {
                     durable_name: Some("other".into()),
@@ -382,6 +389,19 @@ async fn a_nats_server_without_what_is_needed_is_named() {
             assert!(found.of("nats").contains(word), "no {word} in {}", found.json);
         }
     }
+    let stack = configured(&account("jetstream { max_file: 100KB }", ""));
+    let context = stack.jetstream().await;
+    let config = Config { name: "ORDERS".into(), subjects: vec!["TESTING".into()], ..Config::default() };
+    context.create_stream(config).await.unwrap();
+    for _ in 0..1000 {
+        if context.publish("TESTING", order("a").into()).await.unwrap().await.is_err() {
+            break;
+        }
+    }
+    check(&stack, &[]).await.is_only("a full account", "nats", BLOCKED, &["the account is full", "max_file"]);
+    let stack = Stack::new();
+    let found = check(&stack, &[("NATS_REPLICAS", "3")]).await;
+    assert!(found.of("nats").contains("NATS_REPLICAS=1") && found.code == Some(1), "{}", found.json);
     let stack =
         configured(&account("jetstream: enabled", ", permissions: { publish: { deny: \"$JS.API.>\" } }"));
     let found = check(&stack, &[]).await;
