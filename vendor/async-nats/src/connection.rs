@@ -18,7 +18,7 @@ use std::fmt::{self, Display, Write as _};
 use std::future::{self, Future};
 use std::io::IoSlice;
 use std::pin::Pin;
-use std::str::{self, FromStr};
+use std::str;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -35,7 +35,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{self, AsyncRead, AsyncReadExt, AsyncWrite};
 use tracing::trace;
 
-use crate::header::{HeaderMap, HeaderName, IntoHeaderValue};
+use crate::header::{self, HeaderMap};
 use crate::status::StatusCode;
 use crate::subject::Subject;
 use crate::{ClientOp, ServerError, ServerOp, Statistics};
@@ -157,10 +157,10 @@ impl Connection {
         }
 
         if self.read_buf.starts_with(b"-ERR") {
-            let description = str::from_utf8(&self.read_buf[5..len])
-                .map_err(|err| io::Error::new(io::ErrorKind::InvalidInput, err))?
-                .trim_matches('\'')
-                .to_owned();
+            let description =
+                String::from_utf8_lossy(self.read_buf.get(5..len).unwrap_or_default())
+                    .trim_matches('\'')
+                    .to_owned();
 
             self.read_buf.advance(len + 2);
             trace!(error = %description, "read operation: ERR");
@@ -213,7 +213,7 @@ impl Connection {
 
             // Return early without advancing if there is not enough data read the entire
             // message
-            if len + payload_len + 4 > self.read_buf.remaining() {
+            if payload_len.saturating_add(len + 4) > self.read_buf.remaining() {
                 return Ok(None);
             }
 
@@ -251,7 +251,7 @@ impl Connection {
         if self.read_buf.starts_with(b"HMSG ") {
             // Extract whitespace-delimited arguments that come after "HMSG".
             let line = String::from_utf8_lossy(&self.read_buf[5..len]);
-            let mut args = line.split_ascii_whitespace();
+            let mut args = line.split(' ').filter(|s| !s.is_empty());
 
             // <subject> <sid> [reply-to] <# header bytes><# total bytes>
             let (subject, sid, reply_to, header_len, total_len) = match (
@@ -320,7 +320,7 @@ impl Connection {
                 ));
             }
 
-            if len + total_len + 4 > self.read_buf.remaining() {
+            if total_len.saturating_add(len + 4) > self.read_buf.remaining() {
                 return Ok(None);
             }
 
@@ -329,55 +329,13 @@ impl Connection {
             let payload = self.read_buf.split_to(total_len - header_len).freeze();
             self.read_buf.advance(2);
 
-            // Whoever publishes may send anything for headers, and the server delivers it: what can't be
-            // read is left out, for a connection that ends here ends again at the next delivery.
-            let text = String::from_utf8_lossy(&header);
-            let mut lines = text.lines().peekable();
-            let version_line_suffix = match lines.next().and_then(|line| line.strip_prefix("NATS/1.0")) {
-                Some(suffix) => suffix.trim(),
-                None => {
-                    lines = "".lines().peekable();
-                    ""
-                }
-            };
-
-            let (status, description) = version_line_suffix
-                .split_once(' ')
-                .map(|(status, description)| (status.trim(), description.trim()))
-                .unwrap_or((version_line_suffix, ""));
-            // What has to be acknowledged is a message of a stream and none of the server's own.
-            let of_stream = reply
-                .as_ref()
-                .is_some_and(|reply| reply.starts_with("$JS.ACK."));
-            let status = status.parse::<StatusCode>().ok().filter(|_| !of_stream);
-            let description = if !description.is_empty() {
-                Some(description.to_owned())
-            } else {
-                None
-            };
-
-            let mut headers = HeaderMap::new();
-            while let Some(line) = lines.next() {
-                if line.is_empty() {
-                    continue;
-                }
-
-                let Some((name, value)) = line.split_once(':') else {
-                    continue;
-                };
-                let Ok(name) = HeaderName::from_str(name) else {
-                    continue;
-                };
-
-                // Read the header value, which might have been split into multiple lines
-                // `trim_start` and `trim_end` do the same job as doing `value.trim().to_owned()` at the end, but without a reallocation
-                let mut value = value.trim_start().to_owned();
-                while let Some(v) = lines.next_if(|s| s.starts_with(char::is_whitespace)) {
-                    value.push_str(v);
-                }
-                value.truncate(value.trim_end().len());
-
-                headers.append(name, value.into_header_value());
+            let (headers, mut status, description) = header::parse_block(&header);
+            // A message from a stream, delivered by a consumer or by a direct get, has its
+            // publisher's status line: it is not a status of the server.
+            if reply.as_ref().is_some_and(|r| r.starts_with("$JS.ACK."))
+                || headers.get(header::NATS_SEQUENCE).is_some()
+            {
+                status = None;
             }
 
             trace!(
@@ -848,46 +806,31 @@ where
     }
 }
 
+/// Reads what operations there are in these bytes, as if a server had sent them; for a fuzzer.
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub fn fuzz(bytes: &[u8]) -> io::Result<usize> {
+    let stream = Box::new(io::join(io::empty(), io::sink()));
+    let mut connection = Connection::new(stream, 0, Arc::default());
+    connection.read_buf.extend_from_slice(bytes);
+    let mut count = 0;
+    while connection.try_read_op()?.is_some() {
+        count += 1;
+    }
+    Ok(count)
+}
+
 #[cfg(test)]
 mod read_op {
+    use std::str::FromStr;
     use std::sync::Arc;
 
     use super::Connection;
-    use crate::{HeaderMap, ServerError, ServerInfo, ServerOp, Statistics, StatusCode};
+    use crate::{
+        HeaderMap, HeaderName, HeaderValue, ServerError, ServerInfo, ServerOp, Statistics,
+        StatusCode,
+    };
     use tokio::io::{self, AsyncWriteExt};
-
-    #[tokio::test]
-    async fn what_is_no_header_is_left_out() {
-        for (header, left) in [
-            (&b"NATS/1.0\r\nFoo: \xff\r\nBar: b\r\n\r\n"[..], &["Foo", "Bar"][..]),
-            (b"NATS/1.0\r\nno colon\r\nBar: b\r\n\r\n", &["Bar"]),
-            (b"NATS/1.0\r\nA b: c\r\n\xd1\x8f: c\r\nBar : b\r\n\r\n", &[]),
-            (b"NATS/1.0\r\nFoo: a\nb\r\nBar: b\r\n\r\n", &["Foo", "Bar"]),
-            (b"NATS/2.0\r\nBar: b\r\n\r\n", &[]),
-            (b"\r\n\r\n", &[]),
-            (b"NATS/1.0 503\r\n\r\n", &[]),
-            (b"NATS/1.0 999999 x\r\n\r\n", &[]),
-        ] {
-            let (stream, mut server) = io::duplex(1024);
-            let mut connection =
-                Connection::new(Box::new(stream), 0, Arc::new(Statistics::default()));
-            let total = header.len() + 2;
-            let line = format!("{} {total}\r\n", header.len());
-            let subject = b"HMSG a\xff\xc2\xa0b 1 $JS.ACK.S.c.1.1.1.1.0 ";
-            let bytes = [&subject[..], line.as_bytes(), header, b"{}\r\nPING\r\n"].concat();
-            server.write_all(&bytes).await.unwrap();
-            let read = connection.read_op().await.unwrap();
-            let Some(ServerOp::Message { headers, payload, status, subject, .. }) = read else {
-                panic!("{read:?}");
-            };
-            let headers = headers.unwrap();
-            assert_eq!((&payload[..], status), (&b"{}"[..], None));
-            assert_eq!(headers.len(), left.len(), "{headers:?}");
-            assert!(left.iter().all(|name| headers.get(*name).is_some()), "{headers:?}");
-            assert_eq!(subject.as_str(), "a\u{fffd}\u{a0}b");
-            assert_eq!(connection.read_op().await.unwrap(), Some(ServerOp::Ping));
-        }
-    }
 
     #[tokio::test]
     async fn ok() {
@@ -1184,8 +1127,114 @@ mod read_op {
     // Regression for https://github.com/nats-io/nats.rs/issues/1572:
     // nats-server forwards arbitrary bytes in subjects (no UTF-8 enforcement),
     // so a publisher sending `balance.\xFF` reaches a `balance.*` subscriber.
-    // The parser must surface an io::Error rather than panicking, otherwise the
-    // ConnectionHandler task dies and the client never reconnects.
+    // An error would end the connection, and again at each redelivery from a stream.
+    #[tokio::test]
+    async fn subject_and_headers_of_any_bytes() {
+        let blocks: [(&[u8], &[(&str, &str)]); 12] = [
+            (b"NATS/1.0\r\nFoo: a\rb\r\nBar: c\r\n\r\n", &[("Bar", "c")]),
+            (b"NATS/1.0\r\nFoo: a\r\r\n\r\n", &[("Foo", "a")]),
+            (b"NATS/1.0\r\nFoo: \xff\0\r\n\r\n", &[("Foo", "\u{fffd}\0")]),
+            (b"NATS/1.0\r\nno colon\r\nBar: b\r\n\r\n", &[("Bar", "b")]),
+            (
+                b"NATS/1.0\r\nA b: c\r\n\xd1\x8f: c\r\nB : c\r\n: c\r\n\r\n",
+                &[("", "c")],
+            ),
+            (
+                b"NATS/1.0\r\nFoo: a\nb\r\nBar: b\r\n\r\n",
+                &[("Foo", "a"), ("Bar", "b")],
+            ),
+            (b"NATS/1.0\r\nFoo: a\r\n b\r\n\r\n", &[("Foo", "a b")]),
+            (b"NATS/2.0\r\nBar: b\r\n\r\n", &[]),
+            (b"NATS/1.0 503\r\n\r\n", &[]),
+            (b"NATS/1.0 999999 x\r\n\r\n", &[]),
+            (b"\r\n\r\n", &[]),
+            (b"", &[]),
+        ];
+        for (block, expected) in blocks {
+            let (stream, mut server) = io::duplex(1024);
+            let mut connection =
+                Connection::new(Box::new(stream), 0, Arc::new(Statistics::default()));
+            let args = format!(
+                " 1 $JS.ACK.S.c.1.1.1.1.0 {} {}\r\n",
+                block.len(),
+                block.len() + 2
+            );
+            let message = [
+                b"HMSG a\xff\xc2\xa0\x0cb",
+                args.as_bytes(),
+                block,
+                b"hi\r\n",
+            ]
+            .concat();
+            server.write_all(&message).await.unwrap();
+            server.write_all(b"MSG \xff 1 2\r\nhi\r\n").await.unwrap();
+            server.write_all(b"-ERR\r\nPING\r\n").await.unwrap();
+
+            let Some(ServerOp::Message {
+                subject,
+                headers: Some(headers),
+                payload,
+                status,
+                ..
+            }) = connection.read_op().await.unwrap()
+            else {
+                panic!("not a message with headers");
+            };
+            assert_eq!(subject.as_str(), "a\u{fffd}\u{a0}\u{c}b");
+            assert_eq!((&payload[..], status), (&b"hi"[..], None));
+            let expected = expected.iter().map(|&(name, value)| {
+                (
+                    HeaderName::from_str(name).unwrap(),
+                    HeaderValue::from(value),
+                )
+            });
+            let expected: HeaderMap = expected.collect();
+            assert_eq!(headers, expected, "{:?}", String::from_utf8_lossy(block));
+            let Some(ServerOp::Message { subject, .. }) = connection.read_op().await.unwrap()
+            else {
+                panic!("not a message");
+            };
+            assert_eq!(subject.as_str(), "\u{fffd}");
+            let error = ServerOp::Error(ServerError::new(String::new()));
+            assert_eq!(connection.read_op().await.unwrap(), Some(error));
+            assert_eq!(connection.read_op().await.unwrap(), Some(ServerOp::Ping));
+        }
+    }
+
+    #[tokio::test]
+    async fn lengths_that_overflow_are_no_panic() {
+        for args in [
+            format!("MSG a 1 {}", usize::MAX),
+            format!("HMSG a 1 1 {}", usize::MAX),
+        ] {
+            let (stream, mut server) = io::duplex(1024);
+            let mut connection =
+                Connection::new(Box::new(stream), 0, Arc::new(Statistics::default()));
+            server.write_all(args.as_bytes()).await.unwrap();
+            server.write_all(b"\r\nhi\r\n").await.unwrap();
+            drop(server);
+            let err = connection.read_op().await.unwrap_err();
+            assert_eq!(err.kind(), io::ErrorKind::ConnectionReset);
+        }
+    }
+
+    // A direct get answers with the stored header block, and its own headers behind it.
+    #[tokio::test]
+    async fn status_of_a_stored_message_is_its_publishers() {
+        let (stream, mut server) = io::duplex(1024);
+        let mut connection = Connection::new(Box::new(stream), 0, Arc::new(Statistics::default()));
+        let stored = "NATS/1.0 503\r\nNats-Sequence: 7\r\n\r\n";
+        let own = "NATS/1.0 404 Message Not Found\r\n\r\n";
+        for (block, expected) in [(stored, None), (own, Some(StatusCode::NOT_FOUND))] {
+            let length = block.len();
+            let message = format!("HMSG a 1 {length} {length}\r\n{block}\r\n");
+            server.write_all(message.as_bytes()).await.unwrap();
+            let Some(ServerOp::Message { status, .. }) = connection.read_op().await.unwrap() else {
+                panic!("not a message");
+            };
+            assert_eq!(status, expected);
+        }
+    }
 }
 
 #[cfg(test)]

@@ -25,6 +25,8 @@ use std::{collections::HashMap, fmt, slice::Iter, str::FromStr};
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::status::StatusCode;
+
 /// A struct for handling NATS headers.
 /// Has a similar API to `http::header`, but properly serializes and deserializes
 /// according to NATS requirements.
@@ -280,6 +282,45 @@ impl HeaderMap {
         buf.extend_from_slice(b"\r\n");
         buf
     }
+}
+
+/// Reads a header block: the headers, and the status and description of its first line.
+///
+/// A server forwards whatever its publisher sent, so what is not a header is skipped. An error
+/// would end the connection, and end it again each time that a stream delivers the message.
+pub(crate) fn parse_block(block: &[u8]) -> (HeaderMap, Option<StatusCode>, Option<String>) {
+    let mut headers = HeaderMap::new();
+    let text = String::from_utf8_lossy(block);
+    let mut lines = text.lines().peekable();
+    let Some(version_line_suffix) = lines.next().and_then(|l| l.strip_prefix("NATS/1.0")) else {
+        return (headers, None, None);
+    };
+    let version_line_suffix = version_line_suffix.trim();
+    let (status, description) = version_line_suffix
+        .split_once(' ')
+        .map(|(status, description)| (status.trim(), description.trim()))
+        .unwrap_or((version_line_suffix, ""));
+
+    while let Some(line) = lines.next() {
+        let Some((name, value)) = line.split_once(':') else {
+            continue;
+        };
+
+        // Read the header value, which might have been split into multiple lines
+        // `trim_start` and `trim_end` do the same job as doing `value.trim().to_owned()` at the end, but without a reallocation
+        let mut value = value.trim_start().to_owned();
+        while let Some(v) = lines.next_if(|s| s.starts_with(char::is_whitespace)) {
+            value.push_str(v);
+        }
+        value.truncate(value.trim_end().len());
+
+        // `lines` leaves a lone '\r' in the value
+        if let (Ok(name), Ok(())) = (HeaderName::from_str(name), validate_header_value(&value)) {
+            headers.append(name, value);
+        }
+    }
+    let description = Some(description.to_owned()).filter(|d| !d.is_empty());
+    (headers, status.parse().ok(), description)
 }
 
 /// Represents NATS header field value.

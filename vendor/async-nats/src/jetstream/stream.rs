@@ -17,17 +17,13 @@ use std::{
     collections::{self, HashMap},
     fmt::{self, Debug, Display},
     future::IntoFuture,
-    io::{self},
     pin::Pin,
-    str::FromStr,
     task::Poll,
     time::Duration,
 };
 
 use crate::datetime::{rfc3339, DateTime};
-use crate::{
-    error::Error, header::HeaderName, is_valid_subject, HeaderMap, HeaderValue, StatusCode,
-};
+use crate::{error::Error, header::parse_block, is_valid_subject, HeaderMap, StatusCode};
 use base64::engine::general_purpose::STANDARD;
 use base64::engine::Engine;
 use bytes::Bytes;
@@ -1807,7 +1803,7 @@ impl TryFrom<RawMessage> for StreamMessage {
             .map(|header| STANDARD.decode(header))
             .map_or(Ok(None), |v| v.map(Some))?;
 
-        let headers = decoded_headers.map_or_else(HeaderMap::new, |h| parse_headers(&h));
+        let (headers, _, _) = parse_block(&decoded_headers.unwrap_or_default());
 
         Ok(StreamMessage {
             subject: value.subject.into(),
@@ -1817,35 +1813,6 @@ impl TryFrom<RawMessage> for StreamMessage {
             time: value.time,
         })
     }
-}
-
-fn is_continuation(c: char) -> bool {
-    c == ' ' || c == '\t'
-}
-const HEADER_LINE: &str = "NATS/1.0";
-
-/// As the connection reads them: what is no header is left out.
-fn parse_headers(buf: &[u8]) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    let text = String::from_utf8_lossy(buf);
-    let mut lines = text.lines().peekable();
-    if !lines.next().is_some_and(|line| line.starts_with(HEADER_LINE)) {
-        return headers;
-    }
-    while let Some(line) = lines.next() {
-        let Some((k, v)) = line.split_once(':') else {
-            continue;
-        };
-        let mut s = String::from(v.trim());
-        while let Some(v) = lines.next_if(|s| s.starts_with(is_continuation)) {
-            s.push(' ');
-            s.push_str(v.trim());
-        }
-        if let (Ok(name), Ok(value)) = (HeaderName::from_str(k), HeaderValue::from_str(&s)) {
-            headers.insert(name, value);
-        }
-    }
-    headers
 }
 
 #[derive(Debug, Serialize, Deserialize, Clone)]
