@@ -47,4 +47,5 @@ mod schema;
 mod libpq;
 mod encodings;
 mod settings;
+mod hostile_frames;
 mod second_model;
