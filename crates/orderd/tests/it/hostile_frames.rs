@@ -66,8 +66,12 @@ impl Random {
             2 => [self.bytes(10), b":".to_vec(), self.bytes(20)].concat(),
             3 => b"Foo: a\rb".to_vec(),
             4 => [b"Foo: ".to_vec(), self.pick(&[100, 2000]).to_string().into(), self.bytes(300)].concat(),
-            _ => [self.pick(&NAMES).to_vec(), self.pick(&[b":", b": ", b" :", b""]).to_vec(), self.bytes(20)]
-                .concat(),
+            _ => [
+                self.pick(&NAMES).to_vec(),
+                self.pick(&[&b":"[..], b": ", b" :", b""]).to_vec(),
+                self.bytes(20),
+            ]
+            .concat(),
         }
     }
 
@@ -161,11 +165,13 @@ async fn messages_of_any_bytes_end_once_and_hold_up_nobody() {
     let stack = Stack::new();
     let service = stack.serve(&[("PUB_TOPIC", "orders.>")]).await;
     let mut frames: Vec<Vec<u8>> = (0..FRAMES)
-        .map(|number| match random.below(3) {
-            0 => [b"{".to_vec(), random.bytes(40)].concat(),
-            _ => order(&format!("odd-{number}")).into_bytes(),
+        .map(|number| {
+            let payload = match random.below(3) {
+                0 => [b"{".to_vec(), random.bytes(40)].concat(),
+                _ => order(&format!("odd-{number}")).into_bytes(),
+            };
+            random.frame(&payload)
         })
-        .map(|payload| random.frame(&payload))
         .collect();
     frames.insert(0, b"HPUB orders.a 22 24\r\nNATS/1.0\r\nFoo: a\rb\r\n\r\n{}\r\n".to_vec());
     for (number, batch) in frames.chunks(BATCH).enumerate() {
