@@ -21,18 +21,19 @@ struct Target {
     longest: usize,
 }
 
-const TARGETS: [Target; 5] = [
+const TARGETS: [Target; 6] = [
     Target { name: "rows", seeds: rows, longest: 8192 },
     Target { name: "payloads", seeds: payloads, longest: 8192 },
     Target { name: "requests", seeds: requests, longest: 4096 },
     Target { name: "tellings", seeds: tellings, longest: 8192 },
     Target { name: "samples", seeds: samples, longest: 4096 },
+    Target { name: "frames", seeds: frames, longest: 4096 },
 ];
 
 /// Throw mutated input at what reads input
 ///
 /// rows: rows of the table. payloads: messages. requests: HTTP, its paths and keys. tellings: what
-/// processes tell each other. samples: documents for codegen. Starts from the tests' corpora and
+/// processes tell each other. samples: documents for codegen. frames: what a NATS server sends. Starts from the tests' corpora and
 /// keeps what it finds new under target/fuzz. Exit code 1 where one panics, hangs or grows;
 /// cargo-fuzz says how to do it again. Installs cargo-fuzz where it is missing.
 ///
@@ -41,7 +42,7 @@ const TARGETS: [Target; 5] = [
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Options {
-    /// Which: rows, payloads, requests, tellings, samples [default: each in turn]
+    /// Which: rows, payloads, requests, tellings, samples, frames [default: each in turn]
     #[arg(value_parser = clap::builder::PossibleValuesParser::new(TARGETS.map(|target| target.name)))]
     target: Option<String>,
     /// How long each
@@ -175,4 +176,23 @@ fn samples() -> Result<Vec<Vec<u8>>> {
     let mut samples: Vec<Vec<u8>> = texts.map(|text| text.as_bytes().to_vec()).into();
     samples.extend([read("samples/order.json")?.into(), read("samples/station.json")?.into()]);
     Ok(samples)
+}
+
+/// Each operation of the protocol, and headers that are none.
+fn frames() -> Result<Vec<Vec<u8>>> {
+    let info = r#"INFO {"server_id":"a","version":"2.11.0","max_payload":1048576,"headers":true}"#;
+    let message = |headers: &str| {
+        let length = headers.len();
+        format!("HMSG a 1 $JS.ACK.S.c.1.2.3.4.0 {length} {}\r\n{headers}hi\r\n", length + 2)
+    };
+    let headers =
+        ["NATS/1.0\r\nFoo: a\rb\r\n\r\n", "NATS/1.0 503\r\n\r\n", "NATS/2.0\r\nno colon\r\n b\r\n\r\n"];
+    let mut frames: Vec<String> = headers.map(message).into();
+    frames.extend(
+        [info, "PING", "PONG", "+OK", "-ERR 'no'", "-ERR", "MSG a 1 b 2\r\nhi"]
+            .map(|line| format!("{line}\r\n")),
+    );
+    let mut frames: Vec<_> = frames.into_iter().map(String::into_bytes).collect();
+    frames.push(frames.concat());
+    Ok(frames)
 }
