@@ -1,11 +1,12 @@
 //! A look-up that memory can't answer asks PostgreSQL: many waiting readers in one query, one query at a time.
 
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use futures_util::future;
+use futures_util::{FutureExt, future};
 use order::{Body, RowReader};
 use tokio::sync::{mpsc, oneshot};
 
@@ -56,8 +57,13 @@ impl ReadThrough {
     /// Starts the task that asks; it ends when the last handle is dropped. Orders that memory knows and has no
     /// room for are put back into it.
     pub(crate) fn start(settings: Postgres, cache: Arc<Cache>, metrics: Arc<Metrics>) -> Self {
-        let (questions, asked) = mpsc::channel(WAITING);
-        tokio::spawn(answer(asked, settings, cache));
+        let (questions, mut asked) = mpsc::channel(WAITING);
+        tokio::spawn(async move {
+            // Questions that were being answered get no answer; the next ones do.
+            while AssertUnwindSafe(answer(&mut asked, &settings, &cache)).catch_unwind().await.is_err() {
+                tracing::error!("reading through has panicked, and begins again");
+            }
+        });
         Self { questions, metrics }
     }
 
@@ -90,9 +96,9 @@ impl ReadThrough {
     }
 }
 
-async fn answer(mut asked: mpsc::Receiver<Question>, settings: Postgres, cache: Arc<Cache>) {
+async fn answer(asked: &mut mpsc::Receiver<Question>, settings: &Postgres, cache: &Cache) {
     // At once: while memory fills, many ask, and PostgreSQL has others to serve. Tried again where it fails.
-    let opened = tokio::time::timeout(PATIENCE, LookUp::open(&settings)).await;
+    let opened = tokio::time::timeout(PATIENCE, LookUp::open(settings)).await;
     let mut look_up = opened.ok().and_then(Result::ok);
     let mut questions = Vec::new();
     let mut reader = RowReader::new(cache.layouts.clone());
@@ -100,7 +106,7 @@ async fn answer(mut asked: mpsc::Receiver<Question>, settings: Postgres, cache: 
         questions.retain(|question: &Question| !question.answer.is_closed());
         cache.is_awaited.store(true, Ordering::Relaxed);
         let ids: Vec<&str> = questions.iter().map(|question| question.id.as_str()).collect();
-        let rows = postgres::rows(&mut look_up, &settings, &ids);
+        let rows = postgres::rows(&mut look_up, settings, &ids);
         let rows = tokio::time::timeout(PATIENCE, rows).await;
         match rows {
             Ok(Ok(rows)) => {
