@@ -12,10 +12,12 @@ mod persist;
 mod serve;
 mod http;
 pub mod shutdown;
+pub mod log_writer;
 pub mod commands;
 pub mod log_filter;
 
 mod nats;
+mod client_end;
 mod streams;
 mod subject;
 mod telling;
@@ -76,13 +78,24 @@ pub async fn run(
     let http = http::Threads::serve(listener, &parts, depths)?;
     // Without it, the service would be half of one. It ends soon after it is told to stop, and isn't cut off before.
     stages.spawn("http", Box::pin(http.finish()), CancellationToken::new());
-    tokio::spawn(shutdown::give_up_in_time(parts.stop.clone(), parts.give_up.clone()));
     let progress = parts.progress.clone();
-    shutdown::on_signal(SignalKind::user_defined1(), move || progress.again())?;
+    let refill =
+        shutdown::on_signal(SignalKind::user_defined1(), parts.stop.clone(), move || progress.again())?;
+    stages.spawn("refill on SIGUSR1", refill, parts.give_up.clone());
     let files = reload::run(parts.settings.clone(), parts.metrics.clone(), parts.stop.clone());
     stages.spawn("reload", Box::pin(files), parts.give_up.clone());
+    stages.spawn(
+        "NATS client",
+        Box::pin(parts.client_end.clone().watch(parts.stop.clone())),
+        parts.give_up.clone(),
+    );
 
-    let ended = stages.finish(&parts.stop, &parts.give_up);
+    let ended = async {
+        tokio::select! {
+            ended = stages.finish(&parts.stop, &parts.give_up) => ended,
+            () = shutdown::give_up_in_time(&parts.stop, &parts.give_up) => Ok(()),
+        }
+    };
     tokio::pin!(ended);
     let ended = tokio::select! {
         ended = &mut ended => ended,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use orderd::cli::{Command, LogFormat, ServeArgs};
 use orderd::command_line::CommandLineError;
 use orderd::config::{ConfigError, Settings};
-use orderd::{command_line, commands, log_filter, shutdown};
+use orderd::{command_line, commands, log_filter, log_writer, shutdown};
 use tracing::Level;
 use tracing_subscriber::filter::{LevelFilter, filter_fn};
 use tracing_subscriber::layer::SubscriberExt;
@@ -30,7 +30,9 @@ fn main() -> ExitCode {
     // Whatever still waits, for a dead server for instance, ends with the process; what just runs is let end, so that
     // it logs nothing below the error.
     runtime.shutdown_timeout(Duration::from_millis(500));
-    ended.unwrap_or_else(|error| fail(&error))
+    let code = ended.unwrap_or_else(|error| fail(&error));
+    log_writer::finish("");
+    code
 }
 
 async fn run(command: Command) -> anyhow::Result<ExitCode> {
@@ -89,7 +91,7 @@ fn take_small_pages() {
 fn log(args: &ServeArgs) -> anyhow::Result<()> {
     let filter = log_filter::parse(&args.log)?;
     let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colours);
+    let lines = tracing_subscriber::fmt::layer().with_writer(log_writer::stderr).with_ansi(colours);
     // What libraries say below that quotes passwords, and orders.
     let sober = filter_fn(|said| said.target().starts_with("orderd") || *said.level() <= Level::INFO);
     // Else each line that is not logged is asked for on its own, several for a message.
@@ -99,12 +101,16 @@ fn log(args: &ServeArgs) -> anyhow::Result<()> {
         LogFormat::Text => log.with(lines).init(),
         LogFormat::Json => log.with(lines.json().flatten_event(true)).init(),
     }
+    // A panic's message may quote what it panicked over; the place is enough to find it.
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(place, "panicked");
+    }));
     Ok(())
 }
 
 /// Wrong usage or configuration is 2, whatever else fails is 1.
 fn fail(error: &anyhow::Error) -> ExitCode {
-    // A closed stderr is no reason to panic.
-    drop(std::io::Write::write_all(&mut std::io::stderr(), format!("orderd: {error:#}\n").as_bytes()));
+    log_writer::finish(&format!("orderd: {error:#}\n"));
     ExitCode::from(if error.is::<ConfigError>() { 2 } else { 1 })
 }

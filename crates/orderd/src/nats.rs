@@ -21,6 +21,7 @@ use async_nats::jetstream::{self, Context};
 use async_nats::{Client, ConnectOptions, Event};
 
 use self::create::Instead;
+use crate::client_end::ClientEnd;
 use crate::config::Nats;
 use crate::health::{Health, Part};
 use crate::retry::Backoff;
@@ -102,8 +103,9 @@ pub(crate) async fn connect(
     settings: &Nats,
     health: Arc<Health>,
     company: Arc<Company>,
+    end: &ClientEnd,
 ) -> anyhow::Result<Client> {
-    let options = options(settings, health, company)?.retry_on_initial_connect();
+    let options = options(settings, health, company, end)?.retry_on_initial_connect();
     Ok(options.connect(&settings.servers.0[..]).await?)
 }
 
@@ -167,7 +169,9 @@ fn options(
     settings: &Nats,
     health: Arc<Health>,
     company: Arc<Company>,
+    end: &ClientEnd,
 ) -> Result<ConnectOptions, anyhow::Error> {
+    let alive = end.guard();
     let rounds = Arc::new(AtomicU32::new(0));
     let (outage, connected) = (health.clone(), rounds.clone());
     let options = secured(settings)?
@@ -194,6 +198,7 @@ fn options(
             if event == Event::Connected {
                 connected.store(0, Ordering::Relaxed);
             }
+            let _alive = &alive;
             let (health, company) = (health.clone(), company.clone());
             async move { note(&health, &company, &event) }
         });

@@ -15,6 +15,7 @@ use order::{Layouts, Parser};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::client_end::ClientEnd;
 use crate::config::Settings;
 use crate::dead_letters::store::DeadLetters;
 use crate::erasure::{Eraser, Follower};
@@ -48,6 +49,7 @@ const WAITING_DEAD: usize = 256;
 pub(crate) struct Parts {
     pub(crate) settings: Arc<Settings>,
     pub(crate) client: Client,
+    pub(crate) client_end: ClientEnd,
     pub(crate) layouts: Arc<Layouts>,
     pub(crate) cache: Arc<Cache>,
     pub(crate) feed: Arc<Feed>,
@@ -77,10 +79,12 @@ impl Parts {
         let search = order::searchable(&settings.search)?;
         let bound = settings.cache_max_bytes.map(|max| Bound::new(max, metrics.evictions.clone()));
         let company = Arc::<Company>::default();
-        let client = nats::connect(&settings.nats, health.clone(), company.clone()).await?;
+        let client_end = ClientEnd::default();
+        let client = nats::connect(&settings.nats, health.clone(), company.clone(), &client_end).await?;
         Ok(Self {
             holds: Holds::new(client.clone()),
             client,
+            client_end,
             feed: Feed::new(layouts.clone(), &settings.search, &search, settings.event_readers),
             cache: Cache::new(layouts.clone(), search, bound),
             progress: Arc::default(),

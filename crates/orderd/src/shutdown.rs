@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use anyhow::Context as _;
 use futures_util::FutureExt;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+
+use crate::stages::Stage;
 
 /// From the first signal: how long what is held may take to be committed, and answers to be finished.
 pub(crate) const DRAIN: Duration = Duration::from_secs(6);
@@ -28,6 +31,7 @@ pub fn signals() -> std::io::Result<impl Future<Output = ()> + Send + 'static> {
             let _same = either(&mut terminate, &mut interrupt).now_or_never();
             either(&mut terminate, &mut interrupt).await;
             tracing::warn!("told to stop again; ending at once");
+            crate::log_writer::finish("");
             std::process::exit(1);
         });
     })
@@ -40,20 +44,30 @@ async fn either(terminate: &mut Signal, interrupt: &mut Signal) {
     }
 }
 
-/// Cancels `give_up` when draining has taken too long after `stop`.
-pub(crate) async fn give_up_in_time(stop: CancellationToken, give_up: CancellationToken) {
+/// Cancels `give_up` when draining has taken too long after `stop`. Never completes.
+pub(crate) async fn give_up_in_time(stop: &CancellationToken, give_up: &CancellationToken) {
     stop.cancelled().await;
     tokio::time::sleep(DRAIN).await;
     give_up.cancel();
+    std::future::pending().await
 }
 
-/// Calls `again` at each signal of a kind, until the service ends.
-pub(crate) fn on_signal(kind: SignalKind, again: impl Fn() + Send + 'static) -> std::io::Result<()> {
+/// A stage that calls `again` at each signal of a kind, until the service stops.
+///
+/// # Errors
+/// Signals that can't be listened to.
+pub(crate) fn on_signal(
+    kind: SignalKind,
+    stop: CancellationToken,
+    again: impl Fn() + Send + 'static,
+) -> std::io::Result<Stage> {
     let mut signals = signal(kind)?;
-    tokio::spawn(async move {
-        while signals.recv().await.is_some() {
-            again();
+    Ok(Box::pin(async move {
+        loop {
+            tokio::select! {
+                received = signals.recv() => received.map(|()| again()).context("no signal can be received any more")?,
+                () = stop.cancelled() => return Ok(()),
+            }
         }
-    });
-    Ok(())
+    }))
 }

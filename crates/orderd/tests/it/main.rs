@@ -48,4 +48,5 @@ mod libpq;
 mod encodings;
 mod settings;
 mod hostile_frames;
+mod unheard_log;
 mod second_model;

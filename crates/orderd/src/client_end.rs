@@ -1,0 +1,59 @@
+//! Notices that the background tasks of the NATS client have ended. Without them each call fails for ever, while the client
+//! still says that it is connected.
+
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+/// Whether the client's tasks have ended.
+#[derive(Clone, Default)]
+pub(crate) struct ClientEnd(CancellationToken);
+
+impl ClientEnd {
+    /// To be held by the client's event callback. The task that calls it holds it, and ends when the connection's task
+    /// does, or when the callback panics.
+    pub(crate) fn guard(&self) -> DropGuard {
+        self.0.clone().drop_guard()
+    }
+
+    /// A stage that fails when the client's tasks have ended, before the service stops.
+    pub(crate) async fn watch(self, stop: CancellationToken) -> anyhow::Result<()> {
+        tokio::select! {
+            () = self.0.cancelled() => anyhow::bail!("its connection's task has ended; start the service again"),
+            () = stop.cancelled() => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
+    }
+
+    fn ended(end: &ClientEnd, within: Duration) -> bool {
+        let watched = end.clone().watch(CancellationToken::new());
+        runtime()
+            .block_on(async { tokio::time::timeout(within, watched).await.is_ok_and(|end| end.is_err()) })
+    }
+
+    /// The client's tasks end with the runtime that they run on, as silently as by a panic.
+    #[test]
+    fn the_end_of_the_clients_tasks_is_noticed() {
+        let (end, tasks) = (ClientEnd::default(), runtime());
+        let alive = end.guard();
+        let options =
+            async_nats::ConnectOptions::new().retry_on_initial_connect().event_callback(move |_| {
+                let _alive = &alive;
+                async {}
+            });
+        // Nobody listens there: the client tries again and again.
+        let client = tasks.block_on(options.connect("127.0.0.1:1")).unwrap();
+        assert!(!ended(&end, Duration::from_millis(300)));
+        tasks.shutdown_background();
+        assert!(ended(&end, Duration::from_secs(60)));
+        drop(client);
+    }
+}
