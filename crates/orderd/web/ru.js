@@ -139,8 +139,7 @@ export const ru = {
     "invalid UTF-8": "недопустимые байты UTF-8",
     "is required, and missing or empty": "обязательно, но его нет или оно пустое",
     "a whole number that doesn't fit into 64 bits": "целое число, которое не помещается в 64 бита",
-    "a number with a fraction or an exponent, or too large for 64 bits, where a whole number belongs":
-      "ожидается целое число, а здесь дробь, степень или число больше 64 бит",
+    "arrays and objects are nested more than 10,000 deep": "массивы и объекты вложены глубже 10 000 уровней",
     "number out of range": "число слишком велико",
     "EOF while parsing a list": "текст обрывается посреди массива",
     "EOF while parsing an object": "текст обрывается посреди объекта",
@@ -165,6 +164,7 @@ export const ru = {
   belongs: "ожидается {expected}, а здесь {found}",
   kinds: {
     "a boolean": "логическое значение", "a whole number": "целое число", "a number": "число", "a string": "строка",
+    "a number with a fraction": "число с дробной частью", "a number with an exponent": "число в записи со степенью",
     "an object": "объект", "an array": "массив", "the document, an object,": "документ-объект", null: "null",
   },
   members: {

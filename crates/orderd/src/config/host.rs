@@ -15,7 +15,7 @@ pub(super) fn host(setting: &'static str, text: &str) -> Result<String, ConfigEr
     if is_ipv6(bare) {
         return Ok(bare.to_owned());
     }
-    if bare.is_empty() || bare != text || bare.contains([':', '@', ' ', '?', '#']) {
+    if bare.is_empty() || bare != text || bare.contains([':', '/', '@', ' ', '?', '#', '[', ']']) {
         let takes = "it takes a name or an address alone, such as db.example.com, 10.0.0.7 or ::1";
         return Err(wrong(setting, format!("{text:?} is not a host: {takes}")));
     }
