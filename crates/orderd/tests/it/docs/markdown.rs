@@ -72,7 +72,9 @@ fn collect(dir: &Path, found: &mut Vec<String>) {
     for entry in std::fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        if path.is_dir() && !path.is_symlink() && !name.starts_with('.') && name != "target" {
+        // What is vendored has its authors' documents.
+        let is_ours = !name.starts_with('.') && name != "target" && name != "async-nats";
+        if path.is_dir() && !path.is_symlink() && is_ours {
             collect(&path, found);
         } else if name.ends_with(".md") {
             found.push(path.strip_prefix(tools::workspace()).unwrap().display().to_string());
