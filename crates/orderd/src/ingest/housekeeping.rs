@@ -64,7 +64,10 @@ impl Housekeeping {
         });
         let dead = nats::dead_stream(&context).await?;
         self.metrics.dead_letters_waiting.set(dead.cached_info().state.messages as i64);
-        self.warn(&context, &stream, &consumer, &dead).await?;
+        // Where the account may not be asked, the stream is purged all the same.
+        if let Err(error) = self.warn(&context, &stream, &consumer, &dead).await {
+            tracing::debug!(error = format!("{error:#}"), "can't ask for the state of the account");
+        }
         self.purge(&context, &stream, consumer.ack_floor.stream_sequence).await
     }
 
