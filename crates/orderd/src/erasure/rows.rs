@@ -39,7 +39,7 @@ impl Rows {
         in_time(async {
             match self.client().await?.query_typed(query, &[(&id, Type::TEXT)]).await {
                 Ok(rows) => Ok(!rows.is_empty()),
-                Err(error) if is_no_text(&error) => Ok(false),
+                Err(error) if postgres::is_no_text(&error) => Ok(false),
                 Err(error) => Err(postgres::explain(error)),
             }
         })
@@ -61,7 +61,7 @@ impl Rows {
                     self.keep_and_delete(id, false).await?
                 }
                 // The key was kept by nobody, and neither is there a row.
-                Err(error) if is_no_text(&error) => Ok(0),
+                Err(error) if postgres::is_no_text(&error) => Ok(0),
                 erased => erased,
             };
             erased.map_err(postgres::explain)
@@ -106,12 +106,6 @@ impl Rows {
         };
         Ok(&mut self.connection.insert(opened).client)
     }
-}
-
-/// No text of this database: a null character, or one that its encoding lacks.
-fn is_no_text(error: &Error) -> bool {
-    let codes = [SqlState::CHARACTER_NOT_IN_REPERTOIRE, SqlState::UNTRANSLATABLE_CHARACTER];
-    error.code().is_some_and(|code| codes.contains(code))
 }
 
 fn is_too_long(error: &Error) -> bool {
