@@ -178,7 +178,7 @@ fn samples() -> Result<Vec<Vec<u8>>> {
     Ok(samples)
 }
 
-/// Each operation of the protocol, and headers that are none.
+/// Each operation of the protocol, and malformed headers.
 fn frames() -> Result<Vec<Vec<u8>>> {
     let info = r#"INFO {"server_id":"a","version":"2.11.0","max_payload":1048576,"headers":true}"#;
     let message = |headers: &str| {

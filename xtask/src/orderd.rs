@@ -10,9 +10,13 @@ use crate::up::{DATA_DIR, DataDir, PROGRAM};
 
 pub(crate) fn run(args: &[OsString]) -> Result<ExitCode> {
     let dir = DataDir::at(std::env::var_os(DATA_DIR).map(Into::into))?;
-    let settings = dir
-        .settings_in_use()
-        .context("cannot run orderd: `cargo xtask up` doesn't run; start it in another terminal")?;
+    let settings = dir.settings_in_use().with_context(|| {
+        let place = dir.path().display();
+        format!(
+            "cannot run orderd: no `cargo xtask up` is ready on {place}; start it in another terminal and wait for \
+             `ready`, or set {DATA_DIR} to the folder that it was given by --data-dir"
+        )
+    })?;
     let program = settings.iter().find(|(name, _)| name == PROGRAM).map(|(_, value)| value);
     let program =
         program.context("cannot run orderd: its program is not known; start `cargo xtask up` again")?;

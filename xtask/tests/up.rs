@@ -147,7 +147,7 @@ fn it_says_when_it_is_ready_and_stops_in_order() {
     let shown = orderd(&scratch);
     assert_eq!(shown.status.code(), Some(1));
     let words = String::from_utf8_lossy(&shown.stderr);
-    assert!(words.contains("`cargo xtask up` doesn't run") && words.lines().count() == 1, "{words}");
+    assert!(words.contains("no `cargo xtask up` is ready on") && words.lines().count() == 1, "{words}");
 }
 
 #[test]

@@ -71,7 +71,14 @@ pub(crate) fn run(options: Options) -> Result<ExitCode> {
     };
     println!("ready {}", stack.service.url());
     std::io::stdout().flush().context("cannot print that the service is ready")?;
-    say("Ctrl-C stops everything. In another terminal: cargo xtask orderd publish --count 10");
+    let other = options.data_dir.as_deref().map_or_else(String::new, |_| {
+        // `cargo xtask orderd` may run in any folder.
+        let dir = std::path::absolute(data_dir.path()).unwrap_or_else(|_| data_dir.path().into());
+        format!("{DATA_DIR}='{}' ", dir.display())
+    });
+    say(&format!(
+        "Ctrl-C stops everything. In another terminal: {other}cargo xtask orderd publish --count 10"
+    ));
     let ended_by_itself = stack.service.wait_for_end_or(&signals);
     let result = match ended_by_itself {
         Some(status) => Err(anyhow::anyhow!("orderd has ended by itself: {status}")),
