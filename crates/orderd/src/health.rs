@@ -96,10 +96,10 @@ impl Health {
         drop(all);
         let has = |some: &[Warning], warning: &Warning| some.iter().any(|other| other.is_as(warning));
         for warning in warnings.iter().filter(|warning| !has(&before, warning)) {
-            tracing::warn!(what = warning.what.as_str(), "{}", warning.text);
+            tracing::warn!(what = warning.what.as_str(), "{}", warning.finding);
         }
         for warning in before.iter().filter(|warning| !has(&warnings, warning)) {
-            tracing::info!(what = warning.what.as_str(), "no longer so: {}", warning.text);
+            tracing::info!(what = warning.what.as_str(), "no longer so: {}", warning.finding.problem);
         }
         if before != warnings {
             self.changed.send_replace(());

@@ -1,26 +1,28 @@
-//! What works, and will not work for long or loses something: shown in `/readyz`, in the log when it changes, and in
-//! `orderd_warning`. Pure: from what the servers say to words.
+//! What a stream, an account, a consumer and the clock say of how long the service will go on taking in orders.
+//!
+//! One set of rules for both who ask: `/readyz`, which looks every few seconds, and `orderd check --settings`. Pure: from
+//! what NATS answers to findings.
 
 use std::time::Duration;
 
-use async_nats::jetstream::account::Account;
-use async_nats::jetstream::consumer;
-use async_nats::jetstream::stream::{Config, DiscardPolicy, Info, State, StorageType};
 use serde::Serialize;
+use serde::ser::{SerializeStruct, Serializer};
 
-/// Something that an operator has to look at.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+use crate::finding::Finding;
+use crate::nats::info::{Account, StreamConfig, StreamInfo, StreamState};
+
+/// A finding that `/readyz` shows for as long as it holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Warning {
     pub(crate) what: What,
     /// The stream, account, consumer or server that is meant.
     pub(crate) name: String,
-    /// What it is, and what to change.
-    pub(crate) text: String,
+    pub(crate) finding: Finding,
 }
 
 impl Warning {
-    fn new(what: What, name: &str, text: String) -> Self {
-        Self { what, name: name.to_owned(), text }
+    fn new(what: What, name: &str, finding: Finding) -> Self {
+        Self { what, name: name.to_owned(), finding }
     }
 
     /// Whether it is of the same thing, whatever its figures are now.
@@ -29,9 +31,18 @@ impl Warning {
     }
 }
 
+impl Serialize for Warning {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut shown = serializer.serialize_struct("Warning", 3)?;
+        shown.serialize_field("what", self.what.as_str())?;
+        shown.serialize_field("name", &self.name)?;
+        shown.serialize_field("text", &self.finding.to_string())?;
+        shown.end()
+    }
+}
+
 /// The kinds of warnings, as `what` in `/readyz` and in `orderd_warning`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum What {
     /// The stream may drop messages that nobody has read.
     StreamMayDrop,
@@ -69,190 +80,206 @@ impl What {
     }
 }
 
-/// From this part of a limit on, it is said that there is nearly no room.
-const NEARLY_FULL_PERCENT: u64 = 90;
-
-/// A clock that differs by less is none's concern: keys and ages are right to that.
+/// A clock that differs by less harms nothing: keys and ages are right to that.
 const MAX_SKEW: Duration = Duration::from_secs(1);
 
-/// What a stream's configuration and state say.
-pub(crate) fn of_stream(info: &Info) -> Vec<Warning> {
-    let Info { config, state, .. } = info;
-    let mut warnings = Vec::new();
-    let name = &config.name;
-    if config.sealed {
-        let text = format!(
-            "the stream {name} is sealed: it takes no more messages, and a sealed stream can't be opened"
-        );
-        warnings.push(Warning::new(What::StreamSealed, name, text));
-    }
-    let drops = ways_to_drop(config);
-    if !drops.is_empty() {
-        let text = format!(
-            "the stream {name} may drop messages that nobody has read: {}; give it file storage, no max_age, and discard=new",
-            drops.join(", ")
-        );
-        warnings.push(Warning::new(What::StreamMayDrop, name, text));
-    }
-    if config.discard == DiscardPolicy::New {
-        let full = fullest(config, state).filter(|(percent, _)| *percent >= NEARLY_FULL_PERCENT);
-        warnings.extend(full.map(|(percent, limit)| {
-            let text = format!(
-                "the stream {name} has {percent} % of its {limit}: publishers are refused when it is full; raise {limit}"
-            );
-            Warning::new(What::StreamFull, name, text)
-        }));
-    }
-    warnings
+/// Why a stream takes no messages, or soon will not, and how it may drop what it has. `what` names its messages.
+pub(crate) fn of_stream(stream: &StreamInfo, what: &str) -> Vec<Warning> {
+    let sealed = sealed(&stream.config);
+    let full = sealed.is_none().then(|| full(stream)).flatten();
+    sealed.into_iter().chain(full).chain(losses(&stream.config, what)).collect()
 }
 
-fn ways_to_drop(config: &Config) -> Vec<String> {
-    let mut ways = Vec::new();
-    if config.storage == StorageType::Memory {
-        ways.push("it is kept in memory only".to_owned());
-    }
-    if !config.max_age.is_zero() {
-        ways.push(format!("max_age is {} s", config.max_age.as_secs()));
-    }
-    if config.discard == DiscardPolicy::Old {
-        let limits = [
-            ("max_msgs", config.max_messages),
-            ("max_bytes", config.max_bytes),
-            ("max_msgs_per_subject", config.max_messages_per_subject),
-        ];
-        let bounds = limits.into_iter().filter(|(_, limit)| *limit > 0);
-        ways.extend(bounds.map(|(name, limit)| format!("{name} is {limit} and discard is old")));
-    }
-    ways
+fn sealed(StreamConfig { name, sealed, .. }: &StreamConfig) -> Option<Warning> {
+    let finding = sealed.then(|| {
+        Finding::blocked(
+            format!("the stream {name} is sealed: publishers are refused, for ever"),
+            format!(
+                "make another stream for its subjects, once they are taken out of {name}, which can only be \
+                 deleted: nats stream rm {name} (its messages go with it)"
+            ),
+        )
+    });
+    finding.map(|finding| Warning::new(What::StreamSealed, name, finding))
 }
 
-/// How full a stream is in percent, by the limit that it is nearest to.
-fn fullest(config: &Config, state: &State) -> Option<(u64, &'static str)> {
-    let limits =
-        [("max_msgs", state.messages, config.max_messages), ("max_bytes", state.bytes, config.max_bytes)];
-    let percents = limits.into_iter().filter_map(|(name, held, limit)| Some((percent(held, limit)?, name)));
-    percents.max_by_key(|(percent, _)| *percent)
+/// A stream that drops its oldest messages instead is not full.
+fn full(stream: &StreamInfo) -> Option<Warning> {
+    let StreamConfig { name, discard, max_msgs, max_bytes, .. } = &stream.config;
+    let StreamState { messages, bytes, .. } = stream.state;
+    // What does not fit in whole is refused: one more message of the usual size.
+    let one_more = [(messages + 1, max_msgs), (bytes + bytes / messages.max(1), max_bytes)];
+    let percents = one_more.map(|(wanted, limit)| percent(wanted, *limit));
+    let percent = percents.into_iter().flatten().max().filter(|_| discard == "new")?;
+    let fix = format!("raise its bounds: nats stream edit {name} --max-bytes=… --max-msgs=…");
+    let finding = match percent {
+        101.. => Finding::blocked(format!("the stream {name} is full: publishers are refused"), fix),
+        90.. => Finding::warning(
+            format!("the stream {name} is nearly full ({percent} %): publishers are refused when it is"),
+            fix,
+        ),
+        _ => return None,
+    };
+    Some(Warning::new(What::StreamFull, name, finding))
 }
 
-/// `None` where there is no limit.
+/// Of a limit, rounded up; `None` where there is no limit.
 fn percent(held: u64, limit: i64) -> Option<u64> {
     let limit = u64::try_from(limit).ok().filter(|limit| *limit > 0)?;
-    Some(held.saturating_mul(100) / limit)
+    Some(held.saturating_mul(100).div_ceil(limit))
 }
 
-/// What the account's limits say.
-pub(crate) fn of_account(account: &Account) -> Vec<Warning> {
-    let storage = percent(account.storage, account.limits.max_storage.unwrap_or(-1))
-        .map(|percent| (percent, "file storage"));
-    let nearly = storage.filter(|(percent, _)| *percent >= NEARLY_FULL_PERCENT);
-    let warning = nearly.map(|(percent, storage)| {
-        let text = format!(
-            "the NATS account has {percent} % of its {storage} in use: publishers are refused when it is full; raise its \
-             limit, or delete what its streams no longer need"
-        );
-        Warning::new(What::AccountFull, "account", text)
+/// How a stream may drop what it has taken.
+fn losses(config: &StreamConfig, what: &str) -> Vec<Warning> {
+    let StreamConfig { name, storage, discard, max_msgs, max_bytes, max_age, max_msgs_per_subject, .. } =
+        config;
+    let drops = discard != "new";
+    let bounds = [
+        ("max_msgs", max_msgs, drops),
+        ("max_bytes", max_bytes, drops),
+        ("max_age", max_age, true),
+        ("max_msgs_per_subject", max_msgs_per_subject, drops),
+    ];
+    let bounds: Vec<&str> = bounds
+        .into_iter()
+        .filter(|(_, bound, counts)| **bound > 0 && *counts)
+        .map(|(name, ..)| name)
+        .collect();
+    let memory = (storage == "memory").then(|| {
+        Finding::warning(
+            format!("the stream {name} is kept in memory: a restart of NATS drops {what}"),
+            format!(
+                "once it is empty, remove it (nats stream rm {name}) and make it with --storage=file: the storage of a \
+                 stream can't be changed"
+            ),
+        )
     });
-    warning.into_iter().collect()
+    let bounded = (!bounds.is_empty()).then(|| {
+        let bounds = bounds.join(", ");
+        Finding::warning(
+            format!("the stream {name} may drop {what}: {bounds} with discard {discard}"),
+            format!(
+                "nats stream edit {name} --discard=new --max-age=0s --max-msgs-per-subject=-1; what is full refuses \
+                 publishers then and drops nothing"
+            ),
+        )
+    });
+    let findings = memory.into_iter().chain(bounded);
+    findings.map(|finding| Warning::new(What::StreamMayDrop, name, finding)).collect()
 }
 
-/// What a consumer that is there says.
-pub(crate) fn of_consumer(info: &consumer::Info) -> Vec<Warning> {
-    let paused = info.paused.then(|| {
-        let left = info.pause_remaining.unwrap_or_default().as_secs();
-        let (name, stream) = (&info.name, &info.stream_name);
-        let text = format!(
-            "the consumer {name} of the stream {stream} is paused for {left} s more: no orders are taken in until then; \
-             nats consumer resume {stream} {name} ends that"
-        );
-        Warning::new(What::ConsumerPaused, name, text)
-    });
-    paused.into_iter().collect()
+/// What an account may store in all, of streams with so many replicas.
+pub(crate) fn of_account(account: &Account, replicas: usize) -> Option<Warning> {
+    let tier = account.tier(replicas as u64);
+    let (used, limit) = (tier.storage, u64::try_from(tier.limits.max_storage).unwrap_or(0));
+    let left = limit.saturating_sub(used);
+    // What does not fit in whole is refused, so that some bytes always stay.
+    let (new, words): (fn(String, &'static str) -> Finding, _) = match limit {
+        0 => return None,
+        _ if left < limit / 100 => (Finding::blocked, "is full, so that publishers are refused"),
+        _ if left < limit / 10 => (Finding::warning, "is nearly full"),
+        _ => return None,
+    };
+    let finding = new(
+        format!("the storage of the account {words}: {used} of {limit} bytes"),
+        "raise the account's limit (max_file), or remove what is not needed: nats stream purge",
+    );
+    Some(Warning::new(What::AccountFull, "account", finding))
 }
 
-/// What a message says that was committed before it was stored, by our clock.
-pub(crate) fn of_clock_skew(skew: Duration) -> Vec<Warning> {
-    let ahead = (skew > MAX_SKEW).then(|| {
-        let seconds = skew.as_secs_f64();
-        let text = format!(
-            "the clock of the NATS server is ahead of this machine's by {seconds:.1} s at least: ages of orders are wrong; \
-             synchronise both by NTP"
-        );
-        Warning::new(What::ClockSkew, "nats", text)
+/// A consumer of ours that somebody has paused.
+pub(crate) fn of_consumer(stream: &str, name: &str, paused: bool) -> Option<Warning> {
+    let finding = paused.then(|| {
+        Finding::blocked(
+            format!("the consumer {name} of stream {stream} is paused: no orders are taken in"),
+            format!("nats consumer resume {stream} {name}"),
+        )
     });
-    ahead.into_iter().collect()
+    finding.map(|finding| Warning::new(What::ConsumerPaused, name, finding))
+}
+
+/// Messages that were committed before they were stored, by our clock: by `skew` at least.
+pub(crate) fn of_clock_skew(skew: Duration) -> Option<Warning> {
+    let seconds = skew.as_secs_f64();
+    let finding = (skew > MAX_SKEW).then(|| {
+        Finding::warning(
+            format!("the clock of the NATS server is ahead of this machine's by at least {seconds:.1} s"),
+            "synchronise both by NTP: ages of orders are wrong until then",
+        )
+    });
+    finding.map(|finding| Warning::new(What::ClockSkew, "nats", finding))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::finding::Severity;
 
-    fn config() -> Config {
-        Config {
+    fn stream() -> StreamInfo {
+        let config = StreamConfig {
             name: "ORDERS".into(),
-            storage: StorageType::File,
-            max_messages: -1,
+            storage: "file".into(),
+            discard: "old".into(),
+            max_msgs: -1,
             max_bytes: -1,
-            max_messages_per_subject: -1,
+            max_msgs_per_subject: -1,
             ..Default::default()
-        }
+        };
+        StreamInfo { config, ..Default::default() }
     }
 
-    fn info(config: Config, messages: u64) -> Info {
-        let info = serde_json::json!({
-            "config": config,
-            "created": "2026-01-01T00:00:00Z",
-            "state": {
-                "messages": messages, "bytes": messages * 100, "first_seq": 1, "last_seq": messages,
-                "first_ts": "2026-01-01T00:00:00Z", "last_ts": "2026-01-01T00:00:00Z", "consumer_count": 1,
-            },
-            "cluster": null,
-        });
-        serde_json::from_value(info).unwrap()
-    }
-
-    fn kinds(config: Config, messages: u64) -> Vec<What> {
-        of_stream(&info(config, messages)).into_iter().map(|warning| warning.what).collect()
+    fn kinds(change: impl FnOnce(&mut StreamConfig), messages: u64) -> Vec<(What, Severity)> {
+        let mut stream = stream();
+        change(&mut stream.config);
+        (stream.state.messages, stream.state.bytes) = (messages, messages * 100);
+        let warnings = of_stream(&stream, "orders that nobody has read");
+        warnings.into_iter().map(|warning| (warning.what, warning.finding.severity)).collect()
     }
 
     #[test]
     fn stream_without_bounds_gives_no_warning() {
-        assert_eq!(kinds(config(), 1_000_000), []);
-        assert_eq!(kinds(Config { discard: DiscardPolicy::New, max_messages: 100, ..config() }, 50), []);
+        assert_eq!(kinds(|_| {}, 1_000_000), []);
+        let half_full = |config: &mut StreamConfig| (config.discard, config.max_msgs) = ("new".into(), 100);
+        assert_eq!(kinds(half_full, 50), []);
     }
 
     #[test]
     fn stream_that_may_drop_unread_orders_is_named_with_each_way() {
-        for config in [
-            Config { storage: StorageType::Memory, ..config() },
-            Config { max_age: Duration::from_secs(60), ..config() },
-            Config { max_messages: 100, ..config() },
-            Config { max_bytes: 1 << 20, ..config() },
-            Config { max_messages_per_subject: 5, ..config() },
-        ] {
-            assert_eq!(kinds(config.clone(), 1), [What::StreamMayDrop], "{config:?}");
+        let ways: [fn(&mut StreamConfig); 5] = [
+            |config| config.storage = "memory".into(),
+            |config| config.max_age = 60_000_000_000,
+            |config| config.max_msgs = 100,
+            |config| config.max_bytes = 1 << 20,
+            |config| config.max_msgs_per_subject = 5,
+        ];
+        for way in ways {
+            assert_eq!(kinds(way, 1), [(What::StreamMayDrop, Severity::Warning)]);
         }
-        let both = Config { max_messages: 7, max_age: Duration::from_secs(60), ..config() };
-        let text = &of_stream(&info(both, 1))[0].text;
-        assert!(text.contains("max_msgs is 7") && text.contains("max_age is 60 s"), "{text}");
+        let mut both = stream();
+        (both.config.max_msgs, both.config.max_age) = (7, 60_000_000_000);
+        let text = of_stream(&both, "orders")[0].finding.to_string();
+        assert!(text.contains("max_msgs, max_age with discard old"), "{text}");
     }
 
     #[test]
-    fn stream_that_refuses_publishers_soon_is_full() {
-        let bounded = |max_messages, max_bytes| Config {
-            discard: DiscardPolicy::New,
-            max_messages,
-            max_bytes,
-            ..config()
+    fn stream_that_refuses_publishers_is_full_and_before_that_nearly() {
+        let bounded = |max_msgs, max_bytes| {
+            move |config: &mut StreamConfig| {
+                config.discard = "new".into();
+                (config.max_msgs, config.max_bytes) = (max_msgs, max_bytes);
+            }
         };
-        assert_eq!(kinds(bounded(100, -1), 89), []);
-        assert_eq!(kinds(bounded(100, -1), 90), [What::StreamFull]);
-        assert_eq!(kinds(bounded(-1, 1000), 10), [What::StreamFull]);
-        assert_eq!(kinds(Config { sealed: true, ..config() }, 1), [What::StreamSealed]);
+        assert_eq!(kinds(bounded(100, -1), 88), []);
+        assert_eq!(kinds(bounded(100, -1), 90), [(What::StreamFull, Severity::Warning)]);
+        assert_eq!(kinds(bounded(100, -1), 99), [(What::StreamFull, Severity::Warning)]);
+        assert_eq!(kinds(bounded(100, -1), 100), [(What::StreamFull, Severity::Blocked)]);
+        assert_eq!(kinds(bounded(-1, 1000), 10), [(What::StreamFull, Severity::Blocked)]);
+        assert_eq!(kinds(|config| config.sealed = true, 1), [(What::StreamSealed, Severity::Blocked)]);
     }
 
     #[test]
     fn clock_is_ahead_from_a_second_on() {
-        assert_eq!(of_clock_skew(MAX_SKEW), []);
-        assert_eq!(of_clock_skew(MAX_SKEW * 2)[0].what, What::ClockSkew);
+        assert_eq!(of_clock_skew(MAX_SKEW), None);
+        assert_eq!(of_clock_skew(MAX_SKEW * 2).map(|warning| warning.what), Some(What::ClockSkew));
     }
 }

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Settings;
 use crate::health::{Health, Part, Position};
 use crate::metrics::Metrics;
-use crate::nats::{self, MADE_BY};
+use crate::nats::{self, MADE_BY, info};
 use crate::pace;
 use crate::streams;
 use crate::warnings;
@@ -64,25 +64,23 @@ impl Housekeeping {
         });
         let dead = nats::dead_stream(&context).await?;
         self.metrics.dead_letters_waiting.set(dead.cached_info().state.messages as i64);
+        let name = stream.cached_info().config.name.clone();
         // Where the account may not be asked, the stream is purged all the same.
-        if let Err(error) = self.warn(&context, &stream, &consumer, &dead).await {
+        if let Err(error) = self.warn(&context, &name, &consumer, &dead.cached_info().config.name).await {
             tracing::debug!(error = format!("{error:#}"), "can't ask for the state of the account");
         }
         self.purge(&context, &stream, consumer.ack_floor.stream_sequence).await
     }
 
     /// What publishers and operators have to know.
-    async fn warn(
-        &self,
-        context: &Context,
-        stream: &Stream,
-        consumer: &Info,
-        dead: &Stream,
-    ) -> anyhow::Result<()> {
-        let mut warned = warnings::of_stream(stream.cached_info());
-        warned.extend(warnings::of_stream(dead.cached_info()));
-        warned.extend(warnings::of_consumer(consumer));
-        warned.extend(warnings::of_account(&context.query_account().await?));
+    async fn warn(&self, context: &Context, stream: &str, consumer: &Info, dead: &str) -> anyhow::Result<()> {
+        let mut warned = Vec::new();
+        for (name, what) in [(stream, "orders that nobody has read"), (dead, "dead letters")] {
+            let found = info::stream(context, name).await?;
+            warned.extend(found.iter().flat_map(|stream| warnings::of_stream(stream, what)));
+        }
+        warned.extend(warnings::of_consumer(stream, &consumer.name, consumer.paused));
+        warned.extend(warnings::of_account(&info::account(context).await?, self.settings.nats.replicas));
         let skew = Duration::from_secs_f64(self.metrics.clock_skew.get());
         warned.extend(warnings::of_clock_skew(skew));
         self.health.warn("housekeeping", warned);

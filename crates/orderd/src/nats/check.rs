@@ -9,11 +9,11 @@ use async_nats::{Client, Event, ServerAddr};
 use tokio::time::timeout;
 
 use super::create::{self, Instead};
-use super::info::{self, Account, StreamConfig, StreamInfo, StreamState};
+use super::info::{self, Account, StreamConfig, StreamInfo};
 use super::{dead_config, failure, refuse_deaf, refuse_unusable, secured};
 use crate::config::Nats;
 use crate::finding::{Finding, Report, Severity};
-use crate::{streams, subject};
+use crate::{streams, subject, warnings};
 
 /// How long one server may take to answer, TLS and login included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -119,7 +119,8 @@ async fn look(
     }
     let is_alone = client.server_info().cluster.is_none() && settings.domain.is_none();
     let at = Place { context: &context, account: &account, is_alone };
-    at.check_store(settings, &mut report.findings);
+    let full = warnings::of_account(at.account, settings.replicas);
+    report.findings.extend(full.map(|warning| warning.finding));
     let stream = at.check_stream(settings, durable, &mut report.findings).await?;
     let dead = at.check_dead(settings, &mut report.findings).await?;
     report.found.push_str(&format!(", {stream}, {dead}"));
@@ -147,24 +148,6 @@ struct Place<'a> {
 }
 
 impl Place<'_> {
-    /// What the account may store in all.
-    fn check_store(&self, settings: &Nats, findings: &mut Vec<Finding>) {
-        let tier = self.account.tier(settings.replicas as u64);
-        let (used, limit) = (tier.storage, u64::try_from(tier.limits.max_storage).unwrap_or(0));
-        let left = limit.saturating_sub(used);
-        // What does not fit in whole is refused, so that some bytes always stay.
-        let (new, words): (fn(String, &'static str) -> Finding, _) = match limit {
-            0 => return,
-            _ if left < limit / 100 => (Finding::blocked, "is full, so that publishers are refused"),
-            _ if left < limit / 10 => (Finding::warning, "is nearly full"),
-            _ => return,
-        };
-        findings.push(new(
-            format!("the storage of the account {words}: {used} of {limit} bytes"),
-            "raise the account's limit (max_file), or remove what is not needed: nats stream purge",
-        ));
-    }
-
     /// The stream that orders are taken from, in words.
     async fn check_stream(
         &self,
@@ -204,10 +187,10 @@ impl Place<'_> {
         let ours = consumers.iter().find(|consumer| consumer.config.durable_name.as_deref() == Some(durable));
         let limit = u64::try_from(stream.config.max_consumers).unwrap_or(0);
         match ours {
-            Some(consumer) if consumer.paused => findings.push(Finding::blocked(
-                format!("the consumer {durable} of stream {name} is paused: no orders are taken in"),
-                format!("nats consumer resume {name} {durable}"),
-            )),
+            Some(consumer) => {
+                let paused = warnings::of_consumer(name, durable, consumer.paused);
+                findings.extend(paused.map(|warning| warning.finding));
+            }
             None if limit > 0 && stream.state.consumer_count >= limit => findings.push(Finding::blocked(
                 format!("the stream {name} has {limit} consumers, as many as it may have (max_consumers)"),
                 format!("remove one that is not needed: nats consumer rm {name}"),
@@ -228,8 +211,7 @@ impl Place<'_> {
         if let Err(error) = refuse_deaf(&stream.config, &config.subjects) {
             findings.push(refused(&error));
         }
-        findings.extend(closed(&stream));
-        findings.extend(losses(&stream.config, "dead letters"));
+        findings.extend(warned(&stream, "dead letters"));
         Ok(format!("{name} for dead letters ({})", stream.state.messages))
     }
 
@@ -272,8 +254,7 @@ impl Place<'_> {
 /// A stream that orders are taken from: whether it takes and keeps them.
 fn check_config(stream: &StreamInfo, settings: &Nats, findings: &mut Vec<Finding>) {
     let StreamConfig { name, subjects, retention, sources, mirror, subject_transform, .. } = &stream.config;
-    findings.extend(closed(stream));
-    findings.extend(losses(&stream.config, "orders that nobody has read"));
+    findings.extend(warned(stream, "orders that nobody has read"));
     if !["", "limits"].contains(&retention.as_str()) {
         findings.push(Finding::warning(
             format!("the stream {name} does not keep what is acknowledged (its retention is {retention}): a process \
@@ -294,54 +275,7 @@ fn check_config(stream: &StreamInfo, settings: &Nats, findings: &mut Vec<Finding
     }
 }
 
-/// Why a stream takes no messages.
-fn closed(stream: &StreamInfo) -> Option<Finding> {
-    let StreamConfig { name, discard, sealed, max_msgs, max_bytes, .. } = &stream.config;
-    if *sealed {
-        return Some(Finding::blocked(
-            format!("the stream {name} is sealed: publishers are refused, for ever"),
-            format!(
-                "make another stream for its subjects, once they are taken out of {name}, which can only be \
-                     deleted: nats stream rm {name} (its messages go with it)"
-            ),
-        ));
-    }
-    let StreamState { messages, bytes, .. } = stream.state;
-    let is_over =
-        |limit: i64, wanted: u64| u64::try_from(limit).is_ok_and(|limit| limit > 0 && wanted > limit);
-    // What does not fit in whole is refused: one more of the usual size.
-    let usual = bytes / messages.max(1);
-    let is_full = is_over(*max_msgs, messages + 1) || is_over(*max_bytes, bytes + usual);
-    (is_full && discard == "new").then(|| {
-        Finding::blocked(
-            format!("the stream {name} is full: publishers are refused"),
-            format!("raise its bounds: nats stream edit {name} --max-bytes=… --max-msgs=…"),
-        )
-    })
-}
-
-/// How a stream may drop what it has taken.
-fn losses<'c>(config: &'c StreamConfig, what: &'c str) -> impl Iterator<Item = Finding> + 'c {
-    let StreamConfig { name, storage, discard, max_msgs, max_bytes, max_age, max_msgs_per_subject, .. } =
-        config;
-    let drops = discard != "new";
-    let bounds = [("max_msgs", max_msgs, drops), ("max_bytes", max_bytes, drops), ("max_age", max_age, true)];
-    let bounds = bounds.into_iter().chain([("max_msgs_per_subject", max_msgs_per_subject, drops)]);
-    let bounds: Vec<&str> =
-        bounds.filter(|(_, bound, counts)| **bound > 0 && *counts).map(|(name, ..)| name).collect();
-    let memory = (storage == "memory").then(|| {
-        Finding::warning(
-            format!("the stream {name} is kept in memory: a restart of NATS drops {what}"),
-            format!("once it is empty, remove it (nats stream rm {name}) and make it with --storage=file: the storage of a stream can't be changed"),
-        )
-    });
-    let bounded = (!bounds.is_empty()).then(|| {
-        let bounds = bounds.join(", ");
-        Finding::warning(
-            format!("the stream {name} may drop {what}: {bounds} with discard {discard}"),
-            format!("nats stream edit {name} --discard=new --max-age=0s --max-msgs-per-subject=-1; what is full refuses publishers \
-                     then and drops nothing"),
-        )
-    });
-    memory.into_iter().chain(bounded)
+/// Whether a stream takes messages, and keeps them.
+fn warned(stream: &StreamInfo, what: &str) -> impl Iterator<Item = Finding> {
+    warnings::of_stream(stream, what).into_iter().map(|warning| warning.finding)
 }
