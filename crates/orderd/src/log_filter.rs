@@ -4,10 +4,10 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::ConfigError;
 
-/// The filter of log lines. A word that is no level would be taken for a part of the program, and all others be silent.
+/// The log filter. `EnvFilter` would take a misspelt level for a module name and silence everything else.
 ///
 /// # Errors
-/// A word that is no level, or a filter that can't be read.
+/// A misspelt level, or a filter that can't be parsed.
 pub fn parse(log: &str) -> Result<EnvFilter, ConfigError> {
     filter(log).map_err(|problem| ConfigError::new("LOG", problem))
 }
@@ -20,7 +20,7 @@ fn filter(log: &str) -> Result<EnvFilter, String> {
     let words = log.split(',').map(str::trim).filter(|word| !word.is_empty());
     for word in words.filter(|word| !word.contains('=')) {
         if !levels.contains(&word) {
-            return Err(format!("{word:?} is no level; {TAKES}"));
+            return Err(format!("{word:?} is not a level; {TAKES}"));
         }
     }
     EnvFilter::try_new(&log).map_err(|error| format!("{error}; {TAKES}"))

@@ -1,4 +1,4 @@
-//! Writes log lines to stderr on a thread of its own, so that nobody waits for whatever reads stderr. Where stderr is a
+//! Writes log lines to stderr on a thread of its own, so that a slow reader of stderr never blocks the service. Where stderr is a
 //! pipe that nobody reads, a pipe without a reader or a full disk, lines are lost and nothing else happens.
 
 use std::io::{self, Write};
@@ -74,12 +74,12 @@ impl Write for LogWriter {
     }
 }
 
-/// Errors are not told: there is no other place to tell them.
+/// Errors are dropped: stderr was the only place to report them.
 fn write_out(entries: &Receiver<Entry>, mut output: impl Write, lost: &AtomicU64) {
     for entry in entries {
         match entry {
             Entry::Line(line) => drop(output.write_all(&line)),
-            // Whoever asked may have stopped waiting.
+            // The caller may have stopped waiting.
             Entry::Flush(written) => {
                 let _ = written.send(());
             }

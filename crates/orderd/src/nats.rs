@@ -234,7 +234,7 @@ fn note(health: &Health, company: &Company, event: &Event) {
 /// Refuses a server that is too old, or has no JetStream.
 ///
 /// # Errors
-/// A [`NatsError`], which waiting does not mend; or a domain that does not answer, which may come back.
+/// A [`NatsError`], which waiting does not fix; or a domain that does not answer, which may come back.
 pub(crate) async fn refuse_unusable(client: &Client, settings: &Nats) -> anyhow::Result<()> {
     let info = client.server_info();
     if !client.is_server_compatible(2, 10, 0) {

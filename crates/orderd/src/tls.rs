@@ -23,7 +23,7 @@ use self::legacy::Legacy;
 pub(crate) enum Mode {
     /// No TLS.
     Disable,
-    /// TLS where the server takes nothing else; whoever it is.
+    /// TLS only where the server requires it, without checking the certificate.
     Allow,
     /// TLS where the server has it; whoever it is.
     Prefer,

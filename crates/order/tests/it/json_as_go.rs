@@ -212,7 +212,7 @@ fn corpus() -> Vec<String> {
     documents
 }
 
-/// Ours refuses what is no object, which Go leaves at zero where it is `null`.
+/// Ours refuses everything but an object; Go leaves the zero value where the document is `null`.
 fn is_as_go_says(document: &str, go: &Value) -> bool {
     match parse(document) {
         Ok(shown) => shown == *go,

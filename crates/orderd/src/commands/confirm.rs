@@ -7,11 +7,11 @@ use crate::config::ConfigError;
 /// Asks and waits for `yes`. Any other answer is no.
 ///
 /// # Errors
-/// There is no terminal to ask on.
+/// stdin or stderr is not a terminal, so nobody can be asked.
 pub(super) fn confirmed(question: &str) -> anyhow::Result<bool> {
     let stdin = std::io::stdin();
     if !stdin.is_terminal() {
-        let problem = "is needed where there is no terminal to ask on: this can't be undone";
+        let problem = "is required without a terminal, because nobody can be asked and this can't be undone";
         return Err(ConfigError::new("--yes", problem).into());
     }
     super::complain(&format!("{question} Type yes:"));

@@ -42,7 +42,7 @@ pub async fn run(args: ExportArgs) -> anyhow::Result<ExitCode> {
         let (raw, data): (&[u8], Option<&[u8]>) = (row.try_get(0)?, row.try_get(1)?);
         let Some(id) = encoding.decode(raw) else {
             super::complain(&format!(
-                "row {:?} is left out: its id is no text",
+                "row {:?} is left out: its id is not text in the database's encoding",
                 String::from_utf8_lossy(raw)
             ));
             skipped += 1;

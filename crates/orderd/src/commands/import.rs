@@ -90,7 +90,7 @@ async fn open(file: &Path) -> anyhow::Result<Box<dyn AsyncBufRead + Unpin + Send
     Ok(Box::new(BufReader::new(opened.with_context(|| format!("can't read {}", file.display()))?)))
 }
 
-/// What programs on Windows write before the text is no part of it.
+/// The byte order mark that programs on Windows write is not part of the text.
 fn without_mark(line: &[u8], number: u64) -> &[u8] {
     const MARK: &[u8] = b"\xef\xbb\xbf";
     if number == 1 { line.strip_prefix(MARK).unwrap_or(line) } else { line }

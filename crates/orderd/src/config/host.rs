@@ -8,7 +8,7 @@ use super::{ConfigError, wrong};
 /// A host's name or address, without brackets.
 ///
 /// # Errors
-/// What is no host, such as an address with a port.
+/// The text is not a host, for example an address with a port.
 pub(super) fn host(setting: &'static str, text: &str) -> Result<String, ConfigError> {
     let text = text.trim();
     let bare = without_brackets(text);
@@ -25,7 +25,7 @@ pub(super) fn host(setting: &'static str, text: &str) -> Result<String, ConfigEr
 /// A port. `instead` is the setting that makes it unneeded.
 ///
 /// # Errors
-/// What is none, with a word about Kubernetes where it comes from there.
+/// The text is not a port; where Kubernetes set it, the error says so.
 pub(super) fn port(setting: &'static str, text: &str, instead: &str) -> Result<u16, ConfigError> {
     let text = text.trim();
     match text.parse() {
@@ -71,7 +71,7 @@ fn looks_like_a_port(text: &str) -> bool {
 /// An address to listen on: `127.0.0.1:8090`, `[::1]:8090`, `::1:8090`, `localhost:8090`, `:8090`.
 ///
 /// # Errors
-/// What is none, or a name that nobody knows.
+/// The text is not an address, or its name can't be resolved.
 pub(super) fn listen(setting: &'static str, text: &str) -> Result<SocketAddr, ConfigError> {
     let text = text.trim();
     let takes = "it takes an address and a port, such as 127.0.0.1:8090, [::1]:8090 or :8090";

@@ -181,7 +181,7 @@ fn servers(setting: &'static str, url: &str) -> Result<Secret<Vec<async_nats::Se
         if url.query().is_some() || url.fragment().is_some() || !["", "/"].contains(&url.path()) {
             return Err(wrong(
                 setting,
-                "takes addresses without anything behind the port; what else is to be set has settings of its own, \
+                "takes addresses without anything behind the port; everything else has its own setting, \
                  such as NATS_TLS_FIRST",
             ));
         }

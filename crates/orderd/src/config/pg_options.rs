@@ -47,7 +47,7 @@ const VARIABLES: [(&str, &str); 30] = [
     ("load_balance_hosts", "PGLOADBALANCEHOSTS"),
 ];
 
-/// The five that `PG_HOST` and the like give where there is no string.
+/// Connection options from `PG_HOST`, `PG_PORT`, `PG_USER`, `PG_PASSWORD` and `PG_DBNAME`, used without `DATABASE_URL`.
 const ADDRESS: [&str; 6] = ["host", "hostaddr", "port", "dbname", "user", "password"];
 
 /// Options that are honoured.

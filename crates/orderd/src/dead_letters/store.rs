@@ -38,7 +38,7 @@ impl DeadLetters {
         let room = self.client.max_payload().saturating_sub(MAX_HEADERS);
         if payload.len() > room {
             let rest = payload.split_off(payload.len() / 2);
-            // First, so that whoever sees the first part finds the second.
+            // First, so that a reader of the first part finds the second.
             self.publish(format!("{subject}.{SECOND_PART}"), once(), rest).await?;
             headers.insert(header::PARTS, "2");
         }

@@ -157,7 +157,7 @@ pub(crate) async fn ask<T: DeserializeOwned>(
     })
 }
 
-/// A stream; `None`: there is no such stream.
+/// A stream; `None` where it does not exist.
 ///
 /// # Errors
 /// A server that can't be asked, or objects.

@@ -94,7 +94,7 @@ impl Login {
 /// The seed alone, or between lines as `nsc` writes them.
 ///
 /// # Errors
-/// What is no such seed. It is not quoted: most of a seed is a secret too.
+/// The text is not an nkey seed. It is not quoted: a mistyped seed is still mostly the secret.
 pub(crate) fn user_key(text: &str) -> Result<KeyPair, String> {
     const TAKES: &str = "takes the seed of a user's nkey, which begins with SU";
     let seed = text.lines().map(str::trim).find(|line| line.starts_with("SU")).ok_or(TAKES)?;

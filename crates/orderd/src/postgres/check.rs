@@ -140,7 +140,7 @@ async fn look(
     Ok(())
 }
 
-/// The table of erased orders' keys: who may not read it can't write orders either.
+/// The table of erased orders' keys: a role without the right to read it can't write orders either.
 async fn check_erased(
     client: &Client,
     table: &Table,

@@ -280,7 +280,7 @@ pub(crate) async fn rows(
     rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
 }
 
-/// What was given is no text of this database: a null character, or one that its encoding lacks.
+/// The text can't be stored in this database: it has a null character, or one that the encoding lacks.
 pub(crate) fn is_no_text(error: &tokio_postgres::Error) -> bool {
     let codes = [SqlState::CHARACTER_NOT_IN_REPERTOIRE, SqlState::UNTRANSLATABLE_CHARACTER];
     error.code().is_some_and(|code| codes.contains(code))

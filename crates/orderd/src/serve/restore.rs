@@ -245,7 +245,10 @@ impl Restore {
                 Some(id) => records.extend(self.record(&mut hasher, &id, data, first)),
                 None => {
                     self.progress.rows.fetch_add(1, Ordering::Relaxed);
-                    self.undecodable(&String::from_utf8_lossy(id), "its id is no text");
+                    self.undecodable(
+                        &String::from_utf8_lossy(id),
+                        "its id is not text in the database's encoding",
+                    );
                 }
             }
             if records.len() == CHUNK {

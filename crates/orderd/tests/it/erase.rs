@@ -146,7 +146,7 @@ async fn it_says_what_was_there_once() {
     assert_eq!(out, "1 order erased: 1 row, 1 message, 0 dead letters\n");
 }
 
-/// A row of others that is no message any more, and one that nothing else has but memory.
+/// A row written by another program, whose message is gone, and an order that only memory has.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_in_one_place_alone_is_erased_too() {
     let stack = Stack::new();

@@ -48,7 +48,7 @@ impl Authority {
         ));
     }
 
-    /// A certificate under a name of its own; `more` extensions, by an authority.
+    /// A certificate for `name`, with `more` extensions, signed by an authority.
     fn server(&self, name: &str, subject: &str, authority: &str, extensions: &str) -> Tls {
         self.openssl(&format!("req -new -nodes -out {name}.csr -keyout {name}.key -subj /CN={subject}"));
         std::fs::write(self.file("server.ext"), extensions).unwrap();

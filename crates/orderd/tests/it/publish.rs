@@ -107,7 +107,7 @@ async fn of_a_file_that_is_not_json_nothing_is_sent_and_of_a_pipe_what_stands_be
     assert!(refused.code == Some(1) && refused.errors.contains("UTF-16"), "{}", refused.errors);
 }
 
-/// A document that is no order is for the service to refuse; the command says that it will.
+/// The command sends a document that is not an order, and warns that the service will refuse it.
 #[tokio::test(flavor = "multi_thread")]
 async fn json_that_is_not_an_object_is_sent_and_said() {
     let (stack, _service) = Stack::started().await;

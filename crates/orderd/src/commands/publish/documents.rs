@@ -139,7 +139,7 @@ fn read_from(
     Ok(())
 }
 
-/// What programs on Windows write before the text is no part of it.
+/// The byte order mark that programs on Windows write is not part of the text.
 fn without_mark<R: Read>(mut source: R) -> anyhow::Result<Chain<Cursor<Vec<u8>>, R>> {
     let mut head = Vec::new();
     source.by_ref().take(UTF8_MARK.len() as u64).read_to_end(&mut head).context("can't read it")?;

@@ -1,4 +1,4 @@
-//! `orderd publish`: sends orders to NATS, each with an id of its own, so that a retry is no second order.
+//! `orderd publish`: sends orders to NATS, each with its own `Nats-Msg-Id`, so that a retry does not create a second order.
 
 mod documents;
 mod sender;
