@@ -209,48 +209,52 @@ async fn a_table_that_stops_coming_is_read_anew() {
     service.wait_len(40_010).await;
 }
 
+/// Two passwords, of letters that no log line has by chance.
+const OLD: &str = "pw-4f1dbe0a";
+const NEW: &str = "pw-9c27a6d3";
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_password_that_is_changed_and_changed_back() {
-    let options = PostgresOptions { password: Some("first".into()), ..PostgresOptions::quick() };
+    let options = PostgresOptions { password: Some(OLD.into()), ..PostgresOptions::quick() };
     let mut stack = Stack { postgres: Postgres::temporary(options).unwrap(), ..Stack::new() };
-    let service = stack.serve(&[("PG_PASSWORD", "first")]).await;
+    let service = stack.serve(&[("PG_PASSWORD", OLD)]).await;
     stack.publish(&orders(3)).await;
     service.wait_len(3).await;
-    stack.postgres.set_password("second").unwrap();
+    stack.postgres.set_password(NEW).unwrap();
     stack
         .postgres
         .psql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'orderd'")
         .unwrap();
     wait_down(&service, "postgres").await;
-    assert!(!service.get("/readyz").await.body.contains("first"), "a secret in /readyz");
+    assert!(!service.get("/readyz").await.body.contains(OLD), "a secret in /readyz");
     stack.publish(&orders(3)).await;
     service.wait_len(6).await;
-    stack.postgres.set_password("first").unwrap();
+    stack.postgres.set_password(OLD).unwrap();
     eventually("all rows are committed", async || (stack.rows() == 6).then_some(())).await;
-    assert!(!service.process.log().contains("first"), "a secret in the log");
+    assert!(!service.process.log().contains(OLD), "a secret in the log");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_password_of_nats_that_is_changed_and_changed_back() {
     let config = |password: &str| format!("authorization {{ user: orderd, password: {password} }}");
-    let options = NatsOptions { extra_config: config("first"), ..NatsOptions::default() };
+    let options = NatsOptions { extra_config: config(OLD), ..NatsOptions::default() };
     let mut stack = Stack { nats: Nats::temporary(options).unwrap(), ..Stack::new() };
-    let url = format!("nats://orderd:first@127.0.0.1:{}", stack.nats.port());
+    let url = format!("nats://orderd:{OLD}@127.0.0.1:{}", stack.nats.port());
     let service = stack.serve(&[("NATS_URL", &url)]).await;
-    publish_with(&stack, "first").await;
+    publish_with(&stack, OLD).await;
     service.wait_len(3).await;
-    stack.nats.set_extra_config(&config("second"));
+    stack.nats.set_extra_config(&config(NEW));
     stack.nats.start_again().unwrap();
     wait_down(&service, "nats").await;
-    publish_with(&stack, "second").await;
+    publish_with(&stack, NEW).await;
     assert_eq!(service.mem_len().await, 3);
     let report = service.get("/readyz").await.body;
-    assert!(!report.contains("first"), "a secret in /readyz: {report}");
-    stack.nats.set_extra_config(&config("first"));
+    assert!(!report.contains(OLD), "a secret in /readyz: {report}");
+    stack.nats.set_extra_config(&config(OLD));
     stack.nats.start_again().unwrap();
     service.wait_len(6).await;
     eventually("all rows are committed", async || (stack.rows() == 6).then_some(())).await;
-    assert!(!service.process.log().contains("first"), "a secret in the log");
+    assert!(!service.process.log().contains(OLD), "a secret in the log");
 }
 
 /// Three orders, by one who knows the password.
