@@ -1,7 +1,7 @@
 //! Where PostgreSQL is, and which table is meant.
 
 use std::path::PathBuf;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio_postgres_rustls::MakeRustlsConnect;
@@ -23,6 +23,8 @@ pub struct Postgres {
     pub servers: Secret<Vec<tokio_postgres::Config>>,
     /// The one to try first: which of them was reached last, shared by all connections.
     pub(crate) preferred: Arc<AtomicUsize>,
+    /// Whether what stands before the servers was found usable.
+    pub(crate) pooler_checked: Arc<AtomicBool>,
     /// How sure to be of whom one speaks to.
     pub(crate) tls: Tls,
     /// The password, where the servers have none.
@@ -101,6 +103,7 @@ impl Postgres {
         Ok(Self {
             servers: Secret(pg_options::servers(&given).map_err(refused)?),
             preferred: Arc::default(),
+            pooler_checked: Arc::default(),
             tls: Tls::new(tls).map_err(|problem| wrong("DATABASE_URL", problem))?,
             password: Secret(password),
             table: table(&args.pg_table)?,

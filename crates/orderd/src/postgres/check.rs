@@ -9,7 +9,7 @@ use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Config};
 
 use super::schema::{self, Inspection};
-use super::{Connection, connect_to, describe};
+use super::{Connection, connect_to, describe, pooler};
 use crate::config::{Postgres, Table};
 use crate::finding::{Finding, Report, Severity};
 
@@ -24,7 +24,7 @@ pub(crate) async fn run(settings: &Postgres) -> Report {
     let mut report = Report::default();
     let Some((server, connection)) = reach(settings, &mut report.findings).await else { return report };
     let server = &settings.servers.0[server];
-    match timeout(INSPECT_TIMEOUT, look(&connection.client, &settings.table, server, &mut report)).await {
+    match timeout(INSPECT_TIMEOUT, look(&connection.client, settings, server, &mut report)).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => report.findings.push(Finding::blocked(
             format!("PostgreSQL at {} can't be asked: {}", address(server), describe(&error)),
@@ -129,12 +129,14 @@ fn quoted(name: &str) -> String {
 
 async fn look(
     client: &Client,
-    table: &Table,
+    settings: &Postgres,
     server: &Config,
     report: &mut Report,
 ) -> Result<(), tokio_postgres::Error> {
+    let table = &settings.table;
     let Inspection { is_there, findings, .. } = schema::inspect(client, table).await?;
     report.findings.extend(findings);
+    report.findings.extend(pooler::check(client, settings).await?);
     check_erased(client, table, is_there, &mut report.findings).await?;
     report.found = found(client, table, server, is_there).await?;
     Ok(())

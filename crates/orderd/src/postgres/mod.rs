@@ -2,6 +2,7 @@
 
 pub(crate) mod encoding;
 pub(crate) mod check;
+mod pooler;
 pub(crate) mod schema;
 
 use std::collections::HashMap;
@@ -218,7 +219,8 @@ async fn open(
 /// PostgreSQL can't be asked, or the table is refused.
 pub(crate) async fn prepare(client: &Client, settings: &Postgres) -> Result<Traits, PrepareError> {
     let table = &settings.table;
-    let found = schema::inspect(client, table).await?;
+    let mut found = schema::inspect(client, table).await?;
+    found.findings.extend(pooler::check(client, settings).await?);
     let is_there = found.is_there;
     let mut traits = found.accepted()?;
     if !is_there {
@@ -239,7 +241,9 @@ pub(crate) async fn prepare(client: &Client, settings: &Postgres) -> Result<Trai
 pub(crate) async fn check_at_start(settings: &Postgres) -> anyhow::Result<()> {
     let inspected = async {
         let connection = connect(settings).await.ok()?;
-        schema::inspect(&connection.client, &settings.table).await.ok()
+        let mut found = schema::inspect(&connection.client, &settings.table).await.ok()?;
+        found.findings.extend(pooler::check(&connection.client, settings).await.ok()?);
+        Some(found)
     };
     let Ok(Some(found)) = timeout(CHECK_TIMEOUT, inspected).await else { return Ok(()) };
     for warning in found.warnings() {
@@ -299,6 +303,14 @@ pub(crate) fn is_stored_already(error: &tokio_postgres::Error) -> bool {
 /// An error of PostgreSQL with its cause and without what its detail may quote of a row.
 pub(crate) fn describe(error: &tokio_postgres::Error) -> String {
     if let Some(refused) = error.as_db_error() {
+        if pooler::loses_statements(error) {
+            return format!(
+                "{} (SQLSTATE {}): {}",
+                refused.message(),
+                refused.code().code(),
+                pooler::advice()
+            );
+        }
         return format!("{} (SQLSTATE {})", refused.message(), refused.code().code());
     }
     match error.source() {

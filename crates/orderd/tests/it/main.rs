@@ -44,6 +44,8 @@ mod access;
 mod hosts;
 mod hostile;
 mod schema;
+mod pooler;
+mod pooled;
 mod libpq;
 mod encodings;
 mod settings;

@@ -12,6 +12,7 @@ use std::fmt::{self, Display};
 use tokio_postgres::{Client, Error};
 
 pub(crate) use self::names::create;
+pub(crate) use self::server::FEWEST_CONNECTIONS;
 use self::table::Relation;
 pub(crate) use self::table::key;
 use crate::config::Table;
@@ -86,6 +87,6 @@ pub(crate) async fn inspect(client: &Client, table: &Table) -> Result<Inspection
 }
 
 /// A name, quoted for SQL.
-fn quoted(name: &str) -> String {
+pub(super) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }

@@ -1,0 +1,151 @@
+//! Poolers between the service and PostgreSQL. In transaction mode each transaction may get another connection to the
+//! server, so that a prepared statement works only where the pooler knows it, and a setting of the session does not
+//! stay. Such a pooler looks well until there is load: the check makes it show at the start.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::time::timeout;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, Error, Statement};
+
+use super::{connect, describe, schema};
+use crate::config::Postgres;
+use crate::finding::Finding;
+
+/// How often a second connection tries to get the server that the first one had. PgBouncer gives away the one that was
+/// used last, or by turns.
+const ROUNDS: usize = 3;
+
+/// How long a statement may wait for a server. A pooler with a single one has none while it is in a transaction.
+const WAIT: Duration = Duration::from_millis(700);
+
+/// What makes PgBouncer usable.
+const FIX: &str = "use PgBouncer 1.22.1 or newer with max_prepared_statements = 200, or set pool_mode = session, or \
+                   connect to PostgreSQL itself";
+
+/// What tells one server of a pooler from another.
+const SERVER: &str =
+    "SELECT pg_backend_pid(), current_setting('synchronous_commit') = 'off', current_user::text";
+
+/// Whether a pooler gave this transaction a server that lacks a statement, or has it from another client.
+pub(super) fn loses_statements(error: &Error) -> bool {
+    let lost = [&SqlState::INVALID_SQL_STATEMENT_NAME, &SqlState::DUPLICATE_PSTATEMENT];
+    error.code().is_some_and(|code| lost.contains(&code))
+}
+
+/// What to say of such an error.
+pub(super) fn advice() -> String {
+    format!("a pooler in transaction mode is between, and does not know prepared statements: {FIX}")
+}
+
+/// Looks for a pooler that pools transactions, once in the life of these settings. A second connection holds a
+/// transaction while a statement that was prepared on the first one is executed.
+///
+/// # Errors
+/// PostgreSQL can't be asked.
+pub(super) async fn check(client: &Client, settings: &Postgres) -> Result<Option<Finding>, Error> {
+    if settings.pooler_checked.load(Ordering::Relaxed) {
+        return Ok(None);
+    }
+    let found = match look(client, settings).await {
+        Err(error) if loses_statements(&error) => Some(unknown_statements(&error)),
+        found => found?,
+    };
+    if found.is_none() {
+        settings.pooler_checked.store(true, Ordering::Relaxed);
+    }
+    Ok(found)
+}
+
+async fn look(client: &Client, settings: &Postgres) -> Result<Option<Finding>, Error> {
+    let prepared = client.prepare_typed(SERVER, &[]).await?;
+    for _ in 0..ROUNDS {
+        let before = Server::of(client, &prepared).await?;
+        // Where the role may have no other connection, nothing can be shown.
+        let Ok(holder) = connect(settings).await else { return Ok(None) };
+        let held = match timeout(WAIT, hold(&holder.client)).await {
+            Ok(Ok(held)) => held,
+            Ok(Err(error)) => return Ok(error.as_db_error().is_some().then(|| single_statements(&error))),
+            // In session mode, the only server belongs to the first connection.
+            Err(_) => return Ok(Some(single_server())),
+        };
+        let after = match timeout(WAIT, Server::of(client, &prepared)).await {
+            Ok(after) => after?,
+            Err(_) => return Ok(Some(single_server())),
+        };
+        holder.client.batch_execute("ROLLBACK").await?;
+        let is_pooled = held.pid == before.pid || after.pid != before.pid;
+        if is_pooled && before.is_asynchronous {
+            return Ok(Some(asynchronous(&before.role)));
+        }
+        if after.pid != before.pid {
+            return Ok(None);
+        }
+    }
+    Ok(None)
+}
+
+/// Begins a transaction, and keeps its server.
+async fn hold(client: &Client) -> Result<Server, Error> {
+    client.batch_execute("BEGIN").await?;
+    Server::from(&client.query_typed(SERVER, &[]).await?)
+}
+
+/// What a connection speaks to.
+struct Server {
+    pid: i32,
+    is_asynchronous: bool,
+    role: String,
+}
+
+impl Server {
+    async fn of(client: &Client, prepared: &Statement) -> Result<Self, Error> {
+        Self::from(&client.query(prepared, &[]).await?)
+    }
+
+    fn from(rows: &[tokio_postgres::Row]) -> Result<Self, Error> {
+        let Some(row) = rows.first() else {
+            return Ok(Self { pid: 0, is_asynchronous: false, role: String::new() });
+        };
+        Ok(Self { pid: row.try_get(0)?, is_asynchronous: row.try_get(1)?, role: row.try_get(2)? })
+    }
+}
+
+fn unknown_statements(error: &Error) -> Finding {
+    let refused = error.as_db_error().map_or_else(String::new, |refused| refused.message().to_owned());
+    Finding::refusal(
+        format!(
+            "PostgreSQL is behind a pooler in transaction mode that does not know prepared statements ({refused})"
+        ),
+        FIX,
+    )
+}
+
+fn single_statements(error: &Error) -> Finding {
+    Finding::refusal(
+        format!("PostgreSQL is behind a pooler that takes no transactions ({})", describe(error)),
+        "set pool_mode = session or transaction in PgBouncer, or connect to PostgreSQL itself",
+    )
+}
+
+/// A server that is merely slow looks the same: the service may start.
+fn single_server() -> Finding {
+    let fewest = schema::FEWEST_CONNECTIONS;
+    Finding::blocked(
+        format!("a second connection to PostgreSQL waits for the first one, and the service needs {fewest}"),
+        format!("where a pooler is between, set default_pool_size in PgBouncer to {fewest} or more"),
+    )
+}
+
+/// The writer turns it on for its session, which behind a pooler is nobody's.
+fn asynchronous(role: &str) -> Finding {
+    let role = schema::quoted(role);
+    Finding::refusal(
+        format!(
+            "synchronous_commit is off for role {role}, and behind a pooler in transaction mode the service can't turn \
+             it on: orders would be acknowledged before they are on the disk"
+        ),
+        format!("ALTER ROLE {role} SET synchronous_commit = on; and then RECONNECT at PgBouncer's console"),
+    )
+}

@@ -1,0 +1,118 @@
+//! Behind a pooler in transaction mode: it works, or is refused at the start by what has to be changed.
+
+use std::process::Output;
+
+use serde_json::Value;
+
+use crate::pooler::Pooler;
+use crate::support::{Stack, eventually, in_time, order};
+
+/// Connections of the pooler to the server: fewer than the service has to the pooler.
+const SIZE: usize = 4;
+
+async fn run(stack: &Stack, args: &[&str], port: u16) -> Output {
+    let mut program = tokio::process::Command::new(&stack.program);
+    program.args(args).envs(stack.env()).env("PG_PORT", port.to_string()).kill_on_drop(true);
+    in_time("it ends", program.stdin(std::process::Stdio::null()).output()).await.unwrap()
+}
+
+/// What `serve` and `check --settings` say of a pooler that is refused: the same, in one finding.
+async fn refusal(stack: &Stack, port: u16) -> String {
+    let served = run(stack, &["serve"], port).await;
+    let words = String::from_utf8_lossy(&served.stderr).into_owned();
+    assert_eq!(served.status.code(), Some(1), "{words}");
+    let checked = run(stack, &["check", "--settings", "--json"], port).await;
+    let found: Value = serde_json::from_slice(&checked.stdout).unwrap();
+    let findings = found["postgres"]["findings"].as_array().unwrap();
+    assert_eq!((checked.status.code(), findings.len()), (Some(1), 1), "{found}");
+    for part in ["problem", "fix"] {
+        let part = findings[0][part].as_str().unwrap();
+        assert!(words.contains(part), "no {part} in {words}");
+    }
+    words
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pooler_that_does_not_know_prepared_statements_is_refused_with_the_setting_to_change() {
+    let stack = Stack::new();
+    let pooler = Pooler::start(stack.postgres.port(), SIZE, false).await;
+    for _ in 0..2 {
+        let words = refusal(&stack, pooler.port).await;
+        for word in [
+            "pooler in transaction mode",
+            "PgBouncer 1.22.1",
+            "max_prepared_statements",
+            "pool_mode = session",
+        ] {
+            assert!(words.contains(word), "no {word} in {words}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pooler_with_one_connection_is_named_with_the_setting_to_change() {
+    let stack = Stack::new();
+    let pooler = Pooler::start(stack.postgres.port(), 1, true).await;
+    let checked = run(&stack, &["check", "--settings"], pooler.port).await;
+    let words = String::from_utf8_lossy(&checked.stdout);
+    assert_eq!(checked.status.code(), Some(1), "{words}");
+    assert!(words.contains("default_pool_size in PgBouncer to 4"), "{words}");
+    let service = stack.start(&[("PG_PORT", &pooler.port.to_string())]).await;
+    eventually("the log names it", async || {
+        service.process.log().contains("default_pool_size").then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_setting_that_would_not_stay_behind_a_pooler_is_refused_with_the_statement() {
+    let stack = Stack::new();
+    stack
+        .postgres
+        .psql("create role clerk superuser login; alter role clerk set synchronous_commit = off")
+        .unwrap();
+    let pooler = Pooler::start(stack.postgres.port(), SIZE, true).await;
+    let mut program = tokio::process::Command::new(&stack.program);
+    program.arg("serve").envs(stack.env()).env("PG_PORT", pooler.port.to_string()).env("PG_USER", "clerk");
+    let output = in_time("it ends", program.kill_on_drop(true).output()).await.unwrap();
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{words}");
+    assert!(words.contains("ALTER ROLE \"clerk\" SET synchronous_commit = on;"), "{words}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_works_behind_a_pooler_that_knows_prepared_statements() {
+    let stack = Stack::new();
+    let pooler = Pooler::start(stack.postgres.port(), SIZE, true).await;
+    let port = pooler.port.to_string();
+    let env = [
+        ("PG_PORT", port.as_str()),
+        ("HTTP_ERASE_TOKEN", "erasing-token-of-a-test"),
+        ("CACHE_MAX_BYTES", "4KiB"),
+    ];
+    let mut service = stack.serve(&env).await;
+    for number in 0..30 {
+        stack.publish(&[order(&format!("single-{number}"))]).await;
+        eventually("the row is there", async || (stack.rows() == number + 1).then_some(())).await;
+    }
+    stack.publish_numbers(0..300).await;
+    service.wait_len(330).await;
+    eventually("all rows are there", async || (stack.rows() == 330).then_some(())).await;
+    let ids = service.ids().await;
+    // Most of them are read through: memory is bounded.
+    for id in &ids {
+        assert_eq!(service.get(&format!("/order/{id}")).await.status, 200, "{}", service.process.log());
+    }
+    assert_eq!(service.erase(&ids[0], "erasing-token-of-a-test").await, 204);
+    assert_eq!(service.stop(), Some(0));
+
+    let service = stack.serve(&env).await;
+    service.wait_len(329).await;
+    let exported = run(&stack, &["export"], pooler.port).await;
+    assert_eq!(String::from_utf8_lossy(&exported.stdout).lines().count(), 329);
+    let checked = run(&stack, &["check", "--settings"], pooler.port).await;
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stdout));
+    assert!(pooler.moves() > 20, "it gave the same connection each time: {}", pooler.moves());
+    let log = service.process.log();
+    assert!(!log.contains("away part") && !log.contains("pooler"), "{log}");
+}
