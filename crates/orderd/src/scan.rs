@@ -1,4 +1,5 @@
-//! The messages of a stream, from a place on to the end that it has now, for whoever only looks.
+//! The messages of a stream, from a place on to the end that it has now, for whatever only looks. The consumer that it
+//! reads by is deleted when the look ends, however it ends.
 
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -9,7 +10,10 @@ use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, pu
 use async_nats::jetstream::stream::Stream;
 use futures_util::StreamExt;
 
-/// How long the server may take for a message, and how long it keeps a place that nobody reads from any more.
+use crate::random;
+
+/// How long the server may take for a message, and how long it keeps a consumer that nobody reads from any more, where
+/// this process was killed over it.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How many messages are asked for at once.
@@ -18,56 +22,103 @@ const READ: u64 = 2048;
 /// A look at a stream, before its first message.
 pub(crate) struct Scan {
     consumer: PullConsumer,
+    trace: Trace,
     /// How many messages there are to see.
     pub(crate) count: u64,
 }
 
+/// A consumer that is to leave the server.
+struct Trace {
+    stream: Stream,
+    name: String,
+    is_deleted: bool,
+}
+
+impl Trace {
+    async fn delete(mut self) {
+        self.is_deleted = true;
+        delete(&self.stream, &self.name).await;
+    }
+}
+
+/// Where the look was given up: a request that came to its limit, a future that was dropped.
+impl Drop for Trace {
+    fn drop(&mut self) {
+        if let Ok(runtime) = tokio::runtime::Handle::try_current()
+            && !self.is_deleted
+        {
+            let (stream, name) = (self.stream.clone(), std::mem::take(&mut self.name));
+            runtime.spawn(async move { delete(&stream, &name).await });
+        }
+    }
+}
+
+async fn delete(stream: &Stream, name: &str) {
+    if let Err(error) = stream.delete_consumer(name).await {
+        tracing::debug!(%error, "can't delete a consumer; the server does so by itself");
+    }
+}
+
 impl Scan {
-    /// Looks at what `wanted` says: from where on, on which subject, with or without payloads. The server forgets
-    /// it by itself.
-    pub(crate) async fn new<I>(stream: &Stream<I>, wanted: pull::Config) -> anyhow::Result<Self> {
+    /// Looks at what `wanted` says: from where on, on which subject, with or without payloads.
+    pub(crate) async fn new(stream: &Stream, wanted: pull::Config) -> anyhow::Result<Self> {
+        // Named here, so that it can be deleted even where the answer is not waited for.
+        let name = format!("orderd-look-{}", random::hex::<8>());
         let config = pull::Config {
+            name: Some(name.clone()),
             ack_policy: AckPolicy::None,
             memory_storage: true,
             inactive_threshold: PATIENCE,
             ..wanted
         };
+        let trace = Trace { stream: stream.clone(), name, is_deleted: false };
         let consumer = stream.create_consumer(config).await.context("can't read the stream")?;
         let count = consumer.cached_info().num_pending;
-        Ok(Self { consumer, count })
+        Ok(Self { consumer, trace, count })
     }
 
     /// Shows the messages with their places, until it is told to stop. What comes meanwhile is not waited for, and
     /// neither is what leaves the stream meanwhile.
     pub(crate) async fn show(
-        mut self,
-        mut show: impl FnMut(u64, &Message) -> anyhow::Result<ControlFlow<()>>,
+        self,
+        show: impl FnMut(u64, &Message) -> anyhow::Result<ControlFlow<()>>,
     ) -> anyhow::Result<()> {
-        let mut left = self.count;
-        while left > 0 {
-            let before = left;
-            let mut messages = self.consumer.fetch().max_messages(left.min(READ) as usize).messages().await?;
-            loop {
-                let next = tokio::time::timeout(PATIENCE, messages.next()).await;
-                let Some(message) = next.context("the NATS server stopped answering")? else { break };
-                let message = message.map_err(anyhow::Error::from_boxed)?;
-                let place = message.info().map_err(anyhow::Error::from_boxed)?.stream_sequence;
-                if show(place, &message)?.is_break() {
-                    return Ok(());
-                }
-                left = left.saturating_sub(1);
-            }
-            if left == before && self.consumer.info().await?.num_pending == 0 {
-                break;
-            }
-        }
-        Ok(())
+        let Self { consumer, trace, count } = self;
+        let shown = all(consumer, count, show).await;
+        trace.delete().await;
+        shown
     }
 }
 
+async fn all(
+    mut consumer: PullConsumer,
+    count: u64,
+    mut show: impl FnMut(u64, &Message) -> anyhow::Result<ControlFlow<()>>,
+) -> anyhow::Result<()> {
+    let mut left = count;
+    while left > 0 {
+        let before = left;
+        let mut messages = consumer.fetch().max_messages(left.min(READ) as usize).messages().await?;
+        loop {
+            let next = tokio::time::timeout(PATIENCE, messages.next()).await;
+            let Some(message) = next.context("the NATS server stopped answering")? else { break };
+            let message = message.map_err(anyhow::Error::from_boxed)?;
+            let place = message.info().map_err(anyhow::Error::from_boxed)?.stream_sequence;
+            if show(place, &message)?.is_break() {
+                return Ok(());
+            }
+            left = left.saturating_sub(1);
+        }
+        if left == before && consumer.info().await?.num_pending == 0 {
+            break;
+        }
+    }
+    Ok(())
+}
+
 /// Shows each message without its payload.
-pub(crate) async fn headers<I>(
-    stream: &Stream<I>,
+pub(crate) async fn headers(
+    stream: &Stream,
     deliver_policy: DeliverPolicy,
     mut show: impl FnMut(u64, &Message),
 ) -> anyhow::Result<()> {
