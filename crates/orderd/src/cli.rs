@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use clap::builder::NonEmptyStringValueParser;
+use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser};
 use clap::{Args, Parser, Subcommand};
 
 use crate::command_line::{boolean, number};
@@ -89,6 +89,9 @@ pub struct NatsArgs {
     /// Stream that is made where no stream takes the subject, or the one to take from that has it from others.
     #[arg(long, env = "NATS_STREAM", default_value = "ORDERS", value_name = "NAME")]
     pub nats_stream: String,
+    /// Stream of dead letters, made where it is missing; by default the name of the stream that is taken from, and _DEAD.
+    #[arg(long, env = "NATS_DEAD_STREAM", value_name = "NAME")]
+    pub nats_dead_stream: Option<String>,
     /// On how many servers of a cluster each stream is kept that is made: 1 to 5.
     #[arg(long, env = "NATS_REPLICAS", default_value_t = 1, value_name = "N", value_parser = number(1..=5))]
     pub nats_replicas: u32,
@@ -230,6 +233,16 @@ pub struct ServeArgs {
     /// Durable consumer by which the position in the stream is kept.
     #[arg(long, env = "NATS_DURABLE", default_value = "orderd", value_name = "NAME", help_heading = "NATS")]
     pub nats_durable: String,
+    /// Subjects, separated by commas and with wildcards, on which a message may ask for a receipt by its header
+    /// Orderd-Receipt. none sends none.
+    #[arg(
+        long,
+        env = "RECEIPT_SUBJECTS",
+        default_value = "_INBOX.>",
+        value_name = "SUBJECT,…",
+        help_heading = "NATS"
+    )]
+    pub receipt_subjects: String,
     #[command(flatten)]
     pub(crate) pg: PgArgs,
     #[command(flatten)]
@@ -386,7 +399,8 @@ pub struct CheckArgs {
 #[derive(Args, Debug, Clone)]
 #[command(
     after_help = "Examples:\n  orderd dead-letters list\n  orderd dead-letters show 1700000000000000000-42\n  \
-    orderd dead-letters replay --reason missing_member\n  orderd dead-letters drop --all --yes"
+    orderd dead-letters replay --reason missing_member\n  \
+    orderd dead-letters replay 1700000000000000000-42 --with corrected.json\n  orderd dead-letters drop --all --yes"
 )]
 pub struct DeadLettersArgs {
     /// What to do with them.
@@ -401,10 +415,10 @@ pub enum DeadLettersCommand {
     List(DeadLetterList),
     /// Everything about one, and its payload.
     Show(DeadLetterShow),
-    /// Send them into the topic again, each as the order of its original key.
-    Replay(DeadLetterAction),
+    /// Send them into the topic again, each as the order of its original key, and say what became of them.
+    Replay(DeadLetterReplay),
     /// Delete them for good.
-    Drop(DeadLetterAction),
+    Drop(DeadLetterDrop),
 }
 
 /// `orderd dead-letters list`
@@ -412,8 +426,8 @@ pub enum DeadLettersCommand {
 pub struct DeadLetterList {
     #[command(flatten)]
     pub(crate) nats: NatsArgs,
-    /// Only those with this reason, such as wrong_type.
-    #[arg(long, value_name = "REASON")]
+    /// Only those with this reason.
+    #[arg(long, value_name = "REASON", value_parser = reasons())]
     pub reason: Option<String>,
     /// For programs: one JSON object a line.
     #[arg(long)]
@@ -432,27 +446,62 @@ pub struct DeadLetterShow {
     pub json: bool,
 }
 
-/// `orderd dead-letters replay` and `drop`
+/// `orderd dead-letters replay`
 #[derive(Args, Debug, Clone)]
-#[command(group = clap::ArgGroup::new("which").required(true).multiple(true).args(["keys", "all", "reason"]))]
-pub struct DeadLetterAction {
+#[command(after_help = "Examples:\n  orderd dead-letters replay --reason missing_member\n  \
+    orderd dead-letters replay 1700000000000000000-42 --with corrected.json\n\n\
+    Waits until the running service has taken each in or refused it again; one that can't be sent holds up no others.\n\n\
+    Exit codes: 0 all were taken in, 1 some were refused again, could not be sent, or nothing is known of them yet.")]
+pub struct DeadLetterReplay {
     #[command(flatten)]
     pub(crate) nats: NatsArgs,
+    #[command(flatten)]
+    pub(crate) which: WhichDeadLetters,
+    /// Send the document in this file in place of the payload of the one KEY; - is stdin.
+    #[arg(long = "with", value_name = "FILE", requires = "keys", conflicts_with_all = ["all", "reason"])]
+    pub document: Option<PathBuf>,
+    /// For programs: one JSON object at the end.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `orderd dead-letters drop`
+#[derive(Args, Debug, Clone)]
+#[command(after_help = "Examples:\n  orderd dead-letters drop 1700000000000000000-42\n  \
+    orderd dead-letters drop --all --yes\n\n\
+    Exit codes: 0 dropped, 1 a key has no dead letter, the answer was no, or NATS can't be asked.")]
+pub struct DeadLetterDrop {
+    #[command(flatten)]
+    pub(crate) nats: NatsArgs,
+    #[command(flatten)]
+    pub(crate) which: WhichDeadLetters,
+    /// Don't ask before dropping.
+    #[arg(long)]
+    pub yes: bool,
+    /// For programs: one JSON object at the end.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The reasons that there are.
+fn reasons() -> PossibleValuesParser {
+    PossibleValuesParser::new(order::Reason::ALL.map(order::Reason::as_str))
+}
+
+/// Which dead letters are meant.
+#[derive(Args, Debug, Clone)]
+#[group(skip)]
+#[command(group = clap::ArgGroup::new("which").required(true).multiple(true).args(["keys", "all", "reason"]))]
+pub struct WhichDeadLetters {
     /// Their keys, as list shows them.
     #[arg(value_name = "KEY")]
     pub keys: Vec<String>,
     /// All of them.
     #[arg(long, conflicts_with = "keys")]
     pub all: bool,
-    /// Those with this reason, such as wrong_type.
-    #[arg(long, value_name = "REASON")]
+    /// Those with this reason.
+    #[arg(long, value_name = "REASON", value_parser = reasons())]
     pub reason: Option<String>,
-    /// Don't ask.
-    #[arg(long)]
-    pub yes: bool,
-    /// For programs: one JSON object at the end.
-    #[arg(long)]
-    pub json: bool,
 }
 
 /// `orderd verify`

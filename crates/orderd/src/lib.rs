@@ -27,6 +27,7 @@ mod tls;
 mod retry;
 mod erasure;
 mod scan;
+mod receipts;
 mod dead_letters;
 mod health;
 mod warnings;

@@ -34,8 +34,9 @@ pub(crate) struct Metrics {
     pub(crate) redelivered: IntCounter,
     /// Dead letters stored, by reason.
     pub(crate) dead_letters: IntCounterVec,
-    /// Messages in the stream of dead letters, whoever stored them.
+    /// Dead letters of this installation, each counted once.
     pub(crate) dead_letters_waiting: IntGauge,
+    pub(crate) receipts_ignored: IntCounter,
     /// Empty messages.
     pub(crate) empty: IntCounter,
     /// Members that the model doesn't know.
@@ -139,7 +140,15 @@ impl Metrics {
             ),
             dead_letters_waiting: register(
                 &r,
-                IntGauge::new("orderd_dead_letters_waiting", "Messages in the stream of dead letters"),
+                IntGauge::new(
+                    "orderd_dead_letters_waiting",
+                    "Dead letters of this installation that are stored",
+                ),
+            )?,
+            receipts_ignored: counter(
+                &r,
+                "orderd_receipts_ignored_total",
+                "Receipts that were asked for on a subject where none may go",
             )?,
             empty: counter(&r, "orderd_empty_messages_total", "Messages without a payload")?,
             unknown_members: counter(

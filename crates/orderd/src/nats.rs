@@ -1,5 +1,5 @@
-//! The connection to NATS: how it is made, what the server must be, the stream of dead letters and the durable
-//! consumer. Which stream orders are taken from: `streams`.
+//! The connection to NATS: how it is made, what the server must be, and the durable consumer. Which stream orders are
+//! taken from: `streams`; where dead letters are kept: `dead_letters`.
 
 mod failure;
 mod login;
@@ -14,26 +14,19 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use async_nats::connection::State;
+use async_nats::jetstream;
 use async_nats::jetstream::consumer::{self, AckPolicy, DeliverPolicy, FromConsumer, pull};
 use async_nats::jetstream::context::ConsumerInfoErrorKind;
-use async_nats::jetstream::stream::StorageType;
-use async_nats::jetstream::{self, Context};
 use async_nats::{Client, ConnectOptions, Event};
 
-use self::create::Instead;
 use crate::client_end::ClientEnd;
 use crate::config::Nats;
 use crate::health::{Health, Part};
 use crate::retry::Backoff;
 use crate::serve::replica::Company;
-use crate::subject;
 
 pub(crate) use self::login::{Login, user_key};
 pub(crate) use self::tls::certificates;
-
-/// The stream in which dead letters are kept, and the first token of their subjects.
-pub(crate) const DEAD_STREAM: &str = "ORDERS_DEAD";
-pub(crate) const DEAD_PREFIX: &str = "dead";
 
 /// How long a message may be held before the server delivers it again, unless progress is reported.
 pub(crate) const ACK_WAIT: Duration = Duration::from_secs(5);
@@ -254,54 +247,6 @@ pub(crate) async fn refuse_unusable(client: &Client, settings: &Nats) -> anyhow:
 fn is_disabled(error: &jetstream::context::AccountError) -> bool {
     use jetstream::context::AccountErrorKind as Kind;
     !matches!(error.kind(), Kind::TimedOut)
-}
-
-/// The stream of dead letters, made where it is missing.
-pub(crate) async fn dead_stream(context: &Context) -> Result<jetstream::stream::Stream, anyhow::Error> {
-    // The service makes it at its start, on as many servers as it is told.
-    make_dead_stream(context, 1).await
-}
-
-/// The same, kept on so many servers if it is made.
-pub(crate) async fn make_dead_stream(
-    context: &Context,
-    replicas: usize,
-) -> Result<jetstream::stream::Stream, anyhow::Error> {
-    let config = dead_config(replicas);
-    match info::stream(context, &config.name).await? {
-        None => create::create(context, config, Instead("NATS_STREAM")).await,
-        Some(found) => {
-            refuse_deaf(&found.config, &config.subjects)?;
-            Ok(context.get_stream(config.name).await?)
-        }
-    }
-}
-
-/// The stream of dead letters that is made where it is missing.
-fn dead_config(replicas: usize) -> jetstream::stream::Config {
-    jetstream::stream::Config {
-        name: DEAD_STREAM.into(),
-        subjects: vec![format!("{DEAD_PREFIX}.>")],
-        storage: StorageType::File,
-        num_replicas: replicas,
-        allow_direct: true,
-        metadata: [(MADE_BY.0.to_owned(), MADE_BY.1.to_owned())].into(),
-        ..Default::default()
-    }
-}
-
-/// A stream of the right name that doesn't take what is to be stored there.
-fn refuse_deaf(found: &info::StreamConfig, subjects: &[String]) -> anyhow::Result<()> {
-    let takes = |subject: &String| found.subjects.iter().any(|taken| subject::covers(taken, subject));
-    if subjects.iter().all(takes) && found.subject_transform.is_none() {
-        return Ok(());
-    }
-    let (name, subjects) = (&found.name, subjects.join(","));
-    anyhow::bail!(
-        "the stream {name} is there and does not store {subjects}, where dead letters go; add the subject: nats stream \
-         edit {name} --subjects='{}'",
-        [found.subjects.join(","), subjects.clone()].join(",").trim_start_matches(',')
-    )
 }
 
 /// The durable consumer: the one that is there, if it acknowledges as we do, or one that is made.

@@ -17,7 +17,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::client_end::ClientEnd;
 use crate::config::Settings;
-use crate::dead_letters::store::DeadLetters;
+use crate::dead_letters::store::Store;
+use crate::dead_letters::waiting::Waiting;
 use crate::erasure::{Eraser, Follower};
 use crate::health::Health;
 use crate::ingest::decode::Decode;
@@ -29,6 +30,7 @@ use crate::nats;
 use crate::persist::database::Database;
 use crate::persist::encode;
 use crate::persist::tell::Teller;
+use crate::receipts::Receipts;
 use crate::serve::cache::{Bound, Cache};
 use crate::serve::fan_in;
 use crate::serve::feed::Feed;
@@ -58,6 +60,8 @@ pub(crate) struct Parts {
     pub(crate) taken: Arc<Taken>,
     pub(crate) lag: Arc<Lag>,
     pub(crate) company: Arc<Company>,
+    pub(crate) dead_letters: Arc<Store>,
+    pub(crate) receipts: Arc<Receipts>,
     pub(crate) health: Arc<Health>,
     pub(crate) metrics: Arc<Metrics>,
     /// Take no more; finish what is there.
@@ -82,6 +86,8 @@ impl Parts {
         let client_end = ClientEnd::default();
         let client = nats::connect(&settings.nats, health.clone(), company.clone(), &client_end).await?;
         Ok(Self {
+            dead_letters: Arc::new(Store::new(client.clone(), &settings.nats)),
+            receipts: Arc::new(Receipts::new(client.clone(), &settings, &metrics)),
             holds: Holds::new(client.clone()),
             client,
             client_end,
@@ -131,8 +137,7 @@ impl Parts {
 /// to stop.
 pub(crate) fn start(parts: &Parts, parser: Parser, depths: &Depths) -> Stages {
     let Parts { settings, client, layouts, cache, feed, progress, holds, taken, lag, health, .. } = parts;
-    let Parts { company, metrics, stop, give_up, .. } = parts;
-    let dead_letters = Arc::new(DeadLetters::new(client.clone(), settings.nats.jetstream(client.clone())));
+    let Parts { company, dead_letters, receipts, metrics, stop, give_up, .. } = parts;
 
     let (natschan, natschan_out) = depths.channel("natschan", WAITING);
     let (msgdatachan, msgdatachan_out) = depths.channel("msgdatachan", WAITING);
@@ -148,6 +153,7 @@ pub(crate) fn start(parts: &Parts, parser: Parser, depths: &Depths) -> Stages {
     let subscribe = Subscribe {
         settings: settings.clone(),
         client: client.clone(),
+        dead_letters: dead_letters.clone(),
         holds: holds.clone(),
         taken: taken.clone(),
         health: health.clone(),
@@ -160,6 +166,7 @@ pub(crate) fn start(parts: &Parts, parser: Parser, depths: &Depths) -> Stages {
         health: health.clone(),
         metrics: metrics.clone(),
         dead_letters: dead_letters.clone(),
+        receipts: receipts.clone(),
         deadchan: deadchan.clone(),
         cache: cache.clone(),
         teller: teller.clone(),
@@ -169,6 +176,7 @@ pub(crate) fn start(parts: &Parts, parser: Parser, depths: &Depths) -> Stages {
     let housekeeping = Housekeeping {
         settings: settings.clone(),
         client: client.clone(),
+        dead_letters: dead_letters.clone(),
         health: health.clone(),
         metrics: metrics.clone(),
         stop: stop.clone(),
@@ -228,10 +236,18 @@ pub(crate) fn start(parts: &Parts, parser: Parser, depths: &Depths) -> Stages {
     let stats = Stats::new(cache.clone(), metrics.clone(), health.clone(), progress.clone());
     stage("feed", Box::pin(feed.clone().run(stats, stop.clone())));
 
-    let metrics = metrics.clone();
-    let keeping =
-        async move { ingest::dead_letters::run(deadchan_out, &dead_letters, &metrics, &teller).await };
+    let (metrics, dead_letters, receipts) = (metrics.clone(), dead_letters.clone(), receipts.clone());
+    let keeping = async move {
+        ingest::dead_letters::run(deadchan_out, &dead_letters, &receipts, &metrics, &teller).await
+    };
     stage("dead_letters", Box::pin(keeping));
+    let waiting = Waiting {
+        store: parts.dead_letters.clone(),
+        health: health.clone(),
+        metrics: parts.metrics.clone(),
+        stop: stop.clone(),
+    };
+    stage("dead_letters_waiting", Box::pin(waiting.run()));
     stage("extend_held", Box::pin(subscribe::extend_held(holds.clone(), stop.clone())));
     stage("housekeeping", Box::pin(housekeeping.run()));
     let eraser =

@@ -1,5 +1,31 @@
 //! Subjects with wildcards: `*` is any one token, `>` any that are left, one at least.
 
+use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, utf8_percent_encode};
+
+/// The first token of the subjects of dead letters.
+pub(crate) const DEAD_PREFIX: &str = "dead";
+
+/// What one token can't hold, or means something else there: all but letters, digits, `-`, `_` and `~`.
+const IN_TOKEN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'~');
+
+/// What a header can't hold as it is.
+const IN_HEADER: &AsciiSet = &CONTROLS.add(b' ').add(b'%');
+
+/// A subject, percent-encoded to one token: different subjects have different tokens.
+pub(crate) fn to_token(subject: &str) -> String {
+    utf8_percent_encode(subject, IN_TOKEN).to_string()
+}
+
+/// A subject as a header can hold it: readable, and ASCII.
+pub(crate) fn to_header(subject: &str) -> String {
+    utf8_percent_encode(subject, IN_HEADER).to_string()
+}
+
+/// The subject that such a header holds.
+pub(crate) fn from_header(text: &str) -> String {
+    percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()
+}
+
 /// Whether it stands for many subjects.
 pub(crate) fn is_wild(subject: &str) -> bool {
     subject.split('.').any(|token| token == "*" || token == ">")
@@ -50,6 +76,35 @@ mod tests {
             assert!(!is_valid(subject), "{subject}");
         }
         assert!(is_wild("a.>") && is_wild("*.a") && !is_wild("a.b>") && !is_wild("a"));
+    }
+
+    #[test]
+    fn token_of_any_subject_is_one_literal_token() {
+        for (subject, token) in [
+            ("TESTING", "TESTING"),
+            ("a-b_c~1", "a-b_c~1"),
+            ("orders.>", "orders%2E%3E"),
+            ("orders.*.new", "orders%2E%2A%2Enew"),
+            ("a b\t\r\n", "a%20b%09%0D%0A"),
+            ("100%", "100%25"),
+            ("$JS:/=", "%24JS%3A%2F%3D"),
+            ("заказы", "%D0%B7%D0%B0%D0%BA%D0%B0%D0%B7%D1%8B"),
+        ] {
+            assert_eq!(to_token(subject), token);
+            assert!(is_valid(token) && !is_wild(token) && !token.contains('.'), "{token}");
+        }
+        assert_ne!(to_token("a.b"), to_token("a%2Eb"));
+    }
+
+    #[test]
+    fn subject_survives_a_header() {
+        for subject in ["orders.new", "orders.*", "a b", "a\rb\nc\0", "100%", "%41", "заказы.новые"]
+        {
+            let header = to_header(subject);
+            assert!(header.bytes().all(|byte| byte.is_ascii_graphic()), "{header}");
+            assert_eq!(from_header(&header), subject);
+        }
+        assert_eq!(to_header("orders.*.new"), "orders.*.new");
     }
 
     #[test]

@@ -1,20 +1,36 @@
-//! `orderd dead-letters`: what could not be taken in, why, and back into the topic after a mend.
+//! `orderd dead-letters`: what could not be taken in, why, and back into the topic after a fix.
 
-use std::io::{BufRead, IsTerminal};
+use std::collections::HashMap;
+use std::io::Read;
+use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
-use async_nats::jetstream::Context;
+use bytes::Bytes;
 use comfy_table::Table;
-use serde_json::json;
+use serde_json::{Value, json};
 
+use super::confirm::confirmed;
+use super::counted;
 use super::progress::Progress;
-use crate::cli::{DeadLetterAction, DeadLetterList, DeadLetterShow, DeadLettersArgs, DeadLettersCommand};
-use crate::config::Nats;
+use crate::cli::{
+    DeadLetterDrop, DeadLetterList, DeadLetterReplay, DeadLetterShow, DeadLettersArgs, DeadLettersCommand,
+    NatsArgs, WhichDeadLetters,
+};
+use crate::config::{ConfigError, Nats};
 use crate::dead_letters::format::{DeadLetter, header};
 use crate::dead_letters::list;
-use crate::dead_letters::store::DeadLetters;
+use crate::dead_letters::replay::{self, Outcome};
+use crate::dead_letters::store::Store;
+use crate::erasure::shown;
 use crate::nats;
+
+/// How long nothing may happen while outcomes are waited for.
+const OUTCOME_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Of so many it is said why they were not taken in.
+const EXPLAINED: usize = 20;
 
 /// Runs one of them. `show` of a key that isn't there: 1.
 ///
@@ -30,12 +46,12 @@ pub async fn run(args: DeadLettersArgs) -> anyhow::Result<ExitCode> {
 }
 
 async fn list(args: DeadLetterList) -> anyhow::Result<ExitCode> {
-    let (context, _) = connect(&Nats::new(&args.nats)?).await?;
+    let store = connect(&args.nats).await?;
     let mut table = Table::new();
     table.load_preset(comfy_table::presets::NOTHING);
     table.set_header(["KEY", "TIME", "REASON", "PLACE", "BYTES"]);
     let mut lines = String::new();
-    let letters = list::all(&context).await?;
+    let letters = list::all(&store).await?;
     for letter in letters.iter().filter(|letter| is_for(letter, args.reason.as_deref())) {
         if args.json {
             lines.push_str(&format!("{}\n", letter.describe()));
@@ -50,6 +66,10 @@ async fn list(args: DeadLetterList) -> anyhow::Result<ExitCode> {
             ]);
         }
     }
+    if letters.is_empty() {
+        // Else nobody would see that PUB_TOPIC is another one than the service's.
+        super::complain(&format!("there are no dead letters of {}", store.location().await?));
+    }
     super::print(&if args.json { lines } else { format!("{table}\n") })?;
     Ok(ExitCode::SUCCESS)
 }
@@ -62,10 +82,10 @@ fn place(path: &str, offset: &str) -> String {
 }
 
 async fn show(args: DeadLetterShow) -> anyhow::Result<ExitCode> {
-    let (context, _) = connect(&Nats::new(&args.nats)?).await?;
+    let store = connect(&args.nats).await?;
     let missing = || format!("there is no dead letter {}", args.key);
-    let letter = list::find(&context, &args.key).await?.with_context(missing)?;
-    let payload = list::payload(&context, &letter).await?.with_context(missing)?;
+    let letter = store.find(&args.key).await?.with_context(missing)?;
+    let payload = store.payload(&letter).await?.with_context(missing)?;
     if args.json {
         super::print(&format!("{}\n", letter.describe_with(&payload)))?;
         return Ok(ExitCode::SUCCESS);
@@ -78,64 +98,137 @@ async fn show(args: DeadLetterShow) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn replay(args: DeadLetterAction) -> anyhow::Result<ExitCode> {
-    let (context, _) = connect(&Nats::new(&args.nats)?).await?;
-    let chosen = chosen(&context, &args).await?;
-    let progress = Progress::new(Some(chosen.len() as u64), "dead letters");
-    for letter in &chosen {
-        list::replay(&context, letter).await?;
-        progress.add(1);
+async fn replay(args: DeadLetterReplay) -> anyhow::Result<ExitCode> {
+    let document = args.document.as_deref().map(|file| document(file, &args.which.keys)).transpose()?;
+    let store = connect(&args.nats).await?;
+    let letters = chosen(&store, &args.which).await?;
+    let progress = Progress::new(Some(letters.len() as u64), "dead letters");
+    let outcomes =
+        replay::replay(&store, &letters, document, None, OUTCOME_TIMEOUT, || progress.add(1)).await;
+    progress.finish("dead letters");
+    let keys: Vec<&str> = letters.iter().map(|letter| letter.key.as_str()).collect();
+    let outcomes = outcomes.context("the outcome of the replay is not known; run it again")?;
+    super::print(&if args.json { format!("{}\n", described(&keys, &outcomes)) } else { summary(&outcomes) })?;
+    if !args.json {
+        explain(&keys, &outcomes);
     }
-    done(&args, progress, "dead letters", chosen.len())
+    let is_done = |outcome: &Outcome| matches!(outcome, Outcome::TakenIn | Outcome::Gone);
+    Ok(if outcomes.values().all(is_done) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn discard(args: DeadLetterAction) -> anyhow::Result<ExitCode> {
-    let (context, stored) = connect(&Nats::new(&args.nats)?).await?;
-    let chosen = chosen(&context, &args).await?;
-    if !args.yes && !chosen.is_empty() && !confirmed(chosen.len())? {
-        super::complain("nothing dropped");
+/// The document that one dead letter is replayed with.
+fn document(file: &Path, keys: &[String]) -> anyhow::Result<Bytes> {
+    if keys.len() > 1 {
+        return Err(
+            ConfigError::new("--with", "takes one KEY: the document replaces the payload of one").into()
+        );
+    }
+    let mut document = Vec::new();
+    let read = match file == Path::new("-") {
+        true => std::io::stdin().lock().read_to_end(&mut document),
+        false => std::fs::File::open(file).and_then(|mut file| file.read_to_end(&mut document)),
+    };
+    read.map_err(|error| ConfigError::new("--with", format!("can't read {}: {error}", file.display())))?;
+    if document.is_empty() {
+        return Err(ConfigError::new("--with", format!("{} is empty", file.display())).into());
+    }
+    Ok(document.into())
+}
+
+/// `3 dead letters replayed: 2 taken in, 1 refused again`
+fn summary(outcomes: &HashMap<String, Outcome>) -> String {
+    let words = [
+        ("taken_in", "taken in"),
+        ("refused", "refused again"),
+        ("too_large", "too large to be sent again"),
+        ("not_sent", "not sent"),
+        ("undecided", "sent, outcome not known"),
+        ("gone", "gone before"),
+    ];
+    let counts = words.map(|(outcome, words)| (count(outcomes, outcome), words));
+    let counts = counts.into_iter().enumerate().filter(|(place, (count, _))| *place < 2 || *count > 0);
+    let counts: Vec<_> = counts.map(|(_, (count, words))| format!("{count} {words}")).collect();
+    format!("{} replayed: {}\n", counted(outcomes.len() as u64, "dead letter"), counts.join(", "))
+}
+
+fn count(outcomes: &HashMap<String, Outcome>, outcome: &str) -> usize {
+    outcomes.values().filter(|of| of.as_str() == outcome).count()
+}
+
+/// For programs: the counts, and what became of each.
+fn described(keys: &[&str], outcomes: &HashMap<String, Outcome>) -> Value {
+    let mut described = json!({ "count": keys.len() });
+    for outcome in ["taken_in", "refused", "too_large", "not_sent", "undecided", "gone"] {
+        described[outcome] = count(outcomes, outcome).into();
+    }
+    let each = keys.iter().filter_map(|key| Some(outcomes.get(*key)?.describe(key)));
+    described["dead_letters"] = each.collect();
+    described
+}
+
+/// Says why those stay that were not taken in, in the order in which they are listed.
+fn explain(keys: &[&str], outcomes: &HashMap<String, Outcome>) {
+    let why = |key: &&str| {
+        Some(match outcomes.get(*key)? {
+            Outcome::TakenIn | Outcome::Gone => return None,
+            Outcome::Refused(refused) => {
+                let reason = refused.refused.as_deref().unwrap_or_default();
+                let place = refused.path.as_deref().map_or(String::new(), |path| format!(" at {path}"));
+                format!("{key}: refused again: {reason}: {}{place}", refused.detail)
+            }
+            Outcome::TooLarge(why) | Outcome::NotSent(why) => format!("{key}: not sent: {why}"),
+            Outcome::Undecided => format!(
+                "{key}: sent, and nothing heard of it for {} s; it is taken in or refused once orderd serve runs and \
+                 has read what is before it in the stream: see orderd dead-letters list then",
+                OUTCOME_TIMEOUT.as_secs()
+            ),
+        })
+    };
+    let lines: Vec<String> = keys.iter().filter_map(why).collect();
+    lines.iter().take(EXPLAINED).for_each(|line| super::complain(line));
+    if lines.len() > EXPLAINED {
+        super::complain(&format!("and {} more; --json says it of each", lines.len() - EXPLAINED));
+    }
+}
+
+async fn discard(args: DeadLetterDrop) -> anyhow::Result<ExitCode> {
+    let store = connect(&args.nats).await?;
+    let letters = chosen(&store, &args.which).await?;
+    let count = counted(letters.len() as u64, "dead letter");
+    if !args.yes && !letters.is_empty() && !confirmed(&format!("Drop {count} for good?"))? {
         return Ok(ExitCode::FAILURE);
     }
-    let progress = Progress::new(Some(chosen.len() as u64), "dead letters");
-    for letter in &chosen {
-        stored.delete(&letter.subject).await.with_context(|| format!("can't drop {}", letter.key))?;
+    let progress = Progress::new(Some(letters.len() as u64), "dead letters");
+    for letter in &letters {
+        store.delete(&letter.key).await.with_context(|| format!("can't drop {}", letter.key))?;
         progress.add(1);
     }
-    done(&args, progress, "dead letters", chosen.len())
-}
-
-fn done(args: &DeadLetterAction, progress: Progress, things: &str, count: usize) -> anyhow::Result<ExitCode> {
-    let line = progress.finish(things);
-    super::print(&if args.json { format!("{}\n", json!({ "count": count })) } else { format!("{line}\n") })?;
+    progress.finish("dead letters");
+    let dropped = json!({ "count": letters.len() });
+    super::print(&if args.json { format!("{dropped}\n") } else { format!("{count} dropped\n") })?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn confirmed(count: usize) -> anyhow::Result<bool> {
-    let stdin = std::io::stdin();
-    anyhow::ensure!(stdin.is_terminal(), "drop is for good: say --yes where there is nobody to ask");
-    super::complain(&format!("Drop {count} dead letters for good? Type yes:"));
-    let mut answer = String::new();
-    stdin.lock().read_line(&mut answer)?;
-    Ok(answer.trim() == "yes")
+async fn connect(args: &NatsArgs) -> anyhow::Result<Store> {
+    let settings = Nats::new(args)?;
+    let store = Store::new(nats::connect_usable(&settings).await?, &settings);
+    store.refuse_wrong_stream().await?;
+    Ok(store)
 }
 
-async fn connect(settings: &Nats) -> anyhow::Result<(Context, DeadLetters)> {
-    let client = nats::connect_usable(settings).await?;
-    let context = settings.jetstream(client.clone());
-    Ok((context.clone(), DeadLetters::new(client, context)))
-}
-
-/// The dead letters that are meant.
+/// The dead letters that are meant, each once.
 ///
 /// # Errors
 /// A key that has none.
-async fn chosen(context: &Context, args: &DeadLetterAction) -> anyhow::Result<Vec<DeadLetter>> {
-    let mut letters = if args.keys.is_empty() { list::all(context).await? } else { Vec::new() };
-    for key in &args.keys {
-        let letter = list::find(context, key).await?;
-        letters.push(letter.with_context(|| format!("there is no dead letter {key}"))?);
+async fn chosen(store: &Store, which: &WhichDeadLetters) -> anyhow::Result<Vec<DeadLetter>> {
+    let mut letters = if which.keys.is_empty() { list::all(store).await? } else { Vec::new() };
+    for (place, key) in which.keys.iter().enumerate() {
+        if !which.keys[..place].contains(key) {
+            let letter = store.find(key).await?;
+            letters.push(letter.with_context(|| format!("there is no dead letter {}", shown(key)))?);
+        }
     }
-    letters.retain(|letter| is_for(letter, args.reason.as_deref()));
+    letters.retain(|letter| is_for(letter, which.reason.as_deref()));
     Ok(letters)
 }
 
@@ -152,5 +245,21 @@ mod tests {
         assert_eq!(place("$.payment.amount", "37"), "$.payment.amount, byte 37");
         assert_eq!((place("", "0"), place("$", "")), ("byte 0".into(), "$".into()));
         assert_eq!(place("", ""), "");
+    }
+
+    #[test]
+    fn a_summary_counts_what_was_taken_in_and_what_was_refused() {
+        let outcomes = |all: &[Outcome]| -> HashMap<String, Outcome> {
+            all.iter().enumerate().map(|(number, outcome)| (format!("1-{number}"), outcome.clone())).collect()
+        };
+        assert_eq!(summary(&outcomes(&[])), "0 dead letters replayed: 0 taken in, 0 refused again\n");
+        let some = outcomes(&[Outcome::TakenIn, Outcome::TakenIn, Outcome::Undecided]);
+        assert_eq!(
+            summary(&some),
+            "3 dead letters replayed: 2 taken in, 0 refused again, 1 sent, outcome not known\n"
+        );
+        let described = described(&["1-0", "1-1", "1-2"], &some);
+        assert_eq!((&described["count"], &described["taken_in"]), (&3.into(), &2.into()));
+        assert_eq!(described["dead_letters"][2], json!({ "key": "1-2", "outcome": "undecided" }));
     }
 }

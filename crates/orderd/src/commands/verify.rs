@@ -27,6 +27,7 @@ use crate::cli::VerifyArgs;
 use crate::config::{Http, Nats, Postgres, Table};
 use crate::dead_letters::format::key_of_dead_letter;
 use crate::dead_letters::list;
+use crate::dead_letters::store::Store;
 use crate::erasure::sequence_of;
 use crate::scan::Scan;
 use crate::{nats, postgres, streams};
@@ -105,9 +106,7 @@ pub async fn run(args: VerifyArgs) -> anyhow::Result<ExitCode> {
     let report = loop {
         let progress = Progress::new(None, "ids");
         let mut places = Places::default();
-        places
-            .read_stream(&nats.jetstream(client.clone()), &nats, &args.nats_durable, &mut parser, &progress)
-            .await?;
+        places.read_stream(&client, &nats, &args.nats_durable, &mut parser, &progress).await?;
         // The table before memory, so that a row that is missing there is missing, and not just newer.
         let connection = postgres::connect_once(&pg).await?;
         places.read_table(&connection.client, &pg.table, &progress).await?;
@@ -134,18 +133,19 @@ pub async fn run(args: VerifyArgs) -> anyhow::Result<ExitCode> {
 impl Places {
     async fn read_stream(
         &mut self,
-        context: &jetstream::Context,
+        client: &async_nats::Client,
         settings: &Nats,
         durable: &str,
         parser: &mut Parser,
         progress: &Progress,
     ) -> anyhow::Result<()> {
-        let stream = streams::stream(context, settings).await?;
+        let context = settings.jetstream(client.clone());
+        let stream = streams::stream(&context, settings).await?;
         let consumer =
             stream.consumer_info(durable).await.with_context(|| format!("there is no consumer {durable}"))?;
         self.in_flight = consumer.num_pending + consumer.num_ack_pending as u64;
         self.floor = consumer.ack_floor.stream_sequence;
-        self.dead.extend(list::all(context).await?.into_iter().map(|letter| letter.key));
+        self.dead.extend(list::keys(&Store::new(client.clone(), settings)).await?);
         // A work queue has nothing of what is acknowledged, and lets nobody else read it.
         if stream.cached_info().config.retention == RetentionPolicy::WorkQueue {
             return Ok(());

@@ -30,6 +30,7 @@ pub use self::secret::Secret;
 use self::secret::secret;
 use crate::cli::{OrderArgs, ServeArgs};
 use crate::serve::MAX_SEARCH;
+use crate::subject;
 
 /// A setting that can't be used: its name, and what it takes.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +64,8 @@ pub struct Settings {
     pub http: Http,
     /// With what HTTP shows who it is; `None`: it speaks no TLS.
     pub identity: Option<Identity>,
+    /// The subjects, with wildcards, on which receipts may be asked for.
+    pub receipt_subjects: Vec<String>,
     /// Tokens that may erase orders; none: nobody may over HTTP.
     pub erase_tokens: Tokens,
     /// Whose pages may read; none: nobody's but ours.
@@ -107,6 +110,7 @@ impl Settings {
         Ok(Self {
             nats: Nats::new(&args.nats)?,
             durable: stream_name("NATS_DURABLE", &args.nats_durable)?,
+            receipt_subjects: receipt_subjects(&args.receipt_subjects)?,
             postgres: Postgres::new(&args.pg)?,
             identity: Identity::new(http.certificate.as_deref(), args.http_tls_key.as_deref())?,
             http,
@@ -128,6 +132,22 @@ impl Settings {
         let identity = self.identity.as_ref().map(Identity::files);
         let tokens = [&self.http.tokens as &dyn Reload, &self.erase_tokens];
         tokens.into_iter().chain(identity).chain(self.nats.files()).collect()
+    }
+}
+
+/// Subjects, with wildcards; what is to be empty is written `none`.
+fn receipt_subjects(text: &str) -> Result<Vec<String>, ConfigError> {
+    let subjects = list(text);
+    match &subjects[..] {
+        [] => Err(wrong("RECEIPT_SUBJECTS", "names no subject; write none for none")),
+        [none] if none.eq_ignore_ascii_case("none") => Ok(Vec::new()),
+        _ => match subjects.iter().find(|subject| !subject::is_valid(subject)) {
+            Some(wrong_one) => Err(wrong(
+                "RECEIPT_SUBJECTS",
+                format!("{wrong_one:?} is not a NATS subject, such as _INBOX.> or done.*"),
+            )),
+            None => Ok(subjects),
+        },
     }
 }
 

@@ -10,8 +10,13 @@ use rustls::sign::CertifiedKey;
 use super::reload::{Files, Reload, Reloaded};
 use super::{ConfigError, Secret, certificates, host, list, secret, wrong};
 use crate::cli::NatsArgs;
-use crate::nats::{self, DEAD_PREFIX, DEAD_STREAM, Login};
-use crate::{subject, telling};
+use crate::nats::{self, Login};
+use crate::subject::{self, DEAD_PREFIX};
+use crate::telling;
+
+/// The longest that the topic may be as one token, in bytes: a subject has to fit into one line of the protocol, of
+/// which servers take 4 KiB.
+const MAX_TOPIC_TOKEN: usize = 1024;
 
 /// Where NATS is and what is taken from it.
 #[derive(Debug, Clone)]
@@ -32,6 +37,8 @@ pub struct Nats {
     pub topic: String,
     /// The stream that is made where none takes the subject.
     pub stream: String,
+    /// The stream of dead letters; `None`: the name of the stream that is taken from, and `_DEAD`.
+    pub dead_stream: Option<String>,
     /// On how many servers the streams are kept that are made.
     pub replicas: usize,
 }
@@ -66,6 +73,12 @@ impl Nats {
                 format!("{topic:?} is no NATS subject, such as TESTING or orders.>"),
             ));
         }
+        if subject::to_token(topic).len() > MAX_TOPIC_TOKEN {
+            return Err(wrong(
+                "PUB_TOPIC",
+                format!("takes {MAX_TOPIC_TOKEN} bytes at most, percent-encoded"),
+            ));
+        }
         let dead = format!("{DEAD_PREFIX}.>");
         if subject::overlap(topic, &dead) {
             return Err(wrong(
@@ -92,8 +105,13 @@ impl Nats {
             first: args.nats_tls_first,
         };
         let stream = stream_name("NATS_STREAM", &args.nats_stream)?;
-        if stream == DEAD_STREAM {
-            return Err(wrong("NATS_STREAM", format!("{DEAD_STREAM} is where dead letters are kept")));
+        let dead_stream =
+            args.nats_dead_stream.as_deref().map(|name| stream_name("NATS_DEAD_STREAM", name)).transpose()?;
+        if dead_stream.as_ref() == Some(&stream) {
+            return Err(wrong(
+                "NATS_DEAD_STREAM",
+                format!("{stream} is NATS_STREAM, where orders are: dead letters need another stream"),
+            ));
         }
         Ok(Self {
             login: login(args, &servers.0)?,
@@ -104,6 +122,7 @@ impl Nats {
             domain,
             topic: topic.into(),
             stream,
+            dead_stream,
             replicas: args.nats_replicas as usize,
         })
     }

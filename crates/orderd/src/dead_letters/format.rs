@@ -1,27 +1,35 @@
 //! What a dead letter looks like in its stream: subject, headers, parts. No I/O.
 
+use std::fmt;
+
 use async_nats::HeaderMap;
-use async_nats::jetstream::Message;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
 use order::Refusal;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::nats::DEAD_PREFIX;
+use crate::config::Nats;
+use crate::subject::{self, DEAD_PREFIX};
 
 /// The header by which a replay says whose dead letter a message is.
 pub(crate) const KEY_HEADER: &str = "Orderd-Key";
 
 /// Bytes that all headers of a dead letter take together, at most.
-pub(crate) const MAX_HEADERS: usize = 4096;
+pub(super) const MAX_HEADERS: usize = 4096;
 
-/// The longest a reason and a path may be, in bytes, so that all headers together stay below [`MAX_HEADERS`].
-const TEXT: usize = 1024;
+/// The longest a subject, and a reason and a path, may be in a header, in bytes, so that all headers together stay below
+/// `MAX_HEADERS`.
+const MAX_SUBJECT: usize = 2048;
+pub(crate) const MAX_TEXT: usize = 640;
+
+/// Ends a subject that was cut: no escaped subject has it.
+const CUT: char = '…';
 
 /// The last token of the subject of a second part, where a payload leaves no room for the headers.
-pub(crate) const SECOND_PART: &str = "rest";
+const SECOND_PART: &str = "rest";
 
 /// The headers of a dead letter.
 pub(crate) mod header {
@@ -29,11 +37,80 @@ pub(crate) mod header {
     pub(crate) const DETAIL: &str = "Orderd-Detail";
     pub(crate) const PATH: &str = "Orderd-Path";
     pub(crate) const OFFSET: &str = "Orderd-Offset";
+    /// The subject that the message was published on, escaped.
     pub(crate) const SUBJECT: &str = "Orderd-Subject";
     pub(crate) const SEQUENCE: &str = "Orderd-Sequence";
     pub(crate) const TIME: &str = "Orderd-Time";
     pub(crate) const BYTES: &str = "Orderd-Bytes";
     pub(crate) const PARTS: &str = "Orderd-Parts";
+}
+
+/// Where the dead letters of one installation are: `dead.{stream}.{topic}.{key}`, so that each installation has its own,
+/// whichever others use the server or the same stream of dead letters.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Location {
+    /// The stream of dead letters.
+    pub(crate) stream: String,
+    /// The stream that orders are taken from.
+    pub(crate) source: String,
+    /// What is taken from it.
+    topic: String,
+    /// `dead.{stream}.{topic}`, the topic as one token.
+    prefix: String,
+}
+
+/// `the topic TESTING of the stream ORDERS`
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the topic {} of the stream {}", self.topic, self.source)
+    }
+}
+
+impl Location {
+    /// `source` is the stream that orders are taken from.
+    pub(crate) fn new(settings: &Nats, source: &str) -> Self {
+        Self::at(source, &settings.topic, settings.dead_stream.as_deref())
+    }
+
+    pub(super) fn at(source: &str, topic: &str, stream: Option<&str>) -> Self {
+        Self {
+            stream: stream.map_or_else(|| format!("{source}_DEAD"), str::to_owned),
+            prefix: format!("{DEAD_PREFIX}.{source}.{}", subject::to_token(topic)),
+            source: source.to_owned(),
+            topic: topic.to_owned(),
+        }
+    }
+
+    /// What the stream of dead letters takes.
+    pub(crate) fn taken(&self) -> String {
+        format!("{DEAD_PREFIX}.{}.>", self.source)
+    }
+
+    /// The subjects of all dead letters of this installation; second parts have one token more.
+    pub(crate) fn all(&self) -> String {
+        format!("{}.*", self.prefix)
+    }
+
+    /// The subject of the dead letter with that key.
+    pub(crate) fn subject(&self, key: &str) -> String {
+        format!("{}.{key}", self.prefix)
+    }
+
+    /// The subject of its second part.
+    pub(crate) fn second_part(&self, key: &str) -> String {
+        format!("{}.{key}.{SECOND_PART}", self.prefix)
+    }
+
+    /// Whether it is the subject of a dead letter of this installation, or of a second part.
+    pub(crate) fn has(&self, subject: &str) -> bool {
+        subject.strip_prefix(&self.prefix).is_some_and(|rest| rest.starts_with('.'))
+    }
+
+    /// The key of a dead letter of this installation; none for a second part, and for those of others.
+    pub(crate) fn key<'s>(&self, subject: &'s str) -> Option<&'s str> {
+        let key = subject.strip_prefix(&self.prefix)?.strip_prefix('.')?;
+        (!key.contains('.')).then_some(key)
+    }
 }
 
 /// A message that is refused, before it is stored.
@@ -43,42 +120,44 @@ pub(crate) struct Refused<'m> {
     /// Its place in the stream of orders, and the time there.
     pub(crate) sequence: u64,
     pub(crate) timestamp_ns: i64,
-    pub(crate) payload: &'m bytes::Bytes,
+    pub(crate) payload: &'m Bytes,
     pub(crate) refusal: &'m Refusal,
 }
 
-/// A dead letter without its payload.
-pub(crate) struct DeadLetter {
-    /// Where it stands in the stream of dead letters: later ones have larger numbers.
-    pub(crate) number: u64,
-    /// `dead.{subject}.{key}`
-    pub(crate) subject: String,
-    pub(crate) key: String,
-    headers: HeaderMap,
-}
-
-/// The subject under which the dead letter of a message is stored.
-pub(crate) fn subject_of(subject: &str, key: &str) -> String {
-    format!("{DEAD_PREFIX}.{subject}.{key}")
-}
-
-/// Whose dead letter a message with these headers says to be.
-pub(crate) fn key_of_dead_letter(headers: Option<&HeaderMap>) -> Option<String> {
-    Some(headers?.get(KEY_HEADER)?.as_str().to_owned())
+/// What is stored of a dead letter: one message, or two.
+pub(crate) struct Parts {
+    pub(crate) headers: HeaderMap,
+    pub(crate) first: Bytes,
+    pub(crate) second: Option<Bytes>,
 }
 
 impl Refused<'_> {
-    pub(super) fn headers(&self) -> HeaderMap {
+    /// In messages of at most `limit` bytes, headers included.
+    pub(crate) fn parts(&self, limit: usize) -> Parts {
+        let mut headers = self.headers(limit);
+        let room = limit.saturating_sub(wire_len(&headers));
+        if self.payload.len() <= room {
+            return Parts { headers, first: self.payload.clone(), second: None };
+        }
+        headers.insert(header::PARTS, "2");
+        let room = limit.saturating_sub(wire_len(&headers));
+        let first = room.min(self.payload.len() / 2);
+        let second = Some(self.payload.slice(first..));
+        Parts { headers, first: self.payload.slice(..first), second }
+    }
+
+    fn headers(&self, limit: usize) -> HeaderMap {
+        let text = MAX_TEXT.min(limit / 8);
         let mut headers = once();
         headers.insert(header::REASON, self.refusal.reason.as_str());
-        headers.insert(header::DETAIL, cut(&self.refusal.detail));
+        headers.insert(header::DETAIL, printable(&self.refusal.detail, text).as_str());
         if let Some(path) = &self.refusal.path {
-            headers.insert(header::PATH, cut(path));
+            headers.insert(header::PATH, printable(path, text).as_str());
         }
         if let Some(offset) = self.refusal.offset {
             headers.insert(header::OFFSET, offset.to_string().as_str());
         }
-        headers.insert(header::SUBJECT, cut(self.subject));
+        headers.insert(header::SUBJECT, escaped(self.subject, MAX_SUBJECT.min(limit / 4)).as_str());
         headers.insert(header::SEQUENCE, self.sequence.to_string().as_str());
         headers.insert(header::TIME, rfc3339(self.timestamp_ns).as_str());
         headers.insert(header::BYTES, self.payload.len().to_string().as_str());
@@ -86,33 +165,17 @@ impl Refused<'_> {
     }
 }
 
-/// The header by which the server stores a message only while its subject is empty.
-pub(super) fn once() -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    headers.insert(async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, "0");
-    headers
-}
-
-/// Cut to size, and without line breaks, which would end a header.
-fn cut(text: &str) -> &str {
-    let line_end = text.find(['\r', '\n']).unwrap_or(text.len());
-    &text[..text.floor_char_boundary(line_end.min(TEXT))]
-}
-
-fn rfc3339(timestamp_ns: i64) -> String {
-    let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(timestamp_ns));
-    time.ok().and_then(|time| time.format(&Rfc3339).ok()).unwrap_or_default()
+/// A dead letter without its payload.
+pub(crate) struct DeadLetter {
+    /// Where it stands in the stream of dead letters: later ones have larger numbers.
+    pub(crate) number: u64,
+    pub(crate) key: String,
+    headers: HeaderMap,
 }
 
 impl DeadLetter {
-    /// What is stored in a message; none: it is a second part.
-    pub(super) fn of(number: u64, message: &Message) -> Option<Self> {
-        Self::new(number, message.subject.to_string(), message.headers.clone().unwrap_or_default())
-    }
-
-    pub(super) fn new(number: u64, subject: String, headers: HeaderMap) -> Option<Self> {
-        let key = subject.rsplit('.').next()?.to_owned();
-        (key != SECOND_PART).then_some(Self { number, subject, key, headers })
+    pub(crate) fn new(number: u64, key: &str, headers: HeaderMap) -> Self {
+        Self { number, key: key.to_owned(), headers }
     }
 
     /// What a header says; nothing where it is missing.
@@ -120,10 +183,14 @@ impl DeadLetter {
         self.headers.get(name).map_or("", |value| value.as_str())
     }
 
-    /// The subject it came by.
-    pub(super) fn original_subject(&self) -> &str {
-        let rest = self.subject.strip_prefix(DEAD_PREFIX).unwrap_or(&self.subject);
-        rest.strip_suffix(&self.key).unwrap_or(rest).trim_matches('.')
+    pub(crate) fn has_two_parts(&self) -> bool {
+        self.header(header::PARTS) == "2"
+    }
+
+    /// The subject it came by; none where that was too long to be kept.
+    pub(crate) fn subject(&self) -> Option<String> {
+        let kept = self.header(header::SUBJECT);
+        (!kept.is_empty() && !kept.ends_with(CUT)).then(|| subject::from_header(kept))
     }
 
     /// All but the payload, as JSON.
@@ -132,7 +199,7 @@ impl DeadLetter {
         json!({
             "key": self.key,
             "number": self.number,
-            "subject": self.original_subject(),
+            "subject": subject::from_header(self.header(header::SUBJECT)),
             "sequence": number(header::SEQUENCE),
             "time": self.header(header::TIME),
             "reason": self.header(header::REASON),
@@ -149,5 +216,126 @@ impl DeadLetter {
         described["payload_base64"] = BASE64_STANDARD.encode(payload).into();
         described["payload"] = std::str::from_utf8(payload).map_or(Value::Null, Value::from);
         described
+    }
+}
+
+/// Whose dead letter a message with these headers says to be.
+pub(crate) fn key_of_dead_letter(headers: Option<&HeaderMap>) -> Option<String> {
+    Some(headers?.get(KEY_HEADER)?.as_str().to_owned())
+}
+
+/// The header by which the server stores a message only while its subject is empty.
+pub(super) fn once() -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, "0");
+    headers
+}
+
+/// The bytes of headers in a message.
+pub(crate) fn wire_len(headers: &HeaderMap) -> usize {
+    let lines = headers.iter().flat_map(|(name, values)| values.iter().map(move |value| (name, value)));
+    let name_len = |name: &async_nats::HeaderName| AsRef::<str>::as_ref(name).len();
+    let lines: usize =
+        lines.map(|(name, value)| name_len(name) + value.as_str().len() + ": \r\n".len()).sum();
+    "NATS/1.0\r\n\r\n".len() + lines
+}
+
+/// Cut to size, and without control characters: a line break would end a header.
+pub(crate) fn printable(text: &str, limit: usize) -> String {
+    let text = &text[..text.floor_char_boundary(limit)];
+    text.replace(char::is_control, " ")
+}
+
+/// As a header can hold it, and cut to size.
+fn escaped(subject: &str, limit: usize) -> String {
+    let mut escaped = subject::to_header(subject);
+    if escaped.len() > limit {
+        escaped.truncate(limit);
+        escaped.push(CUT);
+    }
+    escaped
+}
+
+fn rfc3339(timestamp_ns: i64) -> String {
+    let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(timestamp_ns));
+    time.ok().and_then(|time| time.format(&Rfc3339).ok()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use order::Reason;
+
+    const KEY: &str = "1700000000123456789-42";
+
+    fn refusal(text: &str) -> Refusal {
+        let (detail, path) = (text.to_owned(), Some(text.to_owned()));
+        Refusal { reason: Reason::RefusedByDatabase, detail, path, offset: Some(usize::MAX) }
+    }
+
+    fn parts(subject: &str, text: &str, payload: &Bytes, limit: usize) -> Parts {
+        let refusal = refusal(text);
+        let (sequence, timestamp_ns) = (u64::MAX, i64::MAX);
+        Refused { subject, key: KEY, sequence, timestamp_ns, payload, refusal: &refusal }.parts(limit)
+    }
+
+    #[test]
+    fn headers_stay_within_their_limit_whatever_is_refused() {
+        let payload = Bytes::from(vec![b'x'; 1 << 20]);
+        for text in ["", "x", &"ы".repeat(5000), &"\r\n".repeat(5000)] {
+            for subject in ["a", &"orders.".repeat(600), &"ы".repeat(2000), &"%".repeat(4000)] {
+                let parts = parts(subject, text, &payload, 1 << 20);
+                let bytes = wire_len(&parts.headers);
+                assert!(bytes <= MAX_HEADERS, "{bytes} for {} and {}", subject.len(), text.len());
+                for value in parts.headers.iter().flat_map(|(_, values)| values) {
+                    assert!(!value.as_str().contains(char::is_control));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn both_parts_fit_and_are_the_payload() {
+        let once = wire_len(&once());
+        for limit in [1024, 4096, 65536, 1 << 20] {
+            for less in [0, 1, 50, 300, 500, 1000] {
+                let payload: Bytes = (0..limit - less).map(|byte| byte as u8).collect();
+                let Parts { headers, first, second } = parts("orders.new", "why", &payload, limit);
+                assert!(wire_len(&headers) + first.len() <= limit, "{limit} {less}");
+                let rest = second.clone().unwrap_or_default();
+                assert!(second.is_none() || once + rest.len() <= limit, "{limit} {less}");
+                assert_eq!(second.is_some(), headers.get(header::PARTS).is_some());
+                assert_eq!([first, rest].concat(), payload);
+            }
+        }
+    }
+
+    #[test]
+    fn subject_that_is_cut_is_not_taken_for_a_whole_one() {
+        let letter = |subject: &str| {
+            DeadLetter::new(1, KEY, parts(subject, "why", &Bytes::from_static(b"{"), 1 << 20).headers)
+        };
+        for subject in ["orders.new", "orders.*", "a\rb", "заказы"] {
+            assert_eq!(letter(subject).subject().as_deref(), Some(subject));
+        }
+        let long = "orders.".repeat(500);
+        assert_eq!(letter(&long).subject(), None);
+        assert!(
+            letter(&long).describe()["subject"].as_str().is_some_and(|kept| long.starts_with(&kept[..2000]))
+        );
+    }
+
+    #[test]
+    fn an_installation_knows_only_the_keys_of_its_own() {
+        let location = |source: &str, topic: &str| Location::at(source, topic, Some("DEAD"));
+        let ours = location("ORDERS", "orders.>");
+        assert_eq!(ours.subject(KEY), format!("dead.ORDERS.orders%2E%3E.{KEY}"));
+        assert_eq!(ours.key(&ours.subject(KEY)), Some(KEY));
+        assert_eq!(ours.key(&ours.second_part(KEY)), None);
+        for others in
+            [location("PARCELS", "orders.>"), location("ORDERS", "orders"), location("ORDERS", "orders.>.x")]
+        {
+            assert_eq!(ours.key(&others.subject(KEY)), None);
+        }
     }
 }

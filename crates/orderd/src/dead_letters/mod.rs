@@ -2,5 +2,9 @@
 //! what lists and replays them, for the service, the commands and HTTP.
 
 pub(crate) mod format;
+pub(crate) mod earlier;
+pub(crate) mod stream;
 pub(crate) mod store;
 pub(crate) mod list;
+pub(crate) mod replay;
+pub(crate) mod waiting;

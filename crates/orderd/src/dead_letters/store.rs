@@ -1,54 +1,164 @@
-//! The stream of dead letters: stored, looked up and deleted there.
+//! The dead letters of this installation in their stream: published, looked up and deleted.
 //!
-//! A dead letter is stored once, whatever is redelivered: its subject holds the key of its message, and the
-//! server stores it only while that subject is empty.
+//! A dead letter is stored once, whatever is redelivered: its subject holds the key of its message, and the server
+//! stores it only while that subject is empty.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use async_nats::jetstream::{self, Context};
+use anyhow::Context as _;
+use async_nats::jetstream::message::StreamMessage;
+use async_nats::jetstream::stream::{RawMessageError, RawMessageErrorKind, Stream};
+use async_nats::jetstream::{self, Context, ErrorCode};
 use async_nats::{Client, HeaderMap};
 use bytes::Bytes;
 use order::Key;
 
-use super::format::{MAX_HEADERS, Refused, SECOND_PART, header, once, subject_of};
-use crate::nats::DEAD_STREAM;
+use super::format::{DeadLetter, Location, Parts, Refused, once};
+use super::{earlier, stream};
+use crate::config::Nats;
+use crate::nats::info::{self, StreamInfo};
 use crate::retry::Backoff;
+use crate::streams;
 
-/// How long an answer to a look-up is waited for, which never comes if it went with a connection. The intake waits with
-/// it, and asks again; a command or a request that erases asks once.
+/// How long an answer is waited for, which never comes if it went with a connection. The intake waits with it, and asks
+/// again; a command or a request that erases asks once.
 const LOOK_UP: Duration = Duration::from_secs(1);
 const ONLY_LOOK_UP: Duration = Duration::from_secs(5);
+const PUBLISH: Duration = Duration::from_secs(5);
 
-/// The stream of dead letters.
-pub(crate) struct DeadLetters {
-    client: Client,
-    context: Context,
+/// Stores and finds them.
+pub(crate) struct Store {
+    pub(super) client: Client,
+    pub(super) context: Context,
+    settings: Nats,
+    known: Mutex<Option<Known>>,
+    /// Dead letters of an earlier version were looked for.
+    looked_for_earlier: AtomicBool,
 }
 
-impl DeadLetters {
-    pub(crate) fn new(client: Client, context: Context) -> Self {
-        Self { context, client }
+/// What was found out about the stream.
+#[derive(Clone)]
+struct Known {
+    location: Arc<Location>,
+    /// How large the stream lets a message be; `None`: as large as the server does.
+    max_message: Option<usize>,
+}
+
+impl Store {
+    pub(crate) fn new(client: Client, settings: &Nats) -> Self {
+        let context = settings.jetstream(client.clone());
+        let (settings, known) = (settings.clone(), Mutex::new(None));
+        Self { client, context, settings, known, looked_for_earlier: AtomicBool::new(false) }
     }
 
-    /// Stores a message once, whatever is redelivered.
-    pub(crate) async fn store(&self, refused: &Refused<'_>) -> anyhow::Result<()> {
-        let subject = subject_of(refused.subject, refused.key);
-        let mut headers = refused.headers();
-        let mut payload = refused.payload.clone();
-        let room = self.client.max_payload().saturating_sub(MAX_HEADERS);
-        if payload.len() > room {
-            let rest = payload.split_off(payload.len() / 2);
-            // First, so that a reader of the first part finds the second.
-            self.publish(format!("{subject}.{SECOND_PART}"), once(), rest).await?;
-            headers.insert(header::PARTS, "2");
+    /// Makes the stream, or checks the one that is there; `source` is the stream that orders are taken from.
+    ///
+    /// # Errors
+    /// A stream that can't be made or would lose dead letters.
+    pub(crate) async fn open(&self, source: &str) -> anyhow::Result<()> {
+        let location = Location::new(&self.settings, source);
+        let info = stream::open(&self.context, &location, &self.settings).await?;
+        let max_message = usize::try_from(info.config.max_msg_size).ok().filter(|size| *size > 0);
+        stream::refuse_narrow(&info.config, self.client.max_payload())?;
+        if !self.looked_for_earlier.swap(true, Ordering::Relaxed) {
+            self.warn_of_earlier(&location).await;
         }
-        self.publish(subject, headers, payload).await
+        self.remember(Known { location: Arc::new(location), max_message });
+        Ok(())
     }
 
-    async fn publish(&self, subject: String, headers: HeaderMap, payload: Bytes) -> anyhow::Result<()> {
+    async fn warn_of_earlier(&self, location: &Location) {
+        match earlier::findings(&self.context, location, &self.settings.topic).await {
+            Ok(findings) => findings.iter().for_each(|finding| tracing::warn!("{finding}")),
+            Err(error) => {
+                tracing::debug!(
+                    error = format!("{error:#}"),
+                    "can't look for dead letters of an earlier version"
+                );
+            }
+        }
+    }
+
+    fn remember(&self, known: Known) {
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(known);
+    }
+
+    async fn known(&self) -> anyhow::Result<Known> {
+        if let Some(known) = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone() {
+            return Ok(known);
+        }
+        let source = streams::find(&self.context, &self.settings).await?;
+        // Dead letters may have outlived the stream that they were in.
+        let source =
+            source.map_or(self.settings.stream.clone(), |stream| stream.cached_info().config.name.clone());
+        let known = Known { location: Arc::new(Location::new(&self.settings, &source)), max_message: None };
+        self.remember(known.clone());
+        Ok(known)
+    }
+
+    /// For a command: refuses a stream that can't hold the dead letters, or that `NATS_DEAD_STREAM` names and that is
+    /// not there, in which it would find nothing.
+    ///
+    /// # Errors
+    /// Such a stream, and what to do about it.
+    pub(crate) async fn refuse_wrong_stream(&self) -> anyhow::Result<()> {
+        let location = self.location().await?;
+        match self.info(&location).await? {
+            Some(found) => stream::refuse_deaf(&found.config, &location),
+            None => {
+                let name = self.settings.dead_stream.as_ref();
+                name.map_or(Ok(()), |name| anyhow::bail!("NATS_DEAD_STREAM: there is no stream {name}"))
+            }
+        }
+    }
+
+    /// Where the dead letters are.
+    ///
+    /// # Errors
+    /// The stream that orders are taken from can't be asked for.
+    pub(crate) async fn location(&self) -> anyhow::Result<Arc<Location>> {
+        Ok(self.known().await?.location)
+    }
+
+    pub(super) async fn stream(&self, location: &Location) -> anyhow::Result<Stream<()>> {
+        Ok(self.context.get_stream_no_info(&location.stream).await?)
+    }
+
+    /// What the server says of the stream; none: there is no such stream, and so no dead letter.
+    pub(crate) async fn info(&self, location: &Location) -> anyhow::Result<Option<StreamInfo>> {
+        info::stream(&self.context, &location.stream).await
+    }
+
+    /// Stores a message once, whatever is redelivered. Makes the stream anew where somebody has deleted it.
+    ///
+    /// # Errors
+    /// What the server refuses, or that it does not answer.
+    pub(crate) async fn publish(&self, refused: &Refused<'_>) -> anyhow::Result<()> {
+        let Known { location, max_message } = self.known().await?;
+        let limit = self.client.max_payload();
+        let Parts { headers, first, second } = refused.parts(max_message.map_or(limit, |max| max.min(limit)));
+        let stored = async {
+            if let Some(second) = second {
+                // Before the first part, so that whatever sees the first finds the second.
+                self.put(location.second_part(refused.key), once(), second).await?;
+            }
+            self.put(location.subject(refused.key), headers, first).await
+        };
+        match stored.await {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                self.open(&location.source).await?;
+                Err(error.context(format!("can't store a dead letter in the stream {}", location.stream)))
+            }
+        }
+    }
+
+    async fn put(&self, subject: String, headers: HeaderMap, payload: Bytes) -> anyhow::Result<()> {
         use jetstream::context::PublishErrorKind as Kind;
         let ack = self.context.publish_with_headers(subject, headers, payload).await?;
-        match tokio::time::timeout(Duration::from_secs(5), ack.into_future()).await? {
+        match tokio::time::timeout(PUBLISH, ack.into_future()).await? {
             Ok(_) => Ok(()),
             // The subject is not empty: it is stored already.
             Err(error) if error.kind() == Kind::WrongLastSequence => Ok(()),
@@ -56,16 +166,50 @@ impl DeadLetters {
         }
     }
 
+    /// The dead letter of that key.
+    ///
+    /// # Errors
+    /// The server can't be asked.
+    pub(crate) async fn find(&self, key: &str) -> anyhow::Result<Option<DeadLetter>> {
+        // Anything else might be a wildcard, and so the key of whatever is stored.
+        if !Key::is_from_stream(key) {
+            return Ok(None);
+        }
+        let location = self.location().await?;
+        let found = self.last(&location, &location.subject(key)).await?;
+        Ok(found.map(|found| DeadLetter::new(found.sequence, key, found.headers)))
+    }
+
+    /// The whole payload, put together where it is in two parts; none where the dead letter was taken in or dropped
+    /// meanwhile.
+    ///
+    /// # Errors
+    /// The server can't be asked, or one of two parts is missing.
+    pub(crate) async fn payload(&self, letter: &DeadLetter) -> anyhow::Result<Option<Bytes>> {
+        let location = self.location().await?;
+        let Some(first) = self.last(&location, &location.subject(&letter.key)).await? else {
+            return Ok(None);
+        };
+        if !letter.has_two_parts() {
+            return Ok(Some(first.payload));
+        }
+        let second = self.last(&location, &location.second_part(&letter.key)).await?;
+        let missing = || format!("the second part of the dead letter {} is missing", letter.key);
+        let second = second.with_context(missing)?;
+        Ok(Some([first.payload, second.payload].concat().into()))
+    }
+
+    async fn last(&self, location: &Location, subject: &str) -> anyhow::Result<Option<StreamMessage>> {
+        found(self.stream(location).await?.get_last_raw_message_by_subject(subject).await)
+    }
+
     /// Whether the dead letter of that key is stored. Waits as long as the server can't be asked.
-    pub(crate) async fn is_stored(&self, subject: &str, key: &str) -> bool {
+    pub(crate) async fn is_stored(&self, key: &str) -> bool {
         let mut backoff = Backoff::default();
         loop {
-            // Anything else might be a wildcard, and so the key of whatever is stored.
-            if !Key::is_from_stream(key) {
-                return false;
-            }
-            match self.sequence(&subject_of(subject, key), LOOK_UP).await {
-                Ok(sequence) => return sequence.is_some(),
+            let found = tokio::time::timeout(LOOK_UP, self.find(key)).await;
+            match found.map_err(anyhow::Error::from).flatten() {
+                Ok(found) => return found.is_some(),
                 Err(error) => {
                     tracing::warn!(error = format!("{error:#}"), "can't look up a dead letter; trying again")
                 }
@@ -74,45 +218,73 @@ impl DeadLetters {
         }
     }
 
-    /// Removes the dead letter of an order that is in the table now. Waits as long as the server can't be
-    /// reached.
-    pub(crate) async fn remove(&self, subject: &str, key: &str) {
+    /// Removes the dead letter of an order that is in the table now. Waits as long as the server can't be reached.
+    pub(crate) async fn remove(&self, key: &str) {
         let mut backoff = Backoff::default();
-        let subject = subject_of(subject, key);
-        while let Err(error) = self.delete_within(LOOK_UP, &subject).await {
-            tracing::warn!(error = format!("{error:#}"), "can't remove a dead letter; trying again");
+        while let Err(error) = self.delete_within(LOOK_UP, key).await {
+            let error = format!("{error:#}");
+            if self.denies_deletion().await {
+                tracing::error!(
+                    key,
+                    error,
+                    "the dead letter of an order that is taken in can't be removed; it stays"
+                );
+                return;
+            }
+            tracing::warn!(error, "can't remove a dead letter; trying again");
             backoff.wait().await;
         }
     }
 
-    /// Whether a dead letter is stored under this subject.
-    pub(crate) async fn is_there(&self, subject: &str) -> anyhow::Result<bool> {
-        Ok(self.sequence(subject, ONLY_LOOK_UP).await?.is_some())
+    async fn denies_deletion(&self) -> bool {
+        let Ok(location) = self.location().await else { return false };
+        let info = self.info(&location).await;
+        matches!(info, Ok(Some(info)) if info.config.deny_delete || info.config.sealed)
     }
 
-    /// Deletes both parts of a dead letter, the first one first: what has no first part is not shown.
-    pub(crate) async fn delete(&self, subject: &str) -> anyhow::Result<()> {
-        self.delete_within(ONLY_LOOK_UP, subject).await
+    /// Deletes both parts of a dead letter, the first one first: what has no first part is not shown. Whether there was
+    /// one.
+    ///
+    /// # Errors
+    /// The server can't be asked, or refuses.
+    pub(crate) async fn delete(&self, key: &str) -> anyhow::Result<bool> {
+        self.delete_within(ONLY_LOOK_UP, key).await
     }
 
-    async fn delete_within(&self, limit: Duration, subject: &str) -> anyhow::Result<()> {
-        let stream = self.context.get_stream_no_info(DEAD_STREAM).await?;
-        for subject in [subject.to_owned(), format!("{subject}.{SECOND_PART}")] {
-            if let Some(sequence) = self.sequence(&subject, limit).await? {
-                stream.delete_message(sequence).await?;
+    async fn delete_within(&self, limit: Duration, key: &str) -> anyhow::Result<bool> {
+        if !Key::is_from_stream(key) {
+            return Ok(false);
+        }
+        let location = self.location().await?;
+        let stream = self.stream(&location).await?;
+        let mut was_there = false;
+        for subject in [location.subject(key), location.second_part(key)] {
+            if let Some(found) = tokio::time::timeout(limit, self.last(&location, &subject)).await?? {
+                stream.delete_message(found.sequence).await.with_context(|| {
+                    format!(
+                        "the stream {} does not let a dead letter be deleted (deny_delete?)",
+                        location.stream
+                    )
+                })?;
+                was_there = true;
             }
         }
-        Ok(())
+        Ok(was_there)
     }
+}
 
-    async fn sequence(&self, subject: &str, limit: Duration) -> anyhow::Result<Option<u64>> {
-        use jetstream::stream::RawMessageErrorKind as Kind;
-        let stream = self.context.get_stream_no_info(DEAD_STREAM).await?;
-        let asked = stream.get_last_raw_message_by_subject(subject);
-        match tokio::time::timeout(limit, asked).await? {
-            Ok(found) => Ok((*found.subject == *subject).then_some(found.sequence)),
-            Err(error) if error.kind() == Kind::NoMessageFound => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+/// The message that was asked for; none: there is no such message, or no such stream.
+pub(super) fn found(asked: Result<StreamMessage, RawMessageError>) -> anyhow::Result<Option<StreamMessage>> {
+    match asked {
+        Ok(message) => Ok(Some(message)),
+        Err(error) => match error.kind() {
+            RawMessageErrorKind::NoMessageFound => Ok(None),
+            RawMessageErrorKind::JetStream(refused)
+                if refused.error_code() == ErrorCode::STREAM_NOT_FOUND =>
+            {
+                Ok(None)
+            }
+            _ => Err(error.into()),
+        },
     }
 }

@@ -27,9 +27,8 @@ use self::replays::Replays;
 use self::rows::Rows;
 use crate::commands::counted;
 use crate::config::{Nats, Postgres};
-use crate::dead_letters::format::subject_of;
 use crate::dead_letters::list;
-use crate::dead_letters::store::DeadLetters;
+use crate::dead_letters::store::Store;
 use crate::streams;
 
 /// Erases orders.
@@ -92,7 +91,7 @@ impl Eraser {
             streams::find(&context, &self.nats).await.context("can't find the stream of the orders")?;
         Ok(Erasing {
             rows: Rows::new(&self.postgres),
-            stored: DeadLetters::new(self.client.clone(), context.clone()),
+            dead_letters: Store::new(self.client.clone(), &self.nats),
             topic: self.nats.topic.clone(),
             context,
             stream,
@@ -104,7 +103,7 @@ impl Eraser {
 /// Orders that are looked for and erased on one connection.
 pub(crate) struct Erasing {
     rows: Rows,
-    stored: DeadLetters,
+    dead_letters: Store,
     topic: String,
     context: Context,
     /// None: there is no message either.
@@ -118,8 +117,7 @@ struct Traces {
     has_row: bool,
     /// Sequences in the stream: its own message, and those by which it was sent again.
     messages: Vec<u64>,
-    /// Subject of its dead letter.
-    dead_letter: Option<String>,
+    has_dead_letter: bool,
 }
 
 impl Erasing {
@@ -167,13 +165,10 @@ impl Erasing {
         for key in keys {
             let has_row = self.rows.has(key).await;
             let has_row = has_row.with_context(|| format!("can't look for {} in the table", shown(key)))?;
-            let own = self.own_message(key).await?;
-            let subject = own.as_ref().map(|message| subject_of(&message.subject, key));
-            let dead_letter = self.dead_letter(key, subject).await;
+            let dead_letter = self.dead_letters.find(key).await;
             let dead_letter = dead_letter.with_context(|| format!("can't look for the dead letter {key}"))?;
-            let own = own.map(|message| message.sequence);
-            let messages = own.into_iter().chain(self.replays.of(key)).collect();
-            all.push(Traces { has_row, messages, dead_letter });
+            let messages = self.messages_of(key).await?;
+            all.push(Traces { has_row, messages, has_dead_letter: dead_letter.is_some() });
         }
         Ok(all)
     }
@@ -181,14 +176,12 @@ impl Erasing {
     async fn erase_one(&mut self, key: &str, traces: Traces) -> anyhow::Result<Found> {
         let rows = self.rows.erase(key).await;
         let rows = rows.with_context(|| format!("can't erase {} from the table", shown(key)))?;
-        let mut dead_letters = 0;
-        if let Some(subject) = traces.dead_letter {
-            let deleted = self.stored.delete(&subject).await;
+        if traces.has_dead_letter {
+            let deleted = self.dead_letters.delete(key).await;
             deleted.with_context(|| format!("can't erase the dead letter {key}"))?;
-            dead_letters = 1;
         }
         let messages = self.erase_messages(key, &traces.messages).await?;
-        Ok(Found { rows, messages, dead_letters })
+        Ok(Found { rows, messages, dead_letters: traces.has_dead_letter.into() })
     }
 
     async fn erase_messages(&self, key: &str, sequences: &[u64]) -> anyhow::Result<u64> {
@@ -205,16 +198,11 @@ impl Erasing {
     /// copy.
     async fn erase_leftovers(&mut self, keys: &[String], since: OffsetDateTime) -> anyhow::Result<()> {
         if let Some(stream) = &self.stream {
-            self.replays.look_since(&self.context, stream, &self.topic, keys, since).await?;
+            self.replays.look_since(&self.dead_letters, stream, &self.topic, keys, since).await?;
         }
         for key in keys {
-            let own = self.own_message(key).await?;
-            let subject = own.as_ref().map(|message| subject_of(&message.subject, key));
-            if let Some(subject) = self.dead_letter(key, subject).await? {
-                self.stored.delete(&subject).await?;
-            }
-            let own = own.map(|message| message.sequence);
-            let sequences: Vec<u64> = own.into_iter().chain(self.replays.of(key)).collect();
+            self.dead_letters.delete(key).await?;
+            let sequences = self.messages_of(key).await?;
             self.erase_messages(key, &sequences).await?;
         }
         Ok(())
@@ -223,9 +211,9 @@ impl Erasing {
     /// Erases from NATS what is left of any of these orders, after a start; the messages by which they were sent again,
     /// of the recent ones alone.
     async fn finish(&mut self, keys: &HashSet<&str>, recent: &[String]) -> anyhow::Result<()> {
-        for letter in list::all(&self.context).await? {
-            if keys.contains(letter.key.as_str()) {
-                self.stored.delete(&letter.subject).await?;
+        for key in list::keys(&self.dead_letters).await? {
+            if keys.contains(key.as_str()) {
+                self.dead_letters.delete(&key).await?;
             }
         }
         self.look_for_replays(recent).await?;
@@ -247,7 +235,7 @@ impl Erasing {
 
     async fn look_for_replays(&mut self, keys: &[String]) -> anyhow::Result<()> {
         let Some(stream) = &self.stream else { return Ok(()) };
-        let looked = self.replays.look(&self.context, stream, &self.topic, keys).await;
+        let looked = self.replays.look(&self.dead_letters, stream, &self.topic, keys).await;
         looked.context("can't look for dead letters that were sent again")
     }
 
@@ -263,12 +251,10 @@ impl Erasing {
         }))
     }
 
-    /// The subject of the dead letter; where it can't be known from the message, it is looked for by its key.
-    async fn dead_letter(&self, key: &str, subject: Option<String>) -> anyhow::Result<Option<String>> {
-        match subject {
-            Some(subject) => Ok(self.stored.is_there(&subject).await?.then_some(subject)),
-            None => Ok(list::find(&self.context, key).await?.map(|letter| letter.subject)),
-        }
+    /// The sequences of its own message and of those by which it was sent again, as far as they were looked for.
+    async fn messages_of(&self, key: &str) -> anyhow::Result<Vec<u64>> {
+        let own = self.own_message(key).await?.map(|message| message.sequence);
+        Ok(own.into_iter().chain(self.replays.of(key)).collect())
     }
 }
 
@@ -277,7 +263,7 @@ impl Traces {
         Found {
             rows: self.has_row.into(),
             messages: self.messages.len() as u64,
-            dead_letters: self.dead_letter.is_some().into(),
+            dead_letters: self.has_dead_letter.into(),
         }
     }
 }

@@ -5,15 +5,14 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use async_nats::jetstream::consumer::{DeliverPolicy, pull};
-use async_nats::jetstream::context::GetStreamErrorKind;
 use async_nats::jetstream::stream::{RetentionPolicy, Stream};
-use async_nats::jetstream::{Context, ErrorCode};
 use order::Key;
 use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use super::sequence_of;
 use crate::dead_letters::format::key_of_dead_letter;
-use crate::nats::DEAD_STREAM;
+use crate::dead_letters::store::Store;
 use crate::scan::Scan;
 
 /// Finds them. What it has read once it does not read again.
@@ -36,7 +35,7 @@ impl Replays {
     /// Looks for those of these keys, up to the end that the stream has now.
     pub(super) async fn look(
         &mut self,
-        context: &Context,
+        dead_letters: &Store,
         stream: &Stream,
         topic: &str,
         keys: &[String],
@@ -51,7 +50,7 @@ impl Replays {
         let Some(after) = oldest.and_then(|key| place(key)).into_iter().chain(known).min() else {
             return Ok(());
         };
-        if after < end && had_dead_letters(context, oldest.and_then(|key| time_of(key))).await? {
+        if after < end && had_dead_letters(dead_letters, oldest.and_then(|key| time_of(key))).await? {
             self.keys.extend(new.into_iter().cloned());
             self.scan(stream, topic, DeliverPolicy::ByStartSequence { start_sequence: after + 1 }).await?;
         } else {
@@ -64,13 +63,13 @@ impl Replays {
     /// Looks for those of these keys among the messages since that time.
     pub(super) async fn look_since(
         &mut self,
-        context: &Context,
+        dead_letters: &Store,
         stream: &Stream,
         topic: &str,
         keys: &[String],
         since: OffsetDateTime,
     ) -> anyhow::Result<()> {
-        if !had_dead_letters(context, Some(since.unix_timestamp_nanos())).await? {
+        if !had_dead_letters(dead_letters, Some(since.unix_timestamp_nanos())).await? {
             return Ok(());
         }
         self.keys.extend(keys.iter().cloned());
@@ -111,16 +110,9 @@ fn time_of(key: &str) -> Option<i128> {
 
 /// Whether there may have been a dead letter since that time. There was none if the stream of dead letters was there
 /// before, and has never held a message.
-async fn had_dead_letters(context: &Context, since: Option<i128>) -> anyhow::Result<bool> {
-    let stream = match context.get_stream(DEAD_STREAM).await {
-        Ok(stream) => stream,
-        Err(error) => {
-            let is_missing = matches!(error.kind(), GetStreamErrorKind::JetStream(refused)
-                if refused.error_code() == ErrorCode::STREAM_NOT_FOUND);
-            return if is_missing { Ok(true) } else { Err(error.into()) };
-        }
-    };
-    let info = stream.cached_info();
-    let was_there = since.is_some_and(|since| since >= info.created.unix_timestamp_nanos());
-    Ok(info.state.last_sequence > 0 || !was_there)
+async fn had_dead_letters(store: &Store, since: Option<i128>) -> anyhow::Result<bool> {
+    let Some(info) = store.info(&*store.location().await?).await? else { return Ok(true) };
+    let created = OffsetDateTime::parse(&info.created, &Rfc3339)?;
+    let was_there = since.is_some_and(|since| since >= created.unix_timestamp_nanos());
+    Ok(info.state.last_seq > 0 || !was_there)
 }

@@ -1,8 +1,9 @@
-//! `/dead_letters`: what could not be taken in and why, and back into the topic after a mend.
+//! `/dead_letters`: what could not be taken in and why, and back into the topic after a fix.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
@@ -13,15 +14,27 @@ use tokio::sync::Semaphore;
 use super::{App, json, text};
 use crate::dead_letters::format::DeadLetter;
 use crate::dead_letters::list;
+use crate::dead_letters::replay::{Outcome, replay as send_again};
+use crate::dead_letters::store::Store;
+use crate::receipts::Receipts;
 
 /// How many are listed at once.
 pub(super) const LISTED: usize = 50;
 
 /// How many requests ask NATS at once, so that they cost the intake little; more wait.
-const AT_ONCE: usize = 2;
+const MAX_REQUESTS: usize = 2;
+
+/// How many replays wait for their outcome at once; more wait before they are sent.
+const MAX_REPLAYS: usize = 16;
 
 /// How long NATS may take, and the wait for it.
-const PATIENCE: Duration = Duration::from_secs(3);
+const NATS_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How long a replay may take to be sent, and how long its outcome is waited for.
+const OUTCOME_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How many bytes a document may have that is sent in place of a payload; NATS mostly takes fewer.
+pub(super) const MAX_DOCUMENT: usize = 8 << 20;
 
 /// The largest number that may be asked for: beyond it, not all clients tell numbers apart.
 pub(super) const LARGEST: u64 = (1 << 53) - 1;
@@ -34,28 +47,38 @@ pub(super) struct Wanted {
 
 /// Asks NATS, a few requests at a time.
 pub(super) struct DeadLetters {
-    context: async_nats::jetstream::Context,
-    places: Semaphore,
+    store: Arc<Store>,
+    receipts: Arc<Receipts>,
+    requests: Semaphore,
+    replays: Semaphore,
 }
 
 impl DeadLetters {
-    pub(super) fn new(context: async_nats::jetstream::Context) -> Self {
-        Self { context, places: Semaphore::new(AT_ONCE) }
+    pub(super) fn new(store: Arc<Store>, receipts: Arc<Receipts>) -> Self {
+        let (requests, replays) = (Semaphore::new(MAX_REQUESTS), Semaphore::new(MAX_REPLAYS));
+        Self { store, receipts, requests, replays }
     }
 
-    async fn ask<T>(
-        &self,
-        question: impl AsyncFnOnce(&async_nats::jetstream::Context) -> anyhow::Result<T>,
-    ) -> Result<T, Response> {
+    async fn ask<T>(&self, question: impl AsyncFnOnce(&Store) -> anyhow::Result<T>) -> Result<T, Response> {
         let asked = async {
-            let _place = self.places.acquire().await?;
-            question(&self.context).await
+            let _place = self.requests.acquire().await?;
+            question(&self.store).await
         };
-        let answer = tokio::time::timeout(PATIENCE, asked).await;
-        answer.map_err(anyhow::Error::from).flatten().map_err(|error| {
-            tracing::debug!(error = format!("{error:#}"), "can't ask for dead letters");
-            come_again()
-        })
+        let answer = tokio::time::timeout(NATS_TIMEOUT, asked).await;
+        answer.map_err(anyhow::Error::from).flatten().map_err(|error| unanswered(&error))
+    }
+
+    /// What becomes of it.
+    async fn send_again(&self, letter: DeadLetter, document: Option<Bytes>) -> Result<Outcome, Response> {
+        let sent = async {
+            let _place = self.replays.acquire().await?;
+            let here = Some(self.receipts.listen());
+            let letters = std::slice::from_ref(&letter);
+            send_again(&self.store, letters, document, here, OUTCOME_TIMEOUT, || {}).await
+        };
+        let sent = tokio::time::timeout(2 * OUTCOME_TIMEOUT, sent).await;
+        let mut outcomes = sent.map_err(anyhow::Error::from).flatten().map_err(|error| unanswered(&error))?;
+        Ok(outcomes.remove(&letter.key).unwrap_or(Outcome::Undecided))
     }
 }
 
@@ -67,39 +90,48 @@ pub(super) async fn list(
     if wanted.before.is_some_and(|before| before > LARGEST) {
         return Err(text(StatusCode::BAD_REQUEST, "400 there is no such number"));
     }
-    let letters = app.dead_letters.ask(async |nats| list::newest(nats, wanted.before, LISTED).await);
+    let letters = app.dead_letters.ask(async |store| list::newest(store, wanted.before, LISTED).await);
     let described: Vec<_> = letters.await?.iter().map(DeadLetter::describe).collect();
-    Ok(fresh(Value::from(described)))
+    Ok(fresh(&Value::from(described)))
 }
 
 /// One, with its payload.
 pub(super) async fn show(State(app): State<Arc<App>>, Path(key): Path<String>) -> Result<Response, Response> {
-    let found = app.dead_letters.ask(async |nats| {
-        let Some(letter) = list::find(nats, &key).await? else { return Ok(None) };
-        let payload = list::payload(nats, &letter).await?;
+    let found = app.dead_letters.ask(async |store| {
+        let Some(letter) = store.find(&key).await? else { return Ok(None) };
+        let payload = store.payload(&letter).await?;
         Ok(payload.map(|payload| letter.describe_with(&payload)))
     });
-    found.await?.map(fresh).ok_or_else(missing)
+    found.await?.as_ref().map(fresh).ok_or_else(missing)
 }
 
-/// 202: it is on its way. What becomes of it, the list says: one that is taken in leaves it.
+/// Sends one again, with its payload or with the document in the body, and answers what became of it.
 pub(super) async fn replay(
     State(app): State<Arc<App>>,
     Path(key): Path<String>,
-) -> Result<StatusCode, Response> {
+    document: Bytes,
+) -> Result<Response, Response> {
     if app.settings.http.tokens.current().0.is_empty() {
         return Err(text(StatusCode::FORBIDDEN, "403 only with a token: set HTTP_TOKEN"));
     }
-    let found = app.dead_letters.ask(async |nats| {
-        let Some(letter) = list::find(nats, &key).await? else { return Ok(None) };
-        list::replay(nats, &letter).await.map(Some)
-    });
-    found.await?.ok_or_else(missing)?;
-    tracing::info!(key, "dead letter sent again");
-    Ok(StatusCode::ACCEPTED)
+    let found = app.dead_letters.ask(async |store| store.find(&key).await).await?;
+    let document = Some(document).filter(|document| !document.is_empty());
+    let outcome = app.dead_letters.send_again(found.ok_or_else(missing)?, document).await?;
+    tracing::info!(key, outcome = outcome.as_str(), "dead letter sent again");
+    let status = match outcome {
+        // What was asked for is done: it was sent, and the answer says what became of it.
+        Outcome::TakenIn | Outcome::Refused(_) => StatusCode::OK,
+        Outcome::Undecided => StatusCode::ACCEPTED,
+        Outcome::Gone => return Err(missing()),
+        Outcome::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+        Outcome::NotSent(_) => StatusCode::BAD_GATEWAY,
+    };
+    let mut answer = fresh(&outcome.describe(&key));
+    *answer.status_mut() = status;
+    Ok(answer)
 }
 
-fn fresh(body: Value) -> Response {
+fn fresh(body: &Value) -> Response {
     let mut response = json(body.to_string().into_bytes());
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
@@ -109,7 +141,8 @@ fn missing() -> Response {
     text(StatusCode::NOT_FOUND, "404 there is no such dead letter")
 }
 
-fn come_again() -> Response {
+fn unanswered(error: &anyhow::Error) -> Response {
+    tracing::debug!(error = format!("{error:#}"), "can't ask for dead letters");
     let mut response = text(StatusCode::SERVICE_UNAVAILABLE, "503 NATS can't be asked now");
     response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     response

@@ -101,7 +101,7 @@ impl App {
             depths,
             sessions: session::Sessions::default(),
             large: large::Room::new(),
-            dead_letters: dead_letters::DeadLetters::new(parts.settings.nats.jetstream(parts.client.clone())),
+            dead_letters: dead_letters::DeadLetters::new(parts.dead_letters.clone(), parts.receipts.clone()),
             settings: parts.settings.clone(),
             client: parts.client.clone(),
             stop: parts.stop.clone(),
@@ -113,6 +113,9 @@ impl App {
 fn router(app: Arc<App>) -> Router {
     let own = middleware::from_fn(origin::require_own);
     let vary = middleware::from_fn(compress::vary);
+    let document = DefaultBodyLimit::max(dead_letters::MAX_DOCUMENT);
+    let replay = post(dead_letters::replay).layer(document).layer(own.clone());
+    let replay = replay.layer(middleware::from_fn(session::in_time));
     let guarded = Router::new()
         .route("/mem_len", get(pages::mem_len))
         .route("/order_pages/last", get(pages::last))
@@ -122,7 +125,7 @@ fn router(app: Arc<App>) -> Router {
         .route("/events", get(live::events))
         .route("/dead_letters", get(dead_letters::list).layer(compress::layer()).layer(vary.clone()))
         .route("/dead_letters/{key}", get(dead_letters::show).layer(compress::layer()).layer(vary.clone()))
-        .route("/dead_letters/{key}/replay", post(dead_letters::replay).layer(own.clone()))
+        .route("/dead_letters/{key}/replay", replay)
         .layer(middleware::from_fn_with_state(app.clone(), auth::require_token))
         .layer(middleware::from_fn(private::keep_out_of_caches));
     let session = post(session::open).delete(session::close).layer(DefaultBodyLimit::max(FORM)).layer(own);

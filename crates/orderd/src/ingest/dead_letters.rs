@@ -7,10 +7,10 @@ use tokio::sync::mpsc;
 
 use super::Message;
 use crate::dead_letters::format::Refused;
-use crate::dead_letters::store::DeadLetters;
+use crate::dead_letters::store::Store;
 use crate::metrics::Metrics;
-use crate::nats::DEAD_STREAM;
 use crate::persist::tell::Teller;
+use crate::receipts::Receipts;
 use crate::retry::Backoff;
 
 /// How many are on their way to the server at once.
@@ -25,24 +25,33 @@ pub(crate) struct DeadLetter {
 /// Stores each dead letter and then acknowledges its message, until `deadchan` closes.
 pub(crate) async fn run(
     mut deadchan: mpsc::Receiver<DeadLetter>,
-    dead_letters: &DeadLetters,
+    dead_letters: &Store,
+    receipts: &Receipts,
     metrics: &Metrics,
     teller: &Teller,
 ) -> anyhow::Result<()> {
     let incoming = stream::poll_fn(move |context| deadchan.poll_recv(context));
-    incoming.for_each_concurrent(UNDER_WAY, |letter| keep(letter, dead_letters, metrics, teller)).await;
+    incoming
+        .for_each_concurrent(UNDER_WAY, |letter| keep(letter, dead_letters, receipts, metrics, teller))
+        .await;
     Ok(())
 }
 
 /// Waits as long as the server can't be reached: nothing is dropped.
-async fn keep(letter: DeadLetter, dead_letters: &DeadLetters, metrics: &Metrics, teller: &Teller) {
+async fn keep(
+    letter: DeadLetter,
+    dead_letters: &Store,
+    receipts: &Receipts,
+    metrics: &Metrics,
+    teller: &Teller,
+) {
     metrics.errors.inc();
     let mut backoff = Backoff::default();
-    while let Err(error) = dead_letters.store(&letter.refused()).await {
+    while let Err(error) = dead_letters.publish(&letter.refused()).await {
         tracing::warn!(
             key = letter.message.key.as_str(),
             error = format!("{error:#}"),
-            "can't store a dead letter in {DEAD_STREAM}; trying again"
+            "can't store a dead letter; trying again"
         );
         backoff.wait().await;
     }
@@ -56,6 +65,7 @@ async fn keep(letter: DeadLetter, dead_letters: &DeadLetters, metrics: &Metrics,
         place = letter.refusal.path.as_deref().unwrap_or("$"),
         "message refused, kept as a dead letter"
     );
+    receipts.refused(letter.message.headers.as_ref(), letter.message.key.as_str(), &letter.refusal).await;
     letter.message.receipt.acknowledge().await;
     teller.nothing(letter.message.origin.sequence);
 }

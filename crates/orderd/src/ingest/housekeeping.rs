@@ -8,9 +8,10 @@ use async_nats::jetstream::{Context, consumer::Info, stream::Stream};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Settings;
+use crate::dead_letters::store::Store;
 use crate::health::{Health, Part, Position};
 use crate::metrics::Metrics;
-use crate::nats::{self, MADE_BY, info};
+use crate::nats::{MADE_BY, info};
 use crate::pace;
 use crate::streams;
 use crate::warnings;
@@ -26,6 +27,7 @@ const KEPT: u64 = 100_000;
 pub(crate) struct Housekeeping {
     pub(crate) settings: Arc<Settings>,
     pub(crate) client: Client,
+    pub(crate) dead_letters: Arc<Store>,
     pub(crate) health: Arc<Health>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) stop: CancellationToken,
@@ -62,20 +64,19 @@ impl Housekeeping {
             seq: consumer.ack_floor.stream_sequence,
             behind: consumer.num_pending + consumer.num_ack_pending as u64,
         });
-        let dead = nats::dead_stream(&context).await?;
-        self.metrics.dead_letters_waiting.set(dead.cached_info().state.messages as i64);
         let name = stream.cached_info().config.name.clone();
         // Where the account may not be asked, the stream is purged all the same.
-        if let Err(error) = self.warn(&context, &name, &consumer, &dead.cached_info().config.name).await {
+        if let Err(error) = self.warn(&context, &name, &consumer).await {
             tracing::debug!(error = format!("{error:#}"), "can't ask for the state of the account");
         }
         self.purge(&context, &stream, consumer.ack_floor.stream_sequence).await
     }
 
     /// What publishers and operators have to know.
-    async fn warn(&self, context: &Context, stream: &str, consumer: &Info, dead: &str) -> anyhow::Result<()> {
+    async fn warn(&self, context: &Context, stream: &str, consumer: &Info) -> anyhow::Result<()> {
         let mut warned = Vec::new();
-        for (name, what) in [(stream, "orders that nobody has read"), (dead, "dead letters")] {
+        let dead = self.dead_letters.location().await?;
+        for (name, what) in [(stream, "orders that nobody has read"), (&dead.stream, "dead letters")] {
             let found = info::stream(context, name).await?;
             warned.extend(found.iter().flat_map(|stream| warnings::of_stream(stream, what)));
         }

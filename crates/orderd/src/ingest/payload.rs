@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use super::Message;
 use crate::dead_letters::format::key_of_dead_letter;
-use crate::dead_letters::store::DeadLetters;
+use crate::dead_letters::store::Store;
 use crate::metrics::Metrics;
 use crate::persist::tell::Teller;
 use crate::serve::cache::Cache;
@@ -21,7 +21,7 @@ const LOOK_UPS: usize = 64;
 pub(crate) async fn run(
     mut natschan: mpsc::Receiver<Vec<Message>>,
     msgdatachan: mpsc::Sender<Vec<Message>>,
-    dead_letters: Arc<DeadLetters>,
+    dead_letters: Arc<Store>,
     cache: Arc<Cache>,
     teller: Arc<Teller>,
     metrics: Arc<Metrics>,
@@ -57,10 +57,10 @@ fn is_special(message: &Message) -> bool {
 async fn with_key_of_its_dead_letter(
     message: Message,
     key: String,
-    dead_letters: &DeadLetters,
+    dead_letters: &Store,
     cache: &Cache,
 ) -> Option<Message> {
-    if dead_letters.is_stored(&message.subject, &key).await {
+    if dead_letters.is_stored(&key).await {
         cache.readmit(std::iter::once(key.as_str()));
         return Some(Message { key: Key::from(key), replayed: true, ..message });
     }

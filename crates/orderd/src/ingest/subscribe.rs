@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Holds, Message, Origin, Receipt, Taken};
 use crate::config::Settings;
 use crate::dead_letters::format::key_of_dead_letter;
+use crate::dead_letters::store::Store;
 use crate::health::{Health, Part};
 use crate::metrics::Metrics;
 use crate::nats::{self, ACK_WAIT, NatsError};
@@ -33,6 +34,7 @@ const PULL_HEARTBEAT: Duration = Duration::from_secs(2);
 pub(crate) struct Subscribe {
     pub(crate) settings: Arc<Settings>,
     pub(crate) client: Client,
+    pub(crate) dead_letters: Arc<Store>,
     pub(crate) holds: Arc<Holds>,
     pub(crate) taken: Arc<Taken>,
     pub(crate) health: Arc<Health>,
@@ -77,7 +79,7 @@ impl Subscribe {
         let context = self.settings.nats.jetstream(self.client.clone());
         let stream = streams::stream(&context, &self.settings.nats).await?;
         streams::warn_of(&self.client, stream.cached_info(), &self.settings.nats.topic);
-        nats::make_dead_stream(&context, self.settings.nats.replicas).await?;
+        self.dead_letters.open(&stream.cached_info().config.name).await?;
         let consumer = nats::durable(&stream, &self.settings.nats, &self.settings.durable).await?;
         let messages = consumer
             .stream()

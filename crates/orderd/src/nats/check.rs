@@ -10,8 +10,10 @@ use tokio::time::timeout;
 
 use super::create::{self, Instead};
 use super::info::{self, Account, StreamConfig, StreamInfo};
-use super::{dead_config, failure, refuse_deaf, refuse_unusable, secured};
+use super::{failure, refuse_unusable, secured};
 use crate::config::Nats;
+use crate::dead_letters::format::Location;
+use crate::dead_letters::{earlier, stream as dead_stream};
 use crate::finding::{Finding, Report, Severity};
 use crate::{streams, subject, warnings};
 
@@ -121,8 +123,8 @@ async fn look(
     let at = Place { context: &context, account: &account, is_alone };
     let full = warnings::of_account(at.account, settings.replicas);
     report.findings.extend(full.map(|warning| warning.finding));
-    let stream = at.check_stream(settings, durable, &mut report.findings).await?;
-    let dead = at.check_dead(settings, &mut report.findings).await?;
+    let (source, stream) = at.check_stream(settings, durable, &mut report.findings).await?;
+    let dead = at.check_dead(settings, &source, &mut report.findings).await?;
     report.found.push_str(&format!(", {stream}, {dead}"));
     Ok(())
 }
@@ -148,22 +150,24 @@ struct Place<'a> {
 }
 
 impl Place<'_> {
-    /// The stream that orders are taken from, in words.
+    /// The name of the stream that orders are taken from, and what it is in words.
     async fn check_stream(
         &self,
         settings: &Nats,
         durable: &str,
         findings: &mut Vec<Finding>,
-    ) -> anyhow::Result<String> {
+    ) -> anyhow::Result<(String, String)> {
+        let ours = || settings.stream.clone();
         let name = match streams::choose(self.context, settings).await {
             Ok(Some(name)) => name,
             Ok(None) => {
                 self.check_new(&streams::ours(settings), Instead("NATS_STREAM"), findings).await;
-                return Ok(format!("no stream for {} yet, {} will be made", settings.topic, settings.stream));
+                let found = format!("no stream for {} yet, {} will be made", settings.topic, settings.stream);
+                return Ok((ours(), found));
             }
             Err(error) => {
                 findings.push(refused(&error));
-                return Ok(format!("no stream for {}", settings.topic));
+                return Ok((ours(), format!("no stream for {}", settings.topic)));
             }
         };
         let Some(stream) = info::stream(self.context, &name).await? else {
@@ -172,7 +176,8 @@ impl Place<'_> {
         check_config(&stream, settings, findings);
         self.check_consumer(&stream, durable, findings).await?;
         let messages = crate::commands::counted(stream.state.messages, "message");
-        Ok(format!("stream {name} for {} ({messages})", settings.topic))
+        let found = format!("stream {name} for {} ({messages})", settings.topic);
+        Ok((name, found))
     }
 
     /// The durable consumer, or whether one can be made.
@@ -200,19 +205,27 @@ impl Place<'_> {
         Ok(())
     }
 
-    /// The stream of dead letters, in words.
-    async fn check_dead(&self, settings: &Nats, findings: &mut Vec<Finding>) -> anyhow::Result<String> {
-        let config = dead_config(settings.replicas);
-        let name = &config.name;
+    /// The stream of dead letters of what is taken from `source`, in words.
+    async fn check_dead(
+        &self,
+        settings: &Nats,
+        source: &str,
+        findings: &mut Vec<Finding>,
+    ) -> anyhow::Result<String> {
+        let location = Location::new(settings, source);
+        findings.extend(earlier::findings(self.context, &location, &settings.topic).await?);
+        let name = &location.stream;
         let Some(stream) = info::stream(self.context, name).await? else {
-            self.check_new(&config, Instead("NATS_STREAM"), findings).await;
+            let config = dead_stream::ours(&location, settings.replicas);
+            self.check_new(&config, dead_stream::INSTEAD, findings).await;
             return Ok(format!("{name} for dead letters will be made"));
         };
-        if let Err(error) = refuse_deaf(&stream.config, &config.subjects) {
-            findings.push(refused(&error));
+        match dead_stream::refuse_unfit(&stream.config, &location) {
+            Err(error) => findings.push(refused(&error)),
+            Ok(()) => findings.extend(warned(&stream, "dead letters")),
         }
-        findings.extend(warned(&stream, "dead letters"));
-        Ok(format!("{name} for dead letters ({})", stream.state.messages))
+        let count = info::subjects(self.context, name, &location.all()).await?.len();
+        Ok(format!("{name} for dead letters ({count})"))
     }
 
     /// Whether a stream that is missing could be made.

@@ -15,6 +15,16 @@ const DEFAULT_MAX_BYTES: u64 = 1 << 30;
 #[derive(Clone, Copy)]
 pub(crate) struct Instead(pub(crate) &'static str);
 
+impl Instead {
+    /// What else can be done where others take the subjects.
+    fn of_overlap(self, config: &Config, others: &str) -> String {
+        match self.0 {
+            "NATS_DEAD_STREAM" => format!("keep dead letters there: NATS_DEAD_STREAM={others}"),
+            _ => format!("make {} by hand with others: {}", config.name, by_hand(config, None)),
+        }
+    }
+}
+
 /// Makes the stream; one of that name that is there already is returned as it is if it is set alike.
 ///
 /// # Errors
@@ -46,8 +56,8 @@ pub(crate) async fn refusal(
             let others = overlapping(context, config).await.join(", ");
             format!(
                 "{head}: {others} takes some of these subjects already; take them out of that stream (nats stream edit \
-                 {others} --subjects=…), or make {name} by hand with others: {}",
-                by_hand(config, None)
+                 {others} --subjects=…), or {}",
+                instead.of_overlap(config, &others)
             )
         }
         ErrorCode::STREAM_NAME_EXIST => {

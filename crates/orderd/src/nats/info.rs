@@ -1,10 +1,12 @@
 //! What NATS says of streams, consumers and the account, read leniently: a value that our client doesn't know, in a
 //! stream or consumer of somebody else, hides nothing.
 
+use std::collections::{BTreeSet, HashMap};
+
 use async_nats::jetstream::Context;
 use async_nats::jetstream::response::Response;
 use async_nats::jetstream::{Error, ErrorCode};
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
@@ -14,6 +16,8 @@ use serde_json::{Value, json};
 pub(crate) struct StreamInfo {
     pub(crate) config: StreamConfig,
     pub(crate) state: StreamState,
+    /// When it was made, as RFC 3339.
+    pub(crate) created: String,
     /// The server's clock when it answered, as RFC 3339.
     pub(crate) ts: Option<String>,
 }
@@ -37,6 +41,10 @@ pub(crate) struct StreamConfig {
     pub(crate) max_msgs_per_subject: i64,
     pub(crate) num_replicas: u64,
     pub(crate) sealed: bool,
+    pub(crate) deny_delete: bool,
+    pub(crate) no_ack: bool,
+    /// Bytes, headers included; none if not positive.
+    pub(crate) max_msg_size: i64,
     pub(crate) mirror: Option<Source>,
     #[serde(deserialize_with = "or_default")]
     pub(crate) sources: Vec<Source>,
@@ -66,6 +74,7 @@ pub(crate) struct Transform {
 pub(crate) struct StreamState {
     pub(crate) messages: u64,
     pub(crate) bytes: u64,
+    pub(crate) first_seq: u64,
     pub(crate) last_seq: u64,
     pub(crate) consumer_count: u64,
 }
@@ -163,6 +172,38 @@ pub(crate) async fn ask<T: DeserializeOwned>(
 /// A server that can't be asked, or objects.
 pub(crate) async fn stream(context: &Context, name: &str) -> anyhow::Result<Option<StreamInfo>> {
     found(ask(context, format!("STREAM.INFO.{name}"), &json!({})).await?, ErrorCode::STREAM_NOT_FOUND)
+}
+
+/// The subjects within `filter` under which a stream holds messages; none where it does not exist.
+///
+/// # Errors
+/// A server that can't be asked, or objects.
+pub(crate) async fn subjects(context: &Context, name: &str, filter: &str) -> anyhow::Result<Vec<String>> {
+    #[derive(Deserialize, Default)]
+    #[serde(default)]
+    struct Page {
+        total: usize,
+        state: State,
+    }
+    #[derive(Deserialize, Default)]
+    #[serde(default)]
+    struct State {
+        #[serde(deserialize_with = "or_default")]
+        subjects: HashMap<String, IgnoredAny>,
+    }
+    let mut all = BTreeSet::new();
+    let mut offset = 0;
+    loop {
+        let wanted = json!({ "subjects_filter": filter, "offset": offset });
+        let asked = ask(context, format!("STREAM.INFO.{name}"), &wanted).await?;
+        let page: Page = found(asked, ErrorCode::STREAM_NOT_FOUND)?.unwrap_or_default();
+        offset += page.state.subjects.len();
+        let is_last = page.state.subjects.is_empty() || offset >= page.total;
+        all.extend(page.state.subjects.into_keys());
+        if is_last {
+            return Ok(all.into_iter().collect());
+        }
+    }
 }
 
 /// All consumers of a stream.

@@ -20,13 +20,14 @@ use super::batch::{Batch, Place, is_fresh, places};
 use super::encode::Rows;
 use super::tell::Teller;
 use crate::config::Postgres;
-use crate::dead_letters::store::DeadLetters;
+use crate::dead_letters::store::Store;
 use crate::health::{Health, Part};
 use crate::ingest::dead_letters::DeadLetter;
 use crate::metrics::Metrics;
 use crate::pace;
 use crate::postgres::schema::Traits;
 use crate::postgres::{self, Connection, PrepareError, SLOW, STUCK, Unanswered, describe};
+use crate::receipts::Receipts;
 use crate::retry::Backoff;
 use crate::serve::cache::{Cache, Gone};
 
@@ -42,7 +43,8 @@ pub(crate) struct Database {
     pub(crate) settings: Postgres,
     pub(crate) health: Arc<Health>,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) dead_letters: Arc<DeadLetters>,
+    pub(crate) dead_letters: Arc<Store>,
+    pub(crate) receipts: Arc<Receipts>,
     pub(crate) deadchan: mpsc::Sender<DeadLetter>,
     pub(crate) cache: Arc<Cache>,
     pub(crate) teller: Arc<Teller>,
@@ -162,8 +164,9 @@ impl Database {
             // A clock of NATS that is ahead would make it negative, by which sums would fall.
             latency.observe(age.max(0) as f64 / 1e9);
             if message.replayed {
-                self.dead_letters.remove(&message.subject, message.key.as_str()).await;
+                self.dead_letters.remove(message.key.as_str()).await;
             }
+            self.receipts.committed(message.headers.as_ref(), message.key.as_str()).await;
             message.receipt.acknowledge().await;
         }
         self.metrics.clock_skew.set(least.min(0).unsigned_abs() as f64 / 1e9);

@@ -305,15 +305,15 @@ fn streams() -> Vec<(&'static str, Config, &'static str, &'static [&'static str]
         ("another topic", takes("ORDERS", "other"), REFUSAL, &["ORDERS stores other", "PUB_TOPIC"]),
         (
             "no dead letters",
-            takes("ELSE", "dead.others"),
+            takes("ELSE", "dead.*.TESTING.x"),
             BLOCKED,
-            &["can't make the stream ORDERS_DEAD", "ELSE"],
+            &["can't make the stream ORDERS_DEAD", "ELSE", "NATS_DEAD_STREAM=ELSE"],
         ),
         (
             "deaf dead letters",
             takes("ORDERS_DEAD", "nothing"),
             REFUSAL,
-            &["ORDERS_DEAD", "dead.>", "nats stream edit"],
+            &["ORDERS_DEAD", "dead.ORDERS.>", "nats stream edit"],
         ),
         ("no more consumers", Config { max_consumers: 1, ..testing() }, BLOCKED, &["max_consumers"]),
     ]

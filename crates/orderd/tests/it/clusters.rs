@@ -10,7 +10,7 @@ use devstack::breaker::{Breaker, Mode};
 use devstack::{NatsCluster, Postgres};
 use tokio::task::JoinHandle;
 
-use crate::support::{Service, Stack, eventually, in_three_tries, order, orders};
+use crate::support::{DEAD, Service, Stack, eventually, in_three_tries, order, orders};
 
 /// With a new leader, the intake goes on within this.
 const RESUMED: Duration = Duration::from_secs(10);
@@ -81,7 +81,7 @@ async fn on_cluster(stack: &Stack) -> (NatsCluster, Context, Service) {
     let urls = cluster.urls();
     let service = stack.serve(&[("NATS_URL", &urls), ("NATS_REPLICAS", "3")]).await;
     let context = context(&urls).await;
-    for name in ["ORDERS", "ORDERS_DEAD"] {
+    for name in ["ORDERS", DEAD] {
         let stream = eventually("the stream answers", async || context.get_stream(name).await.ok()).await;
         assert_eq!(stream.cached_info().config.num_replicas, 3);
     }

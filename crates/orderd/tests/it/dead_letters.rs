@@ -4,7 +4,7 @@ use async_nats::jetstream;
 use hyper::{Request, StatusCode};
 use serde_json::Value;
 
-use crate::support::{Service, Stack, eventually, order, orders};
+use crate::support::{DEAD, Service, Stack, eventually, order, orders};
 
 async fn listed(stack: &Stack, more: &[&str]) -> Vec<Value> {
     let output = stack.run(&[&["dead-letters", "list", "--json"], more].concat(), "").await;
@@ -58,7 +58,7 @@ async fn a_payload_at_the_servers_limit_is_kept_whole() {
     assert_eq!(shown["payload"], huge);
     assert!(stack.run(&["dead-letters", "drop", "--all", "--yes"], "").await.status.success());
     wait_for_dead(&stack, 0).await;
-    let mut stream = async_nats::jetstream::new(client).get_stream("ORDERS_DEAD").await.unwrap();
+    let mut stream = async_nats::jetstream::new(client).get_stream(DEAD).await.unwrap();
     assert_eq!(stream.info().await.unwrap().state.messages, 0, "the second part is dropped with the first");
 }
 
@@ -75,19 +75,23 @@ async fn two_dead_letters() -> (Stack, Service, Vec<Value>) {
 #[tokio::test(flavor = "multi_thread")]
 async fn replay_makes_each_the_order_of_its_key_however_often_it_is_run() {
     let (stack, service, letters) = two_dead_letters().await;
-    for _ in 0..3 {
+    for taken_in in [2, 0, 0] {
         let replayed = stack.run(&["dead-letters", "replay", "--all"], "").await;
         assert!(replayed.status.success(), "{}", String::from_utf8_lossy(&replayed.stderr));
+        let said = String::from_utf8(replayed.stdout).unwrap();
+        assert!(said.contains(&format!(" replayed: {taken_in} taken in, 0 refused again\n")), "{said}");
     }
+    // What was said was so.
+    assert_eq!(listed(&stack, &[]).await, [Value::Null; 0]);
     service.wait_len(2).await;
-    wait_for_dead(&stack, 0).await;
     let keys: Vec<_> = letters.iter().map(|letter| letter["key"].as_str().unwrap()).collect();
     assert_eq!(service.ids().await, keys);
     assert_eq!(stack.rows(), 2);
     // One that is still refused stays what it is.
     stack.publish(&["{"]).await;
     let letters = wait_for_dead(&stack, 1).await;
-    assert!(stack.run(&["dead-letters", "replay", "--reason", "invalid_json"], "").await.status.success());
+    let refused = stack.run(&["dead-letters", "replay", "--reason", "invalid_json"], "").await;
+    assert_eq!(refused.status.code(), Some(1));
     stack.publish(&[order("after")]).await;
     service.wait_len(3).await;
     assert_eq!(listed(&stack, &[]).await, letters);
@@ -118,9 +122,33 @@ async fn drop_asks_and_says_what_it_takes() {
     stack.publish(&["{"]).await;
     wait_for_dead(&stack, 1).await;
     let unasked = stack.run(&["dead-letters", "drop", "--all"], "yes\n").await;
-    assert_eq!(unasked.status.code(), Some(1));
+    assert_eq!(unasked.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&unasked.stderr).contains("--yes"));
     assert_eq!(stack.run(&["dead-letters", "drop"], "").await.status.code(), Some(2));
+    // To send again is not for good: nobody is asked.
+    assert_eq!(stack.run(&["dead-letters", "replay", "--all", "--yes"], "").await.status.code(), Some(2));
+    assert_eq!(listed(&stack, &[]).await.len(), 1);
+    let dropped = stack.run(&["dead-letters", "drop", "--all", "--yes"], "").await;
+    assert_eq!(String::from_utf8_lossy(&dropped.stdout), "1 dead letter dropped\n");
+    assert_eq!(listed(&stack, &[]).await.len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unknown_reason_is_an_error_that_names_those_that_are() {
+    let (stack, _service) = Stack::started().await;
+    stack.publish(&["{"]).await;
+    wait_for_dead(&stack, 1).await;
+    for command in [&["list"][..], &["replay"], &["drop", "--yes"]] {
+        let refused = stack.run(&[&["dead-letters"], command, &["--reason", "bogus"]].concat(), "").await;
+        let errors = String::from_utf8_lossy(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(2), "{errors}");
+        for reason in order::Reason::ALL {
+            assert!(errors.contains(reason.as_str()), "{reason:?} in {errors}");
+        }
+    }
+    // One that is known and that no dead letter has is none.
+    let none = stack.run(&["dead-letters", "replay", "--reason", "wrong_type"], "").await;
+    assert!(none.status.success() && String::from_utf8_lossy(&none.stdout).starts_with("0 dead letters"));
     assert_eq!(listed(&stack, &[]).await.len(), 1);
 }
 
@@ -164,8 +192,10 @@ async fn they_are_sent_again_over_http_with_a_token_and_from_no_other_page() {
         assert_eq!(refused.status, StatusCode::FORBIDDEN, "{name}: {value}");
     }
     let sent = service.send(with_token().header("sec-fetch-site", "same-origin")).await;
-    assert_eq!(sent.status, StatusCode::ACCEPTED, "{}", sent.body);
-    assert_eq!(wait_for_dead(&stack, 1).await, letters[1..]);
+    assert_eq!(sent.status, StatusCode::OK, "{}", sent.body);
+    assert_eq!(sent.json(), serde_json::json!({ "key": key, "outcome": "taken_in" }));
+    // The answer comes when it is so.
+    assert_eq!(listed(&stack, &[]).await, letters[1..]);
     let taken = Request::get(format!("/order/{key}")).header("authorization", "Bearer secret");
     assert_eq!(service.send(taken).await.json()["track_number"], "A");
     assert_eq!(service.send(with_token()).await.status, StatusCode::NOT_FOUND);
@@ -175,9 +205,9 @@ async fn they_are_sent_again_over_http_with_a_token_and_from_no_other_page() {
 async fn the_newest_are_found_across_gaps_without_reading_them_all() {
     let (stack, service) = Stack::started().await;
     let context = jetstream::new(stack.client().await);
-    let mut stream = eventually("their stream", async || context.get_stream("ORDERS_DEAD").await.ok()).await;
+    let mut stream = eventually("their stream", async || context.get_stream(DEAD).await.ok()).await;
     for number in 1..=4000 {
-        context.client().publish(format!("dead.TESTING.1-{number}"), "{".into()).await.unwrap();
+        context.client().publish(format!("dead.ORDERS.TESTING.1-{number}"), "{".into()).await.unwrap();
     }
     eventually("all are stored", async || {
         (stream.info().await.unwrap().state.messages == 4000).then_some(())

@@ -2,7 +2,7 @@
 
 use hyper::{Request, StatusCode};
 
-use crate::support::{Service, Stack, eventually, order, orders};
+use crate::support::{DEAD, Service, Stack, eventually, order, orders};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_erased_order_is_gone_everywhere_and_stays_away() {
@@ -343,11 +343,11 @@ async fn what_is_stored_after_its_order_was_erased_is_erased() {
         let insert = format!("INSERT INTO public.orders2 VALUES ('{key}', decode('{row}', 'hex'))");
         stack.postgres.psql(&insert).unwrap();
         let context = async_nats::jetstream::new(stack.client().await);
-        context.publish(format!("dead.TESTING.{key}"), "late".into()).await.unwrap().await.unwrap();
+        context.publish(format!("dead.ORDERS.TESTING.{key}"), "late".into()).await.unwrap().await.unwrap();
     };
     let gone = async || {
         eventually("all is erased again", async || {
-            (stack.rows() == 0 && payloads(&stack, "ORDERS_DEAD").await.is_empty()).then_some(())
+            (stack.rows() == 0 && payloads(&stack, DEAD).await.is_empty()).then_some(())
         })
         .await;
     };

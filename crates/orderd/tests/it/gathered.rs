@@ -131,14 +131,14 @@ async fn a_dead_letter_goes_back_by_the_stream_it_came_from_and_is_erased_in_bot
     stack.postgres.psql(bad).unwrap();
     publish(&stack, 0..4).await;
     let letter: Value = eventually("it is a dead letter", async || {
-        let listed = stack.run(&["dead-letters", "list", "--json"], "").await;
+        let listed = stack.run(&[&["dead-letters", "list", "--json"], &FLAGS[..]].concat(), "").await;
         serde_json::from_slice(&listed.stdout).ok()
     })
     .await;
     assert_eq!(letter["subject"], "orders.us");
     let key = letter["key"].as_str().unwrap();
     stack.postgres.psql("ALTER TABLE orders2 DROP CONSTRAINT bad").unwrap();
-    assert!(stack.run(&["dead-letters", "replay", key], "").await.status.success());
+    assert!(stack.run(&[&["dead-letters", "replay", key], &FLAGS[..]].concat(), "").await.status.success());
     stack.wait_same(&services, 4).await;
     assert!(services[0].ids().await.contains(&key.to_owned()));
     stack.verify(&services[0], &FLAGS).await;

@@ -6,7 +6,7 @@ use hyper::StatusCode;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::support::{LIMIT, Service, Stack, eventually, in_time, order, orders};
+use crate::support::{DEAD, LIMIT, Service, Stack, eventually, in_time, order, orders};
 
 /// What the service answers to these bytes, until it closes the connection or nothing more comes.
 async fn answer_to(service: &Service, bytes: &[u8]) -> String {
@@ -220,7 +220,7 @@ async fn headers_that_are_none_cost_nothing() {
         let found = service.get(&format!("/orders?order_uid=odd-{number}")).await.json();
         assert_eq!(found.as_array().unwrap().len(), 1, "odd-{number}");
     }
-    let listed = stack.run(&["dead-letters", "list", "--json"], "").await;
+    let listed = stack.run(&["dead-letters", "list", "--json", "--pub-topic", "orders.>"], "").await;
     assert_eq!(String::from_utf8_lossy(&listed.stdout).lines().count(), 1);
     stack.verify(&service, &["--pub-topic", "orders.>"]).await;
     // They can be erased as any other.
@@ -232,7 +232,7 @@ async fn headers_that_are_none_cost_nothing() {
     let erased = stack.run(&erase.concat(), "").await;
     assert!(erased.status.success(), "{}", String::from_utf8_lossy(&erased.stderr));
     service.wait_len(0).await;
-    let dropped = stack.run(&["dead-letters", "drop", "--all", "--yes"], "").await;
+    let dropped = stack.run(&["dead-letters", "drop", "--all", "--yes", "--pub-topic", "orders.>"], "").await;
     assert!(dropped.status.success(), "{}", String::from_utf8_lossy(&dropped.stderr));
     assert!(!service.process.log().contains("away part=\"nats\""), "{}", service.process.log());
 }
@@ -271,7 +271,7 @@ async fn junk_among_good_orders_stalls_nobody() {
     client.flush().await.unwrap();
     service.wait_len(100).await;
     eventually("all junk is kept", async || {
-        let mut stream = context.get_stream("ORDERS_DEAD").await.ok()?;
+        let mut stream = context.get_stream(DEAD).await.ok()?;
         (stream.info().await.ok()?.state.messages as usize == JUNK / 4 * 3).then_some(())
     })
     .await;

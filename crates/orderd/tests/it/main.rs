@@ -17,6 +17,8 @@ mod browser_dead_letters;
 mod pictures;
 mod refused;
 mod dead_letters;
+mod dead_letters_apart;
+mod replay;
 mod outages;
 mod takeover;
 mod bounded;

@@ -2,7 +2,7 @@
 
 use async_nats::jetstream;
 
-use crate::support::{Stack, eventually, order, orders};
+use crate::support::{DEAD, Stack, eventually, order, orders};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_payloads_are_kept_and_the_good_ones_pass() {
@@ -27,7 +27,7 @@ async fn bad_payloads_are_kept_and_the_good_ones_pass() {
     service.wait_len(bad.len() as u64).await;
     let context = jetstream::new(stack.client().await);
     let stored = eventually("all are kept", async || {
-        let mut stream = context.get_stream("ORDERS_DEAD").await.ok()?;
+        let mut stream = context.get_stream(DEAD).await.ok()?;
         let messages = stream.info().await.ok()?.state.messages;
         (messages == bad.len() as u64).then_some(messages)
     })
@@ -48,7 +48,7 @@ async fn what_the_stream_of_dead_letters_has_no_room_for_waits() {
     let stack = Stack::new();
     let context = jetstream::new(stack.client().await);
     let mut full = jetstream::stream::Config {
-        name: "ORDERS_DEAD".into(),
+        name: DEAD.into(),
         subjects: vec!["dead.>".into()],
         max_messages: 1,
         discard: jetstream::stream::DiscardPolicy::New,
@@ -72,8 +72,24 @@ async fn what_the_stream_of_dead_letters_has_no_room_for_waits() {
     full.max_messages = -1;
     context.update_stream(&full).await.unwrap();
     eventually("nothing waits any more", async || (unacknowledged().await? == 0).then_some(())).await;
-    let mut dead = context.get_stream("ORDERS_DEAD").await.unwrap();
+    let mut dead = context.get_stream(DEAD).await.unwrap();
     assert_eq!(dead.info().await.unwrap().state.messages, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_of_dead_letters_that_somebody_deletes_is_made_again() {
+    let (stack, service) = Stack::started().await;
+    let context = jetstream::new(stack.client().await);
+    context.delete_stream(DEAD).await.unwrap();
+    assert_eq!(service.get("/dead_letters").await.body, "[]");
+    stack.publish(&["{".to_owned(), order("good")]).await;
+    service.wait_len(1).await;
+    eventually("it is kept", async || {
+        let listed = service.get("/dead_letters").await.json();
+        (listed.as_array()?.len() == 1).then_some(())
+    })
+    .await;
+    assert!(context.get_stream(DEAD).await.is_ok());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -90,7 +106,7 @@ async fn a_row_that_postgres_refuses_leaves_memory_and_costs_the_others_nothing(
     assert_eq!(found.body, "[]");
     let context = jetstream::new(stack.client().await);
     eventually("it is a dead letter", async || {
-        let mut stream = context.get_stream("ORDERS_DEAD").await.ok()?;
+        let mut stream = context.get_stream(DEAD).await.ok()?;
         (stream.info().await.ok()?.state.messages == 1).then_some(())
     })
     .await;
@@ -104,7 +120,7 @@ async fn nobody_can_choose_a_key() {
     stack.publish(&["{"]).await;
     let context = jetstream::new(stack.client().await);
     let dead = async || {
-        let mut stream = context.get_stream("ORDERS_DEAD").await.ok()?;
+        let mut stream = context.get_stream(DEAD).await.ok()?;
         (stream.info().await.ok()?.state.messages == 1).then_some(())
     };
     eventually("the dead letter is stored", dead).await;

@@ -63,7 +63,10 @@ async fn wrong_settings_are_named() {
         ("LOG", "information"),
         ("LOG", "warn,bad"),
         ("HTTP_TOKEN", " , "),
-        ("NATS_STREAM", "ORDERS_DEAD"),
+        ("NATS_DEAD_STREAM", "ORDERS"),
+        ("NATS_DEAD_STREAM", "a.b"),
+        ("RECEIPT_SUBJECTS", "done..a"),
+        ("RECEIPT_SUBJECTS", ","),
         ("NATS_CREDS", "/no/such/file"),
         ("DATABASE_URL", "mysql://root:secret@127.0.0.1/orders"),
     ] {

@@ -17,6 +17,9 @@ use tokio::net::TcpStream;
 /// How long a condition may take to hold. Machines are shared; nothing waits that long when all is well.
 pub(crate) const LIMIT: Duration = Duration::from_secs(180);
 
+/// The stream of dead letters that the service makes by default: the name of the stream of orders, and `_DEAD`.
+pub(crate) const DEAD: &str = "ORDERS_DEAD";
+
 /// How often a client asks again that is told to come later.
 const ASKED_AGAIN: usize = 5;
 

@@ -66,16 +66,58 @@ pub(super) fn show() -> Value {
 }
 
 pub(super) fn replay() -> Value {
-    let sent =
-        "It is on its way. Taken in, it is the order of its key and leaves the list; refused again, it stays";
+    let outcome = |description| content(description, "application/json", reference("Replay"));
     let answers = vec![
-        ("202", json!({ "description": sent })),
-        plain("400", "The key is not UTF-8"),
+        (
+            "200",
+            outcome(
+                "It was sent. Taken in, it is the order of its key and leaves the list; refused again, it stays",
+            ),
+        ),
+        (
+            "202",
+            outcome("It is sent, and nothing is known of it yet. The list shows it until it is taken in"),
+        ),
+        plain("400", "The key is not UTF-8, or the body can't be read"),
         plain("403", "No token is set, or a page of another address made the browser ask"),
-        plain("404", "There is no such dead letter"),
+        plain("404", "There is no such dead letter, or it was taken in or dropped meanwhile"),
+        plain("408", "The body did not come in time"),
+        ("413", too_large()),
+        ("502", outcome("NATS does not take it; the detail says why")),
         unanswered(),
     ];
-    let mut replay = operation("Sends one into the topic again, after a mend", answers);
+    let mut replay =
+        operation("Sends one into the topic again, after a fix, and says what became of it", answers);
     replay["parameters"] = json!([key()]);
+    let document = json!({ "type": "string", "contentMediaType": "application/json" });
+    replay["requestBody"] = json!({
+        "description": "A corrected document, sent in place of the payload. Without it, the payload is sent",
+        "required": false,
+        "content": { "application/json": { "schema": document } },
+    });
     replay
+}
+
+/// By us, with its key; or by the limit for bodies.
+fn too_large() -> Value {
+    let described = "With its key, it is larger than NATS takes; or the body is larger than may be sent";
+    let mut answer = content(described, "application/json", reference("Replay"));
+    answer["content"]["text/plain"] = json!({ "schema": { "type": "string" } });
+    answer
+}
+
+/// What became of one that was sent again.
+pub(super) fn outcome_schema() -> Value {
+    let outcomes = ["taken_in", "refused", "undecided", "too_large", "not_sent"];
+    json!({
+        "type": "object",
+        "required": ["key", "outcome"],
+        "properties": {
+            "key": { "type": "string" },
+            "outcome": { "type": "string", "enum": outcomes },
+            "reason": { "type": "string", "examples": Reason::ALL.map(Reason::as_str) },
+            "detail": { "type": "string", "description": "Why it is refused again, or was not sent, in words" },
+            "path": { "type": ["string", "null"], "examples": ["$.items[0].price"] },
+        },
+    })
 }

@@ -125,6 +125,7 @@ fn schemas() -> Value {
         "Ids": { "type": "array", "items": { "type": "string" }, "maxItems": 50, "examples": [[ID]] },
         "Part": part,
         "DeadLetter": dead_letters::schema(),
+        "Replay": dead_letters::outcome_schema(),
         "Replica": replica,
         "Position": position,
         "Warning": warning,

@@ -1,0 +1,98 @@
+//! Dead letters of earlier versions, stored under `dead.{subject}.{key}`. They name no stream, so that no installation
+//! can know them for its own: they are counted at the start, and nothing else.
+
+use std::collections::BTreeSet;
+
+use async_nats::jetstream::Context;
+use order::Key;
+
+use super::format::Location;
+use crate::commands::counted;
+use crate::finding::Finding;
+use crate::nats::info;
+use crate::subject::{self, DEAD_PREFIX};
+
+/// How many there are of this topic, in which streams, and what to do.
+///
+/// # Errors
+/// The server can't be asked.
+pub(crate) async fn findings(
+    context: &Context,
+    location: &Location,
+    topic: &str,
+) -> anyhow::Result<Vec<Finding>> {
+    let counts = count(context, location, topic).await?;
+    Ok(counts.into_iter().map(|(stream, count)| finding(&stream, count, topic)).collect())
+}
+
+fn finding(stream: &str, count: usize, topic: &str) -> Finding {
+    let (filter, letters) = (filter(topic), counted(count as u64, "dead letter"));
+    Finding::warning(
+        format!(
+            "the stream {stream} holds {letters} of an earlier version, under {filter}: they are not listed"
+        ),
+        format!(
+            "read them (nats stream view {stream} --subject='{filter}'), publish their payloads again, and remove them \
+             (nats stream purge {stream} --subject='{filter}')"
+        ),
+    )
+}
+
+/// The streams that hold some, and how many.
+async fn count(context: &Context, location: &Location, topic: &str) -> anyhow::Result<Vec<(String, usize)>> {
+    let filter = filter(topic);
+    let mut streams = BTreeSet::from([location.stream.clone()]);
+    streams.extend(info::names(context, &filter).await?);
+    let mut counts = Vec::new();
+    for stream in streams {
+        let subjects = info::subjects(context, &stream, &filter).await?;
+        let count = subjects.iter().filter(|subject| is_earlier(subject, topic, location)).count();
+        if count > 0 {
+            counts.push((stream, count));
+        }
+    }
+    Ok(counts)
+}
+
+/// The subjects under which they would be.
+fn filter(topic: &str) -> String {
+    if topic.ends_with('>') { format!("{DEAD_PREFIX}.{topic}") } else { format!("{DEAD_PREFIX}.{topic}.*") }
+}
+
+fn is_earlier(dead: &str, topic: &str, location: &Location) -> bool {
+    let Some((subject, key)) = dead.strip_prefix(DEAD_PREFIX).and_then(|rest| rest.rsplit_once('.')) else {
+        return false;
+    };
+    let Some(subject) = subject.strip_prefix('.') else { return false };
+    Key::is_from_stream(key) && subject::covers(topic, subject) && !location.has(dead)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str = "1700000000123456789-42";
+
+    #[test]
+    fn only_letters_of_the_topic_and_of_no_installation_are_of_an_earlier_version() {
+        let is = |subject: &str, topic: &str, source: &str| {
+            let location = Location::at(source, topic, None);
+            is_earlier(&format!("dead.{subject}.{KEY}"), topic, &location)
+        };
+        assert!(is("TESTING", "TESTING", "ORDERS"));
+        assert!(is("orders.new", "orders.>", "ORDERS"));
+        assert!(!is("ORDERS.TESTING", "TESTING", "ORDERS"), "of this version");
+        assert!(!is("PARCELS", "TESTING", "ORDERS"), "of another topic");
+        assert!(
+            !is("orders.orders%2E%3E", "orders.>", "orders"),
+            "its own, in a stream called as the topic begins"
+        );
+        let location = Location::at("ORDERS", "TESTING", None);
+        for dead in
+            ["dead.TESTING", "dead.TESTING.x", &format!("dead.TESTING.{KEY}.rest"), &format!("dead.{KEY}")]
+        {
+            assert!(!is_earlier(dead, "TESTING", &location), "{dead}");
+        }
+        assert_eq!((filter("TESTING"), filter("a.>")), ("dead.TESTING.*".into(), "dead.a.>".into()));
+    }
+}

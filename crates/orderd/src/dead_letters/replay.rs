@@ -1,0 +1,302 @@
+//! Dead letters sent into the topic again, and what becomes of each.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use async_nats::jetstream::context::PublishErrorKind;
+use async_nats::{HeaderMap, Subscriber};
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use serde_json::{Value, json};
+use tokio::sync::broadcast;
+use tokio::time::Instant;
+
+use super::format::{DeadLetter, KEY_HEADER, wire_len};
+use super::list;
+use super::store::Store;
+use crate::receipts::{RECEIPT_HEADER, Receipt, Sent};
+
+/// How many are on their way to the server at once.
+const IN_FLIGHT: usize = 16;
+
+/// Receipts may be lost. Where none came for so long, the dead letters are looked for: one that is gone is taken in.
+const LOOK_AGAIN: Duration = Duration::from_millis(300);
+
+/// So many are looked for one by one; more, by a list of all.
+const LOOKED_FOR_ONE_BY_ONE: usize = 16;
+
+/// What became of a dead letter that was to be sent again.
+#[derive(Debug, Clone)]
+pub(crate) enum Outcome {
+    /// It is the order of its key.
+    TakenIn,
+    /// It is refused again, and stays.
+    Refused(Receipt),
+    /// It was sent, and nothing is known yet.
+    Undecided,
+    /// It was taken in or dropped before it was sent.
+    Gone,
+    /// Its payload is larger than NATS takes together with its key.
+    TooLarge(String),
+    /// It can't be sent, and why.
+    NotSent(String),
+}
+
+impl Outcome {
+    /// For programs.
+    pub(crate) fn as_str(&self) -> &'static str {
+        match self {
+            Self::TakenIn => "taken_in",
+            Self::Refused(_) => "refused",
+            Self::Undecided => "undecided",
+            Self::Gone => "gone",
+            Self::TooLarge(_) => "too_large",
+            Self::NotSent(_) => "not_sent",
+        }
+    }
+
+    /// As JSON: the reason, the words and the place of a refusal, or why it was not sent.
+    pub(crate) fn describe(&self, key: &str) -> Value {
+        let mut described = json!({ "key": key, "outcome": self.as_str() });
+        match self {
+            Self::Refused(receipt) => {
+                described["reason"] = receipt.refused.as_deref().into();
+                described["detail"] = receipt.detail.as_str().into();
+                described["path"] = receipt.path.as_deref().into();
+            }
+            Self::TooLarge(why) | Self::NotSent(why) => described["detail"] = why.as_str().into(),
+            Self::TakenIn | Self::Undecided | Self::Gone => {}
+        }
+        described
+    }
+}
+
+impl From<Receipt> for Outcome {
+    fn from(receipt: Receipt) -> Self {
+        if receipt.refused.is_some() { Self::Refused(receipt) } else { Self::TakenIn }
+    }
+}
+
+/// Sends each with its key, or `document` in place of its payload, and waits for what becomes of it, as long as something
+/// happens every `wait`. The service takes it in as the order of that key and removes the dead letter; doing it twice, or
+/// being killed in between, makes no second order. One that can't be sent holds up no others. `here` has the receipts
+/// that this process sends itself; `each` is called whenever an outcome is known.
+///
+/// # Errors
+/// NATS can't be asked.
+pub(crate) async fn replay(
+    store: &Store,
+    letters: &[DeadLetter],
+    document: Option<Bytes>,
+    here: Option<broadcast::Receiver<Sent>>,
+    wait: Duration,
+    each: impl Fn(),
+) -> anyhow::Result<HashMap<String, Outcome>> {
+    let mut inbox = Inbox::open(store, here).await?;
+    let prefix = inbox.prefix.clone();
+    let sending = stream::iter(0..letters.len()).map(|index| {
+        let letter = &letters[index];
+        let (document, receipt) = (document.clone(), format!("{prefix}.{}", letter.key));
+        async move { (letter, send(store, letter, document, &receipt).await) }
+    });
+    let mut sending = std::pin::pin!(sending.buffer_unordered(IN_FLIGHT));
+    let mut outcomes = Outcomes { known: HashMap::new(), open: HashSet::new(), latest: Instant::now(), each };
+    let mut is_sent = false;
+    while !is_sent || !outcomes.open.is_empty() {
+        tokio::select! {
+            sent = sending.next(), if !is_sent => match sent {
+                Some((letter, sent)) => outcomes.sent(&letter.key, sent),
+                None => is_sent = true,
+            },
+            receipt = inbox.next() => outcomes.decided(receipt.key.clone(), receipt.into()),
+            () = tokio::time::sleep(LOOK_AGAIN), if is_sent => {
+                for key in gone(store, &outcomes.open).await? {
+                    outcomes.decided(key, Outcome::TakenIn);
+                }
+                if outcomes.latest.elapsed() >= wait {
+                    break;
+                }
+            }
+        }
+    }
+    let Outcomes { mut known, open, .. } = outcomes;
+    known.extend(open.into_iter().map(|key| (key, Outcome::Undecided)));
+    Ok(known)
+}
+
+/// What is known so far.
+struct Outcomes<F> {
+    known: HashMap<String, Outcome>,
+    /// The keys of those that were sent and are not decided.
+    open: HashSet<String>,
+    /// When something happened.
+    latest: Instant,
+    each: F,
+}
+
+impl<F: Fn()> Outcomes<F> {
+    fn sent(&mut self, key: &str, sent: anyhow::Result<Outcome>) {
+        self.latest = Instant::now();
+        match sent {
+            // Its receipt may have come first.
+            Ok(Outcome::Undecided) if self.known.contains_key(key) => {}
+            Ok(Outcome::Undecided) => drop(self.open.insert(key.to_owned())),
+            Ok(outcome) => self.decided(key.to_owned(), outcome),
+            Err(error) => self.decided(key.to_owned(), Outcome::NotSent(format!("{error:#}"))),
+        }
+    }
+
+    fn decided(&mut self, key: String, outcome: Outcome) {
+        self.latest = Instant::now();
+        self.open.remove(&key);
+        if self.known.insert(key, outcome).is_none() {
+            (self.each)();
+        }
+    }
+}
+
+/// Where receipts come in.
+struct Inbox {
+    /// Of the subjects that the receipts are asked for on.
+    prefix: String,
+    receipts: Subscriber,
+    /// A connection of the service does not hear what it publishes itself.
+    here: Option<broadcast::Receiver<Sent>>,
+}
+
+impl Inbox {
+    async fn open(store: &Store, here: Option<broadcast::Receiver<Sent>>) -> anyhow::Result<Self> {
+        let prefix = store.client.new_inbox();
+        let receipts = store.client.subscribe(format!("{prefix}.*")).await?;
+        // Else a receipt might be sent before the server knows who listens.
+        store.client.flush().await?;
+        Ok(Self { prefix, receipts, here })
+    }
+
+    /// Waits for ever where none comes.
+    async fn next(&mut self) -> Receipt {
+        loop {
+            let here = async {
+                match &mut self.here {
+                    Some(here) => here.recv().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                Some(message) = self.receipts.next() => {
+                    if let Some(receipt) = Receipt::read(&message) {
+                        return receipt;
+                    }
+                }
+                Ok(sent) = here => {
+                    if sent.subject.strip_prefix(&self.prefix).is_some_and(|rest| rest.starts_with('.')) {
+                        return sent.receipt;
+                    }
+                }
+                // Neither comes any more, or some were missed: those that are gone are looked for.
+                else => tokio::time::sleep(LOOK_AGAIN).await,
+            }
+        }
+    }
+}
+
+/// Those of these keys that have no dead letter any more.
+async fn gone(store: &Store, keys: &HashSet<String>) -> anyhow::Result<Vec<String>> {
+    let mut gone = Vec::new();
+    if keys.len() <= LOOKED_FOR_ONE_BY_ONE {
+        for key in keys {
+            if store.find(key).await?.is_none() {
+                gone.push(key.clone());
+            }
+        }
+    } else {
+        let stored: HashSet<String> = list::keys(store).await?.into_iter().collect();
+        gone.extend(keys.difference(&stored).cloned());
+    }
+    Ok(gone)
+}
+
+/// Publishes it with its key and the subject for its receipt. Another outcome than `Undecided`: it was not sent.
+///
+/// # Errors
+/// NATS does not answer.
+async fn send(
+    store: &Store,
+    letter: &DeadLetter,
+    document: Option<Bytes>,
+    receipt: &str,
+) -> anyhow::Result<Outcome> {
+    let payload = match document {
+        Some(document) => document,
+        None => match store.payload(letter).await? {
+            Some(payload) => payload,
+            None => return Ok(Outcome::Gone),
+        },
+    };
+    let Some(subject) = letter.subject() else {
+        let why =
+            "the subject that it came by is too long to be kept with it; publish its payload there by hand";
+        return Ok(Outcome::NotSent(why.into()));
+    };
+    let headers = match headers(letter, receipt, payload.len(), store.client.max_payload()) {
+        Ok(headers) => headers,
+        Err(outcome) => return Ok(outcome),
+    };
+    let sent = store.context.publish_with_headers(subject.clone(), headers, payload).await;
+    let sent = match sent {
+        Ok(acknowledged) => acknowledged.await,
+        Err(error) => Err(error),
+    };
+    match sent {
+        Ok(_) => Ok(Outcome::Undecided),
+        Err(error) if matches!(error.kind(), PublishErrorKind::TimedOut | PublishErrorKind::BrokenPipe) => {
+            Err(error).with_context(|| format!("can't send {} again", letter.key))
+        }
+        Err(error) => Ok(Outcome::NotSent(format!("NATS does not take it on {subject}: {error}"))),
+    }
+}
+
+/// Those that leave room for the payload: without a receipt, what becomes of it is seen by its dead letter.
+fn headers(letter: &DeadLetter, receipt: &str, bytes: usize, limit: usize) -> Result<HeaderMap, Outcome> {
+    let mut with_key = HeaderMap::new();
+    with_key.insert(KEY_HEADER, letter.key.as_str());
+    let mut with_receipt = with_key.clone();
+    with_receipt.insert(RECEIPT_HEADER, receipt);
+    if wire_len(&with_receipt) + bytes <= limit {
+        return Ok(with_receipt);
+    }
+    let wanted = wire_len(&with_key) + bytes;
+    if wanted <= limit {
+        return Ok(with_key);
+    }
+    Err(Outcome::TooLarge(format!(
+        "its payload of {bytes} bytes and the header with its key are more than the {limit} bytes that NATS takes; raise \
+         max_payload of the NATS server by {} bytes, or send a shorter document in its place (--with)",
+        wanted - limit
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn receipt_gives_way_to_the_payload_and_the_key_does_not() {
+        let letter = DeadLetter::new(1, "1700000000123456789-42", HeaderMap::new());
+        let receipt = "_INBOX.abcdefgh.1700000000123456789-42";
+        let headers = |bytes| headers(&letter, receipt, bytes, 1000);
+        let with_receipt = headers(0).unwrap();
+        assert!(with_receipt.get(RECEIPT_HEADER).is_some());
+        let mut with_key = HeaderMap::new();
+        with_key.insert(KEY_HEADER, letter.key.as_str());
+        let (most, more) = (1000 - wire_len(&with_receipt), 1000 - wire_len(&with_key));
+        assert!(headers(most).unwrap().get(RECEIPT_HEADER).is_some());
+        for bytes in [most + 1, more] {
+            let given = headers(bytes).unwrap();
+            assert!(given.get(RECEIPT_HEADER).is_none() && given.get(KEY_HEADER).is_some());
+        }
+        let Err(Outcome::TooLarge(why)) = headers(more + 7) else { panic!("it is too large") };
+        assert!(why.contains("max_payload of the NATS server by 7 bytes"), "{why}");
+    }
+}

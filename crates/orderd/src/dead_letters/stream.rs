@@ -1,0 +1,153 @@
+//! The stream of dead letters: made where it is missing, used as it is where it is there.
+
+use anyhow::bail;
+use async_nats::jetstream::Context;
+use async_nats::jetstream::stream::{Config, StorageType};
+
+use super::format::{Location, MAX_HEADERS};
+use crate::config::Nats;
+use crate::nats::MADE_BY;
+use crate::nats::create::{Instead, create};
+use crate::nats::info::{self, StreamConfig, StreamInfo};
+use crate::subject;
+
+/// The setting by which another stream is used.
+pub(crate) const INSTEAD: Instead = Instead("NATS_DEAD_STREAM");
+
+/// The stream that is made where it is missing.
+pub(crate) fn ours(location: &Location, replicas: usize) -> Config {
+    Config {
+        name: location.stream.clone(),
+        subjects: vec![location.taken()],
+        storage: StorageType::File,
+        num_replicas: replicas,
+        allow_direct: true,
+        metadata: [(MADE_BY.0.to_owned(), MADE_BY.1.to_owned())].into(),
+        ..Default::default()
+    }
+}
+
+/// Makes the stream, or checks the one that is there.
+///
+/// # Errors
+/// A stream that can't be made or that would lose dead letters, and what to do about it.
+pub(super) async fn open(
+    context: &Context,
+    location: &Location,
+    settings: &Nats,
+) -> anyhow::Result<StreamInfo> {
+    let found = match info::stream(context, &location.stream).await? {
+        Some(found) => found,
+        None => make(context, location, settings).await?,
+    };
+    refuse_unfit(&found.config, location)?;
+    Ok(found)
+}
+
+async fn make(context: &Context, location: &Location, settings: &Nats) -> anyhow::Result<StreamInfo> {
+    let made = create(context, ours(location, settings.replicas), INSTEAD).await;
+    // Another process may have made it meanwhile, set otherwise.
+    match (info::stream(context, &location.stream).await?, made) {
+        (Some(found), _) => Ok(found),
+        (None, Err(error)) => Err(error.context("dead letters need a stream")),
+        (None, Ok(_)) => bail!("the stream {} was made and has just gone", location.stream),
+    }
+}
+
+/// Refuses a stream in which dead letters would not stay, or which does not take them.
+///
+/// # Errors
+/// What is wrong with it and, behind a semicolon, what to do.
+pub(crate) fn refuse_unfit(found: &StreamConfig, location: &Location) -> anyhow::Result<()> {
+    let problem = if found.name == location.source {
+        "is the one that orders are taken from"
+    } else if found.mirror.is_some() {
+        "is a mirror, which takes no messages"
+    } else if found.sealed {
+        "is sealed, and takes no more messages"
+    } else if found.deny_delete {
+        "lets no message be deleted (deny_delete), so that what is replayed would stay"
+    } else if found.no_ack {
+        "acknowledges nothing (no_ack)"
+    } else if found.retention == "interest" {
+        "keeps only what a consumer waits for (its retention is interest)"
+    } else if found.subject_transform.is_some() {
+        "stores messages under other subjects (subject_transform)"
+    } else {
+        return refuse_deaf(found, location);
+    };
+    bail!(
+        "the stream {} can't keep dead letters: it {problem}; set NATS_DEAD_STREAM to another name",
+        found.name
+    )
+}
+
+/// Refuses a stream that does not store what is published on the subjects of dead letters.
+///
+/// # Errors
+/// The subject that it lacks and, behind a semicolon, what to do.
+pub(super) fn refuse_deaf(found: &StreamConfig, location: &Location) -> anyhow::Result<()> {
+    let taken = location.taken();
+    if found.subjects.iter().any(|wide| subject::covers(wide, &taken)) {
+        return Ok(());
+    }
+    let subjects = [&found.subjects[..], std::slice::from_ref(&taken)].concat().join(",");
+    let name = &found.name;
+    bail!(
+        "the stream {name} is there and does not store {taken}, where dead letters go; add the subject: nats stream edit \
+         {name} --subjects='{subjects}', or set NATS_DEAD_STREAM to another name"
+    )
+}
+
+/// Refuses a stream in which not even the half of a large payload has room.
+pub(super) fn refuse_narrow(found: &StreamConfig, max_payload: usize) -> anyhow::Result<()> {
+    let StreamConfig { name, max_msg_size, .. } = found;
+    let wanted = max_payload / 2 + MAX_HEADERS;
+    if usize::try_from(*max_msg_size).is_ok_and(|max| 0 < max && max < wanted) {
+        bail!(
+            "the stream {name} can't keep dead letters: it takes {max_msg_size} bytes in a message (max_msg_size), and \
+             {wanted} are needed for half of the largest payload and the reason; nats stream edit {name} \
+             --max-msg-size=-1, or set NATS_DEAD_STREAM to another name"
+        );
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nats::info::Transform;
+
+    #[test]
+    fn stream_that_would_lose_dead_letters_is_refused_by_what_is_wrong() {
+        let location = Location::at("ORDERS", "TESTING", None);
+        let fit = || StreamConfig {
+            name: "ORDERS_DEAD".into(),
+            subjects: vec!["dead.ORDERS.>".into()],
+            ..Default::default()
+        };
+        assert!(refuse_unfit(&fit(), &location).is_ok());
+        let wide = StreamConfig { subjects: vec!["x".into(), "dead.>".into()], ..fit() };
+        assert!(refuse_unfit(&wide, &location).is_ok());
+        let transform = Some(Transform::default());
+        for (unfit, says) in [
+            (StreamConfig { name: "ORDERS".into(), ..fit() }, "taken from"),
+            (StreamConfig { mirror: Some(Default::default()), ..fit() }, "mirror"),
+            (StreamConfig { sealed: true, ..fit() }, "sealed"),
+            (StreamConfig { deny_delete: true, ..fit() }, "deny_delete"),
+            (StreamConfig { no_ack: true, ..fit() }, "no_ack"),
+            (StreamConfig { retention: "interest".into(), ..fit() }, "retention"),
+            (StreamConfig { subject_transform: transform, ..fit() }, "subject_transform"),
+            (
+                StreamConfig { subjects: vec!["dead.ORDERS.*".into()], ..fit() },
+                "--subjects='dead.ORDERS.*,dead.ORDERS.>'",
+            ),
+        ] {
+            let refused = refuse_unfit(&unfit, &location).unwrap_err().to_string();
+            assert!(refused.contains(says) && refused.contains("NATS_DEAD_STREAM"), "{refused}");
+        }
+        let sized = |max_msg_size| refuse_narrow(&StreamConfig { max_msg_size, ..fit() }, 1 << 20);
+        assert!(sized(-1).is_ok() && sized(0).is_ok() && sized((1 << 19) + 4096).is_ok());
+        assert!(sized((1 << 19) + 4095).unwrap_err().to_string().contains("max-msg-size"));
+    }
+}

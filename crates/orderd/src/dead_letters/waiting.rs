@@ -1,0 +1,66 @@
+//! Beside the flow: how many dead letters wait, for `/metrics` and the page.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+
+use super::list;
+use super::store::Store;
+use crate::health::{Health, Part};
+use crate::metrics::Metrics;
+use crate::pace;
+
+/// How often the server is asked, and how soon again until it has answered once: the page shows what it says.
+const EVERY: Duration = Duration::from_secs(5);
+const AT_START: Duration = Duration::from_millis(200);
+
+/// A count takes at most this part of the time: one of very many takes the server a while.
+const PART: u32 = 20;
+
+/// What the task needs.
+pub(crate) struct Waiting {
+    pub(crate) store: Arc<Store>,
+    pub(crate) health: Arc<Health>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) stop: CancellationToken,
+}
+
+/// By what it is seen that a stream has changed: its first and last sequence, and how many messages it has.
+type Seen = (u64, u64, u64);
+
+impl Waiting {
+    /// Runs until told to stop.
+    pub(crate) async fn run(self) -> anyhow::Result<()> {
+        let mut pause = AT_START;
+        let mut seen = None;
+        loop {
+            tokio::select! {
+                () = pace::next(pause) => {}
+                () = self.stop.cancelled() => return Ok(()),
+            }
+            if !self.health.is_up(Part::Intake) {
+                continue;
+            }
+            let begun = Instant::now();
+            match self.count(&mut seen).await {
+                Ok(()) => pause = EVERY.max(begun.elapsed() * PART),
+                Err(error) => tracing::debug!(error = format!("{error:#}"), "can't count the dead letters"),
+            }
+        }
+    }
+
+    /// Counts only where the stream has changed.
+    async fn count(&self, seen: &mut Option<Seen>) -> anyhow::Result<()> {
+        let location = self.store.location().await?;
+        let info = self.store.info(&location).await?;
+        let state =
+            info.map_or((0, 0, 0), |info| (info.state.first_seq, info.state.last_seq, info.state.messages));
+        if *seen != Some(state) {
+            let count = if state.2 == 0 { 0 } else { list::keys(&self.store).await?.len() };
+            self.metrics.dead_letters_waiting.set(count as i64);
+            *seen = Some(state);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,202 @@
+//! Tells the publisher of a message, on the subject that its header names, what became of it: committed or refused. At
+//! most once: a receipt that can't be sent now is dropped.
+
+use std::time::Duration;
+
+use async_nats::connection::State;
+use async_nats::{Client, HeaderMap};
+use bytes::Bytes;
+use order::Refusal;
+use serde::{Deserialize, Serialize};
+use tokio::sync::broadcast;
+
+use crate::config::Settings;
+use crate::dead_letters::format::{MAX_TEXT, header, printable};
+use crate::metrics::Metrics;
+use crate::subject::{self, DEAD_PREFIX};
+
+/// The header that names the subject.
+pub(crate) const RECEIPT_HEADER: &str = "Orderd-Receipt";
+
+/// How long a full connection is waited for: a commit waits with it.
+const PUBLISH_TIMEOUT: Duration = Duration::from_millis(100);
+
+/// How many receipts wait for requests of this process.
+const QUEUED: usize = 256;
+
+/// What became of a message.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct Receipt {
+    /// The reason; none: it is committed.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) refused: Option<String>,
+    pub(crate) key: String,
+    /// The reason in words, and the place in the document: in headers, as those of a dead letter.
+    #[serde(skip)]
+    pub(crate) detail: String,
+    #[serde(skip)]
+    pub(crate) path: Option<String>,
+}
+
+impl Receipt {
+    /// Reads what was published; none: it is something else.
+    pub(crate) fn read(message: &async_nats::Message) -> Option<Self> {
+        let receipt: Self = serde_json::from_slice(&message.payload).ok()?;
+        let header = |name| Some(message.headers.as_ref()?.get(name)?.as_str().to_owned());
+        let detail = header(header::DETAIL).unwrap_or_default();
+        Some(Self { detail, path: header(header::PATH), ..receipt })
+    }
+
+    fn headers(&self) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        if !self.detail.is_empty() {
+            headers.insert(header::DETAIL, printable(&self.detail, MAX_TEXT).as_str());
+        }
+        if let Some(path) = &self.path {
+            headers.insert(header::PATH, printable(path, MAX_TEXT).as_str());
+        }
+        headers
+    }
+}
+
+/// A receipt, and the subject that it was asked for on.
+#[derive(Clone)]
+pub(crate) struct Sent {
+    pub(crate) subject: String,
+    pub(crate) receipt: Receipt,
+}
+
+/// Sends them.
+pub(crate) struct Receipts {
+    client: Client,
+    allowed: Allowed,
+    ignored: prometheus::IntCounter,
+    /// To requests of this process: its connection does not hear what it publishes itself.
+    here: broadcast::Sender<Sent>,
+}
+
+impl Receipts {
+    pub(crate) fn new(client: Client, settings: &Settings, metrics: &Metrics) -> Self {
+        let allowed =
+            Allowed { subjects: settings.receipt_subjects.clone(), topic: settings.nats.topic.clone() };
+        Self {
+            client,
+            allowed,
+            ignored: metrics.receipts_ignored.clone(),
+            here: broadcast::Sender::new(QUEUED),
+        }
+    }
+
+    /// The receipts that this process sends from now on.
+    pub(crate) fn listen(&self) -> broadcast::Receiver<Sent> {
+        self.here.subscribe()
+    }
+
+    /// The order is in the table.
+    pub(crate) async fn committed(&self, headers: Option<&HeaderMap>, key: &str) {
+        if let Some(subject) = asked_for(headers) {
+            self.send(subject, Receipt { refused: None, key: key.into(), detail: String::new(), path: None })
+                .await;
+        }
+    }
+
+    /// The message is stored as a dead letter.
+    pub(crate) async fn refused(&self, headers: Option<&HeaderMap>, key: &str, refusal: &Refusal) {
+        if let Some(subject) = asked_for(headers) {
+            let refused = Some(refusal.reason.as_str().to_owned());
+            let (detail, path) = (refusal.detail.clone(), refusal.path.clone());
+            self.send(subject, Receipt { refused, key: key.into(), detail, path }).await;
+        }
+    }
+
+    async fn send(&self, subject: &str, receipt: Receipt) {
+        if !self.allowed.has(subject) {
+            self.ignored.inc();
+            return;
+        }
+        let (headers, payload) = (receipt.headers(), serde_json::to_vec(&receipt).unwrap_or_default());
+        // Without a listener there is nothing to deliver here.
+        let _ = self.here.send(Sent { subject: subject.to_owned(), receipt });
+        if self.client.connection_state() == State::Connected {
+            let published =
+                self.client.publish_with_headers(subject.to_owned(), headers, Bytes::from(payload));
+            if !matches!(tokio::time::timeout(PUBLISH_TIMEOUT, published).await, Ok(Ok(()))) {
+                tracing::debug!("a receipt is dropped: the connection has no room for it");
+            }
+        }
+    }
+}
+
+fn asked_for(headers: Option<&HeaderMap>) -> Option<&str> {
+    Some(headers?.get(RECEIPT_HEADER)?.as_str())
+}
+
+/// Where receipts may go: nobody may make the service publish elsewhere.
+struct Allowed {
+    /// With wildcards.
+    subjects: Vec<String>,
+    topic: String,
+}
+
+impl Allowed {
+    /// Whether it is one literal subject of those, and none that NATS or the intake reads.
+    fn has(&self, subject: &str) -> bool {
+        subject::is_valid(subject)
+            && !subject::is_wild(subject)
+            && !subject.contains(char::is_control)
+            && !subject.starts_with('$')
+            && subject.split('.').next() != Some(DEAD_PREFIX)
+            && self.subjects.iter().any(|wide| subject::covers(wide, subject))
+            && !subject::covers(&self.topic, subject)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn allowed(subjects: &[&str], topic: &str) -> Allowed {
+        let subjects = subjects.iter().map(|&subject| subject.to_owned()).collect();
+        Allowed { subjects, topic: topic.to_owned() }
+    }
+
+    #[test]
+    fn receipts_go_only_where_they_may() {
+        let inboxes = allowed(&["_INBOX.>"], "TESTING");
+        for subject in ["_INBOX.a", "_INBOX.a.b-1"] {
+            assert!(inboxes.has(subject), "{subject}");
+        }
+        for subject in [
+            "",
+            "_INBOX",
+            "_INBOX.*",
+            "_INBOX.>",
+            "_INBOX.a..b",
+            "_INBOX.a b",
+            "$JS.API.X",
+            "dead.a",
+            "TESTING",
+            "a",
+        ] {
+            assert!(!inboxes.has(subject), "{subject}");
+        }
+        assert!(!allowed(&["_INBOX.>"], "_INBOX.orders.>").has("_INBOX.orders.a"), "within the topic");
+        let all = allowed(&["done.*", ">"], "orders.>");
+        assert!(all.has("done.a") && all.has("x"));
+        for subject in
+            ["$JS.API.STREAM.DELETE.ORDERS", "$SYS.x", "dead.ORDERS.TESTING.1-1", "dead", "orders.a"]
+        {
+            assert!(!all.has(subject), "{subject}");
+        }
+        assert!(!allowed(&[], "TESTING").has("_INBOX.a"));
+    }
+
+    #[test]
+    fn a_receipt_says_no_more_than_it_has_to() {
+        let (key, detail, path) = ("1-1".to_owned(), "why".to_owned(), Some("$.a".to_owned()));
+        let refused = Receipt { refused: Some("wrong_type".into()), key, detail, path };
+        let text = |receipt: &Receipt| serde_json::to_string(receipt).unwrap();
+        assert_eq!(text(&refused), r#"{"refused":"wrong_type","key":"1-1"}"#);
+        assert_eq!(text(&Receipt { refused: None, ..refused }), r#"{"key":"1-1"}"#);
+    }
+}

@@ -1,0 +1,220 @@
+//! What becomes of dead letters that are sent again is said, by the command and over HTTP.
+
+use async_nats::jetstream;
+use devstack::{Nats, NatsOptions};
+use futures_util::StreamExt;
+use hyper::{Request, StatusCode};
+use serde_json::{Value, json};
+
+use crate::support::{Answer, DEAD, Service, Stack, eventually, in_time, order};
+
+const MAX_PAYLOAD: usize = 65536;
+const WITH_TOKEN: (&str, &str) = ("HTTP_TOKEN", "secret");
+
+/// Without a number, and so long.
+fn nameless(bytes: usize) -> String {
+    let empty = json!({ "track_number": "" }).to_string();
+    json!({ "track_number": "x".repeat(bytes - empty.len()) }).to_string()
+}
+
+/// The keys of the dead letters, in the order in which their messages came.
+async fn letters(stack: &Stack, count: usize) -> Vec<String> {
+    eventually(&format!("{count} dead letters"), async || {
+        let listed = stack.run(&["dead-letters", "list", "--json"], "").await.stdout;
+        let lines = String::from_utf8(listed).unwrap();
+        let mut letters: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        letters.sort_by_key(|letter| letter["sequence"].as_u64());
+        let keys: Vec<_> = letters.iter().map(|letter| letter["key"].as_str().unwrap().to_owned()).collect();
+        (keys.len() == count).then_some(keys)
+    })
+    .await
+}
+
+/// The ids of the rows.
+fn ids(stack: &Stack) -> Vec<String> {
+    let ids = stack.postgres.psql("SELECT id FROM orders2 ORDER BY id").unwrap();
+    ids.lines().map(|id| id.trim().to_owned()).filter(|id| !id.is_empty()).collect()
+}
+
+/// The exit code, stdout and stderr.
+async fn replay(stack: &Stack, args: &[&str], stdin: &str) -> (i32, String, String) {
+    let output = stack.run(&[&["dead-letters", "replay"], args].concat(), stdin).await;
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+async fn post(service: &Service, key: &str, document: &str) -> Answer {
+    let request =
+        Request::post(format!("/dead_letters/{key}/replay")).header("authorization", "Bearer secret");
+    service.send_body(request, document).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_counts_what_is_taken_in_and_names_what_is_refused_again() {
+    let (stack, mut service) = Stack::started().await;
+    stack
+        .publish(&["{\"track_number\":\"A\"}", "{", "{\"order_uid\":\"a\",\"items\":[{\"price\":\"much\"}]}"])
+        .await;
+    let keys = letters(&stack, 3).await;
+    service.stop();
+    let service = stack.serve(&[("REQUIRE", "none"), WITH_TOKEN]).await;
+    let (code, said, errors) = replay(&stack, &["--all"], "").await;
+    assert_eq!((code, said.as_str()), (1, "3 dead letters replayed: 1 taken in, 2 refused again\n"));
+    for words in [
+        format!("{}: refused again: invalid_json: ", keys[1]),
+        format!("{}: refused again: wrong_type: ", keys[2]),
+        " at $.items[0].price".to_owned(),
+    ] {
+        assert!(errors.contains(&words), "{words:?} in {errors}");
+    }
+    assert_eq!(ids(&stack), keys[..1]);
+    let (code, said, errors) = replay(&stack, &["--json", &keys[2], &keys[1], &keys[2]], "").await;
+    let said: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((code, errors.as_str()), (1, ""));
+    assert_eq!((&said["count"], &said["taken_in"], &said["refused"]), (&2.into(), &0.into(), &2.into()));
+    let of = &said["dead_letters"][0];
+    assert_eq!((&of["key"], &of["outcome"]), (&keys[2].as_str().into(), &"refused".into()));
+    assert_eq!((&of["reason"], &of["path"]), (&"wrong_type".into(), &"$.items[0].price".into()));
+    // The same over HTTP.
+    let refused = post(&service, &keys[2], "").await;
+    assert_eq!((refused.status, refused.json()), (StatusCode::OK, of.clone()));
+    assert_eq!(post(&service, &keys[0], "").await.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_corrected_document_replaces_the_payload_of_one() {
+    let stack = Stack::new();
+    let service = stack.serve(&[WITH_TOKEN]).await;
+    stack.publish(&["{", "[", "7"]).await;
+    let keys = letters(&stack, 3).await;
+    let file = stack.scratch.path().join("corrected.json");
+    let path = file.to_str().unwrap();
+    std::fs::write(&file, "").unwrap();
+    for (args, said) in [
+        (&["--with", path, &keys[0]][..], "is empty"),
+        (&["--with", "/no/such/file", &keys[0]], "/no/such/file"),
+        (&["--with", path, &keys[0], &keys[1]], "one KEY"),
+        (&["--with", path, "--all"], "--with"),
+        (&["--with", path, "--reason", "invalid_json"], "--with"),
+    ] {
+        let (code, _, errors) = replay(&stack, args, "").await;
+        assert!(code == 2 && errors.contains(said), "{args:?}: {code}: {errors}");
+    }
+    std::fs::write(&file, r#"{"order_uid":7}"#).unwrap();
+    let (code, said, errors) = replay(&stack, &["--with", path, &keys[0]], "").await;
+    assert_eq!((code, said.as_str()), (1, "1 dead letter replayed: 0 taken in, 1 refused again\n"));
+    assert!(errors.contains("wrong_type"), "{errors}");
+    // It is still what came.
+    let shown = stack.run(&["dead-letters", "show", &keys[0], "--json"], "").await;
+    let shown: Value = serde_json::from_slice(&shown.stdout).unwrap();
+    assert_eq!((&shown["payload"], &shown["reason"]), (&"{".into(), &"invalid_json".into()));
+    std::fs::write(&file, order("from a file")).unwrap();
+    assert_eq!(replay(&stack, &["--with", path, &keys[0]], "").await.0, 0);
+    assert_eq!(replay(&stack, &["--with", "-", &keys[1]], &order("from stdin")).await.0, 0);
+    let refused = post(&service, &keys[2], "[]").await;
+    assert_eq!((refused.status, &refused.json()["reason"]), (StatusCode::OK, &"not_an_object".into()));
+    assert_eq!(post(&service, &keys[2], &order("from a body")).await.status, StatusCode::OK);
+    for (key, uid) in keys.iter().zip(["from a file", "from stdin", "from a body"]) {
+        let order = Request::get(format!("/order/{key}")).header("authorization", "Bearer secret");
+        assert_eq!(service.send(order).await.json()["order_uid"], uid);
+    }
+    letters(&stack, 0).await;
+    assert_eq!(stack.rows(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_near_max_payload_is_counted_once_named_and_in_nobodys_way() {
+    let options =
+        NatsOptions { extra_config: format!("max_payload: {MAX_PAYLOAD}\n"), ..NatsOptions::default() };
+    let stack = Stack { nats: Nats::temporary(options).unwrap(), ..Stack::new() };
+    let mut service = stack.serve(&[]).await;
+    // Too long with its key; with room for its key and not for the receipt; and behind them a short one.
+    let key_header = "NATS/1.0\r\nOrderd-Key: 1700000000000000000-2\r\n\r\n".len();
+    let payloads = [nameless(MAX_PAYLOAD - 20), nameless(MAX_PAYLOAD - key_header), nameless(100)];
+    stack.publish(&payloads).await;
+    let keys = letters(&stack, 3).await;
+    let mut dead = jetstream::new(stack.client().await).get_stream(DEAD).await.unwrap();
+    assert_eq!(dead.info().await.unwrap().state.messages, 5, "two in two parts");
+    eventually("each is counted once", async || {
+        (service.metric("orderd_dead_letters_waiting").await == 3.0).then_some(())
+    })
+    .await;
+    let listed = service.get("/dead_letters").await.json();
+    assert_eq!(listed.as_array().unwrap().len(), 3);
+    service.stop();
+    let service = stack.serve(&[("REQUIRE", "none"), WITH_TOKEN]).await;
+    let (code, said, errors) = replay(&stack, &["--all"], "").await;
+    let expected = "3 dead letters replayed: 2 taken in, 0 refused again, 1 too large to be sent again\n";
+    assert_eq!((code, said.as_str()), (1, expected), "{errors}");
+    assert!(errors.contains(&keys[0]) && errors.contains("raise max_payload"), "{errors}");
+    assert_eq!(ids(&stack), keys[1..]);
+    let refused = post(&service, &keys[0], "").await;
+    assert_eq!(
+        (refused.status, &refused.json()["outcome"]),
+        (StatusCode::PAYLOAD_TOO_LARGE, &"too_large".into())
+    );
+    // The one way that is left takes both parts away.
+    assert_eq!(post(&service, &keys[0], &nameless(200)).await.status, StatusCode::OK);
+    assert_eq!(dead.info().await.unwrap().state.messages, 0);
+    assert_eq!(stack.rows(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_nothing_is_heard_it_says_that_nothing_is_known() {
+    let stack = Stack::new();
+    let mut service = stack.serve(&[WITH_TOKEN, ("RECEIPT_SUBJECTS", "none")]).await;
+    stack.publish(&["{", "["]).await;
+    let keys = letters(&stack, 2).await;
+    let sent = post(&service, &keys[0], "").await;
+    assert_eq!((sent.status, &sent.json()["outcome"]), (StatusCode::ACCEPTED, &"undecided".into()));
+    assert_eq!(service.metric("orderd_receipts_ignored_total").await, 1.0);
+    // Where it is taken in, that is seen.
+    assert_eq!(post(&service, &keys[0], &order("a")).await.status, StatusCode::OK);
+    service.stop();
+    let (code, said, errors) = replay(&stack, &["--all"], "").await;
+    let expected = "1 dead letter replayed: 0 taken in, 0 refused again, 1 sent, outcome not known\n";
+    assert_eq!((code, said.as_str()), (1, expected));
+    assert!(errors.contains(&keys[1]) && errors.contains("orderd serve"), "{errors}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn receipts_say_what_became_of_a_message_and_go_nowhere_else() {
+    let stack = Stack::new();
+    let service = stack.serve(&[("RECEIPT_SUBJECTS", "_INBOX.>, done.*")]).await;
+    let client = stack.client().await;
+    let mut all = client.subscribe(">").await.unwrap();
+    client.flush().await.unwrap();
+    let send = async |receipt: &str, payload: &str| {
+        let mut headers = async_nats::HeaderMap::new();
+        headers.insert("Orderd-Receipt", receipt);
+        client.publish_with_headers("TESTING", headers, payload.to_owned().into()).await.unwrap();
+    };
+    send("done.a", &order("a")).await;
+    send("_INBOX.x.y", "{").await;
+    let mut receipts = Vec::new();
+    while receipts.len() < 2 {
+        let message = in_time("receipts", all.next()).await.unwrap();
+        if ["done.a", "_INBOX.x.y"].contains(&message.subject.as_str()) {
+            receipts.push((
+                message.subject.to_string(),
+                serde_json::from_slice::<Value>(&message.payload).unwrap(),
+            ));
+        }
+    }
+    receipts.sort_by_key(|(subject, _)| subject.clone());
+    let keys = (letters(&stack, 1).await, service.ids().await);
+    assert_eq!(receipts[0].1, json!({ "refused": "invalid_json", "key": keys.0[0] }));
+    assert_eq!(receipts[1].1, json!({ "key": keys.1[0] }));
+    assert_eq!(stack.rows(), 1, "it was committed when the receipt came");
+    let elsewhere =
+        ["$JS.API.STREAM.DELETE.ORDERS", "dead.ORDERS.TESTING.1-1", "TESTING", "_INBOX.*", "done.a.b", ""];
+    for subject in elsewhere {
+        send(subject, &order(&format!("asks for {subject}"))).await;
+    }
+    service.wait_len(1 + elsewhere.len() as u64).await;
+    eventually("they are counted", async || {
+        (service.metric("orderd_receipts_ignored_total").await == elsewhere.len() as f64).then_some(())
+    })
+    .await;
+    assert_eq!(letters(&stack, 1).await.len(), 1);
+}
