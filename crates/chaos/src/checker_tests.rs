@@ -29,7 +29,7 @@ fn right(ledger: &Ledger) -> Evidence {
     Evidence {
         answers: rows.iter().map(|(id, json)| (id.clone(), (200, json.clone().unwrap()))).collect(),
         found: rows.iter().map(|(id, _)| (id.clone(), format!("[\"{id}\"]"))).collect(),
-        dead: (120..122).map(|n| (format!("dead.TESTING.{n}"), ledger.uid(n).into_bytes())).collect(),
+        dead: (120..122).map(|n| (format!("dead.ORDERS.TESTING.{n}"), ledger.uid(n).into_bytes())).collect(),
         mem_len: rows.len(),
         last_page: pages.last().unwrap().clone(),
         past_last: 404,
@@ -125,7 +125,7 @@ fn dead_letters_are_counted() {
     let good = said(|ledger, evidence| evidence.dead.push(("dead.x".into(), ledger.uid(1).into_bytes())));
     assert_eq!(good, "1 no bad one and yet a dead letter, such as chaos-5-1.");
     // The second part of a large one is none of its own.
-    assert_eq!(said(|_, evidence| evidence.dead.push(("dead.TESTING.1.rest".into(), Vec::new()))), "");
+    assert_eq!(said(|_, evidence| evidence.dead.push(("dead.ORDERS.TESTING.1.rest".into(), Vec::new()))), "");
 }
 
 #[test]

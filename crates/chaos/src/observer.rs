@@ -14,6 +14,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const ANSWER: Duration = Duration::from_secs(2);
 const AGAIN: Duration = Duration::from_millis(20);
 
+/// The stream of orders and that of dead letters, by the names that the service gives them where nothing is set.
+const STREAM: &str = "ORDERS";
+const DEAD_STREAM: &str = "ORDERS_DEAD";
+
 /// Messages that the service has not settled.
 #[derive(Clone, Copy, Default, Debug)]
 pub(crate) struct Consumer {
@@ -57,12 +61,12 @@ impl Observer {
 
     /// The server that leads the stream; none where there is only one.
     pub(crate) async fn leader(&self) -> Option<String> {
-        let info = self.stream("ORDERS").await.ok()?.get_info().await.ok()?;
+        let info = self.stream(STREAM).await.ok()?.get_info().await.ok()?;
         info.cluster?.leader
     }
 
     async fn ask_for_consumer(&self) -> Result<Consumer> {
-        let info = self.stream("ORDERS").await?.consumer_info("orderd").await?;
+        let info = self.stream(STREAM).await?.consumer_info("orderd").await?;
         let delivered = info.delivered;
         Ok(Consumer {
             waiting: info.num_pending,
@@ -112,7 +116,7 @@ impl Observer {
     }
 
     async fn ask_for_dead_letters(&self) -> Result<Vec<DeadLetter>> {
-        let stream = self.stream("ORDERS_DEAD").await?;
+        let stream = self.stream(DEAD_STREAM).await?;
         let last = stream.get_info().await?.state.last_sequence;
         let mut found = Vec::new();
         for sequence in 1..=last {
