@@ -54,7 +54,13 @@ export const page = async (number) => JSON.parse(await text(`order_pages/${numbe
 // What could not be taken in, newest first, and one of it with its payload.
 export const deadLetters = async (before) => JSON.parse(await text(before ? `dead_letters?before=${before}` : "dead_letters"));
 export const deadLetter = async (key) => JSON.parse(await text(`dead_letters/${encodeURIComponent(key)}`));
-export const replay = (key) => text(`dead_letters/${encodeURIComponent(key)}/replay`, { method: "POST" });
+
+// What became of it, also where it could not be sent.
+export const replay = (key) => ask(`dead_letters/${encodeURIComponent(key)}/replay`, { method: "POST" }, async (response) => {
+  const isJson = response.headers.get("content-type")?.startsWith("application/json");
+  if (!isJson) throw new Refused(response.status, (await response.text()).trim());
+  return await response.json();
+});
 
 export async function find(member, value, options) {
   return JSON.parse(await text(`orders?${new URLSearchParams({ [member]: value })}`, options));

@@ -1,4 +1,4 @@
-// Dead letters: what could not be taken in and why, and back into the topic after a mend.
+// Dead letters: what could not be taken in and why, and back into the topic after a fix.
 
 import { $, h, line, value } from "./dom.js";
 import { dateTime, detail, t, word } from "./i18n.js";
@@ -7,8 +7,6 @@ import { failure } from "./failure.js";
 
 const LISTED = 50;
 const SHOWN = 100_000;
-const TRIES = 20;
-const PAUSE = 300;
 
 let shown = 0;
 let mayReplay = false;
@@ -99,9 +97,9 @@ function again(letter) {
   button.onclick = async () => {
     button.disabled = true;
     outcome.textContent = t("deadSent");
-    const became = await sent(letter);
-    outcome.textContent = t(became);
-    if (became === "deadTaken") {
+    const became = await replayed(letter.key);
+    outcome.replaceChildren(...words(became));
+    if (became.outcome === "taken_in") {
       const href = `#/order/${encodeURIComponent(letter.key)}`;
       button.replaceWith(h("a", { href }, t("deadOpen")));
     }
@@ -110,17 +108,22 @@ function again(letter) {
   return h("div", { class: "letter-do" }, button, outcome);
 }
 
-// The service takes it in or refuses it again, and says neither: one that is taken in is listed no longer.
-async function sent(letter) {
+// The service answers once it has taken it in or refused it again.
+async function replayed(key) {
   try {
-    await replay(letter.key);
-    for (let tried = 0; tried < TRIES; tried += 1) {
-      await new Promise((resolve) => setTimeout(resolve, PAUSE));
-      const [first] = await deadLetters(letter.number + 1);
-      if (first?.key !== letter.key) return "deadTaken";
-    }
-    return "deadStill";
+    return await replay(key);
   } catch (error) {
-    return error.status === 404 ? "deadGone" : "tryLater";
+    return { outcome: error.status === 404 ? "gone" : "failed" };
   }
+}
+
+const OUTCOMES = {
+  taken_in: "deadTaken", refused: "deadStill", undecided: "deadUndecided", too_large: "deadTooLarge", not_sent: "deadNotSent",
+  gone: "deadGone", failed: "tryLater",
+};
+
+function words(became) {
+  const said = t(OUTCOMES[became.outcome] ?? "tryLater");
+  if (became.outcome !== "refused") return [said];
+  return [`${said} ${word("reasons", became.reason)} `, became.path ? value(line(became.path), { class: "id" }) : null].filter(Boolean);
 }

@@ -41,7 +41,7 @@ async fn dead_letters_are_read_and_with_a_token_sent_again() {
     browser.keys("#dead-list .letter:first-child button", "\u{e007}").await;
     browser.keys("#dead-list .letter:last-child button", "\u{e007}").await;
     browser.reads("#dead-list .letter:last-child", "Taken in.").await;
-    browser.reads("#dead-list .letter:first-child", "Still refused.").await;
+    browser.reads("#dead-list .letter:first-child", "Refused again: Not JSON").await;
     is_sound(&browser, "dead letters sent again").await;
     browser.click("#dead-list .letter:last-child a").await;
     browser.reads("#view-order", "<b>A</b>").await;
