@@ -89,11 +89,11 @@ pub(super) fn replay() -> Value {
     let mut replay =
         operation("Sends one into the topic again, after a fix, and says what became of it", answers);
     replay["parameters"] = json!([key()]);
-    let document = json!({ "type": "string", "contentMediaType": "application/json" });
     replay["requestBody"] = json!({
         "description": "A corrected document, sent in place of the payload. Without it, the payload is sent",
         "required": false,
-        "content": { "application/json": { "schema": document } },
+        // Any document may be sent: whether it is an order, the answer says.
+        "content": { "application/json": { "schema": {} } },
     });
     replay
 }
