@@ -1,7 +1,8 @@
 //! The command `orderd`.
 
 use std::process::ExitCode;
-use std::time::Duration;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 use orderd::cli::{Command, LogFormat, ServeArgs};
 use orderd::command_line::CommandLineError;
@@ -63,7 +64,15 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
         anyhow::anyhow!("can't listen on HTTP_ADDR {addr}: {error}; set HTTP_ADDR to a free address")
     })?;
     tracing::info!(addr = %listener.local_addr()?, "listening");
-    orderd::run(settings, listener, shutdown).await
+    let told = OnceLock::new();
+    let shutdown = async {
+        shutdown.await;
+        told.get_or_init(Instant::now);
+    };
+    orderd::run(settings, listener, shutdown).await?;
+    let seconds = told.get().map_or(0.0, |told| told.elapsed().as_secs_f64());
+    tracing::info!(seconds = format!("{seconds:.2}"), "stopped");
+    Ok(())
 }
 
 /// Each connection is an open file, of which most systems let a program have a thousand unless it asks for more.

@@ -15,11 +15,20 @@ pub(super) async fn require_token(State(app): State<Arc<App>>, request: Request,
     if admits(&app, request.headers()) {
         return next.run(request).await;
     }
-    let mut refused = text(StatusCode::UNAUTHORIZED, "401 a token is needed: Authorization: Bearer …");
+    let mut refused = text(StatusCode::UNAUTHORIZED, &refusal(request.headers(), "a token"));
     refused
         .headers_mut()
         .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"orderd\""));
     refused
+}
+
+/// What to say: of a token that is unknown, not that one is needed.
+pub(super) fn refusal(headers: &HeaderMap, needed: &str) -> String {
+    if headers.contains_key(header::AUTHORIZATION) {
+        format!("401 {needed} is needed, and the one in Authorization is not valid here: Bearer …")
+    } else {
+        format!("401 {needed} is needed: Authorization: Bearer …")
+    }
 }
 
 /// Whether these headers open what shows orders.

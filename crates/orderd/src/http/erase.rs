@@ -31,7 +31,7 @@ async fn require_erase_token(State(app): State<Arc<App>>, request: Request, next
     if auth::bearer(request.headers()).is_some_and(|token| auth::is_one_of(token, &tokens.0)) {
         return next.run(request).await;
     }
-    let mut refused = text(StatusCode::UNAUTHORIZED, "401 an erase token is needed: Authorization: Bearer …");
+    let mut refused = text(StatusCode::UNAUTHORIZED, &auth::refusal(request.headers(), "an erase token"));
     refused
         .headers_mut()
         .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"orderd erase\""));

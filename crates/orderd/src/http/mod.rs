@@ -22,6 +22,7 @@ mod threads;
 mod turns;
 mod server;
 mod swift;
+mod places;
 mod rewound;
 
 use std::sync::Arc;

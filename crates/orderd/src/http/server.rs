@@ -9,17 +9,14 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::places::{Place, Places, Watched};
 use super::rewound::Rewound;
 use super::{App, router, swift};
 use crate::config::Identity;
-
-/// Connections at once; more wait to be accepted.
-const CONNECTIONS: usize = 20_000;
 
 /// How long a client may take to send a request's head, which is also how long it may keep an idle connection.
 pub(super) const HEAD: Duration = Duration::from_secs(15);
@@ -40,7 +37,7 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Serves until told to stop, and then finishes what is under way.
 pub(super) async fn serve(listener: TcpListener, app: Arc<App>, stop: CancellationToken) {
     let server = Server::new(app, stop.clone());
-    let (places, connections) = (Arc::new(Semaphore::new(CONNECTIONS)), TaskTracker::new());
+    let (places, connections) = (Places::within_limit(), TaskTracker::new());
     loop {
         let accepted = tokio::select! {
             accepted = accept(&listener, &places) => accepted,
@@ -51,13 +48,10 @@ pub(super) async fn serve(listener: TcpListener, app: Arc<App>, stop: Cancellati
         drop(stream.set_nodelay(true));
         let server = server.clone();
         connections.spawn(async move {
-            match server.app.settings.identity.as_ref().map(Identity::acceptor) {
-                None => server.serve(stream).await,
-                Some(acceptor) => {
-                    if let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
-                        server.serve(stream).await;
-                    }
-                }
+            let stream = place.watch(stream);
+            tokio::select! {
+                () = server.secure_and_serve(stream) => {}
+                () = place.close.cancelled() => {}
             }
             drop(place);
         });
@@ -95,6 +89,17 @@ impl Server {
         Self { routes: TowerToHyperService::new(router(app.clone())), app, http: http(), stop }
     }
 
+    async fn secure_and_serve(self, stream: Watched<TcpStream>) {
+        match self.app.settings.identity.as_ref().map(Identity::acceptor) {
+            None => self.serve(stream).await,
+            Some(acceptor) => {
+                if let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
+                    self.serve(stream).await;
+                }
+            }
+        }
+    }
+
     /// Answers one connection until it ends: what it can on the short way, and the rest by the routes.
     async fn serve<S>(self, stream: S)
     where
@@ -124,11 +129,8 @@ where
     Server::new(app, CancellationToken::new()).serve(stream).await;
 }
 
-async fn accept(
-    listener: &TcpListener,
-    places: &Arc<Semaphore>,
-) -> Option<(TcpStream, OwnedSemaphorePermit)> {
-    let place = places.clone().acquire_owned().await.ok()?;
+async fn accept(listener: &TcpListener, places: &Places) -> Option<(TcpStream, Place)> {
+    let place = places.take().await?;
     match listener.accept().await {
         Ok((stream, _)) => Some((stream, place)),
         Err(error) => {

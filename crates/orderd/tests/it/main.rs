@@ -48,6 +48,7 @@ mod hostile;
 mod schema;
 mod pooler;
 mod pooled;
+mod few_files;
 mod libpq;
 mod encodings;
 mod settings;

@@ -130,3 +130,12 @@ async fn a_signal_that_comes_twice_at_once_is_one() {
     assert_eq!(status.and_then(|status| status.code()), Some(0), "{}", service.process.log());
     assert_eq!(stack.rows(), 10);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stopped_is_logged_with_how_long_it_took() {
+    let (_stack, mut service) = Stack::started().await;
+    assert_eq!(service.stop(), Some(0));
+    let log = service.process.log();
+    let stopped: Vec<_> = log.lines().filter(|line| line.contains("stopped")).collect();
+    assert!(stopped.len() == 1 && stopped[0].contains("seconds="), "{log}");
+}
