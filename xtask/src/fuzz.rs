@@ -21,28 +21,27 @@ struct Target {
     longest: usize,
 }
 
-const TARGETS: [Target; 6] = [
+const TARGETS: [Target; 5] = [
     Target { name: "rows", seeds: rows, longest: 8192 },
     Target { name: "payloads", seeds: payloads, longest: 8192 },
     Target { name: "requests", seeds: requests, longest: 4096 },
-    Target { name: "tellings", seeds: tellings, longest: 8192 },
     Target { name: "samples", seeds: samples, longest: 4096 },
     Target { name: "frames", seeds: frames, longest: 4096 },
 ];
 
 /// Throw mutated input at what reads input
 ///
-/// rows: rows of the table. payloads: messages. requests: HTTP, its paths and keys. tellings: what
-/// processes tell each other. samples: documents for codegen. frames: what a NATS server sends. Starts from the tests' corpora and
-/// keeps what it finds new under target/fuzz. Exit code 1 where one panics, hangs or grows;
-/// cargo-fuzz says how to do it again. Installs cargo-fuzz where it is missing.
+/// rows: rows of the table. payloads: messages. requests: HTTP, its paths and keys. samples: documents
+/// for codegen. frames: what a NATS server sends. Starts from the tests' corpora and keeps what it finds
+/// new under target/fuzz. Exit code 1 where one panics, hangs or grows; cargo-fuzz says how to do it
+/// again. Installs cargo-fuzz where it is missing.
 ///
 /// Examples: cargo xtask fuzz
 ///           cargo xtask fuzz rows --seconds 600
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Options {
-    /// Which: rows, payloads, requests, tellings, samples, frames [default: each in turn]
+    /// Which: rows, payloads, requests, samples, frames [default: each in turn]
     #[arg(value_parser = clap::builder::PossibleValuesParser::new(TARGETS.map(|target| target.name)))]
     target: Option<String>,
     /// How long each
@@ -158,17 +157,6 @@ fn requests() -> Result<Vec<Vec<u8>>> {
     requests.push(b"POST /session HTTP/1.1\r\nhost: localhost\r\norigin: http://localhost\r\ncontent-type: application/x-www-form-urlencoded\r\ncontent-length: 7\r\n\r\ntoken=a".into());
     requests.push(b"GET /events HTTP/1.1\r\nhost: localhost\r\nlast-event-id: a-1\r\naccept-encoding: gzip\r\ncookie: orderd_session=a\r\nauthorization: Bearer a\r\n\r\n".into());
     Ok(requests)
-}
-
-/// Each row that Go wrote, told as one that was committed, without descriptors that others share.
-fn tellings() -> Result<Vec<Vec<u8>>> {
-    let key = b"1700000000123456789-42";
-    let tell = |row: Vec<u8>| {
-        let head = [&[1][..], &7_i64.to_be_bytes(), &0_u32.to_be_bytes()].concat();
-        let entry = [&42_u64.to_be_bytes()[..], &[key.len() as u8], key].concat();
-        [head, entry, (row.len() as u32).to_be_bytes().to_vec(), row].concat()
-    };
-    Ok(rows()?.into_iter().map(tell).collect())
 }
 
 fn samples() -> Result<Vec<Vec<u8>>> {

@@ -18,23 +18,6 @@ const AGAIN: Duration = Duration::from_millis(20);
 const STREAM: &str = "ORDERS";
 const DEAD_STREAM: &str = "ORDERS_DEAD";
 
-/// Messages that the service has not settled.
-#[derive(Clone, Copy, Default, Debug)]
-pub(crate) struct Consumer {
-    /// In the stream, not delivered yet.
-    pub(crate) waiting: u64,
-    /// Delivered and not acknowledged.
-    pub(crate) unacknowledged: u64,
-    /// Deliveries beyond the first of each message, as far as the server remembers.
-    pub(crate) redelivered: u64,
-}
-
-impl Consumer {
-    pub(crate) fn in_flight(self) -> u64 {
-        self.waiting + self.unacknowledged
-    }
-}
-
 /// A row of the table: its id, and its order as JSON, or why it can't be read.
 pub type Row = (String, Result<String, String>);
 
@@ -55,8 +38,12 @@ impl Observer {
         Ok(Self { context, postgres_url, postgres: None, layouts: Arc::new(Layouts::new()?) })
     }
 
-    pub(crate) async fn consumer(&self) -> Result<Consumer> {
-        answered("the consumer", async || self.ask_for_consumer().await).await
+    /// How many messages of the stream lie behind the table's position.
+    pub(crate) async fn behind(&mut self) -> Result<u64> {
+        let last = answered("the stream", async || self.ask_for_last().await).await?;
+        let rows = self.query("SELECT coalesce(max(seq), 0) FROM public.orderd_position").await?;
+        let position = rows.first().map_or(Ok(0), |row| row.try_get::<_, i64>(0))?;
+        Ok(last.saturating_sub(position.cast_unsigned()))
     }
 
     /// The server that leads the stream; none where there is only one.
@@ -65,14 +52,8 @@ impl Observer {
         info.cluster?.leader
     }
 
-    async fn ask_for_consumer(&self) -> Result<Consumer> {
-        let info = self.stream(STREAM).await?.consumer_info("orderd").await?;
-        let delivered = info.delivered;
-        Ok(Consumer {
-            waiting: info.num_pending,
-            unacknowledged: info.num_ack_pending as u64,
-            redelivered: delivered.consumer_sequence.saturating_sub(delivered.stream_sequence),
-        })
+    async fn ask_for_last(&self) -> Result<u64> {
+        Ok(self.stream(STREAM).await?.get_info().await?.state.last_sequence)
     }
 
     /// The places in the stream that the table's rows come from.

@@ -168,7 +168,7 @@ impl Fault {
     }
 }
 
-/// Mostly short; one in sixteen outlasts the five seconds of `ack_wait`.
+/// Mostly short; one in sixteen lasts for more than five seconds, longer than any lease.
 fn hold(rng: &mut Rng) -> Duration {
     match rng.u8(..16) {
         0 => millis(rng, 5_300..8_000),

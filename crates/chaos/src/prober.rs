@@ -1,4 +1,5 @@
-//! Asks for orders that are in the table, all the time: whatever is broken, none may be unknown.
+//! Asks for orders that are in the table, or that any service has listed, all the time: whatever is broken, none may be
+//! unknown to any of them.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,6 +15,9 @@ use crate::observer::Row;
 
 const PATIENCE: Duration = Duration::from_secs(3);
 const PAUSE: Duration = Duration::from_millis(4);
+
+/// After so many questions, a service is asked for its last page.
+const PAGE_EVERY: u32 = 16;
 
 /// So many wrong answers are kept in full.
 const KEPT: usize = 5;
@@ -31,8 +35,8 @@ pub struct Probes {
     pub wrong: Vec<String>,
 }
 
-/// Orders that are known to be committed: their ids and `order_uid`s.
-type Known = Arc<Mutex<Vec<(String, String)>>>;
+/// Orders that are known to be there: their ids, and `order_uid`s where the table has shown them.
+type Known = Arc<Mutex<Vec<(String, Option<String>)>>>;
 
 /// A running prober.
 pub(crate) struct Prober {
@@ -53,7 +57,8 @@ impl Prober {
 
     /// From now on it asks for these too.
     pub(crate) fn learn(&self, rows: &[Row]) {
-        let read = rows.iter().filter_map(|(id, json)| Some((id.clone(), uid_in(json.as_ref().ok()?)?)));
+        let read =
+            rows.iter().filter_map(|(id, json)| Some((id.clone(), Some(uid_in(json.as_ref().ok()?)?))));
         self.known.lock().unwrap_or_else(PoisonError::into_inner).extend(read);
     }
 
@@ -66,8 +71,14 @@ impl Prober {
 fn probe(addrs: &[SocketAddr], known: &Known, over: &AtomicBool, mut rng: Rng) -> Probes {
     let begun = Instant::now();
     let mut probes = Probes::default();
+    let mut asked = 0_u32;
     while !over.load(Ordering::Relaxed) {
         thread::sleep(PAUSE);
+        asked = asked.wrapping_add(1);
+        if asked % PAGE_EVERY == 0 {
+            let listed = listed(addrs[rng.usize(..addrs.len())]);
+            known.lock().unwrap_or_else(PoisonError::into_inner).extend(listed);
+        }
         let chosen = {
             let known = known.lock().unwrap_or_else(PoisonError::into_inner);
             rng.choice(known.iter()).cloned()
@@ -75,7 +86,7 @@ fn probe(addrs: &[SocketAddr], known: &Known, over: &AtomicBool, mut rng: Rng) -
         let Some((id, uid)) = chosen else { continue };
         let addr = addrs[rng.usize(..addrs.len())];
         match http::get(addr, &format!("/order/{id}"), PATIENCE) {
-            Ok((200, body)) if uid_in(&body).as_deref() == Some(&uid) => probes.found += 1,
+            Ok((200, body)) if uid.is_none() || uid_in(&body) == uid => probes.found += 1,
             Ok((503, _)) => probes.later += 1,
             Err(_) => probes.unanswered += 1,
             Ok((status, _)) => probes.wrong(&id, status, begun.elapsed()),
@@ -84,12 +95,23 @@ fn probe(addrs: &[SocketAddr], known: &Known, over: &AtomicBool, mut rng: Rng) -
     probes
 }
 
+/// The ids of a service's last page.
+fn listed(addr: SocketAddr) -> Vec<(String, Option<String>)> {
+    let page = match http::get(addr, "/order_pages/last", PATIENCE) {
+        Ok((200, page)) => page,
+        _ => return Vec::new(),
+    };
+    let ids: Vec<String> = serde_json::from_str(&page).unwrap_or_default();
+    ids.into_iter().map(|id| (id, None)).collect()
+}
+
 impl Probes {
     fn wrong(&mut self, id: &str, status: u16, at: Duration) {
         if self.wrong.len() < KEPT {
             let at = at.as_secs_f64();
-            self.wrong
-                .push(format!("/order/{id}, which is in the table, was answered {status} after {at:.1} s"));
+            self.wrong.push(format!(
+                "/order/{id}, which is in the table or was listed, was answered {status} after {at:.1} s"
+            ));
         }
     }
 }

@@ -31,7 +31,7 @@ impl Report {
             }
             failures.extend(round.violations.iter().map(|what| format!("{what} (repeat: {repeat})")));
         }
-        if !self.hits().any(|hit| hit.in_flight.messages() > 0) {
+        if !self.hits().any(|hit| hit.in_flight.behind > 0) {
             failures.push("no fault hit a busy moment: nothing was tested".into());
         }
         failures
@@ -58,7 +58,7 @@ impl Report {
     fn write_summary(&self, out: &mut String) {
         let seeds = (self.rounds.first().map_or(0, |it| it.seed), self.rounds.last().map_or(0, |it| it.seed));
         let hits = self.hits().count();
-        let busy = self.hits().filter(|hit| hit.in_flight.messages() > 0).count();
+        let busy = self.hits().filter(|hit| hit.in_flight.behind > 0).count();
         let replanned = self.hits().filter(|hit| hit.replanned).count();
         let lines = [
             ("rounds", format!("{}, seeds {} to {}", self.rounds.len(), seeds.0, seeds.1)),
@@ -84,7 +84,7 @@ impl Report {
             ),
             ("rows in the table", self.sum(|it| it.rows as u64).to_string()),
             ("dead letters", self.sum(|it| it.dead as u64).to_string()),
-            ("in flight at a fault", spread(self.hits().map(|hit| hit.in_flight.messages()).collect())),
+            ("in flight at a fault", spread(self.hits().map(|hit| hit.in_flight.behind).collect())),
             (
                 "of it acknowledged to the publisher, not in the table",
                 spread(self.hits().map(|hit| hit.in_flight.uncommitted as u64).collect()),
@@ -93,9 +93,11 @@ impl Report {
                 "chunks in the service's channels",
                 spread(self.hits().filter_map(|hit| hit.in_flight.channels).collect()),
             ),
-            ("redeliveries", self.sum(|it| it.redelivered).to_string()),
             ("all committed, after all parts were back", times(&self.rounds, |it| it.committed)),
-            ("all acknowledged, after all parts were back", times(&self.rounds, |it| it.settled)),
+            (
+                "the position at the stream's end, after all parts were back",
+                times(&self.rounds, |it| it.settled),
+            ),
             ("in the memory of every service, after all parts were back", times(&self.rounds, |it| it.same)),
             (
                 "reads of known orders meanwhile",
@@ -122,7 +124,7 @@ impl Report {
         let mut kinds: BTreeMap<String, Vec<u64>> = BTreeMap::new();
         for hit in self.hits() {
             for label in hit.fault.blows.iter().map(Blow::label) {
-                kinds.entry(label).or_default().push(hit.in_flight.messages());
+                kinds.entry(label).or_default().push(hit.in_flight.behind);
             }
         }
         out.push_str("\n| what was done | times | in flight at it |\n|---|---|---|\n");
@@ -132,7 +134,7 @@ impl Report {
         let together = self.hits().filter(|hit| hit.fault.blows.len() > 1);
         let _ = writeln!(out, "| several of these at once | {} | |", together.count());
         let long = self.hits().filter(|hit| hit.fault.hold > Duration::from_secs(5));
-        let _ = writeln!(out, "| held for longer than `ack_wait` | {} | |", long.count());
+        let _ = writeln!(out, "| held for longer than 5 s | {} | |", long.count());
     }
 
     fn write_violations(&self, out: &mut String) {
@@ -143,19 +145,18 @@ impl Report {
 
     fn write_rounds(&self, out: &mut String) {
         out.push_str(
-            "\n| seed | rows | redelivered | committed | settled | in every memory | faults, with what was in flight |\n",
+            "\n| seed | rows | committed | settled | in every memory | faults, with what was in flight |\n",
         );
-        out.push_str("|---|---|---|---|---|---|---|\n");
+        out.push_str("|---|---|---|---|---|---|\n");
         for round in &self.rounds {
-            let hit = |hit: &Hit| format!("{} ({})", hit.fault, hit.in_flight.messages());
+            let hit = |hit: &Hit| format!("{} ({})", hit.fault, hit.in_flight.behind);
             let faults: Vec<_> = round.hits.iter().map(hit).collect();
             let (committed, settled) = (seconds(round.committed), seconds(round.settled));
             let _ = writeln!(
                 out,
-                "| {} | {} | {} | {committed} | {settled} | {} | {} |",
+                "| {} | {} | {committed} | {settled} | {} | {} |",
                 round.seed,
                 round.rows,
-                round.redelivered,
                 seconds(round.same),
                 faults.join("; ")
             );
@@ -165,13 +166,12 @@ impl Report {
 
 /// One round in a line.
 pub(crate) fn line(round: &Outcome) -> String {
-    let in_flight: Vec<_> = round.hits.iter().map(|hit| hit.in_flight.messages().to_string()).collect();
+    let in_flight: Vec<_> = round.hits.iter().map(|hit| hit.in_flight.behind.to_string()).collect();
     format!(
-        "seed {}: {} rows, in flight at faults {}, redelivered {}, committed {}, settled {}, {} violations",
+        "seed {}: {} rows, in flight at faults {}, committed {}, settled {}, {} violations",
         round.seed,
         round.rows,
         in_flight.join(" "),
-        round.redelivered,
         seconds(round.committed),
         seconds(round.settled),
         round.violations.len()

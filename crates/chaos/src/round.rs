@@ -20,7 +20,7 @@ use crate::world::World;
 /// With all parts back, what was in flight is committed within this.
 const COMMITTED: Duration = Duration::from_secs(15);
 
-/// And all is acknowledged, so that nothing is delivered any more, within this.
+/// And the table's position is at the stream's end within this.
 const SETTLED: Duration = Duration::from_secs(40);
 
 /// A moment is busy with so much in flight; a fault waits so long for one.
@@ -41,19 +41,10 @@ const ANSWER: Duration = Duration::from_secs(30);
 pub struct InFlight {
     /// Acknowledged to the publisher and not in the table.
     pub uncommitted: usize,
-    /// In the stream and not delivered.
-    pub waiting: u64,
-    /// Delivered and not acknowledged by the service.
-    pub unacknowledged: u64,
+    /// Messages of the stream behind the table's position.
+    pub behind: u64,
     /// In the service's channels, in chunks; none: it could not be asked.
     pub channels: Option<u64>,
-}
-
-impl InFlight {
-    /// Messages that a fault could lose.
-    pub fn messages(&self) -> u64 {
-        self.waiting + self.unacknowledged
-    }
 }
 
 /// A fault, and what it hit.
@@ -92,11 +83,9 @@ pub struct Outcome {
     pub rows: usize,
     /// Dead letters in the end.
     pub dead: usize,
-    /// Deliveries beyond the first.
-    pub redelivered: u64,
     /// From all parts back until what the stream had acknowledged was in the table.
     pub committed: Option<Duration>,
-    /// From all parts back until nothing waited for an acknowledgement.
+    /// From all parts back until the position was at the stream's end.
     pub settled: Option<Duration>,
     /// From all parts back until the memory of every service was the table.
     pub same: Option<Duration>,
@@ -186,7 +175,7 @@ impl Round<'_> {
             publisher.burst(fault.burst);
             std::thread::sleep(fault.lead);
             let in_flight = self.look()?;
-            if in_flight.messages() >= BUSY || begun.elapsed() > PUT_OFF {
+            if in_flight.behind >= BUSY || begun.elapsed() > PUT_OFF {
                 return Ok((in_flight, replanned));
             }
             replanned = true;
@@ -200,9 +189,8 @@ impl Round<'_> {
         let acknowledged = self.ledger.acknowledged_orders();
         let table = self.runtime.block_on(self.observer.sequences())?;
         let uncommitted = acknowledged.iter().filter(|sequence| !table.contains(sequence)).count();
-        let consumer = self.runtime.block_on(self.observer.consumer())?;
-        let (waiting, unacknowledged) = (consumer.waiting, consumer.unacknowledged);
-        Ok(InFlight { uncommitted, waiting, unacknowledged, channels })
+        let behind = self.runtime.block_on(self.observer.behind())?;
+        Ok(InFlight { uncommitted, behind, channels })
     }
 
     /// All parts are back: waits until all is committed, then until all is settled.
@@ -222,13 +210,10 @@ impl Round<'_> {
         }
         self.runtime.block_on(publisher.finish())?;
         self.runtime.block_on(async { tokio::time::timeout(ANSWER, publishing.flush()).await })??;
-        self.outcome.settled = self.wait(back, SETTLED, |round| {
-            let consumer = round.runtime.block_on(round.observer.consumer())?;
-            round.outcome.redelivered = consumer.redelivered;
-            Ok(consumer.in_flight() == 0)
-        })?;
+        self.outcome.settled =
+            self.wait(back, SETTLED, |round| Ok(round.runtime.block_on(round.observer.behind())? == 0))?;
         if self.outcome.settled.is_none() {
-            self.wrong(format!("the consumer was not quiet within {} s", SETTLED.as_secs()));
+            self.wrong(format!("the position was not at the stream's end within {} s", SETTLED.as_secs()));
         }
         if !self.world.wait_ready(COMMITTED) {
             self.wrong("the service was not ready although all parts were back".into());

@@ -230,9 +230,6 @@ pub struct OrderArgs {
 pub struct ServeArgs {
     #[command(flatten)]
     pub(crate) nats: NatsArgs,
-    /// Durable consumer by which the position in the stream is kept.
-    #[arg(long, env = "NATS_DURABLE", default_value = "orderd", value_name = "NAME", help_heading = "NATS")]
-    pub nats_durable: String,
     /// Subjects, separated by commas and with wildcards, on which a message may ask for a receipt by its header
     /// Orderd-Receipt. none sends none.
     #[arg(
@@ -243,6 +240,10 @@ pub struct ServeArgs {
         help_heading = "NATS"
     )]
     pub receipt_subjects: String,
+    /// How long messages that the table has stay in the stream that orderd made, so that a table that loses its last
+    /// rows has them again: 1h, 2d, 0 for not at all. The last 100,000 always stay.
+    #[arg(long, env = "STREAM_KEEP", default_value = "1h", value_name = "TIME", help_heading = "NATS")]
+    pub stream_keep: String,
     #[command(flatten)]
     pub(crate) pg: PgArgs,
     #[command(flatten)]
@@ -512,9 +513,6 @@ pub struct WhichDeadLetters {
 pub struct VerifyArgs {
     #[command(flatten)]
     pub(crate) nats: NatsArgs,
-    /// Durable consumer of the service.
-    #[arg(long, env = "NATS_DURABLE", default_value = "orderd", value_name = "NAME", help_heading = "NATS")]
-    pub nats_durable: String,
     #[command(flatten)]
     pub(crate) pg: PgArgs,
     #[command(flatten)]

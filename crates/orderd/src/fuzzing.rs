@@ -1,11 +1,10 @@
-//! What the fuzzer and unit tests reach without servers: HTTP on a connection in memory, over a service with one order,
-//! and what hears other processes.
+//! What the fuzzer and unit tests reach without servers: HTTP on a connection in memory, over a service with one order.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser as _;
-use order::{Layouts, Parser};
+use order::Parser;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::Runtime;
 
@@ -13,8 +12,7 @@ use crate::cli::{Cli, Command};
 use crate::config::Settings;
 use crate::http::{self, App};
 use crate::pipeline::{Depths, Parts};
-use crate::serve::Record;
-use crate::serve::replica::Hear;
+use crate::serve::Records;
 
 /// The key of the one order.
 pub const KEY: &str = "1700000000123456789-42";
@@ -58,48 +56,14 @@ impl Web {
     }
 }
 
-/// What hears other processes.
-pub struct Listener {
-    runtime: Runtime,
-    hear: Hear,
-    layouts: Arc<Layouts>,
-}
-
-impl Listener {
-    /// Puts it together.
-    ///
-    /// # Errors
-    /// A setting or a part that can't be used.
-    pub fn new() -> anyhow::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let parts = runtime.block_on(Parts::new(settings()?))?;
-        let hear = parts.hear(parts.teller());
-        Ok(Self { runtime, hear, layouts: parts.layouts })
-    }
-
-    /// The keys of the orders that memory gets by a telling.
-    ///
-    /// # Errors
-    /// One of them can't be shown.
-    pub fn hear(&self, telling: &[u8]) -> anyhow::Result<Vec<String>> {
-        let _context = self.runtime.enter();
-        let mut heard = Vec::new();
-        self.hear.take_in(&mut self.hear.ears(), telling, |records| heard = records);
-        let key = |record: Record| {
-            self.layouts.write_json(&record.body, &mut Vec::new())?;
-            Ok(record.body.key().to_owned())
-        };
-        heard.into_iter().map(key).collect()
-    }
-}
-
 /// A service with one order and without servers.
 pub(crate) async fn app() -> anyhow::Result<Arc<App>> {
     let parts = Parts::new(settings()?).await?;
     let order = Parser::new(&[])?.parse(order::model::SAMPLE.as_bytes(), KEY);
     let order = order.map_err(|refusal| anyhow::anyhow!("{refusal}"))?;
     let (records, records_out) = tokio::sync::mpsc::channel(1);
-    records.send(vec![parts.cache.hasher().record_of(&order)?]).await?;
+    let record = parts.cache.hasher().record_of(&order)?;
+    records.send(Records { generation: 0, through: None, records: vec![record] }).await?;
     drop(records);
     parts.cache.run(records_out, &parts.feed).await?;
     Ok(App::new(&parts, Arc::new(Depths::default())))

@@ -48,17 +48,7 @@ pub(crate) struct Health {
     changed: watch::Sender<()>,
     /// By who watches over them.
     warnings: Mutex<BTreeMap<&'static str, Vec<Warning>>>,
-    position: Mutex<Option<Position>>,
     metrics: Arc<Metrics>,
-}
-
-/// How far the stream is taken in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct Position {
-    /// Everything up to this sequence of the stream is settled.
-    pub(crate) seq: u64,
-    /// Messages that are not.
-    pub(crate) behind: u64,
 }
 
 impl Health {
@@ -69,13 +59,7 @@ impl Health {
             metrics.up.with_label_values(&[name]).set(0);
         }
         let states = Mutex::new(std::array::from_fn(|_| away.clone()));
-        Arc::new(Self {
-            states,
-            changed: watch::Sender::new(()),
-            warnings: Mutex::default(),
-            position: Mutex::default(),
-            metrics,
-        })
+        Arc::new(Self { states, changed: watch::Sender::new(()), warnings: Mutex::default(), metrics })
     }
 
     /// The part is up. Says so in the log where it was not.
@@ -104,11 +88,6 @@ impl Health {
         if before != warnings {
             self.changed.send_replace(());
         }
-    }
-
-    /// How far the stream is taken in, as last seen.
-    pub(crate) fn set_position(&self, position: Position) {
-        *self.position.lock().unwrap_or_else(PoisonError::into_inner) = Some(position);
     }
 
     /// The part is away. Says so in the log where it was not, or where the reason is another.
@@ -184,11 +163,6 @@ impl Health {
         {
             report["fill"][name] = count.load(Ordering::Relaxed).into();
         }
-        let position = *self.position.lock().unwrap_or_else(PoisonError::into_inner);
-        report["position"] = json!({
-            "seq": position.map(|position| position.seq),
-            "behind": position.map(|position| position.behind),
-        });
         let warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
         let warnings: Vec<&Warning> = warnings.values().flatten().collect();
         report["warnings"] = serde_json::to_value(warnings).unwrap_or_default();

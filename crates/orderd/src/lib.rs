@@ -20,7 +20,7 @@ mod nats;
 mod client_end;
 mod streams;
 mod subject;
-mod telling;
+mod position;
 mod postgres;
 mod finding;
 mod tls;
@@ -41,9 +41,7 @@ pub mod fuzzing;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use async_nats::connection::State;
 use config::Settings;
 use order::Parser;
 use tokio::net::{TcpListener, TcpSocket};
@@ -62,7 +60,7 @@ pub fn listen(addr: SocketAddr) -> std::io::Result<TcpListener> {
     socket.listen(i32::MAX as u32)
 }
 
-/// Runs the service until `shutdown` completes and all that it holds is committed or given back.
+/// Runs the service until `shutdown` completes and all that it holds is committed or left to the stream.
 ///
 /// # Errors
 /// What ended it: a stage, by its name, or a server that can't be used.
@@ -105,11 +103,6 @@ pub async fn run(
             ended.await
         }
     };
-    parts.holds.give_back().await;
-    // Acknowledgements are on their way; without this they would end with the connection.
-    if parts.client.connection_state() == State::Connected {
-        drop(tokio::time::timeout(Duration::from_secs(2), parts.client.flush()).await);
-    }
     ended
 }
 
@@ -127,7 +120,7 @@ mod tests {
         let mut connected = Vec::new();
         for number in 0..count {
             let connect = tokio::net::TcpStream::connect(addr);
-            let stream = tokio::time::timeout(Duration::from_secs(20), connect).await;
+            let stream = tokio::time::timeout(std::time::Duration::from_secs(20), connect).await;
             connected.push(stream.unwrap_or_else(|_| panic!("only {number} of {count}")).unwrap());
         }
     }

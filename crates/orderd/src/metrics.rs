@@ -30,8 +30,6 @@ pub(crate) struct Metrics {
     pub(crate) commit: Histogram,
     /// Seconds from the stream's timestamp to the commit.
     pub(crate) latency: Histogram,
-    /// Messages that were delivered before.
-    pub(crate) redelivered: IntCounter,
     /// Dead letters stored, by reason.
     pub(crate) dead_letters: IntCounterVec,
     /// Dead letters of this installation, each counted once.
@@ -43,27 +41,16 @@ pub(crate) struct Metrics {
     pub(crate) unknown_members: IntCounter,
     /// Rows of the table that can't be decoded, as of the last fill.
     pub(crate) undecodable: IntGauge,
-    /// Messages in the stream that the durable consumer has not delivered yet.
+    /// The sequence up to which the table has everything.
+    pub(crate) position: IntGauge,
+    /// Messages of the stream behind that.
     pub(crate) lag: IntGauge,
-    /// Messages that are delivered and not acknowledged.
-    pub(crate) unacknowledged: IntGauge,
-    /// Messages that are settled and of which this process doesn't know whether it has their orders.
-    pub(crate) replica_lag: IntGauge,
-    /// Seconds since memory was last known to have all that was settled.
-    pub(crate) replica_lag_seconds: Gauge,
-    /// 1 where no other process takes messages.
-    pub(crate) replica_alone: IntGauge,
-    /// Orders that other processes took.
-    pub(crate) replica_orders: IntCounter,
-    /// Rows that other processes were told of, and that they told of.
-    pub(crate) replica_told: IntCounter,
-    pub(crate) replica_heard: IntCounter,
-    /// Tellings that could not be sent, had no room, or can't be read.
-    pub(crate) replica_dropped: IntCounter,
-    /// Orders of other processes that the table was asked for.
-    pub(crate) replica_lookups: IntCounter,
-    /// How often the table was read again because messages could not be seen.
-    pub(crate) replica_refills: IntCounter,
+    /// 1 where this process is the writer.
+    pub(crate) writes: IntGauge,
+    /// Messages that left the stream before they were read.
+    pub(crate) lost: IntCounter,
+    /// How often memory began again, because the table or the stream went back.
+    pub(crate) restarts: IntCounter,
     /// 1 where something is warned of, by what it is.
     pub(crate) warnings: IntGaugeVec,
     /// By how many seconds the clock of NATS is ahead, at least, as the last batch shows it.
@@ -133,7 +120,6 @@ impl Metrics {
                 "Seconds from the stream's timestamp to the commit",
                 SECONDS,
             )?,
-            redelivered: counter(&r, "orderd_redelivered_total", "Messages that were delivered before")?,
             dead_letters: known(
                 counters(&r, "orderd_dead_letters_total", "Dead letters stored", &["reason"])?,
                 Reason::ALL.map(Reason::as_str),
@@ -160,50 +146,24 @@ impl Metrics {
                 &r,
                 IntGauge::new("orderd_undecodable_rows", "Rows that the last fill could not decode"),
             )?,
+            position: register(
+                &r,
+                IntGauge::new("orderd_position", "Stream sequence up to which the table has everything"),
+            )?,
             lag: register(
                 &r,
-                IntGauge::new("orderd_consumer_lag", "Messages in the stream not delivered yet"),
+                IntGauge::new("orderd_position_lag", "Messages of the stream behind the table's position"),
             )?,
-            unacknowledged: register(
+            writes: register(&r, IntGauge::new("orderd_writer", "1 where this process writes to the table"))?,
+            lost: counter(
                 &r,
-                IntGauge::new("orderd_consumer_unacknowledged", "Messages delivered and not acknowledged"),
+                "orderd_lost_messages_total",
+                "Messages that left the stream before they were read",
             )?,
-            replica_lag: register(
+            restarts: counter(
                 &r,
-                IntGauge::new("orderd_replica_lag", "Settled messages that memory may lack"),
-            )?,
-            replica_lag_seconds: register(
-                &r,
-                Gauge::new(
-                    "orderd_replica_lag_seconds",
-                    "Seconds since memory was known to have all that was settled",
-                ),
-            )?,
-            replica_alone: register(
-                &r,
-                IntGauge::new("orderd_replica_alone", "1 where no other process takes messages"),
-            )?,
-            replica_orders: counter(&r, "orderd_replica_orders_total", "Orders that other processes took")?,
-            replica_told: counter(
-                &r,
-                "orderd_replica_told_total",
-                "Committed orders that other processes were told of",
-            )?,
-            replica_heard: counter(&r, "orderd_replica_heard_total", "Orders that other processes told of")?,
-            replica_dropped: counter(
-                &r,
-                "orderd_replica_dropped_total",
-                "Tellings between processes that could not be sent, had no room, or can't be read",
-            )?,
-            replica_lookups: counter(
-                &r,
-                "orderd_replica_lookups_total",
-                "Orders of other processes that the table was asked for",
-            )?,
-            replica_refills: counter(
-                &r,
-                "orderd_replica_refills_total",
-                "How often the table was read again because messages had left the stream",
+                "orderd_rereads_total",
+                "How often memory began again because the table or the stream went back",
             )?,
             warnings: gauges(&r, "orderd_warning", "1 where the service warns of it", "what")?,
             clock_skew: register(

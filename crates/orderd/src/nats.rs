@@ -1,5 +1,5 @@
-//! The connection to NATS: how it is made, what the server must be, and the durable consumer. Which stream orders are
-//! taken from: `streams`; where dead letters are kept: `dead_letters`.
+//! The connection to NATS: how it is made, and what the server must be. Which stream orders are taken from: `streams`;
+//! where dead letters are kept: `dead_letters`.
 
 mod failure;
 mod login;
@@ -15,27 +15,21 @@ use std::time::Duration;
 
 use async_nats::connection::State;
 use async_nats::jetstream;
-use async_nats::jetstream::consumer::{self, AckPolicy, DeliverPolicy, FromConsumer, pull};
-use async_nats::jetstream::context::ConsumerInfoErrorKind;
 use async_nats::{Client, ConnectOptions, Event};
 
 use crate::client_end::ClientEnd;
 use crate::config::Nats;
 use crate::health::{Health, Part};
 use crate::retry::Backoff;
-use crate::serve::replica::Company;
 
 pub(crate) use self::login::{Login, user_key};
 pub(crate) use self::tls::certificates;
 
-/// How long a message may be held before the server delivers it again, unless progress is reported.
-pub(crate) const ACK_WAIT: Duration = Duration::from_secs(5);
+/// What the names of consumers begin with by which orders are read.
+pub(crate) const CONSUMER_PREFIX: &str = "orderd-";
 
 /// How long a connection may take, TLS and login included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-
-/// How many messages may be delivered and not acknowledged. The default of 1,000 is less than one batch.
-const MAX_ACK_PENDING: i64 = 50_000;
 
 /// In a stream's metadata: we made it, so that we may purge what is acknowledged.
 pub(crate) const MADE_BY: (&str, &str) = ("made-by", "orderd");
@@ -52,15 +46,17 @@ pub(crate) enum NatsError {
          where JetStream is in another domain, as behind a leaf node, set NATS_JS_DOMAIN to that domain"
     )]
     NoJetStream,
-    /// Someone else's consumer has our name.
-    #[error("the consumer {name} of stream {stream} {problem}; set NATS_DURABLE to another name")]
-    Consumer {
+    /// It keeps messages only until somebody acknowledges them.
+    #[error(
+        "the stream {stream} has {retention} retention, and orderd acknowledges nothing: make a stream that has it as its \
+         source (nats stream add {stream}_LOG --source {stream} --retention limits --storage file --defaults) and set \
+         NATS_STREAM={stream}_LOG"
+    )]
+    Retention {
         /// The stream's name.
         stream: String,
-        /// The consumer's name.
-        name: String,
-        /// What is wrong with it.
-        problem: &'static str,
+        /// Its retention.
+        retention: String,
     },
     /// Nothing would ever be taken in.
     #[error(
@@ -92,13 +88,8 @@ pub(crate) enum NatsError {
 ///
 /// # Errors
 /// Credentials that can't be read.
-pub(crate) async fn connect(
-    settings: &Nats,
-    health: Arc<Health>,
-    company: Arc<Company>,
-    end: &ClientEnd,
-) -> anyhow::Result<Client> {
-    let options = options(settings, health, company, end)?.retry_on_initial_connect();
+pub(crate) async fn connect(settings: &Nats, health: Arc<Health>, end: &ClientEnd) -> anyhow::Result<Client> {
+    let options = options(settings, health, end)?.retry_on_initial_connect();
     Ok(options.connect(&settings.servers.0[..]).await?)
 }
 
@@ -158,12 +149,7 @@ pub(crate) async fn connect_once_noting(
     Err(anyhow::anyhow!("can't connect to NATS at {}", failures.join("; at ")))
 }
 
-fn options(
-    settings: &Nats,
-    health: Arc<Health>,
-    company: Arc<Company>,
-    end: &ClientEnd,
-) -> Result<ConnectOptions, anyhow::Error> {
+fn options(settings: &Nats, health: Arc<Health>, end: &ClientEnd) -> Result<ConnectOptions, anyhow::Error> {
     let alive = end.guard();
     let rounds = Arc::new(AtomicU32::new(0));
     let (outage, connected) = (health.clone(), rounds.clone());
@@ -171,8 +157,6 @@ fn options(
         // A connection that has silently gone is noticed after two pings without an answer.
         .ping_interval(Duration::from_secs(2))
         .max_reconnects(None)
-        // What this process tells the others it needn't hear itself.
-        .no_echo()
         // It counts this attempt too.
         .reconnect_delay_callback(|attempts| Backoff::after(attempts.saturating_sub(1)))
         // It chooses nothing: before each round of attempts, the client shows here how those before have failed.
@@ -192,8 +176,8 @@ fn options(
                 connected.store(0, Ordering::Relaxed);
             }
             let _alive = &alive;
-            let (health, company) = (health.clone(), company.clone());
-            async move { note(&health, &company, &event) }
+            let health = health.clone();
+            async move { note(&health, &event) }
         });
     Ok(options)
 }
@@ -209,16 +193,12 @@ fn secured(settings: &Nats) -> Result<ConnectOptions, anyhow::Error> {
     Ok(if settings.tls.first { options.tls_first() } else { options })
 }
 
-fn note(health: &Health, company: &Company, event: &Event) {
+fn note(health: &Health, event: &Event) {
     match event {
-        Event::Connected => {
-            company.connected();
-            health.up(Part::Nats);
-        }
-        Event::ServerError(error) if company.note_refusal(&error.to_string()) => {}
+        Event::Connected => health.up(Part::Nats),
         Event::Disconnected => health.down(Part::Nats, "disconnected"),
         Event::SlowConsumer(_) => {
-            tracing::error!("NATS client dropped messages; they will be delivered again")
+            tracing::error!("NATS client dropped messages; they are read again")
         }
         event => tracing::debug!(%event, "NATS"),
     }
@@ -247,76 +227,4 @@ pub(crate) async fn refuse_unusable(client: &Client, settings: &Nats) -> anyhow:
 fn is_disabled(error: &jetstream::context::AccountError) -> bool {
     use jetstream::context::AccountErrorKind as Kind;
     !matches!(error.kind(), Kind::TimedOut)
-}
-
-/// The durable consumer: the one that is there, if it acknowledges as we do, or one that is made.
-pub(crate) async fn durable(
-    stream: &jetstream::stream::Stream,
-    settings: &Nats,
-    name: &str,
-) -> Result<jetstream::consumer::PullConsumer, anyhow::Error> {
-    let found = match stream.consumer_info(name).await {
-        Ok(info) => info.config,
-        Err(error) if error.kind() == ConsumerInfoErrorKind::NotFound => {
-            let config = pull::Config {
-                durable_name: Some(name.into()),
-                ack_policy: AckPolicy::Explicit,
-                ack_wait: ACK_WAIT,
-                max_ack_pending: MAX_ACK_PENDING,
-                filter_subject: settings.topic.clone(),
-                ..Default::default()
-            };
-            return Ok(stream.create_consumer(config).await?);
-        }
-        Err(error) => return Err(error.into()),
-    };
-    if let Some(problem) = problem_of(&found) {
-        let stream = stream.cached_info().config.name.clone();
-        return Err(NatsError::Consumer { stream, name: name.into(), problem }.into());
-    }
-    if found.deliver_policy != DeliverPolicy::All {
-        tracing::warn!(
-            consumer = name,
-            "consumer does not begin with the stream: what was before is not taken in"
-        );
-    }
-    if !differs(&found, &settings.topic) {
-        return stream.get_consumer(name).await.map_err(|error| anyhow::anyhow!(error));
-    }
-    tracing::warn!(
-        consumer = name,
-        "consumer was set otherwise; its ack_wait, limits, filter and headers_only are set anew"
-    );
-    let found = pull::Config::try_from_consumer_config(found).map_err(|error| anyhow::anyhow!(error))?;
-    let config = pull::Config {
-        ack_wait: ACK_WAIT,
-        backoff: Vec::new(),
-        max_deliver: 0,
-        max_ack_pending: MAX_ACK_PENDING,
-        filter_subject: settings.topic.clone(),
-        filter_subjects: Vec::new(),
-        headers_only: false,
-        ..found
-    };
-    Ok(stream.update_consumer(config).await?)
-}
-
-/// What can't be changed.
-fn problem_of(found: &consumer::Config) -> Option<&'static str> {
-    if found.ack_policy != AckPolicy::Explicit {
-        Some("does not acknowledge explicitly, by which orders would be lost")
-    } else if found.deliver_subject.is_some() {
-        Some("is a push consumer")
-    } else {
-        None
-    }
-}
-
-fn differs(found: &consumer::Config, topic: &str) -> bool {
-    found.ack_wait > ACK_WAIT
-        || found.max_deliver > 0
-        || found.max_ack_pending < MAX_ACK_PENDING
-        || found.filter_subject != topic
-        // Each message would be taken for an empty one.
-        || found.headers_only
 }

@@ -1,11 +1,11 @@
 //! Every channel of the service is made here and every stage is spawned here, in the order of the flow.
 //!
 //! ```text
-//!              restore, hear, replica ── initmemchan ─┐
+//!                    restore, follow ── initmemchan ─┐
 //!                                                      ├─ fan_in ── memwritechan ── cache ── feed
 //!                                          ┌─ memchan ─┘
-//! subscribe ── natschan ── payload ── msgdatachan ── decode ── orderschan ── fan_out
-//!                                          └─ encodechan ── encode ── gobchan ── database
+//! fetch ── natschan ── filter ── msgdatachan ── decode ── orderschan ── fan_out
+//!                                          └─ encodechan ── encode ── gobchan ── writer
 //! ```
 
 use std::sync::Arc;
@@ -22,30 +22,26 @@ use crate::dead_letters::waiting::Waiting;
 use crate::erasure::{Eraser, Follower};
 use crate::health::Health;
 use crate::ingest::decode::Decode;
-use crate::ingest::housekeeping::Housekeeping;
-use crate::ingest::subscribe::{self, Subscribe};
-use crate::ingest::{self, Holds, Taken, fan_out, payload};
+use crate::ingest::fetch::Fetch;
+use crate::ingest::retention::Retention;
+use crate::ingest::{fan_out, filter};
 use crate::metrics::Metrics;
 use crate::nats;
-use crate::persist::database::Database;
 use crate::persist::encode;
-use crate::persist::tell::Teller;
+use crate::persist::writer::Writer;
+use crate::position::Positions;
 use crate::receipts::Receipts;
 use crate::serve::cache::{Bound, Cache};
 use crate::serve::fan_in;
 use crate::serve::feed::Feed;
-use crate::serve::replica::{Company, Hear, Lag, Replica};
+use crate::serve::follow::{Follow, Undecided};
 use crate::serve::restore::{Progress, Restore};
 use crate::serve::stats::Stats;
 use crate::stages::{Stage, Stages};
-use crate::telling;
 
 /// How many chunks wait in each channel. A chunk has 256 messages or a mebibyte, so that all of them together
 /// hold some tens of mebibytes at most, whatever the rate.
 const WAITING: usize = 4;
-
-/// Single dead letters.
-const WAITING_DEAD: usize = 256;
 
 /// What all stages share.
 pub(crate) struct Parts {
@@ -56,17 +52,14 @@ pub(crate) struct Parts {
     pub(crate) cache: Arc<Cache>,
     pub(crate) feed: Arc<Feed>,
     pub(crate) progress: Arc<Progress>,
-    pub(crate) holds: Arc<Holds>,
-    pub(crate) taken: Arc<Taken>,
-    pub(crate) lag: Arc<Lag>,
-    pub(crate) company: Arc<Company>,
+    pub(crate) positions: Arc<Positions>,
     pub(crate) dead_letters: Arc<Store>,
     pub(crate) receipts: Arc<Receipts>,
     pub(crate) health: Arc<Health>,
     pub(crate) metrics: Arc<Metrics>,
     /// Take no more; finish what is there.
     pub(crate) stop: CancellationToken,
-    /// Give back what is not finished.
+    /// Leave what is not finished.
     pub(crate) give_up: CancellationToken,
 }
 
@@ -82,21 +75,17 @@ impl Parts {
         let layouts = Arc::new(Layouts::new()?);
         let search = order::searchable(&settings.search)?;
         let bound = settings.cache_max_bytes.map(|max| Bound::new(max, metrics.evictions.clone()));
-        let company = Arc::<Company>::default();
         let client_end = ClientEnd::default();
-        let client = nats::connect(&settings.nats, health.clone(), company.clone(), &client_end).await?;
+        let client = nats::connect(&settings.nats, health.clone(), &client_end).await?;
         Ok(Self {
             dead_letters: Arc::new(Store::new(client.clone(), &settings.nats)),
             receipts: Arc::new(Receipts::new(client.clone(), &settings, &metrics)),
-            holds: Holds::new(client.clone()),
             client,
             client_end,
             feed: Feed::new(layouts.clone(), &settings.search, &search, settings.event_readers),
             cache: Cache::new(layouts.clone(), search, bound),
             progress: Arc::default(),
-            taken: Arc::default(),
-            lag: Arc::default(),
-            company,
+            positions: Arc::default(),
             stop: CancellationToken::new(),
             give_up: CancellationToken::new(),
             settings,
@@ -105,81 +94,52 @@ impl Parts {
             metrics,
         })
     }
-
-    /// What tells other processes; nothing is told yet.
-    pub(crate) fn teller(&self) -> Arc<Teller> {
-        Arc::new(Teller {
-            client: self.client.clone(),
-            subject: telling::subject(&self.settings).into(),
-            taken: self.taken.clone(),
-            layouts: self.layouts.clone(),
-            company: self.company.clone(),
-            metrics: self.metrics.clone(),
-        })
-    }
-
-    /// What hears them.
-    pub(crate) fn hear(&self, teller: Arc<Teller>) -> Hear {
-        Hear {
-            client: self.client.clone(),
-            subject: telling::subject(&self.settings),
-            cache: self.cache.clone(),
-            taken: self.taken.clone(),
-            company: self.company.clone(),
-            teller,
-            metrics: self.metrics.clone(),
-            stop: self.stop.clone(),
-        }
-    }
 }
 
-/// Starts all stages. Each ends when its input closes, which begins where `subscribe` and `restore` are told
+/// Starts all stages. Each ends when its input closes, which begins where `fetch` and `restore` are told
 /// to stop.
 pub(crate) fn start(parts: &Parts, parser: Parser, depths: &Depths) -> Stages {
-    let Parts { settings, client, layouts, cache, feed, progress, holds, taken, lag, health, .. } = parts;
-    let Parts { company, dead_letters, receipts, metrics, stop, give_up, .. } = parts;
+    let Parts { settings, client, layouts, cache, feed, progress, positions, health, .. } = parts;
+    let Parts { dead_letters, receipts, metrics, stop, give_up, .. } = parts;
+    let undecided = Undecided::default();
 
     let (natschan, natschan_out) = depths.channel("natschan", WAITING);
     let (msgdatachan, msgdatachan_out) = depths.channel("msgdatachan", WAITING);
     let (orderschan, orderschan_out) = depths.channel("orderschan", WAITING);
-    let (deadchan, deadchan_out) = depths.channel("deadchan", WAITING_DEAD);
     let (memchan, memchan_out) = depths.channel("memchan", WAITING);
     let (encodechan, encodechan_out) = depths.channel("encodechan", WAITING);
     let (gobchan, gobchan_out) = depths.channel("gobchan", WAITING);
     let (initmemchan, initmemchan_out) = depths.channel("initmemchan", WAITING);
     let (memwritechan, memwritechan_out) = depths.channel("memwritechan", WAITING);
 
-    let teller = parts.teller();
-    let subscribe = Subscribe {
+    let fetch = Fetch {
         settings: settings.clone(),
         client: client.clone(),
         dead_letters: dead_letters.clone(),
-        holds: holds.clone(),
-        taken: taken.clone(),
+        positions: positions.clone(),
         health: health.clone(),
         metrics: metrics.clone(),
         stop: stop.clone(),
     };
-    let decode = Decode { parser, cache: cache.clone(), health: health.clone(), metrics: metrics.clone() };
-    let database = Database {
-        settings: settings.postgres.clone(),
+    let decode = Decode {
+        parser,
+        cache: cache.clone(),
+        health: health.clone(),
+        metrics: metrics.clone(),
+        undecided: undecided.clone(),
+    };
+    let writer = Writer {
+        settings: settings.clone(),
+        positions: positions.clone(),
         health: health.clone(),
         metrics: metrics.clone(),
         dead_letters: dead_letters.clone(),
         receipts: receipts.clone(),
-        deadchan: deadchan.clone(),
         cache: cache.clone(),
-        teller: teller.clone(),
+        progress: progress.clone(),
+        undecided: undecided.clone(),
         stop: stop.clone(),
         give_up: give_up.clone(),
-    };
-    let housekeeping = Housekeeping {
-        settings: settings.clone(),
-        client: client.clone(),
-        dead_letters: dead_letters.clone(),
-        health: health.clone(),
-        metrics: metrics.clone(),
-        stop: stop.clone(),
     };
     let restore = Restore {
         settings: settings.postgres.clone(),
@@ -190,18 +150,21 @@ pub(crate) fn start(parts: &Parts, parser: Parser, depths: &Depths) -> Stages {
         every: settings.refill_every,
         stop: stop.clone(),
     };
-
-    let hear = parts.hear(teller.clone());
-    let replica = Replica {
+    let follow = Follow {
+        settings: settings.clone(),
+        dead_letters: dead_letters.clone(),
+        positions: positions.clone(),
+        undecided: undecided.clone(),
+        cache: cache.clone(),
+        metrics: metrics.clone(),
+        stop: stop.clone(),
+    };
+    let retention = Retention {
         settings: settings.clone(),
         client: client.clone(),
-        taken: taken.clone(),
-        cache: cache.clone(),
+        dead_letters: dead_letters.clone(),
+        positions: positions.clone(),
         health: health.clone(),
-        progress: progress.clone(),
-        lag: lag.clone(),
-        company: company.clone(),
-        teller: teller.clone(),
         metrics: metrics.clone(),
         stop: stop.clone(),
     };
@@ -209,47 +172,31 @@ pub(crate) fn start(parts: &Parts, parser: Parser, depths: &Depths) -> Stages {
     let mut stages = Stages::default();
     let mut stage = |name, run: Stage| stages.spawn(name, run, give_up.clone());
 
-    stage("subscribe", Box::pin(subscribe.run(natschan)));
-    stage(
-        "payload",
-        Box::pin(payload::run(
-            natschan_out,
-            msgdatachan,
-            dead_letters.clone(),
-            cache.clone(),
-            teller.clone(),
-            metrics.clone(),
-        )),
-    );
-    stage("decode", Box::pin(decode.run(msgdatachan_out, orderschan, deadchan)));
+    stage("fetch", Box::pin(fetch.run(natschan)));
+    let filter = filter::run(natschan_out, msgdatachan, dead_letters.clone(), undecided, metrics.clone());
+    stage("filter", Box::pin(filter));
+    stage("decode", Box::pin(decode.run(msgdatachan_out, orderschan)));
     stage("fan_out", Box::pin(fan_out::run(orderschan_out, memchan, encodechan)));
 
     stage("encode", Box::pin(encode::run(encodechan_out, gobchan, layouts.clone())));
-    stage("database", Box::pin(database.run(gobchan_out)));
+    stage("writer", Box::pin(writer.run(gobchan_out)));
 
     stage("restore", Box::pin(restore.run(initmemchan.clone())));
-    stage("hear", Box::pin(hear.run(initmemchan.clone())));
-    stage("replica", Box::pin(replica.run(initmemchan)));
+    stage("follow", Box::pin(follow.run(initmemchan)));
     stage("fan_in", Box::pin(fan_in::run(initmemchan_out, memchan_out, memwritechan, cache.hasher())));
     let (writing, showing) = (cache.clone(), feed.clone());
     stage("cache", Box::pin(async move { writing.run(memwritechan_out, &showing).await }));
     let stats = Stats::new(cache.clone(), metrics.clone(), health.clone(), progress.clone());
     stage("feed", Box::pin(feed.clone().run(stats, stop.clone())));
 
-    let (metrics, dead_letters, receipts) = (metrics.clone(), dead_letters.clone(), receipts.clone());
-    let keeping = async move {
-        ingest::dead_letters::run(deadchan_out, &dead_letters, &receipts, &metrics, &teller).await
-    };
-    stage("dead_letters", Box::pin(keeping));
     let waiting = Waiting {
-        store: parts.dead_letters.clone(),
+        store: dead_letters.clone(),
         health: health.clone(),
-        metrics: parts.metrics.clone(),
+        metrics: metrics.clone(),
         stop: stop.clone(),
     };
     stage("dead_letters_waiting", Box::pin(waiting.run()));
-    stage("extend_held", Box::pin(subscribe::extend_held(holds.clone(), stop.clone())));
-    stage("housekeeping", Box::pin(housekeeping.run()));
+    stage("retention", Box::pin(retention.run()));
     let eraser =
         Eraser { postgres: settings.postgres.clone(), nats: settings.nats.clone(), client: client.clone() };
     stage("erase", Box::pin(Follower::new(eraser, cache.clone()).run(stop.clone())));

@@ -14,8 +14,13 @@ pub(crate) struct Backoff {
 impl Backoff {
     /// Waits as long as is due after one more failure.
     pub(crate) async fn wait(&mut self) {
+        tokio::time::sleep(self.next()).await;
+    }
+
+    /// How long to wait after one more failure.
+    pub(crate) fn next(&mut self) -> Duration {
         self.attempts += 1;
-        tokio::time::sleep(Self::after(self.attempts)).await;
+        Self::after(self.attempts)
     }
 
     /// It worked: the next failure is a first one.

@@ -4,7 +4,10 @@
 use anyhow::Context as _;
 use async_nats::Client;
 use async_nats::jetstream::Context;
-use async_nats::jetstream::stream::{Config, Info, RetentionPolicy, StorageType, Stream};
+use async_nats::jetstream::context::ConsumerInfoErrorKind;
+use async_nats::jetstream::stream::{
+    Config, Info, RawMessageErrorKind, RetentionPolicy, StorageType, Stream,
+};
 
 use crate::config::Nats;
 use crate::nats::create::{Instead, create};
@@ -89,7 +92,7 @@ async fn make(context: &Context, settings: &Nats) -> anyhow::Result<Stream> {
 
 /// Says what is not as on a stream that we make.
 pub(crate) fn warn_of(client: &Client, info: &Info, topic: &str) {
-    let Config { name: stream, subjects, retention, sources, .. } = &info.config;
+    let Config { name: stream, subjects, sources, .. } = &info.config;
     if sources.as_ref().is_some_and(|sources| sources.len() > 1) && !client.is_server_compatible(2, 14, 0) {
         tracing::warn!(
             stream,
@@ -97,14 +100,8 @@ pub(crate) fn warn_of(client: &Client, info: &Info, topic: &str) {
              publishers of each source ids of their own, or upgrade the server"
         );
     }
-    if *retention != RetentionPolicy::Limits {
-        tracing::warn!(
-            stream,
-            "the stream does not keep what is acknowledged (its retention is not limits): a replica that is \
-             away misses orders until it reads the table again"
-        );
-    }
-    if !config_gathers(&info.config) && !subjects.iter().any(|taken| subject::covers(taken, topic)) {
+    let is_indirect = has_sources(&info.config) || info.config.subject_transform.is_some();
+    if !is_indirect && !subjects.iter().any(|taken| subject::covers(taken, topic)) {
         tracing::warn!(
             stream,
             topic,
@@ -114,22 +111,56 @@ pub(crate) fn warn_of(client: &Client, info: &Info, topic: &str) {
     }
 }
 
-/// Whether what it stores is not what is published on its subjects.
-fn config_gathers(config: &Config) -> bool {
-    let sources = config.sources.as_ref().is_some_and(|sources| !sources.is_empty());
-    config.mirror.is_some() || sources || config.subject_transform.is_some()
+/// Whether its messages come from other streams.
+pub(crate) fn has_sources(config: &Config) -> bool {
+    config.mirror.is_some() || config.sources.as_ref().is_some_and(|sources| !sources.is_empty())
 }
 
-/// Up to where nobody needs the stream's messages: each durable consumer has acknowledged them, also those that
-/// are not ours.
-pub(crate) async fn settled_by_all(context: &Context, stream: &str) -> anyhow::Result<u64> {
+/// Refuses a stream from which messages go when somebody acknowledges them. `retention` is as the server writes it.
+pub(crate) fn refuse_retention(stream: &str, retention: &str) -> Result<(), NatsError> {
+    match retention {
+        "" | "limits" => Ok(()),
+        other => Err(NatsError::Retention { stream: stream.to_owned(), retention: other.to_owned() }),
+    }
+}
+
+/// Whether orderd made it, and so may purge from it.
+pub(crate) fn is_ours(info: &Info) -> bool {
+    info.config.metadata.get(MADE_BY.0).is_some_and(|made_by| made_by == MADE_BY.1)
+}
+
+/// The durable consumer by which earlier versions kept their place.
+const FORMER_DURABLE: &str = "orderd";
+
+/// Up to where the durable consumer of an earlier version has acknowledged everything; 0 where there is none.
+pub(crate) async fn acknowledged_before(stream: &Stream) -> anyhow::Result<u64> {
+    match stream.consumer_info(FORMER_DURABLE).await {
+        Ok(info) => Ok(info.ack_floor.stream_sequence),
+        Err(error) if error.kind() == ConsumerInfoErrorKind::NotFound => Ok(0),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Up to where no other durable consumer needs the stream's messages: each has acknowledged them.
+pub(crate) async fn needed_by_others(context: &Context, stream: &str) -> anyhow::Result<u64> {
     let consumers = info::consumers(context, stream).await?;
-    let durable = consumers.iter().filter(|info| info.config.durable_name.is_some());
-    Ok(durable.map(settled_by).min().unwrap_or(0))
+    let others = consumers
+        .iter()
+        .filter(|info| info.config.durable_name.as_ref().is_some_and(|name| name != FORMER_DURABLE));
+    Ok(others.map(acknowledged_by).min().unwrap_or(u64::MAX))
 }
 
 /// Servers before 2.14 know no ack floor until something is acknowledged, wherever the consumer begins.
-fn settled_by(info: &ConsumerInfo) -> u64 {
+fn acknowledged_by(info: &ConsumerInfo) -> u64 {
     let floor = info.ack_floor.stream_seq;
     if info.num_ack_pending == 0 { floor.max(info.delivered.stream_seq) } else { floor }
+}
+
+/// When the message at a place in the stream was stored, in nanoseconds since 1970, and on which subject.
+pub(crate) async fn message_at(stream: &Stream, sequence: u64) -> anyhow::Result<Option<(i128, String)>> {
+    match stream.get_raw_message(sequence).await {
+        Ok(message) => Ok(Some((message.time.unix_timestamp_nanos(), message.subject.to_string()))),
+        Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }

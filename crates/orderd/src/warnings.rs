@@ -52,19 +52,22 @@ pub(crate) enum What {
     StreamSealed,
     /// The account has no room left, or nearly.
     AccountFull,
-    /// The consumer delivers nothing until later.
-    ConsumerPaused,
+    /// What the table has stays in the stream for less than `STREAM_KEEP`.
+    KeptShorter,
+    /// Messages left the stream before they were taken in.
+    MessagesLost,
     /// The clock of NATS is ahead of ours.
     ClockSkew,
 }
 
 impl What {
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::StreamMayDrop,
         Self::StreamFull,
         Self::StreamSealed,
         Self::AccountFull,
-        Self::ConsumerPaused,
+        Self::KeptShorter,
+        Self::MessagesLost,
         Self::ClockSkew,
     ];
 
@@ -74,7 +77,8 @@ impl What {
             Self::StreamFull => "stream_full",
             Self::StreamSealed => "stream_sealed",
             Self::AccountFull => "account_full",
-            Self::ConsumerPaused => "consumer_paused",
+            Self::KeptShorter => "kept_shorter",
+            Self::MessagesLost => "messages_lost",
             Self::ClockSkew => "clock_skew",
         }
     }
@@ -187,15 +191,33 @@ pub(crate) fn of_account(account: &Account, replicas: usize) -> Option<Warning> 
     Some(Warning::new(What::AccountFull, "account", finding))
 }
 
-/// A consumer of ours that somebody has paused.
-pub(crate) fn of_consumer(stream: &str, name: &str, paused: bool) -> Option<Warning> {
-    let finding = paused.then(|| {
-        Finding::blocked(
-            format!("the consumer {name} of stream {stream} is paused: no orders are taken in"),
-            format!("nats consumer resume {stream} {name}"),
+/// The account's storage is more than half full, so that the stream keeps less of what the table has.
+pub(crate) fn of_kept(account: &Account, replicas: usize, keep: Duration) -> Option<Warning> {
+    let tier = account.tier(replicas as u64);
+    let (used, limit) = (tier.storage, u64::try_from(tier.limits.max_storage).unwrap_or(0));
+    let finding = (limit > 0 && used > limit / 2 && !keep.is_zero()).then(|| {
+        Finding::warning(
+            format!(
+                "the storage of the account is more than half full ({used} of {limit} bytes): what the table has stays in \
+                 the stream for less than STREAM_KEEP ({} s)",
+                keep.as_secs()
+            ),
+            "raise the account's limit (max_file), or set STREAM_KEEP to less",
         )
     });
-    finding.map(|finding| Warning::new(What::ConsumerPaused, name, finding))
+    finding.map(|finding| Warning::new(What::KeptShorter, "account", finding))
+}
+
+/// Messages that the stream lost before this process, as the writer, took them in: how many since it started.
+pub(crate) fn of_lost(stream: &str, lost: u64) -> Option<Warning> {
+    let finding = (lost > 0).then(|| {
+        Finding::warning(
+            format!("{lost} messages left the stream {stream} before they were taken in"),
+            "publish them again where their publishers still have them; raise the bounds of the stream (max_age, \
+             max_msgs, max_bytes), or STREAM_KEEP where orderd made it",
+        )
+    });
+    finding.map(|finding| Warning::new(What::MessagesLost, stream, finding))
 }
 
 /// Messages that were committed before they were stored, by our clock: by `skew` at least.

@@ -71,14 +71,13 @@ fn of_idle(world: &mut World) -> Result<Seen> {
 
 fn during_backlog(world: &mut World) -> Result<Seen> {
     let (count, table) = (world.orders, world.own_table(THERE)?);
-    let ((stream, subject), durable) = (world.stream(count)?, world.name("durable"));
+    let (stream, subject) = world.stream(count)?;
     world.settle(None)?;
-    let setup =
-        Setup { table: table.clone(), subject, stream, durable: durable.clone(), core: None, bound: None };
+    let setup = Setup { table: table.clone(), subject, stream, core: None, bound: None };
     let service = Service::start(world, &setup)?;
     drop(service.connection()?);
     let load = Load::start(service.addr, THERE, RATE);
-    let finished = backlog::finish(world, &service, &durable, THERE, count);
+    let finished = backlog::finish(&service, THERE, count);
     let seen = load.finish();
     finished?;
     service.stop()?;

@@ -1,7 +1,8 @@
 //! One order at a time, 1,000 a second: from its publish to its commit, seen from outside.
 //!
-//! The service acknowledges an order when its row is committed, and acknowledgements are messages that others
-//! can see too: what is taken is the time until the acknowledgement of each order has passed NATS.
+//! Rows and the table's position are committed together: what is taken is the time until a reader of PostgreSQL, who
+//! asks some thousand times a second, sees the position at each order's message. Consumers of the bench's own acknowledge
+//! what they have committed, and acknowledgements are messages that others can see too.
 //!
 //! The slowest hundredth are orders that come while disk or NATS stand still for a moment, which is now and then. So
 //! the service and what it is held against take turns of two seconds, and meet as many of those moments each.
@@ -33,6 +34,9 @@ const TURNS: usize = 4;
 /// Orders of each in all.
 const ORDERS: u64 = (REPETITIONS * TURNS) as u64 * TURN;
 const EVERY: Duration = Duration::from_millis(1);
+
+/// How long the reader of the position rests.
+const LOOK: Duration = Duration::from_micros(150);
 
 /// How long the last order may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -89,7 +93,7 @@ fn measure(world: &mut World) -> Result<Measured> {
             repetition("latency", number);
         }
         let first = turn as u64 * TURN;
-        measured.ours.add(number, until_acknowledged(world, &setup.subject, first)?);
+        measured.ours.add(number, until_committed(world, &setup, first)?);
         measured.alone.add(number, until_acknowledged(world, &alone.subject, first)?);
         measured.least.add(number, until_acknowledged(world, &least.subject, first)?);
         let inserted = inserting.turn(world, first)?;
@@ -121,8 +125,8 @@ fn figures(measured: &Measured) -> Vec<Figure> {
         Figure { what: figure.what + ", against the least", ..figure }
     };
     let note = format!(
-        "until the acknowledgement, which follows the commit, has passed NATS; that of a consumer that keeps \
-         nothing and acknowledges at once: {}; the inserting client sends one statement after another: from when a \
+        "until a reader of PostgreSQL sees the position there; a consumer that keeps nothing and acknowledges at once: \
+         {}; the inserting client sends one statement after another: from when a \
          row came to when it was in, as orders are measured, it took {}",
         measured.alone.text(),
         measured.from_arrival.text()
@@ -142,10 +146,54 @@ pub(super) fn quiet_service(world: &mut World) -> Result<(Service, Setup)> {
     let subject = format!("bench.{stream}");
     world.make_stream(&stream, &subject)?;
     world.settle(None)?;
-    let setup = Setup { table, subject, stream, durable: "latency".to_owned(), core: None, bound: None };
+    let setup = Setup { table, subject, stream, core: None, bound: None };
     let service = Service::start(world, &setup)?;
     service.wait_ready()?;
     Ok((service, setup))
+}
+
+/// Publishes a turn's orders to the service: milliseconds until the table's position is at each.
+fn until_committed(world: &World, setup: &Setup, first: u64) -> Result<Vec<f64>> {
+    let (nats, postgres) = (world.nats.url(), world.postgres.url());
+    let query = format!("select seq from public.orderd_position where stream = '{}'", setup.stream);
+    let (ready, is_ready) = std::sync::mpsc::channel();
+    let watch = std::thread::spawn(move || committed(&postgres, &query, first, &ready));
+    // An error of the other end is given back by it.
+    is_ready.recv().ok();
+    let sent = world.runtime.block_on(async {
+        let context = jetstream::new(async_nats::connect(&nats).await?);
+        Ok::<_, anyhow::Error>(publish(&context, &setup.subject, first..first + TURN).await?.0)
+    })?;
+    let committed = watch.join().map_err(|_| anyhow::anyhow!("the reader of the position panicked"))??;
+    let took = sent.iter().zip(&committed);
+    Ok(took.map(|(sent, committed)| committed.saturating_duration_since(*sent).as_secs_f64() * 1e3).collect())
+}
+
+/// When the position was seen at each of a turn's messages.
+fn committed(
+    url: &str,
+    query: &str,
+    first: u64,
+    ready: &std::sync::mpsc::Sender<()>,
+) -> Result<Vec<Instant>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (client, statement) = runtime.block_on(async {
+        let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
+        tokio::spawn(connection);
+        let statement = client.prepare(query).await?;
+        anyhow::Ok((client, statement))
+    })?;
+    let mut seen = Vec::new();
+    let begun = Instant::now();
+    ready.send(())?;
+    while (seen.len() as u64) < TURN {
+        let row = runtime.block_on(client.query_one(&statement, &[]))?;
+        let position = row.get::<_, i64>(0).cast_unsigned().saturating_sub(first).min(TURN);
+        seen.resize(position as usize, Instant::now());
+        ensure!(begun.elapsed() < PATIENCE, "only {} of {TURN} orders were committed", seen.len());
+        std::thread::sleep(LOOK);
+    }
+    Ok(seen)
 }
 
 /// Publishes a turn's orders to a subject of which somebody acknowledges each message: milliseconds until that, of each.

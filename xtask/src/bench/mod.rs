@@ -30,7 +30,6 @@ mod memory;
 mod waiting;
 mod bounded;
 mod idle;
-mod keeper;
 mod growth;
 mod scale;
 mod lanes;

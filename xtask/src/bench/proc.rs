@@ -27,11 +27,6 @@ pub(super) fn cpu(pid: u32) -> Duration {
     tasks.map(|task| cpu_of_task(&task.path())).sum()
 }
 
-/// The time that the thread which asks has run.
-pub(super) fn cpu_of_this_thread() -> Duration {
-    cpu_of_task(Path::new("/proc/thread-self"))
-}
-
 fn cpu_of_task(task: &Path) -> Duration {
     let text = fs::read_to_string(task.join("schedstat")).unwrap_or_default();
     Duration::from_nanos(text.split(' ').next().and_then(|time| time.parse().ok()).unwrap_or(0))
@@ -65,10 +60,6 @@ mod tests {
         let pid = std::process::id();
         assert!(super::resident(pid) > 100_000);
         assert!(!super::cpu(pid).is_zero());
-        // The kernel counts when it looks, at the latest a tick later.
-        while super::cpu_of_this_thread().is_zero() {}
-        let of_thread = super::cpu_of_this_thread();
-        assert!(of_thread <= super::cpu(pid));
         assert!(super::cpu_of_family(super::parent(pid).unwrap()) >= super::cpu(pid));
     }
 }

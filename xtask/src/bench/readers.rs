@@ -64,7 +64,7 @@ pub(super) fn run(world: &mut World) -> Result<Vec<Figure>> {
 
 fn take_in(world: &mut World, readers: usize) -> Result<Run> {
     let (count, table) = (world.orders, world.empty_table()?);
-    let (stream, durable) = (world.name("READERS"), world.name("durable"));
+    let stream = world.name("READERS");
     let subject = format!("bench.{stream}");
     world.make_stream(&stream, &subject)?;
     world.settle(None)?;
@@ -72,7 +72,6 @@ fn take_in(world: &mut World, readers: usize) -> Result<Run> {
         table: table.clone(),
         subject: subject.clone(),
         stream: stream.clone(),
-        durable,
         core: None,
         bound: None,
     };

@@ -1,19 +1,17 @@
 //! What an order costs to take in as the table grows, as it is partitioned, and as processes join.
 //!
-//! CPU counts, not time: other programs take turns with ours, but don't run on our account. Orders wait in a
-//! stream whose consumer is paused until each process has read the table, so that the start is not counted. What is
+//! CPU counts, not time: other programs take turns with ours, but don't run on our account. Orders are published
+//! while the processes, which have read the table, are stopped, so that the start is not counted. What is
 //! compared is measured in turn, several times: a shared machine is half as fast again from one minute to the next.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use async_nats::jetstream::consumer::{AckPolicy, pull};
-use devstack::wait_for;
+use devstack::{Signal, wait_for};
 
 use super::backlog::servers;
-use super::keeper::Keeper;
 use super::proc;
 use super::service::{PATIENCE, Service, Setup};
 use super::stats::median;
@@ -35,9 +33,6 @@ const ROUNDS: usize = 3;
 /// More than a run takes anew, in bytes: pages for the log, the table, and what is in memory.
 const TOUCHED: usize = 2 << 30;
 
-/// A value takes more bytes than this.
-const LEAST_TOLD: u64 = 300;
-
 /// So many times the cost of the first is still flat: caches of the processor count too.
 const FLAT: f64 = 1.25;
 
@@ -47,17 +42,13 @@ struct Case {
     rows: u64,
     partitions: u32,
     replicas: usize,
-    /// Whether a [`Keeper`] hears them.
-    heard: bool,
 }
 
 /// What it took, for each order.
 struct Cost {
     /// CPU in µs: of all services together, of PostgreSQL and of NATS.
     cpu: [f64; 3],
-    /// That of a [`Keeper`].
-    keeping: Option<f64>,
-    /// Orders a second, until all were acknowledged.
+    /// Orders a second, until all were committed.
     rate: f64,
 }
 
@@ -69,30 +60,19 @@ impl Cost {
 
 pub(super) fn run(world: &mut World) -> Result<Vec<Figure>> {
     let rows = |times: f64| (world.orders as f64 * times) as u64;
-    let case = |times| Case { rows: rows(times), partitions: 0, replicas: 1, heard: false };
+    let case = |times| Case { rows: rows(times), partitions: 0, replicas: 1 };
     let plain = ROWS.map(case).to_vec();
     let split = PARTITIONED.map(|times| Case { partitions: 4, ..case(times) }).to_vec();
-    let mut shared: Vec<_> = (1..=MOST_REPLICAS).map(|replicas| Case { replicas, ..case(SHARED) }).collect();
-    shared.push(Case { replicas: 2, heard: true, ..case(SHARED) });
+    let shared: Vec<_> = (1..=MOST_REPLICAS).map(|replicas| Case { replicas, ..case(SHARED) }).collect();
     let mut figures = Vec::new();
     for (what, cases) in [("as the table grows", plain), ("partitioned by hash", split)] {
         figures.extend(figure(what, &in_turn(world, cases)?, |_, cost| cost.all()));
     }
-    let (heard, costs): (Vec<_>, Vec<_>) =
-        in_turn(world, shared)?.into_iter().partition(|(case, _)| case.heard);
+    let costs = in_turn(world, shared)?;
     figures.extend(figure("of the services, for each process", &costs, |case, cost| {
         cost.cpu[0] / case.replicas as f64
     }));
-    let mut replicas = figure("replicas", &costs, |_, cost| cost.all());
-    if let (Some(replicas), Some((case, costs))) = (&mut replicas, heard.first()) {
-        let keeping: Vec<_> = costs.iter().filter_map(|cost| cost.keeping).collect();
-        let least = format!(
-            "; the least of a further process, to keep the bytes that it is told: {:.1} µs, ",
-            median(&keeping)
-        );
-        replicas.note.push_str(&(least + "beside " + &line(*case, costs)));
-    }
-    figures.extend(replicas);
+    figures.extend(figure("replicas", &costs, |_, cost| cost.all()));
     Ok(figures)
 }
 
@@ -119,16 +99,15 @@ fn in_turn(world: &mut World, cases: Vec<Case>) -> Result<Vec<(Case, Vec<Cost>)>
 fn cost(world: &mut World, case: Case, table: &str) -> Result<Cost> {
     say(&format!("scale, {} rows, {} partitions, {} replicas", case.rows, case.partitions, case.replicas));
     let count = world.orders;
-    let (stream, subject) = world.stream(count)?;
-    let durable = world.name("durable");
+    let stream = world.name("SCALE");
+    let subject = format!("bench.{stream}");
+    world.make_stream(&stream, &subject)?;
     let last = world.postgres.psql(&format!("select max(id) from {table}"))?;
-    pause(world, &stream, &subject, &durable)?;
     world.settle(None)?;
     let setup = Setup {
         table: table.to_owned(),
-        subject,
+        subject: subject.clone(),
         stream: stream.clone(),
-        durable: durable.clone(),
         core: None,
         bound: None,
     };
@@ -140,35 +119,31 @@ fn cost(world: &mut World, case: Case, table: &str) -> Result<Cost> {
     // What the start has dirtied.
     world.settle(None)?;
     touch_memory();
-    let keeper = case.heard.then(|| Keeper::start(world.nats.url())).transpose()?;
+    services.iter().for_each(|service| service.signal(Signal::STOP));
+    world.publish(&subject, count)?;
     let before = so_far(world, &services);
     let begun = Instant::now();
-    world.runtime.block_on(async {
-        world.context.get_stream_no_info(&stream).await?.resume_consumer(&durable).await?;
-        anyhow::Ok(())
-    })?;
-    let acknowledged = wait_for(PATIENCE, || world.open_messages(&stream, &durable) == Some(0));
+    services.iter().for_each(|service| service.signal(Signal::CONT));
+    let committed = wait_for(PATIENCE, || {
+        let written = services.iter().filter_map(|service| service.metric("myapp_orders_write_db").ok());
+        written.sum::<f64>() >= count as f64
+    });
     let seconds = begun.elapsed().as_secs_f64();
-    ensure!(acknowledged, "not all of {count} orders are acknowledged");
+    ensure!(committed, "not all of {count} orders are committed");
     for service in &services {
         service.wait_len(case.rows + count)?;
     }
     let after = so_far(world, &services);
-    let kept = keeper.map(Keeper::stop).transpose()?;
     for service in services {
         service.stop()?;
     }
     // Keys of the Go service's are those of years ago.
     world.postgres.psql(&format!("delete from {table} where id > '{}'", last.trim()))?;
     world.postgres.psql(&format!("vacuum {table}"))?;
+    world.remove_stream(&stream)?;
     let an_order = |cpu: Duration| cpu.as_secs_f64() * 1e6 / count as f64;
-    let keeping = kept.map(|kept| {
-        ensure!(kept.bytes as u64 > count * LEAST_TOLD, "only {} bytes were told", kept.bytes);
-        Ok(an_order(kept.cpu))
-    });
     Ok(Cost {
         cpu: [0, 1, 2].map(|of| an_order(after[of].saturating_sub(before[of]))),
-        keeping: keeping.transpose()?,
         rate: count as f64 / seconds,
     })
 }
@@ -183,24 +158,6 @@ fn touch_memory() {
 fn so_far(world: &World, services: &[Service]) -> [Duration; 3] {
     let [postgres, nats] = servers(world);
     [services.iter().map(|service| proc::cpu(service.pid())).sum(), postgres, nats]
-}
-
-/// A durable as the service makes it, that gives nothing yet.
-fn pause(world: &World, stream: &str, subject: &str, durable: &str) -> Result<()> {
-    let config = pull::Config {
-        durable_name: Some(durable.to_owned()),
-        ack_policy: AckPolicy::Explicit,
-        ack_wait: Duration::from_secs(5),
-        max_ack_pending: 50_000,
-        filter_subject: subject.to_owned(),
-        ..pull::Config::default()
-    };
-    world.runtime.block_on(async {
-        let stream = world.context.get_stream_no_info(stream).await?;
-        stream.create_consumer(config).await?;
-        stream.pause_consumer(durable, (SystemTime::now() + PATIENCE * 2).into()).await?;
-        Ok(())
-    })
 }
 
 /// The last of them against the first; each of them in the note.

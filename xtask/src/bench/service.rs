@@ -43,7 +43,6 @@ pub(super) struct Setup {
     pub(super) table: String,
     pub(super) subject: String,
     pub(super) stream: String,
-    pub(super) durable: String,
     /// The one core that it may use.
     pub(super) core: Option<u32>,
     /// How many bytes of memory orders may take.
@@ -54,8 +53,8 @@ impl Setup {
     /// Serves a table, and takes from a topic on which nothing comes.
     pub(super) fn serving(table: &str) -> Self {
         let name = |name: &str| name.to_owned();
-        let (subject, stream, durable) = (name("bench.quiet"), name("BENCH_QUIET"), name("quiet"));
-        Self { table: table.to_owned(), subject, stream, durable, core: None, bound: None }
+        let (subject, stream) = (name("bench.quiet"), name("BENCH_QUIET"));
+        Self { table: table.to_owned(), subject, stream, core: None, bound: None }
     }
 }
 
@@ -81,7 +80,6 @@ impl Service {
             ("NATS_PORT", world.nats.port().to_string()),
             ("PUB_TOPIC", setup.subject.clone()),
             ("NATS_STREAM", setup.stream.clone()),
-            ("NATS_DURABLE", setup.durable.clone()),
             // Empty is as if it were not given.
             ("CACHE_MAX_BYTES", setup.bound.map(|bound| bound.to_string()).unwrap_or_default()),
         ];
@@ -162,6 +160,10 @@ impl Service {
     /// The value of a metric, labels and all.
     pub(super) fn metric(&self, name: &str) -> Result<f64> {
         metric(&mut self.connection()?, name).with_context(|| format!("orderd has no metric {name}"))
+    }
+
+    pub(super) fn signal(&self, signal: Signal) {
+        self.process.signal(signal);
     }
 
     /// Lets it drain; it has to end with 0.

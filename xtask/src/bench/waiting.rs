@@ -21,17 +21,16 @@ const BOUND: f64 = 256.0;
 pub(super) fn run(world: &mut World) -> Result<Vec<Figure>> {
     let count = world.rows;
     let (stream, subject) = world.stream(count)?;
-    let (table, durable) = (world.empty_table()?, world.name("durable"));
+    let table = world.empty_table()?;
     let empty = memory::resident(world, &table, 0)?;
     let lock = lock(world, &table)?;
-    let setup =
-        Setup { table: table.clone(), subject, stream, durable: durable.clone(), core: None, bound: None };
+    let setup = Setup { table: table.clone(), subject, stream, core: None, bound: None };
     let service = Service::start(world, &setup)?;
     let taken = stalled_at(&service)?;
     let peak = proc::peak(service.pid());
     ensure!(taken < count, "all {count} orders were taken in while nothing could be written");
     unlock(world, lock)?;
-    backlog::finish(world, &service, &durable, 0, count)?;
+    backlog::finish(&service, 0, count)?;
     service.stop()?;
     world.settle(Some(&table))?;
     Ok(vec![Figure {

@@ -165,16 +165,6 @@ impl World {
         Ok(())
     }
 
-    /// Messages that a durable has not been given yet or has not acknowledged; `None` before it is there.
-    pub(super) fn open_messages(&self, stream: &str, durable: &str) -> Option<u64> {
-        let asked = async {
-            let stream = self.context.get_stream_no_info(stream).await.ok()?;
-            let info = stream.consumer_info(durable).await.ok()?;
-            Some(info.num_pending + info.num_ack_pending as u64)
-        };
-        self.runtime.block_on(asked)
-    }
-
     /// A durable that gives all of a stream.
     pub(super) fn make_durable(&self, stream: &str, durable: &str) -> Result<()> {
         let config = consumer::pull::Config {

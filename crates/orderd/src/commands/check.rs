@@ -38,10 +38,8 @@ struct Checked {
 async fn settings(args: &ServeArgs, json: bool) -> anyhow::Result<ExitCode> {
     let settings = Settings::new(args)?;
     log_filter::parse(&args.log)?;
-    let (nats, postgres) = tokio::join!(
-        nats::check::run(&settings.nats, &settings.durable),
-        postgres::check::run(&settings.postgres)
-    );
+    let (nats, postgres) =
+        tokio::join!(nats::check::run(&settings.nats), postgres::check::run(&settings.postgres));
     let http = http(&settings.http);
     let parts = [&nats, &postgres, &http];
     let usable =

@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use async_nats::jetstream;
 use async_nats::jetstream::consumer::pull;
-use async_nats::jetstream::stream::RetentionPolicy;
 use futures_util::StreamExt;
 use hyper::StatusCode;
 use order::{Key, Layouts, Parser, RowReader};
@@ -29,6 +28,7 @@ use crate::dead_letters::format::key_of_dead_letter;
 use crate::dead_letters::list;
 use crate::dead_letters::store::Store;
 use crate::erasure::sequence_of;
+use crate::postgres::position::{self, PositionKey};
 use crate::scan::Scan;
 use crate::{nats, postgres, streams};
 
@@ -46,7 +46,7 @@ struct Places {
     undecodable: HashSet<String>,
     memory: HashSet<String>,
     dead: HashSet<String>,
-    /// Of messages that the stream still has and that the consumer has acknowledged.
+    /// Of messages that the stream still has and that the table's position has passed.
     settled: HashSet<String>,
     /// Of orders that were erased from this table.
     erased: HashSet<String>,
@@ -106,7 +106,7 @@ pub async fn run(args: VerifyArgs) -> anyhow::Result<ExitCode> {
     let report = loop {
         let progress = Progress::new(None, "ids");
         let mut places = Places::default();
-        places.read_stream(&client, &nats, &args.nats_durable, &mut parser, &progress).await?;
+        places.read_stream(&client, &nats, &pg, &mut parser, &progress).await?;
         // The table before memory, so that a row that is missing there is missing, and not just newer.
         let connection = postgres::connect_once(&pg).await?;
         places.read_table(&connection.client, &pg.table, &progress).await?;
@@ -135,22 +135,23 @@ impl Places {
         &mut self,
         client: &async_nats::Client,
         settings: &Nats,
-        durable: &str,
+        pg: &Postgres,
         parser: &mut Parser,
         progress: &Progress,
     ) -> anyhow::Result<()> {
         let context = settings.jetstream(client.clone());
         let stream = streams::stream(&context, settings).await?;
-        let consumer =
-            stream.consumer_info(durable).await.with_context(|| format!("there is no consumer {durable}"))?;
-        self.in_flight = consumer.num_pending + consumer.num_ack_pending as u64;
-        self.floor = consumer.ack_floor.stream_sequence;
+        let name = &stream.cached_info().config.name;
+        let key =
+            PositionKey { table: pg.table.clone(), stream: name.clone(), topic: settings.topic.clone() };
+        let connection = postgres::connect_once(pg).await?;
+        let position = position::read(&connection.client, &key).await.map_err(postgres::explain)?;
+        let position = position.with_context(|| {
+            format!("the table has no position in the stream {name}: did orderd serve it?")
+        })?;
+        let floor = position.seq;
+        self.in_flight = stream.cached_info().state.last_sequence.saturating_sub(floor);
         self.dead.extend(list::keys(&Store::new(client.clone(), settings)).await?);
-        // A work queue has nothing of what is acknowledged, and lets nobody else read it.
-        if stream.cached_info().config.retention == RetentionPolicy::WorkQueue {
-            return Ok(());
-        }
-        let floor = self.floor;
         let wanted = pull::Config { filter_subject: settings.topic.clone(), ..Default::default() };
         let scan = Scan::new(&stream, wanted).await?;
         scan.show(|place, message| {

@@ -22,7 +22,6 @@ pub use self::http::{Http, Tokens};
 use self::http::{cors_origins, hosts, tokens};
 pub use self::identity::Identity;
 pub use self::nats::Nats;
-use self::nats::stream_name;
 pub use self::postgres::{Postgres, Table};
 pub(crate) use self::reload::Reload;
 pub use self::reload::Reloaded;
@@ -56,8 +55,6 @@ fn wrong(setting: &'static str, problem: impl ToString) -> ConfigError {
 pub struct Settings {
     /// Where orders come from.
     pub nats: Nats,
-    /// The durable consumer's name.
-    pub durable: String,
     /// Where orders are kept.
     pub postgres: Postgres,
     /// Where orders are served.
@@ -82,6 +79,8 @@ pub struct Settings {
     pub cache_max_bytes: Option<usize>,
     /// How often the table is read again; `None` for never.
     pub refill_every: Option<Duration>,
+    /// How long what the table has stays in the stream that we made.
+    pub stream_keep: Duration,
 }
 
 impl Settings {
@@ -109,7 +108,6 @@ impl Settings {
         }
         Ok(Self {
             nats: Nats::new(&args.nats)?,
-            durable: stream_name("NATS_DURABLE", &args.nats_durable)?,
             receipt_subjects: receipt_subjects(&args.receipt_subjects)?,
             postgres: Postgres::new(&args.pg)?,
             identity: Identity::new(http.certificate.as_deref(), args.http_tls_key.as_deref())?,
@@ -122,6 +120,7 @@ impl Settings {
             search,
             cache_max_bytes: bytes("CACHE_MAX_BYTES", args.cache_max_bytes.as_deref().unwrap_or_default())?,
             refill_every: duration("REFILL_EVERY", &args.refill_every)?,
+            stream_keep: duration("STREAM_KEEP", &args.stream_keep)?.unwrap_or_default(),
         })
     }
 }

@@ -12,7 +12,6 @@ use super::{ConfigError, Secret, certificates, host, list, secret, wrong};
 use crate::cli::NatsArgs;
 use crate::nats::{self, Login};
 use crate::subject::{self, DEAD_PREFIX};
-use crate::telling;
 
 /// The longest that the topic may be as one token, in bytes: a subject has to fit into one line of the protocol, of
 /// which servers take 4 KiB.
@@ -86,17 +85,13 @@ impl Nats {
                 format!("{topic:?} takes {dead} too, where dead letters are kept"),
             ));
         }
-        let told = format!("{}.>", telling::PREFIX);
-        if subject::overlap(topic, &told) {
-            return Err(wrong(
-                "PUB_TOPIC",
-                format!("{topic:?} takes {told} too, by which processes tell each other what they took"),
-            ));
-        }
         let certificate = certificate(args)?;
         let authorities = args.nats_ca.clone();
         if let Some(file) = &authorities {
             nats::certificates(file).map_err(|problem| wrong("NATS_CA", problem))?;
+        }
+        if !(1..=5).contains(&args.nats_replicas) {
+            return Err(wrong("NATS_REPLICAS", "takes 1 to 5"));
         }
         let domain = domain(args.nats_js_domain.as_deref())?;
         let asks_for_tls = args.nats_tls_first || authorities.is_some() || certificate.is_some();

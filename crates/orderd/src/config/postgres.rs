@@ -56,16 +56,25 @@ impl Table {
         &self.name
     }
 
+    /// `schema.name` as a text literal of SQL.
+    pub fn label_literal(&self) -> String {
+        literal(&self.to_string())
+    }
+
     /// Its name alone, as a text literal of SQL.
     pub fn literal(&self) -> String {
-        // An E before it, so that a backslash means the same whatever `standard_conforming_strings` is.
-        format!("E'{}'", self.name.replace('\\', r"\\").replace('\'', "''"))
+        literal(&self.name)
     }
 
     /// Another table of the same schema, quoted.
     pub fn sibling(&self, name: &str) -> String {
         format!("{}.{}", quoted(&self.schema), quoted(name))
     }
+}
+
+fn literal(text: &str) -> String {
+    // An E before it, so that a backslash means the same whatever `standard_conforming_strings` is.
+    format!("E'{}'", text.replace('\\', r"\\").replace('\'', "''"))
 }
 
 impl std::fmt::Display for Table {

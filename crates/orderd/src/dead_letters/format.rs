@@ -31,8 +31,13 @@ const CUT: char = '…';
 /// The last token of the subject of a second part, where a payload leaves no room for the headers.
 const SECOND_PART: &str = "rest";
 
+/// The last token of the subject of a note: the order of a dead letter is in the table.
+const TAKEN_IN: &str = "taken_in";
+
 /// The headers of a dead letter.
 pub(crate) mod header {
+    /// Of a note: the sequence of the message that was taken in.
+    pub(crate) const TAKEN_IN_BY: &str = "Orderd-Taken-In-By";
     pub(crate) const REASON: &str = "Orderd-Reason";
     pub(crate) const DETAIL: &str = "Orderd-Detail";
     pub(crate) const PATH: &str = "Orderd-Path";
@@ -99,6 +104,11 @@ impl Location {
     /// The subject of its second part.
     pub(crate) fn second_part(&self, key: &str) -> String {
         format!("{}.{key}.{SECOND_PART}", self.prefix)
+    }
+
+    /// The subject of the note of which message became its order.
+    pub(crate) fn taken_in(&self, key: &str) -> String {
+        format!("{}.{key}.{TAKEN_IN}", self.prefix)
     }
 
     /// Whether it is the subject of a dead letter of this installation, or of a second part.

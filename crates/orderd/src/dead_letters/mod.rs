@@ -7,4 +7,5 @@ pub(crate) mod stream;
 pub(crate) mod store;
 pub(crate) mod list;
 pub(crate) mod replay;
+pub(crate) mod watch;
 pub(crate) mod waiting;

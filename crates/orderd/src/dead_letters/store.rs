@@ -15,7 +15,7 @@ use async_nats::{Client, HeaderMap};
 use bytes::Bytes;
 use order::Key;
 
-use super::format::{DeadLetter, Location, Parts, Refused, once};
+use super::format::{DeadLetter, Location, Parts, Refused, header, once};
 use super::{earlier, stream};
 use crate::config::Nats;
 use crate::nats::info::{self, StreamInfo};
@@ -203,13 +203,14 @@ impl Store {
         found(self.stream(location).await?.get_last_raw_message_by_subject(subject).await)
     }
 
-    /// Whether the dead letter of that key is stored. Waits as long as the server can't be asked.
-    pub(crate) async fn is_stored(&self, key: &str) -> bool {
+    /// Whether the message at `sequence` is the order of the dead letter with that key: that is stored, or was taken in by
+    /// this message already, and the table may have gone back since. Waits as long as the server can't be asked.
+    pub(crate) async fn may_replay(&self, key: &str, sequence: u64) -> bool {
         let mut backoff = Backoff::default();
         loop {
-            let found = tokio::time::timeout(LOOK_UP, self.find(key)).await;
+            let found = tokio::time::timeout(LOOK_UP, self.is_replayed_by(key, sequence)).await;
             match found.map_err(anyhow::Error::from).flatten() {
-                Ok(found) => return found.is_some(),
+                Ok(found) => return found,
                 Err(error) => {
                     tracing::warn!(error = format!("{error:#}"), "can't look up a dead letter; trying again")
                 }
@@ -218,10 +219,25 @@ impl Store {
         }
     }
 
-    /// Removes the dead letter of an order that is in the table now. Waits as long as the server can't be reached.
-    pub(crate) async fn remove(&self, key: &str) {
+    async fn is_replayed_by(&self, key: &str, sequence: u64) -> anyhow::Result<bool> {
+        // Anything else might be a wildcard, and so the key of whatever is stored.
+        if !Key::is_from_stream(key) {
+            return Ok(false);
+        }
+        if self.find(key).await?.is_some() {
+            return Ok(true);
+        }
+        let location = self.location().await?;
+        let note = self.last(&location, &location.taken_in(key)).await?;
+        let by = note.and_then(|note| note.headers.get(header::TAKEN_IN_BY)?.as_str().parse().ok());
+        Ok(by == Some(sequence))
+    }
+
+    /// The order of a dead letter is in the table, by the message at `sequence`: the dead letter goes, and a note stays of
+    /// which message that was. Waits as long as the server can't be reached.
+    pub(crate) async fn take_in(&self, key: &str, sequence: u64) {
         let mut backoff = Backoff::default();
-        while let Err(error) = self.delete_within(LOOK_UP, key).await {
+        while let Err(error) = self.replace_by_note(key, sequence).await {
             let error = format!("{error:#}");
             if self.denies_deletion().await {
                 tracing::error!(
@@ -236,6 +252,14 @@ impl Store {
         }
     }
 
+    async fn replace_by_note(&self, key: &str, sequence: u64) -> anyhow::Result<()> {
+        let location = self.location().await?;
+        let mut headers = HeaderMap::new();
+        headers.insert(header::TAKEN_IN_BY, sequence.to_string().as_str());
+        self.put(location.taken_in(key), headers, Bytes::new()).await?;
+        self.delete_within(LOOK_UP, &[location.subject(key), location.second_part(key)]).await.map(drop)
+    }
+
     async fn denies_deletion(&self) -> bool {
         let Ok(location) = self.location().await else { return false };
         let info = self.info(&location).await;
@@ -248,18 +272,22 @@ impl Store {
     /// # Errors
     /// The server can't be asked, or refuses.
     pub(crate) async fn delete(&self, key: &str) -> anyhow::Result<bool> {
-        self.delete_within(ONLY_LOOK_UP, key).await
-    }
-
-    async fn delete_within(&self, limit: Duration, key: &str) -> anyhow::Result<bool> {
         if !Key::is_from_stream(key) {
             return Ok(false);
         }
         let location = self.location().await?;
+        let parts = [location.subject(key), location.second_part(key)];
+        let was_there = self.delete_within(ONLY_LOOK_UP, &parts).await?;
+        self.delete_within(ONLY_LOOK_UP, &[location.taken_in(key)]).await?;
+        Ok(was_there)
+    }
+
+    async fn delete_within(&self, limit: Duration, subjects: &[String]) -> anyhow::Result<bool> {
+        let location = self.location().await?;
         let stream = self.stream(&location).await?;
         let mut was_there = false;
-        for subject in [location.subject(key), location.second_part(key)] {
-            if let Some(found) = tokio::time::timeout(limit, self.last(&location, &subject)).await?? {
+        for subject in subjects {
+            if let Some(found) = tokio::time::timeout(limit, self.last(&location, subject)).await?? {
                 stream.delete_message(found.sequence).await.with_context(|| {
                     format!(
                         "the stream {} does not let a dead letter be deleted (deny_delete?)",

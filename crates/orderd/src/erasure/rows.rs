@@ -7,7 +7,7 @@ use tokio_postgres::{Client, Error};
 
 use super::shown;
 use crate::config::Postgres;
-use crate::postgres::{self, Connection, STUCK, Unanswered};
+use crate::postgres::{self, Connection, STUCK, Unanswered, position};
 
 /// Rows that are looked for and erased, on a connection that is made for the first of them.
 pub(super) struct Rows {
@@ -46,7 +46,8 @@ impl Rows {
         .await
     }
 
-    /// Keeps the key and deletes the row, both or neither. Gives back how many rows there were.
+    /// Keeps the key and deletes the row, both or neither, and makes the writer read the kept keys before its next batch.
+    /// Gives back how many rows there were.
     pub(super) async fn erase(&mut self, id: &str) -> anyhow::Result<u64> {
         in_time(async {
             self.prepare().await?;
@@ -86,6 +87,8 @@ impl Rows {
             table.literal()
         );
         let delete = format!("DELETE FROM {} WHERE id = $1 RETURNING 1", table.quoted());
+        let has_positions = format!("SELECT to_regclass({}) IS NOT NULL", position::literal(&table));
+        let break_fences = position::break_fences(&table);
         let client = self.client().await?;
         let both = async {
             let both = client.transaction().await?;
@@ -93,6 +96,9 @@ impl Rows {
                 both.query_typed(&keep, &[(&id, Type::TEXT)]).await?;
             }
             let deleted = both.query_typed(&delete, &[(&id, Type::TEXT)]).await?;
+            if both.query_one(&has_positions, &[]).await?.try_get(0)? {
+                both.batch_execute(&break_fences).await?;
+            }
             both.commit().await?;
             Ok(deleted.len() as u64)
         };

@@ -6,8 +6,9 @@ use axum::extract::{Query, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
+use serde_json::json;
 
-use super::{App, json};
+use super::{App, json as json_answer};
 use crate::health::{Health, Part};
 
 /// What `/readyz` is asked.
@@ -46,8 +47,16 @@ fn is_ready(health: &Health) -> bool {
 fn report(app: &App, good: bool) -> Response {
     let mut body = app.health.report(&app.progress);
     body["ready"] = is_ready(&app.health).into();
-    body["replica"] = app.lag.json();
-    let mut response = json(body.to_string().into_bytes());
+    let table = app.positions.table.borrow().clone();
+    body["position"] = json!({
+        "seq": table.as_ref().map(|table| table.mark.seq),
+        "behind": app.positions.behind(),
+    });
+    body["writer"] = json!({
+        "name": table.as_ref().and_then(|table| table.writer.as_deref()),
+        "self": table.as_ref().is_some_and(|table| table.is_self),
+    });
+    let mut response = json_answer(body.to_string().into_bytes());
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     let status = if good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, response).into_response()

@@ -13,7 +13,6 @@ use crate::memory;
 pub(super) async fn metrics(State(app): State<Arc<App>>) -> Response {
     app.metrics.in_memory.set(app.cache.len() as i64);
     app.depths.show(&app.metrics);
-    app.lag.show(&app.metrics);
     let (held, max) = app.cache.held().unwrap_or_default();
     app.metrics.cache.set(held as i64);
     app.metrics.cache_max.set(max as i64);

@@ -43,9 +43,9 @@ use crate::config::Settings;
 use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::pipeline::{Depths, Parts};
-use crate::serve::cache::{Cache, ReadThrough};
+use crate::position::Positions;
+use crate::serve::cache::{Asked, Cache, ReadThrough};
 use crate::serve::feed::Feed;
-use crate::serve::replica::Lag;
 use crate::serve::restore::Progress;
 
 #[cfg(any(test, feature = "fuzzing"))]
@@ -68,7 +68,7 @@ pub(crate) struct App {
     read_through: ReadThrough,
     health: Arc<Health>,
     progress: Arc<Progress>,
-    lag: Arc<Lag>,
+    positions: Arc<Positions>,
     metrics: Arc<Metrics>,
     depths: Arc<Depths>,
     /// Orders and searches that were served at once.
@@ -89,13 +89,17 @@ impl App {
             feed: parts.feed.clone(),
             layouts: parts.layouts.clone(),
             read_through: ReadThrough::start(
-                parts.settings.postgres.clone(),
+                Asked {
+                    settings: parts.settings.clone(),
+                    client: parts.client.clone(),
+                    positions: parts.positions.clone(),
+                },
                 parts.cache.clone(),
                 parts.metrics.clone(),
             ),
             health: parts.health.clone(),
             progress: parts.progress.clone(),
-            lag: parts.lag.clone(),
+            positions: parts.positions.clone(),
             orders_served: Served::new(&parts.metrics, ORDER, StatusCode::OK),
             searches_served: Served::new(&parts.metrics, SEARCH, StatusCode::OK),
             metrics: parts.metrics.clone(),

@@ -32,6 +32,10 @@ pub(super) async fn from_table(app: &App, id: &str) -> Response {
             Err(error) => broken(id, &error),
         },
         Ok(Row::Undecodable) => undecodable(),
+        Ok(Row::NotRead) => match app.cache.write_json(id, &mut body) {
+            Ok(Known::Whole) => app.large.json(body),
+            _ => come_again("503 its message has not been written yet"),
+        },
         // It may have come in meanwhile; or it was evicted before it was committed.
         Ok(Row::NotThere) => match app.cache.write_json(id, &mut body) {
             Ok(Known::Whole) => app.large.json(body),

@@ -1,4 +1,4 @@
-//! msgdatachan -> orderschan: JSON to orders. What is refused becomes a dead letter.
+//! msgdatachan -> orderschan: JSON to orders. What is refused travels beside them, and becomes a dead letter.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -7,11 +7,11 @@ use std::time::Duration;
 use order::{Order, Parser};
 use tokio::sync::mpsc;
 
-use super::dead_letters::DeadLetter;
-use super::{Message, Orders};
+use super::{Message, Messages, Orders, Rejected};
 use crate::health::{Health, Part};
 use crate::metrics::Metrics;
 use crate::serve::cache::Cache;
+use crate::serve::follow::Undecided;
 
 /// While memory fills, each chunk may wait so long for readers of what is not there yet.
 const GIVES_WAY: Duration = Duration::from_millis(20);
@@ -22,32 +22,31 @@ pub(crate) struct Decode {
     pub(crate) cache: Arc<Cache>,
     pub(crate) health: Arc<Health>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) undecided: Undecided,
 }
 
 impl Decode {
     /// Runs until `msgdatachan` closes.
     pub(crate) async fn run(
         mut self,
-        mut msgdatachan: mpsc::Receiver<Vec<Message>>,
+        mut msgdatachan: mpsc::Receiver<Messages>,
         orderschan: mpsc::Sender<Arc<Orders>>,
-        deadchan: mpsc::Sender<DeadLetter>,
     ) -> anyhow::Result<()> {
         let mut told = BTreeSet::new();
-        while let Some(mut messages) = msgdatachan.recv().await {
+        while let Some(Messages { run, through, mut messages }) = msgdatachan.recv().await {
             if !self.health.is_up(Part::Fill) {
                 self.cache.give_way(GIVES_WAY).await;
             }
             let unknown = self.parser.unknown().count;
             let (orders, refused) = self.parse(&mut messages);
-            for dead_letter in refused {
-                if deadchan.send(dead_letter).await.is_err() {
-                    return Ok(());
-                }
+            for letter in &refused {
+                // The writer may have another model, and have taken it in.
+                self.undecided.add(letter.message.key.as_str(), letter.message.position.sequence);
             }
             self.metrics.unknown_members.inc_by(self.parser.unknown().count - unknown);
             tell_of_unknown(&self.parser, &mut told);
-            let orders = Orders { orders, messages };
-            if !orders.orders.is_empty() && orderschan.send(Arc::new(orders)).await.is_err() {
+            let orders = Orders { run, through, orders, messages, refused };
+            if orderschan.send(Arc::new(orders)).await.is_err() {
                 break;
             }
         }
@@ -55,7 +54,7 @@ impl Decode {
     }
 
     /// The orders that messages are, and those that are none. Only these are taken out, for a message is large to copy.
-    fn parse(&mut self, messages: &mut Vec<Message>) -> (Vec<Order>, Vec<DeadLetter>) {
+    fn parse(&mut self, messages: &mut Vec<Message>) -> (Vec<Order>, Vec<Rejected>) {
         let mut orders = Vec::with_capacity(messages.len());
         let mut refusals = Vec::new();
         let is_refused =
@@ -70,8 +69,7 @@ impl Decode {
                 }
             };
         let refused: Vec<_> = messages.extract_if(.., is_refused).collect();
-        let dead =
-            refused.into_iter().zip(refusals).map(|(message, refusal)| DeadLetter { message, refusal });
+        let dead = refused.into_iter().zip(refusals).map(|(message, refusal)| Rejected { message, refusal });
         (orders, dead.collect())
     }
 }

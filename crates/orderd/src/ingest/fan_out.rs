@@ -1,4 +1,5 @@
-//! orderschan -> memchan + encodechan: both branches get each chunk, at the pace of the slower one.
+//! orderschan -> memchan + encodechan: memory gets each chunk, and so does the table where this process writes, at the
+//! pace of the slower one.
 
 use std::sync::Arc;
 
@@ -13,7 +14,10 @@ pub(crate) async fn run(
     encodechan: mpsc::Sender<Arc<Orders>>,
 ) -> anyhow::Result<()> {
     while let Some(orders) = orderschan.recv().await {
-        if memchan.send(orders.clone()).await.is_err() || encodechan.send(orders).await.is_err() {
+        if memchan.send(orders.clone()).await.is_err() {
+            break;
+        }
+        if orders.run.writes && encodechan.send(orders).await.is_err() {
             break;
         }
     }

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::create::{self, Instead};
 use super::info::{self, Account, StreamConfig, StreamInfo};
-use super::{failure, refuse_unusable, secured};
+use super::{CONSUMER_PREFIX, failure, refuse_unusable, secured};
 use crate::config::Nats;
 use crate::dead_letters::format::Location;
 use crate::dead_letters::{earlier, stream as dead_stream};
@@ -27,13 +27,13 @@ const INSPECT_TIMEOUT: Duration = Duration::from_secs(20);
 type Refusals = Arc<Mutex<Vec<String>>>;
 
 /// Tries the settings.
-pub(crate) async fn run(settings: &Nats, durable: &str) -> Report {
+pub(crate) async fn run(settings: &Nats) -> Report {
     let mut report = Report::default();
     let refusals = Refusals::default();
     let Some((server, client)) = reach(settings, &refusals, &mut report.findings).await else {
         return report;
     };
-    let looked = look(settings, durable, &server, &client, &mut report);
+    let looked = look(settings, &server, &client, &mut report);
     match timeout(INSPECT_TIMEOUT, looked).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => report.findings.push(Finding::blocked(
@@ -48,7 +48,7 @@ pub(crate) async fn run(settings: &Nats, durable: &str) -> Report {
     for refusal in refusals.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
         report.findings.push(Finding::blocked(
             format!("NATS at {server} refuses: {refusal}"),
-            "give the user the right: it publishes on $JS.API.>, $JS.ACK.> and dead.>, and subscribes to _INBOX.>",
+            "give the user the right: it publishes on $JS.API.> and dead.>, and subscribes to _INBOX.>",
         ));
     }
     report
@@ -93,13 +93,7 @@ async fn connect(settings: &Nats, server: &ServerAddr, refusals: &Refusals) -> R
     Err(Finding::blocked(format!("can't connect to NATS at {}: {cause}", failure::shown(server)), fix))
 }
 
-async fn look(
-    settings: &Nats,
-    durable: &str,
-    server: &str,
-    client: &Client,
-    report: &mut Report,
-) -> anyhow::Result<()> {
+async fn look(settings: &Nats, server: &str, client: &Client, report: &mut Report) -> anyhow::Result<()> {
     report.found = format!("NATS {} at {server}", client.server_info().version);
     if let Err(error) = refuse_unusable(client, settings).await {
         report.findings.push(refused(&error));
@@ -123,7 +117,7 @@ async fn look(
     let at = Place { context: &context, account: &account, is_alone };
     let full = warnings::of_account(at.account, settings.replicas);
     report.findings.extend(full.map(|warning| warning.finding));
-    let (source, stream) = at.check_stream(settings, durable, &mut report.findings).await?;
+    let (source, stream) = at.check_stream(settings, &mut report.findings).await?;
     let dead = at.check_dead(settings, &source, &mut report.findings).await?;
     report.found.push_str(&format!(", {stream}, {dead}"));
     Ok(())
@@ -154,7 +148,6 @@ impl Place<'_> {
     async fn check_stream(
         &self,
         settings: &Nats,
-        durable: &str,
         findings: &mut Vec<Finding>,
     ) -> anyhow::Result<(String, String)> {
         let ours = || settings.stream.clone();
@@ -174,33 +167,25 @@ impl Place<'_> {
             anyhow::bail!("the stream {name} has just gone");
         };
         check_config(&stream, settings, findings);
-        self.check_consumer(&stream, durable, findings).await?;
+        self.check_consumers(&stream, findings).await?;
         let messages = crate::commands::counted(stream.state.messages, "message");
         let found = format!("stream {name} for {} ({messages})", settings.topic);
         Ok((name, found))
     }
 
-    /// The durable consumer, or whether one can be made.
-    async fn check_consumer(
-        &self,
-        stream: &StreamInfo,
-        durable: &str,
-        findings: &mut Vec<Finding>,
-    ) -> anyhow::Result<()> {
+    /// Whether the stream has room for one more consumer, by which orders are read. A service that runs has its own.
+    async fn check_consumers(&self, stream: &StreamInfo, findings: &mut Vec<Finding>) -> anyhow::Result<()> {
         let name = &stream.config.name;
-        let consumers = info::consumers(self.context, name).await?;
-        let ours = consumers.iter().find(|consumer| consumer.config.durable_name.as_deref() == Some(durable));
         let limit = u64::try_from(stream.config.max_consumers).unwrap_or(0);
-        match ours {
-            Some(consumer) => {
-                let paused = warnings::of_consumer(name, durable, consumer.paused);
-                findings.extend(paused.map(|warning| warning.finding));
-            }
-            None if limit > 0 && stream.state.consumer_count >= limit => findings.push(Finding::blocked(
+        if limit == 0 || stream.state.consumer_count < limit {
+            return Ok(());
+        }
+        let consumers = info::consumers(self.context, name).await?;
+        if !consumers.iter().any(|consumer| consumer.name.starts_with(CONSUMER_PREFIX)) {
+            findings.push(Finding::blocked(
                 format!("the stream {name} has {limit} consumers, as many as it may have (max_consumers)"),
                 format!("remove one that is not needed: nats consumer rm {name}"),
-            )),
-            _ => {}
+            ));
         }
         Ok(())
     }
@@ -268,15 +253,8 @@ impl Place<'_> {
 fn check_config(stream: &StreamInfo, settings: &Nats, findings: &mut Vec<Finding>) {
     let StreamConfig { name, subjects, retention, sources, mirror, subject_transform, .. } = &stream.config;
     findings.extend(warned(stream, "orders that nobody has read"));
-    if !["", "limits"].contains(&retention.as_str()) {
-        findings.push(Finding::warning(
-            format!("the stream {name} does not keep what is acknowledged (its retention is {retention}): a process \
-                     that was away misses orders until it reads the table again"),
-            format!(
-                "take from a stream that has this one as its source: nats stream add {name}_ALL --source={name} \
-                 --storage=file --retention=limits --defaults, and set NATS_STREAM={name}_ALL"
-            ),
-        ));
+    if let Err(error) = streams::refuse_retention(name, retention) {
+        findings.push(split(&error.to_string()));
     }
     let is_direct = sources.is_empty() && mirror.is_none() && subject_transform.is_none();
     if is_direct && !subjects.iter().any(|taken| subject::covers(taken, &settings.topic)) {

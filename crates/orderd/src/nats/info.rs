@@ -83,12 +83,11 @@ pub(crate) struct StreamState {
 #[derive(Deserialize, Clone, Debug, Default)]
 #[serde(default)]
 pub(crate) struct ConsumerInfo {
+    pub(crate) name: String,
     pub(crate) config: ConsumerConfig,
     pub(crate) delivered: Place,
     pub(crate) ack_floor: Place,
     pub(crate) num_ack_pending: u64,
-    pub(crate) num_pending: u64,
-    pub(crate) paused: bool,
 }
 
 /// How a consumer is set.
@@ -96,7 +95,6 @@ pub(crate) struct ConsumerInfo {
 #[serde(default)]
 pub(crate) struct ConsumerConfig {
     pub(crate) durable_name: Option<String>,
-    pub(crate) pause_until: Option<String>,
 }
 
 /// A place in the stream.

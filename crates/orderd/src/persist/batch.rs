@@ -1,13 +1,15 @@
 //! Chunks of rows that are written together.
 
+use std::collections::HashSet;
+
 use super::encode::Rows;
-use crate::ingest::Message;
+use crate::position::{Mark, Run};
 
 /// A batch closes at so many orders or bytes.
-const ORDERS: usize = 8192;
-const BYTES: usize = 16 << 20;
+pub(super) const MAX_ORDERS: usize = 8192;
+const MAX_BYTES: usize = 16 << 20;
 
-/// One row: the place of its chunk, and its place in that.
+/// One row: the number of its chunk, and its number in that.
 pub(super) type Place = (usize, usize);
 
 /// What waits to be written.
@@ -19,14 +21,18 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    pub(super) fn push(&mut self, rows: Rows) {
-        self.orders += rows.gobs.len();
+    /// Chunks of an earlier run are read again in this one.
+    pub(super) fn push_of(&mut self, run: Run, rows: Rows) {
+        if rows.orders.run.id != run.id {
+            return;
+        }
+        self.orders += rows.gobs.len() + rows.orders.refused.len();
         self.bytes += rows.copy.len();
         self.rows.push(rows);
     }
 
     pub(super) fn has_room(&self) -> bool {
-        self.orders < ORDERS && self.bytes < BYTES
+        self.orders < MAX_ORDERS && self.bytes < MAX_BYTES
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -39,14 +45,23 @@ impl Batch {
     }
 }
 
-/// Whether no message of these can have a row already.
-pub(super) fn is_fresh(batch: &[Rows]) -> bool {
-    let is_fresh = |message: &Message| message.origin.deliveries == 1 && !message.replayed;
-    batch.iter().all(|rows| rows.orders.messages.iter().all(is_fresh))
-}
-
 /// All rows, in their order.
 pub(super) fn places(batch: &[Rows]) -> Vec<Place> {
     let chunks = batch.iter().enumerate();
     chunks.flat_map(|(chunk, rows)| (0..rows.gobs.len()).map(move |row| (chunk, row))).collect()
+}
+
+/// Whether a key among the rows may be there already, or was erased: a dead letter that was sent again has its first key.
+pub(super) fn needs_insert(batch: &[Rows], erased: &HashSet<String>) -> bool {
+    let is_erased = |key: &str| !erased.is_empty() && erased.contains(key);
+    let mut messages = batch.iter().flat_map(|rows| &rows.orders.messages);
+    messages.any(|message| message.replayed || is_erased(message.key.as_str()))
+}
+
+/// Where the position is when the rows up to `part`'s last are written, of which `rest` are left behind it.
+pub(super) fn mark_behind(batch: &[Rows], part: &[Place], rest: &[Place]) -> Option<Mark> {
+    if rest.is_empty() {
+        return batch.last().map(|rows| rows.orders.through);
+    }
+    part.last().map(|&(chunk, row)| batch[chunk].orders.messages[row].position.mark())
 }

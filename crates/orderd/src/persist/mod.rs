@@ -1,6 +1,8 @@
-//! From orders to rows: `encodechan -> gobchan -> PostgreSQL`, then the acknowledgement.
+//! From orders to rows: `encodechan -> gobchan -> PostgreSQL`, together with the position in the stream.
 
 pub(crate) mod encode;
+pub(crate) mod writer;
+mod lease;
+mod commit;
 mod batch;
-pub(crate) mod database;
-pub(crate) mod tell;
+mod session;

@@ -4,8 +4,9 @@ pub(crate) mod encoding;
 pub(crate) mod check;
 mod pooler;
 pub(crate) mod schema;
+pub(crate) mod position;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::error::Error as _;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -19,6 +20,7 @@ use tokio_postgres::{Client, Statement};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use self::encoding::Encoding;
+use self::position::Mark;
 use self::schema::{Refused, Traits};
 use crate::config::{Postgres, Table};
 use crate::random;
@@ -228,6 +230,8 @@ pub(crate) async fn prepare(client: &Client, settings: &Postgres) -> Result<Trai
         traits = schema::inspect(client, table).await?.accepted()?;
         tracing::info!(%table, "table made");
     }
+    let made = position::create_statement(table);
+    made_or_there(client, &made, &position::positions(table)).await?;
     // Not needed to read or write an order: a role that may not make it can do without.
     drop(make_erased(client, &settings.table).await);
     Ok(traits)
@@ -262,26 +266,55 @@ pub(crate) struct LookUp {
 impl LookUp {
     pub(crate) async fn open(settings: &Postgres) -> Result<Self, tokio_postgres::Error> {
         let connection = connect(settings).await?;
-        let query = format!("SELECT id, data FROM {} WHERE id = ANY($1)", settings.table.quoted());
-        let by_ids = connection.client.prepare_typed(&query, &[Type::TEXT_ARRAY]).await?;
+        // In one statement, so that the position is not newer than what is not there.
+        let query = format!(
+            "SELECT id, data, NULL::bigint, NULL::bigint, NULL::bigint FROM {} WHERE id = ANY($1)
+             UNION ALL (SELECT NULL, NULL, seq, (extract(epoch FROM seq_time) * 1000000)::bigint, session FROM {}
+               WHERE table_name = $2 AND ($3 = '' OR stream = $3 AND topic = $4) ORDER BY seq LIMIT 1)",
+            settings.table.quoted(),
+            position::positions(&settings.table)
+        );
+        let types = [Type::TEXT_ARRAY, Type::TEXT, Type::TEXT, Type::TEXT];
+        let by_ids = connection.client.prepare_typed(&query, &types).await?;
         let encoding = Encoding::of(&connection.client).await?;
         Ok(Self { connection, by_ids, encoding })
     }
 }
 
-/// The rows of these ids that are there; data may be null. Opens the connection where there is none.
+/// What the table said when it was asked for ids.
+#[derive(Default)]
+pub(crate) struct Found {
+    /// The rows that are there; data may be null.
+    pub(crate) rows: HashMap<String, Option<Vec<u8>>>,
+    /// The table's position at that moment.
+    pub(crate) position: Mark,
+    /// The writer's session at that moment.
+    pub(crate) session: i64,
+}
+
+/// The rows of these ids that are there, and the position of a stream and topic; of any, where the stream is not known
+/// yet and is `""`. Opens the connection where there is none.
 pub(crate) async fn rows(
     look_up: &mut Option<LookUp>,
     settings: &Postgres,
+    (stream, topic): (&str, &str),
     ids: &[&str],
-) -> Result<HashMap<String, Option<Vec<u8>>>, tokio_postgres::Error> {
+) -> Result<Found, tokio_postgres::Error> {
     let LookUp { connection, by_ids, encoding } = match look_up {
         Some(opened) if !opened.connection.client.is_closed() => opened,
         _ => look_up.insert(LookUp::open(settings).await?),
     };
     let ids = encoding.holdable(&connection.client, ids).await?;
-    let rows = connection.client.query(by_ids, &[&ids]).await?;
-    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+    let mut found = Found::default();
+    for row in connection.client.query(by_ids, &[&ids, &settings.table.to_string(), &stream, &topic]).await? {
+        if let Some(id) = row.try_get(0)? {
+            found.rows.insert(id, row.try_get(1)?);
+        } else {
+            found.position = Mark { seq: row.try_get::<_, i64>(2)?.cast_unsigned(), time: row.try_get(3)? };
+            found.session = row.try_get(4)?;
+        }
+    }
+    Ok(found)
 }
 
 /// The text can't be stored in this database: it has a null character, or one that the encoding lacks.
@@ -330,7 +363,7 @@ pub(crate) async fn connect_once(settings: &Postgres) -> anyhow::Result<Connecti
     })
 }
 
-/// The statement that adds rows and passes over those whose keys are there or were erased.
+/// The statement that adds rows and passes over those whose keys are there or were erased: `$1` ids, `$2` data.
 ///
 /// # Errors
 /// PostgreSQL can't be asked, or may not say, which keys were erased.
@@ -338,6 +371,16 @@ pub(crate) async fn insert(
     client: &Client,
     table: &Table,
     traits: Traits,
+) -> Result<String, tokio_postgres::Error> {
+    insert_from(client, table, traits, "unnest($1::text[], $2::bytea[]) AS new (id, data)").await
+}
+
+/// The same, from a source that names its rows `new (id, data)`.
+pub(crate) async fn insert_from(
+    client: &Client,
+    table: &Table,
+    traits: Traits,
+    source: &str,
 ) -> Result<String, tokio_postgres::Error> {
     let (name, erased) = (table.quoted(), erased(table));
     let remembered = match client.batch_execute(&format!("SELECT 1 FROM {erased} LIMIT 0")).await {
@@ -358,9 +401,23 @@ pub(crate) async fn insert(
         (true, false) => format!("{remembered} AND {elsewhere}"),
     };
     Ok(format!(
-        "INSERT INTO {name} (id, data) SELECT * FROM unnest($1::text[], $2::bytea[]) AS new (id, data)
+        "INSERT INTO {name} (id, data) SELECT new.id, new.data FROM {source}
          {remembered} ON CONFLICT (id) DO NOTHING"
     ))
+}
+
+/// The keys of all orders of this table that were erased.
+pub(crate) async fn erased_keys(
+    client: &Client,
+    table: &Table,
+) -> Result<HashSet<String>, tokio_postgres::Error> {
+    let query = format!("SELECT id FROM {} WHERE table_name = {}", erased(table), table.literal());
+    match client.query_typed(&query, &[]).await {
+        Ok(rows) => rows.iter().map(|row| row.try_get(0)).collect(),
+        // Nothing was ever erased, or this role may not know.
+        Err(error) if error.as_db_error().is_some() => Ok(HashSet::new()),
+        Err(error) => Err(error),
+    }
 }
 
 /// The table of the keys of erased orders, quoted: one for all tables of a schema, by their names.
@@ -385,6 +442,27 @@ async fn made_or_there(client: &Client, made: &str, table: &str) -> Result<(), t
         Ok(()) => Ok(()),
         Err(error) => client.batch_execute(&format!("SELECT FROM {table} LIMIT 0")).await.map_err(|_| error),
     }
+}
+
+/// Where PostgreSQL's log ends.
+pub(crate) struct Wal {
+    /// What has been written to it, be it only in memory.
+    pub(crate) inserted: u64,
+    /// What would survive: on this server's disk, and replayed by the standbys that can be seen.
+    pub(crate) safe: u64,
+}
+
+/// Where the log ends. A role that may not see standbys sees none.
+pub(crate) async fn wal(client: &Client) -> Result<Wal, tokio_postgres::Error> {
+    let query = "SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint,
+                        (least(pg_current_wal_flush_lsn(),
+                               (SELECT min(replay_lsn) FROM pg_stat_replication)) - '0/0')::bigint";
+    let rows = client.query_typed(query, &[]).await?;
+    let lsn = |column| match rows.first() {
+        Some(row) => row.try_get::<_, i64>(column).map(i64::cast_unsigned),
+        None => Ok(0),
+    };
+    Ok(Wal { inserted: lsn(0)?, safe: lsn(1)? })
 }
 
 /// An error for a person.

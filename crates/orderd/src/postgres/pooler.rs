@@ -25,8 +25,7 @@ const FIX: &str = "use PgBouncer 1.22.1 or newer with max_prepared_statements = 
                    connect to PostgreSQL itself";
 
 /// What tells one server of a pooler from another.
-const SERVER: &str =
-    "SELECT pg_backend_pid(), current_setting('synchronous_commit') = 'off', current_user::text";
+const SERVER: &str = "SELECT pg_backend_pid()";
 
 /// Whether a pooler gave this transaction a server that lacks a statement, or has it from another client.
 pub(super) fn loses_statements(error: &Error) -> bool {
@@ -61,25 +60,21 @@ pub(super) async fn check(client: &Client, settings: &Postgres) -> Result<Option
 async fn look(client: &Client, settings: &Postgres) -> Result<Option<Finding>, Error> {
     let prepared = client.prepare_typed(SERVER, &[]).await?;
     for _ in 0..ROUNDS {
-        let before = Server::of(client, &prepared).await?;
+        let before = server(client, &prepared).await?;
         // Where the role may have no other connection, nothing can be shown.
         let Ok(holder) = connect(settings).await else { return Ok(None) };
-        let held = match timeout(WAIT, hold(&holder.client)).await {
-            Ok(Ok(held)) => held,
+        match timeout(WAIT, hold(&holder.client)).await {
+            Ok(Ok(())) => {}
             Ok(Err(error)) => return Ok(error.as_db_error().is_some().then(|| single_statements(&error))),
             // In session mode, the only server belongs to the first connection.
             Err(_) => return Ok(Some(single_server())),
-        };
-        let after = match timeout(WAIT, Server::of(client, &prepared)).await {
+        }
+        let after = match timeout(WAIT, server(client, &prepared)).await {
             Ok(after) => after?,
             Err(_) => return Ok(Some(single_server())),
         };
         holder.client.batch_execute("ROLLBACK").await?;
-        let is_pooled = held.pid == before.pid || after.pid != before.pid;
-        if is_pooled && before.is_asynchronous {
-            return Ok(Some(asynchronous(&before.role)));
-        }
-        if after.pid != before.pid {
+        if after != before {
             return Ok(None);
         }
     }
@@ -87,29 +82,14 @@ async fn look(client: &Client, settings: &Postgres) -> Result<Option<Finding>, E
 }
 
 /// Begins a transaction, and keeps its server.
-async fn hold(client: &Client) -> Result<Server, Error> {
+async fn hold(client: &Client) -> Result<(), Error> {
     client.batch_execute("BEGIN").await?;
-    Server::from(&client.query_typed(SERVER, &[]).await?)
+    client.query_typed(SERVER, &[]).await.map(drop)
 }
 
-/// What a connection speaks to.
-struct Server {
-    pid: i32,
-    is_asynchronous: bool,
-    role: String,
-}
-
-impl Server {
-    async fn of(client: &Client, prepared: &Statement) -> Result<Self, Error> {
-        Self::from(&client.query(prepared, &[]).await?)
-    }
-
-    fn from(rows: &[tokio_postgres::Row]) -> Result<Self, Error> {
-        let Some(row) = rows.first() else {
-            return Ok(Self { pid: 0, is_asynchronous: false, role: String::new() });
-        };
-        Ok(Self { pid: row.try_get(0)?, is_asynchronous: row.try_get(1)?, role: row.try_get(2)? })
-    }
+/// The process id of the server that a connection speaks to.
+async fn server(client: &Client, prepared: &Statement) -> Result<i32, Error> {
+    client.query(prepared, &[]).await?.first().map_or(Ok(0), |row| row.try_get(0))
 }
 
 fn unknown_statements(error: &Error) -> Finding {
@@ -135,17 +115,5 @@ fn single_server() -> Finding {
     Finding::blocked(
         format!("a second connection to PostgreSQL waits for the first one, and the service needs {fewest}"),
         format!("where a pooler is between, set default_pool_size in PgBouncer to {fewest} or more"),
-    )
-}
-
-/// The writer turns it on for its session, which behind a pooler is nobody's.
-fn asynchronous(role: &str) -> Finding {
-    let role = schema::quoted(role);
-    Finding::refusal(
-        format!(
-            "synchronous_commit is off for role {role}, and behind a pooler in transaction mode the service can't turn \
-             it on: orders would be acknowledged before they are on the disk"
-        ),
-        format!("ALTER ROLE {role} SET synchronous_commit = on; and then RECONNECT at PgBouncer's console"),
     )
 }

@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use super::Record;
+use super::Records;
 use super::cache::Hasher;
 use crate::ingest::Orders;
 
 /// Runs until both inputs close.
 pub(crate) async fn run(
-    mut initmemchan: mpsc::Receiver<Vec<Record>>,
+    mut initmemchan: mpsc::Receiver<Records>,
     mut memchan: mpsc::Receiver<Arc<Orders>>,
-    memwritechan: mpsc::Sender<Vec<Record>>,
+    memwritechan: mpsc::Sender<Records>,
     mut hasher: Hasher,
 ) -> anyhow::Result<()> {
     loop {
@@ -27,6 +27,9 @@ pub(crate) async fn run(
     }
 }
 
-fn records(orders: &Orders, hasher: &mut Hasher) -> anyhow::Result<Vec<Record>> {
-    orders.orders.iter().map(|order| Ok(hasher.record_of(order)?)).collect()
+fn records(orders: &Orders, hasher: &mut Hasher) -> anyhow::Result<Records> {
+    // A dead letter that was sent again comes from the table, once it is there.
+    let plain = orders.orders.iter().zip(&orders.messages).filter(|(_, message)| !message.replayed);
+    let records = plain.map(|(order, _)| Ok(hasher.record_of(order)?)).collect::<anyhow::Result<_>>()?;
+    Ok(Records { generation: orders.run.generation, through: Some(orders.through.seq), records })
 }

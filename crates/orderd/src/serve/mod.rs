@@ -1,7 +1,7 @@
 //! From orders to answers: `initmemchan + memchan -> memwritechan -> cache`, and on to who reads along.
 
 pub(crate) mod restore;
-pub(crate) mod replica;
+pub(crate) mod follow;
 pub(crate) mod fan_in;
 pub(crate) mod cache;
 pub(crate) mod feed;
@@ -13,7 +13,16 @@ use order::Body;
 /// How many members orders can be searched by.
 pub(crate) const MAX_SEARCH: usize = 8;
 
-/// What `initmemchan` and `memwritechan` carry chunks of: an order as memory keeps it.
+/// What `initmemchan` and `memwritechan` carry.
+pub(crate) struct Records {
+    /// The memory that they belong to.
+    pub(crate) generation: u64,
+    /// Of a chunk of the stream: its last message.
+    pub(crate) through: Option<u64>,
+    pub(crate) records: Vec<Record>,
+}
+
+/// An order as memory keeps it.
 pub(crate) struct Record {
     pub(crate) body: Body,
     /// The hash of each member that is searched by, in the order of the settings.

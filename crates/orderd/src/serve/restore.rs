@@ -10,8 +10,8 @@ use tokio_postgres::binary_copy::BinaryCopyOutStream;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_util::sync::CancellationToken;
 
-use super::Record;
 use super::cache::{Cache, Hasher};
+use super::{Record, Records};
 use crate::config::Postgres;
 use crate::health::{Health, Part};
 use crate::metrics::Metrics;
@@ -92,7 +92,7 @@ impl Progress {
 
 impl Restore {
     /// Fills memory, and fills it again whenever told to, until told to stop.
-    pub(crate) async fn run(self, initmemchan: mpsc::Sender<Vec<Record>>) -> anyhow::Result<()> {
+    pub(crate) async fn run(self, initmemchan: mpsc::Sender<Records>) -> anyhow::Result<()> {
         let mut first = true;
         loop {
             let filled = tokio::select! {
@@ -120,7 +120,7 @@ impl Restore {
     }
 
     /// Tries until a whole fill has worked.
-    async fn fill(&self, initmemchan: &mpsc::Sender<Vec<Record>>, first: bool) -> Result<(), Closed> {
+    async fn fill(&self, initmemchan: &mpsc::Sender<Records>, first: bool) -> Result<(), Closed> {
         let mut backoff = Backoff::default();
         let mut asked;
         loop {
@@ -138,6 +138,10 @@ impl Restore {
         }
         self.cache.has_restored(self.progress.sent.load(Ordering::Acquire)).await;
         self.progress.answered.store(asked, Ordering::Release);
+        if !self.progress.is_whole() {
+            // The table went back meanwhile, or its position was not known: it is read once more.
+            return Ok(());
+        }
         let undecodable = self.progress.undecodable.load(Ordering::Relaxed);
         self.metrics.undecodable.set(undecodable as i64);
         self.health.up(Part::Fill);
@@ -145,7 +149,7 @@ impl Restore {
         Ok(())
     }
 
-    async fn read_table(&self, initmemchan: &mpsc::Sender<Vec<Record>>, first: bool) -> Result<(), Failed> {
+    async fn read_table(&self, initmemchan: &mpsc::Sender<Records>, first: bool) -> Result<(), Failed> {
         let (connection, ranges) = self.ranges().await?;
         if !self.progress.begun.load(Ordering::Acquire) {
             // Whoever is away is not waited for; the table is then read once more.
@@ -207,7 +211,7 @@ impl Restore {
         self,
         connection: Connection,
         ranges: Vec<String>,
-        initmemchan: mpsc::Sender<Vec<Record>>,
+        initmemchan: mpsc::Sender<Records>,
         first: bool,
     ) -> Result<(), Failed> {
         let encoding = self.answered(&connection, Encoding::of(&connection.client)).await??;
@@ -222,7 +226,7 @@ impl Restore {
         connection: &Connection,
         encoding: &Encoding,
         range: &str,
-        initmemchan: &mpsc::Sender<Vec<Record>>,
+        initmemchan: &mpsc::Sender<Records>,
         first: bool,
     ) -> Result<(), Failed> {
         let (id, table) = (encoding.raw_id(), self.settings.table.quoted());
@@ -230,6 +234,8 @@ impl Restore {
         let copied = self.answered(connection, connection.client.copy_out(&copy)).await??;
         let mut rows = std::pin::pin!(BinaryCopyOutStream::new(copied, &[Type::BYTEA, Type::BYTEA]));
         let mut hasher = self.cache.hasher();
+        // What is read after a table went back is for the memory that begins then.
+        let generation = self.cache.generation();
         let mut records = Vec::with_capacity(CHUNK);
         let mut begun = Instant::now();
         // Each row as it comes, while it is near the core, but handed on in whole chunks: few are there at once.
@@ -253,12 +259,12 @@ impl Restore {
             }
             if records.len() == CHUNK {
                 let whole = std::mem::replace(&mut records, Vec::with_capacity(CHUNK));
-                self.send(initmemchan, whole).await?;
+                self.send(initmemchan, generation, whole).await?;
                 self.cache.give_way(begun.elapsed().min(AT_MOST)).await;
                 begun = Instant::now();
             }
         }
-        self.send(initmemchan, records).await
+        self.send(initmemchan, generation, records).await
     }
 
     async fn answered<T>(
@@ -273,11 +279,12 @@ impl Restore {
 
     async fn send(
         &self,
-        initmemchan: &mpsc::Sender<Vec<Record>>,
+        initmemchan: &mpsc::Sender<Records>,
+        generation: u64,
         records: Vec<Record>,
     ) -> Result<(), Failed> {
         self.progress.sent.fetch_add(records.len() as u64, Ordering::AcqRel);
-        initmemchan.send(records).await.map_err(|_| Failed::Closed)
+        initmemchan.send(Records { generation, through: None, records }).await.map_err(|_| Failed::Closed)
     }
 
     fn record(&self, hasher: &mut Hasher, id: &str, data: Option<&[u8]>, first: bool) -> Option<Record> {

@@ -31,7 +31,11 @@ async fn an_id_that_the_database_cannot_hold_is_not_found_and_fails_no_other() {
         let env = [("PG_DBNAME", "other")];
         let mut service = stack.serve(&env).await;
         stack.publish(&orders(3)).await;
-        stack.wait_settled(3).await;
+        eventually("three rows", async || {
+            let count = sql.query_one("select count(*) from orders2", &[]).await.ok()?;
+            (count.get::<_, i64>(0) == 3).then_some(())
+        })
+        .await;
         service.kill();
         for id in [Some(letters), bytes].into_iter().flatten() {
             let row =
@@ -61,7 +65,7 @@ async fn a_role_with_four_connections_fills_memory_once() {
     service.kill();
     // More than one range: above 8 MiB.
     let rows = "insert into orders2 select 'copy-' || n, data from orders2, generate_series(1, 15000) as n; analyze orders2; \
-                create role clerk login connection limit 4; grant select, insert, delete on orders2, orderd_erased to clerk";
+                create role clerk login connection limit 4; grant select, insert, update, delete on orders2, orderd_erased, orderd_position to clerk";
     stack.postgres.psql(rows).unwrap();
     let service = stack.serve(&[("PG_USER", "clerk")]).await;
     service.wait_len(15_001).await;

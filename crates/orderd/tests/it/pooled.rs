@@ -65,22 +65,6 @@ async fn a_pooler_with_one_connection_is_named_with_the_setting_to_change() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_setting_that_would_not_stay_behind_a_pooler_is_refused_with_the_statement() {
-    let stack = Stack::new();
-    stack
-        .postgres
-        .psql("create role clerk superuser login; alter role clerk set synchronous_commit = off")
-        .unwrap();
-    let pooler = Pooler::start(stack.postgres.port(), SIZE, true).await;
-    let mut program = tokio::process::Command::new(&stack.program);
-    program.arg("serve").envs(stack.env()).env("PG_PORT", pooler.port.to_string()).env("PG_USER", "clerk");
-    let output = in_time("it ends", program.kill_on_drop(true).output()).await.unwrap();
-    let words = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{words}");
-    assert!(words.contains("ALTER ROLE \"clerk\" SET synchronous_commit = on;"), "{words}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn everything_works_behind_a_pooler_that_knows_prepared_statements() {
     let stack = Stack::new();
     let pooler = Pooler::start(stack.postgres.port(), SIZE, true).await;

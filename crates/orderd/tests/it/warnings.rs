@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use async_nats::jetstream::stream::{Config, DiscardPolicy, StorageType};
 use serde_json::Value;
-use time::OffsetDateTime;
 
 use crate::support::{Service, Stack, eventually, order, orders};
 
@@ -73,22 +72,25 @@ async fn stream_that_refuses_publishers_is_a_warning() {
 }
 
 #[tokio::test]
-async fn paused_consumer_is_a_warning_and_position_shows_what_waits() {
+async fn position_shows_what_waits() {
     let stack = Stack::new();
-    let context = stack.jetstream().await;
     let service = stack.serve(&[]).await;
     stack.publish(&orders(1)).await;
     stack.wait_settled(1).await;
-    let orders = context.get_stream("ORDERS").await.unwrap();
-    let until = OffsetDateTime::now_utc() + Duration::from_secs(86400);
-    orders.pause_consumer("orderd", until).await.unwrap();
+    let position = async || service.get("/readyz").await.json()["position"].clone();
+    eventually("nothing waits", async || {
+        (position().await == serde_json::json!({"seq": 1, "behind": 0})).then_some(())
+    })
+    .await;
+    let lock = stack.sql().await;
+    lock.batch_execute("BEGIN; LOCK TABLE orders2 IN EXCLUSIVE MODE").await.unwrap();
     for number in 0..10 {
         stack.publish(&[order(&format!("waits-{number}"))]).await;
     }
-    let texts = wait_warnings(&service, &["consumer_paused"]).await;
-    assert!(texts[0].contains("nats consumer resume ORDERS orderd"), "{texts:?}");
     eventually("10 wait", async || {
-        (service.get("/readyz").await.json()["position"]["behind"] == 10).then_some(())
+        (position().await == serde_json::json!({"seq": 1, "behind": 10})).then_some(())
     })
     .await;
+    lock.batch_execute("ROLLBACK").await.unwrap();
+    eventually("nothing waits any more", async || (position().await["behind"] == 0).then_some(())).await;
 }

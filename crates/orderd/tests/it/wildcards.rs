@@ -130,7 +130,6 @@ async fn a_subject_that_does_not_fit_is_named() {
         (&["serve", "--pub-topic", "orders.>.new"], "PUB_TOPIC"),
         (&["serve", "--pub-topic", "*.new"], "dead.>"),
         (&["serve", "--pub-topic", ">"], "dead.>"),
-        (&["serve", "--pub-topic", "orderd.*.*"], "orderd.told.>"),
     ] {
         let refused = stack.run(args, "").await;
         let errors = String::from_utf8_lossy(&refused.stderr);
@@ -156,12 +155,7 @@ async fn a_message_on_a_subject_that_is_a_wildcard_itself_holds_up_nobody() {
         (found.as_array().unwrap().len() == 1).then_some(())
     })
     .await;
-    let stream = stack.jetstream().await.get_stream("ORDERS").await.unwrap();
-    eventually("all is acknowledged", async || {
-        let info = stream.consumer_info("orderd").await.unwrap();
-        (info.num_pending == 0 && info.num_ack_pending == 0).then_some(())
-    })
-    .await;
+    stack.wait_settled(5).await;
 }
 
 /// More than a purge leaves, and than it is made for.
@@ -199,7 +193,7 @@ async fn a_purge_takes_nothing_that_another_consumer_needs_or_that_is_not_of_the
         ..Default::default()
     };
     stream.create_consumer(slow).await.unwrap();
-    let _service = stack.serve(&[TOPIC]).await;
+    let _service = stack.serve(&[TOPIC, ("STREAM_KEEP", "0")]).await;
     publish_many(&stack).await;
     let left = async || stream.get_info().await.unwrap().state.messages;
     // 10 of the other topic, and all from 100,000 below what the slow one has acknowledged; in more steps than one, if

@@ -4,6 +4,7 @@
 //! channel's order. So the stream itself is the evidence, for as long as nobody purges it; where the draining
 //! began is kept beside it, in a stream of one message a channel.
 
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 use anyhow::{Context as _, ensure};
@@ -12,7 +13,6 @@ use async_nats::jetstream::stream::{self, LastRawMessageErrorKind, Stream};
 use async_nats::jetstream::{Context, Message};
 
 use crate::commands::progress::Progress;
-use crate::ingest::Taken;
 use crate::scan;
 
 /// Which message of which channel it was: `{cluster}/{channel}/{sequence}`.
@@ -22,9 +22,33 @@ pub(super) const HEADER: &str = "Orderd-Stan";
 const STREAM: &str = "ORDERS_DRAIN";
 const PREFIX: &str = "drain";
 
+/// Sequences, as ranges: of those that come in order, one range is kept.
+#[derive(Default)]
+pub(super) struct Sequences {
+    /// The end of each range by its start, both included.
+    ranges: BTreeMap<u64, u64>,
+}
+
+impl Sequences {
+    pub(super) fn insert(&mut self, sequence: u64) {
+        if self.contains(sequence) {
+            return;
+        }
+        let end = self.ranges.remove(&(sequence + 1)).unwrap_or(sequence);
+        match self.ranges.range_mut(..sequence).next_back() {
+            Some((_, before)) if *before + 1 == sequence => *before = end,
+            _ => drop(self.ranges.insert(sequence, end)),
+        }
+    }
+
+    pub(super) fn contains(&self, sequence: u64) -> bool {
+        self.ranges.range(..=sequence).next_back().is_some_and(|(_, end)| *end >= sequence)
+    }
+}
+
 /// What is known to be in the stream.
 pub(super) struct Evidence {
-    pub(super) there: Taken,
+    pub(super) there: Sequences,
     /// Some of what was drained may have been purged: all of it that stood before this message of the channel.
     purged_before: u64,
 }
@@ -38,7 +62,7 @@ impl Evidence {
         replicas: usize,
     ) -> anyhow::Result<Self> {
         let state = orders.get_info().await?.state;
-        let there = Taken::default();
+        let mut there = Sequences::default();
         let Some(begun) = begun(context, channel, replicas, state.last_sequence + 1).await? else {
             return Ok(Self { there, purged_before: 0 });
         };
@@ -46,7 +70,7 @@ impl Evidence {
         let oldest = if from > state.last_sequence {
             None
         } else {
-            read(orders, channel, from..=state.last_sequence, &there).await?
+            read(orders, channel, from..=state.last_sequence, &mut there).await?
         };
         let purged_before = if begun >= state.first_sequence { 0 } else { oldest.unwrap_or(u64::MAX) };
         Ok(Self { there, purged_before })
@@ -57,7 +81,7 @@ impl Evidence {
     /// # Errors
     /// Nobody can say any more.
     pub(super) fn has(&self, sequence: u64, redelivered: bool) -> anyhow::Result<bool> {
-        if self.there.has_all(sequence..=sequence) {
+        if self.there.contains(sequence) {
             return Ok(true);
         }
         // What was never delivered before, we have not had either.
@@ -96,7 +120,7 @@ async fn read(
     orders: &Stream,
     channel: &str,
     places: RangeInclusive<u64>,
-    there: &Taken,
+    there: &mut Sequences,
 ) -> anyhow::Result<Option<u64>> {
     let progress = Progress::new(Some(places.end() + 1 - places.start()), "messages looked at");
     let mut oldest = None;
@@ -104,7 +128,7 @@ async fn read(
     let show = |_, message: &Message| {
         progress.add(1);
         if let Some(sequence) = drained(message, channel) {
-            there.add(std::iter::once(sequence));
+            there.insert(sequence);
             oldest.get_or_insert(sequence);
         }
     };
@@ -116,4 +140,18 @@ async fn read(
 fn drained(message: &Message, channel: &str) -> Option<u64> {
     let header = message.headers.as_ref()?.get(HEADER)?;
     header.as_str().strip_prefix(channel)?.strip_prefix('/')?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sequences_that_meet_become_one_range() {
+        let mut sequences = Sequences::default();
+        [5, 3, 1, 2, 4, 4, 9].into_iter().for_each(|sequence| sequences.insert(sequence));
+        assert_eq!(sequences.ranges, BTreeMap::from([(1, 5), (9, 9)]));
+        let there: Vec<u64> = (0..=10).filter(|sequence| sequences.contains(*sequence)).collect();
+        assert_eq!(there, [1, 2, 3, 4, 5, 9]);
+    }
 }

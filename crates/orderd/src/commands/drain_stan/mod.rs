@@ -146,7 +146,7 @@ impl Drain {
             }
             waiting = self.publish(&sent).await?;
         }
-        self.evidence.there.add(std::iter::once(sent.sequence));
+        self.evidence.there.insert(sent.sequence);
         if let Some(progress) = progress {
             progress.add(1);
         }

@@ -87,28 +87,22 @@ fn schemas() -> Value {
             "reason": { "type": ["string", "null"], "description": "Why it is not up" },
         },
     });
-    let replica = json!({
+    let writer = json!({
         "type": "object",
-        "required": ["alone", "behind_messages", "behind_seconds"],
+        "required": ["name", "self"],
+        "description": "The process that writes to the table",
         "properties": {
-            "alone": { "type": "boolean", "description": "There is no sign of another process" },
-            "behind_messages": {
-                "type": "integer",
-                "description": "Settled messages of which it is not known whether memory has their orders",
-            },
-            "behind_seconds": {
-                "type": "number",
-                "description": "Since memory was known to have all that was settled",
-            },
+            "name": { "type": ["string", "null"], "description": "Null while it is not known" },
+            "self": { "type": "boolean", "description": "Whether it is this process" },
         },
     });
     let position = json!({
         "type": "object",
         "required": ["seq", "behind"],
-        "description": "How far the stream is taken in; null while it is not known",
+        "description": "How far the table is in the stream; null while it is not known",
         "properties": {
-            "seq": { "type": ["integer", "null"], "description": "Everything up to this sequence is settled" },
-            "behind": { "type": ["integer", "null"], "description": "Messages of the stream that are not" },
+            "seq": { "type": ["integer", "null"], "description": "Every message up to this sequence is passed" },
+            "behind": { "type": ["integer", "null"], "description": "Messages of the stream that are not passed" },
         },
     });
     let warning = json!({
@@ -116,7 +110,7 @@ fn schemas() -> Value {
         "required": ["what", "name", "text"],
         "properties": {
             "what": { "type": "string", "enum": What::ALL.map(What::as_str) },
-            "name": { "type": "string", "description": "The stream, account, consumer or server that is meant" },
+            "name": { "type": "string", "description": "The stream, account or server that is meant" },
             "text": { "type": "string", "description": "What it is, and what to change" },
         },
     });
@@ -126,12 +120,12 @@ fn schemas() -> Value {
         "Part": part,
         "DeadLetter": dead_letters::schema(),
         "Replay": dead_letters::outcome_schema(),
-        "Replica": replica,
+        "Writer": writer,
         "Position": position,
         "Warning": warning,
         "Health": {
             "type": "object",
-            "required": ["ready", "nats", "postgres", "intake", "fill", "position", "warnings", "replica"],
+            "required": ["ready", "nats", "postgres", "intake", "fill", "position", "writer", "warnings"],
             "properties": {
                 "ready": { "type": "boolean", "description": "Orders are taken in" },
                 "nats": reference("Part"),
@@ -139,8 +133,8 @@ fn schemas() -> Value {
                 "intake": reference("Part"),
                 "fill": reference("Part"),
                 "position": reference("Position"),
+                "writer": reference("Writer"),
                 "warnings": { "type": "array", "items": reference("Warning") },
-                "replica": reference("Replica"),
             },
         },
     })

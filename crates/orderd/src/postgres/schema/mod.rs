@@ -4,6 +4,7 @@
 mod columns;
 mod names;
 mod policies;
+mod position;
 mod server;
 mod table;
 
@@ -79,6 +80,7 @@ pub(crate) async fn inspect(client: &Client, table: &Table) -> Result<Inspection
         return Ok(Inspection { findings, ..Inspection::default() });
     };
     relation.check(client, table, &role, &mut findings).await?;
+    position::check(client, table, &role, &mut findings).await?;
     let traits = Traits { refuses_copy: relation.row_security, routes_rows: relation.routes_rows };
     if relation.row_security {
         policies::check(client, table, &relation, &role, &mut findings).await?;
@@ -87,6 +89,6 @@ pub(crate) async fn inspect(client: &Client, table: &Table) -> Result<Inspection
 }
 
 /// A name, quoted for SQL.
-pub(super) fn quoted(name: &str) -> String {
+fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }

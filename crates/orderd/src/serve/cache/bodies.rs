@@ -49,6 +49,12 @@ impl Bodies {
         self.bytes.load(Relaxed)
     }
 
+    /// Takes all bodies out.
+    pub(super) fn clear(&self) {
+        self.shards.iter().for_each(|shard| *shard.write() = Shard::default());
+        self.bytes.store(0, Relaxed);
+    }
+
     /// Adds a body unless its key is known. Gives back its number.
     pub(super) fn insert(&self, hash: u32, body: Body) -> Option<u32> {
         let mut shard = self.shard(hash).write();

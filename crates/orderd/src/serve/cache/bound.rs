@@ -25,6 +25,8 @@ pub(crate) struct Bound {
     bodies: usize,
     /// Orders whose bodies are whole, the next one to go first.
     queue: VecDeque<u32>,
+    /// Orders that may not be in the table yet, each with the sequence that its position must reach first.
+    uncommitted: VecDeque<(u32, u64)>,
     evictions: IntCounter,
     is_warned: bool,
 }
@@ -32,7 +34,14 @@ pub(crate) struct Bound {
 impl Bound {
     /// Of so many bytes. `evictions` counts.
     pub(crate) fn new(max: usize, evictions: IntCounter) -> Self {
-        Self { max, bodies: 0, queue: VecDeque::new(), evictions, is_warned: false }
+        Self {
+            max,
+            bodies: 0,
+            queue: VecDeque::new(),
+            uncommitted: VecDeque::new(),
+            evictions,
+            is_warned: false,
+        }
     }
 
     pub(super) fn max(&self) -> usize {
@@ -41,14 +50,32 @@ impl Bound {
 
     /// All that orders take, where the tables take `tables`.
     pub(super) fn held(&self, tables: usize) -> usize {
-        let taken = tables + self.queue.capacity() * size_of::<u32>() + self.bodies;
+        let queues =
+            self.queue.capacity() * size_of::<u32>() + self.uncommitted.capacity() * size_of::<(u32, u64)>();
+        let taken = tables + queues + self.bodies;
         taken + taken / FREED
     }
 
-    /// A whole body is there.
-    pub(super) fn enter(&mut self, id: u32, body: &Body) {
+    /// All bodies leave.
+    pub(super) fn clear(&mut self) {
+        (self.bodies, self.queue, self.uncommitted) = (0, VecDeque::new(), VecDeque::new());
+    }
+
+    /// A whole body is there. `through` is the sequence up to which the table must have everything before it may go; none
+    /// where the table has it.
+    pub(super) fn enter(&mut self, id: u32, body: &Body, through: Option<u64>) {
         self.bodies += allocated(body.len());
-        self.queue.push_back(id);
+        match through {
+            Some(through) => self.uncommitted.push_back((id, through)),
+            None => self.queue.push_back(id),
+        }
+    }
+
+    /// The table has everything up to this sequence.
+    pub(super) fn release(&mut self, committed: u64) {
+        while let Some((id, _)) = self.uncommitted.pop_front_if(|(_, through)| *through <= committed) {
+            self.queue.push_back(id);
+        }
     }
 
     /// A body, whole or evicted, is there no more.
@@ -118,7 +145,7 @@ mod tests {
 
     fn entered(count: u32) -> Bound {
         let mut bound = bound();
-        (0..count).for_each(|id| bound.enter(id, &body(10)));
+        (0..count).for_each(|id| bound.enter(id, &body(10), None));
         bound
     }
 
@@ -150,7 +177,7 @@ mod tests {
         let mut bound = entered(3);
         for id in 3..1000 {
             assert_ne!(next(&mut bound, &mut HashSet::from([1])), Some(1));
-            bound.enter(id, &body(10));
+            bound.enter(id, &body(10), None);
         }
     }
 
@@ -165,6 +192,17 @@ mod tests {
     fn those_that_have_left_are_passed_over() {
         let mut bound = entered(4);
         assert_eq!(bound.next(|id| id > 2, |_| false), Some(3));
+        assert_eq!(bound.next(|_| true, |_| false), None);
+    }
+
+    #[test]
+    fn what_is_not_committed_stays() {
+        let mut bound = bound();
+        (0..3).for_each(|id| bound.enter(id, &body(10), Some(u64::from(id) + 1)));
+        assert_eq!(bound.next(|_| true, |_| false), None);
+        bound.release(2);
+        assert_eq!(bound.next(|_| true, |_| false), Some(0));
+        assert_eq!(bound.next(|_| true, |_| false), Some(1));
         assert_eq!(bound.next(|_| true, |_| false), None);
     }
 
@@ -187,7 +225,7 @@ mod tests {
                         if let Some((before, _)) = there.insert(id, (body(len), true)) {
                             bound.leave(&before);
                         }
-                        bound.enter(id, &body(len));
+                        bound.enter(id, &body(len), None);
                     }
                     1 => drop(read.insert(id)),
                     2 => {

@@ -37,7 +37,7 @@ impl Cache {
         let before = self.bodies.with(id, Body::clone);
         if before.is_evicted() {
             bound.leave(&before);
-            bound.enter(id, body);
+            bound.enter(id, body, None);
             self.bodies.replace(id, body.clone());
         }
     }
@@ -52,6 +52,8 @@ impl Cache {
     /// `true`: there may be more to evict.
     fn evict(&self, contents: &mut Contents) -> bool {
         let mut text = Vec::new();
+        let committed = *self.committed.borrow();
+        contents.bound.iter_mut().for_each(|bound| bound.release(committed));
         for _ in 0..WRITE {
             let tables = self.tables(contents);
             let Some(bound) = &mut contents.bound else { return false };

@@ -91,7 +91,7 @@ impl Cache {
             let is_one = match row {
                 Some(Row::Order(body)) => self.matches(&body, criteria)?,
                 // Not committed yet, or it has just left.
-                Some(Row::NotThere) => self.contains(&candidate.id),
+                Some(Row::NotThere | Row::NotRead) => self.contains(&candidate.id),
                 Some(Row::Undecodable) => false,
                 None => true,
             };

@@ -22,7 +22,7 @@ mod give_way;
 use std::collections::HashMap;
 use std::hash::BuildHasher;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use hashbrown::DefaultHashBuilder;
 use order::{Body, Key, Layouts, RowError};
@@ -34,10 +34,10 @@ pub(crate) use self::bound::Bound;
 pub(crate) use self::find::{Criterion, FOUND, NotFound};
 pub(crate) use self::hasher::Hasher;
 use self::index::Index;
-pub(crate) use self::read_through::{ReadThrough, Row, Unanswered};
+pub(crate) use self::read_through::{Asked, ReadThrough, Row, Unanswered};
 use self::ready::Ready;
 use super::feed::{Feed, Fresh};
-use super::{MAX_SEARCH, Record};
+use super::{MAX_SEARCH, Record, Records};
 
 /// Ids on a page.
 pub(crate) const PAGE: usize = 50;
@@ -59,12 +59,18 @@ pub(crate) struct Cache {
     is_bounded: bool,
     /// Whether readers wait for orders that have to be read from the table.
     is_awaited: AtomicBool,
+    /// Everything of the stream up to this message is in memory.
+    applied: AtomicU64,
+    /// Everything of the stream up to this message is in the table.
+    committed: watch::Sender<u64>,
     /// How many records that were read from the table have been taken in.
     restored: watch::Sender<u64>,
 }
 
 struct Contents {
     index: Index,
+    /// The how many-th memory this is.
+    generation: u64,
     /// Orders that have left, so that a copy that is still on its way doesn't bring them back.
     gone: HashMap<Key, Gone>,
     /// What they may take.
@@ -74,8 +80,6 @@ struct Contents {
 /// Why an order has left.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Gone {
-    /// PostgreSQL refuses its row: it may come again after a mend.
-    Refused,
     /// It was erased, and never comes again.
     Erased,
 }
@@ -104,7 +108,8 @@ impl Cache {
     /// `search` are the places of the members that are searched by.
     pub(crate) fn new(layouts: Arc<Layouts>, search: Vec<usize>, bound: Option<Bound>) -> Arc<Self> {
         let is_bounded = bound.is_some();
-        let contents = Contents { index: Index::new(search.len()), gone: HashMap::new(), bound };
+        let contents =
+            Contents { index: Index::new(search.len()), generation: 0, gone: HashMap::new(), bound };
         Arc::new(Self {
             bodies: Bodies::new(is_bounded),
             ready: (!is_bounded).then(Ready::new),
@@ -114,6 +119,8 @@ impl Cache {
             hashes: DefaultHashBuilder::default(),
             is_bounded,
             is_awaited: AtomicBool::new(false),
+            applied: AtomicU64::new(0),
+            committed: watch::Sender::new(0),
             restored: watch::Sender::new(0),
         })
     }
@@ -121,20 +128,31 @@ impl Cache {
     /// Runs until `memwritechan` closes.
     pub(crate) async fn run(
         &self,
-        mut memwritechan: mpsc::Receiver<Vec<Record>>,
+        mut memwritechan: mpsc::Receiver<Records>,
         feed: &Feed,
     ) -> anyhow::Result<()> {
-        while let Some(records) = memwritechan.recv().await {
+        let mut committed = self.committed.subscribe();
+        loop {
+            let received = tokio::select! {
+                received = memwritechan.recv() => received,
+                _ = committed.changed(), if self.is_bounded => {
+                    self.make_room(&mut self.index.write());
+                    continue;
+                }
+            };
+            let Some(Records { generation, through, records }) = received else { return Ok(()) };
             // A chunk has arrived or was read, as a whole.
-            if records.first().is_some_and(|record| record.arrived) {
-                feed.publish(&self.insert(records, feed.room()));
+            if let Some(through) = through {
+                feed.publish(&self.insert(generation, records, Some(through), feed.room()));
+                self.note_applied(generation, through);
+            } else if records.first().is_some_and(|record| record.arrived) {
+                feed.publish(&self.insert(generation, records, None, feed.room()));
             } else {
                 let count = records.len() as u64;
-                self.insert(records, 0);
+                self.insert(generation, records, None, 0);
                 self.restored.send_modify(|restored| *restored += count);
             }
         }
-        Ok(())
     }
 
     /// Waits until so many records that were read from the table have been taken in.
@@ -143,12 +161,17 @@ impl Cache {
         drop(self.restored.subscribe().wait_for(|&restored| restored >= count).await);
     }
 
-    /// Adds the orders that are not known. Gives back up to `room` of them.
-    fn insert(&self, records: Vec<Record>, room: usize) -> Fresh {
+    /// Adds the orders that are not known: those of a chunk of the stream with the sequence of its last message, else the
+    /// table has them. Gives back up to `room` of them.
+    fn insert(&self, generation: u64, records: Vec<Record>, through: Option<u64>, room: usize) -> Fresh {
         let mut fresh = Fresh::default();
         let mut records = records.into_iter();
         let mut contents = self.index.write();
         loop {
+            if contents.generation != generation {
+                // Of a memory that is no more.
+                return fresh;
+            }
             // Places in tables this large are far from the core. Looked at by themselves, with nothing between that
             // depends on them, they are waited for together and not one after the other.
             for record in records.as_slice().iter().take(WRITE) {
@@ -158,7 +181,7 @@ impl Cache {
                 if contents.gone.is_empty() || !contents.gone.contains_key(record.body.key()) {
                     let hash = self.hash(record.body.key_bytes());
                     let shown = (fresh.shown.len() < room).then(|| record.body.clone());
-                    if contents.insert(&self.bodies, hash, record) {
+                    if contents.insert(&self.bodies, hash, record, through) {
                         fresh.count += 1;
                         fresh.shown.extend(shown);
                     }
@@ -173,15 +196,65 @@ impl Cache {
         }
     }
 
+    fn note_applied(&self, generation: u64, through: u64) {
+        // Under the lock, so that what belongs to a memory that is no more is not counted for the next one.
+        let contents = self.index.read();
+        if contents.generation == generation {
+            self.applied.store(through, Ordering::Release);
+        }
+    }
+
+    /// The stream is read from behind this message on: what lies before it is in the table.
+    pub(crate) fn begin_run(&self, after: u64) {
+        let _contents = self.index.write();
+        self.applied.store(after, Ordering::Release);
+    }
+
+    /// Bodies of orders whose messages lie behind this one are not committed, and so not evicted.
+    pub(crate) fn note_committed(&self, seq: u64) {
+        self.committed.send_replace(seq);
+    }
+
+    /// Empties memory: what is on its way to the one before is dropped. Erased keys stay erased.
+    pub(crate) fn begin_generation(&self, generation: u64) {
+        let mut contents = self.index.write();
+        contents.generation = generation;
+        contents.index = Index::new(self.search.len());
+        if let Some(bound) = &mut contents.bound {
+            bound.clear();
+        }
+        self.bodies.clear();
+        self.ready.iter().for_each(Ready::clear);
+    }
+
+    /// The memory that there is now.
+    pub(crate) fn generation(&self) -> u64 {
+        self.index.read().generation
+    }
+
+    /// Up to which message everything of the stream is in memory.
+    pub(crate) fn applied(&self) -> u64 {
+        self.applied.load(Ordering::Acquire)
+    }
+
+    /// Takes an order out of this memory that the table does not have. It may come again.
+    pub(crate) fn remove(&self, generation: u64, key: &str) {
+        let mut contents = self.index.write();
+        if contents.generation == generation {
+            self.take_out(&mut contents, key);
+        }
+    }
+
     /// Takes an order out, whether it is here already or still on its way.
     pub(crate) fn retract(&self, key: &Key, why: Gone) {
-        let hash = self.hash(key.as_str().as_bytes());
         let mut contents = self.index.write();
-        let known = contents.gone.entry(key.clone()).or_insert(why);
-        if why == Gone::Erased {
-            *known = why;
-        }
-        let Some(id) = self.bodies.find(hash, key.as_str().as_bytes()) else { return };
+        contents.gone.insert(key.clone(), why);
+        self.take_out(&mut contents, key.as_str());
+    }
+
+    fn take_out(&self, contents: &mut Contents, key: &str) {
+        let hash = self.hash(key.as_bytes());
+        let Some(id) = self.bodies.find(hash, key.as_bytes()) else { return };
         let body = self.bodies.with(id, Body::clone);
         // A body in memory can be read, or it would not be there.
         if let Ok(hashes) = self.hashes_of(&body, &mut Vec::new()) {
@@ -189,22 +262,6 @@ impl Cache {
             self.bodies.remove(hash, id, || self.ready.iter().for_each(|ready| ready.forget(id)));
             if let Some(bound) = &mut contents.bound {
                 bound.leave(&body);
-            }
-        }
-    }
-
-    /// Orders that were refused come again under their keys, after a mend. One that was erased does not.
-    pub(crate) fn readmit<'k>(&self, keys: impl Iterator<Item = &'k str>) {
-        // Mostly none was: readers needn't wait for that to be seen.
-        let contents = self.index.read();
-        let was_refused = |key: &&str| contents.gone.get(*key) == Some(&Gone::Refused);
-        let refused: Vec<&str> = keys.filter(was_refused).collect();
-        drop(contents);
-        for key in refused {
-            let gone = &mut self.index.write().gone;
-            // It may have been erased meanwhile.
-            if gone.get(key) == Some(&Gone::Refused) {
-                gone.remove(key);
             }
         }
     }
@@ -274,10 +331,10 @@ impl Cache {
 
 impl Contents {
     /// Adds an order unless its key is known. `true`: it was not.
-    fn insert(&mut self, bodies: &Bodies, hash: u32, record: Record) -> bool {
+    fn insert(&mut self, bodies: &Bodies, hash: u32, record: Record, through: Option<u64>) -> bool {
         let Some(id) = self.index.insert(bodies, hash, record) else { return false };
         if let Some(bound) = &mut self.bound {
-            bodies.with(id, |body| bound.enter(id, body));
+            bodies.with(id, |body| bound.enter(id, body, through));
         }
         true
     }
@@ -295,7 +352,7 @@ mod tests {
     fn who_asks_for_an_order_waits_for_nobody_who_has_the_index() {
         let cache = Cache::new(Arc::new(Layouts::new().unwrap()), Vec::new(), None);
         let record = |key| Record { body: Body::evicted(key, &[]), hashes: [0; MAX_SEARCH], arrived: true };
-        assert_eq!(cache.insert(vec![record("17-1"), record("17-1"), record("17-2")], 1).count, 2);
+        assert_eq!(cache.insert(0, vec![record("17-1"), record("17-1"), record("17-2")], None, 1).count, 2);
         let written = cache.index.write();
         let (answer, answered) = std::sync::mpsc::channel();
         let asked = cache.clone();
@@ -318,7 +375,7 @@ mod tests {
         for (chunk, restored) in [(vec![record("17-1", true)], 0), (vec![record("17-2", false)], 1)] {
             assert!(cache.has_restored(1).now_or_never().is_none());
             let (memwritechan, memwritechan_out) = mpsc::channel(1);
-            memwritechan.send(chunk).await.unwrap();
+            memwritechan.send(Records { generation: 0, through: None, records: chunk }).await.unwrap();
             drop(memwritechan);
             cache.run(memwritechan_out, &feed).await.unwrap();
             assert!(cache.has_restored(restored).now_or_never().is_some());

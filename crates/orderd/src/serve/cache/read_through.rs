@@ -6,18 +6,25 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use async_nats::Client;
+use async_nats::jetstream::stream::Stream;
 use futures_util::{FutureExt, future};
-use order::{Body, RowReader};
+use order::{Body, Key, RowReader};
 use tokio::sync::{mpsc, oneshot};
 
 use super::Cache;
-use crate::config::Postgres;
+use crate::config::Settings;
 use crate::metrics::Metrics;
-use crate::postgres::{self, LookUp, describe};
+use crate::position::{Mark, Positions};
+use crate::postgres::{self, Found, LookUp, describe};
+use crate::{streams, subject};
 
 /// How many readers may wait, and how many are answered by one query.
 const WAITING: usize = 4096;
 const TOGETHER: usize = 512;
+
+/// How many messages are looked for in the stream at once.
+const LOOKS_IN_FLIGHT: usize = 64;
 
 /// How long a reader waits before it is told to come again.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -28,6 +35,8 @@ pub(crate) enum Row {
     Order(Body),
     /// A row that is no order, or null.
     Undecodable,
+    /// Its message is in the stream, and the table's position is not there yet.
+    NotRead,
     NotThere,
 }
 
@@ -40,6 +49,14 @@ impl Row {
 /// PostgreSQL can't be asked now.
 #[derive(Debug)]
 pub(crate) struct Unanswered;
+
+/// Whom it asks.
+#[derive(Clone)]
+pub(crate) struct Asked {
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) client: Client,
+    pub(crate) positions: Arc<Positions>,
+}
 
 struct Question {
     id: String,
@@ -56,11 +73,11 @@ pub(crate) struct ReadThrough {
 impl ReadThrough {
     /// Starts the task that asks; it ends when the last handle is dropped. Orders that memory knows and has no
     /// room for are put back into it.
-    pub(crate) fn start(settings: Postgres, cache: Arc<Cache>, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn start(parts: Asked, cache: Arc<Cache>, metrics: Arc<Metrics>) -> Self {
         let (questions, mut asked) = mpsc::channel(WAITING);
         tokio::spawn(async move {
             // Questions that were being answered get no answer; the next ones do.
-            while AssertUnwindSafe(answer(&mut asked, &settings, &cache)).catch_unwind().await.is_err() {
+            while AssertUnwindSafe(answer(&mut asked, &parts, &cache)).catch_unwind().await.is_err() {
                 tracing::error!("reading through has panicked, and begins again");
             }
         });
@@ -73,7 +90,7 @@ impl ReadThrough {
         let label = match &row {
             Ok(Row::Order(_) | Row::Undecodable) => "found",
             Ok(Row::NotThere) => "not_found",
-            Err(Unanswered) => "unanswered",
+            Ok(Row::NotRead) | Err(Unanswered) => "unanswered",
         };
         self.metrics.read_through.with_label_values(&[label]).inc();
         row
@@ -96,7 +113,8 @@ impl ReadThrough {
     }
 }
 
-async fn answer(asked: &mut mpsc::Receiver<Question>, settings: &Postgres, cache: &Cache) {
+async fn answer(asked: &mut mpsc::Receiver<Question>, parts: &Asked, cache: &Cache) {
+    let settings = &parts.settings.postgres;
     // At once: while memory fills, many ask, and PostgreSQL has others to serve. Tried again where it fails.
     let opened = tokio::time::timeout(PATIENCE, LookUp::open(settings)).await;
     let mut look_up = opened.ok().and_then(Result::ok);
@@ -106,10 +124,15 @@ async fn answer(asked: &mut mpsc::Receiver<Question>, settings: &Postgres, cache
         questions.retain(|question: &Question| !question.answer.is_closed());
         cache.is_awaited.store(true, Ordering::Relaxed);
         let ids: Vec<&str> = questions.iter().map(|question| question.id.as_str()).collect();
-        let rows = postgres::rows(&mut look_up, settings, &ids);
+        let stream = parts.positions.stream_name();
+        let of = (stream.as_str(), parts.settings.nats.topic.as_str());
+        let rows = postgres::rows(&mut look_up, settings, of, &ids);
         let rows = tokio::time::timeout(PATIENCE, rows).await;
         match rows {
-            Ok(Ok(rows)) => {
+            Ok(Ok(Found { rows, position, .. })) => {
+                let is_beyond = |id: &&str| place(id).is_some_and(|place| !has_passed(position, place));
+                let missing = ids.iter().copied().filter(|id| !rows.contains_key(*id));
+                let beyond = parts.beyond(missing.filter(is_beyond)).await;
                 let mut read = |(id, data): (String, Option<Vec<u8>>)| {
                     let row = decoded(&mut reader, &id, data.as_deref());
                     (id, row)
@@ -117,7 +140,13 @@ async fn answer(asked: &mut mpsc::Receiver<Question>, settings: &Postgres, cache
                 let rows: HashMap<String, Row> = rows.into_iter().map(&mut read).collect();
                 cache.put_back(&rows.values().filter_map(Row::order).cloned().collect::<Vec<_>>());
                 for question in questions.drain(..) {
-                    let row = rows.get(&question.id).cloned().unwrap_or(Row::NotThere);
+                    let row = match (rows.get(&question.id), beyond.get(&question.id)) {
+                        (Some(row), _) => row.clone(),
+                        (None, Some(Some(is_in_stream))) if *is_in_stream => Row::NotRead,
+                        // NATS can't be asked: the reader is told to come again.
+                        (None, Some(None)) => continue,
+                        _ => Row::NotThere,
+                    };
                     // A reader that is gone doesn't want it any more.
                     drop(question.answer.send(row));
                 }
@@ -132,6 +161,49 @@ async fn answer(asked: &mut mpsc::Receiver<Question>, settings: &Postgres, cache
         }
         cache.is_awaited.store(!asked.is_empty(), Ordering::Relaxed);
     }
+}
+
+impl Asked {
+    /// Of ids whose place in the stream lies beyond the table's position, whether the stream has their messages; `None`
+    /// where it can't be asked. Ids beyond the stream's end are nobody's.
+    async fn beyond<'i>(&self, ids: impl Iterator<Item = &'i str>) -> HashMap<String, Option<bool>> {
+        let ids: Vec<&str> = ids.collect();
+        if ids.is_empty() {
+            return HashMap::new();
+        }
+        let mut context = self.settings.nats.jetstream(self.client.clone());
+        context.set_timeout(PATIENCE / 2);
+        let found = tokio::time::timeout(PATIENCE / 2, streams::stream(&context, &self.settings.nats)).await;
+        let Ok(Ok(orders)) = found else { return ids.iter().map(|id| ((*id).to_owned(), None)).collect() };
+        let last = orders.cached_info().state.last_sequence;
+        let topic = &self.settings.nats.topic;
+        let mut beyond = HashMap::with_capacity(ids.len());
+        for some in ids.chunks(LOOKS_IN_FLIGHT) {
+            let looks = some.iter().map(|id| is_in(&orders, topic, last, id));
+            let looked = future::join_all(looks).await;
+            beyond.extend(some.iter().map(|id| (*id).to_owned()).zip(looked));
+        }
+        beyond
+    }
+}
+
+/// Whether the stream has the message whose key an id is; `None` where it can't be asked.
+async fn is_in(orders: &Stream, topic: &str, last: u64, id: &str) -> Option<bool> {
+    let Some((time, seq)) = place(id).filter(|(_, seq)| *seq <= last) else { return Some(false) };
+    let found = streams::message_at(orders, seq).await.ok()?;
+    Some(found.is_some_and(|(at, on)| at == time && subject::covers(topic, &on)))
+}
+
+/// Whether the table has everything up to a place, so that what it has no row for is nowhere.
+fn has_passed(position: Mark, (time, seq): (i128, u64)) -> bool {
+    let is_later = |passed: i64| i128::from(passed) >= time.div_euclid(1000);
+    seq <= position.seq && position.time.is_some_and(is_later)
+}
+
+/// The time and the sequence that a key of ours names.
+fn place(id: &str) -> Option<(i128, u64)> {
+    let (time, seq) = Some(id).filter(|id| Key::is_from_stream(id))?.split_once('-')?;
+    Some((time.parse().ok()?, seq.parse().ok()?))
 }
 
 fn decoded(reader: &mut RowReader, id: &str, data: Option<&[u8]>) -> Row {

@@ -63,6 +63,12 @@ impl Ready {
         }
     }
 
+    /// All orders leave memory.
+    pub(super) fn clear(&self) {
+        let empty = || Place { owner: NOBODY, last: NOBODY, json: Box::default() };
+        self.places.iter().for_each(|place| *place.write() = empty());
+    }
+
     fn place(&self, id: u32) -> &RwLock<Place> {
         &self.places[id as usize % PLACES]
     }

@@ -1,0 +1,75 @@
+//! Dead letters as they come, by whichever process stores them.
+
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull};
+use futures_util::TryStreamExt;
+use time::OffsetDateTime;
+
+use super::format::header;
+use super::store::Store;
+
+/// How far the clocks of servers of one cluster may differ.
+const MAX_SKEW: Duration = Duration::from_secs(60);
+
+/// How long the server keeps a consumer that nobody reads from.
+const INACTIVE_THRESHOLD: Duration = Duration::from_secs(30);
+
+/// From where on dead letters are watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Those of messages since this time, in microseconds since 1970; `None`: all.
+    Since(Option<i64>),
+    /// Those behind this sequence of their stream.
+    After(u64),
+}
+
+/// Calls `add` with the key and the stream sequence of each dead letter from `place` on, for ever. `place` moves on.
+///
+/// # Errors
+/// A server that can't be reached, or refuses.
+pub(crate) async fn watch(
+    store: &Store,
+    place: &mut Place,
+    mut add: impl FnMut(&str, u64),
+) -> anyhow::Result<()> {
+    let location = store.location().await?;
+    let stream = store.context.get_stream(&location.stream).await?;
+    let last = stream.cached_info().state.last_sequence;
+    let deliver_policy = match *place {
+        Place::After(after) if after <= last => DeliverPolicy::ByStartSequence { start_sequence: after + 1 },
+        Place::Since(Some(micros)) => since(micros)?,
+        // Also where the stream was made again, and begins with 1.
+        Place::After(_) | Place::Since(None) => DeliverPolicy::All,
+    };
+    let consumer: PullConsumer = stream
+        .create_consumer(pull::Config {
+            deliver_policy,
+            filter_subject: location.all(),
+            ack_policy: AckPolicy::None,
+            headers_only: true,
+            memory_storage: true,
+            num_replicas: 1,
+            inactive_threshold: INACTIVE_THRESHOLD,
+            ..Default::default()
+        })
+        .await?;
+    let mut messages = consumer.messages().await?;
+    while let Some(message) = messages.try_next().await? {
+        let number = message.info().map_err(anyhow::Error::from_boxed)?.stream_sequence;
+        *place = Place::After(number);
+        let sequence = message.headers.as_ref().and_then(|headers| headers.get(header::SEQUENCE));
+        if let Some(key) = location.key(&message.subject)
+            && let Some(sequence) = sequence.and_then(|sequence| sequence.as_str().parse().ok())
+        {
+            add(key, sequence);
+        }
+    }
+    anyhow::bail!("the subscription ended")
+}
+
+/// A dead letter is stored after its message was, by a clock that may differ.
+fn since(micros: i64) -> anyhow::Result<DeliverPolicy> {
+    let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(micros) * 1000)?;
+    Ok(DeliverPolicy::ByStartTime { start_time: time - MAX_SKEW })
+}

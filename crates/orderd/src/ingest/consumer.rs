@@ -1,0 +1,224 @@
+//! An ordered consumer: it acknowledges nothing, begins anywhere, and can be lost at any time.
+//!
+//! The server numbers what it delivers. A number that is missing means that a message was lost on its way, and ends the
+//! consumer; the next one begins behind the last message that came.
+
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull};
+use async_nats::jetstream::stream::Stream;
+use futures_util::{FutureExt, StreamExt};
+use order::Key;
+
+use super::{Message, StreamPosition};
+use crate::nats::CONSUMER_PREFIX;
+use crate::random;
+
+/// A chunk closes at so many messages or bytes, or sooner when nothing more is there.
+const CHUNK_MESSAGES: usize = 256;
+const CHUNK_BYTES: usize = 1 << 20;
+
+/// What one pull request asks for. Two are under way at most.
+const PULL_MESSAGES: usize = 2048;
+const PULL_BYTES: usize = 8 << 20;
+const PULL_EXPIRES: Duration = Duration::from_secs(10);
+const PULL_HEARTBEAT: Duration = Duration::from_secs(2);
+
+/// How long the server keeps a consumer that nobody reads from.
+const INACTIVE_THRESHOLD: Duration = Duration::from_secs(30);
+
+/// A consumer that delivers.
+pub(super) struct OrderedConsumer {
+    messages: pull::Stream,
+    /// How many messages it has delivered.
+    delivered: u64,
+    /// How many messages of the topic lay behind the last one that it delivered.
+    pending: u64,
+    /// Kept from chunk to chunk: memory that is new to the process has to be cleared.
+    taken: Vec<async_nats::Message>,
+    consumer: PullConsumer,
+}
+
+/// How many messages one request may ask for: less where the server, the account or the stream says so.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PullLimit(usize);
+
+impl Default for PullLimit {
+    fn default() -> Self {
+        Self(PULL_MESSAGES)
+    }
+}
+
+impl PullLimit {
+    /// Takes note of a refusal that names a limit: "Exceeded MaxRequestBatch of 500". `true`: it does.
+    pub(super) fn heed(&mut self, refusal: &str) -> bool {
+        let limit = refusal
+            .split_once("MaxRequestBatch of ")
+            .and_then(|(_, rest)| rest.split(|c: char| !c.is_ascii_digit()).next()?.parse::<usize>().ok());
+        match limit {
+            Some(limit) if limit < self.0 => {
+                self.0 = limit.max(1);
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+impl OrderedConsumer {
+    /// One that delivers what lies behind `after`, of the topic.
+    pub(super) async fn new(
+        stream: &Stream,
+        topic: &str,
+        after: u64,
+        limit: PullLimit,
+        max_payload: usize,
+    ) -> anyhow::Result<Self> {
+        let limits = stream.cached_info().config.consumer_limits.clone().unwrap_or_default();
+        let inactive = match limits.inactive_threshold {
+            most if most.is_zero() => INACTIVE_THRESHOLD,
+            most => most.min(INACTIVE_THRESHOLD),
+        };
+        let config = pull::Config {
+            name: Some(format!("{CONSUMER_PREFIX}{}", random::hex::<6>())),
+            description: Some("orderd reads orders; made anew whenever it is gone".into()),
+            deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: after + 1 },
+            ack_policy: AckPolicy::None,
+            filter_subject: topic.to_owned(),
+            inactive_threshold: inactive,
+            memory_storage: true,
+            num_replicas: 1,
+            ..Default::default()
+        };
+        let consumer: PullConsumer = stream.create_consumer(config).await?;
+        let pending = consumer.cached_info().num_pending;
+        let messages = consumer
+            .stream()
+            .max_messages_per_batch(limit.0)
+            .max_bytes_per_batch(PULL_BYTES.max(2 * max_payload))
+            .expires(PULL_EXPIRES)
+            .heartbeat(PULL_HEARTBEAT);
+        let messages = messages.messages().await?;
+        Ok(Self { messages, delivered: 0, pending, taken: Vec::with_capacity(CHUNK_MESSAGES), consumer })
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.consumer.cached_info().name
+    }
+
+    /// How many messages of the topic lay behind the last one that it delivered.
+    pub(super) fn pending(&self) -> u64 {
+        self.pending
+    }
+
+    /// Whether everything that the stream has of the topic is delivered and here.
+    pub(super) async fn has_all(&self) -> anyhow::Result<bool> {
+        let info = self.consumer.get_info().await?;
+        Ok(info.num_pending == 0 && info.delivered.consumer_sequence == self.delivered)
+    }
+
+    /// Waits for a message and takes what is there with it. What came before an error is in the chunk.
+    ///
+    /// # Errors
+    /// What ended the consumer: it has to be made again, behind the last message of the chunk.
+    pub(super) async fn chunk(&mut self, chunk: &mut Vec<Message>) -> anyhow::Result<()> {
+        let ended = tokio::task::unconstrained(next_chunk(&mut self.messages, &mut self.taken)).await;
+        let mut delivered = self.delivered;
+        let mut gap = None;
+        chunk.reserve(self.taken.len());
+        for message in self.taken.drain(..) {
+            let Some(place) = message.reply.as_deref().and_then(place) else {
+                gap.get_or_insert_with(|| "a message without a place in the stream".to_owned());
+                break;
+            };
+            if place.delivery != delivered + 1 {
+                gap.get_or_insert_with(|| format!("delivery {} came after {delivered}", place.delivery));
+                break;
+            }
+            delivered = place.delivery;
+            self.pending = place.pending;
+            chunk.push(Message {
+                subject: message.subject,
+                payload: message.payload,
+                headers: message.headers,
+                key: Key::from_stream(place.position.timestamp_ns, place.position.sequence),
+                position: place.position,
+                replayed: false,
+            });
+        }
+        self.taken.clear();
+        self.delivered = delivered;
+        match gap {
+            Some(gap) => Err(anyhow::anyhow!("the consumer has a gap: {gap}")),
+            None => ended,
+        }
+    }
+}
+
+/// Waits for a message and takes whatever is there with it.
+async fn next_chunk(messages: &mut pull::Stream, taken: &mut Vec<async_nats::Message>) -> anyhow::Result<()> {
+    let mut bytes = 0;
+    let mut next = messages.next().await;
+    loop {
+        let message = next.ok_or_else(|| anyhow::anyhow!("the subscription ended"))??;
+        bytes += message.payload.len();
+        taken.push(message.message);
+        if taken.len() >= CHUNK_MESSAGES || bytes >= CHUNK_BYTES {
+            return Ok(());
+        }
+        next = match messages.next().now_or_never() {
+            Some(next) => next,
+            None => return Ok(()),
+        };
+    }
+}
+
+/// Where a message stands in the stream, and the how many-th of its consumer it is.
+struct Place {
+    position: StreamPosition,
+    delivery: u64,
+    pending: u64,
+}
+
+/// From the subject for acknowledgements:
+/// `$JS.ACK.{stream}.{consumer}.{deliveries}.{sequence}.{consumer's sequence}.{timestamp}.{pending}`, with the
+/// domain and the account's hash before the stream where the server puts them.
+fn place(reply: &str) -> Option<Place> {
+    let rest = reply.strip_prefix("$JS.ACK.")?;
+    let tokens = rest.split('.').count();
+    let mut numbers = rest.split('.').skip(if tokens >= 9 { 5 } else { 3 });
+    let sequence = numbers.next()?.parse().ok()?;
+    let delivery = numbers.next()?.parse().ok()?;
+    let timestamp_ns = numbers.next()?.parse().ok()?;
+    let pending = numbers.next()?.parse().ok()?;
+    Some(Place { position: StreamPosition { sequence, timestamp_ns }, delivery, pending })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn place_reads_both_forms_of_the_ack_subject() {
+        let short = place("$JS.ACK.ORDERS.orderd.1.17.18.1700000000123456789.5").unwrap();
+        assert_eq!(
+            (short.position.sequence, short.delivery, short.position.timestamp_ns),
+            (17, 18, 1_700_000_000_123_456_789)
+        );
+        let long = place("$JS.ACK._.HASH.ORDERS.orderd.1.7.8.1700000000123456789.5.rand").unwrap();
+        assert_eq!((long.position.sequence, long.delivery), (7, 8));
+        assert!(place("$JS.ACK.ORDERS.orderd.1.x.1.1.1").is_none());
+        assert!(place("_INBOX.1").is_none());
+    }
+
+    #[test]
+    fn pull_limit_follows_a_refusal_that_names_it() {
+        let mut limit = PullLimit::default();
+        assert!(!limit.heed("consumer deleted"));
+        assert!(limit.heed("409 Exceeded MaxRequestBatch of 500"));
+        assert_eq!(limit.0, 500);
+        assert!(!limit.heed("409 Exceeded MaxRequestBatch of 500"));
+        assert!(limit.heed("Exceeded MaxRequestBatch of 0"));
+        assert_eq!(limit.0, 1);
+    }
+}

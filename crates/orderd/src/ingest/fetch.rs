@@ -1,0 +1,342 @@
+//! NATS -> natschan: the only place that reads orders from the stream.
+//!
+//! It reads in runs, which `writer` starts: from behind the table's position on, by an ordered consumer that is made
+//! again whenever it is lost. Each new consumer first makes sure that the stream is still the one that was read before.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::Client;
+use async_nats::jetstream::Context;
+use async_nats::jetstream::stream::{RetentionPolicy, Stream};
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::consumer::{OrderedConsumer, PullLimit};
+use super::{Message, Messages};
+use crate::config::Settings;
+use crate::dead_letters::store::Store;
+use crate::health::{Health, Part};
+use crate::metrics::Metrics;
+use crate::nats::{self, NatsError};
+use crate::pace;
+use crate::position::{Mark, Positions, Problem, Reach, Report, Run, StreamIdentity};
+use crate::retry::Backoff;
+use crate::streams;
+
+/// How far a process reads beyond the table's position: memory may hold so many orders that are not committed.
+const MAX_LEAD: u64 = 65_536;
+
+/// How often the position of a quiet topic follows a stream that has other subjects too.
+const REST_EVERY: Duration = Duration::from_secs(5);
+
+/// How often it is looked whether a gap in the sequences is one of messages that were purged unread.
+const LOOK_FOR_PURGE: Duration = Duration::from_secs(1);
+
+/// How long an answer of the server is waited for.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What the stage needs.
+pub(crate) struct Fetch {
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) client: Client,
+    pub(crate) dead_letters: Arc<Store>,
+    pub(crate) positions: Arc<Positions>,
+    pub(crate) health: Arc<Health>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) stop: CancellationToken,
+}
+
+/// How far a run is.
+struct Reading {
+    run: Run,
+    /// The last message that was handed on.
+    last: Mark,
+    /// Behind this sequence one or more were missing, and when that was looked into last.
+    gap: Option<u64>,
+    looked: Instant,
+    /// Messages up to this one are counted as received.
+    counted: u64,
+}
+
+/// Why a run is read no further.
+enum Ended {
+    /// The service stops, or `writer` starts another run.
+    Told,
+    /// It can't go on.
+    Problem(Report),
+}
+
+impl Fetch {
+    /// Reads until it is told to stop, whatever the server does meanwhile.
+    ///
+    /// # Errors
+    /// A server or a stream that can't be used, at the start.
+    pub(crate) async fn run(self, natschan: mpsc::Sender<Messages>) -> anyhow::Result<()> {
+        let stop = self.stop.clone();
+        tokio::select! {
+            ended = self.read_runs(&natschan) => ended,
+            () = stop.cancelled() => Ok(()),
+        }
+    }
+
+    async fn read_runs(&self, natschan: &mpsc::Sender<Messages>) -> anyhow::Result<()> {
+        let mut runs = self.positions.run.subscribe();
+        let mut backoff = Backoff::default();
+        let mut limit = PullLimit::default();
+        let mut reading: Option<Reading> = None;
+        let mut has_read = false;
+        loop {
+            let ended = self.read(natschan, &mut runs, &mut reading, &mut limit, &mut backoff).await;
+            match ended {
+                Ok(Ended::Told) if natschan.is_closed() => return Ok(()),
+                Ok(Ended::Told) => has_read = true,
+                Ok(Ended::Problem(report)) => {
+                    self.positions.problem.send_replace(Some(report));
+                    drop(runs.changed().await);
+                }
+                Err(error) if !has_read && error.is::<NatsError>() => return Err(error),
+                Err(error) => {
+                    let error = format!("{error:#}");
+                    if !limit.heed(&error) {
+                        self.health.down(Part::Intake, error);
+                        backoff.wait().await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Reads by one consumer.
+    async fn read(
+        &self,
+        natschan: &mpsc::Sender<Messages>,
+        runs: &mut watch::Receiver<Option<Run>>,
+        reading: &mut Option<Reading>,
+        limit: &mut PullLimit,
+        backoff: &mut Backoff,
+    ) -> anyhow::Result<Ended> {
+        let settings = &self.settings.nats;
+        nats::connected(&self.client, settings, &self.health).await?;
+        let mut context = settings.jetstream(self.client.clone());
+        context.set_timeout(ANSWER_TIMEOUT);
+        let stream = self.find_stream(&context).await?;
+        let Some(run) = *runs.borrow_and_update() else {
+            // PostgreSQL has not been reached yet.
+            drop(runs.changed().await);
+            return Ok(Ended::Told);
+        };
+        if reading.as_ref().is_none_or(|reading| reading.run.id != run.id) {
+            let counted = reading.as_ref().map_or(0, |reading| reading.counted).max(run.after.seq);
+            *reading = Some(Reading { run, last: run.after, gap: None, looked: Instant::now(), counted });
+        }
+        let Some(reading) = reading else { return Ok(Ended::Told) };
+        if let Some(report) = problem_of(&stream, reading).await? {
+            self.refuse_sources(&stream, report.problem)?;
+            return Ok(Ended::Problem(report));
+        }
+        let max_payload = self.client.max_payload();
+        let consumer = OrderedConsumer::new(&stream, &settings.topic, reading.last.seq, *limit, max_payload);
+        let mut consumer = consumer.await?;
+        self.positions.reach.send_replace(Reach { seq: reading.last.seq, pending: consumer.pending() });
+        self.health.up(Part::Intake);
+        let ended = self.hand_on(&mut consumer, natschan, runs, reading, &stream, backoff).await;
+        // Else it would be there for half a minute, where few may be.
+        drop(tokio::time::timeout(Duration::from_secs(1), stream.delete_consumer(consumer.name())).await);
+        ended
+    }
+
+    /// Hands chunks on until the consumer is lost, or another run begins.
+    async fn hand_on(
+        &self,
+        consumer: &mut OrderedConsumer,
+        natschan: &mpsc::Sender<Messages>,
+        runs: &mut watch::Receiver<Option<Run>>,
+        reading: &mut Reading,
+        stream: &Stream,
+        backoff: &mut Backoff,
+    ) -> anyhow::Result<Ended> {
+        let is_shared = stream.cached_info().config.subjects != [self.settings.nats.topic.as_str()];
+        loop {
+            let mut messages = Vec::new();
+            let ended = tokio::select! {
+                biased;
+                _ = runs.changed() => return Ok(Ended::Told),
+                ended = consumer.chunk(&mut messages) => ended,
+                () = pace::next(REST_EVERY), if is_shared => {
+                    if let Some(end) = end_of_others(stream, consumer, reading.last).await? {
+                        let chunk = Messages { run: reading.run, through: end, messages };
+                        if !self.hand_on_chunk(chunk, natschan, runs, reading, consumer.pending()).await {
+                            return Ok(Ended::Told);
+                        }
+                    }
+                    continue;
+                }
+            };
+            if let Some(last) = messages.last().map(|message| message.position.mark()) {
+                backoff.reset();
+                if self.were_purged(stream, reading, &messages).await? {
+                    let at_position = reading.last.seq == reading.run.after.seq;
+                    let report = Report { run: reading.run.id, problem: Problem::Purged, at_position };
+                    return Ok(Ended::Problem(report));
+                }
+                let chunk = Messages { run: reading.run, through: last, messages };
+                if !self.hand_on_chunk(chunk, natschan, runs, reading, consumer.pending()).await {
+                    return Ok(Ended::Told);
+                }
+            }
+            ended?;
+        }
+    }
+
+    /// Hands a chunk on once the table is near. `false`: another run begins, or the service stops.
+    async fn hand_on_chunk(
+        &self,
+        chunk: Messages,
+        natschan: &mpsc::Sender<Messages>,
+        runs: &mut watch::Receiver<Option<Run>>,
+        reading: &mut Reading,
+        pending: u64,
+    ) -> bool {
+        if !self.wait_for_table(reading.last.seq, runs).await {
+            return false;
+        }
+        if reading.run.writes {
+            // What is read again after a failure was received once.
+            let is_new = |message: &&Message| message.position.sequence > reading.counted;
+            self.metrics.handled.inc_by(chunk.messages.iter().filter(is_new).count() as u64);
+            reading.counted = reading.counted.max(chunk.through.seq);
+        }
+        let through = chunk.through;
+        let sent = tokio::select! {
+            sent = natschan.send(chunk) => sent.is_ok(),
+            _ = runs.changed() => false,
+        };
+        if sent {
+            reading.last = through;
+            self.positions.reach.send_replace(Reach { seq: through.seq, pending });
+        }
+        sent
+    }
+
+    /// Messages that leave the stream before they are read are not delivered, and nothing says so but a gap.
+    async fn were_purged(
+        &self,
+        stream: &Stream,
+        reading: &mut Reading,
+        messages: &[Message],
+    ) -> anyhow::Result<bool> {
+        let mut before = reading.last.seq;
+        for message in messages {
+            if message.position.sequence != before + 1 {
+                reading.gap.get_or_insert(before);
+            }
+            before = message.position.sequence;
+        }
+        let Some(gap) = reading.gap.filter(|_| reading.looked.elapsed() >= LOOK_FOR_PURGE) else {
+            return Ok(false);
+        };
+        let first = stream.get_info().await?.state.first_sequence;
+        reading.gap = None;
+        reading.looked = Instant::now();
+        Ok(first > gap + 1)
+    }
+
+    /// Waits while what is read already is far ahead of the table. `false`: another run begins.
+    async fn wait_for_table(&self, read: u64, runs: &mut watch::Receiver<Option<Run>>) -> bool {
+        if read <= self.positions.seq().saturating_add(MAX_LEAD) {
+            return true;
+        }
+        let mut table = self.positions.table.subscribe();
+        let near = table.wait_for(|table| {
+            table.as_ref().is_some_and(|table| read <= table.mark.seq.saturating_add(MAX_LEAD))
+        });
+        tokio::select! {
+            _ = near => true,
+            _ = runs.changed() => false,
+        }
+    }
+
+    /// The stream that orders are taken from, and the one of dead letters; made where they are missing.
+    async fn find_stream(&self, context: &Context) -> anyhow::Result<Stream> {
+        let settings = &self.settings.nats;
+        let stream = streams::stream(context, settings).await?;
+        streams::warn_of(&self.client, stream.cached_info(), &settings.topic);
+        let retention = match stream.cached_info().config.retention {
+            RetentionPolicy::Limits => "limits",
+            RetentionPolicy::Interest => "interest",
+            RetentionPolicy::WorkQueue => "workqueue",
+        };
+        streams::refuse_retention(&stream.cached_info().config.name, retention)?;
+        self.dead_letters.open(&stream.cached_info().config.name).await?;
+        let info = stream.cached_info();
+        let identity = StreamIdentity {
+            name: info.config.name.clone(),
+            created: micros(info.created.unix_timestamp_nanos()),
+            first: info.state.first_sequence,
+            acknowledged: streams::acknowledged_before(&stream).await?,
+        };
+        self.positions.stream.send_if_modified(|known| {
+            let is_new = known.as_ref() != Some(&identity);
+            *known = Some(identity);
+            is_new
+        });
+        Ok(stream)
+    }
+
+    /// A stream that gathers others' messages gives them new times when it is made anew: each would become an order of
+    /// its own a second time.
+    fn refuse_sources(&self, stream: &Stream, problem: Problem) -> anyhow::Result<()> {
+        let name = &stream.cached_info().config.name;
+        anyhow::ensure!(
+            problem != Problem::Replaced || !streams::has_sources(&stream.cached_info().config),
+            "the stream {name} has sources and was made anew: its messages have new times, and reading them again would \
+             store each order twice; set NATS_STREAM to a new name, or delete the row of {name} from orderd_position \
+             to take them all in again"
+        );
+        Ok(())
+    }
+}
+
+/// Where a run can't go on in this stream: its place is not there.
+async fn problem_of(stream: &Stream, reading: &Reading) -> anyhow::Result<Option<Report>> {
+    let info = stream.cached_info();
+    let Reading { run, last, .. } = reading;
+    let report = |problem| Some(Report { run: run.id, problem, at_position: last.seq == run.after.seq });
+    if micros(info.created.unix_timestamp_nanos()) != run.stream_created {
+        return Ok(Some(Report { run: run.id, problem: Problem::Replaced, at_position: true }));
+    }
+    if last.seq > info.state.last_sequence {
+        return Ok(report(Problem::Replaced));
+    }
+    let are_purged = last.seq + 1 < info.state.first_sequence;
+    let Some(time) = last.time else {
+        return Ok(report(Problem::Purged).filter(|_| are_purged));
+    };
+    match streams::message_at(stream, last.seq).await? {
+        Some((found, _)) if micros(found) == time => Ok(None),
+        None if last.seq < info.state.first_sequence => Ok(report(Problem::Purged)),
+        // Another message than was read there, or none: restored from a copy, and perhaps gone on since.
+        _ => Ok(report(Problem::Replaced)),
+    }
+}
+
+/// Where a stream with other subjects ends, when all that it has of the topic is read.
+async fn end_of_others(
+    stream: &Stream,
+    consumer: &OrderedConsumer,
+    last: Mark,
+) -> anyhow::Result<Option<Mark>> {
+    // The end first: whatever of the topic is stored up to it is pending, or delivered, after that.
+    let end = stream.get_info().await?.state.last_sequence;
+    if end <= last.seq || !consumer.has_all().await? {
+        return Ok(None);
+    }
+    let message = streams::message_at(stream, end).await?;
+    Ok(message.map(|(time, _)| Mark { seq: end, time: Some(micros(time)) }))
+}
+
+fn micros(nanos: i128) -> i64 {
+    nanos.div_euclid(1000) as i64
+}

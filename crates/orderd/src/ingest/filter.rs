@@ -1,0 +1,66 @@
+//! natschan -> msgdatachan: empty messages are taken out, and dead letters that are sent again get back their key.
+
+use std::sync::Arc;
+
+use futures_util::{StreamExt, stream};
+use order::Key;
+use tokio::sync::mpsc;
+
+use super::{Message, Messages};
+use crate::dead_letters::format::key_of_dead_letter;
+use crate::dead_letters::store::Store;
+use crate::metrics::Metrics;
+use crate::serve::follow::Undecided;
+
+/// How many look-ups are under way at once: anybody can send this header, and shall hold up nobody else.
+const LOOK_UPS: usize = 64;
+
+/// Runs until `natschan` closes.
+pub(crate) async fn run(
+    mut natschan: mpsc::Receiver<Messages>,
+    msgdatachan: mpsc::Sender<Messages>,
+    dead_letters: Arc<Store>,
+    undecided: Undecided,
+    metrics: Arc<Metrics>,
+) -> anyhow::Result<()> {
+    while let Some(mut chunk) = natschan.recv().await {
+        let mut replays = Vec::new();
+        for message in chunk.messages.extract_if(.., |message| is_special(message)).collect::<Vec<_>>() {
+            if message.payload.is_empty() {
+                metrics.empty.inc_by(u64::from(chunk.run.writes));
+            } else if let Some(key) = key_of_dead_letter(message.headers.as_ref()) {
+                // Whether it became an order, the table says once the position has passed it.
+                undecided.add(&key, message.position.sequence);
+                replays.push((message, key));
+            }
+        }
+        if chunk.run.writes && !replays.is_empty() {
+            let looked_up = stream::iter(replays)
+                .map(|(message, key)| with_key_of_its_dead_letter(message, key, &dead_letters));
+            let looked_up = looked_up.buffered(LOOK_UPS).filter_map(std::future::ready);
+            chunk.messages.extend(looked_up.collect::<Vec<_>>().await);
+            // Rows are committed in the stream's order, and the position moves with them.
+            chunk.messages.sort_by_key(|message| message.position.sequence);
+        }
+        if msgdatachan.send(chunk).await.is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Few are: the others stay where they are, for a message is large to copy.
+fn is_special(message: &Message) -> bool {
+    message.payload.is_empty() || key_of_dead_letter(message.headers.as_ref()).is_some()
+}
+
+/// A key in the header counts only while a dead letter with that key is stored, so that nobody can choose one.
+/// Without it the message is an echo of one that was taken in already.
+async fn with_key_of_its_dead_letter(message: Message, key: String, dead_letters: &Store) -> Option<Message> {
+    let sequence = message.position.sequence;
+    if dead_letters.may_replay(&key, sequence).await {
+        return Some(Message { key: Key::from(key), replayed: true, ..message });
+    }
+    tracing::info!(sequence, "a dead letter that was sent again is taken in already; passed over");
+    None
+}

@@ -1,0 +1,236 @@
+//! Beside the flow: how far behind the stream the table is, and purging what the table has safely.
+//!
+//! From a stream that we made, what lies below the position leaves, but not before it is on PostgreSQL's disk, and on
+//! that of its standbys where they can be seen, and has been there for `STREAM_KEEP`: a table that loses its last rows
+//! has them again from the stream.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::Client;
+use async_nats::jetstream::{Context, stream::Stream};
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Settings;
+use crate::dead_letters::store::Store;
+use crate::health::{Health, Part};
+use crate::metrics::Metrics;
+use crate::nats::info;
+use crate::pace;
+use crate::position::{Mark, Positions};
+use crate::postgres::{self, Connection, SLOW, Wal};
+use crate::{streams, warnings};
+
+/// How often the server is asked, and how soon again until it has answered once: the page shows what it says.
+const EVERY: Duration = Duration::from_secs(5);
+const FIRST: Duration = Duration::from_millis(200);
+
+/// So many passed messages are always kept.
+const MIN_KEPT: u64 = 100_000;
+
+/// How many positions are kept at most.
+const MAX_SAMPLES: u32 = 1000;
+
+/// What the task needs.
+pub(crate) struct Retention {
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) client: Client,
+    pub(crate) dead_letters: Arc<Store>,
+    pub(crate) positions: Arc<Positions>,
+    pub(crate) health: Arc<Health>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) stop: CancellationToken,
+}
+
+/// A position, and by when its rows are safe.
+struct Sample {
+    seq: u64,
+    /// Where PostgreSQL's log ended when the position was there already.
+    wal: u64,
+    taken: Instant,
+}
+
+/// Positions of the last `STREAM_KEEP`, oldest first.
+#[derive(Default)]
+struct Samples {
+    samples: VecDeque<Sample>,
+    /// Up to here everything is safe, and has been for long enough.
+    safe: u64,
+}
+
+impl Samples {
+    /// A position that went back is that of a table that lost commits: what was seen of it counts no more.
+    fn add(&mut self, sample: Sample, keep: Duration) {
+        let last = self.samples.back();
+        if last.is_some_and(|last| last.seq > sample.seq || last.wal > sample.wal) {
+            *self = Self::default();
+        } else if last.is_some_and(|last| last.taken.elapsed() < keep / MAX_SAMPLES) {
+            return;
+        }
+        self.samples.push_back(sample);
+    }
+
+    fn safe(&mut self, flushed: u64, keep: Duration) -> u64 {
+        while let Some(first) = self.samples.front()
+            && first.wal <= flushed
+            && first.taken.elapsed() >= keep
+        {
+            self.safe = first.seq;
+            self.samples.pop_front();
+        }
+        self.safe
+    }
+}
+
+impl Retention {
+    /// Runs until told to stop.
+    pub(crate) async fn run(self) -> anyhow::Result<()> {
+        let mut pause = FIRST;
+        let mut samples = Samples::default();
+        let mut connection = None;
+        loop {
+            tokio::select! {
+                () = pace::next(pause) => {}
+                () = self.stop.cancelled() => return Ok(()),
+            }
+            if self.health.is_up(Part::Intake) {
+                match self.look(&mut samples, &mut connection).await {
+                    Ok(()) => pause = EVERY,
+                    Err(error) => {
+                        connection = None;
+                        tracing::debug!(error = format!("{error:#}"), "can't look at the stream");
+                    }
+                }
+            }
+        }
+    }
+
+    async fn look(&self, samples: &mut Samples, connection: &mut Option<Connection>) -> anyhow::Result<()> {
+        let context = self.settings.nats.jetstream(self.client.clone());
+        let Some(table) = self.positions.table.borrow().clone() else { return Ok(()) };
+        self.metrics.lag.set(self.positions.behind().unwrap_or_default().cast_signed());
+        let stream = streams::stream(&context, &self.settings.nats).await?;
+        let dead = self.dead_letters.location().await?;
+        let name = stream.cached_info().config.name.clone();
+        // Where connections are few, others need this one.
+        let is_large = stream.cached_info().state.messages > MIN_KEPT;
+        let purges = table.is_self && is_large && streams::is_ours(stream.cached_info());
+        // Where the account may not be asked, the stream is purged all the same.
+        let warned = self.warn(&context, &name, &dead.stream, purges).await;
+        let is_half_full = warned.unwrap_or_else(|error| {
+            tracing::debug!(error = format!("{error:#}"), "can't ask for the state of the account");
+            false
+        });
+        if purges {
+            let wal = self.wal(connection).await?;
+            let keep = if is_half_full { Duration::ZERO } else { self.settings.stream_keep };
+            samples.add(Sample { seq: table.mark.seq, wal: wal.inserted, taken: Instant::now() }, keep);
+            let safe = samples.safe(wal.safe, keep);
+            self.purge(&context, &stream, table.mark, safe).await?;
+        } else {
+            (*samples, *connection) = (Samples::default(), None);
+        }
+        Ok(())
+    }
+
+    /// What publishers and operators have to know. `true`: the account has no room for what is to be kept.
+    async fn warn(&self, context: &Context, stream: &str, dead: &str, purges: bool) -> anyhow::Result<bool> {
+        let mut warned = Vec::new();
+        for (name, what) in [(stream, "orders that nobody has read"), (dead, "dead letters")] {
+            let found = info::stream(context, name).await?;
+            warned.extend(found.iter().flat_map(|stream| warnings::of_stream(stream, what)));
+        }
+        let (account, replicas) = (info::account(context).await?, self.settings.nats.replicas);
+        warned.extend(warnings::of_account(&account, replicas));
+        let kept = purges.then(|| warnings::of_kept(&account, replicas, self.settings.stream_keep)).flatten();
+        let is_half_full = kept.is_some();
+        warned.extend(kept);
+        let skew = Duration::from_secs_f64(self.metrics.clock_skew.get());
+        warned.extend(warnings::of_clock_skew(skew));
+        warned.extend(warnings::of_lost(stream, self.metrics.lost.get()));
+        self.health.warn("retention", warned);
+        Ok(is_half_full)
+    }
+
+    async fn wal(&self, connection: &mut Option<Connection>) -> anyhow::Result<Wal> {
+        let opened = match connection.take() {
+            Some(opened) => opened,
+            None => postgres::connect_in_time(&self.settings.postgres).await?.map_err(postgres::explain)?,
+        };
+        let wal = timeout(SLOW, postgres::wal(&opened.client)).await?.map_err(postgres::explain)?;
+        *connection = Some(opened);
+        Ok(wal)
+    }
+
+    async fn purge(
+        &self,
+        context: &Context,
+        stream: &Stream,
+        position: Mark,
+        safe: u64,
+    ) -> anyhow::Result<()> {
+        let info = stream.cached_info();
+        // Not for a handful: a purge costs the server as much as many messages.
+        let least = info.state.first_sequence + MIN_KEPT / 10;
+        if safe.saturating_sub(MIN_KEPT) <= least {
+            return Ok(());
+        }
+        let needed = streams::needed_by_others(context, &info.config.name).await?;
+        let floor = safe.min(needed).saturating_sub(MIN_KEPT);
+        if floor <= least {
+            tracing::debug!("another durable consumer still needs what the table has");
+            return Ok(());
+        }
+        // A stream that was restored may have other messages there than those that the table has.
+        let found = streams::message_at(stream, position.seq).await?;
+        let is_same = found.is_some_and(|(time, _)| Some(time.div_euclid(1000) as i64) == position.time);
+        if !is_same {
+            tracing::debug!("the position is not in this stream; nothing is purged");
+            return Ok(());
+        }
+        let topic = &self.settings.nats.topic;
+        // By the topic only where somebody has given the stream more subjects: it costs the server more.
+        let purge = match &info.config.subjects[..] {
+            [only] if only == topic => stream.purge(),
+            _ => stream.purge().filter(topic),
+        };
+        let purged = purge.sequence(floor).await?.purged;
+        tracing::debug!(purged, "purged what the table has from the stream");
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(seq: u64, wal: u64) -> Sample {
+        Sample { seq, wal, taken: Instant::now() }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn position_is_safe_when_flushed_and_kept_for_long_enough() {
+        let keep = Duration::from_secs(60);
+        let mut samples = Samples::default();
+        samples.add(sample(100, 1000), Duration::ZERO);
+        tokio::time::advance(keep).await;
+        samples.add(sample(200, 2000), Duration::ZERO);
+        assert_eq!(samples.safe(999, keep), 0);
+        assert_eq!(samples.safe(5000, keep), 100);
+        tokio::time::advance(keep).await;
+        assert_eq!(samples.safe(1999, keep), 100);
+        assert_eq!(samples.safe(2000, keep), 200);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn table_that_went_back_is_safe_nowhere() {
+        let mut samples = Samples::default();
+        samples.add(sample(100, 1000), Duration::ZERO);
+        assert_eq!(samples.safe(1000, Duration::ZERO), 100);
+        samples.add(sample(200, 2000), Duration::ZERO);
+        samples.add(sample(150, 1500), Duration::ZERO);
+        assert_eq!(samples.safe(1000, Duration::ZERO), 0);
+    }
+}

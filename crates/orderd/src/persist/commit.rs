@@ -1,0 +1,341 @@
+//! How the writer commits a batch: dead letters first, then rows and position together, in parts where it must.
+
+use std::time::Instant;
+
+use futures_util::{StreamExt, stream};
+use order::{Reason, Refusal};
+use time::OffsetDateTime;
+
+use super::batch::{MAX_ORDERS, Place, mark_behind, needs_insert, places};
+use super::encode::Rows;
+use super::session::{Failure, Written};
+use super::writer::{End, Running, Seen};
+use crate::health::Part;
+use crate::ingest::Rejected;
+use crate::position::{Mark, TablePosition};
+use crate::postgres;
+use crate::postgres::position::{self, Fence, Position};
+use crate::retry::Backoff;
+
+/// Up to so many rows are written by one INSERT, which is one round trip; more by COPY, which is two.
+const MAX_INSERT_ROWS: usize = 64;
+
+/// How many dead letters are on their way to the server at once.
+const DEAD_LETTERS_IN_FLIGHT: usize = 64;
+
+impl Running {
+    /// Commits a batch, however long that takes.
+    pub(super) async fn commit(&mut self, fence: &mut Fence, batch: &[Rows]) -> Result<(), End> {
+        self.store_dead_letters(batch).await?;
+        let all = places(batch);
+        if all.is_empty() {
+            return match batch.last() {
+                Some(rows) => self.advance(fence, rows.orders.through).await,
+                None => Ok(()),
+            };
+        }
+        // Parts that are still to be written, the next one last.
+        let mut open = vec![&all[..]];
+        let mut behind = all.len();
+        while let Some(part) = open.pop() {
+            if part.len() > self.max_rows {
+                let (first, rest) = part.split_at(self.max_rows);
+                open.extend([rest, first]);
+                continue;
+            }
+            let end = behind - part.len();
+            let Some(mark) = mark_behind(batch, part, &all[all.len() - end..]) else { continue };
+            match self.commit_part(fence, batch, part, mark).await? {
+                Ok(()) => behind = end,
+                Err(detail) if part.len() == 1 => {
+                    self.refuse(fence, batch, part[0], detail, mark).await?;
+                    behind = end;
+                }
+                // Halved until the row that is refused stands alone.
+                Err(_) => {
+                    let (first, rest) = part.split_at(part.len() / 2);
+                    open.extend([rest, first]);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes a part of a batch. The inner error: PostgreSQL refuses one of its rows.
+    async fn commit_part(
+        &mut self,
+        fence: &mut Fence,
+        batch: &[Rows],
+        part: &[Place],
+        mark: Mark,
+    ) -> Result<Result<(), String>, End> {
+        let begun = Instant::now();
+        let mut may_copy = part.len() > MAX_INSERT_ROWS && part.len() == places(batch).len();
+        let last_row = part.last().map(|&(chunk, row)| batch[chunk].orders.orders[row].key());
+        loop {
+            let copies = may_copy
+                && mark.seq > self.insert_until
+                && !needs_insert(batch, &self.erased)
+                && self.session.as_ref().is_some_and(|session| session.takes_copy);
+            let values = fence.values(mark, last_row);
+            let give_up = self.parts.give_up.clone();
+            let written = tokio::select! {
+                written = self.write(&values, batch, part, copies) => written,
+                () = give_up.cancelled() => return Err(End::Stopped),
+            };
+            fence.took(begun.elapsed());
+            match written {
+                Ok(written) => {
+                    fence.moved(&values, written.ctid);
+                    self.committed(fence, batch, part, mark, written.inserted, begun).await;
+                    return Ok(Ok(()));
+                }
+                // INSERT passes over what is there, and refuses what COPY refuses.
+                Err(Failure::Stored | Failure::Refused(_)) if copies => may_copy = false,
+                Err(Failure::CopyRefused) if copies => {
+                    self.session.iter_mut().for_each(|session| session.takes_copy = false);
+                }
+                Err(Failure::Stored) if part.len() == 1 => {
+                    // A trigger has put the row elsewhere, where its key is there already.
+                    self.advance(fence, mark).await?;
+                    return Ok(Ok(()));
+                }
+                Err(Failure::Stored) => return Ok(Err("one of the rows is stored already".into())),
+                Err(Failure::Refused(detail)) => return Ok(Err(detail)),
+                Err(Failure::TimedOut(_)) if part.len() > 1 => {
+                    self.max_rows = (part.len() / 2).max(1);
+                    tracing::warn!(
+                        rows = self.max_rows,
+                        "PostgreSQL cancelled a write; writing fewer rows at once"
+                    );
+                    return Ok(Err("cancelled".into()));
+                }
+                Err(Failure::Fenced) => self.reread(fence).await?,
+                Err(failure) => return Err(self.fail(failure).await),
+            }
+        }
+    }
+
+    /// Moves the position over what is no row, or only renews the lease.
+    pub(super) async fn advance(&mut self, fence: &mut Fence, mark: Mark) -> Result<(), End> {
+        loop {
+            let values = fence.values(mark, None);
+            let give_up = self.parts.give_up.clone();
+            let passed = tokio::select! {
+                passed = self.pass(&values) => passed,
+                () = give_up.cancelled() => return Err(End::Stopped),
+            };
+            match passed {
+                Ok(written) => {
+                    fence.moved(&values, written.ctid);
+                    self.moved(fence, mark);
+                    return Ok(());
+                }
+                Err(Failure::Fenced) => self.reread(fence).await?,
+                Err(failure) => return Err(self.fail(failure).await),
+            }
+        }
+    }
+
+    async fn write(
+        &mut self,
+        values: &position::FenceValues,
+        batch: &[Rows],
+        part: &[Place],
+        copies: bool,
+    ) -> Result<Written, Failure> {
+        self.open().await.map_err(Failure::Away)?;
+        let Some(session) = &self.session else { return Err(Failure::Away("not connected".into())) };
+        if copies {
+            self.answered(session.copy(values, batch)).await
+        } else {
+            self.answered(session.insert(values, batch, part)).await
+        }
+    }
+
+    async fn pass(&mut self, values: &position::FenceValues) -> Result<Written, Failure> {
+        self.open().await.map_err(Failure::Away)?;
+        let Some(session) = &self.session else { return Err(Failure::Away("not connected".into())) };
+        self.answered(session.pass(values)).await
+    }
+
+    /// Waits for an answer, and says so where it is slow.
+    async fn answered(
+        &self,
+        statement: impl Future<Output = Result<Written, Failure>>,
+    ) -> Result<Written, Failure> {
+        let Some(session) = &self.session else { return Err(Failure::Away("not connected".into())) };
+        let slow = || {
+            let reason = "a write is not answered: is the table locked, or the server stuck?";
+            self.parts.health.down(Part::Postgres, reason);
+        };
+        let answer =
+            postgres::answered(&self.parts.settings.postgres, &session.connection, statement, slow).await;
+        answer.map_err(|unanswered| Failure::Away(unanswered.to_string()))?
+    }
+
+    /// After a failure: says what is away, and waits a moment. Whether the write was committed is not known, so that
+    /// writing begins again with the position's row, in a new session.
+    pub(super) async fn fail(&mut self, failure: Failure) -> End {
+        let reason = match failure {
+            Failure::Away(reason) | Failure::Refused(reason) | Failure::TimedOut(reason) => reason,
+            Failure::Fenced | Failure::Stored | Failure::CopyRefused => return End::Lost,
+        };
+        self.session = None;
+        self.is_refused = true;
+        self.parts.health.down(Part::Postgres, reason);
+        tokio::select! {
+            () = self.backoff.wait() => End::Lost,
+            () = self.parts.stop.cancelled() => End::Stopped,
+        }
+    }
+
+    /// The fence did not match. Erasing changes the row and leaves the session and the position as they are: then
+    /// writing goes on, with the erased keys known.
+    async fn reread(&mut self, fence: &mut Fence) -> Result<(), End> {
+        let give_up = self.parts.give_up.clone();
+        let read = tokio::select! {
+            read = self.read_again() => read,
+            () = give_up.cancelled() => return Err(End::Stopped),
+        };
+        let found = match read {
+            Ok(found) => found,
+            Err(reason) => return Err(self.fail(Failure::Away(reason)).await),
+        };
+        let is_as_left = |found: &Position, seen: Seen| {
+            found.session == fence.session && found.session == seen.session && found.seq == seen.seq
+        };
+        match (found, self.seen) {
+            (Some(found), Some(seen)) if is_as_left(&found, seen) => {
+                *fence = Fence::of(&found, fence.lease());
+                Ok(())
+            }
+            (found, _) => {
+                let writer = found.and_then(|found| found.writer);
+                tracing::info!(writer, "the position's row was changed; this process reads it again");
+                Err(End::Lost)
+            }
+        }
+    }
+
+    /// The row, and what the writer must know besides.
+    async fn read_again(&mut self) -> Result<Option<Position>, String> {
+        self.open().await?;
+        let stream = self.stream.clone().ok_or("no stream")?;
+        let found = self.read(&self.key(&stream)).await?;
+        self.read_erased().await?;
+        Ok(found)
+    }
+
+    /// The position is at `mark`.
+    fn moved(&mut self, fence: &Fence, mark: Mark) {
+        self.backoff.reset();
+        self.is_refused = false;
+        self.parts.health.up(Part::Postgres);
+        self.seen = Some(Seen { session: fence.session, seq: mark.seq });
+        self.parts.cache.note_committed(mark.seq);
+        self.parts.metrics.position.set(mark.seq.cast_signed());
+        let writer = Some(self.name.clone());
+        let table = TablePosition { mark, session: fence.session, writer, is_self: true };
+        self.parts.positions.table.send_replace(Some(table));
+    }
+
+    /// The rows are in the table, and the position is behind them.
+    async fn committed(
+        &mut self,
+        fence: &Fence,
+        batch: &[Rows],
+        part: &[Place],
+        mark: Mark,
+        inserted: u64,
+        begun: Instant,
+    ) {
+        let metrics = self.parts.metrics.clone();
+        metrics.commit.observe(begun.elapsed().as_secs_f64());
+        metrics.written.inc_by(inserted);
+        metrics.batch.observe(part.len() as f64);
+        let now = OffsetDateTime::now_utc().unix_timestamp_nanos();
+        // Added to what all have seen when it is dropped, and not for each order.
+        let latency = metrics.latency.local();
+        let mut least = i128::MAX;
+        for &(chunk, row) in part {
+            let message = &batch[chunk].orders.messages[row];
+            let age = now - i128::from(message.position.timestamp_ns);
+            least = least.min(age);
+            // A clock of NATS that is ahead would make it negative, by which sums would fall.
+            latency.observe(age.max(0) as f64 / 1e9);
+            if message.replayed {
+                self.parts.dead_letters.take_in(message.key.as_str(), message.position.sequence).await;
+            }
+            self.parts.receipts.committed(message.headers.as_ref(), message.key.as_str()).await;
+        }
+        drop(latency);
+        metrics.clock_skew.set(least.min(0).unsigned_abs() as f64 / 1e9);
+        self.moved(fence, mark);
+        if part.len() == self.max_rows && self.max_rows < MAX_ORDERS {
+            self.max_rows = (self.max_rows * 2).min(MAX_ORDERS);
+        }
+    }
+
+    /// Dead letters are stored before the position passes them.
+    async fn store_dead_letters(&self, batch: &[Rows]) -> Result<(), End> {
+        let letters = batch.iter().flat_map(|rows| &rows.orders.refused);
+        let stored = stream::iter(letters)
+            .for_each_concurrent(DEAD_LETTERS_IN_FLIGHT, |letter| self.store_dead_letter(letter));
+        tokio::select! {
+            () = stored => Ok(()),
+            () = self.parts.give_up.cancelled() => Err(End::Stopped),
+        }
+    }
+
+    async fn store_dead_letter(&self, letter: &Rejected) {
+        // An erased order leaves no dead letter either.
+        let Rejected { message, refusal } = letter;
+        let key = message.key.as_str();
+        if self.erased.contains(key) {
+            return;
+        }
+        self.parts.metrics.errors.inc();
+        let mut backoff = Backoff::default();
+        let mut has_failed = false;
+        while let Err(error) = self.parts.dead_letters.publish(&letter.as_refused()).await {
+            let error = format!("{error:#}");
+            // The position may not pass it, nor what lies behind it.
+            self.parts.health.down(Part::Intake, format!("can't store a dead letter: {error}"));
+            tracing::warn!(key, error, "can't store a dead letter; trying again");
+            has_failed = true;
+            backoff.wait().await;
+        }
+        if has_failed {
+            self.parts.health.up(Part::Intake);
+        }
+        let reason = refusal.reason.as_str();
+        self.parts.metrics.dead_letters.with_label_values(&[reason]).inc();
+        tracing::warn!(
+            key,
+            subject = message.subject.as_str(),
+            sequence = message.position.sequence,
+            reason,
+            place = refusal.path.as_deref().unwrap_or("$"),
+            "message refused, kept as a dead letter"
+        );
+        self.parts.receipts.refused(message.headers.as_ref(), key, refusal).await;
+    }
+
+    /// The order leaves memory again, and its message becomes a dead letter.
+    async fn refuse(
+        &mut self,
+        fence: &mut Fence,
+        batch: &[Rows],
+        (chunk, row): Place,
+        detail: String,
+        mark: Mark,
+    ) -> Result<(), End> {
+        let message = batch[chunk].orders.messages[row].clone();
+        // Where the position has passed it, the table says that it is not there, and it leaves memory.
+        self.parts.undecided.add(message.key.as_str(), message.position.sequence);
+        let refusal = Refusal { reason: Reason::RefusedByDatabase, detail, path: None, offset: None };
+        self.store_dead_letter(&Rejected { message, refusal }).await;
+        self.advance(fence, mark).await
+    }
+}

@@ -1,0 +1,268 @@
+//! How a process becomes the writer: it follows the position's row until the lease is free, and takes it.
+
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::encode::Rows;
+use super::session::Session;
+use super::writer::{Running, Seen};
+use crate::health::Part;
+use crate::pace;
+use crate::position::{Problem, Report, Run, StreamIdentity, TablePosition};
+use crate::postgres::position::{self, Fence, Position, PositionKey, Start};
+use crate::postgres::{self, SLOW, STUCK, Unanswered, describe};
+
+/// How often a follower reads the position, and so how soon it sees that the lease is free.
+const FOLLOW_EVERY: Duration = Duration::from_millis(500);
+
+impl Running {
+    /// Follows another process's writing, until the lease is this process's; `None`: the service stops.
+    pub(super) async fn follow(&mut self, gobchan: &mut mpsc::Receiver<Rows>) -> Option<Fence> {
+        let mut problems = self.parts.positions.problem.subscribe();
+        let mut streams = self.parts.positions.stream.subscribe();
+        loop {
+            let give_up = self.parts.give_up.clone();
+            let looked = tokio::select! {
+                looked = self.look() => looked,
+                () = give_up.cancelled() => return None,
+            };
+            let pause = match looked {
+                Ok(Some(fence)) => return Some(fence),
+                Ok(None) => pace::moment(FOLLOW_EVERY) - tokio::time::Instant::now(),
+                Err(reason) => {
+                    self.session = None;
+                    self.parts.health.down(Part::Postgres, reason);
+                    self.backoff.next()
+                }
+            };
+            let pause = tokio::time::sleep(pause);
+            tokio::pin!(pause);
+            loop {
+                tokio::select! {
+                    // Left over from a run in which this process wrote.
+                    rows = gobchan.recv() => if rows.is_none() { return None },
+                    () = &mut pause => break,
+                    _ = streams.changed() => break,
+                    _ = problems.changed() => break,
+                }
+            }
+        }
+    }
+
+    /// Reads the position, and takes the lease where it is free.
+    async fn look(&mut self) -> Result<Option<Fence>, String> {
+        self.open().await?;
+        let Some(stream) = self.parts.positions.stream.borrow().clone() else {
+            // Only whether PostgreSQL is there.
+            timely(self.client()?.batch_execute("")).await?.map_err(|error| describe(&error))?;
+            self.parts.health.up(Part::Postgres);
+            return Ok(None);
+        };
+        let key = self.key(&stream);
+        self.stream = Some(stream.clone());
+        let found = self.read_or_add(&key, &stream).await?;
+        let report = self.report(&found);
+        if let Some(why) = self.must_start_again(&found, report) {
+            self.start_again(why);
+        }
+        let is_ours = found.writer.as_deref() == Some(&self.name);
+        if (found.is_free || is_ours) && self.may_write() {
+            return self.take(&key, &stream, &found, report).await;
+        }
+        if !is_ours {
+            // What this process could not write is the writer's to do.
+            self.is_refused = false;
+        }
+        if !self.is_refused {
+            self.parts.health.up(Part::Postgres);
+        }
+        self.note(&found, found.writer.clone());
+        // A position that is not in the stream is moved by the writer; until then there is nothing to read.
+        if !self.run.is_some_and(|run| !run.writes && run.generation == self.generation) {
+            self.begin_run(&found, false);
+        }
+        Ok(None)
+    }
+
+    async fn read_or_add(&self, key: &PositionKey, stream: &StreamIdentity) -> Result<Position, String> {
+        if let Some(found) = self.read(key).await? {
+            return Ok(found);
+        }
+        // What left the stream before this table took from it is not missing.
+        let seq = stream.acknowledged.max(stream.beginning());
+        let add = position::add(self.client()?, key, stream.created, seq);
+        timely(add).await?.map_err(|error| describe(&error))?;
+        self.read(key).await?.ok_or_else(|| "the row of orderd_position is gone".into())
+    }
+
+    /// Takes the lease. Where the stream or the table shows that the position can't be right, the session begins elsewhere.
+    async fn take(
+        &mut self,
+        key: &PositionKey,
+        stream: &StreamIdentity,
+        found: &Position,
+        report: Option<Report>,
+    ) -> Result<Option<Fence>, String> {
+        let start = self.start(stream, found, report);
+        let taken = position::take(self.client()?, key, found, &self.name, start);
+        let taken = tokio::time::timeout(STUCK, taken).await.map_err(|_| Unanswered::Silent.to_string())?;
+        let Some((fence, begun)) = taken.map_err(|error| describe(&error))? else { return Ok(None) };
+        self.read_erased().await?;
+        if start.is_some() {
+            self.start_again("the position was moved");
+        }
+        if !self.is_refused {
+            self.parts.health.up(Part::Postgres);
+        }
+        self.note(&begun, Some(self.name.clone()));
+        self.begin_run(&begun, true);
+        Ok(Some(fence))
+    }
+
+    /// Where the session begins, if not at the position.
+    fn start(&mut self, stream: &StreamIdentity, found: &Position, report: Option<Report>) -> Option<Start> {
+        let beginning = Start { seq: stream.beginning(), stream_created: stream.created, gap_end: 0 };
+        let problem = report.filter(|report| report.at_position).map(|report| report.problem);
+        let why = match problem {
+            Some(Problem::Purged) => {
+                let lost = beginning.seq.saturating_sub(found.seq);
+                tracing::error!(
+                    lost,
+                    after = found.seq,
+                    "messages left the stream before they were taken in; the position passes over them"
+                );
+                self.parts.metrics.lost.inc_by(lost);
+                return Some(Start { gap_end: beginning.seq, ..beginning });
+            }
+            Some(Problem::Replaced) => "the stream was made anew or restored",
+            None if !found.has_last_row => "the table does not have the row that was written last",
+            None if found.gap_end > 0 && found.gap_end >= stream.first => {
+                "the stream has messages again that it did not have"
+            }
+            None => return None,
+        };
+        tracing::warn!(stream = stream.name, why, "reading the stream again from its beginning");
+        // Keys hold a message's time, so that nothing doubles.
+        self.insert_until = self.insert_until.max(found.seq);
+        Some(beginning)
+    }
+
+    /// A process that can't read the stream leaves writing to others.
+    fn may_write(&self) -> bool {
+        self.parts.health.is_up(Part::Nats) && !self.parts.stop.is_cancelled()
+    }
+
+    /// Keys that were erased, by whichever process.
+    pub(super) async fn read_erased(&mut self) -> Result<(), String> {
+        let keys = timely(postgres::erased_keys(self.client()?, &self.parts.settings.postgres.table)).await?;
+        self.erased = keys.map_err(|error| describe(&error))?;
+        Ok(())
+    }
+
+    /// Why memory can't be what follows from the table and the stream.
+    fn must_start_again(&self, found: &Position, report: Option<Report>) -> Option<&'static str> {
+        if report.is_some_and(|report| !report.at_position) {
+            return Some("the stream does not have what was read of it");
+        }
+        let seen = self.seen?;
+        let read_up_to = seen.seq.max(self.parts.positions.asked_at());
+        let goes_on = if found.session == seen.session {
+            found.seq >= read_up_to
+        } else {
+            found.previous_session == Some(seen.session) && found.session_began >= read_up_to
+        };
+        (!goes_on).then_some("the table's position went back")
+    }
+
+    /// What `fetch` can't go on with, of the run that there is.
+    fn report(&self, found: &Position) -> Option<Report> {
+        let run = self.run?;
+        let report = self.parts.positions.problem.borrow().filter(|report| report.run == run.id)?;
+        Some(Report { at_position: report.at_position && run.after == found.mark(), ..report })
+    }
+
+    /// Whether `fetch` can't go on with this run.
+    pub(super) fn has_problem(&self) -> bool {
+        let problem = *self.parts.positions.problem.borrow();
+        problem.is_some_and(|report| self.run.is_some_and(|run| run.id == report.run))
+    }
+
+    /// Memory may hold what the table no longer has: it begins again, and so does the fill.
+    fn start_again(&mut self, why: &'static str) {
+        tracing::warn!(why, "filling memory again from the table");
+        self.parts.metrics.restarts.inc();
+        self.generation += 1;
+        if let Some(seen) = self.seen.take() {
+            self.insert_until = self.insert_until.max(seen.seq);
+        }
+        self.parts.positions.take_asked_at();
+        self.parts.health.down(Part::Fill, why);
+        self.parts.cache.begin_generation(self.generation);
+        self.parts.progress.again();
+    }
+
+    fn begin_run(&mut self, found: &Position, writes: bool) {
+        let run = Run {
+            id: self.run.map_or(1, |run| run.id + 1),
+            generation: self.generation,
+            after: found.mark(),
+            stream_created: found.stream_created,
+            writes,
+        };
+        let is_first = self.run.replace(run).is_none();
+        self.parts.cache.begin_run(found.seq);
+        self.parts.positions.run.send_replace(Some(run));
+        if is_first {
+            self.parts.progress.placed();
+        }
+    }
+
+    /// Tells all stages where the table is.
+    fn note(&mut self, found: &Position, writer: Option<String>) {
+        if self.seen.is_some_and(|seen| seen.session != found.session) {
+            self.parts.positions.take_asked_at();
+        }
+        self.seen = Some(Seen { session: found.session, seq: found.seq });
+        self.parts.cache.note_committed(found.seq);
+        let is_self = writer.as_deref() == Some(&self.name);
+        self.parts.metrics.position.set(found.seq.cast_signed());
+        self.parts.metrics.writes.set(is_self.into());
+        let table = TablePosition { mark: found.mark(), session: found.session, writer, is_self };
+        self.parts.positions.table.send_replace(Some(table));
+    }
+
+    pub(super) fn key(&self, stream: &StreamIdentity) -> PositionKey {
+        PositionKey {
+            table: self.parts.settings.postgres.table.clone(),
+            stream: stream.name.clone(),
+            topic: self.parts.settings.nats.topic.clone(),
+        }
+    }
+
+    pub(super) async fn read(&self, key: &PositionKey) -> Result<Option<Position>, String> {
+        timely(position::read(self.client()?, key)).await?.map_err(|error| describe(&error))
+    }
+
+    pub(super) fn client(&self) -> Result<&tokio_postgres::Client, String> {
+        let session = self.session.as_ref().ok_or("not connected")?;
+        Ok(&session.connection.client)
+    }
+
+    pub(super) async fn open(&mut self) -> Result<(), String> {
+        if self.session.as_ref().is_some_and(|session| session.connection.client.is_closed()) {
+            self.session = None;
+        }
+        if self.session.is_none() {
+            let opened = tokio::time::timeout(STUCK, Session::open(&self.parts.settings.postgres)).await;
+            let opened = opened.map_err(|_| Unanswered::Silent.to_string())?;
+            self.session = Some(opened.map_err(|error| error.to_string())?);
+        }
+        Ok(())
+    }
+}
+
+/// Waits for an answer of PostgreSQL that takes no time where all is well.
+pub(super) async fn timely<T>(answer: impl Future<Output = T>) -> Result<T, String> {
+    tokio::time::timeout(SLOW, answer).await.map_err(|_| Unanswered::Silent.to_string())
+}

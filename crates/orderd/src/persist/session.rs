@@ -1,0 +1,161 @@
+//! The writer's connection to PostgreSQL, and the two ways to write a batch together with the position.
+
+use bytes::Bytes;
+use futures_util::SinkExt;
+use tokio_postgres::Statement;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::{ToSql, Type};
+
+use super::batch::Place;
+use super::encode::Rows;
+use crate::config::Postgres;
+use crate::postgres::position::{self, FenceValues};
+use crate::postgres::{self, Connection, PrepareError, describe};
+
+/// The head and tail of `COPY … (FORMAT binary)`.
+const COPY_HEAD: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
+const COPY_TAIL: &[u8] = b"\xff\xff";
+
+/// A connection with what is prepared on it.
+pub(super) struct Session {
+    pub(super) connection: Connection,
+    pub(super) fence: Statement,
+    copy: Statement,
+    insert: Statement,
+    /// Whether the table takes COPY: not under row-level security.
+    pub(super) takes_copy: bool,
+}
+
+/// A batch that was written with its position.
+pub(super) struct Written {
+    /// The `ctid` of the new version of the position's row.
+    pub(super) ctid: String,
+    /// Rows that were not there before.
+    pub(super) inserted: u64,
+}
+
+/// Why a batch is not in the table.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// PostgreSQL can't be reached, or can't write anything now. Whether the batch was committed is not known.
+    Away(String),
+    /// The fence does not match: another process has written the position's row.
+    Fenced,
+    /// A row with one of the ids is stored already, where the statement does not pass over it.
+    Stored,
+    /// PostgreSQL refuses one of the rows.
+    Refused(String),
+    /// The statement took longer than the role may.
+    TimedOut(String),
+    /// COPY is refused, and INSERT is not.
+    CopyRefused,
+}
+
+impl Session {
+    /// Connects, and makes the tables where they are missing.
+    pub(super) async fn open(settings: &Postgres) -> Result<Self, PrepareError> {
+        let connection = postgres::connect(settings).await?;
+        let client = &connection.client;
+        let traits = postgres::prepare(client, settings).await?;
+        let table = &settings.table;
+        let fence = client.prepare_typed(&position::fence_update(table), &position::FENCE_TYPES).await?;
+        let copy = format!("COPY {} (id, data) FROM STDIN (FORMAT binary)", table.quoted());
+        let copy = client.prepare(&copy).await?;
+        let insert = format!(
+            "WITH fence AS ({}), added AS ({} RETURNING 1)
+             SELECT (SELECT ctid FROM fence), (SELECT count(*) FROM added)",
+            position::fence_update(table),
+            postgres::insert_from(
+                client,
+                table,
+                traits,
+                "fence, unnest($9::text[], $10::bytea[]) AS new (id, data)"
+            )
+            .await?
+        );
+        let mut types = position::FENCE_TYPES.to_vec();
+        types.extend([Type::TEXT_ARRAY, Type::BYTEA_ARRAY]);
+        let insert = client.prepare_typed(&insert, &types).await?;
+        Ok(Self { fence, copy, insert, connection, takes_copy: !traits.refuses_copy })
+    }
+
+    /// Writes rows by one statement, passing over those that are there.
+    pub(super) async fn insert(
+        &self,
+        values: &FenceValues,
+        batch: &[Rows],
+        part: &[Place],
+    ) -> Result<Written, Failure> {
+        let ids: Vec<&str> = part.iter().map(|&(chunk, row)| batch[chunk].orders.orders[row].key()).collect();
+        let gobs: Vec<&[u8]> =
+            part.iter().map(|&(chunk, row)| &batch[chunk].copy[batch[chunk].gobs[row].clone()]).collect();
+        let mut parameters = values.parameters().to_vec();
+        parameters.extend([&ids as &(dyn ToSql + Sync), &gobs]);
+        let row = self.connection.client.query_one(&self.insert, &parameters).await.map_err(failure)?;
+        let ctid: Option<String> = row.try_get(0).map_err(failure)?;
+        let inserted: i64 = row.try_get(1).map_err(failure)?;
+        let ctid = ctid.ok_or(Failure::Fenced)?;
+        Ok(Written { ctid, inserted: inserted.cast_unsigned() })
+    }
+
+    /// Writes a whole batch by COPY, which fails where a key is there already.
+    pub(super) async fn copy(&self, values: &FenceValues, batch: &[Rows]) -> Result<Written, Failure> {
+        let copied = self.copy_in_transaction(values, batch).await;
+        if let Err(Failure::Away(_)) = &copied {
+            return copied;
+        }
+        if copied.is_err() {
+            // Which it is already where COPY failed; the server then only says so.
+            self.connection.client.batch_execute("ROLLBACK").await.map_err(failure)?;
+        }
+        copied
+    }
+
+    /// All that needs no answer is sent at once: the batch takes two round trips.
+    async fn copy_in_transaction(&self, values: &FenceValues, batch: &[Rows]) -> Result<Written, Failure> {
+        let client = &self.connection.client;
+        let (begun, fenced, sink) = tokio::join!(
+            client.batch_execute("BEGIN"),
+            position::advance(client, &self.fence, values),
+            client.copy_in::<_, Bytes>(&self.copy),
+        );
+        begun.map_err(failure)?;
+        // Before COPY is finished: without the fence nothing is committed.
+        let ctid = fenced.map_err(failure)?.ok_or(Failure::Fenced)?;
+        let mut sink = std::pin::pin!(sink.map_err(failure)?);
+        sink.feed(Bytes::from_static(COPY_HEAD)).await.map_err(failure)?;
+        for rows in batch.iter().filter(|rows| !rows.copy.is_empty()) {
+            sink.feed(rows.copy.clone()).await.map_err(failure)?;
+        }
+        sink.feed(Bytes::from_static(COPY_TAIL)).await.map_err(failure)?;
+        let (copied, committed) = tokio::join!(sink.finish(), client.batch_execute("COMMIT"));
+        let inserted = copied.map_err(failure)?;
+        committed.map_err(|error| Failure::Away(describe(&error)))?;
+        Ok(Written { ctid, inserted })
+    }
+
+    /// Moves the position over messages that are no rows.
+    pub(super) async fn pass(&self, values: &FenceValues) -> Result<Written, Failure> {
+        let ctid = position::advance(&self.connection.client, &self.fence, values).await.map_err(failure)?;
+        Ok(Written { ctid: ctid.ok_or(Failure::Fenced)?, inserted: 0 })
+    }
+}
+
+/// Whether PostgreSQL refuses a row for what it is, or can't write anything now.
+pub(super) fn failure(error: tokio_postgres::Error) -> Failure {
+    let detail = describe(&error);
+    let Some(code) = error.code() else { return Failure::Away(detail) };
+    if postgres::is_stored_already(&error) {
+        return Failure::Stored;
+    }
+    if *code == SqlState::QUERY_CANCELED {
+        return Failure::TimedOut(detail);
+    }
+    // "COPY FROM not supported with row-level security"
+    if *code == SqlState::FEATURE_NOT_SUPPORTED {
+        return Failure::CopyRefused;
+    }
+    // Data exceptions, violated constraints, limits such as a row's size, exceptions that a trigger raises.
+    let of_a_row = ["22", "23", "44", "54", "P0"].iter().any(|class| code.code().starts_with(class));
+    if of_a_row { Failure::Refused(detail) } else { Failure::Away(detail) }
+}

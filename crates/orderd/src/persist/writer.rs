@@ -1,0 +1,210 @@
+//! gobchan -> PostgreSQL: rows and position in one transaction, by one process at a time.
+//!
+//! A process follows until the lease of the position's row is free, takes it, and starts a run from the position on.
+//! From then on a batch is whatever waits when the one before is committed: one order alone is committed at once, and
+//! under load batches grow. A batch whose fence does not match changes nothing, and the row says what happened.
+//!
+//! COPY is several times faster than INSERT but can't pass over a key that is there, so INSERT … ON CONFLICT takes what
+//! COPY refuses.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::batch::{Batch, MAX_ORDERS};
+use super::encode::Rows;
+use super::lease::timely;
+use super::session::{Failure, Session};
+use crate::config::Settings;
+use crate::dead_letters::store::Store;
+use crate::health::{Health, Part};
+use crate::metrics::Metrics;
+use crate::pace;
+use crate::position::{Mark, Positions, Run, StreamIdentity};
+use crate::postgres::describe;
+use crate::postgres::position::{self, Fence};
+use crate::random;
+use crate::receipts::Receipts;
+use crate::retry::Backoff;
+use crate::serve::cache::Cache;
+use crate::serve::follow::Undecided;
+use crate::serve::restore::Progress;
+
+/// How often an idle writer renews its lease, and so notices that PostgreSQL is away, or went back.
+const RENEW_EVERY: Duration = Duration::from_secs(1);
+
+/// What the stage needs.
+pub(crate) struct Writer {
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) positions: Arc<Positions>,
+    pub(crate) health: Arc<Health>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) dead_letters: Arc<Store>,
+    pub(crate) receipts: Arc<Receipts>,
+    pub(crate) cache: Arc<Cache>,
+    pub(crate) progress: Arc<Progress>,
+    pub(crate) undecided: Undecided,
+    /// Told to stop: what can't be committed at once stays in the stream.
+    pub(crate) stop: CancellationToken,
+    /// Out of time: what is not committed stays in the stream.
+    pub(crate) give_up: CancellationToken,
+}
+
+/// The stage as it runs.
+pub(super) struct Running {
+    pub(super) parts: Writer,
+    /// What this process is called in the position's row.
+    pub(super) name: String,
+    pub(super) session: Option<Session>,
+    /// What was last seen of the row.
+    pub(super) seen: Option<Seen>,
+    pub(super) run: Option<Run>,
+    /// The how many-th memory is filled.
+    pub(super) generation: u64,
+    /// After failures.
+    pub(super) backoff: Backoff,
+    /// PostgreSQL did not take the last write.
+    pub(super) is_refused: bool,
+    /// The stream that the rows of this process are of.
+    pub(super) stream: Option<StreamIdentity>,
+    /// Keys of erased orders, which are not written.
+    pub(super) erased: HashSet<String>,
+    /// At most so many rows go into one statement: fewer where the role's statements may not take long.
+    pub(super) max_rows: usize,
+    /// Up to here keys may be there already.
+    pub(super) insert_until: u64,
+}
+
+/// What was last seen of the position's row.
+#[derive(Clone, Copy)]
+pub(super) struct Seen {
+    pub(super) session: i64,
+    pub(super) seq: u64,
+}
+
+/// How a term as the writer ends.
+pub(super) enum End {
+    /// Another process may write now.
+    Lost,
+    /// `gobchan` is closed, or time is up.
+    Stopped,
+}
+
+impl Writer {
+    /// Runs until `gobchan` closes.
+    pub(crate) async fn run(self, mut gobchan: mpsc::Receiver<Rows>) -> anyhow::Result<()> {
+        let mut running = Running {
+            name: name(),
+            parts: self,
+            session: None,
+            seen: None,
+            run: None,
+            generation: 0,
+            backoff: Backoff::default(),
+            is_refused: false,
+            stream: None,
+            erased: HashSet::new(),
+            max_rows: MAX_ORDERS,
+            insert_until: 0,
+        };
+        while let Some(fence) = running.follow(&mut gobchan).await {
+            if let End::Stopped = running.lead(fence, &mut gobchan).await {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The machine's name and the process's number, and something that no other process has.
+fn name() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host = host.trim();
+    format!("{host}/{}/{}", std::process::id(), random::hex::<3>())
+}
+
+/// As the writer.
+impl Running {
+    /// Writes until another process does, or the service stops.
+    async fn lead(&mut self, mut fence: Fence, gobchan: &mut mpsc::Receiver<Rows>) -> End {
+        let Some(run) = self.run else { return End::Lost };
+        tracing::info!(writer = self.name, after = run.after.seq, "this process writes now");
+        let mut mark = run.after;
+        let mut problems = self.parts.positions.problem.subscribe();
+        let mut waiting = Batch::default();
+        loop {
+            if waiting.is_empty() {
+                let renewed = tokio::select! {
+                    rows = gobchan.recv() => match rows {
+                        Some(rows) => {
+                            waiting.push_of(run, rows);
+                            Ok(())
+                        }
+                        None => {
+                            self.hand_over(&fence).await;
+                            return End::Stopped;
+                        }
+                    },
+                    () = pace::next(RENEW_EVERY) => self.renew(&mut fence, mark).await,
+                    _ = problems.changed() => Ok(()),
+                };
+                if let Err(end) = renewed {
+                    return end;
+                }
+                if self.has_problem() {
+                    return End::Lost;
+                }
+                continue;
+            }
+            while waiting.has_room()
+                && let Ok(rows) = gobchan.try_recv()
+            {
+                waiting.push_of(run, rows);
+            }
+            let batch = waiting.take();
+            mark = batch.last().map_or(mark, |rows| rows.orders.through);
+            let mut committed = std::pin::pin!(self.commit(&mut fence, &batch));
+            // The next batch comes together while this one is written.
+            let committed = loop {
+                tokio::select! {
+                    committed = &mut committed => break committed,
+                    Some(rows) = gobchan.recv(), if waiting.has_room() => waiting.push_of(run, rows),
+                }
+            };
+            if let Err(end) = committed {
+                return end;
+            }
+        }
+    }
+
+    async fn hand_over(&mut self, fence: &Fence) {
+        let (Some(session), Some(stream)) = (&self.session, &self.stream) else { return };
+        let key = self.key(stream);
+        let given = position::hand_over(&session.connection.client, &key, fence);
+        if let Ok(Err(error)) = tokio::time::timeout(Duration::from_secs(1), given).await {
+            tracing::debug!(error = describe(&error), "can't hand the lease over; it ends by itself");
+        }
+    }
+
+    /// Renews the lease of an idle writer, as long as the stream can be read.
+    async fn renew(&mut self, fence: &mut Fence, mark: Mark) -> Result<(), End> {
+        if self.parts.health.is_up(Part::Intake) && self.parts.health.is_up(Part::Nats) {
+            return self.advance(fence, mark).await;
+        }
+        match self.ping().await {
+            Ok(()) => {
+                self.parts.health.up(Part::Postgres);
+                Ok(())
+            }
+            Err(reason) => Err(self.fail(Failure::Away(reason)).await),
+        }
+    }
+
+    async fn ping(&mut self) -> Result<(), String> {
+        self.open().await?;
+        timely(self.client()?.batch_execute("")).await?.map_err(|error| describe(&error))
+    }
+}

@@ -1,0 +1,144 @@
+//! What the stages tell each other of the stream's position: where the table is, and from where a run begins.
+//!
+//! `fetch` says which stream there is. `writer` reads `orderd_position`, takes the lease where it is free, and starts
+//! runs: passes over the stream from the position on. What `fetch` can't go on with, it reports.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::watch;
+
+pub(crate) use crate::postgres::position::Mark;
+
+/// The stream that orders are taken from, as it was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct StreamIdentity {
+    pub(crate) name: String,
+    /// Microseconds since 1970.
+    pub(crate) created: i64,
+    /// The first sequence that it has, or will have.
+    pub(crate) first: u64,
+    /// Up to where the durable consumer of an earlier version has acknowledged everything; 0 where there is none.
+    pub(crate) acknowledged: u64,
+}
+
+impl StreamIdentity {
+    /// The place before all that it has.
+    pub(crate) fn beginning(&self) -> u64 {
+        self.first.saturating_sub(1)
+    }
+}
+
+/// A pass over the stream, from behind `after` on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Run {
+    /// A number of its own.
+    pub(crate) id: u64,
+    /// The memory that it fills. A new generation begins with an empty memory.
+    pub(crate) generation: u64,
+    pub(crate) after: Mark,
+    /// The creation time of the stream that the position is of, in microseconds since 1970.
+    pub(crate) stream_created: i64,
+    /// Whether this process writes what comes.
+    pub(crate) writes: bool,
+}
+
+/// The table's position, as this process last saw it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TablePosition {
+    pub(crate) mark: Mark,
+    /// The writer's session.
+    pub(crate) session: i64,
+    pub(crate) writer: Option<String>,
+    /// Whether this process is the writer.
+    pub(crate) is_self: bool,
+}
+
+/// How far this process has read the stream, and what was behind that.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Reach {
+    pub(crate) seq: u64,
+    /// Messages of the topic that lie behind it.
+    pub(crate) pending: u64,
+}
+
+/// Why a run can't go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Problem {
+    /// The stream is another one than the position is of, or no longer has the message that was read last: it was
+    /// made anew or restored.
+    Replaced,
+    /// Messages left the stream before they were read.
+    Purged,
+}
+
+/// A problem of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Report {
+    /// The run's number.
+    pub(crate) run: u64,
+    pub(crate) problem: Problem,
+    /// Whether it is one of the position already, and not only of what was read beyond it.
+    pub(crate) at_position: bool,
+}
+
+/// The channels by which `fetch`, `writer` and `follow` know these things of each other.
+pub(crate) struct Positions {
+    pub(crate) stream: watch::Sender<Option<StreamIdentity>>,
+    pub(crate) table: watch::Sender<Option<TablePosition>>,
+    pub(crate) run: watch::Sender<Option<Run>>,
+    pub(crate) problem: watch::Sender<Option<Report>>,
+    pub(crate) reach: watch::Sender<Reach>,
+    /// The highest position at which `follow` has asked the table in the writer's session.
+    asked_at: AtomicU64,
+}
+
+impl Default for Positions {
+    fn default() -> Self {
+        Self {
+            stream: watch::Sender::new(None),
+            table: watch::Sender::new(None),
+            run: watch::Sender::new(None),
+            problem: watch::Sender::new(None),
+            reach: watch::Sender::new(Reach::default()),
+            asked_at: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Positions {
+    /// The sequence up to which the table has everything; 0 while that is not known.
+    pub(crate) fn seq(&self) -> u64 {
+        self.table.borrow().as_ref().map_or(0, |table| table.mark.seq)
+    }
+
+    /// How many messages of the topic lie behind the table's position; `None` while it is not known.
+    pub(crate) fn behind(&self) -> Option<u64> {
+        let seq = self.table.borrow().as_ref()?.mark.seq;
+        let reach = *self.reach.borrow();
+        Some(reach.pending + reach.seq.saturating_sub(seq))
+    }
+
+    /// The name of the stream; empty while it is not known.
+    pub(crate) fn stream_name(&self) -> String {
+        self.stream.borrow().as_ref().map_or_else(String::new, |stream| stream.name.clone())
+    }
+
+    /// The table was asked in this session, when its position was there. `false`: it is not the session that is followed.
+    pub(crate) fn asked(&self, session: i64, seq: u64) -> bool {
+        let is_followed = self.table.borrow().as_ref().is_some_and(|table| table.session == session);
+        if is_followed {
+            self.asked_at.fetch_max(seq, Ordering::AcqRel);
+        }
+        is_followed
+    }
+
+    /// The highest position at which the table was asked; a new session begins there.
+    pub(crate) fn take_asked_at(&self) -> u64 {
+        self.asked_at.swap(0, Ordering::AcqRel)
+    }
+
+    /// The same, of a session that goes on.
+    pub(crate) fn asked_at(&self) -> u64 {
+        self.asked_at.load(Ordering::Acquire)
+    }
+}

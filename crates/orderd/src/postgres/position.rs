@@ -1,0 +1,389 @@
+//! `orderd_position`: how far the table is in its stream, and which process writes.
+//!
+//! One row for each table, stream and topic. Every transaction that writes orders also updates this row, and its
+//! update must match the version of the row that the writer last wrote: the fence. A batch either moves the position
+//! and writes its rows, or does neither.
+//!
+//! Each write puts a random nonce into the row. A table that went back to an earlier state can come to the same
+//! sequence and the same `ctid` again, but not to the same nonce.
+
+use std::time::Duration;
+
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Client, Error, Row, Statement};
+
+use crate::config::Table;
+use crate::random;
+
+/// How long a lease holds without a write by its holder: longer only where its writes take so long.
+pub(crate) const LEASE: Duration = Duration::from_secs(3);
+const LONGEST_LEASE: Duration = Duration::from_secs(30);
+
+/// How long the row's lock is waited for when the lease is taken.
+const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '500ms'";
+
+/// Which row: the table's, for a stream and a topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PositionKey {
+    pub(crate) table: Table,
+    pub(crate) stream: String,
+    pub(crate) topic: String,
+}
+
+/// The row as it was read.
+#[derive(Clone, Debug)]
+pub(crate) struct Position {
+    /// Every message of the stream up to this sequence is passed.
+    pub(crate) seq: u64,
+    /// Microseconds since 1970 of the message at `seq`; none where nothing has been passed, or that message is gone.
+    pub(crate) seq_time: Option<i64>,
+    /// Microseconds since 1970 at which the stream was made.
+    pub(crate) stream_created: i64,
+    /// Who writes, or wrote last.
+    pub(crate) writer: Option<String>,
+    /// Which term of office this is; a new one for each lease taken.
+    pub(crate) session: i64,
+    /// The session before; none where nothing follows from what the position was then.
+    pub(crate) previous_session: Option<i64>,
+    /// Where the position was when the session began.
+    pub(crate) session_began: u64,
+    /// Up to this sequence messages were passed because the stream no longer had them; 0 where none were.
+    pub(crate) gap_end: u64,
+    /// Whether the table has the row that was written last.
+    pub(crate) has_last_row: bool,
+    /// Whether the lease has ended, or its holder's connection has.
+    pub(crate) is_free: bool,
+    ctid: String,
+    nonce: i64,
+}
+
+/// Where a new session begins, if not at the position: memory of what was before counts no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Start {
+    pub(crate) seq: u64,
+    pub(crate) stream_created: i64,
+    /// As in [`Position`].
+    pub(crate) gap_end: u64,
+}
+
+/// The version of the row that the writer's next write must match.
+#[derive(Clone, Debug)]
+pub(crate) struct Fence {
+    ctid: String,
+    nonce: i64,
+    pub(crate) session: i64,
+    /// How long the lease holds after the next write.
+    lease: Duration,
+}
+
+/// Where the position moves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Mark {
+    pub(crate) seq: u64,
+    /// Microseconds since 1970 of the message at `seq`.
+    pub(crate) time: Option<i64>,
+}
+
+impl PositionKey {
+    /// The table of positions, quoted.
+    fn positions(&self) -> String {
+        positions(&self.table)
+    }
+
+    fn parameters<'p>(&'p self, table: &'p String) -> [&'p (dyn ToSql + Sync); 3] {
+        [table, &self.stream, &self.topic]
+    }
+}
+
+/// The name of the table of positions.
+pub(crate) const NAME: &str = "orderd_position";
+
+/// The table of positions beside a table of orders, quoted.
+pub(crate) fn positions(table: &Table) -> String {
+    table.sibling(NAME)
+}
+
+/// The same as a text literal of SQL.
+pub(crate) fn literal(table: &Table) -> String {
+    format!("'{}'", positions(table).replace('\'', "''"))
+}
+
+/// The statement that makes the table of positions.
+pub(crate) fn create_statement(table: &Table) -> String {
+    format!(
+        "CREATE TABLE IF NOT EXISTS {} (table_name text NOT NULL, stream text NOT NULL, topic text NOT NULL, \
+         stream_created timestamptz NOT NULL, seq bigint NOT NULL, seq_time timestamptz, \
+         writer text, writer_pid integer, lease_until timestamptz, \
+         session bigint NOT NULL, previous_session bigint, session_began bigint NOT NULL, \
+         last_row text, gap_end bigint NOT NULL DEFAULT 0, nonce bigint NOT NULL, \
+         PRIMARY KEY (table_name, stream, topic)) WITH (fillfactor = 20)",
+        positions(table)
+    )
+}
+
+impl Position {
+    pub(crate) fn mark(&self) -> Mark {
+        Mark { seq: self.seq, time: self.seq_time }
+    }
+}
+
+/// Adds the row where it is missing, at `seq`.
+pub(crate) async fn add(
+    client: &Client,
+    key: &PositionKey,
+    stream_created: i64,
+    seq: u64,
+) -> Result<(), Error> {
+    let statement = format!(
+        "INSERT INTO {} (table_name, stream, topic, stream_created, seq, session, session_began, nonce)
+         VALUES ($1, $2, $3, timestamptz 'epoch' + $4 * interval '1 microsecond', $5, $6, $5, $6)
+         ON CONFLICT DO NOTHING",
+        key.positions()
+    );
+    let parameters: [(&(dyn ToSql + Sync), Type); 6] = [
+        (&key.table.to_string(), Type::TEXT),
+        (&key.stream, Type::TEXT),
+        (&key.topic, Type::TEXT),
+        (&(stream_created as f64), Type::FLOAT8),
+        (&(seq as i64), Type::INT8),
+        (&random::number(), Type::INT8),
+    ];
+    client.query_typed(&statement, &parameters).await.map(drop)
+}
+
+/// The row as it is; `None` where there is none.
+pub(crate) async fn read(client: &Client, key: &PositionKey) -> Result<Option<Position>, Error> {
+    let statement = format!(
+        "SELECT seq, (extract(epoch FROM seq_time) * 1000000)::bigint,
+                (extract(epoch FROM stream_created) * 1000000)::bigint, writer, session, previous_session,
+                session_began, gap_end,
+                last_row IS NULL OR EXISTS (SELECT FROM {} AS written WHERE written.id = last_row),
+                lease_until IS NULL OR lease_until < clock_timestamp()
+                  OR NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = writer_pid),
+                ctid::text, nonce
+         FROM {} WHERE table_name = $1 AND stream = $2 AND topic = $3",
+        key.table.quoted(),
+        key.positions()
+    );
+    let table = key.table.to_string();
+    let parameters = key.parameters(&table).map(|parameter| (parameter, Type::TEXT));
+    let rows = client.query_typed(&statement, &parameters).await?;
+    rows.first().map(position).transpose()
+}
+
+fn position(row: &Row) -> Result<Position, Error> {
+    Ok(Position {
+        seq: row.try_get::<_, i64>(0)?.cast_unsigned(),
+        seq_time: row.try_get(1)?,
+        stream_created: row.try_get(2)?,
+        writer: row.try_get(3)?,
+        session: row.try_get(4)?,
+        previous_session: row.try_get(5)?,
+        session_began: row.try_get::<_, i64>(6)?.cast_unsigned(),
+        gap_end: row.try_get::<_, i64>(7)?.cast_unsigned(),
+        has_last_row: row.try_get(8)?,
+        is_free: row.try_get(9)?,
+        ctid: row.try_get(10)?,
+        nonce: row.try_get(11)?,
+    })
+}
+
+/// Takes the lease of a row that is free, and begins a session: at the position, or at `start`. `None`: another process
+/// was faster, or the former writer's transaction still holds the row; that transaction is ended.
+pub(crate) async fn take(
+    client: &Client,
+    key: &PositionKey,
+    found: &Position,
+    writer: &str,
+    start: Option<Start>,
+) -> Result<Option<(Fence, Position)>, Error> {
+    client.batch_execute(&format!("BEGIN; {LOCK_TIMEOUT}")).await?;
+    match begin_session(client, key, found, writer, start).await {
+        Ok(begun) => {
+            client.batch_execute("COMMIT").await?;
+            Ok(begun)
+        }
+        Err(error) => {
+            client.batch_execute("ROLLBACK").await?;
+            if error.code() != Some(&SqlState::LOCK_NOT_AVAILABLE) {
+                return Err(error);
+            }
+            end_former_writer(client, key).await?;
+            Ok(None)
+        }
+    }
+}
+
+async fn begin_session(
+    client: &Client,
+    key: &PositionKey,
+    found: &Position,
+    writer: &str,
+    start: Option<Start>,
+) -> Result<Option<(Fence, Position)>, Error> {
+    let begun = Position {
+        seq: start.map_or(found.seq, |start| start.seq),
+        seq_time: found.seq_time.filter(|_| start.is_none()),
+        stream_created: start.map_or(found.stream_created, |start| start.stream_created),
+        writer: Some(writer.to_owned()),
+        session: random::number(),
+        previous_session: Some(found.session).filter(|_| start.is_none()),
+        session_began: start.map_or(found.seq, |start| start.seq),
+        gap_end: start.map_or(found.gap_end, |start| start.gap_end),
+        nonce: random::number(),
+        ..found.clone()
+    };
+    let statement = format!(
+        "UPDATE {} SET writer = $1, writer_pid = pg_backend_pid(), session = $2, nonce = $3, seq = $4,
+                session_began = $4, previous_session = $5, gap_end = $6,
+                seq_time = CASE WHEN $7 THEN NULL ELSE seq_time END,
+                last_row = CASE WHEN $7 THEN NULL ELSE last_row END,
+                stream_created = timestamptz 'epoch' + $8 * interval '1 microsecond',
+                lease_until = clock_timestamp() + interval '{} milliseconds'
+         WHERE table_name = $9 AND stream = $10 AND topic = $11 AND nonce = $12 RETURNING ctid::text",
+        key.positions(),
+        LEASE.as_millis()
+    );
+    let parameters: [(&(dyn ToSql + Sync), Type); 12] = [
+        (&writer, Type::TEXT),
+        (&begun.session, Type::INT8),
+        (&begun.nonce, Type::INT8),
+        (&begun.seq.cast_signed(), Type::INT8),
+        (&begun.previous_session, Type::INT8),
+        (&begun.gap_end.cast_signed(), Type::INT8),
+        (&start.is_some(), Type::BOOL),
+        (&(begun.stream_created as f64), Type::FLOAT8),
+        (&key.table.to_string(), Type::TEXT),
+        (&key.stream, Type::TEXT),
+        (&key.topic, Type::TEXT),
+        (&found.nonce, Type::INT8),
+    ];
+    let rows = client.query_typed(&statement, &parameters).await?;
+    let Some(row) = rows.first() else { return Ok(None) };
+    let fence = Fence { ctid: row.try_get(0)?, nonce: begun.nonce, session: begun.session, lease: LEASE };
+    Ok(Some((fence, begun)))
+}
+
+/// Ends a transaction that holds the row although its writer's lease has ended: that writer is stalled.
+async fn end_former_writer(client: &Client, key: &PositionKey) -> Result<(), Error> {
+    let statement = format!(
+        "SELECT pg_terminate_backend(pid) FROM pg_locks
+         WHERE relation = $4::text::regclass AND mode = 'RowExclusiveLock' AND granted AND pid IN
+           (SELECT writer_pid FROM {} WHERE table_name = $1 AND stream = $2 AND topic = $3
+              AND lease_until < clock_timestamp())",
+        key.positions()
+    );
+    let (table, positions) = (key.table.to_string(), key.positions());
+    let [table, stream, topic] = key.parameters(&table).map(|parameter| (parameter, Type::TEXT));
+    client.query_typed(&statement, &[table, stream, topic, (&positions, Type::TEXT)]).await.map(drop)
+}
+
+/// The update that is the fence: `$1` sequence, `$2` its time, `$3` the next nonce, `$4` to `$6` what it must match, `$7`
+/// the lease in milliseconds, `$8` the id of the row that is written last, or null where none is written.
+/// Returns the row's new `ctid`, or no row where another process has written meanwhile.
+pub(crate) fn fence_update(table: &Table) -> String {
+    // By `ctid`, for with an old snapshot open the row has a chain of dead versions that nobody can prune.
+    format!(
+        "UPDATE {} SET seq = $1, seq_time = timestamptz 'epoch' + $2 * interval '1 microsecond', nonce = $3,
+                writer_pid = pg_backend_pid(), lease_until = clock_timestamp() + $7 * interval '1 millisecond',
+                last_row = coalesce($8, last_row)
+         WHERE ctid = $4::text::tid AND nonce = $5 AND session = $6 RETURNING ctid::text",
+        positions(table)
+    )
+}
+
+/// The types of the fence's parameters.
+pub(crate) const FENCE_TYPES: [Type; 8] =
+    [Type::INT8, Type::FLOAT8, Type::INT8, Type::TEXT, Type::INT8, Type::INT8, Type::FLOAT8, Type::TEXT];
+
+/// The values of the fence's parameters.
+pub(crate) struct FenceValues {
+    seq: i64,
+    time: Option<f64>,
+    next_nonce: i64,
+    ctid: String,
+    nonce: i64,
+    session: i64,
+    lease_ms: f64,
+    last_row: Option<String>,
+}
+
+impl Fence {
+    /// Moves the position to `mark`. `last_row` is the id of the row that is written last, if one is.
+    pub(crate) fn values(&self, mark: Mark, last_row: Option<&str>) -> FenceValues {
+        FenceValues {
+            seq: mark.seq.cast_signed(),
+            time: mark.time.map(|time| time as f64),
+            next_nonce: random::number(),
+            ctid: self.ctid.clone(),
+            nonce: self.nonce,
+            session: self.session,
+            lease_ms: self.lease.as_millis() as f64,
+            last_row: last_row.map(str::to_owned),
+        }
+    }
+
+    /// A write took so long: the next one may take that long too, before another process takes the lease.
+    pub(crate) fn took(&mut self, elapsed: Duration) {
+        self.lease = (elapsed * 3).clamp(LEASE, LONGEST_LEASE);
+    }
+
+    /// The fence of the row as it was read, where this process's session still holds it.
+    pub(crate) fn of(found: &Position, lease: Duration) -> Self {
+        Self { ctid: found.ctid.clone(), nonce: found.nonce, session: found.session, lease }
+    }
+
+    pub(crate) fn lease(&self) -> Duration {
+        self.lease
+    }
+
+    /// The row was written: the next write must match this version.
+    pub(crate) fn moved(&mut self, values: &FenceValues, ctid: String) {
+        (self.ctid, self.nonce) = (ctid, values.next_nonce);
+    }
+}
+
+impl FenceValues {
+    pub(crate) fn parameters(&self) -> [&(dyn ToSql + Sync); 8] {
+        let Self { seq, time, next_nonce, ctid, nonce, session, lease_ms, last_row } = self;
+        [seq, time, next_nonce, ctid, nonce, session, lease_ms, last_row]
+    }
+}
+
+/// Moves the position with no rows, or only renews the lease. Gives back the row's new `ctid`; `None`: the fence does
+/// not match.
+pub(crate) async fn advance(
+    client: &Client,
+    fence: &Statement,
+    values: &FenceValues,
+) -> Result<Option<String>, Error> {
+    let row = client.query_opt(fence, &values.parameters()).await?;
+    row.map(|row| row.try_get(0)).transpose()
+}
+
+/// The writer that stops gives the lease away, so that another process takes it at once.
+pub(crate) async fn hand_over(client: &Client, key: &PositionKey, fence: &Fence) -> Result<(), Error> {
+    let statement = format!(
+        "UPDATE {} SET writer = NULL, writer_pid = NULL, lease_until = NULL, nonce = $1
+         WHERE ctid = $2::text::tid AND nonce = $3 AND session = $4",
+        key.positions()
+    );
+    let parameters: [(&(dyn ToSql + Sync), Type); 4] = [
+        (&random::number(), Type::INT8),
+        (&fence.ctid, Type::TEXT),
+        (&fence.nonce, Type::INT8),
+        (&fence.session, Type::INT8),
+    ];
+    client.query_typed(&statement, &parameters).await.map(drop)
+}
+
+/// The statement by which a transaction that erases rows makes the writer's next batch miss the fence, so that the writer
+/// reads the erased keys again. The row that was written last may be among them.
+pub(crate) fn break_fences(table: &Table) -> String {
+    format!(
+        "UPDATE {} SET nonce = (random() * 9e18)::bigint, last_row = NULL WHERE table_name = {}",
+        positions(table),
+        table.label_literal()
+    )
+}

@@ -1,0 +1,287 @@
+//! The table's position in the stream, and what follows from it: tables and streams that go back, writers that stall.
+
+use std::time::{Duration, Instant};
+
+use async_nats::jetstream::{self, stream};
+use devstack::Signal;
+use hyper::StatusCode;
+
+use crate::support::{Service, Stack, eventually, orders};
+
+/// Keeps rows and position as they are now.
+const KEEP: &str =
+    "CREATE TABLE kept AS SELECT * FROM orders2; CREATE TABLE kept_position AS SELECT * FROM orderd_position";
+
+/// Brings back what [`KEEP`] kept, as a restore from a backup does.
+const RESTORE: &str = "BEGIN;
+    TRUNCATE orders2; INSERT INTO orders2 SELECT * FROM kept;
+    TRUNCATE orderd_position; INSERT INTO orderd_position SELECT * FROM kept_position;
+    COMMIT";
+
+/// The same for the orders alone.
+const RESTORE_ROWS: &str = "BEGIN; TRUNCATE orders2; INSERT INTO orders2 SELECT * FROM kept; COMMIT";
+
+async fn committed(stack: &Stack, count: usize) {
+    eventually(&format!("{count} rows"), async || (stack.rows() == count).then_some(())).await;
+}
+
+async fn stream(stack: &Stack) -> stream::Stream {
+    jetstream::new(stack.client().await).get_stream("ORDERS").await.unwrap()
+}
+
+async fn writes(service: &Service) -> bool {
+    service.get("/readyz").await.json()["writer"]["self"] == true
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_restored_table_lacks_comes_back_from_the_stream() {
+    let (stack, service) = Stack::started().await;
+    stack.publish(&orders(300)).await;
+    committed(&stack, 300).await;
+    stack.postgres.psql(KEEP).unwrap();
+    stack.publish_numbers(300..1_000).await;
+    committed(&stack, 1_000).await;
+    let ids = service.ids().await;
+    stack.postgres.psql(RESTORE).unwrap();
+    committed(&stack, 1_000).await;
+    service.wait_len(1_000).await;
+    assert_eq!(service.ids().await, ids);
+    assert_eq!(service.metric("orderd_lost_messages_total").await, 0.0);
+    stack.publish_numbers(1_000..1_010).await;
+    committed(&stack, 1_010).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_table_lacks_that_was_restored_while_it_was_down_comes_back_too() {
+    let (stack, mut service) = Stack::started().await;
+    stack.publish(&orders(50)).await;
+    committed(&stack, 50).await;
+    stack.postgres.psql(KEEP).unwrap();
+    stack.publish_numbers(50..200).await;
+    committed(&stack, 200).await;
+    // The position too, and then the orders alone, beside a position that is newer than they are.
+    for restore in [RESTORE, RESTORE_ROWS] {
+        service.stop();
+        stack.postgres.psql(restore).unwrap();
+        assert_eq!(stack.rows(), 50);
+        service = stack.serve(&[]).await;
+        committed(&stack, 200).await;
+        service.wait_len(200).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_processes_hold_what_a_table_has_that_went_back() {
+    let stack = Stack::new();
+    let services = [stack.serve(&[]).await, stack.serve(&[]).await, stack.serve(&[]).await];
+    stack.publish(&orders(100)).await;
+    committed(&stack, 100).await;
+    stack.postgres.psql(KEEP).unwrap();
+    stack.publish_numbers(100..200).await;
+    stack.wait_same(&services, 200).await;
+    // The stream has lost a part of what the table loses: those orders are nowhere.
+    stream(&stack).await.purge().sequence(151).await.unwrap();
+    stack.postgres.psql(RESTORE).unwrap();
+    stack.wait_same(&services, 150).await;
+    let mut lost = 0.0;
+    for service in &services {
+        lost += service.metric("orderd_lost_messages_total").await;
+        for id in ["order-100", "order-149"] {
+            let found = service.get(&format!("/orders?order_uid={id}")).await;
+            assert_eq!(found.body.trim(), "[]", "{id}");
+        }
+    }
+    let logs: Vec<_> = services.iter().map(|service| service.process.log()).collect();
+    assert_eq!(lost, 50.0, "{}", logs.join("\n\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn postgres_that_loses_its_last_commits_has_them_again() {
+    let options = devstack::PostgresOptions {
+        settings: vec![
+            ("synchronous_commit".into(), "off".into()),
+            ("wal_writer_delay".into(), "10s".into()),
+        ],
+        ..devstack::PostgresOptions::quick()
+    };
+    let mut stack = Stack { postgres: devstack::Postgres::temporary(options).unwrap(), ..Stack::new() };
+    let service = stack.serve(&[]).await;
+    let mut published = 0;
+    for _ in 0..3 {
+        stack.publish_numbers(published..published + 200).await;
+        published += 200;
+        committed(&stack, published).await;
+        stack.postgres.kill();
+        stack.postgres.start_again().unwrap();
+    }
+    committed(&stack, published).await;
+    service.wait_len(published as u64).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_writer_that_stalls_is_replaced_and_changes_nothing_when_it_comes_back() {
+    let stack = Stack::new();
+    let services = [stack.serve(&[]).await, stack.serve(&[]).await];
+    let writer = if writes(&services[0]).await { 0 } else { 1 };
+    stack.publish_numbers(0..50).await;
+    stack.wait_same(&services, 50).await;
+    // In the middle of its COPY, the row of the position is locked.
+    let lock = stack.sql().await;
+    lock.batch_execute("BEGIN; LOCK TABLE orders2 IN EXCLUSIVE MODE").await.unwrap();
+    stack.publish_numbers(50..250).await;
+    eventually("it waits for the lock", async || {
+        let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
+        (stack.postgres.psql(waiting).unwrap().trim() != "0").then_some(())
+    })
+    .await;
+    services[writer].process.signal(Signal::STOP);
+    lock.batch_execute("ROLLBACK").await.unwrap();
+    stack.publish_numbers(250..300).await;
+    committed(&stack, 300).await;
+    let other = &services[1 - writer];
+    eventually("the other one writes", async || writes(other).await.then_some(())).await;
+    services[writer].process.signal(Signal::CONT);
+    stack.wait_same(&services, 300).await;
+    stack.publish_numbers(300..320).await;
+    stack.wait_same(&services, 320).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_stops_hands_writing_over_and_who_is_killed_is_replaced_soon() {
+    let stack = Stack::new();
+    let mut services = vec![stack.serve(&[]).await, stack.serve(&[]).await, stack.serve(&[]).await];
+    for is_killed in [false, true] {
+        let mut writer = None;
+        for (number, service) in services.iter().enumerate() {
+            if writes(service).await {
+                writer = Some(number);
+            }
+        }
+        let mut gone = services.remove(writer.unwrap());
+        if is_killed {
+            gone.kill();
+        } else {
+            gone.stop();
+        }
+        let begun = Instant::now();
+        let before = stack.rows();
+        stack.publish_numbers(before..before + 10).await;
+        stack.wait_same(&services, before + 10).await;
+        // Limits of the contract are measured by the bench; this is against a wait for something that never comes.
+        assert!(begun.elapsed() < Duration::from_secs(60));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_was_made_anew_is_read_from_its_beginning() {
+    let (stack, service) = Stack::started().await;
+    stack.publish(&orders(30)).await;
+    committed(&stack, 30).await;
+    let context = jetstream::new(stack.client().await);
+    let config = stream(&stack).await.cached_info().config.clone();
+    context.delete_stream("ORDERS").await.unwrap();
+    context.create_stream(config).await.unwrap();
+    stack.publish_numbers(30..50).await;
+    committed(&stack, 50).await;
+    service.wait_len(50).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_left_the_stream_unread_is_counted_and_shown() {
+    let (stack, mut service) = Stack::started().await;
+    stack.publish(&orders(10)).await;
+    committed(&stack, 10).await;
+    service.stop();
+    stack.publish_numbers(10..40).await;
+    stream(&stack).await.purge().sequence(31).await.unwrap();
+    let service = stack.serve(&[]).await;
+    committed(&stack, 20).await;
+    service.wait_len(20).await;
+    assert_eq!(service.metric("orderd_lost_messages_total").await, 20.0);
+    eventually("it is warned of", async || {
+        let warnings = service.get("/readyz").await.json()["warnings"].clone();
+        warnings.as_array()?.iter().any(|warning| warning["what"] == "messages_lost").then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_id_that_another_process_lists_is_never_unknown() {
+    let stack = Stack::new();
+    let services = [stack.serve(&[]).await, stack.serve(&[]).await];
+    let lock = stack.sql().await;
+    lock.batch_execute("BEGIN; LOCK TABLE orders2 IN EXCLUSIVE MODE").await.unwrap();
+    services[1].process.signal(Signal::STOP);
+    stack.publish(&orders(40)).await;
+    services[0].wait_len(40).await;
+    let ids = services[0].ids().await;
+    services[1].process.signal(Signal::CONT);
+    for id in &ids {
+        let answer = services[1].get_once(&format!("/order/{id}")).await;
+        assert!(
+            [StatusCode::OK, StatusCode::SERVICE_UNAVAILABLE].contains(&answer.status),
+            "{}",
+            answer.status
+        );
+    }
+    // What nobody has is not there, also while nothing can be committed.
+    let (time, sequence) = ids[39].split_once('-').unwrap();
+    let beyond = format!("{time}-{}", sequence.parse::<u64>().unwrap() + 1);
+    for unknown in [beyond.as_str(), "nonsense"] {
+        assert_eq!(services[1].get(&format!("/order/{unknown}")).await.status, StatusCode::NOT_FOUND);
+    }
+    lock.batch_execute("ROLLBACK").await.unwrap();
+    stack.wait_same(&services, 40).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_work_queue_is_refused_with_the_stream_that_can_be_used() {
+    let stack = Stack::new();
+    let config = stream::Config {
+        name: "QUEUE".into(),
+        subjects: vec!["TESTING".into()],
+        retention: stream::RetentionPolicy::WorkQueue,
+        ..Default::default()
+    };
+    jetstream::new(stack.client().await).create_stream(config).await.unwrap();
+    let output = stack.run(&["serve"], "").await;
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success());
+    assert!(said.contains("QUEUE") && said.contains("NATS_STREAM=QUEUE_LOG"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn statements_that_may_take_only_so_long_are_made_small_enough() {
+    let stack = Stack::new();
+    let slow = "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
+        'BEGIN PERFORM pg_sleep(0.0002); RETURN NEW; END';
+        CREATE TABLE orders2 (id text NOT NULL PRIMARY KEY, data bytea);
+        CREATE TRIGGER slow BEFORE INSERT ON orders2 FOR EACH ROW EXECUTE FUNCTION slow();
+        ALTER ROLE postgres SET statement_timeout = '200ms'";
+    stack.postgres.psql(slow).unwrap();
+    stack.jetstream().await;
+    let service = stack.start(&[]).await;
+    stack.publish(&orders(3_000)).await;
+    committed(&stack, 3_000).await;
+    assert_eq!(service.metric("myapp_orders_errors").await, 0.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_had_the_durable_consumer_goes_on_from_where_it_was() {
+    let stack = Stack::new();
+    let context = jetstream::new(stack.client().await);
+    let config =
+        stream::Config { name: "ORDERS".into(), subjects: vec!["TESTING".into()], ..Default::default() };
+    let orders_stream = context.create_stream(config).await.unwrap();
+    stack.publish(&orders(10)).await;
+    let durable =
+        jetstream::consumer::pull::Config { durable_name: Some("orderd".into()), ..Default::default() };
+    let consumer = orders_stream.create_consumer(durable).await.unwrap();
+    let mut messages = futures_util::StreamExt::take(consumer.messages().await.unwrap(), 6);
+    while let Some(message) = futures_util::StreamExt::next(&mut messages).await {
+        message.unwrap().double_ack().await.unwrap();
+    }
+    let service = stack.serve(&[]).await;
+    committed(&stack, 4).await;
+    service.wait_len(4).await;
+}
