@@ -19,11 +19,13 @@ pub enum Reason {
     MissingMember,
     /// PostgreSQL refuses the row.
     RefusedByDatabase,
+    /// The NATS client fails at the message.
+    UnreadableMessage,
 }
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::InvalidUtf8,
         Self::InvalidJson,
         Self::NotAnObject,
@@ -31,6 +33,7 @@ impl Reason {
         Self::NumberOutOfRange,
         Self::MissingMember,
         Self::RefusedByDatabase,
+        Self::UnreadableMessage,
     ];
 
     /// The reason as one word, as it stands in headers, metrics and JSON.
@@ -43,6 +46,7 @@ impl Reason {
             Self::NumberOutOfRange => "number_out_of_range",
             Self::MissingMember => "missing_member",
             Self::RefusedByDatabase => "refused_by_database",
+            Self::UnreadableMessage => "unreadable_message",
         }
     }
 }

@@ -14,6 +14,11 @@ impl ClientEnd {
         self.0.clone().drop_guard()
     }
 
+    /// Whether they have ended.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.0.is_cancelled()
+    }
+
     /// A stage that fails when the client's tasks have ended, before the service stops.
     pub(crate) async fn watch(self, stop: CancellationToken) -> anyhow::Result<()> {
         tokio::select! {

@@ -93,6 +93,25 @@ pub(crate) async fn connect(settings: &Nats, health: Arc<Health>, end: &ClientEn
     Ok(options.connect(&settings.servers.0[..]).await?)
 }
 
+/// A client that reads orders alone. Its outages are the intake's.
+///
+/// # Errors
+/// Credentials that can't be read.
+pub(crate) async fn connect_for_intake(settings: &Nats, end: &ClientEnd) -> anyhow::Result<Client> {
+    let alive = end.guard();
+    let options = secured(settings)?
+        .ping_interval(Duration::from_secs(2))
+        .max_reconnects(None)
+        .reconnect_delay_callback(|attempts| Backoff::after(attempts.saturating_sub(1)))
+        .event_callback(move |event| {
+            let _alive = &alive;
+            tracing::debug!(%event, "NATS, reading orders");
+            std::future::ready(())
+        })
+        .retry_on_initial_connect();
+    Ok(options.connect(&settings.servers.0[..]).await?)
+}
+
 /// Waits until the server is there and tells whether it can be used.
 ///
 /// # Errors

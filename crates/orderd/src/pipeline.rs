@@ -21,6 +21,7 @@ use crate::dead_letters::store::Store;
 use crate::dead_letters::waiting::Waiting;
 use crate::erasure::{Eraser, Follower};
 use crate::health::Health;
+use crate::ingest::client::IntakeClient;
 use crate::ingest::decode::Decode;
 use crate::ingest::fetch::Fetch;
 use crate::ingest::retention::Retention;
@@ -116,6 +117,7 @@ pub(crate) fn start(parts: &Parts, parser: Parser, depths: &Depths) -> Stages {
         settings: settings.clone(),
         client: client.clone(),
         dead_letters: dead_letters.clone(),
+        intake_client: IntakeClient::default(),
         positions: positions.clone(),
         health: health.clone(),
         metrics: metrics.clone(),

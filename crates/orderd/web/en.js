@@ -127,6 +127,7 @@ export const en = {
     invalid_utf8: "Not UTF-8", invalid_json: "Not JSON", not_an_object: "Not a JSON object",
     wrong_type: "A value of the wrong type", number_out_of_range: "A number out of range",
     missing_member: "A required member is missing", refused_by_database: "Refused by PostgreSQL",
+    unreadable_message: "The NATS client fails at it",
   },
   members: {
     order_uid: "Order number", track_number: "Track number", delivery: "Delivery", payment: "Payment",

@@ -136,9 +136,11 @@ export const ru = {
     invalid_utf8: "Не UTF-8", invalid_json: "Не JSON", not_an_object: "Не объект JSON",
     wrong_type: "Значение не того типа", number_out_of_range: "Число вне допустимых пределов",
     missing_member: "Нет обязательного поля", refused_by_database: "Отвергнуто PostgreSQL",
+    unreadable_message: "Клиент NATS не может его прочитать",
   },
   // What the service says of a refusal, in its own words; PostgreSQL's are left as they are.
   details: {
+    "the NATS client fails when this message is delivered": "на этом сообщении клиент NATS обрывает соединение",
     "invalid UTF-8": "недопустимые байты UTF-8",
     "is required, and missing or empty": "обязательно, но его нет или оно пустое",
     "a whole number that doesn't fit into 64 bits": "целое число, которое не помещается в 64 бита",

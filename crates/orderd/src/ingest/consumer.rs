@@ -50,6 +50,8 @@ impl Default for PullLimit {
 }
 
 impl PullLimit {
+    pub(super) const ONE: Self = Self(1);
+
     /// Takes note of a refusal that names a limit: "Exceeded MaxRequestBatch of 500". `true`: it does.
     pub(super) fn heed(&mut self, refusal: &str) -> bool {
         let limit = refusal
@@ -144,6 +146,7 @@ impl OrderedConsumer {
                 key: Key::from_stream(place.position.timestamp_ns, place.position.sequence),
                 position: place.position,
                 replayed: false,
+                is_unreadable: false,
             });
         }
         self.taken.clear();

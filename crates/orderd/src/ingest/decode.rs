@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use order::{Order, Parser};
+use order::{Order, Parser, Reason, Refusal};
 use tokio::sync::mpsc;
 
 use super::{Message, Messages, Orders, Rejected};
@@ -53,25 +53,36 @@ impl Decode {
         Ok(())
     }
 
+    fn order(&mut self, message: &Message) -> Result<Order, Refusal> {
+        if message.is_unreadable {
+            return Err(unreadable());
+        }
+        self.parser.parse(&message.payload, message.key.as_str())
+    }
+
     /// The orders that messages are, and those that are none. Only these are taken out, for a message is large to copy.
     fn parse(&mut self, messages: &mut Vec<Message>) -> (Vec<Order>, Vec<Rejected>) {
         let mut orders = Vec::with_capacity(messages.len());
         let mut refusals = Vec::new();
-        let is_refused =
-            |message: &mut Message| match self.parser.parse(&message.payload, message.key.as_str()) {
-                Ok(order) => {
-                    orders.push(order);
-                    false
-                }
-                Err(refusal) => {
-                    refusals.push(refusal);
-                    true
-                }
-            };
+        let is_refused = |message: &mut Message| match self.order(message) {
+            Ok(order) => {
+                orders.push(order);
+                false
+            }
+            Err(refusal) => {
+                refusals.push(refusal);
+                true
+            }
+        };
         let refused: Vec<_> = messages.extract_if(.., is_refused).collect();
         let dead = refused.into_iter().zip(refusals).map(|(message, refusal)| Rejected { message, refusal });
         (orders, dead.collect())
     }
+}
+
+fn unreadable() -> Refusal {
+    let detail = "the NATS client fails when this message is delivered".to_owned();
+    Refusal { reason: Reason::UnreadableMessage, detail, path: None, offset: None }
 }
 
 /// Each name once. Names are not content: they are what a model is made of.

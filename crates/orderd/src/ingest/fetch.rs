@@ -13,7 +13,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::client::IntakeClient;
 use super::consumer::{OrderedConsumer, PullLimit};
+use super::unreadable::{self, Failures};
 use super::{Message, Messages};
 use crate::config::Settings;
 use crate::dead_letters::store::Store;
@@ -40,8 +42,10 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// What the stage needs.
 pub(crate) struct Fetch {
     pub(crate) settings: Arc<Settings>,
+    /// That of the service, whose server is asked whether it can be used.
     pub(crate) client: Client,
     pub(crate) dead_letters: Arc<Store>,
+    pub(crate) intake_client: IntakeClient,
     pub(crate) positions: Arc<Positions>,
     pub(crate) health: Arc<Health>,
     pub(crate) metrics: Arc<Metrics>,
@@ -87,6 +91,7 @@ impl Fetch {
         let mut limit = PullLimit::default();
         let mut reading: Option<Reading> = None;
         let mut has_read = false;
+        let mut failures = Failures::default();
         loop {
             let ended = self.read(natschan, &mut runs, &mut reading, &mut limit, &mut backoff).await;
             match ended {
@@ -99,13 +104,44 @@ impl Fetch {
                 Err(error) if !has_read && error.is::<NatsError>() => return Err(error),
                 Err(error) => {
                     let error = format!("{error:#}");
-                    if !limit.heed(&error) {
-                        self.health.down(Part::Intake, error);
-                        backoff.wait().await;
+                    if limit.heed(&error) {
+                        continue;
                     }
+                    self.health.down(Part::Intake, error);
+                    let Some(reading) = &mut reading else {
+                        backoff.wait().await;
+                        continue;
+                    };
+                    if failures.add(reading.last.seq) {
+                        self.pass_unreadable(natschan, &mut runs, reading).await;
+                        failures.clear();
+                    }
+                    backoff.wait().await;
                 }
             }
         }
+    }
+
+    /// Hands on the message behind the last one as a dead letter, where no client can take it.
+    async fn pass_unreadable(
+        &self,
+        natschan: &mpsc::Sender<Messages>,
+        runs: &mut watch::Receiver<Option<Run>>,
+        reading: &mut Reading,
+    ) {
+        let message = match unreadable::find(&self.settings.nats, reading.last.seq).await {
+            Ok(Some(message)) => message,
+            Ok(None) => return,
+            Err(error) => {
+                let error = format!("{error:#}");
+                return tracing::debug!(error, "can't look for a message that ends connections");
+            }
+        };
+        let sequence = message.position.sequence;
+        tracing::error!(sequence, "the NATS client fails at this message; it becomes a dead letter");
+        let (run, through) = (reading.run, message.position.mark());
+        let chunk = Messages { run, through, messages: vec![message] };
+        self.hand_on_chunk(chunk, natschan, runs, reading, 0).await;
     }
 
     /// Reads by one consumer.
@@ -119,7 +155,8 @@ impl Fetch {
     ) -> anyhow::Result<Ended> {
         let settings = &self.settings.nats;
         nats::connected(&self.client, settings, &self.health).await?;
-        let mut context = settings.jetstream(self.client.clone());
+        let client = self.intake_client.connected(settings).await?;
+        let mut context = settings.jetstream(client.clone());
         context.set_timeout(ANSWER_TIMEOUT);
         let stream = self.find_stream(&context).await?;
         let Some(run) = *runs.borrow_and_update() else {
@@ -136,7 +173,7 @@ impl Fetch {
             self.refuse_sources(&stream, report.problem)?;
             return Ok(Ended::Problem(report));
         }
-        let max_payload = self.client.max_payload();
+        let max_payload = client.max_payload();
         let consumer = OrderedConsumer::new(&stream, &settings.topic, reading.last.seq, *limit, max_payload);
         let mut consumer = consumer.await?;
         self.positions.reach.send_replace(Reach { seq: reading.last.seq, pending: consumer.pending() });

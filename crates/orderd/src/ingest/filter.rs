@@ -51,7 +51,8 @@ pub(crate) async fn run(
 
 /// Few are: the others stay where they are, for a message is large to copy.
 fn is_special(message: &Message) -> bool {
-    message.payload.is_empty() || key_of_dead_letter(message.headers.as_ref()).is_some()
+    (message.payload.is_empty() && !message.is_unreadable)
+        || key_of_dead_letter(message.headers.as_ref()).is_some()
 }
 
 /// A key in the header counts only while a dead letter with that key is stored, so that nobody can choose one.

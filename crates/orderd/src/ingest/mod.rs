@@ -1,7 +1,9 @@
 //! From NATS to orders: `natschan -> msgdatachan -> orderschan`, and the fan-out to memory and table.
 
 pub(crate) mod fetch;
+pub(crate) mod client;
 mod consumer;
+mod unreadable;
 pub(crate) mod filter;
 pub(crate) mod decode;
 pub(crate) mod fan_out;
@@ -37,6 +39,8 @@ pub(crate) struct Message {
     pub(crate) key: Key,
     /// Whether it is a dead letter sent again, which has its dead letter's key.
     pub(crate) replayed: bool,
+    /// Whether no client can take it; it becomes a dead letter.
+    pub(crate) is_unreadable: bool,
 }
 
 /// What `natschan` and `msgdatachan` carry: messages of a run in the stream's order.

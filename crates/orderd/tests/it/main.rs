@@ -49,6 +49,7 @@ mod schema;
 mod pooler;
 mod pooled;
 mod few_files;
+mod unreadable;
 mod libpq;
 mod encodings;
 mod settings;

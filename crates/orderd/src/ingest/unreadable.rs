@@ -1,0 +1,157 @@
+//! The second line of defence against a message at which the NATS client fails in a way that nobody has thought of: its
+//! connection breaks, or its task dies, whenever that message is delivered.
+//!
+//! Where reading has ended twice at one place, clients of their own try the message behind it. Where each of them fails
+//! too, the message is asked for by `$JS.API.STREAM.MSG.GET`, whose answer is plain JSON, and becomes a dead letter.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_nats::{Event, Subject};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use order::Key;
+use serde::Deserialize;
+use serde_json::json;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use tokio::time::timeout;
+
+use super::consumer::{OrderedConsumer, PullLimit};
+use super::{Message, StreamPosition};
+use crate::config::Nats;
+use crate::nats::{self, info};
+use crate::streams;
+
+/// How often reading ends at one place before the message behind it is suspected.
+const FAILURES: u32 = 2;
+
+/// How many clients then have to fail at the message.
+const TRIALS: usize = 2;
+
+/// How long each of them may take.
+const TRIAL: Duration = Duration::from_secs(5);
+
+/// Counts how often reading has ended at one place.
+#[derive(Default)]
+pub(super) struct Failures {
+    after: u64,
+    count: u32,
+}
+
+impl Failures {
+    /// Reading has ended with nothing read behind `after`. `true`: so often that the message there is suspected.
+    pub(super) fn add(&mut self, after: u64) -> bool {
+        if self.after != after {
+            *self = Self { after, count: 0 };
+        }
+        self.count += 1;
+        self.count >= FAILURES
+    }
+
+    /// The message there is not the reason.
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
+    }
+}
+
+/// The message behind `after`, where no client can take it.
+///
+/// # Errors
+/// The server can't be asked.
+pub(super) async fn find(settings: &Nats, after: u64) -> anyhow::Result<Option<Message>> {
+    let Some(message) = raw(settings, after).await? else { return Ok(None) };
+    for _ in 0..TRIALS {
+        if !breaks(settings, after).await? {
+            return Ok(None);
+        }
+    }
+    Ok(Some(message))
+}
+
+/// Whether the connection of a new client ends when the message behind `after` is delivered.
+async fn breaks(settings: &Nats, after: u64) -> anyhow::Result<bool> {
+    let broken = Arc::new(AtomicBool::new(false));
+    let (note, gone) = (broken.clone(), Gone(broken.clone()));
+    let client = nats::connect_once_noting(settings, move |event| {
+        let _gone = &gone;
+        if *event == Event::Disconnected {
+            note.store(true, Ordering::Relaxed);
+        }
+    });
+    let client = client.await?;
+    let stream = streams::stream(&settings.jetstream(client.clone()), settings).await?;
+    let one = PullLimit::ONE;
+    let mut consumer =
+        OrderedConsumer::new(&stream, &settings.topic, after, one, client.max_payload()).await?;
+    let mut messages = Vec::new();
+    let delivered = async {
+        // Ends with the connection, or when a request was answered.
+        while messages.is_empty() && !broken.load(Ordering::Relaxed) {
+            if timeout(TRIAL / 50, consumer.chunk(&mut messages)).await.is_ok_and(|ended| ended.is_err()) {
+                break;
+            }
+        }
+    };
+    drop(timeout(TRIAL, delivered).await);
+    Ok(messages.is_empty() && broken.load(Ordering::Relaxed))
+}
+
+/// Says so when the task that holds it ends: the client's, by a panic.
+struct Gone(Arc<AtomicBool>);
+
+impl Drop for Gone {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// What `$JS.API.STREAM.MSG.GET` says of a message.
+#[derive(Deserialize)]
+struct Answer {
+    message: Stored,
+}
+
+#[derive(Deserialize)]
+struct Stored {
+    subject: String,
+    seq: u64,
+    #[serde(default)]
+    data: String,
+    time: String,
+}
+
+/// The first message of the topic behind `after`, as text.
+async fn raw(settings: &Nats, after: u64) -> anyhow::Result<Option<Message>> {
+    let client = nats::connect_once(settings).await?;
+    let context = settings.jetstream(client);
+    let stream = streams::stream(&context, settings).await?;
+    let subject = format!("STREAM.MSG.GET.{}", stream.cached_info().config.name);
+    let request = json!({ "seq": after + 1, "next_by_subj": settings.topic });
+    let Ok(Answer { message }) = info::ask(&context, subject, &request).await? else { return Ok(None) };
+    let time = OffsetDateTime::parse(&message.time, &Rfc3339)?.unix_timestamp_nanos();
+    let position = StreamPosition { sequence: message.seq, timestamp_ns: i64::try_from(time)? };
+    Ok(Some(Message {
+        subject: Subject::from(message.subject),
+        payload: BASE64_STANDARD.decode(message.data)?.into(),
+        headers: None,
+        key: Key::from_stream(position.timestamp_ns, position.sequence),
+        position,
+        replayed: false,
+        is_unreadable: true,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_suspected_when_reading_ends_before_it_again() {
+        let mut failures = Failures::default();
+        assert!(!failures.add(7) && !failures.add(8) && failures.add(8) && failures.add(8));
+        failures.clear();
+        assert!(!failures.add(8) && !failures.add(7) && !failures.add(8));
+    }
+}
