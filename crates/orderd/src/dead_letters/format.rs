@@ -25,6 +25,9 @@ pub(super) const MAX_HEADERS: usize = 4096;
 const MAX_SUBJECT: usize = 2048;
 pub(crate) const MAX_TEXT: usize = 640;
 
+/// The longest a key of an erased order may be as one token, in bytes. Keys from the stream are far shorter.
+const MAX_ERASED: usize = 1024;
+
 /// Ends a subject that was cut: no escaped subject has it.
 const CUT: char = '…';
 
@@ -33,6 +36,9 @@ const SECOND_PART: &str = "rest";
 
 /// The last token of the subject of a note: the order of a dead letter is in the table.
 const TAKEN_IN: &str = "taken_in";
+
+/// The last token of the subject of a note: an order is erased.
+const ERASED: &str = "erased";
 
 /// The headers of a dead letter.
 pub(crate) mod header {
@@ -109,6 +115,23 @@ impl Location {
     /// The subject of the note of which message became its order.
     pub(crate) fn taken_in(&self, key: &str) -> String {
         format!("{}.{key}.{TAKEN_IN}", self.prefix)
+    }
+
+    /// The subject of the note that the order with that key is erased; none where the key is too long for one.
+    pub(crate) fn erased(&self, key: &str) -> Option<String> {
+        let token = subject::to_token(key);
+        (token.len() <= MAX_ERASED).then(|| format!("{}.{token}.{ERASED}", self.prefix))
+    }
+
+    /// The subjects of all such notes.
+    pub(crate) fn all_erased(&self) -> String {
+        format!("{}.*.{ERASED}", self.prefix)
+    }
+
+    /// The key that such a note names.
+    pub(crate) fn erased_key(&self, subject: &str) -> Option<String> {
+        let token = subject.strip_prefix(&self.prefix)?.strip_prefix('.')?.strip_suffix(ERASED)?;
+        Some(subject::from_header(token.strip_suffix('.')?))
     }
 
     /// Whether it is the subject of a dead letter of this installation, or of a second part.
@@ -342,6 +365,10 @@ mod tests {
         assert_eq!(ours.subject(KEY), format!("dead.ORDERS.orders%2E%3E.{KEY}"));
         assert_eq!(ours.key(&ours.subject(KEY)), Some(KEY));
         assert_eq!(ours.key(&ours.second_part(KEY)), None);
+        let erased = ours.erased("a.b ы").unwrap();
+        assert_eq!(ours.erased_key(&erased).as_deref(), Some("a.b ы"));
+        assert_eq!((ours.key(&erased), ours.erased_key(&ours.subject(KEY))), (None, None));
+        assert_eq!(ours.erased(&"x".repeat(2000)), None);
         for others in
             [location("PARCELS", "orders.>"), location("ORDERS", "orders"), location("ORDERS", "orders.>.x")]
         {

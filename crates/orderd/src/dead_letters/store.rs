@@ -166,6 +166,30 @@ impl Store {
         }
     }
 
+    /// Notes that the order with that key is erased, for a table that goes back. Makes the stream where it is missing.
+    ///
+    /// # Errors
+    /// What the server refuses, or that it does not answer.
+    pub(crate) async fn note_erased(&self, key: &str) -> anyhow::Result<()> {
+        let location = self.location().await?;
+        let Some(subject) = location.erased(key) else { return Ok(()) };
+        if self.put(subject.clone(), once(), Bytes::new()).await.is_ok() {
+            return Ok(());
+        }
+        self.open(&location.source).await?;
+        self.put(subject, once(), Bytes::new()).await
+    }
+
+    /// The keys of all orders that were erased.
+    ///
+    /// # Errors
+    /// The server can't be asked.
+    pub(crate) async fn erased(&self) -> anyhow::Result<Vec<String>> {
+        let location = self.location().await?;
+        let subjects = info::subjects(&self.context, &location.stream, &location.all_erased()).await?;
+        Ok(subjects.iter().filter_map(|subject| location.erased_key(subject)).collect())
+    }
+
     /// The dead letter of that key.
     ///
     /// # Errors

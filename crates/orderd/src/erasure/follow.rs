@@ -44,6 +44,8 @@ pub(crate) struct Follower {
     newest: Option<f64>,
     /// What was left at the start is erased.
     has_begun: bool,
+    /// For which memory the table was compared with what NATS has noted: a new one begins where the table went back.
+    compared: Option<u64>,
 }
 
 struct Seen {
@@ -57,7 +59,7 @@ struct Seen {
 
 impl Follower {
     pub(crate) fn new(eraser: Eraser, cache: Arc<Cache>) -> Self {
-        Self { eraser, cache, seen: HashMap::new(), newest: None, has_begun: false }
+        Self { eraser, cache, seen: HashMap::new(), newest: None, has_begun: false, compared: None }
     }
 
     /// Runs until told to stop.
@@ -85,6 +87,15 @@ impl Follower {
         loop {
             // Asked for until it is there: to look into a table that isn't would be an error in PostgreSQL's log
             // each time.
+            let generation = self.cache.generation();
+            if self.compared != Some(generation) {
+                match self.repeat().await {
+                    Ok(()) => self.compared = Some(generation),
+                    Err(error) => {
+                        tracing::debug!(error = format!("{error:#}"), "can't compare erased orders")
+                    }
+                }
+            }
             is_there = is_there || answered(&settings, &connection, self.is_there(&connection)).await?;
             if is_there {
                 answered(&settings, &connection, self.look(&connection)).await?;
@@ -98,6 +109,20 @@ impl Follower {
             }
             pace::next(EVERY).await;
         }
+    }
+
+    /// Where the table was restored from before an order was erased, that is erased again.
+    async fn repeat(&mut self) -> anyhow::Result<()> {
+        let repeated = self.eraser.begin().await?.repeat().await?;
+        if repeated > 0 {
+            tracing::warn!(
+                orders = repeated,
+                "the table did not know of erased orders; they are erased again"
+            );
+        }
+        // What the table has now is looked at from the beginning.
+        self.newest = None;
+        Ok(())
     }
 
     /// Whether anything was ever erased.

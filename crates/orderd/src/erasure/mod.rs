@@ -1,6 +1,6 @@
 //! Erasing an order everywhere: table, stream, dead letters, and the memory of every process.
 //!
-//! Its key is kept with the time, and nothing else of it, so that neither a redelivery nor an import brings it
+//! Its key is kept with the time, and nothing else of it, so that neither the stream nor an import brings it
 //! back. The key is first: from then on each process erases what is written of the order, wherever this stops. The
 //! dead letter goes before the messages, so that none is sent again meanwhile. Of what was never there no key is kept.
 
@@ -174,6 +174,9 @@ impl Erasing {
     }
 
     async fn erase_one(&mut self, key: &str, traces: Traces) -> anyhow::Result<Found> {
+        // In NATS first: whatever happens then, the table gets it from there.
+        let noted = self.dead_letters.note_erased(key).await;
+        noted.with_context(|| format!("can't note in NATS that {} is erased", shown(key)))?;
         let rows = self.rows.erase(key).await;
         let rows = rows.with_context(|| format!("can't erase {} from the table", shown(key)))?;
         if traces.has_dead_letter {
@@ -192,6 +195,21 @@ impl Erasing {
             count += erased.with_context(|| format!("can't erase {key} from the stream"))?;
         }
         Ok(count)
+    }
+
+    /// Erases from the table what NATS has noted and the table does not know: it was restored from before that. Gives back
+    /// how many orders.
+    async fn repeat(&mut self) -> anyhow::Result<usize> {
+        let noted = self.dead_letters.erased().await?;
+        if noted.is_empty() {
+            return Ok(0);
+        }
+        let known = self.rows.erased().await?;
+        let lacking: Vec<_> = noted.into_iter().filter(|key| !known.contains(key)).collect();
+        for key in &lacking {
+            self.rows.erase(key).await?;
+        }
+        Ok(lacking.len())
     }
 
     /// Erases from NATS what is left of erased orders, or was stored of them since that time by a process that held a

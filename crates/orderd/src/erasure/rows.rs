@@ -1,5 +1,7 @@
 //! What the table has of an order, and the key that is kept of one that is erased.
 
+use std::collections::HashSet;
+
 use order::Key;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
@@ -33,6 +35,16 @@ impl Rows {
         let table = &self.settings.table;
         let (erased, name) = (postgres::erased(table), table.literal());
         self.finds(id, &format!("SELECT 1 FROM {erased} WHERE table_name = {name} AND id = $1")).await
+    }
+
+    /// The keys that are kept as erased.
+    pub(super) async fn erased(&mut self) -> anyhow::Result<HashSet<String>> {
+        in_time(async {
+            self.prepare().await?;
+            let table = self.settings.table.clone();
+            postgres::erased_keys(self.client().await?, &table).await.map_err(postgres::explain)
+        })
+        .await
     }
 
     async fn finds(&mut self, id: &str, query: &str) -> anyhow::Result<bool> {

@@ -34,7 +34,8 @@ async fn an_erased_order_is_gone_everywhere_and_stays_away() {
     assert!(stack.run(&["import"], &exported).await.status.success());
     assert_eq!(stack.rows(), 5);
     service.stop();
-    let service = stack.serve(&[("NATS_DURABLE", "again")]).await;
+    stack.postgres.psql("DELETE FROM orderd_position").unwrap();
+    let service = stack.serve(&[]).await;
     stack.publish(&[order("order-2")]).await;
     service.wait_len(6).await;
     assert_eq!(service.get(&format!("/order/{}", ids[2])).await.status, StatusCode::NOT_FOUND);
@@ -42,6 +43,42 @@ async fn an_erased_order_is_gone_everywhere_and_stays_away() {
     assert_eq!(service.get("/orders?order_uid=order-2").await.json().as_array().unwrap().len(), 1);
     let refused = service.send(Request::delete(format!("/order/{}", ids[0]))).await;
     assert_eq!(refused.status, StatusCode::METHOD_NOT_ALLOWED, "without a token for it nobody can erase");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_erased_order_stays_away_from_a_table_that_is_restored() {
+    let stack = Stack::new();
+    let mut service = stack.serve(&[("HTTP_ERASE_TOKEN", "eraser")]).await;
+    stack.publish(&orders(5)).await;
+    eventually("all rows are committed", async || (stack.rows() == 5).then_some(())).await;
+    let ids = service.ids().await;
+    let copied = "CREATE TABLE kept AS SELECT * FROM orders2; CREATE TABLE kept_position AS SELECT * FROM orderd_position";
+    stack.postgres.psql(copied).unwrap();
+    for id in &ids[1..3] {
+        assert_eq!(service.erase(id, "eraser").await, StatusCode::NO_CONTENT);
+    }
+    stack.publish(&[order("later")]).await;
+    eventually("it is committed", async || (stack.rows() == 4).then_some(())).await;
+    // While it runs, and while it is stopped.
+    for is_running in [true, false] {
+        if !is_running {
+            service.stop();
+        }
+        let restore =
+            "BEGIN; TRUNCATE orders2, orderd_position, orderd_erased; INSERT INTO orders2 SELECT * FROM kept;
+                       INSERT INTO orderd_position SELECT * FROM kept_position; COMMIT";
+        stack.postgres.psql(restore).unwrap();
+        if !is_running {
+            service = stack.serve(&[("HTTP_ERASE_TOKEN", "eraser")]).await;
+        }
+        eventually("erased orders are gone", async || (stack.rows() == 4).then_some(())).await;
+        service.wait_len(4).await;
+        for id in &ids[1..3] {
+            let answer = service.get(&format!("/order/{id}")).await;
+            assert_eq!(answer.status, StatusCode::NOT_FOUND, "{}", answer.body);
+        }
+        assert_eq!(kept_keys(&stack), 2);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
