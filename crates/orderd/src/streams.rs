@@ -132,9 +132,11 @@ pub(crate) fn is_ours(info: &Info) -> bool {
 /// The durable consumer by which earlier versions kept their place.
 const FORMER_DURABLE: &str = "orderd";
 
-/// Up to where the durable consumer of an earlier version has acknowledged everything; 0 where there is none.
-pub(crate) async fn acknowledged_before(stream: &Stream) -> anyhow::Result<u64> {
+/// Up to where the durable consumer of an earlier version has acknowledged everything of the topic; 0 where there is none.
+pub(crate) async fn acknowledged_before(stream: &Stream, topic: &str) -> anyhow::Result<u64> {
     match stream.consumer_info(FORMER_DURABLE).await {
+        // One of another topic is that of another installation.
+        Ok(info) if info.config.filter_subject != topic => Ok(0),
         Ok(info) => Ok(info.ack_floor.stream_sequence),
         Err(error) if error.kind() == ConsumerInfoErrorKind::NotFound => Ok(0),
         Err(error) => Err(error.into()),

@@ -312,7 +312,7 @@ impl Fetch {
             name: info.config.name.clone(),
             created: micros(info.created.unix_timestamp_nanos()),
             first: info.state.first_sequence,
-            acknowledged: streams::acknowledged_before(&stream).await?,
+            acknowledged: streams::acknowledged_before(&stream, &settings.topic).await?,
         };
         self.positions.stream.send_if_modified(|known| {
             let is_new = known.as_ref() != Some(&identity);

@@ -126,7 +126,7 @@ async fn services_with_two_topics_of_one_stream_see_only_their_own() {
     make_stream(&stack, "SHOP", "shop.>").await;
     let orders = [("PUB_TOPIC", "shop.orders")];
     let orders = Installation::new(&stack, &orders, "shop.orders").await;
-    let parcels = [("PUB_TOPIC", "shop.parcels.*"), ("PG_TABLE", "parcels"), ("NATS_DURABLE", "parcels")];
+    let parcels = [("PUB_TOPIC", "shop.parcels.*"), ("PG_TABLE", "parcels")];
     let parcels = Installation::new(&stack, &parcels, "shop.parcels.new").await;
     are_apart(&stack, &orders, &parcels).await;
     let dead = stack.jetstream().await.get_stream("SHOP_DEAD").await.unwrap();

@@ -179,8 +179,8 @@ async fn a_mirror_gives_the_orders_of_its_origin_under_the_same_keys() {
 async fn two_streams_into_one_table_each_serve_their_own_and_the_others_by_a_refill() {
     let stack = Stack::new();
     make_sources(&stack).await;
-    let eu = [("PUB_TOPIC", "orders.eu"), ("NATS_DURABLE", "eu"), ("REFILL_EVERY", "1s")];
-    let us = [("PUB_TOPIC", "orders.us"), ("NATS_DURABLE", "us")];
+    let eu = [("PUB_TOPIC", "orders.eu"), ("REFILL_EVERY", "1s")];
+    let us = [("PUB_TOPIC", "orders.us")];
     let (eu, us) = (stack.serve(&eu).await, stack.serve(&us).await);
     publish(&stack, 0..100).await;
     eventually("100 rows", async || (stack.rows() == 100).then_some(())).await;

@@ -274,8 +274,11 @@ async fn whoever_had_the_durable_consumer_goes_on_from_where_it_was() {
         stream::Config { name: "ORDERS".into(), subjects: vec!["TESTING".into()], ..Default::default() };
     let orders_stream = context.create_stream(config).await.unwrap();
     stack.publish(&orders(10)).await;
-    let durable =
-        jetstream::consumer::pull::Config { durable_name: Some("orderd".into()), ..Default::default() };
+    let durable = jetstream::consumer::pull::Config {
+        durable_name: Some("orderd".into()),
+        filter_subject: "TESTING".into(),
+        ..Default::default()
+    };
     let consumer = orders_stream.create_consumer(durable).await.unwrap();
     let mut messages = futures_util::StreamExt::take(consumer.messages().await.unwrap(), 6);
     while let Some(message) = futures_util::StreamExt::next(&mut messages).await {
