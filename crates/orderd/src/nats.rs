@@ -16,6 +16,7 @@ use std::time::Duration;
 use async_nats::connection::State;
 use async_nats::jetstream;
 use async_nats::{Client, ConnectOptions, Event};
+use tokio::sync::watch;
 
 use crate::client_end::ClientEnd;
 use crate::config::Nats;
@@ -93,11 +94,15 @@ pub(crate) async fn connect(settings: &Nats, health: Arc<Health>, end: &ClientEn
     Ok(options.connect(&settings.servers.0[..]).await?)
 }
 
-/// A client that reads orders alone. Its outages are the intake's.
+/// A client that reads orders alone. Its outages are the intake's; `cuts` counts them.
 ///
 /// # Errors
 /// Credentials that can't be read.
-pub(crate) async fn connect_for_intake(settings: &Nats, end: &ClientEnd) -> anyhow::Result<Client> {
+pub(crate) async fn connect_for_intake(
+    settings: &Nats,
+    end: &ClientEnd,
+    cuts: watch::Sender<u64>,
+) -> anyhow::Result<Client> {
     let alive = end.guard();
     let options = secured(settings)?
         .ping_interval(Duration::from_secs(2))
@@ -105,6 +110,9 @@ pub(crate) async fn connect_for_intake(settings: &Nats, end: &ClientEnd) -> anyh
         .reconnect_delay_callback(|attempts| Backoff::after(attempts.saturating_sub(1)))
         .event_callback(move |event| {
             let _alive = &alive;
+            if event == Event::Disconnected {
+                cuts.send_modify(|cuts| *cuts += 1);
+            }
             tracing::debug!(%event, "NATS, reading orders");
             std::future::ready(())
         })

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_nats::Client;
 use async_nats::connection::State;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 
 use crate::client_end::ClientEnd;
 use crate::config::Nats;
@@ -15,24 +15,39 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The client, made again when it has ended.
 #[derive(Default)]
-pub(crate) struct IntakeClient(Mutex<Option<(Client, ClientEnd)>>);
+pub(crate) struct IntakeClient(Mutex<Option<Held>>);
+
+#[derive(Clone)]
+struct Held {
+    client: Client,
+    end: ClientEnd,
+    cuts: watch::Receiver<u64>,
+}
+
+/// The client while its connection stands.
+pub(super) struct Connected {
+    pub(super) client: Client,
+    /// Changes when the connection breaks: what was on its way then is lost, and nothing says so.
+    pub(super) cuts: watch::Receiver<u64>,
+}
 
 impl IntakeClient {
     /// The client, connected.
     ///
     /// # Errors
     /// It does not connect in time.
-    pub(super) async fn connected(&self, settings: &Nats) -> anyhow::Result<Client> {
+    pub(super) async fn connected(&self, settings: &Nats) -> anyhow::Result<Connected> {
         let mut held = self.0.lock().await;
-        let live = held.take().filter(|(_, end)| !end.has_ended());
-        let (client, end) = match live {
+        let live = held.take().filter(|live| !live.end.has_ended());
+        let live = match live {
             Some(live) => live,
             None => {
-                let end = ClientEnd::default();
-                (nats::connect_for_intake(settings, &end).await?, end)
+                let (end, (cut, cuts)) = (ClientEnd::default(), watch::channel(0));
+                let client = nats::connect_for_intake(settings, &end, cut).await?;
+                Held { client, end, cuts }
             }
         };
-        *held = Some((client.clone(), end.clone()));
+        let Held { client, end, mut cuts } = held.insert(live).clone();
         let connected = async {
             while client.connection_state() != State::Connected || client.try_server_info().is_none() {
                 anyhow::ensure!(!end.has_ended(), "the NATS client that reads orders has ended");
@@ -41,7 +56,10 @@ impl IntakeClient {
             Ok(())
         };
         match tokio::time::timeout(CONNECT_TIMEOUT, connected).await {
-            Ok(connected) => connected.map(|()| client.clone()),
+            Ok(connected) => connected.map(|()| {
+                cuts.mark_unchanged();
+                Connected { client: client.clone(), cuts }
+            }),
             Err(_) => anyhow::bail!("the connection that reads orders is not there"),
         }
     }

@@ -9,6 +9,7 @@ use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, pu
 use async_nats::jetstream::stream::Stream;
 use futures_util::{FutureExt, StreamExt};
 use order::Key;
+use tokio::sync::watch;
 
 use super::{Message, StreamPosition};
 use crate::nats::CONSUMER_PREFIX;
@@ -32,11 +33,15 @@ pub(super) struct OrderedConsumer {
     messages: pull::Stream,
     /// How many messages it has delivered.
     delivered: u64,
+    /// How many the server had delivered at the last look.
+    expected: u64,
     /// How many messages of the topic lay behind the last one that it delivered.
     pending: u64,
     /// Kept from chunk to chunk: memory that is new to the process has to be cleared.
     taken: Vec<async_nats::Message>,
     consumer: PullConsumer,
+    /// Changes when the connection breaks.
+    cuts: Option<watch::Receiver<u64>>,
 }
 
 /// How many messages one request may ask for: less where the server, the account or the stream says so.
@@ -101,7 +106,20 @@ impl OrderedConsumer {
             .expires(PULL_EXPIRES)
             .heartbeat(PULL_HEARTBEAT);
         let messages = messages.messages().await?;
-        Ok(Self { messages, delivered: 0, pending, taken: Vec::with_capacity(CHUNK_MESSAGES), consumer })
+        Ok(Self {
+            messages,
+            delivered: 0,
+            expected: 0,
+            pending,
+            taken: Vec::with_capacity(CHUNK_MESSAGES),
+            consumer,
+            cuts: None,
+        })
+    }
+
+    /// Ends it when the connection breaks: what was on its way then is lost.
+    pub(super) fn ending_with(self, cuts: watch::Receiver<u64>) -> Self {
+        Self { cuts: Some(cuts), ..self }
     }
 
     pub(super) fn name(&self) -> &str {
@@ -111,6 +129,18 @@ impl OrderedConsumer {
     /// How many messages of the topic lay behind the last one that it delivered.
     pub(super) fn pending(&self) -> u64 {
         self.pending
+    }
+
+    /// A message that was delivered and did not come here is lost on its way. Where others follow, a gap shows it; where
+    /// none does, the server's count, if it was there at the last look already.
+    ///
+    /// # Errors
+    /// A message is lost, or the server can't be asked.
+    pub(super) async fn find_lost(&mut self) -> anyhow::Result<()> {
+        let (expected, here) = (self.expected, self.delivered);
+        anyhow::ensure!(here >= expected, "delivery {expected} did not come; {here} was the last");
+        self.expected = self.consumer.get_info().await?.delivered.consumer_sequence;
+        Ok(())
     }
 
     /// Whether everything that the stream has of the topic is delivered and here.
@@ -124,7 +154,11 @@ impl OrderedConsumer {
     /// # Errors
     /// What ended the consumer: it has to be made again, behind the last message of the chunk.
     pub(super) async fn chunk(&mut self, chunk: &mut Vec<Message>) -> anyhow::Result<()> {
-        let ended = tokio::task::unconstrained(next_chunk(&mut self.messages, &mut self.taken)).await;
+        let ended = tokio::select! {
+            biased;
+            ended = tokio::task::unconstrained(next_chunk(&mut self.messages, &mut self.taken)) => ended,
+            () = cut(&mut self.cuts) => Err(anyhow::anyhow!("the connection that reads orders was interrupted")),
+        };
         let mut delivered = self.delivered;
         let mut gap = None;
         chunk.reserve(self.taken.len());
@@ -155,6 +189,15 @@ impl OrderedConsumer {
             Some(gap) => Err(anyhow::anyhow!("the consumer has a gap: {gap}")),
             None => ended,
         }
+    }
+}
+
+/// Waits until the connection breaks.
+async fn cut(cuts: &mut Option<watch::Receiver<u64>>) {
+    match cuts {
+        // An end of the sender is that of the client.
+        Some(cuts) => drop(cuts.changed().await),
+        None => std::future::pending().await,
     }
 }
 

@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::client::IntakeClient;
+use super::client::{Connected, IntakeClient};
 use super::consumer::{OrderedConsumer, PullLimit};
 use super::unreadable::{self, Failures};
 use super::{Message, Messages};
@@ -155,7 +155,7 @@ impl Fetch {
     ) -> anyhow::Result<Ended> {
         let settings = &self.settings.nats;
         nats::connected(&self.client, settings, &self.health).await?;
-        let client = self.intake_client.connected(settings).await?;
+        let Connected { client, cuts } = self.intake_client.connected(settings).await?;
         let mut context = settings.jetstream(client.clone());
         context.set_timeout(ANSWER_TIMEOUT);
         let stream = self.find_stream(&context).await?;
@@ -175,7 +175,7 @@ impl Fetch {
         }
         let max_payload = client.max_payload();
         let consumer = OrderedConsumer::new(&stream, &settings.topic, reading.last.seq, *limit, max_payload);
-        let mut consumer = consumer.await?;
+        let mut consumer = consumer.await?.ending_with(cuts);
         self.positions.reach.send_replace(Reach { seq: reading.last.seq, pending: consumer.pending() });
         self.health.up(Part::Intake);
         let ended = self.hand_on(&mut consumer, natschan, runs, reading, &stream, backoff).await;
@@ -201,8 +201,9 @@ impl Fetch {
                 biased;
                 _ = runs.changed() => return Ok(Ended::Told),
                 ended = consumer.chunk(&mut messages) => ended,
-                () = pace::next(REST_EVERY), if is_shared => {
-                    if let Some(end) = end_of_others(stream, consumer, reading.last).await? {
+                () = pace::next(REST_EVERY) => {
+                    consumer.find_lost().await?;
+                    if is_shared && let Some(end) = end_of_others(stream, consumer, reading.last).await? {
                         let chunk = Messages { run: reading.run, through: end, messages };
                         if !self.hand_on_chunk(chunk, natschan, runs, reading, consumer.pending()).await {
                             return Ok(Ended::Told);
