@@ -75,7 +75,7 @@ fn probe(addrs: &[SocketAddr], known: &Known, over: &AtomicBool, mut rng: Rng) -
     while !over.load(Ordering::Relaxed) {
         thread::sleep(PAUSE);
         asked = asked.wrapping_add(1);
-        if asked % PAGE_EVERY == 0 {
+        if asked.is_multiple_of(PAGE_EVERY) {
             let listed = listed(addrs[rng.usize(..addrs.len())]);
             known.lock().unwrap_or_else(PoisonError::into_inner).extend(listed);
         }

@@ -41,7 +41,7 @@ impl Running {
             loop {
                 tokio::select! {
                     // Left over from a run in which this process wrote.
-                    rows = gobchan.recv() => if rows.is_none() { return None },
+                    rows = gobchan.recv() => drop(rows?),
                     () = &mut pause => break,
                     _ = streams.changed() => break,
                     _ = problems.changed() => break,

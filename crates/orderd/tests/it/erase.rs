@@ -327,7 +327,10 @@ async fn payloads(stack: &Stack, stream: &str) -> Vec<String> {
     let state = stream.get_info().await.unwrap().state;
     let mut payloads = Vec::new();
     for sequence in state.first_sequence..=state.last_sequence {
-        if let Ok(message) = stream.get_raw_message(sequence).await {
+        // A note that an order is erased has none.
+        if let Ok(message) = stream.get_raw_message(sequence).await
+            && !message.payload.is_empty()
+        {
             payloads.push(String::from_utf8_lossy(&message.payload).into_owned());
         }
     }
