@@ -28,7 +28,8 @@ impl Stages {
         self.names.insert(stage.id(), name);
     }
 
-    /// Waits until all have ended. The first that fails or panics, or that ends before it was told to, stops all.
+    /// Waits until all have ended. The first that fails or panics, or that ends before it was told to, stops all. Where one
+    /// fails, others may end by it, and be noticed first: the reason is the failure.
     ///
     /// # Errors
     /// The stage's name, and why it failed.
@@ -37,22 +38,25 @@ impl Stages {
         stop: &CancellationToken,
         give_up: &CancellationToken,
     ) -> anyhow::Result<()> {
-        let mut failed = None;
+        let (mut failed, mut ended_first) = (None, None);
         while let Some(ended) = self.running.join_next_with_id().await {
             let id = ended.as_ref().map_or_else(task::JoinError::id, |(id, _)| *id);
             let name = self.names.get(&id).copied().unwrap_or("?");
             let error = match ended {
                 Ok((_, Ok(()))) if stop.is_cancelled() => continue,
-                Ok((_, Ok(()))) => anyhow::anyhow!("stage {name} ended although nobody told it to"),
-                Ok((_, Err(error))) => error.context(format!("stage {name} failed")),
+                Ok((_, Ok(()))) => {
+                    ended_first = Some(anyhow::anyhow!("stage {name} ended although nobody told it to"));
+                    None
+                }
+                Ok((_, Err(error))) => Some(error.context(format!("stage {name} failed"))),
                 // What it says of itself is on stderr already, and may quote what it panicked over.
-                Err(_) => anyhow::anyhow!("stage {name} panicked"),
+                Err(_) => Some(anyhow::anyhow!("stage {name} panicked")),
             };
             stop.cancel();
             give_up.cancel();
-            failed.get_or_insert(error);
+            failed = failed.or(error);
         }
-        failed.map_or(Ok(()), Err)
+        failed.or(ended_first).map_or(Ok(()), Err)
     }
 }
 

@@ -77,8 +77,9 @@ impl Up {
         let settled = eventually("what was published is taken in", async || {
             let client = async_nats::connect(format!("127.0.0.1:{}", self.ports.nats)).await.ok()?;
             let stream = async_nats::jetstream::new(client).get_stream("ORDERS").await.ok()?;
-            let consumer = stream.consumer_info("orderd").await.ok()?;
-            (consumer.num_pending == 0 && consumer.num_ack_pending == 0).then_some(())
+            let report = self.bash("curl --silent http://127.0.0.1:8090/readyz").output().ok()?;
+            let report: serde_json::Value = serde_json::from_slice(&report.stdout).ok()?;
+            (report["position"]["seq"] == stream.cached_info().state.last_sequence).then_some(())
         });
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(settled);
