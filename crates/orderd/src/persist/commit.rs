@@ -272,8 +272,9 @@ impl Running {
         drop(latency);
         metrics.clock_skew.set(least.min(0).unsigned_abs() as f64 / 1e9);
         self.moved(fence, mark);
-        if part.len() == self.max_rows && self.max_rows < MAX_ORDERS {
-            self.max_rows = (self.max_rows * 2).min(MAX_ORDERS);
+        if part.len() == self.max_rows {
+            // A batch has some more than `MAX_ORDERS` at most: it goes whole again.
+            self.max_rows = if self.max_rows < MAX_ORDERS { self.max_rows * 2 } else { usize::MAX };
         }
     }
 

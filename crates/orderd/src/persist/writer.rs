@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::batch::{Batch, MAX_ORDERS};
+use super::batch::Batch;
 use super::encode::Rows;
 use super::lease::timely;
 use super::session::{Failure, Session};
@@ -72,7 +72,7 @@ pub(super) struct Running {
     pub(super) stream: Option<StreamIdentity>,
     /// Keys of erased orders, which are not written.
     pub(super) erased: HashSet<String>,
-    /// At most so many rows go into one statement: fewer where the role's statements may not take long.
+    /// At most so many rows go into one statement, where the role's statements may not take long.
     pub(super) max_rows: usize,
     /// Up to here keys may be there already.
     pub(super) insert_until: u64,
@@ -107,7 +107,7 @@ impl Writer {
             is_refused: false,
             stream: None,
             erased: HashSet::new(),
-            max_rows: MAX_ORDERS,
+            max_rows: usize::MAX,
             insert_until: 0,
         };
         while let Some(fence) = running.follow(&mut gobchan).await {
