@@ -31,7 +31,7 @@ impl StreamIdentity {
 /// A pass over the stream, from behind `after` on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Run {
-    /// A number of its own.
+    /// Unique within this process.
     pub(crate) id: u64,
     /// The memory that it fills. A new generation begins with an empty memory.
     pub(crate) generation: u64,
@@ -65,7 +65,7 @@ pub(crate) struct Reach {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Problem {
     /// The stream is another one than the position is of, or no longer has the message that was read last: it was
-    /// made anew or restored.
+    /// recreated or restored.
     Replaced,
     /// Messages left the stream before they were read.
     Purged,

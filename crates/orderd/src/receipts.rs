@@ -27,7 +27,7 @@ const QUEUED: usize = 256;
 /// What became of a message.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) struct Receipt {
-    /// The reason; none: it is committed.
+    /// The reason; `None` where the order is committed.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) refused: Option<String>,
     pub(crate) key: String,
@@ -39,7 +39,7 @@ pub(crate) struct Receipt {
 }
 
 impl Receipt {
-    /// Reads what was published; none: it is something else.
+    /// Reads a receipt; `None` where the message is something else.
     pub(crate) fn read(message: &async_nats::Message) -> Option<Self> {
         let receipt: Self = serde_json::from_slice(&message.payload).ok()?;
         let header = |name| Some(message.headers.as_ref()?.get(name)?.as_str().to_owned());
@@ -131,7 +131,7 @@ fn asked_for(headers: Option<&HeaderMap>) -> Option<&str> {
     Some(headers?.get(RECEIPT_HEADER)?.as_str())
 }
 
-/// Where receipts may go: nobody may make the service publish elsewhere.
+/// Where receipts may go, so that no publisher makes the service publish elsewhere.
 struct Allowed {
     /// With wildcards.
     subjects: Vec<String>,

@@ -117,7 +117,7 @@ impl Location {
         format!("{}.{key}.{TAKEN_IN}", self.prefix)
     }
 
-    /// The subject of the note that the order with that key is erased; none where the key is too long for one.
+    /// The subject of the note that the order with that key is erased; `None` where the key is too long for a subject.
     pub(crate) fn erased(&self, key: &str) -> Option<String> {
         let token = subject::to_token(key);
         (token.len() <= MAX_ERASED).then(|| format!("{}.{token}.{ERASED}", self.prefix))
@@ -139,7 +139,7 @@ impl Location {
         subject.strip_prefix(&self.prefix).is_some_and(|rest| rest.starts_with('.'))
     }
 
-    /// The key of a dead letter of this installation; none for a second part, and for those of others.
+    /// The key of a dead letter of this installation; `None` for a second part, and for other installations.
     pub(crate) fn key<'s>(&self, subject: &'s str) -> Option<&'s str> {
         let key = subject.strip_prefix(&self.prefix)?.strip_prefix('.')?;
         (!key.contains('.')).then_some(key)
@@ -220,7 +220,7 @@ impl DeadLetter {
         self.header(header::PARTS) == "2"
     }
 
-    /// The subject it came by; none where that was too long to be kept.
+    /// The subject that the message was published on; `None` where that was too long to be kept.
     pub(crate) fn subject(&self) -> Option<String> {
         let kept = self.header(header::SUBJECT);
         (!kept.is_empty() && !kept.ends_with(CUT)).then(|| subject::from_header(kept))

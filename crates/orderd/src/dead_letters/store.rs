@@ -1,6 +1,6 @@
 //! The dead letters of this installation in their stream: published, looked up and deleted.
 //!
-//! A dead letter is stored once, whatever is redelivered: its subject holds the key of its message, and the server
+//! A dead letter is stored once, however often its message is read: its subject holds the key of its message, and the server
 //! stores it only while that subject is empty.
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -126,12 +126,12 @@ impl Store {
         Ok(self.context.get_stream_no_info(&location.stream).await?)
     }
 
-    /// What the server says of the stream; none: there is no such stream, and so no dead letter.
+    /// What the server says of the stream; `None` where the stream does not exist, and so no dead letter.
     pub(crate) async fn info(&self, location: &Location) -> anyhow::Result<Option<StreamInfo>> {
         info::stream(&self.context, &location.stream).await
     }
 
-    /// Stores a message once, whatever is redelivered. Makes the stream anew where somebody has deleted it.
+    /// Stores a message, unless it is stored already. Recreates the stream where it was deleted.
     ///
     /// # Errors
     /// What the server refuses, or that it does not answer.
@@ -204,7 +204,7 @@ impl Store {
         Ok(found.map(|found| DeadLetter::new(found.sequence, key, found.headers)))
     }
 
-    /// The whole payload, put together where it is in two parts; none where the dead letter was taken in or dropped
+    /// The whole payload, put together where it is in two parts; `None` where the dead letter was taken in or dropped
     /// meanwhile.
     ///
     /// # Errors
@@ -325,7 +325,7 @@ impl Store {
     }
 }
 
-/// The message that was asked for; none: there is no such message, or no such stream.
+/// The message that was asked for; `None` where the message or the stream does not exist.
 pub(super) fn found(asked: Result<StreamMessage, RawMessageError>) -> anyhow::Result<Option<StreamMessage>> {
     match asked {
         Ok(message) => Ok(Some(message)),

@@ -12,7 +12,7 @@ use super::store::Store;
 /// How far the clocks of servers of one cluster may differ.
 const MAX_SKEW: Duration = Duration::from_secs(60);
 
-/// How long the server keeps a consumer that nobody reads from.
+/// How long the server keeps a consumer without a pull request.
 const INACTIVE_THRESHOLD: Duration = Duration::from_secs(30);
 
 /// From where on dead letters are watched.

@@ -47,7 +47,7 @@ async fn before(
         Err(error) => return Err(error).with_context(|| format!("can't look for it in the stream {name}")),
     };
     let found = raw(&stream, sequence).await?;
-    // Else that stream was made anew, or somebody has written the header himself.
+    // Else that stream was recreated, or somebody has written the header himself.
     let found = found.filter(|found| found.payload == message.payload);
     Ok(found.map(|found| (stream, found)))
 }

@@ -262,7 +262,7 @@ impl Erasing {
         let (Some(stream), Some(sequence)) = (&self.stream, sequence_of(key)) else { return Ok(None) };
         let message = message::raw(stream, sequence).await;
         let message = message.with_context(|| format!("can't look for {key} in the stream"))?;
-        // Else the stream was made anew, and this is another message.
+        // Else the stream was recreated, and this is another message.
         Ok(message.filter(|message| {
             i64::try_from(message.time.unix_timestamp_nanos())
                 .is_ok_and(|time| Key::from_stream(time, sequence).as_str() == key)

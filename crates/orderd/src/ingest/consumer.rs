@@ -25,7 +25,7 @@ const PULL_BYTES: usize = 8 << 20;
 const PULL_EXPIRES: Duration = Duration::from_secs(10);
 const PULL_HEARTBEAT: Duration = Duration::from_secs(2);
 
-/// How long the server keeps a consumer that nobody reads from.
+/// How long the server keeps a consumer without a pull request.
 const INACTIVE_THRESHOLD: Duration = Duration::from_secs(30);
 
 /// A consumer that delivers.
@@ -88,7 +88,7 @@ impl OrderedConsumer {
         };
         let config = pull::Config {
             name: Some(format!("{CONSUMER_PREFIX}{}", random::hex::<6>())),
-            description: Some("orderd reads orders; made anew whenever it is gone".into()),
+            description: Some("orderd reads orders; it recreates this consumer when it is gone".into()),
             deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: after + 1 },
             ack_policy: AckPolicy::None,
             filter_subject: topic.to_owned(),

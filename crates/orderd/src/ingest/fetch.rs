@@ -323,13 +323,13 @@ impl Fetch {
         Ok(stream)
     }
 
-    /// A stream that gathers others' messages gives them new times when it is made anew: each would become an order of
+    /// A stream that gathers others' messages gives them new times when it is recreated: each would become an order of
     /// its own a second time.
     fn refuse_sources(&self, stream: &Stream, problem: Problem) -> anyhow::Result<()> {
         let name = &stream.cached_info().config.name;
         anyhow::ensure!(
             problem != Problem::Replaced || !streams::has_sources(&stream.cached_info().config),
-            "the stream {name} has sources and was made anew: its messages have new times, and reading them again would \
+            "the stream {name} has sources and was recreated: its messages have new times, and reading them again would \
              store each order twice; set NATS_STREAM to a new name, or delete the row of {name} from orderd_position \
              to take them all in again"
         );

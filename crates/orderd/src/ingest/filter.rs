@@ -12,7 +12,7 @@ use crate::dead_letters::store::Store;
 use crate::metrics::Metrics;
 use crate::serve::follow::Undecided;
 
-/// How many look-ups are under way at once: anybody can send this header, and shall hold up nobody else.
+/// How many look-ups are under way at once: any publisher can send this header, and must not block others.
 const LOOK_UPS: usize = 64;
 
 /// Runs until `natschan` closes.

@@ -135,7 +135,7 @@ impl Running {
                 self.parts.metrics.lost.inc_by(lost);
                 return Some(Start { gap_end: beginning.seq, ..beginning });
             }
-            Some(Problem::Replaced) => "the stream was made anew or restored",
+            Some(Problem::Replaced) => "the stream was recreated or restored",
             None if !found.has_last_row => "the table does not have the row that was written last",
             None if found.gap_end > 0 && found.gap_end >= stream.first => {
                 "the stream has messages again that it did not have"

@@ -36,7 +36,7 @@ pub(crate) struct PositionKey {
 pub(crate) struct Position {
     /// Every message of the stream up to this sequence is passed.
     pub(crate) seq: u64,
-    /// Microseconds since 1970 of the message at `seq`; none where nothing has been passed, or that message is gone.
+    /// Microseconds since 1970 of the message at `seq`; `None` where nothing has been passed, or that message is gone.
     pub(crate) seq_time: Option<i64>,
     /// Microseconds since 1970 at which the stream was made.
     pub(crate) stream_created: i64,
@@ -44,7 +44,7 @@ pub(crate) struct Position {
     pub(crate) writer: Option<String>,
     /// Which term of office this is; a new one for each lease taken.
     pub(crate) session: i64,
-    /// The session before; none where nothing follows from what the position was then.
+    /// The session before; `None` after the position was moved back or over a gap: memory of that session is void.
     pub(crate) previous_session: Option<i64>,
     /// Where the position was when the session began.
     pub(crate) session_began: u64,
@@ -283,7 +283,8 @@ async fn end_former_writer(client: &Client, key: &PositionKey) -> Result<(), Err
 /// the lease in milliseconds, `$8` the id of the row that is written last, or null where none is written.
 /// Returns the row's new `ctid`, or no row where another process has written meanwhile.
 pub(crate) fn fence_update(table: &Table) -> String {
-    // By `ctid`, for with an old snapshot open the row has a chain of dead versions that nobody can prune.
+    // By `ctid`: while an old snapshot is open, PostgreSQL can't prune the dead versions of the row, and an index scan
+    // would visit them all.
     format!(
         "UPDATE {} SET seq = $1, seq_time = timestamptz 'epoch' + $2 * interval '1 microsecond', nonce = $3,
                 writer_pid = pg_backend_pid(), lease_until = clock_timestamp() + $7 * interval '1 millisecond',

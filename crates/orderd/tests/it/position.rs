@@ -147,7 +147,7 @@ async fn a_writer_that_stalls_is_replaced_and_changes_nothing_when_it_comes_back
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_stops_hands_writing_over_and_who_is_killed_is_replaced_soon() {
+async fn a_writer_that_stops_hands_over_and_one_that_is_killed_is_replaced() {
     let stack = Stack::new();
     let mut services = vec![stack.serve(&[]).await, stack.serve(&[]).await, stack.serve(&[]).await];
     for is_killed in [false, true] {
@@ -224,7 +224,7 @@ async fn an_id_that_another_process_lists_is_never_unknown() {
             answer.status
         );
     }
-    // What nobody has is not there, also while nothing can be committed.
+    // An id that does not exist is 404, also while nothing can be committed.
     let (time, sequence) = ids[39].split_once('-').unwrap();
     let beyond = format!("{time}-{}", sequence.parse::<u64>().unwrap() + 1);
     for unknown in [beyond.as_str(), "nonsense"] {
@@ -267,7 +267,7 @@ async fn statements_that_may_take_only_so_long_are_made_small_enough() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_had_the_durable_consumer_goes_on_from_where_it_was() {
+async fn the_ack_floor_of_a_former_durable_consumer_is_where_reading_begins() {
     let stack = Stack::new();
     let context = jetstream::new(stack.client().await);
     let config =

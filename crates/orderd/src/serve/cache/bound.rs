@@ -61,8 +61,8 @@ impl Bound {
         (self.bodies, self.queue, self.uncommitted) = (0, VecDeque::new(), VecDeque::new());
     }
 
-    /// A whole body is there. `through` is the sequence up to which the table must have everything before it may go; none
-    /// where the table has it.
+    /// Adds a whole body. `through` is the position that the table must reach before the body may be evicted; `None`
+    /// where the table has it already.
     pub(super) fn enter(&mut self, id: u32, body: &Body, through: Option<u64>) {
         self.bodies += allocated(body.len());
         match through {

@@ -165,7 +165,7 @@ async fn answer(asked: &mut mpsc::Receiver<Question>, parts: &Asked, cache: &Cac
 
 impl Asked {
     /// Of ids whose place in the stream lies beyond the table's position, whether the stream has their messages; `None`
-    /// where it can't be asked. Ids beyond the stream's end are nobody's.
+    /// where it can't be asked. An id beyond the stream's end does not exist.
     async fn beyond<'i>(&self, ids: impl Iterator<Item = &'i str>) -> HashMap<String, Option<bool>> {
         let ids: Vec<&str> = ids.collect();
         if ids.is_empty() {

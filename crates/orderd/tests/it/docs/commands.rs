@@ -15,7 +15,7 @@ use super::words::ours;
 const CHECKED: [&str; 5] =
     ["sh needs=docker", "sh needs=systemd", "sh needs=nats-cli", "sh needs=time", "sh needs=yours"];
 
-/// So many documents are followed at once: each has servers of its own, whose data are made anew.
+/// So many documents are followed at once: each has servers of its own, whose data are recreated.
 const AT_ONCE: usize = 2;
 
 /// How the names of translations end.
