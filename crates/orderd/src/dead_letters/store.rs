@@ -131,11 +131,11 @@ impl Store {
         info::stream(&self.context, &location.stream).await
     }
 
-    /// Stores a message, unless it is stored already. Recreates the stream where it was deleted.
+    /// Stores a message, unless it is stored already; whether it was not. Recreates the stream where it was deleted.
     ///
     /// # Errors
     /// What the server refuses, or that it does not answer.
-    pub(crate) async fn publish(&self, refused: &Refused<'_>) -> anyhow::Result<()> {
+    pub(crate) async fn publish(&self, refused: &Refused<'_>) -> anyhow::Result<bool> {
         let Known { location, max_message } = self.known().await?;
         let limit = self.client.max_payload();
         let Parts { headers, first, second } = refused.parts(max_message.map_or(limit, |max| max.min(limit)));
@@ -147,7 +147,7 @@ impl Store {
             self.put(location.subject(refused.key), headers, first).await
         };
         match stored.await {
-            Ok(()) => Ok(()),
+            Ok(is_new) => Ok(is_new),
             Err(error) => {
                 self.open(&location.source).await?;
                 Err(error.context(format!("can't store a dead letter in the stream {}", location.stream)))
@@ -155,13 +155,13 @@ impl Store {
         }
     }
 
-    async fn put(&self, subject: String, headers: HeaderMap, payload: Bytes) -> anyhow::Result<()> {
+    /// Whether it was stored; else, with the header of [`once`], the subject had a message already.
+    async fn put(&self, subject: String, headers: HeaderMap, payload: Bytes) -> anyhow::Result<bool> {
         use jetstream::context::PublishErrorKind as Kind;
         let ack = self.context.publish_with_headers(subject, headers, payload).await?;
         match tokio::time::timeout(PUBLISH, ack.into_future()).await? {
-            Ok(_) => Ok(()),
-            // The subject is not empty: it is stored already.
-            Err(error) if error.kind() == Kind::WrongLastSequence => Ok(()),
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == Kind::WrongLastSequence => Ok(false),
             Err(error) => Err(error.into()),
         }
     }
@@ -177,7 +177,7 @@ impl Store {
             return Ok(());
         }
         self.open(&location.source).await?;
-        self.put(subject, once(), Bytes::new()).await
+        self.put(subject, once(), Bytes::new()).await.map(drop)
     }
 
     /// The keys of all orders that were erased.

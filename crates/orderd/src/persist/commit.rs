@@ -296,21 +296,28 @@ impl Running {
         if self.erased.contains(key) {
             return;
         }
-        self.parts.metrics.errors.inc();
         let mut backoff = Backoff::default();
         let mut has_failed = false;
-        while let Err(error) = self.parts.dead_letters.publish(&letter.as_refused()).await {
-            let error = format!("{error:#}");
+        let is_new = loop {
+            let error = match self.parts.dead_letters.publish(&letter.as_refused()).await {
+                Ok(is_new) => break is_new,
+                Err(error) => format!("{error:#}"),
+            };
             // The position may not pass it, nor what lies behind it.
             self.parts.health.down(Part::Intake, format!("can't store a dead letter: {error}"));
             tracing::warn!(key, error, "can't store a dead letter; trying again");
             has_failed = true;
             backoff.wait().await;
-        }
+        };
         if has_failed {
             self.parts.health.up(Part::Intake);
         }
+        // A message that is read again, after a failure, was counted and answered then. One that is sent again is another.
+        if !is_new && !message.replayed {
+            return;
+        }
         let reason = refusal.reason.as_str();
+        self.parts.metrics.errors.inc();
         self.parts.metrics.dead_letters.with_label_values(&[reason]).inc();
         tracing::warn!(
             key,
