@@ -17,7 +17,8 @@ pub(crate) async fn run(
         if memchan.send(orders.clone()).await.is_err() {
             break;
         }
-        if orders.run.writes && encodechan.send(orders).await.is_err() {
+        let is_written = orders.through.seq <= orders.run.after.seq;
+        if orders.run.writes && !is_written && encodechan.send(orders).await.is_err() {
             break;
         }
     }

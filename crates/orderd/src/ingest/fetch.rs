@@ -64,6 +64,14 @@ struct Reading {
     counted: u64,
 }
 
+impl Reading {
+    /// Whether a new run fills the same memory, of which this one has handed on less than the table has.
+    fn goes_on_in(&self, run: &Run) -> bool {
+        (self.run.generation, self.run.stream_created) == (run.generation, run.stream_created)
+            && self.last.seq < run.after.seq
+    }
+}
+
 /// Why a run is read no further.
 enum Ended {
     /// The service stops, or `writer` starts another run.
@@ -166,7 +174,10 @@ impl Fetch {
         };
         if reading.as_ref().is_none_or(|reading| reading.run.id != run.id) {
             let counted = reading.as_ref().map_or(0, |reading| reading.counted).max(run.after.seq);
-            *reading = Some(Reading { run, last: run.after, gap: None, looked: Instant::now(), counted });
+            // Another process may have moved the position beyond what this memory has: reading goes on behind that.
+            let last =
+                reading.as_ref().filter(|before| before.goes_on_in(&run)).map_or(run.after, |it| it.last);
+            *reading = Some(Reading { run, last, gap: None, looked: Instant::now(), counted });
         }
         let Some(reading) = reading else { return Ok(Ended::Told) };
         if let Some(report) = problem_of(&stream, reading).await? {
@@ -212,16 +223,25 @@ impl Fetch {
                     continue;
                 }
             };
-            if let Some(last) = messages.last().map(|message| message.position.mark()) {
+            if !messages.is_empty() {
                 backoff.reset();
                 if self.were_purged(stream, reading, &messages).await? {
                     let at_position = reading.last.seq == reading.run.after.seq;
                     let report = Report { run: reading.run.id, problem: Problem::Purged, at_position };
                     return Ok(Ended::Problem(report));
                 }
-                let chunk = Messages { run: reading.run, through: last, messages };
-                if !self.hand_on_chunk(chunk, natschan, runs, reading, consumer.pending()).await {
-                    return Ok(Ended::Told);
+                // What the table has already is for memory alone, and goes in a chunk without what is to be written.
+                let written = reading.run.after.seq;
+                let rest = match messages.partition_point(|message| message.position.sequence <= written) {
+                    0 => std::mem::take(&mut messages),
+                    there => messages.split_off(there),
+                };
+                for messages in [messages, rest] {
+                    let Some(last) = messages.last().map(|message| message.position.mark()) else { continue };
+                    let chunk = Messages { run: reading.run, through: last, messages };
+                    if !self.hand_on_chunk(chunk, natschan, runs, reading, consumer.pending()).await {
+                        return Ok(Ended::Told);
+                    }
                 }
             }
             ended?;

@@ -59,7 +59,7 @@ pub(crate) struct Cache {
     is_bounded: bool,
     /// Whether readers wait for orders that have to be read from the table.
     is_awaited: AtomicBool,
-    /// Everything of the stream up to this message is in memory.
+    /// Everything of the stream up to this message is in memory, once a run has begun.
     applied: AtomicU64,
     /// Everything of the stream up to this message is in the table.
     committed: watch::Sender<u64>,
@@ -119,7 +119,7 @@ impl Cache {
             hashes: DefaultHashBuilder::default(),
             is_bounded,
             is_awaited: AtomicBool::new(false),
-            applied: AtomicU64::new(0),
+            applied: AtomicU64::new(u64::MAX),
             committed: watch::Sender::new(0),
             restored: watch::Sender::new(0),
         })
@@ -204,10 +204,10 @@ impl Cache {
         }
     }
 
-    /// The stream is read from behind this message on: what lies before it is in the table.
+    /// A run begins behind this message. Memory may be further, which then comes again, or not as far.
     pub(crate) fn begin_run(&self, after: u64) {
         let _contents = self.index.write();
-        self.applied.store(after, Ordering::Release);
+        self.applied.fetch_min(after, Ordering::AcqRel);
     }
 
     /// Bodies of orders whose messages lie behind this one are not committed, and so not evicted.
@@ -219,6 +219,7 @@ impl Cache {
     pub(crate) fn begin_generation(&self, generation: u64) {
         let mut contents = self.index.write();
         contents.generation = generation;
+        self.applied.store(u64::MAX, Ordering::Release);
         contents.index = Index::new(self.search.len());
         if let Some(bound) = &mut contents.bound {
             bound.clear();
