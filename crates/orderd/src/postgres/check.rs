@@ -137,48 +137,7 @@ async fn look(
     let Inspection { is_there, findings, .. } = schema::inspect(client, table).await?;
     report.findings.extend(findings);
     report.findings.extend(pooler::check(client, settings).await?);
-    check_erased(client, table, is_there, &mut report.findings).await?;
     report.found = found(client, table, server, is_there).await?;
-    Ok(())
-}
-
-/// The table of erased orders' keys: a role without the right to read it can't write orders either.
-async fn check_erased(
-    client: &Client,
-    table: &Table,
-    is_there: bool,
-    findings: &mut Vec<Finding>,
-) -> Result<(), tokio_postgres::Error> {
-    let query = "SELECT c.oid IS NOT NULL, coalesce(has_table_privilege(c.oid, 'SELECT'), false),
-                        coalesce(has_table_privilege(c.oid, 'INSERT'), false), has_schema_privilege(n.oid, 'CREATE'),
-                        current_user::text
-                 FROM pg_catalog.pg_namespace n
-                      LEFT JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = 'orderd_erased'
-                 WHERE n.nspname = $1";
-    let rows = client.query_typed(query, &[(&table.schema(), Type::TEXT)]).await?;
-    let Some(row) = rows.first() else { return Ok(()) };
-    let (is_made, may_read, may_add, may_make): (bool, bool, bool, bool) =
-        (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?);
-    let (erased, role) = (super::erased(table), row.try_get::<_, String>(4)?);
-    let grant = || format!("GRANT SELECT, INSERT ON {erased} TO {};", quoted(&role));
-    if is_made && !may_read {
-        findings.push(Finding::blocked(
-            format!(
-                "role {role} may not read {erased}, the keys of erased orders, so that it can write no orders"
-            ),
-            grant(),
-        ));
-    } else if is_made && !may_add {
-        findings.push(Finding::warning(
-            format!("role {role} may not add to {erased}, so that no order can be erased"),
-            grant(),
-        ));
-    } else if !is_made && is_there && !may_make {
-        findings.push(Finding::warning(
-            format!("role {role} may not make {erased}, which keeps the keys of erased orders, so that no order can be erased"),
-            format!("GRANT CREATE ON SCHEMA {} TO {};", quoted(table.schema()), quoted(&role)),
-        ));
-    }
     Ok(())
 }
 

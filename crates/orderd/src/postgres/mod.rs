@@ -420,20 +420,26 @@ pub(crate) async fn erased_keys(
     }
 }
 
-/// The table of the keys of erased orders, quoted: one for all tables of a schema, by their names.
+/// The table of the keys of erased orders: one for all tables of a schema, by their names.
+pub(crate) const ERASED: &str = "orderd_erased";
+
+/// That table, quoted.
 pub(crate) fn erased(table: &Table) -> String {
-    table.sibling("orderd_erased")
+    table.sibling(ERASED)
+}
+
+/// The statement that makes it.
+pub(crate) fn create_erased(table: &Table) -> String {
+    format!(
+        "CREATE TABLE IF NOT EXISTS {} (table_name text NOT NULL, id text NOT NULL, \
+         erased_at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (table_name, id))",
+        erased(table)
+    )
 }
 
 /// Makes that table where it is missing.
 pub(crate) async fn make_erased(client: &Client, table: &Table) -> Result<(), tokio_postgres::Error> {
-    let erased = erased(table);
-    let made = format!(
-        "CREATE TABLE IF NOT EXISTS {erased}
-         (table_name text NOT NULL, id text NOT NULL, erased_at timestamptz NOT NULL DEFAULT now(),
-          PRIMARY KEY (table_name, id))"
-    );
-    made_or_there(client, &made, &erased).await
+    made_or_there(client, &create_erased(table), &erased(table)).await
 }
 
 /// Makes a table. Where the role may not and it is there, that is fine.

@@ -153,7 +153,7 @@ const TABLES: [Case; 12] = [
         "create table orders2 (id text primary key, data bytea); create table orderd_erased (table_name text, id text); \
       grant select, insert, delete on orders2 to clerk",
         &[("PG_USER", "clerk")],
-        BLOCKED,
+        REFUSAL,
         &["may not read", "orderd_erased", "GRANT SELECT, INSERT"],
         true,
     ),

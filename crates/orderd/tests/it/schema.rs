@@ -171,6 +171,37 @@ async fn rights_that_are_missing_are_named_with_the_grant() {
     assert!(words.contains("orderd_position") && words.contains("GRANT"), "{words}");
     stack.postgres.psql(&statement(&words)).unwrap();
     is_accepted(&stack, &env).await;
+    stack.postgres.psql("grant create on schema public to clerk").unwrap();
+    is_accepted(&stack, &env).await;
+    for (broken, words_of_it) in [
+        ("alter table orderd_erased owner to postgres", "may not read public.orderd_erased"),
+        ("alter table orderd_erased set unlogged", "public.orderd_erased is UNLOGGED"),
+        ("alter table orderd_erased enable row level security", "row-level security of public.orderd_erased"),
+        (
+            "alter table orderd_position enable row level security",
+            "row-level security of public.orderd_position",
+        ),
+        ("revoke select on orders2 from clerk", "lacks SELECT on public.orders2"),
+        ("revoke insert on orders2 from clerk", "lacks INSERT on public.orders2"),
+    ] {
+        stack.postgres.psql(broken).unwrap();
+        let words = refusal(&stack, &env).await;
+        assert!(words.contains(words_of_it), "{broken}: {words}");
+        stack.postgres.psql(&statement(&words)).unwrap_or_else(|error| panic!("{words}: {error}"));
+        is_accepted(&stack, &env).await;
+    }
+    // Erasing alone needs this: said at the start, with the statement, and the service runs.
+    stack.postgres.psql("revoke insert on orderd_erased from clerk").unwrap();
+    let service = stack.serve(&env).await;
+    let log = service.process.log();
+    assert!(log.contains("GRANT INSERT ON") && log.contains("no order can be erased"), "{log}");
+    drop(service);
+    stack.postgres.psql("drop table orderd_erased; revoke create on schema public from clerk").unwrap();
+    let service = stack.serve(&env).await;
+    let log = service.process.log();
+    let (_, fix) = log.split_once("CREATE TABLE IF NOT EXISTS").unwrap();
+    assert!(fix.contains("GRANT SELECT, INSERT"), "{log}");
+    drop(service);
     stack.postgres.psql("alter role clerk connection limit 3").unwrap();
     let words = refusal(&stack, &env).await;
     assert!(words.contains("limited to 3 connections"), "{words}");

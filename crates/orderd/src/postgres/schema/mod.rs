@@ -2,6 +2,7 @@
 //! service promises. They change nothing. Each finding names what is wrong and the statement that fixes it.
 
 mod columns;
+mod erased;
 mod names;
 mod policies;
 mod position;
@@ -77,13 +78,20 @@ pub(crate) async fn inspect(client: &Client, table: &Table) -> Result<Inspection
     let role = server::check(client, &mut findings).await?;
     let Some(relation) = Relation::find(client, table).await? else {
         names::check(client, table, &role, &mut findings).await?;
+        if findings.iter().all(|finding| finding.severity != Severity::Refusal) {
+            position::check(client, table, &role, &mut findings).await?;
+            erased::check(client, table, &role, &mut findings).await?;
+        }
         return Ok(Inspection { findings, ..Inspection::default() });
     };
     relation.check(client, table, &role, &mut findings).await?;
     position::check(client, table, &role, &mut findings).await?;
+    erased::check(client, table, &role, &mut findings).await?;
     let traits = Traits { refuses_copy: relation.row_security, routes_rows: relation.routes_rows };
     if relation.row_security {
-        policies::check(client, table, &relation, &role, &mut findings).await?;
+        let (name, quoted) = (table.to_string(), table.quoted());
+        policies::check(client, relation.oid, (&name, &quoted), &role, &["r", "a", "d"], &mut findings)
+            .await?;
     }
     Ok(Inspection { is_there: true, findings, traits })
 }

@@ -3,9 +3,15 @@
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Error};
 
-use super::table::Relation;
 use super::{Finding, quoted};
-use crate::config::Table;
+
+/// What a command does to a table whose policies do not allow it for all rows, and its word.
+const COMMANDS: [(&str, &str, &str); 4] = [
+    ("r", "hides rows from", "SELECT"),
+    ("a", "refuses rows of", "INSERT"),
+    ("w", "keeps rows from", "UPDATE"),
+    ("d", "keeps rows from", "DELETE"),
+];
 
 /// A policy that applies to the role.
 struct Policy {
@@ -32,19 +38,17 @@ impl Policy {
     }
 }
 
+/// Whether policies let the role do these commands with all rows of a table, named as people and as SQL name it.
 pub(super) async fn check(
     client: &Client,
-    table: &Table,
-    relation: &Relation,
+    oid: u32,
+    (table, table_quoted): (&str, &str),
     role: &str,
+    commands: &[&str],
     findings: &mut Vec<Finding>,
 ) -> Result<(), Error> {
-    let policies = policies(client, relation).await?;
-    for (command, what, word) in [
-        ("r", "hides rows from", "SELECT"),
-        ("a", "refuses rows of", "INSERT"),
-        ("d", "keeps rows from", "DELETE"),
-    ] {
+    let policies = policies(client, oid).await?;
+    for (command, what, word) in COMMANDS.into_iter().filter(|(command, ..)| commands.contains(command)) {
         let Some(reason) = why_not_all(&policies, command) else { continue };
         let problem = format!("row-level security of {table} {what} role {role} ({word}: {reason})");
         let (name, role) = (quoted("orderd"), quoted(role));
@@ -52,7 +56,7 @@ pub(super) async fn check(
         let fix = if is_restricted {
             format!("ALTER ROLE {role} BYPASSRLS;")
         } else {
-            format!("CREATE POLICY {name} ON {} TO {role} USING (true) WITH CHECK (true);", table.quoted())
+            format!("CREATE POLICY {name} ON {} TO {role} USING (true) WITH CHECK (true);", table_quoted)
         };
         // Without DELETE, only erasing fails.
         let finding = if command == "d" { Finding::warning } else { Finding::refusal };
@@ -80,14 +84,14 @@ fn why_not_all(policies: &[Policy], command: &str) -> Option<String> {
     Some(if names.is_empty() { "no policy allows it".into() } else { format!("policy {}", names.join(", ")) })
 }
 
-async fn policies(client: &Client, relation: &Relation) -> Result<Vec<Policy>, Error> {
+async fn policies(client: &Client, oid: u32) -> Result<Vec<Policy>, Error> {
     let query = "SELECT polname::text, polpermissive, polcmd::text, pg_get_expr(polqual, polrelid),
                         pg_get_expr(polwithcheck, polrelid)
                  FROM pg_catalog.pg_policy
                  WHERE polrelid = $1 AND CASE WHEN 0 = ANY (polroles) THEN true ELSE EXISTS
                        (SELECT FROM unnest(polroles) AS r (oid) WHERE pg_has_role(r.oid, 'USAGE')) END
                  ORDER BY 1";
-    let rows = client.query_typed(query, &[(&relation.oid, Type::OID)]).await?;
+    let rows = client.query_typed(query, &[(&oid, Type::OID)]).await?;
     let policy = |row: &tokio_postgres::Row| {
         Ok(Policy {
             name: row.try_get(0)?,

@@ -3,7 +3,7 @@
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Error};
 
-use super::{Finding, quoted};
+use super::{Finding, policies, quoted};
 use crate::config::Table;
 use crate::postgres::position;
 
@@ -20,7 +20,7 @@ pub(super) async fn check(
                         coalesce(has_table_privilege(c.oid, 'SELECT'), false),
                         coalesce(has_table_privilege(c.oid, 'INSERT'), false),
                         coalesce(has_table_privilege(c.oid, 'UPDATE'), false),
-                        coalesce(c.relpersistence = 'u', false)
+                        coalesce(c.relpersistence = 'u', false), c.oid, coalesce(row_security_active(c.oid), false)
                  FROM pg_catalog.pg_namespace n
                       LEFT JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = $2
                  WHERE n.nspname = $1";
@@ -62,6 +62,10 @@ pub(super) async fn check(
             format!("{name} is UNLOGGED: a crash of PostgreSQL empties it"),
             format!("ALTER TABLE {positions} SET LOGGED;"),
         ));
+    }
+    if row.try_get(7)? {
+        let names = (name.as_str(), positions.as_str());
+        policies::check(client, row.try_get(6)?, names, role, &["r", "a", "w"], findings).await?;
     }
     Ok(())
 }
