@@ -1,8 +1,9 @@
 //! The workspace's own commands, run as `cargo xtask COMMAND`.
 //!
-//! `up` and `orderd` are for using the service, `test`, `codegen`, `chaos`, `fuzz`, `bench` and `image`
-//! for working on it. Exit codes: 0 done, 1 failed at run time, 2 wrong usage.
+//! `up` and `orderd` are for using the service, `test`, `codegen`, `chaos`, `fuzz`, `bench`, `image` and
+//! `advisories` for working on it. Exit codes: 0 done, 1 failed at run time, 2 wrong usage.
 
+mod advisories;
 mod bench;
 mod cargo;
 mod chaos;
@@ -61,6 +62,7 @@ enum Command {
     Bench(bench::Options),
     Scaling(scaling::Options),
     Image(image::Options),
+    Advisories(advisories::Options),
 }
 
 fn main() -> ExitCode {
@@ -74,6 +76,7 @@ fn main() -> ExitCode {
         Command::Bench(options) => bench::run(&options),
         Command::Scaling(options) => scaling::run(&options),
         Command::Image(options) => image::run(&options),
+        Command::Advisories(options) => advisories::run(&options),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

@@ -1,6 +1,11 @@
 //! The command line: what is typed or set in the environment, before anything is made of it.
 //!
 //! `config` turns these raw values into settings.
+#![allow(
+    rustdoc::bare_urls,
+    rustdoc::broken_intra_doc_links,
+    reason = "these comments are the text of --help"
+)]
 
 use std::path::PathBuf;
 
