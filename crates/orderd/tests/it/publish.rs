@@ -107,6 +107,29 @@ async fn of_a_file_that_is_not_json_nothing_is_sent_and_of_a_pipe_what_stands_be
     assert!(refused.code == Some(1) && refused.errors.contains("UTF-16"), "{}", refused.errors);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn input_without_a_document_or_with_part_of_one_is_said() {
+    let stack = Stack::new();
+    for blank in ["", " \n\t\r\n", "\u{feff}", "\u{feff}\n"] {
+        let empty = publish(&stack, &["--from", &file(&stack, "empty.json", blank.as_bytes())], "").await;
+        assert!(empty.code == Some(1) && empty.out.is_empty(), "{blank:?}: {}{}", empty.out, empty.errors);
+        assert!(empty.errors.contains("empty.json: there is no document in it"), "{}", empty.errors);
+        // A pipe that brings nothing today is no fault.
+        let empty = publish(&stack, &["--from", "-"], blank).await;
+        assert!(empty.code == Some(0) && empty.out.starts_with("0 orders"), "{blank:?}: {}", empty.out);
+        assert!(empty.errors.contains("no document came"), "{}", empty.errors);
+    }
+    let cut = format!("{}\n{{\"order_uid\":\n\"secr", order("one"));
+    let right = "line 3: the text ends within the document that begins on line 2";
+    let said = publish(&stack, &["--from", &file(&stack, "cut.json", cut.as_bytes())], "").await;
+    assert!(said.code == Some(1) && said.errors.contains(right), "{}", said.errors);
+    assert!(said.errors.contains("nothing was sent") && !said.errors.contains("secr\n"), "{}", said.errors);
+    let said = publish(&stack, &["--from", "-"], &cut).await;
+    assert!(said.code == Some(1) && said.errors.contains(right), "{}", said.errors);
+    assert!(said.errors.contains("1 order acknowledged"), "{}", said.errors);
+    assert_eq!(payloads(&stack).await, [order("one")]);
+}
+
 /// The command sends a document that is not an order, and warns that the service will refuse it.
 #[tokio::test(flavor = "multi_thread")]
 async fn json_that_is_not_an_object_is_sent_and_said() {

@@ -73,6 +73,7 @@ impl Source {
                 count += 1;
                 Ok(true)
             })?;
+            anyhow::ensure!(count > 0, "{}: there is no document in it", path.display());
             Ok(Self::File(path, count))
         });
         counted.await?.map_err(|error: anyhow::Error| error.context("nothing was sent"))
@@ -129,9 +130,10 @@ fn read_from(
     let source = without_mark(BufReader::with_capacity(1 << 16, source))?;
     let (source, lines) = CountsLines::new(source);
     for document in Deserializer::from_reader(source).into_iter::<Box<RawValue>>() {
-        let text: Box<str> = document.map_err(explain)?.into();
+        let text: Box<str> = document.map_err(|error| explain(error, lines.get()))?.into();
         let within = text.bytes().filter(|&byte| byte == b'\n').count();
         let line = lines.get().at_last_byte() - within;
+        lines.set(lines.get().after(&text));
         if !show(Document { bytes: Bytes::from(text.into_boxed_bytes()), line: Some(line) })? {
             break;
         }
@@ -154,15 +156,22 @@ fn without_mark<R: Read>(mut source: R) -> anyhow::Result<Chain<Cursor<Vec<u8>>,
 }
 
 /// What is wrong and where, in one line. The parser's message quotes nothing of the document.
-fn explain(error: serde_json::Error) -> anyhow::Error {
+fn explain(error: serde_json::Error, lines: Lines) -> anyhow::Error {
     if error.is_io() {
         return anyhow::Error::new(error).context("can't read it");
+    }
+    if error.is_eof() {
+        let (end, begun) = (lines.at_last_byte(), lines.begun.unwrap_or(lines.current));
+        return anyhow::anyhow!("line {end}: the text ends within the document that begins on line {begun}");
     }
     let place = format!(" at line {} column {}", error.line(), error.column());
     let said = error.to_string();
     let said = match said.strip_suffix(&place).unwrap_or(&said) {
         // Escapes are not looked at: that is left for the bytes.
         "invalid unicode code point" => "the document is not UTF-8",
+        "expected ident" => "the only words without quotes are true, false and null",
+        "expected value" => "a value is expected here",
+        "key must be a string" => "a member's name in double quotes is expected here",
         said => said,
     };
     anyhow::anyhow!("line {}, column {}: this is not JSON: {said}", error.line(), error.column())
@@ -178,19 +187,36 @@ struct CountsLines<R> {
 struct Lines {
     /// The line of the next byte.
     current: usize,
-    /// The last byte was a line break. A number shows its end by what is behind it.
-    has_broken: bool,
+    last: u8,
+    /// The line on which the document begins that is being read.
+    begun: Option<usize>,
 }
 
 impl Lines {
+    /// A number shows its end by what is behind it, which may be a line break.
     fn at_last_byte(self) -> usize {
-        self.current - usize::from(self.has_broken)
+        self.current - usize::from(self.last == b'\n')
+    }
+
+    fn add(&mut self, byte: u8) {
+        if self.begun.is_none() && !byte.is_ascii_whitespace() {
+            self.begun = Some(self.current);
+        }
+        self.current += usize::from(byte == b'\n');
+        self.last = byte;
+    }
+
+    /// Before the next document, of which the first byte may have been read as the end of a number.
+    fn after(self, document: &str) -> Self {
+        let is_number = document.ends_with(|last: char| last.is_ascii_digit());
+        let begun = Some(self.current).filter(|_| is_number && !self.last.is_ascii_whitespace());
+        Self { begun, ..self }
     }
 }
 
 impl<R: Read> CountsLines<R> {
     fn new(source: R) -> (Self, Rc<Cell<Lines>>) {
-        let lines = Rc::new(Cell::new(Lines { current: 1, has_broken: false }));
+        let lines = Rc::new(Cell::new(Lines { current: 1, last: b' ', begun: None }));
         (Self { source, lines: lines.clone() }, lines)
     }
 }
@@ -198,9 +224,9 @@ impl<R: Read> CountsLines<R> {
 impl<R: Read> Read for CountsLines<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let length = self.source.read(buffer)?;
-        let breaks = buffer[..length].iter().filter(|&&byte| byte == b'\n').count();
-        let has_broken = buffer[..length].last() == Some(&b'\n');
-        self.lines.set(Lines { current: self.lines.get().current + breaks, has_broken });
+        let mut lines = self.lines.get();
+        buffer[..length].iter().for_each(|byte| lines.add(*byte));
+        self.lines.set(lines);
         Ok(length)
     }
 }
@@ -248,6 +274,43 @@ mod tests {
         let (found, error) = documents(b"\n{\"a\":\n1}\n\n{} []\n7\n8\n");
         assert_eq!(found.iter().map(|(_, line)| *line).collect::<Vec<_>>(), [2, 5, 5, 6, 7]);
         assert_eq!(error, None);
+    }
+
+    #[test]
+    fn text_that_ends_within_a_document_is_said_with_the_lines_of_its_end_and_its_beginning() {
+        for (text, end, begun) in [
+            ("{}\n{\"secret\":\n[1,", 3, 2),
+            ("{}\n\n{\"secret\":1,\n\n", 4, 3),
+            ("{\"a\":1}{\"secret", 1, 1),
+            ("1\n2{", 2, 2),
+            ("1\n2 {\n\n", 3, 2),
+            ("tru", 1, 1),
+            ("{\"a\":nul", 1, 1),
+            ("\"secret", 1, 1),
+            ("\n\n{\"a\":[-1,", 3, 3),
+            ("\u{feff}\n[", 2, 2),
+        ] {
+            let error = documents(text.as_bytes()).1.unwrap_or_default();
+            let right = format!("line {end}: the text ends within the document that begins on line {begun}");
+            assert_eq!(error, right, "{text}");
+        }
+    }
+
+    #[test]
+    fn reasons_are_in_the_words_of_json() {
+        for (text, reason) in [
+            ("secret", "a value is expected here"),
+            ("no", "the only words without quotes are true, false and null"),
+            ("{'a':1}", "a member's name in double quotes is expected here"),
+            ("{\"a\":1,}", "a member's name in double quotes is expected here"),
+            ("[1,]", "a value is expected here"),
+            ("{\"a\" 1}", "expected `:`"),
+            ("<html>", "a value is expected here"),
+            ("\n-", "invalid number"),
+        ] {
+            let error = documents(text.as_bytes()).1.unwrap_or_default();
+            assert!(error.ends_with(&format!("this is not JSON: {reason}")), "{text}: {error}");
+        }
     }
 
     #[test]

@@ -55,6 +55,9 @@ pub async fn run(args: PublishArgs) -> anyhow::Result<ExitCode> {
     let line = progress.finish("orders");
     let failed = match (ended, settled) {
         (Ok(()), Ok(())) => {
+            if args.from.is_some() && sender.sent == 0 {
+                super::complain("no document came, so that nothing was sent");
+            }
             super::print(&format!("{line}\n"))?;
             return Ok(ExitCode::SUCCESS);
         }
