@@ -1,4 +1,4 @@
-//! For which host a request is meant. HTTP/1.1 wants exactly one valid `Host` (RFC 9112, 3.2); anything else is 400.
+//! What a request is for: a target (RFC 9112, 3.2) on a host. HTTP/1.1 wants exactly one valid `Host`; anything else is 400.
 //!
 //! Where a service on loopback is open to anybody on the machine, a page from elsewhere could reach it by a name of its
 //! own that it lets point to 127.0.0.1 (DNS rebinding). So it serves addresses, `localhost` and `HTTP_HOSTS` then, and
@@ -8,27 +8,58 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode, Version, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 
 use super::{App, text};
 
 /// What shows no order is served under any name: probes and scrapers use those that their platform gives.
 const ANY_HOST: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
 
+/// What `OPTIONS *` says of the whole service.
+const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, DELETE, OPTIONS");
+
 /// Lets a request pass that says for which host it is, where that host is served.
 pub(super) async fn require(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let Some(host) = host(request.version(), request.headers()) else {
         return text(StatusCode::BAD_REQUEST, "400 a request has exactly one Host: a name or an address");
     };
+    if request.method() == Method::CONNECT {
+        return text(StatusCode::NOT_IMPLEMENTED, "501 CONNECT is for proxies");
+    }
+    let is_for_all = request.method() == Method::OPTIONS && request.uri().path() == "*";
+    if !is_for_all && !has_target(&request) {
+        return text(StatusCode::BAD_REQUEST, "400 the target of a request is a path or a whole URL");
+    }
     // The whole URL as the target counts more than the header.
     let host = request.uri().authority().map_or(host, |authority| authority.as_str());
-    if is_served(&app, host.as_bytes()) || ANY_HOST.contains(&request.uri().path()) {
-        return next.run(request).await;
+    if !is_served(&app, host.as_bytes()) && !ANY_HOST.contains(&request.uri().path()) {
+        let why =
+            "421 this host is not served: add it to HTTP_HOSTS, or set HTTP_TOKEN or HTTP_ANONYMOUS=true";
+        return text(StatusCode::MISDIRECTED_REQUEST, why);
     }
-    let why = "421 this host is not served: add it to HTTP_HOSTS, or set HTTP_TOKEN or HTTP_ANONYMOUS=true";
-    text(StatusCode::MISDIRECTED_REQUEST, why)
+    if is_for_all {
+        return (StatusCode::NO_CONTENT, [(header::ALLOW, METHODS)]).into_response();
+    }
+    let is_chunked = request.headers().contains_key(header::TRANSFER_ENCODING);
+    let mut response = next.run(request).await;
+    if is_chunked {
+        // It may have had a Content-Length too, of which hyper says nothing. Another server before this one could have
+        // gone by that length, so that no request behind it is trusted (RFC 9112, 6.1).
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// Whether the target is a path, or a whole URL without a user in it.
+fn has_target(request: &Request) -> bool {
+    let uri = request.uri();
+    match (uri.scheme(), uri.authority()) {
+        (Some(_), Some(authority)) => is_valid(authority.as_str().as_bytes()),
+        (None, None) => uri.path().starts_with('/'),
+        _ => false,
+    }
 }
 
 /// The one valid `Host`; only HTTP/1.0 may have none.
@@ -199,6 +230,16 @@ mod tests {
         let hidden = format!("GET /order/{KEY} HTTP/1.1\r\nhost: localhost\r\n\r\n");
         for head in [
             "transfer-encoding: chunked\r\n\r\nzz\r\n",
+            "transfer-encoding: chunked\r\ncontent-length: 5\r\n\r\n0\r\n\r\n",
+            "content-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+            "transfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+            "transfer-encoding: chunked\r\ntransfer-encoding: identity\r\n\r\n0\r\n\r\n",
+            "transfer-encoding: chunked\r\n\r\nfffffffffffffffff\r\n",
+            "transfer-encoding:\x0bchunked\r\n\r\n0\r\n\r\n",
+            "transfer-encoding: xchunked\r\n\r\n0\r\n\r\n",
+            "content-length: 99999999999999999999\r\n\r\n",
+            "content-length: -0\r\n\r\n",
+            "content-length:\r\n\r\n",
             "transfer-encoding : chunked\r\n\r\n0\r\n\r\n",
             "transfer-encoding: chunked, identity\r\n\r\n0\r\n\r\n",
             "content-length: 1\r\ncontent-length: 2\r\n\r\n",

@@ -24,6 +24,8 @@ mod server;
 mod swift;
 mod places;
 mod rewound;
+#[cfg(test)]
+mod rfc9112;
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -1,0 +1,300 @@
+//! HTTP/1.1 as RFC 9112 and 9110 say, on every route, and on the short way to an order as on the long one.
+
+use crate::fuzzing::{KEY, Web};
+
+/// Each route, by a target that is well formed. `KEY` stands for the one order.
+const TARGETS: [&str; 17] = [
+    "/",
+    "/mem_len",
+    "/order_pages/last",
+    "/order_pages/1",
+    "/order/KEY",
+    "/order/1-1",
+    "/orders?order_uid=b563feb7b2b84b6test",
+    "/events",
+    "/dead_letters",
+    "/dead_letters/1-1",
+    "/healthz",
+    "/readyz",
+    "/metrics",
+    "/openapi.json",
+    "/docs",
+    "/session",
+    "/nothing",
+];
+
+/// Those which need neither NATS nor PostgreSQL, with the status of a good request.
+const ANSWERED: [(&str, &str); 10] = [
+    ("/", "200"),
+    ("/mem_len", "200"),
+    ("/order_pages/1", "200"),
+    ("/order/KEY", "200"),
+    ("/orders?order_uid=b563feb7b2b84b6test", "200"),
+    ("/healthz", "200"),
+    ("/metrics", "200"),
+    ("/openapi.json", "200"),
+    ("/docs", "200"),
+    ("/nothing", "404"),
+];
+
+/// A header that leaves the meaning of a request as it is, but not its way.
+const LONG_WAY: &str = "\r\nexpect: nothing\r\n";
+
+/// What is sent for a case: `@` stands for the target, and `(at)` for that character.
+fn request(case: &str, target: &str) -> String {
+    case.replace('@', target).replace("KEY", KEY).replace("(at)", "@")
+}
+
+fn answer(web: &Web, request: &str) -> String {
+    String::from_utf8_lossy(&web.answer(request.as_bytes())).into_owned()
+}
+
+/// The statuses of the answers on one connection.
+fn statuses(answer: &str) -> Vec<&str> {
+    let lines = answer.split("HTTP/1.").skip(1);
+    lines.filter_map(|line| line.get(2..5)).collect()
+}
+
+/// The same for the request as it is, and on the long way.
+fn is_answered(web: &Web, request: &str, right: &[&str]) {
+    let begin = request.len() - request.trim_start().len();
+    let long = request[begin..].replacen("\r\n", LONG_WAY, 1);
+    for request in [request, &format!("{}{long}", &request[..begin])] {
+        let answer = answer(web, request);
+        assert_eq!(statuses(&answer), right, "{request:?}: {answer}");
+    }
+}
+
+#[test]
+fn malformed_requests_are_400_on_every_route_and_end_the_connection() {
+    let web = Web::new().unwrap();
+    for case in [
+        "GET @ HTTP/1.1\r\n",
+        "GET @ HTTP/1.1\r\nhost: localhost\r\nhost: localhost\r\n",
+        "GET @ HTTP/1.1\r\nhost: a b\r\n",
+        "GET @ HTTP/1.1\r\nhost: localhost, localhost\r\n",
+        "GET @ HTTP/1.1\r\nhost: http://localhost\r\n",
+        // A header name is a token, directly before the colon.
+        "GET @ HTTP/1.1\r\nhost : localhost\r\n",
+        "GET @ HTTP/1.1\r\nhost: localhost\r\na : b\r\n",
+        "GET @ HTTP/1.1\r\nhost: localhost\r\n: b\r\n",
+        "GET @ HTTP/1.1\r\nhost: localhost\r\na b: c\r\n",
+        "GET @ HTTP/1.1\r\nhost: localhost\r\na(b): c\r\n",
+        "GET @ HTTP/1.1\r\nhost: localhost\r\nno colon\r\n",
+        "GET @ HTTP/1.1\r\nhost: localhost\r\nä: b\r\n",
+        // Folded lines, also before the first header.
+        "GET @ HTTP/1.1\r\nhost: localhost\r\na: b\r\n c\r\n",
+        "GET @ HTTP/1.1\r\nhost: localhost\r\na: b\r\n\tc\r\n",
+        "GET @ HTTP/1.1\r\n host: localhost\r\n",
+        // NUL, and a lone CR.
+        "GET @ HTTP/1.1\r\nhost: localhost\r\na: b\0c\r\n",
+        "GET @ HTTP/1.1\r\nhost: localhost\r\na: b\rc\r\n",
+        "GET @ HTTP/1.1\r\nhost: localhost\r\na: b\r\r\n",
+        "GET @ HTTP/1.1\r\nhost: localhost\r\na: \x7f\r\n",
+        // The length of a body.
+        "GET @ HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1\r\ncontent-length: 2\r\n",
+        "GET @ HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1, 2\r\n",
+        "GET @ HTTP/1.1\r\nhost: localhost\r\ncontent-length: +1\r\n",
+        "GET @ HTTP/1.1\r\nhost: localhost\r\ncontent-length: -1\r\n",
+        "GET @ HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0x1\r\n",
+        "GET @ HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1 2\r\n",
+        "GET @ HTTP/1.1\r\nhost: localhost\r\ncontent-length:\r\n",
+        "GET @ HTTP/1.1\r\nhost: localhost\r\ncontent-length: 99999999999999999999\r\n",
+        "GET @ HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: identity\r\n",
+        "GET @ HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked, gzip\r\n",
+        "GET @ HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: xchunked\r\n",
+        "GET @ HTTP/1.0\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n",
+        // The first line.
+        "GET @\r\nhost: localhost\r\n",
+        "GET  @ HTTP/1.1\r\nhost: localhost\r\n",
+        "GET @  HTTP/1.1\r\nhost: localhost\r\n",
+        "GET @ x HTTP/1.1\r\nhost: localhost\r\n",
+        "GET @ HTTP/1.1 \r\nhost: localhost\r\n",
+        "GET @ HTTP/1.1x\r\nhost: localhost\r\n",
+        "GET @ http/1.1\r\nhost: localhost\r\n",
+        "GET @ HTTP/3.0\r\nhost: localhost\r\n",
+        "GET @ HTTP/1\r\nhost: localhost\r\n",
+        "GET\t@\tHTTP/1.1\r\nhost: localhost\r\n",
+        "G(T @ HTTP/1.1\r\nhost: localhost\r\n",
+        "GET @\u{1} HTTP/1.1\r\nhost: localhost\r\n",
+        "GET localhost@ HTTP/1.1\r\nhost: localhost\r\n",
+        "GET http://user(at)localhost@ HTTP/1.1\r\nhost: localhost\r\n",
+        "GET http:// HTTP/1.1\r\nhost: localhost\r\n@\r\n",
+        "GET * HTTP/1.1\r\nhost: localhost\r\n",
+    ] {
+        for target in TARGETS {
+            is_answered(&web, &request(&format!("{case}\r\n"), target), &["400"]);
+        }
+    }
+}
+
+#[test]
+fn well_formed_requests_of_any_form_are_answered_as_the_plain_one() {
+    let web = Web::new().unwrap();
+    for (target, status) in ANSWERED {
+        for case in [
+            "GET @ HTTP/1.1\r\nhost: localhost\r\n\r\n",
+            "GET @ HTTP/1.1\r\nHOST:localhost\r\n\r\n",
+            "GET @ HTTP/1.1\r\nhost: \t localhost \t\r\n\r\n",
+            "GET @ HTTP/1.1\r\nhost: localhost:8090\r\n\r\n",
+            "GET @ HTTP/1.1\r\nhost: [::1]\r\na:\r\n\r\n",
+            "GET http://localhost@ HTTP/1.1\r\nhost: localhost\r\n\r\n",
+            "GET http://localhost:80@ HTTP/1.1\r\nhost: other\r\n\r\n",
+            // An empty line before a request, and lines that end by LF alone.
+            "\r\nGET @ HTTP/1.1\r\nhost: localhost\r\n\r\n",
+            "GET @ HTTP/1.1\nhost: localhost\n\n",
+            "GET @ HTTP/1.0\r\n\r\n",
+            "GET @ HTTP/1.0\r\nhost: localhost\r\n\r\n",
+            "GET @ HTTP/1.1\r\nhost: localhost\r\nrange: bytes=0-0\r\n\r\n",
+            "GET @ HTTP/1.1\r\nhost: localhost\r\na: \u{e9}\u{ff}\r\n\r\n",
+            "GET @ HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n",
+            "GET @ HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\ncontent-length: 2\r\n\r\nhi",
+            "GET @ HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n",
+            "GET @ HTTP/1.1\r\nhost: localhost\r\nTransfer-Encoding: Chunked\r\n\r\n2;a=b\r\nhi\r\n0\r\nt: u\r\n\r\n",
+        ] {
+            is_answered(&web, &request(case, target), &[status]);
+        }
+    }
+}
+
+#[test]
+fn connections_go_on_or_end_as_the_request_says() {
+    let web = Web::new().unwrap();
+    for (target, status) in ANSWERED {
+        for (first, count) in [
+            ("GET @ HTTP/1.1\r\nhost: localhost\r\n\r\n", 2),
+            ("GET @ HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\n\r\nhi", 2),
+            ("GET @ HTTP/1.1\r\nhost: localhost\r\nconnection: keep-alive\r\n\r\n", 2),
+            ("GET @ HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n", 1),
+            ("GET @ HTTP/1.1\r\nhost: localhost\r\nconnection: Close, x\r\n\r\n", 1),
+            ("GET @ HTTP/1.0\r\n\r\n", 1),
+            ("GET @ HTTP/1.0\r\nconnection: keep-alive\r\n\r\n", 2),
+        ] {
+            let second = "GET @ HTTP/1.1\r\nhost: localhost\r\n\r\n";
+            let both = request(&format!("{first}{second}"), target);
+            is_answered(&web, &both, &[status, status][..count]);
+        }
+    }
+}
+
+/// What is too long is refused, and says so.
+#[test]
+fn targets_and_headers_that_are_too_long_are_414_or_431() {
+    let web = Web::new().unwrap();
+    let long = "a".repeat(40_000);
+    for target in TARGETS {
+        for case in [
+            format!("GET @{long} HTTP/1.1\r\nhost: localhost\r\n\r\n"),
+            format!("GET @?{long} HTTP/1.1\r\nhost: localhost\r\n\r\n"),
+            format!("GET @ HTTP/1.1\r\nhost: localhost\r\na: {long}\r\n\r\n"),
+            format!("GET @ HTTP/1.1\r\nhost: localhost\r\n{}\r\n", "a: b\r\n".repeat(100)),
+        ] {
+            let request = request(&case, target);
+            for request in [request.replacen("\r\n", LONG_WAY, 1), request] {
+                let answer = answer(&web, &request);
+                assert!(matches!(statuses(&answer)[..], ["414" | "431"]), "{target}: {answer}");
+            }
+        }
+    }
+}
+
+/// The header of that name.
+fn header<'a>(answer: &'a str, name: &str) -> Option<&'a str> {
+    let head = answer.split("\r\n\r\n").next()?;
+    let lines = head.lines().filter_map(|line| line.split_once(": "));
+    lines.filter(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value).next()
+}
+
+#[test]
+fn head_is_answered_as_get_without_the_body() {
+    let web = Web::new().unwrap();
+    for (target, status) in ANSWERED {
+        let [get, head] = ["GET", "HEAD"].map(|method| {
+            let case = format!("{method} @ HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+            answer(&web, &request(&case, target))
+        });
+        assert_eq!(statuses(&head), [status], "{target}: {head}");
+        assert!(head.ends_with("\r\n\r\n") && head.matches("\r\n\r\n").count() == 1, "{target}: {head}");
+        for name in ["content-type", "cache-control", "vary", "x-content-type-options"] {
+            assert_eq!(header(&head, name), header(&get, name), "{target}: {name}");
+        }
+        // Metrics change from one request to the next.
+        if target != "/metrics" {
+            assert_eq!(header(&head, "content-length"), header(&get, "content-length"), "{target}");
+        }
+        // What comes behind is not taken for a body.
+        let both = "HEAD @ HTTP/1.1\r\nhost: localhost\r\n\r\nGET @ HTTP/1.1\r\nhost: localhost\r\n\r\n";
+        is_answered(&web, &request(both, target), &[status, status]);
+    }
+}
+
+#[test]
+fn methods_that_a_route_lacks_are_405_with_those_it_has() {
+    let web = Web::new().unwrap();
+    for target in TARGETS {
+        for method in ["TRACE", "PUT", "PATCH", "get", "PURGE", "QUERY"] {
+            let case = format!("{method} @ HTTP/1.1\r\nhost: localhost\r\n\r\n");
+            let request = request(&case, target);
+            let answer = answer(&web, &request);
+            let right = if target == "/nothing" { "404" } else { "405" };
+            assert_eq!(statuses(&answer), [right], "{request}: {answer}");
+            let allow = header(&answer, "allow");
+            assert_eq!(
+                allow.is_some_and(|methods| !methods.is_empty()),
+                right == "405",
+                "{request}: {answer}"
+            );
+        }
+    }
+}
+
+#[test]
+fn forms_of_targets_that_only_some_methods_have() {
+    let web = Web::new().unwrap();
+    for (request, status) in [
+        ("OPTIONS * HTTP/1.1\r\nhost: localhost\r\n\r\n", "204"),
+        ("OPTIONS * HTTP/1.1\r\nhost: evil.example\r\n\r\n", "421"),
+        ("CONNECT localhost:80 HTTP/1.1\r\nhost: localhost:80\r\n\r\n", "501"),
+        ("CONNECT / HTTP/1.1\r\nhost: localhost\r\n\r\n", "501"),
+        ("GET localhost:80 HTTP/1.1\r\nhost: localhost\r\n\r\n", "400"),
+        ("GET mem_len HTTP/1.1\r\nhost: localhost\r\n\r\n", "400"),
+        ("HEAD * HTTP/1.1\r\nhost: localhost\r\n\r\n", "400"),
+    ] {
+        is_answered(&web, request, &[status]);
+    }
+    let answer = answer(&web, "OPTIONS * HTTP/1.1\r\nhost: localhost\r\n\r\n");
+    assert!(header(&answer, "allow").is_some_and(|methods| methods.contains("GET")), "{answer}");
+}
+
+/// Escapes are the bytes that they stand for, in the path and in the query.
+#[test]
+fn escapes_in_targets_mean_their_bytes() {
+    let web = Web::new().unwrap();
+    let escaped: String = KEY.bytes().map(|byte| format!("%{byte:02x}")).collect();
+    for target in [
+        format!("/order/{escaped}"),
+        format!("/order/{}", escaped.to_uppercase()),
+        format!("/order/{KEY}?unused"),
+        "/orders?order_uid=b563feb7b2b84b6%74est".into(),
+        "/orders?order%5fuid=b563feb7b2b84b6test".into(),
+    ] {
+        is_answered(&web, &format!("GET {target} HTTP/1.1\r\nhost: localhost\r\n\r\n"), &["200"]);
+    }
+    // A slash that is escaped divides nothing.
+    is_answered(&web, &request("GET /order%2fKEY HTTP/1.1\r\nhost: localhost\r\n\r\n", ""), &["404"]);
+}
+
+/// The client sends its body when it is told to, or does not have to.
+#[test]
+fn expected_100_continue_is_sent_before_a_body_is_read() {
+    let web = Web::new().unwrap();
+    let head = "POST /session HTTP/1.1\r\nhost: localhost\r\norigin: http://localhost\r\n\
+                content-type: application/x-www-form-urlencoded\r\nexpect: 100-continue\r\n";
+    let answer = answer(&web, &format!("{head}content-length: 7\r\n\r\ntoken=a"));
+    assert_eq!(statuses(&answer).len(), 2, "{answer}");
+    assert_eq!(statuses(&answer)[0], "100", "{answer}");
+    let case = "GET @ HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\n\r\n";
+    for (target, status) in ANSWERED {
+        is_answered(&web, &request(case, target), &[status]);
+    }
+}
