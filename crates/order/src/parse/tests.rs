@@ -86,7 +86,7 @@ fn plain_values_of_all_kinds_are_read_as_any() {
     ];
     let texts = "true false tru truefalse null nul 0 -0 7 -7 007 0.0 -0.0 0.1 1.5e3 1E-3 5e-324 1e999 1. .5 - -a \
                  1.5.5 123456789012345678 1234567890123456789 12345678901234567890 \"\" \"a\" \"\\n\" \"a [] [ \
-                 [true,false,null] [true,] [0.0,1.5,-2] [\"\",\"ж\",null] [[1,2],[],null,[0]] [[1],2]";
+                 [true,false,null] [true,] [0.0,1.5,-2] [\"\",\"ж\",null] [[1,2],[],null,[0]] [[1],2] [[0,-0]] [[-0.0]] [[1,-0e0]] [[-1e-400]]";
     let mut plain = [0; KINDS.len()];
     for text in texts.split(' ') {
         for (kind, plain) in KINDS.iter().zip(&mut plain) {
