@@ -31,7 +31,12 @@ pub(crate) async fn get(settings: &Http, path: &str) -> anyhow::Result<(StatusCo
     answer
         .map_err(|_| anyhow::anyhow!("no answer within {} s", PATIENCE.as_secs()))
         .and_then(|answer| answer)
-        .with_context(|| format!("can't ask {scheme}://{addr}{path}; does orderd run there?"))
+        .with_context(|| {
+            format!(
+                "can't ask orderd at {scheme}://{addr}{path}: does it run there? HTTP_ADDR is where it listens, and \
+                 HTTP_TLS_CERT is set where it speaks TLS"
+            )
+        })
 }
 
 async fn exchange(settings: &Http, addr: SocketAddr, path: &str) -> anyhow::Result<(StatusCode, Bytes)> {

@@ -88,7 +88,10 @@ pub(super) async fn list(
     Query(wanted): Query<Wanted>,
 ) -> Result<Response, Response> {
     if wanted.before.is_some_and(|before| before > LARGEST) {
-        return Err(text(StatusCode::BAD_REQUEST, "400 there is no such number"));
+        return Err(text(
+            StatusCode::BAD_REQUEST,
+            &format!("400 before takes a whole number up to {LARGEST}"),
+        ));
     }
     let letters = app.dead_letters.ask(async |store| list::newest(store, wanted.before, LISTED).await);
     let described: Vec<_> = letters.await?.iter().map(DeadLetter::describe).collect();

@@ -42,7 +42,7 @@ pub(super) async fn events(
 }
 
 fn too_many() -> Response {
-    let mut response = text(StatusCode::SERVICE_UNAVAILABLE, "503 too many read along already");
+    let mut response = text(StatusCode::SERVICE_UNAVAILABLE, "503 too many event-stream clients");
     response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
     response
 }

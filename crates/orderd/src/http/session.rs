@@ -49,7 +49,7 @@ pub(super) async fn open(
     let token = given.token.trim();
     let tokens = app.settings.http.tokens.current();
     if !tokens.0.is_empty() && !auth::is_one_of(token, &tokens.0) {
-        return text(StatusCode::UNAUTHORIZED, "401 this token opens nothing");
+        return text(StatusCode::UNAUTHORIZED, "401 invalid token");
     }
     let Some(name) = app.sessions.open(token) else {
         return text(StatusCode::INTERNAL_SERVER_ERROR, "500 internal server error");

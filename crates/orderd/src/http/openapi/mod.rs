@@ -289,7 +289,7 @@ fn events() -> Value {
     let stream = ("200", content(stream, "text/event-stream", json!({ "type": "string" })));
     let mut events = operation(
         "Orders as they come in",
-        vec![stream, plain("400", "The query can't be read"), plain("503", "Too many read along already")],
+        vec![stream, plain("400", "The query can't be read"), plain("503", "Too many event-stream clients")],
     );
     let last = |place, name| parameter(place, name, "Go on after this event", json!({ "type": "string" }));
     events["parameters"] = json!([last("header", "Last-Event-ID"), last("query", "last_event_id")]);
@@ -304,7 +304,7 @@ fn sign_in() -> Value {
         vec![
             ("204", json!({ "description": "A cookie is set" })),
             ("303", json!({ "description": "A cookie is set; to whoever accepts text/html" })),
-            plain("401", "The token opens nothing"),
+            plain("401", "The token is not valid"),
             foreign(),
             plain("413", "Too long"),
             plain("415", "Not a form"),
