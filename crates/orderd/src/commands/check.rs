@@ -1,6 +1,7 @@
 //! `orderd check`: is a running service ready, or alive? Or: can it run with these settings?
 
 use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
@@ -9,6 +10,9 @@ use crate::cli::{CheckArgs, ServeArgs};
 use crate::config::{Http, Settings};
 use crate::finding::{Finding, Report, Severity};
 use crate::{log_filter, nats, postgres};
+
+/// A certificate that expires within so many seconds is a warning.
+const SOON: i64 = 14 * 86400;
 
 /// Prints what the service says of itself, or what is wrong with the settings. 0: all is well; 1: it is not, or nobody
 /// answers.
@@ -38,9 +42,17 @@ struct Checked {
 async fn settings(args: &ServeArgs, json: bool) -> anyhow::Result<ExitCode> {
     let settings = Settings::new(args)?;
     log_filter::parse(&args.log)?;
-    let (nats, postgres) =
+    let (mut nats, mut postgres) =
         tokio::join!(nats::check::run(&settings.nats), postgres::check::run(&settings.postgres));
-    let http = http(&settings.http);
+    let mut http = http(&settings.http);
+    for (setting, finding) in expiring(&settings) {
+        let part = match setting {
+            _ if setting.starts_with("NATS") => &mut nats,
+            _ if setting.starts_with("HTTP") => &mut http,
+            _ => &mut postgres,
+        };
+        part.findings.push(finding);
+    }
     let parts = [&nats, &postgres, &http];
     let usable =
         parts.iter().all(|part| part.findings.iter().all(|found| found.severity == Severity::Warning));
@@ -48,6 +60,27 @@ async fn settings(args: &ServeArgs, json: bool) -> anyhow::Result<ExitCode> {
     let text = if json { serde_json::to_string(&checked)? + "\n" } else { checked.in_words() };
     super::print(&text)?;
     Ok(if usable { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Certificates and credentials that have expired or soon will, by their settings.
+fn expiring(settings: &Settings) -> Vec<(&'static str, Finding)> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+    let ends = settings.files().into_iter().flat_map(|made| made.ends());
+    let finding = |(setting, end): (&'static str, i64)| {
+        let fix = format!("replace the file of {setting}; a running service takes the new one by itself");
+        let finding = match end - now {
+            ..=0 => Finding::blocked(format!("what {setting} names has expired"), fix),
+            // Credentials may be made for hours.
+            left if left < SOON && setting != "NATS_CREDS" => Finding::warning(
+                format!("what {setting} names expires within {} h", (left + 3599) / 3600),
+                fix,
+            ),
+            _ => return None,
+        };
+        Some((setting, finding))
+    };
+    ends.filter_map(finding).collect()
 }
 
 /// The address may be taken: by the service that runs with these settings already.

@@ -221,6 +221,36 @@ async fn a_password_that_is_wrong_or_missing_is_named_with_its_setting() {
     assert_eq!(check(&stack, &[("PG_PASSWORD", "right")]).await.code, Some(0));
 }
 
+/// A certificate of a day, for HTTP and for PostgreSQL.
+#[tokio::test(flavor = "multi_thread")]
+async fn certificates_that_expire_are_named() {
+    let stack = Stack::new();
+    let file = |name: &str| stack.scratch.path().join(name).to_str().unwrap().to_owned();
+    let made = |name: &str, days: &str| {
+        let (key, certificate) = (file(&format!("{name}.key")), file(&format!("{name}.pem")));
+        let made = std::process::Command::new("openssl")
+            .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost"])
+            .args(["-keyout", &key, "-out", &certificate])
+            .args(days.split(' '))
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{made:?}");
+        (key, certificate)
+    };
+    let (key, certificate) = made("soon", "-days 1");
+    let found = check(&stack, &[("HTTP_TLS_CERT", &certificate), ("HTTP_TLS_KEY", &key)]).await;
+    found.is_only("soon", "http", WARNING, &["HTTP_TLS_CERT", "expires within 24 h"]);
+    let (_, later) = made("later", "-days 100");
+    let url = format!("{}?sslrootcert={later}", stack.postgres.url());
+    assert_eq!(
+        check(&stack, &[("DATABASE_URL", &url)]).await.json["postgres"]["findings"],
+        serde_json::json!([])
+    );
+    let url = format!("{}?sslrootcert={certificate}", stack.postgres.url());
+    let found = check(&stack, &[("DATABASE_URL", &url)]).await;
+    found.is_only("soon", "postgres", WARNING, &["sslrootcert", "expires within 24 h"]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn servers_that_are_away_are_named_with_their_ports() {
     let mut stack = Stack::new();
