@@ -67,7 +67,7 @@ pub struct NatsArgs {
     /// nats://token@host, tls://host. Also from the file that NATS_URL_FILE names.
     #[arg(long, env = "NATS_URL", hide_env_values = true, value_name = "URL,…")]
     pub nats_url: Option<String>,
-    /// File with NATS credentials (JWT and seed), read at each connection.
+    /// File with NATS credentials (JWT and seed), read again when it changes.
     #[arg(long, env = "NATS_CREDS", value_name = "FILE")]
     pub nats_creds: Option<PathBuf>,
     /// Seed of an nkey to log in with (SU…). Also from the file that NATS_NKEY_FILE names.

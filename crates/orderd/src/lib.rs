@@ -81,7 +81,8 @@ pub async fn run(
     let refill =
         shutdown::on_signal(SignalKind::user_defined1(), parts.stop.clone(), move || progress.again())?;
     stages.spawn("refill on SIGUSR1", refill, parts.give_up.clone());
-    let files = reload::run(parts.settings.clone(), parts.metrics.clone(), parts.stop.clone());
+    let files =
+        reload::run(parts.settings.clone(), parts.metrics.clone(), parts.client.clone(), parts.stop.clone());
     stages.spawn("reload", Box::pin(files), parts.give_up.clone());
     stages.spawn(
         "NATS client",

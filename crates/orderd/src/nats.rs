@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use async_nats::connection::State;
 use async_nats::jetstream;
-use async_nats::{Client, ConnectOptions, Event};
+use async_nats::{Client, ConnectOptions, Event, ServerAddr};
 use tokio::sync::watch;
 
 use crate::client_end::ClientEnd;
@@ -23,8 +23,7 @@ use crate::config::Nats;
 use crate::health::{Health, Part};
 use crate::retry::Backoff;
 
-pub(crate) use self::login::{Login, user_key};
-pub(crate) use self::tls::certificates;
+pub(crate) use self::login::{Credentials, Login, Named, user_key};
 
 /// What the names of consumers begin with by which orders are read.
 pub(crate) const CONSUMER_PREFIX: &str = "orderd-";
@@ -39,7 +38,10 @@ pub(crate) const MADE_BY: (&str, &str) = ("made-by", "orderd");
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NatsError {
     /// Too old, as the one inside NATS Streaming is, at which those who move in may still point.
-    #[error("the NATS server is version {0}; orderd needs 2.10 or newer, and no NATS Streaming")]
+    #[error(
+        "the NATS server is version {0}; orderd needs 2.10 or newer, and a server of NATS Streaming can't be used: upgrade nats-server, or set \
+         NATS_HOST or NATS_URL to another one"
+    )]
     TooOld(String),
     /// Without JetStream.
     #[error(
@@ -61,7 +63,7 @@ pub(crate) enum NatsError {
     },
     /// Nothing would ever be taken in.
     #[error(
-        "the stream {stream} stores {stored}, of which PUB_TOPIC {topic} means nothing; set PUB_TOPIC to what it stores, \
+        "the stream {stream} stores {stored}, and PUB_TOPIC {topic} matches none of that; set PUB_TOPIC to what it stores, \
          or NATS_STREAM to the stream that has {topic}"
     )]
     NothingMatches {
@@ -91,7 +93,7 @@ pub(crate) enum NatsError {
 /// Credentials that can't be read.
 pub(crate) async fn connect(settings: &Nats, health: Arc<Health>, end: &ClientEnd) -> anyhow::Result<Client> {
     let options = options(settings, health, end)?.retry_on_initial_connect();
-    Ok(options.connect(&settings.servers.0[..]).await?)
+    Ok(options.connect(&settings.servers()[..]).await?)
 }
 
 /// A client that reads orders alone. Its outages are the intake's; `cuts` counts them.
@@ -102,12 +104,18 @@ pub(crate) async fn connect_for_intake(
     settings: &Nats,
     end: &ClientEnd,
     cuts: watch::Sender<u64>,
+    why: watch::Sender<Option<String>>,
 ) -> anyhow::Result<Client> {
     let alive = end.guard();
     let options = secured(settings)?
         .ping_interval(Duration::from_secs(2))
         .max_reconnects(None)
         .reconnect_delay_callback(|attempts| Backoff::after(attempts.saturating_sub(1)))
+        .reconnect_to_server_callback(move |servers, _| {
+            let why = why.clone();
+            tokio::spawn(async move { why.send_replace(failure::explain(&servers).await) });
+            std::future::ready(None)
+        })
         .event_callback(move |event| {
             let _alive = &alive;
             if event == Event::Disconnected {
@@ -117,7 +125,7 @@ pub(crate) async fn connect_for_intake(
             std::future::ready(())
         })
         .retry_on_initial_connect();
-    Ok(options.connect(&settings.servers.0[..]).await?)
+    Ok(options.connect(&settings.servers()[..]).await?)
 }
 
 /// Waits until the server is there and tells whether it can be used.
@@ -130,7 +138,18 @@ pub(crate) async fn connected(client: &Client, settings: &Nats, health: &Health)
         // The client says so a moment before it is.
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    refuse_unusable(client, settings).await
+    refuse_unusable(client, settings).await?;
+    // It may be turned on while the service waits.
+    if let Err(error) = settings.jetstream(client.clone()).query_account().await
+        && let jetstream::context::AccountErrorKind::JetStream(refused) = error.kind()
+        && refused.error_code() == jetstream::ErrorCode::JETSTREAM_NOT_ENABLED_FOR_ACCOUNT
+    {
+        anyhow::bail!(
+            "the NATS account has no JetStream ({refused}): turn it on for the account (jetstream: enabled), or log in to \
+             another account by NATS_URL, NATS_CREDS or NATS_NKEY"
+        );
+    }
+    Ok(())
 }
 
 /// Connects once, for a command.
@@ -158,22 +177,41 @@ pub(crate) async fn connect_once_noting(
 ) -> Result<Client, anyhow::Error> {
     let note = Arc::new(note);
     let mut failures = Vec::new();
-    for server in &settings.servers.0 {
+    let servers = settings.servers();
+    for server in &servers {
         let note = note.clone();
         let options = secured(settings)?.event_callback(move |event| {
             note(&event);
             std::future::ready(())
         });
         match options.connect(server.clone()).await {
-            Ok(client) if settings.servers.0.len() == 1 => return Ok(client),
+            Ok(client) if servers.len() == 1 => return Ok(client),
             Ok(client) => {
-                client.set_server_pool(&settings.servers.0[..]).await?;
+                client.set_server_pool(&servers[..]).await?;
                 return Ok(client);
             }
             Err(error) => failures.push(failure::one(server, &error.to_string())),
         }
     }
     Err(anyhow::anyhow!("can't connect to NATS at {}", failures.join("; at ")))
+}
+
+/// Gives a client the servers that are named now, where others were before. A client that is connecting takes none: it
+/// gets them when it has connected.
+pub(crate) async fn follow_servers(client: &Client, settings: &Nats, known: &mut Vec<ServerAddr>) {
+    let named = settings.servers();
+    if named == *known || client.connection_state() != State::Connected {
+        return;
+    }
+    match tokio::time::timeout(CONNECT_TIMEOUT, client.set_server_pool(&named[..])).await {
+        Ok(Ok(())) => {
+            tracing::info!("the servers in NATS_URL have changed; the next connection goes to the new ones");
+            *known = named;
+        }
+        Ok(Err(error)) => tracing::error!(%error, "can't take the servers of the changed NATS_URL"),
+        // The connection broke just now.
+        Err(_) => {}
+    }
 }
 
 fn options(settings: &Nats, health: Arc<Health>, end: &ClientEnd) -> Result<ConnectOptions, anyhow::Error> {
@@ -215,7 +253,7 @@ fn secured(settings: &Nats) -> Result<ConnectOptions, anyhow::Error> {
     let options = ConnectOptions::with_auth_callback(move |nonce| std::future::ready(login.answer(&nonce)))
         .name("orderd")
         .connection_timeout(CONNECT_TIMEOUT)
-        .tls_client_config(tls::config(settings.authorities.as_deref(), settings.certificate.as_ref())?)
+        .tls_client_config(tls::config(settings.authorities.as_ref(), settings.certificate.as_ref())?)
         .require_tls(settings.tls.required);
     Ok(if settings.tls.first { options.tls_first() } else { options })
 }
@@ -223,7 +261,7 @@ fn secured(settings: &Nats) -> Result<ConnectOptions, anyhow::Error> {
 fn note(health: &Health, event: &Event) {
     match event {
         Event::Connected => health.up(Part::Nats),
-        Event::Disconnected => health.down(Part::Nats, "disconnected"),
+        Event::Disconnected => health.down(Part::Nats, "the connection to NATS was lost; connecting again"),
         Event::SlowConsumer(_) => {
             tracing::error!("NATS client dropped messages; they are read again")
         }

@@ -1,14 +1,16 @@
 //! Notices that files of settings have changed (tokens, passwords, credentials, certificates), and has them read again.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use async_nats::Client;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Settings;
+use crate::config::{Settings, log_reload as log};
 use crate::metrics::Metrics;
-use crate::pace;
+use crate::{nats, pace};
 
 /// How often the files are looked at: a few calls to the kernel.
 const EVERY: Duration = Duration::from_secs(2);
@@ -20,46 +22,46 @@ const EVERY: Duration = Duration::from_secs(2);
 pub(crate) async fn run(
     settings: Arc<Settings>,
     metrics: Arc<Metrics>,
+    client: Client,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let mut hangup = signal(SignalKind::hangup())?;
-    show_ends(&settings, &metrics);
+    let mut ended = HashSet::new();
+    let mut servers = settings.nats.servers();
+    show_ends(&settings, &metrics, &mut ended);
     loop {
         let always = tokio::select! {
             () = pace::next(EVERY) => false,
             _ = hangup.recv() => true,
             () = stop.cancelled() => return Ok(()),
         };
-        let (settings, metrics) = (settings.clone(), metrics.clone());
+        let read = settings.clone();
         // A file may be on a network that is away.
-        let looked = tokio::task::spawn_blocking(move || read_again(&settings, &metrics, always));
+        let looked = tokio::task::spawn_blocking(move || read_again(&read, always));
         looked.await.map_err(|_| anyhow::anyhow!("reading the files of settings again panicked"))?;
+        show_ends(&settings, &metrics, &mut ended);
+        nats::follow_servers(&client, &settings.nats, &mut servers).await;
     }
 }
 
-fn read_again(settings: &Settings, metrics: &Metrics, always: bool) {
-    let mut read = Vec::new();
+fn read_again(settings: &Settings, always: bool) {
     for made in settings.files() {
-        match made.reload(always) {
-            None => {}
-            Some(Ok(())) => read.push(made.setting()),
-            Some(Err(error)) => {
-                tracing::error!(%error, "a changed file can't be used; what was read before it stays")
-            }
+        if let Some(read) = made.reload(always) {
+            log(made.setting(), &read);
         }
     }
-    if !read.is_empty() {
-        tracing::info!(settings = read.join(" "), "files of settings read again");
-        show_ends(settings, metrics);
-    }
 }
 
-fn show_ends(settings: &Settings, metrics: &Metrics) {
+/// Shows when certificates and credentials end, and says once of each that it has.
+fn show_ends(settings: &Settings, metrics: &Metrics, ended: &mut HashSet<(&'static str, i64)>) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     for (setting, end) in settings.files().iter().flat_map(|made| made.ends()) {
         metrics.certificate_end.with_label_values(&[setting]).set(end);
-        if u64::try_from(end).is_ok_and(|end| end <= now.as_secs()) {
-            tracing::warn!(setting, "the certificate or credential has ended: nobody who checks it takes it");
+        if u64::try_from(end).is_ok_and(|end| end <= now.as_secs()) && ended.insert((setting, end)) {
+            tracing::warn!(
+                setting,
+                "the certificate or credential has expired, and whoever checks it refuses it; replace the file"
+            );
         }
     }
 }

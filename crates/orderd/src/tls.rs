@@ -82,20 +82,31 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// Reads the files and makes what makes TLS connections.
+    /// What the server's certificate is checked against; `None`: it is not looked at.
+    pub(crate) fn authorities(&self) -> Option<&Roots> {
+        match (self.mode, &self.roots) {
+            (Mode::Disable, _) => None,
+            (Mode::VerifyCa | Mode::VerifyFull, None) => Some(&Roots::System),
+            // As libpq does: where there is a file of authorities, every mode checks against it.
+            (_, roots) => roots.as_ref(),
+        }
+    }
+
+    /// Makes what makes TLS connections, of the authorities and of what to show.
     ///
     /// # Errors
-    /// A file that can't be used, in words.
-    pub(crate) fn connector(&self) -> Result<MakeRustlsConnect, String> {
+    /// What does not fit, in words.
+    pub(crate) fn connector(
+        &self,
+        authorities: Option<Vec<CertificateDer<'static>>>,
+        identity: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
+    ) -> Result<MakeRustlsConnect, String> {
         let provider = Arc::new(ring::default_provider());
-        let authorities = || Authorities::read(self.roots.as_ref(), &provider).map(Arc::new);
-        let trusted = match (self.mode, &self.roots) {
-            (Mode::VerifyFull, _) => Trusted::Name(authorities()?),
-            // As libpq does: where there is a file of authorities, every mode checks against it.
-            (Mode::VerifyCa, _) | (Mode::Allow | Mode::Prefer | Mode::Require, Some(_)) => {
-                Trusted::AnyName(authorities()?)
-            }
-            (Mode::Disable, _) | (Mode::Allow | Mode::Prefer | Mode::Require, None) => Trusted::Anybody,
+        let authorities = authorities.map(|certificates| Authorities::new(certificates, &provider));
+        let trusted = match (self.mode, authorities.transpose()?.map(Arc::new)) {
+            (_, None) => Trusted::Anybody,
+            (Mode::VerifyFull, Some(authorities)) => Trusted::Name(authorities),
+            (_, Some(authorities)) => Trusted::AnyName(authorities),
         };
         let versions: &[_] = match self.versions {
             Versions::Both => rustls::ALL_VERSIONS,
@@ -107,14 +118,10 @@ impl Client {
             .map_err(|error| error.to_string())?;
         let verifier = Arc::new(Verifier { provider, trusted });
         let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
-        let mut config = match &self.identity {
+        let mut config = match identity {
             None => builder.with_no_client_auth(),
-            Some((certificate, key)) => {
-                let chain = certificates(certificate)?;
-                let secret = PrivateKeyDer::from_pem_file(key)
-                    .map_err(|error| format!("can't read the key in {}: {error}", key.display()))?;
-                let shown = builder.with_client_auth_cert(chain, secret);
-                shown.map_err(|error| format!("can't show {}: {error}", certificate.display()))?
+            Some((chain, key)) => {
+                builder.with_client_auth_cert(chain, key).map_err(|error| error.to_string())?
             }
         };
         config.enable_sni = self.sni;
@@ -123,12 +130,6 @@ impl Client {
         }
         Ok(MakeRustlsConnect::new(config))
     }
-}
-
-fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    CertificateDer::pem_file_iter(file)
-        .and_then(Iterator::collect)
-        .map_err(|error| format!("can't read the certificates in {}: {error}", file.display()))
 }
 
 /// Speaks with whoever has the certificate that comes first in that file, by whatever name.
@@ -156,11 +157,10 @@ struct Authorities {
 }
 
 impl Authorities {
-    fn read(roots: Option<&Roots>, provider: &Arc<CryptoProvider>) -> Result<Self, String> {
-        let certificates = match roots {
-            Some(Roots::File(file)) => certificates(file)?,
-            Some(Roots::System) | None => rustls_native_certs::load_native_certs().certs,
-        };
+    fn new(
+        certificates: Vec<CertificateDer<'static>>,
+        provider: &Arc<CryptoProvider>,
+    ) -> Result<Self, String> {
         let mut store = RootCertStore::empty();
         store.add_parsable_certificates(certificates.iter().cloned());
         let webpki = WebPkiServerVerifier::builder_with_provider(store.into(), provider.clone()).build();

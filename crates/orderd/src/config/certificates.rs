@@ -1,6 +1,8 @@
-//! Certificates and keys from PEM files, and when they end.
+//! Certificates and keys from files, and when they end; the authorities that the machine trusts.
 
-use std::path::Path;
+use std::env;
+use std::fmt::{self, Display};
+use std::path::{Path, PathBuf};
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -9,6 +11,7 @@ use x509_cert::der::Decode;
 
 use super::ConfigError;
 use super::reload::Files;
+use crate::command_line::is_blank;
 
 /// The certificates of a file. It ends with the first of them that does.
 ///
@@ -38,6 +41,20 @@ fn read(
     Ok(chain)
 }
 
+/// Authorities to trust. They end with the last of them: the others are there for what they signed before.
+///
+/// # Errors
+/// A file that can't be used.
+pub(super) fn authorities(
+    setting: &'static str,
+    path: &Path,
+    files: &mut Files,
+) -> Result<Vec<CertificateDer<'static>>, ConfigError> {
+    let authorities = read(setting, path, files)?;
+    files.note_end(setting, authorities.iter().filter_map(end).max());
+    Ok(authorities)
+}
+
 /// The key of a file.
 ///
 /// # Errors
@@ -47,8 +64,101 @@ pub(super) fn key(
     path: &Path,
     files: &mut Files,
 ) -> Result<PrivateKeyDer<'static>, ConfigError> {
-    let pem = files.read(path).map_err(|error| unusable(setting, path, &error))?;
-    PrivateKeyDer::from_pem_slice(&pem).map_err(|error| unusable(setting, path, &error))
+    let bytes = files.read(path).map_err(|error| unusable(setting, path, &error))?;
+    // PEM has these words, DER does not.
+    if contains(&bytes, b"ENCRYPTED") {
+        return Err(ConfigError::new(
+            setting,
+            format!(
+                "the key in {path} is encrypted by a passphrase, which is not supported; write it without: \
+                 openssl pkey -in {path} -out FILE",
+                path = path.display()
+            ),
+        ));
+    }
+    let read = PrivateKeyDer::from_pem_slice(&bytes);
+    let is_pem = contains(&bytes, b"-----BEGIN");
+    match (read, is_pem) {
+        (Err(_), false) => PrivateKeyDer::try_from(bytes)
+            .map_err(|_| unusable(setting, path, &"there is no private key in it")),
+        (read, _) => read.map_err(|error| unusable(setting, path, &error)),
+    }
+}
+
+fn contains(bytes: &[u8], words: &[u8]) -> bool {
+    bytes.windows(words.len()).any(|window| window == words)
+}
+
+/// Why the machine's authorities can't be used.
+#[derive(Debug)]
+pub(crate) struct Untrusting {
+    /// The variable that names what can't be used; `None`: the machine has no authorities.
+    pub(crate) variable: Option<&'static str>,
+    problem: String,
+}
+
+impl Display for Untrusting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.variable {
+            Some(variable) => write!(f, "{variable}: {}", self.problem),
+            None => f.write_str(&self.problem),
+        }
+    }
+}
+
+impl Untrusting {
+    /// As an error of a setting that needs them.
+    pub(super) fn of(self, setting: &'static str) -> ConfigError {
+        ConfigError::new(self.variable.unwrap_or(setting), self.problem)
+    }
+}
+
+/// The authorities that the machine trusts: as in OpenSSL, those that SSL_CERT_FILE and SSL_CERT_DIR name, where one of
+/// them is set.
+///
+/// # Errors
+/// What is named can't be read, or there are none.
+pub(crate) fn machine(files: &mut Files) -> Result<Vec<CertificateDer<'static>>, Untrusting> {
+    let named = |variable| env::var_os(variable).filter(|value| !is_blank(value));
+    let (file, folders) = (named("SSL_CERT_FILE"), named("SSL_CERT_DIR"));
+    let is_named = file.is_some() || folders.is_some();
+    let (file, folders): (Option<PathBuf>, Vec<PathBuf>) = if is_named {
+        let folders = folders.iter().flat_map(|folders| env::split_paths(folders));
+        (file.map(Into::into), folders.filter(|folder| !folder.as_os_str().is_empty()).collect())
+    } else {
+        let usual = openssl_probe::probe();
+        (usual.cert_file, usual.cert_dir)
+    };
+    let mut found = Vec::new();
+    if let Some(file) = file {
+        match read("SSL_CERT_FILE", &file, files) {
+            Ok(certificates) => found.extend(certificates),
+            Err(error) if is_named => {
+                let problem = format!("{}, with the authorities to trust", error.problem);
+                return Err(Untrusting { variable: Some("SSL_CERT_FILE"), problem });
+            }
+            Err(_) => {}
+        }
+    }
+    for folder in folders {
+        if let Err(error) = std::fs::read_dir(&folder)
+            && is_named
+        {
+            let problem = format!(
+                "can't read {}: {error}; it takes folders with the machine's authorities",
+                folder.display()
+            );
+            return Err(Untrusting { variable: Some("SSL_CERT_DIR"), problem });
+        }
+        found.extend(rustls_native_certs::load_certs_from_paths(None, Some(&folder)).certs);
+    }
+    if found.is_empty() {
+        let problem = "this machine has no authorities to check a certificate against: install ca-certificates, or name \
+                       the file of the server's authority";
+        let variable = is_named.then_some("SSL_CERT_DIR");
+        return Err(Untrusting { variable, problem: problem.into() });
+    }
+    Ok(found)
 }
 
 pub(super) fn unusable(setting: &'static str, file: &Path, error: &dyn std::fmt::Display) -> ConfigError {

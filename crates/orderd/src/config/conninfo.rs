@@ -33,11 +33,22 @@ impl Conninfo {
         value.filter(|value| !value.is_empty())
     }
 
+    /// Whether an option was given without a value.
+    pub(super) fn is_empty(&self, name: &str) -> bool {
+        self.0.iter().rev().find(|(known, _)| known == name).is_some_and(|(_, value)| value.is_empty())
+    }
+
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|(name, _)| name.as_str())
     }
 
     pub(super) fn set(&mut self, name: &str, value: &str) {
+        // As libpq reads the name that sslmode had.
+        let (name, value) = match name {
+            "requiressl" if value.starts_with('1') => ("sslmode", "require"),
+            "requiressl" => ("sslmode", "prefer"),
+            _ => (name, value),
+        };
         self.0.push((name.to_owned(), value.to_owned()));
     }
 
@@ -172,7 +183,7 @@ mod tests {
 
     #[test]
     fn connection_strings_are_read_as_libpq_reads_them() {
-        let cases: [(&str, &[(&str, &str)]); 14] = [
+        let cases: [(&str, &[(&str, &str)]); 15] = [
             ("host=a sslmode = require", &[("host", "a"), ("sslmode", "require")]),
             (
                 "host=a\n\tuser='b c'\r\npassword=d\\ e",
@@ -204,6 +215,7 @@ mod tests {
             ("postgresql://", &[]),
             ("postgresql://u@", &[("user", "u")]),
             ("postgresql://h/d?options=-c%20x%3Dy", &[("host", "h"), ("dbname", "d"), ("options", "-c x=y")]),
+            ("host=a requiressl=1", &[("host", "a"), ("sslmode", "require")]),
             (" \npostgresql://h/d\n", &[("host", "h"), ("dbname", "d")]),
         ];
         for (text, expected) in cases {

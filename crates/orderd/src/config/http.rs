@@ -30,7 +30,7 @@ pub(super) fn tokens(setting: &'static str, given: Option<&str>) -> Result<Token
         let Some(text) = secret(setting, given.0.as_deref(), files)? else { return Ok(Secret::default()) };
         let tokens = list(&text);
         if tokens.is_empty() {
-            return Err(wrong(setting, "holds no token; leave it out for none"));
+            return Err(wrong(setting, "it holds no token; leave it out where none is to be needed"));
         }
         Ok(Secret(tokens))
     })
@@ -49,7 +49,7 @@ pub(super) fn cors_origins(given: &str) -> Result<Vec<HeaderValue>, ConfigError>
         });
         let header = HeaderValue::from_str(&text).ok().filter(|_| plain || text == "*");
         header.ok_or_else(|| {
-            wrong("HTTP_CORS_ORIGIN", format!("{text:?} is no origin, such as https://example.com, or *"))
+            wrong("HTTP_CORS_ORIGIN", format!("{text:?} is not an origin, such as https://example.com, or *"))
         })
     };
     list(given).into_iter().map(origin).collect()

@@ -37,15 +37,15 @@ impl Identity {
     }
 
     /// What it is made from.
-    pub(super) fn files(&self) -> &dyn Reload {
-        &self.0
+    pub(super) fn files(&self) -> Box<dyn Reload> {
+        Box::new(self.0.clone())
     }
 }
 
 fn alone(missing: &'static str, given: &str) -> ConfigError {
     ConfigError::new(
         missing,
-        format!("is needed too where {given} is set: TLS takes a certificate and its key"),
+        format!("it is needed too where {given} is set: TLS takes a certificate and its key"),
     )
 }
 

@@ -18,13 +18,16 @@ use std::time::Duration;
 use axum::http::HeaderValue;
 use order::Parser;
 
+pub(crate) use self::certificates::machine as machine_authorities;
 pub use self::http::{Http, Tokens};
 use self::http::{cors_origins, hosts, tokens};
 pub use self::identity::Identity;
 pub use self::nats::Nats;
+pub(crate) use self::nats::{Address, Authorities};
+pub(crate) use self::postgres::Target;
 pub use self::postgres::{Postgres, Table};
-pub(crate) use self::reload::Reload;
 pub use self::reload::Reloaded;
+pub(crate) use self::reload::{Files, Reload, log as log_reload};
 pub use self::secret::Secret;
 use self::secret::secret;
 use crate::cli::{OrderArgs, ServeArgs};
@@ -93,7 +96,10 @@ impl Settings {
         let search = members("SEARCH", &args.search)?;
         order::searchable(&search).map_err(|error| wrong("SEARCH", error))?;
         if search.len() > MAX_SEARCH {
-            return Err(wrong("SEARCH", format!("takes {MAX_SEARCH} members at most")));
+            return Err(wrong(
+                "SEARCH",
+                format!("it names {} members, and takes {MAX_SEARCH} at most", search.len()),
+            ));
         }
         let http = Http::new(&args.http)?;
         if !http.addr.ip().is_loopback() && http.tokens.current().0.is_empty() && !args.http_anonymous {
@@ -127,10 +133,11 @@ impl Settings {
 
 impl Settings {
     /// All that is made from files, and made again when they change.
-    pub(crate) fn files(&self) -> Vec<&dyn Reload> {
+    pub(crate) fn files(&self) -> Vec<Box<dyn Reload>> {
         let identity = self.identity.as_ref().map(Identity::files);
-        let tokens = [&self.http.tokens as &dyn Reload, &self.erase_tokens];
-        tokens.into_iter().chain(identity).chain(self.nats.files()).collect()
+        let tokens = [&self.http.tokens, &self.erase_tokens];
+        let tokens = tokens.map(|tokens| Box::new(tokens.clone()) as Box<dyn Reload>);
+        tokens.into_iter().chain(identity).chain(self.nats.files()).chain(self.postgres.files()).collect()
     }
 }
 
@@ -138,7 +145,7 @@ impl Settings {
 fn receipt_subjects(text: &str) -> Result<Vec<String>, ConfigError> {
     let subjects = list(text);
     match &subjects[..] {
-        [] => Err(wrong("RECEIPT_SUBJECTS", "names no subject; write none for none")),
+        [] => Err(wrong("RECEIPT_SUBJECTS", "it names no subject; write none for no receipts")),
         [none] if none.eq_ignore_ascii_case("none") => Ok(Vec::new()),
         _ => match subjects.iter().find(|subject| !subject::is_valid(subject)) {
             Some(wrong_one) => Err(wrong(
@@ -164,7 +171,7 @@ pub(crate) fn required(args: &OrderArgs) -> Result<Vec<String>, ConfigError> {
 fn members(setting: &'static str, text: &str) -> Result<Vec<String>, ConfigError> {
     let members = list(text);
     match &members[..] {
-        [] => Err(wrong(setting, "names no member; write none for none")),
+        [] => Err(wrong(setting, "it names no member; write none for no members")),
         [none] if none.eq_ignore_ascii_case("none") => Ok(Vec::new()),
         _ => Ok(members),
     }
@@ -192,7 +199,7 @@ fn bytes(setting: &'static str, text: &str) -> Result<Option<usize>, ConfigError
         Some(bytes) if bytes > 0 => Ok(Some(bytes)),
         _ => Err(wrong(
             setting,
-            format!("{text:?} is no number of bytes above 0, such as 1073741824, 512MiB or 1GiB"),
+            format!("{text:?} is not a number of bytes above 0, such as 1073741824, 512MiB or 1GiB"),
         )),
     }
 }
@@ -213,7 +220,7 @@ fn duration(setting: &'static str, text: &str) -> Result<Option<Duration>, Confi
     match number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit)) {
         Some(0) if unit > 0 => Ok(None),
         Some(seconds) if unit > 0 => Ok(Some(Duration::from_secs(seconds))),
-        _ => Err(wrong(setting, format!("{text:?} is no time, such as 30s, 10m, 1h or 0"))),
+        _ => Err(wrong(setting, format!("{text:?} is not a time, such as 30s, 10m, 1h or 0"))),
     }
 }
 

@@ -1,16 +1,17 @@
 //! Where NATS is, and what is taken from it.
 
-use std::path::{Path, PathBuf};
-
 use async_nats::Client;
+use async_nats::ServerAddr;
 use async_nats::jetstream::{self, Context};
 use rustls::crypto::ring;
+use rustls::pki_types::CertificateDer;
 use rustls::sign::CertifiedKey;
+use std::path::Path;
 
 use super::reload::{Files, Reload, Reloaded};
 use super::{ConfigError, Secret, certificates, host, list, secret, wrong};
 use crate::cli::NatsArgs;
-use crate::nats::{self, Login};
+use crate::nats::{self, Login, Named};
 use crate::subject::{self, DEAD_PREFIX};
 
 /// The longest that the topic may be as one token, in bytes: a subject has to fit into one line of the protocol, of
@@ -20,14 +21,14 @@ const MAX_TOPIC_TOKEN: usize = 1024;
 /// Where NATS is and what is taken from it.
 #[derive(Debug, Clone)]
 pub struct Nats {
-    /// Servers, with the user that an address may hold.
-    pub servers: Secret<Vec<async_nats::ServerAddr>>,
+    /// Servers, and the user that their addresses hold.
+    pub(crate) address: Reloaded<Address>,
     /// Who we are there.
     pub(crate) login: Login,
     /// Whether TLS is a must, and when it begins.
     pub tls: Tls,
     /// Authorities to trust besides the machine's.
-    pub authorities: Option<PathBuf>,
+    pub(crate) authorities: Option<Reloaded<Authorities>>,
     /// Our own certificate and its key.
     pub certificate: Option<Reloaded<CertifiedKey>>,
     /// JetStream's domain; `None`: that of the server.
@@ -40,6 +41,16 @@ pub struct Nats {
     pub dead_stream: Option<String>,
     /// On how many servers the streams are kept that are made.
     pub replicas: usize,
+}
+
+/// Certificates of authorities.
+pub(crate) type Authorities = Vec<CertificateDer<'static>>;
+
+/// What NATS_URL, or host and port, say.
+#[derive(Debug)]
+pub(crate) struct Address {
+    pub(crate) servers: Secret<Vec<ServerAddr>>,
+    pub(crate) named: Named,
 }
 
 /// TLS to the servers.
@@ -57,48 +68,49 @@ impl Nats {
     /// # Errors
     /// The first setting that can't be used.
     pub fn new(args: &NatsArgs) -> Result<Self, ConfigError> {
-        let servers = match secret("NATS_URL", args.nats_url.as_deref(), &mut Files::default())? {
-            Some(url) => servers("NATS_URL", &url)?,
-            None => {
-                let host = host::host("NATS_HOST", &args.nats_host)?;
-                let port = host::port("NATS_PORT", &args.nats_port, "NATS_URL")?;
-                servers("NATS_HOST", &format!("nats://{}:{port}", host::in_url(&host)))?
-            }
+        let address = {
+            let args = args.clone();
+            Reloaded::new("NATS_URL", move |files| address(&args, files))?
         };
         let topic = args.pub_topic.trim();
         if !subject::is_valid(topic) {
             return Err(wrong(
                 "PUB_TOPIC",
-                format!("{topic:?} is no NATS subject, such as TESTING or orders.>"),
+                format!("{topic:?} is not a NATS subject, such as TESTING or orders.>"),
             ));
         }
         if subject::to_token(topic).len() > MAX_TOPIC_TOKEN {
             return Err(wrong(
                 "PUB_TOPIC",
-                format!("takes {MAX_TOPIC_TOKEN} bytes at most, percent-encoded"),
+                format!("the subject is too long: it takes {MAX_TOPIC_TOKEN} bytes at most, percent-encoded"),
             ));
         }
         let dead = format!("{DEAD_PREFIX}.>");
         if subject::overlap(topic, &dead) {
             return Err(wrong(
                 "PUB_TOPIC",
-                format!("{topic:?} takes {dead} too, where dead letters are kept"),
+                format!(
+                    "{topic:?} covers {dead} too, where dead letters are kept: set it to a subject outside of that"
+                ),
             ));
         }
         let certificate = certificate(args)?;
-        let authorities = args.nats_ca.clone();
-        if let Some(file) = &authorities {
-            nats::certificates(file).map_err(|problem| wrong("NATS_CA", problem))?;
-        }
+        let authorities = args.nats_ca.clone().map(|file| {
+            Reloaded::new("NATS_CA", move |files| certificates::authorities("NATS_CA", &file, files))
+        });
+        let authorities = authorities.transpose()?;
         if !(1..=5).contains(&args.nats_replicas) {
-            return Err(wrong("NATS_REPLICAS", "takes 1 to 5"));
+            return Err(wrong("NATS_REPLICAS", "it takes 1 to 5"));
         }
         let domain = domain(args.nats_js_domain.as_deref())?;
         let asks_for_tls = args.nats_tls_first || authorities.is_some() || certificate.is_some();
-        let tls = Tls {
-            required: asks_for_tls || servers.0.iter().any(async_nats::ServerAddr::tls_required),
-            first: args.nats_tls_first,
-        };
+        let tls = Tls { required: asks_for_tls || address.current().wants_tls(), first: args.nats_tls_first };
+        if tls.required
+            && let Err(problem) = certificates::machine(&mut Files::default())
+            && (authorities.is_none() || problem.variable.is_some())
+        {
+            return Err(problem.of("NATS_CA"));
+        }
         let stream = stream_name("NATS_STREAM", &args.nats_stream)?;
         let dead_stream =
             args.nats_dead_stream.as_deref().map(|name| stream_name("NATS_DEAD_STREAM", name)).transpose()?;
@@ -109,8 +121,8 @@ impl Nats {
             ));
         }
         Ok(Self {
-            login: login(args, &servers.0)?,
-            servers,
+            login: login(args, &address)?,
+            address,
             tls,
             authorities,
             certificate,
@@ -125,9 +137,17 @@ impl Nats {
 
 impl Nats {
     /// What is made from files, and made again when they change.
-    pub(super) fn files(&self) -> impl Iterator<Item = &dyn Reload> {
-        let key = self.login.nkey().map(|key| key as &dyn Reload);
-        key.into_iter().chain(self.certificate.as_ref().map(|pair| pair as &dyn Reload))
+    pub(super) fn files(&self) -> Vec<Box<dyn Reload>> {
+        let mut files: Vec<Box<dyn Reload>> = vec![Box::new(self.address.clone())];
+        files.extend(self.login.files());
+        files.extend(self.certificate.clone().map(|pair| Box::new(pair) as Box<dyn Reload>));
+        files.extend(self.authorities.clone().map(|trusted| Box::new(trusted) as Box<dyn Reload>));
+        files
+    }
+
+    /// The servers, as they are named now.
+    pub(crate) fn servers(&self) -> Vec<ServerAddr> {
+        self.address.fresh().servers.0.clone()
     }
 
     /// JetStream, in the domain that is set.
@@ -149,12 +169,14 @@ impl Nats {
                 "--subject",
                 format!("is needed: PUB_TOPIC {topic:?} has wildcards, and a message needs one subject"),
             )),
-            Some(given) if !subject::is_valid(given) || subject::is_wild(given) => {
-                Err(wrong("--subject", format!("{given:?} is no single NATS subject")))
-            }
-            Some(given) if !subject::covers(topic, given) => {
-                Err(wrong("--subject", format!("{given:?} is none that PUB_TOPIC {topic:?} takes")))
-            }
+            Some(given) if !subject::is_valid(given) || subject::is_wild(given) => Err(wrong(
+                "--subject",
+                format!("{given:?} is not one NATS subject without wildcards, such as orders.new"),
+            )),
+            Some(given) if !subject::covers(topic, given) => Err(wrong(
+                "--subject",
+                format!("{given:?} is outside PUB_TOPIC {topic:?}: it takes a subject of the topic"),
+            )),
             given => Ok(given.unwrap_or(topic).to_owned()),
         }
     }
@@ -167,13 +189,15 @@ impl Nats {
         given: Option<&str>,
         default: &str,
     ) -> Result<Self, ConfigError> {
-        let url = secret(setting, given, &mut Files::default())?.unwrap_or_else(|| default.into());
-        let servers = servers(setting, &url)?;
-        let required = servers.0.iter().any(async_nats::ServerAddr::tls_required);
+        let (given, default) = (Secret(given.map(ToOwned::to_owned)), default.to_owned());
+        let address = Reloaded::new(setting, move |files| {
+            let url = secret(setting, given.0.as_deref(), files)?;
+            Address::of(setting, servers(setting, url.as_deref().unwrap_or(&default))?)
+        })?;
         Ok(Self {
-            login: Login::of(&servers.0).map_err(|problem| wrong(setting, problem))?,
-            servers,
-            tls: Tls { required, first: false },
+            login: Login::Address(address.clone()),
+            tls: Tls { required: address.current().wants_tls(), first: false },
+            address,
             certificate: None,
             domain: None,
             ..self.clone()
@@ -181,12 +205,32 @@ impl Nats {
     }
 }
 
-fn servers(setting: &'static str, url: &str) -> Result<Secret<Vec<async_nats::ServerAddr>>, ConfigError> {
+impl Address {
+    fn of(setting: &'static str, servers: Secret<Vec<ServerAddr>>) -> Result<Self, ConfigError> {
+        let named = Named::of(&servers.0).map_err(|problem| wrong(setting, problem))?;
+        Ok(Self { servers, named })
+    }
+
+    fn wants_tls(&self) -> bool {
+        self.servers.0.iter().any(ServerAddr::tls_required)
+    }
+}
+
+fn address(args: &NatsArgs, files: &mut Files) -> Result<Address, ConfigError> {
+    if let Some(url) = secret("NATS_URL", args.nats_url.as_deref(), files)? {
+        return Address::of("NATS_URL", servers("NATS_URL", &url)?);
+    }
+    let host = host::host("NATS_HOST", &args.nats_host)?;
+    let port = host::port("NATS_PORT", &args.nats_port, "NATS_URL")?;
+    Address::of("NATS_HOST", servers("NATS_HOST", &format!("nats://{}:{port}", host::in_url(&host)))?)
+}
+
+fn servers(setting: &'static str, url: &str) -> Result<Secret<Vec<ServerAddr>>, ConfigError> {
     // The error quotes the address, which may hold a password.
     let takes =
         || wrong(setting, "takes addresses such as nats://host:4222 or tls://host, separated by commas");
-    let read = |server: &String| -> Result<async_nats::ServerAddr, ConfigError> {
-        let server: async_nats::ServerAddr = host::url_with_brackets(server).parse().map_err(|_| takes())?;
+    let read = |server: &String| -> Result<ServerAddr, ConfigError> {
+        let server: ServerAddr = host::url_with_brackets(server).parse().map_err(|_| takes())?;
         let url = server.clone().into_inner();
         // Without TLS where the client knows no other scheme, and without what options ask for.
         if !["nats", "tls"].contains(&url.scheme()) || server.host().is_empty() {
@@ -203,23 +247,20 @@ fn servers(setting: &'static str, url: &str) -> Result<Secret<Vec<async_nats::Se
     };
     let servers = list(url).iter().map(read).collect::<Result<Vec<_>, _>>()?;
     if servers.is_empty() {
-        return Err(wrong(setting, "names no server"));
+        return Err(wrong(setting, "it names no server; it takes addresses such as nats://host:4222"));
     }
     Ok(Secret(servers))
 }
 
 /// Two ways to log in are refused: one of them would silently not count.
-fn login(args: &NatsArgs, servers: &[async_nats::ServerAddr]) -> Result<Login, ConfigError> {
-    let named = Login::of(servers).map_err(|problem| wrong("NATS_URL", problem))?;
-    let nkey = nkey(args)?;
-    let creds = args.nats_creds.clone().map(Login::Credentials);
-    let ways = [("NATS_CREDS", creds), ("NATS_NKEY", nkey)];
+fn login(args: &NatsArgs, address: &Reloaded<Address>) -> Result<Login, ConfigError> {
+    let ways = [("NATS_CREDS", credentials(args)?), ("NATS_NKEY", nkey(args)?)];
     let mut given = ways.into_iter().filter_map(|(setting, way)| Some((setting, way?)));
-    let Some((setting, login)) = given.next() else { return Ok(named) };
+    let Some((setting, login)) = given.next() else { return Ok(Login::Address(address.clone())) };
     if let Some((other, _)) = given.next() {
         return Err(wrong(other, format!("and {setting} are two ways to log in; set one of them")));
     }
-    if !matches!(named, Login::Anonymous) {
+    if !matches!(address.current().named, Named::Anonymous) {
         return Err(wrong(
             setting,
             "and the user or token in NATS_URL are two ways to log in; set one of them",
@@ -227,6 +268,21 @@ fn login(args: &NatsArgs, servers: &[async_nats::ServerAddr]) -> Result<Login, C
     }
     login.check().map_err(|problem| wrong(setting, problem))?;
     Ok(login)
+}
+
+fn credentials(args: &NatsArgs) -> Result<Option<Login>, ConfigError> {
+    let Some(file) = args.nats_creds.clone() else { return Ok(None) };
+    let read = move |files: &mut Files| {
+        let unusable =
+            |problem: String| wrong("NATS_CREDS", format!("can't use {}: {problem}", file.display()));
+        let text = files.read_text(&file).map_err(|error| unusable(error.to_string()))?;
+        let credentials = nats::Credentials::parse(&text).map_err(|problem| {
+            unusable(format!("{problem}; it takes a file of credentials, as nsc generate creds makes it"))
+        })?;
+        files.note_end("NATS_CREDS", credentials.end());
+        Ok(credentials)
+    };
+    Ok(Some(Login::Credentials(Reloaded::new("NATS_CREDS", read)?)))
 }
 
 fn nkey(args: &NatsArgs) -> Result<Option<Login>, ConfigError> {
@@ -242,8 +298,18 @@ fn certificate(args: &NatsArgs) -> Result<Option<Reloaded<CertifiedKey>>, Config
     let (certificate, key) = match (&args.nats_cert, &args.nats_key) {
         (Some(certificate), Some(key)) => (certificate.clone(), key.clone()),
         (None, None) => return Ok(None),
-        (Some(_), None) => return Err(wrong("NATS_KEY", "is needed too where NATS_CERT is set")),
-        (None, Some(_)) => return Err(wrong("NATS_CERT", "is needed too where NATS_KEY is set")),
+        (Some(_), None) => {
+            return Err(wrong(
+                "NATS_KEY",
+                "it is needed too where NATS_CERT is set: the file of that certificate's key",
+            ));
+        }
+        (None, Some(_)) => {
+            return Err(wrong(
+                "NATS_CERT",
+                "it is needed too where NATS_KEY is set: the file of the certificate for that key",
+            ));
+        }
     };
     Reloaded::new("NATS_CERT", move |files| pair(&certificate, &key, files)).map(Some)
 }
@@ -271,6 +337,6 @@ pub(super) fn stream_name(setting: &'static str, name: &str) -> Result<String, C
     if usable {
         Ok(name.into())
     } else {
-        Err(wrong(setting, format!("{name:?} is no name: it takes letters, digits, - and _")))
+        Err(wrong(setting, format!("{name:?} is not a name of a stream: it takes letters, digits, - and _")))
     }
 }

@@ -7,9 +7,14 @@ use std::path::Path;
 use tokio_postgres::Config;
 use tokio_postgres::config::Host;
 
+use super::reload::Files;
+
 /// The password for that server. As in libpq, a file that others can read does not count.
-pub(super) fn find(file: &Path, server: &Config) -> Option<String> {
-    let metadata = std::fs::metadata(file).ok().filter(std::fs::Metadata::is_file)?;
+pub(super) fn find(file: &Path, server: &Config, files: &mut Files) -> Option<String> {
+    if !files.is_file(file) {
+        return None;
+    }
+    let metadata = std::fs::metadata(file).ok()?;
     if metadata.permissions().mode() & 0o077 != 0 {
         tracing::warn!(file = %file.display(), "others can read the file of passwords: it is not used; chmod 600 it");
         return None;
@@ -28,7 +33,7 @@ pub(super) fn find(file: &Path, server: &Config) -> Option<String> {
     let port = server.get_ports().first()?.to_string();
     let user = server.get_user().unwrap_or_default();
     let database = server.get_dbname().unwrap_or(user);
-    let text = std::fs::read_to_string(file).ok()?;
+    let text = files.read_text(file).ok()?;
     text.lines().find_map(|line| password(line, [&host, &port, database, user]))
 }
 

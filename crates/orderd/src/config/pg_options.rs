@@ -1,13 +1,15 @@
 //! What the options of a connection string mean here. Each is honoured, or refused by its name: none is dropped or
 //! weakened in silence.
 
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio_postgres::Config;
 use tokio_postgres::config::{ChannelBinding, LoadBalanceHosts, SslNegotiation, TargetSessionAttrs};
 
 use super::conninfo::Conninfo;
+use super::reload::Files;
 use crate::tls::{Client, Mode, Roots, Versions};
 
 /// A setting's name and what is wrong.
@@ -122,10 +124,34 @@ pub(super) fn from_environment(given: &mut Conninfo, whole: bool) {
             given.set(option, &value);
         }
     }
+    // As libpq still reads it. The newer variable counts before it.
+    let requires = std::env::var("PGREQUIRESSL").is_ok_and(|value| value.starts_with('1'));
+    if requires && given.get("sslmode").is_none() {
+        given.set("sslmode", "require");
+    }
 }
+
+/// Options that libpq does not take empty: what was to be asked for would be dropped.
+const NEVER_EMPTY: [&str; 8] = [
+    "sslmode",
+    "sslnegotiation",
+    "sslcertmode",
+    "channel_binding",
+    "gssencmode",
+    "target_session_attrs",
+    "load_balance_hosts",
+    "connect_timeout",
+];
 
 /// Refuses what is not done.
 pub(super) fn check(given: &Conninfo) -> Result<(), Problem> {
+    if let Some(name) = NEVER_EMPTY.into_iter().find(|name| given.is_empty(name)) {
+        return Err(problem(name, "is empty: give it a value, or leave it out"));
+    }
+    let hosts = given.get("host").unwrap_or_default();
+    if hosts.split(',').any(|host| host.trim_start().starts_with('@')) {
+        return Err(problem("host", "names an abstract Unix socket, which is not supported: name a folder"));
+    }
     for name in given.names().filter(|name| !HONOURED.contains(name)) {
         let value = given.get(name);
         let fixed = FIXED.iter().find(|(fixed, _)| *fixed == name);
@@ -145,22 +171,38 @@ pub(super) fn check(given: &Conninfo) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Names the variable of the environment where it is set.
-fn problem(option: &str, problem: impl std::fmt::Display) -> Problem {
+/// The setting that an option is of: the variable of the environment where it is set, or else the string.
+pub(super) fn setting(option: &str) -> &'static str {
     let variable = VARIABLES.iter().find(|(known, _)| *known == option).map(|(_, variable)| *variable);
-    let set = variable.filter(|variable| std::env::var_os(variable).is_some_and(|value| !value.is_empty()));
-    match set {
-        Some(variable) => (variable, format!("{option} {problem}")),
-        None => ("DATABASE_URL", format!("{option} {problem}")),
+    let is_set = |variable: &&str| std::env::var_os(variable).is_some_and(|value| !value.is_empty());
+    variable.filter(is_set).unwrap_or("DATABASE_URL")
+}
+
+fn problem(option: &str, problem: impl std::fmt::Display) -> Problem {
+    (setting(option), format!("{option} {problem}"))
+}
+
+/// Refuses a key that others can read, as libpq does.
+pub(super) fn check_key(key: &Path) -> Result<(), Problem> {
+    // What can't be looked at can't be read either, which says why.
+    let Ok(found) = std::fs::metadata(key) else { return Ok(()) };
+    // A key of root may be readable by a group that is let in to it.
+    let allowed = if found.uid() == 0 { 0o640 } else { 0o600 };
+    if found.is_file() && found.mode() & 0o777 & !allowed != 0 {
+        return Err(problem(
+            "sslkey",
+            format!("{key} can be read by others: chmod 600 {key}", key = key.display()),
+        ));
     }
+    Ok(())
 }
 
 /// How TLS is to be.
-pub(super) fn tls(given: &Conninfo) -> Result<Client, Problem> {
+pub(super) fn tls(given: &Conninfo, files: &mut Files) -> Result<Client, Problem> {
     let roots = match given.get("sslrootcert") {
         Some("system") => Some(Roots::System),
         Some(file) => Some(Roots::File(file.into())),
-        None => in_home("root.crt").map(Roots::File),
+        None => in_home("root.crt").filter(|file| files.is_file(file)).map(Roots::File),
     };
     let is_system = matches!(roots, Some(Roots::System));
     let mode = match given.get("sslmode") {
@@ -182,12 +224,26 @@ pub(super) fn tls(given: &Conninfo) -> Result<Client, Problem> {
             "verify-ca needs sslrootcert=FILE: anybody can have a certificate of a public authority",
         ));
     }
-    let identity = match (given.get("sslcert"), given.get("sslkey")) {
-        _ if given.get("sslcertmode") == Some("disable") => None,
-        (Some(certificate), Some(key)) => Some((certificate.into(), key.into())),
-        (None, None) => in_home("postgresql.crt").zip(in_home("postgresql.key")),
-        _ => return Err(problem("sslcert", "and sslkey need each other")),
+    // Each by default libpq's file for the user. A certificate that is named must be there; the usual one may be missing.
+    let certificate = match given.get("sslcert") {
+        Some(file) => Some(file.into()),
+        None => in_home("postgresql.crt").filter(|file| files.is_file(file)),
     };
+    let identity = match certificate {
+        Some(certificate) if mode != Mode::Disable && given.get("sslcertmode") != Some("disable") => {
+            let key = given.get("sslkey").map(PathBuf::from).or_else(|| in_home("postgresql.key"));
+            let key = key.ok_or_else(|| problem("sslcert", "needs sslkey, the file of its key"))?;
+            Some((certificate, key))
+        }
+        _ => None,
+    };
+    if let Some(engine) = given.get("sslkey").filter(|key| !key.starts_with('/') && key.contains(':')) {
+        let engine = engine.split(':').next().unwrap_or_default();
+        return Err(problem(
+            "sslkey",
+            format!("is in the engine {engine}, which is not supported: name a file"),
+        ));
+    }
     if let Some(value) = given.get("sslcertmode").filter(|value| !["disable", "allow"].contains(value)) {
         return Err(problem("sslcertmode", format!("takes disable or allow, not {value}")));
     }
@@ -224,11 +280,10 @@ fn versions(given: &Conninfo) -> Result<Versions, Problem> {
     }
 }
 
-/// libpq's files for a user, where they are there.
+/// Where libpq looks for a user's files.
 fn in_home(name: &str) -> Option<PathBuf> {
     let home = std::env::var_os("HOME").filter(|home| !home.is_empty())?;
-    let file = PathBuf::from(home).join(".postgresql").join(name);
-    file.is_file().then_some(file)
+    Some(PathBuf::from(home).join(".postgresql").join(name))
 }
 
 /// The file of passwords that libpq reads.

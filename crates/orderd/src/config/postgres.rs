@@ -1,16 +1,14 @@
 //! Where PostgreSQL is, and which table is meant.
 
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
-use std::sync::{Arc, PoisonError, RwLock};
 
+use tokio_postgres::Config;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::conninfo::Conninfo;
-use super::reload::Files;
-use super::{ConfigError, Secret, host, passfile, pg_options, secret, wrong};
+use super::reload::{Files, Reload, Reloaded};
+use super::{ConfigError, Secret, certificates, host, passfile, pg_options, secret, wrong};
 use crate::cli::PgArgs;
-use crate::command_line::is_blank;
 use crate::tls;
 
 /// Bytes of PostgreSQL's longest name.
@@ -19,18 +17,26 @@ const MAX_NAME: usize = 63;
 /// Where PostgreSQL is and which table is meant.
 #[derive(Debug, Clone)]
 pub struct Postgres {
-    /// How to connect, to each of the servers.
-    pub servers: Secret<Vec<tokio_postgres::Config>>,
-    /// The one to try first: which of them was reached last, shared by all connections.
-    pub(crate) preferred: Arc<AtomicUsize>,
-    /// Whether what stands before the servers was found usable.
-    pub(crate) pooler_checked: Arc<AtomicBool>,
-    /// How sure to be of whom one speaks to.
-    pub(crate) tls: Tls,
-    /// The password, where the servers have none.
-    pub(crate) password: Secret<Password>,
+    /// Where and how to connect; another one when the file of DATABASE_URL has changed.
+    pub(crate) target: Reloaded<Target>,
     /// The table.
     pub table: Table,
+}
+
+/// Where and how to connect.
+pub(crate) struct Target {
+    /// How to connect, to each of the servers.
+    pub(crate) servers: Secret<Vec<Config>>,
+    /// The one to try first: which of them was reached last, shared by all connections.
+    pub(crate) preferred: AtomicUsize,
+    /// Whether what stands before the servers was found usable.
+    pub(crate) pooler_checked: AtomicBool,
+    /// How sure to be of whom one speaks to.
+    pub(crate) mode: tls::Mode,
+    /// What makes TLS of a connection.
+    pub(crate) connector: Reloaded<MakeRustlsConnect>,
+    /// The password of each server that has none in its address.
+    passwords: Reloaded<Secret<Vec<Option<String>>>>,
 }
 
 /// A table's name, quoted for SQL.
@@ -93,7 +99,26 @@ impl Postgres {
     /// # Errors
     /// The first setting that can't be used.
     pub fn new(args: &PgArgs) -> Result<Self, ConfigError> {
-        let url = secret("DATABASE_URL", args.database_url.as_deref(), &mut Files::default())?;
+        let table = table(&args.pg_table)?;
+        let args = args.clone();
+        let target = Reloaded::new("DATABASE_URL", move |files| Target::new(&args, files))?;
+        Ok(Self { target, table })
+    }
+
+    /// What is made from files, and made again when they change.
+    pub(super) fn files(&self) -> Vec<Box<dyn Reload>> {
+        let target = self.target.current();
+        vec![
+            Box::new(self.target.clone()),
+            Box::new(target.connector.clone()),
+            Box::new(target.passwords.clone()),
+        ]
+    }
+}
+
+impl Target {
+    fn new(args: &PgArgs, files: &mut Files) -> Result<Self, ConfigError> {
+        let url = secret("DATABASE_URL", args.database_url.as_deref(), files)?;
         let mut given = match &url {
             Some(url) => Conninfo::parse(url).map_err(|problem| wrong("DATABASE_URL", problem))?,
             None => of_flags(args)?,
@@ -101,23 +126,76 @@ impl Postgres {
         pg_options::from_environment(&mut given, url.is_some());
         let refused = |(setting, problem): (&'static str, String)| wrong(setting, problem);
         pg_options::check(&given).map_err(refused)?;
-        let password = match given.get("password") {
-            Some(_) => Password::InAddress,
-            None => Password::new(
-                secret("PG_PASSWORD", args.pg_password.as_deref(), &mut Files::default())?,
-                &given,
-            ),
-        };
-        let tls = pg_options::tls(&given).map_err(refused)?;
+        let servers = pg_options::servers(&given).map_err(refused)?;
+        let tls = pg_options::tls(&given, files).map_err(refused)?;
+        let mode = tls.mode;
+        let has_password = given.get("password").is_some();
+        let (setting, passfile) = (args.pg_password.clone().map(Secret), pg_options::passfile(&given));
+        let asked = Secret(servers.clone());
+        let passwords = Reloaded::new("PG_PASSWORD", move |files| {
+            if has_password {
+                return Ok(Secret(vec![None; asked.0.len()]));
+            }
+            let setting = setting.as_ref().map(|password| password.0.as_str());
+            let of_setting = secret("PG_PASSWORD", setting, files)?;
+            let passwords = asked.0.iter().map(|server| match &of_setting {
+                Some(password) => Some(password.clone()),
+                None => passfile.as_ref().and_then(|file| passfile::find(file, server, files)),
+            });
+            Ok(Secret(passwords.collect()))
+        })?;
         Ok(Self {
-            servers: Secret(pg_options::servers(&given).map_err(refused)?),
-            preferred: Arc::default(),
-            pooler_checked: Arc::default(),
-            tls: Tls::new(tls).map_err(|problem| wrong("DATABASE_URL", problem))?,
-            password: Secret(password),
-            table: table(&args.pg_table)?,
+            servers: Secret(servers),
+            preferred: AtomicUsize::default(),
+            pooler_checked: AtomicBool::default(),
+            mode,
+            connector: Reloaded::new("DATABASE_URL", move |files| connector(&tls, files))?,
+            passwords,
         })
     }
+
+    /// How to connect to one of the servers, with its password as it is now.
+    pub(crate) fn server(&self, place: usize) -> Config {
+        let mut config = self.servers.0[place].clone();
+        if let Some(Some(password)) = self.passwords.fresh().0.get(place) {
+            config.password(password);
+        }
+        config
+    }
+}
+
+/// Reads the files that TLS needs.
+fn connector(client: &tls::Client, files: &mut Files) -> Result<MakeRustlsConnect, ConfigError> {
+    let of = |option: &'static str| move |error: ConfigError| wrong(pg_options::setting(option), error);
+    let authorities = match client.authorities() {
+        None => None,
+        Some(tls::Roots::File(file)) => {
+            let read = certificates::authorities("sslrootcert", file, files);
+            Some(read.map_err(of("sslrootcert"))?)
+        }
+        Some(tls::Roots::System) => {
+            let found = certificates::machine(files);
+            Some(found.map_err(|problem| problem.of(pg_options::setting("sslrootcert")))?)
+        }
+    };
+    let identity = match &client.identity {
+        None => None,
+        Some((certificate, key)) => {
+            let chain = certificates::chain("sslcert", certificate, files).map_err(of("sslcert"))?;
+            pg_options::check_key(key).map_err(|(setting, problem)| wrong(setting, problem))?;
+            let secret = certificates::key("sslkey", key, files).map_err(of("sslkey"))?;
+            Some((chain, secret))
+        }
+    };
+    client.connector(authorities, identity).map_err(|problem| {
+        let problem = match &client.identity {
+            Some((certificate, key)) => {
+                format!("sslkey {} does not fit sslcert {}: {problem}", key.display(), certificate.display())
+            }
+            None => problem,
+        };
+        wrong(pg_options::setting("sslcert"), problem)
+    })
 }
 
 /// What the flags for single parts say.
@@ -132,79 +210,20 @@ fn of_flags(args: &PgArgs) -> Result<Conninfo, ConfigError> {
     Ok(given)
 }
 
-/// Where the password is, where the address has none. Files are read for each connection, so that a password that is
-/// replaced counts from the next one on.
-#[derive(Clone)]
-pub(crate) enum Password {
-    InAddress,
-    Fixed(String),
-    File(PathBuf),
-    /// As libpq's `~/.pgpass`.
-    Passfile(PathBuf),
-    None,
-}
-
-impl Password {
-    fn new(fixed: Option<String>, given: &Conninfo) -> Self {
-        // The same order as in `secret`.
-        let file = std::env::var_os("PG_PASSWORD_FILE").filter(|file| !is_blank(file));
-        let is_set = std::env::var_os("PG_PASSWORD").is_some_and(|value| !is_blank(&value));
-        match (fixed, file) {
-            (Some(_), Some(file)) if !is_set => Self::File(file.into()),
-            (Some(password), _) => Self::Fixed(password),
-            (None, _) => pg_options::passfile(given).map_or(Self::None, Self::Passfile),
-        }
-    }
-
-    /// The password for that server, as it is now.
-    pub(crate) fn of(&self, server: &tokio_postgres::Config) -> Option<String> {
-        match self {
-            Self::InAddress | Self::None => None,
-            Self::Fixed(password) => Some(password.clone()),
-            Self::File(file) => std::fs::read_to_string(file).ok().map(|text| text.trim().to_owned()),
-            Self::Passfile(file) => passfile::find(file, server),
-        }
-    }
-}
-
-/// TLS, with the files as they were when they could be read last.
-#[derive(Clone)]
-pub(crate) struct Tls {
-    pub(crate) client: tls::Client,
-    last: Arc<RwLock<MakeRustlsConnect>>,
-}
-
-impl std::fmt::Debug for Tls {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.client.fmt(f)
-    }
-}
-
-impl Tls {
-    fn new(client: tls::Client) -> Result<Self, String> {
-        let last = Arc::new(RwLock::new(client.connector()?));
-        Ok(Self { client, last })
-    }
-
-    /// What makes TLS of a connection. Certificates that were replaced count from the next connection on; while they
-    /// can't be read, those before do.
-    pub(crate) fn connector(&self) -> MakeRustlsConnect {
-        match self.client.connector() {
-            Ok(read) => *self.last.write().unwrap_or_else(PoisonError::into_inner) = read,
-            Err(problem) => tracing::warn!(problem, "can't read the certificates for PostgreSQL again"),
-        }
-        self.last.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
 fn table(name: &str) -> Result<Table, ConfigError> {
     let (schema, table) = name.split_once('.').unwrap_or(("public", name));
     if schema.is_empty() || table.is_empty() || table.contains('.') || name.contains('\0') {
-        return Err(wrong("PG_TABLE", format!("{name:?} is no table, such as public.orders2")));
+        return Err(wrong(
+            "PG_TABLE",
+            format!("{name:?} is not the name of a table, such as public.orders2"),
+        ));
     }
     // PostgreSQL cuts longer names off, so that two tables could become one.
     if schema.len() > MAX_NAME || table.len() > MAX_NAME {
-        return Err(wrong("PG_TABLE", format!("takes names of {MAX_NAME} bytes at most")));
+        return Err(wrong(
+            "PG_TABLE",
+            format!("{name:?} is too long: PostgreSQL takes {MAX_NAME} bytes at most in each part"),
+        ));
     }
     Ok(Table { schema: schema.into(), name: table.into() })
 }

@@ -71,6 +71,16 @@ impl Files {
         String::from_utf8(self.read(path)?).map_err(not_text)
     }
 
+    /// Whether there is a file under that name, which is looked at again like one that is read.
+    pub(crate) fn is_file(&mut self, path: &Path) -> bool {
+        let found = std::fs::metadata(path).ok();
+        let is_file = found.as_ref().is_some_and(Metadata::is_file);
+        if found.is_none() || is_file {
+            self.seen.push((path.into(), found.as_ref().map(Stamp::of)));
+        }
+        is_file
+    }
+
     /// Notes when something that was read for this setting ends, in seconds of Unix time.
     pub(crate) fn note_end(&mut self, setting: &'static str, end: Option<i64>) {
         self.ends.extend(end.map(|end| (setting, end)));
@@ -121,9 +131,28 @@ impl<T> Reloaded<T> {
         Ok(Self(Arc::new(Shared { setting, make: Box::new(make), current, files: Mutex::new(files) })))
     }
 
+    /// What it is now, made again first where one of its files has changed.
+    pub(crate) fn fresh(&self) -> Arc<T>
+    where
+        T: Send + Sync,
+    {
+        if let Some(read) = self.reload(false) {
+            log(self.setting(), &read);
+        }
+        self.current()
+    }
+
     /// What it is now.
     pub fn current(&self) -> Arc<T> {
         self.0.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Says that files were read again, or why they can't be used.
+pub(crate) fn log(setting: &str, read: &Result<(), ConfigError>) {
+    match read {
+        Ok(()) => tracing::info!(setting, "files of settings read again"),
+        Err(error) => tracing::error!(%error, "a changed file can't be used; what was read before it stays"),
     }
 }
 

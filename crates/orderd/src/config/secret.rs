@@ -7,7 +7,7 @@ use super::reload::Files;
 use crate::command_line::is_blank;
 
 /// Something that is never printed.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Secret<T>(pub T);
 
 impl<T> std::fmt::Debug for Secret<T> {
@@ -33,10 +33,14 @@ pub(super) fn secret(
         return Ok(None);
     };
     match files.read_text(&file) {
-        Ok(text) if text.trim().is_empty() => {
-            Err(ConfigError::new(variable, format!("{} is empty", file.display())))
-        }
+        Ok(text) if text.trim().is_empty() => Err(ConfigError::new(
+            variable,
+            format!("{} is empty; it takes the value of {setting}", file.display()),
+        )),
         Ok(text) => Ok(Some(text.trim().to_owned())),
-        Err(error) => Err(ConfigError::new(variable, format!("can't read {}: {error}", file.display()))),
+        Err(error) => Err(ConfigError::new(
+            variable,
+            format!("can't read {}: {error}; it takes a file with the value of {setting}", file.display()),
+        )),
     }
 }

@@ -13,7 +13,6 @@ use tokio_postgres::types::Type;
 use tokio_util::sync::CancellationToken;
 
 use super::Eraser;
-use crate::config::Postgres;
 use crate::pace;
 use crate::postgres::{self, Connection};
 use crate::serve::cache::{Cache, Gone};
@@ -82,7 +81,7 @@ impl Follower {
     /// On one connection.
     async fn follow(&mut self) -> anyhow::Result<()> {
         let settings = self.eraser.postgres.clone();
-        let connection = postgres::connect_in_time(&settings).await?.map_err(postgres::explain)?;
+        let connection = postgres::connect_in_time(&settings).await?;
         let mut is_there = false;
         loop {
             // Asked for until it is there: to look into a table that isn't would be an error in PostgreSQL's log
@@ -96,14 +95,14 @@ impl Follower {
                     }
                 }
             }
-            is_there = is_there || answered(&settings, &connection, self.is_there(&connection)).await?;
+            is_there = is_there || answered(&connection, self.is_there(&connection)).await?;
             if is_there {
-                answered(&settings, &connection, self.look(&connection)).await?;
+                answered(&connection, self.look(&connection)).await?;
                 if !self.has_begun {
                     self.erase_at_start(&connection).await?;
                     self.has_begun = true;
                 }
-                answered(&settings, &connection, self.erase_rows(&connection)).await?;
+                answered(&connection, self.erase_rows(&connection)).await?;
                 self.erase_late().await?;
                 self.seen.values_mut().for_each(|seen| seen.again = seen.again.saturating_sub(1));
             }
@@ -171,7 +170,7 @@ impl Follower {
             postgres::erased(&settings.table),
             settings.table.literal()
         );
-        answered(settings, connection, connection.client.query_typed(&erase, &[])).await?;
+        answered(connection, connection.client.query_typed(&erase, &[])).await?;
         let keys: HashSet<&str> = self.seen.keys().map(String::as_str).collect();
         let recent = self.seen.iter().filter(|(_, seen)| !seen.is_old).map(|(key, _)| key.clone());
         self.eraser.begin().await?.finish(&keys, &recent.collect::<Vec<_>>()).await
@@ -199,9 +198,8 @@ impl Follower {
 
 /// As long as it takes, for many may have been erased, but not from a server whose place a standby has taken.
 async fn answered<T>(
-    settings: &Postgres,
     connection: &Connection,
     answer: impl Future<Output = Result<T, tokio_postgres::Error>>,
 ) -> anyhow::Result<T> {
-    postgres::unless_moved(settings, connection, answer).await?.map_err(postgres::explain)
+    postgres::unless_moved(connection, answer).await?.map_err(postgres::explain)
 }

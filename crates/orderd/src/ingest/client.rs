@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use async_nats::Client;
 use async_nats::connection::State;
+use async_nats::{Client, ServerAddr};
 use tokio::sync::{Mutex, watch};
 
 use crate::client_end::ClientEnd;
@@ -22,6 +22,10 @@ struct Held {
     client: Client,
     end: ClientEnd,
     cuts: watch::Receiver<u64>,
+    /// Why there is no connection, as far as is known.
+    why: watch::Receiver<Option<String>>,
+    /// The servers that it knows.
+    servers: Vec<ServerAddr>,
 }
 
 /// The client while its connection stands.
@@ -38,16 +42,18 @@ impl IntakeClient {
     /// It does not connect in time.
     pub(super) async fn connected(&self, settings: &Nats) -> anyhow::Result<Connected> {
         let mut held = self.0.lock().await;
-        let live = held.take().filter(|live| !live.end.has_ended());
+        let servers = settings.servers();
+        let live = held.take().filter(|live| !live.end.has_ended() && live.servers == servers);
         let live = match live {
             Some(live) => live,
             None => {
                 let (end, (cut, cuts)) = (ClientEnd::default(), watch::channel(0));
-                let client = nats::connect_for_intake(settings, &end, cut).await?;
-                Held { client, end, cuts }
+                let (explain, why) = watch::channel(None);
+                let client = nats::connect_for_intake(settings, &end, cut, explain).await?;
+                Held { client, end, cuts, why, servers }
             }
         };
-        let Held { client, end, mut cuts } = held.insert(live).clone();
+        let Held { client, end, mut cuts, why, .. } = held.insert(live).clone();
         let connected = async {
             while client.connection_state() != State::Connected || client.try_server_info().is_none() {
                 anyhow::ensure!(!end.has_ended(), "the NATS client that reads orders has ended");
@@ -60,7 +66,14 @@ impl IntakeClient {
                 cuts.mark_unchanged();
                 Connected { client: client.clone(), cuts }
             }),
-            Err(_) => anyhow::bail!("the connection that reads orders is not there"),
+            Err(_) => {
+                let why = why.borrow().clone();
+                anyhow::bail!(
+                    "the connection that reads orders is not made within {} s: {}",
+                    CONNECT_TIMEOUT.as_secs(),
+                    why.as_deref().unwrap_or("the server does not answer")
+                )
+            }
         }
     }
 }

@@ -157,7 +157,7 @@ impl Retention {
     async fn wal(&self, connection: &mut Option<Connection>) -> anyhow::Result<Wal> {
         let opened = match connection.take() {
             Some(opened) => opened,
-            None => postgres::connect_in_time(&self.settings.postgres).await?.map_err(postgres::explain)?,
+            None => postgres::connect_in_time(&self.settings.postgres).await?,
         };
         let wal = timeout(SLOW, postgres::wal(&opened.client)).await?.map_err(postgres::explain)?;
         *connection = Some(opened);

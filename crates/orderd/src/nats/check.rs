@@ -61,7 +61,7 @@ async fn reach(
     findings: &mut Vec<Finding>,
 ) -> Option<(String, Client)> {
     let mut reached = None;
-    for server in &settings.servers.0 {
+    for server in &settings.servers() {
         match connect(settings, server, refusals).await {
             Ok(client) => reached = reached.or(Some((failure::shown(server), client))),
             Err(finding) => findings.push(finding),

@@ -62,7 +62,13 @@ pub(super) fn cause(error: &str) -> String {
 pub(super) fn advice(cause: &str) -> Option<&'static str> {
     let cause = cause.to_lowercase();
     let says = |words: &[&str]| words.iter().any(|word| cause.contains(word));
-    Some(if says(&["authorization", "authentication", "nkey", "credentials"]) {
+    Some(if says(&["connections exceeded", "maximum connections"]) {
+        "orderd needs two connections: end others, or raise max_connections of the server or the account"
+    } else if says(&["ssl_cert_file", "ssl_cert_dir"]) {
+        "correct that variable, or leave it out for the authorities of the system"
+    } else if says(&["expired"]) {
+        "replace the credentials or the certificate that has expired; NATS_CREDS and NATS_CERT are read again by themselves"
+    } else if says(&["authorization", "authentication", "nkey", "credentials"]) {
         "the server refuses the login: check the user or token in NATS_URL, NATS_CREDS or NATS_NKEY"
     } else if says(&["dns", "resolve", "lookup"]) {
         "the host has no address: check NATS_HOST or NATS_URL"

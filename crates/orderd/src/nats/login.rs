@@ -1,28 +1,24 @@
-//! How the service proves to NATS who it is. A new file counts from the next connection on.
-
-use std::path::{Path, PathBuf};
+//! How the service proves to NATS who it is. A file that is replaced counts from the next connection on.
 
 use async_nats::{Auth, AuthError, ServerAddr};
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use nkeys::{KeyPair, KeyPairType};
 
-use crate::config::{Reloaded, Secret};
+use crate::config::{Address, Reload, Reloaded, Secret};
 
-/// One way to log in.
-#[derive(Clone, Debug)]
-pub(crate) enum Login {
-    /// Without a name.
+/// Who the addresses of the servers say that we are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Named {
+    /// Nobody.
     Anonymous,
-    /// A user and a password, from an address.
+    /// A user and a password.
     User(String, Secret<String>),
-    /// A token, from an address.
+    /// A token.
     Token(Secret<String>),
-    /// A file with a JWT and a seed.
-    Credentials(PathBuf),
-    /// An nkey; there is one.
-    Nkey(Reloaded<Option<KeyPair>>),
 }
 
-impl Login {
+impl Named {
     /// What the addresses say. All of them must say the same: the client logs in everywhere in the same way.
     ///
     /// # Errors
@@ -43,10 +39,33 @@ impl Login {
             None => Self::Token(Secret(user)),
         })
     }
+}
 
-    /// The nkey, where that is the way.
-    pub(crate) fn nkey(&self) -> Option<&Reloaded<Option<KeyPair>>> {
-        if let Self::Nkey(key) = self { Some(key) } else { None }
+/// One way to log in.
+#[derive(Clone, Debug)]
+pub(crate) enum Login {
+    /// As the addresses say, also without a name.
+    Address(Reloaded<Address>),
+    /// A file with a JWT and a seed.
+    Credentials(Reloaded<Credentials>),
+    /// An nkey; there is one.
+    Nkey(Reloaded<Option<KeyPair>>),
+}
+
+/// The JWT of a user, and the key that it is for.
+pub(crate) struct Credentials {
+    jwt: String,
+    key: KeyPair,
+}
+
+impl Login {
+    /// The files that it comes from, but for those of the addresses.
+    pub(crate) fn files(&self) -> Option<Box<dyn Reload>> {
+        match self {
+            Self::Address(_) => None,
+            Self::Credentials(credentials) => Some(Box::new(credentials.clone())),
+            Self::Nkey(key) => Some(Box::new(key.clone())),
+        }
     }
 
     /// Whether it can be used now.
@@ -68,20 +87,21 @@ impl Login {
     fn auth(&self, nonce: &[u8]) -> Result<Auth, String> {
         let mut auth = Auth::new();
         match self {
-            Self::Anonymous => {}
-            Self::User(user, password) => {
-                auth.username = Some(user.clone());
-                auth.password = Some(password.0.clone());
-            }
-            Self::Token(token) => auth.token = Some(token.0.clone()),
-            Self::Credentials(file) => {
-                let (jwt, key) = credentials(&read(file)?)
-                    .map_err(|problem| format!("NATS_CREDS {}: {problem}", file.display()))?;
+            Self::Address(address) => match &address.fresh().named {
+                Named::Anonymous => {}
+                Named::User(user, password) => {
+                    auth.username = Some(user.clone());
+                    auth.password = Some(password.0.clone());
+                }
+                Named::Token(token) => auth.token = Some(token.0.clone()),
+            },
+            Self::Credentials(credentials) => {
+                let Credentials { jwt, key } = &*credentials.fresh();
                 auth.signature = Some(key.sign(nonce).map_err(|error| error.to_string())?);
-                auth.jwt = Some(jwt);
+                auth.jwt = Some(jwt.clone());
             }
             Self::Nkey(key) => {
-                let key = key.current();
+                let key = key.fresh();
                 let key = Option::as_ref(&key).ok_or("there is no nkey")?;
                 auth.signature = Some(key.sign(nonce).map_err(|error| error.to_string())?);
                 auth.nkey = Some(key.public_key());
@@ -102,17 +122,31 @@ pub(crate) fn user_key(text: &str) -> Result<KeyPair, String> {
     if key.key_pair_type() == KeyPairType::User { Ok(key) } else { Err(TAKES.into()) }
 }
 
-/// The JWT and the key of a credentials file.
-fn credentials(text: &str) -> Result<(String, KeyPair), String> {
-    let mut lines = text.lines().map(str::trim);
-    let begins = |line: &str| line.starts_with("---") && line.contains("BEGIN") && line.contains("JWT");
-    let jwt = lines.find(|line| begins(line)).and_then(|_| lines.find(|line| !line.is_empty()));
-    let jwt = jwt.filter(|jwt| !jwt.starts_with('-')).ok_or("holds no JWT of a user")?;
-    Ok((jwt.to_owned(), user_key(text).map_err(|_| "holds no seed of a user's nkey, which begins with SU")?))
-}
+impl Credentials {
+    /// What a file of credentials holds.
+    ///
+    /// # Errors
+    /// What it lacks, without its content.
+    pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
+        let mut lines = text.lines().map(str::trim);
+        let begins = |line: &str| line.starts_with("---") && line.contains("BEGIN") && line.contains("JWT");
+        let jwt = lines.find(|line| begins(line)).and_then(|_| lines.find(|line| !line.is_empty()));
+        let jwt = jwt.filter(|jwt| !jwt.starts_with('-')).ok_or("it holds no JWT of a user")?;
+        let key = user_key(text).map_err(|_| "it holds no seed of a user's nkey, which begins with SU")?;
+        Ok(Self { jwt: jwt.to_owned(), key })
+    }
 
-fn read(file: &Path) -> Result<String, String> {
-    std::fs::read_to_string(file).map_err(|error| format!("can't read {}: {error}", file.display()))
+    /// When the JWT expires, in seconds of Unix time; `None`: never.
+    pub(crate) fn end(&self) -> Option<i64> {
+        #[derive(serde::Deserialize)]
+        struct Claims {
+            #[serde(default)]
+            exp: i64,
+        }
+        let claims = BASE64_URL_SAFE_NO_PAD.decode(self.jwt.split('.').nth(1)?).ok()?;
+        let claims: Claims = serde_json::from_slice(&claims).ok()?;
+        (claims.exp > 0).then_some(claims.exp)
+    }
 }
 
 /// What an address holds as `%2F` is meant as `/`.
@@ -125,9 +159,9 @@ mod tests {
     use super::*;
     use crate::config::ConfigError;
 
-    fn of(servers: &[&str]) -> Result<Login, &'static str> {
+    fn of(servers: &[&str]) -> Result<Named, &'static str> {
         let servers: Vec<ServerAddr> = servers.iter().map(|server| server.parse().unwrap()).collect();
-        Login::of(&servers)
+        Named::of(&servers)
     }
 
     #[test]
@@ -139,13 +173,35 @@ mod tests {
 
     #[test]
     fn addresses_have_one_user() {
-        assert!(matches!(of(&["nats://a", "nats://b"]), Ok(Login::Anonymous)));
-        assert!(matches!(of(&["nats://s3cret@a"]), Ok(Login::Token(token)) if token.0 == "s3cret"));
+        assert!(matches!(of(&["nats://a", "nats://b"]), Ok(Named::Anonymous)));
+        assert!(matches!(of(&["nats://s3cret@a"]), Ok(Named::Token(token)) if token.0 == "s3cret"));
         let named = of(&["nats://me:p%40ss@a", "nats://b"]);
-        assert!(matches!(named, Ok(Login::User(user, password)) if user == "me" && password.0 == "p@ss"));
-        assert!(matches!(of(&["nats://me:1@a", "nats://me:1@b"]), Ok(Login::User(..))));
+        assert!(matches!(named, Ok(Named::User(user, password)) if user == "me" && password.0 == "p@ss"));
+        assert!(matches!(of(&["nats://me:1@a", "nats://me:1@b"]), Ok(Named::User(..))));
         assert!(of(&["nats://me:1@a", "nats://me:2@b"]).is_err());
         assert!(of(&["nats://me:1@a", "nats://me@b"]).is_err());
+    }
+
+    #[test]
+    fn the_end_of_a_jwt_is_read_and_none_is_no_end() {
+        let (seed, encode) =
+            (KeyPair::new_user().seed().unwrap(), |text: &str| BASE64_URL_SAFE_NO_PAD.encode(text));
+        for (claims, end) in [
+            (r#"{"exp":1700000000,"sub":"U"}"#, Some(1_700_000_000)),
+            (r#"{"sub":"U"}"#, None),
+            (r#"{"exp":0}"#, None),
+            ("no claims", None),
+        ] {
+            let jwt = format!("e30.{}.sig", encode(claims));
+            let text = format!(
+                "-----BEGIN NATS USER JWT-----\n{jwt}\n------END NATS USER JWT------\n\n\
+                 -----BEGIN USER NKEY SEED-----\n{seed}\n------END USER NKEY SEED------\n"
+            );
+            assert_eq!(Credentials::parse(&text).unwrap().end(), end, "{claims}");
+        }
+        for half in ["", "-----BEGIN NATS USER JWT-----\n", "-----BEGIN NATS USER JWT-----\nabc\n---"] {
+            assert!(Credentials::parse(half).is_err(), "{half}");
+        }
     }
 
     #[test]

@@ -1,18 +1,16 @@
-//! TLS to NATS: the machine's authorities and those of `NATS_CA`, and our own certificate. A new file counts
+//! TLS to NATS: the machine's authorities and those of `NATS_CA`, and our own certificate. A file that is replaced counts
 //! from the next connection on.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{ResolvesClientCert, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
-use crate::config::Reloaded;
+use crate::config::{self, Files, Reloaded};
 
 /// Checks a server as browsers do, against the machine's authorities and those in `extra`, and shows it
 /// our certificate.
@@ -20,13 +18,13 @@ use crate::config::Reloaded;
 /// # Errors
 /// A protocol version that the library doesn't have.
 pub(crate) fn config(
-    extra: Option<&Path>,
+    extra: Option<&Reloaded<config::Authorities>>,
     ours: Option<&Reloaded<CertifiedKey>>,
 ) -> Result<ClientConfig, rustls::Error> {
     let provider = Arc::new(ring::default_provider());
     let config =
         ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions()?;
-    let verifier = Arc::new(Authorities { provider: provider.clone(), extra: extra.map(Into::into) });
+    let verifier = Arc::new(Authorities { provider: provider.clone(), extra: extra.cloned() });
     let config = config.dangerous().with_custom_certificate_verifier(verifier);
     Ok(match ours {
         None => config.with_no_client_auth(),
@@ -34,32 +32,26 @@ pub(crate) fn config(
     })
 }
 
-/// The certificates in a file, one at least.
-///
-/// # Errors
-/// What is wrong with the file, in words.
-pub(crate) fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let read: Result<Vec<_>, _> = CertificateDer::pem_file_iter(file).and_then(Iterator::collect);
-    let read =
-        read.map_err(|error| format!("can't read {}: {error}; it takes a PEM file", file.display()))?;
-    if read.is_empty() { Err(format!("{} holds no certificate in PEM", file.display())) } else { Ok(read) }
-}
-
 /// Whom to trust.
 #[derive(Debug)]
 struct Authorities {
     provider: Arc<CryptoProvider>,
-    extra: Option<PathBuf>,
+    extra: Option<Reloaded<config::Authorities>>,
 }
 
 impl Authorities {
     fn read(&self) -> Result<Arc<WebPkiServerVerifier>, Error> {
         let mut store = RootCertStore::empty();
-        store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        if let Some(file) = &self.extra {
-            let extra =
-                certificates(file).map_err(|problem| Error::General(format!("NATS_CA: {problem}")))?;
-            store.add_parsable_certificates(extra);
+        if let Some(extra) = &self.extra {
+            store.add_parsable_certificates(extra.fresh().iter().cloned());
+        }
+        match config::machine_authorities(&mut Files::default()) {
+            Ok(machine) => drop(store.add_parsable_certificates(machine)),
+            // Those of NATS_CA are enough, unless others were named that can't be read.
+            Err(problem) if store.is_empty() || problem.variable.is_some() => {
+                return Err(Error::General(problem.to_string()));
+            }
+            Err(_) => {}
         }
         let verifier =
             WebPkiServerVerifier::builder_with_provider(store.into(), self.provider.clone()).build();
@@ -109,7 +101,7 @@ struct Ours(Reloaded<CertifiedKey>);
 
 impl ResolvesClientCert for Ours {
     fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
-        Some(self.0.current())
+        Some(self.0.fresh())
     }
 
     fn has_certs(&self) -> bool {

@@ -169,8 +169,7 @@ impl Running {
             let reason = "a write is not answered: is the table locked, or the server stuck?";
             self.parts.health.down(Part::Postgres, reason);
         };
-        let answer =
-            postgres::answered(&self.parts.settings.postgres, &session.connection, statement, slow).await;
+        let answer = postgres::answered(&session.connection, statement, slow).await;
         answer.map_err(|unanswered| Failure::Away(unanswered.to_string()))?
     }
 

@@ -1,16 +1,16 @@
 //! What `orderd check --settings` says of PostgreSQL. Changes nothing there.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::timeout;
-use tokio_postgres::config::Host;
-use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Config};
 
+use super::failure::{self, address};
 use super::schema::{self, Inspection};
 use super::{Connection, connect_to, describe, pooler};
-use crate::config::{Postgres, Table};
+use crate::config::{Postgres, Table, Target};
 use crate::finding::{Finding, Report, Severity};
 
 /// How long one server may take to answer, TLS and login included.
@@ -22,8 +22,9 @@ const INSPECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// Tries the settings.
 pub(crate) async fn run(settings: &Postgres) -> Report {
     let mut report = Report::default();
-    let Some((server, connection)) = reach(settings, &mut report.findings).await else { return report };
-    let server = &settings.servers.0[server];
+    let target = settings.target.current();
+    let Some((server, connection)) = reach(&target, &mut report.findings).await else { return report };
+    let server = &target.servers.0[server];
     match timeout(INSPECT_TIMEOUT, look(&connection.client, settings, server, &mut report)).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => report.findings.push(Finding::blocked(
@@ -43,19 +44,16 @@ pub(crate) async fn run(settings: &Postgres) -> Report {
 }
 
 /// The first server that takes the connection. The others' failures are warnings then.
-async fn reach(settings: &Postgres, findings: &mut Vec<Finding>) -> Option<(usize, Connection)> {
+async fn reach(target: &Arc<Target>, findings: &mut Vec<Finding>) -> Option<(usize, Connection)> {
     let mut reached = None;
-    for (place, server) in settings.servers.0.iter().enumerate() {
-        let failure = match timeout(CONNECT_TIMEOUT, connect_to(settings, place)).await {
+    for (place, server) in target.servers.0.iter().enumerate() {
+        let failure = match timeout(CONNECT_TIMEOUT, connect_to(target, place)).await {
             Ok(Ok(connection)) => {
                 reached = reached.or(Some((place, connection)));
                 continue;
             }
-            Ok(Err(error)) => unreachable(server, &error),
-            Err(_) => Finding::blocked(
-                format!("PostgreSQL at {} does not answer", address(server)),
-                "check PG_HOST and PG_PORT, or DATABASE_URL, and firewalls",
-            ),
+            Ok(Err(error)) => failure::refused(server, &error),
+            Err(_) => failure::silent(server),
         };
         findings.push(failure);
     }
@@ -63,68 +61,6 @@ async fn reach(settings: &Postgres, findings: &mut Vec<Finding>) -> Option<(usiz
         findings.iter_mut().for_each(|finding| finding.severity = Severity::Warning);
     }
     reached
-}
-
-/// `host:port`, or the folder of a socket.
-fn address(server: &Config) -> String {
-    let host = match server.get_hosts().first() {
-        Some(Host::Tcp(host)) => host.clone(),
-        Some(Host::Unix(folder)) => folder.display().to_string(),
-        None => server.get_hostaddrs().first().map(ToString::to_string).unwrap_or_default(),
-    };
-    let port = server.get_ports().first().copied().unwrap_or(5432);
-    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
-}
-
-/// Why a server does not take the connection, and what to change.
-fn unreachable(server: &Config, error: &tokio_postgres::Error) -> Finding {
-    let (role, database) = (server.get_user().unwrap_or_default(), server.get_dbname().unwrap_or_default());
-    let words = describe(error);
-    let is = |code: &SqlState| error.code() == Some(code);
-    let says = |text: &str| words.to_lowercase().contains(text);
-    let fix = if is(&SqlState::INVALID_PASSWORD) {
-        format!("set PG_PASSWORD, or the password in DATABASE_URL, to that of role {role}")
-    } else if says("password missing") {
-        format!(
-            "set PG_PASSWORD or PG_PASSWORD_FILE, or the password in DATABASE_URL: the server asks role {role} for one"
-        )
-    } else if is(&SqlState::INVALID_CATALOG_NAME) {
-        format!(
-            "set PG_DBNAME to a database that is there, or make it: CREATE DATABASE {};",
-            quoted(database)
-        )
-    } else if says("pg_hba.conf") {
-        format!(
-            "let role {role} in from this host to database {database} by a line in pg_hba.conf; where it says \"no \
-             encryption\", set sslmode=require in DATABASE_URL"
-        )
-    } else if is(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION) {
-        format!("set PG_USER to a role that may log in, or make it: CREATE ROLE {} LOGIN;", quoted(role))
-    } else if is(&SqlState::INSUFFICIENT_PRIVILEGE) {
-        format!("GRANT CONNECT ON DATABASE {} TO {};", quoted(database), quoted(role))
-    } else if is(&SqlState::TOO_MANY_CONNECTIONS) {
-        "end other connections, or raise max_connections or the CONNECTION LIMIT of role or database"
-            .to_owned()
-    } else if is(&SqlState::CANNOT_CONNECT_NOW) {
-        "wait until the server has started".to_owned()
-    } else if says("server does not support tls") {
-        "turn TLS on at the server (ssl = on), or set sslmode=prefer in DATABASE_URL".to_owned()
-    } else if says("certificate") || says("tls handshake") {
-        "set sslrootcert in DATABASE_URL to the file of the server's authority, and use the host's name that is in \
-         its certificate"
-            .to_owned()
-    } else if says("lookup") || says("resolve") {
-        "check the host's name in PG_HOST or DATABASE_URL".to_owned()
-    } else if says("does not allow writes") {
-        "name the primary too, or wait until a standby is promoted".to_owned()
-    } else {
-        "check PG_HOST and PG_PORT, or DATABASE_URL, and that PostgreSQL runs there".to_owned()
-    };
-    Finding::blocked(format!("can't connect to PostgreSQL at {}: {words}", address(server)), fix)
-}
-
-fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 async fn look(

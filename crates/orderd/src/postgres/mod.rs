@@ -2,12 +2,14 @@
 
 pub(crate) mod encoding;
 pub(crate) mod check;
+mod failure;
 mod pooler;
 pub(crate) mod schema;
 pub(crate) mod position;
 
 use std::collections::{HashMap, HashSet};
 use std::error::Error as _;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -20,9 +22,10 @@ use tokio_postgres::{Client, Statement};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use self::encoding::Encoding;
+pub(crate) use self::failure::ConnectError;
 use self::position::Mark;
 use self::schema::{Refused, Traits};
-use crate::config::{Postgres, Table};
+use crate::config::{Postgres, Table, Target};
 use crate::random;
 use crate::tls::Mode;
 
@@ -39,10 +42,21 @@ const CHECK_TIMEOUT: Duration = Duration::from_secs(3);
 /// Why the table is not used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PrepareError {
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
     #[error("{}", describe(.0))]
     Database(#[from] tokio_postgres::Error),
     #[error(transparent)]
     Refused(#[from] Refused),
+}
+
+/// Why a question is not answered.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AskError {
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error("{}", describe(.0))]
+    Database(#[from] tokio_postgres::Error),
 }
 
 /// Why an answer is not waited for any more.
@@ -57,7 +71,8 @@ pub(crate) enum Unanswered {
 /// A connection; its task ends when it is dropped.
 pub(crate) struct Connection {
     pub(crate) client: Client,
-    /// Which of the servers it leads to.
+    /// Which of these servers it leads to.
+    target: Arc<Target>,
     server: usize,
     driver: JoinHandle<()>,
 }
@@ -70,48 +85,43 @@ impl Drop for Connection {
 
 /// Connects once, to the first of the servers that takes it, from the one on that was reached last. One of
 /// several that doesn't answer is left for the next one.
-pub(crate) async fn connect(settings: &Postgres) -> Result<Connection, tokio_postgres::Error> {
-    let count = settings.servers.0.len();
-    if count == 1 {
-        return connect_to(settings, 0).await;
-    }
-    loop {
-        let first = match settings.servers.0[0].get_load_balance_hosts() {
-            LoadBalanceHosts::Random => {
-                usize::from_str_radix(&random::hex::<4>(), 16).unwrap_or_default() % count
+pub(crate) async fn connect(settings: &Postgres) -> Result<Connection, ConnectError> {
+    let target = settings.target.fresh();
+    let count = target.servers.0.len();
+    let limit = if count == 1 { STUCK } else { ANSWER };
+    let first = match target.servers.0[0].get_load_balance_hosts() {
+        LoadBalanceHosts::Random => usize::from_str_radix(&random::hex::<4>(), 16).unwrap_or_default(),
+        _ => target.preferred.load(Ordering::Relaxed),
+    };
+    let mut failed = Vec::new();
+    for place in (first..first + count).map(|place| place % count) {
+        // Whoever is tired of waiting begins with the next one when it comes again.
+        target.preferred.store((place + 1) % count, Ordering::Relaxed);
+        let server = &target.servers.0[place];
+        match timeout(limit, connect_to(&target, place)).await {
+            Ok(Ok(connection)) => {
+                target.preferred.store(place, Ordering::Relaxed);
+                return Ok(connection);
             }
-            _ => settings.preferred.load(Ordering::Relaxed),
-        };
-        let mut failed = None;
-        for server in (first..first + count).map(|place| place % count) {
-            // Whoever is tired of waiting begins with the next one when it comes again.
-            settings.preferred.store((server + 1) % count, Ordering::Relaxed);
-            match timeout(ANSWER, connect_to(settings, server)).await {
-                Ok(Ok(connection)) => {
-                    settings.preferred.store(server, Ordering::Relaxed);
-                    return Ok(connection);
-                }
-                Ok(Err(error)) => failed = Some(error),
-                Err(_) => {}
-            }
-        }
-        if let Some(error) = failed {
-            return Err(error);
+            Ok(Err(error)) => failed.push(failure::refused(server, &error)),
+            Err(_) => failed.push(failure::silent(server)),
         }
     }
+    Err(ConnectError(failed))
 }
 
 /// Waits until another server than that of this connection takes writes: a standby was promoted. For ever, where
 /// there is only one, or where writes are not asked for.
-async fn moved(settings: &Postgres, connection: &Connection) {
-    let servers = &settings.servers.0;
+async fn moved(connection: &Connection) {
+    let target = &connection.target;
+    let servers = &target.servers.0;
     let writes =
         |server: &&usize| servers[**server].get_target_session_attrs() == TargetSessionAttrs::ReadWrite;
     let others: Vec<usize> = (0..servers.len()).filter(|&server| server != connection.server).collect();
     loop {
         for &server in others.iter().filter(writes) {
-            if let Ok(Ok(_)) = timeout(ANSWER, connect_to(settings, server)).await {
-                settings.preferred.store(server, Ordering::Relaxed);
+            if let Ok(Ok(_)) = timeout(ANSWER, connect_to(target, server)).await {
+                target.preferred.store(server, Ordering::Relaxed);
                 return;
             }
         }
@@ -119,29 +129,29 @@ async fn moved(settings: &Postgres, connection: &Connection) {
     }
 }
 
-/// As [`connect`], but not for ever.
-pub(crate) async fn connect_in_time(
-    settings: &Postgres,
-) -> Result<Result<Connection, tokio_postgres::Error>, Unanswered> {
-    timeout(STUCK, connect(settings)).await.map_err(|_| Unanswered::Silent)
+/// As [`connect`], but not for ever, however many servers there are.
+pub(crate) async fn connect_in_time(settings: &Postgres) -> Result<Connection, ConnectError> {
+    let connected = timeout(STUCK, connect(settings)).await;
+    connected.unwrap_or_else(|_| {
+        let target = settings.target.current();
+        Err(ConnectError(target.servers.0.iter().map(failure::silent).collect()))
+    })
 }
 
 /// Waits for an answer on a connection, however long it takes, unless another server takes writes by then.
 pub(crate) async fn unless_moved<T>(
-    settings: &Postgres,
     connection: &Connection,
     answer: impl Future<Output = T>,
 ) -> Result<T, Unanswered> {
     tokio::select! {
         answer = answer => Ok(answer),
-        () = async { tokio::time::sleep(SLOW).await; moved(settings, connection).await } => Err(Unanswered::Moved),
+        () = async { tokio::time::sleep(SLOW).await; moved(connection).await } => Err(Unanswered::Moved),
     }
 }
 
 /// Waits for an answer on a connection, and calls `slow` where it is slow. One that doesn't come is cancelled, so that
 /// no lock is waited for in vain.
 pub(crate) async fn answered<T>(
-    settings: &Postgres,
     connection: &Connection,
     answer: impl Future<Output = T>,
     slow: impl FnOnce(),
@@ -154,33 +164,31 @@ pub(crate) async fn answered<T>(
     tokio::select! {
         answer = &mut answer => return Ok(answer),
         () = tokio::time::sleep(STUCK) => {}
-        () = moved(settings, connection) => return Err(Unanswered::Moved),
+        () = moved(connection) => return Err(Unanswered::Moved),
     }
     let cancelled = connection.client.cancel_token();
-    drop(timeout(SLOW, cancelled.cancel_query(settings.tls.connector())).await);
+    drop(timeout(SLOW, cancelled.cancel_query(connection.target.connector.fresh().as_ref().clone())).await);
     timeout(SLOW, answer).await.map_err(|_| Unanswered::Silent)
 }
 
 /// Connects as libpq does: with `prefer`, without TLS too where the server refuses it with TLS; with `allow`, the
 /// other way round.
-async fn connect_to(settings: &Postgres, server: usize) -> Result<Connection, tokio_postgres::Error> {
-    let mut config = settings.servers.0[server].clone();
-    if let Some(password) = settings.password.0.of(&config) {
-        config.password(password);
-    }
+async fn connect_to(target: &Arc<Target>, server: usize) -> Result<Connection, tokio_postgres::Error> {
+    let config = target.server(server);
     // libpq speaks no TLS over a Unix socket, whatever `sslmode` says.
     let is_socket = matches!(config.get_hosts(), [Host::Unix(_)]) && config.get_hostaddrs().is_empty();
-    let (first, second) = match settings.tls.client.mode {
+    let (first, second) = match target.mode {
         _ if is_socket => (SslMode::Disable, None),
         Mode::Disable => (SslMode::Disable, None),
         Mode::Allow => (SslMode::Disable, Some(SslMode::Require)),
         Mode::Prefer => (SslMode::Prefer, Some(SslMode::Disable)),
         Mode::Require | Mode::VerifyCa | Mode::VerifyFull => (SslMode::Require, None),
     };
-    let tls = settings.tls.connector();
-    match (open(&config, first, &tls, server).await, second) {
+    let tls = target.connector.fresh();
+    let open = async |mode| open(&config, mode, &tls, target, server).await;
+    match (open(first).await, second) {
         (Err(error), Some(second)) if depends_on_tls(&error) => {
-            match open(&config, second, &tls, server).await {
+            match open(second).await {
                 // "No rule" says less than what was wrong the first time.
                 Err(other) if is_rule(&other) => Err(error),
                 opened => opened,
@@ -205,6 +213,7 @@ async fn open(
     config: &tokio_postgres::Config,
     mode: SslMode,
     tls: &MakeRustlsConnect,
+    target: &Arc<Target>,
     server: usize,
 ) -> Result<Connection, tokio_postgres::Error> {
     let (client, connection) = config.clone().ssl_mode(mode).connect(tls.clone()).await?;
@@ -212,7 +221,7 @@ async fn open(
         // Whoever uses the client sees the error, with what was being done.
         drop(connection.await);
     });
-    Ok(Connection { client, server, driver })
+    Ok(Connection { client, target: target.clone(), server, driver })
 }
 
 /// Makes the table where it is missing, and checks that it can keep what the service promises.
@@ -264,7 +273,7 @@ pub(crate) struct LookUp {
 }
 
 impl LookUp {
-    pub(crate) async fn open(settings: &Postgres) -> Result<Self, tokio_postgres::Error> {
+    pub(crate) async fn open(settings: &Postgres) -> Result<Self, AskError> {
         let connection = connect(settings).await?;
         // In one statement, so that the position is not newer than what is not there.
         let query = format!(
@@ -299,7 +308,7 @@ pub(crate) async fn rows(
     settings: &Postgres,
     (stream, topic): (&str, &str),
     ids: &[&str],
-) -> Result<Found, tokio_postgres::Error> {
+) -> Result<Found, AskError> {
     let LookUp { connection, by_ids, encoding } = match look_up {
         Some(opened) if !opened.connection.client.is_closed() => opened,
         _ => look_up.insert(LookUp::open(settings).await?),
@@ -354,13 +363,7 @@ pub(crate) fn describe(error: &tokio_postgres::Error) -> String {
 
 /// Connects once, for a command.
 pub(crate) async fn connect_once(settings: &Postgres) -> anyhow::Result<Connection> {
-    let connected = connect(settings).await;
-    connected.map_err(|error| {
-        anyhow::anyhow!(
-            "can't connect to PostgreSQL: {}; are PG_HOST, PG_PORT and PG_PASSWORD right?",
-            describe(&error)
-        )
-    })
+    Ok(connect(settings).await?)
 }
 
 /// The statement that adds rows and passes over those whose keys are there or were erased: `$1` ids, `$2` data.

@@ -44,7 +44,7 @@ pub(super) fn advice() -> String {
 /// # Errors
 /// PostgreSQL can't be asked.
 pub(super) async fn check(client: &Client, settings: &Postgres) -> Result<Option<Finding>, Error> {
-    if settings.pooler_checked.load(Ordering::Relaxed) {
+    if settings.target.current().pooler_checked.load(Ordering::Relaxed) {
         return Ok(None);
     }
     let found = match look(client, settings).await {
@@ -52,7 +52,7 @@ pub(super) async fn check(client: &Client, settings: &Postgres) -> Result<Option
         found => found?,
     };
     if found.is_none() {
-        settings.pooler_checked.store(true, Ordering::Relaxed);
+        settings.target.current().pooler_checked.store(true, Ordering::Relaxed);
     }
     Ok(found)
 }

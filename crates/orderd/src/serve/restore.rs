@@ -16,7 +16,7 @@ use crate::config::Postgres;
 use crate::health::{Health, Part};
 use crate::metrics::Metrics;
 use crate::postgres::encoding::Encoding;
-use crate::postgres::{self, Connection, PrepareError, Unanswered, describe};
+use crate::postgres::{self, ConnectError, Connection, PrepareError, Unanswered, describe};
 use crate::retry::Backoff;
 
 /// Records in a chunk.
@@ -172,21 +172,20 @@ impl Restore {
             return vec![(first, ranges)];
         }
         match postgres::connect_in_time(&self.settings).await {
-            Ok(Ok(second)) => {
+            Ok(second) => {
                 let others = ranges.split_off(1);
                 vec![(first, ranges), (second, others)]
             }
-            Ok(Err(error)) => {
-                tracing::info!(reason = describe(&error), "the table is read by one connection, more slowly");
+            Err(error) => {
+                tracing::info!(reason = %error, "the table is read by one connection, more slowly");
                 vec![(first, ranges)]
             }
-            Err(_) => vec![(first, ranges)],
         }
     }
 
     /// Conditions that split the table into parts that are read at once, and the connection that was asked.
     async fn ranges(&self) -> Result<(Connection, Vec<String>), Failed> {
-        let connection = postgres::connect_in_time(&self.settings).await??;
+        let connection = postgres::connect_in_time(&self.settings).await?;
         let prepared = postgres::prepare(&connection.client, &self.settings);
         self.answered(&connection, prepared).await??;
         let query = "SELECT relkind = 'r' AND current_setting('server_version_num')::int >= 140000,
@@ -274,7 +273,7 @@ impl Restore {
     ) -> Result<T, Unanswered> {
         let slow =
             || tracing::warn!("a read of the table is not answered: is it locked, or the server stuck?");
-        postgres::answered(&self.settings, connection, answer, slow).await
+        postgres::answered(connection, answer, slow).await
     }
 
     async fn send(
@@ -327,6 +326,12 @@ impl From<tokio_postgres::Error> for Failed {
 
 impl From<PrepareError> for Failed {
     fn from(error: PrepareError) -> Self {
+        Self::Database(error.to_string())
+    }
+}
+
+impl From<ConnectError> for Failed {
+    fn from(error: ConnectError) -> Self {
         Self::Database(error.to_string())
     }
 }

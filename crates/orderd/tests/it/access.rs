@@ -78,14 +78,14 @@ async fn tokens_to_erase_can_be_rotated_too() {
 }
 
 /// An authority, and a certificate of it for the name `localhost` alone.
-struct Certificates {
-    authority: PathBuf,
-    certificate: PathBuf,
-    key: PathBuf,
+pub(crate) struct Certificates {
+    pub(crate) authority: PathBuf,
+    pub(crate) certificate: PathBuf,
+    pub(crate) key: PathBuf,
 }
 
 impl Certificates {
-    fn new(dir: &Path) -> Self {
+    pub(crate) fn new(dir: &Path) -> Self {
         let sign = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=authority -keyout ca.key -out ca.pem \
              -addext basicConstraints=critical,CA:TRUE 2>/dev/null && \
              openssl req -newkey rsa:2048 -nodes -subj /CN=localhost -keyout server.key -out server.csr 2>/dev/null && \
@@ -258,6 +258,50 @@ async fn nats_by_tls_from_the_first_byte_with_authorities_of_the_machine_and_our
     }
 }
 
+/// Where the machine's authorities are needed and can't be read, the error names the variable that is to change.
+#[tokio::test(flavor = "multi_thread")]
+async fn machine_authorities_that_cannot_be_read_are_named_by_their_variable() {
+    let stack = Stack::new();
+    let empty = stack.scratch.path().join("empty.pem");
+    std::fs::write(&empty, "").unwrap();
+    let empty = empty.to_str().unwrap();
+    let folder = stack.scratch.path().join("authorities");
+    std::fs::create_dir(&folder).unwrap();
+    let folder = folder.to_str().unwrap();
+    let check = || {
+        let mut check = Command::new(&stack.program);
+        check.args(["check", "--settings"]).envs(stack.env());
+        check.env_remove("SSL_CERT_FILE").env_remove("SSL_CERT_DIR");
+        check
+    };
+    let urls = [
+        ("NATS_URL", "tls://127.0.0.1:1"),
+        ("DATABASE_URL", "postgresql://127.0.0.1:1/d?sslrootcert=system"),
+        ("DATABASE_URL", "postgresql://127.0.0.1:1/d?sslmode=verify-full"),
+    ];
+    for (variable, value) in [
+        ("SSL_CERT_FILE", "/nope.pem"),
+        ("SSL_CERT_FILE", empty),
+        ("SSL_CERT_DIR", "/nope"),
+        ("SSL_CERT_DIR", folder),
+    ] {
+        for (setting, url) in urls {
+            let output = check().env(setting, url).env(variable, value).output().unwrap();
+            let errors = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(2), "{variable}={value} {url}: {errors}");
+            assert!(errors.contains(&format!("{variable}: ")), "{variable}={value} {url}: {errors}");
+        }
+        // Neither is needed without TLS.
+        let output = check().env(variable, value).output();
+        assert!(output.as_ref().unwrap().status.success(), "{output:?}");
+    }
+    // Empty counts as not set.
+    let mut blank = check();
+    blank.env("NATS_URL", "tls://127.0.0.1:1").env("SSL_CERT_FILE", "").env("SSL_CERT_DIR", " ");
+    let output = blank.output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
 /// `NATS_CA` says that TLS is meant: a server that offers none hears no user and no order.
 #[tokio::test(flavor = "multi_thread")]
 async fn nats_without_tls_is_refused_where_an_authority_is_set() {
@@ -271,7 +315,7 @@ async fn nats_without_tls_is_refused_where_an_authority_is_set() {
 }
 
 /// A claim as NATS's servers take it: a JWT that is signed by an nkey.
-fn claim(issuer: &nkeys::KeyPair, subject: &str, what: serde_json::Value) -> String {
+pub(crate) fn claim(issuer: &nkeys::KeyPair, subject: &str, what: serde_json::Value) -> String {
     use base64::Engine;
     let encode = |bytes: &[u8]| base64::prelude::BASE64_URL_SAFE_NO_PAD.encode(bytes);
     let head = encode(br#"{"typ":"JWT","alg":"ed25519-nkey"}"#);

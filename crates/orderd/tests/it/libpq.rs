@@ -6,7 +6,8 @@ use std::process::{Command, Stdio};
 use devstack::{Postgres, PostgresOptions, Scratch, Tls};
 
 /// Who may connect how; `postgres` always by either way.
-const RULES: &str = "host all postgres 127.0.0.1/32 trust
+const RULES: &str = "local all all trust
+host all postgres 127.0.0.1/32 trust
 host all either 127.0.0.1/32 trust
 hostssl all only_tls 127.0.0.1/32 trust
 hostnossl all no_tls 127.0.0.1/32 trust
@@ -113,7 +114,8 @@ impl Authority {
 }
 
 fn start(tls: Option<Tls>) -> Postgres {
-    let settings = vec![("log_connections".into(), "on".into())];
+    let settings =
+        vec![("log_connections".into(), "on".into()), ("unix_socket_directories".into(), "/tmp".into())];
     let options = PostgresOptions { tls, rules: RULES.into(), settings, ..PostgresOptions::quick() };
     let postgres = Postgres::temporary(options).unwrap();
     let users = "create role either superuser login; create role only_tls superuser login; create role no_tls superuser login; \
@@ -224,12 +226,29 @@ fn strings_are_read_as_psql_reads_them() {
             "postgresql://either@{address}?options=-c%20statement_timeout%3D1s&gssencmode=disable&keepalives=0"
         ),
         format!("{plain} options='-c statement_timeout=1s' sslcompression=0 sslsni=0 tcp_user_timeout=1000"),
+        format!("{plain} channel_binding=prefer gssencmode=prefer requiressl=0"),
+        format!("host=/tmp port={port} user=either dbname=demo1 sslmode=require"),
+        format!("host=/tmp port={port} user=asked dbname=demo1 sslmode=prefer"),
+        format!("postgresql:///demo1?host=/tmp&port={port}&user=either"),
+        format!("postgresql://either@%2Ftmp:{port}/demo1"),
+        format!("postgresql://either@/demo1?host=/nowhere,/tmp&port={port},{port}"),
+        format!("{plain} sslcert=/nowhere.crt sslmode=disable"),
     ] {
         let got = compare(&string);
         assert_eq!(got, Got::Plain, "{string}");
     }
     for string in [
         format!("{plain} sslmode = require"),
+        format!("{plain} requiressl=1"),
+        format!("postgresql://either@{address}?requiressl=1"),
+        format!("{plain} sslmode=''"),
+        format!("postgresql://either@{address}?sslmode="),
+        format!("{plain} channel_binding=''"),
+        format!("{plain} target_session_attrs=''"),
+        format!("{plain} connect_timeout=''"),
+        format!("host=/nowhere port={port} user=either dbname=demo1"),
+        format!("host=@nowhere port={port} user=either dbname=demo1"),
+        format!("{plain} ssl_min_protocol_version=TLSv2"),
         format!("{plain}\nsslmode='require'"),
         format!("postgresql://asked:pa?ss@{address}?sslmode=require"),
         format!("postgresql://either@{address}?sslmode=verify-full"),
@@ -264,6 +283,97 @@ fn a_password_and_an_authority_that_are_replaced_count_from_the_next_connection_
     assert_eq!(compare(&postgres, home.path(), "passfile", &address).0, Got::Nothing);
 }
 
+#[test]
+fn options_of_tls_are_read_as_psql_reads_them() {
+    let authority = Authority::new();
+    let postgres =
+        start(Some(authority.server("server", "localhost", "root", "subjectAltName=DNS:localhost")));
+    postgres.psql("alter role asked password 'right'").unwrap();
+    postgres.psql("alter system set ssl_max_protocol_version = 'TLSv1.2'").unwrap();
+    postgres.psql("select pg_reload_conf()").unwrap();
+    let home = authority.scratch.path();
+    let to = |user: &str, more: &str| {
+        format!("host=127.0.0.1 port={} user={user} dbname=demo1 {more}", postgres.port())
+    };
+    let open_key = authority.server("open", "either", "root", "");
+    std::fs::set_permissions(&open_key.key, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    authority.openssl("pkey -in server.key -aes256 -passout pass:x -out encrypted.key");
+    authority.openssl("pkey -in server.key -outform DER -out server.der");
+    let file = |name: &str| authority.file(name).display().to_string();
+    let (certificate, key) = (file("server.crt"), file("server.key"));
+    for (string, expected) in [
+        (to("asked", "password=right channel_binding=require sslmode=require"), Got::Encrypted),
+        (to("asked", "password=right channel_binding=disable"), Got::Encrypted),
+        (to("asked", "password=right channel_binding=require sslmode=disable"), Got::Nothing),
+        (to("either", "channel_binding=require"), Got::Nothing),
+        (to("either", "ssl_min_protocol_version=tlsv1.2 sslmode=require"), Got::Encrypted),
+        (to("either", "ssl_min_protocol_version=TLSv1.3 sslmode=require"), Got::Nothing),
+        (to("either", "ssl_max_protocol_version=TLSv1.2 sslmode=require"), Got::Encrypted),
+        (to("either", "ssl_min_protocol_version=TLSv1.3 ssl_max_protocol_version=TLSv1.2"), Got::Nothing),
+        (to("either", "sslsni=0 sslmode=require"), Got::Encrypted),
+        (to("either", &format!("sslcert={certificate} sslkey={key} sslmode=require")), Got::Encrypted),
+        (
+            to("either", &format!("sslcert={certificate} sslkey={} sslmode=require", file("server.der"))),
+            Got::Encrypted,
+        ),
+        (to("either", &format!("sslcert={certificate} sslmode=require")), Got::Nothing),
+        (
+            to("either", &format!("sslcert={certificate} sslkey={} sslmode=require", file("root.key"))),
+            Got::Nothing,
+        ),
+        (
+            to("either", &format!("sslcert={certificate} sslkey={} sslmode=require", file("encrypted.key"))),
+            Got::Nothing,
+        ),
+        (
+            to(
+                "either",
+                &format!("sslcert={} sslkey={} sslmode=require", file("open.crt"), file("open.key")),
+            ),
+            Got::Nothing,
+        ),
+        (to("either", &format!("sslcert={certificate} sslkey=engine:x sslmode=require")), Got::Nothing),
+    ] {
+        let (got, words) = compare(&postgres, home, "options of TLS", &string);
+        assert_eq!(got, expected, "{string}: {words}");
+        // Each names the option that is to change.
+        let option = ["sslkey", "channel_binding", "ssl_m", "channel binding"];
+        assert!(
+            expected != Got::Nothing || option.iter().any(|option| words.contains(option)),
+            "{string}: {words}"
+        );
+    }
+    // A certificate in libpq's folder for the user needs no options.
+    std::fs::create_dir(authority.file(".postgresql")).unwrap();
+    for (from, to) in
+        [("server.crt", "postgresql.crt"), ("server.key", "postgresql.key"), ("root.crt", "root.crt")]
+    {
+        std::fs::copy(authority.file(from), authority.file(".postgresql").join(to)).unwrap();
+    }
+    for (more, expected) in
+        [("", Got::Encrypted), ("sslmode=verify-ca", Got::Encrypted), ("sslmode=verify-full", Got::Nothing)]
+    {
+        let string = to("either", more);
+        assert_eq!(compare(&postgres, home, "files of the user", &string).0, expected, "{string}");
+    }
+}
+
+/// The variable that PGSSLMODE has replaced still counts in libpq.
+#[test]
+fn deprecated_variable_for_tls_is_not_dropped() {
+    let (postgres, home) = (start(None), Scratch::new().unwrap());
+    let string = format!("postgresql://either@127.0.0.1:{}/demo1", postgres.port());
+    for (name, value, gets_in) in
+        [("PGREQUIRESSL", "1", false), ("PGREQUIRESSL", "0", true), ("PGSSLMODE", "", true)]
+    {
+        let mut orderd = Command::new(env!("CARGO_BIN_EXE_orderd"));
+        orderd.arg("export").env("DATABASE_URL", &string).env(name, value).env("HOME", home.path());
+        let output = orderd.output().unwrap();
+        let words = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.success(), gets_in, "{name}={value}: {words}");
+    }
+}
+
 /// Each is refused by its name and without a value.
 #[test]
 fn options_that_are_not_honoured_are_refused_by_name() {
@@ -275,6 +385,8 @@ fn options_that_are_not_honoured_are_refused_by_name() {
         "service",
         "krbsrvname",
         "sslkeylogfile",
+        "sslcrldir",
+        "gsslib",
         "unknown",
     ] {
         let mut orderd = Command::new(env!("CARGO_BIN_EXE_orderd"));

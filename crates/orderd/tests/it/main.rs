@@ -43,6 +43,8 @@ mod drain_stan;
 mod chaos;
 mod check_settings;
 mod access;
+mod replaced;
+mod explained;
 mod hosts;
 mod hostile;
 mod schema;

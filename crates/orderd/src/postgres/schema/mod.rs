@@ -97,6 +97,6 @@ pub(crate) async fn inspect(client: &Client, table: &Table) -> Result<Inspection
 }
 
 /// A name, quoted for SQL.
-fn quoted(name: &str) -> String {
+pub(super) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }

@@ -16,7 +16,7 @@ use super::Cache;
 use crate::config::Settings;
 use crate::metrics::Metrics;
 use crate::position::{Mark, Positions};
-use crate::postgres::{self, Found, LookUp, describe};
+use crate::postgres::{self, Found, LookUp};
 use crate::{streams, subject};
 
 /// How many readers may wait, and how many are answered by one query.
@@ -155,7 +155,7 @@ async fn answer(asked: &mut mpsc::Receiver<Question>, parts: &Asked, cache: &Cac
                 look_up = None;
                 questions.clear();
                 if let Ok(Err(error)) = failed {
-                    tracing::debug!(error = describe(&error), "can't read orders through");
+                    tracing::debug!(%error, "can't read orders through");
                 }
             }
         }
