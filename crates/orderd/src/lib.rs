@@ -84,6 +84,16 @@ pub async fn run(
     let files =
         reload::run(parts.settings.clone(), parts.metrics.clone(), parts.client.clone(), parts.stop.clone());
     stages.spawn("reload", Box::pin(files), parts.give_up.clone());
+    let cache_max_bytes = parts.settings.cache_max_bytes;
+    let memory = memory::watch(cache_max_bytes, parts.health.clone(), parts.stop.clone());
+    stages.spawn(
+        "memory",
+        Box::pin(async {
+            memory.await;
+            Ok(())
+        }),
+        parts.give_up.clone(),
+    );
     stages.spawn(
         "NATS client",
         Box::pin(parts.client_end.clone().watch(parts.stop.clone())),

@@ -1,4 +1,4 @@
-//! What a stream, an account, a consumer and the clock say of how long the service will go on taking in orders.
+//! What a stream, an account, a consumer, the clock and memory say of how long the service will go on taking in orders.
 //!
 //! One set of rules for both who ask: `/readyz`, which looks every few seconds, and `orderd check --settings`. Pure: from
 //! what NATS answers to findings.
@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde::ser::{SerializeStruct, Serializer};
 
 use crate::finding::Finding;
+use crate::memory::{Bounded, Usage};
 use crate::nats::info::{Account, StreamConfig, StreamInfo, StreamState};
 
 /// A finding that `/readyz` shows for as long as it holds.
@@ -58,10 +59,12 @@ pub(crate) enum What {
     MessagesLost,
     /// The clock of NATS is ahead of ours.
     ClockSkew,
+    /// Little memory is left.
+    MemoryNearlyFull,
 }
 
 impl What {
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::StreamMayDrop,
         Self::StreamFull,
         Self::StreamSealed,
@@ -69,6 +72,7 @@ impl What {
         Self::KeptShorter,
         Self::MessagesLost,
         Self::ClockSkew,
+        Self::MemoryNearlyFull,
     ];
 
     pub(crate) const fn as_str(self) -> &'static str {
@@ -80,6 +84,7 @@ impl What {
             Self::KeptShorter => "kept_shorter",
             Self::MessagesLost => "messages_lost",
             Self::ClockSkew => "clock_skew",
+            Self::MemoryNearlyFull => "memory_nearly_full",
         }
     }
 }
@@ -232,6 +237,51 @@ pub(crate) fn of_clock_skew(skew: Duration) -> Option<Warning> {
     finding.map(|finding| Warning::new(What::ClockSkew, "nats", finding))
 }
 
+/// What the process needs beside its orders.
+const BESIDE_ORDERS: u64 = 200 << 20;
+
+/// Little of the memory is left that the process may have, and much of it is the process's own. `was_near`: so it was when
+/// looked at last; the warning then stays until there is clearly more.
+pub(crate) fn of_memory(
+    usage: Usage,
+    resident: u64,
+    cache_max_bytes: Option<u64>,
+    was_near: bool,
+) -> Option<Warning> {
+    let Usage { bounded, used, limit } = usage;
+    let least = if was_near { limit / 5 } else { limit / 10 };
+    // Where others take the memory, a bound of ours would not help.
+    if limit == 0 || usage.free() >= least || resident < limit / 4 {
+        return None;
+    }
+    let (whose, more) = match bounded {
+        Bounded::Machine => ("the machine has", "the machine"),
+        Bounded::Group => ("its control group may use", "the container or service"),
+    };
+    let mebibytes = |bytes: u64| bytes >> 20;
+    let others = used.saturating_sub(resident);
+    let room = limit.saturating_sub(others);
+    // A small container leaves half of it to orders.
+    let advised = mebibytes(room.saturating_sub(BESIDE_ORDERS).max(room / 2)).max(1);
+    let fix = match cache_max_bytes {
+        Some(set) if mebibytes(set) <= advised => format!(
+            "give {more} more memory, or set CACHE_MAX_BYTES below {} MiB: keys and index always stay in memory",
+            mebibytes(set)
+        ),
+        _ => format!(
+            "set CACHE_MAX_BYTES={advised}MiB, so that orders above it are read from the table, or give {more} more memory"
+        ),
+    };
+    let problem = format!(
+        "memory is nearly full: {} MiB of the {} MiB that {whose}, {} MiB of them this process; when it is full, the kernel \
+         ends the process",
+        mebibytes(used),
+        mebibytes(limit),
+        mebibytes(resident)
+    );
+    Some(Warning::new(What::MemoryNearlyFull, "memory", Finding::warning(problem, fix)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -303,5 +353,23 @@ mod tests {
     fn clock_is_ahead_from_a_second_on() {
         assert_eq!(of_clock_skew(MAX_SKEW), None);
         assert_eq!(of_clock_skew(MAX_SKEW * 2).map(|warning| warning.what), Some(What::ClockSkew));
+    }
+
+    #[test]
+    fn memory_is_nearly_full_from_nine_tenths_on_and_until_four_fifths() {
+        const GIB: u64 = 1 << 30;
+        let usage = |percent: u64| Usage { bounded: Bounded::Group, used: GIB / 100 * percent, limit: GIB };
+        let warned = |percent, resident, set, was_near| of_memory(usage(percent), resident, set, was_near);
+        assert_eq!(warned(89, GIB / 2, None, false), None);
+        assert_eq!(warned(79, GIB / 2, None, true), None);
+        assert_eq!(warned(95, GIB / 5, None, false), None, "others have it");
+        let text = warned(91, GIB / 100 * 91, None, false).unwrap().finding.to_string();
+        assert!(text.contains("CACHE_MAX_BYTES=824MiB") && text.contains("1024 MiB"), "{text}");
+        assert!(warned(85, GIB / 2, None, true).is_some());
+        let text = warned(91, GIB / 100 * 91, Some(800 << 20), false).unwrap().finding.to_string();
+        assert!(text.contains("more memory") && text.contains("below 800 MiB"), "{text}");
+        let small = Usage { bounded: Bounded::Machine, used: 60 << 20, limit: 64 << 20 };
+        let text = of_memory(small, 50 << 20, None, false).unwrap().finding.to_string();
+        assert!(text.contains("CACHE_MAX_BYTES=27MiB") && text.contains("the machine has"), "{text}");
     }
 }

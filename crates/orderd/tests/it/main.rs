@@ -45,6 +45,7 @@ mod check_settings;
 mod access;
 mod replaced;
 mod explained;
+mod memory_limit;
 mod hosts;
 mod hostile;
 mod schema;
