@@ -71,7 +71,7 @@ impl Running {
     ) -> Result<Result<(), String>, End> {
         let begun = Instant::now();
         let mut may_copy = part.len() > MAX_INSERT_ROWS && part.len() == places(batch).len();
-        let last_row = part.last().map(|&(chunk, row)| batch[chunk].orders.orders[row].key());
+        let last_row = self.last_row(batch, part);
         loop {
             let copies = may_copy
                 && mark.seq > self.insert_until
@@ -86,9 +86,10 @@ impl Running {
             fence.took(begun.elapsed());
             match written {
                 Ok(written) => {
-                    fence.moved(&values, written.ctid);
+                    let has_last_row = written.position.has_last_row;
+                    fence.moved(&values, written.position.ctid);
                     self.committed(fence, batch, part, mark, written.inserted, begun).await;
-                    return Ok(Ok(()));
+                    return if has_last_row { Ok(Ok(())) } else { Err(End::Lost) };
                 }
                 // INSERT passes over what is there, and refuses what COPY refuses.
                 Err(Failure::Stored | Failure::Refused(_)) if copies => may_copy = false,
@@ -116,6 +117,13 @@ impl Running {
         }
     }
 
+    /// The id of the last of these rows, by which a table is known that has lost rows; an erased one is not written.
+    fn last_row<'b>(&self, batch: &'b [Rows], part: &[Place]) -> Option<&'b str> {
+        let is_watched = self.watches_rows && self.session.as_ref().is_some_and(|session| session.keeps_rows);
+        let mut ids = part.iter().rev().map(|&(chunk, row)| batch[chunk].orders.orders[row].key());
+        ids.find(|id| is_watched && !self.erased.contains(*id))
+    }
+
     /// Moves the position over what is no row, or only renews the lease.
     pub(super) async fn advance(&mut self, fence: &mut Fence, mark: Mark) -> Result<(), End> {
         loop {
@@ -127,9 +135,10 @@ impl Running {
             };
             match passed {
                 Ok(written) => {
-                    fence.moved(&values, written.ctid);
+                    let has_last_row = written.position.has_last_row;
+                    fence.moved(&values, written.position.ctid);
                     self.moved(fence, mark);
-                    return Ok(());
+                    return if has_last_row { Ok(()) } else { Err(End::Lost) };
                 }
                 Err(Failure::Fenced) => self.reread(fence).await?,
                 Err(failure) => return Err(self.fail(failure).await),

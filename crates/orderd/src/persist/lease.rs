@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::encode::Rows;
 use super::session::Session;
@@ -15,6 +16,9 @@ use crate::postgres::{self, SLOW, STUCK, Unanswered, describe};
 
 /// How often a follower reads the position, and so how soon it sees that the lease is free.
 const FOLLOW_EVERY: Duration = Duration::from_millis(500);
+
+/// Rows that are written stay so long at least, where nothing but a loss takes them away.
+const ROWS_STAY: Duration = Duration::from_secs(600);
 
 impl Running {
     /// Follows another process's writing, until the lease is this process's; `None`: the service stops.
@@ -109,6 +113,9 @@ impl Running {
         let taken = tokio::time::timeout(STUCK, taken).await.map_err(|_| Unanswered::Silent.to_string())?;
         let Some((fence, begun)) = taken.map_err(|error| describe(&error))? else { return Ok(None) };
         self.read_erased().await?;
+        if !found.has_last_row {
+            self.rows_lost_at = Some(Instant::now());
+        }
         if start.is_some() {
             self.start_again("the position was moved");
         }
@@ -124,6 +131,7 @@ impl Running {
     fn start(&mut self, stream: &StreamIdentity, found: &Position, report: Option<Report>) -> Option<Start> {
         let beginning = Start { seq: stream.beginning(), stream_created: stream.created, gap_end: 0 };
         let problem = report.filter(|report| report.at_position).map(|report| report.problem);
+        let has_lost_rows = !found.has_last_row && self.watches_rows();
         let why = match problem {
             Some(Problem::Purged) => {
                 let lost = beginning.seq.saturating_sub(found.seq);
@@ -136,7 +144,7 @@ impl Running {
                 return Some(Start { gap_end: beginning.seq, ..beginning });
             }
             Some(Problem::Replaced) => "the stream was recreated or restored",
-            None if !found.has_last_row => "the table does not have the row that was written last",
+            None if has_lost_rows => "the table does not have the row that was written last",
             None if found.gap_end > 0 && found.gap_end >= stream.first => {
                 "the stream has messages again that it did not have"
             }
@@ -146,6 +154,22 @@ impl Running {
         // Keys hold a message's time, so that nothing doubles.
         self.insert_until = self.insert_until.max(found.seq);
         Some(beginning)
+    }
+
+    /// Whether a row that is gone means that the table lost rows. Where rows vanish again and again, something else takes
+    /// them away, and reading the stream again would be without end.
+    fn watches_rows(&mut self) -> bool {
+        let is_again = self.rows_lost_at.is_some_and(|at| at.elapsed() < ROWS_STAY);
+        if is_again && self.watches_rows {
+            let table = self.parts.settings.postgres.table.to_string();
+            tracing::warn!(
+                table,
+                "the row that was written last is gone again: something deletes new rows, so that this process can't notice \
+                 when the table loses rows"
+            );
+            self.watches_rows = false;
+        }
+        self.watches_rows
     }
 
     /// A process that can't read the stream leaves writing to others.

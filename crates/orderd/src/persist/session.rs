@@ -9,7 +9,7 @@ use tokio_postgres::types::{ToSql, Type};
 use super::batch::Place;
 use super::encode::Rows;
 use crate::config::Postgres;
-use crate::postgres::position::{self, FenceValues};
+use crate::postgres::position::{self, FenceValues, Moved};
 use crate::postgres::{self, Connection, PrepareError, describe};
 
 /// The head and tail of `COPY … (FORMAT binary)`.
@@ -24,12 +24,13 @@ pub(super) struct Session {
     insert: Statement,
     /// Whether the table takes COPY: not under row-level security.
     pub(super) takes_copy: bool,
+    /// Whether rows stay in the table itself: a trigger may store them elsewhere.
+    pub(super) keeps_rows: bool,
 }
 
 /// A batch that was written with its position.
 pub(super) struct Written {
-    /// The `ctid` of the new version of the position's row.
-    pub(super) ctid: String,
+    pub(super) position: Moved,
     /// Rows that were not there before.
     pub(super) inserted: u64,
 }
@@ -63,7 +64,7 @@ impl Session {
         let copy = client.prepare(&copy).await?;
         let insert = format!(
             "WITH fence AS ({}), added AS ({} RETURNING 1)
-             SELECT (SELECT ctid FROM fence), (SELECT count(*) FROM added)",
+             SELECT fence.*, (SELECT count(*) FROM added) FROM (SELECT) AS one LEFT JOIN fence ON true",
             position::fence_update(table),
             postgres::insert_from(
                 client,
@@ -76,7 +77,14 @@ impl Session {
         let mut types = position::FENCE_TYPES.to_vec();
         types.extend([Type::TEXT_ARRAY, Type::BYTEA_ARRAY]);
         let insert = client.prepare_typed(&insert, &types).await?;
-        Ok(Self { fence, copy, insert, connection, takes_copy: !traits.refuses_copy })
+        Ok(Self {
+            fence,
+            copy,
+            insert,
+            connection,
+            takes_copy: !traits.refuses_copy,
+            keeps_rows: !traits.routes_rows,
+        })
     }
 
     /// Writes rows by one statement, passing over those that are there.
@@ -92,10 +100,9 @@ impl Session {
         let mut parameters = values.parameters().to_vec();
         parameters.extend([&ids as &(dyn ToSql + Sync), &gobs]);
         let row = self.connection.client.query_one(&self.insert, &parameters).await.map_err(failure)?;
-        let ctid: Option<String> = row.try_get(0).map_err(failure)?;
-        let inserted: i64 = row.try_get(1).map_err(failure)?;
-        let ctid = ctid.ok_or(Failure::Fenced)?;
-        Ok(Written { ctid, inserted: inserted.cast_unsigned() })
+        let position = Moved::read(&row).map_err(failure)?.ok_or(Failure::Fenced)?;
+        let inserted: i64 = row.try_get(2).map_err(failure)?;
+        Ok(Written { position, inserted: inserted.cast_unsigned() })
     }
 
     /// Writes a whole batch by COPY, which fails where a key is there already.
@@ -121,7 +128,7 @@ impl Session {
         );
         begun.map_err(failure)?;
         // Before COPY is finished: without the fence nothing is committed.
-        let ctid = fenced.map_err(failure)?.ok_or(Failure::Fenced)?;
+        let position = fenced.map_err(failure)?.ok_or(Failure::Fenced)?;
         let mut sink = std::pin::pin!(sink.map_err(failure)?);
         sink.feed(Bytes::from_static(COPY_HEAD)).await.map_err(failure)?;
         for rows in batch.iter().filter(|rows| !rows.copy.is_empty()) {
@@ -131,13 +138,13 @@ impl Session {
         let (copied, committed) = tokio::join!(sink.finish(), client.batch_execute("COMMIT"));
         let inserted = copied.map_err(failure)?;
         committed.map_err(|error| Failure::Away(describe(&error)))?;
-        Ok(Written { ctid, inserted })
+        Ok(Written { position, inserted })
     }
 
     /// Moves the position over messages that are no rows.
     pub(super) async fn pass(&self, values: &FenceValues) -> Result<Written, Failure> {
-        let ctid = position::advance(&self.connection.client, &self.fence, values).await.map_err(failure)?;
-        Ok(Written { ctid: ctid.ok_or(Failure::Fenced)?, inserted: 0 })
+        let moved = position::advance(&self.connection.client, &self.fence, values).await.map_err(failure)?;
+        Ok(Written { position: moved.ok_or(Failure::Fenced)?, inserted: 0 })
     }
 }
 

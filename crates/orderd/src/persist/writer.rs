@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::batch::Batch;
@@ -76,6 +77,10 @@ pub(super) struct Running {
     pub(super) max_rows: usize,
     /// Up to here keys may be there already.
     pub(super) insert_until: u64,
+    /// Whether a row that is gone means that the table lost rows: not where something takes them away all the time.
+    pub(super) watches_rows: bool,
+    /// When the row that was written last was found to be gone.
+    pub(super) rows_lost_at: Option<Instant>,
 }
 
 /// What was last seen of the position's row.
@@ -109,6 +114,8 @@ impl Writer {
             erased: HashSet::new(),
             max_rows: usize::MAX,
             insert_until: 0,
+            watches_rows: true,
+            rows_lost_at: None,
         };
         while let Some(fence) = running.follow(&mut gobchan).await {
             if let End::Stopped = running.lead(fence, &mut gobchan).await {

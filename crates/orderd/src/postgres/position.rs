@@ -238,14 +238,15 @@ async fn begin_session(
         "UPDATE {} SET writer = $1, writer_pid = pg_backend_pid(), session = $2, nonce = $3, seq = $4,
                 session_began = $4, previous_session = $5, gap_end = $6,
                 seq_time = CASE WHEN $7 THEN NULL ELSE seq_time END,
-                last_row = CASE WHEN $7 THEN NULL ELSE last_row END,
+                last_row = CASE WHEN $13 THEN last_row END,
                 stream_created = timestamptz 'epoch' + $8 * interval '1 microsecond',
                 lease_until = clock_timestamp() + interval '{} milliseconds'
          WHERE table_name = $9 AND stream = $10 AND topic = $11 AND nonce = $12 RETURNING ctid::text",
         key.positions(),
         LEASE.as_millis()
     );
-    let parameters: [(&(dyn ToSql + Sync), Type); 12] = [
+    let keeps_last_row = start.is_none() && found.has_last_row;
+    let parameters: [(&(dyn ToSql + Sync), Type); 13] = [
         (&writer, Type::TEXT),
         (&begun.session, Type::INT8),
         (&begun.nonce, Type::INT8),
@@ -258,6 +259,7 @@ async fn begin_session(
         (&key.stream, Type::TEXT),
         (&key.topic, Type::TEXT),
         (&found.nonce, Type::INT8),
+        (&keeps_last_row, Type::BOOL),
     ];
     let rows = client.query_typed(&statement, &parameters).await?;
     let Some(row) = rows.first() else { return Ok(None) };
@@ -281,15 +283,24 @@ async fn end_former_writer(client: &Client, key: &PositionKey) -> Result<(), Err
 
 /// The update that is the fence: `$1` sequence, `$2` its time, `$3` the next nonce, `$4` to `$6` what it must match, `$7`
 /// the lease in milliseconds, `$8` the id of the row that is written last, or null where none is written.
-/// Returns the row's new `ctid`, or no row where another process has written meanwhile.
+/// Returns the row's new `ctid`, and whether the table still has the row that was written last before; or no row where
+/// another process has written meanwhile.
+///
+/// The id is replaced only while its row is there: a table of which all rows were lost, and that has new ones since, has
+/// not that one.
 pub(crate) fn fence_update(table: &Table) -> String {
     // By `ctid`: while an old snapshot is open, PostgreSQL can't prune the dead versions of the row, and an index scan
     // would visit them all.
+    let has_last_row =
+        format!("EXISTS (SELECT FROM {} AS written WHERE written.id = place.last_row)", table.quoted());
     format!(
-        "UPDATE {} SET seq = $1, seq_time = timestamptz 'epoch' + $2 * interval '1 microsecond', nonce = $3,
-                writer_pid = pg_backend_pid(), lease_until = clock_timestamp() + $7 * interval '1 millisecond',
-                last_row = coalesce($8, last_row)
-         WHERE ctid = $4::text::tid AND nonce = $5 AND session = $6 RETURNING ctid::text",
+        "UPDATE {} AS place
+         SET seq = $1, seq_time = timestamptz 'epoch' + $2 * interval '1 microsecond', nonce = $3,
+             writer_pid = pg_backend_pid(), lease_until = clock_timestamp() + $7 * interval '1 millisecond',
+             last_row = CASE WHEN $8 IS NOT NULL AND (place.last_row IS NULL OR {has_last_row}) THEN $8
+                             ELSE place.last_row END
+         WHERE ctid = $4::text::tid AND nonce = $5 AND session = $6
+         RETURNING ctid::text, place.last_row IS NOT DISTINCT FROM $8 OR {has_last_row}",
         positions(table)
     )
 }
@@ -352,15 +363,30 @@ impl FenceValues {
     }
 }
 
-/// Moves the position with no rows, or only renews the lease. Gives back the row's new `ctid`; `None`: the fence does
-/// not match.
+/// What the fence's update returns.
+pub(crate) struct Moved {
+    /// Of the new version of the position's row.
+    pub(crate) ctid: String,
+    /// Whether the table had the row that was written last before.
+    pub(crate) has_last_row: bool,
+}
+
+impl Moved {
+    /// From the first two columns, which are null where the fence does not match.
+    pub(crate) fn read(row: &Row) -> Result<Option<Self>, Error> {
+        let Some(ctid) = row.try_get(0)? else { return Ok(None) };
+        Ok(Some(Self { ctid, has_last_row: row.try_get(1)? }))
+    }
+}
+
+/// Moves the position with no rows, or only renews the lease. `None`: the fence does not match.
 pub(crate) async fn advance(
     client: &Client,
     fence: &Statement,
     values: &FenceValues,
-) -> Result<Option<String>, Error> {
+) -> Result<Option<Moved>, Error> {
     let row = client.query_opt(fence, &values.parameters()).await?;
-    row.map(|row| row.try_get(0)).transpose()
+    row.map_or(Ok(None), |row| Moved::read(&row))
 }
 
 /// The writer that stops gives the lease away, so that another process takes it at once.

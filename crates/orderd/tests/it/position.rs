@@ -71,6 +71,49 @@ async fn what_a_table_lacks_that_was_restored_while_it_was_down_comes_back_too()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn orders_that_were_restored_without_their_position_come_back_while_it_runs() {
+    let (stack, service) = Stack::started().await;
+    stack.publish(&orders(50)).await;
+    committed(&stack, 50).await;
+    stack.postgres.psql(KEEP).unwrap();
+    stack.publish_numbers(50..200).await;
+    committed(&stack, 200).await;
+    stack.postgres.psql(RESTORE_ROWS).unwrap();
+    // It is noticed by the next order, too, and not only by a writer that has nothing to do.
+    stack.publish_numbers(200..210).await;
+    committed(&stack, 210).await;
+    service.wait_len(210).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn new_rows_that_something_else_deletes_are_not_written_for_ever() {
+    let (stack, service) = Stack::started().await;
+    let delete = "CREATE FUNCTION gone() RETURNS trigger LANGUAGE plpgsql AS
+        'BEGIN DELETE FROM orders2; RETURN NULL; END';
+        CREATE TRIGGER gone AFTER INSERT ON orders2 FOR EACH STATEMENT EXECUTE FUNCTION gone()";
+    stack.postgres.psql(delete).unwrap();
+    for number in 0..5 {
+        stack.publish_numbers(number..number + 1).await;
+        eventually("it is passed", async || {
+            let position = stack.postgres.psql("SELECT seq FROM orderd_position").unwrap();
+            (position.trim().parse() == Ok(number + 1)).then_some(())
+        })
+        .await;
+    }
+    eventually("it says so", async || {
+        service.process.log().contains("something deletes new rows").then_some(())
+    })
+    .await;
+    assert!(service.metric("orderd_rereads_total").await < 3.0, "{}", service.process.log());
+    stack.publish_numbers(5..6).await;
+    eventually("it is passed", async || {
+        let position = stack.postgres.psql("SELECT seq FROM orderd_position").unwrap();
+        (position.trim() == "6").then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn all_processes_hold_what_a_table_has_that_went_back() {
     let stack = Stack::new();
     let services = [stack.serve(&[]).await, stack.serve(&[]).await, stack.serve(&[]).await];
