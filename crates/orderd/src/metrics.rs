@@ -47,7 +47,7 @@ pub(crate) struct Metrics {
     pub(crate) lag: IntGauge,
     /// 1 where this process is the writer.
     pub(crate) writes: IntGauge,
-    /// Messages that left the stream before they were read.
+    /// Messages that left the stream before they were taken in.
     pub(crate) lost: IntCounter,
     /// How often memory began again, because the table or the stream went back.
     pub(crate) restarts: IntCounter,
@@ -84,6 +84,14 @@ const BATCH: &[f64] =
     &[1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0, 10000.0];
 
 impl Metrics {
+    /// Shows what the position's row says, which is less than before only where the table went back or somebody has set it.
+    pub(crate) fn set_lost(&self, lost: u64) {
+        if lost < self.lost.get() {
+            self.lost.reset();
+        }
+        self.lost.inc_by(lost - self.lost.get());
+    }
+
     /// All at zero.
     ///
     /// # Errors
@@ -158,7 +166,7 @@ impl Metrics {
             lost: counter(
                 &r,
                 "orderd_lost_messages_total",
-                "Messages that left the stream before they were read",
+                "Messages that left the stream before they were taken in, as orderd_position counts them",
             )?,
             restarts: counter(
                 &r,

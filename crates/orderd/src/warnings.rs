@@ -213,13 +213,16 @@ pub(crate) fn of_kept(account: &Account, replicas: usize, keep: Duration) -> Opt
     finding.map(|finding| Warning::new(What::KeptShorter, "account", finding))
 }
 
-/// Messages that the stream lost before this process, as the writer, took them in: how many since it started.
-pub(crate) fn of_lost(stream: &str, lost: u64) -> Option<Warning> {
+/// Messages that the stream lost before they were taken in. `positions` is the quoted name of the table that counts them.
+pub(crate) fn of_lost(stream: &str, lost: u64, positions: &str) -> Option<Warning> {
     let finding = (lost > 0).then(|| {
         Finding::warning(
             format!("{lost} messages left the stream {stream} before they were taken in"),
-            "publish them again where their publishers still have them; raise the bounds of the stream (max_age, \
-             max_msgs, max_bytes), or STREAM_KEEP where orderd made it",
+            format!(
+                "publish them again where their publishers still have them; raise the bounds of the stream (max_age, \
+                 max_msgs, max_bytes), or STREAM_KEEP where orderd made it; then end this warning: UPDATE {positions} \
+                 SET lost = 0;"
+            ),
         )
     });
     finding.map(|finding| Warning::new(What::MessagesLost, stream, finding))

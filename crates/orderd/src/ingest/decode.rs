@@ -33,7 +33,7 @@ impl Decode {
         orderschan: mpsc::Sender<Arc<Orders>>,
     ) -> anyhow::Result<()> {
         let mut told = BTreeSet::new();
-        while let Some(Messages { run, through, mut messages }) = msgdatachan.recv().await {
+        while let Some(Messages { run, through, mut messages, gaps }) = msgdatachan.recv().await {
             if !self.health.is_up(Part::Fill) {
                 self.cache.give_way(GIVES_WAY).await;
             }
@@ -45,7 +45,7 @@ impl Decode {
             }
             self.metrics.unknown_members.inc_by(self.parser.unknown().count - unknown);
             tell_of_unknown(&self.parser, &mut told);
-            let orders = Orders { run, through, orders, messages, refused };
+            let orders = Orders { run, through, orders, messages, refused, gaps };
             if orderschan.send(Arc::new(orders)).await.is_err() {
                 break;
             }

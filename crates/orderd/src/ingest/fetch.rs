@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::client::{Connected, IntakeClient};
 use super::consumer::{OrderedConsumer, PullLimit};
 use super::unreadable::{self, Failures};
-use super::{Message, Messages};
+use super::{Gap, Message, Messages, StreamPosition};
 use crate::config::Settings;
 use crate::dead_letters::store::Store;
 use crate::health::{Health, Part};
@@ -148,7 +148,7 @@ impl Fetch {
         let sequence = message.position.sequence;
         tracing::error!(sequence, "the NATS client fails at this message; it becomes a dead letter");
         let (run, through) = (reading.run, message.position.mark());
-        let chunk = Messages { run, through, messages: vec![message] };
+        let chunk = Messages { run, through, messages: vec![message], gaps: Vec::new() };
         self.hand_on_chunk(chunk, natschan, runs, reading, 0).await;
     }
 
@@ -215,7 +215,7 @@ impl Fetch {
                 () = pace::next(REST_EVERY) => {
                     consumer.find_lost().await?;
                     if is_shared && let Some(end) = end_of_others(stream, consumer, reading.last).await? {
-                        let chunk = Messages { run: reading.run, through: end, messages };
+                        let chunk = Messages { run: reading.run, through: end, messages, gaps: Vec::new() };
                         if !self.hand_on_chunk(chunk, natschan, runs, reading, consumer.pending()).await {
                             return Ok(Ended::Told);
                         }
@@ -230,6 +230,8 @@ impl Fetch {
                     let report = Report { run: reading.run.id, problem: Problem::Purged, at_position };
                     return Ok(Ended::Problem(report));
                 }
+                // Between messages of other topics, a gap says nothing.
+                let mut gaps = if is_shared { Vec::new() } else { gaps(reading, &messages) };
                 // What the table has already is for memory alone, and goes in a chunk without what is to be written.
                 let written = reading.run.after.seq;
                 let rest = match messages.partition_point(|message| message.position.sequence <= written) {
@@ -238,7 +240,8 @@ impl Fetch {
                 };
                 for messages in [messages, rest] {
                     let Some(last) = messages.last().map(|message| message.position.mark()) else { continue };
-                    let chunk = Messages { run: reading.run, through: last, messages };
+                    let gaps = gaps.extract_if(.., |gap| gap.end <= last.seq).collect();
+                    let chunk = Messages { run: reading.run, through: last, messages, gaps };
                     if !self.hand_on_chunk(chunk, natschan, runs, reading, consumer.pending()).await {
                         return Ok(Ended::Told);
                     }
@@ -355,6 +358,19 @@ impl Fetch {
         );
         Ok(())
     }
+}
+
+/// The sequences that are missing among and before these messages, and that the table is not past.
+fn gaps(reading: &Reading, messages: &[Message]) -> Vec<Gap> {
+    let mut next = reading.last.seq.max(reading.run.after.seq) + 1;
+    let mut gaps = Vec::new();
+    for Message { position: StreamPosition { sequence, .. }, .. } in messages {
+        if next < *sequence {
+            gaps.push(next..*sequence);
+        }
+        next = next.max(sequence + 1);
+    }
+    gaps
 }
 
 /// Where a run can't go on in this stream: its place is not there.

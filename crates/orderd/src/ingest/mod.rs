@@ -9,6 +9,8 @@ pub(crate) mod decode;
 pub(crate) mod fan_out;
 pub(crate) mod retention;
 
+use std::ops::Range;
+
 use async_nats::Subject;
 use bytes::Bytes;
 use order::{Key, Order, Refusal};
@@ -49,7 +51,11 @@ pub(crate) struct Messages {
     /// The last message of the chunk, also where it has been taken out of it.
     pub(crate) through: Mark,
     pub(crate) messages: Vec<Message>,
+    pub(crate) gaps: Vec<Gap>,
 }
+
+/// Sequences that the stream no longer had when they were to be read.
+pub(crate) type Gap = Range<u64>;
 
 /// What `orderschan`, `memchan` and `encodechan` carry: the orders of a chunk, and what is no order.
 pub(crate) struct Orders {
@@ -59,6 +65,7 @@ pub(crate) struct Orders {
     /// Beside each order, its message.
     pub(crate) messages: Vec<Message>,
     pub(crate) refused: Vec<Rejected>,
+    pub(crate) gaps: Vec<Gap>,
 }
 
 /// A message and why it is refused.

@@ -149,7 +149,8 @@ impl Retention {
         warned.extend(kept);
         let skew = Duration::from_secs_f64(self.metrics.clock_skew.get());
         warned.extend(warnings::of_clock_skew(skew));
-        warned.extend(warnings::of_lost(stream, self.metrics.lost.get()));
+        let positions = postgres::position::positions(&self.settings.postgres.table);
+        warned.extend(warnings::of_lost(stream, self.metrics.lost.get(), &positions));
         self.health.warn("retention", warned);
         Ok(is_half_full)
     }

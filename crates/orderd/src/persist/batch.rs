@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use super::encode::Rows;
+use crate::ingest::Gap;
 use crate::position::{Mark, Run};
 
 /// A batch closes at so many orders or bytes.
@@ -56,6 +57,14 @@ pub(super) fn needs_insert(batch: &[Rows], erased: &HashSet<String>) -> bool {
     let is_erased = |key: &str| !erased.is_empty() && erased.contains(key);
     let mut messages = batch.iter().flat_map(|rows| &rows.orders.messages);
     messages.any(|message| message.replayed || is_erased(message.key.as_str()))
+}
+
+/// How many messages a gap has lost: those of erased orders were taken out of the stream.
+pub(super) fn lost(gap: &Gap, erased: &HashSet<String>) -> u64 {
+    let sequence = |key: &String| key.rsplit_once('-')?.1.parse().ok();
+    let are_erased =
+        erased.iter().filter_map(sequence).filter(|sequence| gap.contains(sequence)).count() as u64;
+    (gap.end - gap.start).saturating_sub(are_erased)
 }
 
 /// Where the position is when the rows up to `part`'s last are written, of which `rest` are left behind it.

@@ -6,7 +6,7 @@ use futures_util::{StreamExt, stream};
 use order::{Reason, Refusal};
 use time::OffsetDateTime;
 
-use super::batch::{MAX_ORDERS, Place, mark_behind, needs_insert, places};
+use super::batch::{MAX_ORDERS, Place, lost, mark_behind, needs_insert, places};
 use super::encode::Rows;
 use super::session::{Failure, Written};
 use super::writer::{End, Running, Seen};
@@ -27,6 +27,7 @@ impl Running {
     /// Commits a batch, however long that takes.
     pub(super) async fn commit(&mut self, fence: &mut Fence, batch: &[Rows]) -> Result<(), End> {
         self.store_dead_letters(batch).await?;
+        self.gaps.extend(batch.iter().flat_map(|rows| rows.orders.gaps.iter().cloned()));
         let all = places(batch);
         if all.is_empty() {
             return match batch.last() {
@@ -77,7 +78,7 @@ impl Running {
                 && mark.seq > self.insert_until
                 && !needs_insert(batch, &self.erased)
                 && self.session.as_ref().is_some_and(|session| session.takes_copy);
-            let values = fence.values(mark, last_row);
+            let values = fence.values(mark, last_row, self.lost_up_to(mark));
             let give_up = self.parts.give_up.clone();
             let written = tokio::select! {
                 written = self.write(&values, batch, part, copies) => written,
@@ -124,10 +125,16 @@ impl Running {
         ids.find(|id| is_watched && !self.erased.contains(*id))
     }
 
+    /// How many messages the stream lost that the position passes when it moves to `mark`.
+    fn lost_up_to(&self, mark: Mark) -> u64 {
+        let passed = self.gaps.iter().filter(|gap| gap.end <= mark.seq + 1);
+        passed.map(|gap| lost(gap, &self.erased)).sum()
+    }
+
     /// Moves the position over what is no row, or only renews the lease.
     pub(super) async fn advance(&mut self, fence: &mut Fence, mark: Mark) -> Result<(), End> {
         loop {
-            let values = fence.values(mark, None);
+            let values = fence.values(mark, None, self.lost_up_to(mark));
             let give_up = self.parts.give_up.clone();
             let passed = tokio::select! {
                 passed = self.pass(&values) => passed,
@@ -198,8 +205,8 @@ impl Running {
         }
     }
 
-    /// The fence did not match. Erasing changes the row and leaves the session and the position as they are: then
-    /// writing goes on, with the erased keys known.
+    /// The fence did not match. An erasure, and an operator who resets the count of lost messages, change the row and leave
+    /// session and position as they are: then writing goes on, with the erased keys known.
     async fn reread(&mut self, fence: &mut Fence) -> Result<(), End> {
         let give_up = self.parts.give_up.clone();
         let read = tokio::select! {
@@ -216,6 +223,8 @@ impl Running {
         match (found, self.seen) {
             (Some(found), Some(seen)) if is_as_left(&found, seen) => {
                 *fence = Fence::of(&found, fence.lease());
+                // Somebody has dealt with those that are lost.
+                self.note_lost(found.lost);
                 Ok(())
             }
             (found, _) => {
@@ -240,6 +249,15 @@ impl Running {
         self.backoff.reset();
         self.is_refused = false;
         self.parts.health.up(Part::Postgres);
+        let lost = self.lost_up_to(mark);
+        if lost > 0 {
+            tracing::error!(
+                lost,
+                "messages left the stream before they were taken in; the position passes over them"
+            );
+        }
+        self.gaps.retain(|gap| gap.end > mark.seq + 1);
+        self.note_lost(self.lost + lost);
         self.seen = Some(Seen { session: fence.session, seq: mark.seq });
         self.parts.cache.note_committed(mark.seq);
         self.parts.metrics.position.set(mark.seq.cast_signed());

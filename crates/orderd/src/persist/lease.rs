@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::batch::lost;
 use super::encode::Rows;
 use super::session::Session;
 use super::writer::{Running, Seen};
@@ -108,11 +109,11 @@ impl Running {
         found: &Position,
         report: Option<Report>,
     ) -> Result<Option<Fence>, String> {
+        self.read_erased().await?;
         let start = self.start(stream, found, report);
         let taken = position::take(self.client()?, key, found, &self.name, start);
         let taken = tokio::time::timeout(STUCK, taken).await.map_err(|_| Unanswered::Silent.to_string())?;
         let Some((fence, begun)) = taken.map_err(|error| describe(&error))? else { return Ok(None) };
-        self.read_erased().await?;
         if !found.has_last_row {
             self.rows_lost_at = Some(Instant::now());
         }
@@ -129,19 +130,20 @@ impl Running {
 
     /// Where the session begins, if not at the position.
     fn start(&mut self, stream: &StreamIdentity, found: &Position, report: Option<Report>) -> Option<Start> {
-        let beginning = Start { seq: stream.beginning(), stream_created: stream.created, gap_end: 0 };
+        let beginning =
+            Start { seq: stream.beginning(), stream_created: stream.created, gap_end: 0, lost: 0 };
         let problem = report.filter(|report| report.at_position).map(|report| report.problem);
         let has_lost_rows = !found.has_last_row && self.watches_rows();
         let why = match problem {
             Some(Problem::Purged) => {
-                let lost = beginning.seq.saturating_sub(found.seq);
+                // On a stream with other subjects, some of these were not orders.
+                let lost = lost(&(found.seq + 1..beginning.seq + 1), &self.erased);
                 tracing::error!(
                     lost,
                     after = found.seq,
                     "messages left the stream before they were taken in; the position passes over them"
                 );
-                self.parts.metrics.lost.inc_by(lost);
-                return Some(Start { gap_end: beginning.seq, ..beginning });
+                return Some(Start { gap_end: beginning.seq, lost, ..beginning });
             }
             Some(Problem::Replaced) => "the stream was recreated or restored",
             None if has_lost_rows => "the table does not have the row that was written last",
@@ -234,6 +236,7 @@ impl Running {
             stream_created: found.stream_created,
             writes,
         };
+        self.gaps.clear();
         let is_first = self.run.replace(run).is_none();
         self.parts.cache.begin_run(found.seq);
         self.parts.positions.run.send_replace(Some(run));
@@ -248,12 +251,19 @@ impl Running {
             self.parts.positions.take_asked_at();
         }
         self.seen = Some(Seen { session: found.session, seq: found.seq });
+        self.note_lost(found.lost);
         self.parts.cache.note_committed(found.seq);
         let is_self = writer.as_deref() == Some(&self.name);
         self.parts.metrics.position.set(found.seq.cast_signed());
         self.parts.metrics.writes.set(is_self.into());
         let table = TablePosition { mark: found.mark(), session: found.session, writer, is_self };
         self.parts.positions.table.send_replace(Some(table));
+    }
+
+    /// How many messages were lost, since the position's row was made.
+    pub(super) fn note_lost(&mut self, lost: u64) {
+        self.lost = lost;
+        self.parts.metrics.set_lost(lost);
     }
 
     pub(super) fn key(&self, stream: &StreamIdentity) -> PositionKey {

@@ -70,7 +70,7 @@ impl Session {
                 client,
                 table,
                 traits,
-                "fence, unnest($9::text[], $10::bytea[]) AS new (id, data)"
+                "fence, unnest($10::text[], $11::bytea[]) AS new (id, data)"
             )
             .await?
         );

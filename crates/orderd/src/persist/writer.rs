@@ -22,6 +22,7 @@ use super::session::{Failure, Session};
 use crate::config::Settings;
 use crate::dead_letters::store::Store;
 use crate::health::{Health, Part};
+use crate::ingest::Gap;
 use crate::metrics::Metrics;
 use crate::pace;
 use crate::position::{Mark, Positions, Run, StreamIdentity};
@@ -79,6 +80,10 @@ pub(super) struct Running {
     pub(super) insert_until: u64,
     /// Whether a row that is gone means that the table lost rows: not where something takes them away all the time.
     pub(super) watches_rows: bool,
+    /// Messages that are to be read and that the stream no longer has, up to the batch that is written.
+    pub(super) gaps: Vec<Gap>,
+    /// How many messages left the stream before they were taken in, as the position's row says.
+    pub(super) lost: u64,
     /// When the row that was written last was found to be gone.
     pub(super) rows_lost_at: Option<Instant>,
 }
@@ -115,6 +120,8 @@ impl Writer {
             max_rows: usize::MAX,
             insert_until: 0,
             watches_rows: true,
+            gaps: Vec::new(),
+            lost: 0,
             rows_lost_at: None,
         };
         while let Some(fence) = running.follow(&mut gobchan).await {

@@ -50,6 +50,8 @@ pub(crate) struct Position {
     pub(crate) session_began: u64,
     /// Up to this sequence messages were passed because the stream no longer had them; 0 where none were.
     pub(crate) gap_end: u64,
+    /// How many messages left the stream before they were taken in.
+    pub(crate) lost: u64,
     /// Whether the table has the row that was written last.
     pub(crate) has_last_row: bool,
     /// Whether the lease has ended, or its holder's connection has.
@@ -65,6 +67,8 @@ pub(crate) struct Start {
     pub(crate) stream_created: i64,
     /// As in [`Position`].
     pub(crate) gap_end: u64,
+    /// How many more messages left the stream before they were taken in.
+    pub(crate) lost: u64,
 }
 
 /// The version of the row that the writer's next write must match.
@@ -116,7 +120,8 @@ pub(crate) fn create_statement(table: &Table) -> String {
          stream_created timestamptz NOT NULL, seq bigint NOT NULL, seq_time timestamptz, \
          writer text, writer_pid integer, lease_until timestamptz, \
          session bigint NOT NULL, previous_session bigint, session_began bigint NOT NULL, \
-         last_row text, gap_end bigint NOT NULL DEFAULT 0, nonce bigint NOT NULL, \
+         last_row text, gap_end bigint NOT NULL DEFAULT 0, lost bigint NOT NULL DEFAULT 0, \
+         nonce bigint NOT NULL, \
          PRIMARY KEY (table_name, stream, topic)) WITH (fillfactor = 20)",
         positions(table)
     )
@@ -157,7 +162,7 @@ pub(crate) async fn read(client: &Client, key: &PositionKey) -> Result<Option<Po
     let statement = format!(
         "SELECT seq, (extract(epoch FROM seq_time) * 1000000)::bigint,
                 (extract(epoch FROM stream_created) * 1000000)::bigint, writer, session, previous_session,
-                session_began, gap_end,
+                session_began, gap_end, lost,
                 last_row IS NULL OR EXISTS (SELECT FROM {} AS written WHERE written.id = last_row),
                 lease_until IS NULL OR lease_until < clock_timestamp()
                   OR NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = writer_pid),
@@ -182,10 +187,11 @@ fn position(row: &Row) -> Result<Position, Error> {
         previous_session: row.try_get(5)?,
         session_began: row.try_get::<_, i64>(6)?.cast_unsigned(),
         gap_end: row.try_get::<_, i64>(7)?.cast_unsigned(),
-        has_last_row: row.try_get(8)?,
-        is_free: row.try_get(9)?,
-        ctid: row.try_get(10)?,
-        nonce: row.try_get(11)?,
+        lost: row.try_get::<_, i64>(8)?.cast_unsigned(),
+        has_last_row: row.try_get(9)?,
+        is_free: row.try_get(10)?,
+        ctid: row.try_get(11)?,
+        nonce: row.try_get(12)?,
     })
 }
 
@@ -231,12 +237,13 @@ async fn begin_session(
         previous_session: Some(found.session).filter(|_| start.is_none()),
         session_began: start.map_or(found.seq, |start| start.seq),
         gap_end: start.map_or(found.gap_end, |start| start.gap_end),
+        lost: found.lost + start.map_or(0, |start| start.lost),
         nonce: random::number(),
         ..found.clone()
     };
     let statement = format!(
         "UPDATE {} SET writer = $1, writer_pid = pg_backend_pid(), session = $2, nonce = $3, seq = $4,
-                session_began = $4, previous_session = $5, gap_end = $6,
+                session_began = $4, previous_session = $5, gap_end = $6, lost = $14,
                 seq_time = CASE WHEN $7 THEN NULL ELSE seq_time END,
                 last_row = CASE WHEN $13 THEN last_row END,
                 stream_created = timestamptz 'epoch' + $8 * interval '1 microsecond',
@@ -246,7 +253,7 @@ async fn begin_session(
         LEASE.as_millis()
     );
     let keeps_last_row = start.is_none() && found.has_last_row;
-    let parameters: [(&(dyn ToSql + Sync), Type); 13] = [
+    let parameters: [(&(dyn ToSql + Sync), Type); 14] = [
         (&writer, Type::TEXT),
         (&begun.session, Type::INT8),
         (&begun.nonce, Type::INT8),
@@ -260,6 +267,7 @@ async fn begin_session(
         (&key.topic, Type::TEXT),
         (&found.nonce, Type::INT8),
         (&keeps_last_row, Type::BOOL),
+        (&begun.lost.cast_signed(), Type::INT8),
     ];
     let rows = client.query_typed(&statement, &parameters).await?;
     let Some(row) = rows.first() else { return Ok(None) };
@@ -282,7 +290,8 @@ async fn end_former_writer(client: &Client, key: &PositionKey) -> Result<(), Err
 }
 
 /// The update that is the fence: `$1` sequence, `$2` its time, `$3` the next nonce, `$4` to `$6` what it must match, `$7`
-/// the lease in milliseconds, `$8` the id of the row that is written last, or null where none is written.
+/// the lease in milliseconds, `$8` the id of the row that is written last, or null where none is written, `$9` how many messages it passes
+/// because the stream lost them.
 /// Returns the row's new `ctid`, and whether the table still has the row that was written last before; or no row where
 /// another process has written meanwhile.
 ///
@@ -296,7 +305,7 @@ pub(crate) fn fence_update(table: &Table) -> String {
     format!(
         "UPDATE {} AS place
          SET seq = $1, seq_time = timestamptz 'epoch' + $2 * interval '1 microsecond', nonce = $3,
-             writer_pid = pg_backend_pid(), lease_until = clock_timestamp() + $7 * interval '1 millisecond',
+             lost = place.lost + $9, writer_pid = pg_backend_pid(), lease_until = clock_timestamp() + $7 * interval '1 millisecond',
              last_row = CASE WHEN $8 IS NOT NULL AND (place.last_row IS NULL OR {has_last_row}) THEN $8
                              ELSE place.last_row END
          WHERE ctid = $4::text::tid AND nonce = $5 AND session = $6
@@ -306,8 +315,17 @@ pub(crate) fn fence_update(table: &Table) -> String {
 }
 
 /// The types of the fence's parameters.
-pub(crate) const FENCE_TYPES: [Type; 8] =
-    [Type::INT8, Type::FLOAT8, Type::INT8, Type::TEXT, Type::INT8, Type::INT8, Type::FLOAT8, Type::TEXT];
+pub(crate) const FENCE_TYPES: [Type; 9] = [
+    Type::INT8,
+    Type::FLOAT8,
+    Type::INT8,
+    Type::TEXT,
+    Type::INT8,
+    Type::INT8,
+    Type::FLOAT8,
+    Type::TEXT,
+    Type::INT8,
+];
 
 /// The values of the fence's parameters.
 pub(crate) struct FenceValues {
@@ -319,11 +337,13 @@ pub(crate) struct FenceValues {
     session: i64,
     lease_ms: f64,
     last_row: Option<String>,
+    lost: i64,
 }
 
 impl Fence {
-    /// Moves the position to `mark`. `last_row` is the id of the row that is written last, if one is.
-    pub(crate) fn values(&self, mark: Mark, last_row: Option<&str>) -> FenceValues {
+    /// Moves the position to `mark`, over `lost` messages that the stream does not have. `last_row` is the id of the row
+    /// that is written last, if one is.
+    pub(crate) fn values(&self, mark: Mark, last_row: Option<&str>, lost: u64) -> FenceValues {
         FenceValues {
             seq: mark.seq.cast_signed(),
             time: mark.time.map(|time| time as f64),
@@ -333,6 +353,7 @@ impl Fence {
             session: self.session,
             lease_ms: self.lease.as_millis() as f64,
             last_row: last_row.map(str::to_owned),
+            lost: lost.cast_signed(),
         }
     }
 
@@ -357,9 +378,9 @@ impl Fence {
 }
 
 impl FenceValues {
-    pub(crate) fn parameters(&self) -> [&(dyn ToSql + Sync); 8] {
-        let Self { seq, time, next_nonce, ctid, nonce, session, lease_ms, last_row } = self;
-        [seq, time, next_nonce, ctid, nonce, session, lease_ms, last_row]
+    pub(crate) fn parameters(&self) -> [&(dyn ToSql + Sync); 9] {
+        let Self { seq, time, next_nonce, ctid, nonce, session, lease_ms, last_row, lost } = self;
+        [seq, time, next_nonce, ctid, nonce, session, lease_ms, last_row, lost]
     }
 }
 

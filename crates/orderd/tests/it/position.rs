@@ -126,16 +126,15 @@ async fn all_processes_hold_what_a_table_has_that_went_back() {
     stream(&stack).await.purge().sequence(151).await.unwrap();
     stack.postgres.psql(RESTORE).unwrap();
     stack.wait_same(&services, 150).await;
-    let mut lost = 0.0;
+    let logs: Vec<_> = services.iter().map(|service| service.process.log()).collect();
     for service in &services {
-        lost += service.metric("orderd_lost_messages_total").await;
+        let lost = service.metric("orderd_lost_messages_total").await;
+        assert_eq!(lost, 50.0, "{}", logs.join("\n\n"));
         for id in ["order-100", "order-149"] {
             let found = service.get(&format!("/orders?order_uid={id}")).await;
             assert_eq!(found.body.trim(), "[]", "{id}");
         }
     }
-    let logs: Vec<_> = services.iter().map(|service| service.process.log()).collect();
-    assert_eq!(lost, 50.0, "{}", logs.join("\n\n"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -243,11 +242,42 @@ async fn what_left_the_stream_unread_is_counted_and_shown() {
     committed(&stack, 20).await;
     service.wait_len(20).await;
     assert_eq!(service.metric("orderd_lost_messages_total").await, 20.0);
-    eventually("it is warned of", async || {
+    // It stays until somebody has dealt with it, and each process says so.
+    let (service, other) = (stack.serve(&[]).await, service);
+    let warned = async |service: &Service| {
         let warnings = service.get("/readyz").await.json()["warnings"].clone();
-        warnings.as_array()?.iter().any(|warning| warning["what"] == "messages_lost").then_some(())
-    })
-    .await;
+        warnings.as_array().unwrap().iter().any(|warning| warning["what"] == "messages_lost")
+    };
+    for service in [&service, &other] {
+        eventually("it is warned of", async || warned(service).await.then_some(())).await;
+        assert_eq!(service.metric("orderd_lost_messages_total").await, 20.0);
+    }
+    stack.postgres.psql("UPDATE orderd_position SET lost = 0").unwrap();
+    for service in [&service, &other] {
+        eventually("it is dealt with", async || (!warned(service).await).then_some(())).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_deleted_from_the_middle_of_the_stream_unread_is_counted() {
+    let (stack, mut service) = Stack::started().await;
+    stack.publish(&orders(10)).await;
+    committed(&stack, 10).await;
+    let erased = service.ids().await.pop().unwrap();
+    service.stop();
+    stack.publish_numbers(10..20).await;
+    let stream = stream(&stack).await;
+    for sequence in [12, 13, 15] {
+        stream.delete_message(sequence).await.unwrap();
+    }
+    // Not one that is erased.
+    let erase = stack.run(&["erase", &erased, "--yes"], "").await;
+    assert!(erase.status.success(), "{}", String::from_utf8_lossy(&erase.stderr));
+    let service = stack.serve(&[]).await;
+    committed(&stack, 16).await;
+    service.wait_len(16).await;
+    assert_eq!(service.metric("orderd_lost_messages_total").await, 3.0);
+    assert!(service.process.log().contains("left the stream before they were taken in"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
