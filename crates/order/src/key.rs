@@ -29,6 +29,17 @@ impl Key {
         id.split_once('-').is_some_and(|(timestamp, sequence)| digits(timestamp) && place(sequence))
     }
 
+    /// The stream sequence in an id that is a key as [`Key::from_stream`] makes them.
+    pub fn sequence_of(id: &str) -> Option<u64> {
+        Some(Self::place_of(id)?.1)
+    }
+
+    /// The time in nanoseconds since 1970 and the stream sequence in such an id.
+    pub fn place_of(id: &str) -> Option<(i64, u64)> {
+        let (time, sequence) = Some(id).filter(|id| Self::is_from_stream(id))?.split_once('-')?;
+        Some((time.parse().ok()?, sequence.parse().ok()?))
+    }
+
     /// The key as text.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -37,6 +37,8 @@ pub(crate) struct Metrics {
     pub(crate) receipts_ignored: IntCounter,
     /// Empty messages.
     pub(crate) empty: IntCounter,
+    /// Messages with the key of a dead letter that never was.
+    pub(crate) foreign_keys: IntCounter,
     /// Members that the model doesn't know.
     pub(crate) unknown_members: IntCounter,
     /// Rows of the table that can't be decoded, as of the last fill.
@@ -143,6 +145,11 @@ impl Metrics {
                 &r,
                 "orderd_receipts_ignored_total",
                 "Receipts that were asked for on a subject where none may go",
+            )?,
+            foreign_keys: counter(
+                &r,
+                "orderd_foreign_keys_total",
+                "Messages passed over because no dead letter has the key in their header Orderd-Key",
             )?,
             empty: counter(&r, "orderd_empty_messages_total", "Messages without a payload")?,
             unknown_members: counter(

@@ -200,7 +200,7 @@ async fn discard(args: DeadLetterDrop) -> anyhow::Result<ExitCode> {
     }
     let progress = Progress::new(Some(letters.len() as u64), "dead letters");
     for letter in &letters {
-        store.delete(&letter.key).await.with_context(|| format!("can't drop {}", letter.key))?;
+        store.discard(&letter.key).await.with_context(|| format!("can't drop {}", letter.key))?;
         progress.add(1);
     }
     progress.finish("dead letters");

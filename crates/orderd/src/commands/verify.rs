@@ -28,7 +28,6 @@ use crate::config::{Http, Nats, Postgres, Table};
 use crate::dead_letters::format::key_of_dead_letter;
 use crate::dead_letters::list;
 use crate::dead_letters::store::Store;
-use crate::erasure::sequence_of;
 use crate::postgres::encoding::Encoding;
 use crate::postgres::position::{self, PositionKey};
 use crate::scan::Scan;
@@ -237,7 +236,9 @@ impl Places {
 
     /// In memory and not in the table, while their messages are not acknowledged.
     fn uncommitted(&self) -> impl Iterator<Item = &String> {
-        self.memory.difference(&self.table).filter(|key| sequence_of(key).is_some_and(|at| at > self.floor))
+        self.memory
+            .difference(&self.table)
+            .filter(|key| order::Key::sequence_of(key).is_some_and(|at| at > self.floor))
     }
 
     /// `stuck` are in flight no more, whatever their messages say.

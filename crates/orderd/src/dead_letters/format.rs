@@ -37,6 +37,9 @@ const SECOND_PART: &str = "rest";
 /// The last token of the subject of a note: the order of a dead letter is in the table.
 const TAKEN_IN: &str = "taken_in";
 
+/// The last token of the subject of a note: a dead letter was dropped.
+const DROPPED: &str = "dropped";
+
 /// The last token of the subject of a note: an order is erased.
 const ERASED: &str = "erased";
 
@@ -115,6 +118,23 @@ impl Location {
     /// The subject of the note of which message became its order.
     pub(crate) fn taken_in(&self, key: &str) -> String {
         format!("{}.{key}.{TAKEN_IN}", self.prefix)
+    }
+
+    /// The subject of the note that the dead letter was dropped.
+    pub(crate) fn dropped(&self, key: &str) -> String {
+        format!("{}.{key}.{DROPPED}", self.prefix)
+    }
+
+    /// The subjects of all notes of what became of dead letters.
+    pub(crate) fn all_decided(&self) -> [String; 2] {
+        [TAKEN_IN, DROPPED].map(|note| format!("{}.*.{note}", self.prefix))
+    }
+
+    /// The key that such a note names.
+    pub(crate) fn decided_key<'s>(&self, subject: &'s str) -> Option<&'s str> {
+        let rest = subject.strip_prefix(&self.prefix)?.strip_prefix('.')?;
+        let (key, note) = rest.split_once('.')?;
+        [TAKEN_IN, DROPPED].contains(&note).then_some(key)
     }
 
     /// The subject of the note that the order with that key is erased; `None` where the key is too long for a subject.

@@ -14,6 +14,9 @@ use async_nats::jetstream::{self, Context, ErrorCode};
 use async_nats::{Client, HeaderMap};
 use bytes::Bytes;
 use order::Key;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use tokio::sync::watch;
 
 use super::format::{DeadLetter, Location, Parts, Refused, header, once};
 use super::{earlier, stream};
@@ -28,6 +31,20 @@ const LOOK_UP: Duration = Duration::from_secs(1);
 const ONLY_LOOK_UP: Duration = Duration::from_secs(5);
 const PUBLISH: Duration = Duration::from_secs(5);
 
+/// How many notes are deleted at once.
+const NOTES_AT_ONCE: usize = 1000;
+
+/// What a message is that names a dead letter in its header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Replay {
+    /// The order of that dead letter.
+    Honoured,
+    /// One more message of a dead letter that was taken in, or dropped.
+    Spent,
+    /// There never was such a dead letter.
+    Foreign,
+}
+
 /// Stores and finds them.
 pub(crate) struct Store {
     pub(super) client: Client,
@@ -36,6 +53,9 @@ pub(crate) struct Store {
     known: Mutex<Option<Known>>,
     /// Dead letters of an earlier version were looked for.
     looked_for_earlier: AtomicBool,
+    /// When the stream was made, in microseconds since 1970; `None` while that is not known. Another time means that dead
+    /// letters are lost.
+    pub(crate) created: watch::Sender<Option<i64>>,
 }
 
 /// What was found out about the stream.
@@ -50,7 +70,14 @@ impl Store {
     pub(crate) fn new(client: Client, settings: &Nats) -> Self {
         let context = settings.jetstream(client.clone());
         let (settings, known) = (settings.clone(), Mutex::new(None));
-        Self { client, context, settings, known, looked_for_earlier: AtomicBool::new(false) }
+        Self {
+            client,
+            context,
+            settings,
+            known,
+            looked_for_earlier: AtomicBool::new(false),
+            created: watch::Sender::new(None),
+        }
     }
 
     /// Makes the stream, or checks the one that is there; `source` is the stream that orders are taken from.
@@ -65,6 +92,9 @@ impl Store {
         if !self.looked_for_earlier.swap(true, Ordering::Relaxed) {
             self.warn_of_earlier(&location).await;
         }
+        let created = OffsetDateTime::parse(&info.created, &Rfc3339).ok();
+        let created = created.map(|created| created.unix_timestamp_nanos().div_euclid(1000) as i64);
+        self.created.send_if_modified(|known| std::mem::replace(known, created) != created);
         self.remember(Known { location: Arc::new(location), max_message });
         Ok(())
     }
@@ -138,6 +168,9 @@ impl Store {
     pub(crate) async fn publish(&self, refused: &Refused<'_>) -> anyhow::Result<bool> {
         let Known { location, max_message } = self.known().await?;
         let limit = self.client.max_payload();
+        if self.last(&location, &location.dropped(refused.key)).await?.is_some() {
+            return Ok(false);
+        }
         let Parts { headers, first, second } = refused.parts(max_message.map_or(limit, |max| max.min(limit)));
         let stored = async {
             if let Some(second) = second {
@@ -166,10 +199,11 @@ impl Store {
         }
     }
 
-    /// Notes that the order with that key is erased, for a table that goes back. Makes the stream where it is missing.
+    /// Notes that the order with that key is erased, for a table that goes back. Makes the stream where it is missing. A
+    /// stream that is full holds up no erasure: the next start notes what only the table knows.
     ///
     /// # Errors
-    /// What the server refuses, or that it does not answer.
+    /// The server does not answer.
     pub(crate) async fn note_erased(&self, key: &str) -> anyhow::Result<()> {
         let location = self.location().await?;
         let Some(subject) = location.erased(key) else { return Ok(()) };
@@ -177,7 +211,17 @@ impl Store {
             return Ok(());
         }
         self.open(&location.source).await?;
-        self.put(subject, once(), Bytes::new()).await.map(drop)
+        match self.put(subject, once(), Bytes::new()).await {
+            Err(error) if is_refused(&error) => {
+                let error = format!("{error:#}");
+                tracing::warn!(
+                    error,
+                    "can't note an erased key in NATS: a table that is restored would not know of it"
+                );
+                Ok(())
+            }
+            noted => noted.map(drop),
+        }
     }
 
     /// The keys of all orders that were erased.
@@ -227,12 +271,11 @@ impl Store {
         found(self.stream(location).await?.get_last_raw_message_by_subject(subject).await)
     }
 
-    /// Whether the message at `sequence` is the order of the dead letter with that key: that is stored, or was taken in by
-    /// this message already, and the table may have gone back since. Waits as long as the server can't be asked.
-    pub(crate) async fn may_replay(&self, key: &str, sequence: u64) -> bool {
+    /// What the header with that key makes of the message at `sequence`. Waits as long as the server can't be asked.
+    pub(crate) async fn replay(&self, key: &str, sequence: u64) -> Replay {
         let mut backoff = Backoff::default();
         loop {
-            let found = tokio::time::timeout(LOOK_UP, self.is_replayed_by(key, sequence)).await;
+            let found = tokio::time::timeout(LOOK_UP, self.find_replay(key, sequence)).await;
             match found.map_err(anyhow::Error::from).flatten() {
                 Ok(found) => return found,
                 Err(error) => {
@@ -243,22 +286,66 @@ impl Store {
         }
     }
 
-    async fn is_replayed_by(&self, key: &str, sequence: u64) -> anyhow::Result<bool> {
+    async fn find_replay(&self, key: &str, sequence: u64) -> anyhow::Result<Replay> {
         // Anything else might be a wildcard, and so the key of whatever is stored.
         if !Key::is_from_stream(key) {
-            return Ok(false);
+            return Ok(Replay::Foreign);
         }
         if self.find(key).await?.is_some() {
-            return Ok(true);
+            return Ok(Replay::Honoured);
         }
         let location = self.location().await?;
-        let note = self.last(&location, &location.taken_in(key)).await?;
-        let by = note.and_then(|note| note.headers.get(header::TAKEN_IN_BY)?.as_str().parse().ok());
-        Ok(by == Some(sequence))
+        if let Some(by) = self.taken_in_by(&location, key).await? {
+            // By this message, and the table may have gone back since.
+            return Ok(if by == sequence { Replay::Honoured } else { Replay::Spent });
+        }
+        let is_dropped = self.last(&location, &location.dropped(key)).await?.is_some();
+        Ok(if is_dropped { Replay::Spent } else { Replay::Foreign })
     }
 
-    /// The order of a dead letter is in the table, by the message at `sequence`: the dead letter goes, and a note stays of
-    /// which message that was. Waits as long as the server can't be reached.
+    async fn taken_in_by(&self, location: &Location, key: &str) -> anyhow::Result<Option<u64>> {
+        let note = self.last(location, &location.taken_in(key)).await?;
+        Ok(note.and_then(|note| note.headers.get(header::TAKEN_IN_BY)?.as_str().parse().ok()))
+    }
+
+    /// Notes which message becomes the order of a dead letter, before it does: of several with that key, a table that goes
+    /// back takes the same one again. Waits as long as the server can't be reached.
+    pub(crate) async fn note_taken_in(&self, key: &str, sequence: u64) {
+        let mut backoff = Backoff::default();
+        while let Err(error) = self.put_taken_in(key, sequence).await {
+            if is_refused(&error) {
+                // A stream that is full has room for the note when the dead letter is gone.
+                return;
+            }
+            tracing::warn!(
+                error = format!("{error:#}"),
+                "can't note that a dead letter is taken in; trying again"
+            );
+            backoff.wait().await;
+        }
+    }
+
+    async fn put_taken_in(&self, key: &str, sequence: u64) -> anyhow::Result<bool> {
+        let location = self.location().await?;
+        let mut headers = once();
+        headers.insert(header::TAKEN_IN_BY, sequence.to_string().as_str());
+        self.put(location.taken_in(key), headers, Bytes::new()).await
+    }
+
+    /// The message at `sequence` did not become the order of the dead letter: it was refused again.
+    ///
+    /// # Errors
+    /// The server can't be asked, or refuses.
+    pub(crate) async fn withdraw_taken_in(&self, key: &str, sequence: u64) -> anyhow::Result<()> {
+        let location = self.location().await?;
+        if self.taken_in_by(&location, key).await? == Some(sequence) {
+            self.delete_within(LOOK_UP, &[location.taken_in(key)]).await?;
+        }
+        Ok(())
+    }
+
+    /// The order of a dead letter is in the table, by the message at `sequence`: the dead letter goes. Waits as long as the
+    /// server can't be reached.
     pub(crate) async fn take_in(&self, key: &str, sequence: u64) {
         let mut backoff = Backoff::default();
         while let Err(error) = self.replace_by_note(key, sequence).await {
@@ -278,10 +365,12 @@ impl Store {
 
     async fn replace_by_note(&self, key: &str, sequence: u64) -> anyhow::Result<()> {
         let location = self.location().await?;
-        let mut headers = HeaderMap::new();
-        headers.insert(header::TAKEN_IN_BY, sequence.to_string().as_str());
-        self.put(location.taken_in(key), headers, Bytes::new()).await?;
-        self.delete_within(LOOK_UP, &[location.subject(key), location.second_part(key)]).await.map(drop)
+        self.delete_within(LOOK_UP, &[location.subject(key), location.second_part(key)]).await?;
+        if let Err(error) = self.put_taken_in(key, sequence).await {
+            let error = format!("{error:#}");
+            tracing::warn!(key, error, "can't note which message a dead letter was taken in by");
+        }
+        Ok(())
     }
 
     async fn denies_deletion(&self) -> bool {
@@ -290,8 +379,26 @@ impl Store {
         matches!(info, Ok(Some(info)) if info.config.deny_delete || info.config.sealed)
     }
 
-    /// Deletes both parts of a dead letter, the first one first: what has no first part is not shown. Whether there was
-    /// one.
+    /// Deletes a dead letter for good: a note stays, so that a message which is read again does not bring it back.
+    ///
+    /// # Errors
+    /// The server can't be asked, or refuses.
+    pub(crate) async fn discard(&self, key: &str) -> anyhow::Result<()> {
+        let location = self.location().await?;
+        let noted = self.put(location.dropped(key), once(), Bytes::new()).await;
+        let parts = [location.subject(key), location.second_part(key)];
+        self.delete_within(ONLY_LOOK_UP, &parts).await?;
+        match noted {
+            // A stream that is full has room for the note now.
+            Err(error) if is_refused(&error) => {
+                self.put(location.dropped(key), once(), Bytes::new()).await.map(drop)
+            }
+            noted => noted.map(drop),
+        }
+    }
+
+    /// Deletes all that is stored of a dead letter, the first part first: what has no first part is not shown. Whether
+    /// there was one.
     ///
     /// # Errors
     /// The server can't be asked, or refuses.
@@ -302,8 +409,34 @@ impl Store {
         let location = self.location().await?;
         let parts = [location.subject(key), location.second_part(key)];
         let was_there = self.delete_within(ONLY_LOOK_UP, &parts).await?;
-        self.delete_within(ONLY_LOOK_UP, &[location.taken_in(key)]).await?;
+        self.delete_within(ONLY_LOOK_UP, &[location.taken_in(key), location.dropped(key)]).await?;
         Ok(was_there)
+    }
+
+    /// Deletes notes of what became of dead letters whose messages lie below `first` and have left the stream: they are not
+    /// read again.
+    ///
+    /// # Errors
+    /// The server can't be asked, or refuses.
+    pub(crate) async fn forget_decided(&self, first: u64) -> anyhow::Result<()> {
+        let location = self.location().await?;
+        let mut left = NOTES_AT_ONCE;
+        for filter in location.all_decided() {
+            for subject in info::subjects(&self.context, &location.stream, &filter).await? {
+                let key = location.decided_key(&subject).unwrap_or_default();
+                let has_left = |sequence: Option<u64>| sequence.is_some_and(|sequence| sequence < first);
+                if left == 0 || !has_left(Key::sequence_of(key)) {
+                    continue;
+                }
+                let by = self.taken_in_by(&location, key).await?;
+                if subject == location.taken_in(key) && !has_left(by) {
+                    continue;
+                }
+                self.delete_within(LOOK_UP, &[subject]).await?;
+                left -= 1;
+            }
+        }
+        Ok(())
     }
 
     async fn delete_within(&self, limit: Duration, subjects: &[String]) -> anyhow::Result<bool> {
@@ -323,6 +456,13 @@ impl Store {
         }
         Ok(was_there)
     }
+}
+
+/// Whether the server has answered that it does not store a message: the stream is full, for instance.
+fn is_refused(error: &anyhow::Error) -> bool {
+    use jetstream::context::{PublishError, PublishErrorKind as Kind};
+    let kind = error.downcast_ref::<PublishError>().map(PublishError::kind);
+    kind.is_some_and(|kind| !matches!(kind, Kind::TimedOut | Kind::BrokenPipe))
 }
 
 /// The message that was asked for; `None` where the message or the stream does not exist.

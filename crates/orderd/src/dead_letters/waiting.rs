@@ -54,6 +54,10 @@ impl Waiting {
     async fn count(&self, seen: &mut Option<Seen>) -> anyhow::Result<()> {
         let location = self.store.location().await?;
         let info = self.store.info(&location).await?;
+        if info.is_none() {
+            // Somebody has deleted it.
+            self.store.open(&location.source).await?;
+        }
         let state =
             info.map_or((0, 0, 0), |info| (info.state.first_seq, info.state.last_seq, info.state.messages));
         if *seen != Some(state) {

@@ -86,16 +86,16 @@ impl Follower {
         loop {
             // Asked for until it is there: to look into a table that isn't would be an error in PostgreSQL's log
             // each time.
+            is_there = is_there || answered(&connection, self.is_there(&connection)).await?;
             let generation = self.cache.generation();
             if self.compared != Some(generation) {
-                match self.repeat().await {
+                match self.repeat(is_there).await {
                     Ok(()) => self.compared = Some(generation),
                     Err(error) => {
                         tracing::debug!(error = format!("{error:#}"), "can't compare erased orders")
                     }
                 }
             }
-            is_there = is_there || answered(&connection, self.is_there(&connection)).await?;
             if is_there {
                 answered(&connection, self.look(&connection)).await?;
                 if !self.has_begun {
@@ -111,8 +111,8 @@ impl Follower {
     }
 
     /// Where the table was restored from before an order was erased, that is erased again.
-    async fn repeat(&mut self) -> anyhow::Result<()> {
-        let repeated = self.eraser.begin().await?.repeat().await?;
+    async fn repeat(&mut self, is_there: bool) -> anyhow::Result<()> {
+        let repeated = self.eraser.begin().await?.repeat(is_there).await?;
         if repeated > 0 {
             tracing::warn!(
                 orders = repeated,

@@ -199,12 +199,19 @@ impl Erasing {
 
     /// Erases from the table what NATS has noted and the table does not know: it was restored from before that. Gives back
     /// how many orders.
-    async fn repeat(&mut self) -> anyhow::Result<usize> {
+    ///
+    /// Notes in NATS what only the table knows: the stream of the notes was lost. `is_there`: the table has a table of
+    /// erased keys.
+    async fn repeat(&mut self, is_there: bool) -> anyhow::Result<usize> {
         let noted = self.dead_letters.erased().await?;
-        if noted.is_empty() {
+        if noted.is_empty() && !is_there {
             return Ok(0);
         }
         let known = self.rows.erased().await?;
+        let are_noted: HashSet<&String> = noted.iter().collect();
+        for key in known.iter().filter(|key| !are_noted.contains(key)) {
+            self.dead_letters.note_erased(key).await?;
+        }
         let lacking: Vec<_> = noted.into_iter().filter(|key| !known.contains(key)).collect();
         for key in &lacking {
             self.rows.erase(key).await?;
@@ -241,7 +248,7 @@ impl Erasing {
         let Some(stream) = &self.stream else { return Ok(()) };
         let state = &stream.cached_info().state;
         let is_in_stream = |key: &&str| {
-            sequence_of(key).is_some_and(|at| (state.first_sequence..=state.last_sequence).contains(&at))
+            Key::sequence_of(key).is_some_and(|at| (state.first_sequence..=state.last_sequence).contains(&at))
         };
         for key in keys.iter().copied().filter(is_in_stream) {
             if let Some(own) = self.own_message(key).await? {
@@ -259,7 +266,7 @@ impl Erasing {
 
     /// The message by which an order came.
     async fn own_message(&self, key: &str) -> anyhow::Result<Option<StreamMessage>> {
-        let (Some(stream), Some(sequence)) = (&self.stream, sequence_of(key)) else { return Ok(None) };
+        let (Some(stream), Some(sequence)) = (&self.stream, Key::sequence_of(key)) else { return Ok(None) };
         let message = message::raw(stream, sequence).await;
         let message = message.with_context(|| format!("can't look for {key} in the stream"))?;
         // Else the stream was recreated, and this is another message.
@@ -284,11 +291,6 @@ impl Traces {
             dead_letters: self.has_dead_letter.into(),
         }
     }
-}
-
-/// The place in the stream that a key names.
-pub(crate) fn sequence_of(key: &str) -> Option<u64> {
-    Some(key).filter(|key| Key::is_from_stream(key))?.split_once('-')?.1.parse().ok()
 }
 
 /// An id that somebody else has chosen, for a message: it may be long, or have line breaks.

@@ -10,7 +10,6 @@ use order::Key;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::sequence_of;
 use crate::dead_letters::format::key_of_dead_letter;
 use crate::dead_letters::store::Store;
 use crate::scan::Scan;
@@ -41,7 +40,7 @@ impl Replays {
         keys: &[String],
     ) -> anyhow::Result<()> {
         let end = stream.get_info().await?.state.last_sequence;
-        let place = |key: &String| sequence_of(key).filter(|sequence| *sequence < end);
+        let place = |key: &String| Key::sequence_of(key).filter(|sequence| *sequence < end);
         let new: Vec<&String> =
             keys.iter().filter(|key| !self.keys.contains(*key) && place(key).is_some()).collect();
         let oldest = new.iter().min_by_key(|key| place(key));

@@ -9,6 +9,7 @@ use std::time::Duration;
 use async_nats::Client;
 use async_nats::jetstream::Context;
 use async_nats::jetstream::stream::{RetentionPolicy, Stream};
+use order::Key;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -180,7 +181,7 @@ impl Fetch {
             *reading = Some(Reading { run, last, gap: None, looked: Instant::now(), counted });
         }
         let Some(reading) = reading else { return Ok(Ended::Told) };
-        if let Some(report) = problem_of(&stream, reading).await? {
+        if let Some(report) = self.problem_of(&stream, reading).await? {
             self.refuse_sources(&stream, report.problem)?;
             return Ok(Ended::Problem(report));
         }
@@ -346,6 +347,38 @@ impl Fetch {
         Ok(stream)
     }
 
+    /// Where a run can't go on in this stream: its place is not there.
+    async fn problem_of(&self, stream: &Stream, reading: &Reading) -> anyhow::Result<Option<Report>> {
+        let info = stream.cached_info();
+        let Reading { run, last, .. } = reading;
+        let report = |problem| Some(Report { run: run.id, problem, at_position: last.seq == run.after.seq });
+        if micros(info.created.unix_timestamp_nanos()) != run.stream_created {
+            return Ok(Some(Report { run: run.id, problem: Problem::Replaced, at_position: true }));
+        }
+        if last.seq > info.state.last_sequence {
+            return Ok(report(Problem::Replaced));
+        }
+        let are_purged = last.seq + 1 < info.state.first_sequence;
+        let Some(time) = last.time else {
+            return Ok(report(Problem::Purged).filter(|_| are_purged));
+        };
+        match streams::message_at(stream, last.seq).await? {
+            Some((found, _)) if micros(found) == time => Ok(None),
+            None if last.seq < info.state.first_sequence => Ok(report(Problem::Purged)),
+            None if self.is_erased(last.seq, time).await? => Ok(None),
+            // Another message than was read there, or none: restored from a copy, and perhaps gone on since.
+            _ => Ok(report(Problem::Replaced)),
+        }
+    }
+
+    /// Whether the order of the message at that place was erased, and its message with it.
+    async fn is_erased(&self, seq: u64, time: i64) -> anyhow::Result<bool> {
+        let erased = self.dead_letters.erased().await?;
+        Ok(erased
+            .iter()
+            .any(|key| Key::place_of(key).is_some_and(|(at, of)| of == seq && micros(at.into()) == time)))
+    }
+
     /// A stream that gathers others' messages gives them new times when it is recreated: each would become an order of
     /// its own a second time.
     fn refuse_sources(&self, stream: &Stream, problem: Problem) -> anyhow::Result<()> {
@@ -371,29 +404,6 @@ fn gaps(reading: &Reading, messages: &[Message]) -> Vec<Gap> {
         next = next.max(sequence + 1);
     }
     gaps
-}
-
-/// Where a run can't go on in this stream: its place is not there.
-async fn problem_of(stream: &Stream, reading: &Reading) -> anyhow::Result<Option<Report>> {
-    let info = stream.cached_info();
-    let Reading { run, last, .. } = reading;
-    let report = |problem| Some(Report { run: run.id, problem, at_position: last.seq == run.after.seq });
-    if micros(info.created.unix_timestamp_nanos()) != run.stream_created {
-        return Ok(Some(Report { run: run.id, problem: Problem::Replaced, at_position: true }));
-    }
-    if last.seq > info.state.last_sequence {
-        return Ok(report(Problem::Replaced));
-    }
-    let are_purged = last.seq + 1 < info.state.first_sequence;
-    let Some(time) = last.time else {
-        return Ok(report(Problem::Purged).filter(|_| are_purged));
-    };
-    match streams::message_at(stream, last.seq).await? {
-        Some((found, _)) if micros(found) == time => Ok(None),
-        None if last.seq < info.state.first_sequence => Ok(report(Problem::Purged)),
-        // Another message than was read there, or none: restored from a copy, and perhaps gone on since.
-        _ => Ok(report(Problem::Replaced)),
-    }
 }
 
 /// Where a stream with other subjects ends, when all that it has of the topic is read.

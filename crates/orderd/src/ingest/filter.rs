@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 use super::{Message, Messages};
 use crate::dead_letters::format::key_of_dead_letter;
-use crate::dead_letters::store::Store;
+use crate::dead_letters::store::{Replay, Store};
 use crate::metrics::Metrics;
 use crate::serve::follow::Undecided;
 
@@ -36,7 +36,7 @@ pub(crate) async fn run(
         }
         if chunk.run.writes && !replays.is_empty() {
             let looked_up = stream::iter(replays)
-                .map(|(message, key)| with_key_of_its_dead_letter(message, key, &dead_letters));
+                .map(|(message, key)| with_key_of_its_dead_letter(message, key, &dead_letters, &metrics));
             let looked_up = looked_up.buffered(LOOK_UPS).filter_map(std::future::ready);
             chunk.messages.extend(looked_up.collect::<Vec<_>>().await);
             // Rows are committed in the stream's order, and the position moves with them.
@@ -55,13 +55,33 @@ fn is_special(message: &Message) -> bool {
         || key_of_dead_letter(message.headers.as_ref()).is_some()
 }
 
-/// A key in the header counts only while a dead letter with that key is stored, so that nobody can choose one.
-/// Without it the message is an echo of one that was taken in already.
-async fn with_key_of_its_dead_letter(message: Message, key: String, dead_letters: &Store) -> Option<Message> {
+/// A key in the header counts only while a dead letter with that key is stored, so that nobody can choose one. Without it
+/// the message is passed over.
+async fn with_key_of_its_dead_letter(
+    message: Message,
+    key: String,
+    dead_letters: &Store,
+    metrics: &Metrics,
+) -> Option<Message> {
     let sequence = message.position.sequence;
-    if dead_letters.may_replay(&key, sequence).await {
-        return Some(Message { key: Key::from(key), replayed: true, ..message });
+    match dead_letters.replay(&key, sequence).await {
+        Replay::Honoured => return Some(Message { key: Key::from(key), replayed: true, ..message }),
+        Replay::Spent => {
+            tracing::info!(
+                sequence,
+                "a dead letter that was sent again is taken in or dropped already; passed over"
+            );
+        }
+        Replay::Foreign => {
+            if metrics.foreign_keys.get() == 0 {
+                tracing::warn!(
+                    sequence,
+                    "a message has the header Orderd-Key and there is no such dead letter: it is passed over; publish orders \
+                     without that header. Further ones are only counted (orderd_foreign_keys_total)"
+                );
+            }
+            metrics.foreign_keys.inc();
+        }
     }
-    tracing::info!(sequence, "a dead letter that was sent again is taken in already; passed over");
     None
 }

@@ -199,6 +199,7 @@ impl Retention {
         };
         let purged = purge.sequence(floor).await?.purged;
         tracing::debug!(purged, "purged what the table has from the stream");
+        self.dead_letters.forget_decided(floor).await?;
         Ok(())
     }
 }

@@ -73,6 +73,7 @@ impl Running {
         let begun = Instant::now();
         let mut may_copy = part.len() > MAX_INSERT_ROWS && part.len() == places(batch).len();
         let last_row = self.last_row(batch, part);
+        self.note_taken_in(batch, part).await?;
         loop {
             let copies = may_copy
                 && mark.seq > self.insert_until
@@ -123,6 +124,19 @@ impl Running {
         let is_watched = self.watches_rows && self.session.as_ref().is_some_and(|session| session.keeps_rows);
         let mut ids = part.iter().rev().map(|&(chunk, row)| batch[chunk].orders.orders[row].key());
         ids.find(|id| is_watched && !self.erased.contains(*id))
+    }
+
+    /// Notes which messages become the orders of dead letters.
+    async fn note_taken_in(&self, batch: &[Rows], part: &[Place]) -> Result<(), End> {
+        let messages = part.iter().map(|&(chunk, row)| &batch[chunk].orders.messages[row]);
+        for message in messages.filter(|message| message.replayed) {
+            let (key, sequence) = (message.key.as_str(), message.position.sequence);
+            tokio::select! {
+                () = self.parts.dead_letters.note_taken_in(key, sequence) => {}
+                () = self.parts.give_up.cancelled() => return Err(End::Stopped),
+            }
+        }
+        Ok(())
     }
 
     /// How many messages the stream lost that the position passes when it moves to `mark`.
@@ -368,6 +382,16 @@ impl Running {
         let message = batch[chunk].orders.messages[row].clone();
         // Where the position has passed it, the table says that it is not there, and it leaves memory.
         self.parts.undecided.add(message.key.as_str(), message.position.sequence);
+        if message.replayed
+            && let withdrawn =
+                self.parts.dead_letters.withdraw_taken_in(message.key.as_str(), message.position.sequence)
+            && let Err(error) = withdrawn.await
+        {
+            tracing::warn!(
+                error = format!("{error:#}"),
+                "can't withdraw a note of a dead letter that is refused again"
+            );
+        }
         let refusal = Refusal { reason: Reason::RefusedByDatabase, detail, path: None, offset: None };
         self.store_dead_letter(&Rejected { message, refusal }).await;
         self.advance(fence, mark).await

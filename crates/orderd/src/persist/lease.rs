@@ -111,7 +111,8 @@ impl Running {
     ) -> Result<Option<Fence>, String> {
         self.read_erased().await?;
         let start = self.start(stream, found, report);
-        let taken = position::take(self.client()?, key, found, &self.name, start);
+        let dead_created = *self.parts.dead_letters.created.borrow();
+        let taken = position::take(self.client()?, key, found, &self.name, start, dead_created);
         let taken = tokio::time::timeout(STUCK, taken).await.map_err(|_| Unanswered::Silent.to_string())?;
         let Some((fence, begun)) = taken.map_err(|error| describe(&error))? else { return Ok(None) };
         if !found.has_last_row {
@@ -134,6 +135,9 @@ impl Running {
             Start { seq: stream.beginning(), stream_created: stream.created, gap_end: 0, lost: 0 };
         let problem = report.filter(|report| report.at_position).map(|report| report.problem);
         let has_lost_rows = !found.has_last_row && self.watches_rows();
+        let dead_created = *self.parts.dead_letters.created.borrow();
+        let has_lost_letters =
+            found.dead_created.is_some_and(|known| dead_created.is_some_and(|now| now != known));
         let why = match problem {
             Some(Problem::Purged) => {
                 // On a stream with other subjects, some of these were not orders.
@@ -147,6 +151,7 @@ impl Running {
             }
             Some(Problem::Replaced) => "the stream was recreated or restored",
             None if has_lost_rows => "the table does not have the row that was written last",
+            None if has_lost_letters => "the stream of dead letters was recreated",
             None if found.gap_end > 0 && found.gap_end >= stream.first => {
                 "the stream has messages again that it did not have"
             }

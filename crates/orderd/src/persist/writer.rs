@@ -148,6 +148,7 @@ impl Running {
         tracing::info!(writer = self.name, after = run.after.seq, "this process writes now");
         let mut mark = run.after;
         let mut problems = self.parts.positions.problem.subscribe();
+        let mut dead_streams = self.parts.dead_letters.created.subscribe();
         let mut waiting = Batch::default();
         loop {
             if waiting.is_empty() {
@@ -164,6 +165,8 @@ impl Running {
                     },
                     () = pace::next(RENEW_EVERY) => self.renew(&mut fence, mark).await,
                     _ = problems.changed() => Ok(()),
+                    // Another one than was known when the lease was taken: dead letters are lost.
+                    _ = dead_streams.changed() => Err(End::Lost),
                 };
                 if let Err(end) = renewed {
                     return end;

@@ -52,6 +52,8 @@ pub(crate) struct Position {
     pub(crate) gap_end: u64,
     /// How many messages left the stream before they were taken in.
     pub(crate) lost: u64,
+    /// Microseconds since 1970 at which the stream of dead letters was made; `None` while that is not known.
+    pub(crate) dead_created: Option<i64>,
     /// Whether the table has the row that was written last.
     pub(crate) has_last_row: bool,
     /// Whether the lease has ended, or its holder's connection has.
@@ -121,6 +123,7 @@ pub(crate) fn create_statement(table: &Table) -> String {
          writer text, writer_pid integer, lease_until timestamptz, \
          session bigint NOT NULL, previous_session bigint, session_began bigint NOT NULL, \
          last_row text, gap_end bigint NOT NULL DEFAULT 0, lost bigint NOT NULL DEFAULT 0, \
+         dead_created timestamptz, \
          nonce bigint NOT NULL, \
          PRIMARY KEY (table_name, stream, topic)) WITH (fillfactor = 20)",
         positions(table)
@@ -162,7 +165,7 @@ pub(crate) async fn read(client: &Client, key: &PositionKey) -> Result<Option<Po
     let statement = format!(
         "SELECT seq, (extract(epoch FROM seq_time) * 1000000)::bigint,
                 (extract(epoch FROM stream_created) * 1000000)::bigint, writer, session, previous_session,
-                session_began, gap_end, lost,
+                session_began, gap_end, lost, (extract(epoch FROM dead_created) * 1000000)::bigint,
                 last_row IS NULL OR EXISTS (SELECT FROM {} AS written WHERE written.id = last_row),
                 lease_until IS NULL OR lease_until < clock_timestamp()
                   OR NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = writer_pid),
@@ -188,14 +191,16 @@ fn position(row: &Row) -> Result<Position, Error> {
         session_began: row.try_get::<_, i64>(6)?.cast_unsigned(),
         gap_end: row.try_get::<_, i64>(7)?.cast_unsigned(),
         lost: row.try_get::<_, i64>(8)?.cast_unsigned(),
-        has_last_row: row.try_get(9)?,
-        is_free: row.try_get(10)?,
-        ctid: row.try_get(11)?,
-        nonce: row.try_get(12)?,
+        dead_created: row.try_get(9)?,
+        has_last_row: row.try_get(10)?,
+        is_free: row.try_get(11)?,
+        ctid: row.try_get(12)?,
+        nonce: row.try_get(13)?,
     })
 }
 
-/// Takes the lease of a row that is free, and begins a session: at the position, or at `start`. `None`: another process
+/// Takes the lease of a row that is free, and begins a session: at the position, or at `start`. `dead_created` as in
+/// [`Position`]. `None`: another process
 /// was faster, or the former writer's transaction still holds the row; that transaction is ended.
 pub(crate) async fn take(
     client: &Client,
@@ -203,9 +208,10 @@ pub(crate) async fn take(
     found: &Position,
     writer: &str,
     start: Option<Start>,
+    dead_created: Option<i64>,
 ) -> Result<Option<(Fence, Position)>, Error> {
     client.batch_execute(&format!("BEGIN; {LOCK_TIMEOUT}")).await?;
-    match begin_session(client, key, found, writer, start).await {
+    match begin_session(client, key, found, writer, start, dead_created).await {
         Ok(begun) => {
             client.batch_execute("COMMIT").await?;
             Ok(begun)
@@ -227,6 +233,7 @@ async fn begin_session(
     found: &Position,
     writer: &str,
     start: Option<Start>,
+    dead_created: Option<i64>,
 ) -> Result<Option<(Fence, Position)>, Error> {
     let begun = Position {
         seq: start.map_or(found.seq, |start| start.seq),
@@ -239,11 +246,13 @@ async fn begin_session(
         gap_end: start.map_or(found.gap_end, |start| start.gap_end),
         lost: found.lost + start.map_or(0, |start| start.lost),
         nonce: random::number(),
+        dead_created: dead_created.or(found.dead_created),
         ..found.clone()
     };
     let statement = format!(
         "UPDATE {} SET writer = $1, writer_pid = pg_backend_pid(), session = $2, nonce = $3, seq = $4,
                 session_began = $4, previous_session = $5, gap_end = $6, lost = $14,
+                dead_created = timestamptz 'epoch' + $15 * interval '1 microsecond',
                 seq_time = CASE WHEN $7 THEN NULL ELSE seq_time END,
                 last_row = CASE WHEN $13 THEN last_row END,
                 stream_created = timestamptz 'epoch' + $8 * interval '1 microsecond',
@@ -253,7 +262,7 @@ async fn begin_session(
         LEASE.as_millis()
     );
     let keeps_last_row = start.is_none() && found.has_last_row;
-    let parameters: [(&(dyn ToSql + Sync), Type); 14] = [
+    let parameters: [(&(dyn ToSql + Sync), Type); 15] = [
         (&writer, Type::TEXT),
         (&begun.session, Type::INT8),
         (&begun.nonce, Type::INT8),
@@ -268,6 +277,7 @@ async fn begin_session(
         (&found.nonce, Type::INT8),
         (&keeps_last_row, Type::BOOL),
         (&begun.lost.cast_signed(), Type::INT8),
+        (&begun.dead_created.map(|created| created as f64), Type::FLOAT8),
     ];
     let rows = client.query_typed(&statement, &parameters).await?;
     let Some(row) = rows.first() else { return Ok(None) };

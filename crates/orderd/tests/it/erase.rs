@@ -82,6 +82,22 @@ async fn an_erased_order_stays_away_from_a_table_that_is_restored() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn erasing_the_newest_order_does_not_look_like_another_stream() {
+    let stack = Stack::new();
+    let mut service = stack.serve(&[("HTTP_ERASE_TOKEN", "eraser")]).await;
+    stack.publish(&orders(5)).await;
+    stack.wait_settled(5).await;
+    let newest = service.ids().await.pop().unwrap();
+    assert_eq!(service.erase(&newest, "eraser").await, StatusCode::NO_CONTENT);
+    service.stop();
+    let service = stack.serve(&[]).await;
+    service.wait_len(4).await;
+    stack.publish(&[order("later")]).await;
+    service.wait_len(5).await;
+    assert_eq!(service.metric("orderd_rereads_total").await, 0.0, "{}", service.process.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_command_erases_by_number_and_in_every_process() {
     let (stack, service) = Stack::started().await;
     let other = stack.serve(&[]).await;

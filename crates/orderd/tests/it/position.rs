@@ -6,7 +6,7 @@ use async_nats::jetstream::{self, stream};
 use devstack::Signal;
 use hyper::StatusCode;
 
-use crate::support::{Service, Stack, eventually, orders};
+use crate::support::{Service, Stack, eventually, order, orders};
 
 /// Keeps rows and position as they are now.
 const KEEP: &str =
@@ -362,4 +362,89 @@ async fn the_ack_floor_of_a_former_durable_consumer_is_where_reading_begins() {
     let service = stack.serve(&[]).await;
     committed(&stack, 4).await;
     service.wait_len(4).await;
+}
+
+/// The keys of dead letters that are listed.
+async fn listed(stack: &Stack) -> Vec<String> {
+    let listed = stack.run(&["dead-letters", "list", "--json"], "").await;
+    let lines = String::from_utf8(listed.stdout).unwrap();
+    let key = |line: &str| {
+        serde_json::from_str::<serde_json::Value>(line).unwrap()["key"].as_str().unwrap().to_owned()
+    };
+    lines.lines().map(key).collect()
+}
+
+async fn publish_with_key(stack: &Stack, key: &str, payload: String) {
+    let mut headers = async_nats::HeaderMap::new();
+    headers.insert("Orderd-Key", key);
+    let context = jetstream::new(stack.client().await);
+    context.publish_with_headers("TESTING", headers, payload.into()).await.unwrap().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dropped_dead_letter_stays_away_from_a_table_that_is_restored() {
+    let (stack, service) = Stack::started().await;
+    stack.publish(&orders(3)).await;
+    committed(&stack, 3).await;
+    stack.postgres.psql(KEEP).unwrap();
+    stack.publish(&["{", "["]).await;
+    stack.publish_numbers(3..6).await;
+    stack.wait_settled(8).await;
+    let keys = listed(&stack).await;
+    assert_eq!(keys.len(), 2);
+    assert!(stack.run(&["dead-letters", "drop", &keys[0], "--yes"], "").await.status.success());
+    stack.postgres.psql(RESTORE).unwrap();
+    committed(&stack, 6).await;
+    stack.wait_settled(8).await;
+    assert_eq!(listed(&stack).await, keys[1..]);
+    service.wait_len(6).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_several_replays_the_first_that_was_taken_in_is_the_order_again_after_a_restore() {
+    let (stack, service) = Stack::started().await;
+    // Refused by PostgreSQL, refused as a document, taken in, one too many.
+    let constraint = "ALTER TABLE orders2 ADD CONSTRAINT bad CHECK (position('order-7'::bytea in data) = 0)";
+    stack.postgres.psql(constraint).unwrap();
+    stack.publish(&["{"]).await;
+    stack.wait_settled(1).await;
+    let key = listed(&stack).await.remove(0);
+    stack.postgres.psql(KEEP).unwrap();
+    for payload in [order("order-7"), "[".into(), order("first"), order("second")] {
+        publish_with_key(&stack, &key, payload).await;
+    }
+    stack.wait_settled(5).await;
+    let order = async || service.get(&format!("/order/{key}")).await.body;
+    eventually("it is taken in", async || order().await.contains("\"first\"").then_some(())).await;
+    assert_eq!(listed(&stack).await, [""; 0]);
+    stack.postgres.psql(RESTORE).unwrap();
+    committed(&stack, 1).await;
+    stack.wait_settled(5).await;
+    eventually("it is taken in again", async || order().await.contains("\"first\"").then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dead_letters_whose_stream_was_deleted_come_back_from_the_stream_of_orders() {
+    let stack = Stack::new();
+    let service = stack.serve(&[("HTTP_ERASE_TOKEN", "eraser")]).await;
+    stack.publish(&["{", "["]).await;
+    stack.publish(&orders(3)).await;
+    stack.wait_settled(5).await;
+    let (keys, erased) = (listed(&stack).await, service.ids().await.remove(1));
+    assert_eq!(service.erase(&erased, "eraser").await, StatusCode::NO_CONTENT);
+    let context = jetstream::new(stack.client().await);
+    context.delete_stream(crate::support::DEAD).await.unwrap();
+    eventually("they are back", async || {
+        let found = listed(&stack).await;
+        (found == keys).then_some(())
+    })
+    .await;
+    service.wait_len(2).await;
+    // And so is the key of the erased order.
+    eventually("its key is noted", async || {
+        let mut stream = context.get_stream(crate::support::DEAD).await.ok()?;
+        (stream.info().await.ok()?.state.messages == 3).then_some(())
+    })
+    .await;
+    assert_eq!(stack.rows(), 2);
 }

@@ -133,4 +133,7 @@ async fn nobody_can_choose_a_key() {
     assert!(service.ids().await[0].len() > 20);
     assert!(dead().await.is_some(), "the dead letter is gone");
     assert_eq!(service.get("/orders?order_uid=forged").await.body, "[]");
+    assert_eq!(service.metric("orderd_foreign_keys_total").await, 6.0);
+    let log = service.process.log();
+    assert_eq!(log.matches("there is no such dead letter").count(), 1, "{log}");
 }

@@ -17,11 +17,13 @@ pub(super) async fn check(
     role: &str,
     findings: &mut Vec<Finding>,
 ) -> Result<(), Error> {
-    // Another case in the same schema is a slip; the same name in another schema may be another installation.
+    // Another case in the same schema is a slip; the same name in another schema may be another installation. The table
+    // itself is there where another process has made it meanwhile.
     let query = "SELECT n.nspname::text, c.relname::text, lower(n.nspname) = lower($1)
                  FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
                  WHERE lower(c.relname) = lower($2) AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
                        AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+                       AND (n.nspname, c.relname) <> ($1, $2)
                  ORDER BY 3 DESC, 1, 2";
     let names = [(&table.schema() as _, Type::TEXT), (&table.name() as _, Type::TEXT)];
     let mut is_slip = false;
