@@ -71,13 +71,16 @@ async fn an_erased_order_stays_away_from_a_table_that_is_restored() {
         if !is_running {
             service = stack.serve(&[("HTTP_ERASE_TOKEN", "eraser")]).await;
         }
-        eventually("erased orders are gone", async || (stack.rows() == 4).then_some(())).await;
+        // As many rows are there for a moment before the second one is erased and the later order is back.
+        eventually("erased orders are gone", async || {
+            (kept_keys(&stack) == 2 && stack.rows() == 4).then_some(())
+        })
+        .await;
         service.wait_len(4).await;
         for id in &ids[1..3] {
             let answer = service.get(&format!("/order/{id}")).await;
             assert_eq!(answer.status, StatusCode::NOT_FOUND, "{}", answer.body);
         }
-        assert_eq!(kept_keys(&stack), 2);
     }
 }
 
