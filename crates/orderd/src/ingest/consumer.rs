@@ -132,14 +132,17 @@ impl OrderedConsumer {
     }
 
     /// A message that was delivered and did not come here is lost on its way. Where others follow, a gap shows it; where
-    /// none does, the server's count, if it was there at the last look already.
+    /// none does, the server's count, if it was there at the last look already. A consumer that somebody has paused
+    /// delivers nothing, and another one takes its place.
     ///
     /// # Errors
-    /// A message is lost, or the server can't be asked.
+    /// A message is lost, the consumer is paused, or the server can't be asked.
     pub(super) async fn find_lost(&mut self) -> anyhow::Result<()> {
         let (expected, here) = (self.expected, self.delivered);
         anyhow::ensure!(here >= expected, "delivery {expected} did not come; {here} was the last");
-        self.expected = self.consumer.get_info().await?.delivered.consumer_sequence;
+        let info = self.consumer.get_info().await?;
+        anyhow::ensure!(!info.paused, "somebody has paused the consumer; another one takes its place");
+        self.expected = info.delivered.consumer_sequence;
         Ok(())
     }
 

@@ -138,3 +138,27 @@ async fn a_stream_in_the_way_of_dead_letters_is_named() {
         assert!(errors.contains(said), "{errors}");
     }
 }
+
+/// Somebody pauses all consumers of the stream, ours too.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_that_is_paused_holds_up_nothing() {
+    let (stack, service) = Stack::started().await;
+    stack.publish(&[order("before")]).await;
+    service.wait_len(1).await;
+    let client = stack.client().await;
+    let ask = async |subject: String, request: serde_json::Value| {
+        let answer = client.request(subject, request.to_string().into()).await.unwrap();
+        serde_json::from_slice::<serde_json::Value>(&answer.payload).unwrap()
+    };
+    let names = ask("$JS.API.CONSUMER.NAMES.ORDERS".into(), serde_json::json!({})).await;
+    let names = names["consumers"].as_array().unwrap();
+    assert!(!names.is_empty(), "no consumer to pause");
+    for name in names {
+        let subject = format!("$JS.API.CONSUMER.PAUSE.ORDERS.{}", name.as_str().unwrap());
+        let paused = ask(subject, serde_json::json!({ "pause_until": "2100-01-01T00:00:00Z" })).await;
+        assert_eq!(paused["paused"], true, "{paused}");
+    }
+    stack.publish(&crate::support::orders(10)).await;
+    service.wait_len(11).await;
+    stack.wait_settled(11).await;
+}

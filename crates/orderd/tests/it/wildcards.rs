@@ -178,6 +178,28 @@ async fn publish_many(stack: &Stack) {
     .await;
 }
 
+/// Another team's consumer of a kind that the client library doesn't know. It has acknowledged everything.
+async fn make_prioritized(stack: &Stack) {
+    let request = serde_json::json!({
+        "stream_name": "ORDERS",
+        "config": {
+            "durable_name": "prioritized",
+            "ack_policy": "explicit",
+            "deliver_policy": "by_start_sequence",
+            "opt_start_seq": 10 + MANY + 1,
+            "priority_policy": "prioritized",
+            "priority_groups": ["a"],
+        },
+    });
+    let client = stack.client().await;
+    let subject = "$JS.API.CONSUMER.CREATE.ORDERS.prioritized";
+    let answer = client.request(subject, request.to_string().into()).await.unwrap();
+    let answer: serde_json::Value = serde_json::from_slice(&answer.payload).unwrap();
+    assert_eq!(answer["config"]["priority_policy"], "prioritized", "{answer}");
+    let stream = stack.jetstream().await.get_stream("ORDERS").await.unwrap();
+    assert!(stream.consumer_info("prioritized").await.is_err(), "the client knows it: take another kind");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_purge_takes_nothing_that_another_consumer_needs_or_that_is_not_of_the_topic() {
     let stack = Stack::new();
@@ -194,6 +216,7 @@ async fn a_purge_takes_nothing_that_another_consumer_needs_or_that_is_not_of_the
     };
     stream.create_consumer(slow).await.unwrap();
     let _service = stack.serve(&[TOPIC, ("STREAM_KEEP", "0")]).await;
+    make_prioritized(&stack).await;
     publish_many(&stack).await;
     let left = async || stream.get_info().await.unwrap().state.messages;
     // 10 of the other topic, and all from 100,000 below what the slow one has acknowledged; in more steps than one, if
