@@ -110,7 +110,7 @@ pub(crate) async fn connect_for_intake(
     let options = secured(settings)?
         .ping_interval(Duration::from_secs(2))
         .max_reconnects(None)
-        .reconnect_delay_callback(|attempts| Backoff::after(attempts.saturating_sub(1)))
+        .reconnect_delay_callback(|attempts| reconnect_delay("intake", attempts))
         .reconnect_to_server_callback(move |servers, _| {
             let why = why.clone();
             tokio::spawn(async move { why.send_replace(failure::explain(&servers).await) });
@@ -222,8 +222,7 @@ fn options(settings: &Nats, health: Arc<Health>, end: &ClientEnd) -> Result<Conn
         // A connection that has silently gone is noticed after two pings without an answer.
         .ping_interval(Duration::from_secs(2))
         .max_reconnects(None)
-        // It counts this attempt too.
-        .reconnect_delay_callback(|attempts| Backoff::after(attempts.saturating_sub(1)))
+        .reconnect_delay_callback(|attempts| reconnect_delay("service", attempts))
         // It chooses nothing: before each round of attempts, the client shows here how those before have failed.
         .reconnect_to_server_callback(move |servers, _| {
             if rounds.fetch_add(1, Ordering::Relaxed) > 0 {
@@ -245,6 +244,27 @@ fn options(settings: &Nats, health: Arc<Health>, end: &ClientEnd) -> Result<Conn
             async move { note(&health, &event) }
         });
     Ok(options)
+}
+
+/// How long a client waits before it connects again; `attempts` counts the one that is due.
+fn reconnect_delay(client: &str, attempts: usize) -> Duration {
+    #[cfg(debug_assertions)]
+    die_if_told(client);
+    #[cfg(not(debug_assertions))]
+    let _ = client;
+    Backoff::after(attempts.saturating_sub(1))
+}
+
+/// Ends the task of a client's connection, which calls this, as a fault of the client would. For tests; no release has it.
+/// The variable names a file, and the file the client.
+#[cfg(debug_assertions)]
+#[allow(clippy::panic, reason = "what is done about it is tested")]
+fn die_if_told(client: &str) {
+    let Some(file) = std::env::var_os("ORDERD_TEST_CLIENT_DIES") else { return };
+    if std::fs::read_to_string(&file).is_ok_and(|told| told == client) {
+        drop(std::fs::remove_file(&file));
+        panic!("the NATS client was told to die");
+    }
 }
 
 /// Who we are, and by which TLS. The client itself ignores what an address holds.

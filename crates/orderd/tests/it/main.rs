@@ -58,4 +58,6 @@ mod encodings;
 mod settings;
 mod hostile_frames;
 mod unheard_log;
+#[cfg(debug_assertions)]
+mod client_end;
 mod second_model;

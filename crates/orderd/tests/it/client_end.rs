@@ -1,0 +1,55 @@
+//! A NATS client whose background task dies: the intake makes its own again; without the other one, the service ends with
+//! its name.
+
+use std::path::PathBuf;
+
+use crate::support::{LIMIT, Service, Stack, eventually, order};
+
+/// A service of which a client dies, when it connects again, whose name is in that file.
+async fn mortal() -> (Stack, Service, PathBuf) {
+    let stack = Stack::new();
+    let told = stack.scratch.path().join("dies");
+    let service = stack.serve(&[("ORDERD_TEST_CLIENT_DIES", told.to_str().unwrap())]).await;
+    stack.publish(&[order("before")]).await;
+    service.wait_len(1).await;
+    (stack, service, told)
+}
+
+async fn kill(stack: &mut Stack, told: &PathBuf, client: &str) {
+    std::fs::write(told, client).unwrap();
+    stack.nats.stop();
+    eventually("the client dies", async || (!told.exists()).then_some(())).await;
+    stack.nats.start_again().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn client_of_the_intake_that_dies_is_made_again() {
+    let (mut stack, mut service, told) = mortal().await;
+    kill(&mut stack, &told, "intake").await;
+    eventually("orders come in again", async || {
+        let client = stack.client().await;
+        client.publish("TESTING", order("after").into()).await.ok()?;
+        client.flush().await.ok()?;
+        (service.mem_len().await > 1).then_some(())
+    })
+    .await;
+    assert!(service.process.log().contains("panicked"), "nothing died");
+    assert!(!service.process.has_ended());
+    service.wait_ready().await;
+    assert_eq!(service.stop(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn service_whose_client_dies_ends_with_its_name() {
+    let (mut stack, mut service, told) = mortal().await;
+    kill(&mut stack, &told, "service").await;
+    let status = service.process.wait(LIMIT).expect("it goes on half dead");
+    assert_eq!(status.code(), Some(1));
+    let log = service.process.log();
+    let last = log.lines().last().unwrap_or_default();
+    assert!(last.contains("NATS client") && last.contains("its connection's task has ended"), "{log}");
+    // Started again, as its platform does, it goes on.
+    let service = stack.serve(&[]).await;
+    stack.publish(&[order("after")]).await;
+    service.wait_len(2).await;
+}
