@@ -12,6 +12,7 @@ use super::session::{Failure, Written};
 use super::writer::{End, Running, Seen};
 use crate::health::Part;
 use crate::ingest::Rejected;
+use crate::metrics::Metrics;
 use crate::position::{Mark, TablePosition};
 use crate::postgres;
 use crate::postgres::position::{self, Fence, Position};
@@ -295,22 +296,17 @@ impl Running {
         metrics.written.inc_by(inserted);
         metrics.batch.observe(part.len() as f64);
         let now = OffsetDateTime::now_utc().unix_timestamp_nanos();
-        // Added to what all have seen when it is dropped, and not for each order.
-        let latency = metrics.latency.local();
-        let mut least = i128::MAX;
-        for &(chunk, row) in part {
-            let message = &batch[chunk].orders.messages[row];
-            let age = now - i128::from(message.position.timestamp_ns);
-            least = least.min(age);
-            // A clock of NATS that is ahead would make it negative, by which sums would fall.
-            latency.observe(age.max(0) as f64 / 1e9);
+        let messages = part.iter().map(|&(chunk, row)| &batch[chunk].orders.messages[row]);
+        observe_ages(
+            &metrics,
+            messages.clone().map(|message| now - i128::from(message.position.timestamp_ns)),
+        );
+        for message in messages {
             if message.replayed {
                 self.parts.dead_letters.take_in(message.key.as_str(), message.position.sequence).await;
             }
             self.parts.receipts.committed(message.headers.as_ref(), message.key.as_str()).await;
         }
-        drop(latency);
-        metrics.clock_skew.set(least.min(0).unsigned_abs() as f64 / 1e9);
         self.moved(fence, mark);
         if part.len() == self.max_rows {
             // A batch has some more than `MAX_ORDERS` at most: it goes whole again.
@@ -395,5 +391,34 @@ impl Running {
         let refusal = Refusal { reason: Reason::RefusedByDatabase, detail, path: None, offset: None };
         self.store_dead_letter(&Rejected { message, refusal }).await;
         self.advance(fence, mark).await
+    }
+}
+
+/// Observes how long ago messages were stored, in nanoseconds. By a clock of NATS that is ahead of ours some will have been
+/// stored later than now: a negative observation would make sums fall, and so the rates that are made of them.
+fn observe_ages(metrics: &Metrics, ages: impl Iterator<Item = i128>) {
+    // Added to what all have seen when it is dropped, and not for each order.
+    let latency = metrics.latency.local();
+    let mut least = 0;
+    for age in ages {
+        least = age.min(least);
+        latency.observe(age.max(0) as f64 / 1e9);
+    }
+    metrics.clock_skew.set(least.unsigned_abs() as f64 / 1e9);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clock_of_nats_that_is_ahead_makes_no_negative_observation_but_a_skew() {
+        let metrics = Metrics::new().unwrap();
+        let second = 1_000_000_000;
+        observe_ages(&metrics, [second, -2 * second, -second, 0].into_iter());
+        let (sum, count) = (metrics.latency.get_sample_sum(), metrics.latency.get_sample_count());
+        assert_eq!((sum, count, metrics.clock_skew.get()), (1.0, 4, 2.0));
+        observe_ages(&metrics, [second].into_iter());
+        assert_eq!((metrics.latency.get_sample_sum(), metrics.clock_skew.get()), (2.0, 0.0));
     }
 }
