@@ -8,6 +8,7 @@
 //!
 //! A block with any other mark, or none, fails. So does a command of ours between backticks that is none.
 
+mod cases;
 mod commands;
 mod links;
 mod markdown;

@@ -1,0 +1,54 @@
+//! `docs/cases.md` names a test for each case, and each is there.
+
+use devstack::tools;
+
+use super::markdown::Document;
+
+fn read(file: &str) -> String {
+    std::fs::read_to_string(tools::workspace().join(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
+}
+
+/// Whether a file has a test of that name, which is run.
+fn is_test(text: &str, name: &str) -> bool {
+    let lines: Vec<_> = text.lines().map(str::trim_start).collect();
+    let heads = [format!("fn {name}("), format!("async fn {name}(")];
+    let Some(place) = lines.iter().position(|line| heads.iter().any(|head| line.starts_with(head.as_str())))
+    else {
+        return false;
+    };
+    let attributes: Vec<_> = lines[..place].iter().rev().take_while(|line| line.starts_with("#[")).collect();
+    attributes.iter().any(|line| line.starts_with("#[test]") || line.starts_with("#[tokio::test"))
+        && !attributes.iter().any(|line| line.starts_with("#[ignore"))
+}
+
+#[test]
+fn each_case_has_a_test_that_is_there() {
+    let cases = Document::read("docs/cases.md");
+    let rows: Vec<_> = cases.rows_of("case").collect();
+    assert!(rows.len() > 30, "{} cases are too few to have been read all", rows.len());
+    for row in rows {
+        let [.., test] = &row.cells[..] else { panic!("a row without cells") };
+        let [file, name] = &test.code[..] else { panic!("{}: a file and a test", row.cells[0].text) };
+        assert!(is_test(&read(file), name), "{}: there is no test {name} in {file}", row.cells[0].text);
+    }
+}
+
+#[test]
+fn functions_that_are_no_tests_are_told_from_tests() {
+    let text = "#[test]\nfn one() {}\n    #[tokio::test(flavor = \"x\")]\n    #[cfg(a)]\n    async fn two() {}\n\
+                fn three() {}\n#[test]\n#[ignore = \"slow\"]\nfn four() {}\n";
+    assert_eq!(
+        ["one", "two", "three", "four", "five", "on"].map(|name| is_test(text, name)),
+        [true, true, false, false, false, false]
+    );
+}
+
+#[test]
+fn guides_for_moving_name_the_characters_that_go_escapes() {
+    for guide in ["docs/MOVING.md", "docs/MOVING.ru.md"] {
+        let text = read(guide);
+        for character in ["`<`", "`>`", "`&`", "U+2028", "U+2029"] {
+            assert!(text.contains(character), "{guide}: {character}");
+        }
+    }
+}
