@@ -7,6 +7,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use libfuzzer_sys::fuzz_target;
+use model::Model;
 use order::{Layouts, Parser, RowReader};
 
 thread_local! {
@@ -22,8 +23,9 @@ struct Kept {
 
 impl Kept {
     fn new() -> Self {
-        let layouts = Arc::new(Layouts::new().expect("the model has a layout"));
-        let parser = Parser::new(&["order_uid".to_owned()]).expect("the model has an order_uid");
+        let shape = Model::order().expect("the order is a model").shape();
+        let layouts = Arc::new(Layouts::new(shape).expect("the model has a layout"));
+        let parser = Parser::checking(shape, &["order_uid".to_owned()], false).expect("it has an order_uid");
         Self { parser, reader: RowReader::new(layouts.clone()), layouts }
     }
 

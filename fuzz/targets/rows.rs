@@ -7,7 +7,8 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use libfuzzer_sys::fuzz_target;
-use order::model::ROOT;
+use model::Model;
+use model::shape::Struct;
 use order::{Layouts, Parser, RowReader};
 
 thread_local! {
@@ -16,6 +17,7 @@ thread_local! {
 
 /// Kept from row to row, as the service keeps it, so that what one row leaves behind meets the next.
 struct Kept {
+    shape: &'static Struct,
     layouts: Arc<Layouts>,
     reader: RowReader,
     members: Vec<usize>,
@@ -23,9 +25,10 @@ struct Kept {
 
 impl Kept {
     fn new() -> Self {
-        let layouts = Arc::new(Layouts::new().expect("the model has a layout"));
-        let members: Vec<usize> = (0..ROOT.members.len()).collect();
-        Self { reader: RowReader::noting(layouts.clone(), &members), layouts, members }
+        let shape = Model::order().expect("the order is a model").shape();
+        let layouts = Arc::new(Layouts::new(shape).expect("the model has a layout"));
+        let members: Vec<usize> = (0..shape.members.len()).collect();
+        Self { shape, reader: RowReader::noting(layouts.clone(), &members), layouts, members }
     }
 
     fn look_at(&mut self, row: &[u8]) {
@@ -38,7 +41,7 @@ impl Kept {
             self.reader.write_noted(&body, member, &mut noted).expect("what is read has members");
             assert_eq!(looked_for, noted, "a member stands where it was noted");
         }
-        let order = Parser::new(&[]).expect("nothing is required").parse(&shown, "1-1");
+        let order = Parser::new(self.shape).parse(&shown, "1-1");
         let order = order.expect("what is shown can be taken in");
         let mut again = Vec::new();
         let body = order.body();

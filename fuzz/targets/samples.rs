@@ -1,14 +1,15 @@
-//! Sample documents for the generator: each is an error that says where, or a model that is Rust.
+//! Sample documents and JSON Schemas: each is an error that says where, or a model in every form.
 
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use model::{Model, Source};
 
 fuzz_target!(|json: &str| {
-    let Ok(model) = codegen::infer(&[codegen::Sample { name: "s.json", json }]) else { return };
-    let rust = model.rust().expect("a model can be written");
-    syn::parse_file(&rust).expect("what is written is Rust");
+    let Ok(model) = Model::new("s", &[Source { name: "s.json", json }]) else { return };
+    syn::parse_file(&model.rust(true)).expect("what is written is Rust");
     let schema = model.json_schema();
-    serde_json::from_str::<serde::de::IgnoredAny>(&schema).expect("the schema is JSON");
-    model.go();
+    let again = Model::new("t", &[Source { name: "t.json", json: &schema }]);
+    assert_eq!(again.expect("a schema is a model").go(), model.go());
+    model.typescript();
 });

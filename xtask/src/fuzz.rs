@@ -32,7 +32,7 @@ const TARGETS: [Target; 5] = [
 /// Throw mutated input at what reads input
 ///
 /// rows: rows of the table. payloads: messages. requests: HTTP, its paths and keys. samples: documents
-/// for codegen. frames: what a NATS server sends. Starts from the tests' corpora and keeps what it finds
+/// of models. frames: what a NATS server sends. Starts from the tests' corpora and keeps what it finds
 /// new under target/fuzz. Exit code 1 where one panics, hangs or grows; cargo-fuzz says how to do it
 /// again. Installs cargo-fuzz where it is missing.
 ///

@@ -1,13 +1,12 @@
 //! The workspace's own commands, run as `cargo xtask COMMAND`.
 //!
-//! `up` and `orderd` are for using the service, `test`, `codegen`, `chaos`, `fuzz`, `bench`, `image` and
+//! `up` and `orderd` are for using the service, `test`, `chaos`, `fuzz`, `bench`, `image` and
 //! `advisories` for working on it. Exit codes: 0 done, 1 failed at run time, 2 wrong usage.
 
 mod advisories;
 mod bench;
 mod cargo;
 mod chaos;
-mod codegen;
 mod fuzz;
 mod image;
 mod orderd;
@@ -56,7 +55,6 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
-    Codegen(codegen::Options),
     Chaos(chaos::Options),
     Fuzz(fuzz::Options),
     Bench(bench::Options),
@@ -70,7 +68,6 @@ fn main() -> ExitCode {
         Command::Up(options) => up::run(options),
         Command::Orderd { .. } => orderd::run(&arguments()),
         Command::Test { .. } => test::run(&arguments()),
-        Command::Codegen(options) => codegen::run(&options),
         Command::Chaos(options) => chaos::run(&options),
         Command::Fuzz(options) => fuzz::run(&options),
         Command::Bench(options) => bench::run(&options),

@@ -17,6 +17,7 @@ pub(crate) fn run(args: &[OsString]) -> Result<ExitCode> {
         tools::ensure_stan_server(&mut say)?;
     }
     tools::ensure_schemathesis(&mut say)?;
+    tools::ensure_typescript(&mut say)?;
     tools::ensure_compose(&mut say)?;
     tools::ensure_systemd_analyze(&mut say)?;
     let mut test = cargo::command();

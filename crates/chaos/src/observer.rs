@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use async_nats::jetstream::{self, Context, stream::Stream};
+use model::Model;
 use order::{Layouts, RowReader};
 use tokio_postgres::NoTls;
 
@@ -35,7 +36,12 @@ impl Observer {
     pub(crate) fn new(client: async_nats::Client, postgres_url: String) -> Result<Self> {
         let mut context = jetstream::new(client);
         context.set_timeout(ANSWER);
-        Ok(Self { context, postgres_url, postgres: None, layouts: Arc::new(Layouts::new()?) })
+        Ok(Self {
+            context,
+            postgres_url,
+            postgres: None,
+            layouts: Arc::new(Layouts::new(Model::order()?.shape())?),
+        })
     }
 
     /// How many messages of the stream lie behind the table's position.

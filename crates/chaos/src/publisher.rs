@@ -1,7 +1,7 @@
 //! Publishes as different clients do, straight to NATS, and enters all of it into the ledger.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -13,6 +13,10 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::ledger::{Kind, Ledger};
+
+/// The document that the service is made for where nothing is set.
+static SAMPLE: LazyLock<String> =
+    LazyLock::new(|| model::Model::order().map(|model| model.sample).unwrap_or_default());
 
 const SUBJECT: &str = "TESTING";
 
@@ -181,7 +185,7 @@ fn payload(kind: Kind, uid: &str, rng: &mut Rng, client: &Client) -> Bytes {
 
 /// The sample with a number of its own.
 fn good(uid: &str) -> String {
-    let sample = order::model::SAMPLE;
+    let sample = &*SAMPLE;
     let at = sample.find("\"b563feb7b2b84b6test\"").unwrap_or_default();
     let rest = &sample[at..];
     let end = rest[1..].find('"').unwrap_or_default() + 2;
@@ -206,7 +210,9 @@ mod tests {
 
     #[test]
     fn good_ones_are_taken_and_bad_ones_refused() {
-        let mut parser = order::Parser::new(&["order_uid".to_owned()]).unwrap();
+        let mut parser =
+            order::Parser::checking(model::Model::order().unwrap().shape(), &["order_uid".to_owned()], false)
+                .unwrap();
         let mut rng = Rng::with_seed(1);
         for number in 0..500 {
             let uid = Ledger::new(7).uid(number);

@@ -7,10 +7,10 @@
 use std::collections::{HashMap, HashSet};
 
 use gobwire::{TypeTable, WireType, ids};
+use model::shape::{Kind, Struct};
 
 use crate::RowError;
 use crate::render;
-use crate::shape::{Kind, Struct};
 
 /// The Go field that holds the key in every struct of the model.
 pub(crate) const LOCAL_ID: &str = "LocalID";
@@ -69,6 +69,8 @@ pub(crate) enum Node {
     Bool,
     Int,
     Float,
+    /// A whole number on the wire, and a fraction in the model.
+    Widened,
     String,
     Struct(usize),
     Slice(Box<Node>),
@@ -97,7 +99,9 @@ impl Plan {
         let root = builder.structure(type_id, Some(shape), 0)?;
         let plan = Self { structs: builder.structs, skipped: builder.skipped, root };
         let fields = &plan.root().fields;
-        if !fields.is_empty() && fields.iter().all(|field| field.target == Target::Unknown) {
+        let is_member = |field: &FieldPlan| matches!(field.target, Target::Member(_));
+        // The key alone is in the rows of every model.
+        if fields.iter().any(|field| field.target == Target::Unknown) && !fields.iter().any(is_member) {
             return Err(RowError::Type("no field of the row is one of the model".into()));
         }
         Ok(plan)
@@ -173,12 +177,14 @@ impl Builder<'_> {
         Ok(FieldPlan { target, node: self.skipped(wire, depth)? })
     }
 
-    /// Go's own rule of which wire types a field takes (`compatibleType` of its decoder).
+    /// Go's own rule of which wire types a field takes (`compatibleType` of its decoder); and where whole numbers have
+    /// become fractions, those of an older model.
     fn node(&mut self, wire: i64, kind: &'static Kind, depth: usize) -> Result<Node, RowError> {
         match (kind, wire) {
             (Kind::Bool, ids::BOOL) => Ok(Node::Bool),
             (Kind::Int, ids::INT) => Ok(Node::Int),
             (Kind::Float, ids::FLOAT) => Ok(Node::Float),
+            (Kind::Float, ids::INT) => Ok(Node::Widened),
             (Kind::String, ids::STRING) => Ok(Node::String),
             (Kind::Struct(shape), _) => Ok(Node::Struct(self.structure(wire, Some(shape), depth)?)),
             (Kind::Slice(element), _) => match self.types.get(wire).map(|wire| &**wire) {

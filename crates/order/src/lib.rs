@@ -9,32 +9,30 @@
 //!                                       Layouts::write_json ── the answer (JSON)
 //! ```
 //!
-//! [`model`] is generated from a sample document. It has the model twice: as Rust types, for programs and for
-//! tests, and as a [`shape`], by which everything here converts without knowing a member by name. The tests
-//! hold the two against each other.
+//! Everything here converts by the [shape](model::shape) of the documents, and knows no member by name. The tests hold
+//! it against the Rust types of the same model, as serde and `gobwire` read and write them.
 
 mod key;
+mod convert;
+mod descriptors;
 mod layout;
-#[rustfmt::skip] // laid out by the generator
-pub mod model;
 mod order;
 mod parse;
 mod refusal;
 mod render;
 mod rows;
-pub mod shape;
 mod walk;
 mod wire;
+mod written;
 
 pub use key::Key;
 pub use order::{Body, Order};
 pub use parse::{Parser, Unknown};
 pub use refusal::{Reason, Refusal};
 pub use rows::{Layouts, RowReader};
+pub use written::{descriptors, shape_of};
 
-use model::ROOT;
-use serde::{Deserialize, Deserializer};
-use shape::Kind;
+use model::shape::{Kind, Struct};
 
 /// How deep a value may be nested. The generator refuses deeper samples.
 pub(crate) const MAX_DEPTH: usize = 100;
@@ -60,7 +58,7 @@ pub enum RowError {
     /// Larger than 4 GiB.
     #[error("it is too large")]
     TooLarge,
-    /// It holds an interface value, which only the typed model can pass.
+    /// It holds an interface value, which `gobwire` has to pass.
     #[error("it holds an interface value")]
     Interface,
     /// Its type doesn't fit the model's.
@@ -90,8 +88,8 @@ impl RowError {
 pub struct SettingError(String);
 
 impl SettingError {
-    fn unknown(name: &str) -> Self {
-        let known: Vec<_> = ROOT.members.iter().map(|member| member.json_name).collect();
+    fn unknown(name: &str, shape: &Struct) -> Self {
+        let known: Vec<_> = shape.members.iter().map(|member| member.json_name).collect();
         Self(format!("the model has no member {name:?}; it has {}", known.join(", ")))
     }
 }
@@ -100,9 +98,9 @@ impl SettingError {
 ///
 /// # Errors
 /// A name that the model lacks or that is an object or an array.
-pub fn searchable(names: &[String]) -> Result<Vec<usize>, SettingError> {
-    let place = |name: &String| match ROOT.member(name) {
-        None => Err(SettingError::unknown(name)),
+pub fn searchable(shape: &Struct, names: &[String]) -> Result<Vec<usize>, SettingError> {
+    let place = |name: &String| match shape.member(name) {
+        None => Err(SettingError::unknown(name, shape)),
         Some((_, member)) if matches!(member.kind, Kind::Struct(_) | Kind::Slice(_)) => Err(SettingError(
             format!("{name:?} is an object or an array; orders are found by strings, numbers and booleans"),
         )),
@@ -111,14 +109,21 @@ pub fn searchable(names: &[String]) -> Result<Vec<usize>, SettingError> {
     names.iter().map(place).collect()
 }
 
-/// Deserializes a member of the typed model: `null` leaves it zero, as Go does.
-///
-/// # Errors
-/// Those of `T`.
-pub(crate) fn null_as_zero<'de, D, T>(deserializer: D) -> Result<T, D::Error>
-where
-    D: Deserializer<'de>,
-    T: Default + Deserialize<'de>,
-{
-    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+/// The model that is built in, for unit tests.
+#[cfg(test)]
+mod order_model {
+    use std::sync::LazyLock;
+
+    use model::Model;
+    use model::shape::Struct;
+
+    static ORDER: LazyLock<Model> = LazyLock::new(|| Model::order().unwrap());
+
+    pub(crate) fn shape() -> &'static Struct {
+        ORDER.shape()
+    }
+
+    pub(crate) fn sample() -> &'static str {
+        &ORDER.sample
+    }
 }

@@ -134,6 +134,7 @@ impl std::fmt::Debug for Body {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::order_model::{sample, shape};
 
     #[test]
     fn an_evicted_body_keeps_key_and_hashes() {
@@ -146,7 +147,7 @@ mod tests {
 
     #[test]
     fn a_whole_body_is_not_taken_for_an_evicted_one() {
-        let order = crate::Parser::new(&[]).unwrap().parse(crate::model::SAMPLE.as_bytes(), "17-1").unwrap();
+        let order = crate::Parser::new(shape()).parse(sample().as_bytes(), "17-1").unwrap();
         assert!(!order.body().is_evicted() && order.body().hashes().next().is_none());
     }
 }

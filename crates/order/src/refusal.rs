@@ -17,6 +17,8 @@ pub enum Reason {
     NumberOutOfRange,
     /// A required member is missing, `null` or empty.
     MissingMember,
+    /// A member that the model lacks, where these are refused.
+    UnknownMember,
     /// PostgreSQL refuses the row.
     RefusedByDatabase,
     /// The NATS client fails at the message.
@@ -25,13 +27,14 @@ pub enum Reason {
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::InvalidUtf8,
         Self::InvalidJson,
         Self::NotAnObject,
         Self::WrongType,
         Self::NumberOutOfRange,
         Self::MissingMember,
+        Self::UnknownMember,
         Self::RefusedByDatabase,
         Self::UnreadableMessage,
     ];
@@ -45,6 +48,7 @@ impl Reason {
             Self::WrongType => "wrong_type",
             Self::NumberOutOfRange => "number_out_of_range",
             Self::MissingMember => "missing_member",
+            Self::UnknownMember => "unknown_member",
             Self::RefusedByDatabase => "refused_by_database",
             Self::UnreadableMessage => "unreadable_message",
         }

@@ -5,9 +5,10 @@
 
 use std::ops::Range;
 
+use model::shape::{Kind, Struct};
+
 use crate::MAX_DEPTH;
 use crate::layout::{Node, Plan, StructPlan, Target};
-use crate::shape::{Kind, Struct};
 use crate::walk::{Nothing, next_field, pass};
 use crate::wire::{Fault, Reader};
 
@@ -129,6 +130,7 @@ fn element(
         Node::Bool => out.extend_from_slice(if reader.uint()? == 0 { b"false" } else { b"true" }),
         Node::Int => out.extend_from_slice(itoa::Buffer::new().format(reader.int()?).as_bytes()),
         Node::Float => float(reader.float()?, out),
+        Node::Widened => float(reader.int()? as f64, out),
         Node::String => string(reader.bytes()?, out),
         Node::Struct(index) => structure(plan, plan.structure(*index), reader, out, depth + 1)?,
         Node::Slice(of) => {
@@ -199,7 +201,8 @@ fn name(shape: &Struct, index: usize, out: &mut Vec<u8>) {
     out.extend_from_slice(shape.members[index].json_head.as_bytes());
 }
 
-fn float(number: f64, out: &mut Vec<u8>) {
+/// Appends a number with a fraction, as `serde_json` writes it.
+pub(crate) fn float(number: f64, out: &mut Vec<u8>) {
     // Writing a finite number into memory can't fail.
     drop(serde_json::to_writer(out, &number));
 }

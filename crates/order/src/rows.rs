@@ -5,14 +5,14 @@
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use gobwire::{Decoder, Encoder, StreamDecoder, parse_length_prefix};
+use gobwire::{Decoder, parse_length_prefix};
+use model::shape::Struct;
 
 use crate::layout::{Layout, Plan};
-use crate::model::{ROOT, RawOrderData};
 use crate::order::{Body, Order};
 use crate::walk::{self, Shown};
 use crate::wire::{Reader, put_bytes, put_int, put_uint, uint_len};
-use crate::{RowError, render};
+use crate::{Parser, RowError, convert, descriptors, render};
 
 /// How many layouts are kept. A Go program makes one; only a table made to hurt has more, and rows beyond
 /// these are converted one by one.
@@ -27,6 +27,7 @@ pub(crate) const OURS: usize = 0;
 
 /// The layouts met so far. They are only added, and looked up without a lock.
 pub struct Layouts {
+    shape: &'static Struct,
     known: Box<[OnceLock<Layout>]>,
     adding: Mutex<()>,
     /// The type of the value as a row of ours opens with it.
@@ -34,18 +35,22 @@ pub struct Layouts {
 }
 
 impl Layouts {
-    /// With the layout of the rows that are written here as the only one.
+    /// Of documents of this shape, with the layout of the rows that are written here as the only one.
     ///
     /// # Errors
-    /// A model that gob can't express, which the generator never makes.
-    pub fn new() -> Result<Self, RowError> {
-        let row = Encoder::new().encode(&RawOrderData::default()).map_err(RowError::gob)?;
-        let ours = describe(&row)?;
+    /// A model that gob can't express; there is none.
+    pub fn new(shape: &'static Struct) -> Result<Self, RowError> {
+        let ours = describe(&descriptors::empty_row(shape)?, shape)?;
         let mut type_id = Vec::new();
         put_int(&mut type_id, ours.type_id);
         let known: Box<[OnceLock<Layout>]> = (0..LAYOUTS).map(|_| OnceLock::new()).collect();
         drop(known[OURS].set(ours));
-        Ok(Self { known, adding: Mutex::new(()), type_id: type_id.into_boxed_slice() })
+        Ok(Self { shape, known, adding: Mutex::new(()), type_id: type_id.into_boxed_slice() })
+    }
+
+    /// The shape of the documents.
+    pub fn shape(&self) -> &'static Struct {
+        self.shape
     }
 
     /// What each row begins with that is written here.
@@ -143,6 +148,7 @@ pub struct RowReader {
     /// The root's members that are noted, and where in the last row's value each starts.
     noted: Vec<(usize, Option<usize>)>,
     shown: Shown,
+    parser: Parser,
 }
 
 impl RowReader {
@@ -155,7 +161,8 @@ impl RowReader {
     /// to look for them.
     pub fn noting(layouts: Arc<Layouts>, members: &[usize]) -> Self {
         let noted = members.iter().map(|&member| (member, None)).collect();
-        Self { layouts, bytes: Vec::new(), last: OURS, noted, shown: Shown::default() }
+        let parser = Parser::new(layouts.shape);
+        Self { layouts, bytes: Vec::new(), last: OURS, noted, shown: Shown::default(), parser }
     }
 
     /// The body of a row of the table, whose id is `key`: checked from end to end, so that it can be shown.
@@ -166,7 +173,7 @@ impl RowReader {
         let (index, value) = match self.layouts.find(row, self.last) {
             Some(found) => found,
             None => {
-                let layout = describe(row)?;
+                let layout = describe(row, self.layouts.shape)?;
                 let value = value_in(&layout, row).ok_or(RowError::Truncated)?;
                 match self.layouts.add(layout) {
                     Ok(index) => (index, value),
@@ -176,7 +183,10 @@ impl RowReader {
         };
         self.last = index;
         let plan = match self.layouts.plan(index) {
-            Err(RowError::Interface) => return self.convert(key, row),
+            Err(RowError::Interface) => {
+                let json = convert::json(self.layouts.shape, row)?;
+                return self.converted(key, &json);
+            }
             plan => plan?,
         };
         let fields = fields_without_key(plan, value?, &mut self.shown, &mut self.noted)?;
@@ -194,27 +204,25 @@ impl RowReader {
         value: Result<&[u8], RowError>,
         layout: &Layout,
     ) -> Result<Body, RowError> {
+        let mut json = Vec::new();
         match &layout.plan {
-            Err(RowError::Interface) => {}
+            Err(RowError::Interface) => json = convert::json(self.layouts.shape, row)?,
             Err(error) => return Err(error.clone()),
             Ok(plan) => {
-                walk::check(plan, value?, &mut Shown::default(), |_, _| {})?;
+                let value = value?;
+                walk::check(plan, value, &mut self.shown, |_, _| {})?;
+                render::json(plan, value, &mut json)?;
             }
         }
-        self.convert(key, row)
+        self.converted(key, &json)
     }
 
-    /// The slow way, through the typed model, for rows whose values can't be kept as they are.
-    fn convert(&mut self, key: &str, row: &[u8]) -> Result<Body, RowError> {
-        let decoded = StreamDecoder::new(row).decode::<RawOrderData>().map_err(RowError::gob)?;
-        let typed = decoded.ok_or(RowError::Truncated)?;
-        let row = Encoder::new().encode(&typed).map_err(RowError::gob)?;
-        let ours = self.layouts.known[OURS].get().ok_or(RowError::UnknownField)?;
-        let value = value_in(ours, &row).ok_or(RowError::Truncated)??;
-        let fields = fields_without_key(self.layouts.plan(OURS)?, value, &mut self.shown, &mut self.noted)?;
-        Body::open(OURS as u16, key, &mut self.bytes);
-        self.bytes.extend_from_slice(fields);
-        Ok(Body::close(&mut self.bytes))
+    /// The slow way, for rows whose values can't be kept as they are: the body of the document that the row shows.
+    fn converted(&mut self, key: &str, json: &[u8]) -> Result<Body, RowError> {
+        let order = self.parser.parse(json, key).map_err(|refusal| RowError::Gob(refusal.detail))?;
+        let body = order.body().clone();
+        note(self.layouts.plan(OURS)?, body.value(), &mut self.shown, &mut self.noted)?;
+        Ok(body)
     }
 
     /// Appends the value of a noted member, of those in the order in which they were given the one at `place`, as
@@ -236,14 +244,24 @@ fn fields_without_key<'v>(
     shown: &mut Shown,
     noted: &mut [(usize, Option<usize>)],
 ) -> Result<&'v [u8], RowError> {
+    let checked = note(plan, value, shown, noted)?;
+    Ok(&value[..checked.key_start.unwrap_or(checked.end - 1)])
+}
+
+/// Checks a value, and notes where members start in it.
+fn note(
+    plan: &Plan,
+    value: &[u8],
+    shown: &mut Shown,
+    noted: &mut [(usize, Option<usize>)],
+) -> Result<walk::Checked, RowError> {
     noted.iter_mut().for_each(|(_, start)| *start = None);
     let note = |index, at| {
         for (_, start) in noted.iter_mut().filter(|(member, _)| *member == index) {
             *start = Some(at);
         }
     };
-    let checked = walk::check(plan, value, shown, note)?;
-    Ok(&value[..checked.key_start.unwrap_or(checked.end - 1)])
+    Ok(walk::check(plan, value, shown, note)?)
 }
 
 /// The value of `row`, if the row has this layout: after the descriptors come the length of the value's
@@ -263,7 +281,7 @@ fn value_in<'r>(layout: &Layout, row: &'r [u8]) -> Option<Result<&'r [u8], RowEr
 }
 
 /// Reads the descriptors at the front of a row.
-fn describe(row: &[u8]) -> Result<Layout, RowError> {
+fn describe(row: &[u8], shape: &'static Struct) -> Result<Layout, RowError> {
     let mut decoder = Decoder::new();
     let mut at = 0;
     loop {
@@ -272,29 +290,10 @@ fn describe(row: &[u8]) -> Result<Layout, RowError> {
         let message = row[at + width..].get(..length).ok_or(RowError::Truncated)?;
         let type_id = Reader::new(message, 0).int()?;
         if type_id > 0 {
-            let plan = Plan::new(decoder.types(), type_id, &ROOT);
+            let plan = Plan::new(decoder.types(), type_id, shape);
             return Ok(Layout { descriptors: row[..at].into(), type_id, plan });
         }
         decoder.push_message(message).map_err(RowError::gob)?;
         at += width + length;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn our_rows_are_what_gobwire_writes() {
-        let typed: RawOrderData = serde_json::from_str(crate::model::SAMPLE).unwrap();
-        let typed = RawOrderData { local_id: "17-1".into(), ..typed };
-        let order = crate::Parser::new(&[]).unwrap().parse(crate::model::SAMPLE.as_bytes(), "17-1").unwrap();
-        let mut row = Vec::new();
-        Layouts::new().unwrap().write_row(&order, &mut row);
-        assert_eq!(row, Encoder::new().encode(&typed).unwrap());
-        assert!((row.len()..row.len() + 9).contains(&Layouts::new().unwrap().row_len(&order)));
-        let mut bytes = Vec::new();
-        put_bytes(&mut bytes, b"17-1");
-        assert!(row.ends_with(&[&bytes[..], &[0]].concat()));
     }
 }

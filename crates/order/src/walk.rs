@@ -146,7 +146,7 @@ pub(crate) fn pass(
     depth: usize,
 ) -> Result<(), Fault> {
     match node {
-        Node::Bool | Node::Int | Node::Number => drop(reader.uint()?),
+        Node::Bool | Node::Int | Node::Widened | Node::Number => drop(reader.uint()?),
         Node::Float => look.float(reader.float()?)?,
         Node::String => look.text(reader.bytes()?)?,
         Node::Bytes => drop(reader.bytes()?),

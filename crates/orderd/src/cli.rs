@@ -43,6 +43,8 @@ pub enum Command {
     DeadLetters(DeadLettersArgs),
     /// Compare stream, table and memory of a running installation.
     Verify(VerifyArgs),
+    /// See, print and check the model: what documents look like.
+    Model(ModelCommandArgs),
     /// Erase orders everywhere, for good.
     Erase(EraseArgs),
     /// Write a script by which a shell completes commands and flags.
@@ -221,10 +223,34 @@ pub struct DrainStanArgs {
 #[derive(Args, Debug, Clone)]
 #[command(next_help_heading = "Orders")]
 pub struct OrderArgs {
-    /// Members that must be there and not empty, separated by commas; an order without one is a dead letter.
-    /// none takes all that decodes.
-    #[arg(long, env = "REQUIRE", default_value = "order_uid", value_name = "MEMBER,…")]
-    pub require: String,
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    /// Members that must be there and not empty, separated by commas; a document without one is a dead letter. none takes
+    /// all that decodes. By default order_uid, where the model has it.
+    #[arg(long, env = "REQUIRE", value_name = "MEMBER,…")]
+    pub require: Option<String>,
+    /// Members that the model lacks: ignore names each once in the log, refuse makes such a document a dead letter, to be
+    /// replayed when the model has them.
+    #[arg(long, env = "UNKNOWN", default_value = "ignore", value_name = "ignore|refuse")]
+    pub unknown: UnknownMembers,
+}
+
+/// What becomes of members that the model lacks.
+#[derive(clap::ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnknownMembers {
+    /// They are left out.
+    Ignore,
+    /// The document is refused.
+    Refuse,
+}
+
+/// What documents look like.
+#[derive(Args, Debug, Clone)]
+pub struct ModelArgs {
+    /// What documents look like: a sample, several (separated by commas, or a folder), or a JSON Schema. By default the
+    /// order that is built in.
+    #[arg(long, env = "MODEL", value_name = "FILE,…")]
+    pub model: Option<String>,
 }
 
 /// `orderd serve`
@@ -296,9 +322,10 @@ pub struct ServeArgs {
     pub http_tls_key: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) orders: OrderArgs,
-    /// Top-level members by which /orders finds, separated by commas; none for none.
-    #[arg(long, env = "SEARCH", default_value = "order_uid,track_number", value_name = "MEMBER,…")]
-    pub search: String,
+    /// Top-level members by which /orders finds, separated by commas; none for none. By default those of order_uid and
+    /// track_number that the model has.
+    #[arg(long, env = "SEARCH", value_name = "MEMBER,…")]
+    pub search: Option<String>,
     /// How much memory orders may take, in bytes or as 512MiB, 4GiB; by default there is no bound. Orders above it
     /// are read from the table when they are asked for.
     #[arg(long, env = "CACHE_MAX_BYTES", value_name = "BYTES")]
@@ -333,7 +360,9 @@ pub enum LogFormat {
 pub struct PublishArgs {
     #[command(flatten)]
     pub(crate) nats: NatsArgs,
-    /// How many orders to send, made from the sample.
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    /// How many to send, made from the model's sample.
     #[arg(long, default_value_t = 1, value_name = "N", conflicts_with = "from")]
     pub count: u64,
     /// How many to send in a second; 0 is as fast as possible.
@@ -357,6 +386,8 @@ pub struct PublishArgs {
 pub struct ExportArgs {
     #[command(flatten)]
     pub(crate) pg: PgArgs,
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
 }
 
 /// `orderd import`
@@ -366,6 +397,8 @@ pub struct ExportArgs {
 pub struct ImportArgs {
     #[command(flatten)]
     pub(crate) pg: PgArgs,
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
     /// Lines {"id":…,"order":{…}}; - reads stdin.
     #[arg(default_value = "-", value_name = "FILE|-")]
     pub from: PathBuf,
@@ -527,4 +560,73 @@ pub struct VerifyArgs {
     /// For programs: one JSON object.
     #[arg(long)]
     pub json: bool,
+}
+
+/// `orderd model`
+#[derive(Args, Debug, Clone)]
+#[command(after_help = "Examples:\n  orderd model infer samples/*.json > parcel.schema.json\n  \
+    orderd model go parcel.schema.json > parcel.go\n  orderd model check --model newer.json older.json\n  \
+    PG_HOST=db MODEL=newer.json orderd model check")]
+pub struct ModelCommandArgs {
+    /// What to do with it.
+    #[command(subcommand)]
+    pub command: ModelCommand,
+}
+
+/// What to do with the model.
+#[derive(Subcommand, Debug, Clone)]
+pub enum ModelCommand {
+    /// Print the model of sample documents as a JSON Schema.
+    Infer(InferArgs),
+    /// Print the types for programs in Go, which also read the table's rows.
+    Go(TypesArgs),
+    /// Print the types for programs in Rust, with the traits of serde.
+    Rust(RustTypesArgs),
+    /// Print the types for programs in TypeScript.
+    Typescript(TypesArgs),
+    /// Say whether what was written under an older model is readable, member by member.
+    Check(ModelCheckArgs),
+}
+
+/// `orderd model infer`
+#[derive(Args, Debug, Clone)]
+pub struct InferArgs {
+    /// Sample documents, or folders of them.
+    #[arg(required = true, value_name = "SAMPLE")]
+    pub samples: Vec<PathBuf>,
+}
+
+/// `orderd model go` and `typescript`
+#[derive(Args, Debug, Clone)]
+pub struct TypesArgs {
+    /// Sample documents or a JSON Schema, in place of MODEL.
+    #[arg(value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+}
+
+/// `orderd model rust`
+#[derive(Args, Debug, Clone)]
+pub struct RustTypesArgs {
+    #[command(flatten)]
+    pub(crate) types: TypesArgs,
+    /// Also with the traits of the crate gobwire, for programs that read the table's rows.
+    #[arg(long)]
+    pub gob: bool,
+}
+
+/// `orderd model check`
+#[derive(Args, Debug, Clone)]
+#[command(after_help = "Examples:\n  orderd model check --model newer.json older.json\n  \
+    PG_HOST=db MODEL=newer.json orderd model check\n\n\
+    Exit codes: 0 all of it is readable, 1 some is not.")]
+pub struct ModelCheckArgs {
+    /// Samples, a folder of them, or a JSON Schema: the older model. Without it, the table's rows are read.
+    #[arg(value_name = "OLD")]
+    pub older: Option<String>,
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) pg: PgArgs,
 }

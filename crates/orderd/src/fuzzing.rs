@@ -59,7 +59,8 @@ impl Web {
 /// A service with one order and without servers.
 pub(crate) async fn app() -> anyhow::Result<Arc<App>> {
     let parts = Parts::new(settings()?).await?;
-    let order = Parser::new(&[])?.parse(order::model::SAMPLE.as_bytes(), KEY);
+    let model = &parts.settings.model;
+    let order = Parser::new(model.shape()).parse(model.sample.as_bytes(), KEY);
     let order = order.map_err(|refusal| anyhow::anyhow!("{refusal}"))?;
     let (records, records_out) = tokio::sync::mpsc::channel(1);
     let record = parts.cache.hasher().record_of(&order)?;

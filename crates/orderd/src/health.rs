@@ -1,7 +1,7 @@
 //! Which parts of the service are up, and since when: what `/readyz` and `/healthz` show.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
@@ -48,6 +48,8 @@ pub(crate) struct Health {
     changed: watch::Sender<()>,
     /// By who watches over them.
     warnings: Mutex<BTreeMap<&'static str, Vec<Warning>>>,
+    /// Whether most of the table can be decoded.
+    model_fits: AtomicBool,
     metrics: Arc<Metrics>,
 }
 
@@ -59,7 +61,18 @@ impl Health {
             metrics.up.with_label_values(&[name]).set(0);
         }
         let states = Mutex::new(std::array::from_fn(|_| away.clone()));
-        Arc::new(Self { states, changed: watch::Sender::new(()), warnings: Mutex::default(), metrics })
+        let (changed, model_fits) = (watch::Sender::new(()), AtomicBool::new(true));
+        Arc::new(Self { states, changed, warnings: Mutex::default(), model_fits, metrics })
+    }
+
+    /// The table was read, and most of it could be decoded, or not.
+    pub(crate) fn set_model_fits(&self, fits: bool) {
+        self.model_fits.store(fits, Ordering::Relaxed);
+    }
+
+    /// Whether most of the table could be decoded, as far as it was read.
+    pub(crate) fn model_fits(&self) -> bool {
+        self.model_fits.load(Ordering::Relaxed)
     }
 
     /// The part is up. Says so in the log where it was not.

@@ -43,7 +43,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use config::Settings;
-use order::Parser;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::SignalKind;
 use tokio_util::sync::CancellationToken;
@@ -69,7 +68,7 @@ pub async fn run(
     listener: TcpListener,
     shutdown: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
-    let parser = Parser::new(&settings.require)?;
+    let parser = settings.parser.clone();
     postgres::check_at_start(&settings.postgres).await?;
     let parts = pipeline::Parts::new(settings).await?;
     let depths = Arc::new(pipeline::Depths::default());

@@ -45,6 +45,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Check(args) => commands::check::run(args).await,
         Command::DeadLetters(args) => commands::dead_letters::run(args).await,
         Command::Verify(args) => commands::verify::run(args).await,
+        Command::Model(args) => commands::model::run(args).await,
         Command::Erase(args) => commands::erase::run(args).await,
         Command::Completions(args) => commands::completions::run(&args),
         #[cfg(feature = "drain-stan")]

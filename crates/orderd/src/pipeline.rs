@@ -73,8 +73,8 @@ impl Parts {
         let settings = Arc::new(settings);
         let metrics = Metrics::new()?;
         let health = Health::new(metrics.clone());
-        let layouts = Arc::new(Layouts::new()?);
-        let search = order::searchable(&settings.search)?;
+        let layouts = Arc::new(Layouts::new(settings.model.shape())?);
+        let search = settings.search_places.clone();
         let bound = settings.cache_max_bytes.map(|max| Bound::new(max, metrics.evictions.clone()));
         let client_end = ClientEnd::default();
         let client = nats::connect(&settings.nats, health.clone(), &client_end).await?;

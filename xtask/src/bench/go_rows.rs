@@ -1,7 +1,6 @@
 //! Rows as the Go service writes them: its descriptors, its order of fields, its keys.
 
-use order::model::{RawDeliveryData, RawItemsData, RawOrderData, RawPaymentData};
-
+use super::order_types::{RawDeliveryData, RawItemsData, RawOrderData, RawPaymentData};
 use super::orders;
 
 /// What each of its rows opens with; a test holds it against a row that Go wrote.
@@ -176,7 +175,7 @@ mod tests {
         let line: serde_json::Value = serde_json::from_str(corpus.lines().next().unwrap()).unwrap();
         assert_eq!(line["name"], "seed/sample");
         let written = BASE64_STANDARD.decode(line["row"].as_str().unwrap()).unwrap();
-        let sample: RawOrderData = serde_json::from_str(order::model::SAMPLE).unwrap();
+        let sample: RawOrderData = serde_json::from_str(&model::Model::order().unwrap().sample).unwrap();
         let ours = gob(&sample, "1700000000123456789");
         assert_eq!(String::from_utf8_lossy(&ours), String::from_utf8_lossy(&written));
         assert_eq!(ours, written);
@@ -184,7 +183,7 @@ mod tests {
 
     #[test]
     fn rows_are_read_as_the_orders_that_they_are() {
-        let layouts = Arc::new(Layouts::new().unwrap());
+        let layouts = Arc::new(Layouts::new(model::Model::order().unwrap().shape()).unwrap());
         let mut reader = RowReader::new(layouts.clone());
         for number in 0..200 {
             let body = reader.read("1-1", &gob(&orders::order(number), &orders::id(number))).unwrap();

@@ -5,6 +5,9 @@
 
 mod stats;
 mod table;
+#[rustfmt::skip] // as `orderd model rust` prints it
+#[allow(unreachable_pub, missing_docs, reason = "for programs it is")]
+mod order_types;
 mod orders;
 mod go_rows;
 mod http;

@@ -6,7 +6,8 @@ use std::ops::Range;
 use std::sync::mpsc::{Receiver, sync_channel};
 
 use fastrand::Rng;
-use order::model::{RawDeliveryData, RawItemsData, RawOrderData, RawPaymentData};
+
+use super::order_types::{RawDeliveryData, RawItemsData, RawOrderData, RawPaymentData};
 
 /// Any number will do, as long as it stays.
 const SEED: u64 = 0x5eed_0f0d_e25a_11fe;
@@ -181,8 +182,9 @@ mod tests {
 
     #[test]
     fn orders_are_answered_as_they_are_sent() {
-        let layouts = std::sync::Arc::new(order::Layouts::new().unwrap());
-        let mut parser = order::Parser::new(&["order_uid".to_owned()]).unwrap();
+        let layouts =
+            std::sync::Arc::new(order::Layouts::new(model::Model::order().unwrap().shape()).unwrap());
+        let mut parser = order::Parser::new(model::Model::order().unwrap().shape());
         for number in 0..200 {
             let sent = json(number);
             let order = parser.parse(&sent, "1-1").unwrap();

@@ -12,7 +12,7 @@ mod signals;
 use std::fs;
 use std::io::Write;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -37,6 +37,7 @@ const PROMETHEUS_PORT: u16 = 9090;
 ///
 /// Examples: cargo xtask up
 ///           cargo xtask up --data-dir /tmp/try --http-addr 127.0.0.1:9000
+///           cargo xtask up --model parcel.json --data-dir parcels
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Options {
@@ -52,6 +53,10 @@ pub(crate) struct Options {
     /// The port of NATS, on 127.0.0.1
     #[arg(long, value_name = "PORT", default_value_t = 4222, value_parser = clap::value_parser!(u16).range(1..))]
     nats_port: u16,
+    /// What documents look like: a sample, several (separated by commas, or a folder), or a JSON Schema [default: the
+    /// order]
+    #[arg(long, value_name = "FILE", env = "MODEL")]
+    model: Option<String>,
     /// Start Prometheus too, reading the service's metrics
     #[arg(long)]
     prometheus: bool,
@@ -122,7 +127,8 @@ impl Stack {
             return Ok(None);
         }
         let address = places::free("orderd", options.http_addr)?;
-        let settings = settings(address, &postgres, &nats);
+        let mut settings = settings(address, &postgres, &nats);
+        settings.extend(options.model.as_deref().and_then(model));
         data_dir.keep_settings(&program, &settings)?;
         let mut service = Service::start(&program, address, &settings)?;
         if !service.wait_until_ready(signals)? {
@@ -196,6 +202,21 @@ fn start_prometheus(data_dir: &DataDir, service: SocketAddr) -> Result<Prometheu
     let prometheus = places::start_at("Prometheus", PROMETHEUS_PORT, at)?;
     say(&format!("Prometheus at http://127.0.0.1:{}", prometheus.port()));
     Ok(prometheus)
+}
+
+/// The model's files, named so that they are found from any folder; none where nothing is named.
+fn model(named: &str) -> Option<(String, String)> {
+    let absolute = |name: &str| {
+        let path = std::path::absolute(name).unwrap_or_else(|_| name.into());
+        path.display().to_string()
+    };
+    let whole = named.trim();
+    let files: Vec<String> = if Path::new(whole).exists() {
+        vec![absolute(whole)]
+    } else {
+        whole.split(',').map(str::trim).filter(|name| !name.is_empty()).map(absolute).collect()
+    };
+    (!files.is_empty()).then(|| ("MODEL".to_owned(), files.join(",")))
 }
 
 /// The service's settings, as environment variables.

@@ -13,6 +13,7 @@ mod nats;
 mod postgres;
 mod prometheus;
 mod schemathesis;
+mod typescript;
 mod stan;
 
 use std::path::{Path, PathBuf};
@@ -27,6 +28,7 @@ pub use postgres::{ensure_postgres, find_postgres};
 pub use prometheus::{ensure_amtool, ensure_prometheus, find_prometheus, find_promtool};
 pub use schemathesis::{ensure_schemathesis, find_schemathesis};
 pub use stan::{ensure_stan_server, find_go, find_stan_server};
+pub use typescript::{ensure_typescript, find_typescript};
 
 /// Where one line about each step of an installation goes.
 pub type Report<'a> = &'a mut dyn FnMut(&str);

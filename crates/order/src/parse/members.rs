@@ -5,8 +5,9 @@
 
 use std::ops::Range;
 
+use model::shape::{Kind, Struct};
+
 use super::State;
-use crate::shape::{Kind, Struct};
 use crate::wire::put_uint;
 
 /// What is written of an object so far.

@@ -9,14 +9,13 @@
 use std::fmt;
 use std::ops::Range;
 
+use model::shape::{Kind, Struct};
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::State;
 use super::members::{is_left_out, pass, zero_element};
 use super::name;
 use super::visit::Value;
-use crate::model::ROOT;
-use crate::shape::{Kind, Struct};
 use crate::wire::put_uint;
 
 /// A value that was given.
@@ -29,26 +28,30 @@ enum Node {
     Slice { elements: Vec<Option<Node>>, count: usize },
 }
 
-static DOCUMENT: Kind = Kind::Struct(&ROOT);
-
 /// Appends the members of the document to `state.out`, and gives back the number of the key's field, counted from the
 /// last one written. Notes the first of the `required` members that is missing or empty.
 ///
 /// # Errors
 /// None for a document that `visit` has read.
-pub(super) fn document(text: &str, required: &[usize], state: &mut State) -> Result<u64, serde_json::Error> {
+pub(super) fn document(
+    shape: &'static Struct,
+    text: &str,
+    required: &[usize],
+    state: &mut State,
+) -> Result<u64, serde_json::Error> {
     let start = state.out.len();
     let mut root = None;
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    Merge { state, kind: &DOCUMENT, into: &mut root }.deserialize(&mut deserializer)?;
+    let kind = Kind::Struct(shape);
+    Merge { state, kind: &kind, into: &mut root }.deserialize(&mut deserializer)?;
     let members = root.as_ref().map_or(&[][..], Node::members);
     let is_empty = |index: &usize| {
-        let kind = &ROOT.members[*index].kind;
+        let kind = &shape.members[*index].kind;
         find(members, *index).is_none_or(|node| node.is_empty(kind, &state.out))
     };
     state.missing = required.iter().copied().find(is_empty);
     let mut merged = Vec::new();
-    let key_field = write_members(&ROOT, members, &state.out, &mut merged);
+    let key_field = write_members(shape, members, &state.out, &mut merged);
     state.out.truncate(start);
     state.out.append(&mut merged);
     Ok(key_field)
@@ -124,7 +127,7 @@ impl Node {
 /// Reads a value into what was given before of it.
 struct Merge<'s> {
     state: &'s mut State,
-    kind: &'static Kind,
+    kind: &'s Kind,
     into: &'s mut Option<Node>,
 }
 

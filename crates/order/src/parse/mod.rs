@@ -19,23 +19,34 @@ mod text;
 use std::collections::BTreeSet;
 use std::fmt;
 
+use model::shape::{Member, Struct};
+
 use self::place::offset;
 use self::text::without_lone_surrogates;
 use crate::SettingError;
-use crate::model::ROOT;
 use crate::order::{Body, Order};
 use crate::refusal::{Reason, Refusal};
 use crate::rows::OURS;
-use crate::shape::Member;
 
 /// How many names of unknown members are kept, and how long each may be, in characters.
 const UNKNOWN_NAMES: usize = 20;
 const UNKNOWN_NAME_LENGTH: usize = 64;
 
 /// Parses payloads one after another, with the same memory.
+#[derive(Clone)]
 pub struct Parser {
-    required: Vec<usize>,
+    shape: &'static Struct,
+    rules: Rules,
     state: State,
+}
+
+/// What a document must be besides fitting the model.
+#[derive(Clone, Default)]
+struct Rules {
+    /// Members of the document that must be there and not empty.
+    required: Vec<usize>,
+    /// Whether objects must be as the model's schema requires.
+    checks: bool,
 }
 
 /// Members that the model doesn't know: how many there were, and some of their names.
@@ -47,7 +58,7 @@ pub struct Unknown {
     pub names: BTreeSet<String>,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct State {
     /// The values of members, each after the one that was parsed before it, and the objects made of them.
     out: Vec<u8>,
@@ -65,28 +76,44 @@ struct State {
     missing: Option<usize>,
     /// Whether an object or an array is given more than once.
     repeats: bool,
+    /// As [`Rules::checks`].
+    checks: bool,
+    /// Whether members that the model lacks are refused.
+    refuses_unknown: bool,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 enum Step {
     Member(&'static Member),
+    Unknown(String),
     Element(usize),
 }
 
 impl Parser {
-    /// A parser that refuses documents in which one of the `required` members is missing, `null` or empty.
+    /// A parser that takes all that fits the model.
+    pub fn new(shape: &'static Struct) -> Self {
+        Self { shape, rules: Rules::default(), state: State::default() }
+    }
+
+    /// A parser that refuses documents in which one of the `required` members is missing, `null` or empty, or something
+    /// that the model's schema requires is missing; and where `unknown` members are refused, those that have one.
     ///
     /// # Errors
     /// A required member that the model lacks.
-    pub fn new(required: &[String]) -> Result<Self, SettingError> {
+    pub fn checking(
+        shape: &'static Struct,
+        required: &[String],
+        refuses_unknown: bool,
+    ) -> Result<Self, SettingError> {
         let mut places = Vec::new();
         for name in required {
-            let (index, _) = ROOT.member(name).ok_or_else(|| SettingError::unknown(name))?;
+            let (index, _) = shape.member(name).ok_or_else(|| SettingError::unknown(name, shape))?;
             if !places.contains(&index) {
                 places.push(index);
             }
         }
-        Ok(Self { required: places, state: State::default() })
+        let state = State { checks: true, refuses_unknown, ..State::default() };
+        Ok(Self { shape, rules: Rules { required: places, checks: true }, state })
     }
 
     /// The order that `payload` is, under `key`.
@@ -110,23 +137,23 @@ impl Parser {
     fn plain(&mut self, text: &str, key: &str) -> Option<Order> {
         let out = &mut self.state.out;
         Body::open(OURS as u16, key, out);
-        let key_field = plain::document(text, &self.required, out)?;
+        let key_field = plain::document(self.shape, text, &self.rules, out)?;
         Some(Order::new(Body::close(out), key_field))
     }
 
     /// The same of any text, by `serde_json` alone.
     fn any(&mut self, text: &str, key: &str) -> Result<Order, Refusal> {
         let text = without_lone_surrogates(text);
-        let state = &mut self.state;
+        let Self { shape, rules, state } = self;
         state.open(key);
-        let mut key_field = visit::document(&text, &self.required, state)?;
+        let mut key_field = visit::document(shape, &text, &rules.required, state)?;
         if state.repeats {
             state.open(key);
-            let merged = merge::document(&text, &self.required, state);
+            let merged = merge::document(shape, &text, &rules.required, state);
             key_field = merged.map_err(|error| state.refusal(&text, &error))?;
         }
         match state.missing {
-            Some(index) => Err(Refusal::missing(ROOT.members[index].json_name, &text)),
+            Some(index) => Err(Refusal::missing(shape.members[index].json_name, &text)),
             None => Ok(Order::new(Body::close(&mut state.out), key_field)),
         }
     }
@@ -140,6 +167,13 @@ impl Parser {
     /// The unknown members met since the parser was made.
     pub fn unknown(&self) -> &Unknown {
         &self.state.unknown
+    }
+}
+
+/// Without what it has read: no order's content in logs.
+impl fmt::Debug for Parser {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parser").field("model", &self.shape.go_name).finish_non_exhaustive()
     }
 }
 
@@ -195,6 +229,10 @@ impl State {
                     path.push('.');
                     path.push_str(member.json_name);
                 }
+                Step::Unknown(name) => {
+                    path.push('.');
+                    path.push_str(name);
+                }
                 Step::Element(index) => path.push_str(&format!("[{index}]")),
             }
         }
@@ -204,9 +242,14 @@ impl State {
     fn unknown(&mut self, name: &str) {
         self.unknown.count += 1;
         if self.unknown.names.len() < UNKNOWN_NAMES {
-            self.unknown.names.insert(name.chars().take(UNKNOWN_NAME_LENGTH).collect());
+            self.unknown.names.insert(shortened(name));
         }
     }
+}
+
+/// A name that somebody else has chosen.
+fn shortened(name: &str) -> String {
+    name.chars().take(UNKNOWN_NAME_LENGTH).collect()
 }
 
 #[cfg(test)]

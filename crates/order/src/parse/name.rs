@@ -1,7 +1,7 @@
 //! Which member a name in a document means: the one of exactly that name, or else, as with Go, of that name but
 //! for the case of its letters.
 
-use crate::shape::Struct;
+use model::shape::Struct;
 
 /// The place of the member that is named. `expected` is looked at first: mostly members come in the model's order.
 pub(super) fn find(shape: &Struct, expected: usize, name: &str) -> Option<usize> {

@@ -9,7 +9,9 @@ pub(super) fn offset(reason: Reason, text: &str, error: &serde_json::Error) -> O
     }
     let last = place(text, error.line(), error.column())?;
     match reason {
-        Reason::WrongType | Reason::NumberOutOfRange | Reason::NotAnObject => Some(value_start(text, last)),
+        Reason::WrongType | Reason::NumberOutOfRange | Reason::NotAnObject | Reason::UnknownMember => {
+            Some(value_start(text, last))
+        }
         _ => Some(last),
     }
 }

@@ -5,28 +5,28 @@
 //! doesn't expect it gives up, and `serde_json` reads the document from its start. What is refused, and with which
 //! words, is thus decided in one place alone. A test and the fuzzer hold the two against each other.
 
+use model::shape::{Kind, Struct};
 use wide::u8x16;
 
+use super::Rules;
 use super::members::{pass, put_count, zero_element};
-use crate::model::ROOT;
-use crate::shape::{Kind, Struct};
 use crate::wire::{put_bytes, put_float, put_int, put_uint};
 
 /// Appends the document's members. Gives back the number of the key's field, counted from the last one written;
 /// `None` for what `serde_json` has to look at.
-pub(super) fn document(text: &str, required: &[usize], out: &mut Vec<u8>) -> Option<u64> {
-    let mut reader = Reader { text: text.as_bytes(), at: 0 };
+pub(super) fn document(shape: &'static Struct, text: &str, rules: &Rules, out: &mut Vec<u8>) -> Option<u64> {
+    let mut reader = Reader { text: text.as_bytes(), at: 0, checks: rules.checks };
     if reader.token()? != b'{' {
         return None;
     }
-    let key_field = reader.members(&ROOT, required, out)?;
+    let key_field = reader.members(shape, &rules.required, out)?;
     reader.token().is_none().then_some(key_field)
 }
 
 /// A value by itself.
 #[cfg(test)]
 pub(super) fn value(text: &str, kind: &Kind, out: &mut Vec<u8>) -> Option<bool> {
-    let mut reader = Reader { text: text.as_bytes(), at: 0 };
+    let mut reader = Reader { text: text.as_bytes(), at: 0, checks: false };
     let token = reader.token()?;
     let appended = reader.value(token, kind, out)?;
     reader.token().is_none().then_some(appended)
@@ -36,6 +36,8 @@ pub(super) fn value(text: &str, kind: &Kind, out: &mut Vec<u8>) -> Option<bool> 
 struct Reader<'t> {
     text: &'t [u8],
     at: usize,
+    /// Whether objects must have what the model requires of them.
+    checks: bool,
 }
 
 impl<'t> Reader<'t> {
@@ -69,6 +71,7 @@ impl<'t> Reader<'t> {
     /// the last one written.
     fn members(&mut self, shape: &Struct, required: &[usize], out: &mut Vec<u8>) -> Option<u64> {
         let (mut next, mut delta, mut met) = (0, 1, 0);
+        let own = if self.checks { shape.required } else { &[] };
         loop {
             let index = self.name(shape, next)?;
             if index > next {
@@ -79,7 +82,7 @@ impl<'t> Reader<'t> {
             let token = self.token()?;
             if self.value(token, &shape.members[index].kind, out)? {
                 delta = 1;
-                met += usize::from(required.contains(&index));
+                met += usize::from(required.contains(&index)) + usize::from(own.contains(&index));
             } else {
                 out.truncate(before);
                 delta += 1;
@@ -91,7 +94,7 @@ impl<'t> Reader<'t> {
                 _ => return None,
             }
         }
-        (met == required.len()).then(|| pass(shape, next..shape.members.len(), delta, out))
+        (met == required.len() + own.len()).then(|| pass(shape, next..shape.members.len(), delta, out))
     }
 
     /// The index of the member whose name follows, which is mostly the next one, and passes its colon.

@@ -3,12 +3,13 @@
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
+use model::shape::Kind;
+
 use super::*;
-use crate::model::SAMPLE;
-use crate::shape::Kind;
+use crate::order_model::{sample, shape};
 
 fn parser() -> Parser {
-    Parser::new(&["order_uid".to_owned()]).unwrap()
+    Parser::checking(shape(), &["order_uid".to_owned()], false).unwrap()
 }
 
 fn is_plain(text: &str) -> bool {
@@ -18,13 +19,13 @@ fn is_plain(text: &str) -> bool {
 
 #[test]
 fn what_publishers_write_is_plain() {
-    let indented = serde_json::from_str::<crate::model::RawOrderData>(SAMPLE).unwrap();
+    let indented = serde_json::from_str::<serde_json::Map<_, serde_json::Value>>(sample()).unwrap();
     for text in [
-        SAMPLE,
-        &format!(" {SAMPLE}\r\n"),
+        sample(),
+        &format!(" {}\r\n", sample()),
         &serde_json::to_string_pretty(&indented).unwrap(),
-        &SAMPLE.replace("\":", "\": ").replace(",\"", ", \""),
-        &SAMPLE.replace("\":", "\" :"),
+        &sample().replace("\":", "\": ").replace(",\"", ", \""),
+        &sample().replace("\":", "\" :"),
         r#"{"order_uid":"u"}"#,
         r#"{"order_uid":"u","items":[ ],"sm_id":-1}"#,
         r#"{"order_uid":"u","entry":null,"items":null,"sm_id":null}"#,
@@ -111,7 +112,7 @@ proptest! {
     fn plain_documents_are_read_as_any(
         edits in proptest::collection::vec((any::<Index>(), 0_usize..20, snippet()), 1..4)
     ) {
-        let mut text: Vec<char> = SAMPLE.chars().collect();
+        let mut text: Vec<char> = sample().chars().collect();
         for (place, length, snippet) in edits {
             let from = place.index(text.len() + 1);
             let to = text.len().min(from + length);

@@ -2,16 +2,15 @@
 
 use std::fmt;
 
+use model::shape::{Kind, Struct};
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::members::{Members, is_left_out, put_count, zero_element};
 use super::text::too_deep;
-use super::{State, Step, name};
-use crate::model::ROOT;
+use super::{State, Step, name, shortened};
 use crate::refusal::{Reason, Refusal};
-use crate::shape::{Kind, Struct};
 use crate::wire::{put_bytes, put_float, put_int, put_uint};
 
 /// Reads the document into `state`. Gives back the number of the key's field, counted from the last one written.
@@ -19,13 +18,18 @@ use crate::wire::{put_bytes, put_float, put_int, put_uint};
 ///
 /// # Errors
 /// Why it is refused.
-pub(super) fn document(text: &str, required: &[usize], state: &mut State) -> Result<u64, Refusal> {
+pub(super) fn document(
+    shape: &'static Struct,
+    text: &str,
+    required: &[usize],
+    state: &mut State,
+) -> Result<u64, Refusal> {
     let too_deep = too_deep(text);
     // What opens too many within each other is read up to there, unless there is a fault before.
     let read = &text[..too_deep.unwrap_or(text.len())];
     state.text_start = read.as_ptr().addr();
     let mut deserializer = serde_json::Deserializer::from_str(read);
-    let parsed = Document { state, required }.deserialize(&mut deserializer);
+    let parsed = Document { state, shape, required }.deserialize(&mut deserializer);
     let whole = parsed.and_then(|key_field| deserializer.end().map(|()| key_field));
     whole.map_err(|error| match too_deep {
         Some(at) if error.is_eof() => state.nested_too_deep(at),
@@ -44,6 +48,7 @@ pub(super) fn value(text: &str, kind: &'static Kind, state: &mut State) -> Optio
 /// The whole document. Its value is the delta of the key's field after the last member.
 struct Document<'s> {
     state: &'s mut State,
+    shape: &'static Struct,
     required: &'s [usize],
 }
 
@@ -96,17 +101,17 @@ impl<'de> Visitor<'de> for Document<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<u64, A::Error> {
-        let state = self.state;
-        let members = members(state, &ROOT, map)?;
+        let Self { state, shape, required } = self;
+        let members = members(state, shape, map)?;
         let is_missing = |index: &usize| match state.spans[*index] {
             None => true,
             Some((from, to)) => {
-                let kind = &ROOT.members[*index].kind;
+                let kind = &shape.members[*index].kind;
                 matches!(kind, Kind::String | Kind::Slice(_)) && is_left_out(kind, &state.out[from..to])
             }
         };
-        state.missing = self.required.iter().copied().find(is_missing);
-        Ok(state.close(&ROOT, members))
+        state.missing = required.iter().copied().find(is_missing);
+        Ok(state.close(shape, members))
     }
 }
 
@@ -118,6 +123,7 @@ fn members<'de, A: MapAccess<'de>>(
 ) -> Result<Members, A::Error> {
     let mut members = Members::begin(state, shape);
     let mut expected = 0;
+    let mut missing = if state.checks { shape.required.to_vec() } else { Vec::new() };
     while let Some(found) = map.next_key_seed(Name { state, shape, expected })? {
         let Some(index) = found else {
             map.next_value::<IgnoredAny>()?;
@@ -131,9 +137,18 @@ fn members<'de, A: MapAccess<'de>>(
         let there = map.next_value_seed(Value { state, kind: &member.kind })?;
         members.wrote(state, shape, index, there, before, start);
         state.path.pop();
+        if there || member.nullable {
+            missing.retain(|missing| *missing != index);
+        }
         expected = index + 1;
     }
-    Ok(members)
+    match missing.first() {
+        None => Ok(members),
+        Some(index) => {
+            state.path.push(Step::Member(&shape.members[*index]));
+            Err(state.refuse(Reason::MissingMember, "is required, and missing or null"))
+        }
+    }
 }
 
 /// A member's name; its value is the member's index, `None` for one that the model lacks.
@@ -161,17 +176,22 @@ impl Visitor<'_> for Name<'_> {
 
     fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<Option<usize>, E> {
         let found = name::find(self.shape, self.expected, name);
-        if found.is_none() {
-            self.state.unknown(name);
+        if found.is_some() {
+            return Ok(found);
         }
-        Ok(found)
+        if self.state.refuses_unknown || (self.state.checks && self.shape.closed) {
+            self.state.path.push(Step::Unknown(shortened(name)));
+            return Err(self.state.refuse(Reason::UnknownMember, "the model has no such member"));
+        }
+        self.state.unknown(name);
+        Ok(None)
     }
 }
 
 /// A value of a known kind, appended to `state.out`. Its value is whether there was one: `null` is none.
 pub(super) struct Value<'s> {
     pub(super) state: &'s mut State,
-    pub(super) kind: &'static Kind,
+    pub(super) kind: &'s Kind,
 }
 
 impl Value<'_> {

@@ -7,6 +7,8 @@ use base64::prelude::BASE64_STANDARD;
 use order::{Layouts, RowError, RowReader};
 use serde_json::Value;
 
+use crate::shape;
+
 /// One row and the order that Go's own decoder reads from it; none where it can't be shown.
 pub(crate) struct Line {
     pub(crate) name: String,
@@ -43,7 +45,7 @@ pub(crate) fn show(layouts: &Layouts, reader: &mut RowReader, row: &[u8]) -> Res
 
 /// As [`show`], by a reader that has read nothing before.
 pub(crate) fn show_alone(row: &[u8]) -> Result<String, RowError> {
-    let layouts = Arc::new(Layouts::new().unwrap());
+    let layouts = Arc::new(Layouts::new(shape()).unwrap());
     show(&layouts, &mut RowReader::new(layouts.clone()), row)
 }
 

@@ -1,14 +1,15 @@
 //! Random documents of the model's shape, as text, and what serde makes of them.
 
-use order::model::{ROOT, RawOrderData};
-use order::shape::{Kind, Member, Struct};
+use crate::shape;
+use crate::typed::RawOrderData;
+use model::shape::{Kind, Member, Struct};
 use proptest::num::f64;
 use proptest::prelude::*;
 use proptest::sample::select;
 
 /// Documents with any of the members, often in the model's order, some of them `null`.
 pub(crate) fn document() -> BoxedStrategy<String> {
-    object(&ROOT)
+    object(shape())
 }
 
 /// The typed model that serde reads from the document, with the key that a row holds.

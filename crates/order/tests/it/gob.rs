@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use crate::{sample, shape};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use order::model::SAMPLE;
 use order::{Key, Layouts, Parser, RowReader};
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
@@ -30,7 +30,7 @@ fn each_row_is_read_as_go_reads_it() {
 /// In any order, for the first time and again: what one writer's row leaves behind doesn't touch another's.
 #[test]
 fn rows_of_all_writers_mixed_are_read_as_go_reads_them() {
-    let layouts = Arc::new(Layouts::new().unwrap());
+    let layouts = Arc::new(Layouts::new(shape()).unwrap());
     let mut reader = RowReader::new(layouts.clone());
     for step in [1, LINES.len() - 1, 101, 101, 1] {
         for index in 0..LINES.len() {
@@ -51,7 +51,7 @@ fn needed(line: &Line) -> usize {
 
 #[test]
 fn a_row_cut_at_any_byte_is_refused() {
-    let layouts = Arc::new(Layouts::new().unwrap());
+    let layouts = Arc::new(Layouts::new(shape()).unwrap());
     let mut reader = RowReader::new(layouts.clone());
     for line in LINES.iter() {
         let needed = needed(line);
@@ -68,7 +68,7 @@ fn a_row_cut_at_any_byte_is_refused() {
 /// Bytes of a row that a layout remembered from the whole rows must not make readable.
 #[test]
 fn a_row_cut_at_any_byte_is_refused_when_its_writer_is_known() {
-    let layouts = Arc::new(Layouts::new().unwrap());
+    let layouts = Arc::new(Layouts::new(shape()).unwrap());
     let mut reader = RowReader::new(layouts.clone());
     for line in LINES.iter().filter(|line| line.order.is_some()) {
         drop(show(&layouts, &mut reader, &line.row));
@@ -81,8 +81,8 @@ fn a_row_cut_at_any_byte_is_refused_when_its_writer_is_known() {
 
 #[test]
 fn an_order_in_memory_is_shown_as_after_a_restart() {
-    let layouts = Arc::new(Layouts::new().unwrap());
-    let mut parser = Parser::new(&[]).unwrap();
+    let layouts = Arc::new(Layouts::new(shape()).unwrap());
+    let mut parser = Parser::new(shape());
     for line in LINES.iter() {
         let Some(order) = &line.order else { continue };
         let order = parser.parse(order.to_string().as_bytes(), "1-1").unwrap();
@@ -99,13 +99,13 @@ fn an_order_in_memory_is_shown_as_after_a_restart() {
 #[test]
 fn the_sample_is_shown_as_it_is_whoever_wrote_it() {
     for writer in ["seed", "by name", "by sample", "reversed", "other ids", "ids of two bytes"] {
-        assert_eq!(show_alone(row(&format!("{writer}/sample"))).unwrap(), SAMPLE, "{writer}");
+        assert_eq!(show_alone(row(&format!("{writer}/sample"))).unwrap(), sample(), "{writer}");
     }
 }
 
 #[test]
 fn the_key_in_a_row_is_no_part_of_a_body() {
-    let mut with_key: RowReader = RowReader::new(Arc::new(Layouts::new().unwrap()));
+    let mut with_key: RowReader = RowReader::new(Arc::new(Layouts::new(shape()).unwrap()));
     let key = b"1700000000123456789";
     assert!(row("seed/sample").windows(key.len()).any(|window| window == key));
     let body = with_key.read("1-1", row("seed/sample")).unwrap();
@@ -118,13 +118,13 @@ fn the_key_in_a_row_is_no_part_of_a_body() {
 #[test]
 fn go_reads_what_is_written_here() {
     let Some(go) = go() else { return };
-    let layouts = Layouts::new().unwrap();
-    let mut parser = Parser::new(&[]).unwrap();
+    let layouts = Layouts::new(shape()).unwrap();
+    let mut parser = Parser::new(shape());
     let mut runner = TestRunner::deterministic();
     let (mut input, mut expected) = (String::new(), Vec::new());
     for number in 0..500 {
         let document =
-            if number == 0 { SAMPLE.into() } else { document().new_tree(&mut runner).unwrap().current() };
+            if number == 0 { sample().into() } else { document().new_tree(&mut runner).unwrap().current() };
         let key = Key::from_stream(1_700_000_000_123_456_789, number);
         let order = parser.parse(document.as_bytes(), key.as_str()).unwrap();
         let mut row = Vec::new();

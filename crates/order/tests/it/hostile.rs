@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use order::{Layouts, RowError, RowReader};
 
 use crate::corpus::{row, show, show_alone};
+use crate::shape;
 
 const INT: i64 = 2;
 const STRING: i64 = 6;
@@ -109,7 +110,7 @@ fn rows_made_by_hand_are_read() {
 #[test]
 fn two_types_of_the_same_descriptors_are_told_apart() {
     let types = [structure(FIRST, &[("OrderUid", STRING)]), structure(FIRST + 1, &[("Entry", STRING)])];
-    let layouts = Arc::new(Layouts::new().unwrap());
+    let layouts = Arc::new(Layouts::new(shape()).unwrap());
     let mut reader = RowReader::new(layouts.clone());
     for (type_id, shown) in
         [(FIRST, r#""order_uid":"u""#), (FIRST + 1, r#""entry":"u""#), (FIRST, r#""order_uid":"u""#)]
@@ -233,7 +234,7 @@ fn types_that_are_not_described_are_refused() {
 /// Descriptors without end fill no memory: such a layout is not kept, and its rows are read all the same.
 #[test]
 fn large_descriptors_are_read() {
-    let layouts = Arc::new(Layouts::new().unwrap());
+    let layouts = Arc::new(Layouts::new(shape()).unwrap());
     let mut reader = RowReader::new(layouts.clone());
     for number in 0..5 {
         let types =
@@ -248,7 +249,7 @@ fn large_descriptors_are_read() {
 #[test]
 fn an_error_quotes_no_text_of_the_row() {
     const SECRETS: [&str; 4] = ["Mascaras", "Test Test", "b563feb7", "WBILMTEST"];
-    let layouts = Arc::new(Layouts::new().unwrap());
+    let layouts = Arc::new(Layouts::new(shape()).unwrap());
     let mut reader = RowReader::new(layouts.clone());
     for name in ["seed/sample", "interfaces in front/sample", "extras inside/filled"] {
         for at in 0..row(name).len() {

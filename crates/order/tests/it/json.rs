@@ -2,20 +2,21 @@
 
 use std::sync::Arc;
 
-use order::model::{RawOrderData, SAMPLE};
+use crate::typed::RawOrderData;
+use crate::{sample, shape};
 use order::{Layouts, Parser, Reason, Refusal, searchable};
 use serde_json::{Value, json};
 
 const KEY: &str = "1-1";
 
 fn parser() -> Parser {
-    Parser::new(&[]).unwrap()
+    Parser::new(shape())
 }
 
 /// The order that a payload is, as it is shown.
 fn taken(payload: &str) -> Value {
     let order = parser().parse(payload.as_bytes(), KEY).unwrap_or_else(|refusal| panic!("{refusal}"));
-    let layouts = Arc::new(Layouts::new().unwrap());
+    let layouts = Arc::new(Layouts::new(shape()).unwrap());
     let body = order.body().clone();
     let mut out = Vec::new();
     layouts.write_json(&body, &mut out).unwrap();
@@ -46,7 +47,7 @@ fn merge(into: &mut Value, from: Value) {
 
 #[test]
 fn the_sample_is_taken_whole() {
-    assert_eq!(taken(SAMPLE), serde_json::from_str::<Value>(SAMPLE).unwrap());
+    assert_eq!(taken(sample()), serde_json::from_str::<Value>(sample()).unwrap());
 }
 
 #[test]
@@ -279,7 +280,7 @@ fn unknown_members_are_ignored_and_counted() {
         assert_eq!(parser.unknown().names.iter().collect::<Vec<_>>(), ["x", "y", "z"]);
     }
     assert_eq!(taken(document)["delivery"]["city"], "c");
-    parser.parse(SAMPLE.as_bytes(), KEY).unwrap();
+    parser.parse(sample().as_bytes(), KEY).unwrap();
     assert_eq!(parser.unknown().count, 10);
 }
 
@@ -303,7 +304,7 @@ fn a_bracket_where_none_belongs_is_refused_however_many_follow() {
 
 fn requiring(names: &[&str]) -> Parser {
     let names: Vec<String> = names.iter().map(ToString::to_string).collect();
-    Parser::new(&names).unwrap()
+    Parser::checking(shape(), &names, false).unwrap()
 }
 
 #[test]
@@ -347,14 +348,17 @@ fn an_empty_payload_is_no_json_even_if_nothing_is_required() {
 #[test]
 fn settings_name_members_of_the_model() {
     let names = |name: &str| [name.to_string()];
-    let error = Parser::new(&names("order_id")).err().unwrap().to_string();
+    let error = Parser::checking(shape(), &names("order_id"), false).err().unwrap().to_string();
     assert!(error.contains("\"order_id\"") && error.contains("order_uid, track_number"), "{error}");
     // Settings are exact, where payloads are not.
-    assert!(Parser::new(&names("ORDER_UID")).is_err());
-    assert!(searchable(&names("order_id")).is_err());
-    assert!(searchable(&names("items")).unwrap_err().to_string().contains("an object or an array"));
-    assert!(searchable(&names("delivery")).is_err());
-    assert_eq!(searchable(&["track_number".into(), "order_uid".into(), "sm_id".into()]).unwrap(), [1, 0, 11]);
+    assert!(Parser::checking(shape(), &names("ORDER_UID"), false).is_err());
+    assert!(searchable(shape(), &names("order_id")).is_err());
+    assert!(searchable(shape(), &names("items")).unwrap_err().to_string().contains("an object or an array"));
+    assert!(searchable(shape(), &names("delivery")).is_err());
+    assert_eq!(
+        searchable(shape(), &["track_number".into(), "order_uid".into(), "sm_id".into()]).unwrap(),
+        [1, 0, 11]
+    );
 }
 
 const SECRETS: [&str; 5] =
@@ -379,7 +383,7 @@ fn quotes_a_secret(text: &str) -> bool {
 #[test]
 fn no_refusal_quotes_the_payload() {
     assert!(quotes_a_secret(&secret_document()));
-    let mut parser = Parser::new(&["order_uid".into(), "oof_shard".into()]).unwrap();
+    let mut parser = Parser::checking(shape(), &["order_uid".into(), "oof_shard".into()], false).unwrap();
     let mut reasons = std::collections::HashSet::new();
     let mut check = |payload: &[u8]| {
         let Err(refusal) = parser.parse(payload, KEY) else { return };
@@ -417,7 +421,7 @@ fn no_refusal_quotes_the_payload() {
 
 #[test]
 fn neither_order_nor_body_shows_content_when_debugged() {
-    let order = parser().parse(SAMPLE.as_bytes(), KEY).unwrap();
+    let order = parser().parse(sample().as_bytes(), KEY).unwrap();
     let body = order.body().clone();
     let text = format!("{order:?} {body:?}");
     assert!(text.contains("1-1") && !text.contains("WBIL") && !text.contains("b563"), "{text}");

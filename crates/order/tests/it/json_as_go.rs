@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use crate::shape;
+use crate::typed::RawOrderData;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use order::model::RawOrderData;
 use order::{Layouts, Parser, Reason, Refusal};
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
@@ -14,9 +15,9 @@ use crate::go::{MODULE, SEED, go, run};
 use crate::wild;
 
 fn parse(document: &str) -> Result<Value, Refusal> {
-    let order = Parser::new(&[]).unwrap().parse(document.as_bytes(), "1-1")?;
+    let order = Parser::new(shape()).parse(document.as_bytes(), "1-1")?;
     let mut out = Vec::new();
-    Layouts::new().unwrap().write_json(order.body(), &mut out).unwrap();
+    Layouts::new(shape()).unwrap().write_json(order.body(), &mut out).unwrap();
     Ok(serde_json::from_slice(&out).unwrap())
 }
 
@@ -70,7 +71,7 @@ fn half_a_surrogate_pair_may_stand_in_a_name_and_in_unknown_members() {
     ] {
         assert_eq!(taken(document)["order_uid"], "u", "{document}");
     }
-    let mut parser = Parser::new(&[]).unwrap();
+    let mut parser = Parser::new(shape());
     parser.parse(br#"{"\udfaa":0}"#, "1-1").unwrap();
     assert_eq!(parser.unknown().names.iter().collect::<Vec<_>>(), ["\u{fffd}"]);
     // A place behind it is told as it is in the payload.
@@ -107,7 +108,7 @@ fn arrays_given_twice_are_merged_element_by_element() {
 
 #[test]
 fn what_is_required_is_looked_for_in_what_was_merged() {
-    let mut parser = Parser::new(&["items".to_owned(), "order_uid".to_owned()]).unwrap();
+    let mut parser = Parser::checking(shape(), &["items".to_owned(), "order_uid".to_owned()], false).unwrap();
     let mut missing = |document: &str| {
         let refusal = parser.parse(document.as_bytes(), "1-1").err()?;
         assert_eq!((refusal.reason, refusal.offset), (Reason::MissingMember, Some(document.len() - 1)));
@@ -245,8 +246,8 @@ fn documents_are_read_as_go_reads_them() {
 #[test]
 fn wild_documents_are_the_same_to_both_readers() {
     let (mut runner, wild) = (TestRunner::deterministic(), wild::document());
-    let layouts = Arc::new(Layouts::new().unwrap());
-    let mut parser = Parser::new(&[]).unwrap();
+    let layouts = Arc::new(Layouts::new(shape()).unwrap());
+    let mut parser = Parser::new(shape());
     let mut reader = order::RowReader::new(layouts.clone());
     for _ in 0..20_000 {
         let document = wild.new_tree(&mut runner).unwrap().current();

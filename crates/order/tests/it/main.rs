@@ -11,3 +11,25 @@ mod json;
 mod json_as_go;
 mod wild;
 mod property;
+#[rustfmt::skip] // as it is printed
+#[allow(unreachable_pub, reason = "for programs it is")]
+mod typed;
+mod station;
+mod evolution;
+
+use std::sync::LazyLock;
+
+use model::Model;
+use model::shape::Struct;
+
+static ORDER: LazyLock<Model> = LazyLock::new(|| Model::order().unwrap());
+
+/// The shape of the model that is built in.
+fn shape() -> &'static Struct {
+    ORDER.shape()
+}
+
+/// Its sample, compact.
+fn sample() -> &'static str {
+    &ORDER.sample
+}

@@ -2,8 +2,9 @@
 
 use std::sync::{Arc, LazyLock};
 
+use crate::shape;
+use crate::typed::RawOrderData;
 use gobwire::{Encoder, StreamDecoder};
-use order::model::{ROOT, RawOrderData};
 use order::{Body, Key, Layouts, Order, Parser, RowReader};
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -14,10 +15,10 @@ use crate::documents::{document, typed};
 
 const KEY: &str = "1700000000123456789-42";
 
-static LAYOUTS: LazyLock<Arc<Layouts>> = LazyLock::new(|| Arc::new(Layouts::new().unwrap()));
+static LAYOUTS: LazyLock<Arc<Layouts>> = LazyLock::new(|| Arc::new(Layouts::new(shape()).unwrap()));
 
 fn parse(document: &str) -> Order {
-    Parser::new(&[]).unwrap().parse(document.as_bytes(), KEY).unwrap()
+    Parser::new(shape()).parse(document.as_bytes(), KEY).unwrap()
 }
 
 fn row(order: &Order) -> Vec<u8> {
@@ -35,7 +36,7 @@ fn json(body: &Body) -> String {
 /// What the model's member `index` is as text, by serde.
 fn is_member(expected: &Value, index: usize, text: &[u8]) -> bool {
     let text = std::str::from_utf8(text).unwrap();
-    match &expected[ROOT.members[index].json_name] {
+    match &expected[shape().members[index].json_name] {
         Value::String(string) => text == string,
         other => serde_json::from_str::<Value>(text).is_ok_and(|value| value == *other),
     }
@@ -43,7 +44,7 @@ fn is_member(expected: &Value, index: usize, text: &[u8]) -> bool {
 
 fn shows_members(body: &Body, typed: &RawOrderData) -> Result<(), TestCaseError> {
     let expected = serde_json::to_value(typed).unwrap();
-    for index in 0..ROOT.members.len() {
+    for index in 0..shape().members.len() {
         let mut text = Vec::new();
         LAYOUTS.write_member(body, index, &mut text).unwrap();
         prop_assert!(is_member(&expected, index, &text), "member {index}");
@@ -98,18 +99,18 @@ proptest! {
     /// One parser for all: nothing of the document before is left in it, whether it was taken or refused.
     #[test]
     fn a_parser_forgets_what_it_parsed(documents in prop::collection::vec((document(), any::<Index>()), 1..6)) {
-        let mut parser = Parser::new(&["order_uid".to_string()]).unwrap();
+        let mut parser = Parser::checking(shape(), &["order_uid".to_string()], false).unwrap();
         for (document, cut) in documents {
             let cut = cut.index(document.len());
             prop_assert!(parser.parse(&document.as_bytes()[..cut], KEY).is_err());
-            let alone = Parser::new(&["order_uid".to_string()]).unwrap().parse(document.as_bytes(), KEY);
+            let alone = Parser::checking(shape(), &["order_uid".to_string()], false).unwrap().parse(document.as_bytes(), KEY);
             prop_assert_eq!(parser.parse(document.as_bytes(), KEY), alone);
         }
     }
 
     #[test]
     fn random_payloads_are_refused_or_taken(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        drop(Parser::new(&[]).unwrap().parse(&bytes, KEY));
+        drop(Parser::new(shape()).parse(&bytes, KEY));
     }
 
     #[test]
@@ -118,7 +119,7 @@ proptest! {
         change(&mut bytes, &changes);
         // serde knows no other case of a name.
         bytes.make_ascii_lowercase();
-        let taken = Parser::new(&[]).unwrap().parse(&bytes, KEY);
+        let taken = Parser::new(shape()).parse(&bytes, KEY);
         // It refuses repeated members, and takes an array for an object: there ours decides alone.
         if let (Ok(typed), Ok(order)) = (serde_json::from_slice::<RawOrderData>(&bytes), &taken) {
             prop_assert_eq!(json(order.body()), serde_json::to_string(&typed).unwrap());
@@ -146,7 +147,7 @@ proptest! {
     fn mutated_rows_are_refused_or_shown_as_gobwire_reads_them(line: Index, changes in changes()) {
         let mut row = line.get(&LINES[..]).row.clone();
         change(&mut row, &changes);
-        let members: Vec<usize> = (0..ROOT.members.len()).collect();
+        let members: Vec<usize> = (0..shape().members.len()).collect();
         let mut reader = RowReader::noting(MUTATED.clone(), &members);
         let Ok(shown) = show(&MUTATED, &mut reader, &row) else { return Ok(()) };
         let typed: RawOrderData = serde_json::from_str(&shown).unwrap();
@@ -167,7 +168,7 @@ proptest! {
 }
 
 /// Layouts of their own for mutated rows, which fill all places.
-static MUTATED: LazyLock<Arc<Layouts>> = LazyLock::new(|| Arc::new(Layouts::new().unwrap()));
+static MUTATED: LazyLock<Arc<Layouts>> = LazyLock::new(|| Arc::new(Layouts::new(shape()).unwrap()));
 
 fn reader_of_ours() -> RowReader {
     RowReader::new(LAYOUTS.clone())
@@ -232,7 +233,7 @@ fn under_another_name(row: &[u8], number: usize) -> Vec<u8> {
 
 #[test]
 fn rows_of_more_writers_than_are_remembered_are_read() {
-    let layouts = Arc::new(Layouts::new().unwrap());
+    let layouts = Arc::new(Layouts::new(shape()).unwrap());
     let mut reader = RowReader::new(layouts.clone());
     let (by_name, seed) = (corpus::row("by name/sample"), corpus::row("seed/sample"));
     let expected = show(&layouts, &mut reader, by_name).unwrap();
@@ -248,7 +249,7 @@ fn rows_of_more_writers_than_are_remembered_are_read() {
 /// What is refused and what is read doesn't depend on what was read before.
 #[test]
 fn the_corpus_is_read_as_go_reads_it_when_no_more_writers_are_remembered() {
-    let layouts = Arc::new(Layouts::new().unwrap());
+    let layouts = Arc::new(Layouts::new(shape()).unwrap());
     let mut reader = RowReader::new(layouts.clone());
     for number in 0..1_024 {
         let row = under_another_name(corpus::row("by name/sample"), number);
@@ -261,7 +262,7 @@ fn the_corpus_is_read_as_go_reads_it_when_no_more_writers_are_remembered() {
 
 #[test]
 fn layouts_are_shared_by_threads() {
-    let layouts = Arc::new(Layouts::new().unwrap());
+    let layouts = Arc::new(Layouts::new(shape()).unwrap());
     let expected = show_alone(&LINES[0].row).unwrap();
     std::thread::scope(|scope| {
         for _ in 0..4 {

@@ -1,8 +1,8 @@
 //! Documents as no publisher should write them: members more than once, in other case, of other kinds, with halves of
 //! surrogate pairs and odd numbers, and now and then with a byte of the text changed.
 
-use order::model::ROOT;
-use order::shape::{Kind, Member, Struct};
+use crate::shape;
+use model::shape::{Kind, Member, Struct};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
@@ -27,7 +27,7 @@ pub(crate) fn document() -> impl Strategy<Value = String> {
         (any::<Index>(), 0_usize..3, words(r#"{ } [ ] , : " \ 0 - null \ud83d é"#)),
         0..2,
     );
-    (object(&ROOT), edits, prop::bool::weighted(0.15)).prop_map(|(text, edits, is_edited)| {
+    (object(shape()), edits, prop::bool::weighted(0.15)).prop_map(|(text, edits, is_edited)| {
         let mut text: Vec<char> = text.chars().collect();
         for (place, length, word) in edits.into_iter().filter(|_| is_edited) {
             let from = place.index(text.len() + 1);

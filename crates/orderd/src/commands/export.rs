@@ -12,7 +12,7 @@ use tokio_postgres::types::Type;
 
 use super::progress::Progress;
 use crate::cli::ExportArgs;
-use crate::config::Postgres;
+use crate::config::{self, Postgres};
 use crate::postgres;
 use crate::postgres::encoding::Encoding;
 
@@ -22,6 +22,7 @@ use crate::postgres::encoding::Encoding;
 /// Why the table can't be read or the lines not be written.
 pub async fn run(args: ExportArgs) -> anyhow::Result<ExitCode> {
     let settings = Postgres::new(&args.pg)?;
+    let model = config::model(&args.model)?;
     let connection = postgres::connect_once(&settings).await?;
     let table = settings.table.quoted();
     let encoding = Encoding::of(&connection.client).await.map_err(postgres::explain)?;
@@ -31,7 +32,7 @@ pub async fn run(args: ExportArgs) -> anyhow::Result<ExitCode> {
     );
     let rows = connection.client.copy_out(&copy).await.map_err(postgres::explain)?;
     let mut rows = std::pin::pin!(BinaryCopyOutStream::new(rows, &[Type::BYTEA, Type::BYTEA]));
-    let layouts = Arc::new(Layouts::new()?);
+    let layouts = Arc::new(Layouts::new(model.shape())?);
     let mut reader = RowReader::new(layouts.clone());
     let progress = Progress::new(None, "orders");
     let mut out = BufWriter::with_capacity(1 << 18, std::io::stdout().lock());

@@ -12,7 +12,7 @@ use tokio_postgres::{Client, Statement};
 
 use super::progress::Progress;
 use crate::cli::ImportArgs;
-use crate::config::Postgres;
+use crate::config::{self, Postgres};
 use crate::postgres;
 
 /// Rows in one transaction.
@@ -42,14 +42,15 @@ struct Batch {
 /// The first line that can't be taken, by its number; those before it are written.
 pub async fn run(args: ImportArgs) -> anyhow::Result<ExitCode> {
     let settings = Postgres::new(&args.pg)?;
+    let model = config::model(&args.model)?;
     let connection = postgres::connect_once(&settings).await?;
     let traits = postgres::prepare(&connection.client, &settings).await?;
     let insert =
         postgres::insert(&connection.client, &settings.table, traits).await.map_err(postgres::explain)?;
     let insert = connection.client.prepare(&insert).await.map_err(postgres::explain)?;
     let mut lines = open(&args.from).await?.split(b'\n');
-    let layouts = Layouts::new()?;
-    let mut parser = Parser::new(&[])?;
+    let layouts = Layouts::new(model.shape())?;
+    let mut parser = Parser::new(model.shape());
     let progress = Progress::new(None, "orders");
     let (mut batch, mut number, mut written) = (Batch::default(), 0_u64, 0);
     let mut failed = None;

@@ -4,6 +4,7 @@ pub mod completions;
 pub mod check;
 pub mod export;
 pub mod import;
+pub mod model;
 pub mod publish;
 pub mod dead_letters;
 pub mod verify;

@@ -15,6 +15,7 @@ use async_nats::jetstream;
 use async_nats::jetstream::consumer::pull;
 use futures_util::StreamExt;
 use hyper::StatusCode;
+use model::shape::Struct;
 use order::{Key, Layouts, Parser, RowReader};
 use serde::Serialize;
 use tokio_postgres::Client;
@@ -24,7 +25,7 @@ use tokio_postgres::types::Type;
 use super::ask;
 use super::progress::Progress;
 use crate::cli::VerifyArgs;
-use crate::config::{Http, Nats, Postgres, Table};
+use crate::config::{self, Http, Nats, Postgres, Table};
 use crate::dead_letters::format::key_of_dead_letter;
 use crate::dead_letters::list;
 use crate::dead_letters::store::Store;
@@ -100,7 +101,8 @@ struct Difference {
 /// Whatever can't be reached.
 pub async fn run(args: VerifyArgs) -> anyhow::Result<ExitCode> {
     let (nats, pg, http) = (Nats::new(&args.nats)?, Postgres::new(&args.pg)?, Http::new(&args.http)?);
-    let mut parser = Parser::new(&crate::config::required(&args.orders)?)?;
+    let model = config::model(&args.orders.model)?;
+    let mut parser = config::parser(&args.orders, &model)?;
     let client = nats::connect_usable(&nats).await?;
     let begun = Instant::now();
     let mut first_uncommitted: Option<HashSet<String>> = None;
@@ -110,7 +112,7 @@ pub async fn run(args: VerifyArgs) -> anyhow::Result<ExitCode> {
         places.read_stream(&client, &nats, &pg, &mut parser, &progress).await?;
         // The table before memory, so that a row that is missing there is missing, and not just newer.
         let connection = postgres::connect_once(&pg).await?;
-        places.read_table(&connection.client, &pg.table, &progress).await?;
+        places.read_table(&connection.client, &pg.table, model.shape(), &progress).await?;
         places.read_memory(&http, &progress).await?;
         places.read_newer_rows(&connection.client, &pg.table).await?;
         places.erased = erased_keys(&connection.client, &pg.table)
@@ -197,6 +199,7 @@ impl Places {
         &mut self,
         client: &Client,
         table: &Table,
+        shape: &'static Struct,
         progress: &Progress,
     ) -> anyhow::Result<()> {
         let encoding = Encoding::of(client).await.map_err(postgres::explain)?;
@@ -204,7 +207,7 @@ impl Places {
         let copy = format!("COPY (SELECT {raw_id}, data FROM {}) TO STDOUT (FORMAT binary)", table.quoted());
         let rows = client.copy_out(&copy).await.map_err(postgres::explain)?;
         let mut rows = std::pin::pin!(BinaryCopyOutStream::new(rows, &[Type::BYTEA, Type::BYTEA]));
-        let mut reader = RowReader::new(Arc::new(Layouts::new()?));
+        let mut reader = RowReader::new(Arc::new(Layouts::new(shape)?));
         while let Some(row) = rows.next().await {
             let row = row.map_err(postgres::explain)?;
             let (raw, data): (&[u8], Option<&[u8]>) = (row.try_get(0)?, row.try_get(1)?);

@@ -5,6 +5,7 @@ mod postgres;
 mod conninfo;
 mod pg_options;
 mod passfile;
+mod model;
 mod http;
 mod identity;
 mod host;
@@ -13,8 +14,10 @@ mod reload;
 mod certificates;
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
+use ::model::Model;
 use axum::http::HeaderValue;
 use order::Parser;
 
@@ -22,6 +25,7 @@ pub(crate) use self::certificates::machine as machine_authorities;
 pub use self::http::{Http, Tokens};
 use self::http::{cors_origins, hosts, tokens};
 pub use self::identity::Identity;
+pub(crate) use self::model::{called, files, files_at, model, parser, read};
 pub use self::nats::Nats;
 pub(crate) use self::nats::{Address, Authorities};
 pub(crate) use self::postgres::Target;
@@ -30,7 +34,7 @@ pub use self::reload::Reloaded;
 pub(crate) use self::reload::{Files, Reload, log as log_reload};
 pub use self::secret::Secret;
 use self::secret::secret;
-use crate::cli::{OrderArgs, ServeArgs};
+use crate::cli::ServeArgs;
 use crate::serve::MAX_SEARCH;
 use crate::subject;
 
@@ -74,10 +78,13 @@ pub struct Settings {
     pub http_hosts: Option<Vec<String>>,
     /// How many may read `/events` at once.
     pub event_readers: usize,
-    /// Members that must be there and not empty.
-    pub require: Vec<String>,
-    /// Members by which orders are found.
+    /// What documents look like.
+    pub model: Arc<Model>,
+    /// Takes documents that fit the model and the settings.
+    pub parser: Parser,
+    /// Members by which orders are found, and their places in the model.
     pub search: Vec<String>,
+    pub(crate) search_places: Vec<usize>,
     /// How many bytes of memory orders may take; `None` for as many as they need.
     pub cache_max_bytes: Option<usize>,
     /// How often the table is read again; `None` for never.
@@ -92,9 +99,8 @@ impl Settings {
     /// # Errors
     /// The first setting that can't be used.
     pub fn new(args: &ServeArgs) -> Result<Self, ConfigError> {
-        let require = required(&args.orders)?;
-        let search = members("SEARCH", &args.search)?;
-        order::searchable(&search).map_err(|error| wrong("SEARCH", error))?;
+        let model = model(&args.orders.model)?;
+        let (search, search_places) = self::model::search(args.search.as_deref(), &model)?;
         if search.len() > MAX_SEARCH {
             return Err(wrong(
                 "SEARCH",
@@ -122,8 +128,10 @@ impl Settings {
             http_hosts: if args.http_anonymous { None } else { Some(hosts(&args.http_hosts)?) },
             event_readers: args.http_event_readers as usize,
             cors_origins: cors_origins(args.http_cors_origin.as_deref().unwrap_or_default())?,
-            require,
+            parser: parser(&args.orders, &model)?,
+            model,
             search,
+            search_places,
             cache_max_bytes: bytes("CACHE_MAX_BYTES", args.cache_max_bytes.as_deref().unwrap_or_default())?,
             refill_every: duration("REFILL_EVERY", &args.refill_every)?,
             stream_keep: duration("STREAM_KEEP", &args.stream_keep)?.unwrap_or_default(),
@@ -154,26 +162,6 @@ fn receipt_subjects(text: &str) -> Result<Vec<String>, ConfigError> {
             )),
             None => Ok(subjects),
         },
-    }
-}
-
-/// Members that documents must have.
-///
-/// # Errors
-/// One that the model lacks.
-pub(crate) fn required(args: &OrderArgs) -> Result<Vec<String>, ConfigError> {
-    let members = members("REQUIRE", &args.require)?;
-    Parser::new(&members).map_err(|error| wrong("REQUIRE", error))?;
-    Ok(members)
-}
-
-/// Names of members; what is to be empty is written `none`.
-fn members(setting: &'static str, text: &str) -> Result<Vec<String>, ConfigError> {
-    let members = list(text);
-    match &members[..] {
-        [] => Err(wrong(setting, "it names no member; write none for no members")),
-        [none] if none.eq_ignore_ascii_case("none") => Ok(Vec::new()),
-        _ => Ok(members),
     }
 }
 

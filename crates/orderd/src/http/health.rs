@@ -34,14 +34,17 @@ pub(super) async fn ready(State(app): State<Arc<App>>, Query(wanted): Query<Want
     let health = &app.health;
     let good = match wanted.r#for {
         // From memory, or through it.
-        Some(Use::Reads) => health.is_up(Part::Fill) || health.is_up(Part::Postgres),
+        Some(Use::Reads) => health.model_fits() && (health.is_up(Part::Fill) || health.is_up(Part::Postgres)),
         None => is_ready(health),
     };
     report(&app, good)
 }
 
 fn is_ready(health: &Health) -> bool {
-    health.is_up(Part::Nats) && health.is_up(Part::Postgres) && health.is_up(Part::Intake)
+    health.model_fits()
+        && health.is_up(Part::Nats)
+        && health.is_up(Part::Postgres)
+        && health.is_up(Part::Intake)
 }
 
 fn report(app: &App, good: bool) -> Response {

@@ -10,8 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use order::model::ROOT;
-use order::shape::Kind;
+use model::shape::Kind;
 use order::{Body, Layouts, RowError};
 use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -97,10 +96,11 @@ impl Feed {
         places: &[usize],
         readers: usize,
     ) -> Arc<Self> {
+        let shape = layouts.shape();
         let shown = |(name, &place): (&String, &usize)| Shown {
             name: json!(name).to_string(),
             place,
-            is_text: matches!(ROOT.members[place].kind, Kind::String),
+            is_text: matches!(shape.members[place].kind, Kind::String),
         };
         Arc::new(Self {
             run: crate::random::hex::<8>(),

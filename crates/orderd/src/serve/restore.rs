@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::cache::{Cache, Hasher};
 use super::{Record, Records};
-use crate::config::Postgres;
+use crate::config::{Postgres, Table};
 use crate::health::{Health, Part};
 use crate::metrics::Metrics;
 use crate::postgres::encoding::Encoding;
@@ -143,9 +143,17 @@ impl Restore {
             return Ok(());
         }
         let undecodable = self.progress.undecodable.load(Ordering::Relaxed);
+        let rows = self.progress.rows.load(Ordering::Relaxed);
         self.metrics.undecodable.set(undecodable as i64);
-        self.health.up(Part::Fill);
-        tracing::info!(rows = self.progress.rows.load(Ordering::Relaxed), undecodable, "table read");
+        tracing::info!(rows, undecodable, "table read");
+        // A few such rows are somebody's mistake; most of a table is another model's.
+        let fits = undecodable * 2 <= rows;
+        self.health.set_model_fits(fits);
+        if fits {
+            self.health.up(Part::Fill);
+        } else {
+            self.health.down(Part::Fill, does_not_fit(undecodable, rows, &self.settings.table));
+        }
         Ok(())
     }
 
@@ -308,6 +316,13 @@ impl Restore {
             tracing::warn!(id, problem, "row can't be decoded, skipped");
         }
     }
+}
+
+fn does_not_fit(undecodable: u64, rows: u64, table: &Table) -> String {
+    format!(
+        "{undecodable} of {rows} rows of {table} can't be decoded: the model does not fit the table; set MODEL or PG_TABLE, \
+         and see `orderd model check`"
+    )
 }
 
 struct Closed;

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Service, Stack, eventually, in_three_tries, order, orders};
+use crate::support::{Service, Stack, eventually, in_three_tries, order, orders, sample};
 use crate::webdriver::{Browser, a_moment};
 
 /// The first rows of the live list.
@@ -218,7 +218,7 @@ async fn hostile_values_are_text() {
         [markup, "\u{202e}txet tfel-ot-thgir\u{202c} שלום عليكم", &long, "🧾👩‍👩‍👧‍👦", "[ ] { } \" \\ \u{2028}"];
     let browser = open(&service).await;
     for value in values {
-        let text = order::model::SAMPLE.replace("\"test@gmail.com\"", &json!(value).to_string());
+        let text = sample().replace("\"test@gmail.com\"", &json!(value).to_string());
         let mut hostile: Value = serde_json::from_str(&text).unwrap();
         for member in ["order_uid", "track_number"] {
             hostile[member] = value.into();

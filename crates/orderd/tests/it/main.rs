@@ -60,4 +60,5 @@ mod hostile_frames;
 mod unheard_log;
 #[cfg(debug_assertions)]
 mod client_end;
-mod second_model;
+mod models;
+mod printed_types;

@@ -3,7 +3,7 @@
 use hyper::{Method, Request, StatusCode};
 use serde_json::Value;
 
-use crate::support::{Stack, order};
+use crate::support::{Stack, order, sample};
 
 /// What the schemas of models use of JSON Schema: types, members and elements.
 fn check(schema: &Value, value: &Value, path: &str) {
@@ -37,7 +37,7 @@ async fn orders_are_what_the_schema_says() {
     service.wait_len(2).await;
     let api = service.get("/openapi.json").await.json();
     let schema = &api["components"]["schemas"]["Order"];
-    check(schema, &serde_json::from_str(order::model::SAMPLE).unwrap(), "the sample");
+    check(schema, &serde_json::from_str(&sample()).unwrap(), "the sample");
     check(schema, &schema["examples"][0], "the example");
     for id in service.ids().await {
         check(schema, &service.get(&format!("/order/{id}")).await.json(), &id);

@@ -4,7 +4,7 @@ use base64::Engine;
 use serde_json::Value;
 
 use crate::browser::{open, url};
-use crate::support::{Stack, orders};
+use crate::support::{Stack, orders, sample};
 use crate::webdriver::{Browser, a_moment};
 
 /// Makes the pictures of the documents anew: `cargo xtask test -p orderd pictures -- --ignored`.
@@ -168,10 +168,7 @@ fn hostile() -> Vec<String> {
         "\u{0}\t\n\r\u{2028}\u{feff}",
         &"w".repeat(300),
     ];
-    values
-        .iter()
-        .map(|value| all_text(serde_json::from_str(order::model::SAMPLE).unwrap(), value).to_string())
-        .collect()
+    values.iter().map(|value| all_text(serde_json::from_str(&sample()).unwrap(), value).to_string()).collect()
 }
 
 fn all_text(document: Value, text: &str) -> Value {

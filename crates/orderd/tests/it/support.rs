@@ -341,9 +341,14 @@ pub(crate) fn uid() -> u64 {
     NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
 }
 
+/// The sample of the model that is built in.
+pub(crate) fn sample() -> String {
+    model::Model::order().unwrap().sample
+}
+
 /// The sample order under a number of its own.
 pub(crate) fn order(uid: &str) -> String {
-    let mut order: Value = serde_json::from_str(order::model::SAMPLE).unwrap();
+    let mut order: Value = serde_json::from_str(&sample()).unwrap();
     order["order_uid"] = uid.into();
     order.to_string()
 }

@@ -17,7 +17,7 @@ use self::documents::{Document, Source};
 use self::sender::{Noted, Sender, Target, note};
 use super::progress::Progress;
 use crate::cli::PublishArgs;
-use crate::config::{ConfigError, Nats};
+use crate::config::{self, ConfigError, Nats};
 use crate::{nats, streams};
 
 /// One order a day.
@@ -119,7 +119,7 @@ impl Orders {
     /// With their number, where it is known.
     async fn open(args: &PublishArgs, sender: &Sender) -> anyhow::Result<(Self, Option<u64>)> {
         let Some(file) = &args.from else {
-            let sample = serde_json::from_str(order::model::SAMPLE)?;
+            let sample = serde_json::from_str(&config::model(&args.model)?.sample)?;
             let made = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos())?;
             return Ok((Self::Sample { sample, left: args.count, made }, Some(args.count)));
         };

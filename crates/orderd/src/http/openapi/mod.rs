@@ -8,8 +8,8 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
-use order::model::{JSON_SCHEMA, ROOT, SAMPLE};
-use order::shape::Kind;
+use model::Model;
+use model::shape::Kind;
 use serde_json::{Map, Value, json};
 
 use self::parts::{
@@ -24,6 +24,7 @@ const ID: &str = "1700000000123456789-42";
 /// As the settings of now are: tokens may come and go.
 pub(super) async fn openapi(State(app): State<Arc<App>>, asked: HeaderMap) -> Response {
     let api = describe(
+        &app.settings.model,
         &app.settings.search,
         &Tokens {
             read: !app.settings.http.tokens.current().0.is_empty(),
@@ -41,7 +42,7 @@ struct Tokens {
     erase: bool,
 }
 
-fn describe(search: &[String], tokens: &Tokens) -> Value {
+fn describe(model: &Model, search: &[String], tokens: &Tokens) -> Value {
     let mut api = json!({
         "openapi": "3.1.0",
         "info": {
@@ -53,8 +54,8 @@ fn describe(search: &[String], tokens: &Tokens) -> Value {
         "servers": [{ "url": "./" }],
         // Which members orders are found by; the page asks for it.
         "x-search": search,
-        "paths": paths(search, tokens),
-        "components": { "schemas": schemas() },
+        "paths": paths(model, search, tokens),
+        "components": { "schemas": schemas(model) },
     });
     let mut schemes = Map::new();
     if tokens.read {
@@ -71,12 +72,11 @@ fn describe(search: &[String], tokens: &Tokens) -> Value {
     api
 }
 
-fn schemas() -> Value {
-    // Both are constants of the generated model, which its tests read.
-    let mut order: Value = serde_json::from_str(JSON_SCHEMA).unwrap_or_default();
+fn schemas(model: &Model) -> Value {
+    let mut order: Value = serde_json::from_str(&model.json_schema()).unwrap_or_default();
     if let Some(order) = order.as_object_mut() {
         order.remove("$schema");
-        order.insert("examples".into(), json!([sample()]));
+        order.insert("examples".into(), json!([sample(model)]));
     }
     let part = json!({
         "type": "object",
@@ -140,17 +140,17 @@ fn schemas() -> Value {
     })
 }
 
-fn sample() -> Value {
-    serde_json::from_str(SAMPLE).unwrap_or_default()
+fn sample(model: &Model) -> Value {
+    serde_json::from_str(&model.sample).unwrap_or_default()
 }
 
-fn paths(search: &[String], tokens: &Tokens) -> Value {
+fn paths(model: &Model, search: &[String], tokens: &Tokens) -> Value {
     let mut paths = json!({
         "/mem_len": { "get": operation("How many orders are known", vec![ok("application/json", mem_len())]) },
         "/order_pages/last": { "get": operation("The last page of ids", vec![ids(), not_modified(), plain("404", "There is no order")]) },
         "/order_pages/{n}": { "get": page() },
-        "/order/{id}": { "get": get_order() },
-        "/orders": { "get": find(search) },
+        "/order/{id}": { "get": get_order(model) },
+        "/orders": { "get": find(model, search) },
         "/events": { "get": events() },
         "/dead_letters": { "get": dead_letters::list() },
         "/dead_letters/{key}": { "get": dead_letters::show() },
@@ -219,9 +219,9 @@ fn id() -> Value {
     ))
 }
 
-fn get_order() -> Value {
+fn get_order(model: &Model) -> Value {
     let mut found = content("The order", "application/json", reference("Order"));
-    found["content"]["application/json"]["example"] = sample();
+    found["content"]["application/json"]["example"] = sample(model);
     let mut order = operation(
         "An order",
         vec![
@@ -255,9 +255,9 @@ fn erase() -> Value {
 }
 
 /// The members are the properties of one object, so that "at least one of them" can be said.
-fn find(search: &[String]) -> Value {
+fn find(model: &Model, search: &[String]) -> Value {
     let member = |name: &String| {
-        let kind = match ROOT.member(name).map(|(_, member)| &member.kind) {
+        let kind = match model.shape().member(name).map(|(_, member)| &member.kind) {
             Some(Kind::Bool) => "boolean",
             Some(Kind::Int) => "integer",
             Some(Kind::Float) => "number",

@@ -30,7 +30,11 @@ mod tests {
 
     #[tokio::test]
     async fn only_where_readers_wait_and_not_for_ever() {
-        let cache = Cache::new(Arc::new(Layouts::new().unwrap()), Vec::new(), None);
+        let cache = Cache::new(
+            Arc::new(Layouts::new(model::Model::order().unwrap().shape()).unwrap()),
+            Vec::new(),
+            None,
+        );
         let long = Duration::from_secs(3600);
         assert!(cache.give_way(long).now_or_never().is_some());
         cache.is_awaited.store(true, Ordering::Relaxed);

@@ -351,7 +351,11 @@ mod tests {
 
     #[test]
     fn who_asks_for_an_order_waits_for_nobody_who_has_the_index() {
-        let cache = Cache::new(Arc::new(Layouts::new().unwrap()), Vec::new(), None);
+        let cache = Cache::new(
+            Arc::new(Layouts::new(model::Model::order().unwrap().shape()).unwrap()),
+            Vec::new(),
+            None,
+        );
         let record = |key| Record { body: Body::evicted(key, &[]), hashes: [0; MAX_SEARCH], arrived: true };
         assert_eq!(cache.insert(0, vec![record("17-1"), record("17-1"), record("17-2")], None, 1).count, 2);
         let written = cache.index.write();
@@ -368,7 +372,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_was_read_from_the_table_is_restored_when_it_is_in_memory() {
-        let layouts = Arc::new(Layouts::new().unwrap());
+        let layouts = Arc::new(Layouts::new(model::Model::order().unwrap().shape()).unwrap());
         let cache = Cache::new(layouts.clone(), Vec::new(), None);
         let feed = Feed::new(layouts, &[], &[], 1);
         let record =

@@ -1,7 +1,7 @@
-//! The shape of the model: what members a document has, what Go calls them, and of what kind they are.
+//! The shape of documents: what members they have, what Go calls them, and of what kind they are.
 //!
-//! [`crate::model`] is generated and holds one constant of this kind; everything else in this crate, and all
-//! of the service, reads it and knows no member by name.
+//! The crate `order` converts documents and rows by it. A shape is made once, at the start, and stays for as long as the
+//! process runs, so that everything refers to it without counting.
 
 /// One JSON object of the model, and the Go struct that it is in a row.
 #[derive(Debug, PartialEq, Eq)]
@@ -10,6 +10,10 @@ pub struct Struct {
     pub go_name: &'static str,
     /// In the order of the sample, which is the order in which they are written.
     pub members: &'static [Member],
+    /// Which members each such object must have, by their places.
+    pub required: &'static [usize],
+    /// Whether such an object may have no other members.
+    pub closed: bool,
 }
 
 /// One member of a JSON object, and the Go field that holds it.
@@ -23,6 +27,8 @@ pub struct Member {
     pub go_name: &'static str,
     /// What it holds.
     pub kind: Kind,
+    /// Whether `null` is a value of it where it is required.
+    pub nullable: bool,
 }
 
 /// What a member or an element holds.
@@ -44,7 +50,7 @@ pub enum Kind {
 
 impl Struct {
     /// The member of that name in JSON, and its place.
-    pub fn member(&self, json_name: &str) -> Option<(usize, &Member)> {
+    pub fn member(&self, json_name: &str) -> Option<(usize, &'static Member)> {
         self.members.iter().enumerate().find(|(_, member)| member.json_name == json_name)
     }
 }

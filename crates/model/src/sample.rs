@@ -10,10 +10,10 @@ use serde::de::{DeserializeOwned, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::path::Path;
-use crate::{Error, Place, Sample};
+use crate::{Error, Place, Source};
 
 /// Deeper ones could not be decoded: serde_json stops at 128.
-const MAX_DEPTH: usize = 100;
+pub(crate) const MAX_DEPTH: usize = 100;
 
 #[derive(Debug)]
 pub(crate) struct Node<'a> {
@@ -33,7 +33,7 @@ pub(crate) enum Value<'a> {
     Object(Vec<(String, Node<'a>)>),
 }
 
-impl<'a> Sample<'a> {
+impl<'a> Source<'a> {
     pub(crate) fn tree(&self) -> Result<Node<'a>, Error> {
         let root = Path::default();
         let raw: &RawValue = serde_json::from_str(self.json).map_err(|err| self.syntax(&root, &err))?;

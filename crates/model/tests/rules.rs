@@ -1,12 +1,12 @@
 //! What becomes of which documents, seen on the Go types; and what is refused, with its path.
 
-use codegen::{Error, Sample, infer};
+use model::{Error, Model, Source};
 
 /// The types of samples called 1, 2, …, as `RawOrderData: A int; RawXData: B string`.
 fn types(samples: &[&str]) -> Result<String, Error> {
     let names: Vec<_> = (1..=samples.len()).map(|n| n.to_string()).collect();
-    let samples: Vec<_> = names.iter().zip(samples).map(|(name, json)| Sample { name, json }).collect();
-    let source = infer(&samples)?.go();
+    let samples: Vec<_> = names.iter().zip(samples).map(|(name, json)| Source { name, json }).collect();
+    let source = Model::new("order", &samples)?.go();
     let structs = source.split("\ntype ").skip(1).map(one_type);
     Ok(structs.collect::<Vec<_>>().join("; "))
 }

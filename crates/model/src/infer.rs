@@ -1,16 +1,21 @@
 //! Trees to one merged tree: what each place holds, over all elements of its array and all samples.
 
+use std::borrow::Cow;
+
 use crate::path::Path;
 use crate::sample::{Node, Value};
-use crate::{Error, Place, Sample};
+use crate::{Error, Place, Source};
 
 /// What was seen at a place, and where it was seen first.
 #[derive(Debug)]
 pub(crate) struct Seen<'a> {
     pub(crate) sample: &'a str,
     pub(crate) path: Path,
-    pub(crate) text: &'a str,
+    /// An example, as JSON.
+    pub(crate) text: Cow<'a, str>,
     pub(crate) kind: Kind<'a>,
+    /// Whether a schema says that it may be `null`.
+    pub(crate) nullable: bool,
 }
 
 #[derive(Debug)]
@@ -23,16 +28,24 @@ pub(crate) enum Kind<'a> {
     Float,
     String,
     Array(Box<Seen<'a>>),
-    Object(Vec<(String, Seen<'a>)>),
+    Object(Object<'a>),
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Object<'a> {
+    pub(crate) members: Vec<(String, Seen<'a>)>,
+    /// The names of those that a schema requires, and whether it allows no others.
+    pub(crate) required: Vec<String>,
+    pub(crate) closed: bool,
 }
 
 /// All samples in one.
-pub(crate) fn merged<'a>(samples: &[Sample<'a>]) -> Result<Seen<'a>, Error> {
+pub(crate) fn merged<'a>(samples: &[Source<'a>]) -> Result<Seen<'a>, Error> {
     let seen = samples.iter().map(document).collect::<Result<Vec<_>, _>>()?;
     seen.into_iter().map(Ok).reduce(|all, next| all?.merge(next?)).ok_or(Error::NoSample)?
 }
 
-fn document<'a>(sample: &Sample<'a>) -> Result<Seen<'a>, Error> {
+fn document<'a>(sample: &Source<'a>) -> Result<Seen<'a>, Error> {
     let seen = Seen::new(sample.name, sample.tree()?)?;
     match seen.kind {
         Kind::Object(_) => Ok(seen),
@@ -50,13 +63,17 @@ impl<'a> Seen<'a> {
             Value::Float => Kind::Float,
             Value::String => Kind::String,
             Value::Array(elements) => Kind::Array(Box::new(Self::elements(sample, &path, elements)?)),
-            Value::Object(members) => Kind::Object(Self::members(sample, members)?),
+            Value::Object(members) => {
+                let members = Self::members(sample, members)?;
+                Kind::Object(Object { members, ..Object::default() })
+            }
         };
-        Ok(Self { sample, path, text, kind })
+        Ok(Self { sample, path, text: text.into(), kind, nullable: false })
     }
 
     fn elements(sample: &'a str, array: &Path, elements: Vec<Node<'a>>) -> Result<Self, Error> {
-        let nothing = Self { sample, path: array.clone(), text: "", kind: Kind::Nothing };
+        let (path, text) = (array.clone(), "".into());
+        let nothing = Self { sample, path, text, kind: Kind::Nothing, nullable: false };
         elements.into_iter().try_fold(nothing, |all, next| all.merge(Self::new(sample, next)?))
     }
 
@@ -91,7 +108,8 @@ impl<'a> Seen<'a> {
                 Ok(Self { text, kind, ..self })
             }
             (Kind::Object(ours), Kind::Object(theirs)) => {
-                Ok(Self { kind: Kind::Object(merge_members(ours, theirs)?), ..self })
+                let members = merge_members(ours.members, theirs.members)?;
+                Ok(Self { kind: Kind::Object(Object { members, ..ours }), ..self })
             }
             (ours, theirs) => Err(Error::Mixed {
                 place: Place::new(other.sample, &other.path),
@@ -141,9 +159,11 @@ impl Kind<'_> {
             (Self::Array(ours), Self::Array(theirs)) => ours.kind.is_same(&theirs.kind),
             (Self::Object(ours), Self::Object(theirs)) => {
                 let same = |((a, ours), (b, theirs)): (&(String, Seen<'_>), &(String, Seen<'_>))| {
-                    a == b && ours.kind.is_same(&theirs.kind)
+                    a == b && ours.nullable == theirs.nullable && ours.kind.is_same(&theirs.kind)
                 };
-                ours.len() == theirs.len() && ours.iter().zip(theirs).all(same)
+                let is_same = ours.members.len() == theirs.members.len()
+                    && ours.members.iter().zip(&theirs.members).all(same);
+                is_same && ours.required == theirs.required && ours.closed == theirs.closed
             }
             _ => std::mem::discriminant(self) == std::mem::discriminant(other),
         }

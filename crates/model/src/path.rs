@@ -29,6 +29,11 @@ impl Path {
         Self(Some(Rc::new((self.clone(), step))))
     }
 
+    /// How many steps it has.
+    pub(crate) fn depth(&self) -> usize {
+        std::iter::successors(self.0.as_deref(), |(parent, _)| parent.0.as_deref()).count()
+    }
+
     /// The path of all such values: `$.items[*].price` for `$.items[0].price`.
     pub(crate) fn general(&self) -> String {
         match self.0.as_deref() {
@@ -49,7 +54,7 @@ impl fmt::Display for Path {
     }
 }
 
-fn selector(name: &str) -> String {
+pub(crate) fn selector(name: &str) -> String {
     let simple = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
         && name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
     if simple { format!(".{name}") } else { format!("[{}]", inert(&quoted(name))) }

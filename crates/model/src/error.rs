@@ -80,17 +80,31 @@ pub enum Error {
         place: Place,
     },
 
-    /// The generated source is no Rust: an error of this crate, not of the sample.
-    #[error("{place}: the model made of it is not valid Rust ({reason}): please report it with the sample")]
-    Generated {
-        /// The first sample's document.
+    /// A schema has a keyword that is not supported.
+    #[error("{place}: this keyword is not supported, and would be ignored: remove it")]
+    Keyword {
+        /// The keyword.
         place: Place,
-        /// What the parser says.
-        reason: String,
+    },
+
+    /// A part of a schema that says nothing that a model can have.
+    #[error("{place} {problem}")]
+    Schema {
+        /// The part.
+        place: Place,
+        /// What is wrong with it, and what it takes.
+        problem: String,
+    },
+
+    /// A schema beside other files.
+    #[error("{name} is a JSON Schema, which is a whole model: name it alone")]
+    SchemaAmongSamples {
+        /// The schema's file.
+        name: String,
     },
 }
 
-/// A place in a sample; shown as `order.json: $.items[0].x`.
+/// A place in a sample or schema; shown as `order.json: $.items[0].x`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
     /// The sample's name.

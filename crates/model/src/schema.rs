@@ -1,4 +1,4 @@
-//! The model as JSON Schema.
+//! The model as JSON Schema, which can be a model again.
 
 use serde_json::{Map, Value, json};
 
@@ -15,22 +15,35 @@ impl Model {
         schema.insert("$schema".to_owned(), "https://json-schema.org/draft/2020-12/schema".into());
         schema.insert("description".to_owned(), DESCRIPTION.into());
         schema.extend(self.object(0));
+        schema.insert("title".to_owned(), self.name.as_str().into());
         format!("{:#}", Value::Object(schema))
     }
 
     fn object(&self, index: usize) -> Map<String, Value> {
-        let members = self.structs.get(index).map(|found| found.members.as_slice()).unwrap_or_default();
-        let properties: Map<_, _> =
-            members.iter().map(|member| (member.json_name.clone(), self.property(member))).collect();
+        let structure = self.structure(index);
+        let properties: Map<_, _> = structure
+            .members
+            .iter()
+            .map(|member| (member.json_name.clone(), self.property(member)))
+            .collect();
         let mut object = Map::new();
         object.insert("title".to_owned(), self.struct_name(index).into());
         object.insert("type".to_owned(), "object".into());
         object.insert("properties".to_owned(), properties.into());
+        if !structure.required.is_empty() {
+            object.insert("required".to_owned(), json!(structure.required));
+        }
+        if structure.closed {
+            object.insert("additionalProperties".to_owned(), false.into());
+        }
         object
     }
 
     fn property(&self, member: &Member) -> Value {
         let mut property = self.kind(&member.kind);
+        if member.nullable {
+            property["type"] = json!([property["type"], "null"]);
+        }
         let is_leaf = !matches!(member.kind, Kind::Struct(_) | Kind::Slice(_));
         let example = serde_json::from_str::<Value>(&member.example).ok().filter(|_| is_leaf);
         if let (Some(example), Some(property)) = (example, property.as_object_mut()) {
@@ -54,12 +67,12 @@ impl Model {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Sample, infer};
+    use crate::Source;
 
     #[test]
     fn the_schema_keeps_order_and_nests_in_place() {
         let json = r#"{"b": 1, "a": [{"x": 0.5, "on": true}], "s": ["t"]}"#;
-        let schema = infer(&[Sample { name: "s.json", json }]).unwrap().json_schema();
+        let schema = Model::new("s", &[Source { name: "s.json", json }]).unwrap().json_schema();
         let schema: Value = serde_json::from_str(&schema).unwrap();
         let expected = json!({
             "b": {"type": "integer", "format": "int64", "examples": [1]},
@@ -73,7 +86,7 @@ mod tests {
             }},
             "s": {"type": "array", "items": {"type": "string"}},
         });
-        assert_eq!(schema["title"], "RawOrderData");
+        assert_eq!(schema["title"], "s");
         assert_eq!(schema["properties"].to_string(), expected.to_string());
     }
 }

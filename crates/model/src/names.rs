@@ -75,11 +75,6 @@ pub(crate) fn rust_ident(name: &str) -> String {
     if KEYWORDS.contains(&name) { format!("r#{name}") } else { name.to_owned() }
 }
 
-/// The Rust static for a Go name: `ItemsName` is `ITEMS_NAME`.
-pub(crate) fn rust_static(go_name: &str) -> String {
-    snake(go_name).to_uppercase()
-}
-
 fn snake(name: &str) -> String {
     let chars: Vec<char> = name.chars().collect();
     let mut out = String::new();
@@ -188,11 +183,5 @@ mod tests {
         let mut scope = Scope::with(&["LocalID"]);
         let claimed = ["AB", "AB", "AB2", "AB", "LocalID"].map(|name| scope.claim(name.to_owned()));
         assert_eq!(claimed, ["AB", "AB2", "AB22", "AB3", "LocalID2"]);
-    }
-
-    #[test]
-    fn statics_are_upper_case() {
-        assert_eq!(rust_static("ItemsName"), "ITEMS_NAME");
-        assert_eq!(rust_static("Имя"), "ИМЯ");
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::{env, fs};
 
-use codegen::{Sample, infer};
+use model::{Model, Source};
 
 /// What a comment, a tag or an identifier could trip over.
 const ODD: &str = r##"{
@@ -30,7 +30,7 @@ fn gofmt_and_go_take_the_source() -> Result<(), Box<dyn Error>> {
         ("station.json", fs::read_to_string(samples.join("station.json"))?),
         ("odd\n name.json", ODD.to_owned()),
     ] {
-        let source = infer(&[Sample { name, json: &json }])?.go();
+        let source = Model::new(name, &[Source { name, json: &json }])?.go();
         check(&source).map_err(|err| format!("{name:?}: {err}\n{source}"))?;
     }
     Ok(())

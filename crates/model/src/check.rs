@@ -1,0 +1,113 @@
+//! Whether what was written under one model can be read under another, member by member.
+
+use std::fmt;
+
+use crate::model::Model;
+use crate::shape::{Kind, Struct};
+
+/// What differs of a member, and what becomes of documents that were written before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// Only the newer model has it: it reads as missing.
+    Added {
+        /// The member, `$.items[*].price`.
+        path: String,
+    },
+    /// Only the older model has it: it is not shown any more.
+    Removed {
+        /// The member.
+        path: String,
+    },
+    /// Whole numbers have become fractions: they are read.
+    Widened {
+        /// The member.
+        path: String,
+    },
+    /// Of another kind: rows that hold it can't be read.
+    Unreadable {
+        /// The member.
+        path: String,
+        /// Of what kind it was, and is.
+        was: &'static str,
+        /// Of what kind it is.
+        is: &'static str,
+    },
+    /// Not one member of the document is the same.
+    NothingInCommon,
+}
+
+impl Change {
+    /// Whether documents that were written before can't be read.
+    pub fn is_fatal(&self) -> bool {
+        matches!(self, Self::Unreadable { .. } | Self::NothingInCommon)
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Added { path } => write!(f, "{path}: new; missing in what was written before"),
+            Self::Removed { path } => write!(f, "{path}: removed; not shown any more"),
+            Self::Widened { path } => write!(f, "{path}: was a whole number, and is a number; readable"),
+            Self::Unreadable { path, was, is } => write!(f, "{path}: was {was}, and is {is}; NOT readable"),
+            Self::NothingInCommon => f.write_str("$: the models have no member in common; NOT readable"),
+        }
+    }
+}
+
+impl Model {
+    /// What differs from an older model, for documents that were written under that one.
+    pub fn changes_since(&self, older: &Self) -> Vec<Change> {
+        self.changes_from(older.shape())
+    }
+
+    /// The same, for what was written by that shape.
+    pub fn changes_from(&self, was: &Struct) -> Vec<Change> {
+        let is = self.shape();
+        let is_common = |name: &str| is.members.iter().any(|member| member.go_name == name);
+        if !was.members.is_empty() && !was.members.iter().any(|member| is_common(member.go_name)) {
+            return vec![Change::NothingInCommon];
+        }
+        let mut changes = Vec::new();
+        structure("$", was, is, &mut changes);
+        changes
+    }
+}
+
+fn structure(path: &str, was: &Struct, is: &Struct, changes: &mut Vec<Change>) {
+    let of = |name: &str| format!("{path}{}", crate::path::selector(name));
+    for member in was.members {
+        let path = of(member.json_name);
+        // Rows know members by their Go names.
+        match is.members.iter().find(|other| other.go_name == member.go_name) {
+            Some(other) => kind(&path, &member.kind, &other.kind, changes),
+            None => changes.push(Change::Removed { path }),
+        }
+    }
+    for member in is.members {
+        if !was.members.iter().any(|other| other.go_name == member.go_name) {
+            changes.push(Change::Added { path: of(member.json_name) });
+        }
+    }
+}
+
+fn kind(path: &str, was: &Kind, is: &Kind, changes: &mut Vec<Change>) {
+    match (was, is) {
+        (Kind::Struct(was), Kind::Struct(is)) => structure(path, was, is, changes),
+        (Kind::Slice(was), Kind::Slice(is)) => kind(&format!("{path}[*]"), was, is, changes),
+        (Kind::Int, Kind::Float) => changes.push(Change::Widened { path: path.to_owned() }),
+        _ if name(was) == name(is) => {}
+        _ => changes.push(Change::Unreadable { path: path.to_owned(), was: name(was), is: name(is) }),
+    }
+}
+
+fn name(kind: &Kind) -> &'static str {
+    match kind {
+        Kind::Bool => "a boolean",
+        Kind::Int => "a whole number",
+        Kind::Float => "a number",
+        Kind::String => "a string",
+        Kind::Struct(_) => "an object",
+        Kind::Slice(_) => "an array",
+    }
+}

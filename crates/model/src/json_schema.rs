@@ -1,0 +1,297 @@
+//! A JSON Schema to the tree that samples are merged to.
+//!
+//! Taken is what a model can have: objects with `properties`, arrays with `items`, the types string, integer, number and
+//! boolean, each also with null, `required`, `additionalProperties: false`, and `$ref` into `$defs`. What only
+//! describes is passed over. Any other keyword would be a promise that nobody keeps, and is refused.
+
+use serde_json::{Map, Value};
+
+use crate::infer::{Kind, Object, Seen};
+use crate::path::Path;
+use crate::sample::MAX_DEPTH;
+use crate::{Error, Place, Source};
+
+/// Keywords that describe, and promise nothing.
+const DESCRIBING: &[&str] = &[
+    "$schema",
+    "$id",
+    "$comment",
+    "$defs",
+    "definitions",
+    "title",
+    "description",
+    "default",
+    "example",
+    "examples",
+    "deprecated",
+    "readOnly",
+    "writeOnly",
+    "format",
+    "contentMediaType",
+    "contentEncoding",
+];
+
+/// So many members a schema may have once all references are followed: each reference may double them.
+const MAX_MEMBERS: usize = 10_000;
+
+/// What is read of a schema.
+pub(crate) struct Schema<'a> {
+    pub(crate) title: Option<String>,
+    pub(crate) seen: Seen<'a>,
+    /// A document that it allows.
+    pub(crate) example: String,
+}
+
+/// Whether a document is a schema and not a sample: it says so, or it is an object's description.
+pub(crate) fn is_schema(source: &Source<'_>) -> bool {
+    let Ok(Value::Object(document)) = serde_json::from_str(source.json) else { return false };
+    document.get("$schema").is_some_and(Value::is_string)
+        || (document.get("type").is_some_and(|it| it == "object")
+            && document.get("properties").is_some_and(Value::is_object))
+}
+
+impl<'a> Schema<'a> {
+    pub(crate) fn read(source: &Source<'a>) -> Result<Self, Error> {
+        let root: Value = serde_json::from_str(source.json).map_err(|error| Error::Syntax {
+            place: Place::new(source.name, &Path::default()),
+            reason: error.to_string(),
+        })?;
+        let mut reader = Reader { name: source.name, root: &root, members: 0 };
+        let at = At { schema: Path::default(), document: Path::default() };
+        let seen = reader.seen(&root, &at, &mut Vec::new())?;
+        if !matches!(seen.kind, Kind::Object(_)) {
+            return Err(reader.wrong(&at.schema.member("type"), "has to be \"object\": a document is one"));
+        }
+        let title =
+            root.get("title").and_then(Value::as_str).map(str::trim).filter(|title| !title.is_empty());
+        let given = root.get("examples").and_then(|examples| examples.get(0)).filter(|it| it.is_object());
+        let example = given.map_or_else(|| example(&seen), Value::to_string);
+        Ok(Self { title: title.map(str::to_owned), seen, example })
+    }
+}
+
+/// Where something is in the schema, and where what it describes is in documents.
+struct At {
+    schema: Path,
+    document: Path,
+}
+
+struct Reader<'a, 's> {
+    name: &'a str,
+    root: &'s Value,
+    members: usize,
+}
+
+impl<'a, 's> Reader<'a, 's> {
+    /// `refs` are the references that are being followed.
+    fn seen(&mut self, schema: &'s Value, at: &At, refs: &mut Vec<&'s str>) -> Result<Seen<'a>, Error> {
+        let Value::Object(keywords) = schema else {
+            return Err(self.wrong(&at.schema, "has to be an object that says a type"));
+        };
+        if let Some(reference) = keywords.get("$ref") {
+            return self.referred(keywords, reference, at, refs);
+        }
+        let (name, nullable) = self.type_name(keywords, at)?;
+        let own: &[&str] = match name {
+            "object" => &["type", "properties", "required", "additionalProperties"],
+            "array" => &["type", "items"],
+            _ => &["type"],
+        };
+        self.refuse_others(keywords, own, at)?;
+        let kind = match name {
+            "object" => Kind::Object(self.object(keywords, at, refs)?),
+            "array" => Kind::Array(Box::new(self.items(keywords, at, refs)?)),
+            "string" => Kind::String,
+            "integer" => Kind::Int,
+            "number" => Kind::Float,
+            _ => Kind::Bool,
+        };
+        let text = example_of(keywords, &kind);
+        Ok(Seen { sample: self.name, path: at.document.clone(), text: text.into(), kind, nullable })
+    }
+
+    /// The type's name, and whether `null` is one of its values.
+    fn type_name(&self, keywords: &'s Map<String, Value>, at: &At) -> Result<(&'s str, bool), Error> {
+        const TAKES: &str =
+            "has to be string, integer, number, boolean, object or array, or one of them and null";
+        let place = at.schema.member("type");
+        let mut names: Vec<&str> = match keywords.get("type") {
+            Some(Value::String(name)) => vec![name],
+            Some(Value::Array(names)) => names.iter().filter_map(Value::as_str).collect(),
+            None if keywords.contains_key("properties") => vec!["object"],
+            None => {
+                // What stands in its place is more to the point: `anyOf`, `enum`.
+                self.refuse_others(keywords, &[], at)?;
+                return Err(self.wrong(&at.schema, "says no type"));
+            }
+            Some(_) => Vec::new(),
+        };
+        let count = names.len();
+        names.retain(|name| *name != "null");
+        let is_known =
+            |name: &&str| ["string", "integer", "number", "boolean", "object", "array"].contains(name);
+        match names[..] {
+            [name] if is_known(&name) => Ok((name, count > 1)),
+            ["integer", "number"] | ["number", "integer"] => Ok(("number", count > 2)),
+            _ => Err(self.wrong(&place, TAKES)),
+        }
+    }
+
+    fn refuse_others(&self, keywords: &Map<String, Value>, own: &[&str], at: &At) -> Result<(), Error> {
+        let is_known =
+            |name: &str| own.contains(&name) || DESCRIBING.contains(&name) || name.starts_with("x-");
+        match keywords.keys().find(|name| !is_known(name)) {
+            None => Ok(()),
+            Some(name) => Err(Error::Keyword { place: Place::new(self.name, &at.schema.member(name)) }),
+        }
+    }
+
+    fn referred(
+        &mut self,
+        keywords: &'s Map<String, Value>,
+        reference: &'s Value,
+        at: &At,
+        refs: &mut Vec<&'s str>,
+    ) -> Result<Seen<'a>, Error> {
+        self.refuse_others(keywords, &["$ref"], at)?;
+        let place = at.schema.member("$ref");
+        let found = reference.as_str().and_then(|pointer| {
+            let local = pointer.strip_prefix('#')?;
+            let of_definitions = local.starts_with("/$defs/") || local.starts_with("/definitions/");
+            Some((pointer, self.root.pointer(local).filter(|_| of_definitions)?))
+        });
+        let Some((pointer, schema)) = found else {
+            return Err(self.wrong(&place, "has to name a schema in $defs of this file, as #/$defs/address"));
+        };
+        if refs.contains(&pointer) {
+            return Err(self.wrong(&place, "refers to itself: a model has an end"));
+        }
+        refs.push(pointer);
+        let steps = pointer.split('/').skip(1);
+        let at = At {
+            schema: steps.fold(Path::default(), |path, step| path.member(step)),
+            document: at.document.clone(),
+        };
+        let seen = self.seen(schema, &at, refs)?;
+        refs.pop();
+        Ok(seen)
+    }
+
+    fn object(
+        &mut self,
+        keywords: &'s Map<String, Value>,
+        at: &At,
+        refs: &mut Vec<&'s str>,
+    ) -> Result<Object<'a>, Error> {
+        self.check_depth(at)?;
+        let place = at.schema.member("properties");
+        let mut members = Vec::new();
+        match keywords.get("properties") {
+            None => {}
+            Some(Value::Object(properties)) => {
+                for (name, schema) in properties {
+                    self.members += 1;
+                    if self.members > MAX_MEMBERS {
+                        return Err(self.wrong(&place, "makes a model of more than 10,000 members"));
+                    }
+                    let at = At { schema: place.member(name), document: at.document.member(name) };
+                    members.push((name.clone(), self.seen(schema, &at, refs)?));
+                }
+            }
+            Some(_) => return Err(self.wrong(&place, "has to be an object")),
+        }
+        let required = self.required(keywords, &members, at)?;
+        let closed = match keywords.get("additionalProperties") {
+            None | Some(Value::Bool(true)) => false,
+            Some(Value::Bool(false)) => true,
+            Some(_) => {
+                return Err(self.wrong(&at.schema.member("additionalProperties"), "has to be true or false"));
+            }
+        };
+        Ok(Object { members, required, closed })
+    }
+
+    fn required(
+        &self,
+        keywords: &Map<String, Value>,
+        members: &[(String, Seen<'_>)],
+        at: &At,
+    ) -> Result<Vec<String>, Error> {
+        let place = at.schema.member("required");
+        let Some(required) = keywords.get("required") else { return Ok(Vec::new()) };
+        let names = required.as_array().map(|names| names.iter().map(Value::as_str).collect());
+        let Some(names): Option<Vec<&str>> = names.and_then(|names: Option<_>| names) else {
+            return Err(self.wrong(&place, "has to be an array of names"));
+        };
+        match names.iter().find(|name| !members.iter().any(|(member, _)| member == *name)) {
+            None => Ok(names.into_iter().map(str::to_owned).collect()),
+            Some(name) => {
+                Err(self.wrong(&place, &format!("names {name:?}, which is not one of the properties")))
+            }
+        }
+    }
+
+    fn items(
+        &mut self,
+        keywords: &'s Map<String, Value>,
+        at: &At,
+        refs: &mut Vec<&'s str>,
+    ) -> Result<Seen<'a>, Error> {
+        self.check_depth(at)?;
+        let Some(items) = keywords.get("items") else {
+            return Err(self.wrong(
+                &at.schema,
+                "is an array without items, so that the type of its elements is unknown",
+            ));
+        };
+        self.seen(items, &At { schema: at.schema.member("items"), document: at.document.index(0) }, refs)
+    }
+
+    fn check_depth(&self, at: &At) -> Result<(), Error> {
+        if at.document.depth() < MAX_DEPTH {
+            return Ok(());
+        }
+        Err(Error::TooDeep { place: Place::new(self.name, &at.schema), limit: MAX_DEPTH })
+    }
+
+    fn wrong(&self, part: &Path, problem: &str) -> Error {
+        Error::Schema { place: Place::new(self.name, part), problem: problem.to_owned() }
+    }
+}
+
+/// An example of a value, as JSON: one that the schema gives, or any.
+fn example_of(keywords: &Map<String, Value>, kind: &Kind<'_>) -> String {
+    let given = keywords.get("examples").and_then(|examples| examples.get(0));
+    let fits = |value: &&Value| match kind {
+        Kind::String => value.is_string(),
+        Kind::Int => value.is_i64(),
+        Kind::Float => value.is_number(),
+        Kind::Bool => value.is_boolean(),
+        _ => false,
+    };
+    if let Some(value) =
+        given.or_else(|| keywords.get("example")).or_else(|| keywords.get("default")).filter(fits)
+    {
+        return value.to_string();
+    }
+    match kind {
+        Kind::String => "\"\"".to_owned(),
+        Kind::Int => "0".to_owned(),
+        Kind::Float => "0.5".to_owned(),
+        Kind::Bool => "true".to_owned(),
+        _ => String::new(),
+    }
+}
+
+fn example(seen: &Seen<'_>) -> String {
+    match &seen.kind {
+        Kind::Object(object) => {
+            let member = |(name, seen): &(String, Seen<'_>)| {
+                format!("{}:{}", Value::from(name.as_str()), example(seen))
+            };
+            format!("{{{}}}", object.members.iter().map(member).collect::<Vec<_>>().join(","))
+        }
+        Kind::Array(element) => format!("[{}]", example(element)),
+        _ => seen.text.to_string(),
+    }
+}

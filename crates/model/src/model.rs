@@ -1,0 +1,251 @@
+//! The merged tree to a model: every struct and every member has its names; what has no type is refused.
+
+use std::sync::OnceLock;
+
+use serde_json::Value;
+
+use crate::infer::{self, Seen};
+use crate::json_schema::{self, Schema};
+use crate::names::{self, Scope};
+use crate::path::{compact, shown};
+use crate::shape;
+use crate::{Error, ORDER, Source};
+
+/// What documents look like, with the names of everything in Go and Rust.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Model {
+    /// What a document is called: the schema's title, or the name that was given.
+    pub name: String,
+    /// A document of the model, compact: the first sample.
+    pub sample: String,
+    /// The document's own first, then in the order in which they are met.
+    pub(crate) structs: Vec<Struct>,
+    shape: OnceLock<&'static shape::Struct>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Struct {
+    pub(crate) name: String,
+    pub(crate) path: String,
+    pub(crate) members: Vec<Member>,
+    /// The names of those that a schema requires, and whether it allows no others.
+    pub(crate) required: Vec<String>,
+    pub(crate) closed: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Member {
+    pub(crate) json_name: String,
+    pub(crate) go_name: String,
+    pub(crate) rust_name: String,
+    pub(crate) kind: Kind,
+    pub(crate) nullable: bool,
+    /// Where it is and what it holds, for comments.
+    pub(crate) doc: String,
+    /// An example of it, compact JSON.
+    pub(crate) example: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Bool,
+    Int,
+    Float,
+    String,
+    /// An index into [`Model::structs`].
+    Struct(usize),
+    Slice(Box<Kind>),
+}
+
+impl Model {
+    /// The model of documents called `name`, from samples that all fit it, or from one JSON Schema.
+    ///
+    /// # Errors
+    /// What can't be modelled, with its JSON path and the file that it is in.
+    pub fn new(name: &str, sources: &[Source<'_>]) -> Result<Self, Error> {
+        if let Some(schema) = sources.iter().find(|source| json_schema::is_schema(source)) {
+            if sources.len() > 1 {
+                return Err(Error::SchemaAmongSamples { name: schema.name.to_owned() });
+            }
+            let Schema { title, seen, example } = Schema::read(schema)?;
+            return Self::named(title.as_deref().unwrap_or(name), example, &seen);
+        }
+        let merged = infer::merged(sources)?;
+        let sample = sources.first().map(|first| compact(first.json)).unwrap_or_default();
+        Self::named(name, sample, &merged)
+    }
+
+    /// The model that is built in, of `samples/order.json`.
+    ///
+    /// # Errors
+    /// None, which a test shows.
+    pub fn order() -> Result<Self, Error> {
+        Self::new("order", &[ORDER])
+    }
+
+    fn named(name: &str, sample: String, merged: &Seen<'_>) -> Result<Self, Error> {
+        let stem = names::go_field(name);
+        let mut builder =
+            Builder { structs: Vec::new(), known: Vec::new(), stems: Scope::with(&[stem.as_str()]) };
+        builder.add(&stem, merged)?;
+        Ok(Self { name: name.to_owned(), sample, structs: builder.structs, shape: OnceLock::new() })
+    }
+
+    /// By which documents and rows are converted. It is made once, and stays for as long as the process runs.
+    pub fn shape(&self) -> &'static shape::Struct {
+        self.shape.get_or_init(|| Shapes { model: self, made: vec![None; self.structs.len()] }.structure(0))
+    }
+
+    pub(crate) fn structure(&self, index: usize) -> &Struct {
+        &self.structs[index]
+    }
+
+    pub(crate) fn struct_name(&self, index: usize) -> &str {
+        &self.structs[index].name
+    }
+}
+
+/// Makes the shape; a struct that is used in several places is made once.
+struct Shapes<'m> {
+    model: &'m Model,
+    made: Vec<Option<&'static shape::Struct>>,
+}
+
+impl Shapes<'_> {
+    fn structure(&mut self, index: usize) -> &'static shape::Struct {
+        if let Some(made) = self.made[index] {
+            return made;
+        }
+        let Struct { name, members, required, closed, .. } = self.model.structure(index);
+        let place = |name: &String| members.iter().position(|member| member.json_name == *name);
+        let required: Vec<usize> = required.iter().filter_map(place).collect();
+        let members: Vec<_> = members.iter().map(|member| self.member(member)).collect();
+        let made = &*Box::leak(Box::new(shape::Struct {
+            go_name: leaked(name),
+            members: members.leak(),
+            required: required.leak(),
+            closed: *closed,
+        }));
+        self.made[index] = Some(made);
+        made
+    }
+
+    fn member(&mut self, member: &Member) -> shape::Member {
+        shape::Member {
+            json_name: leaked(&member.json_name),
+            json_head: leaked(&format!("{}:", Value::from(member.json_name.as_str()))),
+            go_name: leaked(&member.go_name),
+            kind: self.kind(&member.kind),
+            nullable: member.nullable,
+        }
+    }
+
+    fn kind(&mut self, kind: &Kind) -> shape::Kind {
+        match kind {
+            Kind::Bool => shape::Kind::Bool,
+            Kind::Int => shape::Kind::Int,
+            Kind::Float => shape::Kind::Float,
+            Kind::String => shape::Kind::String,
+            Kind::Struct(index) => shape::Kind::Struct(self.structure(*index)),
+            Kind::Slice(element) => shape::Kind::Slice(Box::leak(Box::new(self.kind(element)))),
+        }
+    }
+}
+
+fn leaked(text: &str) -> &'static str {
+    text.to_owned().leak()
+}
+
+struct Builder<'a> {
+    structs: Vec<Struct>,
+    /// The nested objects so far: the name that each wanted, and its index.
+    known: Vec<(String, &'a Seen<'a>, usize)>,
+    /// What stands between `Raw` and `Data`.
+    stems: Scope,
+}
+
+impl<'a> Builder<'a> {
+    fn add(&mut self, stem: &str, seen: &'a Seen<'a>) -> Result<usize, Error> {
+        let index = self.structs.len();
+        let (name, path) = (format!("Raw{stem}Data"), seen.path.general());
+        // Its place is taken before its members are met, so that outer structs stand before inner ones.
+        let (required, closed) = match &seen.kind {
+            infer::Kind::Object(object) => (object.required.clone(), object.closed),
+            _ => (Vec::new(), false),
+        };
+        self.structs.push(Struct { name, path, members: Vec::new(), required, closed });
+        let members = self.members(stem, seen)?;
+        if let Some(added) = self.structs.get_mut(index) {
+            added.members = members;
+        }
+        Ok(index)
+    }
+
+    fn members(&mut self, stem: &str, seen: &'a Seen<'a>) -> Result<Vec<Member>, Error> {
+        let infer::Kind::Object(object) = &seen.kind else { return Ok(Vec::new()) };
+        let mut go = Scope::with(&["LocalID"]);
+        let mut rust = Scope::with(&["local_id"]);
+        let mut named = Vec::with_capacity(object.members.len());
+        for (json_name, seen) in &object.members {
+            let go_name = go.claim(names::go_field(json_name));
+            let rust_name = names::rust_ident(&rust.claim(names::rust_field(json_name)));
+            let kind = self.kind(stem, &go_name, seen)?;
+            let example = compact(&seen.text);
+            let doc = doc(seen, &kind, &example);
+            named.push(Member {
+                json_name: json_name.clone(),
+                go_name,
+                rust_name,
+                kind,
+                nullable: seen.nullable,
+                doc,
+                example,
+            });
+        }
+        Ok(named)
+    }
+
+    fn kind(&mut self, parent: &str, go_name: &str, seen: &'a Seen<'a>) -> Result<Kind, Error> {
+        Ok(match &seen.kind {
+            infer::Kind::Bool => Kind::Bool,
+            infer::Kind::Int => Kind::Int,
+            infer::Kind::Float => Kind::Float,
+            infer::Kind::String => Kind::String,
+            infer::Kind::Array(elements) => Kind::Slice(Box::new(self.kind(parent, go_name, elements)?)),
+            infer::Kind::Object(_) => Kind::Struct(self.nested(parent, go_name, seen)?),
+            infer::Kind::Null => return Err(Error::OnlyNull { place: seen.place() }),
+            infer::Kind::Nothing => return Err(Error::OnlyEmpty { place: seen.place() }),
+        })
+    }
+
+    /// The struct of a nested object: one that is there already if it wanted the same name and is the same
+    /// in all members; else a new one, called after the member, or after its parent and the member.
+    fn nested(&mut self, parent: &str, wanted: &str, seen: &'a Seen<'a>) -> Result<usize, Error> {
+        let same =
+            |known: &&(String, &Seen<'_>, usize)| known.0 == wanted && known.1.kind.is_same(&seen.kind);
+        if let Some(&(_, _, index)) = self.known.iter().find(same) {
+            return Ok(index);
+        }
+        let plain = self.stems.try_claim(wanted);
+        let stem = if plain { wanted.to_owned() } else { self.stems.claim(format!("{parent}{wanted}")) };
+        let index = self.add(&stem, seen)?;
+        self.known.push((wanted.to_owned(), seen, index));
+        Ok(index)
+    }
+}
+
+/// Objects are seen member by member in their own struct, so only other values are shown.
+fn doc(seen: &Seen<'_>, kind: &Kind, example: &str) -> String {
+    let path = seen.path.general();
+    if kind.has_struct() { format!("`{path}`.") } else { format!("`{path}`, e.g. `{}`.", shown(example)) }
+}
+
+impl Kind {
+    fn has_struct(&self) -> bool {
+        match self {
+            Self::Struct(_) => true,
+            Self::Slice(element) => element.has_struct(),
+            _ => false,
+        }
+    }
+}

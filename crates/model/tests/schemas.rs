@@ -1,0 +1,158 @@
+//! JSON Schemas as models: what is taken, and what is refused with its place.
+
+use model::{Model, Source};
+use serde_json::{Value, json};
+
+fn read(schema: &Value) -> Result<Model, String> {
+    let json = schema.to_string();
+    let source = Source { name: "parcel.schema.json", json: &json };
+    Model::new("parcel.schema", &[source]).map_err(|error| error.to_string())
+}
+
+fn check_refused(properties: Value, expected: &str) {
+    let message = read(&json!({"type": "object", "properties": properties})).map(drop);
+    assert!(message.as_ref().is_err_and(|it| it.starts_with(expected)), "{properties}: {message:?}");
+}
+
+fn parcel() -> Value {
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "parcel",
+        "description": "What is sent",
+        "type": "object",
+        "properties": {
+            "id": {"type": "string", "format": "uuid", "examples": ["p-1"]},
+            "weight": {"type": ["number", "null"]},
+            "pieces": {"type": "integer"},
+            "fragile": {"type": "boolean", "default": false},
+            "from": {"$ref": "#/$defs/address"},
+            "to": {"$ref": "#/$defs/address"},
+            "stops": {"type": "array", "items": {"type": "array", "items": {"$ref": "#/$defs/address"}}},
+        },
+        "required": ["id", "weight"],
+        "additionalProperties": false,
+        "$defs": {"address": {
+            "type": "object",
+            "properties": {"city": {"type": "string"}},
+            "required": ["city"],
+        }},
+    })
+}
+
+#[test]
+fn a_schema_has_the_types_of_a_sample() {
+    let model = read(&parcel()).unwrap();
+    let sample = r#"{"id": "", "weight": 0.5, "pieces": 1, "fragile": true, "from": {"city": ""},
+                     "to": {"city": ""}, "stops": [[{"city": ""}]]}"#;
+    let sampled = Model::new("parcel", &[Source { name: "parcel.json", json: sample }]).unwrap();
+    let types = |model: &Model| {
+        let go = model.go();
+        go.lines().filter(|line| !line.trim().starts_with("//")).collect::<Vec<_>>().join("\n")
+    };
+    assert_eq!(types(&model), types(&sampled));
+    assert_eq!(model.name, "parcel");
+    assert!(model.go().contains("type RawParcelData struct"));
+}
+
+#[test]
+fn what_a_schema_requires_is_in_the_shape() {
+    let model = read(&parcel()).unwrap();
+    let shape = model.shape();
+    assert_eq!((shape.required, shape.closed), (&[0, 1][..], true));
+    assert_eq!(
+        shape.members.iter().map(|it| it.nullable).collect::<Vec<_>>(),
+        [false, true, false, false, false, false, false]
+    );
+    let model::shape::Kind::Struct(from) = shape.members[4].kind else { unreachable!() };
+    assert_eq!((from.required, from.closed), (&[0][..], false));
+}
+
+/// `model infer`, saved and named again, changes nothing.
+#[test]
+fn the_schema_of_a_schema_is_the_same() {
+    let printed = read(&parcel()).unwrap().json_schema();
+    let again = read(&serde_json::from_str(&printed).unwrap()).unwrap();
+    assert_eq!(again.json_schema(), printed);
+    assert_eq!(again.shape(), read(&parcel()).unwrap().shape());
+}
+
+#[test]
+fn a_schema_has_an_example() {
+    let model = read(&parcel()).unwrap();
+    let example: Value = serde_json::from_str(&model.sample).unwrap();
+    assert_eq!(
+        example,
+        json!({
+            "id": "p-1", "weight": 0.5, "pieces": 0, "fragile": false, "from": {"city": ""}, "to": {"city": ""},
+            "stops": [[{"city": ""}]],
+        })
+    );
+}
+
+#[test]
+fn keywords_that_would_be_ignored_are_refused_with_their_path() {
+    for (keyword, value) in [
+        ("minLength", json!(1)),
+        ("pattern", json!("^p")),
+        ("enum", json!(["a"])),
+        ("const", json!("a")),
+        ("anyOf", json!([])),
+        ("maximum", json!(1)),
+        ("patternProperties", json!({})),
+        ("if", json!({})),
+    ] {
+        let mut schema = json!({"type": "string"});
+        schema[keyword] = value.clone();
+        check_refused(json!({"a": schema}), &format!("parcel.schema.json: $.properties.a.{keyword}: "));
+        check_refused(
+            json!({"a": {"type": "array", "items": {keyword: value}}}),
+            &format!("parcel.schema.json: $.properties.a.items.{keyword}: "),
+        );
+    }
+    let deep = read(&json!({"$schema": "x", "properties": {"a": {"$ref": "#/$defs/a"}},
+                            "$defs": {"a": {"type": "string", "minLength": 1}}}));
+    assert!(deep.unwrap_err().starts_with("parcel.schema.json: $[\"$defs\"].a.minLength: "));
+}
+
+#[test]
+fn what_says_no_type_is_refused_with_its_path() {
+    let at = "parcel.schema.json: $.properties.a";
+    check_refused(json!({"a": {}}), &format!("{at} says no type"));
+    check_refused(json!({"a": true}), &format!("{at} has to be an object"));
+    check_refused(json!({"a": {"type": "null"}}), &format!("{at}.type has to be string"));
+    check_refused(json!({"a": {"type": "date"}}), &format!("{at}.type has to be string"));
+    check_refused(json!({"a": {"type": ["string", "integer"]}}), &format!("{at}.type has to be string"));
+    check_refused(json!({"a": {"type": "array"}}), &format!("{at} is an array without items"));
+    check_refused(
+        json!({"a": {"type": "object", "additionalProperties": {}}}),
+        &format!("{at}.additionalProperties has"),
+    );
+    check_refused(json!({"a": {"type": "object", "required": ["b"]}}), &format!("{at}.required names \"b\""));
+}
+
+#[test]
+fn references_are_of_this_file_and_have_an_end() {
+    let at = r#"parcel.schema.json: $.properties.a["$ref"] has to name a schema in $defs"#;
+    for reference in ["#/$defs/b", "other.json#/$defs/a", "#/properties/a", "#"] {
+        check_refused(json!({"a": {"$ref": reference}}), at);
+    }
+    let own = read(&json!({"$schema": "x", "type": "object", "properties": {"a": {"$ref": "#/$defs/a"}},
+        "$defs": {"a": {"type": "object", "properties": {"next": {"$ref": "#/$defs/a"}}}}}));
+    assert!(own.unwrap_err().contains(r#"$["$defs"].a.properties.next["$ref"] refers to itself"#));
+    let mut defs = serde_json::Map::new();
+    for step in 0..60 {
+        let next = json!({"$ref": format!("#/$defs/d{}", step + 1)});
+        defs.insert(format!("d{step}"), json!({"type": "object", "properties": {"a": next, "b": next}}));
+    }
+    defs.insert("d60".into(), json!({"type": "string"}));
+    let doubling = read(&json!({"$schema": "x", "properties": {"a": {"$ref": "#/$defs/d0"}}, "$defs": defs}));
+    assert!(doubling.unwrap_err().contains("more than 10,000 members"));
+}
+
+#[test]
+fn a_schema_stands_alone() {
+    let schema = Source { name: "s.json", json: r#"{"type": "object", "properties": {}}"# };
+    let sample = Source { name: "a.json", json: "{}" };
+    let error = Model::new("s", &[sample, schema]).unwrap_err().to_string();
+    assert_eq!(error, "s.json is a JSON Schema, which is a whole model: name it alone");
+}

@@ -1,0 +1,79 @@
+//! Under what model a row was written, as far as its descriptors say.
+
+use gobwire::{Decoder, TypeTable, WireType, ids, parse_length_prefix};
+use model::shape::{Kind, Member, Struct};
+
+use crate::layout::LOCAL_ID;
+use crate::wire::Reader;
+use crate::{MAX_DEPTH, RowError};
+
+/// The descriptors at the front of a row. Rows of one writer have the same.
+///
+/// # Errors
+/// A row that is no gob.
+pub fn descriptors(row: &[u8]) -> Result<&[u8], RowError> {
+    let mut at = 0;
+    loop {
+        let prefix = parse_length_prefix(&row[at..]).map_err(RowError::gob)?;
+        let (width, length) = prefix.ok_or(RowError::Truncated)?;
+        let message = row[at + width..].get(..length).ok_or(RowError::Truncated)?;
+        if Reader::new(message, 0).int()? > 0 {
+            return Ok(&row[..at]);
+        }
+        at += width + length;
+    }
+}
+
+/// The shape that a row was written by. Rows know members by their Go names alone, so that these stand for those of JSON
+/// too; what no model can have is left out. It stays for as long as the process runs.
+///
+/// # Errors
+/// A row that is no gob, or whose types have no end.
+pub fn shape_of(row: &[u8]) -> Result<&'static Struct, RowError> {
+    let mut decoder = Decoder::new();
+    let mut at = 0;
+    loop {
+        let prefix = parse_length_prefix(&row[at..]).map_err(RowError::gob)?;
+        let (width, length) = prefix.ok_or(RowError::Truncated)?;
+        let message = row[at + width..].get(..length).ok_or(RowError::Truncated)?;
+        let type_id = Reader::new(message, 0).int()?;
+        if type_id > 0 {
+            return structure(decoder.types(), type_id, 0);
+        }
+        decoder.push_message(message).map_err(RowError::gob)?;
+        at += width + length;
+    }
+}
+
+fn structure(types: &TypeTable, wire: i64, depth: usize) -> Result<&'static Struct, RowError> {
+    let Some(WireType::Struct { name, fields }) = types.get(wire).map(|wire| &**wire) else {
+        return Err(RowError::Type("is no struct".into()));
+    };
+    let mut members = Vec::new();
+    for field in fields.iter().filter(|field| field.name != LOCAL_ID) {
+        let Some(kind) = kind(types, field.id, depth)? else { continue };
+        let go_name: &'static str = field.name.clone().leak();
+        members.push(Member { json_name: go_name, json_head: "", go_name, kind, nullable: false });
+    }
+    let go_name = name.clone().leak();
+    Ok(Box::leak(Box::new(Struct { go_name, members: members.leak(), required: &[], closed: false })))
+}
+
+fn kind(types: &TypeTable, wire: i64, depth: usize) -> Result<Option<Kind>, RowError> {
+    if depth > MAX_DEPTH {
+        return Err(RowError::TooDeep);
+    }
+    Ok(match wire {
+        ids::BOOL => Some(Kind::Bool),
+        ids::INT => Some(Kind::Int),
+        ids::FLOAT => Some(Kind::Float),
+        ids::STRING => Some(Kind::String),
+        _ => match types.get(wire).map(|wire| &**wire) {
+            Some(WireType::Struct { .. }) => Some(Kind::Struct(structure(types, wire, depth + 1)?)),
+            Some(WireType::Slice { elem, .. }) => {
+                kind(types, *elem, depth + 1)?.map(|kind| Kind::Slice(Box::leak(Box::new(kind))))
+            }
+            _ => None,
+        },
+    })
+}

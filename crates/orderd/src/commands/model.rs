@@ -1,0 +1,129 @@
+//! `orderd model`: what documents look like, as a JSON Schema or as types for programs; and whether what was written
+//! before can be read under it.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use model::{Change, Model};
+use order::{Layouts, RowReader};
+use tokio_postgres::binary_copy::BinaryCopyOutStream;
+use tokio_postgres::types::Type;
+
+use super::counted;
+use super::progress::Progress;
+use crate::cli::{ModelCheckArgs, ModelCommand, ModelCommandArgs, TypesArgs};
+use crate::config::{self, ConfigError, Postgres};
+use crate::postgres;
+
+/// So many ways in which rows were written are told apart; rows of further ones are only counted.
+const MAX_WRITERS: usize = 100;
+
+/// Prints what is asked for. 1: something is not readable.
+///
+/// # Errors
+/// A file that is no model, or a table that can't be read.
+pub async fn run(args: ModelCommandArgs) -> anyhow::Result<ExitCode> {
+    let text = match args.command {
+        ModelCommand::Infer(args) => of_files(&args.samples)?.json_schema() + "\n",
+        ModelCommand::Go(args) => of_types(&args)?.go(),
+        ModelCommand::Rust(args) => of_types(&args.types)?.rust(args.gob),
+        ModelCommand::Typescript(args) => of_types(&args)?.typescript(),
+        ModelCommand::Check(args) => return check(args).await,
+    };
+    super::print(&text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn of_types(args: &TypesArgs) -> Result<Arc<Model>, ConfigError> {
+    if args.files.is_empty() { config::model(&args.model) } else { of_files(&args.files).map(Arc::new) }
+}
+
+fn of_files(named: &[PathBuf]) -> Result<Model, ConfigError> {
+    let mut files = Vec::new();
+    for path in named {
+        files.extend(config::files_at(path)?);
+    }
+    config::read(&files, &config::called(named.first().map_or(Path::new(""), PathBuf::as_path)))
+}
+
+async fn check(args: ModelCheckArgs) -> anyhow::Result<ExitCode> {
+    let model = config::model(&args.model)?;
+    let Some(older) = &args.older else { return check_table(&model, &Postgres::new(&args.pg)?).await };
+    let older = config::read(&config::files(older)?, "")?;
+    let changes = model.changes_since(&older);
+    let is_readable = !changes.iter().any(Change::is_fatal);
+    let verdict = match (changes.is_empty(), is_readable) {
+        (true, _) => "the models are the same",
+        (false, true) => "readable",
+        (false, false) => "NOT readable",
+    };
+    super::print(&format!("{}{verdict}\n", lines(&changes)))?;
+    Ok(if is_readable { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn lines(changes: &[Change]) -> String {
+    changes.iter().map(|change| format!("{change}\n")).collect()
+}
+
+/// Rows that were written by the same types.
+#[derive(Default)]
+struct Written {
+    rows: u64,
+    unreadable: u64,
+    /// Why the first of these is not.
+    problem: Option<String>,
+    changes: Vec<Change>,
+}
+
+async fn check_table(model: &Model, settings: &Postgres) -> anyhow::Result<ExitCode> {
+    let connection = postgres::connect_once(settings).await?;
+    let copy = format!("COPY (SELECT data FROM {}) TO STDOUT (FORMAT binary)", settings.table.quoted());
+    let rows = connection.client.copy_out(&copy).await.map_err(postgres::explain)?;
+    let mut rows = std::pin::pin!(BinaryCopyOutStream::new(rows, &[Type::BYTEA]));
+    let mut reader = RowReader::new(Arc::new(Layouts::new(model.shape())?));
+    let progress = Progress::new(None, "rows");
+    let mut writers: HashMap<Vec<u8>, Written> = HashMap::new();
+    while let Some(row) = rows.next().await {
+        let row = row.map_err(postgres::explain)?;
+        let data: Option<&[u8]> = row.try_get(0)?;
+        progress.add(1);
+        let data = data.unwrap_or_default();
+        let descriptors = order::descriptors(data).unwrap_or_default();
+        let is_known = writers.len() < MAX_WRITERS || writers.contains_key(descriptors);
+        let written = writers.entry(if is_known { descriptors.to_vec() } else { Vec::new() }).or_default();
+        if written.rows == 0 {
+            written.changes = order::shape_of(data).map(|was| model.changes_from(was)).unwrap_or_default();
+        }
+        written.rows += 1;
+        if let Err(error) = reader.read("", data) {
+            written.unreadable += 1;
+            written.problem.get_or_insert_with(|| error.to_string());
+        }
+    }
+    super::complain(&progress.finish("rows"));
+    let mut writers: Vec<Written> = writers.into_values().collect();
+    writers.sort_by_key(|written| std::cmp::Reverse(written.rows));
+    super::print(&report(&writers))?;
+    let all = writers.iter().all(|written| written.unreadable == 0);
+    Ok(if all { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn report(writers: &[Written]) -> String {
+    let mut text = String::new();
+    for written in writers {
+        let verdict = match (written.unreadable, &written.problem) {
+            (0, _) | (_, None) => "readable".to_owned(),
+            (some, Some(problem)) => format!("{some} NOT readable: {problem}"),
+        };
+        text += &format!("{}: {verdict}\n", counted(written.rows, "row"));
+        for change in &written.changes {
+            text += &format!("  {change}\n");
+        }
+    }
+    let (rows, unreadable) =
+        writers.iter().fold((0, 0), |(rows, not), written| (rows + written.rows, not + written.unreadable));
+    text + &format!("{} of {} readable\n", rows - unreadable, counted(rows, "row"))
+}

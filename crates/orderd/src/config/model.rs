@@ -1,0 +1,187 @@
+//! `MODEL`: which files say what documents look like, and what follows from it for `REQUIRE`, `SEARCH` and `UNKNOWN`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use model::Model;
+use order::Parser;
+
+use super::{ConfigError, list, wrong};
+use crate::cli::{ModelArgs, OrderArgs};
+
+/// What is required, and what is searched by, where the model has it and nothing is set.
+const REQUIRED: [&str; 1] = ["order_uid"];
+const SEARCHED: [&str; 2] = ["order_uid", "track_number"];
+
+/// The model that the setting names; by default the order.
+///
+/// # Errors
+/// A file that can't be read, or that is no model, with the JSON path.
+pub(crate) fn model(args: &ModelArgs) -> Result<Arc<Model>, ConfigError> {
+    let model = match args.model.as_deref() {
+        None => Model::order().map_err(|error| wrong("MODEL", error)),
+        Some(setting) => read(&files(setting)?, &called(&first(setting))),
+    };
+    model.map(Arc::new)
+}
+
+/// The model of these files.
+///
+/// # Errors
+/// As [`model()`].
+pub(crate) fn read(files: &[PathBuf], name: &str) -> Result<Model, ConfigError> {
+    let mut texts = Vec::with_capacity(files.len());
+    for file in files {
+        let text = fs::read_to_string(file)
+            .map_err(|error| wrong("MODEL", format!("can't read {}: {error}", file.display())))?;
+        // Programs on Windows write a mark in front.
+        texts.push((file.display().to_string(), text.trim_start_matches('\u{feff}').to_owned()));
+    }
+    let sources: Vec<_> = texts.iter().map(|(name, json)| model::Source { name, json }).collect();
+    Model::new(name, &sources).map_err(|error| wrong("MODEL", error))
+}
+
+/// The files that a setting names: one, several separated by commas, or those of a folder that end in `.json`.
+pub(crate) fn files(setting: &str) -> Result<Vec<PathBuf>, ConfigError> {
+    let whole = Path::new(setting.trim());
+    if whole.exists() {
+        return files_at(whole);
+    }
+    let mut files = Vec::new();
+    for path in list(setting) {
+        files.extend(files_at(Path::new(&path))?);
+    }
+    Ok(files)
+}
+
+/// The file, or those of the folder.
+pub(crate) fn files_at(path: &Path) -> Result<Vec<PathBuf>, ConfigError> {
+    if !path.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let failed = |error: std::io::Error| wrong("MODEL", format!("can't read {}: {error}", path.display()));
+    let mut files = Vec::new();
+    for entry in fs::read_dir(path).map_err(failed)? {
+        files.push(entry.map_err(failed)?.path());
+    }
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "json"));
+    if files.is_empty() {
+        return Err(wrong("MODEL", format!("{} has no file that ends in .json", path.display())));
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// The first of what a setting names.
+fn first(setting: &str) -> PathBuf {
+    let whole = Path::new(setting.trim());
+    if whole.exists() {
+        return whole.to_owned();
+    }
+    list(setting).into_iter().next().unwrap_or_default().into()
+}
+
+/// What a document of a file or a folder is called: `parcel`, for `samples/parcel.json` and `parcel.schema.json`.
+pub(crate) fn called(path: &Path) -> String {
+    let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let name = name.strip_suffix(".json").unwrap_or(&name);
+    name.strip_suffix(".schema").unwrap_or(name).to_owned()
+}
+
+/// A parser that refuses what the settings refuse.
+///
+/// # Errors
+/// A required member that the model lacks.
+pub(crate) fn parser(args: &OrderArgs, model: &Model) -> Result<Parser, ConfigError> {
+    let required = members("REQUIRE", args.require.as_deref(), &REQUIRED, model)?;
+    let refuses_unknown = args.unknown == crate::cli::UnknownMembers::Refuse;
+    Parser::checking(model.shape(), &required, refuses_unknown).map_err(|error| wrong("REQUIRE", error))
+}
+
+/// The members by which documents are found, and their places.
+///
+/// # Errors
+/// One that the model lacks, or that nothing is found by.
+pub(crate) fn search(given: Option<&str>, model: &Model) -> Result<(Vec<String>, Vec<usize>), ConfigError> {
+    let members = members("SEARCH", given, &SEARCHED, model)?;
+    let places = order::searchable(model.shape(), &members).map_err(|error| wrong("SEARCH", error))?;
+    Ok((members, places))
+}
+
+/// Names of members; what is to be empty is written `none`. Where nothing is given, those of `usual` that the model has.
+fn members(
+    setting: &'static str,
+    given: Option<&str>,
+    usual: &[&str],
+    model: &Model,
+) -> Result<Vec<String>, ConfigError> {
+    let Some(text) = given else {
+        let has = |name: &&&str| order::searchable(model.shape(), &[(**name).to_owned()]).is_ok();
+        return Ok(usual.iter().filter(has).map(|name| (*name).to_owned()).collect());
+    };
+    let members = list(text);
+    match &members[..] {
+        [] => Err(wrong(setting, "it names no member; write none for no members")),
+        [none] if none.eq_ignore_ascii_case("none") => Ok(Vec::new()),
+        _ => Ok(members),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn given(model: &str) -> Result<Arc<Model>, String> {
+        model_of(Some(model)).map_err(|error| error.to_string())
+    }
+
+    fn model_of(model: Option<&str>) -> Result<Arc<Model>, ConfigError> {
+        super::model(&ModelArgs { model: model.map(str::to_owned) })
+    }
+
+    #[test]
+    fn the_order_is_built_in() {
+        assert_eq!(model_of(None).unwrap().name, "order");
+        assert_eq!(search(None, &model_of(None).unwrap()).unwrap().0, SEARCHED);
+    }
+
+    #[test]
+    fn files_and_folders_are_read() {
+        let folder = devstack::Scratch::new().unwrap();
+        let path = |name: &str| folder.path().join("parcels").join(name).display().to_string();
+        fs::create_dir(folder.path().join("parcels")).unwrap();
+        for (name, text) in [
+            ("b.json", r#"{"b": 1}"#),
+            ("a,c.json", "\u{feff}{\"a\": 1}"),
+            ("notes.txt", "none"),
+            ("s.schema.yaml", ""),
+        ] {
+            fs::write(path(name), text).unwrap();
+        }
+        let names = |model: &Model| {
+            model.shape().members.iter().map(|member| member.json_name).collect::<Vec<_>>().join(" ")
+        };
+        let one = given(&path("b.json")).unwrap();
+        assert_eq!((one.name.as_str(), names(&one).as_str()), ("b", "b"));
+        let comma = given(&path("a,c.json")).unwrap();
+        assert_eq!((comma.name.as_str(), names(&comma).as_str()), ("a,c", "a"));
+        let all = given(&path("")).unwrap();
+        assert_eq!((all.name.as_str(), names(&all).as_str()), ("parcels", "a b"));
+        let two = given(&format!("{}, {}", path("b.json"), path("b.json"))).unwrap();
+        assert_eq!((two.name.as_str(), names(&two).as_str()), ("b", "b"));
+        assert!(search(None, &one).unwrap().0.is_empty());
+        let missing = given(&path("none.json")).unwrap_err();
+        assert!(missing.starts_with("MODEL: can't read ") && missing.contains("none.json"), "{missing}");
+        fs::write(path("b.json"), r#"{"b": [1, "x"]}"#).unwrap();
+        let mixed = given(&path("b.json")).unwrap_err();
+        assert!(mixed.contains("$.b[1] is a string"), "{mixed}");
+    }
+
+    #[test]
+    fn a_model_is_called_what_its_file_or_its_title_says() {
+        assert_eq!(called(Path::new("samples/parcel.json")), "parcel");
+        assert_eq!(called(&first("parcel.schema.json,other.json")), "parcel");
+    }
+}

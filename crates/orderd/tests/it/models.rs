@@ -1,0 +1,228 @@
+//! `orderd` serves any document of which one has a sample, or a JSON Schema: `MODEL` names it.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::support::{Stack, eventually};
+
+/// Files of models, in a folder of the test's own.
+fn file(stack: &Stack, name: &str, text: &str) -> String {
+    let file = stack.scratch.path().join(name);
+    fs::create_dir_all(file.parent().unwrap()).unwrap();
+    fs::write(&file, text).unwrap();
+    file.display().to_string()
+}
+
+fn station() -> String {
+    devstack::tools::workspace().join("samples/station.json").display().to_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_service_for_another_document() {
+    let stack = Stack::new();
+    let station = station();
+    let sample: Value = serde_json::from_str(include_str!("../../../../samples/station.json")).unwrap();
+    let settings = [("MODEL", &*station), ("REQUIRE", "station_id"), ("SEARCH", "station_id,имя,🌡")];
+    let mut service = stack.serve(&settings).await;
+    stack.publish(&[sample.to_string(), "{\"station_id\":\"\"}".into()]).await;
+    assert!(stack.run(&["publish", "--model", &station, "--count", "2"], "").await.status.success());
+    service.wait_len(3).await;
+    let id = service.ids().await[0].clone();
+    let before = service.get(&format!("/order/{id}")).await.body;
+    for (name, value) in serde_json::from_str::<Value>(&before).unwrap().as_object().unwrap() {
+        assert!(sample.get(name).is_some_and(|expected| alike(value, expected)), "{name}: {value}");
+    }
+    assert_eq!(service.get("/orders?%D0%B8%D0%BC%D1%8F=nowhere").await.body, "[]");
+    assert_eq!(service.get("/orders?station_id=svo-07").await.json().as_array().unwrap().len(), 3);
+    eventually("all rows are committed", async || (stack.rows() == 3).then_some(())).await;
+    assert_eq!(service.stop(), Some(0));
+    let service = stack.serve(&settings).await;
+    assert_eq!(service.get(&format!("/order/{id}")).await.body, before);
+}
+
+/// What the defaults name and the model lacks is left out; an empty variable counts as not set.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_required_of_a_document_that_is_no_order() {
+    let stack = Stack::new();
+    let model = file(&stack, "parcel.json", r#"{"id": "p-1", "type": "box", "weight": 1.5}"#);
+    let service = stack.serve(&[("MODEL", &model), ("REQUIRE", ""), ("SEARCH", ""), ("UNKNOWN", "")]).await;
+    stack.publish(&["{}", r#"{"id":"p-2","weight":3}"#]).await;
+    service.wait_len(2).await;
+    let mut bodies = Vec::new();
+    for id in service.ids().await {
+        bodies.push(service.get(&format!("/order/{id}")).await.body);
+    }
+    assert_eq!(bodies, [r#"{"id":"","type":"","weight":0.0}"#, r#"{"id":"p-2","type":"","weight":3.0}"#]);
+    let api = service.get("/openapi.json").await.json();
+    assert_eq!(api["x-search"], json!([]));
+    let events = service.get("/dead_letters").await;
+    assert_eq!(events.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schema_is_a_model() {
+    let stack = Stack::new();
+    let schema = json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "parcel",
+        "properties": {"id": {"type": "string"}, "to": {"$ref": "#/$defs/to"}},
+        "required": ["id"],
+        "additionalProperties": false,
+        "$defs": {"to": {"type": "object", "properties": {"city": {"type": "string"}}}},
+    });
+    let model = file(&stack, "anything.json", &schema.to_string());
+    let service = stack.serve(&[("MODEL", &model), ("SEARCH", "id")]).await;
+    stack
+        .publish(&[
+            r#"{"id":"p","to":{"city":"c","zip":"z"}}"#,
+            r#"{"to":{"city":"c"}}"#,
+            r#"{"id":"p","weight":1}"#,
+        ])
+        .await;
+    let letters = eventually("two are refused", async || {
+        let letters = service.get("/dead_letters").await.json();
+        (letters.as_array().unwrap().len() == 2).then_some(letters)
+    })
+    .await;
+    let mut refused: Vec<_> = letters
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| (it["reason"].as_str().unwrap(), it["path"].as_str().unwrap()))
+        .collect();
+    refused.sort_unstable();
+    assert_eq!(refused, [("missing_member", "$.id"), ("unknown_member", "$.weight")]);
+    service.wait_len(1).await;
+}
+
+/// What the model lacks is not dropped in silence: it waits until the model has it.
+#[tokio::test(flavor = "multi_thread")]
+async fn refused_members_are_taken_in_once_the_model_has_them() {
+    let stack = Stack::new();
+    let older = file(&stack, "parcel.json", r#"{"id": "p"}"#);
+    let mut service = stack.serve(&[("MODEL", &older), ("UNKNOWN", "refuse")]).await;
+    stack.publish(&[r#"{"id":"a"}"#, r#"{"id":"b","to":{"city":"c"}}"#]).await;
+    eventually("one is refused", async || {
+        let letters = service.get("/dead_letters").await.json();
+        (letters[0]["path"] == "$.to").then_some(())
+    })
+    .await;
+    assert_eq!(service.stop(), Some(0));
+    let newer = file(&stack, "newer.json", r#"{"id": "p", "to": {"city": ""}}"#);
+    let service = stack.serve(&[("MODEL", &newer), ("UNKNOWN", "refuse")]).await;
+    let replayed = stack.run(&["dead-letters", "replay", "--reason", "unknown_member"], "").await;
+    assert_eq!(replayed.status.code(), Some(0), "{}", String::from_utf8_lossy(&replayed.stderr));
+    service.wait_len(2).await;
+    let id = service.ids().await[1].clone();
+    assert_eq!(service.get(&format!("/order/{id}")).await.body, r#"{"id":"b","to":{"city":"c"}}"#);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_that_is_none_is_refused_with_its_path() {
+    let stack = Stack::new();
+    for (name, text, said) in [
+        ("a.json", r#"{"items": [{"x": 1}, {"x": "1"}]}"#, "$.items[1].x is a string"),
+        (
+            "b.json",
+            r#"{"type": "object", "properties": {"a": {"type": "string", "minLength": 1}}}"#,
+            "$.properties.a.minLength",
+        ),
+        ("c.json", "[]", "$ is an array"),
+        ("d.json", "{", "not valid JSON"),
+    ] {
+        let model = file(&stack, name, text);
+        let ended = stack.run(&["serve", "--model", &model], "").await;
+        let stderr = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert_eq!(ended.status.code(), Some(2), "{stderr}");
+        assert!(stderr.contains("MODEL") && stderr.contains(said) && stderr.contains(name), "{stderr}");
+    }
+}
+
+/// Each undecodable row alone would be skipped; a table of them means another model, and is not served as empty.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_the_model_does_not_fit_is_not_served() {
+    let (stack, mut service) = Stack::started().await;
+    stack.publish(&crate::support::orders(20)).await;
+    eventually("all rows are committed", async || (stack.rows() == 20).then_some(())).await;
+    assert_eq!(service.stop(), Some(0));
+    let parcel = file(&stack, "parcel.json", r#"{"barcode": "", "weight": 1.5}"#);
+    let mut service = stack.start(&[("MODEL", &parcel)]).await;
+    let health = eventually("the table is read", async || {
+        let answer = service.get("/readyz").await;
+        answer.json()["fill"]["reason"].as_str().is_some_and(|it| it.contains("model")).then_some(answer)
+    })
+    .await;
+    assert_eq!(health.status, 503);
+    assert_eq!(health.json()["ready"], false);
+    assert_eq!(service.get("/readyz?for=reads").await.status, 503);
+    let reason = health.json()["fill"]["reason"].as_str().unwrap().to_owned();
+    assert!(reason.contains("20 of 20 rows") && reason.contains("does not fit"), "{reason}");
+    let checked = stack.run(&["model", "check", "--model", &parcel], "").await;
+    assert_eq!(checked.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&checked.stdout).into_owned();
+    assert!(
+        said.contains("no field of the row is one of the model") && said.contains("0 of 20 rows readable"),
+        "{said}"
+    );
+    assert_eq!(service.stop(), Some(0));
+    let checked = stack.run(&["model", "check"], "").await;
+    assert_eq!(checked.status.code(), Some(0), "{}", String::from_utf8_lossy(&checked.stdout));
+    let service = stack.serve(&[]).await;
+    service.wait_len(20).await;
+}
+
+/// A newer model reads what an older one wrote: members added and removed, whole numbers that became fractions.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_of_an_older_model_are_served_under_a_newer_one() {
+    let stack = Stack::new();
+    let older = file(&stack, "older/parcel.json", r#"{"id": "", "weight": 1, "gone": true, "at": {"x": 1}}"#);
+    let mut service = stack.serve(&[("MODEL", &older), ("SEARCH", "id")]).await;
+    stack.publish(&[r#"{"id":"p","weight":12,"gone":true,"at":{"x":-3}}"#]).await;
+    eventually("it is committed", async || (stack.rows() == 1).then_some(())).await;
+    assert_eq!(service.stop(), Some(0));
+    let newer = file(&stack, "parcel.json", r#"{"note": "", "at": {"x": 0.5}, "id": "", "weight": 1.5}"#);
+    let checked = stack.run(&["model", "check", "--model", &newer, &older], "").await;
+    assert_eq!(checked.status.code(), Some(0));
+    assert_eq!(
+        String::from_utf8_lossy(&checked.stdout),
+        "$.weight: was a whole number, and is a number; readable\n$.gone: removed; not shown any more\n\
+         $.at.x: was a whole number, and is a number; readable\n$.note: new; missing in what was written before\n\
+         readable\n"
+    );
+    let table = stack.run(&["model", "check", "--model", &newer], "").await;
+    assert_eq!(table.status.code(), Some(0));
+    assert!(String::from_utf8_lossy(&table.stdout).contains("$.Weight: was a whole number"));
+    let service = stack.serve(&[("MODEL", &newer), ("SEARCH", "id,weight")]).await;
+    let id = service.ids().await[0].clone();
+    let served = r#"{"note":"","at":{"x":-3.0},"id":"p","weight":12.0}"#;
+    assert_eq!(service.get(&format!("/order/{id}")).await.body, served);
+    assert_eq!(service.get("/orders?weight=12.0").await.json(), json!([id]));
+}
+
+/// The same, but for what the model adds: zero values where the sample leaves a member out or says null.
+fn alike(served: &Value, sample: &Value) -> bool {
+    match (served, sample) {
+        (Value::Object(served), Value::Object(sample)) => served
+            .iter()
+            .all(|(name, value)| sample.get(name).map_or(is_zero(value), |expected| alike(value, expected))),
+        (Value::Array(served), Value::Array(sample)) => {
+            served.len() == sample.len()
+                && served.iter().zip(sample).all(|(served, sample)| alike(served, sample))
+        }
+        (Value::Number(served), Value::Number(sample)) => served.as_f64() == sample.as_f64(),
+        (served, Value::Null) => is_zero(served),
+        (served, sample) => served == sample,
+    }
+}
+
+fn is_zero(value: &Value) -> bool {
+    match value {
+        Value::Object(members) => members.values().all(is_zero),
+        Value::Array(elements) => elements.is_empty(),
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        Value::String(text) => text.is_empty(),
+        Value::Bool(value) => !value,
+        Value::Null => true,
+    }
+}
