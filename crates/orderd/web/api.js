@@ -69,10 +69,10 @@ export async function find(member, value, options) {
 // How the parts are. It is `/readyz` with a status that no browser takes for an error of the page's.
 export const parts = async () => JSON.parse(await text("healthz", { cache: "no-store" }));
 
-// What the service says of itself: whether it wants a token, and by what orders are found.
+// What the service says of itself: whether it wants a token, by what documents are found, and what they are called.
 export async function about() {
   const api = JSON.parse(await text("openapi.json"));
   const tokens = "token" in (api.components.securitySchemes ?? {});
   const signedIn = !tokens || (await fetch("mem_len")).status !== 401;
-  return { tokens, signedIn, search: api["x-search"] ?? [] };
+  return { tokens, signedIn, search: api["x-search"] ?? [], model: api["x-model"] ?? "order" };
 }

@@ -14,7 +14,7 @@ import * as search from "./search.js";
 import { wire as wireSession } from "./session.js";
 
 const { t, number } = i18n;
-let known = { tokens: false, signedIn: true, search: [] };
+let known = { tokens: false, signedIn: true, search: [], model: "order" };
 let live = null;
 let stats = null;
 // Whether memory had the whole table when these were made, as far as this run of the service has said.
@@ -60,7 +60,7 @@ function show(focus) {
     link.dataset.view === view ? link.setAttribute("aria-current", "page") : link.removeAttribute("aria-current"));
   $("search").disabled = needed;
   $("sign-out").hidden = !known.tokens || needed;
-  document.title = "orderd";
+  document.title = i18n.title();
   if (view === "page") pages.show(at, known.search);
   if (view === "dead") dead.show(known.tokens);
   if (view === "order") order.show(at);
@@ -138,6 +138,7 @@ async function begin() {
   addEventListener("hashchange", () => show(true));
   parts.start();
   known = await answered();
+  i18n.setModel(known.model);
   search.wire(known.search);
   if (known.tokens && !known.signedIn) show(false);
   else open();

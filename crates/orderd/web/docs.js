@@ -35,8 +35,8 @@ async function show() {
   const api = await (await fetch("openapi.json")).json();
   const operations = Object.entries(api.paths).flatMap(([path, methods]) =>
     Object.entries(methods).map(([method, given]) => operation(path, method, given)));
-  const schema = h("details", { class: "panel" }, h("summary", {}, "Schema of an order"),
-    h("pre", { tabindex: 0 }, JSON.stringify(api.components.schemas.Order, null, 2)));
+  const schema = h("details", { class: "panel" }, h("summary", {}, `Schema: ${api["x-model"]}`),
+    h("pre", { tabindex: 0 }, JSON.stringify(api.components.schemas[api["x-schema"]], null, 2)));
   $("docs").replaceChildren(
     h("div", { class: "heading" }, h("h1", {}, `${api.info.title} ${api.info.version}`)),
     h("p", {}, api.info.description), ...operations, schema);

@@ -7,6 +7,17 @@ const LANGUAGES = { en, ru };
 const KEPT = "orderd-language";
 
 let language = start();
+// What documents are called; `order` is the model that is built in, of which the page has words.
+let model = "order";
+
+export function setModel(name) {
+  model = name;
+  translate();
+}
+
+// What the window is called.
+export const title = () => (isOrder() ? "orderd" : `${model} · orderd`);
+const isOrder = () => model === "order";
 
 function start() {
   const kept = stored();
@@ -40,12 +51,13 @@ export function switchLanguage() {
 
 // `{name}` stands for a value; a message with forms takes the one for `count`.
 export function t(key, values = {}) {
-  let message = LANGUAGES[language][key] ?? en[key] ?? key;
+  const neutral = isOrder() ? undefined : LANGUAGES[language].neutral[key];
+  let message = neutral ?? LANGUAGES[language][key] ?? en[key] ?? key;
   if (typeof message === "object") {
     message = message[format(Intl.PluralRules, {}).select(values.count)] ?? message.other;
   }
   const shown = (value) => (typeof value === "number" ? number(value) : value ?? "");
-  return message.replace(/\{(\w+)\}/g, (_, name) => shown(values[name]));
+  return message.replace(/\{(\w+)\}/g, (_, name) => (name === "model" ? model : shown(values[name])));
 }
 
 export function translate(root = document) {
@@ -57,7 +69,7 @@ export function translate(root = document) {
 
 // A word of a program's as people say it: translated where it is known, else made readable.
 export function word(list, name) {
-  const known = LANGUAGES[language][list][name];
+  const known = list !== "members" || isOrder() ? LANGUAGES[language][list][name] : undefined;
   if (known) return known;
   const words = name.replaceAll("_", " ").trim();
   return words ? words[0].toUpperCase() + words.slice(1) : name;

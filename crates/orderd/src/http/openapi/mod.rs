@@ -1,6 +1,7 @@
 //! `/openapi.json`: all that is served, with the model's own schema and sample.
 
 mod parts;
+mod words;
 mod dead_letters;
 
 use std::sync::Arc;
@@ -18,6 +19,9 @@ use self::parts::{
 use super::App;
 use super::page::{tag, unless_known};
 use crate::warnings::What;
+
+/// The name of the model that is built in, of which the description has words.
+const ORDER: &str = "order";
 
 const ID: &str = "1700000000123456789-42";
 
@@ -52,8 +56,10 @@ fn describe(model: &Model, search: &[String], tokens: &Tokens) -> Value {
             "license": { "name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0" },
         },
         "servers": [{ "url": "./" }],
-        // Which members orders are found by; the page asks for it.
+        // Which members documents are found by, what they are called, and by what schema; the page asks for it.
         "x-search": search,
+        "x-model": model.name,
+        "x-schema": "Order",
         "paths": paths(model, search, tokens),
         "components": { "schemas": schemas(model) },
     });
@@ -68,6 +74,9 @@ fn describe(model: &Model, search: &[String], tokens: &Tokens) -> Value {
     }
     if !schemes.is_empty() {
         api["components"]["securitySchemes"] = schemes.into();
+    }
+    if model.name != ORDER {
+        words::use_name_of(model, &mut api);
     }
     api
 }
