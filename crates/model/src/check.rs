@@ -27,7 +27,7 @@ pub enum Change {
     Unreadable {
         /// The member.
         path: String,
-        /// Of what kind it was, and is.
+        /// Of what kind it was.
         was: &'static str,
         /// Of what kind it is.
         is: &'static str,

@@ -83,6 +83,16 @@ impl Model {
         Self::new("order", &[ORDER])
     }
 
+    /// Whether documents are orders, of which messages and the page have words of their own.
+    pub fn is_order(&self) -> bool {
+        self.name == "order"
+    }
+
+    /// What several documents are called in messages.
+    pub fn plural(&self) -> &'static str {
+        if self.is_order() { "orders" } else { "documents" }
+    }
+
     fn named(name: &str, sample: String, merged: &Seen<'_>) -> Result<Self, Error> {
         let stem = names::go_field(name);
         let mut builder =

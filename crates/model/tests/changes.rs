@@ -2,6 +2,7 @@
 
 use model::{Change, Model, Source};
 
+#[allow(clippy::unwrap_used, reason = "the helpers of tests may")]
 fn model(json: &str) -> Model {
     Model::new("s", &[Source { name: "s.json", json }]).unwrap()
 }

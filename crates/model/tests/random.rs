@@ -91,13 +91,10 @@ fn check_names(rust: &str) {
     let file = syn::parse_file(rust).unwrap_or_else(|err| unreachable!("{err}"));
     let mut items = HashSet::new();
     for item in &file.items {
-        match item {
-            syn::Item::Struct(item) => {
-                assert!(items.insert(item.ident.to_string()), "{}", item.ident);
-                let mut fields = HashSet::new();
-                assert!(item.fields.iter().all(|field| fields.insert(&field.ident)), "{}", item.ident);
-            }
-            _ => {}
+        if let syn::Item::Struct(item) = item {
+            assert!(items.insert(item.ident.to_string()), "{}", item.ident);
+            let mut fields = HashSet::new();
+            assert!(item.fields.iter().all(|field| fields.insert(&field.ident)), "{}", item.ident);
         }
     }
 }

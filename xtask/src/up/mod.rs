@@ -232,3 +232,20 @@ fn settings(address: SocketAddr, postgres: &Postgres, nats: &Nats) -> Vec<(Strin
     ];
     pairs.map(|(name, value)| (name.to_owned(), value)).to_vec()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_model_is_found_from_any_folder() {
+        let scratch = devstack::Scratch::new().unwrap();
+        let file = scratch.path().join("a,b.json").display().to_string();
+        fs::write(&file, "{}").unwrap();
+        assert_eq!(model(&file), Some(("MODEL".to_owned(), file)));
+        let here = std::env::current_dir().unwrap();
+        let two = format!("{},{}", here.join("a.json").display(), here.join("b.json").display());
+        assert_eq!(model(" a.json, b.json"), Some(("MODEL".to_owned(), two)));
+        assert_eq!(model(" "), None);
+    }
+}

@@ -34,7 +34,7 @@ pub async fn run(args: ExportArgs) -> anyhow::Result<ExitCode> {
     let mut rows = std::pin::pin!(BinaryCopyOutStream::new(rows, &[Type::BYTEA, Type::BYTEA]));
     let layouts = Arc::new(Layouts::new(model.shape())?);
     let mut reader = RowReader::new(layouts.clone());
-    let progress = Progress::new(None, "orders");
+    let progress = Progress::new(None, model.plural());
     let mut out = BufWriter::with_capacity(1 << 18, std::io::stdout().lock());
     let mut skipped = 0_u64;
     let mut line = Vec::new();
@@ -74,6 +74,6 @@ pub async fn run(args: ExportArgs) -> anyhow::Result<ExitCode> {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(ExitCode::SUCCESS),
         flushed => flushed.context("can't write the lines")?,
     }
-    super::complain(&progress.finish("orders"));
+    super::complain(&progress.finish(model.plural()));
     Ok(if skipped == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -51,7 +51,7 @@ pub async fn run(args: ImportArgs) -> anyhow::Result<ExitCode> {
     let mut lines = open(&args.from).await?.split(b'\n');
     let layouts = Layouts::new(model.shape())?;
     let mut parser = Parser::new(model.shape());
-    let progress = Progress::new(None, "orders");
+    let progress = Progress::new(None, model.plural());
     let (mut batch, mut number, mut written) = (Batch::default(), 0_u64, 0);
     let mut failed = None;
     while let Some(line) =
@@ -72,7 +72,7 @@ pub async fn run(args: ImportArgs) -> anyhow::Result<ExitCode> {
         }
     }
     written += batch.write(&connection.client, &insert).await?;
-    super::complain(&format!("{}; {written} of them new", progress.finish("orders")));
+    super::complain(&format!("{}; {written} of them new", progress.finish(model.plural())));
     let unknown = parser.unknown();
     if unknown.count > 0 {
         super::complain(&format!(

@@ -494,3 +494,45 @@ async fn what_is_not_read_yet_is_not_called_empty() {
     browser.reads(FIRST, "order-2").await;
     is_sound(&browser, "the page after the fill").await;
 }
+
+/// Where documents are no orders, no word says so, in either language and in no view.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_of_parcels_speaks_of_no_orders() {
+    let stack = Stack::new();
+    let file = stack.scratch.path().join("parcel.json");
+    std::fs::write(&file, r#"{"id": "p-1", "name": "n", "items": [{"price": 1}]}"#).unwrap();
+    let service = stack.serve(&[("MODEL", file.to_str().unwrap()), ("SEARCH", "id")]).await;
+    let browser = open(&service).await;
+    browser.reads("#live-list", "No documents yet").await;
+    speaks_of_no_orders(&browser).await;
+    stack.publish(&[r#"{"id":"p-1","name":"n","items":[{"price":1},{"price":2}]}"#, "{"]).await;
+    browser.reads(FIRST, "p-1").await;
+    speaks_of_no_orders(&browser).await;
+    browser.click(&format!("{FIRST} a")).await;
+    browser.reads("#view-order h1", "p").await;
+    speaks_of_no_orders(&browser).await;
+    for (view, at, shown) in [
+        ("#view-page", "page/1", "1 document"),
+        ("#view-dead", "dead", "Not JSON"),
+        ("#view-order", "order/x", "no document"),
+    ] {
+        browser.go(&format!("{}#/{at}", url(&service))).await;
+        browser.reads(view, shown).await;
+        speaks_of_no_orders(&browser).await;
+    }
+    browser.go(&format!("{}docs", url(&service))).await;
+    browser.reads("#docs", "Schema: parcel").await;
+    let orders = "return document.body.innerText.replace(/orderd|\\/orders?\\b|order_pages|_orders|`[^`]*`/g, '').match(/.*order.*/i)?.[0] ?? ''";
+    assert_eq!(browser.script(orders).await, "");
+}
+
+async fn speaks_of_no_orders(browser: &Browser) {
+    for _ in 0..2 {
+        let words = "const shown = [...document.querySelectorAll('[placeholder], [aria-label]')] \
+                     .map((e) => `${e.placeholder ?? ''} ${e.ariaLabel ?? ''}`).join('\\n'); \
+                     return `${document.title}\\n${document.body.innerText}\\n${shown}` \
+                     .replaceAll('orderd', '').match(/.*(order|заказ).*/i)?.[0] ?? ''";
+        assert_eq!(browser.script(words).await, "");
+        browser.click("#language").await;
+    }
+}

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
+use model::Model;
 use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -33,6 +34,7 @@ pub async fn run(args: PublishArgs) -> anyhow::Result<ExitCode> {
         return Err(ConfigError::new("--rate", takes).into());
     }
     let settings = Nats::new(&args.nats)?;
+    let model = config::model(&args.model)?;
     let subject = settings.subject(args.subject.as_deref())?;
     if let Some(file) = args.from.as_deref().filter(|file| *file != Path::new("-")) {
         // Before anything is asked of NATS.
@@ -40,8 +42,8 @@ pub async fn run(args: PublishArgs) -> anyhow::Result<ExitCode> {
     }
     let target = connect(&settings, subject, args.core).await?;
     let mut sender = Sender::new(target);
-    let (mut orders, count) = Orders::open(&args, &sender).await?;
-    let progress = Progress::new(count, "orders");
+    let (mut orders, count) = Orders::open(&args, &model, &sender).await?;
+    let progress = Progress::new(count, model.plural());
     let ended = send_all(&mut orders, &mut sender, args.rate, &progress).await;
     // What stood before an error is sent all the same.
     let settled = match &ended {
@@ -52,7 +54,7 @@ pub async fn run(args: PublishArgs) -> anyhow::Result<ExitCode> {
         }
     };
     progress.set(sender.sent);
-    let line = progress.finish("orders");
+    let line = progress.finish(model.plural());
     let failed = match (ended, settled) {
         (Ok(()), Ok(())) => {
             if args.from.is_some() && sender.sent == 0 {
@@ -117,9 +119,9 @@ enum Orders {
 
 impl Orders {
     /// With their number, where it is known.
-    async fn open(args: &PublishArgs, sender: &Sender) -> anyhow::Result<(Self, Option<u64>)> {
+    async fn open(args: &PublishArgs, model: &Model, sender: &Sender) -> anyhow::Result<(Self, Option<u64>)> {
         let Some(file) = &args.from else {
-            let sample = serde_json::from_str(&config::model(&args.model)?.sample)?;
+            let sample = serde_json::from_str(&model.sample)?;
             let made = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos())?;
             return Ok((Self::Sample { sample, left: args.count, made }, Some(args.count)));
         };

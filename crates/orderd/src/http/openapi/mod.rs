@@ -20,9 +20,6 @@ use super::App;
 use super::page::{tag, unless_known};
 use crate::warnings::What;
 
-/// The name of the model that is built in, of which the description has words.
-const ORDER: &str = "order";
-
 const ID: &str = "1700000000123456789-42";
 
 /// As the settings of now are: tokens may come and go.
@@ -75,7 +72,7 @@ fn describe(model: &Model, search: &[String], tokens: &Tokens) -> Value {
     if !schemes.is_empty() {
         api["components"]["securitySchemes"] = schemes.into();
     }
-    if model.name != ORDER {
+    if !model.is_order() {
         words::use_name_of(model, &mut api);
     }
     api

@@ -28,6 +28,16 @@ pub(super) fn use_name_of(model: &Model, api: &mut Value) {
     api["info"]["title"] = format!("orderd: {}", model.name).into();
 }
 
+/// Between backticks stand names, such as that of the event `order`.
+fn in_neutral_words(text: &str) -> String {
+    let parts = text.split('`').enumerate().map(|(index, part)| {
+        let is_prose = index % 2 == 0;
+        let words = NEUTRAL.iter().filter(|_| is_prose);
+        words.fold(part.to_owned(), |part, (from, to)| part.replace(from, to))
+    });
+    parts.collect::<Vec<_>>().join("`")
+}
+
 fn neutral(part: &mut Value, schema: &str) {
     match part {
         Value::Array(elements) => elements.iter_mut().for_each(|element| neutral(element, schema)),
@@ -35,9 +45,7 @@ fn neutral(part: &mut Value, schema: &str) {
             for (name, value) in members {
                 match (name.as_str(), &mut *value) {
                     ("summary" | "description", Value::String(text)) => {
-                        for (from, to) in NEUTRAL {
-                            *text = text.replace(from, to);
-                        }
+                        *text = in_neutral_words(text);
                     }
                     ("$ref", Value::String(reference)) if reference.ends_with("/Order") => {
                         *reference = format!("#/components/schemas/{schema}");
