@@ -13,10 +13,11 @@ use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser};
 use clap::{Args, Parser, Subcommand};
 
 use crate::command_line::{boolean, number};
+use crate::version;
 
 /// Takes orders from NATS, keeps each exactly once in PostgreSQL, serves them over HTTP from memory.
 #[derive(Parser, Debug)]
-#[command(name = "orderd", version, propagate_version = true, max_term_width = 110)]
+#[command(name = "orderd", version = version::text(), propagate_version = true, max_term_width = 110)]
 #[command(after_help = "Without a command, orderd serves.\n\n\
     Exit codes: 0 stopped cleanly, 1 failed at run time, 2 wrong usage or configuration.")]
 pub struct Cli {
@@ -49,6 +50,8 @@ pub enum Command {
     Erase(EraseArgs),
     /// Write a script by which a shell completes commands and flags.
     Completions(CompletionsArgs),
+    /// Write the manual pages into a folder.
+    Manual(ManualArgs),
     /// Take what a channel of NATS Streaming still holds into the stream, once each.
     #[cfg(feature = "drain-stan")]
     #[command(name = "drain-stan")]
@@ -412,6 +415,15 @@ pub struct ImportArgs {
 pub struct CompletionsArgs {
     /// The shell.
     pub shell: clap_complete::Shell,
+}
+
+/// `orderd manual`
+#[derive(Args, Debug, Clone)]
+#[command(after_help = "Example:\n  orderd manual /usr/local/share/man/man1")]
+pub struct ManualArgs {
+    /// The folder; pages of the same names are replaced.
+    #[arg(value_name = "DIR")]
+    pub folder: PathBuf,
 }
 
 /// `orderd check`

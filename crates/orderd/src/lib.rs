@@ -2,6 +2,7 @@
 //!
 //! The modules stand in the order of the flow; `pipeline` shows how they hang together.
 
+pub mod version;
 pub mod cli;
 pub mod command_line;
 pub mod config;

@@ -48,6 +48,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Model(args) => commands::model::run(args).await,
         Command::Erase(args) => commands::erase::run(args).await,
         Command::Completions(args) => commands::completions::run(&args),
+        Command::Manual(args) => commands::manual::run(&args),
         #[cfg(feature = "drain-stan")]
         Command::DrainStan(args) => commands::drain_stan::run(args).await,
     }

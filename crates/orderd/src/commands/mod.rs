@@ -1,6 +1,7 @@
 //! The commands beside `serve`: one file each.
 
 pub mod completions;
+pub mod manual;
 pub mod check;
 pub mod export;
 pub mod import;

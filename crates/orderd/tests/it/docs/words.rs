@@ -66,11 +66,13 @@ impl Ours {
 
 /// With `--help` at its end, a command asks for help unless something before that is wrong.
 fn orderd(args: &[String]) -> Option<String> {
-    let bare = args.first().is_none_or(|first| first.starts_with("--") && first != "--help");
+    let bare = args
+        .first()
+        .is_none_or(|first| first.starts_with("--") && !["--help", "--version"].contains(&first.as_str()));
     let front = ["orderd"].into_iter().chain(bare.then_some("serve"));
     let line = front.chain(args.iter().map(String::as_str)).chain(["--help"]);
     match Cli::try_parse_from(line) {
-        Err(error) if error.kind() == ErrorKind::DisplayHelp => None,
+        Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => None,
         Err(error) => Some(error.to_string()),
         Ok(_) => Some("no help".into()),
     }

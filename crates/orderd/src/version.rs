@@ -1,0 +1,15 @@
+//! Which build this is.
+
+use std::sync::LazyLock;
+
+/// The commit, where who built it has said so by ORDERD_REVISION, as `cargo xtask dist` does.
+pub const REVISION: Option<&str> = option_env!("ORDERD_REVISION");
+
+/// What `--version` says: `0.1.0 (773bf4e1a2b3)`.
+pub fn text() -> &'static str {
+    static TEXT: LazyLock<String> = LazyLock::new(|| match REVISION {
+        Some(revision) => format!("{} ({revision})", env!("CARGO_PKG_VERSION")),
+        None => env!("CARGO_PKG_VERSION").to_owned(),
+    });
+    &TEXT
+}
