@@ -35,6 +35,7 @@ mod position;
 mod publish;
 mod boards;
 mod deploy;
+mod kubernetes;
 mod docs;
 mod verify;
 mod erase;

@@ -1,0 +1,82 @@
+//! The Helm chart and the plain manifests, as far as they can be held against the program without Helm. What the chart
+//! renders is checked by `cargo xtask chart`.
+
+use std::any::TypeId;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use clap::{Arg, CommandFactory};
+use devstack::tools;
+use orderd::cli::Cli;
+use serde_json::Value;
+
+/// Settings that the chart already has, and `serve` will have: those of versions that are being made.
+const TO_COME: [&str; 7] =
+    ["HTTP_IDLE_TIMEOUT", "HTTP_REPLAY_TOKEN", "KEEP", "MODEL", "PG_FORMAT", "SHUTDOWN_DELAY", "UNKNOWN"];
+
+/// What the chart sets itself.
+const OF_THE_CHART: [&str; 2] = ["HTTP_ADDR", "SHUTDOWN_DELAY"];
+
+fn read(file: &str) -> String {
+    std::fs::read_to_string(tools::workspace().join("deploy").join(file)).unwrap()
+}
+
+/// The settings of `serve` for which something holds.
+fn settings(which: impl Fn(&Arg) -> bool) -> BTreeSet<String> {
+    let cli = Cli::command();
+    let serve = cli.find_subcommand("serve").unwrap();
+    let settings = serve.get_arguments().filter(|arg| arg.get_env().is_some() && which(arg));
+    settings.map(|arg| arg.get_env().unwrap().to_str().unwrap().to_owned()).collect()
+}
+
+fn is_file(arg: &Arg) -> bool {
+    arg.get_value_parser().type_id() == TypeId::of::<PathBuf>()
+}
+
+/// The names that the chart's schema takes in one of its parts, without those of other programs.
+fn taken(schema: &Value, part: &str) -> BTreeSet<String> {
+    let names = &schema["properties"][part]["propertyNames"];
+    let names = names.get("enum").unwrap_or_else(|| &names["anyOf"][0]["enum"]);
+    let names = names.as_array().unwrap().iter().map(|name| name.as_str().unwrap().to_owned());
+    names.filter(|name| !name.starts_with("PGSSL") && name != "PGPASSFILE").collect()
+}
+
+#[test]
+fn each_setting_of_serve_is_taken_by_the_chart_and_a_misspelt_one_is_not() {
+    let schema: Value = serde_json::from_str(&read("helm/orderd/values.schema.json")).unwrap();
+    let own = |name: &String| !OF_THE_CHART.contains(&name.as_str());
+    let to_come = |name: &String| !TO_COME.contains(&name.as_str());
+    let chart = |part: &str| taken(&schema, part).into_iter().filter(to_come).collect::<BTreeSet<_>>();
+    let serve =
+        |which: fn(&Arg) -> bool| settings(which).into_iter().filter(to_come).collect::<BTreeSet<_>>();
+    let secrets = serve(Arg::is_hide_env_values_set);
+    assert_eq!(chart("secrets"), secrets, "secrets: in values.schema.json; in `serve --help`");
+    let files = serve(is_file);
+    assert_eq!(chart("files"), files, "files: in values.schema.json; in `serve --help`");
+    // An address of NATS without a password need not be a secret.
+    let plain =
+        |name: &String| own(name) && (!secrets.contains(name) || name == "NATS_URL") && !files.contains(name);
+    let plain: BTreeSet<_> = serve(|_| true).into_iter().filter(plain).collect();
+    assert_eq!(chart("settings"), plain, "settings: in values.schema.json; in `serve --help`");
+}
+
+#[test]
+fn plain_manifests_set_what_serve_has() {
+    let manifest = read("kubernetes/orderd.yaml");
+    let env = manifest.split("env:\n").nth(1).unwrap().split("ports:\n").next().unwrap();
+    let names: Vec<_> = env.lines().filter_map(|line| line.trim().strip_prefix("- name: ")).collect();
+    assert!(names.len() > 5, "{names:?}");
+    let known = settings(|_| true);
+    for name in names {
+        let setting = name.strip_suffix("_FILE").unwrap_or(name);
+        assert!(known.contains(setting) || TO_COME.contains(&setting), "{name}");
+    }
+}
+
+#[test]
+fn the_chart_has_the_version_of_the_program() {
+    let chart = read("helm/orderd/Chart.yaml");
+    for line in ["version", "appVersion"] {
+        assert!(chart.contains(&format!("\n{line}: {}\n", env!("CARGO_PKG_VERSION"))), "{line}");
+    }
+}

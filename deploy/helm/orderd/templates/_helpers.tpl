@@ -1,0 +1,112 @@
+{{/* A name of 63 characters at most that begins with a letter, as a Service needs. */}}
+{{- define "orderd.fullname" -}}
+{{- $name := default .Chart.Name .Values.nameOverride -}}
+{{- $full := .Values.fullnameOverride -}}
+{{- if not $full -}}
+{{- $full = ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) -}}
+{{- end -}}
+{{- if not (regexMatch "^[a-z]" $full) -}}{{- $full = printf "orderd-%s" $full -}}{{- end -}}
+{{- regexReplaceAll "-+$" (trunc 63 $full) "" -}}
+{{- end -}}
+
+{{- define "orderd.selectorLabels" -}}
+app.kubernetes.io/name: {{ regexReplaceAll "-+$" (default .Chart.Name .Values.nameOverride | trunc 63) "" | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
+{{- end -}}
+
+{{- define "orderd.labels" -}}
+{{ include "orderd.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end -}}
+
+{{- define "orderd.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create -}}
+{{ default (include "orderd.fullname" .) .Values.serviceAccount.name }}
+{{- else -}}
+{{ default "default" .Values.serviceAccount.name }}
+{{- end -}}
+{{- end -}}
+
+{{- define "orderd.image" -}}
+{{- if .Values.image.digest -}}
+{{ .Values.image.repository }}@{{ .Values.image.digest }}
+{{- else -}}
+{{ .Values.image.repository }}:{{ default .Chart.AppVersion .Values.image.tag }}
+{{- end -}}
+{{- end -}}
+
+{{/* A setting's text. YAML's numbers are floating-point here, and 4294967296 would become 4.294967296e+09. Kubernetes
+replaces $(NAME) in values: what was written is meant. */}}
+{{- define "orderd.text" -}}
+{{- $text := toString . -}}
+{{- if and (kindIs "float64" .) (eq (floor .) .) -}}{{- $text = printf "%.0f" . -}}{{- end -}}
+{{- replace "$(" "$$(" $text -}}
+{{- end -}}
+
+{{- define "orderd.isTls" -}}
+{{- if .Values.files.HTTP_TLS_CERT -}}true{{- end -}}
+{{- end -}}
+
+{{/* What is needed, and what excludes what. */}}
+{{- define "orderd.check" -}}
+{{- $settings := .Values.settings -}}
+{{- $secrets := .Values.secrets -}}
+{{- $files := .Values.files -}}
+{{- if not (or $settings.NATS_URL $settings.NATS_HOST $secrets.NATS_URL) -}}
+{{- fail "say where NATS is: settings.NATS_URL, such as nats://nats:4222, or secrets.NATS_URL where it holds a password" -}}
+{{- end -}}
+{{- if not (or $settings.PG_HOST $secrets.DATABASE_URL) -}}
+{{- fail "say where PostgreSQL is: settings.PG_HOST with secrets.PG_PASSWORD, or secrets.DATABASE_URL" -}}
+{{- end -}}
+{{- if not (or $secrets.HTTP_TOKEN (eq (toString $settings.HTTP_ANONYMOUS) "true")) -}}
+{{- fail "orders are served to everybody who reaches the Service: set secrets.HTTP_TOKEN, or settings.HTTP_ANONYMOUS to true" -}}
+{{- end -}}
+{{- if ne (empty $files.HTTP_TLS_CERT) (empty $files.HTTP_TLS_KEY) -}}
+{{- fail "files.HTTP_TLS_CERT and files.HTTP_TLS_KEY belong together" -}}
+{{- end -}}
+{{- range $name, $_ := $settings -}}
+{{- if or (hasKey $secrets $name) (hasKey $files $name) -}}
+{{- fail (printf "%s is given twice: in settings, and in secrets or files" $name) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* What is mounted: each Secret and ConfigMap once, with the keys that are used. A dictionary from "secret/name" to a
+list of keys. */}}
+{{- define "orderd.sources" -}}
+{{- $sources := dict -}}
+{{- range $name, $from := .Values.secrets -}}
+{{- if $from -}}
+{{- $source := printf "secret/%s" $from.name -}}
+{{- $_ := set $sources $source (append (default list (get $sources $source)) $from.key) -}}
+{{- end -}}
+{{- end -}}
+{{- range $name, $from := .Values.files -}}
+{{- if $from -}}
+{{- $source := ternary (printf "secret/%s" $from.secret) (printf "configMap/%s" $from.configMap) (hasKey $from "secret") -}}
+{{- $_ := set $sources $source (append (default list (get $sources $source)) $from.key) -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $sources -}}
+{{- end -}}
+
+{{/* The port in the first address of a setting such as NATS_URL. */}}
+{{- define "orderd.natsPort" -}}
+{{- $settings := .Values.settings -}}
+{{- $url := toString (default "" $settings.NATS_URL) -}}
+{{- $found := regexFind ":[0-9]+(,|/|$)" $url -}}
+{{- if not (kindIs "invalid" .Values.networkPolicy.natsPort) -}}{{ include "orderd.text" .Values.networkPolicy.natsPort }}
+{{- else if $found -}}{{ regexFind "[0-9]+" $found }}
+{{- else if and (not $url) $settings.NATS_PORT -}}{{ include "orderd.text" $settings.NATS_PORT }}
+{{- else -}}4222
+{{- end -}}
+{{- end -}}
+
+{{- define "orderd.postgresPort" -}}
+{{- if not (kindIs "invalid" .Values.networkPolicy.postgresPort) -}}{{ include "orderd.text" .Values.networkPolicy.postgresPort }}
+{{- else if .Values.settings.PG_PORT -}}{{ include "orderd.text" .Values.settings.PG_PORT }}
+{{- else -}}5432
+{{- end -}}
+{{- end -}}
