@@ -1,12 +1,14 @@
 //! The workspace's own commands, run as `cargo xtask COMMAND`.
 //!
-//! `up` and `orderd` are for using the service, `test`, `chaos`, `fuzz`, `bench`, `image` and
-//! `advisories` for working on it. Exit codes: 0 done, 1 failed at run time, 2 wrong usage.
+//! `up` and `orderd` are for using the service, `test`, `chaos`, `fuzz`, `bench`, `image`,
+//! `advisories`, `chart` and `dist` for working on it. Exit codes: 0 done, 1 failed at run time, 2 wrong usage.
 
 mod advisories;
 mod bench;
 mod cargo;
 mod chaos;
+mod chart;
+mod dist;
 mod fuzz;
 mod image;
 mod orderd;
@@ -61,6 +63,8 @@ enum Command {
     Scaling(scaling::Options),
     Image(image::Options),
     Advisories(advisories::Options),
+    Chart(chart::Options),
+    Dist(dist::Options),
 }
 
 fn main() -> ExitCode {
@@ -74,6 +78,8 @@ fn main() -> ExitCode {
         Command::Scaling(options) => scaling::run(&options),
         Command::Image(options) => image::run(&options),
         Command::Advisories(options) => advisories::run(&options),
+        Command::Chart(options) => chart::run(&options),
+        Command::Dist(options) => dist::run(&options),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

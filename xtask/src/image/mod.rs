@@ -4,6 +4,7 @@ mod base;
 mod podman;
 mod trial;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -31,6 +32,18 @@ pub(crate) struct Options {
     /// Only build it
     #[arg(long)]
     build: bool,
+}
+
+/// Tries an image that is in OCI's layout in a tar.
+pub(crate) fn try_archive(archive: &Path) -> Result<()> {
+    let podman = Podman::ready()?;
+    let said = podman.output("pull", &["--quiet", &format!("oci-archive:{}", archive.display())])?;
+    let image = said.lines().last().unwrap_or_default();
+    tools::ensure_postgres(&mut say)?;
+    tools::ensure_nats_server(&mut say)?;
+    trial::run(&podman, image)?;
+    podman.output("rmi", &["--force", image])?;
+    Ok(())
 }
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {

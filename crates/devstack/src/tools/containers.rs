@@ -29,6 +29,16 @@ pub fn ensure_systemd_analyze(report: Report) -> Result<PathBuf, Error> {
     ensure("systemd-analyze", "systemd", "systemd-analyze", report)
 }
 
+/// lintian, which says what is wrong with a package of Debian's.
+pub fn ensure_lintian(report: Report) -> Result<PathBuf, Error> {
+    ensure("lintian", "lintian", "lintian", report)
+}
+
+/// QEMU, which runs static programs of another architecture.
+pub fn ensure_qemu(arch: &str, report: Report) -> Result<PathBuf, Error> {
+    ensure(&format!("qemu-{arch}-static"), "qemu-user-static", "QEMU", report)
+}
+
 /// A program from a package of Debian's.
 fn ensure(program: &str, package: &str, what: &str, report: Report) -> Result<PathBuf, Error> {
     let find = || on_path(program);

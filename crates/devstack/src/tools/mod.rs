@@ -8,20 +8,28 @@
 mod axe;
 mod chromium;
 mod containers;
+mod cyclonedx;
 mod install;
+mod kubernetes;
 mod nats;
 mod postgres;
 mod prometheus;
 mod schemathesis;
 mod typescript;
 mod stan;
+mod venv;
+mod zig;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 pub use axe::{ensure_axe, find_axe};
 pub use chromium::{ensure_chromedriver, find_chromedriver};
-pub use containers::{ensure_compose, ensure_debootstrap, ensure_podman, ensure_systemd_analyze};
+pub use containers::{
+    ensure_compose, ensure_debootstrap, ensure_lintian, ensure_podman, ensure_qemu, ensure_systemd_analyze,
+};
+pub use cyclonedx::ensure_cyclonedx;
+pub use kubernetes::{ensure_helm, ensure_kubernetes_schemas};
 pub use nats::{ensure_nats_server, find_nats_server};
 pub(crate) use postgres::find_postgres_of;
 pub use postgres::{ensure_postgres, find_postgres};
@@ -29,6 +37,7 @@ pub use prometheus::{ensure_amtool, ensure_prometheus, find_prometheus, find_pro
 pub use schemathesis::{ensure_schemathesis, find_schemathesis};
 pub use stan::{ensure_stan_server, find_go, find_stan_server};
 pub use typescript::{ensure_typescript, find_typescript};
+pub use zig::ensure_zig;
 
 /// Where one line about each step of an installation goes.
 pub type Report<'a> = &'a mut dyn FnMut(&str);

@@ -1,0 +1,34 @@
+//! What programs are built for, and what each packager calls it.
+
+/// An architecture.
+#[derive(Debug)]
+pub(crate) struct Target {
+    /// As Linux and Rust call it.
+    pub(crate) arch: &'static str,
+    pub(crate) triple: &'static str,
+    /// As Debian and OCI call it.
+    pub(crate) debian: &'static str,
+    /// As Zig calls its C library.
+    pub(crate) zig: &'static str,
+}
+
+pub(crate) const TARGETS: [Target; 2] = [
+    Target { arch: "x86_64", triple: "x86_64-unknown-linux-musl", debian: "amd64", zig: "x86_64-linux-musl" },
+    Target {
+        arch: "aarch64",
+        triple: "aarch64-unknown-linux-musl",
+        debian: "arm64",
+        zig: "aarch64-linux-musl",
+    },
+];
+
+pub(crate) fn parse(text: &str) -> Result<&'static Target, String> {
+    TARGETS.iter().find(|target| target.arch == text).ok_or_else(|| "it takes x86_64 or aarch64".to_owned())
+}
+
+impl Target {
+    /// Whether this machine runs its programs.
+    pub(crate) fn is_native(&self) -> bool {
+        self.arch == std::env::consts::ARCH
+    }
+}
