@@ -31,6 +31,9 @@ const PLACED: Duration = Duration::from_secs(1);
 /// The fill rests as long as it has worked where readers wait, and no longer than that at a time.
 const AT_MOST: Duration = Duration::from_millis(20);
 
+/// So many rows that can't be decoded are no sign of another model, however few others a table has.
+const MAX_MISTAKES: u64 = 3;
+
 /// So many rows that can't be decoded are named in the log; the others are counted.
 const NAMED: u64 = 100;
 
@@ -147,7 +150,7 @@ impl Restore {
         self.metrics.undecodable.set(undecodable as i64);
         tracing::info!(rows, undecodable, "table read");
         // A few such rows are somebody's mistake; most of a table is another model's.
-        let fits = undecodable * 2 <= rows;
+        let fits = undecodable <= MAX_MISTAKES || undecodable * 2 <= rows;
         self.health.set_model_fits(fits);
         if fits {
             self.health.up(Part::Fill);
