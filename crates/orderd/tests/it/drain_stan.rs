@@ -194,5 +194,5 @@ async fn a_nats_streaming_server_is_none_to_serve_from() {
     assert_eq!(output.status.code(), Some(1));
     let said = said(&output);
     let last = said.lines().last().unwrap();
-    assert!(last.contains("2.10 or newer, and no NATS Streaming"), "{said}");
+    assert!(last.contains("2.10 or newer, and a server of NATS Streaming"), "{said}");
 }
