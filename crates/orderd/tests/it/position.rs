@@ -364,14 +364,17 @@ async fn the_ack_floor_of_a_former_durable_consumer_is_where_reading_begins() {
     service.wait_len(4).await;
 }
 
-/// The keys of dead letters that are listed.
+/// The keys of dead letters that are listed, sorted.
 async fn listed(stack: &Stack) -> Vec<String> {
     let listed = stack.run(&["dead-letters", "list", "--json"], "").await;
     let lines = String::from_utf8(listed.stdout).unwrap();
     let key = |line: &str| {
         serde_json::from_str::<serde_json::Value>(line).unwrap()["key"].as_str().unwrap().to_owned()
     };
-    lines.lines().map(key).collect()
+    // In the order of their messages: several are stored at once.
+    let mut keys: Vec<_> = lines.lines().map(key).collect();
+    keys.sort_unstable();
+    keys
 }
 
 async fn publish_with_key(stack: &Stack, key: &str, payload: String) {
