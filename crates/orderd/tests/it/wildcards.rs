@@ -124,9 +124,9 @@ async fn a_subject_that_does_not_fit_is_named() {
     let stack = Stack::new();
     for (args, word) in [
         (&["publish", "--pub-topic", "orders.>"][..], "--subject"),
-        (&["publish", "--pub-topic", "orders.>", "--subject", "orders.*"], "no single"),
-        (&["publish", "--pub-topic", "orders.>", "--subject", "others.new"], "none that PUB_TOPIC"),
-        (&["publish", "--subject", "OTHER"], "none that PUB_TOPIC"),
+        (&["publish", "--pub-topic", "orders.>", "--subject", "orders.*"], "without wildcards"),
+        (&["publish", "--pub-topic", "orders.>", "--subject", "others.new"], "outside PUB_TOPIC"),
+        (&["publish", "--subject", "OTHER"], "outside PUB_TOPIC"),
         (&["serve", "--pub-topic", "orders.>.new"], "PUB_TOPIC"),
         (&["serve", "--pub-topic", "*.new"], "dead.>"),
         (&["serve", "--pub-topic", ">"], "dead.>"),
