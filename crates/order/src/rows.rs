@@ -5,13 +5,14 @@
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use gobwire::{Decoder, parse_length_prefix};
+use gobwire::Decoder;
 use model::shape::Struct;
 
 use crate::layout::{Layout, Plan};
 use crate::order::{Body, Order};
 use crate::walk::{self, Shown};
 use crate::wire::{Reader, put_bytes, put_int, put_uint, uint_len};
+use crate::written::{Front, read_descriptors};
 use crate::{Parser, RowError, convert, descriptors, render};
 
 /// How many layouts are kept. A Go program makes one; only a table made to hurt has more, and rows beyond
@@ -283,17 +284,8 @@ fn value_in<'r>(layout: &Layout, row: &'r [u8]) -> Option<Result<&'r [u8], RowEr
 /// Reads the descriptors at the front of a row.
 fn describe(row: &[u8], shape: &'static Struct) -> Result<Layout, RowError> {
     let mut decoder = Decoder::new();
-    let mut at = 0;
-    loop {
-        let prefix = parse_length_prefix(&row[at..]).map_err(RowError::gob)?;
-        let (width, length) = prefix.ok_or(RowError::Truncated)?;
-        let message = row[at + width..].get(..length).ok_or(RowError::Truncated)?;
-        let type_id = Reader::new(message, 0).int()?;
-        if type_id > 0 {
-            let plan = Plan::new(decoder.types(), type_id, shape);
-            return Ok(Layout { descriptors: row[..at].into(), type_id, plan });
-        }
-        decoder.push_message(message).map_err(RowError::gob)?;
-        at += width + length;
-    }
+    let Front { end, type_id } =
+        read_descriptors(row, |message| decoder.push_message(message).map(drop).map_err(RowError::gob))?;
+    let plan = Plan::new(decoder.types(), type_id, shape);
+    Ok(Layout { descriptors: row[..end].into(), type_id, plan })
 }

@@ -10,17 +10,35 @@ use crate::{MAX_DEPTH, RowError};
 /// The descriptors at the front of a row. Rows of one writer have the same.
 ///
 /// # Errors
-/// A row that is no gob.
+/// A row that is not gob.
 pub fn descriptors(row: &[u8]) -> Result<&[u8], RowError> {
-    let mut at = 0;
+    Ok(&row[..read_descriptors(row, |_| Ok(()))?.end])
+}
+
+/// What stands behind the descriptors of a row.
+pub(crate) struct Front {
+    /// Bytes that the descriptors take.
+    pub(crate) end: usize,
+    /// The type of the value.
+    pub(crate) type_id: i64,
+}
+
+/// Goes over the descriptors at the front of a row, and calls `each` with the message of each.
+pub(crate) fn read_descriptors(
+    row: &[u8],
+    mut each: impl FnMut(&[u8]) -> Result<(), RowError>,
+) -> Result<Front, RowError> {
+    let mut end = 0;
     loop {
-        let prefix = parse_length_prefix(&row[at..]).map_err(RowError::gob)?;
+        let prefix = parse_length_prefix(&row[end..]).map_err(RowError::gob)?;
         let (width, length) = prefix.ok_or(RowError::Truncated)?;
-        let message = row[at + width..].get(..length).ok_or(RowError::Truncated)?;
-        if Reader::new(message, 0).int()? > 0 {
-            return Ok(&row[..at]);
+        let message = row[end + width..].get(..length).ok_or(RowError::Truncated)?;
+        let type_id = Reader::new(message, 0).int()?;
+        if type_id > 0 {
+            return Ok(Front { end, type_id });
         }
-        at += width + length;
+        each(message)?;
+        end += width + length;
     }
 }
 
@@ -28,26 +46,17 @@ pub fn descriptors(row: &[u8]) -> Result<&[u8], RowError> {
 /// too; what no model can have is left out. It stays for as long as the process runs.
 ///
 /// # Errors
-/// A row that is no gob, or whose types have no end.
+/// A row that is not gob, or whose types contain themselves.
 pub fn shape_of(row: &[u8]) -> Result<&'static Struct, RowError> {
     let mut decoder = Decoder::new();
-    let mut at = 0;
-    loop {
-        let prefix = parse_length_prefix(&row[at..]).map_err(RowError::gob)?;
-        let (width, length) = prefix.ok_or(RowError::Truncated)?;
-        let message = row[at + width..].get(..length).ok_or(RowError::Truncated)?;
-        let type_id = Reader::new(message, 0).int()?;
-        if type_id > 0 {
-            return structure(decoder.types(), type_id, 0);
-        }
-        decoder.push_message(message).map_err(RowError::gob)?;
-        at += width + length;
-    }
+    let front =
+        read_descriptors(row, |message| decoder.push_message(message).map(drop).map_err(RowError::gob))?;
+    structure(decoder.types(), front.type_id, 0)
 }
 
 fn structure(types: &TypeTable, wire: i64, depth: usize) -> Result<&'static Struct, RowError> {
     let Some(WireType::Struct { name, fields }) = types.get(wire).map(|wire| &**wire) else {
-        return Err(RowError::Type("is no struct".into()));
+        return Err(RowError::Type("is not a struct".into()));
     };
     let mut members = Vec::new();
     for field in fields.iter().filter(|field| field.name != LOCAL_ID) {
