@@ -6,6 +6,7 @@ mod erased;
 mod names;
 mod policies;
 mod position;
+mod sibling;
 mod server;
 mod table;
 

@@ -1,14 +1,11 @@
 //! The table of positions: whether the role may use it, or make it.
 
-use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Error};
 
+use super::sibling::Sibling;
 use super::{Finding, policies, quoted};
 use crate::config::Table;
 use crate::postgres::position;
-
-/// The rights that the writer needs.
-const RIGHTS: [&str; 3] = ["SELECT", "INSERT", "UPDATE"];
 
 pub(super) async fn check(
     client: &Client,
@@ -16,20 +13,10 @@ pub(super) async fn check(
     role: &str,
     findings: &mut Vec<Finding>,
 ) -> Result<(), Error> {
-    let query = "SELECT has_schema_privilege(n.oid, 'CREATE'), c.oid IS NOT NULL,
-                        coalesce(has_table_privilege(c.oid, 'SELECT'), false),
-                        coalesce(has_table_privilege(c.oid, 'INSERT'), false),
-                        coalesce(has_table_privilege(c.oid, 'UPDATE'), false),
-                        coalesce(c.relpersistence = 'u', false), c.oid, coalesce(row_security_active(c.oid), false)
-                 FROM pg_catalog.pg_namespace n
-                      LEFT JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = $2
-                 WHERE n.nspname = $1";
-    let names = [(&table.schema() as _, Type::TEXT), (&position::NAME as _, Type::TEXT)];
-    let rows = client.query_typed(query, &names).await?;
-    let Some(row) = rows.first() else { return Ok(()) };
+    let Some(found) = Sibling::find(client, table, position::NAME).await? else { return Ok(()) };
     let (name, positions) = (format!("{}.{}", table.schema(), position::NAME), position::positions(table));
-    if !row.try_get::<_, bool>(1)? {
-        if !row.try_get::<_, bool>(0)? {
+    let Some(oid) = found.oid else {
+        if !found.may_create {
             findings.push(Finding::refusal(
                 format!("{name}, which says how far {table} is in its stream, is missing, and role {role} may not make it"),
                 format!(
@@ -40,13 +27,9 @@ pub(super) async fn check(
             ));
         }
         return Ok(());
-    }
-    let mut missing = Vec::new();
-    for (column, right) in (2..).zip(RIGHTS) {
-        if !row.try_get::<_, bool>(column)? {
-            missing.push(right);
-        }
-    }
+    };
+    let rights = [("SELECT", found.may_select), ("INSERT", found.may_insert), ("UPDATE", found.may_update)];
+    let missing: Vec<&str> = rights.iter().filter(|(_, has)| !has).map(|(right, _)| *right).collect();
     if !missing.is_empty() {
         let missing = missing.join(", ");
         findings.push(Finding::refusal(
@@ -57,15 +40,15 @@ pub(super) async fn check(
             format!("GRANT {missing} ON {positions} TO {};", quoted(role)),
         ));
     }
-    if row.try_get(5)? {
+    if found.is_unlogged {
         findings.push(Finding::refusal(
             format!("{name} is UNLOGGED: a crash of PostgreSQL empties it"),
             format!("ALTER TABLE {positions} SET LOGGED;"),
         ));
     }
-    if row.try_get(7)? {
+    if found.has_policies {
         let names = (name.as_str(), positions.as_str());
-        policies::check(client, row.try_get(6)?, names, role, &["r", "a", "w"], findings).await?;
+        policies::check(client, oid, names, role, &["r", "a", "w"], findings).await?;
     }
     Ok(())
 }
