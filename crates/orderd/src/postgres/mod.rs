@@ -241,6 +241,7 @@ pub(crate) async fn prepare(client: &Client, settings: &Postgres) -> Result<Trai
     }
     let made = position::create_statement(table);
     made_or_there(client, &made, &position::positions(table)).await?;
+    position::add_columns(client, table).await?;
     // Not needed to read or write an order: a role that may not make it can do without.
     drop(make_erased(client, &settings.table).await);
     Ok(traits)

@@ -130,6 +130,24 @@ pub(crate) fn create_statement(table: &Table) -> String {
     )
 }
 
+/// Adds the columns that a table of positions of an earlier version lacks.
+///
+/// # Errors
+/// PostgreSQL can't be asked, or the role is not the owner of the table.
+pub(crate) async fn add_columns(client: &Client, table: &Table) -> Result<(), Error> {
+    let positions = positions(table);
+    match client.batch_execute(&format!("SELECT lost, dead_created FROM {positions} LIMIT 0")).await {
+        Err(error) if error.code() == Some(&SqlState::UNDEFINED_COLUMN) => {
+            let add = format!(
+                "ALTER TABLE {positions} ADD COLUMN IF NOT EXISTS lost bigint NOT NULL DEFAULT 0, \
+                 ADD COLUMN IF NOT EXISTS dead_created timestamptz"
+            );
+            client.batch_execute(&add).await
+        }
+        asked => asked,
+    }
+}
+
 impl Position {
     pub(crate) fn mark(&self) -> Mark {
         Mark { seq: self.seq, time: self.seq_time }
@@ -305,8 +323,7 @@ async fn end_former_writer(client: &Client, key: &PositionKey) -> Result<(), Err
 /// Returns the row's new `ctid`, and whether the table still has the row that was written last before; or no row where
 /// another process has written meanwhile.
 ///
-/// The id is replaced only while its row is there: a table of which all rows were lost, and that has new ones since, has
-/// not that one.
+/// The id is replaced only while its row is there: otherwise the first order after a loss of rows would hide the loss.
 pub(crate) fn fence_update(table: &Table) -> String {
     // By `ctid`: while an old snapshot is open, PostgreSQL can't prune the dead versions of the row, and an index scan
     // would visit them all.
