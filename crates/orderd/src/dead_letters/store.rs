@@ -34,7 +34,7 @@ const PUBLISH: Duration = Duration::from_secs(5);
 /// How many notes are deleted at once.
 const NOTES_AT_ONCE: usize = 1000;
 
-/// What a message is that names a dead letter in its header.
+/// What a message with a dead letter's key in its header is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Replay {
     /// The order of that dead letter.
@@ -53,8 +53,8 @@ pub(crate) struct Store {
     known: Mutex<Option<Known>>,
     /// Dead letters of an earlier version were looked for.
     looked_for_earlier: AtomicBool,
-    /// When the stream was made, in microseconds since 1970; `None` while that is not known. Another time means that dead
-    /// letters are lost.
+    /// When the stream was created, in microseconds since 1970; `None` while that is not known. If the time changes, the
+    /// stream was recreated and dead letters were lost.
     pub(crate) created: watch::Sender<Option<i64>>,
 }
 
@@ -271,7 +271,7 @@ impl Store {
         found(self.stream(location).await?.get_last_raw_message_by_subject(subject).await)
     }
 
-    /// What the header with that key makes of the message at `sequence`. Waits as long as the server can't be asked.
+    /// What becomes of the message at `sequence`, whose header names the dead letter with that key. Waits as long as the server can't be asked.
     pub(crate) async fn replay(&self, key: &str, sequence: u64) -> Replay {
         let mut backoff = Backoff::default();
         loop {
@@ -413,8 +413,8 @@ impl Store {
         Ok(was_there)
     }
 
-    /// Deletes notes of what became of dead letters whose messages lie below `first` and have left the stream: they are not
-    /// read again.
+    /// Deletes the notes of dead letters whose messages lie below `first`: these messages have left the stream and can't be
+    /// read again. At most [`NOTES_AT_ONCE`] in one call.
     ///
     /// # Errors
     /// The server can't be asked, or refuses.
@@ -425,15 +425,17 @@ impl Store {
             for subject in info::subjects(&self.context, &location.stream, &filter).await? {
                 let key = location.decided_key(&subject).unwrap_or_default();
                 let has_left = |sequence: Option<u64>| sequence.is_some_and(|sequence| sequence < first);
-                if left == 0 || !has_left(Key::sequence_of(key)) {
+                if !has_left(Key::sequence_of(key)) {
                     continue;
                 }
-                let by = self.taken_in_by(&location, key).await?;
-                if subject == location.taken_in(key) && !has_left(by) {
+                if subject == location.taken_in(key) && !has_left(self.taken_in_by(&location, key).await?) {
                     continue;
                 }
                 self.delete_within(LOOK_UP, &[subject]).await?;
                 left -= 1;
+                if left == 0 {
+                    return Ok(());
+                }
             }
         }
         Ok(())

@@ -110,8 +110,8 @@ impl Running {
         report: Option<Report>,
     ) -> Result<Option<Fence>, String> {
         self.read_erased().await?;
-        let start = self.start(stream, found, report);
         let dead_created = *self.parts.dead_letters.created.borrow();
+        let start = self.start(stream, found, report, dead_created);
         let taken = position::take(self.client()?, key, found, &self.name, start, dead_created);
         let taken = tokio::time::timeout(STUCK, taken).await.map_err(|_| Unanswered::Silent.to_string())?;
         let Some((fence, begun)) = taken.map_err(|error| describe(&error))? else { return Ok(None) };
@@ -130,12 +130,17 @@ impl Running {
     }
 
     /// Where the session begins, if not at the position.
-    fn start(&mut self, stream: &StreamIdentity, found: &Position, report: Option<Report>) -> Option<Start> {
+    fn start(
+        &mut self,
+        stream: &StreamIdentity,
+        found: &Position,
+        report: Option<Report>,
+        dead_created: Option<i64>,
+    ) -> Option<Start> {
         let beginning =
             Start { seq: stream.beginning(), stream_created: stream.created, gap_end: 0, lost: 0 };
         let problem = report.filter(|report| report.at_position).map(|report| report.problem);
         let has_lost_rows = !found.has_last_row && self.watches_rows();
-        let dead_created = *self.parts.dead_letters.created.borrow();
         let has_lost_letters =
             found.dead_created.is_some_and(|known| dead_created.is_some_and(|now| now != known));
         let why = match problem {
