@@ -27,7 +27,7 @@ impl Model {
     fn declaration(&self, member: &Member) -> String {
         let Member { json_name, kind, doc, .. } = member;
         let type_name = self.type_name(kind);
-        // Quoted where it is no plain name; a name may hold what only a string can.
+        // Quoted unless it is an identifier: a JSON name may hold any character.
         let is_plain = json_name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
             && json_name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
         let name = if is_plain { json_name.clone() } else { Value::from(json_name.as_str()).to_string() };

@@ -36,7 +36,7 @@ impl Encode for Empty {
 }
 
 fn structure(shape: &'static Struct, types: &mut Describer<'_>) -> Result<i64> {
-    // Each struct of a model has a name of its own.
+    // No two structs of a model have the same name.
     types.structure(shape.go_name, shape.go_name, |types| {
         let field = |member: &model::shape::Member| Ok((member.go_name, kind(&member.kind, types)?));
         let mut fields = shape.members.iter().map(field).collect::<Result<Vec<_>>>()?;

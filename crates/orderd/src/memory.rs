@@ -1,4 +1,5 @@
-//! How much memory the process has and may have, as Linux tells; 0 where nobody tells. Warns before the kernel ends it.
+//! How much memory the process has and may have, as Linux reports it; 0 where it does not. Warns before the kernel kills the
+//! process.
 
 use std::fs;
 use std::path::Path;

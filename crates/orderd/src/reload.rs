@@ -60,7 +60,7 @@ fn show_ends(settings: &Settings, metrics: &Metrics, ended: &mut HashSet<(&'stat
         if u64::try_from(end).is_ok_and(|end| end <= now.as_secs()) && ended.insert((setting, end)) {
             tracing::warn!(
                 setting,
-                "the certificate or credential has expired, and whoever checks it refuses it; replace the file"
+                "the certificate or credential has expired, and servers and clients refuse it; replace the file"
             );
         }
     }

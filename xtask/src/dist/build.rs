@@ -31,7 +31,7 @@ pub(super) fn program(target: &Target, release: &Release) -> Result<PathBuf> {
     build.arg("--target-dir").arg(&folder);
     let underscored = target.triple.replace('-', "_");
     build.env(format!("CC_{underscored}"), &compiler);
-    // It is told by its target, and by nothing else.
+    // Only the target selects it.
     build.env(format!("CFLAGS_{underscored}"), "");
     build.env(format!("CARGO_TARGET_{}_LINKER", underscored.to_uppercase()), "rust-lld");
     build.env("CARGO_ENCODED_RUSTFLAGS", flags()?.join("\u{1f}"));

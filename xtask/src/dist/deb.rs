@@ -10,7 +10,7 @@ use super::shell::{Texts, filled, read};
 use super::targets::Target;
 use super::{Built, hex};
 
-/// Debian's own part of the version: a package of the same program that is made anew counts it up.
+/// Debian's revision: raised when the same program is packaged again.
 const PACKAGING: u32 = 1;
 
 pub(super) fn name(release: &Release, target: &Target) -> String {

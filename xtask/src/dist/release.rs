@@ -17,7 +17,7 @@ pub(crate) struct Release {
 impl Release {
     pub(crate) fn read() -> Result<Self> {
         let version = env!("CARGO_PKG_VERSION").to_owned();
-        // Sources without their repository have neither; whoever builds them says both.
+        // An unpacked source archive has neither: set both by hand.
         let revision = match std::env::var("ORDERD_REVISION") {
             Ok(revision) => revision,
             Err(_) => revision()?,

@@ -24,7 +24,7 @@ const MAX_WRITERS: usize = 100;
 /// Prints what is asked for. 1: something is not readable.
 ///
 /// # Errors
-/// A file that is no model, or a table that can't be read.
+/// A model that is not valid, or a table that can't be read.
 pub async fn run(args: ModelCommandArgs) -> anyhow::Result<ExitCode> {
     let text = match args.command {
         ModelCommand::Infer(args) => of_files(&args.samples)?.json_schema() + "\n",

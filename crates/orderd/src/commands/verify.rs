@@ -216,7 +216,7 @@ impl Places {
             match (id, data.map(|data| reader.read("", data))) {
                 (Some(id), Some(Ok(_))) => self.table.insert(id),
                 (Some(id), _) => self.undecodable.insert(id),
-                // The id is no text in the database's encoding: nobody can ask for the row.
+                // The id is not valid text in the database's encoding, so that no client can ask for the row.
                 (None, _) => self.undecodable.insert(raw.escape_ascii().to_string()),
             };
         }

@@ -117,7 +117,7 @@ impl Untrusting {
 /// them is set.
 ///
 /// # Errors
-/// What is named can't be read, or there are none.
+/// A file that can't be read, or that has no certificates.
 pub(crate) fn machine(files: &mut Files) -> Result<Vec<CertificateDer<'static>>, Untrusting> {
     let named = |variable| env::var_os(variable).filter(|value| !is_blank(value));
     let (file, folders) = (named("SSL_CERT_FILE"), named("SSL_CERT_DIR"));

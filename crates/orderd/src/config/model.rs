@@ -17,7 +17,7 @@ const SEARCHED: [&str; 2] = ["order_uid", "track_number"];
 /// The model that the setting names; by default the order.
 ///
 /// # Errors
-/// A file that can't be read, or that is no model, with the JSON path.
+/// A file that can't be read, or a model that is not valid, with the JSON path.
 pub(crate) fn model(args: &ModelArgs) -> Result<Arc<Model>, ConfigError> {
     let model = match args.model.as_deref() {
         None => Model::order().map_err(|error| wrong("MODEL", error)),

@@ -284,7 +284,7 @@ fn escapes_in_targets_mean_their_bytes() {
     is_answered(&web, &request("GET /order%2fKEY HTTP/1.1\r\nhost: localhost\r\n\r\n", ""), &["404"]);
 }
 
-/// The client sends its body when it is told to, or does not have to.
+/// The client waits for `100 Continue` before it sends its body.
 #[test]
 fn expected_100_continue_is_sent_before_a_body_is_read() {
     let web = Web::new().unwrap();

@@ -28,7 +28,7 @@ async fn command(stack: &Stack, service: &Service, args: &[&str], stdin: &str) -
     stack.run(&args, stdin).await
 }
 
-/// Three orders of the stream and one under another id are there; so is, perhaps, a row whose id is no text.
+/// Three orders of the stream and one under another id are there, and perhaps a row whose id is not valid text.
 async fn commands_see_every_id(stack: &Stack, service: &Service, encoding: &str, has_bytes: bool) {
     let verified = command(stack, service, &["verify", "--json"], "").await;
     let words = String::from_utf8_lossy(&verified.stderr);
