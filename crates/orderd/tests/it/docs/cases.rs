@@ -1,4 +1,4 @@
-//! `docs/cases.md` names a test for each case, and each is there.
+//! `docs/cases.md` names a test for each case, `ARCHITECTURE.md` for each invariant, and each is there.
 
 use devstack::tools;
 
@@ -21,15 +21,35 @@ fn is_test(text: &str, name: &str) -> bool {
         && !attributes.iter().any(|line| line.starts_with("#[ignore"))
 }
 
-#[test]
-fn each_case_has_a_test_that_is_there() {
-    let cases = Document::read("docs/cases.md");
-    let rows: Vec<_> = cases.rows_of("case").collect();
-    assert!(rows.len() > 30, "{} cases are too few to have been read all", rows.len());
+/// The rows of a table whose last cell names a file and a test in it.
+fn check_tests(document: &str, of: &str, least: usize) {
+    let document = Document::read(document);
+    let rows: Vec<_> = document.rows_of(of).collect();
+    assert!(rows.len() > least, "{}: {} rows are too few to have been read all", document.name, rows.len());
     for row in rows {
         let [.., test] = &row.cells[..] else { panic!("a row without cells") };
         let [file, name] = &test.code[..] else { panic!("{}: a file and a test", row.cells[0].text) };
         assert!(is_test(&read(file), name), "{}: there is no test {name} in {file}", row.cells[0].text);
+    }
+}
+
+#[test]
+fn each_case_has_a_test_that_is_there() {
+    check_tests("docs/cases.md", "case", 30);
+}
+
+#[test]
+fn each_invariant_has_a_test_that_is_there() {
+    check_tests("ARCHITECTURE.md", "invariant", 10);
+}
+
+#[test]
+fn each_folder_of_the_map_is_there() {
+    let document = Document::read("ARCHITECTURE.md");
+    let folders: Vec<_> = document.rows_of("folder").flat_map(|row| &row.cells[0].code).collect();
+    assert!(folders.len() > 10, "{folders:?}");
+    for folder in folders {
+        assert!(tools::workspace().join(folder).is_dir(), "{folder} is no folder");
     }
 }
 
