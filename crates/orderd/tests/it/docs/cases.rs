@@ -54,6 +54,21 @@ fn each_folder_of_the_map_is_there() {
 }
 
 #[test]
+fn each_answer_of_the_questions_for_newcomers_is_there() {
+    let document = Document::read("CONTRIBUTING.md");
+    let mut asked = 0;
+    for row in document.rows_of("question") {
+        let paths: Vec<_> = row.cells[1].code.iter().filter(|code| code.contains('/')).collect();
+        assert!(!paths.is_empty(), "{}: no answer", row.cells[0].text);
+        for path in paths {
+            assert!(tools::workspace().join(path).exists(), "{}: {path} is not there", row.cells[0].text);
+        }
+        asked += 1;
+    }
+    assert_eq!(asked, 10);
+}
+
+#[test]
 fn functions_that_are_no_tests_are_told_from_tests() {
     let text = "#[test]\nfn one() {}\n    #[tokio::test(flavor = \"x\")]\n    #[cfg(a)]\n    async fn two() {}\n\
                 fn three() {}\n#[test]\n#[ignore = \"slow\"]\nfn four() {}\n";
