@@ -36,6 +36,10 @@ pub(crate) struct Options {
     /// the one that leads, and the standby takes the place of a primary that is away for a second
     #[arg(long)]
     clusters: bool,
+    /// Failures of power and disks instead: NATS and PostgreSQL have their files on disks of their own,
+    /// whose power fails, together or alone, and files of NATS are damaged. Needs root
+    #[arg(long, conflicts_with_all = ["replicas", "clusters"])]
+    power: bool,
     /// How many rounds at once
     #[arg(long, value_name = "N", default_value_t = 1)]
     jobs: usize,
@@ -82,24 +86,32 @@ fn new_seed() -> u64 {
 }
 
 fn plan(seed: u64, options: &Options) -> Plan {
-    Plan { clusters: options.clusters, ..Plan::with_replicas(seed, options.replicas) }
+    match options {
+        Options { power: true, .. } => Plan::with_power_failures(seed),
+        Options { clusters: true, .. } => Plan::with_replicas(seed, options.replicas).with_clusters(),
+        Options { .. } => Plan::with_replicas(seed, options.replicas),
+    }
 }
 
 fn show(plans: &[Plan]) -> ExitCode {
     for plan in plans {
-        let faults: Vec<_> = plan.faults.iter().map(ToString::to_string).collect();
-        println!("{}: {} orders/s; {}", plan.seed, plan.rate, faults.join("; "));
+        let rate = [format!("{} orders/s", plan.rate)];
+        let traits = plan.traits().into_iter().map(str::to_owned);
+        let faults = plan.faults.iter().map(ToString::to_string);
+        let all: Vec<_> = rate.into_iter().chain(traits).chain(faults).collect();
+        println!("{}: {}", plan.seed, all.join("; "));
     }
     ExitCode::SUCCESS
 }
 
 fn markdown(report: &Report, seed: u64, options: &Options) -> String {
-    let Options { rounds, jobs, replicas, clusters, .. } = options;
+    let Options { rounds, jobs, replicas, clusters, power, .. } = options;
     let replicas = if *replicas > 1 { format!(" --replicas {replicas}") } else { String::new() };
     let clusters = if *clusters { " --clusters" } else { "" };
+    let power = if *power { " --power" } else { "" };
     format!(
         "# Fault rounds\n\n\
-         Written by `cargo xtask chaos --rounds {rounds} --seed {seed}{replicas}{clusters} --jobs {jobs} --report FILE`; run it again to see it \
+         Written by `cargo xtask chaos --rounds {rounds} --seed {seed}{replicas}{clusters}{power} --jobs {jobs} --report FILE`; run it again to see it \
          for yourself. A seed gives the same plan and the same load again, not the same interleaving.\n\n\
          {}",
         report.text()

@@ -1,7 +1,7 @@
 //! The ledger against what is there: table, dead letters, memory and pages. No I/O, so that its own tests
 //! can give it worlds that are wrong.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::ledger::{Entry, Kind, Ledger};
 use crate::observer::{DeadLetter, Row};
@@ -31,6 +31,26 @@ pub struct Evidence {
     pub answers: HashMap<String, (u16, String)>,
     /// What `/orders` finds by the number of an order.
     pub found: HashMap<String, String>,
+    /// What NATS no longer has of what it has acknowledged: the numbers of those messages. None, where it may lose nothing.
+    pub gone: Option<HashSet<usize>>,
+}
+
+impl Evidence {
+    fn is_gone(&self, number: usize) -> bool {
+        self.gone.as_ref().is_some_and(|gone| gone.contains(&number))
+    }
+}
+
+/// The numbers of orders that the stream has acknowledged and that are not in the table, with their places in the stream.
+pub(crate) fn missing(ledger: &Ledger, rows: &[Row]) -> Vec<(usize, u64)> {
+    let uids = rows.iter().filter_map(|(_, json)| uid_in(json.as_ref().ok()?));
+    let found: HashSet<usize> = uids.filter_map(|uid| ledger.number_in(uid.as_bytes())).collect();
+    let entries = ledger.entries();
+    let good = entries
+        .iter()
+        .enumerate()
+        .filter(|(number, entry)| entry.kind == Kind::Good && !found.contains(number));
+    good.filter_map(|(number, entry)| Some((number, entry.acknowledged?))).collect()
 }
 
 /// The `order_uid` of an order's JSON.
@@ -43,8 +63,8 @@ pub fn uid_in(json: &str) -> Option<String> {
 pub fn check(ledger: &Ledger, evidence: &Evidence) -> Vec<String> {
     let entries = ledger.entries();
     let mut violations = Vec::new();
-    violations.extend(check_table(ledger, &entries, &evidence.rows));
-    violations.extend(check_dead_letters(ledger, &entries, &evidence.dead));
+    violations.extend(check_table(ledger, &entries, evidence));
+    violations.extend(check_dead_letters(ledger, &entries, evidence));
     violations.extend(check_served(evidence));
     violations
 }
@@ -59,10 +79,10 @@ pub fn check_served(evidence: &Evidence) -> Vec<String> {
     violations
 }
 
-fn check_table(ledger: &Ledger, entries: &[Entry], rows: &[Row]) -> Vec<String> {
+fn check_table(ledger: &Ledger, entries: &[Entry], evidence: &Evidence) -> Vec<String> {
     let mut found: BTreeMap<usize, Vec<&str>> = BTreeMap::new();
     let (mut unreadable, mut unknown) = (Vec::new(), Vec::new());
-    for (id, json) in rows {
+    for (id, json) in &evidence.rows {
         match json.as_ref().ok().and_then(|json| uid_in(json)) {
             None => unreadable.push(id.clone()),
             Some(uid) => match ledger.number_in(uid.as_bytes()).filter(|&number| number < entries.len()) {
@@ -76,6 +96,7 @@ fn check_table(ledger: &Ledger, entries: &[Entry], rows: &[Row]) -> Vec<String> 
         let ids = found.get(&number).map_or(&[][..], Vec::as_slice);
         let name = || format!("{} {ids:?}", ledger.uid(number));
         match (entry.kind, entry.acknowledged, ids) {
+            (Kind::Good, Some(_), []) if evidence.is_gone(number) => {}
             (Kind::Good, Some(_), []) => lost.push(name()),
             (Kind::Good, Some(sequence), [id]) if !id.ends_with(&format!("-{sequence}")) => {
                 elsewhere.push(name());
@@ -96,10 +117,10 @@ fn check_table(ledger: &Ledger, entries: &[Entry], rows: &[Row]) -> Vec<String> 
     all.into_iter().filter_map(|(what, found)| sentence(what, &found)).collect()
 }
 
-fn check_dead_letters(ledger: &Ledger, entries: &[Entry], dead: &[DeadLetter]) -> Vec<String> {
+fn check_dead_letters(ledger: &Ledger, entries: &[Entry], evidence: &Evidence) -> Vec<String> {
     let mut found: HashMap<usize, usize> = HashMap::new();
     let mut strangers = Vec::new();
-    for (subject, payload) in dead.iter().filter(|(subject, _)| !subject.ends_with(".rest")) {
+    for (subject, payload) in evidence.dead.iter().filter(|(subject, _)| !subject.ends_with(".rest")) {
         match ledger.number_in(payload).filter(|&number| number < entries.len()) {
             Some(number) => *found.entry(number).or_default() += 1,
             None => strangers.push(subject.clone()),
@@ -109,6 +130,8 @@ fn check_dead_letters(ledger: &Ledger, entries: &[Entry], dead: &[DeadLetter]) -
     for (number, entry) in entries.iter().enumerate() {
         let times = found.get(&number).copied().unwrap_or(0);
         match (entry.kind, entry.acknowledged, times) {
+            // The stream of dead letters loses what it has acknowledged too.
+            (Kind::Bad, Some(_), 0) if evidence.gone.is_some() => {}
             (Kind::Bad, Some(_), 0) => lost.push(ledger.uid(number)),
             (Kind::Good | Kind::Empty | Kind::Forged, _, 1..) => good.push(ledger.uid(number)),
             (_, _, 2..) => doubled.push(ledger.uid(number)),

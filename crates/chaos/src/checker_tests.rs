@@ -33,6 +33,7 @@ fn right(ledger: &Ledger) -> Evidence {
         mem_len: rows.len(),
         last_page: pages.last().unwrap().clone(),
         past_last: 404,
+        gone: None,
         pages,
         rows,
     }
@@ -82,6 +83,19 @@ fn a_lost_order_is_seen() {
     });
     assert!(words.starts_with("1 acknowledged and not in the table, such as chaos-5-17."), "{words}");
     assert!(!words.contains(';'), "{words}");
+}
+
+#[test]
+fn only_what_nats_no_longer_has_may_be_missing() {
+    let without = |number: usize| {
+        said(|_, evidence| {
+            evidence.gone = Some(std::collections::HashSet::from([17]));
+            drop(evidence.rows.remove(number));
+            memory_follows(evidence);
+        })
+    };
+    assert_eq!(without(17), "");
+    assert!(without(18).starts_with("1 acknowledged and not in the table, such as chaos-5-18."));
 }
 
 #[test]

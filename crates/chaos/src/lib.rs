@@ -11,9 +11,11 @@
 //! `cargo xtask chaos` runs as many rounds as asked; the service's own tests run a few.
 
 pub mod checker;
+pub mod damage;
 mod evidence;
 mod http;
 pub mod ledger;
+mod loss;
 pub mod observer;
 pub mod plan;
 mod prober;

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use async_nats::jetstream::{self, Context, stream::Stream};
+use async_nats::jetstream::message::StreamMessage;
+use async_nats::jetstream::stream::{RawMessageErrorKind, Stream};
+use async_nats::jetstream::{self, Context};
 use model::Model;
 use order::{Layouts, RowReader};
 use tokio_postgres::NoTls;
@@ -18,6 +20,22 @@ const AGAIN: Duration = Duration::from_millis(20);
 /// The stream of orders and that of dead letters, by the names that the service gives them where nothing is set.
 const STREAM: &str = "ORDERS";
 const DEAD_STREAM: &str = "ORDERS_DEAD";
+
+/// Keeps rows and position as they are now, once and for all.
+const KEEP: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ;
+    SET LOCAL synchronous_commit = on;
+    CREATE SCHEMA chaos;
+    CREATE TABLE chaos.orders AS SELECT * FROM public.orders2;
+    CREATE TABLE chaos.position AS SELECT * FROM public.orderd_position;
+    COMMIT";
+
+/// Brings back what [`KEEP`] kept, as a restore from a backup does.
+const RESTORE: &str = "BEGIN;
+    SET LOCAL synchronous_commit = on;
+    TRUNCATE public.orders2, public.orderd_position;
+    INSERT INTO public.orders2 SELECT * FROM chaos.orders;
+    INSERT INTO public.orderd_position SELECT * FROM chaos.position;
+    COMMIT";
 
 /// A row of the table: its id, and its order as JSON, or why it can't be read.
 pub type Row = (String, Result<String, String>);
@@ -44,12 +62,51 @@ impl Observer {
         })
     }
 
-    /// How many messages of the stream lie behind the table's position.
+    /// How many messages of the stream lie behind the table's position. A position beyond the stream's end, of a stream that
+    /// has lost messages, is as far from it as one before it.
     pub(crate) async fn behind(&mut self) -> Result<u64> {
         let last = answered("the stream", async || self.ask_for_last().await).await?;
+        Ok(last.abs_diff(self.position().await?))
+    }
+
+    /// The table's position.
+    pub(crate) async fn position(&mut self) -> Result<u64> {
         let rows = self.query("SELECT coalesce(max(seq), 0) FROM public.orderd_position").await?;
         let position = rows.first().map_or(Ok(0), |row| row.try_get::<_, i64>(0))?;
-        Ok(last.saturating_sub(position.cast_unsigned()))
+        Ok(position.cast_unsigned())
+    }
+
+    /// Keeps the table as it is, for [`Observer::restore`].
+    pub(crate) async fn keep(&mut self) -> Result<()> {
+        self.execute(KEEP).await.context("cannot keep a copy of the table")
+    }
+
+    /// The table is what it was when it was kept.
+    pub(crate) async fn restore(&mut self) -> Result<()> {
+        self.execute(RESTORE).await.context("cannot restore the table")
+    }
+
+    async fn execute(&self, statements: &str) -> Result<()> {
+        let client = self.connect().await?;
+        Ok(tokio::time::timeout(PATIENCE, client.batch_execute(statements)).await??)
+    }
+
+    /// The stream's first and last sequence.
+    pub(crate) async fn bounds(&self) -> Result<(u64, u64)> {
+        answered("the stream", async || {
+            let state = self.stream(STREAM).await?.get_info().await?.state;
+            Ok((state.first_sequence, state.last_sequence))
+        })
+        .await
+    }
+
+    /// The payload that the stream has at a place; none: no message is there, or none that can be read.
+    pub(crate) async fn payload_at(&self, sequence: u64) -> Result<Option<Vec<u8>>> {
+        answered("a message", async || {
+            let stream = self.stream(STREAM).await?;
+            Ok(message_at(&stream, sequence).await?.map(|message| message.payload.to_vec()))
+        })
+        .await
     }
 
     /// The server that leads the stream; none where there is only one.
@@ -66,6 +123,13 @@ impl Observer {
     pub(crate) async fn sequences(&mut self) -> Result<HashSet<u64>> {
         let rows = self.query("SELECT split_part(id, '-', 2)::int8 FROM public.orders2").await?;
         rows.iter().map(|row| Ok(u64::try_from(row.try_get::<_, i64>(0)?)?)).collect()
+    }
+
+    /// How many rows the table has.
+    pub(crate) async fn count(&mut self) -> Result<usize> {
+        let rows = self.query("SELECT count(*) FROM public.orders2").await?;
+        let count = rows.first().map_or(Ok(0), |row| row.try_get::<_, i64>(0))?;
+        Ok(usize::try_from(count)?)
     }
 
     /// Some rows, of which the newest.
@@ -107,8 +171,8 @@ impl Observer {
         let last = stream.get_info().await?.state.last_sequence;
         let mut found = Vec::new();
         for sequence in 1..=last {
-            let message = stream.get_raw_message(sequence).await.context("cannot read a dead letter")?;
-            found.push((message.subject.to_string(), message.payload.into()));
+            let message = message_at(&stream, sequence).await.context("cannot read a dead letter")?;
+            found.extend(message.map(|it| (it.subject.to_string(), it.payload.to_vec())));
         }
         Ok(found)
     }
@@ -137,6 +201,17 @@ impl Observer {
         let (client, connection) = tokio::time::timeout(PATIENCE, connected).await??;
         tokio::spawn(connection);
         Ok(client)
+    }
+}
+
+/// A message that the server can't find or read is not there.
+async fn message_at(stream: &Stream<()>, sequence: u64) -> Result<Option<StreamMessage>> {
+    match stream.get_raw_message(sequence).await {
+        Ok(message) => Ok(Some(message)),
+        Err(error) => match error.kind() {
+            RawMessageErrorKind::NoMessageFound => Ok(None),
+            _ => Err(error.into()),
+        },
     }
 }
 

@@ -6,6 +6,8 @@ use std::time::Duration;
 use devstack::breaker::Mode;
 use fastrand::Rng;
 
+use crate::damage::Damage;
+
 /// A process that can be hit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Target {
@@ -37,6 +39,12 @@ pub enum Blow {
     Terminate,
     /// A breaker's mode, and everything passing again.
     Break(Side, Mode),
+    /// The server ends, and starts on what its disk had at that moment.
+    PowerOff(Target),
+    /// NATS is killed, a file of its store is damaged, and it starts again.
+    Damage(Damage),
+    /// The table is what it was at the first fault, as after a restore from a backup.
+    Restore,
 }
 
 /// Blows that come at once, hold for a time, and are then undone.
@@ -58,6 +66,20 @@ pub struct Fault {
     pub gap: Duration,
     /// Which of several services is hit, and whose connections are broken.
     pub replica: usize,
+    /// NATS's disk has everything that was written before the burst. Else what is not synced is not on it.
+    pub is_written_out: bool,
+}
+
+/// Where the servers of a round keep what they have.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Disks {
+    /// In folders; PostgreSQL syncs nothing.
+    Folders,
+    /// On disks whose power can fail; PostgreSQL syncs.
+    Powered {
+        /// Whether NATS syncs each message before it acknowledges it (`sync_interval: always`).
+        sync_always: bool,
+    },
 }
 
 /// A round's faults and load.
@@ -69,6 +91,12 @@ pub struct Plan {
     pub replicas: usize,
     /// Whether NATS and PostgreSQL are several servers each.
     pub clusters: bool,
+    /// Whether no commit waits for the standby, which is behind when it is promoted.
+    pub is_standby_behind: bool,
+    /// PostgreSQL's `synchronous_commit`.
+    pub synchronous_commit: bool,
+    /// What their files are on.
+    pub disks: Disks,
     /// Orders a second, besides the bursts.
     pub rate: u32,
     /// One after the other.
@@ -77,6 +105,9 @@ pub struct Plan {
 
 /// The parts that blows are for: three processes and two connections.
 const PARTS: usize = 5;
+
+/// In one of so many plans the table is restored from an older copy.
+const RESTORED_IN: u8 = 3;
 
 impl Plan {
     /// The plan of a seed.
@@ -88,13 +119,54 @@ impl Plan {
         }
         let rate = rng.u32(500..2500);
         let count = rng.usize(2..=4);
-        Self {
+        let mut plan = Self {
             seed,
             replicas: 1,
             clusters: false,
+            is_standby_behind: false,
+            synchronous_commit: true,
+            disks: Disks::Folders,
             rate,
             faults: (0..count).map(|_| Fault::new(&mut rng)).collect(),
+        };
+        plan.synchronous_commit = rng.bool();
+        if rng.u8(..RESTORED_IN) == 0 {
+            let restore = Fault { blows: vec![Blow::Restore], ..Fault::new(&mut rng) };
+            plan.faults.insert(rng.usize(1..=count), restore);
         }
+        plan
+    }
+
+    /// The same on three NATS servers, and PostgreSQL with a standby, which is behind in every second plan.
+    pub fn with_clusters(self) -> Self {
+        let is_standby_behind = Rng::with_seed(self.seed.rotate_left(32)).bool();
+        Self { clusters: true, is_standby_behind, ..self }
+    }
+
+    /// Power failures of NATS, PostgreSQL, both, or the whole machine with the service; and damage to NATS's files.
+    pub fn with_power_failures(seed: u64) -> Self {
+        let mut rng = Rng::with_seed(seed.rotate_left(16));
+        let sync_always = seed.is_multiple_of(2);
+        let count = rng.usize(2..=4);
+        let faults = (0..count).map(|number| Fault::of_disks(&mut rng, number == 0)).collect();
+        Self { disks: Disks::Powered { sync_always }, faults, ..Self::new(seed) }
+    }
+
+    /// Whether NATS may lose what it has acknowledged.
+    pub fn may_lose(&self) -> bool {
+        let damages = |fault: &Fault| fault.blows.iter().any(|blow| matches!(blow, Blow::Damage(_)));
+        self.disks == Disks::Powered { sync_always: false } || self.faults.iter().any(damages)
+    }
+
+    /// What is unusual about the servers, in words.
+    pub fn traits(&self) -> Vec<&'static str> {
+        let all = [
+            (!self.synchronous_commit, "synchronous_commit off"),
+            (self.is_standby_behind, "asynchronous standby"),
+            (self.disks == Disks::Powered { sync_always: true }, "sync_interval always"),
+            (self.disks == Disks::Powered { sync_always: false }, "sync_interval 2 m"),
+        ];
+        all.into_iter().filter(|(is_so, _)| *is_so).map(|(_, words)| words).collect()
     }
 
     /// The plan of a seed with several services: the same faults, each for one of the services, and between
@@ -131,6 +203,7 @@ impl Fault {
             backwards: rng.bool(),
             gap: millis(rng, 0..500),
             replica: 0,
+            is_written_out: true,
         };
         if rng.u32(..100) == 0 {
             fault = Self::long(fault, rng);
@@ -146,6 +219,27 @@ impl Fault {
             _ => Blow::Terminate,
         };
         Self { blows: vec![blow], ..Self::new(rng) }
+    }
+
+    /// Power failures mostly; else damage to NATS's files, with a restored table beside it, where `may_restore`, so that
+    /// much is read again from what is damaged. Not after NATS has lost what the table had: then nothing can know of it.
+    fn of_disks(rng: &mut Rng, may_restore: bool) -> Self {
+        let damage = match rng.bool() {
+            true => Blow::Damage(Damage::Flip { seed: rng.u64(..) }),
+            false => Blow::Damage(Damage::Cut { seed: rng.u64(..) }),
+        };
+        let (service, nats, postgres) =
+            (Blow::Kill(Target::Service), Blow::PowerOff(Target::Nats), Blow::PowerOff(Target::Postgres));
+        let blows = match rng.u8(..8) {
+            0 => vec![nats],
+            1 => vec![postgres],
+            2..=3 => vec![nats, postgres],
+            4..=5 => vec![service, nats, postgres],
+            6..=7 if may_restore => vec![damage, Blow::Restore],
+            _ => vec![damage],
+        };
+        let is_written_out = rng.bool();
+        Self { blows, hold: millis(rng, 30..1_500), is_written_out, ..Self::new(rng) }
     }
 
     /// Longer than the service waits for an answer of PostgreSQL.
@@ -192,6 +286,11 @@ impl Blow {
         }
     }
 
+    /// Whether it is for PostgreSQL as a server.
+    pub fn is_of_postgres(&self) -> bool {
+        matches!(self, Self::Kill(Target::Postgres) | Self::Pause(Target::Postgres))
+    }
+
     /// What the report counts it as.
     pub fn label(&self) -> String {
         match self {
@@ -199,6 +298,10 @@ impl Blow {
             Self::Pause(target) => format!("SIGSTOP {target}"),
             Self::Terminate => "SIGTERM service".into(),
             Self::Break(side, mode) => format!("{side} {}", name_of(*mode)),
+            Self::PowerOff(target) => format!("power failure of {target}"),
+            Self::Damage(Damage::Flip { .. }) => "kill -9 NATS, bytes of its store flipped".into(),
+            Self::Damage(Damage::Cut { .. }) => "kill -9 NATS, a file of its store cut".into(),
+            Self::Restore => "table restored from an older copy".into(),
         }
     }
 }
@@ -271,8 +374,8 @@ mod tests {
     fn a_hundred_plans_have_every_blow_alone_and_together_short_and_long() {
         let faults: Vec<_> = (1..=100).flat_map(|seed| Plan::new(seed).faults).collect();
         let labels: BTreeSet<_> = faults.iter().flat_map(|fault| &fault.blows).map(Blow::label).collect();
-        // Three kills, three stops, one SIGTERM, five modes on two sides.
-        assert_eq!(labels.len(), 17, "{labels:?}");
+        // Three kills, three stops, one SIGTERM, five modes on two sides, a restored table.
+        assert_eq!(labels.len(), 18, "{labels:?}");
         assert!((1..=3).all(|count| faults.iter().any(|fault| fault.blows.len() == count)));
         assert!(faults.iter().any(|fault| fault.hold > Duration::from_secs(5)));
         assert!(faults.iter().any(|fault| fault.hold > Duration::from_secs(31)));
@@ -297,9 +400,29 @@ mod tests {
         }
     }
 
+    #[test]
+    fn ten_plans_of_power_failures_have_every_combination_of_settings_and_every_blow() {
+        let plans: Vec<_> = (1..=10).map(Plan::with_power_failures).collect();
+        let settings: BTreeSet<_> = plans.iter().map(|plan| plan.traits().join(", ")).collect();
+        assert_eq!(settings.len(), 4, "{settings:?}");
+        let blows = plans.iter().flat_map(|plan| &plan.faults).flat_map(|fault| &fault.blows);
+        let labels: BTreeSet<_> = blows.map(Blow::label).collect();
+        // Two power failures, the service with both, two kinds of damage, a restored table.
+        assert_eq!(labels.len(), 6, "{labels:?}");
+        assert!(plans.iter().any(|plan| !plan.may_lose()));
+    }
+
+    #[test]
+    fn thirty_plans_with_clusters_have_a_standby_that_is_behind_and_one_that_is_not() {
+        let behind = (1..=30).filter(|&seed| Plan::new(seed).with_clusters().is_standby_behind).count();
+        assert!((8..=22).contains(&behind), "{behind}");
+    }
+
     fn part_of(blow: &Blow) -> String {
         match blow {
-            Blow::Kill(target) | Blow::Pause(target) => target.to_string(),
+            Blow::Kill(target) | Blow::Pause(target) | Blow::PowerOff(target) => target.to_string(),
+            Blow::Damage(_) => Target::Nats.to_string(),
+            Blow::Restore => "table".into(),
             Blow::Terminate => Target::Service.to_string(),
             Blow::Break(side, _) => side.to_string(),
         }

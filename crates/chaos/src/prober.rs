@@ -1,6 +1,7 @@
 //! Asks for orders that are in the table, or that any service has listed, all the time: whatever is broken, none may be
 //! unknown to any of them.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,8 +20,8 @@ const PAUSE: Duration = Duration::from_millis(4);
 /// After so many questions, a service is asked for its last page.
 const PAGE_EVERY: u32 = 16;
 
-/// So many wrong answers are kept in full.
-const KEPT: usize = 5;
+/// So many wrong answers are kept.
+const MAX_KEPT: usize = 10_000;
 
 /// What the prober was answered.
 #[derive(Clone, Default, Debug)]
@@ -31,8 +32,27 @@ pub struct Probes {
     pub later: u64,
     /// No answer: the service is away or stopped.
     pub unanswered: u64,
-    /// Anything else, in words.
-    pub wrong: Vec<String>,
+    /// Anything else.
+    pub wrong: Vec<Wrong>,
+}
+
+/// An answer that an order which is in the table, or was listed, should not get.
+#[derive(Clone, Debug)]
+pub struct Wrong {
+    /// The order's id.
+    pub id: String,
+    /// The answer's status.
+    pub status: u16,
+    /// When, from the start of the round on.
+    pub at: Duration,
+}
+
+impl fmt::Display for Wrong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, status, at } = self;
+        let at = at.as_secs_f64();
+        write!(f, "/order/{id}, which is in the table or was listed, was answered {status} after {at:.1} s")
+    }
 }
 
 /// Orders that are known to be there: their ids, and `order_uid`s where the table has shown them.
@@ -107,11 +127,8 @@ fn listed(addr: SocketAddr) -> Vec<(String, Option<String>)> {
 
 impl Probes {
     fn wrong(&mut self, id: &str, status: u16, at: Duration) {
-        if self.wrong.len() < KEPT {
-            let at = at.as_secs_f64();
-            self.wrong.push(format!(
-                "/order/{id}, which is in the table or was listed, was answered {status} after {at:.1} s"
-            ));
+        if self.wrong.len() < MAX_KEPT {
+            self.wrong.push(Wrong { id: id.to_owned(), status, at });
         }
     }
 }

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::ledger::{Kind, Ledger};
+use crate::plan::Plan;
 
 /// The document that the service is made for where nothing is set.
 static SAMPLE: LazyLock<String> =
@@ -54,14 +55,16 @@ pub(crate) struct Publisher {
 }
 
 impl Publisher {
-    pub(crate) fn start(client: Client, ledger: Arc<Ledger>, rate: u32, seed: u64) -> Self {
+    pub(crate) fn start(client: Client, ledger: Arc<Ledger>, plan: &Plan) -> Self {
         let (stop, stopped) = watch::channel(false);
         let mut context = jetstream::new(client.clone());
         context.set_timeout(PATIENCE);
-        let rng = Rng::with_seed(seed ^ 0x9e37_79b9_7f4a_7c15);
+        let rng = Rng::with_seed(plan.seed ^ 0x9e37_79b9_7f4a_7c15);
         let extra = Arc::new(AtomicUsize::new(0));
-        let sender = Sender { client, context, ledger, extra: extra.clone(), stopped };
-        Self { extra, stop, task: tokio::spawn(sender.run(rate, rng)) }
+        // What a stream has lost, it does not know as a duplicate any more.
+        let retries = !plan.may_lose();
+        let sender = Sender { client, context, ledger, extra: extra.clone(), stopped, retries };
+        Self { extra, stop, task: tokio::spawn(sender.run(plan.rate, rng)) }
     }
 
     /// So many more at once: a fault that comes now finds something in flight.
@@ -88,6 +91,8 @@ struct Sender {
     ledger: Arc<Ledger>,
     extra: Arc<AtomicUsize>,
     stopped: watch::Receiver<bool>,
+    /// Whether a message may be sent twice under one id.
+    retries: bool,
 }
 
 impl Sender {
@@ -114,7 +119,10 @@ impl Sender {
     }
 
     async fn send(&self, rng: &mut Rng, under_way: &mut JoinSet<()>) {
-        let (kind, way) = (kind(rng), way(rng));
+        let (kind, way) = match (kind(rng), way(rng)) {
+            (kind, Way::Retried | Way::Twice) if !self.retries => (kind, Way::Once),
+            chosen => chosen,
+        };
         let number = self.ledger.enter(kind);
         let payload = payload(kind, &self.ledger.uid(number), rng, &self.client);
         let headers = self.headers(number, kind, way);

@@ -29,6 +29,9 @@ impl Report {
             if round.clusters {
                 repeat += " --clusters";
             }
+            if round.power {
+                repeat += " --power";
+            }
             failures.extend(round.violations.iter().map(|what| format!("{what} (repeat: {repeat})")));
         }
         if !self.hits().any(|hit| hit.in_flight.behind > 0) {
@@ -39,6 +42,13 @@ impl Report {
 
     fn hits(&self) -> impl Iterator<Item = &Hit> {
         self.rounds.iter().flat_map(|round| &round.hits)
+    }
+
+    fn traits(&self) -> String {
+        let mut rounds: BTreeMap<&str, usize> = BTreeMap::new();
+        self.rounds.iter().flat_map(|round| &round.traits).for_each(|it| *rounds.entry(it).or_default() += 1);
+        let counts: Vec<_> = rounds.iter().map(|(it, count)| format!("{it} in {count} rounds")).collect();
+        if counts.is_empty() { "as by default".into() } else { counts.join(", ") }
     }
 
     fn sum(&self, of: impl Fn(&Outcome) -> u64) -> u64 {
@@ -64,6 +74,7 @@ impl Report {
             ("rounds", format!("{}, seeds {} to {}", self.rounds.len(), seeds.0, seeds.1)),
             ("services in each", self.rounds.iter().map(|it| it.replicas).max().unwrap_or(0).to_string()),
             ("servers", if self.rounds.iter().any(|it| it.clusters) { CLUSTERS } else { SINGLE }.to_owned()),
+            ("settings of the servers", self.traits()),
             ("faults", format!("{hits}; {busy} hit a busy moment, {replanned} of all were put off for one")),
             (
                 "orders published",
@@ -84,6 +95,15 @@ impl Report {
             ),
             ("rows in the table", self.sum(|it| it.rows as u64).to_string()),
             ("dead letters", self.sum(|it| it.dead as u64).to_string()),
+            (
+                "orders that NATS acknowledged and lost, and no table has",
+                format!(
+                    "{}, in {} rounds; the services have said {} messages to be lost",
+                    self.sum(|it| it.gone as u64),
+                    self.rounds.iter().filter(|it| it.gone > 0).count(),
+                    self.sum(|it| it.said_lost)
+                ),
+            ),
             ("in flight at a fault", spread(self.hits().map(|hit| hit.in_flight.behind).collect())),
             (
                 "of it acknowledged to the publisher, not in the table",
@@ -150,8 +170,10 @@ impl Report {
         out.push_str("|---|---|---|---|---|---|\n");
         for round in &self.rounds {
             let hit = |hit: &Hit| format!("{} ({})", hit.fault, hit.in_flight.behind);
-            let faults: Vec<_> = round.hits.iter().map(hit).collect();
-            let (committed, settled) = (seconds(round.committed), seconds(round.settled));
+            let traits = round.traits.iter().map(ToString::to_string);
+            let faults: Vec<_> = traits.chain(round.hits.iter().map(hit)).collect();
+            let committed = if round.may_lose { "".into() } else { seconds(round.committed) };
+            let settled = seconds(round.settled);
             let _ = writeln!(
                 out,
                 "| {} | {} | {committed} | {settled} | {} | {} |",
@@ -178,7 +200,7 @@ pub(crate) fn line(round: &Outcome) -> String {
     )
 }
 
-fn seconds(time: Option<Duration>) -> String {
+pub(crate) fn seconds(time: Option<Duration>) -> String {
     time.map_or("never".into(), |time| format!("{:.1} s", time.as_secs_f64()))
 }
 
@@ -192,9 +214,9 @@ fn spread(mut values: Vec<u64>) -> String {
 }
 
 fn times(rounds: &[Outcome], of: impl Fn(&Outcome) -> Option<Duration>) -> String {
-    let mut times: Vec<_> = rounds.iter().filter_map(of).collect();
+    let mut times: Vec<_> = rounds.iter().filter_map(&of).collect();
     times.sort_unstable();
-    let never = rounds.len() - times.len();
+    let never = rounds.iter().filter(|round| of(round).is_none() && !round.may_lose).count();
     let at =
         |share: usize| times.get((times.len() * share / 100).min(times.len().saturating_sub(1))).copied();
     let never = if never == 0 { String::new() } else { format!(", never in {never} rounds") };

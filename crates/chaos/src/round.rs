@@ -1,5 +1,6 @@
 //! One round: a fresh world, load, the faults of the plan, quiet, and the check.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,17 +9,22 @@ use anyhow::{Context, Result};
 use async_nats::{Client, ConnectOptions, ServerAddr};
 use tokio::runtime::Runtime;
 
-use crate::checker::{check, check_served};
+use crate::checker::{Evidence, check, check_served, missing};
 use crate::evidence;
 use crate::ledger::{Entry, Kind, Ledger};
+use crate::loss::{Losses, said_in};
 use crate::observer::Observer;
-use crate::plan::{Fault, Plan};
+use crate::plan::{Blow, Disks, Fault, Plan, Target};
 use crate::prober::{Prober, Probes};
 use crate::publisher::Publisher;
+use crate::report::seconds;
 use crate::world::World;
 
-/// With all parts back, what was in flight is committed within this.
-const COMMITTED: Duration = Duration::from_secs(15);
+/// With all parts back, what was in flight is committed within this: the contract's limit.
+const COMMITTED: Duration = Duration::from_secs(5);
+
+/// And the services are ready within this.
+const READY: Duration = Duration::from_secs(15);
 
 /// And the table's position is at the stream's end within this.
 const SETTLED: Duration = Duration::from_secs(40);
@@ -35,6 +41,9 @@ const MEMORY_KIB_AN_ORDER: u64 = 1;
 const SAME: Duration = Duration::from_secs(60);
 
 const ANSWER: Duration = Duration::from_secs(30);
+
+/// So many wrong answers of a round are named.
+const NAMED: usize = 5;
 
 /// What was under way when a fault came.
 #[derive(Clone, Copy, Default, Debug)]
@@ -67,6 +76,12 @@ pub struct Outcome {
     pub replicas: usize,
     /// Whether NATS and PostgreSQL were several servers each.
     pub clusters: bool,
+    /// What was unusual about the servers.
+    pub traits: Vec<&'static str>,
+    /// Whether NATS could lose what it had acknowledged.
+    pub may_lose: bool,
+    /// Whether its faults were failures of power and disks.
+    pub power: bool,
     /// Its faults.
     pub hits: Vec<Hit>,
     /// Orders that the stream acknowledged, and others.
@@ -83,7 +98,11 @@ pub struct Outcome {
     pub rows: usize,
     /// Dead letters in the end.
     pub dead: usize,
-    /// From all parts back until what the stream had acknowledged was in the table.
+    /// Orders that NATS acknowledged and no longer has, and that no table has.
+    pub gone: usize,
+    /// How many of them the services have said to be lost.
+    pub said_lost: u64,
+    /// From all parts back until what the stream had acknowledged was in the table; not measured where NATS may lose some.
     pub committed: Option<Duration>,
     /// From all parts back until the position was at the stream's end.
     pub settled: Option<Duration>,
@@ -103,6 +122,8 @@ struct Round<'a> {
     observer: Observer,
     ledger: Arc<Ledger>,
     prober: Prober,
+    /// Where NATS may lose what it has acknowledged.
+    losses: Option<Losses>,
     outcome: Outcome,
 }
 
@@ -111,26 +132,35 @@ struct Round<'a> {
 /// # Errors
 /// What could not be done to the world; what the service does wrong is in the outcome.
 pub(crate) fn run(plan: &Plan, program: &Path, runtime: &Runtime) -> Result<Outcome> {
-    let world = World::start(program, plan.replicas, plan.clusters)?;
+    let world = World::start(program, plan)?;
     let urls = world.servers.nats_urls();
     let (publishing, observing) =
         runtime.block_on(async { anyhow::Ok((connect(&urls).await?, connect(&urls).await?)) })?;
     let ledger = Arc::new(Ledger::new(plan.seed));
-    let publisher = Publisher::start(publishing.clone(), ledger.clone(), plan.rate, plan.seed);
+    let publisher = Publisher::start(publishing.clone(), ledger.clone(), plan);
     let mut round = Round {
         runtime,
         observer: Observer::new(observing, world.servers.postgres_url())?,
         prober: Prober::start(world.addrs(), plan.seed),
         ledger,
         world,
+        losses: plan.may_lose().then(Losses::default),
         outcome: Outcome {
             seed: plan.seed,
             replicas: plan.replicas,
             clusters: plan.clusters,
+            traits: plan.traits(),
+            may_lose: plan.may_lose(),
+            power: plan.disks != Disks::Folders,
             ..Outcome::default()
         },
     };
-    for fault in &plan.faults {
+    let restores = plan.faults.iter().any(|fault| fault.blows.contains(&Blow::Restore));
+    for (number, fault) in plan.faults.iter().enumerate() {
+        if restores && number == 0 {
+            std::thread::sleep(fault.after);
+            round.runtime.block_on(round.observer.keep())?;
+        }
         round.fault(fault, &publisher).with_context(|| format!("cannot go on after {fault}"))?;
     }
     round.quiet(publisher, &publishing)?;
@@ -156,14 +186,36 @@ impl Round<'_> {
         if let Some(leader) = self.runtime.block_on(self.observer.leader()) {
             self.world.servers.aim(&leader);
         }
+        if fault.is_written_out {
+            self.world.servers.write_out()?;
+        }
+        if fault.blows.iter().any(Blow::is_of_postgres) {
+            self.world.servers.hold_standby_back(fault.hold)?;
+        }
         let (in_flight, replanned) = self.busy_moment(fault, publisher)?;
-        fault.blows.iter().for_each(|&blow| self.world.strike(blow, fault.replica));
+        self.note_known(fault)?;
+        self.world.strike(&fault.blows, fault.replica)?;
+        if fault.blows.contains(&Blow::Restore) {
+            self.runtime.block_on(self.observer.restore())?;
+        }
         std::thread::sleep(fault.hold);
         for (place, &blow) in fault.undone().iter().enumerate() {
             std::thread::sleep(if place == 0 { Duration::ZERO } else { fault.gap });
             self.world.undo(blow, fault.replica, fault.hold)?;
         }
         self.outcome.hits.push(Hit { fault: fault.clone(), in_flight, replanned });
+        Ok(())
+    }
+
+    /// What a service that goes on knows when this fault comes.
+    fn note_known(&mut self, fault: &Fault) -> Result<()> {
+        let Some(losses) = &mut self.losses else { return Ok(()) };
+        let goes_on = !fault.blows.contains(&Blow::Kill(Target::Service));
+        let (_, last) = self.runtime.block_on(self.observer.bounds())?;
+        let position = self.runtime.block_on(self.observer.position())?;
+        // One beyond the stream's end is still that of what the fault before has taken away.
+        let known = if goes_on && position <= last { position } else { 0 };
+        losses.strike(self.ledger.entries().len(), known);
         Ok(())
     }
 
@@ -197,16 +249,8 @@ impl Round<'_> {
     fn quiet(&mut self, publisher: Publisher, publishing: &Client) -> Result<()> {
         let back = Instant::now();
         publisher.stop();
-        let due = self.ledger.acknowledged_orders();
-        self.outcome.committed = self.wait(back, COMMITTED, |round| {
-            let table = round.runtime.block_on(round.observer.sequences())?;
-            Ok(due.iter().all(|sequence| table.contains(sequence)))
-        })?;
-        if self.outcome.committed.is_none() {
-            let limit = COMMITTED.as_secs();
-            self.wrong(format!(
-                "what was in flight was not committed within {limit} s of all parts being back"
-            ));
+        if self.losses.is_none() {
+            self.wait_committed(back)?;
         }
         self.runtime.block_on(publisher.finish())?;
         self.runtime.block_on(async { tokio::time::timeout(ANSWER, publishing.flush()).await })??;
@@ -215,19 +259,34 @@ impl Round<'_> {
         if self.outcome.settled.is_none() {
             self.wrong(format!("the position was not at the stream's end within {} s", SETTLED.as_secs()));
         }
-        if !self.world.wait_ready(COMMITTED) {
+        if !self.world.wait_ready(READY) {
             self.wrong("the service was not ready although all parts were back".into());
         }
         // What was published may be stored only after the server has said that it has it: the table is looked at anew.
         let mut differ = String::new();
         self.outcome.same = self.wait(back, SAME, |round| {
-            let rows = round.runtime.block_on(round.observer.sequences())?.len();
+            let rows = round.runtime.block_on(round.observer.count())?;
             let held: Vec<_> = round.world.addrs().into_iter().map(evidence::mem_len).collect();
             differ = format!("{rows} rows are in the table, and in memory {held:?}");
             Ok(held.iter().all(|held| *held == Some(rows)))
         })?;
         if self.outcome.same.is_none() {
             self.wrong(format!("{differ}, {} s after all parts were back", SAME.as_secs()));
+        }
+        Ok(())
+    }
+
+    fn wait_committed(&mut self, back: Instant) -> Result<()> {
+        let due = self.ledger.acknowledged_orders();
+        self.outcome.committed = self.wait(back, SETTLED, |round| {
+            let table = round.runtime.block_on(round.observer.sequences())?;
+            Ok(due.iter().all(|sequence| table.contains(sequence)))
+        })?;
+        if self.outcome.committed.is_none_or(|committed| committed > COMMITTED) {
+            let (limit, took) = (COMMITTED.as_secs(), seconds(self.outcome.committed));
+            self.wrong(format!(
+                "what was in flight was committed {took} after all parts were back, and not within {limit} s"
+            ));
         }
         Ok(())
     }
@@ -254,7 +313,9 @@ impl Round<'_> {
 
     /// The evidence against the ledger, and what the service did meanwhile.
     fn judge(mut self) -> Result<Outcome> {
-        let stored = self.runtime.block_on(evidence::stored(&mut self.observer))?;
+        let mut stored = self.runtime.block_on(evidence::stored(&mut self.observer))?;
+        let log = self.world.service_log();
+        self.judge_losses(&mut stored, &log)?;
         let mut served = Vec::new();
         for addr in self.world.addrs() {
             served.push(evidence::served(addr, stored.clone())?);
@@ -272,13 +333,39 @@ impl Round<'_> {
         outcome.peak_kib = self.world.peak_kib();
         outcome.probes = self.prober.finish();
         outcome.violations.extend(check(&self.ledger, evidence));
-        outcome.violations.extend(outcome.probes.wrong.clone());
+        let is_there = |id: &String| evidence.rows.iter().any(|(there, _)| there == id);
+        let wrong = outcome.probes.wrong.iter();
+        // An order that nothing has any more is unknown.
+        let wrong = wrong.filter(|it| evidence.gone.is_none() || it.status != 404 || is_there(&it.id));
+        outcome.violations.extend(wrong.take(NAMED).map(ToString::to_string));
         outcome.violations.append(&mut self.world.complaints);
-        outcome.violations.extend(in_log(&self.world.service_log()));
+        outcome.violations.extend(in_log(&log));
         if outcome.peak_kib > MEMORY_KIB + MEMORY_KIB_AN_ORDER * outcome.rows as u64 {
             outcome.violations.push(format!("the service has taken {} MiB", outcome.peak_kib >> 10));
         }
         Ok(outcome)
+    }
+}
+
+impl Round<'_> {
+    /// What NATS has lost may be missing, if the services have said so as far as they could know.
+    fn judge_losses(&mut self, stored: &mut Evidence, log: &str) -> Result<()> {
+        let Some(losses) = &mut self.losses else { return Ok(()) };
+        let mut gone = HashSet::new();
+        let bounds = self.runtime.block_on(self.observer.bounds())?;
+        for (number, sequence) in missing(&self.ledger, &stored.rows) {
+            let payload = self.runtime.block_on(self.observer.payload_at(sequence))?;
+            let found = payload.as_deref().and_then(|payload| self.ledger.number_in(payload));
+            if found != Some(number) {
+                losses.add(number, sequence, payload.is_some(), bounds);
+                gone.insert(number);
+            }
+        }
+        self.outcome.gone = gone.len();
+        self.outcome.said_lost = said_in(log);
+        self.outcome.violations.extend(losses.unsaid(self.outcome.said_lost));
+        stored.gone = Some(gone);
+        Ok(())
     }
 }
 

@@ -11,7 +11,7 @@ use devstack::breaker::{Breaker, Mode};
 use devstack::{Launch, Process, Scratch, Signal, free_port};
 
 use crate::http;
-use crate::plan::{Blow, Side, Target};
+use crate::plan::{Blow, Plan, Side, Target};
 use crate::servers::{Servers, postgres_url};
 
 /// How long the service may take to be ready when nothing is broken.
@@ -56,10 +56,10 @@ struct Service {
 
 impl World {
     /// Starts all of it and waits until the services are ready.
-    pub(crate) fn start(program: &Path, replicas: usize, clusters: bool) -> Result<Self> {
+    pub(crate) fn start(program: &Path, plan: &Plan) -> Result<Self> {
         let mut world = Self {
             services: Vec::new(),
-            servers: Servers::start(clusters)?,
+            servers: Servers::start(plan)?,
             program: program.to_owned(),
             scratch: Scratch::new()?,
             peak_kib: 0,
@@ -69,7 +69,7 @@ impl World {
         let breakers = |ports: Vec<u16>| {
             ports.into_iter().map(|port| Breaker::start(local(port))).collect::<Result<_, _>>()
         };
-        for number in 0..replicas {
+        for number in 0..plan.replicas {
             world.services.push(Service {
                 process: None,
                 told: None,
@@ -124,9 +124,18 @@ impl World {
         devstack::wait_for(limit, || self.services.iter().all(ready))
     }
 
-    /// Does it; what is for a service or its connections, to that one.
-    pub(crate) fn strike(&mut self, blow: Blow, number: usize) {
+    /// Does all of it at one moment; what is for a service or its connections, to that one.
+    pub(crate) fn strike(&mut self, blows: &[Blow], number: usize) -> Result<()> {
         self.look_at_services();
+        for blow in blows {
+            if let Blow::PowerOff(target) = blow {
+                self.servers.freeze(*target);
+            }
+        }
+        blows.iter().try_for_each(|&blow| self.strike_one(blow, number))
+    }
+
+    fn strike_one(&mut self, blow: Blow, number: usize) -> Result<()> {
         let service = &mut self.services[number];
         match blow {
             Blow::Kill(Target::Service) => drop(service.process.take().map(|mut it| it.end(Signal::KILL))),
@@ -140,7 +149,12 @@ impl World {
                 service.signal(Signal::TERM);
             }
             Blow::Break(side, mode) => service.breakers(side).iter().for_each(|it| it.set(mode)),
+            Blow::PowerOff(target) => self.servers.lose_power(target)?,
+            Blow::Damage(damage) => self.servers.damage_nats(damage)?,
+            // By who has a connection to it.
+            Blow::Restore => {}
         }
+        Ok(())
     }
 
     /// Undoes what has lasted so long.
@@ -151,7 +165,11 @@ impl World {
             Blow::Kill(Target::Postgres) | Blow::Pause(Target::Postgres) => {
                 self.servers.mend_postgres(lasted)?
             }
-            Blow::Kill(Target::Nats) | Blow::Pause(Target::Nats) => self.servers.mend_nats()?,
+            Blow::Kill(Target::Nats) | Blow::Pause(Target::Nats) | Blow::Damage(_) => {
+                self.servers.mend_nats()?
+            }
+            Blow::PowerOff(target) => self.servers.power_on(target)?,
+            Blow::Restore => {}
             Blow::Terminate => self.replace_terminated(number)?,
             Blow::Break(side, _) => {
                 self.services[number].breakers(side).iter().for_each(|it| it.set(Mode::Pass));

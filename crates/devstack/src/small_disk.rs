@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
@@ -68,7 +69,16 @@ pub(crate) fn release(dir: &Path) {
     let mounts = fs::read_to_string("/proc/mounts").unwrap_or_default();
     let points = mounts.lines().filter_map(|line| line.split(' ').nth(1));
     for point in points.filter(|point| Path::new(point).starts_with(dir)) {
+        // A process that was killed while it copied a disk has left it frozen.
+        thaw(point);
         // Lazily: whoever still has a file open there is about to end.
         let _ = unmount(point, UnmountFlags::DETACH);
     }
+}
+
+/// Lets a frozen file system go on; of any other one it changes nothing.
+pub(crate) fn thaw(point: &str) {
+    let mut thaw = Command::new("fsfreeze");
+    thaw.args(["--unfreeze", point]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let _ = thaw.status();
 }

@@ -147,8 +147,30 @@ impl Postgres {
     pub fn wait_for_standby(&self) -> Result<(), Error> {
         self.psql("alter system set synchronous_standby_names = '*'")?;
         self.psql("select pg_reload_conf()")?;
-        let state = "select count(*) from pg_stat_replication where sync_state = 'sync'";
-        wait_until(START_LIMIT, "a standby follows", || Ok((self.psql(state)?.trim() != "0").then_some(())))
+        self.wait_for_follower("sync_state = 'sync'")
+    }
+
+    /// Returns when a standby has caught up, for which no commit waits.
+    pub fn wait_for_asynchronous_standby(&self) -> Result<(), Error> {
+        self.wait_for_follower("state = 'streaming'")
+    }
+
+    fn wait_for_follower(&self, condition: &str) -> Result<(), Error> {
+        let count = format!("select count(*) from pg_stat_replication where {condition}");
+        wait_until(START_LIMIT, "a standby follows", || Ok((self.psql(&count)?.trim() != "0").then_some(())))
+    }
+
+    /// A standby gets nothing more from its primary, as where the network between them is cut.
+    pub fn stop_following(&self) -> Result<(), Error> {
+        // Nobody listens at this port.
+        self.psql("alter system set primary_conninfo = 'host=127.0.0.1 port=1'")?;
+        self.psql("select pg_reload_conf()")?;
+        let count = "select count(*) from pg_stat_wal_receiver where status = 'streaming'";
+        wait_until(
+            START_LIMIT,
+            "a standby is cut off",
+            || Ok((self.psql(count)?.trim() == "0").then_some(())),
+        )
     }
 
     /// Makes a standby the one that takes writes.
@@ -209,6 +231,13 @@ impl Postgres {
         process.end(Signal::KILL);
         backends.iter().for_each(|backend| backend.signal(Signal::KILL));
         wait_for(STOP_LIMIT, || !backends.iter().any(|backend| backend.is_alive()));
+    }
+
+    /// Ends it as [`Postgres::kill`] does, before its data go too: its shared memory is given back, which its next start
+    /// would do if it knew of it.
+    pub fn lose_power(&mut self) {
+        self.kill();
+        cluster::release_memory(&self.home);
     }
 
     /// Ends it in good order ("fast": running statements are broken off, what is committed stays).

@@ -28,8 +28,9 @@ fn again_and_again(seed: u64, times: u64, blows: &[Blow]) -> Plan {
         backwards: false,
         gap: Duration::ZERO,
         replica: 0,
+        is_written_out: true,
     };
-    Plan { seed, replicas: 1, clusters: false, rate: 500, faults: (0..times).map(fault).collect() }
+    Plan { synchronous_commit: true, rate: 500, faults: (0..times).map(fault).collect(), ..Plan::new(seed) }
 }
 
 #[test]

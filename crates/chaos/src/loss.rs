@@ -1,0 +1,85 @@
+//! What NATS has acknowledged and lost, and whether the services have said so as far as they could know.
+
+/// What is missing at the end of a round.
+#[derive(Default)]
+pub(crate) struct Losses {
+    faults: Vec<Known>,
+    /// Missing orders that a service could know of, by their places in the stream.
+    to_be_said: Vec<u64>,
+}
+
+/// What a service knew when a fault came.
+struct Known {
+    /// So many messages had been published.
+    published: usize,
+    /// The table's position, which a service that is not killed has seen.
+    position: u64,
+}
+
+impl Losses {
+    /// A fault comes.
+    pub(crate) fn strike(&mut self, published: usize, position: u64) {
+        self.faults.push(Known { published, position });
+    }
+
+    /// An order that neither table nor stream has. A service could know of it if the position had passed it when the
+    /// next fault came, or if its place is empty between the stream's first and last message.
+    pub(crate) fn add(&mut self, number: usize, sequence: u64, is_taken: bool, (first, last): (u64, u64)) {
+        let next = self.faults.iter().find(|fault| number < fault.published);
+        let is_empty = !is_taken && (first..=last).contains(&sequence);
+        if next.is_some_and(|fault| sequence <= fault.position) || is_empty {
+            self.to_be_said.push(sequence);
+        }
+    }
+
+    /// What is wrong where the services have said so many to be lost.
+    pub(crate) fn unsaid(&self, said: u64) -> Option<String> {
+        let must = self.to_be_said.len() as u64;
+        let (first, last) = (self.to_be_said.iter().min(), self.to_be_said.iter().max());
+        (said < must).then(|| {
+            format!(
+                "{must} orders of {first:?} to {last:?} are lost, which the services could know, and they have said {said}"
+            )
+        })
+    }
+}
+
+/// How many messages a log says to be lost.
+pub(crate) fn said_in(log: &str) -> u64 {
+    let lines = log.lines().filter(|line| line.contains("left the stream before they were taken in"));
+    let counts = lines.filter_map(|line| {
+        let (_, rest) = line.split_once("lost=")?;
+        rest.split(|letter: char| !letter.is_ascii_digit()).next()?.parse::<u64>().ok()
+    });
+    counts.sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn losses_are_counted_as_far_as_they_could_be_known() {
+        let mut losses = Losses::default();
+        losses.strike(30, 10);
+        losses.strike(60, 20);
+        let bounds = (1, 20);
+        // Committed when the next fault came.
+        losses.add(9, 9, true, bounds);
+        // Not yet, with another message in its place; with none; and beyond the stream's end.
+        losses.add(15, 15, true, bounds);
+        losses.add(16, 16, false, bounds);
+        losses.add(25, 25, false, bounds);
+        // By the place alone it would be known at the fault before.
+        losses.add(70, 5, true, bounds);
+        assert!(losses.unsaid(1).is_some_and(|words| words.starts_with("2 orders of Some(9) to Some(16)")));
+        assert_eq!(losses.unsaid(2), None);
+    }
+
+    #[test]
+    fn counts_in_a_log_are_added() {
+        let line =
+            "ERROR messages left the stream before they were taken in; the position passes over them lost=";
+        assert_eq!(said_in(&format!("{line}7 after=3\nINFO lost=5\n{line}30 after=12")), 37);
+    }
+}

@@ -1,0 +1,121 @@
+//! A disk whose power can fail: a file system in an image file. Only root may mount one.
+//!
+//! ```text
+//! tmpfs ── outer image ── loop device ── ext4 ── inner image ── loop device ── ext4 ── a server's files
+//! ```
+//!
+//! What the servers have written and not synced is in the kernel's memory, above the inner image; what the inner image has
+//! is what a disk would have. To copy it as it is at one moment, the outer file system is frozen: writes to the inner
+//! image wait, while it is read. The inner file system is not frozen, for that would write everything out first.
+//!
+//! The images are in memory, so that a sync takes no longer than on a good disk, whatever else the machine does.
+//! All that the file system has sent to the disk counts as stored, so that a disk that loses its own cache is not shown.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use rustix::mount::{UnmountFlags, unmount};
+
+use crate::{Error, Scratch, small_disk};
+
+/// Room that the outer file system needs for itself.
+const OVERHEAD_MIB: u64 = 32;
+
+/// A disk with a file system, gone when this is dropped.
+pub struct PoweredDisk {
+    images: PathBuf,
+    outer: PathBuf,
+    mounted: PathBuf,
+    inner: PathBuf,
+    captured: PathBuf,
+    _scratch: Scratch,
+}
+
+impl PoweredDisk {
+    /// An empty disk of so many mebibytes. Its files take only the room that is used.
+    pub fn new(mebibytes: u64) -> Result<Self, Error> {
+        if !rustix::process::geteuid().is_root() {
+            return Err(Error::Missing {
+                what: "the right to mount a disk whose power can fail".to_owned(),
+                advice: "run this as root, `sudo -E cargo xtask …`".to_owned(),
+            });
+        }
+        let scratch = Scratch::new()?;
+        let place = |name: &str| scratch.path().join(name);
+        let (images, outer, mounted) = (place("images"), place("outer"), place("disk"));
+        for dir in [&images, &outer, &mounted] {
+            fs::create_dir(dir).map_err(Error::path("make", dir))?;
+        }
+        let image = images.join("outer.img");
+        let disk = Self {
+            inner: outer.join("disk.img"),
+            captured: images.join("captured.img"),
+            images,
+            outer,
+            mounted,
+            _scratch: scratch,
+        };
+        run("mount memory", Command::new("mount").args(["-t", "tmpfs", "images"]).arg(&disk.images))?;
+        make(&image, mebibytes + mebibytes / 8 + OVERHEAD_MIB)?;
+        mount(&image, &disk.outer)?;
+        make(&disk.inner, mebibytes)?;
+        mount(&disk.inner, &disk.mounted)?;
+        Ok(disk)
+    }
+
+    /// Where it is mounted.
+    pub fn path(&self) -> &Path {
+        &self.mounted
+    }
+
+    /// Writes out what has been written until now, as the kernel does by itself from time to time.
+    pub fn write_out(&self) -> Result<(), Error> {
+        let dir = File::open(&self.mounted).map_err(Error::path("open", &self.mounted))?;
+        rustix::fs::syncfs(dir).map_err(|error| Error::path("write out", &self.mounted)(error.into()))
+    }
+
+    /// Keeps what the disk has at this moment. Whoever uses it may go on.
+    pub fn capture(&self) -> Result<(), Error> {
+        let outer = self.outer.as_os_str();
+        run("freeze a disk", Command::new("fsfreeze").arg("--freeze").arg(outer))?;
+        let copied =
+            run("copy a disk", Command::new("cp").arg("--sparse=always").args([&self.inner, &self.captured]));
+        run("let a disk go on", Command::new("fsfreeze").arg("--unfreeze").arg(outer))?;
+        copied
+    }
+
+    /// The disk has what it had when it was captured. Whoever had files open there has to have ended.
+    pub fn restore(&self) -> Result<(), Error> {
+        unmount(&self.mounted, UnmountFlags::empty())
+            .map_err(|error| Error::path("unmount", &self.mounted)(error.into()))?;
+        fs::remove_file(&self.inner).map_err(Error::path("remove", &self.inner))?;
+        let copy = Command::new("cp").arg("--sparse=always").args([&self.captured, &self.inner]).output();
+        Error::check("bring a disk back", copy.map_err(Error::io("bring a disk back"))?)?;
+        mount(&self.inner, &self.mounted)
+    }
+}
+
+impl Drop for PoweredDisk {
+    fn drop(&mut self) {
+        small_disk::release(&self.mounted);
+        small_disk::release(&self.outer);
+        small_disk::release(&self.images);
+    }
+}
+
+fn make(image: &Path, mebibytes: u64) -> Result<(), Error> {
+    let file = File::create(image).map_err(Error::path("make", image))?;
+    file.set_len(mebibytes << 20).map_err(Error::path("make", image))?;
+    run("make a file system", Command::new("mkfs.ext4").args(["-q", "-F", "-m", "0"]).arg(image))
+}
+
+fn mount(image: &Path, dir: &Path) -> Result<(), Error> {
+    // The loop device goes with the mount.
+    run("mount an image", Command::new("mount").args(["-o", "loop"]).args([image, dir]))
+}
+
+fn run(action: &str, command: &mut Command) -> Result<(), Error> {
+    let output = command.stdin(Stdio::null()).output().map_err(Error::io(action))?;
+    Error::check(action, output).map(drop)
+}
