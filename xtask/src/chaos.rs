@@ -2,7 +2,7 @@
 #![allow(clippy::print_stdout, reason = "the report is this command's result")]
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
@@ -46,9 +46,15 @@ pub(crate) struct Options {
     /// Also write the report as Markdown
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
+    /// Keep what the services logged in rounds with violations, as SEED.log
+    #[arg(long, value_name = "DIR")]
+    logs: Option<PathBuf>,
     /// Show the plans and do nothing
     #[arg(long)]
     plan: bool,
+    /// Run an optimised build: times are those of the service then
+    #[arg(long, conflicts_with = "program")]
+    release: bool,
     /// Run this build of orderd instead of building it
     #[arg(long, value_name = "FILE")]
     program: Option<PathBuf>,
@@ -65,7 +71,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     tools::ensure_nats_server(&mut say)?;
     let program = match &options.program {
         Some(file) => file.canonicalize().with_context(|| format!("cannot find {}", file.display()))?,
-        None => cargo::build_orderd(&[])?,
+        None => cargo::build_orderd(if options.release { &["--release"] } else { &[] })?,
     };
     say(&format!("{} rounds from seed {seed} on", options.rounds));
     let report = chaos::run(&program, &plans, options.jobs, &mut say)?;
@@ -74,9 +80,18 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         let text = markdown(&report, seed, options);
         fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))?;
     }
+    if let Some(dir) = &options.logs {
+        keep_logs(&report, dir).with_context(|| format!("cannot keep logs in {}", dir.display()))?;
+    }
     let failures = report.failures();
     failures.iter().for_each(|failure| say(&format!("violation: {failure}")));
     Ok(if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn keep_logs(report: &Report, dir: &Path) -> std::io::Result<()> {
+    fs::create_dir_all(dir)?;
+    let failed = report.rounds.iter().filter(|round| !round.violations.is_empty());
+    failed.map(|round| fs::write(dir.join(format!("{}.log", round.seed)), &round.log)).collect()
 }
 
 /// Short enough to be typed again.

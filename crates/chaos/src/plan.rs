@@ -97,6 +97,8 @@ pub struct Plan {
     pub synchronous_commit: bool,
     /// What their files are on.
     pub disks: Disks,
+    /// With all parts back, what was in flight is committed within this.
+    pub committed_within: Duration,
     /// Orders a second, besides the bursts.
     pub rate: u32,
     /// One after the other.
@@ -105,6 +107,9 @@ pub struct Plan {
 
 /// The parts that blows are for: three processes and two connections.
 const PARTS: usize = 5;
+
+/// The contract's limit.
+const COMMITTED_WITHIN: Duration = Duration::from_secs(5);
 
 /// In one of so many plans the table is restored from an older copy.
 const RESTORED_IN: u8 = 3;
@@ -126,6 +131,7 @@ impl Plan {
             is_standby_behind: false,
             synchronous_commit: true,
             disks: Disks::Folders,
+            committed_within: COMMITTED_WITHIN,
             rate,
             faults: (0..count).map(|_| Fault::new(&mut rng)).collect(),
         };

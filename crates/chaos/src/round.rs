@@ -20,10 +20,7 @@ use crate::publisher::Publisher;
 use crate::report::seconds;
 use crate::world::World;
 
-/// With all parts back, what was in flight is committed within this: the contract's limit.
-const COMMITTED: Duration = Duration::from_secs(5);
-
-/// And the services are ready within this.
+/// With all parts back, the services are ready within this.
 const READY: Duration = Duration::from_secs(15);
 
 /// And the table's position is at the stream's end within this.
@@ -114,6 +111,8 @@ pub struct Outcome {
     pub peak_kib: u64,
     /// All that is wrong.
     pub violations: Vec<String>,
+    /// What the services have logged, one after the other.
+    pub log: String,
 }
 
 struct Round<'a> {
@@ -163,7 +162,7 @@ pub(crate) fn run(plan: &Plan, program: &Path, runtime: &Runtime) -> Result<Outc
         }
         round.fault(fault, &publisher).with_context(|| format!("cannot go on after {fault}"))?;
     }
-    round.quiet(publisher, &publishing)?;
+    round.quiet(plan, publisher, &publishing)?;
     round.judge()
 }
 
@@ -246,11 +245,11 @@ impl Round<'_> {
     }
 
     /// All parts are back: waits until all is committed, then until all is settled.
-    fn quiet(&mut self, publisher: Publisher, publishing: &Client) -> Result<()> {
+    fn quiet(&mut self, plan: &Plan, publisher: Publisher, publishing: &Client) -> Result<()> {
         let back = Instant::now();
         publisher.stop();
         if self.losses.is_none() {
-            self.wait_committed(back)?;
+            self.wait_committed(back, plan.committed_within)?;
         }
         self.runtime.block_on(publisher.finish())?;
         self.runtime.block_on(async { tokio::time::timeout(ANSWER, publishing.flush()).await })??;
@@ -276,14 +275,14 @@ impl Round<'_> {
         Ok(())
     }
 
-    fn wait_committed(&mut self, back: Instant) -> Result<()> {
+    fn wait_committed(&mut self, back: Instant, limit: Duration) -> Result<()> {
         let due = self.ledger.acknowledged_orders();
         self.outcome.committed = self.wait(back, SETTLED, |round| {
             let table = round.runtime.block_on(round.observer.sequences())?;
             Ok(due.iter().all(|sequence| table.contains(sequence)))
         })?;
-        if self.outcome.committed.is_none_or(|committed| committed > COMMITTED) {
-            let (limit, took) = (COMMITTED.as_secs(), seconds(self.outcome.committed));
+        if self.outcome.committed.is_none_or(|committed| committed > limit) {
+            let (limit, took) = (limit.as_secs(), seconds(self.outcome.committed));
             self.wrong(format!(
                 "what was in flight was committed {took} after all parts were back, and not within {limit} s"
             ));
@@ -316,6 +315,7 @@ impl Round<'_> {
         let mut stored = self.runtime.block_on(evidence::stored(&mut self.observer))?;
         let log = self.world.service_log();
         self.judge_losses(&mut stored, &log)?;
+        self.outcome.log = log.clone();
         let mut served = Vec::new();
         for addr in self.world.addrs() {
             served.push(evidence::served(addr, stored.clone())?);
