@@ -40,6 +40,10 @@ pub(crate) struct Options {
     /// whose power fails, together or alone, and files of NATS are damaged. Needs root
     #[arg(long, conflicts_with_all = ["replicas", "clusters"])]
     power: bool,
+    /// Instead of rounds, kill the process that writes `--rounds` times under load, and measure how long
+    /// it takes until all that was acknowledged is committed: by the same one, or another of `--replicas`
+    #[arg(long, conflicts_with_all = ["clusters", "power", "report"])]
+    recovery: bool,
     /// How many rounds at once
     #[arg(long, value_name = "N", default_value_t = 1)]
     jobs: usize,
@@ -73,6 +77,9 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         Some(file) => file.canonicalize().with_context(|| format!("cannot find {}", file.display()))?,
         None => cargo::build_orderd(if options.release { &["--release"] } else { &[] })?,
     };
+    if options.recovery {
+        return measure_recovery(&program, seed, options);
+    }
     say(&format!("{} rounds from seed {seed} on", options.rounds));
     let report = chaos::run(&program, &plans, options.jobs, &mut say)?;
     println!("{}", report.text());
@@ -86,6 +93,25 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let failures = report.failures();
     failures.iter().for_each(|failure| say(&format!("violation: {failure}")));
     Ok(if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn measure_recovery(program: &Path, seed: u64, options: &Options) -> Result<ExitCode> {
+    let mut all = chaos::recovery::measure(program, options.replicas, options.rounds, seed)?;
+    all.sort_unstable_by_key(|one| one.committed);
+    let at = |share: usize| {
+        all.get((all.len() * share / 100).min(all.len() - 1)).map_or(0.0, |it| it.committed.as_secs_f64())
+    };
+    let behind = all.iter().map(|one| one.behind).max().unwrap_or(0);
+    println!(
+        "{} kills, {} services, at most {behind} messages in flight: committed after p50 {:.2} s, p95 {:.2} s, at most {:.2} s",
+        all.len(),
+        options.replicas,
+        at(50),
+        at(95),
+        at(100)
+    );
+    let is_late = all.iter().any(|one| one.committed > chaos::recovery::LIMIT);
+    Ok(if is_late { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 fn keep_logs(report: &Report, dir: &Path) -> std::io::Result<()> {

@@ -20,6 +20,7 @@ pub mod observer;
 pub mod plan;
 mod prober;
 mod publisher;
+pub mod recovery;
 pub mod report;
 pub mod round;
 mod servers;

@@ -166,7 +166,7 @@ pub(crate) fn run(plan: &Plan, program: &Path, runtime: &Runtime) -> Result<Outc
     round.judge()
 }
 
-async fn connect(urls: &[String]) -> Result<Client> {
+pub(crate) async fn connect(urls: &[String]) -> Result<Client> {
     let servers = urls.iter().map(|url| Ok(url.parse()?)).collect::<Result<Vec<ServerAddr>>>()?;
     let options = ConnectOptions::new()
         .max_reconnects(None)

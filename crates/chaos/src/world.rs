@@ -84,7 +84,7 @@ impl World {
         Ok(world)
     }
 
-    fn start_service(&mut self, number: usize) -> Result<()> {
+    pub(crate) fn start_service(&mut self, number: usize) -> Result<()> {
         let setting = |name: &str, value: String| (OsString::from(name), OsString::from(value));
         let service = &mut self.services[number];
         let nats: Vec<_> = service.to_nats.iter().map(|it| format!("nats://{}", it.addr())).collect();
@@ -108,6 +108,20 @@ impl World {
         devstack::wait_for(READY, || listens() || process.has_ended());
         service.process = Some(process);
         Ok(())
+    }
+
+    pub(crate) fn kill_service(&mut self, number: usize) {
+        drop(self.services[number].process.take().map(|mut process| process.end(Signal::KILL)));
+    }
+
+    /// The service that writes.
+    pub(crate) fn writer(&self) -> Option<usize> {
+        let writes = |service: &Service| {
+            let (_, body) = http::get(service.http, "/readyz", Duration::from_secs(2)).ok()?;
+            let report: serde_json::Value = serde_json::from_str(&body).ok()?;
+            report["writer"]["self"].as_bool().filter(|writes| *writes)
+        };
+        self.services.iter().position(|service| writes(service).is_some())
     }
 
     /// Where the services answer.
@@ -138,7 +152,7 @@ impl World {
     fn strike_one(&mut self, blow: Blow, number: usize) -> Result<()> {
         let service = &mut self.services[number];
         match blow {
-            Blow::Kill(Target::Service) => drop(service.process.take().map(|mut it| it.end(Signal::KILL))),
+            Blow::Kill(Target::Service) => self.kill_service(number),
             Blow::Kill(Target::Postgres) => self.servers.kill_postgres(),
             Blow::Kill(Target::Nats) => self.servers.kill_nats(),
             Blow::Pause(Target::Service) => service.signal(Signal::STOP),

@@ -1,0 +1,97 @@
+//! How long it takes from kill -9 of the process that writes until everything that the stream had acknowledged is in the
+//! table: by the same process, started again at once, or by another one of several.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use fastrand::Rng;
+use tokio::runtime::Runtime;
+
+use crate::ledger::Ledger;
+use crate::observer::Observer;
+use crate::plan::Plan;
+use crate::publisher::Publisher;
+use crate::round::connect;
+use crate::world::World;
+
+/// The load: so many orders a second, and so many at once before each kill.
+const RATE: u32 = 1000;
+const BURST: usize = 500;
+
+/// The pause between two kills, and between the burst and the kill.
+const PAUSE_MS: std::ops::Range<u64> = 1_000..2_000;
+const LEAD_MS: std::ops::Range<u64> = 0..60;
+
+const READY: Duration = Duration::from_secs(60);
+
+/// No wait for a commit is longer.
+const GIVE_UP: Duration = Duration::from_secs(60);
+
+/// The contract: what was in flight is committed within this.
+pub const LIMIT: Duration = Duration::from_secs(5);
+
+/// One kill.
+#[derive(Clone, Copy, Debug)]
+pub struct Recovered {
+    /// Messages behind the table's position when the process was killed.
+    pub behind: u64,
+    /// From the kill until the position had passed all that was acknowledged at it.
+    pub committed: Duration,
+}
+
+/// Kills the writer so many times.
+///
+/// # Errors
+/// What could not be done to the servers; and a service that does not come back.
+pub fn measure(program: &Path, replicas: usize, kills: u32, seed: u64) -> Result<Vec<Recovered>> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let _entered = runtime.enter();
+    let plan =
+        Plan { seed, replicas, rate: RATE, synchronous_commit: true, faults: Vec::new(), ..Plan::new(seed) };
+    let mut world = World::start(program, &plan)?;
+    let urls = world.servers.nats_urls();
+    let (publishing, observing) =
+        runtime.block_on(async { anyhow::Ok((connect(&urls).await?, connect(&urls).await?)) })?;
+    let ledger = Arc::new(Ledger::new(seed));
+    let publisher = Publisher::start(publishing, ledger.clone(), &plan);
+    let mut observer = Observer::new(observing, world.servers.postgres_url())?;
+    let mut rng = Rng::with_seed(seed);
+    let mut times = Vec::new();
+    for _ in 0..kills {
+        std::thread::sleep(Duration::from_millis(rng.u64(PAUSE_MS)));
+        publisher.burst(BURST);
+        std::thread::sleep(Duration::from_millis(rng.u64(LEAD_MS)));
+        times.push(kill_writer(&mut world, &mut observer, &ledger, &runtime)?);
+    }
+    runtime.block_on(publisher.finish())?;
+    Ok(times)
+}
+
+fn kill_writer(
+    world: &mut World,
+    observer: &mut Observer,
+    ledger: &Ledger,
+    runtime: &Runtime,
+) -> Result<Recovered> {
+    let writer = world.writer().context("no process writes")?;
+    let behind = runtime.block_on(observer.behind())?;
+    let killed = Instant::now();
+    world.kill_service(writer);
+    let due = ledger.acknowledged_orders().into_iter().max().unwrap_or(0);
+    let is_alone = world.addrs().len() == 1;
+    if is_alone {
+        world.start_service(writer)?;
+    }
+    while runtime.block_on(observer.position())? < due {
+        anyhow::ensure!(killed.elapsed() < GIVE_UP, "what was in flight was not committed in {GIVE_UP:?}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let committed = killed.elapsed();
+    if !is_alone {
+        world.start_service(writer)?;
+    }
+    anyhow::ensure!(world.wait_ready(READY), "a service was not ready {READY:?} after a kill");
+    Ok(Recovered { behind, committed })
+}
