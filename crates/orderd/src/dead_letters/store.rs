@@ -31,6 +31,10 @@ const LOOK_UP: Duration = Duration::from_secs(1);
 const ONLY_LOOK_UP: Duration = Duration::from_secs(5);
 const PUBLISH: Duration = Duration::from_secs(5);
 
+/// The same for a dead letter that the intake stores: the position waits for it, and a stream whose leader has just ended
+/// does not answer what it was sent.
+const STORE: Duration = Duration::from_secs(1);
+
 /// How many notes are deleted at once.
 const NOTES_AT_ONCE: usize = 1000;
 
@@ -168,21 +172,25 @@ impl Store {
     pub(crate) async fn publish(&self, refused: &Refused<'_>) -> anyhow::Result<bool> {
         let Known { location, max_message } = self.known().await?;
         let limit = self.client.max_payload();
-        if self.last(&location, &location.dropped(refused.key)).await?.is_some() {
-            return Ok(false);
-        }
         let Parts { headers, first, second } = refused.parts(max_message.map_or(limit, |max| max.min(limit)));
-        let stored = async {
+        let storing = async {
+            if self.last(&location, &location.dropped(refused.key)).await?.is_some() {
+                return Ok(false);
+            }
             if let Some(second) = second {
                 // Before the first part, so that whatever sees the first finds the second.
                 self.put(location.second_part(refused.key), once(), second).await?;
             }
             self.put(location.subject(refused.key), headers, first).await
         };
-        match stored.await {
+        let stored = tokio::time::timeout(STORE, storing).await;
+        match stored.unwrap_or_else(|elapsed| Err(elapsed.into())) {
             Ok(is_new) => Ok(is_new),
             Err(error) => {
-                self.open(&location.source).await?;
+                // Else the next attempt opens it.
+                if let Ok(opened) = tokio::time::timeout(STORE, self.open(&location.source)).await {
+                    opened?;
+                }
                 Err(error.context(format!("can't store a dead letter in the stream {}", location.stream)))
             }
         }

@@ -348,8 +348,9 @@ impl Running {
         if has_failed {
             self.parts.health.up(Part::Intake);
         }
-        // A message that is read again, after a failure, was counted and answered then. One that is sent again is another.
-        if !is_new && !message.replayed {
+        // A message that is read again, after a failure, was counted and answered then. One that is sent again is another;
+        // and one that was not answered may have been stored just now.
+        if !is_new && !has_failed && !message.replayed {
             return;
         }
         let reason = refusal.reason.as_str();
