@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::watch;
 
+use crate::ingest::Gap;
 pub(crate) use crate::postgres::position::Mark;
 
 /// The stream that orders are taken from, as it was found.
@@ -71,6 +72,21 @@ pub(crate) enum Problem {
     Purged,
 }
 
+/// Messages that this process has read, and that a stream which went back to an earlier state does not have any more: those
+/// behind `kept`, up to `read`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Vanished {
+    pub(crate) kept: u64,
+    pub(crate) read: u64,
+}
+
+impl Vanished {
+    /// Those that a table does not have either whose position is `seq`.
+    pub(crate) fn behind(self, seq: u64) -> Gap {
+        self.kept.max(seq).min(self.read) + 1..self.read + 1
+    }
+}
+
 /// A problem of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Report {
@@ -88,6 +104,8 @@ pub(crate) struct Positions {
     pub(crate) run: watch::Sender<Option<Run>>,
     pub(crate) problem: watch::Sender<Option<Report>>,
     pub(crate) reach: watch::Sender<Reach>,
+    /// What the stream has lost of what was read, until it is counted.
+    pub(crate) vanished: watch::Sender<Option<Vanished>>,
     /// The highest position at which `follow` has asked the table in the writer's session.
     asked_at: AtomicU64,
 }
@@ -100,6 +118,7 @@ impl Default for Positions {
             run: watch::Sender::new(None),
             problem: watch::Sender::new(None),
             reach: watch::Sender::new(Reach::default()),
+            vanished: watch::Sender::new(None),
             asked_at: AtomicU64::new(0),
         }
     }
@@ -140,5 +159,18 @@ impl Positions {
     /// The same, of a session that goes on.
     pub(crate) fn asked_at(&self) -> u64 {
         self.asked_at.load(Ordering::Acquire)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn vanished_messages_are_those_behind_what_table_and_stream_have() {
+        let vanished = Vanished { kept: 10, read: 30 };
+        assert_eq!(vanished.behind(5), 11..31);
+        assert_eq!(vanished.behind(25), 26..31);
+        assert!(vanished.behind(31).is_empty());
     }
 }

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::client::{Connected, IntakeClient};
 use super::consumer::{OrderedConsumer, PullLimit};
 use super::unreadable::{self, Failures};
+use super::vanished::HighestRead;
 use super::{Gap, Message, Messages, StreamPosition};
 use crate::config::Settings;
 use crate::dead_letters::store::Store;
@@ -63,6 +64,8 @@ struct Reading {
     looked: Instant,
     /// Messages up to this one are counted as received.
     counted: u64,
+    /// The last message that was handed on, also in runs before.
+    highest: Option<HighestRead>,
 }
 
 impl Reading {
@@ -178,11 +181,19 @@ impl Fetch {
             // Another process may have moved the position beyond what this memory has: reading goes on behind that.
             let last =
                 reading.as_ref().filter(|before| before.goes_on_in(&run)).map_or(run.after, |it| it.last);
-            *reading = Some(Reading { run, last, gap: None, looked: Instant::now(), counted });
+            let highest = reading.as_ref().and_then(|reading| reading.highest);
+            *reading = Some(Reading { run, last, gap: None, looked: Instant::now(), counted, highest });
         }
         let Some(reading) = reading else { return Ok(Ended::Told) };
-        if let Some(report) = self.problem_of(&stream, reading).await? {
+        let problem = self.problem_of(&stream, reading).await?;
+        self.note_vanished(&stream, reading, problem).await?;
+        if let Some(report) = problem {
             self.refuse_sources(&stream, report.problem)?;
+            return Ok(Ended::Problem(report));
+        }
+        if self.positions.vanished.borrow().is_some() {
+            // `writer` counts them when it takes the lease again.
+            let report = Report { run: run.id, problem: Problem::Replaced, at_position: false };
             return Ok(Ended::Problem(report));
         }
         let max_payload = client.max_payload();
@@ -277,6 +288,10 @@ impl Fetch {
         };
         if sent {
             reading.last = through;
+            let created = reading.run.stream_created;
+            if reading.highest.is_none_or(|it| it.created != created || it.mark.seq < through.seq) {
+                reading.highest = Some(HighestRead { created, mark: through });
+            }
             self.positions.reach.send_replace(Reach { seq: through.seq, pending });
         }
         sent
@@ -371,6 +386,24 @@ impl Fetch {
         }
     }
 
+    /// Notes what the stream has lost of what was read. It is asked only where a run has found that it went back, and where
+    /// an earlier run has read more than this one, which says nothing then.
+    async fn note_vanished(
+        &self,
+        stream: &Stream,
+        reading: &mut Reading,
+        problem: Option<Report>,
+    ) -> anyhow::Result<()> {
+        let is_replaced = problem.is_some_and(|report| report.problem == Problem::Replaced);
+        let highest = reading.highest.filter(|it| is_replaced || it.mark.seq > reading.last.seq);
+        let Some(highest) = highest else { return Ok(()) };
+        if let Some(vanished) = highest.vanished(stream).await? {
+            self.positions.vanished.send_replace(Some(vanished));
+            reading.highest = None;
+        }
+        Ok(())
+    }
+
     /// Whether the order of the message at that place was erased, and its message with it.
     async fn is_erased(&self, seq: u64, time: i64) -> anyhow::Result<bool> {
         let erased = self.dead_letters.erased().await?;
@@ -421,6 +454,6 @@ async fn end_of_others(
     Ok(message.map(|(time, _)| Mark { seq: end, time: Some(micros(time)) }))
 }
 
-fn micros(nanos: i128) -> i64 {
+pub(super) fn micros(nanos: i128) -> i64 {
     nanos.div_euclid(1000) as i64
 }

@@ -4,6 +4,7 @@ pub(crate) mod fetch;
 pub(crate) mod client;
 mod consumer;
 mod unreadable;
+mod vanished;
 pub(crate) mod filter;
 pub(crate) mod decode;
 pub(crate) mod fan_out;

@@ -76,6 +76,10 @@ impl Running {
             return self.take(&key, &stream, &found, report).await;
         }
         if !is_ours {
+            if !found.is_free {
+                // The writer counts what the stream has lost.
+                self.parts.positions.vanished.send_replace(None);
+            }
             // What this process could not write is the writer's to do.
             self.is_refused = false;
         }
@@ -112,9 +116,18 @@ impl Running {
         self.read_erased().await?;
         let dead_created = *self.parts.dead_letters.created.borrow();
         let start = self.start(stream, found, report, dead_created);
-        let taken = position::take(self.client()?, key, found, &self.name, start, dead_created);
+        let vanished = *self.parts.positions.vanished.borrow();
+        let vanished = vanished.map_or(0, |vanished| lost(&vanished.behind(found.seq), &self.erased));
+        let taken = position::take(self.client()?, key, found, &self.name, start, dead_created, vanished);
         let taken = tokio::time::timeout(STUCK, taken).await.map_err(|_| Unanswered::Silent.to_string())?;
         let Some((fence, begun)) = taken.map_err(|error| describe(&error))? else { return Ok(None) };
+        self.parts.positions.vanished.send_replace(None);
+        if vanished > 0 {
+            tracing::error!(
+                lost = vanished,
+                "messages left the stream before they were taken in: it went back to an earlier state"
+            );
+        }
         if !found.has_last_row {
             self.rows_lost_at = Some(Instant::now());
         }

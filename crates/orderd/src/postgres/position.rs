@@ -218,8 +218,7 @@ fn position(row: &Row) -> Result<Position, Error> {
 }
 
 /// Takes the lease of a row that is free, and begins a session: at the position, or at `start`. `dead_created` as in
-/// [`Position`]. `None`: another process
-/// was faster, or the former writer's transaction still holds the row; that transaction is ended.
+/// [`Position`]; `lost` more messages are counted. `None`: another process was faster, or the former writer's transaction still holds the row; that transaction is ended.
 pub(crate) async fn take(
     client: &Client,
     key: &PositionKey,
@@ -227,9 +226,10 @@ pub(crate) async fn take(
     writer: &str,
     start: Option<Start>,
     dead_created: Option<i64>,
+    lost: u64,
 ) -> Result<Option<(Fence, Position)>, Error> {
     client.batch_execute(&format!("BEGIN; {LOCK_TIMEOUT}")).await?;
-    match begin_session(client, key, found, writer, start, dead_created).await {
+    match begin_session(client, key, found, writer, start, dead_created, lost).await {
         Ok(begun) => {
             client.batch_execute("COMMIT").await?;
             Ok(begun)
@@ -252,6 +252,7 @@ async fn begin_session(
     writer: &str,
     start: Option<Start>,
     dead_created: Option<i64>,
+    lost: u64,
 ) -> Result<Option<(Fence, Position)>, Error> {
     let begun = Position {
         seq: start.map_or(found.seq, |start| start.seq),
@@ -262,7 +263,7 @@ async fn begin_session(
         previous_session: Some(found.session).filter(|_| start.is_none()),
         session_began: start.map_or(found.seq, |start| start.seq),
         gap_end: start.map_or(found.gap_end, |start| start.gap_end),
-        lost: found.lost + start.map_or(0, |start| start.lost),
+        lost: found.lost + start.map_or(0, |start| start.lost) + lost,
         nonce: random::number(),
         dead_created: dead_created.or(found.dead_created),
         ..found.clone()

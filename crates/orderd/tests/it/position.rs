@@ -296,6 +296,45 @@ async fn what_is_deleted_from_the_middle_of_the_stream_unread_is_counted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_stream_and_a_table_that_both_went_back_have_lost_is_counted() {
+    let (mut stack, service) = Stack::started().await;
+    let services = [service, stack.serve(&[]).await];
+    stack.publish_numbers(0..30).await;
+    committed(&stack, 30).await;
+    stack.postgres.psql(KEEP).unwrap();
+    let (store, copied) = (stack.nats.store_dir(), stack.scratch.path().join("copy"));
+    let copy = |from: &std::path::Path, to: &std::path::Path| {
+        assert!(std::process::Command::new("cp").arg("-a").args([from, to]).status().unwrap().success());
+    };
+    stack.publish_numbers(30..40).await;
+    committed(&stack, 40).await;
+    stack.nats.stop();
+    copy(&store, &copied);
+    stack.nats.start_again().unwrap();
+    stack.publish_numbers(40..60).await;
+    committed(&stack, 60).await;
+    stack.wait_same(&services, 60).await;
+    stack.nats.stop();
+    std::fs::remove_dir_all(&store).unwrap();
+    copy(&copied, &store);
+    stack.postgres.psql(RESTORE).unwrap();
+    stack.nats.start_again().unwrap();
+    committed(&stack, 40).await;
+    stack.wait_same(&services, 40).await;
+    for service in &services {
+        eventually("20 are lost", async || {
+            (service.metric("orderd_lost_messages_total").await == 20.0).then_some(())
+        })
+        .await;
+    }
+    // Once, although both have read them.
+    stack.publish_numbers(60..65).await;
+    committed(&stack, 45).await;
+    stack.wait_same(&services, 45).await;
+    assert_eq!(stack.postgres.psql("SELECT lost FROM orderd_position").unwrap().trim(), "20");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_id_that_another_process_lists_is_never_unknown() {
     let stack = Stack::new();
     let services = [stack.serve(&[]).await, stack.serve(&[]).await];
