@@ -234,7 +234,12 @@ fn settings(plan: &Plan) -> Vec<(String, String)> {
 }
 
 fn wait_for_standby(postgres: &Postgres, is_behind: bool) -> Result<()> {
-    Ok(if is_behind { postgres.wait_for_asynchronous_standby()? } else { postgres.wait_for_standby()? })
+    if is_behind {
+        postgres.wait_for_asynchronous_standby()?;
+    } else {
+        postgres.wait_for_standby()?;
+    }
+    Ok(())
 }
 
 /// A connection to whichever of them takes writes.

@@ -111,7 +111,9 @@ impl World {
     }
 
     pub(crate) fn kill_service(&mut self, number: usize) {
-        drop(self.services[number].process.take().map(|mut process| process.end(Signal::KILL)));
+        if let Some(mut process) = self.services[number].process.take() {
+            process.end(Signal::KILL);
+        }
     }
 
     /// The service that writes.
