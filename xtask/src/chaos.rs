@@ -116,8 +116,8 @@ fn measure_recovery(program: &Path, seed: u64, options: &Options) -> Result<Exit
 
 fn keep_logs(report: &Report, dir: &Path) -> std::io::Result<()> {
     fs::create_dir_all(dir)?;
-    let failed = report.rounds.iter().filter(|round| !round.violations.is_empty());
-    failed.map(|round| fs::write(dir.join(format!("{}.log", round.seed)), &round.log)).collect()
+    let mut failed = report.rounds.iter().filter(|round| !round.violations.is_empty());
+    failed.try_for_each(|round| fs::write(dir.join(format!("{}.log", round.seed)), &round.log))
 }
 
 /// Short enough to be typed again.
