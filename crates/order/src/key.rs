@@ -3,6 +3,9 @@
 use std::borrow::Borrow;
 use std::fmt;
 
+/// The digits of a key's time.
+const TIME_DIGITS: usize = 19;
+
 /// The key of an order, in whatever form it stands in the table. Keys compare byte by byte, as PostgreSQL's
 /// `COLLATE "C"` does, and pages are in that order.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,6 +41,25 @@ impl Key {
     pub fn place_of(id: &str) -> Option<(i64, u64)> {
         let (time, sequence) = Some(id).filter(|id| Self::is_from_stream(id))?.split_once('-')?;
         Some((time.parse().ok()?, sequence.parse().ok()?))
+    }
+
+    /// Whether an id begins with a time: a key of ours, or nanoseconds alone, as the Go service has them. Of so many
+    /// digits are all times from 2001 to 2286, so that such ids are in the order of their times.
+    pub fn has_time(id: &str) -> bool {
+        let Some((time, rest)) = id.split_at_checked(TIME_DIGITS) else { return false };
+        let is_time = !time.starts_with('0') && time.bytes().all(|byte| byte.is_ascii_digit());
+        is_time && (rest.is_empty() || Self::is_from_stream(id))
+    }
+
+    /// Where ids of this time, in nanoseconds since 1970, begin among those that have one.
+    pub fn first_of_time(nanoseconds: i128) -> String {
+        const FIRST: i128 = 10_i128.pow(TIME_DIGITS as u32 - 1);
+        match nanoseconds {
+            ..FIRST => FIRST.to_string(),
+            // What follows all digits.
+            _ if nanoseconds >= FIRST * 10 => ":".into(),
+            _ => nanoseconds.to_string(),
+        }
     }
 
     /// The key as text.
@@ -105,6 +127,47 @@ mod tests {
             "1-01",
         ] {
             assert!(!Key::is_from_stream(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn ids_with_a_time_are_ours_and_the_go_services() {
+        for id in ["1700000000123456789", "1700000000123456789-42"] {
+            assert!(Key::has_time(id), "{id}");
+        }
+        for id in [
+            "",
+            "42",
+            "17-1",
+            "late",
+            "0700000000123456789",
+            "170000000012345678",
+            "17000000001234567890",
+            "1700000000123456789-",
+            "1700000000123456789-0",
+            "1700000000123456789-1-1",
+            "1700000000123456789x",
+            "170000000012345678é",
+            "№№№№№№№№№№№№№№№№№№№",
+        ] {
+            assert!(!Key::has_time(id), "{id}");
+        }
+    }
+
+    #[test]
+    fn ids_of_a_time_begin_behind_all_earlier_ones() {
+        let ids =
+            ["1000000000000000000", "1700000000123456789", "1700000000123456789-1", "9999999999999999999"];
+        for (time, before) in [
+            (i128::MIN, 0),
+            (1_700_000_000_123_456_788, 1),
+            (1_700_000_000_123_456_789, 1),
+            (1_700_000_000_123_456_790, 3),
+            (9_999_999_999_999_999_999, 3),
+            (i128::MAX, 4),
+        ] {
+            let first = Key::first_of_time(time);
+            assert_eq!(ids.iter().filter(|id| **id < first.as_str()).count(), before, "{time}");
         }
     }
 

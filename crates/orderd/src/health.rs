@@ -45,6 +45,8 @@ pub(crate) struct State {
 /// All parts.
 pub(crate) struct Health {
     states: Mutex<[State; 4]>,
+    /// Which parts are up, for requests that ask by the thousands.
+    up: [AtomicBool; 4],
     changed: watch::Sender<()>,
     /// By who watches over them.
     warnings: Mutex<BTreeMap<&'static str, Vec<Warning>>>,
@@ -62,7 +64,14 @@ impl Health {
         }
         let states = Mutex::new(std::array::from_fn(|_| away.clone()));
         let (changed, model_fits) = (watch::Sender::new(()), AtomicBool::new(true));
-        Arc::new(Self { states, changed, warnings: Mutex::default(), model_fits, metrics })
+        Arc::new(Self {
+            states,
+            up: Default::default(),
+            changed,
+            warnings: Mutex::default(),
+            model_fits,
+            metrics,
+        })
     }
 
     /// The table was read, and most of it could be decoded, or not.
@@ -134,6 +143,7 @@ impl Health {
         }
         let changed = state.up != up || state.reason != reason;
         state.up = up;
+        self.up[part as usize].store(up, Ordering::Release);
         state.reason = reason;
         drop(states);
         if changed {
@@ -160,7 +170,7 @@ impl Health {
 
     /// Whether a part is up.
     pub(crate) fn is_up(&self, part: Part) -> bool {
-        self.states.lock().unwrap_or_else(PoisonError::into_inner)[part as usize].up
+        self.up[part as usize].load(Ordering::Acquire)
     }
 }
 

@@ -15,7 +15,7 @@ use crate::cli::EraseArgs;
 use crate::config::{ConfigError, Http, Nats, Postgres};
 use crate::erasure::{Eraser, Erasing, Found, shown};
 use crate::nats;
-use crate::serve::cache::FOUND;
+use crate::serve::cache::MAX_LIMIT;
 
 /// How long the service may show orders that are erased already.
 const SHOWS_ERASED: Duration = Duration::from_secs(30);
@@ -111,7 +111,8 @@ impl Criterion {
 
     fn path(&self) -> String {
         let encoded = |text| utf8_percent_encode(text, NON_ALPHANUMERIC);
-        format!("/orders?{}={}", encoded(&self.member), encoded(&self.value))
+        // With the sign of a member: `limit=5` is a parameter, without which all orders would be meant.
+        format!("/orders?limit={MAX_LIMIT}&$.{}={}", encoded(&self.member), encoded(&self.value))
     }
 }
 
@@ -128,7 +129,8 @@ async fn erase_all_with(
         super::complain(&format!("no order has {named}"));
         return Ok(ExitCode::FAILURE);
     }
-    let count = if first.len() < FOUND { orders(first.len()) } else { format!("{FOUND} orders or more") };
+    let count =
+        if first.len() < MAX_LIMIT { orders(first.len()) } else { format!("{MAX_LIMIT} orders or more") };
     if !yes && !confirmed(&format!("Erase all orders with {named} ({count}) everywhere, for good?"))? {
         return Ok(ExitCode::FAILURE);
     }
@@ -143,7 +145,7 @@ async fn erase_all_with(
             erased = erased + erase(erasing, &new, &progress).await?;
             ids.extend(new);
             changed = Instant::now();
-        } else if found.len() < FOUND {
+        } else if found.len() < MAX_LIMIT {
             break;
         } else {
             anyhow::ensure!(
@@ -184,7 +186,7 @@ mod tests {
     #[test]
     fn a_criterion_needs_a_member_and_a_value() {
         let parsed = Criterion::parse("delivery.email=a=b&c").unwrap();
-        assert_eq!(parsed.path(), "/orders?delivery%2Eemail=a%3Db%26c");
+        assert_eq!(parsed.path(), "/orders?limit=1000&$.delivery%2Eemail=a%3Db%26c");
         for wrong in ["", "order_uid", "order_uid=", "=5"] {
             assert!(Criterion::parse(wrong).is_err(), "{wrong}");
         }

@@ -20,6 +20,6 @@ pub(super) fn allow(router: Router, origins: &[HeaderValue]) -> Router {
             .allow_origin(origins)
             .allow_methods([Method::GET, Method::HEAD])
             .allow_headers([header::AUTHORIZATION, HeaderName::from_static("last-event-id")])
-            .expose_headers([header::ETAG, header::RETRY_AFTER]),
+            .expose_headers([header::ETAG, header::RETRY_AFTER, header::LINK, header::CONTENT_LOCATION]),
     )
 }

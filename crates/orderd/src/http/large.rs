@@ -6,6 +6,7 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use axum::response::Response;
 use bytes::Bytes;
@@ -21,6 +22,9 @@ pub(super) const LARGE: usize = 64 << 10;
 /// So many KiB of large answers wait at once; one alone may be longer.
 const ROOM: u32 = 128 << 10;
 
+/// How long a piece of an answer waits for room.
+const WAIT: Duration = Duration::from_secs(10);
+
 /// Room for large answers.
 pub(super) struct Room(Arc<Semaphore>);
 
@@ -34,12 +38,24 @@ impl Room {
         if body.len() <= LARGE {
             return json(body);
         }
-        let kib = u32::try_from(body.len() >> 10).unwrap_or(ROOM).min(ROOM);
-        match self.0.clone().try_acquire_many_owned(kib) {
+        match self.0.clone().try_acquire_many_owned(kib(body.len())) {
             Ok(room) => json(axum::body::Body::new(Waiting { left: body.into(), _room: room })),
             Err(_) => come_again("503 too many large answers wait for who asked for them"),
         }
     }
+
+    /// Room for a piece of an answer, which may have to be waited for; `None`: there is none soon.
+    pub(super) async fn wait(&self, bytes: usize) -> Option<Option<OwnedSemaphorePermit>> {
+        if bytes <= 2 * LARGE {
+            return Some(None);
+        }
+        let room = self.0.clone().acquire_many_owned(kib(bytes));
+        tokio::time::timeout(WAIT, room).await.ok()?.ok().map(Some)
+    }
+}
+
+fn kib(bytes: usize) -> u32 {
+    u32::try_from(bytes >> 10).unwrap_or(ROOM).min(ROOM)
 }
 
 /// A body with the room that it takes, in pieces: hyper copies what it is given, and asks for more when that is sent.

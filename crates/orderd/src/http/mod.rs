@@ -8,7 +8,10 @@ mod metrics;
 mod order;
 mod erase;
 mod pages;
+mod query;
 mod search;
+mod newest;
+mod documents;
 mod live;
 mod page;
 mod session;
@@ -42,7 +45,7 @@ use prometheus::{Histogram, IntCounter};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Settings;
-use crate::health::Health;
+use crate::health::{Health, Part};
 use crate::metrics::Metrics;
 use crate::pipeline::{Depths, Parts};
 use crate::position::Positions;
@@ -59,6 +62,7 @@ const FORM: usize = 4096;
 
 /// The routes of what is asked for most.
 const ORDER: &str = "/order/{id}";
+const NEWEST: &str = "/order";
 const SEARCH: &str = "/orders";
 
 /// What the handlers answer from.
@@ -75,6 +79,7 @@ pub(crate) struct App {
     depths: Arc<Depths>,
     /// Orders and searches that were served at once.
     orders_served: Served,
+    newest_served: Served,
     searches_served: Served,
     sessions: session::Sessions,
     large: large::Room,
@@ -103,6 +108,7 @@ impl App {
             progress: parts.progress.clone(),
             positions: parts.positions.clone(),
             orders_served: Served::new(&parts.metrics, ORDER, StatusCode::OK),
+            newest_served: Served::new(&parts.metrics, NEWEST, StatusCode::OK),
             searches_served: Served::new(&parts.metrics, SEARCH, StatusCode::OK),
             metrics: parts.metrics.clone(),
             depths,
@@ -113,6 +119,11 @@ impl App {
             client: parts.client.clone(),
             stop: parts.stop.clone(),
         })
+    }
+
+    /// Whether memory has all that was in the table when it was read.
+    fn has_whole_table(&self) -> bool {
+        self.health.is_up(Part::Fill)
     }
 }
 
@@ -128,6 +139,7 @@ fn router(app: Arc<App>) -> Router {
         .route("/order_pages/last", get(pages::last))
         .route("/order_pages/{n}", get(pages::page))
         .route(ORDER, get(order::order))
+        .route(NEWEST, get(newest::newest))
         .route(SEARCH, get(search::search))
         .route("/events", get(live::events))
         .route("/dead_letters", get(dead_letters::list).layer(compress::layer()).layer(vary.clone()))

@@ -15,11 +15,15 @@ const JSON: usize = 1024;
 
 /// The order as JSON. An id that memory doesn't know may still be in the table: 404 only when it is not.
 pub(super) async fn order(State(app): State<Arc<App>>, Path(id): Path<String>) -> Response {
+    answer(&app, &id).await
+}
+
+pub(super) async fn answer(app: &App, id: &str) -> Response {
     let mut body = Vec::with_capacity(JSON);
-    match app.cache.write_json(&id, &mut body) {
+    match app.cache.write_json(id, &mut body) {
         Ok(Known::Whole) => app.large.json(body),
-        Ok(Known::Evicted | Known::Not) => from_table(&app, &id).await,
-        Err(error) => broken(&id, &error),
+        Ok(Known::Evicted | Known::Not) => from_table(app, id).await,
+        Err(error) => broken(id, &error),
     }
 }
 

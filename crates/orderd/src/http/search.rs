@@ -1,43 +1,70 @@
-//! `/orders?order_uid=…`: the ids of the orders that have a value.
+//! `/orders`: ids, or documents, by values, times and a cursor.
 
 use std::sync::Arc;
 
 use axum::extract::{Query, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 
 use super::order::come_again;
-use super::{App, json, text};
-use crate::health::Part;
-use crate::serve::cache::NotFound;
+use super::query::{self, Asked, Pairs};
+use super::{App, SEARCH, documents, text};
+use crate::serve::cache::{self, Found, NotFound};
 
-/// Ids, newest first. All criteria must match.
-pub(super) async fn search(
-    State(app): State<Arc<App>>,
-    Query(query): Query<Vec<(String, String)>>,
-) -> Response {
-    let members = &app.settings.search;
-    let place = |name: &str| members.iter().position(|member| member == name);
-    let criteria: Option<Vec<_>> =
-        query.into_iter().map(|(name, value)| place(&name).map(|place| (place, value))).collect();
-    let Some(criteria) = criteria.filter(|criteria| !criteria.is_empty()) else {
-        return text(StatusCode::BAD_REQUEST, &format!("400 orders are found by {}", members.join(", ")));
+/// Ids, newest first unless asked otherwise. All criteria must match.
+pub(super) async fn search(State(app): State<Arc<App>>, Query(pairs): Query<Pairs>) -> Response {
+    match query::orders(&pairs, &app.settings.search) {
+        Ok(asked) => answer(app, &asked, &pairs).await,
+        Err(wrong) => refused(&wrong),
+    }
+}
+
+async fn answer(app: Arc<App>, asked: &Asked, pairs: &Pairs) -> Response {
+    let found = match find(&app, &asked.query).await {
+        Ok(found) => found,
+        Err(answer) => return answer,
     };
-    match app.cache.search(&criteria, &app.read_through).await {
-        Ok(ids) if may_be_more(&app, &ids) => come_again("503 memory doesn't have the whole table yet"),
-        // A list of strings can always be written.
-        Ok(ids) => json(serde_json::to_vec(&ids).unwrap_or_default()),
+    let next = next_of(&found, pairs);
+    let mut answer =
+        if asked.full { documents::answer(app, found.ids).await } else { app.large.json(list(&found.ids)) };
+    if answer.status() == StatusCode::OK {
+        answer.headers_mut().extend(next.map(|next| (header::LINK, next)));
+    }
+    answer
+}
+
+/// What a query finds, or the answer that says why nothing can be said.
+pub(super) async fn find(app: &App, query: &cache::Query) -> Result<Found, Response> {
+    let was_whole = app.has_whole_table();
+    match app.cache.search(query, &app.read_through).await {
+        Ok(found) if was_whole && app.has_whole_table() => Ok(found),
+        Ok(found) => app
+            .cache
+            .without_table(query, found)
+            .ok_or_else(|| come_again("503 memory doesn't have the whole table yet")),
         Err(NotFound::Unanswered) => {
-            come_again("503 PostgreSQL can't be asked now; memory doesn't have all of it")
+            Err(come_again("503 PostgreSQL can't be asked now; memory doesn't have all of it"))
         }
         Err(NotFound::Broken(error)) => {
             tracing::error!(%error, "can't search memory");
-            text(StatusCode::INTERNAL_SERVER_ERROR, "500 internal server error")
+            Err(text(StatusCode::INTERNAL_SERVER_ERROR, "500 internal server error"))
         }
     }
 }
 
-/// Whether nothing was found, and memory doesn't have the whole table yet.
-pub(super) fn may_be_more(app: &App, ids: &[String]) -> bool {
-    ids.is_empty() && !app.health.is_up(Part::Fill)
+/// The list of ids as JSON.
+pub(super) fn list(ids: &[String]) -> Vec<u8> {
+    // A list of strings can always be written.
+    serde_json::to_vec(ids).unwrap_or_default()
+}
+
+/// `Link`, where others follow.
+pub(super) fn next_of(found: &Found, pairs: &Pairs) -> Option<HeaderValue> {
+    let last = found.ids.last().filter(|_| found.has_more)?;
+    // An address is ASCII.
+    HeaderValue::try_from(format!("<{}>; rel=\"next\"", query::next(SEARCH, pairs, last))).ok()
+}
+
+pub(super) fn refused(wrong: &str) -> Response {
+    text(StatusCode::BAD_REQUEST, &format!("400 {wrong}"))
 }

@@ -1,5 +1,5 @@
-//! The short way of a connection: `GET /order/{id}` and `GET /orders?member=value` again and again, which is what is
-//! asked for by the thousands.
+//! The short way of a connection: `GET /order/{id}`, `GET /order?member=value` and `GET /orders?member=value` again and
+//! again, which is what is asked for by the thousands.
 //!
 //! An order and its JSON cost less than a microsecond; hyper, routes and layers on the way to it cost several. So
 //! the plainest form of those requests is answered here, as on the long way. At the first request of any other
@@ -10,14 +10,15 @@ use std::ops::Range;
 use std::time::{Instant, SystemTime};
 
 use axum::body::HttpBody;
+use axum::response::Response;
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
 
 use super::large::LARGE;
 use super::server::{HEAD, HEADERS};
-use super::{App, auth, host, order, private, search};
-use crate::serve::cache::{Criterion, Known};
+use super::{App, auth, host, newest, order, private, query};
+use crate::serve::cache::{Criterion, Known, LIMIT, Query};
 
 /// Room for the requests that are read at once, and for an answer, which most need no more than.
 const READ: usize = 4096;
@@ -69,6 +70,15 @@ where
                     }
                     Known::Not => break,
                 },
+                Asked::Newest(member, value) => {
+                    let criterion = (member, text(value).to_owned());
+                    if !answers.push_newest(&criterion, last, app) {
+                        answers.send(stream).await?;
+                        if !answers.push_newest_from_table(criterion, last, app).await {
+                            break;
+                        }
+                    }
+                }
                 Asked::Search(member, value) => {
                     if !answers.push_found((member, text(value).to_owned()), last, app) {
                         break;
@@ -98,6 +108,8 @@ struct Plain {
 enum Asked {
     /// The order of an id.
     Order(Range<usize>),
+    /// The newest order with a value in a member.
+    Newest(usize, Range<usize>),
     /// The orders with a value in a member, which is one of those that are searched by.
     Search(usize, Range<usize>),
 }
@@ -126,12 +138,10 @@ fn is_for_us(headers: &[httparse::Header<'_>], app: &App) -> bool {
 
 /// What the target asks for, if nothing in it is written in another form than it has.
 fn asked(read: &[u8], app: &App) -> Option<Asked> {
-    let (name, value) = match read.strip_prefix(b"GET /order")? {
-        [b'/', id @ ..] => (None, id),
-        [b's', b'?', query @ ..] => {
-            let equals = query.iter().position(|byte| *byte == b'=')?;
-            (Some(&query[..equals]), &query[equals + 1..])
-        }
+    let (name, value, parameters) = match read.strip_prefix(b"GET /order")? {
+        [b'/', id @ ..] => (None, id, &[][..]),
+        [b'?', query @ ..] => named(query, &[])?,
+        [b's', b'?', query @ ..] => named(query, &query::PARAMETERS)?,
         _ => return None,
     };
     let length = value.iter().position(|byte| !is_itself(*byte)).filter(|&length| length > 0)?;
@@ -142,7 +152,20 @@ fn asked(read: &[u8], app: &App) -> Option<Asked> {
     let place = start..start + length;
     let Some(name) = name else { return Some(Asked::Order(place)) };
     let member = app.settings.search.iter().position(|member| member.as_bytes() == name)?;
-    Some(Asked::Search(member, place))
+    let is_member = !parameters.iter().any(|parameter| parameter.as_bytes() == name);
+    is_member.then_some(if parameters.is_empty() {
+        Asked::Newest(member, place)
+    } else {
+        Asked::Search(member, place)
+    })
+}
+
+/// The name of the first parameter of a query, what follows it, and the names that are no members.
+type Named<'r> = (Option<&'r [u8]>, &'r [u8], &'static [&'static str]);
+
+fn named<'r>(query: &'r [u8], parameters: &'static [&'static str]) -> Option<Named<'r>> {
+    let equals = query.iter().position(|byte| !is_itself(*byte)).filter(|&at| query[at] == b'=')?;
+    Some((Some(&query[..equals]), &query[equals + 1..], parameters))
 }
 
 /// Whether a byte of a target stands for nothing but itself.
@@ -159,11 +182,15 @@ fn leaves_the_answer_alone(header: &httparse::Header<'_>) -> bool {
     !SPECIAL.iter().any(|special| header.name.eq_ignore_ascii_case(special))
 }
 
+/// What an answer opens with.
+const HEAD_OF_JSON: &str =
+    "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nx-content-type-options: nosniff\r\n";
+
 /// The answers to the requests that came together.
 struct Answers {
     bytes: Vec<u8>,
     json: Vec<u8>,
-    /// The second of `date`, and what an answer opens with in it.
+    /// The second of `date`, and the rest of an answer's head in it.
     second: u64,
     date: String,
     head: String,
@@ -197,13 +224,35 @@ impl Answers {
         known
     }
 
+    /// Adds the newest order with a value. `false`: the table has to be asked, or may know a newer one, or it is large.
+    fn push_newest(&mut self, criterion: &Criterion, begun: Instant, app: &App) -> bool {
+        self.json.clear();
+        let query = Query::newest(vec![criterion.clone()], 1);
+        let was_whole = app.has_whole_table();
+        let Some(id) = app.cache.write_newest_at_once(&query, &mut self.json) else { return false };
+        if self.json.len() > LARGE || !was_whole || !app.has_whole_table() {
+            self.json.clear();
+            self.json.shrink_to(TOGETHER);
+            return false;
+        }
+        self.close_with(&format!("content-location: {}\r\n", newest::location(&id)));
+        app.newest_served.count(begun);
+        true
+    }
+
     /// Adds the ids of the orders with a value. `false`: that is for the long way, for the table has to be asked, or
     /// may know more.
     fn push_found(&mut self, criterion: Criterion, begun: Instant, app: &App) -> bool {
-        let Some(ids) = app.cache.search_at_once(&[criterion]) else { return false };
+        let query = Query::newest(vec![criterion], LIMIT);
+        let was_whole = app.has_whole_table();
+        let Some(found) = app.cache.search_at_once(&query) else { return false };
+        // Those that follow need a link.
+        if found.has_more || !was_whole || !app.has_whole_table() {
+            return false;
+        }
         self.json.clear();
-        let is_told = serde_json::to_writer(&mut self.json, &ids).is_ok();
-        if !is_told || self.json.len() > LARGE || search::may_be_more(app, &ids) {
+        let is_told = serde_json::to_writer(&mut self.json, &found.ids).is_ok();
+        if !is_told || self.json.len() > LARGE {
             return false;
         }
         self.close();
@@ -213,7 +262,14 @@ impl Answers {
 
     /// Makes an answer of the JSON.
     fn close(&mut self) {
+        self.close_with("");
+    }
+
+    /// The same with a line of the head besides.
+    fn close_with(&mut self, line: &str) {
         self.tell_date();
+        self.bytes.extend_from_slice(HEAD_OF_JSON.as_bytes());
+        self.bytes.extend_from_slice(line.as_bytes());
         self.bytes.extend_from_slice(self.head.as_bytes());
         // Into memory, which doesn't fail.
         drop(write!(self.bytes, "{}\r\n\r\n", self.json.len()));
@@ -222,7 +278,22 @@ impl Answers {
 
     /// Adds the long way's answer to a request for an order that memory has no room for. `false`: it is large.
     async fn push_from_table(&mut self, id: &str, begun: Instant, app: &App) -> bool {
-        let (mut head, body) = order::from_table(app, id).await.into_parts();
+        self.push_answer(order::from_table(app, id).await, super::ORDER, begun, app).await
+    }
+
+    /// The same for the newest order with a value.
+    async fn push_newest_from_table(&mut self, criterion: Criterion, begun: Instant, app: &App) -> bool {
+        self.push_answer(newest::answer(app, vec![criterion]).await, super::NEWEST, begun, app).await
+    }
+
+    async fn push_answer(
+        &mut self,
+        answer: Response,
+        route: &'static str,
+        begun: Instant,
+        app: &App,
+    ) -> bool {
+        let (mut head, body) = answer.into_parts();
         private::mark(&mut head.headers);
         if body.size_hint().lower() > LARGE as u64 {
             return false;
@@ -238,7 +309,7 @@ impl Answers {
         let rest = format!("content-length: {}\r\ndate: {}\r\n\r\n", body.len(), self.date);
         self.bytes.extend_from_slice(rest.as_bytes());
         self.bytes.extend_from_slice(&body);
-        super::count(&app.metrics, super::ORDER, head.status, begun);
+        super::count(&app.metrics, route, head.status, begun);
         true
     }
 
@@ -260,11 +331,7 @@ impl Answers {
         let second = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
         if second != self.second {
             (self.second, self.date) = (second, httpdate::fmt_http_date(now));
-            self.head = format!(
-                "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nx-content-type-options: nosniff\r\n\
-                 cache-control: no-store\r\ndate: {}\r\ncontent-length: ",
-                self.date
-            );
+            self.head = format!("cache-control: no-store\r\ndate: {}\r\ncontent-length: ", self.date);
         }
     }
 }
@@ -305,7 +372,7 @@ mod tests {
                 (0..6).map(|place| parts[number / parts.len().pow(place) % parts.len()]).collect();
             let read = format!("GET /order{words}");
             for end in (0..=6).filter_map(|cut| read.len().checked_sub(cut)) {
-                if let Some(Asked::Order(place) | Asked::Search(_, place)) =
+                if let Some(Asked::Order(place) | Asked::Newest(_, place) | Asked::Search(_, place)) =
                     asked(&read.as_bytes()[..end], &app)
                 {
                     assert!(!place.is_empty() && place.end < end, "{read}");

@@ -63,9 +63,21 @@ impl Shown {
             "delivery_service=boat",
             "delivery_service=boat&track_number=track-8",
             "delivery_service=meest&order_uid=order-1",
+            "delivery_service=post&limit=300&full=true",
+            "delivery_service=boat&limit=7&order=asc&full=true",
+            "limit=1000&full=true",
+            "limit=1000&order=asc",
         ];
         for query in queries {
             let answer = service.get(&format!("/orders?{query}")).await;
+            assert_eq!(answer.status, StatusCode::OK, "{query}: {}", answer.body);
+            let link = answer.headers.get("link").map_or("", |link| link.to_str().unwrap());
+            found.push(format!("{query}: {link} {}", answer.body));
+        }
+        for query in
+            ["track_number=track-7", "delivery_service=boat&track_number=track-8", "delivery_service=post"]
+        {
+            let answer = service.get(&format!("/order?{query}")).await;
             assert_eq!(answer.status, StatusCode::OK, "{query}: {}", answer.body);
             found.push(format!("{query}: {}", answer.body));
         }
@@ -157,6 +169,8 @@ async fn without_postgres_memory_answers_and_the_rest_is_to_come_again() {
     assert!(whole > 100 && evicted.len() > 100, "{whole} whole, {} evicted", evicted.len());
     assert_comes_again(&get_the_long_way(&service, evicted[0]).await);
     assert_comes_again(&service.get_once("/orders?order_uid=order-0").await);
+    assert_comes_again(&service.get_once("/order?order_uid=order-0").await);
+    assert_comes_again(&service.get_once("/orders?full=true&order=asc").await);
     // What memory has is found, and pages need no bodies.
     assert_eq!(service.get("/orders?order_uid=nobody").await.body, "[]");
     assert_eq!(service.ids().await, shown.ids);

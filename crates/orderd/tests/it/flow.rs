@@ -120,7 +120,7 @@ async fn orders_are_found_by_what_is_in_them() {
         serde_json::json!([ids[3]])
     );
     assert_eq!(service.get("/orders?order_uid=nobody").await.json(), serde_json::json!([]));
-    for unusable in ["/orders", "/orders?locale=en", "/orders?order_uid=order-3&locale=en"] {
+    for unusable in ["/orders?locale=en", "/orders?order_uid=order-3&locale=en"] {
         let answer = service.get(unusable).await;
         assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{unusable}");
         assert!(answer.body.contains("order_uid, track_number"), "{}", answer.body);

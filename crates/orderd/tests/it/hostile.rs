@@ -107,8 +107,16 @@ async fn the_short_way_answers_as_the_long_one() {
         ("/orders?order_uid=one+", "\r\n\r\n[]"),
         ("/orders?locale=en", " 400 "),
         ("/orders?=one", " 400 "),
-        ("/orders?", " 400 "),
-        ("/orders", " 400 "),
+        ("/orders?", &list),
+        ("/orders", &list),
+        ("/order?order_uid=one", "\r\n\r\n{\"order_uid\":\"one\""),
+        ("/order?order_uid=%6fne", "\r\n\r\n{\"order_uid\":\"one\""),
+        ("/order?order_uid=two", " 404 "),
+        ("/order?order_uid=", " 404 "),
+        ("/order?locale=en", " 400 "),
+        ("/order?", " 400 "),
+        ("/orders?limit=1", &list),
+        ("/orders?limit=x", " 400 "),
         ("/ordersx?order_uid=one", " 404 "),
     ] {
         let short = answer_to(&service, asked(target, short).as_bytes()).await;

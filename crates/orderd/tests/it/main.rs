@@ -6,6 +6,7 @@ mod support;
 
 mod flow;
 mod pages;
+mod queries;
 mod live;
 mod crowd;
 mod page;

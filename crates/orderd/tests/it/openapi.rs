@@ -64,5 +64,5 @@ async fn what_is_refused_is_described() {
             closed += usize::from(needs_token);
         }
     }
-    assert_eq!(closed, 10, "nine that show orders or dead letters, and the one that erases");
+    assert_eq!(closed, 11, "ten that show orders or dead letters, and the one that erases");
 }

@@ -3,6 +3,7 @@
 mod parts;
 mod words;
 mod dead_letters;
+mod queries;
 
 use std::sync::Arc;
 
@@ -10,7 +11,6 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use model::Model;
-use model::shape::Kind;
 use serde_json::{Map, Value, json};
 
 use self::parts::{
@@ -123,6 +123,7 @@ fn schemas(model: &Model) -> Value {
     json!({
         "Order": order,
         "Ids": { "type": "array", "items": { "type": "string" }, "maxItems": 50, "examples": [[ID]] },
+        "Entry": queries::entry(),
         "Part": part,
         "DeadLetter": dead_letters::schema(),
         "Replay": dead_letters::outcome_schema(),
@@ -156,7 +157,8 @@ fn paths(model: &Model, search: &[String], tokens: &Tokens) -> Value {
         "/order_pages/last": { "get": operation("The last page of ids", vec![ids(), not_modified(), plain("404", "There is no order")]) },
         "/order_pages/{n}": { "get": page() },
         "/order/{id}": { "get": get_order(model) },
-        "/orders": { "get": find(model, search) },
+        "/order": { "get": queries::newest(model, search, sample(model)) },
+        "/orders": { "get": queries::find(model, search) },
         "/events": { "get": events() },
         "/dead_letters": { "get": dead_letters::list() },
         "/dead_letters/{key}": { "get": dead_letters::show() },
@@ -258,32 +260,6 @@ fn erase() -> Value {
     erase["parameters"] = json!([id()]);
     close(&mut erase, &["erase"]);
     erase
-}
-
-/// The members are the properties of one object, so that "at least one of them" can be said.
-fn find(model: &Model, search: &[String]) -> Value {
-    let member = |name: &String| {
-        let kind = match model.shape().member(name).map(|(_, member)| &member.kind) {
-            Some(Kind::Bool) => "boolean",
-            Some(Kind::Int) => "integer",
-            Some(Kind::Float) => "number",
-            _ => "string",
-        };
-        (name.clone(), json!({ "type": kind }))
-    };
-    let members: Map<_, _> = search.iter().map(member).collect();
-    let schema = json!({
-        "type": "object", "properties": members, "minProperties": 1, "unevaluatedProperties": false,
-    });
-    let mut members = parameter("query", "members", "Members and their exact values; all must match", schema);
-    members["style"] = "form".into();
-    members["explode"] = true.into();
-    let none = plain("400", "No member, or one that orders are not found by");
-    let away = plain("503", "Memory doesn't have all of it, and PostgreSQL can't be asked now, or not yet");
-    let mut find =
-        operation("The ids of the orders with these values, newest first", vec![ids(), none, away]);
-    find["parameters"] = json!([required(members)]);
-    find
 }
 
 fn events() -> Value {

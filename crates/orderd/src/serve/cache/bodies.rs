@@ -88,6 +88,13 @@ impl Bodies {
         Some(look(number(hash, place), &shard.bodies[place as usize]))
     }
 
+    /// Looks at the body of a key, without a note of it.
+    pub(super) fn look<T>(&self, hash: u32, key: &[u8], look: impl FnOnce(u32, &Body) -> T) -> Option<T> {
+        let shard = self.shard(hash).read();
+        let place = shard.find(hash, key)?;
+        Some(look(number(hash, place), &shard.bodies[place as usize]))
+    }
+
     /// Looks at the body of a number.
     pub(super) fn with<T>(&self, number: u32, look: impl FnOnce(&Body) -> T) -> T {
         look(&self.shard(number).read().bodies[place(number)])

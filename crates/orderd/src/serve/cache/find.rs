@@ -1,14 +1,65 @@
-//! Orders by their values, newest first: from memory, and where bodies were evicted from what the table says.
+//! Orders by their values and times: from memory, and where bodies were evicted from what the table says.
 
-use order::{Body, RowError};
+use std::cmp::Ordering;
 
-use super::{Cache, ReadThrough, Row, Unanswered};
+use order::{Body, Key, RowError};
 
-/// Ids that a search gives at most.
-pub(crate) const FOUND: usize = 50;
+use super::read_through::TOGETHER_OF_A_QUERY;
+use super::{Cache, Contents, Known, ReadThrough, Row, Unanswered};
+
+/// Ids that a query gives where it doesn't say how many, and at most.
+pub(crate) const LIMIT: usize = 50;
+pub(crate) const MAX_LIMIT: usize = 1000;
+
+/// So many orders are looked at under one lock: the writer, and the other requests of the thread, wait no longer.
+const MAX_LOOKS: usize = 1024;
+
+/// Another order may take the place of one that has just left; so often the newest is looked for.
+const MAX_TRIES: usize = 4;
 
 /// A place among the members that are searched by, and a value.
 pub(crate) type Criterion = (usize, String);
+
+/// Which orders are asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Query {
+    /// All of them must match.
+    pub(crate) criteria: Vec<Criterion>,
+    /// Ids from here on, in the order of bytes.
+    pub(crate) low: String,
+    /// Ids before this one.
+    pub(crate) high: Option<String>,
+    /// Only ids that have a time.
+    pub(crate) timed: bool,
+    /// Oldest first.
+    pub(crate) ascending: bool,
+    pub(crate) limit: usize,
+}
+
+impl Query {
+    /// All orders with these values, the newest ones first.
+    pub(crate) fn newest(criteria: Vec<Criterion>, limit: usize) -> Self {
+        Self { criteria, low: String::new(), high: None, timed: false, ascending: false, limit }
+    }
+
+    /// Only what follows this id, which need not exist.
+    pub(crate) fn go_on_after(&mut self, id: &str) {
+        if self.ascending {
+            // The next of all texts. No id of a row holds that character.
+            self.low = self.low.as_str().max(&format!("{id}\0")).to_owned();
+        } else if self.high.as_deref().is_none_or(|high| id < high) {
+            self.high = Some(id.to_owned());
+        }
+    }
+}
+
+/// What a query finds.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Page {
+    pub(crate) ids: Vec<String>,
+    /// Whether others follow.
+    pub(crate) has_more: bool,
+}
 
 /// Why nothing can be said.
 #[derive(Debug)]
@@ -25,55 +76,126 @@ struct Candidate {
     to_check: bool,
 }
 
+/// Some candidates.
+struct Batch {
+    candidates: Vec<Candidate>,
+    /// The last id that was looked at, where there may be more behind it.
+    end: Option<String>,
+}
+
 impl Cache {
-    /// The ids of the orders that have all of these values, newest first.
-    pub(crate) async fn search(
-        &self,
-        criteria: &[Criterion],
-        read_through: &ReadThrough,
-    ) -> Result<Vec<String>, NotFound> {
+    /// The ids of the orders that a query asks for.
+    pub(crate) async fn search(&self, query: &Query, read_through: &ReadThrough) -> Result<Page, NotFound> {
+        let mut rest = query.clone();
         let mut ids = Vec::new();
-        let mut before = None;
         loop {
-            let candidates = self.candidates(criteria, before.as_deref())?;
-            let is_last = candidates.len() < FOUND;
-            before = candidates.last().map(|last| last.id.clone());
-            ids.extend(self.checked(candidates, criteria, read_through).await?);
-            if is_last || ids.len() >= FOUND {
-                ids.truncate(FOUND);
-                return Ok(ids);
+            let batch = self.batch(&rest, query.limit + 1 - ids.len())?;
+            ids.extend(self.checked(batch.candidates, &query.criteria, read_through).await?);
+            let Some(end) = batch.end.filter(|_| ids.len() <= query.limit) else { break };
+            rest.go_on_after(&end);
+            tokio::task::yield_now().await;
+        }
+        let has_more = ids.len() > query.limit;
+        ids.truncate(query.limit);
+        Ok(Page { ids, has_more })
+    }
+
+    /// The same, if memory alone can tell soon.
+    pub(crate) fn search_at_once(&self, query: &Query) -> Option<Page> {
+        let Batch { mut candidates, end } = self.batch(query, query.limit + 1).ok()?;
+        let has_more = candidates.len() > query.limit;
+        if candidates.iter().any(|candidate| candidate.to_check) || (end.is_some() && !has_more) {
+            return None;
+        }
+        candidates.truncate(query.limit);
+        Some(Page { ids: candidates.into_iter().map(|candidate| candidate.id).collect(), has_more })
+    }
+
+    /// Appends the JSON of the newest order that a query finds, and gives back its id. `None`: there is none, or memory
+    /// alone can't tell soon.
+    pub(crate) fn write_newest_at_once(&self, query: &Query, out: &mut Vec<u8>) -> Option<String> {
+        for _ in 0..MAX_TRIES {
+            let newest = self.batch(query, 1).ok()?.candidates.pop().filter(|newest| !newest.to_check)?;
+            match self.write_json(&newest.id, out).ok()? {
+                Known::Whole => return Some(newest.id),
+                Known::Evicted => return None,
+                Known::Not => {}
             }
         }
+        None
     }
 
-    /// The same, if memory alone can tell.
-    pub(crate) fn search_at_once(&self, criteria: &[Criterion]) -> Option<Vec<String>> {
-        let candidates = self.candidates(criteria, None).ok()?;
-        let is_sure = candidates.iter().all(|candidate| !candidate.to_check);
-        is_sure.then(|| candidates.into_iter().map(|candidate| candidate.id).collect())
-    }
-
-    /// Those before `before`, as far as memory can tell.
-    fn candidates(&self, criteria: &[Criterion], before: Option<&str>) -> Result<Vec<Candidate>, RowError> {
+    /// The page, if memory has all orders that could be on it, although it doesn't have the whole table yet: those that
+    /// came from the stream are newer than all that is in the table alone.
+    pub(crate) fn without_table(&self, query: &Query, page: Page) -> Option<Page> {
         let contents = self.index.read();
-        let found = criteria
-            .iter()
-            .map(|(place, value)| contents.index.search(*place, self.hash(value.as_bytes())))
-            .collect::<Option<Vec<_>>>();
-        let rarest = found.and_then(|found| found.into_iter().min_by_key(|found| found.len()));
-        let Some(rarest) = rarest else { return Ok(Vec::new()) };
-        let is_before = |body: &Body| before.is_none_or(|before| body.key_bytes() < before.as_bytes());
-        let mut candidates = Vec::new();
-        for id in rarest.newest_first() {
-            let body = self.bodies.with(id, Body::clone);
-            if is_before(&body) && self.matches(&body, criteria)? {
-                candidates.push(Candidate { id: body.key().to_owned(), to_check: body.is_evicted() });
-                if candidates.len() == FOUND {
-                    break;
-                }
+        let first = contents.first_arrived.as_deref()?;
+        if query.low.as_str() >= first {
+            return Some(page);
+        }
+        let is_full = !query.ascending && page.ids.len() == query.limit;
+        let is_newer = is_full && page.ids.last().is_some_and(|last| last.as_str() >= first);
+        // Older ones may follow from the table.
+        is_newer.then_some(Page { has_more: true, ..page })
+    }
+
+    /// Up to `room` of those that a query may ask for, as far as memory can tell.
+    fn batch(&self, query: &Query, room: usize) -> Result<Batch, RowError> {
+        let hashes: Vec<_> =
+            query.criteria.iter().map(|(place, value)| (*place, self.hash(value.as_bytes()))).collect();
+        let mut batch = Batch { candidates: Vec::new(), end: None };
+        let contents = self.index.read();
+        for (looked, slot) in self.walk(&contents, query, &hashes).enumerate() {
+            let looked_at = self.bodies.with(slot, |body| self.look(body, query, &hashes));
+            match looked_at? {
+                Look::Beyond => break,
+                Look::Passed => {}
+                Look::Candidate(candidate) => batch.candidates.push(candidate),
+            }
+            if batch.candidates.len() == room || looked + 1 == MAX_LOOKS {
+                batch.end = Some(self.bodies.with(slot, |body| body.key().to_owned()));
+                break;
             }
         }
-        Ok(candidates)
+        Ok(batch)
+    }
+
+    /// The numbers of orders that a query may ask for, in its order, from where it begins.
+    fn walk<'c>(
+        &'c self,
+        contents: &'c Contents,
+        query: &'c Query,
+        hashes: &[(usize, u32)],
+    ) -> Box<dyn Iterator<Item = u32> + 'c> {
+        let Some(found) = contents.index.narrowest(hashes.iter().copied()) else {
+            return Box::new(std::iter::empty());
+        };
+        if query.ascending {
+            return Box::new(found.since(|slot| self.bodies.compare(slot, query.low.as_bytes())));
+        }
+        let compare = |slot| match &query.high {
+            Some(high) => self.bodies.compare(slot, high.as_bytes()),
+            None => Ordering::Less,
+        };
+        Box::new(found.before(compare))
+    }
+
+    fn look(&self, body: &Body, query: &Query, hashes: &[(usize, u32)]) -> Result<Look, RowError> {
+        let id = body.key();
+        let (is_low, is_high) =
+            (id < query.low.as_str(), query.high.as_deref().is_some_and(|high| id >= high));
+        if is_low || is_high {
+            let is_beyond = if query.ascending { is_high } else { is_low };
+            return Ok(if is_beyond { Look::Beyond } else { Look::Passed });
+        }
+        let matches = (!query.timed || Key::has_time(id))
+            && if body.is_evicted() {
+                self.may_match(body, hashes)?
+            } else {
+                self.matches(body, &query.criteria)?
+            };
+        let to_check = body.is_evicted() && !query.criteria.is_empty();
+        Ok(if matches { Look::Candidate(Candidate { id: id.to_owned(), to_check }) } else { Look::Passed })
     }
 
     /// The ids of those that are what they seem to be.
@@ -83,31 +205,36 @@ impl Cache {
         criteria: &[Criterion],
         read_through: &ReadThrough,
     ) -> Result<Vec<String>, NotFound> {
-        let unsure = candidates.iter().filter(|candidate| candidate.to_check);
-        let mut rows = read_through.rows(unsure.map(|candidate| candidate.id.as_str())).await?.into_iter();
         let mut ids = Vec::with_capacity(candidates.len());
-        for candidate in candidates {
-            let row = if candidate.to_check { rows.next() } else { None };
-            let is_one = match row {
-                Some(Row::Order(body)) => self.matches(&body, criteria)?,
-                // Not committed yet, or it has just left.
-                Some(Row::NotThere | Row::NotRead) => self.contains(&candidate.id),
-                Some(Row::Undecodable) => false,
-                None => true,
-            };
-            if is_one {
-                ids.push(candidate.id);
+        for some in candidates.chunks(TOGETHER_OF_A_QUERY) {
+            let unsure = some.iter().filter(|candidate| candidate.to_check);
+            let unsure: Vec<_> = unsure.map(|candidate| candidate.id.as_str()).collect();
+            let mut rows = read_through.rows(&unsure).await?.into_iter();
+            for Candidate { id, to_check } in some {
+                let row = if *to_check { rows.next() } else { None };
+                let is_one = match row {
+                    Some(Row::Order(body)) => self.matches(&body, criteria)?,
+                    // Not committed yet, or it has just left.
+                    Some(Row::NotThere | Row::NotRead) => self.contains(id),
+                    Some(Row::Undecodable) => false,
+                    None => true,
+                };
+                if is_one {
+                    ids.push(id.clone());
+                }
             }
         }
         Ok(ids)
     }
 
-    /// Whether an order has all of these values; of an evicted one, whether it has their hashes.
+    /// Whether an evicted order has these hashes.
+    fn may_match(&self, body: &Body, hashes: &[(usize, u32)]) -> Result<bool, RowError> {
+        let has = self.hashes_of(body, &mut Vec::new())?;
+        Ok(hashes.iter().all(|&(place, hash)| has[place] == hash))
+    }
+
+    /// Whether an order has all of these values.
     fn matches(&self, body: &Body, criteria: &[Criterion]) -> Result<bool, RowError> {
-        if body.is_evicted() {
-            let hashes = self.hashes_of(body, &mut Vec::new())?;
-            return Ok(criteria.iter().all(|(place, value)| hashes[*place] == self.hash(value.as_bytes())));
-        }
         let mut text = Vec::new();
         for (place, value) in criteria {
             text.clear();
@@ -118,6 +245,14 @@ impl Cache {
         }
         Ok(true)
     }
+}
+
+/// What is seen of an order that a query comes by.
+enum Look {
+    Candidate(Candidate),
+    Passed,
+    /// Neither this one nor those behind it are asked for.
+    Beyond,
 }
 
 impl From<RowError> for NotFound {

@@ -57,8 +57,16 @@ impl Index {
         self.in_order.starting_at(start)
     }
 
-    /// The orders that may have a value of that hash in the member that is searched by at `place`.
-    pub(super) fn search(&self, place: usize, hash: u32) -> Option<Found<'_>> {
-        self.searches[place].find(hash)
+    /// The fewest orders among which all are that have these hashes, each in the member that is searched by at a place;
+    /// without any, all orders. `None`: there are none.
+    pub(super) fn narrowest(&self, hashes: impl Iterator<Item = (usize, u32)>) -> Option<Found<'_>> {
+        let mut narrowest = Found::Many(&self.in_order);
+        for (place, hash) in hashes {
+            let found = self.searches[place].find(hash)?;
+            if found.len() <= narrowest.len() {
+                narrowest = found;
+            }
+        }
+        Some(narrowest)
     }
 }

@@ -13,6 +13,8 @@ mod id_table;
 mod ordered;
 mod search;
 mod find;
+#[cfg(test)]
+mod find_tests;
 mod ready;
 mod bound;
 mod evict;
@@ -31,7 +33,7 @@ use tokio::sync::{mpsc, watch};
 
 use self::bodies::Bodies;
 pub(crate) use self::bound::Bound;
-pub(crate) use self::find::{Criterion, FOUND, NotFound};
+pub(crate) use self::find::{Criterion, LIMIT, MAX_LIMIT, NotFound, Page as Found, Query};
 pub(crate) use self::hasher::Hasher;
 use self::index::Index;
 pub(crate) use self::read_through::{Asked, ReadThrough, Row, Unanswered};
@@ -71,6 +73,8 @@ struct Contents {
     index: Index,
     /// The how many-th memory this is.
     generation: u64,
+    /// The first key that came from the stream: what is only in the table is older.
+    first_arrived: Option<Box<str>>,
     /// Orders that have left, so that a copy that is still on its way doesn't bring them back.
     gone: HashMap<Key, Gone>,
     /// What they may take.
@@ -108,8 +112,13 @@ impl Cache {
     /// `search` are the places of the members that are searched by.
     pub(crate) fn new(layouts: Arc<Layouts>, search: Vec<usize>, bound: Option<Bound>) -> Arc<Self> {
         let is_bounded = bound.is_some();
-        let contents =
-            Contents { index: Index::new(search.len()), generation: 0, gone: HashMap::new(), bound };
+        let contents = Contents {
+            index: Index::new(search.len()),
+            generation: 0,
+            first_arrived: None,
+            gone: HashMap::new(),
+            bound,
+        };
         Arc::new(Self {
             bodies: Bodies::new(is_bounded),
             ready: (!is_bounded).then(Ready::new),
@@ -167,6 +176,9 @@ impl Cache {
         let mut fresh = Fresh::default();
         let mut records = records.into_iter();
         let mut contents = self.index.write();
+        if through.is_some() && contents.generation == generation {
+            contents.note_arrived(records.as_slice().first());
+        }
         loop {
             if contents.generation != generation {
                 // Of a memory that is no more.
@@ -219,6 +231,7 @@ impl Cache {
     pub(crate) fn begin_generation(&self, generation: u64) {
         let mut contents = self.index.write();
         contents.generation = generation;
+        contents.first_arrived = None;
         self.applied.store(u64::MAX, Ordering::Release);
         contents.index = Index::new(self.search.len());
         if let Some(bound) = &mut contents.bound {
@@ -277,6 +290,12 @@ impl Cache {
         self.bodies.find(self.hash(key.as_bytes()), key.as_bytes()).is_some()
     }
 
+    /// What memory has of an order.
+    pub(crate) fn known(&self, key: &str) -> Known {
+        let known = |_, body: &Body| if body.is_evicted() { Known::Evicted } else { Known::Whole };
+        self.bodies.look(self.hash(key.as_bytes()), key.as_bytes(), known).unwrap_or(Known::Not)
+    }
+
     /// Appends the JSON of an order, if it is in memory.
     pub(crate) fn write_json(&self, key: &str, out: &mut Vec<u8>) -> Result<Known, RowError> {
         let write = |id, body: &Body| match &self.ready {
@@ -331,6 +350,13 @@ impl Cache {
 }
 
 impl Contents {
+    fn note_arrived(&mut self, record: Option<&Record>) {
+        let Some(key) = record.map(|record| record.body.key()) else { return };
+        if self.first_arrived.as_deref().is_none_or(|first| key < first) {
+            self.first_arrived = Some(key.into());
+        }
+    }
+
     /// Adds an order unless its key is known. `true`: it was not.
     fn insert(&mut self, bodies: &Bodies, hash: u32, record: Record, through: Option<u64>) -> bool {
         let Some(id) = self.index.insert(bodies, hash, record) else { return false };

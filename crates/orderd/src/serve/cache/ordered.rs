@@ -102,9 +102,26 @@ impl Ordered {
         self.chunks[place..].iter().flatten().copied().skip(start - skipped)
     }
 
-    /// All, last to first.
-    pub(super) fn newest_first(&self) -> impl Iterator<Item = u32> {
-        self.chunks.iter().rev().flat_map(|chunk| chunk.iter().rev()).copied()
+    /// Those whose keys lie before the sought one, last to first. `compare` is how a key stands to it.
+    pub(super) fn before(&self, compare: impl Fn(u32) -> Ordering) -> impl Iterator<Item = u32> {
+        let (place, at) = self.split_at(&compare);
+        let part = self.chunks.get(place).map_or(&[][..], |chunk| &chunk[..at]);
+        part.iter()
+            .rev()
+            .chain(self.chunks[..place].iter().rev().flat_map(|chunk| chunk.iter().rev()))
+            .copied()
+    }
+
+    /// The sought one, if it is there, and those whose keys lie behind it, first to last.
+    pub(super) fn since(&self, compare: impl Fn(u32) -> Ordering) -> impl Iterator<Item = u32> {
+        let (place, at) = self.split_at(&compare);
+        self.chunks[place..].iter().flatten().skip(at).copied()
+    }
+
+    /// The chunk, and the place in it, before which all keys lie before the sought one.
+    fn split_at(&self, compare: &impl Fn(u32) -> Ordering) -> (usize, usize) {
+        let place = self.chunk_of(compare);
+        (place, self.chunks.get(place).map_or(0, |chunk| place_in(chunk, compare)))
     }
 }
 
@@ -192,10 +209,17 @@ mod tests {
                 ordered.starting_at(start).take(50).collect::<Vec<_>>(),
                 expected.iter().skip(start).take(50).copied().collect::<Vec<_>>()
             );
-            prop_assert_eq!(
-                ordered.newest_first().collect::<Vec<_>>(),
-                expected.into_iter().rev().collect::<Vec<_>>()
-            );
+            for sought in [0, start as u32 * 3, 20_000].into_iter().chain(expected.get(start).copied()) {
+                let compare = |other: u32| other.cmp(&sought);
+                prop_assert_eq!(
+                    ordered.before(compare).collect::<Vec<_>>(),
+                    expected.iter().rev().copied().filter(|&id| id < sought).collect::<Vec<_>>()
+                );
+                prop_assert_eq!(
+                    ordered.since(compare).collect::<Vec<_>>(),
+                    expected.iter().copied().filter(|&id| id >= sought).collect::<Vec<_>>()
+                );
+            }
         }
     }
 }

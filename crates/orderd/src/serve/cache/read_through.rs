@@ -10,7 +10,7 @@ use async_nats::Client;
 use async_nats::jetstream::stream::Stream;
 use futures_util::{FutureExt, future};
 use order::{Body, Key, RowReader};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::Cache;
 use crate::config::Settings;
@@ -22,6 +22,11 @@ use crate::{streams, subject};
 /// How many readers may wait, and how many are answered by one query.
 const WAITING: usize = 4096;
 const TOGETHER: usize = 512;
+
+/// Of those who wait, so many are of queries at most, and each asks for so many at once: the others' orders come in
+/// between.
+const WAITING_OF_QUERIES: usize = 512;
+pub(crate) const TOGETHER_OF_A_QUERY: usize = 128;
 
 /// How many messages are looked for in the stream at once.
 const LOOKS_IN_FLIGHT: usize = 64;
@@ -60,6 +65,9 @@ pub(crate) struct Asked {
 
 struct Question {
     id: String,
+    /// Whether the body goes back into memory: of an order that is asked for by its id, and not of all that a query
+    /// comes by, for which others would leave.
+    puts_back: bool,
     answer: oneshot::Sender<Row>,
 }
 
@@ -67,6 +75,8 @@ struct Question {
 #[derive(Clone)]
 pub(crate) struct ReadThrough {
     questions: mpsc::Sender<Question>,
+    /// Room for the questions of queries.
+    of_queries: Arc<Semaphore>,
     metrics: Arc<Metrics>,
 }
 
@@ -81,12 +91,22 @@ impl ReadThrough {
                 tracing::error!("reading through has panicked, and begins again");
             }
         });
-        Self { questions, metrics }
+        Self { questions, of_queries: Arc::new(Semaphore::new(WAITING_OF_QUERIES)), metrics }
+    }
+
+    /// One that nobody answers.
+    #[cfg(test)]
+    pub(super) fn of_nobody(metrics: Arc<Metrics>) -> Self {
+        Self {
+            questions: mpsc::channel(1).0,
+            of_queries: Arc::new(Semaphore::new(WAITING_OF_QUERIES)),
+            metrics,
+        }
     }
 
     /// The row of an order that is asked for.
     pub(crate) async fn row(&self, id: &str) -> Result<Row, Unanswered> {
-        let row = self.ask(id).await;
+        let row = self.ask(id, true).await;
         let label = match &row {
             Ok(Row::Order(_) | Row::Undecodable) => "found",
             Ok(Row::NotThere) => "not_found",
@@ -96,18 +116,23 @@ impl ReadThrough {
         row
     }
 
-    /// The rows of these ids.
-    pub(super) async fn rows(&self, ids: impl Iterator<Item = &str>) -> Result<Vec<Row>, Unanswered> {
-        future::try_join_all(ids.map(|id| self.ask(id))).await
+    /// The rows of a few ids that a query comes by.
+    pub(crate) async fn rows(&self, ids: &[&str]) -> Result<Vec<Row>, Unanswered> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let room = self.of_queries.acquire_many(ids.len().min(WAITING_OF_QUERIES) as u32);
+        let _room = tokio::time::timeout(PATIENCE, room).await.ok().and_then(Result::ok).ok_or(Unanswered)?;
+        future::try_join_all(ids.iter().map(|id| self.ask(id, false))).await
     }
 
-    async fn ask(&self, id: &str) -> Result<Row, Unanswered> {
+    async fn ask(&self, id: &str, puts_back: bool) -> Result<Row, Unanswered> {
         // No row of PostgreSQL has such an id, and it would refuse the others that are asked for with it.
         if id.contains('\0') {
             return Ok(Row::NotThere);
         }
         let (answer, answered) = oneshot::channel();
-        let asked = self.questions.try_send(Question { id: id.to_owned(), answer });
+        let asked = self.questions.try_send(Question { id: id.to_owned(), puts_back, answer });
         asked.map_err(|_| Unanswered)?;
         tokio::time::timeout(PATIENCE, answered).await.ok().and_then(Result::ok).ok_or(Unanswered)
     }
@@ -138,7 +163,10 @@ async fn answer(asked: &mut mpsc::Receiver<Question>, parts: &Asked, cache: &Cac
                     (id, row)
                 };
                 let rows: HashMap<String, Row> = rows.into_iter().map(&mut read).collect();
-                cache.put_back(&rows.values().filter_map(Row::order).cloned().collect::<Vec<_>>());
+                let asked_for = questions.iter().filter(|question| question.puts_back);
+                let orders =
+                    asked_for.filter_map(|question| rows.get(&question.id).and_then(Row::order).cloned());
+                cache.put_back(&orders.collect::<Vec<_>>());
                 for question in questions.drain(..) {
                     let row = match (rows.get(&question.id), beyond.get(&question.id)) {
                         (Some(row), _) => row.clone(),

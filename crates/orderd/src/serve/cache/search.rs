@@ -79,7 +79,7 @@ impl Search {
     }
 }
 
-impl Found<'_> {
+impl<'s> Found<'s> {
     pub(super) fn len(&self) -> usize {
         match self {
             Found::One(_) => 1,
@@ -87,11 +87,22 @@ impl Found<'_> {
         }
     }
 
-    pub(super) fn newest_first(&self) -> impl Iterator<Item = u32> {
-        let (one, many) = match self {
-            Found::One(id) => (Some(*id), None),
-            Found::Many(ordered) => (None, Some(ordered.newest_first())),
-        };
-        one.into_iter().chain(many.into_iter().flatten())
+    /// Those before the sought key, last to first. One alone is given wherever it lies.
+    pub(super) fn before(self, compare: impl Fn(u32) -> Ordering) -> impl Iterator<Item = u32> {
+        let (one, many) = self.parts();
+        one.into_iter().chain(many.map(|many| many.before(compare)).into_iter().flatten())
+    }
+
+    /// Those from the sought key on, first to last. One alone is given wherever it lies.
+    pub(super) fn since(self, compare: impl Fn(u32) -> Ordering) -> impl Iterator<Item = u32> {
+        let (one, many) = self.parts();
+        one.into_iter().chain(many.map(|many| many.since(compare)).into_iter().flatten())
+    }
+
+    fn parts(self) -> (Option<u32>, Option<&'s Ordered>) {
+        match self {
+            Found::One(id) => (Some(id), None),
+            Found::Many(ordered) => (None, Some(ordered)),
+        }
     }
 }

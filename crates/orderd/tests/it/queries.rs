@@ -1,0 +1,378 @@
+//! `/order?MEMBER=VALUE` and `/orders`: found by values and times, page by page, as ids or as documents.
+
+use std::net::Ipv4Addr;
+
+use devstack::breaker::{Breaker, Mode};
+use hyper::{Method, Request, StatusCode};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+
+use crate::support::{Answer, LIMIT, Service, Stack, eventually, in_time, order, orders};
+
+const TRACK: &str = "WBILMTESTTRACK";
+
+/// The address of the next page.
+fn next(answer: &Answer) -> Option<String> {
+    let link = answer.headers.get("link")?.to_str().unwrap();
+    let (address, rest) = link.strip_prefix('<').unwrap().split_once('>').unwrap();
+    assert_eq!(rest, "; rel=\"next\"");
+    Some(address.to_owned())
+}
+
+/// The elements of all pages from this one on.
+async fn pages(service: &Service, first: &str) -> Vec<Value> {
+    let (mut all, mut path) = (Vec::new(), Some(first.to_owned()));
+    while let Some(asked) = path {
+        let answer = service.get(&asked).await;
+        assert_eq!(answer.status, StatusCode::OK, "{asked}: {}", answer.body);
+        all.extend(answer.json().as_array().unwrap().iter().cloned());
+        path = next(&answer);
+    }
+    all
+}
+
+async fn list(service: &Service, path: &str) -> Vec<String> {
+    let answer = service.get(path).await;
+    assert_eq!(answer.status, StatusCode::OK, "{path}: {}", answer.body);
+    serde_json::from_value(answer.json()).unwrap()
+}
+
+/// A request by the routes, and not by the short way before them.
+fn the_long_way(path: &str) -> hyper::http::request::Builder {
+    Request::get(path).header("expect", "nothing")
+}
+
+/// A service with so many orders.
+async fn with_orders(count: usize, env: &[(&str, &str)]) -> (Stack, Service, Vec<String>) {
+    let stack = Stack::new();
+    let service = stack.serve(env).await;
+    stack.publish(&orders(count)).await;
+    service.wait_len(count as u64).await;
+    let ids = service.ids().await;
+    (stack, service, ids)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_newest_order_with_a_value_is_served_whole_on_both_ways() {
+    let (stack, service, ids) = with_orders(3, &[]).await;
+    stack.publish(&[order("order-1")]).await;
+    service.wait_len(4).await;
+    let newest = service.ids().await[3].clone();
+    for (query, id) in [
+        ("order_uid=order-2", &ids[2]),
+        ("order_uid=order-1", &newest),
+        (format!("track_number={TRACK}").as_str(), &newest),
+        (format!("track_number={TRACK}&order_uid=order-0").as_str(), &ids[0]),
+        ("order%5fuid=order-0", &ids[0]),
+        ("$.order_uid=order-0", &ids[0]),
+    ] {
+        let path = format!("/order?{query}");
+        let (short, long) = (service.get(&path).await, service.send(the_long_way(&path)).await);
+        let whole = service.get(&format!("/order/{id}")).await;
+        for answer in [&short, &long] {
+            assert_eq!((answer.status, &answer.body), (StatusCode::OK, &whole.body), "{query}");
+            assert_eq!(answer.headers["content-location"], format!("/order/{id}"), "{query}");
+            assert_eq!(answer.headers["cache-control"], "no-store");
+        }
+        let names = |answer: &Answer| {
+            answer.headers.keys().map(ToString::to_string).collect::<std::collections::BTreeSet<_>>()
+        };
+        assert_eq!(names(&short), names(&long));
+        let head = service.send(Request::head(&path)).await;
+        assert_eq!((head.status, head.body.as_str()), (StatusCode::OK, ""));
+        assert_eq!(head.headers["content-location"], format!("/order/{id}"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_that_cannot_be_answered_say_why() {
+    let (_stack, service, _) = with_orders(1, &[("SEARCH", "order_uid,sm_id,delivery_service")]).await;
+    for (path, status, said) in [
+        ("/order?order_uid=nobody", 404, "404 resource not found"),
+        ("/order?order_uid=order-0&delivery_service=boat", 404, "404 resource not found"),
+        ("/order", 400, "order_uid, sm_id, delivery_service"),
+        ("/order?", 400, "order_uid, sm_id, delivery_service"),
+        ("/order?locale=en", 400, "order_uid, sm_id, delivery_service"),
+        ("/order?order_uid=order-0&limit=1", 400, "no parameter \"limit\""),
+        ("/orders?locale=en", 400, "order_uid, sm_id, delivery_service, from, to, order, limit, after, full"),
+        ("/orders?limit=0", 400, "1 to 1000"),
+        ("/orders?limit=1&limit=2", 400, "more than once"),
+        ("/orders?order=down", 400, "asc or desc"),
+        ("/orders?full=1", 400, "true or false"),
+        ("/orders?from=today", 400, "RFC 3339"),
+        ("/orders?after=", 400, "takes an id"),
+    ] {
+        for answer in [service.get(path).await, service.send(the_long_way(path)).await] {
+            assert_eq!(answer.status.as_u16(), status, "{path}: {}", answer.body);
+            assert!(answer.body.contains(said), "{path}: {}", answer.body);
+        }
+    }
+    for path in ["/order?order_uid=order-0", "/orders"] {
+        for method in [Method::POST, Method::PUT, Method::DELETE, Method::PATCH] {
+            let answer = service.send(Request::builder().method(&method).uri(path)).await;
+            assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED, "{method} {path}");
+            assert_eq!(answer.headers["allow"], "GET,HEAD", "{method} {path}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_by_cursor_have_each_order_once_in_either_order() {
+    let (_stack, service, ids) = with_orders(130, &[]).await;
+    let newest: Vec<_> = ids.iter().rev().cloned().collect();
+    assert_eq!(list(&service, "/orders").await, newest[..50]);
+    for query in ["", &format!("track_number={TRACK}&")] {
+        for limit in [1, 7, 65, 130, 1000] {
+            let path = format!("/orders?{query}limit={limit}");
+            assert_eq!(pages(&service, &path).await, newest);
+            assert_eq!(pages(&service, &format!("{path}&order=asc")).await, ids);
+        }
+    }
+    // An id that was erased, or never was there, is as good as any.
+    let beside = format!("{}0", ids[40]);
+    assert_eq!(list(&service, &format!("/orders?after={beside}&limit=1")).await, ids[40..41]);
+    assert_eq!(list(&service, &format!("/orders?after={beside}&limit=1&order=asc")).await, ids[41..42]);
+    assert_eq!(list(&service, "/orders?after=zzz&limit=1").await, newest[..1]);
+    assert_eq!(list(&service, "/orders?after=zzz&order=asc").await, [""; 0]);
+    // The link keeps what was asked, whatever it has in it.
+    let answer = service.get("/orders?limit=1&%24.track_number=WBILMTESTTRACK&order=desc").await;
+    let expected = format!("/orders?limit=1&%24.track_number=WBILMTESTTRACK&order=desc&after={}", newest[0]);
+    assert_eq!(next(&answer), Some(expected));
+    assert_eq!(next(&service.get("/orders?limit=130").await), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cursor_neither_repeats_nor_misses_while_orders_arrive() {
+    let (stack, service, before) = with_orders(200, &[]).await;
+    let publisher = async {
+        for number in 0..10 {
+            stack.publish_numbers(200 + number * 20..220 + number * 20).await;
+        }
+    };
+    let down_path = format!("/orders?track_number={TRACK}&limit=9");
+    let (down, up, ()) = tokio::join!(
+        pages(&service, &down_path),
+        pages(&service, "/orders?order=asc&limit=9&full=true"),
+        publisher
+    );
+    service.wait_len(400).await;
+    let ids = service.ids().await;
+    // From the newest at the first page on, all; oldest first, all that were there when it came to the end.
+    let newest = ids.iter().position(|id| *id == down[0]).unwrap();
+    assert_eq!(down, ids[..=newest].iter().rev().cloned().collect::<Vec<_>>());
+    assert!(up.len() >= before.len());
+    let up: Vec<_> = up.iter().map(|document| document["id"].clone()).collect();
+    assert_eq!(up, ids[..up.len()]);
+    // Who goes on behind the last one has the rest.
+    let rest = format!("/orders?order=asc&after={}&limit=9", up[up.len() - 1].as_str().unwrap());
+    assert_eq!(pages(&service, &rest).await, ids[up.len()..]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn orders_are_found_by_their_times() {
+    let stack = Stack::new();
+    let mut service = stack.serve(&[]).await;
+    stack.publish(&orders(3)).await;
+    eventually("rows are committed", async || (stack.rows() == 3).then_some(())).await;
+    service.stop();
+    let named = [
+        "1699999999999999999-3",
+        "1700000000000000000",
+        "1700000000000000000-7",
+        "1700000000999999999-8",
+        "1700000001000000000-9",
+        "1700000000500000000-1-1",
+        "late",
+        "17",
+    ];
+    let rows = named.map(|id| format!("('{id}')")).join(",");
+    let insert = format!(
+        "INSERT INTO orders2 SELECT new.id, data FROM (VALUES {rows}) AS new (id), (SELECT data FROM orders2 LIMIT 1) AS one"
+    );
+    stack.postgres.psql(&insert).unwrap();
+    let service = stack.serve(&[]).await;
+    service.wait_len(11).await;
+    let second = ["1700000000000000000", "1700000000000000000-7", "1700000000999999999-8"];
+    let (from, to) = ("2023-11-14T22:13:20Z", "2023-11-14T22:13:21Z");
+    for (from, to) in [
+        (from, to),
+        ("1700000000000000000", "1700000001000000000"),
+        ("2023-11-15T01:13:20%2B03:00", "2023-11-15T01:13:21+03:00"),
+        ("2023-11-14T22:13:20.000000000Z", "2023-11-14T22:13:20.999999999999Z"),
+    ] {
+        let path = format!("/orders?from={from}&to={to}&order=asc");
+        let found = list(&service, &path).await;
+        let expected = if to.contains("999") { &second[..2] } else { &second[..] };
+        assert_eq!(found, expected, "{path}");
+        assert_eq!(pages(&service, &format!("{path}&limit=1")).await, expected);
+    }
+    let newest_first = list(&service, &format!("/orders?from={from}&to={to}")).await;
+    assert_eq!(newest_first, second.iter().rev().copied().collect::<Vec<_>>());
+    let after = list(&service, &format!("/orders?from={from}&to={to}&after={}", second[2])).await;
+    assert_eq!(after, [second[1], second[0]]);
+    // Those without a time match neither.
+    let ids = service.ids().await;
+    let timed: Vec<_> = ids
+        .iter()
+        .filter(|id| !["1700000000500000000-1-1", "late", "17"].contains(&id.as_str()))
+        .cloned()
+        .collect();
+    assert_eq!(list(&service, "/orders?from=0&order=asc").await, timed);
+    assert_eq!(list(&service, "/orders?to=2200-01-01T00:00:00Z&order=asc").await, timed);
+    assert_eq!(list(&service, "/orders?order=asc").await, ids);
+    assert_eq!(list(&service, &format!("/orders?from={to}&to={from}")).await, [""; 0]);
+    assert_eq!(list(&service, "/orders?to=1969-01-01T00:00:00Z").await, [""; 0]);
+    assert_eq!(list(&service, "/orders?from=9999-01-01T00:00:00Z").await, [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn documents_are_those_that_each_id_has() {
+    let (_stack, service, ids) = with_orders(300, &[]).await;
+    let answer = service.get("/orders?full=true&limit=300").await;
+    assert_eq!(answer.headers["content-type"], "application/json");
+    // More than one piece.
+    assert!(answer.body.len() > 200_000);
+    let mut expected = Vec::new();
+    for id in ids.iter().rev() {
+        let order = service.get(&format!("/order/{id}")).await.body;
+        expected.push(format!("{{\"id\":\"{id}\",\"order\":{order}}}"));
+    }
+    assert_eq!(answer.body, format!("[{}]", expected.join(",")));
+    assert_eq!(service.get("/orders?full=true&limit=1").await.body, format!("[{}]", expected[0]));
+    assert_eq!(service.get("/orders?full=true&order_uid=nobody").await.body, "[]");
+    let short = service.get("/orders?full=false&limit=2").await;
+    assert_eq!(short.json(), json!([ids[299], ids[298]]));
+}
+
+/// An order that is erased, and a row that can't be decoded, are in none of the answers.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_erased_or_can_t_be_decoded_is_not_found() {
+    for bound in [("CACHE_MAX_BYTES", ""), ("CACHE_MAX_BYTES", "1")] {
+        let (stack, mut service, ids) = with_orders(6, &[bound, ("HTTP_ERASE_TOKEN", "eraser")]).await;
+        eventually("rows are committed", async || (stack.rows() == 6).then_some(())).await;
+        service.stop();
+        stack.postgres.psql(&format!("UPDATE orders2 SET data = 'x' WHERE id = '{}'", ids[5])).unwrap();
+        let service = stack.serve(&[bound, ("HTTP_ERASE_TOKEN", "eraser")]).await;
+        assert_eq!(service.erase(&ids[4], "eraser").await, StatusCode::NO_CONTENT);
+        // While it runs, and its bodies are not in memory where that has a bound.
+        stack.postgres.psql(&format!("UPDATE orders2 SET data = 'x' WHERE id = '{}'", ids[3])).unwrap();
+        let left = if bound.1.is_empty() { &ids[..4] } else { &ids[..3] };
+        let left: Vec<_> = left.iter().rev().cloned().collect();
+        let by_track = format!("/orders?track_number={TRACK}");
+        assert_eq!(list(&service, &by_track).await, left);
+        let documents = service.get(&format!("{by_track}&full=true")).await.json();
+        let shown: Vec<_> = documents.as_array().unwrap().iter().map(|one| one["id"].clone()).collect();
+        assert_eq!(shown, left);
+        let all = service.get("/orders?full=true").await.json();
+        assert_eq!(all.as_array().unwrap().len(), left.len());
+        let newest = service.get(&format!("/order?track_number={TRACK}")).await;
+        assert_eq!(newest.headers["content-location"], format!("/order/{}", left[0]));
+        assert_eq!(service.get("/order?order_uid=order-4").await.status, StatusCode::NOT_FOUND);
+        assert_eq!(service.get("/order?order_uid=order-5").await.status, StatusCode::NOT_FOUND);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_of_documents_that_fails_breaks_the_connection() {
+    const COUNT: usize = 300;
+    let stack = Stack::new();
+    let service = stack.serve(&[("CACHE_MAX_BYTES", "1")]).await;
+    let large = "x".repeat(100_000);
+    stack.publish(&(0..COUNT).map(|number| order(&format!("{number}{large}"))).collect::<Vec<_>>()).await;
+    eventually("rows are committed", async || (stack.rows() == COUNT).then_some(())).await;
+    let mut stack = stack;
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(64 << 10).unwrap();
+    let mut stream = socket.connect(service.addr).await.unwrap();
+    let request = format!("GET /orders?full=true&limit={COUNT} HTTP/1.1\r\nhost: localhost\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut received = vec![0; 1000];
+    stream.read_exact(&mut received).await.unwrap();
+    assert!(received.starts_with(b"HTTP/1.1 200 OK"));
+    stack.postgres.stop();
+    // Ended by force or not, it is no whole answer.
+    drop(in_time("the connection ends", stream.read_to_end(&mut received)).await);
+    assert!(received.len() < COUNT * large.len(), "{} bytes", received.len());
+    assert!(!received.ends_with(b"0\r\n\r\n"));
+    // Where nothing can be had from the start, that is said.
+    let answer = service.get_once("/orders?full=true").await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(answer.headers.contains_key("retry-after"));
+}
+
+/// What memory has of the table is no answer while there may be more in it; what came since is newer than all of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn while_memory_fills_no_part_is_taken_for_the_whole() {
+    const COUNT: usize = 2000;
+    let stack = Stack::new();
+    let mut service = stack.serve(&[]).await;
+    assert!(stack.run(&["publish", "--count", &COUNT.to_string()], "").await.status.success());
+    stack.publish(&[order("old")]).await;
+    eventually("rows are committed", async || (stack.rows() == COUNT + 1).then_some(())).await;
+    service.stop();
+    let slow = Breaker::start((Ipv4Addr::LOCALHOST, stack.postgres.port()).into()).unwrap();
+    slow.set(Mode::Slow { bytes_per_second: 50_000 });
+    let port = slow.addr().port().to_string();
+    let service = stack.start(&[("PG_PORT", &port)]).await;
+    stack.publish(&[order("new-1"), order("new-2")]).await;
+    let newest = eventually("the new order is found", async || {
+        let answer = service.get_once("/order?order_uid=new-2").await;
+        (answer.status == StatusCode::OK).then_some(answer)
+    })
+    .await;
+    assert_eq!(newest.json()["order_uid"], "new-2");
+    let by_track = format!("track_number={TRACK}");
+    let found = service.get_once(&format!("/order?{by_track}")).await;
+    assert_eq!(found.headers["content-location"], newest.headers["content-location"]);
+    let one = service.get_once(&format!("/orders?{by_track}&limit=1")).await;
+    assert_eq!(one.status, StatusCode::OK);
+    let since = one.json()[0].as_str().unwrap().to_owned();
+    assert!(next(&one).is_some());
+    let rest = service.get_once(&format!("/orders?order=asc&from={}", &since[..19])).await;
+    assert_eq!(rest.json(), json!([since]));
+    for path in [
+        "/order?order_uid=old".to_owned(),
+        "/order?order_uid=nobody".into(),
+        format!("/orders?{by_track}"),
+        "/orders?order_uid=old".into(),
+        "/orders?order_uid=new-1".into(),
+        "/orders?order=asc&limit=1".into(),
+        "/orders?full=true".into(),
+    ] {
+        let answer = service.get_once(&path).await;
+        assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{path}: {}", answer.body);
+        assert!(answer.headers.contains_key("retry-after"));
+    }
+    let ready = service.get("/readyz").await.json();
+    assert_eq!(ready["fill"]["up"], false, "the table was read sooner than the requests were answered");
+    slow.set(Mode::Pass);
+    service.wait_ready().await;
+    assert_eq!(service.get("/order?order_uid=old").await.status, StatusCode::OK);
+    assert_eq!(service.get("/order?order_uid=nobody").await.status, StatusCode::NOT_FOUND);
+    assert_eq!(pages(&service, "/orders?order=asc&limit=999").await, service.ids().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_and_hosts_are_those_of_other_reads() {
+    let stack = Stack::new();
+    let service = stack.serve(&[("HTTP_TOKEN", "token")]).await;
+    for path in ["/order?order_uid=x", "/orders", "/orders?full=true"] {
+        for request in [Request::get(path), the_long_way(path)] {
+            let refused = service.send(request).await;
+            assert_eq!(refused.status, StatusCode::UNAUTHORIZED, "{path}");
+            assert!(refused.headers.contains_key("www-authenticate"));
+        }
+        let let_in = service.send(Request::get(path).header("authorization", "Bearer token")).await;
+        assert_ne!(let_in.status, StatusCode::UNAUTHORIZED, "{path}");
+    }
+    let open = stack.start(&[]).await;
+    for path in ["/order?order_uid=x", "/orders"] {
+        let mut stream = TcpStream::connect(open.addr).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: evil.example\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        tokio::time::timeout(LIMIT, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
+        assert!(answer.starts_with("HTTP/1.1 421 "), "{answer}");
+    }
+}
