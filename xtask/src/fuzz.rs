@@ -139,6 +139,8 @@ fn requests() -> Result<Vec<Vec<u8>>> {
         "/order/",
         "/orders?order_uid=b563feb7b2b84b6test&track_number=WBILMTESTTRACK",
         "/orders?%ff=%",
+        "/order?order_uid=b563feb7b2b84b6test",
+        "/orders?from=2026-01-31T12:00:00Z&to=1&order=asc&limit=2&after=1-1&full=true",
         "/events?last_event_id=a-1",
         "/metrics",
         "/healthz",

@@ -10,6 +10,7 @@ use tokio::runtime::Runtime;
 
 use crate::cli::{Cli, Command};
 use crate::config::Settings;
+use crate::health::Part;
 use crate::http::{self, App};
 use crate::pipeline::{Depths, Parts};
 use crate::serve::Records;
@@ -67,6 +68,7 @@ pub(crate) async fn app() -> anyhow::Result<Arc<App>> {
     records.send(Records { generation: 0, through: None, records: vec![record] }).await?;
     drop(records);
     parts.cache.run(records_out, &parts.feed).await?;
+    parts.health.up(Part::Fill);
     Ok(App::new(&parts, Arc::new(Depths::default())))
 }
 

@@ -37,6 +37,8 @@ mod tests {
             "/order/missing",
             "/orders?order_uid=b563feb7b2b84b6test",
             "/orders?unknown=x",
+            "/order?order_uid=b563feb7b2b84b6test",
+            "/orders?full=true",
             "/order_pages/last",
             "/mem_len",
             "/events",

@@ -3,14 +3,16 @@
 use crate::fuzzing::{KEY, Web};
 
 /// Each route, by a target that is well formed. `KEY` stands for the one order.
-const TARGETS: [&str; 17] = [
+const TARGETS: [&str; 19] = [
     "/",
     "/mem_len",
     "/order_pages/last",
     "/order_pages/1",
     "/order/KEY",
     "/order/1-1",
+    "/order?order_uid=b563feb7b2b84b6test",
     "/orders?order_uid=b563feb7b2b84b6test",
+    "/orders?full=true",
     "/events",
     "/dead_letters",
     "/dead_letters/1-1",
@@ -24,12 +26,14 @@ const TARGETS: [&str; 17] = [
 ];
 
 /// Those which need neither NATS nor PostgreSQL, with the status of a good request.
-const ANSWERED: [(&str, &str); 10] = [
+const ANSWERED: [(&str, &str); 12] = [
     ("/", "200"),
     ("/mem_len", "200"),
     ("/order_pages/1", "200"),
     ("/order/KEY", "200"),
+    ("/order?order_uid=b563feb7b2b84b6test", "200"),
     ("/orders?order_uid=b563feb7b2b84b6test", "200"),
+    ("/orders?full=true", "200"),
     ("/healthz", "200"),
     ("/metrics", "200"),
     ("/openapi.json", "200"),

@@ -30,11 +30,6 @@ pub(super) fn members(model: &Model, search: &[String], parameters: &[&str]) -> 
     search.iter().map(member).collect()
 }
 
-/// `true` or `false`.
-pub(super) fn flag(name: &str, description: &str) -> Value {
-    parameter("query", name, description, json!({ "type": "boolean", "default": false }))
-}
-
 fn away() -> (&'static str, Value) {
     plain("503", "Memory doesn't have all of it, and PostgreSQL can't be asked now, or not yet")
 }
