@@ -9,12 +9,16 @@
 //!                                       Layouts::write_json ── the answer (JSON)
 //! ```
 //!
+//! Where rows are `jsonb` or `json`, an order is its [document](document) instead: a body and a row are its text.
+//!
 //! Everything here converts by the [shape](model::shape) of the documents, and knows no member by name. The tests hold
 //! it against the Rust types of the same model, as serde and `gobwire` read and write them.
 
 mod key;
 mod convert;
 mod descriptors;
+mod document;
+mod format;
 mod layout;
 mod order;
 mod parse;
@@ -25,6 +29,7 @@ mod walk;
 mod wire;
 mod written;
 
+pub use format::RowFormat;
 pub use key::Key;
 pub use order::{Body, Order};
 pub use parse::{Parser, Unknown};
@@ -55,6 +60,9 @@ pub enum RowError {
     /// Nested deeper than any model.
     #[error("it is nested too deep")]
     TooDeep,
+    /// A document that is not one.
+    #[error("it is not JSON")]
+    NotJson,
     /// Larger than 4 GiB.
     #[error("it is too large")]
     TooLarge,

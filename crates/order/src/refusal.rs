@@ -13,12 +13,15 @@ pub enum Reason {
     NotAnObject,
     /// A member is of another type than in the model.
     WrongType,
-    /// A whole number that Go's `int` can't hold, or a number beyond its `float64`.
+    /// A whole number that Go's `int` can't hold, or a number beyond its `float64`; where rows are `jsonb`, of members
+    /// that the model lacks too.
     NumberOutOfRange,
     /// A required member is missing, `null` or empty.
     MissingMember,
     /// A member that the model lacks, where these are refused.
     UnknownMember,
+    /// A value that a `jsonb` can't hold, or can't give back.
+    NotStorable,
     /// PostgreSQL refuses the row.
     RefusedByDatabase,
     /// The NATS client fails at the message.
@@ -27,7 +30,7 @@ pub enum Reason {
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::InvalidUtf8,
         Self::InvalidJson,
         Self::NotAnObject,
@@ -35,6 +38,7 @@ impl Reason {
         Self::NumberOutOfRange,
         Self::MissingMember,
         Self::UnknownMember,
+        Self::NotStorable,
         Self::RefusedByDatabase,
         Self::UnreadableMessage,
     ];
@@ -49,6 +53,7 @@ impl Reason {
             Self::NumberOutOfRange => "number_out_of_range",
             Self::MissingMember => "missing_member",
             Self::UnknownMember => "unknown_member",
+            Self::NotStorable => "not_storable",
             Self::RefusedByDatabase => "refused_by_database",
             Self::UnreadableMessage => "unreadable_message",
         }

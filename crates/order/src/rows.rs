@@ -1,4 +1,4 @@
-//! gob rows -> bodies, and orders -> gob rows: the table's form and memory's.
+//! Rows -> bodies, and orders -> rows: the table's form and memory's.
 //!
 //! The first row of a writer is read by `gobwire`; its descriptors become a [`Layout`], under which all
 //! further rows of that writer are read at the cost of their values alone.
@@ -6,8 +6,10 @@
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use gobwire::Decoder;
-use model::shape::Struct;
+use model::shape::{Kind, Struct};
 
+use crate::document;
+use crate::format::RowFormat;
 use crate::layout::{Layout, Plan};
 use crate::order::{Body, Order};
 use crate::walk::{self, Shown};
@@ -59,8 +61,16 @@ impl Layouts {
         self.known[OURS].get().map_or(&[], |ours| &ours.descriptors)
     }
 
-    /// Appends the row of an order: descriptors, then the value.
+    /// Appends the row of an order as PostgreSQL takes it in binary: the document, or descriptors and the gob value.
     pub fn write_row(&self, order: &Order, out: &mut Vec<u8>) {
+        match order.body().format() {
+            RowFormat::Gob => {}
+            format => {
+                out.extend_from_slice(version(format));
+                out.extend_from_slice(order.body().value());
+                return;
+            }
+        }
         out.extend_from_slice(self.descriptors());
         put_uint(out, self.message_len(order) as u64);
         out.extend_from_slice(&self.type_id);
@@ -74,6 +84,9 @@ impl Layouts {
 
     /// How long the row of an order is at most: a length before the value takes nine bytes, or fewer.
     pub fn row_len(&self, order: &Order) -> usize {
+        if order.body().format().is_document() {
+            return JSONB_VERSION.len() + order.body().value().len();
+        }
         self.descriptors().len() + 9 + self.message_len(order)
     }
 
@@ -89,6 +102,10 @@ impl Layouts {
     /// # Errors
     /// None for a body that came from here; an error rather than a panic if memory lies.
     pub fn write_json(&self, body: &Body, out: &mut Vec<u8>) -> Result<(), RowError> {
+        if body.format().is_document() {
+            out.extend_from_slice(body.value());
+            return Ok(());
+        }
         Ok(render::json(self.plan(body.layout())?, body.value(), out)?)
     }
 
@@ -97,9 +114,29 @@ impl Layouts {
     /// # Errors
     /// As [`Layouts::write_json`].
     pub fn write_member(&self, body: &Body, index: usize, out: &mut Vec<u8>) -> Result<(), RowError> {
+        if let Some(text) = body.document() {
+            return document::write_member(text, self.shape, index, out);
+        }
         let plan = self.plan(body.layout())?;
         let start = walk::find(plan, body.value(), index)?;
         Ok(render::text(plan, index, body.value(), start, out)?)
+    }
+
+    /// Appends the value of the root's member `index` as JSON; of a document that lacks it, `null`.
+    ///
+    /// # Errors
+    /// As [`Layouts::write_json`].
+    pub fn write_member_json(&self, body: &Body, index: usize, out: &mut Vec<u8>) -> Result<(), RowError> {
+        if let Some(text) = body.document() {
+            return document::write_member_json(text, self.shape, index, out);
+        }
+        let mut text = Vec::new();
+        self.write_member(body, index, &mut text)?;
+        match self.shape.members.get(index).map(|member| &member.kind) {
+            Some(Kind::String) => render::string(&text, out),
+            _ => out.extend_from_slice(&text),
+        }
+        Ok(())
     }
 
     fn plan(&self, layout: usize) -> Result<&Plan, RowError> {
@@ -142,6 +179,7 @@ impl Layouts {
 /// Reads rows one after another, with the same memory.
 pub struct RowReader {
     layouts: Arc<Layouts>,
+    format: RowFormat,
     /// The body that is being made.
     bytes: Vec<u8>,
     /// The layout of the row before, which mostly is that of the next one.
@@ -163,14 +201,31 @@ impl RowReader {
     pub fn noting(layouts: Arc<Layouts>, members: &[usize]) -> Self {
         let noted = members.iter().map(|&member| (member, None)).collect();
         let parser = Parser::new(layouts.shape);
-        Self { layouts, bytes: Vec::new(), last: OURS, noted, shown: Shown::default(), parser }
+        Self {
+            layouts,
+            format: RowFormat::Gob,
+            bytes: Vec::new(),
+            last: OURS,
+            noted,
+            shown: Shown::default(),
+            parser,
+        }
     }
 
-    /// The body of a row of the table, whose id is `key`: checked from end to end, so that it can be shown.
+    /// From now on, rows are of this format. Until then it is gob.
+    pub fn set_format(&mut self, format: RowFormat) {
+        self.format = format;
+    }
+
+    /// The body of a row of the table, as PostgreSQL gives it in binary, whose id is `key`: checked from end to end, so
+    /// that it can be shown.
     ///
     /// # Errors
     /// Why the row can't be decoded.
     pub fn read(&mut self, key: &str, row: &[u8]) -> Result<Body, RowError> {
+        if self.format.is_document() {
+            return self.read_document(key, row);
+        }
         let (index, value) = match self.layouts.find(row, self.last) {
             Some(found) => found,
             None => {
@@ -195,6 +250,26 @@ impl RowReader {
         Body::open(index as u16, key, &mut self.bytes);
         self.bytes.extend_from_slice(fields);
         Ok(Body::close(&mut self.bytes))
+    }
+
+    fn read_document(&mut self, key: &str, row: &[u8]) -> Result<Body, RowError> {
+        let text = row.strip_prefix(version(self.format)).ok_or(RowError::NotJson)?;
+        let text = simdutf8::basic::from_utf8(text).map_err(|_| RowError::Utf8)?;
+        Body::open_document(self.format, key, &mut self.bytes);
+        let start = self.bytes.len();
+        match self.format {
+            RowFormat::Jsonb => document::unspaced(text, &mut self.bytes),
+            RowFormat::Gob | RowFormat::Json => self.bytes.extend_from_slice(text.as_bytes()),
+        }
+        let text = std::str::from_utf8(&self.bytes[start..]).map_err(|_| RowError::Utf8)?;
+        let Self { layouts, noted, .. } = self;
+        noted.iter_mut().for_each(|(_, start)| *start = None);
+        document::check::check(text, layouts.shape, |index, at| {
+            for (_, start) in noted.iter_mut().filter(|(member, _)| *member == index) {
+                *start = Some(at);
+            }
+        })?;
+        Ok(Body::close_document(&self.bytes))
     }
 
     /// Reads a row whose layout is not kept, and refuses it as if it were.
@@ -233,8 +308,20 @@ impl RowReader {
     /// As [`Layouts::write_member`].
     pub fn write_noted(&self, body: &Body, place: usize, out: &mut Vec<u8>) -> Result<(), RowError> {
         let (member, start) = self.noted[place];
+        if let Some(text) = body.document() {
+            let kind = &self.layouts.shape.members[member].kind;
+            return document::write_value_at(text, kind, start, out);
+        }
         Ok(render::text(self.layouts.plan(body.layout())?, member, body.value(), start, out)?)
     }
+}
+
+/// What PostgreSQL puts in front of a `jsonb` in binary.
+const JSONB_VERSION: &[u8] = &[1];
+
+/// What stands before the text of a document.
+fn version(format: RowFormat) -> &'static [u8] {
+    if format == RowFormat::Jsonb { JSONB_VERSION } else { &[] }
 }
 
 /// The value, checked, up to the end of its struct, and without the field of the key where that is the last one:

@@ -12,7 +12,7 @@ mod plain;
 mod visit;
 mod merge;
 mod members;
-mod name;
+pub(crate) mod name;
 mod place;
 mod text;
 
@@ -22,8 +22,10 @@ use std::fmt;
 use model::shape::{Member, Struct};
 
 use self::place::offset;
-use self::text::without_lone_surrogates;
+pub(crate) use self::text::without_lone_surrogates;
 use crate::SettingError;
+use crate::document::canonical;
+use crate::format::RowFormat;
 use crate::order::{Body, Order};
 use crate::refusal::{Reason, Refusal};
 use crate::rows::OURS;
@@ -37,6 +39,7 @@ const UNKNOWN_NAME_LENGTH: usize = 64;
 pub struct Parser {
     shape: &'static Struct,
     rules: Rules,
+    format: RowFormat,
     state: State,
 }
 
@@ -92,7 +95,7 @@ enum Step {
 impl Parser {
     /// A parser that takes all that fits the model.
     pub fn new(shape: &'static Struct) -> Self {
-        Self { shape, rules: Rules::default(), state: State::default() }
+        Self { shape, rules: Rules::default(), format: RowFormat::Gob, state: State::default() }
     }
 
     /// A parser that refuses documents in which one of the `required` members is missing, `null` or empty, or something
@@ -113,7 +116,12 @@ impl Parser {
             }
         }
         let state = State { checks: true, refuses_unknown, ..State::default() };
-        Ok(Self { shape, rules: Rules { required: places, checks: true }, state })
+        Ok(Self { shape, rules: Rules { required: places, checks: true }, format: RowFormat::Gob, state })
+    }
+
+    /// From now on, orders are for rows of this format. Until then it is gob.
+    pub fn set_format(&mut self, format: RowFormat) {
+        self.format = format;
     }
 
     /// The order that `payload` is, under `key`.
@@ -127,24 +135,41 @@ impl Parser {
             path: None,
             offset: Some(error.valid_up_to()),
         })?;
-        match self.plain(text, key) {
-            Some(order) => Ok(order),
-            None => self.any(text, key),
-        }
+        let key_field = match self.plain(text, key) {
+            Some(key_field) => key_field,
+            None => self.any(text, key)?,
+        };
+        self.order(text, key, key_field)
     }
 
-    /// The order that `text` is, unless something about it is unusual.
-    fn plain(&mut self, text: &str, key: &str) -> Option<Order> {
+    /// What `text`, which was taken, is in the format of the rows.
+    fn order(&mut self, text: &str, key: &str, key_field: u64) -> Result<Order, Refusal> {
+        let out = &mut self.state.out;
+        match self.format {
+            RowFormat::Gob => return Ok(Order::new(Body::close(out), key_field)),
+            RowFormat::Json => {
+                Body::open_document(RowFormat::Json, key, out);
+                out.extend_from_slice(text.as_bytes());
+            }
+            RowFormat::Jsonb => {
+                Body::open_document(RowFormat::Jsonb, key, out);
+                canonical::write(self.shape, text, out)?;
+            }
+        }
+        Ok(Order::of_document(Body::close_document(out)))
+    }
+
+    /// Reads `text`, unless something about it is unusual, to a gob value. Gives back the number of the key's field.
+    fn plain(&mut self, text: &str, key: &str) -> Option<u64> {
         let out = &mut self.state.out;
         Body::open(OURS as u16, key, out);
-        let key_field = plain::document(self.shape, text, &self.rules, out)?;
-        Some(Order::new(Body::close(out), key_field))
+        plain::document(self.shape, text, &self.rules, out)
     }
 
     /// The same of any text, by `serde_json` alone.
-    fn any(&mut self, text: &str, key: &str) -> Result<Order, Refusal> {
+    fn any(&mut self, text: &str, key: &str) -> Result<u64, Refusal> {
         let text = without_lone_surrogates(text);
-        let Self { shape, rules, state } = self;
+        let Self { shape, rules, state, .. } = self;
         state.open(key);
         let mut key_field = visit::document(shape, &text, &rules.required, state)?;
         if state.repeats {
@@ -154,14 +179,16 @@ impl Parser {
         }
         match state.missing {
             Some(index) => Err(Refusal::missing(shape.members[index].json_name, &text)),
-            None => Ok(Order::new(Body::close(&mut state.out), key_field)),
+            None => Ok(key_field),
         }
     }
 
     /// Whether `text` is unusual, or the same to both readers.
     #[cfg(any(test, feature = "fuzzing"))]
     pub fn is_the_same_to_both(&mut self, text: &str, key: &str) -> bool {
-        self.plain(text, key).is_none_or(|order| self.any(text, key).is_ok_and(|other| other == order))
+        let Some(key_field) = self.plain(text, key) else { return true };
+        let plain = std::mem::take(&mut self.state.out);
+        self.any(text, key).is_ok_and(|other| other == key_field) && self.state.out == plain
     }
 
     /// The unknown members met since the parser was made.
@@ -248,7 +275,7 @@ impl State {
 }
 
 /// A name that somebody else has chosen.
-fn shortened(name: &str) -> String {
+pub(crate) fn shortened(name: &str) -> String {
     name.chars().take(UNKNOWN_NAME_LENGTH).collect()
 }
 

@@ -4,7 +4,7 @@
 use model::shape::Struct;
 
 /// The place of the member that is named. `expected` is looked at first: mostly members come in the model's order.
-pub(super) fn find(shape: &Struct, expected: usize, name: &str) -> Option<usize> {
+pub(crate) fn find(shape: &Struct, expected: usize, name: &str) -> Option<usize> {
     let members = shape.members;
     if members.get(expected).is_some_and(|member| member.json_name == name) {
         return Some(expected);

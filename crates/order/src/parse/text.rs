@@ -12,7 +12,7 @@ const REPLACEMENT: &str = "\\ufffd";
 
 /// The text with `\ufffd` for each escape that is half a surrogate pair. Both are of six bytes, so that a place in
 /// the result is the same place in the text. Outside of strings a backslash is refused, whatever follows it.
-pub(super) fn without_lone_surrogates(text: &str) -> Cow<'_, str> {
+pub(crate) fn without_lone_surrogates(text: &str) -> Cow<'_, str> {
     let mut replaced = Cow::Borrowed(text);
     let mut passed = 0;
     for at in memchr_iter(b'\\', text.as_bytes()) {

@@ -10,6 +10,7 @@ mod hostile;
 mod json;
 mod json_as_go;
 mod wild;
+mod document;
 mod property;
 #[rustfmt::skip] // as it is printed
 #[allow(unreachable_pub, reason = "for programs it is")]

@@ -1,0 +1,409 @@
+//! The one form in which a document of a `jsonb` is kept and served: what PostgreSQL prints for it, without the blanks.
+//!
+//! Members stand in PostgreSQL's order, by the length of their names and then by their bytes; numbers as `numeric` prints
+//! them; in strings is escaped what has to be. Members that the model knows have the model's spelling. Of a member that is
+//! given more than once the last value counts, objects and arrays of the model are merged, as with Go.
+//!
+//! A document becomes a flat tree: the children of each object and array stand side by side in one list. So nothing here
+//! recurses with the depth of what somebody sends.
+
+use std::borrow::Cow;
+use std::cmp::Ordering;
+use std::ops::Range;
+
+use model::shape::{Kind, Struct};
+
+use super::number::{self, Problem};
+use super::repeated;
+use super::scan::{Scanner, unescaped};
+use crate::parse::{name, shortened, without_lone_surrogates};
+use crate::refusal::{Reason, Refusal};
+use crate::render;
+
+/// So many bytes may the numbers of a document take beyond its own length, when they are written out without exponents:
+/// `1e308` would be 309 of them.
+const NUMBER_SLACK: usize = 64 << 10;
+
+/// Appends the canonical form of a document that the parser has taken.
+///
+/// # Errors
+/// What `jsonb` can't hold, or can't give back.
+pub(crate) fn write(shape: &'static Struct, text: &str, out: &mut Vec<u8>) -> Result<(), Refusal> {
+    let text = without_lone_surrogates(text);
+    let mut reader = Reader::new(shape, &text);
+    let Some(read) = reader.document() else { return Err(reader.refusal()) };
+    let mut root = read;
+    if reader.repeats {
+        root = repeated::object(&mut reader.tree, None, root, Some(shape));
+    }
+    reader.tree.write(root, out);
+    Ok(())
+}
+
+/// A member of an object, or an element of an array, whose name is empty.
+#[derive(Clone)]
+pub(super) struct Node<'t> {
+    pub(super) name: Cow<'t, str>,
+    pub(super) value: Value<'t>,
+}
+
+#[derive(Clone)]
+pub(super) enum Value<'t> {
+    /// As it is written.
+    Text(&'t str),
+    /// A number that is written otherwise.
+    Number(String),
+    /// What a string with escapes stands for.
+    String(String),
+    /// Where its members stand, in their order.
+    Object(Range<usize>),
+    /// Where its elements stand, and those that are hidden behind them.
+    Array { place: Range<usize>, hidden: Range<usize> },
+}
+
+impl Value<'_> {
+    pub(super) fn is_null(&self) -> bool {
+        matches!(self, Self::Text("null"))
+    }
+}
+
+impl<'t> Node<'t> {
+    pub(super) fn parts(&self) -> (Name<'t>, Value<'t>) {
+        (Name(self.name.clone()), self.value.clone())
+    }
+}
+
+/// A name, in PostgreSQL's order.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Name<'t>(pub(super) Cow<'t, str>);
+
+impl Ord for Name<'_> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        compare(&self.0, &other.0)
+    }
+}
+
+impl PartialOrd for Name<'_> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+fn compare(one: &str, other: &str) -> Ordering {
+    one.len().cmp(&other.len()).then_with(|| one.as_bytes().cmp(other.as_bytes()))
+}
+
+/// The kind of a member; `None` where the model lacks it. `name` is spelled as the model spells it.
+pub(super) fn member_kind(shape: Option<&'static Struct>, name: &str) -> Option<&'static Kind> {
+    Some(&shape?.member(name)?.1.kind)
+}
+
+/// The children of all objects and arrays.
+#[derive(Default)]
+pub(super) struct Tree<'t> {
+    pub(super) nodes: Vec<Node<'t>>,
+}
+
+impl<'t> Tree<'t> {
+    pub(super) fn add(&mut self, children: impl Iterator<Item = Node<'t>>) -> Range<usize> {
+        let start = self.nodes.len();
+        self.nodes.extend(children);
+        start..self.nodes.len()
+    }
+
+    pub(super) fn values(&self, place: Range<usize>) -> Vec<Value<'t>> {
+        self.nodes[place].iter().map(|node| node.value.clone()).collect()
+    }
+
+    fn write(&self, root: Value<'t>, out: &mut Vec<u8>) {
+        // What is open: the children that are left, and what closes it.
+        let mut open: Vec<(Range<usize>, u8)> = Vec::new();
+        self.begin(&root, &mut open, out);
+        while let Some((children, end)) = open.last_mut() {
+            let Some(next) = children.next() else {
+                out.push(*end);
+                open.pop();
+                continue;
+            };
+            if !matches!(out.last(), Some(b'{' | b'[')) {
+                out.push(b',');
+            }
+            let (node, is_member) = (&self.nodes[next], *end == b'}');
+            if is_member {
+                render::string(node.name.as_bytes(), out);
+                out.push(b':');
+            }
+            self.begin(&node.value, &mut open, out);
+        }
+    }
+
+    /// Writes a value, or opens it.
+    fn begin(&self, value: &Value<'t>, open: &mut Vec<(Range<usize>, u8)>, out: &mut Vec<u8>) {
+        match value {
+            Value::Text(text) => out.extend_from_slice(text.as_bytes()),
+            Value::Number(text) => out.extend_from_slice(text.as_bytes()),
+            Value::String(text) => render::string(text.as_bytes(), out),
+            Value::Object(place) => {
+                out.push(b'{');
+                open.push((place.clone(), b'}'));
+            }
+            Value::Array { place, .. } => {
+                out.push(b'[');
+                open.push((place.clone(), b']'));
+            }
+        }
+    }
+}
+
+/// An object or an array that is not closed yet.
+struct Open<'t> {
+    /// Where its children begin among those that are read.
+    start: usize,
+    is_object: bool,
+    shape: Option<&'static Struct>,
+    element: Option<&'static Kind>,
+    /// Of the member that is read: its name, its kind, and the place of the one that is expected behind it.
+    name: Cow<'t, str>,
+    kind: Option<&'static Kind>,
+    expected: usize,
+}
+
+struct Reader<'t> {
+    scanner: Scanner<'t>,
+    tree: Tree<'t>,
+    open: Vec<Open<'t>>,
+    /// The children of what is open.
+    read: Vec<Node<'t>>,
+    root: &'static Struct,
+    /// Whether an object or an array of the model is given more than once.
+    repeats: bool,
+    /// Bytes that numbers may still take.
+    room: usize,
+    problem: Option<(Reason, &'static str)>,
+    /// Where the value or the name is that was read last.
+    at: usize,
+}
+
+impl<'t> Reader<'t> {
+    fn new(root: &'static Struct, text: &'t str) -> Self {
+        Self {
+            scanner: Scanner::new(text),
+            tree: Tree::default(),
+            open: Vec::new(),
+            read: Vec::new(),
+            root,
+            repeats: false,
+            room: text.len() + NUMBER_SLACK,
+            problem: None,
+            at: 0,
+        }
+    }
+
+    fn document(&mut self) -> Option<Value<'t>> {
+        loop {
+            let first = self.scanner.peek()?;
+            self.at = self.scanner.at();
+            match first {
+                b'{' | b'[' => {
+                    self.scanner.token()?;
+                    self.begin(first == b'{');
+                    let end = if first == b'{' { b'}' } else { b']' };
+                    if self.scanner.peek()? != end {
+                        self.name()?;
+                        continue;
+                    }
+                }
+                b'"' => {
+                    let value = self.string()?;
+                    self.add(value);
+                }
+                _ => {
+                    let value = self.scalar()?;
+                    self.add(value);
+                }
+            }
+            if let Some(root) = self.ends()? {
+                return Some(root);
+            }
+        }
+    }
+
+    fn begin(&mut self, is_object: bool) {
+        let kind = match self.open.last() {
+            None => None,
+            Some(open) if open.is_object => open.kind,
+            Some(open) => open.element,
+        };
+        let (shape, element) = match kind {
+            _ if self.open.is_empty() => (Some(self.root), None),
+            Some(Kind::Struct(shape)) => (Some(*shape), None),
+            Some(Kind::Slice(element)) => (None, Some(*element)),
+            _ => (None, None),
+        };
+        let name = Cow::Borrowed("");
+        self.open.push(Open {
+            start: self.read.len(),
+            is_object,
+            shape,
+            element,
+            name,
+            kind: None,
+            expected: 0,
+        });
+    }
+
+    /// What comes behind a value: the next one, or the ends of what is open. The whole document, at its end.
+    fn ends(&mut self) -> Option<Option<Value<'t>>> {
+        loop {
+            match self.scanner.token()? {
+                b',' => {
+                    self.name()?;
+                    return Some(None);
+                }
+                b'}' | b']' => {}
+                _ => return None,
+            }
+            let closed = self.open.pop()?;
+            let value = self.close(&closed);
+            if self.open.is_empty() {
+                return Some(Some(value));
+            }
+            self.add(value);
+        }
+    }
+
+    /// The name of an object's next member; nothing of an array.
+    fn name(&mut self) -> Option<()> {
+        let Some(open) = self.open.last_mut().filter(|open| open.is_object) else { return Some(()) };
+        self.scanner.peek()?;
+        self.at = self.scanner.at();
+        let name = unescaped(self.scanner.string()?);
+        self.scanner.eat(b':')?;
+        let known = open.shape.and_then(|shape| Some((shape, name::find(shape, open.expected, &name)?)));
+        if let Some((shape, index)) = known {
+            let member = &shape.members[index];
+            (open.expected, open.kind, open.name) =
+                (index + 1, Some(&member.kind), Cow::Borrowed(member.json_name));
+            return Some(());
+        }
+        if name.contains('\0') {
+            self.problem = Some(NULL_CHARACTER);
+            return None;
+        }
+        (open.kind, open.name) = (None, name);
+        Some(())
+    }
+
+    fn string(&mut self) -> Option<Value<'t>> {
+        let raw = self.scanner.string()?;
+        match unescaped(raw) {
+            // With its quotes.
+            Cow::Borrowed(_) => Some(Value::Text(self.scanner.since(self.at)?)),
+            Cow::Owned(text) if text.contains('\0') => {
+                self.problem = Some(NULL_CHARACTER);
+                None
+            }
+            Cow::Owned(text) => Some(Value::String(text)),
+        }
+    }
+
+    fn scalar(&mut self) -> Option<Value<'t>> {
+        let text = self.scanner.scalar()?;
+        if text.starts_with(|first: char| first.is_ascii_lowercase()) {
+            return Some(Value::Text(text));
+        }
+        match number::canonical(text) {
+            Ok(Cow::Borrowed(same)) => Some(Value::Text(same)),
+            Ok(Cow::Owned(other)) => match self.room.checked_sub(other.len()) {
+                Some(left) => {
+                    self.room = left;
+                    Some(Value::Number(other))
+                }
+                None => {
+                    self.problem =
+                        Some((Reason::NotStorable, "its numbers take too much room without exponents"));
+                    None
+                }
+            },
+            Err(problem) => {
+                self.problem = Some(match problem {
+                    Problem::TooLarge => (Reason::NumberOutOfRange, "a number beyond the range of a double"),
+                    Problem::TooFine => {
+                        (Reason::NotStorable, "a number with more than 16383 digits behind the point")
+                    }
+                });
+                None
+            }
+        }
+    }
+
+    /// A member or an element is read.
+    fn add(&mut self, value: Value<'t>) {
+        let name = self.open.last_mut().map(|open| std::mem::take(&mut open.name)).unwrap_or_default();
+        self.read.push(Node { name, value });
+    }
+
+    /// The children of an object or array move to the tree, those of an object in PostgreSQL's order, each once.
+    fn close(&mut self, open: &Open<'t>) -> Value<'t> {
+        let children = &mut self.read[open.start..];
+        if open.is_object && !is_strictly_sorted(children) {
+            children.sort_by(|one, other| compare(&one.name, &other.name));
+            if !is_strictly_sorted(children) {
+                let children = self.read.split_off(open.start);
+                let kept = self.once_each(children, open.shape);
+                self.read.extend(kept);
+            }
+        }
+        let place = self.tree.add(self.read.drain(open.start..));
+        if open.is_object { Value::Object(place) } else { Value::Array { place, hidden: 0..0 } }
+    }
+
+    /// Objects and arrays of the model stay as often as they are given: they are merged when all is known.
+    fn once_each(&mut self, children: Vec<Node<'t>>, shape: Option<&'static Struct>) -> Vec<Node<'t>> {
+        let mut kept: Vec<Node<'t>> = Vec::with_capacity(children.len());
+        for node in children {
+            let Some(last) = kept.last_mut().filter(|last| last.name == node.name) else {
+                kept.push(node);
+                continue;
+            };
+            match member_kind(shape, &node.name) {
+                Some(Kind::Struct(_) | Kind::Slice(_)) => {
+                    self.repeats = true;
+                    kept.push(node);
+                }
+                // Go leaves what is there.
+                Some(_) if node.value.is_null() => {}
+                _ => *last = node,
+            }
+        }
+        kept
+    }
+
+    fn refusal(&self) -> Refusal {
+        // The parser has taken it, so that it is JSON.
+        let (reason, detail) = self.problem.unwrap_or((Reason::InvalidJson, "invalid JSON"));
+        Refusal { reason, detail: detail.into(), path: Some(self.path()), offset: Some(self.at) }
+    }
+
+    fn path(&self) -> String {
+        let mut path = String::from("$");
+        // What is read of one that is open ends where the next one begins.
+        let starts = self.open.iter().skip(1).map(|open| open.start).chain([self.read.len()]);
+        for (open, next) in self.open.iter().zip(starts) {
+            if !open.is_object {
+                path.push_str(&format!("[{}]", next - open.start));
+            } else if !open.name.is_empty() {
+                path.push('.');
+                path.push_str(&shortened(&open.name));
+            }
+        }
+        path
+    }
+}
+
+const NULL_CHARACTER: (Reason, &str) =
+    (Reason::NotStorable, r"a null character (\u0000), which jsonb can't hold");
+
+fn is_strictly_sorted(children: &[Node<'_>]) -> bool {
+    children.is_sorted_by(|one, other| compare(&one.name, &other.name) == Ordering::Less)
+}

@@ -1,0 +1,94 @@
+//! Whether a document that a row holds fits the model, and where members of the root stand in it.
+
+use model::shape::{Kind, Struct};
+
+use super::MALFORMED;
+use super::scan::{Scanner, unescaped};
+use crate::RowError;
+use crate::parse::name;
+
+/// Whole numbers of fewer characters than this fit into 64 bits; numbers without an exponent, and shorter than the
+/// second, into a double.
+const SURELY_FITS: usize = 18;
+const SURELY_FINITE: usize = 300;
+
+/// Checks the types of the members that the model knows, wherever they are; `null` fits any. Calls `member` with the index
+/// of each member of the root that has a value, and where that starts: of one that is given more than once, the last call
+/// counts.
+pub(crate) fn check(
+    text: &str,
+    shape: &Struct,
+    mut member: impl FnMut(usize, usize),
+) -> Result<(), RowError> {
+    let mut scanner = Scanner::new(text);
+    if scanner.peek() != Some(b'{') {
+        return Err(RowError::Type("the document is no object".into()));
+    }
+    object(&mut scanner, shape, &mut member)?;
+    // Nothing but white space behind it.
+    scanner.peek().is_none().then_some(()).ok_or(MALFORMED)
+}
+
+fn object(
+    scanner: &mut Scanner<'_>,
+    shape: &Struct,
+    member: &mut impl FnMut(usize, usize),
+) -> Result<(), RowError> {
+    scanner.eat(b'{').ok_or(MALFORMED)?;
+    let (mut expected, mut is_first) = (0, true);
+    while let Some(raw) = scanner.name(&mut is_first).ok_or(MALFORMED)? {
+        let Some(index) = name::find(shape, expected, &unescaped(raw)) else {
+            scanner.value().ok_or(MALFORMED)?;
+            continue;
+        };
+        expected = index + 1;
+        let (known, first) = (&shape.members[index], scanner.peek());
+        if first != Some(b'n') {
+            member(index, scanner.at());
+        }
+        value(scanner, &known.kind).map_err(|error| error.at(known.json_name))?;
+    }
+    Ok(())
+}
+
+fn value(scanner: &mut Scanner<'_>, kind: &Kind) -> Result<(), RowError> {
+    let first = scanner.peek().ok_or(MALFORMED)?;
+    let fits = match (kind, first) {
+        (_, b'n') => scanner.scalar().ok_or(MALFORMED)? == "null",
+        (Kind::Bool, b't' | b'f') => matches!(scanner.scalar().ok_or(MALFORMED)?, "true" | "false"),
+        (Kind::String, b'"') => scanner.string().is_some(),
+        (Kind::Int, b'-' | b'0'..=b'9') => is_whole(scanner.scalar().ok_or(MALFORMED)?),
+        (Kind::Float, b'-' | b'0'..=b'9') => is_finite(scanner.scalar().ok_or(MALFORMED)?),
+        (Kind::Struct(shape), b'{') => return object(scanner, shape, &mut |_, _| {}),
+        (Kind::Slice(element), b'[') => return elements(scanner, element),
+        _ => false,
+    };
+    if fits { Ok(()) } else { Err(RowError::Type("is of another type than in the model".into())) }
+}
+
+fn elements(scanner: &mut Scanner<'_>, kind: &Kind) -> Result<(), RowError> {
+    scanner.eat(b'[').ok_or(MALFORMED)?;
+    if scanner.peek() == Some(b']') {
+        return scanner.eat(b']').ok_or(MALFORMED);
+    }
+    loop {
+        value(scanner, kind)?;
+        match scanner.token() {
+            Some(b',') => {}
+            Some(b']') => return Ok(()),
+            _ => return Err(MALFORMED),
+        }
+    }
+}
+
+/// As the intake has it: without a fraction and an exponent, and of 64 bits.
+fn is_whole(number: &str) -> bool {
+    let digits = number.strip_prefix('-').unwrap_or(number);
+    digits.bytes().all(|byte| byte.is_ascii_digit())
+        && (digits.len() <= SURELY_FITS || number.parse::<i64>().is_ok())
+}
+
+fn is_finite(number: &str) -> bool {
+    let is_sure = number.len() < SURELY_FINITE && memchr::memchr2(b'e', b'E', number.as_bytes()).is_none();
+    is_sure || number.parse().is_ok_and(f64::is_finite)
+}

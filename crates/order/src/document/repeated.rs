@@ -1,0 +1,72 @@
+//! Documents in which an object or an array is given more than once, merged as Go's `encoding/json` merges them: as
+//! `parse::merge` does for rows of gob, with the members that the model does not know, and with `null` where nothing else
+//! was given.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use model::shape::{Kind, Struct};
+
+use super::canonical::{Name, Node, Tree, Value, member_kind};
+
+/// Merges what is given more than once in the object `new`, and what `base` has already of it.
+pub(super) fn object<'t>(
+    tree: &mut Tree<'t>,
+    base: Option<Value<'t>>,
+    new: Value<'t>,
+    shape: Option<&'static Struct>,
+) -> Value<'t> {
+    let mut members: BTreeMap<Name<'t>, Value<'t>> = match base {
+        Some(Value::Object(place)) => tree.nodes[place].iter().map(Node::parts).collect(),
+        _ => BTreeMap::new(),
+    };
+    let Value::Object(place) = new else { return new };
+    for (name, value) in tree.nodes[place].iter().map(Node::parts).collect::<Vec<_>>() {
+        let before = members.remove(&name);
+        let merged = merge(tree, before, value, member_kind(shape, &name.0));
+        members.insert(name, merged);
+    }
+    Value::Object(tree.add(members.into_iter().map(|(name, value)| Node { name: name.0, value })))
+}
+
+fn merge<'t>(
+    tree: &mut Tree<'t>,
+    base: Option<Value<'t>>,
+    new: Value<'t>,
+    kind: Option<&'static Kind>,
+) -> Value<'t> {
+    match (kind, &new) {
+        (Some(Kind::Slice(_)), _) if new.is_null() => new,
+        // Go leaves what is there.
+        (Some(_), _) if new.is_null() => base.unwrap_or(new),
+        (Some(Kind::Struct(shape)), Value::Object(_)) => object(tree, base, new, Some(shape)),
+        (Some(Kind::Slice(element)), Value::Array { .. }) => array(tree, base, new, element),
+        _ => new,
+    }
+}
+
+/// Elements are read into those at the same places, also into those that a shorter array hid meanwhile.
+fn array<'t>(
+    tree: &mut Tree<'t>,
+    base: Option<Value<'t>>,
+    new: Value<'t>,
+    element: &'static Kind,
+) -> Value<'t> {
+    let Value::Array { place, .. } = new else { return new };
+    let mut before = Vec::new();
+    if let Some(Value::Array { place, hidden }) = base {
+        before.extend(tree.values(place));
+        before.extend(tree.values(hidden));
+    }
+    let mut before = before.into_iter();
+    let mut elements = Vec::new();
+    for value in tree.values(place) {
+        let at_its_place = before.next();
+        elements.push(merge(tree, at_its_place, value, Some(element)));
+    }
+    let unnamed = |value| Node { name: Cow::Borrowed(""), value };
+    let hidden = if elements.is_empty() { Vec::new() } else { before.collect() };
+    let place = tree.add(elements.into_iter().map(unnamed));
+    let hidden = tree.add(hidden.into_iter().map(unnamed));
+    Value::Array { place, hidden }
+}

@@ -1,0 +1,206 @@
+//! JSON that is known to be JSON, token by token: PostgreSQL or `serde_json` has read it before. Nothing is copied, and
+//! depth costs no stack.
+
+use std::borrow::Cow;
+
+/// A place in a text. What ends it is `None`: the text is no JSON after all.
+pub(super) struct Scanner<'t> {
+    text: &'t str,
+    at: usize,
+}
+
+impl<'t> Scanner<'t> {
+    pub(super) fn new(text: &'t str) -> Self {
+        Self { text, at: 0 }
+    }
+
+    /// How many bytes are passed.
+    pub(super) fn at(&self) -> usize {
+        self.at
+    }
+
+    /// What was passed since that place.
+    pub(super) fn since(&self, start: usize) -> Option<&'t str> {
+        self.text.get(start..self.at)
+    }
+
+    /// The next byte that is no white space, which is left where it is.
+    #[inline]
+    pub(super) fn peek(&mut self) -> Option<u8> {
+        let bytes = self.text.as_bytes();
+        while let b' ' | b'\n' | b'\t' | b'\r' = *bytes.get(self.at)? {
+            self.at += 1;
+        }
+        bytes.get(self.at).copied()
+    }
+
+    /// The same, passed.
+    pub(super) fn token(&mut self) -> Option<u8> {
+        let byte = self.peek()?;
+        self.at += 1;
+        Some(byte)
+    }
+
+    /// Passes this byte, which has to be next.
+    pub(super) fn eat(&mut self, byte: u8) -> Option<()> {
+        (self.token()? == byte).then_some(())
+    }
+
+    /// Passes a string, and gives back what stands between its quotes.
+    #[inline]
+    pub(super) fn string(&mut self) -> Option<&'t str> {
+        self.eat(b'"')?;
+        let start = self.at;
+        loop {
+            let rest = self.text.as_bytes().get(self.at..)?;
+            let found = memchr::memchr2(b'"', b'\\', rest)?;
+            self.at += found + 1;
+            if rest[found] == b'"' {
+                return self.text.get(start..self.at - 1);
+            }
+            // Whatever is escaped, also a quote.
+            self.at += 1;
+        }
+    }
+
+    /// Passes the name of an object's next member and its colon; the inner `None` is the object's end, passed.
+    pub(super) fn name(&mut self, is_first: &mut bool) -> Option<Option<&'t str>> {
+        match self.peek()? {
+            b'}' => {
+                self.at += 1;
+                return Some(None);
+            }
+            b',' if !*is_first => self.at += 1,
+            _ if *is_first => {}
+            _ => return None,
+        }
+        *is_first = false;
+        self.peek()?;
+        let name = self.string()?;
+        self.eat(b':')?;
+        Some(Some(name))
+    }
+
+    /// Passes a number or a word.
+    #[inline]
+    pub(super) fn scalar(&mut self) -> Option<&'t str> {
+        self.peek()?;
+        let rest = &self.text[self.at..];
+        let is_end = |byte: &u8| matches!(byte, b',' | b']' | b'}' | b' ' | b'\n' | b'\t' | b'\r');
+        let end = rest.as_bytes().iter().position(is_end).unwrap_or(rest.len());
+        self.at += end;
+        (end > 0).then(|| &rest[..end])
+    }
+
+    /// Passes a value of any depth.
+    pub(super) fn value(&mut self) -> Option<&'t str> {
+        let first = self.peek()?;
+        let start = self.at;
+        match first {
+            b'"' => drop(self.string()?),
+            b'{' | b'[' => {
+                let mut depth = 0_usize;
+                loop {
+                    match *self.text.as_bytes().get(self.at)? {
+                        b'"' => {
+                            self.string()?;
+                            continue;
+                        }
+                        b'{' | b'[' => depth += 1,
+                        b'}' | b']' => depth = depth.checked_sub(1)?,
+                        _ => {}
+                    }
+                    self.at += 1;
+                    if depth == 0 {
+                        break;
+                    }
+                }
+            }
+            _ => drop(self.scalar()?),
+        }
+        self.text.get(start..self.at)
+    }
+}
+
+/// The text that stands between two quotes. Half a surrogate pair is `U+FFFD`.
+pub(super) fn unescaped(raw: &str) -> Cow<'_, str> {
+    let Some(first) = memchr::memchr(b'\\', raw.as_bytes()) else { return Cow::Borrowed(raw) };
+    let mut text = String::with_capacity(raw.len());
+    let mut rest = raw;
+    let mut next = Some(first);
+    while let Some(at) = next {
+        text.push_str(&rest[..at]);
+        let (letter, length) = escape(&rest[at..]);
+        text.push(letter);
+        rest = rest.get(at + length..).unwrap_or_default();
+        next = memchr::memchr(b'\\', rest.as_bytes());
+    }
+    text.push_str(rest);
+    Cow::Owned(text)
+}
+
+/// What the escape at the start of `text` stands for, and how many bytes it takes.
+fn escape(text: &str) -> (char, usize) {
+    let letter = match text.as_bytes().get(1) {
+        Some(b'b') => '\u{8}',
+        Some(b'f') => '\u{c}',
+        Some(b'n') => '\n',
+        Some(b'r') => '\r',
+        Some(b't') => '\t',
+        Some(b'u') => return unicode(text),
+        // A quote, a slash, a backslash.
+        Some(&byte) if byte.is_ascii() => char::from(byte),
+        _ => return (char::REPLACEMENT_CHARACTER, text.len()),
+    };
+    (letter, 2)
+}
+
+fn unicode(text: &str) -> (char, usize) {
+    let unit = |at: usize| {
+        let digits = text.get(at..)?.strip_prefix("\\u")?.get(..4)?;
+        u32::from_str_radix(digits, 16).ok()
+    };
+    let Some(first) = unit(0) else { return (char::REPLACEMENT_CHARACTER, text.len()) };
+    if let (0xd800..=0xdbff, Some(second @ 0xdc00..=0xdfff)) = (first, unit(6)) {
+        let letter = char::from_u32(0x1_0000 + ((first - 0xd800) << 10) + (second - 0xdc00));
+        return (letter.unwrap_or(char::REPLACEMENT_CHARACTER), 12);
+    }
+    (char::from_u32(first).unwrap_or(char::REPLACEMENT_CHARACTER), 6)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escapes_become_what_they_stand_for() {
+        for (raw, text) in [
+            ("plain", "plain"),
+            (r#"\"\\\/\b\f\n\r\t"#, "\"\\/\u{8}\u{c}\n\r\t"),
+            (r"\u0041\u00e9\ud83d\ude00", "Aé😀"),
+            (r"\ud83d \ude00\ud83d", "\u{fffd} \u{fffd}\u{fffd}"),
+            (r"\ud83d\u0041", "\u{fffd}A"),
+            (r"x\u0000y", "x\0y"),
+        ] {
+            assert_eq!(unescaped(raw), text, "{raw}");
+            assert_eq!(
+                unescaped(raw),
+                serde_json::from_str::<String>(&format!("\"{raw}\"")).unwrap_or(text.into())
+            );
+        }
+    }
+
+    #[test]
+    fn values_of_any_depth_are_passed() {
+        let deep = format!("{}\"]}}\"{}", "[{\"a\":".repeat(10_000), "}]".repeat(10_000));
+        for value in [r#""a\"]""#, "-1.5e3", "null", r#"{"a":[1,{"}":"]"}],"b":{}}"#, "[]", &deep] {
+            for text in [format!(" {value},1"), format!("{value}}}"), value.to_owned()] {
+                let mut scanner = Scanner::new(&text);
+                assert_eq!(scanner.value(), Some(value));
+            }
+        }
+        for cut in ["", "[1", "{\"a\":1]x", "\"a", "]"] {
+            assert!(Scanner::new(cut).value().is_none_or(|value| value.len() < cut.len()), "{cut}");
+        }
+    }
+}
