@@ -133,6 +133,22 @@ pub struct PgArgs {
     /// Table of the orders, made where it is missing.
     #[arg(long, env = "PG_TABLE", default_value = "public.orders2", value_name = "SCHEMA.TABLE")]
     pub pg_table: String,
+    /// Form of the rows of a table that is made: gob (column data bytea, as the Go service has it), jsonb or json (the
+    /// document itself, for SQL; needs a UTF-8 database). A table that is there decides by the type of its column. By
+    /// default gob.
+    #[arg(long, env = "PG_FORMAT", value_name = "gob|jsonb|json")]
+    pub pg_format: Option<PgFormat>,
+}
+
+/// The form of the rows of a table that is made.
+#[derive(clap::ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PgFormat {
+    /// `bytea`, as the Go service has it.
+    Gob,
+    /// `jsonb`: the document in PostgreSQL's normal form.
+    Jsonb,
+    /// `json`: the document as it came.
+    Json,
 }
 
 /// Where HTTP is.

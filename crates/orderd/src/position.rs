@@ -5,6 +5,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use order::RowFormat;
 use tokio::sync::watch;
 
 use crate::ingest::Gap;
@@ -41,6 +42,8 @@ pub(crate) struct Run {
     pub(crate) stream_created: i64,
     /// Whether this process writes what comes.
     pub(crate) writes: bool,
+    /// The form of the table's rows, and so of the orders in memory.
+    pub(crate) format: RowFormat,
 }
 
 /// The table's position, as this process last saw it.

@@ -16,6 +16,21 @@ use crate::config::{self, Postgres};
 use crate::postgres;
 use crate::postgres::encoding::Encoding;
 
+/// A document of a `json` column has the blanks that it came with. Where there are line breaks, or blanks around it, the
+/// line has the text once more as a string, so that `import` writes the same bytes.
+fn keep_on_one_line(line: &mut Vec<u8>, start: usize) -> Result<(), String> {
+    let text = &line[start..];
+    let is_broken = text.iter().any(|byte| matches!(byte, b'\n' | b'\r'));
+    if !is_broken && text.trim_ascii().len() == text.len() {
+        return Ok(());
+    }
+    let text = String::from_utf8_lossy(text).into_owned();
+    // In strings, line breaks are escaped.
+    line[start..].iter_mut().filter(|byte| matches!(byte, b'\n' | b'\r')).for_each(|byte| *byte = b' ');
+    line.extend_from_slice(b",\"text\":");
+    serde_json::to_writer(line, &text).map_err(|error| error.to_string())
+}
+
 /// Writes `{"id":…,"order":{…}}` for each row. 1: some rows can't be decoded; they are named on stderr.
 ///
 /// # Errors
@@ -26,6 +41,8 @@ pub async fn run(args: ExportArgs) -> anyhow::Result<ExitCode> {
     let connection = postgres::connect_once(&settings).await?;
     let table = settings.table.quoted();
     let encoding = Encoding::of(&connection.client).await.map_err(postgres::explain)?;
+    let format =
+        postgres::format_of_table(&connection.client, &settings.table).await.map_err(postgres::explain)?;
     let copy = format!(
         "COPY (SELECT {}, data FROM {table} ORDER BY id COLLATE \"C\") TO STDOUT (FORMAT binary)",
         encoding.raw_id()
@@ -34,6 +51,7 @@ pub async fn run(args: ExportArgs) -> anyhow::Result<ExitCode> {
     let mut rows = std::pin::pin!(BinaryCopyOutStream::new(rows, &[Type::BYTEA, Type::BYTEA]));
     let layouts = Arc::new(Layouts::new(model.shape())?);
     let mut reader = RowReader::new(layouts.clone());
+    reader.set_format(format);
     let progress = Progress::new(None, model.plural());
     let mut out = BufWriter::with_capacity(1 << 18, std::io::stdout().lock());
     let mut skipped = 0_u64;
@@ -55,7 +73,9 @@ pub async fn run(args: ExportArgs) -> anyhow::Result<ExitCode> {
             line.extend_from_slice(b"{\"id\":");
             serde_json::to_writer(&mut line, &id).map_err(|error| error.to_string())?;
             line.extend_from_slice(b",\"order\":");
-            layouts.write_json(&body, &mut line).map_err(|error| error.to_string())
+            let start = line.len();
+            layouts.write_json(&body, &mut line).map_err(|error| error.to_string())?;
+            keep_on_one_line(&mut line, start)
         });
         if let Err(problem) = decoded {
             super::complain(&format!("row {id:?} can't be decoded, left out: {problem}"));

@@ -13,7 +13,7 @@ use tokio_postgres::{Client, Statement};
 use super::progress::Progress;
 use crate::cli::ImportArgs;
 use crate::config::{self, Postgres};
-use crate::postgres;
+use crate::postgres::{self, Data};
 
 /// Rows in one transaction.
 const BATCH_ROWS: usize = 1000;
@@ -24,13 +24,15 @@ struct Line<'l> {
     id: String,
     #[serde(borrow)]
     order: &'l RawValue,
+    /// The order, where it has line breaks.
+    text: Option<String>,
 }
 
 /// Rows that wait to be written.
 #[derive(Default)]
 struct Batch {
     ids: Vec<String>,
-    rows: Vec<Vec<u8>>,
+    rows: Vec<Data<Vec<u8>>>,
     /// Where they stand, for messages.
     lines: Vec<u64>,
     bytes: usize,
@@ -51,6 +53,7 @@ pub async fn run(args: ImportArgs) -> anyhow::Result<ExitCode> {
     let mut lines = open(&args.from).await?.split(b'\n');
     let layouts = Layouts::new(model.shape())?;
     let mut parser = Parser::new(model.shape());
+    parser.set_format(traits.format);
     let progress = Progress::new(None, model.plural());
     let (mut batch, mut number, mut written) = (Batch::default(), 0_u64, 0);
     let mut failed = None;
@@ -74,7 +77,7 @@ pub async fn run(args: ImportArgs) -> anyhow::Result<ExitCode> {
     written += batch.write(&connection.client, &insert).await?;
     super::complain(&format!("{}; {written} of them new", progress.finish(model.plural())));
     let unknown = parser.unknown();
-    if unknown.count > 0 {
+    if unknown.count > 0 && !traits.format.is_document() {
         super::complain(&format!(
             "{} members that the model doesn't know were left out: {:?}",
             unknown.count, unknown.names
@@ -112,19 +115,20 @@ impl Batch {
         let line = std::str::from_utf8(line)
             .map_err(|error| anyhow::anyhow!("it is not UTF-8 (behind byte {})", error.valid_up_to()))?;
         // The parser's own message may quote values.
-        let Line { id, order } = serde_json::from_str(line).map_err(|error| {
+        let Line { id, order, text } = serde_json::from_str(line).map_err(|error| {
             anyhow::anyhow!(
                 "it is not {{\"id\":…,\"order\":{{…}}}}, as orderd export writes it (column {})",
                 error.column()
             )
         })?;
         anyhow::ensure!(!id.contains('\0'), "its id holds a null character, which PostgreSQL can't keep");
-        let order = parser.parse(order.get().as_bytes(), &id)?;
+        let text = text.as_deref().unwrap_or(order.get());
+        let order = parser.parse(text.as_bytes(), &id)?;
         let mut row = Vec::new();
         layouts.write_row(&order, &mut row);
         self.bytes += row.len();
         self.ids.push(id);
-        self.rows.push(row);
+        self.rows.push(Data(row));
         self.lines.push(number);
         Ok(())
     }
@@ -141,8 +145,8 @@ impl Batch {
     /// Up to the row that PostgreSQL refuses, which is named by its line.
     async fn write_each(&self, client: &Client, insert: &Statement) -> anyhow::Result<u64> {
         let mut written = 0;
-        for ((id, row), &line) in self.ids.iter().zip(&self.rows).zip(&self.lines) {
-            match client.execute(insert, &[&vec![id], &vec![row]]).await {
+        for ((id, Data(row)), &line) in self.ids.iter().zip(&self.rows).zip(&self.lines) {
+            match client.execute(insert, &[&vec![id], &vec![Data(row)]]).await {
                 Ok(new) => written += new,
                 Err(error) if error.as_db_error().is_some() => {
                     return Err(postgres::explain(error).context(refused(line)));

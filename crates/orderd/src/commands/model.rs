@@ -80,10 +80,13 @@ struct Written {
 
 async fn check_table(model: &Model, settings: &Postgres) -> anyhow::Result<ExitCode> {
     let connection = postgres::connect_once(settings).await?;
+    let format =
+        postgres::format_of_table(&connection.client, &settings.table).await.map_err(postgres::explain)?;
     let copy = format!("COPY (SELECT data FROM {}) TO STDOUT (FORMAT binary)", settings.table.quoted());
     let rows = connection.client.copy_out(&copy).await.map_err(postgres::explain)?;
     let mut rows = std::pin::pin!(BinaryCopyOutStream::new(rows, &[Type::BYTEA]));
     let mut reader = RowReader::new(Arc::new(Layouts::new(model.shape())?));
+    reader.set_format(format);
     let progress = Progress::new(None, "rows");
     let mut writers: HashMap<Vec<u8>, Written> = HashMap::new();
     while let Some(row) = rows.next().await {

@@ -15,7 +15,6 @@ use async_nats::jetstream;
 use async_nats::jetstream::consumer::pull;
 use futures_util::StreamExt;
 use hyper::StatusCode;
-use model::shape::Struct;
 use order::{Key, Layouts, Parser, RowReader};
 use serde::Serialize;
 use tokio_postgres::Client;
@@ -109,10 +108,15 @@ pub async fn run(args: VerifyArgs) -> anyhow::Result<ExitCode> {
     let report = loop {
         let progress = Progress::new(None, "ids");
         let mut places = Places::default();
+        let connection = postgres::connect_once(&pg).await?;
+        let format =
+            postgres::format_of_table(&connection.client, &pg.table).await.map_err(postgres::explain)?;
+        parser.set_format(format);
         places.read_stream(&client, &nats, &pg, &mut parser, &progress).await?;
         // The table before memory, so that a row that is missing there is missing, and not just newer.
-        let connection = postgres::connect_once(&pg).await?;
-        places.read_table(&connection.client, &pg.table, model.shape(), &progress).await?;
+        let mut reader = RowReader::new(Arc::new(Layouts::new(model.shape())?));
+        reader.set_format(format);
+        places.read_table(&connection.client, &pg.table, &mut reader, &progress).await?;
         places.read_memory(&http, &progress).await?;
         places.read_newer_rows(&connection.client, &pg.table).await?;
         places.erased = erased_keys(&connection.client, &pg.table)
@@ -199,7 +203,7 @@ impl Places {
         &mut self,
         client: &Client,
         table: &Table,
-        shape: &'static Struct,
+        reader: &mut RowReader,
         progress: &Progress,
     ) -> anyhow::Result<()> {
         let encoding = Encoding::of(client).await.map_err(postgres::explain)?;
@@ -207,7 +211,6 @@ impl Places {
         let copy = format!("COPY (SELECT {raw_id}, data FROM {}) TO STDOUT (FORMAT binary)", table.quoted());
         let rows = client.copy_out(&copy).await.map_err(postgres::explain)?;
         let mut rows = std::pin::pin!(BinaryCopyOutStream::new(rows, &[Type::BYTEA, Type::BYTEA]));
-        let mut reader = RowReader::new(Arc::new(Layouts::new(shape)?));
         while let Some(row) = rows.next().await {
             let row = row.map_err(postgres::explain)?;
             let (raw, data): (&[u8], Option<&[u8]>) = (row.try_get(0)?, row.try_get(1)?);

@@ -2,13 +2,14 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 
+use order::RowFormat;
 use tokio_postgres::Config;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::conninfo::Conninfo;
 use super::reload::{Files, Reload, Reloaded};
 use super::{ConfigError, Secret, certificates, host, passfile, pg_options, secret, wrong};
-use crate::cli::PgArgs;
+use crate::cli::{PgArgs, PgFormat};
 use crate::tls;
 
 /// Bytes of PostgreSQL's longest name.
@@ -21,6 +22,8 @@ pub struct Postgres {
     pub(crate) target: Reloaded<Target>,
     /// The table.
     pub table: Table,
+    /// The form of its rows, where it has to be made.
+    pub format: RowFormat,
 }
 
 /// Where and how to connect.
@@ -100,9 +103,14 @@ impl Postgres {
     /// The first setting that can't be used.
     pub fn new(args: &PgArgs) -> Result<Self, ConfigError> {
         let table = table(&args.pg_table)?;
+        let format = match args.pg_format {
+            None | Some(PgFormat::Gob) => RowFormat::Gob,
+            Some(PgFormat::Jsonb) => RowFormat::Jsonb,
+            Some(PgFormat::Json) => RowFormat::Json,
+        };
         let args = args.clone();
         let target = Reloaded::new("DATABASE_URL", move |files| Target::new(&args, files))?;
-        Ok(Self { target, table })
+        Ok(Self { target, table, format })
     }
 
     /// What is made from files, and made again when they change.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use order::{Order, Parser, Reason, Refusal};
+use order::{Order, Parser, Reason, Refusal, RowFormat};
 use tokio::sync::mpsc;
 
 use super::{Message, Messages, Orders, Rejected};
@@ -37,6 +37,7 @@ impl Decode {
             if !self.health.is_up(Part::Fill) {
                 self.cache.give_way(GIVES_WAY).await;
             }
+            self.parser.set_format(run.format);
             let unknown = self.parser.unknown().count;
             let (orders, refused) = self.parse(&mut messages);
             for letter in &refused {
@@ -44,7 +45,7 @@ impl Decode {
                 self.undecided.add(letter.message.key.as_str(), letter.message.position.sequence);
             }
             self.metrics.unknown_members.inc_by(self.parser.unknown().count - unknown);
-            tell_of_unknown(&self.parser, &mut told);
+            tell_of_unknown(&self.parser, run.format, &mut told);
             let orders = Orders { run, through, orders, messages, refused, gaps };
             if orderschan.send(Arc::new(orders)).await.is_err() {
                 break;
@@ -86,11 +87,16 @@ fn unreadable() -> Refusal {
 }
 
 /// Each name once. Names are not content: they are what a model is made of.
-fn tell_of_unknown(parser: &Parser, told: &mut BTreeSet<String>) {
+fn tell_of_unknown(parser: &Parser, format: RowFormat, told: &mut BTreeSet<String>) {
     let names = &parser.unknown().names;
+    let is_kept = format.is_document();
     if names.len() > told.len() {
         for name in names.difference(&told.clone()) {
-            tracing::warn!(member = name, "unknown member ignored; is the model behind the publishers?");
+            tracing::warn!(
+                member = name,
+                is_kept,
+                "unknown member ignored; is the model behind the publishers?"
+            );
         }
         told.clone_from(names);
     }

@@ -27,7 +27,7 @@ impl Batch {
         if rows.orders.run.id != run.id {
             return;
         }
-        self.orders += rows.gobs.len() + rows.orders.refused.len();
+        self.orders += rows.data.len() + rows.orders.refused.len();
         self.bytes += rows.copy.len();
         self.rows.push(rows);
     }
@@ -49,7 +49,7 @@ impl Batch {
 /// All rows, in their order.
 pub(super) fn places(batch: &[Rows]) -> Vec<Place> {
     let chunks = batch.iter().enumerate();
-    chunks.flat_map(|(chunk, rows)| (0..rows.gobs.len()).map(move |row| (chunk, row))).collect()
+    chunks.flat_map(|(chunk, rows)| (0..rows.data.len()).map(move |row| (chunk, row))).collect()
 }
 
 /// Whether a key among the rows may be there already, or was erased: a dead letter that was sent again has its first key.

@@ -177,6 +177,9 @@ impl Running {
     ) -> Result<Written, Failure> {
         self.open().await.map_err(Failure::Away)?;
         let Some(session) = &self.session else { return Err(Failure::Away("not connected".into())) };
+        if self.run.is_some_and(|run| run.format != session.format) {
+            return Err(Failure::Away("the type of the column data was changed".into()));
+        }
         if copies {
             self.answered(session.copy(values, batch)).await
         } else {

@@ -1,4 +1,4 @@
-//! encodechan -> gobchan: orders to rows of Go's gob, in the form in which PostgreSQL's COPY takes them.
+//! encodechan -> gobchan: orders to rows, of Go's gob or documents, in the form in which PostgreSQL's COPY takes them.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -16,8 +16,8 @@ const FRAME: usize = 2 + 4 + 4;
 pub(crate) struct Rows {
     /// The rows as `COPY … (FORMAT binary)` takes them, without its head and tail.
     pub(crate) copy: Bytes,
-    /// Where in it the gob of each row stands.
-    pub(crate) gobs: Vec<Range<usize>>,
+    /// Where in it the data of each row stands.
+    pub(crate) data: Vec<Range<usize>>,
     /// The orders, row by row.
     pub(crate) orders: Arc<Orders>,
 }
@@ -40,13 +40,13 @@ fn rows(orders: Arc<Orders>, layouts: &Layouts) -> Rows {
     // Of the size that it gets: to grow is to copy it, and new pages have to be cleared.
     let sizes = orders.orders.iter().map(|order| FRAME + order.key().len() + layouts.row_len(order));
     let mut copy = Vec::with_capacity(sizes.sum());
-    let mut gobs = Vec::with_capacity(orders.orders.len());
+    let mut data = Vec::with_capacity(orders.orders.len());
     for order in &orders.orders {
         copy.extend_from_slice(&2_i16.to_be_bytes());
         put_field(&mut copy, |copy| copy.extend_from_slice(order.key().as_bytes()));
-        gobs.push(put_field(&mut copy, |copy| layouts.write_row(order, copy)));
+        data.push(put_field(&mut copy, |copy| layouts.write_row(order, copy)));
     }
-    Rows { copy: copy.into(), gobs, orders }
+    Rows { copy: copy.into(), data, orders }
 }
 
 /// A field of a COPY row: its length in four bytes, then its bytes.

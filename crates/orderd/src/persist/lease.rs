@@ -88,7 +88,12 @@ impl Running {
         }
         self.note(&found, found.writer.clone());
         // A position that is not in the stream is moved by the writer; until then there is nothing to read.
-        if !self.run.is_some_and(|run| !run.writes && run.generation == self.generation) {
+        let goes_on = |run: Run| {
+            !run.writes
+                && run.generation == self.generation
+                && self.session.as_ref().is_some_and(|it| it.format == run.format)
+        };
+        if !self.run.is_some_and(goes_on) {
             self.begin_run(&found, false);
         }
         Ok(None)
@@ -258,6 +263,7 @@ impl Running {
             after: found.mark(),
             stream_created: found.stream_created,
             writes,
+            format: self.session.as_ref().map(|session| session.format).unwrap_or_default(),
         };
         self.gaps.clear();
         let is_first = self.run.replace(run).is_none();

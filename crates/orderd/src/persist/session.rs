@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use futures_util::SinkExt;
+use order::RowFormat;
 use tokio_postgres::Statement;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
@@ -10,7 +11,7 @@ use super::batch::Place;
 use super::encode::Rows;
 use crate::config::Postgres;
 use crate::postgres::position::{self, FenceValues, Moved};
-use crate::postgres::{self, Connection, PrepareError, describe};
+use crate::postgres::{self, Connection, Data, PrepareError, describe};
 
 /// The head and tail of `COPY … (FORMAT binary)`.
 const COPY_HEAD: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
@@ -26,6 +27,8 @@ pub(super) struct Session {
     pub(super) takes_copy: bool,
     /// Whether rows stay in the table itself: a trigger may store them elsewhere.
     pub(super) keeps_rows: bool,
+    /// The form of its rows.
+    pub(super) format: RowFormat,
 }
 
 /// A batch that was written with its position.
@@ -70,12 +73,15 @@ impl Session {
                 client,
                 table,
                 traits,
-                "fence, unnest($10::text[], $11::bytea[]) AS new (id, data)"
+                &format!(
+                    "fence, unnest($10::text[], $11::{}[]) AS new (id, data)",
+                    traits.format.column_type()
+                )
             )
             .await?
         );
         let mut types = position::FENCE_TYPES.to_vec();
-        types.extend([Type::TEXT_ARRAY, Type::BYTEA_ARRAY]);
+        types.extend([Type::TEXT_ARRAY, postgres::array_type(traits.format)]);
         let insert = client.prepare_typed(&insert, &types).await?;
         Ok(Self {
             fence,
@@ -84,6 +90,7 @@ impl Session {
             connection,
             takes_copy: !traits.refuses_copy,
             keeps_rows: !traits.routes_rows,
+            format: traits.format,
         })
     }
 
@@ -95,10 +102,12 @@ impl Session {
         part: &[Place],
     ) -> Result<Written, Failure> {
         let ids: Vec<&str> = part.iter().map(|&(chunk, row)| batch[chunk].orders.orders[row].key()).collect();
-        let gobs: Vec<&[u8]> =
-            part.iter().map(|&(chunk, row)| &batch[chunk].copy[batch[chunk].gobs[row].clone()]).collect();
+        let data: Vec<Data<&[u8]>> = part
+            .iter()
+            .map(|&(chunk, row)| Data(&batch[chunk].copy[batch[chunk].data[row].clone()]))
+            .collect();
         let mut parameters = values.parameters().to_vec();
-        parameters.extend([&ids as &(dyn ToSql + Sync), &gobs]);
+        parameters.extend([&ids as &(dyn ToSql + Sync), &data]);
         let row = self.connection.client.query_one(&self.insert, &parameters).await.map_err(failure)?;
         let position = Moved::read(&row).map_err(failure)?.ok_or(Failure::Fenced)?;
         let inserted: i64 = row.try_get(2).map_err(failure)?;

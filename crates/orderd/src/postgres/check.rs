@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use order::RowFormat;
 use tokio::time::timeout;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Config};
@@ -70,10 +71,10 @@ async fn look(
     report: &mut Report,
 ) -> Result<(), tokio_postgres::Error> {
     let table = &settings.table;
-    let Inspection { is_there, findings, .. } = schema::inspect(client, table).await?;
+    let Inspection { is_there, findings, traits } = schema::inspect(client, settings).await?;
     report.findings.extend(findings);
     report.findings.extend(pooler::check(client, settings).await?);
-    report.found = found(client, table, server, is_there).await?;
+    report.found = found(client, table, server, is_there.then_some(traits.format)).await?;
     Ok(())
 }
 
@@ -82,7 +83,7 @@ async fn found(
     client: &Client,
     table: &Table,
     server: &Config,
-    is_there: bool,
+    format: Option<RowFormat>,
 ) -> Result<String, tokio_postgres::Error> {
     let query =
         "SELECT current_setting('server_version'), current_database()::text, getdatabaseencoding()::text,
@@ -101,11 +102,10 @@ async fn found(
         text(2)?,
         text(3)?
     );
-    if !is_there {
-        return Ok(format!("{line}, no table {table} yet"));
-    }
+    let Some(format) = format else { return Ok(format!("{line}, no table {table} yet")) };
+    let rows = if format.is_document() { format!(" of {}", format.column_type()) } else { String::new() };
     let key = schema::key(client, table).await?.map_or("no key".to_owned(), |key| format!("key {key}"));
-    Ok(format!("{line}, table {table}, {key}, rights: {}", rights(client, table).await?))
+    Ok(format!("{line}, table {table}{rows}, {key}, rights: {}", rights(client, table).await?))
 }
 
 async fn rights(client: &Client, table: &Table) -> Result<String, tokio_postgres::Error> {

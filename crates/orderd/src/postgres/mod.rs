@@ -1,6 +1,7 @@
 //! The connection to PostgreSQL and the table.
 
 pub(crate) mod encoding;
+mod data;
 pub(crate) mod check;
 mod failure;
 mod pooler;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use order::RowFormat;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_postgres::config::{Host, LoadBalanceHosts, SslMode, TargetSessionAttrs};
@@ -21,9 +23,11 @@ use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Statement};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+pub(crate) use self::data::{Data, array_type};
 use self::encoding::Encoding;
 pub(crate) use self::failure::ConnectError;
 use self::position::Mark;
+pub(crate) use self::schema::format_of_table;
 use self::schema::{Refused, Traits};
 use crate::config::{Postgres, Table, Target};
 use crate::random;
@@ -230,14 +234,14 @@ async fn open(
 /// PostgreSQL can't be asked, or the table is refused.
 pub(crate) async fn prepare(client: &Client, settings: &Postgres) -> Result<Traits, PrepareError> {
     let table = &settings.table;
-    let mut found = schema::inspect(client, table).await?;
+    let mut found = schema::inspect(client, settings).await?;
     found.findings.extend(pooler::check(client, settings).await?);
     let is_there = found.is_there;
     let mut traits = found.accepted()?;
     if !is_there {
-        made_or_there(client, &schema::create(table), &table.quoted()).await?;
-        traits = schema::inspect(client, table).await?.accepted()?;
-        tracing::info!(%table, "table made");
+        made_or_there(client, &schema::create(settings), &table.quoted()).await?;
+        traits = schema::inspect(client, settings).await?.accepted()?;
+        tracing::info!(%table, data = traits.format.column_type(), "table made");
     }
     let made = position::create_statement(table);
     made_or_there(client, &made, &position::positions(table)).await?;
@@ -255,7 +259,7 @@ pub(crate) async fn prepare(client: &Client, settings: &Postgres) -> Result<Trai
 pub(crate) async fn check_at_start(settings: &Postgres) -> anyhow::Result<()> {
     let inspected = async {
         let connection = connect(settings).await.ok()?;
-        let mut found = schema::inspect(&connection.client, &settings.table).await.ok()?;
+        let mut found = schema::inspect(&connection.client, settings).await.ok()?;
         found.findings.extend(pooler::check(&connection.client, settings).await.ok()?);
         Some(found)
     };
@@ -271,6 +275,8 @@ pub(crate) struct LookUp {
     connection: Connection,
     by_ids: Statement,
     encoding: Encoding,
+    /// That of the rows that are found.
+    format: RowFormat,
 }
 
 impl LookUp {
@@ -287,7 +293,8 @@ impl LookUp {
         let types = [Type::TEXT_ARRAY, Type::TEXT, Type::TEXT, Type::TEXT];
         let by_ids = connection.client.prepare_typed(&query, &types).await?;
         let encoding = Encoding::of(&connection.client).await?;
-        Ok(Self { connection, by_ids, encoding })
+        let format = schema::format_of_table(&connection.client, &settings.table).await?;
+        Ok(Self { connection, by_ids, encoding, format })
     }
 }
 
@@ -296,6 +303,7 @@ impl LookUp {
 pub(crate) struct Found {
     /// The rows that are there; data may be null.
     pub(crate) rows: HashMap<String, Option<Vec<u8>>>,
+    pub(crate) format: RowFormat,
     /// The table's position at that moment.
     pub(crate) position: Mark,
     /// The writer's session at that moment.
@@ -310,15 +318,16 @@ pub(crate) async fn rows(
     (stream, topic): (&str, &str),
     ids: &[&str],
 ) -> Result<Found, AskError> {
-    let LookUp { connection, by_ids, encoding } = match look_up {
+    let LookUp { connection, by_ids, encoding, format } = match look_up {
         Some(opened) if !opened.connection.client.is_closed() => opened,
         _ => look_up.insert(LookUp::open(settings).await?),
     };
     let ids = encoding.holdable(&connection.client, ids).await?;
-    let mut found = Found::default();
+    let mut found = Found { format: *format, ..Found::default() };
     for row in connection.client.query(by_ids, &[&ids, &settings.table.to_string(), &stream, &topic]).await? {
         if let Some(id) = row.try_get(0)? {
-            found.rows.insert(id, row.try_get(1)?);
+            let data: Option<Data<Vec<u8>>> = row.try_get(1)?;
+            found.rows.insert(id, data.map(|data| data.0));
         } else {
             found.position = Mark { seq: row.try_get::<_, i64>(2)?.cast_unsigned(), time: row.try_get(3)? };
             found.session = row.try_get(4)?;
@@ -376,7 +385,8 @@ pub(crate) async fn insert(
     table: &Table,
     traits: Traits,
 ) -> Result<String, tokio_postgres::Error> {
-    insert_from(client, table, traits, "unnest($1::text[], $2::bytea[]) AS new (id, data)").await
+    let source = format!("unnest($1::text[], $2::{}[]) AS new (id, data)", traits.format.column_type());
+    insert_from(client, table, traits, &source).await
 }
 
 /// The same, from a source that names its rows `new (id, data)`.

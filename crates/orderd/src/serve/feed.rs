@@ -10,7 +10,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use model::shape::Kind;
 use order::{Body, Layouts, RowError};
 use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -51,7 +50,6 @@ struct Shown {
     /// The name in JSON, quoted.
     name: String,
     place: usize,
-    is_text: bool,
 }
 
 #[derive(Default)]
@@ -96,12 +94,7 @@ impl Feed {
         places: &[usize],
         readers: usize,
     ) -> Arc<Self> {
-        let shape = layouts.shape();
-        let shown = |(name, &place): (&String, &usize)| Shown {
-            name: json!(name).to_string(),
-            place,
-            is_text: matches!(shape.members[place].kind, Kind::String),
-        };
+        let shown = |(name, &place): (&String, &usize)| Shown { name: json!(name).to_string(), place };
         Arc::new(Self {
             run: crate::random::hex::<8>(),
             layouts,
@@ -141,13 +134,11 @@ impl Feed {
 
     fn data(&self, body: &Body) -> Result<String, RowError> {
         let mut data = format!("{{\"id\":{},\"members\":{{", json!(body.key()));
-        for (index, Shown { name, place, is_text }) in self.members.iter().enumerate() {
-            let mut text = Vec::new();
-            self.layouts.write_member(body, *place, &mut text)?;
-            let text = String::from_utf8_lossy(&text);
-            let value = if *is_text { json!(text).to_string() } else { text.into_owned() };
+        for (index, Shown { name, place }) in self.members.iter().enumerate() {
+            let mut value = Vec::new();
+            self.layouts.write_member_json(body, *place, &mut value)?;
             let comma = if index == 0 { "" } else { "," };
-            data.push_str(&format!("{comma}{name}:{value}"));
+            data.push_str(&format!("{comma}{name}:{}", String::from_utf8_lossy(&value)));
         }
         data.push_str("}}");
         Ok(data)

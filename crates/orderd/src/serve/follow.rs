@@ -130,6 +130,7 @@ impl Follow {
             let rows = postgres::rows(look_up, &self.settings.postgres, of, &ids);
             let found = timeout(ANSWER_TIMEOUT, rows).await.map_err(|_| Unanswered::Silent)??;
             let rows = found.rows;
+            hasher.set_format(found.format);
             // The answer counts only for the session that is followed: else the table may have gone back since.
             if !self.positions.asked(found.session, found.position.seq) {
                 return Ok(());

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::{FutureExt, StreamExt, TryFutureExt, future};
+use order::RowFormat;
 use tokio::sync::{Notify, mpsc};
 use tokio_postgres::binary_copy::BinaryCopyOutStream;
 use tokio_postgres::types::{ToSql, Type};
@@ -12,10 +13,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::cache::{Cache, Hasher};
 use super::{Record, Records};
-use crate::config::{Postgres, Table};
+use crate::config;
+use crate::config::Postgres;
 use crate::health::{Health, Part};
 use crate::metrics::Metrics;
 use crate::postgres::encoding::Encoding;
+use crate::postgres::schema::Traits;
 use crate::postgres::{self, ConnectError, Connection, PrepareError, Unanswered, describe};
 use crate::retry::Backoff;
 
@@ -93,6 +96,16 @@ impl Progress {
     }
 }
 
+/// The table as it is found.
+struct Table {
+    /// The connection that was asked.
+    connection: Connection,
+    /// The form of its rows.
+    format: RowFormat,
+    /// Conditions that split it into parts.
+    ranges: Vec<String>,
+}
+
 impl Restore {
     /// Fills memory, and fills it again whenever told to, until told to stop.
     pub(crate) async fn run(self, initmemchan: mpsc::Sender<Records>) -> anyhow::Result<()> {
@@ -161,7 +174,15 @@ impl Restore {
     }
 
     async fn read_table(&self, initmemchan: &mpsc::Sender<Records>, first: bool) -> Result<(), Failed> {
-        let (connection, ranges) = self.ranges().await?;
+        let Table { connection, format, ranges } = self.table().await?;
+        if first && format != self.settings.format {
+            let (data, made) = (format.column_type(), self.settings.format.column_type());
+            tracing::info!(
+                data,
+                made,
+                "the table is there: the type of its column data decides, not PG_FORMAT"
+            );
+        }
         if !self.progress.begun.load(Ordering::Acquire) {
             // Whoever is away is not waited for; the table is then read once more.
             drop(tokio::time::timeout(PLACED, self.progress.placed.notified()).await);
@@ -169,7 +190,7 @@ impl Restore {
         }
         let parts = self.share(connection, ranges).await;
         let reads = parts.into_iter().map(|(connection, ranges)| {
-            let read = self.clone().read_ranges(connection, ranges, initmemchan.clone(), first);
+            let read = self.clone().read_ranges(connection, format, ranges, initmemchan.clone(), first);
             // On a task of its own, so that the ranges are decoded on several cores.
             tokio::spawn(read).unwrap_or_else(|_| Err(Failed::Closed))
         });
@@ -194,11 +215,12 @@ impl Restore {
         }
     }
 
-    /// Conditions that split the table into parts that are read at once, and the connection that was asked.
-    async fn ranges(&self) -> Result<(Connection, Vec<String>), Failed> {
+    /// Asks for the form of the rows, and for how to split the table into parts that are read at once.
+    async fn table(&self) -> Result<Table, Failed> {
         let connection = postgres::connect_in_time(&self.settings).await?;
         let prepared = postgres::prepare(&connection.client, &self.settings);
-        self.answered(&connection, prepared).await??;
+        let Traits { format, .. } = self.answered(&connection, prepared).await??;
+        let whole = vec!["true".to_owned()];
         let query = "SELECT relkind = 'r' AND current_setting('server_version_num')::int >= 140000,
                             pg_relation_size(oid) / current_setting('block_size')::int,
                             greatest(reltuples, 0)::float8
@@ -206,27 +228,28 @@ impl Restore {
         let table = self.settings.table.quoted();
         let parameters: [(&(dyn ToSql + Sync), Type); 1] = [(&table, Type::TEXT)];
         let rows = self.answered(&connection, connection.client.query_typed(query, &parameters)).await??;
-        let Some(row) = rows.first() else { return Ok((connection, vec!["true".into()])) };
+        let Some(row) = rows.first() else { return Ok(Table { connection, format, ranges: whole }) };
         let (by_place, blocks): (bool, i64) = (row.try_get(0)?, row.try_get(1)?);
         self.progress.estimate.store(row.try_get::<_, f64>(2)? as u64, Ordering::Relaxed);
         if !by_place || blocks < SMALL {
-            return Ok((connection, vec!["true".into()]));
+            return Ok(Table { connection, format, ranges: whole });
         }
         let middle = blocks / 2;
         let halves = vec![format!("ctid < '({middle},0)'"), format!("ctid >= '({middle},0)'")];
-        Ok((connection, halves))
+        Ok(Table { connection, format, ranges: halves })
     }
 
     async fn read_ranges(
         self,
         connection: Connection,
+        format: RowFormat,
         ranges: Vec<String>,
         initmemchan: mpsc::Sender<Records>,
         first: bool,
     ) -> Result<(), Failed> {
         let encoding = self.answered(&connection, Encoding::of(&connection.client)).await??;
         for range in ranges {
-            self.read_range(&connection, &encoding, &range, &initmemchan, first).await?;
+            self.read_range(&connection, (&encoding, format), &range, &initmemchan, first).await?;
         }
         Ok(())
     }
@@ -234,7 +257,7 @@ impl Restore {
     async fn read_range(
         &self,
         connection: &Connection,
-        encoding: &Encoding,
+        (encoding, format): (&Encoding, RowFormat),
         range: &str,
         initmemchan: &mpsc::Sender<Records>,
         first: bool,
@@ -244,6 +267,7 @@ impl Restore {
         let copied = self.answered(connection, connection.client.copy_out(&copy)).await??;
         let mut rows = std::pin::pin!(BinaryCopyOutStream::new(copied, &[Type::BYTEA, Type::BYTEA]));
         let mut hasher = self.cache.hasher();
+        hasher.set_format(format);
         // What is read after a table went back is for the memory that begins then.
         let generation = self.cache.generation();
         let mut records = Vec::with_capacity(CHUNK);
@@ -321,7 +345,7 @@ impl Restore {
     }
 }
 
-fn does_not_fit(undecodable: u64, rows: u64, table: &Table) -> String {
+fn does_not_fit(undecodable: u64, rows: u64, table: &config::Table) -> String {
     format!(
         "{undecodable} of {rows} rows of {table} can't be decoded: the model does not fit the table; set MODEL or PG_TABLE, \
          and see `orderd model check`"

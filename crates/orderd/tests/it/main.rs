@@ -63,4 +63,5 @@ mod unheard_log;
 #[cfg(debug_assertions)]
 mod client_end;
 mod models;
+mod json_rows;
 mod printed_types;

@@ -1,13 +1,11 @@
 //! The columns `id` and `data`, and others that must not stand in the way of a new row.
 
+use order::RowFormat;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Error, Row};
 
-use super::{Finding, quoted};
+use super::{Finding, format, quoted};
 use crate::config::Table;
-
-/// Types of `data` that rows can be written to and read from.
-const DATA_TYPES: [Type; 1] = [Type::BYTEA];
 
 /// Characters of the longest key: nanoseconds since 1970, a dash, a sequence number of 64 bits.
 const LONGEST_KEY: usize = 40;
@@ -27,15 +25,15 @@ struct Column {
 /// Whether `id` and `data` are there and can be used. `is_filled`: a trigger may give the other columns their values.
 pub(super) async fn check(
     client: &Client,
-    oid: u32,
-    table: &Table,
+    (oid, table): (u32, &Table),
+    row_format: RowFormat,
     role: &str,
     is_filled: bool,
     findings: &mut Vec<Finding>,
 ) -> Result<bool, Error> {
     let columns = columns(client, oid).await?;
     let before = findings.len();
-    for (name, definition) in [("id", "text"), ("data", "bytea")] {
+    for (name, definition) in [("id", "text"), ("data", row_format.column_type())] {
         match columns.iter().find(|column| column.name == name) {
             Some(column) => column.check(table, definition, findings),
             None => findings.push(Finding::refusal(
@@ -91,7 +89,8 @@ impl Column {
                 "id" => format!("ALTER TABLE {quoted} ALTER COLUMN id TYPE text;"),
                 _ => "set PG_TABLE to another table, or to a name that is free".into(),
             };
-            let problem = format!("{column} has the type {}, not {definition}", self.type_name);
+            let takes = if self.name == "id" { "text" } else { "bytea, jsonb or json" };
+            let problem = format!("{column} has the type {}, not {takes}", self.type_name);
             findings.push(Finding::refusal(problem, fix));
         } else if self.name == "id" && !self.is_deterministic {
             findings.push(Finding::refusal(
@@ -110,7 +109,7 @@ impl Column {
         let is_one_of = |types: &[Type]| types.iter().any(|one| one.oid() == self.type_oid);
         match self.name.as_str() {
             "id" => is_one_of(&[Type::TEXT]) || (is_one_of(&[Type::VARCHAR]) && self.holds_keys()),
-            _ => is_one_of(&DATA_TYPES),
+            _ => format::of_type(self.type_oid).is_some(),
         }
     }
 }

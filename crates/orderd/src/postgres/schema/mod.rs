@@ -2,6 +2,7 @@
 //! service promises. They change nothing. Each finding names what is wrong and the statement that fixes it.
 
 mod columns;
+mod format;
 mod erased;
 mod names;
 mod policies;
@@ -12,13 +13,15 @@ mod table;
 
 use std::fmt::{self, Display};
 
+use order::RowFormat;
 use tokio_postgres::{Client, Error};
 
+pub(crate) use self::format::format_of_table;
 pub(crate) use self::names::create;
 pub(crate) use self::server::FEWEST_CONNECTIONS;
 use self::table::Relation;
 pub(crate) use self::table::key;
-use crate::config::Table;
+use crate::config::Postgres;
 pub(crate) use crate::finding::{Finding, Severity};
 
 /// What the checks found.
@@ -39,6 +42,8 @@ pub(crate) struct Traits {
     /// Rows may be stored in other tables than this one, by a trigger or by inheritance. `ON CONFLICT (id)` does not
     /// see them there.
     pub(crate) routes_rows: bool,
+    /// The form of the rows, by the type of the column.
+    pub(crate) format: RowFormat,
 }
 
 /// The findings for which the service does not use the table.
@@ -74,21 +79,25 @@ impl Inspection {
 ///
 /// # Errors
 /// PostgreSQL can't be asked.
-pub(crate) async fn inspect(client: &Client, table: &Table) -> Result<Inspection, Error> {
+pub(crate) async fn inspect(client: &Client, settings: &Postgres) -> Result<Inspection, Error> {
+    let table = &settings.table;
     let mut findings = Vec::new();
     let role = server::check(client, &mut findings).await?;
     let Some(relation) = Relation::find(client, table).await? else {
-        names::check(client, table, &role, &mut findings).await?;
+        format::check_encoding(client, settings.format, &mut findings).await?;
+        names::check(client, settings, &role, &mut findings).await?;
         if findings.iter().all(|finding| finding.severity != Severity::Refusal) {
             position::check(client, table, &role, &mut findings).await?;
             erased::check(client, table, &role, &mut findings).await?;
         }
         return Ok(Inspection { findings, ..Inspection::default() });
     };
-    relation.check(client, table, &role, &mut findings).await?;
+    let format = format::of(client, relation.oid, settings).await?;
+    format::check_encoding(client, format, &mut findings).await?;
+    relation.check(client, table, format, &role, &mut findings).await?;
     position::check(client, table, &role, &mut findings).await?;
     erased::check(client, table, &role, &mut findings).await?;
-    let traits = Traits { refuses_copy: relation.row_security, routes_rows: relation.routes_rows };
+    let traits = Traits { refuses_copy: relation.row_security, routes_rows: relation.routes_rows, format };
     if relation.row_security {
         let (name, quoted) = (table.to_string(), table.quoted());
         policies::check(client, relation.oid, (&name, &quoted), &role, &["r", "a", "d"], &mut findings)

@@ -4,19 +4,24 @@ use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Error};
 
 use super::{Finding, quoted};
-use crate::config::Table;
+use crate::config::{Postgres, Table};
 
 /// The statement that makes the table.
-pub(crate) fn create(table: &Table) -> String {
-    format!("CREATE TABLE IF NOT EXISTS {} (id text NOT NULL PRIMARY KEY, data bytea)", table.quoted())
+pub(crate) fn create(settings: &Postgres) -> String {
+    format!(
+        "CREATE TABLE IF NOT EXISTS {} (id text NOT NULL PRIMARY KEY, data {})",
+        settings.table.quoted(),
+        settings.format.column_type()
+    )
 }
 
 pub(super) async fn check(
     client: &Client,
-    table: &Table,
+    settings: &Postgres,
     role: &str,
     findings: &mut Vec<Finding>,
 ) -> Result<(), Error> {
+    let table = &settings.table;
     // Another case in the same schema is a slip; the same name in another schema may be another installation. The table
     // itself is there where another process has made it meanwhile.
     let query = "SELECT n.nspname::text, c.relname::text, lower(n.nspname) = lower($1)
@@ -30,7 +35,7 @@ pub(super) async fn check(
     for row in client.query_typed(query, &names).await? {
         let (schema, name): (String, String) = (row.try_get(0)?, row.try_get(1)?);
         let problem = format!("there is no table {table}, but there is {schema}.{name}");
-        let fix = format!("set PG_TABLE={schema}.{name}, or make the other table: {};", create(table));
+        let fix = format!("set PG_TABLE={schema}.{name}, or make the other table: {};", create(settings));
         is_slip |= row.try_get::<_, bool>(2)?;
         let finding = if is_slip { Finding::refusal } else { Finding::warning };
         findings.push(finding(problem, fix));

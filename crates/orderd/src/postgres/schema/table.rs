@@ -1,5 +1,6 @@
 //! The table: its kind, its columns, its rights, and the key that keeps each order once.
 
+use order::RowFormat;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Error, Row};
 
@@ -57,6 +58,7 @@ impl Relation {
         &self,
         client: &Client,
         table: &Table,
+        format: RowFormat,
         role: &str,
         findings: &mut Vec<Finding>,
     ) -> Result<(), Error> {
@@ -69,9 +71,10 @@ impl Relation {
             findings.push(unlogged(&table.to_string(), &table.quoted()));
         }
         self.check_rights(table, role, findings);
-        let fits = columns::check(client, self.oid, table, role, self.has_trigger, findings).await?;
+        let fits =
+            columns::check(client, (self.oid, table), format, role, self.has_trigger, findings).await?;
         if fits {
-            self.check_key(client, table, findings).await?;
+            self.check_key(client, table, format, findings).await?;
             self.check_parts(client, table, findings).await?;
         }
         Ok(())
@@ -108,6 +111,7 @@ impl Relation {
         &self,
         client: &Client,
         table: &Table,
+        format: RowFormat,
         findings: &mut Vec<Finding>,
     ) -> Result<(), Error> {
         let query = format!(
@@ -131,7 +135,7 @@ impl Relation {
             problem.push_str(&format!(" ({} is {})", row.try_get::<_, String>(1)?, why_no_key(row)?));
         }
         if self.kind == "p" {
-            findings.push(self.partitioned_key(client, table, problem).await?);
+            findings.push(self.partitioned_key(client, table, format, problem).await?);
             return Ok(());
         }
         let fix = format!(
@@ -149,6 +153,7 @@ impl Relation {
         &self,
         client: &Client,
         table: &Table,
+        format: RowFormat,
         problem: String,
     ) -> Result<Finding, Error> {
         let query = "SELECT pg_get_partkeydef($1) ~ '^[A-Z]+ \\(id\\)$'";
@@ -160,9 +165,10 @@ impl Relation {
             Finding::refusal(
                 format!("{problem}; it is not partitioned by id, so that it can have none"),
                 format!(
-                    "move its rows into a table made by CREATE TABLE {} (id text NOT NULL PRIMARY KEY, data bytea) \
+                    "move its rows into a table made by CREATE TABLE {} (id text NOT NULL PRIMARY KEY, data {}) \
                      PARTITION BY HASH (id);",
-                    table.quoted()
+                    table.quoted(),
+                    format.column_type()
                 ),
             )
         })

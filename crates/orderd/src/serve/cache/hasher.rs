@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use order::{Order, RowError, RowReader};
+use order::{Order, RowError, RowFormat, RowReader};
 
 use super::Cache;
 use crate::serve::{MAX_SEARCH, Record};
@@ -25,6 +25,11 @@ impl Hasher {
         let body = order.body().clone();
         let hashes = self.cache.hashes_of(&body, &mut self.text)?;
         Ok(Record { body, hashes, arrived: true })
+    }
+
+    /// From now on, rows are of this format. Until then it is gob.
+    pub(crate) fn set_format(&mut self, format: RowFormat) {
+        self.reader.set_format(format);
     }
 
     /// The record of a row of the table.

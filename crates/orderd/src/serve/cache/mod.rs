@@ -300,6 +300,8 @@ impl Cache {
     pub(crate) fn write_json(&self, key: &str, out: &mut Vec<u8>) -> Result<Known, RowError> {
         let write = |id, body: &Body| match &self.ready {
             _ if body.is_evicted() => Ok(Known::Evicted),
+            // It is ready already.
+            _ if body.document().is_some() => self.layouts.write_json(body, out).map(|()| Known::Whole),
             Some(ready) if ready.write_json(id, out) => Ok(Known::Whole),
             ready => {
                 let start = out.len();

@@ -154,7 +154,8 @@ async fn answer(asked: &mut mpsc::Receiver<Question>, parts: &Asked, cache: &Cac
         let rows = postgres::rows(&mut look_up, settings, of, &ids);
         let rows = tokio::time::timeout(PATIENCE, rows).await;
         match rows {
-            Ok(Ok(Found { rows, position, .. })) => {
+            Ok(Ok(Found { rows, format, position, .. })) => {
+                reader.set_format(format);
                 let is_beyond = |id: &&str| place(id).is_some_and(|place| !has_passed(position, place));
                 let missing = ids.iter().copied().filter(|id| !rows.contains_key(*id));
                 let beyond = parts.beyond(missing.filter(is_beyond)).await;

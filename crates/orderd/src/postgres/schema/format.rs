@@ -1,0 +1,61 @@
+//! The form of the rows, which the type of the column `data` decides, and what it needs.
+
+use order::RowFormat;
+use tokio_postgres::types::Type;
+use tokio_postgres::{Client, Error};
+
+use super::Finding;
+use crate::config::{Postgres, Table};
+
+/// The form of rows in a column of this type.
+pub(crate) fn of_type(oid: u32) -> Option<RowFormat> {
+    let types =
+        [(Type::BYTEA, RowFormat::Gob), (Type::JSONB, RowFormat::Jsonb), (Type::JSON, RowFormat::Json)];
+    types.into_iter().find(|(column, _)| column.oid() == oid).map(|(_, format)| format)
+}
+
+/// That of a table; of one whose column has another type, or is missing, what it should have.
+pub(super) async fn of(client: &Client, oid: u32, settings: &Postgres) -> Result<RowFormat, Error> {
+    let query = "SELECT atttypid FROM pg_catalog.pg_attribute
+                 WHERE attrelid = $1 AND attname = 'data' AND attnum > 0 AND NOT attisdropped";
+    let rows = client.query_typed(query, &[(&oid, Type::OID)]).await?;
+    let found = rows.first().map(|row| row.try_get(0)).transpose()?.and_then(of_type);
+    Ok(found.unwrap_or(settings.format))
+}
+
+/// That of a table that is there, for what only reads it.
+///
+/// # Errors
+/// PostgreSQL can't be asked, or has no such table.
+pub(crate) async fn format_of_table(client: &Client, table: &Table) -> Result<RowFormat, Error> {
+    let query = format!("SELECT data FROM {} LIMIT 0", table.quoted());
+    let statement = client.prepare(&query).await?;
+    let column = statement.columns().first().map(|column| column.type_().oid());
+    Ok(column.and_then(of_type).unwrap_or_default())
+}
+
+/// Documents are UTF-8, and another encoding lacks some of their characters.
+pub(super) async fn check_encoding(
+    client: &Client,
+    format: RowFormat,
+    findings: &mut Vec<Finding>,
+) -> Result<(), Error> {
+    if !format.is_document() {
+        return Ok(());
+    }
+    let query = "SELECT getdatabaseencoding()::text, current_database()::text";
+    let rows = client.query_typed(query, &[]).await?;
+    let Some(row) = rows.first() else { return Ok(()) };
+    let (encoding, database): (String, String) = (row.try_get(0)?, row.try_get(1)?);
+    if encoding != "UTF8" {
+        findings.push(Finding::refusal(
+            format!(
+                "rows of {} need a database in UTF-8, and {database} has the encoding {encoding}",
+                format.column_type()
+            ),
+            "CREATE DATABASE orders ENCODING 'UTF8' TEMPLATE template0; and set PG_DBNAME=orders, or use a table whose \
+             column data is bytea",
+        ));
+    }
+    Ok(())
+}
