@@ -127,7 +127,7 @@ export const en = {
     invalid_utf8: "Not UTF-8", invalid_json: "Not JSON", not_an_object: "Not a JSON object",
     wrong_type: "A value of the wrong type", number_out_of_range: "A number out of range",
     missing_member: "A required member is missing", unknown_member: "A member that the model lacks",
-    refused_by_database: "Refused by PostgreSQL",
+    refused_by_database: "Refused by PostgreSQL", not_storable: "A value that jsonb can’t hold",
     unreadable_message: "The NATS client fails at it",
   },
   // Where documents are no orders. `{model}` is what they are called.
