@@ -2,7 +2,7 @@
 //! a restart, in each process, and by each command.
 
 use hyper::StatusCode;
-use order::{Layouts, Parser, RowFormat, RowReader};
+use order::{Layouts, Parser, Reason, RowFormat, RowReader};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
@@ -110,6 +110,10 @@ async fn rows_are_the_documents_for_sql_and_its_indexes() {
         sql("SELECT data ? 'sm_id', data->>'sm_id' IS NULL FROM orders2 WHERE data->>'order_uid' = 'null'"),
         "t|t"
     );
+    let guide = std::fs::read_to_string(devstack::tools::workspace().join("docs/OPERATIONS.md")).unwrap();
+    let block = guide.split("```sql\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    assert!(block.contains("jsonb_path_ops") && block.contains("@>"), "{block}");
+    stack.postgres.psql(block).unwrap();
     stack
         .postgres
         .psql("CREATE INDEX ON orders2 USING gin (data jsonb_path_ops); CREATE UNIQUE INDEX ON orders2 ((data->>'order_uid'))")
@@ -424,10 +428,14 @@ async fn canonical_form_is_what_postgresql_makes_of_generated_documents() {
         let document = documents.new_tree(&mut runner).unwrap().current();
         let printed: Option<String> =
             client.query_one(&statement, &[&document]).await.ok().map(|row| row.get(0));
-        let Ok(order) = parser.parse(document.as_bytes(), "1-1") else {
-            let is_too_large = |text: &str| text.len() > 300;
-            assert!(printed.as_deref().is_none_or(is_too_large), "{document} is refused, and {printed:?}");
-            continue;
+        let order = match parser.parse(document.as_bytes(), "1-1") {
+            Ok(order) => order,
+            // Also one that another of the same name takes the place of, which PostgreSQL then never prints.
+            Err(refusal) if refusal.reason == Reason::NumberOutOfRange => continue,
+            Err(refusal) => {
+                assert!(printed.is_none(), "{document} is refused, {refusal}, and {printed:?}");
+                continue;
+            }
         };
         taken += 1;
         let mut canonical = Vec::new();

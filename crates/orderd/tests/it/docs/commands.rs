@@ -27,8 +27,8 @@ const AT_ONCE: usize = 2;
 /// How the names of translations end.
 const RUSSIAN: &str = ".ru.md";
 
-/// What is no command.
-const NO_COMMANDS: [&str; 7] = ["", "go", "python", "rust", "json", "ini", "yaml"];
+/// What is no command; `json_rows` runs the SQL.
+const NO_COMMANDS: [&str; 8] = ["", "go", "python", "rust", "json", "ini", "yaml", "sql"];
 
 #[test]
 fn each_block_of_commands_says_what_is_done_with_it() {
