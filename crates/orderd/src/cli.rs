@@ -322,6 +322,15 @@ pub struct ServeArgs {
         help_heading = "HTTP"
     )]
     pub http_erase_token: Option<String>,
+    /// How long an idle connection is kept: longer than balancers in front keep theirs, mostly 60s.
+    #[arg(
+        long,
+        env = "HTTP_IDLE_TIMEOUT",
+        default_value = "75s",
+        value_name = "TIME",
+        help_heading = "HTTP"
+    )]
+    pub http_idle_timeout: String,
     /// How many may read /events at once; one more is told to come again.
     #[arg(
         long,
@@ -352,6 +361,10 @@ pub struct ServeArgs {
     /// Read the whole table again so often, for rows that others write: 30s, 10m, 0 for never.
     #[arg(long, env = "REFILL_EVERY", default_value = "0", value_name = "TIME")]
     pub refill_every: String,
+    /// How long all goes on after the first SIGTERM or SIGINT while /readyz is 503 already, so that balancers notice
+    /// before the service stops: 5s, 1m, 0 for no time.
+    #[arg(long, env = "SHUTDOWN_DELAY", default_value = "0", value_name = "TIME")]
+    pub shutdown_delay: String,
     /// What is logged: error, warn, info, debug, trace, off, or a filter such as info,orderd=debug. Of libraries, nothing
     /// below info.
     #[arg(long, env = "LOG", default_value = "info", value_name = "LEVEL")]

@@ -52,6 +52,8 @@ pub(crate) struct Health {
     warnings: Mutex<BTreeMap<&'static str, Vec<Warning>>>,
     /// Whether most of the table can be decoded.
     model_fits: AtomicBool,
+    /// Told to stop: it still serves, and wants no more requests.
+    draining: AtomicBool,
     metrics: Arc<Metrics>,
 }
 
@@ -63,13 +65,13 @@ impl Health {
             metrics.up.with_label_values(&[name]).set(0);
         }
         let states = Mutex::new(std::array::from_fn(|_| away.clone()));
-        let (changed, model_fits) = (watch::Sender::new(()), AtomicBool::new(true));
         Arc::new(Self {
             states,
             up: Default::default(),
-            changed,
+            changed: watch::Sender::new(()),
             warnings: Mutex::default(),
-            model_fits,
+            model_fits: AtomicBool::new(true),
+            draining: AtomicBool::new(false),
             metrics,
         })
     }
@@ -82,6 +84,16 @@ impl Health {
     /// Whether most of the table could be decoded, as far as it was read.
     pub(crate) fn model_fits(&self) -> bool {
         self.model_fits.load(Ordering::Relaxed)
+    }
+
+    /// From now on it is not ready, and each answer is its connection's last.
+    pub(crate) fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it was told to stop.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
     }
 
     /// The part is up. Says so in the log where it was not.

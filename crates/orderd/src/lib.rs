@@ -107,6 +107,13 @@ pub async fn run(
         }
     };
     tokio::pin!(ended);
+    let (health, delay) = (parts.health.clone(), parts.settings.shutdown_delay);
+    let shutdown = async move {
+        shutdown.await;
+        health.drain();
+        tracing::info!(delay_seconds = delay.as_secs(), "told to stop; draining");
+        tokio::time::sleep(delay).await;
+    };
     let ended = tokio::select! {
         ended = &mut ended => ended,
         () = shutdown => {

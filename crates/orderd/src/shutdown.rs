@@ -24,7 +24,6 @@ pub fn signals() -> std::io::Result<impl Future<Output = ()> + Send + 'static> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     Ok(async move {
         either(&mut terminate, &mut interrupt).await;
-        tracing::info!("told to stop; draining");
         tokio::spawn(async move {
             // A signal to the process and to its group are one, as `timeout` sends them.
             tokio::time::sleep(ONE).await;

@@ -76,6 +76,10 @@ pub struct Settings {
     pub cors_origins: Vec<HeaderValue>,
     /// The hosts that are served besides addresses and `localhost` where there are no tokens; `None` for all.
     pub http_hosts: Option<Vec<String>>,
+    /// How long an idle connection is kept.
+    pub http_idle_timeout: Duration,
+    /// How long all goes on, but for `/readyz`, once the service is told to stop.
+    pub shutdown_delay: Duration,
     /// How many may read `/events` at once.
     pub event_readers: usize,
     /// What documents look like.
@@ -126,6 +130,9 @@ impl Settings {
             http,
             erase_tokens: tokens("HTTP_ERASE_TOKEN", args.http_erase_token.as_deref())?,
             http_hosts: if args.http_anonymous { None } else { Some(hosts(&args.http_hosts)?) },
+            http_idle_timeout: duration("HTTP_IDLE_TIMEOUT", &args.http_idle_timeout)?
+                .ok_or_else(|| wrong("HTTP_IDLE_TIMEOUT", "is at least 1s"))?,
+            shutdown_delay: duration("SHUTDOWN_DELAY", &args.shutdown_delay)?.unwrap_or_default(),
             event_readers: args.http_event_readers as usize,
             cors_origins: cors_origins(args.http_cors_origin.as_deref().unwrap_or_default())?,
             parser: parser(&args.orders, &model)?,

@@ -34,14 +34,19 @@ pub(super) async fn ready(State(app): State<Arc<App>>, Query(wanted): Query<Want
     let health = &app.health;
     let good = match wanted.r#for {
         // From memory, or through it.
-        Some(Use::Reads) => health.model_fits() && (health.is_up(Part::Fill) || health.is_up(Part::Postgres)),
+        Some(Use::Reads) => {
+            !health.is_draining()
+                && health.model_fits()
+                && (health.is_up(Part::Fill) || health.is_up(Part::Postgres))
+        }
         None => is_ready(health),
     };
     report(&app, good)
 }
 
 fn is_ready(health: &Health) -> bool {
-    health.model_fits()
+    !health.is_draining()
+        && health.model_fits()
         && health.is_up(Part::Nats)
         && health.is_up(Part::Postgres)
         && health.is_up(Part::Intake)
@@ -50,6 +55,7 @@ fn is_ready(health: &Health) -> bool {
 fn report(app: &App, good: bool) -> Response {
     let mut body = app.health.report(&app.progress);
     body["ready"] = is_ready(&app.health).into();
+    body["draining"] = app.health.is_draining().into();
     let table = app.positions.table.borrow().clone();
     body["position"] = json!({
         "seq": table.as_ref().map(|table| table.mark.seq),

@@ -29,6 +29,8 @@ mod places;
 mod rewound;
 #[cfg(test)]
 mod rfc9112;
+mod linger;
+mod phase;
 
 use std::sync::Arc;
 use std::time::Instant;

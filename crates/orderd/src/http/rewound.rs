@@ -7,10 +7,13 @@ use std::task::{Context, Poll};
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// What was read, and then the rest.
+use super::phase::Phase;
+
+/// What was read, and then the rest. Notes when a request begins to come in.
 pub(super) struct Rewound<S> {
     pub(super) read: BytesMut,
     pub(super) stream: S,
+    pub(super) phase: Phase,
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Rewound<S> {
@@ -20,8 +23,14 @@ impl<S: AsyncRead + Unpin> AsyncRead for Rewound<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if self.read.is_empty() {
-            return Pin::new(&mut self.stream).poll_read(context, buffer);
+            let before = buffer.filled().len();
+            let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+            if buffer.filled().len() > before {
+                self.phase.received();
+            }
+            return read;
         }
+        self.phase.received();
         let count = self.read.len().min(buffer.remaining());
         buffer.put_slice(&self.read[..count]);
         self.read.advance(count);

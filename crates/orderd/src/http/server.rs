@@ -1,24 +1,34 @@
-//! Accepts connections, within limits on what a client may send, keep open or leave unread.
+//! Accepts connections, within limits on what a client may send, keep open or leave unread, and closes them in good order.
 
+use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
+use axum::http::{HeaderValue, Response, header};
+use futures_util::FutureExt;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{HttpService, Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::linger::Lingering;
+use super::phase::{self, Phase, Served};
 use super::places::{Place, Places, Watched};
 use super::rewound::Rewound;
 use super::{App, router, swift};
 use crate::config::Identity;
 
-/// How long a client may take to send a request's head, which is also how long it may keep an idle connection.
+/// How long a client may take to send a request's head.
 pub(super) const HEAD: Duration = Duration::from_secs(15);
 
 /// How long a client may leave an answer unread.
@@ -44,27 +54,20 @@ pub(super) async fn serve(listener: TcpListener, app: Arc<App>, stop: Cancellati
             () = stop.cancelled() => break,
         };
         let Some((stream, place)) = accepted else { continue };
-        // Refused only where the connection is gone already.
-        drop(stream.set_nodelay(true));
-        let server = server.clone();
-        connections.spawn(async move {
-            let stream = place.watch(stream);
-            tokio::select! {
-                () = server.secure_and_serve(stream) => {}
-                () = place.close.cancelled() => {}
-            }
-            drop(place);
-        });
+        connections.spawn(server.clone().serve_at(place, stream));
     }
-    drop(listener);
+    for (stream, place) in waiting(listener, &places) {
+        connections.spawn(server.clone().serve_at(place, stream));
+    }
     connections.close();
     drop(tokio::time::timeout(DRAIN, connections.wait()).await);
 }
 
 fn http() -> http1::Builder {
     let mut http = http1::Builder::new();
+    // How long a head may take, and a connection be idle, is for `phase`: to hyper both are one.
     http.timer(TokioTimer::new())
-        .header_read_timeout(HEAD)
+        .header_read_timeout(None)
         .max_headers(HEADERS)
         // A client that has said all it has to say still wants its answer.
         .half_close(true)
@@ -89,6 +92,16 @@ impl Server {
         Self { routes: TowerToHyperService::new(router(app.clone())), app, http: http(), stop }
     }
 
+    async fn serve_at(self, place: Place, stream: TcpStream) {
+        // Refused only where the connection is gone already.
+        drop(stream.set_nodelay(true));
+        let stream = place.watch(stream);
+        tokio::select! {
+            () = self.secure_and_serve(stream) => {}
+            () = place.close.cancelled() => {}
+        }
+    }
+
     async fn secure_and_serve(self, stream: Watched<TcpStream>) {
         match self.app.settings.identity.as_ref().map(Identity::acceptor) {
             None => self.serve(stream).await,
@@ -107,16 +120,45 @@ impl Server {
     {
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(UNREAD));
-        let mut stream = Box::pin(stream);
-        let Some(read) = swift::answer(&mut stream, &self.app, &self.stop).await else { return };
-        let stream = TokioIo::new(Rewound { read, stream });
-        let mut served = std::pin::pin!(self.http.serve_connection(stream, self.routes));
-        // An error here is the client's: it left, was too slow, or sent no HTTP.
-        tokio::select! {
-            _ = &mut served => return,
-            () = self.stop.cancelled() => served.as_mut().graceful_shutdown(),
+        let mut stream = Lingering::new(Box::pin(stream));
+        let Some(read) = swift::answer(&mut stream, &self.app, &self.stop).await else {
+            // Fails where the client is gone.
+            drop(stream.shutdown().await);
+            return;
+        };
+        let (phase, idle) = (Phase::new(), self.app.settings.http_idle_timeout);
+        let stream = TokioIo::new(Rewound { read, stream, phase: phase.clone() });
+        let served = self.http.serve_connection(stream, service_fn(|request| self.answer(&phase, request)));
+        phase::until_closed(served, &phase, idle, &self.stop).await;
+    }
+
+    /// Answers one request. While the service drains, each answer is the connection's last, and says so.
+    fn answer(
+        &self,
+        phase: &Phase,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Result<Response<Body>, Infallible>> + use<> {
+        let (answering, app, answer) = (phase.begin_answer(), self.app.clone(), self.routes.call(request));
+        async move {
+            let mut response = answer.await?;
+            if app.health.is_draining() {
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok(response.map(|body| answering.until_sent(body)))
         }
-        drop(served.await);
+    }
+}
+
+impl<I, S> Served for http1::Connection<I, S>
+where
+    S: HttpService<Incoming>,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    I: hyper::rt::Read + hyper::rt::Write + Unpin,
+    S::ResBody: hyper::body::Body + 'static,
+    <S::ResBody as hyper::body::Body>::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    fn close_in_order(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
     }
 }
 
@@ -140,4 +182,15 @@ async fn accept(listener: &TcpListener, places: &Places) -> Option<(TcpStream, P
             None
         }
     }
+}
+
+/// The connections that the kernel has made already: closed with the listener, they would be reset.
+fn waiting(listener: TcpListener, places: &Places) -> Vec<(TcpStream, Place)> {
+    let Ok(listener) = listener.into_std() else { return Vec::new() };
+    let next = || {
+        let (stream, _) = listener.accept().ok()?;
+        stream.set_nonblocking(true).ok()?;
+        Some((TcpStream::from_std(stream).ok()?, places.take().now_or_never()??))
+    };
+    std::iter::from_fn(next).collect()
 }

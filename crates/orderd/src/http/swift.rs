@@ -16,6 +16,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
 
 use super::large::LARGE;
+use super::phase::LAST_CALL;
 use super::server::{HEAD, HEADERS};
 use super::{App, auth, host, newest, order, private, query};
 use crate::serve::cache::{Criterion, Known, LIMIT, Query};
@@ -29,7 +30,7 @@ const ANSWER: usize = 2048;
 const TOGETHER: usize = 64 << 10;
 
 /// Answers what it can. Gives back what was read of the first request that it can't; `None` where the connection
-/// is done with.
+/// is done with and is to be closed.
 pub(super) async fn answer<S>(stream: &mut S, app: &App, stop: &CancellationToken) -> Option<BytesMut>
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -38,26 +39,33 @@ where
     let mut answers = Answers::new();
     let mut last = Instant::now();
     // Not set anew for each request: that would cost more than the order does.
-    let mut idle = std::pin::pin!(tokio::time::sleep(HEAD));
-    let mut stopped = std::pin::pin!(stop.cancelled());
+    let mut limit = app.settings.http_idle_timeout;
+    let mut idle = std::pin::pin!(tokio::time::sleep(limit));
+    let (mut stopped, mut is_stopped) = (std::pin::pin!(stop.cancelled()), false);
     loop {
         tokio::select! {
             biased;
             count = stream.read_buf(&mut read) => {
                 count.ok().filter(|&count| count > 0)?;
             }
-            () = &mut stopped => return None,
+            () = &mut stopped, if !is_stopped => {
+                (is_stopped, limit) = (true, limit.min(LAST_CALL));
+                idle.as_mut().reset((last + limit).into());
+                continue;
+            }
             () = &mut idle => {
-                if last.elapsed() >= HEAD {
+                if last.elapsed() >= limit {
                     return None;
                 }
-                idle.as_mut().reset((last + HEAD).into());
+                idle.as_mut().reset((last + limit).into());
                 continue;
             }
         }
         last = Instant::now();
         while let Some(request) = plain(&read, app) {
             let text = |place: Range<usize>| std::str::from_utf8(&read[place]).unwrap_or_default();
+            // The last answer says that it is.
+            answers.ends = request.length == read.len() && app.health.is_draining();
             match request.asked {
                 Asked::Order(id) => match answers.push(text(id.clone()), last, app) {
                     Known::Whole => {}
@@ -86,6 +94,10 @@ where
                 }
             }
             read.advance(request.length);
+            if answers.ends {
+                answers.send(stream).await?;
+                return None;
+            }
             if answers.bytes.len() >= TOGETHER {
                 answers.send(stream).await?;
             }
@@ -190,6 +202,8 @@ const HEAD_OF_JSON: &str =
 struct Answers {
     bytes: Vec<u8>,
     json: Vec<u8>,
+    /// Whether the next answer is the connection's last.
+    ends: bool,
     /// The second of `date`, and the rest of an answer's head in it.
     second: u64,
     date: String,
@@ -201,6 +215,7 @@ impl Answers {
         Self {
             bytes: Vec::with_capacity(ANSWER),
             json: Vec::with_capacity(ANSWER),
+            ends: false,
             second: 0,
             date: String::new(),
             head: String::new(),
@@ -272,7 +287,7 @@ impl Answers {
         self.bytes.extend_from_slice(line.as_bytes());
         self.bytes.extend_from_slice(self.head.as_bytes());
         // Into memory, which doesn't fail.
-        drop(write!(self.bytes, "{}\r\n\r\n", self.json.len()));
+        drop(write!(self.bytes, "{}\r\n{}\r\n", self.json.len(), connection(self.ends)));
         self.bytes.extend_from_slice(&self.json);
     }
 
@@ -306,7 +321,8 @@ impl Answers {
             let parts: [&[u8]; 4] = [name.as_ref(), b": ", value.as_bytes(), b"\r\n"];
             self.bytes.extend_from_slice(&parts.concat());
         }
-        let rest = format!("content-length: {}\r\ndate: {}\r\n\r\n", body.len(), self.date);
+        let (date, connection) = (&self.date, connection(self.ends));
+        let rest = format!("content-length: {}\r\ndate: {date}\r\n{connection}\r\n", body.len());
         self.bytes.extend_from_slice(rest.as_bytes());
         self.bytes.extend_from_slice(&body);
         super::count(&app.metrics, route, head.status, begun);
@@ -336,6 +352,11 @@ impl Answers {
     }
 }
 
+/// What an answer says of the connection.
+fn connection(ends: bool) -> &'static str {
+    if ends { "connection: close\r\n" } else { "" }
+}
+
 #[cfg(test)]
 mod tests {
     use tokio::io::BufStream;
@@ -358,7 +379,7 @@ mod tests {
                 let text = String::from_utf8_lossy(&received[..read.unwrap()]);
                 assert_eq!(text.matches("HTTP/1.1 200 OK").count(), 2, "{text}");
             }
-            () = tokio::time::sleep(HEAD) => panic!("nothing is sent"),
+            () = tokio::time::sleep(std::time::Duration::from_secs(15)) => panic!("nothing is sent"),
         }
     }
 

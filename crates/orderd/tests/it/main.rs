@@ -31,6 +31,8 @@ mod gathered;
 mod partitioned;
 mod surroundings;
 mod shutdown;
+mod leaving;
+mod rolling;
 mod commands;
 mod position;
 mod publish;

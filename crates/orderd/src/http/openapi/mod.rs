@@ -154,7 +154,7 @@ fn sample(model: &Model) -> Value {
 fn paths(model: &Model, search: &[String], tokens: &Tokens) -> Value {
     let mut paths = json!({
         "/mem_len": { "get": operation("How many orders are known", vec![ok("application/json", mem_len())]) },
-        "/order_pages/last": { "get": operation("The last page of ids", vec![ids(), not_modified(), plain("404", "There is no order")]) },
+        "/order_pages/last": { "get": operation("The last page of ids", vec![ids(), not_modified(), plain("404", "There is no order"), filling()]) },
         "/order_pages/{n}": { "get": page() },
         "/order/{id}": { "get": get_order(model) },
         "/order": { "get": queries::newest(model, search, sample(model)) },
@@ -207,11 +207,15 @@ fn open_paths() -> Vec<(&'static str, Value)> {
     ]
 }
 
+fn filling() -> (&'static str, Value) {
+    plain("503", "Memory lacks the page, and doesn't have the whole table yet")
+}
+
 fn page() -> Value {
     let zero = plain("400", "Pages are counted from 1");
     let mut page = operation(
         "A page of ids, oldest first",
-        vec![ids(), not_modified(), zero, plain("404", "There is no such page")],
+        vec![ids(), not_modified(), zero, plain("404", "There is no such page"), filling()],
     );
     let number = json!({ "type": "integer", "minimum": 1, "examples": [1] });
     page["parameters"] = json!([required(parameter("path", "n", "From 1", number))]);
