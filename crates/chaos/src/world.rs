@@ -29,6 +29,7 @@ const ELSEWHERE: [&str; 7] = [
     "NATS_CREDS",
     "NATS_CREDS_FILE",
     "HTTP_TOKEN",
+    "HTTP_REPLAY_TOKEN",
 ];
 
 /// What runs in a round. The services are first: what is dropped is dropped in this order.

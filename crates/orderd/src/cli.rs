@@ -159,8 +159,9 @@ pub struct HttpArgs {
     /// takes a free one.
     #[arg(long, env = "HTTP_ADDR", default_value = "127.0.0.1:8090", value_name = "ADDR:PORT")]
     pub http_addr: String,
-    /// Bearer tokens, separated by commas, one of which each request must carry. Also from the file that
-    /// HTTP_TOKEN_FILE names, which is read again when it changes.
+    /// Bearer tokens, separated by commas, one of which each request must carry that shows orders. Each may have a
+    /// name before it for the audit log, as in ops:TOKEN. Also from the file that HTTP_TOKEN_FILE names, which is read
+    /// again when it changes.
     #[arg(long, env = "HTTP_TOKEN", hide_env_values = true, value_name = "TOKEN,…")]
     pub http_token: Option<String>,
     /// File with the service's certificate, and those between it and its authority: it speaks TLS then. Commands
@@ -312,6 +313,16 @@ pub struct ServeArgs {
     /// set. Others are refused, so that no page from elsewhere reads orders by a name that it lets point here.
     #[arg(long, env = "HTTP_HOSTS", default_value = "none", value_name = "NAME,…")]
     pub http_hosts: String,
+    /// Bearer tokens that POST /dead_letters/{key}/replay needs, separated by commas; without any, nothing can be
+    /// replayed over HTTP. Also from the file that HTTP_REPLAY_TOKEN_FILE names.
+    #[arg(
+        long,
+        env = "HTTP_REPLAY_TOKEN",
+        hide_env_values = true,
+        value_name = "TOKEN,…",
+        help_heading = "HTTP"
+    )]
+    pub http_replay_token: Option<String>,
     /// Bearer tokens that DELETE /order/{id} needs, separated by commas; without any, nothing can be erased over
     /// HTTP. Also from the file that HTTP_ERASE_TOKEN_FILE names.
     #[arg(

@@ -37,6 +37,7 @@ mod pace;
 mod reload;
 mod random;
 mod metrics;
+pub mod audit;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 
@@ -69,6 +70,7 @@ pub async fn run(
     listener: TcpListener,
     shutdown: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
+    settings.access.warn_of_short_ones();
     let parser = settings.parser.clone();
     postgres::check_at_start(&settings.postgres).await?;
     let parts = pipeline::Parts::new(settings).await?;

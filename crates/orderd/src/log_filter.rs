@@ -2,6 +2,7 @@
 
 use tracing_subscriber::EnvFilter;
 
+use crate::audit;
 use crate::config::ConfigError;
 
 /// The log filter. `EnvFilter` would take a misspelt level for a module name and silence everything else.
@@ -10,6 +11,12 @@ use crate::config::ConfigError;
 /// A misspelt level, or a filter that can't be parsed.
 pub fn parse(log: &str) -> Result<EnvFilter, ConfigError> {
     filter(log).map_err(|problem| ConfigError::new("LOG", problem))
+}
+
+/// Who did what is logged at each level, unless the filter says otherwise of it.
+fn with_audit(log: &str) -> String {
+    let is_said = log.split(',').any(|word| word.trim() == "off" || word.trim().starts_with(audit::TARGET));
+    if is_said { log.to_owned() } else { format!("{log},{}=info", audit::TARGET) }
 }
 
 fn filter(log: &str) -> Result<EnvFilter, String> {
@@ -23,5 +30,5 @@ fn filter(log: &str) -> Result<EnvFilter, String> {
             return Err(format!("{word:?} is not a level; {TAKES}"));
         }
     }
-    EnvFilter::try_new(&log).map_err(|error| format!("{error}; {TAKES}"))
+    EnvFilter::try_new(with_audit(&log)).map_err(|error| format!("{error}; {TAKES}"))
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use orderd::cli::{Command, LogFormat, ServeArgs};
 use orderd::command_line::CommandLineError;
 use orderd::config::{ConfigError, Settings};
-use orderd::{command_line, commands, log_filter, log_writer, shutdown};
+use orderd::{audit, command_line, commands, log_filter, log_writer, shutdown};
 use tracing::Level;
 use tracing_subscriber::filter::{LevelFilter, filter_fn};
 use tracing_subscriber::layer::SubscriberExt;
@@ -37,6 +37,9 @@ fn main() -> ExitCode {
 }
 
 async fn run(command: Command) -> anyhow::Result<ExitCode> {
+    if matches!(command, Command::DeadLetters(_) | Command::Erase(_)) {
+        log_audit();
+    }
     match command {
         Command::Serve(args) => serve(args).await.map(|()| ExitCode::SUCCESS),
         Command::Publish(args) => commands::publish::run(args).await,
@@ -118,6 +121,19 @@ fn log(args: &ServeArgs) -> anyhow::Result<()> {
         tracing::error!(place, "panicked");
     }));
     Ok(())
+}
+
+/// Commands that change something say who did it, in the form that LOG_FORMAT gives the service's log.
+fn log_audit() {
+    let is_json = std::env::var("LOG_FORMAT").is_ok_and(|form| form.trim().eq_ignore_ascii_case("json"));
+    let lines = tracing_subscriber::fmt::layer().with_writer(log_writer::stderr).with_ansi(false);
+    let audit = filter_fn(|said| said.target() == audit::TARGET && *said.level() <= Level::INFO);
+    let log = tracing_subscriber::registry().with(audit.with_max_level_hint(LevelFilter::INFO));
+    if is_json {
+        log.with(lines.json().flatten_event(true)).init();
+    } else {
+        log.with(lines).init();
+    }
 }
 
 /// Wrong usage or configuration is 2, whatever else fails is 1.

@@ -45,10 +45,15 @@ pub(crate) async fn run(
 }
 
 fn read_again(settings: &Settings, always: bool) {
+    let mut is_read = false;
     for made in settings.files() {
         if let Some(read) = made.reload(always) {
             log(made.setting(), &read);
+            is_read |= read.is_ok();
         }
+    }
+    if is_read {
+        settings.access.warn_of_short_ones();
     }
 }
 

@@ -42,9 +42,13 @@ export const memLen = async () => JSON.parse(await text("mem_len")).mem_len;
 export const orderText = (id, options) => text(`order/${encodeURIComponent(id)}`, options);
 export const signOut = () => ask("session", { method: "DELETE" });
 
+// 403 where the token is good, and not to read.
 export async function signIn(token) {
   const response = await ask("session", { method: "POST", body: new URLSearchParams({ token }) });
-  if (response.ok) sessions += 1;
+  if (!response.ok) return response.status;
+  const { status } = await ask("mem_len");
+  if (status === 403) return status;
+  sessions += 1;
   return response.status;
 }
 
@@ -74,5 +78,6 @@ export async function about() {
   const api = JSON.parse(await text("openapi.json"));
   const tokens = "token" in (api.components.securitySchemes ?? {});
   const signedIn = !tokens || (await fetch("mem_len")).status !== 401;
-  return { tokens, signedIn, search: api["x-search"] ?? [], model: api["x-model"] ?? "order" };
+  const replay = "/dead_letters/{key}/replay" in api.paths;
+  return { tokens, signedIn, replay, search: api["x-search"] ?? [], model: api["x-model"] ?? "order" };
 }

@@ -14,7 +14,7 @@ import * as search from "./search.js";
 import { wire as wireSession } from "./session.js";
 
 const { t, number } = i18n;
-let known = { tokens: false, signedIn: true, search: [], model: "order" };
+let known = { tokens: false, signedIn: true, replay: false, search: [], model: "order" };
 let live = null;
 let stats = null;
 // Whether memory had the whole table when these were made, as far as this run of the service has said.
@@ -62,7 +62,7 @@ function show(focus) {
   $("sign-out").hidden = !known.tokens || needed;
   document.title = i18n.title();
   if (view === "page") pages.show(at, known.search);
-  if (view === "dead") dead.show(known.tokens);
+  if (view === "dead") dead.show(known.replay);
   if (view === "order") order.show(at);
   if (view === "signin") $("token").focus();
   else if (focus) $("main").focus({ preventScroll: true });

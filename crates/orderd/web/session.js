@@ -9,7 +9,7 @@ export function wire(signedIn, signedOut) {
   $("signin-form").onsubmit = async (event) => {
     event.preventDefault();
     const status = await signIn($("token").value).catch(() => 0);
-    $("signin-error").textContent = status === 204 ? "" : t(status === 401 ? "wrongToken" : "tryLater");
+    $("signin-error").textContent = status === 204 ? "" : t({ 401: "wrongToken", 403: "cannotRead" }[status] ?? "tryLater");
     if (status !== 204) return $("token").select();
     $("token").value = "";
     signedIn();

@@ -29,6 +29,7 @@ const ELSEWHERE: [&str; 17] = [
     "NATS_CREDS",
     "NATS_CREDS_FILE",
     "HTTP_TOKEN",
+    "HTTP_REPLAY_TOKEN",
     "HTTP_TOKEN_FILE",
     "REQUIRE",
     "SEARCH",

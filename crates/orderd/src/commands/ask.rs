@@ -65,8 +65,8 @@ where
     // It ends with the sender; an error shows in the answer.
     tokio::spawn(async move { drop(connection.await) });
     let mut request = Request::get(path).header(header::HOST, addr.to_string());
-    if let Some(token) = settings.tokens.current().0.first() {
-        request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+    if let Some(token) = settings.tokens.current().first() {
+        request = request.header(header::AUTHORIZATION, format!("Bearer {}", token.text()));
     }
     let response = sender.send_request(request.body(Empty::<Bytes>::new())?).await?;
     Ok((response.status(), response.into_body().collect().await?.to_bytes()))

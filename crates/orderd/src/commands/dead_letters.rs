@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use super::confirm::confirmed;
 use super::counted;
 use super::progress::Progress;
+use crate::audit;
 use crate::cli::{
     DeadLetterDrop, DeadLetterList, DeadLetterReplay, DeadLetterShow, DeadLettersArgs, DeadLettersCommand,
     NatsArgs, WhichDeadLetters,
@@ -107,6 +108,12 @@ async fn replay(args: DeadLetterReplay) -> anyhow::Result<ExitCode> {
         replay::replay(&store, &letters, document, None, OUTCOME_TIMEOUT, || progress.add(1)).await;
     progress.finish("dead letters");
     let keys: Vec<&str> = letters.iter().map(|letter| letter.key.as_str()).collect();
+    let by = audit::os_user();
+    for key in &keys {
+        let outcome = outcomes.as_ref().ok().and_then(|outcomes| outcomes.get(*key));
+        let outcome = outcome.map_or("undecided", Outcome::as_str);
+        audit::note("replay", &by, &[("key", *key), ("outcome", outcome)]);
+    }
     let outcomes = outcomes.context("the outcome of the replay is not known; run it again")?;
     super::print(&if args.json { format!("{}\n", described(&keys, &outcomes)) } else { summary(&outcomes) })?;
     if !args.json {
@@ -199,8 +206,10 @@ async fn discard(args: DeadLetterDrop) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::FAILURE);
     }
     let progress = Progress::new(Some(letters.len() as u64), "dead letters");
+    let by = audit::os_user();
     for letter in &letters {
         store.discard(&letter.key).await.with_context(|| format!("can't drop {}", letter.key))?;
+        audit::note("drop", &by, &[("key", letter.key.as_str()), ("outcome", "dropped")]);
         progress.add(1);
     }
     progress.finish("dead letters");

@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::ask;
 use super::confirm::confirmed;
 use super::progress::Progress;
+use crate::audit;
 use crate::cli::EraseArgs;
 use crate::config::{ConfigError, Http, Nats, Postgres};
 use crate::erasure::{Eraser, Erasing, Found, shown};
@@ -80,6 +81,15 @@ fn name_missing<'i>(ids: impl ExactSizeIterator<Item = &'i str>) {
 
 async fn erase(erasing: &mut Erasing, ids: &[String], progress: &Progress) -> anyhow::Result<Found> {
     let erased = erasing.erase(ids, |_| true, || progress.add(1)).await;
+    let by = audit::os_user();
+    for (place, id) in ids.iter().enumerate() {
+        let outcome = match &erased {
+            Ok(found) if found.get(place).is_some_and(Option::is_some) => "erased",
+            Ok(_) => "not_found",
+            Err(_) => "incomplete",
+        };
+        audit::note("erase", &by, &[("key", id.as_str()), ("outcome", outcome)]);
+    }
     Ok(erased.context("not everything is erased; run this again")?.into_iter().flatten().sum())
 }
 

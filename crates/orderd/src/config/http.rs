@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use axum::http::{HeaderValue, Uri};
 
-use super::{ConfigError, Reloaded, Secret, host, list, secret, wrong};
+use super::{ConfigError, Right, Tokens, host, list, tokens, wrong};
 use crate::cli::HttpArgs;
 
 /// Where HTTP listens and who may ask.
@@ -17,23 +17,6 @@ pub struct Http {
     pub tokens: Tokens,
     /// File of its certificate, where it speaks TLS.
     pub certificate: Option<PathBuf>,
-}
-
-/// Bearer tokens, which may change while the service runs, so that they can be rotated.
-pub type Tokens = Reloaded<Secret<Vec<String>>>;
-
-/// The tokens of a setting, or of the file that `{setting}_FILE` names. None where neither is given. What is given and
-/// holds none would open to anybody what was to be closed.
-pub(super) fn tokens(setting: &'static str, given: Option<&str>) -> Result<Tokens, ConfigError> {
-    let given = Secret(given.map(ToOwned::to_owned));
-    Reloaded::new(setting, move |files| {
-        let Some(text) = secret(setting, given.0.as_deref(), files)? else { return Ok(Secret::default()) };
-        let tokens = list(&text);
-        if tokens.is_empty() {
-            return Err(wrong(setting, "it holds no token; leave it out where none is to be needed"));
-        }
-        Ok(Secret(tokens))
-    })
 }
 
 /// Addresses as browsers send them in `Origin`.
@@ -78,7 +61,7 @@ impl Http {
     /// The first setting that can't be used.
     pub fn new(args: &HttpArgs) -> Result<Self, ConfigError> {
         let addr = host::listen("HTTP_ADDR", &args.http_addr)?;
-        let tokens = tokens("HTTP_TOKEN", args.http_token.as_deref())?;
+        let tokens = tokens(Right::Read, args.http_token.as_deref())?;
         Ok(Self { addr, tokens, certificate: args.http_tls_cert.clone() })
     }
 }

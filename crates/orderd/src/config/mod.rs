@@ -7,6 +7,7 @@ mod pg_options;
 mod passfile;
 mod model;
 mod http;
+mod tokens;
 mod identity;
 mod host;
 mod secret;
@@ -22,8 +23,8 @@ use axum::http::HeaderValue;
 use order::Parser;
 
 pub(crate) use self::certificates::machine as machine_authorities;
-pub use self::http::{Http, Tokens};
-use self::http::{cors_origins, hosts, tokens};
+pub use self::http::Http;
+use self::http::{cors_origins, hosts};
 pub use self::identity::Identity;
 pub(crate) use self::model::{called, files, files_at, model, parser, read};
 pub use self::nats::Nats;
@@ -34,6 +35,8 @@ pub use self::reload::Reloaded;
 pub(crate) use self::reload::{Files, Reload, log as log_reload};
 pub use self::secret::Secret;
 use self::secret::secret;
+pub(crate) use self::tokens::tokens;
+pub use self::tokens::{Access, Right, Token, TokenList, Tokens};
 use crate::cli::ServeArgs;
 use crate::serve::MAX_SEARCH;
 use crate::subject;
@@ -70,8 +73,8 @@ pub struct Settings {
     pub identity: Option<Identity>,
     /// The subjects, with wildcards, on which receipts may be asked for.
     pub receipt_subjects: Vec<String>,
-    /// Tokens that may erase orders; none: nobody may over HTTP.
-    pub erase_tokens: Tokens,
+    /// Who may read, replay and erase.
+    pub access: Access,
     /// Whose pages may read; none: nobody's but ours.
     pub cors_origins: Vec<HeaderValue>,
     /// The hosts that are served besides addresses and `localhost` where there are no tokens; `None` for all.
@@ -112,7 +115,7 @@ impl Settings {
             ));
         }
         let http = Http::new(&args.http)?;
-        if !http.addr.ip().is_loopback() && http.tokens.current().0.is_empty() && !args.http_anonymous {
+        if !http.addr.ip().is_loopback() && http.tokens.current().is_empty() && !args.http_anonymous {
             return Err(wrong(
                 "HTTP_ADDR",
                 format!(
@@ -127,8 +130,12 @@ impl Settings {
             receipt_subjects: receipt_subjects(&args.receipt_subjects)?,
             postgres: Postgres::new(&args.pg)?,
             identity: Identity::new(http.certificate.as_deref(), args.http_tls_key.as_deref())?,
+            access: Access {
+                read: http.tokens.clone(),
+                replay: tokens(Right::Replay, args.http_replay_token.as_deref())?,
+                erase: tokens(Right::Erase, args.http_erase_token.as_deref())?,
+            },
             http,
-            erase_tokens: tokens("HTTP_ERASE_TOKEN", args.http_erase_token.as_deref())?,
             http_hosts: if args.http_anonymous { None } else { Some(hosts(&args.http_hosts)?) },
             http_idle_timeout: duration("HTTP_IDLE_TIMEOUT", &args.http_idle_timeout)?
                 .ok_or_else(|| wrong("HTTP_IDLE_TIMEOUT", "is at least 1s"))?,
@@ -150,9 +157,13 @@ impl Settings {
     /// All that is made from files, and made again when they change.
     pub(crate) fn files(&self) -> Vec<Box<dyn Reload>> {
         let identity = self.identity.as_ref().map(Identity::files);
-        let tokens = [&self.http.tokens, &self.erase_tokens];
-        let tokens = tokens.map(|tokens| Box::new(tokens.clone()) as Box<dyn Reload>);
-        tokens.into_iter().chain(identity).chain(self.nats.files()).chain(self.postgres.files()).collect()
+        self.access
+            .files()
+            .into_iter()
+            .chain(identity)
+            .chain(self.nats.files())
+            .chain(self.postgres.files())
+            .collect()
     }
 }
 

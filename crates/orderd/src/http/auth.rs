@@ -1,4 +1,5 @@
-//! Who may ask: bearer tokens, where any are set, or a session that one of them opened.
+//! Who may do what: bearer tokens, or a session that one of them opened. Reading is everybody's where it has no tokens; what
+//! else has none is nobody's.
 
 use std::sync::Arc;
 
@@ -6,56 +7,107 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
-use subtle::ConstantTimeEq;
 
-use super::{App, text};
+use super::{App, session, text};
+use crate::config::{Access, Right};
 
-/// Lets a request pass that carries one of the tokens, or any where none are set.
-pub(super) async fn require_token(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    if admits(&app, request.headers()) {
+/// The name of the token by which a request was let in.
+#[derive(Clone)]
+pub(super) struct Caller(pub(super) String);
+
+/// What a request's tokens are worth.
+enum Verdict {
+    Granted(Caller),
+    /// A token that is known, and not for this.
+    Lacks(String),
+    Unknown,
+}
+
+/// Lets a request pass that may read.
+pub(super) async fn require_read(app: State<Arc<App>>, request: Request, next: Next) -> Response {
+    if !app.settings.access.is_set(Right::Read) {
         return next.run(request).await;
     }
-    let mut refused = text(StatusCode::UNAUTHORIZED, &refusal(request.headers(), "a token"));
-    refused
-        .headers_mut()
-        .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"orderd\""));
+    require(Right::Read, &app, request, next).await
+}
+
+/// Lets a request pass that may replay.
+pub(super) async fn require_replay(app: State<Arc<App>>, request: Request, next: Next) -> Response {
+    require(Right::Replay, &app, request, next).await
+}
+
+/// Lets a request pass that may erase.
+pub(super) async fn require_erase(app: State<Arc<App>>, request: Request, next: Next) -> Response {
+    require(Right::Erase, &app, request, next).await
+}
+
+async fn require(right: Right, app: &App, mut request: Request, next: Next) -> Response {
+    let (status, why) = match verdict(&app.settings.access, request.headers(), right) {
+        Verdict::Granted(caller) => {
+            request.extensions_mut().insert(caller);
+            return next.run(request).await;
+        }
+        Verdict::Lacks(name) => {
+            app.audit.failed(right.as_str(), Some(&name), "the token lacks the right");
+            let why =
+                format!("403 this token may not {}: it is not one of {}", right.as_str(), right.setting());
+            (StatusCode::FORBIDDEN, why)
+        }
+        Verdict::Unknown => {
+            if request.headers().contains_key(header::AUTHORIZATION) {
+                app.audit.failed(right.as_str(), None, "unknown token");
+            }
+            (StatusCode::UNAUTHORIZED, refusal(request.headers(), right))
+        }
+    };
+    let mut refused = text(status, &why);
+    let challenge = match status {
+        StatusCode::FORBIDDEN => "Bearer realm=\"orderd\", error=\"insufficient_scope\"",
+        _ => "Bearer realm=\"orderd\"",
+    };
+    refused.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
     refused
 }
 
 /// What to say: of a token that is unknown, not that one is needed.
-pub(super) fn refusal(headers: &HeaderMap, needed: &str) -> String {
+fn refusal(headers: &HeaderMap, right: Right) -> String {
+    let needed = match right {
+        Right::Read => "a token",
+        Right::Replay => "a replay token",
+        Right::Erase => "an erase token",
+    };
     if headers.contains_key(header::AUTHORIZATION) {
         format!("401 {needed} is needed, and the one in Authorization is not valid here: Bearer …")
+    } else if session::is_named(headers) {
+        format!("401 {needed} is needed: this session has ended, or its token is not valid any more")
     } else {
         format!("401 {needed} is needed: Authorization: Bearer …")
     }
 }
 
-/// Whether these headers open what shows orders.
-pub(super) fn admits(app: &App, headers: &HeaderMap) -> bool {
-    let tokens = app.settings.http.tokens.current();
-    tokens.0.is_empty()
-        || bearer(headers).is_some_and(|token| is_one_of(token, &tokens.0))
-        || app.sessions.admit(headers, &tokens.0)
+fn verdict(access: &Access, headers: &HeaderMap, right: Right) -> Verdict {
+    let bearer = bearer(headers);
+    let granted =
+        bearer.and_then(|token| access.of(right).current().find(token).map(|token| token.name.clone()));
+    if let Some(name) = granted.or_else(|| session::token(access, headers, Some(right))) {
+        return Verdict::Granted(Caller(name));
+    }
+    let other = |right| access.of(right).current().find(bearer?).map(|token| token.name.clone());
+    let known = Right::ALL.into_iter().find_map(other).or_else(|| session::token(access, headers, None));
+    known.map_or(Verdict::Unknown, Verdict::Lacks)
 }
 
-/// Whether this value of `Authorization` alone does.
+/// Whether this value of `Authorization` alone lets read.
 pub(super) fn admits_bearer(app: &App, value: Option<&str>) -> bool {
-    let tokens = app.settings.http.tokens.current();
-    tokens.0.is_empty() || value.and_then(token_in).is_some_and(|token| is_one_of(token, &tokens.0))
+    let tokens = app.settings.access.read.current();
+    tokens.is_empty() || value.and_then(token_in).is_some_and(|token| tokens.find(token).is_some())
 }
 
-pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
+fn bearer(headers: &HeaderMap) -> Option<&str> {
     token_in(headers.get(header::AUTHORIZATION)?.to_str().ok()?)
 }
 
 fn token_in(value: &str) -> Option<&str> {
     let (scheme, token) = value.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
-}
-
-/// Takes as long for a wrong token as for a right one, and looks at all of them.
-pub(super) fn is_one_of(token: &str, tokens: &[String]) -> bool {
-    let found = tokens.iter().map(|known| known.as_bytes().ct_eq(token.as_bytes()));
-    found.fold(subtle::Choice::from(0), |any, this| any | this).into()
 }

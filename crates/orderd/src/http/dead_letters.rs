@@ -4,14 +4,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::extract::{Path, Query, State};
+use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware;
 use axum::response::Response;
+use axum::routing::{MethodRouter, post};
+use axum::{Extension, Router};
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
-use super::{App, json, text};
+use super::auth::{self, Caller};
+use super::{App, json, origin, session, text};
+use crate::audit;
+use crate::config::Right;
 use crate::dead_letters::format::DeadLetter;
 use crate::dead_letters::list;
 use crate::dead_letters::replay::{Outcome, replay as send_again};
@@ -108,19 +114,30 @@ pub(super) async fn show(State(app): State<Arc<App>>, Path(key): Path<String>) -
     found.await?.as_ref().map(fresh).ok_or_else(missing)
 }
 
+/// The route of replays; without tokens for them, no method is allowed.
+pub(super) fn replay_routes(app: &Arc<App>) -> Router<Arc<App>> {
+    let mut methods = MethodRouter::new();
+    if app.settings.access.is_set(Right::Replay) {
+        methods = post(replay)
+            .layer(DefaultBodyLimit::max(MAX_DOCUMENT))
+            .layer(middleware::from_fn(origin::require_own))
+            .layer(middleware::from_fn(session::in_time))
+            .layer(middleware::from_fn_with_state(app.clone(), auth::require_replay));
+    }
+    Router::new().route("/dead_letters/{key}/replay", methods)
+}
+
 /// Sends one again, with its payload or with the document in the body, and answers what became of it.
-pub(super) async fn replay(
+async fn replay(
     State(app): State<Arc<App>>,
+    Extension(Caller(by)): Extension<Caller>,
     Path(key): Path<String>,
     document: Bytes,
 ) -> Result<Response, Response> {
-    if app.settings.http.tokens.current().0.is_empty() {
-        return Err(text(StatusCode::FORBIDDEN, "403 only with a token: set HTTP_TOKEN"));
-    }
     let found = app.dead_letters.ask(async |store| store.find(&key).await).await?;
     let document = Some(document).filter(|document| !document.is_empty());
     let outcome = app.dead_letters.send_again(found.ok_or_else(missing)?, document).await?;
-    tracing::info!(key, outcome = outcome.as_str(), "dead letter sent again");
+    audit::note("replay", &by, &[("key", key.as_str()), ("outcome", outcome.as_str())]);
     let status = match outcome {
         // What was asked for is done: it was sent, and the answer says what became of it.
         Outcome::TakenIn | Outcome::Refused(_) => StatusCode::OK,

@@ -2,15 +2,18 @@
 
 use std::sync::Arc;
 
-use axum::Router;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Path, State};
 use axum::http::{HeaderValue, StatusCode, header};
-use axum::middleware::{self, Next};
+use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::delete;
+use axum::{Extension, Router};
 use tokio::sync::Semaphore;
 
-use super::{App, auth, text};
+use super::auth::{self, Caller};
+use super::{App, origin, text};
+use crate::audit;
+use crate::config::Right;
 use crate::erasure::{Eraser, shown};
 use crate::serve::cache::Gone;
 
@@ -19,28 +22,29 @@ static TURNS: Semaphore = Semaphore::const_new(2);
 
 /// The route, where there are tokens for it; without them the method is not allowed.
 pub(super) fn routes(app: &Arc<App>) -> Router<Arc<App>> {
-    if app.settings.erase_tokens.current().0.is_empty() {
+    if !app.settings.access.is_set(Right::Erase) {
         return Router::new();
     }
-    let guard = middleware::from_fn_with_state(app.clone(), require_erase_token);
-    Router::new().route("/order/{id}", delete(erase).layer(guard))
-}
-
-async fn require_erase_token(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    let tokens = app.settings.erase_tokens.current();
-    if auth::bearer(request.headers()).is_some_and(|token| auth::is_one_of(token, &tokens.0)) {
-        return next.run(request).await;
-    }
-    let mut refused = text(StatusCode::UNAUTHORIZED, &auth::refusal(request.headers(), "an erase token"));
-    refused
-        .headers_mut()
-        .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"orderd erase\""));
-    refused
+    let guard = middleware::from_fn_with_state(app.clone(), auth::require_erase);
+    // A session's cookie goes along with what other pages make a browser send.
+    let own = middleware::from_fn(origin::require_own);
+    Router::new().route("/order/{id}", delete(erase).layer(guard).layer(own))
 }
 
 /// 204 when it is gone everywhere, 404 where nothing of it is. 503: not everywhere yet; the same again goes on.
-async fn erase(State(app): State<Arc<App>>, Path(id): Path<String>) -> Response {
-    match erased(&app, &id).await {
+async fn erase(
+    State(app): State<Arc<App>>,
+    Extension(Caller(by)): Extension<Caller>,
+    Path(id): Path<String>,
+) -> Response {
+    let erased = erased(&app, &id).await;
+    let outcome = match &erased {
+        Ok(true) => "erased",
+        Ok(false) => "not_found",
+        Err(_) => "incomplete",
+    };
+    audit::note("erase", &by, &[("key", id.as_str()), ("outcome", outcome)]);
+    match erased {
         Ok(false) => text(StatusCode::NOT_FOUND, "404 resource not found"),
         Ok(true) => {
             app.cache.retract(&id.as_str().into(), Gone::Erased);

@@ -13,6 +13,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
 use super::{App, text};
+use crate::config::Right;
 
 /// What shows no order is served under any name: probes and scrapers use those that their platform gives.
 const ANY_HOST: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
@@ -75,7 +76,7 @@ fn host(version: Version, headers: &HeaderMap) -> Option<&str> {
 /// Whether what names this host is answered.
 pub(super) fn is_served(app: &App, host: &[u8]) -> bool {
     let Some(names) = &app.settings.http_hosts else { return true };
-    if !app.settings.http.tokens.current().0.is_empty() {
+    if app.settings.access.is_set(Right::Read) {
         return true;
     }
     let Ok(host) = std::str::from_utf8(host) else { return false };

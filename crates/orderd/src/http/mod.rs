@@ -46,6 +46,7 @@ use axum::routing::{get, post};
 use prometheus::{Histogram, IntCounter};
 use tokio_util::sync::CancellationToken;
 
+use crate::audit;
 use crate::config::Settings;
 use crate::health::{Health, Part};
 use crate::metrics::Metrics;
@@ -83,7 +84,7 @@ pub(crate) struct App {
     orders_served: Served,
     newest_served: Served,
     searches_served: Served,
-    sessions: session::Sessions,
+    audit: audit::FailedAttempts,
     large: large::Room,
     dead_letters: dead_letters::DeadLetters,
     settings: Arc<Settings>,
@@ -114,7 +115,7 @@ impl App {
             searches_served: Served::new(&parts.metrics, SEARCH, StatusCode::OK),
             metrics: parts.metrics.clone(),
             depths,
-            sessions: session::Sessions::default(),
+            audit: audit::FailedAttempts::default(),
             large: large::Room::new(),
             dead_letters: dead_letters::DeadLetters::new(parts.dead_letters.clone(), parts.receipts.clone()),
             settings: parts.settings.clone(),
@@ -133,9 +134,6 @@ impl App {
 fn router(app: Arc<App>) -> Router {
     let own = middleware::from_fn(origin::require_own);
     let vary = middleware::from_fn(compress::vary);
-    let document = DefaultBodyLimit::max(dead_letters::MAX_DOCUMENT);
-    let replay = post(dead_letters::replay).layer(document).layer(own.clone());
-    let replay = replay.layer(middleware::from_fn(session::in_time));
     let guarded = Router::new()
         .route("/mem_len", get(pages::mem_len))
         .route("/order_pages/last", get(pages::last))
@@ -146,8 +144,8 @@ fn router(app: Arc<App>) -> Router {
         .route("/events", get(live::events))
         .route("/dead_letters", get(dead_letters::list).layer(compress::layer()).layer(vary.clone()))
         .route("/dead_letters/{key}", get(dead_letters::show).layer(compress::layer()).layer(vary.clone()))
-        .route("/dead_letters/{key}/replay", replay)
-        .layer(middleware::from_fn_with_state(app.clone(), auth::require_token))
+        .layer(middleware::from_fn_with_state(app.clone(), auth::require_read))
+        .merge(dead_letters::replay_routes(&app))
         .layer(middleware::from_fn(private::keep_out_of_caches));
     let session = post(session::open).delete(session::close).layer(DefaultBodyLimit::max(FORM)).layer(own);
     let session = session.layer(middleware::from_fn(session::in_time));

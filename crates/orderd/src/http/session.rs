@@ -1,38 +1,28 @@
-//! `/session`: lets a browser in with a token that it sends once. What it keeps is a cookie that no script can
-//! read, with a random name of the session and not the token.
+//! `/session`: lets a browser in with a token that it sends once. What it keeps is a cookie that no script can read. The
+//! cookie names the token by an id, says what the token may do and when the session ends, and is signed with a key that
+//! follows from the token: each process that has the token knows it, and none that has lost it does.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::extract::{Form, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use ring::hmac;
 use serde::Deserialize;
 
 use super::server::HEAD;
 use super::{App, auth, text};
+use crate::audit;
+use crate::config::{Access, Right, Token};
 
 const COOKIE: &str = "orderd_session";
 
 /// How long a session lasts.
 const LASTS: Duration = Duration::from_secs(12 * 3600);
-
-/// Sessions at once; the oldest gives way.
-const SESSIONS: usize = 1024;
-
-/// The sessions of this process: a restart ends them.
-#[derive(Default)]
-pub(super) struct Sessions {
-    open: Mutex<HashMap<String, Session>>,
-}
-
-struct Session {
-    /// The token that opened it: when that is taken away, so is the session.
-    token: String,
-    ends: Instant,
-}
 
 /// What the form sends.
 #[derive(Deserialize)]
@@ -40,27 +30,35 @@ pub(super) struct SignIn {
     token: String,
 }
 
-/// 204 with a cookie for a token that opens; to a form that is sent without a script, the page.
+/// 204 with a cookie for a token; to a form that is sent without a script, the page. Without tokens, there is nothing to
+/// sign in to, and no cookie.
 pub(super) async fn open(
     State(app): State<Arc<App>>,
     headers: HeaderMap,
     Form(given): Form<SignIn>,
 ) -> Response {
-    let token = given.token.trim();
-    let tokens = app.settings.http.tokens.current();
-    if !tokens.0.is_empty() && !auth::is_one_of(token, &tokens.0) {
-        return text(StatusCode::UNAUTHORIZED, "401 invalid token");
-    }
-    let Some(name) = app.sessions.open(token) else {
-        return text(StatusCode::INTERNAL_SERVER_ERROR, "500 internal server error");
+    let access = &app.settings.access;
+    let cookie = match signed(access, given.token.trim(), now() + LASTS.as_secs()) {
+        Some((name, value)) => {
+            audit::note("sign-in", &name, &[]);
+            Some(cookie(&value, LASTS, is_secure(&app, &headers)))
+        }
+        None if Right::ALL.into_iter().any(|right| access.is_set(right)) => {
+            app.audit.failed("sign-in", None, "unknown token");
+            return text(StatusCode::UNAUTHORIZED, "401 invalid token");
+        }
+        None => None,
     };
-    let cookie = cookie(&name, LASTS, is_secure(&app, &headers));
     let accepts = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
-    if accepts.contains("text/html") {
-        return (StatusCode::SEE_OTHER, [(header::SET_COOKIE, cookie.as_str()), (header::LOCATION, "./")])
-            .into_response();
+    let mut answer = if accepts.contains("text/html") {
+        (StatusCode::SEE_OTHER, [(header::LOCATION, "./")]).into_response()
+    } else {
+        StatusCode::NO_CONTENT.into_response()
+    };
+    if let Some(cookie) = cookie.and_then(|cookie| cookie.parse().ok()) {
+        answer.headers_mut().insert(header::SET_COOKIE, cookie);
     }
-    (StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie)]).into_response()
+    answer
 }
 
 /// A form comes within the time that a head has, or not at all: anybody may send one.
@@ -74,13 +72,13 @@ pub(super) async fn in_time(request: Request, next: Next) -> Response {
     }
 }
 
-/// Ends the session, where there is one.
+/// Ends the session in this browser.
 pub(super) async fn close(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
-    if let Some(name) = named(&headers) {
-        app.sessions.lock().remove(name);
+    if let Some(name) = token(&app.settings.access, &headers, None) {
+        audit::note("sign-out", &name, &[]);
     }
-    (StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie("", Duration::ZERO, is_secure(&app, &headers)))])
-        .into_response()
+    let cookie = cookie("", Duration::ZERO, is_secure(&app, &headers));
+    (StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie)]).into_response()
 }
 
 /// Whether what is sent back comes by TLS: ours, or by its word that of a proxy in front of us. A cookie lost to
@@ -89,67 +87,132 @@ fn is_secure(app: &App, asked: &HeaderMap) -> bool {
     app.settings.identity.is_some() || asked.get("x-forwarded-proto").is_some_and(|proto| proto == "https")
 }
 
-fn cookie(name: &str, lasts: Duration, secure: bool) -> String {
+fn cookie(value: &str, lasts: Duration, secure: bool) -> String {
     let secure = if secure { "; Secure" } else { "" };
-    format!("{COOKIE}={name}; HttpOnly; SameSite=Strict; Path=/; Max-Age={}{secure}", lasts.as_secs())
+    format!("{COOKIE}={value}; HttpOnly; SameSite=Strict; Path=/; Max-Age={}{secure}", lasts.as_secs())
 }
 
-/// The session that a request names.
-fn named(headers: &HeaderMap) -> Option<&str> {
+/// Seconds of Unix time.
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+/// The value of a session's cookie for a token, `{id}.{rights}.{end}.{signature}`, and the token's name.
+fn signed(access: &Access, text: &str, end: u64) -> Option<(String, String)> {
+    let found = |right| {
+        access
+            .of(right)
+            .current()
+            .find(text)
+            .map(|token| (token.name.clone(), sign(token, &rights(access, text), end)))
+    };
+    Right::ALL.into_iter().find_map(found)
+}
+
+/// All that a token may do, by first letters.
+fn rights(access: &Access, text: &str) -> String {
+    let has = |right: &Right| access.of(*right).current().find(text).is_some();
+    Right::ALL.into_iter().filter(has).map(letter).collect()
+}
+
+fn letter(right: Right) -> char {
+    match right {
+        Right::Read => 'r',
+        Right::Replay => 'p',
+        Right::Erase => 'e',
+    }
+}
+
+fn sign(token: &Token, rights: &str, end: u64) -> String {
+    let content = format!("{}.{rights}.{end}", token.id);
+    let signature = hmac::sign(&token.key, content.as_bytes());
+    format!("{content}.{}", BASE64_URL_SAFE_NO_PAD.encode(signature))
+}
+
+/// The name of the token whose session a request belongs to, where it has this right, or any with `None`. The token must
+/// have it still: when a token goes, so do its sessions.
+pub(super) fn token(access: &Access, headers: &HeaderMap, right: Option<Right>) -> Option<String> {
     let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-    let mut cookies = cookies.flat_map(|cookies| cookies.split(';'));
-    cookies.find_map(|cookie| cookie.trim().strip_prefix(COOKIE)?.strip_prefix('='))
+    let cookies = cookies.flat_map(|cookies| cookies.split(';'));
+    let mut values = cookies.filter_map(|cookie| cookie.trim().strip_prefix(COOKIE)?.strip_prefix('='));
+    values.find_map(|value| verified(access, value, right, now()))
 }
 
-impl Sessions {
-    /// Whether a request belongs to a session whose token still opens.
-    pub(super) fn admit(&self, headers: &HeaderMap, tokens: &[String]) -> bool {
-        let Some(name) = named(headers) else { return false };
-        let open = self.lock();
-        open.get(name)
-            .is_some_and(|session| session.ends > Instant::now() && auth::is_one_of(&session.token, tokens))
+fn verified(access: &Access, value: &str, right: Option<Right>, now: u64) -> Option<String> {
+    let (content, signature) = value.rsplit_once('.')?;
+    let signature = BASE64_URL_SAFE_NO_PAD.decode(signature).ok()?;
+    let mut parts = content.split('.');
+    let (id, rights, end) = (parts.next()?, parts.next()?, parts.next()?.parse::<u64>().ok()?);
+    if parts.next().is_some() || end <= now {
+        return None;
     }
+    let is_meant = |of: &Right| right.is_none_or(|right| right == *of) && rights.contains(letter(*of));
+    Right::ALL.into_iter().filter(is_meant).find_map(|right| {
+        let tokens = access.of(right).current();
+        let token = tokens.of_id(id)?;
+        hmac::verify(&token.key, content.as_bytes(), &signature).is_ok().then(|| token.name.clone())
+    })
+}
 
-    fn open(&self, token: &str) -> Option<String> {
-        let name = Some(crate::random::hex::<32>()).filter(|name| !name.is_empty())?;
-        let now = Instant::now();
-        let mut open = self.lock();
-        open.retain(|_, session| session.ends > now);
-        if open.len() >= SESSIONS {
-            let oldest = open.iter().min_by_key(|(_, session)| session.ends).map(|(name, _)| name.clone());
-            oldest.and_then(|oldest| open.remove(&oldest));
-        }
-        open.insert(name.clone(), Session { token: token.into(), ends: now + LASTS });
-        Some(name)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Session>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// Whether a request names a session, good or not.
+pub(super) fn is_named(headers: &HeaderMap) -> bool {
+    let mut cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    cookies.any(|cookies| cookies.contains(COOKIE))
 }
 
 #[cfg(test)]
 mod tests {
-    use axum::http::HeaderValue;
-
     use super::*;
+    use crate::config::tokens;
 
-    fn with(name: &str) -> HeaderMap {
-        let cookie = HeaderValue::from_str(&format!("a=b; {COOKIE}={name}")).unwrap();
-        [(header::COOKIE, cookie)].into_iter().collect()
+    fn access(read: &str, erase: &str) -> Access {
+        let some = |right, text: &str| tokens(right, Some(text).filter(|text| !text.is_empty())).unwrap();
+        Access {
+            read: some(Right::Read, read),
+            replay: some(Right::Replay, ""),
+            erase: some(Right::Erase, erase),
+        }
     }
 
     #[test]
-    fn a_session_lasts_as_long_as_its_token_and_makes_room() {
-        let sessions = Sessions::default();
-        let (ours, others) = (["token".to_owned()], ["other".to_owned()]);
-        let first = sessions.open("token").unwrap();
-        assert!(sessions.admit(&with(&first), &ours));
-        assert!(!sessions.admit(&with(&first), &others) && !sessions.admit(&with("token"), &ours));
-        for _ in 0..SESSIONS {
-            sessions.open("token").unwrap();
+    fn a_session_is_good_wherever_its_token_has_the_right_until_its_end() {
+        let ours = access("ops:both,reader", "eraser:both");
+        let (name, value) = signed(&ours, "both", 100).unwrap();
+        assert_eq!(name, "ops");
+        assert_eq!(verified(&ours, &value, Some(Right::Read), 99).as_deref(), Some("ops"));
+        assert_eq!(verified(&ours, &value, Some(Right::Erase), 99).as_deref(), Some("eraser"));
+        assert_eq!(verified(&ours, &value, Some(Right::Replay), 99), None);
+        assert_eq!(verified(&ours, &value, Some(Right::Read), 100), None, "it has ended");
+        // Another process has the token under another name.
+        assert_eq!(verified(&access("both", ""), &value, None, 0).as_deref(), Some("#1"));
+        assert_eq!(verified(&access("other", ""), &value, None, 0), None, "the token is gone");
+        assert!(signed(&ours, "unknown", 100).is_none());
+    }
+
+    #[test]
+    fn no_part_of_a_cookie_can_be_changed() {
+        let ours = access("reader", "eraser");
+        let (_, value) = signed(&ours, "reader", 100).unwrap();
+        let parts: Vec<_> = value.split('.').collect();
+        let [id, rights, end, signature] = parts[..] else { panic!("{value}") };
+        assert_eq!((rights, end), ("r", "100"));
+        for changed in [
+            format!("{id}.re.{end}.{signature}"),
+            format!("{id}.{rights}.900.{signature}"),
+            format!("{id}.{rights}.{end}.x.{signature}"),
+            format!(
+                "{}.{rights}.{end}.{signature}",
+                signed(&ours, "eraser", 100).unwrap().1.split('.').next().unwrap()
+            ),
+            format!("{id}.{rights}.{end}."),
+            format!("{id}.{rights}.{end}"),
+            "reader".into(),
+            String::new(),
+        ] {
+            assert_eq!(verified(&ours, &changed, None, 0), None, "{changed}");
         }
-        assert!(!sessions.admit(&with(&first), &ours));
-        assert_eq!(sessions.lock().len(), SESSIONS);
+        // What was given to read doesn't erase, even where its token comes to have that right later.
+        let later = access("reader", "reader");
+        assert_eq!(verified(&later, &value, Some(Right::Erase), 0), None);
     }
 }

@@ -392,7 +392,15 @@ async fn who_is_not_let_in_is_told_why() {
 #[tokio::test(flavor = "multi_thread")]
 async fn help_shows_no_secret() {
     let stack = Stack::new();
-    let secrets = ["PG_PASSWORD", "DATABASE_URL", "NATS_URL", "HTTP_TOKEN", "HTTP_ERASE_TOKEN", "STAN_URL"];
+    let secrets = [
+        "PG_PASSWORD",
+        "DATABASE_URL",
+        "NATS_URL",
+        "HTTP_TOKEN",
+        "HTTP_REPLAY_TOKEN",
+        "HTTP_ERASE_TOKEN",
+        "STAN_URL",
+    ];
     for command in ["serve", "publish", "export", "import", "verify", "erase", "check", "drain-stan"] {
         let mut help = Command::new(&stack.program);
         help.args([command, "--help"]).envs(secrets.map(|name| (name, "sesame")));

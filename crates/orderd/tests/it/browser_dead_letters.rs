@@ -15,7 +15,7 @@ async fn dead_letters_are_read_and_with_a_token_sent_again() {
     stack.publish(&[r#"{"track_number":"<b>A</b>"}"#, "{"]).await;
     browser.reads("#dead-list .letter:first-child", "Not JSON").await;
     browser.reads("#dead-list .letter:last-child", "A required member is missing").await;
-    browser.reads("#dead-how", "where HTTP_TOKEN is set").await;
+    browser.reads("#dead-how", "where HTTP_REPLAY_TOKEN is set").await;
     browser.holds("document.querySelector('#dead-list button:not([hidden])') === null").await;
     browser.click("#dead-list .letter:last-child summary").await;
     browser.reads("#dead-list .letter:last-child pre", "<b>A</b>").await;
@@ -26,7 +26,12 @@ async fn dead_letters_are_read_and_with_a_token_sent_again() {
 
     assert_eq!(service.stop(), Some(0));
     let addr = service.addr.to_string();
-    let settings = [("HTTP_ADDR", addr.as_str()), ("HTTP_TOKEN", "open-sesame"), ("REQUIRE", "none")];
+    let settings = [
+        ("HTTP_ADDR", addr.as_str()),
+        ("HTTP_TOKEN", "open-sesame"),
+        ("HTTP_REPLAY_TOKEN", "open-sesame"),
+        ("REQUIRE", "none"),
+    ];
     let _service = stack.serve(&settings).await;
     // From elsewhere: another view alone would not load the page anew.
     browser.go("about:blank").await;

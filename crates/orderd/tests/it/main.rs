@@ -33,6 +33,8 @@ mod surroundings;
 mod shutdown;
 mod leaving;
 mod rolling;
+mod sign_in;
+mod audit_log;
 mod commands;
 mod position;
 mod publish;

@@ -47,7 +47,9 @@ async fn orders_are_what_the_schema_says() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_refused_is_described() {
     let stack = Stack::new();
-    let service = stack.start(&[("HTTP_TOKEN", "secret"), ("HTTP_ERASE_TOKEN", "eraser")]).await;
+    let tokens =
+        [("HTTP_TOKEN", "secret"), ("HTTP_REPLAY_TOKEN", "replayer"), ("HTTP_ERASE_TOKEN", "eraser")];
+    let service = stack.start(&tokens).await;
     let api = service.get("/openapi.json").await.json();
     let mut closed = 0;
     for (path, item) in api["paths"].as_object().unwrap() {

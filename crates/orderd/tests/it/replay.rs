@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::support::{Answer, DEAD, Service, Stack, eventually, in_time, order};
 
 const MAX_PAYLOAD: usize = 65536;
-const WITH_TOKEN: (&str, &str) = ("HTTP_TOKEN", "secret");
+const WITH_TOKEN: (&str, &str) = ("HTTP_REPLAY_TOKEN", "secret");
 
 /// Without a number, and so long.
 fn nameless(bytes: usize) -> String {

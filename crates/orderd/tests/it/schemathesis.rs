@@ -61,7 +61,8 @@ async fn finds_nothing_where_tokens_are_needed() {
     stack.publish(&["{", "[]"]).await;
     service.wait_len(60).await;
     service.stop();
-    let service = stack.serve(&[("HTTP_TOKEN", "secret"), ("HTTP_ERASE_TOKEN", "eraser")]).await;
+    let tokens = [("HTTP_TOKEN", "secret"), ("HTTP_REPLAY_TOKEN", "secret"), ("HTTP_ERASE_TOKEN", "eraser")];
+    let service = stack.serve(&tokens).await;
     let more = [&SOME[..], &["--header", "Authorization: Bearer secret"]].concat();
     finds_nothing(&service, &more, &[]).await;
 }

@@ -18,6 +18,7 @@ use self::parts::{
 };
 use super::App;
 use super::page::{tag, unless_known};
+use crate::config::Right;
 use crate::warnings::What;
 
 const ID: &str = "1700000000123456789-42";
@@ -28,8 +29,9 @@ pub(super) async fn openapi(State(app): State<Arc<App>>, asked: HeaderMap) -> Re
         &app.settings.model,
         &app.settings.search,
         &Tokens {
-            read: !app.settings.http.tokens.current().0.is_empty(),
-            erase: !app.settings.erase_tokens.current().0.is_empty(),
+            read: app.settings.access.is_set(Right::Read),
+            replay: app.settings.access.is_set(Right::Replay),
+            erase: app.settings.access.is_set(Right::Erase),
         },
     );
     let body = api.to_string().into_bytes();
@@ -40,6 +42,7 @@ pub(super) async fn openapi(State(app): State<Arc<App>>, asked: HeaderMap) -> Re
 /// For what a token is needed.
 struct Tokens {
     read: bool,
+    replay: bool,
     erase: bool,
 }
 
@@ -63,13 +66,16 @@ fn describe(model: &Model, search: &[String], tokens: &Tokens) -> Value {
     let mut schemes = Map::new();
     if tokens.read {
         schemes.insert("token".into(), json!({ "type": "http", "scheme": "bearer" }));
-        schemes
-            .insert("session".into(), json!({ "type": "apiKey", "in": "cookie", "name": "orderd_session" }));
+    }
+    if tokens.replay {
+        schemes.insert("replay".into(), json!({ "type": "http", "scheme": "bearer" }));
     }
     if tokens.erase {
         schemes.insert("erase".into(), json!({ "type": "http", "scheme": "bearer" }));
     }
     if !schemes.is_empty() {
+        schemes
+            .insert("session".into(), json!({ "type": "apiKey", "in": "cookie", "name": "orderd_session" }));
         api["components"]["securitySchemes"] = schemes.into();
     }
     if !model.is_order() {
@@ -135,6 +141,7 @@ fn schemas(model: &Model) -> Value {
             "required": ["ready", "nats", "postgres", "intake", "fill", "position", "writer", "warnings"],
             "properties": {
                 "ready": { "type": "boolean", "description": "Orders are taken in" },
+                "draining": { "type": "boolean", "description": "The service was told to stop" },
                 "nats": reference("Part"),
                 "postgres": reference("Part"),
                 "intake": reference("Part"),
@@ -162,13 +169,17 @@ fn paths(model: &Model, search: &[String], tokens: &Tokens) -> Value {
         "/events": { "get": events() },
         "/dead_letters": { "get": dead_letters::list() },
         "/dead_letters/{key}": { "get": dead_letters::show() },
-        "/dead_letters/{key}/replay": { "post": dead_letters::replay() },
     });
     if tokens.read {
         let paths = paths.as_object_mut().into_iter().flat_map(Map::values_mut);
         for operation in paths.filter_map(Value::as_object_mut).flat_map(Map::values_mut) {
             close(operation, &["token", "session"]);
         }
+    }
+    if tokens.replay {
+        let mut replay = dead_letters::replay();
+        close(&mut replay, &["replay", "session"]);
+        paths["/dead_letters/{key}/replay"] = json!({ "post": replay });
     }
     if tokens.erase {
         paths["/order/{id}"]["delete"] = erase();
@@ -262,7 +273,7 @@ fn erase() -> Value {
         ],
     );
     erase["parameters"] = json!([id()]);
-    close(&mut erase, &["erase"]);
+    close(&mut erase, &["erase", "session"]);
     erase
 }
 
@@ -288,9 +299,9 @@ fn sign_in() -> Value {
     let mut sign_in = operation(
         "Begins a session in a browser: 12 hours",
         vec![
-            ("204", json!({ "description": "A cookie is set" })),
-            ("303", json!({ "description": "A cookie is set; to whoever accepts text/html" })),
-            plain("401", "The token is not valid"),
+            ("204", json!({ "description": "A cookie is set, where tokens are set" })),
+            ("303", json!({ "description": "The same, for clients that accept text/html" })),
+            plain("401", "Invalid token"),
             foreign(),
             plain("413", "Too long"),
             plain("415", "Not a form"),

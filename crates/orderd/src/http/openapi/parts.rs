@@ -55,8 +55,13 @@ pub(super) fn required(mut parameter: Value) -> Value {
 /// Any one of the schemes opens it.
 pub(super) fn close(operation: &mut Value, schemes: &[&str]) {
     operation["security"] = schemes.iter().map(|scheme| json!({ *scheme: [] })).collect();
-    let (status, answer) = plain("401", "A token is needed");
-    operation["responses"][status] = answer;
+    let refusals = [
+        plain("401", "A token is needed"),
+        plain("403", "The token lacks this right, or a page of another address made the browser ask"),
+    ];
+    for (status, answer) in refusals {
+        operation["responses"][status] = answer;
+    }
 }
 
 pub(super) fn reference(schema: &str) -> Value {

@@ -1,0 +1,83 @@
+//! Who did what: one log line, of the target `audit`, for each sign-in, sign-out, replay, erasure and drop, with the name of
+//! who did it and the key that was touched. Never a token, never content.
+
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::{Duration, Instant};
+
+use crate::erasure::shown;
+
+/// The target of all lines.
+pub const TARGET: &str = "audit";
+
+/// Failed attempts within [`WINDOW`] that have a line; those beyond are counted, and named in the next line.
+const MAX_FAILED: u64 = 10;
+const WINDOW: Duration = Duration::from_secs(10);
+
+/// Something was done. `touched` has what it was done to, and what became of it.
+pub(crate) fn note(action: &str, by: &str, touched: &[(&str, &str)]) {
+    let of = |name: &str| touched.iter().find(|(known, _)| *known == name).map(|(_, value)| shown(value));
+    tracing::info!(target: TARGET, action, by, key = of("key"), outcome = of("outcome"));
+}
+
+/// Notes what was tried and refused, at a bounded rate.
+#[derive(Default)]
+pub(crate) struct FailedAttempts(Mutex<Window>);
+
+#[derive(Default)]
+struct Window {
+    since: Option<Instant>,
+    count: u64,
+    suppressed: u64,
+}
+
+impl FailedAttempts {
+    /// Somebody tried without the right to do it: by the name of a token, where it is known.
+    pub(crate) fn failed(&self, action: &str, by: Option<&str>, why: &str) {
+        if let Some(suppressed) = self.admit(Instant::now()) {
+            let suppressed = Some(suppressed).filter(|count| *count > 0);
+            tracing::warn!(target: TARGET, action, by, outcome = "denied", why, suppressed);
+        }
+    }
+
+    /// How many have had no line since the last one; `None`: this has none.
+    fn admit(&self, now: Instant) -> Option<u64> {
+        let mut window = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if window.since.is_none_or(|since| now - since >= WINDOW) {
+            (window.since, window.count) = (Some(now), 0);
+        }
+        window.count += 1;
+        if window.count > MAX_FAILED {
+            window.suppressed += 1;
+            return None;
+        }
+        Some(std::mem::take(&mut window.suppressed))
+    }
+}
+
+/// Who runs this command: the user of the operating system.
+pub(crate) fn os_user() -> String {
+    let uid = rustix::process::getuid().as_raw();
+    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let named = users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
+    });
+    format!("os:{}", named.unwrap_or_else(|| uid.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failed_attempts_are_noted_at_a_bounded_rate_and_counted() {
+        let (attempts, begun) = (FailedAttempts::default(), Instant::now());
+        let noted = (0..1000).filter(|_| attempts.admit(begun).is_some()).count();
+        assert_eq!(noted as u64, MAX_FAILED);
+        assert_eq!(attempts.admit(begun + WINDOW / 2), None);
+        assert_eq!(attempts.admit(begun + WINDOW), Some(1001 - MAX_FAILED));
+        assert_eq!(attempts.admit(begun + WINDOW), Some(0));
+    }
+}

@@ -1,0 +1,244 @@
+//! Bearer tokens: who may read, replay and erase, each by the name that the audit log knows.
+
+use ring::hkdf::{self, HKDF_SHA256, KeyType, Salt};
+use ring::hmac::{self, HMAC_SHA256};
+use subtle::ConstantTimeEq;
+
+use super::reload::Reload;
+use super::{ConfigError, Reloaded, Secret, list, secret, wrong};
+
+/// A shorter one can be guessed by whoever has a cookie that was signed with it.
+const SHORT: usize = 16;
+
+/// The longest name.
+const MAX_NAME: usize = 32;
+
+/// What sets keys of sessions apart from all else that might be derived from a token.
+const SALT: &[u8] = b"orderd session";
+
+/// Bytes of a token's id.
+const ID_BYTES: usize = 8;
+
+/// What a token may be for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Right {
+    /// To see orders, ids and counts.
+    Read,
+    /// To send dead letters again.
+    Replay,
+    /// To erase orders.
+    Erase,
+}
+
+impl Right {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Read, Self::Replay, Self::Erase];
+
+    /// The setting of its tokens.
+    pub fn setting(self) -> &'static str {
+        match self {
+            Self::Read => "HTTP_TOKEN",
+            Self::Replay => "HTTP_REPLAY_TOKEN",
+            Self::Erase => "HTTP_ERASE_TOKEN",
+        }
+    }
+
+    /// As messages and the audit log name it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Replay => "replay",
+            Self::Erase => "erase",
+        }
+    }
+}
+
+/// A token.
+pub struct Token {
+    /// The name that it was given, or `#` and its place in the setting.
+    pub name: String,
+    text: Secret<String>,
+    /// Names it in a cookie, and says nothing else of it.
+    pub(crate) id: String,
+    /// Signs the cookies of its sessions: in each process that has the token, the same.
+    pub(crate) key: hmac::Key,
+}
+
+impl Token {
+    fn new(name: String, text: &str) -> Self {
+        let id = derived::<ID_BYTES>(text, b"id").iter().map(|byte| format!("{byte:02x}")).collect();
+        let key = hmac::Key::new(HMAC_SHA256, &derived::<32>(text, b"key"));
+        Self { name, text: Secret(text.to_owned()), id, key }
+    }
+
+    /// `name:token`, or a token.
+    fn parse(setting: &'static str, number: usize, given: &str) -> Result<Self, ConfigError> {
+        let named = given.split_once(':').filter(|(name, _)| is_name(name));
+        let (name, text) = match named {
+            Some((name, text)) => (name.to_owned(), text.trim()),
+            None => (format!("#{number}"), given),
+        };
+        if text.is_empty() {
+            return Err(wrong(setting, format!("the name {name} has no token behind its colon")));
+        }
+        Ok(Self::new(name, text))
+    }
+
+    /// What is sent with a request.
+    pub(crate) fn text(&self) -> &str {
+        &self.text.0
+    }
+}
+
+fn is_name(text: &str) -> bool {
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
+    (1..=MAX_NAME).contains(&text.len()) && text.bytes().all(is_part)
+}
+
+struct Length(usize);
+
+impl KeyType for Length {
+    fn len(&self) -> usize {
+        self.0
+    }
+}
+
+/// Bytes that follow from a token and tell nothing of it (HKDF, RFC 5869).
+fn derived<const BYTES: usize>(token: &str, purpose: &[u8]) -> [u8; BYTES] {
+    let mut bytes = [0; BYTES];
+    let extracted: hkdf::Prk = Salt::new(HKDF_SHA256, SALT).extract(token.as_bytes());
+    // Fails for more than 8160 bytes alone.
+    let filled = extracted.expand(&[purpose], Length(BYTES)).and_then(|okm| okm.fill(&mut bytes));
+    debug_assert!(filled.is_ok());
+    bytes
+}
+
+/// The tokens of one setting.
+#[derive(Default)]
+pub struct TokenList(Vec<Token>);
+
+impl TokenList {
+    /// Whether there are none: the right is everybody's, or nobody's.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The first one.
+    pub(crate) fn first(&self) -> Option<&Token> {
+        self.0.first()
+    }
+
+    /// The token that this is. Takes as long for a wrong one as for a right one, and looks at all of them.
+    pub(crate) fn find(&self, text: &str) -> Option<&Token> {
+        let is_it = |token: &&Token| bool::from(token.text().as_bytes().ct_eq(text.as_bytes()));
+        self.0.iter().filter(is_it).fold(None, |found, token| found.or(Some(token)))
+    }
+
+    /// The token of an id, which is no secret.
+    pub(crate) fn of_id(&self, id: &str) -> Option<&Token> {
+        self.0.iter().find(|token| token.id == id)
+    }
+}
+
+/// The tokens of a setting, which may change while the service runs, so that they can be rotated.
+pub type Tokens = Reloaded<TokenList>;
+
+/// The tokens of a setting, or of the file that `{setting}_FILE` names. None where neither is given. What is given and
+/// holds none would open to anybody what was to be closed.
+pub(crate) fn tokens(right: Right, given: Option<&str>) -> Result<Tokens, ConfigError> {
+    let (setting, given) = (right.setting(), Secret(given.map(ToOwned::to_owned)));
+    Reloaded::new(setting, move |files| {
+        let Some(text) = secret(setting, given.0.as_deref(), files)? else { return Ok(TokenList::default()) };
+        let parsed = list(&text).into_iter().enumerate();
+        let parsed: Result<Vec<_>, _> =
+            parsed.map(|(place, given)| Token::parse(setting, place + 1, &given)).collect();
+        let tokens = parsed?;
+        if tokens.is_empty() {
+            return Err(wrong(setting, "it holds no token; leave it out where none is to be needed"));
+        }
+        Ok(TokenList(tokens))
+    })
+}
+
+/// All tokens, by what they are for. One that is in several settings has several rights.
+#[derive(Clone, Debug)]
+pub struct Access {
+    /// To read; none: everybody may.
+    pub read: Tokens,
+    /// To replay dead letters; none: nobody may over HTTP.
+    pub replay: Tokens,
+    /// To erase; none: nobody may over HTTP.
+    pub erase: Tokens,
+}
+
+impl Access {
+    /// The tokens that have a right.
+    pub fn of(&self, right: Right) -> &Tokens {
+        match right {
+            Right::Read => &self.read,
+            Right::Replay => &self.replay,
+            Right::Erase => &self.erase,
+        }
+    }
+
+    /// Whether there are tokens for a right.
+    pub fn is_set(&self, right: Right) -> bool {
+        !self.of(right).current().is_empty()
+    }
+
+    /// The tokens, as files that are read again.
+    pub(crate) fn files(&self) -> [Box<dyn Reload>; 3] {
+        [&self.read, &self.replay, &self.erase].map(|tokens| Box::new(tokens.clone()) as Box<dyn Reload>)
+    }
+
+    /// Says which tokens are too short to sign anything.
+    pub(crate) fn warn_of_short_ones(&self) {
+        for right in Right::ALL {
+            for token in self.of(right).current().0.iter().filter(|token| token.text().len() < SHORT) {
+                tracing::warn!(
+                    setting = right.setting(),
+                    name = token.name,
+                    "a token of fewer than {SHORT} bytes can be guessed, also from the cookie of a session; make a new \
+                     one: openssl rand -hex 32"
+                );
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn given(text: &str) -> Vec<(String, String)> {
+        let list = tokens(Right::Read, Some(text)).unwrap().current();
+        list.0.iter().map(|token| (token.name.clone(), token.text().to_owned())).collect()
+    }
+
+    #[test]
+    fn a_name_is_what_looks_like_one_before_the_first_colon() {
+        let pair = |name: &str, text: &str| (name.to_owned(), text.to_owned());
+        assert_eq!(given("a"), [pair("#1", "a")]);
+        assert_eq!(given("ops:a:b, c\nAb_9-:d"), [pair("ops", "a:b"), pair("#2", "c"), pair("Ab_9-", "d")]);
+        assert_eq!(given("é:a,a b:c,:d"), [pair("#1", "é:a"), pair("#2", "a b:c"), pair("#3", ":d")]);
+        let (longest, longer) = ("n".repeat(32), "n".repeat(33));
+        assert_eq!(given(&format!("{longest}:a")), [pair(&longest, "a")]);
+        assert_eq!(given(&format!("{longer}:a")), [pair("#1", &format!("{longer}:a"))]);
+        for wrong in [" , ", "ops:", "ok,ops: "] {
+            let error = tokens(Right::Erase, Some(wrong)).unwrap_err().to_string();
+            assert!(error.starts_with("HTTP_ERASE_TOKEN: ") && !error.contains("ok"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_derived_is_the_same_for_the_same_token_alone() {
+        let (first, again, other) =
+            (Token::new("a".into(), "t"), Token::new("b".into(), "t"), Token::new("a".into(), "u"));
+        assert_eq!(first.id, again.id);
+        assert_ne!(first.id, other.id);
+        let signed = hmac::sign(&first.key, b"x");
+        assert!(hmac::verify(&again.key, b"x", signed.as_ref()).is_ok());
+        assert!(hmac::verify(&other.key, b"x", signed.as_ref()).is_err());
+        assert!(!first.id.contains('t'));
+    }
+}

@@ -1,0 +1,125 @@
+//! Who did what is in the log: names and keys, never a token, never content.
+
+use hyper::Request;
+use serde_json::Value;
+
+use crate::support::{Stack, eventually, order};
+
+const READER: &str = "read-with-this-token";
+const REPLAYER: &str = "replay-with-this-token";
+const ERASER: &str = "erase-with-this-token";
+const TOKENS: [(&str, &str); 3] = [
+    ("HTTP_TOKEN", "web:read-with-this-token"),
+    ("HTTP_REPLAY_TOKEN", "replay-with-this-token"),
+    ("HTTP_ERASE_TOKEN", "dpo:erase-with-this-token"),
+];
+
+/// The lines of the audit log, as JSON.
+fn lines(log: &str) -> Vec<Value> {
+    let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    lines.filter(|line| line["target"] == "audit").collect()
+}
+
+/// The parts of a line that tests compare.
+fn parts(line: &Value) -> [&str; 4] {
+    ["action", "by", "key", "outcome"].map(|name| line[name].as_str().unwrap_or_default())
+}
+
+fn has_no_secret(text: &str) {
+    for secret in [READER, REPLAYER, ERASER, "guessed-by-nobody", "content-of-an-order"] {
+        assert!(!text.contains(secret), "{secret} in {text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_act_over_http_has_a_line_with_the_name_and_the_key() {
+    let stack = Stack::new();
+    let settings = [&TOKENS[..], &[("LOG_FORMAT", "json"), ("LOG", "error")]].concat();
+    let service = stack.serve(&settings).await;
+    stack.publish(&[order("content-of-an-order"), r#"{"track_number":"content-of-an-order"}"#.into()]).await;
+    stack.wait_settled(2).await;
+    let get = |path: &str, token: &str| {
+        Request::get(path.to_owned()).header("authorization", format!("Bearer {token}"))
+    };
+    let id = service.send(get("/order_pages/1", READER)).await.json()[0].as_str().unwrap().to_owned();
+    let dead = service.send(get("/dead_letters", READER)).await.json()[0]["key"].as_str().unwrap().to_owned();
+    let form = |token: &str| {
+        (
+            Request::post("/session").header("content-type", "application/x-www-form-urlencoded"),
+            format!("token={token}"),
+        )
+    };
+
+    let (request, body) = form(READER);
+    let signed_in = service.send_body(request, &body).await;
+    let cookie = signed_in.headers["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
+    service.send(Request::delete("/session").header("cookie", cookie)).await;
+    let replay = Request::post(format!("/dead_letters/{dead}/replay"));
+    service.send(replay.header("authorization", format!("Bearer {REPLAYER}"))).await;
+    service.erase(&id, ERASER).await;
+    service.erase("1-1", ERASER).await;
+    let denied = service.erase(&id, READER).await;
+    assert_eq!(denied, 403);
+    let noted = eventually("all of it is in the log", async || {
+        let noted = lines(&service.process.log());
+        (noted.len() >= 6).then_some(noted)
+    })
+    .await;
+    let noted: Vec<_> = noted.iter().map(parts).collect();
+    assert_eq!(
+        noted,
+        [
+            ["sign-in", "web", "", ""],
+            ["sign-out", "web", "", ""],
+            ["replay", "#1", dead.as_str(), "refused"],
+            ["erase", "dpo", id.as_str(), "erased"],
+            ["erase", "dpo", "1-1", "not_found"],
+            ["erase", "web", "", "denied"],
+        ]
+    );
+    // Failed attempts are noted at a bounded rate.
+    for number in 0..100 {
+        let (request, body) = form(&format!("guessed-by-nobody-{number}"));
+        assert_eq!(service.send_body(request, &body).await.status, 401);
+    }
+    eventually("some are noted", async || {
+        let failed =
+            lines(&service.process.log()).iter().filter(|line| line["why"] == "unknown token").count();
+        assert!(failed < 60, "{failed}");
+        (failed > 0).then_some(())
+    })
+    .await;
+    has_no_secret(&service.process.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_name_the_user_of_the_operating_system() {
+    let (stack, service) = Stack::started().await;
+    let bad = r#"{"track_number":"content-of-an-order"}"#;
+    stack.publish(&[order("content-of-an-order"), bad.into(), bad.into()]).await;
+    stack.wait_settled(3).await;
+    let id = service.ids().await.remove(0);
+    let listed = service.get("/dead_letters").await.json();
+    let [second, first] = [0, 1].map(|place| listed[place]["key"].as_str().unwrap().to_owned());
+    let user = std::process::Command::new("id").arg("-un").output().unwrap().stdout;
+    let by = format!("os:{}", String::from_utf8(user).unwrap().trim());
+    for (args, action, key, outcome) in [
+        (&["dead-letters", "replay", first.as_str()][..], "replay", &first, "refused"),
+        (&["dead-letters", "drop", "--yes", &second], "drop", &second, "dropped"),
+        (&["erase", "--yes", &id], "erase", &id, "erased"),
+    ] {
+        let output = stack.run(args, "").await;
+        let errors = String::from_utf8(output.stderr).unwrap();
+        let line =
+            errors.lines().find(|line| line.contains(" audit: ")).unwrap_or_else(|| panic!("{errors}"));
+        for part in [
+            format!("action=\"{action}\""),
+            format!("by=\"{by}\""),
+            format!("key=\"{key}\""),
+            format!("outcome=\"{outcome}\""),
+        ] {
+            assert!(line.contains(&part), "{part}: {line}");
+        }
+        has_no_secret(&errors);
+    }
+}
