@@ -1,5 +1,7 @@
 //! What `/metrics` shows: the seed's names, exactly, and `orderd_*` of our own.
 
+mod process;
+
 use std::sync::Arc;
 
 use order::Reason;
@@ -8,6 +10,9 @@ use prometheus::{
     Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry, TextEncoder,
 };
+
+use self::process::ProcessMetrics;
+use crate::nats::info::StreamInfo;
 
 /// All that is counted. One for each running service, so that several can run in one process.
 pub(crate) struct Metrics {
@@ -75,6 +80,12 @@ pub(crate) struct Metrics {
     pub(crate) memory_limit: IntGauge,
     /// When a certificate or credential of ours ends, by setting.
     pub(crate) certificate_end: IntGaugeVec,
+    /// What each of our streams holds and may hold, 0 for no limit.
+    pub(crate) stream_bytes: IntGaugeVec,
+    pub(crate) stream_max_bytes: IntGaugeVec,
+    pub(crate) stream_messages: IntGaugeVec,
+    pub(crate) stream_max_messages: IntGaugeVec,
+    pub(crate) process: ProcessMetrics,
 }
 
 /// From 50 µs to 10 s, for whatever waits for a disk or a network.
@@ -240,8 +251,36 @@ impl Metrics {
                 "When the certificate or credential of a setting ends, in seconds of Unix time",
                 "setting",
             )?,
+            stream_bytes: gauges(&r, "orderd_stream_bytes", "Bytes that a stream holds", "stream")?,
+            stream_max_bytes: gauges(
+                &r,
+                "orderd_stream_max_bytes",
+                "Bytes that a stream may hold, 0 for no limit",
+                "stream",
+            )?,
+            stream_messages: gauges(&r, "orderd_stream_messages", "Messages that a stream holds", "stream")?,
+            stream_max_messages: gauges(
+                &r,
+                "orderd_stream_max_messages",
+                "Messages that a stream may hold, 0 for no limit",
+                "stream",
+            )?,
+            process: ProcessMetrics::new(&r)?,
             registry: r,
         }))
+    }
+
+    /// What a stream holds, against its limits.
+    pub(crate) fn show_stream(&self, stream: &StreamInfo) {
+        let name = &[stream.config.name.as_str()];
+        self.stream_bytes.with_label_values(name).set(stream.state.bytes.cast_signed());
+        self.stream_messages.with_label_values(name).set(stream.state.messages.cast_signed());
+        for (gauge, limit) in [
+            (&self.stream_max_bytes, stream.config.max_bytes),
+            (&self.stream_max_messages, stream.config.max_msgs),
+        ] {
+            gauge.with_label_values(name).set(limit.max(0));
+        }
     }
 
     /// All of it in Prometheus' text format.
@@ -285,7 +324,16 @@ fn known<const N: usize>(counters: IntCounterVec, labels: [&str; N]) -> IntCount
 }
 
 fn gauges(registry: &Registry, name: &str, help: &str, label: &str) -> prometheus::Result<IntGaugeVec> {
-    register(registry, IntGaugeVec::new(Opts::new(name, help), &[label]))
+    gauges_of(registry, name, help, &[label])
+}
+
+fn gauges_of(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+) -> prometheus::Result<IntGaugeVec> {
+    register(registry, IntGaugeVec::new(Opts::new(name, help), labels))
 }
 
 fn histogram(registry: &Registry, name: &str, help: &str, buckets: &[f64]) -> prometheus::Result<Histogram> {

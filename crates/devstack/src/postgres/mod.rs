@@ -332,7 +332,8 @@ impl Postgres {
         Ok(())
     }
 
-    fn psql_on(&self, database: &str, sql: &str) -> Result<String, Error> {
+    /// Runs SQL on one of its databases.
+    pub fn psql_on(&self, database: &str, sql: &str) -> Result<String, Error> {
         let mut command = Command::new(self.programs.join("psql"));
         command.args(["-X", "-A", "-t", "-q", "-v", "ON_ERROR_STOP=1", "-U", "postgres"]);
         command.args(["-h", self.host(), "-p", &self.port().to_string(), "-d", database, "-c", sql]);

@@ -18,6 +18,7 @@ pub(super) async fn metrics(State(app): State<Arc<App>>) -> Response {
     app.metrics.cache_max.set(max as i64);
     app.metrics.memory.set(memory::resident() as i64);
     app.metrics.memory_limit.set(memory::limit() as i64);
+    app.metrics.process.update();
     match app.metrics.text() {
         Ok(body) => {
             ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], body).into_response()

@@ -140,6 +140,7 @@ impl Retention {
         let mut warned = Vec::new();
         for (name, what) in [(stream, "orders that nobody has read"), (dead, "dead letters")] {
             let found = info::stream(context, name).await?;
+            found.iter().for_each(|stream| self.metrics.show_stream(stream));
             warned.extend(found.iter().flat_map(|stream| warnings::of_stream(stream, what)));
         }
         let (account, replicas) = (info::account(context).await?, self.settings.nats.replicas);

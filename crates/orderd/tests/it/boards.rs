@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use devstack::{Prometheus, tools};
@@ -217,6 +217,49 @@ fn the_tools_find_nothing_wrong() {
         let said = [output.stdout, output.stderr].concat();
         assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&said));
     }
+}
+
+/// The seed's names are as they are; promtool would have them end in `_total`.
+#[tokio::test(flavor = "multi_thread")]
+async fn promtool_finds_nothing_wrong_with_the_metrics_but_the_names_of_the_seed() {
+    let (stack, service) = Stack::started().await;
+    stack.publish(&orders(3)).await;
+    service.wait_len(3).await;
+    let metrics = eventually("the streams are asked for", async || {
+        let metrics = service.get("/metrics").await.body;
+        metrics.contains("orderd_stream_bytes{stream=\"ORDERS_DEAD\"}").then_some(metrics)
+    })
+    .await;
+    for line in [
+        "orderd_build_info{revision=\"",
+        "process_cpu_seconds_total ",
+        "process_resident_memory_bytes ",
+        "process_open_fds ",
+        "process_max_fds ",
+        "orderd_stream_messages{stream=\"ORDERS\"} 3",
+    ] {
+        assert!(metrics.contains(&format!("\n{line}")), "{line}: {metrics}");
+    }
+    let value = |name: &str| -> f64 {
+        let line = metrics.lines().find(|line| line.starts_with(&format!("{name} "))).unwrap();
+        line.rsplit(' ').next().unwrap().parse().unwrap()
+    };
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
+    let age = now - value("process_start_time_seconds");
+    assert!((-5.0..600.0).contains(&age), "{age}");
+    assert!(value("process_resident_memory_bytes") > 1e6 && value("process_open_fds") > 5.0);
+
+    let mut say = |line: &str| eprintln!("{line}");
+    tools::ensure_prometheus(&mut say).unwrap();
+    let mut promtool = Command::new(tools::find_promtool().unwrap());
+    promtool.args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut promtool = promtool.spawn().unwrap();
+    std::io::Write::write_all(&mut promtool.stdin.take().unwrap(), metrics.as_bytes()).unwrap();
+    let output = promtool.wait_with_output().unwrap();
+    let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    let others: Vec<_> = said.lines().filter(|line| !line.starts_with("myapp_orders_")).collect();
+    assert!(others.is_empty(), "{others:?}");
+    assert!(said.contains("myapp_orders_write_db"), "it looks at them: {said}");
 }
 
 #[test]

@@ -84,6 +84,53 @@ async fn an_erased_order_stays_away_from_a_table_that_is_restored() {
     }
 }
 
+/// A backup of the whole database knows of no erasure that came after it: the keys come from NATS.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_erased_order_stays_away_from_a_whole_database_that_is_restored() {
+    let stack = Stack::new();
+    let mut service = stack.serve(&[("HTTP_ERASE_TOKEN", "eraser")]).await;
+    stack.publish(&orders(5)).await;
+    eventually("all rows are committed", async || (stack.rows() == 5).then_some(())).await;
+    let ids = service.ids().await;
+    let sql = |statement: &str| stack.postgres.psql_on("postgres", statement).unwrap();
+    service.stop();
+    for backup in ["backup_1", "backup_2"] {
+        eventually("nobody is connected", async || {
+            stack.postgres.psql_on("postgres", &format!("CREATE DATABASE {backup} TEMPLATE demo1")).ok()
+        })
+        .await;
+    }
+    service = stack.serve(&[("HTTP_ERASE_TOKEN", "eraser")]).await;
+    service.wait_len(5).await;
+    for id in &ids[1..3] {
+        assert_eq!(service.erase(id, "eraser").await, StatusCode::NO_CONTENT);
+    }
+    stack.publish(&[order("later")]).await;
+    eventually("it is committed", async || (stack.rows() == 4).then_some(())).await;
+    // While it runs, and while it is stopped.
+    for (is_running, backup) in [(true, "backup_1"), (false, "backup_2")] {
+        if !is_running {
+            service.stop();
+        }
+        sql("DROP DATABASE demo1 WITH (FORCE)");
+        sql(&format!("ALTER DATABASE {backup} RENAME TO demo1"));
+        if !is_running {
+            service = stack.serve(&[("HTTP_ERASE_TOKEN", "eraser")]).await;
+        }
+        eventually("erased orders are gone", async || {
+            // Asked with the keys at once: before the service looks, the backup has five rows, and none later.
+            let kept = stack.postgres.psql("SELECT count(*) FROM public.orderd_erased").ok()?;
+            (kept.trim() == "2" && stack.rows() == 4).then_some(())
+        })
+        .await;
+        service.wait_len(4).await;
+        for id in &ids[1..3] {
+            let answer = service.get(&format!("/order/{id}")).await;
+            assert_eq!(answer.status, StatusCode::NOT_FOUND, "{}", answer.body);
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn erasing_the_newest_order_does_not_look_like_another_stream() {
     let stack = Stack::new();
