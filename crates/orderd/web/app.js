@@ -15,6 +15,7 @@ import { wire as wireSession } from "./session.js";
 
 const { t, number } = i18n;
 let known = { tokens: false, signedIn: true, replay: false, search: [], model: "order" };
+const UNKNOWN = "–";
 let live = null;
 let stats = null;
 // Whether memory had the whole table when these were made, as far as this run of the service has said.
@@ -30,16 +31,18 @@ const events = new Events({
   },
   state: (connected) => {
     parts.setConnected(connected);
+    if (!connected) nothingKnown();
     if (!connected && !live.isLoaded) live.refresh();
   },
 });
 
-// `#/`, `#/page/3`, `#/order/ID`; whatever else is the first.
+// `#/`, `#/page/3`, `#/order/ID`, `#/search/TEXT`; whatever else is the first.
 function route() {
   const [, name = "", rest = ""] = /^#\/(\w*)(?:\/(.*))?$/.exec(location.hash) ?? [];
   if (name === "page" && /^(\d{1,15}|last)$/.test(rest)) return { view: "page", at: rest };
   if (name === "dead") return { view: "dead" };
   if (name === "order" && rest) return { view: "order", at: decoded(rest) };
+  if (name === "search" && rest) return { view: "live", sought: decoded(rest) };
   return { view: "live" };
 }
 
@@ -54,7 +57,7 @@ function decoded(text) {
 function show(focus) {
   const needed = known.tokens && !known.signedIn;
   $("loading").hidden = true;
-  const { view, at } = needed ? { view: "signin" } : route();
+  const { view, at, sought } = needed ? { view: "signin" } : route();
   for (const name of ["signin", "live", "page", "dead", "order"]) $(`view-${name}`).hidden = name !== view;
   document.querySelectorAll("nav [data-view]").forEach((link) =>
     link.dataset.view === view ? link.setAttribute("aria-current", "page") : link.removeAttribute("aria-current"));
@@ -64,9 +67,15 @@ function show(focus) {
   if (view === "page") pages.show(at, known.search);
   if (view === "dead") dead.show(known.replay);
   if (view === "order") order.show(at);
+  if (sought) search.run(sought);
   if (view === "signin") $("token").focus();
   else if (focus) $("main").focus({ preventScroll: true });
   if (focus) scrollTo({ top: 0 });
+}
+
+// Without the service, nothing is known, whatever was true a moment ago.
+function nothingKnown() {
+  for (const figure of ["orders", "rate", "commit", "lag", "dead"]) $(`fig-${figure}`).textContent = UNKNOWN;
 }
 
 function figures(data) {
@@ -80,9 +89,11 @@ function figures(data) {
   const { orders_per_second: all, commit_ms: ms } = data;
   $("fig-orders").textContent = number(data.mem_len);
   $("fig-rate").textContent = t("perSecond", { value: number(all) });
-  $("fig-commit").textContent = ms === null ? "–" : t("ms", { value: number(ms) });
-  $("fig-lag").textContent = number(data.lag);
-  $("fig-dead").textContent = number(data.dead_letters);
+  $("fig-commit").textContent = ms === null ? UNKNOWN : t("ms", { value: number(ms) });
+  // What NATS is asked for is not known while it is away, nor is how far the table is without PostgreSQL.
+  const { nats, postgres, intake } = data.parts;
+  $("fig-lag").textContent = nats.up && postgres.up && intake.up ? number(data.lag) : UNKNOWN;
+  $("fig-dead").textContent = nats.up ? number(data.dead_letters) : UNKNOWN;
   charts.rate.add(all);
   charts.commit.add(ms);
   $("sampled").hidden = all <= 100;

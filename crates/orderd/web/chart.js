@@ -9,8 +9,9 @@ const [WIDTH, HEIGHT] = [600, 120];
 export class Chart {
   #points = [];
   #name;
-  #line = svg("polyline", { class: "line" });
-  #area = svg("polygon", { class: "area" });
+  #last = 0;
+  #line = svg("path", { class: "line" });
+  #area = svg("path", { class: "area" });
   #top = h("span", { class: "top" });
   #picture = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img" },
     this.#area, this.#line);
@@ -21,23 +22,44 @@ export class Chart {
     place.append(this.#picture, this.#top, h("span", { class: "bottom" }, "0"));
   }
 
-  // `null` where there was nothing to measure: the line goes on from the one before.
+  // One point a second; `null` where nothing was measured. Seconds of which nothing was heard are a gap.
   add(point) {
-    this.#points.push(point ?? this.#points.at(-1) ?? 0);
-    if (this.#points.length > SECONDS) this.#points.shift();
+    const now = Date.now();
+    const missed = this.#last ? Math.min(SECONDS, Math.round((now - this.#last) / 1000) - 1) : 0;
+    for (let second = 0; second < missed; second += 1) this.#points.push(null);
+    this.#last = now;
+    this.#points.push(point);
+    this.#points = this.#points.slice(-SECONDS);
     this.#draw();
   }
 
+  // The stretches without a gap, as lists of index and value.
+  #stretches() {
+    const stretches = [[]];
+    this.#points.forEach((point, index) => {
+      if (point !== null) stretches.at(-1).push([index, point]);
+      else if (stretches.at(-1).length > 0) stretches.push([]);
+    });
+    return stretches.filter((stretch) => stretch.length > 0);
+  }
+
   #draw() {
-    const most = scale(Math.max(...this.#points));
+    const measured = this.#points.filter((point) => point !== null);
+    const highest = Math.max(0, ...measured);
+    const most = scale(highest);
     const x = (index) => WIDTH - (this.#points.length - 1 - index) * (WIDTH / (SECONDS - 1));
     const y = (point) => HEIGHT - (point / most) * (HEIGHT - 4);
-    const line = this.#points.map((point, index) => `${x(index).toFixed(1)},${y(point).toFixed(1)}`);
-    this.#line.setAttribute("points", line.join(" "));
-    this.#area.setAttribute("points", `${x(0).toFixed(1)},${HEIGHT} ${line.join(" ")} ${WIDTH},${HEIGHT}`);
+    const lines = this.#stretches().map((stretch) => {
+      const points = stretch.map(([index, point]) => `${x(index).toFixed(1)},${y(point).toFixed(1)}`);
+      // A second alone is a short stroke.
+      if (points.length === 1) points.push(`${(x(stretch[0][0]) + 1).toFixed(1)},${y(stretch[0][1]).toFixed(1)}`);
+      return { points: points.join(" "), from: points[0].split(",")[0], to: points.at(-1).split(",")[0] };
+    });
+    this.#line.setAttribute("d", lines.map(({ points }) => `M${points}`).join(" "));
+    this.#area.setAttribute("d", lines.map(({ points, from, to }) => `M${from},${HEIGHT} ${points} ${to},${HEIGHT}Z`).join(" "));
     this.#top.textContent = number(most);
     this.#picture.setAttribute("aria-label", t("chartNow", {
-      name: t(this.#name), now: number(this.#points.at(-1)), most: number(Math.max(...this.#points)),
+      name: t(this.#name), now: this.#points.at(-1) === null ? "–" : number(this.#points.at(-1)), most: number(highest),
       count: this.#points.length,
     }));
   }

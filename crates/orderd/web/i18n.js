@@ -96,8 +96,23 @@ function format(kind, options) {
 
 export const number = (value) => format(Intl.NumberFormat, {}).format(value);
 
-export const dateTime = (date) =>
-  format(Intl.DateTimeFormat, { dateStyle: "medium", timeStyle: "medium" }).format(date);
+const CLOCK = { hour: "2-digit", minute: "2-digit", second: "2-digit" };
+const DAY = { day: "numeric", month: "short", year: "numeric" };
+const ZONE = { timeZoneName: "short" };
+
+export const dateTime = (date) => format(Intl.DateTimeFormat, { ...DAY, ...CLOCK, ...ZONE }).format(date);
+
+// The zone of the times of a list, which stands in its head.
+export function zone() {
+  const parts = format(Intl.DateTimeFormat, ZONE).formatToParts(new Date());
+  return parts.find(({ type }) => type === "timeZoneName").value;
+}
+
+// Since when something is so.
+export function since(date) {
+  const isToday = date.toDateString() === new Date().toDateString();
+  return isToday ? format(Intl.DateTimeFormat, { ...CLOCK, ...ZONE }).format(date) : dateTime(date);
+}
 
 // What was not today is told with its day.
 export function time(date) {

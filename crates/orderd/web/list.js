@@ -2,7 +2,7 @@
 // their ids; the rest is asked for as they come into view, a few at a time.
 
 import { h, value, line } from "./dom.js";
-import { dateTime, label, t, time } from "./i18n.js";
+import { dateTime, label, t, time, zone } from "./i18n.js";
 import { orderText } from "./api.js";
 import { parse } from "./json.js";
 
@@ -30,7 +30,7 @@ export class List {
     this.#members = members;
     this.#most = most;
     this.#body = h("tbody", { role: "rowgroup" });
-    const heads = [t("colTime"), ...members.map(label), t("colId")];
+    const heads = [`${t("colTime")}, ${zone()}`, ...members.map(label), t("colId")];
     const head = h("tr", { role: "row" }, ...heads.map((text) => h("th", { role: "columnheader", scope: "col" }, text)));
     this.table = h("table", { role: "table", class: "orders", "aria-label": caption },
       h("thead", { role: "rowgroup" }, head), this.#body);
@@ -82,12 +82,13 @@ export class List {
     const when = at ? h("time", { datetime: at.toISOString(), title: dateTime(at) }, time(at)) : "–";
     const href = `#/order/${encodeURIComponent(order.id)}`;
     const cells = this.#members.map((member) => this.#isKnown(order) ? this.#text(order.members[member]) : "…");
-    const id = value(line(order.id), { class: "id" });
+    const id = value(line(order.id), { class: "id", dir: "ltr" });
     const [first, ...others] = [...cells, id];
     row.replaceChildren(
       h("td", { role: "cell", class: "when" }, when),
       h("td", { role: "cell", class: "main" }, h("a", { href }, first)),
-      ...others.map((cell) => h("td", { role: "cell" }, cell)),
+      // Ids begin alike: where there is no room, the end is worth more.
+      ...others.map((cell) => h("td", { role: "cell", class: cell === id ? "cut" : null }, cell)),
     );
   }
 

@@ -1,7 +1,7 @@
 // How NATS, PostgreSQL, the intake and the fill are, and what that means for whoever reads.
 
 import { $, h } from "./dom.js";
-import { number, t, time } from "./i18n.js";
+import { number, since, t } from "./i18n.js";
 import { parts } from "./api.js";
 
 const PARTS = ["nats", "postgres", "intake", "fill"];
@@ -85,7 +85,7 @@ function banners() {
   // Without NATS there is no intake, which goes without saying.
   if (away.length === 0 && !report.intake.up) away.push("intake");
   const list = away.map((part) => banner("warn",
-    t(`away${key(part)}`, { time: time(new Date(report[part].since)) }), report[part].reason));
+    t(`away${key(part)}`, { time: since(new Date(report[part].since)) }), report[part].reason));
   if (!report.fill.up) list.push(filling(report.fill));
   return [...list, ...report.warnings.map(({ text }) => banner("warn", t("warning", { text })))];
 }

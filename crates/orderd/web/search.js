@@ -12,6 +12,9 @@ const MOST = 50;
 let members = [];
 let timer = 0;
 let asking = null;
+// What the results are of, and where one was before the search.
+let shown = null;
+let before = "#/";
 
 export function wire(searched) {
   members = searched;
@@ -21,7 +24,7 @@ export function wire(searched) {
     timer = setTimeout(look, PAUSE);
   };
   input.onkeydown = (event) => {
-    if (event.key === "Escape") clear();
+    if (event.key === "Escape") leave();
     if (event.key === "Enter") open();
   };
   document.addEventListener("keydown", (event) => {
@@ -32,9 +35,29 @@ export function wire(searched) {
   });
 }
 
+// As the address says: a search can be kept and sent on.
+export function run(wanted) {
+  if (wanted === shown && !$("results").hidden) return;
+  $("search").value = wanted;
+  look();
+}
+
+const isSearch = () => location.hash.startsWith("#/search/");
+
+function note(wanted) {
+  if (!isSearch()) before = location.hash || "#/";
+  history.replaceState(null, "", wanted ? `#/search/${encodeURIComponent(wanted)}` : before);
+}
+
+function leave() {
+  clear();
+  if (isSearch()) note("");
+}
+
 export function clear() {
   clearTimeout(timer);
   asking?.abort();
+  shown = null;
   $("search").value = "";
   $("results").hidden = true;
   $("results").replaceChildren();
@@ -44,21 +67,26 @@ export function again() {
   if (!$("results").hidden) look();
 }
 
-function open() {
-  const hits = $("results").querySelectorAll("a");
-  if (hits.length === 1) hits[0].click();
+// The newest hit, also where one was quicker than the search.
+async function open() {
+  clearTimeout(timer);
+  if (shown !== $("search").value.trim()) await look();
+  $("results").querySelector("a")?.click();
 }
 
 async function look() {
   asking?.abort();
   const wanted = $("search").value.trim();
-  if (!wanted) return clear();
+  if (!wanted) return leave();
+  note(wanted);
   asking = new AbortController();
   const { signal } = asking;
   $("results").hidden = false;
   try {
     const found = await Promise.all([...members.map((member) => byMember(member, wanted, signal)), byId(wanted, signal)]);
-    if (!signal.aborted) show(found.filter((hits) => hits.ids.length > 0));
+    if (signal.aborted) return;
+    shown = wanted;
+    show(found.filter((hits) => hits.ids.length > 0));
   } catch (error) {
     if (error.name !== "AbortError" && !signal.aborted) $("results").replaceChildren(failure(error, look));
   }

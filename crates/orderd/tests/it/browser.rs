@@ -462,6 +462,45 @@ async fn the_keyboard_is_enough() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_search_has_an_address_and_enter_opens_its_newest_hit() {
+    const ENTER: &str = "\u{e007}";
+    let (stack, service) = Stack::started().await;
+    stack.publish(&orders(3)).await;
+    service.wait_len(3).await;
+    let browser = open(&service).await;
+    browser.reads(FIRST, "order-2").await;
+    browser.go(&format!("{}#/search/WBILMTESTTRACK", url(&service))).await;
+    browser.reads("#results", "3 orders by Track number").await;
+    browser.keys("#search", ENTER).await;
+    browser.reads("#view-order h1", "order-2").await;
+    browser.script("history.back()").await;
+    browser.reads("#results", "3 orders by Track number").await;
+    // Quicker than the search.
+    browser.script("document.getElementById('search').select()").await;
+    browser.keys("#search", &format!("order-1{ENTER}")).await;
+    browser.reads("#view-order h1", "order-1").await;
+    browser.holds("location.hash.startsWith('#/order/')").await;
+    is_sound(&browser, "what Enter opened").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_known_while_a_part_is_away_is_no_number() {
+    let (mut stack, mut service) = Stack::started().await;
+    stack.publish(&["{".to_owned(), order("one")]).await;
+    let browser = open(&service).await;
+    browser.reads("#fig-dead", "1").await;
+    browser.reads("#fig-lag", "0").await;
+    browser.holds("/, \\S+$/.test(document.querySelector('.orders th').textContent)").await;
+    stack.nats.stop();
+    for figure in ["#fig-dead", "#fig-lag"] {
+        browser.reads(figure, "–").await;
+    }
+    browser.reads("#fig-orders", "1").await;
+    service.kill();
+    browser.reads("#fig-orders", "–").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_slow_connection_is_enough() {
     let (stack, service) = Stack::started().await;
     stack.publish(&orders(60)).await;
