@@ -60,7 +60,7 @@ export const deadLetters = async (before) => JSON.parse(await text(before ? `dea
 export const deadLetter = async (key) => JSON.parse(await text(`dead_letters/${encodeURIComponent(key)}`));
 
 // What became of it, also where it could not be sent.
-export const replay = (key) => ask(`dead_letters/${encodeURIComponent(key)}/replay`, { method: "POST" }, async (response) => {
+export const replay = (key, body) => ask(`dead_letters/${encodeURIComponent(key)}/replay`, { method: "POST", body }, async (response) => {
   const isJson = response.headers.get("content-type")?.startsWith("application/json");
   if (!isJson) throw new Refused(response.status, (await response.text()).trim());
   return await response.json();

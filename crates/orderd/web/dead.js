@@ -12,6 +12,9 @@ let shown = 0;
 let mayReplay = false;
 let list = null;
 let known = new Set();
+// How each is sent again, by its key; and the reason of those that are shown.
+let senders = new Map();
+let reason = "";
 let oldest = 0;
 
 export async function show(signedIn) {
@@ -43,13 +46,63 @@ export async function refresh() {
   if (fresh.length === 0) return;
   if (known.size === 0) return begin(letters);
   list.prepend(...fresh.map(item));
+  moreReasons();
 }
 
 function begin(letters) {
   known = new Set();
+  senders = new Map();
   list = h("ul", { class: "letters" }, ...letters.map(item));
   const empty = h("div", { class: "empty" }, h("h2", {}, t("deadNone")), h("p", {}, t("deadNoneWhy")));
-  $("dead-list").replaceChildren(letters.length > 0 ? list : empty, more(letters));
+  $("dead-list").replaceChildren(...(letters.length > 0 ? [tools(), list] : [empty]), more(letters));
+  filter();
+}
+
+function tools() {
+  return h("div", { class: "letter-tools" }, h("label", { for: "dead-reason" }, t("deadReason")), reasons(), mayReplay ? all() : null);
+}
+
+function reasons() {
+  const names = [...new Set([...list.children].map((letter) => letter.dataset.reason))].sort();
+  if (!names.includes(reason)) reason = "";
+  const options = ["", ...names].map((name) =>
+    h("option", { value: name, selected: name === reason }, name ? word("reasons", name) : t("deadAllReasons")));
+  const select = h("select", { id: "dead-reason" }, ...options);
+  select.onchange = () => {
+    reason = select.value;
+    filter();
+  };
+  return select;
+}
+
+// Those that have come since may have other reasons.
+function moreReasons() {
+  $("dead-reason")?.replaceWith(reasons());
+  filter();
+}
+
+function filter() {
+  for (const letter of list.children) letter.hidden = reason !== "" && letter.dataset.reason !== reason;
+}
+
+// Sends those that are shown, one after the other, so that the service has time for others.
+function all() {
+  const outcome = h("span", { class: "note", role: "status" });
+  const button = h("button", { type: "button" }, t("deadReplayAll"));
+  button.onclick = async () => {
+    button.disabled = true;
+    const mine = shown;
+    const keys = [...list.children].filter((letter) => !letter.hidden).map((letter) => letter.dataset.key);
+    let taken = 0;
+    for (const [place, key] of keys.entries()) {
+      if (mine !== shown) return;
+      outcome.textContent = t("deadProgress", { sent: place, count: keys.length });
+      taken += Number((await senders.get(key)?.()) === "taken_in");
+    }
+    outcome.textContent = t("deadAllSent", { taken, count: keys.length });
+    button.disabled = false;
+  };
+  return h("div", { class: "letter-do" }, button, outcome);
 }
 
 function more(letters) {
@@ -60,6 +113,7 @@ function more(letters) {
     const earlier = await deadLetters(oldest).catch(() => null);
     if (mine !== shown || !earlier) return;
     list.append(...earlier.map(item));
+    moreReasons();
     button.replaceWith(more(earlier));
   };
   return button;
@@ -69,7 +123,7 @@ function item(letter) {
   known.add(letter.key);
   const at = new Date(letter.time);
   const when = Number.isNaN(at.getTime()) ? letter.time : dateTime(at);
-  return h("li", { class: "panel letter" },
+  return h("li", { class: "panel letter", "data-key": letter.key, "data-reason": letter.reason },
     h("div", { class: "letter-head" }, h("h2", {}, word("reasons", letter.reason)), h("time", { class: "note", datetime: letter.time }, when)),
     h("p", {}, letter.path ? value(line(letter.path), { class: "id" }) : null, " ", value(detail(letter.detail)),
       letter.offset === null ? null : h("span", { class: "note" }, ` (${t("deadByte", { offset: letter.offset })})`)),
@@ -94,32 +148,51 @@ function payload(key) {
 function again(letter) {
   const outcome = h("span", { class: "note", role: "status" });
   const button = h("button", { type: "button", "aria-label": `${t("deadReplay")} ${letter.key}` }, t("deadReplay"));
-  button.onclick = async () => {
+  const send = async (document) => {
     button.disabled = true;
     outcome.textContent = t("deadSent");
-    const became = await replayed(letter.key);
+    const became = await replayed(letter.key, document);
     outcome.replaceChildren(...words(became));
     if (became.outcome === "taken_in") {
       const href = `#/order/${encodeURIComponent(letter.key)}`;
       button.replaceWith(h("a", { href }, t("deadOpen")));
+      correct.remove();
+      senders.delete(letter.key);
     }
     button.disabled = false;
+    return became.outcome;
   };
-  return h("div", { class: "letter-do" }, button, outcome);
+  const correct = correction(letter, send);
+  button.onclick = () => send();
+  senders.set(letter.key, send);
+  return h("div", {}, h("div", { class: "letter-do" }, button, outcome), correct);
+}
+
+// The document that becomes the order of its key in place of the payload.
+function correction(letter, send) {
+  const text = h("textarea", { rows: 8, spellcheck: "false", "aria-label": `${t("deadCorrected")} ${letter.key}` });
+  const button = h("button", { type: "button", "aria-label": `${t("deadSendCorrected")} ${letter.key}` }, t("deadSendCorrected"));
+  button.onclick = () => text.value.trim() && send(text.value);
+  const details = h("details", { class: "correct" }, h("summary", {}, t("deadCorrect")), text, button);
+  details.addEventListener("toggle", async () => {
+    const whole = await deadLetter(letter.key).catch(() => null);
+    if (!text.value) text.value = whole?.payload ?? "";
+  }, { once: true });
+  return details;
 }
 
 // The service answers once it has taken it in or refused it again.
-async function replayed(key) {
+async function replayed(key, document) {
   try {
-    return await replay(key);
+    return await replay(key, document);
   } catch (error) {
-    return { outcome: error.status === 404 ? "gone" : "failed" };
+    return { outcome: { 403: "forbidden", 404: "gone" }[error.status] ?? "failed" };
   }
 }
 
 const OUTCOMES = {
   taken_in: "deadTaken", refused: "deadStill", undecided: "deadUndecided", too_large: "deadTooLarge", not_sent: "deadNotSent",
-  gone: "deadGone", failed: "tryLater",
+  gone: "deadGone", forbidden: "deadForbidden", failed: "tryLater",
 };
 
 function words(became) {

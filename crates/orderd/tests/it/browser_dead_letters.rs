@@ -52,6 +52,33 @@ async fn dead_letters_are_read_and_with_a_token_sent_again() {
     browser.reads("#view-order", "<b>A</b>").await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn dead_letters_are_filtered_corrected_and_sent_again_together() {
+    let stack = Stack::new();
+    let service = stack.serve(&[("HTTP_REPLAY_TOKEN", "open-sesame")]).await;
+    stack.publish(&[r#"{"track_number":"A"}"#, "{", r#"{"track_number":"B"}"#]).await;
+    stack.wait_settled(3).await;
+    let browser = open(&service).await;
+    browser.script("return fetch('session', { method: 'POST', body: new URLSearchParams({ token: 'open-sesame' }) }).then((answer) => answer.status)").await;
+    browser.click("nav [data-view=dead]").await;
+    browser.reads("#dead-list .letter:last-child", "A required member is missing").await;
+    is_sound(&browser, "dead letters with their tools").await;
+    let select = "const s = document.getElementById('dead-reason'); s.value = '{}'; s.dispatchEvent(new Event('change'))";
+    browser.script(&select.replace("{}", "invalid_json")).await;
+    browser.holds("document.querySelectorAll('.letter:not([hidden])').length === 1").await;
+    browser.click(".letter:not([hidden]) .correct summary").await;
+    browser.holds("document.querySelector('.letter:not([hidden]) textarea').value === '{'").await;
+    is_sound(&browser, "a dead letter that is corrected").await;
+    browser.keys(".letter:not([hidden]) textarea", "\"order_uid\":\"mended\"}").await;
+    browser.click(".letter:not([hidden]) .correct button").await;
+    browser.reads(".letter:not([hidden])", "Taken in.").await;
+    service.wait_len(1).await;
+    browser.script(&select.replace("{}", "missing_member")).await;
+    browser.click(".letter-tools button").await;
+    browser.reads(".letter-tools", "0 of 2 taken in.").await;
+    browser.reads(".letter:not([hidden])", "Refused again: A required member is missing").await;
+}
+
 /// One for each way in which a payload can be refused, as far as one can be made.
 const REFUSED: [&[u8]; 24] = [
     b"\xff",
