@@ -21,7 +21,7 @@ const READY: Duration = Duration::from_secs(120);
 const DRAIN: Duration = Duration::from_secs(10);
 
 /// Settings of the environment that would lead the service elsewhere.
-const ELSEWHERE: [&str; 7] = [
+const ELSEWHERE: [&str; 8] = [
     "DATABASE_URL_FILE",
     "PG_PASSWORD",
     "PG_PASSWORD_FILE",

@@ -15,7 +15,7 @@ use ring::hmac;
 use serde::Deserialize;
 
 use super::server::HEAD;
-use super::{App, auth, text};
+use super::{App, text};
 use crate::audit;
 use crate::config::{Access, Right, Token};
 
