@@ -17,7 +17,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(600);
 const LOOK: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(50)];
 
 /// Settings of the environment that would make it another service.
-const ELSEWHERE: [&str; 17] = [
+const ELSEWHERE: [&str; 18] = [
     "DATABASE_URL",
     "DATABASE_URL_FILE",
     "PG_PASSWORD",

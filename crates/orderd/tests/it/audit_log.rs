@@ -34,7 +34,7 @@ fn has_no_secret(text: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_act_over_http_has_a_line_with_the_name_and_the_key() {
     let stack = Stack::new();
-    let settings = [&TOKENS[..], &[("LOG_FORMAT", "json"), ("LOG", "error")]].concat();
+    let settings = [&TOKENS[..], &[("LOG_FORMAT", "json"), ("LOG", "error,orderd=info")]].concat();
     let service = stack.serve(&settings).await;
     stack.publish(&[order("content-of-an-order"), r#"{"track_number":"content-of-an-order"}"#.into()]).await;
     stack.wait_settled(2).await;

@@ -36,11 +36,13 @@ fn ids(stack: &Stack) -> Vec<String> {
     ids.lines().map(|id| id.trim().to_owned()).filter(|id| !id.is_empty()).collect()
 }
 
-/// The exit code, stdout and stderr.
+/// The exit code, stdout, and stderr without the lines of the audit log.
 async fn replay(stack: &Stack, args: &[&str], stdin: &str) -> (i32, String, String) {
     let output = stack.run(&[&["dead-letters", "replay"], args].concat(), stdin).await;
     let text = |bytes| String::from_utf8(bytes).unwrap();
-    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+    let errors = text(output.stderr);
+    let errors = errors.split_inclusive('\n').filter(|line| !line.contains(" audit: ")).collect();
+    (output.status.code().unwrap(), text(output.stdout), errors)
 }
 
 async fn post(service: &Service, key: &str, document: &str) -> Answer {

@@ -188,7 +188,8 @@ impl Stack {
 
 fn listening(log: &str) -> Option<SocketAddr> {
     let line = log.lines().find(|line| line.contains("listening"))?;
-    line.split_once("addr=")?.1.trim().parse().ok()
+    let (_, addr) = line.split_once("addr=").or_else(|| line.split_once(r#""addr":""#))?;
+    addr.split('"').next()?.trim().parse().ok()
 }
 
 impl Service {

@@ -97,13 +97,16 @@ fn every_alert_leads_to_its_section() {
 
 #[test]
 fn every_metric_is_told() {
-    let source = std::fs::read_to_string(tools::workspace().join("crates/orderd/src/metrics.rs")).unwrap();
-    let texts = source.split('"').skip(1).step_by(2);
-    let metrics: BTreeSet<&str> =
-        texts.filter(|text| text.starts_with("orderd_") || text.starts_with("myapp_")).collect();
+    let sources = ["metrics.rs", "metrics/process.rs"].map(|name| {
+        std::fs::read_to_string(tools::workspace().join("crates/orderd/src").join(name)).unwrap()
+    });
+    let texts = sources.iter().flat_map(|source| source.split('"').skip(1).step_by(2));
+    let is_metric =
+        |text: &&str| ["orderd_", "myapp_", "process_"].iter().any(|begin| text.starts_with(begin));
+    let metrics: BTreeSet<&str> = texts.filter(is_metric).collect();
     let guide = Document::read(GUIDE);
     let told = guide.rows_of("metric").flat_map(|row| &row.cells[0].code).map(String::as_str);
-    assert_eq!(told.collect::<BTreeSet<_>>(), metrics, "in {GUIDE}; in metrics.rs");
+    assert_eq!(told.collect::<BTreeSet<_>>(), metrics, "in {GUIDE}; in metrics.rs and metrics/process.rs");
 }
 
 #[test]
