@@ -11,8 +11,7 @@ use orderd::cli::Cli;
 use serde_json::Value;
 
 /// Settings that the chart already has, and `serve` will have: those of versions that are being made.
-const TO_COME: [&str; 7] =
-    ["HTTP_IDLE_TIMEOUT", "HTTP_REPLAY_TOKEN", "KEEP", "MODEL", "PG_FORMAT", "SHUTDOWN_DELAY", "UNKNOWN"];
+const TO_COME: [&str; 2] = ["KEEP", "PG_FORMAT"];
 
 /// What the chart sets itself.
 const OF_THE_CHART: [&str; 2] = ["HTTP_ADDR", "SHUTDOWN_DELAY"];
@@ -29,8 +28,9 @@ fn settings(which: impl Fn(&Arg) -> bool) -> BTreeSet<String> {
     settings.map(|arg| arg.get_env().unwrap().to_str().unwrap().to_owned()).collect()
 }
 
+/// `MODEL` names several files, or a word: `any`.
 fn is_file(arg: &Arg) -> bool {
-    arg.get_value_parser().type_id() == TypeId::of::<PathBuf>()
+    arg.get_value_parser().type_id() == TypeId::of::<PathBuf>() || arg.get_id() == "model"
 }
 
 /// The names that the chart's schema takes in one of its parts, without those of other programs.
@@ -53,10 +53,11 @@ fn each_setting_of_serve_is_taken_by_the_chart_and_a_misspelt_one_is_not() {
     assert_eq!(chart("secrets"), secrets, "secrets: in values.schema.json; in `serve --help`");
     let files = serve(is_file);
     assert_eq!(chart("files"), files, "files: in values.schema.json; in `serve --help`");
-    // An address of NATS without a password need not be a secret.
-    let plain =
-        |name: &String| own(name) && (!secrets.contains(name) || name == "NATS_URL") && !files.contains(name);
-    let plain: BTreeSet<_> = serve(|_| true).into_iter().filter(plain).collect();
+    // An address of NATS without a password need not be a secret, and MODEL=any is no file.
+    let is_both = |name: &String| name == "NATS_URL" || name == "MODEL";
+    let is_plain =
+        |name: &String| own(name) && (is_both(name) || !secrets.contains(name) && !files.contains(name));
+    let plain: BTreeSet<_> = serve(|_| true).into_iter().filter(is_plain).collect();
     assert_eq!(chart("settings"), plain, "settings: in values.schema.json; in `serve --help`");
 }
 
