@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::large::LARGE;
 use super::phase::LAST_CALL;
-use super::server::{HEAD, HEADERS};
+use super::server::HEADERS;
 use super::{App, auth, host, newest, order, private, query};
 use crate::serve::cache::{Criterion, Known, LIMIT, Query};
 
