@@ -20,6 +20,8 @@ pub struct Model {
     pub sample: String,
     /// The document's own first, then in the order in which they are met.
     pub(crate) structs: Vec<Struct>,
+    /// Whether documents are JSON objects of any form.
+    any: bool,
     shape: OnceLock<&'static shape::Struct>,
 }
 
@@ -83,6 +85,24 @@ impl Model {
         Self::new("order", &[ORDER])
     }
 
+    /// JSON objects of any form, of which no member is known. The sample is that of the order.
+    pub fn any() -> Self {
+        let root = Struct {
+            name: "RawDocumentData".to_owned(),
+            path: "$".to_owned(),
+            members: Vec::new(),
+            required: Vec::new(),
+            closed: false,
+        };
+        let (name, sample) = ("document".to_owned(), compact(ORDER.json));
+        Self { name, sample, structs: vec![root], any: true, shape: OnceLock::new() }
+    }
+
+    /// Whether documents are JSON objects of any form.
+    pub fn is_any(&self) -> bool {
+        self.any
+    }
+
     /// Whether documents are orders, of which messages and the page have words of their own.
     pub fn is_order(&self) -> bool {
         self.name == "order"
@@ -98,7 +118,13 @@ impl Model {
         let mut builder =
             Builder { structs: Vec::new(), known: Vec::new(), stems: Scope::with(&[stem.as_str()]) };
         builder.add(&stem, merged)?;
-        Ok(Self { name: name.to_owned(), sample, structs: builder.structs, shape: OnceLock::new() })
+        Ok(Self {
+            name: name.to_owned(),
+            sample,
+            structs: builder.structs,
+            any: false,
+            shape: OnceLock::new(),
+        })
     }
 
     /// By which documents and rows are converted. It is made once, and stays for as long as the process runs.
@@ -135,6 +161,7 @@ impl Shapes<'_> {
             members: members.leak(),
             required: required.leak(),
             closed: *closed,
+            any: self.model.any,
         }));
         self.made[index] = Some(made);
         made

@@ -7,13 +7,15 @@ use crate::model::{Kind, Member, Model};
 const DESCRIPTION: &str = "Members that are missing or null are taken as \"\", 0, false or []; \
                            a document that is served has all members and no null.";
 
+const ANY: &str = "Any JSON object, served byte for byte.";
+
 impl Model {
     /// JSON Schema 2020-12 of the document, pretty printed. Nested objects stand where they are used,
     /// without references, so that it can be made part of another document.
     pub fn json_schema(&self) -> String {
         let mut schema = Map::new();
         schema.insert("$schema".to_owned(), "https://json-schema.org/draft/2020-12/schema".into());
-        schema.insert("description".to_owned(), DESCRIPTION.into());
+        schema.insert("description".to_owned(), if self.is_any() { ANY } else { DESCRIPTION }.into());
         schema.extend(self.object(0));
         schema.insert("title".to_owned(), self.name.as_str().into());
         format!("{:#}", Value::Object(schema))

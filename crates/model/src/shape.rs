@@ -14,6 +14,8 @@ pub struct Struct {
     pub required: &'static [usize],
     /// Whether such an object may have no other members.
     pub closed: bool,
+    /// Whether it is an object of any form: no member is known, and none is unknown.
+    pub any: bool,
 }
 
 /// One member of a JSON object, and the Go field that holds it.

@@ -65,7 +65,13 @@ fn structure(types: &TypeTable, wire: i64, depth: usize) -> Result<&'static Stru
         members.push(Member { json_name: go_name, json_head: "", go_name, kind, nullable: false });
     }
     let go_name = name.clone().leak();
-    Ok(Box::leak(Box::new(Struct { go_name, members: members.leak(), required: &[], closed: false })))
+    Ok(Box::leak(Box::new(Struct {
+        go_name,
+        members: members.leak(),
+        required: &[],
+        closed: false,
+        any: false,
+    })))
 }
 
 fn kind(types: &TypeTable, wire: i64, depth: usize) -> Result<Option<Kind>, RowError> {

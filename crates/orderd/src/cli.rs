@@ -267,8 +267,8 @@ pub enum UnknownMembers {
 /// What documents look like.
 #[derive(Args, Debug, Clone)]
 pub struct ModelArgs {
-    /// What documents look like: a sample, several (separated by commas, or a folder), or a JSON Schema. By default the
-    /// order that is built in.
+    /// What documents look like: a sample, several (separated by commas, or a folder), or a JSON Schema; any for JSON
+    /// objects of any form, kept and served byte for byte. By default the order that is built in.
     #[arg(long, env = "MODEL", value_name = "FILE,…")]
     pub model: Option<String>,
 }

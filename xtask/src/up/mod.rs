@@ -53,8 +53,8 @@ pub(crate) struct Options {
     /// The port of NATS, on 127.0.0.1
     #[arg(long, value_name = "PORT", default_value_t = 4222, value_parser = clap::value_parser!(u16).range(1..))]
     nats_port: u16,
-    /// What documents look like: a sample, several (separated by commas, or a folder), or a JSON Schema [default: the
-    /// order]
+    /// What documents look like: a sample, several (separated by commas, or a folder), or a JSON Schema; any for
+    /// JSON objects of any form [default: the order]
     #[arg(long, value_name = "FILE", env = "MODEL")]
     model: Option<String>,
     /// Start Prometheus too, reading the service's metrics
@@ -211,6 +211,9 @@ fn model(named: &str) -> Option<(String, String)> {
         path.display().to_string()
     };
     let whole = named.trim();
+    if whole == "any" {
+        return Some(("MODEL".to_owned(), whole.to_owned()));
+    }
     let files: Vec<String> = if Path::new(whole).exists() {
         vec![absolute(whole)]
     } else {
@@ -246,6 +249,7 @@ mod tests {
         let here = std::env::current_dir().unwrap();
         let two = format!("{},{}", here.join("a.json").display(), here.join("b.json").display());
         assert_eq!(model(" a.json, b.json"), Some(("MODEL".to_owned(), two)));
+        assert_eq!(model(" any "), Some(("MODEL".to_owned(), "any".to_owned())));
         assert_eq!(model(" "), None);
     }
 }

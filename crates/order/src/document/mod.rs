@@ -11,6 +11,7 @@
 //!
 //! The model only checks a document: a member of another type is refused at the intake, and makes a row undecodable.
 
+pub(crate) mod by_name;
 pub(crate) mod canonical;
 pub(crate) mod check;
 mod number;

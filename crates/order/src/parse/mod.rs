@@ -24,7 +24,7 @@ use model::shape::{Member, Struct};
 use self::place::offset;
 pub(crate) use self::text::without_lone_surrogates;
 use crate::SettingError;
-use crate::document::canonical;
+use crate::document::{by_name, canonical};
 use crate::format::RowFormat;
 use crate::order::{Body, Order};
 use crate::refusal::{Reason, Refusal};
@@ -48,6 +48,8 @@ pub struct Parser {
 struct Rules {
     /// Members of the document that must be there and not empty.
     required: Vec<usize>,
+    /// The same of documents of any form, by their paths.
+    required_paths: Vec<(String, Vec<String>)>,
     /// Whether objects must be as the model's schema requires.
     checks: bool,
 }
@@ -108,6 +110,11 @@ impl Parser {
         required: &[String],
         refuses_unknown: bool,
     ) -> Result<Self, SettingError> {
+        if shape.any {
+            let required_paths = required.iter().map(|path| (path.clone(), names_of(path))).collect();
+            let rules = Rules { required_paths, ..Rules::default() };
+            return Ok(Self { shape, rules, format: RowFormat::Json, state: State::default() });
+        }
         let mut places = Vec::new();
         for name in required {
             let (index, _) = shape.member(name).ok_or_else(|| SettingError::unknown(name, shape))?;
@@ -116,7 +123,12 @@ impl Parser {
             }
         }
         let state = State { checks: true, refuses_unknown, ..State::default() };
-        Ok(Self { shape, rules: Rules { required: places, checks: true }, format: RowFormat::Gob, state })
+        Ok(Self {
+            shape,
+            rules: Rules { required: places, checks: true, ..Rules::default() },
+            format: RowFormat::Gob,
+            state,
+        })
     }
 
     /// From now on, orders are for rows of this format. Until then it is gob.
@@ -139,6 +151,12 @@ impl Parser {
             Some(key_field) => key_field,
             None => self.any(text, key)?,
         };
+        for (path, names) in &self.rules.required_paths {
+            // The text was read, so that it can be.
+            if !by_name::has_value(text, names).unwrap_or_default() {
+                return Err(Refusal::missing(path, text));
+            }
+        }
         self.order(text, key, key_field)
     }
 
@@ -272,6 +290,23 @@ impl State {
             self.unknown.names.insert(shortened(name));
         }
     }
+}
+
+/// The names of a path: a dot divides them; one that belongs to a name is written `\.`.
+fn names_of(path: &str) -> Vec<String> {
+    let (mut names, mut name, mut letters) = (Vec::new(), String::new(), path.chars().peekable());
+    while let Some(letter) = letters.next() {
+        match (letter, letters.peek()) {
+            ('\\', Some(&escaped @ ('.' | '\\'))) => {
+                name.push(escaped);
+                letters.next();
+            }
+            ('.', _) => names.push(std::mem::take(&mut name)),
+            _ => name.push(letter),
+        }
+    }
+    names.push(name);
+    names
 }
 
 /// A name that somebody else has chosen.

@@ -179,6 +179,9 @@ impl Visitor<'_> for Name<'_> {
         if found.is_some() {
             return Ok(found);
         }
+        if self.shape.any {
+            return Ok(None);
+        }
         if self.state.refuses_unknown || (self.state.checks && self.shape.closed) {
             self.state.path.push(Step::Unknown(shortened(name)));
             return Err(self.state.refuse(Reason::UnknownMember, "the model has no such member"));

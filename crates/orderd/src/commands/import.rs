@@ -43,8 +43,8 @@ struct Batch {
 /// # Errors
 /// The first line that can't be taken, by its number; those before it are written.
 pub async fn run(args: ImportArgs) -> anyhow::Result<ExitCode> {
-    let settings = Postgres::new(&args.pg)?;
     let model = config::model(&args.model)?;
+    let settings = Postgres::new(&args.pg)?.of_model(&args.pg, &model)?;
     let connection = postgres::connect_once(&settings).await?;
     let traits = postgres::prepare(&connection.client, &settings).await?;
     let insert =

@@ -128,7 +128,7 @@ impl Settings {
         Ok(Self {
             nats: Nats::new(&args.nats)?,
             receipt_subjects: receipt_subjects(&args.receipt_subjects)?,
-            postgres: Postgres::new(&args.pg)?,
+            postgres: Postgres::new(&args.pg)?.of_model(&args.pg, &model)?,
             identity: Identity::new(http.certificate.as_deref(), args.http_tls_key.as_deref())?,
             access: Access {
                 read: http.tokens.clone(),

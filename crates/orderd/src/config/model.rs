@@ -10,6 +10,9 @@ use order::Parser;
 use super::{ConfigError, list, wrong};
 use crate::cli::{ModelArgs, OrderArgs};
 
+/// The setting for JSON objects of any form. A file of that name is `./any`.
+const ANY: &str = "any";
+
 /// What is required, and what is searched by, where the model has it and nothing is set.
 const REQUIRED: [&str; 1] = ["order_uid"];
 const SEARCHED: [&str; 2] = ["order_uid", "track_number"];
@@ -21,6 +24,7 @@ const SEARCHED: [&str; 2] = ["order_uid", "track_number"];
 pub(crate) fn model(args: &ModelArgs) -> Result<Arc<Model>, ConfigError> {
     let model = match args.model.as_deref() {
         None => Model::order().map_err(|error| wrong("MODEL", error)),
+        Some(setting) if setting.trim() == ANY => Ok(Model::any()),
         Some(setting) => read(&files(setting)?, &called(&first(setting))),
     };
     model.map(Arc::new)
@@ -118,6 +122,9 @@ fn members(
     model: &Model,
 ) -> Result<Vec<String>, ConfigError> {
     let Some(text) = given else {
+        if model.is_any() {
+            return Ok(Vec::new());
+        }
         let has = |name: &&&str| order::searchable(model.shape(), &[(**name).to_owned()]).is_ok();
         return Ok(usual.iter().filter(has).map(|name| (*name).to_owned()).collect());
     };

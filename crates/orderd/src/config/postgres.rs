@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 
+use model::Model;
 use order::RowFormat;
 use tokio_postgres::Config;
 use tokio_postgres_rustls::MakeRustlsConnect;
@@ -24,6 +25,8 @@ pub struct Postgres {
     pub table: Table,
     /// The form of its rows, where it has to be made.
     pub format: RowFormat,
+    /// Whether no other form will do.
+    pub only_this_format: bool,
 }
 
 /// Where and how to connect.
@@ -110,7 +113,24 @@ impl Postgres {
         };
         let args = args.clone();
         let target = Reloaded::new("DATABASE_URL", move |files| Target::new(&args, files))?;
-        Ok(Self { target, table, format })
+        Ok(Self { target, table, format, only_this_format: false })
+    }
+
+    /// Rows for documents of this model: those of any form are kept byte for byte, which `json` alone does.
+    ///
+    /// # Errors
+    /// Another form is asked for.
+    pub(crate) fn of_model(self, args: &PgArgs, model: &Model) -> Result<Self, ConfigError> {
+        match args.pg_format {
+            _ if !model.is_any() => Ok(self),
+            None | Some(PgFormat::Json) => {
+                Ok(Self { format: RowFormat::Json, only_this_format: true, ..self })
+            }
+            Some(_) => Err(wrong(
+                "PG_FORMAT",
+                "with MODEL=any it takes json, which alone keeps documents byte for byte",
+            )),
+        }
     }
 
     /// What is made from files, and made again when they change.

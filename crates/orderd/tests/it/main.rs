@@ -68,4 +68,5 @@ mod unheard_log;
 mod client_end;
 mod models;
 mod json_rows;
+mod any_document;
 mod printed_types;

@@ -34,6 +34,28 @@ pub(crate) async fn format_of_table(client: &Client, table: &Table) -> Result<Ro
     Ok(column.and_then(of_type).unwrap_or_default())
 }
 
+/// Documents of any form need a column that keeps them byte for byte.
+pub(super) fn check(format: RowFormat, settings: &Postgres) -> Option<Finding> {
+    if !settings.only_this_format || format == settings.format {
+        return None;
+    }
+    let (table, quoted) = (&settings.table, settings.table.quoted());
+    let problem = format!(
+        "MODEL=any keeps documents byte for byte, in a column data of type json, and that of {table} is of type {}",
+        format.column_type()
+    );
+    let fix = if format == RowFormat::Jsonb {
+        format!(
+            "ALTER TABLE {quoted} ALTER COLUMN data TYPE json USING data::json; or set PG_TABLE to a name that is free"
+        )
+    } else {
+        "set PG_TABLE to a name that is free, or MODEL to the model of these rows; orderd export and orderd import move rows \
+         from one table to another"
+            .to_owned()
+    };
+    Some(Finding::refusal(problem, fix))
+}
+
 /// Documents are UTF-8, and another encoding lacks some of their characters.
 pub(super) async fn check_encoding(
     client: &Client,

@@ -94,6 +94,7 @@ pub(crate) async fn inspect(client: &Client, settings: &Postgres) -> Result<Insp
     };
     let format = format::of(client, relation.oid, settings).await?;
     format::check_encoding(client, format, &mut findings).await?;
+    findings.extend(format::check(format, settings));
     relation.check(client, table, format, &role, &mut findings).await?;
     position::check(client, table, &role, &mut findings).await?;
     erased::check(client, table, &role, &mut findings).await?;

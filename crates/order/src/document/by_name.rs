@@ -1,0 +1,107 @@
+//! Values at a path of names, in a document of any form.
+
+use super::MALFORMED;
+use super::scan::{Scanner, unescaped};
+use crate::RowError;
+
+/// So many arrays may stand directly within each other on the way of a path. A path has few names, so that nothing here
+/// goes as deep as a document does.
+const MAX_NESTED_ARRAYS: usize = 4;
+
+/// The values at a path, through arrays those of each element; none where it leads to nothing, or to `null`. Of a name that is
+/// given more than once, the last value counts.
+pub(crate) fn values<'t>(text: &'t str, names: &[String]) -> Result<Vec<&'t str>, RowError> {
+    let mut found = Vec::new();
+    let value = Scanner::new(text).value().ok_or(MALFORMED)?;
+    collect(value, names, 0, &mut found).ok_or(MALFORMED)?;
+    Ok(found)
+}
+
+fn collect<'t>(value: &'t str, names: &[String], arrays: usize, found: &mut Vec<&'t str>) -> Option<()> {
+    let mut scanner = Scanner::new(value);
+    match (scanner.peek()?, names.split_first()) {
+        (b'[', _) if arrays < MAX_NESTED_ARRAYS => {
+            scanner.eat(b'[')?;
+            while scanner.peek()? != b']' {
+                collect(scanner.value()?, names, arrays + 1, found)?;
+                if scanner.peek()? == b',' {
+                    scanner.token()?;
+                }
+            }
+        }
+        (b'[', _) => {}
+        (b'{', Some((wanted, rest))) => {
+            let (mut last, mut is_first) = (None, true);
+            scanner.eat(b'{')?;
+            while let Some(name) = scanner.name(&mut is_first)? {
+                let value = scanner.value()?;
+                if unescaped(name) == wanted.as_str() {
+                    last = Some(value);
+                }
+            }
+            if let Some(value) = last {
+                collect(value, rest, 0, found)?;
+            }
+        }
+        (_, None) if value != "null" => found.push(value),
+        _ => {}
+    }
+    Some(())
+}
+
+/// Whether there is a value at a path that is not empty: not `null`, `""`, `[]` or `{}`.
+pub(crate) fn has_value(text: &str, names: &[String]) -> Result<bool, RowError> {
+    let is_empty = |value: &str| {
+        let mut scanner = Scanner::new(value);
+        let begins = scanner.token();
+        value == "\"\"" || (begins == Some(b'{') && scanner.peek() == Some(b'}'))
+    };
+    Ok(values(text, names)?.iter().any(|value| !is_empty(value)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(text: &str, path: &[&str]) -> String {
+        let names: Vec<_> = path.iter().map(|name| (*name).to_owned()).collect();
+        values(text, &names).unwrap().join(" ")
+    }
+
+    #[test]
+    fn values_are_found_by_their_names_at_any_depth() {
+        for (text, path, expected) in [
+            (r#"{"a":1,"b":{"a":2}}"#, &["a"][..], "1"),
+            (r#"{"a":1,"b":{"a":2}}"#, &["b", "a"], "2"),
+            (r#"{"a":1,"\u0061":2,"A":3}"#, &["a"], "2"),
+            (r#"{"a":1,"a":null}"#, &["a"], ""),
+            (r#"{"a":[{"b":1},{"b":[2,3]},{},null,4]}"#, &["a", "b"], "1 2 3"),
+            (r#"{"a":[[[[1]]]]}"#, &["a"], "1"),
+            (r#"{"a":[[[[[1]]]]]}"#, &["a"], ""),
+            (r#"{"a":{"b":{}}}"#, &["a", "b"], "{}"),
+            (r#"{"a":"x"}"#, &["a", "b"], ""),
+            (r#" { "a.b" : { "" : true } } "#, &["a.b", ""], "true"),
+        ] {
+            assert_eq!(found(text, path), expected, "{text} {path:?}");
+        }
+        let deep = format!("{{\"a\":{}{}}}", "[".repeat(9_999), "]".repeat(9_999));
+        assert_eq!(found(&deep, &["a"]), "");
+        assert!(values("{\"a\":[1", &["a".to_owned()]).is_err());
+    }
+
+    #[test]
+    fn empty_values_are_no_values() {
+        for (text, expected) in [
+            (r#"{"a":""}"#, false),
+            (r#"{"a":{ }}"#, false),
+            (r#"{"a":[]}"#, false),
+            (r#"{"a":[""]}"#, false),
+            (r#"{"a":0}"#, true),
+            (r#"{"a":false}"#, true),
+            (r#"{"a":["","x"]}"#, true),
+            (r#"{"a":{"b":null}}"#, true),
+        ] {
+            assert_eq!(has_value(text, &["a".to_owned()]).unwrap(), expected, "{text}");
+        }
+    }
+}

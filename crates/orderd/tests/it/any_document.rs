@@ -1,0 +1,120 @@
+//! `MODEL=any`: JSON objects of any form, kept and served byte for byte.
+
+use hyper::StatusCode;
+use serde_json::json;
+
+use crate::support::{Service, Stack, eventually};
+
+const ANY: (&str, &str) = ("MODEL", "any");
+
+/// What only a form of its own could keep.
+const DOCUMENTS: [&str; 7] = [
+    "{}",
+    " {\n\t\"b\" : [1, 2.50, -0, 1e131071, 18446744073709551616],\r\n \"a\" : null } \n",
+    r#"{"a":1,"a":2,"":{"id":"x","type":[]},"A":3}"#,
+    r#"{"a":"\u0000\ud83d\/\u0416"}"#,
+    r#"{"to":{"city":"Tver","tags":["x","y"]},"weight":12.50}"#,
+    r#"{"to":[{"city":"Pskov"},{"city":"Tver"}],"weight":125e-1}"#,
+    r#"{"order_uid":7,"items":"none"}"#,
+];
+
+async fn served(service: &Service) -> Vec<String> {
+    let mut bodies = Vec::new();
+    for id in service.ids().await {
+        bodies.push(service.get(&format!("/order/{id}")).await.body);
+    }
+    bodies
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn any_object_is_kept_and_served_byte_for_byte() {
+    let stack = Stack::new();
+    let mut service = stack.serve(&[ANY]).await;
+    let deep = format!("{{\"a\":{}{}}}", "[".repeat(3_000), "]".repeat(3_000));
+    let documents: Vec<&str> = DOCUMENTS.into_iter().chain([deep.as_str()]).collect();
+    stack.publish(&documents).await;
+    service.wait_len(documents.len() as u64).await;
+    assert_eq!(served(&service).await, documents);
+    let column = "SELECT data::text FROM orders2 WHERE data::text LIKE '%city%' ORDER BY id LIMIT 1";
+    eventually("it is in the table", async || (stack.rows() == documents.len()).then_some(())).await;
+    assert_eq!(stack.postgres.psql(column).unwrap().trim(), DOCUMENTS[4]);
+    stack.verify(&service, &["--model", "any"]).await;
+    // Nothing is unknown.
+    assert_eq!(service.metric("orderd_unknown_members_total").await, 0.0);
+    assert_eq!(service.stop(), Some(0));
+    let service = stack.serve(&[ANY]).await;
+    assert_eq!(served(&service).await, documents);
+    let evicting = stack.serve(&[ANY, ("CACHE_MAX_BYTES", "1")]).await;
+    assert_eq!(served(&evicting).await, documents);
+    let exported = stack.run(&["export", "--model", "any"], "").await;
+    let lines = String::from_utf8(exported.stdout).unwrap();
+    let other = Stack::new();
+    let imported = other.run(&["import", "--model", "any"], &lines).await;
+    assert!(imported.status.success(), "{}", String::from_utf8_lossy(&imported.stderr));
+    let copy = other.serve(&[ANY]).await;
+    assert_eq!(served(&copy).await, documents);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_what_is_no_object_is_refused() {
+    let stack = Stack::new();
+    let service = stack.serve(&[ANY]).await;
+    let refused: [&[u8]; 6] = [b"[]", b"1", b"null", b"{\"a\":}", b"{\"a\":\"\xff\"}", b"{} {}"];
+    stack.publish(&refused).await;
+    stack.publish(&["{}"]).await;
+    stack.wait_settled(7).await;
+    let letters = service.get("/dead_letters").await.json();
+    let mut reasons: Vec<_> =
+        letters.as_array().unwrap().iter().map(|letter| letter["reason"].as_str().unwrap()).collect();
+    reasons.sort_unstable();
+    let object = ["not_an_object"; 3];
+    assert_eq!(reasons, [&["invalid_json"; 2][..], &["invalid_utf8"], &object].concat());
+    assert_eq!(served(&service).await, ["{}"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn members_are_required_by_path() {
+    let stack = Stack::new();
+    let service = stack.serve(&[ANY, ("REQUIRE", r"to.city,a\.b")]).await;
+    let taken = r#"{"to":[{"city":""},{"city":"x"}],"a.b":0}"#;
+    stack.publish(&[taken, r#"{"to":{"city":""},"a.b":1}"#, r#"{"to":{"city":"x"},"a":{"b":1}}"#]).await;
+    stack.wait_settled(3).await;
+    assert_eq!(served(&service).await, [taken]);
+    let letters = service.get("/dead_letters").await.json();
+    let paths: Vec<_> = letters.as_array().unwrap().iter().map(|letter| letter["path"].clone()).collect();
+    assert!(paths.contains(&json!("$.to.city")) && paths.contains(&json!(r"$.a\.b")), "{paths:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn table_of_another_type_is_refused_by_name() {
+    for (column, fix) in [("bytea", "PG_TABLE"), ("jsonb", "ALTER COLUMN data TYPE json")] {
+        let stack = Stack::new();
+        stack.postgres.psql(&format!("CREATE TABLE orders2 (id text PRIMARY KEY, data {column})")).unwrap();
+        for args in [&["serve"][..], &["check", "--settings"]] {
+            let ended = stack.run(&[args, &["--model", "any"]].concat(), "").await;
+            let said = [ended.stdout, ended.stderr].concat();
+            let said = String::from_utf8_lossy(&said);
+            assert_eq!(ended.status.code(), Some(1), "{said}");
+            assert!(said.contains("MODEL=any") && said.contains(column) && said.contains(fix), "{said}");
+        }
+    }
+    let stack = Stack::new();
+    let wrong = stack.run(&["serve", "--model", "any", "--pg-format", "jsonb"], "").await;
+    let said = String::from_utf8_lossy(&wrong.stderr).into_owned();
+    assert!(wrong.status.code() == Some(2) && said.contains("PG_FORMAT"), "{said}");
+    let types = stack.run(&["model", "go", "--model", "any"], "").await;
+    assert_eq!(types.status.code(), Some(2), "{}", String::from_utf8_lossy(&types.stdout));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn page_and_description_speak_of_documents() {
+    let stack = Stack::new();
+    let service = stack.serve(&[ANY]).await;
+    let published = stack.run(&["publish", "--count", "3", "--model", "any"], "").await;
+    assert!(published.status.success(), "{}", String::from_utf8_lossy(&published.stderr));
+    service.wait_len(3).await;
+    for path in ["/", "/docs", "/openapi.json", "/orders", "/metrics"] {
+        assert_eq!(service.get(path).await.status, StatusCode::OK, "{path}");
+    }
+    assert_eq!(service.get("/orders").await.json().as_array().unwrap().len(), 3);
+}
