@@ -5,6 +5,9 @@ use std::time::Duration;
 const FIRST: Duration = Duration::from_millis(50);
 const LONGEST: Duration = Duration::from_secs(2);
 
+const IMPATIENCE: Duration = Duration::from_millis(1500);
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// Counts the attempts.
 #[derive(Default)]
 pub(crate) struct Backoff {
@@ -21,6 +24,12 @@ impl Backoff {
     pub(crate) fn next(&mut self) -> Duration {
         self.attempts += 1;
         Self::after(self.attempts)
+    }
+
+    /// How long to wait for an answer. A NATS server that has lost the leader of a stream never answers what it was asked
+    /// meanwhile, and is asked again soon; one that is slow gets more time at every third attempt.
+    pub(crate) fn patience(&self) -> Duration {
+        if self.attempts % 3 == 2 { PATIENCE } else { IMPATIENCE }
     }
 
     /// It worked: the next failure is a first one.
@@ -46,5 +55,15 @@ mod tests {
         assert_eq!(Backoff::after(1), FIRST);
         assert_eq!(Backoff::after(2), FIRST * 2);
         assert_eq!(Backoff::after(usize::MAX), LONGEST);
+    }
+
+    #[test]
+    fn server_that_is_slow_gets_more_time_now_and_then() {
+        let mut backoff = Backoff::default();
+        let waits = std::array::from_fn(|_| {
+            backoff.next();
+            backoff.patience()
+        });
+        assert_eq!(waits, [IMPATIENCE, PATIENCE, IMPATIENCE, IMPATIENCE, PATIENCE]);
     }
 }

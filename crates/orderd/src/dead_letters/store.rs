@@ -31,6 +31,9 @@ const LOOK_UP: Duration = Duration::from_secs(1);
 const ONLY_LOOK_UP: Duration = Duration::from_secs(5);
 const PUBLISH: Duration = Duration::from_secs(5);
 
+/// The same for what the stream is like: a cluster that has no leader yet never answers.
+const OPEN: Duration = Duration::from_secs(2);
+
 /// The same for a dead letter that the intake stores: the position waits for it, and a stream whose leader has just ended
 /// does not answer what it was sent.
 const STORE: Duration = Duration::from_secs(1);
@@ -90,7 +93,9 @@ impl Store {
     /// A stream that can't be made or would lose dead letters.
     pub(crate) async fn open(&self, source: &str) -> anyhow::Result<()> {
         let location = Location::new(&self.settings, source);
-        let info = stream::open(&self.context, &location, &self.settings).await?;
+        let mut context = self.context.clone();
+        context.set_timeout(OPEN);
+        let info = stream::open(&context, &location, &self.settings).await?;
         let max_message = usize::try_from(info.config.max_msg_size).ok().filter(|size| *size > 0);
         stream::refuse_narrow(&info.config, self.client.max_payload())?;
         if !self.looked_for_earlier.swap(true, Ordering::Relaxed) {

@@ -38,8 +38,8 @@ const REST_EVERY: Duration = Duration::from_secs(5);
 /// How often it is looked whether a gap in the sequences is one of messages that were purged unread.
 const LOOK_FOR_PURGE: Duration = Duration::from_secs(1);
 
-/// How long an answer of the server is waited for.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long it is tried whether a message is one that no client can take.
+const TRIALS_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What the stage needs.
 pub(crate) struct Fetch {
@@ -82,6 +82,8 @@ enum Ended {
     Told,
     /// It can't go on.
     Problem(Report),
+    /// The consumer was lost while it delivered.
+    Lost(anyhow::Error),
 }
 
 impl Fetch {
@@ -106,42 +108,49 @@ impl Fetch {
         let mut failures = Failures::default();
         loop {
             let ended = self.read(natschan, &mut runs, &mut reading, &mut limit, &mut backoff).await;
-            match ended {
+            let (error, has_delivered) = match ended {
                 Ok(Ended::Told) if natschan.is_closed() => return Ok(()),
-                Ok(Ended::Told) => has_read = true,
+                Ok(Ended::Told) => {
+                    has_read = true;
+                    continue;
+                }
                 Ok(Ended::Problem(report)) => {
                     self.positions.problem.send_replace(Some(report));
                     drop(runs.changed().await);
+                    continue;
                 }
+                Ok(Ended::Lost(error)) => (error, true),
                 Err(error) if !has_read && error.is::<NatsError>() => return Err(error),
-                Err(error) => {
-                    let error = format!("{error:#}");
-                    if limit.heed(&error) {
-                        continue;
-                    }
-                    self.health.down(Part::Intake, error);
-                    let Some(reading) = &mut reading else {
-                        backoff.wait().await;
-                        continue;
-                    };
-                    if failures.add(reading.last.seq) {
-                        self.pass_unreadable(natschan, &mut runs, reading).await;
-                        failures.clear();
-                    }
-                    backoff.wait().await;
-                }
+                Err(error) => (error, false),
+            };
+            let error = format!("{error:#}");
+            if limit.heed(&error) {
+                continue;
             }
+            self.health.down(Part::Intake, error);
+            // A server that does not answer says nothing of the next message.
+            if has_delivered
+                && let Some(reading) = &mut reading
+                && failures.add(reading.last.seq)
+            {
+                self.pass_unreadable(natschan, &mut runs, reading).await;
+                failures.clear();
+            }
+            backoff.wait().await;
         }
     }
 
-    /// Hands on the message behind the last one as a dead letter, where no client can take it.
+    /// Hands on the message behind the last one as a dead letter, where no client can take it. A server that does not answer
+    /// shows nothing, and is not waited for.
     async fn pass_unreadable(
         &self,
         natschan: &mpsc::Sender<Messages>,
         runs: &mut watch::Receiver<Option<Run>>,
         reading: &mut Reading,
     ) {
-        let message = match unreadable::find(&self.settings.nats, reading.last.seq).await {
+        let found = unreadable::find(&self.settings.nats, reading.last.seq);
+        let found = tokio::time::timeout(TRIALS_TIMEOUT, found).await;
+        let message = match found.map_err(anyhow::Error::from).flatten() {
             Ok(Some(message)) => message,
             Ok(None) => return,
             Err(error) => {
@@ -169,7 +178,7 @@ impl Fetch {
         nats::connected(&self.client, settings, &self.health).await?;
         let Connected { client, cuts } = self.intake_client.connected(settings).await?;
         let mut context = settings.jetstream(client.clone());
-        context.set_timeout(ANSWER_TIMEOUT);
+        context.set_timeout(backoff.patience());
         let stream = self.find_stream(&context).await?;
         let Some(run) = *runs.borrow_and_update() else {
             // PostgreSQL has not been reached yet.
@@ -204,7 +213,7 @@ impl Fetch {
         let ended = self.hand_on(&mut consumer, natschan, runs, reading, &stream, backoff).await;
         // Else it would be there for half a minute, where few may be.
         drop(tokio::time::timeout(Duration::from_secs(1), stream.delete_consumer(consumer.name())).await);
-        ended
+        Ok(ended.unwrap_or_else(Ended::Lost))
     }
 
     /// Hands chunks on until the consumer is lost, or another run begins.

@@ -1,7 +1,7 @@
 //! The second line of defence against a message at which the NATS client fails for an unknown reason: its connection
 //! breaks, or its task dies, whenever that message is delivered.
 //!
-//! Where reading has ended twice at one place, clients of their own try the message behind it. Where each of them fails
+//! Where delivery has ended twice at one place, clients of their own try the message behind it. Where each of them fails
 //! too, the message is asked for by `$JS.API.STREAM.MSG.GET`, whose answer is plain JSON, and becomes a dead letter.
 
 use std::sync::Arc;
@@ -30,8 +30,8 @@ const FAILURES: u32 = 2;
 /// How many clients then have to fail at the message.
 const TRIALS: usize = 2;
 
-/// How long each of them may take.
-const TRIAL: Duration = Duration::from_secs(5);
+/// How long each of them may wait for the message.
+const TRIAL: Duration = Duration::from_secs(2);
 
 /// Counts how often reading has ended at one place.
 #[derive(Default)]
