@@ -15,6 +15,9 @@ use tokio_postgres::NoTls;
 /// No question waits longer; both servers are back whenever one is asked, but may still choose a leader.
 const PATIENCE: Duration = Duration::from_secs(60);
 const ANSWER: Duration = Duration::from_secs(2);
+
+/// The same of what is asked again and again.
+const SOON: Duration = Duration::from_millis(500);
 const AGAIN: Duration = Duration::from_millis(20);
 
 /// The stream of orders and that of dead letters, by the names that the service gives them where nothing is set.
@@ -113,6 +116,23 @@ impl Observer {
     pub(crate) async fn leader(&self) -> Option<String> {
         let info = self.stream(STREAM).await.ok()?.get_info().await.ok()?;
         info.cluster?.leader
+    }
+
+    /// Waits until a cluster of NATS has elected its leaders: until then it takes nothing and answers nothing.
+    pub(crate) async fn wait_for_leaders(&self) -> Result<()> {
+        answered("its leaders", async || {
+            let asked = async {
+                self.context.query_account().await?;
+                for name in [STREAM, DEAD_STREAM] {
+                    let info = self.stream(name).await?.get_info().await?;
+                    let is_led = info.cluster.is_none_or(|cluster| cluster.leader.is_some());
+                    anyhow::ensure!(is_led, "{name} has no leader");
+                }
+                Ok(())
+            };
+            tokio::time::timeout(SOON, asked).await?
+        })
+        .await
     }
 
     async fn ask_for_last(&self) -> Result<u64> {

@@ -246,6 +246,9 @@ impl Round<'_> {
 
     /// All parts are back: waits until all is committed, then until all is settled.
     fn quiet(&mut self, plan: &Plan, publisher: Publisher, publishing: &Client) -> Result<()> {
+        if plan.clusters {
+            self.runtime.block_on(self.observer.wait_for_leaders())?;
+        }
         let back = Instant::now();
         publisher.stop();
         if self.losses.is_none() {
