@@ -22,6 +22,13 @@ impl Losses {
         self.faults.push(Known { published, position });
     }
 
+    /// The service ends before it could see what the last fault has taken away.
+    pub(crate) fn end_unaware(&mut self) {
+        if let Some(last) = self.faults.last_mut() {
+            last.position = 0;
+        }
+    }
+
     /// An order that neither table nor stream has. A service could know of it if the position had passed it when the
     /// next fault came, or if its place is empty between the stream's first and last message.
     pub(crate) fn add(&mut self, number: usize, sequence: u64, is_taken: bool, (first, last): (u64, u64)) {
@@ -74,6 +81,20 @@ mod tests {
         losses.add(70, 5, true, bounds);
         assert!(losses.unsaid(1).is_some_and(|words| words.starts_with("2 orders of Some(9) to Some(16)")));
         assert_eq!(losses.unsaid(2), None);
+    }
+
+    #[test]
+    fn service_that_ends_before_it_sees_a_loss_need_not_say_it() {
+        for is_aware in [true, false] {
+            let mut losses = Losses::default();
+            losses.strike(30, 10);
+            if !is_aware {
+                losses.end_unaware();
+            }
+            losses.strike(60, 0);
+            losses.add(9, 9, true, (1, 20));
+            assert_eq!(losses.unsaid(0).is_some(), is_aware);
+        }
     }
 
     #[test]

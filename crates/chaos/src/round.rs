@@ -210,6 +210,9 @@ impl Round<'_> {
     fn note_known(&mut self, fault: &Fault) -> Result<()> {
         let Some(losses) = &mut self.losses else { return Ok(()) };
         let goes_on = !fault.blows.contains(&Blow::Kill(Target::Service));
+        if !goes_on && !self.world.wait_ready(Duration::ZERO) {
+            losses.end_unaware();
+        }
         let (_, last) = self.runtime.block_on(self.observer.bounds())?;
         let position = self.runtime.block_on(self.observer.position())?;
         // One beyond the stream's end is still that of what the fault before has taken away.
