@@ -25,6 +25,7 @@ mod parse;
 mod refusal;
 mod render;
 mod rows;
+mod search;
 mod walk;
 mod wire;
 mod written;
@@ -35,9 +36,10 @@ pub use order::{Body, Order};
 pub use parse::{Parser, Unknown};
 pub use refusal::{Reason, Refusal};
 pub use rows::{Layouts, RowReader};
+pub use search::{SearchKind, SearchPath, searchable};
 pub use written::{descriptors, shape_of};
 
-use model::shape::{Kind, Struct};
+use model::shape::Struct;
 
 /// How deep a value may be nested. The generator refuses deeper samples.
 pub(crate) const MAX_DEPTH: usize = 100;
@@ -100,21 +102,20 @@ impl SettingError {
         let known: Vec<_> = shape.members.iter().map(|member| member.json_name).collect();
         Self(format!("the model has no member {name:?}; it has {}", known.join(", ")))
     }
-}
 
-/// The places of members by which orders can be searched: strings, numbers and booleans of the root.
-///
-/// # Errors
-/// A name that the model lacks or that is an object or an array.
-pub fn searchable(shape: &Struct, names: &[String]) -> Result<Vec<usize>, SettingError> {
-    let place = |name: &String| match shape.member(name) {
-        None => Err(SettingError::unknown(name, shape)),
-        Some((_, member)) if matches!(member.kind, Kind::Struct(_) | Kind::Slice(_)) => Err(SettingError(
-            format!("{name:?} is an object or an array; orders are found by strings, numbers and booleans"),
-        )),
-        Some((index, _)) => Ok(index),
-    };
-    names.iter().map(place).collect()
+    fn object(path: &str) -> Self {
+        Self(format!(
+            "{path:?} is an object; documents are found by strings, numbers and booleans, such as {path}.NAME"
+        ))
+    }
+
+    fn no_object(path: &str, name: &str) -> Self {
+        Self(format!("in {path:?}, {name:?} is not an object, and has no members"))
+    }
+
+    fn dotted(path: &str) -> Self {
+        Self(format!("{path:?} is a path; the member of that name is written {:?}", path.replace('.', "\\.")))
+    }
 }
 
 /// The model that is built in, for unit tests.

@@ -119,7 +119,8 @@ fn gathered(
     Ok(())
 }
 
-fn element(
+/// Appends one value.
+pub(crate) fn element(
     plan: &Plan,
     node: &Node,
     reader: &mut Reader<'_>,

@@ -139,7 +139,7 @@ impl Layouts {
         Ok(())
     }
 
-    fn plan(&self, layout: usize) -> Result<&Plan, RowError> {
+    pub(crate) fn plan(&self, layout: usize) -> Result<&Plan, RowError> {
         let layout = self.known.get(layout).and_then(OnceLock::get).ok_or(RowError::UnknownField)?;
         layout.plan.as_ref().map_err(Clone::clone)
     }
@@ -299,6 +299,15 @@ impl RowReader {
         let body = order.body().clone();
         note(self.layouts.plan(OURS)?, body.value(), &mut self.shown, &mut self.noted)?;
         Ok(body)
+    }
+
+    pub(crate) fn layouts(&self) -> &Layouts {
+        &self.layouts
+    }
+
+    /// Where the value of a noted member starts in the last row.
+    pub(crate) fn noted_at(&self, place: usize) -> Option<usize> {
+        self.noted[place].1
     }
 
     /// Appends the value of a noted member, of those in the order in which they were given the one at `place`, as

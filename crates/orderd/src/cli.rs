@@ -361,8 +361,8 @@ pub struct ServeArgs {
     pub http_tls_key: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) orders: OrderArgs,
-    /// Top-level members by which /orders finds, separated by commas; none for none. By default those of order_uid and
-    /// track_number that the model has.
+    /// Members by which /order and /orders find, separated by commas; none for none. Nested ones by path: delivery.email,
+    /// items.nm_id (any element); \. is a dot within a name. By default those of order_uid and track_number that the model has.
     #[arg(long, env = "SEARCH", value_name = "MEMBER,…")]
     pub search: Option<String>,
     /// How much memory orders may take, in bytes or as 512MiB, 4GiB; by default there is no bound. Orders above it

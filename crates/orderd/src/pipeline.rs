@@ -74,7 +74,7 @@ impl Parts {
         let metrics = Metrics::new()?;
         let health = Health::new(metrics.clone());
         let layouts = Arc::new(Layouts::new(settings.model.shape())?);
-        let search = settings.search_places.clone();
+        let search = settings.search_paths.clone();
         let bound = settings.cache_max_bytes.map(|max| Bound::new(max, metrics.evictions.clone()));
         let client_end = ClientEnd::default();
         let client = nats::connect(&settings.nats, health.clone(), &client_end).await?;

@@ -66,8 +66,15 @@ export const replay = (key, body) => ask(`dead_letters/${encodeURIComponent(key)
   return await response.json();
 });
 
+// Nothing has a value that the member doesn't take, such as text where it is a number. Written with the sign of a member, it is
+// none of the other parameters.
 export async function find(member, value, options) {
-  return JSON.parse(await text(`orders?${new URLSearchParams({ [member]: value })}`, options));
+  try {
+    return JSON.parse(await text(`orders?${new URLSearchParams({ [`$.${member}`]: value })}`, options));
+  } catch (error) {
+    if (error.status === 400) return [];
+    throw error;
+  }
 }
 
 // How the parts are. It is `/readyz` with a status that no browser takes for an error of the page's.

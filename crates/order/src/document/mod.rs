@@ -17,6 +17,7 @@ pub(crate) mod check;
 mod number;
 mod repeated;
 mod scan;
+pub(crate) mod search;
 
 use model::shape::{Kind, Struct};
 

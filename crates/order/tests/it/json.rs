@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::typed::RawOrderData;
 use crate::{sample, shape};
-use order::{Layouts, Parser, Reason, Refusal, searchable};
+use order::{Layouts, Parser, Reason, Refusal, SearchKind, searchable};
 use serde_json::{Value, json};
 
 const KEY: &str = "1-1";
@@ -352,13 +352,34 @@ fn settings_name_members_of_the_model() {
     assert!(error.contains("\"order_id\"") && error.contains("order_uid, track_number"), "{error}");
     // Settings are exact, where payloads are not.
     assert!(Parser::checking(shape(), &names("ORDER_UID"), false).is_err());
-    assert!(searchable(shape(), &names("order_id")).is_err());
-    assert!(searchable(shape(), &names("items")).unwrap_err().to_string().contains("an object or an array"));
-    assert!(searchable(shape(), &names("delivery")).is_err());
-    assert_eq!(
-        searchable(shape(), &["track_number".into(), "order_uid".into(), "sm_id".into()]).unwrap(),
-        [1, 0, 11]
-    );
+}
+
+#[test]
+fn search_names_strings_numbers_and_booleans_at_any_depth() {
+    let found = |path: &str| searchable(shape(), &[path.to_owned()]).map(|paths| paths[0].clone());
+    for (path, root, kind, is_many) in [
+        ("order_uid", 0, SearchKind::String, false),
+        ("sm_id", 11, SearchKind::Int, false),
+        ("delivery.email", 3, SearchKind::String, false),
+        ("payment.amount", 4, SearchKind::Int, false),
+        ("items.nm_id", 5, SearchKind::Int, true),
+    ] {
+        let found = found(path).unwrap();
+        assert_eq!((found.root(), found.kind(), found.is_many()), (root, kind, is_many), "{path}");
+    }
+    for (path, said) in [
+        ("order_id", "no member \"order_id\"; it has order_uid, track_number"),
+        ("delivery.mail", "no member \"mail\"; it has name, phone"),
+        ("items", "is an object"),
+        ("delivery", "is an object"),
+        ("order_uid.x", "is not an object"),
+        ("delivery.", "no member \"\""),
+        ("delivery\\.email", "no member \"delivery.email\""),
+        ("", "no member"),
+    ] {
+        let error = found(path).unwrap_err().to_string();
+        assert!(error.contains(said), "{path}: {error}");
+    }
 }
 
 const SECRETS: [&str; 5] =

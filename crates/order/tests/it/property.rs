@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 use crate::shape;
 use crate::typed::RawOrderData;
 use gobwire::{Encoder, StreamDecoder};
-use order::{Body, Key, Layouts, Order, Parser, RowReader};
+use order::{Body, Key, Layouts, Order, Parser, RowReader, searchable};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use serde_json::Value;
@@ -155,6 +155,19 @@ proptest! {
         // Where something stood in the row before is of no meaning.
         reader.read("1-1", corpus::row("seed/sample")).unwrap();
         let body = reader.read("1-1", &row).unwrap();
+        for (path, names) in searchable(shape(), &PATHS.map(str::to_owned)).unwrap().iter().zip(PATHS) {
+            let place = path.root();
+            let (mut looked_for, mut noted) = (Vec::new(), Vec::new());
+            let text = |text: &[u8]| String::from_utf8(text.to_owned()).unwrap();
+            MUTATED.values(&body, path, &mut Vec::new(), &mut |value| looked_for.push(text(value))).unwrap();
+            let each = &mut |value: &[u8]| noted.push(text(value));
+            reader.noted_values(&body, place, path, &mut Vec::new(), each).unwrap();
+            prop_assert_eq!(&noted, &looked_for);
+            let document: Value = serde_json::from_str(&shown).unwrap();
+            let mut expected = Vec::new();
+            values_at(&document, &names.split('.').collect::<Vec<_>>(), &mut expected);
+            prop_assert_eq!(looked_for, expected, "{}", names);
+        }
         for member in members {
             let (mut looked_for, mut noted) = (Vec::new(), Vec::new());
             MUTATED.write_member(&body, member, &mut looked_for).unwrap();
@@ -164,6 +177,27 @@ proptest! {
         if let Ok(Some(typed)) = StreamDecoder::new(&row[..]).decode::<RawOrderData>() {
             prop_assert_eq!(serde_json::to_string(&typed).unwrap(), shown);
         }
+    }
+}
+
+/// Members of each depth and kind.
+const PATHS: [&str; 7] = [
+    "order_uid",
+    "sm_id",
+    "delivery.email",
+    "payment.amount",
+    "payment.provider",
+    "items.nm_id",
+    "items.name",
+];
+
+/// The values at a path of a document, as text.
+fn values_at(value: &Value, names: &[&str], found: &mut Vec<String>) {
+    match (value, names) {
+        (Value::Array(elements), _) => elements.iter().for_each(|element| values_at(element, names, found)),
+        (Value::Object(members), [name, rest @ ..]) => values_at(&members[*name], rest, found),
+        (Value::String(text), []) => found.push(text.clone()),
+        (other, _) => found.push(other.to_string()),
     }
 }
 

@@ -91,7 +91,7 @@ pub struct Settings {
     pub parser: Parser,
     /// Members by which orders are found, and their places in the model.
     pub search: Vec<String>,
-    pub(crate) search_places: Vec<usize>,
+    pub(crate) search_paths: Vec<order::SearchPath>,
     /// How many bytes of memory orders may take; `None` for as many as they need.
     pub cache_max_bytes: Option<usize>,
     /// How often the table is read again; `None` for never.
@@ -107,7 +107,7 @@ impl Settings {
     /// The first setting that can't be used.
     pub fn new(args: &ServeArgs) -> Result<Self, ConfigError> {
         let model = model(&args.orders.model)?;
-        let (search, search_places) = self::model::search(args.search.as_deref(), &model)?;
+        let (search, search_paths) = self::model::search(args.search.as_deref(), &model)?;
         if search.len() > MAX_SEARCH {
             return Err(wrong(
                 "SEARCH",
@@ -145,7 +145,7 @@ impl Settings {
             parser: parser(&args.orders, &model)?,
             model,
             search,
-            search_places,
+            search_paths,
             cache_max_bytes: bytes("CACHE_MAX_BYTES", args.cache_max_bytes.as_deref().unwrap_or_default())?,
             refill_every: duration("REFILL_EVERY", &args.refill_every)?,
             stream_keep: duration("STREAM_KEEP", &args.stream_keep)?.unwrap_or_default(),

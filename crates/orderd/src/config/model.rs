@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use model::Model;
-use order::Parser;
+use order::{Parser, SearchPath};
 
 use super::{ConfigError, list, wrong};
 use crate::cli::{ModelArgs, OrderArgs};
@@ -104,14 +104,17 @@ pub(crate) fn parser(args: &OrderArgs, model: &Model) -> Result<Parser, ConfigEr
     Parser::checking(model.shape(), &required, refuses_unknown).map_err(|error| wrong("REQUIRE", error))
 }
 
-/// The members by which documents are found, and their places.
+/// The members by which documents are found, and their paths.
 ///
 /// # Errors
 /// One that the model lacks, or that nothing is found by.
-pub(crate) fn search(given: Option<&str>, model: &Model) -> Result<(Vec<String>, Vec<usize>), ConfigError> {
+pub(crate) fn search(
+    given: Option<&str>,
+    model: &Model,
+) -> Result<(Vec<String>, Vec<SearchPath>), ConfigError> {
     let members = members("SEARCH", given, &SEARCHED, model)?;
-    let places = order::searchable(model.shape(), &members).map_err(|error| wrong("SEARCH", error))?;
-    Ok((members, places))
+    let paths = order::searchable(model.shape(), &members).map_err(|error| wrong("SEARCH", error))?;
+    Ok((members, paths))
 }
 
 /// Names of members; what is to be empty is written `none`. Where nothing is given, those of `usual` that the model has.

@@ -124,6 +124,11 @@ impl App {
         })
     }
 
+    /// By what orders are found.
+    fn members(&self) -> query::Members<'_> {
+        query::Members { names: &self.settings.search, paths: &self.settings.search_paths }
+    }
+
     /// Whether memory has all that was in the table when it was read.
     fn has_whole_table(&self) -> bool {
         self.health.is_up(Part::Fill)

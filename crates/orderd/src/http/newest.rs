@@ -17,11 +17,11 @@ const MAX_TRIES: usize = 4;
 
 /// The order as JSON, and where it is. All criteria must match.
 pub(super) async fn newest(State(app): State<Arc<App>>, Query(pairs): Query<Pairs>) -> Response {
-    let members = &app.settings.search;
-    match query::criteria(&pairs, members, &[], |_, _| Ok(())) {
-        Ok(criteria) if criteria.is_empty() => {
-            refused(&format!("an order is found by a value of one of these: {}", query::all(members, &[])))
-        }
+    match query::criteria(&pairs, app.members(), &[], |_, _| Ok(())) {
+        Ok(criteria) if criteria.is_empty() => refused(&format!(
+            "an order is found by a value of one of these: {}",
+            query::all(&app.settings.search, &[])
+        )),
         Ok(criteria) => answer(&app, criteria).await,
         Err(wrong) => refused(&wrong),
     }

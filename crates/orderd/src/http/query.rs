@@ -1,6 +1,6 @@
 //! What is asked for in a query: members and their values, and how many orders, of which time and in which order.
 
-use order::Key;
+use order::{Key, SearchPath};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -19,6 +19,13 @@ const MAX_CRITERIA: usize = 32;
 /// What stands for itself in any part of an address.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
+/// By what orders are found: the names as `SEARCH` has them, and their paths.
+#[derive(Clone, Copy)]
+pub(super) struct Members<'s> {
+    pub(super) names: &'s [String],
+    pub(super) paths: &'s [SearchPath],
+}
+
 /// The parameters of a request, as they came.
 pub(super) type Pairs = Vec<(String, String)>;
 
@@ -30,11 +37,11 @@ pub(super) struct Asked {
     pub(super) full: bool,
 }
 
-/// What is asked of `/orders`, where orders are found by these members.
+/// What is asked of `/orders`.
 ///
 /// # Errors
 /// What is wrong, with what would be right.
-pub(super) fn orders(pairs: &Pairs, members: &[String]) -> Result<Asked, String> {
+pub(super) fn orders(pairs: &Pairs, members: Members<'_>) -> Result<Asked, String> {
     let mut given = Given::default();
     let criteria = criteria(pairs, members, &PARAMETERS, |name, value| given.take(name, value))?;
     let mut query = Query {
@@ -57,7 +64,7 @@ pub(super) fn orders(pairs: &Pairs, members: &[String]) -> Result<Asked, String>
 /// What is wrong, with what would be right.
 pub(super) fn criteria(
     pairs: &Pairs,
-    members: &[String],
+    members: Members<'_>,
     parameters: &[&str],
     mut take: impl FnMut(&str, &str) -> Result<(), String>,
 ) -> Result<Vec<Criterion>, String> {
@@ -67,10 +74,13 @@ pub(super) fn criteria(
             take(name, value)?;
             continue;
         }
-        let Some(place) = place(name, members) else {
-            return Err(format!("there is no parameter {name:?}; there are {}", all(members, parameters)));
+        let Some(place) = place(name, members.names) else {
+            return Err(format!(
+                "there is no parameter {name:?}; there are {}",
+                all(members.names, parameters)
+            ));
         };
-        let criterion = (place, value.clone());
+        let criterion = members.criterion(place, value)?;
         if !criteria.contains(&criterion) {
             criteria.push(criterion);
         }
@@ -81,10 +91,24 @@ pub(super) fn criteria(
     Ok(criteria)
 }
 
+impl Members<'_> {
+    /// What is asked for by a value of the member at `place`.
+    ///
+    /// # Errors
+    /// What the member takes instead.
+    pub(super) fn criterion(self, place: usize, value: &str) -> Result<Criterion, String> {
+        let text = self.paths[place].text_of(value);
+        text.map(|text| (place, text)).map_err(|takes| format!("{} takes {takes}", self.names[place]))
+    }
+}
+
 /// The place of a member by the name of a parameter.
 fn place(name: &str, members: &[String]) -> Option<usize> {
     let find = |name: &str| members.iter().position(|member| member == name);
-    find(name).or_else(|| find(name.strip_prefix(MEMBER)?))
+    // A dot within a name needs no escape where it is clear what is meant.
+    let with_dots = |name: &str| members.iter().position(|member| member.replace("\\.", ".") == name);
+    let within = |name: &str| find(name).or_else(|| with_dots(name));
+    within(name).or_else(|| within(name.strip_prefix(MEMBER)?))
 }
 
 /// The name of the parameter by which a member is asked for beside these.
@@ -182,8 +206,12 @@ pub(super) fn escaped(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn members() -> Vec<String> {
-        ["order_uid", "from", "delivery.email"].map(str::to_owned).into()
+    fn members() -> (Vec<String>, Vec<SearchPath>) {
+        let json = r#"{"order_uid": "", "from": "", "delivery": {"email": ""}, "n": 1, "is": true}"#;
+        let model = model::Model::new("a", &[model::Source { name: "a.json", json }]).unwrap();
+        let names: Vec<_> = ["order_uid", "from", "delivery.email", "n", "is"].map(str::to_owned).into();
+        let paths = order::searchable(model.shape(), &names).unwrap();
+        (names, paths)
     }
 
     fn pairs(query: &str) -> Pairs {
@@ -195,13 +223,20 @@ mod tests {
     }
 
     fn asked(query: &str) -> Result<Asked, String> {
-        orders(&pairs(query), &members())
+        {
+            let (names, paths) = members();
+            orders(&pairs(query), Members { names: &names, paths: &paths })
+        }
     }
 
     #[test]
     fn members_are_told_from_parameters() {
-        let asked = asked("order_uid=a&$.from=b&delivery.email=c&$.order_uid=a&from=5&full=true").unwrap();
-        let criteria = [(0, "a"), (1, "b"), (2, "c")].map(|(place, value)| (place, value.to_owned()));
+        let asked = asked(
+            "order_uid=a&$.from=b&delivery.email=c&$.order_uid=a&from=5&full=true&n=1.2e1&is=true&n=12",
+        )
+        .unwrap();
+        let criteria = [(0, "a"), (1, "b"), (2, "c"), (3, "12"), (4, "true")]
+            .map(|(place, value)| (place, value.to_owned()));
         assert_eq!(asked.query.criteria, criteria);
         assert_eq!((asked.query.timed, asked.full), (true, true));
     }
@@ -211,10 +246,12 @@ mod tests {
         for (query, said) in [
             (
                 "locale=en",
-                "there is no parameter \"locale\"; there are order_uid, $.from, delivery.email, from, to,",
+                "there is no parameter \"locale\"; there are order_uid, $.from, delivery.email, n, is, from, to,",
             ),
             ("$.locale=en", "there is no parameter"),
             ("$.limit=5", "there is no parameter"),
+            ("n=1.5", "n takes a whole number"),
+            ("is=yes", "is takes true or false"),
             ("order=up", "order takes asc or desc"),
             ("order=", "order takes asc or desc"),
             ("full=yes", "full takes true or false"),

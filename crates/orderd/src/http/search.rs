@@ -13,7 +13,7 @@ use crate::serve::cache::{self, Found, NotFound};
 
 /// Ids, newest first unless asked otherwise. All criteria must match.
 pub(super) async fn search(State(app): State<Arc<App>>, Query(pairs): Query<Pairs>) -> Response {
-    match query::orders(&pairs, &app.settings.search) {
+    match query::orders(&pairs, app.members()) {
         Ok(asked) => answer(app, &asked, &pairs).await,
         Err(wrong) => refused(&wrong),
     }

@@ -79,7 +79,7 @@ where
                     Known::Not => break,
                 },
                 Asked::Newest(member, value) => {
-                    let criterion = (member, text(value).to_owned());
+                    let Ok(criterion) = app.members().criterion(member, text(value)) else { break };
                     if !answers.push_newest(&criterion, last, app) {
                         answers.send(stream).await?;
                         if !answers.push_newest_from_table(criterion, last, app).await {
@@ -88,7 +88,8 @@ where
                     }
                 }
                 Asked::Search(member, value) => {
-                    if !answers.push_found((member, text(value).to_owned()), last, app) {
+                    let Ok(criterion) = app.members().criterion(member, text(value)) else { break };
+                    if !answers.push_found(criterion, last, app) {
                         break;
                     }
                 }

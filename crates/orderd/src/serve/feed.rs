@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use order::{Body, Layouts, RowError};
+use order::{Body, Layouts, RowError, SearchPath};
 use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
@@ -49,7 +49,7 @@ pub(crate) struct Feed {
 struct Shown {
     /// The name in JSON, quoted.
     name: String,
-    place: usize,
+    path: SearchPath,
 }
 
 #[derive(Default)]
@@ -87,18 +87,21 @@ pub(crate) struct Reader {
 }
 
 impl Feed {
-    /// `search` are the names of the members that events show, `places` where the model has them.
+    /// `search` are the names of the members that events show, and `paths` where documents have them.
     pub(crate) fn new(
         layouts: Arc<Layouts>,
         search: &[String],
-        places: &[usize],
+        paths: &[SearchPath],
         readers: usize,
     ) -> Arc<Self> {
-        let shown = |(name, &place): (&String, &usize)| Shown { name: json!(name).to_string(), place };
+        let shown = |(name, path): (&String, &SearchPath)| Shown {
+            name: json!(name).to_string(),
+            path: path.clone(),
+        };
         Arc::new(Self {
             run: crate::random::hex::<8>(),
             layouts,
-            members: search.iter().zip(places).map(shown).collect(),
+            members: search.iter().zip(paths).map(shown).collect(),
             arrived: AtomicU64::new(0),
             skipped: AtomicU64::new(0),
             ring: Mutex::default(),
@@ -134,9 +137,9 @@ impl Feed {
 
     fn data(&self, body: &Body) -> Result<String, RowError> {
         let mut data = format!("{{\"id\":{},\"members\":{{", json!(body.key()));
-        for (index, Shown { name, place }) in self.members.iter().enumerate() {
+        for (index, Shown { name, path }) in self.members.iter().enumerate() {
             let mut value = Vec::new();
-            self.layouts.write_member_json(body, *place, &mut value)?;
+            self.layouts.write_values_json(body, path, &mut value)?;
             let comma = if index == 0 { "" } else { "," };
             data.push_str(&format!("{comma}{name}:{}", String::from_utf8_lossy(&value)));
         }

@@ -6,9 +6,12 @@ pub(crate) mod fan_in;
 pub(crate) mod cache;
 pub(crate) mod feed;
 pub(crate) mod stats;
+mod hashes;
 mod sampler;
 
 use order::Body;
+
+pub(crate) use self::hashes::Hashes;
 
 /// How many members orders can be searched by.
 pub(crate) const MAX_SEARCH: usize = 8;
@@ -25,8 +28,8 @@ pub(crate) struct Records {
 /// An order as memory keeps it.
 pub(crate) struct Record {
     pub(crate) body: Body,
-    /// The hash of each member that is searched by, in the order of the settings.
-    pub(crate) hashes: [u32; MAX_SEARCH],
+    /// By what it is found.
+    pub(crate) hashes: Hashes,
     /// Whether it has just come in, or was read from the table.
     pub(crate) arrived: bool,
 }

@@ -376,3 +376,112 @@ async fn tokens_and_hosts_are_those_of_other_reads() {
         assert!(answer.starts_with("HTTP/1.1 421 "), "{answer}");
     }
 }
+
+/// A document with members of each kind and depth, some of which are called as parameters or have a dot in their names.
+fn parcel(number: usize) -> Value {
+    json!({
+        "id": format!("p-{number}"),
+        "from": if number.is_multiple_of(2) { "here" } else { "there" },
+        "weight": number as f64 / 2.0,
+        "n": 9_007_199_254_740_993_u64 + number as u64,
+        "paid": number.is_multiple_of(3),
+        "a.b": format!("dot-{number}"),
+        "to": { "city": format!("city-{}", number / 2), "tags": [format!("tag-{number}"), "same"] },
+        "items": (0..number).map(|item| json!({ "nm_id": item, "sizes": [{ "s": if item.is_multiple_of(2) { "S" } else { "L" } }] })).collect::<Vec<_>>(),
+    })
+}
+
+/// What each query finds of the first eight parcels, in memory that was filled in any way.
+const OF_PARCELS: [(&str, &[usize]); 19] = [
+    ("id=p-3", &[3]),
+    ("$.from=there&limit=2", &[7, 5]),
+    ("weight=1.5", &[3]),
+    ("weight=15e-1", &[3]),
+    ("weight=3", &[6]),
+    ("weight=-0", &[0]),
+    ("n=9007199254740993", &[0]),
+    ("n=9007199254740994.0", &[1]),
+    ("n=1e30", &[]),
+    ("paid=true&order=asc", &[0, 3, 6]),
+    ("paid=false&$.from=here", &[4, 2]),
+    ("a%5C.b=dot-2", &[2]),
+    ("a.b=dot-2", &[2]),
+    ("to.city=city-1", &[3, 2]),
+    ("items.nm_id=5", &[7, 6]),
+    ("items.nm_id=6.0", &[7]),
+    ("items.nm_id=2&items.nm_id=4&order=asc", &[5, 6, 7]),
+    ("items.nm_id=0&to.city=city-0", &[1]),
+    ("items.nm_id=7", &[]),
+];
+
+/// Through more than one array, and elements that are no objects.
+const OF_ARRAYS: [(&str, &[usize]); 4] = [
+    ("to.tags=tag-3", &[3]),
+    ("to.tags=same", &[7, 6, 5, 4, 3, 2, 1, 0]),
+    ("items.sizes.s=L", &[7, 6, 5, 4, 3, 2]),
+    ("items.sizes.s=M", &[]),
+];
+
+async fn assert_finds(service: &Service, queries: &[(&str, &[usize])]) {
+    let ids = service.ids().await;
+    for (query, found) in queries {
+        let expected: Vec<_> = found.iter().map(|&number| ids[number].clone()).collect();
+        assert_eq!(list(service, &format!("/orders?{query}")).await, expected, "{query}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nested_members_are_found_by_value_however_memory_was_filled() {
+    let stack = Stack::new();
+    let model = stack.scratch.path().join("parcel.json");
+    std::fs::write(&model, parcel(3).to_string()).unwrap();
+    let model = ("MODEL", model.to_str().unwrap());
+    let search = ("SEARCH", r"id,from,weight,n,paid,a\.b,to.city,items.nm_id");
+    let mut service = stack.serve(&[model, search]).await;
+    stack.publish(&(0..8).map(|number| parcel(number).to_string()).collect::<Vec<_>>()).await;
+    service.wait_len(8).await;
+    assert_finds(&service, &OF_PARCELS).await;
+    for (query, status) in [
+        ("items.nm_id=5", 200),
+        ("from=there", 200),
+        ("n=9007199254740993.0", 200),
+        ("n=x", 400),
+        ("n=1.5", 400),
+        ("paid=yes", 400),
+        ("to.name=x", 400),
+        ("to.city=nowhere", 404),
+    ] {
+        let path = format!("/order?{query}");
+        for answer in [service.get(&path).await, service.send(the_long_way(&path)).await] {
+            assert_eq!(answer.status.as_u16(), status, "{query}: {}", answer.body);
+        }
+    }
+    eventually("rows are committed", async || (stack.rows() == 8).then_some(())).await;
+    service.stop();
+    for bound in ["", "1"] {
+        let bound = ("CACHE_MAX_BYTES", bound);
+        let mut service = stack.serve(&[model, search, bound]).await;
+        service.wait_len(8).await;
+        assert_finds(&service, &OF_PARCELS).await;
+        service.stop();
+        let mut service = stack.serve(&[model, ("SEARCH", "to.tags,items.sizes.s"), bound]).await;
+        service.wait_len(8).await;
+        assert_finds(&service, &OF_ARRAYS).await;
+        service.stop();
+    }
+    for (search, said) in [
+        ("items", "\"items\" is an object"),
+        ("to.street", "no member \"street\"; it has city, tags"),
+        ("a.b", r#"written "a\\.b""#),
+        ("id.x", "is not an object"),
+    ] {
+        let output = stack.run(&["serve", "--model", model.1, "--search", search], "").await;
+        assert_eq!(output.status.code(), Some(2), "{search}");
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(error.contains("SEARCH") && error.contains(said), "{search}: {error}");
+    }
+    let none = stack.serve(&[model, ("SEARCH", "none")]).await;
+    none.wait_len(8).await;
+    assert_eq!(list(&none, "/orders?limit=3").await.len(), 3);
+    assert_eq!(none.get("/order?id=p-1").await.status, StatusCode::BAD_REQUEST);
+}

@@ -1,7 +1,7 @@
 //! `/order`, `/orders` and their parameters, described: those that are members follow from the model and from `SEARCH`.
 
 use model::Model;
-use model::shape::Kind;
+use order::{SearchKind, SearchPath};
 use serde_json::{Value, json};
 
 use super::ID;
@@ -16,18 +16,20 @@ const TIME: &str = "^([0-9]+|([0-9]{4}-((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01]
 
 /// One parameter for each member, beside these others.
 pub(super) fn members(model: &Model, search: &[String], parameters: &[&str]) -> Vec<Value> {
-    let member = |name: &String| {
-        let kind = match model.shape().member(name).map(|(_, member)| &member.kind) {
-            Some(Kind::Bool) => "boolean",
-            Some(Kind::Int) => "integer",
-            Some(Kind::Float) => "number",
-            _ => "string",
+    let paths = order::searchable(model.shape(), search).unwrap_or_default();
+    let member = |(name, path): (&String, &SearchPath)| {
+        let kind = match path.kind() {
+            SearchKind::Bool => "boolean",
+            SearchKind::Int => "integer",
+            SearchKind::Float => "number",
+            SearchKind::String => "string",
         };
+        let any = if path.is_many() { ", in any element," } else { "" };
         let description =
-            format!("Only orders whose `{name}` is exactly this; with several members, all must match");
+            format!("Only orders whose `{name}`{any} is exactly this; with several members, all must match");
         parameter("query", &query::parameter(name, parameters), &description, json!({ "type": kind }))
     };
-    search.iter().map(member).collect()
+    search.iter().zip(&paths).map(member).collect()
 }
 
 fn away() -> (&'static str, Value) {

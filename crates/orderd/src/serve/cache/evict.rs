@@ -68,7 +68,7 @@ impl Cache {
             let body = self.bodies.with(id, Body::clone);
             // A body in memory can be read, or it would not be there.
             let Ok(hashes) = self.hashes_of(&body, &mut text) else { continue };
-            let evicted = Body::evicted(body.key(), &hashes[..self.search.len()]);
+            let evicted = Body::evicted(body.key(), &hashes.kept(self.search.len(), self.has_arrays));
             bound.evict(&body, &evicted);
             self.bodies.replace(id, evicted);
         }

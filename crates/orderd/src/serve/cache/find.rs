@@ -230,16 +230,17 @@ impl Cache {
     /// Whether an evicted order has these hashes.
     fn may_match(&self, body: &Body, hashes: &[(usize, u32)]) -> Result<bool, RowError> {
         let has = self.hashes_of(body, &mut Vec::new())?;
-        Ok(hashes.iter().all(|&(place, hash)| has[place] == hash))
+        Ok(hashes.iter().all(|&(place, hash)| has.has(place, hash)))
     }
 
     /// Whether an order has all of these values.
     fn matches(&self, body: &Body, criteria: &[Criterion]) -> Result<bool, RowError> {
         let mut text = Vec::new();
         for (place, value) in criteria {
-            text.clear();
-            self.layouts.write_member(body, self.search[*place], &mut text)?;
-            if text != value.as_bytes() {
+            let mut has = false;
+            let mut compare = |one: &[u8]| has |= one == value.as_bytes();
+            self.layouts.values(body, &self.search[*place], &mut text, &mut compare)?;
+            if !has {
                 return Ok(false);
             }
         }

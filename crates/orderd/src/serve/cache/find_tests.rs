@@ -199,12 +199,12 @@ fn without_the_table_only_what_came_since_is_known() {
     assert_eq!(both.cache.without_table(&newest, page(&["5", "4"], false)), None);
     both.cache.index.write().note_arrived(Some(&Record {
         body: Body::evicted("5", &[]),
-        hashes: [0; MAX_SEARCH],
+        hashes: Hashes::default(),
         arrived: true,
     }));
     both.cache.index.write().note_arrived(Some(&Record {
         body: Body::evicted("4", &[]),
-        hashes: [0; MAX_SEARCH],
+        hashes: Hashes::default(),
         arrived: true,
     }));
     let known = |query: &Query, found| both.cache.without_table(query, found);

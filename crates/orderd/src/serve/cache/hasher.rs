@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use order::{Order, RowError, RowFormat, RowReader};
+use order::{Order, RowError, RowFormat, RowReader, SearchPath};
 
 use super::Cache;
-use crate::serve::{MAX_SEARCH, Record};
+use crate::serve::{Hashes, Record};
 
 /// Makes records: orders as memory keeps them, with the hashes of what they are searched by.
 pub(crate) struct Hasher {
@@ -16,7 +16,8 @@ pub(crate) struct Hasher {
 
 impl Hasher {
     pub(super) fn new(cache: Arc<Cache>) -> Self {
-        let reader = RowReader::noting(cache.layouts.clone(), &cache.search);
+        let roots: Vec<_> = cache.search.iter().map(SearchPath::root).collect();
+        let reader = RowReader::noting(cache.layouts.clone(), &roots);
         Self { reader, cache, text: Vec::new() }
     }
 
@@ -35,12 +36,12 @@ impl Hasher {
     /// The record of a row of the table.
     pub(crate) fn record_of_row(&mut self, id: &str, row: &[u8]) -> Result<Record, RowError> {
         let body = self.reader.read(id, row)?;
-        let mut hashes = [0; MAX_SEARCH];
-        for (place, hash) in hashes.iter_mut().take(self.cache.search.len()).enumerate() {
-            self.text.clear();
-            self.reader.write_noted(&body, place, &mut self.text)?;
-            *hash = self.cache.hash(&self.text);
+        let mut hashes = Hashes::default();
+        for (place, path) in self.cache.search.iter().enumerate() {
+            let mut add = |value: &[u8]| hashes.add(place, self.cache.hash(value));
+            self.reader.noted_values(&body, place, path, &mut self.text, &mut add)?;
         }
+        hashes.close();
         Ok(Record { body, hashes, arrived: false })
     }
 }

@@ -3,7 +3,7 @@
 use super::bodies::Bodies;
 use super::ordered::Ordered;
 use super::search::{Found, Search};
-use crate::serve::{MAX_SEARCH, Record};
+use crate::serve::{Hashes, Record};
 
 /// The order of all orders, and what they are searched by; they themselves are bodies that have the same numbers.
 pub(super) struct Index {
@@ -30,25 +30,25 @@ impl Index {
         let Record { body, hashes, .. } = record;
         let id = bodies.insert(hash, body.clone())?;
         self.in_order.insert(id, |other| bodies.compare(other, body.key_bytes()));
-        for (search, hash) in self.searches.iter_mut().zip(hashes) {
-            search.insert(hash, id, |one, other| bodies.compare_two(one, other));
+        for (place, hash) in hashes.iter() {
+            self.searches[place].insert(hash, id, |one, other| bodies.compare_two(one, other));
         }
         Some(id)
     }
 
     /// Looks at the places of what will be added next.
-    pub(super) fn look_ahead(&self, hashes: [u32; MAX_SEARCH]) {
-        for (search, hash) in self.searches.iter().zip(hashes) {
-            std::hint::black_box(search.find(hash).is_some());
+    pub(super) fn look_ahead(&self, hashes: &Hashes) {
+        for (place, hash) in hashes.iter() {
+            std::hint::black_box(self.searches[place].find(hash).is_some());
         }
     }
 
     /// Takes an order out, as long as its body is still there. `hashes` are those it was added with.
-    pub(super) fn remove(&mut self, bodies: &Bodies, id: u32, hashes: [u32; MAX_SEARCH]) {
+    pub(super) fn remove(&mut self, bodies: &Bodies, id: u32, hashes: &Hashes) {
         let compare = |one, other| bodies.compare_two(one, other);
         self.in_order.remove(|other| compare(other, id));
-        for (search, hash) in self.searches.iter_mut().zip(hashes) {
-            search.remove(hash, id, compare);
+        for (place, hash) in hashes.iter() {
+            self.searches[place].remove(hash, id, compare);
         }
     }
 

@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use hashbrown::DefaultHashBuilder;
-use order::{Body, Key, Layouts, RowError};
+use order::{Body, Key, Layouts, RowError, SearchPath};
 use parking_lot::{RwLock, RwLockWriteGuard};
 use tokio::sync::{mpsc, watch};
 
@@ -39,7 +39,7 @@ use self::index::Index;
 pub(crate) use self::read_through::{Asked, ReadThrough, Row, Unanswered};
 use self::ready::Ready;
 use super::feed::{Feed, Fresh};
-use super::{MAX_SEARCH, Record, Records};
+use super::{Hashes, Record, Records};
 
 /// Ids on a page.
 pub(crate) const PAGE: usize = 50;
@@ -54,8 +54,10 @@ pub(crate) struct Cache {
     ready: Option<Ready>,
     index: RwLock<Contents>,
     layouts: Arc<Layouts>,
-    /// The members that are searched by, as places in the model.
-    search: Vec<usize>,
+    /// By what orders are found.
+    search: Vec<SearchPath>,
+    /// Whether an order may have several values of one of these.
+    has_arrays: bool,
     hashes: DefaultHashBuilder,
     /// Whether bodies may be evicted.
     is_bounded: bool,
@@ -109,8 +111,8 @@ pub(crate) enum Page {
 }
 
 impl Cache {
-    /// `search` are the places of the members that are searched by.
-    pub(crate) fn new(layouts: Arc<Layouts>, search: Vec<usize>, bound: Option<Bound>) -> Arc<Self> {
+    /// `search` is by what orders are found.
+    pub(crate) fn new(layouts: Arc<Layouts>, search: Vec<SearchPath>, bound: Option<Bound>) -> Arc<Self> {
         let is_bounded = bound.is_some();
         let contents = Contents {
             index: Index::new(search.len()),
@@ -124,6 +126,7 @@ impl Cache {
             ready: (!is_bounded).then(Ready::new),
             index: RwLock::new(contents),
             layouts,
+            has_arrays: search.iter().any(SearchPath::is_many),
             search,
             hashes: DefaultHashBuilder::default(),
             is_bounded,
@@ -187,7 +190,7 @@ impl Cache {
             // Places in tables this large are far from the core. Looked at by themselves, with nothing between that
             // depends on them, they are waited for together and not one after the other.
             for record in records.as_slice().iter().take(WRITE) {
-                contents.index.look_ahead(record.hashes);
+                contents.index.look_ahead(&record.hashes);
             }
             for record in records.by_ref().take(WRITE) {
                 if contents.gone.is_empty() || !contents.gone.contains_key(record.body.key()) {
@@ -272,7 +275,7 @@ impl Cache {
         let body = self.bodies.with(id, Body::clone);
         // A body in memory can be read, or it would not be there.
         if let Ok(hashes) = self.hashes_of(&body, &mut Vec::new()) {
-            contents.index.remove(&self.bodies, id, hashes);
+            contents.index.remove(&self.bodies, id, &hashes);
             self.bodies.remove(hash, id, || self.ready.iter().for_each(|ready| ready.forget(id)));
             if let Some(bound) = &mut contents.bound {
                 bound.leave(&body);
@@ -326,18 +329,17 @@ impl Cache {
         Page::Ids(ids.map(|id| self.bodies.with(id, |body| body.key().to_owned())).collect())
     }
 
-    /// The hashes of what an order is searched by. `text` is room for its values.
-    fn hashes_of(&self, body: &Body, text: &mut Vec<u8>) -> Result<[u32; MAX_SEARCH], RowError> {
-        let mut hashes = [0; MAX_SEARCH];
+    /// By what an order is found. `text` is room for its values.
+    fn hashes_of(&self, body: &Body, text: &mut Vec<u8>) -> Result<Hashes, RowError> {
         if body.is_evicted() {
-            hashes.iter_mut().zip(body.hashes()).for_each(|(hash, kept)| *hash = kept);
-            return Ok(hashes);
+            return Ok(Hashes::of_kept(body.hashes(), self.has_arrays));
         }
-        for (hash, &member) in hashes.iter_mut().zip(&self.search) {
-            text.clear();
-            self.layouts.write_member(body, member, text)?;
-            *hash = self.hash(text);
+        let mut hashes = Hashes::default();
+        for (place, path) in self.search.iter().enumerate() {
+            let mut add = |value: &[u8]| hashes.add(place, self.hash(value));
+            self.layouts.values(body, path, text, &mut add)?;
         }
+        hashes.close();
         Ok(hashes)
     }
 
@@ -384,7 +386,7 @@ mod tests {
             Vec::new(),
             None,
         );
-        let record = |key| Record { body: Body::evicted(key, &[]), hashes: [0; MAX_SEARCH], arrived: true };
+        let record = |key| Record { body: Body::evicted(key, &[]), hashes: Hashes::default(), arrived: true };
         assert_eq!(cache.insert(0, vec![record("17-1"), record("17-1"), record("17-2")], None, 1).count, 2);
         let written = cache.index.write();
         let (answer, answered) = std::sync::mpsc::channel();
@@ -404,7 +406,7 @@ mod tests {
         let cache = Cache::new(layouts.clone(), Vec::new(), None);
         let feed = Feed::new(layouts, &[], &[], 1);
         let record =
-            |key, arrived| Record { body: Body::evicted(key, &[]), hashes: [0; MAX_SEARCH], arrived };
+            |key, arrived| Record { body: Body::evicted(key, &[]), hashes: Hashes::default(), arrived };
         for (chunk, restored) in [(vec![record("17-1", true)], 0), (vec![record("17-2", false)], 1)] {
             assert!(cache.has_restored(1).now_or_never().is_none());
             let (memwritechan, memwritechan_out) = mpsc::channel(1);

@@ -1,0 +1,430 @@
+//! By what documents are found: members at a path through objects, and through arrays to each of their elements.
+
+use model::shape::{Kind, Struct};
+
+use crate::layout::{Node, Plan, StructPlan, Target};
+use crate::order::Body;
+use crate::rows::{Layouts, RowReader};
+use crate::walk::{Nothing, next_field, pass};
+use crate::wire::{Fault, Reader};
+use crate::{RowError, SettingError, document, render};
+
+/// The path of a member by which documents are found, such as `delivery.email` or `items.nm_id`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SearchPath {
+    /// The places of the members, from the root's on.
+    steps: Box<[usize]>,
+    /// So many of the first steps have all arrays among them: 0 where there is none.
+    arrays: usize,
+    kind: SearchKind,
+}
+
+/// What is found at a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SearchKind {
+    /// `true` or `false`.
+    Bool,
+    /// A whole number.
+    Int,
+    /// A number with a fraction.
+    Float,
+    /// Text.
+    String,
+}
+
+/// The paths of members by which documents can be found: strings, numbers and booleans, and those in arrays. A dot divides
+/// names; one that belongs to a name is written `\.`.
+///
+/// # Errors
+/// A name that the model lacks, or a member that is an object.
+pub fn searchable(shape: &'static Struct, paths: &[String]) -> Result<Vec<SearchPath>, SettingError> {
+    paths.iter().map(|path| SearchPath::new(shape, path)).collect()
+}
+
+impl SearchKind {
+    fn of(self) -> &'static Kind {
+        match self {
+            Self::Bool => &Kind::Bool,
+            Self::Int => &Kind::Int,
+            Self::Float => &Kind::Float,
+            Self::String => &Kind::String,
+        }
+    }
+}
+
+impl SearchPath {
+    fn new(shape: &'static Struct, path: &str) -> Result<Self, SettingError> {
+        let names = names(path);
+        let (mut steps, mut arrays, mut at) = (Vec::new(), 0, shape);
+        for (step, name) in names.iter().enumerate() {
+            let Some((place, member)) = at.member(name) else {
+                let is_one_name = names.len() > 1 && shape.member(path).is_some();
+                return Err(if is_one_name {
+                    SettingError::dotted(path)
+                } else {
+                    SettingError::unknown(name, at)
+                });
+            };
+            steps.push(place);
+            let mut kind = &member.kind;
+            while let Kind::Slice(element) = kind {
+                (kind, arrays) = (element, step + 1);
+            }
+            let found = match kind {
+                Kind::Struct(shape) if step + 1 < names.len() => {
+                    at = shape;
+                    continue;
+                }
+                Kind::Struct(_) | Kind::Slice(_) => return Err(SettingError::object(path)),
+                _ if step + 1 < names.len() => return Err(SettingError::no_object(path, name)),
+                Kind::Bool => SearchKind::Bool,
+                Kind::Int => SearchKind::Int,
+                Kind::Float => SearchKind::Float,
+                Kind::String => SearchKind::String,
+            };
+            return Ok(Self { steps: steps.into(), arrays, kind: found });
+        }
+        Err(SettingError::object(path))
+    }
+
+    /// What is found there.
+    pub fn kind(&self) -> SearchKind {
+        self.kind
+    }
+
+    /// Whether it leads through an array, so that a document may have any number of values.
+    pub fn is_many(&self) -> bool {
+        self.arrays > 0
+    }
+
+    /// The place of the root's member with which it begins.
+    pub fn root(&self) -> usize {
+        self.steps.first().copied().unwrap_or_default()
+    }
+
+    /// Whether it is a member of the root alone, with one value.
+    fn is_plain(&self) -> bool {
+        self.steps.len() == 1 && !self.is_many()
+    }
+
+    /// How a value that is asked for is written in documents: numbers compare by value.
+    ///
+    /// # Errors
+    /// What it takes instead.
+    pub fn text_of(&self, asked: &str) -> Result<String, &'static str> {
+        match self.kind {
+            SearchKind::String => Ok(asked.to_owned()),
+            SearchKind::Bool if ["true", "false"].contains(&asked) => Ok(asked.to_owned()),
+            SearchKind::Bool => Err("true or false"),
+            SearchKind::Int => number(asked).and_then(|number| number.whole(asked)).ok_or("a whole number"),
+            SearchKind::Float => number(asked).map(|_| fraction(asked)).ok_or("a number"),
+        }
+    }
+
+    /// What a value is that a row of gob leaves out.
+    fn zero(&self) -> &'static str {
+        match self.kind {
+            SearchKind::Bool => "false",
+            SearchKind::Int => "0",
+            SearchKind::Float => "0.0",
+            SearchKind::String => "",
+        }
+    }
+}
+
+impl Layouts {
+    /// Gives each value at a path, as text: a string as it is, anything else as its JSON.
+    ///
+    /// # Errors
+    /// As [`Layouts::write_json`].
+    pub fn values(
+        &self,
+        body: &Body,
+        path: &SearchPath,
+        text: &mut Vec<u8>,
+        each: &mut dyn FnMut(&[u8]),
+    ) -> Result<(), RowError> {
+        if let Some(document) = body.document() {
+            return document::search::values(document, self.shape(), &path.steps, path.kind.of(), text, each);
+        }
+        let plan = self.plan(body.layout())?;
+        let mut reader = Reader::new(body.value(), 0);
+        Ok(Values { plan, path, text, each }.object(plan.root(), &mut reader, 0)?)
+    }
+
+    /// Appends what is at a path as JSON: a value, or an array of those that there are.
+    ///
+    /// # Errors
+    /// As [`Layouts::write_json`].
+    pub fn write_values_json(
+        &self,
+        body: &Body,
+        path: &SearchPath,
+        out: &mut Vec<u8>,
+    ) -> Result<(), RowError> {
+        if body.document().is_some() && path.is_plain() {
+            return self.write_member_json(body, path.root(), out);
+        }
+        let mut values = Vec::new();
+        self.values(body, path, &mut Vec::new(), &mut |text| {
+            if !values.is_empty() {
+                values.push(b',');
+            }
+            match path.kind {
+                SearchKind::String => render::string(text, &mut values),
+                _ => values.extend_from_slice(text),
+            }
+        })?;
+        let (before, behind) = if path.is_many() { (&b"["[..], &b"]"[..]) } else { (&b""[..], &b""[..]) };
+        let missing = if values.is_empty() && !path.is_many() { &b"null"[..] } else { &b""[..] };
+        [before, missing, &values, behind].iter().for_each(|part| out.extend_from_slice(part));
+        Ok(())
+    }
+}
+
+impl RowReader {
+    /// The same as [`Layouts::values`], of the body of the last row. `place` is that of the path's first member among
+    /// those that are noted.
+    ///
+    /// # Errors
+    /// As [`Layouts::values`].
+    pub fn noted_values(
+        &self,
+        body: &Body,
+        place: usize,
+        path: &SearchPath,
+        text: &mut Vec<u8>,
+        each: &mut dyn FnMut(&[u8]),
+    ) -> Result<(), RowError> {
+        if let Some(document) = body.document() {
+            return match self.noted_at(place) {
+                // A member that is `null` there may have had a value before.
+                Some(start) if !path.is_plain() || document::search::value_at(document, start)?.is_none() => {
+                    self.layouts().values(body, path, text, each)
+                }
+                Some(_) => {
+                    text.clear();
+                    self.write_noted(body, place, text)?;
+                    each(text);
+                    Ok(())
+                }
+                None => Ok(()),
+            };
+        }
+        if path.is_plain() {
+            text.clear();
+            self.write_noted(body, place, text)?;
+            each(by_value(path, text));
+            return Ok(());
+        }
+        let plan = self.layouts().plan(body.layout())?;
+        let root = &plan.root().fields;
+        let field = root.iter().find(|field| field.target == Target::Member(path.root()));
+        let mut values = Values { plan, path, text, each };
+        match (field, self.noted_at(place)) {
+            (Some(field), Some(start)) => {
+                Ok(values.value(&field.node, Reader::new(body.value(), start), 0)?)
+            }
+            _ => {
+                values.left_out(0);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Looks for the values at a path.
+struct Values<'v> {
+    plan: &'v Plan,
+    path: &'v SearchPath,
+    text: &'v mut Vec<u8>,
+    each: &'v mut dyn FnMut(&[u8]),
+}
+
+impl Values<'_> {
+    /// Those of an object, in which the step's member is looked for.
+    fn object(&mut self, structure: &StructPlan, reader: &mut Reader<'_>, step: usize) -> Result<(), Fault> {
+        let Some(&wanted) = self.path.steps.get(step) else { return Ok(()) };
+        let mut number = None;
+        while let Some(field) = next_field(structure, reader, &mut number)? {
+            if field.target == Target::Member(wanted) {
+                return self.value(&field.node, *reader, step);
+            }
+            pass(self.plan, &field.node, reader, &mut Nothing, 1)?;
+        }
+        self.left_out(step);
+        Ok(())
+    }
+
+    /// Those of what the step's member holds.
+    fn value(&mut self, node: &Node, mut reader: Reader<'_>, step: usize) -> Result<(), Fault> {
+        self.text.clear();
+        match node {
+            Node::Slice(element) => {
+                for _ in 0..reader.count()? {
+                    self.value(element, reader, step)?;
+                    pass(self.plan, element, &mut reader, &mut Nothing, 1)?;
+                }
+                return Ok(());
+            }
+            Node::Struct(index) => return self.object(self.plan.structure(*index), &mut reader, step + 1),
+            Node::String => self.text.extend_from_slice(reader.bytes()?),
+            _ => render::element(self.plan, node, &mut reader, self.text, 0)?,
+        }
+        (self.each)(by_value(self.path, self.text));
+        Ok(())
+    }
+
+    /// The row leaves the step's member out: of an array it has nothing, of anything else the zero.
+    fn left_out(&mut self, step: usize) {
+        if step >= self.path.arrays {
+            (self.each)(self.path.zero().as_bytes());
+        }
+    }
+}
+
+/// A zero with a sign is a zero.
+fn by_value<'t>(path: &SearchPath, text: &'t [u8]) -> &'t [u8] {
+    if path.kind == SearchKind::Float && text == b"-0.0" { b"0.0" } else { text }
+}
+
+/// The names of a path.
+fn names(path: &str) -> Vec<String> {
+    let (mut names, mut name, mut letters) = (Vec::new(), String::new(), path.chars().peekable());
+    while let Some(letter) = letters.next() {
+        match (letter, letters.peek()) {
+            ('\\', Some(&escaped @ ('.' | '\\'))) => {
+                name.push(escaped);
+                letters.next();
+            }
+            ('.', _) => names.push(std::mem::take(&mut name)),
+            _ => name.push(letter),
+        }
+    }
+    names.push(name);
+    names
+}
+
+/// A decimal number: its digits, without the zeros at either end, and by which power of ten they count.
+struct Decimal {
+    is_negative: bool,
+    digits: String,
+    power: i64,
+}
+
+/// More digits than any number of 64 bits has.
+const MAX_DIGITS: i64 = 20;
+
+/// What a number is made of, as JSON writes it, or with a plus sign or zeros in front.
+fn number(text: &str) -> Option<Decimal> {
+    let (is_negative, unsigned) = match text.strip_prefix('-') {
+        Some(unsigned) => (true, unsigned),
+        None => (false, text.strip_prefix('+').unwrap_or(text)),
+    };
+    let (mantissa, exponent) = unsigned.split_once(['e', 'E']).unwrap_or((unsigned, "0"));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, "0"));
+    let exponent_digits = exponent.strip_prefix(['-', '+']).unwrap_or(exponent);
+    let parts = [whole, fraction, exponent_digits];
+    let is_number =
+        parts.iter().all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()));
+    let all = is_number.then(|| [whole, fraction].concat())?;
+    // One that long counts as the largest that there is.
+    let far = if exponent.starts_with('-') { i64::MIN / 4 } else { i64::MAX / 4 };
+    let exponent = exponent.parse().unwrap_or(far).clamp(i64::MIN / 4, i64::MAX / 4);
+    let digits = all.trim_end_matches('0');
+    let power = exponent - fraction.len() as i64 + (all.len() - digits.len()) as i64;
+    Some(Decimal { is_negative, digits: digits.trim_start_matches('0').to_owned(), power })
+}
+
+impl Decimal {
+    /// As a whole number is written; `None`: it has a fraction. One that no document can have stays as it was asked for.
+    fn whole(&self, asked: &str) -> Option<String> {
+        if self.digits.is_empty() {
+            return Some("0".into());
+        }
+        if self.power < 0 {
+            return None;
+        }
+        if self.digits.len() as i64 + self.power > MAX_DIGITS {
+            return Some(asked.to_owned());
+        }
+        let sign = if self.is_negative { "-" } else { "" };
+        Some(format!("{sign}{}{}", self.digits, "0".repeat(self.power as usize)))
+    }
+}
+
+/// As a number with a fraction is written. One that no document can have stays as it was asked for.
+fn fraction(asked: &str) -> String {
+    let Some(number) = asked.parse().ok().filter(|number: &f64| number.is_finite()) else {
+        return asked.to_owned();
+    };
+    let mut text = Vec::new();
+    render::float(if number == 0.0 { 0.0 } else { number }, &mut text);
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(kind: SearchKind) -> SearchPath {
+        SearchPath { steps: [0].into(), arrays: 0, kind }
+    }
+
+    #[test]
+    fn a_dot_divides_names_unless_it_is_escaped() {
+        for (path, expected) in [
+            ("a", &["a"][..]),
+            ("a.b.c", &["a", "b", "c"]),
+            (r"a\.b.c", &["a.b", "c"]),
+            (r"a\\.b", &[r"a\", "b"]),
+            (r"a\b\", &[r"a\b\"]),
+            (".a.", &["", "a", ""]),
+            ("", &[""]),
+        ] {
+            assert_eq!(names(path), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_asked_for_by_value() {
+        let whole = path(SearchKind::Int);
+        for (asked, text) in [
+            ("12", "12"),
+            ("+12", "12"),
+            ("012", "12"),
+            ("12.0", "12"),
+            ("1.2e1", "12"),
+            ("1200E-2", "12"),
+            ("-0", "0"),
+            ("0e99999999999999999999", "0"),
+            ("-9223372036854775808", "-9223372036854775808"),
+            ("9007199254740993.00", "9007199254740993"),
+            ("1e30", "1e30"),
+            ("1e99999999999999999999", "1e99999999999999999999"),
+        ] {
+            assert_eq!(whole.text_of(asked).as_deref(), Ok(text), "{asked}");
+        }
+        for asked in
+            ["", "-", "1.5", "12e-1", "1e-99999999999999999999", "x", "1 2", "0x1", "inf", "1.", ".5", "1e"]
+        {
+            assert_eq!(whole.text_of(asked), Err("a whole number"), "{asked}");
+        }
+        let fraction = path(SearchKind::Float);
+        for (asked, text) in [
+            ("12", "12.0"),
+            ("0.10", "0.1"),
+            ("1e2", "100.0"),
+            ("-0.0", "0.0"),
+            ("1e400", "1e400"),
+            ("1e-400", "0.0"),
+        ] {
+            assert_eq!(fraction.text_of(asked).as_deref(), Ok(text), "{asked}");
+        }
+        for asked in ["", "inf", "NaN", "infinity", "1,5", "1e"] {
+            assert_eq!(fraction.text_of(asked), Err("a number"), "{asked}");
+        }
+        assert_eq!(path(SearchKind::Bool).text_of("yes"), Err("true or false"));
+        assert_eq!(path(SearchKind::String).text_of("012").as_deref(), Ok("012"));
+    }
+}
