@@ -93,7 +93,8 @@ mod tests {
 
     #[test]
     fn values_at_a_path_are_those_that_the_document_has() {
-        let json = r#"{"a": "x", "n": 1, "to": {"city": "c", "w": 1.5}, "items": [{"id": 1, "tags": ["t"]}]}"#;
+        let json =
+            r#"{"a": "x", "n": 1, "to": {"city": "c", "w": 1.5}, "items": [{"id": 1, "tags": ["t"]}]}"#;
         let shape = Model::new("a", &[Source { name: "a.json", json }]).unwrap();
         let shape = shape.shape();
         let at = |document: &str, steps: &[usize], kind: &Kind| {
@@ -113,7 +114,12 @@ mod tests {
             (r#"{"to": {"w": 12}, "to": null}"#, &[2, 1], Kind::Float, "12.0"),
             (r#"{"items": [{"id": 1}, null, {"x": 3}, { "id" : 2 } ]}"#, &[3, 0], Kind::Int, "1 2"),
             (r#"{"items": [{"id": 1}], "items": []}"#, &[3, 0], Kind::Int, ""),
-            (r#"{"items": [{"tags": ["a", "b"]}, {"tags": []}, {"tags": ["]"]}]}"#, &[3, 1], Kind::String, "a b ]"),
+            (
+                r#"{"items": [{"tags": ["a", "b"]}, {"tags": []}, {"tags": ["]"]}]}"#,
+                &[3, 1],
+                Kind::String,
+                "a b ]",
+            ),
             ("{}", &[3, 1], Kind::String, ""),
         ] {
             assert_eq!(at(document, steps, &kind), found, "{document}");

@@ -10,27 +10,51 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::{Stream, stream};
-use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
+use super::query::{self, Pairs};
+use super::search::refused;
 use super::{App, text};
-use crate::serve::feed::Reader;
+use crate::serve::unsampled::Filter;
+use crate::serve::{feed, unsampled};
 
-/// Where to go on; a browser's `EventSource` says it in a header, when it connects again.
-#[derive(Deserialize)]
-pub(super) struct From {
-    last_event_id: Option<String>,
+/// The parameters that are no members. Where to go on, a browser's `EventSource` says in a header, when it connects again.
+pub(super) const PARAMETERS: [&str; 2] = ["full", "last_event_id"];
+
+/// Samples for whoever asks for nothing more, or all orders of a kind.
+enum Reader {
+    Sampled(feed::Reader),
+    All(Box<unsampled::Reader>),
+}
+
+impl Reader {
+    async fn next(&mut self) -> Option<Vec<Bytes>> {
+        match self {
+            Self::Sampled(reader) => reader.next().await,
+            Self::All(reader) => reader.next().await,
+        }
+    }
 }
 
 /// Goes on until the reader leaves, is too slow, or the service stops.
 pub(super) async fn events(
     State(app): State<Arc<App>>,
-    Query(from): Query<From>,
+    Query(pairs): Query<Pairs>,
     headers: HeaderMap,
 ) -> Response {
+    let (filter, from) = match asked(&app, &pairs) {
+        Ok(asked) => asked,
+        Err(wrong) => return refused(&wrong),
+    };
     let header = headers.get("last-event-id").and_then(|id| id.to_str().ok());
-    let last = header.or(from.last_event_id.as_deref()).filter(|id| !id.is_empty());
-    let Some(reader) = app.feed.reader(last) else { return too_many() };
+    let last = header.or(from.as_deref()).filter(|id| !id.is_empty());
+    let reader = if filter.full || !filter.criteria.is_empty() {
+        unsampled::Reader::new(&app.feed, &app.cache, filter, last)
+            .map(|reader| Reader::All(Box::new(reader)))
+    } else {
+        app.feed.reader(last).map(Reader::Sampled)
+    };
+    let Some(reader) = reader else { return too_many() };
     let body = Body::from_stream(frames(reader, app.stop.clone()));
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
@@ -39,6 +63,16 @@ pub(super) async fn events(
         (header::HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
     ];
     (headers, body).into_response()
+}
+
+/// Which orders, and where to go on.
+fn asked(app: &App, pairs: &Pairs) -> Result<(Filter, Option<String>), String> {
+    let (mut full, mut last) = (None, None);
+    let criteria = query::criteria(pairs, app.members(), &PARAMETERS, |name, value| match name {
+        "full" => query::once(name, &mut full, query::flag(name, value)?),
+        _ => query::once(name, &mut last, value.to_owned()),
+    })?;
+    Ok((Filter { criteria, full: full.unwrap_or_default() }, last))
 }
 
 fn too_many() -> Response {

@@ -15,8 +15,10 @@ use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::Hashes;
 use super::sampler::Sampler;
 use super::stats::Stats;
+use super::unsampled::Unsampled;
 use crate::pace;
 
 /// How much can be asked for again: more than a minute of the highest rate, unless orders are huge.
@@ -29,7 +31,7 @@ const BATCH: usize = 256;
 const BATCH_BYTES: usize = 64 << 10;
 
 /// How long a reader gathers events: a thousand readers would otherwise be woken for each single order.
-const GATHER: Duration = Duration::from_millis(50);
+pub(super) const GATHER: Duration = Duration::from_millis(50);
 
 /// What came in, for whoever reads along.
 pub(crate) struct Feed {
@@ -41,6 +43,8 @@ pub(crate) struct Feed {
     arrived: AtomicU64,
     skipped: AtomicU64,
     ring: Mutex<Ring>,
+    /// All orders, where anybody asks for more than samples.
+    pub(super) unsampled: Unsampled,
     changed: watch::Sender<()>,
     /// For how many more there is room.
     places: Arc<Semaphore>,
@@ -70,6 +74,17 @@ pub(crate) struct Fresh {
     pub(crate) count: usize,
     /// Those that are shown.
     pub(crate) shown: Vec<Body>,
+    /// All of them, where that is wanted.
+    pub(crate) all: Vec<(Body, Hashes)>,
+}
+
+/// What of the orders that memory didn't have is wanted.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Wanted {
+    /// So many are shown.
+    pub(crate) shown: usize,
+    /// Whether somebody asks for all.
+    pub(crate) all: bool,
 }
 
 /// One who reads along.
@@ -105,23 +120,25 @@ impl Feed {
             arrived: AtomicU64::new(0),
             skipped: AtomicU64::new(0),
             ring: Mutex::default(),
+            unsampled: Unsampled::new(),
             changed: watch::Sender::new(()),
             places: Arc::new(Semaphore::new(readers)),
         })
     }
 
-    /// How many orders may be shown now.
-    pub(crate) fn room(&self) -> usize {
-        self.ring().sampler.room(Instant::now())
+    /// What is wanted of the orders that come in now.
+    pub(crate) fn wanted(&self) -> Wanted {
+        Wanted { shown: self.ring().sampler.room(Instant::now()), all: self.unsampled.is_wanted() }
     }
 
     /// Shows what has come in.
     pub(crate) fn publish(&self, fresh: &Fresh) {
         self.arrived.fetch_add(fresh.count as u64, Ordering::Relaxed);
         self.skipped.fetch_add((fresh.count - fresh.shown.len()) as u64, Ordering::Relaxed);
+        self.unsampled.publish(&fresh.all);
         let mut ring = self.ring();
         ring.sampler.note(Instant::now(), fresh.count, fresh.shown.len());
-        if fresh.shown.is_empty() {
+        if fresh.shown.is_empty() && fresh.all.is_empty() {
             return;
         }
         for body in &fresh.shown {
@@ -135,7 +152,24 @@ impl Feed {
         self.changed.send_replace(());
     }
 
-    fn data(&self, body: &Body) -> Result<String, RowError> {
+    /// What readers wait for.
+    pub(super) fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
+    /// The place of one more reader; `None`: there is none.
+    pub(super) fn place(&self) -> Option<OwnedSemaphorePermit> {
+        self.places.clone().try_acquire_owned().ok()
+    }
+
+    /// The last `stats`, as an event without an id, and how often they were made.
+    pub(super) fn stats(&self) -> (Bytes, u64) {
+        let ring = self.ring();
+        (ring.stats.clone(), ring.stats_made)
+    }
+
+    /// An order as events show it.
+    pub(super) fn data(&self, body: &Body) -> Result<String, RowError> {
         let mut data = format!("{{\"id\":{},\"members\":{{", json!(body.key()));
         for (index, Shown { name, path }) in self.members.iter().enumerate() {
             let mut value = Vec::new();
@@ -153,7 +187,7 @@ impl Feed {
 
     /// Someone reads along, from the event after `last`, or from now on. None: too many do already.
     pub(crate) fn reader(self: &Arc<Self>, last: Option<&str>) -> Option<Reader> {
-        let place = self.places.clone().try_acquire_owned().ok()?;
+        let place = self.place()?;
         let changed = self.changed.subscribe();
         let ring = self.ring();
         let after = last.map(|last| self.after(&ring, last));

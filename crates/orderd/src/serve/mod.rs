@@ -5,6 +5,7 @@ pub(crate) mod follow;
 pub(crate) mod fan_in;
 pub(crate) mod cache;
 pub(crate) mod feed;
+pub(crate) mod unsampled;
 pub(crate) mod stats;
 mod hashes;
 mod sampler;

@@ -26,10 +26,15 @@ pub(crate) type Event = (String, Value);
 
 impl Reader {
     pub(crate) async fn new(service: &Service, last_id: Option<&str>) -> Self {
+        Self::of(service, "/events", last_id).await
+    }
+
+    /// One who asks for certain orders, or for documents.
+    async fn of(service: &Service, path: &str, last_id: Option<&str>) -> Self {
         let stream = TcpStream::connect(service.addr).await.unwrap();
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
         tokio::spawn(async move { drop(connection.await) });
-        let mut request = Request::get("/events").header("host", "localhost");
+        let mut request = Request::get(path).header("host", "localhost");
         if let Some(last_id) = last_id {
             request = request.header("last-event-id", last_id);
         }
@@ -220,6 +225,77 @@ async fn one_who_doesnt_read_doesnt_hold_up_the_end() {
     let begun = Instant::now();
     assert_eq!(service.stop(), Some(0));
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn orders_that_a_reader_asks_for_are_shown_all_and_whole() {
+    const COUNT: usize = 2000;
+    let (stack, service) = Stack::started().await;
+    let mut all = Reader::of(&service, "/events?full=true", None).await;
+    let mut some = Reader::of(&service, "/events?order_uid=order-7&track_number=WBILMTESTTRACK", None).await;
+    let mut none = Reader::of(&service, "/events?order_uid=nobody", None).await;
+    // The first event with data has an id, whatever comes first.
+    assert_eq!(some.next().await.unwrap().0, "stats");
+    let at_start = some.last_id.clone();
+    assert!(!at_start.is_empty());
+    assert!(stack.run(&["publish", "--count", &COUNT.to_string()], "").await.status.success());
+    stack.publish(&orders(10)).await;
+    let mut ids = Vec::new();
+    for _ in 0..COUNT + 10 {
+        let (name, data) = all.notable().await;
+        assert_eq!(name, "order");
+        assert_eq!(data["members"]["order_uid"], data["order"]["order_uid"]);
+        ids.push(data["id"].as_str().unwrap().to_owned());
+    }
+    assert_eq!(ids, service.ids().await);
+    let (name, data) = some.notable().await;
+    assert_eq!((name.as_str(), &data["members"]["order_uid"]), ("order", &"order-7".into()));
+    assert_eq!((&data["id"], &data["order"]), (&ids[COUNT + 7].as_str().into(), &Value::Null));
+    // Who was cut off goes on, unless nobody knows from where.
+    let left_at = some.last_id.clone();
+    stack.publish(&[order("order-7")]).await;
+    let path = "/events?order_uid=order-7&full=true";
+    for (from, count) in [(&left_at, 1), (&at_start, 2)] {
+        let mut again = Reader::of(&service, path, Some(from)).await;
+        for _ in 0..count {
+            let (name, data) = again.notable().await;
+            let whole = service.get(&format!("/order/{}", data["id"].as_str().unwrap())).await;
+            assert_eq!((name.as_str(), &data["order"]), ("order", &whole.json()));
+        }
+    }
+    let other = Reader::of(&service, path, Some("0123456789abcdef-1")).await.notable().await;
+    assert_eq!(other.0, "reset");
+    none.until(|stats| stats["mem_len"] == COUNT + 11).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_that_is_erased_is_not_shown_to_one_who_comes_back() {
+    let stack = Stack::new();
+    let service = stack.serve(&[("HTTP_ERASE_TOKEN", "eraser")]).await;
+    let mut reader = Reader::of(&service, "/events?full=true", None).await;
+    reader.next().await.unwrap();
+    let at_start = reader.last_id.clone();
+    stack.publish(&[order("one"), order("two")]).await;
+    let id = reader.notable().await.1["id"].as_str().unwrap().to_owned();
+    reader.notable().await;
+    assert_eq!(service.erase(&id, "eraser").await, StatusCode::NO_CONTENT);
+    let mut again = Reader::of(&service, "/events?full=true", Some(&at_start)).await;
+    assert_eq!(again.notable().await.1["order"]["order_uid"], "two");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_that_cannot_be_asked_for_are_refused() {
+    let (_stack, service) = Stack::started().await;
+    for (query, said) in [
+        ("locale=en", "there are order_uid, track_number, full, last_event_id"),
+        ("full=1", "true or false"),
+        ("full=true&full=true", "more than once"),
+        ("last_event_id=a&last_event_id=b", "more than once"),
+    ] {
+        let answer = service.get(&format!("/events?{query}")).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{query}");
+        assert!(answer.body.contains(said), "{query}: {}", answer.body);
+    }
 }
 
 /// One who asks and then doesn't read.

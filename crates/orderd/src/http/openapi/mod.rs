@@ -16,8 +16,8 @@ use serde_json::{Map, Value, json};
 use self::parts::{
     close, content, foreign, ids, mem_len, not_modified, ok, operation, parameter, plain, reference, required,
 };
-use super::App;
 use super::page::{tag, unless_known};
+use super::{App, live};
 use crate::config::Right;
 use crate::warnings::What;
 
@@ -166,7 +166,7 @@ fn paths(model: &Model, search: &[String], tokens: &Tokens) -> Value {
         "/order/{id}": { "get": get_order(model) },
         "/order": { "get": queries::newest(model, search, sample(model)) },
         "/orders": { "get": queries::find(model, search) },
-        "/events": { "get": events() },
+        "/events": { "get": events(model, search) },
         "/dead_letters": { "get": dead_letters::list() },
         "/dead_letters/{key}": { "get": dead_letters::show() },
     });
@@ -277,19 +277,33 @@ fn erase() -> Value {
     erase
 }
 
-fn events() -> Value {
-    let stream = "Server-sent events. `order`: `{\"id\":…,\"members\":{…}}`, with the members that orders are found by. `stats`, once a \
+fn events(model: &Model, search: &[String]) -> Value {
+    let stream = "Server-sent events. `order`: `{\"id\":…,\"members\":{…}}`, with the members that orders are found by; with `full`, also `\"order\"`, the order itself. `stats`, once a \
                   second and when a part comes up or goes away: counters and rates, and under `parts` how NATS, \
                   PostgreSQL, intake and fill are; `skipped` counts, since the start, the orders above a hundred \
-                  a second, which are not shown. `reset`: the event asked for is unknown or too old; ask for the \
+                  a second, which are not shown where neither members nor `full` are given. `reset`: the event asked for is unknown or too old; ask for the \
                   last page.";
     let stream = ("200", content(stream, "text/event-stream", json!({ "type": "string" })));
     let mut events = operation(
         "Orders as they come in",
-        vec![stream, plain("400", "The query can't be read"), plain("503", "Too many event-stream clients")],
+        vec![
+            stream,
+            plain(
+                "400",
+                "A parameter that is unknown, or given more than once, or a value that it doesn't take",
+            ),
+            plain("503", "Too many event-stream clients"),
+        ],
     );
     let last = |place, name| parameter(place, name, "Go on after this event", json!({ "type": "string" }));
-    events["parameters"] = json!([last("header", "Last-Event-ID"), last("query", "last_event_id")]);
+    let full = json!({ "type": "boolean", "default": false });
+    let mut parameters = queries::members(model, search, &live::PARAMETERS);
+    parameters.extend([
+        parameter("query", "full", "All orders, with the orders themselves", full),
+        last("query", "last_event_id"),
+        last("header", "Last-Event-ID"),
+    ]);
+    events["parameters"] = parameters.into();
     events
 }
 

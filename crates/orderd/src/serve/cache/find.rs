@@ -139,10 +139,25 @@ impl Cache {
         is_newer.then_some(Page { has_more: true, ..page })
     }
 
+    /// The hashes of what is asked for, each with its path's place.
+    pub(crate) fn hashes_of_criteria(&self, criteria: &[Criterion]) -> Vec<(usize, u32)> {
+        criteria.iter().map(|(place, value)| (*place, self.hash(value.as_bytes()))).collect()
+    }
+
+    /// Whether a whole order has all of these values.
+    pub(crate) fn has_values(&self, body: &Body, criteria: &[Criterion]) -> bool {
+        // A body that was in memory can be read.
+        self.matches(body, criteria).unwrap_or(false)
+    }
+
+    /// Appends the JSON of an order that may have been evicted since.
+    pub(crate) fn write_body(&self, body: &Body, out: &mut Vec<u8>) -> Result<(), RowError> {
+        self.layouts.write_json(body, out)
+    }
+
     /// Up to `room` of those that a query may ask for, as far as memory can tell.
     fn batch(&self, query: &Query, room: usize) -> Result<Batch, RowError> {
-        let hashes: Vec<_> =
-            query.criteria.iter().map(|(place, value)| (*place, self.hash(value.as_bytes()))).collect();
+        let hashes = self.hashes_of_criteria(&query.criteria);
         let mut batch = Batch { candidates: Vec::new(), end: None };
         let contents = self.index.read();
         for (looked, slot) in self.walk(&contents, query, &hashes).enumerate() {

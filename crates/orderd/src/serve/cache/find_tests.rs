@@ -35,7 +35,7 @@ impl Both {
             json!({ "order_uid": "uid", "track_number": values[0], "delivery_service": values[1] });
         let order = self.parser.parse(document.to_string().as_bytes(), key).unwrap();
         let record = self.cache.hasher().record_of(&order).unwrap();
-        self.cache.insert(0, vec![record], None, 0);
+        self.cache.insert(0, vec![record], None, Wanted::default());
         self.model.entry(key.to_owned()).or_insert(values);
     }
 

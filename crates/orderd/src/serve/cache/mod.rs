@@ -38,7 +38,7 @@ pub(crate) use self::hasher::Hasher;
 use self::index::Index;
 pub(crate) use self::read_through::{Asked, ReadThrough, Row, Unanswered};
 use self::ready::Ready;
-use super::feed::{Feed, Fresh};
+use super::feed::{Feed, Fresh, Wanted};
 use super::{Hashes, Record, Records};
 
 /// Ids on a page.
@@ -155,13 +155,13 @@ impl Cache {
             let Some(Records { generation, through, records }) = received else { return Ok(()) };
             // A chunk has arrived or was read, as a whole.
             if let Some(through) = through {
-                feed.publish(&self.insert(generation, records, Some(through), feed.room()));
+                feed.publish(&self.insert(generation, records, Some(through), feed.wanted()));
                 self.note_applied(generation, through);
             } else if records.first().is_some_and(|record| record.arrived) {
-                feed.publish(&self.insert(generation, records, None, feed.room()));
+                feed.publish(&self.insert(generation, records, None, feed.wanted()));
             } else {
                 let count = records.len() as u64;
-                self.insert(generation, records, None, 0);
+                self.insert(generation, records, None, Wanted::default());
                 self.restored.send_modify(|restored| *restored += count);
             }
         }
@@ -174,8 +174,8 @@ impl Cache {
     }
 
     /// Adds the orders that are not known: those of a chunk of the stream with the sequence of its last message, else the
-    /// table has them. Gives back up to `room` of them.
-    fn insert(&self, generation: u64, records: Vec<Record>, through: Option<u64>, room: usize) -> Fresh {
+    /// table has them. Gives back those that are wanted.
+    fn insert(&self, generation: u64, records: Vec<Record>, through: Option<u64>, wanted: Wanted) -> Fresh {
         let mut fresh = Fresh::default();
         let mut records = records.into_iter();
         let mut contents = self.index.write();
@@ -195,10 +195,12 @@ impl Cache {
             for record in records.by_ref().take(WRITE) {
                 if contents.gone.is_empty() || !contents.gone.contains_key(record.body.key()) {
                     let hash = self.hash(record.body.key_bytes());
-                    let shown = (fresh.shown.len() < room).then(|| record.body.clone());
+                    let shown = (fresh.shown.len() < wanted.shown).then(|| record.body.clone());
+                    let whole = wanted.all.then(|| (record.body.clone(), record.hashes.clone()));
                     if contents.insert(&self.bodies, hash, record, through) {
                         fresh.count += 1;
                         fresh.shown.extend(shown);
+                        fresh.all.extend(whole);
                     }
                 }
             }
@@ -387,7 +389,8 @@ mod tests {
             None,
         );
         let record = |key| Record { body: Body::evicted(key, &[]), hashes: Hashes::default(), arrived: true };
-        assert_eq!(cache.insert(0, vec![record("17-1"), record("17-1"), record("17-2")], None, 1).count, 2);
+        let records = vec![record("17-1"), record("17-1"), record("17-2")];
+        assert_eq!(cache.insert(0, records, None, Wanted::default()).count, 2);
         let written = cache.index.write();
         let (answer, answered) = std::sync::mpsc::channel();
         let asked = cache.clone();
