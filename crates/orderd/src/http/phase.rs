@@ -52,12 +52,14 @@ impl Phase {
         matches!(*self.0.lock(), State::Idle(_))
     }
 
-    /// When it has taken too long.
-    fn deadline(&self, idle: Duration) -> Option<Instant> {
-        match *self.0.lock() {
-            State::Idle(since) => Some(since + idle),
-            State::Head(since) => Some(since + HEAD),
-            State::Answering => None,
+    /// When it has taken too long. Once the service stops, an idle connection has its last call from that moment on,
+    /// however long it has been idle.
+    fn deadline(&self, idle: Duration, stopped: Option<Instant>) -> Option<Instant> {
+        match (*self.0.lock(), stopped) {
+            (State::Idle(since), None) => Some(since + idle),
+            (State::Idle(since), Some(stopped)) => Some((since + idle).min(since.max(stopped) + LAST_CALL)),
+            (State::Head(since), _) => Some(since + HEAD),
+            (State::Answering, _) => None,
         }
     }
 }
@@ -118,20 +120,20 @@ pub(super) async fn until_closed(
     idle: Duration,
     stop: &CancellationToken,
 ) {
-    let (mut served, mut stopped) = (pin!(served), pin!(stop.cancelled()));
+    let (mut served, mut stop) = (pin!(served), pin!(stop.cancelled()));
     let (mut timer, mut set) = (pin!(tokio::time::sleep(idle)), None);
-    let (mut idle, mut is_stopped, mut is_closing) = (idle, false, false);
+    let (mut stopped, mut is_closing) = (None, false);
     poll_fn(|context| {
         loop {
             if served.as_mut().poll(context).is_ready() {
                 return Poll::Ready(());
             }
             // Behind the connection: what has come in by now counts.
-            if !is_stopped && stopped.as_mut().poll(context).is_ready() {
-                (is_stopped, idle) = (true, idle.min(LAST_CALL));
+            if stopped.is_none() && stop.as_mut().poll(context).is_ready() {
+                stopped = Some(Instant::now());
             }
             if !is_closing {
-                let Some(deadline) = phase.deadline(idle) else { return Poll::Pending };
+                let Some(deadline) = phase.deadline(idle, stopped) else { return Poll::Pending };
                 if set.replace(deadline) != Some(deadline) {
                     timer.as_mut().reset(deadline.into());
                 }

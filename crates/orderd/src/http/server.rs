@@ -194,3 +194,36 @@ fn waiting(listener: TcpListener, places: &Places) -> Vec<(TcpStream, Place)> {
     };
     std::iter::from_fn(next).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use tokio::io::AsyncReadExt as _;
+
+    use super::phase::LAST_CALL;
+    use super::*;
+    use crate::fuzzing;
+
+    /// Who keeps it may be sending a request just now. Idle before the first request, on the short way, and on the long one.
+    #[tokio::test]
+    async fn a_connection_that_was_idle_for_long_is_not_closed_at_the_moment_of_the_stop() {
+        let app = fuzzing::app().await.unwrap();
+        for request in ["", "/order?order_uid=b563feb7b2b84b6test", "/mem_len"] {
+            let stop = CancellationToken::new();
+            let (mut client, server) = tokio::io::duplex(1 << 16);
+            tokio::spawn(Server::new(app.clone(), stop.clone()).serve(server));
+            if !request.is_empty() {
+                let request = format!("GET {request} HTTP/1.1\r\nhost: localhost\r\n\r\n");
+                client.write_all(request.as_bytes()).await.unwrap();
+                assert!(client.read(&mut [0; 1 << 14]).await.unwrap() > 0);
+            }
+            // Longer than what it has left once the service stops.
+            tokio::time::sleep(2 * LAST_CALL).await;
+            let stopped = Instant::now();
+            stop.cancel();
+            assert_eq!(client.read(&mut [0; 1]).await.unwrap(), 0);
+            assert!(stopped.elapsed() >= LAST_CALL, "{request:?}: {:?}", stopped.elapsed());
+        }
+    }
+}

@@ -49,7 +49,8 @@ where
                 count.ok().filter(|&count| count > 0)?;
             }
             () = &mut stopped, if !is_stopped => {
-                (is_stopped, limit) = (true, limit.min(LAST_CALL));
+                // From now on, however long it has been idle.
+                (is_stopped, limit, last) = (true, limit.min(LAST_CALL), Instant::now());
                 idle.as_mut().reset((last + limit).into());
                 continue;
             }
