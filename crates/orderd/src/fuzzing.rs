@@ -36,8 +36,16 @@ impl Web {
     /// # Errors
     /// A setting or a part that can't be used.
     pub fn new() -> anyhow::Result<Self> {
+        Self::with(&[])
+    }
+
+    /// The same with these arguments besides.
+    ///
+    /// # Errors
+    /// A setting or a part that can't be used.
+    pub fn with(args: &[&str]) -> anyhow::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let app = runtime.block_on(app())?;
+        let app = runtime.block_on(app_with(args))?;
         Ok(Self { runtime, app })
     }
 
@@ -58,8 +66,13 @@ impl Web {
 }
 
 /// A service with one order and without servers.
+#[cfg(test)]
 pub(crate) async fn app() -> anyhow::Result<Arc<App>> {
-    let parts = Parts::new(settings()?).await?;
+    app_with(&[]).await
+}
+
+async fn app_with(args: &[&str]) -> anyhow::Result<Arc<App>> {
+    let parts = Parts::new(settings(args)?).await?;
     let model = &parts.settings.model;
     let order = Parser::new(model.shape()).parse(model.sample.as_bytes(), KEY);
     let order = order.map_err(|refusal| anyhow::anyhow!("{refusal}"))?;
@@ -72,8 +85,10 @@ pub(crate) async fn app() -> anyhow::Result<Arc<App>> {
     Ok(App::new(&parts, Arc::new(Depths::default())))
 }
 
-fn settings() -> anyhow::Result<Settings> {
+fn settings(more: &[&str]) -> anyhow::Result<Settings> {
     let args = ["orderd", "serve", "--nats-port", NOBODY, "--pg-port", NOBODY];
-    let Command::Serve(args) = Cli::try_parse_from(args)?.command else { anyhow::bail!("not serve") };
+    let Command::Serve(args) = Cli::try_parse_from(args.iter().chain(more))?.command else {
+        anyhow::bail!("not serve")
+    };
     Ok(Settings::new(&args)?)
 }

@@ -98,16 +98,38 @@ fn verdict(access: &Access, headers: &HeaderMap, right: Right) -> Verdict {
 }
 
 /// Whether this value of `Authorization` alone lets read.
-pub(super) fn admits_bearer(app: &App, value: Option<&str>) -> bool {
+pub(super) fn admits_bearer(app: &App, value: Option<&[u8]>) -> bool {
     let tokens = app.settings.access.read.current();
     tokens.is_empty() || value.and_then(token_in).is_some_and(|token| tokens.find(token).is_some())
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {
-    token_in(headers.get(header::AUTHORIZATION)?.to_str().ok()?)
+    token_in(headers.get(header::AUTHORIZATION)?.as_bytes())
 }
 
-fn token_in(value: &str) -> Option<&str> {
-    let (scheme, token) = value.split_once(' ')?;
+/// A token may have any characters, as the settings take it.
+fn token_in(value: &[u8]) -> Option<&str> {
+    let (scheme, token) = std::str::from_utf8(value).ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::fuzzing::{KEY, Web};
+
+    /// On the short way and on the long one.
+    #[test]
+    fn a_token_of_any_characters_lets_read_on_both_ways() {
+        let web = Web::with(&["--http-token", "pässwörd-0123456789"]).unwrap();
+        for more in ["", "expect: nothing\r\n"] {
+            for (token, status) in [("pässwörd-0123456789", "200"), ("passwörd-0123456789", "401")] {
+                let request = format!(
+                    "GET /order/{KEY} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\n{more}\r\n"
+                );
+                let answer = web.answer(request.as_bytes());
+                let answer = String::from_utf8_lossy(&answer);
+                assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{request}: {answer}");
+            }
+        }
+    }
 }

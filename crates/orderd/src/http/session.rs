@@ -132,10 +132,17 @@ fn sign(token: &Token, rights: &str, end: u64) -> String {
 /// The name of the token whose session a request belongs to, where it has this right, or any with `None`. The token must
 /// have it still: when a token goes, so do its sessions.
 pub(super) fn token(access: &Access, headers: &HeaderMap, right: Option<Right>) -> Option<String> {
-    let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-    let cookies = cookies.flat_map(|cookies| cookies.split(';'));
-    let mut values = cookies.filter_map(|cookie| cookie.trim().strip_prefix(COOKIE)?.strip_prefix('='));
-    values.find_map(|value| verified(access, value, right, now()))
+    values(headers).find_map(|value| verified(access, value, right, now()))
+}
+
+/// The values of all cookies of ours. Those beside them may be of other services on this host, and have any bytes.
+fn values(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let cookies = headers.get_all(header::COOKIE).iter();
+    let cookies = cookies.flat_map(|cookies| cookies.as_bytes().split(|byte| *byte == b';'));
+    cookies.filter_map(|cookie| {
+        let value = cookie.trim_ascii().strip_prefix(COOKIE.as_bytes())?.strip_prefix(b"=")?;
+        std::str::from_utf8(value).ok()
+    })
 }
 
 fn verified(access: &Access, value: &str, right: Option<Right>, now: u64) -> Option<String> {
@@ -156,8 +163,7 @@ fn verified(access: &Access, value: &str, right: Option<Right>, now: u64) -> Opt
 
 /// Whether a request names a session, good or not.
 pub(super) fn is_named(headers: &HeaderMap) -> bool {
-    let mut cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-    cookies.any(|cookies| cookies.contains(COOKIE))
+    values(headers).next().is_some()
 }
 
 #[cfg(test)]
@@ -187,6 +193,24 @@ mod tests {
         assert_eq!(verified(&access("both", ""), &value, None, 0).as_deref(), Some("#1"));
         assert_eq!(verified(&access("other", ""), &value, None, 0), None, "the token is gone");
         assert!(signed(&ours, "unknown", 100).is_none());
+    }
+
+    #[test]
+    fn cookies_of_other_services_leave_a_session_alone() {
+        let ours = access("reader", "");
+        let (_, value) = signed(&ours, "reader", now() + 100).unwrap();
+        let mine = format!("{COOKIE}={value}");
+        for (cookies, is_in) in [
+            (mine.clone(), true),
+            (format!("name=J\u{fc}rgen; {mine}"), true),
+            (format!("{mine};name=\u{44f}"), true),
+            (format!("{COOKIE}=\u{fc}; {mine}"), true),
+            (format!("{COOKIE}x={value}; name=\"{mine}\""), false),
+        ] {
+            let headers = [(header::COOKIE, cookies.as_bytes().try_into().unwrap())].into_iter().collect();
+            assert_eq!(token(&ours, &headers, Some(Right::Read)).is_some(), is_in, "{cookies}");
+            assert_eq!(is_named(&headers), is_in, "{cookies}");
+        }
     }
 
     #[test]

@@ -136,7 +136,7 @@ fn plain(read: &[u8], app: &App) -> Option<Plain> {
     let Ok(httparse::Status::Complete(length)) = request.parse(read) else { return None };
     let is_plain = request.version == Some(1) && request.headers.iter().all(leaves_the_answer_alone);
     let bearer = request.headers.iter().find(|header| header.name.eq_ignore_ascii_case("authorization"));
-    let bearer = bearer.and_then(|header| std::str::from_utf8(header.value).ok());
+    let bearer = bearer.map(|header| header.value);
     (is_plain && is_for_us(request.headers, app) && auth::admits_bearer(app, bearer))
         .then_some(Plain { asked, length })
 }
