@@ -23,3 +23,25 @@ pub(super) fn allow(router: Router, origins: &[HeaderValue]) -> Router {
             .expose_headers([header::ETAG, header::RETRY_AFTER, header::LINK, header::CONTENT_LOCATION]),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::fuzzing::{KEY, Web};
+
+    /// Also where nothing in a request says that a page asks: caches go by what `Vary` says on each answer.
+    #[test]
+    fn what_pages_of_other_addresses_need_is_said_on_both_ways() {
+        for origin in ["https://a.example", "*"] {
+            let web = Web::with(&["--http-cors-origin", origin]).unwrap();
+            let heads = ["", "expect: nothing\r\n"].map(|more| {
+                let request = format!("GET /order/{KEY} HTTP/1.1\r\nhost: localhost\r\n{more}\r\n");
+                let answer = String::from_utf8_lossy(&web.answer(request.as_bytes())).into_owned();
+                let head = answer.split("\r\n\r\n").next().unwrap_or_default();
+                let lines = head.lines().filter(|line| !line.starts_with("date: ")).map(str::to_owned);
+                lines.collect::<Vec<_>>()
+            });
+            assert_eq!(heads[0], heads[1]);
+            assert!(heads[0].iter().any(|line| line.starts_with("access-control-")), "{heads:?}");
+        }
+    }
+}

@@ -134,7 +134,10 @@ fn plain(read: &[u8], app: &App) -> Option<Plain> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS];
     let mut request = httparse::Request::new(&mut headers);
     let Ok(httparse::Status::Complete(length)) = request.parse(read) else { return None };
-    let is_plain = request.version == Some(1) && request.headers.iter().all(leaves_the_answer_alone);
+    // What pages of other addresses may see is said on each answer, by a layer of the long way.
+    let is_shared = !app.settings.cors_origins.is_empty();
+    let is_plain =
+        request.version == Some(1) && !is_shared && request.headers.iter().all(leaves_the_answer_alone);
     let bearer = request.headers.iter().find(|header| header.name.eq_ignore_ascii_case("authorization"));
     let bearer = bearer.map(|header| header.value);
     (is_plain && is_for_us(request.headers, app) && auth::admits_bearer(app, bearer))
