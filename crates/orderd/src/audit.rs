@@ -20,6 +20,33 @@ pub(crate) fn note(action: &str, by: &str, touched: &[(&str, &str)]) {
     tracing::info!(target: TARGET, action, by, key = of("key"), outcome = of("outcome"));
 }
 
+/// Something that is being done to a key. It has its line also where it is cut off in the middle: by a time limit, an error, a
+/// client that leaves, or the end of the process's patience. Much of it may be done by then.
+pub(crate) struct Deed<'d> {
+    action: &'static str,
+    by: &'d str,
+    key: &'d str,
+    outcome: &'static str,
+}
+
+impl<'d> Deed<'d> {
+    /// It begins. `cut_off` is what becomes of it where nothing else is said.
+    pub(crate) fn begin(action: &'static str, by: &'d str, key: &'d str, cut_off: &'static str) -> Self {
+        Self { action, by, key, outcome: cut_off }
+    }
+
+    /// It has ended so.
+    pub(crate) fn became(mut self, outcome: &'static str) {
+        self.outcome = outcome;
+    }
+}
+
+impl Drop for Deed<'_> {
+    fn drop(&mut self) {
+        note(self.action, self.by, &[("key", self.key), ("outcome", self.outcome)]);
+    }
+}
+
 /// Notes what was tried and refused, at a bounded rate.
 #[derive(Default)]
 pub(crate) struct FailedAttempts(Mutex<Window>);
@@ -69,7 +96,45 @@ pub(crate) fn os_user() -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{self, Write};
+    use std::sync::Arc;
+
     use super::*;
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_is_cut_off_in_the_middle_has_a_line_too_and_nothing_has_two() {
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber =
+            tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+        tracing::subscriber::with_default(subscriber, || {
+            Deed::begin("replay", "ops", "1-1", "undecided").became("taken_in");
+            let _cut_off = Deed::begin("replay", "ops", "1-2", "undecided");
+        });
+        let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        let lines: Vec<_> =
+            log.lines().filter_map(|line| line.split_once("audit: ")).map(|(_, line)| line).collect();
+        assert_eq!(
+            lines,
+            [
+                r#"action="replay" by="ops" key="1-1" outcome="taken_in""#,
+                r#"action="replay" by="ops" key="1-2" outcome="undecided""#
+            ]
+        );
+    }
 
     #[test]
     fn failed_attempts_are_noted_at_a_bounded_rate_and_counted() {

@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 
 use super::auth::{self, Caller};
 use super::{App, json, origin, session, text};
-use crate::audit;
+use crate::audit::Deed;
 use crate::config::Right;
 use crate::dead_letters::format::DeadLetter;
 use crate::dead_letters::list;
@@ -136,8 +136,10 @@ async fn replay(
 ) -> Result<Response, Response> {
     let found = app.dead_letters.ask(async |store| store.find(&key).await).await?;
     let document = Some(document).filter(|document| !document.is_empty());
-    let outcome = app.dead_letters.send_again(found.ok_or_else(missing)?, document).await?;
-    audit::note("replay", &by, &[("key", key.as_str()), ("outcome", outcome.as_str())]);
+    let letter = found.ok_or_else(missing)?;
+    let deed = Deed::begin("replay", &by, &key, "undecided");
+    let outcome = app.dead_letters.send_again(letter, document).await?;
+    deed.became(outcome.as_str());
     let status = match outcome {
         // What was asked for is done: it was sent, and the answer says what became of it.
         Outcome::TakenIn | Outcome::Refused(_) => StatusCode::OK,

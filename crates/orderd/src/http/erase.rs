@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 
 use super::auth::{self, Caller};
 use super::{App, origin, text};
-use crate::audit;
+use crate::audit::Deed;
 use crate::config::Right;
 use crate::erasure::{Eraser, shown};
 use crate::serve::cache::Gone;
@@ -37,13 +37,13 @@ async fn erase(
     Extension(Caller(by)): Extension<Caller>,
     Path(id): Path<String>,
 ) -> Response {
+    let deed = Deed::begin("erase", &by, &id, "incomplete");
     let erased = erased(&app, &id).await;
-    let outcome = match &erased {
+    deed.became(match &erased {
         Ok(true) => "erased",
         Ok(false) => "not_found",
         Err(_) => "incomplete",
-    };
-    audit::note("erase", &by, &[("key", id.as_str()), ("outcome", outcome)]);
+    });
     match erased {
         Ok(false) => text(StatusCode::NOT_FOUND, "404 resource not found"),
         Ok(true) => {
