@@ -17,6 +17,8 @@ pub struct SearchPath {
     /// So many of the first steps have all arrays among them: 0 where there is none.
     arrays: usize,
     kind: SearchKind,
+    /// In documents of any form, the names on the way; else none.
+    names: Box<[String]>,
 }
 
 /// What is found at a path.
@@ -30,6 +32,8 @@ pub enum SearchKind {
     Float,
     /// Text.
     String,
+    /// Any of these, in documents of any form.
+    Any,
 }
 
 /// The paths of members by which documents can be found: strings, numbers and booleans, and those in arrays. A dot divides
@@ -47,7 +51,7 @@ impl SearchKind {
             Self::Bool => &Kind::Bool,
             Self::Int => &Kind::Int,
             Self::Float => &Kind::Float,
-            Self::String => &Kind::String,
+            Self::String | Self::Any => &Kind::String,
         }
     }
 }
@@ -55,6 +59,9 @@ impl SearchKind {
 impl SearchPath {
     fn new(shape: &'static Struct, path: &str) -> Result<Self, SettingError> {
         let names = names(path);
+        if shape.any {
+            return Ok(Self { steps: [].into(), arrays: 0, kind: SearchKind::Any, names: names.into() });
+        }
         let (mut steps, mut arrays, mut at) = (Vec::new(), 0, shape);
         for (step, name) in names.iter().enumerate() {
             let Some((place, member)) = at.member(name) else {
@@ -82,7 +89,7 @@ impl SearchPath {
                 Kind::Float => SearchKind::Float,
                 Kind::String => SearchKind::String,
             };
-            return Ok(Self { steps: steps.into(), arrays, kind: found });
+            return Ok(Self { steps: steps.into(), arrays, kind: found, names: [].into() });
         }
         Err(SettingError::object(path))
     }
@@ -92,9 +99,9 @@ impl SearchPath {
         self.kind
     }
 
-    /// Whether it leads through an array, so that a document may have any number of values.
+    /// Whether it leads through an array, or may in documents of any form, so that a document may have any number of values.
     pub fn is_many(&self) -> bool {
-        self.arrays > 0
+        self.arrays > 0 || self.kind == SearchKind::Any
     }
 
     /// The place of the root's member with which it begins.
@@ -118,6 +125,7 @@ impl SearchPath {
             SearchKind::Bool => Err("true or false"),
             SearchKind::Int => number(asked).and_then(|number| number.whole(asked)).ok_or("a whole number"),
             SearchKind::Float => number(asked).map(|_| fraction(asked)).ok_or("a number"),
+            SearchKind::Any => Ok(document::by_name::by_value(asked).into_owned()),
         }
     }
 
@@ -127,7 +135,7 @@ impl SearchPath {
             SearchKind::Bool => "false",
             SearchKind::Int => "0",
             SearchKind::Float => "0.0",
-            SearchKind::String => "",
+            SearchKind::String | SearchKind::Any => "",
         }
     }
 }
@@ -145,6 +153,9 @@ impl Layouts {
         each: &mut dyn FnMut(&[u8]),
     ) -> Result<(), RowError> {
         if let Some(document) = body.document() {
+            if path.kind == SearchKind::Any {
+                return document::by_name::texts(document, &path.names, each);
+            }
             return document::search::values(document, self.shape(), &path.steps, path.kind.of(), text, each);
         }
         let plan = self.plan(body.layout())?;
@@ -164,6 +175,18 @@ impl Layouts {
     ) -> Result<(), RowError> {
         if body.document().is_some() && path.is_plain() {
             return self.write_member_json(body, path.root(), out);
+        }
+        if let (Some(document), SearchKind::Any) = (body.document(), path.kind) {
+            match &document::by_name::values(document, &path.names)?[..] {
+                [] => out.extend_from_slice(b"null"),
+                [one] => out.extend_from_slice(one.as_bytes()),
+                several => {
+                    out.push(b'[');
+                    out.extend_from_slice(several.join(",").as_bytes());
+                    out.push(b']');
+                }
+            }
+            return Ok(());
         }
         let mut values = Vec::new();
         self.values(body, path, &mut Vec::new(), &mut |text| {
@@ -196,6 +219,9 @@ impl RowReader {
         text: &mut Vec<u8>,
         each: &mut dyn FnMut(&[u8]),
     ) -> Result<(), RowError> {
+        if path.kind == SearchKind::Any {
+            return self.layouts().values(body, path, text, each);
+        }
         if let Some(document) = body.document() {
             return match self.noted_at(place) {
                 // A member that is `null` there may have had a value before.
@@ -289,7 +315,7 @@ fn by_value<'t>(path: &SearchPath, text: &'t [u8]) -> &'t [u8] {
 }
 
 /// The names of a path.
-fn names(path: &str) -> Vec<String> {
+pub(crate) fn names(path: &str) -> Vec<String> {
     let (mut names, mut name, mut letters) = (Vec::new(), String::new(), path.chars().peekable());
     while let Some(letter) = letters.next() {
         match (letter, letters.peek()) {
@@ -368,7 +394,7 @@ mod tests {
     use super::*;
 
     fn path(kind: SearchKind) -> SearchPath {
-        SearchPath { steps: [0].into(), arrays: 0, kind }
+        SearchPath { steps: [0].into(), arrays: 0, kind, names: [].into() }
     }
 
     #[test]

@@ -1,6 +1,11 @@
 //! Values at a path of names, in a document of any form.
 
+use std::borrow::Cow;
+
+use serde::de::IgnoredAny;
+
 use super::MALFORMED;
+use super::number;
 use super::scan::{Scanner, unescaped};
 use crate::RowError;
 
@@ -49,6 +54,36 @@ fn collect<'t>(value: &'t str, names: &[String], arrays: usize, found: &mut Vec<
     Some(())
 }
 
+/// Gives each string, number and boolean at a path as text, by which it is found.
+pub(crate) fn texts(text: &str, names: &[String], each: &mut dyn FnMut(&[u8])) -> Result<(), RowError> {
+    for value in values(text, names)? {
+        match value.as_bytes().first() {
+            Some(b'"') => {
+                let raw = value.get(1..value.len() - 1).ok_or(MALFORMED)?;
+                each(by_value(&unescaped(raw)).as_bytes());
+            }
+            Some(b'{') | None => {}
+            Some(_) => each(by_value(value).as_bytes()),
+        }
+    }
+    Ok(())
+}
+
+/// What is found by its value, where no model says what it is: text that is a number is the same as that number, however it
+/// is written.
+pub(crate) fn by_value(text: &str) -> Cow<'_, str> {
+    let begins_as_number = text.starts_with(|first: char| first == '-' || first.is_ascii_digit());
+    if !begins_as_number || serde_json::from_str::<IgnoredAny>(text).is_err() || text.trim_ascii() != text {
+        return Cow::Borrowed(text);
+    }
+    // One that is too large or too fine is compared as it is written.
+    let Ok(number) = number::canonical(text) else { return Cow::Borrowed(text) };
+    if !number.contains('.') {
+        return number;
+    }
+    Cow::Owned(number.trim_end_matches('0').trim_end_matches('.').to_owned())
+}
+
 /// Whether there is a value at a path that is not empty: not `null`, `""`, `[]` or `{}`.
 pub(crate) fn has_value(text: &str, names: &[String]) -> Result<bool, RowError> {
     let is_empty = |value: &str| {
@@ -87,6 +122,31 @@ mod tests {
         let deep = format!("{{\"a\":{}{}}}", "[".repeat(9_999), "]".repeat(9_999));
         assert_eq!(found(&deep, &["a"]), "");
         assert!(values("{\"a\":[1", &["a".to_owned()]).is_err());
+    }
+
+    #[test]
+    fn values_without_a_model_are_compared_as_numbers_where_they_are_numbers() {
+        for (one, other) in [
+            ("12", "12"),
+            ("12.0", "12"),
+            ("1.2e1", "12"),
+            ("-0.0", "0"),
+            ("0.10", "0.1"),
+            ("1e999", "1e999"),
+            ("012", "012"),
+            ("+7", "+7"),
+            ("12 ", "12 "),
+            ("1 2", "1 2"),
+            ("-", "-"),
+            ("Ann", "Ann"),
+        ] {
+            assert_eq!(by_value(one), other, "{one}");
+        }
+        let mut found = Vec::new();
+        let text = r#"{"a":["\"x\u0416\"","1.50",1.5,true,null,{"b":1},"tail\""]}"#;
+        let mut each = |text: &[u8]| found.push(String::from_utf8(text.to_vec()).unwrap());
+        texts(text, &["a".to_owned()], &mut each).unwrap();
+        assert_eq!(found, ["\"xЖ\"", "1.5", "1.5", "true", "tail\""]);
     }
 
     #[test]

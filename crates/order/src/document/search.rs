@@ -17,14 +17,23 @@ pub(crate) fn values(
     room: &mut Vec<u8>,
     each: &mut dyn FnMut(&[u8]),
 ) -> Result<(), RowError> {
-    let mut found = Vec::new();
-    of_object(text, shape, steps, &mut found)?;
-    for value in found {
+    for value in raw_values(text, shape, steps)? {
         room.clear();
         write_text(Some(value), kind, room)?;
         each(room);
     }
     Ok(())
+}
+
+/// The same, as the document has them.
+pub(super) fn raw_values<'t>(
+    text: &'t str,
+    shape: &Struct,
+    steps: &[usize],
+) -> Result<Vec<&'t str>, RowError> {
+    let mut found = Vec::new();
+    of_object(text, shape, steps, &mut found)?;
+    Ok(found)
 }
 
 /// The value that starts at `start`, unless it is `null`.

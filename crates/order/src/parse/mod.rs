@@ -23,12 +23,12 @@ use model::shape::{Member, Struct};
 
 use self::place::offset;
 pub(crate) use self::text::without_lone_surrogates;
-use crate::SettingError;
 use crate::document::{by_name, canonical};
 use crate::format::RowFormat;
 use crate::order::{Body, Order};
 use crate::refusal::{Reason, Refusal};
 use crate::rows::OURS;
+use crate::{SettingError, search};
 
 /// How many names of unknown members are kept, and how long each may be, in characters.
 const UNKNOWN_NAMES: usize = 20;
@@ -111,7 +111,7 @@ impl Parser {
         refuses_unknown: bool,
     ) -> Result<Self, SettingError> {
         if shape.any {
-            let required_paths = required.iter().map(|path| (path.clone(), names_of(path))).collect();
+            let required_paths = required.iter().map(|path| (path.clone(), search::names(path))).collect();
             let rules = Rules { required_paths, ..Rules::default() };
             return Ok(Self { shape, rules, format: RowFormat::Json, state: State::default() });
         }
@@ -290,23 +290,6 @@ impl State {
             self.unknown.names.insert(shortened(name));
         }
     }
-}
-
-/// The names of a path: a dot divides them; one that belongs to a name is written `\.`.
-fn names_of(path: &str) -> Vec<String> {
-    let (mut names, mut name, mut letters) = (Vec::new(), String::new(), path.chars().peekable());
-    while let Some(letter) = letters.next() {
-        match (letter, letters.peek()) {
-            ('\\', Some(&escaped @ ('.' | '\\'))) => {
-                name.push(escaped);
-                letters.next();
-            }
-            ('.', _) => names.push(std::mem::take(&mut name)),
-            _ => name.push(letter),
-        }
-    }
-    names.push(name);
-    names
 }
 
 /// A name that somebody else has chosen.

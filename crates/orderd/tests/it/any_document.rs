@@ -86,6 +86,41 @@ async fn members_are_required_by_path() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn documents_are_found_by_path_whatever_they_hold() {
+    let stack = Stack::new();
+    let search = ("SEARCH", r"to.city,to.tags,weight,a\.b");
+    let mut service = stack.serve(&[ANY, search]).await;
+    stack.publish(&DOCUMENTS).await;
+    stack.publish(&[r#"{"a.b":"12","to":7,"weight":{"kg":1}}"#]).await;
+    service.wait_len(DOCUMENTS.len() as u64 + 1).await;
+    eventually("all are in the table", async || (stack.rows() == DOCUMENTS.len() + 1).then_some(())).await;
+    for round in 0..3 {
+        let ids = service.ids().await;
+        for (query, found) in [
+            ("to.city=Tver", &[5, 4][..]),
+            ("to.city=Pskov", &[5]),
+            ("to.tags=y", &[4]),
+            ("weight=12.5", &[5, 4]),
+            ("weight=125e-1&to.tags=x", &[4]),
+            (r"a%5C.b=12.0", &[7]),
+            ("to.city=nobody", &[]),
+            ("weight=1", &[]),
+        ] {
+            let answer = service.get(&format!("/orders?{query}")).await;
+            let expected: Vec<_> = found.iter().map(|place: &usize| ids[*place].clone()).collect();
+            assert_eq!(answer.json(), json!(expected), "{round} {query}: {}", answer.body);
+        }
+        let newest = service.get("/order?to.city=Tver").await;
+        assert_eq!((newest.status, newest.body.as_str()), (StatusCode::OK, DOCUMENTS[5]));
+        assert_eq!(service.get("/orders?nobody=7").await.status, StatusCode::BAD_REQUEST);
+        // From the table, and then with no room for a body.
+        assert_eq!(service.stop(), Some(0));
+        let bound = ("CACHE_MAX_BYTES", if round == 0 { "" } else { "1" });
+        service = stack.serve(&[ANY, search, bound]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn table_of_another_type_is_refused_by_name() {
     for (column, fix) in [("bytea", "PG_TABLE"), ("jsonb", "ALTER COLUMN data TYPE json")] {
         let stack = Stack::new();

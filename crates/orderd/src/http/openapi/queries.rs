@@ -22,7 +22,7 @@ pub(super) fn members(model: &Model, search: &[String], parameters: &[&str]) -> 
             SearchKind::Bool => "boolean",
             SearchKind::Int => "integer",
             SearchKind::Float => "number",
-            SearchKind::String => "string",
+            SearchKind::String | SearchKind::Any => "string",
         };
         let any = if path.is_many() { ", in any element," } else { "" };
         let description =
