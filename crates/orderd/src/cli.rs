@@ -172,9 +172,9 @@ pub struct HttpArgs {
 
 /// `orderd erase`
 #[derive(Args, Debug, Clone)]
-#[command(group = clap::ArgGroup::new("which").required(true).args(["ids", "criterion"]))]
+#[command(group = clap::ArgGroup::new("which").required(true).args(["ids", "criterion", "older_than"]))]
 #[command(
-    after_help = "Examples:\n  orderd erase 1700000000000000000-42\n  orderd erase --where order_uid=b563feb7b2b84b6test --yes\n\n\
+    after_help = "Examples:\n  orderd erase 1700000000000000000-42\n  orderd erase --where order_uid=b563feb7b2b84b6test --yes\n  orderd erase --older-than 400d --dry-run\n\n\
     Deletes the row, the message in the stream and the dead letter, and keeps the key, so that nothing brings the \
     order back. Says how many there were. Stopped half-way, it goes on when it is run again.\n\n\
     Exit codes: 0 erased, 1 nothing was there, the answer was no, or something could not be erased."
@@ -192,6 +192,13 @@ pub struct EraseArgs {
     /// All orders with this value. The running service is asked which they are, so that MEMBER is one of its SEARCH.
     #[arg(long = "where", value_name = "MEMBER=VALUE")]
     pub criterion: Option<String>,
+    /// All orders whose rows are older than this, by the time in their ids against PostgreSQL's clock: 12h, 400d; 1h at
+    /// least.
+    #[arg(long, value_name = "TIME")]
+    pub older_than: Option<String>,
+    /// Say what would be erased, and change nothing.
+    #[arg(long)]
+    pub dry_run: bool,
     /// Don't ask before erasing.
     #[arg(long)]
     pub yes: bool,
@@ -273,6 +280,15 @@ pub struct ModelArgs {
     pub model: Option<String>,
 }
 
+/// How long orders are kept.
+#[derive(Args, Debug, Clone)]
+pub struct KeepArgs {
+    /// Orders older than this leave table, memory, dead letters and the stream that orderd made: 12h, 30d, 52w; 1h at
+    /// least. The time in their ids counts, against PostgreSQL's clock; ids without a time stay. By default all stay for ever.
+    #[arg(long, env = "KEEP", value_name = "TIME")]
+    pub keep: Option<String>,
+}
+
 /// `orderd serve`
 #[derive(Args, Debug, Clone)]
 #[command(after_help = "Example:\n  PG_HOST=db NATS_HOST=nats orderd serve\n\n\
@@ -295,6 +311,8 @@ pub struct ServeArgs {
     /// rows has them again: 1h, 2d, 0 for not at all. The last 100,000 always stay.
     #[arg(long, env = "STREAM_KEEP", default_value = "1h", value_name = "TIME", help_heading = "NATS")]
     pub stream_keep: String,
+    #[command(flatten)]
+    pub(crate) keep: KeepArgs,
     #[command(flatten)]
     pub(crate) pg: PgArgs,
     #[command(flatten)]
@@ -609,6 +627,8 @@ pub struct VerifyArgs {
     pub(crate) http: HttpArgs,
     #[command(flatten)]
     pub(crate) orders: OrderArgs,
+    #[command(flatten)]
+    pub(crate) keep: KeepArgs,
     /// For programs: one JSON object.
     #[arg(long)]
     pub json: bool,

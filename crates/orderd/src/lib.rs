@@ -27,6 +27,7 @@ mod finding;
 mod tls;
 mod retry;
 mod erasure;
+mod expiry;
 mod scan;
 mod receipts;
 mod dead_letters;

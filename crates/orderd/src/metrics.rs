@@ -56,6 +56,8 @@ pub(crate) struct Metrics {
     pub(crate) writes: IntGauge,
     /// Messages that left the stream before they were taken in.
     pub(crate) lost: IntCounter,
+    /// Rows that were older than `KEEP`.
+    pub(crate) expired: IntCounter,
     /// How often memory began again, because the table or the stream went back.
     pub(crate) restarts: IntCounter,
     /// 1 where something is warned of, by what it is.
@@ -185,6 +187,11 @@ impl Metrics {
                 &r,
                 "orderd_lost_messages_total",
                 "Messages that left the stream before they were taken in, as orderd_position counts them",
+            )?,
+            expired: counter(
+                &r,
+                "orderd_expired_total",
+                "Rows that this process deleted because they were older than KEEP",
             )?,
             restarts: counter(
                 &r,

@@ -20,6 +20,7 @@ use crate::config::Settings;
 use crate::dead_letters::store::Store;
 use crate::dead_letters::waiting::Waiting;
 use crate::erasure::{Eraser, Follower};
+use crate::expiry::Expiry;
 use crate::health::Health;
 use crate::ingest::client::IntakeClient;
 use crate::ingest::decode::Decode;
@@ -199,6 +200,19 @@ pub(crate) fn start(parts: &Parts, parser: Parser, depths: &Depths) -> Stages {
     };
     stage("dead_letters_waiting", Box::pin(waiting.run()));
     stage("retention", Box::pin(retention.run()));
+    if let Some(keep) = settings.keep {
+        let expiry = Expiry {
+            settings: settings.clone(),
+            client: client.clone(),
+            dead_letters: dead_letters.clone(),
+            positions: positions.clone(),
+            cache: cache.clone(),
+            health: health.clone(),
+            metrics: metrics.clone(),
+            stop: stop.clone(),
+        };
+        stage("expiry", Box::pin(expiry.run(keep)));
+    }
     let eraser =
         Eraser { postgres: settings.postgres.clone(), nats: settings.nats.clone(), client: client.clone() };
     stage("erase", Box::pin(Follower::new(eraser, cache.clone()).run(stop.clone())));

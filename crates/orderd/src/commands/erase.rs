@@ -13,9 +13,10 @@ use super::confirm::confirmed;
 use super::progress::Progress;
 use crate::audit;
 use crate::cli::EraseArgs;
-use crate::config::{ConfigError, Http, Nats, Postgres};
+use crate::config::{self, ConfigError, Http, Nats, Postgres};
 use crate::erasure::{Eraser, Erasing, Found, shown};
 use crate::nats;
+use crate::postgres::{self, Connection, expiry};
 use crate::serve::cache::MAX_LIMIT;
 
 /// How long the service may show orders that are erased already.
@@ -35,11 +36,45 @@ pub async fn run(args: EraseArgs) -> anyhow::Result<ExitCode> {
     let nats = Nats::new(&args.nats)?;
     let postgres = Postgres::new(&args.pg)?;
     let criterion = args.criterion.as_deref().map(Criterion::parse).transpose()?;
+    let age = config::keep("--older-than", args.older_than.as_deref())?;
+    let consent = if args.dry_run { Consent::DryRun } else { Consent::of(args.yes) };
     let client = nats::connect_usable(&nats).await?;
-    let mut erasing = Eraser { postgres, nats, client }.begin().await?;
-    match criterion {
-        Some(criterion) => erase_all_with(&mut erasing, &http, &criterion, args.yes).await,
-        None => erase_each(&mut erasing, distinct(args.ids), args.yes).await,
+    let mut erasing = Eraser { postgres: postgres.clone(), nats, client }.begin().await?;
+    match (criterion, age) {
+        (Some(criterion), _) => erase_all_with(&mut erasing, &http, &criterion, consent).await,
+        (None, Some(age)) => {
+            erase_older(&mut erasing, &postgres, age, args.older_than.as_deref(), consent).await
+        }
+        (None, None) => erase_each(&mut erasing, distinct(args.ids), consent).await,
+    }
+}
+
+/// Whether what is found may be erased.
+#[derive(Clone, Copy)]
+enum Consent {
+    Given,
+    /// The user is asked.
+    Asked,
+    /// What would be erased is printed, and nothing changes.
+    DryRun,
+}
+
+impl Consent {
+    fn of(yes: bool) -> Self {
+        if yes { Self::Given } else { Self::Asked }
+    }
+
+    /// `None`: go on; else the command ends. `what` is to be erased.
+    fn end(self, what: &str) -> anyhow::Result<Option<ExitCode>> {
+        match self {
+            Self::Given => Ok(None),
+            Self::Asked if confirmed(&format!("Erase {what} everywhere, for good?"))? => Ok(None),
+            Self::Asked => Ok(Some(ExitCode::FAILURE)),
+            Self::DryRun => {
+                super::print(&format!("would erase {what}; nothing is changed\n"))?;
+                Ok(Some(ExitCode::SUCCESS))
+            }
+        }
     }
 }
 
@@ -49,7 +84,7 @@ fn distinct(mut ids: Vec<String>) -> Vec<String> {
     ids
 }
 
-async fn erase_each(erasing: &mut Erasing, ids: Vec<String>, yes: bool) -> anyhow::Result<ExitCode> {
+async fn erase_each(erasing: &mut Erasing, ids: Vec<String>, consent: Consent) -> anyhow::Result<ExitCode> {
     let found = erasing.look(&ids).await?;
     let (there, missing): (Vec<_>, Vec<_>) =
         ids.into_iter().zip(found).partition(|(_, found)| !found.is_nothing());
@@ -58,8 +93,8 @@ async fn erase_each(erasing: &mut Erasing, ids: Vec<String>, yes: bool) -> anyho
         return Ok(ExitCode::FAILURE);
     }
     let total: Found = there.iter().map(|(_, found)| *found).sum();
-    if !yes && !confirmed(&format!("Erase {} ({total}) everywhere, for good?", orders(there.len())))? {
-        return Ok(ExitCode::FAILURE);
+    if let Some(end) = consent.end(&format!("{} ({total})", orders(there.len())))? {
+        return Ok(end);
     }
     let ids: Vec<String> = there.into_iter().map(|(id, _)| id).collect();
     let progress = Progress::new(Some(ids.len() as u64), "orders");
@@ -131,7 +166,7 @@ async fn erase_all_with(
     erasing: &mut Erasing,
     http: &Http,
     criterion: &Criterion,
-    yes: bool,
+    consent: Consent,
 ) -> anyhow::Result<ExitCode> {
     let named = format!("{} = {}", criterion.member, shown(&criterion.value));
     let first = found(http, criterion).await?;
@@ -141,8 +176,8 @@ async fn erase_all_with(
     }
     let count =
         if first.len() < MAX_LIMIT { orders(first.len()) } else { format!("{MAX_LIMIT} orders or more") };
-    if !yes && !confirmed(&format!("Erase all orders with {named} ({count}) everywhere, for good?"))? {
-        return Ok(ExitCode::FAILURE);
+    if let Some(end) = consent.end(&format!("all orders with {named} ({count})"))? {
+        return Ok(end);
     }
     let progress = Progress::new(Some(0), "orders");
     let (mut ids, mut erased) = (HashSet::new(), Found::default());
@@ -167,6 +202,42 @@ async fn erase_all_with(
     }
     progress.finish("orders");
     say(ids.len(), erased)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Those that have a row, the oldest ones first.
+async fn erase_older(
+    erasing: &mut Erasing,
+    settings: &Postgres,
+    age: Duration,
+    named: Option<&str>,
+    consent: Consent,
+) -> anyhow::Result<ExitCode> {
+    let named = named.unwrap_or_default();
+    let table = &settings.table;
+    let Connection { client, .. } = &postgres::connect_once(settings).await?;
+    let cutoff = expiry::cutoff(client, age).await.map_err(postgres::explain)?;
+    let count = expiry::count(client, table, cutoff).await.map_err(postgres::explain)?;
+    if count == 0 {
+        super::complain(&format!("no row is older than {named}"));
+        return Ok(ExitCode::FAILURE);
+    }
+    let what = format!("{} older than {named}", super::counted(count, "order"));
+    if let Some(end) = consent.end(&what)? {
+        return Ok(end);
+    }
+    let progress = Progress::new(Some(count), "orders");
+    let (mut after, mut done, mut erased) = (None, 0, Found::default());
+    loop {
+        let ids = expiry::ids(client, table, after.as_deref(), cutoff, MAX_LIMIT as i64).await;
+        let ids = ids.map_err(postgres::explain)?;
+        let Some(last) = ids.last() else { break };
+        erased = erased + erase(erasing, &ids, &progress).await?;
+        done += ids.len();
+        after = Some(last.clone());
+    }
+    progress.finish("orders");
+    say(done, erased)?;
     Ok(ExitCode::SUCCESS)
 }
 

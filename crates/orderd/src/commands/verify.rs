@@ -29,6 +29,7 @@ use crate::dead_letters::format::key_of_dead_letter;
 use crate::dead_letters::list;
 use crate::dead_letters::store::Store;
 use crate::postgres::encoding::Encoding;
+use crate::postgres::expiry;
 use crate::postgres::position::{self, PositionKey};
 use crate::scan::Scan;
 use crate::{nats, postgres, streams};
@@ -102,6 +103,7 @@ pub async fn run(args: VerifyArgs) -> anyhow::Result<ExitCode> {
     let (nats, pg, http) = (Nats::new(&args.nats)?, Postgres::new(&args.pg)?, Http::new(&args.http)?);
     let model = config::model(&args.orders.model)?;
     let mut parser = config::parser(&args.orders, &model)?;
+    let keep = config::keep("KEEP", args.keep.keep.as_deref())?;
     let client = nats::connect_usable(&nats).await?;
     let begun = Instant::now();
     let mut first_uncommitted: Option<HashSet<String>> = None;
@@ -122,6 +124,10 @@ pub async fn run(args: VerifyArgs) -> anyhow::Result<ExitCode> {
         places.erased = erased_keys(&connection.client, &pg.table)
             .await
             .context("can't read the keys of erased orders")?;
+        if let Some(keep) = keep {
+            let cutoff = expiry::cutoff(&connection.client, keep).await.map_err(postgres::explain)?;
+            places.leave_out_older(&Key::first_of_time(cutoff));
+        }
         super::complain(&progress.finish("ids"));
         let is_last = first_uncommitted.is_some() && begun.elapsed() >= SETTLE_LIMIT;
         // What has been in flight all the time does not move.
@@ -138,6 +144,14 @@ pub async fn run(args: VerifyArgs) -> anyhow::Result<ExitCode> {
 }
 
 impl Places {
+    /// Orders older than `KEEP` leave one place after the other: where they are still, they differ from nothing.
+    fn leave_out_older(&mut self, end: &str) {
+        let Self { table, undecodable, memory, dead, settled, erased, .. } = self;
+        for place in [table, undecodable, memory, dead, settled, erased] {
+            place.retain(|id| !Key::has_time(id) || id.as_str() >= end);
+        }
+    }
+
     async fn read_stream(
         &mut self,
         client: &async_nats::Client,

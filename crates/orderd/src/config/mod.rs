@@ -98,6 +98,8 @@ pub struct Settings {
     pub refill_every: Option<Duration>,
     /// How long what the table has stays in the stream that we made.
     pub stream_keep: Duration,
+    /// The age from which on orders leave; `None`: they stay for ever.
+    pub keep: Option<Duration>,
 }
 
 impl Settings {
@@ -149,7 +151,24 @@ impl Settings {
             cache_max_bytes: bytes("CACHE_MAX_BYTES", args.cache_max_bytes.as_deref().unwrap_or_default())?,
             refill_every: duration("REFILL_EVERY", &args.refill_every)?,
             stream_keep: duration("STREAM_KEEP", &args.stream_keep)?.unwrap_or_default(),
+            keep: keep("KEEP", args.keep.keep.as_deref())?,
         })
+    }
+}
+
+/// The age from which on orders leave; `None`: they stay for ever.
+///
+/// # Errors
+/// Less than an hour: what was just published, and a table that is being restored, would be lost by a wrong unit.
+pub(crate) fn keep(setting: &'static str, text: Option<&str>) -> Result<Option<Duration>, ConfigError> {
+    const LEAST: Duration = Duration::from_secs(3600);
+    let Some(text) = text.map(str::trim).filter(|text| !text.is_empty()) else { return Ok(None) };
+    match duration(setting, text)? {
+        Some(keep) if keep >= LEAST => Ok(Some(keep)),
+        _ => Err(wrong(
+            setting,
+            format!("{text:?} is too short: it takes 1h or more, such as 12h, 30d or 52w"),
+        )),
     }
 }
 
@@ -221,12 +240,14 @@ fn duration(setting: &'static str, text: &str) -> Result<Option<Duration>, Confi
         "" | "s" => 1,
         "m" => 60,
         "h" => 3600,
+        "d" => 86_400,
+        "w" => 604_800,
         _ => 0,
     };
     match number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit)) {
         Some(0) if unit > 0 => Ok(None),
         Some(seconds) if unit > 0 => Ok(Some(Duration::from_secs(seconds))),
-        _ => Err(wrong(setting, format!("{text:?} is not a time, such as 30s, 10m, 1h or 0"))),
+        _ => Err(wrong(setting, format!("{text:?} is not a time, such as 30s, 10m, 1h, 2d, 4w or 0"))),
     }
 }
 
@@ -239,8 +260,19 @@ mod tests {
         assert_eq!(duration("REFILL_EVERY", "0").unwrap(), None);
         assert_eq!(duration("REFILL_EVERY", "90").unwrap(), Some(Duration::from_secs(90)));
         assert_eq!(duration("REFILL_EVERY", "2m").unwrap(), Some(Duration::from_secs(120)));
-        for wrong in ["", "s", "-1", "1d", "99999999999999999999"] {
+        assert_eq!(duration("KEEP", "2d").unwrap(), Some(Duration::from_secs(172_800)));
+        assert_eq!(duration("KEEP", "1w").unwrap(), Some(Duration::from_secs(604_800)));
+        for wrong in ["", "s", "-1", "1y", "99999999999999999999"] {
             assert!(duration("REFILL_EVERY", wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn orders_are_kept_for_an_hour_at_least() {
+        assert_eq!(keep("KEEP", None).unwrap(), None);
+        assert_eq!(keep("KEEP", Some("1h")).unwrap(), Some(Duration::from_secs(3600)));
+        for wrong in ["0", "59m", "30s", "400", "1y", "-1d"] {
+            assert!(keep("KEEP", Some(wrong)).is_err(), "{wrong}");
         }
     }
 

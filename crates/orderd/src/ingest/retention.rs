@@ -192,13 +192,7 @@ impl Retention {
             tracing::debug!("the position is not in this stream; nothing is purged");
             return Ok(());
         }
-        let topic = &self.settings.nats.topic;
-        // By the topic only where somebody has given the stream more subjects: it costs the server more.
-        let purge = match &info.config.subjects[..] {
-            [only] if only == topic => stream.purge(),
-            _ => stream.purge().filter(topic),
-        };
-        let purged = purge.sequence(floor).await?.purged;
+        let purged = streams::purge_before(stream, &self.settings.nats.topic, floor).await?;
         tracing::debug!(purged, "purged what the table has from the stream");
         self.dead_letters.forget_decided(floor).await?;
         Ok(())

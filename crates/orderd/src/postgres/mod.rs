@@ -7,6 +7,7 @@ mod failure;
 mod pooler;
 pub(crate) mod schema;
 pub(crate) mod position;
+pub(crate) mod expiry;
 
 use std::collections::{HashMap, HashSet};
 use std::error::Error as _;

@@ -10,9 +10,6 @@ use devstack::tools;
 use orderd::cli::Cli;
 use serde_json::Value;
 
-/// Settings that the chart already has, and `serve` will have: those of versions that are being made.
-const TO_COME: [&str; 2] = ["KEEP", "PG_FORMAT"];
-
 /// What the chart sets itself.
 const OF_THE_CHART: [&str; 2] = ["HTTP_ADDR", "SHUTDOWN_DELAY"];
 
@@ -45,10 +42,8 @@ fn taken(schema: &Value, part: &str) -> BTreeSet<String> {
 fn each_setting_of_serve_is_taken_by_the_chart_and_a_misspelt_one_is_not() {
     let schema: Value = serde_json::from_str(&read("helm/orderd/values.schema.json")).unwrap();
     let own = |name: &String| !OF_THE_CHART.contains(&name.as_str());
-    let to_come = |name: &String| !TO_COME.contains(&name.as_str());
-    let chart = |part: &str| taken(&schema, part).into_iter().filter(to_come).collect::<BTreeSet<_>>();
-    let serve =
-        |which: fn(&Arg) -> bool| settings(which).into_iter().filter(to_come).collect::<BTreeSet<_>>();
+    let chart = |part: &str| taken(&schema, part).into_iter().collect::<BTreeSet<_>>();
+    let serve = |which: fn(&Arg) -> bool| settings(which).into_iter().collect::<BTreeSet<_>>();
     let secrets = serve(Arg::is_hide_env_values_set);
     assert_eq!(chart("secrets"), secrets, "secrets: in values.schema.json; in `serve --help`");
     let files = serve(is_file);
@@ -70,7 +65,7 @@ fn plain_manifests_set_what_serve_has() {
     let known = settings(|_| true);
     for name in names {
         let setting = name.strip_suffix("_FILE").unwrap_or(name);
-        assert!(known.contains(setting) || TO_COME.contains(&setting), "{name}");
+        assert!(known.contains(setting), "{name}");
     }
 }
 

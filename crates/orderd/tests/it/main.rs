@@ -44,6 +44,7 @@ mod kubernetes;
 mod docs;
 mod verify;
 mod erase;
+mod keep;
 #[cfg(feature = "drain-stan")]
 mod drain_stan;
 mod chaos;

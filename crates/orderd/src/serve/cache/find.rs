@@ -100,6 +100,26 @@ impl Cache {
         Ok(Page { ids, has_more })
     }
 
+    /// The ids that have a time and lie before `end`: the oldest ones, `limit` at most.
+    pub(crate) async fn older_than(&self, end: &str, limit: usize) -> Result<Vec<String>, RowError> {
+        let mut rest = Query {
+            criteria: Vec::new(),
+            low: Key::first_of_time(0),
+            high: Some(end.to_owned()),
+            timed: true,
+            ascending: true,
+            limit,
+        };
+        let mut ids = Vec::new();
+        loop {
+            let batch = self.batch(&rest, limit - ids.len())?;
+            ids.extend(batch.candidates.into_iter().map(|candidate| candidate.id));
+            let Some(end) = batch.end.filter(|_| ids.len() < limit) else { return Ok(ids) };
+            rest.go_on_after(&end);
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// The same, if memory alone can tell soon.
     pub(crate) fn search_at_once(&self, query: &Query) -> Option<Page> {
         let Batch { mut candidates, end } = self.batch(query, query.limit + 1).ok()?;

@@ -1,0 +1,72 @@
+//! Rows that are older than a time, by the time in their ids against the database's clock. Ids without a time are never old.
+
+use std::time::Duration;
+
+use order::Key;
+use tokio_postgres::types::Type;
+use tokio_postgres::{Client, Error};
+
+use super::position;
+use crate::config::Table;
+
+/// Ids that have a time, as [`Key::has_time`] says.
+const TIMED: &str = "id ~ '^[1-9][0-9]{18}(-[1-9][0-9]*)?$'";
+
+/// Where ids end that are older than `age` by the database's clock, in nanoseconds since 1970.
+pub(crate) async fn cutoff(client: &Client, age: Duration) -> Result<i128, Error> {
+    let row = client.query_one("SELECT (extract(epoch FROM now()) * 1000000)::int8", &[]).await?;
+    let now_micros: i64 = row.try_get(0)?;
+    Ok(i128::from(now_micros) * 1000 - age.as_nanos() as i128)
+}
+
+/// Ids are compared in the order of the index: where times differ, their digits decide in every collation. The digits
+/// are compared once more as bytes, so that no younger row is ever among them.
+fn is_older(table: &Table) -> String {
+    format!(
+        "FROM {} WHERE id > $1 AND id < $2 AND left(id, 19) < $2 COLLATE \"C\" AND {TIMED}",
+        table.quoted()
+    )
+}
+
+/// How many rows are older.
+pub(crate) async fn count(client: &Client, table: &Table, cutoff: i128) -> Result<u64, Error> {
+    let query = format!("SELECT count(*) {}", is_older(table));
+    let (low, high) = (Key::first_of_time(0), Key::first_of_time(cutoff));
+    let params = [(&low as _, Type::TEXT), (&high as _, Type::TEXT)];
+    let rows = client.query_typed(&query, &params).await?;
+    let count: i64 = rows.first().map_or(Ok(0), |row| row.try_get(0))?;
+    Ok(count.cast_unsigned())
+}
+
+/// The ids of older rows behind `after`, or from the first on: the oldest ones, `limit` at most.
+pub(crate) async fn ids(
+    client: &Client,
+    table: &Table,
+    after: Option<&str>,
+    cutoff: i128,
+    limit: i64,
+) -> Result<Vec<String>, Error> {
+    let query = format!("SELECT id {} ORDER BY id LIMIT $3", is_older(table));
+    let (low, high) = (after.map_or_else(|| Key::first_of_time(0), Into::into), Key::first_of_time(cutoff));
+    let params = [(&low as _, Type::TEXT), (&high as _, Type::TEXT), (&limit as _, Type::INT8)];
+    let rows = client.query_typed(&query, &params).await?;
+    rows.iter().map(|row| row.try_get(0)).collect()
+}
+
+/// Deletes the oldest of the older rows, `limit` at most, and says how many there were. If the row that was written last is
+/// among them, the writer is made to look again, so that it does not take the row for a lost one.
+pub(crate) async fn delete(client: &Client, table: &Table, cutoff: i128, limit: i64) -> Result<u64, Error> {
+    let delete = format!(
+        "WITH gone AS (DELETE FROM {} WHERE id IN (SELECT id {} ORDER BY id LIMIT $3) RETURNING id),
+              noted AS ({} AND last_row IN (SELECT id FROM gone))
+         SELECT count(*) FROM gone",
+        table.quoted(),
+        is_older(table),
+        position::break_fences(table)
+    );
+    let (low, high) = (Key::first_of_time(0), Key::first_of_time(cutoff));
+    let params = [(&low as _, Type::TEXT), (&high as _, Type::TEXT), (&limit as _, Type::INT8)];
+    let rows = client.query_typed(&delete, &params).await?;
+    let deleted: i64 = rows.first().map_or(Ok(0), |row| row.try_get(0))?;
+    Ok(deleted.cast_unsigned())
+}
