@@ -99,7 +99,7 @@ mod tests {
         let fields: Vec<String> = (4..=24).map(|number| number.to_string()).collect();
         let stat = parse(&format!("1 (a) b) c) S {} 0 0", fields.join(" "))).unwrap();
         let ticks = rustix::param::clock_ticks_per_second() as f64;
-        assert_eq!((stat.cpu_seconds * ticks, stat.threads, stat.virtual_bytes), (29.0, 20, 23));
+        assert_eq!((stat.cpu_seconds, stat.threads, stat.virtual_bytes), (29.0 / ticks, 20, 23));
         assert_eq!(stat.resident_bytes, 24 * rustix::param::page_size() as i64);
         assert!(parse("1 (a) S 4").is_none());
     }
