@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use async_nats::jetstream::message::StreamMessage;
@@ -201,9 +201,11 @@ impl Observer {
         Ok(self.context.get_stream_no_info(name).await?)
     }
 
-    /// A connection that a kill has ended is replaced once.
+    /// Tries again for a while: a kill ends connections, and a power failure may take the table with it, until the service
+    /// makes it again.
     async fn query(&mut self, query: &str) -> Result<Vec<tokio_postgres::Row>> {
-        for _ in 0..3 {
+        let begun = Instant::now();
+        loop {
             let client = match self.postgres.take().filter(|client| !client.is_closed()) {
                 Some(client) => client,
                 None => self.connect().await?,
@@ -212,8 +214,9 @@ impl Observer {
                 self.postgres = Some(client);
                 return Ok(rows);
             }
+            anyhow::ensure!(begun.elapsed() < PATIENCE, "cannot read the table");
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        anyhow::bail!("cannot read the table")
     }
 
     async fn connect(&self) -> Result<tokio_postgres::Client> {
