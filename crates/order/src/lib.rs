@@ -9,7 +9,7 @@
 //!                                       Layouts::write_json ── the answer (JSON)
 //! ```
 //!
-//! Where rows are `jsonb` or `json`, an order is its [document](document) instead: a body and a row are its text.
+//! Where rows are `jsonb` or `json`, an order is its document (`document/`) instead: a body and a row are its text.
 //!
 //! Everything here converts by the [shape](model::shape) of the documents, and knows no member by name. The tests hold
 //! it against the Rust types of the same model, as serde and `gobwire` read and write them.
