@@ -23,7 +23,7 @@ pub enum Damage {
     },
 }
 
-/// At most so many bytes are changed.
+/// The maximum number of bytes that are changed.
 const MAX_FLIPPED: u64 = 8;
 
 impl Damage {

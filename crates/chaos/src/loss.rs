@@ -10,7 +10,7 @@ pub(crate) struct Losses {
 
 /// What a service knew when a fault came.
 struct Known {
-    /// So many messages had been published.
+    /// Number of messages published by then.
     published: usize,
     /// The table's position, which a service that is not killed has seen.
     position: u64,
@@ -39,7 +39,7 @@ impl Losses {
         }
     }
 
-    /// What is wrong where the services have said so many to be lost.
+    /// The violation, given the number of messages that the services have reported as lost.
     pub(crate) fn unsaid(&self, said: u64) -> Option<String> {
         let must = self.to_be_said.len() as u64;
         let (first, last) = (self.to_be_said.iter().min(), self.to_be_said.iter().max());

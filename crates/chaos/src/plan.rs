@@ -111,7 +111,7 @@ const PARTS: usize = 5;
 /// The contract's limit.
 const COMMITTED_WITHIN: Duration = Duration::from_secs(5);
 
-/// In one of so many plans the table is restored from an older copy.
+/// One in this many plans restores the table from an older copy.
 const RESTORED_IN: u8 = 3;
 
 impl Plan {

@@ -20,7 +20,7 @@ const PAUSE: Duration = Duration::from_millis(4);
 /// After so many questions, a service is asked for its last page.
 const PAGE_EVERY: u32 = 16;
 
-/// So many wrong answers are kept.
+/// Maximum number of wrong answers that are kept.
 const MAX_KEPT: usize = 10_000;
 
 /// What the prober was answered.

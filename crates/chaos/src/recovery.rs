@@ -16,7 +16,7 @@ use crate::publisher::Publisher;
 use crate::round::connect;
 use crate::world::World;
 
-/// The load: so many orders a second, and so many at once before each kill.
+/// The load: orders per second, and orders published at once before each kill.
 const RATE: u32 = 1000;
 const BURST: usize = 500;
 
@@ -41,7 +41,7 @@ pub struct Recovered {
     pub committed: Duration,
 }
 
-/// Kills the writer so many times.
+/// Kills the writer once per round.
 ///
 /// # Errors
 /// What could not be done to the servers; and a service that does not come back.

@@ -39,7 +39,7 @@ const SAME: Duration = Duration::from_secs(60);
 
 const ANSWER: Duration = Duration::from_secs(30);
 
-/// So many wrong answers of a round are named.
+/// Maximum number of wrong answers of a round that are named.
 const NAMED: usize = 5;
 
 /// What was under way when a fault came.

@@ -33,7 +33,7 @@ pub struct PoweredDisk {
 }
 
 impl PoweredDisk {
-    /// An empty disk of so many mebibytes. Its files take only the room that is used.
+    /// An empty disk of `mebibytes`. The image is sparse: it takes only the space that is used.
     pub fn new(mebibytes: u64) -> Result<Self, Error> {
         if !rustix::process::geteuid().is_root() {
             return Err(Error::Missing {
@@ -75,7 +75,7 @@ impl PoweredDisk {
         rustix::fs::syncfs(dir).map_err(|error| Error::path("write out", &self.mounted)(error.into()))
     }
 
-    /// Keeps what the disk has at this moment. Whoever uses it may go on.
+    /// Captures the disk's content at this moment. Processes that use the disk can go on.
     pub fn capture(&self) -> Result<(), Error> {
         let outer = self.outer.as_os_str();
         run("freeze a disk", Command::new("fsfreeze").arg("--freeze").arg(outer))?;
@@ -85,7 +85,7 @@ impl PoweredDisk {
         copied
     }
 
-    /// The disk has what it had when it was captured. Whoever had files open there has to have ended.
+    /// Restores the captured content. Processes with open files on the disk must have ended.
     pub fn restore(&self) -> Result<(), Error> {
         unmount(&self.mounted, UnmountFlags::empty())
             .map_err(|error| Error::path("unmount", &self.mounted)(error.into()))?;

@@ -87,7 +87,7 @@ export class List {
     row.replaceChildren(
       h("td", { role: "cell", class: "when" }, when),
       h("td", { role: "cell", class: "main" }, h("a", { href }, first)),
-      // Ids begin alike: where there is no room, the end is worth more.
+      // Ids begin alike, so a shortened id keeps its end.
       ...others.map((cell) => h("td", { role: "cell", class: cell === id ? "cut" : null }, cell)),
     );
   }

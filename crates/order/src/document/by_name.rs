@@ -9,7 +9,7 @@ use super::number;
 use super::scan::{Scanner, unescaped};
 use crate::RowError;
 
-/// So many arrays may stand directly within each other on the way of a path. A path has few names, so that nothing here
+/// Maximum number of directly nested arrays on a path. A path has few names, so that nothing here
 /// goes as deep as a document does.
 const MAX_NESTED_ARRAYS: usize = 4;
 

@@ -20,7 +20,7 @@ use crate::parse::{name, shortened, without_lone_surrogates};
 use crate::refusal::{Reason, Refusal};
 use crate::render;
 
-/// So many bytes may the numbers of a document take beyond its own length, when they are written out without exponents:
+/// Maximum number of bytes that the numbers of a document add to its length when they are written without exponents:
 /// `1e308` would be 309 of them.
 const NUMBER_SLACK: usize = 64 << 10;
 

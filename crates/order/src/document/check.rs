@@ -22,7 +22,7 @@ pub(crate) fn check(
 ) -> Result<(), RowError> {
     let mut scanner = Scanner::new(text);
     if scanner.peek() != Some(b'{') {
-        return Err(RowError::Type("the document is no object".into()));
+        return Err(RowError::Type("the document is not an object".into()));
     }
     object(&mut scanner, shape, &mut member)?;
     // Nothing but white space behind it.

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-/// A place in a text. What ends it is `None`: the text is no JSON after all.
+/// A cursor in a text. Its functions return `None` when the text is not valid JSON.
 pub(super) struct Scanner<'t> {
     text: &'t str,
     at: usize,
@@ -24,7 +24,7 @@ impl<'t> Scanner<'t> {
         self.text.get(start..self.at)
     }
 
-    /// The next byte that is no white space, which is left where it is.
+    /// The next byte that is not white space, without consuming it.
     #[inline]
     pub(super) fn peek(&mut self) -> Option<u8> {
         let bytes = self.text.as_bytes();

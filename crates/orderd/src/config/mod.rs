@@ -73,7 +73,7 @@ pub struct Settings {
     pub identity: Option<Identity>,
     /// The subjects, with wildcards, on which receipts may be asked for.
     pub receipt_subjects: Vec<String>,
-    /// Who may read, replay and erase.
+    /// The tokens for reading, replaying and erasing.
     pub access: Access,
     /// Whose pages may read; none: nobody's but ours.
     pub cors_origins: Vec<HeaderValue>,
@@ -81,7 +81,7 @@ pub struct Settings {
     pub http_hosts: Option<Vec<String>>,
     /// How long an idle connection is kept.
     pub http_idle_timeout: Duration,
-    /// How long all goes on, but for `/readyz`, once the service is told to stop.
+    /// How long the service keeps serving after SIGTERM, while `/readyz` is 503.
     pub shutdown_delay: Duration,
     /// How many may read `/events` at once.
     pub event_readers: usize,

@@ -1,4 +1,4 @@
-//! Bearer tokens: who may read, replay and erase, each by the name that the audit log knows.
+//! Bearer tokens for reading, replaying and erasing, with the names that the audit log shows.
 
 use ring::hkdf::{self, HKDF_SHA256, KeyType, Salt};
 use ring::hmac::{self, HMAC_SHA256};
@@ -7,7 +7,7 @@ use subtle::ConstantTimeEq;
 use super::reload::Reload;
 use super::{ConfigError, Reloaded, Secret, list, secret, wrong};
 
-/// A shorter one can be guessed by whoever has a cookie that was signed with it.
+/// Minimum length in bytes. A shorter token can be guessed offline from a cookie that was signed with it.
 const SHORT: usize = 16;
 
 /// The longest name.
@@ -118,7 +118,7 @@ fn derived<const BYTES: usize>(token: &str, purpose: &[u8]) -> [u8; BYTES] {
 pub struct TokenList(Vec<Token>);
 
 impl TokenList {
-    /// Whether there are none: the right is everybody's, or nobody's.
+    /// Whether the setting has no token.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -134,7 +134,7 @@ impl TokenList {
         self.0.iter().filter(is_it).fold(None, |found, token| found.or(Some(token)))
     }
 
-    /// The token of an id, which is no secret.
+    /// The token with this id. Ids are not secret.
     pub(crate) fn of_id(&self, id: &str) -> Option<&Token> {
         self.0.iter().find(|token| token.id == id)
     }

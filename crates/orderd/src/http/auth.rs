@@ -1,5 +1,5 @@
-//! Who may do what: bearer tokens, or a session that one of them opened. Reading is everybody's where it has no tokens; what
-//! else has none is nobody's.
+//! Authorization: bearer tokens, or a session that was opened with one. Without tokens for reading, everybody may read;
+//! without tokens for another right, nobody has it.
 
 use std::sync::Arc;
 

@@ -22,7 +22,7 @@ use crate::serve::cache::{Known, Row};
 /// Room for what an order has beyond the piece that it ends.
 const SPARE: usize = 2048;
 
-/// So many evicted orders are read from the table at once.
+/// Number of evicted orders that are read from the table at once.
 const MAX_ROWS: usize = 64;
 
 /// The documents of these ids. One that has left meanwhile is left out.

@@ -44,7 +44,7 @@ impl Room {
         }
     }
 
-    /// Room for a piece of an answer, which may have to be waited for; `None`: there is none soon.
+    /// Waits for room for a piece of an answer; `None`: no room became free in time.
     pub(super) async fn wait(&self, bytes: usize) -> Option<Option<OwnedSemaphorePermit>> {
         if bytes <= 2 * LARGE {
             return Some(None);

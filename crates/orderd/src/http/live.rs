@@ -21,7 +21,7 @@ use crate::serve::{feed, unsampled};
 /// The parameters that are no members. Where to go on, a browser's `EventSource` says in a header, when it connects again.
 pub(super) const PARAMETERS: [&str; 2] = ["full", "last_event_id"];
 
-/// Samples for whoever asks for nothing more, or all orders of a kind.
+/// A stream of samples, or of all orders that match a filter.
 enum Reader {
     Sampled(feed::Reader),
     All(Box<unsampled::Reader>),

@@ -12,7 +12,7 @@ use super::search::{find, refused};
 use super::{App, text};
 use crate::serve::cache::{self, Criterion};
 
-/// What is found may leave before it is read; so often it is looked for.
+/// Number of tries: an order that was found may leave memory before it is read.
 const MAX_TRIES: usize = 4;
 
 /// The order as JSON, and where it is. All criteria must match.

@@ -14,8 +14,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::server::HEAD;
 
-/// Once the service stops, an idle connection stays for so long: who just sends a request on it gets an answer, and the
-/// word that it is the last one.
+/// How long an idle connection stays open once the service stops, so that a request that is just being sent on it gets an
+/// answer, with `Connection: close`.
 pub(super) const LAST_CALL: Duration = Duration::from_millis(500);
 
 /// The phase of one connection.

@@ -13,7 +13,7 @@ pub(super) const PARAMETERS: [&str; 6] = ["from", "to", "order", "limit", "after
 /// What a member's name may begin with; one that is called as a parameter must.
 pub(super) const MEMBER: &str = "$.";
 
-/// So many values in one query. Each is compared with those of many orders.
+/// Maximum number of values in one query. Each is compared with those of many orders.
 const MAX_CRITERIA: usize = 32;
 
 /// What stands for itself in any part of an address.
@@ -58,7 +58,7 @@ pub(super) fn orders(pairs: &Pairs, members: Members<'_>) -> Result<Asked, Strin
     Ok(Asked { query, full: given.full.unwrap_or_default() })
 }
 
-/// The members and values that an order must have. `take` is given what is no member.
+/// The members and values that an order must have. `take` gets the parameters that are not members.
 ///
 /// # Errors
 /// What is wrong, with what would be right.
@@ -179,7 +179,7 @@ fn time(name: &str, value: &str) -> Result<i128, String> {
         // More than any key has are later than all of them.
         return Ok(value.parse().unwrap_or(i128::MAX));
     }
-    // Whoever writes the plus sign of an offset as itself means it, and not the space that it stands for.
+    // A client that does not encode the plus sign of an offset means a plus sign, not the space that it decodes to.
     let plus = value.len().checked_sub("+00:00".len()).filter(|&at| value.as_bytes()[at] == b' ');
     let with_plus = plus.map(|at| format!("{}+{}", &value[..at], &value[at + 1..]));
     let parsed = OffsetDateTime::parse(with_plus.as_deref().unwrap_or(value), &Rfc3339);

@@ -235,7 +235,7 @@ mod tests {
         ] {
             assert_eq!(verified(&ours, &changed, None, 0), None, "{changed}");
         }
-        // What was given to read doesn't erase, even where its token comes to have that right later.
+        // A session that was opened with the right to read can't erase, even if its token gets that right later.
         let later = access("reader", "reader");
         assert_eq!(verified(&later, &value, Some(Right::Erase), 0), None);
     }

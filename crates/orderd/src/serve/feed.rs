@@ -81,7 +81,7 @@ pub(crate) struct Fresh {
 /// What of the orders that memory didn't have is wanted.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Wanted {
-    /// So many are shown.
+    /// Maximum number of orders to show.
     pub(crate) shown: usize,
     /// Whether somebody asks for all.
     pub(crate) all: bool,
@@ -157,7 +157,7 @@ impl Feed {
         self.changed.subscribe()
     }
 
-    /// The place of one more reader; `None`: there is none.
+    /// A slot for one more reader; `None`: all slots are taken.
     pub(super) fn place(&self) -> Option<OwnedSemaphorePermit> {
         self.places.clone().try_acquire_owned().ok()
     }

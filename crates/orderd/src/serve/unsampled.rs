@@ -1,6 +1,6 @@
 //! cache -> readers of `/events` who ask for certain orders, or for documents: all that comes in, and not samples of it.
 //!
-//! Orders are kept as long as there is such a reader, and a minute longer, so that one who was cut off can go on. Each reader
+//! Orders are kept as long as there is such a reader, and a minute longer, so that a reader can resume after a disconnect. Each reader
 //! looks at them by itself: hashes first, which nearly always tell. Nobody waits for a reader: one whose place has left
 //! the ring is dropped.
 
@@ -21,10 +21,10 @@ use super::feed::{Feed, GATHER};
 const KEPT: usize = 1 << 16;
 const KEPT_BYTES: usize = 32 << 20;
 
-/// How long orders are kept for a reader who was cut off.
+/// How long orders are kept for a reader that was disconnected.
 const AWAITED: Duration = Duration::from_secs(60);
 
-/// So many orders are looked at under one lock, and so many that a reader asks for are taken at once.
+/// Maximum number of orders examined under one lock, and of matching orders taken at once.
 const MAX_LOOKS: usize = 1024;
 const BATCH: usize = 64;
 
@@ -32,7 +32,7 @@ const BATCH: usize = 64;
 pub(super) struct Unsampled(RwLock<Ring>);
 
 struct Ring {
-    /// What an event's id starts with: of a ring that begins anew, all former ids are unknown.
+    /// Prefix of the event ids. A ring that was emptied gets a new one, so that it recognises no former id.
     run: String,
     orders: VecDeque<(Body, Hashes)>,
     bytes: usize,
@@ -211,7 +211,7 @@ impl Reader {
         let (stats, made) = self.feed.stats();
         if made > self.stats_seen {
             self.stats_seen = made;
-            // With the place up to which all was looked at: one who is cut off goes on from there, however few orders it asks for.
+            // The id of the last order examined, so that a reader resumes from there, however few orders match.
             let id = format!("id: {}-{}\n", self.run, self.next.wrapping_sub(1));
             events.push([id.as_bytes(), &stats].concat().into());
         }

@@ -7,7 +7,7 @@ use crate::support::{Service, Stack, eventually};
 
 const ANY: (&str, &str) = ("MODEL", "any");
 
-/// What only a form of its own could keep.
+/// Documents that only their own form can keep.
 const DOCUMENTS: [&str; 7] = [
     "{}",
     " {\n\t\"b\" : [1, 2.50, -0, 1e131071, 18446744073709551616],\r\n \"a\" : null } \n",

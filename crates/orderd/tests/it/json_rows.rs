@@ -221,7 +221,7 @@ async fn export_and_import_keep_each_byte_in_each_format() {
             let members: std::collections::HashMap<String, &RawValue> = serde_json::from_str(line).unwrap();
             assert!(members["order"].get().starts_with('{'), "{line}");
         }
-        // Into an installation of its own, which knows neither the stream nor the keys.
+        // Into another installation, which knows neither the stream nor the keys.
         let other = Stack::new();
         let mut copy = other.serve(&[("PG_FORMAT", format)]).await;
         assert_eq!(copy.stop(), Some(0));
@@ -257,7 +257,7 @@ async fn orders_are_erased_by_id_and_by_value_in_each_format() {
 
 /// Each in turn writes, is killed, and the others go on; all serve the same bytes.
 #[tokio::test(flavor = "multi_thread")]
-async fn three_processes_serve_the_same_bytes_whoever_writes() {
+async fn three_processes_serve_the_same_bytes_whichever_writes() {
     for format in ["jsonb", "json"] {
         let stack = Stack::new();
         let mut services = Vec::new();

@@ -48,7 +48,7 @@ fn each_setting_of_serve_is_taken_by_the_chart_and_a_misspelt_one_is_not() {
     assert_eq!(chart("secrets"), secrets, "secrets: in values.schema.json; in `serve --help`");
     let files = serve(is_file);
     assert_eq!(chart("files"), files, "files: in values.schema.json; in `serve --help`");
-    // An address of NATS without a password need not be a secret, and MODEL=any is no file.
+    // An address of NATS without a password need not be a secret, and MODEL=any is not a file.
     let is_both = |name: &String| name == "NATS_URL" || name == "MODEL";
     let is_plain =
         |name: &String| own(name) && (is_both(name) || !secrets.contains(name) && !files.contains(name));

@@ -144,7 +144,7 @@ async fn requests_that_come_in_while_it_stops_are_answered_and_idle_connections_
         }
         idle.push(wire);
     }
-    // So that the halves are read before it is told to stop.
+    // So that the halves are read before SIGTERM.
     service.get("/healthz").await;
     tokio::time::sleep(Duration::from_millis(200)).await;
     service.process.signal(Signal::TERM);

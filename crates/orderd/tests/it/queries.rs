@@ -43,7 +43,7 @@ fn the_long_way(path: &str) -> hyper::http::request::Builder {
     Request::get(path).header("expect", "nothing")
 }
 
-/// A service with so many orders.
+/// A service with `count` orders.
 async fn with_orders(count: usize, env: &[(&str, &str)]) -> (Stack, Service, Vec<String>) {
     let stack = Stack::new();
     let service = stack.serve(env).await;
@@ -291,7 +291,7 @@ async fn a_list_of_documents_that_fails_breaks_the_connection() {
     stream.read_exact(&mut received).await.unwrap();
     assert!(received.starts_with(b"HTTP/1.1 200 OK"));
     stack.postgres.stop();
-    // Ended by force or not, it is no whole answer.
+    // Whether the connection was reset or closed, the answer is incomplete.
     drop(in_time("the connection ends", stream.read_to_end(&mut received)).await);
     assert!(received.len() < COUNT * large.len(), "{} bytes", received.len());
     assert!(!received.ends_with(b"0\r\n\r\n"));
@@ -301,7 +301,7 @@ async fn a_list_of_documents_that_fails_breaks_the_connection() {
     assert!(answer.headers.contains_key("retry-after"));
 }
 
-/// What memory has of the table is no answer while there may be more in it; what came since is newer than all of it.
+/// While the table is being read, memory can't answer for it; what came from the stream since is newer than all of the table.
 #[tokio::test(flavor = "multi_thread")]
 async fn while_memory_fills_no_part_is_taken_for_the_whole() {
     const COUNT: usize = 2000;

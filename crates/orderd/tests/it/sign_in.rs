@@ -1,4 +1,4 @@
-//! Who may do what, at several processes with the same tokens: one sign-in for all of them, and three rights.
+//! Authorization across several processes with the same tokens: one sign-in for all, and three rights.
 
 use hyper::{HeaderMap, Request, StatusCode};
 

@@ -89,7 +89,7 @@ fn others() -> [Value; 6] {
         ),
         ("to", "Only orders before this time", time()),
         ("order", "Newest first, or oldest first", order),
-        ("limit", "So many at most", limit),
+        ("limit", "Maximum number", limit),
         ("after", "Only what follows this id, which need not exist: the last one of the page before", after),
         ("full", "The orders too, and not only their ids", json!({ "type": "boolean", "default": false })),
     ]

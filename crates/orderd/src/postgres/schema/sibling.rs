@@ -20,7 +20,7 @@ pub(super) struct Sibling {
 }
 
 impl Sibling {
-    /// `None`: there is no such schema.
+    /// `None`: the schema does not exist.
     pub(super) async fn find(client: &Client, table: &Table, name: &str) -> Result<Option<Self>, Error> {
         let query = "SELECT c.oid, has_schema_privilege(n.oid, 'CREATE'),
                             coalesce(has_table_privilege(c.oid, 'SELECT'), false),

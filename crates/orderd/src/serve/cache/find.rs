@@ -11,10 +11,10 @@ use super::{Cache, Contents, Known, ReadThrough, Row, Unanswered};
 pub(crate) const LIMIT: usize = 50;
 pub(crate) const MAX_LIMIT: usize = 1000;
 
-/// So many orders are looked at under one lock: the writer, and the other requests of the thread, wait no longer.
+/// Maximum number of orders examined under one lock. It bounds how long the writer and the thread's other requests wait.
 const MAX_LOOKS: usize = 1024;
 
-/// Another order may take the place of one that has just left; so often the newest is looked for.
+/// Number of tries to find the newest order: it may leave memory between the search and the read.
 const MAX_TRIES: usize = 4;
 
 /// A place among the members that are searched by, and a value.

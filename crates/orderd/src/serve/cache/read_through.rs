@@ -23,8 +23,8 @@ use crate::{streams, subject};
 const WAITING: usize = 4096;
 const TOGETHER: usize = 512;
 
-/// Of those who wait, so many are of queries at most, and each asks for so many at once: the others' orders come in
-/// between.
+/// Maximum number of waiting questions that come from queries, and of those that one query asks at once, so that look-ups
+/// of single orders are answered in between.
 const WAITING_OF_QUERIES: usize = 512;
 pub(crate) const TOGETHER_OF_A_QUERY: usize = 128;
 

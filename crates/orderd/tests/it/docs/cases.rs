@@ -49,7 +49,7 @@ fn each_folder_of_the_map_is_there() {
     let folders: Vec<_> = document.rows_of("folder").flat_map(|row| &row.cells[0].code).collect();
     assert!(folders.len() > 10, "{folders:?}");
     for folder in folders {
-        assert!(tools::workspace().join(folder).is_dir(), "{folder} is no folder");
+        assert!(tools::workspace().join(folder).is_dir(), "{folder} is not a folder");
     }
 }
 

@@ -27,7 +27,7 @@ const AT_ONCE: usize = 2;
 /// How the names of translations end.
 const RUSSIAN: &str = ".ru.md";
 
-/// What is no command; `json_rows` runs the SQL.
+/// Languages of blocks that are not commands; `json_rows` runs the SQL.
 const NO_COMMANDS: [&str; 8] = ["", "go", "python", "rust", "json", "ini", "yaml", "sql"];
 
 #[test]
