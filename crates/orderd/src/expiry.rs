@@ -50,7 +50,7 @@ pub(crate) struct Expiry {
 impl Expiry {
     /// Runs until told to stop. `keep` is the age from which on an order leaves.
     pub(crate) async fn run(self, keep: Duration) -> anyhow::Result<()> {
-        let (mut pause, mut connection) = (NEXT, None);
+        let (mut pause, mut connection, mut has_failed) = (NEXT, None, false);
         loop {
             tokio::select! {
                 () = pace::next(pause) => {}
@@ -61,11 +61,19 @@ impl Expiry {
                 continue;
             }
             pause = match self.look(keep, &mut connection).await {
-                Ok(true) => NEXT,
-                Ok(false) => EVERY,
+                Ok(has_more) => {
+                    if std::mem::take(&mut has_failed) {
+                        tracing::info!("orders older than KEEP leave again");
+                    }
+                    if has_more { NEXT } else { EVERY }
+                }
                 Err(error) => {
                     connection = None;
-                    tracing::debug!(error = format!("{error:#}"), "can't remove orders older than KEEP");
+                    // Once for each time that it begins to fail: a missing right fails at each look.
+                    if !std::mem::replace(&mut has_failed, true) {
+                        let error = format!("{error:#}");
+                        tracing::warn!(error, "can't remove orders older than KEEP; trying again every 10 s");
+                    }
                     EVERY
                 }
             };
@@ -108,7 +116,8 @@ impl Expiry {
     async fn delete_rows(&self, opened: &Connection, cutoff: i128) -> anyhow::Result<bool> {
         let deleting =
             expiry::delete(&opened.client, &self.settings.postgres.table, cutoff, MAX_ORDERS as i64);
-        let deleted = timeout(STUCK, deleting).await?.map_err(postgres::explain)?;
+        let deleted =
+            timeout(STUCK, deleting).await?.map_err(postgres::explain).context("can't delete rows")?;
         self.metrics.expired.inc_by(deleted);
         if deleted > 0 {
             tracing::debug!(rows = deleted, "deleted orders older than KEEP");

@@ -67,9 +67,12 @@ export function translate(root = document) {
   root.querySelectorAll("[data-t-placeholder]").forEach((e) => (e.placeholder = t(e.dataset.tPlaceholder)));
 }
 
+// Names come from documents: `constructor` must not find what every object has.
+const own = (object, name) => (object && Object.hasOwn(object, name) ? object[name] : undefined);
+
 // A word of a program's as people say it: translated where it is known, else made readable.
 export function word(list, name) {
-  const known = list !== "members" || isOrder() ? LANGUAGES[language][list][name] : undefined;
+  const known = list !== "members" || isOrder() ? own(LANGUAGES[language][list], name) : undefined;
   if (known) return known;
   const words = name.replaceAll("_", " ").trim();
   return words ? words[0].toUpperCase() + words.slice(1) : name;
@@ -78,9 +81,9 @@ export function word(list, name) {
 // Why a message was refused: the service's words, translated where their form is known.
 export function detail(text) {
   const { details, kinds } = LANGUAGES[language];
-  if (details?.[text]) return details[text];
+  if (own(details, text)) return details[text];
   const [, found, expected] = /^(.+) where (.+) belongs$/.exec(text) ?? [];
-  return kinds?.[found] && kinds[expected] ? t("belongs", { found: kinds[found], expected: kinds[expected] }) : text;
+  return own(kinds, found) && own(kinds, expected) ? t("belongs", { found: kinds[found], expected: kinds[expected] }) : text;
 }
 
 export const label = (member) => word("members", member);

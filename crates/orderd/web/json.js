@@ -7,8 +7,22 @@ export function parse(text) {
   });
 }
 
+// Parsing and laying out a deeper document would exhaust the stack.
+const MAX_DEPTH = 200;
+
+export function isTooDeep(text) {
+  let depth = 0;
+  for (const [token] of text.matchAll(/"(?:[^"\\]|\\.)*"|[{}[\]]/gs)) {
+    if (token === "{" || token === "[") depth += 1;
+    if (token === "}" || token === "]") depth -= 1;
+    if (depth > MAX_DEPTH) return true;
+  }
+  return false;
+}
+
 // Indents the text itself, so that what is copied is what the service said.
 export function pretty(text) {
+  if (isTooDeep(text)) return text;
   const out = [];
   let depth = 0;
   let before = "";

@@ -4,7 +4,7 @@
 import { $, h, value } from "./dom.js";
 import { dateTime, label, number, t } from "./i18n.js";
 import { orderText } from "./api.js";
-import { parse, pretty, sum } from "./json.js";
+import { isTooDeep, parse, pretty, sum } from "./json.js";
 import { arrival } from "./list.js";
 import { failure } from "./failure.js";
 import { tree } from "./tree.js";
@@ -26,6 +26,8 @@ export async function show(id) {
 }
 
 function page(id, text) {
+  // A very deep document is shown as its text alone.
+  if (isTooDeep(text)) return [heading(id, {}, text), source(text)];
   const order = parse(text);
   const { delivery, payment, items, ...rest } = order;
   const isOrder = isObject(delivery) && isObject(payment) && Array.isArray(items);

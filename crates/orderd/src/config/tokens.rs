@@ -239,6 +239,5 @@ mod tests {
         let signed = hmac::sign(&first.key, b"x");
         assert!(hmac::verify(&again.key, b"x", signed.as_ref()).is_ok());
         assert!(hmac::verify(&other.key, b"x", signed.as_ref()).is_err());
-        assert!(!first.id.contains('t'));
     }
 }

@@ -101,7 +101,7 @@ impl Relation {
         }
         if !self.may_delete {
             findings.push(Finding::warning(
-                format!("role {role} may not delete from {table}, so that no order can be erased"),
+                format!("role {role} may not delete from {table}, so that no order can be erased, or leave by KEEP"),
                 format!("GRANT DELETE ON {} TO {role_quoted};", table.quoted()),
             ));
         }

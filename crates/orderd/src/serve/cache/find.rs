@@ -120,7 +120,7 @@ impl Cache {
         }
     }
 
-    /// The same, if memory alone can tell soon.
+    /// Like [`search`](Self::search), if memory alone can tell soon.
     pub(crate) fn search_at_once(&self, query: &Query) -> Option<Page> {
         let Batch { mut candidates, end } = self.batch(query, query.limit + 1).ok()?;
         let has_more = candidates.len() > query.limit;
