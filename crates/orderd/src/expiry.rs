@@ -1,8 +1,8 @@
 //! Beside the flow: orders that are older than `KEEP` leave, by the times in their keys against PostgreSQL's clock.
 //!
 //! Each process removes them from its own memory. The writer deletes their rows, their dead letters and, from a stream that
-//! orderd made, their messages. A bounded number goes at a time, so that neither the intake nor readers wait for it. Nothing is
-//! noted of them: a table or a stream that goes back brings them back until the next look.
+//! orderd made, their messages. A bounded number goes at a time, so that neither the intake nor readers wait for it. No
+//! record of them is kept: a table or a stream that goes back brings them back until the next round.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,11 +25,11 @@ use crate::postgres::{self, Connection, STUCK, expiry};
 use crate::serve::cache::Cache;
 use crate::streams;
 
-/// How often a process looks, and how soon again while there is more than went at one time.
+/// How often a process looks for old orders, and how soon it looks again while more are left.
 const EVERY: Duration = Duration::from_secs(10);
 const NEXT: Duration = Duration::from_millis(250);
 
-/// How many orders leave memory, and how many rows the table, at one time.
+/// Maximum number of orders removed from memory, and of rows deleted from the table, in one round.
 const MAX_ORDERS: usize = 1000;
 
 /// How many dead letters are deleted at one time. Each takes several requests.
@@ -80,7 +80,7 @@ impl Expiry {
         }
     }
 
-    /// Whether there may be more.
+    /// Runs one round. Returns whether more may be left.
     async fn look(&self, keep: Duration, connection: &mut Option<Connection>) -> anyhow::Result<bool> {
         let Some(table) = self.positions.table.borrow().clone() else { return Ok(false) };
         let opened = match connection.take() {
@@ -95,7 +95,7 @@ impl Expiry {
             has_more |= self.delete_dead_letters(cutoff).await?;
             self.purge(&table, cutoff).await?;
         }
-        // Kept only while it is used: where connections are few, others need this one.
+        // The connection stays open only while there is more to remove: others may need it.
         *connection = has_more.then_some(opened);
         Ok(has_more)
     }
@@ -159,7 +159,8 @@ impl Expiry {
     }
 }
 
-/// The first sequence from `low` on whose message is not older than `cutoff`; `high` where all before it are. Times in a stream
+/// The first sequence from `low` on whose message is not older than `cutoff`; `high` if all messages before it are
+/// older. Times in a stream
 /// grow with its sequences.
 async fn first_since(stream: &Stream, cutoff: i128, mut low: u64, mut high: u64) -> anyhow::Result<u64> {
     while low < high {

@@ -387,7 +387,7 @@ impl<'t> Reader<'t> {
 
     fn path(&self) -> String {
         let mut path = String::from("$");
-        // What is read of one that is open ends where the next one begins.
+        // The children of an open value end where those of the next open value begin.
         let starts = self.open.iter().skip(1).map(|open| open.start).chain([self.read.len()]);
         for (open, next) in self.open.iter().zip(starts) {
             if !open.is_object {

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! The canonical form is what PostgreSQL prints for a `jsonb`, without its blanks. So intake and fill arrive at the same
-//! bytes, and the fill, which is of millions, has nothing to do but to leave the blanks out.
+//! bytes, and the fill, which reads millions of rows, only removes the blanks.
 //!
 //! The model only checks a document: a member of another type is refused at the intake, and makes a row undecodable.
 

@@ -41,7 +41,7 @@ pub(super) fn canonical(text: &str) -> Result<Cow<'_, str>, Problem> {
         }
         return Ok(Cow::Borrowed(if is_zero { mantissa } else { text }));
     };
-    // One that is too large for this is that of a zero, or of a number that is too fine.
+    // An exponent that does not fit into an i64 belongs to a zero, or to a number that is too fine.
     let limit = if exponent.starts_with('-') { i64::MIN / 2 } else { i64::MAX / 2 };
     let exponent: i64 = exponent.parse().unwrap_or(limit);
     let scale = (fraction.len() as i64).saturating_sub(exponent).max(0) as usize;

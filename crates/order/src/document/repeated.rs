@@ -45,7 +45,7 @@ fn merge<'t>(
     }
 }
 
-/// Elements are read into those at the same places, also into those that a shorter array hid meanwhile.
+/// Merges each element into the earlier one at its index, also into one that a shorter array in between has hidden.
 fn array<'t>(
     tree: &mut Tree<'t>,
     base: Option<Value<'t>>,

@@ -143,8 +143,8 @@ impl TokenList {
 /// The tokens of a setting, which may change while the service runs, so that they can be rotated.
 pub type Tokens = Reloaded<TokenList>;
 
-/// The tokens of a setting, or of the file that `{setting}_FILE` names. None where neither is given. What is given and
-/// holds none would open to anybody what was to be closed.
+/// The tokens of a setting, or of the file that `{setting}_FILE` names. None if neither is given. A setting that is
+/// given but holds no token is an error: it would open to anyone what was to be closed.
 pub(crate) fn tokens(right: Right, given: Option<&str>) -> Result<Tokens, ConfigError> {
     let (setting, given) = (right.setting(), Secret(given.map(ToOwned::to_owned)));
     Reloaded::new(setting, move |files| {
@@ -191,7 +191,7 @@ impl Access {
         [&self.read, &self.replay, &self.erase].map(|tokens| Box::new(tokens.clone()) as Box<dyn Reload>)
     }
 
-    /// Says which tokens are too short to sign anything.
+    /// Warns of tokens that are so short that they can be guessed.
     pub(crate) fn warn_of_short_ones(&self) {
         for right in Right::ALL {
             for token in self.of(right).current().0.iter().filter(|token| token.text().len() < SHORT) {

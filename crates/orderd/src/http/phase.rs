@@ -42,7 +42,7 @@ impl Phase {
         }
     }
 
-    /// A whole head is there. Its answer ends when the body is dropped that [`Answering`] makes.
+    /// A whole head is there. The answer ends when the body that [`Answering`] makes is dropped.
     pub(super) fn begin_answer(&self) -> Answering {
         *self.0.lock() = State::Answering;
         Answering(self.clone())
@@ -111,8 +111,7 @@ pub(super) trait Served: Future {
     fn close_in_order(self: Pin<&mut Self>);
 }
 
-/// Polls a connection to its end: the client's, one after it was idle for too long, or one in the middle of a head that
-/// takes too long. A phase changes only while the connection is polled, so it is looked at after that and needs no
+/// Polls a connection until the client closes it, it has been idle for too long, or a request's head takes too long. A phase changes only while the connection is polled, so it is looked at after that and needs no
 /// signal.
 pub(super) async fn until_closed(
     served: impl Served,

@@ -10,7 +10,7 @@ use crate::serve::cache::{Criterion, LIMIT, MAX_LIMIT, Query};
 /// The parameters of `/orders` that are no members.
 pub(super) const PARAMETERS: [&str; 6] = ["from", "to", "order", "limit", "after", "full"];
 
-/// What a member's name may begin with; one that is called as a parameter must.
+/// Optional prefix of a member's name; required if a parameter has the same name.
 pub(super) const MEMBER: &str = "$.";
 
 /// Maximum number of values in one query. Each is compared with those of many orders.
@@ -19,7 +19,7 @@ const MAX_CRITERIA: usize = 32;
 /// What stands for itself in any part of an address.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// By what orders are found: the names as `SEARCH` has them, and their paths.
+/// The members by which orders are found: their names as in `SEARCH`, and their paths.
 #[derive(Clone, Copy)]
 pub(super) struct Members<'s> {
     pub(super) names: &'s [String],
@@ -105,7 +105,7 @@ impl Members<'_> {
 /// The place of a member by the name of a parameter.
 fn place(name: &str, members: &[String]) -> Option<usize> {
     let find = |name: &str| members.iter().position(|member| member == name);
-    // A dot within a name needs no escape where it is clear what is meant.
+    // A dot within a name may come without its backslash; an exact match goes first.
     let with_dots = |name: &str| members.iter().position(|member| member.replace("\\.", ".") == name);
     let within = |name: &str| find(name).or_else(|| with_dots(name));
     within(name).or_else(|| within(name.strip_prefix(MEMBER)?))
@@ -176,7 +176,7 @@ fn limit(value: &str) -> Result<usize, String> {
 /// Nanoseconds since 1970.
 fn time(name: &str, value: &str) -> Result<i128, String> {
     if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
-        // More than any key has are later than all of them.
+        // A number that overflows is later than every key.
         return Ok(value.parse().unwrap_or(i128::MAX));
     }
     // A client that does not encode the plus sign of an offset means a plus sign, not the space that it decodes to.

@@ -12,15 +12,15 @@ use crate::config::Table;
 /// Ids that have a time, as [`Key::has_time`] says.
 const TIMED: &str = "id ~ '^[1-9][0-9]{18}(-[1-9][0-9]*)?$'";
 
-/// Where ids end that are older than `age` by the database's clock, in nanoseconds since 1970.
+/// The time before which orders are older than `age` by the database's clock, in nanoseconds since 1970.
 pub(crate) async fn cutoff(client: &Client, age: Duration) -> Result<i128, Error> {
     let row = client.query_one("SELECT (extract(epoch FROM now()) * 1000000)::int8", &[]).await?;
     let now_micros: i64 = row.try_get(0)?;
     Ok(i128::from(now_micros) * 1000 - age.as_nanos() as i128)
 }
 
-/// Ids are compared in the order of the index: where times differ, their digits decide in every collation. The digits
-/// are compared once more as bytes, so that no younger row is ever among them.
+/// The `FROM` and `WHERE` of older rows. Ids are compared in the column's collation, so that the index is used; the
+/// digits of their times are compared again as bytes, so that no younger row is ever included.
 fn is_older(table: &Table) -> String {
     format!(
         "FROM {} WHERE id > $1 AND id < $2 AND left(id, 19) < $2 COLLATE \"C\" AND {TIMED}",
@@ -54,7 +54,7 @@ pub(crate) async fn ids(
 }
 
 /// Deletes the oldest of the older rows, `limit` at most, and says how many there were. If the row that was written last is
-/// among them, the writer is made to look again, so that it does not take the row for a lost one.
+/// among them, the writer's fence is broken, so that it reads the position again and does not report the row as lost.
 pub(crate) async fn delete(client: &Client, table: &Table, cutoff: i128, limit: i64) -> Result<u64, Error> {
     let delete = format!(
         "WITH gone AS (DELETE FROM {} WHERE id IN (SELECT id {} ORDER BY id LIMIT $3) RETURNING id),

@@ -1,4 +1,4 @@
-//! cache -> readers of `/events` who ask for certain orders, or for documents: all that comes in, and not samples of it.
+//! cache -> readers of `/events` with a filter or with documents: every order that matches, not a sample.
 //!
 //! Orders are kept as long as there is such a reader, and a minute longer, so that a reader can resume after a disconnect. Each reader
 //! looks at them by itself: hashes first, which nearly always tell. Nobody waits for a reader: one whose place has left
@@ -87,7 +87,7 @@ impl Unsampled {
 
     /// Keeps what has come in; forgets it where nobody asks any more.
     pub(super) fn publish(&self, orders: &[(Body, Hashes)]) {
-        if orders.is_empty() && self.0.read().is_at_rest() {
+        if orders.is_empty() && self.0.read().needs_no_change() {
             return;
         }
         let mut ring = self.0.write();
@@ -104,12 +104,12 @@ impl Ring {
         self.readers > 0 || self.left.is_some_and(|left| left.elapsed() < AWAITED)
     }
 
-    /// Whether nothing is kept and nobody is awaited.
-    fn is_at_rest(&self) -> bool {
+    /// Whether publishing no orders changes nothing: orders are still wanted, or none are kept.
+    fn needs_no_change(&self) -> bool {
         self.is_wanted() || (self.orders.is_empty() && self.left.is_none())
     }
 
-    /// What comes in from now on has gaps before it.
+    /// Empties the ring and changes the prefix, so that no earlier id can be resumed.
     fn begin_again(&mut self) {
         (self.orders, self.bytes, self.left) = (VecDeque::new(), 0, None);
         self.run = crate::random::hex::<8>();
@@ -249,7 +249,7 @@ impl Reader {
             self.cache.write_body(body, &mut order).ok()?;
             data.truncate(data.len() - 1);
             data.push_str(",\"order\":");
-            // In the lines of an event, what ends a line divides it.
+            // A line break in an event's data starts a new `data:` line.
             data.push_str(
                 &String::from_utf8_lossy(&order).replace("\r\n", "\n").replace(['\r', '\n'], "\ndata: "),
             );
