@@ -1,7 +1,7 @@
-//! Every channel of the service is made here and every stage is spawned here, in the order of the flow.
+//! Makes every channel and spawns every stage of the flow, in its order. `lib.rs` spawns what runs around it.
 //!
 //! ```text
-//!                    restore, follow ── initmemchan ─┐
+//!                      restore, follow ── initmemchan ─┐
 //!                                                      ├─ fan_in ── memwritechan ── cache ── feed
 //!                                          ┌─ memchan ─┘
 //! fetch ── natschan ── filter ── msgdatachan ── decode ── orderschan ── fan_out

@@ -111,8 +111,8 @@ pub(super) trait Served: Future {
     fn close_in_order(self: Pin<&mut Self>);
 }
 
-/// Polls a connection until the client closes it, it has been idle for too long, or a request's head takes too long. A phase changes only while the connection is polled, so it is looked at after that and needs no
-/// signal.
+/// Polls a connection until the client closes it, it has been idle for too long, or a request's head takes too long. A
+/// phase changes only while the connection is polled, so it is looked at after that and needs no signal.
 pub(super) async fn until_closed(
     served: impl Served,
     phase: &Phase,
