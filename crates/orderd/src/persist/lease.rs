@@ -121,12 +121,19 @@ impl Running {
         self.read_erased().await?;
         let dead_created = *self.parts.dead_letters.created.borrow();
         let start = self.start(stream, found, report, dead_created);
-        let vanished = *self.parts.positions.vanished.borrow();
-        let vanished = vanished.map_or(0, |vanished| lost(&vanished.behind(found.seq), &self.erased));
+        let noted = *self.parts.positions.vanished.borrow();
+        let vanished = noted.map_or(0, |vanished| lost(&vanished.behind(found.seq), &self.erased));
         let taken = position::take(self.client()?, key, found, &self.name, start, dead_created, vanished);
         let taken = tokio::time::timeout(STUCK, taken).await.map_err(|_| Unanswered::Silent.to_string())?;
         let Some((fence, begun)) = taken.map_err(|error| describe(&error))? else { return Ok(None) };
-        self.parts.positions.vanished.send_replace(None);
+        // What `fetch` has noted since is counted by the next taking.
+        self.parts.positions.vanished.send_if_modified(|now| {
+            let is_counted = now.is_some() && *now == noted;
+            if is_counted {
+                *now = None;
+            }
+            is_counted
+        });
         if vanished > 0 {
             tracing::error!(
                 lost = vanished,
