@@ -31,6 +31,10 @@ fn keep_on_one_line(line: &mut Vec<u8>, start: usize) -> Result<(), String> {
     serde_json::to_writer(line, &text).map_err(|error| error.to_string())
 }
 
+fn leave_out(id: &[u8]) {
+    super::complain(&format!("row {} is left out: its id has no form in UTF-8", id.escape_ascii()));
+}
+
 /// Writes `{"id":…,"order":{…}}` for each row. 1: some rows can't be decoded; they are named on stderr.
 ///
 /// # Errors
@@ -43,9 +47,12 @@ pub async fn run(args: ExportArgs) -> anyhow::Result<ExitCode> {
     let encoding = Encoding::of(&connection.client).await.map_err(postgres::explain)?;
     let format =
         postgres::format_of_table(&connection.client, &settings.table).await.map_err(postgres::explain)?;
+    let unreadable = encoding.unreadable_ids(&connection.client, &settings.table).await;
+    let unreadable = unreadable.map_err(postgres::explain)?;
     let copy = format!(
-        "COPY (SELECT {}, data FROM {table} ORDER BY id COLLATE \"C\") TO STDOUT (FORMAT binary)",
-        encoding.raw_id()
+        "COPY (SELECT {}, data FROM {table} WHERE {} ORDER BY id COLLATE \"C\") TO STDOUT (FORMAT binary)",
+        encoding.raw_id(),
+        Encoding::except(&unreadable)
     );
     let rows = connection.client.copy_out(&copy).await.map_err(postgres::explain)?;
     let mut rows = std::pin::pin!(BinaryCopyOutStream::new(rows, &[Type::BYTEA, Type::BYTEA]));
@@ -54,16 +61,14 @@ pub async fn run(args: ExportArgs) -> anyhow::Result<ExitCode> {
     reader.set_format(format);
     let progress = Progress::new(None, model.plural());
     let mut out = BufWriter::with_capacity(1 << 18, std::io::stdout().lock());
-    let mut skipped = 0_u64;
+    let mut skipped = unreadable.len() as u64;
+    unreadable.iter().for_each(|id| leave_out(id));
     let mut line = Vec::new();
     while let Some(row) = rows.next().await {
         let row = row.map_err(postgres::explain)?;
         let (raw, data): (&[u8], Option<&[u8]>) = (row.try_get(0)?, row.try_get(1)?);
         let Some(id) = encoding.decode(raw) else {
-            super::complain(&format!(
-                "row {:?} is left out: its id is not text in the database's encoding",
-                String::from_utf8_lossy(raw)
-            ));
+            leave_out(raw);
             skipped += 1;
             continue;
         };

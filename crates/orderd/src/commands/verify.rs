@@ -222,7 +222,13 @@ impl Places {
     ) -> anyhow::Result<()> {
         let encoding = Encoding::of(client).await.map_err(postgres::explain)?;
         let raw_id = encoding.raw_id();
-        let copy = format!("COPY (SELECT {raw_id}, data FROM {}) TO STDOUT (FORMAT binary)", table.quoted());
+        let unreadable = encoding.unreadable_ids(client, table).await.map_err(postgres::explain)?;
+        let copy = format!(
+            "COPY (SELECT {raw_id}, data FROM {} WHERE {}) TO STDOUT (FORMAT binary)",
+            table.quoted(),
+            Encoding::except(&unreadable)
+        );
+        self.undecodable.extend(unreadable.iter().map(|id| id.escape_ascii().to_string()));
         let rows = client.copy_out(&copy).await.map_err(postgres::explain)?;
         let mut rows = std::pin::pin!(BinaryCopyOutStream::new(rows, &[Type::BYTEA, Type::BYTEA]));
         while let Some(row) = rows.next().await {
@@ -233,7 +239,7 @@ impl Places {
             match (id, data.map(|data| reader.read("", data))) {
                 (Some(id), Some(Ok(_))) => self.table.insert(id),
                 (Some(id), _) => self.undecodable.insert(id),
-                // The id is not valid text in the database's encoding, so that no client can ask for the row.
+                // The id has no form in UTF-8, so that no client can ask for the row.
                 (None, _) => self.undecodable.insert(raw.escape_ascii().to_string()),
             };
         }

@@ -8,9 +8,13 @@ use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Error};
 
 use super::is_no_text;
+use crate::config::Table;
 
 /// Bytes of a single-byte encoding from 128 on; those below are ASCII in all encodings of a server.
 const HIGH: std::ops::RangeInclusive<u8> = 128..=255;
+
+/// Ids that are looked at together for characters without a form in UTF-8.
+const LOOKED_AT: i64 = 4096;
 
 /// How a database stores text.
 pub(crate) enum Encoding {
@@ -58,6 +62,45 @@ impl Encoding {
         Ok(holdable)
     }
 
+    /// The ids that have no form in UTF-8, as the server stores them. Only of a multi-byte encoding: there a query that would
+    /// return such an id fails, with all other rows. Of others, [`Self::decode`] knows.
+    ///
+    /// # Errors
+    /// PostgreSQL can't be asked.
+    pub(crate) async fn unreadable_ids(&self, client: &Client, table: &Table) -> Result<Vec<Vec<u8>>, Error> {
+        let mut unreadable = Vec::new();
+        if !matches!(self, Self::MultiByte) {
+            return Ok(unreadable);
+        }
+        // Ids of ASCII alone have as many bytes as characters. The comparison is between texts of the server.
+        let query = format!(
+            "SELECT convert_to(id, getdatabaseencoding()) FROM {} WHERE octet_length(id) <> char_length(id)
+               AND ($1::bytea IS NULL OR id > convert_from($1, getdatabaseencoding())) ORDER BY id LIMIT {LOOKED_AT}",
+            table.quoted()
+        );
+        let mut last: Option<Vec<u8>> = None;
+        loop {
+            let rows = client.query_typed(&query, &[(&last, Type::BYTEA)]).await?;
+            let ids = rows.iter().map(|row| row.try_get(0)).collect::<Result<Vec<Vec<u8>>, Error>>()?;
+            let Some(end) = ids.last() else { return Ok(unreadable) };
+            last = Some(end.clone());
+            unreadable.extend(without_utf8(client, &ids).await?);
+        }
+    }
+
+    /// The condition that leaves such ids out.
+    pub(crate) fn except(unreadable: &[Vec<u8>]) -> String {
+        if unreadable.is_empty() {
+            return "true".to_owned();
+        }
+        let literal = |id: &Vec<u8>| {
+            let digits: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
+            format!("decode('{digits}', 'hex')")
+        };
+        let literals: Vec<String> = unreadable.iter().map(literal).collect();
+        format!("convert_to(id, getdatabaseencoding()) NOT IN ({})", literals.join(", "))
+    }
+
     /// The expression that gives the bytes of an id, as the server stores them.
     pub(crate) fn raw_id(&self) -> &'static str {
         match self {
@@ -98,6 +141,21 @@ async fn high_half(client: &Client) -> Result<Vec<Option<char>>, Error> {
         }
     });
     future::try_join_all(letters).await
+}
+
+/// Those of these ids that the server can't convert, found by halves: few are like that.
+async fn without_utf8(client: &Client, ids: &[Vec<u8>]) -> Result<Vec<Vec<u8>>, Error> {
+    let query = "SELECT count(convert(raw, getdatabaseencoding(), 'UTF8')) FROM unnest($1::bytea[]) AS raw";
+    let (mut found, mut parts) = (Vec::new(), vec![ids]);
+    while let Some(part) = parts.pop() {
+        match client.query_typed(query, &[(&part, Type::BYTEA_ARRAY)]).await {
+            Ok(_) => {}
+            Err(error) if !is_no_text(&error) => return Err(error),
+            Err(_) if part.len() == 1 => found.extend_from_slice(part),
+            Err(_) => parts.extend(<[_; 2]>::from(part.split_at(part.len() / 2))),
+        }
+    }
+    Ok(found)
 }
 
 /// Whether the server can convert an id.

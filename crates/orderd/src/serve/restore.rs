@@ -104,6 +104,8 @@ struct Table {
     format: RowFormat,
     /// Conditions that split it into parts.
     ranges: Vec<String>,
+    /// Ids that the server can't send as text.
+    unreadable: Vec<Vec<u8>>,
 }
 
 impl Restore {
@@ -139,16 +141,26 @@ impl Restore {
     async fn fill(&self, initmemchan: &mpsc::Sender<Records>, first: bool) -> Result<(), Closed> {
         let mut backoff = Backoff::default();
         let mut asked;
+        // Mostly none is there, and to look for them is to read the table once more.
+        let mut has_unreadable = false;
         loop {
             // Before it is read: whoever asks later is answered by the next fill.
             asked = self.progress.asked.load(Ordering::Acquire);
             self.progress.rows.store(0, Ordering::Relaxed);
             self.progress.undecodable.store(0, Ordering::Relaxed);
-            match self.read_table(initmemchan, first).await {
+            match self.read_table(initmemchan, first, has_unreadable).await {
                 Ok(()) => break,
+                Err(Failed::Unreadable(_)) if !has_unreadable => {
+                    has_unreadable = true;
+                    continue;
+                }
                 Err(Failed::Closed) => return Err(Closed),
-                Err(Failed::Database(reason)) if first => self.health.down(Part::Fill, reason),
-                Err(Failed::Database(reason)) => tracing::warn!(reason, "can't read the table again"),
+                Err(Failed::Database(reason) | Failed::Unreadable(reason)) if first => {
+                    self.health.down(Part::Fill, reason);
+                }
+                Err(Failed::Database(reason) | Failed::Unreadable(reason)) => {
+                    tracing::warn!(reason, "can't read the table again")
+                }
             }
             backoff.wait().await;
         }
@@ -173,8 +185,13 @@ impl Restore {
         Ok(())
     }
 
-    async fn read_table(&self, initmemchan: &mpsc::Sender<Records>, first: bool) -> Result<(), Failed> {
-        let Table { connection, format, ranges } = self.table().await?;
+    async fn read_table(
+        &self,
+        initmemchan: &mpsc::Sender<Records>,
+        first: bool,
+        has_unreadable: bool,
+    ) -> Result<(), Failed> {
+        let Table { connection, format, ranges, unreadable } = self.table(has_unreadable).await?;
         if first && format != self.settings.format {
             let (data, made) = (format.column_type(), self.settings.format.column_type());
             tracing::info!(
@@ -187,6 +204,9 @@ impl Restore {
             // Whoever is away is not waited for; the table is then read once more.
             drop(tokio::time::timeout(PLACED, self.progress.placed.notified()).await);
             self.progress.begun.store(true, Ordering::Release);
+        }
+        for id in &unreadable {
+            self.unreadable(id);
         }
         let parts = self.share(connection, ranges).await;
         let reads = parts.into_iter().map(|(connection, ranges)| {
@@ -216,11 +236,17 @@ impl Restore {
     }
 
     /// Asks for the form of the rows, and for how to split the table into parts that are read at once.
-    async fn table(&self) -> Result<Table, Failed> {
+    async fn table(&self, has_unreadable: bool) -> Result<Table, Failed> {
         let connection = postgres::connect_in_time(&self.settings).await?;
         let prepared = postgres::prepare(&connection.client, &self.settings);
         let Traits { format, .. } = self.answered(&connection, prepared).await??;
-        let whole = vec!["true".to_owned()];
+        let unreadable = match has_unreadable {
+            // However long that takes: it is a read of the whole table.
+            true => postgres::unless_moved(&connection, self.unreadable_ids(&connection)).await??,
+            false => Vec::new(),
+        };
+        let readable = Encoding::except(&unreadable);
+        let whole = vec![readable.clone()];
         let query = "SELECT relkind = 'r' AND current_setting('server_version_num')::int >= 140000,
                             pg_relation_size(oid) / current_setting('block_size')::int,
                             greatest(reltuples, 0)::float8
@@ -228,15 +254,22 @@ impl Restore {
         let table = self.settings.table.quoted();
         let parameters: [(&(dyn ToSql + Sync), Type); 1] = [(&table, Type::TEXT)];
         let rows = self.answered(&connection, connection.client.query_typed(query, &parameters)).await??;
-        let Some(row) = rows.first() else { return Ok(Table { connection, format, ranges: whole }) };
+        let Some(row) = rows.first() else {
+            return Ok(Table { connection, format, ranges: whole, unreadable });
+        };
         let (by_place, blocks): (bool, i64) = (row.try_get(0)?, row.try_get(1)?);
         self.progress.estimate.store(row.try_get::<_, f64>(2)? as u64, Ordering::Relaxed);
         if !by_place || blocks < SMALL {
-            return Ok(Table { connection, format, ranges: whole });
+            return Ok(Table { connection, format, ranges: whole, unreadable });
         }
         let middle = blocks / 2;
-        let halves = vec![format!("ctid < '({middle},0)'"), format!("ctid >= '({middle},0)'")];
-        Ok(Table { connection, format, ranges: halves })
+        let halves = ["<", ">="].map(|half| format!("ctid {half} '({middle},0)' AND {readable}"));
+        Ok(Table { connection, format, ranges: halves.into(), unreadable })
+    }
+
+    async fn unreadable_ids(&self, connection: &Connection) -> Result<Vec<Vec<u8>>, tokio_postgres::Error> {
+        let encoding = Encoding::of(&connection.client).await?;
+        encoding.unreadable_ids(&connection.client, &self.settings.table).await
     }
 
     async fn read_ranges(
@@ -283,13 +316,7 @@ impl Restore {
             let (id, data): (&[u8], Option<&[u8]>) = (row.try_get(0)?, row.try_get(1)?);
             match encoding.decode(id) {
                 Some(id) => records.extend(self.record(&mut hasher, &id, data, first)),
-                None => {
-                    self.progress.rows.fetch_add(1, Ordering::Relaxed);
-                    self.undecodable(
-                        &String::from_utf8_lossy(id),
-                        "its id is not text in the database's encoding",
-                    );
-                }
+                None => self.unreadable(id),
             }
             if records.len() == CHUNK {
                 let whole = std::mem::replace(&mut records, Vec::with_capacity(CHUNK));
@@ -338,6 +365,12 @@ impl Restore {
         None
     }
 
+    /// A row under an id that no client can name.
+    fn unreadable(&self, id: &[u8]) {
+        self.progress.rows.fetch_add(1, Ordering::Relaxed);
+        self.undecodable(&id.escape_ascii().to_string(), "its id has no form in UTF-8");
+    }
+
     fn undecodable(&self, id: &str, problem: &str) {
         if self.progress.undecodable.fetch_add(1, Ordering::Relaxed) < NAMED {
             tracing::warn!(id, problem, "row can't be decoded, skipped");
@@ -358,11 +391,14 @@ enum Failed {
     Closed,
     /// Why PostgreSQL can't be read.
     Database(String),
+    /// The same, where an id can't be sent as text.
+    Unreadable(String),
 }
 
 impl From<tokio_postgres::Error> for Failed {
     fn from(error: tokio_postgres::Error) -> Self {
-        Self::Database(describe(&error))
+        let reason = describe(&error);
+        if postgres::is_no_text(&error) { Self::Unreadable(reason) } else { Self::Database(reason) }
     }
 }
 
