@@ -38,6 +38,11 @@ impl Conninfo {
         self.0.iter().rev().find(|(known, _)| known == name).is_some_and(|(_, value)| value.is_empty())
     }
 
+    /// Whether an option was given, be it without a value.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|(known, _)| known == name)
+    }
+
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|(name, _)| name.as_str())
     }
@@ -96,7 +101,10 @@ impl Conninfo {
         if !database.is_empty() {
             self.set("dbname", &decoded(database)?);
         }
-        options.split('&').filter(|option| !option.is_empty()).try_for_each(|option| self.option(option))
+        // As in libpq, only the last one may be missing.
+        let options = options.strip_suffix('&').unwrap_or(options);
+        let mut options = options.split('&').filter(|_| !options.is_empty());
+        options.try_for_each(|option| self.option(option))
     }
 
     fn servers(&mut self, text: &str) -> Result<(), String> {
@@ -235,6 +243,8 @@ mod tests {
             "postgresql://u:100%secret@h",
             "postgresql://h/d?sslmode",
             "postgresql://h/d?a=secret=b",
+            "postgresql://h/d?&a=secret",
+            "postgresql://h/d?a=secret&&b=c",
             "postgresql://[::1",
             "postgresql://[::1]x/d",
             "postgresql://h/%00",

@@ -16,7 +16,7 @@ use crate::tls::{Client, Mode, Roots, Versions};
 type Problem = (&'static str, String);
 
 /// Variables of the environment that libpq reads where the string says nothing.
-const VARIABLES: [(&str, &str); 30] = [
+const VARIABLES: [(&str, &str); 34] = [
     ("host", "PGHOST"),
     ("hostaddr", "PGHOSTADDR"),
     ("port", "PGPORT"),
@@ -39,6 +39,10 @@ const VARIABLES: [(&str, &str); 30] = [
     ("sslsni", "PGSSLSNI"),
     ("requirepeer", "PGREQUIREPEER"),
     ("require_auth", "PGREQUIREAUTH"),
+    ("sslcompression", "PGSSLCOMPRESSION"),
+    ("min_protocol_version", "PGMINPROTOCOLVERSION"),
+    ("max_protocol_version", "PGMAXPROTOCOLVERSION"),
+    ("gssdelegation", "PGGSSDELEGATION"),
     ("ssl_min_protocol_version", "PGSSLMINPROTOCOLVERSION"),
     ("ssl_max_protocol_version", "PGSSLMAXPROTOCOLVERSION"),
     ("gssencmode", "PGGSSENCMODE"),
@@ -53,7 +57,7 @@ const VARIABLES: [(&str, &str); 30] = [
 const ADDRESS: [&str; 6] = ["host", "hostaddr", "port", "dbname", "user", "password"];
 
 /// Options that are honoured.
-const HONOURED: [&str; 29] = [
+const HONOURED: [&str; 28] = [
     "host",
     "hostaddr",
     "port",
@@ -82,17 +86,18 @@ const HONOURED: [&str; 29] = [
     "ssl_max_protocol_version",
     "target_session_attrs",
     "load_balance_hosts",
-    "max_protocol_version",
 ];
 
 /// Options of which only these values are taken: what the service does anyway.
-const FIXED: [(&str, &[&str]); 6] = [
+const FIXED: [(&str, &[&str]); 7] = [
     ("gssencmode", &["disable", "prefer"]),
     ("sslcompression", &["0"]),
     ("replication", &["false", "off", "no", "0"]),
     ("client_encoding", &["utf8", "utf-8", "UTF8", "UTF-8", "auto"]),
     ("gssdelegation", &["0"]),
     ("min_protocol_version", &["3.0"]),
+    // The service speaks 3.0, which is never above the most that is allowed.
+    ("max_protocol_version", &["3.0", "3.2", "latest"]),
 ];
 
 /// Options of libpq that would have to be done and can't be.
@@ -114,11 +119,11 @@ const REFUSED: [&str; 15] = [
     "authtype",
 ];
 
-/// Takes what the string does not say from the environment. `whole`: also where the server is.
+/// Takes from the environment what the string does not have; an option that it has empty stays empty. `whole`: also where the server is.
 pub(super) fn from_environment(given: &mut Conninfo, whole: bool) {
     for (option, variable) in VARIABLES {
         if (whole || !ADDRESS.contains(&option))
-            && given.get(option).is_none()
+            && !given.has(option)
             && let Some(value) = std::env::var(variable).ok().filter(|value| !value.is_empty())
         {
             given.set(option, &value);
@@ -126,13 +131,13 @@ pub(super) fn from_environment(given: &mut Conninfo, whole: bool) {
     }
     // As libpq still reads it. The newer variable counts before it.
     let requires = std::env::var("PGREQUIRESSL").is_ok_and(|value| value.starts_with('1'));
-    if requires && given.get("sslmode").is_none() {
+    if requires && !given.has("sslmode") {
         given.set("sslmode", "require");
     }
 }
 
 /// Options that libpq does not take empty: what was to be asked for would be dropped.
-const NEVER_EMPTY: [&str; 8] = [
+const NEVER_EMPTY: [&str; 16] = [
     "sslmode",
     "sslnegotiation",
     "sslcertmode",
@@ -141,6 +146,14 @@ const NEVER_EMPTY: [&str; 8] = [
     "target_session_attrs",
     "load_balance_hosts",
     "connect_timeout",
+    "keepalives",
+    "keepalives_idle",
+    "keepalives_interval",
+    "keepalives_count",
+    "tcp_user_timeout",
+    "min_protocol_version",
+    "max_protocol_version",
+    "service",
 ];
 
 /// Refuses what is not done.
@@ -244,21 +257,35 @@ pub(super) fn tls(given: &Conninfo, files: &mut Files) -> Result<Client, Problem
             format!("is in the engine {engine}, which is not supported: name a file"),
         ));
     }
-    if let Some(value) = given.get("sslcertmode").filter(|value| !["disable", "allow"].contains(value)) {
-        return Err(problem("sslcertmode", format!("takes disable or allow, not {value}")));
+    if given.get("sslcertmode").is_some_and(|value| !["disable", "allow"].contains(&value)) {
+        return Err(problem("sslcertmode", "takes disable or allow"));
     }
     let is_direct = given.get("sslnegotiation") == Some("direct");
     if is_direct && matches!(mode, Mode::Disable | Mode::Allow | Mode::Prefer) {
         return Err(problem("sslnegotiation", "direct needs sslmode=require or a stronger one"));
     }
-    Ok(Client {
+    let client = Client {
         mode,
         roots,
         identity,
-        sni: given.get("sslsni") != Some("0"),
+        // As libpq reads it: all but a 1 turns it off.
+        sni: !given.is_empty("sslsni") && given.get("sslsni").is_none_or(|value| value.starts_with('1')),
         versions: versions(given)?,
         is_direct,
-    })
+    };
+    // libpq reads it without being asked, where it checks certificates.
+    if let Some(file) = in_home("root.crl").filter(|file| files.is_file(file))
+        && client.authorities().is_some()
+    {
+        return Err(problem(
+            "sslcrl",
+            format!(
+                "is not supported, and {} lists revoked certificates: remove that file, or set HOME to another folder",
+                file.display()
+            ),
+        ));
+    }
+    Ok(client)
 }
 
 /// rustls has TLS 1.2 and 1.3; an older least version is one that both are above.
@@ -290,6 +317,18 @@ fn in_home(name: &str) -> Option<PathBuf> {
 pub(super) fn passfile(given: &Conninfo) -> Option<PathBuf> {
     let home = || std::env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
     given.get("passfile").map(PathBuf::from).or_else(|| home().map(|home| home.join(".pgpass")))
+}
+
+/// Servers and database, in words.
+pub(super) fn place(given: &Conninfo) -> String {
+    let or = |name: &str, default: &'static str| given.get(name).map_or(default.into(), ToOwned::to_owned);
+    let servers = match (given.get("host"), given.get("hostaddr")) {
+        (Some(host), Some(address)) => format!("{host} ({address})"),
+        (Some(one), None) | (None, Some(one)) => one.to_owned(),
+        (None, None) => "a local socket".to_owned(),
+    };
+    let database = given.get("dbname").or_else(|| given.get("user")).unwrap_or("of the user's name");
+    format!("{servers} port {} database {database}", or("port", "5432"))
 }
 
 /// One configuration for each server: what all share, and one host.
@@ -401,7 +440,10 @@ fn shared(given: &Conninfo) -> Result<Config, Problem> {
 fn times(given: &Conninfo, config: &mut Config) -> Result<(), Problem> {
     let number = |name: &'static str, default: i64| match given.get(name) {
         None => Ok(default),
-        Some(text) => text.trim().parse().map_err(|_| problem(name, "takes a whole number")),
+        // Within 32 bits, as libpq takes it.
+        Some(text) => {
+            text.trim().parse::<i32>().map(i64::from).map_err(|_| problem(name, "takes a whole number"))
+        }
     };
     // A server that silently goes while nothing is under way to it is noticed in about ten seconds.
     let positive = |value: i64| u64::try_from(value).unwrap_or_default();

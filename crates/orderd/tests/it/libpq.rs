@@ -233,6 +233,9 @@ fn strings_are_read_as_psql_reads_them() {
         format!("postgresql://either@%2Ftmp:{port}/demo1"),
         format!("postgresql://either@/demo1?host=/nowhere,/tmp&port={port},{port}"),
         format!("{plain} sslcert=/nowhere.crt sslmode=disable"),
+        format!("{plain} keepalives=2 tcp_user_timeout=-5 connect_timeout=-1 sslsni=off"),
+        format!("{plain} connect_timeout=' 5 ' ssl_min_protocol_version=''"),
+        format!("postgresql://either@{address}?connect_timeout=5&"),
     ] {
         let got = compare(&string);
         assert_eq!(got, Got::Plain, "{string}");
@@ -246,6 +249,12 @@ fn strings_are_read_as_psql_reads_them() {
         format!("{plain} channel_binding=''"),
         format!("{plain} target_session_attrs=''"),
         format!("{plain} connect_timeout=''"),
+        format!("{plain} connect_timeout=99999999999"),
+        format!("{plain} keepalives=''"),
+        format!("{plain} keepalives=on"),
+        format!("{plain} tcp_user_timeout=''"),
+        format!("{plain} service=''"),
+        format!("postgresql://either@{address}?&application_name=x"),
         format!("host=/nowhere port={port} user=either dbname=demo1"),
         format!("host=@nowhere port={port} user=either dbname=demo1"),
         format!("{plain} ssl_min_protocol_version=TLSv2"),
@@ -363,14 +372,69 @@ fn options_of_tls_are_read_as_psql_reads_them() {
 fn deprecated_variable_for_tls_is_not_dropped() {
     let (postgres, home) = (start(None), Scratch::new().unwrap());
     let string = format!("postgresql://either@127.0.0.1:{}/demo1", postgres.port());
-    for (name, value, gets_in) in
-        [("PGREQUIRESSL", "1", false), ("PGREQUIRESSL", "0", true), ("PGSSLMODE", "", true)]
-    {
+    for (name, value, gets_in) in [
+        ("PGREQUIRESSL", "1", false),
+        ("PGREQUIRESSL", "0", true),
+        ("PGSSLMODE", "", true),
+        ("PGMINPROTOCOLVERSION", "3.2", false),
+        ("PGMINPROTOCOLVERSION", "3.0", true),
+        ("PGMAXPROTOCOLVERSION", "3.2", true),
+        ("PGREQUIREAUTH", "scram-sha-256", false),
+        ("PGGSSENCMODE", "require", false),
+    ] {
         let mut orderd = Command::new(env!("CARGO_BIN_EXE_orderd"));
         orderd.arg("export").env("DATABASE_URL", &string).env(name, value).env("HOME", home.path());
         let output = orderd.output().unwrap();
         let words = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.success(), gets_in, "{name}={value}: {words}");
+    }
+}
+
+/// An option that is given without a value is not looked for in the environment.
+#[test]
+fn empty_option_is_not_replaced_by_its_variable() {
+    let (postgres, home) = (start(None), Scratch::new().unwrap());
+    let port = postgres.port();
+    // Without a host, the socket in /tmp.
+    let no_host = format!("host='' port={port} user=either dbname=demo1");
+    let no_mode = format!("host=127.0.0.1 port={port} user=either dbname=demo1 sslmode=''");
+    for (string, name, value, gets_in) in
+        [(no_host, "PGHOST", "/nowhere", true), (no_mode, "PGSSLMODE", "disable", false)]
+    {
+        let mut orderd = Command::new(env!("CARGO_BIN_EXE_orderd"));
+        orderd.arg("export").env("DATABASE_URL", &string).env(name, value).env("HOME", home.path());
+        let output = orderd.output().unwrap();
+        let words = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.success(), gets_in, "{string} {name}={value}: {words}");
+    }
+}
+
+/// libpq reads a list of revoked certificates that lies beside the authorities of the user.
+#[test]
+fn list_of_revoked_certificates_is_not_ignored() {
+    let authority = Authority::new();
+    let postgres =
+        start(Some(authority.server("server", "localhost", "root", "subjectAltName=DNS:localhost")));
+    let home = authority.scratch.path();
+    std::fs::create_dir(authority.file(".postgresql")).unwrap();
+    std::fs::write(authority.file("index.txt"), "").unwrap();
+    std::fs::write(authority.file("crlnumber"), "01\n").unwrap();
+    let settings = "[ca]\ndefault_ca=x\n[x]\ndatabase=index.txt\ncrlnumber=crlnumber\ndefault_md=sha256\ndefault_crl_days=30\n";
+    std::fs::write(authority.file("ca.cnf"), settings).unwrap();
+    authority.openssl("ca -config ca.cnf -cert root.crt -keyfile root.key -revoke server.crt");
+    authority.openssl("ca -config ca.cnf -cert root.crt -keyfile root.key -gencrl -out .postgresql/root.crl");
+    let to = |more: &str| {
+        format!("host=localhost hostaddr=127.0.0.1 port={} user=either dbname=demo1 {more}", postgres.port())
+    };
+    let root = authority.file("root.crt").display().to_string();
+    for (more, expected) in [
+        ("sslmode=require".to_owned(), Got::Encrypted),
+        (format!("sslmode=verify-full sslrootcert={root}"), Got::Nothing),
+        (format!("sslmode=require sslrootcert={root}"), Got::Nothing),
+    ] {
+        let (got, words) = compare(&postgres, home, "revoked", &to(&more));
+        assert_eq!(got, expected, "{more}: {words}");
+        assert!(got == Got::Encrypted || words.contains("sslcrl") && words.contains("root.crl"), "{words}");
     }
 }
 
@@ -387,6 +451,21 @@ fn options_that_are_not_honoured_are_refused_by_name() {
         "sslkeylogfile",
         "sslcrldir",
         "gsslib",
+        "servicefile",
+        "min_protocol_version",
+        "max_protocol_version",
+        "gssencmode",
+        "gssdelegation",
+        "load_balance_hosts",
+        "sslnegotiation",
+        "sslcertmode",
+        "channel_binding",
+        "keepalives_idle",
+        "keepalives_interval",
+        "keepalives_count",
+        "ssl_min_protocol_version",
+        "scram_client_key",
+        "oauth_issuer",
         "unknown",
     ] {
         let mut orderd = Command::new(env!("CARGO_BIN_EXE_orderd"));
