@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use async_nats::connection::State;
 use async_nats::jetstream;
-use async_nats::{Client, ConnectOptions, Event, ServerAddr};
+use async_nats::{Client, ConnectOptions, Event, ReconnectToServer, Server, ServerAddr};
 use tokio::sync::watch;
 
 use crate::client_end::ClientEnd;
@@ -196,8 +196,8 @@ pub(crate) async fn connect_once_noting(
     Err(anyhow::anyhow!("can't connect to NATS at {}", failures.join("; at ")))
 }
 
-/// Gives a client the servers that are named now, where others were before. A client that is connecting takes none: it
-/// gets them when it has connected.
+/// Gives a client the servers that are named now, where others were before. One that is connecting chooses among them by
+/// [`replacement`], and gets them when it has connected.
 pub(crate) async fn follow_servers(client: &Client, settings: &Nats, known: &mut Vec<ServerAddr>) {
     let named = settings.servers();
     if named == *known || client.connection_state() != State::Connected {
@@ -217,23 +217,27 @@ pub(crate) async fn follow_servers(client: &Client, settings: &Nats, known: &mut
 fn options(settings: &Nats, health: Arc<Health>, end: &ClientEnd) -> Result<ConnectOptions, anyhow::Error> {
     let alive = end.guard();
     let rounds = Arc::new(AtomicU32::new(0));
-    let (outage, connected) = (health.clone(), rounds.clone());
+    let (outage, connected, nats) = (health.clone(), rounds.clone(), settings.clone());
     let options = secured(settings)?
         // A connection that has silently gone is noticed after two pings without an answer.
         .ping_interval(Duration::from_secs(2))
         .max_reconnects(None)
         .reconnect_delay_callback(|attempts| reconnect_delay("service", attempts))
-        // It chooses nothing: before each round of attempts, the client shows here how those before have failed.
-        .reconnect_to_server_callback(move |servers, _| {
-            if rounds.fetch_add(1, Ordering::Relaxed) > 0 {
+        // Before each round of attempts, the client shows here how those before have failed.
+        .reconnect_to_server_callback(move |mut servers, _| {
+            let named = nats.servers();
+            let round = rounds.fetch_add(1, Ordering::Relaxed);
+            let chosen = replacement(&named, &servers, round as usize);
+            if round > 0 {
                 let outage = outage.clone();
+                servers.retain(|server| server.is_discovered || named.contains(&server.addr));
                 tokio::spawn(async move {
                     if let Some(reason) = failure::explain(&servers).await {
                         outage.explain(Part::Nats, reason);
                     }
                 });
             }
-            std::future::ready(None)
+            std::future::ready(chosen)
         })
         .event_callback(move |event| {
             if event == Event::Connected {
@@ -244,6 +248,18 @@ fn options(settings: &Nats, health: Arc<Health>, end: &ClientEnd) -> Result<Conn
             async move { note(&health, &event) }
         });
     Ok(options)
+}
+
+/// The server to try next, where NATS_URL has changed while there is no connection: the client takes other servers only
+/// while it is connected, but for one that is chosen here.
+fn replacement(named: &[ServerAddr], pool: &[Server], round: usize) -> Option<ReconnectToServer> {
+    let is_known = |server: &ServerAddr| pool.iter().any(|known| known.addr == *server);
+    let has_others = pool.iter().any(|server| !server.is_discovered && !named.contains(&server.addr));
+    if !has_others && named.iter().all(is_known) {
+        return None;
+    }
+    let addr = named.get(round.checked_rem(named.len())?)?.clone();
+    Some(ReconnectToServer { addr, delay: None })
 }
 
 /// How long a client waits before it connects again; `attempts` counts the one that is due.

@@ -102,8 +102,8 @@ impl fmt::Display for Server {
 /// [`ConnectOptions::reconnect_to_server_callback`][crate::ConnectOptions::reconnect_to_server_callback].
 #[derive(Debug, Clone)]
 pub struct ReconnectToServer {
-    /// The server to connect to. Must be from the pool provided to the callback;
-    /// if not, the library falls back to default server selection.
+    /// The server to connect to. One that is not in the pool provided to the
+    /// callback is added to it.
     pub addr: ServerAddr,
     /// Delay before connecting. [`None`] uses the default reconnect delay
     /// (exponential backoff). `Some(Duration::ZERO)` reconnects immediately.
@@ -280,6 +280,11 @@ impl Connector {
             let selection = callback.call((pool_snapshot, info_snapshot)).await;
 
             if let Some(target) = selection {
+                // `set_server_pool` waits for a connection. Without one, this is how
+                // a client learns of other servers.
+                if !self.servers.iter().any(|s| s.addr == target.addr) {
+                    self.servers.push(Server::new(target.addr.clone()));
+                }
                 // Validate the selected server is in the pool.
                 if self.servers.iter().any(|s| s.addr == target.addr) {
                     self.attempts += 1;

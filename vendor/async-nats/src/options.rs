@@ -797,8 +797,7 @@ impl ConnectOptions {
     /// It should return a [`ReconnectToServer`] specifying which server to try
     /// and how long to wait, or `None` to use default server selection.
     ///
-    /// If the returned server address is not in the pool, the library falls back
-    /// to default selection and emits a [`ClientError`][crate::ClientError] event.
+    /// A returned server address that is not in the pool is added to it.
     ///
     /// When this callback returns `Some`, its delay takes precedence over
     /// [`reconnect_delay_callback`][ConnectOptions::reconnect_delay_callback].
