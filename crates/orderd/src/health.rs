@@ -105,13 +105,7 @@ impl Health {
 
     /// What one watcher warns of now, in place of what it warned of before. Says in the log what is new.
     pub(crate) fn warn(&self, watcher: &'static str, warnings: Vec<Warning>) {
-        let mut all = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = all.insert(watcher, warnings.clone()).unwrap_or_default();
-        let is_there = |what| all.values().flatten().any(|warning: &Warning| warning.what == what);
-        for what in What::ALL {
-            self.metrics.warnings.with_label_values(&[what.as_str()]).set(i64::from(is_there(what)));
-        }
-        drop(all);
+        let before = self.show(watcher, &warnings);
         let has = |some: &[Warning], warning: &Warning| some.iter().any(|other| other.is_as(warning));
         for warning in warnings.iter().filter(|warning| !has(&before, warning)) {
             tracing::warn!(what = warning.what.as_str(), "{}", warning.finding);
@@ -119,9 +113,21 @@ impl Health {
         for warning in before.iter().filter(|warning| !has(&warnings, warning)) {
             tracing::info!(what = warning.what.as_str(), "no longer so: {}", warning.finding.problem);
         }
+    }
+
+    /// The same without a word in the log, for what is logged already. Gives back what the watcher warned of before.
+    pub(crate) fn show(&self, watcher: &'static str, warnings: &[Warning]) -> Vec<Warning> {
+        let mut all = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = all.insert(watcher, warnings.to_vec()).unwrap_or_default();
+        let is_there = |what| all.values().flatten().any(|warning: &Warning| warning.what == what);
+        for what in What::ALL {
+            self.metrics.warnings.with_label_values(&[what.as_str()]).set(i64::from(is_there(what)));
+        }
+        drop(all);
         if before != warnings {
             self.changed.send_replace(());
         }
+        before
     }
 
     /// The part is away. Says so in the log where it was not, or where the reason is another.

@@ -84,8 +84,13 @@ pub async fn run(
     let refill =
         shutdown::on_signal(SignalKind::user_defined1(), parts.stop.clone(), move || progress.again())?;
     stages.spawn("refill on SIGUSR1", refill, parts.give_up.clone());
-    let files =
-        reload::run(parts.settings.clone(), parts.metrics.clone(), parts.client.clone(), parts.stop.clone());
+    let files = reload::run(
+        parts.settings.clone(),
+        parts.metrics.clone(),
+        parts.health.clone(),
+        parts.client.clone(),
+        parts.stop.clone(),
+    );
     stages.spawn("reload", Box::pin(files), parts.give_up.clone());
     let cache_max_bytes = parts.settings.cache_max_bytes;
     let memory = memory::watch(cache_max_bytes, parts.health.clone(), parts.stop.clone());

@@ -9,11 +9,16 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Settings, log_reload as log};
+use crate::health::Health;
 use crate::metrics::Metrics;
-use crate::{nats, pace};
+use crate::warnings::{self, Warning};
+use crate::{nats, pace, postgres};
 
 /// How often the files are looked at: a few calls to the kernel.
 const EVERY: Duration = Duration::from_secs(2);
+
+/// How long the servers of a changed DATABASE_URL may take to answer.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Looks at the files until the service stops; at a SIGHUP, reads them whether they have changed or not.
 ///
@@ -22,6 +27,7 @@ const EVERY: Duration = Duration::from_secs(2);
 pub(crate) async fn run(
     settings: Arc<Settings>,
     metrics: Arc<Metrics>,
+    health: Arc<Health>,
     client: Client,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
@@ -40,8 +46,26 @@ pub(crate) async fn run(
         let looked = tokio::task::spawn_blocking(move || read_again(&read, always));
         looked.await.map_err(|_| anyhow::anyhow!("reading the files of settings again panicked"))?;
         show_ends(&settings, &metrics, &mut ended);
+        let unusable = settings
+            .files()
+            .into_iter()
+            .filter_map(|made| Some(warnings::of_file(made.setting(), made.problem()?)));
+        health.show("files", &unusable.collect::<Vec<_>>());
+        health.warn("place", elsewhere(&settings).await);
         nats::follow_servers(&client, &settings.nats, &mut servers).await;
     }
+}
+
+/// Whether a changed DATABASE_URL leads to a database that is not used. Tried here, for the open connections stay where they are.
+async fn elsewhere(settings: &Settings) -> Vec<Warning> {
+    let postgres = &settings.postgres;
+    if !postgres.home.is_elsewhere(&postgres.target.current().place) {
+        return Vec::new();
+    }
+    let Ok(Err(refused)) = tokio::time::timeout(CONNECT_TIMEOUT, postgres::connect(postgres)).await else {
+        return Vec::new();
+    };
+    refused.0.into_iter().map(|found| warnings::of_place(found.problem, found.fix)).collect()
 }
 
 fn read_again(settings: &Settings, always: bool) {

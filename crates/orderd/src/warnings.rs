@@ -61,10 +61,12 @@ pub(crate) enum What {
     ClockSkew,
     /// Little memory is left.
     MemoryNearlyFull,
+    /// A file of a setting has changed, and can't be used as it is.
+    FileUnusable,
 }
 
 impl What {
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::StreamMayDrop,
         Self::StreamFull,
         Self::StreamSealed,
@@ -73,6 +75,7 @@ impl What {
         Self::MessagesLost,
         Self::ClockSkew,
         Self::MemoryNearlyFull,
+        Self::FileUnusable,
     ];
 
     pub(crate) const fn as_str(self) -> &'static str {
@@ -85,8 +88,20 @@ impl What {
             Self::MessagesLost => "messages_lost",
             Self::ClockSkew => "clock_skew",
             Self::MemoryNearlyFull => "memory_nearly_full",
+            Self::FileUnusable => "file_unusable",
         }
     }
+}
+
+/// A file of this setting that is not used as it is now.
+pub(crate) fn of_file(setting: &str, problem: String) -> Warning {
+    let fix = "correct the file; what was read before it is still in use";
+    Warning::new(What::FileUnusable, setting, Finding::warning(problem, fix))
+}
+
+/// A DATABASE_URL that has changed and is not followed.
+pub(crate) fn of_place(problem: String, fix: String) -> Warning {
+    Warning::new(What::FileUnusable, "DATABASE_URL", Finding::warning(problem, fix))
 }
 
 /// A clock that differs by less harms nothing: keys and ages are right to that.

@@ -1,5 +1,6 @@
 //! Where PostgreSQL is, and which table is meant.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 use model::Model;
@@ -11,6 +12,7 @@ use super::conninfo::Conninfo;
 use super::reload::{Files, Reload, Reloaded};
 use super::{ConfigError, Secret, certificates, host, passfile, pg_options, secret, wrong};
 use crate::cli::{PgArgs, PgFormat};
+use crate::postgres::Home;
 use crate::tls;
 
 /// Bytes of PostgreSQL's longest name.
@@ -21,6 +23,8 @@ const MAX_NAME: usize = 63;
 pub struct Postgres {
     /// Where and how to connect; another one when the file of DATABASE_URL has changed.
     pub(crate) target: Reloaded<Target>,
+    /// The database in use.
+    pub(crate) home: Arc<Home>,
     /// The table.
     pub table: Table,
     /// The form of its rows, where it has to be made.
@@ -31,6 +35,8 @@ pub struct Postgres {
 
 /// Where and how to connect.
 pub(crate) struct Target {
+    /// Servers and database, in words: without the role, its password, and how to connect.
+    pub(crate) place: String,
     /// How to connect, to each of the servers.
     pub(crate) servers: Secret<Vec<Config>>,
     /// The one to try first: which of them was reached last, shared by all connections.
@@ -113,7 +119,7 @@ impl Postgres {
         };
         let args = args.clone();
         let target = Reloaded::new("DATABASE_URL", move |files| Target::new(&args, files))?;
-        Ok(Self { target, table, format, only_this_format: false })
+        Ok(Self { target, home: Arc::default(), table, format, only_this_format: false })
     }
 
     /// Rows for documents of this model: those of any form are kept byte for byte, which `json` alone does.
@@ -173,6 +179,7 @@ impl Target {
             Ok(Secret(passwords.collect()))
         })?;
         Ok(Self {
+            place: pg_options::place(&given),
             servers: Secret(servers),
             preferred: AtomicUsize::default(),
             pooler_checked: AtomicBool::default(),

@@ -100,6 +100,8 @@ struct Shared<T> {
     make: Make<T>,
     current: RwLock<Arc<T>>,
     files: Mutex<Files>,
+    /// Why the files can't be used as they are now.
+    problem: Mutex<Option<String>>,
 }
 
 type Make<T> = Box<dyn Fn(&mut Files) -> Result<T, ConfigError> + Send + Sync>;
@@ -128,7 +130,8 @@ impl<T> Reloaded<T> {
     ) -> Result<Self, ConfigError> {
         let mut files = Files::default();
         let current = RwLock::new(Arc::new(make(&mut files)?));
-        Ok(Self(Arc::new(Shared { setting, make: Box::new(make), current, files: Mutex::new(files) })))
+        let (files, problem) = (Mutex::new(files), Mutex::default());
+        Ok(Self(Arc::new(Shared { setting, make: Box::new(make), current, files, problem })))
     }
 
     /// What it is now, made again first where one of its files has changed.
@@ -164,6 +167,9 @@ pub(crate) trait Reload: Send + Sync {
     /// Makes it again where one of its files has changed since the last time, or `always`; `None`: nothing has.
     fn reload(&self, always: bool) -> Option<Result<(), ConfigError>>;
 
+    /// Why what the files have now can't be used.
+    fn problem(&self) -> Option<String>;
+
     /// When what was read for it ends, by setting, in seconds of Unix time.
     fn ends(&self) -> Vec<(&'static str, i64)>;
 }
@@ -188,10 +194,16 @@ impl<T: Send + Sync> Reload for Reloaded<T> {
             }
         }
         files.seen = read.seen;
+        *self.0.problem.lock().unwrap_or_else(PoisonError::into_inner) =
+            made.as_ref().err().map(ToString::to_string);
         Some(made.map(|made| {
             files.ends = read.ends;
             *self.0.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(made);
         }))
+    }
+
+    fn problem(&self) -> Option<String> {
+        self.0.problem.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn ends(&self) -> Vec<(&'static str, i64)> {
@@ -235,9 +247,11 @@ mod tests {
         assert!(value.reload(false).unwrap().is_err());
         assert_eq!(*value.current(), (1, 2));
         assert!(value.reload(false).is_none(), "said once");
+        assert!(value.problem().is_some_and(|problem| problem.contains("don't match")));
         write("second", "51");
         assert!(value.reload(false).unwrap().is_ok());
         assert_eq!(*value.current(), (50, 51));
+        assert_eq!(value.problem(), None);
         std::fs::remove_file(dir.path().join("first")).unwrap();
         assert!(value.reload(false).unwrap().is_err());
         write("second", "61");

@@ -311,7 +311,11 @@ impl Running {
     }
 
     pub(super) async fn read(&self, key: &PositionKey) -> Result<Option<Position>, String> {
-        timely(position::read(self.client()?, key)).await?.map_err(|error| describe(&error))
+        let found = timely(position::read(self.client()?, key)).await?.map_err(|error| describe(&error))?;
+        if let Some(found) = &found {
+            self.parts.settings.postgres.home.note(key, found.stream_created);
+        }
+        Ok(found)
     }
 
     pub(super) fn client(&self) -> Result<&tokio_postgres::Client, String> {

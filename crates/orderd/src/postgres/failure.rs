@@ -12,7 +12,7 @@ use crate::finding::Finding;
 
 /// Why none of the servers takes the connection: each with what to change.
 #[derive(Debug, Clone, thiserror::Error)]
-pub(crate) struct ConnectError(pub(super) Vec<Finding>);
+pub(crate) struct ConnectError(pub(crate) Vec<Finding>);
 
 impl Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

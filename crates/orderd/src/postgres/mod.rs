@@ -8,6 +8,7 @@ mod pooler;
 pub(crate) mod schema;
 pub(crate) mod position;
 pub(crate) mod expiry;
+mod home;
 
 use std::collections::{HashMap, HashSet};
 use std::error::Error as _;
@@ -27,6 +28,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 pub(crate) use self::data::{Data, array_type};
 use self::encoding::Encoding;
 pub(crate) use self::failure::ConnectError;
+pub(crate) use self::home::Home;
 use self::position::Mark;
 pub(crate) use self::schema::format_of_table;
 use self::schema::{Refused, Traits};
@@ -106,7 +108,10 @@ pub(crate) async fn connect(settings: &Postgres) -> Result<Connection, ConnectEr
         match timeout(limit, connect_to(&target, place)).await {
             Ok(Ok(connection)) => {
                 target.preferred.store(place, Ordering::Relaxed);
-                return Ok(connection);
+                return match settings.home.admit(&connection.client, &target.place).await {
+                    Ok(()) => Ok(connection),
+                    Err(finding) => Err(ConnectError(vec![finding])),
+                };
             }
             Ok(Err(error)) => failed.push(failure::refused(server, &error)),
             Err(_) => failed.push(failure::silent(server)),

@@ -113,6 +113,89 @@ async fn servers_that_are_replaced_in_a_file_are_followed() {
     service.wait_ready().await;
 }
 
+/// The client of NATS takes no commands while it is not connected.
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_of_nats_that_are_replaced_while_it_is_away_are_followed() {
+    let stack = Stack::new();
+    let before = Breaker::start((std::net::Ipv4Addr::LOCALHOST, stack.nats.port()).into()).unwrap();
+    let nats = |port: u16| format!("nats://127.0.0.1:{port}");
+    let file = Mounted::new(&[("nats", &nats(before.addr().port()))]);
+    let service = stack.serve(&[("NATS_URL_FILE", text(&file.file("nats")))]).await;
+    before.set(Mode::Refused);
+    eventually("NATS is away", async || {
+        let health = service.get("/readyz").await.json();
+        (health["nats"]["up"] == false).then_some(())
+    })
+    .await;
+    // The first of them is not there, and has no address.
+    let moved = format!("nats://nowhere.invalid:4222,{}", nats(stack.nats.port()));
+    file.replace("..moved", &[("nats", &moved)]);
+    stack.publish(&orders(3)).await;
+    wait_rows(&stack, 3).await;
+    service.wait_ready().await;
+}
+
+/// A database of the same names, but without our position, is not written to.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_database_in_the_file_is_named_and_not_written_to() {
+    let (stack, other) = (Stack::new(), Stack::new());
+    let url = |stack: &Stack, database: &str| {
+        format!("postgresql://postgres@127.0.0.1:{}/{database}", stack.postgres.port())
+    };
+    let file = Mounted::new(&[("postgres", &url(&stack, "demo1"))]);
+    let service = stack.serve(&[("DATABASE_URL_FILE", text(&file.file("postgres")))]).await;
+    stack.publish(&orders(3)).await;
+    stack.wait_settled(3).await;
+    stack.postgres.psql("create database other").unwrap();
+    let places = [("..other", url(&stack, "other")), ("..server", url(&other, "demo1"))];
+    for (folder, place) in places {
+        file.replace(folder, &[("postgres", &place)]);
+        let warned = eventually("a warning", async || {
+            let health = service.get("/readyz").await.json();
+            let warnings = health["warnings"].as_array()?.clone();
+            warnings.into_iter().find(|warning| warning["what"] == "file_unusable")
+        })
+        .await;
+        let words = warned["text"].as_str().unwrap().to_owned();
+        assert!(words.contains("are not kept there") && words.contains("restart orderd"), "{words}");
+        cut(&stack.postgres);
+        stack.publish(&orders(1)).await;
+        // What is in memory is served, and why nothing is stored is said.
+        eventually("it says why", async || {
+            let health = service.get("/readyz").await.json();
+            health["postgres"]["reason"].as_str()?.contains("are not kept there").then_some(())
+        })
+        .await;
+        assert!(service.ids().await.len() >= 3);
+        file.replace(&format!("{folder}-back"), &[("postgres", &url(&stack, "demo1"))]);
+        service.wait_ready().await;
+        eventually("no warning", async || {
+            let health = service.get("/readyz").await.json();
+            let is_there = |warning: &serde_json::Value| warning["what"] == "file_unusable";
+            (!health["warnings"].as_array()?.iter().any(is_there)).then_some(())
+        })
+        .await;
+    }
+    wait_rows(&stack, 5).await;
+    let tables = other.postgres.psql("select count(*) from pg_tables where schemaname = 'public'").unwrap();
+    assert_eq!(tables.trim(), "0", "something was made in the other database");
+    // A copy that has the position goes on.
+    let port = stack.postgres.port();
+    let to = format!("-h 127.0.0.1 -p {port} -U postgres");
+    let copy = format!("pg_dump {to} demo1 | psql -q -v ON_ERROR_STOP=1 {to} other");
+    assert!(std::process::Command::new("sh").args(["-c", &copy]).output().unwrap().status.success());
+    file.replace("..copy", &[("postgres", &url(&stack, "other"))]);
+    wait_complaint(&service, "new connections go to another place").await;
+    cut(&stack.postgres);
+    stack.publish(&orders(1)).await;
+    eventually("6 rows in the copy", async || {
+        let count = stack.postgres.psql_on("other", "select count(*) from orders2").unwrap();
+        (count.trim() == "6").then_some(())
+    })
+    .await;
+    service.wait_ready().await;
+}
+
 /// An operator's server with one account, of which some users were revoked.
 struct Operator {
     operator: KeyPair,
