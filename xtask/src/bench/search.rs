@@ -47,7 +47,7 @@ fn rate(world: &World, table: &str) -> Result<Figure> {
 
 fn index(world: &World, table: &str) -> Result<Figure> {
     let with = memory::resident_with(world, table, world.rows, &[])?;
-    let without = memory::resident_with(world, table, world.rows, &["--search="])?;
+    let without = memory::resident_with(world, table, world.rows, &["--search=none"])?;
     Ok(Figure {
         bench: "search",
         what: format!("index of an order for /orders, a member, of {}", world.rows),
