@@ -13,7 +13,7 @@ use crate::config::Settings;
 use crate::health::Part;
 use crate::http::{self, App};
 use crate::pipeline::{Depths, Parts};
-use crate::serve::Records;
+use cache::Wanted;
 
 /// The key of the one order.
 pub const KEY: &str = "1700000000123456789-42";
@@ -76,11 +76,8 @@ async fn app_with(args: &[&str]) -> anyhow::Result<Arc<App>> {
     let model = &parts.settings.model;
     let order = Parser::new(model.shape()).parse(model.sample.as_bytes(), KEY);
     let order = order.map_err(|refusal| anyhow::anyhow!("{refusal}"))?;
-    let (records, records_out) = tokio::sync::mpsc::channel(1);
-    let record = parts.cache.hasher().record_of(&order)?;
-    records.send(Records { generation: 0, through: None, records: vec![record] }).await?;
-    drop(records);
-    parts.cache.run(records_out, &parts.feed).await?;
+    let entry = parts.cache.entry_builder().entry_of(&order)?;
+    parts.cache.insert(0, vec![entry], None, Wanted::default());
     parts.health.up(Part::Fill);
     Ok(App::new(&parts, Arc::new(Depths::default())))
 }

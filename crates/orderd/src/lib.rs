@@ -2,43 +2,38 @@
 //!
 //! The modules stand in the order of the flow; `pipeline` shows how they hang together.
 
-pub mod version;
 pub mod cli;
-pub mod command_line;
 pub mod config;
 mod pipeline;
-mod stages;
 mod ingest;
 mod persist;
-mod serve;
+mod fill;
+mod events;
 mod http;
-pub mod shutdown;
-pub mod log_writer;
 pub mod commands;
-pub mod log_filter;
 
 mod nats;
-mod client_end;
-mod streams;
-mod subject;
-mod position;
 mod postgres;
-mod finding;
-mod tls;
-mod retry;
-mod erasure;
-mod expiry;
-mod scan;
-mod receipts;
 mod dead_letters;
+mod erasure;
+mod receipts;
+
+mod position;
 mod health;
 mod warnings;
-mod memory;
-mod pace;
-mod reload;
-mod random;
 mod metrics;
-pub mod audit;
+pub mod logging;
+mod reload;
+mod process_memory;
+pub mod shutdown;
+
+mod finding;
+mod subject;
+mod tls;
+mod retry;
+mod aligned_interval;
+mod random;
+pub mod version;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 
@@ -93,7 +88,7 @@ pub async fn run(
     );
     stages.spawn("reload", Box::pin(files), parts.give_up.clone());
     let cache_max_bytes = parts.settings.cache_max_bytes;
-    let memory = memory::watch(cache_max_bytes, parts.health.clone(), parts.stop.clone());
+    let memory = process_memory::watch(cache_max_bytes, parts.health.clone(), parts.stop.clone());
     stages.spawn(
         "memory",
         Box::pin(async {

@@ -12,7 +12,7 @@ use crate::config::{Settings, log_reload as log};
 use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::warnings::{self, Warning};
-use crate::{nats, pace, postgres};
+use crate::{aligned_interval, nats, postgres};
 
 /// How often the files are looked at: a few calls to the kernel.
 const EVERY: Duration = Duration::from_secs(2);
@@ -37,7 +37,7 @@ pub(crate) async fn run(
     show_ends(&settings, &metrics, &mut ended);
     loop {
         let always = tokio::select! {
-            () = pace::next(EVERY) => false,
+            () = aligned_interval::next(EVERY) => false,
             _ = hangup.recv() => true,
             () = stop.cancelled() => return Ok(()),
         };

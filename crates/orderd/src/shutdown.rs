@@ -7,7 +7,7 @@ use futures_util::FutureExt;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::stages::Stage;
+use crate::pipeline::supervisor::Stage;
 
 /// From the first signal: how long what is held may take to be committed, and answers to be finished.
 pub(crate) const DRAIN: Duration = Duration::from_secs(6);
@@ -30,7 +30,7 @@ pub fn signals() -> std::io::Result<impl Future<Output = ()> + Send + 'static> {
             let _same = either(&mut terminate, &mut interrupt).now_or_never();
             either(&mut terminate, &mut interrupt).await;
             tracing::warn!("told to stop again; ending at once");
-            crate::log_writer::finish("");
+            crate::logging::writer::finish("");
             std::process::exit(1);
         });
     })

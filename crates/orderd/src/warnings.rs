@@ -9,8 +9,8 @@ use serde::Serialize;
 use serde::ser::{SerializeStruct, Serializer};
 
 use crate::finding::Finding;
-use crate::memory::{Bounded, Usage};
 use crate::nats::info::{Account, StreamConfig, StreamInfo, StreamState};
+use crate::process_memory::{Bounded, Usage};
 
 /// A finding that `/readyz` shows for as long as it holds.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,7 +9,8 @@ use super::ask;
 use crate::cli::{CheckArgs, ServeArgs};
 use crate::config::{Http, Settings};
 use crate::finding::{Finding, Report, Severity};
-use crate::{log_filter, nats, postgres};
+use crate::logging::filter;
+use crate::{nats, postgres};
 
 /// A certificate that expires within so many seconds is a warning.
 const SOON: i64 = 14 * 86400;
@@ -41,7 +42,7 @@ struct Checked {
 
 async fn settings(args: &ServeArgs, json: bool) -> anyhow::Result<ExitCode> {
     let settings = Settings::new(args)?;
-    log_filter::parse(&args.log)?;
+    filter::parse(&args.log)?;
     let (mut nats, mut postgres) =
         tokio::join!(nats::check::run(&settings.nats), postgres::check::run(&settings.postgres));
     let mut http = http(&settings.http);

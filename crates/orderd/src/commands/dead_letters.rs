@@ -14,7 +14,6 @@ use serde_json::{Value, json};
 use super::confirm::confirmed;
 use super::counted;
 use super::progress::Progress;
-use crate::audit;
 use crate::cli::{
     DeadLetterDrop, DeadLetterList, DeadLetterReplay, DeadLetterShow, DeadLettersArgs, DeadLettersCommand,
     NatsArgs, WhichDeadLetters,
@@ -25,6 +24,7 @@ use crate::dead_letters::list;
 use crate::dead_letters::replay::{self, Outcome};
 use crate::dead_letters::store::Store;
 use crate::erasure::shown;
+use crate::logging::audit;
 use crate::nats;
 
 /// How long nothing may happen while outcomes are waited for.

@@ -11,13 +11,13 @@ use serde_json::Value;
 use super::ask;
 use super::confirm::confirmed;
 use super::progress::Progress;
-use crate::audit;
 use crate::cli::EraseArgs;
 use crate::config::{self, ConfigError, Http, Nats, Postgres};
 use crate::erasure::{Eraser, Erasing, Found, shown};
+use crate::logging::audit;
 use crate::nats;
 use crate::postgres::{self, Connection, expiry};
-use crate::serve::cache::MAX_LIMIT;
+use cache::MAX_LIMIT;
 
 /// How long the service may show orders that are erased already.
 const SHOWS_ERASED: Duration = Duration::from_secs(30);

@@ -28,11 +28,12 @@ use crate::config::{self, Http, Nats, Postgres, Table};
 use crate::dead_letters::format::key_of_dead_letter;
 use crate::dead_letters::list;
 use crate::dead_letters::store::Store;
+use crate::nats::scan::Scan;
+use crate::nats::{self, streams};
+use crate::postgres;
 use crate::postgres::encoding::Encoding;
 use crate::postgres::expiry;
 use crate::postgres::position::{self, PositionKey};
-use crate::scan::Scan;
-use crate::{nats, postgres, streams};
 
 /// How many ids of each difference are shown.
 const SHOWN: usize = 20;

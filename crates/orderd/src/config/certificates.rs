@@ -11,7 +11,7 @@ use x509_cert::der::Decode;
 
 use super::ConfigError;
 use super::reload::Files;
-use crate::command_line::is_blank;
+use crate::cli::parse::is_blank;
 
 /// The certificates of a file. It ends with the first of them that does.
 ///

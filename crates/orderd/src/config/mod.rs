@@ -38,8 +38,8 @@ use self::secret::secret;
 pub(crate) use self::tokens::tokens;
 pub use self::tokens::{Access, Right, Token, TokenList, Tokens};
 use crate::cli::ServeArgs;
-use crate::serve::MAX_SEARCH;
 use crate::subject;
+use cache::MAX_SEARCH_MEMBERS;
 
 /// A setting that can't be used: its name, and what it takes.
 #[derive(Debug, thiserror::Error)]
@@ -110,10 +110,10 @@ impl Settings {
     pub fn new(args: &ServeArgs) -> Result<Self, ConfigError> {
         let model = model(&args.orders.model)?;
         let (search, search_paths) = self::model::search(args.search.as_deref(), &model)?;
-        if search.len() > MAX_SEARCH {
+        if search.len() > MAX_SEARCH_MEMBERS {
             return Err(wrong(
                 "SEARCH",
-                format!("it names {} members, and takes {MAX_SEARCH} at most", search.len()),
+                format!("it names {} members, and takes {MAX_SEARCH_MEMBERS} at most", search.len()),
             ));
         }
         let http = Http::new(&args.http)?;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::ConfigError;
 use super::reload::Files;
-use crate::command_line::is_blank;
+use crate::cli::parse::is_blank;
 
 /// Something that is never printed.
 #[derive(Clone, Default, PartialEq, Eq)]

@@ -22,8 +22,8 @@ use super::format::{DeadLetter, Location, Parts, Refused, header, once};
 use super::{earlier, stream};
 use crate::config::Nats;
 use crate::nats::info::{self, StreamInfo};
+use crate::nats::streams;
 use crate::retry::Backoff;
-use crate::streams;
 
 /// How long an answer is waited for, which never comes if it went with a connection. The intake waits with it, and asks
 /// again; a command or a request that erases asks once.

@@ -7,9 +7,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::list;
 use super::store::Store;
+use crate::aligned_interval;
 use crate::health::{Health, Part};
 use crate::metrics::Metrics;
-use crate::pace;
 
 /// How often the server is asked, and how soon again until it has answered once: the page shows what it says.
 const EVERY: Duration = Duration::from_secs(5);
@@ -36,7 +36,7 @@ impl Waiting {
         let mut seen = None;
         loop {
             tokio::select! {
-                () = pace::next(pause) => {}
+                () = aligned_interval::next(pause) => {}
                 () = self.stop.cancelled() => return Ok(()),
             }
             if !self.health.is_up(Part::Intake) {

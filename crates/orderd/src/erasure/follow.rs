@@ -13,9 +13,9 @@ use tokio_postgres::types::Type;
 use tokio_util::sync::CancellationToken;
 
 use super::Eraser;
-use crate::pace;
+use crate::aligned_interval;
 use crate::postgres::{self, Connection};
-use crate::serve::cache::{Cache, Gone};
+use cache::Cache;
 
 /// How often each process looks for what was erased, here or elsewhere.
 const EVERY: Duration = Duration::from_secs(1);
@@ -106,7 +106,7 @@ impl Follower {
                 self.erase_late().await?;
                 self.seen.values_mut().for_each(|seen| seen.again = seen.again.saturating_sub(1));
             }
-            pace::next(EVERY).await;
+            aligned_interval::next(EVERY).await;
         }
     }
 
@@ -148,7 +148,7 @@ impl Follower {
             let (id, at, age): (String, f64, f64) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
             newest = newest.max(at);
             if !self.seen.contains_key(&id) {
-                self.cache.retract(&Key::from(id.as_str()), Gone::Erased);
+                self.cache.erase(&Key::from(id.as_str()));
                 // What was erased before the start was in nobody's hands here.
                 let again = if age < LATELY || self.newest.is_some() { AGAIN } else { 0 };
                 self.seen.insert(id, Seen { again, at: OffsetDateTime::now_utc(), is_old: age > UNFINISHED });

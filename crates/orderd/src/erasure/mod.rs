@@ -4,6 +4,7 @@
 //! back. The key is first: from then on each process erases what is written of the order, wherever this stops. The
 //! dead letter goes before the messages, so that none is sent again meanwhile. Of what was never there no key is kept.
 
+pub(crate) mod expiry;
 mod follow;
 mod message;
 mod replays;
@@ -29,7 +30,7 @@ use crate::commands::counted;
 use crate::config::{Nats, Postgres};
 use crate::dead_letters::list;
 use crate::dead_letters::store::Store;
-use crate::streams;
+use crate::nats::streams;
 
 /// Erases orders.
 pub(crate) struct Eraser {

@@ -12,7 +12,7 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::dead_letters::format::key_of_dead_letter;
 use crate::dead_letters::store::Store;
-use crate::scan::Scan;
+use crate::nats::scan::Scan;
 
 /// Finds them. What it has read once it does not read again.
 #[derive(Default)]

@@ -1,36 +1,9 @@
 //! HTTP: one file a resource; this one has the routes, the server, and its limits.
 
-mod host;
-mod private;
-mod auth;
-mod health;
-mod metrics;
-mod order;
-mod erase;
-mod pages;
-mod query;
-mod search;
-mod newest;
-mod documents;
-mod live;
-mod page;
-mod session;
-mod large;
-mod origin;
-mod cors;
-mod compress;
-mod dead_letters;
-mod openapi;
-mod threads;
-mod turns;
 mod server;
-mod swift;
-mod places;
-mod rewound;
-#[cfg(test)]
-mod rfc9112;
-mod linger;
-mod phase;
+mod middleware;
+mod routes;
+mod response_budget;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -40,25 +13,31 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
-use axum::middleware::{self, Next};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use prometheus::{Histogram, IntCounter};
 use tokio_util::sync::CancellationToken;
 
-use crate::audit;
 use crate::config::Settings;
+use crate::events::feed::Feed;
+use crate::fill::read_through::{ReadThrough, Sources};
+use crate::fill::table_reader::Progress;
 use crate::health::{Health, Part};
+use crate::logging::audit;
 use crate::metrics::Metrics;
 use crate::pipeline::{Depths, Parts};
 use crate::position::Positions;
-use crate::serve::cache::{Asked, Cache, ReadThrough};
-use crate::serve::feed::Feed;
-use crate::serve::restore::Progress;
+use cache::Cache;
 
+use self::middleware::{auth, compress, cors, host, no_store, same_origin};
+use self::routes::{
+    assets, dead_letters, erase, events, health, metrics, newest_order, openapi, order, order_pages, orders,
+    query, session,
+};
+pub(crate) use self::server::runtime::Threads;
 #[cfg(any(test, feature = "fuzzing"))]
-pub(crate) use server::serve_one;
-pub(crate) use threads::Threads;
+pub(crate) use self::server::serve_one;
 
 /// How long a form may be: it holds a token.
 const FORM: usize = 4096;
@@ -85,7 +64,7 @@ pub(crate) struct App {
     newest_served: Served,
     searches_served: Served,
     audit: audit::FailedAttempts,
-    large: large::Room,
+    large: response_budget::Room,
     dead_letters: dead_letters::DeadLetters,
     settings: Arc<Settings>,
     /// What goes on for as long as the client listens ends with it.
@@ -99,7 +78,7 @@ impl App {
             feed: parts.feed.clone(),
             layouts: parts.layouts.clone(),
             read_through: ReadThrough::start(
-                Asked {
+                Sources {
                     settings: parts.settings.clone(),
                     client: parts.client.clone(),
                     positions: parts.positions.clone(),
@@ -116,7 +95,7 @@ impl App {
             metrics: parts.metrics.clone(),
             depths,
             audit: audit::FailedAttempts::default(),
-            large: large::Room::new(),
+            large: response_budget::Room::new(),
             dead_letters: dead_letters::DeadLetters::new(parts.dead_letters.clone(), parts.receipts.clone()),
             settings: parts.settings.clone(),
             client: parts.client.clone(),
@@ -137,38 +116,38 @@ impl App {
 
 /// All routes.
 fn router(app: Arc<App>) -> Router {
-    let own = middleware::from_fn(origin::require_own);
-    let vary = middleware::from_fn(compress::vary);
+    let own = from_fn(same_origin::require_own);
+    let vary = from_fn(compress::vary);
     let guarded = Router::new()
-        .route("/mem_len", get(pages::mem_len))
-        .route("/order_pages/last", get(pages::last))
-        .route("/order_pages/{n}", get(pages::page))
+        .route("/mem_len", get(order_pages::mem_len))
+        .route("/order_pages/last", get(order_pages::last))
+        .route("/order_pages/{n}", get(order_pages::page))
         .route(ORDER, get(order::order))
-        .route(NEWEST, get(newest::newest))
-        .route(SEARCH, get(search::search))
-        .route("/events", get(live::events))
+        .route(NEWEST, get(newest_order::newest))
+        .route(SEARCH, get(orders::search))
+        .route("/events", get(events::events))
         .route("/dead_letters", get(dead_letters::list).layer(compress::layer()).layer(vary.clone()))
         .route("/dead_letters/{key}", get(dead_letters::show).layer(compress::layer()).layer(vary.clone()))
-        .layer(middleware::from_fn_with_state(app.clone(), auth::require_read))
+        .layer(from_fn_with_state(app.clone(), auth::require_read))
         .merge(dead_letters::replay_routes(&app))
-        .layer(middleware::from_fn(private::keep_out_of_caches));
+        .layer(from_fn(no_store::keep_out_of_caches));
     let session = post(session::open).delete(session::close).layer(DefaultBodyLimit::max(FORM)).layer(own);
-    let session = session.layer(middleware::from_fn(session::in_time));
+    let session = session.layer(from_fn(session::in_time));
     let router = Router::new()
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(metrics::metrics).layer(compress::layer()).layer(vary.clone()))
         .route("/openapi.json", get(openapi::openapi).layer(compress::layer()).layer(vary.clone()))
         .route("/session", session)
-        .merge(page::routes().layer(compress::layer()).layer(vary.clone()))
+        .merge(assets::routes().layer(compress::layer()).layer(vary.clone()))
         .merge(guarded)
         .merge(erase::routes(&app))
         .fallback(async || text(StatusCode::NOT_FOUND, "404 page not found"))
         .method_not_allowed_fallback(async || text(StatusCode::METHOD_NOT_ALLOWED, "405 method not allowed"))
-        .layer(middleware::from_fn_with_state(app.clone(), observe))
+        .layer(from_fn_with_state(app.clone(), observe))
         .with_state(app.clone());
     let router = cors::allow(router, &app.settings.cors_origins);
-    router.layer(middleware::from_fn_with_state(app, host::require))
+    router.layer(from_fn_with_state(app, host::require))
 }
 
 /// The requests of one route that end with one status, counted without looking for the counter each time.

@@ -6,9 +6,9 @@ use async_nats::connection::State;
 use async_nats::{Client, ServerAddr};
 use tokio::sync::{Mutex, watch};
 
-use crate::client_end::ClientEnd;
 use crate::config::Nats;
 use crate::nats;
+use crate::nats::client_task::ClientEnd;
 
 /// How long its connection is waited for, where the service's other one is there.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

@@ -8,10 +8,10 @@ use order::{Order, Parser, Reason, Refusal, RowFormat};
 use tokio::sync::mpsc;
 
 use super::{Message, Messages, Orders, Rejected};
+use crate::fill::follow::Undecided;
 use crate::health::{Health, Part};
 use crate::metrics::Metrics;
-use crate::serve::cache::Cache;
-use crate::serve::follow::Undecided;
+use cache::Cache;
 
 /// While memory fills, each chunk may wait so long for readers of what is not there yet.
 const GIVES_WAY: Duration = Duration::from_millis(20);
@@ -35,7 +35,7 @@ impl Decode {
         let mut told = BTreeSet::new();
         while let Some(Messages { run, through, mut messages, gaps }) = msgdatachan.recv().await {
             if !self.health.is_up(Part::Fill) {
-                self.cache.give_way(GIVES_WAY).await;
+                self.cache.yield_to_readers(GIVES_WAY).await;
             }
             self.parser.set_format(run.format);
             let unknown = self.parser.unknown().count;

@@ -19,15 +19,15 @@ use super::consumer::{OrderedConsumer, PullLimit};
 use super::unreadable::{self, Failures};
 use super::vanished::HighestRead;
 use super::{Gap, Message, Messages, StreamPosition};
+use crate::aligned_interval;
 use crate::config::Settings;
 use crate::dead_letters::store::Store;
 use crate::health::{Health, Part};
 use crate::metrics::Metrics;
+use crate::nats::streams;
 use crate::nats::{self, NatsError};
-use crate::pace;
 use crate::position::{Mark, Positions, Problem, Reach, Report, Run, StreamIdentity};
 use crate::retry::Backoff;
-use crate::streams;
 
 /// How far a process reads beyond the table's position: memory may hold so many orders that are not committed.
 const MAX_LEAD: u64 = 65_536;
@@ -233,7 +233,7 @@ impl Fetch {
                 biased;
                 _ = runs.changed() => return Ok(Ended::Told),
                 ended = consumer.chunk(&mut messages) => ended,
-                () = pace::next(REST_EVERY) => {
+                () = aligned_interval::next(REST_EVERY) => {
                     consumer.find_lost().await?;
                     if is_shared && let Some(end) = end_of_others(stream, consumer, reading.last).await? {
                         let chunk = Messages { run: reading.run, through: end, messages, gaps: Vec::new() };

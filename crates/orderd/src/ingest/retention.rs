@@ -13,15 +13,16 @@ use async_nats::jetstream::{Context, stream::Stream};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::aligned_interval;
 use crate::config::Settings;
 use crate::dead_letters::store::Store;
 use crate::health::{Health, Part};
 use crate::metrics::Metrics;
 use crate::nats::info;
-use crate::pace;
+use crate::nats::streams;
 use crate::position::{Mark, Positions};
 use crate::postgres::{self, Connection, SLOW, Wal};
-use crate::{streams, warnings};
+use crate::warnings;
 
 /// How often the server is asked, and how soon again until it has answered once: the page shows what it says.
 const EVERY: Duration = Duration::from_secs(5);
@@ -92,7 +93,7 @@ impl Retention {
         let mut connection = None;
         loop {
             tokio::select! {
-                () = pace::next(pause) => {}
+                () = aligned_interval::next(pause) => {}
                 () = self.stop.cancelled() => return Ok(()),
             }
             if self.health.is_up(Part::Intake) {

@@ -21,8 +21,8 @@ use tokio::time::timeout;
 use super::consumer::{OrderedConsumer, PullLimit};
 use super::{Message, StreamPosition};
 use crate::config::Nats;
+use crate::nats::streams;
 use crate::nats::{self, info};
-use crate::streams;
 
 /// How often reading ends at one place before the message behind it is suspected.
 const FAILURES: u32 = 2;

@@ -4,8 +4,8 @@
 use async_nats::jetstream::stream::{RawMessageErrorKind, Stream};
 
 use super::fetch::micros;
+use crate::nats::streams;
 use crate::position::{Mark, Vanished};
-use crate::streams;
 
 /// The last message of a stream that this process has read, in whichever run.
 #[derive(Clone, Copy)]

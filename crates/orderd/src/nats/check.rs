@@ -15,7 +15,8 @@ use crate::config::Nats;
 use crate::dead_letters::format::Location;
 use crate::dead_letters::{earlier, stream as dead_stream};
 use crate::finding::{Finding, Report, Severity};
-use crate::{streams, subject, warnings};
+use crate::nats::streams;
+use crate::{subject, warnings};
 
 /// How long one server may take to answer, TLS and login included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

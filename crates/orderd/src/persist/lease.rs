@@ -9,8 +9,8 @@ use super::batch::lost;
 use super::encode::Rows;
 use super::session::Session;
 use super::writer::{Running, Seen};
+use crate::aligned_interval;
 use crate::health::Part;
-use crate::pace;
 use crate::position::{Problem, Report, Run, StreamIdentity, TablePosition};
 use crate::postgres::position::{self, Fence, Position, PositionKey, Start};
 use crate::postgres::{self, SLOW, STUCK, Unanswered, describe};
@@ -34,7 +34,7 @@ impl Running {
             };
             let pause = match looked {
                 Ok(Some(fence)) => return Some(fence),
-                Ok(None) => pace::moment(FOLLOW_EVERY) - tokio::time::Instant::now(),
+                Ok(None) => aligned_interval::moment(FOLLOW_EVERY) - tokio::time::Instant::now(),
                 Err(reason) => {
                     self.session = None;
                     self.parts.health.down(Part::Postgres, reason);

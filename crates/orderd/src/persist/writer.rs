@@ -19,21 +19,21 @@ use super::batch::Batch;
 use super::encode::Rows;
 use super::lease::timely;
 use super::session::{Failure, Session};
+use crate::aligned_interval;
 use crate::config::Settings;
 use crate::dead_letters::store::Store;
+use crate::fill::follow::Undecided;
+use crate::fill::table_reader::Progress;
 use crate::health::{Health, Part};
 use crate::ingest::Gap;
 use crate::metrics::Metrics;
-use crate::pace;
 use crate::position::{Mark, Positions, Run, StreamIdentity};
 use crate::postgres::describe;
 use crate::postgres::position::{self, Fence};
 use crate::random;
 use crate::receipts::Receipts;
 use crate::retry::Backoff;
-use crate::serve::cache::Cache;
-use crate::serve::follow::Undecided;
-use crate::serve::restore::Progress;
+use cache::Cache;
 
 /// How often an idle writer renews its lease, and so notices that PostgreSQL is away, or went back.
 const RENEW_EVERY: Duration = Duration::from_secs(1);
@@ -163,7 +163,7 @@ impl Running {
                             return End::Stopped;
                         }
                     },
-                    () = pace::next(RENEW_EVERY) => self.renew(&mut fence, mark).await,
+                    () = aligned_interval::next(RENEW_EVERY) => self.renew(&mut fence, mark).await,
                     _ = problems.changed() => Ok(()),
                     // Another one than was known when the lease was taken: dead letters are lost.
                     _ = dead_streams.changed() => Err(End::Lost),

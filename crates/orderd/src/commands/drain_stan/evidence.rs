@@ -13,7 +13,7 @@ use async_nats::jetstream::stream::{self, LastRawMessageErrorKind, Stream};
 use async_nats::jetstream::{Context, Message};
 
 use crate::commands::progress::Progress;
-use crate::scan;
+use crate::nats::scan;
 
 /// Which message of which channel it was: `{cluster}/{channel}/{sequence}`.
 pub(super) const HEADER: &str = "Orderd-Stan";

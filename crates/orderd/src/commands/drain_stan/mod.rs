@@ -22,8 +22,8 @@ use self::evidence::{Evidence, HEADER};
 use super::progress::Progress;
 use crate::cli::DrainStanArgs;
 use crate::config::Nats;
+use crate::nats::{self, streams};
 use crate::retry::Backoff;
-use crate::{nats, streams};
 
 /// Where the old compose file has it.
 const SERVER: &str = "nats://127.0.0.1:4223";

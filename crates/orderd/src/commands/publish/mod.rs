@@ -19,7 +19,7 @@ use self::sender::{Noted, Sender, Target, note};
 use super::progress::Progress;
 use crate::cli::PublishArgs;
 use crate::config::{self, ConfigError, Nats};
-use crate::{nats, streams};
+use crate::nats::{self, streams};
 
 /// One order a day.
 const MIN_RATE: f64 = 0.000_01;

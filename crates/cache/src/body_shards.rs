@@ -1,0 +1,280 @@
+//! Bodies by their keys and by their slots, in shards that each have a lock of their own.
+//!
+//! With one lock for all, where the machine is full, the kernel takes the core from whoever adds orders and holds it,
+//! and all readers wait for ten milliseconds. Here a lock is held for as long as one body takes, and those of other
+//! shards read on.
+
+use std::cmp::Ordering;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+
+use order::Body;
+use parking_lot::RwLock;
+
+use crate::slot_table::SlotTable;
+
+/// Shards grow one by one, so that no growth holds readers up for longer than a moment. A slot's lowest bits are
+/// its shard, and so are those of its hash.
+const SHARDS: usize = 256;
+
+/// Bodies grow by this part of what is there: to double them would leave a quarter of their room empty.
+const GROWTH: usize = 8;
+
+pub(crate) struct BodyShards {
+    shards: Box<[RwLock<Shard>]>,
+    /// Whether it is noted which are read.
+    notes_reads: bool,
+    /// What their tables take.
+    bytes: AtomicUsize,
+}
+
+/// A place in `bodies`, `read` and `vacant` is a slot without its shard.
+#[derive(Default)]
+struct Shard {
+    places: SlotTable,
+    bodies: Vec<Body>,
+    /// A bit for each, whether it was read; none where that is not noted.
+    read: Vec<AtomicU64>,
+    /// Places of bodies that have left.
+    vacant: Vec<u32>,
+}
+
+impl BodyShards {
+    pub(crate) fn new(notes_reads: bool) -> Self {
+        let shards = (0..SHARDS).map(|_| RwLock::default()).collect();
+        Self { shards, notes_reads, bytes: AtomicUsize::new(0) }
+    }
+
+    /// The bytes that they take, without the bodies themselves.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.load(Relaxed)
+    }
+
+    /// Takes all bodies out.
+    pub(crate) fn clear(&self) {
+        self.shards.iter().for_each(|shard| *shard.write() = Shard::default());
+        self.bytes.store(0, Relaxed);
+    }
+
+    /// Adds a body unless its key is known. Gives back its slot.
+    pub(crate) fn insert(&self, hash: u32, body: Body) -> Option<u32> {
+        let mut shard = self.shard(hash).write();
+        if shard.find(hash, body.key_bytes()).is_some() {
+            return None;
+        }
+        let before = shard.bytes();
+        let place = shard.put(body);
+        if self.notes_reads {
+            shard.make_room_for_read(place);
+        }
+        shard.places.insert(hash, place);
+        let grown = shard.bytes() - before;
+        // Seldom, and what is shared between cores is dear.
+        if grown > 0 {
+            self.bytes.fetch_add(grown, Relaxed);
+        }
+        Some(slot(hash, place))
+    }
+
+    /// The slot of a key.
+    pub(crate) fn find(&self, hash: u32, key: &[u8]) -> Option<u32> {
+        self.shard(hash).read().find(hash, key).map(|place| slot(hash, place))
+    }
+
+    /// Looks at the body of a key, and notes that it was read. It stays there meanwhile.
+    pub(crate) fn read<T>(&self, hash: u32, key: &[u8], look: impl FnOnce(u32, &Body) -> T) -> Option<T> {
+        let shard = self.shard(hash).read();
+        let place = shard.find(hash, key)?;
+        shard.note_read(place);
+        Some(look(slot(hash, place), &shard.bodies[place as usize]))
+    }
+
+    /// Looks at the body of a key, without a note of it.
+    pub(crate) fn look<T>(&self, hash: u32, key: &[u8], look: impl FnOnce(u32, &Body) -> T) -> Option<T> {
+        let shard = self.shard(hash).read();
+        let place = shard.find(hash, key)?;
+        Some(look(slot(hash, place), &shard.bodies[place as usize]))
+    }
+
+    /// Looks at the body of a slot.
+    pub(crate) fn with<T>(&self, slot: u32, look: impl FnOnce(&Body) -> T) -> T {
+        look(&self.shard(slot).read().bodies[place(slot)])
+    }
+
+    /// How the key of a slot's body stands to this one.
+    pub(crate) fn compare(&self, slot: u32, key: &[u8]) -> Ordering {
+        self.with(slot, |body| body.key_bytes().cmp(key))
+    }
+
+    /// How the key of one slot's body stands to that of the other's.
+    pub(crate) fn compare_two(&self, one: u32, other: u32) -> Ordering {
+        let other = self.with(other, Body::clone);
+        self.compare(one, other.key_bytes())
+    }
+
+    /// Puts another form of an order's body in its place, as one that nobody has read.
+    pub(crate) fn replace(&self, slot: u32, body: Body) {
+        let mut shard = self.shard(slot).write();
+        shard.bodies[place(slot)] = body;
+        shard.take_read(place(slot));
+    }
+
+    /// Takes a body out. `meanwhile` is done before its slot can become another's.
+    pub(crate) fn remove(&self, hash: u32, slot: u32, meanwhile: impl FnOnce()) {
+        let mut shard = self.shard(hash).write();
+        let before = shard.bytes();
+        if shard.places.replace(hash, place(slot) as u32, None) {
+            // Nothing of the order stays until its place is taken.
+            shard.bodies[place(slot)] = Body::none();
+            shard.vacant.push(place(slot) as u32);
+            meanwhile();
+        }
+        self.bytes.fetch_add(shard.bytes() - before, Relaxed);
+    }
+
+    /// Whether a body was read since the last time that this was asked.
+    pub(crate) fn take_read(&self, slot: u32) -> bool {
+        self.shard(slot).read().take_read(place(slot))
+    }
+
+    /// That of a hash or of a slot.
+    fn shard(&self, of: u32) -> &RwLock<Shard> {
+        &self.shards[of as usize % SHARDS]
+    }
+}
+
+impl Shard {
+    fn find(&self, hash: u32, key: &[u8]) -> Option<u32> {
+        self.places.find(hash, |place| self.bodies[place as usize].key_bytes() == key)
+    }
+
+    fn put(&mut self, body: Body) -> u32 {
+        if let Some(place) = self.vacant.pop() {
+            self.bodies[place as usize] = body;
+            self.take_read(place as usize);
+            return place;
+        }
+        if self.bodies.len() == self.bodies.capacity() {
+            self.bodies.reserve_exact(self.bodies.len() / GROWTH + 4);
+        }
+        self.bodies.push(body);
+        self.bodies.len() as u32 - 1
+    }
+
+    fn make_room_for_read(&mut self, place: u32) {
+        if self.read.len() <= word(place as usize).0 {
+            self.read.push(AtomicU64::new(0));
+        }
+    }
+
+    fn note_read(&self, place: u32) {
+        let (word, bit) = word(place as usize);
+        // Most have been read before; then no other core's cache is disturbed.
+        if let Some(word) = self.read.get(word).filter(|word| word.load(Relaxed) & bit == 0) {
+            word.fetch_or(bit, Relaxed);
+        }
+    }
+
+    fn take_read(&self, place: usize) -> bool {
+        let (word, bit) = word(place);
+        self.read.get(word).is_some_and(|word| word.fetch_and(!bit, Relaxed) & bit != 0)
+    }
+
+    fn bytes(&self) -> usize {
+        self.places.bytes()
+            + self.bodies.capacity() * size_of::<Body>()
+            + self.read.capacity() * size_of::<AtomicU64>()
+            + self.vacant.capacity() * size_of::<u32>()
+    }
+}
+
+fn slot(hash: u32, place: u32) -> u32 {
+    place * SHARDS as u32 + hash % SHARDS as u32
+}
+
+fn place(slot: u32) -> usize {
+    slot as usize / SHARDS
+}
+
+fn word(place: usize) -> (usize, u64) {
+    (place / 64, 1 << (place % 64))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Few hashes for many keys, so that some are shared.
+    fn hash(key: &str) -> u32 {
+        key.len() as u32 + 256 * (u32::from(key.as_bytes()[0]) % 3)
+    }
+
+    fn find(bodies: &BodyShards, key: &str) -> Option<u32> {
+        bodies.find(hash(key), key.as_bytes())
+    }
+
+    #[test]
+    fn what_was_read_is_said_once_and_not_of_the_next_in_its_place() {
+        let bodies = BodyShards::new(true);
+        let slot = bodies.insert(7, Body::evicted("a", &[])).unwrap();
+        bodies.read(7, b"a", |_, _| ()).unwrap();
+        assert!(bodies.take_read(slot) && !bodies.take_read(slot));
+        bodies.read(7, b"a", |_, _| ()).unwrap();
+        bodies.replace(slot, Body::evicted("a", &[1]));
+        assert!(!bodies.take_read(slot));
+        bodies.read(7, b"a", |_, _| ()).unwrap();
+        bodies.remove(7, slot, || ());
+        assert_eq!(bodies.insert(7, Body::evicted("b", &[])), Some(slot));
+        assert!(!bodies.take_read(slot));
+    }
+
+    #[test]
+    fn where_reads_are_not_noted_they_take_nothing() {
+        let (noted, not) = (BodyShards::new(true), BodyShards::new(false));
+        for bodies in [&noted, &not] {
+            bodies.insert(7, Body::evicted("a", &[])).unwrap();
+        }
+        assert!(not.bytes() < noted.bytes());
+    }
+
+    proptest! {
+        #[test]
+        fn is_a_map(steps in proptest::collection::vec((0_u8..3, "[a-f]{1,2}"), 0..400)) {
+            let (bodies, mut map) = (BodyShards::new(true), HashMap::<String, u32>::new());
+            for (step, key) in steps {
+                match (step, map.get(&key).copied()) {
+                    (0, known) => {
+                        let slot = bodies.insert(hash(&key), Body::evicted(&key, &[]));
+                        prop_assert_eq!(slot.is_none(), known.is_some());
+                        map.extend(slot.map(|slot| (key, slot)));
+                    }
+                    (1, Some(slot)) => {
+                        let mut is_done = false;
+                        bodies.remove(hash(&key), slot, || is_done = true);
+                        prop_assert!(is_done);
+                        map.remove(&key);
+                    }
+                    (2, Some(slot)) => bodies.replace(slot, Body::evicted(&key, &[1])),
+                    _ => prop_assert_eq!(find(&bodies, &key), None),
+                }
+            }
+            for (key, &slot) in &map {
+                prop_assert_eq!(find(&bodies, key), Some(slot));
+                prop_assert_eq!(bodies.with(slot, |body| body.key().to_owned()), key.as_str());
+                let read = bodies.read(hash(key), key.as_bytes(), |slot, body| (slot, body.key().to_owned()));
+                prop_assert_eq!(read, Some((slot, key.clone())));
+                for (other, &slot) in &map {
+                    prop_assert_eq!(bodies.compare(slot, key.as_bytes()), other.cmp(key));
+                    prop_assert_eq!(bodies.compare_two(slot, map[key]), other.cmp(key));
+                }
+            }
+            let slots: std::collections::HashSet<_> = map.values().collect();
+            prop_assert_eq!(slots.len(), map.len());
+            let bytes: usize = bodies.shards.iter().map(|shard| shard.read().bytes()).sum();
+            prop_assert_eq!(bodies.bytes(), bytes);
+        }
+    }
+}

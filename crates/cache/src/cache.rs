@@ -1,0 +1,389 @@
+//! The cache itself: what one stage inserts and removes, and what requests look up.
+
+use std::collections::HashSet;
+use std::hash::BuildHasher;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use hashbrown::DefaultHashBuilder;
+use order::{Body, Key, Layouts, RowError, SearchPath};
+use parking_lot::{RwLock, RwLockWriteGuard};
+use tokio::sync::watch;
+
+use crate::body_shards::BodyShards;
+use crate::entry::Entry;
+use crate::entry_builder::EntryBuilder;
+use crate::index::Index;
+use crate::json_cache::JsonCache;
+use crate::memory_budget::MemoryBudget;
+use crate::value_hashes::ValueHashes;
+
+/// Maximum number of ids on a page.
+pub const PAGE_SIZE: usize = 50;
+
+/// Number of orders that are inserted or evicted before waiting readers get the lock.
+pub(crate) const WRITE_BATCH: usize = 64;
+
+/// The orders in memory.
+pub struct Cache {
+    pub(crate) bodies: BodyShards,
+    /// The JSON of some of them; none where memory has a budget, for bodies.
+    pub(crate) json_cache: Option<JsonCache>,
+    pub(crate) index: RwLock<Contents>,
+    pub(crate) layouts: Arc<Layouts>,
+    /// By what orders are found.
+    pub(crate) search: Vec<SearchPath>,
+    /// Whether an order may have several values of one of these.
+    pub(crate) has_arrays: bool,
+    pub(crate) hashes: DefaultHashBuilder,
+    /// Whether bodies may be evicted.
+    pub(crate) is_bounded: bool,
+    /// Whether readers wait for orders that have to be read from the table.
+    pub(crate) readers_wait: AtomicBool,
+    /// Everything of the stream up to this message is in memory, once a run has begun.
+    pub(crate) applied: AtomicU64,
+    /// Everything of the stream up to this message is in the table.
+    pub(crate) committed: watch::Sender<u64>,
+    /// How many entries that were read from the table have been taken in.
+    pub(crate) filled: watch::Sender<u64>,
+}
+
+pub(crate) struct Contents {
+    pub(crate) index: Index,
+    /// The how many-th memory this is.
+    pub(crate) generation: u64,
+    /// The first key that came from the stream: what is only in the table is older.
+    pub(crate) first_arrived: Option<Box<str>>,
+    /// Keys of erased orders, so that a copy that is still on its way is not inserted again.
+    pub(crate) erased: HashSet<Key>,
+    /// What they may take.
+    pub(crate) budget: Option<MemoryBudget>,
+}
+
+/// Which of the orders that memory did not have [`Cache::insert`] gives back.
+#[derive(Clone, Copy, Default)]
+pub struct Wanted {
+    /// Maximum number of bodies.
+    pub bodies: usize,
+    /// Whether all of them are wanted, with the hashes of their values.
+    pub all: bool,
+}
+
+/// Orders that memory did not have.
+#[derive(Default)]
+pub struct Inserted {
+    /// How many there are.
+    pub count: usize,
+    /// Some of them, as [`Wanted::bodies`] says.
+    pub bodies: Vec<Body>,
+    /// All of them, where [`Wanted::all`] says so.
+    pub all: Vec<(Body, ValueHashes)>,
+}
+
+/// What memory has of an order.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Lookup {
+    /// Memory has the order.
+    Hit,
+    /// Memory has its id and the hashes of its values; its body was evicted.
+    Evicted,
+    /// Memory does not have it.
+    Miss,
+}
+
+/// A page of ids, or why there is none.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Page {
+    /// Up to [`PAGE_SIZE`] of them, oldest first.
+    Ids(Vec<String>),
+    /// Past the last page, or nothing is there.
+    NotThere,
+    /// Pages are counted from 1.
+    Zero,
+}
+
+impl Cache {
+    /// `search` is by what orders are found.
+    pub fn new(layouts: Arc<Layouts>, search: Vec<SearchPath>, budget: Option<MemoryBudget>) -> Arc<Self> {
+        let is_bounded = budget.is_some();
+        let contents = Contents {
+            index: Index::new(search.len()),
+            generation: 0,
+            first_arrived: None,
+            erased: HashSet::new(),
+            budget,
+        };
+        Arc::new(Self {
+            bodies: BodyShards::new(is_bounded),
+            json_cache: (!is_bounded).then(JsonCache::new),
+            index: RwLock::new(contents),
+            layouts,
+            has_arrays: search.iter().any(SearchPath::is_many),
+            search,
+            hashes: DefaultHashBuilder::default(),
+            is_bounded,
+            readers_wait: AtomicBool::new(false),
+            applied: AtomicU64::new(u64::MAX),
+            committed: watch::Sender::new(0),
+            filled: watch::Sender::new(0),
+        })
+    }
+
+    /// Waits until so many entries that were read from the table have been taken in.
+    pub async fn wait_filled(&self, count: u64) {
+        // It can't end before this does.
+        drop(self.filled.subscribe().wait_for(|&filled| filled >= count).await);
+    }
+
+    /// So many entries that were read from the table are in memory.
+    pub fn note_filled(&self, count: u64) {
+        self.filled.send_modify(|filled| *filled += count);
+    }
+
+    /// Adds the orders that are not known: those of a chunk of the stream with the sequence of its last message, else the
+    /// table has them. Gives back those that are wanted.
+    pub fn insert(
+        &self,
+        generation: u64,
+        entries: Vec<Entry>,
+        through: Option<u64>,
+        wanted: Wanted,
+    ) -> Inserted {
+        let mut inserted = Inserted::default();
+        let mut entries = entries.into_iter();
+        let mut contents = self.index.write();
+        if through.is_some() && contents.generation == generation {
+            contents.note_arrived(entries.as_slice().first());
+        }
+        loop {
+            if contents.generation != generation {
+                // Of a memory that is no more.
+                return inserted;
+            }
+            // Places in tables this large are far from the core. Looked at by themselves, with nothing between that
+            // depends on them, they are waited for together and not one after the other.
+            for entry in entries.as_slice().iter().take(WRITE_BATCH) {
+                contents.index.prefetch(&entry.hashes);
+            }
+            for entry in entries.by_ref().take(WRITE_BATCH) {
+                if contents.erased.is_empty() || !contents.erased.contains(entry.body.key()) {
+                    let hash = self.hash(entry.body.key_bytes());
+                    let shown = (inserted.bodies.len() < wanted.bodies).then(|| entry.body.clone());
+                    let whole = wanted.all.then(|| (entry.body.clone(), entry.hashes.clone()));
+                    if contents.insert(&self.bodies, hash, entry, through) {
+                        inserted.count += 1;
+                        inserted.bodies.extend(shown);
+                        inserted.all.extend(whole);
+                    }
+                }
+            }
+            self.make_room(&mut contents);
+            if entries.len() == 0 {
+                return inserted;
+            }
+            // Taken again at once, it would never be got by who waits for it.
+            RwLockWriteGuard::bump(&mut contents);
+        }
+    }
+
+    /// Everything of the stream up to this message is in this memory.
+    pub fn note_applied(&self, generation: u64, through: u64) {
+        // Under the lock, so that what belongs to a memory that is no more is not counted for the next one.
+        let contents = self.index.read();
+        if contents.generation == generation {
+            self.applied.store(through, Ordering::Release);
+        }
+    }
+
+    /// A run begins behind this message. Memory may be further, which then comes again, or not as far.
+    pub fn begin_run(&self, after: u64) {
+        let _contents = self.index.write();
+        self.applied.fetch_min(after, Ordering::AcqRel);
+    }
+
+    /// Bodies of orders whose messages lie behind this one are not committed, and so not evicted.
+    pub fn note_committed(&self, seq: u64) {
+        self.committed.send_replace(seq);
+    }
+
+    /// Empties memory: what is on its way to the one before is dropped. Erased keys stay erased.
+    pub fn begin_generation(&self, generation: u64) {
+        let mut contents = self.index.write();
+        contents.generation = generation;
+        contents.first_arrived = None;
+        self.applied.store(u64::MAX, Ordering::Release);
+        contents.index = Index::new(self.search.len());
+        if let Some(budget) = &mut contents.budget {
+            budget.clear();
+        }
+        self.bodies.clear();
+        self.json_cache.iter().for_each(JsonCache::clear);
+    }
+
+    /// The memory that there is now.
+    pub fn generation(&self) -> u64 {
+        self.index.read().generation
+    }
+
+    /// Up to which message everything of the stream is in memory.
+    pub fn applied(&self) -> u64 {
+        self.applied.load(Ordering::Acquire)
+    }
+
+    /// Takes an order out of this memory that the table does not have. It may come again.
+    pub fn remove(&self, generation: u64, key: &str) {
+        let mut contents = self.index.write();
+        if contents.generation == generation {
+            self.take_out(&mut contents, key);
+        }
+    }
+
+    /// Removes an order for good, whether it is here already or still on its way.
+    pub fn erase(&self, key: &Key) {
+        let mut contents = self.index.write();
+        contents.erased.insert(key.clone());
+        self.take_out(&mut contents, key.as_str());
+    }
+
+    pub(crate) fn take_out(&self, contents: &mut Contents, key: &str) {
+        let hash = self.hash(key.as_bytes());
+        let Some(id) = self.bodies.find(hash, key.as_bytes()) else { return };
+        let body = self.bodies.with(id, Body::clone);
+        // A body in memory can be read, or it would not be there.
+        if let Ok(hashes) = self.hashes_of(&body, &mut Vec::new()) {
+            contents.index.remove(&self.bodies, id, &hashes);
+            self.bodies
+                .remove(hash, id, || self.json_cache.iter().for_each(|json_cache| json_cache.forget(id)));
+            if let Some(budget) = &mut contents.budget {
+                budget.leave(&body);
+            }
+        }
+    }
+
+    /// How orders are laid out.
+    pub fn layouts(&self) -> &Arc<Layouts> {
+        &self.layouts
+    }
+
+    /// Whether readers wait for orders that have to be read from the table.
+    pub fn set_readers_wait(&self, wait: bool) {
+        self.readers_wait.store(wait, Ordering::Relaxed);
+    }
+
+    /// How many orders there are.
+    pub fn len(&self) -> usize {
+        self.index.read().index.len()
+    }
+
+    /// Whether an order is in memory.
+    pub fn contains(&self, key: &str) -> bool {
+        self.bodies.find(self.hash(key.as_bytes()), key.as_bytes()).is_some()
+    }
+
+    /// What memory has of an order.
+    pub fn lookup(&self, key: &str) -> Lookup {
+        let lookup = |_, body: &Body| if body.is_evicted() { Lookup::Evicted } else { Lookup::Hit };
+        self.bodies.look(self.hash(key.as_bytes()), key.as_bytes(), lookup).unwrap_or(Lookup::Miss)
+    }
+
+    /// Appends the JSON of an order, if it is in memory.
+    pub fn write_json(&self, key: &str, out: &mut Vec<u8>) -> Result<Lookup, RowError> {
+        let write = |id, body: &Body| match &self.json_cache {
+            _ if body.is_evicted() => Ok(Lookup::Evicted),
+            // It is json_cache already.
+            _ if body.document().is_some() => self.layouts.write_json(body, out).map(|()| Lookup::Hit),
+            Some(json_cache) if json_cache.write_json(id, out) => Ok(Lookup::Hit),
+            json_cache => {
+                let start = out.len();
+                self.layouts.write_json(body, out)?;
+                json_cache.iter().for_each(|json_cache| json_cache.note(id, &out[start..]));
+                Ok(Lookup::Hit)
+            }
+        };
+        self.bodies.read(self.hash(key.as_bytes()), key.as_bytes(), write).unwrap_or(Ok(Lookup::Miss))
+    }
+
+    /// A page of ids, oldest first; `None` is the last one.
+    pub fn page(&self, number: Option<usize>) -> Page {
+        let contents = self.index.read();
+        let last = contents.index.len().div_ceil(PAGE_SIZE);
+        let number = number.unwrap_or(last);
+        if last == 0 || number > last {
+            return Page::NotThere;
+        }
+        let Some(before) = number.checked_sub(1) else { return Page::Zero };
+        let ids = contents.index.starting_at(before * PAGE_SIZE).take(PAGE_SIZE);
+        Page::Ids(ids.map(|id| self.bodies.with(id, |body| body.key().to_owned())).collect())
+    }
+
+    /// By what an order is found. `text` is room for its values.
+    pub(crate) fn hashes_of(&self, body: &Body, text: &mut Vec<u8>) -> Result<ValueHashes, RowError> {
+        if body.is_evicted() {
+            return Ok(ValueHashes::of_kept(body.hashes(), self.has_arrays));
+        }
+        let mut hashes = ValueHashes::default();
+        for (place, path) in self.search.iter().enumerate() {
+            let mut add = |value: &[u8]| hashes.add(place, self.hash(value));
+            self.layouts.values(body, path, text, &mut add)?;
+        }
+        hashes.close();
+        Ok(hashes)
+    }
+
+    /// A entry_builder for whoever makes entries.
+    pub fn entry_builder(self: &Arc<Self>) -> EntryBuilder {
+        EntryBuilder::new(self.clone())
+    }
+
+    pub(crate) fn hash(&self, bytes: &[u8]) -> u32 {
+        (self.hashes.hash_one(bytes) >> 32) as u32
+    }
+}
+
+impl Contents {
+    pub(crate) fn note_arrived(&mut self, entry: Option<&Entry>) {
+        let Some(key) = entry.map(|entry| entry.body.key()) else { return };
+        if self.first_arrived.as_deref().is_none_or(|first| key < first) {
+            self.first_arrived = Some(key.into());
+        }
+    }
+
+    /// Adds an order unless its key is known. `true`: it was not.
+    fn insert(&mut self, bodies: &BodyShards, hash: u32, entry: Entry, through: Option<u64>) -> bool {
+        let Some(id) = self.index.insert(bodies, hash, entry) else { return false };
+        if let Some(budget) = &mut self.budget {
+            bodies.with(id, |body| budget.enter(id, body, through));
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn who_asks_for_an_order_waits_for_nobody_who_has_the_index() {
+        let cache = Cache::new(
+            Arc::new(Layouts::new(model::Model::order().unwrap().shape()).unwrap()),
+            Vec::new(),
+            None,
+        );
+        let entry =
+            |key| Entry { body: Body::evicted(key, &[]), hashes: ValueHashes::default(), arrived: true };
+        let entries = vec![entry("17-1"), entry("17-1"), entry("17-2")];
+        assert_eq!(cache.insert(0, entries, None, Wanted::default()).count, 2);
+        let written = cache.index.write();
+        let (answer, answered) = std::sync::mpsc::channel();
+        let asked = cache.clone();
+        std::thread::spawn(move || {
+            let found = ["17-1", "17-3"].map(|key| asked.write_json(key, &mut Vec::new()).unwrap());
+            answer.send((found, asked.contains("17-2"))).unwrap();
+        });
+        let answer = answered.recv_timeout(Duration::from_secs(10));
+        drop(written);
+        assert_eq!(answer, Ok(([Lookup::Evicted, Lookup::Miss], true)));
+    }
+}

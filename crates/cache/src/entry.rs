@@ -1,0 +1,28 @@
+//! An order as the cache takes it in.
+
+use order::Body;
+
+use crate::value_hashes::ValueHashes;
+
+/// Maximum number of members that orders are searched by.
+pub const MAX_SEARCH_MEMBERS: usize = 8;
+
+/// What `initmemchan` and `memwritechan` carry.
+pub struct Entries {
+    /// The memory that they belong to.
+    pub generation: u64,
+    /// Of a chunk of the stream: its last message.
+    pub through: Option<u64>,
+    /// The orders.
+    pub entries: Vec<Entry>,
+}
+
+/// An order as memory keeps it.
+pub struct Entry {
+    /// The order.
+    pub body: Body,
+    /// The hashes of its values, by which it is found.
+    pub hashes: ValueHashes,
+    /// Whether it has just come in. Else it was read from the table.
+    pub arrived: bool,
+}

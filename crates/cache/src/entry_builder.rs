@@ -1,0 +1,48 @@
+//! Orders and rows -> entries: what memory takes in.
+
+use std::sync::Arc;
+
+use order::{Order, RowError, RowFormat, RowReader, SearchPath};
+
+use crate::cache::Cache;
+use crate::entry::Entry;
+use crate::value_hashes::ValueHashes;
+
+/// Makes entries: orders as memory keeps them, with the hashes of what they are searched by.
+pub struct EntryBuilder {
+    reader: RowReader,
+    cache: Arc<Cache>,
+    text: Vec<u8>,
+}
+
+impl EntryBuilder {
+    pub(crate) fn new(cache: Arc<Cache>) -> Self {
+        let roots: Vec<_> = cache.search.iter().map(SearchPath::root).collect();
+        let reader = RowReader::noting(cache.layouts.clone(), &roots);
+        Self { reader, cache, text: Vec::new() }
+    }
+
+    /// The entry of an order that has just come in.
+    pub fn entry_of(&mut self, order: &Order) -> Result<Entry, RowError> {
+        let body = order.body().clone();
+        let hashes = self.cache.hashes_of(&body, &mut self.text)?;
+        Ok(Entry { body, hashes, arrived: true })
+    }
+
+    /// From now on, rows are of this format. Until then it is gob.
+    pub fn set_format(&mut self, format: RowFormat) {
+        self.reader.set_format(format);
+    }
+
+    /// The entry of a row of the table.
+    pub fn entry_of_row(&mut self, id: &str, row: &[u8]) -> Result<Entry, RowError> {
+        let body = self.reader.read(id, row)?;
+        let mut hashes = ValueHashes::default();
+        for (place, path) in self.cache.search.iter().enumerate() {
+            let mut add = |value: &[u8]| hashes.add(place, self.cache.hash(value));
+            self.reader.noted_values(&body, place, path, &mut self.text, &mut add)?;
+        }
+        hashes.close();
+        Ok(Entry { body, hashes, arrived: false })
+    }
+}

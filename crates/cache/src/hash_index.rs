@@ -1,0 +1,46 @@
+//! From hashes to slots, in small steps.
+//!
+//! It is split into shards that grow one by one, so that no growth holds readers up for longer than a moment.
+
+use crate::slot_table::SlotTable;
+
+const SHARDS: usize = 256;
+
+pub(crate) struct HashIndex {
+    shards: Vec<SlotTable>,
+    /// What they take.
+    bytes: usize,
+}
+
+impl HashIndex {
+    pub(crate) fn new() -> Self {
+        Self { shards: (0..SHARDS).map(|_| SlotTable::default()).collect(), bytes: 0 }
+    }
+
+    /// The bytes that it takes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The slot under that hash.
+    pub(crate) fn find(&self, hash: u32) -> Option<u32> {
+        self.shards[shard(hash)].find(hash, |_| true)
+    }
+
+    /// Adds a slot; the caller knows that it is not there.
+    pub(crate) fn insert(&mut self, hash: u32, id: u32) {
+        let shard = &mut self.shards[shard(hash)];
+        let before = shard.bytes();
+        shard.insert(hash, id);
+        self.bytes += shard.bytes() - before;
+    }
+
+    /// Puts `new` in the place of `old`, or takes `old` out.
+    pub(crate) fn replace(&mut self, hash: u32, old: u32, new: Option<u32>) {
+        self.shards[shard(hash)].replace(hash, old, new);
+    }
+}
+
+fn shard(hash: u32) -> usize {
+    hash as usize % SHARDS
+}

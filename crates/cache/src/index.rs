@@ -1,0 +1,73 @@
+//! What is where: from ranks and searched values to orders. No lock in here, and no I/O.
+
+use crate::body_shards::BodyShards;
+use crate::entry::Entry;
+use crate::key_order::KeyOrder;
+use crate::value_hashes::ValueHashes;
+use crate::value_index::{Found, ValueIndex};
+
+/// The order of all orders, and what they are searched by; they themselves are bodies that have the same slots.
+pub(crate) struct Index {
+    by_key: KeyOrder,
+    by_value: Vec<ValueIndex>,
+}
+
+impl Index {
+    pub(crate) fn new(by_value: usize) -> Self {
+        Self { by_key: KeyOrder::default(), by_value: (0..by_value).map(|_| ValueIndex::new()).collect() }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.by_key.len()
+    }
+
+    /// The bytes that it takes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.by_key.bytes() + self.by_value.iter().map(ValueIndex::bytes).sum::<usize>()
+    }
+
+    /// Adds an order unless its key is known. Gives back its slot.
+    pub(crate) fn insert(&mut self, bodies: &BodyShards, hash: u32, entry: Entry) -> Option<u32> {
+        let Entry { body, hashes, .. } = entry;
+        let id = bodies.insert(hash, body.clone())?;
+        self.by_key.insert(id, |other| bodies.compare(other, body.key_bytes()));
+        for (place, hash) in hashes.iter() {
+            self.by_value[place].insert(hash, id, |one, other| bodies.compare_two(one, other));
+        }
+        Some(id)
+    }
+
+    /// Looks at the places of what will be added next.
+    pub(crate) fn prefetch(&self, hashes: &ValueHashes) {
+        for (place, hash) in hashes.iter() {
+            std::hint::black_box(self.by_value[place].find(hash).is_some());
+        }
+    }
+
+    /// Takes an order out, as long as its body is still there. `hashes` are those it was added with.
+    pub(crate) fn remove(&mut self, bodies: &BodyShards, id: u32, hashes: &ValueHashes) {
+        let compare = |one, other| bodies.compare_two(one, other);
+        self.by_key.remove(|other| compare(other, id));
+        for (place, hash) in hashes.iter() {
+            self.by_value[place].remove(hash, id, compare);
+        }
+    }
+
+    /// The slots of the ranks from `start` on.
+    pub(crate) fn starting_at(&self, start: usize) -> impl Iterator<Item = u32> {
+        self.by_key.starting_at(start)
+    }
+
+    /// The fewest orders among which all are that have these hashes, each in the member that is searched by at a place;
+    /// without any, all orders. `None`: there are none.
+    pub(crate) fn narrowest(&self, hashes: impl Iterator<Item = (usize, u32)>) -> Option<Found<'_>> {
+        let mut narrowest = Found::Many(&self.by_key);
+        for (place, hash) in hashes {
+            let found = self.by_value[place].find(hash)?;
+            if found.len() <= narrowest.len() {
+                narrowest = found;
+            }
+        }
+        Some(narrowest)
+    }
+}

@@ -1,0 +1,125 @@
+//! The JSON of orders that are read again and again, json_cache to send, within a budget.
+//!
+//! To make JSON of a body costs a microsecond, to copy it a twentieth of that. What is read once is not kept, so
+//! that readers who go over all orders pay for nothing.
+
+use parking_lot::RwLock;
+
+/// So many orders at most: an order's place is its slot modulo this.
+const PLACES: usize = 1 << 14;
+
+/// Longer JSON is made for each read. All of them together have 32 MiB at most.
+const LONGEST: usize = 2048;
+
+/// No order has this slot: they are places in memory.
+const NOBODY: u32 = u32::MAX;
+
+pub(crate) struct JsonCache {
+    places: Box<[RwLock<Place>]>,
+}
+
+struct Place {
+    /// Whose JSON this is.
+    owner: u32,
+    /// Who was read last, and not out of here.
+    last: u32,
+    json: Box<[u8]>,
+}
+
+impl JsonCache {
+    pub(crate) fn new() -> Self {
+        let place = || RwLock::new(Place { owner: NOBODY, last: NOBODY, json: Box::default() });
+        Self { places: (0..PLACES).map(|_| place()).collect() }
+    }
+
+    /// Appends the JSON of an order, if it is here.
+    pub(crate) fn write_json(&self, id: u32, out: &mut Vec<u8>) -> bool {
+        let place = self.place(id).read();
+        let is_here = place.owner == id;
+        if is_here {
+            out.extend_from_slice(&place.json);
+        }
+        is_here
+    }
+
+    /// An order was read, and its JSON is this: kept where nobody else of its place was read since the last time.
+    pub(crate) fn note(&self, id: u32, json: &[u8]) {
+        if json.len() > LONGEST {
+            return;
+        }
+        let mut place = self.place(id).write();
+        if place.last == id {
+            *place = Place { owner: id, last: id, json: json.into() };
+        } else {
+            place.last = id;
+        }
+    }
+
+    /// The order leaves memory; its slot may become another's.
+    pub(crate) fn forget(&self, id: u32) {
+        let mut place = self.place(id).write();
+        if place.owner == id || place.last == id {
+            *place = Place { owner: NOBODY, last: NOBODY, json: Box::default() };
+        }
+    }
+
+    /// All orders leave memory.
+    pub(crate) fn clear(&self) {
+        let empty = || Place { owner: NOBODY, last: NOBODY, json: Box::default() };
+        self.places.iter().for_each(|place| *place.write() = empty());
+    }
+
+    fn place(&self, id: u32) -> &RwLock<Place> {
+        &self.places[id as usize % PLACES]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(json_cache: &JsonCache, id: u32) -> Option<Vec<u8>> {
+        let mut out = Vec::new();
+        json_cache.write_json(id, &mut out).then_some(out)
+    }
+
+    #[test]
+    fn what_is_read_twice_is_kept() {
+        let json_cache = JsonCache::new();
+        json_cache.note(7, b"seven");
+        assert_eq!(written(&json_cache, 7), None);
+        json_cache.note(7, b"seven");
+        assert_eq!(written(&json_cache, 7).as_deref(), Some(&b"seven"[..]));
+        assert_eq!(written(&json_cache, 8), None);
+    }
+
+    #[test]
+    fn a_place_is_taken_by_whoever_is_read_more_often() {
+        let json_cache = JsonCache::new();
+        let [one, other] = [7, 7 + PLACES as u32];
+        (0..2).for_each(|_| json_cache.note(one, b"one"));
+        json_cache.note(other, b"other");
+        assert_eq!((written(&json_cache, one).is_some(), written(&json_cache, other)), (true, None));
+        json_cache.note(other, b"other");
+        assert_eq!((written(&json_cache, one), written(&json_cache, other).is_some()), (None, true));
+    }
+
+    #[test]
+    fn nothing_is_left_of_who_leaves() {
+        let json_cache = JsonCache::new();
+        (0..2).for_each(|_| json_cache.note(7, b"seven"));
+        json_cache.forget(7);
+        assert_eq!(written(&json_cache, 7), None);
+        json_cache.note(7, b"another");
+        json_cache.forget(7);
+        json_cache.note(7, b"another");
+        assert_eq!(written(&json_cache, 7), None);
+    }
+
+    #[test]
+    fn what_is_long_is_not_kept() {
+        let json_cache = JsonCache::new();
+        (0..2).for_each(|_| json_cache.note(7, &[b' '; LONGEST + 1]));
+        assert_eq!(written(&json_cache, 7), None);
+    }
+}

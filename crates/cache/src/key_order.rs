@@ -1,0 +1,225 @@
+//! SlotTable in the order of the keys behind them, with their ranks: what pages are cut from.
+//!
+//! A list of sorted chunks. Nearly all orders come at the end, where adding is a push. The ranges of a fill grow
+//! in the middle, each order behind the one before it, and so do orders that another process took, between its own.
+//! So the place of the one before is looked at first: each comparison with what lies elsewhere is a wait for memory.
+
+use std::cmp::Ordering;
+
+const CHUNK: usize = 1024;
+
+#[derive(Default)]
+pub(crate) struct KeyOrder {
+    chunks: Vec<Vec<u32>>,
+    len: usize,
+    /// The chunk to which an order was added last, but at the end, and its place there.
+    recent: usize,
+    recent_at: usize,
+}
+
+impl KeyOrder {
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The bytes that it takes, but for itself. Of several chunks none is looked at: all but the last are about full.
+    pub(crate) fn bytes(&self) -> usize {
+        let room = match &*self.chunks {
+            [chunk] => chunk.capacity(),
+            chunks => chunks.len() * CHUNK,
+        };
+        self.chunks.capacity() * size_of::<Vec<u32>>() + room * size_of::<u32>()
+    }
+
+    /// Adds `id`, whose key `compare` compares to those of others: `compare(other)` is how the other's key
+    /// stands to it.
+    pub(crate) fn insert(&mut self, id: u32, compare: impl Fn(u32) -> Ordering) {
+        self.len += 1;
+        let Some(last) = self.chunks.last_mut() else { return self.chunks.push(vec![id]) };
+        if last.last().is_some_and(|&last| compare(last) == Ordering::Less) {
+            if last.len() < CHUNK {
+                last.push(id);
+            } else {
+                self.chunks.push(vec![id]);
+            }
+            return;
+        }
+        let place = if self.is_in(self.recent, &compare) { self.recent } else { self.chunk_of(&compare) };
+        self.recent = place;
+        let chunk = &mut self.chunks[place];
+        let at = place_near(chunk, self.recent_at, &compare);
+        chunk.insert(at, id);
+        self.recent_at = at;
+        if chunk.len() > CHUNK {
+            // Where a range of a fill grows towards what lies behind it, the part before is left full.
+            let split = if at > CHUNK / 4 * 3 { at } else { CHUNK / 2 };
+            let rest = chunk.split_off(split);
+            chunk.shrink_to(CHUNK);
+            self.chunks.insert(place + 1, rest);
+            if at >= split {
+                (self.recent, self.recent_at) = (place + 1, at - split);
+            }
+        }
+    }
+
+    /// Takes out the one of which `compare` says `Equal`.
+    pub(crate) fn remove(&mut self, compare: impl Fn(u32) -> Ordering) {
+        if self.chunks.is_empty() {
+            return;
+        }
+        let place = self.chunk_of(&compare);
+        let chunk = &mut self.chunks[place];
+        let at = place_in(chunk, &compare);
+        if chunk.get(at).is_some_and(|&other| compare(other) == Ordering::Equal) {
+            chunk.remove(at);
+            self.len -= 1;
+            if chunk.is_empty() {
+                self.chunks.remove(place);
+            }
+        }
+    }
+
+    /// The chunk in which something of that key is or belongs: the last that doesn't start behind it.
+    fn chunk_of(&self, compare: &impl Fn(u32) -> Ordering) -> usize {
+        self.chunks.partition_point(|chunk| starts_before(chunk, compare)).saturating_sub(1)
+    }
+
+    /// Whether that is the chunk.
+    fn is_in(&self, place: usize, compare: &impl Fn(u32) -> Ordering) -> bool {
+        let behind = self.chunks.get(place + 1);
+        self.chunks.get(place).is_some_and(|chunk| starts_before(chunk, compare))
+            && !behind.is_some_and(|chunk| starts_before(chunk, compare))
+    }
+
+    /// Those of the ranks from `start` on, first to last.
+    pub(crate) fn starting_at(&self, start: usize) -> impl Iterator<Item = u32> {
+        let mut skipped = 0;
+        let mut place = 0;
+        while place < self.chunks.len() && skipped + self.chunks[place].len() <= start {
+            skipped += self.chunks[place].len();
+            place += 1;
+        }
+        self.chunks[place..].iter().flatten().copied().skip(start - skipped)
+    }
+
+    /// Those whose keys lie before the sought one, last to first. `compare` is how a key stands to it.
+    pub(crate) fn before(&self, compare: impl Fn(u32) -> Ordering) -> impl Iterator<Item = u32> {
+        let (place, at) = self.split_at(&compare);
+        let part = self.chunks.get(place).map_or(&[][..], |chunk| &chunk[..at]);
+        part.iter()
+            .rev()
+            .chain(self.chunks[..place].iter().rev().flat_map(|chunk| chunk.iter().rev()))
+            .copied()
+    }
+
+    /// The sought one, if it is there, and those whose keys lie behind it, first to last.
+    pub(crate) fn since(&self, compare: impl Fn(u32) -> Ordering) -> impl Iterator<Item = u32> {
+        let (place, at) = self.split_at(&compare);
+        self.chunks[place..].iter().flatten().skip(at).copied()
+    }
+
+    /// The chunk, and the place in it, before which all keys lie before the sought one.
+    fn split_at(&self, compare: &impl Fn(u32) -> Ordering) -> (usize, usize) {
+        let place = self.chunk_of(compare);
+        (place, self.chunks.get(place).map_or(0, |chunk| place_in(chunk, compare)))
+    }
+}
+
+fn starts_before(chunk: &[u32], compare: &impl Fn(u32) -> Ordering) -> bool {
+    chunk.first().is_some_and(|&first| compare(first) != Ordering::Greater)
+}
+
+/// Where in a chunk something of that key is or belongs.
+fn place_in(chunk: &[u32], compare: &impl Fn(u32) -> Ordering) -> usize {
+    match chunk.last() {
+        Some(&last) if compare(last) == Ordering::Less => chunk.len(),
+        _ => chunk.partition_point(|&other| compare(other) == Ordering::Less),
+    }
+}
+
+/// The same, looked for in steps that double, from a place near which it may be.
+fn place_near(chunk: &[u32], near: usize, compare: &impl Fn(u32) -> Ordering) -> usize {
+    let is_before = |at: usize| chunk.get(at).is_some_and(|&other| compare(other) == Ordering::Less);
+    let (mut from, mut to, mut step) = (near.min(chunk.len()), near.min(chunk.len()), 1);
+    if is_before(from) {
+        while is_before(to) {
+            (from, to) = (to + 1, (to + step).min(chunk.len()));
+            step *= 2;
+        }
+    } else {
+        while from > 0 && !is_before(from - 1) {
+            (to, from) = (from - 1, from.saturating_sub(step));
+            step *= 2;
+        }
+    }
+    from + chunk[from..to].partition_point(|&other| compare(other) == Ordering::Less)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn add(ordered: &mut KeyOrder, id: u32) {
+        ordered.insert(id, |other| other.cmp(&id));
+    }
+
+    #[test]
+    fn chunks_that_grow_at_their_end_stay_full() {
+        let mut ordered = KeyOrder::default();
+        let far = 1_000_000;
+        add(&mut ordered, far);
+        (0..10 * CHUNK as u32).for_each(|id| add(&mut ordered, id));
+        assert!(ordered.chunks.len() <= 12, "{} chunks", ordered.chunks.len());
+    }
+
+    #[test]
+    fn what_goes_between_those_of_another_is_found_near_the_one_before() {
+        let (mut ordered, looks) = (KeyOrder::default(), std::cell::Cell::new(0));
+        for first in 0..4 {
+            for id in (0..2_000).map(|n| 4 * n + first) {
+                ordered.insert(id, |other| {
+                    looks.set(looks.get() + 1);
+                    other.cmp(&id)
+                });
+            }
+        }
+        assert_eq!(ordered.starting_at(0).collect::<Vec<_>>(), (0..8_000).collect::<Vec<_>>());
+        assert!(looks.get() < 8 * 8_000, "{} looks", looks.get());
+    }
+
+    proptest! {
+        #[test]
+        fn is_a_sorted_list(
+            ids in proptest::collection::hash_set(0_u32..20_000, 0..6_000),
+            removed in proptest::collection::vec(0_u32..20_000, 0..2_000),
+            start in 0_usize..7_000,
+        ) {
+            let mut ordered = KeyOrder::default();
+            let mut expected: std::collections::BTreeSet<u32> = ids.iter().copied().collect();
+            ids.iter().for_each(|&id| add(&mut ordered, id));
+            for id in &removed {
+                ordered.remove(|other| other.cmp(id));
+                expected.remove(id);
+            }
+            let expected: Vec<_> = expected.into_iter().collect();
+            prop_assert_eq!(ordered.len(), expected.len());
+            prop_assert_eq!(ordered.starting_at(0).collect::<Vec<_>>(), expected.clone());
+            prop_assert_eq!(
+                ordered.starting_at(start).take(50).collect::<Vec<_>>(),
+                expected.iter().skip(start).take(50).copied().collect::<Vec<_>>()
+            );
+            for sought in [0, start as u32 * 3, 20_000].into_iter().chain(expected.get(start).copied()) {
+                let compare = |other: u32| other.cmp(&sought);
+                prop_assert_eq!(
+                    ordered.before(compare).collect::<Vec<_>>(),
+                    expected.iter().rev().copied().filter(|&id| id < sought).collect::<Vec<_>>()
+                );
+                prop_assert_eq!(
+                    ordered.since(compare).collect::<Vec<_>>(),
+                    expected.iter().copied().filter(|&id| id >= sought).collect::<Vec<_>>()
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! Orders by their values and times: from memory, and where bodies were evicted from what the table says.
+
+use std::cmp::Ordering;
+
+use order::{Body, Key, RowError};
+
+use crate::cache::{Cache, Contents, Lookup};
+use crate::stored_row::{RowSource, StoredRow, Unanswered};
+
+/// Number of ids that a query gives where it does not say how many.
+pub const LIMIT: usize = 50;
+/// Maximum of [`Query::limit`].
+pub const MAX_LIMIT: usize = 1000;
+
+/// Maximum number of orders examined under one lock. It bounds how long the writer and the thread's other requests wait.
+const MAX_LOOKS: usize = 1024;
+
+/// Number of tries to find the newest order: it may leave memory between the search and the read.
+const MAX_TRIES: usize = 4;
+
+/// A place among the members that are searched by, and a value.
+pub type Criterion = (usize, String);
+
+/// Which orders are asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Query {
+    /// All of them must match.
+    pub criteria: Vec<Criterion>,
+    /// Ids from here on, in the order of bytes.
+    pub low: String,
+    /// Ids before this one.
+    pub high: Option<String>,
+    /// Only ids that have a time.
+    pub timed: bool,
+    /// Oldest first.
+    pub ascending: bool,
+    /// Maximum number of ids.
+    pub limit: usize,
+}
+
+impl Query {
+    /// All orders with these values, the newest ones first.
+    pub fn newest(criteria: Vec<Criterion>, limit: usize) -> Self {
+        Self { criteria, low: String::new(), high: None, timed: false, ascending: false, limit }
+    }
+
+    /// Only what follows this id, which need not exist.
+    pub fn go_on_after(&mut self, id: &str) {
+        if self.ascending {
+            // The next of all texts. No id of a row holds that character.
+            self.low = self.low.as_str().max(&format!("{id}\0")).to_owned();
+        } else if self.high.as_deref().is_none_or(|high| id < high) {
+            self.high = Some(id.to_owned());
+        }
+    }
+}
+
+/// The orders that match a query.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Matches {
+    /// In the order that was asked for.
+    pub ids: Vec<String>,
+    /// Whether others follow.
+    pub has_more: bool,
+}
+
+/// Why a query has no answer.
+#[derive(Debug)]
+pub enum QueryError {
+    /// An evicted order may be one of them, and PostgreSQL can't be asked.
+    Unanswered,
+    /// A body in memory that can't be read.
+    Broken(RowError),
+}
+
+/// An order that may be one of them.
+struct Candidate {
+    id: String,
+    /// Its body was evicted: all hashes are right, and a value may be another with the same hash.
+    to_check: bool,
+}
+
+/// Some candidates.
+struct Batch {
+    candidates: Vec<Candidate>,
+    /// The last id that was looked at, where there may be more behind it.
+    end: Option<String>,
+}
+
+impl Cache {
+    /// The ids of the orders that a query asks for.
+    pub async fn search<S: RowSource>(&self, query: &Query, table: &S) -> Result<Matches, QueryError> {
+        let mut rest = query.clone();
+        let mut ids = Vec::new();
+        loop {
+            let batch = self.batch(&rest, query.limit + 1 - ids.len())?;
+            ids.extend(self.checked(batch.candidates, &query.criteria, table).await?);
+            let Some(end) = batch.end.filter(|_| ids.len() <= query.limit) else { break };
+            rest.go_on_after(&end);
+            tokio::task::yield_now().await;
+        }
+        let has_more = ids.len() > query.limit;
+        ids.truncate(query.limit);
+        Ok(Matches { ids, has_more })
+    }
+
+    /// The ids that have a time and lie before `end`: the oldest ones, `limit` at most.
+    pub async fn older_than(&self, end: &str, limit: usize) -> Result<Vec<String>, RowError> {
+        let mut rest = Query {
+            criteria: Vec::new(),
+            low: Key::first_of_time(0),
+            high: Some(end.to_owned()),
+            timed: true,
+            ascending: true,
+            limit,
+        };
+        let mut ids = Vec::new();
+        loop {
+            let batch = self.batch(&rest, limit - ids.len())?;
+            ids.extend(batch.candidates.into_iter().map(|candidate| candidate.id));
+            let Some(end) = batch.end.filter(|_| ids.len() < limit) else { return Ok(ids) };
+            rest.go_on_after(&end);
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Like [`search`](Self::search), if memory alone can tell soon.
+    pub fn search_at_once(&self, query: &Query) -> Option<Matches> {
+        let Batch { mut candidates, end } = self.batch(query, query.limit + 1).ok()?;
+        let has_more = candidates.len() > query.limit;
+        if candidates.iter().any(|candidate| candidate.to_check) || (end.is_some() && !has_more) {
+            return None;
+        }
+        candidates.truncate(query.limit);
+        Some(Matches { ids: candidates.into_iter().map(|candidate| candidate.id).collect(), has_more })
+    }
+
+    /// Appends the JSON of the newest order that a query finds, and gives back its id. `None`: there is none, or memory
+    /// alone can't tell soon.
+    pub fn write_newest_at_once(&self, query: &Query, out: &mut Vec<u8>) -> Option<String> {
+        for _ in 0..MAX_TRIES {
+            let newest = self.batch(query, 1).ok()?.candidates.pop().filter(|newest| !newest.to_check)?;
+            match self.write_json(&newest.id, out).ok()? {
+                Lookup::Hit => return Some(newest.id),
+                Lookup::Evicted => return None,
+                Lookup::Miss => {}
+            }
+        }
+        None
+    }
+
+    /// The page, if memory has all orders that could be on it, although it doesn't have the whole table yet: those that
+    /// came from the stream are newer than all that is in the table alone.
+    pub fn without_table(&self, query: &Query, page: Matches) -> Option<Matches> {
+        let contents = self.index.read();
+        let first = contents.first_arrived.as_deref()?;
+        if query.low.as_str() >= first {
+            return Some(page);
+        }
+        let is_full = !query.ascending && page.ids.len() == query.limit;
+        let is_newer = is_full && page.ids.last().is_some_and(|last| last.as_str() >= first);
+        // Older ones may follow from the table.
+        is_newer.then_some(Matches { has_more: true, ..page })
+    }
+
+    /// The hashes of what is asked for, each with its path's place.
+    pub fn hashes_of_criteria(&self, criteria: &[Criterion]) -> Vec<(usize, u32)> {
+        criteria.iter().map(|(place, value)| (*place, self.hash(value.as_bytes()))).collect()
+    }
+
+    /// Whether a whole order has all of these values.
+    pub fn has_values(&self, body: &Body, criteria: &[Criterion]) -> bool {
+        // A body that was in memory can be read.
+        self.matches(body, criteria).unwrap_or(false)
+    }
+
+    /// Appends the JSON of an order that may have been evicted since.
+    pub fn write_body(&self, body: &Body, out: &mut Vec<u8>) -> Result<(), RowError> {
+        self.layouts.write_json(body, out)
+    }
+
+    /// Up to `room` of those that a query may ask for, as far as memory can tell.
+    fn batch(&self, query: &Query, room: usize) -> Result<Batch, RowError> {
+        let hashes = self.hashes_of_criteria(&query.criteria);
+        let mut batch = Batch { candidates: Vec::new(), end: None };
+        let contents = self.index.read();
+        for (looked, slot) in self.walk(&contents, query, &hashes).enumerate() {
+            let looked_at = self.bodies.with(slot, |body| self.look(body, query, &hashes));
+            match looked_at? {
+                Look::Beyond => break,
+                Look::Passed => {}
+                Look::Candidate(candidate) => batch.candidates.push(candidate),
+            }
+            if batch.candidates.len() == room || looked + 1 == MAX_LOOKS {
+                batch.end = Some(self.bodies.with(slot, |body| body.key().to_owned()));
+                break;
+            }
+        }
+        Ok(batch)
+    }
+
+    /// The slots of orders that a query may ask for, in its order, from where it begins.
+    fn walk<'c>(
+        &'c self,
+        contents: &'c Contents,
+        query: &'c Query,
+        hashes: &[(usize, u32)],
+    ) -> Box<dyn Iterator<Item = u32> + 'c> {
+        let Some(found) = contents.index.narrowest(hashes.iter().copied()) else {
+            return Box::new(std::iter::empty());
+        };
+        if query.ascending {
+            return Box::new(found.since(|slot| self.bodies.compare(slot, query.low.as_bytes())));
+        }
+        let compare = |slot| match &query.high {
+            Some(high) => self.bodies.compare(slot, high.as_bytes()),
+            None => Ordering::Less,
+        };
+        Box::new(found.before(compare))
+    }
+
+    fn look(&self, body: &Body, query: &Query, hashes: &[(usize, u32)]) -> Result<Look, RowError> {
+        let id = body.key();
+        let (is_low, is_high) =
+            (id < query.low.as_str(), query.high.as_deref().is_some_and(|high| id >= high));
+        if is_low || is_high {
+            let is_beyond = if query.ascending { is_high } else { is_low };
+            return Ok(if is_beyond { Look::Beyond } else { Look::Passed });
+        }
+        let matches = (!query.timed || Key::has_time(id))
+            && if body.is_evicted() {
+                self.may_match(body, hashes)?
+            } else {
+                self.matches(body, &query.criteria)?
+            };
+        let to_check = body.is_evicted() && !query.criteria.is_empty();
+        Ok(if matches { Look::Candidate(Candidate { id: id.to_owned(), to_check }) } else { Look::Passed })
+    }
+
+    /// The ids of those that are what they seem to be.
+    async fn checked<S: RowSource>(
+        &self,
+        candidates: Vec<Candidate>,
+        criteria: &[Criterion],
+        table: &S,
+    ) -> Result<Vec<String>, QueryError> {
+        let mut ids = Vec::with_capacity(candidates.len());
+        for some in candidates.chunks(S::MAX_ROWS) {
+            let unsure = some.iter().filter(|candidate| candidate.to_check);
+            let unsure: Vec<_> = unsure.map(|candidate| candidate.id.as_str()).collect();
+            let mut rows = table.rows(&unsure).await?.into_iter();
+            for Candidate { id, to_check } in some {
+                let row = if *to_check { rows.next() } else { None };
+                let is_one = match row {
+                    Some(StoredRow::Order(body)) => self.matches(&body, criteria)?,
+                    // Not committed yet, or it has just left.
+                    Some(StoredRow::NotThere | StoredRow::NotRead) => self.contains(id),
+                    Some(StoredRow::Undecodable) => false,
+                    None => true,
+                };
+                if is_one {
+                    ids.push(id.clone());
+                }
+            }
+        }
+        Ok(ids)
+    }
+
+    /// Whether an evicted order has these hashes.
+    fn may_match(&self, body: &Body, hashes: &[(usize, u32)]) -> Result<bool, RowError> {
+        let has = self.hashes_of(body, &mut Vec::new())?;
+        Ok(hashes.iter().all(|&(place, hash)| has.has(place, hash)))
+    }
+
+    /// Whether an order has all of these values.
+    fn matches(&self, body: &Body, criteria: &[Criterion]) -> Result<bool, RowError> {
+        let mut text = Vec::new();
+        for (place, value) in criteria {
+            let mut has = false;
+            let mut compare = |one: &[u8]| has |= one == value.as_bytes();
+            self.layouts.values(body, &self.search[*place], &mut text, &mut compare)?;
+            if !has {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// What is seen of an order that a query comes by.
+enum Look {
+    Candidate(Candidate),
+    Passed,
+    /// Neither this one nor those behind it are asked for.
+    Beyond,
+}
+
+impl From<RowError> for QueryError {
+    fn from(error: RowError) -> Self {
+        Self::Broken(error)
+    }
+}
+
+impl From<Unanswered> for QueryError {
+    fn from(_: Unanswered) -> Self {
+        Self::Unanswered
+    }
+}

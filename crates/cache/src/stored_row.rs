@@ -1,0 +1,36 @@
+//! What the table has of an order whose body was evicted, and who can be asked for it.
+
+use order::Body;
+
+/// What the table has under an id.
+#[derive(Clone)]
+pub enum StoredRow {
+    /// An order.
+    Order(Body),
+    /// A row that can't be decoded, or null.
+    Undecodable,
+    /// No row yet: its message is in the stream, and the table's position is below it.
+    NotRead,
+    /// No row.
+    NotThere,
+}
+
+impl StoredRow {
+    /// The order, if it is one.
+    pub fn order(&self) -> Option<&Body> {
+        if let Self::Order(body) = self { Some(body) } else { None }
+    }
+}
+
+/// The table can't be asked now.
+#[derive(Debug)]
+pub struct Unanswered;
+
+/// Answers queries for orders whose bodies were evicted.
+pub trait RowSource: Sync {
+    /// The rows of these ids, in their order; at most [`MAX_ROWS`](Self::MAX_ROWS) ids.
+    fn rows(&self, ids: &[&str]) -> impl Future<Output = Result<Vec<StoredRow>, Unanswered>> + Send;
+
+    /// Maximum number of ids in one call.
+    const MAX_ROWS: usize;
+}

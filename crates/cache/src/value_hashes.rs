@@ -1,0 +1,90 @@
+//! By what an order is found: the hashes of the values that it has at each path of `SEARCH`.
+
+use crate::entry::MAX_SEARCH_MEMBERS;
+
+/// Of most paths there is one value; of one into an array as many as there are elements, each once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ValueHashes {
+    /// The first of each path, where it has one.
+    first: [u32; MAX_SEARCH_MEMBERS],
+    /// A bit for each path that has one.
+    has: u8,
+    /// The others: a path's place, and a hash.
+    more: Vec<(u8, u32)>,
+}
+
+impl ValueHashes {
+    /// Adds one of the path at `place`.
+    pub fn add(&mut self, place: usize, hash: u32) {
+        if self.has & (1 << place) == 0 {
+            (self.first[place], self.has) = (hash, self.has | 1 << place);
+        } else {
+            self.more.push((place as u8, hash));
+        }
+    }
+
+    /// When all are added: none of them counts twice.
+    pub fn close(&mut self) {
+        if !self.more.is_empty() {
+            self.more.retain(|&(place, hash)| self.first[usize::from(place)] != hash);
+            self.more.sort_unstable();
+            self.more.dedup();
+        }
+    }
+
+    /// Each with its path's place.
+    pub fn iter(&self) -> impl Iterator<Item = (usize, u32)> {
+        let first = self.first.iter().copied().enumerate().filter(|(place, _)| self.has & (1 << place) != 0);
+        first.chain(self.more.iter().map(|&(place, hash)| (usize::from(place), hash)))
+    }
+
+    /// Whether this is one of them.
+    pub fn has(&self, place: usize, hash: u32) -> bool {
+        (self.has & (1 << place) != 0 && self.first[place] == hash)
+            || self.more.binary_search(&(place as u8, hash)).is_ok()
+    }
+
+    /// As an evicted body keeps them: where each path has one value, those of so many paths alone, else each behind its
+    /// path's place.
+    pub fn kept(&self, paths: usize, has_arrays: bool) -> Vec<u32> {
+        if has_arrays {
+            return self.iter().flat_map(|(place, hash)| [place as u32, hash]).collect();
+        }
+        self.first[..paths].to_vec()
+    }
+
+    /// Those that an evicted body has kept.
+    pub fn of_kept(mut kept: impl Iterator<Item = u32>, has_arrays: bool) -> Self {
+        let mut hashes = Self::default();
+        if !has_arrays {
+            kept.enumerate().for_each(|(place, hash)| hashes.add(place, hash));
+            return hashes;
+        }
+        while let (Some(place), Some(hash)) = (kept.next(), kept.next()) {
+            hashes.add(place as usize, hash);
+        }
+        hashes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_is_there_once_and_an_evicted_body_keeps_all() {
+        let mut hashes = ValueHashes::default();
+        for (place, hash) in [(0, 7), (2, 9), (2, 8), (2, 9), (2, 8), (7, 1)] {
+            hashes.add(place, hash);
+        }
+        hashes.close();
+        assert_eq!(hashes.iter().collect::<Vec<_>>(), [(0, 7), (2, 9), (7, 1), (2, 8)]);
+        assert!(hashes.has(2, 8) && hashes.has(2, 9) && !hashes.has(1, 0) && !hashes.has(0, 8));
+        assert_eq!(ValueHashes::of_kept(hashes.kept(8, true).into_iter(), true), hashes);
+        let mut plain = ValueHashes::default();
+        plain.add(0, 7);
+        plain.add(1, 8);
+        assert_eq!(plain.kept(2, false), [7, 8]);
+        assert_eq!(ValueHashes::of_kept(plain.kept(2, false).into_iter(), false), plain);
+    }
+}

@@ -1,0 +1,108 @@
+//! Which orders have a value: for one member, from the hash of its value to the orders, in order.
+
+use std::cmp::Ordering;
+
+use crate::hash_index::HashIndex;
+use crate::key_order::KeyOrder;
+
+/// SlotTable from here on are those of lists, below it those of orders.
+const LISTS: u32 = 1 << 31;
+
+/// Most values are of one order, which costs no more than its place in the table; the others have a list.
+pub(crate) struct ValueIndex {
+    table: HashIndex,
+    lists: Vec<KeyOrder>,
+    /// What is in the lists takes so many bytes.
+    listed: usize,
+}
+
+/// The orders of one hash.
+pub(crate) enum Found<'s> {
+    One(u32),
+    Many(&'s KeyOrder),
+}
+
+impl ValueIndex {
+    pub(crate) fn new() -> Self {
+        Self { table: HashIndex::new(), lists: Vec::new(), listed: 0 }
+    }
+
+    /// The bytes that it takes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.table.bytes() + self.lists.capacity() * size_of::<KeyOrder>() + self.listed
+    }
+
+    /// Adds an order. `compare` compares the keys of two orders.
+    pub(crate) fn insert(&mut self, hash: u32, id: u32, compare: impl Fn(u32, u32) -> Ordering) {
+        let Some(found) = self.table.find(hash) else { return self.table.insert(hash, id) };
+        let list = match found.checked_sub(LISTS) {
+            Some(list) => list as usize,
+            None => {
+                let list = self.lists.len();
+                let mut both = KeyOrder::default();
+                both.insert(found, |other| compare(other, found));
+                self.listed += both.bytes();
+                self.lists.push(both);
+                self.table.replace(hash, found, Some(LISTS + list as u32));
+                list
+            }
+        };
+        self.change(list, |ordered| ordered.insert(id, |other| compare(other, id)));
+    }
+
+    /// Takes an order out.
+    pub(crate) fn remove(&mut self, hash: u32, id: u32, compare: impl Fn(u32, u32) -> Ordering) {
+        match self.table.find(hash) {
+            Some(found) if found >= LISTS => {
+                let list = (found - LISTS) as usize;
+                self.change(list, |ordered| ordered.remove(|other| compare(other, id)));
+            }
+            Some(found) if found == id => self.table.replace(hash, id, None),
+            _ => {}
+        }
+    }
+
+    fn change(&mut self, list: usize, change: impl FnOnce(&mut KeyOrder)) {
+        let list = &mut self.lists[list];
+        self.listed -= list.bytes();
+        change(list);
+        self.listed += list.bytes();
+    }
+
+    /// The orders that may have the value of that hash; others may share the hash.
+    pub(crate) fn find(&self, hash: u32) -> Option<Found<'_>> {
+        let found = self.table.find(hash)?;
+        Some(match found.checked_sub(LISTS) {
+            Some(list) => Found::Many(&self.lists[list as usize]),
+            None => Found::One(found),
+        })
+    }
+}
+
+impl<'s> Found<'s> {
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Found::One(_) => 1,
+            Found::Many(ordered) => ordered.len(),
+        }
+    }
+
+    /// Those before the sought key, last to first. One alone is given wherever it lies.
+    pub(crate) fn before(self, compare: impl Fn(u32) -> Ordering) -> impl Iterator<Item = u32> {
+        let (one, many) = self.parts();
+        one.into_iter().chain(many.map(|many| many.before(compare)).into_iter().flatten())
+    }
+
+    /// Those from the sought key on, first to last. One alone is given wherever it lies.
+    pub(crate) fn since(self, compare: impl Fn(u32) -> Ordering) -> impl Iterator<Item = u32> {
+        let (one, many) = self.parts();
+        one.into_iter().chain(many.map(|many| many.since(compare)).into_iter().flatten())
+    }
+
+    fn parts(self) -> (Option<u32>, Option<&'s KeyOrder>) {
+        match self {
+            Found::One(id) => (Some(id), None),
+            Found::Many(ordered) => (None, Some(ordered)),
+        }
+    }
+}

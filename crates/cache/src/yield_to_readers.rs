@@ -1,0 +1,44 @@
+//! Readers who wait for orders that are not in memory yet go first: they are answered by PostgreSQL, which wants the
+//! same cores as whatever else goes on at a start.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use crate::cache::Cache;
+
+/// How often it is looked whether readers still wait.
+const MOMENT: Duration = Duration::from_millis(1);
+
+impl Cache {
+    /// Rests while readers wait, and no longer than that.
+    pub async fn yield_to_readers(&self, at_most: Duration) {
+        let until = Instant::now() + at_most;
+        while self.readers_wait.load(Ordering::Relaxed) && Instant::now() < until {
+            tokio::time::sleep(MOMENT).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use futures_util::FutureExt;
+    use order::Layouts;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn only_where_readers_wait_and_not_for_ever() {
+        let cache = Cache::new(
+            Arc::new(Layouts::new(model::Model::order().unwrap().shape()).unwrap()),
+            Vec::new(),
+            None,
+        );
+        let long = Duration::from_secs(3600);
+        assert!(cache.yield_to_readers(long).now_or_never().is_some());
+        cache.readers_wait.store(true, Ordering::Relaxed);
+        assert!(cache.yield_to_readers(long).now_or_never().is_none());
+        cache.yield_to_readers(MOMENT).await;
+    }
+}

@@ -1,0 +1,176 @@
+//! Beside the flow: orders that are older than `KEEP` leave, by the times in their keys against PostgreSQL's clock.
+//!
+//! Each process removes them from its own memory. The writer deletes their rows, their dead letters and, from a stream that
+//! orderd made, their messages. A bounded number goes at a time, so that neither the intake nor readers wait for it. No
+//! entry of them is kept: a table or a stream that goes back brings them back until the next round.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use async_nats::Client;
+use async_nats::jetstream::stream::{RawMessageErrorKind, Stream};
+use order::Key;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::aligned_interval;
+use crate::config::Settings;
+use crate::dead_letters::list;
+use crate::dead_letters::store::Store;
+use crate::health::{Health, Part};
+use crate::metrics::Metrics;
+use crate::nats::streams;
+use crate::position::{Positions, TablePosition};
+use crate::postgres::{self, Connection, STUCK, expiry};
+use cache::Cache;
+
+/// How often a process looks for old orders, and how soon it looks again while more are left.
+const EVERY: Duration = Duration::from_secs(10);
+const NEXT: Duration = Duration::from_millis(250);
+
+/// Maximum number of orders removed from memory, and of rows deleted from the table, in one round.
+const MAX_ORDERS: usize = 1000;
+
+/// How many dead letters are deleted at one time. Each takes several requests.
+const MAX_DEAD_LETTERS: usize = 100;
+
+/// What the task needs.
+pub(crate) struct Expiry {
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) client: Client,
+    pub(crate) dead_letters: Arc<Store>,
+    pub(crate) positions: Arc<Positions>,
+    pub(crate) cache: Arc<Cache>,
+    pub(crate) health: Arc<Health>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) stop: CancellationToken,
+}
+
+impl Expiry {
+    /// Runs until told to stop. `keep` is the age from which on an order leaves.
+    pub(crate) async fn run(self, keep: Duration) -> anyhow::Result<()> {
+        let (mut pause, mut connection, mut has_failed) = (NEXT, None, false);
+        loop {
+            tokio::select! {
+                () = aligned_interval::next(pause) => {}
+                () = self.stop.cancelled() => return Ok(()),
+            }
+            if !self.health.is_up(Part::Postgres) {
+                connection = None;
+                continue;
+            }
+            pause = match self.look(keep, &mut connection).await {
+                Ok(has_more) => {
+                    if std::mem::take(&mut has_failed) {
+                        tracing::info!("orders older than KEEP leave again");
+                    }
+                    if has_more { NEXT } else { EVERY }
+                }
+                Err(error) => {
+                    connection = None;
+                    // Once for each time that it begins to fail: a missing right fails at each look.
+                    if !std::mem::replace(&mut has_failed, true) {
+                        let error = format!("{error:#}");
+                        tracing::warn!(error, "can't remove orders older than KEEP; trying again every 10 s");
+                    }
+                    EVERY
+                }
+            };
+        }
+    }
+
+    /// Runs one round. Returns whether more may be left.
+    async fn look(&self, keep: Duration, connection: &mut Option<Connection>) -> anyhow::Result<bool> {
+        let Some(table) = self.positions.table.borrow().clone() else { return Ok(false) };
+        let opened = match connection.take() {
+            Some(opened) => opened,
+            None => postgres::connect_in_time(&self.settings.postgres).await?,
+        };
+        let cutoff =
+            timeout(STUCK, expiry::cutoff(&opened.client, keep)).await?.map_err(postgres::explain)?;
+        let mut has_more = self.remove_from_memory(cutoff, table.mark.seq).await?;
+        if table.is_self {
+            has_more |= self.delete_rows(&opened, cutoff).await?;
+            has_more |= self.delete_dead_letters(cutoff).await?;
+            self.purge(&table, cutoff).await?;
+        }
+        // The connection stays open only while there is more to remove: others may need it.
+        *connection = has_more.then_some(opened);
+        Ok(has_more)
+    }
+
+    /// What is not committed stays: no process may lose it before the table has it.
+    async fn remove_from_memory(&self, cutoff: i128, committed: u64) -> anyhow::Result<bool> {
+        let generation = self.cache.generation();
+        let ids = self.cache.older_than(&Key::first_of_time(cutoff), MAX_ORDERS).await?;
+        let is_committed = |id: &&String| Key::sequence_of(id).is_none_or(|sequence| sequence <= committed);
+        let mut removed = 0;
+        for id in ids.iter().filter(is_committed) {
+            self.cache.remove(generation, id);
+            removed += 1;
+        }
+        Ok(removed == MAX_ORDERS)
+    }
+
+    async fn delete_rows(&self, opened: &Connection, cutoff: i128) -> anyhow::Result<bool> {
+        let deleting =
+            expiry::delete(&opened.client, &self.settings.postgres.table, cutoff, MAX_ORDERS as i64);
+        let deleted =
+            timeout(STUCK, deleting).await?.map_err(postgres::explain).context("can't delete rows")?;
+        self.metrics.expired.inc_by(deleted);
+        if deleted > 0 {
+            tracing::debug!(rows = deleted, "deleted orders older than KEEP");
+        }
+        Ok(deleted == MAX_ORDERS as u64)
+    }
+
+    async fn delete_dead_letters(&self, cutoff: i128) -> anyhow::Result<bool> {
+        let end = Key::first_of_time(cutoff);
+        let mut old = list::keys(&self.dead_letters).await?;
+        old.retain(|key| Key::has_time(key) && key.as_str() < end.as_str());
+        let has_more = old.len() > MAX_DEAD_LETTERS;
+        for key in old.iter().take(MAX_DEAD_LETTERS) {
+            self.dead_letters.delete(key).await.context("can't delete a dead letter older than KEEP")?;
+        }
+        Ok(has_more)
+    }
+
+    /// Purges what is old from a stream that orderd made: nothing that another durable consumer needs, and not the message at
+    /// the position, by which the stream is recognised.
+    async fn purge(&self, table: &TablePosition, cutoff: i128) -> anyhow::Result<()> {
+        let context = self.settings.nats.jetstream(self.client.clone());
+        let stream = streams::stream(&context, &self.settings.nats).await?;
+        let info = stream.cached_info();
+        let first = info.state.first_sequence;
+        let is_old = info.state.messages > 0 && info.state.first_timestamp.unix_timestamp_nanos() < cutoff;
+        if !streams::is_ours(info) || !is_old || first >= table.mark.seq {
+            return Ok(());
+        }
+        let needed = streams::needed_by_others(&context, &info.config.name).await?;
+        let end = table.mark.seq.min(needed.saturating_add(1));
+        let floor = first_since(&stream, cutoff, first, end).await?;
+        if floor > first {
+            let purged = streams::purge_before(&stream, &self.settings.nats.topic, floor).await?;
+            tracing::debug!(purged, "purged messages older than KEEP from the stream");
+            self.dead_letters.forget_decided(floor).await?;
+        }
+        Ok(())
+    }
+}
+
+/// The first sequence from `low` on whose message is not older than `cutoff`; `high` if all messages before it are
+/// older. Times in a stream
+/// grow with its sequences.
+async fn first_since(stream: &Stream, cutoff: i128, mut low: u64, mut high: u64) -> anyhow::Result<u64> {
+    while low < high {
+        let middle = low + (high - low) / 2;
+        match stream.raw_message_builder().sequence(middle).next_by_subject(">").send().await {
+            Ok(message) if message.time.unix_timestamp_nanos() < cutoff => low = message.sequence + 1,
+            Ok(_) => high = middle,
+            Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => high = middle,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(low.min(high))
+}

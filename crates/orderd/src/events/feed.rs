@@ -1,0 +1,296 @@
+//! cache -> readers of `/events`: what comes in, as it does.
+//!
+//! An event's bytes are made once and kept in a ring; a reader is a place in the ring that is told when there
+//! is more. Nobody waits for a reader: one whose place has left the ring is dropped. Above a hundred orders
+//! a second only some are shown, so that the cost has a bound whatever the rate and however many read.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use order::{Body, Layouts, RowError, SearchPath};
+use serde_json::{Value, json};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::aligned_interval;
+use crate::events::sampler::Sampler;
+use crate::events::stats::Stats;
+use crate::events::unsampled::Unsampled;
+use cache::{Inserted, Wanted};
+
+/// How much can be asked for again: more than a minute of the highest rate, unless orders are huge.
+const KEPT: usize = 8192;
+const KEPT_BYTES: usize = 4 << 20;
+
+/// What a reader takes at once: so many events, and no further one beyond so many bytes. It is all that is kept
+/// for one that reads slowly.
+const BATCH: usize = 256;
+const BATCH_BYTES: usize = 64 << 10;
+
+/// How long a reader gathers events: a thousand readers would otherwise be woken for each single order.
+pub(crate) const GATHER: Duration = Duration::from_millis(50);
+
+/// What came in, for whoever reads along.
+pub(crate) struct Feed {
+    /// What an event's id starts with: another run of the service numbers its events anew.
+    run: String,
+    layouts: Arc<Layouts>,
+    /// The members that an event shows.
+    members: Vec<Shown>,
+    arrived: AtomicU64,
+    skipped: AtomicU64,
+    ring: Mutex<Ring>,
+    /// All orders, where anybody asks for more than samples.
+    pub(crate) unsampled: Unsampled,
+    changed: watch::Sender<()>,
+    /// For how many more there is room.
+    places: Arc<Semaphore>,
+}
+
+struct Shown {
+    /// The name in JSON, quoted.
+    name: String,
+    path: SearchPath,
+}
+
+#[derive(Default)]
+struct Ring {
+    events: VecDeque<Bytes>,
+    bytes: usize,
+    /// The number of the next event; those before it are in `events`.
+    next: u64,
+    sampler: Sampler,
+    stats: Bytes,
+    /// How often `stats` were made.
+    stats_made: u64,
+}
+
+/// One who reads along.
+pub(crate) struct Reader {
+    feed: Arc<Feed>,
+    changed: watch::Receiver<()>,
+    next: u64,
+    stats_seen: u64,
+    greeting: Option<Bytes>,
+    /// Whether it has been given an id to go on from.
+    has_id: bool,
+    /// There was more than it took.
+    is_behind: bool,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Feed {
+    /// `search` are the names of the members that events show, and `paths` where documents have them.
+    pub(crate) fn new(
+        layouts: Arc<Layouts>,
+        search: &[String],
+        paths: &[SearchPath],
+        readers: usize,
+    ) -> Arc<Self> {
+        let shown = |(name, path): (&String, &SearchPath)| Shown {
+            name: json!(name).to_string(),
+            path: path.clone(),
+        };
+        Arc::new(Self {
+            run: crate::random::hex::<8>(),
+            layouts,
+            members: search.iter().zip(paths).map(shown).collect(),
+            arrived: AtomicU64::new(0),
+            skipped: AtomicU64::new(0),
+            ring: Mutex::default(),
+            unsampled: Unsampled::new(),
+            changed: watch::Sender::new(()),
+            places: Arc::new(Semaphore::new(readers)),
+        })
+    }
+
+    /// What is wanted of the orders that come in now.
+    pub(crate) fn wanted(&self) -> Wanted {
+        Wanted { bodies: self.ring().sampler.room(Instant::now()), all: self.unsampled.is_wanted() }
+    }
+
+    /// Shows what has come in.
+    pub(crate) fn publish(&self, inserted: &Inserted) {
+        self.arrived.fetch_add(inserted.count as u64, Ordering::Relaxed);
+        self.skipped.fetch_add((inserted.count - inserted.bodies.len()) as u64, Ordering::Relaxed);
+        self.unsampled.publish(&inserted.all);
+        let mut ring = self.ring();
+        ring.sampler.note(Instant::now(), inserted.count, inserted.bodies.len());
+        if inserted.bodies.is_empty() && inserted.all.is_empty() {
+            return;
+        }
+        for body in &inserted.bodies {
+            // A body in memory can be read, or it would not be there.
+            if let Ok(data) = self.data(body) {
+                let event = format!("id: {}\nevent: order\ndata: {data}\n\n", self.id(ring.next));
+                ring.push(event.into());
+            }
+        }
+        drop(ring);
+        self.changed.send_replace(());
+    }
+
+    /// What readers wait for.
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
+    /// A slot for one more reader; `None`: all slots are taken.
+    pub(crate) fn place(&self) -> Option<OwnedSemaphorePermit> {
+        self.places.clone().try_acquire_owned().ok()
+    }
+
+    /// The last `stats`, as an event without an id, and how often they were made.
+    pub(crate) fn stats(&self) -> (Bytes, u64) {
+        let ring = self.ring();
+        (ring.stats.clone(), ring.stats_made)
+    }
+
+    /// An order as events show it.
+    pub(crate) fn data(&self, body: &Body) -> Result<String, RowError> {
+        let mut data = format!("{{\"id\":{},\"members\":{{", json!(body.key()));
+        for (index, Shown { name, path }) in self.members.iter().enumerate() {
+            let mut value = Vec::new();
+            self.layouts.write_values_json(body, path, &mut value)?;
+            let comma = if index == 0 { "" } else { "," };
+            data.push_str(&format!("{comma}{name}:{}", String::from_utf8_lossy(&value)));
+        }
+        data.push_str("}}");
+        Ok(data)
+    }
+
+    fn id(&self, number: u64) -> String {
+        format!("{}-{number}", self.run)
+    }
+
+    /// Someone reads along, from the event after `last`, or from now on. None: too many do already.
+    pub(crate) fn reader(self: &Arc<Self>, last: Option<&str>) -> Option<Reader> {
+        let place = self.place()?;
+        let changed = self.changed.subscribe();
+        let ring = self.ring();
+        let after = last.map(|last| self.after(&ring, last));
+        let id = self.id(ring.next.wrapping_sub(1));
+        let greeting = match after {
+            Some(Some(_)) => "retry: 1000\n\n".to_owned(),
+            Some(None) => format!("retry: 1000\nid: {id}\nevent: reset\ndata: {{}}\n\n"),
+            // Its id comes with the first event that has data: clients pass over a block without, and its id with it.
+            None => "retry: 1000\n\n".to_owned(),
+        };
+        let next = after.flatten().unwrap_or(ring.next);
+        drop(ring);
+        let greeting = Some(greeting.into());
+        Some(Reader {
+            feed: self.clone(),
+            changed,
+            next,
+            stats_seen: 0,
+            greeting,
+            has_id: after.is_some(),
+            // What is there already comes at once.
+            is_behind: true,
+            _place: place,
+        })
+    }
+
+    /// The number after that of an event, unless it is unknown or what followed it has left the ring.
+    fn after(&self, ring: &Ring, last: &str) -> Option<u64> {
+        let number: u64 = last.strip_prefix(&self.run)?.strip_prefix('-')?.parse().ok()?;
+        let next = number.wrapping_add(1);
+        (ring.first()..=ring.next).contains(&next).then_some(next)
+    }
+
+    /// Makes `stats` once a second, and when a part comes up or goes away, until told to stop.
+    pub(crate) async fn run(
+        self: Arc<Self>,
+        mut stats: Stats,
+        stop: CancellationToken,
+    ) -> anyhow::Result<()> {
+        loop {
+            let readers = self.changed.receiver_count();
+            let (arrived, skipped) =
+                (self.arrived.load(Ordering::Relaxed), self.skipped.load(Ordering::Relaxed));
+            self.show_stats(&stats.now(arrived, skipped, readers));
+            tokio::select! {
+                () = aligned_interval::next(Duration::from_secs(1)) => {}
+                () = stats.parts_changed() => {}
+                () = stop.cancelled() => return Ok(()),
+            }
+        }
+    }
+
+    fn show_stats(&self, stats: &Value) {
+        let mut ring = self.ring();
+        ring.stats = format!("event: stats\ndata: {stats}\n\n").into();
+        ring.stats_made += 1;
+        drop(ring);
+        self.changed.send_replace(());
+    }
+
+    fn ring(&self) -> MutexGuard<'_, Ring> {
+        self.ring.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Ring {
+    fn first(&self) -> u64 {
+        self.next - self.events.len() as u64
+    }
+
+    fn push(&mut self, event: Bytes) {
+        self.bytes += event.len();
+        self.events.push_back(event);
+        self.next += 1;
+        while self.events.len() > KEPT || (self.bytes > KEPT_BYTES && self.events.len() > 1) {
+            self.bytes -= self.events.pop_front().map_or(0, |event| event.len());
+        }
+    }
+}
+
+impl Reader {
+    /// What there is to read, once there is; `None`: it was too slow.
+    pub(crate) async fn next(&mut self) -> Option<Vec<Bytes>> {
+        if let Some(greeting) = self.greeting.take() {
+            return Some(vec![greeting]);
+        }
+        if !self.is_behind {
+            tokio::time::sleep(GATHER).await;
+        }
+        loop {
+            self.changed.borrow_and_update();
+            let events = self.take()?;
+            if !events.is_empty() {
+                return Some(events);
+            }
+            self.changed.changed().await.ok()?;
+        }
+    }
+
+    fn take(&mut self) -> Option<Vec<Bytes>> {
+        self.is_behind = false;
+        let ring = self.feed.ring();
+        let skip = self.next.checked_sub(ring.first())?;
+        let (mut events, mut bytes) = (Vec::new(), 0);
+        for event in ring.events.iter().skip(skip as usize) {
+            self.is_behind = events.len() == BATCH || bytes >= BATCH_BYTES;
+            if self.is_behind {
+                break;
+            }
+            bytes += event.len();
+            events.push(event.clone());
+        }
+        self.next += events.len() as u64;
+        if ring.stats_made > self.stats_seen {
+            self.stats_seen = ring.stats_made;
+            // So that one who loses the connection before any order has come can still go on from here.
+            let id = (!self.has_id).then(|| format!("id: {}\n", self.feed.id(self.next.wrapping_sub(1))));
+            self.has_id = true;
+            events.push(
+                id.map_or_else(|| ring.stats.clone(), |id| [id.as_bytes(), &ring.stats].concat().into()),
+            );
+        }
+        Some(events)
+    }
+}

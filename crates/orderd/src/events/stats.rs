@@ -1,0 +1,114 @@
+//! What `stats` events say: counters, rates of the last second, and how the parts are.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use crate::fill::table_reader::Progress;
+use crate::health::Health;
+use crate::metrics::Metrics;
+use cache::Cache;
+
+/// Rates of less time say little: those from before stand.
+const LEAST: Duration = Duration::from_millis(500);
+
+/// What they are made of.
+pub(crate) struct Stats {
+    cache: Arc<Cache>,
+    metrics: Arc<Metrics>,
+    health: Arc<Health>,
+    progress: Arc<Progress>,
+    parts_changed: watch::Receiver<()>,
+    before: Totals,
+    rates: Rates,
+}
+
+/// Of each second, to a tenth.
+#[derive(Clone, Copy, Default)]
+struct Rates {
+    arrived: f64,
+    written: f64,
+    /// Arrival to commit, in milliseconds; `None` where nothing was committed.
+    commit_ms: Option<f64>,
+}
+
+/// What rates are made of.
+struct Totals {
+    at: Instant,
+    arrived: u64,
+    written: u64,
+    commits: u64,
+    commit_seconds: f64,
+}
+
+impl Totals {
+    fn of(arrived: u64, metrics: &Metrics) -> Self {
+        Self {
+            at: Instant::now(),
+            arrived,
+            written: metrics.written.get(),
+            commits: metrics.latency.get_sample_count(),
+            commit_seconds: metrics.latency.get_sample_sum(),
+        }
+    }
+
+    fn since(&self, before: &Self) -> Rates {
+        let seconds = (self.at - before.at).as_secs_f64();
+        let tenths = |number: f64| (number * 10.0).round() / 10.0;
+        let rate = |before: u64, now: u64| tenths((now - before) as f64 / seconds);
+        let commits = self.commits - before.commits;
+        Rates {
+            arrived: rate(before.arrived, self.arrived),
+            written: rate(before.written, self.written),
+            commit_ms: (commits > 0)
+                .then(|| tenths((self.commit_seconds - before.commit_seconds) / commits as f64 * 1e3)),
+        }
+    }
+}
+
+impl Stats {
+    pub(crate) fn new(
+        cache: Arc<Cache>,
+        metrics: Arc<Metrics>,
+        health: Arc<Health>,
+        progress: Arc<Progress>,
+    ) -> Self {
+        let before = Totals::of(0, &metrics);
+        let parts_changed = health.changes();
+        Self { cache, metrics, health, progress, parts_changed, before, rates: Rates::default() }
+    }
+
+    /// Waits until a part comes up or goes away.
+    pub(crate) async fn parts_changed(&mut self) {
+        // Its sender lives as long as `health`, which is here.
+        let _ = self.parts_changed.changed().await;
+    }
+
+    /// As of now, with the rates since these were made before.
+    pub(crate) fn now(&mut self, arrived: u64, skipped: u64, readers: usize) -> Value {
+        // A change after this is one that is still to be told.
+        self.parts_changed.mark_unchanged();
+        let now = Totals::of(arrived, &self.metrics);
+        if now.at - self.before.at >= LEAST {
+            self.rates = now.since(&self.before);
+            self.before = now;
+        }
+        let (rates, metrics) = (self.rates, &self.metrics);
+        json!({
+            "mem_len": self.cache.len(),
+            "orders_per_second": rates.arrived,
+            "committed_per_second": rates.written,
+            "commit_ms": rates.commit_ms,
+            "arrived": arrived,
+            "skipped": skipped,
+            "committed": metrics.written.get(),
+            "errors": metrics.errors.get(),
+            "dead_letters": metrics.dead_letters_waiting.get(),
+            "lag": metrics.lag.get(),
+            "readers": readers,
+            "parts": self.health.report(&self.progress),
+        })
+    }
+}

@@ -1,0 +1,35 @@
+//! initmemchan + memchan -> memwritechan: what is read from the table and what has just come in, as one.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use crate::ingest::Orders;
+use cache::{Entries, EntryBuilder};
+
+/// Runs until both inputs close.
+pub(crate) async fn run(
+    mut initmemchan: mpsc::Receiver<Entries>,
+    mut memchan: mpsc::Receiver<Arc<Orders>>,
+    memwritechan: mpsc::Sender<Entries>,
+    mut entry_builder: EntryBuilder,
+) -> anyhow::Result<()> {
+    loop {
+        let entries = tokio::select! {
+            Some(orders) = memchan.recv() => entries(&orders, &mut entry_builder)?,
+            Some(entries) = initmemchan.recv() => entries,
+            else => return Ok(()),
+        };
+        if memwritechan.send(entries).await.is_err() {
+            return Ok(());
+        }
+    }
+}
+
+fn entries(orders: &Orders, entry_builder: &mut EntryBuilder) -> anyhow::Result<Entries> {
+    // A dead letter that was sent again comes from the table, once it is there.
+    let plain = orders.orders.iter().zip(&orders.messages).filter(|(_, message)| !message.replayed);
+    let entries =
+        plain.map(|(order, _)| Ok(entry_builder.entry_of(order)?)).collect::<anyhow::Result<_>>()?;
+    Ok(Entries { generation: orders.run.generation, through: Some(orders.through.seq), entries })
+}

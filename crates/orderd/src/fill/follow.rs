@@ -1,0 +1,224 @@
+//! positions + dead letters -> initmemchan: what this process can't decide from a message alone, it asks the table.
+//!
+//! Undecided is an order that this process refused (the writer may have another model), one that was sent again, and
+//! one that became a dead letter. Once the position has passed its message, the table says what became of it: a row, or
+//! nothing.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Settings;
+use crate::dead_letters::store::Store;
+use crate::dead_letters::watch;
+use crate::metrics::Metrics;
+use crate::position::Positions;
+use crate::postgres::{self, LookUp, Unanswered};
+use crate::retry::Backoff;
+use cache::{Cache, Entries, Entry, EntryBuilder};
+
+/// Rows that are asked for in one query, and how long its answer may take.
+const MAX_IDS: usize = 2048;
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How often undecided orders are looked at while there are some.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// Orders of which only the table knows what became of them, each with the sequence of the message that decides it.
+#[derive(Clone, Default)]
+pub(crate) struct Undecided {
+    orders: Arc<Mutex<HashMap<String, u64>>>,
+    added: Arc<Notify>,
+}
+
+impl Undecided {
+    /// The table is asked for `key` once the position has passed `sequence`.
+    pub(crate) fn add(&self, key: &str, sequence: u64) {
+        let mut orders = self.orders();
+        let decided_at = orders.entry(key.to_owned()).or_insert(sequence);
+        *decided_at = sequence.max(*decided_at);
+        drop(orders);
+        self.added.notify_one();
+    }
+
+    fn orders(&self) -> MutexGuard<'_, HashMap<String, u64>> {
+        self.orders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn passed(&self, seq: u64) -> Vec<(String, u64)> {
+        let orders = self.orders();
+        let passed = orders.iter().filter(|(_, decided_at)| **decided_at <= seq);
+        passed.map(|(key, decided_at)| (key.clone(), *decided_at)).collect()
+    }
+
+    /// Unless it was added again meanwhile.
+    fn decided(&self, key: &str, decided_at: u64) {
+        let mut orders = self.orders();
+        if orders.get(key) == Some(&decided_at) {
+            orders.remove(key);
+        }
+    }
+}
+
+/// What the stage needs.
+pub(crate) struct Follow {
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) dead_letters: Arc<Store>,
+    pub(crate) positions: Arc<Positions>,
+    pub(crate) undecided: Undecided,
+    pub(crate) cache: Arc<Cache>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) stop: CancellationToken,
+}
+
+impl Follow {
+    /// Runs until told to stop.
+    pub(crate) async fn run(self, initmemchan: mpsc::Sender<Entries>) -> anyhow::Result<()> {
+        tokio::select! {
+            () = self.decide(&initmemchan) => {}
+            () = self.watch_dead_letters() => {}
+            () = self.stop.cancelled() => {}
+        }
+        Ok(())
+    }
+
+    async fn decide(&self, initmemchan: &mpsc::Sender<Entries>) {
+        let mut backoff = Backoff::default();
+        let mut look_up = None;
+        let mut entry_builder = self.cache.entry_builder();
+        let mut generation;
+        loop {
+            if self.undecided.orders().is_empty() {
+                // Where connections are few, others need this one.
+                look_up = None;
+                self.undecided.added.notified().await;
+            }
+            // What the one before could not decide, this one may hold too.
+            generation = self.cache.generation();
+            match self.ask(&mut look_up, &mut entry_builder, generation, initmemchan).await {
+                Ok(()) => {
+                    backoff.reset();
+                    tokio::time::sleep(LOOK_EVERY).await;
+                }
+                Err(error) => {
+                    tracing::debug!(error = format!("{error:#}"), "can't ask the table for undecided orders");
+                    look_up = None;
+                    backoff.wait().await;
+                }
+            }
+        }
+    }
+
+    async fn ask(
+        &self,
+        look_up: &mut Option<LookUp>,
+        entry_builder: &mut EntryBuilder,
+        generation: u64,
+        initmemchan: &mpsc::Sender<Entries>,
+    ) -> anyhow::Result<()> {
+        let applied = self.cache.applied();
+        let passed = self.undecided.passed(self.positions.seq());
+        for passed in passed.chunks(MAX_IDS) {
+            let ids: Vec<&str> = passed.iter().map(|(key, _)| key.as_str()).collect();
+            let stream = self.positions.stream_name();
+            let of = (stream.as_str(), self.settings.nats.topic.as_str());
+            let rows = postgres::rows(look_up, &self.settings.postgres, of, &ids);
+            let found = timeout(ANSWER_TIMEOUT, rows).await.map_err(|_| Unanswered::Silent)??;
+            let rows = found.rows;
+            entry_builder.set_format(found.format);
+            // The answer counts only for the session that is followed: else the table may have gone back since.
+            if !self.positions.asked(found.session, found.position.seq) {
+                return Ok(());
+            }
+            let mut entries = Vec::with_capacity(rows.len());
+            for (key, decided_at) in passed {
+                if *decided_at > found.position.seq {
+                    continue;
+                }
+                match rows.get(key) {
+                    Some(row) => entries.extend(entry(entry_builder, key, row.as_deref())),
+                    // Its message may still be on its way into this process's memory.
+                    None if *decided_at > applied => continue,
+                    None => self.cache.remove(generation, key),
+                }
+                self.undecided.decided(key, *decided_at);
+            }
+            self.metrics.filled.inc_by(entries.len() as u64);
+            if !entries.is_empty() {
+                let sent = initmemchan.send(Entries { generation, through: None, entries }).await;
+                sent.map_err(|_| anyhow::anyhow!("the service stops"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whatever becomes a dead letter, by whichever process, may be in this process's memory. Each new memory looks at
+    /// all of them again that lie behind the position from which it was filled.
+    async fn watch_dead_letters(&self) {
+        let mut runs = self.positions.run.subscribe();
+        let mut backoff = Backoff::default();
+        let mut watched: Option<Watched> = None;
+        loop {
+            let run = runs.wait_for(Option::is_some).await.ok().and_then(|run| *run);
+            let Some(run) = run else { return };
+            let is_same = watched.as_ref().is_some_and(|watched| watched.generation == run.generation);
+            if !is_same {
+                watched =
+                    Some(Watched { generation: run.generation, place: watch::Place::Since(run.after.time) });
+            }
+            let Some(Watched { place, .. }) = &mut watched else { continue };
+            let add = |key: &str, sequence| {
+                backoff.reset();
+                self.undecided.add(key, sequence);
+            };
+            let other_memory = async {
+                drop(runs.wait_for(|next| next.is_some_and(|next| next.generation != run.generation)).await);
+            };
+            tokio::select! {
+                Err(error) = watch::watch(&self.dead_letters, place, add) => {
+                    tracing::debug!(error = format!("{error:#}"), "can't follow the dead letters");
+                    backoff.wait().await;
+                }
+                () = other_memory => {}
+            }
+        }
+    }
+}
+
+/// Up to where the dead letters were watched for a memory.
+struct Watched {
+    generation: u64,
+    place: watch::Place,
+}
+
+/// The entry of a row that has come to be there.
+fn entry(entry_builder: &mut EntryBuilder, id: &str, row: Option<&[u8]>) -> Option<Entry> {
+    let problem = match row.map(|row| entry_builder.entry_of_row(id, row)) {
+        Some(Ok(entry)) => return Some(Entry { arrived: true, ..entry }),
+        Some(Err(error)) => error.to_string(),
+        None => "it is null".into(),
+    };
+    tracing::warn!(id, problem, "row can't be decoded, skipped");
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn undecided_order_waits_for_the_last_message_that_decides_it() {
+        let undecided = Undecided::default();
+        undecided.add("1-1", 1);
+        undecided.add("1-1", 5);
+        undecided.add("1-2", 2);
+        assert_eq!(undecided.passed(4), [("1-2".to_owned(), 2)]);
+        undecided.decided("1-2", 2);
+        undecided.decided("1-1", 1);
+        assert_eq!(undecided.passed(5), [("1-1".to_owned(), 5)]);
+    }
+}

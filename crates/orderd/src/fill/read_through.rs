@@ -1,0 +1,218 @@
+//! A look-up that memory can't answer asks PostgreSQL: many waiting readers in one query, one query at a time.
+
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::Client;
+use async_nats::jetstream::stream::Stream;
+use futures_util::{FutureExt, future};
+use order::{Key, RowReader};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+use crate::config::Settings;
+use crate::metrics::Metrics;
+use crate::nats::streams;
+use crate::position::{Mark, Positions};
+use crate::postgres::{self, Found, LookUp};
+use crate::subject;
+use cache::{Cache, RowSource, StoredRow, Unanswered};
+
+/// How many readers may wait, and how many are answered by one query.
+const WAITING: usize = 4096;
+const TOGETHER: usize = 512;
+
+/// Maximum number of waiting questions that come from queries.
+const WAITING_OF_QUERIES: usize = 512;
+
+/// How many messages are looked for in the stream at once.
+const LOOKS_IN_FLIGHT: usize = 64;
+
+/// How long a reader waits before it is told to come again.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What it asks: the table, and the stream for what lies beyond the position.
+#[derive(Clone)]
+pub(crate) struct Sources {
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) client: Client,
+    pub(crate) positions: Arc<Positions>,
+}
+
+struct Question {
+    id: String,
+    /// Whether the body goes back into memory: of an order that is asked for by its id, and not of all that a query
+    /// comes by, for which others would leave.
+    puts_back: bool,
+    answer: oneshot::Sender<StoredRow>,
+}
+
+/// Asks for rows by their ids.
+#[derive(Clone)]
+pub(crate) struct ReadThrough {
+    questions: mpsc::Sender<Question>,
+    /// Room for the questions of queries.
+    of_queries: Arc<Semaphore>,
+    metrics: Arc<Metrics>,
+}
+
+impl ReadThrough {
+    /// Starts the task that asks; it ends when the last handle is dropped. Orders that memory knows and has no
+    /// room for are put back into it.
+    pub(crate) fn start(parts: Sources, cache: Arc<Cache>, metrics: Arc<Metrics>) -> Self {
+        let (questions, mut asked) = mpsc::channel(WAITING);
+        tokio::spawn(async move {
+            // Questions that were being answered get no answer; the next ones do.
+            while AssertUnwindSafe(answer(&mut asked, &parts, &cache)).catch_unwind().await.is_err() {
+                tracing::error!("reading through has panicked, and begins again");
+            }
+        });
+        Self { questions, of_queries: Arc::new(Semaphore::new(WAITING_OF_QUERIES)), metrics }
+    }
+
+    /// The row of an order that is asked for.
+    pub(crate) async fn row(&self, id: &str) -> Result<StoredRow, Unanswered> {
+        let row = self.ask(id, true).await;
+        let label = match &row {
+            Ok(StoredRow::Order(_) | StoredRow::Undecodable) => "found",
+            Ok(StoredRow::NotThere) => "not_found",
+            Ok(StoredRow::NotRead) | Err(Unanswered) => "unanswered",
+        };
+        self.metrics.read_through.with_label_values(&[label]).inc();
+        row
+    }
+
+    async fn ask(&self, id: &str, puts_back: bool) -> Result<StoredRow, Unanswered> {
+        // No row of PostgreSQL has such an id, and it would refuse the others that are asked for with it.
+        if id.contains('\0') {
+            return Ok(StoredRow::NotThere);
+        }
+        let (answer, answered) = oneshot::channel();
+        let asked = self.questions.try_send(Question { id: id.to_owned(), puts_back, answer });
+        asked.map_err(|_| Unanswered)?;
+        tokio::time::timeout(PATIENCE, answered).await.ok().and_then(Result::ok).ok_or(Unanswered)
+    }
+}
+
+impl RowSource for ReadThrough {
+    /// So that look-ups of single orders are answered in between.
+    const MAX_ROWS: usize = 128;
+
+    async fn rows(&self, ids: &[&str]) -> Result<Vec<StoredRow>, Unanswered> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let room = self.of_queries.acquire_many(ids.len().min(WAITING_OF_QUERIES) as u32);
+        let _room = tokio::time::timeout(PATIENCE, room).await.ok().and_then(Result::ok).ok_or(Unanswered)?;
+        future::try_join_all(ids.iter().map(|id| self.ask(id, false))).await
+    }
+}
+
+async fn answer(asked: &mut mpsc::Receiver<Question>, parts: &Sources, cache: &Cache) {
+    let settings = &parts.settings.postgres;
+    // At once: while memory fills, many ask, and PostgreSQL has others to serve. Tried again where it fails.
+    let opened = tokio::time::timeout(PATIENCE, LookUp::open(settings)).await;
+    let mut look_up = opened.ok().and_then(Result::ok);
+    let mut questions = Vec::new();
+    let mut reader = RowReader::new(cache.layouts().clone());
+    while asked.recv_many(&mut questions, TOGETHER).await > 0 {
+        questions.retain(|question: &Question| !question.answer.is_closed());
+        cache.set_readers_wait(true);
+        let ids: Vec<&str> = questions.iter().map(|question| question.id.as_str()).collect();
+        let stream = parts.positions.stream_name();
+        let of = (stream.as_str(), parts.settings.nats.topic.as_str());
+        let rows = postgres::rows(&mut look_up, settings, of, &ids);
+        let rows = tokio::time::timeout(PATIENCE, rows).await;
+        match rows {
+            Ok(Ok(Found { rows, format, position, .. })) => {
+                reader.set_format(format);
+                let is_beyond = |id: &&str| place(id).is_some_and(|place| !has_passed(position, place));
+                let missing = ids.iter().copied().filter(|id| !rows.contains_key(*id));
+                let beyond = parts.beyond(missing.filter(is_beyond)).await;
+                let mut read = |(id, data): (String, Option<Vec<u8>>)| {
+                    let row = decoded(&mut reader, &id, data.as_deref());
+                    (id, row)
+                };
+                let rows: HashMap<String, StoredRow> = rows.into_iter().map(&mut read).collect();
+                let asked_for = questions.iter().filter(|question| question.puts_back);
+                let orders = asked_for
+                    .filter_map(|question| rows.get(&question.id).and_then(StoredRow::order).cloned());
+                cache.put_back(&orders.collect::<Vec<_>>());
+                for question in questions.drain(..) {
+                    let row = match (rows.get(&question.id), beyond.get(&question.id)) {
+                        (Some(row), _) => row.clone(),
+                        (None, Some(Some(is_in_stream))) if *is_in_stream => StoredRow::NotRead,
+                        // NATS can't be asked: the reader is told to come again.
+                        (None, Some(None)) => continue,
+                        _ => StoredRow::NotThere,
+                    };
+                    // A reader that is gone doesn't want it any more.
+                    drop(question.answer.send(row));
+                }
+            }
+            failed => {
+                look_up = None;
+                questions.clear();
+                if let Ok(Err(error)) = failed {
+                    tracing::debug!(%error, "can't read orders through");
+                }
+            }
+        }
+        cache.set_readers_wait(!asked.is_empty());
+    }
+}
+
+impl Sources {
+    /// Of ids whose place in the stream lies beyond the table's position, whether the stream has their messages; `None`
+    /// where it can't be asked. An id beyond the stream's end does not exist.
+    async fn beyond<'i>(&self, ids: impl Iterator<Item = &'i str>) -> HashMap<String, Option<bool>> {
+        let ids: Vec<&str> = ids.collect();
+        if ids.is_empty() {
+            return HashMap::new();
+        }
+        let mut context = self.settings.nats.jetstream(self.client.clone());
+        context.set_timeout(PATIENCE / 2);
+        let found = tokio::time::timeout(PATIENCE / 2, streams::stream(&context, &self.settings.nats)).await;
+        let Ok(Ok(orders)) = found else { return ids.iter().map(|id| ((*id).to_owned(), None)).collect() };
+        let last = orders.cached_info().state.last_sequence;
+        let topic = &self.settings.nats.topic;
+        let mut beyond = HashMap::with_capacity(ids.len());
+        for some in ids.chunks(LOOKS_IN_FLIGHT) {
+            let looks = some.iter().map(|id| is_in(&orders, topic, last, id));
+            let looked = future::join_all(looks).await;
+            beyond.extend(some.iter().map(|id| (*id).to_owned()).zip(looked));
+        }
+        beyond
+    }
+}
+
+/// Whether the stream has the message whose key an id is; `None` where it can't be asked.
+async fn is_in(orders: &Stream, topic: &str, last: u64, id: &str) -> Option<bool> {
+    let Some((time, seq)) = place(id).filter(|(_, seq)| *seq <= last) else { return Some(false) };
+    let found = streams::message_at(orders, seq).await.ok()?;
+    Some(found.is_some_and(|(at, on)| at == time && subject::covers(topic, &on)))
+}
+
+/// Whether the table has everything up to a place, so that what it has no row for is nowhere.
+fn has_passed(position: Mark, (time, seq): (i128, u64)) -> bool {
+    let is_later = |passed: i64| i128::from(passed) >= time.div_euclid(1000);
+    seq <= position.seq && position.time.is_some_and(is_later)
+}
+
+/// The time and the sequence that a key of ours names.
+fn place(id: &str) -> Option<(i128, u64)> {
+    let (time, seq) = Some(id).filter(|id| Key::is_from_stream(id))?.split_once('-')?;
+    Some((time.parse().ok()?, seq.parse().ok()?))
+}
+
+fn decoded(reader: &mut RowReader, id: &str, data: Option<&[u8]>) -> StoredRow {
+    match data.map(|data| reader.read(id, data)) {
+        Some(Ok(body)) => StoredRow::Order(body),
+        Some(Err(error)) => {
+            tracing::debug!(id, %error, "row can't be decoded");
+            StoredRow::Undecodable
+        }
+        None => StoredRow::Undecodable,
+    }
+}

@@ -1,0 +1,426 @@
+//! PostgreSQL -> initmemchan: reads the whole table into memory while everything else goes on.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use futures_util::{FutureExt, StreamExt, TryFutureExt, future};
+use order::RowFormat;
+use tokio::sync::{Notify, mpsc};
+use tokio_postgres::binary_copy::BinaryCopyOutStream;
+use tokio_postgres::types::{ToSql, Type};
+use tokio_util::sync::CancellationToken;
+
+use crate::config;
+use crate::config::Postgres;
+use crate::health::{Health, Part};
+use crate::metrics::Metrics;
+use crate::postgres::encoding::Encoding;
+use crate::postgres::schema::Traits;
+use crate::postgres::{self, ConnectError, Connection, PrepareError, Unanswered, describe};
+use crate::retry::Backoff;
+use cache::{Cache, Entries, Entry, EntryBuilder};
+
+/// Entries in a chunk.
+const CHUNK: usize = 512;
+
+/// A plain table larger than this many blocks is read in two ranges at once.
+const SMALL: i64 = 1024;
+
+/// How long to wait for the place in the stream from which on other processes are followed.
+const PLACED: Duration = Duration::from_secs(1);
+
+/// The fill rests as long as it has worked where readers wait, and no longer than that at a time.
+const AT_MOST: Duration = Duration::from_millis(20);
+
+/// So many rows that can't be decoded are no sign of another model, however few others a table has.
+const MAX_MISTAKES: u64 = 3;
+
+/// So many rows that can't be decoded are named in the log; the others are counted.
+const NAMED: u64 = 100;
+
+/// What the stage needs.
+#[derive(Clone)]
+pub(crate) struct Restore {
+    pub(crate) settings: Postgres,
+    pub(crate) cache: Arc<Cache>,
+    pub(crate) health: Arc<Health>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) progress: Arc<Progress>,
+    /// How often the table is read again; `None` for never.
+    pub(crate) every: Option<Duration>,
+    pub(crate) stop: CancellationToken,
+}
+
+/// How far the fill is.
+#[derive(Default)]
+pub(crate) struct Progress {
+    /// Rows read in this fill.
+    pub(crate) rows: AtomicU64,
+    /// Rows in the table when the fill began, as PostgreSQL estimates.
+    pub(crate) estimate: AtomicU64,
+    /// Rows of this fill that can't be decoded.
+    pub(crate) undecodable: AtomicU64,
+    /// Entries of all fills that are on their way to memory, or there.
+    sent: AtomicU64,
+    /// Told to read the table again.
+    again: Notify,
+    /// How often that was said, and which of these the last whole fill has answered.
+    asked: AtomicU64,
+    answered: AtomicU64,
+    /// Whether the table is being read, or was.
+    begun: AtomicBool,
+    /// The place in the stream is known of which all that lies before it is in the table.
+    placed: Notify,
+}
+
+impl Progress {
+    /// The table is to be read again.
+    pub(crate) fn again(&self) {
+        self.asked.fetch_add(1, Ordering::AcqRel);
+        self.again.notify_one();
+    }
+
+    /// Whether all of the table is in memory that was in it when it was last told to be read.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.answered.load(Ordering::Acquire) >= self.asked.load(Ordering::Acquire)
+    }
+
+    /// From here on, what other processes take is followed: the table has to be read after that is known.
+    pub(crate) fn placed(&self) {
+        self.placed.notify_one();
+        if self.begun.load(Ordering::Acquire) {
+            self.again();
+        }
+    }
+}
+
+/// The table as it is found.
+struct Table {
+    /// The connection that was asked.
+    connection: Connection,
+    /// The form of its rows.
+    format: RowFormat,
+    /// Conditions that split it into parts.
+    ranges: Vec<String>,
+    /// Ids that the server can't send as text.
+    unreadable: Vec<Vec<u8>>,
+}
+
+impl Restore {
+    /// Fills memory, and fills it again whenever told to, until told to stop.
+    pub(crate) async fn run(self, initmemchan: mpsc::Sender<Entries>) -> anyhow::Result<()> {
+        let mut first = true;
+        loop {
+            let filled = tokio::select! {
+                filled = self.fill(&initmemchan, first) => filled,
+                () = self.stop.cancelled() => return Ok(()),
+            };
+            if filled.is_err() {
+                // The other end is closed: the service stops.
+                return Ok(());
+            }
+            first = false;
+            tokio::select! {
+                () = self.due() => {}
+                () = self.progress.again.notified() => {}
+                () = self.stop.cancelled() => return Ok(()),
+            }
+        }
+    }
+
+    async fn due(&self) {
+        match self.every {
+            Some(every) => tokio::time::sleep(every).await,
+            None => future::pending().await,
+        }
+    }
+
+    /// Tries until a whole fill has worked.
+    async fn fill(&self, initmemchan: &mpsc::Sender<Entries>, first: bool) -> Result<(), Closed> {
+        let mut backoff = Backoff::default();
+        let mut asked;
+        // Mostly none is there, and to look for them is to read the table once more.
+        let mut has_unreadable = false;
+        loop {
+            // Before it is read: whoever asks later is answered by the next fill.
+            asked = self.progress.asked.load(Ordering::Acquire);
+            self.progress.rows.store(0, Ordering::Relaxed);
+            self.progress.undecodable.store(0, Ordering::Relaxed);
+            match self.read_table(initmemchan, first, has_unreadable).await {
+                Ok(()) => break,
+                Err(Failed::Unreadable(_)) if !has_unreadable => {
+                    has_unreadable = true;
+                    continue;
+                }
+                Err(Failed::Closed) => return Err(Closed),
+                Err(Failed::Database(reason) | Failed::Unreadable(reason)) if first => {
+                    self.health.down(Part::Fill, reason);
+                }
+                Err(Failed::Database(reason) | Failed::Unreadable(reason)) => {
+                    tracing::warn!(reason, "can't read the table again")
+                }
+            }
+            backoff.wait().await;
+        }
+        self.cache.wait_filled(self.progress.sent.load(Ordering::Acquire)).await;
+        self.progress.answered.store(asked, Ordering::Release);
+        if !self.progress.is_whole() {
+            // The table went back meanwhile, or its position was not known: it is read once more.
+            return Ok(());
+        }
+        let undecodable = self.progress.undecodable.load(Ordering::Relaxed);
+        let rows = self.progress.rows.load(Ordering::Relaxed);
+        self.metrics.undecodable.set(undecodable as i64);
+        tracing::info!(rows, undecodable, "table read");
+        // A few such rows are somebody's mistake; most of a table is another model's.
+        let fits = undecodable <= MAX_MISTAKES || undecodable * 2 <= rows;
+        self.health.set_model_fits(fits);
+        if fits {
+            self.health.up(Part::Fill);
+        } else {
+            self.health.down(Part::Fill, does_not_fit(undecodable, rows, &self.settings.table));
+        }
+        Ok(())
+    }
+
+    async fn read_table(
+        &self,
+        initmemchan: &mpsc::Sender<Entries>,
+        first: bool,
+        has_unreadable: bool,
+    ) -> Result<(), Failed> {
+        let Table { connection, format, ranges, unreadable } = self.table(has_unreadable).await?;
+        if first && format != self.settings.format {
+            let (data, made) = (format.column_type(), self.settings.format.column_type());
+            tracing::info!(
+                data,
+                made,
+                "the table is there: the type of its column data decides, not PG_FORMAT"
+            );
+        }
+        if !self.progress.begun.load(Ordering::Acquire) {
+            // Whoever is away is not waited for; the table is then read once more.
+            drop(tokio::time::timeout(PLACED, self.progress.placed.notified()).await);
+            self.progress.begun.store(true, Ordering::Release);
+        }
+        for id in &unreadable {
+            self.unreadable(id);
+        }
+        let parts = self.share(connection, ranges).await;
+        let reads = parts.into_iter().map(|(connection, ranges)| {
+            let read = self.clone().read_ranges(connection, format, ranges, initmemchan.clone(), first);
+            // On a task of its own, so that the ranges are decoded on several cores.
+            tokio::spawn(read).unwrap_or_else(|_| Err(Failed::Closed))
+        });
+        future::try_join_all(reads).await?;
+        Ok(())
+    }
+
+    /// Gives each range a connection. Where the role or the server has no other connection to give, one reads them all.
+    async fn share(&self, first: Connection, mut ranges: Vec<String>) -> Vec<(Connection, Vec<String>)> {
+        if ranges.len() < 2 {
+            return vec![(first, ranges)];
+        }
+        match postgres::connect_in_time(&self.settings).await {
+            Ok(second) => {
+                let others = ranges.split_off(1);
+                vec![(first, ranges), (second, others)]
+            }
+            Err(error) => {
+                tracing::info!(reason = %error, "the table is read by one connection, more slowly");
+                vec![(first, ranges)]
+            }
+        }
+    }
+
+    /// Asks for the form of the rows, and for how to split the table into parts that are read at once.
+    async fn table(&self, has_unreadable: bool) -> Result<Table, Failed> {
+        let connection = postgres::connect_in_time(&self.settings).await?;
+        let prepared = postgres::prepare(&connection.client, &self.settings);
+        let Traits { format, .. } = self.answered(&connection, prepared).await??;
+        let unreadable = match has_unreadable {
+            // However long that takes: it is a read of the whole table.
+            true => postgres::unless_moved(&connection, self.unreadable_ids(&connection)).await??,
+            false => Vec::new(),
+        };
+        let readable = Encoding::except(&unreadable);
+        let whole = vec![readable.clone()];
+        let query = "SELECT relkind = 'r' AND current_setting('server_version_num')::int >= 140000,
+                            pg_relation_size(oid) / current_setting('block_size')::int,
+                            greatest(reltuples, 0)::float8
+                     FROM pg_class WHERE oid = $1::text::regclass";
+        let table = self.settings.table.quoted();
+        let parameters: [(&(dyn ToSql + Sync), Type); 1] = [(&table, Type::TEXT)];
+        let rows = self.answered(&connection, connection.client.query_typed(query, &parameters)).await??;
+        let Some(row) = rows.first() else {
+            return Ok(Table { connection, format, ranges: whole, unreadable });
+        };
+        let (by_place, blocks): (bool, i64) = (row.try_get(0)?, row.try_get(1)?);
+        self.progress.estimate.store(row.try_get::<_, f64>(2)? as u64, Ordering::Relaxed);
+        if !by_place || blocks < SMALL {
+            return Ok(Table { connection, format, ranges: whole, unreadable });
+        }
+        let middle = blocks / 2;
+        let halves = ["<", ">="].map(|half| format!("ctid {half} '({middle},0)' AND {readable}"));
+        Ok(Table { connection, format, ranges: halves.into(), unreadable })
+    }
+
+    async fn unreadable_ids(&self, connection: &Connection) -> Result<Vec<Vec<u8>>, tokio_postgres::Error> {
+        let encoding = Encoding::of(&connection.client).await?;
+        encoding.unreadable_ids(&connection.client, &self.settings.table).await
+    }
+
+    async fn read_ranges(
+        self,
+        connection: Connection,
+        format: RowFormat,
+        ranges: Vec<String>,
+        initmemchan: mpsc::Sender<Entries>,
+        first: bool,
+    ) -> Result<(), Failed> {
+        let encoding = self.answered(&connection, Encoding::of(&connection.client)).await??;
+        for range in ranges {
+            self.read_range(&connection, (&encoding, format), &range, &initmemchan, first).await?;
+        }
+        Ok(())
+    }
+
+    async fn read_range(
+        &self,
+        connection: &Connection,
+        (encoding, format): (&Encoding, RowFormat),
+        range: &str,
+        initmemchan: &mpsc::Sender<Entries>,
+        first: bool,
+    ) -> Result<(), Failed> {
+        let (id, table) = (encoding.raw_id(), self.settings.table.quoted());
+        let copy = format!("COPY (SELECT {id}, data FROM {table} WHERE {range}) TO STDOUT (FORMAT binary)");
+        let copied = self.answered(connection, connection.client.copy_out(&copy)).await??;
+        let mut rows = std::pin::pin!(BinaryCopyOutStream::new(copied, &[Type::BYTEA, Type::BYTEA]));
+        let mut entry_builder = self.cache.entry_builder();
+        entry_builder.set_format(format);
+        // What is read after a table went back is for the memory that begins then.
+        let generation = self.cache.generation();
+        let mut entries = Vec::with_capacity(CHUNK);
+        let mut begun = Instant::now();
+        // Each row as it comes, while it is near the core, but handed on in whole chunks: few are there at once.
+        loop {
+            // Mostly it is there, and no timer is needed.
+            let next = match rows.next().now_or_never() {
+                Some(next) => next,
+                None => self.answered(connection, rows.next()).await?,
+            };
+            let Some(row) = next.transpose()? else { break };
+            let (id, data): (&[u8], Option<&[u8]>) = (row.try_get(0)?, row.try_get(1)?);
+            match encoding.decode(id) {
+                Some(id) => entries.extend(self.entry(&mut entry_builder, &id, data, first)),
+                None => self.unreadable(id),
+            }
+            if entries.len() == CHUNK {
+                let whole = std::mem::replace(&mut entries, Vec::with_capacity(CHUNK));
+                self.send(initmemchan, generation, whole).await?;
+                self.cache.yield_to_readers(begun.elapsed().min(AT_MOST)).await;
+                begun = Instant::now();
+            }
+        }
+        self.send(initmemchan, generation, entries).await
+    }
+
+    async fn answered<T>(
+        &self,
+        connection: &Connection,
+        answer: impl Future<Output = T>,
+    ) -> Result<T, Unanswered> {
+        let slow =
+            || tracing::warn!("a read of the table is not answered: is it locked, or the server stuck?");
+        postgres::answered(connection, answer, slow).await
+    }
+
+    async fn send(
+        &self,
+        initmemchan: &mpsc::Sender<Entries>,
+        generation: u64,
+        entries: Vec<Entry>,
+    ) -> Result<(), Failed> {
+        self.progress.sent.fetch_add(entries.len() as u64, Ordering::AcqRel);
+        initmemchan.send(Entries { generation, through: None, entries }).await.map_err(|_| Failed::Closed)
+    }
+
+    fn entry(
+        &self,
+        entry_builder: &mut EntryBuilder,
+        id: &str,
+        data: Option<&[u8]>,
+        first: bool,
+    ) -> Option<Entry> {
+        self.progress.rows.fetch_add(1, Ordering::Relaxed);
+        if !first && self.cache.contains(id) {
+            return None;
+        }
+        let problem = match data.map(|data| entry_builder.entry_of_row(id, data)) {
+            Some(Ok(entry)) => {
+                self.metrics.filled.inc();
+                return Some(entry);
+            }
+            Some(Err(error)) => error.to_string(),
+            None => "it is null".into(),
+        };
+        self.undecodable(id, &problem);
+        None
+    }
+
+    /// A row under an id that no client can name.
+    fn unreadable(&self, id: &[u8]) {
+        self.progress.rows.fetch_add(1, Ordering::Relaxed);
+        self.undecodable(&id.escape_ascii().to_string(), "its id has no form in UTF-8");
+    }
+
+    fn undecodable(&self, id: &str, problem: &str) {
+        if self.progress.undecodable.fetch_add(1, Ordering::Relaxed) < NAMED {
+            tracing::warn!(id, problem, "row can't be decoded, skipped");
+        }
+    }
+}
+
+fn does_not_fit(undecodable: u64, rows: u64, table: &config::Table) -> String {
+    format!(
+        "{undecodable} of {rows} rows of {table} can't be decoded: the model does not fit the table; set MODEL or PG_TABLE, \
+         and see `orderd model check`"
+    )
+}
+
+struct Closed;
+
+enum Failed {
+    Closed,
+    /// Why PostgreSQL can't be read.
+    Database(String),
+    /// The same, where an id can't be sent as text.
+    Unreadable(String),
+}
+
+impl From<tokio_postgres::Error> for Failed {
+    fn from(error: tokio_postgres::Error) -> Self {
+        let reason = describe(&error);
+        if postgres::is_no_text(&error) { Self::Unreadable(reason) } else { Self::Database(reason) }
+    }
+}
+
+impl From<PrepareError> for Failed {
+    fn from(error: PrepareError) -> Self {
+        Self::Database(error.to_string())
+    }
+}
+
+impl From<ConnectError> for Failed {
+    fn from(error: ConnectError) -> Self {
+        Self::Database(error.to_string())
+    }
+}
+
+impl From<Unanswered> for Failed {
+    fn from(unanswered: Unanswered) -> Self {
+        Self::Database(unanswered.to_string())
+    }
+}

@@ -1,0 +1,216 @@
+//! Which parts of the service are up, and since when: what `/readyz` and `/healthz` show.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::Serialize;
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+use tokio::sync::watch;
+
+use crate::fill::table_reader::Progress;
+use crate::metrics::Metrics;
+use crate::warnings::{Warning, What};
+
+/// A part that can be away while the others go on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Part {
+    /// The connection to NATS.
+    Nats,
+    /// PostgreSQL, as the writing connection sees it.
+    Postgres,
+    /// The subscription to the stream.
+    Intake,
+    /// The fill of memory from the table.
+    Fill,
+}
+
+const PARTS: [(Part, &str); 4] =
+    [(Part::Nats, "nats"), (Part::Postgres, "postgres"), (Part::Intake, "intake"), (Part::Fill, "fill")];
+
+/// What is known of one part.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct State {
+    /// Whether it is up.
+    pub(crate) up: bool,
+    /// Since when it is so.
+    #[serde(serialize_with = "time::serde::rfc3339::serialize")]
+    pub(crate) since: OffsetDateTime,
+    /// Why it is not up, without secrets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) reason: Option<String>,
+}
+
+/// All parts.
+pub(crate) struct Health {
+    states: Mutex<[State; 4]>,
+    /// Which parts are up, for requests that ask by the thousands.
+    up: [AtomicBool; 4],
+    changed: watch::Sender<()>,
+    /// By who watches over them.
+    warnings: Mutex<BTreeMap<&'static str, Vec<Warning>>>,
+    /// Whether most of the table can be decoded.
+    model_fits: AtomicBool,
+    /// Told to stop: it still serves, and wants no more requests.
+    draining: AtomicBool,
+    metrics: Arc<Metrics>,
+}
+
+impl Health {
+    /// All parts away, since now.
+    pub(crate) fn new(metrics: Arc<Metrics>) -> Arc<Self> {
+        let away = State { up: false, since: OffsetDateTime::now_utc(), reason: Some("starting".into()) };
+        for (_, name) in PARTS {
+            metrics.up.with_label_values(&[name]).set(0);
+        }
+        let states = Mutex::new(std::array::from_fn(|_| away.clone()));
+        Arc::new(Self {
+            states,
+            up: Default::default(),
+            changed: watch::Sender::new(()),
+            warnings: Mutex::default(),
+            model_fits: AtomicBool::new(true),
+            draining: AtomicBool::new(false),
+            metrics,
+        })
+    }
+
+    /// The table was read, and most of it could be decoded, or not.
+    pub(crate) fn set_model_fits(&self, fits: bool) {
+        self.model_fits.store(fits, Ordering::Relaxed);
+    }
+
+    /// Whether most of the table could be decoded, as far as it was read.
+    pub(crate) fn model_fits(&self) -> bool {
+        self.model_fits.load(Ordering::Relaxed)
+    }
+
+    /// From now on it is not ready, and each answer is its connection's last.
+    pub(crate) fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it was told to stop.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// The part is up. Says so in the log where it was not.
+    pub(crate) fn up(&self, part: Part) {
+        if self.change(part, None) {
+            tracing::info!(part = name(part), "up");
+        }
+    }
+
+    /// What one watcher warns of now, in place of what it warned of before. Says in the log what is new.
+    pub(crate) fn warn(&self, watcher: &'static str, warnings: Vec<Warning>) {
+        let before = self.show(watcher, &warnings);
+        let has = |some: &[Warning], warning: &Warning| some.iter().any(|other| other.is_as(warning));
+        for warning in warnings.iter().filter(|warning| !has(&before, warning)) {
+            tracing::warn!(what = warning.what.as_str(), "{}", warning.finding);
+        }
+        for warning in before.iter().filter(|warning| !has(&warnings, warning)) {
+            tracing::info!(what = warning.what.as_str(), "no longer so: {}", warning.finding.problem);
+        }
+    }
+
+    /// The same without a word in the log, for what is logged already. Gives back what the watcher warned of before.
+    pub(crate) fn show(&self, watcher: &'static str, warnings: &[Warning]) -> Vec<Warning> {
+        let mut all = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = all.insert(watcher, warnings.to_vec()).unwrap_or_default();
+        let is_there = |what| all.values().flatten().any(|warning: &Warning| warning.what == what);
+        for what in What::ALL {
+            self.metrics.warnings.with_label_values(&[what.as_str()]).set(i64::from(is_there(what)));
+        }
+        drop(all);
+        if before != warnings {
+            self.changed.send_replace(());
+        }
+        before
+    }
+
+    /// The part is away. Says so in the log where it was not, or where the reason is another.
+    pub(crate) fn down(&self, part: Part, reason: impl ToString) {
+        let reason = reason.to_string();
+        if self.change(part, Some(reason.clone())) {
+            tracing::warn!(part = name(part), reason, "away");
+        }
+    }
+
+    /// A better reason why the part is away. Nothing where it is up again.
+    pub(crate) fn explain(&self, part: Part, reason: String) {
+        let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = &mut states[part as usize];
+        if state.up || state.reason.as_ref() == Some(&reason) {
+            return;
+        }
+        state.reason = Some(reason.clone());
+        drop(states);
+        self.changed.send_replace(());
+        tracing::warn!(part = name(part), reason, "away");
+    }
+
+    fn change(&self, part: Part, reason: Option<String>) -> bool {
+        let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = &mut states[part as usize];
+        let up = reason.is_none();
+        if state.up != up {
+            state.since = OffsetDateTime::now_utc();
+            self.metrics.up.with_label_values(&[name(part)]).set(i64::from(up));
+        }
+        let changed = state.up != up || state.reason != reason;
+        state.up = up;
+        self.up[part as usize].store(up, Ordering::Release);
+        state.reason = reason;
+        drop(states);
+        if changed {
+            self.changed.send_replace(());
+        }
+        changed
+    }
+
+    /// Tells when a part comes up or goes away, or is away for another reason.
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
+    /// Waits until a part is up.
+    pub(crate) async fn wait_up(&self, part: Part) {
+        let mut changed = self.changes();
+        while !self.is_up(part) && changed.changed().await.is_ok() {}
+    }
+
+    /// What is known of a part.
+    pub(crate) fn state(&self, part: Part) -> State {
+        self.states.lock().unwrap_or_else(PoisonError::into_inner)[part as usize].clone()
+    }
+
+    /// Whether a part is up.
+    pub(crate) fn is_up(&self, part: Part) -> bool {
+        self.up[part as usize].load(Ordering::Acquire)
+    }
+}
+
+impl Health {
+    /// All parts, and how far the fill is, as JSON.
+    pub(crate) fn report(&self, progress: &Progress) -> Value {
+        let mut report = json!({});
+        for (part, name) in PARTS {
+            report[name] = serde_json::to_value(self.state(part)).unwrap_or_default();
+        }
+        for (name, count) in
+            [("rows", &progress.rows), ("of", &progress.estimate), ("undecodable", &progress.undecodable)]
+        {
+            report["fill"][name] = count.load(Ordering::Relaxed).into();
+        }
+        let warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
+        let warnings: Vec<&Warning> = warnings.values().flatten().collect();
+        report["warnings"] = serde_json::to_value(warnings).unwrap_or_default();
+        report
+    }
+}
+
+fn name(part: Part) -> &'static str {
+    PARTS[part as usize].1
+}

@@ -1,0 +1,136 @@
+//! Authorization: bearer tokens, or a session that was opened with one. Without tokens for reading, everybody may read;
+//! without tokens for another right, nobody has it.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::Response;
+
+use crate::config::{Access, Right};
+use crate::http::routes::session;
+use crate::http::{App, text};
+
+/// The name of the token by which a request was let in.
+#[derive(Clone)]
+pub(crate) struct Caller(pub(crate) String);
+
+/// What a request's tokens are worth.
+enum Verdict {
+    Granted(Caller),
+    /// A token that is known, and not for this.
+    Lacks(String),
+    Unknown,
+}
+
+/// Lets a request pass that may read.
+pub(crate) async fn require_read(app: State<Arc<App>>, request: Request, next: Next) -> Response {
+    if !app.settings.access.is_set(Right::Read) {
+        return next.run(request).await;
+    }
+    require(Right::Read, &app, request, next).await
+}
+
+/// Lets a request pass that may replay.
+pub(crate) async fn require_replay(app: State<Arc<App>>, request: Request, next: Next) -> Response {
+    require(Right::Replay, &app, request, next).await
+}
+
+/// Lets a request pass that may erase.
+pub(crate) async fn require_erase(app: State<Arc<App>>, request: Request, next: Next) -> Response {
+    require(Right::Erase, &app, request, next).await
+}
+
+async fn require(right: Right, app: &App, mut request: Request, next: Next) -> Response {
+    let (status, why) = match verdict(&app.settings.access, request.headers(), right) {
+        Verdict::Granted(caller) => {
+            request.extensions_mut().insert(caller);
+            return next.run(request).await;
+        }
+        Verdict::Lacks(name) => {
+            app.audit.failed(right.as_str(), Some(&name), "the token lacks the right");
+            let why =
+                format!("403 this token may not {}: it is not one of {}", right.as_str(), right.setting());
+            (StatusCode::FORBIDDEN, why)
+        }
+        Verdict::Unknown => {
+            if request.headers().contains_key(header::AUTHORIZATION) {
+                app.audit.failed(right.as_str(), None, "unknown token");
+            }
+            (StatusCode::UNAUTHORIZED, refusal(request.headers(), right))
+        }
+    };
+    let mut refused = text(status, &why);
+    let challenge = match status {
+        StatusCode::FORBIDDEN => "Bearer realm=\"orderd\", error=\"insufficient_scope\"",
+        _ => "Bearer realm=\"orderd\"",
+    };
+    refused.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+    refused
+}
+
+/// What to say: of a token that is unknown, not that one is needed.
+fn refusal(headers: &HeaderMap, right: Right) -> String {
+    let needed = match right {
+        Right::Read => "a token",
+        Right::Replay => "a replay token",
+        Right::Erase => "an erase token",
+    };
+    if headers.contains_key(header::AUTHORIZATION) {
+        format!("401 {needed} is needed, and the one in Authorization is not valid here: Bearer …")
+    } else if session::is_named(headers) {
+        format!("401 {needed} is needed: this session has ended, or its token is not valid any more")
+    } else {
+        format!("401 {needed} is needed: Authorization: Bearer …")
+    }
+}
+
+fn verdict(access: &Access, headers: &HeaderMap, right: Right) -> Verdict {
+    let bearer = bearer(headers);
+    let granted =
+        bearer.and_then(|token| access.of(right).current().find(token).map(|token| token.name.clone()));
+    if let Some(name) = granted.or_else(|| session::token(access, headers, Some(right))) {
+        return Verdict::Granted(Caller(name));
+    }
+    let other = |right| access.of(right).current().find(bearer?).map(|token| token.name.clone());
+    let known = Right::ALL.into_iter().find_map(other).or_else(|| session::token(access, headers, None));
+    known.map_or(Verdict::Unknown, Verdict::Lacks)
+}
+
+/// Whether this value of `Authorization` alone lets read.
+pub(crate) fn admits_bearer(app: &App, value: Option<&[u8]>) -> bool {
+    let tokens = app.settings.access.read.current();
+    tokens.is_empty() || value.and_then(token_in).is_some_and(|token| tokens.find(token).is_some())
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    token_in(headers.get(header::AUTHORIZATION)?.as_bytes())
+}
+
+/// A token may have any characters, as the settings take it.
+fn token_in(value: &[u8]) -> Option<&str> {
+    let (scheme, token) = std::str::from_utf8(value).ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::fuzzing::{KEY, Web};
+
+    /// On the short way and on the long one.
+    #[test]
+    fn a_token_of_any_characters_lets_read_on_both_ways() {
+        let web = Web::with(&["--http-token", "pässwörd-0123456789"]).unwrap();
+        for more in ["", "expect: nothing\r\n"] {
+            for (token, status) in [("pässwörd-0123456789", "200"), ("passwörd-0123456789", "401")] {
+                let request = format!(
+                    "GET /order/{KEY} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\n{more}\r\n"
+                );
+                let answer = web.answer(request.as_bytes());
+                let answer = String::from_utf8_lossy(&answer);
+                assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{request}: {answer}");
+            }
+        }
+    }
+}

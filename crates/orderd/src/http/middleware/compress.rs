@@ -1,0 +1,31 @@
+//! Answers as gzip, for whoever asks for it.
+//!
+//! Not for `/order/{id}` and lists of ids, which mostly fit into one packet as they are, and not for `/events`:
+//! what is gathered to be compressed arrives late.
+
+use axum::extract::Request;
+use axum::http::{HeaderValue, header};
+use axum::middleware::Next;
+use axum::response::Response;
+use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::SizeAbove;
+
+/// What fits into one packet gains nothing.
+const PACKET: u64 = 1400;
+
+pub(crate) fn layer() -> CompressionLayer<SizeAbove> {
+    CompressionLayer::new().compress_when(SizeAbove::new(PACKET))
+}
+
+/// Says that an answer depends on what the client accepts, also of one that is too short to be compressed, or a 304.
+pub(crate) async fn vary(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    let says_so = |value: &HeaderValue| {
+        value.to_str().is_ok_and(|names| names.to_ascii_lowercase().contains("accept-encoding"))
+    };
+    if !headers.get_all(header::VARY).iter().any(says_so) {
+        headers.append(header::VARY, HeaderValue::from_static("accept-encoding"));
+    }
+    response
+}

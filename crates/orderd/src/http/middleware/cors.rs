@@ -1,0 +1,47 @@
+//! Pages of other addresses may read where `HTTP_CORS_ORIGIN` names them; nobody may without it.
+//!
+//! With a token that they have themselves: the session's cookie is for the page of this address alone.
+
+use axum::Router;
+use axum::http::{HeaderName, HeaderValue, Method, header};
+use tower_http::cors::{AllowOrigin, CorsLayer};
+
+const ANY: &str = "*";
+
+/// The router, with what browsers need to know on each answer.
+pub(crate) fn allow(router: Router, origins: &[HeaderValue]) -> Router {
+    if origins.is_empty() {
+        return router;
+    }
+    let any = origins.iter().any(|origin| origin == ANY);
+    let origins = if any { AllowOrigin::any() } else { AllowOrigin::list(origins.iter().cloned()) };
+    router.layer(
+        CorsLayer::new()
+            .allow_origin(origins)
+            .allow_methods([Method::GET, Method::HEAD])
+            .allow_headers([header::AUTHORIZATION, HeaderName::from_static("last-event-id")])
+            .expose_headers([header::ETAG, header::RETRY_AFTER, header::LINK, header::CONTENT_LOCATION]),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::fuzzing::{KEY, Web};
+
+    /// Also where nothing in a request says that a page asks: caches go by what `Vary` says on each answer.
+    #[test]
+    fn what_pages_of_other_addresses_need_is_said_on_both_ways() {
+        for origin in ["https://a.example", "*"] {
+            let web = Web::with(&["--http-cors-origin", origin]).unwrap();
+            let heads = ["", "expect: nothing\r\n"].map(|more| {
+                let request = format!("GET /order/{KEY} HTTP/1.1\r\nhost: localhost\r\n{more}\r\n");
+                let answer = String::from_utf8_lossy(&web.answer(request.as_bytes())).into_owned();
+                let head = answer.split("\r\n\r\n").next().unwrap_or_default();
+                let lines = head.lines().filter(|line| !line.starts_with("date: ")).map(str::to_owned);
+                lines.collect::<Vec<_>>()
+            });
+            assert_eq!(heads[0], heads[1]);
+            assert!(heads[0].iter().any(|line| line.starts_with("access-control-")), "{heads:?}");
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! What shows orders or ids is personal data: no cache on the way may keep it, for erasing can't reach there.
+
+use axum::extract::Request;
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::middleware::Next;
+use axum::response::Response;
+
+/// Marks each answer so.
+pub(crate) async fn keep_out_of_caches(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    mark(response.headers_mut());
+    response
+}
+
+/// Marks one answer.
+pub(crate) fn mark(headers: &mut HeaderMap) {
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::fuzzing::{KEY, Web};
+
+    /// The head of an answer. Those that need NATS are not asked for: it is not there.
+    fn head(web: &Web, target: &str, more: &str) -> String {
+        let request = format!("GET {target} HTTP/1.1\r\nhost: localhost\r\n{more}\r\n");
+        let answer = String::from_utf8_lossy(&web.answer(request.as_bytes())).into_owned();
+        answer.split("\r\n\r\n").next().unwrap_or_default().to_owned()
+    }
+
+    #[test]
+    fn what_shows_orders_or_ids_is_kept_out_of_caches_on_both_ways() {
+        let web = Web::new().unwrap();
+        let order = format!("/order/{KEY}");
+        for target in [
+            order.as_str(),
+            "/order/missing",
+            "/orders?order_uid=b563feb7b2b84b6test",
+            "/orders?unknown=x",
+            "/order?order_uid=b563feb7b2b84b6test",
+            "/orders?full=true",
+            "/order_pages/last",
+            "/mem_len",
+            "/events",
+        ] {
+            for way in ["", "expect: nothing\r\n"] {
+                let head = head(&web, target, way);
+                assert_eq!(head.matches("\r\ncache-control: no-store").count(), 1, "{target}: {head}");
+                let is_json = head.contains("content-type: application/json");
+                assert!(!is_json || head.contains("x-content-type-options: nosniff"), "{target}: {head}");
+            }
+        }
+        assert!(head(&web, &order, "").contains("content-type: application/json"));
+    }
+
+    #[test]
+    fn what_did_not_change_varies_as_the_whole_does() {
+        let web = Web::new().unwrap();
+        for target in ["/", "/docs", "/openapi.json"] {
+            let whole = head(&web, target, "");
+            let line =
+                |name: &str| whole.lines().find(|line| line.starts_with(name)).unwrap_or_default().to_owned();
+            let tag = line("etag: ").replacen("etag: ", "", 1);
+            let known = head(&web, target, &format!("if-none-match: {tag}\r\n"));
+            assert!(known.starts_with("HTTP/1.1 304"), "{target}: {known}");
+            let vary = line("vary: ");
+            assert!(!vary.is_empty() && known.contains(&vary), "{target}: {known}");
+        }
+    }
+}

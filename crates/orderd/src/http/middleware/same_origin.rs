@@ -1,0 +1,67 @@
+//! Whether a browser asks on behalf of this page. A session's cookie goes along with whatever a browser sends
+//! here; another site's page must not be able to make it send something that changes anything.
+
+use axum::extract::Request;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::Response;
+
+use crate::http::text;
+
+/// Refuses what another site's page makes a browser send.
+pub(crate) async fn require_own(request: Request, next: Next) -> Response {
+    if is_own(request.headers()) {
+        return next.run(request).await;
+    }
+    text(StatusCode::FORBIDDEN, "403 pages of other addresses may not do this")
+}
+
+/// Browsers say where a request comes from: newer ones in `Sec-Fetch-Site`, but only to addresses that they
+/// trust; others in `Origin`. Whoever says neither is no browser, and has no cookie that others could use.
+fn is_own(headers: &HeaderMap) -> bool {
+    let value = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    if let Some(site) = value(header::HeaderName::from_static("sec-fetch-site")) {
+        // None: typed by hand.
+        return ["same-origin", "none"].contains(&site);
+    }
+    let Some(origin) = value(header::ORIGIN) else { return true };
+    let host = origin.split_once("://").map(|(_, host)| host);
+    // A proxy may have named another host; a page of another site can set neither header.
+    let asked = [header::HOST, header::HeaderName::from_static("x-forwarded-host")];
+    host.is_some()
+        && asked
+            .into_iter()
+            .any(|name| value(name).zip(host).is_some_and(|(asked, host)| asked.eq_ignore_ascii_case(host)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn own(headers: &[(&'static str, &'static str)]) -> bool {
+        let headers = headers.iter().map(|&(name, value)| {
+            (header::HeaderName::from_static(name), header::HeaderValue::from_static(value))
+        });
+        is_own(&headers.collect())
+    }
+
+    #[test]
+    fn only_pages_of_this_address_are_its_own() {
+        assert!(own(&[("host", "a:8090")]));
+        for site in ["same-origin", "none"] {
+            assert!(own(&[("host", "a"), ("sec-fetch-site", site), ("origin", "null")]), "{site}");
+        }
+        for site in ["same-site", "cross-site", "", "Same-Origin"] {
+            assert!(!own(&[("host", "a"), ("sec-fetch-site", site), ("origin", "http://a")]), "{site}");
+        }
+        for origin in ["http://a:8090", "https://A:8090"] {
+            assert!(own(&[("host", "a:8090"), ("origin", origin)]), "{origin}");
+        }
+        for origin in ["null", "", "http://a", "http://a:8091", "http://b:8090", "http://a:8090.b", "a:8090"]
+        {
+            assert!(!own(&[("host", "a:8090"), ("origin", origin)]), "{origin}");
+        }
+        assert!(own(&[("host", "inner"), ("x-forwarded-host", "outer"), ("origin", "https://outer")]));
+        assert!(!own(&[("origin", "http://a")]));
+    }
+}

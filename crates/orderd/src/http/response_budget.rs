@@ -1,0 +1,110 @@
+//! Answers that are large. A payload of a mebibyte can be an order of forty, for members that are left out are shown;
+//! and whoever asks may read as slowly as the time for an answer allows. So only so many bytes wait at once for those
+//! who asked for them.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::response::Response;
+use bytes::Bytes;
+use hyper::body::{Body, Frame, SizeHint};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::http::json;
+use crate::http::routes::order::come_again;
+
+/// What is longer is large, in bytes.
+pub(crate) const LARGE: usize = 64 << 10;
+
+/// So many KiB of large answers wait at once; one alone may be longer.
+const ROOM: u32 = 128 << 10;
+
+/// How long a piece of an answer waits for room.
+const WAIT: Duration = Duration::from_secs(10);
+
+/// Room for large answers.
+pub(crate) struct Room(Arc<Semaphore>);
+
+impl Room {
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(Semaphore::new(ROOM as usize)))
+    }
+
+    /// The answer, which takes its room with it until it is sent; or that there is none.
+    pub(crate) fn json(&self, body: Vec<u8>) -> Response {
+        if body.len() <= LARGE {
+            return json(body);
+        }
+        match self.0.clone().try_acquire_many_owned(kib(body.len())) {
+            Ok(room) => json(axum::body::Body::new(Waiting { left: body.into(), _room: room })),
+            Err(_) => come_again("503 too many large answers wait for who asked for them"),
+        }
+    }
+
+    /// Waits for room for a piece of an answer; `None`: no room became free in time.
+    pub(crate) async fn wait(&self, bytes: usize) -> Option<Option<OwnedSemaphorePermit>> {
+        if bytes <= 2 * LARGE {
+            return Some(None);
+        }
+        let room = self.0.clone().acquire_many_owned(kib(bytes));
+        tokio::time::timeout(WAIT, room).await.ok()?.ok().map(Some)
+    }
+}
+
+fn kib(bytes: usize) -> u32 {
+    u32::try_from(bytes >> 10).unwrap_or(ROOM).min(ROOM)
+}
+
+/// A body with the room that it takes, in pieces: hyper copies what it is given, and asks for more when that is sent.
+struct Waiting {
+    left: Bytes,
+    _room: OwnedSemaphorePermit,
+}
+
+impl Body for Waiting {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let piece = self.left.len().min(LARGE);
+        let piece = (piece > 0).then(|| Ok(Frame::data(self.left.split_to(piece))));
+        Poll::Ready(piece)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left.len() as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::StatusCode;
+
+    use super::*;
+
+    #[test]
+    fn large_answers_wait_within_bounds() {
+        let room = Room::new();
+        let large = || room.json(vec![b' '; 40 << 20]);
+        let mut waiting: Vec<_> = (0..3).map(|_| large()).collect();
+        assert!(waiting.iter().all(|answer| answer.status() == StatusCode::OK));
+        let refused = large();
+        assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert!(refused.headers().contains_key("retry-after"));
+        assert_eq!(room.json(vec![b' '; LARGE]).status(), StatusCode::OK);
+        waiting.pop();
+        assert_eq!(large().status(), StatusCode::OK);
+        waiting.clear();
+        assert_eq!(room.json(vec![b' '; 300 << 20]).status(), StatusCode::OK);
+    }
+}

@@ -1,0 +1,117 @@
+//! The page at `/`, and `/docs`: files of `web/`, which are part of the program.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+
+use crate::http::App;
+
+/// Scripts, styles and requests of this address alone; nothing may frame it, nothing inline runs.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
+                      img-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; require-trusted-types-for 'script'";
+
+const HTML: &str = "text/html; charset=utf-8";
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+const STYLE: &str = "text/css; charset=utf-8";
+
+const ICON: &str = "image/svg+xml";
+
+#[derive(Clone, Copy)]
+struct File {
+    path: &'static str,
+    kind: &'static str,
+    text: &'static str,
+}
+
+/// A file of `web/` under its own name, or under another path.
+macro_rules! file {
+    ($kind:ident $name:literal) => {
+        file!($kind $name at concat!("/", $name))
+    };
+    ($kind:ident $name:literal at $path:expr) => {
+        File { path: $path, kind: $kind, text: include_str!(concat!("../../../web/", $name)) }
+    };
+}
+
+/// The scripts are modules, one for each thing that the page does; what `/` needs is named there, so that a
+/// browser asks for all of it at once.
+const FILES: &[File] = &[
+    file!(HTML "index.html" at "/"),
+    file!(STYLE "style.css"),
+    file!(ICON "favicon.svg"),
+    file!(SCRIPT "app.js"),
+    file!(SCRIPT "api.js"),
+    file!(SCRIPT "session.js"),
+    file!(SCRIPT "events.js"),
+    file!(SCRIPT "live.js"),
+    file!(SCRIPT "pages.js"),
+    file!(SCRIPT "order.js"),
+    file!(SCRIPT "dead.js"),
+    file!(SCRIPT "search.js"),
+    file!(SCRIPT "parts.js"),
+    file!(SCRIPT "chart.js"),
+    file!(SCRIPT "list.js"),
+    file!(SCRIPT "tree.js"),
+    file!(SCRIPT "failure.js"),
+    file!(SCRIPT "json.js"),
+    file!(SCRIPT "dom.js"),
+    file!(SCRIPT "i18n.js"),
+    file!(SCRIPT "en.js"),
+    file!(SCRIPT "ru.js"),
+    file!(HTML "docs.html" at "/docs"),
+    file!(SCRIPT "docs.js"),
+];
+
+/// A route for each file.
+pub(crate) fn routes() -> Router<Arc<App>> {
+    FILES.iter().fold(Router::new(), |router, &file| {
+        let tag = tag(file.text.as_bytes());
+        router.route(file.path, get(async move |headers: HeaderMap| served(file, &tag, &headers)))
+    })
+}
+
+fn served(file: File, tag: &HeaderValue, asked: &HeaderMap) -> Response {
+    let body = file.text.as_bytes();
+    let mut response = unless_known(tag, asked, || ([(header::CONTENT_TYPE, file.kind)], body));
+    for (name, value) in [
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        // Nobody else learns it; without it a form's `Origin` would be `null`.
+        (header::REFERRER_POLICY, "same-origin"),
+        (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+    ] {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+/// 304 where the client has it already; it asks each time, so that it never shows an old one.
+pub(crate) fn unless_known<R: IntoResponse>(
+    tag: &HeaderValue,
+    asked: &HeaderMap,
+    body: impl FnOnce() -> R,
+) -> Response {
+    let mut response =
+        if knows(asked, tag) { StatusCode::NOT_MODIFIED.into_response() } else { body().into_response() };
+    response.headers_mut().insert(header::ETAG, tag.clone());
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    response
+}
+
+fn knows(asked: &HeaderMap, tag: &HeaderValue) -> bool {
+    let known = asked.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    let mut known = known.flat_map(|value| value.split(',')).map(|known| known.trim());
+    known.any(|known| known == "*" || known.as_bytes() == tag.as_bytes())
+}
+
+/// The same for the same bytes, in each run of the same program. Weak: compressed it stays the same.
+pub(crate) fn tag(bytes: &[u8]) -> HeaderValue {
+    let mut hasher = DefaultHasher::new();
+    bytes.hash(&mut hasher);
+    HeaderValue::from_str(&format!("W/\"{:016x}\"", hasher.finish()))
+        .unwrap_or(HeaderValue::from_static("W/\"0\""))
+}

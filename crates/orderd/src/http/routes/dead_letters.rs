@@ -1,0 +1,173 @@
+//! `/dead_letters`: what could not be taken in and why, and back into the topic after a fix.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware;
+use axum::response::Response;
+use axum::routing::{MethodRouter, post};
+use axum::{Extension, Router};
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::sync::Semaphore;
+
+use crate::config::Right;
+use crate::dead_letters::format::DeadLetter;
+use crate::dead_letters::list;
+use crate::dead_letters::replay::{Outcome, replay as send_again};
+use crate::dead_letters::store::Store;
+use crate::http::middleware::auth::{self, Caller};
+use crate::http::middleware::same_origin;
+use crate::http::routes::session;
+use crate::http::{App, json, text};
+use crate::logging::audit::Deed;
+use crate::receipts::Receipts;
+
+/// How many are listed at once.
+pub(crate) const LISTED: usize = 50;
+
+/// How many requests ask NATS at once, so that they cost the intake little; more wait.
+const MAX_REQUESTS: usize = 2;
+
+/// How many replays wait for their outcome at once; more wait before they are sent.
+const MAX_REPLAYS: usize = 16;
+
+/// How long NATS may take, and the wait for it.
+const NATS_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How long a replay may take to be sent, and how long its outcome is waited for.
+const OUTCOME_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How many bytes a document may have that is sent in place of a payload; NATS mostly takes fewer.
+pub(crate) const MAX_DOCUMENT: usize = 8 << 20;
+
+/// The largest number that may be asked for: beyond it, not all clients tell numbers apart.
+pub(crate) const LARGEST: u64 = (1 << 53) - 1;
+
+/// What listing is asked for.
+#[derive(Deserialize)]
+pub(crate) struct Wanted {
+    before: Option<u64>,
+}
+
+/// Asks NATS, a few requests at a time.
+pub(crate) struct DeadLetters {
+    store: Arc<Store>,
+    receipts: Arc<Receipts>,
+    requests: Semaphore,
+    replays: Semaphore,
+}
+
+impl DeadLetters {
+    pub(crate) fn new(store: Arc<Store>, receipts: Arc<Receipts>) -> Self {
+        let (requests, replays) = (Semaphore::new(MAX_REQUESTS), Semaphore::new(MAX_REPLAYS));
+        Self { store, receipts, requests, replays }
+    }
+
+    async fn ask<T>(&self, question: impl AsyncFnOnce(&Store) -> anyhow::Result<T>) -> Result<T, Response> {
+        let asked = async {
+            let _place = self.requests.acquire().await?;
+            question(&self.store).await
+        };
+        let answer = tokio::time::timeout(NATS_TIMEOUT, asked).await;
+        answer.map_err(anyhow::Error::from).flatten().map_err(|error| unanswered(&error))
+    }
+
+    /// What becomes of it.
+    async fn send_again(&self, letter: DeadLetter, document: Option<Bytes>) -> Result<Outcome, Response> {
+        let sent = async {
+            let _place = self.replays.acquire().await?;
+            let here = Some(self.receipts.listen());
+            let letters = std::slice::from_ref(&letter);
+            send_again(&self.store, letters, document, here, OUTCOME_TIMEOUT, || {}).await
+        };
+        let sent = tokio::time::timeout(2 * OUTCOME_TIMEOUT, sent).await;
+        let mut outcomes = sent.map_err(anyhow::Error::from).flatten().map_err(|error| unanswered(&error))?;
+        Ok(outcomes.remove(&letter.key).unwrap_or(Outcome::Undecided))
+    }
+}
+
+/// Without their payloads, newest first; `?before=` goes on where a list has ended.
+pub(crate) async fn list(
+    State(app): State<Arc<App>>,
+    Query(wanted): Query<Wanted>,
+) -> Result<Response, Response> {
+    if wanted.before.is_some_and(|before| before > LARGEST) {
+        return Err(text(
+            StatusCode::BAD_REQUEST,
+            &format!("400 before takes a whole number up to {LARGEST}"),
+        ));
+    }
+    let letters = app.dead_letters.ask(async |store| list::newest(store, wanted.before, LISTED).await);
+    let described: Vec<_> = letters.await?.iter().map(DeadLetter::describe).collect();
+    Ok(fresh(&Value::from(described)))
+}
+
+/// One, with its payload.
+pub(crate) async fn show(State(app): State<Arc<App>>, Path(key): Path<String>) -> Result<Response, Response> {
+    let found = app.dead_letters.ask(async |store| {
+        let Some(letter) = store.find(&key).await? else { return Ok(None) };
+        let payload = store.payload(&letter).await?;
+        Ok(payload.map(|payload| letter.describe_with(&payload)))
+    });
+    found.await?.as_ref().map(fresh).ok_or_else(missing)
+}
+
+/// The route of replays; without tokens for them, no method is allowed.
+pub(crate) fn replay_routes(app: &Arc<App>) -> Router<Arc<App>> {
+    let mut methods = MethodRouter::new();
+    if app.settings.access.is_set(Right::Replay) {
+        methods = post(replay)
+            .layer(DefaultBodyLimit::max(MAX_DOCUMENT))
+            .layer(middleware::from_fn(same_origin::require_own))
+            .layer(middleware::from_fn(session::in_time))
+            .layer(middleware::from_fn_with_state(app.clone(), auth::require_replay));
+    }
+    Router::new().route("/dead_letters/{key}/replay", methods)
+}
+
+/// Sends one again, with its payload or with the document in the body, and answers what became of it.
+async fn replay(
+    State(app): State<Arc<App>>,
+    Extension(Caller(by)): Extension<Caller>,
+    Path(key): Path<String>,
+    document: Bytes,
+) -> Result<Response, Response> {
+    let found = app.dead_letters.ask(async |store| store.find(&key).await).await?;
+    let document = Some(document).filter(|document| !document.is_empty());
+    let letter = found.ok_or_else(missing)?;
+    let deed = Deed::begin("replay", &by, &key, "undecided");
+    let outcome = app.dead_letters.send_again(letter, document).await?;
+    deed.became(outcome.as_str());
+    let status = match outcome {
+        // What was asked for is done: it was sent, and the answer says what became of it.
+        Outcome::TakenIn | Outcome::Refused(_) => StatusCode::OK,
+        Outcome::Undecided => StatusCode::ACCEPTED,
+        Outcome::Gone => return Err(missing()),
+        Outcome::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+        Outcome::NotSent(_) => StatusCode::BAD_GATEWAY,
+    };
+    let mut answer = fresh(&outcome.describe(&key));
+    *answer.status_mut() = status;
+    Ok(answer)
+}
+
+fn fresh(body: &Value) -> Response {
+    let mut response = json(body.to_string().into_bytes());
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+fn missing() -> Response {
+    text(StatusCode::NOT_FOUND, "404 there is no such dead letter")
+}
+
+fn unanswered(error: &anyhow::Error) -> Response {
+    tracing::debug!(error = format!("{error:#}"), "can't ask for dead letters");
+    let mut response = text(StatusCode::SERVICE_UNAVAILABLE, "503 NATS can't be asked now");
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    response
+}

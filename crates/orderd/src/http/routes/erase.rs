@@ -1,0 +1,74 @@
+//! `DELETE /order/{id}`: erases an order everywhere. It needs a token of its own kind.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware;
+use axum::response::{IntoResponse, Response};
+use axum::routing::delete;
+use axum::{Extension, Router};
+use tokio::sync::Semaphore;
+
+use crate::config::Right;
+use crate::erasure::{Eraser, shown};
+use crate::http::middleware::auth::{self, Caller};
+use crate::http::middleware::same_origin;
+use crate::http::{App, text};
+use crate::logging::audit::Deed;
+
+/// How many are erased at once: each has a connection to PostgreSQL.
+static TURNS: Semaphore = Semaphore::const_new(2);
+
+/// The route, where there are tokens for it; without them the method is not allowed.
+pub(crate) fn routes(app: &Arc<App>) -> Router<Arc<App>> {
+    if !app.settings.access.is_set(Right::Erase) {
+        return Router::new();
+    }
+    let guard = middleware::from_fn_with_state(app.clone(), auth::require_erase);
+    // A session's cookie goes along with what other pages make a browser send.
+    let own = middleware::from_fn(same_origin::require_own);
+    Router::new().route("/order/{id}", delete(erase).layer(guard).layer(own))
+}
+
+/// 204 when it is gone everywhere, 404 where nothing of it is. 503: not everywhere yet; the same again goes on.
+async fn erase(
+    State(app): State<Arc<App>>,
+    Extension(Caller(by)): Extension<Caller>,
+    Path(id): Path<String>,
+) -> Response {
+    let deed = Deed::begin("erase", &by, &id, "incomplete");
+    let erased = erased(&app, &id).await;
+    deed.became(match &erased {
+        Ok(true) => "erased",
+        Ok(false) => "not_found",
+        Err(_) => "incomplete",
+    });
+    match erased {
+        Ok(false) => text(StatusCode::NOT_FOUND, "404 resource not found"),
+        Ok(true) => {
+            app.cache.erase(&id.as_str().into());
+            StatusCode::NO_CONTENT.into_response()
+        }
+        Err(error) => {
+            tracing::error!(
+                id = shown(&id),
+                error = format!("{error:#}"),
+                "order is not erased everywhere; the same request goes on"
+            );
+            let mut refused = text(StatusCode::SERVICE_UNAVAILABLE, "503 not erased everywhere; ask again");
+            refused.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            refused
+        }
+    }
+}
+
+/// Whether anything of it was there. An order that is in memory alone counts: its row was deleted by others.
+async fn erased(app: &App, id: &str) -> anyhow::Result<bool> {
+    let (postgres, nats) = (app.settings.postgres.clone(), app.settings.nats.clone());
+    let eraser = Eraser { postgres, nats, client: app.client.clone() };
+    let _turn = TURNS.acquire().await?;
+    let in_memory = app.cache.contains(id);
+    let found = eraser.begin().await?.erase(&[id.to_owned()], |_| in_memory, || {}).await?;
+    Ok(found.into_iter().any(|found| found.is_some()))
+}

@@ -1,0 +1,97 @@
+//! `/events`: orders as they come in, as server-sent events.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures_util::{Stream, stream};
+use tokio_util::sync::CancellationToken;
+
+use crate::events::unsampled::Filter;
+use crate::events::{feed, unsampled};
+use crate::http::routes::orders::refused;
+use crate::http::routes::query::{self, Pairs};
+use crate::http::{App, text};
+
+/// The parameters that are no members. Where to go on, a browser's `EventSource` says in a header, when it connects again.
+pub(crate) const PARAMETERS: [&str; 2] = ["full", "last_event_id"];
+
+/// A stream of samples, or of all orders that match a filter.
+enum Reader {
+    Sampled(feed::Reader),
+    All(Box<unsampled::Reader>),
+}
+
+impl Reader {
+    async fn next(&mut self) -> Option<Vec<Bytes>> {
+        match self {
+            Self::Sampled(reader) => reader.next().await,
+            Self::All(reader) => reader.next().await,
+        }
+    }
+}
+
+/// Goes on until the reader leaves, is too slow, or the service stops.
+pub(crate) async fn events(
+    State(app): State<Arc<App>>,
+    Query(pairs): Query<Pairs>,
+    headers: HeaderMap,
+) -> Response {
+    let (filter, from) = match asked(&app, &pairs) {
+        Ok(asked) => asked,
+        Err(wrong) => return refused(&wrong),
+    };
+    let header = headers.get("last-event-id").and_then(|id| id.to_str().ok());
+    let last = header.or(from.as_deref()).filter(|id| !id.is_empty());
+    let reader = if filter.full || !filter.criteria.is_empty() {
+        unsampled::Reader::new(&app.feed, &app.cache, filter, last)
+            .map(|reader| Reader::All(Box::new(reader)))
+    } else {
+        app.feed.reader(last).map(Reader::Sampled)
+    };
+    let Some(reader) = reader else { return too_many() };
+    let body = Body::from_stream(frames(reader, app.stop.clone()));
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        // Proxies that gather answers before they pass them on: don't.
+        (header::HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
+    ];
+    (headers, body).into_response()
+}
+
+/// Which orders, and where to go on.
+fn asked(app: &App, pairs: &Pairs) -> Result<(Filter, Option<String>), String> {
+    let (mut full, mut last) = (None, None);
+    let criteria = query::criteria(pairs, app.members(), &PARAMETERS, |name, value| match name {
+        "full" => query::once(name, &mut full, query::flag(name, value)?),
+        _ => query::once(name, &mut last, value.to_owned()),
+    })?;
+    Ok((Filter { criteria, full: full.unwrap_or_default() }, last))
+}
+
+fn too_many() -> Response {
+    let mut response = text(StatusCode::SERVICE_UNAVAILABLE, "503 too many event-stream clients");
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+    response
+}
+
+/// `stats` come every second and keep the connection alive; no comments are needed for that.
+fn frames(reader: Reader, stop: CancellationToken) -> impl Stream<Item = Result<Bytes, Infallible>> {
+    stream::unfold((reader, stop, VecDeque::new()), async |(mut reader, stop, mut waiting)| {
+        if waiting.is_empty() {
+            let events = tokio::select! {
+                events = reader.next() => events?,
+                () = stop.cancelled() => return None,
+            };
+            waiting.extend(events);
+        }
+        let event = waiting.pop_front()?;
+        Some((Ok(event), (reader, stop, waiting)))
+    })
+}

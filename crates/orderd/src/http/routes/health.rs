@@ -1,0 +1,72 @@
+//! `/healthz` and `/readyz`: for load balancers, containers and people who wonder.
+
+use std::sync::Arc;
+
+use axum::extract::{Query, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::health::{Health, Part};
+use crate::http::{App, json as json_answer};
+
+/// What `/readyz` is asked.
+#[derive(Deserialize)]
+pub(crate) struct Wanted {
+    r#for: Option<Use>,
+}
+
+/// `?for=reads` asks whether orders can be served, whatever else is away.
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Use {
+    Reads,
+}
+
+/// It answers, so it is alive.
+pub(crate) async fn alive(State(app): State<Arc<App>>) -> Response {
+    report(&app, true)
+}
+
+/// 200 when orders are taken in, or with `?for=reads` when they can be served.
+pub(crate) async fn ready(State(app): State<Arc<App>>, Query(wanted): Query<Wanted>) -> Response {
+    let health = &app.health;
+    let good = match wanted.r#for {
+        // From memory, or through it.
+        Some(Use::Reads) => {
+            !health.is_draining()
+                && health.model_fits()
+                && (health.is_up(Part::Fill) || health.is_up(Part::Postgres))
+        }
+        None => is_ready(health),
+    };
+    report(&app, good)
+}
+
+fn is_ready(health: &Health) -> bool {
+    !health.is_draining()
+        && health.model_fits()
+        && health.is_up(Part::Nats)
+        && health.is_up(Part::Postgres)
+        && health.is_up(Part::Intake)
+}
+
+fn report(app: &App, good: bool) -> Response {
+    let mut body = app.health.report(&app.progress);
+    body["ready"] = is_ready(&app.health).into();
+    body["draining"] = app.health.is_draining().into();
+    let table = app.positions.table.borrow().clone();
+    body["position"] = json!({
+        "seq": table.as_ref().map(|table| table.mark.seq),
+        "behind": app.positions.behind(),
+    });
+    body["writer"] = json!({
+        "name": table.as_ref().and_then(|table| table.writer.as_deref()),
+        "self": table.as_ref().is_some_and(|table| table.is_self),
+    });
+    let mut response = json_answer(body.to_string().into_bytes());
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let status = if good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, response).into_response()
+}

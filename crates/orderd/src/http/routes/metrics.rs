@@ -1,0 +1,31 @@
+//! `/metrics`, in Prometheus' text format.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+use crate::http::{App, text};
+use crate::process_memory;
+
+/// All metrics, as of now.
+pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
+    app.metrics.in_memory.set(app.cache.len() as i64);
+    app.depths.show(&app.metrics);
+    let (held, max) = app.cache.held().unwrap_or_default();
+    app.metrics.cache.set(held as i64);
+    app.metrics.cache_max.set(max as i64);
+    app.metrics.memory.set(process_memory::resident() as i64);
+    app.metrics.memory_limit.set(process_memory::limit() as i64);
+    app.metrics.process.update();
+    match app.metrics.text() {
+        Ok(body) => {
+            ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], body).into_response()
+        }
+        Err(error) => {
+            tracing::error!(%error, "can't write the metrics");
+            text(StatusCode::INTERNAL_SERVER_ERROR, "500 internal server error")
+        }
+    }
+}

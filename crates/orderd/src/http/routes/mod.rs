@@ -1,0 +1,16 @@
+//! One file for each resource. `query` reads the parameters that several of them share.
+
+pub(crate) mod query;
+pub(crate) mod order;
+pub(crate) mod newest_order;
+pub(crate) mod orders;
+pub(crate) mod full_orders;
+pub(crate) mod order_pages;
+pub(crate) mod events;
+pub(crate) mod erase;
+pub(crate) mod dead_letters;
+pub(crate) mod session;
+pub(crate) mod health;
+pub(crate) mod metrics;
+pub(crate) mod openapi;
+pub(crate) mod assets;

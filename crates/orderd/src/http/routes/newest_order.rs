@@ -1,0 +1,58 @@
+//! `/order?order_uid=…`: the newest order that has a value, whole.
+
+use std::sync::Arc;
+
+use axum::extract::{Query, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::Response;
+
+use crate::http::routes::order::{self, come_again};
+use crate::http::routes::orders::{find, refused};
+use crate::http::routes::query::{self, Pairs};
+use crate::http::{App, text};
+use cache::Criterion;
+
+/// Number of tries: an order that was found may leave memory before it is read.
+const MAX_TRIES: usize = 4;
+
+/// The order as JSON, and where it is. All criteria must match.
+pub(crate) async fn newest(State(app): State<Arc<App>>, Query(pairs): Query<Pairs>) -> Response {
+    match query::criteria(&pairs, app.members(), &[], |_, _| Ok(())) {
+        Ok(criteria) if criteria.is_empty() => refused(&format!(
+            "an order is found by a value of one of these: {}",
+            query::all(&app.settings.search, &[])
+        )),
+        Ok(criteria) => answer(&app, criteria).await,
+        Err(wrong) => refused(&wrong),
+    }
+}
+
+/// The newest order with these values.
+pub(crate) async fn answer(app: &App, criteria: Vec<Criterion>) -> Response {
+    let query = cache::Query::newest(criteria, 1);
+    for _ in 0..MAX_TRIES {
+        let found = match find(app, &query).await {
+            Ok(found) => found,
+            Err(answer) => return answer,
+        };
+        let Some(id) = found.ids.first() else {
+            return text(StatusCode::NOT_FOUND, "404 resource not found");
+        };
+        let mut answer = order::answer(app, id).await;
+        if answer.status() == StatusCode::NOT_FOUND {
+            continue;
+        }
+        if answer.status() == StatusCode::OK {
+            // An address is ASCII.
+            let at = HeaderValue::try_from(location(id)).ok();
+            answer.headers_mut().extend(at.map(|at| (header::CONTENT_LOCATION, at)));
+        }
+        return answer;
+    }
+    come_again("503 each order that is found has just left")
+}
+
+/// The address of an order.
+pub(crate) fn location(id: &str) -> String {
+    format!("/order/{}", query::escaped(id))
+}

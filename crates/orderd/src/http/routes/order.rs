@@ -1,0 +1,69 @@
+//! `/order/{id}`: one order, from memory or through it.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::Response;
+use order::RowError;
+
+use crate::http::{App, text};
+use cache::{Lookup, StoredRow, Unanswered};
+
+/// JSON is about so many times as long as what memory holds; a guess that saves growing.
+const JSON: usize = 1024;
+
+/// The order as JSON. An id that memory doesn't know may still be in the table: 404 only when it is not.
+pub(crate) async fn order(State(app): State<Arc<App>>, Path(id): Path<String>) -> Response {
+    answer(&app, &id).await
+}
+
+pub(crate) async fn answer(app: &App, id: &str) -> Response {
+    let mut body = Vec::with_capacity(JSON);
+    match app.cache.write_json(id, &mut body) {
+        Ok(Lookup::Hit) => app.large.json(body),
+        Ok(Lookup::Evicted | Lookup::Miss) => from_table(app, id).await,
+        Err(error) => broken(id, &error),
+    }
+}
+
+/// The same for one that memory has no room for, or doesn't know.
+pub(crate) async fn from_table(app: &App, id: &str) -> Response {
+    let mut body = Vec::with_capacity(JSON);
+    match app.read_through.row(id).await {
+        Ok(StoredRow::Order(order)) => match app.layouts.write_json(&order, &mut body) {
+            Ok(()) => app.large.json(body),
+            Err(error) => broken(id, &error),
+        },
+        Ok(StoredRow::Undecodable) => undecodable(),
+        Ok(StoredRow::NotRead) => match app.cache.write_json(id, &mut body) {
+            Ok(Lookup::Hit) => app.large.json(body),
+            _ => come_again("503 its message has not been written yet"),
+        },
+        // It may have come in meanwhile; or it was evicted before it was committed.
+        Ok(StoredRow::NotThere) => match app.cache.write_json(id, &mut body) {
+            Ok(Lookup::Hit) => app.large.json(body),
+            Ok(Lookup::Evicted) => come_again("503 it is not committed yet, and has left memory"),
+            Ok(Lookup::Miss) => text(StatusCode::NOT_FOUND, "404 resource not found"),
+            Err(error) => broken(id, &error),
+        },
+        Err(Unanswered) => come_again("503 PostgreSQL can't be asked now; memory doesn't have it"),
+    }
+}
+
+/// Memory has it, and can't show it.
+fn broken(id: &str, error: &RowError) -> Response {
+    tracing::debug!(id, %error, "order can't be shown");
+    undecodable()
+}
+
+fn undecodable() -> Response {
+    text(StatusCode::INTERNAL_SERVER_ERROR, "500 row can't be decoded")
+}
+
+/// What is wanted may be there a little later.
+pub(crate) fn come_again(why: &str) -> Response {
+    let mut response = text(StatusCode::SERVICE_UNAVAILABLE, why);
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    response
+}

@@ -1,0 +1,60 @@
+//! `/mem_len` and `/order_pages/…`: how many orders there are, and their ids by fifties.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+
+use crate::health::Part;
+use crate::http::routes::assets::{tag, unless_known};
+use crate::http::routes::order::come_again;
+use crate::http::{App, json, text};
+use cache::Page;
+
+/// How long a page that memory lacks is waited for while memory fills: most tables are read by then.
+const FILL_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// `{"mem_len": N}`
+pub(crate) async fn mem_len(State(app): State<Arc<App>>) -> Response {
+    json(format!("{{\"mem_len\": {}}}", app.cache.len()).into_bytes())
+}
+
+/// The last page.
+pub(crate) async fn last(State(app): State<Arc<App>>, asked: HeaderMap) -> Response {
+    answer(known(&app, None).await, &asked)
+}
+
+/// Page `n`, from 1.
+pub(crate) async fn page(State(app): State<Arc<App>>, Path(n): Path<String>, asked: HeaderMap) -> Response {
+    match n.parse() {
+        Ok(n) => answer(known(&app, Some(n)).await, &asked),
+        Err(_) => text(StatusCode::NOT_FOUND, "404 page not found"),
+    }
+}
+
+/// The page; `None` where memory lacks it, and doesn't have the whole table yet.
+async fn known(app: &App, n: Option<usize>) -> Option<Page> {
+    let page = app.cache.page(n);
+    if !matches!(page, Page::NotThere) || app.health.is_up(Part::Fill) {
+        return Some(page);
+    }
+    drop(tokio::time::timeout(FILL_TIMEOUT, app.health.wait_up(Part::Fill)).await);
+    let is_filled = app.health.is_up(Part::Fill);
+    Some(app.cache.page(n)).filter(|page| is_filled || !matches!(page, Page::NotThere))
+}
+
+/// A full page seldom changes: whoever turns pages to and fro gets 304.
+fn answer(page: Option<Page>, asked: &HeaderMap) -> Response {
+    match page {
+        None => come_again("503 memory doesn't have the whole table yet"),
+        Some(Page::Ids(ids)) => {
+            // A list of strings can always be written.
+            let ids = serde_json::to_vec(&ids).unwrap_or_default();
+            unless_known(&tag(&ids), asked, || json(ids))
+        }
+        Some(Page::NotThere) => text(StatusCode::NOT_FOUND, "Not Found"),
+        Some(Page::Zero) => text(StatusCode::BAD_REQUEST, "Bad Request"),
+    }
+}

@@ -1,0 +1,71 @@
+//! `/orders`: ids, or documents, by values, times and a cursor.
+
+use std::sync::Arc;
+
+use axum::extract::{Query, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::Response;
+
+use crate::http::routes::full_orders;
+use crate::http::routes::order::come_again;
+use crate::http::routes::query::{self, Asked, Pairs};
+use crate::http::{App, SEARCH, text};
+use cache::{Matches, QueryError};
+
+/// Ids, newest first unless asked otherwise. All criteria must match.
+pub(crate) async fn search(State(app): State<Arc<App>>, Query(pairs): Query<Pairs>) -> Response {
+    match query::orders(&pairs, app.members()) {
+        Ok(asked) => answer(app, &asked, &pairs).await,
+        Err(wrong) => refused(&wrong),
+    }
+}
+
+async fn answer(app: Arc<App>, asked: &Asked, pairs: &Pairs) -> Response {
+    let found = match find(&app, &asked.query).await {
+        Ok(found) => found,
+        Err(answer) => return answer,
+    };
+    let next = next_of(&found, pairs);
+    let mut answer =
+        if asked.full { full_orders::answer(app, found.ids).await } else { app.large.json(list(&found.ids)) };
+    if answer.status() == StatusCode::OK {
+        answer.headers_mut().extend(next.map(|next| (header::LINK, next)));
+    }
+    answer
+}
+
+/// What a query finds, or the answer that says why nothing can be said.
+pub(crate) async fn find(app: &App, query: &cache::Query) -> Result<Matches, Response> {
+    let was_whole = app.has_whole_table();
+    match app.cache.search(query, &app.read_through).await {
+        Ok(found) if was_whole && app.has_whole_table() => Ok(found),
+        Ok(found) => app
+            .cache
+            .without_table(query, found)
+            .ok_or_else(|| come_again("503 memory doesn't have the whole table yet")),
+        Err(QueryError::Unanswered) => {
+            Err(come_again("503 PostgreSQL can't be asked now; memory doesn't have all of it"))
+        }
+        Err(QueryError::Broken(error)) => {
+            tracing::error!(%error, "can't search memory");
+            Err(text(StatusCode::INTERNAL_SERVER_ERROR, "500 internal server error"))
+        }
+    }
+}
+
+/// The list of ids as JSON.
+pub(crate) fn list(ids: &[String]) -> Vec<u8> {
+    // A list of strings can always be written.
+    serde_json::to_vec(ids).unwrap_or_default()
+}
+
+/// `Link`, where others follow.
+pub(crate) fn next_of(found: &Matches, pairs: &Pairs) -> Option<HeaderValue> {
+    let last = found.ids.last().filter(|_| found.has_more)?;
+    // An address is ASCII.
+    HeaderValue::try_from(format!("<{}>; rel=\"next\"", query::next(SEARCH, pairs, last))).ok()
+}
+
+pub(crate) fn refused(wrong: &str) -> Response {
+    text(StatusCode::BAD_REQUEST, &format!("400 {wrong}"))
+}

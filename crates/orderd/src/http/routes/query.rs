@@ -1,0 +1,326 @@
+//! What is asked for in a query: members and their values, and how many orders, of which time and in which order.
+
+use order::{Key, SearchPath};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use cache::{Criterion, LIMIT, MAX_LIMIT, Query};
+
+/// The parameters of `/orders` that are no members.
+pub(crate) const PARAMETERS: [&str; 6] = ["from", "to", "order", "limit", "after", "full"];
+
+/// Optional prefix of a member's name; required if a parameter has the same name.
+pub(crate) const MEMBER: &str = "$.";
+
+/// Maximum number of values in one query. Each is compared with those of many orders.
+const MAX_CRITERIA: usize = 32;
+
+/// What stands for itself in any part of an address.
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// The members by which orders are found: their names as in `SEARCH`, and their paths.
+#[derive(Clone, Copy)]
+pub(crate) struct Members<'s> {
+    pub(crate) names: &'s [String],
+    pub(crate) paths: &'s [SearchPath],
+}
+
+/// The parameters of a request, as they came.
+pub(crate) type Pairs = Vec<(String, String)>;
+
+/// What is asked of `/orders`.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) query: Query,
+    /// Documents, and not only their ids.
+    pub(crate) full: bool,
+}
+
+/// What is asked of `/orders`.
+///
+/// # Errors
+/// What is wrong, with what would be right.
+pub(crate) fn orders(pairs: &Pairs, members: Members<'_>) -> Result<Asked, String> {
+    let mut given = Given::default();
+    let criteria = criteria(pairs, members, &PARAMETERS, |name, value| given.take(name, value))?;
+    let mut query = Query {
+        criteria,
+        low: given.from.map(Key::first_of_time).unwrap_or_default(),
+        high: given.to.map(Key::first_of_time),
+        timed: given.from.is_some() || given.to.is_some(),
+        ascending: given.ascending.unwrap_or_default(),
+        limit: given.limit.unwrap_or(LIMIT),
+    };
+    if let Some(after) = &given.after {
+        query.go_on_after(after);
+    }
+    Ok(Asked { query, full: given.full.unwrap_or_default() })
+}
+
+/// The members and values that an order must have. `take` gets the parameters that are not members.
+///
+/// # Errors
+/// What is wrong, with what would be right.
+pub(crate) fn criteria(
+    pairs: &Pairs,
+    members: Members<'_>,
+    parameters: &[&str],
+    mut take: impl FnMut(&str, &str) -> Result<(), String>,
+) -> Result<Vec<Criterion>, String> {
+    let mut criteria = Vec::new();
+    for (name, value) in pairs {
+        if parameters.contains(&name.as_str()) {
+            take(name, value)?;
+            continue;
+        }
+        let Some(place) = place(name, members.names) else {
+            return Err(format!(
+                "there is no parameter {name:?}; there are {}",
+                all(members.names, parameters)
+            ));
+        };
+        let criterion = members.criterion(place, value)?;
+        if !criteria.contains(&criterion) {
+            criteria.push(criterion);
+        }
+    }
+    if criteria.len() > MAX_CRITERIA {
+        return Err(format!("{} values are too many; {MAX_CRITERIA} may be asked for", criteria.len()));
+    }
+    Ok(criteria)
+}
+
+impl Members<'_> {
+    /// What is asked for by a value of the member at `place`.
+    ///
+    /// # Errors
+    /// What the member takes instead.
+    pub(crate) fn criterion(self, place: usize, value: &str) -> Result<Criterion, String> {
+        let text = self.paths[place].text_of(value);
+        text.map(|text| (place, text)).map_err(|takes| format!("{} takes {takes}", self.names[place]))
+    }
+}
+
+/// The place of a member by the name of a parameter.
+fn place(name: &str, members: &[String]) -> Option<usize> {
+    let find = |name: &str| members.iter().position(|member| member == name);
+    // A dot within a name may come without its backslash; an exact match goes first.
+    let with_dots = |name: &str| members.iter().position(|member| member.replace("\\.", ".") == name);
+    let within = |name: &str| find(name).or_else(|| with_dots(name));
+    within(name).or_else(|| within(name.strip_prefix(MEMBER)?))
+}
+
+/// The name of the parameter by which a member is asked for beside these.
+pub(crate) fn parameter(member: &str, parameters: &[&str]) -> String {
+    if parameters.contains(&member) { format!("{MEMBER}{member}") } else { member.to_owned() }
+}
+
+/// The names of all parameters.
+pub(crate) fn all(members: &[String], parameters: &[&str]) -> String {
+    let members = members.iter().map(|member| parameter(member, parameters));
+    let all: Vec<_> = members.chain(parameters.iter().map(|&name| name.to_owned())).collect();
+    if all.is_empty() { "none, for SEARCH names no member".into() } else { all.join(", ") }
+}
+
+/// Parameters that are no members, each at most once.
+#[derive(Default)]
+struct Given {
+    from: Option<i128>,
+    to: Option<i128>,
+    ascending: Option<bool>,
+    limit: Option<usize>,
+    after: Option<String>,
+    full: Option<bool>,
+}
+
+impl Given {
+    fn take(&mut self, name: &str, value: &str) -> Result<(), String> {
+        match name {
+            "from" => once(name, &mut self.from, time(name, value)?),
+            "to" => once(name, &mut self.to, time(name, value)?),
+            "order" => {
+                once(name, &mut self.ascending, one_of(name, value, [("asc", true), ("desc", false)])?)
+            }
+            "limit" => once(name, &mut self.limit, limit(value)?),
+            "after" if value.is_empty() => Err("after takes an id, such as the last one of a page".into()),
+            "after" => once(name, &mut self.after, value.to_owned()),
+            _ => once(name, &mut self.full, flag(name, value)?),
+        }
+    }
+}
+
+/// Sets what is not set yet.
+pub(crate) fn once<T>(name: &str, place: &mut Option<T>, value: T) -> Result<(), String> {
+    match place.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(format!("{name} is given more than once")),
+    }
+}
+
+/// `true` or `false`.
+pub(crate) fn flag(name: &str, value: &str) -> Result<bool, String> {
+    one_of(name, value, [("true", true), ("false", false)])
+}
+
+fn one_of<T: Copy>(name: &str, value: &str, known: [(&str, T); 2]) -> Result<T, String> {
+    let found = known.iter().find(|(name, _)| *name == value);
+    found.map(|found| found.1).ok_or_else(|| format!("{name} takes {} or {}", known[0].0, known[1].0))
+}
+
+fn limit(value: &str) -> Result<usize, String> {
+    let limit = value.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
+    limit.ok_or_else(|| format!("limit takes a number from 1 to {MAX_LIMIT}"))
+}
+
+/// Nanoseconds since 1970.
+fn time(name: &str, value: &str) -> Result<i128, String> {
+    if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
+        // A number that overflows is later than every key.
+        return Ok(value.parse().unwrap_or(i128::MAX));
+    }
+    // A client that does not encode the plus sign of an offset means a plus sign, not the space that it decodes to.
+    let plus = value.len().checked_sub("+00:00".len()).filter(|&at| value.as_bytes()[at] == b' ');
+    let with_plus = plus.map(|at| format!("{}+{}", &value[..at], &value[at + 1..]));
+    let parsed = OffsetDateTime::parse(with_plus.as_deref().unwrap_or(value), &Rfc3339);
+    parsed.map(OffsetDateTime::unix_timestamp_nanos).map_err(|_| {
+        format!("{name} takes a time such as 2026-01-31T12:00:00Z (RFC 3339), or nanoseconds since 1970")
+    })
+}
+
+/// The address of what follows a page that ends with this id.
+pub(crate) fn next(path: &str, pairs: &Pairs, last: &str) -> String {
+    let kept =
+        pairs.iter().filter(|(name, _)| name != "after").map(|(name, value)| (name.as_str(), value.as_str()));
+    let pairs =
+        kept.chain([("after", last)]).map(|(name, value)| format!("{}={}", escaped(name), escaped(value)));
+    format!("{path}?{}", pairs.collect::<Vec<_>>().join("&"))
+}
+
+/// Text as a part of an address.
+pub(crate) fn escaped(text: &str) -> String {
+    utf8_percent_encode(text, ESCAPED).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn members() -> (Vec<String>, Vec<SearchPath>) {
+        let json = r#"{"order_uid": "", "from": "", "delivery": {"email": ""}, "n": 1, "is": true}"#;
+        let model = model::Model::new("a", &[model::Source { name: "a.json", json }]).unwrap();
+        let names: Vec<_> = ["order_uid", "from", "delivery.email", "n", "is"].map(str::to_owned).into();
+        let paths = order::searchable(model.shape(), &names).unwrap();
+        (names, paths)
+    }
+
+    fn pairs(query: &str) -> Pairs {
+        let pair = |pair: &str| {
+            let (name, value) = pair.split_once('=').unwrap();
+            (name.to_owned(), value.to_owned())
+        };
+        query.split('&').filter(|pair| !pair.is_empty()).map(pair).collect()
+    }
+
+    fn asked(query: &str) -> Result<Asked, String> {
+        {
+            let (names, paths) = members();
+            orders(&pairs(query), Members { names: &names, paths: &paths })
+        }
+    }
+
+    #[test]
+    fn members_are_told_from_parameters() {
+        let asked = asked(
+            "order_uid=a&$.from=b&delivery.email=c&$.order_uid=a&from=5&full=true&n=1.2e1&is=true&n=12",
+        )
+        .unwrap();
+        let criteria = [(0, "a"), (1, "b"), (2, "c"), (3, "12"), (4, "true")]
+            .map(|(place, value)| (place, value.to_owned()));
+        assert_eq!(asked.query.criteria, criteria);
+        assert_eq!((asked.query.timed, asked.full), (true, true));
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_what_would_be_right() {
+        for (query, said) in [
+            (
+                "locale=en",
+                "there is no parameter \"locale\"; there are order_uid, $.from, delivery.email, n, is, from, to,",
+            ),
+            ("$.locale=en", "there is no parameter"),
+            ("$.limit=5", "there is no parameter"),
+            ("n=1.5", "n takes a whole number"),
+            ("is=yes", "is takes true or false"),
+            ("order=up", "order takes asc or desc"),
+            ("order=", "order takes asc or desc"),
+            ("full=yes", "full takes true or false"),
+            ("limit=0", "limit takes a number from 1 to 1000"),
+            ("limit=1001", "limit takes a number from 1 to 1000"),
+            ("limit=-1", "limit takes a number from 1 to 1000"),
+            ("limit=five", "limit takes a number from 1 to 1000"),
+            ("limit=5&limit=5", "limit is given more than once"),
+            ("from=1&from=2", "from is given more than once"),
+            ("from=yesterday", "from takes a time such as"),
+            ("to=", "to takes a time such as"),
+            ("to=2026-01-31", "to takes a time such as"),
+            ("to=2026-13-01T00:00:00Z", "to takes a time such as"),
+            ("from=-1", "from takes a time such as"),
+            ("from=é 00:00", "from takes a time such as"),
+            ("after=", "after takes an id"),
+        ] {
+            let error = asked(query).unwrap_err();
+            assert!(error.starts_with(said), "{query}: {error}");
+        }
+        let many: Vec<_> = (0..=MAX_CRITERIA).map(|number| format!("order_uid={number}")).collect();
+        assert!(asked(&many.join("&")).unwrap_err().contains("too many"));
+    }
+
+    #[test]
+    fn times_are_rfc_3339_or_nanoseconds() {
+        let at = 1_769_860_800_000_000_000;
+        for text in [
+            "2026-01-31T12:00:00Z",
+            "2026-01-31t12:00:00z",
+            "2026-01-31T15:00:00+03:00",
+            "2026-01-31T15:00:00 03:00",
+            "2026-01-31T12:00:00.000000000Z",
+            "1769860800000000000",
+        ] {
+            assert_eq!(time("from", text), Ok(at), "{text}");
+        }
+        assert_eq!(time("from", "2026-01-31T12:00:00.000000001Z"), Ok(at + 1));
+        assert_eq!(time("from", &"9".repeat(50)), Ok(i128::MAX));
+        let asked = asked("from=1769860800000000000&to=2026-01-31T12:00:01Z").unwrap();
+        assert_eq!(
+            (asked.query.low.as_str(), asked.query.high.as_deref()),
+            ("1769860800000000000", Some("1769860801000000000"))
+        );
+    }
+
+    #[test]
+    fn a_cursor_narrows_what_is_asked_for() {
+        let bounds = |query: &str| {
+            let query = asked(query).unwrap().query;
+            (query.low, query.high)
+        };
+        assert_eq!(bounds("after=b"), (String::new(), Some("b".into())));
+        assert_eq!(bounds("after=b&order=asc"), ("b\0".into(), None));
+        let (from, to) = ("1700000000000000000", "1800000000000000000");
+        let with = |after: &str| bounds(&format!("from={from}&to={to}&{after}"));
+        assert_eq!(with("after=9"), (from.into(), Some(to.into())));
+        assert_eq!(with("after=1750000000000000000-1"), (from.into(), Some("1750000000000000000-1".into())));
+        assert_eq!(with("after=1&order=asc"), (from.into(), Some(to.into())));
+        let after = "1750000000000000000-1\0";
+        assert_eq!(with("order=asc&after=1750000000000000000-1"), (after.into(), Some(to.into())));
+    }
+
+    #[test]
+    fn the_next_page_has_all_other_parameters_and_escapes_what_has_a_meaning() {
+        let pairs = pairs("order_uid=a b/ü>;&after=1&limit=2&$.from=x");
+        assert_eq!(
+            next("/orders", &pairs, "k&\"1\""),
+            "/orders?order_uid=a%20b%2F%C3%BC%3E%3B&limit=2&%24.from=x&after=k%26%221%22"
+        );
+    }
+}

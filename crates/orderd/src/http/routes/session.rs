@@ -1,0 +1,242 @@
+//! `/session`: lets a browser in with a token that it sends once. What it keeps is a cookie that no script can read. The
+//! cookie names the token by an id, says what the token may do and when the session ends, and is signed with a key that
+//! follows from the token: each process that has the token knows it, and none that has lost it does.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use axum::extract::{Form, Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use ring::hmac;
+use serde::Deserialize;
+
+use crate::config::{Access, Right, Token};
+use crate::http::server::HEAD;
+use crate::http::{App, text};
+use crate::logging::audit;
+
+const COOKIE: &str = "orderd_session";
+
+/// How long a session lasts.
+const LASTS: Duration = Duration::from_secs(12 * 3600);
+
+/// What the form sends.
+#[derive(Deserialize)]
+pub(crate) struct SignIn {
+    token: String,
+}
+
+/// 204 with a cookie for a token; to a form that is sent without a script, the page. Without tokens, there is nothing to
+/// sign in to, and no cookie.
+pub(crate) async fn open(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    Form(given): Form<SignIn>,
+) -> Response {
+    let access = &app.settings.access;
+    let cookie = match signed(access, given.token.trim(), now() + LASTS.as_secs()) {
+        Some((name, value)) => {
+            audit::note("sign-in", &name, &[]);
+            Some(cookie(&value, LASTS, is_secure(&app, &headers)))
+        }
+        None if Right::ALL.into_iter().any(|right| access.is_set(right)) => {
+            app.audit.failed("sign-in", None, "unknown token");
+            return text(StatusCode::UNAUTHORIZED, "401 invalid token");
+        }
+        None => None,
+    };
+    let accepts = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    let mut answer = if accepts.contains("text/html") {
+        (StatusCode::SEE_OTHER, [(header::LOCATION, "./")]).into_response()
+    } else {
+        StatusCode::NO_CONTENT.into_response()
+    };
+    if let Some(cookie) = cookie.and_then(|cookie| cookie.parse().ok()) {
+        answer.headers_mut().insert(header::SET_COOKIE, cookie);
+    }
+    answer
+}
+
+/// A form comes within the time that a head has, or not at all: anybody may send one.
+pub(crate) async fn in_time(request: Request, next: Next) -> Response {
+    match tokio::time::timeout(HEAD, next.run(request)).await {
+        Ok(answer) => answer,
+        Err(_) => {
+            let answer = text(StatusCode::REQUEST_TIMEOUT, "408 request timeout");
+            ([(header::CONNECTION, "close")], answer).into_response()
+        }
+    }
+}
+
+/// Ends the session in this browser.
+pub(crate) async fn close(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
+    if let Some(name) = token(&app.settings.access, &headers, None) {
+        audit::note("sign-out", &name, &[]);
+    }
+    let cookie = cookie("", Duration::ZERO, is_secure(&app, &headers));
+    (StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie)]).into_response()
+}
+
+/// Whether what is sent back comes by TLS: ours, or by its word that of a proxy in front of us. A cookie lost to
+/// a lie here is the liar's own.
+fn is_secure(app: &App, asked: &HeaderMap) -> bool {
+    app.settings.identity.is_some() || asked.get("x-forwarded-proto").is_some_and(|proto| proto == "https")
+}
+
+fn cookie(value: &str, lasts: Duration, secure: bool) -> String {
+    let secure = if secure { "; Secure" } else { "" };
+    format!("{COOKIE}={value}; HttpOnly; SameSite=Strict; Path=/; Max-Age={}{secure}", lasts.as_secs())
+}
+
+/// Seconds of Unix time.
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+/// The value of a session's cookie for a token, `{id}.{rights}.{end}.{signature}`, and the token's name.
+fn signed(access: &Access, text: &str, end: u64) -> Option<(String, String)> {
+    let found = |right| {
+        access
+            .of(right)
+            .current()
+            .find(text)
+            .map(|token| (token.name.clone(), sign(token, &rights(access, text), end)))
+    };
+    Right::ALL.into_iter().find_map(found)
+}
+
+/// All that a token may do, by first letters.
+fn rights(access: &Access, text: &str) -> String {
+    let has = |right: &Right| access.of(*right).current().find(text).is_some();
+    Right::ALL.into_iter().filter(has).map(letter).collect()
+}
+
+fn letter(right: Right) -> char {
+    match right {
+        Right::Read => 'r',
+        Right::Replay => 'p',
+        Right::Erase => 'e',
+    }
+}
+
+fn sign(token: &Token, rights: &str, end: u64) -> String {
+    let content = format!("{}.{rights}.{end}", token.id);
+    let signature = hmac::sign(&token.key, content.as_bytes());
+    format!("{content}.{}", BASE64_URL_SAFE_NO_PAD.encode(signature))
+}
+
+/// The name of the token whose session a request belongs to, where it has this right, or any with `None`. The token must
+/// have it still: when a token goes, so do its sessions.
+pub(crate) fn token(access: &Access, headers: &HeaderMap, right: Option<Right>) -> Option<String> {
+    values(headers).find_map(|value| verified(access, value, right, now()))
+}
+
+/// The values of all cookies of ours. Those beside them may be of other services on this host, and have any bytes.
+fn values(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let cookies = headers.get_all(header::COOKIE).iter();
+    let cookies = cookies.flat_map(|cookies| cookies.as_bytes().split(|byte| *byte == b';'));
+    cookies.filter_map(|cookie| {
+        let value = cookie.trim_ascii().strip_prefix(COOKIE.as_bytes())?.strip_prefix(b"=")?;
+        std::str::from_utf8(value).ok()
+    })
+}
+
+fn verified(access: &Access, value: &str, right: Option<Right>, now: u64) -> Option<String> {
+    let (content, signature) = value.rsplit_once('.')?;
+    let signature = BASE64_URL_SAFE_NO_PAD.decode(signature).ok()?;
+    let mut parts = content.split('.');
+    let (id, rights, end) = (parts.next()?, parts.next()?, parts.next()?.parse::<u64>().ok()?);
+    if parts.next().is_some() || end <= now {
+        return None;
+    }
+    let is_meant = |of: &Right| right.is_none_or(|right| right == *of) && rights.contains(letter(*of));
+    Right::ALL.into_iter().filter(is_meant).find_map(|right| {
+        let tokens = access.of(right).current();
+        let token = tokens.of_id(id)?;
+        hmac::verify(&token.key, content.as_bytes(), &signature).is_ok().then(|| token.name.clone())
+    })
+}
+
+/// Whether a request names a session, good or not.
+pub(crate) fn is_named(headers: &HeaderMap) -> bool {
+    values(headers).next().is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::tokens;
+
+    fn access(read: &str, erase: &str) -> Access {
+        let some = |right, text: &str| tokens(right, Some(text).filter(|text| !text.is_empty())).unwrap();
+        Access {
+            read: some(Right::Read, read),
+            replay: some(Right::Replay, ""),
+            erase: some(Right::Erase, erase),
+        }
+    }
+
+    #[test]
+    fn a_session_is_good_wherever_its_token_has_the_right_until_its_end() {
+        let ours = access("ops:both,reader", "eraser:both");
+        let (name, value) = signed(&ours, "both", 100).unwrap();
+        assert_eq!(name, "ops");
+        assert_eq!(verified(&ours, &value, Some(Right::Read), 99).as_deref(), Some("ops"));
+        assert_eq!(verified(&ours, &value, Some(Right::Erase), 99).as_deref(), Some("eraser"));
+        assert_eq!(verified(&ours, &value, Some(Right::Replay), 99), None);
+        assert_eq!(verified(&ours, &value, Some(Right::Read), 100), None, "it has ended");
+        // Another process has the token under another name.
+        assert_eq!(verified(&access("both", ""), &value, None, 0).as_deref(), Some("#1"));
+        assert_eq!(verified(&access("other", ""), &value, None, 0), None, "the token is gone");
+        assert!(signed(&ours, "unknown", 100).is_none());
+    }
+
+    #[test]
+    fn cookies_of_other_services_leave_a_session_alone() {
+        let ours = access("reader", "");
+        let (_, value) = signed(&ours, "reader", now() + 100).unwrap();
+        let mine = format!("{COOKIE}={value}");
+        for (cookies, is_in) in [
+            (mine.clone(), true),
+            (format!("name=J\u{fc}rgen; {mine}"), true),
+            (format!("{mine};name=\u{44f}"), true),
+            (format!("{COOKIE}=\u{fc}; {mine}"), true),
+            (format!("{COOKIE}x={value}; name=\"{mine}\""), false),
+        ] {
+            let headers = [(header::COOKIE, cookies.as_bytes().try_into().unwrap())].into_iter().collect();
+            assert_eq!(token(&ours, &headers, Some(Right::Read)).is_some(), is_in, "{cookies}");
+            assert_eq!(is_named(&headers), is_in, "{cookies}");
+        }
+    }
+
+    #[test]
+    fn no_part_of_a_cookie_can_be_changed() {
+        let ours = access("reader", "eraser");
+        let (_, value) = signed(&ours, "reader", 100).unwrap();
+        let parts: Vec<_> = value.split('.').collect();
+        let [id, rights, end, signature] = parts[..] else { panic!("{value}") };
+        assert_eq!((rights, end), ("r", "100"));
+        for changed in [
+            format!("{id}.re.{end}.{signature}"),
+            format!("{id}.{rights}.900.{signature}"),
+            format!("{id}.{rights}.{end}.x.{signature}"),
+            format!(
+                "{}.{rights}.{end}.{signature}",
+                signed(&ours, "eraser", 100).unwrap().1.split('.').next().unwrap()
+            ),
+            format!("{id}.{rights}.{end}."),
+            format!("{id}.{rights}.{end}"),
+            "reader".into(),
+            String::new(),
+        ] {
+            assert_eq!(verified(&ours, &changed, None, 0), None, "{changed}");
+        }
+        // A session that was opened with the right to read can't erase, even if its token gets that right later.
+        let later = access("reader", "reader");
+        assert_eq!(verified(&later, &value, Some(Right::Erase), 0), None);
+    }
+}

@@ -1,0 +1,218 @@
+//! Places for connections: as many as the process may have open files, less those that the rest of it needs. Where none
+//! is free, the connection on which nothing has moved for the longest gives its place, so that `/healthz` is answered
+//! however many readers sit idle.
+
+use std::collections::HashMap;
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Resource, getrlimit};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+
+/// Connections at once, where open files allow so many; more wait to be accepted.
+const MAX_CONNECTIONS: usize = 20_000;
+
+/// Open files for all but HTTP: runtimes, listener, log, connections to PostgreSQL and NATS, files that are read again.
+const KEPT_FILES: usize = 48;
+
+/// A process with fewer open files than it needs serves some all the same.
+const MIN_CONNECTIONS: usize = 8;
+
+/// A connection on which nothing has moved for so long may lose its place.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// How often it is looked for one, while no place is free.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// All places.
+pub(crate) struct Places {
+    free: Arc<Semaphore>,
+    taken: Arc<Mutex<HashMap<u64, Taken>>>,
+    next: AtomicU64,
+}
+
+/// A connection as it was when it was looked at.
+struct Taken {
+    moves: Arc<AtomicU64>,
+    seen: u64,
+    since: Instant,
+    close: CancellationToken,
+}
+
+/// The place of one connection, free again when it is dropped.
+pub(crate) struct Place {
+    id: u64,
+    moves: Arc<AtomicU64>,
+    /// Cancelled when the place is needed.
+    pub(crate) close: CancellationToken,
+    taken: Arc<Mutex<HashMap<u64, Taken>>>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Places {
+    /// As many as the process's limit of open files allows.
+    pub(crate) fn within_limit() -> Self {
+        let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        let count = count(usize::try_from(files).unwrap_or(usize::MAX));
+        if count < MAX_CONNECTIONS / 20 {
+            tracing::warn!(
+                connections = count,
+                files,
+                "few connections fit into the limit of open files; raise it (ulimit -n, LimitNOFILE)"
+            );
+        }
+        Self::new(count)
+    }
+
+    fn new(count: usize) -> Self {
+        Self { free: Arc::new(Semaphore::new(count)), taken: Arc::default(), next: AtomicU64::new(0) }
+    }
+
+    /// A place, as soon as there is one.
+    pub(crate) async fn take(&self) -> Option<Place> {
+        let permit = match self.free.clone().try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(_) => tokio::select! {
+                permit = self.free.clone().acquire_owned() => permit.ok()?,
+                () = self.make_room() => return None,
+            },
+        };
+        let (id, moves) = (self.next.fetch_add(1, Ordering::Relaxed), Arc::default());
+        let close = CancellationToken::new();
+        let taken = Taken { moves: Arc::clone(&moves), seen: 0, since: Instant::now(), close: close.clone() };
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner).insert(id, taken);
+        Some(Place { id, moves, close, taken: self.taken.clone(), _permit: permit })
+    }
+
+    /// Closes the connection that has been quiet for the longest, again and again, for as long as a place is waited for.
+    async fn make_room(&self) {
+        loop {
+            self.close_quietest();
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    fn close_quietest(&self) {
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        for connection in taken.values_mut() {
+            let moves = connection.moves.load(Ordering::Relaxed);
+            if moves != connection.seen {
+                (connection.seen, connection.since) = (moves, now);
+            }
+        }
+        let quiet = taken.values().filter(|one| !one.close.is_cancelled() && now - one.since >= QUIET);
+        if let Some(quietest) = quiet.min_by_key(|connection| connection.since) {
+            quietest.close.cancel();
+        }
+    }
+}
+
+fn count(files: usize) -> usize {
+    files.saturating_sub(KEPT_FILES).clamp(MIN_CONNECTIONS, MAX_CONNECTIONS)
+}
+
+impl Place {
+    /// The stream, on which whatever moves is noticed.
+    pub(crate) fn watch<S>(&self, stream: S) -> Watched<S> {
+        // It has been waited for until now.
+        self.moves.fetch_add(1, Ordering::Relaxed);
+        Watched { stream, moves: self.moves.clone() }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+    }
+}
+
+/// A stream that counts its reads and writes.
+pub(crate) struct Watched<S> {
+    stream: S,
+    moves: Arc<AtomicU64>,
+}
+
+impl<S> Watched<S> {
+    fn moved<T>(&self, done: io::Result<T>) -> Poll<io::Result<T>> {
+        self.moves.fetch_add(1, Ordering::Relaxed);
+        Poll::Ready(done)
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let done = ready!(Pin::new(&mut self.stream).poll_read(cx, buf));
+        self.moved(done)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let done = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes));
+        self.moved(done)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let done = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, parts));
+        self.moved(done)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn open_files_are_kept_back_for_all_but_http() {
+        assert_eq!((count(64), count(256), count(20_000)), (16, 208, 19_952));
+        assert_eq!((count(10), count(1 << 20)), (MIN_CONNECTIONS, MAX_CONNECTIONS));
+    }
+
+    #[tokio::test]
+    async fn the_quietest_connection_gives_its_place() {
+        let places = Places::new(2);
+        let (quiet, busy) = (places.take().await.unwrap(), places.take().await.unwrap());
+        let third = async {
+            tokio::select! {
+                place = places.take() => place.unwrap(),
+                () = async { loop {
+                    busy.moves.fetch_add(1, Ordering::Relaxed);
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                } } => unreachable!("it goes on for ever"),
+            }
+        };
+        let leaves = async move {
+            quiet.close.cancelled().await;
+            drop(quiet);
+        };
+        let (_third, ()) = tokio::join!(third, leaves);
+        assert!(!busy.close.is_cancelled());
+    }
+}

@@ -1,0 +1,413 @@
+//! The short way of a connection: `GET /order/{id}`, `GET /order?member=value` and `GET /orders?member=value` again and
+//! again, which is what is asked for by the thousands.
+//!
+//! An order and its JSON cost less than a microsecond; hyper, routes and layers on the way to it cost several. So
+//! the plainest form of those requests is answered here, as on the long way. At the first request of any other
+//! form, or one that is not whole yet, the connection goes on to hyper with all that was read of it.
+
+use std::io::Write as _;
+use std::ops::Range;
+use std::time::{Instant, SystemTime};
+
+use axum::body::HttpBody;
+use axum::response::Response;
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio_util::sync::CancellationToken;
+
+use crate::http::App;
+use crate::http::middleware::{auth, host, no_store};
+use crate::http::response_budget::LARGE;
+use crate::http::routes::{newest_order, order, query};
+use crate::http::server::HEADERS;
+use crate::http::server::phase::LAST_CALL;
+use cache::{Criterion, LIMIT, Lookup, Query};
+
+/// Room for the requests that are read at once, and for an answer, which most need no more than.
+const READ: usize = 4096;
+const ANSWER: usize = 2048;
+
+/// Answers that are longer together are sent before the next one is made, and their room is not kept: many clients
+/// may ask for many large orders and read none of them.
+const TOGETHER: usize = 64 << 10;
+
+/// Answers what it can. Gives back what was read of the first request that it can't; `None` where the connection
+/// is done with and is to be closed.
+pub(crate) async fn answer<S>(stream: &mut S, app: &App, stop: &CancellationToken) -> Option<BytesMut>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut read = BytesMut::with_capacity(READ);
+    let mut answers = Answers::new();
+    let mut last = Instant::now();
+    // Not set anew for each request: that would cost more than the order does.
+    let mut limit = app.settings.http_idle_timeout;
+    let mut idle = std::pin::pin!(tokio::time::sleep(limit));
+    let (mut stopped, mut is_stopped) = (std::pin::pin!(stop.cancelled()), false);
+    loop {
+        tokio::select! {
+            biased;
+            count = stream.read_buf(&mut read) => {
+                count.ok().filter(|&count| count > 0)?;
+            }
+            () = &mut stopped, if !is_stopped => {
+                // From now on, however long it has been idle.
+                (is_stopped, limit, last) = (true, limit.min(LAST_CALL), Instant::now());
+                idle.as_mut().reset((last + limit).into());
+                continue;
+            }
+            () = &mut idle => {
+                if last.elapsed() >= limit {
+                    return None;
+                }
+                idle.as_mut().reset((last + limit).into());
+                continue;
+            }
+        }
+        last = Instant::now();
+        while let Some(request) = plain(&read, app) {
+            let text = |place: Range<usize>| std::str::from_utf8(&read[place]).unwrap_or_default();
+            // The last answer says that it is.
+            answers.ends = request.length == read.len() && app.health.is_draining();
+            match request.asked {
+                Asked::Order(id) => match answers.push(text(id.clone()), last, app) {
+                    Lookup::Hit => {}
+                    // What is before it is not held up, and what comes behind it stays on this way.
+                    Lookup::Evicted => {
+                        answers.send(stream).await?;
+                        if !answers.push_from_table(text(id), last, app).await {
+                            break;
+                        }
+                    }
+                    Lookup::Miss => break,
+                },
+                Asked::Newest(member, value) => {
+                    let Ok(criterion) = app.members().criterion(member, text(value)) else { break };
+                    if !answers.push_newest(&criterion, last, app) {
+                        answers.send(stream).await?;
+                        if !answers.push_newest_from_table(criterion, last, app).await {
+                            break;
+                        }
+                    }
+                }
+                Asked::Search(member, value) => {
+                    let Ok(criterion) = app.members().criterion(member, text(value)) else { break };
+                    if !answers.push_found(criterion, last, app) {
+                        break;
+                    }
+                }
+            }
+            read.advance(request.length);
+            if answers.ends {
+                answers.send(stream).await?;
+                return None;
+            }
+            if answers.bytes.len() >= TOGETHER {
+                answers.send(stream).await?;
+            }
+        }
+        answers.send(stream).await?;
+        if !read.is_empty() {
+            return Some(read);
+        }
+        read.reserve(READ);
+    }
+}
+
+/// A request that is answered on the short way.
+struct Plain {
+    asked: Asked,
+    length: usize,
+}
+
+/// What it asks for, as places in what was read.
+enum Asked {
+    /// The order of an id.
+    Order(Range<usize>),
+    /// The newest order with a value in a member.
+    Newest(usize, Range<usize>),
+    /// The orders with a value in a member, which is one of those that are searched by.
+    Search(usize, Range<usize>),
+}
+
+/// A whole request by one who may ask, with nothing in it that would change the answer.
+fn plain(read: &[u8], app: &App) -> Option<Plain> {
+    let asked = asked(read, app)?;
+    let mut headers = [httparse::EMPTY_HEADER; HEADERS];
+    let mut request = httparse::Request::new(&mut headers);
+    let Ok(httparse::Status::Complete(length)) = request.parse(read) else { return None };
+    // What pages of other addresses may see is said on each answer, by a layer of the long way.
+    let is_shared = !app.settings.cors_origins.is_empty();
+    let is_plain =
+        request.version == Some(1) && !is_shared && request.headers.iter().all(leaves_the_answer_alone);
+    let bearer = request.headers.iter().find(|header| header.name.eq_ignore_ascii_case("authorization"));
+    let bearer = bearer.map(|header| header.value);
+    (is_plain && is_for_us(request.headers, app) && auth::admits_bearer(app, bearer))
+        .then_some(Plain { asked, length })
+}
+
+/// Whether exactly one valid `Host` is there, and is served.
+fn is_for_us(headers: &[httparse::Header<'_>], app: &App) -> bool {
+    let mut hosts = headers.iter().filter(|header| header.name.eq_ignore_ascii_case("host"));
+    match (hosts.next(), hosts.next()) {
+        (Some(host), None) => host::is_valid(host.value) && host::is_served(app, host.value),
+        _ => false,
+    }
+}
+
+/// What the target asks for, if nothing in it is written in another form than it has.
+fn asked(read: &[u8], app: &App) -> Option<Asked> {
+    let (name, value, parameters) = match read.strip_prefix(b"GET /order")? {
+        [b'/', id @ ..] => (None, id, &[][..]),
+        [b'?', query @ ..] => named(query, &[])?,
+        [b's', b'?', query @ ..] => named(query, &query::PARAMETERS)?,
+        _ => return None,
+    };
+    let length = value.iter().position(|byte| !is_itself(*byte)).filter(|&length| length > 0)?;
+    if value[length] != b' ' {
+        return None;
+    }
+    let start = read.len() - value.len();
+    let place = start..start + length;
+    let Some(name) = name else { return Some(Asked::Order(place)) };
+    let member = app.settings.search.iter().position(|member| member.as_bytes() == name)?;
+    let is_member = !parameters.iter().any(|parameter| parameter.as_bytes() == name);
+    is_member.then_some(if parameters.is_empty() {
+        Asked::Newest(member, place)
+    } else {
+        Asked::Search(member, place)
+    })
+}
+
+/// The name of the first parameter of a query, what follows it, and the names that are no members.
+type Named<'r> = (Option<&'r [u8]>, &'r [u8], &'static [&'static str]);
+
+fn named<'r>(query: &'r [u8], parameters: &'static [&'static str]) -> Option<Named<'r>> {
+    let equals = query.iter().position(|byte| !is_itself(*byte)).filter(|&at| query[at] == b'=')?;
+    Some((Some(&query[..equals]), &query[equals + 1..], parameters))
+}
+
+/// Whether a byte of a target stands for nothing but itself.
+fn is_itself(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)
+}
+
+/// Bodies, upgrades, the end of a connection, and other pages' questions are for the long way.
+fn leaves_the_answer_alone(header: &httparse::Header<'_>) -> bool {
+    const SPECIAL: [&str; 5] = ["content-length", "transfer-encoding", "upgrade", "expect", "origin"];
+    if header.name.eq_ignore_ascii_case("connection") {
+        return header.value.eq_ignore_ascii_case(b"keep-alive");
+    }
+    !SPECIAL.iter().any(|special| header.name.eq_ignore_ascii_case(special))
+}
+
+/// What an answer opens with.
+const HEAD_OF_JSON: &str =
+    "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nx-content-type-options: nosniff\r\n";
+
+/// The answers to the requests that came together.
+struct Answers {
+    bytes: Vec<u8>,
+    json: Vec<u8>,
+    /// Whether the next answer is the connection's last.
+    ends: bool,
+    /// The second of `date`, and the rest of an answer's head in it.
+    second: u64,
+    date: String,
+    head: String,
+}
+
+impl Answers {
+    fn new() -> Self {
+        Self {
+            bytes: Vec::with_capacity(ANSWER),
+            json: Vec::with_capacity(ANSWER),
+            ends: false,
+            second: 0,
+            date: String::new(),
+            head: String::new(),
+        }
+    }
+
+    /// Adds an order, if memory has it. A large one is for the long way.
+    fn push(&mut self, id: &str, begun: Instant, app: &App) -> Lookup {
+        self.json.clear();
+        // One that can't be shown is not there; the table says why.
+        let known = app.cache.write_json(id, &mut self.json).unwrap_or(Lookup::Miss);
+        if self.json.len() > LARGE {
+            self.json.clear();
+            self.json.shrink_to(TOGETHER);
+            return Lookup::Miss;
+        }
+        if known == Lookup::Hit {
+            self.close();
+            app.orders_served.count(begun);
+        }
+        known
+    }
+
+    /// Adds the newest order with a value. `false`: the table has to be asked, or may know a newer one, or it is large.
+    fn push_newest(&mut self, criterion: &Criterion, begun: Instant, app: &App) -> bool {
+        self.json.clear();
+        let query = Query::newest(vec![criterion.clone()], 1);
+        let was_whole = app.has_whole_table();
+        let Some(id) = app.cache.write_newest_at_once(&query, &mut self.json) else { return false };
+        if self.json.len() > LARGE || !was_whole || !app.has_whole_table() {
+            self.json.clear();
+            self.json.shrink_to(TOGETHER);
+            return false;
+        }
+        self.close_with(&format!("content-location: {}\r\n", newest_order::location(&id)));
+        app.newest_served.count(begun);
+        true
+    }
+
+    /// Adds the ids of the orders with a value. `false`: that is for the long way, for the table has to be asked, or
+    /// may know more.
+    fn push_found(&mut self, criterion: Criterion, begun: Instant, app: &App) -> bool {
+        let query = Query::newest(vec![criterion], LIMIT);
+        let was_whole = app.has_whole_table();
+        let Some(found) = app.cache.search_at_once(&query) else { return false };
+        // Those that follow need a link.
+        if found.has_more || !was_whole || !app.has_whole_table() {
+            return false;
+        }
+        self.json.clear();
+        let is_told = serde_json::to_writer(&mut self.json, &found.ids).is_ok();
+        if !is_told || self.json.len() > LARGE {
+            return false;
+        }
+        self.close();
+        app.searches_served.count(begun);
+        true
+    }
+
+    /// Makes an answer of the JSON.
+    fn close(&mut self) {
+        self.close_with("");
+    }
+
+    /// The same with a line of the head besides.
+    fn close_with(&mut self, line: &str) {
+        self.tell_date();
+        self.bytes.extend_from_slice(HEAD_OF_JSON.as_bytes());
+        self.bytes.extend_from_slice(line.as_bytes());
+        self.bytes.extend_from_slice(self.head.as_bytes());
+        // Into memory, which doesn't fail.
+        drop(write!(self.bytes, "{}\r\n{}\r\n", self.json.len(), connection(self.ends)));
+        self.bytes.extend_from_slice(&self.json);
+    }
+
+    /// Adds the long way's answer to a request for an order that memory has no room for. `false`: it is large.
+    async fn push_from_table(&mut self, id: &str, begun: Instant, app: &App) -> bool {
+        self.push_answer(order::from_table(app, id).await, crate::http::ORDER, begun, app).await
+    }
+
+    /// The same for the newest order with a value.
+    async fn push_newest_from_table(&mut self, criterion: Criterion, begun: Instant, app: &App) -> bool {
+        self.push_answer(newest_order::answer(app, vec![criterion]).await, crate::http::NEWEST, begun, app)
+            .await
+    }
+
+    async fn push_answer(
+        &mut self,
+        answer: Response,
+        route: &'static str,
+        begun: Instant,
+        app: &App,
+    ) -> bool {
+        let (mut head, body) = answer.into_parts();
+        no_store::mark(&mut head.headers);
+        if body.size_hint().lower() > LARGE as u64 {
+            return false;
+        }
+        // It is in memory, so that it is all there.
+        let body = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
+        self.tell_date();
+        self.bytes.extend_from_slice(format!("HTTP/1.1 {}\r\n", head.status).as_bytes());
+        for (name, value) in &head.headers {
+            let parts: [&[u8]; 4] = [name.as_ref(), b": ", value.as_bytes(), b"\r\n"];
+            self.bytes.extend_from_slice(&parts.concat());
+        }
+        let (date, connection) = (&self.date, connection(self.ends));
+        let rest = format!("content-length: {}\r\ndate: {date}\r\n{connection}\r\n", body.len());
+        self.bytes.extend_from_slice(rest.as_bytes());
+        self.bytes.extend_from_slice(&body);
+        crate::http::count(&app.metrics, route, head.status, begun);
+        true
+    }
+
+    /// Sends what is there; `None` where the client is gone.
+    async fn send<S: AsyncWrite + Unpin>(&mut self, stream: &mut S) -> Option<()> {
+        if !self.bytes.is_empty() {
+            stream.write_all(&self.bytes).await.ok()?;
+            // TLS keeps what the network has no room for.
+            stream.flush().await.ok()?;
+            self.bytes.clear();
+            self.bytes.shrink_to(TOGETHER);
+            self.json.shrink_to(TOGETHER);
+        }
+        Some(())
+    }
+
+    fn tell_date(&mut self) {
+        let now = SystemTime::now();
+        let second = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        if second != self.second {
+            (self.second, self.date) = (second, httpdate::fmt_http_date(now));
+            self.head = format!("cache-control: no-store\r\ndate: {}\r\ncontent-length: ", self.date);
+        }
+    }
+}
+
+/// What an answer says of the connection.
+fn connection(ends: bool) -> &'static str {
+    if ends { "connection: close\r\n" } else { "" }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::BufStream;
+
+    use super::*;
+    use crate::fuzzing::{self, KEY};
+
+    /// As TLS may keep what the network has no room for.
+    #[tokio::test]
+    async fn what_a_connection_keeps_back_is_sent() {
+        let (app, stop) = (fuzzing::app().await.unwrap(), CancellationToken::new());
+        let (mut client, server) = tokio::io::duplex(1 << 16);
+        let mut server = BufStream::with_capacity(1 << 16, 1 << 16, server);
+        let request = format!("GET /order/{KEY} HTTP/1.1\r\nhost: localhost\r\n\r\n");
+        client.write_all(request.repeat(2).as_bytes()).await.unwrap();
+        let mut received = [0; 1 << 14];
+        tokio::select! {
+            left = answer(&mut server, &app, &stop) => panic!("it went on to hyper: {left:?}"),
+            read = client.read(&mut received) => {
+                let text = String::from_utf8_lossy(&received[..read.unwrap()]);
+                assert_eq!(text.matches("HTTP/1.1 200 OK").count(), 2, "{text}");
+            }
+            () = tokio::time::sleep(std::time::Duration::from_secs(15)) => panic!("nothing is sent"),
+        }
+    }
+
+    /// Any part of a request may be all that is there yet.
+    #[tokio::test]
+    async fn what_a_target_asks_for_lies_within_it() {
+        let app = fuzzing::app().await.unwrap();
+        let parts = ["/", "s", "?", "=", " ", "1-1", "order_uid"];
+        for number in 0..parts.len().pow(6) {
+            let words: String =
+                (0..6).map(|place| parts[number / parts.len().pow(place) % parts.len()]).collect();
+            let read = format!("GET /order{words}");
+            for end in (0..=6).filter_map(|cut| read.len().checked_sub(cut)) {
+                if let Some(Asked::Order(place) | Asked::Newest(_, place) | Asked::Search(_, place)) =
+                    asked(&read.as_bytes()[..end], &app)
+                {
+                    assert!(!place.is_empty() && place.end < end, "{read}");
+                    assert!(read[place.end..].starts_with(' '), "{read}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! A connection that is closed in good order. Closed with bytes unread, the kernel resets it, and the client may lose an
+//! answer that it has not read yet. So our side ends first, and what still comes is read for a moment.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
+
+/// How long the client may take to notice the end.
+const LINGER: Duration = Duration::from_millis(500);
+
+/// How much is read at once of what nobody wants.
+const SCRAP: usize = 4096;
+
+/// A stream whose shutdown waits for the client's end too.
+pub(crate) struct Lingering<S> {
+    stream: S,
+    until: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S> Lingering<S> {
+    pub(crate) fn new(stream: S) -> Self {
+        Self { stream, until: None }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Lingering<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Lingering<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Self { stream, until } = &mut *self;
+        let until = match until {
+            Some(until) => until,
+            None => {
+                ready!(Pin::new(&mut *stream).poll_shutdown(context))?;
+                until.insert(Box::pin(tokio::time::sleep(LINGER)))
+            }
+        };
+        let mut scrap = [0; SCRAP];
+        while until.as_mut().poll(context).is_pending() {
+            let mut buffer = ReadBuf::new(&mut scrap);
+            let read = ready!(Pin::new(&mut *stream).poll_read(context, &mut buffer));
+            if read.is_err() || buffer.filled().is_empty() {
+                break;
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}

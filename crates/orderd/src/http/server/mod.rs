@@ -1,0 +1,239 @@
+//! Accepts connections, within limits on what a client may send, keep open or leave unread, and closes them in good order.
+
+mod fast_path;
+mod connection_slots;
+mod linger;
+mod phase;
+mod prefixed_io;
+#[cfg(test)]
+mod rfc9112;
+pub(crate) mod runtime;
+mod scheduling;
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{HeaderValue, Response, header};
+use futures_util::FutureExt;
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::{HttpService, Service, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_io_timeout::TimeoutStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use self::connection_slots::{Place, Places, Watched};
+use self::linger::Lingering;
+use self::phase::{Phase, Served};
+use self::prefixed_io::Rewound;
+use crate::config::Identity;
+use crate::http::{App, router};
+
+/// How long a client may take to send a request's head.
+pub(crate) const HEAD: Duration = Duration::from_secs(15);
+
+/// How long a client may leave an answer unread.
+const UNREAD: Duration = Duration::from_secs(30);
+
+/// How much a request's head may have; more is answered by 431.
+pub(crate) const HEADERS: usize = 64;
+const BUFFER: usize = 32 << 10;
+
+/// How long answers that are under way may take once the service stops.
+const DRAIN: Duration = Duration::from_secs(3);
+
+/// How long a client may take to agree on TLS.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// Serves until told to stop, and then finishes what is under way.
+pub(crate) async fn serve(listener: TcpListener, app: Arc<App>, stop: CancellationToken) {
+    let server = Server::new(app, stop.clone());
+    let (places, connections) = (Places::within_limit(), TaskTracker::new());
+    loop {
+        let accepted = tokio::select! {
+            accepted = accept(&listener, &places) => accepted,
+            () = stop.cancelled() => break,
+        };
+        let Some((stream, place)) = accepted else { continue };
+        connections.spawn(server.clone().serve_at(place, stream));
+    }
+    for (stream, place) in waiting(listener, &places) {
+        connections.spawn(server.clone().serve_at(place, stream));
+    }
+    connections.close();
+    drop(tokio::time::timeout(DRAIN, connections.wait()).await);
+}
+
+fn http() -> http1::Builder {
+    let mut http = http1::Builder::new();
+    // How long a head may take, and a connection be idle, is for `phase`: to hyper both are one.
+    http.timer(TokioTimer::new())
+        .header_read_timeout(None)
+        .max_headers(HEADERS)
+        // A client that has said all it has to say still wants its answer.
+        .half_close(true)
+        .max_buf_size(BUFFER)
+        // Head and body in one write. Not `pipeline_flush`: with it, hyper buffers a streamed body without bound
+        // for a client that doesn't read.
+        .writev(false);
+    http
+}
+
+/// What connections are served with.
+#[derive(Clone)]
+struct Server {
+    app: Arc<App>,
+    routes: TowerToHyperService<Router>,
+    http: http1::Builder,
+    stop: CancellationToken,
+}
+
+impl Server {
+    fn new(app: Arc<App>, stop: CancellationToken) -> Self {
+        Self { routes: TowerToHyperService::new(router(app.clone())), app, http: http(), stop }
+    }
+
+    async fn serve_at(self, place: Place, stream: TcpStream) {
+        // Refused only where the connection is gone already.
+        drop(stream.set_nodelay(true));
+        let stream = place.watch(stream);
+        tokio::select! {
+            () = self.secure_and_serve(stream) => {}
+            () = place.close.cancelled() => {}
+        }
+    }
+
+    async fn secure_and_serve(self, stream: Watched<TcpStream>) {
+        match self.app.settings.identity.as_ref().map(Identity::acceptor) {
+            None => self.serve(stream).await,
+            Some(acceptor) => {
+                if let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
+                    self.serve(stream).await;
+                }
+            }
+        }
+    }
+
+    /// Answers one connection until it ends: what it can on the short way, and the rest by the routes.
+    async fn serve<S>(self, stream: S)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let mut stream = TimeoutStream::new(stream);
+        stream.set_write_timeout(Some(UNREAD));
+        let mut stream = Lingering::new(Box::pin(stream));
+        let Some(read) = fast_path::answer(&mut stream, &self.app, &self.stop).await else {
+            // Fails where the client is gone.
+            drop(stream.shutdown().await);
+            return;
+        };
+        let (phase, idle) = (Phase::new(), self.app.settings.http_idle_timeout);
+        let stream = TokioIo::new(Rewound { read, stream, phase: phase.clone() });
+        let served = self.http.serve_connection(stream, service_fn(|request| self.answer(&phase, request)));
+        phase::until_closed(served, &phase, idle, &self.stop).await;
+    }
+
+    /// Answers one request. While the service drains, each answer is the connection's last, and says so.
+    fn answer(
+        &self,
+        phase: &Phase,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Result<Response<Body>, Infallible>> + use<> {
+        let (answering, app, answer) = (phase.begin_answer(), self.app.clone(), self.routes.call(request));
+        async move {
+            let mut response = answer.await?;
+            if app.health.is_draining() {
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok(response.map(|body| answering.until_sent(body)))
+        }
+    }
+}
+
+impl<I, S> Served for http1::Connection<I, S>
+where
+    S: HttpService<Incoming>,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    I: hyper::rt::Read + hyper::rt::Write + Unpin,
+    S::ResBody: hyper::body::Body + 'static,
+    <S::ResBody as hyper::body::Body>::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    fn close_in_order(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
+    }
+}
+
+/// Serves one connection, for the fuzzer.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) async fn serve_one<S>(stream: S, app: Arc<App>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    Server::new(app, CancellationToken::new()).serve(stream).await;
+}
+
+async fn accept(listener: &TcpListener, places: &Places) -> Option<(TcpStream, Place)> {
+    let place = places.take().await?;
+    match listener.accept().await {
+        Ok((stream, _)) => Some((stream, place)),
+        Err(error) => {
+            // Mostly: no more file descriptors. Those of connections that end become free.
+            tracing::warn!(%error, "can't accept a connection");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            None
+        }
+    }
+}
+
+/// The connections that the kernel has made already: closed with the listener, they would be reset.
+fn waiting(listener: TcpListener, places: &Places) -> Vec<(TcpStream, Place)> {
+    let Ok(listener) = listener.into_std() else { return Vec::new() };
+    let next = || {
+        let (stream, _) = listener.accept().ok()?;
+        stream.set_nonblocking(true).ok()?;
+        Some((TcpStream::from_std(stream).ok()?, places.take().now_or_never()??))
+    };
+    std::iter::from_fn(next).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use tokio::io::AsyncReadExt as _;
+
+    use super::phase::LAST_CALL;
+    use super::*;
+    use crate::fuzzing;
+
+    /// Who keeps it may be sending a request just now. Idle before the first request, on the short way, and on the long one.
+    #[tokio::test]
+    async fn a_connection_that_was_idle_for_long_is_not_closed_at_the_moment_of_the_stop() {
+        let app = fuzzing::app().await.unwrap();
+        for request in ["", "/order?order_uid=b563feb7b2b84b6test", "/mem_len"] {
+            let stop = CancellationToken::new();
+            let (mut client, server) = tokio::io::duplex(1 << 16);
+            tokio::spawn(Server::new(app.clone(), stop.clone()).serve(server));
+            if !request.is_empty() {
+                let request = format!("GET {request} HTTP/1.1\r\nhost: localhost\r\n\r\n");
+                client.write_all(request.as_bytes()).await.unwrap();
+                assert!(client.read(&mut [0; 1 << 14]).await.unwrap() > 0);
+            }
+            // Longer than what it has left once the service stops.
+            tokio::time::sleep(2 * LAST_CALL).await;
+            let stopped = Instant::now();
+            stop.cancel();
+            assert_eq!(client.read(&mut [0; 1]).await.unwrap(), 0);
+            assert!(stopped.elapsed() >= LAST_CALL, "{request:?}: {:?}", stopped.elapsed());
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! What a connection is about: it waits for a request, a request's head comes in, or it is answered. How long each may
+//! take differs, and only a connection that waits may be closed without an announcement.
+
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use axum::body::{Body, Bytes};
+use hyper::body::{Frame, SizeHint};
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use crate::http::server::HEAD;
+
+/// How long an idle connection stays open once the service stops, so that a request that is just being sent on it gets an
+/// answer, with `Connection: close`.
+pub(crate) const LAST_CALL: Duration = Duration::from_millis(500);
+
+/// The phase of one connection.
+#[derive(Clone)]
+pub(crate) struct Phase(Arc<Mutex<State>>);
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Idle(Instant),
+    Head(Instant),
+    Answering,
+}
+
+impl Phase {
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(Mutex::new(State::Idle(Instant::now()))))
+    }
+
+    /// Something came in.
+    pub(crate) fn received(&self) {
+        let mut state = self.0.lock();
+        if matches!(*state, State::Idle(_)) {
+            *state = State::Head(Instant::now());
+        }
+    }
+
+    /// A whole head is there. The answer ends when the body that [`Answering`] makes is dropped.
+    pub(crate) fn begin_answer(&self) -> Answering {
+        *self.0.lock() = State::Answering;
+        Answering(self.clone())
+    }
+
+    fn is_idle(&self) -> bool {
+        matches!(*self.0.lock(), State::Idle(_))
+    }
+
+    /// When it has taken too long. Once the service stops, an idle connection has its last call from that moment on,
+    /// however long it has been idle.
+    fn deadline(&self, idle: Duration, stopped: Option<Instant>) -> Option<Instant> {
+        match (*self.0.lock(), stopped) {
+            (State::Idle(since), None) => Some(since + idle),
+            (State::Idle(since), Some(stopped)) => Some((since + idle).min(since.max(stopped) + LAST_CALL)),
+            (State::Head(since), _) => Some(since + HEAD),
+            (State::Answering, _) => None,
+        }
+    }
+}
+
+/// An answer that is under way.
+pub(crate) struct Answering(Phase);
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        *self.0.0.lock() = State::Idle(Instant::now());
+    }
+}
+
+impl Answering {
+    /// The body, with which the answer ends.
+    pub(crate) fn until_sent(self, body: Body) -> Body {
+        Body::new(Sent { body, _answering: self })
+    }
+}
+
+struct Sent {
+    body: Body,
+    _answering: Answering,
+}
+
+impl hyper::body::Body for Sent {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// A connection as hyper serves it.
+pub(crate) trait Served: Future {
+    /// Closes it where it is idle, and else after the answer.
+    fn close_in_order(self: Pin<&mut Self>);
+}
+
+/// Polls a connection until the client closes it, it has been idle for too long, or a request's head takes too long. A
+/// phase changes only while the connection is polled, so it is looked at after that and needs no signal.
+pub(crate) async fn until_closed(
+    served: impl Served,
+    phase: &Phase,
+    idle: Duration,
+    stop: &CancellationToken,
+) {
+    let (mut served, mut stop) = (pin!(served), pin!(stop.cancelled()));
+    let (mut timer, mut set) = (pin!(tokio::time::sleep(idle)), None);
+    let (mut stopped, mut is_closing) = (None, false);
+    poll_fn(|context| {
+        loop {
+            if served.as_mut().poll(context).is_ready() {
+                return Poll::Ready(());
+            }
+            // Behind the connection: what has come in by now counts.
+            if stopped.is_none() && stop.as_mut().poll(context).is_ready() {
+                stopped = Some(Instant::now());
+            }
+            if !is_closing {
+                let Some(deadline) = phase.deadline(idle, stopped) else { return Poll::Pending };
+                if set.replace(deadline) != Some(deadline) {
+                    timer.as_mut().reset(deadline.into());
+                }
+            }
+            if timer.as_mut().poll(context).is_pending() {
+                return Poll::Pending;
+            }
+            if is_closing || !phase.is_idle() {
+                return Poll::Ready(());
+            }
+            is_closing = true;
+            timer.as_mut().reset((Instant::now() + HEAD).into());
+            served.as_mut().close_in_order();
+        }
+    })
+    .await;
+}

@@ -1,0 +1,63 @@
+//! Threads of HTTP's own: however much intake and fill have to compute, the kernel gives readers their turn within
+//! milliseconds. On threads that all share, an answer waits behind whatever is computed before it.
+
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::runtime::{Builder, Runtime};
+use tokio::task::JoinHandle;
+
+use crate::http::server::scheduling;
+use crate::http::{App, server};
+use crate::pipeline::{Depths, Parts};
+
+/// The server, and the threads that it runs on.
+pub(crate) struct Threads {
+    /// There until it is dropped.
+    runtime: Option<Runtime>,
+    served: JoinHandle<()>,
+}
+
+impl Threads {
+    /// Serves from here on, until `parts` are told to stop.
+    ///
+    /// # Errors
+    /// The system gives no more threads, or the listener can't be watched.
+    pub(crate) fn serve(listener: TcpListener, parts: &Parts, depths: Arc<Depths>) -> anyhow::Result<Self> {
+        let runtime = Builder::new_multi_thread()
+            .thread_name("http")
+            .on_thread_start(take_short_turns)
+            .enable_all()
+            .build()?;
+        let listener = listener.into_std()?;
+        let within = runtime.enter();
+        let listener = TcpListener::from_std(listener)?;
+        let served = runtime.spawn(server::serve(listener, App::new(parts, depths), parts.stop.clone()));
+        drop(within);
+        Ok(Self { runtime: Some(runtime), served })
+    }
+
+    /// Waits until the last answer is finished.
+    ///
+    /// # Errors
+    /// The server panicked.
+    pub(crate) async fn finish(mut self) -> anyhow::Result<()> {
+        // What it says of itself is on stderr already, and may quote what it panicked over.
+        (&mut self.served).await.map_err(|_| anyhow::anyhow!("the server panicked"))
+    }
+}
+
+fn take_short_turns() {
+    if let Err(error) = scheduling::take_short_ones() {
+        tracing::debug!(%error, "HTTP shares cores as the system likes");
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        // Waited for, it would hold up the thread that drops it.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}

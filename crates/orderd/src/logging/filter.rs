@@ -1,0 +1,34 @@
+//! What `LOG` takes.
+
+use tracing_subscriber::EnvFilter;
+
+use crate::config::ConfigError;
+use crate::logging::audit;
+
+/// The log filter. `EnvFilter` would take a misspelt level for a module name and silence everything else.
+///
+/// # Errors
+/// A misspelt level, or a filter that can't be parsed.
+pub fn parse(log: &str) -> Result<EnvFilter, ConfigError> {
+    filter(log).map_err(|problem| ConfigError::new("LOG", problem))
+}
+
+/// Who did what is logged at each level, unless the filter says otherwise of it.
+fn with_audit(log: &str) -> String {
+    let is_said = log.split(',').any(|word| word.trim() == "off" || word.trim().starts_with(audit::TARGET));
+    if is_said { log.to_owned() } else { format!("{log},{}=info", audit::TARGET) }
+}
+
+fn filter(log: &str) -> Result<EnvFilter, String> {
+    const TAKES: &str =
+        "it takes error, warn, info, debug, trace or off, or a filter such as info,orderd=debug";
+    let levels = ["error", "warn", "info", "debug", "trace", "off"];
+    let log = if log.trim().is_empty() { "info".to_owned() } else { log.to_lowercase() };
+    let words = log.split(',').map(str::trim).filter(|word| !word.is_empty());
+    for word in words.filter(|word| !word.contains('=')) {
+        if !levels.contains(&word) {
+            return Err(format!("{word:?} is not a level; {TAKES}"));
+        }
+    }
+    EnvFilter::try_new(with_audit(&log)).map_err(|error| format!("{error}; {TAKES}"))
+}

@@ -1,0 +1,334 @@
+//! The connection to NATS: how it is made, and what the server must be. Which stream orders are taken from: `streams`;
+//! where dead letters are kept: `dead_letters`.
+
+mod failure;
+pub(crate) mod client_task;
+pub(crate) mod streams;
+pub(crate) mod scan;
+mod login;
+mod tls;
+pub(crate) mod check;
+pub(crate) mod info;
+pub(crate) mod stored;
+pub(crate) mod create;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use async_nats::connection::State;
+use async_nats::jetstream;
+use async_nats::{Client, ConnectOptions, Event, ReconnectToServer, Server, ServerAddr};
+use tokio::sync::watch;
+
+use crate::config::Nats;
+use crate::health::{Health, Part};
+use crate::nats::client_task::ClientEnd;
+use crate::retry::Backoff;
+
+pub(crate) use self::login::{Credentials, Login, Named, user_key};
+
+/// What the names of consumers begin with by which orders are read.
+pub(crate) const CONSUMER_PREFIX: &str = "orderd-";
+
+/// How long a connection may take, TLS and login included.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// In a stream's metadata: we made it, so that we may purge what is acknowledged.
+pub(crate) const MADE_BY: (&str, &str) = ("made-by", "orderd");
+
+/// A server or a configuration that can't be used; waiting would not help.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NatsError {
+    /// Too old, as the one inside NATS Streaming is, at which those who move in may still point.
+    #[error(
+        "the NATS server is version {0}; orderd needs 2.10 or newer, and a server of NATS Streaming can't be used: upgrade nats-server, or set \
+         NATS_HOST or NATS_URL to another one"
+    )]
+    TooOld(String),
+    /// Without JetStream.
+    #[error(
+        "the NATS server runs without JetStream; start it with -js, or with a jetstream block in its configuration; \
+         where JetStream is in another domain, as behind a leaf node, set NATS_JS_DOMAIN to that domain"
+    )]
+    NoJetStream,
+    /// It keeps messages only until somebody acknowledges them.
+    #[error(
+        "the stream {stream} has {retention} retention, and orderd acknowledges nothing: make a stream that has it as its \
+         source (nats stream add {stream}_LOG --source {stream} --retention limits --storage file --defaults) and set \
+         NATS_STREAM={stream}_LOG"
+    )]
+    Retention {
+        /// The stream's name.
+        stream: String,
+        /// Its retention.
+        retention: String,
+    },
+    /// Nothing would ever be taken in.
+    #[error(
+        "the stream {stream} stores {stored}, and PUB_TOPIC {topic} matches none of that; set PUB_TOPIC to what it stores, \
+         or NATS_STREAM to the stream that has {topic}"
+    )]
+    NothingMatches {
+        /// The stream's name.
+        stream: String,
+        /// The subjects under which it stores messages.
+        stored: String,
+        /// The topic.
+        topic: String,
+    },
+    /// Orders would stay in all but one of them.
+    #[error(
+        "several streams take parts of PUB_TOPIC {topic}: {streams}; make a stream that has these as its sources and \
+         set NATS_STREAM to its name, or set NATS_STREAM to the one to take from"
+    )]
+    Scattered {
+        /// The topic.
+        topic: String,
+        /// Their names.
+        streams: String,
+    },
+}
+
+/// A client that connects in the background and again whenever it has to.
+///
+/// # Errors
+/// Credentials that can't be read.
+pub(crate) async fn connect(settings: &Nats, health: Arc<Health>, end: &ClientEnd) -> anyhow::Result<Client> {
+    let options = options(settings, health, end)?.retry_on_initial_connect();
+    Ok(options.connect(&settings.servers()[..]).await?)
+}
+
+/// A client that reads orders alone. Its outages are the intake's; `cuts` counts them.
+///
+/// # Errors
+/// Credentials that can't be read.
+pub(crate) async fn connect_for_intake(
+    settings: &Nats,
+    end: &ClientEnd,
+    cuts: watch::Sender<u64>,
+    why: watch::Sender<Option<String>>,
+) -> anyhow::Result<Client> {
+    let alive = end.guard();
+    let options = secured(settings)?
+        .ping_interval(Duration::from_secs(2))
+        .max_reconnects(None)
+        .reconnect_delay_callback(|attempts| reconnect_delay("intake", attempts))
+        .reconnect_to_server_callback(move |servers, _| {
+            let why = why.clone();
+            tokio::spawn(async move { why.send_replace(failure::explain(&servers).await) });
+            std::future::ready(None)
+        })
+        .event_callback(move |event| {
+            let _alive = &alive;
+            if event == Event::Disconnected {
+                cuts.send_modify(|cuts| *cuts += 1);
+            }
+            tracing::debug!(%event, "NATS, reading orders");
+            std::future::ready(())
+        })
+        .retry_on_initial_connect();
+    Ok(options.connect(&settings.servers()[..]).await?)
+}
+
+/// Waits until the server is there and tells whether it can be used.
+///
+/// # Errors
+/// A server that can't be used.
+pub(crate) async fn connected(client: &Client, settings: &Nats, health: &Health) -> anyhow::Result<()> {
+    while client.connection_state() != State::Connected || client.try_server_info().is_none() {
+        health.wait_up(Part::Nats).await;
+        // The client says so a moment before it is.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    refuse_unusable(client, settings).await?;
+    // It may be turned on while the service waits.
+    if let Err(error) = settings.jetstream(client.clone()).query_account().await
+        && let jetstream::context::AccountErrorKind::JetStream(refused) = error.kind()
+        && refused.error_code() == jetstream::ErrorCode::JETSTREAM_NOT_ENABLED_FOR_ACCOUNT
+    {
+        anyhow::bail!(
+            "the NATS account has no JetStream ({refused}): turn it on for the account (jetstream: enabled), or log in to \
+             another account by NATS_URL, NATS_CREDS or NATS_NKEY"
+        );
+    }
+    Ok(())
+}
+
+/// Connects once, for a command.
+///
+/// # Errors
+/// Why not, for each server.
+pub(crate) async fn connect_once(settings: &Nats) -> Result<Client, anyhow::Error> {
+    connect_once_noting(settings, |_| {}).await
+}
+
+/// The same, for a command that needs JetStream there.
+///
+/// # Errors
+/// Why not, for each server, or why the server can't be used.
+pub(crate) async fn connect_usable(settings: &Nats) -> Result<Client, anyhow::Error> {
+    let client = connect_once(settings).await?;
+    refuse_unusable(&client, settings).await?;
+    Ok(client)
+}
+
+/// Connects once; `note` is called for what the connection says later.
+pub(crate) async fn connect_once_noting(
+    settings: &Nats,
+    note: impl Fn(&Event) + Send + Sync + 'static,
+) -> Result<Client, anyhow::Error> {
+    let note = Arc::new(note);
+    let mut failures = Vec::new();
+    let servers = settings.servers();
+    for server in &servers {
+        let note = note.clone();
+        let options = secured(settings)?.event_callback(move |event| {
+            note(&event);
+            std::future::ready(())
+        });
+        match options.connect(server.clone()).await {
+            Ok(client) if servers.len() == 1 => return Ok(client),
+            Ok(client) => {
+                client.set_server_pool(&servers[..]).await?;
+                return Ok(client);
+            }
+            Err(error) => failures.push(failure::one(server, &error.to_string())),
+        }
+    }
+    Err(anyhow::anyhow!("can't connect to NATS at {}", failures.join("; at ")))
+}
+
+/// Gives a client the servers that are named now, where others were before. One that is connecting chooses among them by
+/// [`replacement`], and gets them when it has connected.
+pub(crate) async fn follow_servers(client: &Client, settings: &Nats, known: &mut Vec<ServerAddr>) {
+    let named = settings.servers();
+    if named == *known || client.connection_state() != State::Connected {
+        return;
+    }
+    match tokio::time::timeout(CONNECT_TIMEOUT, client.set_server_pool(&named[..])).await {
+        Ok(Ok(())) => {
+            tracing::info!("the servers in NATS_URL have changed; the next connection goes to the new ones");
+            *known = named;
+        }
+        Ok(Err(error)) => tracing::error!(%error, "can't take the servers of the changed NATS_URL"),
+        // The connection broke just now.
+        Err(_) => {}
+    }
+}
+
+fn options(settings: &Nats, health: Arc<Health>, end: &ClientEnd) -> Result<ConnectOptions, anyhow::Error> {
+    let alive = end.guard();
+    let rounds = Arc::new(AtomicU32::new(0));
+    let (outage, connected, nats) = (health.clone(), rounds.clone(), settings.clone());
+    let options = secured(settings)?
+        // A connection that has silently gone is noticed after two pings without an answer.
+        .ping_interval(Duration::from_secs(2))
+        .max_reconnects(None)
+        .reconnect_delay_callback(|attempts| reconnect_delay("service", attempts))
+        // Before each round of attempts, the client shows here how those before have failed.
+        .reconnect_to_server_callback(move |mut servers, _| {
+            let named = nats.servers();
+            let round = rounds.fetch_add(1, Ordering::Relaxed);
+            let chosen = replacement(&named, &servers, round as usize);
+            if round > 0 {
+                let outage = outage.clone();
+                servers.retain(|server| server.is_discovered || named.contains(&server.addr));
+                tokio::spawn(async move {
+                    if let Some(reason) = failure::explain(&servers).await {
+                        outage.explain(Part::Nats, reason);
+                    }
+                });
+            }
+            std::future::ready(chosen)
+        })
+        .event_callback(move |event| {
+            if event == Event::Connected {
+                connected.store(0, Ordering::Relaxed);
+            }
+            let _alive = &alive;
+            let health = health.clone();
+            async move { note(&health, &event) }
+        });
+    Ok(options)
+}
+
+/// The server to try next, where NATS_URL has changed while there is no connection: the client takes other servers only
+/// while it is connected, but for one that is chosen here.
+fn replacement(named: &[ServerAddr], pool: &[Server], round: usize) -> Option<ReconnectToServer> {
+    let is_known = |server: &ServerAddr| pool.iter().any(|known| known.addr == *server);
+    let has_others = pool.iter().any(|server| !server.is_discovered && !named.contains(&server.addr));
+    if !has_others && named.iter().all(is_known) {
+        return None;
+    }
+    let addr = named.get(round.checked_rem(named.len())?)?.clone();
+    Some(ReconnectToServer { addr, delay: None })
+}
+
+/// How long a client waits before it connects again; `attempts` counts the one that is due.
+fn reconnect_delay(client: &str, attempts: usize) -> Duration {
+    #[cfg(debug_assertions)]
+    die_if_told(client);
+    #[cfg(not(debug_assertions))]
+    let _ = client;
+    Backoff::after(attempts.saturating_sub(1))
+}
+
+/// Ends the task of a client's connection, which calls this, as a fault of the client would. For tests; no release has it.
+/// The variable names a file, and the file the client.
+#[cfg(debug_assertions)]
+#[allow(clippy::panic, reason = "what is done about it is tested")]
+fn die_if_told(client: &str) {
+    let Some(file) = std::env::var_os("ORDERD_TEST_CLIENT_DIES") else { return };
+    if std::fs::read_to_string(&file).is_ok_and(|told| told == client) {
+        drop(std::fs::remove_file(&file));
+        panic!("the NATS client was told to die");
+    }
+}
+
+/// Who we are, and by which TLS. The client itself ignores what an address holds.
+fn secured(settings: &Nats) -> Result<ConnectOptions, anyhow::Error> {
+    let login = settings.login.clone();
+    let options = ConnectOptions::with_auth_callback(move |nonce| std::future::ready(login.answer(&nonce)))
+        .name("orderd")
+        .connection_timeout(CONNECT_TIMEOUT)
+        .tls_client_config(tls::config(settings.authorities.as_ref(), settings.certificate.as_ref())?)
+        .require_tls(settings.tls.required);
+    Ok(if settings.tls.first { options.tls_first() } else { options })
+}
+
+fn note(health: &Health, event: &Event) {
+    match event {
+        Event::Connected => health.up(Part::Nats),
+        Event::Disconnected => health.down(Part::Nats, "the connection to NATS was lost; connecting again"),
+        Event::SlowConsumer(_) => {
+            tracing::error!("NATS client dropped messages; they are read again")
+        }
+        event => tracing::debug!(%event, "NATS"),
+    }
+}
+
+/// Refuses a server that is too old, or has no JetStream.
+///
+/// # Errors
+/// A [`NatsError`], which waiting does not fix; or a domain that does not answer, which may come back.
+pub(crate) async fn refuse_unusable(client: &Client, settings: &Nats) -> anyhow::Result<()> {
+    let info = client.server_info();
+    if !client.is_server_compatible(2, 10, 0) {
+        return Err(NatsError::TooOld(info.version).into());
+    }
+    match (settings.jetstream(client.clone()).query_account().await, &settings.domain) {
+        (Err(error), Some(domain)) if is_disabled(&error) => Err(anyhow::anyhow!(
+            "JetStream's domain {domain} does not answer ({error}): is NATS_JS_DOMAIN right, and is the leaf node \
+             connected to its hub?"
+        )),
+        (Err(error), None) if !info.jetstream && is_disabled(&error) => Err(NatsError::NoJetStream.into()),
+        // It may not be ready yet; whoever uses it tries again.
+        _ => Ok(()),
+    }
+}
+
+fn is_disabled(error: &jetstream::context::AccountError) -> bool {
+    use jetstream::context::AccountErrorKind as Kind;
+    !matches!(error.kind(), Kind::TimedOut)
+}

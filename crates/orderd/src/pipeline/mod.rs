@@ -1,0 +1,253 @@
+//! Makes every channel and spawns every stage of the flow, in its order. `lib.rs` spawns what runs around it.
+//!
+//! ```text
+//!                      restore, follow ── initmemchan ─┐
+//!                                                      ├─ fan_in ── memwritechan ── cache ── feed
+//!                                          ┌─ memchan ─┘
+//! fetch ── natschan ── filter ── msgdatachan ── decode ── orderschan ── fan_out
+//!                                          └─ encodechan ── encode ── gobchan ── writer
+//! ```
+
+pub(crate) mod supervisor;
+
+use std::sync::Arc;
+
+use async_nats::Client;
+use order::{Layouts, Parser};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Settings;
+use crate::dead_letters::store::Store;
+use crate::dead_letters::waiting::Waiting;
+use crate::erasure::expiry::Expiry;
+use crate::erasure::{Eraser, Follower};
+use crate::events::feed::Feed;
+use crate::events::stats::Stats;
+use crate::fill::follow::{Follow, Undecided};
+use crate::fill::table_reader::{Progress, Restore};
+use crate::fill::{cache_writer, fan_in};
+use crate::health::Health;
+use crate::ingest::client::IntakeClient;
+use crate::ingest::decode::Decode;
+use crate::ingest::fetch::Fetch;
+use crate::ingest::retention::Retention;
+use crate::ingest::{fan_out, filter};
+use crate::metrics::Metrics;
+use crate::nats;
+use crate::nats::client_task::ClientEnd;
+use crate::persist::encode;
+use crate::persist::writer::Writer;
+use crate::pipeline::supervisor::{Stage, Stages};
+use crate::position::Positions;
+use crate::receipts::Receipts;
+use cache::{Cache, MemoryBudget};
+
+/// How many chunks wait in each channel. A chunk has 256 messages or a mebibyte, so that all of them together
+/// hold some tens of mebibytes at most, whatever the rate.
+const WAITING: usize = 4;
+
+/// What all stages share.
+pub(crate) struct Parts {
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) client: Client,
+    pub(crate) client_end: ClientEnd,
+    pub(crate) layouts: Arc<Layouts>,
+    pub(crate) cache: Arc<Cache>,
+    pub(crate) feed: Arc<Feed>,
+    pub(crate) progress: Arc<Progress>,
+    pub(crate) positions: Arc<Positions>,
+    pub(crate) dead_letters: Arc<Store>,
+    pub(crate) receipts: Arc<Receipts>,
+    pub(crate) health: Arc<Health>,
+    pub(crate) metrics: Arc<Metrics>,
+    /// Take no more; finish what is there.
+    pub(crate) stop: CancellationToken,
+    /// Leave what is not finished.
+    pub(crate) give_up: CancellationToken,
+}
+
+impl Parts {
+    /// Makes them; nothing runs yet.
+    ///
+    /// # Errors
+    /// A setting that doesn't fit the model, or one by which NATS can't be reached.
+    pub(crate) async fn new(settings: Settings) -> anyhow::Result<Self> {
+        let settings = Arc::new(settings);
+        let metrics = Metrics::new()?;
+        let health = Health::new(metrics.clone());
+        let layouts = Arc::new(Layouts::new(settings.model.shape())?);
+        let search = settings.search_paths.clone();
+        let bound = settings.cache_max_bytes.map(|max| MemoryBudget::new(max, metrics.evictions.clone()));
+        let client_end = ClientEnd::default();
+        let client = nats::connect(&settings.nats, health.clone(), &client_end).await?;
+        Ok(Self {
+            dead_letters: Arc::new(Store::new(client.clone(), &settings.nats)),
+            receipts: Arc::new(Receipts::new(client.clone(), &settings, &metrics)),
+            client,
+            client_end,
+            feed: Feed::new(layouts.clone(), &settings.search, &search, settings.event_readers),
+            cache: Cache::new(layouts.clone(), search, bound),
+            progress: Arc::default(),
+            positions: Arc::default(),
+            stop: CancellationToken::new(),
+            give_up: CancellationToken::new(),
+            settings,
+            layouts,
+            health,
+            metrics,
+        })
+    }
+}
+
+/// Starts all stages. Each ends when its input closes, which begins where `fetch` and `restore` are told
+/// to stop.
+pub(crate) fn start(parts: &Parts, parser: Parser, depths: &Depths) -> Stages {
+    let Parts { settings, client, layouts, cache, feed, progress, positions, health, .. } = parts;
+    let Parts { dead_letters, receipts, metrics, stop, give_up, .. } = parts;
+    let undecided = Undecided::default();
+
+    let (natschan, natschan_out) = depths.channel("natschan", WAITING);
+    let (msgdatachan, msgdatachan_out) = depths.channel("msgdatachan", WAITING);
+    let (orderschan, orderschan_out) = depths.channel("orderschan", WAITING);
+    let (memchan, memchan_out) = depths.channel("memchan", WAITING);
+    let (encodechan, encodechan_out) = depths.channel("encodechan", WAITING);
+    let (gobchan, gobchan_out) = depths.channel("gobchan", WAITING);
+    let (initmemchan, initmemchan_out) = depths.channel("initmemchan", WAITING);
+    let (memwritechan, memwritechan_out) = depths.channel("memwritechan", WAITING);
+
+    let fetch = Fetch {
+        settings: settings.clone(),
+        client: client.clone(),
+        dead_letters: dead_letters.clone(),
+        intake_client: IntakeClient::default(),
+        positions: positions.clone(),
+        health: health.clone(),
+        metrics: metrics.clone(),
+        stop: stop.clone(),
+    };
+    let decode = Decode {
+        parser,
+        cache: cache.clone(),
+        health: health.clone(),
+        metrics: metrics.clone(),
+        undecided: undecided.clone(),
+    };
+    let writer = Writer {
+        settings: settings.clone(),
+        positions: positions.clone(),
+        health: health.clone(),
+        metrics: metrics.clone(),
+        dead_letters: dead_letters.clone(),
+        receipts: receipts.clone(),
+        cache: cache.clone(),
+        progress: progress.clone(),
+        undecided: undecided.clone(),
+        stop: stop.clone(),
+        give_up: give_up.clone(),
+    };
+    let restore = Restore {
+        settings: settings.postgres.clone(),
+        cache: cache.clone(),
+        health: health.clone(),
+        metrics: metrics.clone(),
+        progress: progress.clone(),
+        every: settings.refill_every,
+        stop: stop.clone(),
+    };
+    let follow = Follow {
+        settings: settings.clone(),
+        dead_letters: dead_letters.clone(),
+        positions: positions.clone(),
+        undecided: undecided.clone(),
+        cache: cache.clone(),
+        metrics: metrics.clone(),
+        stop: stop.clone(),
+    };
+    let retention = Retention {
+        settings: settings.clone(),
+        client: client.clone(),
+        dead_letters: dead_letters.clone(),
+        positions: positions.clone(),
+        health: health.clone(),
+        metrics: metrics.clone(),
+        stop: stop.clone(),
+    };
+
+    let mut stages = Stages::default();
+    let mut stage = |name, run: Stage| stages.spawn(name, run, give_up.clone());
+
+    stage("fetch", Box::pin(fetch.run(natschan)));
+    let filter = filter::run(natschan_out, msgdatachan, dead_letters.clone(), undecided, metrics.clone());
+    stage("filter", Box::pin(filter));
+    stage("decode", Box::pin(decode.run(msgdatachan_out, orderschan)));
+    stage("fan_out", Box::pin(fan_out::run(orderschan_out, memchan, encodechan)));
+
+    stage("encode", Box::pin(encode::run(encodechan_out, gobchan, layouts.clone())));
+    stage("writer", Box::pin(writer.run(gobchan_out)));
+
+    stage("restore", Box::pin(restore.run(initmemchan.clone())));
+    stage("follow", Box::pin(follow.run(initmemchan)));
+    stage("fan_in", Box::pin(fan_in::run(initmemchan_out, memchan_out, memwritechan, cache.entry_builder())));
+    let (writing, showing) = (cache.clone(), feed.clone());
+    stage("cache", Box::pin(async move { cache_writer::run(&writing, &showing, memwritechan_out).await }));
+    let stats = Stats::new(cache.clone(), metrics.clone(), health.clone(), progress.clone());
+    stage("feed", Box::pin(feed.clone().run(stats, stop.clone())));
+
+    let waiting = Waiting {
+        store: dead_letters.clone(),
+        health: health.clone(),
+        metrics: metrics.clone(),
+        stop: stop.clone(),
+    };
+    stage("dead_letters_waiting", Box::pin(waiting.run()));
+    stage("retention", Box::pin(retention.run()));
+    if let Some(keep) = settings.keep {
+        let expiry = Expiry {
+            settings: settings.clone(),
+            client: client.clone(),
+            dead_letters: dead_letters.clone(),
+            positions: positions.clone(),
+            cache: cache.clone(),
+            health: health.clone(),
+            metrics: metrics.clone(),
+            stop: stop.clone(),
+        };
+        stage("expiry", Box::pin(expiry.run(keep)));
+    }
+    let eraser =
+        Eraser { postgres: settings.postgres.clone(), nats: settings.nats.clone(), client: client.clone() };
+    stage("erase", Box::pin(Follower::new(eraser, cache.clone()).run(stop.clone())));
+    stages
+}
+
+/// How much waits in each channel, asked when the metrics are.
+#[derive(Default)]
+pub(crate) struct Depths {
+    channels: std::sync::Mutex<Vec<(&'static str, Depth)>>,
+}
+
+type Depth = Box<dyn Fn() -> usize + Send>;
+
+impl Depths {
+    fn channel<T: Send + 'static>(
+        &self,
+        name: &'static str,
+        size: usize,
+    ) -> (mpsc::Sender<T>, mpsc::Receiver<T>) {
+        let (sender, receiver) = mpsc::channel(size);
+        // Weak: a channel closes when its senders are gone, and this is none.
+        let weak = sender.downgrade();
+        let depth = move || weak.upgrade().map_or(0, |sender| sender.max_capacity() - sender.capacity());
+        let mut channels = self.channels.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        channels.push((name, Box::new(depth)));
+        (sender, receiver)
+    }
+
+    /// Sets the gauge of each channel.
+    pub(crate) fn show(&self, metrics: &Metrics) {
+        for (name, depth) in &*self.channels.lock().unwrap_or_else(std::sync::PoisonError::into_inner) {
+            metrics.depth.with_label_values(&[*name]).set(depth() as i64);
+        }
+    }
+}
