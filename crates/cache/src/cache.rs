@@ -12,7 +12,6 @@ use tokio::sync::watch;
 
 use crate::body_shards::BodyShards;
 use crate::entry::Entry;
-use crate::entry_builder::EntryBuilder;
 use crate::index::Index;
 use crate::json_cache::JsonCache;
 use crate::memory_budget::MemoryBudget;
@@ -271,7 +270,7 @@ impl Cache {
     }
 
     /// How many orders there are.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.index.read().index.len()
     }
 
@@ -328,11 +327,6 @@ impl Cache {
         }
         hashes.close();
         Ok(hashes)
-    }
-
-    /// A entry_builder for whoever makes entries.
-    pub fn entry_builder(self: &Arc<Self>) -> EntryBuilder {
-        EntryBuilder::new(self.clone())
     }
 
     pub(crate) fn hash(&self, bytes: &[u8]) -> u32 {

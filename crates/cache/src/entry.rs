@@ -4,9 +4,6 @@ use order::Body;
 
 use crate::value_hashes::ValueHashes;
 
-/// Maximum number of members that orders are searched by.
-pub const MAX_SEARCH_MEMBERS: usize = 8;
-
 /// What `initmemchan` and `memwritechan` carry.
 pub struct Entries {
     /// The memory that they belong to.

@@ -15,6 +15,13 @@ pub struct EntryBuilder {
     text: Vec<u8>,
 }
 
+impl Cache {
+    /// Builds entries for this cache.
+    pub fn entry_builder(self: &Arc<Self>) -> EntryBuilder {
+        EntryBuilder::new(self.clone())
+    }
+}
+
 impl EntryBuilder {
     pub(crate) fn new(cache: Arc<Cache>) -> Self {
         let roots: Vec<_> = cache.search.iter().map(SearchPath::root).collect();

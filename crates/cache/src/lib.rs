@@ -27,9 +27,9 @@ mod eviction;
 mod yield_to_readers;
 
 pub use self::cache::{Cache, Inserted, Lookup, PAGE_SIZE, Page, Wanted};
-pub use self::entry::{Entries, Entry, MAX_SEARCH_MEMBERS};
+pub use self::entry::{Entries, Entry};
 pub use self::entry_builder::EntryBuilder;
 pub use self::memory_budget::MemoryBudget;
 pub use self::query::{Criterion, LIMIT, MAX_LIMIT, Matches, Query, QueryError};
 pub use self::stored_row::{RowSource, StoredRow, Unanswered};
-pub use self::value_hashes::ValueHashes;
+pub use self::value_hashes::{MAX_SEARCH_MEMBERS, ValueHashes};

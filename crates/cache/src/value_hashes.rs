@@ -1,6 +1,7 @@
 //! By what an order is found: the hashes of the values that it has at each path of `SEARCH`.
 
-use crate::entry::MAX_SEARCH_MEMBERS;
+/// Maximum number of members that orders are searched by.
+pub const MAX_SEARCH_MEMBERS: usize = 8;
 
 /// Of most paths there is one value; of one into an array as many as there are elements, each once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -18,7 +18,10 @@ mod dead_letters;
 mod erasure;
 mod receipts;
 
+mod chunk;
 mod position;
+mod undecided;
+mod fill_progress;
 mod health;
 mod warnings;
 mod metrics;
@@ -29,6 +32,7 @@ pub mod shutdown;
 
 mod finding;
 mod subject;
+mod wording;
 mod tls;
 mod retry;
 mod aligned_interval;
@@ -76,8 +80,9 @@ pub async fn run(
     // Without it, the service would be half of one. It ends soon after it is told to stop, and isn't cut off before.
     stages.spawn("http", Box::pin(http.finish()), CancellationToken::new());
     let progress = parts.progress.clone();
-    let refill =
-        shutdown::on_signal(SignalKind::user_defined1(), parts.stop.clone(), move || progress.again())?;
+    let refill = shutdown::on_signal(SignalKind::user_defined1(), parts.stop.clone(), move || {
+        progress.request_refill()
+    })?;
     stages.spawn("refill on SIGUSR1", refill, parts.give_up.clone());
     let files = reload::run(
         parts.settings.clone(),

@@ -3,13 +3,22 @@
 //! `fetch` says which stream there is. `writer` reads `orderd_position`, takes the lease where it is free, and starts
 //! runs: passes over the stream from the position on. What `fetch` can't go on with, it reports.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use order::RowFormat;
 use tokio::sync::watch;
 
-use crate::ingest::Gap;
-pub(crate) use crate::postgres::position::Mark;
+/// A place in the stream: where the position is, or how far a chunk reaches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Mark {
+    pub(crate) seq: u64,
+    /// Microseconds since 1970 of the message at `seq`.
+    pub(crate) time: Option<i64>,
+}
+
+/// Sequences that the stream no longer had when they were to be read.
+pub(crate) type Gap = Range<u64>;
 
 /// The stream that orders are taken from, as it was found.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,8 +9,9 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::aligned_interval;
+use crate::finding::Finding;
 use crate::health::Health;
-use crate::warnings;
+use crate::health::warning::{Warning, What};
 
 /// How often a limit is looked at.
 const EVERY: Duration = Duration::from_secs(1);
@@ -47,7 +48,7 @@ pub(crate) async fn watch(cache_max_bytes: Option<usize>, health: Arc<Health>, s
     let mut is_near = false;
     loop {
         let warning = tightest().and_then(|usage| {
-            warnings::of_memory(usage, resident(), cache_max_bytes.map(|bytes| bytes as u64), is_near)
+            of_memory(usage, resident(), cache_max_bytes.map(|bytes| bytes as u64), is_near)
         });
         is_near = warning.is_some();
         health.warn("memory", warning.into_iter().collect());
@@ -144,10 +145,68 @@ impl Files {
     }
 }
 
+/// What the process needs beside its orders.
+const BESIDE_ORDERS: u64 = 200 << 20;
+
+/// Little of the memory is left that the process may have, and much of it is the process's own. `was_near`: so it was when
+/// looked at last; the warning then stays until there is clearly more.
+fn of_memory(usage: Usage, resident: u64, cache_max_bytes: Option<u64>, was_near: bool) -> Option<Warning> {
+    let Usage { bounded, used, limit } = usage;
+    let least = if was_near { limit / 5 } else { limit / 10 };
+    // Where others take the memory, a bound of ours would not help.
+    if limit == 0 || usage.free() >= least || resident < limit / 4 {
+        return None;
+    }
+    let (whose, more) = match bounded {
+        Bounded::Machine => ("the machine has", "the machine"),
+        Bounded::Group => ("its control group may use", "the container or service"),
+    };
+    let mebibytes = |bytes: u64| bytes >> 20;
+    let others = used.saturating_sub(resident);
+    let room = limit.saturating_sub(others);
+    // A small container leaves half of it to orders.
+    let advised = mebibytes(room.saturating_sub(BESIDE_ORDERS).max(room / 2)).max(1);
+    let fix = match cache_max_bytes {
+        Some(set) if mebibytes(set) <= advised => format!(
+            "give {more} more memory, or set CACHE_MAX_BYTES below {} MiB: keys and index always stay in memory",
+            mebibytes(set)
+        ),
+        _ => format!(
+            "set CACHE_MAX_BYTES={advised}MiB, so that orders above it are read from the table, or give {more} more memory"
+        ),
+    };
+    let problem = format!(
+        "memory is nearly full: {} MiB of the {} MiB that {whose}, {} MiB of them this process; when it is full, the kernel \
+         ends the process",
+        mebibytes(used),
+        mebibytes(limit),
+        mebibytes(resident)
+    );
+    Some(Warning::new(What::MemoryNearlyFull, "memory", Finding::warning(problem, fix)))
+}
+
 #[cfg(test)]
 #[cfg(target_os = "linux")]
 mod tests {
     use super::*;
+
+    #[test]
+    fn memory_is_nearly_full_from_nine_tenths_on_and_until_four_fifths() {
+        const GIB: u64 = 1 << 30;
+        let usage = |percent: u64| Usage { bounded: Bounded::Group, used: GIB / 100 * percent, limit: GIB };
+        let warned = |percent, resident, set, was_near| of_memory(usage(percent), resident, set, was_near);
+        assert_eq!(warned(89, GIB / 2, None, false), None);
+        assert_eq!(warned(79, GIB / 2, None, true), None);
+        assert_eq!(warned(95, GIB / 5, None, false), None, "others have it");
+        let text = warned(91, GIB / 100 * 91, None, false).unwrap().finding.to_string();
+        assert!(text.contains("CACHE_MAX_BYTES=824MiB") && text.contains("1024 MiB"), "{text}");
+        assert!(warned(85, GIB / 2, None, true).is_some());
+        let text = warned(91, GIB / 100 * 91, Some(800 << 20), false).unwrap().finding.to_string();
+        assert!(text.contains("more memory") && text.contains("below 800 MiB"), "{text}");
+        let small = Usage { bounded: Bounded::Machine, used: 60 << 20, limit: 64 << 20 };
+        let text = of_memory(small, 50 << 20, None, false).unwrap().finding.to_string();
+        assert!(text.contains("CACHE_MAX_BYTES=27MiB") && text.contains("the machine has"), "{text}");
+    }
 
     #[test]
     fn limits_of_control_groups_of_both_versions_are_seen() {

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
 use crate::config::Settings;
-use crate::dead_letters::format::{MAX_TEXT, header, printable};
 use crate::metrics::Metrics;
+use crate::nats::headers::{DETAIL, MAX_TEXT, PATH, printable};
 use crate::subject::{self, DEAD_PREFIX};
 
 /// The header that names the subject.
@@ -43,17 +43,17 @@ impl Receipt {
     pub(crate) fn read(message: &async_nats::Message) -> Option<Self> {
         let receipt: Self = serde_json::from_slice(&message.payload).ok()?;
         let header = |name| Some(message.headers.as_ref()?.get(name)?.as_str().to_owned());
-        let detail = header(header::DETAIL).unwrap_or_default();
-        Some(Self { detail, path: header(header::PATH), ..receipt })
+        let detail = header(DETAIL).unwrap_or_default();
+        Some(Self { detail, path: header(PATH), ..receipt })
     }
 
     fn headers(&self) -> HeaderMap {
         let mut headers = HeaderMap::new();
         if !self.detail.is_empty() {
-            headers.insert(header::DETAIL, printable(&self.detail, MAX_TEXT).as_str());
+            headers.insert(DETAIL, printable(&self.detail, MAX_TEXT).as_str());
         }
         if let Some(path) = &self.path {
-            headers.insert(header::PATH, printable(path, MAX_TEXT).as_str());
+            headers.insert(PATH, printable(path, MAX_TEXT).as_str());
         }
         headers
     }

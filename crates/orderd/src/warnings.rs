@@ -5,93 +5,9 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
-use serde::ser::{SerializeStruct, Serializer};
-
 use crate::finding::Finding;
+use crate::health::warning::{Warning, What};
 use crate::nats::info::{Account, StreamConfig, StreamInfo, StreamState};
-use crate::process_memory::{Bounded, Usage};
-
-/// A finding that `/readyz` shows for as long as it holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Warning {
-    pub(crate) what: What,
-    /// The stream, account, consumer or server that is meant.
-    pub(crate) name: String,
-    pub(crate) finding: Finding,
-}
-
-impl Warning {
-    fn new(what: What, name: &str, finding: Finding) -> Self {
-        Self { what, name: name.to_owned(), finding }
-    }
-
-    /// Whether it is of the same thing, whatever its figures are now.
-    pub(crate) fn is_as(&self, other: &Self) -> bool {
-        self.what == other.what && self.name == other.name
-    }
-}
-
-impl Serialize for Warning {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut shown = serializer.serialize_struct("Warning", 3)?;
-        shown.serialize_field("what", self.what.as_str())?;
-        shown.serialize_field("name", &self.name)?;
-        shown.serialize_field("text", &self.finding.to_string())?;
-        shown.end()
-    }
-}
-
-/// The kinds of warnings, as `what` in `/readyz` and in `orderd_warning`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum What {
-    /// The stream may drop messages that nobody has read.
-    StreamMayDrop,
-    /// The stream is full, or nearly: publishers are refused.
-    StreamFull,
-    /// The stream takes no more messages.
-    StreamSealed,
-    /// The account has no room left, or nearly.
-    AccountFull,
-    /// What the table has stays in the stream for less than `STREAM_KEEP`.
-    KeptShorter,
-    /// Messages left the stream before they were taken in.
-    MessagesLost,
-    /// The clock of NATS is ahead of ours.
-    ClockSkew,
-    /// Little memory is left.
-    MemoryNearlyFull,
-    /// A file of a setting has changed, and can't be used as it is.
-    FileUnusable,
-}
-
-impl What {
-    pub(crate) const ALL: [Self; 9] = [
-        Self::StreamMayDrop,
-        Self::StreamFull,
-        Self::StreamSealed,
-        Self::AccountFull,
-        Self::KeptShorter,
-        Self::MessagesLost,
-        Self::ClockSkew,
-        Self::MemoryNearlyFull,
-        Self::FileUnusable,
-    ];
-
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Self::StreamMayDrop => "stream_may_drop",
-            Self::StreamFull => "stream_full",
-            Self::StreamSealed => "stream_sealed",
-            Self::AccountFull => "account_full",
-            Self::KeptShorter => "kept_shorter",
-            Self::MessagesLost => "messages_lost",
-            Self::ClockSkew => "clock_skew",
-            Self::MemoryNearlyFull => "memory_nearly_full",
-            Self::FileUnusable => "file_unusable",
-        }
-    }
-}
 
 /// A file of this setting that is not used as it is now.
 pub(crate) fn of_file(setting: &str, problem: String) -> Warning {
@@ -255,51 +171,6 @@ pub(crate) fn of_clock_skew(skew: Duration) -> Option<Warning> {
     finding.map(|finding| Warning::new(What::ClockSkew, "nats", finding))
 }
 
-/// What the process needs beside its orders.
-const BESIDE_ORDERS: u64 = 200 << 20;
-
-/// Little of the memory is left that the process may have, and much of it is the process's own. `was_near`: so it was when
-/// looked at last; the warning then stays until there is clearly more.
-pub(crate) fn of_memory(
-    usage: Usage,
-    resident: u64,
-    cache_max_bytes: Option<u64>,
-    was_near: bool,
-) -> Option<Warning> {
-    let Usage { bounded, used, limit } = usage;
-    let least = if was_near { limit / 5 } else { limit / 10 };
-    // Where others take the memory, a bound of ours would not help.
-    if limit == 0 || usage.free() >= least || resident < limit / 4 {
-        return None;
-    }
-    let (whose, more) = match bounded {
-        Bounded::Machine => ("the machine has", "the machine"),
-        Bounded::Group => ("its control group may use", "the container or service"),
-    };
-    let mebibytes = |bytes: u64| bytes >> 20;
-    let others = used.saturating_sub(resident);
-    let room = limit.saturating_sub(others);
-    // A small container leaves half of it to orders.
-    let advised = mebibytes(room.saturating_sub(BESIDE_ORDERS).max(room / 2)).max(1);
-    let fix = match cache_max_bytes {
-        Some(set) if mebibytes(set) <= advised => format!(
-            "give {more} more memory, or set CACHE_MAX_BYTES below {} MiB: keys and index always stay in memory",
-            mebibytes(set)
-        ),
-        _ => format!(
-            "set CACHE_MAX_BYTES={advised}MiB, so that orders above it are read from the table, or give {more} more memory"
-        ),
-    };
-    let problem = format!(
-        "memory is nearly full: {} MiB of the {} MiB that {whose}, {} MiB of them this process; when it is full, the kernel \
-         ends the process",
-        mebibytes(used),
-        mebibytes(limit),
-        mebibytes(resident)
-    );
-    Some(Warning::new(What::MemoryNearlyFull, "memory", Finding::warning(problem, fix)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -371,23 +242,5 @@ mod tests {
     fn clock_is_ahead_from_a_second_on() {
         assert_eq!(of_clock_skew(MAX_SKEW), None);
         assert_eq!(of_clock_skew(MAX_SKEW * 2).map(|warning| warning.what), Some(What::ClockSkew));
-    }
-
-    #[test]
-    fn memory_is_nearly_full_from_nine_tenths_on_and_until_four_fifths() {
-        const GIB: u64 = 1 << 30;
-        let usage = |percent: u64| Usage { bounded: Bounded::Group, used: GIB / 100 * percent, limit: GIB };
-        let warned = |percent, resident, set, was_near| of_memory(usage(percent), resident, set, was_near);
-        assert_eq!(warned(89, GIB / 2, None, false), None);
-        assert_eq!(warned(79, GIB / 2, None, true), None);
-        assert_eq!(warned(95, GIB / 5, None, false), None, "others have it");
-        let text = warned(91, GIB / 100 * 91, None, false).unwrap().finding.to_string();
-        assert!(text.contains("CACHE_MAX_BYTES=824MiB") && text.contains("1024 MiB"), "{text}");
-        assert!(warned(85, GIB / 2, None, true).is_some());
-        let text = warned(91, GIB / 100 * 91, Some(800 << 20), false).unwrap().finding.to_string();
-        assert!(text.contains("more memory") && text.contains("below 800 MiB"), "{text}");
-        let small = Usage { bounded: Bounded::Machine, used: 60 << 20, limit: 64 << 20 };
-        let text = of_memory(small, 50 << 20, None, false).unwrap().finding.to_string();
-        assert!(text.contains("CACHE_MAX_BYTES=27MiB") && text.contains("the machine has"), "{text}");
     }
 }

@@ -7,6 +7,7 @@
     reason = "these comments are the text of --help"
 )]
 
+pub mod error;
 pub mod parse;
 
 use std::path::PathBuf;

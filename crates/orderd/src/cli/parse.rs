@@ -14,7 +14,7 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command, CommandFactory, FromArgMatches};
 
 use crate::cli::Cli;
-use crate::config::ConfigError;
+use crate::cli::error::ConfigError;
 
 /// Why there is no [`Cli`].
 #[derive(Debug, thiserror::Error)]

@@ -5,12 +5,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
-use super::ask;
+use super::{ask, check_nats};
 use crate::cli::{CheckArgs, ServeArgs};
 use crate::config::{Http, Settings};
 use crate::finding::{Finding, Report, Severity};
 use crate::logging::filter;
-use crate::{nats, postgres};
+use crate::postgres;
 
 /// A certificate that expires within so many seconds is a warning.
 const SOON: i64 = 14 * 86400;
@@ -44,7 +44,7 @@ async fn settings(args: &ServeArgs, json: bool) -> anyhow::Result<ExitCode> {
     let settings = Settings::new(args)?;
     filter::parse(&args.log)?;
     let (mut nats, mut postgres) =
-        tokio::join!(nats::check::run(&settings.nats), postgres::check::run(&settings.postgres));
+        tokio::join!(check_nats::run(&settings.nats), postgres::check::run(&settings.postgres));
     let mut http = http(&settings.http);
     for (setting, finding) in expiring(&settings) {
         let part = match setting {

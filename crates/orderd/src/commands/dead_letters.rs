@@ -12,7 +12,6 @@ use comfy_table::Table;
 use serde_json::{Value, json};
 
 use super::confirm::confirmed;
-use super::counted;
 use super::progress::Progress;
 use crate::cli::{
     DeadLetterDrop, DeadLetterList, DeadLetterReplay, DeadLetterShow, DeadLettersArgs, DeadLettersCommand,
@@ -23,9 +22,10 @@ use crate::dead_letters::format::{DeadLetter, header};
 use crate::dead_letters::list;
 use crate::dead_letters::replay::{self, Outcome};
 use crate::dead_letters::store::Store;
-use crate::erasure::shown;
 use crate::logging::audit;
 use crate::nats;
+use crate::wording::counted;
+use crate::wording::shown;
 
 /// How long nothing may happen while outcomes are waited for.
 const OUTCOME_TIMEOUT: Duration = Duration::from_secs(20);

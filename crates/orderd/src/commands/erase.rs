@@ -13,10 +13,11 @@ use super::confirm::confirmed;
 use super::progress::Progress;
 use crate::cli::EraseArgs;
 use crate::config::{self, ConfigError, Http, Nats, Postgres};
-use crate::erasure::{Eraser, Erasing, Found, shown};
+use crate::erasure::{Eraser, Erasing, Found};
 use crate::logging::audit;
 use crate::nats;
 use crate::postgres::{self, Connection, expiry};
+use crate::wording::shown;
 use cache::MAX_LIMIT;
 
 /// How long the service may show orders that are erased already.
@@ -133,7 +134,7 @@ fn say(count: usize, erased: Found) -> anyhow::Result<()> {
 }
 
 fn orders(count: usize) -> String {
-    super::counted(count as u64, "order")
+    crate::wording::counted(count as u64, "order")
 }
 
 /// `MEMBER=VALUE`
@@ -222,7 +223,7 @@ async fn erase_older(
         super::complain(&format!("no row is older than {named}"));
         return Ok(ExitCode::FAILURE);
     }
-    let what = format!("{} older than {named}", super::counted(count, "order"));
+    let what = format!("{} older than {named}", crate::wording::counted(count, "order"));
     if let Some(end) = consent.end(&what)? {
         return Ok(end);
     }

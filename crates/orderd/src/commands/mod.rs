@@ -14,6 +14,7 @@ pub mod erase;
 pub mod drain_stan;
 
 mod ask;
+mod check_nats;
 mod confirm;
 mod progress;
 
@@ -32,9 +33,4 @@ pub(crate) fn complain(line: &str) {
     use std::io::Write;
     // A closed stderr is no reason to stop.
     drop(writeln!(std::io::stderr(), "{line}"));
-}
-
-/// `1 order`, `2 orders`
-pub(crate) fn counted(count: u64, thing: &str) -> String {
-    format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
 }

@@ -12,11 +12,11 @@ use order::{Layouts, RowReader};
 use tokio_postgres::binary_copy::BinaryCopyOutStream;
 use tokio_postgres::types::Type;
 
-use super::counted;
 use super::progress::Progress;
 use crate::cli::{ModelCheckArgs, ModelCommand, ModelCommandArgs, TypesArgs};
 use crate::config::{self, ConfigError, Postgres};
 use crate::postgres;
+use crate::wording::counted;
 
 /// So many ways in which rows were written are told apart; rows of further ones are only counted.
 const MAX_WRITERS: usize = 100;

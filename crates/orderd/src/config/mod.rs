@@ -1,6 +1,7 @@
 //! Settings: what the raw flags and variables of `cli.rs` mean, checked.
 
 mod nats;
+mod nats_login;
 mod postgres;
 mod conninfo;
 mod pg_options;
@@ -14,7 +15,6 @@ mod secret;
 mod reload;
 mod certificates;
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,23 +38,9 @@ use self::secret::secret;
 pub(crate) use self::tokens::tokens;
 pub use self::tokens::{Access, Right, Token, TokenList, Tokens};
 use crate::cli::ServeArgs;
+pub use crate::cli::error::ConfigError;
 use crate::subject;
 use cache::MAX_SEARCH_MEMBERS;
-
-/// A setting that can't be used: its name, and what it takes.
-#[derive(Debug, thiserror::Error)]
-#[error("{setting}: {problem}")]
-pub struct ConfigError {
-    setting: Cow<'static, str>,
-    problem: String,
-}
-
-impl ConfigError {
-    /// `problem` says what is wrong and what the setting takes.
-    pub fn new(setting: impl Into<Cow<'static, str>>, problem: impl ToString) -> Self {
-        Self { setting: setting.into(), problem: problem.to_string() }
-    }
-}
 
 fn wrong(setting: &'static str, problem: impl ToString) -> ConfigError {
     ConfigError::new(setting, problem)

@@ -8,10 +8,10 @@ use rustls::pki_types::CertificateDer;
 use rustls::sign::CertifiedKey;
 use std::path::Path;
 
+use super::nats_login::{self, Login, Named};
 use super::reload::{Files, Reload, Reloaded};
 use super::{ConfigError, Secret, certificates, host, list, secret, wrong};
 use crate::cli::NatsArgs;
-use crate::nats::{self, Login, Named};
 use crate::subject::{self, DEAD_PREFIX};
 
 /// The longest that the topic may be as one token, in bytes: a subject has to fit into one line of the protocol, of
@@ -276,7 +276,7 @@ fn credentials(args: &NatsArgs) -> Result<Option<Login>, ConfigError> {
         let unusable =
             |problem: String| wrong("NATS_CREDS", format!("can't use {}: {problem}", file.display()));
         let text = files.read_text(&file).map_err(|error| unusable(error.to_string()))?;
-        let credentials = nats::Credentials::parse(&text).map_err(|problem| {
+        let credentials = nats_login::Credentials::parse(&text).map_err(|problem| {
             unusable(format!("{problem}; it takes a file of credentials, as nsc generate creds makes it"))
         })?;
         files.note_end("NATS_CREDS", credentials.end());
@@ -289,7 +289,9 @@ fn nkey(args: &NatsArgs) -> Result<Option<Login>, ConfigError> {
     let given = args.nats_nkey.clone().map(Secret);
     let key = Reloaded::new("NATS_NKEY", move |files| {
         let seed = secret("NATS_NKEY", given.as_ref().map(|given| given.0.as_str()), files)?;
-        seed.map(|seed| nats::user_key(&seed)).transpose().map_err(|problem| wrong("NATS_NKEY", problem))
+        seed.map(|seed| nats_login::user_key(&seed))
+            .transpose()
+            .map_err(|problem| wrong("NATS_NKEY", problem))
     })?;
     Ok(key.current().is_some().then_some(Login::Nkey(key)))
 }

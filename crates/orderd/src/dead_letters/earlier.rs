@@ -7,10 +7,10 @@ use async_nats::jetstream::Context;
 use order::Key;
 
 use super::format::Location;
-use crate::commands::counted;
 use crate::finding::Finding;
 use crate::nats::info;
 use crate::subject::{self, DEAD_PREFIX};
+use crate::wording::counted;
 
 /// How many there are of this topic, in which streams, and what to do.
 ///

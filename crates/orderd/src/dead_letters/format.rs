@@ -12,6 +12,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::config::Nats;
+use crate::nats::headers::{MAX_TEXT, printable};
 use crate::subject::{self, DEAD_PREFIX};
 
 /// The header by which a replay says whose dead letter a message is.
@@ -20,10 +21,8 @@ pub(crate) const KEY_HEADER: &str = "Orderd-Key";
 /// Bytes that all headers of a dead letter take together, at most.
 pub(super) const MAX_HEADERS: usize = 4096;
 
-/// The longest a subject, and a reason and a path, may be in a header, in bytes, so that all headers together stay below
-/// `MAX_HEADERS`.
+/// The longest a subject may be in a header, in bytes, so that all headers together stay below `MAX_HEADERS`.
 const MAX_SUBJECT: usize = 2048;
-pub(crate) const MAX_TEXT: usize = 640;
 
 /// The longest a key of an erased order may be as one token, in bytes. Keys from the stream are far shorter.
 const MAX_ERASED: usize = 1024;
@@ -48,8 +47,7 @@ pub(crate) mod header {
     /// Of a note: the sequence of the message that was taken in.
     pub(crate) const TAKEN_IN_BY: &str = "Orderd-Taken-In-By";
     pub(crate) const REASON: &str = "Orderd-Reason";
-    pub(crate) const DETAIL: &str = "Orderd-Detail";
-    pub(crate) const PATH: &str = "Orderd-Path";
+    pub(crate) use crate::nats::headers::{DETAIL, PATH};
     pub(crate) const OFFSET: &str = "Orderd-Offset";
     /// The subject that the message was published on, escaped.
     pub(crate) const SUBJECT: &str = "Orderd-Subject";
@@ -291,12 +289,6 @@ pub(crate) fn wire_len(headers: &HeaderMap) -> usize {
     let lines: usize =
         lines.map(|(name, value)| name_len(name) + value.as_str().len() + ": \r\n".len()).sum();
     "NATS/1.0\r\n\r\n".len() + lines
-}
-
-/// Cut to size, and without control characters: a line break would end a header.
-pub(crate) fn printable(text: &str, limit: usize) -> String {
-    let text = &text[..text.floor_char_boundary(limit)];
-    text.replace(char::is_control, " ")
 }
 
 /// As a header can hold it, and cut to size.

@@ -26,11 +26,11 @@ use time::OffsetDateTime;
 pub(crate) use self::follow::Follower;
 use self::replays::Replays;
 use self::rows::Rows;
-use crate::commands::counted;
 use crate::config::{Nats, Postgres};
 use crate::dead_letters::list;
 use crate::dead_letters::store::Store;
 use crate::nats::streams;
+use crate::wording::{counted, shown};
 
 /// Erases orders.
 pub(crate) struct Eraser {
@@ -292,12 +292,4 @@ impl Traces {
             dead_letters: self.has_dead_letter.into(),
         }
     }
-}
-
-/// An id that somebody else has chosen, for a message: it may be long, or have line breaks.
-pub(crate) fn shown(id: &str) -> String {
-    const LONGEST: usize = 100;
-    let cut = &id[..id.floor_char_boundary(LONGEST)];
-    let more = if cut.len() < id.len() { "…" } else { "" };
-    format!("{}{more}", cut.escape_debug())
 }

@@ -7,9 +7,9 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Error};
 
-use super::shown;
 use crate::config::Postgres;
 use crate::postgres::{self, Connection, STUCK, Unanswered, position};
+use crate::wording::shown;
 
 /// Rows that are looked for and erased, on a connection that is made for the first of them.
 pub(super) struct Rows {

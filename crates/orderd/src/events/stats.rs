@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use crate::fill::table_reader::Progress;
+use crate::fill_progress::FillProgress;
 use crate::health::Health;
 use crate::metrics::Metrics;
 use cache::Cache;
@@ -19,7 +19,7 @@ pub(crate) struct Stats {
     cache: Arc<Cache>,
     metrics: Arc<Metrics>,
     health: Arc<Health>,
-    progress: Arc<Progress>,
+    progress: Arc<FillProgress>,
     parts_changed: watch::Receiver<()>,
     before: Totals,
     rates: Rates,
@@ -73,7 +73,7 @@ impl Stats {
         cache: Arc<Cache>,
         metrics: Arc<Metrics>,
         health: Arc<Health>,
-        progress: Arc<Progress>,
+        progress: Arc<FillProgress>,
     ) -> Self {
         let before = Totals::of(0, &metrics);
         let parts_changed = health.changes();
@@ -97,7 +97,7 @@ impl Stats {
         }
         let (rates, metrics) = (self.rates, &self.metrics);
         json!({
-            "mem_len": self.cache.len(),
+            "mem_len": self.cache.count(),
             "orders_per_second": rates.arrived,
             "committed_per_second": rates.written,
             "commit_ms": rates.commit_ms,
@@ -108,7 +108,7 @@ impl Stats {
             "dead_letters": metrics.dead_letters_waiting.get(),
             "lag": metrics.lag.get(),
             "readers": readers,
-            "parts": self.health.report(&self.progress),
+            "parts": self.health.report(&self.progress.counts()),
         })
     }
 }

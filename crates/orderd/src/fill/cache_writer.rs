@@ -61,6 +61,6 @@ mod tests {
             run(&cache, &feed, memwritechan_out).await.unwrap();
             assert!(cache.wait_filled(filled).now_or_never().is_some());
         }
-        assert_eq!(cache.len(), 2);
+        assert_eq!(cache.count(), 2);
     }
 }

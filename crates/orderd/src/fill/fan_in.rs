@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use crate::ingest::Orders;
+use crate::chunk::Orders;
 use cache::{Entries, EntryBuilder};
 
 /// Runs until both inputs close.

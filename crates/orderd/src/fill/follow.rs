@@ -4,11 +4,10 @@
 //! one that became a dead letter. Once the position has passed its message, the table says what became of it: a row, or
 //! nothing.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -19,6 +18,7 @@ use crate::metrics::Metrics;
 use crate::position::Positions;
 use crate::postgres::{self, LookUp, Unanswered};
 use crate::retry::Backoff;
+use crate::undecided::Undecided;
 use cache::{Cache, Entries, Entry, EntryBuilder};
 
 /// Rows that are asked for in one query, and how long its answer may take.
@@ -27,42 +27,6 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How often undecided orders are looked at while there are some.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-
-/// Orders of which only the table knows what became of them, each with the sequence of the message that decides it.
-#[derive(Clone, Default)]
-pub(crate) struct Undecided {
-    orders: Arc<Mutex<HashMap<String, u64>>>,
-    added: Arc<Notify>,
-}
-
-impl Undecided {
-    /// The table is asked for `key` once the position has passed `sequence`.
-    pub(crate) fn add(&self, key: &str, sequence: u64) {
-        let mut orders = self.orders();
-        let decided_at = orders.entry(key.to_owned()).or_insert(sequence);
-        *decided_at = sequence.max(*decided_at);
-        drop(orders);
-        self.added.notify_one();
-    }
-
-    fn orders(&self) -> MutexGuard<'_, HashMap<String, u64>> {
-        self.orders.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn passed(&self, seq: u64) -> Vec<(String, u64)> {
-        let orders = self.orders();
-        let passed = orders.iter().filter(|(_, decided_at)| **decided_at <= seq);
-        passed.map(|(key, decided_at)| (key.clone(), *decided_at)).collect()
-    }
-
-    /// Unless it was added again meanwhile.
-    fn decided(&self, key: &str, decided_at: u64) {
-        let mut orders = self.orders();
-        if orders.get(key) == Some(&decided_at) {
-            orders.remove(key);
-        }
-    }
-}
 
 /// What the stage needs.
 pub(crate) struct Follow {
@@ -92,10 +56,10 @@ impl Follow {
         let mut entry_builder = self.cache.entry_builder();
         let mut generation;
         loop {
-            if self.undecided.orders().is_empty() {
+            if self.undecided.is_empty() {
                 // Where connections are few, others need this one.
                 look_up = None;
-                self.undecided.added.notified().await;
+                self.undecided.added().await;
             }
             // What the one before could not decide, this one may hold too.
             generation = self.cache.generation();
@@ -204,21 +168,4 @@ fn entry(entry_builder: &mut EntryBuilder, id: &str, row: Option<&[u8]>) -> Opti
     };
     tracing::warn!(id, problem, "row can't be decoded, skipped");
     None
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn undecided_order_waits_for_the_last_message_that_decides_it() {
-        let undecided = Undecided::default();
-        undecided.add("1-1", 1);
-        undecided.add("1-1", 5);
-        undecided.add("1-2", 2);
-        assert_eq!(undecided.passed(4), [("1-2".to_owned(), 2)]);
-        undecided.decided("1-2", 2);
-        undecided.decided("1-1", 1);
-        assert_eq!(undecided.passed(5), [("1-1".to_owned(), 5)]);
-    }
 }

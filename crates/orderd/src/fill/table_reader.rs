@@ -1,18 +1,19 @@
 //! PostgreSQL -> initmemchan: reads the whole table into memory while everything else goes on.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use futures_util::{FutureExt, StreamExt, TryFutureExt, future};
 use order::RowFormat;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 use tokio_postgres::binary_copy::BinaryCopyOutStream;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_util::sync::CancellationToken;
 
 use crate::config;
 use crate::config::Postgres;
+use crate::fill_progress::FillProgress;
 use crate::health::{Health, Part};
 use crate::metrics::Metrics;
 use crate::postgres::encoding::Encoding;
@@ -41,58 +42,15 @@ const NAMED: u64 = 100;
 
 /// What the stage needs.
 #[derive(Clone)]
-pub(crate) struct Restore {
+pub(crate) struct TableReader {
     pub(crate) settings: Postgres,
     pub(crate) cache: Arc<Cache>,
     pub(crate) health: Arc<Health>,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) progress: Arc<Progress>,
+    pub(crate) progress: Arc<FillProgress>,
     /// How often the table is read again; `None` for never.
     pub(crate) every: Option<Duration>,
     pub(crate) stop: CancellationToken,
-}
-
-/// How far the fill is.
-#[derive(Default)]
-pub(crate) struct Progress {
-    /// Rows read in this fill.
-    pub(crate) rows: AtomicU64,
-    /// Rows in the table when the fill began, as PostgreSQL estimates.
-    pub(crate) estimate: AtomicU64,
-    /// Rows of this fill that can't be decoded.
-    pub(crate) undecodable: AtomicU64,
-    /// Entries of all fills that are on their way to memory, or there.
-    sent: AtomicU64,
-    /// Told to read the table again.
-    again: Notify,
-    /// How often that was said, and which of these the last whole fill has answered.
-    asked: AtomicU64,
-    answered: AtomicU64,
-    /// Whether the table is being read, or was.
-    begun: AtomicBool,
-    /// The place in the stream is known of which all that lies before it is in the table.
-    placed: Notify,
-}
-
-impl Progress {
-    /// The table is to be read again.
-    pub(crate) fn again(&self) {
-        self.asked.fetch_add(1, Ordering::AcqRel);
-        self.again.notify_one();
-    }
-
-    /// Whether all of the table is in memory that was in it when it was last told to be read.
-    pub(crate) fn is_whole(&self) -> bool {
-        self.answered.load(Ordering::Acquire) >= self.asked.load(Ordering::Acquire)
-    }
-
-    /// From here on, what other processes take is followed: the table has to be read after that is known.
-    pub(crate) fn placed(&self) {
-        self.placed.notify_one();
-        if self.begun.load(Ordering::Acquire) {
-            self.again();
-        }
-    }
 }
 
 /// The table as it is found.
@@ -107,7 +65,7 @@ struct Table {
     unreadable: Vec<Vec<u8>>,
 }
 
-impl Restore {
+impl TableReader {
     /// Fills memory, and fills it again whenever told to, until told to stop.
     pub(crate) async fn run(self, initmemchan: mpsc::Sender<Entries>) -> anyhow::Result<()> {
         let mut first = true;
@@ -123,7 +81,7 @@ impl Restore {
             first = false;
             tokio::select! {
                 () = self.due() => {}
-                () = self.progress.again.notified() => {}
+                () = self.progress.refill_requested.notified() => {}
                 () = self.stop.cancelled() => return Ok(()),
             }
         }

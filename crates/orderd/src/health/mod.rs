@@ -1,5 +1,7 @@
 //! Which parts of the service are up, and since when: what `/readyz` and `/healthz` show.
 
+pub(crate) mod warning;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,9 +11,8 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use tokio::sync::watch;
 
-use crate::fill::table_reader::Progress;
+use self::warning::{Warning, What};
 use crate::metrics::Metrics;
-use crate::warnings::{Warning, What};
 
 /// A part that can be away while the others go on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -193,16 +194,14 @@ impl Health {
 }
 
 impl Health {
-    /// All parts, and how far the fill is, as JSON.
-    pub(crate) fn report(&self, progress: &Progress) -> Value {
+    /// All parts as JSON, and the counts of the fill.
+    pub(crate) fn report(&self, fill: &[(&str, u64)]) -> Value {
         let mut report = json!({});
         for (part, name) in PARTS {
             report[name] = serde_json::to_value(self.state(part)).unwrap_or_default();
         }
-        for (name, count) in
-            [("rows", &progress.rows), ("of", &progress.estimate), ("undecodable", &progress.undecodable)]
-        {
-            report["fill"][name] = count.load(Ordering::Relaxed).into();
+        for (name, count) in fill {
+            report["fill"][*name] = (*count).into();
         }
         let warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
         let warnings: Vec<&Warning> = warnings.values().flatten().collect();

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Settings;
 use crate::events::feed::Feed;
 use crate::fill::read_through::{ReadThrough, Sources};
-use crate::fill::table_reader::Progress;
+use crate::fill_progress::FillProgress;
 use crate::health::{Health, Part};
 use crate::logging::audit;
 use crate::metrics::Metrics;
@@ -55,7 +55,7 @@ pub(crate) struct App {
     layouts: Arc<Layouts>,
     read_through: ReadThrough,
     health: Arc<Health>,
-    progress: Arc<Progress>,
+    progress: Arc<FillProgress>,
     positions: Arc<Positions>,
     metrics: Arc<Metrics>,
     depths: Arc<Depths>,

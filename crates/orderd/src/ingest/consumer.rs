@@ -11,8 +11,8 @@ use futures_util::{FutureExt, StreamExt};
 use order::Key;
 use tokio::sync::watch;
 
-use super::{Message, StreamPosition};
 use crate::nats::CONSUMER_PREFIX;
+use crate::nats::message::{Message, StreamPosition};
 use crate::random;
 
 /// A chunk closes at so many messages or bytes, or sooner when nothing more is there.

@@ -7,10 +7,11 @@ use std::time::Duration;
 use order::{Order, Parser, Reason, Refusal, RowFormat};
 use tokio::sync::mpsc;
 
-use super::{Message, Messages, Orders, Rejected};
-use crate::fill::follow::Undecided;
+use crate::chunk::{Messages, Orders, Rejected};
 use crate::health::{Health, Part};
 use crate::metrics::Metrics;
+use crate::nats::message::Message;
+use crate::undecided::Undecided;
 use cache::Cache;
 
 /// While memory fills, each chunk may wait so long for readers of what is not there yet.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use super::Orders;
+use crate::chunk::Orders;
 
 /// Runs until `orderschan` closes.
 pub(crate) async fn run(

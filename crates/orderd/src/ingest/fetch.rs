@@ -18,14 +18,16 @@ use super::client::{Connected, IntakeClient};
 use super::consumer::{OrderedConsumer, PullLimit};
 use super::unreadable::{self, Failures};
 use super::vanished::HighestRead;
-use super::{Gap, Message, Messages, StreamPosition};
 use crate::aligned_interval;
+use crate::chunk::Messages;
 use crate::config::Settings;
 use crate::dead_letters::store::Store;
 use crate::health::{Health, Part};
 use crate::metrics::Metrics;
+use crate::nats::message::{Message, StreamPosition};
 use crate::nats::streams;
 use crate::nats::{self, NatsError};
+use crate::position::Gap;
 use crate::position::{Mark, Positions, Problem, Reach, Report, Run, StreamIdentity};
 use crate::retry::Backoff;
 

@@ -6,11 +6,12 @@ use futures_util::{StreamExt, stream};
 use order::Key;
 use tokio::sync::mpsc;
 
-use super::{Message, Messages};
+use crate::chunk::Messages;
 use crate::dead_letters::format::key_of_dead_letter;
 use crate::dead_letters::store::{Replay, Store};
-use crate::fill::follow::Undecided;
 use crate::metrics::Metrics;
+use crate::nats::message::Message;
+use crate::undecided::Undecided;
 
 /// How many look-ups are under way at once: any publisher can send this header, and must not block others.
 const LOOK_UPS: usize = 64;

@@ -18,7 +18,7 @@ use crate::config::Settings;
 use crate::dead_letters::store::Store;
 use crate::health::{Health, Part};
 use crate::metrics::Metrics;
-use crate::nats::info;
+use crate::nats::info::{self, StreamInfo};
 use crate::nats::streams;
 use crate::position::{Mark, Positions};
 use crate::postgres::{self, Connection, SLOW, Wal};
@@ -141,7 +141,7 @@ impl Retention {
         let mut warned = Vec::new();
         for (name, what) in [(stream, "orders that nobody has read"), (dead, "dead letters")] {
             let found = info::stream(context, name).await?;
-            found.iter().for_each(|stream| self.metrics.show_stream(stream));
+            found.iter().for_each(|stream| show_stream(&self.metrics, stream));
             warned.extend(found.iter().flat_map(|stream| warnings::of_stream(stream, what)));
         }
         let (account, replicas) = (info::account(context).await?, self.settings.nats.replicas);
@@ -197,6 +197,19 @@ impl Retention {
         tracing::debug!(purged, "purged what the table has from the stream");
         self.dead_letters.forget_decided(floor).await?;
         Ok(())
+    }
+}
+
+/// What a stream holds, against its limits.
+fn show_stream(metrics: &Metrics, stream: &StreamInfo) {
+    let name = &[stream.config.name.as_str()];
+    metrics.stream_bytes.with_label_values(name).set(stream.state.bytes.cast_signed());
+    metrics.stream_messages.with_label_values(name).set(stream.state.messages.cast_signed());
+    for (gauge, limit) in [
+        (&metrics.stream_max_bytes, stream.config.max_bytes),
+        (&metrics.stream_max_messages, stream.config.max_msgs),
+    ] {
+        gauge.with_label_values(name).set(limit.max(0));
     }
 }
 

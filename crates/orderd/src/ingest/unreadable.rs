@@ -19,8 +19,8 @@ use time::format_description::well_known::Rfc3339;
 use tokio::time::timeout;
 
 use super::consumer::{OrderedConsumer, PullLimit};
-use super::{Message, StreamPosition};
 use crate::config::Nats;
+use crate::nats::message::{Message, StreamPosition};
 use crate::nats::streams;
 use crate::nats::{self, info};
 

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
-use crate::erasure::shown;
+use crate::wording::shown;
 
 /// The target of all lines.
 pub const TARGET: &str = "audit";

@@ -2,7 +2,7 @@
 
 use tracing_subscriber::EnvFilter;
 
-use crate::config::ConfigError;
+use crate::cli::error::ConfigError;
 use crate::logging::audit;
 
 /// The log filter. `EnvFilter` would take a misspelt level for a module name and silence everything else.

@@ -12,7 +12,6 @@ use prometheus::{
 };
 
 use self::process::ProcessMetrics;
-use crate::nats::info::StreamInfo;
 
 /// All that is counted. One for each running service, so that several can run in one process.
 pub(crate) struct Metrics {
@@ -275,19 +274,6 @@ impl Metrics {
             process: ProcessMetrics::new(&r)?,
             registry: r,
         }))
-    }
-
-    /// What a stream holds, against its limits.
-    pub(crate) fn show_stream(&self, stream: &StreamInfo) {
-        let name = &[stream.config.name.as_str()];
-        self.stream_bytes.with_label_values(name).set(stream.state.bytes.cast_signed());
-        self.stream_messages.with_label_values(name).set(stream.state.messages.cast_signed());
-        for (gauge, limit) in [
-            (&self.stream_max_bytes, stream.config.max_bytes),
-            (&self.stream_max_messages, stream.config.max_msgs),
-        ] {
-            gauge.with_label_values(name).set(limit.max(0));
-        }
     }
 
     /// All of it in Prometheus' text format.

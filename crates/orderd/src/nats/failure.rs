@@ -53,13 +53,13 @@ async fn unresolved(server: &ServerAddr) -> Option<String> {
 }
 
 /// Without the kind before it and the number behind it, which say nothing more.
-pub(super) fn cause(error: &str) -> String {
+pub(crate) fn cause(error: &str) -> String {
     let error = error.strip_prefix("IO error: ").unwrap_or(error);
     let error = error.split(" (os error").next().unwrap_or(error).trim_end_matches(": ");
     error.trim().to_owned()
 }
 
-pub(super) fn advice(cause: &str) -> Option<&'static str> {
+pub(crate) fn advice(cause: &str) -> Option<&'static str> {
     let cause = cause.to_lowercase();
     let says = |words: &[&str]| words.iter().any(|word| cause.contains(word));
     Some(if says(&["connections exceeded", "maximum connections"]) {

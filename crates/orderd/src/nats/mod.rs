@@ -1,13 +1,13 @@
 //! The connection to NATS: how it is made, and what the server must be. Which stream orders are taken from: `streams`;
 //! where dead letters are kept: `dead_letters`.
 
-mod failure;
+pub(crate) mod failure;
 pub(crate) mod client_task;
 pub(crate) mod streams;
+pub(crate) mod message;
+pub(crate) mod headers;
 pub(crate) mod scan;
-mod login;
 mod tls;
-pub(crate) mod check;
 pub(crate) mod info;
 pub(crate) mod stored;
 pub(crate) mod create;
@@ -25,8 +25,6 @@ use crate::config::Nats;
 use crate::health::{Health, Part};
 use crate::nats::client_task::ClientEnd;
 use crate::retry::Backoff;
-
-pub(crate) use self::login::{Credentials, Login, Named, user_key};
 
 /// What the names of consumers begin with by which orders are read.
 pub(crate) const CONSUMER_PREFIX: &str = "orderd-";
@@ -287,7 +285,7 @@ fn die_if_told(client: &str) {
 }
 
 /// Who we are, and by which TLS. The client itself ignores what an address holds.
-fn secured(settings: &Nats) -> Result<ConnectOptions, anyhow::Error> {
+pub(crate) fn secured(settings: &Nats) -> Result<ConnectOptions, anyhow::Error> {
     let login = settings.login.clone();
     let options = ConnectOptions::with_auth_callback(move |nonce| std::future::ready(login.answer(&nonce)))
         .name("orderd")

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::encode::Rows;
-use crate::ingest::Gap;
+use crate::position::Gap;
 use crate::position::{Mark, Run};
 
 /// A batch closes at so many orders or bytes.

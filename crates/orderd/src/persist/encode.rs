@@ -7,7 +7,7 @@ use bytes::Bytes;
 use order::Layouts;
 use tokio::sync::mpsc;
 
-use crate::ingest::Orders;
+use crate::chunk::Orders;
 
 /// The number of a row's fields, and the lengths of both.
 const FRAME: usize = 2 + 4 + 4;

@@ -260,7 +260,7 @@ impl Running {
         self.parts.positions.take_asked_at();
         self.parts.health.down(Part::Fill, why);
         self.parts.cache.begin_generation(self.generation);
-        self.parts.progress.again();
+        self.parts.progress.request_refill();
     }
 
     fn begin_run(&mut self, found: &Position, writes: bool) {

@@ -22,17 +22,17 @@ use super::session::{Failure, Session};
 use crate::aligned_interval;
 use crate::config::Settings;
 use crate::dead_letters::store::Store;
-use crate::fill::follow::Undecided;
-use crate::fill::table_reader::Progress;
+use crate::fill_progress::FillProgress;
 use crate::health::{Health, Part};
-use crate::ingest::Gap;
 use crate::metrics::Metrics;
+use crate::position::Gap;
 use crate::position::{Mark, Positions, Run, StreamIdentity};
 use crate::postgres::describe;
 use crate::postgres::position::{self, Fence};
 use crate::random;
 use crate::receipts::Receipts;
 use crate::retry::Backoff;
+use crate::undecided::Undecided;
 use cache::Cache;
 
 /// How often an idle writer renews its lease, and so notices that PostgreSQL is away, or went back.
@@ -47,7 +47,7 @@ pub(crate) struct Writer {
     pub(crate) dead_letters: Arc<Store>,
     pub(crate) receipts: Arc<Receipts>,
     pub(crate) cache: Arc<Cache>,
-    pub(crate) progress: Arc<Progress>,
+    pub(crate) progress: Arc<FillProgress>,
     pub(crate) undecided: Undecided,
     /// Told to stop: what can't be committed at once stays in the stream.
     pub(crate) stop: CancellationToken,

@@ -1,7 +1,7 @@
 //! Makes every channel and spawns every stage of the flow, in its order. `lib.rs` spawns what runs around it.
 //!
 //! ```text
-//!                      restore, follow ── initmemchan ─┐
+//!                      table_reader, follow ── initmemchan ─┐
 //!                                                      ├─ fan_in ── memwritechan ── cache ── feed
 //!                                          ┌─ memchan ─┘
 //! fetch ── natschan ── filter ── msgdatachan ── decode ── orderschan ── fan_out
@@ -24,9 +24,10 @@ use crate::erasure::expiry::Expiry;
 use crate::erasure::{Eraser, Follower};
 use crate::events::feed::Feed;
 use crate::events::stats::Stats;
-use crate::fill::follow::{Follow, Undecided};
-use crate::fill::table_reader::{Progress, Restore};
+use crate::fill::follow::Follow;
+use crate::fill::table_reader::TableReader;
 use crate::fill::{cache_writer, fan_in};
+use crate::fill_progress::FillProgress;
 use crate::health::Health;
 use crate::ingest::client::IntakeClient;
 use crate::ingest::decode::Decode;
@@ -41,6 +42,7 @@ use crate::persist::writer::Writer;
 use crate::pipeline::supervisor::{Stage, Stages};
 use crate::position::Positions;
 use crate::receipts::Receipts;
+use crate::undecided::Undecided;
 use cache::{Cache, MemoryBudget};
 
 /// How many chunks wait in each channel. A chunk has 256 messages or a mebibyte, so that all of them together
@@ -55,7 +57,7 @@ pub(crate) struct Parts {
     pub(crate) layouts: Arc<Layouts>,
     pub(crate) cache: Arc<Cache>,
     pub(crate) feed: Arc<Feed>,
-    pub(crate) progress: Arc<Progress>,
+    pub(crate) progress: Arc<FillProgress>,
     pub(crate) positions: Arc<Positions>,
     pub(crate) dead_letters: Arc<Store>,
     pub(crate) receipts: Arc<Receipts>,
@@ -100,7 +102,7 @@ impl Parts {
     }
 }
 
-/// Starts all stages. Each ends when its input closes, which begins where `fetch` and `restore` are told
+/// Starts all stages. Each ends when its input closes, which begins where `fetch` and `table_reader` are told
 /// to stop.
 pub(crate) fn start(parts: &Parts, parser: Parser, depths: &Depths) -> Stages {
     let Parts { settings, client, layouts, cache, feed, progress, positions, health, .. } = parts;
@@ -146,7 +148,7 @@ pub(crate) fn start(parts: &Parts, parser: Parser, depths: &Depths) -> Stages {
         stop: stop.clone(),
         give_up: give_up.clone(),
     };
-    let restore = Restore {
+    let table_reader = TableReader {
         settings: settings.postgres.clone(),
         cache: cache.clone(),
         health: health.clone(),
@@ -186,7 +188,7 @@ pub(crate) fn start(parts: &Parts, parser: Parser, depths: &Depths) -> Stages {
     stage("encode", Box::pin(encode::run(encodechan_out, gobchan, layouts.clone())));
     stage("writer", Box::pin(writer.run(gobchan_out)));
 
-    stage("restore", Box::pin(restore.run(initmemchan.clone())));
+    stage("table_reader", Box::pin(table_reader.run(initmemchan.clone())));
     stage("follow", Box::pin(follow.run(initmemchan)));
     stage("fan_in", Box::pin(fan_in::run(initmemchan_out, memchan_out, memwritechan, cache.entry_builder())));
     let (writing, showing) = (cache.clone(), feed.clone());

@@ -29,10 +29,10 @@ pub(crate) use self::data::{Data, array_type};
 use self::encoding::Encoding;
 pub(crate) use self::failure::ConnectError;
 pub(crate) use self::home::Home;
-use self::position::Mark;
 pub(crate) use self::schema::format_of_table;
 use self::schema::{Refused, Traits};
 use crate::config::{Postgres, Table, Target};
+use crate::position::Mark;
 use crate::random;
 use crate::tls::Mode;
 

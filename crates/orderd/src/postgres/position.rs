@@ -14,6 +14,7 @@ use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Error, Row, Statement};
 
 use crate::config::Table;
+use crate::position::Mark;
 use crate::random;
 
 /// How long a lease holds without a write by its holder: longer only where its writes take so long.
@@ -81,14 +82,6 @@ pub(crate) struct Fence {
     pub(crate) session: i64,
     /// How long the lease holds after the next write.
     lease: Duration,
-}
-
-/// Where the position moves.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Mark {
-    pub(crate) seq: u64,
-    /// Microseconds since 1970 of the message at `seq`.
-    pub(crate) time: Option<i64>,
 }
 
 impl PositionKey {

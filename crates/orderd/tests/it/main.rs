@@ -33,6 +33,7 @@ mod surroundings;
 mod shutdown;
 mod leaving;
 mod rolling;
+mod rooms;
 mod sign_in;
 mod audit_log;
 mod commands;

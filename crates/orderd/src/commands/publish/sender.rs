@@ -11,8 +11,9 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::documents::Document;
-use crate::commands::{complain, counted};
+use crate::commands::complain;
 use crate::retry::Backoff;
+use crate::wording::counted;
 
 /// How many may wait for the server's acknowledgement at once.
 const MAX_UNACKNOWLEDGED: usize = 2048;

@@ -11,11 +11,12 @@ use axum::{Extension, Router};
 use tokio::sync::Semaphore;
 
 use crate::config::Right;
-use crate::erasure::{Eraser, shown};
+use crate::erasure::Eraser;
 use crate::http::middleware::auth::{self, Caller};
 use crate::http::middleware::same_origin;
 use crate::http::{App, text};
 use crate::logging::audit::Deed;
+use crate::wording::shown;
 
 /// How many are erased at once: each has a connection to PostgreSQL.
 static TURNS: Semaphore = Semaphore::const_new(2);

@@ -53,7 +53,7 @@ fn is_ready(health: &Health) -> bool {
 }
 
 fn report(app: &App, good: bool) -> Response {
-    let mut body = app.health.report(&app.progress);
+    let mut body = app.health.report(&app.progress.counts());
     body["ready"] = is_ready(&app.health).into();
     body["draining"] = app.health.is_draining().into();
     let table = app.positions.table.borrow().clone();

@@ -11,7 +11,7 @@ use crate::process_memory;
 
 /// All metrics, as of now.
 pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
-    app.metrics.in_memory.set(app.cache.len() as i64);
+    app.metrics.in_memory.set(app.cache.count() as i64);
     app.depths.show(&app.metrics);
     let (held, max) = app.cache.held().unwrap_or_default();
     app.metrics.cache.set(held as i64);

@@ -18,7 +18,7 @@ const FILL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// `{"mem_len": N}`
 pub(crate) async fn mem_len(State(app): State<Arc<App>>) -> Response {
-    json(format!("{{\"mem_len\": {}}}", app.cache.len()).into_bytes())
+    json(format!("{{\"mem_len\": {}}}", app.cache.count()).into_bytes())
 }
 
 /// The last page.

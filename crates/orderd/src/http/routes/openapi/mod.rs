@@ -17,10 +17,10 @@ use self::parts::{
     close, content, foreign, ids, mem_len, not_modified, ok, operation, parameter, plain, reference, required,
 };
 use crate::config::Right;
+use crate::health::warning::What;
 use crate::http::App;
 use crate::http::routes::assets::{tag, unless_known};
 use crate::http::routes::events;
-use crate::warnings::What;
 
 const ID: &str = "1700000000123456789-42";
 

@@ -8,14 +8,13 @@ use async_nats::jetstream::{Context, ErrorCode};
 use async_nats::{Client, Event, ServerAddr};
 use tokio::time::timeout;
 
-use super::create::{self, Instead};
-use super::info::{self, Account, StreamConfig, StreamInfo};
-use super::{CONSUMER_PREFIX, failure, refuse_unusable, secured};
 use crate::config::Nats;
 use crate::dead_letters::format::Location;
 use crate::dead_letters::{earlier, stream as dead_stream};
 use crate::finding::{Finding, Report, Severity};
-use crate::nats::streams;
+use crate::nats::create::{self, Instead};
+use crate::nats::info::{self, Account, StreamConfig, StreamInfo};
+use crate::nats::{CONSUMER_PREFIX, failure, refuse_unusable, secured, streams};
 use crate::{subject, warnings};
 
 /// How long one server may take to answer, TLS and login included.
@@ -169,7 +168,7 @@ impl Place<'_> {
         };
         check_config(&stream, settings, findings);
         self.check_consumers(&stream, findings).await?;
-        let messages = crate::commands::counted(stream.state.messages, "message");
+        let messages = crate::wording::counted(stream.state.messages, "message");
         let found = format!("stream {name} for {} ({messages})", settings.topic);
         Ok((name, found))
     }

@@ -1,0 +1,54 @@
+//! How far the fill of memory from the table is, and who asks for another one.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use tokio::sync::Notify;
+
+/// How far the fill is.
+#[derive(Default)]
+pub(crate) struct FillProgress {
+    /// Rows read in this fill.
+    pub(crate) rows: AtomicU64,
+    /// Rows in the table when the fill began, as PostgreSQL estimates.
+    pub(crate) estimate: AtomicU64,
+    /// Rows of this fill that can't be decoded.
+    pub(crate) undecodable: AtomicU64,
+    /// Entries of all fills that are on their way to memory, or there.
+    pub(crate) sent: AtomicU64,
+    /// Told to read the table again.
+    pub(crate) refill_requested: Notify,
+    /// How often that was said, and which of these the last whole fill has answered.
+    pub(crate) asked: AtomicU64,
+    pub(crate) answered: AtomicU64,
+    /// Whether the table is being read, or was.
+    pub(crate) begun: AtomicBool,
+    /// The place in the stream is known of which all that lies before it is in the table.
+    pub(crate) placed: Notify,
+}
+
+impl FillProgress {
+    /// The table is to be read again.
+    pub(crate) fn request_refill(&self) {
+        self.asked.fetch_add(1, Ordering::AcqRel);
+        self.refill_requested.notify_one();
+    }
+
+    /// Whether all of the table is in memory that was in it when it was last told to be read.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.answered.load(Ordering::Acquire) >= self.asked.load(Ordering::Acquire)
+    }
+
+    /// From here on, what other processes take is followed: the table has to be read after that is known.
+    pub(crate) fn placed(&self) {
+        self.placed.notify_one();
+        if self.begun.load(Ordering::Acquire) {
+            self.request_refill();
+        }
+    }
+
+    /// As `/readyz` shows it: rows read, rows expected, rows that can't be decoded.
+    pub(crate) fn counts(&self) -> [(&'static str, u64); 3] {
+        [("rows", &self.rows), ("of", &self.estimate), ("undecodable", &self.undecodable)]
+            .map(|(name, count)| (name, count.load(Ordering::Relaxed)))
+    }
+}

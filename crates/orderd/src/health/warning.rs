@@ -1,0 +1,87 @@
+//! What `/readyz` warns of.
+
+use serde::Serialize;
+use serde::ser::{SerializeStruct, Serializer};
+
+use crate::finding::Finding;
+
+/// A finding that `/readyz` shows for as long as it holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Warning {
+    pub(crate) what: What,
+    /// The stream, account, consumer or server that is meant.
+    pub(crate) name: String,
+    pub(crate) finding: Finding,
+}
+
+impl Warning {
+    pub(crate) fn new(what: What, name: &str, finding: Finding) -> Self {
+        Self { what, name: name.to_owned(), finding }
+    }
+
+    /// Whether it is of the same thing, whatever its figures are now.
+    pub(crate) fn is_as(&self, other: &Self) -> bool {
+        self.what == other.what && self.name == other.name
+    }
+}
+
+impl Serialize for Warning {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut shown = serializer.serialize_struct("Warning", 3)?;
+        shown.serialize_field("what", self.what.as_str())?;
+        shown.serialize_field("name", &self.name)?;
+        shown.serialize_field("text", &self.finding.to_string())?;
+        shown.end()
+    }
+}
+
+/// The kinds of warnings, as `what` in `/readyz` and in `orderd_warning`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum What {
+    /// The stream may drop messages that nobody has read.
+    StreamMayDrop,
+    /// The stream is full, or nearly: publishers are refused.
+    StreamFull,
+    /// The stream takes no more messages.
+    StreamSealed,
+    /// The account has no room left, or nearly.
+    AccountFull,
+    /// What the table has stays in the stream for less than `STREAM_KEEP`.
+    KeptShorter,
+    /// Messages left the stream before they were taken in.
+    MessagesLost,
+    /// The clock of NATS is ahead of ours.
+    ClockSkew,
+    /// A file of a setting has changed, and can't be used as it is.
+    FileUnusable,
+    /// Little memory is left.
+    MemoryNearlyFull,
+}
+
+impl What {
+    pub(crate) const ALL: [Self; 9] = [
+        Self::StreamMayDrop,
+        Self::StreamFull,
+        Self::StreamSealed,
+        Self::AccountFull,
+        Self::KeptShorter,
+        Self::MessagesLost,
+        Self::ClockSkew,
+        Self::MemoryNearlyFull,
+        Self::FileUnusable,
+    ];
+
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::StreamMayDrop => "stream_may_drop",
+            Self::StreamFull => "stream_full",
+            Self::StreamSealed => "stream_sealed",
+            Self::AccountFull => "account_full",
+            Self::KeptShorter => "kept_shorter",
+            Self::MessagesLost => "messages_lost",
+            Self::ClockSkew => "clock_skew",
+            Self::MemoryNearlyFull => "memory_nearly_full",
+            Self::FileUnusable => "file_unusable",
+        }
+    }
+}

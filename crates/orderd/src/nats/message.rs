@@ -1,0 +1,34 @@
+//! A message of the stream, and its place there.
+
+use async_nats::Subject;
+use bytes::Bytes;
+use order::Key;
+
+use crate::position::Mark;
+
+/// Where a message stands in its stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct StreamPosition {
+    pub(crate) sequence: u64,
+    pub(crate) timestamp_ns: i64,
+}
+
+impl StreamPosition {
+    pub(crate) fn mark(self) -> Mark {
+        Mark { seq: self.sequence, time: Some(self.timestamp_ns.div_euclid(1000)) }
+    }
+}
+
+/// A message of the stream.
+#[derive(Clone)]
+pub(crate) struct Message {
+    pub(crate) subject: Subject,
+    pub(crate) payload: Bytes,
+    pub(crate) headers: Option<async_nats::HeaderMap>,
+    pub(crate) position: StreamPosition,
+    pub(crate) key: Key,
+    /// Whether it is a dead letter sent again, which has its dead letter's key.
+    pub(crate) replayed: bool,
+    /// Whether no client can take it; it becomes a dead letter.
+    pub(crate) is_unreadable: bool,
+}

@@ -1,0 +1,14 @@
+//! Words for messages: numbers with their nouns, ids that others have chosen.
+
+/// `1 order`, `2 orders`
+pub(crate) fn counted(count: u64, thing: &str) -> String {
+    format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
+}
+
+/// An id that somebody else has chosen, for a message: it may be long, or have line breaks.
+pub(crate) fn shown(id: &str) -> String {
+    const LONGEST: usize = 100;
+    let cut = &id[..id.floor_char_boundary(LONGEST)];
+    let more = if cut.len() < id.len() { "…" } else { "" };
+    format!("{}{more}", cut.escape_debug())
+}

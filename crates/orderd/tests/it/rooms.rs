@@ -1,0 +1,148 @@
+//! Which part of the source may import which: below, the rooms of `orderd` from the lowest to the highest. And no crate of the
+//! workspace imports in circles.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use devstack::tools;
+
+/// The rooms of `crates/orderd/src`, line by line from the lowest to the highest. Each may import those before it.
+const ROOMS: &str = "
+    version random aligned_interval wording finding subject tls
+    cli config logging metrics retry health process_memory
+    position undecided fill_progress
+    nats warnings postgres
+    receipts dead_letters chunk erasure
+    ingest persist events fill pipeline
+    http reload shutdown commands fuzzing lib main
+";
+
+/// What to do about an import that is refused.
+const HOW_TO_MOVE: &str = "Move what both need into a lower room: `position` and `chunk` have what stages tell each other, \
+    `nats` and `postgres` know no stage, `health`, `metrics` and `config` know none of those who use them. Or pass it down as a \
+    value or a callback. ROOMS in this file has the order.";
+
+#[test]
+fn rooms_of_orderd_import_only_rooms_below_them() {
+    let rooms: Vec<&str> = ROOMS.split_whitespace().collect();
+    let rank = |room: &str| rooms.iter().position(|known| *known == room);
+    let mut wrong = Vec::new();
+    for (file, imported) in imports(&tools::workspace().join("crates/orderd/src")) {
+        let room = top(&file);
+        let Some(own) = rank(&room) else { panic!("{file} is in no room of ROOMS. {HOW_TO_MOVE}") };
+        for other in imported.iter().filter(|other| **other != room) {
+            match rank(other) {
+                Some(rank) if rank < own => {}
+                _ => wrong.push(format!("{file} imports `{other}`, which is above `{room}`")),
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}. {HOW_TO_MOVE}", wrong.join("; "));
+}
+
+#[test]
+fn no_crate_imports_in_circles() {
+    for name in ["cache", "model", "protocol", "devstack"] {
+        let root = tools::workspace().join("crates").join(name).join("src");
+        let mut graph: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for (file, imported) in imports(&root) {
+            graph.entry(top(&file)).or_default().extend(imported);
+        }
+        assert!(graph.len() > 3, "{name}: {graph:?}");
+        // What imports nothing that is left is taken away, again and again: what stays is a circle.
+        loop {
+            let is_left = |other: &String| graph.contains_key(other);
+            let free = graph
+                .iter()
+                .find(|(own, imported)| !imported.iter().any(|other| other != *own && is_left(other)))
+                .map(|(own, _)| own.clone());
+            let Some(free) = free else { break };
+            graph.remove(&free);
+        }
+        assert!(graph.is_empty(), "crates/{name}/src has a circle of imports among {graph:?}");
+    }
+}
+
+#[test]
+fn imports_are_found_in_each_of_their_forms() {
+    let imported = |file, source| imported(Path::new(file), source).into_iter().collect::<Vec<_>>().join(" ");
+    let grouped = "use crate::{config, nats::{self, info}};\nfn part() -> crate::health::Part {}";
+    assert_eq!(imported("http/mod.rs", grouped), "config health nats");
+    assert_eq!(imported("http/server/mod.rs", "use super::super::cli::Cli;\nuse super::text;"), "cli");
+    assert_eq!(imported("position.rs", "use super::{chunk, retry::Backoff};"), "chunk retry");
+    assert_eq!(imported("a.rs", "// crate::b\n#[cfg(test)]\nmod tests { use crate::c; }"), "");
+}
+
+/// The top-level module that a file belongs to.
+fn top(file: &str) -> String {
+    file.split('/').next().unwrap_or_default().trim_end_matches(".rs").to_owned()
+}
+
+/// Each file below `root`, and the top-level modules that it names.
+fn imports(root: &Path) -> Vec<(String, BTreeSet<String>)> {
+    let read = |file: PathBuf| {
+        let source = std::fs::read_to_string(&file).unwrap();
+        let relative = file.strip_prefix(root).unwrap();
+        (relative.to_str().unwrap().to_owned(), imported(relative, &source))
+    };
+    files(root).into_iter().map(read).collect()
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let all = entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] });
+    all.filter(|path| path.extension().is_some_and(|extension| extension == "rs")).collect()
+}
+
+/// The top-level modules that a file names outside its comments and its tests.
+fn imported(file: &Path, source: &str) -> BTreeSet<String> {
+    let lines = source.lines().map(|line| line.split("//").next().unwrap_or_default());
+    let source = lines.collect::<Vec<_>>().join("\n");
+    let tests =
+        source.find("#[cfg(test)]\nmod tests").or(source.find("#[cfg(target_os = \"linux\")]\nmod tests"));
+    let source = &source[..tests.unwrap_or(source.len())];
+    let is_root = file.file_name().is_some_and(|name| name == "mod.rs");
+    let depth = file.components().count() - usize::from(is_root);
+    let mut found = BTreeSet::new();
+    for prefix in ["crate::".to_owned(), "super::".repeat(depth)] {
+        let mut rest = source;
+        while let Some(at) = rest.find(&prefix) {
+            let before = rest[..at].chars().next_back();
+            rest = &rest[at + prefix.len()..];
+            if before.is_none_or(|letter| !letter.is_alphanumeric() && letter != '_' && letter != ':') {
+                found.extend(modules(rest));
+            }
+        }
+    }
+    found
+}
+
+/// The modules that a path, or a group of paths, begins with.
+fn modules(path: &str) -> Vec<String> {
+    let name = |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
+    let mut names = Vec::new();
+    match path.strip_prefix('{') {
+        None => names.push(name(path)),
+        Some(group) => {
+            let (mut depth, mut begins) = (0, true);
+            for (at, letter) in group.char_indices() {
+                match letter {
+                    '{' => depth += 1,
+                    '}' if depth == 0 => break,
+                    '}' => depth -= 1,
+                    ',' if depth == 0 => begins = true,
+                    letter if begins && !letter.is_whitespace() => {
+                        names.push(name(&group[at..]));
+                        begins = false;
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+    // Types and constants of the crate's root are no modules, nor are its two functions.
+    names.retain(|name| {
+        name.starts_with(char::is_lowercase) && !["super", "self", "listen", "run"].contains(&name.as_str())
+    });
+    names
+}
