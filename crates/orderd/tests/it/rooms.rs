@@ -91,7 +91,11 @@ fn imports(root: &Path) -> Vec<(String, BTreeSet<String>)> {
 fn files(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let all = entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] });
-    all.filter(|path| path.extension().is_some_and(|extension| extension == "rs")).collect()
+    let is_source = |path: &PathBuf| {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        name.ends_with(".rs") && !name.ends_with("tests.rs")
+    };
+    all.filter(is_source).collect()
 }
 
 /// The top-level modules that a file names outside its comments and its tests.

@@ -6,7 +6,7 @@ mod linger;
 mod phase;
 mod prefixed_io;
 #[cfg(test)]
-mod rfc9112;
+mod rfc9112_tests;
 pub(crate) mod runtime;
 mod scheduling;
 

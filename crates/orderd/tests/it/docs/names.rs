@@ -111,7 +111,9 @@ fn every_metric_is_told() {
 
 #[test]
 fn messages_that_are_explained_are_written_somewhere() {
-    let sources = sources(&tools::workspace().join("crates/orderd/src"));
+    let sources = ["crates/orderd/src", "crates/cache/src"]
+        .map(|folder| sources(&tools::workspace().join(folder)))
+        .concat();
     let guide = Document::read(GUIDE);
     let messages: Vec<_> = guide.rows_of("message").flat_map(|row| &row.cells[0].code).collect();
     assert!(messages.len() > 15, "{messages:?}");
