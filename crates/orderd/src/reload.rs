@@ -10,8 +10,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Settings, log_reload as log};
 use crate::health::Health;
+use crate::health::warning::Warning;
 use crate::metrics::Metrics;
-use crate::warnings::{self, Warning};
+use crate::warnings;
 use crate::{aligned_interval, nats, postgres};
 
 /// How often the files are looked at: a few calls to the kernel.
