@@ -3,6 +3,7 @@
 mod nats;
 mod nats_login;
 mod postgres;
+mod home;
 mod conninfo;
 mod pg_options;
 mod passfile;
@@ -23,6 +24,7 @@ use axum::http::HeaderValue;
 use order::Parser;
 
 pub(crate) use self::certificates::machine as machine_authorities;
+pub(crate) use self::home::{Home, PositionKey};
 pub use self::http::Http;
 use self::http::{cors_origins, hosts};
 pub use self::identity::Identity;

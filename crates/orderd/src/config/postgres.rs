@@ -9,10 +9,10 @@ use tokio_postgres::Config;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::conninfo::Conninfo;
+use super::home::Home;
 use super::reload::{Files, Reload, Reloaded};
 use super::{ConfigError, Secret, certificates, host, passfile, pg_options, secret, wrong};
 use crate::cli::{PgArgs, PgFormat};
-use crate::postgres::Home;
 use crate::tls;
 
 /// Bytes of PostgreSQL's longest name.

@@ -8,7 +8,6 @@ mod pooler;
 pub(crate) mod schema;
 pub(crate) mod position;
 pub(crate) mod expiry;
-mod home;
 
 use std::collections::{HashMap, HashSet};
 use std::error::Error as _;
@@ -28,10 +27,10 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 pub(crate) use self::data::{Data, array_type};
 use self::encoding::Encoding;
 pub(crate) use self::failure::ConnectError;
-pub(crate) use self::home::Home;
 pub(crate) use self::schema::format_of_table;
 use self::schema::{Refused, Traits};
-use crate::config::{Postgres, Table, Target};
+use crate::config::{Home, Postgres, Table, Target};
+use crate::finding::Finding;
 use crate::position::Mark;
 use crate::random;
 use crate::tls::Mode;
@@ -108,7 +107,7 @@ pub(crate) async fn connect(settings: &Postgres) -> Result<Connection, ConnectEr
         match timeout(limit, connect_to(&target, place)).await {
             Ok(Ok(connection)) => {
                 target.preferred.store(place, Ordering::Relaxed);
-                return match settings.home.admit(&connection.client, &target.place).await {
+                return match admit(&settings.home, &connection.client, &target.place).await {
                     Ok(()) => Ok(connection),
                     Err(finding) => Err(ConnectError(vec![finding])),
                 };
@@ -494,4 +493,32 @@ pub(crate) async fn wal(client: &Client) -> Result<Wal, tokio_postgres::Error> {
 /// An error for a person.
 pub(crate) fn explain(error: tokio_postgres::Error) -> anyhow::Error {
     anyhow::anyhow!("PostgreSQL: {}", describe(&error))
+}
+
+/// Lets a connection be used. One to another place than before has to lead to a table with our position: what has none is not
+/// written to.
+///
+/// # Errors
+/// What is there instead.
+async fn admit(home: &Home, client: &Client, place: &str) -> Result<(), Finding> {
+    let Some((key, created)) = home.expected_at(place) else {
+        home.set_place(place);
+        return Ok(());
+    };
+    let problem = match position::read(client, &key).await {
+        Ok(Some(found)) if found.stream_created == created => {
+            tracing::info!(place, "DATABASE_URL has changed: new connections go to another place");
+            home.set_place(place);
+            return Ok(());
+        }
+        Ok(Some(_)) => format!("its position is of another stream {}", key.stream),
+        Ok(None) => format!("it has no position of {} in the stream {}", key.table, key.stream),
+        Err(error) => describe(&error),
+    };
+    Err(Finding::blocked(
+        format!(
+            "the changed DATABASE_URL leads to {place}, and orders of this service are not kept there: {problem}"
+        ),
+        "restart orderd to begin in that database, or put the previous address back",
+    ))
 }

@@ -13,6 +13,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Error, Row, Statement};
 
+pub(crate) use crate::config::PositionKey;
 use crate::config::Table;
 use crate::position::Mark;
 use crate::random;
@@ -23,14 +24,6 @@ const LONGEST_LEASE: Duration = Duration::from_secs(30);
 
 /// How long the row's lock is waited for when the lease is taken.
 const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '500ms'";
-
-/// Which row: the table's, for a stream and a topic.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct PositionKey {
-    pub(crate) table: Table,
-    pub(crate) stream: String,
-    pub(crate) topic: String,
-}
 
 /// The row as it was read.
 #[derive(Clone, Debug)]

@@ -1,0 +1,55 @@
+//! Where orders are kept. A changed DATABASE_URL may lead to the same database by another way, to a standby or to a copy, but not
+//! to a database that merely has the same names.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::Table;
+
+/// Which row of `orderd_position`: the table's, for a stream and a topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PositionKey {
+    pub(crate) table: Table,
+    pub(crate) stream: String,
+    pub(crate) topic: String,
+}
+
+/// The database that the service began with, as far as it is known.
+#[derive(Debug, Default)]
+pub(crate) struct Home(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    /// Servers and database, in words.
+    place: Option<String>,
+    /// The row of `orderd_position`, and when its stream was made.
+    position: Option<(PositionKey, i64)>,
+}
+
+impl Home {
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes the row by which this database is known from others.
+    pub(crate) fn note(&self, key: &PositionKey, stream_created: i64) {
+        self.known().position = Some((key.clone(), stream_created));
+    }
+
+    /// Whether these servers and this database are not those in use.
+    pub(crate) fn is_elsewhere(&self, place: &str) -> bool {
+        self.known().place.as_deref().is_some_and(|known| known != place)
+    }
+
+    /// The row that another place than the one in use must have; `None` where any place will do, because nothing was found
+    /// anywhere yet, or this is the place in use.
+    pub(crate) fn expected_at(&self, place: &str) -> Option<(PositionKey, i64)> {
+        let known = self.known();
+        let is_other = known.place.as_deref().is_some_and(|known| known != place);
+        known.position.clone().filter(|_| is_other)
+    }
+
+    /// From now on this place is in use.
+    pub(crate) fn set_place(&self, place: &str) {
+        self.known().place = Some(place.to_owned());
+    }
+}
