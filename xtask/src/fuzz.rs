@@ -10,9 +10,10 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result, bail};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use devstack::cargo;
 use devstack::tools::workspace;
 
-use crate::{cargo, say};
+use crate::say;
 
 /// A target, what it starts from, and how long its input may be.
 struct Target {

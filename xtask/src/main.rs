@@ -1,19 +1,14 @@
 //! The workspace's own commands, run as `cargo xtask COMMAND`.
 //!
-//! `up` and `orderd` are for using the service, `test`, `chaos`, `fuzz`, `bench`, `image`,
-//! `advisories`, `chart` and `dist` for working on it. Exit codes: 0 done, 1 failed at run time, 2 wrong usage.
+//! `up` and `orderd` are for using the service, the others for working on it. This program is built before it can say a
+//! word, so it is small: what needs clients of the servers or an async runtime is a program of its own, which it starts.
+//! Exit codes: 0 done, 1 failed at run time, 2 wrong usage.
 
-mod advisories;
-mod bench;
-mod cargo;
-mod chaos;
-mod chart;
-mod dist;
 mod fuzz;
-mod image;
 mod orderd;
 mod scaling;
 mod test;
+mod tool;
 mod up;
 
 use std::ffi::OsString;
@@ -57,14 +52,34 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
-    Chaos(chaos::Options),
+    /// Break what the service needs, again and again, and check that nothing is lost or doubled
+    #[command(disable_help_flag = true)]
+    Chaos(Tool),
     Fuzz(fuzz::Options),
-    Bench(bench::Options),
+    /// Measure the service, each figure against its limit in the same run
+    #[command(disable_help_flag = true)]
+    Bench(Tool),
     Scaling(scaling::Options),
-    Image(image::Options),
-    Advisories(advisories::Options),
-    Chart(chart::Options),
-    Dist(dist::Options),
+    /// Build deploy/Dockerfile's image and try it as compose.yaml would run it
+    #[command(disable_help_flag = true)]
+    Image(Tool),
+    /// Ask RustSec for every crate in Cargo.lock, fuzz/Cargo.lock and vendor/
+    #[command(disable_help_flag = true)]
+    Advisories(Tool),
+    /// Check the Helm chart and the plain manifests that are made from it
+    #[command(disable_help_flag = true)]
+    Chart(Tool),
+    /// Make what a release consists of
+    #[command(disable_help_flag = true)]
+    Dist(Tool),
+}
+
+/// What another program takes, which knows its own options: `--help` shows them.
+#[derive(clap::Args)]
+struct Tool {
+    /// Its arguments; --help lists them
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    args: Vec<OsString>,
 }
 
 fn main() -> ExitCode {
@@ -72,14 +87,14 @@ fn main() -> ExitCode {
         Command::Up(options) => up::run(options),
         Command::Orderd { .. } => orderd::run(&arguments()),
         Command::Test { .. } => test::run(&arguments()),
-        Command::Chaos(options) => chaos::run(&options),
         Command::Fuzz(options) => fuzz::run(&options),
-        Command::Bench(options) => bench::run(&options),
         Command::Scaling(options) => scaling::run(&options),
-        Command::Image(options) => image::run(&options),
-        Command::Advisories(options) => advisories::run(&options),
-        Command::Chart(options) => chart::run(&options),
-        Command::Dist(options) => dist::run(&options),
+        Command::Chaos(_) => tool::run("chaos", arguments()),
+        Command::Bench(_) => tool::run("bench", arguments()),
+        // With the command's name: one program has these.
+        Command::Image(_) | Command::Advisories(_) | Command::Chart(_) | Command::Dist(_) => {
+            tool::run("release", std::env::args_os().skip(1))
+        }
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
@@ -90,14 +105,6 @@ fn main() -> ExitCode {
 /// What stands after the command, untouched: clap would take a `--` for itself.
 fn arguments() -> Vec<OsString> {
     std::env::args_os().skip(2).collect()
-}
-
-/// A number with commas between its thousands.
-fn grouped(value: u64) -> String {
-    if value < 1000 {
-        return value.to_string();
-    }
-    format!("{},{:03}", grouped(value / 1000), value % 1000)
 }
 
 /// A line about what is being done, on stderr: stdout is for results.

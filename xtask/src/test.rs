@@ -4,9 +4,9 @@ use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use devstack::tools;
+use devstack::{cargo, tools};
 
-use crate::{cargo, passed_on, say};
+use crate::{passed_on, say};
 
 pub(crate) fn run(args: &[OsString]) -> Result<ExitCode> {
     tools::ensure_postgres(&mut say)?;

@@ -8,7 +8,7 @@
 //!                └──────── checker ── prober ─┴──────────────────────┘
 //! ```
 //!
-//! `cargo xtask chaos` runs as many rounds as asked; the service's own tests run a few.
+//! The program of this crate, `cargo xtask chaos`, runs as many rounds as asked; the service's own tests run a few.
 
 pub mod checker;
 pub mod damage;

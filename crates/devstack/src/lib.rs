@@ -3,9 +3,10 @@
 //! [`Postgres`], [`Nats`] and [`Prometheus`] each run in a folder of their own on a free port of
 //! 127.0.0.1 and end with the process that started them, also when that one is killed. [`breaker`]
 //! stands between a client and a server and breaks the connection in the ways that networks do.
-//! [`tools`] finds the servers' programs on the machine, or installs them.
+//! [`tools`] finds the servers' programs on the machine, or installs them; [`cargo`] builds the service's.
 
 pub mod breaker;
+pub mod cargo;
 mod error;
 mod family;
 mod guard;

@@ -11,7 +11,7 @@ fn the_types_of_the_order_are_what_is_printed() {
     let order = Model::order().unwrap();
     check(&order.rust(true), "order/tests/it/typed.rs");
     // The benches make orders of them.
-    check(&order.rust(false), "../xtask/src/bench/order_types.rs");
+    check(&order.rust(false), "bench/src/order_types.rs");
 }
 
 #[test]

@@ -96,7 +96,15 @@ fn number(value: f64) -> String {
     if value < 10.0 && value.fract() != 0.0 {
         return format!("{value:.1}");
     }
-    crate::grouped(value.round() as u64)
+    grouped(value.round() as u64)
+}
+
+/// A number with commas between its thousands.
+fn grouped(value: u64) -> String {
+    if value < 1000 {
+        return value.to_string();
+    }
+    format!("{},{:03}", grouped(value / 1000), value % 1000)
 }
 
 #[cfg(test)]

@@ -17,13 +17,13 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use devstack::{Nats, NatsOptions, Postgres, PostgresOptions, Prometheus, tools};
+use devstack::{Nats, NatsOptions, Postgres, PostgresOptions, Prometheus, cargo, tools};
 
 pub(crate) use data_dir::{DataDir, PROGRAM};
 use service::Service;
 use signals::Signals;
 
-use crate::{cargo, say};
+use crate::say;
 
 /// The variable that names the data folder for `up` and for `cargo xtask orderd`.
 pub(crate) const DATA_DIR: &str = "ORDERD_DATA_DIR";
@@ -151,7 +151,7 @@ fn build(signals: &Signals) -> Result<PathBuf> {
     match cargo::build_orderd(&["--release"]) {
         // Ctrl-C at the terminal reaches cargo too.
         Err(_) if signals.stop_requested() => Ok(PathBuf::new()),
-        result => result,
+        result => Ok(result?),
     }
 }
 

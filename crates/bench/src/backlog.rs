@@ -1,0 +1,99 @@
+//! Orders that wait in the stream, taken in: in memory, committed and acknowledged, from process start.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+use crate::limits::{self, Fetch};
+use crate::service::{Service, Setup};
+use crate::table::{Figure, Goal};
+use crate::world::World;
+use crate::{REPETITIONS, proc, repetition, stats};
+
+pub(crate) fn run(world: &mut World) -> Result<Vec<Figure>> {
+    let count = world.orders;
+    let (fetch, file) = (Fetch::find(), world.scratch.path().join("backlog.copy"));
+    let (mut ours, mut copied, mut fetched, mut cpu) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for number in 0..REPETITIONS {
+        repetition("backlog", number);
+        let taken = take_in(world, count)?;
+        ours.push(count as f64 / taken.seconds);
+        cpu.push(taken.cpu);
+        if number == 0 {
+            limits::save(world, &taken.table, &file)?;
+        }
+        world.settle(Some(&taken.table))?;
+        copied.push(count as f64 / limits::copy_in(world, &file, count)?);
+        let (stream, _) = world.stream(count)?;
+        fetched.push(fetch.rate(world, &stream, count)?);
+    }
+    std::fs::remove_file(&file)?;
+    let figure = |than: &str, ours: &[f64], limit: Vec<f64>, goal| Figure {
+        bench: "backlog",
+        what: format!("backlog of {count} against {than}"),
+        unit: "orders/s",
+        ours: ours.to_vec(),
+        limit: Some((than.to_owned(), limit)),
+        goal: Goal::OfLimit(goal),
+        note: String::new(),
+    };
+    let note = "in memory, committed and acknowledged, from process start; NATS without sync_always, \
+                PostgreSQL with fsync; the rows that psql copies are those that the service has written";
+    Ok(vec![
+        Figure { note: note.to_owned(), ..figure("psql \\copy in", &ours, copied, 0.55) },
+        Figure { note: cpu_an_order(&cpu, count), ..figure(fetch.name(), &ours, fetched, 0.75) },
+    ])
+}
+
+/// A backlog that was taken in.
+pub(crate) struct TakenIn {
+    /// From process start until all was done.
+    pub(crate) seconds: f64,
+    /// Of the service, of PostgreSQL and of NATS.
+    cpu: [Duration; 3],
+    /// For the caller to drop.
+    pub(crate) table: String,
+}
+
+pub(crate) fn take_in(world: &mut World, count: u64) -> Result<TakenIn> {
+    let (stream, subject) = world.stream(count)?;
+    let table = world.empty_table()?;
+    world.settle(None)?;
+    let before = servers(world);
+    let service =
+        Service::start(world, &Setup { table: table.clone(), subject, stream, core: None, bound: None })?;
+    let seconds = finish(&service, 0, count)?;
+    let after = servers(world);
+    let cpu =
+        [proc::cpu(service.pid()), after[0].saturating_sub(before[0]), after[1].saturating_sub(before[1])];
+    service.stop()?;
+    ensure!(world.rows_in(&table)? == count, "not all of {count} orders are in the table");
+    Ok(TakenIn { seconds, cpu, table })
+}
+
+/// What PostgreSQL and NATS have run until now. Of PostgreSQL's connections, those that are open count.
+pub(crate) fn servers(world: &World) -> [Duration; 2] {
+    [proc::cpu_of_family(world.postgres.pid()), proc::cpu(world.nats.pid())]
+}
+
+/// In the middle of all repetitions, for each of the three, and in words.
+fn cpu_an_order(runs: &[[Duration; 3]], count: u64) -> String {
+    let micros = |of: usize| {
+        let runs: Vec<_> = runs.iter().map(|cpu| cpu[of].as_secs_f64() * 1e6 / count as f64).collect();
+        stats::median(&runs)
+    };
+    format!(
+        "CPU an order: service {:.1} µs, PostgreSQL {:.1} µs, NATS {:.1} µs",
+        micros(0),
+        micros(1),
+        micros(2)
+    )
+}
+
+/// Waits until so many orders beyond those that were there are taken in.
+pub(crate) fn finish(service: &Service, before: u64, count: u64) -> Result<f64> {
+    service.wait_len(before + count)?;
+    // With the rows, the position is committed.
+    service.wait_written(count)?;
+    Ok(service.started.elapsed().as_secs_f64())
+}

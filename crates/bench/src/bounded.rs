@@ -1,0 +1,148 @@
+//! More orders than memory has room for: what a bound costs, beside none.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::say;
+use crate::service::{Service, Setup};
+use crate::table::{Figure, Goal};
+use crate::world::World;
+use crate::wrk::Loaded;
+use crate::{proc, wrk};
+
+/// 1 GiB for five million orders, and as much for each where there are fewer.
+const BOUND: u64 = 1 << 30;
+const ORDERS: u64 = 5_000_000;
+
+/// What a process takes besides, in mebibytes.
+const BESIDES: f64 = 128.0;
+
+/// What the service frees, the allocator gives back some time later.
+const SETTLED: Duration = Duration::from_secs(4);
+
+/// Reads bring what is read often into memory; that is over when the share of what is there grows by less.
+const STEADY: f64 = 0.005;
+const ROUNDS: usize = 15;
+
+/// Requests for orders, and those of them for which PostgreSQL was asked.
+const ASKED: &str = r#"orderd_http_requests_total{route="/order/{id}",status="200"}"#;
+const FROM_TABLE: &str = r#"orderd_read_through_total{answer="found"}"#;
+
+const MIB: f64 = (1 << 20) as f64;
+
+/// What is read of it, the share of requests that go to a tenth of the orders, and what of the rate without a bound
+/// is to be reached.
+const READS: [(&str, f64, f64); 2] =
+    [("9 of 10 for a tenth of the orders", 0.9, 0.5), ("all orders alike", 0.0, 0.1)];
+
+pub(crate) fn run(world: &mut World) -> Result<Vec<Figure>> {
+    let (rows, table) = (world.rows, world.table(world.rows)?);
+    let bound = BOUND * rows / ORDERS;
+    let without = measure(world, &Setup::serving(&table))?;
+    let within = measure(world, &Setup { bound: Some(bound), ..Setup::serving(&table) })?;
+    let side_by_side = |what: String, unit, value: fn(&Measured) -> f64, goal, note| Figure {
+        bench: "bounded",
+        what,
+        unit,
+        ours: vec![value(&within)],
+        limit: Some(("no bound".to_owned(), vec![value(&without)])),
+        goal,
+        note,
+    };
+    let most = (bound as f64 / MIB * 1.1 + BESIDES).round();
+    let counted = format!(
+        "bound {:.0} MiB, {:.0} counted; after the reads {:.0}",
+        bound as f64 / MIB,
+        within.held,
+        within.after
+    );
+    let mut figures = vec![
+        side_by_side(format!("memory with {rows} orders"), "MiB", |m| m.resident, Goal::Below(most), counted),
+        side_by_side(
+            format!("{rows} orders known, from process start"),
+            "s",
+            |m| m.fill,
+            Goal::TimesLimit(1.5),
+            String::new(),
+        ),
+    ];
+    for (place, (what, _, goal)) in READS.into_iter().enumerate() {
+        let (within, without) = (&within.reads[place], &without.reads[place]);
+        figures.push(Figure {
+            bench: "bounded",
+            what: format!("/order/{{id}}, {what}"),
+            unit: "req/s",
+            ours: vec![within.loaded.rate],
+            limit: Some(("no bound".to_owned(), vec![without.loaded.rate])),
+            goal: Goal::OfLimit(goal),
+            note: format!(
+                "{:.1} % from memory; 99 % within {:.1} ms, without a bound {:.1} ms",
+                within.hits * 100.0,
+                within.loaded.p99,
+                without.loaded.p99
+            ),
+        });
+    }
+    Ok(figures)
+}
+
+struct Measured {
+    /// Seconds.
+    fill: f64,
+    /// Mebibytes: resident after the fill and after the reads, and what the service has counted.
+    resident: f64,
+    after: f64,
+    held: f64,
+    reads: Vec<Reads>,
+}
+
+struct Reads {
+    loaded: Loaded,
+    /// The share of requests that memory answered.
+    hits: f64,
+}
+
+fn measure(world: &World, setup: &Setup) -> Result<Measured> {
+    say(&format!(
+        "{} rows, {}",
+        world.rows,
+        setup.bound.map_or("no bound".into(), |bound| format!("{bound} bytes"))
+    ));
+    let service = Service::start(world, setup)?;
+    service.wait_ready()?;
+    let fill = service.wait_len(world.rows)?.as_secs_f64();
+    let resident = resident(&service);
+    let reads = READS.iter().map(|(_, share, _)| read(world, &service, *share)).collect::<Result<_>>()?;
+    let held = service.metric("orderd_cache_bytes")? / MIB;
+    let measured = Measured { fill, resident, after: self::resident(&service), held, reads };
+    service.stop()?;
+    Ok(measured)
+}
+
+fn resident(service: &Service) -> f64 {
+    std::thread::sleep(SETTLED);
+    proc::resident(service.pid()) as f64 / MIB
+}
+
+/// Reads until memory has what it will have, and once more.
+fn read(world: &World, service: &Service, share: f64) -> Result<Reads> {
+    let mut reads = read_once(world, service, share)?;
+    for _ in 0..ROUNDS {
+        let before = reads.hits;
+        reads = read_once(world, service, share)?;
+        if reads.hits - before < STEADY {
+            break;
+        }
+    }
+    Ok(reads)
+}
+
+fn read_once(world: &World, service: &Service, share: f64) -> Result<Reads> {
+    let counts = || anyhow::Ok((service.metric(ASKED)?, service.metric(FROM_TABLE)?));
+    let before = counts()?;
+    let loaded = wrk::share(service.addr, world.rows, share, world.scratch.path())?;
+    let after = counts()?;
+    let (asked, from_table) = (after.0 - before.0, after.1 - before.1);
+    Ok(Reads { loaded, hits: 1.0 - from_table / asked.max(1.0) })
+}

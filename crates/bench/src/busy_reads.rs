@@ -1,0 +1,99 @@
+//! Reads at 5,000 a second while a backlog is taken in, and while memory fills.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::backlog;
+use crate::open_loop::{Load, Seen};
+use crate::service::{Service, Setup};
+use crate::stats::percentile;
+use crate::table::{Figure, Goal};
+use crate::world::World;
+use crate::{REPETITIONS, repetition};
+
+const RATE: u32 = 5000;
+
+/// Orders that are there before the backlog, and are asked for.
+const THERE: u64 = 10_000;
+
+/// How long an idle service is asked, for comparison.
+const IDLE: Duration = Duration::from_secs(4);
+
+/// 99 of 100 answers within it, in milliseconds.
+const LIMIT: f64 = 10.0;
+
+pub(crate) fn run(world: &mut World) -> Result<Vec<Figure>> {
+    let [mut idle, mut busy, mut filling] = [(); 3].map(|()| Vec::new());
+    for number in 0..REPETITIONS {
+        repetition("reads of a busy service", number);
+        idle.push(of_idle(world)?);
+        busy.push(during_backlog(world)?);
+        filling.push(during_fill(world)?);
+    }
+    Ok(vec![
+        figure(&format!("reads at {RATE}/s during a backlog of {}, p99", world.orders), &busy, &idle),
+        figure(&format!("reads at {RATE}/s while {} rows fill memory, p99", world.rows), &filling, &idle),
+    ])
+}
+
+fn figure(what: &str, busy: &[Seen], idle: &[Seen]) -> Figure {
+    let p99 = |runs: &[Seen]| runs.iter().map(|seen| percentile(&seen.latencies, 99.0)).collect();
+    let p50: Vec<_> = busy.iter().map(|seen| percentile(&seen.latencies, 50.0)).collect();
+    let (asked, failed) = busy
+        .iter()
+        .fold((0, 0), |(asked, failed), seen| (asked + seen.latencies.len(), failed + seen.failed));
+    Figure {
+        bench: "busy-reads",
+        what: what.to_owned(),
+        unit: "ms",
+        ours: p99(busy),
+        limit: Some(("the same, idle".to_owned(), p99(idle))),
+        goal: Goal::Below(LIMIT),
+        note: format!(
+            "own client: 32 connections, each with a thread and a fixed share of the rate, timed from when a \
+             request was due; p50 {:.2} ms; {failed} of {asked} not answered with 200",
+            percentile(&p50, 50.0)
+        ),
+    }
+}
+
+fn of_idle(world: &mut World) -> Result<Seen> {
+    let table = world.table(THERE)?;
+    let service = Service::start(world, &Setup::serving(&table))?;
+    service.wait_ready()?;
+    let load = Load::start(service.addr, THERE, RATE);
+    std::thread::sleep(IDLE);
+    let seen = load.finish();
+    service.stop()?;
+    Ok(seen)
+}
+
+fn during_backlog(world: &mut World) -> Result<Seen> {
+    let (count, table) = (world.orders, world.own_table(THERE)?);
+    let (stream, subject) = world.stream(count)?;
+    world.settle(None)?;
+    let setup = Setup { table: table.clone(), subject, stream, core: None, bound: None };
+    let service = Service::start(world, &setup)?;
+    drop(service.connection()?);
+    let load = Load::start(service.addr, THERE, RATE);
+    let finished = backlog::finish(&service, THERE, count);
+    let seen = load.finish();
+    finished?;
+    service.stop()?;
+    world.settle(Some(&table))?;
+    Ok(seen)
+}
+
+/// Asks from the moment at which the service listens.
+fn during_fill(world: &mut World) -> Result<Seen> {
+    let (rows, table) = (world.rows, world.table(world.rows)?);
+    let service = Service::start(world, &Setup::serving(&table))?;
+    drop(service.connection()?);
+    let load = Load::start(service.addr, rows, RATE);
+    let filled = service.wait_len(rows);
+    let seen = load.finish();
+    filled?;
+    service.stop()?;
+    Ok(seen)
+}

@@ -1,0 +1,117 @@
+//! Whether one connection to PostgreSQL is the wall: the same rows copied in over one, two, three and four at once.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::service::PATIENCE;
+use crate::table::{Figure, Goal, number};
+use crate::world::World;
+use crate::{REPETITIONS, orders, proc, repetition, stats};
+
+/// The rows are in so many files, which one to four connections share evenly.
+const PARTS: usize = 12;
+const MOST: usize = 4;
+
+/// Each connection more has to bring something, or it is not worth it.
+const WORTH: f64 = 1.25;
+
+pub(crate) fn run(world: &mut World) -> Result<Vec<Figure>> {
+    let count = world.orders;
+    let files = save(world, count)?;
+    let bytes = bytes_a_row(world, &files[0], count)?;
+    let mut seconds = vec![Vec::new(); MOST];
+    let mut cpu = vec![Vec::new(); MOST];
+    for round in 0..REPETITIONS {
+        repetition("lanes", round);
+        for lanes in 1..=MOST {
+            let before = proc::cpu_with_children(world.postgres.pid());
+            let took = copy_in(world, &files, lanes, count)?;
+            let spent = proc::cpu_with_children(world.postgres.pid()).saturating_sub(before);
+            seconds[lanes - 1].push(took);
+            cpu[lanes - 1].push(spent.as_secs_f64() * 1e6 / count as f64);
+        }
+    }
+    files.iter().try_for_each(std::fs::remove_file)?;
+    let rate = |lanes: usize| count as f64 / stats::median(&seconds[lanes - 1]);
+    let note = (1..=MOST).map(|lanes| {
+        format!(
+            "{lanes}: {} rows/s, {:.1} µs of PostgreSQL's CPU a row",
+            number(rate(lanes)),
+            stats::median(&cpu[lanes - 1])
+        )
+    });
+    Ok(vec![Figure {
+        bench: "lanes",
+        what: format!("psql \\copy in over {MOST} connections at once"),
+        unit: "rows/s",
+        ours: vec![rate(MOST)],
+        limit: Some(("over one".to_owned(), vec![rate(1)])),
+        goal: Goal::OfLimit(WORTH),
+        note: format!("{}; {bytes}", note.collect::<Vec<_>>().join("; ")),
+    }])
+}
+
+/// Rows like the service's own, in files.
+fn save(world: &mut World, count: u64) -> Result<Vec<PathBuf>> {
+    let table = world.table(count)?;
+    let mut files = Vec::new();
+    for part in 0..PARTS {
+        let file = world.scratch.path().join(format!("part-{part}.copy"));
+        let copy = format!(
+            "copy (select id, data from {table} where abs(hashtext(id)) % {PARTS} = {part}) to stdout (format binary)"
+        );
+        let status = world.psql_command(&copy).stdin(Stdio::null()).stdout(File::create(&file)?).status();
+        ensure!(status.context("cannot run psql")?.success(), "psql could not copy out");
+        files.push(file);
+    }
+    Ok(files)
+}
+
+/// What a row takes in the table with its index, and in the transaction log, some time after a checkpoint.
+fn bytes_a_row(world: &mut World, file: &Path, count: u64) -> Result<String> {
+    let table = world.empty_table()?;
+    let log = |world: &World| {
+        anyhow::Ok(world.postgres.psql("select pg_current_wal_lsn() - '0/0'")?.trim().parse::<f64>()?)
+    };
+    world.settle(None)?;
+    let before = log(world)?;
+    let mut psql = world.psql_command(&format!("\\copy {table} from '{}' (format binary)", file.display()));
+    ensure!(psql.status().context("cannot run psql")?.success(), "psql could not copy in");
+    let (logged, rows) = (log(world)? - before, world.rows_in(&table)? as f64);
+    let size =
+        world.postgres.psql(&format!("select pg_total_relation_size('{table}')"))?.trim().parse::<f64>()?;
+    let json = (0..count.min(20_000)).map(|number| orders::json(number).len()).sum::<usize>() as f64;
+    world.settle(Some(&table))?;
+    Ok(format!(
+        "a row of {:.0} B of JSON: {:.0} B of table and index, {:.0} B of transaction log",
+        json / count.min(20_000) as f64,
+        size / rows,
+        logged / rows
+    ))
+}
+
+/// Seconds until all files are in a new table.
+fn copy_in(world: &mut World, files: &[PathBuf], lanes: usize, count: u64) -> Result<f64> {
+    let table = world.empty_table()?;
+    let begun = Instant::now();
+    let mut running = Vec::new();
+    for files in files.chunks(files.len() / lanes) {
+        let copies =
+            files.iter().map(|file| format!("\\copy {table} from '{}' (format binary)", file.display()));
+        let mut copies = copies.collect::<Vec<_>>().into_iter();
+        let mut psql = world.psql_command(&copies.next().unwrap_or_default());
+        psql.args(copies.flat_map(|copy| ["-c".to_owned(), copy]));
+        running.push(psql.stdin(Stdio::null()).stdout(Stdio::null()).spawn().context("cannot run psql")?);
+    }
+    for mut psql in running {
+        ensure!(psql.wait()?.success(), "psql could not copy in");
+    }
+    let seconds = begun.elapsed().as_secs_f64();
+    ensure!(begun.elapsed() < PATIENCE && world.rows_in(&table)? == count, "not all of {count} rows are in");
+    world.settle(Some(&table))?;
+    Ok(seconds)
+}

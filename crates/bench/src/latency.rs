@@ -1,0 +1,341 @@
+//! One order at a time, 1,000 a second: from its publish to its commit, seen from outside.
+//!
+//! Rows and the table's position are committed together: what is taken is the time until a reader of PostgreSQL, who
+//! asks some thousand times a second, sees the position at each order's message. Consumers of the bench's own acknowledge
+//! what they have committed, and acknowledgements are messages that others can see too.
+//!
+//! The slowest hundredth are orders that come while disk or NATS stand still for a moment, which is now and then. So
+//! the service and what it is held against take turns of two seconds, and meet as many of those moments each.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use async_nats::jetstream;
+use futures_util::StreamExt;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_postgres::types::Type;
+use tokio_postgres::{Client, NoTls, Statement};
+
+use crate::between::{Between, Work};
+use crate::service::{Service, Setup};
+use crate::stats::{median, percentile};
+use crate::table::{Figure, Goal};
+use crate::world::World;
+use crate::{REPETITIONS, go_rows, orders, repetition};
+
+const RATE: u64 = 1000;
+/// Orders in one turn, and turns of each in a repetition.
+const TURN: u64 = 2 * RATE;
+const TURNS: usize = 4;
+/// Orders of each in all.
+const ORDERS: u64 = (REPETITIONS * TURNS) as u64 * TURN;
+const EVERY: Duration = Duration::from_millis(1);
+
+/// How long the reader of the position rests.
+const LOOK: Duration = Duration::from_micros(150);
+
+/// How long the last order may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Milliseconds of each order, by repetition.
+#[derive(Default)]
+struct Took(Vec<Vec<f64>>);
+
+impl Took {
+    fn add(&mut self, repetition: usize, turn: Vec<f64>) {
+        self.0.resize_with(repetition + 1, Vec::new);
+        self.0[repetition].extend(turn);
+    }
+
+    fn percentiles(&self, percent: f64) -> Vec<f64> {
+        self.0.iter().map(|repetition| percentile(repetition, percent)).collect()
+    }
+
+    /// In the middle of all repetitions, in words.
+    fn text(&self) -> String {
+        let of = |percent| median(&self.percentiles(percent));
+        format!("p50 {:.2} ms, p99 {:.2} ms", of(50.0), of(99.0))
+    }
+}
+
+/// What orders took: through the service, and without it.
+#[derive(Default)]
+struct Measured {
+    ours: Took,
+    /// NATS alone.
+    alone: Took,
+    /// The least that is between NATS and PostgreSQL.
+    least: Took,
+    /// PostgreSQL alone: each statement, and from when its row came.
+    inserts: Took,
+    from_arrival: Took,
+}
+
+pub(crate) fn run(world: &mut World) -> Result<Vec<Figure>> {
+    let mut figures = figures(&measure(world)?);
+    figures.extend(crate::visible::run(world)?);
+    Ok(figures)
+}
+
+fn measure(world: &mut World) -> Result<Measured> {
+    let (service, setup) = quiet_service(world)?;
+    let alone = Between::start(world, Work::Nothing, ORDERS)?;
+    let least = Between::start(world, Work::Insert, ORDERS)?;
+    let mut inserting = Inserting::start(world)?;
+    let mut measured = Measured::default();
+    for turn in 0..REPETITIONS * TURNS {
+        let number = turn / TURNS;
+        if turn % TURNS == 0 {
+            repetition("latency", number);
+        }
+        let first = turn as u64 * TURN;
+        measured.ours.add(number, until_committed(world, &setup, first)?);
+        measured.alone.add(number, until_acknowledged(world, &alone.subject, first)?);
+        measured.least.add(number, until_acknowledged(world, &least.subject, first)?);
+        let inserted = inserting.turn(world, first)?;
+        measured.inserts.add(number, inserted.took);
+        measured.from_arrival.add(number, inserted.from_arrival);
+    }
+    service.stop()?;
+    world.settle(Some(&setup.table))?;
+    alone.stop(world)?;
+    least.stop(world)?;
+    world.settle(Some(&inserting.table))?;
+    Ok(measured)
+}
+
+fn figures(measured: &Measured) -> Vec<Figure> {
+    let figure = |percent: f64, than: &str, limit: &Took, goal: f64, note: String| Figure {
+        bench: "latency",
+        what: format!("publish to committed at {RATE}/s, p{percent}"),
+        unit: "ms",
+        ours: measured.ours.percentiles(percent),
+        limit: Some((than.to_owned(), limit.percentiles(percent))),
+        goal: Goal::TimesLimit(goal),
+        note,
+    };
+    let insert = |percent, goal, note| figure(percent, "one client's INSERT", &measured.inserts, goal, note);
+    let least = |percent, goal, note: &str| {
+        let figure =
+            figure(percent, "the least between NATS and PostgreSQL", &measured.least, goal, note.to_owned());
+        Figure { what: figure.what + ", against the least", ..figure }
+    };
+    let note = format!(
+        "until a reader of PostgreSQL sees the position there; a consumer that keeps nothing and acknowledges at once: \
+         {}; the inserting client sends one statement after another: from when a \
+         row came to when it was in, as orders are measured, it took {}",
+        measured.alone.text(),
+        measured.from_arrival.text()
+    );
+    vec![
+        insert(50.0, 1.5, note),
+        insert(99.0, 3.0, String::new()),
+        least(50.0, 1.25, "a consumer that inserts ready rows, all that wait at once, and acknowledges them"),
+        least(99.0, 1.5, ""),
+    ]
+}
+
+/// A service at an empty table and an empty stream.
+pub(crate) fn quiet_service(world: &mut World) -> Result<(Service, Setup)> {
+    let table = world.empty_table()?;
+    let stream = world.name("LATENCY");
+    let subject = format!("bench.{stream}");
+    world.make_stream(&stream, &subject)?;
+    world.settle(None)?;
+    let setup = Setup { table, subject, stream, core: None, bound: None };
+    let service = Service::start(world, &setup)?;
+    service.wait_ready()?;
+    Ok((service, setup))
+}
+
+/// Publishes a turn's orders to the service: milliseconds until the table's position is at each.
+fn until_committed(world: &World, setup: &Setup, first: u64) -> Result<Vec<f64>> {
+    let (nats, postgres) = (world.nats.url(), world.postgres.url());
+    let query = format!("select seq from public.orderd_position where stream = '{}'", setup.stream);
+    let (ready, is_ready) = std::sync::mpsc::channel();
+    let watch = std::thread::spawn(move || committed(&postgres, &query, first, &ready));
+    // An error of the other end is given back by it.
+    is_ready.recv().ok();
+    let sent = world.runtime.block_on(async {
+        let context = jetstream::new(async_nats::connect(&nats).await?);
+        Ok::<_, anyhow::Error>(publish(&context, &setup.subject, first..first + TURN).await?.0)
+    })?;
+    let committed = watch.join().map_err(|_| anyhow::anyhow!("the reader of the position panicked"))??;
+    let took = sent.iter().zip(&committed);
+    Ok(took.map(|(sent, committed)| committed.saturating_duration_since(*sent).as_secs_f64() * 1e3).collect())
+}
+
+/// When the position was seen at each of a turn's messages.
+fn committed(
+    url: &str,
+    query: &str,
+    first: u64,
+    ready: &std::sync::mpsc::Sender<()>,
+) -> Result<Vec<Instant>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (client, statement) = runtime.block_on(async {
+        let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
+        tokio::spawn(connection);
+        let statement = client.prepare(query).await?;
+        anyhow::Ok((client, statement))
+    })?;
+    let mut seen = Vec::new();
+    let begun = Instant::now();
+    ready.send(())?;
+    while (seen.len() as u64) < TURN {
+        let row = runtime.block_on(client.query_one(&statement, &[]))?;
+        let position = row.get::<_, i64>(0).cast_unsigned().saturating_sub(first).min(TURN);
+        seen.resize(position as usize, Instant::now());
+        ensure!(begun.elapsed() < PATIENCE, "only {} of {TURN} orders were committed", seen.len());
+        std::thread::sleep(LOOK);
+    }
+    Ok(seen)
+}
+
+/// Publishes a turn's orders to a subject of which somebody acknowledges each message: milliseconds until that, of each.
+fn until_acknowledged(world: &World, subject: &str, first: u64) -> Result<Vec<f64>> {
+    let url = world.nats.url();
+    let (sent, acknowledged) = world.runtime.block_on(async {
+        let watch = acknowledgements(async_nats::connect(&url).await?).await?;
+        let (sent, _) =
+            publish(&jetstream::new(async_nats::connect(&url).await?), subject, first..first + TURN).await?;
+        let acknowledged = watch.await??;
+        anyhow::Ok((sent, acknowledged))
+    })?;
+    let took = sent.iter().zip(first + 1..).filter_map(|(sent, sequence)| {
+        Some(acknowledged.get(&sequence)?.saturating_duration_since(*sent).as_secs_f64() * 1e3)
+    });
+    let took: Vec<_> = took.collect();
+    ensure!(took.len() as u64 == TURN, "only {} of {TURN} orders were acknowledged", took.len());
+    Ok(took)
+}
+
+/// When each sequence was acknowledged. The task is given back when the server knows of its subscription.
+async fn acknowledgements(
+    client: async_nats::Client,
+) -> Result<tokio::task::JoinHandle<Result<HashMap<u64, Instant>>>> {
+    let mut messages = client.subscribe("$JS.ACK.>").await?;
+    client.flush().await?;
+    Ok(tokio::spawn(async move {
+        let _connected = client;
+        let mut seen = HashMap::new();
+        while (seen.len() as u64) < TURN {
+            let message = timeout(PATIENCE, messages.next()).await.context("an order is not acknowledged")?;
+            let message = message.context("the connection to NATS ended")?;
+            // Others say that it is being worked on.
+            if matches!(&message.payload[..], b"" | b"+ACK")
+                && let Some(sequence) = sequence(&message.subject)
+            {
+                seen.insert(sequence, Instant::now());
+            }
+        }
+        Ok(seen)
+    }))
+}
+
+/// `$JS.ACK.{stream}.{consumer}.{deliveries}.{sequence}.…`, or with domain and account before the stream.
+fn sequence(subject: &str) -> Option<u64> {
+    let tokens: Vec<_> = subject.split('.').collect();
+    tokens.get(if tokens.len() >= 11 { 7 } else { 5 })?.parse().ok()
+}
+
+/// Publishes orders at the rate; says when each order was sent, and the milliseconds until its publish was answered.
+pub(crate) async fn publish(
+    context: &jetstream::Context,
+    subject: &str,
+    numbers: Range<u64>,
+) -> Result<(Vec<Instant>, Vec<f64>)> {
+    let payloads: Vec<Vec<u8>> = numbers.map(orders::json).collect();
+    let mut ticks = interval(EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
+    let (mut sent, mut answers) = (Vec::new(), JoinSet::new());
+    for payload in payloads {
+        ticks.tick().await;
+        let begun = Instant::now();
+        sent.push(begun);
+        let answer = context.publish(subject.to_owned(), payload.into()).await?;
+        answers.spawn(async move { answer.await.map(|_| begun.elapsed().as_secs_f64() * 1e3) });
+    }
+    let mut round_trips = Vec::new();
+    while let Some(answer) = answers.join_next().await {
+        round_trips.push(answer??);
+    }
+    Ok((sent, round_trips))
+}
+
+/// What one client's INSERTs took.
+struct Inserted {
+    /// Milliseconds of each statement.
+    took: Vec<f64>,
+    /// Milliseconds from when each row came, which waits for the statements before.
+    from_arrival: Vec<f64>,
+}
+
+/// One client that inserts rows as they come.
+struct Inserting {
+    client: Client,
+    statement: Statement,
+    table: String,
+}
+
+impl Inserting {
+    fn start(world: &mut World) -> Result<Self> {
+        let (table, url) = (world.empty_table()?, world.postgres.url());
+        world.runtime.block_on(async {
+            let (client, connection) = tokio_postgres::connect(&url, NoTls).await?;
+            tokio::spawn(connection);
+            let statement = format!("insert into {table} (id, data) values ($1, $2)");
+            let statement = client.prepare_typed(&statement, &[Type::TEXT, Type::BYTEA]).await?;
+            Ok(Self { client, statement, table })
+        })
+    }
+
+    /// Inserts a turn's rows, which come at the rate.
+    fn turn(&mut self, world: &World, first: u64) -> Result<Inserted> {
+        let rows: Vec<_> = (first..first + TURN).map(go_rows::row).collect();
+        world.runtime.block_on(async {
+            let mut arrivals = arrivals();
+            let mut inserted = Inserted { took: Vec::new(), from_arrival: Vec::new() };
+            for (id, row) in &rows {
+                let arrived = arrivals.recv().await.context("no more rows come")?;
+                let begun = Instant::now();
+                self.client.execute(&self.statement, &[id, row]).await?;
+                inserted.took.push(begun.elapsed().as_secs_f64() * 1e3);
+                inserted.from_arrival.push(arrived.elapsed().as_secs_f64() * 1e3);
+            }
+            Ok(inserted)
+        })
+    }
+}
+
+/// When rows come, at the rate, whether or not anybody is ready for them.
+fn arrivals() -> mpsc::UnboundedReceiver<Instant> {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        let mut ticks = interval(EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
+        loop {
+            ticks.tick().await;
+            if sender.send(Instant::now()).is_err() {
+                break;
+            }
+        }
+    });
+    receiver
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sequence;
+
+    #[test]
+    fn the_sequence_is_found_in_both_forms_of_the_subject() {
+        assert_eq!(sequence("$JS.ACK.LATENCY.latency.1.17.18.1700000000123456789.5"), Some(17));
+        assert_eq!(sequence("$JS.ACK._.HASH.LATENCY.latency.1.7.8.1700000000123456789.5.rand"), Some(7));
+        assert_eq!(sequence("$JS.ACK"), None);
+    }
+}

@@ -1,0 +1,177 @@
+//! `cargo xtask bench`: each figure against what can't be beaten, in the same run on the same machine.
+//!
+//! Each bench takes turns with its limit, three times, and the medians count.
+#![allow(clippy::print_stdout, reason = "the table is this command's result")]
+
+mod stats;
+mod table;
+#[rustfmt::skip] // as `orderd model rust` prints it
+#[allow(unreachable_pub, missing_docs, reason = "for programs it is")]
+mod order_types;
+mod orders;
+mod go_rows;
+mod http;
+mod proc;
+mod tools;
+mod machine;
+mod world;
+mod service;
+mod limits;
+mod wrk;
+mod nginx;
+mod open_loop;
+mod backlog;
+mod between;
+mod latency;
+mod visible;
+mod reads;
+mod search;
+mod busy_reads;
+mod readers;
+mod start;
+mod memory;
+mod waiting;
+mod bounded;
+mod idle;
+mod growth;
+mod scale;
+mod lanes;
+mod chart;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use devstack::cargo;
+
+use table::Figure;
+use world::World;
+
+/// How often each measurement and its limit take turns.
+const REPETITIONS: usize = 3;
+
+/// The largest table has so many rows for each order of the backlog.
+const ROWS_PER_ORDER: u64 = 5;
+
+/// Measure the service, each figure against its limit in the same run
+///
+/// Starts a private PostgreSQL at its defaults and a private NATS, builds the service with
+/// --release, and takes turns with each limit three times. Needs wrk and nginx, which it installs
+/// or unpacks from Debian's packages, and takes NATS's own command line where Go can build it. At
+/// the end comes a table of the medians. Other programs that run meanwhile are measured too.
+///
+/// scale (what an order costs as the table grows and as processes join; fifty rows for each order
+/// at most) and lanes (several connections to PostgreSQL) run only when they are named.
+///
+/// Examples: cargo xtask bench
+///           cargo xtask bench backlog --json
+///           cargo xtask bench scale --orders 100000
+#[derive(Parser)]
+#[command(name = "cargo xtask bench", bin_name = "cargo xtask bench", verbatim_doc_comment)]
+struct Options {
+    /// Run one of them only
+    #[arg(value_enum, value_name = "NAME")]
+    name: Option<Name>,
+    /// Orders in the backlog; the largest table has five times as many rows
+    #[arg(long, value_name = "N", default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(1000..))]
+    orders: u64,
+    /// One JSON document in place of the table
+    #[arg(long)]
+    json: bool,
+    /// Also measure with a hundredth, a tenth and all of the rows, and draw docs/images/bench.svg
+    #[arg(long)]
+    growth: bool,
+    /// Measure this build of orderd instead of building it
+    #[arg(long, value_name = "FILE")]
+    program: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Name {
+    Backlog,
+    Latency,
+    Reads,
+    Search,
+    BusyReads,
+    Readers,
+    Start,
+    Memory,
+    Waiting,
+    Bounded,
+    Idle,
+    Growth,
+    Scale,
+    Lanes,
+}
+
+/// These take long, or are no goals: they run when they are named.
+const APART: [Name; 3] = [Name::Growth, Name::Scale, Name::Lanes];
+
+fn main() -> ExitCode {
+    run(&Options::parse()).unwrap_or_else(|error| {
+        say(&format!("error: {error:#}"));
+        ExitCode::FAILURE
+    })
+}
+
+fn run(options: &Options) -> Result<ExitCode> {
+    devstack::tools::ensure_postgres(&mut say)?;
+    devstack::tools::ensure_nats_server(&mut say)?;
+    let program = match &options.program {
+        Some(file) => file.canonicalize().with_context(|| format!("cannot find {}", file.display()))?,
+        None => cargo::build_orderd(&["--release"])?,
+    };
+    let machine = machine::describe();
+    let mut world = World::start(program, options.orders, options.orders * ROWS_PER_ORDER)?;
+    let mut figures = Vec::new();
+    for name in names(options) {
+        figures.extend(measure(name, &mut world)?);
+    }
+    let text = match options.json {
+        true => serde_json::to_string_pretty(&table::to_json(&machine, &figures))?,
+        false => format!("{}\n{}", machine::text(&machine), table::text(&figures)),
+    };
+    println!("{text}");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn names(options: &Options) -> Vec<Name> {
+    use clap::ValueEnum;
+    let wanted = |name: &Name| match options.name {
+        Some(one) => *name == one || (*name == Name::Growth && options.growth),
+        None => !APART.contains(name) || (*name == Name::Growth && options.growth),
+    };
+    Name::value_variants().iter().copied().filter(wanted).collect()
+}
+
+type Bench = fn(&mut World) -> Result<Vec<Figure>>;
+
+fn measure(name: Name, world: &mut World) -> Result<Vec<Figure>> {
+    let (bench, what): (Bench, _) = match name {
+        Name::Backlog => (backlog::run, "the backlog"),
+        Name::Latency => (latency::run, "latency"),
+        Name::Reads => (reads::run, "reads"),
+        Name::Search => (search::run, "search"),
+        Name::BusyReads => (busy_reads::run, "reads of a busy service"),
+        Name::Readers => (readers::run, "intake while many read along"),
+        Name::Start => (start::run, "the start"),
+        Name::Memory => (memory::run, "memory"),
+        Name::Waiting => (waiting::run, "memory while orders wait"),
+        Name::Bounded => (bounded::run, "more orders than memory"),
+        Name::Idle => (idle::run, "the idle service"),
+        Name::Growth => (growth::run, "growth"),
+        Name::Scale => (scale::run, "what an order costs"),
+        Name::Lanes => (lanes::run, "several connections"),
+    };
+    bench(world).with_context(|| format!("cannot measure {what}"))
+}
+
+/// A line about what is being done, on stderr: stdout is for results.
+fn say(line: &str) {
+    eprintln!("{line}");
+}
+
+fn repetition(bench: &str, number: usize) {
+    say(&format!("{bench}, {} of {REPETITIONS}", number + 1));
+}

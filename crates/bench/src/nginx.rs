@@ -1,0 +1,82 @@
+//! nginx, which answers every request with the same bytes from its configuration: the limit of reads.
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use devstack::{Launch, Process, Signal, free_port, wait_for};
+
+use crate::service::pinned;
+use crate::world::World;
+use crate::{http, tools};
+
+pub(crate) struct Nginx {
+    pub(crate) addr: SocketAddr,
+    process: Process,
+}
+
+impl Nginx {
+    /// Answers with `body`, on one core.
+    pub(crate) fn start(world: &World, core: u32, body: &str) -> Result<Self> {
+        ensure!(!body.contains(['\'', '$', '\\']), "nginx would not take this answer as it is");
+        let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
+        let dir = world.scratch.path().join("nginx");
+        fs::create_dir_all(&dir)?;
+        let file = dir.join("nginx.conf");
+        fs::write(&file, config(addr, body))?;
+        let (program, mut args) = pinned(Some(core), tools::nginx()?.as_os_str());
+        args.extend([
+            "-p".into(),
+            dir.clone().into(),
+            "-c".into(),
+            file.into(),
+            "-e".into(),
+            "stderr".into(),
+        ]);
+        let process = Process::spawn(Launch {
+            args,
+            port: addr.port(),
+            log: Some(dir.join("nginx.log")),
+            last_signal: Signal::TERM,
+            ..Launch::new("nginx", program, &dir)
+        })?;
+        let answers =
+            || http::get(addr, "/").is_ok_and(|(status, got)| status == 200 && got == body.as_bytes());
+        let answered = wait_for(Duration::from_secs(20), || answers() || process.has_ended());
+        ensure!(answered && !process.has_ended(), "nginx does not answer: {}", process.log());
+        Ok(Self { addr, process })
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+}
+
+fn config(addr: SocketAddr, body: &str) -> String {
+    format!(
+        "daemon off;
+master_process off;
+worker_processes 1;
+pid nginx.pid;
+error_log stderr warn;
+events {{ worker_connections 1024; }}
+http {{
+    access_log off;
+    tcp_nodelay on;
+    keepalive_timeout 600s;
+    keepalive_requests 1000000000;
+    default_type application/json;
+    client_body_temp_path body;
+    proxy_temp_path proxy;
+    fastcgi_temp_path fastcgi;
+    uwsgi_temp_path uwsgi;
+    scgi_temp_path scgi;
+    server {{
+        listen {addr};
+        location / {{ return 200 '{body}'; }}
+    }}
+}}
+"
+    )
+}

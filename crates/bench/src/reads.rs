@@ -1,0 +1,108 @@
+//! `/order/{id}` by wrk on one core, the server on another, against nginx that answers with the same bytes.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+use crate::nginx::Nginx;
+use crate::service::{Service, Setup};
+use crate::table::{Figure, Goal};
+use crate::world::World;
+use crate::wrk::SERVER_CORE;
+use crate::{REPETITIONS, http, orders, proc, repetition, wrk};
+
+/// So many orders are looked at for one of medium size.
+const LOOKED_AT: u64 = 1000;
+
+/// What wrk asks for.
+enum Asked {
+    One(u64),
+    Random(PathBuf),
+}
+
+pub(crate) fn run(world: &mut World) -> Result<Vec<Figure>> {
+    ensure!(std::thread::available_parallelism()?.get() >= 2, "wrk and the server need a core each");
+    let rows = world.rows;
+    let table = world.table(rows)?;
+    let service = Service::start(world, &Setup { core: Some(SERVER_CORE), ..Setup::serving(&table) })?;
+    service.wait_len(rows)?;
+    let typical = typical();
+    let nginx = Nginx::start(world, SERVER_CORE, &String::from_utf8(orders::json(typical))?)?;
+    let (_, answer) = http::get(service.addr, &format!("/order/{}", orders::id(typical)))?;
+    ensure!(answer == orders::json(typical), "the service answers with other bytes than were sent");
+    let few = rows.min(10_000);
+    let cases = [
+        ("one id".to_owned(), Asked::One(typical), 0.95),
+        (format!("{few} ids at random"), Asked::Random(ids(world, few)?), 0.95),
+        (format!("{rows} ids at random"), Asked::Random(ids(world, rows)?), 0.8),
+    ];
+    let figures = cases.iter().map(|case| measure(world, &service, &nginx, case)).collect::<Result<_>>()?;
+    service.stop()?;
+    Ok(figures)
+}
+
+fn measure(
+    world: &World,
+    service: &Service,
+    nginx: &Nginx,
+    (name, asked, goal): &(String, Asked, f64),
+) -> Result<Figure> {
+    let (mut ours, mut limit, mut costs) = (Vec::new(), Vec::new(), [Duration::ZERO; 2]);
+    for number in 0..REPETITIONS {
+        repetition(&format!("reads of {name}"), number);
+        let (rate, cost) = requests(service.addr, service.pid(), asked, world.scratch.path())?;
+        ours.push(rate);
+        costs[0] = cost;
+        let (rate, cost) = requests(nginx.addr, nginx.pid(), asked, world.scratch.path())?;
+        limit.push(rate);
+        costs[1] = cost;
+    }
+    let micros = costs.map(|cost| cost.as_secs_f64() * 1e6);
+    Ok(Figure {
+        bench: "reads",
+        what: format!("/order/{{id}}, {name}"),
+        unit: "req/s",
+        ours,
+        limit: Some(("nginx return 200".to_owned(), limit)),
+        goal: Goal::OfLimit(*goal),
+        note: format!("CPU a request: {:.1} µs, nginx {:.1} µs", micros[0], micros[1]),
+    })
+}
+
+/// Requests a second, and the server's CPU for each.
+fn requests(addr: std::net::SocketAddr, pid: u32, asked: &Asked, dir: &Path) -> Result<(f64, Duration)> {
+    let before = proc::cpu(pid);
+    let rate = match asked {
+        Asked::One(number) => wrk::one(addr, &format!("/order/{}", orders::id(*number)))?,
+        Asked::Random(ids) => wrk::random(addr, ids, dir)?,
+    };
+    let used = proc::cpu(pid).saturating_sub(before);
+    Ok((rate, used.div_f64((rate * wrk::SECONDS as f64).max(1.0))))
+}
+
+/// The requests of random ids, of all the service has; how many a second.
+pub(crate) fn random_rate(world: &mut World, rows: u64) -> Result<f64> {
+    let table = world.table(rows)?;
+    let service = Service::start(world, &Setup { core: Some(SERVER_CORE), ..Setup::serving(&table) })?;
+    service.wait_len(rows)?;
+    let ids = ids(world, rows)?;
+    let rate = wrk::random(service.addr, &ids, world.scratch.path())?;
+    service.stop()?;
+    Ok(rate)
+}
+
+pub(crate) fn ids(world: &World, count: u64) -> Result<PathBuf> {
+    let file = world.scratch.path().join(format!("ids-{count}"));
+    let text: String = (0..count).map(|number| format!("/order/{}\n", orders::id(number))).collect();
+    fs::write(&file, text)?;
+    Ok(file)
+}
+
+/// An order whose JSON is as long as the average.
+fn typical() -> u64 {
+    let lengths: Vec<_> = (0..LOOKED_AT).map(|number| orders::json(number).len()).collect();
+    let mean = lengths.iter().sum::<usize>() / lengths.len();
+    (0..LOOKED_AT).min_by_key(|number| lengths[*number as usize].abs_diff(mean)).unwrap_or_default()
+}

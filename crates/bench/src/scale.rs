@@ -1,0 +1,197 @@
+//! What an order costs to take in as the table grows, as it is partitioned, and as processes join.
+//!
+//! CPU counts, not time: other programs take turns with ours, but don't run on our account. Orders are published
+//! while the processes, which have read the table, are stopped, so that the start is not counted. What is
+//! compared is measured in turn, several times: a shared machine is half as fast again from one minute to the next.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use devstack::{Signal, wait_for};
+
+use crate::backlog::servers;
+use crate::proc;
+use crate::say;
+use crate::service::{PATIENCE, Service, Setup};
+use crate::stats::median;
+use crate::table::{Figure, Goal, number};
+use crate::world::World;
+
+/// Rows that are there already, for each order that is taken in.
+const ROWS: [f64; 4] = [0.1, 1.0, 10.0, 50.0];
+
+/// Of these, the table that several processes share, and those that are partitioned too.
+const SHARED: f64 = 1.0;
+const PARTITIONED: [f64; 2] = [1.0, 10.0];
+
+const MOST_REPLICAS: usize = 4;
+
+const ROUNDS: usize = 3;
+
+/// More than a run takes anew, in bytes: pages for the log, the table, and what is in memory.
+const TOUCHED: usize = 2 << 30;
+
+/// So many times the cost of the first is still flat: caches of the processor count too.
+const FLAT: f64 = 1.25;
+
+/// What one run is made with.
+#[derive(Clone, Copy)]
+struct Case {
+    rows: u64,
+    partitions: u32,
+    replicas: usize,
+}
+
+/// What it took, for each order.
+struct Cost {
+    /// CPU in µs: of all services together, of PostgreSQL and of NATS.
+    cpu: [f64; 3],
+    /// Orders a second, until all were committed.
+    rate: f64,
+}
+
+impl Cost {
+    fn all(&self) -> f64 {
+        self.cpu.iter().sum()
+    }
+}
+
+pub(crate) fn run(world: &mut World) -> Result<Vec<Figure>> {
+    let rows = |times: f64| (world.orders as f64 * times) as u64;
+    let case = |times| Case { rows: rows(times), partitions: 0, replicas: 1 };
+    let plain = ROWS.map(case).to_vec();
+    let split = PARTITIONED.map(|times| Case { partitions: 4, ..case(times) }).to_vec();
+    let shared: Vec<_> = (1..=MOST_REPLICAS).map(|replicas| Case { replicas, ..case(SHARED) }).collect();
+    let mut figures = Vec::new();
+    for (what, cases) in [("as the table grows", plain), ("partitioned by hash", split)] {
+        figures.extend(figure(what, &in_turn(world, cases)?, |_, cost| cost.all()));
+    }
+    let costs = in_turn(world, shared)?;
+    figures.extend(figure("of the services, for each process", &costs, |case, cost| {
+        cost.cpu[0] / case.replicas as f64
+    }));
+    figures.extend(figure("replicas", &costs, |_, cost| cost.all()));
+    Ok(figures)
+}
+
+/// What each of them costs, in all rounds.
+fn in_turn(world: &mut World, cases: Vec<Case>) -> Result<Vec<(Case, Vec<Cost>)>> {
+    let mut tables = HashMap::new();
+    let mut costs: Vec<_> = cases.into_iter().map(|case| (case, Vec::new())).collect();
+    for _ in 0..ROUNDS {
+        for (case, costs) in &mut costs {
+            let table = match tables.entry((case.rows, case.partitions)) {
+                Entry::Occupied(there) => there.into_mut(),
+                Entry::Vacant(place) => place.insert(world.new_table(case.rows, case.partitions)?),
+            };
+            costs.push(cost(world, *case, table)?);
+        }
+    }
+    for table in tables.values() {
+        world.settle(Some(table))?;
+    }
+    Ok(costs)
+}
+
+/// Takes the backlog into a table, and out of it again.
+fn cost(world: &mut World, case: Case, table: &str) -> Result<Cost> {
+    say(&format!("scale, {} rows, {} partitions, {} replicas", case.rows, case.partitions, case.replicas));
+    let count = world.orders;
+    let stream = world.name("SCALE");
+    let subject = format!("bench.{stream}");
+    world.make_stream(&stream, &subject)?;
+    let last = world.postgres.psql(&format!("select max(id) from {table}"))?;
+    world.settle(None)?;
+    let setup = Setup {
+        table: table.to_owned(),
+        subject: subject.clone(),
+        stream: stream.clone(),
+        core: None,
+        bound: None,
+    };
+    let services = (0..case.replicas).map(|_| Service::start(world, &setup)).collect::<Result<Vec<_>>>()?;
+    for service in &services {
+        service.wait_ready()?;
+        service.wait_len(case.rows)?;
+    }
+    // What the start has dirtied.
+    world.settle(None)?;
+    touch_memory();
+    services.iter().for_each(|service| service.signal(Signal::STOP));
+    world.publish(&subject, count)?;
+    let before = so_far(world, &services);
+    let begun = Instant::now();
+    services.iter().for_each(|service| service.signal(Signal::CONT));
+    let committed = wait_for(PATIENCE, || {
+        let written = services.iter().filter_map(|service| service.metric("myapp_orders_write_db").ok());
+        written.sum::<f64>() >= count as f64
+    });
+    let seconds = begun.elapsed().as_secs_f64();
+    ensure!(committed, "not all of {count} orders are committed");
+    for service in &services {
+        service.wait_len(case.rows + count)?;
+    }
+    let after = so_far(world, &services);
+    for service in services {
+        service.stop()?;
+    }
+    // Keys of the Go service's are those of years ago.
+    world.postgres.psql(&format!("delete from {table} where id > '{}'", last.trim()))?;
+    world.postgres.psql(&format!("vacuum {table}"))?;
+    world.remove_stream(&stream)?;
+    let an_order = |cpu: Duration| cpu.as_secs_f64() * 1e6 / count as f64;
+    Ok(Cost {
+        cpu: [0, 1, 2].map(|of| an_order(after[of].saturating_sub(before[of]))),
+        rate: count as f64 / seconds,
+    })
+}
+
+/// The host of a virtual machine gives a page of memory when it is first touched, at the expense of whoever touches
+/// it: after a large table has been written, that is the service and PostgreSQL. What is free now has been touched.
+fn touch_memory() {
+    drop(std::hint::black_box(vec![1_u8; TOUCHED]));
+}
+
+/// The CPU that the services, PostgreSQL and NATS have had until now.
+fn so_far(world: &World, services: &[Service]) -> [Duration; 3] {
+    let [postgres, nats] = servers(world);
+    [services.iter().map(|service| proc::cpu(service.pid())).sum(), postgres, nats]
+}
+
+/// The last of them against the first; each of them in the note.
+fn figure(what: &str, costs: &[(Case, Vec<Cost>)], cpu: fn(Case, &Cost) -> f64) -> Option<Figure> {
+    let ((first, firsts), (last, lasts)) = (costs.first()?, costs.last()?);
+    let of = |case: &Case, costs: &[Cost]| costs.iter().map(|cost| cpu(*case, cost)).collect();
+    Some(Figure {
+        bench: "scale",
+        what: format!("CPU an order, {what}: {}", name(*last)),
+        unit: "µs",
+        ours: of(last, lasts),
+        limit: Some((name(*first), of(first, firsts))),
+        goal: Goal::TimesLimit(FLAT),
+        note: costs.iter().map(|(case, costs)| line(*case, costs)).collect::<Vec<_>>().join("; "),
+    })
+}
+
+fn name(case: Case) -> String {
+    let partitions =
+        if case.partitions > 0 { format!(" in {} partitions", case.partitions) } else { String::new() };
+    let processes = if case.replicas == 1 { "process" } else { "processes" };
+    format!("{} rows{partitions}, {} {processes}", number(case.rows as f64), case.replicas)
+}
+
+/// The medians of a case, and all that each round cost.
+fn line(case: Case, costs: &[Cost]) -> String {
+    let middle = |of: fn(&Cost) -> f64| median(&costs.iter().map(of).collect::<Vec<_>>());
+    let rounds = costs.iter().map(|cost| format!("{:.1}", cost.all())).collect::<Vec<_>>().join(", ");
+    format!(
+        "{}: service {:.1} µs, PostgreSQL {:.1} µs, NATS {:.1} µs, {} orders/s (in all {rounds} µs)",
+        name(case),
+        middle(|cost| cost.cpu[0]),
+        middle(|cost| cost.cpu[1]),
+        middle(|cost| cost.cpu[2]),
+        number(middle(|cost| cost.rate))
+    )
+}

@@ -1,0 +1,101 @@
+//! The programs that limits are measured with: wrk, nginx, and the command line of NATS.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::say;
+
+/// The release of NATS's command line that knows `bench js fetch`.
+const NATS: &str = "github.com/nats-io/natscli/nats@v0.5.1";
+
+/// Debian's wrk, installed where it is missing and we are root.
+pub(crate) fn wrk() -> Result<PathBuf> {
+    if let Some(found) = on_path("wrk") {
+        return Ok(found);
+    }
+    say("installing wrk (Debian's package `wrk`)");
+    apt(&["install", "-y", "-qq", "--no-install-recommends", "wrk"], Path::new("."))?;
+    on_path("wrk").context("cannot find wrk: install it by `apt-get install wrk`")
+}
+
+/// Debian's nginx. An installation would start a server of the machine, so its package is only unpacked.
+pub(crate) fn nginx() -> Result<PathBuf> {
+    let dir = tools_dir();
+    let unpacked = dir.join("nginx");
+    let found = on_path("nginx").or_else(|| Some(PathBuf::from("/usr/sbin/nginx")).filter(|it| it.is_file()));
+    if let Some(found) = found.or_else(|| unpacked.is_file().then(|| unpacked.clone())) {
+        return Ok(found);
+    }
+    say("unpacking nginx (Debian's package `nginx`)");
+    let work = dir.join("unpacking-nginx");
+    fs::create_dir_all(&work)?;
+    apt(&["download", "-qq", "nginx"], &work)?;
+    let package = fs::read_dir(&work)?.flatten().map(|entry| entry.path());
+    let package = package.into_iter().find(|path| path.extension().is_some_and(|it| it == "deb"));
+    let mut dpkg = Command::new("dpkg-deb");
+    dpkg.arg("-x").arg(package.context("apt-get brought no nginx")?).arg(&work);
+    quiet(&mut dpkg, "unpack nginx")?;
+    fs::rename(work.join("usr/sbin/nginx"), &unpacked)?;
+    fs::remove_dir_all(&work)?;
+    Ok(unpacked)
+}
+
+/// `nats`, built by Go where it is missing. None where there is no Go either.
+pub(crate) fn nats() -> Option<PathBuf> {
+    let built = tools_dir().join("nats");
+    if let Some(found) = on_path("nats").or_else(|| built.is_file().then(|| built.clone())) {
+        return Some(found);
+    }
+    let go = on_path("go")?;
+    say(&format!("building {NATS}"));
+    let mut install = Command::new(go);
+    install.args(["install", NATS]).env("GOBIN", tools_dir()).current_dir("/");
+    match quiet(&mut install, "build nats") {
+        Ok(()) => Some(built),
+        Err(error) => {
+            say(&format!("{error:#}; its limit is taken with a loop of our own"));
+            None
+        }
+    }
+}
+
+/// The first line of what a program says of its version, on stdout or stderr.
+pub(crate) fn version(program: &Path, flag: &str) -> String {
+    let output = Command::new(program).arg(flag).stdin(Stdio::null()).output();
+    let text = output.map(|output| [output.stdout, output.stderr].concat()).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text).into_owned();
+    text.lines().next().unwrap_or("unknown").trim().to_owned()
+}
+
+pub(crate) fn on_path(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file())
+}
+
+fn tools_dir() -> PathBuf {
+    devstack::tools::workspace().join(".orderd").join("tools")
+}
+
+/// Tries, and tries again with new lists of packages.
+fn apt(args: &[&str], dir: &Path) -> Result<()> {
+    let run = |args: &[&str]| {
+        let mut apt = Command::new("apt-get");
+        apt.args(args).current_dir(dir).env("DEBIAN_FRONTEND", "noninteractive");
+        quiet(&mut apt, "run apt-get")
+    };
+    if on_path("apt-get").is_none() {
+        bail!("cannot find wrk or nginx, nor apt-get to install them: install them by your system's means");
+    }
+    run(args).or_else(|_| run(&["update", "-qq"]).and_then(|()| run(args)))
+}
+
+/// Runs to its end; its own words are in the error.
+fn quiet(command: &mut Command, action: &str) -> Result<()> {
+    let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot {action}"))?;
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(output.status.success(), "cannot {action}: {}", words.trim());
+    Ok(())
+}

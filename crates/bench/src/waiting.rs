@@ -1,0 +1,81 @@
+//! A database that doesn't answer, and orders that wait: what the service holds of them meanwhile.
+
+use std::process::{Child, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use devstack::wait_for;
+
+use crate::backlog;
+use crate::service::{PATIENCE, Service, Setup};
+use crate::table::{Figure, Goal};
+use crate::world::World;
+use crate::{memory, proc};
+
+/// When nothing more has come into memory for so long, nothing more is taken.
+const STALLED: Duration = Duration::from_secs(5);
+
+/// Mebibytes that channels, batches and what NATS has delivered may take together.
+const BOUND: f64 = 256.0;
+
+pub(crate) fn run(world: &mut World) -> Result<Vec<Figure>> {
+    let count = world.rows;
+    let (stream, subject) = world.stream(count)?;
+    let table = world.empty_table()?;
+    let empty = memory::resident(world, &table, 0)?;
+    let lock = lock(world, &table)?;
+    let setup = Setup { table: table.clone(), subject, stream, core: None, bound: None };
+    let service = Service::start(world, &setup)?;
+    let taken = stalled_at(&service)?;
+    let peak = proc::peak(service.pid());
+    ensure!(taken < count, "all {count} orders were taken in while nothing could be written");
+    unlock(world, lock)?;
+    backlog::finish(&service, 0, count)?;
+    service.stop()?;
+    world.settle(Some(&table))?;
+    Ok(vec![Figure {
+        bench: "waiting",
+        what: format!("peak memory with {count} orders waiting and the table locked"),
+        unit: "MiB",
+        ours: vec![peak.saturating_sub(empty) as f64 / f64::from(1 << 20)],
+        limit: None,
+        goal: Goal::Below(BOUND),
+        note: format!(
+            "over an empty service's; {taken} orders were taken in and held; all were committed after"
+        ),
+    }])
+}
+
+/// A session that holds the table for itself.
+fn lock(world: &World, table: &str) -> Result<Child> {
+    let mut psql = world.psql_command(&format!("begin; lock table {table}; select pg_sleep(3600)"));
+    let psql = psql.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+    let psql = psql.context("cannot run psql")?;
+    let held = "select count(*) from pg_locks where mode = 'AccessExclusiveLock' and granted";
+    let is_held = || world.postgres.psql(held).is_ok_and(|count| count.trim() != "0");
+    ensure!(wait_for(PATIENCE, is_held), "the table could not be locked");
+    Ok(psql)
+}
+
+fn unlock(world: &World, mut psql: Child) -> Result<()> {
+    world.postgres.psql(
+        "select pg_terminate_backend(pid) from pg_stat_activity where query like '%pg_sleep(3600)' \
+         and pid <> pg_backend_pid()",
+    )?;
+    psql.wait()?;
+    Ok(())
+}
+
+/// How many orders are in memory once no more come.
+fn stalled_at(service: &Service) -> Result<u64> {
+    let (mut len, mut since) = (0, std::time::Instant::now());
+    let stalled = wait_for(PATIENCE, || {
+        let now = service.len().unwrap_or(len);
+        if now != len {
+            (len, since) = (now, std::time::Instant::now());
+        }
+        len > 0 && since.elapsed() > STALLED
+    });
+    ensure!(stalled, "orders were taken in without an end");
+    Ok(len)
+}

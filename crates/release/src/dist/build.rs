@@ -1,0 +1,91 @@
+//! The program: static, linked with musl, without a path of this machine in it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::{env, fs};
+
+use anyhow::{Context, Result, ensure};
+use devstack::{cargo, tools};
+
+use super::release::Release;
+use super::targets::Target;
+use crate::say;
+
+/// Builds it and says where it is.
+pub(super) fn program(target: &Target, release: &Release) -> Result<PathBuf> {
+    ensure_target(target)?;
+    let folder = tools::workspace().join("target/dist-build");
+    let compiler = compiler(target, &folder)?;
+    say(&format!("building orderd for {}", target.triple));
+    let mut build = cargo::command();
+    build.args([
+        "build",
+        "--quiet",
+        "--release",
+        "--locked",
+        "--package",
+        "orderd",
+        "--target",
+        target.triple,
+    ]);
+    build.arg("--target-dir").arg(&folder);
+    let underscored = target.triple.replace('-', "_");
+    build.env(format!("CC_{underscored}"), &compiler);
+    // Only the target selects it.
+    build.env(format!("CFLAGS_{underscored}"), "");
+    build.env(format!("CARGO_TARGET_{}_LINKER", underscored.to_uppercase()), "rust-lld");
+    build.env("CARGO_ENCODED_RUSTFLAGS", flags()?.join("\u{1f}"));
+    build.env("ORDERD_REVISION", &release.revision).env("SOURCE_DATE_EPOCH", release.epoch.to_string());
+    build.env_remove("RUSTFLAGS").current_dir(tools::workspace()).stdin(Stdio::null());
+    let status = build.status().context("cannot start cargo")?;
+    ensure!(status.success(), "cannot build orderd for {}: cargo ended with {status}", target.triple);
+    Ok(folder.join(target.triple).join("release/orderd"))
+}
+
+/// Paths of this machine become the same ones everywhere; panics have them.
+fn flags() -> Result<Vec<String>> {
+    let home = env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cargo")));
+    let home =
+        home.context("cannot tell where cargo keeps its sources: neither CARGO_HOME nor HOME is set")?;
+    let remap = |from: &Path, to: &str| format!("--remap-path-prefix={}={to}", from.display());
+    Ok(vec![remap(&tools::workspace(), "/src"), remap(&home, "/cargo")])
+}
+
+/// Rust's own libraries for the target.
+fn ensure_target(target: &Target) -> Result<()> {
+    let mut rustc = Command::new("rustc");
+    let output = rustc.args(["--print", "target-libdir", "--target", target.triple]).output();
+    let folder = String::from_utf8(output.context("cannot start rustc")?.stdout)?;
+    if Path::new(folder.trim()).is_dir() {
+        return Ok(());
+    }
+    say(&format!("installing Rust's libraries for {}", target.triple));
+    let status = Command::new("rustup").args(["target", "add", target.triple]).stdin(Stdio::null()).status();
+    let advice =
+        format!("install Rust's libraries for {}: rustup target add {}", target.triple, target.triple);
+    ensure!(status.is_ok_and(|status| status.success()), "cannot {advice}");
+    Ok(())
+}
+
+/// A program that compiles C for the target. Zig brings musl for each of them, so that the result does not depend on
+/// the packages of the machine.
+fn compiler(target: &Target, folder: &Path) -> Result<PathBuf> {
+    let zig = tools::ensure_zig(&mut say)?;
+    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let file = folder.join(format!("cc-{}", target.arch));
+    let workspace = tools::workspace();
+    // Rust's crates name the target in Rust's way, which Zig does not know. Sanitizers are for debugging.
+    let script = format!(
+        "#!/bin/sh\nfor arg; do\n    shift\n    case \"$arg\" in\n    --target=*) ;;\n    *) set -- \"$@\" \"$arg\" ;;\n    \
+         esac\ndone\nexec '{}' cc -target {} -fno-sanitize=undefined -g0 '-ffile-prefix-map={}=/src' \"$@\"\n",
+        zig.display(),
+        target.zig,
+        workspace.display(),
+    );
+    fs::write(&file, script).with_context(|| format!("cannot write {}", file.display()))?;
+    let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    fs::set_permissions(&file, executable)
+        .with_context(|| format!("cannot make {} a program", file.display()))?;
+    Ok(file)
+}

@@ -1,0 +1,16 @@
+//! Commands that are programs of their own: built and run by cargo, so that they keep no other command waiting.
+
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use devstack::{cargo, tools};
+
+/// Becomes cargo, which becomes the program of that package: its arguments, its output, its exit code.
+pub(crate) fn run(package: &str, args: impl IntoIterator<Item = OsString>) -> Result<ExitCode> {
+    let mut run = cargo::command_here();
+    run.arg("run").arg("--manifest-path").arg(tools::workspace().join("Cargo.toml"));
+    run.args(["--package", package, "--bin", package, "--"]).args(args);
+    Err(run.exec()).with_context(|| format!("cannot run {package}: cannot start cargo"))
+}
