@@ -4,28 +4,28 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
+use crate::environment::Environment;
 use crate::limits::{self, Fetch};
+use crate::report::{Figure, Goal};
 use crate::service::{Service, Setup};
-use crate::table::{Figure, Goal};
-use crate::world::World;
-use crate::{REPETITIONS, proc, repetition, stats};
+use crate::{REPETITIONS, procfs, repetition, stats};
 
-pub(crate) fn run(world: &mut World) -> Result<Vec<Figure>> {
-    let count = world.orders;
-    let (fetch, file) = (Fetch::find(), world.scratch.path().join("backlog.copy"));
+pub(crate) fn run(env: &mut Environment) -> Result<Vec<Figure>> {
+    let count = env.orders;
+    let (fetch, file) = (Fetch::find(), env.scratch.path().join("backlog.copy"));
     let (mut ours, mut copied, mut fetched, mut cpu) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for number in 0..REPETITIONS {
         repetition("backlog", number);
-        let taken = take_in(world, count)?;
+        let taken = take_in(env, count)?;
         ours.push(count as f64 / taken.seconds);
         cpu.push(taken.cpu);
         if number == 0 {
-            limits::save(world, &taken.table, &file)?;
+            limits::save(env, &taken.table, &file)?;
         }
-        world.settle(Some(&taken.table))?;
-        copied.push(count as f64 / limits::copy_in(world, &file, count)?);
-        let (stream, _) = world.stream(count)?;
-        fetched.push(fetch.rate(world, &stream, count)?);
+        env.settle(Some(&taken.table))?;
+        copied.push(count as f64 / limits::copy_in(env, &file, count)?);
+        let (stream, _) = env.stream(count)?;
+        fetched.push(fetch.rate(env, &stream, count)?);
     }
     std::fs::remove_file(&file)?;
     let figure = |than: &str, ours: &[f64], limit: Vec<f64>, goal| Figure {
@@ -55,25 +55,25 @@ pub(crate) struct TakenIn {
     pub(crate) table: String,
 }
 
-pub(crate) fn take_in(world: &mut World, count: u64) -> Result<TakenIn> {
-    let (stream, subject) = world.stream(count)?;
-    let table = world.empty_table()?;
-    world.settle(None)?;
-    let before = servers(world);
+pub(crate) fn take_in(env: &mut Environment, count: u64) -> Result<TakenIn> {
+    let (stream, subject) = env.stream(count)?;
+    let table = env.empty_table()?;
+    env.settle(None)?;
+    let before = servers(env);
     let service =
-        Service::start(world, &Setup { table: table.clone(), subject, stream, core: None, bound: None })?;
+        Service::start(env, &Setup { table: table.clone(), subject, stream, core: None, bound: None })?;
     let seconds = finish(&service, 0, count)?;
-    let after = servers(world);
+    let after = servers(env);
     let cpu =
-        [proc::cpu(service.pid()), after[0].saturating_sub(before[0]), after[1].saturating_sub(before[1])];
+        [procfs::cpu(service.pid()), after[0].saturating_sub(before[0]), after[1].saturating_sub(before[1])];
     service.stop()?;
-    ensure!(world.rows_in(&table)? == count, "not all of {count} orders are in the table");
+    ensure!(env.rows_in(&table)? == count, "not all of {count} orders are in the table");
     Ok(TakenIn { seconds, cpu, table })
 }
 
 /// What PostgreSQL and NATS have run until now. Of PostgreSQL's connections, those that are open count.
-pub(crate) fn servers(world: &World) -> [Duration; 2] {
-    [proc::cpu_of_family(world.postgres.pid()), proc::cpu(world.nats.pid())]
+pub(crate) fn servers(env: &Environment) -> [Duration; 2] {
+    [procfs::cpu_of_family(env.postgres.pid()), procfs::cpu(env.nats.pid())]
 }
 
 /// In the middle of all repetitions, for each of the three, and in words.

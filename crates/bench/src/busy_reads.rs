@@ -5,11 +5,11 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::backlog;
+use crate::environment::Environment;
 use crate::open_loop::{Load, Seen};
+use crate::report::{Figure, Goal};
 use crate::service::{Service, Setup};
 use crate::stats::percentile;
-use crate::table::{Figure, Goal};
-use crate::world::World;
 use crate::{REPETITIONS, repetition};
 
 const RATE: u32 = 5000;
@@ -23,17 +23,17 @@ const IDLE: Duration = Duration::from_secs(4);
 /// 99 of 100 answers within it, in milliseconds.
 const LIMIT: f64 = 10.0;
 
-pub(crate) fn run(world: &mut World) -> Result<Vec<Figure>> {
+pub(crate) fn run(env: &mut Environment) -> Result<Vec<Figure>> {
     let [mut idle, mut busy, mut filling] = [(); 3].map(|()| Vec::new());
     for number in 0..REPETITIONS {
         repetition("reads of a busy service", number);
-        idle.push(of_idle(world)?);
-        busy.push(during_backlog(world)?);
-        filling.push(during_fill(world)?);
+        idle.push(of_idle(env)?);
+        busy.push(during_backlog(env)?);
+        filling.push(during_fill(env)?);
     }
     Ok(vec![
-        figure(&format!("reads at {RATE}/s during a backlog of {}, p99", world.orders), &busy, &idle),
-        figure(&format!("reads at {RATE}/s while {} rows fill memory, p99", world.rows), &filling, &idle),
+        figure(&format!("reads at {RATE}/s during a backlog of {}, p99", env.orders), &busy, &idle),
+        figure(&format!("reads at {RATE}/s while {} rows fill memory, p99", env.rows), &filling, &idle),
     ])
 }
 
@@ -58,9 +58,9 @@ fn figure(what: &str, busy: &[Seen], idle: &[Seen]) -> Figure {
     }
 }
 
-fn of_idle(world: &mut World) -> Result<Seen> {
-    let table = world.table(THERE)?;
-    let service = Service::start(world, &Setup::serving(&table))?;
+fn of_idle(env: &mut Environment) -> Result<Seen> {
+    let table = env.table(THERE)?;
+    let service = Service::start(env, &Setup::serving(&table))?;
     service.wait_ready()?;
     let load = Load::start(service.addr, THERE, RATE);
     std::thread::sleep(IDLE);
@@ -69,26 +69,26 @@ fn of_idle(world: &mut World) -> Result<Seen> {
     Ok(seen)
 }
 
-fn during_backlog(world: &mut World) -> Result<Seen> {
-    let (count, table) = (world.orders, world.own_table(THERE)?);
-    let (stream, subject) = world.stream(count)?;
-    world.settle(None)?;
+fn during_backlog(env: &mut Environment) -> Result<Seen> {
+    let (count, table) = (env.orders, env.own_table(THERE)?);
+    let (stream, subject) = env.stream(count)?;
+    env.settle(None)?;
     let setup = Setup { table: table.clone(), subject, stream, core: None, bound: None };
-    let service = Service::start(world, &setup)?;
+    let service = Service::start(env, &setup)?;
     drop(service.connection()?);
     let load = Load::start(service.addr, THERE, RATE);
     let finished = backlog::finish(&service, THERE, count);
     let seen = load.finish();
     finished?;
     service.stop()?;
-    world.settle(Some(&table))?;
+    env.settle(Some(&table))?;
     Ok(seen)
 }
 
 /// Asks from the moment at which the service listens.
-fn during_fill(world: &mut World) -> Result<Seen> {
-    let (rows, table) = (world.rows, world.table(world.rows)?);
-    let service = Service::start(world, &Setup::serving(&table))?;
+fn during_fill(env: &mut Environment) -> Result<Seen> {
+    let (rows, table) = (env.rows, env.table(env.rows)?);
+    let service = Service::start(env, &Setup::serving(&table))?;
     drop(service.connection()?);
     let load = Load::start(service.addr, rows, RATE);
     let filled = service.wait_len(rows);

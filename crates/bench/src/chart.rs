@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::table::number;
+use crate::report::number;
 
 const WIDTH: usize = 280;
 const HEIGHT: usize = 220;

@@ -3,24 +3,24 @@
 use anyhow::{Context, Result};
 
 use crate::chart::{self, Panel};
+use crate::environment::Environment;
+use crate::report::{Figure, Goal};
 use crate::say;
-use crate::table::{Figure, Goal};
-use crate::world::World;
 use crate::{backlog, memory, reads};
 
 /// So many times the cost at a tenth is still flat: caches of the processor count too.
 const FLAT: f64 = 1.25;
 
-pub(crate) fn run(world: &mut World) -> Result<Vec<Figure>> {
-    let counts = [world.rows / 100, world.rows / 10, world.rows];
+pub(crate) fn run(env: &mut Environment) -> Result<Vec<Figure>> {
+    let counts = [env.rows / 100, env.rows / 10, env.rows];
     let [mut intake, mut read, mut bytes] = [(); 3].map(|()| Vec::new());
     for count in counts {
         say(&format!("growth, {count} orders"));
-        let taken = backlog::take_in(world, count)?;
-        world.settle(Some(&taken.table))?;
+        let taken = backlog::take_in(env, count)?;
+        env.settle(Some(&taken.table))?;
         intake.push(taken.seconds * 1e6 / count as f64);
-        read.push(1e6 / reads::random_rate(world, count)?);
-        bytes.push(memory::an_order(world, count)?);
+        read.push(1e6 / reads::random_rate(env, count)?);
+        bytes.push(memory::an_order(env, count)?);
     }
     let panels = [
         Panel { title: "taking in an order, µs", values: intake },

@@ -20,11 +20,11 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, NoTls, Statement};
 
-use crate::between::{Between, Work};
+use crate::environment::Environment;
+use crate::floor::{Floor, Work};
+use crate::report::{Figure, Goal};
 use crate::service::{Service, Setup};
 use crate::stats::{median, percentile};
-use crate::table::{Figure, Goal};
-use crate::world::World;
 use crate::{REPETITIONS, go_rows, orders, repetition};
 
 const RATE: u64 = 1000;
@@ -75,17 +75,15 @@ struct Measured {
     from_arrival: Took,
 }
 
-pub(crate) fn run(world: &mut World) -> Result<Vec<Figure>> {
-    let mut figures = figures(&measure(world)?);
-    figures.extend(crate::visible::run(world)?);
-    Ok(figures)
+pub(crate) fn run(env: &mut Environment) -> Result<Vec<Figure>> {
+    Ok(figures(&measure(env)?))
 }
 
-fn measure(world: &mut World) -> Result<Measured> {
-    let (service, setup) = quiet_service(world)?;
-    let alone = Between::start(world, Work::Nothing, ORDERS)?;
-    let least = Between::start(world, Work::Insert, ORDERS)?;
-    let mut inserting = Inserting::start(world)?;
+fn measure(env: &mut Environment) -> Result<Measured> {
+    let (service, setup) = quiet_service(env)?;
+    let alone = Floor::start(env, Work::Nothing, ORDERS)?;
+    let least = Floor::start(env, Work::Insert, ORDERS)?;
+    let mut inserting = Inserting::start(env)?;
     let mut measured = Measured::default();
     for turn in 0..REPETITIONS * TURNS {
         let number = turn / TURNS;
@@ -93,18 +91,18 @@ fn measure(world: &mut World) -> Result<Measured> {
             repetition("latency", number);
         }
         let first = turn as u64 * TURN;
-        measured.ours.add(number, until_committed(world, &setup, first)?);
-        measured.alone.add(number, until_acknowledged(world, &alone.subject, first)?);
-        measured.least.add(number, until_acknowledged(world, &least.subject, first)?);
-        let inserted = inserting.turn(world, first)?;
+        measured.ours.add(number, until_committed(env, &setup, first)?);
+        measured.alone.add(number, until_acknowledged(env, &alone.subject, first)?);
+        measured.least.add(number, until_acknowledged(env, &least.subject, first)?);
+        let inserted = inserting.turn(env, first)?;
         measured.inserts.add(number, inserted.took);
         measured.from_arrival.add(number, inserted.from_arrival);
     }
     service.stop()?;
-    world.settle(Some(&setup.table))?;
-    alone.stop(world)?;
-    least.stop(world)?;
-    world.settle(Some(&inserting.table))?;
+    env.settle(Some(&setup.table))?;
+    alone.stop(env)?;
+    least.stop(env)?;
+    env.settle(Some(&inserting.table))?;
     Ok(measured)
 }
 
@@ -140,27 +138,27 @@ fn figures(measured: &Measured) -> Vec<Figure> {
 }
 
 /// A service at an empty table and an empty stream.
-pub(crate) fn quiet_service(world: &mut World) -> Result<(Service, Setup)> {
-    let table = world.empty_table()?;
-    let stream = world.name("LATENCY");
+pub(crate) fn quiet_service(env: &mut Environment) -> Result<(Service, Setup)> {
+    let table = env.empty_table()?;
+    let stream = env.name("LATENCY");
     let subject = format!("bench.{stream}");
-    world.make_stream(&stream, &subject)?;
-    world.settle(None)?;
+    env.make_stream(&stream, &subject)?;
+    env.settle(None)?;
     let setup = Setup { table, subject, stream, core: None, bound: None };
-    let service = Service::start(world, &setup)?;
+    let service = Service::start(env, &setup)?;
     service.wait_ready()?;
     Ok((service, setup))
 }
 
 /// Publishes a turn's orders to the service: milliseconds until the table's position is at each.
-fn until_committed(world: &World, setup: &Setup, first: u64) -> Result<Vec<f64>> {
-    let (nats, postgres) = (world.nats.url(), world.postgres.url());
+fn until_committed(env: &Environment, setup: &Setup, first: u64) -> Result<Vec<f64>> {
+    let (nats, postgres) = (env.nats.url(), env.postgres.url());
     let query = format!("select seq from public.orderd_position where stream = '{}'", setup.stream);
     let (ready, is_ready) = std::sync::mpsc::channel();
     let watch = std::thread::spawn(move || committed(&postgres, &query, first, &ready));
     // An error of the other end is given back by it.
     is_ready.recv().ok();
-    let sent = world.runtime.block_on(async {
+    let sent = env.runtime.block_on(async {
         let context = jetstream::new(async_nats::connect(&nats).await?);
         Ok::<_, anyhow::Error>(publish(&context, &setup.subject, first..first + TURN).await?.0)
     })?;
@@ -197,9 +195,9 @@ fn committed(
 }
 
 /// Publishes a turn's orders to a subject of which somebody acknowledges each message: milliseconds until that, of each.
-fn until_acknowledged(world: &World, subject: &str, first: u64) -> Result<Vec<f64>> {
-    let url = world.nats.url();
-    let (sent, acknowledged) = world.runtime.block_on(async {
+fn until_acknowledged(env: &Environment, subject: &str, first: u64) -> Result<Vec<f64>> {
+    let url = env.nats.url();
+    let (sent, acknowledged) = env.runtime.block_on(async {
         let watch = acknowledgements(async_nats::connect(&url).await?).await?;
         let (sent, _) =
             publish(&jetstream::new(async_nats::connect(&url).await?), subject, first..first + TURN).await?;
@@ -283,9 +281,9 @@ struct Inserting {
 }
 
 impl Inserting {
-    fn start(world: &mut World) -> Result<Self> {
-        let (table, url) = (world.empty_table()?, world.postgres.url());
-        world.runtime.block_on(async {
+    fn start(env: &mut Environment) -> Result<Self> {
+        let (table, url) = (env.empty_table()?, env.postgres.url());
+        env.runtime.block_on(async {
             let (client, connection) = tokio_postgres::connect(&url, NoTls).await?;
             tokio::spawn(connection);
             let statement = format!("insert into {table} (id, data) values ($1, $2)");
@@ -295,9 +293,9 @@ impl Inserting {
     }
 
     /// Inserts a turn's rows, which come at the rate.
-    fn turn(&mut self, world: &World, first: u64) -> Result<Inserted> {
+    fn turn(&mut self, env: &Environment, first: u64) -> Result<Inserted> {
         let rows: Vec<_> = (first..first + TURN).map(go_rows::row).collect();
-        world.runtime.block_on(async {
+        env.runtime.block_on(async {
             let mut arrivals = arrivals();
             let mut inserted = Inserted { took: Vec::new(), from_arrival: Vec::new() };
             for (id, row) in &rows {

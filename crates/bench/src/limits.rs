@@ -9,38 +9,35 @@ use anyhow::{Context, Result, ensure};
 use async_nats::jetstream::consumer;
 use futures_util::StreamExt;
 
+use crate::environment::Environment;
 use crate::tools;
-use crate::world::World;
 
 /// What one fetch asks for, in all ways of fetching.
 const BATCH: usize = 500;
 
 /// Seconds that `psql` takes to copy the rows of a file into a new table equal to the service's.
-pub(crate) fn copy_in(world: &mut World, file: &Path, rows: u64) -> Result<f64> {
-    let table = world.empty_table()?;
-    let mut psql = world.psql_command(&format!("\\copy {table} from '{}' (format binary)", file.display()));
+pub(crate) fn copy_in(env: &mut Environment, file: &Path, rows: u64) -> Result<f64> {
+    let table = env.empty_table()?;
+    let mut psql = env.psql_command(&format!("\\copy {table} from '{}' (format binary)", file.display()));
     let begun = Instant::now();
     run(&mut psql, Stdio::null())?;
     let seconds = begun.elapsed().as_secs_f64();
-    ensure!(world.rows_in(&table)? == rows, "psql has not copied {rows} rows");
-    world.settle(Some(&table))?;
+    ensure!(env.rows_in(&table)? == rows, "psql has not copied {rows} rows");
+    env.settle(Some(&table))?;
     Ok(seconds)
 }
 
 /// Seconds that `psql` takes to copy a table to nowhere.
-pub(crate) fn copy_out(world: &World, table: &str) -> Result<f64> {
-    let mut psql = world.psql_command(&format!("copy {table} to stdout (format binary)"));
+pub(crate) fn copy_out(env: &Environment, table: &str) -> Result<f64> {
+    let mut psql = env.psql_command(&format!("copy {table} to stdout (format binary)"));
     let begun = Instant::now();
     run(&mut psql, File::create("/dev/null")?.into())?;
     Ok(begun.elapsed().as_secs_f64())
 }
 
 /// Writes a table to a file, for [`copy_in`].
-pub(crate) fn save(world: &World, table: &str, file: &Path) -> Result<()> {
-    run(
-        &mut world.psql_command(&format!("copy {table} to stdout (format binary)")),
-        File::create(file)?.into(),
-    )
+pub(crate) fn save(env: &Environment, table: &str, file: &Path) -> Result<()> {
+    run(&mut env.psql_command(&format!("copy {table} to stdout (format binary)")), File::create(file)?.into())
 }
 
 fn run(psql: &mut Command, output: Stdio) -> Result<()> {
@@ -70,23 +67,23 @@ impl Fetch {
     }
 
     /// Messages a second.
-    pub(crate) fn rate(&self, world: &mut World, stream: &str, count: u64) -> Result<f64> {
-        let durable = world.name("fetch");
-        world.make_durable(stream, &durable)?;
+    pub(crate) fn rate(&self, env: &mut Environment, stream: &str, count: u64) -> Result<f64> {
+        let durable = env.name("fetch");
+        env.make_durable(stream, &durable)?;
         match self {
-            Self::Nats(program) => nats_bench(program, world, stream, &durable, count),
-            Self::Own => own(world, stream, &durable, count),
+            Self::Nats(program) => nats_bench(program, env, stream, &durable, count),
+            Self::Own => own(env, stream, &durable, count),
         }
     }
 }
 
-fn nats_bench(program: &Path, world: &World, stream: &str, durable: &str, count: u64) -> Result<f64> {
-    let (url, batch, count) = (world.nats.url(), BATCH.to_string(), count.to_string());
+fn nats_bench(program: &Path, env: &Environment, stream: &str, durable: &str, count: u64) -> Result<f64> {
+    let (url, batch, count) = (env.nats.url(), BATCH.to_string(), count.to_string());
     let mut command = Command::new(program);
     command.args(["bench", "js", "fetch", "--no-context", "--no-progress", "-s", &url, "--acks", "explicit"]);
     command.args(["--stream", stream, "--consumer", durable, "--msgs", &count, "--batch", &batch]);
     // Its settings stay out of the user's.
-    command.env("XDG_CONFIG_HOME", world.scratch.path());
+    command.env("XDG_CONFIG_HOME", env.scratch.path());
     let output = command.stdin(Stdio::null()).output().context("cannot run nats")?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let rate = rate_in(&text).filter(|_| output.status.success());
@@ -102,9 +99,9 @@ fn rate_in(text: &str) -> Option<f64> {
     word.replace(',', "").parse().ok()
 }
 
-fn own(world: &World, stream: &str, durable: &str, count: u64) -> Result<f64> {
-    let context = &world.context;
-    world.runtime.block_on(async {
+fn own(env: &Environment, stream: &str, durable: &str, count: u64) -> Result<f64> {
+    let context = &env.context;
+    env.runtime.block_on(async {
         let consumer: consumer::PullConsumer = context.get_consumer_from_stream(durable, stream).await?;
         let begun = Instant::now();
         let mut fetched = 0;
@@ -116,7 +113,7 @@ fn own(world: &World, stream: &str, durable: &str, count: u64) -> Result<f64> {
                 fetched += 1;
             }
         }
-        world.client.flush().await?;
+        env.client.flush().await?;
         Ok(count as f64 / begun.elapsed().as_secs_f64())
     })
 }

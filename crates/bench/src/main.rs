@@ -4,38 +4,38 @@
 #![allow(clippy::print_stdout, reason = "the table is this command's result")]
 
 mod stats;
-mod table;
+mod report;
 #[rustfmt::skip] // as `orderd model rust` prints it
 #[allow(unreachable_pub, missing_docs, reason = "for programs it is")]
 mod order_types;
 mod orders;
 mod go_rows;
 mod http;
-mod proc;
+mod procfs;
 mod tools;
 mod machine;
-mod world;
+mod environment;
 mod service;
 mod limits;
 mod wrk;
 mod nginx;
 mod open_loop;
 mod backlog;
-mod between;
+mod floor;
 mod latency;
-mod visible;
+mod publish_to_read;
 mod reads;
 mod search;
 mod busy_reads;
 mod readers;
 mod start;
 mod memory;
-mod waiting;
-mod bounded;
-mod idle;
+mod stalled_db;
+mod memory_limit;
+mod footprint;
 mod growth;
 mod scale;
-mod lanes;
+mod parallel_copy;
 mod chart;
 
 use std::path::PathBuf;
@@ -45,8 +45,8 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use devstack::cargo;
 
-use table::Figure;
-use world::World;
+use environment::Environment;
+use report::Figure;
 
 /// How often each measurement and its limit take turns.
 const REPETITIONS: usize = 3;
@@ -123,14 +123,14 @@ fn run(options: &Options) -> Result<ExitCode> {
         None => cargo::build_orderd(&["--release"])?,
     };
     let machine = machine::describe();
-    let mut world = World::start(program, options.orders, options.orders * ROWS_PER_ORDER)?;
+    let mut env = Environment::start(program, options.orders, options.orders * ROWS_PER_ORDER)?;
     let mut figures = Vec::new();
     for name in names(options) {
-        figures.extend(measure(name, &mut world)?);
+        figures.extend(measure(name, &mut env)?);
     }
     let text = match options.json {
-        true => serde_json::to_string_pretty(&table::to_json(&machine, &figures))?,
-        false => format!("{}\n{}", machine::text(&machine), table::text(&figures)),
+        true => serde_json::to_string_pretty(&report::to_json(&machine, &figures))?,
+        false => format!("{}\n{}", machine::text(&machine), report::text(&figures)),
     };
     println!("{text}");
     Ok(ExitCode::SUCCESS)
@@ -145,26 +145,31 @@ fn names(options: &Options) -> Vec<Name> {
     Name::value_variants().iter().copied().filter(wanted).collect()
 }
 
-type Bench = fn(&mut World) -> Result<Vec<Figure>>;
+type Bench = fn(&mut Environment) -> Result<Vec<Figure>>;
 
-fn measure(name: Name, world: &mut World) -> Result<Vec<Figure>> {
+fn measure(name: Name, env: &mut Environment) -> Result<Vec<Figure>> {
     let (bench, what): (Bench, _) = match name {
         Name::Backlog => (backlog::run, "the backlog"),
-        Name::Latency => (latency::run, "latency"),
+        Name::Latency => (latencies, "latency"),
         Name::Reads => (reads::run, "reads"),
         Name::Search => (search::run, "search"),
         Name::BusyReads => (busy_reads::run, "reads of a busy service"),
         Name::Readers => (readers::run, "intake while many read along"),
         Name::Start => (start::run, "the start"),
         Name::Memory => (memory::run, "memory"),
-        Name::Waiting => (waiting::run, "memory while orders wait"),
-        Name::Bounded => (bounded::run, "more orders than memory"),
-        Name::Idle => (idle::run, "the idle service"),
+        Name::Waiting => (stalled_db::run, "memory while orders wait"),
+        Name::Bounded => (memory_limit::run, "more orders than memory"),
+        Name::Idle => (footprint::run, "the idle service"),
         Name::Growth => (growth::run, "growth"),
         Name::Scale => (scale::run, "what an order costs"),
-        Name::Lanes => (lanes::run, "several connections"),
+        Name::Lanes => (parallel_copy::run, "several connections"),
     };
-    bench(world).with_context(|| format!("cannot measure {what}"))
+    bench(env).with_context(|| format!("cannot measure {what}"))
+}
+
+/// Until an order is committed, and until it is served.
+fn latencies(env: &mut Environment) -> Result<Vec<Figure>> {
+    Ok([latency::run(env)?, publish_to_read::run(env)?].concat())
 }
 
 /// A line about what is being done, on stderr: stdout is for results.

@@ -7,8 +7,8 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use devstack::{Launch, Process, Signal, free_port, wait_for};
 
+use crate::environment::Environment;
 use crate::service::pinned;
-use crate::world::World;
 use crate::{http, tools};
 
 pub(crate) struct Nginx {
@@ -18,10 +18,10 @@ pub(crate) struct Nginx {
 
 impl Nginx {
     /// Answers with `body`, on one core.
-    pub(crate) fn start(world: &World, core: u32, body: &str) -> Result<Self> {
+    pub(crate) fn start(env: &Environment, core: u32, body: &str) -> Result<Self> {
         ensure!(!body.contains(['\'', '$', '\\']), "nginx would not take this answer as it is");
         let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
-        let dir = world.scratch.path().join("nginx");
+        let dir = env.scratch.path().join("nginx");
         fs::create_dir_all(&dir)?;
         let file = dir.join("nginx.conf");
         fs::write(&file, config(addr, body))?;

@@ -11,10 +11,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
+use crate::environment::Environment;
+use crate::report::{Figure, Goal};
 use crate::service::{Service, Setup};
-use crate::table::{Figure, Goal};
-use crate::world::World;
-use crate::{REPETITIONS, proc, repetition, stats};
+use crate::{REPETITIONS, procfs, repetition, stats};
 
 const READERS: usize = 1000;
 
@@ -29,13 +29,13 @@ struct Run {
     memory: f64,
 }
 
-pub(crate) fn run(world: &mut World) -> Result<Vec<Figure>> {
+pub(crate) fn run(env: &mut Environment) -> Result<Vec<Figure>> {
     devstack::raise_file_limit()?;
     let (mut alone, mut crowded) = (Vec::new(), Vec::new());
     for number in 0..REPETITIONS {
         repetition("readers", number);
-        alone.push(take_in(world, 0)?);
-        crowded.push(take_in(world, READERS)?);
+        alone.push(take_in(env, 0)?);
+        crowded.push(take_in(env, READERS)?);
     }
     let of = |runs: &[Run], value: fn(&Run) -> f64| runs.iter().map(value).collect::<Vec<_>>();
     let middle = |runs: &[Run], value| stats::median(&of(runs, value));
@@ -44,7 +44,7 @@ pub(crate) fn run(world: &mut World) -> Result<Vec<Figure>> {
         "{} orders, from the first publish until all are committed; the publisher and the readers share the machine. \
          The service's CPU an order: {:.1} µs, {:.1} µs without readers; {:.1} KiB of its memory for each reader; \
          the service takes {:.0} % of a core, {:.0} % without readers",
-        world.orders,
+        env.orders,
         middle(&crowded, |run| run.cpu),
         middle(&alone, |run| run.cpu),
         middle(&crowded, |run| run.memory),
@@ -62,12 +62,12 @@ pub(crate) fn run(world: &mut World) -> Result<Vec<Figure>> {
     }])
 }
 
-fn take_in(world: &mut World, readers: usize) -> Result<Run> {
-    let (count, table) = (world.orders, world.empty_table()?);
-    let stream = world.name("READERS");
+fn take_in(env: &mut Environment, readers: usize) -> Result<Run> {
+    let (count, table) = (env.orders, env.empty_table()?);
+    let stream = env.name("READERS");
     let subject = format!("bench.{stream}");
-    world.make_stream(&stream, &subject)?;
-    world.settle(None)?;
+    env.make_stream(&stream, &subject)?;
+    env.settle(None)?;
     let setup = Setup {
         table: table.clone(),
         subject: subject.clone(),
@@ -75,23 +75,24 @@ fn take_in(world: &mut World, readers: usize) -> Result<Run> {
         core: None,
         bound: None,
     };
-    let service = Service::start(world, &setup)?;
+    let service = Service::start(env, &setup)?;
     service.wait_ready()?;
-    let before = proc::resident(service.pid());
-    let reading = world.runtime.block_on(Reading::begin(service.addr, readers))?;
-    let memory = proc::resident(service.pid()).saturating_sub(before) as f64 / 1024.0 / readers.max(1) as f64;
-    let (begun, cpu) = (Instant::now(), proc::cpu(service.pid()));
-    world.publish(&subject, count)?;
+    let before = procfs::resident(service.pid());
+    let reading = env.runtime.block_on(Reading::begin(service.addr, readers))?;
+    let memory =
+        procfs::resident(service.pid()).saturating_sub(before) as f64 / 1024.0 / readers.max(1) as f64;
+    let (begun, cpu) = (Instant::now(), procfs::cpu(service.pid()));
+    env.publish(&subject, count)?;
     service.wait_len(count)?;
     service.wait_written(count)?;
     let seconds = begun.elapsed().as_secs_f64();
-    let cpu = proc::cpu(service.pid()).saturating_sub(cpu).as_secs_f64() * 1e6 / count as f64;
+    let cpu = procfs::cpu(service.pid()).saturating_sub(cpu).as_secs_f64() * 1e6 / count as f64;
     let all = wait_for(SEEN, || reading.seen.load(Ordering::Relaxed) == readers);
     ensure!(all, "not all of {readers} readers have been told of an order");
     drop(reading);
     service.stop()?;
-    world.remove_stream(&stream)?;
-    world.settle(Some(&table))?;
+    env.remove_stream(&stream)?;
+    env.settle(Some(&table))?;
     Ok(Run { rate: count as f64 / seconds, cpu, memory })
 }
 

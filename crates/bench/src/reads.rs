@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
+use crate::environment::Environment;
 use crate::nginx::Nginx;
+use crate::report::{Figure, Goal};
 use crate::service::{Service, Setup};
-use crate::table::{Figure, Goal};
-use crate::world::World;
 use crate::wrk::SERVER_CORE;
-use crate::{REPETITIONS, http, orders, proc, repetition, wrk};
+use crate::{REPETITIONS, http, orders, procfs, repetition, wrk};
 
 /// So many orders are looked at for one of medium size.
 const LOOKED_AT: u64 = 1000;
@@ -22,29 +22,29 @@ enum Asked {
     Random(PathBuf),
 }
 
-pub(crate) fn run(world: &mut World) -> Result<Vec<Figure>> {
+pub(crate) fn run(env: &mut Environment) -> Result<Vec<Figure>> {
     ensure!(std::thread::available_parallelism()?.get() >= 2, "wrk and the server need a core each");
-    let rows = world.rows;
-    let table = world.table(rows)?;
-    let service = Service::start(world, &Setup { core: Some(SERVER_CORE), ..Setup::serving(&table) })?;
+    let rows = env.rows;
+    let table = env.table(rows)?;
+    let service = Service::start(env, &Setup { core: Some(SERVER_CORE), ..Setup::serving(&table) })?;
     service.wait_len(rows)?;
     let typical = typical();
-    let nginx = Nginx::start(world, SERVER_CORE, &String::from_utf8(orders::json(typical))?)?;
+    let nginx = Nginx::start(env, SERVER_CORE, &String::from_utf8(orders::json(typical))?)?;
     let (_, answer) = http::get(service.addr, &format!("/order/{}", orders::id(typical)))?;
     ensure!(answer == orders::json(typical), "the service answers with other bytes than were sent");
     let few = rows.min(10_000);
     let cases = [
         ("one id".to_owned(), Asked::One(typical), 0.95),
-        (format!("{few} ids at random"), Asked::Random(ids(world, few)?), 0.95),
-        (format!("{rows} ids at random"), Asked::Random(ids(world, rows)?), 0.8),
+        (format!("{few} ids at random"), Asked::Random(ids(env, few)?), 0.95),
+        (format!("{rows} ids at random"), Asked::Random(ids(env, rows)?), 0.8),
     ];
-    let figures = cases.iter().map(|case| measure(world, &service, &nginx, case)).collect::<Result<_>>()?;
+    let figures = cases.iter().map(|case| measure(env, &service, &nginx, case)).collect::<Result<_>>()?;
     service.stop()?;
     Ok(figures)
 }
 
 fn measure(
-    world: &World,
+    env: &Environment,
     service: &Service,
     nginx: &Nginx,
     (name, asked, goal): &(String, Asked, f64),
@@ -52,10 +52,10 @@ fn measure(
     let (mut ours, mut limit, mut costs) = (Vec::new(), Vec::new(), [Duration::ZERO; 2]);
     for number in 0..REPETITIONS {
         repetition(&format!("reads of {name}"), number);
-        let (rate, cost) = requests(service.addr, service.pid(), asked, world.scratch.path())?;
+        let (rate, cost) = requests(service.addr, service.pid(), asked, env.scratch.path())?;
         ours.push(rate);
         costs[0] = cost;
-        let (rate, cost) = requests(nginx.addr, nginx.pid(), asked, world.scratch.path())?;
+        let (rate, cost) = requests(nginx.addr, nginx.pid(), asked, env.scratch.path())?;
         limit.push(rate);
         costs[1] = cost;
     }
@@ -73,28 +73,28 @@ fn measure(
 
 /// Requests a second, and the server's CPU for each.
 fn requests(addr: std::net::SocketAddr, pid: u32, asked: &Asked, dir: &Path) -> Result<(f64, Duration)> {
-    let before = proc::cpu(pid);
+    let before = procfs::cpu(pid);
     let rate = match asked {
         Asked::One(number) => wrk::one(addr, &format!("/order/{}", orders::id(*number)))?,
         Asked::Random(ids) => wrk::random(addr, ids, dir)?,
     };
-    let used = proc::cpu(pid).saturating_sub(before);
+    let used = procfs::cpu(pid).saturating_sub(before);
     Ok((rate, used.div_f64((rate * wrk::SECONDS as f64).max(1.0))))
 }
 
 /// The requests of random ids, of all the service has; how many a second.
-pub(crate) fn random_rate(world: &mut World, rows: u64) -> Result<f64> {
-    let table = world.table(rows)?;
-    let service = Service::start(world, &Setup { core: Some(SERVER_CORE), ..Setup::serving(&table) })?;
+pub(crate) fn random_rate(env: &mut Environment, rows: u64) -> Result<f64> {
+    let table = env.table(rows)?;
+    let service = Service::start(env, &Setup { core: Some(SERVER_CORE), ..Setup::serving(&table) })?;
     service.wait_len(rows)?;
-    let ids = ids(world, rows)?;
-    let rate = wrk::random(service.addr, &ids, world.scratch.path())?;
+    let ids = ids(env, rows)?;
+    let rate = wrk::random(service.addr, &ids, env.scratch.path())?;
     service.stop()?;
     Ok(rate)
 }
 
-pub(crate) fn ids(world: &World, count: u64) -> Result<PathBuf> {
-    let file = world.scratch.path().join(format!("ids-{count}"));
+pub(crate) fn ids(env: &Environment, count: u64) -> Result<PathBuf> {
+    let file = env.scratch.path().join(format!("ids-{count}"));
     let text: String = (0..count).map(|number| format!("/order/{}\n", orders::id(number))).collect();
     fs::write(&file, text)?;
     Ok(file)

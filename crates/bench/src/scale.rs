@@ -12,12 +12,12 @@ use anyhow::{Result, ensure};
 use devstack::{Signal, wait_for};
 
 use crate::backlog::servers;
-use crate::proc;
+use crate::environment::Environment;
+use crate::procfs;
+use crate::report::{Figure, Goal, number};
 use crate::say;
 use crate::service::{PATIENCE, Service, Setup};
 use crate::stats::median;
-use crate::table::{Figure, Goal, number};
-use crate::world::World;
 
 /// Rows that are there already, for each order that is taken in.
 const ROWS: [f64; 4] = [0.1, 1.0, 10.0, 50.0];
@@ -58,17 +58,17 @@ impl Cost {
     }
 }
 
-pub(crate) fn run(world: &mut World) -> Result<Vec<Figure>> {
-    let rows = |times: f64| (world.orders as f64 * times) as u64;
+pub(crate) fn run(env: &mut Environment) -> Result<Vec<Figure>> {
+    let rows = |times: f64| (env.orders as f64 * times) as u64;
     let case = |times| Case { rows: rows(times), partitions: 0, replicas: 1 };
     let plain = ROWS.map(case).to_vec();
     let split = PARTITIONED.map(|times| Case { partitions: 4, ..case(times) }).to_vec();
     let shared: Vec<_> = (1..=MOST_REPLICAS).map(|replicas| Case { replicas, ..case(SHARED) }).collect();
     let mut figures = Vec::new();
     for (what, cases) in [("as the table grows", plain), ("partitioned by hash", split)] {
-        figures.extend(figure(what, &in_turn(world, cases)?, |_, cost| cost.all()));
+        figures.extend(figure(what, &in_turn(env, cases)?, |_, cost| cost.all()));
     }
-    let costs = in_turn(world, shared)?;
+    let costs = in_turn(env, shared)?;
     figures.extend(figure("of the services, for each process", &costs, |case, cost| {
         cost.cpu[0] / case.replicas as f64
     }));
@@ -77,33 +77,33 @@ pub(crate) fn run(world: &mut World) -> Result<Vec<Figure>> {
 }
 
 /// What each of them costs, in all rounds.
-fn in_turn(world: &mut World, cases: Vec<Case>) -> Result<Vec<(Case, Vec<Cost>)>> {
+fn in_turn(env: &mut Environment, cases: Vec<Case>) -> Result<Vec<(Case, Vec<Cost>)>> {
     let mut tables = HashMap::new();
     let mut costs: Vec<_> = cases.into_iter().map(|case| (case, Vec::new())).collect();
     for _ in 0..ROUNDS {
         for (case, costs) in &mut costs {
             let table = match tables.entry((case.rows, case.partitions)) {
                 Entry::Occupied(there) => there.into_mut(),
-                Entry::Vacant(place) => place.insert(world.new_table(case.rows, case.partitions)?),
+                Entry::Vacant(place) => place.insert(env.new_table(case.rows, case.partitions)?),
             };
-            costs.push(cost(world, *case, table)?);
+            costs.push(cost(env, *case, table)?);
         }
     }
     for table in tables.values() {
-        world.settle(Some(table))?;
+        env.settle(Some(table))?;
     }
     Ok(costs)
 }
 
 /// Takes the backlog into a table, and out of it again.
-fn cost(world: &mut World, case: Case, table: &str) -> Result<Cost> {
+fn cost(env: &mut Environment, case: Case, table: &str) -> Result<Cost> {
     say(&format!("scale, {} rows, {} partitions, {} replicas", case.rows, case.partitions, case.replicas));
-    let count = world.orders;
-    let stream = world.name("SCALE");
+    let count = env.orders;
+    let stream = env.name("SCALE");
     let subject = format!("bench.{stream}");
-    world.make_stream(&stream, &subject)?;
-    let last = world.postgres.psql(&format!("select max(id) from {table}"))?;
-    world.settle(None)?;
+    env.make_stream(&stream, &subject)?;
+    let last = env.postgres.psql(&format!("select max(id) from {table}"))?;
+    env.settle(None)?;
     let setup = Setup {
         table: table.to_owned(),
         subject: subject.clone(),
@@ -111,17 +111,17 @@ fn cost(world: &mut World, case: Case, table: &str) -> Result<Cost> {
         core: None,
         bound: None,
     };
-    let services = (0..case.replicas).map(|_| Service::start(world, &setup)).collect::<Result<Vec<_>>>()?;
+    let services = (0..case.replicas).map(|_| Service::start(env, &setup)).collect::<Result<Vec<_>>>()?;
     for service in &services {
         service.wait_ready()?;
         service.wait_len(case.rows)?;
     }
     // What the start has dirtied.
-    world.settle(None)?;
+    env.settle(None)?;
     touch_memory();
     services.iter().for_each(|service| service.signal(Signal::STOP));
-    world.publish(&subject, count)?;
-    let before = so_far(world, &services);
+    env.publish(&subject, count)?;
+    let before = so_far(env, &services);
     let begun = Instant::now();
     services.iter().for_each(|service| service.signal(Signal::CONT));
     let committed = wait_for(PATIENCE, || {
@@ -133,14 +133,14 @@ fn cost(world: &mut World, case: Case, table: &str) -> Result<Cost> {
     for service in &services {
         service.wait_len(case.rows + count)?;
     }
-    let after = so_far(world, &services);
+    let after = so_far(env, &services);
     for service in services {
         service.stop()?;
     }
     // Keys of the Go service's are those of years ago.
-    world.postgres.psql(&format!("delete from {table} where id > '{}'", last.trim()))?;
-    world.postgres.psql(&format!("vacuum {table}"))?;
-    world.remove_stream(&stream)?;
+    env.postgres.psql(&format!("delete from {table} where id > '{}'", last.trim()))?;
+    env.postgres.psql(&format!("vacuum {table}"))?;
+    env.remove_stream(&stream)?;
     let an_order = |cpu: Duration| cpu.as_secs_f64() * 1e6 / count as f64;
     Ok(Cost {
         cpu: [0, 1, 2].map(|of| an_order(after[of].saturating_sub(before[of]))),
@@ -155,9 +155,9 @@ fn touch_memory() {
 }
 
 /// The CPU that the services, PostgreSQL and NATS have had until now.
-fn so_far(world: &World, services: &[Service]) -> [Duration; 3] {
-    let [postgres, nats] = servers(world);
-    [services.iter().map(|service| proc::cpu(service.pid())).sum(), postgres, nats]
+fn so_far(env: &Environment, services: &[Service]) -> [Duration; 3] {
+    let [postgres, nats] = servers(env);
+    [services.iter().map(|service| procfs::cpu(service.pid())).sum(), postgres, nats]
 }
 
 /// The last of them against the first; each of them in the note.

@@ -4,9 +4,9 @@ use std::fs;
 
 use anyhow::Result;
 
+use crate::environment::Environment;
+use crate::report::{Figure, Goal};
 use crate::service::{Service, Setup};
-use crate::table::{Figure, Goal};
-use crate::world::World;
 use crate::wrk::SERVER_CORE;
 use crate::{REPETITIONS, memory, orders, reads, repetition, wrk};
 
@@ -15,23 +15,23 @@ const ASKED: u64 = 10_000;
 /// The members that orders are found by unless it is set otherwise.
 const MEMBERS: f64 = 2.0;
 
-pub(crate) fn run(world: &mut World) -> Result<Vec<Figure>> {
-    let table = world.table(world.rows)?;
-    Ok(vec![rate(world, &table)?, index(world, &table)?])
+pub(crate) fn run(env: &mut Environment) -> Result<Vec<Figure>> {
+    let table = env.table(env.rows)?;
+    Ok(vec![rate(env, &table)?, index(env, &table)?])
 }
 
-fn rate(world: &World, table: &str) -> Result<Figure> {
-    let service = Service::start(world, &Setup { core: Some(SERVER_CORE), ..Setup::serving(table) })?;
-    service.wait_len(world.rows)?;
-    let count = world.rows.min(ASKED);
-    let (ids, numbers) = (reads::ids(world, count)?, world.scratch.path().join("numbers"));
+fn rate(env: &Environment, table: &str) -> Result<Figure> {
+    let service = Service::start(env, &Setup { core: Some(SERVER_CORE), ..Setup::serving(table) })?;
+    service.wait_len(env.rows)?;
+    let count = env.rows.min(ASKED);
+    let (ids, numbers) = (reads::ids(env, count)?, env.scratch.path().join("numbers"));
     let paths = (0..count).map(|number| format!("/orders?order_uid={}\n", orders::order(number).order_uid));
     fs::write(&numbers, paths.collect::<String>())?;
     let (mut found, mut read) = (Vec::new(), Vec::new());
     for number in 0..REPETITIONS {
         repetition("search", number);
-        found.push(wrk::random(service.addr, &numbers, world.scratch.path())?);
-        read.push(wrk::random(service.addr, &ids, world.scratch.path())?);
+        found.push(wrk::random(service.addr, &numbers, env.scratch.path())?);
+        read.push(wrk::random(service.addr, &ids, env.scratch.path())?);
     }
     service.stop()?;
     Ok(Figure {
@@ -41,18 +41,18 @@ fn rate(world: &World, table: &str) -> Result<Figure> {
         ours: found,
         limit: Some(("/order/{id}".to_owned(), read)),
         goal: Goal::OfLimit(0.85),
-        note: format!("{} orders in memory, the service on one core", world.rows),
+        note: format!("{} orders in memory, the service on one core", env.rows),
     })
 }
 
-fn index(world: &World, table: &str) -> Result<Figure> {
-    let with = memory::resident_with(world, table, world.rows, &[])?;
-    let without = memory::resident_with(world, table, world.rows, &["--search=none"])?;
+fn index(env: &Environment, table: &str) -> Result<Figure> {
+    let with = memory::resident_with(env, table, env.rows, &[])?;
+    let without = memory::resident_with(env, table, env.rows, &["--search=none"])?;
     Ok(Figure {
         bench: "search",
-        what: format!("index of an order for /orders, a member, of {}", world.rows),
+        what: format!("index of an order for /orders, a member, of {}", env.rows),
         unit: "B",
-        ours: vec![(with as f64 - without as f64) / world.rows as f64 / MEMBERS],
+        ours: vec![(with as f64 - without as f64) / env.rows as f64 / MEMBERS],
         limit: None,
         goal: Goal::Below(32.0),
         note: "resident set with SEARCH at its default, of two members, less that without any".to_owned(),

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use devstack::{Launch, Process, Signal, free_port, wait_for};
 
+use crate::environment::Environment;
 use crate::http::{self, Connection};
-use crate::world::World;
 
 /// How long any of the waits may take, on the slowest machine that is worth a number.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(600);
@@ -67,24 +67,24 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    pub(crate) fn start(world: &World, setup: &Setup) -> Result<Self> {
-        Self::start_with(world, setup, &[])
+    pub(crate) fn start(env: &Environment, setup: &Setup) -> Result<Self> {
+        Self::start_with(env, setup, &[])
     }
 
     /// With more flags.
-    pub(crate) fn start_with(world: &World, setup: &Setup, flags: &[&str]) -> Result<Self> {
+    pub(crate) fn start_with(env: &Environment, setup: &Setup, flags: &[&str]) -> Result<Self> {
         let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
         let settings = [
             ("HTTP_ADDR", addr.to_string()),
-            ("PG_PORT", world.postgres.port().to_string()),
+            ("PG_PORT", env.postgres.port().to_string()),
             ("PG_TABLE", setup.table.clone()),
-            ("NATS_PORT", world.nats.port().to_string()),
+            ("NATS_PORT", env.nats.port().to_string()),
             ("PUB_TOPIC", setup.subject.clone()),
             ("NATS_STREAM", setup.stream.clone()),
             // Empty is as if it were not given.
             ("CACHE_MAX_BYTES", setup.bound.map(|bound| bound.to_string()).unwrap_or_default()),
         ];
-        let (program, mut args) = pinned(setup.core, world.program.as_os_str());
+        let (program, mut args) = pinned(setup.core, env.program.as_os_str());
         args.push("serve".into());
         args.extend(flags.iter().map(Into::into));
         let started = Instant::now();
@@ -93,9 +93,9 @@ impl Service {
             envs: settings.map(|(name, value)| (name.into(), value.into())).into(),
             unset: ELSEWHERE.map(Into::into).to_vec(),
             port: addr.port(),
-            log: Some(world.scratch.path().join("orderd.log")),
+            log: Some(env.scratch.path().join("orderd.log")),
             patience: Duration::from_secs(15),
-            ..Launch::new("orderd", program, world.scratch.path())
+            ..Launch::new("orderd", program, env.scratch.path())
         })?;
         Ok(Self { process, addr, started })
     }

@@ -5,22 +5,22 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use devstack::wait_for;
 
+use crate::environment::Environment;
+use crate::report::{Figure, Goal};
 use crate::service::{PATIENCE, Service, Setup};
-use crate::table::{Figure, Goal};
-use crate::world::World;
-use crate::{REPETITIONS, http, limits, orders, proc, repetition, stats};
+use crate::{REPETITIONS, http, limits, orders, procfs, repetition, stats};
 
-pub(crate) fn run(world: &mut World) -> Result<Vec<Figure>> {
-    let (rows, table) = (world.rows, world.table(world.rows)?);
+pub(crate) fn run(env: &mut Environment) -> Result<Vec<Figure>> {
+    let (rows, table) = (env.rows, env.table(env.rows)?);
     let [mut ours, mut limit, mut first, mut service, mut postgres] = [(); 5].map(|()| Vec::new());
     for number in 0..REPETITIONS {
         repetition("start", number);
-        let filled = fill(world, &table, rows)?;
+        let filled = fill(env, &table, rows)?;
         ours.push(rows as f64 / filled.elapsed.as_secs_f64());
         service.push(filled.service.as_secs_f64() * 1e6 / rows as f64);
         postgres.push(filled.postgres.as_secs_f64() * 1e6 / rows as f64);
-        limit.push(rows as f64 / limits::copy_out(world, &table)?);
-        first.push(first_answer(world, &table, rows)?.as_secs_f64());
+        limit.push(rows as f64 / limits::copy_out(env, &table)?);
+        first.push(first_answer(env, &table, rows)?.as_secs_f64());
     }
     let fill = Figure {
         bench: "start",
@@ -55,21 +55,21 @@ struct Filled {
     postgres: Duration,
 }
 
-fn fill(world: &World, table: &str, rows: u64) -> Result<Filled> {
-    let before = proc::cpu_with_children(world.postgres.pid());
-    let process = Service::start(world, &Setup::serving(table))?;
+fn fill(env: &Environment, table: &str, rows: u64) -> Result<Filled> {
+    let before = procfs::cpu_with_children(env.postgres.pid());
+    let process = Service::start(env, &Setup::serving(table))?;
     let elapsed = process.wait_len(rows)?;
-    let service = proc::cpu(process.pid());
+    let service = procfs::cpu(process.pid());
     process.stop()?;
-    let postgres = proc::cpu_with_children(world.postgres.pid()).saturating_sub(before);
+    let postgres = procfs::cpu_with_children(env.postgres.pid()).saturating_sub(before);
     Ok(Filled { elapsed, service, postgres })
 }
 
 /// Until an order is answered that stands at three quarters of the table.
-fn first_answer(world: &World, table: &str, rows: u64) -> Result<Duration> {
+fn first_answer(env: &Environment, table: &str, rows: u64) -> Result<Duration> {
     let number = rows * 3 / 4;
     let path = format!("/order/{}", orders::id(number));
-    let service = Service::start(world, &Setup::serving(table))?;
+    let service = Service::start(env, &Setup::serving(table))?;
     let mut body = Vec::new();
     wait_for(PATIENCE, || match http::get(service.addr, &path) {
         Ok((200, answer)) => {

@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use async_nats::jetstream;
 
+use crate::environment::Environment;
 use crate::http::Connection;
 use crate::latency::{publish, quiet_service};
+use crate::report::{Figure, Goal};
 use crate::service::mem_len;
 use crate::stats::percentile;
-use crate::table::{Figure, Goal};
-use crate::world::World;
 use crate::{REPETITIONS, repetition};
 
 const ORDERS: u64 = 8000;
@@ -24,11 +24,11 @@ const PAUSE: Duration = Duration::from_micros(200);
 /// How long the last order may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-pub(crate) fn run(world: &mut World) -> Result<Vec<Figure>> {
+pub(crate) fn run(env: &mut Environment) -> Result<Vec<Figure>> {
     let (mut ours, mut round_trips) = (Vec::new(), Vec::new());
     for number in 0..REPETITIONS {
         repetition("publish to served", number);
-        let (served, answered) = measure(world)?;
+        let (served, answered) = measure(env)?;
         ours.push(percentile(&served, 99.0));
         round_trips.push(percentile(&answered, 99.0));
     }
@@ -44,15 +44,15 @@ pub(crate) fn run(world: &mut World) -> Result<Vec<Figure>> {
 }
 
 /// Milliseconds until each order was served, and until each publish was answered.
-fn measure(world: &mut World) -> Result<(Vec<f64>, Vec<f64>)> {
-    let (service, setup) = quiet_service(world)?;
+fn measure(env: &mut Environment) -> Result<(Vec<f64>, Vec<f64>)> {
+    let (service, setup) = quiet_service(env)?;
     let stop = Arc::new(AtomicBool::new(false));
     let watch = {
         let (connection, stop) = (service.connection()?, stop.clone());
         std::thread::spawn(move || watch(connection, &stop))
     };
-    let url = world.nats.url();
-    let published = world.runtime.block_on(async {
+    let url = env.nats.url();
+    let published = env.runtime.block_on(async {
         let client = async_nats::connect(&url).await?;
         publish(&jetstream::new(client), &setup.subject, 0..ORDERS).await
     });
@@ -65,7 +65,7 @@ fn measure(world: &mut World) -> Result<(Vec<f64>, Vec<f64>)> {
     let seen = watch.join().unwrap_or_default();
     let (sent, round_trips) = waited?;
     service.stop()?;
-    world.settle(Some(&setup.table))?;
+    env.settle(Some(&setup.table))?;
     let served = served(&sent, &seen);
     ensure!(served.len() == sent.len(), "only {} of {} orders were seen", served.len(), sent.len());
     Ok((served, round_trips))

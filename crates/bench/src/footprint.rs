@@ -6,27 +6,27 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::REPETITIONS;
+use crate::environment::Environment;
+use crate::report::{Figure, Goal};
 use crate::service::{Service, Setup};
-use crate::table::{Figure, Goal};
-use crate::world::World;
-use crate::{proc, repetition};
+use crate::{procfs, repetition};
 
 const WATCHED: Duration = Duration::from_secs(10);
 
 /// What a start does in the background is done by then.
 const SETTLED: Duration = Duration::from_secs(2);
 
-pub(crate) fn run(world: &mut World) -> Result<Vec<Figure>> {
-    let table = world.empty_table()?;
+pub(crate) fn run(env: &mut Environment) -> Result<Vec<Figure>> {
+    let table = env.empty_table()?;
     let mut ready = Vec::new();
     for number in 0..REPETITIONS {
         repetition("start with an empty table", number);
-        let service = Service::start(world, &Setup::serving(&table))?;
+        let service = Service::start(env, &Setup::serving(&table))?;
         ready.push(service.wait_ready()?.as_secs_f64() * 1e3);
         service.stop()?;
     }
-    let cpu = cpu(world, &table)?;
-    let (size, stripped) = sizes(world)?;
+    let cpu = cpu(env, &table)?;
+    let (size, stripped) = sizes(env)?;
     let note = stripped.map_or_else(String::new, |stripped| format!("{stripped:.1} MB of it when stripped"));
     Ok(vec![
         figure("idle, CPU", "% of a core", vec![cpu], 0.1, format!("over {} s", WATCHED.as_secs())),
@@ -40,23 +40,23 @@ fn figure(what: &str, unit: &'static str, ours: Vec<f64>, most: f64, note: Strin
 }
 
 /// Percent of a core.
-fn cpu(world: &World, table: &str) -> Result<f64> {
-    let service = Service::start(world, &Setup::serving(table))?;
+fn cpu(env: &Environment, table: &str) -> Result<f64> {
+    let service = Service::start(env, &Setup::serving(table))?;
     service.wait_ready()?;
     std::thread::sleep(SETTLED);
-    let before = proc::cpu(service.pid());
+    let before = procfs::cpu(service.pid());
     std::thread::sleep(WATCHED);
-    let used = proc::cpu(service.pid()).saturating_sub(before);
+    let used = procfs::cpu(service.pid()).saturating_sub(before);
     service.stop()?;
     Ok(used.as_secs_f64() / WATCHED.as_secs_f64() * 100.0)
 }
 
 /// Megabytes of the program as it is built, and without its symbols and line numbers.
-fn sizes(world: &World) -> Result<(f64, Option<f64>)> {
+fn sizes(env: &Environment) -> Result<(f64, Option<f64>)> {
     let megabytes = |bytes: u64| bytes as f64 / 1e6;
-    let whole = megabytes(std::fs::metadata(&world.program)?.len());
-    let target = world.scratch.path().join("stripped");
-    let status = Command::new("strip").arg("-o").arg(&target).arg(&world.program).status();
+    let whole = megabytes(std::fs::metadata(&env.program)?.len());
+    let target = env.scratch.path().join("stripped");
+    let status = Command::new("strip").arg("-o").arg(&target).arg(&env.program).status();
     let stripped = status.is_ok_and(|status| status.success());
     let stripped =
         stripped.then(|| std::fs::metadata(&target)).transpose()?.map(|file| megabytes(file.len()));

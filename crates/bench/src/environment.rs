@@ -20,7 +20,7 @@ use crate::{go_rows, orders};
 /// A publisher waits for acknowledgements when so many are open, until half of them are there.
 const OPEN: usize = 4096;
 
-pub(crate) struct World {
+pub(crate) struct Environment {
     pub(crate) postgres: Postgres,
     pub(crate) nats: Nats,
     pub(crate) runtime: Runtime,
@@ -39,7 +39,7 @@ pub(crate) struct World {
     names: u64,
 }
 
-impl World {
+impl Environment {
     pub(crate) fn start(program: PathBuf, orders: u64, rows: u64) -> Result<Self> {
         let psql = tools::find_postgres().context("cannot find psql")?.join("psql");
         let postgres = Postgres::temporary(PostgresOptions::default())?;
@@ -126,7 +126,7 @@ impl World {
         Ok(table)
     }
 
-    /// A copy of [`World::table`] that may be written to.
+    /// A copy of [`Environment::table`] that may be written to.
     pub(crate) fn own_table(&mut self, count: u64) -> Result<String> {
         let (from, table) = (self.table(count)?, self.empty_table()?);
         self.postgres.psql(&format!("insert into {table} select * from {from}"))?;

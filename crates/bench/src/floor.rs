@@ -10,9 +10,9 @@ use tokio::runtime::Runtime;
 use tokio_postgres::NoTls;
 use tokio_postgres::types::Type;
 
+use crate::environment::Environment;
 use crate::go_rows;
 use crate::say;
-use crate::world::World;
 
 /// What is done with the messages of a subject before they are acknowledged.
 #[derive(Clone, Copy)]
@@ -23,20 +23,20 @@ pub(crate) enum Work {
 }
 
 /// A consumer at work, on threads of its own, as a process would have them.
-pub(crate) struct Between {
+pub(crate) struct Floor {
     pub(crate) subject: String,
     stream: String,
     table: String,
     runtime: Runtime,
 }
 
-impl Between {
+impl Floor {
     /// Takes messages, of which there will be so many: orders from 0 on.
-    pub(crate) fn start(world: &mut World, work: Work, count: u64) -> Result<Self> {
-        let (stream, table) = (world.name("BETWEEN"), world.empty_table()?);
+    pub(crate) fn start(env: &mut Environment, work: Work, count: u64) -> Result<Self> {
+        let (stream, table) = (env.name("FLOOR"), env.empty_table()?);
         let subject = format!("bench.{stream}");
-        world.make_stream(&stream, &subject)?;
-        let (nats, postgres) = (world.nats.url(), world.postgres.url());
+        env.make_stream(&stream, &subject)?;
+        let (nats, postgres) = (env.nats.url(), env.postgres.url());
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         let messages = runtime.block_on(messages(&nats, &stream, count))?;
         let into = table.clone();
@@ -55,17 +55,17 @@ impl Between {
         Ok(Self { subject, stream, table, runtime })
     }
 
-    pub(crate) fn stop(self, world: &World) -> Result<()> {
+    pub(crate) fn stop(self, env: &Environment) -> Result<()> {
         self.runtime.shutdown_background();
-        world.remove_stream(&self.stream)?;
-        world.settle(Some(&self.table))
+        env.remove_stream(&self.stream)?;
+        env.settle(Some(&self.table))
     }
 }
 
 async fn messages(url: &str, stream: &str, count: u64) -> Result<pull::Stream> {
     let stream = jetstream::new(async_nats::connect(url).await?).get_stream(stream).await?;
     let config = pull::Config {
-        durable_name: Some("between".to_owned()),
+        durable_name: Some("floor".to_owned()),
         max_ack_pending: count as i64,
         ..pull::Config::default()
     };

@@ -7,10 +7,10 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::environment::Environment;
+use crate::report::{Figure, Goal, number};
 use crate::service::PATIENCE;
-use crate::table::{Figure, Goal, number};
-use crate::world::World;
-use crate::{REPETITIONS, orders, proc, repetition, stats};
+use crate::{REPETITIONS, orders, procfs, repetition, stats};
 
 /// The rows are in so many files, which one to four connections share evenly.
 const PARTS: usize = 12;
@@ -19,29 +19,29 @@ const MOST: usize = 4;
 /// Each connection more has to bring something, or it is not worth it.
 const WORTH: f64 = 1.25;
 
-pub(crate) fn run(world: &mut World) -> Result<Vec<Figure>> {
-    let count = world.orders;
-    let files = save(world, count)?;
-    let bytes = bytes_a_row(world, &files[0], count)?;
+pub(crate) fn run(env: &mut Environment) -> Result<Vec<Figure>> {
+    let count = env.orders;
+    let files = save(env, count)?;
+    let bytes = bytes_a_row(env, &files[0], count)?;
     let mut seconds = vec![Vec::new(); MOST];
     let mut cpu = vec![Vec::new(); MOST];
     for round in 0..REPETITIONS {
         repetition("lanes", round);
-        for lanes in 1..=MOST {
-            let before = proc::cpu_with_children(world.postgres.pid());
-            let took = copy_in(world, &files, lanes, count)?;
-            let spent = proc::cpu_with_children(world.postgres.pid()).saturating_sub(before);
-            seconds[lanes - 1].push(took);
-            cpu[lanes - 1].push(spent.as_secs_f64() * 1e6 / count as f64);
+        for connections in 1..=MOST {
+            let before = procfs::cpu_with_children(env.postgres.pid());
+            let took = copy_in(env, &files, connections, count)?;
+            let spent = procfs::cpu_with_children(env.postgres.pid()).saturating_sub(before);
+            seconds[connections - 1].push(took);
+            cpu[connections - 1].push(spent.as_secs_f64() * 1e6 / count as f64);
         }
     }
     files.iter().try_for_each(std::fs::remove_file)?;
-    let rate = |lanes: usize| count as f64 / stats::median(&seconds[lanes - 1]);
-    let note = (1..=MOST).map(|lanes| {
+    let rate = |connections: usize| count as f64 / stats::median(&seconds[connections - 1]);
+    let note = (1..=MOST).map(|connections| {
         format!(
-            "{lanes}: {} rows/s, {:.1} µs of PostgreSQL's CPU a row",
-            number(rate(lanes)),
-            stats::median(&cpu[lanes - 1])
+            "{connections}: {} rows/s, {:.1} µs of PostgreSQL's CPU a row",
+            number(rate(connections)),
+            stats::median(&cpu[connections - 1])
         )
     });
     Ok(vec![Figure {
@@ -56,15 +56,15 @@ pub(crate) fn run(world: &mut World) -> Result<Vec<Figure>> {
 }
 
 /// Rows like the service's own, in files.
-fn save(world: &mut World, count: u64) -> Result<Vec<PathBuf>> {
-    let table = world.table(count)?;
+fn save(env: &mut Environment, count: u64) -> Result<Vec<PathBuf>> {
+    let table = env.table(count)?;
     let mut files = Vec::new();
     for part in 0..PARTS {
-        let file = world.scratch.path().join(format!("part-{part}.copy"));
+        let file = env.scratch.path().join(format!("part-{part}.copy"));
         let copy = format!(
             "copy (select id, data from {table} where abs(hashtext(id)) % {PARTS} = {part}) to stdout (format binary)"
         );
-        let status = world.psql_command(&copy).stdin(Stdio::null()).stdout(File::create(&file)?).status();
+        let status = env.psql_command(&copy).stdin(Stdio::null()).stdout(File::create(&file)?).status();
         ensure!(status.context("cannot run psql")?.success(), "psql could not copy out");
         files.push(file);
     }
@@ -72,20 +72,20 @@ fn save(world: &mut World, count: u64) -> Result<Vec<PathBuf>> {
 }
 
 /// What a row takes in the table with its index, and in the transaction log, some time after a checkpoint.
-fn bytes_a_row(world: &mut World, file: &Path, count: u64) -> Result<String> {
-    let table = world.empty_table()?;
-    let log = |world: &World| {
-        anyhow::Ok(world.postgres.psql("select pg_current_wal_lsn() - '0/0'")?.trim().parse::<f64>()?)
+fn bytes_a_row(env: &mut Environment, file: &Path, count: u64) -> Result<String> {
+    let table = env.empty_table()?;
+    let log = |env: &Environment| {
+        anyhow::Ok(env.postgres.psql("select pg_current_wal_lsn() - '0/0'")?.trim().parse::<f64>()?)
     };
-    world.settle(None)?;
-    let before = log(world)?;
-    let mut psql = world.psql_command(&format!("\\copy {table} from '{}' (format binary)", file.display()));
+    env.settle(None)?;
+    let before = log(env)?;
+    let mut psql = env.psql_command(&format!("\\copy {table} from '{}' (format binary)", file.display()));
     ensure!(psql.status().context("cannot run psql")?.success(), "psql could not copy in");
-    let (logged, rows) = (log(world)? - before, world.rows_in(&table)? as f64);
+    let (logged, rows) = (log(env)? - before, env.rows_in(&table)? as f64);
     let size =
-        world.postgres.psql(&format!("select pg_total_relation_size('{table}')"))?.trim().parse::<f64>()?;
+        env.postgres.psql(&format!("select pg_total_relation_size('{table}')"))?.trim().parse::<f64>()?;
     let json = (0..count.min(20_000)).map(|number| orders::json(number).len()).sum::<usize>() as f64;
-    world.settle(Some(&table))?;
+    env.settle(Some(&table))?;
     Ok(format!(
         "a row of {:.0} B of JSON: {:.0} B of table and index, {:.0} B of transaction log",
         json / count.min(20_000) as f64,
@@ -95,15 +95,15 @@ fn bytes_a_row(world: &mut World, file: &Path, count: u64) -> Result<String> {
 }
 
 /// Seconds until all files are in a new table.
-fn copy_in(world: &mut World, files: &[PathBuf], lanes: usize, count: u64) -> Result<f64> {
-    let table = world.empty_table()?;
+fn copy_in(env: &mut Environment, files: &[PathBuf], connections: usize, count: u64) -> Result<f64> {
+    let table = env.empty_table()?;
     let begun = Instant::now();
     let mut running = Vec::new();
-    for files in files.chunks(files.len() / lanes) {
+    for files in files.chunks(files.len() / connections) {
         let copies =
             files.iter().map(|file| format!("\\copy {table} from '{}' (format binary)", file.display()));
         let mut copies = copies.collect::<Vec<_>>().into_iter();
-        let mut psql = world.psql_command(&copies.next().unwrap_or_default());
+        let mut psql = env.psql_command(&copies.next().unwrap_or_default());
         psql.args(copies.flat_map(|copy| ["-c".to_owned(), copy]));
         running.push(psql.stdin(Stdio::null()).stdout(Stdio::null()).spawn().context("cannot run psql")?);
     }
@@ -111,7 +111,7 @@ fn copy_in(world: &mut World, files: &[PathBuf], lanes: usize, count: u64) -> Re
         ensure!(psql.wait()?.success(), "psql could not copy in");
     }
     let seconds = begun.elapsed().as_secs_f64();
-    ensure!(begun.elapsed() < PATIENCE && world.rows_in(&table)? == count, "not all of {count} rows are in");
-    world.settle(Some(&table))?;
+    ensure!(begun.elapsed() < PATIENCE && env.rows_in(&table)? == count, "not all of {count} rows are in");
+    env.settle(Some(&table))?;
     Ok(seconds)
 }

@@ -16,7 +16,7 @@ pub(crate) enum Goal {
 }
 
 /// One row of the table: the values of all repetitions, of which the medians count.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Figure {
     pub(crate) bench: &'static str,
     pub(crate) what: String,

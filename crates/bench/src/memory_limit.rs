@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use crate::environment::Environment;
+use crate::report::{Figure, Goal};
 use crate::say;
 use crate::service::{Service, Setup};
-use crate::table::{Figure, Goal};
-use crate::world::World;
 use crate::wrk::Loaded;
-use crate::{proc, wrk};
+use crate::{procfs, wrk};
 
 /// 1 GiB for five million orders, and as much for each where there are fewer.
 const BOUND: u64 = 1 << 30;
@@ -36,11 +36,11 @@ const MIB: f64 = (1 << 20) as f64;
 const READS: [(&str, f64, f64); 2] =
     [("9 of 10 for a tenth of the orders", 0.9, 0.5), ("all orders alike", 0.0, 0.1)];
 
-pub(crate) fn run(world: &mut World) -> Result<Vec<Figure>> {
-    let (rows, table) = (world.rows, world.table(world.rows)?);
+pub(crate) fn run(env: &mut Environment) -> Result<Vec<Figure>> {
+    let (rows, table) = (env.rows, env.table(env.rows)?);
     let bound = BOUND * rows / ORDERS;
-    let without = measure(world, &Setup::serving(&table))?;
-    let within = measure(world, &Setup { bound: Some(bound), ..Setup::serving(&table) })?;
+    let without = measure(env, &Setup::serving(&table))?;
+    let within = measure(env, &Setup { bound: Some(bound), ..Setup::serving(&table) })?;
     let side_by_side = |what: String, unit, value: fn(&Measured) -> f64, goal, note| Figure {
         bench: "bounded",
         what,
@@ -103,17 +103,17 @@ struct Reads {
     hits: f64,
 }
 
-fn measure(world: &World, setup: &Setup) -> Result<Measured> {
+fn measure(env: &Environment, setup: &Setup) -> Result<Measured> {
     say(&format!(
         "{} rows, {}",
-        world.rows,
+        env.rows,
         setup.bound.map_or("no bound".into(), |bound| format!("{bound} bytes"))
     ));
-    let service = Service::start(world, setup)?;
+    let service = Service::start(env, setup)?;
     service.wait_ready()?;
-    let fill = service.wait_len(world.rows)?.as_secs_f64();
+    let fill = service.wait_len(env.rows)?.as_secs_f64();
     let resident = resident(&service);
-    let reads = READS.iter().map(|(_, share, _)| read(world, &service, *share)).collect::<Result<_>>()?;
+    let reads = READS.iter().map(|(_, share, _)| read(env, &service, *share)).collect::<Result<_>>()?;
     let held = service.metric("orderd_cache_bytes")? / MIB;
     let measured = Measured { fill, resident, after: self::resident(&service), held, reads };
     service.stop()?;
@@ -122,15 +122,15 @@ fn measure(world: &World, setup: &Setup) -> Result<Measured> {
 
 fn resident(service: &Service) -> f64 {
     std::thread::sleep(SETTLED);
-    proc::resident(service.pid()) as f64 / MIB
+    procfs::resident(service.pid()) as f64 / MIB
 }
 
 /// Reads until memory has what it will have, and once more.
-fn read(world: &World, service: &Service, share: f64) -> Result<Reads> {
-    let mut reads = read_once(world, service, share)?;
+fn read(env: &Environment, service: &Service, share: f64) -> Result<Reads> {
+    let mut reads = read_once(env, service, share)?;
     for _ in 0..ROUNDS {
         let before = reads.hits;
-        reads = read_once(world, service, share)?;
+        reads = read_once(env, service, share)?;
         if reads.hits - before < STEADY {
             break;
         }
@@ -138,10 +138,10 @@ fn read(world: &World, service: &Service, share: f64) -> Result<Reads> {
     Ok(reads)
 }
 
-fn read_once(world: &World, service: &Service, share: f64) -> Result<Reads> {
+fn read_once(env: &Environment, service: &Service, share: f64) -> Result<Reads> {
     let counts = || anyhow::Ok((service.metric(ASKED)?, service.metric(FROM_TABLE)?));
     let before = counts()?;
-    let loaded = wrk::share(service.addr, world.rows, share, world.scratch.path())?;
+    let loaded = wrk::share(service.addr, env.rows, share, env.scratch.path())?;
     let after = counts()?;
     let (asked, from_table) = (after.0 - before.0, after.1 - before.1);
     Ok(Reads { loaded, hits: 1.0 - from_table / asked.max(1.0) })

@@ -7,10 +7,10 @@ use anyhow::{Context, Result, ensure};
 use devstack::wait_for;
 
 use crate::backlog;
+use crate::environment::Environment;
+use crate::report::{Figure, Goal};
 use crate::service::{PATIENCE, Service, Setup};
-use crate::table::{Figure, Goal};
-use crate::world::World;
-use crate::{memory, proc};
+use crate::{memory, procfs};
 
 /// When nothing more has come into memory for so long, nothing more is taken.
 const STALLED: Duration = Duration::from_secs(5);
@@ -18,21 +18,21 @@ const STALLED: Duration = Duration::from_secs(5);
 /// Mebibytes that channels, batches and what NATS has delivered may take together.
 const BOUND: f64 = 256.0;
 
-pub(crate) fn run(world: &mut World) -> Result<Vec<Figure>> {
-    let count = world.rows;
-    let (stream, subject) = world.stream(count)?;
-    let table = world.empty_table()?;
-    let empty = memory::resident(world, &table, 0)?;
-    let lock = lock(world, &table)?;
+pub(crate) fn run(env: &mut Environment) -> Result<Vec<Figure>> {
+    let count = env.rows;
+    let (stream, subject) = env.stream(count)?;
+    let table = env.empty_table()?;
+    let empty = memory::resident(env, &table, 0)?;
+    let lock = lock(env, &table)?;
     let setup = Setup { table: table.clone(), subject, stream, core: None, bound: None };
-    let service = Service::start(world, &setup)?;
+    let service = Service::start(env, &setup)?;
     let taken = stalled_at(&service)?;
-    let peak = proc::peak(service.pid());
+    let peak = procfs::peak(service.pid());
     ensure!(taken < count, "all {count} orders were taken in while nothing could be written");
-    unlock(world, lock)?;
+    unlock(env, lock)?;
     backlog::finish(&service, 0, count)?;
     service.stop()?;
-    world.settle(Some(&table))?;
+    env.settle(Some(&table))?;
     Ok(vec![Figure {
         bench: "waiting",
         what: format!("peak memory with {count} orders waiting and the table locked"),
@@ -47,18 +47,18 @@ pub(crate) fn run(world: &mut World) -> Result<Vec<Figure>> {
 }
 
 /// A session that holds the table for itself.
-fn lock(world: &World, table: &str) -> Result<Child> {
-    let mut psql = world.psql_command(&format!("begin; lock table {table}; select pg_sleep(3600)"));
+fn lock(env: &Environment, table: &str) -> Result<Child> {
+    let mut psql = env.psql_command(&format!("begin; lock table {table}; select pg_sleep(3600)"));
     let psql = psql.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
     let psql = psql.context("cannot run psql")?;
     let held = "select count(*) from pg_locks where mode = 'AccessExclusiveLock' and granted";
-    let is_held = || world.postgres.psql(held).is_ok_and(|count| count.trim() != "0");
+    let is_held = || env.postgres.psql(held).is_ok_and(|count| count.trim() != "0");
     ensure!(wait_for(PATIENCE, is_held), "the table could not be locked");
     Ok(psql)
 }
 
-fn unlock(world: &World, mut psql: Child) -> Result<()> {
-    world.postgres.psql(
+fn unlock(env: &Environment, mut psql: Child) -> Result<()> {
+    env.postgres.psql(
         "select pg_terminate_backend(pid) from pg_stat_activity where query like '%pg_sleep(3600)' \
          and pid <> pg_backend_pid()",
     )?;
