@@ -30,6 +30,9 @@ pub(crate) const DATA_DIR: &str = "ORDERD_DATA_DIR";
 
 const PROMETHEUS_PORT: u16 = 9090;
 
+/// The profile by which this program is built too, so that they share what both need.
+const UP: &str = "up";
+
 /// Start PostgreSQL, NATS and the service, and stop all with Ctrl-C
 ///
 /// Installs what is missing, keeps the data between runs, and prints `ready http://ADDRESS` on
@@ -60,6 +63,9 @@ pub(crate) struct Options {
     /// Start Prometheus too, reading the service's metrics
     #[arg(long)]
     prometheus: bool,
+    /// Build it as it is released, with all optimisations: some ten minutes on two cores, the first time
+    #[arg(long, conflicts_with = "program")]
+    release: bool,
     /// Run this build of orderd instead of building it
     #[arg(long, value_name = "FILE")]
     program: Option<PathBuf>,
@@ -121,7 +127,7 @@ impl Stack {
         }
         let program = match &options.program {
             Some(file) => file.canonicalize().with_context(|| format!("cannot find {}", file.display()))?,
-            None => build(signals)?,
+            None => build(options.release, signals)?,
         };
         if signals.stop_requested() {
             return Ok(None);
@@ -146,9 +152,15 @@ impl Stack {
     }
 }
 
-fn build(signals: &Signals) -> Result<PathBuf> {
-    say("building orderd (release)");
-    match cargo::build_orderd(&["--release"]) {
+fn build(release: bool, signals: &Signals) -> Result<PathBuf> {
+    let profile = if release { "release" } else { UP };
+    match release {
+        true => say("building orderd as it is released (profile `release`)"),
+        false => say(
+            "building orderd to try it (profile `up`: soon built, a little slower; --release has all optimisations)",
+        ),
+    }
+    match cargo::build_orderd(&["--profile", profile]) {
         // Ctrl-C at the terminal reaches cargo too.
         Err(_) if signals.stop_requested() => Ok(PathBuf::new()),
         result => Ok(result?),

@@ -104,7 +104,8 @@ impl Up {
         let postgres_bin = tools::find_postgres().unwrap();
         let promtool = tools::ensure_prometheus(&mut |line| eprintln!("{line}")).unwrap();
         let manifest = tools::workspace().join("Cargo.toml");
-        let alias = format!("run --quiet --manifest-path {} --package xtask --", manifest.display());
+        let alias =
+            format!("run --quiet --profile up --manifest-path {} --package xtask --", manifest.display());
         let mut bash = Command::new("bash");
         for name in set_for_tests() {
             bash.env_remove(name);

@@ -119,4 +119,8 @@ fn commands_are_found_and_wrong_ones_are_told() {
     assert!(Ours::Orderd(words("--pg-hots a")).problem().is_some());
     assert!(Ours::Xtask(words("up --nope")).problem().is_some());
     assert_eq!(Ours::Xtask(words("up --prometheus")).problem(), None);
+    // Programs that xtask only starts.
+    let started = Ours::Xtask(words("bench --nope")).problem();
+    assert!(started.as_ref().is_some_and(|problem| problem.contains("--nope")), "{started:?}");
+    assert_eq!(Ours::Xtask(words("bench backlog --orders 1000")).problem(), None);
 }
