@@ -12,17 +12,17 @@ use crate::cli::{Cli, Command};
 use crate::config::Settings;
 use crate::health::Part;
 use crate::http::{self, App};
-use crate::pipeline::{Depths, Parts};
+use crate::pipeline::{ChannelDepths, Context};
 use cache::Wanted;
 
 /// The key of the one order.
 pub const KEY: &str = "1700000000123456789-42";
 
 /// An answer that goes on, such as that of `/events`, is read for so long.
-const ENOUGH: Duration = Duration::from_millis(20);
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(20);
 
 /// Neither NATS nor PostgreSQL listens there.
-const NOBODY: &str = "1";
+const UNUSED_PORT: &str = "1";
 
 /// The HTTP side.
 pub struct Web {
@@ -58,7 +58,7 @@ impl Web {
             // What is closed early is closed; the answer says why.
             drop(client.write_all(request).await);
             drop(client.shutdown().await);
-            drop(tokio::time::timeout(ENOUGH, client.read_to_end(&mut answer)).await);
+            drop(tokio::time::timeout(ANSWER_TIMEOUT, client.read_to_end(&mut answer)).await);
             served.abort();
             answer
         })
@@ -72,18 +72,18 @@ pub(crate) async fn app() -> anyhow::Result<Arc<App>> {
 }
 
 async fn app_with(args: &[&str]) -> anyhow::Result<Arc<App>> {
-    let parts = Parts::new(settings(args)?).await?;
+    let parts = Context::new(settings(args)?).await?;
     let model = &parts.settings.model;
     let order = Parser::new(model.shape()).parse(model.sample.as_bytes(), KEY);
     let order = order.map_err(|refusal| anyhow::anyhow!("{refusal}"))?;
     let entry = parts.cache.entry_builder().entry_of(&order)?;
     parts.cache.insert(0, vec![entry], None, Wanted::default());
     parts.health.up(Part::Fill);
-    Ok(App::new(&parts, Arc::new(Depths::default())))
+    Ok(App::new(&parts, Arc::new(ChannelDepths::default())))
 }
 
 fn settings(more: &[&str]) -> anyhow::Result<Settings> {
-    let args = ["orderd", "serve", "--nats-port", NOBODY, "--pg-port", NOBODY];
+    let args = ["orderd", "serve", "--nats-port", UNUSED_PORT, "--pg-port", UNUSED_PORT];
     let Command::Serve(args) = Cli::try_parse_from(args.iter().chain(more))?.command else {
         anyhow::bail!("not serve")
     };

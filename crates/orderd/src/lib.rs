@@ -73,10 +73,10 @@ pub async fn run(
     settings.access.warn_of_short_ones();
     let parser = settings.parser.clone();
     postgres::check_at_start(&settings.postgres).await?;
-    let parts = pipeline::Parts::new(settings).await?;
-    let depths = Arc::new(pipeline::Depths::default());
+    let parts = pipeline::Context::new(settings).await?;
+    let depths = Arc::new(pipeline::ChannelDepths::default());
     let mut stages = pipeline::start(&parts, parser, &depths);
-    let http = http::Threads::serve(listener, &parts, depths)?;
+    let http = http::HttpThreads::serve(listener, &parts, depths)?;
     // Without it, the service would be half of one. It ends soon after it is told to stop, and isn't cut off before.
     stages.spawn("http", Box::pin(http.finish()), CancellationToken::new());
     let progress = parts.progress.clone();
@@ -104,14 +104,14 @@ pub async fn run(
     );
     stages.spawn(
         "NATS client",
-        Box::pin(parts.client_end.clone().watch(parts.stop.clone())),
+        Box::pin(parts.client_task.clone().watch(parts.stop.clone())),
         parts.give_up.clone(),
     );
 
     let ended = async {
         tokio::select! {
             ended = stages.finish(&parts.stop, &parts.give_up) => ended,
-            () = shutdown::give_up_in_time(&parts.stop, &parts.give_up) => Ok(()),
+            () = shutdown::abort_after_grace(&parts.stop, &parts.give_up) => Ok(()),
         }
     };
     tokio::pin!(ended);

@@ -14,10 +14,10 @@ use crate::health::Health;
 use crate::health::warning::{Warning, What};
 
 /// How often a limit is looked at.
-const EVERY: Duration = Duration::from_secs(1);
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Where the kernel keeps control groups.
-const GROUPS: &str = "/sys/fs/cgroup";
+const CGROUP_ROOT: &str = "/sys/fs/cgroup";
 
 /// What a limit bounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +53,7 @@ pub(crate) async fn watch(cache_max_bytes: Option<usize>, health: Arc<Health>, s
         is_near = warning.is_some();
         health.warn("memory", warning.into_iter().collect());
         tokio::select! {
-            () = aligned_interval::next(EVERY) => {}
+            () = aligned_interval::next(CHECK_INTERVAL) => {}
             () = stop.cancelled() => return,
         }
     }
@@ -88,7 +88,7 @@ fn kilobytes(file: &str, name: &str) -> Option<u64> {
 
 fn groups() -> Vec<Usage> {
     let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    groups_in(&groups, Path::new(GROUPS))
+    groups_in(&groups, Path::new(CGROUP_ROOT))
 }
 
 /// The names of the files of one version of control groups.
@@ -146,7 +146,7 @@ impl Files {
 }
 
 /// What the process needs beside its orders.
-const BESIDE_ORDERS: u64 = 200 << 20;
+const RESERVED_BYTES: u64 = 200 << 20;
 
 /// Little of the memory is left that the process may have, and much of it is the process's own. `was_near`: so it was when
 /// looked at last; the warning then stays until there is clearly more.
@@ -165,7 +165,7 @@ fn of_memory(usage: Usage, resident: u64, cache_max_bytes: Option<u64>, was_near
     let others = used.saturating_sub(resident);
     let room = limit.saturating_sub(others);
     // A small container leaves half of it to orders.
-    let advised = mebibytes(room.saturating_sub(BESIDE_ORDERS).max(room / 2)).max(1);
+    let advised = mebibytes(room.saturating_sub(RESERVED_BYTES).max(room / 2)).max(1);
     let fix = match cache_max_bytes {
         Some(set) if mebibytes(set) <= advised => format!(
             "give {more} more memory, or set CACHE_MAX_BYTES below {} MiB: keys and index always stay in memory",

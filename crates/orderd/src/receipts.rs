@@ -22,7 +22,7 @@ pub(crate) const RECEIPT_HEADER: &str = "Orderd-Receipt";
 const PUBLISH_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// How many receipts wait for requests of this process.
-const QUEUED: usize = 256;
+const MAX_QUEUED: usize = 256;
 
 /// What became of a message.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -83,7 +83,7 @@ impl Receipts {
             client,
             allowed,
             ignored: metrics.receipts_ignored.clone(),
-            here: broadcast::Sender::new(QUEUED),
+            here: broadcast::Sender::new(MAX_QUEUED),
         }
     }
 

@@ -16,7 +16,7 @@ use crate::warnings;
 use crate::{aligned_interval, nats, postgres};
 
 /// How often the files are looked at: a few calls to the kernel.
-const EVERY: Duration = Duration::from_secs(2);
+const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
 /// How long the servers of a changed DATABASE_URL may take to answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
@@ -38,7 +38,7 @@ pub(crate) async fn run(
     show_ends(&settings, &metrics, &mut ended);
     loop {
         let always = tokio::select! {
-            () = aligned_interval::next(EVERY) => false,
+            () = aligned_interval::next(CHECK_INTERVAL) => false,
             _ = hangup.recv() => true,
             () = stop.cancelled() => return Ok(()),
         };

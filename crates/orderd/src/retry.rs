@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-const FIRST: Duration = Duration::from_millis(50);
-const LONGEST: Duration = Duration::from_secs(2);
+const FIRST_DELAY: Duration = Duration::from_millis(50);
+const MAX_DELAY: Duration = Duration::from_secs(2);
 
-const IMPATIENCE: Duration = Duration::from_millis(1500);
-const PATIENCE: Duration = Duration::from_secs(5);
+const SHORT_TIMEOUT: Duration = Duration::from_millis(1500);
+const LONG_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Counts the attempts.
 #[derive(Default)]
@@ -29,7 +29,7 @@ impl Backoff {
     /// How long to wait for an answer. A NATS server that has lost the leader of a stream never answers what it was asked
     /// meanwhile, and is asked again soon; one that is slow gets more time at every third attempt.
     pub(crate) fn patience(&self) -> Duration {
-        if self.attempts % 3 == 2 { PATIENCE } else { IMPATIENCE }
+        if self.attempts % 3 == 2 { LONG_TIMEOUT } else { SHORT_TIMEOUT }
     }
 
     /// It worked: the next failure is a first one.
@@ -41,7 +41,7 @@ impl Backoff {
     pub(crate) fn after(attempts: usize) -> Duration {
         let Some(doublings) = attempts.checked_sub(1) else { return Duration::ZERO };
         let doublings = u32::try_from(doublings).unwrap_or(u32::MAX).min(10);
-        (FIRST * 2_u32.pow(doublings)).min(LONGEST)
+        (FIRST_DELAY * 2_u32.pow(doublings)).min(MAX_DELAY)
     }
 }
 
@@ -52,9 +52,9 @@ mod tests {
     #[test]
     fn grows_to_two_seconds() {
         assert_eq!(Backoff::after(0), Duration::ZERO);
-        assert_eq!(Backoff::after(1), FIRST);
-        assert_eq!(Backoff::after(2), FIRST * 2);
-        assert_eq!(Backoff::after(usize::MAX), LONGEST);
+        assert_eq!(Backoff::after(1), FIRST_DELAY);
+        assert_eq!(Backoff::after(2), FIRST_DELAY * 2);
+        assert_eq!(Backoff::after(usize::MAX), MAX_DELAY);
     }
 
     #[test]
@@ -64,6 +64,6 @@ mod tests {
             backoff.next();
             backoff.patience()
         });
-        assert_eq!(waits, [IMPATIENCE, PATIENCE, IMPATIENCE, IMPATIENCE, PATIENCE]);
+        assert_eq!(waits, [SHORT_TIMEOUT, LONG_TIMEOUT, SHORT_TIMEOUT, SHORT_TIMEOUT, LONG_TIMEOUT]);
     }
 }

@@ -13,7 +13,7 @@ use crate::pipeline::supervisor::Stage;
 pub(crate) const DRAIN: Duration = Duration::from_secs(6);
 
 /// What comes within this is one signal.
-const ONE: Duration = Duration::from_millis(10);
+const SIGNAL_GAP: Duration = Duration::from_millis(10);
 
 /// Completes at the first signal. The second one ends the process.
 ///
@@ -26,7 +26,7 @@ pub fn signals() -> std::io::Result<impl Future<Output = ()> + Send + 'static> {
         either(&mut terminate, &mut interrupt).await;
         tokio::spawn(async move {
             // A signal to the process and to its group are one, as `timeout` sends them.
-            tokio::time::sleep(ONE).await;
+            tokio::time::sleep(SIGNAL_GAP).await;
             let _same = either(&mut terminate, &mut interrupt).now_or_never();
             either(&mut terminate, &mut interrupt).await;
             tracing::warn!("told to stop again; ending at once");
@@ -44,7 +44,7 @@ async fn either(terminate: &mut Signal, interrupt: &mut Signal) {
 }
 
 /// Cancels `give_up` when draining has taken too long after `stop`. Never completes.
-pub(crate) async fn give_up_in_time(stop: &CancellationToken, give_up: &CancellationToken) {
+pub(crate) async fn abort_after_grace(stop: &CancellationToken, give_up: &CancellationToken) {
     stop.cancelled().await;
     tokio::time::sleep(DRAIN).await;
     give_up.cancel();

@@ -6,19 +6,19 @@ use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, utf8_percent_encode
 pub(crate) const DEAD_PREFIX: &str = "dead";
 
 /// What one token can't hold, or means something else there: all but letters, digits, `-`, `_` and `~`.
-const IN_TOKEN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'~');
+const TOKEN_ESCAPES: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'~');
 
 /// What a header can't hold as it is.
-const IN_HEADER: &AsciiSet = &CONTROLS.add(b' ').add(b'%');
+const HEADER_ESCAPES: &AsciiSet = &CONTROLS.add(b' ').add(b'%');
 
 /// A subject, percent-encoded to one token: different subjects have different tokens.
 pub(crate) fn to_token(subject: &str) -> String {
-    utf8_percent_encode(subject, IN_TOKEN).to_string()
+    utf8_percent_encode(subject, TOKEN_ESCAPES).to_string()
 }
 
 /// A subject as a header can hold it: readable, and ASCII.
 pub(crate) fn to_header(subject: &str) -> String {
-    utf8_percent_encode(subject, IN_HEADER).to_string()
+    utf8_percent_encode(subject, HEADER_ESCAPES).to_string()
 }
 
 /// The subject that such a header holds.

@@ -7,8 +7,8 @@ pub(crate) fn counted(count: u64, thing: &str) -> String {
 
 /// An id that somebody else has chosen, for a message: it may be long, or have line breaks.
 pub(crate) fn shown(id: &str) -> String {
-    const LONGEST: usize = 100;
-    let cut = &id[..id.floor_char_boundary(LONGEST)];
+    const MAX_SHOWN_BYTES: usize = 100;
+    let cut = &id[..id.floor_char_boundary(MAX_SHOWN_BYTES)];
     let more = if cut.len() < id.len() { "…" } else { "" };
     format!("{}{more}", cut.escape_debug())
 }

@@ -18,7 +18,7 @@ use crate::config::Http;
 use crate::tls;
 
 /// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The status and body of `GET path`.
 ///
@@ -27,9 +27,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(crate) async fn get(settings: &Http, path: &str) -> anyhow::Result<(StatusCode, Bytes)> {
     let addr = reachable(settings.addr);
     let scheme = if settings.certificate.is_some() { "https" } else { "http" };
-    let answer = tokio::time::timeout(PATIENCE, exchange(settings, addr, path)).await;
+    let answer = tokio::time::timeout(ANSWER_TIMEOUT, exchange(settings, addr, path)).await;
     answer
-        .map_err(|_| anyhow::anyhow!("no answer within {} s", PATIENCE.as_secs()))
+        .map_err(|_| anyhow::anyhow!("no answer within {} s", ANSWER_TIMEOUT.as_secs()))
         .and_then(|answer| answer)
         .with_context(|| {
             format!(

@@ -13,7 +13,7 @@ use crate::logging::filter;
 use crate::postgres;
 
 /// A certificate that expires within so many seconds is a warning.
-const SOON: i64 = 14 * 86400;
+const EXPIRY_WARNING_SECONDS: i64 = 14 * 86400;
 
 /// Prints what the service says of itself, or what is wrong with the settings. 0: all is well; 1: it is not, or nobody
 /// answers.
@@ -73,7 +73,7 @@ fn expiring(settings: &Settings) -> Vec<(&'static str, Finding)> {
         let finding = match end - now {
             ..=0 => Finding::blocked(format!("what {setting} names has expired"), fix),
             // Credentials may be made for hours.
-            left if left < SOON && setting != "NATS_CREDS" => Finding::warning(
+            left if left < EXPIRY_WARNING_SECONDS && setting != "NATS_CREDS" => Finding::warning(
                 format!("what {setting} names expires within {} h", (left + 3599) / 3600),
                 fix,
             ),

@@ -31,7 +31,7 @@ use crate::wording::shown;
 const OUTCOME_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Of so many it is said why they were not taken in.
-const EXPLAINED: usize = 20;
+const MAX_EXPLAINED: usize = 20;
 
 /// Runs one of them. `show` of a key that isn't there: 1.
 ///
@@ -192,9 +192,9 @@ fn explain(keys: &[&str], outcomes: &HashMap<String, Outcome>) {
         })
     };
     let lines: Vec<String> = keys.iter().filter_map(why).collect();
-    lines.iter().take(EXPLAINED).for_each(|line| super::complain(line));
-    if lines.len() > EXPLAINED {
-        super::complain(&format!("and {} more; --json says it of each", lines.len() - EXPLAINED));
+    lines.iter().take(MAX_EXPLAINED).for_each(|line| super::complain(line));
+    if lines.len() > MAX_EXPLAINED {
+        super::complain(&format!("and {} more; --json says it of each", lines.len() - MAX_EXPLAINED));
     }
 }
 

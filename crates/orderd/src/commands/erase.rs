@@ -21,11 +21,11 @@ use crate::wording::shown;
 use cache::MAX_LIMIT;
 
 /// How long the service may show orders that are erased already.
-const SHOWS_ERASED: Duration = Duration::from_secs(30);
-const LOOK_AGAIN: Duration = Duration::from_millis(200);
+const VISIBLE_TIMEOUT: Duration = Duration::from_secs(30);
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 /// How many ids are named of which nothing was found.
-const NAMED: usize = 20;
+const MAX_NAMED: usize = 20;
 
 /// Erases each. 1: of one there was nothing, the question was answered by no, or something could not be erased
 /// everywhere.
@@ -107,11 +107,11 @@ async fn erase_each(erasing: &mut Erasing, ids: Vec<String>, consent: Consent) -
 
 fn name_missing<'i>(ids: impl ExactSizeIterator<Item = &'i str>) {
     let count = ids.len();
-    for id in ids.take(NAMED) {
+    for id in ids.take(MAX_NAMED) {
         super::complain(&format!("{}: no row, no message and no dead letter has this id", shown(id)));
     }
-    if count > NAMED {
-        super::complain(&format!("and {} ids more of which nothing is there", count - NAMED));
+    if count > MAX_NAMED {
+        super::complain(&format!("and {} ids more of which nothing is there", count - MAX_NAMED));
     }
 }
 
@@ -195,10 +195,10 @@ async fn erase_all_with(
             break;
         } else {
             anyhow::ensure!(
-                changed.elapsed() < SHOWS_ERASED,
+                changed.elapsed() < VISIBLE_TIMEOUT,
                 "not everything is erased: the service still shows orders that are; run this again"
             );
-            tokio::time::sleep(LOOK_AGAIN).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
     progress.finish("orders");

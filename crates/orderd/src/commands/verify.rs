@@ -36,11 +36,11 @@ use crate::postgres::expiry;
 use crate::postgres::position::{self, PositionKey};
 
 /// How many ids of each difference are shown.
-const SHOWN: usize = 20;
+const MAX_SHOWN: usize = 20;
 
 /// What differs may be on its way: all is read again for so long, with a pause between, and twice at least.
 const SETTLE_LIMIT: Duration = Duration::from_secs(10);
-const PAUSE: Duration = Duration::from_secs(1);
+const SETTLE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Keys by where they are.
 #[derive(Default)]
@@ -138,7 +138,7 @@ pub async fn run(args: VerifyArgs) -> anyhow::Result<ExitCode> {
             break report;
         }
         first_uncommitted.get_or_insert_with(|| places.uncommitted().cloned().collect());
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(SETTLE_INTERVAL).await;
     };
     super::print(&if args.json { serde_json::to_string(&report)? + "\n" } else { report.text() })?;
     Ok(if report.verdict == Verdict::Differs { ExitCode::FAILURE } else { ExitCode::SUCCESS })
@@ -317,7 +317,7 @@ impl Difference {
         let mut ids: Vec<_> = keys.cloned().collect();
         ids.sort_unstable();
         let count = ids.len();
-        ids.truncate(SHOWN);
+        ids.truncate(MAX_SHOWN);
         Self { count, ids }
     }
 }

@@ -149,10 +149,10 @@ impl Settings {
 /// # Errors
 /// Less than an hour: what was just published, and a table that is being restored, would be lost by a wrong unit.
 pub(crate) fn keep(setting: &'static str, text: Option<&str>) -> Result<Option<Duration>, ConfigError> {
-    const LEAST: Duration = Duration::from_secs(3600);
+    const MIN_KEEP: Duration = Duration::from_secs(3600);
     let Some(text) = text.map(str::trim).filter(|text| !text.is_empty()) else { return Ok(None) };
     match duration(setting, text)? {
-        Some(keep) if keep >= LEAST => Ok(Some(keep)),
+        Some(keep) if keep >= MIN_KEEP => Ok(Some(keep)),
         _ => Err(wrong(
             setting,
             format!("{text:?} is too short: it takes 1h or more, such as 12h, 30d or 52w"),

@@ -16,7 +16,7 @@ use crate::cli::{PgArgs, PgFormat};
 use crate::tls;
 
 /// Bytes of PostgreSQL's longest name.
-const MAX_NAME: usize = 63;
+const MAX_NAME_BYTES: usize = 63;
 
 /// Where PostgreSQL is and which table is meant.
 #[derive(Debug, Clone)]
@@ -254,10 +254,10 @@ fn table(name: &str) -> Result<Table, ConfigError> {
         ));
     }
     // PostgreSQL cuts longer names off, so that two tables could become one.
-    if schema.len() > MAX_NAME || table.len() > MAX_NAME {
+    if schema.len() > MAX_NAME_BYTES || table.len() > MAX_NAME_BYTES {
         return Err(wrong(
             "PG_TABLE",
-            format!("{name:?} is too long: PostgreSQL takes {MAX_NAME} bytes at most in each part"),
+            format!("{name:?} is too long: PostgreSQL takes {MAX_NAME_BYTES} bytes at most in each part"),
         ));
     }
     Ok(Table { schema: schema.into(), name: table.into() })

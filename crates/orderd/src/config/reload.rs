@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use super::ConfigError;
 
 /// No file of secrets or certificates is larger; `/dev/zero` is.
-const MAX_FILE: u64 = 16 << 20;
+const MAX_FILE_BYTES: u64 = 16 << 20;
 
 /// Reads files, and remembers in what state it found them and when certificates in them end.
 #[derive(Default, Debug)]
@@ -58,7 +58,7 @@ impl Files {
             self.seen.push((path.into(), Some(Stamp::of(&found))));
         }
         let mut bytes = Vec::new();
-        file.take(MAX_FILE).read_to_end(&mut bytes)?;
+        file.take(MAX_FILE_BYTES).read_to_end(&mut bytes)?;
         Ok(bytes)
     }
 

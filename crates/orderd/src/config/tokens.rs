@@ -8,13 +8,13 @@ use super::reload::Reload;
 use super::{ConfigError, Reloaded, Secret, list, secret, wrong};
 
 /// Minimum length in bytes. A shorter token can be guessed offline from a cookie that was signed with it.
-const SHORT: usize = 16;
+const SHORT_TOKEN_BYTES: usize = 16;
 
 /// The longest name.
-const MAX_NAME: usize = 32;
+const MAX_NAME_BYTES: usize = 32;
 
 /// What sets keys of sessions apart from all else that might be derived from a token.
-const SALT: &[u8] = b"orderd session";
+const HKDF_SALT: &[u8] = b"orderd session";
 
 /// Bytes of a token's id.
 const ID_BYTES: usize = 8;
@@ -92,7 +92,7 @@ impl Token {
 
 fn is_name(text: &str) -> bool {
     let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
-    (1..=MAX_NAME).contains(&text.len()) && text.bytes().all(is_part)
+    (1..=MAX_NAME_BYTES).contains(&text.len()) && text.bytes().all(is_part)
 }
 
 struct Length(usize);
@@ -106,7 +106,7 @@ impl KeyType for Length {
 /// Bytes that follow from a token and tell nothing of it (HKDF, RFC 5869).
 fn derived<const BYTES: usize>(token: &str, purpose: &[u8]) -> [u8; BYTES] {
     let mut bytes = [0; BYTES];
-    let extracted: hkdf::Prk = Salt::new(HKDF_SHA256, SALT).extract(token.as_bytes());
+    let extracted: hkdf::Prk = Salt::new(HKDF_SHA256, HKDF_SALT).extract(token.as_bytes());
     // Fails for more than 8160 bytes alone.
     let filled = extracted.expand(&[purpose], Length(BYTES)).and_then(|okm| okm.fill(&mut bytes));
     debug_assert!(filled.is_ok());
@@ -194,11 +194,13 @@ impl Access {
     /// Warns of tokens that are so short that they can be guessed.
     pub(crate) fn warn_of_short_ones(&self) {
         for right in Right::ALL {
-            for token in self.of(right).current().0.iter().filter(|token| token.text().len() < SHORT) {
+            for token in
+                self.of(right).current().0.iter().filter(|token| token.text().len() < SHORT_TOKEN_BYTES)
+            {
                 tracing::warn!(
                     setting = right.setting(),
                     name = token.name,
-                    "a token of fewer than {SHORT} bytes can be guessed, also from the cookie of a session; make a new \
+                    "a token of fewer than {SHORT_TOKEN_BYTES} bytes can be guessed, also from the cookie of a session; make a new \
                      one: openssl rand -hex 32"
                 );
             }

@@ -8,10 +8,10 @@ use super::store::{Store, found};
 use crate::nats::info;
 
 /// How many messages are asked for at once.
-const REQUESTS: usize = 32;
+const REQUESTS_IN_FLIGHT: usize = 32;
 
 /// A stretch of so many numbers is asked for one by one.
-const SMALL: u64 = 64;
+const MAX_LISTED_ONE_BY_ONE: u64 = 64;
 
 /// The keys of all, in no order.
 pub(crate) async fn keys(store: &Store) -> anyhow::Result<Vec<String>> {
@@ -23,7 +23,7 @@ pub(crate) async fn keys(store: &Store) -> anyhow::Result<Vec<String>> {
 /// All of them, in the order in which they were stored.
 pub(crate) async fn all(store: &Store) -> anyhow::Result<Vec<DeadLetter>> {
     let keys = keys(store).await?;
-    let asked = stream::iter(&keys).map(|key| store.find(key)).buffer_unordered(REQUESTS);
+    let asked = stream::iter(&keys).map(|key| store.find(key)).buffer_unordered(REQUESTS_IN_FLIGHT);
     let mut letters: Vec<DeadLetter> = asked.try_filter_map(async |found| Ok(found)).try_collect().await?;
     letters.sort_unstable_by_key(|letter| letter.number);
     Ok(letters)
@@ -47,7 +47,7 @@ pub(crate) async fn newest(
         if letters.len() >= count {
             break;
         }
-        if end.saturating_sub(start) <= SMALL {
+        if end.saturating_sub(start) <= MAX_LISTED_ONE_BY_ONE {
             letters.extend(stretch(store, &location, start, end).await?.into_iter().rev());
             continue;
         }
@@ -80,7 +80,7 @@ async fn stretch(
             let stream = &stream;
             async move { found(stream.get_raw_message(number).await) }
         })
-        .buffered(REQUESTS);
+        .buffered(REQUESTS_IN_FLIGHT);
     let of_ours = asked.try_filter_map(async |message| {
         let letter = message.and_then(|message| {
             let key = location.key(&message.subject)?;

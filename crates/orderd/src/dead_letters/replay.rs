@@ -18,13 +18,13 @@ use super::store::Store;
 use crate::receipts::{RECEIPT_HEADER, Receipt, Sent};
 
 /// How many are on their way to the server at once.
-const IN_FLIGHT: usize = 16;
+const MAX_IN_FLIGHT: usize = 16;
 
 /// Receipts may be lost. Where none came for so long, the dead letters are looked for: one that is gone is taken in.
-const LOOK_AGAIN: Duration = Duration::from_millis(300);
+const POLL_INTERVAL: Duration = Duration::from_millis(300);
 
 /// So many are looked for one by one; more, by a list of all.
-const LOOKED_FOR_ONE_BY_ONE: usize = 16;
+const MAX_SINGLE_LOOKUPS: usize = 16;
 
 /// What became of a dead letter that was to be sent again.
 #[derive(Debug, Clone)]
@@ -100,7 +100,7 @@ pub(crate) async fn replay(
         let (document, receipt) = (document.clone(), format!("{prefix}.{}", letter.key));
         async move { (letter, send(store, letter, document, &receipt).await) }
     });
-    let mut sending = std::pin::pin!(sending.buffer_unordered(IN_FLIGHT));
+    let mut sending = std::pin::pin!(sending.buffer_unordered(MAX_IN_FLIGHT));
     let mut outcomes = Outcomes { known: HashMap::new(), open: HashSet::new(), latest: Instant::now(), each };
     let mut is_sent = false;
     while !is_sent || !outcomes.open.is_empty() {
@@ -110,7 +110,7 @@ pub(crate) async fn replay(
                 None => is_sent = true,
             },
             receipt = inbox.next() => outcomes.decided(receipt.key.clone(), receipt.into()),
-            () = tokio::time::sleep(LOOK_AGAIN), if is_sent => {
+            () = tokio::time::sleep(POLL_INTERVAL), if is_sent => {
                 for key in gone(store, &outcomes.open).await? {
                     outcomes.decided(key, Outcome::TakenIn);
                 }
@@ -195,7 +195,7 @@ impl Inbox {
                     }
                 }
                 // Neither comes any more, or some were missed: those that are gone are looked for.
-                else => tokio::time::sleep(LOOK_AGAIN).await,
+                else => tokio::time::sleep(POLL_INTERVAL).await,
             }
         }
     }
@@ -204,7 +204,7 @@ impl Inbox {
 /// Those of these keys that have no dead letter any more.
 async fn gone(store: &Store, keys: &HashSet<String>) -> anyhow::Result<Vec<String>> {
     let mut gone = Vec::new();
-    if keys.len() <= LOOKED_FOR_ONE_BY_ONE {
+    if keys.len() <= MAX_SINGLE_LOOKUPS {
         for key in keys {
             if store.find(key).await?.is_none() {
                 gone.push(key.clone());

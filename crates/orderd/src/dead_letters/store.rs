@@ -27,19 +27,19 @@ use crate::retry::Backoff;
 
 /// How long an answer is waited for, which never comes if it went with a connection. The intake waits with it, and asks
 /// again; a command or a request that erases asks once.
-const LOOK_UP: Duration = Duration::from_secs(1);
-const ONLY_LOOK_UP: Duration = Duration::from_secs(5);
-const PUBLISH: Duration = Duration::from_secs(5);
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(1);
+const UNBATCHED_LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
+const PUBLISH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The same for what the stream is like: a cluster that has no leader yet never answers.
-const OPEN: Duration = Duration::from_secs(2);
+const OPEN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The same for a dead letter that the intake stores: the position waits for it, and a stream whose leader has just ended
 /// does not answer what it was sent.
-const STORE: Duration = Duration::from_secs(1);
+const STORE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How many notes are deleted at once.
-const NOTES_AT_ONCE: usize = 1000;
+const MAX_NOTES_PER_REQUEST: usize = 1000;
 
 /// What a message with a dead letter's key in its header is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,7 +94,7 @@ impl Store {
     pub(crate) async fn open(&self, source: &str) -> anyhow::Result<()> {
         let location = Location::new(&self.settings, source);
         let mut context = self.context.clone();
-        context.set_timeout(OPEN);
+        context.set_timeout(OPEN_TIMEOUT);
         let info = stream::open(&context, &location, &self.settings).await?;
         let max_message = usize::try_from(info.config.max_msg_size).ok().filter(|size| *size > 0);
         stream::refuse_narrow(&info.config, self.client.max_payload())?;
@@ -188,12 +188,12 @@ impl Store {
             }
             self.put(location.subject(refused.key), headers, first).await
         };
-        let stored = tokio::time::timeout(STORE, storing).await;
+        let stored = tokio::time::timeout(STORE_TIMEOUT, storing).await;
         match stored.unwrap_or_else(|elapsed| Err(elapsed.into())) {
             Ok(is_new) => Ok(is_new),
             Err(error) => {
                 // Else the next attempt opens it.
-                if let Ok(opened) = tokio::time::timeout(STORE, self.open(&location.source)).await {
+                if let Ok(opened) = tokio::time::timeout(STORE_TIMEOUT, self.open(&location.source)).await {
                     opened?;
                 }
                 Err(error.context(format!("can't store a dead letter in the stream {}", location.stream)))
@@ -205,7 +205,7 @@ impl Store {
     async fn put(&self, subject: String, headers: HeaderMap, payload: Bytes) -> anyhow::Result<bool> {
         use jetstream::context::PublishErrorKind as Kind;
         let ack = self.context.publish_with_headers(subject, headers, payload).await?;
-        match tokio::time::timeout(PUBLISH, ack.into_future()).await? {
+        match tokio::time::timeout(PUBLISH_TIMEOUT, ack.into_future()).await? {
             Ok(_) => Ok(true),
             Err(error) if error.kind() == Kind::WrongLastSequence => Ok(false),
             Err(error) => Err(error.into()),
@@ -288,7 +288,7 @@ impl Store {
     pub(crate) async fn replay(&self, key: &str, sequence: u64) -> Replay {
         let mut backoff = Backoff::default();
         loop {
-            let found = tokio::time::timeout(LOOK_UP, self.find_replay(key, sequence)).await;
+            let found = tokio::time::timeout(LOOKUP_TIMEOUT, self.find_replay(key, sequence)).await;
             match found.map_err(anyhow::Error::from).flatten() {
                 Ok(found) => return found,
                 Err(error) => {
@@ -352,7 +352,7 @@ impl Store {
     pub(crate) async fn withdraw_taken_in(&self, key: &str, sequence: u64) -> anyhow::Result<()> {
         let location = self.location().await?;
         if self.taken_in_by(&location, key).await? == Some(sequence) {
-            self.delete_within(LOOK_UP, &[location.taken_in(key)]).await?;
+            self.delete_within(LOOKUP_TIMEOUT, &[location.taken_in(key)]).await?;
         }
         Ok(())
     }
@@ -378,7 +378,7 @@ impl Store {
 
     async fn replace_by_note(&self, key: &str, sequence: u64) -> anyhow::Result<()> {
         let location = self.location().await?;
-        self.delete_within(LOOK_UP, &[location.subject(key), location.second_part(key)]).await?;
+        self.delete_within(LOOKUP_TIMEOUT, &[location.subject(key), location.second_part(key)]).await?;
         if let Err(error) = self.put_taken_in(key, sequence).await {
             let error = format!("{error:#}");
             tracing::warn!(key, error, "can't note which message a dead letter was taken in by");
@@ -400,7 +400,7 @@ impl Store {
         let location = self.location().await?;
         let noted = self.put(location.dropped(key), once(), Bytes::new()).await;
         let parts = [location.subject(key), location.second_part(key)];
-        self.delete_within(ONLY_LOOK_UP, &parts).await?;
+        self.delete_within(UNBATCHED_LOOKUP_TIMEOUT, &parts).await?;
         match noted {
             // A stream that is full has room for the note now.
             Err(error) if is_refused(&error) => {
@@ -421,19 +421,20 @@ impl Store {
         }
         let location = self.location().await?;
         let parts = [location.subject(key), location.second_part(key)];
-        let was_there = self.delete_within(ONLY_LOOK_UP, &parts).await?;
-        self.delete_within(ONLY_LOOK_UP, &[location.taken_in(key), location.dropped(key)]).await?;
+        let was_there = self.delete_within(UNBATCHED_LOOKUP_TIMEOUT, &parts).await?;
+        self.delete_within(UNBATCHED_LOOKUP_TIMEOUT, &[location.taken_in(key), location.dropped(key)])
+            .await?;
         Ok(was_there)
     }
 
     /// Deletes the notes of dead letters whose messages lie below `first`: these messages have left the stream and can't be
-    /// read again. At most [`NOTES_AT_ONCE`] in one call.
+    /// read again. At most [`MAX_NOTES_PER_REQUEST`] in one call.
     ///
     /// # Errors
     /// The server can't be asked, or refuses.
     pub(crate) async fn forget_decided(&self, first: u64) -> anyhow::Result<()> {
         let location = self.location().await?;
-        let mut left = NOTES_AT_ONCE;
+        let mut left = MAX_NOTES_PER_REQUEST;
         for filter in location.all_decided() {
             for subject in info::subjects(&self.context, &location.stream, &filter).await? {
                 let key = location.decided_key(&subject).unwrap_or_default();
@@ -444,7 +445,7 @@ impl Store {
                 if subject == location.taken_in(key) && !has_left(self.taken_in_by(&location, key).await?) {
                     continue;
                 }
-                self.delete_within(LOOK_UP, &[subject]).await?;
+                self.delete_within(LOOKUP_TIMEOUT, &[subject]).await?;
                 left -= 1;
                 if left == 0 {
                     return Ok(());

@@ -12,11 +12,11 @@ use crate::health::{Health, Part};
 use crate::metrics::Metrics;
 
 /// How often the server is asked, and how soon again until it has answered once: the page shows what it says.
-const EVERY: Duration = Duration::from_secs(5);
-const AT_START: Duration = Duration::from_millis(200);
+const COUNT_INTERVAL: Duration = Duration::from_secs(5);
+const FIRST_INTERVAL: Duration = Duration::from_millis(200);
 
 /// A count takes at most this part of the time: one of very many takes the server a while.
-const PART: u32 = 20;
+const MAX_DUTY_DIVISOR: u32 = 20;
 
 /// What the task needs.
 pub(crate) struct Waiting {
@@ -32,7 +32,7 @@ type Seen = (u64, u64, u64);
 impl Waiting {
     /// Runs until told to stop.
     pub(crate) async fn run(self) -> anyhow::Result<()> {
-        let mut pause = AT_START;
+        let mut pause = FIRST_INTERVAL;
         let mut seen = None;
         loop {
             tokio::select! {
@@ -44,7 +44,7 @@ impl Waiting {
             }
             let begun = Instant::now();
             match self.count(&mut seen).await {
-                Ok(()) => pause = EVERY.max(begun.elapsed() * PART),
+                Ok(()) => pause = COUNT_INTERVAL.max(begun.elapsed() * MAX_DUTY_DIVISOR),
                 Err(error) => tracing::debug!(error = format!("{error:#}"), "can't count the dead letters"),
             }
         }

@@ -22,18 +22,18 @@ use crate::health::{Health, Part};
 use crate::metrics::Metrics;
 use crate::nats::streams;
 use crate::position::{Positions, TablePosition};
-use crate::postgres::{self, Connection, STUCK, expiry};
+use crate::postgres::{self, Connection, STUCK_ANSWER, expiry};
 use cache::Cache;
 
 /// How often a process looks for old orders, and how soon it looks again while more are left.
-const EVERY: Duration = Duration::from_secs(10);
-const NEXT: Duration = Duration::from_millis(250);
+const CHECK_INTERVAL: Duration = Duration::from_secs(10);
+const BATCH_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Maximum number of orders removed from memory, and of rows deleted from the table, in one round.
-const MAX_ORDERS: usize = 1000;
+const MAX_BATCH_ORDERS: usize = 1000;
 
 /// How many dead letters are deleted at one time. Each takes several requests.
-const MAX_DEAD_LETTERS: usize = 100;
+const MAX_BATCH_DEAD_LETTERS: usize = 100;
 
 /// What the task needs.
 pub(crate) struct Expiry {
@@ -50,7 +50,7 @@ pub(crate) struct Expiry {
 impl Expiry {
     /// Runs until told to stop. `keep` is the age from which on an order leaves.
     pub(crate) async fn run(self, keep: Duration) -> anyhow::Result<()> {
-        let (mut pause, mut connection, mut has_failed) = (NEXT, None, false);
+        let (mut pause, mut connection, mut has_failed) = (BATCH_INTERVAL, None, false);
         loop {
             tokio::select! {
                 () = aligned_interval::next(pause) => {}
@@ -65,7 +65,7 @@ impl Expiry {
                     if std::mem::take(&mut has_failed) {
                         tracing::info!("orders older than KEEP leave again");
                     }
-                    if has_more { NEXT } else { EVERY }
+                    if has_more { BATCH_INTERVAL } else { CHECK_INTERVAL }
                 }
                 Err(error) => {
                     connection = None;
@@ -74,7 +74,7 @@ impl Expiry {
                         let error = format!("{error:#}");
                         tracing::warn!(error, "can't remove orders older than KEEP; trying again every 10 s");
                     }
-                    EVERY
+                    CHECK_INTERVAL
                 }
             };
         }
@@ -88,7 +88,7 @@ impl Expiry {
             None => postgres::connect_in_time(&self.settings.postgres).await?,
         };
         let cutoff =
-            timeout(STUCK, expiry::cutoff(&opened.client, keep)).await?.map_err(postgres::explain)?;
+            timeout(STUCK_ANSWER, expiry::cutoff(&opened.client, keep)).await?.map_err(postgres::explain)?;
         let mut has_more = self.remove_from_memory(cutoff, table.mark.seq).await?;
         if table.is_self {
             has_more |= self.delete_rows(&opened, cutoff).await?;
@@ -103,34 +103,34 @@ impl Expiry {
     /// What is not committed stays: no process may lose it before the table has it.
     async fn remove_from_memory(&self, cutoff: i128, committed: u64) -> anyhow::Result<bool> {
         let generation = self.cache.generation();
-        let ids = self.cache.older_than(&Key::first_of_time(cutoff), MAX_ORDERS).await?;
+        let ids = self.cache.older_than(&Key::first_of_time(cutoff), MAX_BATCH_ORDERS).await?;
         let is_committed = |id: &&String| Key::sequence_of(id).is_none_or(|sequence| sequence <= committed);
         let mut removed = 0;
         for id in ids.iter().filter(is_committed) {
             self.cache.remove(generation, id);
             removed += 1;
         }
-        Ok(removed == MAX_ORDERS)
+        Ok(removed == MAX_BATCH_ORDERS)
     }
 
     async fn delete_rows(&self, opened: &Connection, cutoff: i128) -> anyhow::Result<bool> {
         let deleting =
-            expiry::delete(&opened.client, &self.settings.postgres.table, cutoff, MAX_ORDERS as i64);
+            expiry::delete(&opened.client, &self.settings.postgres.table, cutoff, MAX_BATCH_ORDERS as i64);
         let deleted =
-            timeout(STUCK, deleting).await?.map_err(postgres::explain).context("can't delete rows")?;
+            timeout(STUCK_ANSWER, deleting).await?.map_err(postgres::explain).context("can't delete rows")?;
         self.metrics.expired.inc_by(deleted);
         if deleted > 0 {
             tracing::debug!(rows = deleted, "deleted orders older than KEEP");
         }
-        Ok(deleted == MAX_ORDERS as u64)
+        Ok(deleted == MAX_BATCH_ORDERS as u64)
     }
 
     async fn delete_dead_letters(&self, cutoff: i128) -> anyhow::Result<bool> {
         let end = Key::first_of_time(cutoff);
         let mut old = list::keys(&self.dead_letters).await?;
         old.retain(|key| Key::has_time(key) && key.as_str() < end.as_str());
-        let has_more = old.len() > MAX_DEAD_LETTERS;
-        for key in old.iter().take(MAX_DEAD_LETTERS) {
+        let has_more = old.len() > MAX_BATCH_DEAD_LETTERS;
+        for key in old.iter().take(MAX_BATCH_DEAD_LETTERS) {
             self.dead_letters.delete(key).await.context("can't delete a dead letter older than KEEP")?;
         }
         Ok(has_more)

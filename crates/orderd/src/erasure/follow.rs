@@ -18,20 +18,20 @@ use crate::postgres::{self, Connection};
 use cache::Cache;
 
 /// How often each process looks for what was erased, here or elsewhere.
-const EVERY: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// In so many looks after the first, a row is erased again.
-const AGAIN: u32 = 60;
+const FULL_READ_ROUNDS: u32 = 60;
 
 /// With so many of them left, so are its dead letter and its messages.
-const LATE: [u32; 2] = [AGAIN - 3, 1];
+const EXTRA_READ_ROUNDS: [u32; 2] = [FULL_READ_ROUNDS - 3, 1];
 
 /// So many seconds after an order was erased, a copy of it may still be in somebody's hands.
-const LATELY: f64 = 60.0;
+const RECENT_SECONDS: f64 = 60.0;
 
 /// For so many seconds a start still looks for messages by which an order was sent again, of one that was erased while
 /// no service ran by a command that was killed.
-const UNFINISHED: f64 = 86_400.0;
+const UNFINISHED_SECONDS: f64 = 86_400.0;
 
 /// Looks again and again.
 pub(crate) struct Follower {
@@ -52,7 +52,7 @@ struct Seen {
     again: u32,
     /// When it was seen first.
     at: OffsetDateTime,
-    /// It was erased more than [`UNFINISHED`] before it was seen.
+    /// It was erased more than [`UNFINISHED_SECONDS`] before it was seen.
     is_old: bool,
 }
 
@@ -72,7 +72,7 @@ impl Follower {
                 tracing::debug!(error = format!("{error:#}"), "can't look for erased orders");
             }
             tokio::select! {
-                () = tokio::time::sleep(EVERY) => {}
+                () = tokio::time::sleep(POLL_INTERVAL) => {}
                 () = stop.cancelled() => return Ok(()),
             }
         }
@@ -106,7 +106,7 @@ impl Follower {
                 self.erase_late().await?;
                 self.seen.values_mut().for_each(|seen| seen.again = seen.again.saturating_sub(1));
             }
-            aligned_interval::next(EVERY).await;
+            aligned_interval::next(POLL_INTERVAL).await;
         }
     }
 
@@ -150,8 +150,11 @@ impl Follower {
             if !self.seen.contains_key(&id) {
                 self.cache.erase(&Key::from(id.as_str()));
                 // What was erased before the start was in nobody's hands here.
-                let again = if age < LATELY || self.newest.is_some() { AGAIN } else { 0 };
-                self.seen.insert(id, Seen { again, at: OffsetDateTime::now_utc(), is_old: age > UNFINISHED });
+                let again = if age < RECENT_SECONDS || self.newest.is_some() { FULL_READ_ROUNDS } else { 0 };
+                self.seen.insert(
+                    id,
+                    Seen { again, at: OffsetDateTime::now_utc(), is_old: age > UNFINISHED_SECONDS },
+                );
             }
         }
         self.newest = Some(newest);
@@ -188,7 +191,7 @@ impl Follower {
     }
 
     async fn erase_late(&self) -> anyhow::Result<()> {
-        let due = || self.seen.iter().filter(|(_, seen)| LATE.contains(&seen.again));
+        let due = || self.seen.iter().filter(|(_, seen)| EXTRA_READ_ROUNDS.contains(&seen.again));
         let Some(since) = due().map(|(_, seen)| seen.at).min() else { return Ok(()) };
         let keys: Vec<String> = due().map(|(key, _)| key.clone()).collect();
         // One that was sent again before is erased already.

@@ -8,7 +8,7 @@ use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::stream::{Config, RawMessageErrorKind, Source, Stream};
 
 /// Where a message has come from that a stream gathers: the server writes the stream and the sequence there.
-const SOURCE: &str = "Nats-Stream-Source";
+const SOURCE_HEADER: &str = "Nats-Stream-Source";
 
 /// Erases a message and the messages that it is a copy of; the farthest first, so that a second run after a kill still
 /// finds the way to those that are left. Gives back how many messages there were.
@@ -60,7 +60,7 @@ fn origin<'c>(config: &'c Config, message: &StreamMessage) -> Option<(&'c Source
     if let Some(mirrored) = &config.mirror {
         return Some((mirrored, message.sequence));
     }
-    let mut words = message.headers.get(SOURCE)?.as_str().split(' ');
+    let mut words = message.headers.get(SOURCE_HEADER)?.as_str().split(' ');
     // Behind a colon stands which account or domain it is in, where that is another.
     let name = words.next()?.split(':').next()?;
     let sequence = words.next()?.parse().ok()?;

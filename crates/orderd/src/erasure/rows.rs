@@ -8,7 +8,7 @@ use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Error};
 
 use crate::config::Postgres;
-use crate::postgres::{self, Connection, STUCK, Unanswered, position};
+use crate::postgres::{self, Connection, STUCK_ANSWER, Unanswered, position};
 use crate::wording::shown;
 
 /// Rows that are looked for and erased, on a connection that is made for the first of them.
@@ -131,5 +131,5 @@ fn is_too_long(error: &Error) -> bool {
 }
 
 async fn in_time<T>(answer: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    tokio::time::timeout(STUCK, answer).await.unwrap_or_else(|_| Err(Unanswered::Silent.into()))
+    tokio::time::timeout(STUCK_ANSWER, answer).await.unwrap_or_else(|_| Err(Unanswered::Silent.into()))
 }

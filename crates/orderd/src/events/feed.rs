@@ -22,16 +22,16 @@ use crate::events::unsampled::Unsampled;
 use cache::{Inserted, Wanted};
 
 /// How much can be asked for again: more than a minute of the highest rate, unless orders are huge.
-const KEPT: usize = 8192;
-const KEPT_BYTES: usize = 4 << 20;
+const MAX_KEPT: usize = 8192;
+const MAX_KEPT_BYTES: usize = 4 << 20;
 
 /// What a reader takes at once: so many events, and no further one beyond so many bytes. It is all that is kept
 /// for one that reads slowly.
-const BATCH: usize = 256;
+const BATCH_EVENTS: usize = 256;
 const BATCH_BYTES: usize = 64 << 10;
 
 /// How long a reader gathers events: a thousand readers would otherwise be woken for each single order.
-pub(crate) const GATHER: Duration = Duration::from_millis(50);
+pub(crate) const GATHER_INTERVAL: Duration = Duration::from_millis(50);
 
 /// What came in, for whoever reads along.
 pub(crate) struct Feed {
@@ -243,7 +243,7 @@ impl Ring {
         self.bytes += event.len();
         self.events.push_back(event);
         self.next += 1;
-        while self.events.len() > KEPT || (self.bytes > KEPT_BYTES && self.events.len() > 1) {
+        while self.events.len() > MAX_KEPT || (self.bytes > MAX_KEPT_BYTES && self.events.len() > 1) {
             self.bytes -= self.events.pop_front().map_or(0, |event| event.len());
         }
     }
@@ -256,7 +256,7 @@ impl Reader {
             return Some(vec![greeting]);
         }
         if !self.is_behind {
-            tokio::time::sleep(GATHER).await;
+            tokio::time::sleep(GATHER_INTERVAL).await;
         }
         loop {
             self.changed.borrow_and_update();
@@ -274,7 +274,7 @@ impl Reader {
         let skip = self.next.checked_sub(ring.first())?;
         let (mut events, mut bytes) = (Vec::new(), 0);
         for event in ring.events.iter().skip(skip as usize) {
-            self.is_behind = events.len() == BATCH || bytes >= BATCH_BYTES;
+            self.is_behind = events.len() == BATCH_EVENTS || bytes >= BATCH_BYTES;
             if self.is_behind {
                 break;
             }

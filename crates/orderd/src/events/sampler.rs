@@ -1,17 +1,17 @@
-//! Which of the orders that come in are shown: all of them up to [`SHOWN`] a second, above that some, spread over
+//! Which of the orders that come in are shown: all of them up to [`MAX_PER_SECOND`] a second, above that some, spread over
 //! the second.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 /// Orders shown in any second.
-pub(crate) const SHOWN: usize = 100;
+pub(crate) const MAX_PER_SECOND: usize = 100;
 
-const SECOND: Duration = Duration::from_secs(1);
+const WINDOW: Duration = Duration::from_secs(1);
 
 /// Above that rate, so many are shown in each part of a second.
-const PART: Duration = Duration::from_millis(50);
-const SHOWN_IN_PART: usize = 5;
+const SLICE: Duration = Duration::from_millis(50);
+const MAX_PER_SLICE: usize = 5;
 
 /// What has come and was shown in the last second.
 #[derive(Default)]
@@ -25,19 +25,20 @@ impl Sampler {
     /// How many may be shown now. Nobody knows at a first order how many will follow: the first second of a rush
     /// shows the first hundred.
     pub(crate) fn room(&mut self, now: Instant) -> usize {
-        let is_past = |then: Instant| now.saturating_duration_since(then) >= SECOND;
+        let is_past = |then: Instant| now.saturating_duration_since(then) >= WINDOW;
         while self.shown.front().is_some_and(|&then| is_past(then)) {
             self.shown.pop_front();
         }
         while let Some((_, count)) = self.came.pop_front_if(|(then, _)| is_past(*then)) {
             self.coming -= count;
         }
-        let left = SHOWN.saturating_sub(self.shown.len());
-        if self.coming < SHOWN {
+        let left = MAX_PER_SECOND.saturating_sub(self.shown.len());
+        if self.coming < MAX_PER_SECOND {
             return left;
         }
-        let of_late = self.shown.iter().rev().take_while(|&&then| now.saturating_duration_since(then) < PART);
-        left.min(SHOWN_IN_PART.saturating_sub(of_late.count()))
+        let of_late =
+            self.shown.iter().rev().take_while(|&&then| now.saturating_duration_since(then) < SLICE);
+        left.min(MAX_PER_SLICE.saturating_sub(of_late.count()))
     }
 
     /// So many have come now, and so many of them are shown.
@@ -78,9 +79,9 @@ mod tests {
             let tenths = shown_in_tenths(chunk, every, 5);
             assert!(tenths[10..].iter().all(|&shown| (5..=15).contains(&shown)), "{tenths:?}");
             for second in tenths.windows(10) {
-                assert!(second.iter().sum::<usize>() <= SHOWN, "{tenths:?}");
+                assert!(second.iter().sum::<usize>() <= MAX_PER_SECOND, "{tenths:?}");
             }
-            assert!(tenths.iter().sum::<usize>() >= 5 * SHOWN * 4 / 5, "{tenths:?}");
+            assert!(tenths.iter().sum::<usize>() >= 5 * MAX_PER_SECOND * 4 / 5, "{tenths:?}");
         }
     }
 }

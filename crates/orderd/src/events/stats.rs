@@ -12,7 +12,7 @@ use crate::metrics::Metrics;
 use cache::Cache;
 
 /// Rates of less time say little: those from before stand.
-const LEAST: Duration = Duration::from_millis(500);
+const MIN_INTERVAL: Duration = Duration::from_millis(500);
 
 /// What they are made of.
 pub(crate) struct Stats {
@@ -91,7 +91,7 @@ impl Stats {
         // A change after this is one that is still to be told.
         self.parts_changed.mark_unchanged();
         let now = Totals::of(arrived, &self.metrics);
-        if now.at - self.before.at >= LEAST {
+        if now.at - self.before.at >= MIN_INTERVAL {
             self.rates = now.since(&self.before);
             self.before = now;
         }

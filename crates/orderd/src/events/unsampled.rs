@@ -13,20 +13,20 @@ use order::Body;
 use parking_lot::RwLock;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
-use crate::events::feed::{Feed, GATHER};
+use crate::events::feed::{Feed, GATHER_INTERVAL};
 use cache::ValueHashes;
 use cache::{Cache, Criterion, Lookup};
 
 /// How much can be asked for again: a second of the highest rate.
-const KEPT: usize = 1 << 16;
-const KEPT_BYTES: usize = 32 << 20;
+const MAX_KEPT: usize = 1 << 16;
+const MAX_KEPT_BYTES: usize = 32 << 20;
 
 /// How long orders are kept for a reader that was disconnected.
-const AWAITED: Duration = Duration::from_secs(60);
+const SUBSCRIBER_GRACE: Duration = Duration::from_secs(60);
 
 /// Maximum number of orders examined under one lock, and of matching orders taken at once.
 const MAX_LOOKS: usize = 1024;
-const BATCH: usize = 64;
+const BATCH_EVENTS: usize = 64;
 
 /// What has come in.
 pub(crate) struct Unsampled(RwLock<Ring>);
@@ -101,7 +101,7 @@ impl Unsampled {
 
 impl Ring {
     fn is_wanted(&self) -> bool {
-        self.readers > 0 || self.left.is_some_and(|left| left.elapsed() < AWAITED)
+        self.readers > 0 || self.left.is_some_and(|left| left.elapsed() < SUBSCRIBER_GRACE)
     }
 
     /// Whether publishing no orders changes nothing: orders are still wanted, or none are kept.
@@ -123,7 +123,7 @@ impl Ring {
         self.bytes += order.0.len();
         self.orders.push_back(order);
         self.next += 1;
-        while self.orders.len() > KEPT || (self.bytes > KEPT_BYTES && self.orders.len() > 1) {
+        while self.orders.len() > MAX_KEPT || (self.bytes > MAX_KEPT_BYTES && self.orders.len() > 1) {
             self.bytes -= self.orders.pop_front().map_or(0, |(body, _)| body.len());
         }
     }
@@ -189,7 +189,7 @@ impl Reader {
             return Some(vec![greeting]);
         }
         if !self.is_behind {
-            tokio::time::sleep(GATHER).await;
+            tokio::time::sleep(GATHER_INTERVAL).await;
         }
         loop {
             self.changed.borrow_and_update();
@@ -224,7 +224,7 @@ impl Reader {
         let skip = self.next.checked_sub(ring.first())? as usize;
         let mut candidates = Vec::new();
         for (body, hashes) in ring.orders.iter().skip(skip).take(MAX_LOOKS) {
-            if candidates.len() == BATCH {
+            if candidates.len() == BATCH_EVENTS {
                 break;
             }
             if self.hashes.iter().all(|&(place, hash)| hashes.has(place, hash)) {
@@ -288,7 +288,7 @@ mod tests {
         unsampled.0.write().left = Some(Instant::now());
         unsampled.publish(&[order("3")]);
         assert_eq!((kept(), unsampled.0.read().after(&last)), (3, Some(2)));
-        unsampled.0.write().left = Instant::now().checked_sub(AWAITED);
+        unsampled.0.write().left = Instant::now().checked_sub(SUBSCRIBER_GRACE);
         unsampled.publish(&[]);
         assert_eq!((kept(), unsampled.0.read().after(&last)), (0, None));
     }
@@ -297,10 +297,10 @@ mod tests {
     fn what_is_kept_has_a_bound() {
         let unsampled = Unsampled::new();
         unsampled.0.write().readers = 1;
-        let key = "k".repeat(KEPT_BYTES / 10);
+        let key = "k".repeat(MAX_KEPT_BYTES / 10);
         unsampled.publish(&vec![order(&key); 20]);
         let ring = unsampled.0.read();
-        assert!(ring.orders.len() < 11 && ring.bytes <= KEPT_BYTES, "{} bytes", ring.bytes);
+        assert!(ring.orders.len() < 11 && ring.bytes <= MAX_KEPT_BYTES, "{} bytes", ring.bytes);
         assert_eq!(ring.next, 20);
         assert_eq!(ring.after(&ring.id(2)), None);
     }

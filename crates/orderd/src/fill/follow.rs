@@ -26,7 +26,7 @@ const MAX_IDS: usize = 2048;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How often undecided orders are looked at while there are some.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// What the stage needs.
 pub(crate) struct Follow {
@@ -66,7 +66,7 @@ impl Follow {
             match self.ask(&mut look_up, &mut entry_builder, generation, initmemchan).await {
                 Ok(()) => {
                     backoff.reset();
-                    tokio::time::sleep(LOOK_EVERY).await;
+                    tokio::time::sleep(POLL_INTERVAL).await;
                 }
                 Err(error) => {
                     tracing::debug!(error = format!("{error:#}"), "can't ask the table for undecided orders");

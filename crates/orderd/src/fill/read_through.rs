@@ -20,17 +20,17 @@ use crate::subject;
 use cache::{Cache, RowSource, StoredRow, Unanswered};
 
 /// How many readers may wait, and how many are answered by one query.
-const WAITING: usize = 4096;
-const TOGETHER: usize = 512;
+const MAX_WAITING: usize = 4096;
+const MAX_BATCH: usize = 512;
 
 /// Maximum number of waiting questions that come from queries.
-const WAITING_OF_QUERIES: usize = 512;
+const MAX_WAITING_OF_QUERIES: usize = 512;
 
 /// How many messages are looked for in the stream at once.
-const LOOKS_IN_FLIGHT: usize = 64;
+const STREAM_LOOKUPS_IN_FLIGHT: usize = 64;
 
 /// How long a reader waits before it is told to come again.
-const PATIENCE: Duration = Duration::from_secs(2);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What it asks: the table, and the stream for what lies beyond the position.
 #[derive(Clone)]
@@ -61,14 +61,14 @@ impl ReadThrough {
     /// Starts the task that asks; it ends when the last handle is dropped. Orders that memory knows and has no
     /// room for are put back into it.
     pub(crate) fn start(parts: Sources, cache: Arc<Cache>, metrics: Arc<Metrics>) -> Self {
-        let (questions, mut asked) = mpsc::channel(WAITING);
+        let (questions, mut asked) = mpsc::channel(MAX_WAITING);
         tokio::spawn(async move {
             // Questions that were being answered get no answer; the next ones do.
             while AssertUnwindSafe(answer(&mut asked, &parts, &cache)).catch_unwind().await.is_err() {
                 tracing::error!("reading through has panicked, and begins again");
             }
         });
-        Self { questions, of_queries: Arc::new(Semaphore::new(WAITING_OF_QUERIES)), metrics }
+        Self { questions, of_queries: Arc::new(Semaphore::new(MAX_WAITING_OF_QUERIES)), metrics }
     }
 
     /// The row of an order that is asked for.
@@ -91,7 +91,7 @@ impl ReadThrough {
         let (answer, answered) = oneshot::channel();
         let asked = self.questions.try_send(Question { id: id.to_owned(), puts_back, answer });
         asked.map_err(|_| Unanswered)?;
-        tokio::time::timeout(PATIENCE, answered).await.ok().and_then(Result::ok).ok_or(Unanswered)
+        tokio::time::timeout(ANSWER_TIMEOUT, answered).await.ok().and_then(Result::ok).ok_or(Unanswered)
     }
 }
 
@@ -103,8 +103,9 @@ impl RowSource for ReadThrough {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
-        let room = self.of_queries.acquire_many(ids.len().min(WAITING_OF_QUERIES) as u32);
-        let _room = tokio::time::timeout(PATIENCE, room).await.ok().and_then(Result::ok).ok_or(Unanswered)?;
+        let room = self.of_queries.acquire_many(ids.len().min(MAX_WAITING_OF_QUERIES) as u32);
+        let _room =
+            tokio::time::timeout(ANSWER_TIMEOUT, room).await.ok().and_then(Result::ok).ok_or(Unanswered)?;
         future::try_join_all(ids.iter().map(|id| self.ask(id, false))).await
     }
 }
@@ -112,18 +113,18 @@ impl RowSource for ReadThrough {
 async fn answer(asked: &mut mpsc::Receiver<Question>, parts: &Sources, cache: &Cache) {
     let settings = &parts.settings.postgres;
     // At once: while memory fills, many ask, and PostgreSQL has others to serve. Tried again where it fails.
-    let opened = tokio::time::timeout(PATIENCE, LookUp::open(settings)).await;
+    let opened = tokio::time::timeout(ANSWER_TIMEOUT, LookUp::open(settings)).await;
     let mut look_up = opened.ok().and_then(Result::ok);
     let mut questions = Vec::new();
     let mut reader = RowReader::new(cache.layouts().clone());
-    while asked.recv_many(&mut questions, TOGETHER).await > 0 {
+    while asked.recv_many(&mut questions, MAX_BATCH).await > 0 {
         questions.retain(|question: &Question| !question.answer.is_closed());
         cache.set_readers_wait(true);
         let ids: Vec<&str> = questions.iter().map(|question| question.id.as_str()).collect();
         let stream = parts.positions.stream_name();
         let of = (stream.as_str(), parts.settings.nats.topic.as_str());
         let rows = postgres::rows(&mut look_up, settings, of, &ids);
-        let rows = tokio::time::timeout(PATIENCE, rows).await;
+        let rows = tokio::time::timeout(ANSWER_TIMEOUT, rows).await;
         match rows {
             Ok(Ok(Found { rows, format, position, .. })) => {
                 reader.set_format(format);
@@ -172,13 +173,14 @@ impl Sources {
             return HashMap::new();
         }
         let mut context = self.settings.nats.jetstream(self.client.clone());
-        context.set_timeout(PATIENCE / 2);
-        let found = tokio::time::timeout(PATIENCE / 2, streams::stream(&context, &self.settings.nats)).await;
+        context.set_timeout(ANSWER_TIMEOUT / 2);
+        let found =
+            tokio::time::timeout(ANSWER_TIMEOUT / 2, streams::stream(&context, &self.settings.nats)).await;
         let Ok(Ok(orders)) = found else { return ids.iter().map(|id| ((*id).to_owned(), None)).collect() };
         let last = orders.cached_info().state.last_sequence;
         let topic = &self.settings.nats.topic;
         let mut beyond = HashMap::with_capacity(ids.len());
-        for some in ids.chunks(LOOKS_IN_FLIGHT) {
+        for some in ids.chunks(STREAM_LOOKUPS_IN_FLIGHT) {
             let looks = some.iter().map(|id| is_in(&orders, topic, last, id));
             let looked = future::join_all(looks).await;
             beyond.extend(some.iter().map(|id| (*id).to_owned()).zip(looked));

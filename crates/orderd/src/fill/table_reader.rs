@@ -23,22 +23,22 @@ use crate::retry::Backoff;
 use cache::{Cache, Entries, Entry, EntryBuilder};
 
 /// Entries in a chunk.
-const CHUNK: usize = 512;
+const CHUNK_ROWS: usize = 512;
 
 /// A plain table larger than this many blocks is read in two ranges at once.
-const SMALL: i64 = 1024;
+const MIN_BLOCKS_FOR_TWO_RANGES: i64 = 1024;
 
 /// How long to wait for the place in the stream from which on other processes are followed.
-const PLACED: Duration = Duration::from_secs(1);
+const POSITION_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The fill rests as long as it has worked where readers wait, and no longer than that at a time.
-const AT_MOST: Duration = Duration::from_millis(20);
+const MAX_YIELD: Duration = Duration::from_millis(20);
 
 /// So many rows that can't be decoded are no sign of another model, however few others a table has.
-const MAX_MISTAKES: u64 = 3;
+const MAX_UNDECODABLE_IGNORED: u64 = 3;
 
 /// So many rows that can't be decoded are named in the log; the others are counted.
-const NAMED: u64 = 100;
+const MAX_LOGGED_ROWS: u64 = 100;
 
 /// What the stage needs.
 #[derive(Clone)]
@@ -132,7 +132,7 @@ impl TableReader {
         self.metrics.undecodable.set(undecodable as i64);
         tracing::info!(rows, undecodable, "table read");
         // A few such rows are somebody's mistake; most of a table is another model's.
-        let fits = undecodable <= MAX_MISTAKES || undecodable * 2 <= rows;
+        let fits = undecodable <= MAX_UNDECODABLE_IGNORED || undecodable * 2 <= rows;
         self.health.set_model_fits(fits);
         if fits {
             self.health.up(Part::Fill);
@@ -159,7 +159,7 @@ impl TableReader {
         }
         if !self.progress.begun.load(Ordering::Acquire) {
             // Whoever is away is not waited for; the table is then read once more.
-            drop(tokio::time::timeout(PLACED, self.progress.placed.notified()).await);
+            drop(tokio::time::timeout(POSITION_TIMEOUT, self.progress.placed.notified()).await);
             self.progress.begun.store(true, Ordering::Release);
         }
         for id in &unreadable {
@@ -216,7 +216,7 @@ impl TableReader {
         };
         let (by_place, blocks): (bool, i64) = (row.try_get(0)?, row.try_get(1)?);
         self.progress.estimate.store(row.try_get::<_, f64>(2)? as u64, Ordering::Relaxed);
-        if !by_place || blocks < SMALL {
+        if !by_place || blocks < MIN_BLOCKS_FOR_TWO_RANGES {
             return Ok(Table { connection, format, ranges: whole, unreadable });
         }
         let middle = blocks / 2;
@@ -260,7 +260,7 @@ impl TableReader {
         entry_builder.set_format(format);
         // What is read after a table went back is for the memory that begins then.
         let generation = self.cache.generation();
-        let mut entries = Vec::with_capacity(CHUNK);
+        let mut entries = Vec::with_capacity(CHUNK_ROWS);
         let mut begun = Instant::now();
         // Each row as it comes, while it is near the core, but handed on in whole chunks: few are there at once.
         loop {
@@ -275,10 +275,10 @@ impl TableReader {
                 Some(id) => entries.extend(self.entry(&mut entry_builder, &id, data, first)),
                 None => self.unreadable(id),
             }
-            if entries.len() == CHUNK {
-                let whole = std::mem::replace(&mut entries, Vec::with_capacity(CHUNK));
+            if entries.len() == CHUNK_ROWS {
+                let whole = std::mem::replace(&mut entries, Vec::with_capacity(CHUNK_ROWS));
                 self.send(initmemchan, generation, whole).await?;
-                self.cache.yield_to_readers(begun.elapsed().min(AT_MOST)).await;
+                self.cache.yield_to_readers(begun.elapsed().min(MAX_YIELD)).await;
                 begun = Instant::now();
             }
         }
@@ -335,7 +335,7 @@ impl TableReader {
     }
 
     fn undecodable(&self, id: &str, problem: &str) {
-        if self.progress.undecodable.fetch_add(1, Ordering::Relaxed) < NAMED {
+        if self.progress.undecodable.fetch_add(1, Ordering::Relaxed) < MAX_LOGGED_ROWS {
             tracing::warn!(id, problem, "row can't be decoded, skipped");
         }
     }

@@ -26,7 +26,7 @@ use crate::fill_progress::FillProgress;
 use crate::health::{Health, Part};
 use crate::logging::audit;
 use crate::metrics::Metrics;
-use crate::pipeline::{Depths, Parts};
+use crate::pipeline::{ChannelDepths, Context};
 use crate::position::Positions;
 use cache::Cache;
 
@@ -35,12 +35,12 @@ use self::routes::{
     assets, dead_letters, erase, events, health, metrics, newest_order, openapi, order, order_pages, orders,
     query, session,
 };
-pub(crate) use self::server::runtime::Threads;
+pub(crate) use self::server::runtime::HttpThreads;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use self::server::serve_one;
 
 /// How long a form may be: it holds a token.
-const FORM: usize = 4096;
+const MAX_FORM_BYTES: usize = 4096;
 
 /// The routes of what is asked for most.
 const ORDER: &str = "/order/{id}";
@@ -58,13 +58,13 @@ pub(crate) struct App {
     progress: Arc<FillProgress>,
     positions: Arc<Positions>,
     metrics: Arc<Metrics>,
-    depths: Arc<Depths>,
+    depths: Arc<ChannelDepths>,
     /// Orders and searches that were served at once.
     orders_served: Served,
     newest_served: Served,
     searches_served: Served,
     audit: audit::FailedAttempts,
-    large: response_budget::Room,
+    large: response_budget::ResponseBudget,
     dead_letters: dead_letters::DeadLetters,
     settings: Arc<Settings>,
     /// What goes on for as long as the client listens ends with it.
@@ -72,7 +72,7 @@ pub(crate) struct App {
 }
 
 impl App {
-    pub(crate) fn new(parts: &Parts, depths: Arc<Depths>) -> Arc<Self> {
+    pub(crate) fn new(parts: &Context, depths: Arc<ChannelDepths>) -> Arc<Self> {
         Arc::new(Self {
             cache: parts.cache.clone(),
             feed: parts.feed.clone(),
@@ -95,7 +95,7 @@ impl App {
             metrics: parts.metrics.clone(),
             depths,
             audit: audit::FailedAttempts::default(),
-            large: response_budget::Room::new(),
+            large: response_budget::ResponseBudget::new(),
             dead_letters: dead_letters::DeadLetters::new(parts.dead_letters.clone(), parts.receipts.clone()),
             settings: parts.settings.clone(),
             client: parts.client.clone(),
@@ -131,7 +131,8 @@ fn router(app: Arc<App>) -> Router {
         .layer(from_fn_with_state(app.clone(), auth::require_read))
         .merge(dead_letters::replay_routes(&app))
         .layer(from_fn(no_store::keep_out_of_caches));
-    let session = post(session::open).delete(session::close).layer(DefaultBodyLimit::max(FORM)).layer(own);
+    let session =
+        post(session::open).delete(session::close).layer(DefaultBodyLimit::max(MAX_FORM_BYTES)).layer(own);
     let session = session.layer(from_fn(session::in_time));
     let router = Router::new()
         .route("/healthz", get(health::alive))

@@ -14,48 +14,48 @@ use hyper::body::{Body, Frame, SizeHint};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::http::json;
-use crate::http::routes::order::come_again;
+use crate::http::routes::order::unavailable;
 
 /// What is longer is large, in bytes.
-pub(crate) const LARGE: usize = 64 << 10;
+pub(crate) const LARGE_BYTES: usize = 64 << 10;
 
 /// So many KiB of large answers wait at once; one alone may be longer.
-const ROOM: u32 = 128 << 10;
+const BUDGET_KIB: u32 = 128 << 10;
 
 /// How long a piece of an answer waits for room.
-const WAIT: Duration = Duration::from_secs(10);
+const BUDGET_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Room for large answers.
-pub(crate) struct Room(Arc<Semaphore>);
+/// ResponseBudget for large answers.
+pub(crate) struct ResponseBudget(Arc<Semaphore>);
 
-impl Room {
+impl ResponseBudget {
     pub(crate) fn new() -> Self {
-        Self(Arc::new(Semaphore::new(ROOM as usize)))
+        Self(Arc::new(Semaphore::new(BUDGET_KIB as usize)))
     }
 
     /// The answer, which takes its room with it until it is sent; or that there is none.
     pub(crate) fn json(&self, body: Vec<u8>) -> Response {
-        if body.len() <= LARGE {
+        if body.len() <= LARGE_BYTES {
             return json(body);
         }
         match self.0.clone().try_acquire_many_owned(kib(body.len())) {
             Ok(room) => json(axum::body::Body::new(Waiting { left: body.into(), _room: room })),
-            Err(_) => come_again("503 too many large answers wait for who asked for them"),
+            Err(_) => unavailable("503 too many large answers wait for who asked for them"),
         }
     }
 
     /// Waits for room for a piece of an answer; `None`: no room became free in time.
     pub(crate) async fn wait(&self, bytes: usize) -> Option<Option<OwnedSemaphorePermit>> {
-        if bytes <= 2 * LARGE {
+        if bytes <= 2 * LARGE_BYTES {
             return Some(None);
         }
         let room = self.0.clone().acquire_many_owned(kib(bytes));
-        tokio::time::timeout(WAIT, room).await.ok()?.ok().map(Some)
+        tokio::time::timeout(BUDGET_TIMEOUT, room).await.ok()?.ok().map(Some)
     }
 }
 
 fn kib(bytes: usize) -> u32 {
-    u32::try_from(bytes >> 10).unwrap_or(ROOM).min(ROOM)
+    u32::try_from(bytes >> 10).unwrap_or(BUDGET_KIB).min(BUDGET_KIB)
 }
 
 /// A body with the room that it takes, in pieces: hyper copies what it is given, and asks for more when that is sent.
@@ -72,7 +72,7 @@ impl Body for Waiting {
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let piece = self.left.len().min(LARGE);
+        let piece = self.left.len().min(LARGE_BYTES);
         let piece = (piece > 0).then(|| Ok(Frame::data(self.left.split_to(piece))));
         Poll::Ready(piece)
     }
@@ -94,14 +94,14 @@ mod tests {
 
     #[test]
     fn large_answers_wait_within_bounds() {
-        let room = Room::new();
+        let room = ResponseBudget::new();
         let large = || room.json(vec![b' '; 40 << 20]);
         let mut waiting: Vec<_> = (0..3).map(|_| large()).collect();
         assert!(waiting.iter().all(|answer| answer.status() == StatusCode::OK));
         let refused = large();
         assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert!(refused.headers().contains_key("retry-after"));
-        assert_eq!(room.json(vec![b' '; LARGE]).status(), StatusCode::OK);
+        assert_eq!(room.json(vec![b' '; LARGE_BYTES]).status(), StatusCode::OK);
         waiting.pop();
         assert_eq!(large().status(), StatusCode::OK);
         waiting.clear();

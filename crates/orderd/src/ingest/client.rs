@@ -8,7 +8,7 @@ use tokio::sync::{Mutex, watch};
 
 use crate::config::Nats;
 use crate::nats;
-use crate::nats::client_task::ClientEnd;
+use crate::nats::client_task::ClientTask;
 
 /// How long its connection is waited for, where the service's other one is there.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -20,7 +20,7 @@ pub(crate) struct IntakeClient(Mutex<Option<Held>>);
 #[derive(Clone)]
 struct Held {
     client: Client,
-    end: ClientEnd,
+    end: ClientTask,
     cuts: watch::Receiver<u64>,
     /// Why there is no connection, as far as is known.
     why: watch::Receiver<Option<String>>,
@@ -47,7 +47,7 @@ impl IntakeClient {
         let live = match live {
             Some(live) => live,
             None => {
-                let (end, (cut, cuts)) = (ClientEnd::default(), watch::channel(0));
+                let (end, (cut, cuts)) = (ClientTask::default(), watch::channel(0));
                 let (explain, why) = watch::channel(None);
                 let client = nats::connect_for_intake(settings, &end, cut, explain).await?;
                 Held { client, end, cuts, why, servers }

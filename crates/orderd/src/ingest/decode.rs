@@ -15,7 +15,7 @@ use crate::undecided::Undecided;
 use cache::Cache;
 
 /// While memory fills, each chunk may wait so long for readers of what is not there yet.
-const GIVES_WAY: Duration = Duration::from_millis(20);
+const MAX_YIELD: Duration = Duration::from_millis(20);
 
 /// What the stage needs.
 pub(crate) struct Decode {
@@ -36,7 +36,7 @@ impl Decode {
         let mut told = BTreeSet::new();
         while let Some(Messages { run, through, mut messages, gaps }) = msgdatachan.recv().await {
             if !self.health.is_up(Part::Fill) {
-                self.cache.yield_to_readers(GIVES_WAY).await;
+                self.cache.yield_to_readers(MAX_YIELD).await;
             }
             self.parser.set_format(run.format);
             let unknown = self.parser.unknown().count;

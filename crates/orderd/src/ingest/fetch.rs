@@ -35,10 +35,10 @@ use crate::retry::Backoff;
 const MAX_LEAD: u64 = 65_536;
 
 /// How often the position of a quiet topic follows a stream that has other subjects too.
-const REST_EVERY: Duration = Duration::from_secs(5);
+const COUNT_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How often it is looked whether a gap in the sequences is one of messages that were purged unread.
-const LOOK_FOR_PURGE: Duration = Duration::from_secs(1);
+const PURGE_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long it is tried whether a message is one that no client can take.
 const TRIALS_TIMEOUT: Duration = Duration::from_secs(5);
@@ -235,7 +235,7 @@ impl Fetch {
                 biased;
                 _ = runs.changed() => return Ok(Ended::Told),
                 ended = consumer.chunk(&mut messages) => ended,
-                () = aligned_interval::next(REST_EVERY) => {
+                () = aligned_interval::next(COUNT_INTERVAL) => {
                     consumer.find_lost().await?;
                     if is_shared && let Some(end) = end_of_others(stream, consumer, reading.last).await? {
                         let chunk = Messages { run: reading.run, through: end, messages, gaps: Vec::new() };
@@ -322,7 +322,7 @@ impl Fetch {
             }
             before = message.position.sequence;
         }
-        let Some(gap) = reading.gap.filter(|_| reading.looked.elapsed() >= LOOK_FOR_PURGE) else {
+        let Some(gap) = reading.gap.filter(|_| reading.looked.elapsed() >= PURGE_CHECK_INTERVAL) else {
             return Ok(false);
         };
         let first = stream.get_info().await?.state.first_sequence;

@@ -14,7 +14,7 @@ use crate::nats::message::Message;
 use crate::undecided::Undecided;
 
 /// How many look-ups are under way at once: any publisher can send this header, and must not block others.
-const LOOK_UPS: usize = 64;
+const LOOKUPS_IN_FLIGHT: usize = 64;
 
 /// Runs until `natschan` closes.
 pub(crate) async fn run(
@@ -38,7 +38,7 @@ pub(crate) async fn run(
         if chunk.run.writes && !replays.is_empty() {
             let looked_up = stream::iter(replays)
                 .map(|(message, key)| with_key_of_its_dead_letter(message, key, &dead_letters, &metrics));
-            let looked_up = looked_up.buffered(LOOK_UPS).filter_map(std::future::ready);
+            let looked_up = looked_up.buffered(LOOKUPS_IN_FLIGHT).filter_map(std::future::ready);
             chunk.messages.extend(looked_up.collect::<Vec<_>>().await);
             // Rows are committed in the stream's order, and the position moves with them.
             chunk.messages.sort_by_key(|message| message.position.sequence);

@@ -21,12 +21,12 @@ use crate::metrics::Metrics;
 use crate::nats::info::{self, StreamInfo};
 use crate::nats::streams;
 use crate::position::{Mark, Positions};
-use crate::postgres::{self, Connection, SLOW, Wal};
+use crate::postgres::{self, Connection, SLOW_ANSWER, Wal};
 use crate::warnings;
 
 /// How often the server is asked, and how soon again until it has answered once: the page shows what it says.
-const EVERY: Duration = Duration::from_secs(5);
-const FIRST: Duration = Duration::from_millis(200);
+const CHECK_INTERVAL: Duration = Duration::from_secs(5);
+const FIRST_INTERVAL: Duration = Duration::from_millis(200);
 
 /// So many passed messages are always kept.
 const MIN_KEPT: u64 = 100_000;
@@ -88,7 +88,7 @@ impl Samples {
 impl Retention {
     /// Runs until told to stop.
     pub(crate) async fn run(self) -> anyhow::Result<()> {
-        let mut pause = FIRST;
+        let mut pause = FIRST_INTERVAL;
         let mut samples = Samples::default();
         let mut connection = None;
         loop {
@@ -98,7 +98,7 @@ impl Retention {
             }
             if self.health.is_up(Part::Intake) {
                 match self.look(&mut samples, &mut connection).await {
-                    Ok(()) => pause = EVERY,
+                    Ok(()) => pause = CHECK_INTERVAL,
                     Err(error) => {
                         connection = None;
                         tracing::debug!(error = format!("{error:#}"), "can't look at the stream");
@@ -162,7 +162,7 @@ impl Retention {
             Some(opened) => opened,
             None => postgres::connect_in_time(&self.settings.postgres).await?,
         };
-        let wal = timeout(SLOW, postgres::wal(&opened.client)).await?.map_err(postgres::explain)?;
+        let wal = timeout(SLOW_ANSWER, postgres::wal(&opened.client)).await?.map_err(postgres::explain)?;
         *connection = Some(opened);
         Ok(wal)
     }

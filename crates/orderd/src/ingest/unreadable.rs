@@ -25,13 +25,13 @@ use crate::nats::streams;
 use crate::nats::{self, info};
 
 /// How often reading ends at one place before the message behind it is suspected.
-const FAILURES: u32 = 2;
+const MAX_FAILURES: u32 = 2;
 
 /// How many clients then have to fail at the message.
 const TRIALS: usize = 2;
 
 /// How long each of them may wait for the message.
-const TRIAL: Duration = Duration::from_secs(2);
+const TRIAL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Counts how often reading has ended at one place.
 #[derive(Default)]
@@ -47,7 +47,7 @@ impl Failures {
             *self = Self { after, count: 0 };
         }
         self.count += 1;
-        self.count >= FAILURES
+        self.count >= MAX_FAILURES
     }
 
     /// The message there is not the reason.
@@ -89,12 +89,15 @@ async fn breaks(settings: &Nats, after: u64) -> anyhow::Result<bool> {
     let delivered = async {
         // Ends with the connection, or when a request was answered.
         while messages.is_empty() && !broken.load(Ordering::Relaxed) {
-            if timeout(TRIAL / 50, consumer.chunk(&mut messages)).await.is_ok_and(|ended| ended.is_err()) {
+            if timeout(TRIAL_TIMEOUT / 50, consumer.chunk(&mut messages))
+                .await
+                .is_ok_and(|ended| ended.is_err())
+            {
                 break;
             }
         }
     };
-    drop(timeout(TRIAL, delivered).await);
+    drop(timeout(TRIAL_TIMEOUT, delivered).await);
     Ok(messages.is_empty() && broken.load(Ordering::Relaxed))
 }
 

@@ -11,7 +11,7 @@ use crate::wording::shown;
 pub const TARGET: &str = "audit";
 
 /// Failed attempts within [`WINDOW`] that have a line; those beyond are counted, and named in the next line.
-const MAX_FAILED: u64 = 10;
+const MAX_FAILED_PER_WINDOW: u64 = 10;
 const WINDOW: Duration = Duration::from_secs(10);
 
 /// Something was done. `touched` has what it was done to, and what became of it.
@@ -22,14 +22,14 @@ pub(crate) fn note(action: &str, by: &str, touched: &[(&str, &str)]) {
 
 /// Something that is being done to a key. It has its line also where it is cut off in the middle: by a time limit, an error, a
 /// client that leaves, or the end of the process's patience. Much of it may be done by then.
-pub(crate) struct Deed<'d> {
+pub(crate) struct Action<'d> {
     action: &'static str,
     by: &'d str,
     key: &'d str,
     outcome: &'static str,
 }
 
-impl<'d> Deed<'d> {
+impl<'d> Action<'d> {
     /// It begins. `cut_off` is what becomes of it where nothing else is said.
     pub(crate) fn begin(action: &'static str, by: &'d str, key: &'d str, cut_off: &'static str) -> Self {
         Self { action, by, key, outcome: cut_off }
@@ -41,7 +41,7 @@ impl<'d> Deed<'d> {
     }
 }
 
-impl Drop for Deed<'_> {
+impl Drop for Action<'_> {
     fn drop(&mut self) {
         note(self.action, self.by, &[("key", self.key), ("outcome", self.outcome)]);
     }
@@ -74,7 +74,7 @@ impl FailedAttempts {
             (window.since, window.count) = (Some(now), 0);
         }
         window.count += 1;
-        if window.count > MAX_FAILED {
+        if window.count > MAX_FAILED_PER_WINDOW {
             window.suppressed += 1;
             return None;
         }
@@ -121,8 +121,8 @@ mod tests {
         let subscriber =
             tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
         tracing::subscriber::with_default(subscriber, || {
-            Deed::begin("replay", "ops", "1-1", "undecided").became("taken_in");
-            let _cut_off = Deed::begin("replay", "ops", "1-2", "undecided");
+            Action::begin("replay", "ops", "1-1", "undecided").became("taken_in");
+            let _cut_off = Action::begin("replay", "ops", "1-2", "undecided");
         });
         let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
         let lines: Vec<_> =
@@ -140,9 +140,9 @@ mod tests {
     fn failed_attempts_are_noted_at_a_bounded_rate_and_counted() {
         let (attempts, begun) = (FailedAttempts::default(), Instant::now());
         let noted = (0..1000).filter(|_| attempts.admit(begun).is_some()).count();
-        assert_eq!(noted as u64, MAX_FAILED);
+        assert_eq!(noted as u64, MAX_FAILED_PER_WINDOW);
         assert_eq!(attempts.admit(begun + WINDOW / 2), None);
-        assert_eq!(attempts.admit(begun + WINDOW), Some(1001 - MAX_FAILED));
+        assert_eq!(attempts.admit(begun + WINDOW), Some(1001 - MAX_FAILED_PER_WINDOW));
         assert_eq!(attempts.admit(begun + WINDOW), Some(0));
     }
 }

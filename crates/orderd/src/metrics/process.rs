@@ -41,7 +41,7 @@ impl ProcessMetrics {
             Gauge::new("process_start_time_seconds", "When the process began, in seconds of Unix time");
         Ok(Self {
             cpu: register(r, cpu)?,
-            threads: gauge("process_threads", "Threads of the process")?,
+            threads: gauge("process_threads", "HttpThreads of the process")?,
             resident: gauge("process_resident_memory_bytes", "Bytes of memory that the process has")?,
             virtual_memory: gauge("process_virtual_memory_bytes", "Bytes of addresses that the process has")?,
             open_files: gauge("process_open_fds", "Files that the process has open")?,

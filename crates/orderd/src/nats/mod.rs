@@ -23,7 +23,7 @@ use tokio::sync::watch;
 
 use crate::config::Nats;
 use crate::health::{Health, Part};
-use crate::nats::client_task::ClientEnd;
+use crate::nats::client_task::ClientTask;
 use crate::retry::Backoff;
 
 /// What the names of consumers begin with by which orders are read.
@@ -92,7 +92,11 @@ pub(crate) enum NatsError {
 ///
 /// # Errors
 /// Credentials that can't be read.
-pub(crate) async fn connect(settings: &Nats, health: Arc<Health>, end: &ClientEnd) -> anyhow::Result<Client> {
+pub(crate) async fn connect(
+    settings: &Nats,
+    health: Arc<Health>,
+    end: &ClientTask,
+) -> anyhow::Result<Client> {
     let options = options(settings, health, end)?.retry_on_initial_connect();
     Ok(options.connect(&settings.servers()[..]).await?)
 }
@@ -103,7 +107,7 @@ pub(crate) async fn connect(settings: &Nats, health: Arc<Health>, end: &ClientEn
 /// Credentials that can't be read.
 pub(crate) async fn connect_for_intake(
     settings: &Nats,
-    end: &ClientEnd,
+    end: &ClientTask,
     cuts: watch::Sender<u64>,
     why: watch::Sender<Option<String>>,
 ) -> anyhow::Result<Client> {
@@ -215,7 +219,7 @@ pub(crate) async fn follow_servers(client: &Client, settings: &Nats, known: &mut
     }
 }
 
-fn options(settings: &Nats, health: Arc<Health>, end: &ClientEnd) -> Result<ConnectOptions, anyhow::Error> {
+fn options(settings: &Nats, health: Arc<Health>, end: &ClientTask) -> Result<ConnectOptions, anyhow::Error> {
     let alive = end.guard();
     let rounds = Arc::new(AtomicU32::new(0));
     let (outage, connected, nats) = (health.clone(), rounds.clone(), settings.clone());

@@ -14,10 +14,10 @@ use crate::random;
 
 /// How long the server may take for a message, and how long it keeps a consumer that nobody reads from any more, where
 /// this process was killed over it.
-const PATIENCE: Duration = Duration::from_secs(10);
+const NEXT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How many messages are asked for at once.
-const READ: u64 = 2048;
+const PULL_MESSAGES: u64 = 2048;
 
 /// A look at a stream, before its first message.
 pub(crate) struct Scan {
@@ -68,7 +68,7 @@ impl Scan {
             name: Some(name.clone()),
             ack_policy: AckPolicy::None,
             memory_storage: true,
-            inactive_threshold: PATIENCE,
+            inactive_threshold: NEXT_TIMEOUT,
             ..wanted
         };
         let trace = Trace { stream: stream.clone(), name, is_deleted: false };
@@ -98,9 +98,9 @@ async fn all(
     let mut left = count;
     while left > 0 {
         let before = left;
-        let mut messages = consumer.fetch().max_messages(left.min(READ) as usize).messages().await?;
+        let mut messages = consumer.fetch().max_messages(left.min(PULL_MESSAGES) as usize).messages().await?;
         loop {
-            let next = tokio::time::timeout(PATIENCE, messages.next()).await;
+            let next = tokio::time::timeout(NEXT_TIMEOUT, messages.next()).await;
             let Some(message) = next.context("the NATS server stopped answering")? else { break };
             let message = message.map_err(anyhow::Error::from_boxed)?;
             let place = message.info().map_err(anyhow::Error::from_boxed)?.stream_sequence;

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use crate::chunk::Orders;
 
 /// The number of a row's fields, and the lengths of both.
-const FRAME: usize = 2 + 4 + 4;
+const TUPLE_HEADER_BYTES: usize = 2 + 4 + 4;
 
 /// What `gobchan` carries.
 pub(crate) struct Rows {
@@ -38,7 +38,8 @@ pub(crate) async fn run(
 
 fn rows(orders: Arc<Orders>, layouts: &Layouts) -> Rows {
     // Of the size that it gets: to grow is to copy it, and new pages have to be cleared.
-    let sizes = orders.orders.iter().map(|order| FRAME + order.key().len() + layouts.row_len(order));
+    let sizes =
+        orders.orders.iter().map(|order| TUPLE_HEADER_BYTES + order.key().len() + layouts.row_len(order));
     let mut copy = Vec::with_capacity(sizes.sum());
     let mut data = Vec::with_capacity(orders.orders.len());
     for order in &orders.orders {

@@ -13,13 +13,13 @@ use crate::aligned_interval;
 use crate::health::Part;
 use crate::position::{Problem, Report, Run, StreamIdentity, TablePosition};
 use crate::postgres::position::{self, Fence, Position, PositionKey, Start};
-use crate::postgres::{self, SLOW, STUCK, Unanswered, describe};
+use crate::postgres::{self, SLOW_ANSWER, STUCK_ANSWER, Unanswered, describe};
 
 /// How often a follower reads the position, and so how soon it sees that the lease is free.
-const FOLLOW_EVERY: Duration = Duration::from_millis(500);
+const FOLLOW_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Rows that are written stay so long at least, where nothing but a loss takes them away.
-const ROWS_STAY: Duration = Duration::from_secs(600);
+const STALE_ROW_AGE: Duration = Duration::from_secs(600);
 
 impl Running {
     /// Follows another process's writing, until the lease is this process's; `None`: the service stops.
@@ -34,7 +34,7 @@ impl Running {
             };
             let pause = match looked {
                 Ok(Some(fence)) => return Some(fence),
-                Ok(None) => aligned_interval::moment(FOLLOW_EVERY) - tokio::time::Instant::now(),
+                Ok(None) => aligned_interval::moment(FOLLOW_INTERVAL) - tokio::time::Instant::now(),
                 Err(reason) => {
                     self.session = None;
                     self.parts.health.down(Part::Postgres, reason);
@@ -124,7 +124,8 @@ impl Running {
         let noted = *self.parts.positions.vanished.borrow();
         let vanished = noted.map_or(0, |vanished| lost(&vanished.behind(found.seq), &self.erased));
         let taken = position::take(self.client()?, key, found, &self.name, start, dead_created, vanished);
-        let taken = tokio::time::timeout(STUCK, taken).await.map_err(|_| Unanswered::Silent.to_string())?;
+        let taken =
+            tokio::time::timeout(STUCK_ANSWER, taken).await.map_err(|_| Unanswered::Silent.to_string())?;
         let Some((fence, begun)) = taken.map_err(|error| describe(&error))? else { return Ok(None) };
         // What `fetch` has noted since is counted by the next taking.
         self.parts.positions.vanished.send_if_modified(|now| {
@@ -196,7 +197,7 @@ impl Running {
     /// Whether a row that is gone means that the table lost rows. Where rows vanish again and again, something else takes
     /// them away, and reading the stream again would be without end.
     fn watches_rows(&mut self) -> bool {
-        let is_again = self.rows_lost_at.is_some_and(|at| at.elapsed() < ROWS_STAY);
+        let is_again = self.rows_lost_at.is_some_and(|at| at.elapsed() < STALE_ROW_AGE);
         if is_again && self.watches_rows {
             let table = self.parts.settings.postgres.table.to_string();
             tracing::warn!(
@@ -328,7 +329,8 @@ impl Running {
             self.session = None;
         }
         if self.session.is_none() {
-            let opened = tokio::time::timeout(STUCK, Session::open(&self.parts.settings.postgres)).await;
+            let opened =
+                tokio::time::timeout(STUCK_ANSWER, Session::open(&self.parts.settings.postgres)).await;
             let opened = opened.map_err(|_| Unanswered::Silent.to_string())?;
             self.session = Some(opened.map_err(|error| error.to_string())?);
         }
@@ -338,5 +340,5 @@ impl Running {
 
 /// Waits for an answer of PostgreSQL that takes no time where all is well.
 pub(super) async fn timely<T>(answer: impl Future<Output = T>) -> Result<T, String> {
-    tokio::time::timeout(SLOW, answer).await.map_err(|_| Unanswered::Silent.to_string())
+    tokio::time::timeout(SLOW_ANSWER, answer).await.map_err(|_| Unanswered::Silent.to_string())
 }

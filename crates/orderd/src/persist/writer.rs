@@ -36,7 +36,7 @@ use crate::undecided::Undecided;
 use cache::Cache;
 
 /// How often an idle writer renews its lease, and so notices that PostgreSQL is away, or went back.
-const RENEW_EVERY: Duration = Duration::from_secs(1);
+const RENEW_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What the stage needs.
 pub(crate) struct Writer {
@@ -163,7 +163,7 @@ impl Running {
                             return End::Stopped;
                         }
                     },
-                    () = aligned_interval::next(RENEW_EVERY) => self.renew(&mut fence, mark).await,
+                    () = aligned_interval::next(RENEW_INTERVAL) => self.renew(&mut fence, mark).await,
                     _ = problems.changed() => Ok(()),
                     // Another one than was known when the lease was taken: dead letters are lost.
                     _ = dead_streams.changed() => Err(End::Lost),

@@ -36,10 +36,10 @@ use crate::ingest::retention::Retention;
 use crate::ingest::{fan_out, filter};
 use crate::metrics::Metrics;
 use crate::nats;
-use crate::nats::client_task::ClientEnd;
+use crate::nats::client_task::ClientTask;
 use crate::persist::encode;
 use crate::persist::writer::Writer;
-use crate::pipeline::supervisor::{Stage, Stages};
+use crate::pipeline::supervisor::{Stage, Supervisor};
 use crate::position::Positions;
 use crate::receipts::Receipts;
 use crate::undecided::Undecided;
@@ -47,13 +47,13 @@ use cache::{Cache, MemoryBudget};
 
 /// How many chunks wait in each channel. A chunk has 256 messages or a mebibyte, so that all of them together
 /// hold some tens of mebibytes at most, whatever the rate.
-const WAITING: usize = 4;
+const CHANNEL_CHUNKS: usize = 4;
 
 /// What all stages share.
-pub(crate) struct Parts {
+pub(crate) struct Context {
     pub(crate) settings: Arc<Settings>,
     pub(crate) client: Client,
-    pub(crate) client_end: ClientEnd,
+    pub(crate) client_task: ClientTask,
     pub(crate) layouts: Arc<Layouts>,
     pub(crate) cache: Arc<Cache>,
     pub(crate) feed: Arc<Feed>,
@@ -69,7 +69,7 @@ pub(crate) struct Parts {
     pub(crate) give_up: CancellationToken,
 }
 
-impl Parts {
+impl Context {
     /// Makes them; nothing runs yet.
     ///
     /// # Errors
@@ -81,13 +81,13 @@ impl Parts {
         let layouts = Arc::new(Layouts::new(settings.model.shape())?);
         let search = settings.search_paths.clone();
         let bound = settings.cache_max_bytes.map(|max| MemoryBudget::new(max, metrics.evictions.clone()));
-        let client_end = ClientEnd::default();
-        let client = nats::connect(&settings.nats, health.clone(), &client_end).await?;
+        let client_task = ClientTask::default();
+        let client = nats::connect(&settings.nats, health.clone(), &client_task).await?;
         Ok(Self {
             dead_letters: Arc::new(Store::new(client.clone(), &settings.nats)),
             receipts: Arc::new(Receipts::new(client.clone(), &settings, &metrics)),
             client,
-            client_end,
+            client_task,
             feed: Feed::new(layouts.clone(), &settings.search, &search, settings.event_readers),
             cache: Cache::new(layouts.clone(), search, bound),
             progress: Arc::default(),
@@ -104,19 +104,19 @@ impl Parts {
 
 /// Starts all stages. Each ends when its input closes, which begins where `fetch` and `table_reader` are told
 /// to stop.
-pub(crate) fn start(parts: &Parts, parser: Parser, depths: &Depths) -> Stages {
-    let Parts { settings, client, layouts, cache, feed, progress, positions, health, .. } = parts;
-    let Parts { dead_letters, receipts, metrics, stop, give_up, .. } = parts;
+pub(crate) fn start(parts: &Context, parser: Parser, depths: &ChannelDepths) -> Supervisor {
+    let Context { settings, client, layouts, cache, feed, progress, positions, health, .. } = parts;
+    let Context { dead_letters, receipts, metrics, stop, give_up, .. } = parts;
     let undecided = Undecided::default();
 
-    let (natschan, natschan_out) = depths.channel("natschan", WAITING);
-    let (msgdatachan, msgdatachan_out) = depths.channel("msgdatachan", WAITING);
-    let (orderschan, orderschan_out) = depths.channel("orderschan", WAITING);
-    let (memchan, memchan_out) = depths.channel("memchan", WAITING);
-    let (encodechan, encodechan_out) = depths.channel("encodechan", WAITING);
-    let (gobchan, gobchan_out) = depths.channel("gobchan", WAITING);
-    let (initmemchan, initmemchan_out) = depths.channel("initmemchan", WAITING);
-    let (memwritechan, memwritechan_out) = depths.channel("memwritechan", WAITING);
+    let (natschan, natschan_out) = depths.channel("natschan", CHANNEL_CHUNKS);
+    let (msgdatachan, msgdatachan_out) = depths.channel("msgdatachan", CHANNEL_CHUNKS);
+    let (orderschan, orderschan_out) = depths.channel("orderschan", CHANNEL_CHUNKS);
+    let (memchan, memchan_out) = depths.channel("memchan", CHANNEL_CHUNKS);
+    let (encodechan, encodechan_out) = depths.channel("encodechan", CHANNEL_CHUNKS);
+    let (gobchan, gobchan_out) = depths.channel("gobchan", CHANNEL_CHUNKS);
+    let (initmemchan, initmemchan_out) = depths.channel("initmemchan", CHANNEL_CHUNKS);
+    let (memwritechan, memwritechan_out) = depths.channel("memwritechan", CHANNEL_CHUNKS);
 
     let fetch = Fetch {
         settings: settings.clone(),
@@ -176,7 +176,7 @@ pub(crate) fn start(parts: &Parts, parser: Parser, depths: &Depths) -> Stages {
         stop: stop.clone(),
     };
 
-    let mut stages = Stages::default();
+    let mut stages = Supervisor::default();
     let mut stage = |name, run: Stage| stages.spawn(name, run, give_up.clone());
 
     stage("fetch", Box::pin(fetch.run(natschan)));
@@ -225,13 +225,13 @@ pub(crate) fn start(parts: &Parts, parser: Parser, depths: &Depths) -> Stages {
 
 /// How much waits in each channel, asked when the metrics are.
 #[derive(Default)]
-pub(crate) struct Depths {
+pub(crate) struct ChannelDepths {
     channels: std::sync::Mutex<Vec<(&'static str, Depth)>>,
 }
 
 type Depth = Box<dyn Fn() -> usize + Send>;
 
-impl Depths {
+impl ChannelDepths {
     fn channel<T: Send + 'static>(
         &self,
         name: &'static str,

@@ -1,4 +1,4 @@
-//! Stages as they run: none ends silently, and one that fails takes all others with it.
+//! Runs the stages: none ends silently, and one that fails ends all others.
 
 use std::collections::HashMap;
 
@@ -8,14 +8,14 @@ use tokio_util::sync::CancellationToken;
 /// What a stage does until it ends.
 pub(crate) type Stage = std::pin::Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>>;
 
-/// Stages that run.
+/// The stages that run.
 #[derive(Default)]
-pub(crate) struct Stages {
+pub(crate) struct Supervisor {
     running: JoinSet<anyhow::Result<()>>,
     names: HashMap<task::Id, &'static str>,
 }
 
-impl Stages {
+impl Supervisor {
     /// Starts one; it ends at the latest when it is told to give up.
     pub(crate) fn spawn(&mut self, name: &'static str, run: Stage, give_up: CancellationToken) {
         let stage = self.running.spawn(async move {
@@ -67,7 +67,7 @@ mod tests {
     /// How all end where one of them ends like this, and another would go on for ever.
     async fn ended_by(name: &'static str, run: Stage) -> String {
         let (stop, give_up) = (CancellationToken::new(), CancellationToken::new());
-        let mut stages = Stages::default();
+        let mut stages = Supervisor::default();
         stages.spawn("other", Box::pin(std::future::pending()), give_up.clone());
         stages.spawn(name, run, give_up.clone());
         let error = stages.finish(&stop, &give_up).await.unwrap_err();
@@ -88,7 +88,7 @@ mod tests {
     #[tokio::test]
     async fn those_that_were_told_to_end_do_so_without_an_error() {
         let (stop, give_up) = (CancellationToken::new(), CancellationToken::new());
-        let mut stages = Stages::default();
+        let mut stages = Supervisor::default();
         let told = stop.clone();
         let decode = async move {
             told.cancelled().await;

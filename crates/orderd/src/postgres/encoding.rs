@@ -14,7 +14,7 @@ use crate::config::Table;
 const HIGH: std::ops::RangeInclusive<u8> = 128..=255;
 
 /// Ids that are looked at together for characters without a form in UTF-8.
-const LOOKED_AT: i64 = 4096;
+const MAX_PROBED_ROWS: i64 = 4096;
 
 /// How a database stores text.
 pub(crate) enum Encoding {
@@ -75,7 +75,7 @@ impl Encoding {
         // Ids of ASCII alone have as many bytes as characters. The comparison is between texts of the server.
         let query = format!(
             "SELECT convert_to(id, getdatabaseencoding()) FROM {} WHERE octet_length(id) <> char_length(id)
-               AND ($1::bytea IS NULL OR id > convert_from($1, getdatabaseencoding())) ORDER BY id LIMIT {LOOKED_AT}",
+               AND ($1::bytea IS NULL OR id > convert_from($1, getdatabaseencoding())) ORDER BY id LIMIT {MAX_PROBED_ROWS}",
             table.quoted()
         );
         let mut last: Option<Vec<u8>> = None;

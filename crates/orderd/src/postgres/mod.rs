@@ -39,8 +39,8 @@ use crate::tls::Mode;
 const ANSWER: Duration = Duration::from_millis(1500);
 
 /// What has not been answered for so long is slow; after so much longer, it is not waited for any more.
-pub(crate) const SLOW: Duration = Duration::from_secs(5);
-pub(crate) const STUCK: Duration = Duration::from_secs(30);
+pub(crate) const SLOW_ANSWER: Duration = Duration::from_secs(5);
+pub(crate) const STUCK_ANSWER: Duration = Duration::from_secs(30);
 
 /// How long the start waits for the table to be checked.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(3);
@@ -94,7 +94,7 @@ impl Drop for Connection {
 pub(crate) async fn connect(settings: &Postgres) -> Result<Connection, ConnectError> {
     let target = settings.target.fresh();
     let count = target.servers.0.len();
-    let limit = if count == 1 { STUCK } else { ANSWER };
+    let limit = if count == 1 { STUCK_ANSWER } else { ANSWER };
     let first = match target.servers.0[0].get_load_balance_hosts() {
         LoadBalanceHosts::Random => usize::from_str_radix(&random::hex::<4>(), 16).unwrap_or_default(),
         _ => target.preferred.load(Ordering::Relaxed),
@@ -140,7 +140,7 @@ async fn moved(connection: &Connection) {
 
 /// As [`connect`], but not for ever, however many servers there are.
 pub(crate) async fn connect_in_time(settings: &Postgres) -> Result<Connection, ConnectError> {
-    let connected = timeout(STUCK, connect(settings)).await;
+    let connected = timeout(STUCK_ANSWER, connect(settings)).await;
     connected.unwrap_or_else(|_| {
         let target = settings.target.current();
         Err(ConnectError(target.servers.0.iter().map(failure::silent).collect()))
@@ -154,7 +154,7 @@ pub(crate) async fn unless_moved<T>(
 ) -> Result<T, Unanswered> {
     tokio::select! {
         answer = answer => Ok(answer),
-        () = async { tokio::time::sleep(SLOW).await; moved(connection).await } => Err(Unanswered::Moved),
+        () = async { tokio::time::sleep(SLOW_ANSWER).await; moved(connection).await } => Err(Unanswered::Moved),
     }
 }
 
@@ -168,16 +168,19 @@ pub(crate) async fn answered<T>(
     tokio::pin!(answer);
     tokio::select! {
         answer = &mut answer => return Ok(answer),
-        () = tokio::time::sleep(SLOW) => slow(),
+        () = tokio::time::sleep(SLOW_ANSWER) => slow(),
     }
     tokio::select! {
         answer = &mut answer => return Ok(answer),
-        () = tokio::time::sleep(STUCK) => {}
+        () = tokio::time::sleep(STUCK_ANSWER) => {}
         () = moved(connection) => return Err(Unanswered::Moved),
     }
     let cancelled = connection.client.cancel_token();
-    drop(timeout(SLOW, cancelled.cancel_query(connection.target.connector.fresh().as_ref().clone())).await);
-    timeout(SLOW, answer).await.map_err(|_| Unanswered::Silent)
+    drop(
+        timeout(SLOW_ANSWER, cancelled.cancel_query(connection.target.connector.fresh().as_ref().clone()))
+            .await,
+    );
+    timeout(SLOW_ANSWER, answer).await.map_err(|_| Unanswered::Silent)
 }
 
 /// Connects as libpq does: with `prefer`, without TLS too where the server refuses it with TLS; with `allow`, the

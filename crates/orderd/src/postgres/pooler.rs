@@ -15,17 +15,17 @@ use crate::finding::Finding;
 
 /// How often a second connection tries to get the server that the first one had. PgBouncer gives away the one that was
 /// used last, or by turns.
-const ROUNDS: usize = 3;
+const PROBE_ROUNDS: usize = 3;
 
 /// How long a statement may wait for a server. A pooler with a single one has none while it is in a transaction.
-const WAIT: Duration = Duration::from_millis(700);
+const PROBE_TIMEOUT: Duration = Duration::from_millis(700);
 
 /// What makes PgBouncer usable.
 const FIX: &str = "use PgBouncer 1.22.1 or newer with max_prepared_statements = 200, or set pool_mode = session, or \
                    connect to PostgreSQL itself";
 
 /// What tells one server of a pooler from another.
-const SERVER: &str = "SELECT pg_backend_pid()";
+const BACKEND_PID_QUERY: &str = "SELECT pg_backend_pid()";
 
 /// Whether a pooler gave this transaction a server that lacks a statement, or has it from another client.
 pub(super) fn loses_statements(error: &Error) -> bool {
@@ -58,18 +58,18 @@ pub(super) async fn check(client: &Client, settings: &Postgres) -> Result<Option
 }
 
 async fn look(client: &Client, settings: &Postgres) -> Result<Option<Finding>, Error> {
-    let prepared = client.prepare_typed(SERVER, &[]).await?;
-    for _ in 0..ROUNDS {
+    let prepared = client.prepare_typed(BACKEND_PID_QUERY, &[]).await?;
+    for _ in 0..PROBE_ROUNDS {
         let before = server(client, &prepared).await?;
         // Where the role may have no other connection, nothing can be shown.
         let Ok(holder) = connect(settings).await else { return Ok(None) };
-        match timeout(WAIT, hold(&holder.client)).await {
+        match timeout(PROBE_TIMEOUT, hold(&holder.client)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => return Ok(error.as_db_error().is_some().then(|| single_statements(&error))),
             // In session mode, the only server belongs to the first connection.
             Err(_) => return Ok(Some(single_server())),
         }
-        let after = match timeout(WAIT, server(client, &prepared)).await {
+        let after = match timeout(PROBE_TIMEOUT, server(client, &prepared)).await {
             Ok(after) => after?,
             Err(_) => return Ok(Some(single_server())),
         };
@@ -84,7 +84,7 @@ async fn look(client: &Client, settings: &Postgres) -> Result<Option<Finding>, E
 /// Begins a transaction, and keeps its server.
 async fn hold(client: &Client) -> Result<(), Error> {
     client.batch_execute("BEGIN").await?;
-    client.query_typed(SERVER, &[]).await.map(drop)
+    client.query_typed(BACKEND_PID_QUERY, &[]).await.map(drop)
 }
 
 /// The process id of the server that a connection speaks to.

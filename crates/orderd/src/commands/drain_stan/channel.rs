@@ -15,17 +15,17 @@ use super::messages::{
 use crate::cli::DrainStanArgs;
 
 /// How many may be delivered and not acknowledged.
-pub(super) const IN_FLIGHT: usize = 1024;
+pub(super) const MAX_IN_FLIGHT: usize = 1024;
 
 /// Seconds after which one that was not is delivered again.
 const ACK_WAIT: i32 = 30;
 
 /// How long an answer of the server is waited for. It asks a client of the same name whether it is still there
 /// before it lets us in.
-const ANSWER: Duration = Duration::from_secs(15);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// How long the last message of a channel is waited for: an empty channel has none.
-const LAST: Duration = Duration::from_secs(2);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A connection to the server. While it stands, nobody else is that client.
 pub(super) struct Server {
@@ -74,7 +74,7 @@ impl Server {
         let request =
             SubscriptionRequest { start: Start::Last.into(), max_in_flight: 1, ..self.plain(channel) };
         let mut subscription = self.subscribe(request).await?;
-        let last = match tokio::time::timeout(LAST, subscription.messages.next()).await {
+        let last = match tokio::time::timeout(CLOSE_TIMEOUT, subscription.messages.next()).await {
             Ok(Some(message)) => Some(Delivered::decode(message.payload)?.sequence),
             _ => None,
         };
@@ -89,7 +89,7 @@ impl Server {
             queue_group: args.queue_group.clone().unwrap_or_default(),
             durable: args.durable.clone(),
             start: Start::First.into(),
-            max_in_flight: IN_FLIGHT as i32,
+            max_in_flight: MAX_IN_FLIGHT as i32,
             ..self.plain(channel)
         };
         let subscription = self.subscribe(request).await?;
@@ -179,7 +179,7 @@ async fn ask<Answer: prost::Message + Default>(
     question: &impl prost::Message,
 ) -> anyhow::Result<Answer> {
     let question = question.encode_to_vec().into();
-    let answer = tokio::time::timeout(ANSWER, client.request(subject.to_owned(), question)).await;
+    let answer = tokio::time::timeout(ANSWER_TIMEOUT, client.request(subject.to_owned(), question)).await;
     let answer =
         answer.context("NATS Streaming does not answer")?.context("NATS Streaming does not answer")?;
     Ok(Answer::decode(answer.payload)?)

@@ -17,7 +17,7 @@ use async_nats::jetstream::Context;
 use async_nats::jetstream::context::PublishAckFuture;
 use bytes::Bytes;
 
-use self::channel::{Channel, IN_FLIGHT, Server};
+use self::channel::{Channel, MAX_IN_FLIGHT, Server};
 use self::evidence::{Evidence, HEADER};
 use super::progress::Progress;
 use crate::cli::DrainStanArgs;
@@ -26,16 +26,16 @@ use crate::nats::{self, streams};
 use crate::retry::Backoff;
 
 /// Where the old compose file has it.
-const SERVER: &str = "nats://127.0.0.1:4223";
+const DEFAULT_SERVER: &str = "nats://127.0.0.1:4223";
 
 /// The channel is empty when nothing has come for so long from a server that answers.
-const QUIET: Duration = Duration::from_secs(3);
+const QUIET_TIME: Duration = Duration::from_secs(3);
 
 /// While acknowledgements are waited for, what comes meanwhile is taken.
 const AT_ONCE: Duration = Duration::ZERO;
 
 /// How long one message is tried before the command fails.
-const PATIENCE: Duration = Duration::from_secs(60);
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Runs until the channel has nothing left for the durable subscription.
 ///
@@ -43,7 +43,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// What could not be reached, or refuses. Run again, it goes on where it stopped.
 pub async fn run(args: DrainStanArgs) -> anyhow::Result<ExitCode> {
     let settings = Nats::new(&args.nats)?;
-    let old = settings.at("STAN_URL", args.from.as_deref(), SERVER)?;
+    let old = settings.at("STAN_URL", args.from.as_deref(), DEFAULT_SERVER)?;
     let subject = settings.subject(args.subject.as_deref())?;
     let name = args.channel.clone().unwrap_or_else(|| subject.clone());
     let context = settings.jetstream(nats::connect_usable(&settings).await?);
@@ -90,7 +90,7 @@ impl Drain {
     async fn run(&mut self) -> anyhow::Result<Progress> {
         let mut progress = None;
         loop {
-            let patience = if self.waiting.is_empty() { QUIET } else { AT_ONCE };
+            let patience = if self.waiting.is_empty() { QUIET_TIME } else { AT_ONCE };
             let Some(message) = self.channel.next(patience).await? else {
                 if self.settle_oldest(progress.as_ref()).await? {
                     continue;
@@ -113,7 +113,7 @@ impl Drain {
                 let waiting = self.publish(&sent).await?;
                 self.waiting.push_back((sent, waiting));
             }
-            if self.waiting.len() >= IN_FLIGHT {
+            if self.waiting.len() >= MAX_IN_FLIGHT {
                 self.settle_oldest(Some(progress)).await?;
             }
         }
@@ -138,7 +138,7 @@ impl Drain {
         loop {
             match waiting.await {
                 Ok(_) => break,
-                Err(error) if begun.elapsed() > PATIENCE => {
+                Err(error) if begun.elapsed() > SILENCE_TIMEOUT => {
                     return Err(error)
                         .with_context(|| format!("the stream does not take message {}", sent.sequence));
                 }

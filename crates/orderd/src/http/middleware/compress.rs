@@ -11,10 +11,10 @@ use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::SizeAbove;
 
 /// What fits into one packet gains nothing.
-const PACKET: u64 = 1400;
+const MIN_COMPRESSED_BYTES: u64 = 1400;
 
 pub(crate) fn layer() -> CompressionLayer<SizeAbove> {
-    CompressionLayer::new().compress_when(SizeAbove::new(PACKET))
+    CompressionLayer::new().compress_when(SizeAbove::new(MIN_COMPRESSED_BYTES))
 }
 
 /// Says that an answer depends on what the client accepts, also of one that is too short to be compressed, or a 304.

@@ -6,14 +6,14 @@ use axum::Router;
 use axum::http::{HeaderName, HeaderValue, Method, header};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
-const ANY: &str = "*";
+const ANY_ORIGIN: &str = "*";
 
 /// The router, with what browsers need to know on each answer.
 pub(crate) fn allow(router: Router, origins: &[HeaderValue]) -> Router {
     if origins.is_empty() {
         return router;
     }
-    let any = origins.iter().any(|origin| origin == ANY);
+    let any = origins.iter().any(|origin| origin == ANY_ORIGIN);
     let origins = if any { AllowOrigin::any() } else { AllowOrigin::list(origins.iter().cloned()) };
     router.layer(
         CorsLayer::new()

@@ -16,10 +16,10 @@ use crate::config::Right;
 use crate::http::{App, text};
 
 /// What shows no order is served under any name: probes and scrapers use those that their platform gives.
-const ANY_HOST: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
+const UNGUARDED_PATHS: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
 
 /// What `OPTIONS *` says of the whole service.
-const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, DELETE, OPTIONS");
+const ALLOWED_METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, DELETE, OPTIONS");
 
 /// Lets a request pass that says for which host it is, where that host is served.
 pub(crate) async fn require(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
@@ -35,13 +35,13 @@ pub(crate) async fn require(State(app): State<Arc<App>>, request: Request, next:
     }
     // The whole URL as the target counts more than the header.
     let host = request.uri().authority().map_or(host, |authority| authority.as_str());
-    if !is_served(&app, host.as_bytes()) && !ANY_HOST.contains(&request.uri().path()) {
+    if !is_served(&app, host.as_bytes()) && !UNGUARDED_PATHS.contains(&request.uri().path()) {
         let why =
             "421 this host is not served: add it to HTTP_HOSTS, or set HTTP_TOKEN or HTTP_ANONYMOUS=true";
         return text(StatusCode::MISDIRECTED_REQUEST, why);
     }
     if is_for_all {
-        return (StatusCode::NO_CONTENT, [(header::ALLOW, METHODS)]).into_response();
+        return (StatusCode::NO_CONTENT, [(header::ALLOW, ALLOWED_METHODS)]).into_response();
     }
     let is_chunked = request.headers().contains_key(header::TRANSFER_ENCODING);
     let mut response = next.run(request).await;

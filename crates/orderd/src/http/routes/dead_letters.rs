@@ -23,7 +23,7 @@ use crate::http::middleware::auth::{self, Caller};
 use crate::http::middleware::same_origin;
 use crate::http::routes::session;
 use crate::http::{App, json, text};
-use crate::logging::audit::Deed;
+use crate::logging::audit::Action;
 use crate::receipts::Receipts;
 
 /// How many are listed at once.
@@ -139,7 +139,7 @@ async fn replay(
     let found = app.dead_letters.ask(async |store| store.find(&key).await).await?;
     let document = Some(document).filter(|document| !document.is_empty());
     let letter = found.ok_or_else(missing)?;
-    let deed = Deed::begin("replay", &by, &key, "undecided");
+    let deed = Action::begin("replay", &by, &key, "undecided");
     let outcome = app.dead_letters.send_again(letter, document).await?;
     deed.became(outcome.as_str());
     let status = match outcome {

@@ -15,11 +15,11 @@ use crate::erasure::Eraser;
 use crate::http::middleware::auth::{self, Caller};
 use crate::http::middleware::same_origin;
 use crate::http::{App, text};
-use crate::logging::audit::Deed;
+use crate::logging::audit::Action;
 use crate::wording::shown;
 
 /// How many are erased at once: each has a connection to PostgreSQL.
-static TURNS: Semaphore = Semaphore::const_new(2);
+static ERASURES: Semaphore = Semaphore::const_new(2);
 
 /// The route, where there are tokens for it; without them the method is not allowed.
 pub(crate) fn routes(app: &Arc<App>) -> Router<Arc<App>> {
@@ -38,7 +38,7 @@ async fn erase(
     Extension(Caller(by)): Extension<Caller>,
     Path(id): Path<String>,
 ) -> Response {
-    let deed = Deed::begin("erase", &by, &id, "incomplete");
+    let deed = Action::begin("erase", &by, &id, "incomplete");
     let erased = erased(&app, &id).await;
     deed.became(match &erased {
         Ok(true) => "erased",
@@ -68,7 +68,7 @@ async fn erase(
 async fn erased(app: &App, id: &str) -> anyhow::Result<bool> {
     let (postgres, nats) = (app.settings.postgres.clone(), app.settings.nats.clone());
     let eraser = Eraser { postgres, nats, client: app.client.clone() };
-    let _turn = TURNS.acquire().await?;
+    let _turn = ERASURES.acquire().await?;
     let in_memory = app.cache.contains(id);
     let found = eraser.begin().await?.erase(&[id.to_owned()], |_| in_memory, || {}).await?;
     Ok(found.into_iter().any(|found| found.is_some()))

@@ -14,13 +14,13 @@ use bytes::Bytes;
 use futures_util::{Stream, stream};
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::http::response_budget::LARGE;
-use crate::http::routes::order::come_again;
+use crate::http::response_budget::LARGE_BYTES;
+use crate::http::routes::order::unavailable;
 use crate::http::{App, json};
 use cache::{Lookup, RowSource, StoredRow};
 
 /// Room for what an order has beyond the piece that it ends.
-const SPARE: usize = 2048;
+const PIECE_SLACK_BYTES: usize = 2048;
 
 /// Number of evicted orders that are read from the table at once.
 const MAX_ROWS: usize = 64;
@@ -35,12 +35,12 @@ pub(crate) async fn answer(app: Arc<App>, ids: Vec<String>) -> Response {
         is_done: false,
         _room: None,
     };
-    let mut first = Vec::with_capacity(LARGE + SPARE);
+    let mut first = Vec::with_capacity(LARGE_BYTES + PIECE_SLACK_BYTES);
     first.push(b'[');
     match documents.fill(&mut first).await {
         Ok(()) if documents.is_done => documents.app.large.json(first),
         Ok(()) => json(Body::from_stream(documents.after(first))),
-        Err(Interrupted) => come_again("503 PostgreSQL can't be asked now; memory doesn't have all of it"),
+        Err(Interrupted) => unavailable("503 PostgreSQL can't be asked now; memory doesn't have all of it"),
     }
 }
 
@@ -71,14 +71,14 @@ impl Documents {
                 }
                 left = documents.piece().await.map_err(io::Error::other)?.into();
             }
-            let part = left.split_to(left.len().min(LARGE + SPARE));
+            let part = left.split_to(left.len().min(LARGE_BYTES + PIECE_SLACK_BYTES));
             Ok(Some((part, (documents, left))))
         })
     }
 
     async fn piece(&mut self) -> Result<Vec<u8>, Interrupted> {
         self._room = None;
-        let mut piece = Vec::with_capacity(LARGE + SPARE);
+        let mut piece = Vec::with_capacity(LARGE_BYTES + PIECE_SLACK_BYTES);
         self.fill(&mut piece).await?;
         self._room = self.app.large.wait(piece.len()).await.ok_or(Interrupted)?;
         Ok(piece)
@@ -86,7 +86,7 @@ impl Documents {
 
     /// Adds documents until the piece is full.
     async fn fill(&mut self, piece: &mut Vec<u8>) -> Result<(), Interrupted> {
-        while piece.len() < LARGE {
+        while piece.len() < LARGE_BYTES {
             let Some(id) = self.ids.next() else {
                 piece.push(b']');
                 self.is_done = true;

@@ -6,7 +6,7 @@ use axum::extract::{Query, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 
-use crate::http::routes::order::{self, come_again};
+use crate::http::routes::order::{self, unavailable};
 use crate::http::routes::orders::{find, refused};
 use crate::http::routes::query::{self, Pairs};
 use crate::http::{App, text};
@@ -49,7 +49,7 @@ pub(crate) async fn answer(app: &App, criteria: Vec<Criterion>) -> Response {
         }
         return answer;
     }
-    come_again("503 each order that is found has just left")
+    unavailable("503 each order that is found has just left")
 }
 
 /// The address of an order.

@@ -11,7 +11,7 @@ use crate::http::{App, text};
 use cache::{Lookup, StoredRow, Unanswered};
 
 /// JSON is about so many times as long as what memory holds; a guess that saves growing.
-const JSON: usize = 1024;
+const USUAL_JSON_BYTES: usize = 1024;
 
 /// The order as JSON. An id that memory doesn't know may still be in the table: 404 only when it is not.
 pub(crate) async fn order(State(app): State<Arc<App>>, Path(id): Path<String>) -> Response {
@@ -19,7 +19,7 @@ pub(crate) async fn order(State(app): State<Arc<App>>, Path(id): Path<String>) -
 }
 
 pub(crate) async fn answer(app: &App, id: &str) -> Response {
-    let mut body = Vec::with_capacity(JSON);
+    let mut body = Vec::with_capacity(USUAL_JSON_BYTES);
     match app.cache.write_json(id, &mut body) {
         Ok(Lookup::Hit) => app.large.json(body),
         Ok(Lookup::Evicted | Lookup::Miss) => from_table(app, id).await,
@@ -29,7 +29,7 @@ pub(crate) async fn answer(app: &App, id: &str) -> Response {
 
 /// The same for one that memory has no room for, or doesn't know.
 pub(crate) async fn from_table(app: &App, id: &str) -> Response {
-    let mut body = Vec::with_capacity(JSON);
+    let mut body = Vec::with_capacity(USUAL_JSON_BYTES);
     match app.read_through.row(id).await {
         Ok(StoredRow::Order(order)) => match app.layouts.write_json(&order, &mut body) {
             Ok(()) => app.large.json(body),
@@ -38,16 +38,16 @@ pub(crate) async fn from_table(app: &App, id: &str) -> Response {
         Ok(StoredRow::Undecodable) => undecodable(),
         Ok(StoredRow::NotRead) => match app.cache.write_json(id, &mut body) {
             Ok(Lookup::Hit) => app.large.json(body),
-            _ => come_again("503 its message has not been written yet"),
+            _ => unavailable("503 its message has not been written yet"),
         },
         // It may have come in meanwhile; or it was evicted before it was committed.
         Ok(StoredRow::NotThere) => match app.cache.write_json(id, &mut body) {
             Ok(Lookup::Hit) => app.large.json(body),
-            Ok(Lookup::Evicted) => come_again("503 it is not committed yet, and has left memory"),
+            Ok(Lookup::Evicted) => unavailable("503 it is not committed yet, and has left memory"),
             Ok(Lookup::Miss) => text(StatusCode::NOT_FOUND, "404 resource not found"),
             Err(error) => broken(id, &error),
         },
-        Err(Unanswered) => come_again("503 PostgreSQL can't be asked now; memory doesn't have it"),
+        Err(Unanswered) => unavailable("503 PostgreSQL can't be asked now; memory doesn't have it"),
     }
 }
 
@@ -62,7 +62,7 @@ fn undecodable() -> Response {
 }
 
 /// What is wanted may be there a little later.
-pub(crate) fn come_again(why: &str) -> Response {
+pub(crate) fn unavailable(why: &str) -> Response {
     let mut response = text(StatusCode::SERVICE_UNAVAILABLE, why);
     response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     response

@@ -9,7 +9,7 @@ use axum::response::Response;
 
 use crate::health::Part;
 use crate::http::routes::assets::{tag, unless_known};
-use crate::http::routes::order::come_again;
+use crate::http::routes::order::unavailable;
 use crate::http::{App, json, text};
 use cache::Page;
 
@@ -48,7 +48,7 @@ async fn known(app: &App, n: Option<usize>) -> Option<Page> {
 /// A full page seldom changes: whoever turns pages to and fro gets 304.
 fn answer(page: Option<Page>, asked: &HeaderMap) -> Response {
     match page {
-        None => come_again("503 memory doesn't have the whole table yet"),
+        None => unavailable("503 memory doesn't have the whole table yet"),
         Some(Page::Ids(ids)) => {
             // A list of strings can always be written.
             let ids = serde_json::to_vec(&ids).unwrap_or_default();

@@ -7,7 +7,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 
 use crate::http::routes::full_orders;
-use crate::http::routes::order::come_again;
+use crate::http::routes::order::unavailable;
 use crate::http::routes::query::{self, Asked, Pairs};
 use crate::http::{App, SEARCH, text};
 use cache::{Matches, QueryError};
@@ -42,9 +42,9 @@ pub(crate) async fn find(app: &App, query: &cache::Query) -> Result<Matches, Res
         Ok(found) => app
             .cache
             .without_table(query, found)
-            .ok_or_else(|| come_again("503 memory doesn't have the whole table yet")),
+            .ok_or_else(|| unavailable("503 memory doesn't have the whole table yet")),
         Err(QueryError::Unanswered) => {
-            Err(come_again("503 PostgreSQL can't be asked now; memory doesn't have all of it"))
+            Err(unavailable("503 PostgreSQL can't be asked now; memory doesn't have all of it"))
         }
         Err(QueryError::Broken(error)) => {
             tracing::error!(%error, "can't search memory");

@@ -22,7 +22,7 @@ use crate::logging::audit;
 const COOKIE: &str = "orderd_session";
 
 /// How long a session lasts.
-const LASTS: Duration = Duration::from_secs(12 * 3600);
+const SESSION_LIFETIME: Duration = Duration::from_secs(12 * 3600);
 
 /// What the form sends.
 #[derive(Deserialize)]
@@ -38,10 +38,10 @@ pub(crate) async fn open(
     Form(given): Form<SignIn>,
 ) -> Response {
     let access = &app.settings.access;
-    let cookie = match signed(access, given.token.trim(), now() + LASTS.as_secs()) {
+    let cookie = match signed(access, given.token.trim(), now() + SESSION_LIFETIME.as_secs()) {
         Some((name, value)) => {
             audit::note("sign-in", &name, &[]);
-            Some(cookie(&value, LASTS, is_secure(&app, &headers)))
+            Some(cookie(&value, SESSION_LIFETIME, is_secure(&app, &headers)))
         }
         None if Right::ALL.into_iter().any(|right| access.is_set(right)) => {
             app.audit.failed("sign-in", None, "unknown token");

@@ -19,16 +19,16 @@ use tokio_util::sync::CancellationToken;
 const MAX_CONNECTIONS: usize = 20_000;
 
 /// Open files for all but HTTP: runtimes, listener, log, connections to PostgreSQL and NATS, files that are read again.
-const KEPT_FILES: usize = 48;
+const RESERVED_FILES: usize = 48;
 
 /// A process with fewer open files than it needs serves some all the same.
 const MIN_CONNECTIONS: usize = 8;
 
 /// A connection on which nothing has moved for so long may lose its place.
-const QUIET: Duration = Duration::from_secs(1);
+const MIN_IDLE: Duration = Duration::from_secs(1);
 
 /// How often it is looked for one, while no place is free.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+const SCAN_INTERVAL: Duration = Duration::from_millis(100);
 
 /// All places.
 pub(crate) struct Places {
@@ -94,7 +94,7 @@ impl Places {
     async fn make_room(&self) {
         loop {
             self.close_quietest();
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(SCAN_INTERVAL).await;
         }
     }
 
@@ -107,7 +107,7 @@ impl Places {
                 (connection.seen, connection.since) = (moves, now);
             }
         }
-        let quiet = taken.values().filter(|one| !one.close.is_cancelled() && now - one.since >= QUIET);
+        let quiet = taken.values().filter(|one| !one.close.is_cancelled() && now - one.since >= MIN_IDLE);
         if let Some(quietest) = quiet.min_by_key(|connection| connection.since) {
             quietest.close.cancel();
         }
@@ -115,7 +115,7 @@ impl Places {
 }
 
 fn count(files: usize) -> usize {
-    files.saturating_sub(KEPT_FILES).clamp(MIN_CONNECTIONS, MAX_CONNECTIONS)
+    files.saturating_sub(RESERVED_FILES).clamp(MIN_CONNECTIONS, MAX_CONNECTIONS)
 }
 
 impl Place {

@@ -17,19 +17,19 @@ use tokio_util::sync::CancellationToken;
 
 use crate::http::App;
 use crate::http::middleware::{auth, host, no_store};
-use crate::http::response_budget::LARGE;
+use crate::http::response_budget::LARGE_BYTES;
 use crate::http::routes::{newest_order, order, query};
 use crate::http::server::HEADERS;
-use crate::http::server::phase::LAST_CALL;
+use crate::http::server::phase::CLOSE_NOTICE;
 use cache::{Criterion, LIMIT, Lookup, Query};
 
 /// Room for the requests that are read at once, and for an answer, which most need no more than.
-const READ: usize = 4096;
-const ANSWER: usize = 2048;
+const READ_BUFFER_BYTES: usize = 4096;
+const ANSWER_BUFFER_BYTES: usize = 2048;
 
 /// Answers that are longer together are sent before the next one is made, and their room is not kept: many clients
 /// may ask for many large orders and read none of them.
-const TOGETHER: usize = 64 << 10;
+const MAX_PIPELINED_BYTES: usize = 64 << 10;
 
 /// Answers what it can. Gives back what was read of the first request that it can't; `None` where the connection
 /// is done with and is to be closed.
@@ -37,7 +37,7 @@ pub(crate) async fn answer<S>(stream: &mut S, app: &App, stop: &CancellationToke
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut read = BytesMut::with_capacity(READ);
+    let mut read = BytesMut::with_capacity(READ_BUFFER_BYTES);
     let mut answers = Answers::new();
     let mut last = Instant::now();
     // Not set anew for each request: that would cost more than the order does.
@@ -52,7 +52,7 @@ where
             }
             () = &mut stopped, if !is_stopped => {
                 // From now on, however long it has been idle.
-                (is_stopped, limit, last) = (true, limit.min(LAST_CALL), Instant::now());
+                (is_stopped, limit, last) = (true, limit.min(CLOSE_NOTICE), Instant::now());
                 idle.as_mut().reset((last + limit).into());
                 continue;
             }
@@ -102,7 +102,7 @@ where
                 answers.send(stream).await?;
                 return None;
             }
-            if answers.bytes.len() >= TOGETHER {
+            if answers.bytes.len() >= MAX_PIPELINED_BYTES {
                 answers.send(stream).await?;
             }
         }
@@ -110,7 +110,7 @@ where
         if !read.is_empty() {
             return Some(read);
         }
-        read.reserve(READ);
+        read.reserve(READ_BUFFER_BYTES);
     }
 }
 
@@ -220,8 +220,8 @@ struct Answers {
 impl Answers {
     fn new() -> Self {
         Self {
-            bytes: Vec::with_capacity(ANSWER),
-            json: Vec::with_capacity(ANSWER),
+            bytes: Vec::with_capacity(ANSWER_BUFFER_BYTES),
+            json: Vec::with_capacity(ANSWER_BUFFER_BYTES),
             ends: false,
             second: 0,
             date: String::new(),
@@ -234,9 +234,9 @@ impl Answers {
         self.json.clear();
         // One that can't be shown is not there; the table says why.
         let known = app.cache.write_json(id, &mut self.json).unwrap_or(Lookup::Miss);
-        if self.json.len() > LARGE {
+        if self.json.len() > LARGE_BYTES {
             self.json.clear();
-            self.json.shrink_to(TOGETHER);
+            self.json.shrink_to(MAX_PIPELINED_BYTES);
             return Lookup::Miss;
         }
         if known == Lookup::Hit {
@@ -252,9 +252,9 @@ impl Answers {
         let query = Query::newest(vec![criterion.clone()], 1);
         let was_whole = app.has_whole_table();
         let Some(id) = app.cache.write_newest_at_once(&query, &mut self.json) else { return false };
-        if self.json.len() > LARGE || !was_whole || !app.has_whole_table() {
+        if self.json.len() > LARGE_BYTES || !was_whole || !app.has_whole_table() {
             self.json.clear();
-            self.json.shrink_to(TOGETHER);
+            self.json.shrink_to(MAX_PIPELINED_BYTES);
             return false;
         }
         self.close_with(&format!("content-location: {}\r\n", newest_order::location(&id)));
@@ -274,7 +274,7 @@ impl Answers {
         }
         self.json.clear();
         let is_told = serde_json::to_writer(&mut self.json, &found.ids).is_ok();
-        if !is_told || self.json.len() > LARGE {
+        if !is_told || self.json.len() > LARGE_BYTES {
             return false;
         }
         self.close();
@@ -318,7 +318,7 @@ impl Answers {
     ) -> bool {
         let (mut head, body) = answer.into_parts();
         no_store::mark(&mut head.headers);
-        if body.size_hint().lower() > LARGE as u64 {
+        if body.size_hint().lower() > LARGE_BYTES as u64 {
             return false;
         }
         // It is in memory, so that it is all there.
@@ -344,8 +344,8 @@ impl Answers {
             // TLS keeps what the network has no room for.
             stream.flush().await.ok()?;
             self.bytes.clear();
-            self.bytes.shrink_to(TOGETHER);
-            self.json.shrink_to(TOGETHER);
+            self.bytes.shrink_to(MAX_PIPELINED_BYTES);
+            self.json.shrink_to(MAX_PIPELINED_BYTES);
         }
         Some(())
     }

@@ -10,24 +10,24 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
 /// How long the client may take to notice the end.
-const LINGER: Duration = Duration::from_millis(500);
+const LINGER_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// How much is read at once of what nobody wants.
-const SCRAP: usize = 4096;
+const DISCARD_BUFFER_BYTES: usize = 4096;
 
 /// A stream whose shutdown waits for the client's end too.
-pub(crate) struct Lingering<S> {
+pub(crate) struct LingeringClose<S> {
     stream: S,
     until: Option<Pin<Box<Sleep>>>,
 }
 
-impl<S> Lingering<S> {
+impl<S> LingeringClose<S> {
     pub(crate) fn new(stream: S) -> Self {
         Self { stream, until: None }
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Lingering<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for LingeringClose<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -37,7 +37,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Lingering<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Lingering<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for LingeringClose<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -56,10 +56,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Lingering<S> {
             Some(until) => until,
             None => {
                 ready!(Pin::new(&mut *stream).poll_shutdown(context))?;
-                until.insert(Box::pin(tokio::time::sleep(LINGER)))
+                until.insert(Box::pin(tokio::time::sleep(LINGER_TIMEOUT)))
             }
         };
-        let mut scrap = [0; SCRAP];
+        let mut scrap = [0; DISCARD_BUFFER_BYTES];
         while until.as_mut().poll(context).is_pending() {
             let mut buffer = ReadBuf::new(&mut scrap);
             let read = ready!(Pin::new(&mut *stream).poll_read(context, &mut buffer));

@@ -32,9 +32,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::connection_slots::{Place, Places, Watched};
-use self::linger::Lingering;
+use self::linger::LingeringClose;
 use self::phase::{Phase, Served};
-use self::prefixed_io::Rewound;
+use self::prefixed_io::PrefixedIo;
 use crate::config::Identity;
 use crate::http::{App, router};
 
@@ -42,17 +42,17 @@ use crate::http::{App, router};
 pub(crate) const HEAD: Duration = Duration::from_secs(15);
 
 /// How long a client may leave an answer unread.
-const UNREAD: Duration = Duration::from_secs(30);
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How much a request's head may have; more is answered by 431.
 pub(crate) const HEADERS: usize = 64;
-const BUFFER: usize = 32 << 10;
+const MAX_HEAD_BYTES: usize = 32 << 10;
 
 /// How long answers that are under way may take once the service stops.
-const DRAIN: Duration = Duration::from_secs(3);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How long a client may take to agree on TLS.
-const HANDSHAKE: Duration = Duration::from_secs(10);
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Serves until told to stop, and then finishes what is under way.
 pub(crate) async fn serve(listener: TcpListener, app: Arc<App>, stop: CancellationToken) {
@@ -70,7 +70,7 @@ pub(crate) async fn serve(listener: TcpListener, app: Arc<App>, stop: Cancellati
         connections.spawn(server.clone().serve_at(place, stream));
     }
     connections.close();
-    drop(tokio::time::timeout(DRAIN, connections.wait()).await);
+    drop(tokio::time::timeout(DRAIN_TIMEOUT, connections.wait()).await);
 }
 
 fn http() -> http1::Builder {
@@ -81,7 +81,7 @@ fn http() -> http1::Builder {
         .max_headers(HEADERS)
         // A client that has said all it has to say still wants its answer.
         .half_close(true)
-        .max_buf_size(BUFFER)
+        .max_buf_size(MAX_HEAD_BYTES)
         // Head and body in one write. Not `pipeline_flush`: with it, hyper buffers a streamed body without bound
         // for a client that doesn't read.
         .writev(false);
@@ -116,7 +116,8 @@ impl Server {
         match self.app.settings.identity.as_ref().map(Identity::acceptor) {
             None => self.serve(stream).await,
             Some(acceptor) => {
-                if let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
+                if let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await
+                {
                     self.serve(stream).await;
                 }
             }
@@ -129,15 +130,15 @@ impl Server {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let mut stream = TimeoutStream::new(stream);
-        stream.set_write_timeout(Some(UNREAD));
-        let mut stream = Lingering::new(Box::pin(stream));
+        stream.set_write_timeout(Some(WRITE_TIMEOUT));
+        let mut stream = LingeringClose::new(Box::pin(stream));
         let Some(read) = fast_path::answer(&mut stream, &self.app, &self.stop).await else {
             // Fails where the client is gone.
             drop(stream.shutdown().await);
             return;
         };
         let (phase, idle) = (Phase::new(), self.app.settings.http_idle_timeout);
-        let stream = TokioIo::new(Rewound { read, stream, phase: phase.clone() });
+        let stream = TokioIo::new(PrefixedIo { read, stream, phase: phase.clone() });
         let served = self.http.serve_connection(stream, service_fn(|request| self.answer(&phase, request)));
         phase::until_closed(served, &phase, idle, &self.stop).await;
     }
@@ -211,7 +212,7 @@ mod tests {
 
     use tokio::io::AsyncReadExt as _;
 
-    use super::phase::LAST_CALL;
+    use super::phase::CLOSE_NOTICE;
     use super::*;
     use crate::fuzzing;
 
@@ -229,11 +230,11 @@ mod tests {
                 assert!(client.read(&mut [0; 1 << 14]).await.unwrap() > 0);
             }
             // Longer than what it has left once the service stops.
-            tokio::time::sleep(2 * LAST_CALL).await;
+            tokio::time::sleep(2 * CLOSE_NOTICE).await;
             let stopped = Instant::now();
             stop.cancel();
             assert_eq!(client.read(&mut [0; 1]).await.unwrap(), 0);
-            assert!(stopped.elapsed() >= LAST_CALL, "{request:?}: {:?}", stopped.elapsed());
+            assert!(stopped.elapsed() >= CLOSE_NOTICE, "{request:?}: {:?}", stopped.elapsed());
         }
     }
 }

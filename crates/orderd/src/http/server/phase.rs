@@ -16,7 +16,7 @@ use crate::http::server::HEAD;
 
 /// How long an idle connection stays open once the service stops, so that a request that is just being sent on it gets an
 /// answer, with `Connection: close`.
-pub(crate) const LAST_CALL: Duration = Duration::from_millis(500);
+pub(crate) const CLOSE_NOTICE: Duration = Duration::from_millis(500);
 
 /// The phase of one connection.
 #[derive(Clone)]
@@ -57,7 +57,9 @@ impl Phase {
     fn deadline(&self, idle: Duration, stopped: Option<Instant>) -> Option<Instant> {
         match (*self.0.lock(), stopped) {
             (State::Idle(since), None) => Some(since + idle),
-            (State::Idle(since), Some(stopped)) => Some((since + idle).min(since.max(stopped) + LAST_CALL)),
+            (State::Idle(since), Some(stopped)) => {
+                Some((since + idle).min(since.max(stopped) + CLOSE_NOTICE))
+            }
             (State::Head(since), _) => Some(since + HEAD),
             (State::Answering, _) => None,
         }

@@ -9,21 +9,25 @@ use tokio::task::JoinHandle;
 
 use crate::http::server::scheduling;
 use crate::http::{App, server};
-use crate::pipeline::{Depths, Parts};
+use crate::pipeline::{ChannelDepths, Context};
 
 /// The server, and the threads that it runs on.
-pub(crate) struct Threads {
+pub(crate) struct HttpThreads {
     /// There until it is dropped.
     runtime: Option<Runtime>,
     served: JoinHandle<()>,
 }
 
-impl Threads {
+impl HttpThreads {
     /// Serves from here on, until `parts` are told to stop.
     ///
     /// # Errors
     /// The system gives no more threads, or the listener can't be watched.
-    pub(crate) fn serve(listener: TcpListener, parts: &Parts, depths: Arc<Depths>) -> anyhow::Result<Self> {
+    pub(crate) fn serve(
+        listener: TcpListener,
+        parts: &Context,
+        depths: Arc<ChannelDepths>,
+    ) -> anyhow::Result<Self> {
         let runtime = Builder::new_multi_thread()
             .thread_name("http")
             .on_thread_start(take_short_turns)
@@ -53,7 +57,7 @@ fn take_short_turns() {
     }
 }
 
-impl Drop for Threads {
+impl Drop for HttpThreads {
     fn drop(&mut self) {
         // Waited for, it would hold up the thread that drops it.
         if let Some(runtime) = self.runtime.take() {

@@ -6,7 +6,7 @@
 use std::io;
 
 /// The shortest that Linux gives, in nanoseconds. Kernels before 6.12 give all the same.
-const SLICE: u64 = 100_000;
+const SLICE_NS: u64 = 100_000;
 
 /// From here on, this thread has short turns. Nobody needs a right for it.
 ///
@@ -18,7 +18,7 @@ pub(crate) fn take_short_ones() -> io::Result<()> {
     if attributes.sched_policy != libc::SCHED_OTHER as u32 {
         return Ok(());
     }
-    attributes.sched_runtime = SLICE;
+    attributes.sched_runtime = SLICE_NS;
     // No crate has this call.
     // SAFETY: 0 is this thread, and the kernel reads `size` bytes of `attributes`, which has them.
     #[expect(unsafe_code)]
@@ -57,7 +57,7 @@ mod tests {
             let after = attributes().unwrap();
             assert_eq!((after.sched_policy, after.sched_nice), (before.sched_policy, before.sched_nice));
             // Zero before that: kernels that know of it tell how long turns are.
-            let expected = if before.sched_runtime > 0 { SLICE } else { 0 };
+            let expected = if before.sched_runtime > 0 { SLICE_NS } else { 0 };
             assert_eq!(after.sched_runtime, expected);
         })
         .join()

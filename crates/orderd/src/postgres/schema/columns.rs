@@ -8,7 +8,7 @@ use super::{Finding, format, quoted};
 use crate::config::Table;
 
 /// Characters of the longest key: nanoseconds since 1970, a dash, a sequence number of 64 bits.
-const LONGEST_KEY: usize = 40;
+const MAX_KEY_CHARS: usize = 40;
 
 struct Column {
     name: String,
@@ -119,7 +119,7 @@ impl Column {
     fn holds_keys(&self) -> bool {
         let width =
             self.type_name.split_once('(').and_then(|(_, rest)| rest.trim_end_matches(')').parse().ok());
-        width.is_none_or(|width: usize| width >= LONGEST_KEY)
+        width.is_none_or(|width: usize| width >= MAX_KEY_CHARS)
     }
 }
 

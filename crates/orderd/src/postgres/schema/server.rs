@@ -5,7 +5,7 @@ use tokio_postgres::{Client, Error};
 use super::{Finding, quoted};
 
 /// Versions that the service was tried with begin here: `pg_collation.collisdeterministic` and others are of 12.
-const OLDEST: i32 = 120_000;
+const MIN_SERVER_VERSION: i32 = 120_000;
 
 /// Connections that `serve` needs at least: the writer, the fill, readers of single orders, and what follows
 /// erased orders.
@@ -24,7 +24,7 @@ pub(super) async fn check(client: &Client, findings: &mut Vec<Finding>) -> Resul
     let (version, text): (i32, String) = (row.try_get(0)?, row.try_get(1)?);
     let (is_standby, is_read_only): (bool, bool) = (row.try_get(2)?, row.try_get(3)?);
     let role: String = row.try_get(4)?;
-    if version < OLDEST {
+    if version < MIN_SERVER_VERSION {
         findings.push(Finding::refusal(
             format!("PostgreSQL {text} is older than 12"),
             "use PostgreSQL 12 or newer",
