@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use async_nats::Client;
-use async_nats::jetstream::stream::{RawMessageErrorKind, Stream};
+use async_nats::jetstream::Context;
 use order::Key;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -20,7 +20,7 @@ use crate::dead_letters::list;
 use crate::dead_letters::store::Store;
 use crate::health::{Health, Part};
 use crate::metrics::Metrics;
-use crate::nats::streams;
+use crate::nats::{stored_message, streams};
 use crate::position::{Positions, TablePosition};
 use crate::postgres::{self, Connection, STUCK_ANSWER, expiry};
 use cache::Cache;
@@ -149,7 +149,7 @@ impl Expiry {
         }
         let needed = streams::needed_by_others(&context, &info.config.name).await?;
         let end = table.mark.seq.min(needed.saturating_add(1));
-        let floor = first_since(&stream, cutoff, first, end).await?;
+        let floor = first_since(&context, &stream.cached_info().config.name, cutoff, first, end).await?;
         if floor > first {
             let purged = streams::purge_before(&stream, &self.settings.nats.topic, floor).await?;
             tracing::debug!(purged, "purged messages older than KEEP from the stream");
@@ -162,14 +162,18 @@ impl Expiry {
 /// The first sequence from `low` on whose message is not older than `cutoff`; `high` if all messages before it are
 /// older. Times in a stream
 /// grow with its sequences.
-async fn first_since(stream: &Stream, cutoff: i128, mut low: u64, mut high: u64) -> anyhow::Result<u64> {
+async fn first_since(
+    context: &Context,
+    stream: &str,
+    cutoff: i128,
+    mut low: u64,
+    mut high: u64,
+) -> anyhow::Result<u64> {
     while low < high {
         let middle = low + (high - low) / 2;
-        match stream.raw_message_builder().sequence(middle).next_by_subject(">").send().await {
-            Ok(message) if message.time.unix_timestamp_nanos() < cutoff => low = message.sequence + 1,
-            Ok(_) => high = middle,
-            Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => high = middle,
-            Err(error) => return Err(error.into()),
+        match stored_message::first_from(context, stream, ">", middle).await? {
+            Some(message) if message.time_ns < cutoff => low = message.sequence + 1,
+            _ => high = middle,
         }
     }
     Ok(low.min(high))

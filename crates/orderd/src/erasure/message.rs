@@ -4,8 +4,9 @@ use anyhow::Context as _;
 use async_nats::jetstream::Context;
 use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::context::GetStreamErrorKind;
-use async_nats::jetstream::message::StreamMessage;
-use async_nats::jetstream::stream::{Config, RawMessageErrorKind, Source, Stream};
+use async_nats::jetstream::stream::{Config, Source, Stream};
+
+use crate::nats::stored_message::{self, StoredMessage};
 
 /// Where a message has come from that a stream gathers: the server writes the stream and the sequence there.
 const SOURCE_HEADER: &str = "Nats-Stream-Source";
@@ -17,7 +18,9 @@ const SOURCE_HEADER: &str = "Nats-Stream-Source";
 /// A stream that can't be asked, or that refuses to delete.
 pub(super) async fn erase(context: &Context, stream: &Stream, sequence: u64) -> anyhow::Result<u64> {
     let mut copies = Vec::new();
-    let mut next = raw(stream, sequence).await?.map(|message| (stream.clone(), message));
+    let mut next = stored_message::at(context, &stream.cached_info().config.name, sequence)
+        .await?
+        .map(|message| (stream.clone(), message));
     while let Some((stream, message)) = next {
         next = before(context, &stream, &message).await?;
         copies.push((stream, message.sequence));
@@ -33,8 +36,8 @@ pub(super) async fn erase(context: &Context, stream: &Stream, sequence: u64) -> 
 async fn before(
     context: &Context,
     stream: &Stream,
-    message: &StreamMessage,
-) -> anyhow::Result<Option<(Stream, StreamMessage)>> {
+    message: &StoredMessage,
+) -> anyhow::Result<Option<(Stream, StoredMessage)>> {
     let Some((source, sequence)) = origin(&stream.cached_info().config, message) else { return Ok(None) };
     let name = &source.name;
     anyhow::ensure!(
@@ -46,7 +49,7 @@ async fn before(
         Err(error) if is_missing(&error.kind()) => return Ok(None),
         Err(error) => return Err(error).with_context(|| format!("can't look for it in the stream {name}")),
     };
-    let found = raw(&stream, sequence).await?;
+    let found = stored_message::at(context, name, sequence).await?;
     // Else that stream was recreated, or somebody has written the header himself.
     let found = found.filter(|found| found.payload == message.payload);
     Ok(found.map(|found| (stream, found)))
@@ -56,25 +59,16 @@ fn is_missing(kind: &GetStreamErrorKind) -> bool {
     matches!(kind, GetStreamErrorKind::JetStream(error) if error.error_code() == ErrorCode::STREAM_NOT_FOUND)
 }
 
-fn origin<'c>(config: &'c Config, message: &StreamMessage) -> Option<(&'c Source, u64)> {
+fn origin<'c>(config: &'c Config, message: &StoredMessage) -> Option<(&'c Source, u64)> {
     if let Some(mirrored) = &config.mirror {
         return Some((mirrored, message.sequence));
     }
-    let mut words = message.headers.get(SOURCE_HEADER)?.as_str().split(' ');
+    let mut words = message.header(SOURCE_HEADER)?.split(' ');
     // Behind a colon stands which account or domain it is in, where that is another.
     let name = words.next()?.split(':').next()?;
     let sequence = words.next()?.parse().ok()?;
     let source = config.sources.iter().flatten().find(|source| source.name == name)?;
     Some((source, sequence))
-}
-
-/// The message at that place.
-pub(super) async fn raw(stream: &Stream, sequence: u64) -> anyhow::Result<Option<StreamMessage>> {
-    match stream.get_raw_message(sequence).await {
-        Ok(message) => Ok(Some(message)),
-        Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
-        Err(error) => Err(error.into()),
-    }
 }
 
 async fn delete(stream: &Stream, sequence: u64) -> anyhow::Result<()> {

@@ -18,7 +18,6 @@ use std::ops::Add;
 use anyhow::Context as _;
 use async_nats::Client;
 use async_nats::jetstream::Context;
-use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::stream::Stream;
 use order::Key;
 use time::OffsetDateTime;
@@ -29,6 +28,7 @@ use self::rows::Rows;
 use crate::config::{Nats, Postgres};
 use crate::dead_letters::list;
 use crate::dead_letters::store::Store;
+use crate::nats::stored_message::{self, StoredMessage};
 use crate::nats::streams;
 use crate::wording::{counted, shown};
 
@@ -266,14 +266,13 @@ impl Erasing {
     }
 
     /// The message by which an order came.
-    async fn own_message(&self, key: &str) -> anyhow::Result<Option<StreamMessage>> {
+    async fn own_message(&self, key: &str) -> anyhow::Result<Option<StoredMessage>> {
         let (Some(stream), Some(sequence)) = (&self.stream, Key::sequence_of(key)) else { return Ok(None) };
-        let message = message::raw(stream, sequence).await;
+        let message = stored_message::at(&self.context, &stream.cached_info().config.name, sequence).await;
         let message = message.with_context(|| format!("can't look for {key} in the stream"))?;
         // Else the stream was recreated, and this is another message.
         Ok(message.filter(|message| {
-            i64::try_from(message.time.unix_timestamp_nanos())
-                .is_ok_and(|time| Key::from_stream(time, sequence).as_str() == key)
+            i64::try_from(message.time_ns).is_ok_and(|time| Key::from_stream(time, sequence).as_str() == key)
         }))
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::Client;
+use async_nats::jetstream::Context;
 use async_nats::jetstream::stream::Stream;
 use futures_util::{FutureExt, future};
 use order::{Key, RowReader};
@@ -13,7 +14,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::config::Settings;
 use crate::metrics::Metrics;
-use crate::nats::streams;
+use crate::nats::{stored_message, streams};
 use crate::position::{Mark, Positions};
 use crate::postgres::{self, Found, LookUp};
 use crate::subject;
@@ -177,11 +178,10 @@ impl Sources {
         let found =
             tokio::time::timeout(ANSWER_TIMEOUT / 2, streams::stream(&context, &self.settings.nats)).await;
         let Ok(Ok(orders)) = found else { return ids.iter().map(|id| ((*id).to_owned(), None)).collect() };
-        let last = orders.cached_info().state.last_sequence;
         let topic = &self.settings.nats.topic;
         let mut beyond = HashMap::with_capacity(ids.len());
         for some in ids.chunks(STREAM_LOOKUPS_IN_FLIGHT) {
-            let looks = some.iter().map(|id| is_in(&orders, topic, last, id));
+            let looks = some.iter().map(|id| is_in(&context, &orders, topic, id));
             let looked = future::join_all(looks).await;
             beyond.extend(some.iter().map(|id| (*id).to_owned()).zip(looked));
         }
@@ -190,10 +190,12 @@ impl Sources {
 }
 
 /// Whether the stream has the message whose key an id is; `None` where it can't be asked.
-async fn is_in(orders: &Stream, topic: &str, last: u64, id: &str) -> Option<bool> {
+async fn is_in(context: &Context, orders: &Stream, topic: &str, id: &str) -> Option<bool> {
+    let info = orders.cached_info();
+    let last = info.state.last_sequence;
     let Some((time, seq)) = place(id).filter(|(_, seq)| *seq <= last) else { return Some(false) };
-    let found = streams::message_at(orders, seq).await.ok()?;
-    Some(found.is_some_and(|(at, on)| at == time && subject::covers(topic, &on)))
+    let found = stored_message::at(context, &info.config.name, seq).await.ok()?;
+    Some(found.is_some_and(|found| found.time_ns == time && subject::covers(topic, &found.subject)))
 }
 
 /// Whether the table has everything up to a place, so that what it has no row for is nowhere.

@@ -25,8 +25,8 @@ use crate::dead_letters::store::Store;
 use crate::health::{Health, Part};
 use crate::metrics::Metrics;
 use crate::nats::message::{Message, StreamPosition};
-use crate::nats::streams;
 use crate::nats::{self, NatsError};
+use crate::nats::{stored_message, streams};
 use crate::position::Gap;
 use crate::position::{Mark, Positions, Problem, Reach, Report, Run, StreamIdentity};
 use crate::retry::Backoff;
@@ -237,7 +237,7 @@ impl Fetch {
                 ended = consumer.chunk(&mut messages) => ended,
                 () = aligned_interval::next(COUNT_INTERVAL) => {
                     consumer.find_lost().await?;
-                    if is_shared && let Some(end) = end_of_others(stream, consumer, reading.last).await? {
+                    if is_shared && let Some(end) = end_of_others(&self.context(), stream, consumer, reading.last).await? {
                         let chunk = Messages { run: reading.run, through: end, messages, gaps: Vec::new() };
                         if !self.hand_on_chunk(chunk, natschan, runs, reading, consumer.pending()).await {
                             return Ok(Ended::Told);
@@ -346,6 +346,11 @@ impl Fetch {
         }
     }
 
+    /// For questions to JetStream beside the reading.
+    fn context(&self) -> Context {
+        self.settings.nats.jetstream(self.client.clone())
+    }
+
     /// The stream that orders are taken from, and the one of dead letters; made where they are missing.
     async fn find_stream(&self, context: &Context) -> anyhow::Result<Stream> {
         let settings = &self.settings.nats;
@@ -388,8 +393,8 @@ impl Fetch {
         let Some(time) = last.time else {
             return Ok(report(Problem::Purged).filter(|_| are_purged));
         };
-        match streams::message_at(stream, last.seq).await? {
-            Some((found, _)) if micros(found) == time => Ok(None),
+        match stored_message::at(&self.context(), &info.config.name, last.seq).await? {
+            Some(found) if micros(found.time_ns) == time => Ok(None),
             None if last.seq < info.state.first_sequence => Ok(report(Problem::Purged)),
             None if self.is_erased(last.seq, time).await? => Ok(None),
             // Another message than was read there, or none: restored from a copy, and perhaps gone on since.
@@ -408,7 +413,7 @@ impl Fetch {
         let is_replaced = problem.is_some_and(|report| report.problem == Problem::Replaced);
         let highest = reading.highest.filter(|it| is_replaced || it.mark.seq > reading.last.seq);
         let Some(highest) = highest else { return Ok(()) };
-        if let Some(vanished) = highest.vanished(stream).await? {
+        if let Some(vanished) = highest.vanished(&self.context(), stream).await? {
             self.positions.vanished.send_replace(Some(vanished));
             reading.highest = None;
         }
@@ -452,6 +457,7 @@ fn gaps(reading: &Reading, messages: &[Message]) -> Vec<Gap> {
 
 /// Where a stream with other subjects ends, when all that it has of the topic is read.
 async fn end_of_others(
+    context: &Context,
     stream: &Stream,
     consumer: &OrderedConsumer,
     last: Mark,
@@ -461,8 +467,8 @@ async fn end_of_others(
     if end <= last.seq || !consumer.has_all().await? {
         return Ok(None);
     }
-    let message = streams::message_at(stream, end).await?;
-    Ok(message.map(|(time, _)| Mark { seq: end, time: Some(micros(time)) }))
+    let message = stored_message::at(context, &stream.cached_info().config.name, end).await?;
+    Ok(message.map(|message| Mark { seq: end, time: Some(micros(message.time_ns)) }))
 }
 
 pub(super) fn micros(nanos: i128) -> i64 {

@@ -19,7 +19,7 @@ use crate::dead_letters::store::Store;
 use crate::health::{Health, Part};
 use crate::metrics::Metrics;
 use crate::nats::info::{self, StreamInfo};
-use crate::nats::streams;
+use crate::nats::{stored_message, streams};
 use crate::position::{Mark, Positions};
 use crate::postgres::{self, Connection, SLOW_ANSWER, Wal};
 use crate::warnings;
@@ -187,8 +187,8 @@ impl Retention {
             return Ok(());
         }
         // A stream that was restored may have other messages there than those that the table has.
-        let found = streams::message_at(stream, position.seq).await?;
-        let is_same = found.is_some_and(|(time, _)| Some(time.div_euclid(1000) as i64) == position.time);
+        let found = stored_message::at(context, &info.config.name, position.seq).await?;
+        let is_same = found.is_some_and(|found| Some(found.time_ns.div_euclid(1000) as i64) == position.time);
         if !is_same {
             tracing::debug!("the position is not in this stream; nothing is purged");
             return Ok(());

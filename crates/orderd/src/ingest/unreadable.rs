@@ -9,20 +9,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_nats::{Event, Subject};
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use order::Key;
-use serde::Deserialize;
-use serde_json::json;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 use tokio::time::timeout;
 
 use super::consumer::{OrderedConsumer, PullLimit};
 use crate::config::Nats;
 use crate::nats::message::{Message, StreamPosition};
-use crate::nats::streams;
-use crate::nats::{self, info};
+use crate::nats::{self, stored_message, streams};
 
 /// How often reading ends at one place before the message behind it is suspected.
 const MAX_FAILURES: u32 = 2;
@@ -110,34 +103,20 @@ impl Drop for Gone {
     }
 }
 
-/// What `$JS.API.STREAM.MSG.GET` says of a message.
-#[derive(Deserialize)]
-struct Answer {
-    message: Stored,
-}
-
-#[derive(Deserialize)]
-struct Stored {
-    subject: String,
-    seq: u64,
-    #[serde(default)]
-    data: String,
-    time: String,
-}
-
 /// The first message of the topic behind `after`, as text.
 async fn raw(settings: &Nats, after: u64) -> anyhow::Result<Option<Message>> {
     let client = nats::connect_once(settings).await?;
     let context = settings.jetstream(client);
     let stream = streams::stream(&context, settings).await?;
-    let subject = format!("STREAM.MSG.GET.{}", stream.cached_info().config.name);
-    let request = json!({ "seq": after + 1, "next_by_subj": settings.topic });
-    let Ok(Answer { message }) = info::ask(&context, subject, &request).await? else { return Ok(None) };
-    let time = OffsetDateTime::parse(&message.time, &Rfc3339)?.unix_timestamp_nanos();
-    let position = StreamPosition { sequence: message.seq, timestamp_ns: i64::try_from(time)? };
+    let name = &stream.cached_info().config.name;
+    let Some(message) = stored_message::first_from(&context, name, &settings.topic, after + 1).await? else {
+        return Ok(None);
+    };
+    let position =
+        StreamPosition { sequence: message.sequence, timestamp_ns: i64::try_from(message.time_ns)? };
     Ok(Some(Message {
         subject: Subject::from(message.subject),
-        payload: BASE64_STANDARD.decode(message.data)?.into(),
+        payload: message.payload.into(),
         headers: None,
         key: Key::from_stream(position.timestamp_ns, position.sequence),
         position,

@@ -250,7 +250,7 @@ pub(crate) async fn account(context: &Context) -> anyhow::Result<Account> {
     Ok(ask(context, "INFO".into(), &json!({})).await??)
 }
 
-fn found<T>(asked: Result<T, Error>, missing: ErrorCode) -> anyhow::Result<Option<T>> {
+pub(super) fn found<T>(asked: Result<T, Error>, missing: ErrorCode) -> anyhow::Result<Option<T>> {
     match asked {
         Ok(found) => Ok(Some(found)),
         Err(error) if error.error_code() == missing => Ok(None),

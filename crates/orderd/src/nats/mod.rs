@@ -5,6 +5,7 @@ pub(crate) mod failure;
 pub(crate) mod client_task;
 pub(crate) mod streams;
 pub(crate) mod message;
+pub(crate) mod stored_message;
 pub(crate) mod headers;
 pub(crate) mod scan;
 mod tls;

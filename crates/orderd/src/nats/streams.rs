@@ -5,9 +5,7 @@ use anyhow::Context as _;
 use async_nats::Client;
 use async_nats::jetstream::Context;
 use async_nats::jetstream::context::ConsumerInfoErrorKind;
-use async_nats::jetstream::stream::{
-    Config, Info, RawMessageErrorKind, RetentionPolicy, StorageType, Stream,
-};
+use async_nats::jetstream::stream::{Config, Info, RetentionPolicy, StorageType, Stream};
 
 use crate::config::Nats;
 use crate::nats::create::{Instead, create};
@@ -166,13 +164,4 @@ pub(crate) async fn purge_before(stream: &Stream, topic: &str, floor: u64) -> an
         _ => stream.purge().filter(topic),
     };
     Ok(purge.sequence(floor).await?.purged)
-}
-
-/// When the message at a place in the stream was stored, in nanoseconds since 1970, and on which subject.
-pub(crate) async fn message_at(stream: &Stream, sequence: u64) -> anyhow::Result<Option<(i128, String)>> {
-    match stream.get_raw_message(sequence).await {
-        Ok(message) => Ok(Some((message.time.unix_timestamp_nanos(), message.subject.to_string()))),
-        Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
-        Err(error) => Err(error.into()),
-    }
 }
