@@ -419,8 +419,10 @@ pub enum LogFormat {
 #[derive(Args, Debug, Clone)]
 #[command(after_help = "Examples:\n  orderd publish --count 1000\n  orderd publish --from orders.jsonl\n  \
     PUB_TOPIC='orders.>' orderd publish --subject orders.new\n  \
-    producer | orderd publish --from - --core\n\n\
-    Exit codes: 0 the server has acknowledged all of them (with --core: was given all of them), 1 it has not.")]
+    producer | orderd publish --from - --core\n  \
+    orderd publish --from orders.jsonl --wait-committed\n\n\
+    Exit codes: 0 the server has acknowledged all of them (with --core: was given all of them; with --wait-committed: \
+    the service has committed all of them), 1 it has not.")]
 pub struct PublishArgs {
     #[command(flatten)]
     pub(crate) nats: NatsArgs,
@@ -442,6 +444,13 @@ pub struct PublishArgs {
     /// Plain NATS publish, as any NATS client does, instead of JetStream publish with its acknowledgement.
     #[arg(long)]
     pub core: bool,
+    /// Ask the service for a receipt of each message, and wait until all of them are committed or refused. Exits with 1
+    /// where a message is refused, or its receipt does not come.
+    #[arg(long)]
+    pub wait_committed: bool,
+    /// How long --wait-committed waits for the next receipt: 30s, 10m.
+    #[arg(long, default_value = "30s", value_name = "TIME", requires = "wait_committed")]
+    pub timeout: String,
 }
 
 /// `orderd export`

@@ -221,7 +221,8 @@ fn split_number(text: &str) -> (&str, &str) {
     text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()))
 }
 
-fn duration(setting: &'static str, text: &str) -> Result<Option<Duration>, ConfigError> {
+/// A time such as `30s`; `None` for 0.
+pub(crate) fn duration(setting: &'static str, text: &str) -> Result<Option<Duration>, ConfigError> {
     let text = text.trim();
     let (number, unit) = split_number(text);
     let unit = match unit {

@@ -234,6 +234,91 @@ async fn what_the_server_denies_is_said_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn wait_committed_ends_with_every_row_in_the_table() {
+    let (stack, _service) = Stack::started().await;
+    for args in [&["--count", "3000"][..], &["--count", "20", "--core"]] {
+        let before = stack.rows();
+        let sent = publish(&stack, &[args, &["--wait-committed"]].concat(), "").await;
+        assert_eq!(sent.code, Some(0), "{}{}", sent.out, sent.errors);
+        assert!(sent.out.ends_with(&format!("\n{} committed, 0 refused\n", args[1])), "{}", sent.out);
+        assert_eq!((stack.rows() - before).to_string(), args[1]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wait_committed_names_each_refused_message_with_key_and_reason() {
+    let (stack, _service) = Stack::started().await;
+    let lines =
+        [order("one"), r#"{"order_uid":7,"x":"secret"}"#.into(), order("two"), "[]".into()].join("\n");
+    let sent = publish(&stack, &["--from", "-", "--wait-committed"], &lines).await;
+    assert_eq!(sent.code, Some(1), "{}{}", sent.out, sent.errors);
+    assert!(sent.out.ends_with("\n2 committed, 2 refused\n"), "{}", sent.out);
+    let listed = stack.run(&["dead-letters", "list", "--json"], "").await;
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    let letters: Vec<serde_json::Value> =
+        listed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(letters.len(), 2);
+    for letter in letters {
+        let line = if letter["reason"] == "wrong_type" { 2 } else { 4 };
+        let [key, reason] = ["key", "reason"].map(|name| letter[name].as_str().unwrap());
+        let said = format!("the document at line {line}, key {key}: {reason}");
+        assert!(sent.errors.contains(&said), "no {said} in {}", sent.errors);
+    }
+    assert!(!sent.errors.contains("secret"), "{}", sent.errors);
+    // What stood before an error is reported too.
+    let cut = publish(&stack, &["--from", "-", "--wait-committed"], &format!("{}\n{{", order("three"))).await;
+    assert!(cut.code == Some(1) && cut.out == "1 committed, 0 refused\n", "{}{}", cut.out, cut.errors);
+}
+
+/// Never called committed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_without_a_receipt_is_unknown() {
+    let (stack, mut service) = Stack::started().await;
+    let wait = ["--wait-committed", "--timeout", "2s"];
+    let locked = stack.sql().await;
+    locked.batch_execute("BEGIN; LOCK TABLE public.orders2 IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let sent = publish(&stack, &[&["--count", "2"][..], &wait].concat(), "").await;
+    locked.batch_execute("ROLLBACK").await.unwrap();
+    assert!(
+        sent.code == Some(1) && sent.out.ends_with("0 committed, 0 refused, 2 unknown\n"),
+        "{}",
+        sent.out
+    );
+    for word in ["no receipt for 2 of 2 within 2 s", "RECEIPT_SUBJECTS", "/readyz"] {
+        assert!(sent.errors.contains(word), "no {word} in {}", sent.errors);
+    }
+    service.wait_len(2).await;
+    service.stop();
+    // A receipt for the first two of three, from somebody else.
+    let mut asked = stack.client().await.subscribe("TESTING").await.unwrap();
+    let client = stack.client().await;
+    client.flush().await.unwrap();
+    let answering = async {
+        use futures_util::StreamExt as _;
+        for key in ["1-1", "1-2", "none"] {
+            let message = asked.next().await.unwrap();
+            let subject = message.headers.unwrap().get("Orderd-Receipt").unwrap().to_string();
+            if key != "none" {
+                client.publish(subject, format!("{{\"key\":\"{key}\"}}").into()).await.unwrap();
+            }
+        }
+        client.flush().await.unwrap();
+    };
+    let args = [&["--count", "3"][..], &wait].concat();
+    let (sent, ()) = tokio::join!(publish(&stack, &args, ""), answering);
+    assert!(
+        sent.code == Some(1) && sent.out.ends_with("2 committed, 0 refused, 1 unknown\n"),
+        "{}",
+        sent.out
+    );
+    assert!(sent.errors.contains("at most once"), "{}", sent.errors);
+    // A time that is none, and one without what it is for.
+    for args in [&["--wait-committed", "--timeout", "0"][..], &["--timeout", "5s"]] {
+        assert_eq!(publish(&stack, args, "").await.code, Some(2), "{args:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_pipe_is_sent_while_it_is_written() {
     use tokio::io::AsyncWriteExt;
     let (stack, service) = Stack::started().await;

@@ -33,14 +33,19 @@ pub(super) struct Document {
 impl Document {
     /// What it is called in messages.
     pub(super) fn name(&self, number: u64) -> String {
-        match self.line {
-            Some(line) => format!("the document at line {line}"),
-            None => format!("order {number}"),
-        }
+        name(number, self.line)
     }
 
     fn is_object(&self) -> bool {
         self.bytes.first() == Some(&b'{')
+    }
+}
+
+/// What the document with this number, or on this line, is called in messages.
+pub(super) fn name(number: u64, line: Option<usize>) -> String {
+    match line {
+        Some(line) => format!("the document at line {line}"),
+        None => format!("order {number}"),
     }
 }
 

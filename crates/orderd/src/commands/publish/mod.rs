@@ -1,6 +1,7 @@
 //! `orderd publish`: sends orders to NATS, each with its own `Nats-Msg-Id`, so that a retry does not create a second order.
 
 mod documents;
+mod receipts;
 mod sender;
 
 use std::path::Path;
@@ -15,6 +16,7 @@ use time::format_description::well_known::Rfc3339;
 use tokio::sync::{mpsc, watch};
 
 use self::documents::{Document, Source};
+use self::receipts::Receipts;
 use self::sender::{Noted, Sender, Target, note};
 use super::progress::Progress;
 use crate::cli::PublishArgs;
@@ -24,7 +26,8 @@ use crate::nats::{self, streams};
 /// One order a day.
 const MIN_RATE: f64 = 0.000_01;
 
-/// Sends what is asked for. 0: the server has acknowledged all of it, or with `--core` has been given all of it.
+/// Sends what is asked for. 0: the server has acknowledged all of it, or with `--core` has been given all of it; with
+/// `--wait-committed`, all of it is committed.
 ///
 /// # Errors
 /// What could not be sent, and why.
@@ -40,7 +43,14 @@ pub async fn run(args: PublishArgs) -> anyhow::Result<ExitCode> {
         // Before anything is asked of NATS.
         std::fs::metadata(file).with_context(|| format!("can't read {}", file.display()))?;
     }
-    let target = connect(&settings, subject, args.core).await?;
+    let timeout = config::duration("--timeout", &args.timeout)?
+        .ok_or_else(|| ConfigError::new("--timeout", "takes a time above 0, such as 30s or 10m"))?;
+    let mut target = connect(&settings, subject, args.core).await?;
+    let receipts = match args.wait_committed {
+        true => Some(Receipts::subscribe(&target.client).await?),
+        false => None,
+    };
+    target.receipts = receipts.as_ref().map(|receipts| receipts.inbox().to_owned());
     let mut sender = Sender::new(target);
     let (mut orders, count) = Orders::open(&args, &model, &sender).await?;
     let progress = Progress::new(count, model.plural());
@@ -56,31 +66,49 @@ pub async fn run(args: PublishArgs) -> anyhow::Result<ExitCode> {
     progress.set(sender.sent);
     let line = progress.finish(model.plural());
     let failed = match (ended, settled) {
-        (Ok(()), Ok(())) => {
-            if args.from.is_some() && sender.sent == 0 {
-                super::complain("no document came, so that nothing was sent");
-            }
-            super::print(&format!("{line}\n"))?;
-            return Ok(ExitCode::SUCCESS);
-        }
+        (Ok(()), Ok(())) => None,
         (Err(Stopped::Sending(error)), _) | (_, Err(error)) => {
             sender.settle_rest().await;
-            error
+            return Err(error.context(sender.so_far()));
         }
-        (Err(Stopped::Input(error)), Ok(())) => error,
+        (Err(Stopped::Input(error)), Ok(())) => Some(error.context(sender.so_far())),
     };
-    Err(failed.context(sender.so_far()))
+    if failed.is_none() {
+        if args.from.is_some() && sender.sent == 0 {
+            super::complain("no document came, so that nothing was sent");
+        }
+        super::print(&format!("{line}\n"))?;
+    }
+    let is_committed = match receipts {
+        Some(receipts) if sender.sent > 0 => report(receipts, sender.sent, timeout).await?,
+        _ => true,
+    };
+    match failed {
+        Some(error) => Err(error),
+        None => Ok(if is_committed { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
+    }
+}
+
+/// Waits for the receipts, and says what became of the messages. Whether all of them are committed.
+async fn report(mut receipts: Receipts, sent: u64, timeout: Duration) -> anyhow::Result<bool> {
+    let tally = receipts.wait(sent, timeout).await;
+    super::print(&format!("{}\n", tally.summary(sent)))?;
+    let complaint = tally.complaint(sent, timeout, receipts.inbox());
+    if let Some(complaint) = &complaint {
+        super::complain(complaint);
+    }
+    Ok(complaint.is_none())
 }
 
 async fn connect(settings: &Nats, subject: String, core: bool) -> anyhow::Result<Target> {
     let (notes, noted) = watch::channel(Noted::default());
     let client = nats::connect_once_noting(settings, move |event| note(&notes, event)).await?;
     if core {
-        return Ok(Target { client, subject, stream: None, noted });
+        return Ok(Target { client, subject, stream: None, noted, receipts: None });
     }
     nats::refuse_unusable(&client, settings).await?;
     let stream = streams::stream(&settings.jetstream(client.clone()), settings).await?;
-    Ok(Target { client, subject, stream: Some(stream), noted })
+    Ok(Target { client, subject, stream: Some(stream), noted, receipts: None })
 }
 
 /// Why not all was sent.

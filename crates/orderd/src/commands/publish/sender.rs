@@ -11,7 +11,9 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::documents::Document;
+use super::receipts;
 use crate::commands::complain;
+use crate::receipts::RECEIPT_HEADER;
 use crate::retry::Backoff;
 use crate::wording::counted;
 
@@ -60,6 +62,8 @@ pub(super) struct Target {
     /// The stream that acknowledges; none with plain NATS publish.
     pub(super) stream: Option<jetstream::stream::Stream>,
     pub(super) noted: watch::Receiver<Noted>,
+    /// Where receipts are asked for.
+    pub(super) receipts: Option<String>,
 }
 
 /// Sends to a subject.
@@ -81,12 +85,16 @@ pub(super) struct Limits {
     stream: Option<(String, usize)>,
     /// Makes the ids of this run unlike those of any other.
     run: String,
+    /// Where receipts are asked for.
+    receipts: Option<String>,
 }
 
 #[derive(Clone)]
 struct Order {
     payload: Bytes,
     id: String,
+    /// Where its receipt goes.
+    receipt: Option<String>,
     /// What it is called in messages.
     name: String,
 }
@@ -102,6 +110,7 @@ impl Limits {
             stream: limit,
             // A random name of the client library's, which it makes for replies.
             run: target.client.new_inbox().replace("_INBOX.", ""),
+            receipts: target.receipts.clone(),
         }
     }
 
@@ -109,9 +118,15 @@ impl Limits {
         format!("{}-{number}", self.run)
     }
 
+    fn receipt(&self, document: &Document, number: u64) -> Option<String> {
+        self.receipts.as_ref().map(|inbox| receipts::subject(inbox, number, document.line))
+    }
+
     /// Refuses what the server would refuse.
     pub(super) fn check(&self, document: &Document, number: u64) -> anyhow::Result<()> {
-        let header = "NATS/1.0\r\nNats-Msg-Id: \r\n\r\n".len() + self.id(number).len();
+        let receipt = self.receipt(document, number);
+        let receipt = receipt.map_or(0, |subject| RECEIPT_HEADER.len() + ": \r\n".len() + subject.len());
+        let header = "NATS/1.0\r\nNats-Msg-Id: \r\n\r\n".len() + self.id(number).len() + receipt;
         let size = document.bytes.len() + header;
         let too_large = |of: String, limit: usize| {
             anyhow::anyhow!(
@@ -159,8 +174,9 @@ impl Sender {
         self.number += 1;
         let order = Order {
             name: document.name(self.number),
-            payload: document.bytes,
             id: self.limits.id(self.number),
+            receipt: self.limits.receipt(&document, self.number),
+            payload: document.bytes,
         };
         if self.target.stream.is_none() {
             return self.send_plainly(order).await;
@@ -344,5 +360,8 @@ fn refusal(error: &PublishError) -> Option<u64> {
 fn headers(order: &Order) -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert(async_nats::header::NATS_MESSAGE_ID, order.id.as_str());
+    if let Some(receipt) = &order.receipt {
+        headers.insert(RECEIPT_HEADER, receipt.as_str());
+    }
     headers
 }
