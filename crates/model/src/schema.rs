@@ -7,31 +7,62 @@ use crate::model::{Kind, Member, Model};
 const DESCRIPTION: &str = "Members that are missing or null are taken as \"\", 0, false or []; \
                            a document that is served has all members and no null.";
 
+const KEPT: &str =
+    "As the document came: members may be missing, null, of another case, or unknown to the model.";
+
 const ANY: &str = "Any JSON object, served byte for byte.";
+
+/// What a schema is of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// The model, and what is served where all members are filled in.
+    Model,
+    /// A document that is served as it came.
+    Document,
+}
 
 impl Model {
     /// JSON Schema 2020-12 of the document, pretty printed. Nested objects stand where they are used,
     /// without references, so that it can be made part of another document.
     pub fn json_schema(&self) -> String {
+        self.schema(Form::Model)
+    }
+
+    /// JSON Schema of a document whose row is the document itself: what is there fits the model, `null` fits any member,
+    /// and no member is certain. Names count in any case, as Go has it, so that even a required member may be there
+    /// under a name that the schema does not know.
+    pub fn document_schema(&self) -> String {
+        self.schema(Form::Document)
+    }
+
+    fn schema(&self, form: Form) -> String {
         let mut schema = Map::new();
         schema.insert("$schema".to_owned(), "https://json-schema.org/draft/2020-12/schema".into());
-        schema.insert("description".to_owned(), if self.is_any() { ANY } else { DESCRIPTION }.into());
-        schema.extend(self.object(0));
+        let description = match form {
+            _ if self.is_any() => ANY,
+            Form::Model => DESCRIPTION,
+            Form::Document => KEPT,
+        };
+        schema.insert("description".to_owned(), description.into());
+        schema.extend(self.object(0, form));
         schema.insert("title".to_owned(), self.name.as_str().into());
         format!("{:#}", Value::Object(schema))
     }
 
-    fn object(&self, index: usize) -> Map<String, Value> {
+    fn object(&self, index: usize, form: Form) -> Map<String, Value> {
         let structure = self.structure(index);
         let properties: Map<_, _> = structure
             .members
             .iter()
-            .map(|member| (member.json_name.clone(), self.property(member)))
+            .map(|member| (member.json_name.clone(), self.property(member, form)))
             .collect();
         let mut object = Map::new();
         object.insert("title".to_owned(), self.struct_name(index).into());
         object.insert("type".to_owned(), "object".into());
         object.insert("properties".to_owned(), properties.into());
+        if form == Form::Document {
+            return object;
+        }
         if !structure.required.is_empty() {
             object.insert("required".to_owned(), json!(structure.required));
         }
@@ -41,9 +72,9 @@ impl Model {
         object
     }
 
-    fn property(&self, member: &Member) -> Value {
-        let mut property = self.kind(&member.kind);
-        if member.nullable {
+    fn property(&self, member: &Member, form: Form) -> Value {
+        let mut property = self.kind(&member.kind, form);
+        if member.nullable && form == Form::Model {
             property["type"] = json!([property["type"], "null"]);
         }
         let is_leaf = !matches!(member.kind, Kind::Struct(_) | Kind::Slice(_));
@@ -54,15 +85,19 @@ impl Model {
         property
     }
 
-    fn kind(&self, kind: &Kind) -> Value {
-        match kind {
+    fn kind(&self, kind: &Kind, form: Form) -> Value {
+        let mut schema = match kind {
             Kind::Bool => json!({"type": "boolean"}),
             Kind::Int => json!({"type": "integer", "format": "int64"}),
             Kind::Float => json!({"type": "number", "format": "double"}),
             Kind::String => json!({"type": "string"}),
-            Kind::Struct(index) => Value::Object(self.object(*index)),
-            Kind::Slice(element) => json!({"type": "array", "items": self.kind(element)}),
+            Kind::Struct(index) => Value::Object(self.object(*index, form)),
+            Kind::Slice(element) => json!({"type": "array", "items": self.kind(element, form)}),
+        };
+        if form == Form::Document {
+            schema["type"] = json!([schema["type"], "null"]);
         }
+        schema
     }
 }
 
@@ -70,6 +105,23 @@ impl Model {
 mod tests {
     use super::*;
     use crate::Source;
+
+    #[test]
+    fn the_schema_of_a_document_that_is_served_as_it_came_promises_no_member() {
+        let json = r#"{"type": "object", "required": ["a"], "additionalProperties": false, "properties":
+            {"a": {"type": "integer"}, "b": {"type": "array", "items": {"type": "object", "required": ["c"],
+            "properties": {"c": {"type": ["string", "null"]}}}}}}"#;
+        let schema = Model::new("s", &[Source { name: "s.json", json }]).unwrap().document_schema();
+        let schema: Value = serde_json::from_str(&schema).unwrap();
+        assert_eq!(schema["type"], "object", "the document itself is never null");
+        for text in ["required", "additionalProperties"] {
+            assert!(!schema.to_string().contains(text), "{schema}");
+        }
+        let (a, b) = (&schema["properties"]["a"], &schema["properties"]["b"]);
+        let types = [&a["type"], &b["type"], &b["items"]["type"], &b["items"]["properties"]["c"]["type"]];
+        let expected = ["integer", "array", "object", "string"].map(|name| json!([name, "null"]));
+        assert_eq!(types, expected.each_ref());
+    }
 
     #[test]
     fn the_schema_keeps_order_and_nests_in_place() {

@@ -5,18 +5,48 @@ use serde_json::Value;
 
 use crate::support::{Stack, order, sample};
 
-/// What the schemas of models use of JSON Schema: types, members and elements.
-fn check(schema: &Value, value: &Value, path: &str) {
-    let fits = match schema["type"].as_str().unwrap_or_else(|| panic!("{path} has no type")) {
+/// Each name of a type, of one or several.
+fn types(schema: &Value) -> Vec<&str> {
+    let types = schema["type"].as_array().map_or(std::slice::from_ref(&schema["type"]), Vec::as_slice);
+    types.iter().filter_map(Value::as_str).collect()
+}
+
+/// Whether a value is of one of the schema's types.
+fn fits(schema: &Value, value: &Value, path: &str) -> bool {
+    assert!(!types(schema).is_empty(), "{path} has no type");
+    types(schema).into_iter().any(|name| match name {
         "object" => value.is_object(),
         "array" => value.is_array(),
         "string" => value.is_string(),
         "integer" => value.is_i64(),
         "number" => value.is_number(),
         "boolean" => value.is_boolean(),
+        "null" => value.is_null(),
         other => panic!("{path} is of the type {other}"),
-    };
-    assert!(fits, "{path} is {value}, not as described: {schema}");
+    })
+}
+
+/// Whether all of a document fits, as far as it is described.
+fn check_document(schema: &Value, value: &Value, path: &str) {
+    assert!(fits(schema, value, path), "{path} is {value}, not as described: {schema}");
+    for name in schema["required"].as_array().into_iter().flatten() {
+        assert!(value.get(name.as_str().unwrap()).is_some(), "{path} lacks {name}");
+    }
+    for (name, member) in value.as_object().into_iter().flatten() {
+        let described = &schema["properties"][name];
+        assert!(described.is_object() || schema["additionalProperties"] != false, "{path}.{name} is closed");
+        if described.is_object() {
+            check_document(described, member, &format!("{path}.{name}"));
+        }
+    }
+    for element in value.as_array().into_iter().flatten() {
+        check_document(&schema["items"], element, &format!("{path}[]"));
+    }
+}
+
+/// What the schemas of models use of JSON Schema: types, members and elements.
+fn check(schema: &Value, value: &Value, path: &str) {
+    assert!(fits(schema, value, path), "{path} is {value}, not as described: {schema}");
     for (name, member) in value.as_object().into_iter().flatten() {
         let described = &schema["properties"][name];
         assert!(described.is_object(), "{path}.{name} is not described");
@@ -41,6 +71,42 @@ async fn orders_are_what_the_schema_says() {
     check(schema, &schema["examples"][0], "the example");
     for id in service.ids().await {
         check(schema, &service.get(&format!("/order/{id}")).await.json(), &id);
+    }
+}
+
+/// Accepted, and kept by rows that are documents: nothing, `null`, other members, names in another case.
+pub(crate) const AS_THEY_CAME: [&str; 4] = [
+    r#"{"order_uid":"bare"}"#,
+    r#"{"order_uid":"nulls","sm_id":null,"delivery":null,"items":[null,{"price":null,"more":[1.5]}],"payment":{}}"#,
+    r#"{"ORDER_UID":"case","Items":[],"Delivery":{"Name":null}}"#,
+    r#"{"order_uid":"more","x":{"y":[null,true,1e2]},"items":null}"#,
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn documents_that_are_served_as_they_came_are_what_the_schema_says() {
+    for settings in [("PG_FORMAT", "json"), ("PG_FORMAT", "jsonb"), ("MODEL", "any")] {
+        let stack = Stack::new();
+        let mut service = stack.serve(&[settings]).await;
+        stack.publish(&AS_THEY_CAME).await;
+        stack.publish(&[order("full")]).await;
+        service.wait_len(5).await;
+        // Of a table that is there, its column's type counts.
+        service.stop();
+        let restarted = if settings.0 == "MODEL" { settings } else { ("PG_FORMAT", "gob") };
+        let service = stack.serve(&[restarted]).await;
+        service.wait_len(5).await;
+        let api = service.get("/openapi.json").await.json();
+        let schema = &api["components"]["schemas"][api["x-schema"].as_str().unwrap()];
+        assert!(schema["required"].is_null(), "{schema}");
+        for entry in service.get("/orders?full=true").await.json().as_array().unwrap() {
+            check_document(schema, &entry["order"], settings.1);
+        }
+        check_document(schema, &schema["examples"][0], "the example");
+        if settings.0 != "MODEL" {
+            assert!(types(&schema["properties"]["sm_id"]).contains(&"null"));
+            let wrong = serde_json::json!({ "sm_id": "text" });
+            assert!(!fits(&schema["properties"]["sm_id"], &wrong["sm_id"], "sm_id"));
+        }
     }
 }
 

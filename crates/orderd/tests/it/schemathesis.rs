@@ -5,6 +5,7 @@ use std::process::Stdio;
 
 use devstack::Scratch;
 
+use crate::openapi::AS_THEY_CAME;
 use crate::support::{Service, Stack, orders};
 
 /// For each operation.
@@ -52,6 +53,21 @@ async fn finds_nothing_where_all_is_open() {
     let config = config.to_str().unwrap();
     let more = [&SOME[..], &["--include-path-regex", "^/(order|dead_letters)/"]].concat();
     finds_nothing(&service, &more, &["--config-file", config]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn finds_nothing_where_documents_are_served_as_they_came() {
+    for settings in [("PG_FORMAT", "jsonb"), ("MODEL", "any")] {
+        let stack = Stack::new();
+        let service = stack.serve(&[settings, ("SEARCH", "order_uid")]).await;
+        stack.publish(&AS_THEY_CAME).await;
+        service.wait_len(AS_THEY_CAME.len() as u64).await;
+        let config = stack.scratch.path().join("schemathesis.toml");
+        let id = service.ids().await[1].clone();
+        std::fs::write(&config, format!("[parameters]\n\"path.id\" = \"{id}\"\n")).unwrap();
+        let more = [&SOME[..], &["--include-path-regex", "^/orders?(/|$)"]].concat();
+        finds_nothing(&service, &more, &["--config-file", config.to_str().unwrap()]).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,6 +11,7 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use model::Model;
+use order::RowFormat;
 use serde_json::{Map, Value, json};
 
 use self::parts::{
@@ -26,8 +27,11 @@ const ID: &str = "1700000000123456789-42";
 
 /// As the settings of now are: tokens may come and go.
 pub(crate) async fn openapi(State(app): State<Arc<App>>, asked: HeaderMap) -> Response {
+    // Until the table is known, what a table is made with.
+    let format = app.positions.run.borrow().map_or(app.settings.postgres.format, |run| run.format);
     let api = describe(
         &app.settings.model,
+        format,
         &app.settings.search,
         &Tokens {
             read: app.settings.access.is_set(Right::Read),
@@ -47,7 +51,7 @@ struct Tokens {
     erase: bool,
 }
 
-fn describe(model: &Model, search: &[String], tokens: &Tokens) -> Value {
+fn describe(model: &Model, format: RowFormat, search: &[String], tokens: &Tokens) -> Value {
     let mut api = json!({
         "openapi": "3.1.0",
         "info": {
@@ -62,7 +66,7 @@ fn describe(model: &Model, search: &[String], tokens: &Tokens) -> Value {
         "x-model": model.name,
         "x-schema": "Order",
         "paths": paths(model, search, tokens),
-        "components": { "schemas": schemas(model) },
+        "components": { "schemas": schemas(model, format) },
     });
     let mut schemes = Map::new();
     if tokens.read {
@@ -85,8 +89,9 @@ fn describe(model: &Model, search: &[String], tokens: &Tokens) -> Value {
     api
 }
 
-fn schemas(model: &Model) -> Value {
-    let mut order: Value = serde_json::from_str(&model.json_schema()).unwrap_or_default();
+fn schemas(model: &Model, format: RowFormat) -> Value {
+    let schema = if format.is_document() { model.document_schema() } else { model.json_schema() };
+    let mut order: Value = serde_json::from_str(&schema).unwrap_or_default();
     if let Some(order) = order.as_object_mut() {
         order.remove("$schema");
         order.insert("examples".into(), json!([sample(model)]));
