@@ -77,6 +77,13 @@ export async function find(member, value, options) {
   }
 }
 
+// What `/orders` finds, its body unread, and the cursor behind it; null where nothing follows.
+export const listed = (query, options) => ask(`orders?${query}`, options, async (response) => {
+  if (!response.ok) throw new Refused(response.status, (await response.text()).trim());
+  const [, next] = /<[^>?]*\?([^>]*)>; rel="next"/.exec(response.headers.get("link") ?? "") ?? [];
+  return { response, next: next === undefined ? null : new URLSearchParams(next).get("after") };
+});
+
 // How the parts are. It is `/readyz` with a status that no browser takes for an error of the page's.
 export const parts = async () => JSON.parse(await text("healthz", { cache: "no-store" }));
 
@@ -86,5 +93,5 @@ export async function about() {
   const tokens = "token" in (api.components.securitySchemes ?? {});
   const signedIn = !tokens || (await fetch("mem_len")).status !== 401;
   const replay = "/dead_letters/{key}/replay" in api.paths;
-  return { tokens, signedIn, replay, search: api["x-search"] ?? [], model: api["x-model"] ?? "order" };
+  return { tokens, signedIn, replay, search: api["x-search"] ?? [], schema: api.components.schemas[api["x-schema"]], model: api["x-model"] ?? "order" };
 }

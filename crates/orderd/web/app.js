@@ -7,6 +7,7 @@ import { Chart } from "./chart.js";
 import { Events } from "./events.js";
 import { Live } from "./live.js";
 import * as dead from "./dead.js";
+import * as find from "./find.js";
 import * as order from "./order.js";
 import * as pages from "./pages.js";
 import * as parts from "./parts.js";
@@ -14,7 +15,7 @@ import * as search from "./search.js";
 import { wire as wireSession } from "./session.js";
 
 const { t, number } = i18n;
-let known = { tokens: false, signedIn: true, replay: false, search: [], model: "order" };
+let known = { tokens: false, signedIn: true, replay: false, search: [], schema: {}, model: "order" };
 const UNKNOWN = "–";
 let live = null;
 let stats = null;
@@ -36,10 +37,11 @@ const events = new Events({
   },
 });
 
-// `#/`, `#/page/3`, `#/order/ID`, `#/search/TEXT`; whatever else is the first.
+// `#/`, `#/page/3`, `#/order/ID`, `#/search/TEXT`, `#/find?QUERY`; whatever else is the first.
 function route() {
-  const [, name = "", rest = ""] = /^#\/(\w*)(?:\/(.*))?$/.exec(location.hash) ?? [];
+  const [, name = "", rest = ""] = /^#\/(\w*)(?:[/?](.*))?$/.exec(location.hash) ?? [];
   if (name === "page" && /^(\d{1,15}|last)$/.test(rest)) return { view: "page", at: rest };
+  if (name === "find") return { view: "find", at: rest };
   if (name === "dead") return { view: "dead" };
   if (name === "order" && rest) return { view: "order", at: decoded(rest) };
   if (name === "search" && rest) return { view: "live", sought: decoded(rest) };
@@ -58,13 +60,14 @@ function show(focus) {
   const needed = known.tokens && !known.signedIn;
   $("loading").hidden = true;
   const { view, at, sought } = needed ? { view: "signin" } : route();
-  for (const name of ["signin", "live", "page", "dead", "order"]) $(`view-${name}`).hidden = name !== view;
+  for (const name of ["signin", "live", "page", "find", "dead", "order"]) $(`view-${name}`).hidden = name !== view;
   document.querySelectorAll("nav [data-view]").forEach((link) =>
     link.dataset.view === view ? link.setAttribute("aria-current", "page") : link.removeAttribute("aria-current"));
   $("search").disabled = needed;
   $("sign-out").hidden = !known.tokens || needed;
   document.title = i18n.title();
   if (view === "page") pages.show(at, known.search);
+  if (view === "find") find.show(at);
   if (view === "dead") dead.show(known.replay);
   if (view === "order") order.show(at);
   if (sought) search.run(sought);
@@ -113,6 +116,7 @@ function closed() {
   $("view-order").replaceChildren();
   $("page-list").replaceChildren();
   dead.forget();
+  find.forget();
   search.clear();
   show(true);
 }
@@ -151,6 +155,7 @@ async function begin() {
   known = await answered();
   i18n.setModel(known.model);
   search.wire(known.search);
+  find.wire(known);
   if (known.tokens && !known.signedIn) show(false);
   else open();
 }

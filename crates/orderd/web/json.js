@@ -7,6 +7,17 @@ export function parse(text) {
   });
 }
 
+// The names of a path such as `delivery.email`; `\\.` is a dot within a name.
+export const path = (text) => text.match(/(?:\\.|[^.\\])+/g)?.map((name) => name.replace(/\\(.)/g, "$1")) ?? [];
+
+// The value at a path; of an array, those of its elements.
+export function member(value, names) {
+  if (names.length === 0 || value === null || value === undefined) return value;
+  if (Array.isArray(value)) return value.map((element) => member(element, names)).filter((found) => found !== undefined);
+  const [name, ...rest] = names;
+  return typeof value === "object" && Object.hasOwn(value, name) ? member(value[name], rest) : undefined;
+}
+
 // Parsing and laying out a deeper document would exhaust the stack.
 const MAX_DEPTH = 200;
 

@@ -4,7 +4,7 @@
 import { h, value, line } from "./dom.js";
 import { dateTime, label, t, time, zone } from "./i18n.js";
 import { orderText } from "./api.js";
-import { parse } from "./json.js";
+import { member as valueOf, parse, path } from "./json.js";
 
 const AT_ONCE = 4;
 const AGAIN = 2000;
@@ -128,7 +128,7 @@ export class List {
     const row = this.#rows.get(id);
     if (lost && row?.isConnected) setTimeout(() => this.#want(id), AGAIN);
     if (!order || !row) return;
-    const shown = Object.fromEntries(this.#members.map((member) => [member, order[member] ?? ""]));
+    const shown = Object.fromEntries(this.#members.map((member) => [member, valueOf(order, path(member)) ?? ""]));
     this.#fill(row, { id, members: shown });
   }
 }

@@ -3,6 +3,7 @@
 import { $, h, value, line } from "./dom.js";
 import { dateTime, label, t } from "./i18n.js";
 import { find, orderText } from "./api.js";
+import { address } from "./find.js";
 import { arrival } from "./list.js";
 import { failure } from "./failure.js";
 
@@ -93,7 +94,7 @@ async function look() {
 }
 
 const byMember = async (member, wanted, signal) =>
-  ({ how: t("foundBy", { member: label(member) }), ids: await find(member, wanted, { signal }) });
+  ({ how: t("foundBy", { member: label(member) }), member, ids: await find(member, wanted, { signal }) });
 
 // Only what looks like an id: the service may have to ask the table for it.
 async function byId(wanted, signal) {
@@ -106,9 +107,11 @@ async function byId(wanted, signal) {
 }
 
 function show(found) {
-  const groups = found.map(({ how, ids }) => {
+  const groups = found.map(({ how, member, ids }) => {
+    const query = new URLSearchParams({ [`$.${member}`]: shown });
+    const all = ids.length < MOST ? null : h("a", { href: address(query), onclick: () => clear() }, t("foundAll"));
     const count = ids.length < MOST ? t("found", { count: ids.length }) : t("foundMost", { count: ids.length });
-    return h("div", {}, h("h2", {}, `${count} ${how}`), h("ul", {}, ...ids.map(hit)));
+    return h("div", {}, h("h2", {}, `${count} ${how}`), h("ul", {}, ...ids.map(hit)), all);
   });
   $("results").replaceChildren(...(groups.length > 0 ? groups : [h("p", { class: "note" }, t("nothingFound"))]));
 }

@@ -15,6 +15,7 @@ mod schemathesis;
 mod webdriver;
 mod browser;
 mod browser_dead_letters;
+mod browser_find;
 mod pictures;
 mod refused;
 mod dead_letters;

@@ -100,6 +100,9 @@ async fn every_view() {
     browser.reads("#results", "No order").await;
     views(&browser, "nothing-found").await;
     browser.keys("#search", "\u{e00c}").await;
+    go("#/find?$.track_number=WBILMTESTTRACK&order=asc").await;
+    browser.reads("#find-list", "order-0").await;
+    views(&browser, "search").await;
     stack.publish(&hostile()).await;
     service.wait_len(57).await;
     go("#/").await;

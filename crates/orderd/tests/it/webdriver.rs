@@ -163,6 +163,12 @@ impl Browser {
         self.devtools("Network.emulateNetworkConditions", conditions).await;
     }
 
+    /// Where files go that the page has made.
+    pub(crate) async fn downloads_to(&self, folder: &Path) {
+        let behavior = json!({ "behavior": "allow", "downloadPath": folder });
+        self.devtools("Browser.setDownloadBehavior", behavior).await;
+    }
+
     pub(crate) async fn dark(&self, is: bool) {
         let value = if is { "dark" } else { "light" };
         let features = json!({ "features": [{ "name": "prefers-color-scheme", "value": value }] });

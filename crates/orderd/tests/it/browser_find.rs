@@ -1,0 +1,245 @@
+//! The page's search: several values and times, pages by a cursor, and what is found as a file.
+
+use std::collections::HashSet;
+
+use serde_json::{Value, json};
+
+use crate::browser::{is_sound, open, url};
+use crate::support::{Service, Stack, eventually, order, sample};
+use crate::webdriver::Browser;
+
+const ROWS: &str = "[...document.querySelectorAll('#find-list tbody tr')]";
+
+/// An order with these values.
+fn with(uid: &str, track: &str) -> String {
+    let mut order: Value = serde_json::from_str(&sample()).unwrap();
+    order["order_uid"] = uid.into();
+    order["track_number"] = track.into();
+    order.to_string()
+}
+
+/// The ids that are listed.
+async fn listed(browser: &Browser) -> Vec<String> {
+    let ids = browser.script(&format!("return {ROWS}.map((row) => row.dataset.id)")).await;
+    serde_json::from_value(ids).unwrap()
+}
+
+async fn lists(browser: &Browser, right: &[String]) {
+    eventually(&format!("{right:?} are listed"), async || (listed(browser).await == right).then_some(()))
+        .await;
+}
+
+/// Goes to a search by its address, as one who was sent it.
+async fn sent(browser: &Browser, service: &Service, query: &str) {
+    browser.go("about:blank").await;
+    browser.go(&format!("{}#/find{query}", url(service))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_values_and_times_find_orders_and_the_address_holds_the_search() {
+    let (stack, service) = Stack::started().await;
+    stack.publish(&[with("a", "t1"), with("b", "t1"), with("a", "t2"), with("a", "t1")]).await;
+    service.wait_len(4).await;
+    let ids = service.ids().await;
+    let browser = open(&service).await;
+    browser.click("nav [data-view=find]").await;
+    lists(&browser, &ids.iter().rev().cloned().collect::<Vec<_>>()).await;
+    browser.keys("#find-rows input", "a").await;
+    browser.click("#find-add").await;
+    let second = "#find-rows .find-row:nth-child(2)";
+    browser.keys(&format!("{second} select"), "Track").await;
+    browser.keys(&format!("{second} input"), "t1\u{e007}").await;
+    lists(&browser, &[ids[3].clone(), ids[0].clone()]).await;
+    is_sound(&browser, "what was found by two values").await;
+    browser.resize(1280, 900).await;
+    browser.keys("#find-order", "Oldest").await;
+    browser.click("#find-form .primary").await;
+    lists(&browser, &[ids[0].clone(), ids[3].clone()]).await;
+
+    // The same in another window, and the form says what it is.
+    let shared = browser.script("return location.href").await;
+    browser.go("about:blank").await;
+    browser.go(shared.as_str().unwrap()).await;
+    lists(&browser, &[ids[0].clone(), ids[3].clone()]).await;
+    let form = "return [...document.querySelectorAll('#find-form input[type=search], #find-form select')].map((e) => e.value)";
+    let filled = json!(["order_uid", "a", "track_number", "t1", "asc"]);
+    assert_eq!(browser.script(form).await, filled);
+
+    // A member less, and one that nothing has.
+    browser.click("#find-rows .find-row:nth-child(1) button").await;
+    browser.click("#find-form .primary").await;
+    lists(&browser, &[ids[0].clone(), ids[1].clone(), ids[3].clone()]).await;
+    browser.script("document.querySelector('#find-rows input').select()").await;
+    browser.keys("#find-rows input", "nothing\u{e007}").await;
+    browser.reads("#find-list", "Nothing matches").await;
+    is_sound(&browser, "a search that finds nothing").await;
+
+    // Times: the first is within, the last is not.
+    let at = |id: &str| id.split('-').next().unwrap().to_owned();
+    sent(&browser, &service, &format!("?from={}&to={}", at(&ids[1]), at(&ids[3]))).await;
+    lists(&browser, &[ids[2].clone(), ids[1].clone()]).await;
+    browser.script("document.getElementById('find-from').value = '2001-02-03T04:05:06'; document.getElementById('find-to').value = '2002-02-03T04:05'").await;
+    browser.click("#find-form .primary").await;
+    browser.reads("#find-list", "Nothing matches").await;
+    let kept = "return [location.hash.includes('from=2001'), document.getElementById('find-from').value]";
+    assert_eq!(browser.script(kept).await, json!([true, "2001-02-03T04:05:06"]));
+    sent(&browser, &service, "?nobody=1").await;
+    browser.reads("#find-list", "there is no parameter").await;
+}
+
+/// To the end and back, while others arrive: each order of the beginning once, in its place.
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_neither_jump_nor_repeat_while_orders_arrive() {
+    const PAGES: usize = 12;
+    let (stack, service) = Stack::started().await;
+    let sent = stack.run(&["publish", "--count", &(PAGES * 50).to_string()], "").await;
+    assert!(sent.status.success());
+    service.wait_len((PAGES * 50) as u64).await;
+    let mut right = service.ids().await;
+    right.reverse();
+    let browser = open(&service).await;
+    browser.click("nav [data-view=find]").await;
+    browser.holds(&format!("{ROWS}.length === 50")).await;
+    let arriving = stack.run(&["publish", "--count", "100000", "--rate", "200"], "");
+    let turning = async {
+        let some = (PAGES * 50 + 100) as u64;
+        eventually("orders arrive", async || (service.mem_len().await >= some).then_some(())).await;
+        for page in 1..PAGES {
+            browser.click("#find-next").await;
+            lists(&browser, &right[page * 50..][..50]).await;
+        }
+        assert_eq!(browser.text("#find-next[href]").await, "", "the last page");
+        is_sound(&browser, "the last page of a search").await;
+        browser.resize(1280, 900).await;
+        for page in (0..PAGES - 1).rev() {
+            browser.click("#find-prev").await;
+            lists(&browser, &right[page * 50..][..50]).await;
+        }
+        // Further back is what has arrived.
+        browser.click("#find-prev").await;
+        browser.holds(&format!("{ROWS}.length === 50 && {ROWS}[0].dataset.id > '{}'", right[0])).await;
+        browser.click("#find-first").await;
+        browser.holds("location.hash === '#/find'").await;
+    };
+    tokio::select! {
+        () = turning => {}
+        sent = arriving => panic!("orders no longer arrive: {sent:?}"),
+    }
+}
+
+/// The browser's file, as the page writes it.
+const FILE: &str = "window.pieces = []; window.ended = ''; window.showSaveFilePicker = async ({ suggestedName }) => { \
+    window.suggested = suggestedName; return { createWritable: async () => ({ \
+    write: async (text) => void pieces.push(text), close: async () => { ended = 'closed'; }, \
+    abort: async () => { ended = 'aborted'; } }) }; }";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_found_is_written_to_a_file_piece_by_piece_once_each() {
+    let (stack, service) = Stack::started().await;
+    let sent = stack.run(&["publish", "--count", "2500"], "").await;
+    assert!(sent.status.success());
+    stack.publish(&[with("the last", "other")]).await;
+    service.wait_len(2501).await;
+    let browser = open(&service).await;
+    browser.go(&format!("{}#/find?order=asc&$.track_number=WBILMTESTTRACK", url(&service))).await;
+    browser.holds(&format!("{ROWS}.length === 50")).await;
+    browser.script(FILE).await;
+    // The second answer breaks off in the middle of an order.
+    let broken = "window.asked = 0; const real = fetch; window.fetch = async (path, ...others) => { \
+        const answer = await real(path, ...others); \
+        if (!path.includes('full=true') || ++asked !== 2) return answer; \
+        const text = await answer.text(); \
+        const body = new ReadableStream({ start(controller) { controller.enqueue(new TextEncoder().encode(text.slice(0, text.length / 2))); }, \
+        pull(controller) { controller.error(new TypeError('broken')); } }); \
+        return new Response(body, { headers: answer.headers }); }";
+    browser.script(broken).await;
+    let arriving = stack.run(&["publish", "--count", "4000", "--rate", "500"], "");
+    let downloading = async {
+        browser.click("#find-jsonl").await;
+        browser.reads("#find-said", "Downloaded: 2,5").await;
+        browser.holds("ended === 'closed'").await;
+    };
+    tokio::join!(arriving, downloading).0.status.success().then_some(()).unwrap();
+    let pieces: Vec<String> = serde_json::from_value(browser.script("return pieces").await).unwrap();
+    assert!(pieces.len() > 3 && pieces.iter().all(|piece| piece.len() < 1 << 19), "{}", pieces.len());
+    let text = pieces.concat();
+    let ids: Vec<String> = text
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["id"].as_str().unwrap().to_owned())
+        .collect();
+    // Those of the beginning, and maybe some that came until it began.
+    assert_eq!(ids[..2500], service.ids().await[..2500]);
+    assert_eq!(ids.iter().collect::<HashSet<_>>().len(), ids.len());
+    assert!(ids.len() < 6500, "it follows what arrives");
+    let first = service.get(&format!("/order/{}", ids[0])).await.body;
+    assert_eq!(text.lines().next().unwrap(), format!("{{\"id\":\"{}\",\"order\":{first}}}", ids[0]));
+    let named = browser.script("return [suggested.startsWith('order-'), suggested.endsWith('.jsonl')]").await;
+    assert_eq!(named, json!([true, true]));
+
+    // Where it can't be had, no file is left that looks whole.
+    browser.script("window.fetch = () => Promise.reject(new TypeError())").await;
+    browser.click("#find-jsonl").await;
+    browser.reads("#find-said", "the file is not written").await;
+    browser.holds("ended === 'aborted'").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_browser_without_files_saves_csv_that_spreadsheets_read() {
+    let (stack, service) = Stack::started().await;
+    let mut odd: Value = serde_json::from_str(&order("odd")).unwrap();
+    odd["entry"] = "a \"quoted\", text\nof two lines".into();
+    odd["locale"] = "=1+1".into();
+    odd["sm_id"] = json!(9_007_199_254_740_993_i64);
+    odd["items"] = json!([]);
+    stack.publish(&[odd.to_string(), order("plain")]).await;
+    service.wait_len(2).await;
+    let browser = open(&service).await;
+    browser.downloads_to(stack.scratch.path()).await;
+    browser.click("nav [data-view=find]").await;
+    browser.holds(&format!("{ROWS}.length === 2")).await;
+    browser.script("delete window.showSaveFilePicker; delete Window.prototype.showSaveFilePicker").await;
+    browser.click("#find-csv").await;
+    browser.reads("#find-said", "Downloaded: 2.").await;
+    let file = eventually("the file is there", async || {
+        let files = std::fs::read_dir(stack.scratch.path()).unwrap().map(|file| file.unwrap().path());
+        files.into_iter().find(|file| file.extension().is_some_and(|end| end == "csv"))
+    })
+    .await;
+    let text = std::fs::read_to_string(file).unwrap();
+    let lines: Vec<&str> = text.trim_start_matches('\u{feff}').split("\r\n").collect();
+    assert_eq!(lines.len(), 4, "{text}");
+    assert!(lines[0].starts_with("id,arrived,order_uid,track_number,entry,delivery.name"), "{}", lines[0]);
+    let (plain, odd) = (lines[1], lines[2]);
+    assert!(plain.contains(",plain,WBILMTESTTRACK,WBIL,Test Testov,+9720000000,"), "{plain}");
+    for cell in [",\"a \"\"quoted\"\", text\nof two lines\",", ",'=1+1,", ",9007199254740993,", ",[],"] {
+        assert!(odd.contains(cell), "no {cell} in {odd}");
+    }
+}
+
+/// Members within others, of documents of any form.
+#[tokio::test(flavor = "multi_thread")]
+async fn documents_of_any_form_are_found_by_a_path_and_saved_whole() {
+    let stack = Stack::new();
+    let service = stack.serve(&[("MODEL", "any"), ("SEARCH", "to.city,tags")]).await;
+    let first = "{\"to\":\n{\"city\":\"Riga\"},\"n\":1.50,\"tags\":[\"a\",\"b\"]}";
+    stack.publish(&[first, r#"{"to":{"city":"Tallinn"}}"#]).await;
+    service.wait_len(2).await;
+    let id = service.ids().await[0].clone();
+    let browser = open(&service).await;
+    sent(&browser, &service, "?$.to.city=Riga&$.tags=b").await;
+    lists(&browser, std::slice::from_ref(&id)).await;
+    browser.reads("#find-list tbody tr", "Riga").await;
+    browser.script(FILE).await;
+    browser.click("#find-jsonl").await;
+    browser.holds("ended === 'closed'").await;
+    let line = format!("{{\"id\":\"{id}\",\"order\":{}}}\n", first.replace('\n', " "));
+    assert_eq!(browser.script("return pieces.join('')").await, line);
+    browser.script(FILE).await;
+    browser.click("#find-csv").await;
+    browser.holds("ended === 'closed'").await;
+    let csv = browser.script("return pieces.join('')").await;
+    let csv = csv.as_str().unwrap();
+    assert!(csv.starts_with("\u{feff}id,arrived,to.city,tags,document\r\n"), "{csv}");
+    assert!(csv.contains("Riga,\"[\"\"a\"\",\"\"b\"\"]\",\"{\"\"to\"\":"), "{csv}");
+    is_sound(&browser, "a search of documents of any form").await;
+}

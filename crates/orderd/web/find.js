@@ -1,0 +1,158 @@
+// Search by several values and times, page by page. The address holds the search as `/orders` takes it, so that a link to
+// it can be sent on. Pages follow a cursor: what arrives meanwhile moves nothing.
+
+import { $, h, say, value } from "./dom.js";
+import { label, t, zone } from "./i18n.js";
+import { listed } from "./api.js";
+import * as download from "./download.js";
+import { failure } from "./failure.js";
+import { List } from "./list.js";
+
+const PAGE = 50;
+const MAX_ROWS = 32;
+let members = [];
+let shown = 0;
+
+export function wire(known) {
+  members = known.search;
+  $("find-add").onclick = () => addRow().querySelector("input").focus();
+  $("find-form").onsubmit = (event) => {
+    event.preventDefault();
+    const hash = address(asked());
+    if (hash === location.hash) dispatchEvent(new HashChangeEvent("hashchange"));
+    else location.hash = hash;
+  };
+  download.wire(() => criteria(new URLSearchParams(location.hash.replace(/^#\/find\??/, ""))), known);
+}
+
+// Where a search stands. Members are written with their sign, so that none is taken for another parameter.
+export const address = (query) => (query.size > 0 ? `#/find?${query}` : "#/find");
+
+// Signed out: nothing of it stays.
+export function forget() {
+  shown += 1;
+  download.stop();
+  $("find-list").replaceChildren();
+}
+
+export async function show(search) {
+  const mine = ++shown;
+  const query = new URLSearchParams(search);
+  fillForm(query);
+  $("find-list").replaceChildren(h("p", { class: "note" }, t("loading")));
+  links(query, {});
+  try {
+    const found = await page(query);
+    if (mine !== shown) return;
+    $("find-list").replaceChildren(found.ids.length > 0 ? table(found.ids) : nothing());
+    links(query, found);
+    say(found.ids.length > 0 ? t("found", { count: found.ids.length }) : t("findNothing"));
+  } catch (error) {
+    if (mine === shown) $("find-list").replaceChildren(error.status === 400 ? wrong(error) : failure(error, () => show(search)));
+  }
+}
+
+// `before` is the page's own: the page that ends there is asked for backwards.
+async function page(query) {
+  const wanted = criteria(query);
+  const before = query.get("before");
+  const isBack = before !== null;
+  if (isBack) wanted.set("order", query.get("order") === "asc" ? "desc" : "asc");
+  if (isBack || query.has("after")) wanted.set("after", before ?? query.get("after"));
+  wanted.set("limit", PAGE);
+  const { response, next } = await listed(wanted);
+  const ids = JSON.parse(await response.text());
+  if (isBack) ids.reverse();
+  const hasMore = next !== null;
+  return { ids, hasNext: isBack || hasMore, hasPrevious: isBack ? hasMore : query.has("after") };
+}
+
+// What is searched for, without the place in it.
+function criteria(query) {
+  const copy = new URLSearchParams(query);
+  for (const name of ["after", "before", "limit", "full"]) copy.delete(name);
+  return copy;
+}
+
+function links(query, { ids = [], hasNext = false, hasPrevious = false }) {
+  const at = (name, id) => {
+    const there = criteria(query);
+    if (name) there.set(name, id);
+    return address(there);
+  };
+  link("find-first", query.has("after") || query.has("before"), at());
+  link("find-prev", hasPrevious && ids.length > 0, at("before", ids[0]));
+  link("find-next", hasNext && ids.length > 0, at("after", ids.at(-1)));
+}
+
+function link(id, works, href) {
+  if (works) $(id).href = href;
+  else $(id).removeAttribute("href");
+  if (works) $(id).removeAttribute("aria-disabled");
+  else $(id).setAttribute("aria-disabled", "true");
+}
+
+function table(ids) {
+  const list = new List(members, t("findResults"));
+  list.append(ids.map((id) => ({ id })));
+  return list.table;
+}
+
+const nothing = () => h("div", { class: "empty" }, h("h2", {}, t("findNothing")));
+const wrong = (error) => h("div", { class: "empty", role: "alert" }, h("h2", {}, t("findWrong")), value(error.message));
+
+function fillForm(query) {
+  $("find-rows").replaceChildren();
+  for (const [name, text] of query) {
+    const member = name.replace(/^\$\./, "");
+    if ((name !== member || !OTHERS.includes(name)) && members.includes(member)) addRow(member, text);
+  }
+  if ($("find-rows").children.length === 0) addRow();
+  $("find-members").hidden = members.length === 0;
+  $("find-from").value = local(query.get("from"));
+  $("find-to").value = local(query.get("to"));
+  $("find-order").value = query.get("order") === "asc" ? "asc" : "desc";
+  for (const element of document.querySelectorAll(".find .zone")) element.textContent = `, ${zone()}`;
+}
+
+const OTHERS = ["from", "to", "order", "after", "before", "limit", "full"];
+
+function addRow(member = members[0], text = "") {
+  const options = members.map((name) => h("option", { value: name, selected: name === member }, label(name)));
+  const row = h("div", { class: "find-row" },
+    h("select", { "aria-label": t("findMember") }, ...options),
+    h("input", { type: "search", "aria-label": t("findValue"), autocomplete: "off", spellcheck: "false", value: text }),
+    h("button", { type: "button", class: "quiet", onclick: () => remove(row) }, t("findRemove")));
+  $("find-rows").append(row);
+  $("find-add").disabled = $("find-rows").children.length >= MAX_ROWS;
+  return row;
+}
+
+function remove(row) {
+  const next = row.nextElementSibling ?? row.previousElementSibling;
+  row.remove();
+  $("find-add").disabled = false;
+  (next?.querySelector("input") ?? $("find-add")).focus();
+}
+
+// What the form asks for. A row without a value asks for nothing.
+function asked() {
+  const query = new URLSearchParams();
+  for (const row of $("find-rows").children) {
+    const [member, text] = [row.querySelector("select").value, row.querySelector("input").value];
+    if (text !== "") query.append(`$.${member}`, text);
+  }
+  for (const name of ["from", "to"]) {
+    const at = new Date($(`find-${name}`).value);
+    if (!Number.isNaN(at.getTime())) query.set(name, at.toISOString());
+  }
+  if ($("find-order").value === "asc") query.set("order", "asc");
+  return query;
+}
+
+// A time as the field takes it: of this browser's zone, to the second.
+function local(time) {
+  const at = /^\d+$/.test(time ?? "") ? new Date(Number(BigInt(time) / 1000000n)) : new Date(time ?? "");
+  if (Number.isNaN(at.getTime())) return "";
+  return new Date(at.getTime() - at.getTimezoneOffset() * 60000).toISOString().slice(0, 19);
+}
