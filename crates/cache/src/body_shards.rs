@@ -1,6 +1,6 @@
-//! Bodies by their keys and by their slots, in shards that each have a lock of their own.
+//! Bodies by their keys and by their slots, in shards with a lock each.
 //!
-//! With one lock for all, where the machine is full, the kernel takes the core from whoever adds orders and holds it,
+//! With one lock for all, where the machine is full, the kernel preempts the writer while it holds the lock,
 //! and all readers wait for ten milliseconds. Here a lock is held for as long as one body takes, and those of other
 //! shards read on.
 

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 /// What kind of message it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
-    /// An order with an `order_uid` of its own.
+    /// An order with a unique `order_uid`.
     Good,
     /// What has to end as a dead letter.
     Bad,

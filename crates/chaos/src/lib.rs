@@ -49,7 +49,7 @@ pub fn run(program: &Path, plans: &[Plan], jobs: usize, say: Say<'_>) -> Result<
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let (next, say) = (AtomicUsize::new(0), Mutex::new(say));
     let work = || {
-        // Clients start tasks of their own wherever they are made.
+        // Clients spawn tasks where they are created.
         let _entered = runtime.enter();
         let taken = std::iter::from_fn(|| plans.get(next.fetch_add(1, Ordering::Relaxed)));
         taken.map(|plan| one(plan, program, &runtime, &say)).collect::<Result<Vec<_>>>()

@@ -35,7 +35,7 @@ struct Options {
     /// the one that leads, and the standby takes the place of a primary that is away for a second
     #[arg(long)]
     clusters: bool,
-    /// Failures of power and disks instead: NATS and PostgreSQL have their files on disks of their own,
+    /// Failures of power and disks instead: NATS and PostgreSQL each have their files on a separate disk,
     /// whose power fails, together or alone, and files of NATS are damaged. Needs root
     #[arg(long, conflicts_with_all = ["replicas", "clusters"])]
     power: bool,

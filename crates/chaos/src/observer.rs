@@ -181,7 +181,7 @@ impl Observer {
         String::from_utf8(text).map_err(|error| error.to_string())
     }
 
-    /// All dead letters; second parts of large ones stand under subjects of their own.
+    /// All dead letters; the second part of a large one has a separate subject.
     pub(crate) async fn dead_letters(&self) -> Result<Vec<DeadLetter>> {
         answered("the dead letters", async || self.ask_for_dead_letters().await).await
     }

@@ -191,7 +191,7 @@ fn payload(kind: Kind, uid: &str, rng: &mut Rng, client: &Client) -> Bytes {
     }
 }
 
-/// The sample with a number of its own.
+/// The sample with a unique number.
 fn good(uid: &str) -> String {
     let sample = &*SAMPLE;
     let at = sample.find("\"b563feb7b2b84b6test\"").unwrap_or_default();

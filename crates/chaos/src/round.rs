@@ -267,7 +267,7 @@ impl Round<'_> {
         if !self.world.wait_ready(READY) {
             self.wrong("the service was not ready although all parts were back".into());
         }
-        // What was published may be stored only after the server has said that it has it: the table is looked at anew.
+        // What was published may be stored only after the server has said that it has it: so the table is read again.
         let mut differ = String::new();
         self.outcome.same = self.wait(back, SAME, |round| {
             let rows = round.runtime.block_on(round.observer.count())?;

@@ -21,7 +21,7 @@ pub fn command() -> Command {
 #[must_use]
 pub fn command_here() -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    // What cargo has told us of this package is not of those to be built; some would be built anew for it.
+    // What cargo has told us of this package is not of those to be built; some would be rebuilt for it.
     for (name, _) in std::env::vars_os() {
         if ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
             cargo.env_remove(name);

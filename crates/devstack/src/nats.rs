@@ -29,7 +29,7 @@ pub struct NatsOptions {
     pub sync_always: bool,
     /// Whether it has JetStream.
     pub jetstream: bool,
-    /// Whether it also serves its monitoring pages, on a free port of its own.
+    /// Whether it also serves its monitoring pages, on another free port.
     pub monitoring: bool,
     /// More lines of its configuration.
     pub extra_config: String,

@@ -147,7 +147,7 @@ impl Process {
         String::from_utf8_lossy(&bytes[start..]).into_owned()
     }
 
-    /// An error if it has ended, for whoever waits for it to be ready.
+    /// An error if it has ended, for callers that wait until it is ready.
     pub fn check_starting(&mut self) -> Result<(), Error> {
         if !self.has_ended() {
             return Ok(());

@@ -12,7 +12,7 @@ use crate::{Error, Scratch};
 /// The file that takes all the room there is.
 const BALLAST: &str = "ballast";
 
-/// A disk of its own, gone with what is on it when this is dropped.
+/// A separate disk, removed with its contents when this is dropped.
 pub struct SmallDisk {
     dir: PathBuf,
     _scratch: Scratch,
@@ -71,7 +71,7 @@ pub(crate) fn release(dir: &Path) {
     for point in points.filter(|point| Path::new(point).starts_with(dir)) {
         // A process that was killed while it copied a disk has left it frozen.
         thaw(point);
-        // Lazily: whoever still has a file open there is about to end.
+        // Lazily: a process that still has a file open there is about to end.
         let _ = unmount(point, UnmountFlags::DETACH);
     }
 }

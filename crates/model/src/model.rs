@@ -103,7 +103,7 @@ impl Model {
         self.any
     }
 
-    /// Whether documents are orders, of which messages and the page have words of their own.
+    /// Whether documents are orders: messages and the page then say "order".
     pub fn is_order(&self) -> bool {
         self.name == "order"
     }

@@ -12,7 +12,7 @@ pub(crate) struct Checked {
     pub(crate) end: usize,
 }
 
-/// Checks a whole value. `member` is told where the value of each of the root's members starts, by its index.
+/// Checks a whole value. Calls `member` with the index of each member of the root and the offset of its value.
 pub(crate) fn check(
     plan: &Plan,
     value: &[u8],

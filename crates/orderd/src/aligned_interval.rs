@@ -1,4 +1,4 @@
-//! When to look again: whoever looks now and then does so at the same moments as all others, so that a process with
+//! Aligns periodic timers: all of them fire at the same moments, so that a process with
 //! nothing to do wakes once for all of them.
 
 use std::sync::LazyLock;

@@ -77,7 +77,7 @@ pub async fn run(
     let depths = Arc::new(pipeline::ChannelDepths::default());
     let mut stages = pipeline::start(&parts, parser, &depths);
     let http = http::HttpThreads::serve(listener, &parts, depths)?;
-    // Without it, the service would be half of one. It ends soon after it is told to stop, and isn't cut off before.
+    // Without HTTP the service is useless, so its end is the service's. It ends soon after the stop, and is not aborted before.
     stages.spawn("http", Box::pin(http.finish()), CancellationToken::new());
     let progress = parts.progress.clone();
     let refill = shutdown::on_signal(SignalKind::user_defined1(), parts.stop.clone(), move || {

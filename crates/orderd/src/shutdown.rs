@@ -1,4 +1,4 @@
-//! How the service is told to stop: SIGTERM and SIGINT, once to drain and twice to end at once.
+//! What stops the service: SIGTERM and SIGINT, once to drain and twice to end at once.
 
 use std::time::Duration;
 

@@ -8,7 +8,7 @@ use super::{PostgresOptions, cluster};
 use crate::Error;
 use crate::user::User;
 
-/// Writes the rules anew at each start, so that other options on kept data mean what they say.
+/// Writes the rules at each start, so that other options on kept data mean what they say.
 pub(super) fn write(home: &Path, user: Option<User>, options: &PostgresOptions) -> Result<(), Error> {
     let data = cluster::data_of(home);
     let kind = if options.tls.is_some() { "hostssl" } else { "host" };

@@ -37,7 +37,7 @@ pub struct PostgresOptions {
     pub template: bool,
     /// More settings, as of `postgresql.conf`.
     pub settings: Vec<(String, String)>,
-    /// The password of `postgres`, then demanded as SCRAM; none: whoever comes is trusted.
+    /// The password of `postgres`, then demanded as SCRAM; none: every connection is trusted.
     pub password: Option<String>,
     /// A certificate; connections without TLS are then refused, unless a rule lets them in.
     pub tls: Option<Tls>,

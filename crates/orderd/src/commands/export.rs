@@ -89,7 +89,7 @@ pub async fn run(args: ExportArgs) -> anyhow::Result<ExitCode> {
         }
         line.extend_from_slice(b"}\n");
         match out.write_all(&line) {
-            // Whoever reads has seen enough.
+            // The reader has closed the pipe.
             Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(ExitCode::SUCCESS),
             written => written.context("can't write the lines")?,
         }

@@ -18,7 +18,7 @@ mod check_nats;
 mod confirm;
 mod progress;
 
-/// Writes to stdout. Whoever reads it may stop reading.
+/// Writes to stdout, whose reader may close the pipe.
 pub(crate) fn print(text: &str) -> std::io::Result<()> {
     use std::io::Write;
     let mut out = std::io::stdout().lock();

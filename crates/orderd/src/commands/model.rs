@@ -18,7 +18,7 @@ use crate::config::{self, ConfigError, Postgres};
 use crate::postgres;
 use crate::wording::counted;
 
-/// So many ways in which rows were written are told apart; rows of further ones are only counted.
+/// Maximum number of writers' models that are reported one by one; rows of further ones are only counted.
 const MAX_WRITERS: usize = 100;
 
 /// Prints what is asked for. 1: something is not readable.

@@ -1,4 +1,4 @@
-//! Dead letters: messages that could not be taken in, kept in a stream of their own. Their form, their storage, and
+//! Dead letters: messages that could not be taken in, kept in a separate stream. Their form, their storage, and
 //! what lists and replays them, for the service, the commands and HTTP.
 
 pub(crate) mod format;

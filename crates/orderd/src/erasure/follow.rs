@@ -1,6 +1,6 @@
 //! Taking out of memory what was erased, by whomever, and erasing what was left of it.
 //!
-//! Whoever held a copy of the message when its order was erased may still store it: as a row that was being
+//! A process that held a copy of the message when its order was erased may still store it: as a row that was being
 //! written, or as a dead letter. So each process looks again, more often than any copy is held.
 
 use std::collections::{HashMap, HashSet};

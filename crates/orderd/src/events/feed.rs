@@ -33,9 +33,9 @@ const BATCH_BYTES: usize = 64 << 10;
 /// How long a reader gathers events: a thousand readers would otherwise be woken for each single order.
 pub(crate) const GATHER_INTERVAL: Duration = Duration::from_millis(50);
 
-/// What came in, for whoever reads along.
+/// The orders that came in, for the readers of `/events`.
 pub(crate) struct Feed {
-    /// What an event's id starts with: another run of the service numbers its events anew.
+    /// What an event's id starts with: another run of the service starts its numbers again.
     run: String,
     layouts: Arc<Layouts>,
     /// The members that an event shows.

@@ -30,7 +30,7 @@ const MAX_WAITING_OF_QUERIES: usize = 512;
 /// How many messages are looked for in the stream at once.
 const STREAM_LOOKUPS_IN_FLIGHT: usize = 64;
 
-/// How long a reader waits before it is told to come again.
+/// How long a reader waits before it gets 503.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What it asks: the table, and the stream for what lies beyond the position.
@@ -145,7 +145,7 @@ async fn answer(asked: &mut mpsc::Receiver<Question>, parts: &Sources, cache: &C
                     let row = match (rows.get(&question.id), beyond.get(&question.id)) {
                         (Some(row), _) => row.clone(),
                         (None, Some(Some(is_in_stream))) if *is_in_stream => StoredRow::NotRead,
-                        // NATS can't be asked: the reader is told to come again.
+                        // NATS can't be asked: the reader gets 503.
                         (None, Some(None)) => continue,
                         _ => StoredRow::NotThere,
                     };

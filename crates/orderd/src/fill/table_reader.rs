@@ -101,7 +101,7 @@ impl TableReader {
         // Mostly none is there, and to look for them is to read the table once more.
         let mut has_unreadable = false;
         loop {
-            // Before it is read: whoever asks later is answered by the next fill.
+            // Before the table is read: a later request is answered by the next fill.
             asked = self.progress.asked.load(Ordering::Acquire);
             self.progress.rows.store(0, Ordering::Relaxed);
             self.progress.undecodable.store(0, Ordering::Relaxed);
@@ -168,7 +168,7 @@ impl TableReader {
         let parts = self.share(connection, ranges).await;
         let reads = parts.into_iter().map(|(connection, ranges)| {
             let read = self.clone().read_ranges(connection, format, ranges, initmemchan.clone(), first);
-            // On a task of its own, so that the ranges are decoded on several cores.
+            // On a separate task, so that the ranges are decoded on several cores.
             tokio::spawn(read).unwrap_or_else(|_| Err(Failed::Closed))
         });
         future::try_join_all(reads).await?;

@@ -1,5 +1,5 @@
 //! Answers that are large. A payload of a mebibyte can be an order of forty, for members that are left out are shown;
-//! and whoever asks may read as slowly as the time for an answer allows. So only so many bytes wait at once for those
+//! and a client may read as slowly as the time for an answer allows. So only so many bytes wait at once for those
 //! who asked for them.
 
 use std::convert::Infallible;

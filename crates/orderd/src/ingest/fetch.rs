@@ -89,7 +89,7 @@ enum Ended {
 }
 
 impl Fetch {
-    /// Reads until it is told to stop, whatever the server does meanwhile.
+    /// Reads until the service stops, whatever the server does meanwhile.
     ///
     /// # Errors
     /// A server or a stream that can't be used, at the start.

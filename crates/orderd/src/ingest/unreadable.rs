@@ -1,7 +1,7 @@
 //! The second line of defence against a message at which the NATS client fails for an unknown reason: its connection
 //! breaks, or its task dies, whenever that message is delivered.
 //!
-//! Where delivery has ended twice at one place, clients of their own try the message behind it. Where each of them fails
+//! Where delivery has ended twice at one place, separate clients try the message behind it. Where each of them fails
 //! too, the message is asked for by `$JS.API.STREAM.MSG.GET`, whose answer is plain JSON, and becomes a dead letter.
 
 use std::sync::Arc;

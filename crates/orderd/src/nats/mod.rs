@@ -326,7 +326,7 @@ pub(crate) async fn refuse_unusable(client: &Client, settings: &Nats) -> anyhow:
              connected to its hub?"
         )),
         (Err(error), None) if !info.jetstream && is_disabled(&error) => Err(NatsError::NoJetStream.into()),
-        // It may not be ready yet; whoever uses it tries again.
+        // It may not be ready yet; callers retry.
         _ => Ok(()),
     }
 }

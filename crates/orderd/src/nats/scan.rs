@@ -77,7 +77,7 @@ impl Scan {
         Ok(Self { consumer, trace, count })
     }
 
-    /// Shows the messages with their places, until it is told to stop. What comes meanwhile is not waited for, and
+    /// Shows the messages with their places, until the callback says stop. What comes meanwhile is not waited for, and
     /// neither is what leaves the stream meanwhile.
     pub(crate) async fn show(
         self,

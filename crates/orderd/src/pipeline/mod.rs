@@ -102,7 +102,7 @@ impl Context {
     }
 }
 
-/// Starts all stages. Each ends when its input closes, which begins where `fetch` and `table_reader` are told
+/// Starts all stages. Each ends when its input closes, which begins where `fetch` and `table_reader` are asked
 /// to stop.
 pub(crate) fn start(parts: &Context, parser: Parser, depths: &ChannelDepths) -> Supervisor {
     let Context { settings, client, layouts, cache, feed, progress, positions, health, .. } = parts;

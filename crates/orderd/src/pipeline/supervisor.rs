@@ -16,7 +16,7 @@ pub(crate) struct Supervisor {
 }
 
 impl Supervisor {
-    /// Starts one; it ends at the latest when it is told to give up.
+    /// Starts a stage; it ends at the latest when the service gives up.
     pub(crate) fn spawn(&mut self, name: &'static str, run: Stage, give_up: CancellationToken) {
         let stage = self.running.spawn(async move {
             tokio::select! {

@@ -101,7 +101,7 @@ pub(crate) async fn connect(settings: &Postgres) -> Result<Connection, ConnectEr
     };
     let mut failed = Vec::new();
     for place in (first..first + count).map(|place| place % count) {
-        // Whoever is tired of waiting begins with the next one when it comes again.
+        // A caller that gives up waiting begins with the next address when it tries again.
         target.preferred.store((place + 1) % count, Ordering::Relaxed);
         let server = &target.servers.0[place];
         match timeout(limit, connect_to(&target, place)).await {
@@ -212,7 +212,7 @@ async fn connect_to(target: &Arc<Target>, server: usize) -> Result<Connection, t
 
 /// Whether a server may refuse this with TLS and not without, or the other way round.
 fn depends_on_tls(error: &tokio_postgres::Error) -> bool {
-    // Who may connect, and what poolers say there. A failed handshake has no kind of its own.
+    // Who may connect, and what poolers say there. A failed handshake has no error kind.
     let of_class = |class| error.code().is_some_and(|code| code.code().starts_with(class));
     of_class("28") || of_class("08") || error.to_string() == "error performing TLS handshake"
 }
@@ -230,7 +230,7 @@ async fn open(
 ) -> Result<Connection, tokio_postgres::Error> {
     let (client, connection) = config.clone().ssl_mode(mode).connect(tls.clone()).await?;
     let driver = tokio::spawn(async move {
-        // Whoever uses the client sees the error, with what was being done.
+        // The caller that uses the client sees the error, with what was being done.
         drop(connection.await);
     });
     Ok(Connection { client, target: target.clone(), server, driver })

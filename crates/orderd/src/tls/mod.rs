@@ -25,9 +25,9 @@ pub(crate) enum Mode {
     Disable,
     /// TLS only where the server requires it, without checking the certificate.
     Allow,
-    /// TLS where the server has it; whoever it is.
+    /// TLS where the server has it, without a check of its certificate.
     Prefer,
-    /// TLS; whoever it is.
+    /// TLS, without a check of the server's certificate.
     Require,
     /// TLS, and a certificate of a known authority.
     VerifyCa,
@@ -74,7 +74,7 @@ pub(crate) struct Client {
     pub(crate) roots: Option<Roots>,
     /// Files of a certificate and its key, to be shown to the server.
     pub(crate) identity: Option<(PathBuf, PathBuf)>,
-    /// Whether the server is told which name was asked for.
+    /// Whether the handshake names the host (SNI).
     pub(crate) sni: bool,
     pub(crate) versions: Versions,
     /// TLS from the first byte on.
@@ -132,7 +132,7 @@ impl Client {
     }
 }
 
-/// Speaks with whoever has the certificate that comes first in that file, by whatever name.
+/// Accepts the server that has the first certificate of that file, by any name.
 ///
 /// # Errors
 /// A file without a certificate, in words.
@@ -196,7 +196,7 @@ impl Authorities {
 /// Whom one speaks to.
 #[derive(Debug)]
 enum Trusted {
-    /// Whoever answers: encrypted, and no more.
+    /// Any server: encrypted, not authenticated.
     Anybody,
     /// Who has a certificate of a known authority, whatever name it is for.
     AnyName(Arc<Authorities>),
@@ -206,7 +206,7 @@ enum Trusted {
     Only(CertificateDer<'static>),
 }
 
-/// Looks at who it is; that it really is whoever the certificate names, the signatures show.
+/// Checks the names and dates of a certificate. The handshake's signatures prove that the server has its key.
 #[derive(Debug)]
 struct Verifier {
     provider: Arc<CryptoProvider>,

@@ -20,7 +20,7 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(180);
 /// The stream of dead letters that the service makes by default: the name of the stream of orders, and `_DEAD`.
 pub(crate) const DEAD: &str = "ORDERS_DEAD";
 
-/// How often a client asks again that is told to come later.
+/// How often a client retries after a 503.
 const ASKED_AGAIN: usize = 5;
 
 /// Both servers, and the service once it is started.
@@ -347,14 +347,14 @@ pub(crate) fn sample() -> String {
     model::Model::order().unwrap().sample
 }
 
-/// The sample order under a number of its own.
+/// The sample order with a unique number.
 pub(crate) fn order(uid: &str) -> String {
     let mut order: Value = serde_json::from_str(&sample()).unwrap();
     order["order_uid"] = uid.into();
     order.to_string()
 }
 
-/// So many orders, each with a number of its own.
+/// So many orders, each with a unique number.
 pub(crate) fn orders(count: usize) -> Vec<String> {
     (0..count).map(|number| order(&format!("order-{number}"))).collect()
 }

@@ -1,4 +1,4 @@
-//! podman with images of its own under `target/image`, so that nothing of the machine's is changed.
+//! podman with its images under `target/image`, so that nothing of the machine is changed.
 
 use std::ffi::OsStr;
 use std::os::unix::fs::MetadataExt;

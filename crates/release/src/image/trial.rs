@@ -103,7 +103,7 @@ impl Trial<'_> {
         Ok(Process::spawn(launch)?)
     }
 
-    /// A command in a container of its own, as `docker compose run --rm orderd …`.
+    /// A command in a separate container, as `docker compose run --rm orderd …`.
     fn orderd(&self, args: &[&str]) -> Result<String> {
         let mut all = self.flags();
         all.push(self.image.into());

@@ -1,4 +1,4 @@
-//! Answers as gzip, for whoever asks for it.
+//! Compresses answers for clients that accept gzip.
 //!
 //! Not for `/order/{id}` and lists of ids, which mostly fit into one packet as they are, and not for `/events`:
 //! what is gathered to be compressed arrives late.

@@ -17,7 +17,7 @@ pub(crate) async fn require_own(request: Request, next: Next) -> Response {
 }
 
 /// Browsers say where a request comes from: newer ones in `Sec-Fetch-Site`, but only to addresses that they
-/// trust; others in `Origin`. Whoever says neither is no browser, and has no cookie that others could use.
+/// trust; others in `Origin`. A client that sends neither is not a browser, and has no cookie that another site could use.
 fn is_own(headers: &HeaderMap) -> bool {
     let value = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default());
     if let Some(site) = value(header::HeaderName::from_static("sec-fetch-site")) {

@@ -1,4 +1,4 @@
-//! `DELETE /order/{id}`: erases an order everywhere. It needs a token of its own kind.
+//! `DELETE /order/{id}`: erases an order everywhere. It needs a token with the right to erase.
 
 use std::sync::Arc;
 

@@ -45,7 +45,7 @@ async fn known(app: &App, n: Option<usize>) -> Option<Page> {
     Some(app.cache.page(n)).filter(|page| is_filled || !matches!(page, Page::NotThere))
 }
 
-/// A full page seldom changes: whoever turns pages to and fro gets 304.
+/// A full page seldom changes: a client that asks for it again gets 304.
 fn answer(page: Option<Page>, asked: &HeaderMap) -> Response {
     match page {
         None => unavailable("503 memory doesn't have the whole table yet"),

@@ -40,7 +40,7 @@ where
     let mut read = BytesMut::with_capacity(READ_BUFFER_BYTES);
     let mut answers = Answers::new();
     let mut last = Instant::now();
-    // Not set anew for each request: that would cost more than the order does.
+    // Not reset for each request: that would cost more than the order does.
     let mut limit = app.settings.http_idle_timeout;
     let mut idle = std::pin::pin!(tokio::time::sleep(limit));
     let (mut stopped, mut is_stopped) = (std::pin::pin!(stop.cancelled()), false);

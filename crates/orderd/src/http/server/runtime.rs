@@ -19,7 +19,7 @@ pub(crate) struct HttpThreads {
 }
 
 impl HttpThreads {
-    /// Serves from here on, until `parts` are told to stop.
+    /// Serves until the service stops.
     ///
     /// # Errors
     /// The system gives no more threads, or the listener can't be watched.

@@ -14,7 +14,7 @@ const SLICE_NS: u64 = 100_000;
 /// What the kernel says; the thread then has turns like any other.
 pub(crate) fn take_short_ones() -> io::Result<()> {
     let mut attributes = attributes()?;
-    // Somebody has given the process a policy of its own: it knows better.
+    // The process was started with another scheduling policy, which stays.
     if attributes.sched_policy != libc::SCHED_OTHER as u32 {
         return Ok(());
     }
