@@ -170,7 +170,7 @@ impl Shapes<'_> {
     fn member(&mut self, member: &Member) -> shape::Member {
         shape::Member {
             json_name: leaked(&member.json_name),
-            json_head: leaked(&format!("{}:", Value::from(member.json_name.as_str()))),
+            json_key: leaked(&format!("{}:", Value::from(member.json_name.as_str()))),
             go_name: leaked(&member.go_name),
             kind: self.kind(&member.kind),
             nullable: member.nullable,

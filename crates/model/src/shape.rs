@@ -24,7 +24,7 @@ pub struct Member {
     /// The name in JSON, `chrt_id`.
     pub json_name: &'static str,
     /// The name as it opens the member in JSON, `"chrt_id":`.
-    pub json_head: &'static str,
+    pub json_key: &'static str,
     /// The name of the Go field, `ChrtId`.
     pub go_name: &'static str,
     /// What it holds.

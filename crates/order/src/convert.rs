@@ -8,7 +8,7 @@ use gobwire::{
 };
 use model::shape::{Kind, Struct};
 
-use crate::{RowError, render};
+use crate::{RowError, json_text};
 
 /// The JSON of a row.
 ///
@@ -65,7 +65,7 @@ fn structure(
             json.push(b',');
         }
         let member = &shape.members[index];
-        json.extend_from_slice(member.json_head.as_bytes());
+        json.extend_from_slice(member.json_key.as_bytes());
         value(&member.kind, fields.decoder(), field.wire, json)?;
     }
     json.push(b'}');
@@ -80,11 +80,11 @@ fn value(kind: &'static Kind, decoder: &mut ValueDecoder<'_>, wire: i64, json: &
             if !number.is_finite() {
                 return Err(Error::Corrupt("a number that is not finite".into()));
             }
-            render::float(number, json);
+            json_text::float(number, json);
         }
-        Kind::Float => render::float(decoder.read_int()? as f64, json),
+        Kind::Float => json_text::float(decoder.read_int()? as f64, json),
         Kind::Int => json.extend_from_slice(itoa::Buffer::new().format(decoder.read_int()?).as_bytes()),
-        Kind::String => render::string(decoder.read_string()?.as_bytes(), json),
+        Kind::String => json_text::string(decoder.read_string()?.as_bytes(), json),
         Kind::Struct(shape) => structure(shape, decoder, wire, json)?,
         Kind::Slice(element) => {
             let of = element_of(decoder.types(), wire).ok_or(Error::UndefinedType(wire))?;

@@ -10,10 +10,13 @@ use gobwire::{TypeTable, WireType, ids};
 use model::shape::{Kind, Struct};
 
 use crate::RowError;
-use crate::render;
+use crate::json_text;
 
 /// The Go field that holds the key in every struct of the model.
 pub(crate) const LOCAL_ID: &str = "LocalID";
+
+/// The number of the layout in which rows are written here.
+pub(crate) const OWN_LAYOUT: usize = 0;
 
 /// One writer's descriptors and what they mean.
 pub(crate) struct Layout {
@@ -42,8 +45,8 @@ pub(crate) struct StructPlan {
     /// Whether the fields stand in the order of the members, as they do in rows of ours.
     pub(crate) ordered: bool,
     /// For each member, what its JSON opens with, and its JSON where it is left out.
-    pub(crate) heads: Vec<Box<[u8]>>,
-    pub(crate) blanks: Vec<Box<[u8]>>,
+    pub(crate) member_prefixes: Vec<Box<[u8]>>,
+    pub(crate) zero_members: Vec<Box<[u8]>>,
 }
 
 /// One field on the wire.
@@ -241,9 +244,9 @@ impl Builder<'_> {
 impl StructPlan {
     /// Its fields are to come.
     fn new(shape: Option<&'static Struct>) -> Self {
-        let heads = shape.map(render::heads).unwrap_or_default();
-        let blanks = shape.map(render::blanks).unwrap_or_default();
-        Self { fields: Vec::new(), shape, ordered: false, heads, blanks }
+        let member_prefixes = shape.map(json_text::member_prefixes).unwrap_or_default();
+        let zero_members = shape.map(json_text::zero_members).unwrap_or_default();
+        Self { fields: Vec::new(), shape, ordered: false, member_prefixes, zero_members }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::format::RowFormat;
-use crate::wire::{Reader, put_bytes};
+use crate::gob::{Reader, put_bytes};
 
 /// An order that has just come in: its body, and what a row of it needs besides.
 #[derive(Clone, PartialEq, Eq)]

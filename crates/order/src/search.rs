@@ -2,12 +2,12 @@
 
 use model::shape::{Kind, Struct};
 
+use crate::gob::{Fault, Reader};
 use crate::layout::{Node, Plan, StructPlan, Target};
 use crate::order::Body;
-use crate::rows::{Layouts, RowReader};
-use crate::walk::{Nothing, next_field, pass};
-use crate::wire::{Fault, Reader};
-use crate::{RowError, SettingError, document, render};
+use crate::row_codec::{Layouts, RowReader};
+use crate::scan::{Skip, next_field, pass};
+use crate::{RowError, SettingError, document, json_text, member_name, render};
 
 /// The path of a member by which documents are found, such as `delivery.email` or `items.nm_id`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,7 +58,7 @@ impl SearchKind {
 
 impl SearchPath {
     fn new(shape: &'static Struct, path: &str) -> Result<Self, SettingError> {
-        let names = names(path);
+        let names = member_name::of_path(path);
         if shape.any {
             return Ok(Self { steps: [].into(), arrays: 0, kind: SearchKind::Any, names: names.into() });
         }
@@ -194,7 +194,7 @@ impl Layouts {
                 values.push(b',');
             }
             match path.kind {
-                SearchKind::String => render::string(text, &mut values),
+                SearchKind::String => json_text::string(text, &mut values),
                 _ => values.extend_from_slice(text),
             }
         })?;
@@ -276,7 +276,7 @@ impl Values<'_> {
             if field.target == Target::Member(wanted) {
                 return self.value(&field.node, *reader, step);
             }
-            pass(self.plan, &field.node, reader, &mut Nothing, 1)?;
+            pass(self.plan, &field.node, reader, &mut Skip, 1)?;
         }
         self.left_out(step);
         Ok(())
@@ -289,7 +289,7 @@ impl Values<'_> {
             Node::Slice(element) => {
                 for _ in 0..reader.count()? {
                     self.value(element, reader, step)?;
-                    pass(self.plan, element, &mut reader, &mut Nothing, 1)?;
+                    pass(self.plan, element, &mut reader, &mut Skip, 1)?;
                 }
                 return Ok(());
             }
@@ -312,23 +312,6 @@ impl Values<'_> {
 /// A zero with a sign is a zero.
 fn by_value<'t>(path: &SearchPath, text: &'t [u8]) -> &'t [u8] {
     if path.kind == SearchKind::Float && text == b"-0.0" { b"0.0" } else { text }
-}
-
-/// The names of a path.
-pub(crate) fn names(path: &str) -> Vec<String> {
-    let (mut names, mut name, mut letters) = (Vec::new(), String::new(), path.chars().peekable());
-    while let Some(letter) = letters.next() {
-        match (letter, letters.peek()) {
-            ('\\', Some(&escaped @ ('.' | '\\'))) => {
-                name.push(escaped);
-                letters.next();
-            }
-            ('.', _) => names.push(std::mem::take(&mut name)),
-            _ => name.push(letter),
-        }
-    }
-    names.push(name);
-    names
 }
 
 /// A decimal number: its digits, without the zeros at either end, and by which power of ten they count.
@@ -385,7 +368,7 @@ fn fraction(asked: &str) -> String {
         return asked.to_owned();
     };
     let mut text = Vec::new();
-    render::float(if number == 0.0 { 0.0 } else { number }, &mut text);
+    json_text::float(if number == 0.0 { 0.0 } else { number }, &mut text);
     String::from_utf8_lossy(&text).into_owned()
 }
 
@@ -408,7 +391,7 @@ mod tests {
             (".a.", &["", "a", ""]),
             ("", &[""]),
         ] {
-            assert_eq!(names(path), expected, "{path}");
+            assert_eq!(member_name::of_path(path), expected, "{path}");
         }
     }
 

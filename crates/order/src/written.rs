@@ -3,8 +3,8 @@
 use gobwire::{Decoder, TypeTable, WireType, ids, parse_length_prefix};
 use model::shape::{Kind, Member, Struct};
 
+use crate::gob::Reader;
 use crate::layout::LOCAL_ID;
-use crate::wire::Reader;
 use crate::{MAX_DEPTH, RowError};
 
 /// The descriptors at the front of a row. Rows of one writer have the same.
@@ -62,7 +62,7 @@ fn structure(types: &TypeTable, wire: i64, depth: usize) -> Result<&'static Stru
     for field in fields.iter().filter(|field| field.name != LOCAL_ID) {
         let Some(kind) = kind(types, field.id, depth)? else { continue };
         let go_name: &'static str = field.name.clone().leak();
-        members.push(Member { json_name: go_name, json_head: "", go_name, kind, nullable: false });
+        members.push(Member { json_name: go_name, json_key: "", go_name, kind, nullable: false });
     }
     let go_name = name.clone().leak();
     Ok(Box::leak(Box::new(Struct {

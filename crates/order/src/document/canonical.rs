@@ -16,9 +16,10 @@ use model::shape::{Kind, Struct};
 use super::number::{self, Problem};
 use super::repeated;
 use super::scan::{Scanner, unescaped};
-use crate::parse::{name, shortened, without_lone_surrogates};
+use crate::input_text::without_lone_surrogates;
+use crate::json_text;
+use crate::member_name::{self, shortened};
 use crate::refusal::{Reason, Refusal};
-use crate::render;
 
 /// Maximum number of bytes that the numbers of a document add to its length when they are written without exponents:
 /// `1e308` would be 309 of them.
@@ -130,7 +131,7 @@ impl<'t> Tree<'t> {
             }
             let (node, is_member) = (&self.nodes[next], *end == b'}');
             if is_member {
-                render::string(node.name.as_bytes(), out);
+                json_text::string(node.name.as_bytes(), out);
                 out.push(b':');
             }
             self.begin(&node.value, &mut open, out);
@@ -142,7 +143,7 @@ impl<'t> Tree<'t> {
         match value {
             Value::Text(text) => out.extend_from_slice(text.as_bytes()),
             Value::Number(text) => out.extend_from_slice(text.as_bytes()),
-            Value::String(text) => render::string(text.as_bytes(), out),
+            Value::String(text) => json_text::string(text.as_bytes(), out),
             Value::Object(place) => {
                 out.push(b'{');
                 open.push((place.clone(), b'}'));
@@ -279,7 +280,8 @@ impl<'t> Reader<'t> {
         self.at = self.scanner.at();
         let name = unescaped(self.scanner.string()?);
         self.scanner.eat(b':')?;
-        let known = open.shape.and_then(|shape| Some((shape, name::find(shape, open.expected, &name)?)));
+        let known =
+            open.shape.and_then(|shape| Some((shape, member_name::find(shape, open.expected, &name)?)));
         if let Some((shape, index)) = known {
             let member = &shape.members[index];
             (open.expected, open.kind, open.name) =

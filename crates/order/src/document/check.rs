@@ -5,7 +5,7 @@ use model::shape::{Kind, Struct};
 use super::MALFORMED;
 use super::scan::{Scanner, unescaped};
 use crate::RowError;
-use crate::parse::name;
+use crate::member_name;
 
 /// Whole numbers of fewer characters than this fit into 64 bits; numbers without an exponent, and shorter than the
 /// second, into a double.
@@ -37,7 +37,7 @@ fn object(
     scanner.eat(b'{').ok_or(MALFORMED)?;
     let (mut expected, mut is_first) = (0, true);
     while let Some(raw) = scanner.name(&mut is_first).ok_or(MALFORMED)? {
-        let Some(index) = name::find(shape, expected, &unescaped(raw)) else {
+        let Some(index) = member_name::find(shape, expected, &unescaped(raw)) else {
             scanner.value().ok_or(MALFORMED)?;
             continue;
         };

@@ -23,7 +23,7 @@ use model::shape::{Kind, Struct};
 
 use self::scan::{Scanner, unescaped};
 use crate::RowError;
-use crate::render;
+use crate::json_text;
 
 /// Appends the text of a `jsonb` as PostgreSQL prints it, without the blanks that it puts behind colons and commas.
 pub(crate) fn unspaced(text: &str, out: &mut Vec<u8>) {
@@ -102,7 +102,7 @@ fn write_text(value: Option<&str>, kind: &Kind, out: &mut Vec<u8>) -> Result<(),
         Kind::Float => {
             let number: f64 = value.parse().map_err(|_| MALFORMED)?;
             // No sign of a zero, as in rows of gob.
-            render::float(if number == 0.0 { 0.0 } else { number }, out);
+            json_text::float(if number == 0.0 { 0.0 } else { number }, out);
         }
         Kind::Bool | Kind::Struct(_) | Kind::Slice(_) => out.extend_from_slice(value.as_bytes()),
     }

@@ -5,7 +5,7 @@ use model::shape::{Kind, Struct};
 use super::scan::{Scanner, unescaped};
 use super::{MALFORMED, write_text};
 use crate::RowError;
-use crate::parse::name;
+use crate::member_name;
 
 /// Gives each value at a path, as text, as rows of gob show it; nothing where it is missing or `null`. `kind` is that of the
 /// path's end.
@@ -56,7 +56,7 @@ fn of_object<'t>(
     scanner.eat(b'{').ok_or(MALFORMED)?;
     let (mut expected, mut is_first) = (0, true);
     while let Some(raw) = scanner.name(&mut is_first).ok_or(MALFORMED)? {
-        let place = name::find(shape, expected, &unescaped(raw));
+        let place = member_name::find(shape, expected, &unescaped(raw));
         expected = place.map_or(expected, |place| place + 1);
         let value = scanner.value().ok_or(MALFORMED)?;
         if place == Some(wanted) && value != "null" {

@@ -8,7 +8,7 @@ use std::ops::Range;
 use model::shape::{Kind, Struct};
 
 use super::State;
-use crate::wire::put_uint;
+use crate::gob::put_uint;
 
 /// What is written of an object so far.
 pub(super) struct Members {

@@ -13,10 +13,10 @@ use model::shape::{Kind, Struct};
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::State;
+use super::general::Value;
 use super::members::{is_left_out, pass, zero_element};
-use super::name;
-use super::visit::Value;
-use crate::wire::put_uint;
+use crate::gob::put_uint;
+use crate::member_name;
 
 /// A value that was given.
 enum Node {
@@ -234,6 +234,6 @@ impl Visitor<'_> for Name {
     }
 
     fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<Option<usize>, E> {
-        Ok(name::find(self.shape, self.expected, name))
+        Ok(member_name::find(self.shape, self.expected, name))
     }
 }

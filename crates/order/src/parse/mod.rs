@@ -1,6 +1,7 @@
-//! JSON -> gob value, straight, without a document in between: what an order costs when it comes in.
+//! JSON -> order: a gob value in one pass, or, where rows are `jsonb` or `json`, the document itself, checked.
 //!
-//! Most documents are plain and read by `plain`, in half of the time; all others by `serde_json` and our visitors.
+//! `fast` reads most documents, in half of the time. It gives up on anything unusual; `general`, with `serde_json`'s
+//! visitors, then reads the document from its beginning.
 //!
 //! What is taken has the value that Go's `encoding/json` gives it: missing members are zero, a member that is `null`
 //! is left as it is, unknown ones are ignored but counted, names match without regard to case where none matches
@@ -8,31 +9,29 @@
 //! `U+FFFD`. Refused are invalid UTF-8, numbers that don't fit, values of another type, `null`, what is not an
 //! object, and what is nested deeper than Go reads.
 
-mod plain;
-mod visit;
+mod fast;
+mod general;
 mod merge;
 mod members;
-pub(crate) mod name;
-mod place;
-mod text;
+mod error_offset;
 
 use std::collections::BTreeSet;
 use std::fmt;
 
 use model::shape::{Member, Struct};
 
-use self::place::offset;
-pub(crate) use self::text::without_lone_surrogates;
+use self::error_offset::offset;
 use crate::document::{by_name, canonical};
 use crate::format::RowFormat;
+use crate::input_text::without_lone_surrogates;
+use crate::layout::OWN_LAYOUT;
+use crate::member_name::shortened;
 use crate::order::{Body, Order};
 use crate::refusal::{Reason, Refusal};
-use crate::rows::OURS;
-use crate::{SettingError, search};
+use crate::{SettingError, member_name};
 
-/// How many names of unknown members are kept, and how long each may be, in characters.
-const UNKNOWN_NAMES: usize = 20;
-const UNKNOWN_NAME_LENGTH: usize = 64;
+/// Maximum number of names of unknown members that are kept.
+const MAX_UNKNOWN_NAMES: usize = 20;
 
 /// Parses payloads one after another, with the same memory.
 #[derive(Clone)]
@@ -111,7 +110,8 @@ impl Parser {
         refuses_unknown: bool,
     ) -> Result<Self, SettingError> {
         if shape.any {
-            let required_paths = required.iter().map(|path| (path.clone(), search::names(path))).collect();
+            let required_paths =
+                required.iter().map(|path| (path.clone(), member_name::of_path(path))).collect();
             let rules = Rules { required_paths, ..Rules::default() };
             return Ok(Self { shape, rules, format: RowFormat::Json, state: State::default() });
         }
@@ -180,8 +180,8 @@ impl Parser {
     /// Reads `text`, unless something about it is unusual, to a gob value. Gives back the number of the key's field.
     fn plain(&mut self, text: &str, key: &str) -> Option<u64> {
         let out = &mut self.state.out;
-        Body::open(OURS as u16, key, out);
-        plain::document(self.shape, text, &self.rules, out)
+        Body::open(OWN_LAYOUT as u16, key, out);
+        fast::document(self.shape, text, &self.rules, out)
     }
 
     /// The same of any text, by `serde_json` alone.
@@ -189,7 +189,7 @@ impl Parser {
         let text = without_lone_surrogates(text);
         let Self { shape, rules, state, .. } = self;
         state.open(key);
-        let mut key_field = visit::document(shape, &text, &rules.required, state)?;
+        let mut key_field = general::document(shape, &text, &rules.required, state)?;
         if state.repeats {
             state.open(key);
             let merged = merge::document(shape, &text, &rules.required, state);
@@ -225,7 +225,7 @@ impl fmt::Debug for Parser {
 impl State {
     /// Begins an order in `out`, and forgets what was noted of the document before.
     fn open(&mut self, key: &str) {
-        Body::open(OURS as u16, key, &mut self.out);
+        Body::open(OWN_LAYOUT as u16, key, &mut self.out);
         self.spans.clear();
         self.path.clear();
         (self.reason, self.wrong_at, self.missing, self.repeats) = (None, None, None, false);
@@ -286,15 +286,10 @@ impl State {
 
     fn unknown(&mut self, name: &str) {
         self.unknown.count += 1;
-        if self.unknown.names.len() < UNKNOWN_NAMES {
+        if self.unknown.names.len() < MAX_UNKNOWN_NAMES {
             self.unknown.names.insert(shortened(name));
         }
     }
-}
-
-/// A name that somebody else has chosen.
-pub(crate) fn shortened(name: &str) -> String {
-    name.chars().take(UNKNOWN_NAME_LENGTH).collect()
 }
 
 #[cfg(test)]

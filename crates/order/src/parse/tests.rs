@@ -92,9 +92,9 @@ fn plain_values_of_all_kinds_are_read_as_any() {
     for text in texts.split(' ') {
         for (kind, plain) in KINDS.iter().zip(&mut plain) {
             let mut quick = Vec::new();
-            let Some(appended) = plain::value(text, kind, &mut quick) else { continue };
+            let Some(appended) = fast::value(text, kind, &mut quick) else { continue };
             let mut thorough = State::default();
-            let there = visit::value(text, kind, &mut thorough);
+            let there = general::value(text, kind, &mut thorough);
             let expected = if there == Some(true) { &*thorough.out } else { &[0] };
             assert!(there.is_some(), "{text} as {kind:?}");
             assert_eq!(if appended { &*quick } else { &[0] }, expected, "{text} as {kind:?}");

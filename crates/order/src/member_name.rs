@@ -3,6 +3,9 @@
 
 use model::shape::Struct;
 
+/// Maximum number of characters of a name in a message.
+const MAX_SHOWN_CHARS: usize = 64;
+
 /// The place of the member that is named. `expected` is looked at first: mostly members come in the model's order.
 pub(crate) fn find(shape: &Struct, expected: usize, name: &str) -> Option<usize> {
     let members = shape.members;
@@ -32,6 +35,28 @@ fn fold(letter: char) -> char {
 
 fn only(mut letters: impl Iterator<Item = char>) -> Option<char> {
     letters.next().filter(|_| letters.next().is_none())
+}
+
+/// The names of a path, such as `delivery.email`; `\\.` is a dot within a name.
+pub(crate) fn of_path(path: &str) -> Vec<String> {
+    let (mut names, mut name, mut letters) = (Vec::new(), String::new(), path.chars().peekable());
+    while let Some(letter) = letters.next() {
+        match (letter, letters.peek()) {
+            ('\\', Some(&escaped @ ('.' | '\\'))) => {
+                name.push(escaped);
+                letters.next();
+            }
+            ('.', _) => names.push(std::mem::take(&mut name)),
+            _ => name.push(letter),
+        }
+    }
+    names.push(name);
+    names
+}
+
+/// A name that somebody else has chosen.
+pub(crate) fn shortened(name: &str) -> String {
+    name.chars().take(MAX_SHOWN_CHARS).collect()
 }
 
 #[cfg(test)]

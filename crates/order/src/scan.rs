@@ -1,8 +1,8 @@
 //! One pass over a value: is it whole, is its text UTF-8, and where does a member of the root stand?
 
 use crate::MAX_DEPTH;
+use crate::gob::{Fault, Reader};
 use crate::layout::{FieldPlan, Node, Plan, StructPlan, Target};
-use crate::wire::{Fault, Reader};
 
 /// What is known of a value that is whole.
 pub(crate) struct Checked {
@@ -16,14 +16,14 @@ pub(crate) struct Checked {
 pub(crate) fn check(
     plan: &Plan,
     value: &[u8],
-    shown: &mut Shown,
+    validate: &mut Validate,
     mut member: impl FnMut(usize, usize),
 ) -> Result<Checked, Fault> {
     if u32::try_from(value.len()).is_err() {
         return Err(Fault::TooLarge);
     }
     // Of a value that was refused in the middle.
-    shown.gathered.clear();
+    validate.short_texts.clear();
     let mut key_start = None;
     let mut reader = Reader::new(value, 0);
     let mut number = None;
@@ -34,9 +34,9 @@ pub(crate) fn check(
         if let Target::Member(index) = field.target {
             member(index, reader.at());
         }
-        pass(plan, &field.node, &mut reader, shown, 1)?;
+        pass(plan, &field.node, &mut reader, validate, 1)?;
     }
-    shown.end()?;
+    validate.end()?;
     Ok(Checked { key_start, end: reader.at() })
 }
 
@@ -49,7 +49,7 @@ pub(crate) fn find(plan: &Plan, value: &[u8], index: usize) -> Result<Option<usi
         if field.target == Target::Member(index) {
             return Ok(Some(reader.at()));
         }
-        pass(plan, &field.node, &mut reader, &mut Nothing, 1)?;
+        pass(plan, &field.node, &mut reader, &mut Skip, 1)?;
     }
     Ok(None)
 }
@@ -74,16 +74,16 @@ pub(crate) fn next_field<'p>(
     plan.fields.get(next).map(Some).ok_or(Fault::UnknownField)
 }
 
-/// What is looked at of a value that is passed.
-pub(crate) trait Look {
+/// What is done with the texts and fractions of a value that is passed.
+pub(crate) trait Visit {
     fn text(&mut self, text: &[u8]) -> Result<(), Fault>;
     fn float(&mut self, float: f64) -> Result<(), Fault>;
 }
 
-/// Nothing: it was looked at before.
-pub(crate) struct Nothing;
+/// Skips values that were validated before.
+pub(crate) struct Skip;
 
-impl Look for Nothing {
+impl Visit for Skip {
     fn text(&mut self, _: &[u8]) -> Result<(), Fault> {
         Ok(())
     }
@@ -93,42 +93,42 @@ impl Look for Nothing {
     }
 }
 
-/// All that the model will show.
+/// Validates all that the model will show.
 #[derive(Default)]
-pub(crate) struct Shown {
+pub(crate) struct Validate {
     /// Short texts that are not ASCII, one behind the other: to look at all at once takes less than half the time.
-    gathered: Vec<u8>,
+    short_texts: Vec<u8>,
 }
 
-/// Texts from here on are looked at where they are; of shorter ones so many bytes are gathered.
-const LONG: usize = 128;
-const GATHERED: usize = 1024;
+/// Texts from here on are looked at where they are; of shorter ones so many bytes are short_texts.
+const MIN_LONG_TEXT: usize = 128;
+const MAX_SHORT_TEXTS: usize = 1024;
 
-impl Shown {
-    /// Looks at what is gathered.
+impl Validate {
+    /// Looks at what is short_texts.
     fn end(&mut self) -> Result<(), Fault> {
-        let is_utf8 = simdutf8::basic::from_utf8(&self.gathered).is_ok();
-        self.gathered.clear();
+        let is_utf8 = simdutf8::basic::from_utf8(&self.short_texts).is_ok();
+        self.short_texts.clear();
         if is_utf8 { Ok(()) } else { Err(Fault::Utf8) }
     }
 }
 
-impl Look for Shown {
+impl Visit for Validate {
     #[inline]
     fn text(&mut self, text: &[u8]) -> Result<(), Fault> {
         // Most is, and that is seen soonest.
         if text.is_ascii() {
             return Ok(());
         }
-        if text.len() >= LONG {
+        if text.len() >= MIN_LONG_TEXT {
             return simdutf8::basic::from_utf8(text).map(drop).map_err(|_| Fault::Utf8);
         }
         // None may end a character that the one before has begun.
         if text[0] & 0xc0 == 0x80 {
             return Err(Fault::Utf8);
         }
-        self.gathered.extend_from_slice(text);
-        if self.gathered.len() >= GATHERED { self.end() } else { Ok(()) }
+        self.short_texts.extend_from_slice(text);
+        if self.short_texts.len() >= MAX_SHORT_TEXTS { self.end() } else { Ok(()) }
     }
 
     fn float(&mut self, float: f64) -> Result<(), Fault> {
@@ -142,20 +142,20 @@ pub(crate) fn pass(
     plan: &Plan,
     node: &Node,
     reader: &mut Reader<'_>,
-    look: &mut impl Look,
+    visit: &mut impl Visit,
     depth: usize,
 ) -> Result<(), Fault> {
     match node {
         Node::Bool | Node::Int | Node::Widened | Node::Number => drop(reader.uint()?),
-        Node::Float => look.float(reader.float()?)?,
-        Node::String => look.text(reader.bytes()?)?,
+        Node::Float => visit.float(reader.float()?)?,
+        Node::String => visit.text(reader.bytes()?)?,
         Node::Bytes => drop(reader.bytes()?),
         Node::Complex => {
             reader.uint()?;
             reader.uint()?;
         }
         Node::Struct(_) | Node::Slice(_) | Node::Map(..) | Node::Skipped(_) => {
-            pass_nested(plan, node, reader, look, depth)?;
+            pass_nested(plan, node, reader, visit, depth)?;
         }
     }
     Ok(())
@@ -165,7 +165,7 @@ fn pass_nested(
     plan: &Plan,
     node: &Node,
     reader: &mut Reader<'_>,
-    look: &mut impl Look,
+    visit: &mut impl Visit,
     depth: usize,
 ) -> Result<(), Fault> {
     if depth > MAX_DEPTH {
@@ -176,21 +176,21 @@ fn pass_nested(
             let structure = plan.structure(*index);
             let mut number = None;
             while let Some(field) = next_field(structure, reader, &mut number)? {
-                pass(plan, &field.node, reader, look, depth + 1)?;
+                pass(plan, &field.node, reader, visit, depth + 1)?;
             }
         }
         Node::Slice(element) => {
             for _ in 0..reader.count()? {
-                pass(plan, element, reader, look, depth + 1)?;
+                pass(plan, element, reader, visit, depth + 1)?;
             }
         }
         Node::Map(key, element) => {
             for _ in 0..reader.count()? {
-                pass(plan, key, reader, look, depth + 1)?;
-                pass(plan, element, reader, look, depth + 1)?;
+                pass(plan, key, reader, visit, depth + 1)?;
+                pass(plan, element, reader, visit, depth + 1)?;
             }
         }
-        Node::Skipped(index) => pass(plan, plan.skipped(*index), reader, look, depth)?,
+        Node::Skipped(index) => pass(plan, plan.skipped(*index), reader, visit, depth)?,
         _ => {}
     }
     Ok(())
@@ -202,8 +202,8 @@ mod tests {
     use proptest::prelude::*;
 
     fn is_shown(texts: &[Vec<u8>]) -> bool {
-        let mut shown = Shown::default();
-        texts.iter().all(|text| shown.text(text).is_ok()) && shown.end().is_ok()
+        let mut validate = Validate::default();
+        texts.iter().all(|text| validate.text(text).is_ok()) && validate.end().is_ok()
     }
 
     #[test]

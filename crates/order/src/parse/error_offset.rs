@@ -3,7 +3,7 @@
 use crate::refusal::Reason;
 
 /// The place of an error: where the wrong value starts, or else the byte at which the text went wrong.
-pub(super) fn offset(reason: Reason, text: &str, error: &serde_json::Error) -> Option<usize> {
+pub(crate) fn offset(reason: Reason, text: &str, error: &serde_json::Error) -> Option<usize> {
     if error.is_eof() {
         return Some(text.len());
     }

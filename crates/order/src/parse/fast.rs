@@ -8,13 +8,13 @@
 use model::shape::{Kind, Struct};
 use wide::u8x16;
 
-use super::Rules;
-use super::members::{pass, put_count, zero_element};
-use crate::wire::{put_bytes, put_float, put_int, put_uint};
+use crate::gob::{put_bytes, put_float, put_int, put_uint};
+use crate::parse::Rules;
+use crate::parse::members::{pass, put_count, zero_element};
 
 /// Appends the document's members. Gives back the number of the key's field, counted from the last one written;
 /// `None` for what `serde_json` has to look at.
-pub(super) fn document(shape: &'static Struct, text: &str, rules: &Rules, out: &mut Vec<u8>) -> Option<u64> {
+pub(crate) fn document(shape: &'static Struct, text: &str, rules: &Rules, out: &mut Vec<u8>) -> Option<u64> {
     let mut reader = Reader { text: text.as_bytes(), at: 0, checks: rules.checks };
     if reader.token()? != b'{' {
         return None;
@@ -25,7 +25,7 @@ pub(super) fn document(shape: &'static Struct, text: &str, rules: &Rules, out: &
 
 /// A value by itself.
 #[cfg(test)]
-pub(super) fn value(text: &str, kind: &Kind, out: &mut Vec<u8>) -> Option<bool> {
+pub(crate) fn value(text: &str, kind: &Kind, out: &mut Vec<u8>) -> Option<bool> {
     let mut reader = Reader { text: text.as_bytes(), at: 0, checks: false };
     let token = reader.token()?;
     let appended = reader.value(token, kind, out)?;
@@ -101,7 +101,7 @@ impl<'t> Reader<'t> {
     #[inline(always)]
     fn name(&mut self, shape: &Struct, next: usize) -> Option<usize> {
         self.skip_space();
-        let head = shape.members.get(next)?.json_head.as_bytes();
+        let head = shape.members.get(next)?.json_key.as_bytes();
         if self.rest().starts_with(head) {
             self.at += head.len();
             return Some(next);
@@ -113,7 +113,7 @@ impl<'t> Reader<'t> {
     fn later_name(&mut self, shape: &Struct, next: usize) -> Option<usize> {
         let rest = self.rest();
         let names =
-            shape.members[next..].iter().map(|member| member.json_head.trim_end_matches(':').as_bytes());
+            shape.members[next..].iter().map(|member| member.json_key.trim_end_matches(':').as_bytes());
         let (skipped, name) = names.enumerate().find(|(_, name)| rest.starts_with(name))?;
         self.at += name.len();
         (self.token()? == b':').then_some(next + skipped)

@@ -10,12 +10,12 @@ use model::shape::{Kind, Struct};
 
 use crate::document;
 use crate::format::RowFormat;
-use crate::layout::{Layout, Plan};
+use crate::gob::{Reader, put_bytes, put_int, put_uint, uint_len};
+use crate::layout::{Layout, OWN_LAYOUT, Plan};
 use crate::order::{Body, Order};
-use crate::walk::{self, Shown};
-use crate::wire::{Reader, put_bytes, put_int, put_uint, uint_len};
+use crate::scan::{self, Validate};
 use crate::written::{Front, read_descriptors};
-use crate::{Parser, RowError, convert, descriptors, render};
+use crate::{Parser, RowError, convert, descriptors, json_text, render};
 
 /// How many layouts are kept. A Go program makes one; only a table made to hurt has more, and rows beyond
 /// these are converted one by one.
@@ -24,9 +24,6 @@ const LAYOUTS: usize = 1024;
 /// How many bytes of descriptors a layout that is kept may have, so that no table fills memory with them. The
 /// model's take less than a thousand.
 const DESCRIPTORS: usize = 16 * 1024;
-
-/// The layout in which rows are written here.
-pub(crate) const OURS: usize = 0;
 
 /// The layouts met so far. They are only added, and looked up without a lock.
 pub struct Layouts {
@@ -47,7 +44,7 @@ impl Layouts {
         let mut type_id = Vec::new();
         put_int(&mut type_id, ours.type_id);
         let known: Box<[OnceLock<Layout>]> = (0..LAYOUTS).map(|_| OnceLock::new()).collect();
-        drop(known[OURS].set(ours));
+        drop(known[OWN_LAYOUT].set(ours));
         Ok(Self { shape, known, adding: Mutex::new(()), type_id: type_id.into_boxed_slice() })
     }
 
@@ -58,7 +55,7 @@ impl Layouts {
 
     /// What each row begins with that is written here.
     pub fn descriptors(&self) -> &[u8] {
-        self.known[OURS].get().map_or(&[], |ours| &ours.descriptors)
+        self.known[OWN_LAYOUT].get().map_or(&[], |ours| &ours.descriptors)
     }
 
     /// Appends the row of an order as PostgreSQL takes it in binary: the document, or descriptors and the gob value.
@@ -118,7 +115,7 @@ impl Layouts {
             return document::write_member(text, self.shape, index, out);
         }
         let plan = self.plan(body.layout())?;
-        let start = walk::find(plan, body.value(), index)?;
+        let start = scan::find(plan, body.value(), index)?;
         Ok(render::text(plan, index, body.value(), start, out)?)
     }
 
@@ -133,7 +130,7 @@ impl Layouts {
         let mut text = Vec::new();
         self.write_member(body, index, &mut text)?;
         match self.shape.members.get(index).map(|member| &member.kind) {
-            Some(Kind::String) => render::string(&text, out),
+            Some(Kind::String) => json_text::string(&text, out),
             _ => out.extend_from_slice(&text),
         }
         Ok(())
@@ -186,7 +183,7 @@ pub struct RowReader {
     last: usize,
     /// The root's members that are noted, and where in the last row's value each starts.
     noted: Vec<(usize, Option<usize>)>,
-    shown: Shown,
+    shown: Validate,
     parser: Parser,
 }
 
@@ -205,9 +202,9 @@ impl RowReader {
             layouts,
             format: RowFormat::Gob,
             bytes: Vec::new(),
-            last: OURS,
+            last: OWN_LAYOUT,
             noted,
-            shown: Shown::default(),
+            shown: Validate::default(),
             parser,
         }
     }
@@ -286,7 +283,7 @@ impl RowReader {
             Err(error) => return Err(error.clone()),
             Ok(plan) => {
                 let value = value?;
-                walk::check(plan, value, &mut self.shown, |_, _| {})?;
+                scan::check(plan, value, &mut self.shown, |_, _| {})?;
                 render::json(plan, value, &mut json)?;
             }
         }
@@ -297,7 +294,7 @@ impl RowReader {
     fn converted(&mut self, key: &str, json: &[u8]) -> Result<Body, RowError> {
         let order = self.parser.parse(json, key).map_err(|refusal| RowError::Gob(refusal.detail))?;
         let body = order.body().clone();
-        note(self.layouts.plan(OURS)?, body.value(), &mut self.shown, &mut self.noted)?;
+        note(self.layouts.plan(OWN_LAYOUT)?, body.value(), &mut self.shown, &mut self.noted)?;
         Ok(body)
     }
 
@@ -338,7 +335,7 @@ fn version(format: RowFormat) -> &'static [u8] {
 fn fields_without_key<'v>(
     plan: &Plan,
     value: &'v [u8],
-    shown: &mut Shown,
+    shown: &mut Validate,
     noted: &mut [(usize, Option<usize>)],
 ) -> Result<&'v [u8], RowError> {
     let checked = note(plan, value, shown, noted)?;
@@ -349,16 +346,16 @@ fn fields_without_key<'v>(
 fn note(
     plan: &Plan,
     value: &[u8],
-    shown: &mut Shown,
+    shown: &mut Validate,
     noted: &mut [(usize, Option<usize>)],
-) -> Result<walk::Checked, RowError> {
+) -> Result<scan::Checked, RowError> {
     noted.iter_mut().for_each(|(_, start)| *start = None);
     let note = |index, at| {
         for (_, start) in noted.iter_mut().filter(|(member, _)| *member == index) {
             *start = Some(at);
         }
     };
-    Ok(walk::check(plan, value, shown, note)?)
+    Ok(scan::check(plan, value, shown, note)?)
 }
 
 /// The value of `row`, if the row has this layout: after the descriptors come the length of the value's

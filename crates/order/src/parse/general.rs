@@ -7,18 +7,19 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::members::{Members, is_left_out, put_count, zero_element};
-use super::text::too_deep;
-use super::{State, Step, name, shortened};
+use crate::gob::{put_bytes, put_float, put_int, put_uint};
+use crate::input_text::too_deep;
+use crate::member_name::{self, shortened};
+use crate::parse::members::{Members, is_left_out, put_count, zero_element};
+use crate::parse::{State, Step};
 use crate::refusal::{Reason, Refusal};
-use crate::wire::{put_bytes, put_float, put_int, put_uint};
 
 /// Reads the document into `state`. Gives back the number of the key's field, counted from the last one written.
 /// Notes the first of the `required` members that is missing or empty.
 ///
 /// # Errors
 /// Why it is refused.
-pub(super) fn document(
+pub(crate) fn document(
     shape: &'static Struct,
     text: &str,
     required: &[usize],
@@ -39,7 +40,7 @@ pub(super) fn document(
 
 /// A value by itself: whether there is one.
 #[cfg(test)]
-pub(super) fn value(text: &str, kind: &'static Kind, state: &mut State) -> Option<bool> {
+pub(crate) fn value(text: &str, kind: &'static Kind, state: &mut State) -> Option<bool> {
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let there = Value { state, kind }.deserialize(&mut deserializer).ok()?;
     deserializer.end().is_ok().then_some(there)
@@ -175,7 +176,7 @@ impl Visitor<'_> for Name<'_> {
     }
 
     fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<Option<usize>, E> {
-        let found = name::find(self.shape, self.expected, name);
+        let found = member_name::find(self.shape, self.expected, name);
         if found.is_some() {
             return Ok(found);
         }
@@ -192,9 +193,9 @@ impl Visitor<'_> for Name<'_> {
 }
 
 /// A value of a known kind, appended to `state.out`. Its value is whether there was one: `null` is none.
-pub(super) struct Value<'s> {
-    pub(super) state: &'s mut State,
-    pub(super) kind: &'s Kind,
+pub(crate) struct Value<'s> {
+    pub(crate) state: &'s mut State,
+    pub(crate) kind: &'s Kind,
 }
 
 impl Value<'_> {

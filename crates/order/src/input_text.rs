@@ -42,7 +42,7 @@ fn unit(text: &[u8]) -> Option<u32> {
 }
 
 /// Where the text opens more arrays and objects within each other than Go reads.
-pub(super) fn too_deep(text: &str) -> Option<usize> {
+pub(crate) fn too_deep(text: &str) -> Option<usize> {
     // Nearly all texts have too few brackets for that.
     memchr2_iter(b'[', b'{', text.as_bytes()).nth(MAX_NESTING)?;
     let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
