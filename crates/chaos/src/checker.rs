@@ -14,7 +14,7 @@ const NAMED: usize = 3;
 
 /// What was found when all was quiet.
 #[derive(Clone, Default)]
-pub struct Evidence {
+pub struct Snapshot {
     /// The table.
     pub rows: Vec<Row>,
     /// The stream of dead letters.
@@ -35,7 +35,7 @@ pub struct Evidence {
     pub gone: Option<HashSet<usize>>,
 }
 
-impl Evidence {
+impl Snapshot {
     fn is_gone(&self, number: usize) -> bool {
         self.gone.as_ref().is_some_and(|gone| gone.contains(&number))
     }
@@ -60,29 +60,29 @@ pub fn uid_in(json: &str) -> Option<String> {
 }
 
 /// All that is wrong.
-pub fn check(ledger: &Ledger, evidence: &Evidence) -> Vec<String> {
+pub fn check(ledger: &Ledger, snapshot: &Snapshot) -> Vec<String> {
     let entries = ledger.entries();
     let mut violations = Vec::new();
-    violations.extend(check_table(ledger, &entries, evidence));
-    violations.extend(check_dead_letters(ledger, &entries, evidence));
-    violations.extend(check_served(evidence));
+    violations.extend(check_table(ledger, &entries, snapshot));
+    violations.extend(check_dead_letters(ledger, &entries, snapshot));
+    violations.extend(check_served(snapshot));
     violations
 }
 
 /// All that is wrong in what one service serves.
-pub fn check_served(evidence: &Evidence) -> Vec<String> {
-    let mut violations = check_pages(evidence);
-    violations.extend(check_answers(evidence));
-    let missing = evidence.found.iter().filter(|(id, found)| !found.contains(&format!("\"{id}\"")));
+pub fn check_served(snapshot: &Snapshot) -> Vec<String> {
+    let mut violations = check_pages(snapshot);
+    violations.extend(check_answers(snapshot));
+    let missing = snapshot.found.iter().filter(|(id, found)| !found.contains(&format!("\"{id}\"")));
     let missing: Vec<_> = missing.map(|(id, _)| id.clone()).collect();
     violations.extend(sentence("not found by their numbers", &missing));
     violations
 }
 
-fn check_table(ledger: &Ledger, entries: &[Entry], evidence: &Evidence) -> Vec<String> {
+fn check_table(ledger: &Ledger, entries: &[Entry], snapshot: &Snapshot) -> Vec<String> {
     let mut found: BTreeMap<usize, Vec<&str>> = BTreeMap::new();
     let (mut unreadable, mut unknown) = (Vec::new(), Vec::new());
-    for (id, json) in &evidence.rows {
+    for (id, json) in &snapshot.rows {
         match json.as_ref().ok().and_then(|json| uid_in(json)) {
             None => unreadable.push(id.clone()),
             Some(uid) => match ledger.number_in(uid.as_bytes()).filter(|&number| number < entries.len()) {
@@ -96,7 +96,7 @@ fn check_table(ledger: &Ledger, entries: &[Entry], evidence: &Evidence) -> Vec<S
         let ids = found.get(&number).map_or(&[][..], Vec::as_slice);
         let name = || format!("{} {ids:?}", ledger.uid(number));
         match (entry.kind, entry.acknowledged, ids) {
-            (Kind::Good, Some(_), []) if evidence.is_gone(number) => {}
+            (Kind::Good, Some(_), []) if snapshot.is_gone(number) => {}
             (Kind::Good, Some(_), []) => lost.push(name()),
             (Kind::Good, Some(sequence), [id]) if !id.ends_with(&format!("-{sequence}")) => {
                 elsewhere.push(name());
@@ -117,10 +117,10 @@ fn check_table(ledger: &Ledger, entries: &[Entry], evidence: &Evidence) -> Vec<S
     all.into_iter().filter_map(|(what, found)| sentence(what, &found)).collect()
 }
 
-fn check_dead_letters(ledger: &Ledger, entries: &[Entry], evidence: &Evidence) -> Vec<String> {
+fn check_dead_letters(ledger: &Ledger, entries: &[Entry], snapshot: &Snapshot) -> Vec<String> {
     let mut found: HashMap<usize, usize> = HashMap::new();
     let mut strangers = Vec::new();
-    for (subject, payload) in evidence.dead.iter().filter(|(subject, _)| !subject.ends_with(".rest")) {
+    for (subject, payload) in snapshot.dead.iter().filter(|(subject, _)| !subject.ends_with(".rest")) {
         match ledger.number_in(payload).filter(|&number| number < entries.len()) {
             Some(number) => *found.entry(number).or_default() += 1,
             None => strangers.push(subject.clone()),
@@ -131,7 +131,7 @@ fn check_dead_letters(ledger: &Ledger, entries: &[Entry], evidence: &Evidence) -
         let times = found.get(&number).copied().unwrap_or(0);
         match (entry.kind, entry.acknowledged, times) {
             // The stream of dead letters loses what it has acknowledged too.
-            (Kind::Bad, Some(_), 0) if evidence.gone.is_some() => {}
+            (Kind::Bad, Some(_), 0) if snapshot.gone.is_some() => {}
             (Kind::Bad, Some(_), 0) => lost.push(ledger.uid(number)),
             (Kind::Good | Kind::Empty | Kind::Forged, _, 1..) => good.push(ledger.uid(number)),
             (_, _, 2..) => doubled.push(ledger.uid(number)),
@@ -147,13 +147,13 @@ fn check_dead_letters(ledger: &Ledger, entries: &[Entry], evidence: &Evidence) -
     all.into_iter().filter_map(|(what, found)| sentence(what, &found)).collect()
 }
 
-fn check_pages(evidence: &Evidence) -> Vec<String> {
+fn check_pages(snapshot: &Snapshot) -> Vec<String> {
     let mut violations = Vec::new();
-    let mut table: Vec<&str> = evidence.rows.iter().map(|(id, _)| id.as_str()).collect();
+    let mut table: Vec<&str> = snapshot.rows.iter().map(|(id, _)| id.as_str()).collect();
     table.sort_unstable();
-    let paged: Vec<&str> = evidence.pages.iter().flatten().map(String::as_str).collect();
-    if evidence.mem_len != table.len() {
-        violations.push(format!("mem_len is {}, the table has {} rows", evidence.mem_len, table.len()));
+    let paged: Vec<&str> = snapshot.pages.iter().flatten().map(String::as_str).collect();
+    if snapshot.mem_len != table.len() {
+        violations.push(format!("mem_len is {}, the table has {} rows", snapshot.mem_len, table.len()));
     }
     if !paged.is_sorted_by(|one, next| one < next) {
         violations.push("the pages are not in order, or repeat an id".into());
@@ -162,21 +162,21 @@ fn check_pages(evidence: &Evidence) -> Vec<String> {
         violations.push(format!("the pages have {} ids, and not those of the table", paged.len()));
     }
     let full = |page: &Vec<String>| page.len() == PAGE;
-    if evidence.pages.iter().rev().skip(1).any(|page| !full(page)) {
+    if snapshot.pages.iter().rev().skip(1).any(|page| !full(page)) {
         violations.push("a page before the last one is not full".into());
     }
-    if evidence.pages.last().is_some_and(|last| *last != evidence.last_page) {
+    if snapshot.pages.last().is_some_and(|last| *last != snapshot.last_page) {
         violations.push("/order_pages/last is not the last page".into());
     }
-    if evidence.past_last != 404 {
-        violations.push(format!("the page behind the last one is {}", evidence.past_last));
+    if snapshot.past_last != 404 {
+        violations.push(format!("the page behind the last one is {}", snapshot.past_last));
     }
     violations
 }
 
-fn check_answers(evidence: &Evidence) -> Vec<String> {
-    let wrong = evidence.rows.iter().filter_map(|(id, json)| {
-        let (status, body) = evidence.answers.get(id)?;
+fn check_answers(snapshot: &Snapshot) -> Vec<String> {
+    let wrong = snapshot.rows.iter().filter_map(|(id, json)| {
+        let (status, body) = snapshot.answers.get(id)?;
         let same = *status == 200 && json.as_ref().is_ok_and(|json| json == body);
         (!same).then(|| format!("{id} ({status})"))
     });

@@ -18,7 +18,7 @@ fn ledger() -> Ledger {
 }
 
 /// The world as it should be.
-fn right(ledger: &Ledger) -> Evidence {
+fn right(ledger: &Ledger) -> Snapshot {
     let row = |number: usize| {
         let json = format!("{{\"order_uid\":\"{}\"}}", ledger.uid(number));
         (format!("{}-{}", 1_000 + number, number + 1), Ok(json))
@@ -26,7 +26,7 @@ fn right(ledger: &Ledger) -> Evidence {
     let rows: Vec<Row> = (0..120).map(row).collect();
     let ids: Vec<String> = rows.iter().map(|(id, _)| id.clone()).collect();
     let pages: Vec<Vec<String>> = ids.chunks(PAGE).map(<[String]>::to_vec).collect();
-    Evidence {
+    Snapshot {
         answers: rows.iter().map(|(id, json)| (id.clone(), (200, json.clone().unwrap()))).collect(),
         found: rows.iter().map(|(id, _)| (id.clone(), format!("[\"{id}\"]"))).collect(),
         dead: (120..122).map(|n| (format!("dead.ORDERS.TESTING.{n}"), ledger.uid(n).into_bytes())).collect(),
@@ -40,20 +40,20 @@ fn right(ledger: &Ledger) -> Evidence {
 }
 
 /// What the checker says of a world in which this is changed.
-fn said(change: impl FnOnce(&Ledger, &mut Evidence)) -> String {
+fn said(change: impl FnOnce(&Ledger, &mut Snapshot)) -> String {
     let ledger = ledger();
-    let mut evidence = right(&ledger);
-    change(&ledger, &mut evidence);
-    check(&ledger, &evidence).join("; ")
+    let mut snapshot = right(&ledger);
+    change(&ledger, &mut snapshot);
+    check(&ledger, &snapshot).join("; ")
 }
 
 /// Memory follows the table, so that the complaint is about the table alone.
-fn memory_follows(evidence: &mut Evidence) {
-    evidence.rows.sort_by(|one, other| one.0.cmp(&other.0));
-    let ids: Vec<String> = evidence.rows.iter().map(|(id, _)| id.clone()).collect();
-    evidence.pages = ids.chunks(PAGE).map(<[String]>::to_vec).collect();
-    evidence.last_page = evidence.pages.last().unwrap().clone();
-    evidence.mem_len = ids.len();
+fn memory_follows(snapshot: &mut Snapshot) {
+    snapshot.rows.sort_by(|one, other| one.0.cmp(&other.0));
+    let ids: Vec<String> = snapshot.rows.iter().map(|(id, _)| id.clone()).collect();
+    snapshot.pages = ids.chunks(PAGE).map(<[String]>::to_vec).collect();
+    snapshot.last_page = snapshot.pages.last().unwrap().clone();
+    snapshot.mem_len = ids.len();
 }
 
 #[test]
@@ -63,23 +63,23 @@ fn nothing_is_wrong_where_all_is_right() {
 
 #[test]
 fn one_that_was_not_acknowledged_may_be_there_once() {
-    let add = |ledger: &Ledger, evidence: &mut Evidence, id: &str| {
-        evidence.rows.push((id.into(), Ok(format!("{{\"order_uid\":\"{}\"}}", ledger.uid(123)))));
-        memory_follows(evidence);
+    let add = |ledger: &Ledger, snapshot: &mut Snapshot, id: &str| {
+        snapshot.rows.push((id.into(), Ok(format!("{{\"order_uid\":\"{}\"}}", ledger.uid(123)))));
+        memory_follows(snapshot);
     };
-    assert_eq!(said(|ledger, evidence| add(ledger, evidence, "2000-200")), "");
-    let twice = said(|ledger, evidence| {
-        add(ledger, evidence, "2000-200");
-        add(ledger, evidence, "2000-201");
+    assert_eq!(said(|ledger, snapshot| add(ledger, snapshot, "2000-200")), "");
+    let twice = said(|ledger, snapshot| {
+        add(ledger, snapshot, "2000-200");
+        add(ledger, snapshot, "2000-201");
     });
     assert!(twice.starts_with("1 more than once in the table"), "{twice}");
 }
 
 #[test]
 fn a_lost_order_is_seen() {
-    let words = said(|_, evidence| {
-        drop(evidence.rows.remove(17));
-        memory_follows(evidence);
+    let words = said(|_, snapshot| {
+        drop(snapshot.rows.remove(17));
+        memory_follows(snapshot);
     });
     assert!(words.starts_with("1 acknowledged and not in the table, such as chaos-5-17."), "{words}");
     assert!(!words.contains(';'), "{words}");
@@ -88,10 +88,10 @@ fn a_lost_order_is_seen() {
 #[test]
 fn only_what_nats_no_longer_has_may_be_missing() {
     let without = |number: usize| {
-        said(|_, evidence| {
-            evidence.gone = Some(std::collections::HashSet::from([17]));
-            drop(evidence.rows.remove(number));
-            memory_follows(evidence);
+        said(|_, snapshot| {
+            snapshot.gone = Some(std::collections::HashSet::from([17]));
+            drop(snapshot.rows.remove(number));
+            memory_follows(snapshot);
         })
     };
     assert_eq!(without(17), "");
@@ -100,27 +100,27 @@ fn only_what_nats_no_longer_has_may_be_missing() {
 
 #[test]
 fn a_doubled_order_is_seen() {
-    let words = said(|_, evidence| {
-        let json = evidence.rows[3].1.clone();
-        evidence.rows.push(("3000-4".into(), json));
-        memory_follows(evidence);
+    let words = said(|_, snapshot| {
+        let json = snapshot.rows[3].1.clone();
+        snapshot.rows.push(("3000-4".into(), json));
+        memory_follows(snapshot);
     });
     assert!(words.starts_with("1 more than once in the table") && !words.contains(';'), "{words}");
 }
 
 #[test]
 fn other_wrong_rows_are_seen() {
-    type Change = fn(&Ledger, &mut Evidence);
+    type Change = fn(&Ledger, &mut Snapshot);
     let changes: [(Change, &str); 4] = [
-        (|_, evidence| evidence.rows[3].0 = "3000-77".into(), "under another key"),
-        (|_, evidence| evidence.rows[3].1 = Err("cut".into()), "can't be read"),
-        (|ledger, evidence| evidence.rows.push(row_of(ledger, 121)), "to be refused and yet in the table"),
-        (|_, evidence| evidence.rows.push(row_of(&Ledger::new(9), 1)), "never published"),
+        (|_, snapshot| snapshot.rows[3].0 = "3000-77".into(), "under another key"),
+        (|_, snapshot| snapshot.rows[3].1 = Err("cut".into()), "can't be read"),
+        (|ledger, snapshot| snapshot.rows.push(row_of(ledger, 121)), "to be refused and yet in the table"),
+        (|_, snapshot| snapshot.rows.push(row_of(&Ledger::new(9), 1)), "never published"),
     ];
     for (change, wanted) in changes {
-        let words = said(|ledger, evidence| {
-            change(ledger, evidence);
-            memory_follows(evidence);
+        let words = said(|ledger, snapshot| {
+            change(ledger, snapshot);
+            memory_follows(snapshot);
         });
         assert!(words.contains(wanted), "{wanted}: {words}");
     }
@@ -132,30 +132,30 @@ fn row_of(ledger: &Ledger, number: usize) -> Row {
 
 #[test]
 fn dead_letters_are_counted() {
-    let lost = said(|_, evidence| drop(evidence.dead.pop()));
+    let lost = said(|_, snapshot| drop(snapshot.dead.pop()));
     assert_eq!(lost, "1 refused, acknowledged and no dead letter, such as chaos-5-121.");
-    let doubled = said(|_, evidence| evidence.dead.push(evidence.dead[0].clone()));
+    let doubled = said(|_, snapshot| snapshot.dead.push(snapshot.dead[0].clone()));
     assert_eq!(doubled, "1 more than once a dead letter, such as chaos-5-120.");
-    let good = said(|ledger, evidence| evidence.dead.push(("dead.x".into(), ledger.uid(1).into_bytes())));
+    let good = said(|ledger, snapshot| snapshot.dead.push(("dead.x".into(), ledger.uid(1).into_bytes())));
     assert_eq!(good, "1 no bad one and yet a dead letter, such as chaos-5-1.");
     // The second part of a large one is none of its own.
-    assert_eq!(said(|_, evidence| evidence.dead.push(("dead.ORDERS.TESTING.1.rest".into(), Vec::new()))), "");
+    assert_eq!(said(|_, snapshot| snapshot.dead.push(("dead.ORDERS.TESTING.1.rest".into(), Vec::new()))), "");
 }
 
 #[test]
 fn pages_with_a_repeat_a_gap_or_a_wrong_order_are_seen() {
-    type Change = fn(&mut Evidence);
+    type Change = fn(&mut Snapshot);
     let changes: [(Change, &str); 7] = [
-        (|evidence| evidence.pages[0][1] = evidence.pages[0][0].clone(), "not in order, or repeat"),
-        (|evidence| evidence.pages[1].swap(3, 4), "not in order, or repeat"),
-        (|evidence| drop(evidence.pages[0].pop()), "is not full"),
-        (|evidence| drop(evidence.pages.remove(1)), "not those of the table"),
-        (|evidence| evidence.mem_len += 1, "mem_len is 121"),
-        (|evidence| drop(evidence.last_page.pop()), "is not the last page"),
-        (|evidence| evidence.past_last = 200, "behind the last one is 200"),
+        (|snapshot| snapshot.pages[0][1] = snapshot.pages[0][0].clone(), "not in order, or repeat"),
+        (|snapshot| snapshot.pages[1].swap(3, 4), "not in order, or repeat"),
+        (|snapshot| drop(snapshot.pages[0].pop()), "is not full"),
+        (|snapshot| drop(snapshot.pages.remove(1)), "not those of the table"),
+        (|snapshot| snapshot.mem_len += 1, "mem_len is 121"),
+        (|snapshot| drop(snapshot.last_page.pop()), "is not the last page"),
+        (|snapshot| snapshot.past_last = 200, "behind the last one is 200"),
     ];
     for (change, wanted) in changes {
-        let words = said(|_, evidence| change(evidence));
+        let words = said(|_, snapshot| change(snapshot));
         assert!(words.contains(wanted), "{wanted}: {words}");
     }
 }
@@ -163,9 +163,9 @@ fn pages_with_a_repeat_a_gap_or_a_wrong_order_are_seen() {
 #[test]
 fn wrong_answers_are_seen() {
     for answer in [(404, String::new()), (200, "{\"order_uid\":\"another\"}".into())] {
-        let words = said(|_, evidence| {
-            let id = evidence.rows[5].0.clone();
-            evidence.answers.insert(id, answer);
+        let words = said(|_, snapshot| {
+            let id = snapshot.rows[5].0.clone();
+            snapshot.answers.insert(id, answer);
         });
         assert!(words.contains("1 not answered as the table has it"), "{words}");
     }
@@ -173,8 +173,8 @@ fn wrong_answers_are_seen() {
 
 #[test]
 fn an_order_that_is_not_found_is_seen() {
-    let words = said(|_, evidence| {
-        evidence.found.insert(evidence.rows[5].0.clone(), "[]".into());
+    let words = said(|_, snapshot| {
+        snapshot.found.insert(snapshot.rows[5].0.clone(), "[]".into());
     });
     assert!(words.contains("1 not found by their numbers"), "{words}");
 }

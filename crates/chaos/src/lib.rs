@@ -12,7 +12,7 @@
 
 pub mod checker;
 pub mod damage;
-mod evidence;
+mod snapshot;
 mod http;
 pub mod ledger;
 mod loss;
@@ -23,8 +23,9 @@ mod publisher;
 pub mod recovery;
 pub mod report;
 pub mod round;
+mod wording;
 mod servers;
-mod world;
+mod environment;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};

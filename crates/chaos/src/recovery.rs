@@ -9,12 +9,12 @@ use anyhow::{Context, Result};
 use fastrand::Rng;
 use tokio::runtime::Runtime;
 
+use crate::environment::Environment;
 use crate::ledger::Ledger;
 use crate::observer::Observer;
 use crate::plan::Plan;
 use crate::publisher::Publisher;
 use crate::round::connect;
-use crate::world::World;
 
 /// The load: orders per second, and orders published at once before each kill.
 const RATE: u32 = 1000;
@@ -50,39 +50,39 @@ pub fn measure(program: &Path, replicas: usize, kills: u32, seed: u64) -> Result
     let _entered = runtime.enter();
     let plan =
         Plan { seed, replicas, rate: RATE, synchronous_commit: true, faults: Vec::new(), ..Plan::new(seed) };
-    let mut world = World::start(program, &plan)?;
-    let urls = world.servers.nats_urls();
+    let mut environment = Environment::start(program, &plan)?;
+    let urls = environment.servers.nats_urls();
     let (publishing, observing) =
         runtime.block_on(async { anyhow::Ok((connect(&urls).await?, connect(&urls).await?)) })?;
     let ledger = Arc::new(Ledger::new(seed));
     let publisher = Publisher::start(publishing, ledger.clone(), &plan);
-    let mut observer = Observer::new(observing, world.servers.postgres_url())?;
+    let mut observer = Observer::new(observing, environment.servers.postgres_url())?;
     let mut rng = Rng::with_seed(seed);
     let mut times = Vec::new();
     for _ in 0..kills {
         std::thread::sleep(Duration::from_millis(rng.u64(PAUSE_MS)));
         publisher.burst(BURST);
         std::thread::sleep(Duration::from_millis(rng.u64(LEAD_MS)));
-        times.push(kill_writer(&mut world, &mut observer, &ledger, &runtime)?);
+        times.push(kill_writer(&mut environment, &mut observer, &ledger, &runtime)?);
     }
     runtime.block_on(publisher.finish())?;
     Ok(times)
 }
 
 fn kill_writer(
-    world: &mut World,
+    environment: &mut Environment,
     observer: &mut Observer,
     ledger: &Ledger,
     runtime: &Runtime,
 ) -> Result<Recovered> {
-    let writer = world.writer().context("no process writes")?;
+    let writer = environment.writer().context("no process writes")?;
     let behind = runtime.block_on(observer.behind())?;
     let killed = Instant::now();
-    world.kill_service(writer);
+    environment.kill_service(writer);
     let due = ledger.acknowledged_orders().into_iter().max().unwrap_or(0);
-    let is_alone = world.addrs().len() == 1;
+    let is_alone = environment.addrs().len() == 1;
     if is_alone {
-        world.start_service(writer)?;
+        environment.start_service(writer)?;
     }
     while runtime.block_on(observer.position())? < due {
         anyhow::ensure!(killed.elapsed() < GIVE_UP, "what was in flight was not committed in {GIVE_UP:?}");
@@ -90,8 +90,8 @@ fn kill_writer(
     }
     let committed = killed.elapsed();
     if !is_alone {
-        world.start_service(writer)?;
+        environment.start_service(writer)?;
     }
-    anyhow::ensure!(world.wait_ready(READY), "a service was not ready {READY:?} after a kill");
+    anyhow::ensure!(environment.wait_ready(READY), "a service was not ready {READY:?} after a kill");
     Ok(Recovered { behind, committed })
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::plan::Blow;
 use crate::round::{Hit, Outcome};
+use crate::wording::seconds;
 
 const SINGLE: &str = "one NATS, one PostgreSQL";
 const CLUSTERS: &str = "three NATS that keep each stream; PostgreSQL with a synchronous standby";
@@ -198,10 +199,6 @@ pub(crate) fn line(round: &Outcome) -> String {
         seconds(round.settled),
         round.violations.len()
     )
-}
-
-pub(crate) fn seconds(time: Option<Duration>) -> String {
-    time.map_or("never".into(), |time| format!("{:.1} s", time.as_secs_f64()))
 }
 
 fn spread(mut values: Vec<u64>) -> String {

@@ -1,4 +1,4 @@
-//! One round: a fresh world, load, the faults of the plan, quiet, and the check.
+//! One round: a fresh environment, load, the faults of the plan, quiet, and the check.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -9,16 +9,16 @@ use anyhow::{Context, Result};
 use async_nats::{Client, ConnectOptions, ServerAddr};
 use tokio::runtime::Runtime;
 
-use crate::checker::{Evidence, check, check_served, missing};
-use crate::evidence;
+use crate::checker::{Snapshot, check, check_served, missing};
+use crate::environment::Environment;
 use crate::ledger::{Entry, Kind, Ledger};
 use crate::loss::{Losses, said_in};
 use crate::observer::Observer;
 use crate::plan::{Blow, Disks, Fault, Plan, Target};
 use crate::prober::{Prober, Probes};
 use crate::publisher::Publisher;
-use crate::report::seconds;
-use crate::world::World;
+use crate::snapshot;
+use crate::wording::seconds;
 
 /// With all parts back, the services are ready within this.
 const READY: Duration = Duration::from_secs(15);
@@ -117,7 +117,7 @@ pub struct Outcome {
 
 struct Round<'a> {
     runtime: &'a Runtime,
-    world: World,
+    environment: Environment,
     observer: Observer,
     ledger: Arc<Ledger>,
     prober: Prober,
@@ -129,20 +129,20 @@ struct Round<'a> {
 /// Runs it.
 ///
 /// # Errors
-/// What could not be done to the world; what the service does wrong is in the outcome.
+/// What could not be done to the environment; what the service does wrong is in the outcome.
 pub(crate) fn run(plan: &Plan, program: &Path, runtime: &Runtime) -> Result<Outcome> {
-    let world = World::start(program, plan)?;
-    let urls = world.servers.nats_urls();
+    let environment = Environment::start(program, plan)?;
+    let urls = environment.servers.nats_urls();
     let (publishing, observing) =
         runtime.block_on(async { anyhow::Ok((connect(&urls).await?, connect(&urls).await?)) })?;
     let ledger = Arc::new(Ledger::new(plan.seed));
     let publisher = Publisher::start(publishing.clone(), ledger.clone(), plan);
     let mut round = Round {
         runtime,
-        observer: Observer::new(observing, world.servers.postgres_url())?,
-        prober: Prober::start(world.addrs(), plan.seed),
+        observer: Observer::new(observing, environment.servers.postgres_url())?,
+        prober: Prober::start(environment.addrs(), plan.seed),
         ledger,
-        world,
+        environment,
         losses: plan.may_lose().then(Losses::default),
         outcome: Outcome {
             seed: plan.seed,
@@ -183,24 +183,24 @@ impl Round<'_> {
         let rows = self.runtime.block_on(self.observer.some_rows())?;
         self.prober.learn(&rows);
         if let Some(leader) = self.runtime.block_on(self.observer.leader()) {
-            self.world.servers.aim(&leader);
+            self.environment.servers.aim(&leader);
         }
         if fault.is_written_out {
-            self.world.servers.write_out()?;
+            self.environment.servers.write_out()?;
         }
         if fault.blows.iter().any(Blow::is_of_postgres) {
-            self.world.servers.hold_standby_back(fault.hold)?;
+            self.environment.servers.hold_standby_back(fault.hold)?;
         }
         let (in_flight, replanned) = self.busy_moment(fault, publisher)?;
         self.note_known(fault)?;
-        self.world.strike(&fault.blows, fault.replica)?;
+        self.environment.strike(&fault.blows, fault.replica)?;
         if fault.blows.contains(&Blow::Restore) {
             self.runtime.block_on(self.observer.restore())?;
         }
         std::thread::sleep(fault.hold);
         for (place, &blow) in fault.undone().iter().enumerate() {
             std::thread::sleep(if place == 0 { Duration::ZERO } else { fault.gap });
-            self.world.undo(blow, fault.replica, fault.hold)?;
+            self.environment.undo(blow, fault.replica, fault.hold)?;
         }
         self.outcome.hits.push(Hit { fault: fault.clone(), in_flight, replanned });
         Ok(())
@@ -210,7 +210,7 @@ impl Round<'_> {
     fn note_known(&mut self, fault: &Fault) -> Result<()> {
         let Some(losses) = &mut self.losses else { return Ok(()) };
         let goes_on = !fault.blows.contains(&Blow::Kill(Target::Service));
-        if !goes_on && !self.world.wait_ready(Duration::ZERO) {
+        if !goes_on && !self.environment.wait_ready(Duration::ZERO) {
             losses.end_unaware();
         }
         let (_, last) = self.runtime.block_on(self.observer.bounds())?;
@@ -238,7 +238,7 @@ impl Round<'_> {
 
     /// What is in flight; asked last is what changes fastest.
     fn look(&mut self) -> Result<InFlight> {
-        let depths: Vec<_> = self.world.addrs().into_iter().filter_map(evidence::depths).collect();
+        let depths: Vec<_> = self.environment.addrs().into_iter().filter_map(snapshot::depths).collect();
         let channels = (!depths.is_empty()).then(|| depths.iter().sum());
         let acknowledged = self.ledger.acknowledged_orders();
         let table = self.runtime.block_on(self.observer.sequences())?;
@@ -264,14 +264,14 @@ impl Round<'_> {
         if self.outcome.settled.is_none() {
             self.wrong(format!("the position was not at the stream's end within {} s", SETTLED.as_secs()));
         }
-        if !self.world.wait_ready(READY) {
+        if !self.environment.wait_ready(READY) {
             self.wrong("the service was not ready although all parts were back".into());
         }
         // What was published may be stored only after the server has said that it has it: so the table is read again.
         let mut differ = String::new();
         self.outcome.same = self.wait(back, SAME, |round| {
             let rows = round.runtime.block_on(round.observer.count())?;
-            let held: Vec<_> = round.world.addrs().into_iter().map(evidence::mem_len).collect();
+            let held: Vec<_> = round.environment.addrs().into_iter().map(snapshot::mem_len).collect();
             differ = format!("{rows} rows are in the table, and in memory {held:?}");
             Ok(held.iter().all(|held| *held == Some(rows)))
         })?;
@@ -316,35 +316,35 @@ impl Round<'_> {
         self.outcome.violations.push(what);
     }
 
-    /// The evidence against the ledger, and what the service did meanwhile.
+    /// The snapshot against the ledger, and what the service did meanwhile.
     fn judge(mut self) -> Result<Outcome> {
-        let mut stored = self.runtime.block_on(evidence::stored(&mut self.observer))?;
-        let log = self.world.service_log();
+        let mut stored = self.runtime.block_on(snapshot::stored(&mut self.observer))?;
+        let log = self.environment.service_log();
         self.judge_losses(&mut stored, &log)?;
         self.outcome.log = log.clone();
         let mut served = Vec::new();
-        for addr in self.world.addrs() {
-            served.push(evidence::served(addr, stored.clone())?);
+        for addr in self.environment.addrs() {
+            served.push(snapshot::served(addr, stored.clone())?);
         }
-        self.world.look_at_services();
+        self.environment.look_at_services();
         let mut outcome = self.outcome;
-        let evidence = &served[0];
+        let snapshot = &served[0];
         for (number, replica) in served.iter().enumerate().skip(1) {
             let wrong = check_served(replica).into_iter();
             outcome.violations.extend(wrong.map(|what| format!("replica {}: {what}", number + 1)));
         }
         self.ledger.entries().iter().for_each(|entry| outcome.count(entry));
-        outcome.rows = evidence.rows.len();
-        outcome.dead = evidence.dead.iter().filter(|(subject, _)| !subject.ends_with(".rest")).count();
-        outcome.peak_kib = self.world.peak_kib();
+        outcome.rows = snapshot.rows.len();
+        outcome.dead = snapshot.dead.iter().filter(|(subject, _)| !subject.ends_with(".rest")).count();
+        outcome.peak_kib = self.environment.peak_kib();
         outcome.probes = self.prober.finish();
-        outcome.violations.extend(check(&self.ledger, evidence));
-        let is_there = |id: &String| evidence.rows.iter().any(|(there, _)| there == id);
+        outcome.violations.extend(check(&self.ledger, snapshot));
+        let is_there = |id: &String| snapshot.rows.iter().any(|(there, _)| there == id);
         let wrong = outcome.probes.wrong.iter();
         // An order that nothing has any more is unknown.
-        let wrong = wrong.filter(|it| evidence.gone.is_none() || it.status != 404 || is_there(&it.id));
+        let wrong = wrong.filter(|it| snapshot.gone.is_none() || it.status != 404 || is_there(&it.id));
         outcome.violations.extend(wrong.take(NAMED).map(ToString::to_string));
-        outcome.violations.append(&mut self.world.complaints);
+        outcome.violations.append(&mut self.environment.complaints);
         outcome.violations.extend(in_log(&log));
         if outcome.peak_kib > MEMORY_KIB + MEMORY_KIB_AN_ORDER * outcome.rows as u64 {
             outcome.violations.push(format!("the service has taken {} MiB", outcome.peak_kib >> 10));
@@ -355,7 +355,7 @@ impl Round<'_> {
 
 impl Round<'_> {
     /// What NATS has lost may be missing, if the services have said so as far as they could know.
-    fn judge_losses(&mut self, stored: &mut Evidence, log: &str) -> Result<()> {
+    fn judge_losses(&mut self, stored: &mut Snapshot, log: &str) -> Result<()> {
         let Some(losses) = &mut self.losses else { return Ok(()) };
         let mut gone = HashSet::new();
         let bounds = self.runtime.block_on(self.observer.bounds())?;

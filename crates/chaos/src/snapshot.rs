@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::checker::{Evidence, uid_in};
+use crate::checker::{Snapshot, uid_in};
 use crate::http;
 use crate::observer::Observer;
 
@@ -15,34 +15,34 @@ const ANSWER: Duration = Duration::from_secs(60);
 const COMPARED: usize = 200;
 
 /// The table and the dead letters.
-pub(crate) async fn stored(observer: &mut Observer) -> Result<Evidence> {
+pub(crate) async fn stored(observer: &mut Observer) -> Result<Snapshot> {
     let rows = observer.all_rows().await?;
     let dead = observer.dead_letters().await?;
-    Ok(Evidence { rows, dead, ..Evidence::default() })
+    Ok(Snapshot { rows, dead, ..Snapshot::default() })
 }
 
 /// And what HTTP has of it.
-pub(crate) fn served(addr: SocketAddr, mut evidence: Evidence) -> Result<Evidence> {
+pub(crate) fn served(addr: SocketAddr, mut snapshot: Snapshot) -> Result<Snapshot> {
     let ask = |path: &str| http::get(addr, path, ANSWER);
     let mem_len: serde_json::Value = serde_json::from_str(&ask("/mem_len")?.1)?;
-    evidence.mem_len = usize::try_from(mem_len["mem_len"].as_u64().unwrap_or(0))?;
-    for page in 1..=evidence.rows.len() + 2 {
+    snapshot.mem_len = usize::try_from(mem_len["mem_len"].as_u64().unwrap_or(0))?;
+    for page in 1..=snapshot.rows.len() + 2 {
         let (status, body) = ask(&format!("/order_pages/{page}"))?;
-        evidence.past_last = status;
+        snapshot.past_last = status;
         if status != 200 {
             break;
         }
-        evidence.pages.push(serde_json::from_str(&body)?);
+        snapshot.pages.push(serde_json::from_str(&body)?);
     }
-    evidence.last_page = serde_json::from_str(&ask("/order_pages/last")?.1).unwrap_or_default();
-    let step = evidence.rows.len().div_ceil(COMPARED).max(1);
-    for (id, json) in evidence.rows.iter().step_by(step) {
-        evidence.answers.insert(id.clone(), ask(&format!("/order/{id}"))?);
+    snapshot.last_page = serde_json::from_str(&ask("/order_pages/last")?.1).unwrap_or_default();
+    let step = snapshot.rows.len().div_ceil(COMPARED).max(1);
+    for (id, json) in snapshot.rows.iter().step_by(step) {
+        snapshot.answers.insert(id.clone(), ask(&format!("/order/{id}"))?);
         if let Some(uid) = json.as_ref().ok().and_then(|json| uid_in(json)) {
-            evidence.found.insert(id.clone(), ask(&format!("/orders?order_uid={uid}"))?.1);
+            snapshot.found.insert(id.clone(), ask(&format!("/orders?order_uid={uid}"))?.1);
         }
     }
-    Ok(evidence)
+    Ok(snapshot)
 }
 
 /// How many orders a service has in memory.

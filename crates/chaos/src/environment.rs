@@ -33,7 +33,7 @@ const ELSEWHERE: [&str; 8] = [
 ];
 
 /// What runs in a round. The services are first: what is dropped is dropped in this order.
-pub(crate) struct World {
+pub(crate) struct Environment {
     services: Vec<Service>,
     pub(crate) servers: Servers,
     program: PathBuf,
@@ -55,10 +55,10 @@ struct Service {
     log: PathBuf,
 }
 
-impl World {
+impl Environment {
     /// Starts all of it and waits until the services are ready.
     pub(crate) fn start(program: &Path, plan: &Plan) -> Result<Self> {
-        let mut world = Self {
+        let mut environment = Self {
             services: Vec::new(),
             servers: Servers::start(plan)?,
             program: program.to_owned(),
@@ -71,18 +71,22 @@ impl World {
             ports.into_iter().map(|port| Breaker::start(local(port))).collect::<Result<_, _>>()
         };
         for number in 0..plan.replicas {
-            world.services.push(Service {
+            environment.services.push(Service {
                 process: None,
                 told: None,
                 http: local(free_port()),
-                to_postgres: breakers(world.servers.postgres_ports())?,
-                to_nats: breakers(world.servers.nats_ports())?,
-                log: world.scratch.path().join(format!("orderd-{number}.log")),
+                to_postgres: breakers(environment.servers.postgres_ports())?,
+                to_nats: breakers(environment.servers.nats_ports())?,
+                log: environment.scratch.path().join(format!("orderd-{number}.log")),
             });
-            world.start_service(number)?;
+            environment.start_service(number)?;
         }
-        anyhow::ensure!(world.wait_ready(READY), "orderd was not ready: {}", world.services[0].end_of_log());
-        Ok(world)
+        anyhow::ensure!(
+            environment.wait_ready(READY),
+            "orderd was not ready: {}",
+            environment.services[0].end_of_log()
+        );
+        Ok(environment)
     }
 
     pub(crate) fn start_service(&mut self, number: usize) -> Result<()> {
