@@ -185,9 +185,23 @@ fn receipt_subjects(text: &str) -> Result<Vec<String>, ConfigError> {
                 "RECEIPT_SUBJECTS",
                 format!("{wrong_one:?} is not a NATS subject, such as _INBOX.> or done.*"),
             )),
-            None => Ok(subjects),
+            None => match subjects.iter().find(|subject| is_never_answered(subject)) {
+                Some(wrong_one) => Err(wrong(
+                    "RECEIPT_SUBJECTS",
+                    format!(
+                        "no receipt is ever sent on {wrong_one:?}: subjects that begin with $ are the server's, and dead.> has the \
+                         dead letters; it takes subjects such as _INBOX.> or done.*"
+                    ),
+                )),
+                None => Ok(subjects),
+            },
         },
     }
+}
+
+/// Whether receipts are refused on all that a subject covers.
+fn is_never_answered(subject: &str) -> bool {
+    subject.starts_with('$') || subject.split('.').next() == Some(subject::DEAD_PREFIX)
 }
 
 fn list(text: &str) -> Vec<String> {
@@ -262,6 +276,15 @@ mod tests {
         assert_eq!(keep("KEEP", Some("1h")).unwrap(), Some(Duration::from_secs(3600)));
         for wrong in ["0", "59m", "30s", "400", "1y", "-1d"] {
             assert!(keep("KEEP", Some(wrong)).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn subjects_on_which_no_receipt_is_ever_sent_are_refused() {
+        assert_eq!(receipt_subjects("_INBOX.>, done.*").unwrap(), ["_INBOX.>", "done.*"]);
+        assert_eq!(receipt_subjects("none").unwrap(), Vec::<String>::new());
+        for wrong in ["", "$JS.>", "done.*,$SYS.a", "dead.>", "a b"] {
+            assert!(receipt_subjects(wrong).is_err(), "{wrong}");
         }
     }
 
