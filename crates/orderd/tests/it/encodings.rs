@@ -91,6 +91,9 @@ async fn an_id_that_the_database_cannot_hold_is_not_found_and_fails_no_other() {
         let service = stack.serve(&env).await;
         service.wait_len(4).await;
         commands_see_every_id(&stack, &service, encoding, bytes.is_some()).await;
+        let checked = stack.run(&["check", "--settings", "--pg-dbname", "other"], "").await;
+        let words = String::from_utf8_lossy(&checked.stdout);
+        assert!(checked.status.success() && words.contains("PostgreSQL"), "{encoding}: {words}");
         let ids = service.ids().await;
         let odd = ids.iter().find(|id| !id.is_ascii()).unwrap();
         let path: String = odd.bytes().map(|byte| format!("%{byte:02X}")).collect();
