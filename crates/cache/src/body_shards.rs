@@ -136,7 +136,7 @@ impl BodyShards {
         self.shard(slot).read().take_read(place(slot))
     }
 
-    /// That of a hash or of a slot.
+    /// The shard of a hash or of a slot.
     fn shard(&self, of: u32) -> &RwLock<Shard> {
         &self.shards[of as usize % SHARDS]
     }

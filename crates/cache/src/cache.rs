@@ -30,7 +30,7 @@ pub struct Cache {
     pub(crate) json_cache: Option<JsonCache>,
     pub(crate) index: RwLock<Contents>,
     pub(crate) layouts: Arc<Layouts>,
-    /// By what orders are found.
+    /// The paths whose values orders are found by.
     pub(crate) search: Vec<SearchPath>,
     /// Whether an order may have several values of one of these.
     pub(crate) has_arrays: bool,
@@ -49,7 +49,7 @@ pub struct Cache {
 
 pub(crate) struct Contents {
     pub(crate) index: Index,
-    /// The how many-th memory this is.
+    /// The generation of this memory.
     pub(crate) generation: u64,
     /// The first key that came from the stream: what is only in the table is older.
     pub(crate) first_arrived: Option<Box<str>>,
@@ -102,7 +102,7 @@ pub enum Page {
 }
 
 impl Cache {
-    /// `search` is by what orders are found.
+    /// `search` has the paths whose values orders are found by.
     pub fn new(layouts: Arc<Layouts>, search: Vec<SearchPath>, budget: Option<MemoryBudget>) -> Arc<Self> {
         let is_bounded = budget.is_some();
         let contents = Contents {
@@ -194,13 +194,13 @@ impl Cache {
         }
     }
 
-    /// A run begins behind this message. Memory may be further, which then comes again, or not as far.
+    /// A run starts after this message. Memory may already have later messages, which then arrive again, or lack earlier ones.
     pub fn begin_run(&self, after: u64) {
         let _contents = self.index.write();
         self.applied.fetch_min(after, Ordering::AcqRel);
     }
 
-    /// Bodies of orders whose messages lie behind this one are not committed, and so not evicted.
+    /// Orders of later messages are not committed, so their bodies are not evicted.
     pub fn note_committed(&self, seq: u64) {
         self.committed.send_replace(seq);
     }
@@ -289,7 +289,7 @@ impl Cache {
     pub fn write_json(&self, key: &str, out: &mut Vec<u8>) -> Result<Lookup, RowError> {
         let write = |id, body: &Body| match &self.json_cache {
             _ if body.is_evicted() => Ok(Lookup::Evicted),
-            // It is json_cache already.
+            // It is JSON already.
             _ if body.document().is_some() => self.layouts.write_json(body, out).map(|()| Lookup::Hit),
             Some(json_cache) if json_cache.write_json(id, out) => Ok(Lookup::Hit),
             json_cache => {
@@ -315,7 +315,7 @@ impl Cache {
         Page::Ids(ids.map(|id| self.bodies.with(id, |body| body.key().to_owned())).collect())
     }
 
-    /// By what an order is found. `text` is room for its values.
+    /// The hashes of the values that an order is found by. `text` is room for the values.
     pub(crate) fn hashes_of(&self, body: &Body, text: &mut Vec<u8>) -> Result<ValueHashes, RowError> {
         if body.is_evicted() {
             return Ok(ValueHashes::of_kept(body.hashes(), self.has_arrays));

@@ -58,8 +58,8 @@ impl Index {
         self.by_key.starting_at(start)
     }
 
-    /// The fewest orders among which all are that have these hashes, each in the member that is searched by at a place;
-    /// without any, all orders. `None`: there are none.
+    /// The smallest candidate set that contains every order with these hashes, each at its path's place; without hashes, all
+    /// orders. `None`: no order has them.
     pub(crate) fn narrowest(&self, hashes: impl Iterator<Item = (usize, u32)>) -> Option<Found<'_>> {
         let mut narrowest = Found::Many(&self.by_key);
         for (place, hash) in hashes {

@@ -1,4 +1,4 @@
-//! The JSON of orders that are read again and again, json_cache to send, within a budget.
+//! The JSON of orders that are read often, ready to send, within a bound.
 //!
 //! To make JSON of a body costs a microsecond, to copy it a twentieth of that. What is read once is not kept, so
 //! that readers who go over all orders pay for nothing.

@@ -1,7 +1,7 @@
-//! SlotTable in the order of the keys behind them, with their ranks: what pages are cut from.
+//! Slots in the order of their keys, with ranks; pages are cut from this.
 //!
 //! A list of sorted chunks. Nearly all orders come at the end, where adding is a push. The ranges of a fill grow
-//! in the middle, each order behind the one before it, and so do orders that another process took, between its own.
+//! in the middle, each order after the one before it, and so do orders that another process took, between its own.
 //! So the place of the one before is looked at first: each comparison with what lies elsewhere is a wait for memory.
 
 use std::cmp::Ordering;
@@ -112,7 +112,7 @@ impl KeyOrder {
             .copied()
     }
 
-    /// The sought one, if it is there, and those whose keys lie behind it, first to last.
+    /// The sought slot, if it is there, and those with larger keys, in order.
     pub(crate) fn since(&self, compare: impl Fn(u32) -> Ordering) -> impl Iterator<Item = u32> {
         let (place, at) = self.split_at(&compare);
         self.chunks[place..].iter().flatten().skip(at).copied()

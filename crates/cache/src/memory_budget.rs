@@ -1,4 +1,4 @@
-//! Which bodies stay where memory has a budget: those that are read, by a second chance for each.
+//! Which bodies stay when memory has a budget: second-chance eviction, so bodies that are read stay.
 //!
 //! Bodies wait in a queue to be evicted. One that was read since it entered the queue goes to its end instead. A
 //! slot in the queue may be that of an order that has left, or of the next one in its place: the first is
@@ -9,11 +9,10 @@ use std::collections::VecDeque;
 use order::Body;
 use prometheus::IntCounter;
 
-/// After so many second chances, the next body goes even if it was read: the lock is not held for longer.
+/// After this many second chances, the next body goes even if it was read: the lock is not held for longer.
 const CHANCES: usize = 64;
 
-/// Of what was freed, for the index to grow and for bodies to go, the allocator has so large a part of all not given
-/// back yet: an eighth, measured with five million orders.
+/// The share of freed memory that the allocator has not returned yet: an eighth, measured with five million orders.
 const FREED: usize = 8;
 
 /// The two counts in front of what is shared.
@@ -33,7 +32,7 @@ pub struct MemoryBudget {
 }
 
 impl MemoryBudget {
-    /// Of so many bytes. `evictions` counts.
+    /// A budget of `max` bytes. `evictions` counts evicted bodies.
     pub fn new(max: usize, evictions: IntCounter) -> Self {
         Self {
             max,
@@ -150,7 +149,7 @@ mod tests {
         budget
     }
 
-    /// The next of them all, of which those were read.
+    /// The next to evict, when these were read.
     fn next(budget: &mut MemoryBudget, read: &mut HashSet<u32>) -> Option<u32> {
         let read = RefCell::new(read);
         budget.next(|_| true, |id| read.borrow_mut().remove(&id))

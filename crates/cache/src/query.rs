@@ -1,4 +1,4 @@
-//! Orders by their values and times: from memory, and where bodies were evicted from what the table says.
+//! Orders by their values and times: from memory and, where bodies were evicted, from what the table says.
 
 use std::cmp::Ordering;
 

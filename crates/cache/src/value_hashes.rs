@@ -1,4 +1,4 @@
-//! By what an order is found: the hashes of the values that it has at each path of `SEARCH`.
+//! The values that an order is found by: a hash of each value at each path of `SEARCH`.
 
 /// Maximum number of members that orders are searched by.
 pub const MAX_SEARCH_MEMBERS: usize = 8;
@@ -45,8 +45,7 @@ impl ValueHashes {
             || self.more.binary_search(&(place as u8, hash)).is_ok()
     }
 
-    /// As an evicted body keeps them: where each path has one value, those of so many paths alone, else each behind its
-    /// path's place.
+    /// As an evicted body stores them: hashes alone if every path has one value, else pairs of a path's place and a hash.
     pub fn kept(&self, paths: usize, has_arrays: bool) -> Vec<u32> {
         if has_arrays {
             return self.iter().flat_map(|(place, hash)| [place as u32, hash]).collect();

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use crate::hash_index::HashIndex;
 use crate::key_order::KeyOrder;
 
-/// SlotTable from here on are those of lists, below it those of orders.
+/// Slots from here on are lists; lower ones are orders.
 const LISTS: u32 = 1 << 31;
 
 /// Most values are of one order, which costs no more than its place in the table; the others have a list.

@@ -13,7 +13,7 @@ pub enum RowFormat {
 }
 
 impl RowFormat {
-    /// All of them.
+    /// Every format.
     pub const ALL: [Self; 3] = [Self::Gob, Self::Jsonb, Self::Json];
 
     /// The type of the column, as SQL names it.

@@ -1,12 +1,12 @@
 //! The primitives of Go's gob: unsigned and signed integers, floats, byte strings.
 //!
 //! The source is the documentation of Go's `encoding/gob`, "Encoding Details". Descriptors are left to
-//! `gobwire`; values are read and written here, because a value is what each order costs.
+//! `gobwire`, whole rows to `row_codec`; values are read and written here, because each order costs a value.
 
 use crate::RowError;
 
-/// What may be wrong with a value, in a byte: each primitive is read with a chance of it, and a
-/// [`RowError`], which may hold text, would make each of those reads dearer.
+/// What can be wrong with a value, in one byte. Every primitive read may fail, and a [`RowError`], which may hold text,
+/// would make each read slower.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Fault {
     Truncated,

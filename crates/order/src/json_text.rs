@@ -66,8 +66,7 @@ pub(crate) fn string(text: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
-/// Whether JSON escapes any of these bytes, which it does in few texts: blocks of them are looked at in one
-/// instruction, the last block once more where they are no multiple of it.
+/// Whether any byte needs escaping. Few texts have one, so whole blocks are tested at once; the last block may overlap.
 #[inline]
 fn needs_escape(text: &[u8]) -> bool {
     let (blocks, rest) = text.as_chunks::<16>();

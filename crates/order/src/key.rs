@@ -43,8 +43,8 @@ impl Key {
         Some((time.parse().ok()?, sequence.parse().ok()?))
     }
 
-    /// Whether an id begins with a time: a key of ours, or nanoseconds alone, as the Go service has them. Of so many
-    /// digits are all times from 2001 to 2286, so that such ids are in the order of their times.
+    /// Whether an id begins with a time: a key of ours, or nanoseconds alone, as the Go service has them. All
+    /// times from 2001 to 2286 have this many digits, so such ids are in the order of their times.
     pub fn has_time(id: &str) -> bool {
         let Some((time, rest)) = id.split_at_checked(TIME_DIGITS) else { return false };
         let is_time = !time.starts_with('0') && time.bytes().all(|byte| byte.is_ascii_digit());

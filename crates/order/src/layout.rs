@@ -66,7 +66,7 @@ pub(crate) enum Target {
     Unknown,
 }
 
-/// How one value is read. The first row of variants are members of the model; the second are only skipped.
+/// How one value is read. The variants above the gap are members of the model; those below are skipped.
 #[derive(Debug)]
 pub(crate) enum Node {
     Bool,

@@ -1,4 +1,4 @@
-//! The model: orders as JSON, as rows of Go's `encoding/gob`, as memory holds them, and their keys. No I/O.
+//! Documents by their shape: as JSON, as rows of Go's `encoding/gob`, as memory holds them, and their keys. No I/O.
 //!
 //! ```text
 //! payload (JSON) ── Parser ── Order ── Layouts::write_row ── row (gob) ── the table
@@ -44,7 +44,7 @@ pub use written::{descriptors, shape_of};
 
 use model::shape::Struct;
 
-/// How deep a value may be nested. The generator refuses deeper samples.
+/// How deep a value may be nested. `crates/model` refuses deeper samples.
 pub(crate) const MAX_DEPTH: usize = 100;
 
 /// Why a row of the table can't be decoded.

@@ -1,4 +1,4 @@
-//! An order as the way to the table and memory share it.
+//! An order in the form that the table and memory share.
 
 use std::sync::Arc;
 
@@ -48,8 +48,8 @@ impl std::fmt::Debug for Order {
 /// An order as memory holds it, in the form that its row has: its key, and its document or its gob value without
 /// descriptors and without the key, in one piece that is shared and not copied.
 ///
-/// Against ready JSON, a gob value is less than half of the bytes and nothing to convert at the start; it costs about
-/// a microsecond a read.
+/// Compared with ready-made JSON, a gob value takes less than half the bytes and needs no conversion at the start; a read costs
+/// about a microsecond more.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Body(Arc<[u8]>);
 
@@ -64,7 +64,7 @@ const JSON: u16 = u16::MAX - 1;
 const JSONB: u16 = u16::MAX - 2;
 
 impl Body {
-    /// Of an order that has left: nothing.
+    /// The empty body in the slot of an order that was removed.
     pub fn none() -> Self {
         Self::evicted("", &[])
     }

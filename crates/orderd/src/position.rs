@@ -39,7 +39,7 @@ impl StreamIdentity {
     }
 }
 
-/// A pass over the stream, from behind `after` on.
+/// A pass over the stream, starting just after `after`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Run {
     /// Unique within this process.

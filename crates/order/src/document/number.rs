@@ -1,9 +1,9 @@
-//! Numbers as PostgreSQL's `numeric` prints them: without an exponent, with as many digits behind the point as were
+//! Numbers as PostgreSQL's `numeric` prints them: without an exponent, with as many digits after the decimal point as were
 //! given, and no zero with a sign.
 
 use std::borrow::Cow;
 
-/// Digits behind the point that a `numeric` can have.
+/// Maximum number of digits after the decimal point of a `numeric`.
 const MAX_SCALE: usize = 16_383;
 
 /// Numbers of fewer characters than this, without an exponent, are within a double's range.

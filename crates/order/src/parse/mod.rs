@@ -72,8 +72,8 @@ struct State {
     path: Vec<Step>,
     unknown: Unknown,
     reason: Option<Reason>,
-    /// Where the document starts in the process's memory, and how far behind that the value is that is wrong, for
-    /// those whose place `serde_json` doesn't tell.
+    /// Where the document starts in memory, and the offset of the wrong value, for errors whose place `serde_json` doesn't
+    /// report.
     text_start: usize,
     wrong_at: Option<usize>,
     /// The first required member that is missing or empty.

@@ -1,4 +1,4 @@
-//! The commands beside `serve`: one file each.
+//! The commands beside `serve`: a file or a folder each, and what they share.
 
 pub mod completions;
 pub mod manual;

@@ -1,4 +1,4 @@
-//! Settings: what the raw flags and variables of `cli.rs` mean, checked.
+//! Settings: what the raw flags and variables of `cli` mean, checked.
 
 mod nats;
 mod nats_login;

@@ -107,7 +107,7 @@ impl Feed {
         })
     }
 
-    /// What is wanted of the orders that come in now.
+    /// Which of the arriving orders `/events` needs now.
     pub(crate) fn wanted(&self) -> Wanted {
         Wanted { bodies: self.ring().sampler.room(Instant::now()), all: self.unsampled.is_wanted() }
     }

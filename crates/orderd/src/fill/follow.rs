@@ -121,7 +121,7 @@ impl Follow {
     }
 
     /// Whatever becomes a dead letter, by whichever process, may be in this process's memory. Each new memory looks at
-    /// all of them again that lie behind the position from which it was filled.
+    /// all dead letters again that are later than the position from which it was filled.
     async fn watch_dead_letters(&self) {
         let mut runs = self.positions.run.subscribe();
         let mut backoff = Backoff::default();

@@ -33,7 +33,7 @@ const STREAM_LOOKUPS_IN_FLIGHT: usize = 64;
 /// How long a reader waits before it gets 503.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What it asks: the table, and the stream for what lies beyond the position.
+/// What the task asks: the table, and the stream for messages beyond the position.
 #[derive(Clone)]
 pub(crate) struct Sources {
     pub(crate) settings: Arc<Settings>,
@@ -43,8 +43,8 @@ pub(crate) struct Sources {
 
 struct Question {
     id: String,
-    /// Whether the body goes back into memory: of an order that is asked for by its id, and not of all that a query
-    /// comes by, for which others would leave.
+    /// Whether the body goes back into memory: yes for an order that is asked for by its id, no for those that a query
+    /// passes, which would evict others.
     puts_back: bool,
     answer: oneshot::Sender<StoredRow>,
 }
@@ -198,7 +198,7 @@ async fn is_in(context: &Context, orders: &Stream, topic: &str, id: &str) -> Opt
     Some(found.is_some_and(|found| found.time_ns == time && subject::covers(topic, &found.subject)))
 }
 
-/// Whether the table has everything up to a place, so that what it has no row for is nowhere.
+/// Whether the table has everything up to a place, so that an id without a row does not exist.
 fn has_passed(position: Mark, (time, seq): (i128, u64)) -> bool {
     let is_later = |passed: i64| i128::from(passed) >= time.div_euclid(1000);
     seq <= position.seq && position.time.is_some_and(is_later)

@@ -28,16 +28,16 @@ const CHUNK_ROWS: usize = 512;
 /// A plain table larger than this many blocks is read in two ranges at once.
 const MIN_BLOCKS_FOR_TWO_RANGES: i64 = 1024;
 
-/// How long to wait for the place in the stream from which on other processes are followed.
+/// How long to wait for the position from which other processes are followed.
 const POSITION_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The fill rests as long as it has worked where readers wait, and no longer than that at a time.
+/// Where readers wait, the fill rests as long as it has worked, but at most this long at a time.
 const MAX_YIELD: Duration = Duration::from_millis(20);
 
-/// So many rows that can't be decoded are no sign of another model, however few others a table has.
+/// This many undecodable rows are tolerated before another model is suspected, however small the table.
 const MAX_UNDECODABLE_IGNORED: u64 = 3;
 
-/// So many rows that can't be decoded are named in the log; the others are counted.
+/// At most this many undecodable rows are named in the log; the others are counted.
 const MAX_LOGGED_ROWS: u64 = 100;
 
 /// What the stage needs.

@@ -1,7 +1,7 @@
 //! An ordered consumer: it acknowledges nothing, begins anywhere, and can be lost at any time.
 //!
 //! The server numbers what it delivers. A number that is missing means that a message was lost on its way, and ends the
-//! consumer; the next one begins behind the last message that came.
+//! consumer; the next one starts after the last message that arrived.
 
 use std::time::Duration;
 
@@ -73,7 +73,7 @@ impl PullLimit {
 }
 
 impl OrderedConsumer {
-    /// One that delivers what lies behind `after`, of the topic.
+    /// A consumer that delivers the messages of the topic after `after`.
     pub(super) async fn new(
         stream: &Stream,
         topic: &str,
@@ -222,7 +222,7 @@ async fn next_chunk(messages: &mut pull::Stream, taken: &mut Vec<async_nats::Mes
     }
 }
 
-/// Where a message stands in the stream, and the how many-th of its consumer it is.
+/// Where a message stands in the stream, and its number within its consumer.
 struct Place {
     position: StreamPosition,
     delivery: u64,

@@ -14,7 +14,7 @@ use crate::nats::message::Message;
 use crate::undecided::Undecided;
 use cache::Cache;
 
-/// While memory fills, each chunk may wait so long for readers of what is not there yet.
+/// During a fill, each chunk waits at most this long for readers of orders that are not in memory yet.
 const MAX_YIELD: Duration = Duration::from_millis(20);
 
 /// What the stage needs.

@@ -1,6 +1,6 @@
-//! NATS -> natschan: the only place that reads orders from the stream.
+//! NATS -> natschan: the only consumer of the stream.
 //!
-//! It reads in runs, which `writer` starts: from behind the table's position on, by an ordered consumer that is made
+//! It reads in runs, which `writer` starts: starting just after the table's position, by an ordered consumer that is made
 //! again whenever it is lost. Each new consumer first makes sure that the stream is still the one that was read before.
 
 use std::sync::Arc;
@@ -71,7 +71,7 @@ struct Reading {
 }
 
 impl Reading {
-    /// Whether a new run fills the same memory, of which this one has handed on less than the table has.
+    /// Whether the next run fills the same memory although this run has handed on less than the table has.
     fn goes_on_in(&self, run: &Run) -> bool {
         (self.run.generation, self.run.stream_created) == (run.generation, run.stream_created)
             && self.last.seq < run.after.seq

@@ -1,6 +1,6 @@
 //! Beside the flow: how far behind the stream the table is, and purging what the table has safely.
 //!
-//! From a stream that we made, what lies below the position leaves, but not before it is on PostgreSQL's disk, and on
+//! From a stream that we made, messages before the position are purged, but not before their rows are on PostgreSQL's disk, and on
 //! that of its standbys where they can be seen, and has been there for `STREAM_KEEP`: a table that loses its last rows
 //! has them again from the stream.
 
@@ -28,7 +28,7 @@ use crate::warnings;
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 const FIRST_INTERVAL: Duration = Duration::from_millis(200);
 
-/// So many passed messages are always kept.
+/// At least this many passed messages are kept.
 const MIN_KEPT: u64 = 100_000;
 
 /// How many positions are kept at most.

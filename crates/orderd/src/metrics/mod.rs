@@ -307,8 +307,7 @@ fn counters(
     register(registry, IntCounterVec::new(Opts::new(name, help), labels))
 }
 
-/// Shows the counters of these labels from the start: from one that appears with its first event, nobody sees that
-/// event as an increase.
+/// Creates the counters of these labels at the start: a counter that first appears at 1 shows no increase.
 fn known<const N: usize>(counters: IntCounterVec, labels: [&str; N]) -> IntCounterVec {
     for label in labels {
         counters.with_label_values(&[label]);

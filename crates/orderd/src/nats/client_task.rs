@@ -1,4 +1,4 @@
-//! Notices that the background tasks of the NATS client have ended. Without them each call fails for ever, while the client
+//! Notices that the background tasks of the NATS client have ended. Without them each call fails forever, while the client
 //! still says that it is connected.
 
 use tokio_util::sync::{CancellationToken, DropGuard};

@@ -39,7 +39,7 @@ pub(crate) const MADE_BY: (&str, &str) = ("made-by", "orderd");
 /// A server or a configuration that can't be used; waiting would not help.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NatsError {
-    /// Too old, as the one inside NATS Streaming is, at which those who move in may still point.
+    /// Too old. The server inside NATS Streaming is; users who migrate may still point at it.
     #[error(
         "the NATS server is version {0}; orderd needs 2.10 or newer, and a server of NATS Streaming can't be used: upgrade nats-server, or set \
          NATS_HOST or NATS_URL to another one"

@@ -59,7 +59,7 @@ pub(super) fn needs_insert(batch: &[Rows], erased: &HashSet<String>) -> bool {
     messages.any(|message| message.replayed || is_erased(message.key.as_str()))
 }
 
-/// How many messages a gap has lost: those of erased orders were taken out of the stream.
+/// How many messages in a gap are lost; those of erased orders do not count.
 pub(super) fn lost(gap: &Gap, erased: &HashSet<String>) -> u64 {
     let sequence = |key: &String| key.rsplit_once('-')?.1.parse().ok();
     let are_erased =
@@ -67,7 +67,7 @@ pub(super) fn lost(gap: &Gap, erased: &HashSet<String>) -> u64 {
     (gap.end - gap.start).saturating_sub(are_erased)
 }
 
-/// Where the position is when the rows up to `part`'s last are written, of which `rest` are left behind it.
+/// The position after the rows up to the last of `part` are written, with `rest` still to come.
 pub(super) fn mark_behind(batch: &[Rows], part: &[Place], rest: &[Place]) -> Option<Mark> {
     if rest.is_empty() {
         return batch.last().map(|rows| rows.orders.through);

@@ -1,4 +1,5 @@
-//! How the writer commits a batch: dead letters first, then rows and position together, in parts where it must.
+//! How the writer commits a batch: dead letters first, then rows and position together, by COPY or, where they are few, by INSERT;
+//! split where PostgreSQL refuses a row.
 
 use std::time::Instant;
 
@@ -18,7 +19,7 @@ use crate::postgres;
 use crate::postgres::position::{self, Fence, Position};
 use crate::retry::Backoff;
 
-/// Up to so many rows are written by one INSERT, which is one round trip; more by COPY, which is two.
+/// Batches up to this size are written by one INSERT (one round trip), larger ones by COPY (two).
 const MAX_INSERT_ROWS: usize = 64;
 
 /// How many dead letters are on their way to the server at once.
@@ -120,7 +121,7 @@ impl Running {
         }
     }
 
-    /// The id of the last of these rows, by which a table is known that has lost rows; an erased one is not written.
+    /// The id of the last of these rows that is written; erased ones are not. If it is missing later, the table has lost rows.
     fn last_row<'b>(&self, batch: &'b [Rows], part: &[Place]) -> Option<&'b str> {
         let is_watched = self.watches_rows && self.session.as_ref().is_some_and(|session| session.keeps_rows);
         let mut ids = part.iter().rev().map(|&(chunk, row)| batch[chunk].orders.orders[row].key());
@@ -284,7 +285,7 @@ impl Running {
         self.parts.positions.table.send_replace(Some(table));
     }
 
-    /// The rows are in the table, and the position is behind them.
+    /// The rows are in the table, and the position has moved past them.
     async fn committed(
         &mut self,
         fence: &Fence,
@@ -342,7 +343,7 @@ impl Running {
                 Ok(is_new) => break is_new,
                 Err(error) => format!("{error:#}"),
             };
-            // The position may not pass it, nor what lies behind it.
+            // The position must not pass it, nor anything after it.
             self.parts.health.down(Part::Intake, format!("can't store a dead letter: {error}"));
             tracing::warn!(key, error, "can't store a dead letter; trying again");
             has_failed = true;

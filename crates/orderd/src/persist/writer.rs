@@ -64,7 +64,7 @@ pub(super) struct Running {
     /// What was last seen of the row.
     pub(super) seen: Option<Seen>,
     pub(super) run: Option<Run>,
-    /// The how many-th memory is filled.
+    /// The generation of the memory that is filled.
     pub(super) generation: u64,
     /// After failures.
     pub(super) backoff: Backoff,

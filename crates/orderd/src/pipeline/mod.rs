@@ -1,11 +1,11 @@
 //! Makes every channel and spawns every stage of the flow, in its order. `lib.rs` spawns what runs around it.
 //!
 //! ```text
-//!                      table_reader, follow ── initmemchan ─┐
-//!                                                      ├─ fan_in ── memwritechan ── cache ── feed
-//!                                          ┌─ memchan ─┘
+//! table_reader, follow ── initmemchan ───────────────────────────────────────────────┐
+//!                                                                                    ├─ fan_in ── memwritechan ── cache ── feed
+//!                                                                       ┌─ memchan ──┘
 //! fetch ── natschan ── filter ── msgdatachan ── decode ── orderschan ── fan_out
-//!                                          └─ encodechan ── encode ── gobchan ── writer
+//!                                                                       └─ encodechan ── encode ── gobchan ── writer
 //! ```
 
 pub(crate) mod supervisor;

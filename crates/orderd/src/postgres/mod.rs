@@ -38,7 +38,7 @@ use crate::tls::Mode;
 /// How long one of several servers may take to answer.
 const ANSWER: Duration = Duration::from_millis(1500);
 
-/// What has not been answered for so long is slow; after so much longer, it is not waited for any more.
+/// When an answer counts as slow, and when it is given up.
 pub(crate) const SLOW_ANSWER: Duration = Duration::from_secs(5);
 pub(crate) const STUCK_ANSWER: Duration = Duration::from_secs(30);
 

@@ -1,6 +1,6 @@
 //! Pages of other addresses may read where `HTTP_CORS_ORIGIN` names them; nobody may without it.
 //!
-//! With a token that they have themselves: the session's cookie is for the page of this address alone.
+//! They must bring their own token: the session cookie works only for this page's own origin.
 
 use axum::Router;
 use axum::http::{HeaderName, HeaderValue, Method, header};

@@ -1,4 +1,4 @@
-//! `/order?order_uid=…`: the newest order that has a value, whole.
+//! `GET /order?order_uid=…`: the newest order that has a value, whole.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! The short way of a connection: `GET /order/{id}`, `GET /order?member=value` and `GET /orders?member=value` again and
-//! again, which is what is asked for by the thousands.
+//! The fast path of a connection: `GET /order/{id}`, `GET /order?member=value` and `GET /orders?member=value`, the bulk of the
+//! traffic.
 //!
 //! An order and its JSON cost less than a microsecond; hyper, routes and layers on the way to it cost several. So
 //! the plainest form of those requests is answered here, as on the long way. At the first request of any other

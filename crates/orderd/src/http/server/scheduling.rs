@@ -1,7 +1,7 @@
 //! How the kernel shares a core with a thread of HTTP: often, and for a short while each time.
 //!
-//! Of those who want a core, the one goes first whose turn would end first (EEVDF). An answer takes some microseconds,
-//! so that threads of HTTP can do with short turns, and get each of them sooner. They get no more of the core by that.
+//! The kernel (EEVDF) runs the thread whose turn would end first. Short turns therefore start sooner, and do not get more CPU time;
+//! an answer takes some microseconds.
 
 use std::io;
 
@@ -26,7 +26,7 @@ pub(crate) fn take_short_ones() -> io::Result<()> {
     if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Those that this thread has, its niceness among them.
+/// The scheduling attributes of this thread, its niceness among them.
 fn attributes() -> io::Result<libc::sched_attr> {
     let size = size_of::<libc::sched_attr>() as u32;
     let mut attributes = libc::sched_attr {
