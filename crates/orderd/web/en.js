@@ -25,7 +25,7 @@ export const en = {
   findRemove: "Remove",
   findFrom: "From",
   findTo: "Before",
-  findOrder: "Sorted",
+  findSort: "Sorted",
   findNewest: "Newest first",
   findOldest: "Oldest first",
   findGo: "Search",

@@ -111,7 +111,7 @@ function fillForm(query) {
   $("find-members").hidden = members.length === 0;
   $("find-from").value = local(query.get("from"));
   $("find-to").value = local(query.get("to"));
-  $("find-order").value = query.get("order") === "asc" ? "asc" : "desc";
+  $("find-sort").value = query.get("order") === "asc" ? "asc" : "desc";
   for (const element of document.querySelectorAll(".find .zone")) element.textContent = `, ${zone()}`;
 }
 
@@ -146,7 +146,7 @@ function asked() {
     const at = new Date($(`find-${name}`).value);
     if (!Number.isNaN(at.getTime())) query.set(name, at.toISOString());
   }
-  if ($("find-order").value === "asc") query.set("order", "asc");
+  if ($("find-sort").value === "asc") query.set("order", "asc");
   return query;
 }
 

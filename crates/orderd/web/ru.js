@@ -25,7 +25,7 @@ export const ru = {
   findRemove: "Убрать",
   findFrom: "С",
   findTo: "До",
-  findOrder: "Порядок",
+  findSort: "Порядок",
   findNewest: "Сначала новые",
   findOldest: "Сначала старые",
   findGo: "Найти",

@@ -50,7 +50,7 @@ async fn several_values_and_times_find_orders_and_the_address_holds_the_search()
     lists(&browser, &[ids[3].clone(), ids[0].clone()]).await;
     is_sound(&browser, "what was found by two values").await;
     browser.resize(1280, 900).await;
-    browser.keys("#find-order", "Oldest").await;
+    browser.keys("#find-sort", "Oldest").await;
     browser.click("#find-form .primary").await;
     lists(&browser, &[ids[0].clone(), ids[3].clone()]).await;
 
