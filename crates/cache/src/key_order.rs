@@ -51,7 +51,7 @@ impl KeyOrder {
         chunk.insert(at, id);
         self.recent_at = at;
         if chunk.len() > CHUNK {
-            // Where a range of a fill grows towards what lies behind it, the part before is left full.
+            // Where a range of a fill grows towards what lies after it, the part before is left full.
             let split = if at > CHUNK / 4 * 3 { at } else { CHUNK / 2 };
             let rest = chunk.split_off(split);
             chunk.shrink_to(CHUNK);
@@ -79,7 +79,7 @@ impl KeyOrder {
         }
     }
 
-    /// The chunk in which something of that key is or belongs: the last that doesn't start behind it.
+    /// The chunk in which something of that key is or belongs: the last that doesn't start after it.
     fn chunk_of(&self, compare: &impl Fn(u32) -> Ordering) -> usize {
         self.chunks.partition_point(|chunk| starts_before(chunk, compare)).saturating_sub(1)
     }

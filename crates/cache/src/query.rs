@@ -83,7 +83,7 @@ struct Candidate {
 /// Some candidates.
 struct Batch {
     candidates: Vec<Candidate>,
-    /// The last id that was looked at, where there may be more behind it.
+    /// The last id that was looked at, where there may be more after it.
     end: Option<String>,
 }
 
@@ -291,7 +291,7 @@ impl Cache {
 enum Look {
     Candidate(Candidate),
     Passed,
-    /// Neither this one nor those behind it are asked for.
+    /// Neither this one nor those after it are asked for.
     Beyond,
 }
 

@@ -86,7 +86,7 @@ impl Both {
     }
 }
 
-/// Times, odd ids, and keys that differ in what comes behind the time.
+/// Times, odd ids, and keys that differ in what comes after the time.
 fn key() -> impl Strategy<Value = String> {
     prop_oneof![
         6 => (0_u64..30, 1_u64..4).prop_map(|(time, sequence)| format!("{}-{sequence}", 1_700_000_000_000_000_000 + time)),

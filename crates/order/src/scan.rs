@@ -96,7 +96,7 @@ impl Visit for Skip {
 /// Validates all that the model will show.
 #[derive(Default)]
 pub(crate) struct Validate {
-    /// Short texts that are not ASCII, one behind the other: to look at all at once takes less than half the time.
+    /// Short texts that are not ASCII, one after another: to look at all at once takes less than half the time.
     short_texts: Vec<u8>,
 }
 

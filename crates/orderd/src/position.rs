@@ -66,11 +66,11 @@ pub(crate) struct TablePosition {
     pub(crate) is_self: bool,
 }
 
-/// How far this process has read the stream, and what was behind that.
+/// How far this process has read the stream, and what was after that.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Reach {
     pub(crate) seq: u64,
-    /// Messages of the topic that lie behind it.
+    /// Messages of the topic that lie after it.
     pub(crate) pending: u64,
 }
 
@@ -85,7 +85,7 @@ pub(crate) enum Problem {
 }
 
 /// Messages that this process has read, and that a stream which went back to an earlier state does not have any more: those
-/// behind `kept`, up to `read`.
+/// after `kept`, up to `read`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Vanished {
     pub(crate) kept: u64,
@@ -142,7 +142,7 @@ impl Positions {
         self.table.borrow().as_ref().map_or(0, |table| table.mark.seq)
     }
 
-    /// How many messages of the topic lie behind the table's position; `None` while it is not known.
+    /// How many messages of the topic lie after the table's position; `None` while it is not known.
     pub(crate) fn behind(&self) -> Option<u64> {
         let seq = self.table.borrow().as_ref()?.mark.seq;
         let reach = *self.reach.borrow();

@@ -163,7 +163,7 @@ struct Open<'t> {
     is_object: bool,
     shape: Option<&'static Struct>,
     element: Option<&'static Kind>,
-    /// Of the member that is read: its name, its kind, and the place of the one that is expected behind it.
+    /// Of the member that is read: its name, its kind, and the place of the one that is expected after it.
     name: Cow<'t, str>,
     kind: Option<&'static Kind>,
     expected: usize,
@@ -253,7 +253,7 @@ impl<'t> Reader<'t> {
         });
     }
 
-    /// What comes behind a value: the next one, or the ends of what is open. The whole document, at its end.
+    /// What comes after a value: the next one, or the ends of what is open. The whole document, at its end.
     fn ends(&mut self) -> Option<Option<Value<'t>>> {
         loop {
             match self.scanner.token()? {

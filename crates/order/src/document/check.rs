@@ -25,7 +25,7 @@ pub(crate) fn check(
         return Err(RowError::Type("the document is not an object".into()));
     }
     object(&mut scanner, shape, &mut member)?;
-    // Nothing but white space behind it.
+    // Nothing but white space after it.
     scanner.peek().is_none().then_some(()).ok_or(MALFORMED)
 }
 

@@ -25,7 +25,7 @@ use self::scan::{Scanner, unescaped};
 use crate::RowError;
 use crate::json_text;
 
-/// Appends the text of a `jsonb` as PostgreSQL prints it, without the blanks that it puts behind colons and commas.
+/// Appends the text of a `jsonb` as PostgreSQL prints it, without the blanks that it puts after colons and commas.
 pub(crate) fn unspaced(text: &str, out: &mut Vec<u8>) {
     let mut rest = text;
     while let Some(quote) = memchr::memchr(b'"', rest.as_bytes()) {

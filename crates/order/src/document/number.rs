@@ -14,7 +14,7 @@ const SURELY_FINITE: usize = 300;
 pub(super) enum Problem {
     /// Beyond a double's range.
     TooLarge,
-    /// More digits behind the point than `numeric` has.
+    /// More digits after the decimal point than `numeric` has.
     TooFine,
 }
 
@@ -64,7 +64,7 @@ fn written_out(sign: &str, whole: &str, fraction: &str, exponent: i64, scale: us
             (digits.clone() + &"0".repeat(point - digits.len()), String::new())
         }
         Ok(point) => (digits[..point].to_owned(), digits[point..].to_owned()),
-        // As many digits behind the point as its scale says, zeros in front.
+        // As many digits after the decimal point as its scale says, zeros in front.
         Err(_) => (String::new(), format!("{digits:0>scale$}")),
     };
     let whole = whole.trim_start_matches('0');

@@ -24,7 +24,7 @@ enum Node {
     Scalar(Range<usize>),
     /// Its members, by their places in the shape.
     Struct(Vec<(usize, Node)>),
-    /// The first `count` elements; those behind them are hidden, and come back when the array grows.
+    /// The first `count` elements; those after them are hidden, and come back when the array grows.
     Slice { elements: Vec<Option<Node>>, count: usize },
 }
 

@@ -123,7 +123,7 @@ async fn look(settings: &Nats, server: &str, client: &Client, report: &mut Repor
     Ok(())
 }
 
-/// An error that says what is wrong and, behind a semicolon, what to do.
+/// An error that says what is wrong and, after a semicolon, what to do.
 fn refused(error: &anyhow::Error) -> Finding {
     split(&format!("{error:#}"))
 }

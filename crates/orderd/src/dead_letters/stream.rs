@@ -57,7 +57,7 @@ async fn make(context: &Context, location: &Location, settings: &Nats) -> anyhow
 /// Refuses a stream in which dead letters would not stay, or which does not take them.
 ///
 /// # Errors
-/// What is wrong with it and, behind a semicolon, what to do.
+/// What is wrong with it and, after a semicolon, what to do.
 pub(crate) fn refuse_unfit(found: &StreamConfig, location: &Location) -> anyhow::Result<()> {
     let problem = if found.name == location.source {
         "is the one that orders are taken from"
@@ -85,7 +85,7 @@ pub(crate) fn refuse_unfit(found: &StreamConfig, location: &Location) -> anyhow:
 /// Refuses a stream that does not store what is published on the subjects of dead letters.
 ///
 /// # Errors
-/// The subject that it lacks and, behind a semicolon, what to do.
+/// The subject that it lacks and, after a semicolon, what to do.
 pub(super) fn refuse_deaf(found: &StreamConfig, location: &Location) -> anyhow::Result<()> {
     let taken = location.taken();
     if found.subjects.iter().any(|wide| subject::covers(wide, &taken)) {

@@ -20,7 +20,7 @@ const INACTIVE_THRESHOLD: Duration = Duration::from_secs(30);
 pub(crate) enum Place {
     /// Those of messages since this time, in microseconds since 1970; `None`: all.
     Since(Option<i64>),
-    /// Those behind this sequence of their stream.
+    /// Those after this sequence of their stream.
     After(u64),
 }
 

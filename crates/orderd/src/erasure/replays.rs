@@ -1,5 +1,5 @@
 //! The messages by which dead letters of erased orders were sent again. Nothing names them but a header, so that the
-//! stream's headers are read for them, behind the message of the order itself.
+//! stream's headers are read for them, after the message of the order itself.
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;

@@ -35,7 +35,7 @@ pub(super) struct OrderedConsumer {
     delivered: u64,
     /// How many the server had delivered at the last look.
     expected: u64,
-    /// How many messages of the topic lay behind the last one that it delivered.
+    /// How many messages of the topic lay after the last one that it delivered.
     pending: u64,
     /// Kept from chunk to chunk: memory that is new to the process has to be cleared.
     taken: Vec<async_nats::Message>,
@@ -126,7 +126,7 @@ impl OrderedConsumer {
         &self.consumer.cached_info().name
     }
 
-    /// How many messages of the topic lay behind the last one that it delivered.
+    /// How many messages of the topic lay after the last one that it delivered.
     pub(super) fn pending(&self) -> u64 {
         self.pending
     }
@@ -155,7 +155,7 @@ impl OrderedConsumer {
     /// Waits for a message and takes what is there with it. What came before an error is in the chunk.
     ///
     /// # Errors
-    /// What ended the consumer: it has to be made again, behind the last message of the chunk.
+    /// What ended the consumer: it has to be made again, after the last message of the chunk.
     pub(super) async fn chunk(&mut self, chunk: &mut Vec<Message>) -> anyhow::Result<()> {
         let ended = tokio::select! {
             biased;

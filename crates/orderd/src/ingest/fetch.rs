@@ -142,7 +142,7 @@ impl Fetch {
         }
     }
 
-    /// Hands on the message behind the last one as a dead letter, where no client can take it. A server that does not answer
+    /// Hands on the message after the last one as a dead letter, where no client can take it. A server that does not answer
     /// shows nothing, and is not waited for.
     async fn pass_unreadable(
         &self,
@@ -189,7 +189,7 @@ impl Fetch {
         };
         if reading.as_ref().is_none_or(|reading| reading.run.id != run.id) {
             let counted = reading.as_ref().map_or(0, |reading| reading.counted).max(run.after.seq);
-            // Another process may have moved the position beyond what this memory has: reading goes on behind that.
+            // Another process may have moved the position beyond what this memory has: reading goes on after that.
             let last =
                 reading.as_ref().filter(|before| before.goes_on_in(&run)).map_or(run.after, |it| it.last);
             let highest = reading.as_ref().and_then(|reading| reading.highest);

@@ -1,7 +1,7 @@
 //! The second line of defence against a message at which the NATS client fails for an unknown reason: its connection
 //! breaks, or its task dies, whenever that message is delivered.
 //!
-//! Where delivery has ended twice at one place, separate clients try the message behind it. Where each of them fails
+//! Where delivery has ended twice at one place, separate clients try the message after it. Where each of them fails
 //! too, the message is asked for by `$JS.API.STREAM.MSG.GET`, whose answer is plain JSON, and becomes a dead letter.
 
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::config::Nats;
 use crate::nats::message::{Message, StreamPosition};
 use crate::nats::{self, stored_message, streams};
 
-/// How often reading ends at one place before the message behind it is suspected.
+/// How often reading ends at one place before the message after it is suspected.
 const MAX_FAILURES: u32 = 2;
 
 /// How many clients then have to fail at the message.
@@ -34,7 +34,7 @@ pub(super) struct Failures {
 }
 
 impl Failures {
-    /// Reading has ended with nothing read behind `after`. `true`: so often that the message there is suspected.
+    /// Reading has ended with nothing read after `after`. `true`: so often that the message there is suspected.
     pub(super) fn add(&mut self, after: u64) -> bool {
         if self.after != after {
             *self = Self { after, count: 0 };
@@ -49,7 +49,7 @@ impl Failures {
     }
 }
 
-/// The message behind `after`, where no client can take it.
+/// The message after `after`, where no client can take it.
 ///
 /// # Errors
 /// The server can't be asked.
@@ -63,7 +63,7 @@ pub(super) async fn find(settings: &Nats, after: u64) -> anyhow::Result<Option<M
     Ok(Some(message))
 }
 
-/// Whether the connection of a new client ends when the message behind `after` is delivered.
+/// Whether the connection of a new client ends when the message after `after` is delivered.
 async fn breaks(settings: &Nats, after: u64) -> anyhow::Result<bool> {
     let broken = Arc::new(AtomicBool::new(false));
     let (note, gone) = (broken.clone(), Gone(broken.clone()));
@@ -103,7 +103,7 @@ impl Drop for Gone {
     }
 }
 
-/// The first message of the topic behind `after`, as text.
+/// The first message of the topic after `after`, as text.
 async fn raw(settings: &Nats, after: u64) -> anyhow::Result<Option<Message>> {
     let client = nats::connect_once(settings).await?;
     let context = settings.jetstream(client);

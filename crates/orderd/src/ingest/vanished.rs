@@ -45,7 +45,7 @@ async fn kept(context: &Context, stream: &Stream, read: Mark) -> anyhow::Result<
     let (mut kept, mut end) = (state.first_sequence.saturating_sub(1), read.seq.min(state.last_sequence + 1));
     while kept + 1 < end {
         let middle = kept.midpoint(end);
-        // Or the one behind it, where that was deleted.
+        // Or the one after it, where that was deleted.
         match stored_message::first_from(context, &stream.cached_info().config.name, ">", middle).await? {
             Some(message) if Some(micros(message.time_ns)) <= read.time => kept = message.sequence,
             _ => end = middle,

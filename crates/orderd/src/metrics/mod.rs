@@ -49,7 +49,7 @@ pub(crate) struct Metrics {
     pub(crate) undecodable: IntGauge,
     /// The sequence up to which the table has everything.
     pub(crate) position: IntGauge,
-    /// Messages of the stream behind that.
+    /// Messages of the stream after that.
     pub(crate) lag: IntGauge,
     /// 1 where this process is the writer.
     pub(crate) writes: IntGauge,

@@ -69,7 +69,7 @@ impl ProcessMetrics {
     }
 }
 
-/// The name may have spaces and brackets; the fields begin behind its last one.
+/// The name may have spaces and brackets; the fields begin after its last one.
 fn parse(stat: &str) -> Option<Stat> {
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
     // Counted as in proc(5), where the state is the third.

@@ -52,7 +52,7 @@ async fn unresolved(server: &ServerAddr) -> Option<String> {
     }
 }
 
-/// Without the kind before it and the number behind it, which say nothing more.
+/// Without the kind before it and the number after it, which say nothing more.
 pub(crate) fn cause(error: &str) -> String {
     let error = error.strip_prefix("IO error: ").unwrap_or(error);
     let error = error.split(" (os error").next().unwrap_or(error).trim_end_matches(": ");

@@ -61,7 +61,7 @@ pub(crate) async fn at(
     get(context, stream, &json!({ "seq": sequence })).await
 }
 
-/// The first message on a subject, which may have wildcards, at this sequence or behind it.
+/// The first message on a subject, which may have wildcards, at this sequence or after it.
 ///
 /// # Errors
 /// As [`at`].

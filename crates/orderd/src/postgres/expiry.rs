@@ -38,7 +38,7 @@ pub(crate) async fn count(client: &Client, table: &Table, cutoff: i128) -> Resul
     Ok(count.cast_unsigned())
 }
 
-/// The ids of older rows behind `after`, or from the first on: the oldest ones, `limit` at most.
+/// The ids of older rows after `after`, or from the first on: the oldest ones, `limit` at most.
 pub(crate) async fn ids(
     client: &Client,
     table: &Table,

@@ -1,4 +1,4 @@
-//! JSON documents, one behind the other, of a file or of what comes through a pipe.
+//! JSON documents, one after another, of a file or of what comes through a pipe.
 //!
 //! Where a document ends only a JSON parser knows, so that one reads; what is sent are the bytes that were read. A
 //! file is read twice: nothing of it is sent before all of it is known to be JSON.
@@ -198,7 +198,7 @@ struct Lines {
 }
 
 impl Lines {
-    /// A number shows its end by what is behind it, which may be a line break.
+    /// A number shows its end by what is after it, which may be a line break.
     fn at_last_byte(self) -> usize {
         self.current - usize::from(self.last == b'\n')
     }

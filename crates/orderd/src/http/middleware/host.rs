@@ -47,7 +47,7 @@ pub(crate) async fn require(State(app): State<Arc<App>>, request: Request, next:
     let mut response = next.run(request).await;
     if is_chunked {
         // It may have had a Content-Length too, of which hyper says nothing. Another server before this one could have
-        // gone by that length, so that no request behind it is trusted (RFC 9112, 6.1).
+        // gone by that length, so that no request after it is trusted (RFC 9112, 6.1).
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response

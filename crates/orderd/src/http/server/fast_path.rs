@@ -72,7 +72,7 @@ where
             match request.asked {
                 Asked::Order(id) => match answers.push(text(id.clone()), last, app) {
                     Lookup::Hit => {}
-                    // What is before it is not held up, and what comes behind it stays on this way.
+                    // What is before it is not held up, and what comes after it stays on this way.
                     Lookup::Evicted => {
                         answers.send(stream).await?;
                         if !answers.push_from_table(text(id), last, app).await {

@@ -226,7 +226,7 @@ fn head_is_answered_as_get_without_the_body() {
         if target != "/metrics" {
             assert_eq!(header(&head, "content-length"), header(&get, "content-length"), "{target}");
         }
-        // What comes behind is not taken for a body.
+        // What comes after is not taken for a body.
         let both = "HEAD @ HTTP/1.1\r\nhost: localhost\r\n\r\nGET @ HTTP/1.1\r\nhost: localhost\r\n\r\n";
         is_answered(&web, &request(both, target), &[status, status]);
     }
