@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use cache::Wanted;
 use clap::Parser as _;
 use order::Parser;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -13,7 +14,6 @@ use crate::config::Settings;
 use crate::health::Part;
 use crate::http::{self, App};
 use crate::pipeline::{ChannelDepths, Context};
-use cache::Wanted;
 
 /// The key of the one order.
 pub const KEY: &str = "1700000000123456789-42";

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use cache::MAX_LIMIT;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
@@ -18,7 +19,6 @@ use crate::logging::audit;
 use crate::nats;
 use crate::postgres::{self, Connection, expiry};
 use crate::wording::shown;
-use cache::MAX_LIMIT;
 
 /// How long the service may show orders that are erased already.
 const VISIBLE_TIMEOUT: Duration = Duration::from_secs(30);

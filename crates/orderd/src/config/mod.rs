@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use ::model::Model;
 use axum::http::HeaderValue;
+use cache::MAX_SEARCH_MEMBERS;
 use order::Parser;
 
 pub(crate) use self::certificates::machine as machine_authorities;
@@ -42,7 +43,6 @@ pub use self::tokens::{Access, Right, Token, TokenList, Tokens};
 use crate::cli::ServeArgs;
 pub use crate::cli::error::ConfigError;
 use crate::subject;
-use cache::MAX_SEARCH_MEMBERS;
 
 fn wrong(setting: &'static str, problem: impl ToString) -> ConfigError {
     ConfigError::new(setting, problem)

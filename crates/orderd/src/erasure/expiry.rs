@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use async_nats::Client;
 use async_nats::jetstream::Context;
+use cache::Cache;
 use order::Key;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -23,7 +24,6 @@ use crate::metrics::Metrics;
 use crate::nats::{stored_message, streams};
 use crate::position::{Positions, TablePosition};
 use crate::postgres::{self, Connection, STUCK_ANSWER, expiry};
-use cache::Cache;
 
 /// How often a process looks for old orders, and how soon it looks again while more are left.
 const CHECK_INTERVAL: Duration = Duration::from_secs(10);

@@ -7,6 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use cache::Cache;
 use order::Key;
 use time::OffsetDateTime;
 use tokio_postgres::types::Type;
@@ -15,7 +16,6 @@ use tokio_util::sync::CancellationToken;
 use super::Eraser;
 use crate::aligned_interval;
 use crate::postgres::{self, Connection};
-use cache::Cache;
 
 /// How often each process looks for what was erased, here or elsewhere.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);

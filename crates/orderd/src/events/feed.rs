@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use cache::{Inserted, Wanted};
 use order::{Body, Layouts, RowError, SearchPath};
 use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -19,7 +20,6 @@ use crate::aligned_interval;
 use crate::events::sampler::Sampler;
 use crate::events::stats::Stats;
 use crate::events::unsampled::Unsampled;
-use cache::{Inserted, Wanted};
 
 /// How much can be asked for again: more than a minute of the highest rate, unless orders are huge.
 const MAX_KEPT: usize = 8192;

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use cache::Cache;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use crate::fill_progress::FillProgress;
 use crate::health::Health;
 use crate::metrics::Metrics;
-use cache::Cache;
 
 /// Rates of less time say little: those from before stand.
 const MIN_INTERVAL: Duration = Duration::from_millis(500);

@@ -9,12 +9,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use cache::ValueHashes;
 use order::Body;
 use parking_lot::RwLock;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use crate::events::feed::{Feed, GATHER_INTERVAL};
-use cache::ValueHashes;
 use cache::{Cache, Criterion, Lookup};
 
 /// How much can be asked for again: a second of the highest rate.

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use cache::{Entries, EntryBuilder};
 use tokio::sync::mpsc;
 
 use crate::chunk::Orders;
-use cache::{Entries, EntryBuilder};
 
 /// Runs until both inputs close.
 pub(crate) async fn run(

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use cache::{Cache, Entries, Entry, EntryBuilder};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -19,7 +20,6 @@ use crate::position::Positions;
 use crate::postgres::{self, LookUp, Unanswered};
 use crate::retry::Backoff;
 use crate::undecided::Undecided;
-use cache::{Cache, Entries, Entry, EntryBuilder};
 
 /// Rows that are asked for in one query, and how long its answer may take.
 const MAX_IDS: usize = 2048;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_nats::Client;
 use async_nats::jetstream::Context;
 use async_nats::jetstream::stream::Stream;
+use cache::{Cache, RowSource, StoredRow, Unanswered};
 use futures_util::{FutureExt, future};
 use order::{Key, RowReader};
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -18,7 +19,6 @@ use crate::nats::{stored_message, streams};
 use crate::position::{Mark, Positions};
 use crate::postgres::{self, Found, LookUp};
 use crate::subject;
-use cache::{Cache, RowSource, StoredRow, Unanswered};
 
 /// How many readers may wait, and how many are answered by one query.
 const MAX_WAITING: usize = 4096;

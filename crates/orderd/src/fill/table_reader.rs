@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use cache::{Cache, Entries, Entry, EntryBuilder};
 use futures_util::{FutureExt, StreamExt, TryFutureExt, future};
 use order::RowFormat;
 use tokio::sync::mpsc;
@@ -20,7 +21,6 @@ use crate::postgres::encoding::Encoding;
 use crate::postgres::schema::Traits;
 use crate::postgres::{self, ConnectError, Connection, PrepareError, Unanswered, describe};
 use crate::retry::Backoff;
-use cache::{Cache, Entries, Entry, EntryBuilder};
 
 /// Entries in a chunk.
 const CHUNK_ROWS: usize = 512;

@@ -16,6 +16,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use cache::Cache;
 use prometheus::{Histogram, IntCounter};
 use tokio_util::sync::CancellationToken;
 
@@ -28,7 +29,6 @@ use crate::logging::audit;
 use crate::metrics::Metrics;
 use crate::pipeline::{ChannelDepths, Context};
 use crate::position::Positions;
-use cache::Cache;
 
 use self::middleware::{auth, compress, cors, host, no_store, same_origin};
 use self::routes::{

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cache::Cache;
 use order::{Order, Parser, Reason, Refusal, RowFormat};
 use tokio::sync::mpsc;
 
@@ -12,7 +13,6 @@ use crate::health::{Health, Part};
 use crate::metrics::Metrics;
 use crate::nats::message::Message;
 use crate::undecided::Undecided;
-use cache::Cache;
 
 /// During a fill, each chunk waits at most this long for readers of orders that are not in memory yet.
 const MAX_YIELD: Duration = Duration::from_millis(20);

@@ -11,6 +11,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cache::Cache;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -33,7 +34,6 @@ use crate::random;
 use crate::receipts::Receipts;
 use crate::retry::Backoff;
 use crate::undecided::Undecided;
-use cache::Cache;
 
 /// How often an idle writer renews its lease, and so notices that PostgreSQL is away, or went back.
 const RENEW_INTERVAL: Duration = Duration::from_secs(1);

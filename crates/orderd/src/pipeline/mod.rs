@@ -13,6 +13,7 @@ pub(crate) mod supervisor;
 use std::sync::Arc;
 
 use async_nats::Client;
+use cache::{Cache, MemoryBudget};
 use order::{Layouts, Parser};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -43,7 +44,6 @@ use crate::pipeline::supervisor::{Stage, Supervisor};
 use crate::position::Positions;
 use crate::receipts::Receipts;
 use crate::undecided::Undecided;
-use cache::{Cache, MemoryBudget};
 
 /// How many chunks wait in each channel. A chunk has 256 messages or a mebibyte, so that all of them together
 /// hold some tens of mebibytes at most, whatever the rate.

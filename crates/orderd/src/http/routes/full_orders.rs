@@ -11,13 +11,13 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
+use cache::{Lookup, RowSource, StoredRow};
 use futures_util::{Stream, stream};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::http::response_budget::LARGE_BYTES;
 use crate::http::routes::order::unavailable;
 use crate::http::{App, json};
-use cache::{Lookup, RowSource, StoredRow};
 
 /// Room for what an order has beyond the piece that it ends.
 const PIECE_SLACK_BYTES: usize = 2048;

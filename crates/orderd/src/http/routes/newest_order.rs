@@ -5,12 +5,12 @@ use std::sync::Arc;
 use axum::extract::{Query, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
+use cache::Criterion;
 
 use crate::http::routes::order::{self, unavailable};
 use crate::http::routes::orders::{find, refused};
 use crate::http::routes::query::{self, Pairs};
 use crate::http::{App, text};
-use cache::Criterion;
 
 /// Number of tries: an order that was found may leave memory before it is read.
 const MAX_TRIES: usize = 4;

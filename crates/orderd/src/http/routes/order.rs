@@ -5,10 +5,10 @@ use std::sync::Arc;
 use axum::extract::{Path, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
+use cache::{Lookup, StoredRow, Unanswered};
 use order::RowError;
 
 use crate::http::{App, text};
-use cache::{Lookup, StoredRow, Unanswered};
 
 /// JSON is about so many times as long as what memory holds; a guess that saves growing.
 const USUAL_JSON_BYTES: usize = 1024;

@@ -6,12 +6,12 @@ use std::time::Duration;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
+use cache::Page;
 
 use crate::health::Part;
 use crate::http::routes::assets::{tag, unless_known};
 use crate::http::routes::order::unavailable;
 use crate::http::{App, json, text};
-use cache::Page;
 
 /// How long a page that memory lacks is waited for while memory fills: most tables are read by then.
 const FILL_TIMEOUT: Duration = Duration::from_secs(2);

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use axum::extract::{Query, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
+use cache::{Matches, QueryError};
 
 use crate::http::routes::full_orders;
 use crate::http::routes::order::unavailable;
 use crate::http::routes::query::{self, Asked, Pairs};
 use crate::http::{App, SEARCH, text};
-use cache::{Matches, QueryError};
 
 /// Ids, newest first unless asked otherwise. All criteria must match.
 pub(crate) async fn search(State(app): State<Arc<App>>, Query(pairs): Query<Pairs>) -> Response {

@@ -1,11 +1,10 @@
 //! What is asked for in a query: members and their values, and how many orders, of which time and in which order.
 
+use cache::{Criterion, LIMIT, MAX_LIMIT, Query};
 use order::{Key, SearchPath};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-
-use cache::{Criterion, LIMIT, MAX_LIMIT, Query};
 
 /// The parameters of `/orders` that are no members.
 pub(crate) const PARAMETERS: [&str; 6] = ["from", "to", "order", "limit", "after", "full"];

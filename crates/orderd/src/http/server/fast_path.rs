@@ -12,6 +12,7 @@ use std::time::{Instant, SystemTime};
 use axum::body::HttpBody;
 use axum::response::Response;
 use bytes::{Buf, BytesMut};
+use cache::{Criterion, LIMIT, Lookup, Query};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
 
@@ -21,7 +22,6 @@ use crate::http::response_budget::LARGE_BYTES;
 use crate::http::routes::{newest_order, order, query};
 use crate::http::server::HEADERS;
 use crate::http::server::phase::CLOSE_NOTICE;
-use cache::{Criterion, LIMIT, Lookup, Query};
 
 /// Room for the requests that are read at once, and for an answer, which most need no more than.
 const READ_BUFFER_BYTES: usize = 4096;

@@ -1,5 +1,6 @@
 //! `/order`, `/orders` and their parameters, described: those that are members follow from the model and from `SEARCH`.
 
+use cache::{LIMIT, MAX_LIMIT};
 use model::Model;
 use order::{SearchKind, SearchPath};
 use serde_json::{Value, json};
@@ -7,7 +8,6 @@ use serde_json::{Value, json};
 use crate::http::routes::openapi::ID;
 use crate::http::routes::openapi::parts::{content, operation, parameter, plain, reference};
 use crate::http::routes::query::{self, PARAMETERS};
-use cache::{LIMIT, MAX_LIMIT};
 
 /// RFC 3339, or nanoseconds. With the days that months have, so that what fits is a time.
 const TIME: &str = "^([0-9]+|([0-9]{4}-((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)\
