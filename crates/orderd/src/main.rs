@@ -4,11 +4,9 @@ use std::process::ExitCode;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use orderd::cli::parse;
-use orderd::cli::parse::CommandLineError;
-use orderd::cli::{Command, LogFormat, ServeArgs};
+use orderd::cli::{self, Command, CommandLineError, LogFormat, ServeArgs};
 use orderd::config::{ConfigError, Settings};
-use orderd::logging::{audit, filter, writer};
+use orderd::logging::{self, audit};
 use orderd::{commands, shutdown};
 use tracing::Level;
 use tracing_subscriber::filter::{LevelFilter, filter_fn};
@@ -20,7 +18,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let cli = match parse::parse(std::env::args_os().collect()) {
+    let cli = match cli::parse(std::env::args_os().collect()) {
         Ok(cli) => cli,
         Err(CommandLineError::Usage(error)) => error.exit(),
         Err(CommandLineError::Variable(error)) => return fail(&error.into()),
@@ -34,7 +32,7 @@ fn main() -> ExitCode {
     // it logs nothing below the error.
     runtime.shutdown_timeout(Duration::from_millis(500));
     let code = ended.unwrap_or_else(|error| fail(&error));
-    writer::finish("");
+    logging::writer::finish("");
     code
 }
 
@@ -105,9 +103,9 @@ fn take_small_pages() {
 }
 
 fn log(args: &ServeArgs) -> anyhow::Result<()> {
-    let filter = filter::parse(&args.log)?;
+    let filter = logging::filter::parse(&args.log)?;
     let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    let lines = tracing_subscriber::fmt::layer().with_writer(writer::stderr).with_ansi(colours);
+    let lines = tracing_subscriber::fmt::layer().with_writer(logging::writer::stderr).with_ansi(colours);
     // What libraries say below that quotes passwords, and orders.
     let sober = filter_fn(|said| said.target().starts_with("orderd") || *said.level() <= Level::INFO);
     // Else each line that is not logged is asked for on its own, several for a message.
@@ -128,7 +126,7 @@ fn log(args: &ServeArgs) -> anyhow::Result<()> {
 /// Commands that change something say who did it, in the form that LOG_FORMAT gives the service's log.
 fn log_audit() {
     let is_json = std::env::var("LOG_FORMAT").is_ok_and(|form| form.trim().eq_ignore_ascii_case("json"));
-    let lines = tracing_subscriber::fmt::layer().with_writer(writer::stderr).with_ansi(false);
+    let lines = tracing_subscriber::fmt::layer().with_writer(logging::writer::stderr).with_ansi(false);
     let audit = filter_fn(|said| said.target() == audit::TARGET && *said.level() <= Level::INFO);
     let log = tracing_subscriber::registry().with(audit.with_max_level_hint(LevelFilter::INFO));
     if is_json {
@@ -140,6 +138,6 @@ fn log_audit() {
 
 /// Wrong usage or configuration is 2, whatever else fails is 1.
 fn fail(error: &anyhow::Error) -> ExitCode {
-    writer::finish(&format!("orderd: {error:#}\n"));
+    logging::writer::finish(&format!("orderd: {error:#}\n"));
     ExitCode::from(if error.is::<ConfigError>() { 2 } else { 1 })
 }

@@ -9,7 +9,7 @@ use super::{ask, check_nats};
 use crate::cli::{CheckArgs, ServeArgs};
 use crate::config::{Http, Settings};
 use crate::finding::{Finding, Report, Severity};
-use crate::logging::filter;
+use crate::logging;
 use crate::postgres;
 
 /// A certificate that expires within so many seconds is a warning.
@@ -42,7 +42,7 @@ struct Checked {
 
 async fn settings(args: &ServeArgs, json: bool) -> anyhow::Result<ExitCode> {
     let settings = Settings::new(args)?;
-    filter::parse(&args.log)?;
+    logging::filter::parse(&args.log)?;
     let (mut nats, mut postgres) =
         tokio::join!(check_nats::run(&settings.nats), postgres::check::run(&settings.postgres));
     let mut http = http(&settings.http);

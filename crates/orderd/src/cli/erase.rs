@@ -1,0 +1,40 @@
+//! `orderd erase`.
+
+use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
+
+use super::servers::{HttpArgs, NatsArgs, PgArgs};
+
+/// `orderd erase`
+#[derive(Args, Debug, Clone)]
+#[command(group = clap::ArgGroup::new("which").required(true).args(["ids", "criterion", "older_than"]))]
+#[command(
+    after_help = "Examples:\n  orderd erase 1700000000000000000-42\n  orderd erase --where order_uid=b563feb7b2b84b6test --yes\n  orderd erase --older-than 400d --dry-run\n\n\
+    Deletes the row, the message in the stream and the dead letter, and keeps the key, so that nothing brings the \
+    order back. Says how many there were. Stopped half-way, it goes on when it is run again.\n\n\
+    Exit codes: 0 erased, 1 nothing was there, the answer was no, or something could not be erased."
+)]
+pub struct EraseArgs {
+    #[command(flatten)]
+    pub(crate) nats: NatsArgs,
+    #[command(flatten)]
+    pub(crate) pg: PgArgs,
+    #[command(flatten)]
+    pub(crate) http: HttpArgs,
+    /// Ids of orders.
+    #[arg(value_name = "ID", value_parser = NonEmptyStringValueParser::new())]
+    pub ids: Vec<String>,
+    /// All orders with this value. The running service is asked which they are, so that MEMBER is one of its SEARCH.
+    #[arg(long = "where", value_name = "MEMBER=VALUE")]
+    pub criterion: Option<String>,
+    /// All orders whose rows are older than this, by the time in their ids against PostgreSQL's clock: 12h, 400d; 1h at
+    /// least.
+    #[arg(long, value_name = "TIME")]
+    pub older_than: Option<String>,
+    /// Say what would be erased, and change nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Don't ask before erasing.
+    #[arg(long)]
+    pub yes: bool,
+}

@@ -1,0 +1,141 @@
+//! `orderd serve`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::model::OrderArgs;
+use super::parse::{boolean, number};
+use super::servers::{HttpArgs, NatsArgs, PgArgs};
+
+/// How long orders are kept.
+#[derive(Args, Debug, Clone)]
+pub struct KeepArgs {
+    /// Orders older than this leave table, memory, dead letters and the stream that orderd made: 12h, 30d, 52w; 1h at
+    /// least. The time in their ids counts, against PostgreSQL's clock; ids without a time stay. By default all stay for ever.
+    #[arg(long, env = "KEEP", value_name = "TIME")]
+    pub keep: Option<String>,
+}
+
+/// `orderd serve`
+#[derive(Args, Debug, Clone)]
+#[command(after_help = "Example:\n  PG_HOST=db NATS_HOST=nats orderd serve\n\n\
+    Signals: SIGTERM and SIGINT drain and stop, a second one stops at once; SIGUSR1 reads the table again; \
+    SIGHUP reads the files of tokens, certificate and key again at once.")]
+pub struct ServeArgs {
+    #[command(flatten)]
+    pub(crate) nats: NatsArgs,
+    /// Subjects, separated by commas and with wildcards, on which a message may ask for a receipt by its header
+    /// Orderd-Receipt. none sends none.
+    #[arg(
+        long,
+        env = "RECEIPT_SUBJECTS",
+        default_value = "_INBOX.>",
+        value_name = "SUBJECT,…",
+        help_heading = "NATS"
+    )]
+    pub receipt_subjects: String,
+    /// How long messages that the table has stay in the stream that orderd made, so that a table that loses its last
+    /// rows has them again: 1h, 2d, 0 for not at all. The last 100,000 always stay.
+    #[arg(long, env = "STREAM_KEEP", default_value = "1h", value_name = "TIME", help_heading = "NATS")]
+    pub stream_keep: String,
+    #[command(flatten)]
+    pub(crate) keep: KeepArgs,
+    #[command(flatten)]
+    pub(crate) pg: PgArgs,
+    #[command(flatten)]
+    pub(crate) http: HttpArgs,
+    /// Listen on other addresses than loopback without a token: anybody who reaches them sees the orders.
+    #[arg(
+        long,
+        env = "HTTP_ANONYMOUS",
+        default_value_t = false,
+        action = clap::ArgAction::Set,
+        value_parser = boolean,
+        value_name = "true|false"
+    )]
+    pub http_anonymous: bool,
+    /// Names of hosts that are served besides addresses and localhost where neither HTTP_TOKEN nor HTTP_ANONYMOUS is
+    /// set. Others are refused, so that no page from elsewhere reads orders by a name that it lets point here.
+    #[arg(long, env = "HTTP_HOSTS", default_value = "none", value_name = "NAME,…")]
+    pub http_hosts: String,
+    /// Bearer tokens that POST /dead_letters/{key}/replay needs, separated by commas; without any, nothing can be
+    /// replayed over HTTP. Also from the file that HTTP_REPLAY_TOKEN_FILE names.
+    #[arg(
+        long,
+        env = "HTTP_REPLAY_TOKEN",
+        hide_env_values = true,
+        value_name = "TOKEN,…",
+        help_heading = "HTTP"
+    )]
+    pub http_replay_token: Option<String>,
+    /// Bearer tokens that DELETE /order/{id} needs, separated by commas; without any, nothing can be erased over
+    /// HTTP. Also from the file that HTTP_ERASE_TOKEN_FILE names.
+    #[arg(
+        long,
+        env = "HTTP_ERASE_TOKEN",
+        hide_env_values = true,
+        value_name = "TOKEN,…",
+        help_heading = "HTTP"
+    )]
+    pub http_erase_token: Option<String>,
+    /// How long an idle connection is kept: longer than balancers in front keep theirs, mostly 60s.
+    #[arg(
+        long,
+        env = "HTTP_IDLE_TIMEOUT",
+        default_value = "75s",
+        value_name = "TIME",
+        help_heading = "HTTP"
+    )]
+    pub http_idle_timeout: String,
+    /// Maximum number of clients of /events; one more gets 503.
+    #[arg(
+        long,
+        env = "HTTP_EVENT_READERS",
+        default_value_t = 4096,
+        value_name = "N",
+        value_parser = number(0..=1_000_000),
+        help_heading = "HTTP"
+    )]
+    pub http_event_readers: u32,
+    /// Origins, separated by commas, whose pages may read: https://example.com, or * for all. Without any,
+    /// browsers let no other page read.
+    #[arg(long, env = "HTTP_CORS_ORIGIN", value_name = "ORIGIN,…", help_heading = "HTTP")]
+    pub http_cors_origin: Option<String>,
+    /// File with the key of the certificate in HTTP_TLS_CERT. Both are read again when they change.
+    #[arg(long, env = "HTTP_TLS_KEY", value_name = "FILE", help_heading = "HTTP")]
+    pub http_tls_key: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) orders: OrderArgs,
+    /// Members by which /order and /orders find, separated by commas; none for none. Nested ones by path: delivery.email,
+    /// items.nm_id (any element); \. is a dot within a name. By default those of order_uid and track_number that the model has.
+    #[arg(long, env = "SEARCH", value_name = "MEMBER,…")]
+    pub search: Option<String>,
+    /// How much memory orders may take, in bytes or as 512MiB, 4GiB; by default there is no bound. Orders above it
+    /// are read from the table when they are asked for.
+    #[arg(long, env = "CACHE_MAX_BYTES", value_name = "BYTES")]
+    pub cache_max_bytes: Option<String>,
+    /// Read the whole table again so often, for rows that others write: 30s, 10m, 0 for never.
+    #[arg(long, env = "REFILL_EVERY", default_value = "0", value_name = "TIME")]
+    pub refill_every: String,
+    /// How long all goes on after the first SIGTERM or SIGINT while /readyz is 503 already, so that balancers notice
+    /// before the service stops: 5s, 1m, 0 for no time.
+    #[arg(long, env = "SHUTDOWN_DELAY", default_value = "0", value_name = "TIME")]
+    pub shutdown_delay: String,
+    /// What is logged: error, warn, info, debug, trace, off, or a filter such as info,orderd=debug. Of libraries, nothing
+    /// below info.
+    #[arg(long, env = "LOG", default_value = "info", value_name = "LEVEL")]
+    pub log: String,
+    /// Form of the log on stderr.
+    #[arg(long, env = "LOG_FORMAT", default_value = "text", value_name = "text|json")]
+    pub log_format: LogFormat,
+}
+
+/// The form of the log.
+#[derive(clap::ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}

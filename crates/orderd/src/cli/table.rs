@@ -1,0 +1,54 @@
+//! `orderd export`, `import` and `verify`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::model::{ModelArgs, OrderArgs};
+use super::serve::KeepArgs;
+use super::servers::{HttpArgs, NatsArgs, PgArgs};
+
+/// `orderd export`
+#[derive(Args, Debug, Clone)]
+#[command(after_help = "Example:\n  orderd export > orders.jsonl")]
+pub struct ExportArgs {
+    #[command(flatten)]
+    pub(crate) pg: PgArgs,
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+}
+
+/// `orderd import`
+#[derive(Args, Debug, Clone)]
+#[command(after_help = "Example:\n  orderd import orders.jsonl\n\n\
+    Rows that are there already are left as they are, so that it may be run again.")]
+pub struct ImportArgs {
+    #[command(flatten)]
+    pub(crate) pg: PgArgs,
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    /// Lines {"id":…,"order":{…}}; - reads stdin.
+    #[arg(default_value = "-", value_name = "FILE|-")]
+    pub from: PathBuf,
+}
+
+/// `orderd verify`
+#[derive(Args, Debug, Clone)]
+#[command(after_help = "Example:\n  orderd verify && echo all there\n\n\
+    Where something differs, all is read again for ten seconds, so that what is in flight can settle.\n\n\
+    Exit codes: 0 nothing differs but what is in flight, 1 something differs.")]
+pub struct VerifyArgs {
+    #[command(flatten)]
+    pub(crate) nats: NatsArgs,
+    #[command(flatten)]
+    pub(crate) pg: PgArgs,
+    #[command(flatten)]
+    pub(crate) http: HttpArgs,
+    #[command(flatten)]
+    pub(crate) orders: OrderArgs,
+    #[command(flatten)]
+    pub(crate) keep: KeepArgs,
+    /// For programs: one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
