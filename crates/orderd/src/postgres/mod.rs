@@ -4,34 +4,36 @@ pub(crate) mod encoding;
 mod data;
 pub(crate) mod check;
 mod failure;
+mod admission;
 mod pooler;
 pub(crate) mod schema;
 pub(crate) mod position;
+mod rows;
+mod erased;
+mod wal;
 pub(crate) mod expiry;
 
-use std::collections::{HashMap, HashSet};
 use std::error::Error as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use order::RowFormat;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use tokio_postgres::Client;
 use tokio_postgres::config::{Host, LoadBalanceHosts, SslMode, TargetSessionAttrs};
 use tokio_postgres::error::SqlState;
-use tokio_postgres::types::Type;
-use tokio_postgres::{Client, Statement};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use self::admission::admit;
 pub(crate) use self::data::{Data, array_type};
-use self::encoding::Encoding;
+pub(crate) use self::erased::{ERASED, create_erased, erased, erased_keys, make_erased};
 pub(crate) use self::failure::ConnectError;
+pub(crate) use self::rows::{Found, LookUp, insert, insert_from, rows};
 pub(crate) use self::schema::format_of_table;
 use self::schema::{Refused, Traits};
-use crate::config::{Home, Postgres, Table, Target};
-use crate::finding::Finding;
-use crate::position::Mark;
+pub(crate) use self::wal::{Wal, wal};
+use crate::config::{Postgres, Target};
 use crate::random;
 use crate::tls::Mode;
 
@@ -278,72 +280,6 @@ pub(crate) async fn check_at_start(settings: &Postgres) -> anyhow::Result<()> {
     found.accepted().map(drop).map_err(|refused| anyhow::anyhow!("PostgreSQL: {refused}"))
 }
 
-/// A connection on which rows are asked for by their ids. To plan the question costs more than a few rows do.
-pub(crate) struct LookUp {
-    connection: Connection,
-    by_ids: Statement,
-    encoding: Encoding,
-    /// That of the rows that are found.
-    format: RowFormat,
-}
-
-impl LookUp {
-    pub(crate) async fn open(settings: &Postgres) -> Result<Self, AskError> {
-        let connection = connect(settings).await?;
-        // In one statement, so that the position is not newer than what is not there.
-        let query = format!(
-            "SELECT id, data, NULL::bigint, NULL::bigint, NULL::bigint FROM {} WHERE id = ANY($1)
-             UNION ALL (SELECT NULL, NULL, seq, (extract(epoch FROM seq_time) * 1000000)::bigint, session FROM {}
-               WHERE table_name = $2 AND ($3 = '' OR stream = $3 AND topic = $4) ORDER BY seq LIMIT 1)",
-            settings.table.quoted(),
-            position::positions(&settings.table)
-        );
-        let types = [Type::TEXT_ARRAY, Type::TEXT, Type::TEXT, Type::TEXT];
-        let by_ids = connection.client.prepare_typed(&query, &types).await?;
-        let encoding = Encoding::of(&connection.client).await?;
-        let format = schema::format_of_table(&connection.client, &settings.table).await?;
-        Ok(Self { connection, by_ids, encoding, format })
-    }
-}
-
-/// What the table said when it was asked for ids.
-#[derive(Default)]
-pub(crate) struct Found {
-    /// The rows that are there; data may be null.
-    pub(crate) rows: HashMap<String, Option<Vec<u8>>>,
-    pub(crate) format: RowFormat,
-    /// The table's position at that moment.
-    pub(crate) position: Mark,
-    /// The writer's session at that moment.
-    pub(crate) session: i64,
-}
-
-/// The rows of these ids that are there, and the position of a stream and topic; of any, where the stream is not known
-/// yet and is `""`. Opens the connection where there is none.
-pub(crate) async fn rows(
-    look_up: &mut Option<LookUp>,
-    settings: &Postgres,
-    (stream, topic): (&str, &str),
-    ids: &[&str],
-) -> Result<Found, AskError> {
-    let LookUp { connection, by_ids, encoding, format } = match look_up {
-        Some(opened) if !opened.connection.client.is_closed() => opened,
-        _ => look_up.insert(LookUp::open(settings).await?),
-    };
-    let ids = encoding.holdable(&connection.client, ids).await?;
-    let mut found = Found { format: *format, ..Found::default() };
-    for row in connection.client.query(by_ids, &[&ids, &settings.table.to_string(), &stream, &topic]).await? {
-        if let Some(id) = row.try_get(0)? {
-            let data: Option<Data<Vec<u8>>> = row.try_get(1)?;
-            found.rows.insert(id, data.map(|data| data.0));
-        } else {
-            found.position = Mark { seq: row.try_get::<_, i64>(2)?.cast_unsigned(), time: row.try_get(3)? };
-            found.session = row.try_get(4)?;
-        }
-    }
-    Ok(found)
-}
-
 /// The text can't be stored in this database: it has a null character, or one that the encoding lacks.
 pub(crate) fn is_no_text(error: &tokio_postgres::Error) -> bool {
     let codes = [SqlState::CHARACTER_NOT_IN_REPERTOIRE, SqlState::UNTRANSLATABLE_CHARACTER];
@@ -384,86 +320,6 @@ pub(crate) async fn connect_once(settings: &Postgres) -> anyhow::Result<Connecti
     Ok(connect(settings).await?)
 }
 
-/// The statement that adds rows and passes over those whose keys are there or were erased: `$1` ids, `$2` data.
-///
-/// # Errors
-/// PostgreSQL can't be asked, or may not say, which keys were erased.
-pub(crate) async fn insert(
-    client: &Client,
-    table: &Table,
-    traits: Traits,
-) -> Result<String, tokio_postgres::Error> {
-    let source = format!("unnest($1::text[], $2::{}[]) AS new (id, data)", traits.format.column_type());
-    insert_from(client, table, traits, &source).await
-}
-
-/// The same, from a source that names its rows `new (id, data)`.
-pub(crate) async fn insert_from(
-    client: &Client,
-    table: &Table,
-    traits: Traits,
-    source: &str,
-) -> Result<String, tokio_postgres::Error> {
-    let (name, erased) = (table.quoted(), erased(table));
-    let remembered = match client.batch_execute(&format!("SELECT 1 FROM {erased} LIMIT 0")).await {
-        Ok(()) => format!(
-            "WHERE NOT EXISTS (SELECT FROM {erased} AS gone WHERE gone.table_name = {} AND gone.id = new.id)",
-            table.literal()
-        ),
-        // The keys may be there and are not to be passed over.
-        Err(error) if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => return Err(error),
-        Err(error) if error.as_db_error().is_some() => String::new(),
-        Err(error) => return Err(error),
-    };
-    // ON CONFLICT sees no row of a table that inherits from this one.
-    let elsewhere = format!("NOT EXISTS (SELECT FROM {name} AS stored WHERE stored.id = new.id)");
-    let remembered = match (traits.routes_rows, remembered.is_empty()) {
-        (false, _) => remembered,
-        (true, true) => format!("WHERE {elsewhere}"),
-        (true, false) => format!("{remembered} AND {elsewhere}"),
-    };
-    Ok(format!(
-        "INSERT INTO {name} (id, data) SELECT new.id, new.data FROM {source}
-         {remembered} ON CONFLICT (id) DO NOTHING"
-    ))
-}
-
-/// The keys of all orders of this table that were erased.
-pub(crate) async fn erased_keys(
-    client: &Client,
-    table: &Table,
-) -> Result<HashSet<String>, tokio_postgres::Error> {
-    let query = format!("SELECT id FROM {} WHERE table_name = {}", erased(table), table.literal());
-    match client.query_typed(&query, &[]).await {
-        Ok(rows) => rows.iter().map(|row| row.try_get(0)).collect(),
-        // Nothing was ever erased, or this role may not know.
-        Err(error) if error.as_db_error().is_some() => Ok(HashSet::new()),
-        Err(error) => Err(error),
-    }
-}
-
-/// The table of the keys of erased orders: one for all tables of a schema, by their names.
-pub(crate) const ERASED: &str = "orderd_erased";
-
-/// That table, quoted.
-pub(crate) fn erased(table: &Table) -> String {
-    table.sibling(ERASED)
-}
-
-/// The statement that makes it.
-pub(crate) fn create_erased(table: &Table) -> String {
-    format!(
-        "CREATE TABLE IF NOT EXISTS {} (table_name text NOT NULL, id text NOT NULL, \
-         erased_at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (table_name, id))",
-        erased(table)
-    )
-}
-
-/// Makes that table where it is missing.
-pub(crate) async fn make_erased(client: &Client, table: &Table) -> Result<(), tokio_postgres::Error> {
-    made_or_there(client, &create_erased(table), &erased(table)).await
-}
-
 /// Makes a table. Where the role may not and it is there, that is fine.
 async fn made_or_there(client: &Client, made: &str, table: &str) -> Result<(), tokio_postgres::Error> {
     match client.batch_execute(made).await {
@@ -472,56 +328,7 @@ async fn made_or_there(client: &Client, made: &str, table: &str) -> Result<(), t
     }
 }
 
-/// Where PostgreSQL's log ends.
-pub(crate) struct Wal {
-    /// What has been written to it, be it only in memory.
-    pub(crate) inserted: u64,
-    /// What would survive: on this server's disk, and replayed by the standbys that can be seen.
-    pub(crate) safe: u64,
-}
-
-/// Where the log ends. A role that may not see standbys sees none.
-pub(crate) async fn wal(client: &Client) -> Result<Wal, tokio_postgres::Error> {
-    let query = "SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint,
-                        (least(pg_current_wal_flush_lsn(),
-                               (SELECT min(replay_lsn) FROM pg_stat_replication)) - '0/0')::bigint";
-    let rows = client.query_typed(query, &[]).await?;
-    let lsn = |column| match rows.first() {
-        Some(row) => row.try_get::<_, i64>(column).map(i64::cast_unsigned),
-        None => Ok(0),
-    };
-    Ok(Wal { inserted: lsn(0)?, safe: lsn(1)? })
-}
-
 /// An error for a person.
 pub(crate) fn explain(error: tokio_postgres::Error) -> anyhow::Error {
     anyhow::anyhow!("PostgreSQL: {}", describe(&error))
-}
-
-/// Lets a connection be used. One to another place than before has to lead to a table with our position: what has none is not
-/// written to.
-///
-/// # Errors
-/// What is there instead.
-async fn admit(home: &Home, client: &Client, place: &str) -> Result<(), Finding> {
-    let Some((key, created)) = home.expected_at(place) else {
-        home.set_place(place);
-        return Ok(());
-    };
-    let problem = match position::read(client, &key).await {
-        Ok(Some(found)) if found.stream_created == created => {
-            tracing::info!(place, "DATABASE_URL has changed: new connections go to another place");
-            home.set_place(place);
-            return Ok(());
-        }
-        Ok(Some(_)) => format!("its position is of another stream {}", key.stream),
-        Ok(None) => format!("it has no position of {} in the stream {}", key.table, key.stream),
-        Err(error) => describe(&error),
-    };
-    Err(Finding::blocked(
-        format!(
-            "the changed DATABASE_URL leads to {place}, and orders of this service are not kept there: {problem}"
-        ),
-        "restart orderd to begin in that database, or put the previous address back",
-    ))
 }

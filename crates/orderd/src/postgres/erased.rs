@@ -1,0 +1,44 @@
+//! `orderd_erased`: the keys of erased orders.
+
+use std::collections::HashSet;
+
+use tokio_postgres::Client;
+
+use super::made_or_there;
+use crate::config::Table;
+
+/// The keys of all orders of this table that were erased.
+pub(crate) async fn erased_keys(
+    client: &Client,
+    table: &Table,
+) -> Result<HashSet<String>, tokio_postgres::Error> {
+    let query = format!("SELECT id FROM {} WHERE table_name = {}", erased(table), table.literal());
+    match client.query_typed(&query, &[]).await {
+        Ok(rows) => rows.iter().map(|row| row.try_get(0)).collect(),
+        // Nothing was ever erased, or this role may not know.
+        Err(error) if error.as_db_error().is_some() => Ok(HashSet::new()),
+        Err(error) => Err(error),
+    }
+}
+
+/// The table of the keys of erased orders: one for all tables of a schema, by their names.
+pub(crate) const ERASED: &str = "orderd_erased";
+
+/// That table, quoted.
+pub(crate) fn erased(table: &Table) -> String {
+    table.sibling(ERASED)
+}
+
+/// The statement that makes it.
+pub(crate) fn create_erased(table: &Table) -> String {
+    format!(
+        "CREATE TABLE IF NOT EXISTS {} (table_name text NOT NULL, id text NOT NULL, \
+         erased_at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (table_name, id))",
+        erased(table)
+    )
+}
+
+/// Makes that table where it is missing.
+pub(crate) async fn make_erased(client: &Client, table: &Table) -> Result<(), tokio_postgres::Error> {
+    made_or_there(client, &create_erased(table), &erased(table)).await
+}

@@ -1,0 +1,125 @@
+//! Rows by their ids: the query that reads them, with the position beside them, and the statement that adds them.
+
+use std::collections::HashMap;
+
+use order::RowFormat;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::Type;
+use tokio_postgres::{Client, Statement};
+
+use super::encoding::Encoding;
+use super::erased::erased;
+use super::schema::Traits;
+use super::{AskError, Connection, Data, connect, position, schema};
+use crate::config::{Postgres, Table};
+use crate::position::Mark;
+
+/// A connection on which rows are asked for by their ids. To plan the question costs more than a few rows do.
+pub(crate) struct LookUp {
+    connection: Connection,
+    by_ids: Statement,
+    encoding: Encoding,
+    /// That of the rows that are found.
+    format: RowFormat,
+}
+
+impl LookUp {
+    pub(crate) async fn open(settings: &Postgres) -> Result<Self, AskError> {
+        let connection = connect(settings).await?;
+        // In one statement, so that the position is not newer than what is not there.
+        let query = format!(
+            "SELECT id, data, NULL::bigint, NULL::bigint, NULL::bigint FROM {} WHERE id = ANY($1)
+             UNION ALL (SELECT NULL, NULL, seq, (extract(epoch FROM seq_time) * 1000000)::bigint, session FROM {}
+               WHERE table_name = $2 AND ($3 = '' OR stream = $3 AND topic = $4) ORDER BY seq LIMIT 1)",
+            settings.table.quoted(),
+            position::positions(&settings.table)
+        );
+        let types = [Type::TEXT_ARRAY, Type::TEXT, Type::TEXT, Type::TEXT];
+        let by_ids = connection.client.prepare_typed(&query, &types).await?;
+        let encoding = Encoding::of(&connection.client).await?;
+        let format = schema::format_of_table(&connection.client, &settings.table).await?;
+        Ok(Self { connection, by_ids, encoding, format })
+    }
+}
+
+/// What the table said when it was asked for ids.
+#[derive(Default)]
+pub(crate) struct Found {
+    /// The rows that are there; data may be null.
+    pub(crate) rows: HashMap<String, Option<Vec<u8>>>,
+    pub(crate) format: RowFormat,
+    /// The table's position at that moment.
+    pub(crate) position: Mark,
+    /// The writer's session at that moment.
+    pub(crate) session: i64,
+}
+
+/// The rows of these ids that are there, and the position of a stream and topic; of any, where the stream is not known
+/// yet and is `""`. Opens the connection where there is none.
+pub(crate) async fn rows(
+    look_up: &mut Option<LookUp>,
+    settings: &Postgres,
+    (stream, topic): (&str, &str),
+    ids: &[&str],
+) -> Result<Found, AskError> {
+    let LookUp { connection, by_ids, encoding, format } = match look_up {
+        Some(opened) if !opened.connection.client.is_closed() => opened,
+        _ => look_up.insert(LookUp::open(settings).await?),
+    };
+    let ids = encoding.holdable(&connection.client, ids).await?;
+    let mut found = Found { format: *format, ..Found::default() };
+    for row in connection.client.query(by_ids, &[&ids, &settings.table.to_string(), &stream, &topic]).await? {
+        if let Some(id) = row.try_get(0)? {
+            let data: Option<Data<Vec<u8>>> = row.try_get(1)?;
+            found.rows.insert(id, data.map(|data| data.0));
+        } else {
+            found.position = Mark { seq: row.try_get::<_, i64>(2)?.cast_unsigned(), time: row.try_get(3)? };
+            found.session = row.try_get(4)?;
+        }
+    }
+    Ok(found)
+}
+
+/// The statement that adds rows and passes over those whose keys are there or were erased: `$1` ids, `$2` data.
+///
+/// # Errors
+/// PostgreSQL can't be asked, or may not say, which keys were erased.
+pub(crate) async fn insert(
+    client: &Client,
+    table: &Table,
+    traits: Traits,
+) -> Result<String, tokio_postgres::Error> {
+    let source = format!("unnest($1::text[], $2::{}[]) AS new (id, data)", traits.format.column_type());
+    insert_from(client, table, traits, &source).await
+}
+
+/// The same, from a source that names its rows `new (id, data)`.
+pub(crate) async fn insert_from(
+    client: &Client,
+    table: &Table,
+    traits: Traits,
+    source: &str,
+) -> Result<String, tokio_postgres::Error> {
+    let (name, erased) = (table.quoted(), erased(table));
+    let remembered = match client.batch_execute(&format!("SELECT 1 FROM {erased} LIMIT 0")).await {
+        Ok(()) => format!(
+            "WHERE NOT EXISTS (SELECT FROM {erased} AS gone WHERE gone.table_name = {} AND gone.id = new.id)",
+            table.literal()
+        ),
+        // The keys may be there and are not to be passed over.
+        Err(error) if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => return Err(error),
+        Err(error) if error.as_db_error().is_some() => String::new(),
+        Err(error) => return Err(error),
+    };
+    // ON CONFLICT sees no row of a table that inherits from this one.
+    let elsewhere = format!("NOT EXISTS (SELECT FROM {name} AS stored WHERE stored.id = new.id)");
+    let remembered = match (traits.routes_rows, remembered.is_empty()) {
+        (false, _) => remembered,
+        (true, true) => format!("WHERE {elsewhere}"),
+        (true, false) => format!("{remembered} AND {elsewhere}"),
+    };
+    Ok(format!(
+        "INSERT INTO {name} (id, data) SELECT new.id, new.data FROM {source}
+         {remembered} ON CONFLICT (id) DO NOTHING"
+    ))
+}

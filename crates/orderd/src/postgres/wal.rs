@@ -1,0 +1,24 @@
+//! How much of PostgreSQL's log would survive a crash.
+
+use tokio_postgres::Client;
+
+/// Where PostgreSQL's log ends.
+pub(crate) struct Wal {
+    /// What has been written to it, be it only in memory.
+    pub(crate) inserted: u64,
+    /// What would survive: on this server's disk, and replayed by the standbys that can be seen.
+    pub(crate) safe: u64,
+}
+
+/// Where the log ends. A role that may not see standbys sees none.
+pub(crate) async fn wal(client: &Client) -> Result<Wal, tokio_postgres::Error> {
+    let query = "SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint,
+                        (least(pg_current_wal_flush_lsn(),
+                               (SELECT min(replay_lsn) FROM pg_stat_replication)) - '0/0')::bigint";
+    let rows = client.query_typed(query, &[]).await?;
+    let lsn = |column| match rows.first() {
+        Some(row) => row.try_get::<_, i64>(column).map(i64::cast_unsigned),
+        None => Ok(0),
+    };
+    Ok(Wal { inserted: lsn(0)?, safe: lsn(1)? })
+}
