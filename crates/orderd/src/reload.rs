@@ -60,7 +60,7 @@ pub(crate) async fn run(
 /// Whether a changed DATABASE_URL leads to a database that is not used. Tried here, for the open connections stay where they are.
 async fn elsewhere(settings: &Settings) -> Vec<Warning> {
     let postgres = &settings.postgres;
-    if !postgres.home.is_elsewhere(&postgres.target.current().place) {
+    if !postgres.identity.is_elsewhere(&postgres.target.current().place) {
         return Vec::new();
     }
     let Ok(Err(refused)) = tokio::time::timeout(CONNECT_TIMEOUT, postgres::connect(postgres)).await else {

@@ -3,7 +3,7 @@
 mod nats;
 mod nats_login;
 mod postgres;
-mod home;
+mod database_identity;
 mod conninfo;
 mod pg_options;
 mod passfile;
@@ -25,7 +25,7 @@ use cache::MAX_SEARCH_MEMBERS;
 use order::Parser;
 
 pub(crate) use self::certificates::machine as machine_authorities;
-pub(crate) use self::home::{Home, PositionKey};
+pub(crate) use self::database_identity::{DatabaseIdentity, PositionKey};
 pub use self::http::Http;
 use self::http::{cors_origins, hosts};
 pub use self::identity::Identity;

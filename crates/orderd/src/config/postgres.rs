@@ -9,7 +9,7 @@ use tokio_postgres::Config;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::conninfo::Conninfo;
-use super::home::Home;
+use super::database_identity::DatabaseIdentity;
 use super::reload::{Files, Reload, Reloaded};
 use super::{ConfigError, Secret, certificates, host, passfile, pg_options, secret, wrong};
 use crate::cli::{PgArgs, PgFormat};
@@ -24,7 +24,7 @@ pub struct Postgres {
     /// Where and how to connect; another one when the file of DATABASE_URL has changed.
     pub(crate) target: Reloaded<Target>,
     /// The database in use.
-    pub(crate) home: Arc<Home>,
+    pub(crate) identity: Arc<DatabaseIdentity>,
     /// The table.
     pub table: Table,
     /// The form of its rows, where it has to be made.
@@ -119,7 +119,7 @@ impl Postgres {
         };
         let args = args.clone();
         let target = Reloaded::new("DATABASE_URL", move |files| Target::new(&args, files))?;
-        Ok(Self { target, home: Arc::default(), table, format, only_this_format: false })
+        Ok(Self { target, identity: Arc::default(), table, format, only_this_format: false })
     }
 
     /// Rows for documents of this model: those of any form are kept byte for byte, which `json` alone does.

@@ -314,7 +314,7 @@ impl Running {
     pub(super) async fn read(&self, key: &PositionKey) -> Result<Option<Position>, String> {
         let found = timely(position::read(self.client()?, key)).await?.map_err(|error| describe(&error))?;
         if let Some(found) = &found {
-            self.parts.settings.postgres.home.note(key, found.stream_created);
+            self.parts.settings.postgres.identity.note(key, found.stream_created);
         }
         Ok(found)
     }

@@ -3,7 +3,7 @@
 use tokio_postgres::Client;
 
 use super::{describe, position};
-use crate::config::Home;
+use crate::config::DatabaseIdentity;
 use crate::finding::Finding;
 
 /// Lets a connection be used. One to another place than before has to lead to a table with our position: what has none is not
@@ -11,15 +11,15 @@ use crate::finding::Finding;
 ///
 /// # Errors
 /// What is there instead.
-pub(super) async fn admit(home: &Home, client: &Client, place: &str) -> Result<(), Finding> {
-    let Some((key, created)) = home.expected_at(place) else {
-        home.set_place(place);
+pub(super) async fn admit(identity: &DatabaseIdentity, client: &Client, place: &str) -> Result<(), Finding> {
+    let Some((key, created)) = identity.expected_at(place) else {
+        identity.set_place(place);
         return Ok(());
     };
     let problem = match position::read(client, &key).await {
         Ok(Some(found)) if found.stream_created == created => {
             tracing::info!(place, "DATABASE_URL has changed: new connections go to another place");
-            home.set_place(place);
+            identity.set_place(place);
             return Ok(());
         }
         Ok(Some(_)) => format!("its position is of another stream {}", key.stream),

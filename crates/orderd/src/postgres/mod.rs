@@ -109,7 +109,7 @@ pub(crate) async fn connect(settings: &Postgres) -> Result<Connection, ConnectEr
         match timeout(limit, connect_to(&target, place)).await {
             Ok(Ok(connection)) => {
                 target.preferred.store(place, Ordering::Relaxed);
-                return match admit(&settings.home, &connection.client, &target.place).await {
+                return match admit(&settings.identity, &connection.client, &target.place).await {
                     Ok(()) => Ok(connection),
                     Err(finding) => Err(ConnectError(vec![finding])),
                 };

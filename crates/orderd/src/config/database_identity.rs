@@ -1,5 +1,5 @@
-//! Where orders are kept. A changed DATABASE_URL may lead to the same database by another way, to a standby or to a copy, but not
-//! to a database that merely has the same names.
+//! Which database the orders are in. A changed DATABASE_URL may lead to the same database by another route, to a standby or to a
+//! copy, but not to a database that merely has the same names.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -13,9 +13,9 @@ pub(crate) struct PositionKey {
     pub(crate) topic: String,
 }
 
-/// The database that the service began with, as far as it is known.
+/// What identifies the database in use, as far as it is known. The settings share it, because every connection is made from them.
 #[derive(Debug, Default)]
-pub(crate) struct Home(Mutex<Known>);
+pub(crate) struct DatabaseIdentity(Mutex<Known>);
 
 #[derive(Debug, Default)]
 struct Known {
@@ -25,7 +25,7 @@ struct Known {
     position: Option<(PositionKey, i64)>,
 }
 
-impl Home {
+impl DatabaseIdentity {
     fn known(&self) -> MutexGuard<'_, Known> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
