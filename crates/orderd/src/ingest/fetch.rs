@@ -1,7 +1,7 @@
 //! NATS -> natschan: the only consumer of the stream.
 //!
-//! It reads in runs, which `writer` starts: starting just after the table's position, by an ordered consumer that is made
-//! again whenever it is lost. Each new consumer first makes sure that the stream is still the one that was read before.
+//! It reads in runs, which `writer` starts. A run begins just after the table's position and reads by an ordered consumer, which
+//! is made again whenever it is lost. Each new consumer first makes sure that the stream is still the one that was read before.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -394,7 +394,7 @@ impl Fetch {
             return Ok(report(Problem::Purged).filter(|_| are_purged));
         };
         match stored_message::at(&self.context(), &info.config.name, last.seq).await? {
-            Some(found) if micros(found.time_ns) == time => Ok(None),
+            Some(found) if found.mark() == *last => Ok(None),
             None if last.seq < info.state.first_sequence => Ok(report(Problem::Purged)),
             None if self.is_erased(last.seq, time).await? => Ok(None),
             // Another message than was read there, or none: restored from a copy, and perhaps gone on since.
@@ -468,7 +468,7 @@ async fn end_of_others(
         return Ok(None);
     }
     let message = stored_message::at(context, &stream.cached_info().config.name, end).await?;
-    Ok(message.map(|message| Mark { seq: end, time: Some(micros(message.time_ns)) }))
+    Ok(message.map(|message| message.mark()))
 }
 
 pub(super) fn micros(nanos: i128) -> i64 {

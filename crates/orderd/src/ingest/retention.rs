@@ -188,7 +188,7 @@ impl Retention {
         }
         // A stream that was restored may have other messages there than those that the table has.
         let found = stored_message::at(context, &info.config.name, position.seq).await?;
-        let is_same = found.is_some_and(|found| Some(found.time_ns.div_euclid(1000) as i64) == position.time);
+        let is_same = found.is_some_and(|found| found.mark() == position);
         if !is_same {
             tracing::debug!("the position is not in this stream; nothing is purged");
             return Ok(());

@@ -30,7 +30,7 @@ impl HighestRead {
         }
         if read <= info.state.last_sequence {
             match stored_message::at(context, &info.config.name, read).await? {
-                Some(message) if Some(micros(message.time_ns)) != self.mark.time => {}
+                Some(message) if message.mark() != self.mark => {}
                 // One that was deleted says nothing of others.
                 _ => return Ok(None),
             }
@@ -47,7 +47,7 @@ async fn kept(context: &Context, stream: &Stream, read: Mark) -> anyhow::Result<
         let middle = kept.midpoint(end);
         // Or the one after it, where that was deleted.
         match stored_message::first_from(context, &stream.cached_info().config.name, ">", middle).await? {
-            Some(message) if Some(micros(message.time_ns)) <= read.time => kept = message.sequence,
+            Some(message) if message.mark().time <= read.time => kept = message.sequence,
             _ => end = middle,
         }
     }
