@@ -27,34 +27,34 @@ pub(crate) const WRITE_BATCH: usize = 64;
 pub struct Cache {
     pub(crate) bodies: BodyShards,
     /// The JSON of some of them; none where memory has a budget, for bodies.
-    pub(crate) json_cache: Option<JsonCache>,
+    json_cache: Option<JsonCache>,
     pub(crate) index: RwLock<Contents>,
     pub(crate) layouts: Arc<Layouts>,
     /// The paths whose values orders are found by.
     pub(crate) search: Vec<SearchPath>,
     /// Whether an order may have several values of one of these.
     pub(crate) has_arrays: bool,
-    pub(crate) hashes: DefaultHashBuilder,
+    hashes: DefaultHashBuilder,
     /// Whether bodies may be evicted.
     pub(crate) is_bounded: bool,
     /// Whether readers wait for orders that have to be read from the table.
     pub(crate) readers_wait: AtomicBool,
     /// Everything of the stream up to this message is in memory, once a run has begun.
-    pub(crate) applied: AtomicU64,
+    applied: AtomicU64,
     /// Everything of the stream up to this message is in the table.
     pub(crate) committed: watch::Sender<u64>,
     /// How many entries that were read from the table have been taken in.
-    pub(crate) filled: watch::Sender<u64>,
+    filled: watch::Sender<u64>,
 }
 
 pub(crate) struct Contents {
     pub(crate) index: Index,
     /// The generation of this memory.
-    pub(crate) generation: u64,
+    generation: u64,
     /// The first key that came from the stream: what is only in the table is older.
     pub(crate) first_arrived: Option<Box<str>>,
     /// Keys of erased orders, so that a copy that is still on its way is not inserted again.
-    pub(crate) erased: HashSet<Key>,
+    erased: HashSet<Key>,
     /// What they may take.
     pub(crate) budget: Option<MemoryBudget>,
 }
@@ -156,7 +156,7 @@ impl Cache {
         }
         loop {
             if contents.generation != generation {
-                // Of a memory that is no more.
+                // They belong to an earlier generation.
                 return inserted;
             }
             // Places in tables this large are far from the core. Looked at by themselves, with nothing between that
@@ -187,7 +187,7 @@ impl Cache {
 
     /// Everything of the stream up to this message is in this memory.
     pub fn note_applied(&self, generation: u64, through: u64) {
-        // Under the lock, so that what belongs to a memory that is no more is not counted for the next one.
+        // Under the lock, so that a chunk of an earlier generation does not count for this one.
         let contents = self.index.read();
         if contents.generation == generation {
             self.applied.store(through, Ordering::Release);
