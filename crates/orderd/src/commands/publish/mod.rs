@@ -16,7 +16,7 @@ use time::format_description::well_known::Rfc3339;
 use tokio::sync::{mpsc, watch};
 
 use self::documents::{Document, Source};
-use self::receipts::Receipts;
+use self::receipts::ReceiptInbox;
 use self::sender::{Noted, Sender, Target, note};
 use super::progress::Progress;
 use crate::cli::PublishArgs;
@@ -47,7 +47,7 @@ pub async fn run(args: PublishArgs) -> anyhow::Result<ExitCode> {
         .ok_or_else(|| ConfigError::new("--timeout", "takes a time above 0, such as 30s or 10m"))?;
     let mut target = connect(&settings, subject, args.core).await?;
     let receipts = match args.wait_committed {
-        true => Some(Receipts::subscribe(&target.client).await?),
+        true => Some(ReceiptInbox::subscribe(&target.client).await?),
         false => None,
     };
     target.receipts = receipts.as_ref().map(|receipts| receipts.inbox().to_owned());
@@ -90,7 +90,7 @@ pub async fn run(args: PublishArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// Waits for the receipts, and says what became of the messages. Whether all of them are committed.
-async fn report(mut receipts: Receipts, sent: u64, timeout: Duration) -> anyhow::Result<bool> {
+async fn report(mut receipts: ReceiptInbox, sent: u64, timeout: Duration) -> anyhow::Result<bool> {
     let tally = receipts.wait(sent, timeout).await;
     super::print(&format!("{}\n", tally.summary(sent)))?;
     let complaint = tally.complaint(sent, timeout, receipts.inbox());

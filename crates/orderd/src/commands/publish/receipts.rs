@@ -18,12 +18,12 @@ const MAX_AHEAD: usize = 1 << 16;
 const MAX_LISTED: usize = 10;
 
 /// The receipts on an inbox of this run.
-pub(super) struct Receipts {
+pub(super) struct ReceiptInbox {
     inbox: String,
     tally: watch::Receiver<Tally>,
 }
 
-impl Receipts {
+impl ReceiptInbox {
     /// Subscribes before the first message is sent: the server takes both in this order.
     pub(super) async fn subscribe(client: &Client) -> anyhow::Result<Self> {
         let inbox = client.new_inbox();
