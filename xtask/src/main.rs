@@ -1,7 +1,7 @@
 //! The workspace's own commands, run as `cargo xtask COMMAND`.
 //!
 //! `up` and `orderd` are for using the service, the others for working on it. This program is built before it can say a
-//! word, so it is small: what needs clients of the servers or an async runtime is a program of its own, which it starts.
+//! word, so it is small: what needs clients of the servers or an async runtime is a separate program, which it starts.
 //! Exit codes: 0 done, 1 failed at run time, 2 wrong usage.
 
 mod fuzz;

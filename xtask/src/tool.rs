@@ -1,4 +1,4 @@
-//! Commands that are programs of their own: built and run by cargo, so that they keep no other command waiting.
+//! Commands that are separate programs: cargo builds and runs them, so no other command waits for their dependencies.
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;

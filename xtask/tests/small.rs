@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 /// Crates that are built for it, itself among them. Each one more is seconds of waiting before the first word.
-const MOST: usize = 40;
+const MAX_CRATES: usize = 40;
 
 #[test]
 fn xtask_depends_on_no_client_of_a_server_and_no_async_runtime() {
@@ -18,8 +18,8 @@ fn xtask_depends_on_no_client_of_a_server_and_no_async_runtime() {
     for heavy in ["tokio", "async_nats", "tokio_postgres", "chaos", "bench", "order", "model", "rustsec"] {
         assert!(
             !crates.contains(heavy),
-            "xtask depends on {heavy}: give what needs it a program of its own, as in src/tool.rs"
+            "xtask depends on {heavy}: move the command that needs it into a separate program, as in src/tool.rs"
         );
     }
-    assert!(crates.len() <= MOST, "{} crates: {crates:?}", crates.len());
+    assert!(crates.len() <= MAX_CRATES, "{} crates: {crates:?}", crates.len());
 }

@@ -15,7 +15,7 @@ pub(crate) struct Messages {
     pub(crate) gaps: Vec<Gap>,
 }
 
-/// What `orderschan`, `memchan` and `encodechan` carry: the orders of a chunk, and what is no order.
+/// What `orderschan`, `memchan` and `encodechan` carry: the orders of a chunk, and the messages that were refused.
 pub(crate) struct Orders {
     pub(crate) run: Run,
     pub(crate) through: Mark,

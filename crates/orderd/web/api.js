@@ -77,7 +77,7 @@ export async function find(member, value, options) {
   }
 }
 
-// What `/orders` finds, its body unread, and the cursor behind it; null where nothing follows.
+// What `/orders` finds, its body unread, and the cursor after it; null where nothing follows.
 export const listed = (query, options) => ask(`orders?${query}`, options, async (response) => {
   if (!response.ok) throw new Refused(response.status, (await response.text()).trim());
   const [, next] = /<[^>?]*\?([^>]*)>; rel="next"/.exec(response.headers.get("link") ?? "") ?? [];

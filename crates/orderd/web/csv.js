@@ -5,7 +5,7 @@ import { isTooDeep, member, parse, path } from "./json.js";
 import { arrival } from "./list.js";
 
 export class Csv {
-  end = "csv";
+  extension = "csv";
   type = "text/csv";
   #columns;
 

@@ -16,7 +16,7 @@ let going = null;
 
 // `criteria` gives what is searched for; `known` what documents look like.
 export function wire(criteria, known) {
-  const jsonl = { end: "jsonl", type: "application/jsonl", head: "", line: (text) => `${text.replace(/[\r\n]+/g, " ")}\n` };
+  const jsonl = { extension: "jsonl", type: "application/jsonl", head: "", line: (text) => `${text.replace(/[\r\n]+/g, " ")}\n` };
   const csv = () => new Csv(known.schema, known.search);
   $("find-jsonl").onclick = () => start(criteria(), known.model, jsonl);
   $("find-csv").onclick = () => start(criteria(), known.model, csv());
@@ -29,7 +29,7 @@ export function stop() {
 
 async function start(query, model, format) {
   const mine = (going = new AbortController());
-  const name = `${model.replace(/[^\p{L}\p{N}.-]+/gu, "_")}-${new Date().toISOString().slice(0, 10)}.${format.end}`;
+  const name = `${model.replace(/[^\p{L}\p{N}.-]+/gu, "_")}-${new Date().toISOString().slice(0, 10)}.${format.extension}`;
   busy(true);
   let count = 0;
   let file = null;
@@ -99,7 +99,7 @@ async function copy(query, format, file, signal) {
     } catch (error) {
       if (signal.aborted || isFinal(error) || ++failed > TRIES) throw error;
       await new Promise((resolve) => setTimeout(resolve, AGAIN));
-      // What came is written; it goes on behind that.
+      // The entries that arrived count; the next try goes on after them.
       continue;
     }
     more = next !== null;

@@ -73,7 +73,7 @@ impl PullLimit {
 }
 
 impl OrderedConsumer {
-    /// A consumer that delivers the messages of the topic after `after`.
+    /// A consumer that delivers the messages of the topic from the one after sequence `after` on.
     pub(super) async fn new(
         stream: &Stream,
         topic: &str,

@@ -34,7 +34,7 @@ pub(super) struct Failures {
 }
 
 impl Failures {
-    /// Reading has ended with nothing read after `after`. `true`: so often that the message there is suspected.
+    /// Reading has ended without a message beyond `after`. `true`: often enough to suspect the next message.
     pub(super) fn add(&mut self, after: u64) -> bool {
         if self.after != after {
             *self = Self { after, count: 0 };
@@ -49,7 +49,7 @@ impl Failures {
     }
 }
 
-/// The message after `after`, where no client can take it.
+/// The next message beyond `after`, where no client can take it.
 ///
 /// # Errors
 /// The server can't be asked.
@@ -63,7 +63,7 @@ pub(super) async fn find(settings: &Nats, after: u64) -> anyhow::Result<Option<M
     Ok(Some(message))
 }
 
-/// Whether the connection of a new client ends when the message after `after` is delivered.
+/// Whether the connection of a new client ends when the next message beyond `after` is delivered.
 async fn breaks(settings: &Nats, after: u64) -> anyhow::Result<bool> {
     let broken = Arc::new(AtomicBool::new(false));
     let (note, gone) = (broken.clone(), Gone(broken.clone()));
@@ -103,7 +103,7 @@ impl Drop for Gone {
     }
 }
 
-/// The first message of the topic after `after`, as text.
+/// The first message of the topic beyond `after`, as it is stored.
 async fn raw(settings: &Nats, after: u64) -> anyhow::Result<Option<Message>> {
     let client = nats::connect_once(settings).await?;
     let context = settings.jetstream(client);

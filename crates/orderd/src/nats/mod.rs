@@ -256,8 +256,8 @@ fn options(settings: &Nats, health: Arc<Health>, end: &ClientTask) -> Result<Con
     Ok(options)
 }
 
-/// The server to try next, where NATS_URL has changed while there is no connection: the client takes other servers only
-/// while it is connected, but for one that is chosen here.
+/// The server to try next if NATS_URL has changed while there is no connection. The client's pool can only be replaced over a
+/// connection; without one, a server that is chosen here is how the client learns of it.
 fn replacement(named: &[ServerAddr], pool: &[Server], round: usize) -> Option<ReconnectToServer> {
     let is_known = |server: &ServerAddr| pool.iter().any(|known| known.addr == *server);
     let has_others = pool.iter().any(|server| !server.is_discovered && !named.contains(&server.addr));
@@ -277,8 +277,8 @@ fn reconnect_delay(client: &str, attempts: usize) -> Duration {
     Backoff::after(attempts.saturating_sub(1))
 }
 
-/// Ends the task of a client's connection, which calls this, as a fault of the client would. For tests; no release has it.
-/// The variable names a file, and the file the client.
+/// Panics in the task of a client's connection, as a fault of the client would. For tests; release builds do not have it. The
+/// variable names a file, which names the client.
 #[cfg(debug_assertions)]
 #[allow(clippy::panic, reason = "what is done about it is tested")]
 fn die_if_told(client: &str) {

@@ -312,7 +312,7 @@ async fn a_message_without_a_receipt_is_unknown() {
         sent.out
     );
     assert!(sent.errors.contains("at most once"), "{}", sent.errors);
-    // A time that is none, and one without what it is for.
+    // An invalid time, and a timeout without --wait-committed.
     for args in [&["--wait-committed", "--timeout", "0"][..], &["--timeout", "5s"]] {
         assert_eq!(publish(&stack, args, "").await.code, Some(2), "{args:?}");
     }
