@@ -87,6 +87,33 @@ async fn a_message_at_which_connections_end_becomes_a_dead_letter_and_holds_up_n
     assert_eq!(cuts.load(Ordering::Relaxed), cut);
 }
 
+/// The message is the stream's last one when the service starts, and the position stands on it when it starts again.
+#[tokio::test(flavor = "multi_thread")]
+async fn restart_with_the_position_on_such_a_message_reads_on() {
+    let stack = Stack::new();
+    let (port, cuts) = cutter(stack.nats.port()).await;
+    let env = [("NATS_PORT", port.to_string())];
+    let env = env.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let marker = String::from_utf8_lossy(MARKER).into_owned();
+    let mut service = stack.serve(&env).await;
+    stack.publish(&[order("before")]).await;
+    service.wait_len(1).await;
+    service.kill();
+    stack.publish(&[order(&marker)]).await;
+    let mut service = stack.serve(&env).await;
+    eventually("the position passes the message", async || {
+        let ready = service.get("/readyz").await;
+        (ready.status == 200 && ready.json()["position"]["seq"] == 2).then_some(())
+    })
+    .await;
+    service.kill();
+    let cut = cuts.load(Ordering::Relaxed);
+    let service = stack.serve(&env).await;
+    stack.publish(&[order("after")]).await;
+    service.wait_len(2).await;
+    assert_eq!(cuts.load(Ordering::Relaxed), cut, "the message is not read again");
+}
+
 /// Outages are not taken for such a message.
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_that_end_at_other_places_cost_no_message() {
