@@ -2,6 +2,7 @@
 //! behind on the server and counts against no limit.
 
 use futures_util::{StreamExt, TryStreamExt, stream};
+use order::Key;
 
 use super::format::{DeadLetter, Location};
 use super::store::{Store, found};
@@ -20,12 +21,13 @@ pub(crate) async fn keys(store: &Store) -> anyhow::Result<Vec<String>> {
     Ok(subjects.iter().filter_map(|subject| Some(location.key(subject)?.to_owned())).collect())
 }
 
-/// All of them, in the order in which they were stored.
+/// All of them, in the order in which their messages came. Several are stored at once, so that their numbers may be in
+/// another order.
 pub(crate) async fn all(store: &Store) -> anyhow::Result<Vec<DeadLetter>> {
     let keys = keys(store).await?;
     let asked = stream::iter(&keys).map(|key| store.find(key)).buffer_unordered(REQUESTS_IN_FLIGHT);
     let mut letters: Vec<DeadLetter> = asked.try_filter_map(async |found| Ok(found)).try_collect().await?;
-    letters.sort_unstable_by_key(|letter| letter.number);
+    letters.sort_unstable_by_key(|letter| Key::place_of(&letter.key));
     Ok(letters)
 }
 

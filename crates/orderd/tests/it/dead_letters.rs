@@ -163,7 +163,9 @@ async fn they_are_shown_over_http_without_a_token_on_loopback_but_not_sent_again
     let letters = wait_for_dead(&stack, 2).await;
     let listed = service.get("/dead_letters").await;
     assert_eq!(listed.headers["cache-control"], "no-store");
-    assert_eq!(listed.json(), Value::from_iter(letters.iter().rev().cloned()), "the newest first");
+    let mut newest_first = letters.clone();
+    newest_first.sort_by_key(|letter| std::cmp::Reverse(letter["number"].as_u64()));
+    assert_eq!(listed.json(), Value::from(newest_first));
     let path = format!("/dead_letters/{}", letters[1]["key"].as_str().unwrap());
     let shown = service.get(&path).await.json();
     assert_eq!((&shown["reason"], &shown["payload"]), (&"wrong_type".into(), &bad.into()));
@@ -201,6 +203,19 @@ async fn they_are_sent_again_over_http_with_a_token_and_from_no_other_page() {
     let taken = Request::get(format!("/order/{key}")).header("authorization", "Bearer secret");
     assert_eq!(service.send(taken).await.json()["track_number"], "A");
     assert_eq!(service.send(with_token()).await.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn they_are_listed_in_the_order_of_their_messages() {
+    let (stack, _service) = Stack::started().await;
+    let context = jetstream::new(stack.client().await);
+    eventually("their stream", async || context.get_stream(DEAD).await.ok()).await;
+    for key in ["1-10", "1-2", "2-1", "1-1"] {
+        let stored = context.publish(format!("dead.ORDERS.TESTING.{key}"), "{".into()).await.unwrap();
+        stored.await.unwrap();
+    }
+    let keys: Vec<_> = listed(&stack, &[]).await.iter().map(|letter| letter["key"].clone()).collect();
+    assert_eq!(keys, ["1-1", "1-2", "1-10", "2-1"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -37,8 +37,8 @@ impl Installation {
         let listed = self.run(stack, &["list", "--json"]).await;
         assert!(listed.status.success(), "{}", String::from_utf8_lossy(&listed.stderr));
         let listed = String::from_utf8(listed.stdout).unwrap();
-        let listed: Vec<Value> =
-            listed.lines().rev().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let mut listed: Vec<Value> = listed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        listed.sort_by_key(|letter| std::cmp::Reverse(letter["number"].as_u64()));
         assert_eq!(Value::from(listed.clone()), self.service.get("/dead_letters").await.json());
         let mut payloads = Vec::new();
         for letter in listed {
