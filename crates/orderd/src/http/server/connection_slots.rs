@@ -1,5 +1,5 @@
-//! Places for connections: as many as the process may have open files, less those that the rest of it needs. Where none
-//! is free, the connection on which nothing has moved for the longest gives its place, so that `/healthz` is answered
+//! Slots for connections: as many as the process may have open files, less those that the rest of it needs. Where none
+//! is free, the connection on which nothing has moved for the longest gives its slot, so that `/healthz` is answered
 //! however many readers sit idle.
 
 use std::collections::HashMap;
@@ -24,38 +24,38 @@ const RESERVED_FILES: usize = 48;
 /// A process with fewer open files than it needs serves some all the same.
 const MIN_CONNECTIONS: usize = 8;
 
-/// A connection on which nothing has moved for so long may lose its place.
+/// A connection on which nothing has moved for so long may lose its slot.
 const MIN_IDLE: Duration = Duration::from_secs(1);
 
-/// How often it is looked for one, while no place is free.
+/// How often it is looked for one, while no slot is free.
 const SCAN_INTERVAL: Duration = Duration::from_millis(100);
 
-/// All places.
-pub(crate) struct Places {
+/// All slots.
+pub(crate) struct ConnectionSlots {
     free: Arc<Semaphore>,
-    taken: Arc<Mutex<HashMap<u64, Taken>>>,
+    taken: Arc<Mutex<HashMap<u64, SlotActivity>>>,
     next: AtomicU64,
 }
 
 /// A connection as it was when it was looked at.
-struct Taken {
+struct SlotActivity {
     moves: Arc<AtomicU64>,
     seen: u64,
     since: Instant,
     close: CancellationToken,
 }
 
-/// The place of one connection, free again when it is dropped.
-pub(crate) struct Place {
+/// The slot of one connection, free again when it is dropped.
+pub(crate) struct ConnectionSlot {
     id: u64,
     moves: Arc<AtomicU64>,
-    /// Cancelled when the place is needed.
+    /// Cancelled when the slot is needed.
     pub(crate) close: CancellationToken,
-    taken: Arc<Mutex<HashMap<u64, Taken>>>,
+    taken: Arc<Mutex<HashMap<u64, SlotActivity>>>,
     _permit: OwnedSemaphorePermit,
 }
 
-impl Places {
+impl ConnectionSlots {
     /// As many as the process's limit of open files allows.
     pub(crate) fn within_limit() -> Self {
         let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
@@ -74,8 +74,8 @@ impl Places {
         Self { free: Arc::new(Semaphore::new(count)), taken: Arc::default(), next: AtomicU64::new(0) }
     }
 
-    /// A place, as soon as there is one.
-    pub(crate) async fn take(&self) -> Option<Place> {
+    /// A slot, as soon as there is one.
+    pub(crate) async fn take(&self) -> Option<ConnectionSlot> {
         let permit = match self.free.clone().try_acquire_owned() {
             Ok(permit) => permit,
             Err(_) => tokio::select! {
@@ -85,12 +85,13 @@ impl Places {
         };
         let (id, moves) = (self.next.fetch_add(1, Ordering::Relaxed), Arc::default());
         let close = CancellationToken::new();
-        let taken = Taken { moves: Arc::clone(&moves), seen: 0, since: Instant::now(), close: close.clone() };
+        let taken =
+            SlotActivity { moves: Arc::clone(&moves), seen: 0, since: Instant::now(), close: close.clone() };
         self.taken.lock().unwrap_or_else(PoisonError::into_inner).insert(id, taken);
-        Some(Place { id, moves, close, taken: self.taken.clone(), _permit: permit })
+        Some(ConnectionSlot { id, moves, close, taken: self.taken.clone(), _permit: permit })
     }
 
-    /// Closes the connection that has been quiet for the longest, again and again, for as long as a place is waited for.
+    /// Closes the connection that has been quiet for the longest, again and again, for as long as a slot is waited for.
     async fn make_room(&self) {
         loop {
             self.close_quietest();
@@ -118,35 +119,35 @@ fn count(files: usize) -> usize {
     files.saturating_sub(RESERVED_FILES).clamp(MIN_CONNECTIONS, MAX_CONNECTIONS)
 }
 
-impl Place {
+impl ConnectionSlot {
     /// The stream, on which whatever moves is noticed.
-    pub(crate) fn watch<S>(&self, stream: S) -> Watched<S> {
+    pub(crate) fn watch<S>(&self, stream: S) -> ActivityStream<S> {
         // It has been waited for until now.
         self.moves.fetch_add(1, Ordering::Relaxed);
-        Watched { stream, moves: self.moves.clone() }
+        ActivityStream { stream, moves: self.moves.clone() }
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
     }
 }
 
 /// A stream that counts its reads and writes.
-pub(crate) struct Watched<S> {
+pub(crate) struct ActivityStream<S> {
     stream: S,
     moves: Arc<AtomicU64>,
 }
 
-impl<S> Watched<S> {
+impl<S> ActivityStream<S> {
     fn moved<T>(&self, done: io::Result<T>) -> Poll<io::Result<T>> {
         self.moves.fetch_add(1, Ordering::Relaxed);
         Poll::Ready(done)
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for ActivityStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -157,7 +158,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for ActivityStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let done = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes));
         self.moved(done)
@@ -197,11 +198,11 @@ mod tests {
 
     #[tokio::test]
     async fn the_quietest_connection_gives_its_place() {
-        let places = Places::new(2);
-        let (quiet, busy) = (places.take().await.unwrap(), places.take().await.unwrap());
+        let slots = ConnectionSlots::new(2);
+        let (quiet, busy) = (slots.take().await.unwrap(), slots.take().await.unwrap());
         let third = async {
             tokio::select! {
-                place = places.take() => place.unwrap(),
+                slot = slots.take() => slot.unwrap(),
                 () = async { loop {
                     busy.moves.fetch_add(1, Ordering::Relaxed);
                     tokio::time::sleep(Duration::from_millis(5)).await;

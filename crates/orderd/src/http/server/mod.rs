@@ -31,7 +31,7 @@ use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::connection_slots::{Place, Places, Watched};
+use self::connection_slots::{ActivityStream, ConnectionSlot, ConnectionSlots};
 use self::linger::LingeringClose;
 use self::phase::{Phase, Served};
 use self::prefixed_io::PrefixedIo;
@@ -57,17 +57,17 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Serves until told to stop, and then finishes what is under way.
 pub(crate) async fn serve(listener: TcpListener, app: Arc<App>, stop: CancellationToken) {
     let server = Server::new(app, stop.clone());
-    let (places, connections) = (Places::within_limit(), TaskTracker::new());
+    let (slots, connections) = (ConnectionSlots::within_limit(), TaskTracker::new());
     loop {
         let accepted = tokio::select! {
-            accepted = accept(&listener, &places) => accepted,
+            accepted = accept(&listener, &slots) => accepted,
             () = stop.cancelled() => break,
         };
-        let Some((stream, place)) = accepted else { continue };
-        connections.spawn(server.clone().serve_at(place, stream));
+        let Some((stream, slot)) = accepted else { continue };
+        connections.spawn(server.clone().serve_at(slot, stream));
     }
-    for (stream, place) in waiting(listener, &places) {
-        connections.spawn(server.clone().serve_at(place, stream));
+    for (stream, slot) in waiting(listener, &slots) {
+        connections.spawn(server.clone().serve_at(slot, stream));
     }
     connections.close();
     drop(tokio::time::timeout(DRAIN_TIMEOUT, connections.wait()).await);
@@ -102,17 +102,17 @@ impl Server {
         Self { routes: TowerToHyperService::new(router(app.clone())), app, http: http(), stop }
     }
 
-    async fn serve_at(self, place: Place, stream: TcpStream) {
+    async fn serve_at(self, slot: ConnectionSlot, stream: TcpStream) {
         // Refused only where the connection is gone already.
         drop(stream.set_nodelay(true));
-        let stream = place.watch(stream);
+        let stream = slot.watch(stream);
         tokio::select! {
             () = self.secure_and_serve(stream) => {}
-            () = place.close.cancelled() => {}
+            () = slot.close.cancelled() => {}
         }
     }
 
-    async fn secure_and_serve(self, stream: Watched<TcpStream>) {
+    async fn secure_and_serve(self, stream: ActivityStream<TcpStream>) {
         match self.app.settings.identity.as_ref().map(Identity::acceptor) {
             None => self.serve(stream).await,
             Some(acceptor) => {
@@ -182,10 +182,10 @@ where
     Server::new(app, CancellationToken::new()).serve(stream).await;
 }
 
-async fn accept(listener: &TcpListener, places: &Places) -> Option<(TcpStream, Place)> {
-    let place = places.take().await?;
+async fn accept(listener: &TcpListener, slots: &ConnectionSlots) -> Option<(TcpStream, ConnectionSlot)> {
+    let slot = slots.take().await?;
     match listener.accept().await {
-        Ok((stream, _)) => Some((stream, place)),
+        Ok((stream, _)) => Some((stream, slot)),
         Err(error) => {
             // Mostly: no more file descriptors. Those of connections that end become free.
             tracing::warn!(%error, "can't accept a connection");
@@ -196,12 +196,12 @@ async fn accept(listener: &TcpListener, places: &Places) -> Option<(TcpStream, P
 }
 
 /// The connections that the kernel has made already: closed with the listener, they would be reset.
-fn waiting(listener: TcpListener, places: &Places) -> Vec<(TcpStream, Place)> {
+fn waiting(listener: TcpListener, slots: &ConnectionSlots) -> Vec<(TcpStream, ConnectionSlot)> {
     let Ok(listener) = listener.into_std() else { return Vec::new() };
     let next = || {
         let (stream, _) = listener.accept().ok()?;
         stream.set_nonblocking(true).ok()?;
-        Some((TcpStream::from_std(stream).ok()?, places.take().now_or_never()??))
+        Some((TcpStream::from_std(stream).ok()?, slots.take().now_or_never()??))
     };
     std::iter::from_fn(next).collect()
 }
