@@ -17,30 +17,32 @@ const INACTIVE_THRESHOLD: Duration = Duration::from_secs(30);
 
 /// From where on dead letters are watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum WatchStart {
     /// Those of messages since this time, in microseconds since 1970; `None`: all.
     Since(Option<i64>),
     /// Those after this sequence of their stream.
     After(u64),
 }
 
-/// Calls `add` with the key and the stream sequence of each dead letter from `place` on, for ever. `place` moves on.
+/// Calls `add` with the key and the stream sequence of each dead letter from `start` on, for ever. `start` moves on.
 ///
 /// # Errors
 /// A server that can't be reached, or refuses.
 pub(crate) async fn watch(
     store: &Store,
-    place: &mut Place,
+    start: &mut WatchStart,
     mut add: impl FnMut(&str, u64),
 ) -> anyhow::Result<()> {
     let location = store.location().await?;
     let stream = store.context.get_stream(&location.stream).await?;
     let last = stream.cached_info().state.last_sequence;
-    let deliver_policy = match *place {
-        Place::After(after) if after <= last => DeliverPolicy::ByStartSequence { start_sequence: after + 1 },
-        Place::Since(Some(micros)) => since(micros)?,
+    let deliver_policy = match *start {
+        WatchStart::After(after) if after <= last => {
+            DeliverPolicy::ByStartSequence { start_sequence: after + 1 }
+        }
+        WatchStart::Since(Some(micros)) => since(micros)?,
         // Also where the stream was made again, and begins with 1.
-        Place::After(_) | Place::Since(None) => DeliverPolicy::All,
+        WatchStart::After(_) | WatchStart::Since(None) => DeliverPolicy::All,
     };
     let consumer: PullConsumer = stream
         .create_consumer(pull::Config {
@@ -57,7 +59,7 @@ pub(crate) async fn watch(
     let mut messages = consumer.messages().await?;
     while let Some(message) = messages.try_next().await? {
         let number = message.info().map_err(anyhow::Error::from_boxed)?.stream_sequence;
-        *place = Place::After(number);
+        *start = WatchStart::After(number);
         let sequence = message.headers.as_ref().and_then(|headers| headers.get(header::SEQUENCE));
         if let Some(key) = location.key(&message.subject)
             && let Some(sequence) = sequence.and_then(|sequence| sequence.as_str().parse().ok())

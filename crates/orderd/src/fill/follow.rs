@@ -125,16 +125,18 @@ impl Follow {
     async fn watch_dead_letters(&self) {
         let mut runs = self.positions.run.subscribe();
         let mut backoff = Backoff::default();
-        let mut watched: Option<Watched> = None;
+        let mut watched: Option<DeadLetterWatch> = None;
         loop {
             let run = runs.wait_for(Option::is_some).await.ok().and_then(|run| *run);
             let Some(run) = run else { return };
             let is_same = watched.as_ref().is_some_and(|watched| watched.generation == run.generation);
             if !is_same {
-                watched =
-                    Some(Watched { generation: run.generation, place: watch::Place::Since(run.after.time) });
+                watched = Some(DeadLetterWatch {
+                    generation: run.generation,
+                    start: watch::WatchStart::Since(run.after.time),
+                });
             }
-            let Some(Watched { place, .. }) = &mut watched else { continue };
+            let Some(DeadLetterWatch { start, .. }) = &mut watched else { continue };
             let add = |key: &str, sequence| {
                 backoff.reset();
                 self.undecided.add(key, sequence);
@@ -143,7 +145,7 @@ impl Follow {
                 drop(runs.wait_for(|next| next.is_some_and(|next| next.generation != run.generation)).await);
             };
             tokio::select! {
-                Err(error) = watch::watch(&self.dead_letters, place, add) => {
+                Err(error) = watch::watch(&self.dead_letters, start, add) => {
                     tracing::debug!(error = format!("{error:#}"), "can't follow the dead letters");
                     backoff.wait().await;
                 }
@@ -154,9 +156,9 @@ impl Follow {
 }
 
 /// Up to where the dead letters were watched for a memory.
-struct Watched {
+struct DeadLetterWatch {
     generation: u64,
-    place: watch::Place,
+    start: watch::WatchStart,
 }
 
 /// The entry of a row that has come to be there.
