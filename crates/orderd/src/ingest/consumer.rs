@@ -166,25 +166,17 @@ impl OrderedConsumer {
         let mut gap = None;
         chunk.reserve(self.taken.len());
         for message in self.taken.drain(..) {
-            let Some(place) = message.reply.as_deref().and_then(place) else {
+            let Some(delivery) = message.reply.as_deref().and_then(parse_ack_subject) else {
                 gap.get_or_insert_with(|| "a message without a place in the stream".to_owned());
                 break;
             };
-            if place.delivery != delivered + 1 {
-                gap.get_or_insert_with(|| format!("delivery {} came after {delivered}", place.delivery));
+            if delivery.number != delivered + 1 {
+                gap.get_or_insert_with(|| format!("delivery {} came after {delivered}", delivery.number));
                 break;
             }
-            delivered = place.delivery;
-            self.pending = place.pending;
-            chunk.push(Message {
-                subject: message.subject,
-                payload: message.payload,
-                headers: message.headers,
-                key: Key::from_stream(place.position.timestamp_ns, place.position.sequence),
-                position: place.position,
-                replayed: false,
-                is_unreadable: false,
-            });
+            delivered = delivery.number;
+            self.pending = delivery.pending;
+            chunk.push(message_with_key(message, delivery.position));
         }
         self.taken.clear();
         self.delivered = delivered;
@@ -192,6 +184,19 @@ impl OrderedConsumer {
             Some(gap) => Err(anyhow::anyhow!("the consumer has a gap: {gap}")),
             None => ended,
         }
+    }
+}
+
+/// The key of an order is the time and the sequence that the stream has given its message.
+fn message_with_key(message: async_nats::Message, position: StreamPosition) -> Message {
+    Message {
+        subject: message.subject,
+        payload: message.payload,
+        headers: message.headers,
+        key: Key::from_stream(position.timestamp_ns, position.sequence),
+        position,
+        replayed: false,
+        is_unreadable: false,
     }
 }
 
@@ -223,24 +228,24 @@ async fn next_chunk(messages: &mut pull::Stream, taken: &mut Vec<async_nats::Mes
 }
 
 /// Where a message stands in the stream, and its number within its consumer.
-struct Place {
+struct Delivery {
     position: StreamPosition,
-    delivery: u64,
+    number: u64,
     pending: u64,
 }
 
 /// From the subject for acknowledgements:
 /// `$JS.ACK.{stream}.{consumer}.{deliveries}.{sequence}.{consumer's sequence}.{timestamp}.{pending}`, with the
 /// domain and the account's hash before the stream where the server puts them.
-fn place(reply: &str) -> Option<Place> {
+fn parse_ack_subject(reply: &str) -> Option<Delivery> {
     let rest = reply.strip_prefix("$JS.ACK.")?;
     let tokens = rest.split('.').count();
     let mut numbers = rest.split('.').skip(if tokens >= 9 { 5 } else { 3 });
     let sequence = numbers.next()?.parse().ok()?;
-    let delivery = numbers.next()?.parse().ok()?;
+    let number = numbers.next()?.parse().ok()?;
     let timestamp_ns = numbers.next()?.parse().ok()?;
     let pending = numbers.next()?.parse().ok()?;
-    Some(Place { position: StreamPosition { sequence, timestamp_ns }, delivery, pending })
+    Some(Delivery { position: StreamPosition { sequence, timestamp_ns }, number, pending })
 }
 
 #[cfg(test)]
@@ -248,16 +253,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn place_reads_both_forms_of_the_ack_subject() {
-        let short = place("$JS.ACK.ORDERS.orderd.1.17.18.1700000000123456789.5").unwrap();
+    fn ack_subject_is_read_in_both_forms() {
+        let short = parse_ack_subject("$JS.ACK.ORDERS.orderd.1.17.18.1700000000123456789.5").unwrap();
         assert_eq!(
-            (short.position.sequence, short.delivery, short.position.timestamp_ns),
+            (short.position.sequence, short.number, short.position.timestamp_ns),
             (17, 18, 1_700_000_000_123_456_789)
         );
-        let long = place("$JS.ACK._.HASH.ORDERS.orderd.1.7.8.1700000000123456789.5.rand").unwrap();
-        assert_eq!((long.position.sequence, long.delivery), (7, 8));
-        assert!(place("$JS.ACK.ORDERS.orderd.1.x.1.1.1").is_none());
-        assert!(place("_INBOX.1").is_none());
+        let long =
+            parse_ack_subject("$JS.ACK._.HASH.ORDERS.orderd.1.7.8.1700000000123456789.5.rand").unwrap();
+        assert_eq!((long.position.sequence, long.number), (7, 8));
+        assert!(parse_ack_subject("$JS.ACK.ORDERS.orderd.1.x.1.1.1").is_none());
+        assert!(parse_ack_subject("_INBOX.1").is_none());
     }
 
     #[test]
