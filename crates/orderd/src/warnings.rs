@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::finding::Finding;
 use crate::health::warning::{Warning, What};
-use crate::nats::info::{Account, StreamConfig, StreamInfo, StreamState};
+use crate::nats::info::{AccountInfo, StreamConfig, StreamInfo, StreamState};
 
 /// A file of this setting that is not used as it is now.
 pub(crate) fn of_file(setting: &str, problem: String) -> Warning {
@@ -109,7 +109,7 @@ fn losses(config: &StreamConfig, what: &str) -> Vec<Warning> {
 }
 
 /// What an account may store in all, of streams with so many replicas.
-pub(crate) fn of_account(account: &Account, replicas: usize) -> Option<Warning> {
+pub(crate) fn of_account(account: &AccountInfo, replicas: usize) -> Option<Warning> {
     let tier = account.tier(replicas as u64);
     let (used, limit) = (tier.storage, u64::try_from(tier.limits.max_storage).unwrap_or(0));
     let left = limit.saturating_sub(used);
@@ -128,7 +128,7 @@ pub(crate) fn of_account(account: &Account, replicas: usize) -> Option<Warning> 
 }
 
 /// The account's storage is more than half full, so that the stream keeps less of what the table has.
-pub(crate) fn of_kept(account: &Account, replicas: usize, keep: Duration) -> Option<Warning> {
+pub(crate) fn of_kept(account: &AccountInfo, replicas: usize, keep: Duration) -> Option<Warning> {
     let tier = account.tier(replicas as u64);
     let (used, limit) = (tier.storage, u64::try_from(tier.limits.max_storage).unwrap_or(0));
     let finding = (limit > 0 && used > limit / 2 && !keep.is_zero()).then(|| {

@@ -13,7 +13,7 @@ use crate::dead_letters::format::Location;
 use crate::dead_letters::{earlier, stream as dead_stream};
 use crate::finding::{Finding, Report, Severity};
 use crate::nats::create::{self, Instead};
-use crate::nats::info::{self, Account, StreamConfig, StreamInfo};
+use crate::nats::info::{self, AccountInfo, StreamConfig, StreamInfo};
 use crate::nats::{CONSUMER_PREFIX, failure, refuse_unusable, secured, streams};
 use crate::{subject, warnings};
 
@@ -114,7 +114,7 @@ async fn look(settings: &Nats, server: &str, client: &Client, report: &mut Repor
         report.found.push_str(&format!(", JetStream's domain {domain}"));
     }
     let is_alone = client.server_info().cluster.is_none() && settings.domain.is_none();
-    let at = Place { context: &context, account: &account, is_alone };
+    let at = AccountAtServer { context: &context, account: &account, is_alone };
     let full = warnings::of_account(at.account, settings.replicas);
     report.findings.extend(full.map(|warning| warning.finding));
     let (source, stream) = at.check_stream(settings, &mut report.findings).await?;
@@ -136,14 +136,14 @@ fn split(words: &str) -> Finding {
 }
 
 /// An account at a server.
-struct Place<'a> {
+struct AccountAtServer<'a> {
     context: &'a Context,
-    account: &'a Account,
+    account: &'a AccountInfo,
     /// Not in a cluster: it keeps each stream once.
     is_alone: bool,
 }
 
-impl Place<'_> {
+impl AccountAtServer<'_> {
     /// The name of the stream that orders are taken from, and what it is in words.
     async fn check_stream(
         &self,

@@ -116,7 +116,7 @@ pub(super) fn refuse_narrow(found: &StreamConfig, max_payload: usize) -> anyhow:
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nats::info::Transform;
+    use crate::nats::info::SubjectTransform;
 
     #[test]
     fn stream_that_would_lose_dead_letters_is_refused_by_what_is_wrong() {
@@ -129,7 +129,7 @@ mod tests {
         assert!(refuse_unfit(&fit(), &location).is_ok());
         let wide = StreamConfig { subjects: vec!["x".into(), "dead.>".into()], ..fit() };
         assert!(refuse_unfit(&wide, &location).is_ok());
-        let transform = Some(Transform::default());
+        let transform = Some(SubjectTransform::default());
         for (unfit, says) in [
             (StreamConfig { name: "ORDERS".into(), ..fit() }, "taken from"),
             (StreamConfig { mirror: Some(Default::default()), ..fit() }, "mirror"),

@@ -5,7 +5,7 @@ use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::context::CreateStreamErrorKind;
 use async_nats::jetstream::stream::{Config, Stream};
 
-use super::info::{self, Account};
+use super::info::{self, AccountInfo};
 use crate::nats::MADE_BY;
 
 /// What a stream that is to be made by hand gets where nothing says how much there is.
@@ -84,7 +84,7 @@ pub(crate) async fn overlapping(context: &Context, config: &Config) -> Vec<Strin
 }
 
 /// Half of what the account has left, within what it gives to one stream.
-pub(crate) fn max_bytes(account: &Account, replicas: u64) -> u64 {
+pub(crate) fn max_bytes(account: &AccountInfo, replicas: u64) -> u64 {
     let tier = account.tier(replicas);
     let limit = |limit: i64| u64::try_from(limit).ok().filter(|&limit| limit > 0);
     let left = limit(tier.limits.max_storage)

@@ -45,25 +45,25 @@ pub(crate) struct StreamConfig {
     pub(crate) no_ack: bool,
     /// Bytes, headers included; none if not positive.
     pub(crate) max_msg_size: i64,
-    pub(crate) mirror: Option<Source>,
+    pub(crate) mirror: Option<StreamSource>,
     #[serde(deserialize_with = "or_default")]
-    pub(crate) sources: Vec<Source>,
-    pub(crate) subject_transform: Option<Transform>,
+    pub(crate) sources: Vec<StreamSource>,
+    pub(crate) subject_transform: Option<SubjectTransform>,
 }
 
 /// Another stream from which a stream has its messages.
 #[derive(Deserialize, Clone, Debug, Default)]
 #[serde(default)]
-pub(crate) struct Source {
+pub(crate) struct StreamSource {
     pub(crate) filter_subject: String,
     #[serde(deserialize_with = "or_default")]
-    pub(crate) subject_transforms: Vec<Transform>,
+    pub(crate) subject_transforms: Vec<SubjectTransform>,
 }
 
 /// Messages on `src` are stored under `dest`.
 #[derive(Deserialize, Clone, Debug, Default)]
 #[serde(default)]
-pub(crate) struct Transform {
+pub(crate) struct SubjectTransform {
     pub(crate) src: String,
     pub(crate) dest: String,
 }
@@ -85,8 +85,8 @@ pub(crate) struct StreamState {
 pub(crate) struct ConsumerInfo {
     pub(crate) name: String,
     pub(crate) config: ConsumerConfig,
-    pub(crate) delivered: Place,
-    pub(crate) ack_floor: Place,
+    pub(crate) delivered: SequenceInfo,
+    pub(crate) ack_floor: SequenceInfo,
     pub(crate) num_ack_pending: u64,
 }
 
@@ -100,14 +100,14 @@ pub(crate) struct ConsumerConfig {
 /// A place in the stream.
 #[derive(Deserialize, Clone, Copy, Debug, Default)]
 #[serde(default)]
-pub(crate) struct Place {
+pub(crate) struct SequenceInfo {
     pub(crate) stream_seq: u64,
 }
 
 /// What the account may use of JetStream, and does.
 #[derive(Deserialize, Clone, Debug, Default)]
 #[serde(default)]
-pub(crate) struct Account {
+pub(crate) struct AccountInfo {
     #[serde(flatten)]
     pub(crate) all: Tier,
     /// Limits that depend on the number of replicas: `R1`, `R3`.
@@ -123,13 +123,13 @@ pub(crate) struct Tier {
     pub(crate) storage: u64,
     pub(crate) reserved_storage: u64,
     pub(crate) streams: u64,
-    pub(crate) limits: Limits,
+    pub(crate) limits: AccountLimits,
 }
 
 /// Limits of an account.
 #[derive(Deserialize, Clone, Copy, Debug, Default)]
 #[serde(default)]
-pub(crate) struct Limits {
+pub(crate) struct AccountLimits {
     pub(crate) max_memory: i64,
     pub(crate) max_storage: i64,
     pub(crate) max_streams: i64,
@@ -137,7 +137,7 @@ pub(crate) struct Limits {
     pub(crate) max_bytes_required: bool,
 }
 
-impl Account {
+impl AccountInfo {
     /// What counts for a stream with so many replicas.
     pub(crate) fn tier(&self, replicas: u64) -> &Tier {
         self.tiers.get(&format!("R{}", replicas.max(1))).unwrap_or(&self.all)
@@ -179,13 +179,13 @@ pub(crate) async fn stream(context: &Context, name: &str) -> anyhow::Result<Opti
 pub(crate) async fn subjects(context: &Context, name: &str, filter: &str) -> anyhow::Result<Vec<String>> {
     #[derive(Deserialize, Default)]
     #[serde(default)]
-    struct Page {
+    struct SubjectsPage {
         total: usize,
-        state: State,
+        state: PageState,
     }
     #[derive(Deserialize, Default)]
     #[serde(default)]
-    struct State {
+    struct PageState {
         #[serde(deserialize_with = "or_default")]
         subjects: HashMap<String, IgnoredAny>,
     }
@@ -194,7 +194,7 @@ pub(crate) async fn subjects(context: &Context, name: &str, filter: &str) -> any
     loop {
         let wanted = json!({ "subjects_filter": filter, "offset": offset });
         let asked = ask(context, format!("STREAM.INFO.{name}"), &wanted).await?;
-        let page: Page = found(asked, ErrorCode::STREAM_NOT_FOUND)?.unwrap_or_default();
+        let page: SubjectsPage = found(asked, ErrorCode::STREAM_NOT_FOUND)?.unwrap_or_default();
         offset += page.state.subjects.len();
         let is_last = page.state.subjects.is_empty() || offset >= page.total;
         all.extend(page.state.subjects.into_keys());
@@ -210,7 +210,7 @@ pub(crate) async fn subjects(context: &Context, name: &str, filter: &str) -> any
 /// A server that can't be asked, or objects.
 pub(crate) async fn consumers(context: &Context, stream: &str) -> anyhow::Result<Vec<ConsumerInfo>> {
     #[derive(Deserialize)]
-    struct Page {
+    struct ConsumersPage {
         #[serde(default)]
         total: usize,
         #[serde(default, deserialize_with = "or_default")]
@@ -219,7 +219,7 @@ pub(crate) async fn consumers(context: &Context, stream: &str) -> anyhow::Result
     let mut all = Vec::new();
     loop {
         let payload = json!({ "offset": all.len() });
-        let page: Page = ask(context, format!("CONSUMER.LIST.{stream}"), &payload).await??;
+        let page: ConsumersPage = ask(context, format!("CONSUMER.LIST.{stream}"), &payload).await??;
         let is_last = page.consumers.is_empty();
         all.extend(page.consumers);
         if is_last || all.len() >= page.total {
@@ -234,11 +234,11 @@ pub(crate) async fn consumers(context: &Context, stream: &str) -> anyhow::Result
 /// A server that can't be asked, or objects.
 pub(crate) async fn names(context: &Context, subject: &str) -> anyhow::Result<Vec<String>> {
     #[derive(Deserialize)]
-    struct Names {
+    struct StreamNames {
         #[serde(default, deserialize_with = "or_default")]
         streams: Vec<String>,
     }
-    let names: Names = ask(context, "STREAM.NAMES".into(), &json!({ "subject": subject })).await??;
+    let names: StreamNames = ask(context, "STREAM.NAMES".into(), &json!({ "subject": subject })).await??;
     Ok(names.streams)
 }
 
@@ -246,7 +246,7 @@ pub(crate) async fn names(context: &Context, subject: &str) -> anyhow::Result<Ve
 ///
 /// # Errors
 /// A server that can't be asked, or objects.
-pub(crate) async fn account(context: &Context) -> anyhow::Result<Account> {
+pub(crate) async fn account(context: &Context) -> anyhow::Result<AccountInfo> {
     Ok(ask(context, "INFO".into(), &json!({})).await??)
 }
 
@@ -273,7 +273,7 @@ mod tests {
         let consumer: ConsumerInfo = serde_json::from_str(text).unwrap();
         assert_eq!((consumer.ack_floor.stream_seq, consumer.num_ack_pending), (5, 2));
         let text = r#"{"memory":1,"storage":2,"limits":{"max_storage":-1},"tiers":{"R3":{"storage":9,"limits":{"max_storage":10}}}}"#;
-        let account: Account = serde_json::from_str(text).unwrap();
+        let account: AccountInfo = serde_json::from_str(text).unwrap();
         assert_eq!((account.tier(1).storage, account.tier(3).limits.max_storage), (2, 10));
     }
 }

@@ -1,6 +1,6 @@
 //! Under which subjects a stream stores what it takes: a consumer filters by these, not by those published on.
 
-use super::info::{Source, StreamConfig, Transform};
+use super::info::{StreamConfig, StreamSource, SubjectTransform};
 use crate::subject;
 
 /// Patterns of all subjects under which the stream may store messages; `>` where that can't be known.
@@ -22,7 +22,7 @@ pub(crate) fn is_indirect(config: &StreamConfig) -> bool {
     config.mirror.is_some() || !config.sources.is_empty() || config.subject_transform.is_some()
 }
 
-fn from(source: &Source) -> Vec<String> {
+fn from(source: &StreamSource) -> Vec<String> {
     let all = || ">".to_owned();
     if source.subject_transforms.is_empty() {
         let filter = source.filter_subject.clone();
@@ -40,7 +40,7 @@ fn from(source: &Source) -> Vec<String> {
 }
 
 /// What becomes of a subject: what the transform means gets its destination, the rest stays.
-fn through(transform: Option<&Transform>, taken: String) -> Vec<String> {
+fn through(transform: Option<&SubjectTransform>, taken: String) -> Vec<String> {
     let Some(transform) = transform.filter(|transform| !transform.dest.is_empty()) else {
         return vec![taken];
     };
