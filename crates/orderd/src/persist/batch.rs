@@ -11,7 +11,7 @@ pub(super) const MAX_ORDERS: usize = 8192;
 const MAX_BYTES: usize = 16 << 20;
 
 /// One row: the number of its chunk, and its number in that.
-pub(super) type Place = (usize, usize);
+pub(super) type RowIndex = (usize, usize);
 
 /// What waits to be written.
 #[derive(Default)]
@@ -47,7 +47,7 @@ impl Batch {
 }
 
 /// All rows, in their order.
-pub(super) fn places(batch: &[Rows]) -> Vec<Place> {
+pub(super) fn row_indexes(batch: &[Rows]) -> Vec<RowIndex> {
     let chunks = batch.iter().enumerate();
     chunks.flat_map(|(chunk, rows)| (0..rows.data.len()).map(move |row| (chunk, row))).collect()
 }
@@ -68,7 +68,7 @@ pub(super) fn lost(gap: &Gap, erased: &HashSet<String>) -> u64 {
 }
 
 /// The position after the rows up to the last of `part` are written, with `rest` still to come.
-pub(super) fn mark_behind(batch: &[Rows], part: &[Place], rest: &[Place]) -> Option<Mark> {
+pub(super) fn mark_behind(batch: &[Rows], part: &[RowIndex], rest: &[RowIndex]) -> Option<Mark> {
     if rest.is_empty() {
         return batch.last().map(|rows| rows.orders.through);
     }

@@ -7,7 +7,7 @@ use futures_util::{StreamExt, stream};
 use order::{Reason, Refusal};
 use time::OffsetDateTime;
 
-use super::batch::{MAX_ORDERS, Place, lost, mark_behind, needs_insert, places};
+use super::batch::{MAX_ORDERS, RowIndex, lost, mark_behind, needs_insert, row_indexes};
 use super::encode::Rows;
 use super::session::{Failure, Written};
 use super::writer::{End, Running, Seen};
@@ -30,7 +30,7 @@ impl Running {
     pub(super) async fn commit(&mut self, fence: &mut Fence, batch: &[Rows]) -> Result<(), End> {
         self.store_dead_letters(batch).await?;
         self.gaps.extend(batch.iter().flat_map(|rows| rows.orders.gaps.iter().cloned()));
-        let all = places(batch);
+        let all = row_indexes(batch);
         if all.is_empty() {
             return match batch.last() {
                 Some(rows) => self.advance(fence, rows.orders.through).await,
@@ -69,11 +69,11 @@ impl Running {
         &mut self,
         fence: &mut Fence,
         batch: &[Rows],
-        part: &[Place],
+        part: &[RowIndex],
         mark: Mark,
     ) -> Result<Result<(), String>, End> {
         let begun = Instant::now();
-        let mut may_copy = part.len() > MAX_INSERT_ROWS && part.len() == places(batch).len();
+        let mut may_copy = part.len() > MAX_INSERT_ROWS && part.len() == row_indexes(batch).len();
         let last_row = self.last_row(batch, part);
         self.note_taken_in(batch, part).await?;
         loop {
@@ -122,14 +122,14 @@ impl Running {
     }
 
     /// The id of the last of these rows that is written; erased ones are not. If it is missing later, the table has lost rows.
-    fn last_row<'b>(&self, batch: &'b [Rows], part: &[Place]) -> Option<&'b str> {
+    fn last_row<'b>(&self, batch: &'b [Rows], part: &[RowIndex]) -> Option<&'b str> {
         let is_watched = self.watches_rows && self.session.as_ref().is_some_and(|session| session.keeps_rows);
         let mut ids = part.iter().rev().map(|&(chunk, row)| batch[chunk].orders.orders[row].key());
         ids.find(|id| is_watched && !self.erased.contains(*id))
     }
 
     /// Notes which messages become the orders of dead letters.
-    async fn note_taken_in(&self, batch: &[Rows], part: &[Place]) -> Result<(), End> {
+    async fn note_taken_in(&self, batch: &[Rows], part: &[RowIndex]) -> Result<(), End> {
         let messages = part.iter().map(|&(chunk, row)| &batch[chunk].orders.messages[row]);
         for message in messages.filter(|message| message.replayed) {
             let (key, sequence) = (message.key.as_str(), message.position.sequence);
@@ -173,7 +173,7 @@ impl Running {
         &mut self,
         values: &position::FenceValues,
         batch: &[Rows],
-        part: &[Place],
+        part: &[RowIndex],
         copies: bool,
     ) -> Result<Written, Failure> {
         self.open().await.map_err(Failure::Away)?;
@@ -290,7 +290,7 @@ impl Running {
         &mut self,
         fence: &Fence,
         batch: &[Rows],
-        part: &[Place],
+        part: &[RowIndex],
         mark: Mark,
         inserted: u64,
         begun: Instant,
@@ -376,7 +376,7 @@ impl Running {
         &mut self,
         fence: &mut Fence,
         batch: &[Rows],
-        (chunk, row): Place,
+        (chunk, row): RowIndex,
         detail: String,
         mark: Mark,
     ) -> Result<(), End> {

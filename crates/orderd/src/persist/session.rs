@@ -7,7 +7,7 @@ use tokio_postgres::Statement;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
 
-use super::batch::Place;
+use super::batch::RowIndex;
 use super::encode::Rows;
 use crate::config::Postgres;
 use crate::postgres::position::{self, FenceValues, Moved};
@@ -99,7 +99,7 @@ impl Session {
         &self,
         values: &FenceValues,
         batch: &[Rows],
-        part: &[Place],
+        part: &[RowIndex],
     ) -> Result<Written, Failure> {
         let ids: Vec<&str> = part.iter().map(|&(chunk, row)| batch[chunk].orders.orders[row].key()).collect();
         let data: Vec<Data<&[u8]>> = part
