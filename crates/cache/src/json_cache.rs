@@ -15,10 +15,10 @@ const LONGEST: usize = 2048;
 const NOBODY: u32 = u32::MAX;
 
 pub(crate) struct JsonCache {
-    places: Box<[RwLock<Place>]>,
+    places: Box<[RwLock<CachedJson>]>,
 }
 
-struct Place {
+struct CachedJson {
     /// Whose JSON this is.
     owner: u32,
     /// Who was read last, and not out of here.
@@ -28,7 +28,7 @@ struct Place {
 
 impl JsonCache {
     pub(crate) fn new() -> Self {
-        let place = || RwLock::new(Place { owner: NOBODY, last: NOBODY, json: Box::default() });
+        let place = || RwLock::new(CachedJson { owner: NOBODY, last: NOBODY, json: Box::default() });
         Self { places: (0..PLACES).map(|_| place()).collect() }
     }
 
@@ -49,7 +49,7 @@ impl JsonCache {
         }
         let mut place = self.place(id).write();
         if place.last == id {
-            *place = Place { owner: id, last: id, json: json.into() };
+            *place = CachedJson { owner: id, last: id, json: json.into() };
         } else {
             place.last = id;
         }
@@ -59,17 +59,17 @@ impl JsonCache {
     pub(crate) fn forget(&self, id: u32) {
         let mut place = self.place(id).write();
         if place.owner == id || place.last == id {
-            *place = Place { owner: NOBODY, last: NOBODY, json: Box::default() };
+            *place = CachedJson { owner: NOBODY, last: NOBODY, json: Box::default() };
         }
     }
 
     /// All orders leave memory.
     pub(crate) fn clear(&self) {
-        let empty = || Place { owner: NOBODY, last: NOBODY, json: Box::default() };
+        let empty = || CachedJson { owner: NOBODY, last: NOBODY, json: Box::default() };
         self.places.iter().for_each(|place| *place.write() = empty());
     }
 
-    fn place(&self, id: u32) -> &RwLock<Place> {
+    fn place(&self, id: u32) -> &RwLock<CachedJson> {
         &self.places[id as usize % PLACES]
     }
 }
