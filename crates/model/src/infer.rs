@@ -4,11 +4,11 @@ use std::borrow::Cow;
 
 use crate::path::Path;
 use crate::sample::{Node, Value};
-use crate::{Error, Place, Source};
+use crate::{Error, SampleLocation, Source};
 
 /// What was seen at a place, and where it was seen first.
 #[derive(Debug)]
-pub(crate) struct Seen<'a> {
+pub(crate) struct Observation<'a> {
     pub(crate) sample: &'a str,
     pub(crate) path: Path,
     /// An example, as JSON.
@@ -27,33 +27,33 @@ pub(crate) enum Kind<'a> {
     Int,
     Float,
     String,
-    Array(Box<Seen<'a>>),
+    Array(Box<Observation<'a>>),
     Object(Object<'a>),
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct Object<'a> {
-    pub(crate) members: Vec<(String, Seen<'a>)>,
+    pub(crate) members: Vec<(String, Observation<'a>)>,
     /// The names of those that a schema requires, and whether it allows no others.
     pub(crate) required: Vec<String>,
     pub(crate) closed: bool,
 }
 
 /// All samples in one.
-pub(crate) fn merged<'a>(samples: &[Source<'a>]) -> Result<Seen<'a>, Error> {
+pub(crate) fn merged<'a>(samples: &[Source<'a>]) -> Result<Observation<'a>, Error> {
     let seen = samples.iter().map(document).collect::<Result<Vec<_>, _>>()?;
     seen.into_iter().map(Ok).reduce(|all, next| all?.merge(next?)).ok_or(Error::NoSample)?
 }
 
-fn document<'a>(sample: &Source<'a>) -> Result<Seen<'a>, Error> {
-    let seen = Seen::new(sample.name, sample.tree()?)?;
+fn document<'a>(sample: &Source<'a>) -> Result<Observation<'a>, Error> {
+    let seen = Observation::new(sample.name, sample.tree()?)?;
     match seen.kind {
         Kind::Object(_) => Ok(seen),
         _ => Err(Error::Root { place: seen.place(), found: seen.kind.name() }),
     }
 }
 
-impl<'a> Seen<'a> {
+impl<'a> Observation<'a> {
     fn new(sample: &'a str, node: Node<'a>) -> Result<Self, Error> {
         let Node { path, text, value } = node;
         let kind = match value {
@@ -81,8 +81,8 @@ impl<'a> Seen<'a> {
         members.into_iter().map(|(name, node)| Ok((name, Self::new(sample, node)?))).collect()
     }
 
-    pub(crate) fn place(&self) -> Place {
-        Place::new(self.sample, &self.path)
+    pub(crate) fn place(&self) -> SampleLocation {
+        SampleLocation::new(self.sample, &self.path)
     }
 
     fn merge(self, other: Self) -> Result<Self, Error> {
@@ -112,9 +112,9 @@ impl<'a> Seen<'a> {
                 Ok(Self { kind: Kind::Object(Object { members, ..ours }), ..self })
             }
             (ours, theirs) => Err(Error::Mixed {
-                place: Place::new(other.sample, &other.path),
+                place: SampleLocation::new(other.sample, &other.path),
                 found: theirs.name(),
-                other_place: Box::new(Place::new(self.sample, &self.path)),
+                other_place: Box::new(SampleLocation::new(self.sample, &self.path)),
                 other: ours.name(),
             }),
         }
@@ -123,9 +123,9 @@ impl<'a> Seen<'a> {
 
 /// Members keep the order of the first object; those that only later ones have come after them.
 fn merge_members<'a>(
-    ours: Vec<(String, Seen<'a>)>,
-    theirs: Vec<(String, Seen<'a>)>,
-) -> Result<Vec<(String, Seen<'a>)>, Error> {
+    ours: Vec<(String, Observation<'a>)>,
+    theirs: Vec<(String, Observation<'a>)>,
+) -> Result<Vec<(String, Observation<'a>)>, Error> {
     let mut merged = ours;
     for (name, theirs) in theirs {
         match merged.iter().position(|(ours, _)| *ours == name) {
@@ -158,9 +158,10 @@ impl Kind<'_> {
         match (self, other) {
             (Self::Array(ours), Self::Array(theirs)) => ours.kind.is_same(&theirs.kind),
             (Self::Object(ours), Self::Object(theirs)) => {
-                let same = |((a, ours), (b, theirs)): (&(String, Seen<'_>), &(String, Seen<'_>))| {
-                    a == b && ours.nullable == theirs.nullable && ours.kind.is_same(&theirs.kind)
-                };
+                let same =
+                    |((a, ours), (b, theirs)): (&(String, Observation<'_>), &(String, Observation<'_>))| {
+                        a == b && ours.nullable == theirs.nullable && ours.kind.is_same(&theirs.kind)
+                    };
                 let is_same = ours.members.len() == theirs.members.len()
                     && ours.members.iter().zip(&theirs.members).all(same);
                 is_same && ours.required == theirs.required && ours.closed == theirs.closed

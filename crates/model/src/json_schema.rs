@@ -6,10 +6,10 @@
 
 use serde_json::{Map, Value};
 
-use crate::infer::{Kind, Object, Seen};
+use crate::infer::{Kind, Object, Observation};
 use crate::path::Path;
 use crate::sample::MAX_DEPTH;
-use crate::{Error, Place, Source};
+use crate::{Error, SampleLocation, Source};
 
 /// Keywords that describe, and promise nothing.
 const DESCRIBING: &[&str] = &[
@@ -37,7 +37,7 @@ const MAX_MEMBERS: usize = 10_000;
 /// What is read of a schema.
 pub(crate) struct Schema<'a> {
     pub(crate) title: Option<String>,
-    pub(crate) seen: Seen<'a>,
+    pub(crate) seen: Observation<'a>,
     /// A document that it allows.
     pub(crate) example: String,
 }
@@ -53,7 +53,7 @@ pub(crate) fn is_schema(source: &Source<'_>) -> bool {
 impl<'a> Schema<'a> {
     pub(crate) fn read(source: &Source<'a>) -> Result<Self, Error> {
         let root: Value = serde_json::from_str(source.json).map_err(|error| Error::Syntax {
-            place: Place::new(source.name, &Path::default()),
+            place: SampleLocation::new(source.name, &Path::default()),
             reason: error.to_string(),
         })?;
         let mut reader = Reader { name: source.name, root: &root, members: 0 };
@@ -84,7 +84,12 @@ struct Reader<'a, 's> {
 
 impl<'a, 's> Reader<'a, 's> {
     /// `refs` are the references that are being followed.
-    fn seen(&mut self, schema: &'s Value, at: &At, refs: &mut Vec<&'s str>) -> Result<Seen<'a>, Error> {
+    fn seen(
+        &mut self,
+        schema: &'s Value,
+        at: &At,
+        refs: &mut Vec<&'s str>,
+    ) -> Result<Observation<'a>, Error> {
         let Value::Object(keywords) = schema else {
             return Err(self.wrong(&at.schema, "has to be an object that says a type"));
         };
@@ -107,7 +112,7 @@ impl<'a, 's> Reader<'a, 's> {
             _ => Kind::Bool,
         };
         let text = example_of(keywords, &kind);
-        Ok(Seen { sample: self.name, path: at.document.clone(), text: text.into(), kind, nullable })
+        Ok(Observation { sample: self.name, path: at.document.clone(), text: text.into(), kind, nullable })
     }
 
     /// The type's name, and whether `null` is one of its values.
@@ -142,7 +147,9 @@ impl<'a, 's> Reader<'a, 's> {
             |name: &str| own.contains(&name) || DESCRIBING.contains(&name) || name.starts_with("x-");
         match keywords.keys().find(|name| !is_known(name)) {
             None => Ok(()),
-            Some(name) => Err(Error::Keyword { place: Place::new(self.name, &at.schema.member(name)) }),
+            Some(name) => {
+                Err(Error::Keyword { place: SampleLocation::new(self.name, &at.schema.member(name)) })
+            }
         }
     }
 
@@ -152,7 +159,7 @@ impl<'a, 's> Reader<'a, 's> {
         reference: &'s Value,
         at: &At,
         refs: &mut Vec<&'s str>,
-    ) -> Result<Seen<'a>, Error> {
+    ) -> Result<Observation<'a>, Error> {
         self.refuse_others(keywords, &["$ref"], at)?;
         let place = at.schema.member("$ref");
         let found = reference.as_str().and_then(|pointer| {
@@ -214,7 +221,7 @@ impl<'a, 's> Reader<'a, 's> {
     fn required(
         &self,
         keywords: &Map<String, Value>,
-        members: &[(String, Seen<'_>)],
+        members: &[(String, Observation<'_>)],
         at: &At,
     ) -> Result<Vec<String>, Error> {
         let place = at.schema.member("required");
@@ -236,7 +243,7 @@ impl<'a, 's> Reader<'a, 's> {
         keywords: &'s Map<String, Value>,
         at: &At,
         refs: &mut Vec<&'s str>,
-    ) -> Result<Seen<'a>, Error> {
+    ) -> Result<Observation<'a>, Error> {
         self.check_depth(at)?;
         let Some(items) = keywords.get("items") else {
             return Err(self.wrong(
@@ -251,11 +258,11 @@ impl<'a, 's> Reader<'a, 's> {
         if at.document.depth() < MAX_DEPTH {
             return Ok(());
         }
-        Err(Error::TooDeep { place: Place::new(self.name, &at.schema), limit: MAX_DEPTH })
+        Err(Error::TooDeep { place: SampleLocation::new(self.name, &at.schema), limit: MAX_DEPTH })
     }
 
     fn wrong(&self, part: &Path, problem: &str) -> Error {
-        Error::Schema { place: Place::new(self.name, part), problem: problem.to_owned() }
+        Error::Schema { place: SampleLocation::new(self.name, part), problem: problem.to_owned() }
     }
 }
 
@@ -283,10 +290,10 @@ fn example_of(keywords: &Map<String, Value>, kind: &Kind<'_>) -> String {
     }
 }
 
-fn example(seen: &Seen<'_>) -> String {
+fn example(seen: &Observation<'_>) -> String {
     match &seen.kind {
         Kind::Object(object) => {
-            let member = |(name, seen): &(String, Seen<'_>)| {
+            let member = |(name, seen): &(String, Observation<'_>)| {
                 format!("{}:{}", Value::from(name.as_str()), example(seen))
             };
             format!("{{{}}}", object.members.iter().map(member).collect::<Vec<_>>().join(","))

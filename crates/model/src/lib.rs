@@ -33,7 +33,7 @@ pub mod shape;
 mod typescript;
 
 pub use check::Change;
-pub use error::{Error, Place};
+pub use error::{Error, SampleLocation};
 pub use model::Model;
 
 /// A document that a model is made from: a sample, or a JSON Schema.

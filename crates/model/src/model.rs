@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use serde_json::Value;
 
-use crate::infer::{self, Seen};
+use crate::infer::{self, Observation};
 use crate::json_schema::{self, Schema};
 use crate::names::{self, Scope};
 use crate::path::{compact, shown};
@@ -113,7 +113,7 @@ impl Model {
         if self.is_order() { "orders" } else { "documents" }
     }
 
-    fn named(name: &str, sample: String, merged: &Seen<'_>) -> Result<Self, Error> {
+    fn named(name: &str, sample: String, merged: &Observation<'_>) -> Result<Self, Error> {
         let stem = names::go_field(name);
         let mut builder =
             Builder { structs: Vec::new(), known: Vec::new(), stems: Scope::with(&[stem.as_str()]) };
@@ -196,13 +196,13 @@ fn leaked(text: &str) -> &'static str {
 struct Builder<'a> {
     structs: Vec<Struct>,
     /// The nested objects so far: the name that each wanted, and its index.
-    known: Vec<(String, &'a Seen<'a>, usize)>,
+    known: Vec<(String, &'a Observation<'a>, usize)>,
     /// What stands between `Raw` and `Data`.
     stems: Scope,
 }
 
 impl<'a> Builder<'a> {
-    fn add(&mut self, stem: &str, seen: &'a Seen<'a>) -> Result<usize, Error> {
+    fn add(&mut self, stem: &str, seen: &'a Observation<'a>) -> Result<usize, Error> {
         let index = self.structs.len();
         let (name, path) = (format!("Raw{stem}Data"), seen.path.general());
         // Its place is taken before its members are met, so that outer structs stand before inner ones.
@@ -218,7 +218,7 @@ impl<'a> Builder<'a> {
         Ok(index)
     }
 
-    fn members(&mut self, stem: &str, seen: &'a Seen<'a>) -> Result<Vec<Member>, Error> {
+    fn members(&mut self, stem: &str, seen: &'a Observation<'a>) -> Result<Vec<Member>, Error> {
         let infer::Kind::Object(object) = &seen.kind else { return Ok(Vec::new()) };
         let mut go = Scope::with(&["LocalID"]);
         let mut rust = Scope::with(&["local_id"]);
@@ -242,7 +242,7 @@ impl<'a> Builder<'a> {
         Ok(named)
     }
 
-    fn kind(&mut self, parent: &str, go_name: &str, seen: &'a Seen<'a>) -> Result<Kind, Error> {
+    fn kind(&mut self, parent: &str, go_name: &str, seen: &'a Observation<'a>) -> Result<Kind, Error> {
         Ok(match &seen.kind {
             infer::Kind::Bool => Kind::Bool,
             infer::Kind::Int => Kind::Int,
@@ -257,9 +257,10 @@ impl<'a> Builder<'a> {
 
     /// The struct of a nested object: one that is there already if it wanted the same name and is the same
     /// in all members; else a new one, called after the member, or after its parent and the member.
-    fn nested(&mut self, parent: &str, wanted: &str, seen: &'a Seen<'a>) -> Result<usize, Error> {
-        let same =
-            |known: &&(String, &Seen<'_>, usize)| known.0 == wanted && known.1.kind.is_same(&seen.kind);
+    fn nested(&mut self, parent: &str, wanted: &str, seen: &'a Observation<'a>) -> Result<usize, Error> {
+        let same = |known: &&(String, &Observation<'_>, usize)| {
+            known.0 == wanted && known.1.kind.is_same(&seen.kind)
+        };
         if let Some(&(_, _, index)) = self.known.iter().find(same) {
             return Ok(index);
         }
@@ -272,7 +273,7 @@ impl<'a> Builder<'a> {
 }
 
 /// Objects are seen member by member in their own struct, so only other values are shown.
-fn doc(seen: &Seen<'_>, kind: &Kind, example: &str) -> String {
+fn doc(seen: &Observation<'_>, kind: &Kind, example: &str) -> String {
     let path = seen.path.general();
     if kind.has_struct() { format!("`{path}`.") } else { format!("`{path}`, e.g. `{}`.", shown(example)) }
 }

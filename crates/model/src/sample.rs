@@ -10,7 +10,7 @@ use serde::de::{DeserializeOwned, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::path::Path;
-use crate::{Error, Place, Source};
+use crate::{Error, SampleLocation, Source};
 
 /// Deeper ones could not be decoded: serde_json stops at 128.
 pub(crate) const MAX_DEPTH: usize = 100;
@@ -76,7 +76,7 @@ impl<'a> Source<'a> {
         if text.contains(['.', 'e', 'E']) {
             return self.decodes::<f64>(text, path).map(|()| Value::Float);
         }
-        let too_big = |_| Error::TooBig { place: Place::new(self.name, path) };
+        let too_big = |_| Error::TooBig { place: SampleLocation::new(self.name, path) };
         text.parse::<i64>().map(|_| Value::Int).map_err(too_big)
     }
 
@@ -86,7 +86,7 @@ impl<'a> Source<'a> {
     }
 
     fn check_depth(&self, path: &Path, depth: usize) -> Result<(), Error> {
-        let too_deep = || Error::TooDeep { place: Place::new(self.name, path), limit: MAX_DEPTH };
+        let too_deep = || Error::TooDeep { place: SampleLocation::new(self.name, path), limit: MAX_DEPTH };
         if depth > MAX_DEPTH { Err(too_deep()) } else { Ok(()) }
     }
 
@@ -94,12 +94,14 @@ impl<'a> Source<'a> {
         let mut seen = HashSet::new();
         match members.iter().find(|(name, _)| !seen.insert(name.as_str())) {
             None => Ok(()),
-            Some((name, _)) => Err(Error::Duplicate { place: Place::new(self.name, &path.member(name)) }),
+            Some((name, _)) => {
+                Err(Error::Duplicate { place: SampleLocation::new(self.name, &path.member(name)) })
+            }
         }
     }
 
     fn syntax(&self, path: &Path, err: &serde_json::Error) -> Error {
-        Error::Syntax { place: Place::new(self.name, path), reason: err.to_string() }
+        Error::Syntax { place: SampleLocation::new(self.name, path), reason: err.to_string() }
     }
 }
 
