@@ -1,7 +1,7 @@
 //! PostgreSQL: the rows, the position row beside them, and the keys of erased orders.
 
 use crate::keys::Keys;
-use crate::stream::{ORDERS, Place};
+use crate::stream::{ORDERS, StreamPosition};
 
 /// What a row or a process's memory has of an order: which message it came from, and in which form.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
@@ -44,7 +44,7 @@ pub struct Database {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
 pub struct Position {
     /// The last message passed.
-    pub place: Place,
+    pub place: StreamPosition,
     /// The creation time of the stream that the place is in.
     pub created: u8,
     /// A random number. Each write of this row puts a new one here.
@@ -125,7 +125,7 @@ pub struct Transaction {
     /// What it expects to find.
     pub fence: Fence,
     /// Where it moves the position.
-    pub to: Place,
+    pub to: StreamPosition,
     /// The creation time of the stream as the writer knows it.
     pub created: u8,
     /// The rows to insert.

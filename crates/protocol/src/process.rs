@@ -2,7 +2,7 @@
 
 use crate::database::Documents;
 use crate::keys::Keys;
-use crate::stream::{ORDERS, Place};
+use crate::stream::{ORDERS, StreamPosition};
 
 /// Whether a process can do anything.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
@@ -40,7 +40,7 @@ pub struct View {
     /// How far the fill is.
     pub stage: Stage,
     /// The last message that it has read.
-    pub place: Place,
+    pub place: StreamPosition,
     /// The creation time of the stream that the place is in.
     pub created: u8,
     /// Its consumer is new: its place must be shown to be in this stream before the view reads on.
@@ -80,7 +80,7 @@ pub struct Writer {
     /// Whether it writes.
     pub role: Role,
     /// The position, as it knows it.
-    pub place: Place,
+    pub place: StreamPosition,
     /// The creation time of the stream that the position is in, as the position row says.
     pub created: u8,
     /// The nonce of the position row.

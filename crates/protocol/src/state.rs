@@ -3,7 +3,7 @@
 use crate::database::{Database, Phase, Position, Transaction};
 use crate::keys::{Keys, Order};
 use crate::process::{Process, Role, Stage, View, Writer};
-use crate::stream::{MESSAGES, Message, ORDERS, Place, Sender, Stream, StreamCopy};
+use crate::stream::{MESSAGES, Message, ORDERS, Sender, Stream, StreamCopy, StreamPosition};
 use crate::world::{Budget, Kind, World};
 
 /// What the dead-letter stream has under the subject of a key.
@@ -161,14 +161,14 @@ impl State {
     }
 
     /// A place is shown to be in the stream: the same creation time, and the message there has the same time.
-    pub(crate) fn is_in_stream(&self, place: Place, created: u8) -> bool {
+    pub(crate) fn is_in_stream(&self, place: StreamPosition, created: u8) -> bool {
         if created != self.stream.created {
             return false;
         }
         match place {
-            Place { sequence: 0, .. } => true,
-            Place { sequence, time: 0 } => sequence < self.stream.first,
-            Place { sequence, time } => {
+            StreamPosition { sequence: 0, .. } => true,
+            StreamPosition { sequence, time: 0 } => sequence < self.stream.first,
+            StreamPosition { sequence, time } => {
                 self.message_at(sequence).is_some_and(|message| self.messages[message].place.time == time)
             }
         }
@@ -183,7 +183,7 @@ impl State {
     pub(crate) fn append(&mut self, number: usize, order: Order, sender: Sender) {
         self.stream.last += 1;
         self.stream.clock += 1;
-        let place = Place { sequence: self.stream.last, time: self.stream.clock };
+        let place = StreamPosition { sequence: self.stream.last, time: self.stream.clock };
         self.messages[number] = Message { order, sender, place, stored: true };
     }
 

@@ -27,14 +27,14 @@ pub struct Message {
     /// Who published it.
     pub sender: Sender,
     /// Where it is in the stream. Its key has both: sequence and time.
-    pub place: Place,
+    pub place: StreamPosition,
     /// The stream still has it.
     pub stored: bool,
 }
 
 /// A place in the stream. After a restore the same sequence can hold another message, with another time.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
-pub struct Place {
+pub struct StreamPosition {
     /// The sequence: 0 is the place before the first message.
     pub sequence: u8,
     /// The time of the message there. 0: not known, because the place was not reached by reading a message.
@@ -67,7 +67,7 @@ pub struct StreamCopy {
 
 impl Stream {
     /// The place before the first message that the stream still has.
-    pub(crate) fn beginning(&self) -> Place {
-        Place { sequence: self.first - 1, time: 0 }
+    pub(crate) fn beginning(&self) -> StreamPosition {
+        StreamPosition { sequence: self.first - 1, time: 0 }
     }
 }

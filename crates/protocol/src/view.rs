@@ -5,7 +5,7 @@ use crate::database::{Document, Documents};
 use crate::mutation::Mutation;
 use crate::process::{Process, Stage, View};
 use crate::state::State;
-use crate::stream::{Place, Sender};
+use crate::stream::{Sender, StreamPosition};
 use crate::successors::Successors;
 use crate::world::{Kind, World};
 
@@ -105,7 +105,7 @@ fn check_place(world: &World, state: &mut State, process: usize) {
 }
 
 /// A view's look at the stream, on each new consumer.
-fn view_is_in_stream(world: &World, state: &State, place: Place, created: u8) -> bool {
+fn view_is_in_stream(world: &World, state: &State, place: StreamPosition, created: u8) -> bool {
     if world.has(Mutation::ViewTrustsStream) {
         return true;
     }

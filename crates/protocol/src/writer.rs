@@ -6,7 +6,7 @@ use crate::keys::Order;
 use crate::mutation::Mutation;
 use crate::process::{Role, Writer};
 use crate::state::{DeadLetter, State};
-use crate::stream::{ORDERS, Place, Sender};
+use crate::stream::{ORDERS, Sender, StreamPosition};
 use crate::successors::Successors;
 use crate::world::{Kind, World};
 
@@ -59,7 +59,7 @@ fn must_set_back(world: &World, state: &State, writer: &Writer) -> bool {
 }
 
 /// The writer's look at the stream, on each new consumer.
-fn position_is_in_stream(world: &World, state: &State, place: Place, created: u8) -> bool {
+fn position_is_in_stream(world: &World, state: &State, place: StreamPosition, created: u8) -> bool {
     if world.has(Mutation::WriterTrustsStream) {
         return true;
     }
@@ -77,7 +77,7 @@ fn lacks_last_row(world: &World, state: &State) -> bool {
         && !world.has(Mutation::LastRowNotChecked)
 }
 
-fn send(state: &mut State, process: usize, purpose: Purpose, to: Place, created: u8) {
+fn send(state: &mut State, process: usize, purpose: Purpose, to: StreamPosition, created: u8) {
     let writer = &mut state.processes[process].writer;
     writer.unchecked = false;
     let fence = fence_of(writer, process);
