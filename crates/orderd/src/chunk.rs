@@ -4,13 +4,13 @@ use order::{Order, Refusal};
 
 use crate::dead_letters::format::Refused;
 use crate::nats::message::{Message, StreamPosition};
-use crate::position::{Gap, Mark, Run};
+use crate::position::{Gap, Run, Watermark};
 
 /// What `natschan` and `msgdatachan` carry: messages of a run in the stream's order.
 pub(crate) struct Messages {
     pub(crate) run: Run,
     /// The last message of the chunk, also where it has been taken out of it.
-    pub(crate) through: Mark,
+    pub(crate) through: Watermark,
     pub(crate) messages: Vec<Message>,
     pub(crate) gaps: Vec<Gap>,
 }
@@ -18,7 +18,7 @@ pub(crate) struct Messages {
 /// What `orderschan`, `memchan` and `encodechan` carry: the orders of a chunk, and the messages that were refused.
 pub(crate) struct Orders {
     pub(crate) run: Run,
-    pub(crate) through: Mark,
+    pub(crate) through: Watermark,
     pub(crate) orders: Vec<Order>,
     /// Beside each order, its message.
     pub(crate) messages: Vec<Message>,

@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use order::RowFormat;
 use tokio::sync::watch;
 
-/// A place in the stream: where the position is, or how far a chunk reaches.
+/// Up to where everything in the stream is committed (the position), or read (a chunk).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Mark {
+pub(crate) struct Watermark {
     pub(crate) seq: u64,
     /// Microseconds since 1970 of the message at `seq`.
     pub(crate) time: Option<i64>,
@@ -46,7 +46,7 @@ pub(crate) struct Run {
     pub(crate) id: u64,
     /// The memory that it fills. A new generation begins with an empty memory.
     pub(crate) generation: u64,
-    pub(crate) after: Mark,
+    pub(crate) after: Watermark,
     /// The creation time of the stream that the position is of, in microseconds since 1970.
     pub(crate) stream_created: i64,
     /// Whether this process writes what comes.
@@ -58,7 +58,7 @@ pub(crate) struct Run {
 /// The table's position, as this process last saw it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TablePosition {
-    pub(crate) mark: Mark,
+    pub(crate) watermark: Watermark,
     /// The writer's session.
     pub(crate) session: i64,
     pub(crate) writer: Option<String>,
@@ -139,12 +139,12 @@ impl Default for Positions {
 impl Positions {
     /// The sequence up to which the table has everything; 0 while that is not known.
     pub(crate) fn seq(&self) -> u64 {
-        self.table.borrow().as_ref().map_or(0, |table| table.mark.seq)
+        self.table.borrow().as_ref().map_or(0, |table| table.watermark.seq)
     }
 
     /// How many messages of the topic lie after the table's position; `None` while it is not known.
     pub(crate) fn behind(&self) -> Option<u64> {
-        let seq = self.table.borrow().as_ref()?.mark.seq;
+        let seq = self.table.borrow().as_ref()?.watermark.seq;
         let reach = *self.reach.borrow();
         Some(reach.pending + reach.seq.saturating_sub(seq))
     }

@@ -89,7 +89,7 @@ impl Expiry {
         };
         let cutoff =
             timeout(STUCK_ANSWER, expiry::cutoff(&opened.client, keep)).await?.map_err(postgres::explain)?;
-        let mut has_more = self.remove_from_memory(cutoff, table.mark.seq).await?;
+        let mut has_more = self.remove_from_memory(cutoff, table.watermark.seq).await?;
         if table.is_self {
             has_more |= self.delete_rows(&opened, cutoff).await?;
             has_more |= self.delete_dead_letters(cutoff).await?;
@@ -144,11 +144,11 @@ impl Expiry {
         let info = stream.cached_info();
         let first = info.state.first_sequence;
         let is_old = info.state.messages > 0 && info.state.first_timestamp.unix_timestamp_nanos() < cutoff;
-        if !streams::is_ours(info) || !is_old || first >= table.mark.seq {
+        if !streams::is_ours(info) || !is_old || first >= table.watermark.seq {
             return Ok(());
         }
         let needed = streams::needed_by_others(&context, &info.config.name).await?;
-        let end = table.mark.seq.min(needed.saturating_add(1));
+        let end = table.watermark.seq.min(needed.saturating_add(1));
         let floor = first_since(&context, &stream.cached_info().config.name, cutoff, first, end).await?;
         if floor > first {
             let purged = streams::purge_before(&stream, &self.settings.nats.topic, floor).await?;

@@ -16,7 +16,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use crate::config::Settings;
 use crate::metrics::Metrics;
 use crate::nats::{stored_message, streams};
-use crate::position::{Mark, Positions};
+use crate::position::{Positions, Watermark};
 use crate::postgres::{self, Found, LookUp};
 use crate::subject;
 
@@ -199,7 +199,7 @@ async fn is_in(context: &Context, orders: &Stream, topic: &str, id: &str) -> Opt
 }
 
 /// Whether the table has everything up to a place, so that an id without a row does not exist.
-fn has_passed(position: Mark, (time, seq): (i128, u64)) -> bool {
+fn has_passed(position: Watermark, (time, seq): (i128, u64)) -> bool {
     let is_later = |passed: i64| i128::from(passed) >= time.div_euclid(1000);
     seq <= position.seq && position.time.is_some_and(is_later)
 }

@@ -28,7 +28,7 @@ use crate::nats::message::{Message, StreamPosition};
 use crate::nats::{self, NatsError};
 use crate::nats::{stored_message, streams};
 use crate::position::Gap;
-use crate::position::{Mark, Positions, Problem, Reach, Report, Run, StreamIdentity};
+use crate::position::{Positions, Problem, Reach, Report, Run, StreamIdentity, Watermark};
 use crate::retry::Backoff;
 
 /// How far a process reads beyond the table's position: memory may hold so many orders that are not committed.
@@ -60,7 +60,7 @@ pub(crate) struct Fetch {
 struct Reading {
     run: Run,
     /// The last message that was handed on.
-    last: Mark,
+    last: Watermark,
     /// Behind this sequence one or more were missing, and when that was looked into last.
     gap: Option<u64>,
     looked: Instant,
@@ -162,7 +162,7 @@ impl Fetch {
         };
         let sequence = message.position.sequence;
         tracing::error!(sequence, "the NATS client fails at this message; it becomes a dead letter");
-        let (run, through) = (reading.run, message.position.mark());
+        let (run, through) = (reading.run, message.position.watermark());
         let chunk = Messages { run, through, messages: vec![message], gaps: Vec::new() };
         self.hand_on_chunk(chunk, natschan, runs, reading, 0).await;
     }
@@ -262,7 +262,9 @@ impl Fetch {
                     there => messages.split_off(there),
                 };
                 for messages in [messages, rest] {
-                    let Some(last) = messages.last().map(|message| message.position.mark()) else { continue };
+                    let Some(last) = messages.last().map(|message| message.position.watermark()) else {
+                        continue;
+                    };
                     let gaps = gaps.extract_if(.., |gap| gap.end <= last.seq).collect();
                     let chunk = Messages { run: reading.run, through: last, messages, gaps };
                     if !self.hand_on_chunk(chunk, natschan, runs, reading, consumer.pending()).await {
@@ -300,8 +302,8 @@ impl Fetch {
         if sent {
             reading.last = through;
             let created = reading.run.stream_created;
-            if reading.highest.is_none_or(|it| it.created != created || it.mark.seq < through.seq) {
-                reading.highest = Some(HighestRead { created, mark: through });
+            if reading.highest.is_none_or(|it| it.created != created || it.watermark.seq < through.seq) {
+                reading.highest = Some(HighestRead { created, watermark: through });
             }
             self.positions.reach.send_replace(Reach { seq: through.seq, pending });
         }
@@ -338,7 +340,7 @@ impl Fetch {
         }
         let mut table = self.positions.table.subscribe();
         let near = table.wait_for(|table| {
-            table.as_ref().is_some_and(|table| read <= table.mark.seq.saturating_add(MAX_LEAD))
+            table.as_ref().is_some_and(|table| read <= table.watermark.seq.saturating_add(MAX_LEAD))
         });
         tokio::select! {
             _ = near => true,
@@ -394,7 +396,7 @@ impl Fetch {
             return Ok(report(Problem::Purged).filter(|_| are_purged));
         };
         match stored_message::at(&self.context(), &info.config.name, last.seq).await? {
-            Some(found) if found.mark() == *last => Ok(None),
+            Some(found) if found.watermark() == *last => Ok(None),
             None if last.seq < info.state.first_sequence => Ok(report(Problem::Purged)),
             None if self.is_erased(last.seq, time).await? => Ok(None),
             // Another message than was read there, or none: restored from a copy, and perhaps gone on since.
@@ -411,7 +413,7 @@ impl Fetch {
         problem: Option<Report>,
     ) -> anyhow::Result<()> {
         let is_replaced = problem.is_some_and(|report| report.problem == Problem::Replaced);
-        let highest = reading.highest.filter(|it| is_replaced || it.mark.seq > reading.last.seq);
+        let highest = reading.highest.filter(|it| is_replaced || it.watermark.seq > reading.last.seq);
         let Some(highest) = highest else { return Ok(()) };
         if let Some(vanished) = highest.vanished(&self.context(), stream).await? {
             self.positions.vanished.send_replace(Some(vanished));
@@ -460,15 +462,15 @@ async fn end_of_others(
     context: &Context,
     stream: &Stream,
     consumer: &OrderedConsumer,
-    last: Mark,
-) -> anyhow::Result<Option<Mark>> {
+    last: Watermark,
+) -> anyhow::Result<Option<Watermark>> {
     // The end first: whatever of the topic is stored up to it is pending, or delivered, after that.
     let end = stream.get_info().await?.state.last_sequence;
     if end <= last.seq || !consumer.has_all().await? {
         return Ok(None);
     }
     let message = stored_message::at(context, &stream.cached_info().config.name, end).await?;
-    Ok(message.map(|message| message.mark()))
+    Ok(message.map(|message| message.watermark()))
 }
 
 pub(super) fn micros(nanos: i128) -> i64 {

@@ -20,7 +20,7 @@ use crate::health::{Health, Part};
 use crate::metrics::Metrics;
 use crate::nats::info::{self, StreamInfo};
 use crate::nats::{stored_message, streams};
-use crate::position::{Mark, Positions};
+use crate::position::{Positions, Watermark};
 use crate::postgres::{self, Connection, SLOW_ANSWER, Wal};
 use crate::warnings;
 
@@ -127,9 +127,9 @@ impl Retention {
         if purges {
             let wal = self.wal(connection).await?;
             let keep = if is_half_full { Duration::ZERO } else { self.settings.stream_keep };
-            samples.add(Sample { seq: table.mark.seq, wal: wal.inserted, taken: Instant::now() }, keep);
+            samples.add(Sample { seq: table.watermark.seq, wal: wal.inserted, taken: Instant::now() }, keep);
             let safe = samples.safe(wal.safe, keep);
-            self.purge(&context, &stream, table.mark, safe).await?;
+            self.purge(&context, &stream, table.watermark, safe).await?;
         } else {
             (*samples, *connection) = (Samples::default(), None);
         }
@@ -171,7 +171,7 @@ impl Retention {
         &self,
         context: &Context,
         stream: &Stream,
-        position: Mark,
+        position: Watermark,
         safe: u64,
     ) -> anyhow::Result<()> {
         let info = stream.cached_info();
@@ -188,7 +188,7 @@ impl Retention {
         }
         // A stream that was restored may have other messages there than those that the table has.
         let found = stored_message::at(context, &info.config.name, position.seq).await?;
-        let is_same = found.is_some_and(|found| found.mark() == position);
+        let is_same = found.is_some_and(|found| found.watermark() == position);
         if !is_same {
             tracing::debug!("the position is not in this stream; nothing is purged");
             return Ok(());

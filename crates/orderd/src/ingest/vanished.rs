@@ -6,14 +6,14 @@ use async_nats::jetstream::stream::Stream;
 
 use super::fetch::micros;
 use crate::nats::stored_message;
-use crate::position::{Mark, Vanished};
+use crate::position::{Vanished, Watermark};
 
 /// The last message of a stream that this process has read, in whichever run.
 #[derive(Clone, Copy)]
 pub(super) struct HighestRead {
     /// Which stream: microseconds since 1970 of its creation.
     pub(super) created: i64,
-    pub(super) mark: Mark,
+    pub(super) watermark: Watermark,
 }
 
 impl HighestRead {
@@ -24,30 +24,30 @@ impl HighestRead {
         stream: &Stream,
     ) -> anyhow::Result<Option<Vanished>> {
         let info = stream.cached_info();
-        let read = self.mark.seq;
+        let read = self.watermark.seq;
         if micros(info.created.unix_timestamp_nanos()) != self.created {
             return Ok(Some(Vanished { kept: 0, read }));
         }
         if read <= info.state.last_sequence {
             match stored_message::at(context, &info.config.name, read).await? {
-                Some(message) if message.mark() != self.mark => {}
+                Some(message) if message.watermark() != self.watermark => {}
                 // One that was deleted says nothing of others.
                 _ => return Ok(None),
             }
         }
-        Ok(Some(Vanished { kept: kept(context, stream, self.mark).await?, read }))
+        Ok(Some(Vanished { kept: kept(context, stream, self.watermark).await?, read }))
     }
 }
 
 /// Up to where the stream has what was read: what was published since then is newer than that.
-async fn kept(context: &Context, stream: &Stream, read: Mark) -> anyhow::Result<u64> {
+async fn kept(context: &Context, stream: &Stream, read: Watermark) -> anyhow::Result<u64> {
     let state = &stream.cached_info().state;
     let (mut kept, mut end) = (state.first_sequence.saturating_sub(1), read.seq.min(state.last_sequence + 1));
     while kept + 1 < end {
         let middle = kept.midpoint(end);
         // Or the one after it, where that was deleted.
         match stored_message::first_from(context, &stream.cached_info().config.name, ">", middle).await? {
-            Some(message) if message.mark().time <= read.time => kept = message.sequence,
+            Some(message) if message.watermark().time <= read.time => kept = message.sequence,
             _ => end = middle,
         }
     }

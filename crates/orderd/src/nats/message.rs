@@ -4,7 +4,7 @@ use async_nats::Subject;
 use bytes::Bytes;
 use order::Key;
 
-use crate::position::Mark;
+use crate::position::Watermark;
 
 /// Where a message stands in its stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,8 +14,8 @@ pub(crate) struct StreamPosition {
 }
 
 impl StreamPosition {
-    pub(crate) fn mark(self) -> Mark {
-        Mark { seq: self.sequence, time: Some(self.timestamp_ns.div_euclid(1000)) }
+    pub(crate) fn watermark(self) -> Watermark {
+        Watermark { seq: self.sequence, time: Some(self.timestamp_ns.div_euclid(1000)) }
     }
 }
 

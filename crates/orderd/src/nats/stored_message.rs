@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::info::{ask, found};
-use crate::position::Mark;
+use crate::position::Watermark;
 
 /// A message as the stream has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,8 +26,8 @@ pub(crate) struct StoredMessage {
 
 impl StoredMessage {
     /// Its place in the stream.
-    pub(crate) fn mark(&self) -> Mark {
-        Mark { seq: self.sequence, time: Some(self.time_ns.div_euclid(1000) as i64) }
+    pub(crate) fn watermark(&self) -> Watermark {
+        Watermark { seq: self.sequence, time: Some(self.time_ns.div_euclid(1000) as i64) }
     }
 
     /// The value of a header that a server has written, in the case in which it writes the name.

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::encode::Rows;
 use crate::position::Gap;
-use crate::position::{Mark, Run};
+use crate::position::{Run, Watermark};
 
 /// A batch closes at so many orders or bytes.
 pub(super) const MAX_ORDERS: usize = 8192;
@@ -68,9 +68,9 @@ pub(super) fn lost(gap: &Gap, erased: &HashSet<String>) -> u64 {
 }
 
 /// The position after the rows up to the last of `part` are written, with `rest` still to come.
-pub(super) fn mark_behind(batch: &[Rows], part: &[RowIndex], rest: &[RowIndex]) -> Option<Mark> {
+pub(super) fn watermark_behind(batch: &[Rows], part: &[RowIndex], rest: &[RowIndex]) -> Option<Watermark> {
     if rest.is_empty() {
         return batch.last().map(|rows| rows.orders.through);
     }
-    part.last().map(|&(chunk, row)| batch[chunk].orders.messages[row].position.mark())
+    part.last().map(|&(chunk, row)| batch[chunk].orders.messages[row].position.watermark())
 }

@@ -7,14 +7,14 @@ use futures_util::{StreamExt, stream};
 use order::{Reason, Refusal};
 use time::OffsetDateTime;
 
-use super::batch::{MAX_ORDERS, RowIndex, lost, mark_behind, needs_insert, row_indexes};
+use super::batch::{MAX_ORDERS, RowIndex, lost, needs_insert, row_indexes, watermark_behind};
 use super::encode::Rows;
 use super::session::{Failure, Written};
 use super::writer::{End, Running, Seen};
 use crate::chunk::Rejected;
 use crate::health::Part;
 use crate::metrics::Metrics;
-use crate::position::{Mark, TablePosition};
+use crate::position::{TablePosition, Watermark};
 use crate::postgres;
 use crate::postgres::position::{self, Fence, Position};
 use crate::retry::Backoff;
@@ -47,11 +47,11 @@ impl Running {
                 continue;
             }
             let end = behind - part.len();
-            let Some(mark) = mark_behind(batch, part, &all[all.len() - end..]) else { continue };
-            match self.commit_part(fence, batch, part, mark).await? {
+            let Some(watermark) = watermark_behind(batch, part, &all[all.len() - end..]) else { continue };
+            match self.commit_part(fence, batch, part, watermark).await? {
                 Ok(()) => behind = end,
                 Err(detail) if part.len() == 1 => {
-                    self.refuse(fence, batch, part[0], detail, mark).await?;
+                    self.refuse(fence, batch, part[0], detail, watermark).await?;
                     behind = end;
                 }
                 // Halved until the row that is refused stands alone.
@@ -70,7 +70,7 @@ impl Running {
         fence: &mut Fence,
         batch: &[Rows],
         part: &[RowIndex],
-        mark: Mark,
+        watermark: Watermark,
     ) -> Result<Result<(), String>, End> {
         let begun = Instant::now();
         let mut may_copy = part.len() > MAX_INSERT_ROWS && part.len() == row_indexes(batch).len();
@@ -78,10 +78,10 @@ impl Running {
         self.note_taken_in(batch, part).await?;
         loop {
             let copies = may_copy
-                && mark.seq > self.insert_until
+                && watermark.seq > self.insert_until
                 && !needs_insert(batch, &self.erased)
                 && self.session.as_ref().is_some_and(|session| session.takes_copy);
-            let values = fence.values(mark, last_row, self.lost_up_to(mark));
+            let values = fence.values(watermark, last_row, self.lost_up_to(watermark));
             let give_up = self.parts.give_up.clone();
             let written = tokio::select! {
                 written = self.write(&values, batch, part, copies) => written,
@@ -92,7 +92,7 @@ impl Running {
                 Ok(written) => {
                     let has_last_row = written.position.has_last_row;
                     fence.moved(&values, written.position.ctid);
-                    self.committed(fence, batch, part, mark, written.inserted, begun).await;
+                    self.committed(fence, batch, part, watermark, written.inserted, begun).await;
                     return if has_last_row { Ok(Ok(())) } else { Err(End::Lost) };
                 }
                 // INSERT passes over what is there, and refuses what COPY refuses.
@@ -102,7 +102,7 @@ impl Running {
                 }
                 Err(Failure::Stored) if part.len() == 1 => {
                     // A trigger has put the row elsewhere, where its key is there already.
-                    self.advance(fence, mark).await?;
+                    self.advance(fence, watermark).await?;
                     return Ok(Ok(()));
                 }
                 Err(Failure::Stored) => return Ok(Err("one of the rows is stored already".into())),
@@ -141,16 +141,16 @@ impl Running {
         Ok(())
     }
 
-    /// How many messages the stream lost that the position passes when it moves to `mark`.
-    fn lost_up_to(&self, mark: Mark) -> u64 {
-        let passed = self.gaps.iter().filter(|gap| gap.end <= mark.seq + 1);
+    /// How many messages the stream lost that the position passes when it moves to `watermark`.
+    fn lost_up_to(&self, watermark: Watermark) -> u64 {
+        let passed = self.gaps.iter().filter(|gap| gap.end <= watermark.seq + 1);
         passed.map(|gap| lost(gap, &self.erased)).sum()
     }
 
     /// Moves the position over what is no row, or only renews the lease.
-    pub(super) async fn advance(&mut self, fence: &mut Fence, mark: Mark) -> Result<(), End> {
+    pub(super) async fn advance(&mut self, fence: &mut Fence, watermark: Watermark) -> Result<(), End> {
         loop {
-            let values = fence.values(mark, None, self.lost_up_to(mark));
+            let values = fence.values(watermark, None, self.lost_up_to(watermark));
             let give_up = self.parts.give_up.clone();
             let passed = tokio::select! {
                 passed = self.pass(&values) => passed,
@@ -160,7 +160,7 @@ impl Running {
                 Ok(written) => {
                     let has_last_row = written.position.has_last_row;
                     fence.moved(&values, written.position.ctid);
-                    self.moved(fence, mark);
+                    self.moved(fence, watermark);
                     return if has_last_row { Ok(()) } else { Err(End::Lost) };
                 }
                 Err(Failure::Fenced) => self.reread(fence).await?,
@@ -263,25 +263,25 @@ impl Running {
         Ok(found)
     }
 
-    /// The position is at `mark`.
-    fn moved(&mut self, fence: &Fence, mark: Mark) {
+    /// The position is at `watermark`.
+    fn moved(&mut self, fence: &Fence, watermark: Watermark) {
         self.backoff.reset();
         self.is_refused = false;
         self.parts.health.up(Part::Postgres);
-        let lost = self.lost_up_to(mark);
+        let lost = self.lost_up_to(watermark);
         if lost > 0 {
             tracing::error!(
                 lost,
                 "messages left the stream before they were taken in; the position passes over them"
             );
         }
-        self.gaps.retain(|gap| gap.end > mark.seq + 1);
+        self.gaps.retain(|gap| gap.end > watermark.seq + 1);
         self.note_lost(self.lost + lost);
-        self.seen = Some(Seen { session: fence.session, seq: mark.seq });
-        self.parts.cache.note_committed(mark.seq);
-        self.parts.metrics.position.set(mark.seq.cast_signed());
+        self.seen = Some(Seen { session: fence.session, seq: watermark.seq });
+        self.parts.cache.note_committed(watermark.seq);
+        self.parts.metrics.position.set(watermark.seq.cast_signed());
         let writer = Some(self.name.clone());
-        let table = TablePosition { mark, session: fence.session, writer, is_self: true };
+        let table = TablePosition { watermark, session: fence.session, writer, is_self: true };
         self.parts.positions.table.send_replace(Some(table));
     }
 
@@ -291,7 +291,7 @@ impl Running {
         fence: &Fence,
         batch: &[Rows],
         part: &[RowIndex],
-        mark: Mark,
+        watermark: Watermark,
         inserted: u64,
         begun: Instant,
     ) {
@@ -311,7 +311,7 @@ impl Running {
             }
             self.parts.receipts.committed(message.headers.as_ref(), message.key.as_str()).await;
         }
-        self.moved(fence, mark);
+        self.moved(fence, watermark);
         if part.len() == self.max_rows {
             // A batch has some more than `MAX_ORDERS` at most: it goes whole again.
             self.max_rows = if self.max_rows < MAX_ORDERS { self.max_rows * 2 } else { usize::MAX };
@@ -378,7 +378,7 @@ impl Running {
         batch: &[Rows],
         (chunk, row): RowIndex,
         detail: String,
-        mark: Mark,
+        watermark: Watermark,
     ) -> Result<(), End> {
         let message = batch[chunk].orders.messages[row].clone();
         // Where the position has passed it, the table says that it is not there, and it leaves memory.
@@ -395,7 +395,7 @@ impl Running {
         }
         let refusal = Refusal { reason: Reason::RefusedByDatabase, detail, path: None, offset: None };
         self.store_dead_letter(&Rejected { message, refusal }).await;
-        self.advance(fence, mark).await
+        self.advance(fence, watermark).await
     }
 }
 

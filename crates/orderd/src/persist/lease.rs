@@ -241,7 +241,7 @@ impl Running {
     fn report(&self, found: &Position) -> Option<Report> {
         let run = self.run?;
         let report = self.parts.positions.problem.borrow().filter(|report| report.run == run.id)?;
-        Some(Report { at_position: report.at_position && run.after == found.mark(), ..report })
+        Some(Report { at_position: report.at_position && run.after == found.watermark(), ..report })
     }
 
     /// Whether `fetch` can't go on with this run.
@@ -268,7 +268,7 @@ impl Running {
         let run = Run {
             id: self.run.map_or(1, |run| run.id + 1),
             generation: self.generation,
-            after: found.mark(),
+            after: found.watermark(),
             stream_created: found.stream_created,
             writes,
             format: self.session.as_ref().map(|session| session.format).unwrap_or_default(),
@@ -293,7 +293,7 @@ impl Running {
         let is_self = writer.as_deref() == Some(&self.name);
         self.parts.metrics.position.set(found.seq.cast_signed());
         self.parts.metrics.writes.set(is_self.into());
-        let table = TablePosition { mark: found.mark(), session: found.session, writer, is_self };
+        let table = TablePosition { watermark: found.watermark(), session: found.session, writer, is_self };
         self.parts.positions.table.send_replace(Some(table));
     }
 

@@ -27,7 +27,7 @@ use crate::fill_progress::FillProgress;
 use crate::health::{Health, Part};
 use crate::metrics::Metrics;
 use crate::position::Gap;
-use crate::position::{Mark, Positions, Run, StreamIdentity};
+use crate::position::{Positions, Run, StreamIdentity, Watermark};
 use crate::postgres::describe;
 use crate::postgres::position::{self, Fence};
 use crate::random;
@@ -146,7 +146,7 @@ impl Running {
     async fn lead(&mut self, mut fence: Fence, gobchan: &mut mpsc::Receiver<Rows>) -> End {
         let Some(run) = self.run else { return End::Lost };
         tracing::info!(writer = self.name, after = run.after.seq, "this process writes now");
-        let mut mark = run.after;
+        let mut watermark = run.after;
         let mut problems = self.parts.positions.problem.subscribe();
         let mut dead_streams = self.parts.dead_letters.created.subscribe();
         let mut waiting = Batch::default();
@@ -163,7 +163,7 @@ impl Running {
                             return End::Stopped;
                         }
                     },
-                    () = aligned_interval::next(RENEW_INTERVAL) => self.renew(&mut fence, mark).await,
+                    () = aligned_interval::next(RENEW_INTERVAL) => self.renew(&mut fence, watermark).await,
                     _ = problems.changed() => Ok(()),
                     // Another one than was known when the lease was taken: dead letters are lost.
                     _ = dead_streams.changed() => Err(End::Lost),
@@ -182,7 +182,7 @@ impl Running {
                 waiting.push_of(run, rows);
             }
             let batch = waiting.take();
-            mark = batch.last().map_or(mark, |rows| rows.orders.through);
+            watermark = batch.last().map_or(watermark, |rows| rows.orders.through);
             let mut committed = std::pin::pin!(self.commit(&mut fence, &batch));
             // The next batch comes together while this one is written.
             let committed = loop {
@@ -207,9 +207,9 @@ impl Running {
     }
 
     /// Renews the lease of an idle writer, as long as the stream can be read.
-    async fn renew(&mut self, fence: &mut Fence, mark: Mark) -> Result<(), End> {
+    async fn renew(&mut self, fence: &mut Fence, watermark: Watermark) -> Result<(), End> {
         if self.parts.health.is_up(Part::Intake) && self.parts.health.is_up(Part::Nats) {
-            return self.advance(fence, mark).await;
+            return self.advance(fence, watermark).await;
         }
         match self.ping().await {
             Ok(()) => {

@@ -15,7 +15,7 @@ use tokio_postgres::{Client, Error, Row, Statement};
 
 pub(crate) use crate::config::PositionKey;
 use crate::config::Table;
-use crate::position::Mark;
+use crate::position::Watermark;
 use crate::random;
 
 /// How long a lease holds without a write by its holder: longer only where its writes take so long.
@@ -135,8 +135,8 @@ pub(crate) async fn add_columns(client: &Client, table: &Table) -> Result<(), Er
 }
 
 impl Position {
-    pub(crate) fn mark(&self) -> Mark {
-        Mark { seq: self.seq, time: self.seq_time }
+    pub(crate) fn watermark(&self) -> Watermark {
+        Watermark { seq: self.seq, time: self.seq_time }
     }
 }
 
@@ -355,12 +355,12 @@ pub(crate) struct FenceValues {
 }
 
 impl Fence {
-    /// Moves the position to `mark`, over `lost` messages that the stream does not have. `last_row` is the id of the row
+    /// Moves the position to `watermark`, over `lost` messages that the stream does not have. `last_row` is the id of the row
     /// that is written last, if one is.
-    pub(crate) fn values(&self, mark: Mark, last_row: Option<&str>, lost: u64) -> FenceValues {
+    pub(crate) fn values(&self, watermark: Watermark, last_row: Option<&str>, lost: u64) -> FenceValues {
         FenceValues {
-            seq: mark.seq.cast_signed(),
-            time: mark.time.map(|time| time as f64),
+            seq: watermark.seq.cast_signed(),
+            time: watermark.time.map(|time| time as f64),
             next_nonce: random::number(),
             ctid: self.ctid.clone(),
             nonce: self.nonce,

@@ -12,7 +12,7 @@ use super::erased::erased;
 use super::schema::Traits;
 use super::{AskError, Connection, Data, connect, position, schema};
 use crate::config::{Postgres, Table};
-use crate::position::Mark;
+use crate::position::Watermark;
 
 /// A connection on which rows are asked for by their ids. To plan the question costs more than a few rows do.
 pub(crate) struct LookUp {
@@ -49,7 +49,7 @@ pub(crate) struct Found {
     pub(crate) rows: HashMap<String, Option<Vec<u8>>>,
     pub(crate) format: RowFormat,
     /// The table's position at that moment.
-    pub(crate) position: Mark,
+    pub(crate) position: Watermark,
     /// The writer's session at that moment.
     pub(crate) session: i64,
 }
@@ -73,7 +73,8 @@ pub(crate) async fn rows(
             let data: Option<Data<Vec<u8>>> = row.try_get(1)?;
             found.rows.insert(id, data.map(|data| data.0));
         } else {
-            found.position = Mark { seq: row.try_get::<_, i64>(2)?.cast_unsigned(), time: row.try_get(3)? };
+            found.position =
+                Watermark { seq: row.try_get::<_, i64>(2)?.cast_unsigned(), time: row.try_get(3)? };
             found.session = row.try_get(4)?;
         }
     }

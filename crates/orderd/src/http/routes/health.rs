@@ -58,7 +58,7 @@ fn report(app: &App, good: bool) -> Response {
     body["draining"] = app.health.is_draining().into();
     let table = app.positions.table.borrow().clone();
     body["position"] = json!({
-        "seq": table.as_ref().map(|table| table.mark.seq),
+        "seq": table.as_ref().map(|table| table.watermark.seq),
         "behind": app.positions.behind(),
     });
     body["writer"] = json!({
