@@ -4,11 +4,11 @@ use order::{Order, Refusal};
 
 use crate::dead_letters::format::Refused;
 use crate::nats::message::{Message, StreamPosition};
-use crate::position::{Gap, Run, Watermark};
+use crate::position::{Gap, StreamRun, Watermark};
 
 /// What `natschan` and `msgdatachan` carry: messages of a run in the stream's order.
 pub(crate) struct Messages {
-    pub(crate) run: Run,
+    pub(crate) run: StreamRun,
     /// The last message of the chunk, also where it has been taken out of it.
     pub(crate) through: Watermark,
     pub(crate) messages: Vec<Message>,
@@ -17,7 +17,7 @@ pub(crate) struct Messages {
 
 /// What `orderschan`, `memchan` and `encodechan` carry: the orders of a chunk, and the messages that were refused.
 pub(crate) struct Orders {
-    pub(crate) run: Run,
+    pub(crate) run: StreamRun,
     pub(crate) through: Watermark,
     pub(crate) orders: Vec<Order>,
     /// Beside each order, its message.

@@ -41,7 +41,7 @@ impl StreamIdentity {
 
 /// A pass over the stream, starting just after `after`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Run {
+pub(crate) struct StreamRun {
     /// Unique within this process.
     pub(crate) id: u64,
     /// The memory that it fills. A new generation begins with an empty memory.
@@ -68,7 +68,7 @@ pub(crate) struct TablePosition {
 
 /// How far this process has read the stream, and what was after that.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Reach {
+pub(crate) struct ReadProgress {
     pub(crate) seq: u64,
     /// Messages of the topic that lie after it.
     pub(crate) pending: u64,
@@ -76,7 +76,7 @@ pub(crate) struct Reach {
 
 /// Why a run can't go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Problem {
+pub(crate) enum RunProblem {
     /// The stream is another one than the position is of, or no longer has the message that was read last: it was
     /// recreated or restored.
     Replaced,
@@ -87,12 +87,12 @@ pub(crate) enum Problem {
 /// Messages that this process has read, and that a stream which went back to an earlier state does not have any more: those
 /// after `kept`, up to `read`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Vanished {
+pub(crate) struct VanishedRange {
     pub(crate) kept: u64,
     pub(crate) read: u64,
 }
 
-impl Vanished {
+impl VanishedRange {
     /// Those that a table does not have either whose position is `seq`.
     pub(crate) fn behind(self, seq: u64) -> Gap {
         self.kept.max(seq).min(self.read) + 1..self.read + 1
@@ -101,10 +101,10 @@ impl Vanished {
 
 /// A problem of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Report {
+pub(crate) struct ProblemReport {
     /// The run's number.
     pub(crate) run: u64,
-    pub(crate) problem: Problem,
+    pub(crate) problem: RunProblem,
     /// Whether it is one of the position already, and not only of what was read beyond it.
     pub(crate) at_position: bool,
 }
@@ -113,11 +113,11 @@ pub(crate) struct Report {
 pub(crate) struct Positions {
     pub(crate) stream: watch::Sender<Option<StreamIdentity>>,
     pub(crate) table: watch::Sender<Option<TablePosition>>,
-    pub(crate) run: watch::Sender<Option<Run>>,
-    pub(crate) problem: watch::Sender<Option<Report>>,
-    pub(crate) reach: watch::Sender<Reach>,
+    pub(crate) run: watch::Sender<Option<StreamRun>>,
+    pub(crate) problem: watch::Sender<Option<ProblemReport>>,
+    pub(crate) reach: watch::Sender<ReadProgress>,
     /// What the stream has lost of what was read, until it is counted.
-    pub(crate) vanished: watch::Sender<Option<Vanished>>,
+    pub(crate) vanished: watch::Sender<Option<VanishedRange>>,
     /// The highest position at which `follow` has asked the table in the writer's session.
     asked_at: AtomicU64,
 }
@@ -129,7 +129,7 @@ impl Default for Positions {
             table: watch::Sender::new(None),
             run: watch::Sender::new(None),
             problem: watch::Sender::new(None),
-            reach: watch::Sender::new(Reach::default()),
+            reach: watch::Sender::new(ReadProgress::default()),
             vanished: watch::Sender::new(None),
             asked_at: AtomicU64::new(0),
         }
@@ -180,7 +180,7 @@ mod tests {
 
     #[test]
     fn vanished_messages_are_those_behind_what_table_and_stream_have() {
-        let vanished = Vanished { kept: 10, read: 30 };
+        let vanished = VanishedRange { kept: 10, read: 30 };
         assert_eq!(vanished.behind(5), 11..31);
         assert_eq!(vanished.behind(25), 26..31);
         assert!(vanished.behind(31).is_empty());

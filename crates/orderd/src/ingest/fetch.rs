@@ -28,7 +28,9 @@ use crate::nats::message::{Message, StreamPosition};
 use crate::nats::{self, NatsError};
 use crate::nats::{stored_message, streams};
 use crate::position::Gap;
-use crate::position::{Positions, Problem, Reach, Report, Run, StreamIdentity, Watermark};
+use crate::position::{
+    Positions, ProblemReport, ReadProgress, RunProblem, StreamIdentity, StreamRun, Watermark,
+};
 use crate::retry::Backoff;
 
 /// How far a process reads beyond the table's position: memory may hold so many orders that are not committed.
@@ -58,7 +60,7 @@ pub(crate) struct Fetch {
 
 /// How far a run is.
 struct Reading {
-    run: Run,
+    run: StreamRun,
     /// The last message that was handed on.
     last: Watermark,
     /// Behind this sequence one or more were missing, and when that was looked into last.
@@ -72,7 +74,7 @@ struct Reading {
 
 impl Reading {
     /// Whether the next run fills the same memory although this run has handed on less than the table has.
-    fn goes_on_in(&self, run: &Run) -> bool {
+    fn goes_on_in(&self, run: &StreamRun) -> bool {
         (self.run.generation, self.run.stream_created) == (run.generation, run.stream_created)
             && self.last.seq < run.after.seq
     }
@@ -83,7 +85,7 @@ enum Ended {
     /// The service stops, or `writer` starts another run.
     Told,
     /// It can't go on.
-    Problem(Report),
+    RunProblem(ProblemReport),
     /// The consumer was lost while it delivered.
     Lost(anyhow::Error),
 }
@@ -116,7 +118,7 @@ impl Fetch {
                     has_read = true;
                     continue;
                 }
-                Ok(Ended::Problem(report)) => {
+                Ok(Ended::RunProblem(report)) => {
                     self.positions.problem.send_replace(Some(report));
                     drop(runs.changed().await);
                     continue;
@@ -147,7 +149,7 @@ impl Fetch {
     async fn pass_unreadable(
         &self,
         natschan: &mpsc::Sender<Messages>,
-        runs: &mut watch::Receiver<Option<Run>>,
+        runs: &mut watch::Receiver<Option<StreamRun>>,
         reading: &mut Reading,
     ) {
         let found = unreadable::find(&self.settings.nats, reading.last.seq);
@@ -171,7 +173,7 @@ impl Fetch {
     async fn read(
         &self,
         natschan: &mpsc::Sender<Messages>,
-        runs: &mut watch::Receiver<Option<Run>>,
+        runs: &mut watch::Receiver<Option<StreamRun>>,
         reading: &mut Option<Reading>,
         limit: &mut PullLimit,
         backoff: &mut Backoff,
@@ -200,17 +202,19 @@ impl Fetch {
         self.note_vanished(&stream, reading, problem).await?;
         if let Some(report) = problem {
             self.refuse_sources(&stream, report.problem)?;
-            return Ok(Ended::Problem(report));
+            return Ok(Ended::RunProblem(report));
         }
         if self.positions.vanished.borrow().is_some() {
             // `writer` counts them when it takes the lease again.
-            let report = Report { run: run.id, problem: Problem::Replaced, at_position: false };
-            return Ok(Ended::Problem(report));
+            let report = ProblemReport { run: run.id, problem: RunProblem::Replaced, at_position: false };
+            return Ok(Ended::RunProblem(report));
         }
         let max_payload = client.max_payload();
         let consumer = OrderedConsumer::new(&stream, &settings.topic, reading.last.seq, *limit, max_payload);
         let mut consumer = consumer.await?.ending_with(cuts);
-        self.positions.reach.send_replace(Reach { seq: reading.last.seq, pending: consumer.pending() });
+        self.positions
+            .reach
+            .send_replace(ReadProgress { seq: reading.last.seq, pending: consumer.pending() });
         self.health.up(Part::Intake);
         let ended = self.hand_on(&mut consumer, natschan, runs, reading, &stream, backoff).await;
         // Else it would be there for half a minute, where few may be.
@@ -223,7 +227,7 @@ impl Fetch {
         &self,
         consumer: &mut OrderedConsumer,
         natschan: &mpsc::Sender<Messages>,
-        runs: &mut watch::Receiver<Option<Run>>,
+        runs: &mut watch::Receiver<Option<StreamRun>>,
         reading: &mut Reading,
         stream: &Stream,
         backoff: &mut Backoff,
@@ -250,8 +254,9 @@ impl Fetch {
                 backoff.reset();
                 if self.were_purged(stream, reading, &messages).await? {
                     let at_position = reading.last.seq == reading.run.after.seq;
-                    let report = Report { run: reading.run.id, problem: Problem::Purged, at_position };
-                    return Ok(Ended::Problem(report));
+                    let report =
+                        ProblemReport { run: reading.run.id, problem: RunProblem::Purged, at_position };
+                    return Ok(Ended::RunProblem(report));
                 }
                 // Between messages of other topics, a gap says nothing.
                 let mut gaps = if is_shared { Vec::new() } else { gaps(reading, &messages) };
@@ -281,7 +286,7 @@ impl Fetch {
         &self,
         chunk: Messages,
         natschan: &mpsc::Sender<Messages>,
-        runs: &mut watch::Receiver<Option<Run>>,
+        runs: &mut watch::Receiver<Option<StreamRun>>,
         reading: &mut Reading,
         pending: u64,
     ) -> bool {
@@ -305,7 +310,7 @@ impl Fetch {
             if reading.highest.is_none_or(|it| it.created != created || it.watermark.seq < through.seq) {
                 reading.highest = Some(HighestRead { created, watermark: through });
             }
-            self.positions.reach.send_replace(Reach { seq: through.seq, pending });
+            self.positions.reach.send_replace(ReadProgress { seq: through.seq, pending });
         }
         sent
     }
@@ -334,7 +339,7 @@ impl Fetch {
     }
 
     /// Waits while what is read already is far ahead of the table. `false`: another run begins.
-    async fn wait_for_table(&self, read: u64, runs: &mut watch::Receiver<Option<Run>>) -> bool {
+    async fn wait_for_table(&self, read: u64, runs: &mut watch::Receiver<Option<StreamRun>>) -> bool {
         if read <= self.positions.seq().saturating_add(MAX_LEAD) {
             return true;
         }
@@ -381,26 +386,27 @@ impl Fetch {
     }
 
     /// Where a run can't go on in this stream: its place is not there.
-    async fn problem_of(&self, stream: &Stream, reading: &Reading) -> anyhow::Result<Option<Report>> {
+    async fn problem_of(&self, stream: &Stream, reading: &Reading) -> anyhow::Result<Option<ProblemReport>> {
         let info = stream.cached_info();
         let Reading { run, last, .. } = reading;
-        let report = |problem| Some(Report { run: run.id, problem, at_position: last.seq == run.after.seq });
+        let report =
+            |problem| Some(ProblemReport { run: run.id, problem, at_position: last.seq == run.after.seq });
         if micros(info.created.unix_timestamp_nanos()) != run.stream_created {
-            return Ok(Some(Report { run: run.id, problem: Problem::Replaced, at_position: true }));
+            return Ok(Some(ProblemReport { run: run.id, problem: RunProblem::Replaced, at_position: true }));
         }
         if last.seq > info.state.last_sequence {
-            return Ok(report(Problem::Replaced));
+            return Ok(report(RunProblem::Replaced));
         }
         let are_purged = last.seq + 1 < info.state.first_sequence;
         let Some(time) = last.time else {
-            return Ok(report(Problem::Purged).filter(|_| are_purged));
+            return Ok(report(RunProblem::Purged).filter(|_| are_purged));
         };
         match stored_message::at(&self.context(), &info.config.name, last.seq).await? {
             Some(found) if found.watermark() == *last => Ok(None),
-            None if last.seq < info.state.first_sequence => Ok(report(Problem::Purged)),
+            None if last.seq < info.state.first_sequence => Ok(report(RunProblem::Purged)),
             None if self.is_erased(last.seq, time).await? => Ok(None),
             // Another message than was read there, or none: restored from a copy, and perhaps gone on since.
-            _ => Ok(report(Problem::Replaced)),
+            _ => Ok(report(RunProblem::Replaced)),
         }
     }
 
@@ -410,9 +416,9 @@ impl Fetch {
         &self,
         stream: &Stream,
         reading: &mut Reading,
-        problem: Option<Report>,
+        problem: Option<ProblemReport>,
     ) -> anyhow::Result<()> {
-        let is_replaced = problem.is_some_and(|report| report.problem == Problem::Replaced);
+        let is_replaced = problem.is_some_and(|report| report.problem == RunProblem::Replaced);
         let highest = reading.highest.filter(|it| is_replaced || it.watermark.seq > reading.last.seq);
         let Some(highest) = highest else { return Ok(()) };
         if let Some(vanished) = highest.vanished(&self.context(), stream).await? {
@@ -432,10 +438,10 @@ impl Fetch {
 
     /// A stream that gathers others' messages gives them new times when it is recreated: each would become an order of
     /// its own a second time.
-    fn refuse_sources(&self, stream: &Stream, problem: Problem) -> anyhow::Result<()> {
+    fn refuse_sources(&self, stream: &Stream, problem: RunProblem) -> anyhow::Result<()> {
         let name = &stream.cached_info().config.name;
         anyhow::ensure!(
-            problem != Problem::Replaced || !streams::has_sources(&stream.cached_info().config),
+            problem != RunProblem::Replaced || !streams::has_sources(&stream.cached_info().config),
             "the stream {name} has sources and was recreated: its messages have new times, and reading them again would \
              store each order twice; set NATS_STREAM to a new name, or delete the row of {name} from orderd_position \
              to take them all in again"

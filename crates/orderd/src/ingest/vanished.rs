@@ -6,7 +6,7 @@ use async_nats::jetstream::stream::Stream;
 
 use super::fetch::micros;
 use crate::nats::stored_message;
-use crate::position::{Vanished, Watermark};
+use crate::position::{VanishedRange, Watermark};
 
 /// The last message of a stream that this process has read, in whichever run.
 #[derive(Clone, Copy)]
@@ -22,11 +22,11 @@ impl HighestRead {
         self,
         context: &Context,
         stream: &Stream,
-    ) -> anyhow::Result<Option<Vanished>> {
+    ) -> anyhow::Result<Option<VanishedRange>> {
         let info = stream.cached_info();
         let read = self.watermark.seq;
         if micros(info.created.unix_timestamp_nanos()) != self.created {
-            return Ok(Some(Vanished { kept: 0, read }));
+            return Ok(Some(VanishedRange { kept: 0, read }));
         }
         if read <= info.state.last_sequence {
             match stored_message::at(context, &info.config.name, read).await? {
@@ -35,7 +35,7 @@ impl HighestRead {
                 _ => return Ok(None),
             }
         }
-        Ok(Some(Vanished { kept: kept(context, stream, self.watermark).await?, read }))
+        Ok(Some(VanishedRange { kept: kept(context, stream, self.watermark).await?, read }))
     }
 }
 

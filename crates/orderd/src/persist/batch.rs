@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::encode::Rows;
 use crate::position::Gap;
-use crate::position::{Run, Watermark};
+use crate::position::{StreamRun, Watermark};
 
 /// A batch closes at so many orders or bytes.
 pub(super) const MAX_ORDERS: usize = 8192;
@@ -23,7 +23,7 @@ pub(super) struct Batch {
 
 impl Batch {
     /// Chunks of an earlier run are read again in this one.
-    pub(super) fn push_of(&mut self, run: Run, rows: Rows) {
+    pub(super) fn push_of(&mut self, run: StreamRun, rows: Rows) {
         if rows.orders.run.id != run.id {
             return;
         }

@@ -11,7 +11,7 @@ use super::session::Session;
 use super::writer::{Running, Seen};
 use crate::aligned_interval;
 use crate::health::Part;
-use crate::position::{Problem, Report, Run, StreamIdentity, TablePosition};
+use crate::position::{ProblemReport, RunProblem, StreamIdentity, StreamRun, TablePosition};
 use crate::postgres::position::{self, Fence, Position, PositionKey, Start};
 use crate::postgres::{self, SLOW_ANSWER, STUCK_ANSWER, Unanswered, describe};
 
@@ -88,7 +88,7 @@ impl Running {
         }
         self.note(&found, found.writer.clone());
         // A position that is not in the stream is moved by the writer; until then there is nothing to read.
-        let goes_on = |run: Run| {
+        let goes_on = |run: StreamRun| {
             !run.writes
                 && run.generation == self.generation
                 && self.session.as_ref().is_some_and(|it| it.format == run.format)
@@ -116,7 +116,7 @@ impl Running {
         key: &PositionKey,
         stream: &StreamIdentity,
         found: &Position,
-        report: Option<Report>,
+        report: Option<ProblemReport>,
     ) -> Result<Option<Fence>, String> {
         self.read_erased().await?;
         let dead_created = *self.parts.dead_letters.created.borrow();
@@ -160,7 +160,7 @@ impl Running {
         &mut self,
         stream: &StreamIdentity,
         found: &Position,
-        report: Option<Report>,
+        report: Option<ProblemReport>,
         dead_created: Option<i64>,
     ) -> Option<Start> {
         let beginning =
@@ -170,7 +170,7 @@ impl Running {
         let has_lost_letters =
             found.dead_created.is_some_and(|known| dead_created.is_some_and(|now| now != known));
         let why = match problem {
-            Some(Problem::Purged) => {
+            Some(RunProblem::Purged) => {
                 // On a stream with other subjects, some of these were not orders.
                 let lost = lost(&(found.seq + 1..beginning.seq + 1), &self.erased);
                 tracing::error!(
@@ -180,7 +180,7 @@ impl Running {
                 );
                 return Some(Start { gap_end: beginning.seq, lost, ..beginning });
             }
-            Some(Problem::Replaced) => "the stream was recreated or restored",
+            Some(RunProblem::Replaced) => "the stream was recreated or restored",
             None if has_lost_rows => "the table does not have the row that was written last",
             None if has_lost_letters => "the stream of dead letters was recreated",
             None if found.gap_end > 0 && found.gap_end >= stream.first => {
@@ -223,7 +223,7 @@ impl Running {
     }
 
     /// Why memory can't be what follows from the table and the stream.
-    fn must_start_again(&self, found: &Position, report: Option<Report>) -> Option<&'static str> {
+    fn must_start_again(&self, found: &Position, report: Option<ProblemReport>) -> Option<&'static str> {
         if report.is_some_and(|report| !report.at_position) {
             return Some("the stream does not have what was read of it");
         }
@@ -238,10 +238,10 @@ impl Running {
     }
 
     /// What `fetch` can't go on with, of the run that there is.
-    fn report(&self, found: &Position) -> Option<Report> {
+    fn report(&self, found: &Position) -> Option<ProblemReport> {
         let run = self.run?;
         let report = self.parts.positions.problem.borrow().filter(|report| report.run == run.id)?;
-        Some(Report { at_position: report.at_position && run.after == found.watermark(), ..report })
+        Some(ProblemReport { at_position: report.at_position && run.after == found.watermark(), ..report })
     }
 
     /// Whether `fetch` can't go on with this run.
@@ -265,7 +265,7 @@ impl Running {
     }
 
     fn begin_run(&mut self, found: &Position, writes: bool) {
-        let run = Run {
+        let run = StreamRun {
             id: self.run.map_or(1, |run| run.id + 1),
             generation: self.generation,
             after: found.watermark(),

@@ -27,7 +27,7 @@ use crate::fill_progress::FillProgress;
 use crate::health::{Health, Part};
 use crate::metrics::Metrics;
 use crate::position::Gap;
-use crate::position::{Positions, Run, StreamIdentity, Watermark};
+use crate::position::{Positions, StreamIdentity, StreamRun, Watermark};
 use crate::postgres::describe;
 use crate::postgres::position::{self, Fence};
 use crate::random;
@@ -63,7 +63,7 @@ pub(super) struct Running {
     pub(super) session: Option<Session>,
     /// What was last seen of the row.
     pub(super) seen: Option<Seen>,
-    pub(super) run: Option<Run>,
+    pub(super) run: Option<StreamRun>,
     /// The generation of the memory that is filled.
     pub(super) generation: u64,
     /// After failures.
