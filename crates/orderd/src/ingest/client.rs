@@ -15,10 +15,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The client, made again when it has ended.
 #[derive(Default)]
-pub(crate) struct IntakeClient(Mutex<Option<Held>>);
+pub(crate) struct IntakeClient(Mutex<Option<HeldConnection>>);
 
 #[derive(Clone)]
-struct Held {
+struct HeldConnection {
     client: Client,
     end: ClientTask,
     cuts: watch::Receiver<u64>,
@@ -50,10 +50,10 @@ impl IntakeClient {
                 let (end, (cut, cuts)) = (ClientTask::default(), watch::channel(0));
                 let (explain, why) = watch::channel(None);
                 let client = nats::connect_for_intake(settings, &end, cut, explain).await?;
-                Held { client, end, cuts, why, servers }
+                HeldConnection { client, end, cuts, why, servers }
             }
         };
-        let Held { client, end, mut cuts, why, .. } = held.insert(live).clone();
+        let HeldConnection { client, end, mut cuts, why, .. } = held.insert(live).clone();
         let connected = async {
             while client.connection_state() != State::Connected || client.try_server_info().is_none() {
                 anyhow::ensure!(!end.has_ended(), "the NATS client that reads orders has ended");

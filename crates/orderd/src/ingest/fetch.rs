@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::client::{Connected, IntakeClient};
 use super::consumer::{OrderedConsumer, PullLimit};
-use super::unreadable::{self, Failures};
+use super::unreadable::{self, RepeatedFailures};
 use super::vanished::HighestRead;
 use crate::aligned_interval;
 use crate::chunk::Messages;
@@ -59,7 +59,7 @@ pub(crate) struct Fetch {
 }
 
 /// How far a run is.
-struct Reading {
+struct RunCursor {
     run: StreamRun,
     /// The last message that was handed on.
     last: Watermark,
@@ -72,7 +72,7 @@ struct Reading {
     highest: Option<HighestRead>,
 }
 
-impl Reading {
+impl RunCursor {
     /// Whether the next run fills the same memory although this run has handed on less than the table has.
     fn goes_on_in(&self, run: &StreamRun) -> bool {
         (self.run.generation, self.run.stream_created) == (run.generation, run.stream_created)
@@ -81,7 +81,7 @@ impl Reading {
 }
 
 /// Why a run is read no further.
-enum Ended {
+enum ReadEnd {
     /// The service stops, or `writer` starts another run.
     Told,
     /// It can't go on.
@@ -107,23 +107,23 @@ impl Fetch {
         let mut runs = self.positions.run.subscribe();
         let mut backoff = Backoff::default();
         let mut limit = PullLimit::default();
-        let mut reading: Option<Reading> = None;
+        let mut reading: Option<RunCursor> = None;
         let mut has_read = false;
-        let mut failures = Failures::default();
+        let mut failures = RepeatedFailures::default();
         loop {
             let ended = self.read(natschan, &mut runs, &mut reading, &mut limit, &mut backoff).await;
             let (error, has_delivered) = match ended {
-                Ok(Ended::Told) if natschan.is_closed() => return Ok(()),
-                Ok(Ended::Told) => {
+                Ok(ReadEnd::Told) if natschan.is_closed() => return Ok(()),
+                Ok(ReadEnd::Told) => {
                     has_read = true;
                     continue;
                 }
-                Ok(Ended::RunProblem(report)) => {
+                Ok(ReadEnd::RunProblem(report)) => {
                     self.positions.problem.send_replace(Some(report));
                     drop(runs.changed().await);
                     continue;
                 }
-                Ok(Ended::Lost(error)) => (error, true),
+                Ok(ReadEnd::Lost(error)) => (error, true),
                 Err(error) if !has_read && error.is::<NatsError>() => return Err(error),
                 Err(error) => (error, false),
             };
@@ -150,7 +150,7 @@ impl Fetch {
         &self,
         natschan: &mpsc::Sender<Messages>,
         runs: &mut watch::Receiver<Option<StreamRun>>,
-        reading: &mut Reading,
+        reading: &mut RunCursor,
     ) {
         let found = unreadable::find(&self.settings.nats, reading.last.seq);
         let found = tokio::time::timeout(TRIALS_TIMEOUT, found).await;
@@ -174,10 +174,10 @@ impl Fetch {
         &self,
         natschan: &mpsc::Sender<Messages>,
         runs: &mut watch::Receiver<Option<StreamRun>>,
-        reading: &mut Option<Reading>,
+        reading: &mut Option<RunCursor>,
         limit: &mut PullLimit,
         backoff: &mut Backoff,
-    ) -> anyhow::Result<Ended> {
+    ) -> anyhow::Result<ReadEnd> {
         let settings = &self.settings.nats;
         nats::connected(&self.client, settings, &self.health).await?;
         let Connected { client, cuts } = self.intake_client.connected(settings).await?;
@@ -187,7 +187,7 @@ impl Fetch {
         let Some(run) = *runs.borrow_and_update() else {
             // PostgreSQL has not been reached yet.
             drop(runs.changed().await);
-            return Ok(Ended::Told);
+            return Ok(ReadEnd::Told);
         };
         if reading.as_ref().is_none_or(|reading| reading.run.id != run.id) {
             let counted = reading.as_ref().map_or(0, |reading| reading.counted).max(run.after.seq);
@@ -195,19 +195,19 @@ impl Fetch {
             let last =
                 reading.as_ref().filter(|before| before.goes_on_in(&run)).map_or(run.after, |it| it.last);
             let highest = reading.as_ref().and_then(|reading| reading.highest);
-            *reading = Some(Reading { run, last, gap: None, looked: Instant::now(), counted, highest });
+            *reading = Some(RunCursor { run, last, gap: None, looked: Instant::now(), counted, highest });
         }
-        let Some(reading) = reading else { return Ok(Ended::Told) };
+        let Some(reading) = reading else { return Ok(ReadEnd::Told) };
         let problem = self.problem_of(&stream, reading).await?;
         self.note_vanished(&stream, reading, problem).await?;
         if let Some(report) = problem {
             self.refuse_sources(&stream, report.problem)?;
-            return Ok(Ended::RunProblem(report));
+            return Ok(ReadEnd::RunProblem(report));
         }
         if self.positions.vanished.borrow().is_some() {
             // `writer` counts them when it takes the lease again.
             let report = ProblemReport { run: run.id, problem: RunProblem::Replaced, at_position: false };
-            return Ok(Ended::RunProblem(report));
+            return Ok(ReadEnd::RunProblem(report));
         }
         let max_payload = client.max_payload();
         let consumer = OrderedConsumer::new(&stream, &settings.topic, reading.last.seq, *limit, max_payload);
@@ -219,7 +219,7 @@ impl Fetch {
         let ended = self.hand_on(&mut consumer, natschan, runs, reading, &stream, backoff).await;
         // Else it would be there for half a minute, where few may be.
         drop(tokio::time::timeout(Duration::from_secs(1), stream.delete_consumer(consumer.name())).await);
-        Ok(ended.unwrap_or_else(Ended::Lost))
+        Ok(ended.unwrap_or_else(ReadEnd::Lost))
     }
 
     /// Hands chunks on until the consumer is lost, or another run begins.
@@ -228,23 +228,23 @@ impl Fetch {
         consumer: &mut OrderedConsumer,
         natschan: &mpsc::Sender<Messages>,
         runs: &mut watch::Receiver<Option<StreamRun>>,
-        reading: &mut Reading,
+        reading: &mut RunCursor,
         stream: &Stream,
         backoff: &mut Backoff,
-    ) -> anyhow::Result<Ended> {
+    ) -> anyhow::Result<ReadEnd> {
         let is_shared = stream.cached_info().config.subjects != [self.settings.nats.topic.as_str()];
         loop {
             let mut messages = Vec::new();
             let ended = tokio::select! {
                 biased;
-                _ = runs.changed() => return Ok(Ended::Told),
+                _ = runs.changed() => return Ok(ReadEnd::Told),
                 ended = consumer.chunk(&mut messages) => ended,
                 () = aligned_interval::next(COUNT_INTERVAL) => {
                     consumer.find_lost().await?;
                     if is_shared && let Some(end) = end_of_others(&self.context(), stream, consumer, reading.last).await? {
                         let chunk = Messages { run: reading.run, through: end, messages, gaps: Vec::new() };
                         if !self.hand_on_chunk(chunk, natschan, runs, reading, consumer.pending()).await {
-                            return Ok(Ended::Told);
+                            return Ok(ReadEnd::Told);
                         }
                     }
                     continue;
@@ -256,7 +256,7 @@ impl Fetch {
                     let at_position = reading.last.seq == reading.run.after.seq;
                     let report =
                         ProblemReport { run: reading.run.id, problem: RunProblem::Purged, at_position };
-                    return Ok(Ended::RunProblem(report));
+                    return Ok(ReadEnd::RunProblem(report));
                 }
                 // Between messages of other topics, a gap says nothing.
                 let mut gaps = if is_shared { Vec::new() } else { gaps(reading, &messages) };
@@ -273,7 +273,7 @@ impl Fetch {
                     let gaps = gaps.extract_if(.., |gap| gap.end <= last.seq).collect();
                     let chunk = Messages { run: reading.run, through: last, messages, gaps };
                     if !self.hand_on_chunk(chunk, natschan, runs, reading, consumer.pending()).await {
-                        return Ok(Ended::Told);
+                        return Ok(ReadEnd::Told);
                     }
                 }
             }
@@ -287,7 +287,7 @@ impl Fetch {
         chunk: Messages,
         natschan: &mpsc::Sender<Messages>,
         runs: &mut watch::Receiver<Option<StreamRun>>,
-        reading: &mut Reading,
+        reading: &mut RunCursor,
         pending: u64,
     ) -> bool {
         if !self.wait_for_table(reading.last.seq, runs).await {
@@ -319,7 +319,7 @@ impl Fetch {
     async fn were_purged(
         &self,
         stream: &Stream,
-        reading: &mut Reading,
+        reading: &mut RunCursor,
         messages: &[Message],
     ) -> anyhow::Result<bool> {
         let mut before = reading.last.seq;
@@ -386,9 +386,13 @@ impl Fetch {
     }
 
     /// Where a run can't go on in this stream: its place is not there.
-    async fn problem_of(&self, stream: &Stream, reading: &Reading) -> anyhow::Result<Option<ProblemReport>> {
+    async fn problem_of(
+        &self,
+        stream: &Stream,
+        reading: &RunCursor,
+    ) -> anyhow::Result<Option<ProblemReport>> {
         let info = stream.cached_info();
-        let Reading { run, last, .. } = reading;
+        let RunCursor { run, last, .. } = reading;
         let report =
             |problem| Some(ProblemReport { run: run.id, problem, at_position: last.seq == run.after.seq });
         if micros(info.created.unix_timestamp_nanos()) != run.stream_created {
@@ -415,7 +419,7 @@ impl Fetch {
     async fn note_vanished(
         &self,
         stream: &Stream,
-        reading: &mut Reading,
+        reading: &mut RunCursor,
         problem: Option<ProblemReport>,
     ) -> anyhow::Result<()> {
         let is_replaced = problem.is_some_and(|report| report.problem == RunProblem::Replaced);
@@ -451,7 +455,7 @@ impl Fetch {
 }
 
 /// The sequences that are missing among and before these messages, and that the table is not past.
-fn gaps(reading: &Reading, messages: &[Message]) -> Vec<Gap> {
+fn gaps(reading: &RunCursor, messages: &[Message]) -> Vec<Gap> {
     let mut next = reading.last.seq.max(reading.run.after.seq) + 1;
     let mut gaps = Vec::new();
     for Message { position: StreamPosition { sequence, .. }, .. } in messages {

@@ -28,12 +28,12 @@ const TRIAL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Counts how often reading has ended at one place.
 #[derive(Default)]
-pub(super) struct Failures {
+pub(super) struct RepeatedFailures {
     after: u64,
     count: u32,
 }
 
-impl Failures {
+impl RepeatedFailures {
     /// Reading has ended without a message beyond `after`. `true`: often enough to suspect the next message.
     pub(super) fn add(&mut self, after: u64) -> bool {
         if self.after != after {
@@ -66,7 +66,7 @@ pub(super) async fn find(settings: &Nats, after: u64) -> anyhow::Result<Option<M
 /// Whether the connection of a new client ends when the next message beyond `after` is delivered.
 async fn breaks(settings: &Nats, after: u64) -> anyhow::Result<bool> {
     let broken = Arc::new(AtomicBool::new(false));
-    let (note, gone) = (broken.clone(), Gone(broken.clone()));
+    let (note, gone) = (broken.clone(), EndFlag(broken.clone()));
     let client = nats::connect_once_noting(settings, move |event| {
         let _gone = &gone;
         if *event == Event::Disconnected {
@@ -95,9 +95,9 @@ async fn breaks(settings: &Nats, after: u64) -> anyhow::Result<bool> {
 }
 
 /// Says so when the task that holds it ends: the client's, by a panic.
-struct Gone(Arc<AtomicBool>);
+struct EndFlag(Arc<AtomicBool>);
 
-impl Drop for Gone {
+impl Drop for EndFlag {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }
@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     fn a_message_is_suspected_when_reading_ends_before_it_again() {
-        let mut failures = Failures::default();
+        let mut failures = RepeatedFailures::default();
         assert!(!failures.add(7) && !failures.add(8) && failures.add(8) && failures.add(8));
         failures.clear();
         assert!(!failures.add(8) && !failures.add(7) && !failures.add(8));
