@@ -9,8 +9,8 @@ use time::OffsetDateTime;
 
 use super::batch::{MAX_ORDERS, RowIndex, lost, needs_insert, row_indexes, watermark_behind};
 use super::encode::Rows;
-use super::session::{Failure, Written};
-use super::writer::{End, Running, Seen};
+use super::session::{CommitFailure, CommittedBatch};
+use super::writer::{LastPosition, RunningWriter, TermEnd};
 use crate::chunk::Rejected;
 use crate::health::Part;
 use crate::metrics::Metrics;
@@ -25,9 +25,9 @@ const MAX_INSERT_ROWS: usize = 64;
 /// How many dead letters are on their way to the server at once.
 const DEAD_LETTERS_IN_FLIGHT: usize = 64;
 
-impl Running {
+impl RunningWriter {
     /// Commits a batch, however long that takes.
-    pub(super) async fn commit(&mut self, fence: &mut Fence, batch: &[Rows]) -> Result<(), End> {
+    pub(super) async fn commit(&mut self, fence: &mut Fence, batch: &[Rows]) -> Result<(), TermEnd> {
         self.store_dead_letters(batch).await?;
         self.gaps.extend(batch.iter().flat_map(|rows| rows.orders.gaps.iter().cloned()));
         let all = row_indexes(batch);
@@ -71,7 +71,7 @@ impl Running {
         batch: &[Rows],
         part: &[RowIndex],
         watermark: Watermark,
-    ) -> Result<Result<(), String>, End> {
+    ) -> Result<Result<(), String>, TermEnd> {
         let begun = Instant::now();
         let mut may_copy = part.len() > MAX_INSERT_ROWS && part.len() == row_indexes(batch).len();
         let last_row = self.last_row(batch, part);
@@ -85,7 +85,7 @@ impl Running {
             let give_up = self.parts.give_up.clone();
             let written = tokio::select! {
                 written = self.write(&values, batch, part, copies) => written,
-                () = give_up.cancelled() => return Err(End::Stopped),
+                () = give_up.cancelled() => return Err(TermEnd::Stopped),
             };
             fence.took(begun.elapsed());
             match written {
@@ -93,21 +93,21 @@ impl Running {
                     let has_last_row = written.position.has_last_row;
                     fence.moved(&values, written.position.ctid);
                     self.committed(fence, batch, part, watermark, written.inserted, begun).await;
-                    return if has_last_row { Ok(Ok(())) } else { Err(End::Lost) };
+                    return if has_last_row { Ok(Ok(())) } else { Err(TermEnd::Lost) };
                 }
                 // INSERT passes over what is there, and refuses what COPY refuses.
-                Err(Failure::Stored | Failure::Refused(_)) if copies => may_copy = false,
-                Err(Failure::CopyRefused) if copies => {
+                Err(CommitFailure::Stored | CommitFailure::Refused(_)) if copies => may_copy = false,
+                Err(CommitFailure::CopyRefused) if copies => {
                     self.session.iter_mut().for_each(|session| session.takes_copy = false);
                 }
-                Err(Failure::Stored) if part.len() == 1 => {
+                Err(CommitFailure::Stored) if part.len() == 1 => {
                     // A trigger has put the row elsewhere, where its key is there already.
                     self.advance(fence, watermark).await?;
                     return Ok(Ok(()));
                 }
-                Err(Failure::Stored) => return Ok(Err("one of the rows is stored already".into())),
-                Err(Failure::Refused(detail)) => return Ok(Err(detail)),
-                Err(Failure::TimedOut(_)) if part.len() > 1 => {
+                Err(CommitFailure::Stored) => return Ok(Err("one of the rows is stored already".into())),
+                Err(CommitFailure::Refused(detail)) => return Ok(Err(detail)),
+                Err(CommitFailure::TimedOut(_)) if part.len() > 1 => {
                     self.max_rows = (part.len() / 2).max(1);
                     tracing::warn!(
                         rows = self.max_rows,
@@ -115,7 +115,7 @@ impl Running {
                     );
                     return Ok(Err("cancelled".into()));
                 }
-                Err(Failure::Fenced) => self.reread(fence).await?,
+                Err(CommitFailure::Fenced) => self.reread(fence).await?,
                 Err(failure) => return Err(self.fail(failure).await),
             }
         }
@@ -129,13 +129,13 @@ impl Running {
     }
 
     /// Notes which messages become the orders of dead letters.
-    async fn note_taken_in(&self, batch: &[Rows], part: &[RowIndex]) -> Result<(), End> {
+    async fn note_taken_in(&self, batch: &[Rows], part: &[RowIndex]) -> Result<(), TermEnd> {
         let messages = part.iter().map(|&(chunk, row)| &batch[chunk].orders.messages[row]);
         for message in messages.filter(|message| message.replayed) {
             let (key, sequence) = (message.key.as_str(), message.position.sequence);
             tokio::select! {
                 () = self.parts.dead_letters.note_taken_in(key, sequence) => {}
-                () = self.parts.give_up.cancelled() => return Err(End::Stopped),
+                () = self.parts.give_up.cancelled() => return Err(TermEnd::Stopped),
             }
         }
         Ok(())
@@ -148,22 +148,22 @@ impl Running {
     }
 
     /// Moves the position over what is no row, or only renews the lease.
-    pub(super) async fn advance(&mut self, fence: &mut Fence, watermark: Watermark) -> Result<(), End> {
+    pub(super) async fn advance(&mut self, fence: &mut Fence, watermark: Watermark) -> Result<(), TermEnd> {
         loop {
             let values = fence.values(watermark, None, self.lost_up_to(watermark));
             let give_up = self.parts.give_up.clone();
             let passed = tokio::select! {
                 passed = self.pass(&values) => passed,
-                () = give_up.cancelled() => return Err(End::Stopped),
+                () = give_up.cancelled() => return Err(TermEnd::Stopped),
             };
             match passed {
                 Ok(written) => {
                     let has_last_row = written.position.has_last_row;
                     fence.moved(&values, written.position.ctid);
                     self.moved(fence, watermark);
-                    return if has_last_row { Ok(()) } else { Err(End::Lost) };
+                    return if has_last_row { Ok(()) } else { Err(TermEnd::Lost) };
                 }
-                Err(Failure::Fenced) => self.reread(fence).await?,
+                Err(CommitFailure::Fenced) => self.reread(fence).await?,
                 Err(failure) => return Err(self.fail(failure).await),
             }
         }
@@ -175,11 +175,11 @@ impl Running {
         batch: &[Rows],
         part: &[RowIndex],
         copies: bool,
-    ) -> Result<Written, Failure> {
-        self.open().await.map_err(Failure::Away)?;
-        let Some(session) = &self.session else { return Err(Failure::Away("not connected".into())) };
+    ) -> Result<CommittedBatch, CommitFailure> {
+        self.open().await.map_err(CommitFailure::Away)?;
+        let Some(session) = &self.session else { return Err(CommitFailure::Away("not connected".into())) };
         if self.run.is_some_and(|run| run.format != session.format) {
-            return Err(Failure::Away("the type of the column data was changed".into()));
+            return Err(CommitFailure::Away("the type of the column data was changed".into()));
         }
         if copies {
             self.answered(session.copy(values, batch)).await
@@ -188,55 +188,59 @@ impl Running {
         }
     }
 
-    async fn pass(&mut self, values: &position::FenceValues) -> Result<Written, Failure> {
-        self.open().await.map_err(Failure::Away)?;
-        let Some(session) = &self.session else { return Err(Failure::Away("not connected".into())) };
+    async fn pass(&mut self, values: &position::FenceValues) -> Result<CommittedBatch, CommitFailure> {
+        self.open().await.map_err(CommitFailure::Away)?;
+        let Some(session) = &self.session else { return Err(CommitFailure::Away("not connected".into())) };
         self.answered(session.pass(values)).await
     }
 
     /// Waits for an answer, and says so where it is slow.
     async fn answered(
         &self,
-        statement: impl Future<Output = Result<Written, Failure>>,
-    ) -> Result<Written, Failure> {
-        let Some(session) = &self.session else { return Err(Failure::Away("not connected".into())) };
+        statement: impl Future<Output = Result<CommittedBatch, CommitFailure>>,
+    ) -> Result<CommittedBatch, CommitFailure> {
+        let Some(session) = &self.session else { return Err(CommitFailure::Away("not connected".into())) };
         let slow = || {
             let reason = "a write is not answered: is the table locked, or the server stuck?";
             self.parts.health.down(Part::Postgres, reason);
         };
         let answer = postgres::answered(&session.connection, statement, slow).await;
-        answer.map_err(|unanswered| Failure::Away(unanswered.to_string()))?
+        answer.map_err(|unanswered| CommitFailure::Away(unanswered.to_string()))?
     }
 
     /// After a failure: says what is away, and waits a moment. Whether the write was committed is not known, so that
     /// writing begins again with the position's row, in a new session.
-    pub(super) async fn fail(&mut self, failure: Failure) -> End {
+    pub(super) async fn fail(&mut self, failure: CommitFailure) -> TermEnd {
         let reason = match failure {
-            Failure::Away(reason) | Failure::Refused(reason) | Failure::TimedOut(reason) => reason,
-            Failure::Fenced | Failure::Stored | Failure::CopyRefused => return End::Lost,
+            CommitFailure::Away(reason)
+            | CommitFailure::Refused(reason)
+            | CommitFailure::TimedOut(reason) => reason,
+            CommitFailure::Fenced | CommitFailure::Stored | CommitFailure::CopyRefused => {
+                return TermEnd::Lost;
+            }
         };
         self.session = None;
         self.is_refused = true;
         self.parts.health.down(Part::Postgres, reason);
         tokio::select! {
-            () = self.backoff.wait() => End::Lost,
-            () = self.parts.stop.cancelled() => End::Stopped,
+            () = self.backoff.wait() => TermEnd::Lost,
+            () = self.parts.stop.cancelled() => TermEnd::Stopped,
         }
     }
 
     /// The fence did not match. An erasure, and an operator who resets the count of lost messages, change the row and leave
     /// session and position as they are: then writing goes on, with the erased keys known.
-    async fn reread(&mut self, fence: &mut Fence) -> Result<(), End> {
+    async fn reread(&mut self, fence: &mut Fence) -> Result<(), TermEnd> {
         let give_up = self.parts.give_up.clone();
         let read = tokio::select! {
             read = self.read_again() => read,
-            () = give_up.cancelled() => return Err(End::Stopped),
+            () = give_up.cancelled() => return Err(TermEnd::Stopped),
         };
         let found = match read {
             Ok(found) => found,
-            Err(reason) => return Err(self.fail(Failure::Away(reason)).await),
+            Err(reason) => return Err(self.fail(CommitFailure::Away(reason)).await),
         };
-        let is_as_left = |found: &Position, seen: Seen| {
+        let is_as_left = |found: &Position, seen: LastPosition| {
             found.session == fence.session && found.session == seen.session && found.seq == seen.seq
         };
         match (found, self.seen) {
@@ -249,7 +253,7 @@ impl Running {
             (found, _) => {
                 let writer = found.and_then(|found| found.writer);
                 tracing::info!(writer, "the position's row was changed; this process reads it again");
-                Err(End::Lost)
+                Err(TermEnd::Lost)
             }
         }
     }
@@ -277,7 +281,7 @@ impl Running {
         }
         self.gaps.retain(|gap| gap.end > watermark.seq + 1);
         self.note_lost(self.lost + lost);
-        self.seen = Some(Seen { session: fence.session, seq: watermark.seq });
+        self.seen = Some(LastPosition { session: fence.session, seq: watermark.seq });
         self.parts.cache.note_committed(watermark.seq);
         self.parts.metrics.position.set(watermark.seq.cast_signed());
         let writer = Some(self.name.clone());
@@ -319,13 +323,13 @@ impl Running {
     }
 
     /// Dead letters are stored before the position passes them.
-    async fn store_dead_letters(&self, batch: &[Rows]) -> Result<(), End> {
+    async fn store_dead_letters(&self, batch: &[Rows]) -> Result<(), TermEnd> {
         let letters = batch.iter().flat_map(|rows| &rows.orders.refused);
         let stored = stream::iter(letters)
             .for_each_concurrent(DEAD_LETTERS_IN_FLIGHT, |letter| self.store_dead_letter(letter));
         tokio::select! {
             () = stored => Ok(()),
-            () = self.parts.give_up.cancelled() => Err(End::Stopped),
+            () = self.parts.give_up.cancelled() => Err(TermEnd::Stopped),
         }
     }
 
@@ -379,7 +383,7 @@ impl Running {
         (chunk, row): RowIndex,
         detail: String,
         watermark: Watermark,
-    ) -> Result<(), End> {
+    ) -> Result<(), TermEnd> {
         let message = batch[chunk].orders.messages[row].clone();
         // Where the position has passed it, the table says that it is not there, and it leaves memory.
         self.parts.undecided.add(message.key.as_str(), message.position.sequence);

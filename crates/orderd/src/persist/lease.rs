@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::batch::lost;
 use super::encode::Rows;
 use super::session::Session;
-use super::writer::{Running, Seen};
+use super::writer::{LastPosition, RunningWriter};
 use crate::aligned_interval;
 use crate::health::Part;
 use crate::position::{ProblemReport, RunProblem, StreamIdentity, StreamRun, TablePosition};
@@ -21,7 +21,7 @@ const FOLLOW_INTERVAL: Duration = Duration::from_millis(500);
 /// Rows that are written stay so long at least, where nothing but a loss takes them away.
 const STALE_ROW_AGE: Duration = Duration::from_secs(600);
 
-impl Running {
+impl RunningWriter {
     /// Follows another process's writing, until the lease is this process's; `None`: the service stops.
     pub(super) async fn follow(&mut self, gobchan: &mut mpsc::Receiver<Rows>) -> Option<Fence> {
         let mut problems = self.parts.positions.problem.subscribe();
@@ -287,7 +287,7 @@ impl Running {
         if self.seen.is_some_and(|seen| seen.session != found.session) {
             self.parts.positions.take_asked_at();
         }
-        self.seen = Some(Seen { session: found.session, seq: found.seq });
+        self.seen = Some(LastPosition { session: found.session, seq: found.seq });
         self.note_lost(found.lost);
         self.parts.cache.note_committed(found.seq);
         let is_self = writer.as_deref() == Some(&self.name);

@@ -32,7 +32,7 @@ pub(super) struct Session {
 }
 
 /// A batch that was written with its position.
-pub(super) struct Written {
+pub(super) struct CommittedBatch {
     pub(super) position: Moved,
     /// Rows that were not there before.
     pub(super) inserted: u64,
@@ -40,7 +40,7 @@ pub(super) struct Written {
 
 /// Why a batch is not in the table.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(super) enum CommitFailure {
     /// PostgreSQL can't be reached, or can't write anything now. Whether the batch was committed is not known.
     Away(String),
     /// The fence does not match: another process has written the position's row.
@@ -100,7 +100,7 @@ impl Session {
         values: &FenceValues,
         batch: &[Rows],
         part: &[RowIndex],
-    ) -> Result<Written, Failure> {
+    ) -> Result<CommittedBatch, CommitFailure> {
         let ids: Vec<&str> = part.iter().map(|&(chunk, row)| batch[chunk].orders.orders[row].key()).collect();
         let data: Vec<Data<&[u8]>> = part
             .iter()
@@ -109,15 +109,19 @@ impl Session {
         let mut parameters = values.parameters().to_vec();
         parameters.extend([&ids as &(dyn ToSql + Sync), &data]);
         let row = self.connection.client.query_one(&self.insert, &parameters).await.map_err(failure)?;
-        let position = Moved::read(&row).map_err(failure)?.ok_or(Failure::Fenced)?;
+        let position = Moved::read(&row).map_err(failure)?.ok_or(CommitFailure::Fenced)?;
         let inserted: i64 = row.try_get(2).map_err(failure)?;
-        Ok(Written { position, inserted: inserted.cast_unsigned() })
+        Ok(CommittedBatch { position, inserted: inserted.cast_unsigned() })
     }
 
     /// Writes a whole batch by COPY, which fails where a key is there already.
-    pub(super) async fn copy(&self, values: &FenceValues, batch: &[Rows]) -> Result<Written, Failure> {
+    pub(super) async fn copy(
+        &self,
+        values: &FenceValues,
+        batch: &[Rows],
+    ) -> Result<CommittedBatch, CommitFailure> {
         let copied = self.copy_in_transaction(values, batch).await;
-        if let Err(Failure::Away(_)) = &copied {
+        if let Err(CommitFailure::Away(_)) = &copied {
             return copied;
         }
         if copied.is_err() {
@@ -128,7 +132,11 @@ impl Session {
     }
 
     /// All that needs no answer is sent at once: the batch takes two round trips.
-    async fn copy_in_transaction(&self, values: &FenceValues, batch: &[Rows]) -> Result<Written, Failure> {
+    async fn copy_in_transaction(
+        &self,
+        values: &FenceValues,
+        batch: &[Rows],
+    ) -> Result<CommittedBatch, CommitFailure> {
         let client = &self.connection.client;
         let (begun, fenced, sink) = tokio::join!(
             client.batch_execute("BEGIN"),
@@ -137,7 +145,7 @@ impl Session {
         );
         begun.map_err(failure)?;
         // Before COPY is finished: without the fence nothing is committed.
-        let position = fenced.map_err(failure)?.ok_or(Failure::Fenced)?;
+        let position = fenced.map_err(failure)?.ok_or(CommitFailure::Fenced)?;
         let mut sink = std::pin::pin!(sink.map_err(failure)?);
         sink.feed(Bytes::from_static(COPY_HEAD)).await.map_err(failure)?;
         for rows in batch.iter().filter(|rows| !rows.copy.is_empty()) {
@@ -146,32 +154,32 @@ impl Session {
         sink.feed(Bytes::from_static(COPY_TAIL)).await.map_err(failure)?;
         let (copied, committed) = tokio::join!(sink.finish(), client.batch_execute("COMMIT"));
         let inserted = copied.map_err(failure)?;
-        committed.map_err(|error| Failure::Away(describe(&error)))?;
-        Ok(Written { position, inserted })
+        committed.map_err(|error| CommitFailure::Away(describe(&error)))?;
+        Ok(CommittedBatch { position, inserted })
     }
 
     /// Moves the position over messages that are no rows.
-    pub(super) async fn pass(&self, values: &FenceValues) -> Result<Written, Failure> {
+    pub(super) async fn pass(&self, values: &FenceValues) -> Result<CommittedBatch, CommitFailure> {
         let moved = position::advance(&self.connection.client, &self.fence, values).await.map_err(failure)?;
-        Ok(Written { position: moved.ok_or(Failure::Fenced)?, inserted: 0 })
+        Ok(CommittedBatch { position: moved.ok_or(CommitFailure::Fenced)?, inserted: 0 })
     }
 }
 
 /// Whether PostgreSQL refuses a row for what it is, or can't write anything now.
-pub(super) fn failure(error: tokio_postgres::Error) -> Failure {
+pub(super) fn failure(error: tokio_postgres::Error) -> CommitFailure {
     let detail = describe(&error);
-    let Some(code) = error.code() else { return Failure::Away(detail) };
+    let Some(code) = error.code() else { return CommitFailure::Away(detail) };
     if postgres::is_stored_already(&error) {
-        return Failure::Stored;
+        return CommitFailure::Stored;
     }
     if *code == SqlState::QUERY_CANCELED {
-        return Failure::TimedOut(detail);
+        return CommitFailure::TimedOut(detail);
     }
     // "COPY FROM not supported with row-level security"
     if *code == SqlState::FEATURE_NOT_SUPPORTED {
-        return Failure::CopyRefused;
+        return CommitFailure::CopyRefused;
     }
     // Data exceptions, violated constraints, limits such as a row's size, exceptions that a trigger raises.
     let of_a_row = ["22", "23", "44", "54", "P0"].iter().any(|class| code.code().starts_with(class));
-    if of_a_row { Failure::Refused(detail) } else { Failure::Away(detail) }
+    if of_a_row { CommitFailure::Refused(detail) } else { CommitFailure::Away(detail) }
 }

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::batch::Batch;
 use super::encode::Rows;
 use super::lease::timely;
-use super::session::{Failure, Session};
+use super::session::{CommitFailure, Session};
 use crate::aligned_interval;
 use crate::config::Settings;
 use crate::dead_letters::store::Store;
@@ -56,13 +56,13 @@ pub(crate) struct Writer {
 }
 
 /// The stage as it runs.
-pub(super) struct Running {
+pub(super) struct RunningWriter {
     pub(super) parts: Writer,
     /// What this process is called in the position's row.
     pub(super) name: String,
     pub(super) session: Option<Session>,
     /// What was last seen of the row.
-    pub(super) seen: Option<Seen>,
+    pub(super) seen: Option<LastPosition>,
     pub(super) run: Option<StreamRun>,
     /// The generation of the memory that is filled.
     pub(super) generation: u64,
@@ -90,13 +90,13 @@ pub(super) struct Running {
 
 /// What was last seen of the position's row.
 #[derive(Clone, Copy)]
-pub(super) struct Seen {
+pub(super) struct LastPosition {
     pub(super) session: i64,
     pub(super) seq: u64,
 }
 
 /// How a term as the writer ends.
-pub(super) enum End {
+pub(super) enum TermEnd {
     /// Another process may write now.
     Lost,
     /// `gobchan` is closed, or time is up.
@@ -106,7 +106,7 @@ pub(super) enum End {
 impl Writer {
     /// Runs until `gobchan` closes.
     pub(crate) async fn run(self, mut gobchan: mpsc::Receiver<Rows>) -> anyhow::Result<()> {
-        let mut running = Running {
+        let mut running = RunningWriter {
             name: name(),
             parts: self,
             session: None,
@@ -125,7 +125,7 @@ impl Writer {
             rows_lost_at: None,
         };
         while let Some(fence) = running.follow(&mut gobchan).await {
-            if let End::Stopped = running.lead(fence, &mut gobchan).await {
+            if let TermEnd::Stopped = running.lead(fence, &mut gobchan).await {
                 return Ok(());
             }
         }
@@ -141,10 +141,10 @@ fn name() -> String {
 }
 
 /// As the writer.
-impl Running {
+impl RunningWriter {
     /// Writes until another process does, or the service stops.
-    async fn lead(&mut self, mut fence: Fence, gobchan: &mut mpsc::Receiver<Rows>) -> End {
-        let Some(run) = self.run else { return End::Lost };
+    async fn lead(&mut self, mut fence: Fence, gobchan: &mut mpsc::Receiver<Rows>) -> TermEnd {
+        let Some(run) = self.run else { return TermEnd::Lost };
         tracing::info!(writer = self.name, after = run.after.seq, "this process writes now");
         let mut watermark = run.after;
         let mut problems = self.parts.positions.problem.subscribe();
@@ -160,19 +160,19 @@ impl Running {
                         }
                         None => {
                             self.hand_over(&fence).await;
-                            return End::Stopped;
+                            return TermEnd::Stopped;
                         }
                     },
                     () = aligned_interval::next(RENEW_INTERVAL) => self.renew(&mut fence, watermark).await,
                     _ = problems.changed() => Ok(()),
                     // Another one than was known when the lease was taken: dead letters are lost.
-                    _ = dead_streams.changed() => Err(End::Lost),
+                    _ = dead_streams.changed() => Err(TermEnd::Lost),
                 };
                 if let Err(end) = renewed {
                     return end;
                 }
                 if self.has_problem() {
-                    return End::Lost;
+                    return TermEnd::Lost;
                 }
                 continue;
             }
@@ -207,7 +207,7 @@ impl Running {
     }
 
     /// Renews the lease of an idle writer, as long as the stream can be read.
-    async fn renew(&mut self, fence: &mut Fence, watermark: Watermark) -> Result<(), End> {
+    async fn renew(&mut self, fence: &mut Fence, watermark: Watermark) -> Result<(), TermEnd> {
         if self.parts.health.is_up(Part::Intake) && self.parts.health.is_up(Part::Nats) {
             return self.advance(fence, watermark).await;
         }
@@ -216,7 +216,7 @@ impl Running {
                 self.parts.health.up(Part::Postgres);
                 Ok(())
             }
-            Err(reason) => Err(self.fail(Failure::Away(reason)).await),
+            Err(reason) => Err(self.fail(CommitFailure::Away(reason)).await),
         }
     }
 
