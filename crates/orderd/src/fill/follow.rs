@@ -17,7 +17,7 @@ use crate::dead_letters::store::Store;
 use crate::dead_letters::watch;
 use crate::metrics::Metrics;
 use crate::position::Positions;
-use crate::postgres::{self, LookUp, Unanswered};
+use crate::postgres::{self, RowLookup, Unanswered};
 use crate::retry::Backoff;
 use crate::undecided::Undecided;
 
@@ -52,25 +52,25 @@ impl Follow {
 
     async fn decide(&self, initmemchan: &mpsc::Sender<Entries>) {
         let mut backoff = Backoff::default();
-        let mut look_up = None;
+        let mut lookup = None;
         let mut entry_builder = self.cache.entry_builder();
         let mut generation;
         loop {
             if self.undecided.is_empty() {
                 // Where connections are few, others need this one.
-                look_up = None;
+                lookup = None;
                 self.undecided.added().await;
             }
             // What the one before could not decide, this one may hold too.
             generation = self.cache.generation();
-            match self.ask(&mut look_up, &mut entry_builder, generation, initmemchan).await {
+            match self.ask(&mut lookup, &mut entry_builder, generation, initmemchan).await {
                 Ok(()) => {
                     backoff.reset();
                     tokio::time::sleep(POLL_INTERVAL).await;
                 }
                 Err(error) => {
                     tracing::debug!(error = format!("{error:#}"), "can't ask the table for undecided orders");
-                    look_up = None;
+                    lookup = None;
                     backoff.wait().await;
                 }
             }
@@ -79,7 +79,7 @@ impl Follow {
 
     async fn ask(
         &self,
-        look_up: &mut Option<LookUp>,
+        lookup: &mut Option<RowLookup>,
         entry_builder: &mut EntryBuilder,
         generation: u64,
         initmemchan: &mpsc::Sender<Entries>,
@@ -90,7 +90,7 @@ impl Follow {
             let ids: Vec<&str> = passed.iter().map(|(key, _)| key.as_str()).collect();
             let stream = self.positions.stream_name();
             let of = (stream.as_str(), self.settings.nats.topic.as_str());
-            let rows = postgres::rows(look_up, &self.settings.postgres, of, &ids);
+            let rows = postgres::rows(lookup, &self.settings.postgres, of, &ids);
             let found = timeout(ANSWER_TIMEOUT, rows).await.map_err(|_| Unanswered::Silent)??;
             let rows = found.rows;
             entry_builder.set_format(found.format);

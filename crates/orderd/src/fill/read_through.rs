@@ -17,7 +17,7 @@ use crate::config::Settings;
 use crate::metrics::Metrics;
 use crate::nats::{stored_message, streams};
 use crate::position::{Positions, Watermark};
-use crate::postgres::{self, Found, LookUp};
+use crate::postgres::{self, FoundRows, RowLookup};
 use crate::subject;
 
 /// How many readers may wait, and how many are answered by one query.
@@ -114,8 +114,8 @@ impl RowSource for ReadThrough {
 async fn answer(asked: &mut mpsc::Receiver<Question>, parts: &Sources, cache: &Cache) {
     let settings = &parts.settings.postgres;
     // At once: while memory fills, many ask, and PostgreSQL has others to serve. Tried again where it fails.
-    let opened = tokio::time::timeout(ANSWER_TIMEOUT, LookUp::open(settings)).await;
-    let mut look_up = opened.ok().and_then(Result::ok);
+    let opened = tokio::time::timeout(ANSWER_TIMEOUT, RowLookup::open(settings)).await;
+    let mut lookup = opened.ok().and_then(Result::ok);
     let mut questions = Vec::new();
     let mut reader = RowReader::new(cache.layouts().clone());
     while asked.recv_many(&mut questions, MAX_BATCH).await > 0 {
@@ -124,10 +124,10 @@ async fn answer(asked: &mut mpsc::Receiver<Question>, parts: &Sources, cache: &C
         let ids: Vec<&str> = questions.iter().map(|question| question.id.as_str()).collect();
         let stream = parts.positions.stream_name();
         let of = (stream.as_str(), parts.settings.nats.topic.as_str());
-        let rows = postgres::rows(&mut look_up, settings, of, &ids);
+        let rows = postgres::rows(&mut lookup, settings, of, &ids);
         let rows = tokio::time::timeout(ANSWER_TIMEOUT, rows).await;
         match rows {
-            Ok(Ok(Found { rows, format, position, .. })) => {
+            Ok(Ok(FoundRows { rows, format, position, .. })) => {
                 reader.set_format(format);
                 let is_beyond = |id: &&str| place(id).is_some_and(|place| !has_passed(position, place));
                 let missing = ids.iter().copied().filter(|id| !rows.contains_key(*id));
@@ -154,7 +154,7 @@ async fn answer(asked: &mut mpsc::Receiver<Question>, parts: &Sources, cache: &C
                 }
             }
             failed => {
-                look_up = None;
+                lookup = None;
                 questions.clear();
                 if let Ok(Err(error)) = failed {
                     tracing::debug!(%error, "can't read orders through");

@@ -12,7 +12,7 @@ use super::writer::{LastPosition, RunningWriter};
 use crate::aligned_interval;
 use crate::health::Part;
 use crate::position::{ProblemReport, RunProblem, StreamIdentity, StreamRun, TablePosition};
-use crate::postgres::position::{self, Fence, Position, PositionKey, Start};
+use crate::postgres::position::{self, Fence, Position, PositionKey, SessionStart};
 use crate::postgres::{self, SLOW_ANSWER, STUCK_ANSWER, Unanswered, describe};
 
 /// How often a follower reads the position, and so how soon it sees that the lease is free.
@@ -162,9 +162,9 @@ impl RunningWriter {
         found: &Position,
         report: Option<ProblemReport>,
         dead_created: Option<i64>,
-    ) -> Option<Start> {
+    ) -> Option<SessionStart> {
         let beginning =
-            Start { seq: stream.beginning(), stream_created: stream.created, gap_end: 0, lost: 0 };
+            SessionStart { seq: stream.beginning(), stream_created: stream.created, gap_end: 0, lost: 0 };
         let problem = report.filter(|report| report.at_position).map(|report| report.problem);
         let has_lost_rows = !found.has_last_row && self.watches_rows();
         let has_lost_letters =
@@ -178,7 +178,7 @@ impl RunningWriter {
                     after = found.seq,
                     "messages left the stream before they were taken in; the position passes over them"
                 );
-                return Some(Start { gap_end: beginning.seq, lost, ..beginning });
+                return Some(SessionStart { gap_end: beginning.seq, lost, ..beginning });
             }
             Some(RunProblem::Replaced) => "the stream was recreated or restored",
             None if has_lost_rows => "the table does not have the row that was written last",

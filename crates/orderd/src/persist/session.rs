@@ -10,7 +10,7 @@ use tokio_postgres::types::{ToSql, Type};
 use super::batch::RowIndex;
 use super::encode::Rows;
 use crate::config::Postgres;
-use crate::postgres::position::{self, FenceValues, Moved};
+use crate::postgres::position::{self, FenceValues, MovedPosition};
 use crate::postgres::{self, Connection, Data, PrepareError, describe};
 
 /// The head and tail of `COPY … (FORMAT binary)`.
@@ -33,7 +33,7 @@ pub(super) struct Session {
 
 /// A batch that was written with its position.
 pub(super) struct CommittedBatch {
-    pub(super) position: Moved,
+    pub(super) position: MovedPosition,
     /// Rows that were not there before.
     pub(super) inserted: u64,
 }
@@ -109,7 +109,7 @@ impl Session {
         let mut parameters = values.parameters().to_vec();
         parameters.extend([&ids as &(dyn ToSql + Sync), &data]);
         let row = self.connection.client.query_one(&self.insert, &parameters).await.map_err(failure)?;
-        let position = Moved::read(&row).map_err(failure)?.ok_or(CommitFailure::Fenced)?;
+        let position = MovedPosition::read(&row).map_err(failure)?.ok_or(CommitFailure::Fenced)?;
         let inserted: i64 = row.try_get(2).map_err(failure)?;
         Ok(CommittedBatch { position, inserted: inserted.cast_unsigned() })
     }

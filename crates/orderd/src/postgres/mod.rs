@@ -29,7 +29,7 @@ use self::admission::admit;
 pub(crate) use self::data::{Data, array_type};
 pub(crate) use self::erased::{ERASED, create_erased, erased, erased_keys, make_erased};
 pub(crate) use self::failure::ConnectError;
-pub(crate) use self::rows::{Found, LookUp, insert, insert_from, rows};
+pub(crate) use self::rows::{FoundRows, RowLookup, insert, insert_from, rows};
 pub(crate) use self::schema::format_of_table;
 use self::schema::{Refused, Traits};
 pub(crate) use self::wal::{Wal, wal};

@@ -58,7 +58,7 @@ pub(crate) struct Position {
 
 /// Where a new session begins, if not at the position: memory of what was before counts no more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Start {
+pub(crate) struct SessionStart {
     pub(crate) seq: u64,
     pub(crate) stream_created: i64,
     /// As in [`Position`].
@@ -210,7 +210,7 @@ pub(crate) async fn take(
     key: &PositionKey,
     found: &Position,
     writer: &str,
-    start: Option<Start>,
+    start: Option<SessionStart>,
     dead_created: Option<i64>,
     lost: u64,
 ) -> Result<Option<(Fence, Position)>, Error> {
@@ -236,7 +236,7 @@ async fn begin_session(
     key: &PositionKey,
     found: &Position,
     writer: &str,
-    start: Option<Start>,
+    start: Option<SessionStart>,
     dead_created: Option<i64>,
     lost: u64,
 ) -> Result<Option<(Fence, Position)>, Error> {
@@ -399,14 +399,14 @@ impl FenceValues {
 }
 
 /// What the fence's update returns.
-pub(crate) struct Moved {
+pub(crate) struct MovedPosition {
     /// Of the new version of the position's row.
     pub(crate) ctid: String,
     /// Whether the table had the row that was written last before.
     pub(crate) has_last_row: bool,
 }
 
-impl Moved {
+impl MovedPosition {
     /// From the first two columns, which are null where the fence does not match.
     pub(crate) fn read(row: &Row) -> Result<Option<Self>, Error> {
         let Some(ctid) = row.try_get(0)? else { return Ok(None) };
@@ -419,9 +419,9 @@ pub(crate) async fn advance(
     client: &Client,
     fence: &Statement,
     values: &FenceValues,
-) -> Result<Option<Moved>, Error> {
+) -> Result<Option<MovedPosition>, Error> {
     let row = client.query_opt(fence, &values.parameters()).await?;
-    row.map_or(Ok(None), |row| Moved::read(&row))
+    row.map_or(Ok(None), |row| MovedPosition::read(&row))
 }
 
 /// The writer that stops gives the lease away, so that another process takes it at once.

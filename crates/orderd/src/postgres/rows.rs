@@ -15,7 +15,7 @@ use crate::config::{Postgres, Table};
 use crate::position::Watermark;
 
 /// A connection on which rows are asked for by their ids. To plan the question costs more than a few rows do.
-pub(crate) struct LookUp {
+pub(crate) struct RowLookup {
     connection: Connection,
     by_ids: Statement,
     encoding: Encoding,
@@ -23,7 +23,7 @@ pub(crate) struct LookUp {
     format: RowFormat,
 }
 
-impl LookUp {
+impl RowLookup {
     pub(crate) async fn open(settings: &Postgres) -> Result<Self, AskError> {
         let connection = connect(settings).await?;
         // In one statement, so that the position is not newer than what is not there.
@@ -44,7 +44,7 @@ impl LookUp {
 
 /// What the table said when it was asked for ids.
 #[derive(Default)]
-pub(crate) struct Found {
+pub(crate) struct FoundRows {
     /// The rows that are there; data may be null.
     pub(crate) rows: HashMap<String, Option<Vec<u8>>>,
     pub(crate) format: RowFormat,
@@ -57,17 +57,17 @@ pub(crate) struct Found {
 /// The rows of these ids that are there, and the position of a stream and topic; of any, where the stream is not known
 /// yet and is `""`. Opens the connection where there is none.
 pub(crate) async fn rows(
-    look_up: &mut Option<LookUp>,
+    lookup: &mut Option<RowLookup>,
     settings: &Postgres,
     (stream, topic): (&str, &str),
     ids: &[&str],
-) -> Result<Found, AskError> {
-    let LookUp { connection, by_ids, encoding, format } = match look_up {
+) -> Result<FoundRows, AskError> {
+    let RowLookup { connection, by_ids, encoding, format } = match lookup {
         Some(opened) if !opened.connection.client.is_closed() => opened,
-        _ => look_up.insert(LookUp::open(settings).await?),
+        _ => lookup.insert(RowLookup::open(settings).await?),
     };
     let ids = encoding.holdable(&connection.client, ids).await?;
-    let mut found = Found { format: *format, ..Found::default() };
+    let mut found = FoundRows { format: *format, ..FoundRows::default() };
     for row in connection.client.query(by_ids, &[&ids, &settings.table.to_string(), &stream, &topic]).await? {
         if let Some(id) = row.try_get(0)? {
             let data: Option<Data<Vec<u8>>> = row.try_get(1)?;
