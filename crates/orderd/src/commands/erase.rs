@@ -14,7 +14,7 @@ use super::confirm::confirmed;
 use super::progress::Progress;
 use crate::cli::EraseArgs;
 use crate::config::{self, ConfigError, Http, Nats, Postgres};
-use crate::erasure::{Eraser, Erasing, Found};
+use crate::erasure::{Eraser, Erasing, TraceCounts};
 use crate::logging::audit;
 use crate::nats;
 use crate::postgres::{self, Connection, expiry};
@@ -93,7 +93,7 @@ async fn erase_each(erasing: &mut Erasing, ids: Vec<String>, consent: Consent) -
     if there.is_empty() {
         return Ok(ExitCode::FAILURE);
     }
-    let total: Found = there.iter().map(|(_, found)| *found).sum();
+    let total: TraceCounts = there.iter().map(|(_, found)| *found).sum();
     if let Some(end) = consent.end(&format!("{} ({total})", orders(there.len())))? {
         return Ok(end);
     }
@@ -115,7 +115,7 @@ fn name_missing<'i>(ids: impl ExactSizeIterator<Item = &'i str>) {
     }
 }
 
-async fn erase(erasing: &mut Erasing, ids: &[String], progress: &Progress) -> anyhow::Result<Found> {
+async fn erase(erasing: &mut Erasing, ids: &[String], progress: &Progress) -> anyhow::Result<TraceCounts> {
     let erased = erasing.erase(ids, |_| true, || progress.add(1)).await;
     let by = audit::os_user();
     for (place, id) in ids.iter().enumerate() {
@@ -129,7 +129,7 @@ async fn erase(erasing: &mut Erasing, ids: &[String], progress: &Progress) -> an
     Ok(erased.context("not everything is erased; run this again")?.into_iter().flatten().sum())
 }
 
-fn say(count: usize, erased: Found) -> anyhow::Result<()> {
+fn say(count: usize, erased: TraceCounts) -> anyhow::Result<()> {
     Ok(super::print(&format!("{} erased: {erased}\n", orders(count)))?)
 }
 
@@ -181,7 +181,7 @@ async fn erase_all_with(
         return Ok(end);
     }
     let progress = Progress::new(Some(0), "orders");
-    let (mut ids, mut erased) = (HashSet::new(), Found::default());
+    let (mut ids, mut erased) = (HashSet::new(), TraceCounts::default());
     let mut changed = Instant::now();
     loop {
         let found = found(http, criterion).await?;
@@ -228,7 +228,7 @@ async fn erase_older(
         return Ok(end);
     }
     let progress = Progress::new(Some(count), "orders");
-    let (mut after, mut done, mut erased) = (None, 0, Found::default());
+    let (mut after, mut done, mut erased) = (None, 0, TraceCounts::default());
     loop {
         let ids = expiry::ids(client, table, after.as_deref(), cutoff, MAX_LIMIT as i64).await;
         let ids = ids.map_err(postgres::explain)?;

@@ -38,7 +38,7 @@ pub(crate) struct Follower {
     eraser: Eraser,
     cache: Arc<Cache>,
     /// What was erased.
-    seen: HashMap<String, Seen>,
+    seen: HashMap<String, SeenErasure>,
     /// When the latest of it was erased, by PostgreSQL's clock; none: nothing was looked at yet.
     newest: Option<f64>,
     /// What was left at the start is erased.
@@ -47,7 +47,7 @@ pub(crate) struct Follower {
     compared: Option<u64>,
 }
 
-struct Seen {
+struct SeenErasure {
     /// So many looks are left in which it is erased again.
     again: u32,
     /// When it was seen first.
@@ -153,7 +153,7 @@ impl Follower {
                 let again = if age < RECENT_SECONDS || self.newest.is_some() { FULL_READ_ROUNDS } else { 0 };
                 self.seen.insert(
                     id,
-                    Seen { again, at: OffsetDateTime::now_utc(), is_old: age > UNFINISHED_SECONDS },
+                    SeenErasure { again, at: OffsetDateTime::now_utc(), is_old: age > UNFINISHED_SECONDS },
                 );
             }
         }

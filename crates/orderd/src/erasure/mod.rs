@@ -41,20 +41,20 @@ pub(crate) struct Eraser {
 
 /// What was there of an order, or of several.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Found {
+pub(crate) struct TraceCounts {
     pub(crate) rows: u64,
     /// In the stream and in those that it gathers from.
     pub(crate) messages: u64,
     pub(crate) dead_letters: u64,
 }
 
-impl Found {
+impl TraceCounts {
     pub(crate) fn is_nothing(self) -> bool {
         self == Self::default()
     }
 }
 
-impl fmt::Display for Found {
+impl fmt::Display for TraceCounts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [rows, messages, letters] =
             [(self.rows, "row"), (self.messages, "message"), (self.dead_letters, "dead letter")]
@@ -63,7 +63,7 @@ impl fmt::Display for Found {
     }
 }
 
-impl Add for Found {
+impl Add for TraceCounts {
     type Output = Self;
 
     fn add(self, other: Self) -> Self {
@@ -75,7 +75,7 @@ impl Add for Found {
     }
 }
 
-impl Sum for Found {
+impl Sum for TraceCounts {
     fn sum<I: Iterator<Item = Self>>(found: I) -> Self {
         found.fold(Self::default(), Add::add)
     }
@@ -126,7 +126,7 @@ impl Erasing {
     ///
     /// # Errors
     /// What can't be asked.
-    pub(crate) async fn look(&mut self, keys: &[String]) -> anyhow::Result<Vec<Found>> {
+    pub(crate) async fn look(&mut self, keys: &[String]) -> anyhow::Result<Vec<TraceCounts>> {
         let traces = self.traces(keys).await?;
         Ok(traces.iter().map(Traces::count).collect())
     }
@@ -141,7 +141,7 @@ impl Erasing {
         keys: &[String],
         is_known: impl Fn(&str) -> bool,
         each: impl Fn(),
-    ) -> anyhow::Result<Vec<Option<Found>>> {
+    ) -> anyhow::Result<Vec<Option<TraceCounts>>> {
         let traces = self.traces(keys).await?;
         let mut erased = Vec::new();
         for (key, traces) in keys.iter().zip(traces) {
@@ -174,7 +174,7 @@ impl Erasing {
         Ok(all)
     }
 
-    async fn erase_one(&mut self, key: &str, traces: Traces) -> anyhow::Result<Found> {
+    async fn erase_one(&mut self, key: &str, traces: Traces) -> anyhow::Result<TraceCounts> {
         // In NATS first: whatever happens then, the table gets it from there.
         let noted = self.dead_letters.note_erased(key).await;
         noted.with_context(|| format!("can't note in NATS that {} is erased", shown(key)))?;
@@ -185,7 +185,7 @@ impl Erasing {
             deleted.with_context(|| format!("can't erase the dead letter {key}"))?;
         }
         let messages = self.erase_messages(key, &traces.messages).await?;
-        Ok(Found { rows, messages, dead_letters: traces.has_dead_letter.into() })
+        Ok(TraceCounts { rows, messages, dead_letters: traces.has_dead_letter.into() })
     }
 
     async fn erase_messages(&self, key: &str, sequences: &[u64]) -> anyhow::Result<u64> {
@@ -284,8 +284,8 @@ impl Erasing {
 }
 
 impl Traces {
-    fn count(&self) -> Found {
-        Found {
+    fn count(&self) -> TraceCounts {
+        TraceCounts {
             rows: self.has_row.into(),
             messages: self.messages.len() as u64,
             dead_letters: self.has_dead_letter.into(),
