@@ -65,7 +65,7 @@ pub(crate) struct App {
     searches_served: Served,
     audit: audit::FailedAttempts,
     large: response_budget::ResponseBudget,
-    dead_letters: dead_letters::DeadLetters,
+    dead_letters: dead_letters::DeadLettersApi,
     settings: Arc<Settings>,
     /// What goes on for as long as the client listens ends with it.
     stop: CancellationToken,
@@ -96,7 +96,10 @@ impl App {
             depths,
             audit: audit::FailedAttempts::default(),
             large: response_budget::ResponseBudget::new(),
-            dead_letters: dead_letters::DeadLetters::new(parts.dead_letters.clone(), parts.receipts.clone()),
+            dead_letters: dead_letters::DeadLettersApi::new(
+                parts.dead_letters.clone(),
+                parts.receipts.clone(),
+            ),
             settings: parts.settings.clone(),
             client: parts.client.clone(),
             stop: parts.stop.clone(),

@@ -21,7 +21,7 @@ const STYLE: &str = "text/css; charset=utf-8";
 const ICON: &str = "image/svg+xml";
 
 #[derive(Clone, Copy)]
-struct File {
+struct Asset {
     path: &'static str,
     kind: &'static str,
     text: &'static str,
@@ -33,13 +33,13 @@ macro_rules! file {
         file!($kind $name at concat!("/", $name))
     };
     ($kind:ident $name:literal at $path:expr) => {
-        File { path: $path, kind: $kind, text: include_str!(concat!("../../../web/", $name)) }
+        Asset { path: $path, kind: $kind, text: include_str!(concat!("../../../web/", $name)) }
     };
 }
 
 /// The scripts are modules, one for each thing that the page does; what `/` needs is named there, so that a
 /// browser asks for all of it at once.
-const FILES: &[File] = &[
+const FILES: &[Asset] = &[
     file!(HTML "index.html" at "/"),
     file!(STYLE "style.css"),
     file!(ICON "favicon.svg"),
@@ -78,7 +78,7 @@ pub(crate) fn routes() -> Router<Arc<App>> {
     })
 }
 
-fn served(file: File, tag: &HeaderValue, asked: &HeaderMap) -> Response {
+fn served(file: Asset, tag: &HeaderValue, asked: &HeaderMap) -> Response {
     let body = file.text.as_bytes();
     let mut response = unless_known(tag, asked, || ([(header::CONTENT_TYPE, file.kind)], body));
     for (name, value) in [

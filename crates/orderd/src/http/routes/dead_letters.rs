@@ -49,19 +49,19 @@ pub(crate) const LARGEST: u64 = (1 << 53) - 1;
 
 /// What listing is asked for.
 #[derive(Deserialize)]
-pub(crate) struct Wanted {
+pub(crate) struct ListQuery {
     before: Option<u64>,
 }
 
 /// Asks NATS, a few requests at a time.
-pub(crate) struct DeadLetters {
+pub(crate) struct DeadLettersApi {
     store: Arc<Store>,
     receipts: Arc<Receipts>,
     requests: Semaphore,
     replays: Semaphore,
 }
 
-impl DeadLetters {
+impl DeadLettersApi {
     pub(crate) fn new(store: Arc<Store>, receipts: Arc<Receipts>) -> Self {
         let (requests, replays) = (Semaphore::new(MAX_REQUESTS), Semaphore::new(MAX_REPLAYS));
         Self { store, receipts, requests, replays }
@@ -93,7 +93,7 @@ impl DeadLetters {
 /// Without their payloads, newest first; `?before=` goes on where a list has ended.
 pub(crate) async fn list(
     State(app): State<Arc<App>>,
-    Query(wanted): Query<Wanted>,
+    Query(wanted): Query<ListQuery>,
 ) -> Result<Response, Response> {
     if wanted.before.is_some_and(|before| before > LARGEST) {
         return Err(text(

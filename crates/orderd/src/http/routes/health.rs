@@ -13,14 +13,14 @@ use crate::http::{App, json as json_answer};
 
 /// What `/readyz` is asked.
 #[derive(Deserialize)]
-pub(crate) struct Wanted {
-    r#for: Option<Use>,
+pub(crate) struct ReadyzQuery {
+    r#for: Option<ReadyFor>,
 }
 
 /// `?for=reads` asks whether orders can be served, whatever else is away.
 #[derive(Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum Use {
+enum ReadyFor {
     Reads,
 }
 
@@ -30,11 +30,11 @@ pub(crate) async fn alive(State(app): State<Arc<App>>) -> Response {
 }
 
 /// 200 when orders are taken in, or with `?for=reads` when they can be served.
-pub(crate) async fn ready(State(app): State<Arc<App>>, Query(wanted): Query<Wanted>) -> Response {
+pub(crate) async fn ready(State(app): State<Arc<App>>, Query(wanted): Query<ReadyzQuery>) -> Response {
     let health = &app.health;
     let good = match wanted.r#for {
         // From memory, or through it.
-        Some(Use::Reads) => {
+        Some(ReadyFor::Reads) => {
             !health.is_draining()
                 && health.model_fits()
                 && (health.is_up(Part::Fill) || health.is_up(Part::Postgres))

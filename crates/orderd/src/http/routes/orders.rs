@@ -9,7 +9,7 @@ use cache::{Matches, QueryError};
 
 use crate::http::routes::full_orders;
 use crate::http::routes::order::unavailable;
-use crate::http::routes::query::{self, Asked, Pairs};
+use crate::http::routes::query::{self, OrdersQuery, Pairs};
 use crate::http::{App, SEARCH, text};
 
 /// Ids, newest first unless asked otherwise. All criteria must match.
@@ -20,7 +20,7 @@ pub(crate) async fn search(State(app): State<Arc<App>>, Query(pairs): Query<Pair
     }
 }
 
-async fn answer(app: Arc<App>, asked: &Asked, pairs: &Pairs) -> Response {
+async fn answer(app: Arc<App>, asked: &OrdersQuery, pairs: &Pairs) -> Response {
     let found = match find(&app, &asked.query).await {
         Ok(found) => found,
         Err(answer) => return answer,

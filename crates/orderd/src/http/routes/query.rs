@@ -30,7 +30,7 @@ pub(crate) type Pairs = Vec<(String, String)>;
 
 /// What is asked of `/orders`.
 #[derive(Debug)]
-pub(crate) struct Asked {
+pub(crate) struct OrdersQuery {
     pub(crate) query: Query,
     /// Documents, and not only their ids.
     pub(crate) full: bool,
@@ -40,8 +40,8 @@ pub(crate) struct Asked {
 ///
 /// # Errors
 /// What is wrong, with what would be right.
-pub(crate) fn orders(pairs: &Pairs, members: Members<'_>) -> Result<Asked, String> {
-    let mut given = Given::default();
+pub(crate) fn orders(pairs: &Pairs, members: Members<'_>) -> Result<OrdersQuery, String> {
+    let mut given = Parameters::default();
     let criteria = criteria(pairs, members, &PARAMETERS, |name, value| given.take(name, value))?;
     let mut query = Query {
         criteria,
@@ -54,7 +54,7 @@ pub(crate) fn orders(pairs: &Pairs, members: Members<'_>) -> Result<Asked, Strin
     if let Some(after) = &given.after {
         query.go_on_after(after);
     }
-    Ok(Asked { query, full: given.full.unwrap_or_default() })
+    Ok(OrdersQuery { query, full: given.full.unwrap_or_default() })
 }
 
 /// The members and values that an order must have. `take` gets the parameters that are not members.
@@ -124,7 +124,7 @@ pub(crate) fn all(members: &[String], parameters: &[&str]) -> String {
 
 /// Parameters that are no members, each at most once.
 #[derive(Default)]
-struct Given {
+struct Parameters {
     from: Option<i128>,
     to: Option<i128>,
     ascending: Option<bool>,
@@ -133,7 +133,7 @@ struct Given {
     full: Option<bool>,
 }
 
-impl Given {
+impl Parameters {
     fn take(&mut self, name: &str, value: &str) -> Result<(), String> {
         match name {
             "from" => once(name, &mut self.from, time(name, value)?),
@@ -221,7 +221,7 @@ mod tests {
         query.split('&').filter(|pair| !pair.is_empty()).map(pair).collect()
     }
 
-    fn asked(query: &str) -> Result<Asked, String> {
+    fn asked(query: &str) -> Result<OrdersQuery, String> {
         {
             let (names, paths) = members();
             orders(&pairs(query), Members { names: &names, paths: &paths })
