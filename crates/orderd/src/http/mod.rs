@@ -60,9 +60,9 @@ pub(crate) struct App {
     metrics: Arc<Metrics>,
     depths: Arc<ChannelDepths>,
     /// Orders and searches that were served at once.
-    orders_served: Served,
-    newest_served: Served,
-    searches_served: Served,
+    orders_served: RouteMetrics,
+    newest_served: RouteMetrics,
+    searches_served: RouteMetrics,
     audit: audit::FailedAttempts,
     large: response_budget::ResponseBudget,
     dead_letters: dead_letters::DeadLettersApi,
@@ -89,9 +89,9 @@ impl App {
             health: parts.health.clone(),
             progress: parts.progress.clone(),
             positions: parts.positions.clone(),
-            orders_served: Served::new(&parts.metrics, ORDER, StatusCode::OK),
-            newest_served: Served::new(&parts.metrics, NEWEST, StatusCode::OK),
-            searches_served: Served::new(&parts.metrics, SEARCH, StatusCode::OK),
+            orders_served: RouteMetrics::new(&parts.metrics, ORDER, StatusCode::OK),
+            newest_served: RouteMetrics::new(&parts.metrics, NEWEST, StatusCode::OK),
+            searches_served: RouteMetrics::new(&parts.metrics, SEARCH, StatusCode::OK),
             metrics: parts.metrics.clone(),
             depths,
             audit: audit::FailedAttempts::default(),
@@ -155,12 +155,12 @@ fn router(app: Arc<App>) -> Router {
 }
 
 /// The requests of one route that end with one status, counted without looking for the counter each time.
-struct Served {
+struct RouteMetrics {
     requests: IntCounter,
     seconds: Histogram,
 }
 
-impl Served {
+impl RouteMetrics {
     fn new(metrics: &Metrics, route: &str, status: StatusCode) -> Self {
         Self {
             requests: metrics.requests.with_label_values(&[route, status.as_str()]),

@@ -39,7 +39,7 @@ impl ResponseBudget {
             return json(body);
         }
         match self.0.clone().try_acquire_many_owned(kib(body.len())) {
-            Ok(room) => json(axum::body::Body::new(Waiting { left: body.into(), _room: room })),
+            Ok(room) => json(axum::body::Body::new(BudgetedBody { left: body.into(), _room: room })),
             Err(_) => unavailable("503 too many large answers wait for who asked for them"),
         }
     }
@@ -59,12 +59,12 @@ fn kib(bytes: usize) -> u32 {
 }
 
 /// A body with the room that it takes, in pieces: hyper copies what it is given, and asks for more when that is sent.
-struct Waiting {
+struct BudgetedBody {
     left: Bytes,
     _room: OwnedSemaphorePermit,
 }
 
-impl Body for Waiting {
+impl Body for BudgetedBody {
     type Data = Bytes;
     type Error = Infallible;
 

@@ -38,7 +38,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let mut read = BytesMut::with_capacity(READ_BUFFER_BYTES);
-    let mut answers = Answers::new();
+    let mut answers = PipelinedAnswers::new();
     let mut last = Instant::now();
     // Not reset for each request: that would cost more than the order does.
     let mut limit = app.settings.http_idle_timeout;
@@ -70,7 +70,7 @@ where
             // The last answer says that it is.
             answers.ends = request.length == read.len() && app.health.is_draining();
             match request.asked {
-                Asked::Order(id) => match answers.push(text(id.clone()), last, app) {
+                FastTarget::Order(id) => match answers.push(text(id.clone()), last, app) {
                     Lookup::Hit => {}
                     // What is before it is not held up, and what comes after it stays on this way.
                     Lookup::Evicted => {
@@ -81,7 +81,7 @@ where
                     }
                     Lookup::Miss => break,
                 },
-                Asked::Newest(member, value) => {
+                FastTarget::Newest(member, value) => {
                     let Ok(criterion) = app.members().criterion(member, text(value)) else { break };
                     if !answers.push_newest(&criterion, last, app) {
                         answers.send(stream).await?;
@@ -90,7 +90,7 @@ where
                         }
                     }
                 }
-                Asked::Search(member, value) => {
+                FastTarget::Search(member, value) => {
                     let Ok(criterion) = app.members().criterion(member, text(value)) else { break };
                     if !answers.push_found(criterion, last, app) {
                         break;
@@ -115,13 +115,13 @@ where
 }
 
 /// A request that is answered on the short way.
-struct Plain {
-    asked: Asked,
+struct FastRequest {
+    asked: FastTarget,
     length: usize,
 }
 
 /// What it asks for, as places in what was read.
-enum Asked {
+enum FastTarget {
     /// The order of an id.
     Order(Range<usize>),
     /// The newest order with a value in a member.
@@ -131,7 +131,7 @@ enum Asked {
 }
 
 /// A whole request by one who may ask, with nothing in it that would change the answer.
-fn plain(read: &[u8], app: &App) -> Option<Plain> {
+fn plain(read: &[u8], app: &App) -> Option<FastRequest> {
     let asked = asked(read, app)?;
     let mut headers = [httparse::EMPTY_HEADER; HEADERS];
     let mut request = httparse::Request::new(&mut headers);
@@ -143,7 +143,7 @@ fn plain(read: &[u8], app: &App) -> Option<Plain> {
     let bearer = request.headers.iter().find(|header| header.name.eq_ignore_ascii_case("authorization"));
     let bearer = bearer.map(|header| header.value);
     (is_plain && is_for_us(request.headers, app) && auth::admits_bearer(app, bearer))
-        .then_some(Plain { asked, length })
+        .then_some(FastRequest { asked, length })
 }
 
 /// Whether exactly one valid `Host` is there, and is served.
@@ -156,7 +156,7 @@ fn is_for_us(headers: &[httparse::Header<'_>], app: &App) -> bool {
 }
 
 /// What the target asks for, if nothing in it is written in another form than it has.
-fn asked(read: &[u8], app: &App) -> Option<Asked> {
+fn asked(read: &[u8], app: &App) -> Option<FastTarget> {
     let (name, value, parameters) = match read.strip_prefix(b"GET /order")? {
         [b'/', id @ ..] => (None, id, &[][..]),
         [b'?', query @ ..] => named(query, &[])?,
@@ -169,20 +169,20 @@ fn asked(read: &[u8], app: &App) -> Option<Asked> {
     }
     let start = read.len() - value.len();
     let place = start..start + length;
-    let Some(name) = name else { return Some(Asked::Order(place)) };
+    let Some(name) = name else { return Some(FastTarget::Order(place)) };
     let member = app.settings.search.iter().position(|member| member.as_bytes() == name)?;
     let is_member = !parameters.iter().any(|parameter| parameter.as_bytes() == name);
     is_member.then_some(if parameters.is_empty() {
-        Asked::Newest(member, place)
+        FastTarget::Newest(member, place)
     } else {
-        Asked::Search(member, place)
+        FastTarget::Search(member, place)
     })
 }
 
 /// The name of the first parameter of a query, what follows it, and the names that are no members.
-type Named<'r> = (Option<&'r [u8]>, &'r [u8], &'static [&'static str]);
+type QueryName<'r> = (Option<&'r [u8]>, &'r [u8], &'static [&'static str]);
 
-fn named<'r>(query: &'r [u8], parameters: &'static [&'static str]) -> Option<Named<'r>> {
+fn named<'r>(query: &'r [u8], parameters: &'static [&'static str]) -> Option<QueryName<'r>> {
     let equals = query.iter().position(|byte| !is_itself(*byte)).filter(|&at| query[at] == b'=')?;
     Some((Some(&query[..equals]), &query[equals + 1..], parameters))
 }
@@ -206,7 +206,7 @@ const HEAD_OF_JSON: &str =
     "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nx-content-type-options: nosniff\r\n";
 
 /// The answers to the requests that came together.
-struct Answers {
+struct PipelinedAnswers {
     bytes: Vec<u8>,
     json: Vec<u8>,
     /// Whether the next answer is the connection's last.
@@ -217,7 +217,7 @@ struct Answers {
     head: String,
 }
 
-impl Answers {
+impl PipelinedAnswers {
     fn new() -> Self {
         Self {
             bytes: Vec::with_capacity(ANSWER_BUFFER_BYTES),
@@ -401,8 +401,9 @@ mod tests {
                 (0..6).map(|place| parts[number / parts.len().pow(place) % parts.len()]).collect();
             let read = format!("GET /order{words}");
             for end in (0..=6).filter_map(|cut| read.len().checked_sub(cut)) {
-                if let Some(Asked::Order(place) | Asked::Newest(_, place) | Asked::Search(_, place)) =
-                    asked(&read.as_bytes()[..end], &app)
+                if let Some(
+                    FastTarget::Order(place) | FastTarget::Newest(_, place) | FastTarget::Search(_, place),
+                ) = asked(&read.as_bytes()[..end], &app)
                 {
                     assert!(!place.is_empty() && place.end < end, "{read}");
                     assert!(read[place.end..].starts_with(' '), "{read}");

@@ -33,7 +33,7 @@ use tokio_util::task::TaskTracker;
 
 use self::connection_slots::{ActivityStream, ConnectionSlot, ConnectionSlots};
 use self::linger::LingeringClose;
-use self::phase::{Phase, Served};
+use self::phase::{Phase, ServedConnection};
 use self::prefixed_io::PrefixedIo;
 use crate::config::Identity;
 use crate::http::{App, router};
@@ -160,7 +160,7 @@ impl Server {
     }
 }
 
-impl<I, S> Served for http1::Connection<I, S>
+impl<I, S> ServedConnection for http1::Connection<I, S>
 where
     S: HttpService<Incoming>,
     S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,

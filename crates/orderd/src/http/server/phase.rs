@@ -42,10 +42,10 @@ impl Phase {
         }
     }
 
-    /// A whole head is there. The answer ends when the body that [`Answering`] makes is dropped.
-    pub(crate) fn begin_answer(&self) -> Answering {
+    /// A whole head is there. The answer ends when the body that [`AnswerGuard`] makes is dropped.
+    pub(crate) fn begin_answer(&self) -> AnswerGuard {
         *self.0.lock() = State::Answering;
-        Answering(self.clone())
+        AnswerGuard(self.clone())
     }
 
     fn is_idle(&self) -> bool {
@@ -67,27 +67,27 @@ impl Phase {
 }
 
 /// An answer that is under way.
-pub(crate) struct Answering(Phase);
+pub(crate) struct AnswerGuard(Phase);
 
-impl Drop for Answering {
+impl Drop for AnswerGuard {
     fn drop(&mut self) {
         *self.0.0.lock() = State::Idle(Instant::now());
     }
 }
 
-impl Answering {
+impl AnswerGuard {
     /// The body, with which the answer ends.
     pub(crate) fn until_sent(self, body: Body) -> Body {
-        Body::new(Sent { body, _answering: self })
+        Body::new(AnswerBody { body, _answering: self })
     }
 }
 
-struct Sent {
+struct AnswerBody {
     body: Body,
-    _answering: Answering,
+    _answering: AnswerGuard,
 }
 
-impl hyper::body::Body for Sent {
+impl hyper::body::Body for AnswerBody {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -108,7 +108,7 @@ impl hyper::body::Body for Sent {
 }
 
 /// A connection as hyper serves it.
-pub(crate) trait Served: Future {
+pub(crate) trait ServedConnection: Future {
     /// Closes it where it is idle, and else after the answer.
     fn close_in_order(self: Pin<&mut Self>);
 }
@@ -116,7 +116,7 @@ pub(crate) trait Served: Future {
 /// Polls a connection until the client closes it, it has been idle for too long, or a request's head takes too long. A
 /// phase changes only while the connection is polled, so it is looked at after that and needs no signal.
 pub(crate) async fn until_closed(
-    served: impl Served,
+    served: impl ServedConnection,
     phase: &Phase,
     idle: Duration,
     stop: &CancellationToken,
