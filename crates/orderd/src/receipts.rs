@@ -61,7 +61,7 @@ impl Receipt {
 
 /// A receipt, and the subject that it was asked for on.
 #[derive(Clone)]
-pub(crate) struct Sent {
+pub(crate) struct AddressedReceipt {
     pub(crate) subject: String,
     pub(crate) receipt: Receipt,
 }
@@ -69,16 +69,18 @@ pub(crate) struct Sent {
 /// Sends them.
 pub(crate) struct Receipts {
     client: Client,
-    allowed: Allowed,
+    allowed: AllowedSubjects,
     ignored: prometheus::IntCounter,
     /// To requests of this process: its connection does not hear what it publishes itself.
-    here: broadcast::Sender<Sent>,
+    here: broadcast::Sender<AddressedReceipt>,
 }
 
 impl Receipts {
     pub(crate) fn new(client: Client, settings: &Settings, metrics: &Metrics) -> Self {
-        let allowed =
-            Allowed { subjects: settings.receipt_subjects.clone(), topic: settings.nats.topic.clone() };
+        let allowed = AllowedSubjects {
+            subjects: settings.receipt_subjects.clone(),
+            topic: settings.nats.topic.clone(),
+        };
         Self {
             client,
             allowed,
@@ -88,7 +90,7 @@ impl Receipts {
     }
 
     /// The receipts that this process sends from now on.
-    pub(crate) fn listen(&self) -> broadcast::Receiver<Sent> {
+    pub(crate) fn listen(&self) -> broadcast::Receiver<AddressedReceipt> {
         self.here.subscribe()
     }
 
@@ -116,7 +118,7 @@ impl Receipts {
         }
         let (headers, payload) = (receipt.headers(), serde_json::to_vec(&receipt).unwrap_or_default());
         // Without a listener there is nothing to deliver here.
-        let _ = self.here.send(Sent { subject: subject.to_owned(), receipt });
+        let _ = self.here.send(AddressedReceipt { subject: subject.to_owned(), receipt });
         if self.client.connection_state() == State::Connected {
             let published =
                 self.client.publish_with_headers(subject.to_owned(), headers, Bytes::from(payload));
@@ -132,13 +134,13 @@ fn asked_for(headers: Option<&HeaderMap>) -> Option<&str> {
 }
 
 /// Where receipts may go, so that no publisher makes the service publish elsewhere.
-struct Allowed {
+struct AllowedSubjects {
     /// With wildcards.
     subjects: Vec<String>,
     topic: String,
 }
 
-impl Allowed {
+impl AllowedSubjects {
     /// Whether it is one literal subject of those, and none that NATS or the intake reads.
     fn has(&self, subject: &str) -> bool {
         subject::is_valid(subject)
@@ -155,9 +157,9 @@ impl Allowed {
 mod tests {
     use super::*;
 
-    fn allowed(subjects: &[&str], topic: &str) -> Allowed {
+    fn allowed(subjects: &[&str], topic: &str) -> AllowedSubjects {
         let subjects = subjects.iter().map(|&subject| subject.to_owned()).collect();
-        Allowed { subjects, topic: topic.to_owned() }
+        AllowedSubjects { subjects, topic: topic.to_owned() }
     }
 
     #[test]

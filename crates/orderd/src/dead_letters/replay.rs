@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::format::{DeadLetter, KEY_HEADER, wire_len};
 use super::list;
 use super::store::Store;
-use crate::receipts::{RECEIPT_HEADER, Receipt, Sent};
+use crate::receipts::{AddressedReceipt, RECEIPT_HEADER, Receipt};
 
 /// How many are on their way to the server at once.
 const MAX_IN_FLIGHT: usize = 16;
@@ -89,7 +89,7 @@ pub(crate) async fn replay(
     store: &Store,
     letters: &[DeadLetter],
     document: Option<Bytes>,
-    here: Option<broadcast::Receiver<Sent>>,
+    here: Option<broadcast::Receiver<AddressedReceipt>>,
     wait: Duration,
     each: impl Fn(),
 ) -> anyhow::Result<HashMap<String, Outcome>> {
@@ -162,11 +162,14 @@ struct Inbox {
     prefix: String,
     receipts: Subscriber,
     /// A connection of the service does not hear what it publishes itself.
-    here: Option<broadcast::Receiver<Sent>>,
+    here: Option<broadcast::Receiver<AddressedReceipt>>,
 }
 
 impl Inbox {
-    async fn open(store: &Store, here: Option<broadcast::Receiver<Sent>>) -> anyhow::Result<Self> {
+    async fn open(
+        store: &Store,
+        here: Option<broadcast::Receiver<AddressedReceipt>>,
+    ) -> anyhow::Result<Self> {
         let prefix = store.client.new_inbox();
         let receipts = store.client.subscribe(format!("{prefix}.*")).await?;
         // Else a receipt might be sent before the server knows who listens.
