@@ -34,7 +34,7 @@ pub(super) struct ConnectResponse {
 /// Where a subscription begins that the server doesn't know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, prost::Enumeration)]
 #[repr(i32)]
-pub(super) enum Start {
+pub(super) enum StartPosition {
     New = 0,
     Last = 1,
     Time = 2,
@@ -59,7 +59,7 @@ pub(super) struct SubscriptionRequest {
     pub(super) ack_wait_seconds: i32,
     #[prost(string, tag = "7")]
     pub(super) durable: String,
-    #[prost(enumeration = "Start", tag = "10")]
+    #[prost(enumeration = "StartPosition", tag = "10")]
     pub(super) start: i32,
 }
 

@@ -75,13 +75,13 @@ struct Drain {
     /// The last message that was in the channel at the start.
     last: Option<u64>,
     /// Published, in the channel's order, and not acknowledged by JetStream yet.
-    waiting: VecDeque<(Sent, PublishAckFuture)>,
+    waiting: VecDeque<(StanMessage, PublishAckFuture)>,
     /// How many came that were in the stream.
     known: u64,
 }
 
 #[derive(Clone)]
-struct Sent {
+struct StanMessage {
     sequence: u64,
     payload: Bytes,
 }
@@ -109,7 +109,7 @@ impl Drain {
                 self.known += 1;
                 self.channel.acknowledge(message.sequence).await?;
             } else {
-                let sent = Sent { sequence: message.sequence, payload: message.payload };
+                let sent = StanMessage { sequence: message.sequence, payload: message.payload };
                 let waiting = self.publish(&sent).await?;
                 self.waiting.push_back((sent, waiting));
             }
@@ -119,7 +119,7 @@ impl Drain {
         }
     }
 
-    async fn publish(&self, sent: &Sent) -> anyhow::Result<PublishAckFuture> {
+    async fn publish(&self, sent: &StanMessage) -> anyhow::Result<PublishAckFuture> {
         let place = format!("{}/{}", self.label, sent.sequence);
         let mut headers = HeaderMap::new();
         headers.insert(HEADER, place.as_str());
