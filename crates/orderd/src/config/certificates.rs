@@ -91,13 +91,13 @@ fn contains(bytes: &[u8], words: &[u8]) -> bool {
 
 /// Why the machine's authorities can't be used.
 #[derive(Debug)]
-pub(crate) struct Untrusting {
+pub(crate) struct AuthoritiesError {
     /// The variable that names what can't be used; `None`: the machine has no authorities.
     pub(crate) variable: Option<&'static str>,
     problem: String,
 }
 
-impl Display for Untrusting {
+impl Display for AuthoritiesError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.variable {
             Some(variable) => write!(f, "{variable}: {}", self.problem),
@@ -106,7 +106,7 @@ impl Display for Untrusting {
     }
 }
 
-impl Untrusting {
+impl AuthoritiesError {
     /// As an error of a setting that needs them.
     pub(super) fn of(self, setting: &'static str) -> ConfigError {
         ConfigError::new(self.variable.unwrap_or(setting), self.problem)
@@ -118,7 +118,7 @@ impl Untrusting {
 ///
 /// # Errors
 /// A file that can't be read, or that has no certificates.
-pub(crate) fn machine(files: &mut Files) -> Result<Vec<CertificateDer<'static>>, Untrusting> {
+pub(crate) fn machine(files: &mut Files) -> Result<Vec<CertificateDer<'static>>, AuthoritiesError> {
     let named = |variable| env::var_os(variable).filter(|value| !is_blank(value));
     let (file, folders) = (named("SSL_CERT_FILE"), named("SSL_CERT_DIR"));
     let is_named = file.is_some() || folders.is_some();
@@ -135,7 +135,7 @@ pub(crate) fn machine(files: &mut Files) -> Result<Vec<CertificateDer<'static>>,
             Ok(certificates) => found.extend(certificates),
             Err(error) if is_named => {
                 let problem = format!("{}, with the authorities to trust", error.problem);
-                return Err(Untrusting { variable: Some("SSL_CERT_FILE"), problem });
+                return Err(AuthoritiesError { variable: Some("SSL_CERT_FILE"), problem });
             }
             Err(_) => {}
         }
@@ -148,7 +148,7 @@ pub(crate) fn machine(files: &mut Files) -> Result<Vec<CertificateDer<'static>>,
                 "can't read {}: {error}; it takes folders with the machine's authorities",
                 folder.display()
             );
-            return Err(Untrusting { variable: Some("SSL_CERT_DIR"), problem });
+            return Err(AuthoritiesError { variable: Some("SSL_CERT_DIR"), problem });
         }
         found.extend(rustls_native_certs::load_certs_from_paths(None, Some(&folder)).certs);
     }
@@ -156,7 +156,7 @@ pub(crate) fn machine(files: &mut Files) -> Result<Vec<CertificateDer<'static>>,
         let problem = "this machine has no authorities to check a certificate against: install ca-certificates, or name \
                        the file of the server's authority";
         let variable = is_named.then_some("SSL_CERT_DIR");
-        return Err(Untrusting { variable, problem: problem.into() });
+        return Err(AuthoritiesError { variable, problem: problem.into() });
     }
     Ok(found)
 }

@@ -8,7 +8,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::sign::CertifiedKey;
 use std::path::Path;
 
-use super::nats_login::{self, Login, Named};
+use super::nats_login::{self, Login, UrlLogin};
 use super::reload::{Files, Reload, Reloaded};
 use super::{ConfigError, Secret, certificates, host, list, secret, wrong};
 use crate::cli::NatsArgs;
@@ -50,7 +50,7 @@ pub(crate) type Authorities = Vec<CertificateDer<'static>>;
 #[derive(Debug)]
 pub(crate) struct Address {
     pub(crate) servers: Secret<Vec<ServerAddr>>,
-    pub(crate) named: Named,
+    pub(crate) named: UrlLogin,
 }
 
 /// TLS to the servers.
@@ -207,7 +207,7 @@ impl Nats {
 
 impl Address {
     fn of(setting: &'static str, servers: Secret<Vec<ServerAddr>>) -> Result<Self, ConfigError> {
-        let named = Named::of(&servers.0).map_err(|problem| wrong(setting, problem))?;
+        let named = UrlLogin::of(&servers.0).map_err(|problem| wrong(setting, problem))?;
         Ok(Self { servers, named })
     }
 
@@ -260,7 +260,7 @@ fn login(args: &NatsArgs, address: &Reloaded<Address>) -> Result<Login, ConfigEr
     if let Some((other, _)) = given.next() {
         return Err(wrong(other, format!("and {setting} are two ways to log in; set one of them")));
     }
-    if !matches!(address.current().named, Named::Anonymous) {
+    if !matches!(address.current().named, UrlLogin::Anonymous) {
         return Err(wrong(
             setting,
             "and the user or token in NATS_URL are two ways to log in; set one of them",

@@ -9,7 +9,7 @@ use crate::config::{Address, Reload, Reloaded, Secret};
 
 /// Who the addresses of the servers say that we are.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Named {
+pub(crate) enum UrlLogin {
     /// Nobody.
     Anonymous,
     /// A user and a password.
@@ -18,7 +18,7 @@ pub(crate) enum Named {
     Token(Secret<String>),
 }
 
-impl Named {
+impl UrlLogin {
     /// What the addresses say. All of them must say the same: the client logs in everywhere in the same way.
     ///
     /// # Errors
@@ -88,12 +88,12 @@ impl Login {
         let mut auth = Auth::new();
         match self {
             Self::Address(address) => match &address.fresh().named {
-                Named::Anonymous => {}
-                Named::User(user, password) => {
+                UrlLogin::Anonymous => {}
+                UrlLogin::User(user, password) => {
                     auth.username = Some(user.clone());
                     auth.password = Some(password.0.clone());
                 }
-                Named::Token(token) => auth.token = Some(token.0.clone()),
+                UrlLogin::Token(token) => auth.token = Some(token.0.clone()),
             },
             Self::Credentials(credentials) => {
                 let Credentials { jwt, key } = &*credentials.fresh();
@@ -159,9 +159,9 @@ mod tests {
     use super::*;
     use crate::config::ConfigError;
 
-    fn of(servers: &[&str]) -> Result<Named, &'static str> {
+    fn of(servers: &[&str]) -> Result<UrlLogin, &'static str> {
         let servers: Vec<ServerAddr> = servers.iter().map(|server| server.parse().unwrap()).collect();
-        Named::of(&servers)
+        UrlLogin::of(&servers)
     }
 
     #[test]
@@ -173,11 +173,11 @@ mod tests {
 
     #[test]
     fn addresses_have_one_user() {
-        assert!(matches!(of(&["nats://a", "nats://b"]), Ok(Named::Anonymous)));
-        assert!(matches!(of(&["nats://s3cret@a"]), Ok(Named::Token(token)) if token.0 == "s3cret"));
+        assert!(matches!(of(&["nats://a", "nats://b"]), Ok(UrlLogin::Anonymous)));
+        assert!(matches!(of(&["nats://s3cret@a"]), Ok(UrlLogin::Token(token)) if token.0 == "s3cret"));
         let named = of(&["nats://me:p%40ss@a", "nats://b"]);
-        assert!(matches!(named, Ok(Named::User(user, password)) if user == "me" && password.0 == "p@ss"));
-        assert!(matches!(of(&["nats://me:1@a", "nats://me:1@b"]), Ok(Named::User(..))));
+        assert!(matches!(named, Ok(UrlLogin::User(user, password)) if user == "me" && password.0 == "p@ss"));
+        assert!(matches!(of(&["nats://me:1@a", "nats://me:1@b"]), Ok(UrlLogin::User(..))));
         assert!(of(&["nats://me:1@a", "nats://me:2@b"]).is_err());
         assert!(of(&["nats://me:1@a", "nats://me@b"]).is_err());
     }

@@ -28,7 +28,7 @@ pub(crate) fn config(
     let config = config.dangerous().with_custom_certificate_verifier(verifier);
     Ok(match ours {
         None => config.with_no_client_auth(),
-        Some(ours) => config.with_client_cert_resolver(Arc::new(Ours(ours.clone()))),
+        Some(ours) => config.with_client_cert_resolver(Arc::new(ClientCertificate(ours.clone()))),
     })
 }
 
@@ -97,9 +97,9 @@ impl ServerCertVerifier for Authorities {
 
 /// The certificate that we show.
 #[derive(Debug)]
-struct Ours(Reloaded<CertifiedKey>);
+struct ClientCertificate(Reloaded<CertifiedKey>);
 
-impl ResolvesClientCert for Ours {
+impl ResolvesClientCert for ClientCertificate {
     fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
         Some(self.0.fresh())
     }

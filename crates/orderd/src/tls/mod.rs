@@ -104,9 +104,9 @@ impl Client {
         let provider = Arc::new(ring::default_provider());
         let authorities = authorities.map(|certificates| Authorities::new(certificates, &provider));
         let trusted = match (self.mode, authorities.transpose()?.map(Arc::new)) {
-            (_, None) => Trusted::Anybody,
-            (Mode::VerifyFull, Some(authorities)) => Trusted::Name(authorities),
-            (_, Some(authorities)) => Trusted::AnyName(authorities),
+            (_, None) => PeerTrust::Anybody,
+            (Mode::VerifyFull, Some(authorities)) => PeerTrust::Name(authorities),
+            (_, Some(authorities)) => PeerTrust::AnyName(authorities),
         };
         let versions: &[_] = match self.versions {
             Versions::Both => rustls::ALL_VERSIONS,
@@ -139,10 +139,10 @@ impl Client {
 pub(crate) fn only(certificate: &Path) -> Result<ClientConfig, String> {
     let known = CertificateDer::from_pem_file(certificate)
         .map_err(|error| format!("can't read the certificate in {}: {error}", certificate.display()))?;
-    client(Arc::new(ring::default_provider()), Trusted::Only(known))
+    client(Arc::new(ring::default_provider()), PeerTrust::Only(known))
 }
 
-fn client(provider: Arc<CryptoProvider>, trusted: Trusted) -> Result<ClientConfig, String> {
+fn client(provider: Arc<CryptoProvider>, trusted: PeerTrust) -> Result<ClientConfig, String> {
     let config = ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions();
     let config = config.map_err(|error| error.to_string())?;
     let verifier = Arc::new(Verifier { provider, trusted });
@@ -195,7 +195,7 @@ impl Authorities {
 
 /// Whom one speaks to.
 #[derive(Debug)]
-enum Trusted {
+enum PeerTrust {
     /// Any server: encrypted, not authenticated.
     Anybody,
     /// Who has a certificate of a known authority, whatever name it is for.
@@ -210,7 +210,7 @@ enum Trusted {
 #[derive(Debug)]
 struct Verifier {
     provider: Arc<CryptoProvider>,
-    trusted: Trusted,
+    trusted: PeerTrust,
 }
 
 impl ServerCertVerifier for Verifier {
@@ -224,14 +224,14 @@ impl ServerCertVerifier for Verifier {
     ) -> Result<ServerCertVerified, Error> {
         let check = |by: &Authorities| by.verify(shown, intermediates, name, now, &self.provider);
         match &self.trusted {
-            Trusted::Anybody => Ok(ServerCertVerified::assertion()),
-            Trusted::AnyName(authorities) => check(authorities).map(|_| ServerCertVerified::assertion()),
-            Trusted::Name(authorities) if check(authorities)? || legacy::is_for(shown, name) => {
+            PeerTrust::Anybody => Ok(ServerCertVerified::assertion()),
+            PeerTrust::AnyName(authorities) => check(authorities).map(|_| ServerCertVerified::assertion()),
+            PeerTrust::Name(authorities) if check(authorities)? || legacy::is_for(shown, name) => {
                 Ok(ServerCertVerified::assertion())
             }
-            Trusted::Name(_) => Err(Error::InvalidCertificate(CertificateError::NotValidForName)),
-            Trusted::Only(known) if shown == known => Ok(ServerCertVerified::assertion()),
-            Trusted::Only(_) => {
+            PeerTrust::Name(_) => Err(Error::InvalidCertificate(CertificateError::NotValidForName)),
+            PeerTrust::Only(known) if shown == known => Ok(ServerCertVerified::assertion()),
+            PeerTrust::Only(_) => {
                 Err(Error::General("it shows another certificate than the one in HTTP_TLS_CERT".into()))
             }
         }
