@@ -10,10 +10,10 @@ use tokio_postgres::config::{ChannelBinding, LoadBalanceHosts, SslNegotiation, T
 
 use super::conninfo::Conninfo;
 use super::reload::Files;
-use crate::tls::{Client, Mode, Roots, Versions};
+use crate::tls::{ClientTls, Roots, TlsMode, TlsVersions};
 
 /// A setting's name and what is wrong.
-type Problem = (&'static str, String);
+type OptionProblem = (&'static str, String);
 
 /// Variables of the environment that libpq reads where the string says nothing.
 const VARIABLES: [(&str, &str); 34] = [
@@ -157,7 +157,7 @@ const NEVER_EMPTY: [&str; 16] = [
 ];
 
 /// Refuses what is not done.
-pub(super) fn check(given: &Conninfo) -> Result<(), Problem> {
+pub(super) fn check(given: &Conninfo) -> Result<(), OptionProblem> {
     if let Some(name) = NEVER_EMPTY.into_iter().find(|name| given.is_empty(name)) {
         return Err(problem(name, "is empty: give it a value, or leave it out"));
     }
@@ -191,12 +191,12 @@ pub(super) fn setting(option: &str) -> &'static str {
     variable.filter(is_set).unwrap_or("DATABASE_URL")
 }
 
-fn problem(option: &str, problem: impl std::fmt::Display) -> Problem {
+fn problem(option: &str, problem: impl std::fmt::Display) -> OptionProblem {
     (setting(option), format!("{option} {problem}"))
 }
 
 /// Refuses a key that others can read, as libpq does.
-pub(super) fn check_key(key: &Path) -> Result<(), Problem> {
+pub(super) fn check_key(key: &Path) -> Result<(), OptionProblem> {
     // What can't be looked at can't be read either, which says why.
     let Ok(found) = std::fs::metadata(key) else { return Ok(()) };
     // A key of root may be readable by a group that is let in to it.
@@ -211,7 +211,7 @@ pub(super) fn check_key(key: &Path) -> Result<(), Problem> {
 }
 
 /// How TLS is to be.
-pub(super) fn tls(given: &Conninfo, files: &mut Files) -> Result<Client, Problem> {
+pub(super) fn tls(given: &Conninfo, files: &mut Files) -> Result<ClientTls, OptionProblem> {
     let roots = match given.get("sslrootcert") {
         Some("system") => Some(Roots::System),
         Some(file) => Some(Roots::File(file.into())),
@@ -219,19 +219,19 @@ pub(super) fn tls(given: &Conninfo, files: &mut Files) -> Result<Client, Problem
     };
     let is_system = matches!(roots, Some(Roots::System));
     let mode = match given.get("sslmode") {
-        None if is_system => Mode::VerifyFull,
-        None => Mode::Prefer,
-        Some(text) => Mode::parse(text).ok_or_else(|| {
+        None if is_system => TlsMode::VerifyFull,
+        None => TlsMode::Prefer,
+        Some(text) => TlsMode::parse(text).ok_or_else(|| {
             problem("sslmode", "takes disable, allow, prefer, require, verify-ca or verify-full")
         })?,
     };
-    if is_system && mode != Mode::VerifyFull {
+    if is_system && mode != TlsMode::VerifyFull {
         return Err(problem(
             "sslrootcert",
             "system needs sslmode=verify-full: anybody can have a certificate of a public authority",
         ));
     }
-    if mode == Mode::VerifyCa && roots.is_none() {
+    if mode == TlsMode::VerifyCa && roots.is_none() {
         return Err(problem(
             "sslmode",
             "verify-ca needs sslrootcert=FILE: anybody can have a certificate of a public authority",
@@ -243,7 +243,7 @@ pub(super) fn tls(given: &Conninfo, files: &mut Files) -> Result<Client, Problem
         None => in_home("postgresql.crt").filter(|file| files.is_file(file)),
     };
     let identity = match certificate {
-        Some(certificate) if mode != Mode::Disable && given.get("sslcertmode") != Some("disable") => {
+        Some(certificate) if mode != TlsMode::Disable && given.get("sslcertmode") != Some("disable") => {
             let key = given.get("sslkey").map(PathBuf::from).or_else(|| in_home("postgresql.key"));
             let key = key.ok_or_else(|| problem("sslcert", "needs sslkey, the file of its key"))?;
             Some((certificate, key))
@@ -261,10 +261,10 @@ pub(super) fn tls(given: &Conninfo, files: &mut Files) -> Result<Client, Problem
         return Err(problem("sslcertmode", "takes disable or allow"));
     }
     let is_direct = given.get("sslnegotiation") == Some("direct");
-    if is_direct && matches!(mode, Mode::Disable | Mode::Allow | Mode::Prefer) {
+    if is_direct && matches!(mode, TlsMode::Disable | TlsMode::Allow | TlsMode::Prefer) {
         return Err(problem("sslnegotiation", "direct needs sslmode=require or a stronger one"));
     }
-    let client = Client {
+    let client = ClientTls {
         mode,
         roots,
         identity,
@@ -289,7 +289,7 @@ pub(super) fn tls(given: &Conninfo, files: &mut Files) -> Result<Client, Problem
 }
 
 /// rustls has TLS 1.2 and 1.3; an older least version is one that both are above.
-fn versions(given: &Conninfo) -> Result<Versions, Problem> {
+fn versions(given: &Conninfo) -> Result<TlsVersions, OptionProblem> {
     const KNOWN: [&str; 4] = ["TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3"];
     let place = |option: &'static str, default: usize| match given.get(option) {
         None => Ok(default),
@@ -300,9 +300,9 @@ fn versions(given: &Conninfo) -> Result<Versions, Problem> {
     };
     let (least, most) = (place("ssl_min_protocol_version", 2)?, place("ssl_max_protocol_version", 3)?);
     match (least, most) {
-        (0..=2, 3) => Ok(Versions::Both),
-        (3, 3) => Ok(Versions::Only13),
-        (0..=2, 2) => Ok(Versions::Only12),
+        (0..=2, 3) => Ok(TlsVersions::Both),
+        (3, 3) => Ok(TlsVersions::Only13),
+        (0..=2, 2) => Ok(TlsVersions::Only12),
         _ => Err(problem("ssl_max_protocol_version", "leaves no version: TLSv1.2 and TLSv1.3 can be used")),
     }
 }
@@ -332,7 +332,7 @@ pub(super) fn place(given: &Conninfo) -> String {
 }
 
 /// One configuration for each server: what all share, and one host.
-pub(super) fn servers(given: &Conninfo) -> Result<Vec<Config>, Problem> {
+pub(super) fn servers(given: &Conninfo) -> Result<Vec<Config>, OptionProblem> {
     let list = |name: &str| -> Vec<String> {
         given
             .get(name)
@@ -389,7 +389,7 @@ fn socket_folder(port: u16) -> &'static str {
     ["/var/run/postgresql", "/tmp"].into_iter().find(has_socket).unwrap_or("/var/run/postgresql")
 }
 
-fn shared(given: &Conninfo) -> Result<Config, Problem> {
+fn shared(given: &Conninfo) -> Result<Config, OptionProblem> {
     let mut config = Config::new();
     if let Some(user) = given.get("user") {
         config.user(user);
@@ -437,7 +437,7 @@ fn shared(given: &Conninfo) -> Result<Config, Problem> {
     Ok(config)
 }
 
-fn times(given: &Conninfo, config: &mut Config) -> Result<(), Problem> {
+fn times(given: &Conninfo, config: &mut Config) -> Result<(), OptionProblem> {
     let number = |name: &'static str, default: i64| match given.get(name) {
         None => Ok(default),
         // Within 32 bits, as libpq takes it.

@@ -44,7 +44,7 @@ pub(crate) struct Target {
     /// Whether what stands before the servers was found usable.
     pub(crate) pooler_checked: AtomicBool,
     /// How sure to be of whom one speaks to.
-    pub(crate) mode: tls::Mode,
+    pub(crate) mode: tls::TlsMode,
     /// What makes TLS of a connection.
     pub(crate) connector: Reloaded<MakeRustlsConnect>,
     /// The password of each server that has none in its address.
@@ -200,7 +200,7 @@ impl Target {
 }
 
 /// Reads the files that TLS needs.
-fn connector(client: &tls::Client, files: &mut Files) -> Result<MakeRustlsConnect, ConfigError> {
+fn connector(client: &tls::ClientTls, files: &mut Files) -> Result<MakeRustlsConnect, ConfigError> {
     let of = |option: &'static str| move |error: ConfigError| wrong(pg_options::setting(option), error);
     let authorities = match client.authorities() {
         None => None,

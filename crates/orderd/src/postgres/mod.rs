@@ -35,7 +35,7 @@ use self::schema::{Refused, Traits};
 pub(crate) use self::wal::{Wal, wal};
 use crate::config::{Postgres, Target};
 use crate::random;
-use crate::tls::Mode;
+use crate::tls::TlsMode;
 
 /// How long one of several servers may take to answer.
 const ANSWER: Duration = Duration::from_millis(1500);
@@ -193,10 +193,10 @@ async fn connect_to(target: &Arc<Target>, server: usize) -> Result<Connection, t
     let is_socket = matches!(config.get_hosts(), [Host::Unix(_)]) && config.get_hostaddrs().is_empty();
     let (first, second) = match target.mode {
         _ if is_socket => (SslMode::Disable, None),
-        Mode::Disable => (SslMode::Disable, None),
-        Mode::Allow => (SslMode::Disable, Some(SslMode::Require)),
-        Mode::Prefer => (SslMode::Prefer, Some(SslMode::Disable)),
-        Mode::Require | Mode::VerifyCa | Mode::VerifyFull => (SslMode::Require, None),
+        TlsMode::Disable => (SslMode::Disable, None),
+        TlsMode::Allow => (SslMode::Disable, Some(SslMode::Require)),
+        TlsMode::Prefer => (SslMode::Prefer, Some(SslMode::Disable)),
+        TlsMode::Require | TlsMode::VerifyCa | TlsMode::VerifyFull => (SslMode::Require, None),
     };
     let tls = target.connector.fresh();
     let open = async |mode| open(&config, mode, &tls, target, server).await;

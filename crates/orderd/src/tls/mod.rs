@@ -20,7 +20,7 @@ use self::legacy::Legacy;
 
 /// libpq's `sslmode`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Mode {
+pub(crate) enum TlsMode {
     /// No TLS.
     Disable,
     /// TLS only where the server requires it, without checking the certificate.
@@ -35,7 +35,7 @@ pub(crate) enum Mode {
     VerifyFull,
 }
 
-impl Mode {
+impl TlsMode {
     pub(crate) fn parse(text: &str) -> Option<Self> {
         Some(match text {
             "disable" => Self::Disable,
@@ -60,7 +60,7 @@ pub(crate) enum Roots {
 
 /// Which versions of TLS may be spoken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Versions {
+pub(crate) enum TlsVersions {
     Both,
     Only12,
     Only13,
@@ -68,25 +68,25 @@ pub(crate) enum Versions {
 
 /// How TLS to PostgreSQL is to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Client {
-    pub(crate) mode: Mode,
+pub(crate) struct ClientTls {
+    pub(crate) mode: TlsMode,
     /// `None`: none are named.
     pub(crate) roots: Option<Roots>,
     /// Files of a certificate and its key, to be shown to the server.
     pub(crate) identity: Option<(PathBuf, PathBuf)>,
     /// Whether the handshake names the host (SNI).
     pub(crate) sni: bool,
-    pub(crate) versions: Versions,
+    pub(crate) versions: TlsVersions,
     /// TLS from the first byte on.
     pub(crate) is_direct: bool,
 }
 
-impl Client {
+impl ClientTls {
     /// What the server's certificate is checked against; `None`: it is not looked at.
     pub(crate) fn authorities(&self) -> Option<&Roots> {
         match (self.mode, &self.roots) {
-            (Mode::Disable, _) => None,
-            (Mode::VerifyCa | Mode::VerifyFull, None) => Some(&Roots::System),
+            (TlsMode::Disable, _) => None,
+            (TlsMode::VerifyCa | TlsMode::VerifyFull, None) => Some(&Roots::System),
             // As libpq does: where there is a file of authorities, every mode checks against it.
             (_, roots) => roots.as_ref(),
         }
@@ -105,13 +105,13 @@ impl Client {
         let authorities = authorities.map(|certificates| Authorities::new(certificates, &provider));
         let trusted = match (self.mode, authorities.transpose()?.map(Arc::new)) {
             (_, None) => PeerTrust::Anybody,
-            (Mode::VerifyFull, Some(authorities)) => PeerTrust::Name(authorities),
+            (TlsMode::VerifyFull, Some(authorities)) => PeerTrust::Name(authorities),
             (_, Some(authorities)) => PeerTrust::AnyName(authorities),
         };
         let versions: &[_] = match self.versions {
-            Versions::Both => rustls::ALL_VERSIONS,
-            Versions::Only12 => &[&rustls::version::TLS12],
-            Versions::Only13 => &[&rustls::version::TLS13],
+            TlsVersions::Both => rustls::ALL_VERSIONS,
+            TlsVersions::Only12 => &[&rustls::version::TLS12],
+            TlsVersions::Only13 => &[&rustls::version::TLS13],
         };
         let builder = ClientConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(versions)
