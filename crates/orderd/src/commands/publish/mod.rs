@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, watch};
 
 use self::documents::{Document, Source};
 use self::receipts::ReceiptInbox;
-use self::sender::{Noted, Sender, Target, note};
+use self::sender::{ConnectionEvents, Sender, Target, note};
 use super::progress::Progress;
 use crate::cli::PublishArgs;
 use crate::config::{self, ConfigError, Nats};
@@ -57,8 +57,8 @@ pub async fn run(args: PublishArgs) -> anyhow::Result<ExitCode> {
     let ended = send_all(&mut orders, &mut sender, args.rate, &progress).await;
     // What stood before an error is sent all the same.
     let settled = match &ended {
-        Ok(()) | Err(Stopped::Input(_)) => sender.finish().await,
-        Err(Stopped::Sending(_)) => {
+        Ok(()) | Err(SendError::Input(_)) => sender.finish().await,
+        Err(SendError::Sending(_)) => {
             sender.settle_rest().await;
             Ok(())
         }
@@ -67,11 +67,11 @@ pub async fn run(args: PublishArgs) -> anyhow::Result<ExitCode> {
     let line = progress.finish(model.plural());
     let failed = match (ended, settled) {
         (Ok(()), Ok(())) => None,
-        (Err(Stopped::Sending(error)), _) | (_, Err(error)) => {
+        (Err(SendError::Sending(error)), _) | (_, Err(error)) => {
             sender.settle_rest().await;
             return Err(error.context(sender.so_far()));
         }
-        (Err(Stopped::Input(error)), Ok(())) => Some(error.context(sender.so_far())),
+        (Err(SendError::Input(error)), Ok(())) => Some(error.context(sender.so_far())),
     };
     if failed.is_none() {
         if args.from.is_some() && sender.sent == 0 {
@@ -101,7 +101,7 @@ async fn report(mut receipts: ReceiptInbox, sent: u64, timeout: Duration) -> any
 }
 
 async fn connect(settings: &Nats, subject: String, core: bool) -> anyhow::Result<Target> {
-    let (notes, noted) = watch::channel(Noted::default());
+    let (notes, noted) = watch::channel(ConnectionEvents::default());
     let client = nats::connect_once_noting(settings, move |event| note(&notes, event)).await?;
     if core {
         return Ok(Target { client, subject, stream: None, noted, receipts: None });
@@ -112,7 +112,7 @@ async fn connect(settings: &Nats, subject: String, core: bool) -> anyhow::Result
 }
 
 /// Why not all was sent.
-enum Stopped {
+enum SendError {
     /// What is to be sent can't be read, or can't be sent.
     Input(anyhow::Error),
     Sending(anyhow::Error),
@@ -123,17 +123,17 @@ async fn send_all(
     sender: &mut Sender,
     rate: f64,
     progress: &Progress,
-) -> Result<(), Stopped> {
+) -> Result<(), SendError> {
     let begun = Instant::now();
     let mut number = 0_u64;
-    while let Some(order) = orders.next().await.map_err(Stopped::Input)? {
+    while let Some(order) = orders.next().await.map_err(SendError::Input)? {
         number += 1;
-        sender.limits().check(&order, number).map_err(Stopped::Input)?;
+        sender.limits().check(&order, number).map_err(SendError::Input)?;
         if rate > 0.0 {
             let due = begun + Duration::from_secs_f64((number - 1) as f64 / rate);
             tokio::time::sleep_until(due.into()).await;
         }
-        sender.send(order).await.map_err(Stopped::Sending)?;
+        sender.send(order).await.map_err(SendError::Sending)?;
         progress.add(1);
     }
     Ok(())

@@ -34,14 +34,14 @@ const TRANSIENT: [u64; 4] = [10008, 10009, 10076, 10118];
 
 /// What the connection says on its own.
 #[derive(Clone, Default)]
-pub(super) struct Noted {
+pub(super) struct ConnectionEvents {
     /// The server denies to publish.
     denied: Option<String>,
     disconnects: u64,
 }
 
 /// Notes what concerns a publisher.
-pub(super) fn note(noted: &watch::Sender<Noted>, event: &Event) {
+pub(super) fn note(noted: &watch::Sender<ConnectionEvents>, event: &Event) {
     match event {
         Event::Disconnected => noted.send_modify(|noted| noted.disconnects += 1),
         Event::ServerError(error) => {
@@ -61,7 +61,7 @@ pub(super) struct Target {
     pub(super) subject: String,
     /// The stream that acknowledges; none with plain NATS publish.
     pub(super) stream: Option<jetstream::stream::Stream>,
-    pub(super) noted: watch::Receiver<Noted>,
+    pub(super) noted: watch::Receiver<ConnectionEvents>,
     /// Where receipts are asked for.
     pub(super) receipts: Option<String>,
 }
@@ -148,7 +148,7 @@ impl Limits {
 }
 
 /// What becomes of a message that was not acknowledged.
-enum Failure {
+enum PublishFailure {
     /// The server will never take it.
     Final(String),
     /// It may a moment later.
@@ -229,8 +229,8 @@ impl Sender {
                 return Ok(());
             };
             let reason = match self.failure(&error, begun.elapsed()).await {
-                Failure::Final(reason) => return Err(self.failed(&order, &reason)),
-                Failure::Transient(reason) => reason,
+                PublishFailure::Final(reason) => return Err(self.failed(&order, &reason)),
+                PublishFailure::Transient(reason) => reason,
             };
             if begun.elapsed() > RETRY_LIMIT {
                 return Err(self.failed(&order, &reason));
@@ -248,17 +248,17 @@ impl Sender {
         }
     }
 
-    async fn failure(&self, error: &PublishError, elapsed: Duration) -> Failure {
+    async fn failure(&self, error: &PublishError, elapsed: Duration) -> PublishFailure {
         let reason = self.reason(error);
         match error.kind() {
-            PublishErrorKind::TimedOut | PublishErrorKind::BrokenPipe => Failure::Transient(reason),
+            PublishErrorKind::TimedOut | PublishErrorKind::BrokenPipe => PublishFailure::Transient(reason),
             // While a cluster elects a leader nobody answers either.
             PublishErrorKind::StreamNotFound if elapsed < SILENT_RETRY || self.has_stream().await => {
-                Failure::Transient(reason)
+                PublishFailure::Transient(reason)
             }
             _ => match refusal(error) {
-                Some(code) if TRANSIENT.contains(&code) => Failure::Transient(reason),
-                _ => Failure::Final(reason),
+                Some(code) if TRANSIENT.contains(&code) => PublishFailure::Transient(reason),
+                _ => PublishFailure::Final(reason),
             },
         }
     }
