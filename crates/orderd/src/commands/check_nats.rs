@@ -12,7 +12,7 @@ use crate::config::Nats;
 use crate::dead_letters::format::Location;
 use crate::dead_letters::{earlier, stream as dead_stream};
 use crate::finding::{Finding, Report, Severity};
-use crate::nats::create::{self, Instead};
+use crate::nats::create::{self, StreamSetting};
 use crate::nats::info::{self, AccountInfo, StreamConfig, StreamInfo};
 use crate::nats::{CONSUMER_PREFIX, failure, refuse_unusable, secured, streams};
 use crate::{subject, warnings};
@@ -154,7 +154,7 @@ impl AccountAtServer<'_> {
         let name = match streams::choose(self.context, settings).await {
             Ok(Some(name)) => name,
             Ok(None) => {
-                self.check_new(&streams::ours(settings), Instead("NATS_STREAM"), findings).await;
+                self.check_new(&streams::ours(settings), StreamSetting("NATS_STREAM"), findings).await;
                 let found = format!("no stream for {} yet, {} will be made", settings.topic, settings.stream);
                 return Ok((ours(), found));
             }
@@ -202,7 +202,7 @@ impl AccountAtServer<'_> {
         let name = &location.stream;
         let Some(stream) = info::stream(self.context, name).await? else {
             let config = dead_stream::ours(&location, settings.replicas);
-            self.check_new(&config, dead_stream::INSTEAD, findings).await;
+            self.check_new(&config, dead_stream::STREAM_SETTING, findings).await;
             return Ok(format!("{name} for dead letters will be made"));
         };
         match dead_stream::refuse_unfit(&stream.config, &location) {
@@ -214,7 +214,7 @@ impl AccountAtServer<'_> {
     }
 
     /// Whether a stream that is missing could be made.
-    async fn check_new(&self, config: &Config, instead: Instead, findings: &mut Vec<Finding>) {
+    async fn check_new(&self, config: &Config, instead: StreamSetting, findings: &mut Vec<Finding>) {
         let limits = self.account.tier(config.num_replicas as u64).limits;
         let streams = u64::try_from(limits.max_streams).unwrap_or(0);
         if self.is_alone && config.num_replicas > 1 {

@@ -7,12 +7,12 @@ use async_nats::jetstream::stream::{Config, StorageType};
 use super::format::{Location, MAX_HEADERS};
 use crate::config::Nats;
 use crate::nats::MADE_BY;
-use crate::nats::create::{Instead, create};
+use crate::nats::create::{StreamSetting, create};
 use crate::nats::info::{self, StreamConfig, StreamInfo};
 use crate::subject;
 
 /// The setting by which another stream is used.
-pub(crate) const INSTEAD: Instead = Instead("NATS_DEAD_STREAM");
+pub(crate) const STREAM_SETTING: StreamSetting = StreamSetting("NATS_DEAD_STREAM");
 
 /// The stream that is made where it is missing.
 pub(crate) fn ours(location: &Location, replicas: usize) -> Config {
@@ -45,7 +45,7 @@ pub(super) async fn open(
 }
 
 async fn make(context: &Context, location: &Location, settings: &Nats) -> anyhow::Result<StreamInfo> {
-    let made = create(context, ours(location, settings.replicas), INSTEAD).await;
+    let made = create(context, ours(location, settings.replicas), STREAM_SETTING).await;
     // Another process may have made it meanwhile, set otherwise.
     match (info::stream(context, &location.stream).await?, made) {
         (Some(found), _) => Ok(found),

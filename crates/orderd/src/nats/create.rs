@@ -13,9 +13,9 @@ const DEFAULT_MAX_BYTES: u64 = 1 << 30;
 
 /// A setting by which another stream is used, for the advice.
 #[derive(Clone, Copy)]
-pub(crate) struct Instead(pub(crate) &'static str);
+pub(crate) struct StreamSetting(pub(crate) &'static str);
 
-impl Instead {
+impl StreamSetting {
     /// What else can be done where others take the subjects.
     fn of_overlap(self, config: &Config, others: &str) -> String {
         match self.0 {
@@ -29,7 +29,11 @@ impl Instead {
 ///
 /// # Errors
 /// Which stream can't be made for which subjects, why, and the command that makes it.
-pub(crate) async fn create(context: &Context, config: Config, instead: Instead) -> anyhow::Result<Stream> {
+pub(crate) async fn create(
+    context: &Context,
+    config: Config,
+    instead: StreamSetting,
+) -> anyhow::Result<Stream> {
     let error = match context.create_stream(config.clone()).await {
         Ok(stream) => return Ok(stream),
         Err(error) => error,
@@ -47,9 +51,9 @@ pub(crate) async fn refusal(
     config: &Config,
     reason: &str,
     code: ErrorCode,
-    instead: Instead,
+    instead: StreamSetting,
 ) -> String {
-    let (name, subjects, Instead(setting)) = (&config.name, config.subjects.join(","), instead);
+    let (name, subjects, StreamSetting(setting)) = (&config.name, config.subjects.join(","), instead);
     let head = format!("can't make the stream {name} for {subjects}: {reason}");
     match code {
         ErrorCode::STREAM_SUBJECT_OVERLAP => {

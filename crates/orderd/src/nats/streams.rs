@@ -8,7 +8,7 @@ use async_nats::jetstream::context::ConsumerInfoErrorKind;
 use async_nats::jetstream::stream::{Config, Info, RetentionPolicy, StorageType, Stream};
 
 use crate::config::Nats;
-use crate::nats::create::{Instead, create};
+use crate::nats::create::{StreamSetting, create};
 use crate::nats::info::{self, ConsumerInfo, StreamConfig};
 use crate::nats::{MADE_BY, NatsError, stored};
 use crate::subject;
@@ -82,7 +82,7 @@ pub(crate) fn ours(settings: &Nats) -> Config {
 }
 
 async fn make(context: &Context, settings: &Nats) -> anyhow::Result<Stream> {
-    let stream = create(context, ours(settings), Instead("NATS_STREAM")).await;
+    let stream = create(context, ours(settings), StreamSetting("NATS_STREAM")).await;
     let stream = stream.with_context(|| format!("no stream takes {}", settings.topic))?;
     tracing::info!(stream = settings.stream, subject = settings.topic, "stream made");
     Ok(stream)
