@@ -50,14 +50,14 @@ pub(super) fn name(number: u64, line: Option<usize>) -> String {
 }
 
 /// Where documents come from.
-pub(super) enum Source {
+pub(super) enum DocumentInput {
     /// Of which all documents are read before the first is sent, so that their number is known.
     File(PathBuf, u64),
     /// That can be read once.
     Pipe(PathBuf),
 }
 
-impl Source {
+impl DocumentInput {
     /// `-` is stdin. `check` may refuse a document of a file before anything is sent.
     ///
     /// # Errors

@@ -15,9 +15,9 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::sync::{mpsc, watch};
 
-use self::documents::{Document, Source};
+use self::documents::{Document, DocumentInput};
 use self::receipts::ReceiptInbox;
-use self::sender::{ConnectionEvents, Sender, Target, note};
+use self::sender::{ConnectionEvents, SendTarget, Sender, note};
 use super::progress::Progress;
 use crate::cli::PublishArgs;
 use crate::config::{self, ConfigError, Nats};
@@ -52,7 +52,7 @@ pub async fn run(args: PublishArgs) -> anyhow::Result<ExitCode> {
     };
     target.receipts = receipts.as_ref().map(|receipts| receipts.inbox().to_owned());
     let mut sender = Sender::new(target);
-    let (mut orders, count) = Orders::open(&args, &model, &sender).await?;
+    let (mut orders, count) = DocumentSource::open(&args, &model, &sender).await?;
     let progress = Progress::new(count, model.plural());
     let ended = send_all(&mut orders, &mut sender, args.rate, &progress).await;
     // What stood before an error is sent all the same.
@@ -100,15 +100,15 @@ async fn report(mut receipts: ReceiptInbox, sent: u64, timeout: Duration) -> any
     Ok(complaint.is_none())
 }
 
-async fn connect(settings: &Nats, subject: String, core: bool) -> anyhow::Result<Target> {
+async fn connect(settings: &Nats, subject: String, core: bool) -> anyhow::Result<SendTarget> {
     let (notes, noted) = watch::channel(ConnectionEvents::default());
     let client = nats::connect_once_noting(settings, move |event| note(&notes, event)).await?;
     if core {
-        return Ok(Target { client, subject, stream: None, noted, receipts: None });
+        return Ok(SendTarget { client, subject, stream: None, noted, receipts: None });
     }
     nats::refuse_unusable(&client, settings).await?;
     let stream = streams::stream(&settings.jetstream(client.clone()), settings).await?;
-    Ok(Target { client, subject, stream: Some(stream), noted, receipts: None })
+    Ok(SendTarget { client, subject, stream: Some(stream), noted, receipts: None })
 }
 
 /// Why not all was sent.
@@ -119,7 +119,7 @@ enum SendError {
 }
 
 async fn send_all(
-    orders: &mut Orders,
+    orders: &mut DocumentSource,
     sender: &mut Sender,
     rate: f64,
     progress: &Progress,
@@ -140,12 +140,12 @@ async fn send_all(
 }
 
 /// Where orders come from: the sample, made new for each, or documents.
-enum Orders {
+enum DocumentSource {
     Sample { sample: Value, left: u64, made: i64 },
     Documents(mpsc::Receiver<anyhow::Result<Document>>),
 }
 
-impl Orders {
+impl DocumentSource {
     /// With their number, where it is known.
     async fn open(args: &PublishArgs, model: &Model, sender: &Sender) -> anyhow::Result<(Self, Option<u64>)> {
         let Some(file) = &args.from else {
@@ -158,7 +158,7 @@ impl Orders {
             number += 1;
             limits.check(document, number)
         };
-        let source = Source::open(file, check).await?;
+        let source = DocumentInput::open(file, check).await?;
         let count = source.count();
         Ok((Self::Documents(source.start()), count))
     }

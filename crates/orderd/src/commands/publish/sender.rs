@@ -56,7 +56,7 @@ pub(super) fn note(noted: &watch::Sender<ConnectionEvents>, event: &Event) {
 }
 
 /// Where messages go.
-pub(super) struct Target {
+pub(super) struct SendTarget {
     pub(super) client: Client,
     pub(super) subject: String,
     /// The stream that acknowledges; none with plain NATS publish.
@@ -68,18 +68,18 @@ pub(super) struct Target {
 
 /// Sends to a subject.
 pub(super) struct Sender {
-    target: Target,
+    target: SendTarget,
     context: Context,
-    limits: Limits,
+    limits: MessageLimits,
     number: u64,
-    waiting: VecDeque<(Order, PublishAckFuture)>,
+    waiting: VecDeque<(NumberedDocument, PublishAckFuture)>,
     /// How many the server has acknowledged, or with plain publish, has been given.
     pub(super) sent: u64,
 }
 
 /// How large a message may be, with its headers.
 #[derive(Clone)]
-pub(super) struct Limits {
+pub(super) struct MessageLimits {
     max_payload: usize,
     /// The stream's name and its `max_msg_size`.
     stream: Option<(String, usize)>,
@@ -90,7 +90,7 @@ pub(super) struct Limits {
 }
 
 #[derive(Clone)]
-struct Order {
+struct NumberedDocument {
     payload: Bytes,
     id: String,
     /// Where its receipt goes.
@@ -99,8 +99,8 @@ struct Order {
     name: String,
 }
 
-impl Limits {
-    fn new(target: &Target) -> Self {
+impl MessageLimits {
+    fn new(target: &SendTarget) -> Self {
         let limit = target.stream.as_ref().map(|stream| &stream.cached_info().config).and_then(|config| {
             let size = usize::try_from(config.max_message_size).ok()?;
             Some((config.name.clone(), size)).filter(|_| size > 0)
@@ -156,13 +156,13 @@ enum PublishFailure {
 }
 
 impl Sender {
-    pub(super) fn new(target: Target) -> Self {
+    pub(super) fn new(target: SendTarget) -> Self {
         let context = jetstream::new(target.client.clone());
-        let limits = Limits::new(&target);
+        let limits = MessageLimits::new(&target);
         Self { target, context, limits, number: 0, waiting: VecDeque::new(), sent: 0 }
     }
 
-    pub(super) fn limits(&self) -> &Limits {
+    pub(super) fn limits(&self) -> &MessageLimits {
         &self.limits
     }
 
@@ -172,7 +172,7 @@ impl Sender {
     /// One that is not taken, this one or an earlier one.
     pub(super) async fn send(&mut self, document: Document) -> anyhow::Result<()> {
         self.number += 1;
-        let order = Order {
+        let order = NumberedDocument {
             name: document.name(self.number),
             id: self.limits.id(self.number),
             receipt: self.limits.receipt(&document, self.number),
@@ -192,7 +192,7 @@ impl Sender {
         Ok(())
     }
 
-    async fn send_plainly(&mut self, order: Order) -> anyhow::Result<()> {
+    async fn send_plainly(&mut self, order: NumberedDocument) -> anyhow::Result<()> {
         self.refuse_denied(&order)?;
         let (client, subject) = (self.target.client.clone(), self.target.subject.clone());
         let published = client.publish_with_headers(subject, headers(&order), order.payload.clone());
@@ -204,7 +204,7 @@ impl Sender {
         Ok(())
     }
 
-    async fn publish(&self, order: &Order) -> Result<PublishAckFuture, PublishError> {
+    async fn publish(&self, order: &NumberedDocument) -> Result<PublishAckFuture, PublishError> {
         let (subject, payload) = (self.target.subject.clone(), order.payload.clone());
         self.context.publish_with_headers(subject, headers(order), payload).await
     }
@@ -285,7 +285,7 @@ impl Sender {
         }
     }
 
-    fn refuse_denied(&self, order: &Order) -> anyhow::Result<()> {
+    fn refuse_denied(&self, order: &NumberedDocument) -> anyhow::Result<()> {
         match self.target.noted.borrow().denied.as_deref() {
             Some(said) => {
                 let subject = &self.target.subject;
@@ -295,7 +295,7 @@ impl Sender {
         }
     }
 
-    fn failed(&self, order: &Order, reason: &str) -> anyhow::Error {
+    fn failed(&self, order: &NumberedDocument, reason: &str) -> anyhow::Error {
         anyhow::anyhow!("{} was not sent: {reason}", order.name)
     }
 
@@ -357,7 +357,7 @@ fn refusal(error: &PublishError) -> Option<u64> {
     Some(code)
 }
 
-fn headers(order: &Order) -> HeaderMap {
+fn headers(order: &NumberedDocument) -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert(async_nats::header::NATS_MESSAGE_ID, order.id.as_str());
     if let Some(receipt) = &order.receipt {
