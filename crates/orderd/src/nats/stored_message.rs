@@ -40,12 +40,12 @@ impl StoredMessage {
 }
 
 #[derive(Deserialize)]
-struct Answer {
-    message: Encoded,
+struct GetResponse {
+    message: EncodedMessage,
 }
 
 #[derive(Deserialize)]
-struct Encoded {
+struct EncodedMessage {
     subject: String,
     seq: u64,
     #[serde(default)]
@@ -81,8 +81,8 @@ pub(crate) async fn first_from(
 }
 
 async fn get(context: &Context, stream: &str, request: &Value) -> anyhow::Result<Option<StoredMessage>> {
-    let asked = ask::<Answer>(context, format!("STREAM.MSG.GET.{stream}"), request).await?;
-    let Some(Answer { message }) = found(asked, ErrorCode::NO_MESSAGE_FOUND)? else { return Ok(None) };
+    let asked = ask::<GetResponse>(context, format!("STREAM.MSG.GET.{stream}"), request).await?;
+    let Some(GetResponse { message }) = found(asked, ErrorCode::NO_MESSAGE_FOUND)? else { return Ok(None) };
     Ok(Some(StoredMessage {
         subject: message.subject,
         sequence: message.seq,
