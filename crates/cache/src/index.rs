@@ -4,7 +4,7 @@ use crate::body_shards::BodyShards;
 use crate::entry::Entry;
 use crate::key_order::KeyOrder;
 use crate::value_hashes::ValueHashes;
-use crate::value_index::{Found, ValueIndex};
+use crate::value_index::{HashMatches, ValueIndex};
 
 /// The order of all orders, and what they are searched by; they themselves are bodies that have the same slots.
 pub(crate) struct Index {
@@ -60,8 +60,8 @@ impl Index {
 
     /// The smallest candidate set that contains every order with these hashes, each at its path's place; without hashes, all
     /// orders. `None`: no order has them.
-    pub(crate) fn narrowest(&self, hashes: impl Iterator<Item = (usize, u32)>) -> Option<Found<'_>> {
-        let mut narrowest = Found::Many(&self.by_key);
+    pub(crate) fn narrowest(&self, hashes: impl Iterator<Item = (usize, u32)>) -> Option<HashMatches<'_>> {
+        let mut narrowest = HashMatches::Many(&self.by_key);
         for (place, hash) in hashes {
             let found = self.by_value[place].find(hash)?;
             if found.len() <= narrowest.len() {

@@ -81,7 +81,7 @@ struct Candidate {
 }
 
 /// Some candidates.
-struct Batch {
+struct CandidateBatch {
     candidates: Vec<Candidate>,
     /// The last id that was looked at, where there may be more after it.
     end: Option<String>,
@@ -126,7 +126,7 @@ impl Cache {
 
     /// Like [`search`](Self::search), if memory alone can tell soon.
     pub fn search_at_once(&self, query: &Query) -> Option<Matches> {
-        let Batch { mut candidates, end } = self.batch(query, query.limit + 1).ok()?;
+        let CandidateBatch { mut candidates, end } = self.batch(query, query.limit + 1).ok()?;
         let has_more = candidates.len() > query.limit;
         if candidates.iter().any(|candidate| candidate.to_check) || (end.is_some() && !has_more) {
             return None;
@@ -180,16 +180,16 @@ impl Cache {
     }
 
     /// Up to `room` of those that a query may ask for, as far as memory can tell.
-    fn batch(&self, query: &Query, room: usize) -> Result<Batch, RowError> {
+    fn batch(&self, query: &Query, room: usize) -> Result<CandidateBatch, RowError> {
         let hashes = self.hashes_of_criteria(&query.criteria);
-        let mut batch = Batch { candidates: Vec::new(), end: None };
+        let mut batch = CandidateBatch { candidates: Vec::new(), end: None };
         let contents = self.index.read();
         for (looked, slot) in self.walk(&contents, query, &hashes).enumerate() {
             let looked_at = self.bodies.with(slot, |body| self.look(body, query, &hashes));
             match looked_at? {
-                Look::Beyond => break,
-                Look::Passed => {}
-                Look::Candidate(candidate) => batch.candidates.push(candidate),
+                Visited::Beyond => break,
+                Visited::Passed => {}
+                Visited::Candidate(candidate) => batch.candidates.push(candidate),
             }
             if batch.candidates.len() == room || looked + 1 == MAX_LOOKS {
                 batch.end = Some(self.bodies.with(slot, |body| body.key().to_owned()));
@@ -219,13 +219,13 @@ impl Cache {
         Box::new(found.before(compare))
     }
 
-    fn look(&self, body: &Body, query: &Query, hashes: &[(usize, u32)]) -> Result<Look, RowError> {
+    fn look(&self, body: &Body, query: &Query, hashes: &[(usize, u32)]) -> Result<Visited, RowError> {
         let id = body.key();
         let (is_low, is_high) =
             (id < query.low.as_str(), query.high.as_deref().is_some_and(|high| id >= high));
         if is_low || is_high {
             let is_beyond = if query.ascending { is_high } else { is_low };
-            return Ok(if is_beyond { Look::Beyond } else { Look::Passed });
+            return Ok(if is_beyond { Visited::Beyond } else { Visited::Passed });
         }
         let matches = (!query.timed || Key::has_time(id))
             && if body.is_evicted() {
@@ -234,7 +234,11 @@ impl Cache {
                 self.matches(body, &query.criteria)?
             };
         let to_check = body.is_evicted() && !query.criteria.is_empty();
-        Ok(if matches { Look::Candidate(Candidate { id: id.to_owned(), to_check }) } else { Look::Passed })
+        Ok(if matches {
+            Visited::Candidate(Candidate { id: id.to_owned(), to_check })
+        } else {
+            Visited::Passed
+        })
     }
 
     /// The ids of those that are what they seem to be.
@@ -288,7 +292,7 @@ impl Cache {
 }
 
 /// What is seen of an order that a query comes by.
-enum Look {
+enum Visited {
     Candidate(Candidate),
     Passed,
     /// Neither this one nor those after it are asked for.

@@ -29,13 +29,13 @@ impl RowSource for NoTable {
 }
 
 /// A cache, and what it should have: each key with its values.
-struct Both {
+struct CacheAndModel {
     cache: Arc<Cache>,
     parser: Parser,
     model: BTreeMap<String, [String; 2]>,
 }
 
-impl Both {
+impl CacheAndModel {
     fn new() -> Self {
         let shape = Model::order().unwrap().shape();
         let search = order::searchable(shape, &SEARCHED.map(str::to_owned)).unwrap();
@@ -127,7 +127,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn take(both: &mut Both, step: &Step) {
+fn take(both: &mut CacheAndModel, step: &Step) {
     match step {
         Step::Add(key, values) => both.add(key, *values),
         Step::Remove(key) => both.remove(key),
@@ -142,7 +142,7 @@ proptest! {
         query in query(),
         cursor in proptest::option::of(key()),
     ) {
-        let mut both = Both::new();
+        let mut both = CacheAndModel::new();
         steps.iter().for_each(|step| take(&mut both, step));
         let mut asked = query.clone();
         if let Some(cursor) = &cursor {
@@ -167,7 +167,7 @@ proptest! {
         meanwhile in proptest::collection::vec(proptest::collection::vec(step(), 0..4), 0..40),
         query in query(),
     ) {
-        let mut both = Both::new();
+        let mut both = CacheAndModel::new();
         before.iter().for_each(|step| take(&mut both, step));
         let mut throughout = both.expected(&query);
         let (mut all, mut asked, mut meanwhile) = (Vec::new(), query.clone(), meanwhile.into_iter());
@@ -190,7 +190,7 @@ proptest! {
 /// More orders than are looked at under one lock, of which the last one alone is asked for.
 #[test]
 fn a_search_among_many_goes_on_until_it_has_seen_all() {
-    let mut both = Both::new();
+    let mut both = CacheAndModel::new();
     for n in 0..3000 {
         both.add(&format!("{}-1", 1_700_000_000_000_000_000_u64 + n), [0, u8::from(n == 0)]);
     }
@@ -205,7 +205,7 @@ fn a_search_among_many_goes_on_until_it_has_seen_all() {
 /// Of a memory that doesn't have the table yet, only what is newer than the table is said.
 #[test]
 fn without_the_table_only_what_came_since_is_known() {
-    let both = Both::new();
+    let both = CacheAndModel::new();
     let page =
         |ids: &[&str], has_more| Matches { ids: ids.iter().map(|&id| id.to_owned()).collect(), has_more };
     let newest = Query::newest(Vec::new(), 2);

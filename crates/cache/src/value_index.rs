@@ -17,7 +17,7 @@ pub(crate) struct ValueIndex {
 }
 
 /// The orders of one hash.
-pub(crate) enum Found<'s> {
+pub(crate) enum HashMatches<'s> {
     One(u32),
     Many(&'s KeyOrder),
 }
@@ -70,20 +70,20 @@ impl ValueIndex {
     }
 
     /// The orders that may have the value of that hash; others may share the hash.
-    pub(crate) fn find(&self, hash: u32) -> Option<Found<'_>> {
+    pub(crate) fn find(&self, hash: u32) -> Option<HashMatches<'_>> {
         let found = self.table.find(hash)?;
         Some(match found.checked_sub(LISTS) {
-            Some(list) => Found::Many(&self.lists[list as usize]),
-            None => Found::One(found),
+            Some(list) => HashMatches::Many(&self.lists[list as usize]),
+            None => HashMatches::One(found),
         })
     }
 }
 
-impl<'s> Found<'s> {
+impl<'s> HashMatches<'s> {
     pub(crate) fn len(&self) -> usize {
         match self {
-            Found::One(_) => 1,
-            Found::Many(ordered) => ordered.len(),
+            HashMatches::One(_) => 1,
+            HashMatches::Many(ordered) => ordered.len(),
         }
     }
 
@@ -101,8 +101,8 @@ impl<'s> Found<'s> {
 
     fn parts(self) -> (Option<u32>, Option<&'s KeyOrder>) {
         match self {
-            Found::One(id) => (Some(id), None),
-            Found::Many(ordered) => (None, Some(ordered)),
+            HashMatches::One(id) => (Some(id), None),
+            HashMatches::Many(ordered) => (None, Some(ordered)),
         }
     }
 }
