@@ -61,7 +61,7 @@ pub(crate) struct Contents {
 
 /// Which of the orders that memory did not have [`Cache::insert`] gives back.
 #[derive(Clone, Copy, Default)]
-pub struct Wanted {
+pub struct WantedInserts {
     /// Maximum number of bodies.
     pub bodies: usize,
     /// Whether all of them are wanted, with the hashes of their values.
@@ -73,9 +73,9 @@ pub struct Wanted {
 pub struct Inserted {
     /// How many there are.
     pub count: usize,
-    /// Some of them, as [`Wanted::bodies`] says.
+    /// Some of them, as [`WantedInserts::bodies`] says.
     pub bodies: Vec<Body>,
-    /// All of them, where [`Wanted::all`] says so.
+    /// All of them, where [`WantedInserts::all`] says so.
     pub all: Vec<(Body, ValueHashes)>,
 }
 
@@ -146,7 +146,7 @@ impl Cache {
         generation: u64,
         entries: Vec<Entry>,
         through: Option<u64>,
-        wanted: Wanted,
+        wanted: WantedInserts,
     ) -> Inserted {
         let mut inserted = Inserted::default();
         let mut entries = entries.into_iter();
@@ -368,7 +368,7 @@ mod tests {
         let entry =
             |key| Entry { body: Body::evicted(key, &[]), hashes: ValueHashes::default(), arrived: true };
         let entries = vec![entry("17-1"), entry("17-1"), entry("17-2")];
-        assert_eq!(cache.insert(0, entries, None, Wanted::default()).count, 2);
+        assert_eq!(cache.insert(0, entries, None, WantedInserts::default()).count, 2);
         let written = cache.index.write();
         let (answer, answered) = std::sync::mpsc::channel();
         let asked = cache.clone();

@@ -26,7 +26,7 @@ mod memory_budget;
 mod eviction;
 mod yield_to_readers;
 
-pub use self::cache::{Cache, Inserted, Lookup, PAGE_SIZE, Page, Wanted};
+pub use self::cache::{Cache, Inserted, Lookup, PAGE_SIZE, Page, WantedInserts};
 pub use self::entry::{Entries, Entry};
 pub use self::entry_builder::EntryBuilder;
 pub use self::memory_budget::MemoryBudget;

@@ -9,7 +9,7 @@ use order::{Body, Key, Layouts, Parser};
 use proptest::prelude::*;
 use serde_json::json;
 
-use crate::cache::{Cache, Wanted};
+use crate::cache::{Cache, WantedInserts};
 use crate::entry::Entry;
 use crate::query::{Matches, Query};
 use crate::stored_row::{RowSource, StoredRow, Unanswered};
@@ -49,7 +49,7 @@ impl CacheAndModel {
             json!({ "order_uid": "uid", "track_number": values[0], "delivery_service": values[1] });
         let order = self.parser.parse(document.to_string().as_bytes(), key).unwrap();
         let entry = self.cache.entry_builder().entry_of(&order).unwrap();
-        self.cache.insert(0, vec![entry], None, Wanted::default());
+        self.cache.insert(0, vec![entry], None, WantedInserts::default());
         self.model.entry(key.to_owned()).or_insert(values);
     }
 

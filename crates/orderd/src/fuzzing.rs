@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cache::Wanted;
+use cache::WantedInserts;
 use clap::Parser as _;
 use order::Parser;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -77,7 +77,7 @@ async fn app_with(args: &[&str]) -> anyhow::Result<Arc<App>> {
     let order = Parser::new(model.shape()).parse(model.sample.as_bytes(), KEY);
     let order = order.map_err(|refusal| anyhow::anyhow!("{refusal}"))?;
     let entry = parts.cache.entry_builder().entry_of(&order)?;
-    parts.cache.insert(0, vec![entry], None, Wanted::default());
+    parts.cache.insert(0, vec![entry], None, WantedInserts::default());
     parts.health.up(Part::Fill);
     Ok(App::new(&parts, Arc::new(ChannelDepths::default())))
 }

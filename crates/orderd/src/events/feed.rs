@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use cache::{Inserted, Wanted};
+use cache::{Inserted, WantedInserts};
 use order::{Body, Layouts, RowError, SearchPath};
 use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -108,8 +108,8 @@ impl Feed {
     }
 
     /// Which of the arriving orders `/events` needs now.
-    pub(crate) fn wanted(&self) -> Wanted {
-        Wanted { bodies: self.ring().sampler.room(Instant::now()), all: self.unsampled.is_wanted() }
+    pub(crate) fn wanted(&self) -> WantedInserts {
+        WantedInserts { bodies: self.ring().sampler.room(Instant::now()), all: self.unsampled.is_wanted() }
     }
 
     /// Shows what has come in.

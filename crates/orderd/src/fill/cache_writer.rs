@@ -1,7 +1,7 @@
 //! memwritechan -> cache: the one stage that inserts orders. It also shows them to `/events`, and evicts what has been
 //! committed where memory is above its budget.
 
-use cache::{Cache, Entries, Wanted};
+use cache::{Cache, Entries, WantedInserts};
 use tokio::sync::mpsc;
 
 use crate::events::feed::Feed;
@@ -30,7 +30,7 @@ pub(crate) async fn run(
             feed.publish(&cache.insert(generation, entries, None, feed.wanted()));
         } else {
             let count = entries.len() as u64;
-            cache.insert(generation, entries, None, Wanted::default());
+            cache.insert(generation, entries, None, WantedInserts::default());
             cache.note_filled(count);
         }
     }
