@@ -4,7 +4,7 @@ use order::{Order, Refusal};
 
 use crate::dead_letters::format::Refused;
 use crate::nats::message::{Message, StreamPosition};
-use crate::position::{Gap, StreamRun, Watermark};
+use crate::position::{Gap, Watermark, StreamRun};
 
 /// What `natschan` and `msgdatachan` carry: messages of a run in the stream's order.
 pub(crate) struct Messages {

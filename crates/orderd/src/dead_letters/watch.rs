@@ -37,9 +37,7 @@ pub(crate) async fn watch(
     let stream = store.context.get_stream(&location.stream).await?;
     let last = stream.cached_info().state.last_sequence;
     let deliver_policy = match *start {
-        WatchStart::After(after) if after <= last => {
-            DeliverPolicy::ByStartSequence { start_sequence: after + 1 }
-        }
+        WatchStart::After(after) if after <= last => DeliverPolicy::ByStartSequence { start_sequence: after + 1 },
         WatchStart::Since(Some(micros)) => since(micros)?,
         // Also where the stream was made again, and begins with 1.
         WatchStart::After(_) | WatchStart::Since(None) => DeliverPolicy::All,

@@ -20,7 +20,7 @@ use crate::health::{Health, Part};
 use crate::metrics::Metrics;
 use crate::nats::info::{self, StreamInfo};
 use crate::nats::{stored_message, streams};
-use crate::position::{Positions, Watermark};
+use crate::position::{Watermark, Positions};
 use crate::postgres::{self, Connection, SLOW_ANSWER, Wal};
 use crate::warnings;
 

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::encode::Rows;
 use crate::position::Gap;
-use crate::position::{StreamRun, Watermark};
+use crate::position::{Watermark, StreamRun};
 
 /// A batch closes at so many orders or bytes.
 pub(super) const MAX_ORDERS: usize = 8192;

@@ -7,14 +7,14 @@ use futures_util::{StreamExt, stream};
 use order::{Reason, Refusal};
 use time::OffsetDateTime;
 
-use super::batch::{MAX_ORDERS, RowIndex, lost, needs_insert, row_indexes, watermark_behind};
+use super::batch::{MAX_ORDERS, RowIndex, lost, watermark_behind, needs_insert, row_indexes};
 use super::encode::Rows;
 use super::session::{CommitFailure, CommittedBatch};
-use super::writer::{LastPosition, RunningWriter, TermEnd};
+use super::writer::{TermEnd, RunningWriter, LastPosition};
 use crate::chunk::Rejected;
 use crate::health::Part;
 use crate::metrics::Metrics;
-use crate::position::{TablePosition, Watermark};
+use crate::position::{Watermark, TablePosition};
 use crate::postgres;
 use crate::postgres::position::{self, Fence, Position};
 use crate::retry::Backoff;
@@ -212,12 +212,8 @@ impl RunningWriter {
     /// writing begins again with the position's row, in a new session.
     pub(super) async fn fail(&mut self, failure: CommitFailure) -> TermEnd {
         let reason = match failure {
-            CommitFailure::Away(reason)
-            | CommitFailure::Refused(reason)
-            | CommitFailure::TimedOut(reason) => reason,
-            CommitFailure::Fenced | CommitFailure::Stored | CommitFailure::CopyRefused => {
-                return TermEnd::Lost;
-            }
+            CommitFailure::Away(reason) | CommitFailure::Refused(reason) | CommitFailure::TimedOut(reason) => reason,
+            CommitFailure::Fenced | CommitFailure::Stored | CommitFailure::CopyRefused => return TermEnd::Lost,
         };
         self.session = None;
         self.is_refused = true;

@@ -31,7 +31,7 @@ pub(crate) use self::erased::{ERASED, create_erased, erased, erased_keys, make_e
 pub(crate) use self::failure::ConnectError;
 pub(crate) use self::rows::{FoundRows, RowLookup, insert, insert_from, rows};
 pub(crate) use self::schema::format_of_table;
-use self::schema::{Refused, Traits};
+use self::schema::{TableRefused, Traits};
 pub(crate) use self::wal::{Wal, wal};
 use crate::config::{Postgres, Target};
 use crate::random;
@@ -55,7 +55,7 @@ pub(crate) enum PrepareError {
     #[error("{}", describe(.0))]
     Database(#[from] tokio_postgres::Error),
     #[error(transparent)]
-    Refused(#[from] Refused),
+    Refused(#[from] TableRefused),
 }
 
 /// Why a question is not answered.

@@ -48,9 +48,9 @@ pub(crate) struct Traits {
 
 /// The findings for which the service does not use the table.
 #[derive(Debug, thiserror::Error)]
-pub(crate) struct Refused(Vec<Finding>);
+pub(crate) struct TableRefused(Vec<Finding>);
 
-impl Display for Refused {
+impl Display for TableRefused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (place, finding) in self.0.iter().enumerate() {
             let separator = if place == 0 { "" } else { ". Also: " };
@@ -63,10 +63,10 @@ impl Display for Refused {
 impl Inspection {
     /// # Errors
     /// The findings for which the service does not use the table.
-    pub(crate) fn accepted(self) -> Result<Traits, Refused> {
+    pub(crate) fn accepted(self) -> Result<Traits, TableRefused> {
         let refusals: Vec<Finding> =
             self.findings.into_iter().filter(|finding| finding.severity == Severity::Refusal).collect();
-        if refusals.is_empty() { Ok(self.traits) } else { Err(Refused(refusals)) }
+        if refusals.is_empty() { Ok(self.traits) } else { Err(TableRefused(refusals)) }
     }
 
     /// All others.
