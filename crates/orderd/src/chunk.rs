@@ -2,9 +2,9 @@
 
 use order::{Order, Refusal};
 
-use crate::dead_letters::format::Refused;
+use crate::dead_letters::message::NewDeadLetter;
 use crate::nats::message::{Message, StreamPosition};
-use crate::position::{Gap, Watermark, StreamRun};
+use crate::position::{Gap, StreamRun, Watermark};
 
 /// What `natschan` and `msgdatachan` carry: messages of a run in the stream's order.
 pub(crate) struct Messages {
@@ -22,21 +22,21 @@ pub(crate) struct Orders {
     pub(crate) orders: Vec<Order>,
     /// Beside each order, its message.
     pub(crate) messages: Vec<Message>,
-    pub(crate) refused: Vec<Rejected>,
+    pub(crate) refused: Vec<RefusedMessage>,
     pub(crate) gaps: Vec<Gap>,
 }
 
 /// A message and why it is refused.
-pub(crate) struct Rejected {
+pub(crate) struct RefusedMessage {
     pub(crate) message: Message,
     pub(crate) refusal: Refusal,
 }
 
-impl Rejected {
+impl RefusedMessage {
     /// As the dead letter that it becomes.
-    pub(crate) fn as_refused(&self) -> Refused<'_> {
+    pub(crate) fn as_dead_letter(&self) -> NewDeadLetter<'_> {
         let Message { subject, key, position, payload, .. } = &self.message;
         let StreamPosition { sequence, timestamp_ns } = *position;
-        Refused { subject, key: key.as_str(), sequence, timestamp_ns, payload, refusal: &self.refusal }
+        NewDeadLetter { subject, key: key.as_str(), sequence, timestamp_ns, payload, refusal: &self.refusal }
     }
 }

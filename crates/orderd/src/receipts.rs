@@ -77,8 +77,10 @@ pub(crate) struct Receipts {
 
 impl Receipts {
     pub(crate) fn new(client: Client, settings: &Settings, metrics: &Metrics) -> Self {
-        let allowed =
-            AllowedSubjects { subjects: settings.receipt_subjects.clone(), topic: settings.nats.topic.clone() };
+        let allowed = AllowedSubjects {
+            subjects: settings.receipt_subjects.clone(),
+            topic: settings.nats.topic.clone(),
+        };
         Self {
             client,
             allowed,

@@ -9,7 +9,7 @@ use async_nats::{Client, Event, ServerAddr};
 use tokio::time::timeout;
 
 use crate::config::Nats;
-use crate::dead_letters::format::Location;
+use crate::dead_letters::subjects::DeadLetterSubjects;
 use crate::dead_letters::{earlier, stream as dead_stream};
 use crate::finding::{Finding, Report, Severity};
 use crate::nats::create::{self, StreamSetting};
@@ -197,19 +197,19 @@ impl AccountAtServer<'_> {
         source: &str,
         findings: &mut Vec<Finding>,
     ) -> anyhow::Result<String> {
-        let location = Location::new(settings, source);
-        findings.extend(earlier::findings(self.context, &location, &settings.topic).await?);
-        let name = &location.stream;
+        let subjects = DeadLetterSubjects::new(settings, source);
+        findings.extend(earlier::findings(self.context, &subjects, &settings.topic).await?);
+        let name = &subjects.stream;
         let Some(stream) = info::stream(self.context, name).await? else {
-            let config = dead_stream::ours(&location, settings.replicas);
+            let config = dead_stream::ours(&subjects, settings.replicas);
             self.check_new(&config, dead_stream::STREAM_SETTING, findings).await;
             return Ok(format!("{name} for dead letters will be made"));
         };
-        match dead_stream::refuse_unfit(&stream.config, &location) {
+        match dead_stream::refuse_unfit(&stream.config, &subjects) {
             Err(error) => findings.push(refused(&error)),
             Ok(()) => findings.extend(warned(&stream, "dead letters")),
         }
-        let count = info::subjects(self.context, name, &location.all()).await?.len();
+        let count = info::subjects(self.context, name, &subjects.all()).await?.len();
         Ok(format!("{name} for dead letters ({count})"))
     }
 

@@ -18,8 +18,8 @@ use crate::cli::{
     NatsArgs, WhichDeadLetters,
 };
 use crate::config::{ConfigError, Nats};
-use crate::dead_letters::format::{DeadLetter, header};
 use crate::dead_letters::list;
+use crate::dead_letters::message::{DeadLetter, header};
 use crate::dead_letters::replay::{self, Outcome};
 use crate::dead_letters::store::Store;
 use crate::logging::audit;
@@ -69,7 +69,7 @@ async fn list(args: DeadLetterList) -> anyhow::Result<ExitCode> {
     }
     if letters.is_empty() {
         // Else nobody would see that PUB_TOPIC is another one than the service's.
-        super::complain(&format!("there are no dead letters of {}", store.location().await?));
+        super::complain(&format!("there are no dead letters of {}", store.subjects().await?));
     }
     super::print(&if args.json { lines } else { format!("{table}\n") })?;
     Ok(ExitCode::SUCCESS)
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn a_summary_counts_what_was_taken_in_and_what_was_refused() {
+    fn a_summary_counts_what_was_taken_in_and_what_was_dead_letter() {
         let outcomes = |all: &[Outcome]| -> HashMap<String, Outcome> {
             all.iter().enumerate().map(|(number, outcome)| (format!("1-{number}"), outcome.clone())).collect()
         };

@@ -10,7 +10,7 @@ use tokio_postgres::config::{ChannelBinding, LoadBalanceHosts, SslNegotiation, T
 
 use super::conninfo::Conninfo;
 use super::reload::Files;
-use crate::tls::{ClientTls, TlsMode, Roots, TlsVersions};
+use crate::tls::{ClientTls, Roots, TlsMode, TlsVersions};
 
 /// A setting's name and what is wrong.
 type OptionProblem = (&'static str, String);

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use async_nats::jetstream::Context;
 use order::Key;
 
-use super::format::Location;
+use super::subjects::DeadLetterSubjects;
 use crate::finding::Finding;
 use crate::nats::info;
 use crate::subject::{self, DEAD_PREFIX};
@@ -18,10 +18,10 @@ use crate::wording::counted;
 /// The server can't be asked.
 pub(crate) async fn findings(
     context: &Context,
-    location: &Location,
+    subjects: &DeadLetterSubjects,
     topic: &str,
 ) -> anyhow::Result<Vec<Finding>> {
-    let counts = count(context, location, topic).await?;
+    let counts = count(context, subjects, topic).await?;
     Ok(counts.into_iter().map(|(stream, count)| finding(&stream, count, topic)).collect())
 }
 
@@ -39,14 +39,18 @@ fn finding(stream: &str, count: usize, topic: &str) -> Finding {
 }
 
 /// The streams that hold some, and how many.
-async fn count(context: &Context, location: &Location, topic: &str) -> anyhow::Result<Vec<(String, usize)>> {
+async fn count(
+    context: &Context,
+    subjects: &DeadLetterSubjects,
+    topic: &str,
+) -> anyhow::Result<Vec<(String, usize)>> {
     let filter = filter(topic);
-    let mut streams = BTreeSet::from([location.stream.clone()]);
+    let mut streams = BTreeSet::from([subjects.stream.clone()]);
     streams.extend(info::names(context, &filter).await?);
     let mut counts = Vec::new();
     for stream in streams {
-        let subjects = info::subjects(context, &stream, &filter).await?;
-        let count = subjects.iter().filter(|subject| is_earlier(subject, topic, location)).count();
+        let stored = info::subjects(context, &stream, &filter).await?;
+        let count = stored.iter().filter(|subject| is_earlier(subject, topic, subjects)).count();
         if count > 0 {
             counts.push((stream, count));
         }
@@ -59,12 +63,12 @@ fn filter(topic: &str) -> String {
     if topic.ends_with('>') { format!("{DEAD_PREFIX}.{topic}") } else { format!("{DEAD_PREFIX}.{topic}.*") }
 }
 
-fn is_earlier(dead: &str, topic: &str, location: &Location) -> bool {
+fn is_earlier(dead: &str, topic: &str, subjects: &DeadLetterSubjects) -> bool {
     let Some((subject, key)) = dead.strip_prefix(DEAD_PREFIX).and_then(|rest| rest.rsplit_once('.')) else {
         return false;
     };
     let Some(subject) = subject.strip_prefix('.') else { return false };
-    Key::is_from_stream(key) && subject::covers(topic, subject) && !location.has(dead)
+    Key::is_from_stream(key) && subject::covers(topic, subject) && !subjects.has(dead)
 }
 
 #[cfg(test)]
@@ -76,8 +80,8 @@ mod tests {
     #[test]
     fn only_letters_of_the_topic_and_of_no_installation_are_of_an_earlier_version() {
         let is = |subject: &str, topic: &str, source: &str| {
-            let location = Location::at(source, topic, None);
-            is_earlier(&format!("dead.{subject}.{KEY}"), topic, &location)
+            let subjects = DeadLetterSubjects::at(source, topic, None);
+            is_earlier(&format!("dead.{subject}.{KEY}"), topic, &subjects)
         };
         assert!(is("TESTING", "TESTING", "ORDERS"));
         assert!(is("orders.new", "orders.>", "ORDERS"));
@@ -87,11 +91,11 @@ mod tests {
             !is("orders.orders%2E%3E", "orders.>", "orders"),
             "its own, in a stream called as the topic begins"
         );
-        let location = Location::at("ORDERS", "TESTING", None);
+        let subjects = DeadLetterSubjects::at("ORDERS", "TESTING", None);
         for dead in
             ["dead.TESTING", "dead.TESTING.x", &format!("dead.TESTING.{KEY}.rest"), &format!("dead.{KEY}")]
         {
-            assert!(!is_earlier(dead, "TESTING", &location), "{dead}");
+            assert!(!is_earlier(dead, "TESTING", &subjects), "{dead}");
         }
         assert_eq!((filter("TESTING"), filter("a.>")), ("dead.TESTING.*".into(), "dead.a.>".into()));
     }

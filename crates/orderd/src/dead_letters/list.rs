@@ -4,8 +4,9 @@
 use futures_util::{StreamExt, TryStreamExt, stream};
 use order::Key;
 
-use super::format::{DeadLetter, Location};
+use super::message::DeadLetter;
 use super::store::{Store, found};
+use super::subjects::DeadLetterSubjects;
 use crate::nats::info;
 
 /// How many messages are asked for at once.
@@ -16,9 +17,9 @@ const MAX_LISTED_ONE_BY_ONE: u64 = 64;
 
 /// The keys of all, in no order.
 pub(crate) async fn keys(store: &Store) -> anyhow::Result<Vec<String>> {
-    let location = store.location().await?;
-    let subjects = info::subjects(&store.context, &location.stream, &location.all()).await?;
-    Ok(subjects.iter().filter_map(|subject| Some(location.key(subject)?.to_owned())).collect())
+    let subjects = store.subjects().await?;
+    let stored = info::subjects(&store.context, &subjects.stream, &subjects.all()).await?;
+    Ok(stored.iter().filter_map(|subject| Some(subjects.key(subject)?.to_owned())).collect())
 }
 
 /// All of them, in the order in which their messages came. Several are stored at once, so that their numbers may be in
@@ -40,8 +41,8 @@ pub(crate) async fn newest(
     before: Option<u64>,
     count: usize,
 ) -> anyhow::Result<Vec<DeadLetter>> {
-    let location = store.location().await?;
-    let Some(info) = store.info(&location).await? else { return Ok(Vec::new()) };
+    let subjects = store.subjects().await?;
+    let Some(info) = store.info(&subjects).await? else { return Ok(Vec::new()) };
     let end = before.unwrap_or(u64::MAX).min(info.state.last_seq.saturating_add(1));
     let mut letters = Vec::new();
     let mut stretches = vec![(info.state.first_seq.max(1), end)];
@@ -50,11 +51,11 @@ pub(crate) async fn newest(
             break;
         }
         if end.saturating_sub(start) <= MAX_LISTED_ONE_BY_ONE {
-            letters.extend(stretch(store, &location, start, end).await?.into_iter().rev());
+            letters.extend(stretch(store, &subjects, start, end).await?.into_iter().rev());
             continue;
         }
         // What is skipped here is a gap.
-        let Some(start) = next(store, &location, start).await?.filter(|start| *start < end) else { continue };
+        let Some(start) = next(store, &subjects, start).await?.filter(|start| *start < end) else { continue };
         let middle = start + (end - start) / 2;
         stretches.extend([(start, middle), (middle, end)]);
     }
@@ -63,20 +64,20 @@ pub(crate) async fn newest(
 }
 
 /// The number of the first one from there on.
-async fn next(store: &Store, location: &Location, start: u64) -> anyhow::Result<Option<u64>> {
-    let stream = store.stream(location).await?;
-    let asked = stream.raw_message_builder().sequence(start).next_by_subject(location.all());
+async fn next(store: &Store, subjects: &DeadLetterSubjects, start: u64) -> anyhow::Result<Option<u64>> {
+    let stream = store.stream(subjects).await?;
+    let asked = stream.raw_message_builder().sequence(start).next_by_subject(subjects.all());
     Ok(found(asked.send().await)?.map(|message| message.sequence))
 }
 
 /// Those with numbers from `start` to below `end`.
 async fn stretch(
     store: &Store,
-    location: &Location,
+    subjects: &DeadLetterSubjects,
     start: u64,
     end: u64,
 ) -> anyhow::Result<Vec<DeadLetter>> {
-    let stream = store.stream(location).await?;
+    let stream = store.stream(subjects).await?;
     let asked = stream::iter(start..end)
         .map(|number| {
             let stream = &stream;
@@ -85,7 +86,7 @@ async fn stretch(
         .buffered(REQUESTS_IN_FLIGHT);
     let of_ours = asked.try_filter_map(async |message| {
         let letter = message.and_then(|message| {
-            let key = location.key(&message.subject)?;
+            let key = subjects.key(&message.subject)?;
             Some(DeadLetter::new(message.sequence, key, message.headers.clone()))
         });
         Ok(letter)

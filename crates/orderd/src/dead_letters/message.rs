@@ -1,6 +1,4 @@
-//! What a dead letter looks like in its stream: subject, headers, parts. No I/O.
-
-use std::fmt;
+//! What a dead letter looks like in its stream: headers, and the payload in one part or two. No I/O.
 
 use async_nats::HeaderMap;
 use base64::Engine;
@@ -11,9 +9,8 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::config::Nats;
 use crate::nats::headers::{MAX_TEXT, printable};
-use crate::subject::{self, DEAD_PREFIX};
+use crate::subject;
 
 /// The header by which a replay says whose dead letter a message is.
 pub(crate) const KEY_HEADER: &str = "Orderd-Key";
@@ -24,23 +21,8 @@ pub(super) const MAX_HEADERS: usize = 4096;
 /// The longest a subject may be in a header, in bytes, so that all headers together stay below `MAX_HEADERS`.
 const MAX_SUBJECT: usize = 2048;
 
-/// The longest a key of an erased order may be as one token, in bytes. Keys from the stream are far shorter.
-const MAX_ERASED: usize = 1024;
-
 /// Ends a subject that was cut: no escaped subject has it.
 const CUT: char = '…';
-
-/// The last token of the subject of a second part, where a payload leaves no room for the headers.
-const SECOND_PART: &str = "rest";
-
-/// The last token of the subject of a note: the order of a dead letter is in the table.
-const TAKEN_IN: &str = "taken_in";
-
-/// The last token of the subject of a note: a dead letter was dropped.
-const DROPPED: &str = "dropped";
-
-/// The last token of the subject of a note: an order is erased.
-const ERASED: &str = "erased";
 
 /// The headers of a dead letter.
 pub(crate) mod header {
@@ -57,115 +39,8 @@ pub(crate) mod header {
     pub(crate) const PARTS: &str = "Orderd-Parts";
 }
 
-/// Where the dead letters of one installation are: `dead.{stream}.{topic}.{key}`, so that each installation has its own,
-/// whichever others use the server or the same stream of dead letters.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Location {
-    /// The stream of dead letters.
-    pub(crate) stream: String,
-    /// The stream that orders are taken from.
-    pub(crate) source: String,
-    /// What is taken from it.
-    topic: String,
-    /// `dead.{stream}.{topic}`, the topic as one token.
-    prefix: String,
-}
-
-/// `the topic TESTING of the stream ORDERS`
-impl fmt::Display for Location {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the topic {} of the stream {}", self.topic, self.source)
-    }
-}
-
-impl Location {
-    /// `source` is the stream that orders are taken from.
-    pub(crate) fn new(settings: &Nats, source: &str) -> Self {
-        Self::at(source, &settings.topic, settings.dead_stream.as_deref())
-    }
-
-    pub(super) fn at(source: &str, topic: &str, stream: Option<&str>) -> Self {
-        Self {
-            stream: stream.map_or_else(|| format!("{source}_DEAD"), str::to_owned),
-            prefix: format!("{DEAD_PREFIX}.{source}.{}", subject::to_token(topic)),
-            source: source.to_owned(),
-            topic: topic.to_owned(),
-        }
-    }
-
-    /// What the stream of dead letters takes.
-    pub(crate) fn taken(&self) -> String {
-        format!("{DEAD_PREFIX}.{}.>", self.source)
-    }
-
-    /// The subjects of all dead letters of this installation; second parts have one token more.
-    pub(crate) fn all(&self) -> String {
-        format!("{}.*", self.prefix)
-    }
-
-    /// The subject of the dead letter with that key.
-    pub(crate) fn subject(&self, key: &str) -> String {
-        format!("{}.{key}", self.prefix)
-    }
-
-    /// The subject of its second part.
-    pub(crate) fn second_part(&self, key: &str) -> String {
-        format!("{}.{key}.{SECOND_PART}", self.prefix)
-    }
-
-    /// The subject of the note of which message became its order.
-    pub(crate) fn taken_in(&self, key: &str) -> String {
-        format!("{}.{key}.{TAKEN_IN}", self.prefix)
-    }
-
-    /// The subject of the note that the dead letter was dropped.
-    pub(crate) fn dropped(&self, key: &str) -> String {
-        format!("{}.{key}.{DROPPED}", self.prefix)
-    }
-
-    /// The subjects of all notes of what became of dead letters.
-    pub(crate) fn all_decided(&self) -> [String; 2] {
-        [TAKEN_IN, DROPPED].map(|note| format!("{}.*.{note}", self.prefix))
-    }
-
-    /// The key that such a note names.
-    pub(crate) fn decided_key<'s>(&self, subject: &'s str) -> Option<&'s str> {
-        let rest = subject.strip_prefix(&self.prefix)?.strip_prefix('.')?;
-        let (key, note) = rest.split_once('.')?;
-        [TAKEN_IN, DROPPED].contains(&note).then_some(key)
-    }
-
-    /// The subject of the note that the order with that key is erased; `None` where the key is too long for a subject.
-    pub(crate) fn erased(&self, key: &str) -> Option<String> {
-        let token = subject::to_token(key);
-        (token.len() <= MAX_ERASED).then(|| format!("{}.{token}.{ERASED}", self.prefix))
-    }
-
-    /// The subjects of all such notes.
-    pub(crate) fn all_erased(&self) -> String {
-        format!("{}.*.{ERASED}", self.prefix)
-    }
-
-    /// The key that such a note names.
-    pub(crate) fn erased_key(&self, subject: &str) -> Option<String> {
-        let token = subject.strip_prefix(&self.prefix)?.strip_prefix('.')?.strip_suffix(ERASED)?;
-        Some(subject::from_header(token.strip_suffix('.')?))
-    }
-
-    /// Whether it is the subject of a dead letter of this installation, or of a second part.
-    pub(crate) fn has(&self, subject: &str) -> bool {
-        subject.strip_prefix(&self.prefix).is_some_and(|rest| rest.starts_with('.'))
-    }
-
-    /// The key of a dead letter of this installation; `None` for a second part, and for other installations.
-    pub(crate) fn key<'s>(&self, subject: &'s str) -> Option<&'s str> {
-        let key = subject.strip_prefix(&self.prefix)?.strip_prefix('.')?;
-        (!key.contains('.')).then_some(key)
-    }
-}
-
 /// A message that is refused, before it is stored.
-pub(crate) struct Refused<'m> {
+pub(crate) struct NewDeadLetter<'m> {
     pub(crate) subject: &'m str,
     pub(crate) key: &'m str,
     /// Its place in the stream of orders, and the time there.
@@ -176,25 +51,25 @@ pub(crate) struct Refused<'m> {
 }
 
 /// What is stored of a dead letter: one message, or two.
-pub(crate) struct Parts {
+pub(crate) struct DeadLetterParts {
     pub(crate) headers: HeaderMap,
     pub(crate) first: Bytes,
     pub(crate) second: Option<Bytes>,
 }
 
-impl Refused<'_> {
+impl NewDeadLetter<'_> {
     /// In messages of at most `limit` bytes, headers included.
-    pub(crate) fn parts(&self, limit: usize) -> Parts {
+    pub(crate) fn parts(&self, limit: usize) -> DeadLetterParts {
         let mut headers = self.headers(limit);
         let room = limit.saturating_sub(wire_len(&headers));
         if self.payload.len() <= room {
-            return Parts { headers, first: self.payload.clone(), second: None };
+            return DeadLetterParts { headers, first: self.payload.clone(), second: None };
         }
         headers.insert(header::PARTS, "2");
         let room = limit.saturating_sub(wire_len(&headers));
         let first = room.min(self.payload.len() / 2);
         let second = Some(self.payload.slice(first..));
-        Parts { headers, first: self.payload.slice(..first), second }
+        DeadLetterParts { headers, first: self.payload.slice(..first), second }
     }
 
     fn headers(&self, limit: usize) -> HeaderMap {
@@ -318,10 +193,10 @@ mod tests {
         Refusal { reason: Reason::RefusedByDatabase, detail, path, offset: Some(usize::MAX) }
     }
 
-    fn parts(subject: &str, text: &str, payload: &Bytes, limit: usize) -> Parts {
+    fn parts(subject: &str, text: &str, payload: &Bytes, limit: usize) -> DeadLetterParts {
         let refusal = refusal(text);
         let (sequence, timestamp_ns) = (u64::MAX, i64::MAX);
-        Refused { subject, key: KEY, sequence, timestamp_ns, payload, refusal: &refusal }.parts(limit)
+        NewDeadLetter { subject, key: KEY, sequence, timestamp_ns, payload, refusal: &refusal }.parts(limit)
     }
 
     #[test]
@@ -345,7 +220,7 @@ mod tests {
         for limit in [1024, 4096, 65536, 1 << 20] {
             for less in [0, 1, 50, 300, 500, 1000] {
                 let payload: Bytes = (0..limit - less).map(|byte| byte as u8).collect();
-                let Parts { headers, first, second } = parts("orders.new", "why", &payload, limit);
+                let DeadLetterParts { headers, first, second } = parts("orders.new", "why", &payload, limit);
                 assert!(wire_len(&headers) + first.len() <= limit, "{limit} {less}");
                 let rest = second.clone().unwrap_or_default();
                 assert!(second.is_none() || once + rest.len() <= limit, "{limit} {less}");
@@ -368,23 +243,5 @@ mod tests {
         assert!(
             letter(&long).describe()["subject"].as_str().is_some_and(|kept| long.starts_with(&kept[..2000]))
         );
-    }
-
-    #[test]
-    fn an_installation_knows_only_the_keys_of_its_own() {
-        let location = |source: &str, topic: &str| Location::at(source, topic, Some("DEAD"));
-        let ours = location("ORDERS", "orders.>");
-        assert_eq!(ours.subject(KEY), format!("dead.ORDERS.orders%2E%3E.{KEY}"));
-        assert_eq!(ours.key(&ours.subject(KEY)), Some(KEY));
-        assert_eq!(ours.key(&ours.second_part(KEY)), None);
-        let erased = ours.erased("a.b ы").unwrap();
-        assert_eq!(ours.erased_key(&erased).as_deref(), Some("a.b ы"));
-        assert_eq!((ours.key(&erased), ours.erased_key(&ours.subject(KEY))), (None, None));
-        assert_eq!(ours.erased(&"x".repeat(2000)), None);
-        for others in
-            [location("PARCELS", "orders.>"), location("ORDERS", "orders"), location("ORDERS", "orders.>.x")]
-        {
-            assert_eq!(ours.key(&others.subject(KEY)), None);
-        }
     }
 }

@@ -12,10 +12,10 @@ use serde_json::{Value, json};
 use tokio::sync::broadcast;
 use tokio::time::Instant;
 
-use super::format::{DeadLetter, KEY_HEADER, wire_len};
 use super::list;
+use super::message::{DeadLetter, KEY_HEADER, wire_len};
 use super::store::Store;
-use crate::receipts::{RECEIPT_HEADER, Receipt, AddressedReceipt};
+use crate::receipts::{AddressedReceipt, RECEIPT_HEADER, Receipt};
 
 /// How many are on their way to the server at once.
 const MAX_IN_FLIGHT: usize = 16;
@@ -166,7 +166,10 @@ struct Inbox {
 }
 
 impl Inbox {
-    async fn open(store: &Store, here: Option<broadcast::Receiver<AddressedReceipt>>) -> anyhow::Result<Self> {
+    async fn open(
+        store: &Store,
+        here: Option<broadcast::Receiver<AddressedReceipt>>,
+    ) -> anyhow::Result<Self> {
         let prefix = store.client.new_inbox();
         let receipts = store.client.subscribe(format!("{prefix}.*")).await?;
         // Else a receipt might be sent before the server knows who listens.

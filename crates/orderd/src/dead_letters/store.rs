@@ -18,7 +18,8 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::sync::watch;
 
-use super::format::{DeadLetter, Location, Parts, Refused, header, once};
+use super::message::{DeadLetter, DeadLetterParts, NewDeadLetter, header, once};
+use super::subjects::DeadLetterSubjects;
 use super::{earlier, stream};
 use crate::config::Nats;
 use crate::nats::info::{self, StreamInfo};
@@ -57,7 +58,7 @@ pub(crate) struct Store {
     pub(super) client: Client,
     pub(super) context: Context,
     settings: Nats,
-    known: Mutex<Option<Known>>,
+    known: Mutex<Option<KnownStream>>,
     /// Dead letters of an earlier version were looked for.
     looked_for_earlier: AtomicBool,
     /// When the stream was created, in microseconds since 1970; `None` while that is not known. If the time changes, the
@@ -67,8 +68,8 @@ pub(crate) struct Store {
 
 /// What was found out about the stream.
 #[derive(Clone)]
-struct Known {
-    location: Arc<Location>,
+struct KnownStream {
+    subjects: Arc<DeadLetterSubjects>,
     /// How large the stream lets a message be; `None`: as large as the server does.
     max_message: Option<usize>,
 }
@@ -92,24 +93,24 @@ impl Store {
     /// # Errors
     /// A stream that can't be made or would lose dead letters.
     pub(crate) async fn open(&self, source: &str) -> anyhow::Result<()> {
-        let location = Location::new(&self.settings, source);
+        let subjects = DeadLetterSubjects::new(&self.settings, source);
         let mut context = self.context.clone();
         context.set_timeout(OPEN_TIMEOUT);
-        let info = stream::open(&context, &location, &self.settings).await?;
+        let info = stream::open(&context, &subjects, &self.settings).await?;
         let max_message = usize::try_from(info.config.max_msg_size).ok().filter(|size| *size > 0);
         stream::refuse_narrow(&info.config, self.client.max_payload())?;
         if !self.looked_for_earlier.swap(true, Ordering::Relaxed) {
-            self.warn_of_earlier(&location).await;
+            self.warn_of_earlier(&subjects).await;
         }
         let created = OffsetDateTime::parse(&info.created, &Rfc3339).ok();
         let created = created.map(|created| created.unix_timestamp_nanos().div_euclid(1000) as i64);
         self.created.send_if_modified(|known| std::mem::replace(known, created) != created);
-        self.remember(Known { location: Arc::new(location), max_message });
+        self.remember(KnownStream { subjects: Arc::new(subjects), max_message });
         Ok(())
     }
 
-    async fn warn_of_earlier(&self, location: &Location) {
-        match earlier::findings(&self.context, location, &self.settings.topic).await {
+    async fn warn_of_earlier(&self, subjects: &DeadLetterSubjects) {
+        match earlier::findings(&self.context, subjects, &self.settings.topic).await {
             Ok(findings) => findings.iter().for_each(|finding| tracing::warn!("{finding}")),
             Err(error) => {
                 tracing::debug!(
@@ -120,11 +121,11 @@ impl Store {
         }
     }
 
-    fn remember(&self, known: Known) {
+    fn remember(&self, known: KnownStream) {
         *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(known);
     }
 
-    async fn known(&self) -> anyhow::Result<Known> {
+    async fn known(&self) -> anyhow::Result<KnownStream> {
         if let Some(known) = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone() {
             return Ok(known);
         }
@@ -132,7 +133,10 @@ impl Store {
         // Dead letters may have outlived the stream that they were in.
         let source =
             source.map_or(self.settings.stream.clone(), |stream| stream.cached_info().config.name.clone());
-        let known = Known { location: Arc::new(Location::new(&self.settings, &source)), max_message: None };
+        let known = KnownStream {
+            subjects: Arc::new(DeadLetterSubjects::new(&self.settings, &source)),
+            max_message: None,
+        };
         self.remember(known.clone());
         Ok(known)
     }
@@ -143,9 +147,9 @@ impl Store {
     /// # Errors
     /// Such a stream, and what to do about it.
     pub(crate) async fn refuse_wrong_stream(&self) -> anyhow::Result<()> {
-        let location = self.location().await?;
-        match self.info(&location).await? {
-            Some(found) => stream::refuse_deaf(&found.config, &location),
+        let subjects = self.subjects().await?;
+        match self.info(&subjects).await? {
+            Some(found) => stream::refuse_deaf(&found.config, &subjects),
             None => {
                 let name = self.settings.dead_stream.as_ref();
                 name.map_or(Ok(()), |name| anyhow::bail!("NATS_DEAD_STREAM: there is no stream {name}"))
@@ -157,46 +161,47 @@ impl Store {
     ///
     /// # Errors
     /// The stream that orders are taken from can't be asked for.
-    pub(crate) async fn location(&self) -> anyhow::Result<Arc<Location>> {
-        Ok(self.known().await?.location)
+    pub(crate) async fn subjects(&self) -> anyhow::Result<Arc<DeadLetterSubjects>> {
+        Ok(self.known().await?.subjects)
     }
 
-    pub(super) async fn stream(&self, location: &Location) -> anyhow::Result<Stream<()>> {
-        Ok(self.context.get_stream_no_info(&location.stream).await?)
+    pub(super) async fn stream(&self, subjects: &DeadLetterSubjects) -> anyhow::Result<Stream<()>> {
+        Ok(self.context.get_stream_no_info(&subjects.stream).await?)
     }
 
     /// What the server says of the stream; `None` where the stream does not exist, and so no dead letter.
-    pub(crate) async fn info(&self, location: &Location) -> anyhow::Result<Option<StreamInfo>> {
-        info::stream(&self.context, &location.stream).await
+    pub(crate) async fn info(&self, subjects: &DeadLetterSubjects) -> anyhow::Result<Option<StreamInfo>> {
+        info::stream(&self.context, &subjects.stream).await
     }
 
     /// Stores a message, unless it is stored already; whether it was not. Recreates the stream where it was deleted.
     ///
     /// # Errors
     /// What the server refuses, or that it does not answer.
-    pub(crate) async fn publish(&self, refused: &Refused<'_>) -> anyhow::Result<bool> {
-        let Known { location, max_message } = self.known().await?;
+    pub(crate) async fn publish(&self, refused: &NewDeadLetter<'_>) -> anyhow::Result<bool> {
+        let KnownStream { subjects, max_message } = self.known().await?;
         let limit = self.client.max_payload();
-        let Parts { headers, first, second } = refused.parts(max_message.map_or(limit, |max| max.min(limit)));
+        let DeadLetterParts { headers, first, second } =
+            refused.parts(max_message.map_or(limit, |max| max.min(limit)));
         let storing = async {
-            if self.last(&location, &location.dropped(refused.key)).await?.is_some() {
+            if self.last(&subjects, &subjects.dropped(refused.key)).await?.is_some() {
                 return Ok(false);
             }
             if let Some(second) = second {
                 // Before the first part, so that whatever sees the first finds the second.
-                self.put(location.second_part(refused.key), once(), second).await?;
+                self.put(subjects.second_part(refused.key), once(), second).await?;
             }
-            self.put(location.subject(refused.key), headers, first).await
+            self.put(subjects.dead_letter(refused.key), headers, first).await
         };
         let stored = tokio::time::timeout(STORE_TIMEOUT, storing).await;
         match stored.unwrap_or_else(|elapsed| Err(elapsed.into())) {
             Ok(is_new) => Ok(is_new),
             Err(error) => {
                 // Else the next attempt opens it.
-                if let Ok(opened) = tokio::time::timeout(STORE_TIMEOUT, self.open(&location.source)).await {
+                if let Ok(opened) = tokio::time::timeout(STORE_TIMEOUT, self.open(&subjects.source)).await {
                     opened?;
                 }
-                Err(error.context(format!("can't store a dead letter in the stream {}", location.stream)))
+                Err(error.context(format!("can't store a dead letter in the stream {}", subjects.stream)))
             }
         }
     }
@@ -218,12 +223,12 @@ impl Store {
     /// # Errors
     /// The server does not answer.
     pub(crate) async fn note_erased(&self, key: &str) -> anyhow::Result<()> {
-        let location = self.location().await?;
-        let Some(subject) = location.erased(key) else { return Ok(()) };
+        let subjects = self.subjects().await?;
+        let Some(subject) = subjects.erased(key) else { return Ok(()) };
         if self.put(subject.clone(), once(), Bytes::new()).await.is_ok() {
             return Ok(());
         }
-        self.open(&location.source).await?;
+        self.open(&subjects.source).await?;
         match self.put(subject, once(), Bytes::new()).await {
             Err(error) if is_refused(&error) => {
                 let error = format!("{error:#}");
@@ -242,9 +247,9 @@ impl Store {
     /// # Errors
     /// The server can't be asked.
     pub(crate) async fn erased(&self) -> anyhow::Result<Vec<String>> {
-        let location = self.location().await?;
-        let subjects = info::subjects(&self.context, &location.stream, &location.all_erased()).await?;
-        Ok(subjects.iter().filter_map(|subject| location.erased_key(subject)).collect())
+        let subjects = self.subjects().await?;
+        let stored = info::subjects(&self.context, &subjects.stream, &subjects.all_erased()).await?;
+        Ok(stored.iter().filter_map(|subject| subjects.erased_key(subject)).collect())
     }
 
     /// The dead letter of that key.
@@ -256,8 +261,8 @@ impl Store {
         if !Key::is_from_stream(key) {
             return Ok(None);
         }
-        let location = self.location().await?;
-        let found = self.last(&location, &location.subject(key)).await?;
+        let subjects = self.subjects().await?;
+        let found = self.last(&subjects, &subjects.dead_letter(key)).await?;
         Ok(found.map(|found| DeadLetter::new(found.sequence, key, found.headers)))
     }
 
@@ -267,21 +272,25 @@ impl Store {
     /// # Errors
     /// The server can't be asked, or one of two parts is missing.
     pub(crate) async fn payload(&self, letter: &DeadLetter) -> anyhow::Result<Option<Bytes>> {
-        let location = self.location().await?;
-        let Some(first) = self.last(&location, &location.subject(&letter.key)).await? else {
+        let subjects = self.subjects().await?;
+        let Some(first) = self.last(&subjects, &subjects.dead_letter(&letter.key)).await? else {
             return Ok(None);
         };
         if !letter.has_two_parts() {
             return Ok(Some(first.payload));
         }
-        let second = self.last(&location, &location.second_part(&letter.key)).await?;
+        let second = self.last(&subjects, &subjects.second_part(&letter.key)).await?;
         let missing = || format!("the second part of the dead letter {} is missing", letter.key);
         let second = second.with_context(missing)?;
         Ok(Some([first.payload, second.payload].concat().into()))
     }
 
-    async fn last(&self, location: &Location, subject: &str) -> anyhow::Result<Option<StreamMessage>> {
-        found(self.stream(location).await?.get_last_raw_message_by_subject(subject).await)
+    async fn last(
+        &self,
+        subjects: &DeadLetterSubjects,
+        subject: &str,
+    ) -> anyhow::Result<Option<StreamMessage>> {
+        found(self.stream(subjects).await?.get_last_raw_message_by_subject(subject).await)
     }
 
     /// What becomes of the message at `sequence`, whose header names the dead letter with that key. Waits as long as the server can't be asked.
@@ -307,17 +316,17 @@ impl Store {
         if self.find(key).await?.is_some() {
             return Ok(Replay::Honoured);
         }
-        let location = self.location().await?;
-        if let Some(by) = self.taken_in_by(&location, key).await? {
+        let subjects = self.subjects().await?;
+        if let Some(by) = self.taken_in_by(&subjects, key).await? {
             // By this message, and the table may have gone back since.
             return Ok(if by == sequence { Replay::Honoured } else { Replay::Spent });
         }
-        let is_dropped = self.last(&location, &location.dropped(key)).await?.is_some();
+        let is_dropped = self.last(&subjects, &subjects.dropped(key)).await?.is_some();
         Ok(if is_dropped { Replay::Spent } else { Replay::Foreign })
     }
 
-    async fn taken_in_by(&self, location: &Location, key: &str) -> anyhow::Result<Option<u64>> {
-        let note = self.last(location, &location.taken_in(key)).await?;
+    async fn taken_in_by(&self, subjects: &DeadLetterSubjects, key: &str) -> anyhow::Result<Option<u64>> {
+        let note = self.last(subjects, &subjects.taken_in(key)).await?;
         Ok(note.and_then(|note| note.headers.get(header::TAKEN_IN_BY)?.as_str().parse().ok()))
     }
 
@@ -339,10 +348,10 @@ impl Store {
     }
 
     async fn put_taken_in(&self, key: &str, sequence: u64) -> anyhow::Result<bool> {
-        let location = self.location().await?;
+        let subjects = self.subjects().await?;
         let mut headers = once();
         headers.insert(header::TAKEN_IN_BY, sequence.to_string().as_str());
-        self.put(location.taken_in(key), headers, Bytes::new()).await
+        self.put(subjects.taken_in(key), headers, Bytes::new()).await
     }
 
     /// The message at `sequence` did not become the order of the dead letter: it was refused again.
@@ -350,9 +359,9 @@ impl Store {
     /// # Errors
     /// The server can't be asked, or refuses.
     pub(crate) async fn withdraw_taken_in(&self, key: &str, sequence: u64) -> anyhow::Result<()> {
-        let location = self.location().await?;
-        if self.taken_in_by(&location, key).await? == Some(sequence) {
-            self.delete_within(LOOKUP_TIMEOUT, &[location.taken_in(key)]).await?;
+        let subjects = self.subjects().await?;
+        if self.taken_in_by(&subjects, key).await? == Some(sequence) {
+            self.delete_within(LOOKUP_TIMEOUT, &[subjects.taken_in(key)]).await?;
         }
         Ok(())
     }
@@ -377,8 +386,8 @@ impl Store {
     }
 
     async fn replace_by_note(&self, key: &str, sequence: u64) -> anyhow::Result<()> {
-        let location = self.location().await?;
-        self.delete_within(LOOKUP_TIMEOUT, &[location.subject(key), location.second_part(key)]).await?;
+        let subjects = self.subjects().await?;
+        self.delete_within(LOOKUP_TIMEOUT, &[subjects.dead_letter(key), subjects.second_part(key)]).await?;
         if let Err(error) = self.put_taken_in(key, sequence).await {
             let error = format!("{error:#}");
             tracing::warn!(key, error, "can't note which message a dead letter was taken in by");
@@ -387,8 +396,8 @@ impl Store {
     }
 
     async fn denies_deletion(&self) -> bool {
-        let Ok(location) = self.location().await else { return false };
-        let info = self.info(&location).await;
+        let Ok(subjects) = self.subjects().await else { return false };
+        let info = self.info(&subjects).await;
         matches!(info, Ok(Some(info)) if info.config.deny_delete || info.config.sealed)
     }
 
@@ -397,14 +406,14 @@ impl Store {
     /// # Errors
     /// The server can't be asked, or refuses.
     pub(crate) async fn discard(&self, key: &str) -> anyhow::Result<()> {
-        let location = self.location().await?;
-        let noted = self.put(location.dropped(key), once(), Bytes::new()).await;
-        let parts = [location.subject(key), location.second_part(key)];
+        let subjects = self.subjects().await?;
+        let noted = self.put(subjects.dropped(key), once(), Bytes::new()).await;
+        let parts = [subjects.dead_letter(key), subjects.second_part(key)];
         self.delete_within(UNBATCHED_LOOKUP_TIMEOUT, &parts).await?;
         match noted {
             // A stream that is full has room for the note now.
             Err(error) if is_refused(&error) => {
-                self.put(location.dropped(key), once(), Bytes::new()).await.map(drop)
+                self.put(subjects.dropped(key), once(), Bytes::new()).await.map(drop)
             }
             noted => noted.map(drop),
         }
@@ -419,10 +428,10 @@ impl Store {
         if !Key::is_from_stream(key) {
             return Ok(false);
         }
-        let location = self.location().await?;
-        let parts = [location.subject(key), location.second_part(key)];
+        let subjects = self.subjects().await?;
+        let parts = [subjects.dead_letter(key), subjects.second_part(key)];
         let was_there = self.delete_within(UNBATCHED_LOOKUP_TIMEOUT, &parts).await?;
-        self.delete_within(UNBATCHED_LOOKUP_TIMEOUT, &[location.taken_in(key), location.dropped(key)])
+        self.delete_within(UNBATCHED_LOOKUP_TIMEOUT, &[subjects.taken_in(key), subjects.dropped(key)])
             .await?;
         Ok(was_there)
     }
@@ -433,16 +442,16 @@ impl Store {
     /// # Errors
     /// The server can't be asked, or refuses.
     pub(crate) async fn forget_decided(&self, first: u64) -> anyhow::Result<()> {
-        let location = self.location().await?;
+        let subjects = self.subjects().await?;
         let mut left = MAX_NOTES_PER_REQUEST;
-        for filter in location.all_decided() {
-            for subject in info::subjects(&self.context, &location.stream, &filter).await? {
-                let key = location.decided_key(&subject).unwrap_or_default();
+        for filter in subjects.all_decided() {
+            for subject in info::subjects(&self.context, &subjects.stream, &filter).await? {
+                let key = subjects.decided_key(&subject).unwrap_or_default();
                 let has_left = |sequence: Option<u64>| sequence.is_some_and(|sequence| sequence < first);
                 if !has_left(Key::sequence_of(key)) {
                     continue;
                 }
-                if subject == location.taken_in(key) && !has_left(self.taken_in_by(&location, key).await?) {
+                if subject == subjects.taken_in(key) && !has_left(self.taken_in_by(&subjects, key).await?) {
                     continue;
                 }
                 self.delete_within(LOOKUP_TIMEOUT, &[subject]).await?;
@@ -455,16 +464,16 @@ impl Store {
         Ok(())
     }
 
-    async fn delete_within(&self, limit: Duration, subjects: &[String]) -> anyhow::Result<bool> {
-        let location = self.location().await?;
-        let stream = self.stream(&location).await?;
+    async fn delete_within(&self, limit: Duration, of: &[String]) -> anyhow::Result<bool> {
+        let subjects = self.subjects().await?;
+        let stream = self.stream(&subjects).await?;
         let mut was_there = false;
-        for subject in subjects {
-            if let Some(found) = tokio::time::timeout(limit, self.last(&location, subject)).await?? {
+        for subject in of {
+            if let Some(found) = tokio::time::timeout(limit, self.last(&subjects, subject)).await?? {
                 stream.delete_message(found.sequence).await.with_context(|| {
                     format!(
                         "the stream {} does not let a dead letter be deleted (deny_delete?)",
-                        location.stream
+                        subjects.stream
                     )
                 })?;
                 was_there = true;

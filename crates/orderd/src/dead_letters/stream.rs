@@ -4,7 +4,8 @@ use anyhow::bail;
 use async_nats::jetstream::Context;
 use async_nats::jetstream::stream::{Config, StorageType};
 
-use super::format::{Location, MAX_HEADERS};
+use super::message::MAX_HEADERS;
+use super::subjects::DeadLetterSubjects;
 use crate::config::Nats;
 use crate::nats::MADE_BY;
 use crate::nats::create::{StreamSetting, create};
@@ -15,10 +16,10 @@ use crate::subject;
 pub(crate) const STREAM_SETTING: StreamSetting = StreamSetting("NATS_DEAD_STREAM");
 
 /// The stream that is made where it is missing.
-pub(crate) fn ours(location: &Location, replicas: usize) -> Config {
+pub(crate) fn ours(subjects: &DeadLetterSubjects, replicas: usize) -> Config {
     Config {
-        name: location.stream.clone(),
-        subjects: vec![location.taken()],
+        name: subjects.stream.clone(),
+        subjects: vec![subjects.taken()],
         storage: StorageType::File,
         num_replicas: replicas,
         allow_direct: true,
@@ -33,24 +34,28 @@ pub(crate) fn ours(location: &Location, replicas: usize) -> Config {
 /// A stream that can't be made or that would lose dead letters, and what to do about it.
 pub(super) async fn open(
     context: &Context,
-    location: &Location,
+    subjects: &DeadLetterSubjects,
     settings: &Nats,
 ) -> anyhow::Result<StreamInfo> {
-    let found = match info::stream(context, &location.stream).await? {
+    let found = match info::stream(context, &subjects.stream).await? {
         Some(found) => found,
-        None => make(context, location, settings).await?,
+        None => make(context, subjects, settings).await?,
     };
-    refuse_unfit(&found.config, location)?;
+    refuse_unfit(&found.config, subjects)?;
     Ok(found)
 }
 
-async fn make(context: &Context, location: &Location, settings: &Nats) -> anyhow::Result<StreamInfo> {
-    let made = create(context, ours(location, settings.replicas), STREAM_SETTING).await;
+async fn make(
+    context: &Context,
+    subjects: &DeadLetterSubjects,
+    settings: &Nats,
+) -> anyhow::Result<StreamInfo> {
+    let made = create(context, ours(subjects, settings.replicas), STREAM_SETTING).await;
     // Another process may have made it meanwhile, set otherwise.
-    match (info::stream(context, &location.stream).await?, made) {
+    match (info::stream(context, &subjects.stream).await?, made) {
         (Some(found), _) => Ok(found),
         (None, Err(error)) => Err(error.context("dead letters need a stream")),
-        (None, Ok(_)) => bail!("the stream {} was made and has just gone", location.stream),
+        (None, Ok(_)) => bail!("the stream {} was made and has just gone", subjects.stream),
     }
 }
 
@@ -58,8 +63,8 @@ async fn make(context: &Context, location: &Location, settings: &Nats) -> anyhow
 ///
 /// # Errors
 /// What is wrong with it and, after a semicolon, what to do.
-pub(crate) fn refuse_unfit(found: &StreamConfig, location: &Location) -> anyhow::Result<()> {
-    let problem = if found.name == location.source {
+pub(crate) fn refuse_unfit(found: &StreamConfig, subjects: &DeadLetterSubjects) -> anyhow::Result<()> {
+    let problem = if found.name == subjects.source {
         "is the one that orders are taken from"
     } else if found.mirror.is_some() {
         "is a mirror, which takes no messages"
@@ -74,7 +79,7 @@ pub(crate) fn refuse_unfit(found: &StreamConfig, location: &Location) -> anyhow:
     } else if found.subject_transform.is_some() {
         "stores messages under other subjects (subject_transform)"
     } else {
-        return refuse_deaf(found, location);
+        return refuse_deaf(found, subjects);
     };
     bail!(
         "the stream {} can't keep dead letters: it {problem}; set NATS_DEAD_STREAM to another name",
@@ -86,8 +91,8 @@ pub(crate) fn refuse_unfit(found: &StreamConfig, location: &Location) -> anyhow:
 ///
 /// # Errors
 /// The subject that it lacks and, after a semicolon, what to do.
-pub(super) fn refuse_deaf(found: &StreamConfig, location: &Location) -> anyhow::Result<()> {
-    let taken = location.taken();
+pub(super) fn refuse_deaf(found: &StreamConfig, subjects: &DeadLetterSubjects) -> anyhow::Result<()> {
+    let taken = subjects.taken();
     if found.subjects.iter().any(|wide| subject::covers(wide, &taken)) {
         return Ok(());
     }
@@ -120,15 +125,15 @@ mod tests {
 
     #[test]
     fn stream_that_would_lose_dead_letters_is_refused_by_what_is_wrong() {
-        let location = Location::at("ORDERS", "TESTING", None);
+        let subjects = DeadLetterSubjects::at("ORDERS", "TESTING", None);
         let fit = || StreamConfig {
             name: "ORDERS_DEAD".into(),
             subjects: vec!["dead.ORDERS.>".into()],
             ..Default::default()
         };
-        assert!(refuse_unfit(&fit(), &location).is_ok());
+        assert!(refuse_unfit(&fit(), &subjects).is_ok());
         let wide = StreamConfig { subjects: vec!["x".into(), "dead.>".into()], ..fit() };
-        assert!(refuse_unfit(&wide, &location).is_ok());
+        assert!(refuse_unfit(&wide, &subjects).is_ok());
         let transform = Some(SubjectTransform::default());
         for (unfit, says) in [
             (StreamConfig { name: "ORDERS".into(), ..fit() }, "taken from"),
@@ -143,7 +148,7 @@ mod tests {
                 "--subjects='dead.ORDERS.*,dead.ORDERS.>'",
             ),
         ] {
-            let refused = refuse_unfit(&unfit, &location).unwrap_err().to_string();
+            let refused = refuse_unfit(&unfit, &subjects).unwrap_err().to_string();
             assert!(refused.contains(says) && refused.contains("NATS_DEAD_STREAM"), "{refused}");
         }
         let sized = |max_msg_size| refuse_narrow(&StreamConfig { max_msg_size, ..fit() }, 1 << 20);

@@ -52,11 +52,11 @@ impl Waiting {
 
     /// Counts only where the stream has changed.
     async fn count(&self, seen: &mut Option<Seen>) -> anyhow::Result<()> {
-        let location = self.store.location().await?;
-        let info = self.store.info(&location).await?;
+        let subjects = self.store.subjects().await?;
+        let info = self.store.info(&subjects).await?;
         if info.is_none() {
             // Somebody has deleted it.
-            self.store.open(&location.source).await?;
+            self.store.open(&subjects.source).await?;
         }
         let state =
             info.map_or((0, 0, 0), |info| (info.state.first_seq, info.state.last_seq, info.state.messages));

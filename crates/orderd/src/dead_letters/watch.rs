@@ -6,7 +6,7 @@ use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, pu
 use futures_util::TryStreamExt;
 use time::OffsetDateTime;
 
-use super::format::header;
+use super::message::header;
 use super::store::Store;
 
 /// How far the clocks of servers of one cluster may differ.
@@ -33,11 +33,13 @@ pub(crate) async fn watch(
     start: &mut WatchStart,
     mut add: impl FnMut(&str, u64),
 ) -> anyhow::Result<()> {
-    let location = store.location().await?;
-    let stream = store.context.get_stream(&location.stream).await?;
+    let subjects = store.subjects().await?;
+    let stream = store.context.get_stream(&subjects.stream).await?;
     let last = stream.cached_info().state.last_sequence;
     let deliver_policy = match *start {
-        WatchStart::After(after) if after <= last => DeliverPolicy::ByStartSequence { start_sequence: after + 1 },
+        WatchStart::After(after) if after <= last => {
+            DeliverPolicy::ByStartSequence { start_sequence: after + 1 }
+        }
         WatchStart::Since(Some(micros)) => since(micros)?,
         // Also where the stream was made again, and begins with 1.
         WatchStart::After(_) | WatchStart::Since(None) => DeliverPolicy::All,
@@ -45,7 +47,7 @@ pub(crate) async fn watch(
     let consumer: PullConsumer = stream
         .create_consumer(pull::Config {
             deliver_policy,
-            filter_subject: location.all(),
+            filter_subject: subjects.all(),
             ack_policy: AckPolicy::None,
             headers_only: true,
             memory_storage: true,
@@ -59,7 +61,7 @@ pub(crate) async fn watch(
         let number = message.info().map_err(anyhow::Error::from_boxed)?.stream_sequence;
         *start = WatchStart::After(number);
         let sequence = message.headers.as_ref().and_then(|headers| headers.get(header::SEQUENCE));
-        if let Some(key) = location.key(&message.subject)
+        if let Some(key) = subjects.key(&message.subject)
             && let Some(sequence) = sequence.and_then(|sequence| sequence.as_str().parse().ok())
         {
             add(key, sequence);

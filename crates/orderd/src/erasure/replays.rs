@@ -10,7 +10,7 @@ use order::Key;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::dead_letters::format::key_of_dead_letter;
+use crate::dead_letters::message::key_of_dead_letter;
 use crate::dead_letters::store::Store;
 use crate::nats::scan::Scan;
 
@@ -110,7 +110,7 @@ fn time_of(key: &str) -> Option<i128> {
 /// Whether there may have been a dead letter since that time. There was none if the stream of dead letters was there
 /// before, and has never held a message.
 async fn had_dead_letters(store: &Store, since: Option<i128>) -> anyhow::Result<bool> {
-    let Some(info) = store.info(&*store.location().await?).await? else { return Ok(true) };
+    let Some(info) = store.info(&*store.subjects().await?).await? else { return Ok(true) };
     let created = OffsetDateTime::parse(&info.created, &Rfc3339)?;
     let was_there = since.is_some_and(|since| since >= created.unix_timestamp_nanos());
     Ok(info.state.last_seq > 0 || !was_there)

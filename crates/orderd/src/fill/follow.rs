@@ -131,8 +131,10 @@ impl Follow {
             let Some(run) = run else { return };
             let is_same = watched.as_ref().is_some_and(|watched| watched.generation == run.generation);
             if !is_same {
-                watched =
-                    Some(DeadLetterWatch { generation: run.generation, start: watch::WatchStart::Since(run.after.time) });
+                watched = Some(DeadLetterWatch {
+                    generation: run.generation,
+                    start: watch::WatchStart::Since(run.after.time),
+                });
             }
             let Some(DeadLetterWatch { start, .. }) = &mut watched else { continue };
             let add = |key: &str, sequence| {

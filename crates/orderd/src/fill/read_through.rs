@@ -16,7 +16,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use crate::config::Settings;
 use crate::metrics::Metrics;
 use crate::nats::{stored_message, streams};
-use crate::position::{Watermark, Positions};
+use crate::position::{Positions, Watermark};
 use crate::postgres::{self, FoundRows, RowLookup};
 use crate::subject;
 

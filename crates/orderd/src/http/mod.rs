@@ -96,7 +96,10 @@ impl App {
             depths,
             audit: audit::FailedAttempts::default(),
             large: response_budget::ResponseBudget::new(),
-            dead_letters: dead_letters::DeadLettersApi::new(parts.dead_letters.clone(), parts.receipts.clone()),
+            dead_letters: dead_letters::DeadLettersApi::new(
+                parts.dead_letters.clone(),
+                parts.receipts.clone(),
+            ),
             settings: parts.settings.clone(),
             client: parts.client.clone(),
             stop: parts.stop.clone(),

@@ -259,7 +259,8 @@ mod tests {
             (short.position.sequence, short.number, short.position.timestamp_ns),
             (17, 18, 1_700_000_000_123_456_789)
         );
-        let long = parse_ack_subject("$JS.ACK._.HASH.ORDERS.orderd.1.7.8.1700000000123456789.5.rand").unwrap();
+        let long =
+            parse_ack_subject("$JS.ACK._.HASH.ORDERS.orderd.1.7.8.1700000000123456789.5.rand").unwrap();
         assert_eq!((long.position.sequence, long.number), (7, 8));
         assert!(parse_ack_subject("$JS.ACK.ORDERS.orderd.1.x.1.1.1").is_none());
         assert!(parse_ack_subject("_INBOX.1").is_none());

@@ -8,7 +8,7 @@ use cache::Cache;
 use order::{Order, Parser, Reason, Refusal, RowFormat};
 use tokio::sync::mpsc;
 
-use crate::chunk::{Messages, Orders, Rejected};
+use crate::chunk::{Messages, Orders, RefusedMessage};
 use crate::health::{Health, Part};
 use crate::metrics::Metrics;
 use crate::nats::message::Message;
@@ -63,7 +63,7 @@ impl Decode {
     }
 
     /// The orders that messages are, and those that are none. Only these are taken out, for a message is large to copy.
-    fn parse(&mut self, messages: &mut Vec<Message>) -> (Vec<Order>, Vec<Rejected>) {
+    fn parse(&mut self, messages: &mut Vec<Message>) -> (Vec<Order>, Vec<RefusedMessage>) {
         let mut orders = Vec::with_capacity(messages.len());
         let mut refusals = Vec::new();
         let is_refused = |message: &mut Message| match self.order(message) {
@@ -77,7 +77,8 @@ impl Decode {
             }
         };
         let refused: Vec<_> = messages.extract_if(.., is_refused).collect();
-        let dead = refused.into_iter().zip(refusals).map(|(message, refusal)| Rejected { message, refusal });
+        let dead =
+            refused.into_iter().zip(refusals).map(|(message, refusal)| RefusedMessage { message, refusal });
         (orders, dead.collect())
     }
 }

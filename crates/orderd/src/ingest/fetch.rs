@@ -28,7 +28,9 @@ use crate::nats::message::{Message, StreamPosition};
 use crate::nats::{self, NatsError};
 use crate::nats::{stored_message, streams};
 use crate::position::Gap;
-use crate::position::{Watermark, Positions, RunProblem, ReadProgress, ProblemReport, StreamRun, StreamIdentity};
+use crate::position::{
+    Positions, ProblemReport, ReadProgress, RunProblem, StreamIdentity, StreamRun, Watermark,
+};
 use crate::retry::Backoff;
 
 /// How far a process reads beyond the table's position: memory may hold so many orders that are not committed.
@@ -210,7 +212,9 @@ impl Fetch {
         let max_payload = client.max_payload();
         let consumer = OrderedConsumer::new(&stream, &settings.topic, reading.last.seq, *limit, max_payload);
         let mut consumer = consumer.await?.ending_with(cuts);
-        self.positions.reach.send_replace(ReadProgress { seq: reading.last.seq, pending: consumer.pending() });
+        self.positions
+            .reach
+            .send_replace(ReadProgress { seq: reading.last.seq, pending: consumer.pending() });
         self.health.up(Part::Intake);
         let ended = self.hand_on(&mut consumer, natschan, runs, reading, &stream, backoff).await;
         // Else it would be there for half a minute, where few may be.
@@ -250,7 +254,8 @@ impl Fetch {
                 backoff.reset();
                 if self.were_purged(stream, reading, &messages).await? {
                     let at_position = reading.last.seq == reading.run.after.seq;
-                    let report = ProblemReport { run: reading.run.id, problem: RunProblem::Purged, at_position };
+                    let report =
+                        ProblemReport { run: reading.run.id, problem: RunProblem::Purged, at_position };
                     return Ok(ReadEnd::RunProblem(report));
                 }
                 // Between messages of other topics, a gap says nothing.
@@ -262,7 +267,9 @@ impl Fetch {
                     there => messages.split_off(there),
                 };
                 for messages in [messages, rest] {
-                    let Some(last) = messages.last().map(|message| message.position.watermark()) else { continue };
+                    let Some(last) = messages.last().map(|message| message.position.watermark()) else {
+                        continue;
+                    };
                     let gaps = gaps.extract_if(.., |gap| gap.end <= last.seq).collect();
                     let chunk = Messages { run: reading.run, through: last, messages, gaps };
                     if !self.hand_on_chunk(chunk, natschan, runs, reading, consumer.pending()).await {
@@ -379,10 +386,15 @@ impl Fetch {
     }
 
     /// Where a run can't go on in this stream: its place is not there.
-    async fn problem_of(&self, stream: &Stream, reading: &RunCursor) -> anyhow::Result<Option<ProblemReport>> {
+    async fn problem_of(
+        &self,
+        stream: &Stream,
+        reading: &RunCursor,
+    ) -> anyhow::Result<Option<ProblemReport>> {
         let info = stream.cached_info();
         let RunCursor { run, last, .. } = reading;
-        let report = |problem| Some(ProblemReport { run: run.id, problem, at_position: last.seq == run.after.seq });
+        let report =
+            |problem| Some(ProblemReport { run: run.id, problem, at_position: last.seq == run.after.seq });
         if micros(info.created.unix_timestamp_nanos()) != run.stream_created {
             return Ok(Some(ProblemReport { run: run.id, problem: RunProblem::Replaced, at_position: true }));
         }

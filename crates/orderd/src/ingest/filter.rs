@@ -7,7 +7,7 @@ use order::Key;
 use tokio::sync::mpsc;
 
 use crate::chunk::Messages;
-use crate::dead_letters::format::key_of_dead_letter;
+use crate::dead_letters::message::key_of_dead_letter;
 use crate::dead_letters::store::{Replay, Store};
 use crate::metrics::Metrics;
 use crate::nats::message::Message;

@@ -20,7 +20,7 @@ use crate::health::{Health, Part};
 use crate::metrics::Metrics;
 use crate::nats::info::{self, StreamInfo};
 use crate::nats::{stored_message, streams};
-use crate::position::{Watermark, Positions};
+use crate::position::{Positions, Watermark};
 use crate::postgres::{self, Connection, SLOW_ANSWER, Wal};
 use crate::warnings;
 
@@ -113,7 +113,7 @@ impl Retention {
         let Some(table) = self.positions.table.borrow().clone() else { return Ok(()) };
         self.metrics.lag.set(self.positions.behind().unwrap_or_default().cast_signed());
         let stream = streams::stream(&context, &self.settings.nats).await?;
-        let dead = self.dead_letters.location().await?;
+        let dead = self.dead_letters.subjects().await?;
         let name = stream.cached_info().config.name.clone();
         // Where connections are few, others need this one.
         let is_large = stream.cached_info().state.messages > MIN_KEPT;

@@ -29,7 +29,11 @@ impl StreamSetting {
 ///
 /// # Errors
 /// Which stream can't be made for which subjects, why, and the command that makes it.
-pub(crate) async fn create(context: &Context, config: Config, instead: StreamSetting) -> anyhow::Result<Stream> {
+pub(crate) async fn create(
+    context: &Context,
+    config: Config,
+    instead: StreamSetting,
+) -> anyhow::Result<Stream> {
     let error = match context.create_stream(config.clone()).await {
         Ok(stream) => return Ok(stream),
         Err(error) => error,

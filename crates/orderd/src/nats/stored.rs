@@ -1,6 +1,6 @@
 //! Under which subjects a stream stores what it takes: a consumer filters by these, not by those published on.
 
-use super::info::{StreamSource, StreamConfig, SubjectTransform};
+use super::info::{StreamConfig, StreamSource, SubjectTransform};
 use crate::subject;
 
 /// Patterns of all subjects under which the stream may store messages; `>` where that can't be known.

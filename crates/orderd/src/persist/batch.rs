@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::encode::Rows;
 use crate::position::Gap;
-use crate::position::{Watermark, StreamRun};
+use crate::position::{StreamRun, Watermark};
 
 /// A batch closes at so many orders or bytes.
 pub(super) const MAX_ORDERS: usize = 8192;

@@ -7,14 +7,14 @@ use futures_util::{StreamExt, stream};
 use order::{Reason, Refusal};
 use time::OffsetDateTime;
 
-use super::batch::{MAX_ORDERS, RowIndex, lost, watermark_behind, needs_insert, row_indexes};
+use super::batch::{MAX_ORDERS, RowIndex, lost, needs_insert, row_indexes, watermark_behind};
 use super::encode::Rows;
 use super::session::{CommitFailure, CommittedBatch};
-use super::writer::{TermEnd, RunningWriter, LastPosition};
-use crate::chunk::Rejected;
+use super::writer::{LastPosition, RunningWriter, TermEnd};
+use crate::chunk::RefusedMessage;
 use crate::health::Part;
 use crate::metrics::Metrics;
-use crate::position::{Watermark, TablePosition};
+use crate::position::{TablePosition, Watermark};
 use crate::postgres;
 use crate::postgres::position::{self, Fence, Position};
 use crate::retry::Backoff;
@@ -212,8 +212,12 @@ impl RunningWriter {
     /// writing begins again with the position's row, in a new session.
     pub(super) async fn fail(&mut self, failure: CommitFailure) -> TermEnd {
         let reason = match failure {
-            CommitFailure::Away(reason) | CommitFailure::Refused(reason) | CommitFailure::TimedOut(reason) => reason,
-            CommitFailure::Fenced | CommitFailure::Stored | CommitFailure::CopyRefused => return TermEnd::Lost,
+            CommitFailure::Away(reason)
+            | CommitFailure::Refused(reason)
+            | CommitFailure::TimedOut(reason) => reason,
+            CommitFailure::Fenced | CommitFailure::Stored | CommitFailure::CopyRefused => {
+                return TermEnd::Lost;
+            }
         };
         self.session = None;
         self.is_refused = true;
@@ -329,9 +333,9 @@ impl RunningWriter {
         }
     }
 
-    async fn store_dead_letter(&self, letter: &Rejected) {
+    async fn store_dead_letter(&self, letter: &RefusedMessage) {
         // An erased order leaves no dead letter either.
-        let Rejected { message, refusal } = letter;
+        let RefusedMessage { message, refusal } = letter;
         let key = message.key.as_str();
         if self.erased.contains(key) {
             return;
@@ -339,7 +343,7 @@ impl RunningWriter {
         let mut backoff = Backoff::default();
         let mut has_failed = false;
         let is_new = loop {
-            let error = match self.parts.dead_letters.publish(&letter.as_refused()).await {
+            let error = match self.parts.dead_letters.publish(&letter.as_dead_letter()).await {
                 Ok(is_new) => break is_new,
                 Err(error) => format!("{error:#}"),
             };
@@ -394,7 +398,7 @@ impl RunningWriter {
             );
         }
         let refusal = Refusal { reason: Reason::RefusedByDatabase, detail, path: None, offset: None };
-        self.store_dead_letter(&Rejected { message, refusal }).await;
+        self.store_dead_letter(&RefusedMessage { message, refusal }).await;
         self.advance(fence, watermark).await
     }
 }

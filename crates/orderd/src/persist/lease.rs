@@ -8,10 +8,10 @@ use tokio::time::Instant;
 use super::batch::lost;
 use super::encode::Rows;
 use super::session::Session;
-use super::writer::{RunningWriter, LastPosition};
+use super::writer::{LastPosition, RunningWriter};
 use crate::aligned_interval;
 use crate::health::Part;
-use crate::position::{RunProblem, ProblemReport, StreamRun, StreamIdentity, TablePosition};
+use crate::position::{ProblemReport, RunProblem, StreamIdentity, StreamRun, TablePosition};
 use crate::postgres::position::{self, Fence, Position, PositionKey, SessionStart};
 use crate::postgres::{self, SLOW_ANSWER, STUCK_ANSWER, Unanswered, describe};
 

@@ -115,7 +115,11 @@ impl Session {
     }
 
     /// Writes a whole batch by COPY, which fails where a key is there already.
-    pub(super) async fn copy(&self, values: &FenceValues, batch: &[Rows]) -> Result<CommittedBatch, CommitFailure> {
+    pub(super) async fn copy(
+        &self,
+        values: &FenceValues,
+        batch: &[Rows],
+    ) -> Result<CommittedBatch, CommitFailure> {
         let copied = self.copy_in_transaction(values, batch).await;
         if let Err(CommitFailure::Away(_)) = &copied {
             return copied;
@@ -128,7 +132,11 @@ impl Session {
     }
 
     /// All that needs no answer is sent at once: the batch takes two round trips.
-    async fn copy_in_transaction(&self, values: &FenceValues, batch: &[Rows]) -> Result<CommittedBatch, CommitFailure> {
+    async fn copy_in_transaction(
+        &self,
+        values: &FenceValues,
+        batch: &[Rows],
+    ) -> Result<CommittedBatch, CommitFailure> {
         let client = &self.connection.client;
         let (begun, fenced, sink) = tokio::join!(
             client.batch_execute("BEGIN"),

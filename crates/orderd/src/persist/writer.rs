@@ -27,7 +27,7 @@ use crate::fill_progress::FillProgress;
 use crate::health::{Health, Part};
 use crate::metrics::Metrics;
 use crate::position::Gap;
-use crate::position::{Watermark, Positions, StreamRun, StreamIdentity};
+use crate::position::{Positions, StreamIdentity, StreamRun, Watermark};
 use crate::postgres::describe;
 use crate::postgres::position::{self, Fence};
 use crate::random;

@@ -73,7 +73,8 @@ pub(crate) async fn rows(
             let data: Option<Data<Vec<u8>>> = row.try_get(1)?;
             found.rows.insert(id, data.map(|data| data.0));
         } else {
-            found.position = Watermark { seq: row.try_get::<_, i64>(2)?.cast_unsigned(), time: row.try_get(3)? };
+            found.position =
+                Watermark { seq: row.try_get::<_, i64>(2)?.cast_unsigned(), time: row.try_get(3)? };
             found.session = row.try_get(4)?;
         }
     }

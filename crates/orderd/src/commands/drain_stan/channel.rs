@@ -9,8 +9,8 @@ use futures_util::StreamExt;
 use prost::Message as _;
 
 use super::messages::{
-    Ack, CloseRequest, ConnectRequest, ConnectResponse, Delivered, Outcome, Ping, StartPosition, SubscriptionRequest,
-    SubscriptionResponse, UnsubscribeRequest,
+    Ack, CloseRequest, ConnectRequest, ConnectResponse, Delivered, Outcome, Ping, StartPosition,
+    SubscriptionRequest, SubscriptionResponse, UnsubscribeRequest,
 };
 use crate::cli::DrainStanArgs;
 
@@ -71,8 +71,11 @@ impl Server {
 
     /// The last message of a channel; none: it is empty.
     pub(super) async fn last(&self, channel: &str) -> anyhow::Result<Option<u64>> {
-        let request =
-            SubscriptionRequest { start: StartPosition::Last.into(), max_in_flight: 1, ..self.plain(channel) };
+        let request = SubscriptionRequest {
+            start: StartPosition::Last.into(),
+            max_in_flight: 1,
+            ..self.plain(channel)
+        };
         let mut subscription = self.subscribe(request).await?;
         let last = match tokio::time::timeout(CLOSE_TIMEOUT, subscription.messages.next()).await {
             Ok(Some(message)) => Some(Delivered::decode(message.payload)?.sequence),

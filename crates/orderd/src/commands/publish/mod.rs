@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, watch};
 
 use self::documents::{Document, DocumentInput};
 use self::receipts::ReceiptInbox;
-use self::sender::{ConnectionEvents, Sender, SendTarget, note};
+use self::sender::{ConnectionEvents, SendTarget, Sender, note};
 use super::progress::Progress;
 use crate::cli::PublishArgs;
 use crate::config::{self, ConfigError, Nats};

@@ -15,8 +15,8 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use crate::config::Right;
-use crate::dead_letters::format::DeadLetter;
 use crate::dead_letters::list;
+use crate::dead_letters::message::DeadLetter;
 use crate::dead_letters::replay::{Outcome, replay as send_again};
 use crate::dead_letters::store::Store;
 use crate::http::middleware::auth::{self, Caller};

@@ -85,7 +85,8 @@ impl ConnectionSlots {
         };
         let (id, moves) = (self.next.fetch_add(1, Ordering::Relaxed), Arc::default());
         let close = CancellationToken::new();
-        let taken = SlotActivity { moves: Arc::clone(&moves), seen: 0, since: Instant::now(), close: close.clone() };
+        let taken =
+            SlotActivity { moves: Arc::clone(&moves), seen: 0, since: Instant::now(), close: close.clone() };
         self.taken.lock().unwrap_or_else(PoisonError::into_inner).insert(id, taken);
         Some(ConnectionSlot { id, moves, close, taken: self.taken.clone(), _permit: permit })
     }

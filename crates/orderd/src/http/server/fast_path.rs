@@ -401,8 +401,9 @@ mod tests {
                 (0..6).map(|place| parts[number / parts.len().pow(place) % parts.len()]).collect();
             let read = format!("GET /order{words}");
             for end in (0..=6).filter_map(|cut| read.len().checked_sub(cut)) {
-                if let Some(FastTarget::Order(place) | FastTarget::Newest(_, place) | FastTarget::Search(_, place)) =
-                    asked(&read.as_bytes()[..end], &app)
+                if let Some(
+                    FastTarget::Order(place) | FastTarget::Newest(_, place) | FastTarget::Search(_, place),
+                ) = asked(&read.as_bytes()[..end], &app)
                 {
                     assert!(!place.is_empty() && place.end < end, "{read}");
                     assert!(read[place.end..].starts_with(' '), "{read}");

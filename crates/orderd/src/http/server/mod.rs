@@ -31,7 +31,7 @@ use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::connection_slots::{ConnectionSlot, ConnectionSlots, ActivityStream};
+use self::connection_slots::{ActivityStream, ConnectionSlot, ConnectionSlots};
 use self::linger::LingeringClose;
 use self::phase::{Phase, ServedConnection};
 use self::prefixed_io::PrefixedIo;
