@@ -9,4 +9,4 @@ pub(crate) mod store;
 pub(crate) mod list;
 pub(crate) mod replay;
 pub(crate) mod watch;
-pub(crate) mod waiting;
+pub(crate) mod counter;

@@ -19,8 +19,8 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Settings;
+use crate::dead_letters::counter::DeadLetterCounter;
 use crate::dead_letters::store::Store;
-use crate::dead_letters::waiting::Waiting;
 use crate::erasure::expiry::Expiry;
 use crate::erasure::{Eraser, Follower};
 use crate::events::feed::Feed;
@@ -196,13 +196,13 @@ pub(crate) fn start(parts: &Context, parser: Parser, depths: &ChannelDepths) -> 
     let stats = Stats::new(cache.clone(), metrics.clone(), health.clone(), progress.clone());
     stage("feed", Box::pin(feed.clone().run(stats, stop.clone())));
 
-    let waiting = Waiting {
+    let counter = DeadLetterCounter {
         store: dead_letters.clone(),
         health: health.clone(),
         metrics: metrics.clone(),
         stop: stop.clone(),
     };
-    stage("dead_letters_waiting", Box::pin(waiting.run()));
+    stage("dead_letters_waiting", Box::pin(counter.run()));
     stage("retention", Box::pin(retention.run()));
     if let Some(keep) = settings.keep {
         let expiry = Expiry {

@@ -19,7 +19,7 @@ const FIRST_INTERVAL: Duration = Duration::from_millis(200);
 const MAX_DUTY_DIVISOR: u32 = 20;
 
 /// What the task needs.
-pub(crate) struct Waiting {
+pub(crate) struct DeadLetterCounter {
     pub(crate) store: Arc<Store>,
     pub(crate) health: Arc<Health>,
     pub(crate) metrics: Arc<Metrics>,
@@ -27,9 +27,9 @@ pub(crate) struct Waiting {
 }
 
 /// By what it is seen that a stream has changed: its first and last sequence, and how many messages it has.
-type Seen = (u64, u64, u64);
+type StreamCounts = (u64, u64, u64);
 
-impl Waiting {
+impl DeadLetterCounter {
     /// Runs until told to stop.
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         let mut pause = FIRST_INTERVAL;
@@ -51,7 +51,7 @@ impl Waiting {
     }
 
     /// Counts only where the stream has changed.
-    async fn count(&self, seen: &mut Option<Seen>) -> anyhow::Result<()> {
+    async fn count(&self, seen: &mut Option<StreamCounts>) -> anyhow::Result<()> {
         let subjects = self.store.subjects().await?;
         let info = self.store.info(&subjects).await?;
         if info.is_none() {
