@@ -21,7 +21,7 @@ use crate::config::{ConfigError, Nats};
 use crate::dead_letters::list;
 use crate::dead_letters::message::{DeadLetter, header};
 use crate::dead_letters::replay::{self, Outcome};
-use crate::dead_letters::store::Store;
+use crate::dead_letters::store::DeadLetterStore;
 use crate::logging::audit;
 use crate::nats;
 use crate::wording::counted;
@@ -218,9 +218,9 @@ async fn discard(args: DeadLetterDrop) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn connect(args: &NatsArgs) -> anyhow::Result<Store> {
+async fn connect(args: &NatsArgs) -> anyhow::Result<DeadLetterStore> {
     let settings = Nats::new(args)?;
-    let store = Store::new(nats::connect_usable(&settings).await?, &settings);
+    let store = DeadLetterStore::new(nats::connect_usable(&settings).await?, &settings);
     store.refuse_wrong_stream().await?;
     Ok(store)
 }
@@ -229,7 +229,7 @@ async fn connect(args: &NatsArgs) -> anyhow::Result<Store> {
 ///
 /// # Errors
 /// A key that has none.
-async fn chosen(store: &Store, which: &WhichDeadLetters) -> anyhow::Result<Vec<DeadLetter>> {
+async fn chosen(store: &DeadLetterStore, which: &WhichDeadLetters) -> anyhow::Result<Vec<DeadLetter>> {
     let mut letters = if which.keys.is_empty() { list::all(store).await? } else { Vec::new() };
     for (place, key) in which.keys.iter().enumerate() {
         if !which.keys[..place].contains(key) {

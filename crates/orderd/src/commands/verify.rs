@@ -27,7 +27,7 @@ use crate::cli::VerifyArgs;
 use crate::config::{self, Http, Nats, Postgres, Table};
 use crate::dead_letters::list;
 use crate::dead_letters::message::key_of_dead_letter;
-use crate::dead_letters::store::Store;
+use crate::dead_letters::store::DeadLetterStore;
 use crate::nats::scan::Scan;
 use crate::nats::{self, streams};
 use crate::postgres;
@@ -173,7 +173,7 @@ impl Places {
         })?;
         let floor = position.seq;
         self.in_flight = stream.cached_info().state.last_sequence.saturating_sub(floor);
-        self.dead.extend(list::keys(&Store::new(client.clone(), settings)).await?);
+        self.dead.extend(list::keys(&DeadLetterStore::new(client.clone(), settings)).await?);
         let wanted = pull::Config { filter_subject: settings.topic.clone(), ..Default::default() };
         let scan = Scan::new(&stream, wanted).await?;
         scan.show(|place, message| {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::list;
-use super::store::Store;
+use super::store::DeadLetterStore;
 use crate::aligned_interval;
 use crate::health::{Health, Part};
 use crate::metrics::Metrics;
@@ -20,7 +20,7 @@ const MAX_DUTY_DIVISOR: u32 = 20;
 
 /// What the task needs.
 pub(crate) struct DeadLetterCounter {
-    pub(crate) store: Arc<Store>,
+    pub(crate) store: Arc<DeadLetterStore>,
     pub(crate) health: Arc<Health>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) stop: CancellationToken,

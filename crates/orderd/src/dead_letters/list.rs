@@ -5,7 +5,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use order::Key;
 
 use super::message::DeadLetter;
-use super::store::{Store, found};
+use super::store::{DeadLetterStore, found};
 use super::subjects::DeadLetterSubjects;
 use crate::nats::info;
 
@@ -16,7 +16,7 @@ const REQUESTS_IN_FLIGHT: usize = 32;
 const MAX_LISTED_ONE_BY_ONE: u64 = 64;
 
 /// The keys of all, in no order.
-pub(crate) async fn keys(store: &Store) -> anyhow::Result<Vec<String>> {
+pub(crate) async fn keys(store: &DeadLetterStore) -> anyhow::Result<Vec<String>> {
     let subjects = store.subjects().await?;
     let stored = info::subjects(&store.context, &subjects.stream, &subjects.all()).await?;
     Ok(stored.iter().filter_map(|subject| Some(subjects.key(subject)?.to_owned())).collect())
@@ -24,7 +24,7 @@ pub(crate) async fn keys(store: &Store) -> anyhow::Result<Vec<String>> {
 
 /// All of them, in the order in which their messages came. Several are stored at once, so that their numbers may be in
 /// another order.
-pub(crate) async fn all(store: &Store) -> anyhow::Result<Vec<DeadLetter>> {
+pub(crate) async fn all(store: &DeadLetterStore) -> anyhow::Result<Vec<DeadLetter>> {
     let keys = keys(store).await?;
     let asked = stream::iter(&keys).map(|key| store.find(key)).buffer_unordered(REQUESTS_IN_FLIGHT);
     let mut letters: Vec<DeadLetter> = asked.try_filter_map(async |found| Ok(found)).try_collect().await?;
@@ -37,7 +37,7 @@ pub(crate) async fn all(store: &Store) -> anyhow::Result<Vec<DeadLetter>> {
 /// A stream can only be read forwards, has gaps where dead letters were taken in or dropped, and may hold those of
 /// others. So it is halved, the upper half first, until a stretch is small.
 pub(crate) async fn newest(
-    store: &Store,
+    store: &DeadLetterStore,
     before: Option<u64>,
     count: usize,
 ) -> anyhow::Result<Vec<DeadLetter>> {
@@ -64,7 +64,11 @@ pub(crate) async fn newest(
 }
 
 /// The number of the first one from there on.
-async fn next(store: &Store, subjects: &DeadLetterSubjects, start: u64) -> anyhow::Result<Option<u64>> {
+async fn next(
+    store: &DeadLetterStore,
+    subjects: &DeadLetterSubjects,
+    start: u64,
+) -> anyhow::Result<Option<u64>> {
     let stream = store.stream(subjects).await?;
     let asked = stream.raw_message_builder().sequence(start).next_by_subject(subjects.all());
     Ok(found(asked.send().await)?.map(|message| message.sequence))
@@ -72,7 +76,7 @@ async fn next(store: &Store, subjects: &DeadLetterSubjects, start: u64) -> anyho
 
 /// Those with numbers from `start` to below `end`.
 async fn stretch(
-    store: &Store,
+    store: &DeadLetterStore,
     subjects: &DeadLetterSubjects,
     start: u64,
     end: u64,

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::list;
 use super::message::{DeadLetter, KEY_HEADER, wire_len};
-use super::store::Store;
+use super::store::DeadLetterStore;
 use crate::receipts::{AddressedReceipt, RECEIPT_HEADER, Receipt};
 
 /// How many are on their way to the server at once.
@@ -86,7 +86,7 @@ impl From<Receipt> for Outcome {
 /// # Errors
 /// NATS can't be asked.
 pub(crate) async fn replay(
-    store: &Store,
+    store: &DeadLetterStore,
     letters: &[DeadLetter],
     document: Option<Bytes>,
     here: Option<broadcast::Receiver<AddressedReceipt>>,
@@ -167,7 +167,7 @@ struct Inbox {
 
 impl Inbox {
     async fn open(
-        store: &Store,
+        store: &DeadLetterStore,
         here: Option<broadcast::Receiver<AddressedReceipt>>,
     ) -> anyhow::Result<Self> {
         let prefix = store.client.new_inbox();
@@ -205,7 +205,7 @@ impl Inbox {
 }
 
 /// Those of these keys that have no dead letter any more.
-async fn gone(store: &Store, keys: &HashSet<String>) -> anyhow::Result<Vec<String>> {
+async fn gone(store: &DeadLetterStore, keys: &HashSet<String>) -> anyhow::Result<Vec<String>> {
     let mut gone = Vec::new();
     if keys.len() <= MAX_SINGLE_LOOKUPS {
         for key in keys {
@@ -225,7 +225,7 @@ async fn gone(store: &Store, keys: &HashSet<String>) -> anyhow::Result<Vec<Strin
 /// # Errors
 /// NATS does not answer.
 async fn send(
-    store: &Store,
+    store: &DeadLetterStore,
     letter: &DeadLetter,
     document: Option<Bytes>,
     receipt: &str,

@@ -54,7 +54,7 @@ pub(crate) enum Replay {
 }
 
 /// Stores and finds them.
-pub(crate) struct Store {
+pub(crate) struct DeadLetterStore {
     pub(super) client: Client,
     pub(super) context: Context,
     settings: Nats,
@@ -74,7 +74,7 @@ struct KnownStream {
     max_message: Option<usize>,
 }
 
-impl Store {
+impl DeadLetterStore {
     pub(crate) fn new(client: Client, settings: &Nats) -> Self {
         let context = settings.jetstream(client.clone());
         let (settings, known) = (settings.clone(), Mutex::new(None));

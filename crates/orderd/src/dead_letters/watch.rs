@@ -7,7 +7,7 @@ use futures_util::TryStreamExt;
 use time::OffsetDateTime;
 
 use super::message::header;
-use super::store::Store;
+use super::store::DeadLetterStore;
 
 /// How far the clocks of servers of one cluster may differ.
 const MAX_SKEW: Duration = Duration::from_secs(60);
@@ -29,7 +29,7 @@ pub(crate) enum WatchStart {
 /// # Errors
 /// A server that can't be reached, or refuses.
 pub(crate) async fn watch(
-    store: &Store,
+    store: &DeadLetterStore,
     start: &mut WatchStart,
     mut add: impl FnMut(&str, u64),
 ) -> anyhow::Result<()> {

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::aligned_interval;
 use crate::config::Settings;
 use crate::dead_letters::list;
-use crate::dead_letters::store::Store;
+use crate::dead_letters::store::DeadLetterStore;
 use crate::health::{Health, Part};
 use crate::metrics::Metrics;
 use crate::nats::{stored_message, streams};
@@ -39,7 +39,7 @@ const MAX_BATCH_DEAD_LETTERS: usize = 100;
 pub(crate) struct Expiry {
     pub(crate) settings: Arc<Settings>,
     pub(crate) client: Client,
-    pub(crate) dead_letters: Arc<Store>,
+    pub(crate) dead_letters: Arc<DeadLetterStore>,
     pub(crate) positions: Arc<Positions>,
     pub(crate) cache: Arc<Cache>,
     pub(crate) health: Arc<Health>,

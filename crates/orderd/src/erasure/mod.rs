@@ -27,7 +27,7 @@ use self::replays::Replays;
 use self::rows::Rows;
 use crate::config::{Nats, Postgres};
 use crate::dead_letters::list;
-use crate::dead_letters::store::Store;
+use crate::dead_letters::store::DeadLetterStore;
 use crate::nats::stored_message::{self, StoredMessage};
 use crate::nats::streams;
 use crate::wording::{counted, shown};
@@ -92,7 +92,7 @@ impl Eraser {
             streams::find(&context, &self.nats).await.context("can't find the stream of the orders")?;
         Ok(Erasing {
             rows: Rows::new(&self.postgres),
-            dead_letters: Store::new(self.client.clone(), &self.nats),
+            dead_letters: DeadLetterStore::new(self.client.clone(), &self.nats),
             topic: self.nats.topic.clone(),
             context,
             stream,
@@ -104,7 +104,7 @@ impl Eraser {
 /// Orders that are looked for and erased on one connection.
 pub(crate) struct Erasing {
     rows: Rows,
-    dead_letters: Store,
+    dead_letters: DeadLetterStore,
     topic: String,
     context: Context,
     /// None: there is no message either.

@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::dead_letters::message::key_of_dead_letter;
-use crate::dead_letters::store::Store;
+use crate::dead_letters::store::DeadLetterStore;
 use crate::nats::scan::Scan;
 
 /// Finds them. What it has read once it does not read again.
@@ -34,7 +34,7 @@ impl Replays {
     /// Looks for those of these keys, up to the end that the stream has now.
     pub(super) async fn look(
         &mut self,
-        dead_letters: &Store,
+        dead_letters: &DeadLetterStore,
         stream: &Stream,
         topic: &str,
         keys: &[String],
@@ -62,7 +62,7 @@ impl Replays {
     /// Looks for those of these keys among the messages since that time.
     pub(super) async fn look_since(
         &mut self,
-        dead_letters: &Store,
+        dead_letters: &DeadLetterStore,
         stream: &Stream,
         topic: &str,
         keys: &[String],
@@ -109,7 +109,7 @@ fn time_of(key: &str) -> Option<i128> {
 
 /// Whether there may have been a dead letter since that time. There was none if the stream of dead letters was there
 /// before, and has never held a message.
-async fn had_dead_letters(store: &Store, since: Option<i128>) -> anyhow::Result<bool> {
+async fn had_dead_letters(store: &DeadLetterStore, since: Option<i128>) -> anyhow::Result<bool> {
     let Some(info) = store.info(&*store.subjects().await?).await? else { return Ok(true) };
     let created = OffsetDateTime::parse(&info.created, &Rfc3339)?;
     let was_there = since.is_some_and(|since| since >= created.unix_timestamp_nanos());

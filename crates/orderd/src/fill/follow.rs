@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Settings;
-use crate::dead_letters::store::Store;
+use crate::dead_letters::store::DeadLetterStore;
 use crate::dead_letters::watch;
 use crate::metrics::Metrics;
 use crate::position::Positions;
@@ -31,7 +31,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// What the stage needs.
 pub(crate) struct Follow {
     pub(crate) settings: Arc<Settings>,
-    pub(crate) dead_letters: Arc<Store>,
+    pub(crate) dead_letters: Arc<DeadLetterStore>,
     pub(crate) positions: Arc<Positions>,
     pub(crate) undecided: Undecided,
     pub(crate) cache: Arc<Cache>,

@@ -21,7 +21,7 @@ use super::vanished::HighestRead;
 use crate::aligned_interval;
 use crate::chunk::Messages;
 use crate::config::Settings;
-use crate::dead_letters::store::Store;
+use crate::dead_letters::store::DeadLetterStore;
 use crate::health::{Health, Part};
 use crate::metrics::Metrics;
 use crate::nats::message::{Message, StreamPosition};
@@ -50,7 +50,7 @@ pub(crate) struct Fetch {
     pub(crate) settings: Arc<Settings>,
     /// That of the service, whose server is asked whether it can be used.
     pub(crate) client: Client,
-    pub(crate) dead_letters: Arc<Store>,
+    pub(crate) dead_letters: Arc<DeadLetterStore>,
     pub(crate) intake_client: IntakeClient,
     pub(crate) positions: Arc<Positions>,
     pub(crate) health: Arc<Health>,

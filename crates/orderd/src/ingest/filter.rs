@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 use crate::chunk::Messages;
 use crate::dead_letters::message::key_of_dead_letter;
-use crate::dead_letters::store::{Replay, Store};
+use crate::dead_letters::store::{DeadLetterStore, Replay};
 use crate::metrics::Metrics;
 use crate::nats::message::Message;
 use crate::undecided::Undecided;
@@ -20,7 +20,7 @@ const LOOKUPS_IN_FLIGHT: usize = 64;
 pub(crate) async fn run(
     mut natschan: mpsc::Receiver<Messages>,
     msgdatachan: mpsc::Sender<Messages>,
-    dead_letters: Arc<Store>,
+    dead_letters: Arc<DeadLetterStore>,
     undecided: Undecided,
     metrics: Arc<Metrics>,
 ) -> anyhow::Result<()> {
@@ -61,7 +61,7 @@ fn is_special(message: &Message) -> bool {
 async fn with_key_of_its_dead_letter(
     message: Message,
     key: String,
-    dead_letters: &Store,
+    dead_letters: &DeadLetterStore,
     metrics: &Metrics,
 ) -> Option<Message> {
     let sequence = message.position.sequence;

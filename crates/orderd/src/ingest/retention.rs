@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::aligned_interval;
 use crate::config::Settings;
-use crate::dead_letters::store::Store;
+use crate::dead_letters::store::DeadLetterStore;
 use crate::health::{Health, Part};
 use crate::metrics::Metrics;
 use crate::nats::info::{self, StreamInfo};
@@ -38,7 +38,7 @@ const MAX_SAMPLES: u32 = 1000;
 pub(crate) struct Retention {
     pub(crate) settings: Arc<Settings>,
     pub(crate) client: Client,
-    pub(crate) dead_letters: Arc<Store>,
+    pub(crate) dead_letters: Arc<DeadLetterStore>,
     pub(crate) positions: Arc<Positions>,
     pub(crate) health: Arc<Health>,
     pub(crate) metrics: Arc<Metrics>,

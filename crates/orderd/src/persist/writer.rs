@@ -22,7 +22,7 @@ use super::lease::timely;
 use super::session::{CommitFailure, Session};
 use crate::aligned_interval;
 use crate::config::Settings;
-use crate::dead_letters::store::Store;
+use crate::dead_letters::store::DeadLetterStore;
 use crate::fill_progress::FillProgress;
 use crate::health::{Health, Part};
 use crate::metrics::Metrics;
@@ -44,7 +44,7 @@ pub(crate) struct Writer {
     pub(crate) positions: Arc<Positions>,
     pub(crate) health: Arc<Health>,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) dead_letters: Arc<Store>,
+    pub(crate) dead_letters: Arc<DeadLetterStore>,
     pub(crate) receipts: Arc<Receipts>,
     pub(crate) cache: Arc<Cache>,
     pub(crate) progress: Arc<FillProgress>,

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Settings;
 use crate::dead_letters::counter::DeadLetterCounter;
-use crate::dead_letters::store::Store;
+use crate::dead_letters::store::DeadLetterStore;
 use crate::erasure::expiry::Expiry;
 use crate::erasure::{Eraser, Follower};
 use crate::events::feed::Feed;
@@ -59,7 +59,7 @@ pub(crate) struct Context {
     pub(crate) feed: Arc<Feed>,
     pub(crate) progress: Arc<FillProgress>,
     pub(crate) positions: Arc<Positions>,
-    pub(crate) dead_letters: Arc<Store>,
+    pub(crate) dead_letters: Arc<DeadLetterStore>,
     pub(crate) receipts: Arc<Receipts>,
     pub(crate) health: Arc<Health>,
     pub(crate) metrics: Arc<Metrics>,
@@ -84,7 +84,7 @@ impl Context {
         let client_task = ClientTask::default();
         let client = nats::connect(&settings.nats, health.clone(), &client_task).await?;
         Ok(Self {
-            dead_letters: Arc::new(Store::new(client.clone(), &settings.nats)),
+            dead_letters: Arc::new(DeadLetterStore::new(client.clone(), &settings.nats)),
             receipts: Arc::new(Receipts::new(client.clone(), &settings, &metrics)),
             client,
             client_task,

@@ -18,7 +18,7 @@ use crate::config::Right;
 use crate::dead_letters::list;
 use crate::dead_letters::message::DeadLetter;
 use crate::dead_letters::replay::{Outcome, replay as send_again};
-use crate::dead_letters::store::Store;
+use crate::dead_letters::store::DeadLetterStore;
 use crate::http::middleware::auth::{self, Caller};
 use crate::http::middleware::same_origin;
 use crate::http::routes::session;
@@ -55,19 +55,22 @@ pub(crate) struct ListQuery {
 
 /// Asks NATS, a few requests at a time.
 pub(crate) struct DeadLettersApi {
-    store: Arc<Store>,
+    store: Arc<DeadLetterStore>,
     receipts: Arc<Receipts>,
     requests: Semaphore,
     replays: Semaphore,
 }
 
 impl DeadLettersApi {
-    pub(crate) fn new(store: Arc<Store>, receipts: Arc<Receipts>) -> Self {
+    pub(crate) fn new(store: Arc<DeadLetterStore>, receipts: Arc<Receipts>) -> Self {
         let (requests, replays) = (Semaphore::new(MAX_REQUESTS), Semaphore::new(MAX_REPLAYS));
         Self { store, receipts, requests, replays }
     }
 
-    async fn ask<T>(&self, question: impl AsyncFnOnce(&Store) -> anyhow::Result<T>) -> Result<T, Response> {
+    async fn ask<T>(
+        &self,
+        question: impl AsyncFnOnce(&DeadLetterStore) -> anyhow::Result<T>,
+    ) -> Result<T, Response> {
         let asked = async {
             let _place = self.requests.acquire().await?;
             question(&self.store).await
