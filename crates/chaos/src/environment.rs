@@ -11,7 +11,7 @@ use devstack::breaker::{Breaker, Mode};
 use devstack::{Launch, Process, Scratch, Signal, free_port};
 
 use crate::http;
-use crate::plan::{Blow, Plan, Side, Target};
+use crate::plan::{Injection, Plan, Side, Target};
 use crate::servers::{Servers, postgres_url};
 
 /// How long the service may take to be ready when nothing is broken.
@@ -146,53 +146,53 @@ impl Environment {
     }
 
     /// Does all of it at one moment; what is for a service or its connections, to that one.
-    pub(crate) fn strike(&mut self, blows: &[Blow], number: usize) -> Result<()> {
+    pub(crate) fn strike(&mut self, blows: &[Injection], number: usize) -> Result<()> {
         self.look_at_services();
         for blow in blows {
-            if let Blow::PowerOff(target) = blow {
+            if let Injection::PowerOff(target) = blow {
                 self.servers.freeze(*target);
             }
         }
         blows.iter().try_for_each(|&blow| self.strike_one(blow, number))
     }
 
-    fn strike_one(&mut self, blow: Blow, number: usize) -> Result<()> {
+    fn strike_one(&mut self, blow: Injection, number: usize) -> Result<()> {
         let service = &mut self.services[number];
         match blow {
-            Blow::Kill(Target::Service) => self.kill_service(number),
-            Blow::Kill(Target::Postgres) => self.servers.kill_postgres(),
-            Blow::Kill(Target::Nats) => self.servers.kill_nats(),
-            Blow::Pause(Target::Service) => service.signal(Signal::STOP),
-            Blow::Pause(Target::Postgres) => self.servers.pause_postgres(),
-            Blow::Pause(Target::Nats) => self.servers.pause_nats(),
-            Blow::Terminate => {
+            Injection::Kill(Target::Service) => self.kill_service(number),
+            Injection::Kill(Target::Postgres) => self.servers.kill_postgres(),
+            Injection::Kill(Target::Nats) => self.servers.kill_nats(),
+            Injection::Pause(Target::Service) => service.signal(Signal::STOP),
+            Injection::Pause(Target::Postgres) => self.servers.pause_postgres(),
+            Injection::Pause(Target::Nats) => self.servers.pause_nats(),
+            Injection::Terminate => {
                 service.told = Some(Instant::now());
                 service.signal(Signal::TERM);
             }
-            Blow::Break(side, mode) => service.breakers(side).iter().for_each(|it| it.set(mode)),
-            Blow::PowerOff(target) => self.servers.lose_power(target)?,
-            Blow::Damage(damage) => self.servers.damage_nats(damage)?,
+            Injection::Break(side, mode) => service.breakers(side).iter().for_each(|it| it.set(mode)),
+            Injection::PowerOff(target) => self.servers.lose_power(target)?,
+            Injection::Damage(damage) => self.servers.damage_nats(damage)?,
             // By who has a connection to it.
-            Blow::Restore => {}
+            Injection::Restore => {}
         }
         Ok(())
     }
 
     /// Undoes what has lasted so long.
-    pub(crate) fn undo(&mut self, blow: Blow, number: usize, lasted: Duration) -> Result<()> {
+    pub(crate) fn undo(&mut self, blow: Injection, number: usize, lasted: Duration) -> Result<()> {
         match blow {
-            Blow::Kill(Target::Service) => self.start_service(number)?,
-            Blow::Pause(Target::Service) => self.services[number].signal(Signal::CONT),
-            Blow::Kill(Target::Postgres) | Blow::Pause(Target::Postgres) => {
+            Injection::Kill(Target::Service) => self.start_service(number)?,
+            Injection::Pause(Target::Service) => self.services[number].signal(Signal::CONT),
+            Injection::Kill(Target::Postgres) | Injection::Pause(Target::Postgres) => {
                 self.servers.mend_postgres(lasted)?
             }
-            Blow::Kill(Target::Nats) | Blow::Pause(Target::Nats) | Blow::Damage(_) => {
+            Injection::Kill(Target::Nats) | Injection::Pause(Target::Nats) | Injection::Damage(_) => {
                 self.servers.mend_nats()?
             }
-            Blow::PowerOff(target) => self.servers.power_on(target)?,
-            Blow::Restore => {}
-            Blow::Terminate => self.replace_terminated(number)?,
-            Blow::Break(side, _) => {
+            Injection::PowerOff(target) => self.servers.power_on(target)?,
+            Injection::Restore => {}
+            Injection::Terminate => self.replace_terminated(number)?,
+            Injection::Break(side, _) => {
                 self.services[number].breakers(side).iter().for_each(|it| it.set(Mode::Pass));
             }
         }

@@ -40,13 +40,13 @@ pub use report::Report;
 use round::Outcome;
 
 /// What hears of each round when it is over.
-pub type Say<'a> = &'a mut (dyn FnMut(&str) + Send);
+pub type Reporter<'a> = &'a mut (dyn FnMut(&str) + Send);
 
 /// Runs these plans against this program; so many rounds at once.
 ///
 /// # Errors
 /// What could not be done to the servers. What the service did wrong is in the report.
-pub fn run(program: &Path, plans: &[Plan], jobs: usize, say: Say<'_>) -> Result<Report> {
+pub fn run(program: &Path, plans: &[Plan], jobs: usize, say: Reporter<'_>) -> Result<Report> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let (next, say) = (AtomicUsize::new(0), Mutex::new(say));
     let work = || {
@@ -67,7 +67,7 @@ pub fn run(program: &Path, plans: &[Plan], jobs: usize, say: Say<'_>) -> Result<
     Ok(Report { rounds })
 }
 
-fn one(plan: &Plan, program: &Path, runtime: &Runtime, say: &Mutex<Say<'_>>) -> Result<Outcome> {
+fn one(plan: &Plan, program: &Path, runtime: &Runtime, say: &Mutex<Reporter<'_>>) -> Result<Outcome> {
     let outcome = round::run(plan, program, runtime);
     let outcome = outcome.with_context(|| format!("cannot finish the round of seed {}", plan.seed))?;
     let mut say = say.lock().unwrap_or_else(PoisonError::into_inner);

@@ -30,7 +30,7 @@ pub enum Side {
 
 /// One thing that is done to one part.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Blow {
+pub enum Injection {
     /// SIGKILL, and a new start.
     Kill(Target),
     /// SIGSTOP, and SIGCONT.
@@ -57,7 +57,7 @@ pub struct Fault {
     /// See `burst`.
     pub lead: Duration,
     /// At least one, each for another part.
-    pub blows: Vec<Blow>,
+    pub blows: Vec<Injection>,
     /// How long until they are undone.
     pub hold: Duration,
     /// Whether the last blow is undone first.
@@ -137,7 +137,7 @@ impl Plan {
         };
         plan.synchronous_commit = rng.bool();
         if rng.u8(..RESTORED_IN) == 0 {
-            let restore = Fault { blows: vec![Blow::Restore], ..Fault::new(&mut rng) };
+            let restore = Fault { blows: vec![Injection::Restore], ..Fault::new(&mut rng) };
             plan.faults.insert(rng.usize(1..=count), restore);
         }
         plan
@@ -160,7 +160,7 @@ impl Plan {
 
     /// Whether NATS may lose what it has acknowledged.
     pub fn may_lose(&self) -> bool {
-        let damages = |fault: &Fault| fault.blows.iter().any(|blow| matches!(blow, Blow::Damage(_)));
+        let damages = |fault: &Fault| fault.blows.iter().any(|blow| matches!(blow, Injection::Damage(_)));
         self.disks == Disks::Powered { sync_always: false } || self.faults.iter().any(damages)
     }
 
@@ -199,7 +199,7 @@ impl Fault {
         let mut parts: Vec<usize> = (0..PARTS).collect();
         rng.shuffle(&mut parts);
         let together = [1, 1, 1, 1, 1, 1, 2, 2, 2, 3][rng.usize(..10)];
-        let blows = parts[..together].iter().map(|&part| Blow::new(part, rng)).collect();
+        let blows = parts[..together].iter().map(|&part| Injection::new(part, rng)).collect();
         let mut fault = Self {
             after: millis(rng, 50..700),
             burst: rng.usize(200..1500),
@@ -220,9 +220,9 @@ impl Fault {
     /// A kill mostly: it leaves the most behind.
     fn of_service(rng: &mut Rng) -> Self {
         let blow = match rng.u8(..10) {
-            0..=5 => Blow::Kill(Target::Service),
-            6..=7 => Blow::Pause(Target::Service),
-            _ => Blow::Terminate,
+            0..=5 => Injection::Kill(Target::Service),
+            6..=7 => Injection::Pause(Target::Service),
+            _ => Injection::Terminate,
         };
         Self { blows: vec![blow], ..Self::new(rng) }
     }
@@ -231,17 +231,20 @@ impl Fault {
     /// much is read again from what is damaged. Not after NATS has lost what the table had: then nothing can know of it.
     fn of_disks(rng: &mut Rng, may_restore: bool) -> Self {
         let damage = match rng.bool() {
-            true => Blow::Damage(Damage::Flip { seed: rng.u64(..) }),
-            false => Blow::Damage(Damage::Cut { seed: rng.u64(..) }),
+            true => Injection::Damage(Damage::Flip { seed: rng.u64(..) }),
+            false => Injection::Damage(Damage::Cut { seed: rng.u64(..) }),
         };
-        let (service, nats, postgres) =
-            (Blow::Kill(Target::Service), Blow::PowerOff(Target::Nats), Blow::PowerOff(Target::Postgres));
+        let (service, nats, postgres) = (
+            Injection::Kill(Target::Service),
+            Injection::PowerOff(Target::Nats),
+            Injection::PowerOff(Target::Postgres),
+        );
         let blows = match rng.u8(..8) {
             0 => vec![nats],
             1 => vec![postgres],
             2..=3 => vec![nats, postgres],
             4..=5 => vec![service, nats, postgres],
-            6..=7 if may_restore => vec![damage, Blow::Restore],
+            6..=7 if may_restore => vec![damage, Injection::Restore],
             _ => vec![damage],
         };
         let is_written_out = rng.bool();
@@ -251,15 +254,15 @@ impl Fault {
     /// Longer than the service waits for an answer of PostgreSQL.
     fn long(fault: Self, rng: &mut Rng) -> Self {
         let blow = match rng.u8(..3) {
-            0 => Blow::Break(Side::Postgres, Mode::BlackHole),
-            1 => Blow::Break(Side::Nats, Mode::BlackHole),
-            _ => Blow::Pause(Target::Postgres),
+            0 => Injection::Break(Side::Postgres, Mode::BlackHole),
+            1 => Injection::Break(Side::Nats, Mode::BlackHole),
+            _ => Injection::Pause(Target::Postgres),
         };
         Self { blows: vec![blow], hold: millis(rng, 32_000..48_000), ..fault }
     }
 
     /// The blows in the order in which they are undone.
-    pub fn undone(&self) -> Vec<Blow> {
+    pub fn undone(&self) -> Vec<Injection> {
         let mut blows = self.blows.clone();
         if self.backwards {
             blows.reverse();
@@ -281,7 +284,7 @@ fn millis(rng: &mut Rng, range: std::ops::Range<u64>) -> Duration {
     Duration::from_millis(rng.u64(range))
 }
 
-impl Blow {
+impl Injection {
     fn new(part: usize, rng: &mut Rng) -> Self {
         match part {
             0 => [Self::Kill(Target::Service), Self::Pause(Target::Service), Self::Terminate][rng.usize(..3)],
@@ -312,8 +315,8 @@ impl Blow {
     }
 }
 
-fn process(target: Target, rng: &mut Rng) -> Blow {
-    if rng.u8(..3) < 2 { Blow::Kill(target) } else { Blow::Pause(target) }
+fn process(target: Target, rng: &mut Rng) -> Injection {
+    if rng.u8(..3) < 2 { Injection::Kill(target) } else { Injection::Pause(target) }
 }
 
 fn mode(rng: &mut Rng) -> Mode {
@@ -358,7 +361,7 @@ impl fmt::Display for Side {
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let labels: Vec<_> = self.blows.iter().map(Blow::label).collect();
+        let labels: Vec<_> = self.blows.iter().map(Injection::label).collect();
         write!(f, "{} for {:.1} s", labels.join(" + "), self.hold.as_secs_f64())?;
         if self.replica > 0 { write!(f, " at replica {}", self.replica + 1) } else { Ok(()) }
     }
@@ -379,7 +382,8 @@ mod tests {
     #[test]
     fn a_hundred_plans_have_every_blow_alone_and_together_short_and_long() {
         let faults: Vec<_> = (1..=100).flat_map(|seed| Plan::new(seed).faults).collect();
-        let labels: BTreeSet<_> = faults.iter().flat_map(|fault| &fault.blows).map(Blow::label).collect();
+        let labels: BTreeSet<_> =
+            faults.iter().flat_map(|fault| &fault.blows).map(Injection::label).collect();
         // Three kills, three stops, one SIGTERM, five modes on two sides, a restored table.
         assert_eq!(labels.len(), 18, "{labels:?}");
         assert!((1..=3).all(|count| faults.iter().any(|fault| fault.blows.len() == count)));
@@ -390,7 +394,7 @@ mod tests {
     #[test]
     fn several_services_are_all_hit_and_killed_more_than_anything_else() {
         let faults: Vec<_> = (1..=30).flat_map(|seed| Plan::with_replicas(seed, 3).faults).collect();
-        let kills = faults.iter().filter(|fault| fault.blows.contains(&Blow::Kill(Target::Service)));
+        let kills = faults.iter().filter(|fault| fault.blows.contains(&Injection::Kill(Target::Service)));
         assert!(kills.count() >= 100);
         assert!((0..3).all(|replica| faults.iter().any(|fault| fault.replica == replica)));
         assert_eq!(Plan::with_replicas(7, 1), Plan::new(7));
@@ -412,7 +416,7 @@ mod tests {
         let settings: BTreeSet<_> = plans.iter().map(|plan| plan.traits().join(", ")).collect();
         assert_eq!(settings.len(), 4, "{settings:?}");
         let blows = plans.iter().flat_map(|plan| &plan.faults).flat_map(|fault| &fault.blows);
-        let labels: BTreeSet<_> = blows.map(Blow::label).collect();
+        let labels: BTreeSet<_> = blows.map(Injection::label).collect();
         // Two power failures, the service with both, two kinds of damage, a restored table.
         assert_eq!(labels.len(), 6, "{labels:?}");
         assert!(plans.iter().any(|plan| !plan.may_lose()));
@@ -424,13 +428,15 @@ mod tests {
         assert!((8..=22).contains(&behind), "{behind}");
     }
 
-    fn part_of(blow: &Blow) -> String {
+    fn part_of(blow: &Injection) -> String {
         match blow {
-            Blow::Kill(target) | Blow::Pause(target) | Blow::PowerOff(target) => target.to_string(),
-            Blow::Damage(_) => Target::Nats.to_string(),
-            Blow::Restore => "table".into(),
-            Blow::Terminate => Target::Service.to_string(),
-            Blow::Break(side, _) => side.to_string(),
+            Injection::Kill(target) | Injection::Pause(target) | Injection::PowerOff(target) => {
+                target.to_string()
+            }
+            Injection::Damage(_) => Target::Nats.to_string(),
+            Injection::Restore => "table".into(),
+            Injection::Terminate => Target::Service.to_string(),
+            Injection::Break(side, _) => side.to_string(),
         }
     }
 }

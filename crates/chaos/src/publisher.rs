@@ -36,7 +36,7 @@ const BURST: std::ops::Range<usize> = 100..500;
 
 /// How a message is published.
 #[derive(Clone, Copy)]
-enum Way {
+enum PublishMode {
     /// As any NATS client does: no answer.
     Core,
     /// Once, with JetStream's acknowledgement.
@@ -120,26 +120,26 @@ impl Sender {
 
     async fn send(&self, rng: &mut Rng, under_way: &mut JoinSet<()>) {
         let (kind, way) = match (kind(rng), way(rng)) {
-            (kind, Way::Retried | Way::Twice) if !self.retries => (kind, Way::Once),
+            (kind, PublishMode::Retried | PublishMode::Twice) if !self.retries => (kind, PublishMode::Once),
             chosen => chosen,
         };
         let number = self.ledger.enter(kind);
         let payload = payload(kind, &self.ledger.uid(number), rng, &self.client);
         let headers = self.headers(number, kind, way);
-        if let Way::Core = way {
+        if let PublishMode::Core = way {
             // Not waited for longer than for an acknowledgement; nobody knows what became of it.
             let published = self.client.publish_with_headers(SUBJECT, headers, payload);
             return drop(tokio::time::timeout(PATIENCE, published).await);
         }
-        for _ in 0..if matches!(way, Way::Twice) { 2 } else { 1 } {
+        for _ in 0..if matches!(way, PublishMode::Twice) { 2 } else { 1 } {
             let (sender, headers, payload) = (self.clone(), headers.clone(), payload.clone());
             under_way.spawn(async move { sender.acknowledged(number, way, headers, payload).await });
         }
     }
 
-    fn headers(&self, number: usize, kind: Kind, way: Way) -> HeaderMap {
+    fn headers(&self, number: usize, kind: Kind, way: PublishMode) -> HeaderMap {
         let mut headers = HeaderMap::new();
-        if matches!(way, Way::Retried | Way::Twice) {
+        if matches!(way, PublishMode::Retried | PublishMode::Twice) {
             headers.insert("Nats-Msg-Id", self.ledger.uid(number).as_str());
         }
         if kind == Kind::Forged {
@@ -149,8 +149,8 @@ impl Sender {
     }
 
     /// Publishes until it is acknowledged, where an id makes it safe to try again; else once.
-    async fn acknowledged(self, number: usize, way: Way, headers: HeaderMap, payload: Bytes) {
-        for _ in 0..if matches!(way, Way::Retried) { TRIES } else { 1 } {
+    async fn acknowledged(self, number: usize, way: PublishMode, headers: HeaderMap, payload: Bytes) {
+        for _ in 0..if matches!(way, PublishMode::Retried) { TRIES } else { 1 } {
             match self.publish(headers.clone(), payload.clone()).await {
                 Ok(sequence) => return self.ledger.acknowledge(number, sequence),
                 Err(_) => tokio::time::sleep(PATIENCE / 10).await,
@@ -174,12 +174,12 @@ fn kind(rng: &mut Rng) -> Kind {
     }
 }
 
-fn way(rng: &mut Rng) -> Way {
+fn way(rng: &mut Rng) -> PublishMode {
     match rng.u8(..100) {
-        0..=9 => Way::Core,
-        10..=29 => Way::Retried,
-        30..=34 => Way::Twice,
-        _ => Way::Once,
+        0..=9 => PublishMode::Core,
+        10..=29 => PublishMode::Retried,
+        30..=34 => PublishMode::Twice,
+        _ => PublishMode::Once,
     }
 }
 

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
-use crate::plan::Blow;
-use crate::round::{Hit, Outcome};
+use crate::plan::Injection;
+use crate::round::{InjectedFault, Outcome};
 use crate::wording::seconds;
 
 const SINGLE: &str = "one NATS, one PostgreSQL";
@@ -41,7 +41,7 @@ impl Report {
         failures
     }
 
-    fn hits(&self) -> impl Iterator<Item = &Hit> {
+    fn hits(&self) -> impl Iterator<Item = &InjectedFault> {
         self.rounds.iter().flat_map(|round| &round.hits)
     }
 
@@ -144,7 +144,7 @@ impl Report {
     fn write_faults(&self, out: &mut String) {
         let mut kinds: BTreeMap<String, Vec<u64>> = BTreeMap::new();
         for hit in self.hits() {
-            for label in hit.fault.blows.iter().map(Blow::label) {
+            for label in hit.fault.blows.iter().map(Injection::label) {
                 kinds.entry(label).or_default().push(hit.in_flight.behind);
             }
         }
@@ -170,7 +170,7 @@ impl Report {
         );
         out.push_str("|---|---|---|---|---|---|\n");
         for round in &self.rounds {
-            let hit = |hit: &Hit| format!("{} ({})", hit.fault, hit.in_flight.behind);
+            let hit = |hit: &InjectedFault| format!("{} ({})", hit.fault, hit.in_flight.behind);
             let traits = round.traits.iter().map(ToString::to_string);
             let faults: Vec<_> = traits.chain(round.hits.iter().map(hit)).collect();
             let committed = if round.may_lose { "".into() } else { seconds(round.committed) };

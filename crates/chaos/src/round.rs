@@ -14,7 +14,7 @@ use crate::environment::Environment;
 use crate::ledger::{Entry, Kind, Ledger};
 use crate::loss::{Losses, said_in};
 use crate::observer::Observer;
-use crate::plan::{Blow, Disks, Fault, Plan, Target};
+use crate::plan::{Disks, Fault, Injection, Plan, Target};
 use crate::prober::{Prober, Probes};
 use crate::publisher::Publisher;
 use crate::snapshot;
@@ -55,7 +55,7 @@ pub struct InFlight {
 
 /// A fault, and what it hit.
 #[derive(Clone, Debug)]
-pub struct Hit {
+pub struct InjectedFault {
     /// What was done.
     pub fault: Fault,
     /// What was under way.
@@ -80,7 +80,7 @@ pub struct Outcome {
     /// Whether its faults were failures of power and disks.
     pub power: bool,
     /// Its faults.
-    pub hits: Vec<Hit>,
+    pub hits: Vec<InjectedFault>,
     /// Orders that the stream acknowledged, and others.
     pub acknowledged: usize,
     /// Orders that it did not.
@@ -154,7 +154,7 @@ pub(crate) fn run(plan: &Plan, program: &Path, runtime: &Runtime) -> Result<Outc
             ..Outcome::default()
         },
     };
-    let restores = plan.faults.iter().any(|fault| fault.blows.contains(&Blow::Restore));
+    let restores = plan.faults.iter().any(|fault| fault.blows.contains(&Injection::Restore));
     for (number, fault) in plan.faults.iter().enumerate() {
         if restores && number == 0 {
             std::thread::sleep(fault.after);
@@ -188,13 +188,13 @@ impl Round<'_> {
         if fault.is_written_out {
             self.environment.servers.write_out()?;
         }
-        if fault.blows.iter().any(Blow::is_of_postgres) {
+        if fault.blows.iter().any(Injection::is_of_postgres) {
             self.environment.servers.hold_standby_back(fault.hold)?;
         }
         let (in_flight, replanned) = self.busy_moment(fault, publisher)?;
         self.note_known(fault)?;
         self.environment.strike(&fault.blows, fault.replica)?;
-        if fault.blows.contains(&Blow::Restore) {
+        if fault.blows.contains(&Injection::Restore) {
             self.runtime.block_on(self.observer.restore())?;
         }
         std::thread::sleep(fault.hold);
@@ -202,14 +202,14 @@ impl Round<'_> {
             std::thread::sleep(if place == 0 { Duration::ZERO } else { fault.gap });
             self.environment.undo(blow, fault.replica, fault.hold)?;
         }
-        self.outcome.hits.push(Hit { fault: fault.clone(), in_flight, replanned });
+        self.outcome.hits.push(InjectedFault { fault: fault.clone(), in_flight, replanned });
         Ok(())
     }
 
     /// What a service that goes on knows when this fault comes.
     fn note_known(&mut self, fault: &Fault) -> Result<()> {
         let Some(losses) = &mut self.losses else { return Ok(()) };
-        let goes_on = !fault.blows.contains(&Blow::Kill(Target::Service));
+        let goes_on = !fault.blows.contains(&Injection::Kill(Target::Service));
         if !goes_on && !self.environment.wait_ready(Duration::ZERO) {
             losses.end_unaware();
         }

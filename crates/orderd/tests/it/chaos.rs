@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use chaos::Plan;
-use chaos::plan::{Blow, Disks, Fault, Side, Target};
+use chaos::plan::{Disks, Fault, Injection, Side, Target};
 use devstack::breaker::Mode;
 
 use crate::support::{Stack, eventually};
@@ -20,13 +20,13 @@ fn run(plans: &[Plan]) {
 }
 
 /// The same blows so many times, each in a burst.
-fn again_and_again(seed: u64, times: u64, blows: &[Blow]) -> Plan {
+fn again_and_again(seed: u64, times: u64, injections: &[Injection]) -> Plan {
     let fault = |number: u64| Fault {
         after: Duration::from_millis(100),
         burst: 1500,
         // A little later in the burst each time.
         lead: Duration::from_millis(10 * number),
-        blows: blows.to_vec(),
+        injections: injections.to_vec(),
         hold: Duration::from_millis(100),
         backwards: false,
         gap: Duration::ZERO,
@@ -49,33 +49,38 @@ fn nothing_is_lost_or_missing_in_a_round_with_three_services() {
 
 #[test]
 fn nothing_is_lost_or_doubled_where_postgres_is_killed_while_it_copies() {
-    run(&[again_and_again(1_001, 6, &[Blow::Kill(Target::Postgres)])]);
+    run(&[again_and_again(1_001, 6, &[Injection::Kill(Target::Postgres)])]);
 }
 
 #[test]
 fn nothing_is_lost_or_doubled_where_nats_is_killed_while_it_delivers() {
-    run(&[again_and_again(1_002, 5, &[Blow::Kill(Target::Nats)])]);
+    run(&[again_and_again(1_002, 5, &[Injection::Kill(Target::Nats)])]);
 }
 
 #[test]
 fn nothing_is_lost_or_doubled_where_the_service_is_told_to_end_with_full_hands() {
-    run(&[again_and_again(1_003, 5, &[Blow::Terminate])]);
+    run(&[again_and_again(1_003, 5, &[Injection::Terminate])]);
 }
 
 #[test]
 fn it_ends_in_time_while_nats_answers_nothing() {
     // Messages that claim a key wait for an answer; the breaker passes again after the service has ended.
-    let mut plan = again_and_again(1_004, 2, &[Blow::Break(Side::Nats, Mode::BlackHole), Blow::Terminate]);
+    let mut plan =
+        again_and_again(1_004, 2, &[Injection::Break(Side::Nats, Mode::BlackHole), Injection::Terminate]);
     plan.faults.iter_mut().for_each(|fault| fault.backwards = true);
     run(&[plan]);
 }
 
 #[test]
 fn nothing_is_lost_or_doubled_where_leaders_are_struck_and_another_takes_their_place() {
-    let blows = [Blow::Kill(Target::Nats), Blow::Kill(Target::Postgres), Blow::Pause(Target::Postgres)];
+    let injections = [
+        Injection::Kill(Target::Nats),
+        Injection::Kill(Target::Postgres),
+        Injection::Pause(Target::Postgres),
+    ];
     let mut plan = again_and_again(1_005, 6, &[]);
-    for (fault, blow) in plan.faults.iter_mut().zip(blows.into_iter().cycle()) {
-        fault.blows = vec![blow];
+    for (fault, injection) in plan.faults.iter_mut().zip(injections.into_iter().cycle()) {
+        fault.injections = vec![injection];
         // Long enough for the standby to take the primary's place.
         fault.hold = Duration::from_millis(1200);
     }
@@ -85,9 +90,12 @@ fn nothing_is_lost_or_doubled_where_leaders_are_struck_and_another_takes_their_p
 #[test]
 fn nothing_is_lost_where_the_power_of_nats_and_postgres_fails_and_nats_syncs_always() {
     // Mounting needs root; the error says so.
-    let mut plan =
-        again_and_again(1_006, 3, &[Blow::PowerOff(Target::Nats), Blow::PowerOff(Target::Postgres)]);
-    plan.faults[1].blows.insert(0, Blow::Kill(Target::Service));
+    let mut plan = again_and_again(
+        1_006,
+        3,
+        &[Injection::PowerOff(Target::Nats), Injection::PowerOff(Target::Postgres)],
+    );
+    plan.faults[1].injections.insert(0, Injection::Kill(Target::Service));
     plan.synchronous_commit = false;
     plan.disks = Disks::Powered { sync_always: true };
     run(&[plan]);
@@ -95,8 +103,11 @@ fn nothing_is_lost_where_the_power_of_nats_and_postgres_fails_and_nats_syncs_alw
 
 #[test]
 fn what_nats_has_lost_and_nothing_else_is_missing_where_its_power_fails_and_it_does_not_sync() {
-    let mut plan =
-        again_and_again(1_007, 3, &[Blow::PowerOff(Target::Nats), Blow::PowerOff(Target::Postgres)]);
+    let mut plan = again_and_again(
+        1_007,
+        3,
+        &[Injection::PowerOff(Target::Nats), Injection::PowerOff(Target::Postgres)],
+    );
     plan.faults[1].is_written_out = false;
     plan.disks = Disks::Powered { sync_always: false };
     run(&[plan]);
