@@ -3,13 +3,13 @@
 /// What is missing at the end of a round.
 #[derive(Default)]
 pub(crate) struct Losses {
-    faults: Vec<Known>,
+    faults: Vec<KnownAtFault>,
     /// Missing orders that a service could know of, by their places in the stream.
     to_be_said: Vec<u64>,
 }
 
 /// What a service knew when a fault came.
-struct Known {
+struct KnownAtFault {
     /// Number of messages published by then.
     published: usize,
     /// The table's position, which a service that is not killed has seen.
@@ -19,7 +19,7 @@ struct Known {
 impl Losses {
     /// A fault comes.
     pub(crate) fn strike(&mut self, published: usize, position: u64) {
-        self.faults.push(Known { published, position });
+        self.faults.push(KnownAtFault { published, position });
     }
 
     /// The service ends before it could see what the last fault has taken away.

@@ -56,18 +56,18 @@ impl fmt::Display for WrongAnswer {
 }
 
 /// Orders that are known to be there: their ids, and `order_uid`s where the table has shown them.
-type Known = Arc<Mutex<Vec<(String, Option<String>)>>>;
+type KnownOrders = Arc<Mutex<Vec<(String, Option<String>)>>>;
 
 /// A running prober.
 pub(crate) struct Prober {
-    known: Known,
+    known: KnownOrders,
     over: Arc<AtomicBool>,
     thread: JoinHandle<Probes>,
 }
 
 impl Prober {
     pub(crate) fn start(addrs: Vec<SocketAddr>, seed: u64) -> Self {
-        let (known, over) = (Known::default(), Arc::new(AtomicBool::new(false)));
+        let (known, over) = (KnownOrders::default(), Arc::new(AtomicBool::new(false)));
         let thread = thread::spawn({
             let (known, over) = (known.clone(), over.clone());
             move || probe(&addrs, &known, &over, Rng::with_seed(seed))
@@ -88,7 +88,7 @@ impl Prober {
     }
 }
 
-fn probe(addrs: &[SocketAddr], known: &Known, over: &AtomicBool, mut rng: Rng) -> Probes {
+fn probe(addrs: &[SocketAddr], known: &KnownOrders, over: &AtomicBool, mut rng: Rng) -> Probes {
     let begun = Instant::now();
     let mut probes = Probes::default();
     let mut asked = 0_u32;
