@@ -46,7 +46,7 @@ pub(crate) fn run(env: &mut Environment) -> Result<Vec<Figure>> {
 }
 
 /// A backlog that was taken in.
-pub(crate) struct TakenIn {
+pub(crate) struct BacklogResult {
     /// From process start until all was done.
     pub(crate) seconds: f64,
     /// Of the service, of PostgreSQL and of NATS.
@@ -55,7 +55,7 @@ pub(crate) struct TakenIn {
     pub(crate) table: String,
 }
 
-pub(crate) fn take_in(env: &mut Environment, count: u64) -> Result<TakenIn> {
+pub(crate) fn take_in(env: &mut Environment, count: u64) -> Result<BacklogResult> {
     let (stream, subject) = env.stream(count)?;
     let table = env.empty_table()?;
     env.settle(None)?;
@@ -68,7 +68,7 @@ pub(crate) fn take_in(env: &mut Environment, count: u64) -> Result<TakenIn> {
         [procfs::cpu(service.pid()), after[0].saturating_sub(before[0]), after[1].saturating_sub(before[1])];
     service.stop()?;
     ensure!(env.rows_in(&table)? == count, "not all of {count} orders are in the table");
-    Ok(TakenIn { seconds, cpu, table })
+    Ok(BacklogResult { seconds, cpu, table })
 }
 
 /// What PostgreSQL and NATS have run until now. Of PostgreSQL's connections, those that are open count.

@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::backlog;
 use crate::environment::Environment;
-use crate::open_loop::{Load, Seen};
+use crate::open_loop::{Load, LoadResult};
 use crate::report::{Figure, Goal};
 use crate::service::{Service, Setup};
 use crate::stats::percentile;
@@ -37,8 +37,8 @@ pub(crate) fn run(env: &mut Environment) -> Result<Vec<Figure>> {
     ])
 }
 
-fn figure(what: &str, busy: &[Seen], idle: &[Seen]) -> Figure {
-    let p99 = |runs: &[Seen]| runs.iter().map(|seen| percentile(&seen.latencies, 99.0)).collect();
+fn figure(what: &str, busy: &[LoadResult], idle: &[LoadResult]) -> Figure {
+    let p99 = |runs: &[LoadResult]| runs.iter().map(|seen| percentile(&seen.latencies, 99.0)).collect();
     let p50: Vec<_> = busy.iter().map(|seen| percentile(&seen.latencies, 50.0)).collect();
     let (asked, failed) = busy
         .iter()
@@ -58,7 +58,7 @@ fn figure(what: &str, busy: &[Seen], idle: &[Seen]) -> Figure {
     }
 }
 
-fn of_idle(env: &mut Environment) -> Result<Seen> {
+fn of_idle(env: &mut Environment) -> Result<LoadResult> {
     let table = env.table(THERE)?;
     let service = Service::start(env, &Setup::serving(&table))?;
     service.wait_ready()?;
@@ -69,7 +69,7 @@ fn of_idle(env: &mut Environment) -> Result<Seen> {
     Ok(seen)
 }
 
-fn during_backlog(env: &mut Environment) -> Result<Seen> {
+fn during_backlog(env: &mut Environment) -> Result<LoadResult> {
     let (count, table) = (env.orders, env.own_table(THERE)?);
     let (stream, subject) = env.stream(count)?;
     env.settle(None)?;
@@ -86,7 +86,7 @@ fn during_backlog(env: &mut Environment) -> Result<Seen> {
 }
 
 /// Asks from the moment at which the service listens.
-fn during_fill(env: &mut Environment) -> Result<Seen> {
+fn during_fill(env: &mut Environment) -> Result<LoadResult> {
     let (rows, table) = (env.rows, env.table(env.rows)?);
     let service = Service::start(env, &Setup::serving(&table))?;
     drop(service.connection()?);

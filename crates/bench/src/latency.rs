@@ -43,9 +43,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Milliseconds of each order, by repetition.
 #[derive(Default)]
-struct Took(Vec<Vec<f64>>);
+struct Latencies(Vec<Vec<f64>>);
 
-impl Took {
+impl Latencies {
     fn add(&mut self, repetition: usize, turn: Vec<f64>) {
         self.0.resize_with(repetition + 1, Vec::new);
         self.0[repetition].extend(turn);
@@ -64,27 +64,27 @@ impl Took {
 
 /// What orders took: through the service, and without it.
 #[derive(Default)]
-struct Measured {
-    ours: Took,
+struct LatencyRuns {
+    ours: Latencies,
     /// NATS alone.
-    alone: Took,
+    alone: Latencies,
     /// The least that is between NATS and PostgreSQL.
-    least: Took,
+    least: Latencies,
     /// PostgreSQL alone: each statement, and from when its row came.
-    inserts: Took,
-    from_arrival: Took,
+    inserts: Latencies,
+    from_arrival: Latencies,
 }
 
 pub(crate) fn run(env: &mut Environment) -> Result<Vec<Figure>> {
     Ok(figures(&measure(env)?))
 }
 
-fn measure(env: &mut Environment) -> Result<Measured> {
+fn measure(env: &mut Environment) -> Result<LatencyRuns> {
     let (service, setup) = quiet_service(env)?;
     let alone = Floor::start(env, Work::Nothing, ORDERS)?;
     let least = Floor::start(env, Work::Insert, ORDERS)?;
-    let mut inserting = Inserting::start(env)?;
-    let mut measured = Measured::default();
+    let mut inserting = InsertClient::start(env)?;
+    let mut measured = LatencyRuns::default();
     for turn in 0..REPETITIONS * TURNS {
         let number = turn / TURNS;
         if turn % TURNS == 0 {
@@ -106,8 +106,8 @@ fn measure(env: &mut Environment) -> Result<Measured> {
     Ok(measured)
 }
 
-fn figures(measured: &Measured) -> Vec<Figure> {
-    let figure = |percent: f64, than: &str, limit: &Took, goal: f64, note: String| Figure {
+fn figures(measured: &LatencyRuns) -> Vec<Figure> {
+    let figure = |percent: f64, than: &str, limit: &Latencies, goal: f64, note: String| Figure {
         bench: "latency",
         what: format!("publish to committed at {RATE}/s, p{percent}"),
         unit: "ms",
@@ -274,13 +274,13 @@ struct Inserted {
 }
 
 /// One client that inserts rows as they come.
-struct Inserting {
+struct InsertClient {
     client: Client,
     statement: Statement,
     table: String,
 }
 
-impl Inserting {
+impl InsertClient {
     fn start(env: &mut Environment) -> Result<Self> {
         let (table, url) = (env.empty_table()?, env.postgres.url());
         env.runtime.block_on(async {

@@ -8,7 +8,7 @@ use crate::environment::Environment;
 use crate::report::{Figure, Goal};
 use crate::say;
 use crate::service::{Service, Setup};
-use crate::wrk::Loaded;
+use crate::wrk::WrkResult;
 use crate::{procfs, wrk};
 
 /// 1 GiB for five million orders, and as much for each where there are fewer.
@@ -41,7 +41,7 @@ pub(crate) fn run(env: &mut Environment) -> Result<Vec<Figure>> {
     let bound = BOUND * rows / ORDERS;
     let without = measure(env, &Setup::serving(&table))?;
     let within = measure(env, &Setup { bound: Some(bound), ..Setup::serving(&table) })?;
-    let side_by_side = |what: String, unit, value: fn(&Measured) -> f64, goal, note| Figure {
+    let side_by_side = |what: String, unit, value: fn(&LimitFigures) -> f64, goal, note| Figure {
         bench: "bounded",
         what,
         unit,
@@ -87,23 +87,23 @@ pub(crate) fn run(env: &mut Environment) -> Result<Vec<Figure>> {
     Ok(figures)
 }
 
-struct Measured {
+struct LimitFigures {
     /// Seconds.
     fill: f64,
     /// Mebibytes: resident after the fill and after the reads, and what the service has counted.
     resident: f64,
     after: f64,
     held: f64,
-    reads: Vec<Reads>,
+    reads: Vec<ReadFigures>,
 }
 
-struct Reads {
-    loaded: Loaded,
+struct ReadFigures {
+    loaded: WrkResult,
     /// The share of requests that memory answered.
     hits: f64,
 }
 
-fn measure(env: &Environment, setup: &Setup) -> Result<Measured> {
+fn measure(env: &Environment, setup: &Setup) -> Result<LimitFigures> {
     say(&format!(
         "{} rows, {}",
         env.rows,
@@ -115,7 +115,7 @@ fn measure(env: &Environment, setup: &Setup) -> Result<Measured> {
     let resident = resident(&service);
     let reads = READS.iter().map(|(_, share, _)| read(env, &service, *share)).collect::<Result<_>>()?;
     let held = service.metric("orderd_cache_bytes")? / MIB;
-    let measured = Measured { fill, resident, after: self::resident(&service), held, reads };
+    let measured = LimitFigures { fill, resident, after: self::resident(&service), held, reads };
     service.stop()?;
     Ok(measured)
 }
@@ -126,7 +126,7 @@ fn resident(service: &Service) -> f64 {
 }
 
 /// Reads until memory has what it will have, and once more.
-fn read(env: &Environment, service: &Service, share: f64) -> Result<Reads> {
+fn read(env: &Environment, service: &Service, share: f64) -> Result<ReadFigures> {
     let mut reads = read_once(env, service, share)?;
     for _ in 0..ROUNDS {
         let before = reads.hits;
@@ -138,11 +138,11 @@ fn read(env: &Environment, service: &Service, share: f64) -> Result<Reads> {
     Ok(reads)
 }
 
-fn read_once(env: &Environment, service: &Service, share: f64) -> Result<Reads> {
+fn read_once(env: &Environment, service: &Service, share: f64) -> Result<ReadFigures> {
     let counts = || anyhow::Ok((service.metric(ASKED)?, service.metric(FROM_TABLE)?));
     let before = counts()?;
     let loaded = wrk::share(service.addr, env.rows, share, env.scratch.path())?;
     let after = counts()?;
     let (asked, from_table) = (after.0 - before.0, after.1 - before.1);
-    Ok(Reads { loaded, hits: 1.0 - from_table / asked.max(1.0) })
+    Ok(ReadFigures { loaded, hits: 1.0 - from_table / asked.max(1.0) })
 }

@@ -18,12 +18,12 @@ const THREADS: u32 = 32;
 /// A running load.
 pub(crate) struct Load {
     stop: Arc<AtomicBool>,
-    threads: Vec<JoinHandle<Seen>>,
+    threads: Vec<JoinHandle<LoadResult>>,
 }
 
 /// What became of the requests.
 #[derive(Default)]
-pub(crate) struct Seen {
+pub(crate) struct LoadResult {
     /// Milliseconds from when each was due.
     pub(crate) latencies: Vec<f64>,
     /// Those that were not answered with 200.
@@ -43,9 +43,9 @@ impl Load {
         Self { threads: threads.collect(), stop }
     }
 
-    pub(crate) fn finish(self) -> Seen {
+    pub(crate) fn finish(self) -> LoadResult {
         self.stop.store(true, Ordering::Relaxed);
-        let mut all = Seen::default();
+        let mut all = LoadResult::default();
         for seen in self.threads.into_iter().map(|thread| thread.join().unwrap_or_default()) {
             all.latencies.extend(seen.latencies);
             all.failed += seen.failed;
@@ -54,9 +54,9 @@ impl Load {
     }
 }
 
-fn ask(addr: SocketAddr, ids: u64, first: Instant, every: Duration, stop: &AtomicBool) -> Seen {
+fn ask(addr: SocketAddr, ids: u64, first: Instant, every: Duration, stop: &AtomicBool) -> LoadResult {
     let mut rng = Rng::with_seed(every.as_nanos() as u64 ^ u64::from(first.elapsed().subsec_nanos()));
-    let (mut seen, mut connection, mut due) = (Seen::default(), None, first);
+    let (mut seen, mut connection, mut due) = (LoadResult::default(), None, first);
     while !stop.load(Ordering::Relaxed) {
         std::thread::sleep(due.saturating_duration_since(Instant::now()));
         let path = format!("/order/{}", orders::id(rng.u64(..ids)));

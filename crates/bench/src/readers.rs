@@ -21,7 +21,7 @@ const READERS: usize = 1000;
 /// Events come at most every second.
 const SEEN: Duration = Duration::from_secs(30);
 
-struct Run {
+struct ReadersCost {
     rate: f64,
     /// Of the service, an order, in µs.
     cpu: f64,
@@ -37,9 +37,10 @@ pub(crate) fn run(env: &mut Environment) -> Result<Vec<Figure>> {
         alone.push(take_in(env, 0)?);
         crowded.push(take_in(env, READERS)?);
     }
-    let of = |runs: &[Run], value: fn(&Run) -> f64| runs.iter().map(value).collect::<Vec<_>>();
-    let middle = |runs: &[Run], value| stats::median(&of(runs, value));
-    let core = |runs: &[Run]| middle(runs, |run| run.cpu * run.rate / 1e4);
+    let of =
+        |runs: &[ReadersCost], value: fn(&ReadersCost) -> f64| runs.iter().map(value).collect::<Vec<_>>();
+    let middle = |runs: &[ReadersCost], value| stats::median(&of(runs, value));
+    let core = |runs: &[ReadersCost]| middle(runs, |run| run.cpu * run.rate / 1e4);
     let note = format!(
         "{} orders, from the first publish until all are committed; the publisher and the readers share the machine. \
          The service's CPU an order: {:.1} µs, {:.1} µs without readers; {:.1} KiB of its memory for each reader; \
@@ -62,7 +63,7 @@ pub(crate) fn run(env: &mut Environment) -> Result<Vec<Figure>> {
     }])
 }
 
-fn take_in(env: &mut Environment, readers: usize) -> Result<Run> {
+fn take_in(env: &mut Environment, readers: usize) -> Result<ReadersCost> {
     let (count, table) = (env.orders, env.empty_table()?);
     let stream = env.name("READERS");
     let subject = format!("bench.{stream}");
@@ -78,7 +79,7 @@ fn take_in(env: &mut Environment, readers: usize) -> Result<Run> {
     let service = Service::start(env, &setup)?;
     service.wait_ready()?;
     let before = procfs::resident(service.pid());
-    let reading = env.runtime.block_on(Reading::begin(service.addr, readers))?;
+    let reading = env.runtime.block_on(ConnectedReaders::begin(service.addr, readers))?;
     let memory =
         procfs::resident(service.pid()).saturating_sub(before) as f64 / 1024.0 / readers.max(1) as f64;
     let (begun, cpu) = (Instant::now(), procfs::cpu(service.pid()));
@@ -93,17 +94,17 @@ fn take_in(env: &mut Environment, readers: usize) -> Result<Run> {
     service.stop()?;
     env.remove_stream(&stream)?;
     env.settle(Some(&table))?;
-    Ok(Run { rate: count as f64 / seconds, cpu, memory })
+    Ok(ReadersCost { rate: count as f64 / seconds, cpu, memory })
 }
 
 /// Those who read, until this is dropped.
-struct Reading {
+struct ConnectedReaders {
     /// How many have been told of an order.
     seen: Arc<AtomicUsize>,
     _readers: JoinSet<()>,
 }
 
-impl Reading {
+impl ConnectedReaders {
     /// All of them are connected when this returns.
     async fn begin(addr: SocketAddr, count: usize) -> Result<Self> {
         let (seen, mut readers) = (Arc::new(AtomicUsize::new(0)), JoinSet::new());

@@ -17,7 +17,7 @@ use crate::{REPETITIONS, http, orders, procfs, repetition, wrk};
 const LOOKED_AT: u64 = 1000;
 
 /// What wrk asks for.
-enum Asked {
+enum WrkTarget {
     One(u64),
     Random(PathBuf),
 }
@@ -34,9 +34,9 @@ pub(crate) fn run(env: &mut Environment) -> Result<Vec<Figure>> {
     ensure!(answer == orders::json(typical), "the service answers with other bytes than were sent");
     let few = rows.min(10_000);
     let cases = [
-        ("one id".to_owned(), Asked::One(typical), 0.95),
-        (format!("{few} ids at random"), Asked::Random(ids(env, few)?), 0.95),
-        (format!("{rows} ids at random"), Asked::Random(ids(env, rows)?), 0.8),
+        ("one id".to_owned(), WrkTarget::One(typical), 0.95),
+        (format!("{few} ids at random"), WrkTarget::Random(ids(env, few)?), 0.95),
+        (format!("{rows} ids at random"), WrkTarget::Random(ids(env, rows)?), 0.8),
     ];
     let figures = cases.iter().map(|case| measure(env, &service, &nginx, case)).collect::<Result<_>>()?;
     service.stop()?;
@@ -47,7 +47,7 @@ fn measure(
     env: &Environment,
     service: &Service,
     nginx: &Nginx,
-    (name, asked, goal): &(String, Asked, f64),
+    (name, asked, goal): &(String, WrkTarget, f64),
 ) -> Result<Figure> {
     let (mut ours, mut limit, mut costs) = (Vec::new(), Vec::new(), [Duration::ZERO; 2]);
     for number in 0..REPETITIONS {
@@ -72,11 +72,11 @@ fn measure(
 }
 
 /// Requests a second, and the server's CPU for each.
-fn requests(addr: std::net::SocketAddr, pid: u32, asked: &Asked, dir: &Path) -> Result<(f64, Duration)> {
+fn requests(addr: std::net::SocketAddr, pid: u32, asked: &WrkTarget, dir: &Path) -> Result<(f64, Duration)> {
     let before = procfs::cpu(pid);
     let rate = match asked {
-        Asked::One(number) => wrk::one(addr, &format!("/order/{}", orders::id(*number)))?,
-        Asked::Random(ids) => wrk::random(addr, ids, dir)?,
+        WrkTarget::One(number) => wrk::one(addr, &format!("/order/{}", orders::id(*number)))?,
+        WrkTarget::Random(ids) => wrk::random(addr, ids, dir)?,
     };
     let used = procfs::cpu(pid).saturating_sub(before);
     Ok((rate, used.div_f64((rate * wrk::SECONDS as f64).max(1.0))))

@@ -49,20 +49,20 @@ pub(crate) fn run(env: &mut Environment) -> Result<Vec<Figure>> {
 }
 
 /// How long a fill took, and what it cost.
-struct Filled {
+struct FillCost {
     elapsed: Duration,
     service: Duration,
     postgres: Duration,
 }
 
-fn fill(env: &Environment, table: &str, rows: u64) -> Result<Filled> {
+fn fill(env: &Environment, table: &str, rows: u64) -> Result<FillCost> {
     let before = procfs::cpu_with_children(env.postgres.pid());
     let process = Service::start(env, &Setup::serving(table))?;
     let elapsed = process.wait_len(rows)?;
     let service = procfs::cpu(process.pid());
     process.stop()?;
     let postgres = procfs::cpu_with_children(env.postgres.pid()).saturating_sub(before);
-    Ok(Filled { elapsed, service, postgres })
+    Ok(FillCost { elapsed, service, postgres })
 }
 
 /// Until an order is answered that stands at three quarters of the table.

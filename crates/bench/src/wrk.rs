@@ -47,7 +47,7 @@ end
 "#;
 
 /// What came of it.
-pub(crate) struct Loaded {
+pub(crate) struct WrkResult {
     /// Requests a second.
     pub(crate) rate: f64,
     /// Milliseconds that 99 of 100 requests took at most.
@@ -60,7 +60,7 @@ pub(crate) fn one(addr: SocketAddr, path: &str) -> Result<f64> {
 }
 
 /// Requests for orders 0 to `count`, that share of them for a tenth of the orders.
-pub(crate) fn share(addr: SocketAddr, count: u64, share: f64, dir: &Path) -> Result<Loaded> {
+pub(crate) fn share(addr: SocketAddr, count: u64, share: f64, dir: &Path) -> Result<WrkResult> {
     let script = dir.join("share.lua");
     fs::write(&script, SHARE_SCRIPT)?;
     let (script, count, share) = (script.display().to_string(), count.to_string(), share.to_string());
@@ -76,7 +76,7 @@ pub(crate) fn random(addr: SocketAddr, paths: &Path, dir: &Path) -> Result<f64> 
     Ok(run(&["-s", &script, &format!("http://{addr}/"), "--", &paths])?.rate)
 }
 
-fn run(args: &[&str]) -> Result<Loaded> {
+fn run(args: &[&str]) -> Result<WrkResult> {
     let mut command = Command::new("taskset");
     command
         .args(["-c", CORE])
@@ -87,7 +87,7 @@ fn run(args: &[&str]) -> Result<Loaded> {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     ensure!(output.status.success(), "wrk failed: {text}{}", String::from_utf8_lossy(&output.stderr));
     ensure!(!text.contains("Non-2xx") && !text.contains("Socket errors"), "not all was answered: {text}");
-    let loaded = || Some(Loaded { rate: rate_in(&text)?, p99: p99_in(&text)? });
+    let loaded = || Some(WrkResult { rate: rate_in(&text)?, p99: p99_in(&text)? });
     loaded().with_context(|| format!("wrk gave no rate: {text}"))
 }
 
