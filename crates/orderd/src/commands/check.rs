@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::{ask, check_nats};
 use crate::cli::{CheckArgs, ServeArgs};
 use crate::config::{Http, Settings};
-use crate::finding::{Finding, Report, Severity};
+use crate::finding::{Finding, ServerReport, Severity};
 use crate::logging;
 use crate::postgres;
 
@@ -32,12 +32,12 @@ pub async fn run(args: CheckArgs) -> anyhow::Result<ExitCode> {
 
 /// What the settings lead to.
 #[derive(Serialize)]
-struct Checked {
+struct CheckReport {
     /// Whether the service would start and take orders in.
     usable: bool,
-    nats: Report,
-    postgres: Report,
-    http: Report,
+    nats: ServerReport,
+    postgres: ServerReport,
+    http: ServerReport,
 }
 
 async fn settings(args: &ServeArgs, json: bool) -> anyhow::Result<ExitCode> {
@@ -57,7 +57,7 @@ async fn settings(args: &ServeArgs, json: bool) -> anyhow::Result<ExitCode> {
     let parts = [&nats, &postgres, &http];
     let usable =
         parts.iter().all(|part| part.findings.iter().all(|found| found.severity == Severity::Warning));
-    let checked = Checked { usable, nats, postgres, http };
+    let checked = CheckReport { usable, nats, postgres, http };
     let text = if json { serde_json::to_string(&checked)? + "\n" } else { checked.in_words() };
     super::print(&text)?;
     Ok(if usable { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -85,7 +85,7 @@ fn expiring(settings: &Settings) -> Vec<(&'static str, Finding)> {
 }
 
 /// The address may be taken: by the service that runs with these settings already.
-fn http(settings: &Http) -> Report {
+fn http(settings: &Http) -> ServerReport {
     let addr = settings.addr;
     let findings = match crate::listen(addr) {
         Ok(_) => Vec::new(),
@@ -98,10 +98,10 @@ fn http(settings: &Http) -> Report {
             "set HTTP_ADDR to an address of this machine, with a port that this user may listen on",
         )],
     };
-    Report { found: format!("HTTP at {addr}"), findings }
+    ServerReport { found: format!("HTTP at {addr}"), findings }
 }
 
-impl Checked {
+impl CheckReport {
     fn in_words(&self) -> String {
         let mut text = String::new();
         let parts = [("NATS", &self.nats), ("PostgreSQL", &self.postgres), ("HTTP", &self.http)];

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use crate::config::Nats;
 use crate::dead_letters::subjects::DeadLetterSubjects;
 use crate::dead_letters::{earlier, stream as dead_stream};
-use crate::finding::{Finding, Report, Severity};
+use crate::finding::{Finding, ServerReport, Severity};
 use crate::nats::create::{self, StreamSetting};
 use crate::nats::info::{self, AccountInfo, StreamConfig, StreamInfo};
 use crate::nats::{CONSUMER_PREFIX, failure, refuse_unusable, secured, streams};
@@ -27,8 +27,8 @@ const INSPECT_TIMEOUT: Duration = Duration::from_secs(20);
 type Refusals = Arc<Mutex<Vec<String>>>;
 
 /// Tries the settings.
-pub(crate) async fn run(settings: &Nats) -> Report {
-    let mut report = Report::default();
+pub(crate) async fn run(settings: &Nats) -> ServerReport {
+    let mut report = ServerReport::default();
     let refusals = Refusals::default();
     let Some((server, client)) = reach(settings, &refusals, &mut report.findings).await else {
         return report;
@@ -93,7 +93,12 @@ async fn connect(settings: &Nats, server: &ServerAddr, refusals: &Refusals) -> R
     Err(Finding::blocked(format!("can't connect to NATS at {}: {cause}", failure::shown(server)), fix))
 }
 
-async fn look(settings: &Nats, server: &str, client: &Client, report: &mut Report) -> anyhow::Result<()> {
+async fn look(
+    settings: &Nats,
+    server: &str,
+    client: &Client,
+    report: &mut ServerReport,
+) -> anyhow::Result<()> {
     report.found = format!("NATS {} at {server}", client.server_info().version);
     if let Err(error) = refuse_unusable(client, settings).await {
         report.findings.push(refused(&error));

@@ -80,7 +80,7 @@ fn lines(changes: &[Change]) -> String {
 
 /// Rows that were written by the same types.
 #[derive(Default)]
-struct Written {
+struct RowsOfTypes {
     rows: u64,
     unreadable: u64,
     /// Why the first of these is not.
@@ -98,7 +98,7 @@ async fn check_table(model: &Model, settings: &Postgres) -> anyhow::Result<ExitC
     let mut reader = RowReader::new(Arc::new(Layouts::new(model.shape())?));
     reader.set_format(format);
     let progress = Progress::new(None, "rows");
-    let mut writers: HashMap<Vec<u8>, Written> = HashMap::new();
+    let mut writers: HashMap<Vec<u8>, RowsOfTypes> = HashMap::new();
     while let Some(row) = rows.next().await {
         let row = row.map_err(postgres::explain)?;
         let data: Option<&[u8]> = row.try_get(0)?;
@@ -117,14 +117,14 @@ async fn check_table(model: &Model, settings: &Postgres) -> anyhow::Result<ExitC
         }
     }
     super::complain(&progress.finish("rows"));
-    let mut writers: Vec<Written> = writers.into_values().collect();
+    let mut writers: Vec<RowsOfTypes> = writers.into_values().collect();
     writers.sort_by_key(|written| std::cmp::Reverse(written.rows));
     super::print(&report(&writers))?;
     let all = writers.iter().all(|written| written.unreadable == 0);
     Ok(if all { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn report(writers: &[Written]) -> String {
+fn report(writers: &[RowsOfTypes]) -> String {
     let mut text = String::new();
     for written in writers {
         let verdict = match (written.unreadable, &written.problem) {

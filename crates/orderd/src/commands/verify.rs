@@ -44,7 +44,7 @@ const SETTLE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Keys by where they are.
 #[derive(Default)]
-struct Places {
+struct KeysByPlace {
     table: HashSet<String>,
     undecodable: HashSet<String>,
     memory: HashSet<String>,
@@ -61,7 +61,7 @@ struct Places {
 
 /// What is reported.
 #[derive(Serialize)]
-struct Report {
+struct VerifyReport {
     in_flight: u64,
     table: usize,
     memory: usize,
@@ -77,12 +77,12 @@ struct Report {
     not_erased: Difference,
     /// In memory and not in the table yet: their messages are not acknowledged.
     uncommitted: Difference,
-    verdict: Verdict,
+    verdict: TableVerdict,
 }
 
 #[derive(Serialize, Clone, Copy, PartialEq, Eq, Debug)]
 #[serde(rename_all = "snake_case")]
-enum Verdict {
+enum TableVerdict {
     AllThere,
     /// Nothing differs but what is in flight.
     InFlight,
@@ -110,7 +110,7 @@ pub async fn run(args: VerifyArgs) -> anyhow::Result<ExitCode> {
     let mut first_uncommitted: Option<HashSet<String>> = None;
     let report = loop {
         let progress = Progress::new(None, "ids");
-        let mut places = Places::default();
+        let mut places = KeysByPlace::default();
         let connection = postgres::connect_once(&pg).await?;
         let format =
             postgres::format_of_table(&connection.client, &pg.table).await.map_err(postgres::explain)?;
@@ -134,17 +134,17 @@ pub async fn run(args: VerifyArgs) -> anyhow::Result<ExitCode> {
         // What has been in flight all the time does not move.
         let stuck = first_uncommitted.as_ref().filter(|_| is_last);
         let report = places.report(stuck.unwrap_or(&HashSet::new()));
-        if report.verdict == Verdict::AllThere || is_last {
+        if report.verdict == TableVerdict::AllThere || is_last {
             break report;
         }
         first_uncommitted.get_or_insert_with(|| places.uncommitted().cloned().collect());
         tokio::time::sleep(SETTLE_INTERVAL).await;
     };
     super::print(&if args.json { serde_json::to_string(&report)? + "\n" } else { report.text() })?;
-    Ok(if report.verdict == Verdict::Differs { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(if report.verdict == TableVerdict::Differs { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-impl Places {
+impl KeysByPlace {
     /// Orders older than `KEEP` leave one place after the other: where they are still, they differ from nothing.
     fn leave_out_older(&mut self, end: &str) {
         let Self { table, undecodable, memory, dead, settled, erased, .. } = self;
@@ -269,7 +269,7 @@ impl Places {
     }
 
     /// `stuck` are in flight no more, whatever their messages say.
-    fn report(&self, stuck: &HashSet<String>) -> Report {
+    fn report(&self, stuck: &HashSet<String>) -> VerifyReport {
         let kept =
             |key: &&String| [&self.table, &self.dead, &self.erased].iter().any(|place| place.contains(*key));
         let uncommitted: HashSet<&String> = self.uncommitted().filter(|key| !stuck.contains(*key)).collect();
@@ -279,7 +279,7 @@ impl Places {
             .filter(|key| !uncommitted.contains(key) && !self.erased.contains(*key));
         let places = [&self.table, &self.undecodable, &self.memory, &self.dead, &self.settled];
         let left = self.erased.iter().filter(|key| places.iter().any(|place| place.contains(*key)));
-        let mut report = Report {
+        let mut report = VerifyReport {
             in_flight: self.in_flight,
             table: self.table.len(),
             memory: self.memory.len(),
@@ -292,7 +292,7 @@ impl Places {
             not_in_table: Difference::new(not_in_table),
             not_erased: Difference::new(left),
             uncommitted: Difference::new(uncommitted.into_iter()),
-            verdict: Verdict::AllThere,
+            verdict: TableVerdict::AllThere,
         };
         report.verdict = report.judge();
         report
@@ -322,7 +322,7 @@ impl Difference {
     }
 }
 
-impl Report {
+impl VerifyReport {
     /// The differences, and what each is called.
     fn differences(&self) -> [(&'static str, &Difference); 4] {
         [
@@ -333,13 +333,13 @@ impl Report {
         ]
     }
 
-    fn judge(&self) -> Verdict {
+    fn judge(&self) -> TableVerdict {
         if self.differences().iter().any(|(_, difference)| difference.count > 0) {
-            Verdict::Differs
+            TableVerdict::Differs
         } else if self.uncommitted.count > 0 {
-            Verdict::InFlight
+            TableVerdict::InFlight
         } else {
-            Verdict::AllThere
+            TableVerdict::AllThere
         }
     }
 
@@ -356,9 +356,11 @@ impl Report {
             }
         }
         text.push_str(match self.verdict {
-            Verdict::AllThere => "all there\n",
-            Verdict::InFlight => "nothing differs but what is in flight; run this again to see it settle\n",
-            Verdict::Differs => "something differs\n",
+            TableVerdict::AllThere => "all there\n",
+            TableVerdict::InFlight => {
+                "nothing differs but what is in flight; run this again to see it settle\n"
+            }
+            TableVerdict::Differs => "something differs\n",
         });
         text
     }

@@ -12,7 +12,7 @@ use super::failure::{self, address};
 use super::schema::{self, Inspection};
 use super::{Connection, connect_to, describe, pooler};
 use crate::config::{Postgres, Table, Target};
-use crate::finding::{Finding, Report, Severity};
+use crate::finding::{Finding, ServerReport, Severity};
 
 /// How long one server may take to answer, TLS and login included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -21,8 +21,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const INSPECT_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Tries the settings.
-pub(crate) async fn run(settings: &Postgres) -> Report {
-    let mut report = Report::default();
+pub(crate) async fn run(settings: &Postgres) -> ServerReport {
+    let mut report = ServerReport::default();
     let target = settings.target.current();
     let Some((server, connection)) = reach(&target, &mut report.findings).await else { return report };
     let server = &target.servers.0[server];
@@ -68,7 +68,7 @@ async fn look(
     client: &Client,
     settings: &Postgres,
     server: &Config,
-    report: &mut Report,
+    report: &mut ServerReport,
 ) -> Result<(), tokio_postgres::Error> {
     let table = &settings.table;
     let Inspection { is_there, findings, traits } = schema::inspect(client, settings).await?;

@@ -17,7 +17,7 @@ use crate::http::{App, text};
 pub(crate) struct Caller(pub(crate) String);
 
 /// What a request's tokens are worth.
-enum Verdict {
+enum TokenVerdict {
     Granted(Caller),
     /// A token that is known, and not for this.
     Lacks(String),
@@ -44,17 +44,17 @@ pub(crate) async fn require_erase(app: State<Arc<App>>, request: Request, next: 
 
 async fn require(right: Right, app: &App, mut request: Request, next: Next) -> Response {
     let (status, why) = match verdict(&app.settings.access, request.headers(), right) {
-        Verdict::Granted(caller) => {
+        TokenVerdict::Granted(caller) => {
             request.extensions_mut().insert(caller);
             return next.run(request).await;
         }
-        Verdict::Lacks(name) => {
+        TokenVerdict::Lacks(name) => {
             app.audit.failed(right.as_str(), Some(&name), "the token lacks the right");
             let why =
                 format!("403 this token may not {}: it is not one of {}", right.as_str(), right.setting());
             (StatusCode::FORBIDDEN, why)
         }
-        Verdict::Unknown => {
+        TokenVerdict::Unknown => {
             if request.headers().contains_key(header::AUTHORIZATION) {
                 app.audit.failed(right.as_str(), None, "unknown token");
             }
@@ -86,16 +86,16 @@ fn refusal(headers: &HeaderMap, right: Right) -> String {
     }
 }
 
-fn verdict(access: &Access, headers: &HeaderMap, right: Right) -> Verdict {
+fn verdict(access: &Access, headers: &HeaderMap, right: Right) -> TokenVerdict {
     let bearer = bearer(headers);
     let granted =
         bearer.and_then(|token| access.of(right).current().find(token).map(|token| token.name.clone()));
     if let Some(name) = granted.or_else(|| session::token(access, headers, Some(right))) {
-        return Verdict::Granted(Caller(name));
+        return TokenVerdict::Granted(Caller(name));
     }
     let other = |right| access.of(right).current().find(bearer?).map(|token| token.name.clone());
     let known = Right::ALL.into_iter().find_map(other).or_else(|| session::token(access, headers, None));
-    known.map_or(Verdict::Unknown, Verdict::Lacks)
+    known.map_or(TokenVerdict::Unknown, TokenVerdict::Lacks)
 }
 
 /// Whether this value of `Authorization` alone lets read.
