@@ -146,19 +146,19 @@ impl Environment {
     }
 
     /// Does all of it at one moment; what is for a service or its connections, to that one.
-    pub(crate) fn strike(&mut self, blows: &[Injection], number: usize) -> Result<()> {
+    pub(crate) fn strike(&mut self, injections: &[Injection], number: usize) -> Result<()> {
         self.look_at_services();
-        for blow in blows {
-            if let Injection::PowerOff(target) = blow {
+        for injection in injections {
+            if let Injection::PowerOff(target) = injection {
                 self.servers.freeze(*target);
             }
         }
-        blows.iter().try_for_each(|&blow| self.strike_one(blow, number))
+        injections.iter().try_for_each(|&injection| self.strike_one(injection, number))
     }
 
-    fn strike_one(&mut self, blow: Injection, number: usize) -> Result<()> {
+    fn strike_one(&mut self, injection: Injection, number: usize) -> Result<()> {
         let service = &mut self.services[number];
-        match blow {
+        match injection {
             Injection::Kill(Target::Service) => self.kill_service(number),
             Injection::Kill(Target::Postgres) => self.servers.kill_postgres(),
             Injection::Kill(Target::Nats) => self.servers.kill_nats(),
@@ -179,8 +179,8 @@ impl Environment {
     }
 
     /// Undoes what has lasted so long.
-    pub(crate) fn undo(&mut self, blow: Injection, number: usize, lasted: Duration) -> Result<()> {
-        match blow {
+    pub(crate) fn undo(&mut self, injection: Injection, number: usize, lasted: Duration) -> Result<()> {
+        match injection {
             Injection::Kill(Target::Service) => self.start_service(number)?,
             Injection::Pause(Target::Service) => self.services[number].signal(Signal::CONT),
             Injection::Kill(Target::Postgres) | Injection::Pause(Target::Postgres) => {

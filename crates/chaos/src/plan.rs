@@ -47,7 +47,7 @@ pub enum Injection {
     Restore,
 }
 
-/// Blows that come at once, hold for a time, and are then undone.
+/// Injections that come at once, hold for a time, and are then undone.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Fault {
     /// The pause before it.
@@ -57,10 +57,10 @@ pub struct Fault {
     /// See `burst`.
     pub lead: Duration,
     /// At least one, each for another part.
-    pub blows: Vec<Injection>,
+    pub injections: Vec<Injection>,
     /// How long until they are undone.
     pub hold: Duration,
-    /// Whether the last blow is undone first.
+    /// Whether the last injection is undone first.
     pub backwards: bool,
     /// The pause between two that are undone: the service may be back before the servers.
     pub gap: Duration,
@@ -105,7 +105,7 @@ pub struct Plan {
     pub faults: Vec<Fault>,
 }
 
-/// The parts that blows are for: three processes and two connections.
+/// The parts that injections are for: three processes and two connections.
 const PARTS: usize = 5;
 
 /// The contract's limit.
@@ -137,7 +137,7 @@ impl Plan {
         };
         plan.synchronous_commit = rng.bool();
         if rng.u8(..RESTORED_IN) == 0 {
-            let restore = Fault { blows: vec![Injection::Restore], ..Fault::new(&mut rng) };
+            let restore = Fault { injections: vec![Injection::Restore], ..Fault::new(&mut rng) };
             plan.faults.insert(rng.usize(1..=count), restore);
         }
         plan
@@ -160,7 +160,9 @@ impl Plan {
 
     /// Whether NATS may lose what it has acknowledged.
     pub fn may_lose(&self) -> bool {
-        let damages = |fault: &Fault| fault.blows.iter().any(|blow| matches!(blow, Injection::Damage(_)));
+        let damages = |fault: &Fault| {
+            fault.injections.iter().any(|injection| matches!(injection, Injection::Damage(_)))
+        };
         self.disks == Disks::Powered { sync_always: false } || self.faults.iter().any(damages)
     }
 
@@ -199,12 +201,12 @@ impl Fault {
         let mut parts: Vec<usize> = (0..PARTS).collect();
         rng.shuffle(&mut parts);
         let together = [1, 1, 1, 1, 1, 1, 2, 2, 2, 3][rng.usize(..10)];
-        let blows = parts[..together].iter().map(|&part| Injection::new(part, rng)).collect();
+        let injections = parts[..together].iter().map(|&part| Injection::new(part, rng)).collect();
         let mut fault = Self {
             after: millis(rng, 50..700),
             burst: rng.usize(200..1500),
             lead: millis(rng, 0..60),
-            blows,
+            injections,
             hold: hold(rng),
             backwards: rng.bool(),
             gap: millis(rng, 0..500),
@@ -219,12 +221,12 @@ impl Fault {
 
     /// A kill mostly: it leaves the most behind.
     fn of_service(rng: &mut Rng) -> Self {
-        let blow = match rng.u8(..10) {
+        let injection = match rng.u8(..10) {
             0..=5 => Injection::Kill(Target::Service),
             6..=7 => Injection::Pause(Target::Service),
             _ => Injection::Terminate,
         };
-        Self { blows: vec![blow], ..Self::new(rng) }
+        Self { injections: vec![injection], ..Self::new(rng) }
     }
 
     /// Power failures mostly; else damage to NATS's files, with a restored table beside it, where `may_restore`, so that
@@ -239,7 +241,7 @@ impl Fault {
             Injection::PowerOff(Target::Nats),
             Injection::PowerOff(Target::Postgres),
         );
-        let blows = match rng.u8(..8) {
+        let injections = match rng.u8(..8) {
             0 => vec![nats],
             1 => vec![postgres],
             2..=3 => vec![nats, postgres],
@@ -248,26 +250,26 @@ impl Fault {
             _ => vec![damage],
         };
         let is_written_out = rng.bool();
-        Self { blows, hold: millis(rng, 30..1_500), is_written_out, ..Self::new(rng) }
+        Self { injections, hold: millis(rng, 30..1_500), is_written_out, ..Self::new(rng) }
     }
 
     /// Longer than the service waits for an answer of PostgreSQL.
     fn long(fault: Self, rng: &mut Rng) -> Self {
-        let blow = match rng.u8(..3) {
+        let injection = match rng.u8(..3) {
             0 => Injection::Break(Side::Postgres, Mode::BlackHole),
             1 => Injection::Break(Side::Nats, Mode::BlackHole),
             _ => Injection::Pause(Target::Postgres),
         };
-        Self { blows: vec![blow], hold: millis(rng, 32_000..48_000), ..fault }
+        Self { injections: vec![injection], hold: millis(rng, 32_000..48_000), ..fault }
     }
 
-    /// The blows in the order in which they are undone.
+    /// The injections in the order in which they are undone.
     pub fn undone(&self) -> Vec<Injection> {
-        let mut blows = self.blows.clone();
+        let mut injections = self.injections.clone();
         if self.backwards {
-            blows.reverse();
+            injections.reverse();
         }
-        blows
+        injections
     }
 }
 
@@ -361,7 +363,7 @@ impl fmt::Display for Side {
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let labels: Vec<_> = self.blows.iter().map(Injection::label).collect();
+        let labels: Vec<_> = self.injections.iter().map(Injection::label).collect();
         write!(f, "{} for {:.1} s", labels.join(" + "), self.hold.as_secs_f64())?;
         if self.replica > 0 { write!(f, " at replica {}", self.replica + 1) } else { Ok(()) }
     }
@@ -383,10 +385,10 @@ mod tests {
     fn a_hundred_plans_have_every_blow_alone_and_together_short_and_long() {
         let faults: Vec<_> = (1..=100).flat_map(|seed| Plan::new(seed).faults).collect();
         let labels: BTreeSet<_> =
-            faults.iter().flat_map(|fault| &fault.blows).map(Injection::label).collect();
+            faults.iter().flat_map(|fault| &fault.injections).map(Injection::label).collect();
         // Three kills, three stops, one SIGTERM, five modes on two sides, a restored table.
         assert_eq!(labels.len(), 18, "{labels:?}");
-        assert!((1..=3).all(|count| faults.iter().any(|fault| fault.blows.len() == count)));
+        assert!((1..=3).all(|count| faults.iter().any(|fault| fault.injections.len() == count)));
         assert!(faults.iter().any(|fault| fault.hold > Duration::from_secs(5)));
         assert!(faults.iter().any(|fault| fault.hold > Duration::from_secs(31)));
     }
@@ -394,7 +396,8 @@ mod tests {
     #[test]
     fn several_services_are_all_hit_and_killed_more_than_anything_else() {
         let faults: Vec<_> = (1..=30).flat_map(|seed| Plan::with_replicas(seed, 3).faults).collect();
-        let kills = faults.iter().filter(|fault| fault.blows.contains(&Injection::Kill(Target::Service)));
+        let kills =
+            faults.iter().filter(|fault| fault.injections.contains(&Injection::Kill(Target::Service)));
         assert!(kills.count() >= 100);
         assert!((0..3).all(|replica| faults.iter().any(|fault| fault.replica == replica)));
         assert_eq!(Plan::with_replicas(7, 1), Plan::new(7));
@@ -403,10 +406,10 @@ mod tests {
     #[test]
     fn one_fault_has_no_two_blows_for_one_part() {
         for fault in (0..300).flat_map(|seed| Plan::new(seed).faults) {
-            let mut parts: Vec<_> = fault.blows.iter().map(part_of).collect();
+            let mut parts: Vec<_> = fault.injections.iter().map(part_of).collect();
             parts.sort_unstable();
             parts.dedup();
-            assert_eq!(parts.len(), fault.blows.len(), "{fault}");
+            assert_eq!(parts.len(), fault.injections.len(), "{fault}");
         }
     }
 
@@ -415,8 +418,8 @@ mod tests {
         let plans: Vec<_> = (1..=10).map(Plan::with_power_failures).collect();
         let settings: BTreeSet<_> = plans.iter().map(|plan| plan.traits().join(", ")).collect();
         assert_eq!(settings.len(), 4, "{settings:?}");
-        let blows = plans.iter().flat_map(|plan| &plan.faults).flat_map(|fault| &fault.blows);
-        let labels: BTreeSet<_> = blows.map(Injection::label).collect();
+        let injections = plans.iter().flat_map(|plan| &plan.faults).flat_map(|fault| &fault.injections);
+        let labels: BTreeSet<_> = injections.map(Injection::label).collect();
         // Two power failures, the service with both, two kinds of damage, a restored table.
         assert_eq!(labels.len(), 6, "{labels:?}");
         assert!(plans.iter().any(|plan| !plan.may_lose()));
@@ -428,8 +431,8 @@ mod tests {
         assert!((8..=22).contains(&behind), "{behind}");
     }
 
-    fn part_of(blow: &Injection) -> String {
-        match blow {
+    fn part_of(injection: &Injection) -> String {
+        match injection {
             Injection::Kill(target) | Injection::Pause(target) | Injection::PowerOff(target) => {
                 target.to_string()
             }

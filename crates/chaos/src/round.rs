@@ -154,7 +154,7 @@ pub(crate) fn run(plan: &Plan, program: &Path, runtime: &Runtime) -> Result<Outc
             ..Outcome::default()
         },
     };
-    let restores = plan.faults.iter().any(|fault| fault.blows.contains(&Injection::Restore));
+    let restores = plan.faults.iter().any(|fault| fault.injections.contains(&Injection::Restore));
     for (number, fault) in plan.faults.iter().enumerate() {
         if restores && number == 0 {
             std::thread::sleep(fault.after);
@@ -188,19 +188,19 @@ impl Round<'_> {
         if fault.is_written_out {
             self.environment.servers.write_out()?;
         }
-        if fault.blows.iter().any(Injection::is_of_postgres) {
+        if fault.injections.iter().any(Injection::is_of_postgres) {
             self.environment.servers.hold_standby_back(fault.hold)?;
         }
         let (in_flight, replanned) = self.busy_moment(fault, publisher)?;
         self.note_known(fault)?;
-        self.environment.strike(&fault.blows, fault.replica)?;
-        if fault.blows.contains(&Injection::Restore) {
+        self.environment.strike(&fault.injections, fault.replica)?;
+        if fault.injections.contains(&Injection::Restore) {
             self.runtime.block_on(self.observer.restore())?;
         }
         std::thread::sleep(fault.hold);
-        for (place, &blow) in fault.undone().iter().enumerate() {
+        for (place, &injection) in fault.undone().iter().enumerate() {
             std::thread::sleep(if place == 0 { Duration::ZERO } else { fault.gap });
-            self.environment.undo(blow, fault.replica, fault.hold)?;
+            self.environment.undo(injection, fault.replica, fault.hold)?;
         }
         self.outcome.hits.push(InjectedFault { fault: fault.clone(), in_flight, replanned });
         Ok(())
@@ -209,7 +209,7 @@ impl Round<'_> {
     /// What a service that goes on knows when this fault comes.
     fn note_known(&mut self, fault: &Fault) -> Result<()> {
         let Some(losses) = &mut self.losses else { return Ok(()) };
-        let goes_on = !fault.blows.contains(&Injection::Kill(Target::Service));
+        let goes_on = !fault.injections.contains(&Injection::Kill(Target::Service));
         if !goes_on && !self.environment.wait_ready(Duration::ZERO) {
             losses.end_unaware();
         }
