@@ -15,20 +15,20 @@ const MAX_FILE_BYTES: u64 = 16 << 20;
 /// Reads files, and remembers in what state it found them and when certificates in them end.
 #[derive(Default, Debug)]
 pub(crate) struct Files {
-    seen: Vec<(PathBuf, Option<Stamp>)>,
+    seen: Vec<(PathBuf, Option<FileStamp>)>,
     ends: Vec<(&'static str, i64)>,
 }
 
 /// What changes when a file is written or replaced, also by another target of a symbolic link on the way to it.
 #[derive(PartialEq, Eq, Debug)]
-struct Stamp {
+struct FileStamp {
     file: (u64, u64),
     size: u64,
     written: (i64, i64),
     changed: (i64, i64),
 }
 
-impl Stamp {
+impl FileStamp {
     fn of(found: &Metadata) -> Self {
         Self {
             file: (found.dev(), found.ino()),
@@ -55,7 +55,7 @@ impl Files {
         };
         // As found before it is read: what is written meanwhile is seen as a change. A pipe can't be read twice.
         if found.is_file() {
-            self.seen.push((path.into(), Some(Stamp::of(&found))));
+            self.seen.push((path.into(), Some(FileStamp::of(&found))));
         }
         let mut bytes = Vec::new();
         file.take(MAX_FILE_BYTES).read_to_end(&mut bytes)?;
@@ -76,7 +76,7 @@ impl Files {
         let found = std::fs::metadata(path).ok();
         let is_file = found.as_ref().is_some_and(Metadata::is_file);
         if found.is_none() || is_file {
-            self.seen.push((path.into(), found.as_ref().map(Stamp::of)));
+            self.seen.push((path.into(), found.as_ref().map(FileStamp::of)));
         }
         is_file
     }
@@ -87,24 +87,24 @@ impl Files {
     }
 
     fn have_changed(&self) -> bool {
-        let now = |path: &Path| std::fs::metadata(path).ok().as_ref().map(Stamp::of);
+        let now = |path: &Path| std::fs::metadata(path).ok().as_ref().map(FileStamp::of);
         self.seen.iter().any(|(path, stamp)| now(path) != *stamp)
     }
 }
 
 /// A value that is made from files.
-pub struct Reloaded<T>(Arc<Shared<T>>);
+pub struct Reloaded<T>(Arc<WatchedSetting<T>>);
 
-struct Shared<T> {
+struct WatchedSetting<T> {
     setting: &'static str,
-    make: Make<T>,
+    make: Parse<T>,
     current: RwLock<Arc<T>>,
     files: Mutex<Files>,
     /// Why the files can't be used as they are now.
     problem: Mutex<Option<String>>,
 }
 
-type Make<T> = Box<dyn Fn(&mut Files) -> Result<T, ConfigError> + Send + Sync>;
+type Parse<T> = Box<dyn Fn(&mut Files) -> Result<T, ConfigError> + Send + Sync>;
 
 impl<T> Clone for Reloaded<T> {
     fn clone(&self) -> Self {
@@ -131,7 +131,7 @@ impl<T> Reloaded<T> {
         let mut files = Files::default();
         let current = RwLock::new(Arc::new(make(&mut files)?));
         let (files, problem) = (Mutex::new(files), Mutex::default());
-        Ok(Self(Arc::new(Shared { setting, make: Box::new(make), current, files, problem })))
+        Ok(Self(Arc::new(WatchedSetting { setting, make: Box::new(make), current, files, problem })))
     }
 
     /// What it is now, made again first where one of its files has changed.

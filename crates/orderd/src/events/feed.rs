@@ -39,7 +39,7 @@ pub(crate) struct Feed {
     run: String,
     layouts: Arc<Layouts>,
     /// The members that an event shows.
-    members: Vec<Shown>,
+    members: Vec<ShownMember>,
     arrived: AtomicU64,
     skipped: AtomicU64,
     ring: Mutex<Ring>,
@@ -50,7 +50,7 @@ pub(crate) struct Feed {
     places: Arc<Semaphore>,
 }
 
-struct Shown {
+struct ShownMember {
     /// The name in JSON, quoted.
     name: String,
     path: SearchPath,
@@ -90,7 +90,7 @@ impl Feed {
         paths: &[SearchPath],
         readers: usize,
     ) -> Arc<Self> {
-        let shown = |(name, path): (&String, &SearchPath)| Shown {
+        let shown = |(name, path): (&String, &SearchPath)| ShownMember {
             name: json!(name).to_string(),
             path: path.clone(),
         };
@@ -152,7 +152,7 @@ impl Feed {
     /// An order as events show it.
     pub(crate) fn data(&self, body: &Body) -> Result<String, RowError> {
         let mut data = format!("{{\"id\":{},\"members\":{{", json!(body.key()));
-        for (index, Shown { name, path }) in self.members.iter().enumerate() {
+        for (index, ShownMember { name, path }) in self.members.iter().enumerate() {
             let mut value = Vec::new();
             self.layouts.write_values_json(body, path, &mut value)?;
             let comma = if index == 0 { "" } else { "," };
