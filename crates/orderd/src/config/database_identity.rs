@@ -15,10 +15,10 @@ pub(crate) struct PositionKey {
 
 /// What identifies the database in use, as far as it is known. The settings share it, because every connection is made from them.
 #[derive(Debug, Default)]
-pub(crate) struct DatabaseIdentity(Mutex<Known>);
+pub(crate) struct DatabaseIdentity(Mutex<KnownDatabase>);
 
 #[derive(Debug, Default)]
-struct Known {
+struct KnownDatabase {
     /// Servers and database, in words.
     place: Option<String>,
     /// The row of `orderd_position`, and when its stream was made.
@@ -26,7 +26,7 @@ struct Known {
 }
 
 impl DatabaseIdentity {
-    fn known(&self) -> MutexGuard<'_, Known> {
+    fn known(&self) -> MutexGuard<'_, KnownDatabase> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
