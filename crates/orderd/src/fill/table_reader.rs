@@ -54,7 +54,7 @@ pub(crate) struct TableReader {
 }
 
 /// The table as it is found.
-struct Table {
+struct OpenTable {
     /// The connection that was asked.
     connection: Connection,
     /// The form of its rows.
@@ -95,7 +95,7 @@ impl TableReader {
     }
 
     /// Tries until a whole fill has worked.
-    async fn fill(&self, initmemchan: &mpsc::Sender<Entries>, first: bool) -> Result<(), Closed> {
+    async fn fill(&self, initmemchan: &mpsc::Sender<Entries>, first: bool) -> Result<(), ChannelClosed> {
         let mut backoff = Backoff::default();
         let mut asked;
         // Mostly none is there, and to look for them is to read the table once more.
@@ -107,15 +107,15 @@ impl TableReader {
             self.progress.undecodable.store(0, Ordering::Relaxed);
             match self.read_table(initmemchan, first, has_unreadable).await {
                 Ok(()) => break,
-                Err(Failed::Unreadable(_)) if !has_unreadable => {
+                Err(ReadFailure::Unreadable(_)) if !has_unreadable => {
                     has_unreadable = true;
                     continue;
                 }
-                Err(Failed::Closed) => return Err(Closed),
-                Err(Failed::Database(reason) | Failed::Unreadable(reason)) if first => {
+                Err(ReadFailure::ChannelClosed) => return Err(ChannelClosed),
+                Err(ReadFailure::Database(reason) | ReadFailure::Unreadable(reason)) if first => {
                     self.health.down(Part::Fill, reason);
                 }
-                Err(Failed::Database(reason) | Failed::Unreadable(reason)) => {
+                Err(ReadFailure::Database(reason) | ReadFailure::Unreadable(reason)) => {
                     tracing::warn!(reason, "can't read the table again")
                 }
             }
@@ -147,8 +147,8 @@ impl TableReader {
         initmemchan: &mpsc::Sender<Entries>,
         first: bool,
         has_unreadable: bool,
-    ) -> Result<(), Failed> {
-        let Table { connection, format, ranges, unreadable } = self.table(has_unreadable).await?;
+    ) -> Result<(), ReadFailure> {
+        let OpenTable { connection, format, ranges, unreadable } = self.table(has_unreadable).await?;
         if first && format != self.settings.format {
             let (data, made) = (format.column_type(), self.settings.format.column_type());
             tracing::info!(
@@ -169,7 +169,7 @@ impl TableReader {
         let reads = parts.into_iter().map(|(connection, ranges)| {
             let read = self.clone().read_ranges(connection, format, ranges, initmemchan.clone(), first);
             // On a separate task, so that the ranges are decoded on several cores.
-            tokio::spawn(read).unwrap_or_else(|_| Err(Failed::Closed))
+            tokio::spawn(read).unwrap_or_else(|_| Err(ReadFailure::ChannelClosed))
         });
         future::try_join_all(reads).await?;
         Ok(())
@@ -193,7 +193,7 @@ impl TableReader {
     }
 
     /// Asks for the form of the rows, and for how to split the table into parts that are read at once.
-    async fn table(&self, has_unreadable: bool) -> Result<Table, Failed> {
+    async fn table(&self, has_unreadable: bool) -> Result<OpenTable, ReadFailure> {
         let connection = postgres::connect_in_time(&self.settings).await?;
         let prepared = postgres::prepare(&connection.client, &self.settings);
         let Traits { format, .. } = self.answered(&connection, prepared).await??;
@@ -212,16 +212,16 @@ impl TableReader {
         let parameters: [(&(dyn ToSql + Sync), Type); 1] = [(&table, Type::TEXT)];
         let rows = self.answered(&connection, connection.client.query_typed(query, &parameters)).await??;
         let Some(row) = rows.first() else {
-            return Ok(Table { connection, format, ranges: whole, unreadable });
+            return Ok(OpenTable { connection, format, ranges: whole, unreadable });
         };
         let (by_place, blocks): (bool, i64) = (row.try_get(0)?, row.try_get(1)?);
         self.progress.estimate.store(row.try_get::<_, f64>(2)? as u64, Ordering::Relaxed);
         if !by_place || blocks < MIN_BLOCKS_FOR_TWO_RANGES {
-            return Ok(Table { connection, format, ranges: whole, unreadable });
+            return Ok(OpenTable { connection, format, ranges: whole, unreadable });
         }
         let middle = blocks / 2;
         let halves = ["<", ">="].map(|half| format!("ctid {half} '({middle},0)' AND {readable}"));
-        Ok(Table { connection, format, ranges: halves.into(), unreadable })
+        Ok(OpenTable { connection, format, ranges: halves.into(), unreadable })
     }
 
     async fn unreadable_ids(&self, connection: &Connection) -> Result<Vec<Vec<u8>>, tokio_postgres::Error> {
@@ -236,7 +236,7 @@ impl TableReader {
         ranges: Vec<String>,
         initmemchan: mpsc::Sender<Entries>,
         first: bool,
-    ) -> Result<(), Failed> {
+    ) -> Result<(), ReadFailure> {
         let encoding = self.answered(&connection, Encoding::of(&connection.client)).await??;
         for range in ranges {
             self.read_range(&connection, (&encoding, format), &range, &initmemchan, first).await?;
@@ -251,7 +251,7 @@ impl TableReader {
         range: &str,
         initmemchan: &mpsc::Sender<Entries>,
         first: bool,
-    ) -> Result<(), Failed> {
+    ) -> Result<(), ReadFailure> {
         let (id, table) = (encoding.raw_id(), self.settings.table.quoted());
         let copy = format!("COPY (SELECT {id}, data FROM {table} WHERE {range}) TO STDOUT (FORMAT binary)");
         let copied = self.answered(connection, connection.client.copy_out(&copy)).await??;
@@ -300,9 +300,12 @@ impl TableReader {
         initmemchan: &mpsc::Sender<Entries>,
         generation: u64,
         entries: Vec<Entry>,
-    ) -> Result<(), Failed> {
+    ) -> Result<(), ReadFailure> {
         self.progress.sent.fetch_add(entries.len() as u64, Ordering::AcqRel);
-        initmemchan.send(Entries { generation, through: None, entries }).await.map_err(|_| Failed::Closed)
+        initmemchan
+            .send(Entries { generation, through: None, entries })
+            .await
+            .map_err(|_| ReadFailure::ChannelClosed)
     }
 
     fn entry(
@@ -348,36 +351,36 @@ fn does_not_fit(undecodable: u64, rows: u64, table: &config::Table) -> String {
     )
 }
 
-struct Closed;
+struct ChannelClosed;
 
-enum Failed {
-    Closed,
+enum ReadFailure {
+    ChannelClosed,
     /// Why PostgreSQL can't be read.
     Database(String),
     /// The same, where an id can't be sent as text.
     Unreadable(String),
 }
 
-impl From<tokio_postgres::Error> for Failed {
+impl From<tokio_postgres::Error> for ReadFailure {
     fn from(error: tokio_postgres::Error) -> Self {
         let reason = describe(&error);
         if postgres::is_no_text(&error) { Self::Unreadable(reason) } else { Self::Database(reason) }
     }
 }
 
-impl From<PrepareError> for Failed {
+impl From<PrepareError> for ReadFailure {
     fn from(error: PrepareError) -> Self {
         Self::Database(error.to_string())
     }
 }
 
-impl From<ConnectError> for Failed {
+impl From<ConnectError> for ReadFailure {
     fn from(error: ConnectError) -> Self {
         Self::Database(error.to_string())
     }
 }
 
-impl From<Unanswered> for Failed {
+impl From<Unanswered> for ReadFailure {
     fn from(unanswered: Unanswered) -> Self {
         Self::Database(unanswered.to_string())
     }
