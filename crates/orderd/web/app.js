@@ -5,14 +5,14 @@ import * as i18n from "./i18n.js";
 import { about, onSignInNeeded } from "./api.js";
 import { Chart } from "./chart.js";
 import { Events } from "./events.js";
-import { Live } from "./live.js";
-import * as dead from "./dead.js";
-import * as find from "./find.js";
+import { Live } from "./live_list.js";
+import * as deadLetters from "./dead_letters.js";
 import * as order from "./order.js";
-import * as pages from "./pages.js";
-import * as parts from "./parts.js";
-import * as search from "./search.js";
-import { wire as wireSession } from "./session.js";
+import * as pages from "./order_pages.js";
+import * as query from "./query.js";
+import * as quickSearch from "./quick_search.js";
+import * as status from "./status.js";
+import { wire as wireSession } from "./sign_in.js";
 
 const { t, number } = i18n;
 let known = { tokens: false, signedIn: true, replay: false, search: [], schema: {}, model: "order" };
@@ -31,7 +31,7 @@ const events = new Events({
     live.refresh();
   },
   state: (connected) => {
-    parts.setConnected(connected);
+    status.setConnected(connected);
     if (!connected) nothingKnown();
     if (!connected && !live.isLoaded) live.refresh();
   },
@@ -67,10 +67,10 @@ function show(focus) {
   $("sign-out").hidden = !known.tokens || needed;
   document.title = i18n.title();
   if (view === "page") pages.show(at, known.search);
-  if (view === "find") find.show(at);
-  if (view === "dead") dead.show(known.replay);
+  if (view === "find") query.show(at);
+  if (view === "dead") deadLetters.show(known.replay);
   if (view === "order") order.show(at);
-  if (sought) search.run(sought);
+  if (sought) quickSearch.run(sought);
   if (view === "signin") $("token").focus();
   else if (focus) $("main").focus({ preventScroll: true });
   if (focus) scrollTo({ top: 0 });
@@ -83,11 +83,11 @@ function nothingKnown() {
 
 function figures(data) {
   // The newest pages are others once memory has the whole table, and an empty list is another while it hasn't.
-  parts.tell(data.parts);
+  status.tell(data.parts);
   const { up } = data.parts.fill;
   if (filled === null ? !up : !filled && up) live.refresh();
   filled = up;
-  if (stats && data.dead_letters > stats.dead_letters) dead.refresh();
+  if (stats && data.dead_letters > stats.dead_letters) deadLetters.refresh();
   stats = data;
   const { orders_per_second: all, commit_ms: ms } = data;
   $("fig-orders").textContent = number(data.mem_len);
@@ -115,9 +115,9 @@ function closed() {
   live?.forget();
   $("view-order").replaceChildren();
   $("page-list").replaceChildren();
-  dead.forget();
-  find.forget();
-  search.clear();
+  deadLetters.forget();
+  query.forget();
+  quickSearch.clear();
   show(true);
 }
 
@@ -144,18 +144,18 @@ async function begin() {
   };
   i18n.onLanguage(() => {
     say();
-    parts.redraw();
+    status.redraw();
     live?.clear();
-    search.again();
+    quickSearch.again();
     if (stats) figures(stats);
     show(false);
   });
   addEventListener("hashchange", () => show(true));
-  parts.start();
+  status.start();
   known = await answered();
   i18n.setModel(known.model);
-  search.wire(known.search);
-  find.wire(known);
+  quickSearch.wire(known.search);
+  query.wire(known);
   if (known.tokens && !known.signedIn) show(false);
   else open();
 }
@@ -165,10 +165,10 @@ async function answered() {
   for (;;) {
     try {
       const answer = await about();
-      parts.setConnected(true);
+      status.setConnected(true);
       return answer;
     } catch {
-      parts.setConnected(false);
+      status.setConnected(false);
       await new Promise((resolve) => setTimeout(resolve, 1000));
     }
   }

@@ -2,7 +2,7 @@
 // the members that are searched by, and the document.
 
 import { isTooDeep, member, parse, path } from "./json.js";
-import { arrival } from "./list.js";
+import { arrival } from "./table.js";
 
 export class Csv {
   extension = "csv";

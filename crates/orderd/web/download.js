@@ -3,7 +3,7 @@
 import { $, h } from "./dom.js";
 import { number, t } from "./i18n.js";
 import { listed, Refused } from "./api.js";
-import { entries } from "./entries.js";
+import { entries } from "./stream_entries.js";
 import { Csv } from "./csv.js";
 
 const LIMIT = 1000;

@@ -5,9 +5,9 @@ import { $, h, value } from "./dom.js";
 import { dateTime, label, number, t } from "./i18n.js";
 import { orderText } from "./api.js";
 import { isTooDeep, parse, pretty, sum } from "./json.js";
-import { arrival } from "./list.js";
-import { failure } from "./failure.js";
-import { tree } from "./tree.js";
+import { arrival } from "./table.js";
+import { failure } from "./error_view.js";
+import { tree } from "./json_tree.js";
 
 const MONEY = ["price", "total_price", "amount", "delivery_cost", "goods_total", "custom_fee"];
 const COLUMNS = ["name", "price", "sale", "total_price", "status"];

@@ -180,7 +180,7 @@ async fn what_a_page_had_before_it_is_told_of_is_not_new() {
     browser.reads(FIRST, "order-1").await;
     let told = browser
         .script_async(&format!(
-            "import('./live.js').then(async ({{ Live }}) => {{ \
+            "import('./live_list.js').then(async ({{ Live }}) => {{ \
              const live = new Live([]); const loading = live.clear(); live.add({{ id: {:?} }}); await loading; \
              document.getElementById('pause').click(); live.add({{ id: {:?} }}); live.add({{ id: 'another' }}); \
              requestAnimationFrame(() => requestAnimationFrame(() => \
@@ -259,7 +259,7 @@ async fn a_document_of_another_kind_is_a_tree() {
         json!({ "ship": { "crew": [{ "name": "<b>Ada</b>" }], "empty": [] }, "sails": 3, "afloat": true });
     let tree = browser
         .script_async(&format!(
-            "import('./tree.js').then(({{ tree }}) => {{ document.getElementById('main').append(tree({document})); \
+            "import('./json_tree.js').then(({{ tree }}) => {{ document.getElementById('main').append(tree({document})); \
              done(document.querySelector('.tree').innerText); }});"
         ))
         .await;

@@ -26,7 +26,7 @@ async fn the_page_is_served_by_the_service_itself() {
     let parts = page.body.split('"').filter(|part| part.ends_with(".js") || part.ends_with(".css"));
     let parts: Vec<_> = parts.map(|part| format!("/{part}")).collect();
     assert!(parts.len() >= 4, "{parts:?}");
-    let others = ["/", "/docs", "/docs.js", "/openapi.json"].map(str::to_owned);
+    let others = ["/", "/docs", "/api_docs.js", "/openapi.json"].map(str::to_owned);
     for path in parts.iter().chain(&others) {
         let answer = service.get(path).await;
         assert_eq!(answer.status, StatusCode::OK, "{path}");

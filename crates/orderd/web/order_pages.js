@@ -3,8 +3,8 @@
 import { $, h } from "./dom.js";
 import { t } from "./i18n.js";
 import { memLen, page } from "./api.js";
-import { List } from "./list.js";
-import { failure } from "./failure.js";
+import { List } from "./table.js";
+import { failure } from "./error_view.js";
 
 const PAGE = 50;
 let shown = 0;

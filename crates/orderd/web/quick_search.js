@@ -3,9 +3,9 @@
 import { $, h, value, line } from "./dom.js";
 import { dateTime, label, t } from "./i18n.js";
 import { find, orderText } from "./api.js";
-import { address } from "./find.js";
-import { arrival } from "./list.js";
-import { failure } from "./failure.js";
+import { address } from "./query.js";
+import { arrival } from "./table.js";
+import { failure } from "./error_view.js";
 
 const PAUSE = 180;
 const MOST = 50;

@@ -1,4 +1,4 @@
-// How NATS, PostgreSQL, the intake and the fill are, and what that means for whoever reads.
+// How NATS, PostgreSQL, the intake and the fill are, and what that means for a reader.
 
 import { $, h } from "./dom.js";
 import { number, since, t } from "./i18n.js";

@@ -3,7 +3,7 @@
 import { $, h, line, value } from "./dom.js";
 import { dateTime, detail, t, word } from "./i18n.js";
 import { deadLetter, deadLetters, replay } from "./api.js";
-import { failure } from "./failure.js";
+import { failure } from "./error_view.js";
 
 const LISTED = 50;
 const SHOWN = 100_000;

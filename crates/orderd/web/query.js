@@ -5,8 +5,8 @@ import { $, h, say, value } from "./dom.js";
 import { label, t, zone } from "./i18n.js";
 import { listed } from "./api.js";
 import * as download from "./download.js";
-import { failure } from "./failure.js";
-import { List } from "./list.js";
+import { failure } from "./error_view.js";
+import { List } from "./table.js";
 
 const PAGE = 50;
 const MAX_ROWS = 32;

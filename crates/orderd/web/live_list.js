@@ -4,8 +4,8 @@
 import { $, h, say } from "./dom.js";
 import { t } from "./i18n.js";
 import { memLen, page } from "./api.js";
-import { List } from "./list.js";
-import { isFilled } from "./parts.js";
+import { List } from "./table.js";
+import { isFilled } from "./status.js";
 
 const ROWS = 200;
 const FEW = 4;
