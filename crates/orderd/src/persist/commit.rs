@@ -54,11 +54,7 @@ impl RunningWriter {
                     self.refuse(fence, batch, part[0], detail, watermark).await?;
                     behind = end;
                 }
-                // Halved until the row that is refused stands alone.
-                Err(_) => {
-                    let (first, rest) = part.split_at(part.len() / 2);
-                    open.extend([rest, first]);
-                }
+                Err(_) => open.extend(halved_to_isolate_refused_row(part)),
             }
         }
         Ok(())
@@ -401,6 +397,12 @@ impl RunningWriter {
         self.store_dead_letter(&RefusedMessage { message, refusal }).await;
         self.advance(fence, watermark).await
     }
+}
+
+/// A part with a row that PostgreSQL refuses is halved until that row stands alone. The half to be written first is last.
+fn halved_to_isolate_refused_row(part: &[RowIndex]) -> [&[RowIndex]; 2] {
+    let (first, rest) = part.split_at(part.len() / 2);
+    [rest, first]
 }
 
 /// Observes how long ago messages were stored, in nanoseconds. By a clock of NATS that is ahead of ours some will have been

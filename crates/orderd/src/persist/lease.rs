@@ -23,13 +23,13 @@ const STALE_ROW_AGE: Duration = Duration::from_secs(600);
 
 impl RunningWriter {
     /// Follows another process's writing, until the lease is this process's; `None`: the service stops.
-    pub(super) async fn follow(&mut self, gobchan: &mut mpsc::Receiver<Rows>) -> Option<Fence> {
+    pub(super) async fn follow_until_leased(&mut self, gobchan: &mut mpsc::Receiver<Rows>) -> Option<Fence> {
         let mut problems = self.parts.positions.problem.subscribe();
         let mut streams = self.parts.positions.stream.subscribe();
         loop {
             let give_up = self.parts.give_up.clone();
             let looked = tokio::select! {
-                looked = self.look() => looked,
+                looked = self.take_if_free() => looked,
                 () = give_up.cancelled() => return None,
             };
             let pause = match looked {
@@ -56,7 +56,7 @@ impl RunningWriter {
     }
 
     /// Reads the position, and takes the lease where it is free.
-    async fn look(&mut self) -> Result<Option<Fence>, String> {
+    async fn take_if_free(&mut self) -> Result<Option<Fence>, String> {
         self.open().await?;
         let Some(stream) = self.parts.positions.stream.borrow().clone() else {
             // Only whether PostgreSQL is there.
@@ -73,7 +73,7 @@ impl RunningWriter {
         }
         let is_ours = found.writer.as_deref() == Some(&self.name);
         if (found.is_free || is_ours) && self.may_write() {
-            return self.take(&key, &stream, &found, report).await;
+            return self.take_lease(&key, &stream, &found, report).await;
         }
         if !is_ours {
             if !found.is_free {
@@ -111,7 +111,7 @@ impl RunningWriter {
     }
 
     /// Takes the lease. Where the stream or the table shows that the position can't be right, the session begins elsewhere.
-    async fn take(
+    async fn take_lease(
         &mut self,
         key: &PositionKey,
         stream: &StreamIdentity,
@@ -123,7 +123,8 @@ impl RunningWriter {
         let start = self.start(stream, found, report, dead_created);
         let noted = *self.parts.positions.vanished.borrow();
         let vanished = noted.map_or(0, |vanished| lost(&vanished.behind(found.seq), &self.erased));
-        let taken = position::take(self.client()?, key, found, &self.name, start, dead_created, vanished);
+        let taken =
+            position::take_lease(self.client()?, key, found, &self.name, start, dead_created, vanished);
         let taken =
             tokio::time::timeout(STUCK_ANSWER, taken).await.map_err(|_| Unanswered::Silent.to_string())?;
         let Some((fence, begun)) = taken.map_err(|error| describe(&error))? else { return Ok(None) };

@@ -124,8 +124,8 @@ impl Writer {
             lost: 0,
             rows_lost_at: None,
         };
-        while let Some(fence) = running.follow(&mut gobchan).await {
-            if let TermEnd::Stopped = running.lead(fence, &mut gobchan).await {
+        while let Some(fence) = running.follow_until_leased(&mut gobchan).await {
+            if let TermEnd::Stopped = running.write_while_leased(fence, &mut gobchan).await {
                 return Ok(());
             }
         }
@@ -143,7 +143,7 @@ fn name() -> String {
 /// As the writer.
 impl RunningWriter {
     /// Writes until another process does, or the service stops.
-    async fn lead(&mut self, mut fence: Fence, gobchan: &mut mpsc::Receiver<Rows>) -> TermEnd {
+    async fn write_while_leased(&mut self, mut fence: Fence, gobchan: &mut mpsc::Receiver<Rows>) -> TermEnd {
         let Some(run) = self.run else { return TermEnd::Lost };
         tracing::info!(writer = self.name, after = run.after.seq, "this process writes now");
         let mut watermark = run.after;
@@ -159,7 +159,7 @@ impl RunningWriter {
                             Ok(())
                         }
                         None => {
-                            self.hand_over(&fence).await;
+                            self.release_lease(&fence).await;
                             return TermEnd::Stopped;
                         }
                     },
@@ -197,10 +197,10 @@ impl RunningWriter {
         }
     }
 
-    async fn hand_over(&mut self, fence: &Fence) {
+    async fn release_lease(&mut self, fence: &Fence) {
         let (Some(session), Some(stream)) = (&self.session, &self.stream) else { return };
         let key = self.key(stream);
-        let given = position::hand_over(&session.connection.client, &key, fence);
+        let given = position::release_lease(&session.connection.client, &key, fence);
         if let Ok(Err(error)) = tokio::time::timeout(Duration::from_secs(1), given).await {
             tracing::debug!(error = describe(&error), "can't hand the lease over; it ends by itself");
         }

@@ -205,7 +205,7 @@ fn position(row: &Row) -> Result<Position, Error> {
 
 /// Takes the lease of a row that is free, and begins a session: at the position, or at `start`. `dead_created` as in
 /// [`Position`]; `lost` more messages are counted. `None`: another process was faster, or the former writer's transaction still holds the row; that transaction is ended.
-pub(crate) async fn take(
+pub(crate) async fn take_lease(
     client: &Client,
     key: &PositionKey,
     found: &Position,
@@ -425,7 +425,7 @@ pub(crate) async fn advance(
 }
 
 /// The writer that stops gives the lease away, so that another process takes it at once.
-pub(crate) async fn hand_over(client: &Client, key: &PositionKey, fence: &Fence) -> Result<(), Error> {
+pub(crate) async fn release_lease(client: &Client, key: &PositionKey, fence: &Fence) -> Result<(), Error> {
     let statement = format!(
         "UPDATE {} SET writer = NULL, writer_pid = NULL, lease_until = NULL, nonce = $1
          WHERE ctid = $2::text::tid AND nonce = $3 AND session = $4",
