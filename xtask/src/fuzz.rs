@@ -124,7 +124,7 @@ fn corpus(seed: impl Fn(&serde_json::Value) -> Option<Vec<u8>>) -> Result<Vec<Ve
     Ok(lines.iter().filter_map(seed).collect())
 }
 
-/// Each route, well asked, and some keys that are none.
+/// Each route with valid parameters, and some invalid keys.
 fn requests() -> Result<Vec<Vec<u8>>> {
     let paths = [
         "/",

@@ -90,7 +90,7 @@ fn cpu_an_order(runs: &[[Duration; 3]], count: u64) -> String {
     )
 }
 
-/// Waits until so many orders beyond those that were there are taken in.
+/// Waits until this number of further orders are taken in.
 pub(crate) fn finish(service: &Service, before: u64, count: u64) -> Result<f64> {
     service.wait_len(before + count)?;
     // With the rows, the position is committed.

@@ -17,7 +17,7 @@ use tokio::runtime::Runtime;
 use crate::say;
 use crate::{go_rows, orders};
 
-/// A publisher waits for acknowledgements when so many are open, until half of them are there.
+/// Maximum number of open acknowledgements; then a publisher waits until half of them have arrived.
 const OPEN: usize = 4096;
 
 pub(crate) struct Environment {
@@ -47,7 +47,7 @@ impl Environment {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         let (client, context) = runtime.block_on(async {
             let client = async_nats::connect(nats.url()).await?;
-            // Starts a task of its own.
+            // Starts a separate task.
             anyhow::Ok((client.clone(), jetstream::new(client)))
         })?;
         Ok(Self {
@@ -90,7 +90,7 @@ impl Environment {
         Ok(table)
     }
 
-    /// Another one, in so many partitions by hash of the id, or in none.
+    /// Another table, with this number of partitions by hash of the id, or without partitions.
     pub(crate) fn new_table(&mut self, count: u64, partitions: u32) -> Result<String> {
         say(&format!("writing a table of {count} rows"));
         let table = match partitions {

@@ -22,7 +22,7 @@ pub(crate) enum Work {
     Insert,
 }
 
-/// A consumer at work, on threads of its own, as a process would have them.
+/// A running consumer on separate threads, as a separate process would have them.
 pub(crate) struct Floor {
     pub(crate) subject: String,
     stream: String,
@@ -31,7 +31,7 @@ pub(crate) struct Floor {
 }
 
 impl Floor {
-    /// Takes messages, of which there will be so many: orders from 0 on.
+    /// Takes this number of messages: orders from 0 on.
     pub(crate) fn start(env: &mut Environment, work: Work, count: u64) -> Result<Self> {
         let (stream, table) = (env.name("FLOOR"), env.empty_table()?);
         let subject = format!("bench.{stream}");

@@ -41,7 +41,7 @@ impl Connection {
     }
 }
 
-/// One request on a connection of its own.
+/// One request on a separate connection.
 pub(crate) fn get(addr: SocketAddr, path: &str) -> io::Result<Answer> {
     Connection::open(addr)?.get(path)
 }

@@ -194,7 +194,7 @@ fn committed(
     Ok(seen)
 }
 
-/// Publishes a turn's orders to a subject of which somebody acknowledges each message: milliseconds until that, of each.
+/// Publishes a turn's orders to a subject whose subscriber acknowledges each message: milliseconds until each acknowledgement.
 fn until_acknowledged(env: &Environment, subject: &str, first: u64) -> Result<Vec<f64>> {
     let url = env.nats.url();
     let (sent, acknowledged) = env.runtime.block_on(async {

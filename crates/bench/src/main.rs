@@ -51,7 +51,7 @@ use report::Figure;
 /// How often each measurement and its limit take turns.
 const REPETITIONS: usize = 3;
 
-/// The largest table has so many rows for each order of the backlog.
+/// Rows of the largest table for each order of the backlog.
 const ROWS_PER_ORDER: u64 = 5;
 
 /// Measure the service, each figure against its limit in the same run

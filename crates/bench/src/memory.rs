@@ -38,7 +38,7 @@ pub(crate) fn an_order(env: &mut Environment, rows: u64) -> Result<f64> {
     Ok(most.saturating_sub(least) as f64 / rows as f64)
 }
 
-/// Bytes of a service that serves a table of so many rows.
+/// Bytes of a service that serves a table of this number of rows.
 pub(crate) fn resident(env: &Environment, table: &str, rows: u64) -> Result<u64> {
     resident_with(env, table, rows, &[])
 }

@@ -31,7 +31,7 @@ pub(crate) struct LoadResult {
 }
 
 impl Load {
-    /// Asks for random ones of orders 0 to `ids`, so often a second, until it is told to stop.
+    /// Asks for random orders from 0 to `ids` at a fixed rate a second, until it is stopped.
     pub(crate) fn start(addr: SocketAddr, ids: u64, rate: u32) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let begun = Instant::now();

@@ -1,6 +1,6 @@
 //! Orders to measure with: distinct, with 0 to 5 items, 0.8 to 2 kB of JSON, and Cyrillic in their names.
 //!
-//! The order of a number is a function of the number alone, so that whoever needs it makes it again.
+//! The order of a number is a function of the number alone, so that every tool can make it again.
 
 use std::ops::Range;
 use std::sync::mpsc::{Receiver, sync_channel};

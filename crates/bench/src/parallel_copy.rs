@@ -12,7 +12,7 @@ use crate::report::{Figure, Goal, number};
 use crate::service::PATIENCE;
 use crate::{REPETITIONS, orders, procfs, repetition, stats};
 
-/// The rows are in so many files, which one to four connections share evenly.
+/// Number of files with the rows, which one to four connections share evenly.
 const PARTS: usize = 12;
 const MOST: usize = 4;
 

@@ -30,7 +30,7 @@ const MOST_REPLICAS: usize = 4;
 
 const ROUNDS: usize = 3;
 
-/// More than a run takes anew, in bytes: pages for the log, the table, and what is in memory.
+/// More than a run allocates, in bytes: pages for the log, the table, and what is in memory.
 const TOUCHED: usize = 2 << 30;
 
 /// So many times the cost of the first is still flat: caches of the processor count too.
@@ -148,7 +148,7 @@ fn cost(env: &mut Environment, case: Case, table: &str) -> Result<Cost> {
     })
 }
 
-/// The host of a virtual machine gives a page of memory when it is first touched, at the expense of whoever touches
+/// The host of a virtual machine gives a page of memory when it is first touched, at the expense of the process that touches
 /// it: after a large table has been written, that is the service and PostgreSQL. What is free now has been touched.
 fn touch_memory() {
     drop(std::hint::black_box(vec![1_u8; TOUCHED]));

@@ -126,7 +126,7 @@ impl Service {
         Ok(elapsed)
     }
 
-    /// Waits until so many orders are in memory; says how long after its start that was.
+    /// Waits until this number of orders are in memory; returns how long after the start that was.
     pub(crate) fn wait_len(&self, count: u64) -> Result<Duration> {
         let mut connection = self.connection()?;
         let (mut len, mut pause) = (0, LOOK[0]);
@@ -146,7 +146,7 @@ impl Service {
         mem_len(&mut Connection::open(self.addr).ok()?)
     }
 
-    /// Waits until so many orders are committed.
+    /// Waits until this number of orders are committed.
     pub(crate) fn wait_written(&self, count: u64) -> Result<()> {
         let mut connection = self.connection()?;
         let mut written = 0.0;

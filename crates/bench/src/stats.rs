@@ -5,7 +5,7 @@ pub(crate) fn median(values: &[f64]) -> f64 {
     percentile(values, 50.0)
 }
 
-/// The smallest value that is not below so many percent of all values. 0 of none.
+/// The smallest value that is not below this percentage of all values. 0 without values.
 pub(crate) fn percentile(values: &[f64], percent: f64) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);

@@ -90,7 +90,7 @@ pub enum Lookup {
     Miss,
 }
 
-/// A page of ids, or why there is none.
+/// A page of ids, or why the page does not exist.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Page {
     /// Up to [`PAGE_SIZE`] of them, oldest first.
@@ -128,7 +128,7 @@ impl Cache {
         })
     }
 
-    /// Waits until so many entries that were read from the table have been taken in.
+    /// Waits until this number of entries from the table have been taken in.
     pub async fn wait_filled(&self, count: u64) {
         // It can't end before this does.
         drop(self.filled.subscribe().wait_for(|&filled| filled >= count).await);

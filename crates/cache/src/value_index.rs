@@ -12,7 +12,7 @@ const LISTS: u32 = 1 << 31;
 pub(crate) struct ValueIndex {
     table: HashIndex,
     lists: Vec<KeyOrder>,
-    /// What is in the lists takes so many bytes.
+    /// Bytes that the lists take.
     listed: usize,
 }
 

@@ -20,7 +20,7 @@ pub(crate) fn get(addr: SocketAddr, path: &str, limit: Duration) -> io::Result<A
     parse(&bytes).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the answer was cut"))
 }
 
-/// An answer that was cut, by a kill for instance, is none.
+/// An answer that was cut, by a kill for instance, counts as no answer.
 fn parse(bytes: &[u8]) -> Option<Answer> {
     let text = std::str::from_utf8(bytes).ok()?;
     let (head, body) = text.split_once("\r\n\r\n")?;

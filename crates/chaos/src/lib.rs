@@ -42,7 +42,7 @@ use round::Outcome;
 /// What hears of each round when it is over.
 pub type Reporter<'a> = &'a mut (dyn FnMut(&str) + Send);
 
-/// Runs these plans against this program; so many rounds at once.
+/// Runs these plans against this program, `jobs` rounds at once.
 ///
 /// # Errors
 /// What could not be done to the servers. What the service did wrong is in the report.

@@ -17,7 +17,7 @@ use crate::observer::Row;
 const PATIENCE: Duration = Duration::from_secs(3);
 const PAUSE: Duration = Duration::from_millis(4);
 
-/// After so many questions, a service is asked for its last page.
+/// Number of requests after which a service is asked for its last page.
 const PAGE_EVERY: u32 = 16;
 
 /// Maximum number of wrong answers that are kept.

@@ -24,13 +24,13 @@ const SUBJECT: &str = "TESTING";
 /// How long an acknowledgement is waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// A client that retries does it so often at most.
+/// Maximum number of retries of a client that retries.
 const TRIES: usize = 50;
 
-/// The pace: so often, a fraction of the rate.
+/// The pace: bursts a second, each a fraction of the rate.
 const TICK: Duration = Duration::from_millis(10);
 
-/// In a second, so many bursts of so many orders, so that batches grow.
+/// Bursts a second, and orders in each, so that batches grow.
 const BURSTS: f64 = 1.0;
 const BURST: std::ops::Range<usize> = 100..500;
 

@@ -12,7 +12,7 @@ use devstack::{Nats, NatsCluster, NatsOptions, Postgres, PostgresOptions, Powere
 use crate::damage::Damage;
 use crate::plan::{Disks, Plan, Target};
 
-/// Streams are kept by so many.
+/// Number of servers that keep each stream.
 const NODES: usize = 3;
 
 /// A PostgreSQL that is away for longer has been given up: its standby takes its place. A shorter pause or a fast

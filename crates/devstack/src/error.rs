@@ -32,7 +32,7 @@ pub enum Error {
         /// The end of its log.
         log: String,
     },
-    /// A server's port belongs to somebody else.
+    /// Another process has the server's port.
     #[error("cannot start {name}: port {port} of 127.0.0.1 is taken; choose another one or leave the choice")]
     PortTaken {
         /// Which server.

@@ -13,7 +13,7 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    /// The process that has this number now; none if there is none.
+    /// The process that has this number now; `None` if no process has it.
     pub(crate) fn of(pid: u32) -> Option<Self> {
         let (_, start_time, _) = stat(pid)?;
         Some(Self { pid, start_time })

@@ -159,7 +159,7 @@ impl Nats {
         }
     }
 
-    /// With a port of our own choice, another one is tried when somebody else was faster.
+    /// With a port of our own choice, another one is tried when another process was faster.
     fn start_somewhere(&mut self) -> Result<(), Error> {
         for _ in 1..PORT_TRIES {
             match self.launch() {

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crate::ports::Lease;
 use crate::{Error, Nats, NatsOptions};
 
-/// Running servers, each with JetStream in a folder of its own; ended when this is dropped.
+/// Running servers, each with JetStream in a separate folder; ended when this is dropped.
 pub struct NatsCluster {
     /// One after the other; each may be killed, paused and started again by itself.
     pub nodes: Vec<Nats>,
@@ -13,7 +13,7 @@ pub struct NatsCluster {
 }
 
 impl NatsCluster {
-    /// Starts so many in temporary folders. They may still have to choose a leader when this returns.
+    /// Starts this number of servers in temporary folders. They may still have to choose a leader when this returns.
     pub fn temporary(nodes: usize) -> Result<Self, Error> {
         let routes = (0..nodes).map(|_| Lease::take()).collect::<Result<Vec<_>, _>>()?;
         let started = (0..nodes).map(|number| {

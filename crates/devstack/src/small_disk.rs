@@ -19,7 +19,7 @@ pub struct SmallDisk {
 }
 
 impl SmallDisk {
-    /// An empty disk of so many mebibytes.
+    /// An empty disk of this size, in mebibytes.
     pub fn new(mebibytes: u32) -> Result<Self, Error> {
         if !rustix::process::geteuid().is_root() {
             return Err(Error::Missing {

@@ -12,7 +12,7 @@ pub enum Error {
     #[error("no sample was given: name at least one JSON file")]
     NoSample,
 
-    /// The sample is no JSON, or its text is none that can be decoded.
+    /// The sample is not JSON, or its text can't be decoded.
     #[error("{place}: not valid JSON ({reason}): correct the sample")]
     Syntax {
         /// Where.
@@ -21,7 +21,7 @@ pub enum Error {
         reason: String,
     },
 
-    /// The document is no object.
+    /// The document is not an object.
     #[error("{place} is {found}: a sample has to be one JSON object")]
     Root {
         /// Where.

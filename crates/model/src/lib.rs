@@ -8,7 +8,7 @@
 //!
 //! Names and kinds are those of the Go generator whose rows are in users' tables: `chrt_id` is `ChrtId`,
 //! the object under `items` is `RawItemsData`, the document of `order.json` `RawOrderData`, a whole number `int`, and
-//! every struct ends with a `LocalID`. What that rule leaves open (collisions, names that are no identifiers)
+//! every struct ends with a `LocalID`. What that rule leaves open (collisions, names that are not identifiers)
 //! is settled in `names`, always the same way for the same samples.
 //!
 //! ```

@@ -9,7 +9,7 @@ use crate::layout::LOCAL_ID;
 /// A row without any members.
 ///
 /// # Errors
-/// A model that gob can't express; there is none.
+/// A model that gob can't express; no model is like that.
 pub(crate) fn empty_row(shape: &'static Struct) -> std::result::Result<Vec<u8>, RowError> {
     Encoder::new().encode(&Empty(shape)).map_err(RowError::gob)
 }

@@ -54,7 +54,7 @@ pub(crate) fn of_path(path: &str) -> Vec<String> {
     names
 }
 
-/// A name that somebody else has chosen.
+/// A name that a publisher has chosen.
 pub(crate) fn shortened(name: &str) -> String {
     name.chars().take(MAX_SHOWN_CHARS).collect()
 }

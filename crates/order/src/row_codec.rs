@@ -38,7 +38,7 @@ impl Layouts {
     /// Of documents of this shape, with the layout of the rows that are written here as the only one.
     ///
     /// # Errors
-    /// A model that gob can't express; there is none.
+    /// A model that gob can't express; no model is like that.
     pub fn new(shape: &'static Struct) -> Result<Self, RowError> {
         let ours = describe(&descriptors::empty_row(shape)?, shape)?;
         let mut type_id = Vec::new();

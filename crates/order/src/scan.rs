@@ -100,7 +100,7 @@ pub(crate) struct Validate {
     short_texts: Vec<u8>,
 }
 
-/// Texts from here on are looked at where they are; of shorter ones so many bytes are short_texts.
+/// Texts of this length or more are checked in place; shorter ones are gathered.
 const MIN_LONG_TEXT: usize = 128;
 const MAX_SHORT_TEXTS: usize = 1024;
 

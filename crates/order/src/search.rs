@@ -14,7 +14,7 @@ use crate::{RowError, SettingError, document, json_text, member_name, render};
 pub struct SearchPath {
     /// The places of the members, from the root's on.
     steps: Box<[usize]>,
-    /// So many of the first steps have all arrays among them: 0 where there is none.
+    /// How many of the first steps include all arrays: 0 without arrays.
     arrays: usize,
     kind: SearchKind,
     /// In documents of any form, the names on the way; else none.

@@ -28,7 +28,7 @@ pub(crate) struct StreamIdentity {
     pub(crate) created: i64,
     /// The first sequence that it has, or will have.
     pub(crate) first: u64,
-    /// Up to where the durable consumer of an earlier version has acknowledged everything; 0 where there is none.
+    /// Up to where the durable consumer of an earlier version has acknowledged everything; 0 without such a consumer.
     pub(crate) acknowledged: u64,
 }
 

@@ -37,7 +37,7 @@ impl Backoff {
         self.attempts = 0;
     }
 
-    /// The time to wait after so many failures.
+    /// The time to wait after this number of failures.
     pub(crate) fn after(attempts: usize) -> Duration {
         let Some(doublings) = attempts.checked_sub(1) else { return Duration::ZERO };
         let doublings = u32::try_from(doublings).unwrap_or(u32::MAX).min(10);

@@ -108,7 +108,7 @@ fn losses(config: &StreamConfig, what: &str) -> Vec<Warning> {
     findings.map(|finding| Warning::new(What::StreamMayDrop, name, finding)).collect()
 }
 
-/// What an account may store in all, of streams with so many replicas.
+/// What an account may store in all, of streams with this number of replicas.
 pub(crate) fn of_account(account: &AccountInfo, replicas: usize) -> Option<Warning> {
     let tier = account.tier(replicas as u64);
     let (used, limit) = (tier.storage, u64::try_from(tier.limits.max_storage).unwrap_or(0));

@@ -1,4 +1,4 @@
-// Requests to the service. A 401 anywhere means that somebody has to sign in.
+// Requests to the service. After a 401 the user has to sign in.
 
 export class Refused extends Error {
   constructor(status, text) {
@@ -23,7 +23,7 @@ async function ask(path, options = {}, read = (response) => response) {
   const session = sessions;
   try {
     const response = await fetch(path, { credentials: "same-origin", signal: AbortSignal.timeout(LONGEST), ...options });
-    // What was asked before somebody signed in again says nothing of now.
+    // An answer to a request from before the sign-in says nothing about the current session.
     if (response.status === 401 && path !== "session" && session === sessions) signInNeeded();
     return await read(response);
   } catch (error) {

@@ -1,4 +1,4 @@
-// The page: which view is shown, and what each is told.
+// The page: chooses the view, and passes data to it.
 
 import { $ } from "./dom.js";
 import * as i18n from "./i18n.js";

@@ -38,7 +38,7 @@ const row = (cells) => `${cells.map(cell).join(",")}\r\n`;
 function cell(content) {
   if (content === null || content === undefined) return "";
   const text = typeof content === "object" ? json(content) : String(content);
-  // Spreadsheets would run it. A phone number is none.
+  // Spreadsheets would run it as a formula. A phone number is not a formula.
   const isFormula = typeof content === "string" && /^[=@\t\r]|^[+-](?![\d\s().-]*$)/.test(text);
   const safe = isFormula ? `'${text}` : text;
   return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;

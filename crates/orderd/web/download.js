@@ -127,7 +127,7 @@ function pageOf(query, after) {
   return wanted;
 }
 
-// Oldest first, what arrives meanwhile would follow for ever: it ends with the newest of now.
+// Oldest first, orders that arrive meanwhile would keep following: the download ends with the newest order at its start.
 async function newest(query, signal) {
   const wanted = new URLSearchParams(query);
   const isAscending = wanted.get("order") === "asc";

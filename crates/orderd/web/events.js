@@ -28,7 +28,7 @@ export class Events {
     this.#open();
   }
 
-  // What was seen is forgotten: whoever starts it again begins anew.
+  // Forgets what was seen: the next start begins from nothing.
   stop() {
     this.#wanted = false;
     this.#last = "";

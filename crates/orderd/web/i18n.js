@@ -117,7 +117,7 @@ export function since(date) {
   return isToday ? format(Intl.DateTimeFormat, { ...CLOCK, ...ZONE }).format(date) : dateTime(date);
 }
 
-// What was not today is told with its day.
+// A time that is not today is shown with its date.
 export function time(date) {
   const isToday = date.toDateString() === new Date().toDateString();
   const options = isToday ? { timeStyle: "medium" } : { dateStyle: "short", timeStyle: "short" };

@@ -36,7 +36,7 @@ export class Live {
     return this.#loaded;
   }
 
-  // What is shown may not be all there was: it is made anew, once nobody reads it.
+  // The list may be incomplete: it is made again once nobody reads it.
   refresh() {
     this.#stale = true;
     this.#schedule();
@@ -74,7 +74,7 @@ export class Live {
   }
 
   add(order) {
-    // A page may have had it before it is told of.
+    // A page may have had it before its event arrives.
     if (this.#list.has(order.id)) return;
     this.#coming.unshift(order);
     if (this.#coming.length > ROWS) {
@@ -146,7 +146,7 @@ export class Live {
   }
 }
 
-// The newest two pages, newest first; their orders are told as ids only.
+// The newest two pages, newest first; they have only the ids of their orders.
 async function newest() {
   const pages = Math.ceil((await memLen()) / PAGE);
   // Asked for by number, so that what comes meanwhile doesn't come between.

@@ -82,7 +82,7 @@ function banners() {
   if (!connected) return [banner("warn", t("disconnected"))];
   if (!report) return [];
   const away = ["nats", "postgres"].filter((part) => !report[part].up);
-  // Without NATS there is no intake, which goes without saying.
+  // Without NATS there is no intake: one banner is enough.
   if (away.length === 0 && !report.intake.up) away.push("intake");
   const list = away.map((part) => banner("warn",
     t(`away${key(part)}`, { time: since(new Date(report[part].since)) }), report[part].reason));

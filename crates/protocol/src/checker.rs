@@ -176,7 +176,7 @@ mod tests {
     /// Counts up by one or two, and breaks at a number; a step of two happens only if somebody wants it.
     struct Counter {
         breaks_at: u8,
-        /// Here it goes round for ever.
+        /// Here it goes round without end.
         trap: Option<u8>,
     }
 

@@ -56,7 +56,7 @@ pub struct Position {
     /// The writer's session. A process that becomes the writer begins a new one, and so does a writer that reads
     /// the row and does not find it as it left it.
     pub session: u8,
-    /// The session before it. 0: there is none that a process may follow from.
+    /// The session before it. 0: no session that a process may follow from.
     pub previous_session: u8,
     /// The sequence at which the session began.
     pub session_began: u8,
@@ -85,7 +85,7 @@ pub enum Purpose {
 /// How far a transaction is.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
 pub enum Phase {
-    /// There is none.
+    /// No lease is held.
     #[default]
     None,
     /// It was sent, and has not been executed.

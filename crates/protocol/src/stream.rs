@@ -2,9 +2,9 @@
 
 use crate::keys::Order;
 
-/// At most so many orders. Message n of the first ones is the client's message of order n.
+/// Maximum number of orders. Message n of the first ones is the client's message of order n.
 pub(crate) const ORDERS: usize = 3;
-/// At most so many messages: the clients', then replays and forgeries.
+/// Maximum number of messages: the clients', then replays and forgeries.
 pub(crate) const MESSAGES: usize = 5;
 
 /// Who published a message.
@@ -15,7 +15,7 @@ pub enum Sender {
     Client,
     /// `dead-letters replay`: a dead letter's document, with its key in the header.
     Replay,
-    /// A client that puts the key of somebody else's order into the header.
+    /// A client that puts the key of another client's order into the header.
     Forger,
 }
 

@@ -92,7 +92,7 @@ pub struct World {
     pub(crate) processes: usize,
     /// Which processes have the old model of the document.
     pub(crate) old_model: [bool; 2],
-    /// At most so many messages in one transaction.
+    /// Maximum number of messages in one transaction.
     pub(crate) batch: u8,
     /// The table may lose what was flushed: a standby that was behind, or a restore.
     pub(crate) loses_flushed: bool,

@@ -33,14 +33,14 @@ pub(super) const LOG_BYTES: f64 = 1594.0;
 pub(super) const MEMORY_BYTES: f64 = 905.0;
 pub(super) const INDEX_BYTES: f64 = 115.0;
 
-/// Bytes by which an order is told to another process: its value, key and place. Reckoned: `ROW_BYTES` without what a
+/// Bytes that announce an order to another process: its value, key and place. Reckoned: `ROW_BYTES` without what a
 /// row has around its value in the table, 700 of descriptors and 130 of page and index, and 75 for key and place.
 pub(super) const TOLD_BYTES: f64 = 930.0;
 
 /// Bytes that a message takes beside its payload in a stream.
 pub(super) const MESSAGE_BYTES: f64 = 70.0;
 
-/// Messages that the service leaves in a stream of its own when all is well.
+/// Messages that the service leaves in a stream that it made when all is well.
 pub(super) const KEPT: f64 = 100_000.0;
 
 /// MB a second that a server's disk writes in sequence. Assumed: an NVMe of the cloud; measure yours.

@@ -118,7 +118,7 @@ struct Stack {
 }
 
 impl Stack {
-    /// None if it was told to stop meanwhile.
+    /// `None` if it was stopped meanwhile.
     fn start(options: &Options, data_dir: &mut DataDir, signals: &Signals) -> Result<Option<Self>> {
         let postgres = start_postgres(data_dir, options.pg_port)?;
         let nats = start_nats(data_dir, options.nats_port)?;

@@ -7,7 +7,7 @@ use devstack::{Error, is_free};
 
 use crate::say;
 
-/// How often somebody else may take a port between our look at it and the server's start.
+/// How often another process may take a port between our look at it and the server's start.
 const TRIES: usize = 10;
 
 /// Starts a server of 127.0.0.1 at the asked port or the next free one.

@@ -76,7 +76,7 @@ impl Service {
         Ok(ready)
     }
 
-    /// Its exit status if it ends before we are told to stop.
+    /// The exit status, if the service ends before we are stopped.
     pub(super) fn wait_for_end_or(&mut self, signals: &Signals) -> Option<ExitStatus> {
         wait_for(FOREVER, || self.process.has_ended() || signals.stop_requested());
         self.process.wait(Duration::ZERO)

@@ -26,7 +26,7 @@ pub enum Mode {
     /// Nothing passes and nothing is closed, as where packets are dropped. What was sent meanwhile
     /// passes afterwards, as TCP would send it again.
     BlackHole,
-    /// Each direction of each connection passes so many bytes a second.
+    /// Each direction of each connection passes this number of bytes a second.
     Slow {
         /// How many; 0 counts as 1.
         bytes_per_second: u64,

@@ -21,9 +21,9 @@ impl Link {
 
 /// What a direction may do next with the bytes that it holds.
 pub(super) enum Permit {
-    /// Pass so many of them, then pause.
+    /// Pass this number of them, then pause.
     Pass(usize, Duration),
-    /// Pass so many of them, then cut every connection.
+    /// Pass this number of them, then cut every connection.
     PassAndCut(usize),
     /// Give up.
     Stop,

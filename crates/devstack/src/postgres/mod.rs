@@ -271,7 +271,7 @@ impl Postgres {
         family::children(process.pid()).iter().for_each(|backend| backend.signal(signal));
     }
 
-    /// With a port of our own choice, another one is tried when somebody else was faster.
+    /// With a port of our own choice, another one is tried when another process was faster.
     fn start_somewhere(&mut self) -> Result<(), Error> {
         for _ in 1..PORT_TRIES {
             match self.launch() {

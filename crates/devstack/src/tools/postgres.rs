@@ -25,7 +25,7 @@ pub(crate) fn find_postgres_of(major: u32) -> Option<PathBuf> {
     dirs.into_iter().find(|dir| major_of(dir) == Some(major))
 }
 
-/// As [`find_postgres`], and installs Debian's package where there is none and we are root.
+/// As [`find_postgres`], and installs Debian's package if it is missing and we are root.
 pub fn ensure_postgres(report: Report) -> Result<PathBuf, Error> {
     let install = || {
         install::without_main_cluster()?;

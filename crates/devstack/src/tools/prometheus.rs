@@ -18,7 +18,7 @@ pub fn find_promtool() -> Option<PathBuf> {
     find("promtool")
 }
 
-/// As [`find_prometheus`], and unpacks Debian's package into this workspace where there is none.
+/// As [`find_prometheus`], and unpacks Debian's package into this workspace if it is missing.
 pub fn ensure_prometheus(report: Report) -> Result<PathBuf, Error> {
     // promtool first: the program's own place says that all is there.
     ensure("prometheus", &["promtool", "prometheus"], report)

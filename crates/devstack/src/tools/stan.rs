@@ -20,7 +20,7 @@ pub fn find_stan_server() -> Option<PathBuf> {
     on_path(PROGRAM).or_else(|| built.is_file().then_some(built))
 }
 
-/// As [`find_stan_server`], and builds it where there is none and Go is there.
+/// As [`find_stan_server`], and builds it if it is missing and Go is installed.
 pub fn ensure_stan_server(report: Report) -> Result<PathBuf, Error> {
     let install = || {
         let go = find_go().ok_or_else(|| Error::Missing {

@@ -12,7 +12,7 @@ use crate::install;
 /// Set where this program runs as the process that is to be killed.
 const ROLE: &str = "DEVSTACK_TEST_STARTER";
 
-/// Not a test of its own: what the test below runs in another process.
+/// Not a test: what the test below runs in another process.
 #[test]
 fn starter() {
     if std::env::var_os(ROLE).is_none() {

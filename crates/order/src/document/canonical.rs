@@ -5,7 +5,7 @@
 //! given more than once the last value counts, objects and arrays of the model are merged, as with Go.
 //!
 //! A document becomes a flat tree: the children of each object and array stand side by side in one list. So nothing here
-//! recurses with the depth of what somebody sends.
+//! recurses with the depth of what a publisher sends.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;

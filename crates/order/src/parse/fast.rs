@@ -278,6 +278,6 @@ fn plain_length(block: &[u8; 16]) -> usize {
     let bytes = u8x16::new(*block);
     let control = bytes.min(u8x16::splat(0x1f)).simd_eq(bytes);
     let special = control | bytes.simd_eq(u8x16::splat(b'"')) | bytes.simd_eq(u8x16::splat(b'\\'));
-    // A seventeenth bit, for where there is none.
+    // A seventeenth bit, so that a position is always found.
     (special.to_bitmask() | 1 << 16).trailing_zeros() as usize
 }

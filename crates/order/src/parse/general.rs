@@ -192,7 +192,7 @@ impl Visitor<'_> for Name<'_> {
     }
 }
 
-/// A value of a known kind, appended to `state.out`. Its value is whether there was one: `null` is none.
+/// Appends a value of a known kind to `state.out`. Returns whether there was a value: `null` is not.
 pub(crate) struct Value<'s> {
     pub(crate) state: &'s mut State,
     pub(crate) kind: &'s Kind,

@@ -164,7 +164,7 @@ fn values_nested_deep_are_refused_or_read() {
     drop(show_alone(&hostile([root(), slice(FIRST + 1, FIRST + 1)], &value)));
 }
 
-/// Interfaces are passed by `gobwire`, which has a limit of its own.
+/// `gobwire` passes interfaces, and has its own limit.
 #[test]
 fn interfaces_nested_deep_are_refused_or_read() {
     let any = structure(FIRST, &[("Extra", INTERFACE), ("OrderUid", STRING)]);

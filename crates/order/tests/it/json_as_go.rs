@@ -74,7 +74,7 @@ fn half_a_surrogate_pair_may_stand_in_a_name_and_in_unknown_members() {
     let mut parser = Parser::new(shape());
     parser.parse(br#"{"\udfaa":0}"#, "1-1").unwrap();
     assert_eq!(parser.unknown().names.iter().collect::<Vec<_>>(), ["\u{fffd}"]);
-    // A place behind it is told as it is in the payload.
+    // An offset behind it is reported as it is in the payload.
     let refusal = refused(r#"{"\udfaa":0,"order_uid":"\ud83d","sm_id":"x"}"#);
     assert_eq!((refusal.reason, refusal.offset), (Reason::WrongType, Some(41)));
 }
@@ -156,7 +156,7 @@ fn what_is_nested_deeper_than_10_000_is_refused() {
             assert_eq!(refusal.offset, Some(head.len() + 4 + 9_999 * open.len()));
         }
     }
-    // What is wrong before is told.
+    // An earlier error is reported.
     let refusal = refused(&format!("{{\"sm_id\":\"x\",\"y\":{}", "[".repeat(20_000)));
     assert_eq!(refusal.reason, Reason::WrongType);
     let refusal = refused(&format!("{{\"sm_id\":nix,\"y\":{}", "[".repeat(20_000)));

@@ -12,7 +12,7 @@ use super::servers::{HttpArgs, NatsArgs, PgArgs};
 #[derive(Args, Debug, Clone)]
 pub struct KeepArgs {
     /// Orders older than this leave table, memory, dead letters and the stream that orderd made: 12h, 30d, 52w; 1h at
-    /// least. The time in their ids counts, against PostgreSQL's clock; ids without a time stay. By default all stay for ever.
+    /// least. The time in their ids counts, by PostgreSQL's clock; orders whose ids have no time stay. By default all orders stay.
     #[arg(long, env = "KEEP", value_name = "TIME")]
     pub keep: Option<String>,
 }
@@ -115,7 +115,7 @@ pub struct ServeArgs {
     /// are read from the table when they are asked for.
     #[arg(long, env = "CACHE_MAX_BYTES", value_name = "BYTES")]
     pub cache_max_bytes: Option<String>,
-    /// Read the whole table again so often, for rows that others write: 30s, 10m, 0 for never.
+    /// How often to read the whole table again, for rows that other programs write: 30s, 10m, 0 for never.
     #[arg(long, env = "REFILL_EVERY", default_value = "0", value_name = "TIME")]
     pub refill_every: String,
     /// How long all goes on after the first SIGTERM or SIGINT while /readyz is 503 already, so that balancers notice

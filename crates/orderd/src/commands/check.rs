@@ -12,7 +12,7 @@ use crate::finding::{Finding, ServerReport, Severity};
 use crate::logging;
 use crate::postgres;
 
-/// A certificate that expires within so many seconds is a warning.
+/// A certificate that expires within this number of seconds is a warning.
 const EXPIRY_WARNING_SECONDS: i64 = 14 * 86400;
 
 /// Prints what the service says of itself, or what is wrong with the settings. 0: all is well; 1: it is not, or nobody

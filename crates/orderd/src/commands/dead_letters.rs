@@ -30,7 +30,7 @@ use crate::wording::shown;
 /// How long nothing may happen while outcomes are waited for.
 const OUTCOME_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Of so many it is said why they were not taken in.
+/// Maximum number of dead letters whose reason is printed.
 const MAX_EXPLAINED: usize = 20;
 
 /// Runs one of them. `show` of a key that isn't there: 1.

@@ -165,7 +165,7 @@ pub(super) fn unusable(setting: &'static str, file: &Path, error: &dyn std::fmt:
     ConfigError::new(setting, format!("can't use {}: {error}; it takes a PEM file", file.display()))
 }
 
-/// When a certificate ends, in seconds of Unix time. `None`: it is none that we can read.
+/// When a certificate expires, in seconds of Unix time. `None`: we can't read it.
 fn end(certificate: &CertificateDer<'_>) -> Option<i64> {
     let certificate = Certificate::from_der(certificate).ok()?;
     let end = certificate.tbs_certificate.validity.not_after.to_unix_duration();

@@ -86,7 +86,7 @@ pub struct Settings {
     pub refill_every: Option<Duration>,
     /// How long what the table has stays in the stream that we made.
     pub stream_keep: Duration,
-    /// The age from which on orders leave; `None`: they stay for ever.
+    /// The age at which orders leave; `None`: they stay.
     pub keep: Option<Duration>,
 }
 
@@ -144,7 +144,7 @@ impl Settings {
     }
 }
 
-/// The age from which on orders leave; `None`: they stay for ever.
+/// The age at which orders leave; `None`: they stay.
 ///
 /// # Errors
 /// Less than an hour: what was just published, and a table that is being restored, would be lost by a wrong unit.

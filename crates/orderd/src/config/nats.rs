@@ -161,7 +161,7 @@ impl Nats {
     /// The one subject to publish on: what `--subject` says, or the topic.
     ///
     /// # Errors
-    /// It has wildcards, or is none that the topic means.
+    /// It has wildcards, or the topic does not cover it.
     pub fn subject(&self, given: Option<&str>) -> Result<String, ConfigError> {
         let topic = &self.topic;
         match given {

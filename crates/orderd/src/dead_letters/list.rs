@@ -12,7 +12,7 @@ use crate::nats::info;
 /// How many messages are asked for at once.
 const REQUESTS_IN_FLIGHT: usize = 32;
 
-/// A stretch of so many numbers is asked for one by one.
+/// A range of at most this length is asked for message by message.
 const MAX_LISTED_ONE_BY_ONE: u64 = 64;
 
 /// The keys of all, in no order.

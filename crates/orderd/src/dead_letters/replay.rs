@@ -177,7 +177,7 @@ impl Inbox {
         Ok(Self { prefix, receipts, here })
     }
 
-    /// Waits for ever where none comes.
+    /// Never returns where no receipt comes.
     async fn next(&mut self) -> Receipt {
         loop {
             let here = async {

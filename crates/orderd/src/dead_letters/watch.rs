@@ -24,7 +24,8 @@ pub(crate) enum WatchStart {
     After(u64),
 }
 
-/// Calls `add` with the key and the stream sequence of each dead letter from `start` on, for ever. `start` moves on.
+/// Calls `add` with the key and the stream sequence of each dead letter from `start` on, until the subscription ends.
+/// `start` moves on.
 ///
 /// # Errors
 /// A server that can't be reached, or refuses.

@@ -20,16 +20,16 @@ use crate::postgres::{self, Connection};
 /// How often each process looks for what was erased, here or elsewhere.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// In so many looks after the first, a row is erased again.
+/// Number of looks after the first in which a row is erased again.
 const FULL_READ_ROUNDS: u32 = 60;
 
-/// With so many of them left, so are its dead letter and its messages.
+/// When this number of looks is left, the dead letter and the messages are erased again too.
 const EXTRA_READ_ROUNDS: [u32; 2] = [FULL_READ_ROUNDS - 3, 1];
 
-/// So many seconds after an order was erased, a copy of it may still be in somebody's hands.
+/// For this number of seconds after an order was erased, another process may still hold a copy.
 const RECENT_SECONDS: f64 = 60.0;
 
-/// For so many seconds a start still looks for messages by which an order was sent again, of one that was erased while
+/// For this number of seconds a start still looks for messages by which an order was sent again, of one that was erased while
 /// no service ran by a command that was killed.
 const UNFINISHED_SECONDS: f64 = 86_400.0;
 
@@ -48,7 +48,7 @@ pub(crate) struct Follower {
 }
 
 struct SeenErasure {
-    /// So many looks are left in which it is erased again.
+    /// Number of looks left in which it is erased again.
     again: u32,
     /// When it was seen first.
     at: OffsetDateTime,

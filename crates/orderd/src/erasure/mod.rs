@@ -276,7 +276,7 @@ impl Erasing {
         }))
     }
 
-    /// The sequences of its own message and of those by which it was sent again, as far as they were looked for.
+    /// The sequences of the order's message and of its replays, as far as they were looked for.
     async fn messages_of(&self, key: &str) -> anyhow::Result<Vec<u64>> {
         let own = self.own_message(key).await?.map(|message| message.sequence);
         Ok(own.into_iter().chain(self.replays.of(key)).collect())

@@ -1,6 +1,6 @@
 //! cache -> readers of `/events`: what comes in, as it does.
 //!
-//! An event's bytes are made once and kept in a ring; a reader is a place in the ring that is told when there
+//! An event's bytes are made once and kept in a ring; a reader is a position in the ring that is notified when there
 //! is more. Nobody waits for a reader: one whose place has left the ring is dropped. Above a hundred orders
 //! a second only some are shown, so that the cost has a bound whatever the rate and however many read.
 

@@ -9,7 +9,7 @@ pub(crate) const MAX_PER_SECOND: usize = 100;
 
 const WINDOW: Duration = Duration::from_secs(1);
 
-/// Above that rate, so many are shown in each part of a second.
+/// Above that rate, this number are shown in each part of a second.
 const SLICE: Duration = Duration::from_millis(50);
 const MAX_PER_SLICE: usize = 5;
 
@@ -41,7 +41,7 @@ impl Sampler {
         left.min(MAX_PER_SLICE.saturating_sub(of_late.count()))
     }
 
-    /// So many have come now, and so many of them are shown.
+    /// How many orders have arrived, and how many of them are shown.
     pub(crate) fn note(&mut self, now: Instant, came: usize, shown: usize) {
         self.came.push_back((now, came));
         self.coming += came;

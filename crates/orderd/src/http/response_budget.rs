@@ -33,7 +33,7 @@ impl ResponseBudget {
         Self(Arc::new(Semaphore::new(BUDGET_KIB as usize)))
     }
 
-    /// The answer, which takes its room with it until it is sent; or that there is none.
+    /// The answer, which keeps its share of the budget until it is sent; or 503.
     pub(crate) fn json(&self, body: Vec<u8>) -> Response {
         if body.len() <= LARGE_BYTES {
             return json(body);

@@ -15,7 +15,7 @@ use crate::nats::CONSUMER_PREFIX;
 use crate::nats::message::{Message, StreamPosition};
 use crate::random;
 
-/// A chunk closes at so many messages or bytes, or sooner when nothing more is there.
+/// Maximum messages and bytes of a chunk, which closes sooner when no more messages are there.
 const CHUNK_MESSAGES: usize = 256;
 const CHUNK_BYTES: usize = 1 << 20;
 
@@ -141,7 +141,7 @@ impl OrderedConsumer {
         let (expected, here) = (self.expected, self.delivered);
         anyhow::ensure!(here >= expected, "delivery {expected} did not come; {here} was the last");
         let info = self.consumer.get_info().await?;
-        anyhow::ensure!(!info.paused, "somebody has paused the consumer; another one takes its place");
+        anyhow::ensure!(!info.paused, "the consumer is paused; another one takes its place");
         self.expected = info.delivered.consumer_sequence;
         Ok(())
     }

@@ -1,5 +1,5 @@
 //! What NATS says of streams, consumers and the account, read leniently: a value that our client doesn't know, in a
-//! stream or consumer of somebody else, hides nothing.
+//! stream or consumer of another program, hides nothing.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -115,7 +115,7 @@ pub(crate) struct AccountInfo {
     pub(crate) tiers: std::collections::BTreeMap<String, Tier>,
 }
 
-/// Use and limits of an account, in all or of a tier. A limit below 1 is none.
+/// Use and limits of an account, in all or of a tier. A value below 1 means no limit.
 #[derive(Deserialize, Clone, Copy, Debug, Default)]
 #[serde(default)]
 pub(crate) struct Tier {
@@ -138,7 +138,7 @@ pub(crate) struct AccountLimits {
 }
 
 impl AccountInfo {
-    /// What counts for a stream with so many replicas.
+    /// The tier of a stream with this number of replicas.
     pub(crate) fn tier(&self, replicas: u64) -> &Tier {
         self.tiers.get(&format!("R{}", replicas.max(1))).unwrap_or(&self.all)
     }

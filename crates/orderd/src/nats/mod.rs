@@ -51,7 +51,7 @@ pub(crate) enum NatsError {
          where JetStream is in another domain, as behind a leaf node, set NATS_JS_DOMAIN to that domain"
     )]
     NoJetStream,
-    /// It keeps messages only until somebody acknowledges them.
+    /// It keeps messages only until a consumer acknowledges them.
     #[error(
         "the stream {stream} has {retention} retention, and orderd acknowledges nothing: make a stream that has it as its \
          source (nats stream add {stream}_LOG --source {stream} --retention limits --storage file --defaults) and set \

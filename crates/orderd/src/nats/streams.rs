@@ -114,7 +114,7 @@ pub(crate) fn has_sources(config: &Config) -> bool {
     config.mirror.is_some() || config.sources.as_ref().is_some_and(|sources| !sources.is_empty())
 }
 
-/// Refuses a stream from which messages go when somebody acknowledges them. `retention` is as the server writes it.
+/// Refuses a stream that removes messages when a consumer acknowledges them. `retention` is as the server writes it.
 pub(crate) fn refuse_retention(stream: &str, retention: &str) -> Result<(), NatsError> {
     match retention {
         "" | "limits" => Ok(()),
@@ -130,7 +130,7 @@ pub(crate) fn is_ours(info: &Info) -> bool {
 /// The durable consumer by which earlier versions kept their place.
 const FORMER_DURABLE: &str = "orderd";
 
-/// Up to where the durable consumer of an earlier version has acknowledged everything of the topic; 0 where there is none.
+/// Up to where the durable consumer of an earlier version has acknowledged everything of the topic; 0 without such a consumer.
 pub(crate) async fn acknowledged_before(stream: &Stream, topic: &str) -> anyhow::Result<u64> {
     match stream.consumer_info(FORMER_DURABLE).await {
         // One of another topic is that of another installation.
@@ -158,7 +158,7 @@ fn acknowledged_by(info: &ConsumerInfo) -> u64 {
 
 /// Deletes the messages below `floor`, and says how many there were.
 pub(crate) async fn purge_before(stream: &Stream, topic: &str, floor: u64) -> anyhow::Result<u64> {
-    // By the topic only where somebody has given the stream more subjects: it costs the server more.
+    // By the topic only where the stream has further subjects: it costs the server more.
     let purge = match &stream.cached_info().config.subjects[..] {
         [only] if only == topic => stream.purge(),
         _ => stream.purge().filter(topic),

@@ -6,7 +6,7 @@ use super::encode::Rows;
 use crate::position::Gap;
 use crate::position::{StreamRun, Watermark};
 
-/// A batch closes at so many orders or bytes.
+/// Maximum orders and bytes of a batch.
 pub(super) const MAX_ORDERS: usize = 8192;
 const MAX_BYTES: usize = 16 << 20;
 

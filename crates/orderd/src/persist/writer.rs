@@ -74,7 +74,7 @@ pub(super) struct RunningWriter {
     pub(super) stream: Option<StreamIdentity>,
     /// Keys of erased orders, which are not written.
     pub(super) erased: HashSet<String>,
-    /// At most so many rows go into one statement, where the role's statements may not take long.
+    /// Maximum rows in one statement, where the role has a short statement timeout.
     pub(super) max_rows: usize,
     /// Up to here keys may be there already.
     pub(super) insert_until: u64,

@@ -238,7 +238,7 @@ impl ChannelDepths {
         size: usize,
     ) -> (mpsc::Sender<T>, mpsc::Receiver<T>) {
         let (sender, receiver) = mpsc::channel(size);
-        // Weak: a channel closes when its senders are gone, and this is none.
+        // Weak: a channel closes when its senders are gone, and this must not keep it open.
         let weak = sender.downgrade();
         let depth = move || weak.upgrade().map_or(0, |sender| sender.max_capacity() - sender.capacity());
         let mut channels = self.channels.lock().unwrap_or_else(std::sync::PoisonError::into_inner);

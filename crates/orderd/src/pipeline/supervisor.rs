@@ -64,7 +64,7 @@ impl Supervisor {
 mod tests {
     use super::*;
 
-    /// How all end where one of them ends like this, and another would go on for ever.
+    /// How all stages end where one of them ends like this, and another would never end.
     async fn ended_by(name: &'static str, run: Stage) -> String {
         let (stop, give_up) = (CancellationToken::new(), CancellationToken::new());
         let mut stages = Supervisor::default();

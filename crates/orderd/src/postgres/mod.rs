@@ -140,7 +140,7 @@ async fn moved(connection: &Connection) {
     }
 }
 
-/// As [`connect`], but not for ever, however many servers there are.
+/// As [`connect`], within a time limit, however many servers there are.
 pub(crate) async fn connect_in_time(settings: &Postgres) -> Result<Connection, ConnectError> {
     let connected = timeout(STUCK_ANSWER, connect(settings)).await;
     connected.unwrap_or_else(|_| {

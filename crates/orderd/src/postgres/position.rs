@@ -164,7 +164,7 @@ pub(crate) async fn add(
     client.query_typed(&statement, &parameters).await.map(drop)
 }
 
-/// The row as it is; `None` where there is none.
+/// The row as it is; `None` if it does not exist.
 pub(crate) async fn read(client: &Client, key: &PositionKey) -> Result<Option<Position>, Error> {
     let statement = format!(
         "SELECT seq, (extract(epoch FROM seq_time) * 1000000)::bigint,

@@ -55,7 +55,7 @@ pub(crate) struct FoundRows {
 }
 
 /// The rows of these ids that are there, and the position of a stream and topic; of any, where the stream is not known
-/// yet and is `""`. Opens the connection where there is none.
+/// yet and is `""`. Opens the connection if it is not open.
 pub(crate) async fn rows(
     lookup: &mut Option<RowLookup>,
     settings: &Postgres,

@@ -85,7 +85,7 @@ struct Chain<'c> {
 }
 
 impl Chain<'_> {
-    /// `below`: so many certificates come before this one.
+    /// `below`: number of certificates before this one.
     fn verify(&self, certificate: &Certificate, below: usize) -> Result<(), Error> {
         self.check_dates(&certificate.tbs_certificate)?;
         check_critical(&certificate.tbs_certificate)?;
@@ -173,7 +173,7 @@ fn is_authority(certificate: &TbsCertificate) -> bool {
     matches!(extension::<BasicConstraints>(certificate), Ok(Some(limits)) if limits.ca)
 }
 
-/// Whether it may stand behind a certificate that has so many issuers below it already. As OpenSSL has it, one of
+/// Whether it may stand behind a certificate that already has this number of issuers below it. As OpenSSL has it, one of
 /// version 1 may where it is its own authority.
 fn may_issue(certificate: &TbsCertificate, below: usize) -> bool {
     if certificate.version == Version::V1 {

@@ -368,7 +368,7 @@ async fn nats_with_a_credentials_file() {
     assert_eq!(refused.status.code(), Some(1), "without the file nobody gets in: {refused:?}");
 }
 
-/// The error names what to mend, and no secret.
+/// The error names what to correct, and no secret.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_is_not_let_in_is_told_why() {
     let options = PostgresOptions { password: Some("sesame".into()), ..PostgresOptions::quick() };

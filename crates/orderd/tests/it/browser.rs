@@ -288,7 +288,7 @@ async fn it_goes_on_after_the_service_was_away() {
     assert_eq!(rows, 3, "each once");
 }
 
-/// After a restart the list has to be made anew; not below the eyes of one who paused it.
+/// After a restart the page makes the list again, but not while a reader has paused it.
 #[tokio::test(flavor = "multi_thread")]
 async fn while_paused_it_stays_as_it_is_even_over_a_restart() {
     let (stack, mut service) = Stack::started().await;
@@ -370,7 +370,7 @@ async fn a_lost_answer_is_asked_for_again() {
                 const lost = left.findIndex((start) => path.startsWith(start)); \
                 return lost < 0 ? real(path, ...others) : (left.splice(lost, 1), Promise.reject(new TypeError())); }";
     browser.script(lose).await;
-    // The list is made anew.
+    // The page has made the list again.
     browser.click("#language").await;
     browser.holds("left.length === 0").await;
     browser.reads(FIRST, "mine").await;

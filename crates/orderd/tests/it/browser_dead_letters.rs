@@ -33,7 +33,7 @@ async fn dead_letters_are_read_and_with_a_token_sent_again() {
         ("REQUIRE", "none"),
     ];
     let _service = stack.serve(&settings).await;
-    // From elsewhere: another view alone would not load the page anew.
+    // From elsewhere: another view alone would not reload the page.
     browser.go("about:blank").await;
     browser.go(&format!("http://{addr}/")).await;
     browser.reads("#view-signin", "Sign in").await;

@@ -149,7 +149,7 @@ async fn an_unknown_reason_is_an_error_that_names_those_that_are() {
             assert!(errors.contains(reason.as_str()), "{reason:?} in {errors}");
         }
     }
-    // One that is known and that no dead letter has is none.
+    // A known reason that no dead letter has finds nothing.
     let none = stack.run(&["dead-letters", "replay", "--reason", "wrong_type"], "").await;
     assert!(none.status.success() && String::from_utf8_lossy(&none.stdout).starts_with("0 dead letters"));
     assert_eq!(listed(&stack, &[]).await.len(), 1);

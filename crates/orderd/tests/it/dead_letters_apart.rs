@@ -1,4 +1,4 @@
-//! Each installation has dead letters of its own, and looking at them leaves nothing behind.
+//! Each installation has separate dead letters, and looking at them leaves nothing behind.
 
 use async_nats::jetstream::stream;
 use hyper::{Request, StatusCode};
@@ -184,7 +184,7 @@ async fn those_of_an_earlier_version_stay_and_are_named_at_the_start() {
     assert!(dropped.status.success());
     // Two, the one that is no dead letter, and the note of the one that was dropped.
     assert_eq!(dead.info().await.unwrap().state.messages, 4);
-    // It takes the subjects of every other installation, which is told, and may keep its own there.
+    // It takes the subjects of every other installation, which `check` reports, and may keep its own there.
     let parcels = [("NATS_STREAM", "PARCELS"), ("PUB_TOPIC", "parcels"), ("PG_TABLE", "parcels")];
     let mut refused = stack.start(&parcels).await;
     eventually("it says why it takes nothing in", async || {

@@ -75,7 +75,7 @@ async fn nats_that_cannot_be_reached_is_named_with_cause_and_setting() {
     }
 }
 
-/// The service needs a connection of its own for reading, and an account with JetStream.
+/// The service needs a separate connection for reading, and an account with JetStream.
 #[tokio::test(flavor = "multi_thread")]
 async fn nats_that_gives_too_little_is_named_by_the_intake() {
     let started = |extra_config: &str| {

@@ -151,7 +151,7 @@ async fn a_stream_that_is_there_is_used_as_it_is() {
     assert!(context.get_stream("ORDERS").await.is_err());
     // What is refused keeps the subject it came by.
     context.publish("shop.orders.a", "{".into()).await.unwrap().await.unwrap();
-    // In a stream of its own name, under the topic as one token.
+    // In a stream named after that of the orders, under the topic as one token.
     eventually("it is a dead letter", async || {
         let dead = context.get_stream("MINE_DEAD").await.ok()?;
         let info = dead.info_with_subjects("dead.MINE.shop%2Eorders%2E%3E.*").await.ok()?;

@@ -16,7 +16,7 @@ fn source(name: &str) -> stream::Source {
     stream::Source { name: name.into(), ..Default::default() }
 }
 
-/// EU and US, each of its own subject.
+/// EU and US, each with a separate subject.
 async fn make_sources(stack: &Stack) {
     for (name, subject) in [("EU", "orders.eu"), ("US", "orders.us")] {
         let config =

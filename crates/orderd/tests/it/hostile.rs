@@ -202,7 +202,7 @@ const NO_HEADERS: [&[u8]; 9] = [
     b"\0\r\n\r\n",
 ];
 
-/// The server stores them and says so to whoever published them.
+/// The server stores them and acknowledges them to their publisher.
 #[tokio::test(flavor = "multi_thread")]
 async fn headers_that_are_none_cost_nothing() {
     let stack = Stack::new();

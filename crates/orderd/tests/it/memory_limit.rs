@@ -7,7 +7,7 @@ use hyper::StatusCode;
 
 use crate::support::{Service, Stack, eventually};
 
-/// The service sees control groups that the test wrote, in a mount namespace of its own.
+/// The service sees control groups that the test wrote, in a separate mount namespace.
 #[tokio::test(flavor = "multi_thread")]
 async fn memory_that_is_nearly_full_is_a_warning_with_a_value_for_the_bound() {
     let stack = Stack::new();

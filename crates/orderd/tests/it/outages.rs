@@ -188,7 +188,7 @@ async fn a_table_that_stops_coming_is_read_anew() {
     first.wait_len(10).await;
     eventually("all rows are committed", async || (stack.rows() == 10).then_some(())).await;
     first.stop();
-    // More than is under way between a server and whoever reads from it.
+    // More than is in flight between a server and its reader.
     let more = "INSERT INTO public.orders2 SELECT (1700000000000000000 + row_number() OVER ())::text, data \
                 FROM public.orders2, generate_series(1, 4000)";
     stack.postgres.psql(more).unwrap();
@@ -197,7 +197,7 @@ async fn a_table_that_stops_coming_is_read_anew() {
     let port = breaker.addr().port().to_string();
     let service = stack.start(&[("PG_PORT", &port)]).await;
     eventually("some rows are read", async || (service.mem_len().await > 0).then_some(())).await;
-    // Its connection stays open; the server itself answers whoever asks anew.
+    // Its connection stays open; the server answers new connections.
     let reading = "SELECT pid FROM pg_stat_activity WHERE state = 'active' AND query ILIKE 'copy%'";
     let reading = stack.postgres.psql(reading).unwrap();
     assert!(!reading.trim().is_empty(), "nothing was left to read");
@@ -303,7 +303,7 @@ async fn the_disk_of_postgres_is_full() {
     assert_eq!(service.metric("myapp_orders_errors").await, 0.0, "nothing is refused for want of room");
     disk.free().unwrap();
     if stack.postgres.psql("SELECT 1").is_err() {
-        // Without room for its log it ends itself, and waits for whoever looks after it.
+        // Without room for its log it ends itself, and waits for an operator.
         stack.postgres.start_again().unwrap();
     }
     // One backend that had no room ends the others' connections too, even now.

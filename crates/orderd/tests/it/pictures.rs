@@ -7,7 +7,7 @@ use crate::browser::{open, url};
 use crate::support::{Stack, orders, sample};
 use crate::webdriver::{Browser, a_moment};
 
-/// Makes the pictures of the documents anew: `cargo xtask test -p orderd pictures -- --ignored`.
+/// Makes the pictures of the documents again: `cargo xtask test -p orderd pictures -- --ignored`.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "writes docs/images"]
 async fn pictures() {
@@ -67,7 +67,7 @@ async fn views(browser: &Browser, name: &str) {
     browser.resize(1280, 900).await;
 }
 
-/// All views, for whoever changes one: `cargo xtask test -p orderd every_view -- --ignored`, then `target/views`.
+/// All views, for a change of one of them: `cargo xtask test -p orderd every_view -- --ignored`, then `target/views`.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "writes pictures that are to be looked at"]
 async fn every_view() {

@@ -153,7 +153,7 @@ impl Stack {
         eventually("the position has passed it", async || (self.position() >= sequence).then_some(())).await;
     }
 
-    /// The highest of the table's positions; 0 where there is none yet.
+    /// The highest of the table's positions; 0 before the first.
     pub(crate) fn position(&self) -> u64 {
         let query = "SELECT coalesce(max(seq), 0) FROM public.orderd_position";
         self.postgres.psql(query).ok().and_then(|seq| seq.trim().parse().ok()).unwrap_or(0)

@@ -44,7 +44,7 @@ impl Browser {
         let addr = SocketAddr::from(([127, 0, 0, 1], port));
         let mut browser = Self { addr, session: String::new(), pid: 0, driver, _scratch: scratch };
         let asked = json!({ "capabilities": { "alwaysMatch": wanted() } });
-        // The driver has limits of its own for a browser to come up, which a busy machine exceeds.
+        // The driver has its own time limits for a browser to start, which a busy machine exceeds.
         let mut made = Err(Value::Null);
         for _ in 0..3 {
             if made.is_err() {

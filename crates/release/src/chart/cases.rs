@@ -134,7 +134,7 @@ pub(super) const CASES: &[Case] = &[
         Refused("fullnameOverride"),
     ),
     case(
-        "a name that is none",
+        "an invalid name",
         "{fullnameOverride: Order_D, settings: {NATS_URL: nats, PG_HOST: p, HTTP_ANONYMOUS: true}}",
         Refused("fullnameOverride"),
     ),

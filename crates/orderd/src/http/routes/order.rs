@@ -10,7 +10,7 @@ use order::RowError;
 
 use crate::http::{App, text};
 
-/// JSON is about so many times as long as what memory holds; a guess that saves growing.
+/// JSON is about this many times as long as what memory holds; a guess that saves growing.
 const USUAL_JSON_BYTES: usize = 1024;
 
 /// The order as JSON. An id that memory doesn't know may still be in the table: 404 only when it is not.

@@ -48,7 +48,7 @@ pub(super) async fn check(client: &Client, findings: &mut Vec<Finding>) -> Resul
     Ok(role)
 }
 
-/// A limit of -1 is none; superusers have none.
+/// -1 means no limit; superusers have no limit.
 fn connection_limits(
     role: &str,
     database: &str,

@@ -21,7 +21,7 @@ const CHECKED: [&str; 6] = [
     "sh needs=yours",
 ];
 
-/// So many documents are followed at once: each has servers of its own, whose data are recreated.
+/// Maximum number of documents followed at once: each has separate servers, whose data are recreated.
 const AT_ONCE: usize = 2;
 
 /// How the names of translations end.

@@ -11,7 +11,7 @@ use devstack::{Launch, Process, Scratch, Signal, free_port, tools, wait_for};
 use super::words::{cargo_xtask, set_for_tests};
 use crate::support::{LIMIT, eventually};
 
-/// Both servers make their data anew, and write all of it to the disk; several documents at once.
+/// Both servers recreate their data, and write all of it to the disk; several documents at once.
 const STARTED: Duration = Duration::from_secs(300);
 
 /// What `cargo xtask up` runs.

@@ -56,7 +56,7 @@ fn is_assignment(word: &str) -> bool {
 }
 
 impl Ours {
-    /// Why this is no command of ours, if it is none.
+    /// Why this is not one of our commands; `None` if it is.
     pub(super) fn problem(&self) -> Option<String> {
         match self {
             Self::Orderd(args) => orderd(args),

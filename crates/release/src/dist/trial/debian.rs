@@ -50,7 +50,7 @@ pub(super) fn install(package: &Path, release: &Release) -> Result<()> {
     debian.remove()
 }
 
-/// Settings that somebody has changed stay.
+/// Settings that the user has changed stay.
 fn upgrade(debian: &Debian) -> Result<()> {
     let settings = debian.folder.join("etc/orderd/orderd.env");
     fs::write(&settings, "PG_HOST=db.example.com\n")?;
