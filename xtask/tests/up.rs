@@ -189,7 +189,7 @@ fn nothing_outlives_one_that_is_killed() {
     up.wait_until_ready();
     up.signal("-KILL");
     up.end();
-    // What it has left behind is no obstacle.
+    // A next start works despite what it has left behind.
     let mut again = self::up(&scratch, "");
     again.wait_until_ready();
     again.signal("-TERM");

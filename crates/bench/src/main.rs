@@ -105,7 +105,7 @@ enum Name {
     Lanes,
 }
 
-/// These take long, or are no goals: they run when they are named.
+/// These take long, or have no goal: they run when they are named.
 const APART: [Name; 3] = [Name::Growth, Name::Scale, Name::Lanes];
 
 fn main() -> ExitCode {

@@ -26,7 +26,7 @@ pub(crate) struct Load {
 pub(crate) struct LoadResult {
     /// Milliseconds from when each was due.
     pub(crate) latencies: Vec<f64>,
-    /// Those that were not answered with 200.
+    /// Requests that were not answered with 200.
     pub(crate) failed: usize,
 }
 

@@ -97,7 +97,7 @@ fn take_in(env: &mut Environment, readers: usize) -> Result<ReadersCost> {
     Ok(ReadersCost { rate: count as f64 / seconds, cpu, memory })
 }
 
-/// Those who read, until this is dropped.
+/// Connected readers, until this is dropped.
 struct ConnectedReaders {
     /// How many have been told of an order.
     seen: Arc<AtomicUsize>,

@@ -42,7 +42,7 @@ impl Figure {
         self.limit().filter(|limit| *limit > 0.0).map(|limit| self.ours() / limit)
     }
 
-    /// None where the limit is missing that it would be held against.
+    /// `None` without the limit to compare it with.
     pub(crate) fn met(&self) -> Option<bool> {
         match self.goal {
             Goal::OfLimit(share) => self.ratio().map(|ratio| ratio >= share),

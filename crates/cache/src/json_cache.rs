@@ -19,9 +19,9 @@ pub(crate) struct JsonCache {
 }
 
 struct CachedJson {
-    /// Whose JSON this is.
+    /// The slot whose JSON this is.
     owner: u32,
-    /// Who was read last, and not out of here.
+    /// The slot that was read last without a hit here.
     last: u32,
     json: Box<[u8]>,
 }

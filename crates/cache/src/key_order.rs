@@ -91,7 +91,7 @@ impl KeyOrder {
             && !behind.is_some_and(|chunk| starts_before(chunk, compare))
     }
 
-    /// Those of the ranks from `start` on, first to last.
+    /// The slots of the ranks from `start` on, first to last.
     pub(crate) fn starting_at(&self, start: usize) -> impl Iterator<Item = u32> {
         let mut skipped = 0;
         let mut place = 0;
@@ -102,7 +102,7 @@ impl KeyOrder {
         self.chunks[place..].iter().flatten().copied().skip(start - skipped)
     }
 
-    /// Those whose keys lie before the sought one, last to first. `compare` is how a key stands to it.
+    /// The slots whose keys lie before the sought one, last to first. `compare` is how a key stands to it.
     pub(crate) fn before(&self, compare: impl Fn(u32) -> Ordering) -> impl Iterator<Item = u32> {
         let (place, at) = self.split_at(&compare);
         let part = self.chunks.get(place).map_or(&[][..], |chunk| &chunk[..at]);

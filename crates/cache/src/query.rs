@@ -76,7 +76,7 @@ pub enum QueryError {
 /// An order that may be one of them.
 struct Candidate {
     id: String,
-    /// Its body was evicted: all hashes are right, and a value may be another with the same hash.
+    /// The body was evicted: all hashes match, but another value may have the same hash.
     to_check: bool,
 }
 

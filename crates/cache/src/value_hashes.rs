@@ -53,7 +53,7 @@ impl ValueHashes {
         self.first[..paths].to_vec()
     }
 
-    /// Those that an evicted body has kept.
+    /// The hashes that an evicted body has kept.
     pub fn of_kept(mut kept: impl Iterator<Item = u32>, has_arrays: bool) -> Self {
         let mut hashes = Self::default();
         if !has_arrays {

@@ -87,13 +87,13 @@ impl<'s> HashMatches<'s> {
         }
     }
 
-    /// Those before the sought key, last to first. One alone is given wherever it lies.
+    /// The slots before the sought key, last to first. A single slot is returned wherever it lies.
     pub(crate) fn before(self, compare: impl Fn(u32) -> Ordering) -> impl Iterator<Item = u32> {
         let (one, many) = self.parts();
         one.into_iter().chain(many.map(|many| many.before(compare)).into_iter().flatten())
     }
 
-    /// Those from the sought key on, first to last. One alone is given wherever it lies.
+    /// The slots from the sought key on, first to last. A single slot is returned wherever it lies.
     pub(crate) fn since(self, compare: impl Fn(u32) -> Ordering) -> impl Iterator<Item = u32> {
         let (one, many) = self.parts();
         one.into_iter().chain(many.map(|many| many.since(compare)).into_iter().flatten())

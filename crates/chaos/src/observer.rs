@@ -16,7 +16,7 @@ use tokio_postgres::NoTls;
 const PATIENCE: Duration = Duration::from_secs(60);
 const ANSWER: Duration = Duration::from_secs(2);
 
-/// The same of what is asked again and again.
+/// Time limit of requests that are repeated.
 const SOON: Duration = Duration::from_millis(500);
 const AGAIN: Duration = Duration::from_millis(20);
 

@@ -143,7 +143,7 @@ impl Plan {
         plan
     }
 
-    /// The same on three NATS servers, and PostgreSQL with a standby, which is behind in every second plan.
+    /// A plan on three NATS servers, and PostgreSQL with a standby, which lags in every second plan.
     pub fn with_clusters(self) -> Self {
         let is_standby_behind = Rng::with_seed(self.seed.rotate_left(32)).bool();
         Self { clusters: true, is_standby_behind, ..self }

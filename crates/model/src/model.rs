@@ -205,7 +205,7 @@ impl<'a> Builder<'a> {
     fn add(&mut self, stem: &str, seen: &'a Observation<'a>) -> Result<usize, Error> {
         let index = self.structs.len();
         let (name, path) = (format!("Raw{stem}Data"), seen.path.general());
-        // Its place is taken before its members are met, so that outer structs stand before inner ones.
+        // A struct takes its place before its members are read, so that outer structs stand before inner ones.
         let (required, closed) = match &seen.kind {
             infer::Kind::Object(object) => (object.required.clone(), object.closed),
             _ => (Vec::new(), false),

@@ -242,7 +242,7 @@ impl Builder<'_> {
 }
 
 impl StructPlan {
-    /// Its fields are to come.
+    /// The fields follow.
     fn new(shape: Option<&'static Struct>) -> Self {
         let member_prefixes = shape.map(json_text::member_prefixes).unwrap_or_default();
         let zero_members = shape.map(json_text::zero_members).unwrap_or_default();

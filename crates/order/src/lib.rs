@@ -74,7 +74,7 @@ pub enum RowError {
     /// It holds an interface value, which `gobwire` has to pass.
     #[error("it holds an interface value")]
     Interface,
-    /// Its type doesn't fit the model's.
+    /// The type does not match the model's.
     #[error("its type doesn't fit: {0}")]
     Type(String),
     /// `gobwire` refuses it.

@@ -23,7 +23,7 @@ fn is_same_but_for_case(one: &str, other: &str) -> bool {
     one.chars().map(fold).eq(other.chars().map(fold))
 }
 
-/// The same for all letters that Go's `unicode.SimpleFold` takes for each other: `K`, `k` and the Kelvin sign.
+/// Equal for all letters that Go's `unicode.SimpleFold` takes for each other: `K`, `k` and the Kelvin sign.
 fn fold(letter: char) -> char {
     // The dotless `ı` has the capital `I`, and is of another case than `i` all the same.
     if letter == 'ı' {

@@ -97,7 +97,7 @@ impl Layouts {
     /// Appends the JSON of a body.
     ///
     /// # Errors
-    /// None for a body that came from here; an error rather than a panic if memory lies.
+    /// No error for a body that was made here; an error rather than a panic if memory is corrupt.
     pub fn write_json(&self, body: &Body, out: &mut Vec<u8>) -> Result<(), RowError> {
         if body.format().is_document() {
             out.extend_from_slice(body.value());

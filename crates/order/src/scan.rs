@@ -123,7 +123,7 @@ impl Visit for Validate {
         if text.len() >= MIN_LONG_TEXT {
             return simdutf8::basic::from_utf8(text).map(drop).map_err(|_| Fault::Utf8);
         }
-        // None may end a character that the one before has begun.
+        // No text may end a character that the text before has begun.
         if text[0] & 0xc0 == 0x80 {
             return Err(Fault::Utf8);
         }

@@ -268,7 +268,7 @@ struct Values<'v> {
 }
 
 impl Values<'_> {
-    /// Those of an object, in which the step's member is looked for.
+    /// Members of an object, in which the step's member is looked for.
     fn object(&mut self, structure: &StructPlan, reader: &mut Reader<'_>, step: usize) -> Result<(), Fault> {
         let Some(&wanted) = self.path.steps.get(step) else { return Ok(()) };
         let mut number = None;
@@ -282,7 +282,7 @@ impl Values<'_> {
         Ok(())
     }
 
-    /// Those of what the step's member holds.
+    /// Elements of what the step's member holds.
     fn value(&mut self, node: &Node, mut reader: Reader<'_>, step: usize) -> Result<(), Fault> {
         self.text.clear();
         match node {
@@ -337,7 +337,7 @@ fn number(text: &str) -> Option<Decimal> {
     let is_number =
         parts.iter().all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()));
     let all = is_number.then(|| [whole, fraction].concat())?;
-    // One that long counts as the largest that there is.
+    // A number that long counts as the largest.
     let far = if exponent.starts_with('-') { i64::MIN / 4 } else { i64::MAX / 4 };
     let exponent = exponent.parse().unwrap_or(far).clamp(i64::MIN / 4, i64::MAX / 4);
     let digits = all.trim_end_matches('0');

@@ -39,7 +39,7 @@ impl Web {
         Self::with(&[])
     }
 
-    /// The same with these arguments besides.
+    /// As [`Web::new`], with further arguments.
     ///
     /// # Errors
     /// A setting or a part that can't be used.

@@ -93,7 +93,7 @@ pub(crate) struct VanishedRange {
 }
 
 impl VanishedRange {
-    /// Those that a table does not have either whose position is `seq`.
+    /// The messages of these that a table with position `seq` does not have either.
     pub(crate) fn behind(self, seq: u64) -> Gap {
         self.kept.max(seq).min(self.read) + 1..self.read + 1
     }

@@ -27,7 +27,7 @@ impl Undecided {
         self.orders.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Those whose message the position has passed, each with that message's sequence.
+    /// The orders whose message the position has passed, each with that message's sequence.
     pub(crate) fn passed(&self, seq: u64) -> Vec<(String, u64)> {
         let orders = self.orders();
         let passed = orders.iter().filter(|(_, decided_at)| **decided_at <= seq);

@@ -119,7 +119,7 @@ export const en = {
   cantKnow: "This order can't be looked up now",
   cantKnowWhy: "It is not in memory, and PostgreSQL can't be asked.",
   broken: "The row of {id} can't be decoded",
-  brokenWhy: "It is in the table, but it is no order that this service understands.",
+  brokenWhy: "It is in the table, but this service can't read it as an order.",
   failed: "That didn't work",
   failedWhy: "The service doesn't answer.",
   again: "Try again",
@@ -165,7 +165,7 @@ export const en = {
     refused_by_database: "Refused by PostgreSQL", not_storable: "A value that jsonb can’t hold",
     unreadable_message: "The NATS client fails at it",
   },
-  // Where documents are no orders. `{model}` is what they are called.
+  // Where documents are not orders. `{model}` is their name.
   neutral: {
     skip: "Skip to the documents",
     searchLabel: "Find a document ({model}) by one of its values",
@@ -189,7 +189,7 @@ export const en = {
     order: "{model}",
     notFound: "There is no document {id}",
     cantKnow: "This document can't be looked up now",
-    brokenWhy: "It is in the table, but it is no document that this service understands.",
+    brokenWhy: "It is in the table, but this service can't read it as a document.",
     signInWhy: "Documents may be personal data: this service shows them to those who have a token.",
     deadHow: "Messages that could not be taken in. Once the cause is fixed, send them again: each becomes the document of its id.",
     deadOpen: "Open the document",

@@ -1,5 +1,5 @@
 // The connection to /events. The browser itself comes back after a lost one and says what it has seen last;
-// this adds what it doesn't do: going on after an answer that is no feed, noticing a connection that is dead
+// this adds what it doesn't do: going on after an answer that is not a feed, noticing a connection that is dead
 // without having ended, and giving the connection back while nobody looks.
 
 import { memLen } from "./api.js";

@@ -49,7 +49,7 @@ export function pretty(text) {
   return out.join("");
 }
 
-// A sum that stays exact; undefined where something is no number.
+// A sum that stays exact; undefined where a value is not a number.
 export function sum(values) {
   if (values.every((value) => Number.isInteger(value) || typeof value === "bigint")) {
     const total = values.reduce((total, value) => total + BigInt(value), 0n);

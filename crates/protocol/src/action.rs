@@ -117,7 +117,7 @@ fn name(process: ProcessId) -> String {
     format!("P{}", process + 1)
 }
 
-/// Whose transaction it is.
+/// The process whose transaction it is.
 fn owner(transaction: usize) -> String {
     if transaction == crate::state::ORPHAN {
         "the transaction whose connection is gone".into()

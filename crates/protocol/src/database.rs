@@ -144,7 +144,7 @@ impl Transaction {
         matches!(self.phase, Phase::Sent | Phase::Executed | Phase::HalfCommitted)
     }
 
-    /// Its outcome has not reached the writer.
+    /// The outcome has not reached the writer.
     pub(crate) fn is_decided(&self) -> bool {
         matches!(self.phase, Phase::Committed | Phase::Fenced | Phase::Refused)
     }

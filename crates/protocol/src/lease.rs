@@ -1,4 +1,4 @@
-//! Who writes: the lease in the position row, by the database's clock.
+//! The lease in the position row, which makes a process the writer, by the database's clock.
 
 use crate::action::Action;
 use crate::database::{Document, Phase, Transaction};

@@ -43,7 +43,7 @@ pub struct View {
     pub place: StreamPosition,
     /// The creation time of the stream that the place is in.
     pub created: u8,
-    /// Its consumer is new: its place must be shown to be in this stream before the view reads on.
+    /// The consumer is new: the view checks that its position is in this stream before it reads on.
     pub unchecked: bool,
     /// The orders that it serves.
     pub memory: Documents,
@@ -106,9 +106,9 @@ pub struct Writer {
 pub struct Process {
     /// Whether it can do anything.
     pub condition: Condition,
-    /// Its memory.
+    /// The process's memory.
     pub view: View,
-    /// Its part as the writer.
+    /// The process's state as the writer.
     pub writer: Writer,
     /// Erased keys that it knows: it neither serves nor writes them.
     pub erased: Keys,

@@ -7,7 +7,7 @@ pub(crate) const ORDERS: usize = 3;
 /// Maximum number of messages: the clients', then replays and forgeries.
 pub(crate) const MESSAGES: usize = 5;
 
-/// Who published a message.
+/// The publisher of a message.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
 pub enum Sender {
     /// A client: the message is the order.
@@ -24,7 +24,7 @@ pub enum Sender {
 pub struct Message {
     /// The order that it is, or whose key its header has.
     pub order: Order,
-    /// Who published it.
+    /// The publisher.
     pub sender: Sender,
     /// Where it is in the stream. Its key has both: sequence and time.
     pub place: StreamPosition,

@@ -122,56 +122,56 @@ impl World {
         }
     }
 
-    /// The same with a mistake.
+    /// This world with a mutation.
     #[must_use]
     pub fn with(mut self, mutation: Mutation) -> Self {
         self.mutations |= 1 << mutation as u64;
         self
     }
 
-    /// The same with one process.
+    /// This world with one process.
     #[must_use]
     pub fn alone(mut self) -> Self {
         self.processes = 1;
         self
     }
 
-    /// The same where process 1 or 2 has the old model of the document.
+    /// This world, in which process 1 or 2 has the old model of the document.
     #[must_use]
     pub fn with_old_model(mut self, process: usize) -> Self {
         self.old_model[process - 1] = true;
         self
     }
 
-    /// The same with one message in each transaction.
+    /// This world with one message in each transaction.
     #[must_use]
     pub fn one_by_one(mut self) -> Self {
         self.batch = 1;
         self
     }
 
-    /// The same where a rollback may lose what was flushed.
+    /// This world, in which a rollback may lose what was flushed.
     #[must_use]
     pub fn with_standby(mut self) -> Self {
         self.loses_flushed = true;
         self
     }
 
-    /// The same where a transaction holds the row's lock for a while.
+    /// This world, in which a transaction holds the row's lock for a while.
     #[must_use]
     pub fn with_lock(mut self) -> Self {
         self.holds_lock = true;
         self
     }
 
-    /// The same with a pooler before PostgreSQL.
+    /// This world with a pooler before PostgreSQL.
     #[must_use]
     pub fn with_pooler(mut self) -> Self {
         self.pooler = true;
         self
     }
 
-    /// The same without the memory of the processes, which makes larger worlds possible.
+    /// This world without the memory of the processes, which makes larger worlds possible.
     #[must_use]
     pub fn without_views(mut self) -> Self {
         self.without_views = true;

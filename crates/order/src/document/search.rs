@@ -42,7 +42,7 @@ pub(crate) fn value_at(text: &str, start: usize) -> Result<Option<&str>, RowErro
     Ok(Some(value).filter(|value| *value != "null"))
 }
 
-/// Those below an object's member. Of a name that is given more than once, what is found last counts: Go merges objects.
+/// Values below an object's member. If a name is repeated, the last value counts: Go merges objects.
 fn of_object<'t>(
     text: &'t str,
     shape: &Struct,

@@ -47,7 +47,7 @@ pub struct Parser {
 struct Rules {
     /// Members of the document that must be there and not empty.
     required: Vec<usize>,
-    /// The same of documents of any form, by their paths.
+    /// Required members of documents of any form, by path.
     required_paths: Vec<(String, Vec<String>)>,
     /// Whether objects must be as the model's schema requires.
     checks: bool,
@@ -184,7 +184,7 @@ impl Parser {
         fast::document(self.shape, text, &self.rules, out)
     }
 
-    /// The same of any text, by `serde_json` alone.
+    /// Parses any text, by `serde_json` alone.
     fn any(&mut self, text: &str, key: &str) -> Result<u64, Refusal> {
         let text = without_lone_surrogates(text);
         let Self { shape, rules, state, .. } = self;

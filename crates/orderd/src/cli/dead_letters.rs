@@ -51,7 +51,7 @@ pub struct DeadLetterList {
 pub struct DeadLetterShow {
     #[command(flatten)]
     pub(crate) nats: NatsArgs,
-    /// Its key, as list shows it.
+    /// Key of the dead letter, as list shows it.
     pub key: String,
     /// For programs: one JSON object, the payload in base64 too.
     #[arg(long)]
@@ -111,7 +111,7 @@ pub struct WhichDeadLetters {
     /// All of them.
     #[arg(long, conflicts_with = "keys")]
     pub all: bool,
-    /// Those with this reason.
+    /// All dead letters with this reason.
     #[arg(long, value_name = "REASON", value_parser = reasons())]
     pub reason: Option<String>,
 }

@@ -26,7 +26,7 @@ pub struct DrainStanArgs {
         help_heading = "NATS Streaming"
     )]
     pub from: Option<String>,
-    /// Its cluster.
+    /// Cluster of the NATS Streaming server.
     #[arg(long, default_value = "TESTCLUSTER", value_name = "NAME", help_heading = "NATS Streaming")]
     pub cluster: String,
     /// The client whose durable subscription it is.
@@ -35,7 +35,7 @@ pub struct DrainStanArgs {
     /// The name of the durable subscription.
     #[arg(long, value_name = "NAME", help_heading = "NATS Streaming")]
     pub durable: String,
-    /// Its queue group, if it has one.
+    /// Queue group of the subscription, if it has one.
     #[arg(long, value_name = "NAME", help_heading = "NATS Streaming")]
     pub queue_group: Option<String>,
     /// The channel; that of the subject's name where none is named.

@@ -19,7 +19,7 @@ use crate::cli::error::ConfigError;
 /// Why there is no [`Cli`].
 #[derive(Debug, thiserror::Error)]
 pub enum CommandLineError {
-    /// What clap says, also help and version, which are no errors.
+    /// clap's message, also help and version, which are not errors.
     #[error(transparent)]
     Usage(#[from] Error),
     /// A variable that can't be used.

@@ -206,7 +206,7 @@ async fn erase_all_with(
     Ok(ExitCode::SUCCESS)
 }
 
-/// Those that have a row, the oldest ones first.
+/// The ids that have a row, the oldest ones first.
 async fn erase_older(
     erasing: &mut Erasing,
     settings: &Postgres,

@@ -31,6 +31,6 @@ pub(crate) fn print(text: &str) -> std::io::Result<()> {
 /// Writes a line to stderr.
 pub(crate) fn complain(line: &str) {
     use std::io::Write;
-    // A closed stderr is no reason to stop.
+    // A closed stderr does not stop the command.
     drop(writeln!(std::io::stderr(), "{line}"));
 }

@@ -107,7 +107,7 @@ pub(crate) fn parser(args: &OrderArgs, model: &Model) -> Result<Parser, ConfigEr
 /// The members by which documents are found, and their paths.
 ///
 /// # Errors
-/// One that the model lacks, or that nothing is found by.
+/// A member that the model lacks, or that can't be searched by.
 pub(crate) fn search(
     given: Option<&str>,
     model: &Model,

@@ -23,7 +23,7 @@ const MAX_TOPIC_TOKEN: usize = 1024;
 pub struct Nats {
     /// Servers, and the user that their addresses hold.
     pub(crate) address: Reloaded<Address>,
-    /// Who we are there.
+    /// How we log in there.
     pub(crate) login: Login,
     /// Whether TLS is a must, and when it begins.
     pub tls: Tls,

@@ -7,7 +7,7 @@ use nkeys::{KeyPair, KeyPairType};
 
 use crate::config::{Address, Reload, Reloaded, Secret};
 
-/// Who the addresses of the servers say that we are.
+/// The login in the addresses of the servers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum UrlLogin {
     /// Nobody.

@@ -69,7 +69,7 @@ impl Table {
         &self.schema
     }
 
-    /// Its name within the schema.
+    /// The table's name within the schema.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -79,7 +79,7 @@ impl Table {
         literal(&self.to_string())
     }
 
-    /// Its name alone, as a text literal of SQL.
+    /// The table's name without the schema, as a text literal of SQL.
     pub fn literal(&self) -> String {
         literal(&self.name)
     }

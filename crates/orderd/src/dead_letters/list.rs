@@ -74,7 +74,7 @@ async fn next(
     Ok(found(asked.send().await)?.map(|message| message.sequence))
 }
 
-/// Those with numbers from `start` to below `end`.
+/// Dead letters with numbers from `start` to below `end`.
 async fn stretch(
     store: &DeadLetterStore,
     subjects: &DeadLetterSubjects,

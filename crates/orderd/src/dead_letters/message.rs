@@ -43,7 +43,7 @@ pub(crate) mod header {
 pub(crate) struct NewDeadLetter<'m> {
     pub(crate) subject: &'m str,
     pub(crate) key: &'m str,
-    /// Its place in the stream of orders, and the time there.
+    /// The message's sequence in the stream of orders, and the time there.
     pub(crate) sequence: u64,
     pub(crate) timestamp_ns: i64,
     pub(crate) payload: &'m Bytes,
@@ -136,7 +136,7 @@ impl DeadLetter {
         })
     }
 
-    /// The same with the payload: in base64, and as text where it is.
+    /// All as JSON, with the payload: in base64, and as text if it is UTF-8.
     pub(crate) fn describe_with(&self, payload: &[u8]) -> Value {
         let mut described = self.describe();
         described["payload_base64"] = BASE64_STANDARD.encode(payload).into();
@@ -145,7 +145,7 @@ impl DeadLetter {
     }
 }
 
-/// Whose dead letter a message with these headers says to be.
+/// The key of the dead letter that a message with these headers claims to replay.
 pub(crate) fn key_of_dead_letter(headers: Option<&HeaderMap>) -> Option<String> {
     Some(headers?.get(KEY_HEADER)?.as_str().to_owned())
 }

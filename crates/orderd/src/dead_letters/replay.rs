@@ -37,7 +37,7 @@ pub(crate) enum Outcome {
     Undecided,
     /// It was taken in or dropped before it was sent.
     Gone,
-    /// Its payload is larger than NATS takes together with its key.
+    /// The payload is larger than NATS takes together with the key.
     TooLarge(String),
     /// It can't be sent, and why.
     NotSent(String),
@@ -139,7 +139,7 @@ impl<F: Fn()> Outcomes<F> {
     fn sent(&mut self, key: &str, sent: anyhow::Result<Outcome>) {
         self.latest = Instant::now();
         match sent {
-            // Its receipt may have come first.
+            // The receipt may have come first.
             Ok(Outcome::Undecided) if self.known.contains_key(key) => {}
             Ok(Outcome::Undecided) => drop(self.open.insert(key.to_owned())),
             Ok(outcome) => self.decided(key.to_owned(), outcome),
@@ -204,7 +204,7 @@ impl Inbox {
     }
 }
 
-/// Those of these keys that have no dead letter any more.
+/// The keys among these that have no dead letter any more.
 async fn gone(store: &DeadLetterStore, keys: &HashSet<String>) -> anyhow::Result<Vec<String>> {
     let mut gone = Vec::new();
     if keys.len() <= MAX_SINGLE_LOOKUPS {
@@ -260,7 +260,7 @@ async fn send(
     }
 }
 
-/// Those that leave room for the payload: without a receipt, what becomes of it is seen by its dead letter.
+/// Headers that leave room for the payload: without a receipt, the dead letter shows the outcome.
 fn headers(letter: &DeadLetter, receipt: &str, bytes: usize, limit: usize) -> Result<HeaderMap, Outcome> {
     let mut with_key = HeaderMap::new();
     with_key.insert(KEY_HEADER, letter.key.as_str());

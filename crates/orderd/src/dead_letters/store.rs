@@ -32,10 +32,10 @@ const LOOKUP_TIMEOUT: Duration = Duration::from_secs(1);
 const UNBATCHED_LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The same for what the stream is like: a cluster that has no leader yet never answers.
+/// Time limit for the stream's information: a cluster that has no leader yet never answers.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The same for a dead letter that the intake stores: the position waits for it, and a stream whose leader has just ended
+/// Time limit for a dead letter that the intake stores: the position waits for it, and a stream whose leader has just ended
 /// does not answer what it was sent.
 const STORE_TIMEOUT: Duration = Duration::from_secs(1);
 

@@ -18,9 +18,9 @@ const INACTIVE_THRESHOLD: Duration = Duration::from_secs(30);
 /// From where on dead letters are watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WatchStart {
-    /// Those of messages since this time, in microseconds since 1970; `None`: all.
+    /// Dead letters of messages since this time, in microseconds since 1970; `None`: all.
     Since(Option<i64>),
-    /// Those after this sequence of their stream.
+    /// Dead letters after this sequence of their stream.
     After(u64),
 }
 

@@ -194,7 +194,7 @@ impl Follower {
         let due = || self.seen.iter().filter(|(_, seen)| EXTRA_READ_ROUNDS.contains(&seen.again));
         let Some(since) = due().map(|(_, seen)| seen.at).min() else { return Ok(()) };
         let keys: Vec<String> = due().map(|(key, _)| key.clone()).collect();
-        // One that was sent again before is erased already.
+        // A message that was sent again before is erased already.
         self.eraser.begin().await?.erase_leftovers(&keys, since - time::Duration::MINUTE).await
     }
 }

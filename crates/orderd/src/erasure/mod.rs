@@ -1,6 +1,6 @@
 //! Erasing an order everywhere: table, stream, dead letters, and the memory of every process.
 //!
-//! Its key is kept with the time, and nothing else of it, so that neither the stream nor an import brings it
+//! The order's key is kept with the time, and nothing else of it, so that neither the stream nor an import brings it
 //! back. The key is first: from then on each process erases what is written of the order, wherever this stops. The
 //! dead letter goes before the messages, so that none is sent again meanwhile. Of what was never there no key is kept.
 
@@ -151,7 +151,7 @@ impl Erasing {
             erased.push(if is_there { Some(self.erase_one(key, traces).await?) } else { None });
             each();
         }
-        // Those that were sent again before the dead letter was gone.
+        // Messages that were sent again before the dead letter was gone.
         self.look_for_replays(keys).await?;
         for (key, found) in keys.iter().zip(&mut erased) {
             let Some(found) = found else { continue };

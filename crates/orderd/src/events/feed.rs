@@ -176,7 +176,7 @@ impl Feed {
         let greeting = match after {
             Some(Some(_)) => "retry: 1000\n\n".to_owned(),
             Some(None) => format!("retry: 1000\nid: {id}\nevent: reset\ndata: {{}}\n\n"),
-            // Its id comes with the first event that has data: clients pass over a block without, and its id with it.
+            // The id comes with the first event that has data: clients ignore a block without data, and its id too.
             None => "retry: 1000\n\n".to_owned(),
         };
         let next = after.flatten().unwrap_or(ring.next);

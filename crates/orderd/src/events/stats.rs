@@ -82,7 +82,7 @@ impl Stats {
 
     /// Waits until a part comes up or goes away.
     pub(crate) async fn parts_changed(&mut self) {
-        // Its sender lives as long as `health`, which is here.
+        // The sender lives as long as `health`, which is here.
         let _ = self.parts_changed.changed().await;
     }
 

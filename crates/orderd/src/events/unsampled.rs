@@ -218,7 +218,7 @@ impl Reader {
         Some(events)
     }
 
-    /// Those of the next orders that are asked for by their hashes.
+    /// The bytes of the next orders that are asked for by their hashes.
     fn candidates(&mut self) -> Option<Vec<(u64, Body)>> {
         let ring = self.feed.unsampled.0.read();
         let skip = self.next.checked_sub(ring.first())? as usize;

@@ -105,7 +105,7 @@ impl Follow {
                 }
                 match rows.get(key) {
                     Some(row) => entries.extend(entry(entry_builder, key, row.as_deref())),
-                    // Its message may still be on its way into this process's memory.
+                    // The message may still be on its way into this process's memory.
                     None if *decided_at > applied => continue,
                     None => self.cache.remove(generation, key),
                 }

@@ -116,7 +116,7 @@ impl Health {
         }
     }
 
-    /// The same without a word in the log, for what is logged already. Gives back what the watcher warned of before.
+    /// Sets warnings without logging them, for what is logged already. Returns what the watcher warned of before.
     pub(crate) fn show(&self, watcher: &'static str, warnings: &[Warning]) -> Vec<Warning> {
         let mut all = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
         let before = all.insert(watcher, warnings.to_vec()).unwrap_or_default();

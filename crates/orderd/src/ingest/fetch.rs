@@ -48,7 +48,7 @@ const TRIALS_TIMEOUT: Duration = Duration::from_secs(5);
 /// What the stage needs.
 pub(crate) struct Fetch {
     pub(crate) settings: Arc<Settings>,
-    /// That of the service, whose server is asked whether it can be used.
+    /// The service's client, whose server is asked whether it can be used.
     pub(crate) client: Client,
     pub(crate) dead_letters: Arc<DeadLetterStore>,
     pub(crate) intake_client: IntakeClient,

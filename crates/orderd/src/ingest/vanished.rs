@@ -31,7 +31,7 @@ impl HighestRead {
         if read <= info.state.last_sequence {
             match stored_message::at(context, &info.config.name, read).await? {
                 Some(message) if message.watermark() != self.watermark => {}
-                // One that was deleted says nothing of others.
+                // A deleted message says nothing about others.
                 _ => return Ok(None),
             }
         }

@@ -82,7 +82,7 @@ impl FailedAttempts {
     }
 }
 
-/// Who runs this command: the user of the operating system.
+/// The operating system's user who runs this command.
 pub(crate) fn os_user() -> String {
     let uid = rustix::process::getuid().as_raw();
     let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();

@@ -13,7 +13,7 @@ pub fn parse(log: &str) -> Result<EnvFilter, ConfigError> {
     filter(log).map_err(|problem| ConfigError::new("LOG", problem))
 }
 
-/// Who did what is logged at each level, unless the filter says otherwise of it.
+/// The audit log is written at each level, unless the filter names its target.
 fn with_audit(log: &str) -> String {
     let is_said = log.split(',').any(|word| word.trim() == "off" || word.trim().starts_with(audit::TARGET));
     if is_said { log.to_owned() } else { format!("{log},{}=info", audit::TARGET) }

@@ -60,7 +60,7 @@ pub(crate) enum NatsError {
     Retention {
         /// The stream's name.
         stream: String,
-        /// Its retention.
+        /// The stream's retention.
         retention: String,
     },
     /// Nothing would ever be taken in.
@@ -289,7 +289,7 @@ fn die_if_told(client: &str) {
     }
 }
 
-/// Who we are, and by which TLS. The client itself ignores what an address holds.
+/// Login and TLS. The client itself ignores a login in an address.
 pub(crate) fn secured(settings: &Nats) -> Result<ConnectOptions, anyhow::Error> {
     let login = settings.login.clone();
     let options = ConnectOptions::with_auth_callback(move |nonce| std::future::ready(login.answer(&nonce)))

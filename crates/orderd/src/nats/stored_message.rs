@@ -25,7 +25,7 @@ pub(crate) struct StoredMessage {
 }
 
 impl StoredMessage {
-    /// Its place in the stream.
+    /// The message's watermark in the stream.
     pub(crate) fn watermark(&self) -> Watermark {
         Watermark { seq: self.sequence, time: Some(self.time_ns.div_euclid(1000) as i64) }
     }

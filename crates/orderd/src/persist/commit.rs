@@ -143,7 +143,7 @@ impl RunningWriter {
         passed.map(|gap| lost(gap, &self.erased)).sum()
     }
 
-    /// Moves the position over what is no row, or only renews the lease.
+    /// Moves the position over messages that make no row, or only renews the lease.
     pub(super) async fn advance(&mut self, fence: &mut Fence, watermark: Watermark) -> Result<(), TermEnd> {
         loop {
             let values = fence.values(watermark, None, self.lost_up_to(watermark));

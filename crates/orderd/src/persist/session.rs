@@ -158,7 +158,7 @@ impl Session {
         Ok(CommittedBatch { position, inserted })
     }
 
-    /// Moves the position over messages that are no rows.
+    /// Moves the position over messages that make no row.
     pub(super) async fn pass(&self, values: &FenceValues) -> Result<CommittedBatch, CommitFailure> {
         let moved = position::advance(&self.connection.client, &self.fence, values).await.map_err(failure)?;
         Ok(CommittedBatch { position: moved.ok_or(CommitFailure::Fenced)?, inserted: 0 })

@@ -28,7 +28,7 @@ pub(crate) enum Encoding {
 }
 
 impl Encoding {
-    /// That of the database of this connection.
+    /// The encoding of this connection's database.
     pub(crate) async fn of(client: &Client) -> Result<Self, Error> {
         let query = "SELECT getdatabaseencoding()::text,
                             pg_encoding_max_length(pg_char_to_encoding(getdatabaseencoding())) = 1";
@@ -42,7 +42,7 @@ impl Encoding {
         }
     }
 
-    /// Those ids that the database can hold. No row has any other.
+    /// The ids among these that the database can hold. No row has any other.
     pub(crate) async fn holdable<'i>(&self, client: &Client, ids: &[&'i str]) -> Result<Vec<&'i str>, Error> {
         let mut holdable = Vec::with_capacity(ids.len());
         for &id in ids {
@@ -109,7 +109,7 @@ impl Encoding {
         }
     }
 
-    /// The id that these bytes are; `None`: they are no text.
+    /// The id in these bytes; `None`: they are not text.
     pub(crate) fn decode<'b>(&self, raw: &'b [u8]) -> Option<Cow<'b, str>> {
         match self {
             Self::SingleByte(high) if !raw.is_ascii() => {
@@ -143,7 +143,7 @@ async fn high_half(client: &Client) -> Result<Vec<Option<char>>, Error> {
     future::try_join_all(letters).await
 }
 
-/// Those of these ids that the server can't convert, found by halves: few are like that.
+/// The ids among these that the server can't convert, found by halving: few are like that.
 async fn without_utf8(client: &Client, ids: &[Vec<u8>]) -> Result<Vec<Vec<u8>>, Error> {
     let query = "SELECT count(convert(raw, getdatabaseencoding(), 'UTF8')) FROM unnest($1::bytea[]) AS raw";
     let (mut found, mut parts) = (Vec::new(), vec![ids]);

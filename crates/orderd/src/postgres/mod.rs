@@ -214,7 +214,7 @@ async fn connect_to(target: &Arc<Target>, server: usize) -> Result<Connection, t
 
 /// Whether a server may refuse this with TLS and not without, or the other way round.
 fn depends_on_tls(error: &tokio_postgres::Error) -> bool {
-    // Who may connect, and what poolers say there. A failed handshake has no error kind.
+    // Authentication, and poolers' messages about it. A failed handshake has no error kind.
     let of_class = |class| error.code().is_some_and(|code| code.code().starts_with(class));
     of_class("28") || of_class("08") || error.to_string() == "error performing TLS handshake"
 }

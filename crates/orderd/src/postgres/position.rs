@@ -34,7 +34,7 @@ pub(crate) struct Position {
     pub(crate) seq_time: Option<i64>,
     /// Microseconds since 1970 at which the stream was made.
     pub(crate) stream_created: i64,
-    /// Who writes, or wrote last.
+    /// The process that writes, or wrote last.
     pub(crate) writer: Option<String>,
     /// Which term of office this is; a new one for each lease taken.
     pub(crate) session: i64,
@@ -96,7 +96,7 @@ pub(crate) fn positions(table: &Table) -> String {
     table.sibling(NAME)
 }
 
-/// The same as a text literal of SQL.
+/// The table's full name as a text literal of SQL.
 pub(crate) fn literal(table: &Table) -> String {
     format!("'{}'", positions(table).replace('\'', "''"))
 }

@@ -19,7 +19,7 @@ pub(crate) struct RowLookup {
     connection: Connection,
     by_ids: Statement,
     encoding: Encoding,
-    /// That of the rows that are found.
+    /// The format of the rows that are found.
     format: RowFormat,
 }
 

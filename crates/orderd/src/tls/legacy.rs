@@ -89,7 +89,7 @@ impl Chain<'_> {
     fn verify(&self, certificate: &Certificate, below: usize) -> Result<(), Error> {
         self.check_dates(&certificate.tbs_certificate)?;
         check_critical(&certificate.tbs_certificate)?;
-        // Its own authority, and known.
+        // It is its own authority, and known.
         if self.roots.contains(certificate) && self.is_issued_by(certificate, certificate) {
             return Ok(());
         }

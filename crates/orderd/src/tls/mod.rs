@@ -198,11 +198,11 @@ impl Authorities {
 enum PeerTrust {
     /// Any server: encrypted, not authenticated.
     Anybody,
-    /// Who has a certificate of a known authority, whatever name it is for.
+    /// A server with a certificate of a known authority, for any name.
     AnyName(Arc<Authorities>),
-    /// Who has one for the name that was asked for.
+    /// A server with such a certificate for the requested name.
     Name(Arc<Authorities>),
-    /// Who has this certificate.
+    /// A server with this certificate.
     Only(CertificateDer<'static>),
 }
 

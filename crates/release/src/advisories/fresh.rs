@@ -20,7 +20,7 @@ const FETCH_TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(super) struct Checkout {
     pub(super) dir: PathBuf,
-    /// Its hash, its time in seconds, and its day.
+    /// The commit's hash, its time in seconds, and its day.
     pub(super) commit: String,
 }
 

@@ -109,7 +109,7 @@ fn report(advisories: &Advisories, locked: &Locked) -> Result<String> {
     ))
 }
 
-/// Not a crate that is unmaintained, or a notice, which are no fault of the version.
+/// Not a crate that is unmaintained, or a notice: neither is a fault of the version.
 fn is_dangerous(advisory: &Advisory) -> bool {
     match &advisory.metadata.informational {
         None => true,

@@ -17,7 +17,7 @@ const KUBERNETES: [&str; 2] = ["1.27", "1.37"];
 pub(super) struct Helm {
     program: PathBuf,
     python: PathBuf,
-    /// Its own folders, so that nothing of the user's is read or written.
+    /// Private folders, so that nothing of the user's is read or written.
     home: Scratch,
 }
 

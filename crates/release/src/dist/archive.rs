@@ -41,7 +41,7 @@ impl Entry {
     }
 }
 
-/// The same files with the folders that they are in, each once and before what is in it.
+/// The files with the folders that they are in, each once and before its contents.
 pub(super) fn with_folders(files: &[Entry]) -> Vec<Entry> {
     let mut all = files.to_vec();
     for file in files {

@@ -81,7 +81,7 @@ impl Trial<'_> {
             .extend(["--cap-drop=ALL", "--security-opt=no-new-privileges", "--network=host"].map(Into::into));
         // What podman would ask for by itself may be more than it may have here; compose.yaml has 65536 files.
         flags.extend(["--ulimit=nofile=4096:4096", "--ulimit=nproc=1024:1024"].map(Into::into));
-        // Its timer is systemd's; we ask ourselves.
+        // Podman leaves the timer to systemd; we run the check ourselves.
         flags.push("--health-interval=disable".into());
         for secret in ["http_token", "nats_url", "postgres_password"] {
             let file = self.scratch.path().join(secret);

@@ -169,7 +169,7 @@ impl Sender {
     /// Sends a document; waits where too many are not acknowledged.
     ///
     /// # Errors
-    /// One that is not taken, this one or an earlier one.
+    /// A message that the server does not take, this one or an earlier one.
     pub(super) async fn send(&mut self, document: Document) -> anyhow::Result<()> {
         self.number += 1;
         let order = NumberedDocument {
@@ -302,7 +302,7 @@ impl Sender {
     /// Waits until the server has taken all.
     ///
     /// # Errors
-    /// One that is not taken.
+    /// A message that the server does not take.
     pub(super) async fn finish(&mut self) -> anyhow::Result<()> {
         while !self.waiting.is_empty() {
             self.settle_oldest().await?;

@@ -112,7 +112,7 @@ fn knows(asked: &HeaderMap, tag: &HeaderValue) -> bool {
     known.any(|known| known == "*" || known.as_bytes() == tag.as_bytes())
 }
 
-/// The same for the same bytes, in each run of the same program. Weak: compressed it stays the same.
+/// An `ETag` that depends on the bytes alone, in each run of the same program. Weak: compressed it stays the same.
 pub(crate) fn tag(bytes: &[u8]) -> HeaderValue {
     let mut hasher = DefaultHasher::new();
     bytes.hash(&mut hasher);

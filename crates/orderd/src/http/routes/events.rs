@@ -18,7 +18,7 @@ use crate::http::routes::orders::refused;
 use crate::http::routes::query::{self, Pairs};
 use crate::http::{App, text};
 
-/// The parameters that are no members. Where to go on, a browser's `EventSource` says in a header, when it connects again.
+/// The parameters that are not members. A browser's `EventSource` says in a header where to go on when it reconnects.
 pub(crate) const PARAMETERS: [&str; 2] = ["full", "last_event_id"];
 
 /// A stream of samples, or of all orders that match a filter.

@@ -27,7 +27,7 @@ pub(crate) async fn answer(app: &App, id: &str) -> Response {
     }
 }
 
-/// The same for one that memory has no room for, or doesn't know.
+/// Answers with an order that memory has evicted, or doesn't know.
 pub(crate) async fn from_table(app: &App, id: &str) -> Response {
     let mut body = Vec::with_capacity(USUAL_JSON_BYTES);
     match app.read_through.row(id).await {

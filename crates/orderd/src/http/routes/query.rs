@@ -6,7 +6,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// The parameters of `/orders` that are no members.
+/// The parameters of `/orders` that are not members.
 pub(crate) const PARAMETERS: [&str; 6] = ["from", "to", "order", "limit", "after", "full"];
 
 /// Optional prefix of a member's name; required if a parameter has the same name.
@@ -122,7 +122,7 @@ pub(crate) fn all(members: &[String], parameters: &[&str]) -> String {
     if all.is_empty() { "none, for SEARCH names no member".into() } else { all.join(", ") }
 }
 
-/// Parameters that are no members, each at most once.
+/// Parameters that are not members, each at most once.
 #[derive(Default)]
 struct Parameters {
     from: Option<i128>,

@@ -179,7 +179,7 @@ fn asked(read: &[u8], app: &App) -> Option<FastTarget> {
     })
 }
 
-/// The name of the first parameter of a query, what follows it, and the names that are no members.
+/// The name of the first parameter of a query, what follows it, and the names that are not members.
 type QueryName<'r> = (Option<&'r [u8]>, &'r [u8], &'static [&'static str]);
 
 fn named<'r>(query: &'r [u8], parameters: &'static [&'static str]) -> Option<QueryName<'r>> {
@@ -232,7 +232,7 @@ impl PipelinedAnswers {
     /// Adds an order, if memory has it. A large one is for the long way.
     fn push(&mut self, id: &str, begun: Instant, app: &App) -> Lookup {
         self.json.clear();
-        // One that can't be shown is not there; the table says why.
+        // An order that can't be shown is not there; the table says why.
         let known = app.cache.write_json(id, &mut self.json).unwrap_or(Lookup::Miss);
         if self.json.len() > LARGE_BYTES {
             self.json.clear();
@@ -268,7 +268,7 @@ impl PipelinedAnswers {
         let query = Query::newest(vec![criterion], LIMIT);
         let was_whole = app.has_whole_table();
         let Some(found) = app.cache.search_at_once(&query) else { return false };
-        // Those that follow need a link.
+        // Further orders need a link to the next page.
         if found.has_more || !was_whole || !app.has_whole_table() {
             return false;
         }
@@ -287,7 +287,7 @@ impl PipelinedAnswers {
         self.close_with("");
     }
 
-    /// The same with a line of the head besides.
+    /// Ends an answer, with a further line of the head.
     fn close_with(&mut self, line: &str) {
         self.tell_date();
         self.bytes.extend_from_slice(HEAD_OF_JSON.as_bytes());
@@ -303,7 +303,7 @@ impl PipelinedAnswers {
         self.push_answer(order::from_table(app, id).await, crate::http::ORDER, begun, app).await
     }
 
-    /// The same for the newest order with a value.
+    /// Answers with the newest order that has a value.
     async fn push_newest_from_table(&mut self, criterion: Criterion, begun: Instant, app: &App) -> bool {
         self.push_answer(newest_order::answer(app, vec![criterion]).await, crate::http::NEWEST, begun, app)
             .await

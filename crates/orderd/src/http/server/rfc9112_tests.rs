@@ -25,7 +25,7 @@ const TARGETS: [&str; 19] = [
     "/nothing",
 ];
 
-/// Those which need neither NATS nor PostgreSQL, with the status of a good request.
+/// Routes that need neither NATS nor PostgreSQL, with the status of a good request.
 const ANSWERED: [(&str, &str); 12] = [
     ("/", "200"),
     ("/mem_len", "200"),
@@ -59,7 +59,7 @@ fn statuses(answer: &str) -> Vec<&str> {
     lines.filter_map(|line| line.get(2..5)).collect()
 }
 
-/// The same for the request as it is, and on the long way.
+/// Checks the request as it is, and through hyper.
 fn is_answered(web: &Web, request: &str, right: &[&str]) {
     let begin = request.len() - request.trim_start().len();
     let long = request[begin..].replacen("\r\n", LONG_WAY, 1);

@@ -14,7 +14,7 @@ pub(crate) fn of_type(oid: u32) -> Option<RowFormat> {
     types.into_iter().find(|(column, _)| column.oid() == oid).map(|(_, format)| format)
 }
 
-/// That of a table; of one whose column has another type, or is missing, what it should have.
+/// The format of a table; if the column has another type, or is missing, the format it should have.
 pub(super) async fn of(client: &Client, oid: u32, settings: &Postgres) -> Result<RowFormat, Error> {
     let query = "SELECT atttypid FROM pg_catalog.pg_attribute
                  WHERE attrelid = $1 AND attname = 'data' AND attnum > 0 AND NOT attisdropped";
@@ -23,7 +23,7 @@ pub(super) async fn of(client: &Client, oid: u32, settings: &Postgres) -> Result
     Ok(found.unwrap_or(settings.format))
 }
 
-/// That of a table that is there, for what only reads it.
+/// The format of an existing table, for commands that only read it.
 ///
 /// # Errors
 /// PostgreSQL can't be asked, or has no such table.
