@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn where_reads_are_not_noted_they_take_nothing() {
+    fn reads_that_are_not_noted_take_no_memory() {
         let (noted, not) = (BodyShards::new(true), BodyShards::new(false));
         for bodies in [&noted, &not] {
             bodies.insert(7, Body::evicted("a", &[])).unwrap();

@@ -359,7 +359,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_asks_for_an_order_waits_for_nobody_who_has_the_index() {
+    fn reader_of_an_order_does_not_wait_for_the_lock_of_the_index() {
         let cache = Cache::new(
             Arc::new(Layouts::new(model::Model::order().unwrap().shape()).unwrap()),
             Vec::new(),

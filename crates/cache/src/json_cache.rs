@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_read_twice_is_kept() {
+    fn order_that_is_read_twice_stays_in_the_json_cache() {
         let json_cache = JsonCache::new();
         json_cache.note(7, b"seven");
         assert_eq!(written(&json_cache, 7), None);
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_is_taken_by_whoever_is_read_more_often() {
+    fn json_cache_slot_goes_to_the_order_that_is_read_more_often() {
         let json_cache = JsonCache::new();
         let [one, other] = [7, 7 + PLACES as u32];
         (0..2).for_each(|_| json_cache.note(one, b"one"));
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_left_of_who_leaves() {
+    fn removed_order_leaves_nothing_in_the_json_cache() {
         let json_cache = JsonCache::new();
         (0..2).for_each(|_| json_cache.note(7, b"seven"));
         json_cache.forget(7);
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_long_is_not_kept() {
+    fn long_json_is_not_cached() {
         let json_cache = JsonCache::new();
         (0..2).for_each(|_| json_cache.note(7, &[b' '; LONGEST + 1]));
         assert_eq!(written(&json_cache, 7), None);

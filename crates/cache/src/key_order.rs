@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn what_goes_between_those_of_another_is_found_near_the_one_before() {
+    fn key_between_keys_of_another_writer_is_inserted_near_the_last_one() {
         let (mut ordered, looks) = (KeyOrder::default(), std::cell::Cell::new(0));
         for first in 0..4 {
             for id in (0..2_000).map(|n| 4 * n + first) {

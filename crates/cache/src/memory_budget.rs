@@ -167,13 +167,13 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_read_stays_for_another_round() {
+    fn order_that_was_read_survives_one_round_of_eviction() {
         let (mut budget, mut read) = (entered(3), HashSet::from([0]));
         assert_eq!(std::iter::from_fn(|| next(&mut budget, &mut read)).collect::<Vec<_>>(), [1, 2, 0]);
     }
 
     #[test]
-    fn one_that_is_read_again_and_again_stays_while_others_come() {
+    fn order_that_is_read_often_stays_while_others_arrive() {
         let mut budget = entered(3);
         for id in 3..1000 {
             assert_ne!(next(&mut budget, &mut HashSet::from([1])), Some(1));
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn those_that_have_left_are_passed_over() {
+    fn eviction_skips_orders_that_were_removed() {
         let mut budget = entered(4);
         assert_eq!(budget.next(|id| id > 2, |_| false), Some(3));
         assert_eq!(budget.next(|_| true, |_| false), None);

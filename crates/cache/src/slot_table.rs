@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_shares_its_lowest_bits_lies_all_over_the_table() {
+    fn hashes_with_equal_low_bits_spread_over_the_table() {
         let shard = (0..4096_u32).map(|slot| slot << 8 | 7);
         let places: HashSet<_> = shard.map(|hash| spread(hash) % 4096).collect();
         // At random, 0.63 of all places would be taken.

@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_is_there_once_and_an_evicted_body_keeps_all() {
+    fn hashes_are_unique_and_an_evicted_body_keeps_all() {
         let mut hashes = ValueHashes::default();
         for (place, hash) in [(0, 7), (2, 9), (2, 8), (2, 9), (2, 8), (7, 1)] {
             hashes.add(place, hash);

@@ -29,7 +29,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn only_where_readers_wait_and_not_for_ever() {
+    async fn writer_yields_only_to_waiting_readers_and_for_a_bounded_time() {
         let cache = Cache::new(
             Arc::new(Layouts::new(model::Model::order().unwrap().shape()).unwrap()),
             Vec::new(),

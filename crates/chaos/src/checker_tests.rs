@@ -62,7 +62,7 @@ fn nothing_is_wrong_where_all_is_right() {
 }
 
 #[test]
-fn one_that_was_not_acknowledged_may_be_there_once() {
+fn unacknowledged_message_may_be_stored_once() {
     let add = |ledger: &Ledger, snapshot: &mut Snapshot, id: &str| {
         snapshot.rows.push((id.into(), Ok(format!("{{\"order_uid\":\"{}\"}}", ledger.uid(123)))));
         memory_follows(snapshot);

@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_cut_or_too_long() {
+    fn truncated_or_oversized_gob_is_refused() {
         assert!(matches!(Reader::new(&[], 0).uint(), Err(Fault::Truncated)));
         assert!(matches!(Reader::new(&[0xfe, 1], 0).uint(), Err(Fault::Truncated)));
         assert!(matches!(Reader::new(&[0xf7; 12], 0).uint(), Err(Fault::BadNumber)));

@@ -103,13 +103,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn is_the_place_in_the_stream() {
+    fn key_is_time_and_sequence_of_the_message() {
         let key = Key::from_stream(1_700_000_000_123_456_789, 42);
         assert_eq!(key.as_str(), "1700000000123456789-42");
     }
 
     #[test]
-    fn is_told_from_other_ids() {
+    fn key_of_a_message_is_distinguished_from_other_ids() {
         assert!(Key::is_from_stream("1700000000123456789-42"));
         for other in [
             "",
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn comes_after_the_go_services_key_of_the_same_instant() {
+    fn key_sorts_after_the_go_services_key_of_the_same_instant() {
         assert!(Key::from("1700000000123456789") < Key::from_stream(1_700_000_000_123_456_789, 1));
     }
 }

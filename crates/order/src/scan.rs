@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn half_a_character_is_none_whatever_stands_beside_it() {
+    fn half_a_character_is_refused_whatever_stands_beside_it() {
         let (first, second) = (b"\xd0".to_vec(), b"\xbf".to_vec());
         assert!(is_shown(&[[&first[..], &second].concat()]));
         assert!(!is_shown(&[first.clone(), second.clone()]));

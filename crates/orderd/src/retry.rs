@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn grows_to_two_seconds() {
+    fn backoff_grows_to_two_seconds() {
         assert_eq!(Backoff::after(0), Duration::ZERO);
         assert_eq!(Backoff::after(1), FIRST_DELAY);
         assert_eq!(Backoff::after(2), FIRST_DELAY * 2);

@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn one_covers_another() {
+    fn subject_with_wildcards_covers_narrower_subjects() {
         for (wide, narrow) in
             [("a.>", "a.b.c"), ("a.>", "a.*"), ("a.*", "a.b"), ("a.*.c", "a.*.c"), (">", "a.>"), ("a", "a")]
         {

@@ -28,7 +28,7 @@ fn its_exit_status_and_its_words_are_known() {
 }
 
 #[test]
-fn it_may_tidy_up_before_it_ends() {
+fn process_that_is_stopped_may_clean_up_before_it_ends() {
     let scratch = Scratch::new().unwrap();
     let script = "trap 'echo tidy; exit 0' TERM; echo ready; while :; do sleep 0.01; done";
     let mut process = Process::spawn(shell(script, &scratch)).unwrap();
@@ -38,7 +38,7 @@ fn it_may_tidy_up_before_it_ends() {
 }
 
 #[test]
-fn one_that_hears_nothing_is_killed() {
+fn process_that_ignores_the_stop_is_killed() {
     let scratch = Scratch::new().unwrap();
     let script = "trap '' TERM; echo ready; while :; do sleep 0.01; done";
     let patience = Duration::from_millis(50);

@@ -38,7 +38,7 @@ fn what_publishers_write_is_plain() {
 }
 
 #[test]
-fn what_is_unusual_is_not_plain() {
+fn unusual_documents_are_left_to_the_general_parser() {
     for text in [
         "",
         "{}",

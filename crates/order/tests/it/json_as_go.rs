@@ -107,7 +107,7 @@ fn arrays_given_twice_are_merged_element_by_element() {
 }
 
 #[test]
-fn what_is_required_is_looked_for_in_what_was_merged() {
+fn required_member_is_looked_for_in_the_merged_document() {
     let mut parser = Parser::checking(shape(), &["items".to_owned(), "order_uid".to_owned()], false).unwrap();
     let mut missing = |document: &str| {
         let refusal = parser.parse(document.as_bytes(), "1-1").err()?;

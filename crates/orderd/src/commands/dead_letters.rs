@@ -250,7 +250,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_says_that_its_number_is_a_byte() {
+    fn location_of_a_refusal_names_its_offset_as_a_byte() {
         assert_eq!(place("$.payment.amount", "37"), "$.payment.amount, byte 37");
         assert_eq!((place("", "0"), place("$", "")), ("byte 0".into(), "$".into()));
         assert_eq!(place("", ""), "");

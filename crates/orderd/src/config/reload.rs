@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn what_doesnt_match_yet_leaves_what_was() {
+    fn files_that_do_not_match_yet_leave_the_current_value() {
         let dir = scratch();
         let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
         write("first", "1");

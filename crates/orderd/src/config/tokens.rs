@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_derived_is_the_same_for_the_same_token_alone() {
+    fn token_id_and_key_depend_on_the_token_alone() {
         let (first, again, other) =
             (Token::new("a".into(), "t"), Token::new("b".into(), "t"), Token::new("a".into(), "u"));
         assert_eq!(first.id, again.id);

@@ -67,14 +67,14 @@ mod tests {
     }
 
     #[test]
-    fn all_are_shown_up_to_the_rate() {
+    fn sampler_shows_all_orders_up_to_the_rate() {
         assert_eq!(shown_in_tenths(1, 10, 5), vec![10; 50]);
         // Eighty at once, each second.
         assert_eq!(shown_in_tenths(80, 1000, 3).iter().sum::<usize>(), 240);
     }
 
     #[test]
-    fn above_it_they_are_spread_over_the_second() {
+    fn sampler_spreads_shown_orders_over_the_second_above_the_rate() {
         for (chunk, every) in [(1, 1), (10, 1), (256, 25)] {
             let tenths = shown_in_tenths(chunk, every, 5);
             assert!(tenths[10..].iter().all(|&shown| (5..=15).contains(&shown)), "{tenths:?}");

@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_has_a_bound() {
+    fn unsampled_ring_is_bounded() {
         let unsampled = Unsampled::new();
         unsampled.0.write().readers = 1;
         let key = "k".repeat(MAX_KEPT_BYTES / 10);

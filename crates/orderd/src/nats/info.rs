@@ -263,7 +263,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_unknown_null_or_missing_hides_nothing() {
+    fn unknown_null_or_missing_fields_of_nats_do_not_hide_a_stream() {
         let text = r#"{"config":{"name":"S","subjects":null,"storage":"tape","sources":null,"what":{"is":1}},
             "state":{"messages":7,"bytes":70,"first_seq":1,"last_seq":7}}"#;
         let stream: StreamInfo = serde_json::from_str(text).unwrap();

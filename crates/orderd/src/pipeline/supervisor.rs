@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_that_ends_fails_or_panics_stops_all_by_its_name() {
+    async fn stage_that_ends_fails_or_panics_stops_all_and_is_named() {
         let ended = ended_by("decode", Box::pin(async { Ok(()) })).await;
         assert_eq!(ended, "stage decode ended although nobody told it to");
         let failed = ended_by("encode", Box::pin(async { anyhow::bail!("no room") })).await;
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn those_that_were_told_to_end_do_so_without_an_error() {
+    async fn stages_that_are_stopped_end_without_an_error() {
         let (stop, give_up) = (CancellationToken::new(), CancellationToken::new());
         let mut stages = Supervisor::default();
         let told = stop.clone();

@@ -370,7 +370,7 @@ async fn nats_with_a_credentials_file() {
 
 /// The error names what to correct, and no secret.
 #[tokio::test(flavor = "multi_thread")]
-async fn who_is_not_let_in_is_told_why() {
+async fn refused_connection_is_explained() {
     let options = PostgresOptions { password: Some("sesame".into()), ..PostgresOptions::quick() };
     let stack = Stack { postgres: Postgres::temporary(options).unwrap(), ..Stack::new() };
     let at = |user: &str, database: &str| {

@@ -201,7 +201,7 @@ async fn the_seeds_number_is_that_of_mem_len() {
 }
 
 #[test]
-fn the_tools_find_nothing_wrong() {
+fn promtool_and_amtool_accept_the_rules() {
     let mut say = |line: &str| eprintln!("{line}");
     tools::ensure_prometheus(&mut say).unwrap();
     let promtool = tools::find_promtool().unwrap();

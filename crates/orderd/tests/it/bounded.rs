@@ -112,7 +112,7 @@ fn assert_comes_again(answer: &Answer) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn everything_is_as_without_a_bound() {
+async fn answers_are_the_same_with_and_without_a_memory_bound() {
     let (stack, shown) = filled(COUNT).await;
     for bound in [SOME, NONE] {
         let mut service = full(&stack, &[bound, SEARCH]).await;
@@ -182,7 +182,7 @@ async fn without_postgres_memory_answers_and_the_rest_is_to_come_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_not_committed_is_not_evicted() {
+async fn order_that_is_not_committed_is_not_evicted() {
     let stack = Stack::new();
     let service = stack.serve(&[NONE]).await;
     let client = stack.sql().await;
@@ -211,7 +211,7 @@ async fn what_is_not_committed_is_not_evicted() {
 
 /// As if two values had the same hash: the table has another order where memory has only hashes.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_only_hashes_say_is_not_believed() {
+async fn match_by_hash_alone_is_checked_in_the_table() {
     let (stack, shown) = filled(200).await;
     let service = stack.serve(&[NONE, SEARCH]).await;
     let boats: Vec<&String> = shown.ids.iter().skip(2).step_by(3).rev().collect();
@@ -268,7 +268,7 @@ async fn an_evicted_order_that_is_erased_stays_away() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_evicted_order_that_is_refused_leaves_and_comes_back_after_a_mend() {
+async fn evicted_order_that_is_refused_leaves_and_is_taken_in_after_a_correction() {
     let stack = Stack::new();
     let service = stack.serve(&[NONE]).await;
     stack.postgres.psql("ALTER TABLE public.orders2 ADD CONSTRAINT no CHECK (length(data) < 0)").unwrap();
@@ -320,7 +320,7 @@ async fn memory_stays_within_the_bound_while_ever_more_come() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_that_is_read_again_and_again_stays() {
+async fn order_that_is_read_often_is_not_evicted() {
     let (mut stack, shown) = filled(COUNT).await;
     let service = full(&stack, &[SOME, SEARCH]).await;
     let (hot, first) = (&shown.ids[COUNT / 2], &shown.ids[0]);
@@ -335,7 +335,7 @@ async fn one_that_is_read_again_and_again_stays() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_read_is_put_back_and_counted() {
+async fn order_that_is_read_from_the_table_returns_to_memory_and_is_counted() {
     let (stack, shown) = filled(COUNT).await;
     let service = full(&stack, &[SOME, SEARCH]).await;
     let found = async || {

@@ -103,7 +103,7 @@ async fn orders_are_listed_as_they_come_paged_opened_and_found() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pages_are_turned() {
+async fn page_view_turns_pages() {
     let (stack, service) = Stack::started().await;
     stack.publish(&orders(101)).await;
     service.wait_len(101).await;
@@ -147,7 +147,7 @@ async fn the_description_of_the_api_can_be_read_by_all() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_pauses_when_asked_and_while_one_reads() {
+async fn live_list_pauses_when_asked_and_while_scrolled_down() {
     let (stack, service) = Stack::started().await;
     stack.publish(&orders(60)).await;
     let browser = open(&service).await;
@@ -269,7 +269,7 @@ async fn a_document_of_another_kind_is_a_tree() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_goes_on_after_the_service_was_away() {
+async fn live_list_continues_after_the_service_was_away() {
     let (stack, mut service) = Stack::started().await;
     let addr = service.addr.to_string();
     stack.publish(&[order("before")]).await;
@@ -317,7 +317,7 @@ async fn while_paused_it_stays_as_it_is_even_over_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_away_is_told() {
+async fn page_shows_which_server_is_away() {
     let (mut stack, service) = Stack::started().await;
     let browser = open(&service).await;
     browser.reads("#parts .up", "NATS").await;
@@ -329,7 +329,7 @@ async fn what_is_away_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_signs_in_with_a_token_and_out_again() {
+async fn user_signs_in_with_a_token_and_out_again() {
     let stack = Stack::new();
     let service = stack.serve(&[("HTTP_TOKEN", "open-sesame")]).await;
     let browser = open(&service).await;
@@ -398,7 +398,7 @@ async fn a_late_answer_signs_nobody_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_whose_leave_was_not_heard_is_told() {
+async fn user_is_told_when_the_sign_out_did_not_reach_the_service() {
     let stack = Stack::new();
     let service = stack.serve(&[("HTTP_TOKEN", "open-sesame")]).await;
     let browser = open(&service).await;
@@ -441,7 +441,7 @@ async fn ten_thousand_a_second_freeze_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_keyboard_is_enough() {
+async fn page_works_with_the_keyboard_alone() {
     const TAB: &str = "\u{e004}";
     const ENTER: &str = "\u{e007}";
     let (stack, service) = Stack::started().await;
@@ -486,7 +486,7 @@ async fn a_search_has_an_address_and_enter_opens_its_newest_hit() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_not_known_while_a_part_is_away_is_no_number() {
+async fn unknown_figures_are_shown_as_a_dash_while_a_server_is_away() {
     let (mut stack, mut service) = Stack::started().await;
     stack.publish(&["{".to_owned(), order("one")]).await;
     let browser = open(&service).await;
@@ -503,7 +503,7 @@ async fn what_is_not_known_while_a_part_is_away_is_no_number() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_slow_connection_is_enough() {
+async fn page_works_over_a_slow_connection() {
     let (stack, service) = Stack::started().await;
     stack.publish(&orders(60)).await;
     service.wait_len(60).await;

@@ -63,7 +63,7 @@ fn nothing_is_lost_or_doubled_where_the_service_is_told_to_end_with_full_hands()
 }
 
 #[test]
-fn it_ends_in_time_while_nats_answers_nothing() {
+fn service_ends_in_time_while_nats_does_not_answer() {
     // Messages that claim a key wait for an answer; the breaker passes again after the service has ended.
     let mut plan =
         again_and_again(1_004, 2, &[Injection::Break(Side::Nats, Mode::BlackHole), Injection::Terminate]);

@@ -84,7 +84,7 @@ async fn all_there(stack: &Stack) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_well_is_said_in_one_line_and_nothing_is_left() {
+async fn check_reports_usable_servers_in_one_line_each_and_leaves_nothing_behind() {
     let stack = Stack::new();
     for is_used in [false, true] {
         if is_used {

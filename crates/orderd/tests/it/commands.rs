@@ -99,7 +99,7 @@ fn shells_complete_commands_and_flags() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rate_that_is_none_is_refused() {
+async fn invalid_rate_is_refused() {
     let stack = Stack::new();
     for rate in ["1e-25", "-1", "NaN", "inf"] {
         let refused = stack.run(&["publish", "--count", "2", &format!("--rate={rate}")], "").await;

@@ -73,7 +73,7 @@ async fn a_thousand_readers_dont_hold_up_the_intake_and_cost_little_memory() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_more_than_may_read_is_told_to_come_again() {
+async fn event_reader_beyond_the_limit_gets_503() {
     let stack = Stack::new();
     let service = stack.serve(&[("HTTP_EVENT_READERS", "2")]).await;
     let _first = Reader::new(&service, None).await;
@@ -93,7 +93,7 @@ async fn one_more_than_may_read_is_told_to_come_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_shown_of_many_is_spread_over_the_second() {
+async fn events_shown_under_load_are_spread_over_the_second() {
     in_three_tries(async || {
         let longest = in_time("orders are shown", longest_pause()).await;
         (longest < Duration::from_millis(700))
@@ -131,7 +131,7 @@ async fn longest_pause() -> Duration {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn as_many_files_may_be_open_as_the_machine_lets_it() {
+async fn limit_of_open_files_is_raised_to_the_hard_limit() {
     let mut stack = Stack::new();
     let script = stack.scratch.path().join("with-few-files");
     let program = stack.program.display();

@@ -25,7 +25,7 @@ async fn wait_for_dead(stack: &Stack, count: usize) -> Vec<Value> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_says_what_where_and_when() {
+async fn dead_letter_has_reason_path_subject_and_time() {
     let (stack, _service) = Stack::started().await;
     let bad = r#"{"order_uid":"a","items":[{"price":1},{"price":"much"}]}"#;
     stack.publish(&[bad, "{", &order("good")]).await;
@@ -101,7 +101,7 @@ async fn replay_makes_each_the_order_of_its_key_however_often_it_is_run() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_row_refused_by_postgres_comes_back_after_a_mend() {
+async fn row_refused_by_postgres_is_taken_in_after_a_correction() {
     let (stack, service) = Stack::started().await;
     stack
         .postgres
@@ -156,7 +156,7 @@ async fn an_unknown_reason_is_an_error_that_names_those_that_are() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn they_are_shown_over_http_without_a_token_on_loopback_but_not_sent_again() {
+async fn http_without_a_token_on_loopback_shows_dead_letters_but_does_not_replay_them() {
     let (stack, service) = Stack::started().await;
     let bad = r#"{"order_uid":"a","sm_id":"much"}"#;
     stack.publish(&["\u{7f}", bad]).await;
@@ -181,7 +181,7 @@ async fn they_are_shown_over_http_without_a_token_on_loopback_but_not_sent_again
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn they_are_sent_again_over_http_with_a_token_and_from_no_other_page() {
+async fn http_replays_dead_letters_with_a_token_and_for_no_other_origin() {
     let (stack, mut service, letters) = two_dead_letters().await;
     assert_eq!(service.stop(), Some(0));
     let service = stack.serve(&[("REQUIRE", "none"), ("HTTP_REPLAY_TOKEN", "secret")]).await;
@@ -206,7 +206,7 @@ async fn they_are_sent_again_over_http_with_a_token_and_from_no_other_page() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn they_are_listed_in_the_order_of_their_messages() {
+async fn dead_letters_are_listed_in_the_order_of_their_messages() {
     let (stack, _service) = Stack::started().await;
     let context = jetstream::new(stack.client().await);
     eventually("their stream", async || context.get_stream(DEAD).await.ok()).await;
@@ -250,7 +250,7 @@ async fn the_newest_are_found_across_gaps_without_reading_them_all() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_nats_it_says_so() {
+async fn dead_letters_over_http_are_503_without_nats() {
     let (mut stack, service) = Stack::started().await;
     stack.nats.stop();
     let answer = service.get("/dead_letters").await;

@@ -157,7 +157,7 @@ async fn installations_that_keep_them_in_one_stream_see_only_their_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn those_of_an_earlier_version_stay_and_are_named_at_the_start() {
+async fn dead_letters_of_an_earlier_version_stay_and_are_named_at_the_start() {
     let stack = Stack::new();
     let mut dead = make_stream(&stack, DEAD, "dead.>").await;
     for subject in

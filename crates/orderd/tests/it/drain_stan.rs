@@ -185,7 +185,7 @@ async fn a_server_that_is_no_nats_streaming_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_nats_streaming_server_is_none_to_serve_from() {
+async fn nats_streaming_server_is_refused_by_serve() {
     if go().is_none() {
         return;
     }

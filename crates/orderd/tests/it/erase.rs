@@ -185,7 +185,7 @@ async fn erase(stack: &Stack, args: &[&str], code: i32) -> (String, String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_what_was_never_there_nothing_is_erased_and_no_key_is_kept() {
+async fn erasing_an_unknown_id_erases_nothing_and_keeps_no_key() {
     let stack = Stack::new();
     let service = stack.serve(&[("HTTP_ERASE_TOKEN", "eraser")]).await;
     stack.publish(&orders(1)).await;
@@ -222,7 +222,7 @@ async fn of_what_was_never_there_nothing_is_erased_and_no_key_is_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_says_what_was_there_once() {
+async fn erase_reports_each_trace_once() {
     let stack = Stack::new();
     let service = stack.serve(&[("HTTP_ERASE_TOKEN", "eraser")]).await;
     stack.publish(&[order("one"), order("two"), order("three"), "{".into()]).await;

@@ -86,7 +86,7 @@ async fn everything(service: &crate::support::Service) -> Vec<(String, String)> 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_delivered_again_is_one_order() {
+async fn message_that_is_delivered_again_is_one_order() {
     let (stack, mut service) = Stack::started().await;
     // No write can finish, so that nothing is acknowledged when it is killed.
     let lock = stack.sql().await;

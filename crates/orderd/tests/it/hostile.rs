@@ -158,7 +158,7 @@ const FORM: &[u8] =
     content-length: 100\r\n\r\ntok";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn slow_and_silent_clients_keep_nobody_waiting_and_are_dropped() {
+async fn slow_and_silent_clients_are_disconnected_and_delay_no_others() {
     let (stack, service) = Stack::started().await;
     stack.publish(&[order("one")]).await;
     service.wait_len(1).await;
@@ -204,7 +204,7 @@ const NO_HEADERS: [&[u8]; 9] = [
 
 /// The server stores them and acknowledges them to their publisher.
 #[tokio::test(flavor = "multi_thread")]
-async fn headers_that_are_none_cost_nothing() {
+async fn malformed_headers_cost_no_message() {
     let stack = Stack::new();
     let service = stack.serve(&[("PUB_TOPIC", "orders.>")]).await;
     let mut nats = TcpStream::connect(("127.0.0.1", stack.nats.port())).await.unwrap();
@@ -262,7 +262,7 @@ async fn publish_junk(client: &async_nats::Client, number: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn junk_among_good_orders_stalls_nobody() {
+async fn junk_among_good_orders_does_not_delay_them() {
     const JUNK: usize = 100_000;
     let (stack, service) = Stack::started().await;
     let client = stack.client().await;

@@ -159,7 +159,7 @@ async fn dead_letters(stack: &Stack) -> Vec<String> {
 
 /// Other seeds by `FRAMES_SEED`.
 #[tokio::test(flavor = "multi_thread")]
-async fn messages_of_any_bytes_end_once_and_hold_up_nobody() {
+async fn messages_of_any_bytes_are_processed_once_and_block_no_others() {
     let seed = std::env::var("FRAMES_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(16);
     let mut random = Random(seed);
     let stack = Stack::new();

@@ -128,7 +128,7 @@ async fn rows_are_the_documents_for_sql_and_its_indexes() {
 
 /// The table has it as it is served, also where COPY has written it.
 #[tokio::test(flavor = "multi_thread")]
-async fn many_at_once_are_the_same_before_and_after() {
+async fn many_json_rows_are_the_same_before_and_after_a_restart() {
     for format in FORMATS {
         let stack = Stack::new();
         let count = 1500;

@@ -184,7 +184,7 @@ async fn above_a_hundred_a_second_what_is_not_shown_is_counted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_slow_reader_is_dropped_and_holds_up_nobody() {
+async fn slow_reader_is_disconnected_and_blocks_no_others() {
     const ORDERS: u64 = 600;
     let (stack, service) = Stack::started().await;
     let mut slow = silent(&service).await;
@@ -213,7 +213,7 @@ async fn a_slow_reader_is_dropped_and_holds_up_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_who_doesnt_read_doesnt_hold_up_the_end() {
+async fn event_reader_that_stalls_does_not_delay_the_shutdown() {
     let (stack, mut service) = Stack::started().await;
     let _silent = silent(&service).await;
     let large = "x".repeat(60_000);

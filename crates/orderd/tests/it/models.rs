@@ -149,7 +149,7 @@ async fn refused_members_are_taken_in_once_the_model_has_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_model_that_is_none_is_refused_with_its_path() {
+async fn invalid_model_is_refused_with_the_path_of_the_error() {
     let stack = Stack::new();
     for (name, text, said) in [
         ("a.json", r#"{"items": [{"x": 1}, {"x": "1"}]}"#, "$.items[1].x is a string"),

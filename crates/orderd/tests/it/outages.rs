@@ -182,7 +182,7 @@ async fn postgres_refuses_to_write_for_a_while() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_table_that_stops_coming_is_read_anew() {
+async fn fill_that_stalls_is_started_again() {
     let (stack, mut first) = Stack::started().await;
     stack.publish(&orders(10)).await;
     first.wait_len(10).await;

@@ -65,7 +65,7 @@ async fn sent(service: &Service, path: &str, accepts: &str) -> (usize, Option<St
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_long_is_compressed_for_whoever_asks() {
+async fn long_answers_are_compressed_for_clients_that_accept_it() {
     let (stack, service) = Stack::started().await;
     stack.publish(&orders(50)).await;
     service.wait_len(50).await;

@@ -86,7 +86,7 @@ async fn orders_that_were_restored_without_their_position_come_back_while_it_run
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn new_rows_that_something_else_deletes_are_not_written_for_ever() {
+async fn new_rows_that_a_trigger_deletes_are_written_a_bounded_number_of_times() {
     let (stack, service) = Stack::started().await;
     let delete = "CREATE FUNCTION gone() RETURNS trigger LANGUAGE plpgsql AS
         'BEGIN DELETE FROM orders2; RETURN NULL; END';
@@ -232,7 +232,7 @@ async fn a_writer_that_stops_hands_over_and_one_that_is_killed_is_replaced() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_that_was_made_anew_is_read_from_its_beginning() {
+async fn recreated_stream_is_read_from_its_beginning() {
     let (stack, service) = Stack::started().await;
     stack.publish(&orders(30)).await;
     committed(&stack, 30).await;
@@ -458,7 +458,7 @@ async fn a_dropped_dead_letter_stays_away_from_a_table_that_is_restored() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_several_replays_the_first_that_was_taken_in_is_the_order_again_after_a_restore() {
+async fn first_replay_that_was_taken_in_is_the_order_again_after_a_restore() {
     let (stack, service) = Stack::started().await;
     // Refused by PostgreSQL, refused as a document, taken in, one too many.
     let constraint = "ALTER TABLE orders2 ADD CONSTRAINT bad CHECK (position('order-7'::bytea in data) = 0)";

@@ -111,7 +111,7 @@ async fn a_row_that_postgres_refuses_leaves_memory_and_costs_the_others_nothing(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_can_choose_a_key() {
+async fn publisher_can_not_choose_a_key() {
     let (stack, service) = Stack::started().await;
     let client = stack.client().await;
     // With a dead letter stored, which must stay.

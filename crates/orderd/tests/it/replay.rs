@@ -52,7 +52,7 @@ async fn post(service: &Service, key: &str, document: &str) -> Answer {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_counts_what_is_taken_in_and_names_what_is_refused_again() {
+async fn replay_counts_taken_in_orders_and_names_refused_ones() {
     let (stack, mut service) = Stack::started().await;
     stack
         .publish(&["{\"track_number\":\"A\"}", "{", "{\"order_uid\":\"a\",\"items\":[{\"price\":\"much\"}]}"])
@@ -125,7 +125,7 @@ async fn a_corrected_document_replaces_the_payload_of_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_near_max_payload_is_counted_once_named_and_in_nobodys_way() {
+async fn dead_letter_near_max_payload_is_counted_once_named_and_blocks_no_others() {
     let options =
         NatsOptions { extra_config: format!("max_payload: {MAX_PAYLOAD}\n"), ..NatsOptions::default() };
     let stack = Stack { nats: Nats::temporary(options).unwrap(), ..Stack::new() };
@@ -162,7 +162,7 @@ async fn one_near_max_payload_is_counted_once_named_and_in_nobodys_way() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn where_nothing_is_heard_it_says_that_nothing_is_known() {
+async fn replay_without_a_receipt_reports_an_unknown_outcome() {
     let stack = Stack::new();
     let mut service = stack.serve(&[WITH_TOKEN, ("RECEIPT_SUBJECTS", "none")]).await;
     stack.publish(&["{", "["]).await;

@@ -84,7 +84,7 @@ async fn writers(services: &[Service]) -> Vec<serde_json::Value> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_alone_reads_nothing_twice() {
+async fn single_process_reads_nothing_twice() {
     let (stack, mut service) = Stack::started().await;
     for round in 1..=3 {
         stack.publish(&(0..100).map(|number| order(&format!("{round}-{number}"))).collect::<Vec<_>>()).await;
@@ -102,7 +102,7 @@ async fn one_alone_reads_nothing_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_that_was_away_while_the_stream_was_trimmed_holds_the_same() {
+async fn process_that_was_away_while_the_stream_was_trimmed_holds_the_same() {
     let stack = Stack::new();
     let mut services = fleet(&stack, 1).await;
     stack.publish_numbers(0..20).await;
@@ -124,7 +124,7 @@ async fn one_that_was_away_while_the_stream_was_trimmed_holds_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_that_was_away_while_nats_was_killed_goes_on() {
+async fn process_that_was_away_while_nats_was_killed_continues() {
     let mut stack = Stack::new();
     let services = fleet(&stack, 2).await;
     stack.publish_numbers(0..40).await;
@@ -140,7 +140,7 @@ async fn one_that_was_away_while_nats_was_killed_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_refused_is_nowhere_and_what_is_sent_again_is_everywhere() {
+async fn refused_order_is_in_no_process_and_replayed_order_is_in_all() {
     let stack = Stack::new();
     let services = fleet(&stack, 3).await;
     let bad = "ALTER TABLE orders2 ADD CONSTRAINT bad CHECK (position('order-1'::bytea in data) = 0)";
@@ -188,7 +188,7 @@ async fn an_erased_order_is_not_brought_back_by_one_that_was_away() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_that_gets_what_another_had_committed_before_it_died_has_the_order() {
+async fn process_that_receives_an_order_committed_by_a_dead_writer_has_it() {
     let (stack, service) = Stack::started().await;
     stack.publish_numbers(0..3).await;
     stack.publish(&["{"]).await;
@@ -209,7 +209,7 @@ async fn one_that_gets_what_another_had_committed_before_it_died_has_the_order()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_that_had_it_refused_takes_it_again_when_another_has_committed_it() {
+async fn process_that_refused_an_order_takes_it_once_another_has_committed_it() {
     let stack = Stack::new();
     let mut services = fleet(&stack, 1).await;
     let bad = "ALTER TABLE orders2 ADD CONSTRAINT bad CHECK (position('order-1'::bytea in data) = 0)";

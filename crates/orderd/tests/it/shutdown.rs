@@ -7,7 +7,7 @@ use devstack::{Nats, NatsOptions, Signal};
 use crate::support::{LIMIT, Stack, eventually, orders};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_held_is_committed_before_it_ends() {
+async fn orders_in_flight_are_committed_before_the_service_ends() {
     let (stack, mut service) = Stack::started().await;
     stack.publish(&orders(2000)).await;
     assert_eq!(service.stop(), Some(0));
@@ -22,7 +22,7 @@ async fn what_is_held_is_committed_before_it_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cant_be_committed_stays_in_the_stream() {
+async fn orders_that_can_not_be_committed_stay_in_the_stream() {
     let (mut stack, mut service) = Stack::started().await;
     stack.postgres.stop();
     stack.publish(&orders(100)).await;
@@ -122,7 +122,7 @@ async fn a_signal_that_comes_twice_at_once_is_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn stopped_is_logged_with_how_long_it_took() {
+async fn stop_is_logged_with_its_duration() {
     let (_stack, mut service) = Stack::started().await;
     assert_eq!(service.stop(), Some(0));
     let log = service.process.log();

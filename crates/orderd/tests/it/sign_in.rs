@@ -132,7 +132,7 @@ async fn reading_replaying_and_erasing_are_three_rights() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_right_without_tokens_is_nobodys_but_reading() {
+async fn without_tokens_only_reading_is_allowed() {
     let stack = Stack::new();
     let service = stack.serve(&[("HTTP_TOKEN", "short")]).await;
     assert!(service.process.log().contains("fewer than 16 bytes"), "{}", service.process.log());

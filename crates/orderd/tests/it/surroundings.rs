@@ -141,7 +141,7 @@ async fn a_stream_in_the_way_of_dead_letters_is_named() {
 
 /// Somebody pauses all consumers of the stream, ours too.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_consumer_that_is_paused_holds_up_nothing() {
+async fn paused_consumer_is_replaced() {
     let (stack, service) = Stack::started().await;
     stack.publish(&[order("before")]).await;
     service.wait_len(1).await;

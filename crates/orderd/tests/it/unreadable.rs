@@ -55,7 +55,7 @@ async fn cutter(upstream: u16) -> (u16, Arc<AtomicUsize>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_at_which_connections_end_becomes_a_dead_letter_and_holds_up_nobody() {
+async fn message_that_breaks_connections_becomes_a_dead_letter_and_blocks_no_others() {
     let stack = Stack::new();
     let (port, cuts) = cutter(stack.nats.port()).await;
     let mut service = stack.serve(&[("NATS_PORT", &port.to_string())]).await;

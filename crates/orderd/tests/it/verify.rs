@@ -12,7 +12,7 @@ async fn verified(stack: &Stack, service: &Service) -> (Option<i32>, Value) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_finds_what_differs_and_nothing_else() {
+async fn verify_finds_what_differs_and_nothing_else() {
     let (stack, service) = Stack::started().await;
     stack.publish(&orders(70)).await;
     stack.publish(&["{", ""]).await;

@@ -72,7 +72,7 @@ async fn stream_that_refuses_publishers_is_a_warning() {
 }
 
 #[tokio::test]
-async fn position_shows_what_waits() {
+async fn position_lag_shows_messages_that_wait() {
     let stack = Stack::new();
     let service = stack.serve(&[]).await;
     stack.publish(&orders(1)).await;

@@ -102,7 +102,7 @@ async fn of_a_wider_stream_only_the_topic_is_taken() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn where_several_streams_have_a_part_it_takes_from_none_unless_told_which() {
+async fn several_matching_streams_are_refused_until_one_is_named() {
     let stack = Stack::new();
     make_stream(&stack, "EU", &["orders.eu"], false).await;
     make_stream(&stack, "US", &["orders.us"], false).await;
@@ -139,7 +139,7 @@ async fn a_subject_that_does_not_fit_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_on_a_subject_that_is_a_wildcard_itself_holds_up_nobody() {
+async fn message_on_a_wildcard_subject_blocks_no_others() {
     let stack = Stack::new();
     let service = stack.serve(&[TOPIC]).await;
     let client = stack.client().await;

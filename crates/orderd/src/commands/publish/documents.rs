@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn each_has_the_line_on_which_it_begins() {
+    fn document_has_the_line_on_which_it_begins() {
         let (found, error) = documents(b"\n{\"a\":\n1}\n\n{} []\n7\n8\n");
         assert_eq!(found.iter().map(|(_, line)| *line).collect::<Vec<_>>(), [2, 5, 5, 6, 7]);
         assert_eq!(error, None);

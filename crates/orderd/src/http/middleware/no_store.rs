@@ -54,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn what_did_not_change_varies_as_the_whole_does() {
+    fn not_modified_answer_has_the_vary_of_the_full_answer() {
         let web = Web::new().unwrap();
         for target in ["/", "/docs", "/openapi.json"] {
             let whole = head(&web, target, "");
