@@ -101,7 +101,7 @@ async fn get_once(service: &Service, id: &str) -> Answer {
     service.get_once(&format!("/order/{id}")).await
 }
 
-/// By the routes, and not by the short way before them.
+/// By the routes, and not by the fast path before them.
 async fn get_the_long_way(service: &Service, id: &str) -> Answer {
     service.send(Request::get(format!("/order/{id}")).header("connection", "close")).await
 }

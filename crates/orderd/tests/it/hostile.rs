@@ -71,7 +71,7 @@ async fn odd_requests_get_an_answer_or_a_closed_connection() {
 
 /// The plainest request for an order is answered before hyper sees it; a header that says nothing makes it another.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_short_way_answers_as_the_long_one() {
+async fn fast_path_answers_as_the_routes_do() {
     let stack = Stack::new();
     let service = stack.serve(&[("HTTP_TOKEN", "token")]).await;
     stack.publish(&[order("one")]).await;

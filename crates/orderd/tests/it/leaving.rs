@@ -77,7 +77,7 @@ async fn readyz_is_503_for_the_delay_while_everything_is_served_and_taken_in() {
     stack.publish(&[order("late")]).await;
     service.wait_len(4).await;
     eventually("it is committed", async || (stack.rows() == 4).then_some(())).await;
-    // On the short way and on the long one, an answer is the last of its connection.
+    // On the fast path and in the routes, an answer is the last of its connection.
     for path in [format!("/order/{id}"), "/orders?order_uid=late".into(), "/healthz".into()] {
         let answer = service.get(&path).await;
         assert_eq!(answer.status, StatusCode::OK, "{path}");
@@ -121,7 +121,7 @@ async fn requests_that_come_in_while_it_stops_are_answered_and_idle_connections_
     service.wait_len(1).await;
     let id = service.ids().await.remove(0);
     let order = get(&format!("/order/{id}"));
-    // Half a head: as the first of its connection, behind one on the short way, and behind one on the long way.
+    // Half a head: as the first of its connection, behind one on the fast path, and behind one in the routes.
     let mut halves = Vec::new();
     for before in ["", order.as_str(), get("/mem_len").as_str()] {
         for request in [order.as_str(), get("/mem_len").as_str()] {

@@ -38,7 +38,7 @@ async fn list(service: &Service, path: &str) -> Vec<String> {
     serde_json::from_value(answer.json()).unwrap()
 }
 
-/// A request by the routes, and not by the short way before them.
+/// A request by the routes, and not by the fast path before them.
 fn the_long_way(path: &str) -> hyper::http::request::Builder {
     Request::get(path).header("expect", "nothing")
 }

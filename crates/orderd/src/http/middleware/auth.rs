@@ -118,7 +118,7 @@ fn token_in(value: &[u8]) -> Option<&str> {
 mod tests {
     use crate::fuzzing::{KEY, Web};
 
-    /// On the short way and on the long one.
+    /// On the fast path and in the routes.
     #[test]
     fn a_token_of_any_characters_lets_read_on_both_ways() {
         let web = Web::with(&["--http-token", "pässwörd-0123456789"]).unwrap();

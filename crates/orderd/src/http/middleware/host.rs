@@ -154,7 +154,7 @@ mod tests {
         }
     }
 
-    /// The status of each answer, by the short way where the request is plain, and by the long one.
+    /// The status of each answer, by the fast path where the request is plain, and by the routes.
     fn statuses(web: &Web, request: &str) -> [String; 2] {
         let long = request.replacen("\r\n", "\r\nexpect: nothing\r\n", 1);
         [request, long.as_str()].map(|request| {

@@ -2,7 +2,7 @@
 //! traffic.
 //!
 //! An order and its JSON cost less than a microsecond; hyper, routes and layers on the way to it cost several. So
-//! the plainest form of those requests is answered here, as on the long way. At the first request of any other
+//! the plainest form of those requests is answered here, as by the routes. At the first request of any other
 //! form, or one that is not whole yet, the connection goes on to hyper with all that was read of it.
 
 use std::io::Write as _;
@@ -114,7 +114,7 @@ where
     }
 }
 
-/// A request that is answered on the short way.
+/// A request that is answered on the fast path.
 struct FastRequest {
     asked: FastTarget,
     length: usize,
@@ -136,7 +136,7 @@ fn plain(read: &[u8], app: &App) -> Option<FastRequest> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS];
     let mut request = httparse::Request::new(&mut headers);
     let Ok(httparse::Status::Complete(length)) = request.parse(read) else { return None };
-    // What pages of other addresses may see is said on each answer, by a layer of the long way.
+    // What pages of other addresses may see is said on each answer, by a layer of the routes.
     let is_shared = !app.settings.cors_origins.is_empty();
     let is_plain =
         request.version == Some(1) && !is_shared && request.headers.iter().all(leaves_the_answer_alone);
@@ -192,7 +192,7 @@ fn is_itself(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)
 }
 
-/// Bodies, upgrades, the end of a connection, and other pages' questions are for the long way.
+/// Bodies, upgrades, the end of a connection, and other pages' questions are for the routes.
 fn leaves_the_answer_alone(header: &httparse::Header<'_>) -> bool {
     const SPECIAL: [&str; 5] = ["content-length", "transfer-encoding", "upgrade", "expect", "origin"];
     if header.name.eq_ignore_ascii_case("connection") {
@@ -229,7 +229,7 @@ impl PipelinedAnswers {
         }
     }
 
-    /// Adds an order, if memory has it. A large one is for the long way.
+    /// Adds an order, if memory has it. A large one is for the routes.
     fn push(&mut self, id: &str, begun: Instant, app: &App) -> Lookup {
         self.json.clear();
         // An order that can't be shown is not there; the table says why.
@@ -262,7 +262,7 @@ impl PipelinedAnswers {
         true
     }
 
-    /// Adds the ids of the orders with a value. `false`: that is for the long way, for the table has to be asked, or
+    /// Adds the ids of the orders with a value. `false`: that is for the routes, for the table has to be asked, or
     /// may know more.
     fn push_found(&mut self, criterion: Criterion, begun: Instant, app: &App) -> bool {
         let query = Query::newest(vec![criterion], LIMIT);
@@ -298,7 +298,7 @@ impl PipelinedAnswers {
         self.bytes.extend_from_slice(&self.json);
     }
 
-    /// Adds the long way's answer to a request for an order that memory has no room for. `false`: it is large.
+    /// Adds the answer of the routes to a request for an order that memory has no room for. `false`: it is large.
     async fn push_from_table(&mut self, id: &str, begun: Instant, app: &App) -> bool {
         self.push_answer(order::from_table(app, id).await, crate::http::ORDER, begun, app).await
     }

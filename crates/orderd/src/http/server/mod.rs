@@ -124,7 +124,7 @@ impl Server {
         }
     }
 
-    /// Answers one connection until it ends: what it can on the short way, and the rest by the routes.
+    /// Answers one connection until it ends: what it can on the fast path, and the rest by the routes.
     async fn serve<S>(self, stream: S)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,

@@ -1,4 +1,4 @@
-//! HTTP/1.1 as RFC 9112 and 9110 say, on every route, and on the short way to an order as on the long one.
+//! HTTP/1.1 as RFC 9112 and 9110 say, on every route, and on the fast path as in the routes.
 
 use crate::fuzzing::{KEY, Web};
 
