@@ -73,7 +73,7 @@ pub(crate) fn take_in(env: &mut Environment, count: u64) -> Result<BacklogResult
 
 /// What PostgreSQL and NATS have run until now. Of PostgreSQL's connections, those that are open count.
 pub(crate) fn servers(env: &Environment) -> [Duration; 2] {
-    [procfs::cpu_of_family(env.postgres.pid()), procfs::cpu(env.nats.pid())]
+    [procfs::cpu_of_process_tree(env.postgres.pid()), procfs::cpu(env.nats.pid())]
 }
 
 /// In the middle of all repetitions, for each of the three, and in words.

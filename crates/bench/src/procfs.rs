@@ -33,7 +33,7 @@ fn cpu_of_task(task: &Path) -> Duration {
 }
 
 /// The time that it and its children have run.
-pub(crate) fn cpu_of_family(pid: u32) -> Duration {
+pub(crate) fn cpu_of_process_tree(pid: u32) -> Duration {
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
     let ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     cpu(pid) + ids.filter(|id| parent(*id) == Some(pid)).map(cpu).sum::<Duration>()
@@ -44,7 +44,7 @@ pub(crate) fn cpu_with_children(pid: u32) -> Duration {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let after_name = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
     let ended = after_name.split(' ').skip(13).take(2).filter_map(|ticks| ticks.parse::<u64>().ok());
-    cpu_of_family(pid) + Duration::from_millis(ended.sum::<u64>() * 10)
+    cpu_of_process_tree(pid) + Duration::from_millis(ended.sum::<u64>() * 10)
 }
 
 /// What stands behind the name, which may hold anything, is state and parent.
@@ -60,6 +60,6 @@ mod tests {
         let pid = std::process::id();
         assert!(super::resident(pid) > 100_000);
         assert!(!super::cpu(pid).is_zero());
-        assert!(super::cpu_of_family(super::parent(pid).unwrap()) >= super::cpu(pid));
+        assert!(super::cpu_of_process_tree(super::parent(pid).unwrap()) >= super::cpu(pid));
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use crate::Error;
-use crate::family::Identity;
+use crate::process_tree::ProcessIdentity;
 
 /// Arguments: pid, its start time (a number used again is another process), signal, tenths of a
 /// second until SIGKILL. A stopped process only takes a signal once it is continued.
@@ -36,7 +36,7 @@ pub(crate) struct Guard {
 
 impl Guard {
     /// Watches over a process: if ours dies, it gets the signal, and SIGKILL after `patience`.
-    pub(crate) fn over(process: Identity, signal: Signal, patience: Duration) -> Result<Self, Error> {
+    pub(crate) fn over(process: ProcessIdentity, signal: Signal, patience: Duration) -> Result<Self, Error> {
         let arguments = [
             process.pid.to_string(),
             process.start_time.to_string(),

@@ -8,7 +8,7 @@
 pub mod breaker;
 pub mod cargo;
 mod error;
-mod family;
+mod process_tree;
 mod guard;
 mod nats;
 mod nats_cluster;
@@ -21,7 +21,7 @@ mod scratch;
 mod small_disk;
 mod stan;
 pub mod tools;
-mod user;
+mod run_as;
 mod wait;
 
 pub use error::Error;
@@ -32,9 +32,9 @@ pub use postgres::{Postgres, PostgresOptions, Tls};
 pub use powered_disk::PoweredDisk;
 pub use process::{Launch, Process};
 pub use prometheus::Prometheus;
+pub use run_as::{User, raise_file_limit};
 pub use rustix::process::Signal;
 pub use scratch::Scratch;
 pub use small_disk::SmallDisk;
 pub use stan::Stan;
-pub use user::{User, raise_file_limit};
 pub use wait::{wait_for, wait_until};

@@ -16,9 +16,9 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, waitid};
 
 use crate::error::last_lines;
-use crate::family::{self, Identity};
 use crate::guard::Guard;
-use crate::user::User;
+use crate::process_tree::{self, ProcessIdentity};
+use crate::run_as::User;
 use crate::{Error, wait_for};
 
 /// Waits for the word to go, then becomes the server. If we die before the word, it just ends.
@@ -75,7 +75,7 @@ pub struct Process {
     name: &'static str,
     port: u16,
     child: Child,
-    identity: Identity,
+    identity: ProcessIdentity,
     guard: Guard,
     status: Option<ExitStatus>,
     log: Option<PathBuf>,
@@ -107,7 +107,7 @@ impl Process {
     /// Sends a signal, unless it has ended.
     pub fn signal(&self, signal: Signal) {
         if self.status.is_none() {
-            family::send(self.pid(), signal);
+            process_tree::send(self.pid(), signal);
         }
     }
 
@@ -202,9 +202,9 @@ fn gated(launch: &Launch, output: Option<File>) -> Result<Child, Error> {
     command.spawn().map_err(Error::io(action))
 }
 
-fn guard_over(child: &Child, launch: &Launch) -> Result<(Identity, Guard), Error> {
+fn guard_over(child: &Child, launch: &Launch) -> Result<(ProcessIdentity, Guard), Error> {
     let gone = || Error::failed(format!("start {}", launch.name), "it ended at once");
-    let identity = Identity::of(child.id()).ok_or_else(gone)?;
+    let identity = ProcessIdentity::of(child.id()).ok_or_else(gone)?;
     Ok((identity, Guard::over(identity, launch.last_signal, launch.patience)?))
 }
 

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::family::Identity;
-use crate::user::User;
+use crate::process_tree::ProcessIdentity;
+use crate::run_as::User;
 use crate::{Error, small_disk};
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -29,7 +29,7 @@ impl Scratch {
         if number == 0 {
             sweep(&root);
         }
-        let start_time = Identity::of(std::process::id()).map_or(0, |identity| identity.start_time);
+        let start_time = ProcessIdentity::of(std::process::id()).map_or(0, |identity| identity.start_time);
         let path = root.join(format!("{}-{start_time}-{number}", std::process::id()));
         make(&path)?;
         Ok(Self { path })
@@ -90,7 +90,7 @@ fn sweep(root: &Path) {
     }
 }
 
-fn owner(name: &str) -> Option<Identity> {
+fn owner(name: &str) -> Option<ProcessIdentity> {
     let mut parts = name.split('-');
-    Some(Identity { pid: parts.next()?.parse().ok()?, start_time: parts.next()?.parse().ok()? })
+    Some(ProcessIdentity { pid: parts.next()?.parse().ok()?, start_time: parts.next()?.parse().ok()? })
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::{PostgresOptions, cluster};
 use crate::Error;
-use crate::user::User;
+use crate::run_as::User;
 
 /// Writes the rules at each start, so that other options on kept data mean what they say.
 pub(super) fn write(home: &Path, user: Option<User>, options: &PostgresOptions) -> Result<(), Error> {

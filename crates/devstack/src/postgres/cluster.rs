@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::{DATABASE, PostgresOptions, template};
-use crate::user::User;
+use crate::run_as::User;
 use crate::{Error, tools};
 
 /// PostgreSQL wants its folder for itself; the log stands beside it.

@@ -17,8 +17,8 @@ use rustix::process::Signal;
 
 use crate::ports::Lease;
 use crate::process::{Launch, Process};
-use crate::user::{self, User};
-use crate::{Error, Scratch, family, wait_for, wait_until};
+use crate::run_as::{self, User};
+use crate::{Error, Scratch, process_tree, wait_for, wait_until};
 
 const DATABASE: &str = "demo1";
 /// Recovery after a kill replays what was written since the last checkpoint.
@@ -84,7 +84,7 @@ impl Postgres {
     /// Starts it on the data of a folder, which is filled where it is empty.
     pub fn start(dir: &Path, options: PostgresOptions) -> Result<Self, Error> {
         let user = User::of_postgres()?;
-        let home = user::place(dir, user)?;
+        let home = run_as::place(dir, user)?;
         let programs = cluster::programs_for(&home)?;
         cluster::prepare(&programs, &home, user, &options)?;
         access::write(&home, user, &options)?;
@@ -126,7 +126,7 @@ impl Postgres {
 
     fn standby_on(&self, lease: Lease, port: Option<u16>) -> Result<Self, Error> {
         let scratch = Scratch::new()?;
-        let home = user::place(&scratch.path().join("postgres"), self.user)?;
+        let home = run_as::place(&scratch.path().join("postgres"), self.user)?;
         cluster::copy_running(&self.programs, &home, self.user, &self.url())?;
         let options = PostgresOptions { port, ..self.options.clone() };
         access::write(&home, self.user, &options)?;
@@ -227,7 +227,7 @@ impl Postgres {
         let Some(mut process) = self.process.take() else { return };
         // Stopped, it can't make another backend between the look at them and their end.
         process.signal(Signal::STOP);
-        let backends = family::children(process.pid());
+        let backends = process_tree::children(process.pid());
         process.end(Signal::KILL);
         backends.iter().for_each(|backend| backend.signal(Signal::KILL));
         wait_for(STOP_LIMIT, || !backends.iter().any(|backend| backend.is_alive()));
@@ -254,21 +254,21 @@ impl Postgres {
         self.launch()
     }
 
-    /// Stops the whole family of processes in the middle of what they do: connections stay open,
+    /// Stops the whole process tree in the middle of its work: connections stay open,
     /// nothing answers.
     pub fn pause(&self) {
-        self.signal_family(Signal::STOP);
+        self.signal_tree(Signal::STOP);
     }
 
     /// Lets a paused one go on.
     pub fn resume(&self) {
-        self.signal_family(Signal::CONT);
+        self.signal_tree(Signal::CONT);
     }
 
-    fn signal_family(&self, signal: Signal) {
+    fn signal_tree(&self, signal: Signal) {
         let Some(process) = &self.process else { return };
         process.signal(signal);
-        family::children(process.pid()).iter().for_each(|backend| backend.signal(signal));
+        process_tree::children(process.pid()).iter().for_each(|backend| backend.signal(signal));
     }
 
     /// With a port of our own choice, another one is tried when another process was faster.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::cluster;
-use crate::user::User;
+use crate::run_as::User;
 use crate::{Error, scratch};
 
 /// Small segments of the log: 1 MiB instead of 16 to copy and to make when the server starts.

@@ -7,12 +7,12 @@ use rustix::process::{Pid, Signal, kill_process};
 
 /// A process, not just its number: numbers are used again, start times differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Identity {
+pub(crate) struct ProcessIdentity {
     pub(crate) pid: u32,
     pub(crate) start_time: u64,
 }
 
-impl Identity {
+impl ProcessIdentity {
     /// The process that has this number now; `None` if no process has it.
     pub(crate) fn of(pid: u32) -> Option<Self> {
         let (_, start_time, _) = stat(pid)?;
@@ -40,12 +40,12 @@ pub(crate) fn send(pid: u32, signal: Signal) {
 }
 
 /// The children of a process at this moment.
-pub(crate) fn children(parent: u32) -> Vec<Identity> {
+pub(crate) fn children(parent: u32) -> Vec<ProcessIdentity> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     pids.filter_map(|pid| {
         let (found, start_time, _) = stat(pid)?;
-        (found == parent).then_some(Identity { pid, start_time })
+        (found == parent).then_some(ProcessIdentity { pid, start_time })
     })
     .collect()
 }
