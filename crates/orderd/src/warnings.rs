@@ -193,7 +193,7 @@ mod tests {
         let mut stream = stream();
         change(&mut stream.config);
         (stream.state.messages, stream.state.bytes) = (messages, messages * 100);
-        let warnings = of_stream(&stream, "orders that nobody has read");
+        let warnings = of_stream(&stream, "unread orders");
         warnings.into_iter().map(|warning| (warning.what, warning.finding.severity)).collect()
     }
 

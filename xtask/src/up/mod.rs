@@ -92,7 +92,7 @@ pub(crate) fn run(options: Options) -> Result<ExitCode> {
     ));
     let ended_by_itself = stack.service.wait_for_end_or(&signals);
     let result = match ended_by_itself {
-        Some(status) => Err(anyhow::anyhow!("orderd has ended by itself: {status}")),
+        Some(status) => Err(anyhow::anyhow!("orderd exited unexpectedly: {status}")),
         None => stack.service.stop(&signals),
     };
     data_dir.forget_settings();

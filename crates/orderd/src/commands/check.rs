@@ -69,7 +69,8 @@ fn expiring(settings: &Settings) -> Vec<(&'static str, Finding)> {
     let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
     let ends = settings.files().into_iter().flat_map(|made| made.ends());
     let finding = |(setting, end): (&'static str, i64)| {
-        let fix = format!("replace the file of {setting}; a running service takes the new one by itself");
+        let fix =
+            format!("replace the file of {setting}; a running service reads the new one without a restart");
         let finding = match end - now {
             ..=0 => Finding::blocked(format!("what {setting} names has expired"), fix),
             // Credentials may be made for hours.

@@ -11,7 +11,8 @@ use crate::config::ConfigError;
 pub(super) fn confirmed(question: &str) -> anyhow::Result<bool> {
     let stdin = std::io::stdin();
     if !stdin.is_terminal() {
-        let problem = "is required without a terminal, because nobody can be asked and this can't be undone";
+        let problem =
+            "is required without a terminal: this can't be undone, and there is no user to confirm it";
         return Err(ConfigError::new("--yes", problem).into());
     }
     super::complain(&format!("{question} Type yes:"));

@@ -36,7 +36,7 @@ fn read(
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     let chain = chain.map_err(|error| unusable(setting, path, &error))?;
     if chain.is_empty() {
-        return Err(unusable(setting, path, &"there is no certificate in it"));
+        return Err(unusable(setting, path, &"it contains no certificate"));
     }
     Ok(chain)
 }
@@ -79,8 +79,9 @@ pub(super) fn key(
     let read = PrivateKeyDer::from_pem_slice(&bytes);
     let is_pem = contains(&bytes, b"-----BEGIN");
     match (read, is_pem) {
-        (Err(_), false) => PrivateKeyDer::try_from(bytes)
-            .map_err(|_| unusable(setting, path, &"there is no private key in it")),
+        (Err(_), false) => {
+            PrivateKeyDer::try_from(bytes).map_err(|_| unusable(setting, path, &"it contains no private key"))
+        }
         (read, _) => read.map_err(|error| unusable(setting, path, &error)),
     }
 }

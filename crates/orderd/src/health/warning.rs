@@ -38,7 +38,7 @@ impl Serialize for Warning {
 /// The kinds of warnings, as `what` in `/readyz` and in `orderd_warning`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum What {
-    /// The stream may drop messages that nobody has read.
+    /// The stream may drop unread messages.
     StreamMayDrop,
     /// The stream is full, or nearly: publishers are refused.
     StreamFull,

@@ -68,10 +68,7 @@ async fn with_key_of_its_dead_letter(
     match dead_letters.replay(&key, sequence).await {
         Replay::Honoured => return Some(Message { key: Key::from(key), replayed: true, ..message }),
         Replay::Spent => {
-            tracing::info!(
-                sequence,
-                "a dead letter that was sent again is taken in or dropped already; passed over"
-            );
+            tracing::info!(sequence, "skipped a replay: its dead letter is already taken in or dropped");
         }
         Replay::Foreign => {
             if metrics.foreign_keys.get() == 0 {

@@ -139,7 +139,7 @@ impl Retention {
     /// What publishers and operators have to know. `true`: the account has no room for what is to be kept.
     async fn warn(&self, context: &Context, stream: &str, dead: &str, purges: bool) -> anyhow::Result<bool> {
         let mut warned = Vec::new();
-        for (name, what) in [(stream, "orders that nobody has read"), (dead, "dead letters")] {
+        for (name, what) in [(stream, "unread orders"), (dead, "dead letters")] {
             let found = info::stream(context, name).await?;
             found.iter().for_each(|stream| show_stream(&self.metrics, stream));
             warned.extend(found.iter().flat_map(|stream| warnings::of_stream(stream, what)));

@@ -80,7 +80,7 @@ pub(crate) fn advice(cause: &str) -> Option<&'static str> {
     } else if says(&["notvalidforname"]) {
         "the server's certificate is for another name: use that name in NATS_HOST or NATS_URL"
     } else if says(&["certificaterequired", "badcertificate", "certificate required"]) {
-        "the server wants a certificate of ours: set NATS_CERT and NATS_KEY"
+        "the server requires a client certificate: set NATS_CERT and NATS_KEY"
     } else if says(&["certificate"]) {
         "check the server's certificate"
     } else if says(&["refused"]) {

@@ -55,7 +55,7 @@ impl Drop for Trace {
 
 async fn delete(stream: &Stream, name: &str) {
     if let Err(error) = stream.delete_consumer(name).await {
-        tracing::debug!(%error, "can't delete a consumer; the server does so by itself");
+        tracing::debug!(%error, "can't delete a consumer; the server will delete it");
     }
 }
 

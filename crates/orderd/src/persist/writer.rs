@@ -202,7 +202,7 @@ impl RunningWriter {
         let key = self.key(stream);
         let given = position::release_lease(&session.connection.client, &key, fence);
         if let Ok(Err(error)) = tokio::time::timeout(Duration::from_secs(1), given).await {
-            tracing::debug!(error = describe(&error), "can't hand the lease over; it ends by itself");
+            tracing::debug!(error = describe(&error), "can't release the lease; it will expire");
         }
     }
 

@@ -45,7 +45,7 @@ impl Supervisor {
             let error = match ended {
                 Ok((_, Ok(()))) if stop.is_cancelled() => continue,
                 Ok((_, Ok(()))) => {
-                    ended_first = Some(anyhow::anyhow!("stage {name} ended although nobody told it to"));
+                    ended_first = Some(anyhow::anyhow!("stage {name} ended unexpectedly"));
                     None
                 }
                 Ok((_, Err(error))) => Some(error.context(format!("stage {name} failed"))),
@@ -78,7 +78,7 @@ mod tests {
     #[tokio::test]
     async fn stage_that_ends_fails_or_panics_stops_all_and_is_named() {
         let ended = ended_by("decode", Box::pin(async { Ok(()) })).await;
-        assert_eq!(ended, "stage decode ended although nobody told it to");
+        assert_eq!(ended, "stage decode ended unexpectedly");
         let failed = ended_by("encode", Box::pin(async { anyhow::bail!("no room") })).await;
         assert_eq!(failed, "stage encode failed: no room");
         let panicked = ended_by("cache", Box::pin(async { panic!("an order's content") })).await;

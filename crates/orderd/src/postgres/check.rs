@@ -30,7 +30,7 @@ pub(crate) async fn run(settings: &Postgres) -> ServerReport {
         Ok(Ok(())) => {}
         Ok(Err(error)) => report.findings.push(Finding::blocked(
             format!("PostgreSQL at {} can't be asked: {}", address(server), describe(&error)),
-            "see its log, and what stands between: poolers, firewalls",
+            "see its log, and check the poolers and firewalls in between",
         )),
         Err(_) => report.findings.push(Finding::blocked(
             format!(

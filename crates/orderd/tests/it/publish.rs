@@ -113,7 +113,7 @@ async fn input_without_a_document_or_with_part_of_one_is_said() {
     for blank in ["", " \n\t\r\n", "\u{feff}", "\u{feff}\n"] {
         let empty = publish(&stack, &["--from", &file(&stack, "empty.json", blank.as_bytes())], "").await;
         assert!(empty.code == Some(1) && empty.out.is_empty(), "{blank:?}: {}{}", empty.out, empty.errors);
-        assert!(empty.errors.contains("empty.json: there is no document in it"), "{}", empty.errors);
+        assert!(empty.errors.contains("empty.json: it contains no document"), "{}", empty.errors);
         // A pipe that brings nothing today is no fault.
         let empty = publish(&stack, &["--from", "-"], blank).await;
         assert!(empty.code == Some(0) && empty.out.starts_with("0 orders"), "{blank:?}: {}", empty.out);

@@ -78,7 +78,7 @@ impl DocumentInput {
                 count += 1;
                 Ok(true)
             })?;
-            anyhow::ensure!(count > 0, "{}: there is no document in it", path.display());
+            anyhow::ensure!(count > 0, "{}: it contains no document", path.display());
             Ok(Self::File(path, count))
         });
         counted.await?.map_err(|error: anyhow::Error| error.context("nothing was sent"))

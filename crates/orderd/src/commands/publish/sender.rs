@@ -311,7 +311,7 @@ impl Sender {
         match flushed {
             Ok(flushed) => flushed?,
             Err(_) => {
-                anyhow::bail!("the NATS server does not answer: nobody knows what it has of the orders")
+                anyhow::bail!("the NATS server does not answer: it is unknown which orders it has")
             }
         }
         if self.target.stream.is_some() {
