@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::encode::Rows;
+use super::encode::EncodedRows;
 use crate::position::Gap;
 use crate::position::{StreamRun, Watermark};
 
@@ -16,14 +16,14 @@ pub(super) type RowIndex = (usize, usize);
 /// What waits to be written.
 #[derive(Default)]
 pub(super) struct Batch {
-    rows: Vec<Rows>,
+    rows: Vec<EncodedRows>,
     orders: usize,
     bytes: usize,
 }
 
 impl Batch {
     /// Chunks of an earlier run are read again in this one.
-    pub(super) fn push_of(&mut self, run: StreamRun, rows: Rows) {
+    pub(super) fn push_of(&mut self, run: StreamRun, rows: EncodedRows) {
         if rows.orders.run.id != run.id {
             return;
         }
@@ -41,19 +41,19 @@ impl Batch {
     }
 
     /// What has come together; the next batch begins.
-    pub(super) fn take(&mut self) -> Vec<Rows> {
+    pub(super) fn take(&mut self) -> Vec<EncodedRows> {
         std::mem::take(self).rows
     }
 }
 
 /// All rows, in their order.
-pub(super) fn row_indexes(batch: &[Rows]) -> Vec<RowIndex> {
+pub(super) fn row_indexes(batch: &[EncodedRows]) -> Vec<RowIndex> {
     let chunks = batch.iter().enumerate();
     chunks.flat_map(|(chunk, rows)| (0..rows.data.len()).map(move |row| (chunk, row))).collect()
 }
 
 /// Whether a key among the rows may be there already, or was erased: a dead letter that was sent again has its first key.
-pub(super) fn needs_insert(batch: &[Rows], erased: &HashSet<String>) -> bool {
+pub(super) fn needs_insert(batch: &[EncodedRows], erased: &HashSet<String>) -> bool {
     let is_erased = |key: &str| !erased.is_empty() && erased.contains(key);
     let mut messages = batch.iter().flat_map(|rows| &rows.orders.messages);
     messages.any(|message| message.replayed || is_erased(message.key.as_str()))
@@ -68,7 +68,11 @@ pub(super) fn lost(gap: &Gap, erased: &HashSet<String>) -> u64 {
 }
 
 /// The position after the rows up to the last of `part` are written, with `rest` still to come.
-pub(super) fn watermark_behind(batch: &[Rows], part: &[RowIndex], rest: &[RowIndex]) -> Option<Watermark> {
+pub(super) fn watermark_behind(
+    batch: &[EncodedRows],
+    part: &[RowIndex],
+    rest: &[RowIndex],
+) -> Option<Watermark> {
     if rest.is_empty() {
         return batch.last().map(|rows| rows.orders.through);
     }

@@ -8,7 +8,7 @@ use order::{Reason, Refusal};
 use time::OffsetDateTime;
 
 use super::batch::{MAX_ORDERS, RowIndex, lost, needs_insert, row_indexes, watermark_behind};
-use super::encode::Rows;
+use super::encode::EncodedRows;
 use super::session::{CommitFailure, CommittedBatch};
 use super::writer::{LastPosition, RunningWriter, TermEnd};
 use crate::chunk::RefusedMessage;
@@ -27,7 +27,7 @@ const DEAD_LETTERS_IN_FLIGHT: usize = 64;
 
 impl RunningWriter {
     /// Commits a batch, however long that takes.
-    pub(super) async fn commit(&mut self, fence: &mut Fence, batch: &[Rows]) -> Result<(), TermEnd> {
+    pub(super) async fn commit(&mut self, fence: &mut Fence, batch: &[EncodedRows]) -> Result<(), TermEnd> {
         self.store_dead_letters(batch).await?;
         self.gaps.extend(batch.iter().flat_map(|rows| rows.orders.gaps.iter().cloned()));
         let all = row_indexes(batch);
@@ -64,7 +64,7 @@ impl RunningWriter {
     async fn commit_part(
         &mut self,
         fence: &mut Fence,
-        batch: &[Rows],
+        batch: &[EncodedRows],
         part: &[RowIndex],
         watermark: Watermark,
     ) -> Result<Result<(), String>, TermEnd> {
@@ -118,14 +118,14 @@ impl RunningWriter {
     }
 
     /// The id of the last of these rows that is written; erased ones are not. If it is missing later, the table has lost rows.
-    fn last_row<'b>(&self, batch: &'b [Rows], part: &[RowIndex]) -> Option<&'b str> {
+    fn last_row<'b>(&self, batch: &'b [EncodedRows], part: &[RowIndex]) -> Option<&'b str> {
         let is_watched = self.watches_rows && self.session.as_ref().is_some_and(|session| session.keeps_rows);
         let mut ids = part.iter().rev().map(|&(chunk, row)| batch[chunk].orders.orders[row].key());
         ids.find(|id| is_watched && !self.erased.contains(*id))
     }
 
     /// Notes which messages become the orders of dead letters.
-    async fn note_taken_in(&self, batch: &[Rows], part: &[RowIndex]) -> Result<(), TermEnd> {
+    async fn note_taken_in(&self, batch: &[EncodedRows], part: &[RowIndex]) -> Result<(), TermEnd> {
         let messages = part.iter().map(|&(chunk, row)| &batch[chunk].orders.messages[row]);
         for message in messages.filter(|message| message.replayed) {
             let (key, sequence) = (message.key.as_str(), message.position.sequence);
@@ -168,7 +168,7 @@ impl RunningWriter {
     async fn write(
         &mut self,
         values: &position::FenceValues,
-        batch: &[Rows],
+        batch: &[EncodedRows],
         part: &[RowIndex],
         copies: bool,
     ) -> Result<CommittedBatch, CommitFailure> {
@@ -289,7 +289,7 @@ impl RunningWriter {
     async fn committed(
         &mut self,
         fence: &Fence,
-        batch: &[Rows],
+        batch: &[EncodedRows],
         part: &[RowIndex],
         watermark: Watermark,
         inserted: u64,
@@ -319,7 +319,7 @@ impl RunningWriter {
     }
 
     /// Dead letters are stored before the position passes them.
-    async fn store_dead_letters(&self, batch: &[Rows]) -> Result<(), TermEnd> {
+    async fn store_dead_letters(&self, batch: &[EncodedRows]) -> Result<(), TermEnd> {
         let letters = batch.iter().flat_map(|rows| &rows.orders.refused);
         let stored = stream::iter(letters)
             .for_each_concurrent(DEAD_LETTERS_IN_FLIGHT, |letter| self.store_dead_letter(letter));
@@ -375,7 +375,7 @@ impl RunningWriter {
     async fn refuse(
         &mut self,
         fence: &mut Fence,
-        batch: &[Rows],
+        batch: &[EncodedRows],
         (chunk, row): RowIndex,
         detail: String,
         watermark: Watermark,

@@ -13,7 +13,7 @@ use crate::chunk::Orders;
 const TUPLE_HEADER_BYTES: usize = 2 + 4 + 4;
 
 /// What `gobchan` carries.
-pub(crate) struct Rows {
+pub(crate) struct EncodedRows {
     /// The rows as `COPY … (FORMAT binary)` takes them, without its head and tail.
     pub(crate) copy: Bytes,
     /// Where in it the data of each row stands.
@@ -25,7 +25,7 @@ pub(crate) struct Rows {
 /// Runs until `encodechan` closes.
 pub(crate) async fn run(
     mut encodechan: mpsc::Receiver<Arc<Orders>>,
-    gobchan: mpsc::Sender<Rows>,
+    gobchan: mpsc::Sender<EncodedRows>,
     layouts: Arc<Layouts>,
 ) -> anyhow::Result<()> {
     while let Some(orders) = encodechan.recv().await {
@@ -36,7 +36,7 @@ pub(crate) async fn run(
     Ok(())
 }
 
-fn rows(orders: Arc<Orders>, layouts: &Layouts) -> Rows {
+fn rows(orders: Arc<Orders>, layouts: &Layouts) -> EncodedRows {
     // Of the size that it gets: to grow is to copy it, and new pages have to be cleared.
     let sizes =
         orders.orders.iter().map(|order| TUPLE_HEADER_BYTES + order.key().len() + layouts.row_len(order));
@@ -47,7 +47,7 @@ fn rows(orders: Arc<Orders>, layouts: &Layouts) -> Rows {
         put_field(&mut copy, |copy| copy.extend_from_slice(order.key().as_bytes()));
         data.push(put_field(&mut copy, |copy| layouts.write_row(order, copy)));
     }
-    Rows { copy: copy.into(), data, orders }
+    EncodedRows { copy: copy.into(), data, orders }
 }
 
 /// A field of a COPY row: its length in four bytes, then its bytes.

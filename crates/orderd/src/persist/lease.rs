@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::batch::lost;
-use super::encode::Rows;
+use super::encode::EncodedRows;
 use super::session::Session;
 use super::writer::{LastPosition, RunningWriter};
 use crate::aligned_interval;
@@ -23,7 +23,10 @@ const STALE_ROW_AGE: Duration = Duration::from_secs(600);
 
 impl RunningWriter {
     /// Follows another process's writing, until the lease is this process's; `None`: the service stops.
-    pub(super) async fn follow_until_leased(&mut self, gobchan: &mut mpsc::Receiver<Rows>) -> Option<Fence> {
+    pub(super) async fn follow_until_leased(
+        &mut self,
+        gobchan: &mut mpsc::Receiver<EncodedRows>,
+    ) -> Option<Fence> {
         let mut problems = self.parts.positions.problem.subscribe();
         let mut streams = self.parts.positions.stream.subscribe();
         loop {

@@ -8,7 +8,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
 
 use super::batch::RowIndex;
-use super::encode::Rows;
+use super::encode::EncodedRows;
 use crate::config::Postgres;
 use crate::postgres::position::{self, FenceValues, MovedPosition};
 use crate::postgres::{self, Connection, Data, PrepareError, describe};
@@ -98,7 +98,7 @@ impl Session {
     pub(super) async fn insert(
         &self,
         values: &FenceValues,
-        batch: &[Rows],
+        batch: &[EncodedRows],
         part: &[RowIndex],
     ) -> Result<CommittedBatch, CommitFailure> {
         let ids: Vec<&str> = part.iter().map(|&(chunk, row)| batch[chunk].orders.orders[row].key()).collect();
@@ -118,7 +118,7 @@ impl Session {
     pub(super) async fn copy(
         &self,
         values: &FenceValues,
-        batch: &[Rows],
+        batch: &[EncodedRows],
     ) -> Result<CommittedBatch, CommitFailure> {
         let copied = self.copy_in_transaction(values, batch).await;
         if let Err(CommitFailure::Away(_)) = &copied {
@@ -135,7 +135,7 @@ impl Session {
     async fn copy_in_transaction(
         &self,
         values: &FenceValues,
-        batch: &[Rows],
+        batch: &[EncodedRows],
     ) -> Result<CommittedBatch, CommitFailure> {
         let client = &self.connection.client;
         let (begun, fenced, sink) = tokio::join!(

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::batch::Batch;
-use super::encode::Rows;
+use super::encode::EncodedRows;
 use super::lease::timely;
 use super::session::{CommitFailure, Session};
 use crate::aligned_interval;
@@ -105,7 +105,7 @@ pub(super) enum TermEnd {
 
 impl Writer {
     /// Runs until `gobchan` closes.
-    pub(crate) async fn run(self, mut gobchan: mpsc::Receiver<Rows>) -> anyhow::Result<()> {
+    pub(crate) async fn run(self, mut gobchan: mpsc::Receiver<EncodedRows>) -> anyhow::Result<()> {
         let mut running = RunningWriter {
             name: name(),
             parts: self,
@@ -143,7 +143,11 @@ fn name() -> String {
 /// As the writer.
 impl RunningWriter {
     /// Writes until another process does, or the service stops.
-    async fn write_while_leased(&mut self, mut fence: Fence, gobchan: &mut mpsc::Receiver<Rows>) -> TermEnd {
+    async fn write_while_leased(
+        &mut self,
+        mut fence: Fence,
+        gobchan: &mut mpsc::Receiver<EncodedRows>,
+    ) -> TermEnd {
         let Some(run) = self.run else { return TermEnd::Lost };
         tracing::info!(writer = self.name, after = run.after.seq, "this process writes now");
         let mut watermark = run.after;
