@@ -14,7 +14,7 @@ use super::confirm::confirmed;
 use super::progress::Progress;
 use crate::cli::EraseArgs;
 use crate::config::{self, ConfigError, Http, Nats, Postgres};
-use crate::erasure::{Eraser, Erasing, TraceCounts};
+use crate::erasure::{Eraser, ErasureSession, TraceCounts};
 use crate::logging::audit;
 use crate::nats;
 use crate::postgres::{self, Connection, expiry};
@@ -85,7 +85,11 @@ fn distinct(mut ids: Vec<String>) -> Vec<String> {
     ids
 }
 
-async fn erase_each(erasing: &mut Erasing, ids: Vec<String>, consent: Consent) -> anyhow::Result<ExitCode> {
+async fn erase_each(
+    erasing: &mut ErasureSession,
+    ids: Vec<String>,
+    consent: Consent,
+) -> anyhow::Result<ExitCode> {
     let found = erasing.look(&ids).await?;
     let (there, missing): (Vec<_>, Vec<_>) =
         ids.into_iter().zip(found).partition(|(_, found)| !found.is_nothing());
@@ -115,7 +119,11 @@ fn name_missing<'i>(ids: impl ExactSizeIterator<Item = &'i str>) {
     }
 }
 
-async fn erase(erasing: &mut Erasing, ids: &[String], progress: &Progress) -> anyhow::Result<TraceCounts> {
+async fn erase(
+    erasing: &mut ErasureSession,
+    ids: &[String],
+    progress: &Progress,
+) -> anyhow::Result<TraceCounts> {
     let erased = erasing.erase(ids, |_| true, || progress.add(1)).await;
     let by = audit::os_user();
     for (place, id) in ids.iter().enumerate() {
@@ -164,7 +172,7 @@ impl Criterion {
 
 /// The service shows the newest of them, and those that are erased for up to a second more.
 async fn erase_all_with(
-    erasing: &mut Erasing,
+    erasing: &mut ErasureSession,
     http: &Http,
     criterion: &Criterion,
     consent: Consent,
@@ -208,7 +216,7 @@ async fn erase_all_with(
 
 /// The ids that have a row, the oldest ones first.
 async fn erase_older(
-    erasing: &mut Erasing,
+    erasing: &mut ErasureSession,
     settings: &Postgres,
     age: Duration,
     named: Option<&str>,

@@ -24,7 +24,7 @@ use time::OffsetDateTime;
 
 pub(crate) use self::follow::Follower;
 use self::replays::Replays;
-use self::rows::Rows;
+use self::rows::StoredRows;
 use crate::config::{Nats, Postgres};
 use crate::dead_letters::list;
 use crate::dead_letters::store::DeadLetterStore;
@@ -86,12 +86,12 @@ impl Eraser {
     ///
     /// # Errors
     /// What can't be reached.
-    pub(crate) async fn begin(&self) -> anyhow::Result<Erasing> {
+    pub(crate) async fn begin(&self) -> anyhow::Result<ErasureSession> {
         let context = self.nats.jetstream(self.client.clone());
         let stream =
             streams::find(&context, &self.nats).await.context("can't find the stream of the orders")?;
-        Ok(Erasing {
-            rows: Rows::new(&self.postgres),
+        Ok(ErasureSession {
+            rows: StoredRows::new(&self.postgres),
             dead_letters: DeadLetterStore::new(self.client.clone(), &self.nats),
             topic: self.nats.topic.clone(),
             context,
@@ -102,8 +102,8 @@ impl Eraser {
 }
 
 /// Orders that are looked for and erased on one connection.
-pub(crate) struct Erasing {
-    rows: Rows,
+pub(crate) struct ErasureSession {
+    rows: StoredRows,
     dead_letters: DeadLetterStore,
     topic: String,
     context: Context,
@@ -114,21 +114,21 @@ pub(crate) struct Erasing {
 
 /// Where something of an order is.
 #[derive(Default)]
-struct Traces {
+struct OrderTraces {
     has_row: bool,
     /// Sequences in the stream: its own message, and those by which it was sent again.
     messages: Vec<u64>,
     has_dead_letter: bool,
 }
 
-impl Erasing {
+impl ErasureSession {
     /// What there is of each of these orders. Changes nothing.
     ///
     /// # Errors
     /// What can't be asked.
     pub(crate) async fn look(&mut self, keys: &[String]) -> anyhow::Result<Vec<TraceCounts>> {
         let traces = self.traces(keys).await?;
-        Ok(traces.iter().map(Traces::count).collect())
+        Ok(traces.iter().map(OrderTraces::count).collect())
     }
 
     /// Erases these orders and says what there was of each. One of which nothing is found is left alone, unless it
@@ -160,7 +160,7 @@ impl Erasing {
         Ok(erased)
     }
 
-    async fn traces(&mut self, keys: &[String]) -> anyhow::Result<Vec<Traces>> {
+    async fn traces(&mut self, keys: &[String]) -> anyhow::Result<Vec<OrderTraces>> {
         self.look_for_replays(keys).await?;
         let mut all = Vec::new();
         for key in keys {
@@ -169,12 +169,12 @@ impl Erasing {
             let dead_letter = self.dead_letters.find(key).await;
             let dead_letter = dead_letter.with_context(|| format!("can't look for the dead letter {key}"))?;
             let messages = self.messages_of(key).await?;
-            all.push(Traces { has_row, messages, has_dead_letter: dead_letter.is_some() });
+            all.push(OrderTraces { has_row, messages, has_dead_letter: dead_letter.is_some() });
         }
         Ok(all)
     }
 
-    async fn erase_one(&mut self, key: &str, traces: Traces) -> anyhow::Result<TraceCounts> {
+    async fn erase_one(&mut self, key: &str, traces: OrderTraces) -> anyhow::Result<TraceCounts> {
         // In NATS first: whatever happens then, the table gets it from there.
         let noted = self.dead_letters.note_erased(key).await;
         noted.with_context(|| format!("can't note in NATS that {} is erased", shown(key)))?;
@@ -283,7 +283,7 @@ impl Erasing {
     }
 }
 
-impl Traces {
+impl OrderTraces {
     fn count(&self) -> TraceCounts {
         TraceCounts {
             rows: self.has_row.into(),

@@ -12,14 +12,14 @@ use crate::postgres::{self, Connection, STUCK_ANSWER, Unanswered, position};
 use crate::wording::shown;
 
 /// Rows that are looked for and erased, on a connection that is made for the first of them.
-pub(super) struct Rows {
+pub(super) struct StoredRows {
     settings: Postgres,
     connection: Option<Connection>,
     /// Whether the table of erased keys was made, or found.
     is_prepared: bool,
 }
 
-impl Rows {
+impl StoredRows {
     pub(super) fn new(settings: &Postgres) -> Self {
         Self { settings: settings.clone(), connection: None, is_prepared: false }
     }
