@@ -42,7 +42,7 @@ pub(crate) struct Feed {
     members: Vec<ShownMember>,
     arrived: AtomicU64,
     skipped: AtomicU64,
-    ring: Mutex<Ring>,
+    ring: Mutex<EventRing>,
     /// All orders, where anybody asks for more than samples.
     pub(crate) unsampled: Unsampled,
     changed: watch::Sender<()>,
@@ -57,7 +57,7 @@ struct ShownMember {
 }
 
 #[derive(Default)]
-struct Ring {
+struct EventRing {
     events: VecDeque<Bytes>,
     bytes: usize,
     /// The number of the next event; those before it are in `events`.
@@ -68,8 +68,8 @@ struct Ring {
     stats_made: u64,
 }
 
-/// One who reads along.
-pub(crate) struct Reader {
+/// A client of `/events` that gets samples.
+pub(crate) struct SampledReader {
     feed: Arc<Feed>,
     changed: watch::Receiver<()>,
     next: u64,
@@ -167,7 +167,7 @@ impl Feed {
     }
 
     /// Someone reads along, from the event after `last`, or from now on. None: too many do already.
-    pub(crate) fn reader(self: &Arc<Self>, last: Option<&str>) -> Option<Reader> {
+    pub(crate) fn reader(self: &Arc<Self>, last: Option<&str>) -> Option<SampledReader> {
         let place = self.place()?;
         let changed = self.changed.subscribe();
         let ring = self.ring();
@@ -182,7 +182,7 @@ impl Feed {
         let next = after.flatten().unwrap_or(ring.next);
         drop(ring);
         let greeting = Some(greeting.into());
-        Some(Reader {
+        Some(SampledReader {
             feed: self.clone(),
             changed,
             next,
@@ -196,7 +196,7 @@ impl Feed {
     }
 
     /// The number after that of an event, unless it is unknown or what followed it has left the ring.
-    fn after(&self, ring: &Ring, last: &str) -> Option<u64> {
+    fn after(&self, ring: &EventRing, last: &str) -> Option<u64> {
         let number: u64 = last.strip_prefix(&self.run)?.strip_prefix('-')?.parse().ok()?;
         let next = number.wrapping_add(1);
         (ring.first()..=ring.next).contains(&next).then_some(next)
@@ -229,12 +229,12 @@ impl Feed {
         self.changed.send_replace(());
     }
 
-    fn ring(&self) -> MutexGuard<'_, Ring> {
+    fn ring(&self) -> MutexGuard<'_, EventRing> {
         self.ring.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Ring {
+impl EventRing {
     fn first(&self) -> u64 {
         self.next - self.events.len() as u64
     }
@@ -249,7 +249,7 @@ impl Ring {
     }
 }
 
-impl Reader {
+impl SampledReader {
     /// What there is to read, once there is; `None`: it was too slow.
     pub(crate) async fn next(&mut self) -> Option<Vec<Bytes>> {
         if let Some(greeting) = self.greeting.take() {

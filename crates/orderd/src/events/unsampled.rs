@@ -29,9 +29,9 @@ const MAX_LOOKS: usize = 1024;
 const BATCH_EVENTS: usize = 64;
 
 /// What has come in.
-pub(crate) struct Unsampled(RwLock<Ring>);
+pub(crate) struct Unsampled(RwLock<OrderRing>);
 
-struct Ring {
+struct OrderRing {
     /// Prefix of the event ids. A ring that was emptied gets a new one, so that it recognises no former id.
     run: String,
     orders: VecDeque<(Body, ValueHashes)>,
@@ -52,8 +52,8 @@ pub(crate) struct Filter {
     pub(crate) full: bool,
 }
 
-/// One who reads along.
-pub(crate) struct Reader {
+/// A client of `/events` that gets all orders that match its filter.
+pub(crate) struct UnsampledReader {
     feed: Arc<Feed>,
     cache: Arc<Cache>,
     changed: watch::Receiver<()>,
@@ -70,7 +70,7 @@ pub(crate) struct Reader {
 
 impl Unsampled {
     pub(crate) fn new() -> Self {
-        Self(RwLock::new(Ring {
+        Self(RwLock::new(OrderRing {
             run: crate::random::hex::<8>(),
             orders: VecDeque::new(),
             bytes: 0,
@@ -99,7 +99,7 @@ impl Unsampled {
     }
 }
 
-impl Ring {
+impl OrderRing {
     fn is_wanted(&self) -> bool {
         self.readers > 0 || self.left.is_some_and(|left| left.elapsed() < SUBSCRIBER_GRACE)
     }
@@ -140,7 +140,7 @@ impl Ring {
     }
 }
 
-impl Reader {
+impl UnsampledReader {
     /// Someone reads along, from the event after `last`, or from now on. None: too many do already.
     pub(crate) fn new(
         feed: &Arc<Feed>,
@@ -259,7 +259,7 @@ impl Reader {
     }
 }
 
-impl Drop for Reader {
+impl Drop for UnsampledReader {
     fn drop(&mut self) {
         let mut ring = self.feed.unsampled.0.write();
         ring.readers -= 1;

@@ -22,12 +22,12 @@ use crate::http::{App, text};
 pub(crate) const PARAMETERS: [&str; 2] = ["full", "last_event_id"];
 
 /// A stream of samples, or of all orders that match a filter.
-enum Reader {
-    Sampled(feed::Reader),
-    All(Box<unsampled::Reader>),
+enum EventReader {
+    Sampled(feed::SampledReader),
+    All(Box<unsampled::UnsampledReader>),
 }
 
-impl Reader {
+impl EventReader {
     async fn next(&mut self) -> Option<Vec<Bytes>> {
         match self {
             Self::Sampled(reader) => reader.next().await,
@@ -49,10 +49,10 @@ pub(crate) async fn events(
     let header = headers.get("last-event-id").and_then(|id| id.to_str().ok());
     let last = header.or(from.as_deref()).filter(|id| !id.is_empty());
     let reader = if filter.full || !filter.criteria.is_empty() {
-        unsampled::Reader::new(&app.feed, &app.cache, filter, last)
-            .map(|reader| Reader::All(Box::new(reader)))
+        unsampled::UnsampledReader::new(&app.feed, &app.cache, filter, last)
+            .map(|reader| EventReader::All(Box::new(reader)))
     } else {
-        app.feed.reader(last).map(Reader::Sampled)
+        app.feed.reader(last).map(EventReader::Sampled)
     };
     let Some(reader) = reader else { return too_many() };
     let body = Body::from_stream(frames(reader, app.stop.clone()));
@@ -82,7 +82,7 @@ fn too_many() -> Response {
 }
 
 /// `stats` come every second and keep the connection alive; no comments are needed for that.
-fn frames(reader: Reader, stop: CancellationToken) -> impl Stream<Item = Result<Bytes, Infallible>> {
+fn frames(reader: EventReader, stop: CancellationToken) -> impl Stream<Item = Result<Bytes, Infallible>> {
     stream::unfold((reader, stop, VecDeque::new()), async |(mut reader, stop, mut waiting)| {
         if waiting.is_empty() {
             let events = tokio::select! {
