@@ -24,7 +24,7 @@ pub(crate) fn config(
     let provider = Arc::new(ring::default_provider());
     let config =
         ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions()?;
-    let verifier = Arc::new(Authorities { provider: provider.clone(), extra: extra.cloned() });
+    let verifier = Arc::new(NatsAuthorities { provider: provider.clone(), extra: extra.cloned() });
     let config = config.dangerous().with_custom_certificate_verifier(verifier);
     Ok(match ours {
         None => config.with_no_client_auth(),
@@ -34,12 +34,12 @@ pub(crate) fn config(
 
 /// Whom to trust.
 #[derive(Debug)]
-struct Authorities {
+struct NatsAuthorities {
     provider: Arc<CryptoProvider>,
     extra: Option<Reloaded<config::Authorities>>,
 }
 
-impl Authorities {
+impl NatsAuthorities {
     fn read(&self) -> Result<Arc<WebPkiServerVerifier>, Error> {
         let mut store = RootCertStore::empty();
         if let Some(extra) = &self.extra {
@@ -60,7 +60,7 @@ impl Authorities {
     }
 }
 
-impl ServerCertVerifier for Authorities {
+impl ServerCertVerifier for NatsAuthorities {
     fn verify_server_cert(
         &self,
         shown: &CertificateDer<'_>,

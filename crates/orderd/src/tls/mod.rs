@@ -102,7 +102,7 @@ impl ClientTls {
         identity: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
     ) -> Result<MakeRustlsConnect, String> {
         let provider = Arc::new(ring::default_provider());
-        let authorities = authorities.map(|certificates| Authorities::new(certificates, &provider));
+        let authorities = authorities.map(|certificates| TrustedAuthorities::new(certificates, &provider));
         let trusted = match (self.mode, authorities.transpose()?.map(Arc::new)) {
             (_, None) => PeerTrust::Anybody,
             (TlsMode::VerifyFull, Some(authorities)) => PeerTrust::Name(authorities),
@@ -151,12 +151,12 @@ fn client(provider: Arc<CryptoProvider>, trusted: PeerTrust) -> Result<ClientCon
 
 /// Authorities, for webpki and for what webpki does not know.
 #[derive(Debug)]
-struct Authorities {
+struct TrustedAuthorities {
     webpki: Arc<WebPkiServerVerifier>,
     certificates: Vec<CertificateDer<'static>>,
 }
 
-impl Authorities {
+impl TrustedAuthorities {
     fn new(
         certificates: Vec<CertificateDer<'static>>,
         provider: &Arc<CryptoProvider>,
@@ -199,9 +199,9 @@ enum PeerTrust {
     /// Any server: encrypted, not authenticated.
     Anybody,
     /// A server with a certificate of a known authority, for any name.
-    AnyName(Arc<Authorities>),
+    AnyName(Arc<TrustedAuthorities>),
     /// A server with such a certificate for the requested name.
-    Name(Arc<Authorities>),
+    Name(Arc<TrustedAuthorities>),
     /// A server with this certificate.
     Only(CertificateDer<'static>),
 }
@@ -222,7 +222,7 @@ impl ServerCertVerifier for Verifier {
         _ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let check = |by: &Authorities| by.verify(shown, intermediates, name, now, &self.provider);
+        let check = |by: &TrustedAuthorities| by.verify(shown, intermediates, name, now, &self.provider);
         match &self.trusted {
             PeerTrust::Anybody => Ok(ServerCertVerified::assertion()),
             PeerTrust::AnyName(authorities) => check(authorities).map(|_| ServerCertVerified::assertion()),
