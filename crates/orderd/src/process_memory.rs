@@ -92,20 +92,20 @@ fn groups() -> Vec<Usage> {
 }
 
 /// The names of the files of one version of control groups.
-struct Files {
+struct GroupFiles {
     limit: &'static str,
     used: &'static str,
     /// In `memory.stat`: what is cached of files, of this group and those below.
     cached: [&'static str; 2],
 }
 
-const VERSION_1: Files = Files {
+const VERSION_1: GroupFiles = GroupFiles {
     limit: "memory.limit_in_bytes",
     used: "memory.usage_in_bytes",
     cached: ["total_active_file", "total_inactive_file"],
 };
-const VERSION_2: Files =
-    Files { limit: "memory.max", used: "memory.current", cached: ["active_file", "inactive_file"] };
+const VERSION_2: GroupFiles =
+    GroupFiles { limit: "memory.max", used: "memory.current", cached: ["active_file", "inactive_file"] };
 
 /// Of version 2 (`0::/…`) and of version 1 (`…:memory:/…`, below a folder of its controller). Within a container, the
 /// group's own path may not be there, while the mounted root is the group.
@@ -128,7 +128,7 @@ fn groups_in(groups: &str, root: &Path) -> Vec<Usage> {
     limits
 }
 
-impl Files {
+impl GroupFiles {
     fn read(&self, folder: &Path) -> Option<Usage> {
         let number = |file| fs::read_to_string(folder.join(file)).ok()?.trim().parse::<u64>().ok();
         // "max" is not a number, and no limit; version 1 writes one that is larger than any machine.

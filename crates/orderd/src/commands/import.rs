@@ -20,7 +20,7 @@ const BATCH_ROWS: usize = 1000;
 const BATCH_BYTES: usize = 8 << 20;
 
 #[derive(Deserialize)]
-struct Line<'l> {
+struct ImportLine<'l> {
     id: String,
     #[serde(borrow)]
     order: &'l RawValue,
@@ -30,7 +30,7 @@ struct Line<'l> {
 
 /// Rows that wait to be written.
 #[derive(Default)]
-struct Batch {
+struct ImportBatch {
     ids: Vec<String>,
     rows: Vec<Data<Vec<u8>>>,
     /// Where they stand, for messages.
@@ -55,7 +55,7 @@ pub async fn run(args: ImportArgs) -> anyhow::Result<ExitCode> {
     let mut parser = Parser::new(model.shape());
     parser.set_format(traits.format);
     let progress = Progress::new(None, model.plural());
-    let (mut batch, mut number, mut written) = (Batch::default(), 0_u64, 0);
+    let (mut batch, mut number, mut written) = (ImportBatch::default(), 0_u64, 0);
     let mut failed = None;
     while let Some(line) =
         lines.next_segment().await.with_context(|| format!("can't read line {}", number + 1))?
@@ -104,7 +104,7 @@ fn refused(line: u64) -> String {
     format!("line {line} can't be taken; those before it are written")
 }
 
-impl Batch {
+impl ImportBatch {
     fn add(
         &mut self,
         line: &[u8],
@@ -115,7 +115,7 @@ impl Batch {
         let line = std::str::from_utf8(line)
             .map_err(|error| anyhow::anyhow!("it is not UTF-8 (behind byte {})", error.valid_up_to()))?;
         // The parser's own message may quote values.
-        let Line { id, order, text } = serde_json::from_str(line).map_err(|error| {
+        let ImportLine { id, order, text } = serde_json::from_str(line).map_err(|error| {
             anyhow::anyhow!(
                 "it is not {{\"id\":…,\"order\":{{…}}}}, as orderd export writes it (column {})",
                 error.column()

@@ -35,13 +35,13 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What the task asks: the table, and the stream for messages beyond the position.
 #[derive(Clone)]
-pub(crate) struct Sources {
+pub(crate) struct MissSources {
     pub(crate) settings: Arc<Settings>,
     pub(crate) client: Client,
     pub(crate) positions: Arc<Positions>,
 }
 
-struct Question {
+struct Miss {
     id: String,
     /// Whether the body goes back into memory: yes for an order that is asked for by its id, no for those that a query
     /// passes, which would evict others.
@@ -52,7 +52,7 @@ struct Question {
 /// Asks for rows by their ids.
 #[derive(Clone)]
 pub(crate) struct ReadThrough {
-    questions: mpsc::Sender<Question>,
+    questions: mpsc::Sender<Miss>,
     /// Room for the questions of queries.
     of_queries: Arc<Semaphore>,
     metrics: Arc<Metrics>,
@@ -61,7 +61,7 @@ pub(crate) struct ReadThrough {
 impl ReadThrough {
     /// Starts the task that asks; it ends when the last handle is dropped. Orders that memory knows and has no
     /// room for are put back into it.
-    pub(crate) fn start(parts: Sources, cache: Arc<Cache>, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn start(parts: MissSources, cache: Arc<Cache>, metrics: Arc<Metrics>) -> Self {
         let (questions, mut asked) = mpsc::channel(MAX_WAITING);
         tokio::spawn(async move {
             // Questions that were being answered get no answer; the next ones do.
@@ -90,7 +90,7 @@ impl ReadThrough {
             return Ok(StoredRow::NotThere);
         }
         let (answer, answered) = oneshot::channel();
-        let asked = self.questions.try_send(Question { id: id.to_owned(), puts_back, answer });
+        let asked = self.questions.try_send(Miss { id: id.to_owned(), puts_back, answer });
         asked.map_err(|_| Unanswered)?;
         tokio::time::timeout(ANSWER_TIMEOUT, answered).await.ok().and_then(Result::ok).ok_or(Unanswered)
     }
@@ -111,7 +111,7 @@ impl RowSource for ReadThrough {
     }
 }
 
-async fn answer(asked: &mut mpsc::Receiver<Question>, parts: &Sources, cache: &Cache) {
+async fn answer(asked: &mut mpsc::Receiver<Miss>, parts: &MissSources, cache: &Cache) {
     let settings = &parts.settings.postgres;
     // At once: while memory fills, many ask, and PostgreSQL has others to serve. Tried again where it fails.
     let opened = tokio::time::timeout(ANSWER_TIMEOUT, RowLookup::open(settings)).await;
@@ -119,7 +119,7 @@ async fn answer(asked: &mut mpsc::Receiver<Question>, parts: &Sources, cache: &C
     let mut questions = Vec::new();
     let mut reader = RowReader::new(cache.layouts().clone());
     while asked.recv_many(&mut questions, MAX_BATCH).await > 0 {
-        questions.retain(|question: &Question| !question.answer.is_closed());
+        questions.retain(|question: &Miss| !question.answer.is_closed());
         cache.set_readers_wait(true);
         let ids: Vec<&str> = questions.iter().map(|question| question.id.as_str()).collect();
         let stream = parts.positions.stream_name();
@@ -165,7 +165,7 @@ async fn answer(asked: &mut mpsc::Receiver<Question>, parts: &Sources, cache: &C
     }
 }
 
-impl Sources {
+impl MissSources {
     /// Of ids whose place in the stream lies beyond the table's position, whether the stream has their messages; `None`
     /// where it can't be asked. An id beyond the stream's end does not exist.
     async fn beyond<'i>(&self, ids: impl Iterator<Item = &'i str>) -> HashMap<String, Option<bool>> {

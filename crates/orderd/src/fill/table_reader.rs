@@ -18,7 +18,7 @@ use crate::fill_progress::FillProgress;
 use crate::health::{Health, Part};
 use crate::metrics::Metrics;
 use crate::postgres::encoding::Encoding;
-use crate::postgres::schema::Traits;
+use crate::postgres::schema::TableTraits;
 use crate::postgres::{self, ConnectError, Connection, PrepareError, Unanswered, describe};
 use crate::retry::Backoff;
 
@@ -196,7 +196,7 @@ impl TableReader {
     async fn table(&self, has_unreadable: bool) -> Result<OpenTable, ReadFailure> {
         let connection = postgres::connect_in_time(&self.settings).await?;
         let prepared = postgres::prepare(&connection.client, &self.settings);
-        let Traits { format, .. } = self.answered(&connection, prepared).await??;
+        let TableTraits { format, .. } = self.answered(&connection, prepared).await??;
         let unreadable = match has_unreadable {
             // However long that takes: it is a read of the whole table.
             true => postgres::unless_moved(&connection, self.unreadable_ids(&connection)).await??,

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Settings;
 use crate::events::feed::Feed;
-use crate::fill::read_through::{ReadThrough, Sources};
+use crate::fill::read_through::{MissSources, ReadThrough};
 use crate::fill_progress::FillProgress;
 use crate::health::{Health, Part};
 use crate::logging::audit;
@@ -78,7 +78,7 @@ impl App {
             feed: parts.feed.clone(),
             layouts: parts.layouts.clone(),
             read_through: ReadThrough::start(
-                Sources {
+                MissSources {
                     settings: parts.settings.clone(),
                     client: parts.client.clone(),
                     positions: parts.positions.clone(),

@@ -31,7 +31,7 @@ pub(crate) use self::erased::{ERASED, create_erased, erased, erased_keys, make_e
 pub(crate) use self::failure::ConnectError;
 pub(crate) use self::rows::{FoundRows, RowLookup, insert, insert_from, rows};
 pub(crate) use self::schema::format_of_table;
-use self::schema::{TableRefused, Traits};
+use self::schema::{TableRefused, TableTraits};
 pub(crate) use self::wal::{Wal, wal};
 use crate::config::{Postgres, Target};
 use crate::random;
@@ -242,7 +242,7 @@ async fn open(
 ///
 /// # Errors
 /// PostgreSQL can't be asked, or the table is refused.
-pub(crate) async fn prepare(client: &Client, settings: &Postgres) -> Result<Traits, PrepareError> {
+pub(crate) async fn prepare(client: &Client, settings: &Postgres) -> Result<TableTraits, PrepareError> {
     let table = &settings.table;
     let mut found = schema::inspect(client, settings).await?;
     found.findings.extend(pooler::check(client, settings).await?);

@@ -9,7 +9,7 @@ use tokio_postgres::{Client, Statement};
 
 use super::encoding::Encoding;
 use super::erased::erased;
-use super::schema::Traits;
+use super::schema::TableTraits;
 use super::{AskError, Connection, Data, connect, position, schema};
 use crate::config::{Postgres, Table};
 use crate::position::Watermark;
@@ -88,7 +88,7 @@ pub(crate) async fn rows(
 pub(crate) async fn insert(
     client: &Client,
     table: &Table,
-    traits: Traits,
+    traits: TableTraits,
 ) -> Result<String, tokio_postgres::Error> {
     let source = format!("unnest($1::text[], $2::{}[]) AS new (id, data)", traits.format.column_type());
     insert_from(client, table, traits, &source).await
@@ -98,7 +98,7 @@ pub(crate) async fn insert(
 pub(crate) async fn insert_from(
     client: &Client,
     table: &Table,
-    traits: Traits,
+    traits: TableTraits,
     source: &str,
 ) -> Result<String, tokio_postgres::Error> {
     let (name, erased) = (table.quoted(), erased(table));

@@ -9,7 +9,7 @@ use futures_util::StreamExt;
 use prost::Message as _;
 
 use super::messages::{
-    Ack, CloseRequest, ConnectRequest, ConnectResponse, Delivered, Outcome, Ping, StartPosition,
+    Ack, CloseRequest, ConnectRequest, ConnectResponse, Delivered, ErrorResponse, Ping, StartPosition,
     SubscriptionRequest, SubscriptionResponse, UnsubscribeRequest,
 };
 use crate::cli::DrainStanArgs;
@@ -28,7 +28,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A connection to the server. While it stands, nobody else is that client.
-pub(super) struct Server {
+pub(super) struct StanServer {
     client: Client,
     subjects: ConnectResponse,
     client_id: String,
@@ -36,8 +36,8 @@ pub(super) struct Server {
 }
 
 /// A durable subscription.
-pub(super) struct Channel {
-    server: Server,
+pub(super) struct StanChannel {
+    server: StanServer,
     name: String,
     subscription: Subscription,
 }
@@ -47,7 +47,7 @@ struct Subscription {
     ack_inbox: String,
 }
 
-impl Server {
+impl StanServer {
     /// Connects as the client whose durable subscription it is.
     pub(super) async fn connect(client: Client, args: &DrainStanArgs) -> anyhow::Result<Self> {
         let (client_id, connection_id) = (args.client_id.clone(), client.new_inbox().into_bytes());
@@ -87,7 +87,7 @@ impl Server {
 
     /// Takes up the durable subscription where it stands; one that is not known begins with the first message that
     /// the channel still has.
-    pub(super) async fn take(self, args: &DrainStanArgs, channel: &str) -> anyhow::Result<Channel> {
+    pub(super) async fn take(self, args: &DrainStanArgs, channel: &str) -> anyhow::Result<StanChannel> {
         let request = SubscriptionRequest {
             queue_group: args.queue_group.clone().unwrap_or_default(),
             durable: args.durable.clone(),
@@ -96,7 +96,7 @@ impl Server {
             ..self.plain(channel)
         };
         let subscription = self.subscribe(request).await?;
-        Ok(Channel { server: self, name: channel.into(), subscription })
+        Ok(StanChannel { server: self, name: channel.into(), subscription })
     }
 
     fn plain(&self, channel: &str) -> SubscriptionRequest {
@@ -128,7 +128,7 @@ impl Server {
     }
 }
 
-impl Channel {
+impl StanChannel {
     /// The next message, if one comes within so long.
     pub(super) async fn next(&mut self, within: Duration) -> anyhow::Result<Option<Delivered>> {
         match tokio::time::timeout(within, self.subscription.messages.next()).await {
@@ -147,7 +147,7 @@ impl Channel {
     /// Whether the server is there and knows us.
     pub(super) async fn ping(&self) -> anyhow::Result<()> {
         let ping = Ping { connection_id: self.server.connection_id.clone() };
-        let outcome: Outcome = ask(&self.server.client, &self.server.subjects.ping, &ping).await?;
+        let outcome: ErrorResponse = ask(&self.server.client, &self.server.subjects.ping, &ping).await?;
         refused(&outcome.error)
     }
 
@@ -156,7 +156,7 @@ impl Channel {
         let Self { server, name, subscription } = self;
         server.leave(&server.subjects.close_subscription, &name, &subscription).await?;
         let request = CloseRequest { client_id: server.client_id.clone() };
-        let outcome: Outcome = ask(&server.client, &server.subjects.close, &request).await?;
+        let outcome: ErrorResponse = ask(&server.client, &server.subjects.close, &request).await?;
         refused(&outcome.error)
     }
 }

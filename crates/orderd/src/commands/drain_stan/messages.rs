@@ -121,7 +121,7 @@ pub(super) struct CloseRequest {
 
 /// Answers a [`Ping`] and a [`CloseRequest`]: the error, or nothing.
 #[derive(Clone, PartialEq, prost::Message)]
-pub(super) struct Outcome {
+pub(super) struct ErrorResponse {
     #[prost(string, tag = "1")]
     pub(super) error: String,
 }

@@ -17,7 +17,7 @@ use async_nats::jetstream::Context;
 use async_nats::jetstream::context::PublishAckFuture;
 use bytes::Bytes;
 
-use self::channel::{Channel, MAX_IN_FLIGHT, Server};
+use self::channel::{MAX_IN_FLIGHT, StanChannel, StanServer};
 use self::evidence::{Evidence, HEADER};
 use super::progress::Progress;
 use crate::cli::DrainStanArgs;
@@ -50,7 +50,7 @@ pub async fn run(args: DrainStanArgs) -> anyhow::Result<ExitCode> {
     let orders = streams::stream(&context, &settings).await?;
     let label = format!("{}/{name}", args.cluster);
     let old = nats::connect_once(&old).await.context("STAN_URL")?;
-    let server = Server::connect(old, &args).await?;
+    let server = StanServer::connect(old, &args).await?;
     // Only now: while we are that client, no other run drains.
     let evidence = Evidence::gather(&context, &orders, &label, settings.replicas).await?;
     let last = server.last(&name).await?;
@@ -71,7 +71,7 @@ struct Drain {
     /// `{cluster}/{channel}`
     label: String,
     evidence: Evidence,
-    channel: Channel,
+    channel: StanChannel,
     /// The last message that was in the channel at the start.
     last: Option<u64>,
     /// Published, in the channel's order, and not acknowledged by JetStream yet.

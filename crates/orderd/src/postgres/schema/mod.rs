@@ -31,12 +31,12 @@ pub(crate) struct Inspection {
     pub(crate) is_there: bool,
     pub(crate) findings: Vec<Finding>,
     /// How the table has to be written.
-    pub(crate) traits: Traits,
+    pub(crate) traits: TableTraits,
 }
 
 /// What statements have to heed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Traits {
+pub(crate) struct TableTraits {
     /// Row-level security applies to the role: PostgreSQL refuses `COPY … FROM`.
     pub(crate) refuses_copy: bool,
     /// Rows may be stored in other tables than this one, by a trigger or by inheritance. `ON CONFLICT (id)` does not
@@ -63,7 +63,7 @@ impl Display for TableRefused {
 impl Inspection {
     /// # Errors
     /// The findings for which the service does not use the table.
-    pub(crate) fn accepted(self) -> Result<Traits, TableRefused> {
+    pub(crate) fn accepted(self) -> Result<TableTraits, TableRefused> {
         let refusals: Vec<Finding> =
             self.findings.into_iter().filter(|finding| finding.severity == Severity::Refusal).collect();
         if refusals.is_empty() { Ok(self.traits) } else { Err(TableRefused(refusals)) }
@@ -98,7 +98,8 @@ pub(crate) async fn inspect(client: &Client, settings: &Postgres) -> Result<Insp
     relation.check(client, table, format, &role, &mut findings).await?;
     position::check(client, table, &role, &mut findings).await?;
     erased::check(client, table, &role, &mut findings).await?;
-    let traits = Traits { refuses_copy: relation.row_security, routes_rows: relation.routes_rows, format };
+    let traits =
+        TableTraits { refuses_copy: relation.row_security, routes_rows: relation.routes_rows, format };
     if relation.row_security {
         let (name, quoted) = (table.to_string(), table.quoted());
         policies::check(client, relation.oid, (&name, &quoted), &role, &["r", "a", "d"], &mut findings)

@@ -2,7 +2,7 @@
 
 use tokio_postgres::{Client, Error};
 
-use super::sibling::Sibling;
+use super::sibling::SiblingTable;
 use super::{Finding, policies, quoted};
 use crate::config::Table;
 use crate::postgres::position;
@@ -13,7 +13,7 @@ pub(super) async fn check(
     role: &str,
     findings: &mut Vec<Finding>,
 ) -> Result<(), Error> {
-    let Some(found) = Sibling::find(client, table, position::NAME).await? else { return Ok(()) };
+    let Some(found) = SiblingTable::find(client, table, position::NAME).await? else { return Ok(()) };
     let (name, positions) = (format!("{}.{}", table.schema(), position::NAME), position::positions(table));
     let Some(oid) = found.oid else {
         if !found.may_create {

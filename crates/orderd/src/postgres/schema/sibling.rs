@@ -6,7 +6,7 @@ use tokio_postgres::{Client, Error};
 use crate::config::Table;
 
 /// What there is under the name, and the rights.
-pub(super) struct Sibling {
+pub(super) struct SiblingTable {
     /// `None`: the table is missing.
     pub(super) oid: Option<u32>,
     /// Whether the role may make it.
@@ -19,7 +19,7 @@ pub(super) struct Sibling {
     pub(super) has_policies: bool,
 }
 
-impl Sibling {
+impl SiblingTable {
     /// `None`: the schema does not exist.
     pub(super) async fn find(client: &Client, table: &Table, name: &str) -> Result<Option<Self>, Error> {
         let query = "SELECT c.oid, has_schema_privilege(n.oid, 'CREATE'),
