@@ -26,7 +26,7 @@ pub(crate) struct DeadLetterCounter {
     pub(crate) stop: CancellationToken,
 }
 
-/// By what it is seen that a stream has changed: its first and last sequence, and how many messages it has.
+/// Shows whether a stream has changed: its first and last sequence, and how many messages it has.
 type StreamCounts = (u64, u64, u64);
 
 impl DeadLetterCounter {

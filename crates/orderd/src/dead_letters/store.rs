@@ -47,26 +47,26 @@ const MAX_NOTES_PER_REQUEST: usize = 1000;
 pub(crate) enum Replay {
     /// The order of that dead letter.
     Honoured,
-    /// One more message of a dead letter that was taken in, or dropped.
+    /// A further replay of a dead letter that was taken in, or dropped.
     Spent,
     /// There never was such a dead letter.
     Foreign,
 }
 
-/// Stores and finds them.
+/// Stores and finds dead letters.
 pub(crate) struct DeadLetterStore {
     pub(super) client: Client,
     pub(super) context: Context,
     settings: Nats,
     known: Mutex<Option<KnownStream>>,
-    /// Dead letters of an earlier version were looked for.
+    /// Whether dead letters of an earlier version were looked for.
     looked_for_earlier: AtomicBool,
     /// When the stream was created, in microseconds since 1970; `None` while that is not known. If the time changes, the
     /// stream was recreated and dead letters were lost.
     pub(crate) created: watch::Sender<Option<i64>>,
 }
 
-/// What was found out about the stream.
+/// What is known about the stream.
 #[derive(Clone)]
 struct KnownStream {
     subjects: Arc<DeadLetterSubjects>,

@@ -39,7 +39,7 @@ pub(crate) struct Eraser {
     pub(crate) client: Client,
 }
 
-/// What was there of an order, or of several.
+/// How many traces there were of an order, or of several.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TraceCounts {
     pub(crate) rows: u64,
@@ -101,7 +101,7 @@ impl Eraser {
     }
 }
 
-/// Orders that are looked for and erased on one connection.
+/// Looks for orders and erases them, on one connection.
 pub(crate) struct ErasureSession {
     rows: StoredRows,
     dead_letters: DeadLetterStore,
@@ -112,7 +112,7 @@ pub(crate) struct ErasureSession {
     replays: Replays,
 }
 
-/// Where something of an order is.
+/// Where traces of an order are.
 #[derive(Default)]
 struct OrderTraces {
     has_row: bool,

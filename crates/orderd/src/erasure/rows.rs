@@ -11,7 +11,7 @@ use crate::config::Postgres;
 use crate::postgres::{self, Connection, STUCK_ANSWER, Unanswered, position};
 use crate::wording::shown;
 
-/// Rows that are looked for and erased, on a connection that is made for the first of them.
+/// Looks for rows and erases them, on a connection that is opened for the first of them.
 pub(super) struct StoredRows {
     settings: Postgres,
     connection: Option<Connection>,

@@ -30,7 +30,7 @@ pub(crate) async fn run(
             if message.payload.is_empty() {
                 metrics.empty.inc_by(u64::from(chunk.run.writes));
             } else if let Some(key) = key_of_dead_letter(message.headers.as_ref()) {
-                // Whether it became an order, the table says once the position has passed it.
+                // The table decides whether it became an order, once the position has passed it.
                 undecided.add(&key, message.position.sequence);
                 replays.push((message, key));
             }
@@ -50,7 +50,7 @@ pub(crate) async fn run(
     Ok(())
 }
 
-/// Few are: the others stay where they are, for a message is large to copy.
+/// Few messages are special. The others stay where they are, because a message is large to copy.
 fn is_special(message: &Message) -> bool {
     (message.payload.is_empty() && !message.is_unreadable)
         || key_of_dead_letter(message.headers.as_ref()).is_some()

@@ -104,7 +104,7 @@ pub(crate) struct SequenceInfo {
     pub(crate) stream_seq: u64,
 }
 
-/// What the account may use of JetStream, and does.
+/// The account's limits and use of JetStream.
 #[derive(Deserialize, Clone, Debug, Default)]
 #[serde(default)]
 pub(crate) struct AccountInfo {
@@ -149,7 +149,7 @@ fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(from: D)
     Ok(Option::deserialize(from)?.unwrap_or_default())
 }
 
-/// A request to JetStream's interface: its answer, or what the server objects to.
+/// A request to JetStream's API: its answer, or the server's error.
 ///
 /// # Errors
 /// No answer, or one that can't be read.
@@ -167,7 +167,7 @@ pub(crate) async fn ask<T: DeserializeOwned>(
 /// A stream; `None` where it does not exist.
 ///
 /// # Errors
-/// A server that can't be asked, or objects.
+/// A server that can't be reached, or answers with an error.
 pub(crate) async fn stream(context: &Context, name: &str) -> anyhow::Result<Option<StreamInfo>> {
     found(ask(context, format!("STREAM.INFO.{name}"), &json!({})).await?, ErrorCode::STREAM_NOT_FOUND)
 }
@@ -175,7 +175,7 @@ pub(crate) async fn stream(context: &Context, name: &str) -> anyhow::Result<Opti
 /// The subjects within `filter` under which a stream holds messages; none where it does not exist.
 ///
 /// # Errors
-/// A server that can't be asked, or objects.
+/// A server that can't be reached, or answers with an error.
 pub(crate) async fn subjects(context: &Context, name: &str, filter: &str) -> anyhow::Result<Vec<String>> {
     #[derive(Deserialize, Default)]
     #[serde(default)]
@@ -207,7 +207,7 @@ pub(crate) async fn subjects(context: &Context, name: &str, filter: &str) -> any
 /// All consumers of a stream.
 ///
 /// # Errors
-/// A server that can't be asked, or objects.
+/// A server that can't be reached, or answers with an error.
 pub(crate) async fn consumers(context: &Context, stream: &str) -> anyhow::Result<Vec<ConsumerInfo>> {
     #[derive(Deserialize)]
     struct ConsumersPage {
@@ -231,7 +231,7 @@ pub(crate) async fn consumers(context: &Context, stream: &str) -> anyhow::Result
 /// The names of the streams with a subject that this one may mean.
 ///
 /// # Errors
-/// A server that can't be asked, or objects.
+/// A server that can't be reached, or answers with an error.
 pub(crate) async fn names(context: &Context, subject: &str) -> anyhow::Result<Vec<String>> {
     #[derive(Deserialize)]
     struct StreamNames {
@@ -245,7 +245,7 @@ pub(crate) async fn names(context: &Context, subject: &str) -> anyhow::Result<Ve
 /// The account.
 ///
 /// # Errors
-/// A server that can't be asked, or objects.
+/// A server that can't be reached, or answers with an error.
 pub(crate) async fn account(context: &Context) -> anyhow::Result<AccountInfo> {
     Ok(ask(context, "INFO".into(), &json!({})).await??)
 }

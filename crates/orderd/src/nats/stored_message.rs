@@ -58,7 +58,7 @@ struct EncodedMessage {
 /// The message at this sequence; `None` where the stream does not have it.
 ///
 /// # Errors
-/// A server that can't be asked, or objects.
+/// A server that can't be reached, or answers with an error.
 pub(crate) async fn at(
     context: &Context,
     stream: &str,

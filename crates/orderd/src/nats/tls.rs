@@ -32,7 +32,7 @@ pub(crate) fn config(
     })
 }
 
-/// Whom to trust.
+/// The authorities to trust for NATS: those of the setting, or else the machine's.
 #[derive(Debug)]
 struct NatsAuthorities {
     provider: Arc<CryptoProvider>,

@@ -14,7 +14,7 @@ use super::{AskError, Connection, Data, connect, position, schema};
 use crate::config::{Postgres, Table};
 use crate::position::Watermark;
 
-/// A connection on which rows are asked for by their ids. To plan the question costs more than a few rows do.
+/// A connection on which rows are looked up by their ids. It keeps the prepared statement: planning costs more than a few rows.
 pub(crate) struct RowLookup {
     connection: Connection,
     by_ids: Statement,

@@ -24,10 +24,10 @@ const RESERVED_FILES: usize = 48;
 /// A process with fewer open files than it needs serves some all the same.
 const MIN_CONNECTIONS: usize = 8;
 
-/// A connection on which nothing has moved for so long may lose its slot.
+/// A connection without reads and writes for this time may lose its slot.
 const MIN_IDLE: Duration = Duration::from_secs(1);
 
-/// How often it is looked for one, while no slot is free.
+/// How often to scan for such a connection while no slot is free.
 const SCAN_INTERVAL: Duration = Duration::from_millis(100);
 
 /// All slots.
@@ -37,7 +37,7 @@ pub(crate) struct ConnectionSlots {
     next: AtomicU64,
 }
 
-/// A connection as it was when it was looked at.
+/// The activity of a connection at the last scan.
 struct SlotActivity {
     moves: Arc<AtomicU64>,
     seen: u64,
@@ -74,7 +74,7 @@ impl ConnectionSlots {
         Self { free: Arc::new(Semaphore::new(count)), taken: Arc::default(), next: AtomicU64::new(0) }
     }
 
-    /// A slot, as soon as there is one.
+    /// Waits for a slot.
     pub(crate) async fn take(&self) -> Option<ConnectionSlot> {
         let permit = match self.free.clone().try_acquire_owned() {
             Ok(permit) => permit,
@@ -91,7 +91,7 @@ impl ConnectionSlots {
         Some(ConnectionSlot { id, moves, close, taken: self.taken.clone(), _permit: permit })
     }
 
-    /// Closes the connection that has been quiet for the longest, again and again, for as long as a slot is waited for.
+    /// Closes the connection that has been idle for the longest, repeatedly, while a caller waits for a slot.
     async fn make_room(&self) {
         loop {
             self.close_quietest();
@@ -120,9 +120,9 @@ fn count(files: usize) -> usize {
 }
 
 impl ConnectionSlot {
-    /// The stream, on which whatever moves is noticed.
+    /// The stream, with its reads and writes counted.
     pub(crate) fn watch<S>(&self, stream: S) -> ActivityStream<S> {
-        // It has been waited for until now.
+        // Its idle time begins now.
         self.moves.fetch_add(1, Ordering::Relaxed);
         ActivityStream { stream, moves: self.moves.clone() }
     }

@@ -120,7 +120,7 @@ struct FastRequest {
     length: usize,
 }
 
-/// What it asks for, as places in what was read.
+/// What it asks for, as ranges of the bytes that were read.
 enum FastTarget {
     /// The order of an id.
     Order(Range<usize>),
