@@ -74,7 +74,7 @@ impl RunningWriter {
         self.note_taken_in(batch, part).await?;
         loop {
             let copies = may_copy
-                && watermark.seq > self.insert_until
+                && !self.may_be_stored
                 && !needs_insert(batch, &self.erased)
                 && self.session.as_ref().is_some_and(|session| session.takes_copy);
             let values = fence.values(watermark, last_row, self.lost_up_to(watermark));
@@ -87,12 +87,14 @@ impl RunningWriter {
             match written {
                 Ok(written) => {
                     let has_last_row = written.position.has_last_row;
+                    self.may_be_stored &= written.inserted < part.len() as u64;
                     fence.moved(&values, written.position.ctid);
                     self.committed(fence, batch, part, watermark, written.inserted, begun).await;
                     return if has_last_row { Ok(Ok(())) } else { Err(TermEnd::Lost) };
                 }
                 // INSERT passes over what is there, and refuses what COPY refuses.
-                Err(CommitFailure::Stored | CommitFailure::Refused(_)) if copies => may_copy = false,
+                Err(CommitFailure::Stored) if copies => self.may_be_stored = true,
+                Err(CommitFailure::Refused(_)) if copies => may_copy = false,
                 Err(CommitFailure::CopyRefused) if copies => {
                     self.session.iter_mut().for_each(|session| session.takes_copy = false);
                 }

@@ -194,7 +194,7 @@ impl RunningWriter {
         };
         tracing::warn!(stream = stream.name, why, "reading the stream again from its beginning");
         // Keys hold a message's time, so that nothing doubles.
-        self.insert_until = self.insert_until.max(found.seq);
+        self.may_be_stored = true;
         Some(beginning)
     }
 
@@ -259,9 +259,7 @@ impl RunningWriter {
         tracing::warn!(why, "filling memory again from the table");
         self.parts.metrics.restarts.inc();
         self.generation += 1;
-        if let Some(seen) = self.seen.take() {
-            self.insert_until = self.insert_until.max(seen.seq);
-        }
+        self.may_be_stored |= self.seen.take().is_some();
         self.parts.positions.take_asked_at();
         self.parts.health.down(Part::Fill, why);
         self.parts.cache.begin_generation(self.generation);

@@ -76,8 +76,8 @@ pub(super) struct RunningWriter {
     pub(super) erased: HashSet<String>,
     /// Maximum rows in one statement, where the role has a short statement timeout.
     pub(super) max_rows: usize,
-    /// Up to here keys may be there already.
-    pub(super) insert_until: u64,
+    /// The table may have the next rows already, so that COPY would fail: INSERT is used until it meets no such row.
+    pub(super) may_be_stored: bool,
     /// Whether a row that is gone means that the table lost rows: not where something takes them away all the time.
     pub(super) watches_rows: bool,
     /// Messages that are to be read and that the stream no longer has, up to the batch that is written.
@@ -118,7 +118,7 @@ impl Writer {
             stream: None,
             erased: HashSet::new(),
             max_rows: usize::MAX,
-            insert_until: 0,
+            may_be_stored: false,
             watches_rows: true,
             gaps: Vec::new(),
             lost: 0,
