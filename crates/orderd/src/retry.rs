@@ -1,11 +1,11 @@
-//! How long to wait before trying again: at once, then longer and longer, two seconds at most.
+//! How long to wait before trying again: at once, then longer and longer, one second at most.
 
 use std::time::Duration;
 
 const FIRST_DELAY: Duration = Duration::from_millis(50);
-const MAX_DELAY: Duration = Duration::from_secs(2);
+const MAX_DELAY: Duration = Duration::from_secs(1);
 
-const SHORT_TIMEOUT: Duration = Duration::from_millis(1500);
+const SHORT_TIMEOUT: Duration = Duration::from_millis(750);
 const LONG_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Counts the attempts.
@@ -27,9 +27,9 @@ impl Backoff {
     }
 
     /// How long to wait for an answer. A NATS server that has lost the leader of a stream never answers what it was asked
-    /// meanwhile, and is asked again soon; one that is slow gets more time at every third attempt.
+    /// meanwhile, and is asked again soon; one that is slow gets more time at every fifth attempt.
     pub(crate) fn patience(&self) -> Duration {
-        if self.attempts % 3 == 2 { LONG_TIMEOUT } else { SHORT_TIMEOUT }
+        if self.attempts % 5 == 4 { LONG_TIMEOUT } else { SHORT_TIMEOUT }
     }
 
     /// It worked: the next failure is a first one.
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn backoff_grows_to_two_seconds() {
+    fn backoff_grows_to_one_second() {
         assert_eq!(Backoff::after(0), Duration::ZERO);
         assert_eq!(Backoff::after(1), FIRST_DELAY);
         assert_eq!(Backoff::after(2), FIRST_DELAY * 2);
@@ -64,6 +64,6 @@ mod tests {
             backoff.next();
             backoff.patience()
         });
-        assert_eq!(waits, [SHORT_TIMEOUT, LONG_TIMEOUT, SHORT_TIMEOUT, SHORT_TIMEOUT, LONG_TIMEOUT]);
+        assert_eq!(waits, [SHORT_TIMEOUT, SHORT_TIMEOUT, SHORT_TIMEOUT, LONG_TIMEOUT, SHORT_TIMEOUT]);
     }
 }

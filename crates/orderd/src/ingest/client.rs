@@ -33,6 +33,13 @@ pub(super) struct Connected {
     pub(super) client: Client,
     /// Changes when the connection breaks: what was on its way then is lost, and nothing says so.
     pub(super) cuts: watch::Receiver<u64>,
+    /// There was no connection when it was asked for.
+    pub(super) is_new: bool,
+}
+
+/// Whether the client has a connection, and knows the server at its other end.
+fn is_connected(client: &Client) -> bool {
+    client.connection_state() == State::Connected && client.try_server_info().is_some()
 }
 
 impl IntakeClient {
@@ -44,6 +51,7 @@ impl IntakeClient {
         let mut held = self.0.lock().await;
         let servers = settings.servers();
         let live = held.take().filter(|live| !live.end.has_ended() && live.servers == servers);
+        let was_held = live.is_some();
         let live = match live {
             Some(live) => live,
             None => {
@@ -54,8 +62,9 @@ impl IntakeClient {
             }
         };
         let HeldConnection { client, end, mut cuts, why, .. } = held.insert(live).clone();
+        let is_new = !was_held || !is_connected(&client);
         let connected = async {
-            while client.connection_state() != State::Connected || client.try_server_info().is_none() {
+            while !is_connected(&client) {
                 anyhow::ensure!(!end.has_ended(), "the NATS client that reads orders has ended");
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
@@ -64,7 +73,7 @@ impl IntakeClient {
         match tokio::time::timeout(CONNECT_TIMEOUT, connected).await {
             Ok(connected) => connected.map(|()| {
                 cuts.mark_unchanged();
-                Connected { client: client.clone(), cuts }
+                Connected { client: client.clone(), cuts, is_new }
             }),
             Err(_) => {
                 let why = why.borrow().clone();

@@ -180,7 +180,11 @@ impl Fetch {
     ) -> anyhow::Result<ReadEnd> {
         let settings = &self.settings.nats;
         nats::connected(&self.client, settings, &self.health).await?;
-        let Connected { client, cuts } = self.intake_client.connected(settings).await?;
+        let Connected { client, cuts, is_new } = self.intake_client.connected(settings).await?;
+        if is_new {
+            // What failed without a connection says nothing of how long this server takes.
+            backoff.reset();
+        }
         let mut context = settings.jetstream(client.clone());
         context.set_timeout(backoff.patience());
         let stream = self.find_stream(&context).await?;
