@@ -56,8 +56,13 @@ pub(crate) struct BacklogResult {
 }
 
 pub(crate) fn take_in(env: &mut Environment, count: u64) -> Result<BacklogResult> {
-    let (stream, subject) = env.stream(count)?;
     let table = env.empty_table()?;
+    take_into(env, count, table)
+}
+
+/// The same into an empty table.
+pub(crate) fn take_into(env: &mut Environment, count: u64, table: String) -> Result<BacklogResult> {
+    let (stream, subject) = env.stream(count)?;
     env.settle(None)?;
     let before = servers(env);
     let service =

@@ -75,8 +75,14 @@ impl Environment {
 
     /// A new, empty table like the service's own.
     pub(crate) fn empty_table(&mut self) -> Result<String> {
+        self.empty_table_of("bytea")
+    }
+
+    /// The same with another type of the column `data`.
+    pub(crate) fn empty_table_of(&mut self, column_type: &str) -> Result<String> {
         let table = format!("public.{}", self.name("orders"));
-        self.postgres.psql(&format!("create table {table} (id text not null primary key, data bytea)"))?;
+        self.postgres
+            .psql(&format!("create table {table} (id text not null primary key, data {column_type})"))?;
         Ok(table)
     }
 

@@ -26,6 +26,8 @@ mod latency;
 mod publish_to_read;
 mod reads;
 mod search;
+mod full_orders;
+mod row_formats;
 mod busy_reads;
 mod readers;
 mod start;
@@ -93,9 +95,11 @@ enum Name {
     Latency,
     Reads,
     Search,
+    Documents,
     BusyReads,
     Readers,
     Start,
+    Formats,
     Memory,
     Waiting,
     Bounded,
@@ -153,9 +157,11 @@ fn measure(name: Name, env: &mut Environment) -> Result<Vec<Figure>> {
         Name::Latency => (latencies, "latency"),
         Name::Reads => (reads::run, "reads"),
         Name::Search => (search::run, "search"),
+        Name::Documents => (full_orders::run, "lists of documents"),
         Name::BusyReads => (busy_reads::run, "reads of a busy service"),
         Name::Readers => (readers::run, "intake while many read along"),
         Name::Start => (start::run, "the start"),
+        Name::Formats => (row_formats::run, "row formats"),
         Name::Memory => (memory::run, "memory"),
         Name::Waiting => (stalled_db::run, "memory while orders wait"),
         Name::Bounded => (memory_limit::run, "more orders than memory"),

@@ -1,4 +1,4 @@
-//! nginx, which answers every request with the same bytes from its configuration: the limit of reads.
+//! nginx, which answers every request with the same bytes, from its configuration or from a file: the limit of reads.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -17,14 +17,26 @@ pub(crate) struct Nginx {
 }
 
 impl Nginx {
-    /// Answers with `body`, on one core.
+    /// Answers with `body` from its configuration, on one core.
     pub(crate) fn start(env: &Environment, core: u32, body: &str) -> Result<Self> {
         ensure!(!body.contains(['\'', '$', '\\']), "nginx would not take this answer as it is");
+        Self::start_with(env, core, body.as_bytes(), &format!("return 200 '{body}';"))
+    }
+
+    /// Answers with `body` from a file, on one core.
+    pub(crate) fn start_with_file(env: &Environment, core: u32, body: &[u8]) -> Result<Self> {
+        let file = env.scratch.path().join("answer.json");
+        fs::write(&file, body)?;
+        let root = env.scratch.path().display();
+        Self::start_with(env, core, body, &format!("root {root}; try_files /answer.json =404;"))
+    }
+
+    fn start_with(env: &Environment, core: u32, body: &[u8], answer: &str) -> Result<Self> {
         let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
         let dir = env.scratch.path().join("nginx");
         fs::create_dir_all(&dir)?;
         let file = dir.join("nginx.conf");
-        fs::write(&file, config(addr, body))?;
+        fs::write(&file, config(addr, answer))?;
         let (program, mut args) = pinned(Some(core), tools::nginx()?.as_os_str());
         args.extend([
             "-p".into(),
@@ -41,8 +53,7 @@ impl Nginx {
             last_signal: Signal::TERM,
             ..Launch::new("nginx", program, &dir)
         })?;
-        let answers =
-            || http::get(addr, "/").is_ok_and(|(status, got)| status == 200 && got == body.as_bytes());
+        let answers = || http::get(addr, "/").is_ok_and(|(status, got)| status == 200 && got == body);
         let answered = wait_for(Duration::from_secs(20), || answers() || process.has_ended());
         ensure!(answered && !process.has_ended(), "nginx does not answer: {}", process.log());
         Ok(Self { addr, process })
@@ -53,7 +64,7 @@ impl Nginx {
     }
 }
 
-fn config(addr: SocketAddr, body: &str) -> String {
+fn config(addr: SocketAddr, answer: &str) -> String {
     format!(
         "daemon off;
 master_process off;
@@ -63,6 +74,7 @@ error_log stderr warn;
 events {{ worker_connections 1024; }}
 http {{
     access_log off;
+    sendfile on;
     tcp_nodelay on;
     keepalive_timeout 600s;
     keepalive_requests 1000000000;
@@ -74,7 +86,7 @@ http {{
     scgi_temp_path scgi;
     server {{
         listen {addr};
-        location / {{ return 200 '{body}'; }}
+        location / {{ {answer} }}
     }}
 }}
 "

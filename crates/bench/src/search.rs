@@ -1,4 +1,5 @@
-//! `/orders?order_uid=…` by wrk on one core, by turns with `/order/{id}`; and what its index takes in memory.
+//! `/orders?order_uid=…` and `/order?order_uid=…` by wrk on one core, by turns with `/order/{id}`; and what their index takes
+//! in memory.
 
 use std::fs;
 
@@ -17,32 +18,41 @@ const MEMBERS: f64 = 2.0;
 
 pub(crate) fn run(env: &mut Environment) -> Result<Vec<Figure>> {
     let table = env.table(env.rows)?;
-    Ok(vec![rate(env, &table)?, index(env, &table)?])
+    let mut figures = rates(env, &table)?;
+    figures.push(index(env, &table)?);
+    Ok(figures)
 }
 
-fn rate(env: &Environment, table: &str) -> Result<Figure> {
+fn rates(env: &Environment, table: &str) -> Result<Vec<Figure>> {
     let service = Service::start(env, &Setup { core: Some(SERVER_CORE), ..Setup::serving(table) })?;
     service.wait_len(env.rows)?;
     let count = env.rows.min(ASKED);
-    let (ids, numbers) = (reads::ids(env, count)?, env.scratch.path().join("numbers"));
-    let paths = (0..count).map(|number| format!("/orders?order_uid={}\n", orders::order(number).order_uid));
-    fs::write(&numbers, paths.collect::<String>())?;
-    let (mut found, mut read) = (Vec::new(), Vec::new());
+    let ids = reads::ids(env, count)?;
+    let asked = [("orders", 0.85), ("order", 0.9)];
+    let files = asked.map(|(route, _)| env.scratch.path().join(format!("{route}-by-number")));
+    for ((route, _), file) in asked.iter().zip(&files) {
+        let path = |number| format!("/{route}?order_uid={}\n", orders::order(number).order_uid);
+        fs::write(file, (0..count).map(path).collect::<String>())?;
+    }
+    let (mut found, mut read) = ([Vec::new(), Vec::new()], Vec::new());
     for number in 0..REPETITIONS {
         repetition("search", number);
-        found.push(wrk::random(service.addr, &numbers, env.scratch.path())?);
+        for (file, found) in files.iter().zip(&mut found) {
+            found.push(wrk::random(service.addr, file, env.scratch.path())?);
+        }
         read.push(wrk::random(service.addr, &ids, env.scratch.path())?);
     }
     service.stop()?;
-    Ok(Figure {
+    let figure = |((route, goal), found)| Figure {
         bench: "search",
-        what: format!("/orders?order_uid=…, {count} numbers at random"),
+        what: format!("/{route}?order_uid=…, {count} numbers at random"),
         unit: "req/s",
         ours: found,
-        limit: Some(("/order/{id}".to_owned(), read)),
-        goal: Goal::OfLimit(0.85),
+        limit: Some(("/order/{id}".to_owned(), read.clone())),
+        goal: Goal::OfLimit(goal),
         note: format!("{} orders in memory, the service on one core", env.rows),
-    })
+    };
+    Ok(asked.into_iter().zip(found).map(figure).collect())
 }
 
 fn index(env: &Environment, table: &str) -> Result<Figure> {

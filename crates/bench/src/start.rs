@@ -49,13 +49,14 @@ pub(crate) fn run(env: &mut Environment) -> Result<Vec<Figure>> {
 }
 
 /// How long a fill took, and what it cost.
-struct FillCost {
-    elapsed: Duration,
+pub(crate) struct FillCost {
+    pub(crate) elapsed: Duration,
     service: Duration,
     postgres: Duration,
 }
 
-fn fill(env: &Environment, table: &str, rows: u64) -> Result<FillCost> {
+/// Starts the service and waits until all rows are in memory.
+pub(crate) fn fill(env: &Environment, table: &str, rows: u64) -> Result<FillCost> {
     let before = procfs::cpu_with_children(env.postgres.pid());
     let process = Service::start(env, &Setup::serving(table))?;
     let elapsed = process.wait_len(rows)?;

@@ -1,0 +1,56 @@
+//! Rows as `jsonb` and as `json` beside rows as gob: taken in, read at the start, and how large they are.
+
+use anyhow::Result;
+
+use crate::environment::Environment;
+use crate::report::{Figure, Goal};
+use crate::{REPETITIONS, backlog, repetition, start};
+
+/// The types of the column `data`; the last one is that of gob rows, to which the others are compared.
+const COLUMN_TYPES: [&str; 3] = ["jsonb", "json", "bytea"];
+
+/// What was measured of one type of rows, a value for each repetition.
+#[derive(Default)]
+struct Measured {
+    intake: Vec<f64>,
+    start: Vec<f64>,
+    bytes: Vec<f64>,
+}
+
+pub(crate) fn run(env: &mut Environment) -> Result<Vec<Figure>> {
+    let count = env.orders;
+    let mut measured = COLUMN_TYPES.map(|_| Measured::default());
+    for number in 0..REPETITIONS {
+        repetition("row formats", number);
+        for (column_type, of) in COLUMN_TYPES.iter().zip(&mut measured) {
+            let table = env.empty_table_of(column_type)?;
+            let taken = backlog::take_into(env, count, table)?;
+            of.intake.push(count as f64 / taken.seconds);
+            env.postgres.psql(&format!("vacuum (analyze) {}", taken.table))?;
+            of.start.push(count as f64 / start::fill(env, &taken.table, count)?.elapsed.as_secs_f64());
+            let bytes = env.postgres.psql(&format!("select pg_table_size('{}')", taken.table))?;
+            of.bytes.push(bytes.trim().parse::<f64>()? / count as f64);
+            env.settle(Some(&taken.table))?;
+        }
+    }
+    let [jsonb, json, gob] = measured;
+    let of_type = |name: &str, ours: Measured| {
+        let figure = |what: String, unit, ours, gob: &[f64], goal| Figure {
+            bench: "formats",
+            what,
+            unit,
+            ours,
+            limit: Some(("gob rows".to_owned(), gob.to_vec())),
+            goal,
+            note: String::new(),
+        };
+        let intake = format!("backlog of {count} into {name} rows");
+        let start = format!("start with {count} {name} rows");
+        [
+            figure(intake, "orders/s", ours.intake, &gob.intake, Goal::OfLimit(0.7)),
+            figure(start, "rows/s", ours.start, &gob.start, Goal::OfLimit(0.5)),
+            figure(format!("a {name} row in the table"), "B", ours.bytes, &gob.bytes, Goal::TimesLimit(2.0)),
+        ]
+    };
+    Ok([of_type("jsonb", jsonb), of_type("json", json)].concat())
+}
