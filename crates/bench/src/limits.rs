@@ -50,7 +50,7 @@ fn run(psql: &mut Command, output: Stdio) -> Result<()> {
 pub(crate) enum Fetch {
     /// `nats bench js fetch`
     Nats(PathBuf),
-    /// As [`Fetch`], by the client library that the service has.
+    /// A loop of our own, by the client library that the service has.
     Own,
 }
 

@@ -39,7 +39,7 @@ pub(crate) fn cpu_of_process_tree(pid: u32) -> Duration {
     cpu(pid) + ids.filter(|id| parent(*id) == Some(pid)).map(cpu).sum::<Duration>()
 }
 
-/// With the children that have ended, in the kernel's hundredths of a second.
+/// CPU time of a process with its children that have ended, which the kernel counts in hundredths of a second.
 pub(crate) fn cpu_with_children(pid: u32) -> Duration {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let after_name = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);

@@ -90,7 +90,7 @@ pub enum Lookup {
     Miss,
 }
 
-/// A page of ids, or why the page does not exist.
+/// A page of ids, or why there can be none.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Page {
     /// Up to [`PAGE_SIZE`] of them, oldest first.

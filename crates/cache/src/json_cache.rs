@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn json_cache_slot_goes_to_the_order_that_is_read_more_often() {
+    fn json_cache_place_goes_to_the_order_that_is_read_more_often() {
         let json_cache = JsonCache::new();
         let [one, other] = [7, 7 + PLACES as u32];
         (0..2).for_each(|_| json_cache.note(one, b"one"));

@@ -24,10 +24,10 @@ const SUBJECT: &str = "TESTING";
 /// How long an acknowledgement is waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Maximum number of retries of a client that retries.
+/// How often a client that retries tries at most.
 const TRIES: usize = 50;
 
-/// The pace: bursts a second, each a fraction of the rate.
+/// The interval at which the publisher sends its part of the rate.
 const TICK: Duration = Duration::from_millis(10);
 
 /// Bursts a second, and orders in each, so that batches grow.

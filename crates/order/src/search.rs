@@ -14,7 +14,7 @@ use crate::{RowError, SettingError, document, json_text, member_name, render};
 pub struct SearchPath {
     /// The places of the members, from the root's on.
     steps: Box<[usize]>,
-    /// How many of the first steps include all arrays: 0 without arrays.
+    /// All arrays are among this number of first steps; 0 without arrays.
     arrays: usize,
     kind: SearchKind,
     /// In documents of any form, the names on the way; else none.
@@ -268,7 +268,7 @@ struct Values<'v> {
 }
 
 impl Values<'_> {
-    /// Members of an object, in which the step's member is looked for.
+    /// Looks for the step's member in an object, and for the values below it.
     fn object(&mut self, structure: &StructPlan, reader: &mut Reader<'_>, step: usize) -> Result<(), Fault> {
         let Some(&wanted) = self.path.steps.get(step) else { return Ok(()) };
         let mut number = None;
@@ -282,7 +282,7 @@ impl Values<'_> {
         Ok(())
     }
 
-    /// Elements of what the step's member holds.
+    /// Adds the values of what the step's member holds.
     fn value(&mut self, node: &Node, mut reader: Reader<'_>, step: usize) -> Result<(), Fault> {
         self.text.clear();
         match node {

@@ -85,7 +85,7 @@ pub enum Purpose {
 /// How far a transaction is.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
 pub enum Phase {
-    /// No lease is held.
+    /// There is no transaction.
     #[default]
     None,
     /// It was sent, and has not been executed.

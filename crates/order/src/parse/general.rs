@@ -192,7 +192,7 @@ impl Visitor<'_> for Name<'_> {
     }
 }
 
-/// Appends a value of a known kind to `state.out`. Returns whether there was a value: `null` is not.
+/// Reads a value of a known kind and appends it to `state.out`. The result is whether there was a value; `null` is none.
 pub(crate) struct Value<'s> {
     pub(crate) state: &'s mut State,
     pub(crate) kind: &'s Kind,

@@ -32,7 +32,7 @@ enum Node {
 /// last one written. Notes the first of the `required` members that is missing or empty.
 ///
 /// # Errors
-/// `None` for a document that `visit` has read.
+/// None occurs for a document that `visit` has read.
 pub(super) fn document(
     shape: &'static Struct,
     text: &str,

@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn a_summary_counts_what_was_taken_in_and_what_was_dead_letter() {
+    fn summary_counts_taken_in_and_refused_dead_letters() {
         let outcomes = |all: &[Outcome]| -> HashMap<String, Outcome> {
             all.iter().enumerate().map(|(number, outcome)| (format!("1-{number}"), outcome.clone())).collect()
         };

@@ -63,7 +63,7 @@ pub struct Settings {
     pub receipt_subjects: Vec<String>,
     /// The tokens for reading, replaying and erasing.
     pub access: Access,
-    /// Origins whose pages may read; `None`: only our own page.
+    /// Origins whose pages may read; empty: only our own page.
     pub cors_origins: Vec<HeaderValue>,
     /// The hosts that are served besides addresses and `localhost` where there are no tokens; `None` for all.
     pub http_hosts: Option<Vec<String>>,

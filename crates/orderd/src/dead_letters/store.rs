@@ -464,11 +464,11 @@ impl DeadLetterStore {
         Ok(())
     }
 
-    async fn delete_within(&self, limit: Duration, of: &[String]) -> anyhow::Result<bool> {
+    async fn delete_within(&self, limit: Duration, targets: &[String]) -> anyhow::Result<bool> {
         let subjects = self.subjects().await?;
         let stream = self.stream(&subjects).await?;
         let mut was_there = false;
-        for subject in of {
+        for subject in targets {
             if let Some(found) = tokio::time::timeout(limit, self.last(&subjects, subject)).await?? {
                 stream.delete_message(found.sequence).await.with_context(|| {
                     format!(

@@ -9,7 +9,7 @@ pub(crate) const MAX_PER_SECOND: usize = 100;
 
 const WINDOW: Duration = Duration::from_secs(1);
 
-/// Above that rate, this number are shown in each part of a second.
+/// Above that rate, at most [`MAX_PER_SLICE`] orders are shown in each slice of a second.
 const SLICE: Duration = Duration::from_millis(50);
 const MAX_PER_SLICE: usize = 5;
 

@@ -131,7 +131,7 @@ impl TableReader {
         let rows = self.progress.rows.load(Ordering::Relaxed);
         self.metrics.undecodable.set(undecodable as i64);
         tracing::info!(rows, undecodable, "table read");
-        // A few such rows are a writer's mistake; most of a table means another model.
+        // A few such rows are another program's mistake; most of a table means another model.
         let fits = undecodable <= MAX_UNDECODABLE_IGNORED || undecodable * 2 <= rows;
         self.health.set_model_fits(fits);
         if fits {

@@ -85,7 +85,7 @@ enum ReadEnd {
     /// The service stops, or `writer` starts another run.
     Told,
     /// It can't go on.
-    RunProblem(ProblemReport),
+    Problem(ProblemReport),
     /// The consumer was lost while it delivered.
     Lost(anyhow::Error),
 }
@@ -118,7 +118,7 @@ impl Fetch {
                     has_read = true;
                     continue;
                 }
-                Ok(ReadEnd::RunProblem(report)) => {
+                Ok(ReadEnd::Problem(report)) => {
                     self.positions.problem.send_replace(Some(report));
                     drop(runs.changed().await);
                     continue;
@@ -206,12 +206,12 @@ impl Fetch {
         self.note_vanished(&stream, reading, problem).await?;
         if let Some(report) = problem {
             self.refuse_sources(&stream, report.problem)?;
-            return Ok(ReadEnd::RunProblem(report));
+            return Ok(ReadEnd::Problem(report));
         }
         if self.positions.vanished.borrow().is_some() {
             // `writer` counts them when it takes the lease again.
             let report = ProblemReport { run: run.id, problem: RunProblem::Replaced, at_position: false };
-            return Ok(ReadEnd::RunProblem(report));
+            return Ok(ReadEnd::Problem(report));
         }
         let max_payload = client.max_payload();
         let consumer = OrderedConsumer::new(&stream, &settings.topic, reading.last.seq, *limit, max_payload);
@@ -260,7 +260,7 @@ impl Fetch {
                     let at_position = reading.last.seq == reading.run.after.seq;
                     let report =
                         ProblemReport { run: reading.run.id, problem: RunProblem::Purged, at_position };
-                    return Ok(ReadEnd::RunProblem(report));
+                    return Ok(ReadEnd::Problem(report));
                 }
                 // Between messages of other topics, a gap says nothing.
                 let mut gaps = if is_shared { Vec::new() } else { gaps(reading, &messages) };

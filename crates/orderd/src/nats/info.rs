@@ -115,7 +115,7 @@ pub(crate) struct AccountInfo {
     pub(crate) tiers: std::collections::BTreeMap<String, Tier>,
 }
 
-/// Use and limits of an account, in all or of a tier. A value below 1 means no limit.
+/// Use and limits of an account, in all or of a tier. A limit below 1 means no limit.
 #[derive(Deserialize, Clone, Copy, Debug, Default)]
 #[serde(default)]
 pub(crate) struct Tier {

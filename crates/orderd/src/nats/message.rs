@@ -14,6 +14,7 @@ pub(crate) struct StreamPosition {
 }
 
 impl StreamPosition {
+    /// The message's sequence and time, as a watermark.
     pub(crate) fn watermark(self) -> Watermark {
         Watermark { seq: self.sequence, time: Some(self.timestamp_ns.div_euclid(1000)) }
     }

@@ -25,7 +25,7 @@ pub(crate) struct StoredMessage {
 }
 
 impl StoredMessage {
-    /// The message's watermark in the stream.
+    /// The message's sequence and time, as a watermark.
     pub(crate) fn watermark(&self) -> Watermark {
         Watermark { seq: self.sequence, time: Some(self.time_ns.div_euclid(1000) as i64) }
     }

@@ -19,7 +19,7 @@ fn run(plans: &[Plan]) {
     assert!(report.failures().is_empty(), "{}", report.text());
 }
 
-/// The same blows so many times, each in a burst.
+/// The same injections `times` times, each in a burst.
 fn again_and_again(seed: u64, times: u64, injections: &[Injection]) -> Plan {
     let fault = |number: u64| Fault {
         after: Duration::from_millis(100),

@@ -1,5 +1,5 @@
 //! Slots for connections: as many as the process may have open files, less those that the rest of it needs. Where none
-//! is free, the connection on which nothing has moved for the longest gives its slot, so that `/healthz` is answered
+//! is free, the connection on which nothing has moved for the longest gives up its slot, so that `/healthz` is answered
 //! however many readers sit idle.
 
 use std::collections::HashMap;

@@ -287,7 +287,7 @@ impl PipelinedAnswers {
         self.close_with("");
     }
 
-    /// Ends an answer, with a further line of the head.
+    /// Makes an answer of the JSON, with a further line in its head.
     fn close_with(&mut self, line: &str) {
         self.tell_date();
         self.bytes.extend_from_slice(HEAD_OF_JSON.as_bytes());
@@ -303,7 +303,7 @@ impl PipelinedAnswers {
         self.push_answer(order::from_table(app, id).await, crate::http::ORDER, begun, app).await
     }
 
-    /// Answers with the newest order that has a value.
+    /// Adds the answer of the routes to a request for the newest order with a value. `false`: it is large.
     async fn push_newest_from_table(&mut self, criterion: Criterion, begun: Instant, app: &App) -> bool {
         self.push_answer(newest_order::answer(app, vec![criterion]).await, crate::http::NEWEST, begun, app)
             .await
