@@ -5,7 +5,7 @@ use std::time::Duration;
 const FIRST_DELAY: Duration = Duration::from_millis(50);
 const MAX_DELAY: Duration = Duration::from_secs(1);
 
-const SHORT_TIMEOUT: Duration = Duration::from_millis(750);
+const SHORT_TIMEOUT: Duration = Duration::from_millis(1500);
 const LONG_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Counts the attempts.
@@ -27,9 +27,9 @@ impl Backoff {
     }
 
     /// How long to wait for an answer. A NATS server that has lost the leader of a stream never answers what it was asked
-    /// meanwhile, and is asked again soon; one that is slow gets more time at every fifth attempt.
+    /// meanwhile, and is asked again soon; one that is slow gets more time at every third attempt.
     pub(crate) fn patience(&self) -> Duration {
-        if self.attempts % 5 == 4 { LONG_TIMEOUT } else { SHORT_TIMEOUT }
+        if self.attempts % 3 == 2 { LONG_TIMEOUT } else { SHORT_TIMEOUT }
     }
 
     /// It worked: the next failure is a first one.
@@ -64,6 +64,6 @@ mod tests {
             backoff.next();
             backoff.patience()
         });
-        assert_eq!(waits, [SHORT_TIMEOUT, SHORT_TIMEOUT, SHORT_TIMEOUT, LONG_TIMEOUT, SHORT_TIMEOUT]);
+        assert_eq!(waits, [SHORT_TIMEOUT, LONG_TIMEOUT, SHORT_TIMEOUT, SHORT_TIMEOUT, LONG_TIMEOUT]);
     }
 }
