@@ -51,6 +51,31 @@ async fn what_a_restored_table_lacks_comes_back_from_the_stream() {
     committed(&stack, 1_010).await;
 }
 
+/// Notes each statement that has added rows.
+const NOTE_STATEMENTS: &str = "CREATE TABLE noted (number serial, statement text);
+    CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN INSERT INTO noted (statement) VALUES (current_query()); RETURN NULL; END $$;
+    CREATE TRIGGER note AFTER INSERT ON orders2 FOR EACH STATEMENT EXECUTE FUNCTION note()";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn restored_table_without_newer_rows_is_filled_by_copy_after_one_insert() {
+    const ORDERS: usize = 30_000;
+    let (stack, mut service) = Stack::started().await;
+    stack.publish(&orders(10)).await;
+    committed(&stack, 10).await;
+    stack.postgres.psql(KEEP).unwrap();
+    stack.publish_numbers(10..ORDERS).await;
+    committed(&stack, ORDERS).await;
+    stack.postgres.psql(&format!("{NOTE_STATEMENTS}; {RESTORE}; TRUNCATE noted")).unwrap();
+    committed(&stack, ORDERS).await;
+    let noted = stack.postgres.psql("SELECT left(statement, 4) FROM noted ORDER BY number").unwrap();
+    let (first, others) = noted.trim().split_once('\n').expect("a batch has fewer orders than were missing");
+    assert_eq!(first, "WITH", "the table might have had the next rows");
+    assert!(others.contains("COPY"), "{noted}");
+    service.wait_len(ORDERS as u64).await;
+    assert_eq!(service.stop(), Some(0));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_table_lacks_that_was_restored_while_it_was_down_comes_back_too() {
     let (stack, mut service) = Stack::started().await;
