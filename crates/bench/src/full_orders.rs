@@ -1,5 +1,8 @@
 //! `/orders?full=true&limit=1000` by wrk, the server on one core, against nginx that sends as many bytes from a file.
 
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+
 use anyhow::{Result, ensure};
 
 use crate::environment::Environment;
@@ -7,16 +10,17 @@ use crate::nginx::Nginx;
 use crate::report::{Figure, Goal};
 use crate::service::{Service, Setup};
 use crate::wrk::SERVER_CORE;
-use crate::{REPETITIONS, http, repetition, wrk};
+use crate::{REPETITIONS, orders, repetition, wrk};
 
 const PATH: &str = "/orders?full=true&limit=1000";
+const LIMIT: u64 = 1000;
 
 pub(crate) fn run(env: &mut Environment) -> Result<Vec<Figure>> {
     let table = env.table(env.rows)?;
     let service = Service::start(env, &Setup { core: Some(SERVER_CORE), ..Setup::serving(&table) })?;
     service.wait_len(env.rows)?;
-    let (status, answer) = http::get(service.addr, PATH)?;
-    ensure!(status == 200, "{PATH} is answered with {status}");
+    let answer = newest(env.rows);
+    ensure!(received(service.addr)?.ends_with(&answer), "{PATH} is not answered with the newest orders");
     let nginx = Nginx::start_with_file(env, SERVER_CORE, &answer)?;
     let (mut ours, mut limit) = (Vec::new(), Vec::new());
     for number in 0..REPETITIONS {
@@ -38,4 +42,25 @@ pub(crate) fn run(env: &mut Environment) -> Result<Vec<Figure>> {
             answer.len()
         ),
     }])
+}
+
+/// What the service has to answer where orders 0 to `count` are in memory.
+fn newest(count: u64) -> Vec<u8> {
+    let mut answer = b"[".to_vec();
+    for number in (count.saturating_sub(LIMIT)..count).rev() {
+        let comma = if answer.len() > 1 { "," } else { "" };
+        answer.extend(format!(r#"{comma}{{"id":"{}","order":"#, orders::id(number)).into_bytes());
+        answer.extend(orders::json(number));
+        answer.push(b'}');
+    }
+    answer.push(b']');
+    answer
+}
+
+/// The answer with its head. By HTTP/1.0, in which it comes whole and not in chunks.
+fn received(addr: SocketAddr) -> Result<Vec<u8>> {
+    let (mut stream, mut answer) = (TcpStream::connect(addr)?, Vec::new());
+    write!(stream, "GET {PATH} HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
+    stream.read_to_end(&mut answer)?;
+    Ok(answer)
 }
