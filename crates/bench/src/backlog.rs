@@ -60,7 +60,7 @@ pub(crate) fn take_in(env: &mut Environment, count: u64) -> Result<BacklogResult
     take_into(env, count, table)
 }
 
-/// The same into an empty table.
+/// Takes in orders 0 to `count` and commits them to `table`, which is empty.
 pub(crate) fn take_into(env: &mut Environment, count: u64, table: String) -> Result<BacklogResult> {
     let (stream, subject) = env.stream(count)?;
     env.settle(None)?;

@@ -78,7 +78,7 @@ impl Environment {
         self.empty_table_of("bytea")
     }
 
-    /// The same with another type of the column `data`.
+    /// A new, empty table whose column `data` has this type.
     pub(crate) fn empty_table_of(&mut self, column_type: &str) -> Result<String> {
         let table = format!("public.{}", self.name("orders"));
         self.postgres

@@ -6,10 +6,10 @@ use crate::environment::Environment;
 use crate::report::{Figure, Goal};
 use crate::{REPETITIONS, backlog, repetition, start};
 
-/// The types of the column `data`; the last one is that of gob rows, to which the others are compared.
+/// The types of the column `data`. The last one has gob rows, to which the others are compared.
 const COLUMN_TYPES: [&str; 3] = ["jsonb", "json", "bytea"];
 
-/// What was measured of one type of rows, a value for each repetition.
+/// The measurements of one type of rows, one value for each repetition: orders a second, rows a second, bytes a row.
 #[derive(Default)]
 struct Measured {
     intake: Vec<f64>,

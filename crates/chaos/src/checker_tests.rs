@@ -138,7 +138,7 @@ fn dead_letters_are_counted() {
     assert_eq!(doubled, "1 more than once a dead letter, such as chaos-5-120.");
     let good = said(|ledger, snapshot| snapshot.dead.push(("dead.x".into(), ledger.uid(1).into_bytes())));
     assert_eq!(good, "1 no bad one and yet a dead letter, such as chaos-5-1.");
-    // The second part of a large dead letter is no separate dead letter.
+    // The second part of a large dead letter does not count as a dead letter.
     assert_eq!(said(|_, snapshot| snapshot.dead.push(("dead.ORDERS.TESTING.1.rest".into(), Vec::new()))), "");
 }
 

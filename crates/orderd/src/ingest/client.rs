@@ -33,7 +33,7 @@ pub(super) struct Connected {
     pub(super) client: Client,
     /// Changes when the connection breaks: what was on its way then is lost, and nothing says so.
     pub(super) cuts: watch::Receiver<u64>,
-    /// There was no connection when it was asked for.
+    /// Whether the connection had to be made: there was none before.
     pub(super) is_new: bool,
 }
 

@@ -182,7 +182,7 @@ impl Fetch {
         nats::connected(&self.client, settings, &self.health).await?;
         let Connected { client, cuts, is_new } = self.intake_client.connected(settings).await?;
         if is_new {
-            // What failed without a connection says nothing of how long this server takes.
+            // Attempts that failed without a connection say nothing about how long this server takes to answer.
             backoff.reset();
         }
         let mut context = settings.jetstream(client.clone());

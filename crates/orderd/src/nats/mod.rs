@@ -30,8 +30,8 @@ use crate::retry::Backoff;
 /// What the names of consumers begin with by which orders are read.
 pub(crate) const CONSUMER_PREFIX: &str = "orderd-";
 
-/// How long a connection may take, TLS and login included. The next attempt reaches a server that is back, and this one never
-/// does where its packets were lost.
+/// Time limit for a connection, TLS and login included. It is short because an attempt whose packets were lost never
+/// succeeds, while the next one reaches a server that is back.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// In a stream's metadata: we made it, so that we may purge what is acknowledged.

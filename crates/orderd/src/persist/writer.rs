@@ -76,7 +76,7 @@ pub(super) struct RunningWriter {
     pub(super) erased: HashSet<String>,
     /// Maximum rows in one statement, where the role has a short statement timeout.
     pub(super) max_rows: usize,
-    /// The table may have the next rows already, so that COPY would fail: INSERT is used until it meets no such row.
+    /// Whether the table may have the next rows already. COPY would fail at them, so INSERT is used until one finds none.
     pub(super) may_be_stored: bool,
     /// Whether a row that is gone means that the table lost rows: not where something takes them away all the time.
     pub(super) watches_rows: bool,
