@@ -79,6 +79,26 @@ impl Observer {
         Ok(position.cast_unsigned())
     }
 
+    /// The table's position, if it is one in the stream as it is now; else 0. After a stream has gone back, the position is
+    /// that of messages which the stream has lost, whose places others may have taken since.
+    pub(crate) async fn position_in_stream(&mut self) -> Result<u64> {
+        let (_, last) = self.bounds().await?;
+        let statement = "SELECT seq, (extract(epoch FROM seq_time) * 1000000)::int8 FROM public.orderd_position \
+                         ORDER BY seq DESC LIMIT 1";
+        let rows = self.query(statement).await?;
+        let Some(row) = rows.first() else { return Ok(0) };
+        let (position, time) = (row.try_get::<_, i64>(0)?.cast_unsigned(), row.try_get::<_, Option<i64>>(1)?);
+        if position == 0 || position > last {
+            return Ok(0);
+        }
+        let message =
+            answered("a message", async || message_at(&self.stream(STREAM).await?, position).await).await?;
+        let stored = message.map(|message| (message.time.unix_timestamp_nanos().div_euclid(1000)) as i64);
+        // A message that was purged says nothing.
+        let is_another = stored.is_some_and(|stored| time.is_some_and(|time| time != stored));
+        Ok(if is_another { 0 } else { position })
+    }
+
     /// Keeps the table as it is, for [`Observer::restore`].
     pub(crate) async fn keep(&mut self) -> Result<()> {
         self.execute(KEEP).await.context("cannot keep a copy of the table")

@@ -213,10 +213,8 @@ impl Round<'_> {
         if !goes_on && !self.environment.wait_ready(Duration::ZERO) {
             losses.end_unaware();
         }
-        let (_, last) = self.runtime.block_on(self.observer.bounds())?;
-        let position = self.runtime.block_on(self.observer.position())?;
-        // One beyond the stream's end is still that of what the fault before has taken away.
-        let known = if goes_on && position <= last { position } else { 0 };
+        let position = self.runtime.block_on(self.observer.position_in_stream())?;
+        let known = if goes_on { position } else { 0 };
         losses.strike(self.ledger.entries().len(), known);
         Ok(())
     }
