@@ -154,7 +154,7 @@ fn it_says_when_it_is_ready_and_stops_in_order() {
 fn a_service_that_ends_by_itself_stops_everything() {
     let scratch = Scratch::new().unwrap();
     let mut up = up(&scratch, "end");
-    up.see("ended");
+    up.see("exited unexpectedly");
     let (status, lines) = up.end();
     assert_eq!(status.code(), Some(1));
     assert!(lines.iter().any(|line| line.contains("exit status: 4")), "{lines:#?}");
