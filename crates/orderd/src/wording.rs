@@ -12,3 +12,8 @@ pub(crate) fn shown(id: &str) -> String {
     let more = if cut.len() < id.len() { "…" } else { "" };
     format!("{}{more}", cut.escape_debug())
 }
+
+/// The indefinite article of a document's name.
+pub(crate) fn article(name: &str) -> &'static str {
+    if name.starts_with(['a', 'e', 'i', 'o', 'u', 'A', 'E', 'I', 'O', 'U']) { "an" } else { "a" }
+}

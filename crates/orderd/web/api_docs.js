@@ -2,23 +2,31 @@
 
 import { $, h } from "./dom.js";
 
+let api;
+
+// What a reference stands for.
+function resolved(part) {
+  const path = part?.$ref?.split("/").slice(1);
+  return path ? resolved(path.reduce((within, name) => within[name], api)) : part;
+}
+
 function example(media) {
-  const given = media?.example ?? media?.schema?.examples?.[0];
+  const given = resolved(media?.schema)?.examples?.[0];
   if (given === undefined) return null;
   const shown = typeof given === "string" ? given : JSON.stringify(given, null, 2);
   return h("details", {}, h("summary", {}, "Example"), h("pre", { tabindex: 0 }, shown));
 }
 
-function answer(status, response) {
+function answer(status, given) {
+  const response = resolved(given);
   const [kind, media] = Object.entries(response.content ?? {})[0] ?? [];
   const what = h("td", {}, response.description, kind ? h("span", { class: "note" }, ` · ${kind}`) : null, example(media));
   return h("tr", {}, h("td", {}, status), what);
 }
 
 function parameter(given) {
-  const names = given.schema.properties ? Object.keys(given.schema.properties).join(", ") : given.name;
   const where = `${given.in}${given.required ? ", required" : ""}`;
-  return h("li", {}, h("code", {}, names), h("span", { class: "note" }, ` (${where}) `), given.description ?? "");
+  return h("li", {}, h("code", {}, given.name), h("span", { class: "note" }, ` (${where}) `), given.description ?? "");
 }
 
 function operation(path, method, given) {
@@ -32,7 +40,8 @@ function operation(path, method, given) {
 }
 
 async function show() {
-  const api = await (await fetch("openapi.json")).json();
+  api = await (await fetch("openapi.json")).json();
+  document.title = `API · ${api.info.title}`;
   const operations = Object.entries(api.paths).flatMap(([path, methods]) =>
     Object.entries(methods).map(([method, given]) => operation(path, method, given)));
   const schema = h("details", { class: "panel" }, h("summary", {}, `Schema: ${api["x-model"]}`),

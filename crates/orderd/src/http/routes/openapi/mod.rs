@@ -1,9 +1,7 @@
-//! `/openapi.json`: all that is served, with the model's own schema and sample.
+//! `/openapi.json`. The file `openapi.json` in this folder is the whole description with the default settings; here it
+//! is patched by what differs: the model, the members of `SEARCH`, tokens (`tokens.json` has what they add), hosts.
 
-mod parts;
 mod words;
-mod dead_letters;
-mod queries;
 
 use std::sync::Arc;
 
@@ -11,328 +9,386 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use model::Model;
-use order::RowFormat;
+use order::{RowFormat, SearchKind, SearchPath};
 use serde_json::{Map, Value, json};
 
-use self::parts::{
-    close, content, foreign, ids, mem_len, not_modified, ok, operation, parameter, plain, reference, required,
-};
-use crate::config::Right;
-use crate::health::warning::What;
+use crate::config::{Access, Right, Settings};
 use crate::http::App;
 use crate::http::routes::assets::{tag, unless_known};
-use crate::http::routes::events;
+use crate::http::routes::{events, query};
 
-const ID: &str = "1700000000123456789-42";
+/// With the default settings. A test compares it with what is served.
+const DEFAULTS: &str = include_str!("openapi.json");
+
+/// What is added where there are tokens for `any` right, and for each right.
+const TOKENS: &str = include_str!("tokens.json");
+
+/// The operations that are searched by members, with the names of their other parameters.
+const SEARCHES: [(&str, &[&str]); 3] =
+    [("/order", &[]), ("/orders", &query::PARAMETERS), ("/events", &events::PARAMETERS)];
+
+/// The tag of the operations that need no token to read.
+const OPEN: &str = "Service";
 
 /// As the settings of now are: tokens may come and go.
 pub(crate) async fn openapi(State(app): State<Arc<App>>, asked: HeaderMap) -> Response {
     // Until the table is known, what a table is made with.
     let format = app.positions.run.borrow().map_or(app.settings.postgres.format, |run| run.format);
-    let api = describe(
-        &app.settings.model,
-        format,
-        &app.settings.search,
-        &Tokens {
-            read: app.settings.access.is_set(Right::Read),
-            replay: app.settings.access.is_set(Right::Replay),
-            erase: app.settings.access.is_set(Right::Erase),
-        },
-    );
-    let body = api.to_string().into_bytes();
+    let body = describe(&app.settings, format).to_string().into_bytes();
     let tag = tag(&body);
     unless_known(&tag, &asked, || crate::http::json(body))
 }
 
-/// For what a token is needed.
-struct Tokens {
-    read: bool,
-    replay: bool,
-    erase: bool,
-}
-
-fn describe(model: &Model, format: RowFormat, search: &[String], tokens: &Tokens) -> Value {
-    let mut api = json!({
-        "openapi": "3.1.0",
-        "info": {
-            "title": "orderd",
-            "version": env!("CARGO_PKG_VERSION"),
-            "description": "Orders, taken from NATS, kept exactly once in PostgreSQL, served from memory.",
-            "license": { "name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0" },
-        },
-        "servers": [{ "url": "./" }],
-        // Which members documents are found by, what they are called, and by what schema; the page asks for it.
-        "x-search": search,
-        "x-model": model.name,
-        "x-schema": "Order",
-        "paths": paths(model, search, tokens),
-        "components": { "schemas": schemas(model, format) },
-    });
-    let mut schemes = Map::new();
-    if tokens.read {
-        schemes.insert("token".into(), json!({ "type": "http", "scheme": "bearer" }));
+fn describe(settings: &Settings, format: RowFormat) -> Value {
+    let model = &settings.model;
+    let mut api = parsed(DEFAULTS);
+    api["info"]["version"] = env!("CARGO_PKG_VERSION").into();
+    // By what members documents are searched, what they are called, and which schema they have; the page asks for it.
+    api["x-search"] = settings.search.as_slice().into();
+    api["x-model"] = model.name.as_str().into();
+    api["components"]["schemas"]["Order"] = schema(model, format);
+    for (path, parameters) in SEARCHES {
+        let is_other = |other: &Value| {
+            other["in"] != "query" || other["name"].as_str().is_some_and(|name| parameters.contains(&name))
+        };
+        if let Some(all) = api["paths"][path]["get"]["parameters"].as_array_mut() {
+            all.retain(is_other);
+            all.splice(0..0, members(model, &settings.search, path, parameters));
+        }
     }
-    if tokens.replay {
-        schemes.insert("replay".into(), json!({ "type": "http", "scheme": "bearer" }));
-    }
-    if tokens.erase {
-        schemes.insert("erase".into(), json!({ "type": "http", "scheme": "bearer" }));
-    }
-    if !schemes.is_empty() {
-        schemes
-            .insert("session".into(), json!({ "type": "apiKey", "in": "cookie", "name": "orderd_session" }));
-        api["components"]["securitySchemes"] = schemes.into();
-    }
+    add_tokens(&mut api, &settings.access);
+    leave_out(&mut api, settings);
     if !model.is_order() {
         words::use_name_of(model, &mut api);
     }
     api
 }
 
-fn schemas(model: &Model, format: RowFormat) -> Value {
+/// A file of this folder; tests read each.
+fn parsed(file: &str) -> Value {
+    serde_json::from_str(file).unwrap_or_default()
+}
+
+/// The document's, with a sample.
+fn schema(model: &Model, format: RowFormat) -> Value {
     let schema = if format.is_document() { model.document_schema() } else { model.json_schema() };
-    let mut order: Value = serde_json::from_str(&schema).unwrap_or_default();
-    if let Some(order) = order.as_object_mut() {
-        order.remove("$schema");
-        order.insert("examples".into(), json!([sample(model)]));
+    let mut schema = parsed(&schema);
+    if let Some(schema) = schema.as_object_mut() {
+        schema.shift_remove("$schema");
+        schema.insert("examples".into(), json!([parsed(&model.sample)]));
     }
-    let part = json!({
-        "type": "object",
-        "required": ["up", "since"],
-        "properties": {
-            "up": { "type": "boolean" },
-            "since": { "type": "string", "format": "date-time" },
-            "reason": { "type": ["string", "null"], "description": "Why it is not up" },
-        },
-    });
-    let writer = json!({
-        "type": "object",
-        "required": ["name", "self"],
-        "description": "The process that writes to the table",
-        "properties": {
-            "name": { "type": ["string", "null"], "description": "Null while it is not known" },
-            "self": { "type": "boolean", "description": "Whether it is this process" },
-        },
-    });
-    let position = json!({
-        "type": "object",
-        "required": ["seq", "behind"],
-        "description": "How far the table is in the stream; null while it is not known",
-        "properties": {
-            "seq": { "type": ["integer", "null"], "description": "Every message up to this sequence is passed" },
-            "behind": { "type": ["integer", "null"], "description": "Messages of the stream that are not passed" },
-        },
-    });
-    let warning = json!({
-        "type": "object",
-        "required": ["what", "name", "text"],
-        "properties": {
-            "what": { "type": "string", "enum": What::ALL.map(What::as_str) },
-            "name": { "type": "string", "description": "The stream, account or server that is meant" },
-            "text": { "type": "string", "description": "What it is, and what to change" },
-        },
-    });
-    json!({
-        "Order": order,
-        "Ids": { "type": "array", "items": { "type": "string" }, "maxItems": 50, "examples": [[ID]] },
-        "Entry": queries::entry(),
-        "Part": part,
-        "DeadLetter": dead_letters::schema(),
-        "Replay": dead_letters::outcome_schema(),
-        "Writer": writer,
-        "Position": position,
-        "Warning": warning,
-        "Health": {
-            "type": "object",
-            "required": ["ready", "nats", "postgres", "intake", "fill", "position", "writer", "warnings"],
-            "properties": {
-                "ready": { "type": "boolean", "description": "Orders are taken in" },
-                "draining": { "type": "boolean", "description": "The service was told to stop" },
-                "nats": reference("Part"),
-                "postgres": reference("Part"),
-                "intake": reference("Part"),
-                "fill": reference("Part"),
-                "position": reference("Position"),
-                "writer": reference("Writer"),
-                "warnings": { "type": "array", "items": reference("Warning") },
+    schema
+}
+
+/// A parameter for each member of `SEARCH`, beside these others.
+fn members(model: &Model, search: &[String], path: &str, parameters: &[&str]) -> Vec<Value> {
+    let paths = order::searchable(model.shape(), search).unwrap_or_default();
+    let member = |(name, member): (&String, &SearchPath)| {
+        let kind = match member.kind() {
+            SearchKind::Bool => "boolean",
+            SearchKind::Int => "integer",
+            SearchKind::Float => "number",
+            SearchKind::String | SearchKind::Any => "string",
+        };
+        let any = if member.is_many() { ", in any element," } else { "" };
+        let mut parameter = json!({
+            "name": query::parameter(name, parameters),
+            "in": "query",
+            "description":
+                format!("Only orders whose `{name}`{any} is exactly this value; with several members, all must match"),
+            "schema": { "type": kind },
+        });
+        if path == "/order" && search.len() == 1 {
+            parameter["required"] = true.into();
+        }
+        parameter
+    };
+    search.iter().zip(&paths).map(member).collect()
+}
+
+/// What these settings answer by an error alone, and errors that they rule out.
+fn leave_out(api: &mut Value, settings: &Settings) {
+    let Some(paths) = api["paths"].as_object_mut() else { return };
+    if settings.search.is_empty() {
+        paths.shift_remove("/order");
+    }
+    if settings.event_readers == 0 {
+        paths.shift_remove("/events");
+    }
+    if settings.http_hosts.is_none() || settings.access.is_set(Right::Read) {
+        operations(api).filter_map(|operation| operation["responses"].as_object_mut()).for_each(
+            |responses| {
+                responses.shift_remove("421");
             },
-        },
-    })
-}
-
-fn sample(model: &Model) -> Value {
-    serde_json::from_str(&model.sample).unwrap_or_default()
-}
-
-fn paths(model: &Model, search: &[String], tokens: &Tokens) -> Value {
-    let mut paths = json!({
-        "/mem_len": { "get": operation("How many orders are known", vec![ok("application/json", mem_len())]) },
-        "/order_pages/last": { "get": operation("The last page of ids", vec![ids(), not_modified(), plain("404", "There is no order"), filling()]) },
-        "/order_pages/{n}": { "get": page() },
-        "/order/{id}": { "get": get_order(model) },
-        "/order": { "get": queries::newest(model, search, sample(model)) },
-        "/orders": { "get": queries::find(model, search) },
-        "/events": { "get": events(model, search) },
-        "/dead_letters": { "get": dead_letters::list() },
-        "/dead_letters/{key}": { "get": dead_letters::show() },
-    });
-    if tokens.read {
-        let paths = paths.as_object_mut().into_iter().flat_map(Map::values_mut);
-        for operation in paths.filter_map(Value::as_object_mut).flat_map(Map::values_mut) {
-            close(operation, &["token", "session"]);
+        );
+        if let Some(responses) = api["components"]["responses"].as_object_mut() {
+            responses.shift_remove("Misdirected");
         }
     }
-    if tokens.replay {
-        let mut replay = dead_letters::replay();
-        close(&mut replay, &["replay", "session"]);
-        paths["/dead_letters/{key}/replay"] = json!({ "post": replay });
+}
+
+fn add_tokens(api: &mut Value, access: &Access) {
+    let added = parsed(TOKENS);
+    for right in Right::ALL.into_iter().filter(|right| access.is_set(*right)) {
+        if right == Right::Read {
+            let is_guarded = |operation: &&mut Value| operation["tags"][0] != OPEN;
+            for operation in operations(api).filter(is_guarded) {
+                operation["security"] = json!([{ "token": [] }, { "session": [] }]);
+                for (status, response) in [("401", "Unauthorized"), ("403", "Forbidden")] {
+                    let response = format!("#/components/responses/{response}");
+                    operation["responses"][status] = json!({ "$ref": response });
+                }
+            }
+        }
+        merge(api, &added["any"]);
+        merge(api, &added[right.as_str()]);
     }
-    if tokens.erase {
-        paths["/order/{id}"]["delete"] = erase();
+}
+
+fn operations(api: &mut Value) -> impl Iterator<Item = &mut Value> {
+    let items = api["paths"].as_object_mut().into_iter().flat_map(Map::values_mut);
+    items.filter_map(Value::as_object_mut).flat_map(Map::values_mut)
+}
+
+/// Adds the members of objects; anything else takes the place of what is there.
+fn merge(into: &mut Value, added: &Value) {
+    match (into, added) {
+        (Value::Object(into), Value::Object(added)) => {
+            for (name, value) in added {
+                merge(into.entry(name).or_insert_with(|| json!({})), value);
+            }
+        }
+        (into, added) => *into = added.clone(),
     }
-    for (path, item) in open_paths() {
-        paths[path] = item;
+}
+
+#[cfg(test)]
+mod tests {
+    use cache::{LIMIT, MAX_LIMIT};
+    use order::Reason;
+
+    use super::*;
+    use crate::fuzzing::Web;
+    use crate::health::warning::What;
+    use crate::http::routes::dead_letters::{LARGEST, LISTED};
+
+    /// What a service with these settings serves.
+    fn served(args: &[&str]) -> Value {
+        let request = b"GET /openapi.json HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+        let answer = Web::with(args).unwrap().answer(request);
+        let (_, body) = std::str::from_utf8(&answer).unwrap().split_once("\r\n\r\n").unwrap();
+        serde_json::from_str(body).unwrap()
     }
-    paths
-}
 
-/// What needs no token.
-fn open_paths() -> Vec<(&'static str, Value)> {
-    let health = || ok("application/json", reference("Health"));
-    let not_ready =
-        ("503", content("Something that is needed is away", "application/json", reference("Health")));
-    let mut ready = operation(
-        "Whether orders are taken in",
-        vec![health(), plain("400", "The query can't be read"), not_ready],
-    );
-    let reads = json!({ "type": "string", "enum": ["reads"] });
-    ready["parameters"] = json!([parameter("query", "for", "`reads`: whether orders can be served", reads)]);
-    let text = || json!({ "type": "string" });
-    let file = |summary, kind| json!({ "get": operation(summary, vec![ok(kind, text()), not_modified()]) });
-    let api = operation(
-        "This description",
-        vec![ok("application/json", json!({ "type": "object" })), not_modified()],
-    );
-    vec![
-        ("/healthz", json!({ "get": operation("Whether it is alive", vec![health()]) })),
-        ("/readyz", json!({ "get": ready })),
-        ("/metrics", json!({ "get": operation("Metrics for Prometheus", vec![ok("text/plain", text())]) })),
-        ("/session", json!({ "post": sign_in(), "delete": sign_out() })),
-        ("/openapi.json", json!({ "get": api })),
-        ("/docs", file("This description, for reading", "text/html")),
-        ("/", file("The page", "text/html")),
-    ]
-}
+    /// Where two values differ first, with both.
+    fn difference(one: &Value, other: &Value, path: &str) -> Option<String> {
+        match (one, other) {
+            (Value::Object(members), Value::Object(others)) => {
+                let names = members.keys().chain(others.keys());
+                names.into_iter().find_map(|name| {
+                    let of = |members: &Map<String, Value>| members.get(name).cloned().unwrap_or_default();
+                    difference(&of(members), &of(others), &format!("{path}.{name}"))
+                })
+            }
+            (one, other) => (one != other).then(|| format!("{path}\n  {one:#}\n  {other:#}")),
+        }
+    }
 
-fn filling() -> (&'static str, Value) {
-    plain("503", "Memory lacks the page, and doesn't have the whole table yet")
-}
+    fn names(api: &Value, path: &str) -> Vec<String> {
+        let parameters = api["paths"][path]["get"]["parameters"].as_array().unwrap();
+        let name = |parameter: &Value| {
+            let kind = parameter["schema"]["type"].as_str().unwrap_or("time");
+            format!("{} {kind}", parameter["name"].as_str().unwrap())
+        };
+        parameters.iter().map(name).collect()
+    }
 
-fn page() -> Value {
-    let zero = plain("400", "Pages are counted from 1");
-    let mut page = operation(
-        "A page of ids, oldest first",
-        vec![ids(), not_modified(), zero, plain("404", "There is no such page"), filling()],
-    );
-    let number = json!({ "type": "integer", "minimum": 1, "examples": [1] });
-    page["parameters"] = json!([required(parameter("path", "n", "From 1", number))]);
-    page
-}
+    /// All values of a member of this name, at any depth.
+    fn all_of<'v>(value: &'v Value, name: &str, found: &mut Vec<&'v Value>) {
+        for (member, value) in value.as_object().into_iter().flatten() {
+            if member == name {
+                found.push(value);
+            }
+            all_of(value, name, found);
+        }
+        value.as_array().into_iter().flatten().for_each(|element| all_of(element, name, found));
+    }
 
-fn id() -> Value {
-    required(parameter(
-        "path",
-        "id",
-        "Where the order stands in pages",
-        json!({ "type": "string", "minLength": 1, "examples": [ID] }),
-    ))
-}
+    /// Settings that add and take away.
+    const SETTINGS: [&[&str]; 6] = [
+        &[],
+        &["--http-token", "reader"],
+        &["--http-replay-token", "replayer"],
+        &["--http-erase-token", "eraser"],
+        &["--http-token", "a", "--http-replay-token", "b", "--http-erase-token", "c"],
+        &["--search", "none", "--http-anonymous", "true", "--http-event-readers", "0"],
+    ];
 
-fn get_order(model: &Model) -> Value {
-    let mut found = content("The order", "application/json", reference("Order"));
-    found["content"]["application/json"]["example"] = sample(model);
-    let mut order = operation(
-        "An order",
-        vec![
-            ("200", found),
-            plain("400", "The id is not UTF-8"),
-            plain("404", "There is no such order"),
-            plain("500", "Its row can't be decoded"),
-            plain(
-                "503",
-                "Memory doesn't have it, and PostgreSQL can't be asked now; or too many large answers wait for others",
-            ),
-        ],
-    );
-    order["parameters"] = json!([id()]);
-    order
-}
+    #[test]
+    fn file_is_what_is_served_with_the_default_settings() {
+        let difference = difference(&parsed(DEFAULTS), &served(&[]), "$");
+        assert!(
+            difference.is_none(),
+            "openapi.json, then what is served: {}",
+            difference.unwrap_or_default()
+        );
+        assert!(parsed(TOKENS).is_object());
+    }
 
-fn erase() -> Value {
-    let mut erase = operation(
-        "Erases an order everywhere, for good",
-        vec![
-            ("204", json!({ "description": "It is gone everywhere" })),
-            plain("400", "The id is not UTF-8"),
-            plain("404", "Nothing of it is there"),
-            plain("503", "It is not gone everywhere yet; the same again goes on"),
-        ],
-    );
-    erase["parameters"] = json!([id()]);
-    close(&mut erase, &["erase", "session"]);
-    erase
-}
+    #[test]
+    fn limits_and_words_are_those_of_the_code() {
+        let api = served(&["--http-replay-token", "b"]);
+        let schemas = &api["components"]["schemas"];
+        let reasons = json!(Reason::ALL.map(Reason::as_str));
+        assert_eq!(schemas["DeadLetter"]["properties"]["reason"]["examples"], reasons);
+        assert_eq!(schemas["Replay"]["properties"]["reason"]["examples"], reasons);
+        assert_eq!(schemas["Warning"]["properties"]["what"]["enum"], json!(What::ALL.map(What::as_str)));
+        assert_eq!(schemas["Ids"]["maxItems"], MAX_LIMIT);
+        assert_eq!(schemas["Entries"]["maxItems"], MAX_LIMIT);
+        let get = |path: &str| &api["paths"][path]["get"];
+        let limit = get("/orders")["parameters"].as_array().unwrap().iter().find(|it| it["name"] == "limit");
+        let limit = &limit.unwrap()["schema"];
+        assert_eq!((&limit["maximum"], &limit["default"]), (&MAX_LIMIT.into(), &LIMIT.into()));
+        let letters = get("/dead_letters");
+        assert_eq!(letters["parameters"][0]["schema"]["maximum"], LARGEST);
+        let list = &letters["responses"]["200"]["content"]["application/json"]["schema"];
+        assert_eq!(list["maxItems"], LISTED);
+    }
 
-fn events(model: &Model, search: &[String]) -> Value {
-    let stream = "Server-sent events. `order`: `{\"id\":…,\"members\":{…}}`, with the members that orders are found by; with `full`, also `\"order\"`, the order itself. `stats`, once a \
-                  second and when a part comes up or goes away: counters and rates, and under `parts` how NATS, \
-                  PostgreSQL, intake and fill are; `skipped` counts, since the start, the orders above a hundred \
-                  a second, which are not shown where neither members nor `full` are given. `reset`: the event asked for is unknown or too old; ask for the \
-                  last page.";
-    let stream = ("200", content(stream, "text/event-stream", json!({ "type": "string" })));
-    let mut events = operation(
-        "Orders as they come in",
-        vec![
-            stream,
-            plain(
-                "400",
-                "A parameter that is unknown, or given more than once, or a value that it doesn't take",
-            ),
-            plain("503", "Too many event-stream clients"),
-        ],
-    );
-    let last = |place, name| parameter(place, name, "Go on after this event", json!({ "type": "string" }));
-    let full = json!({ "type": "boolean", "default": false });
-    let mut parameters = queries::members(model, search, &events::PARAMETERS);
-    parameters.extend([
-        parameter("query", "full", "All orders, with the orders themselves", full),
-        last("query", "last_event_id"),
-        last("header", "Last-Event-ID"),
-    ]);
-    events["parameters"] = parameters.into();
-    events
-}
+    #[test]
+    fn every_description_is_whole() {
+        for settings in SETTINGS {
+            let mut api = served(settings);
+            let mut references = Vec::new();
+            all_of(&api, "$ref", &mut references);
+            for reference in references {
+                let pointer = reference.as_str().unwrap().strip_prefix('#').unwrap();
+                assert!(api.pointer(pointer).is_some(), "{settings:?}: {reference}");
+            }
+            for kind in ["schemas", "responses", "headers"] {
+                for name in api["components"][kind].as_object().unwrap().keys() {
+                    let reference = format!("\"#/components/{kind}/{name}\"");
+                    assert!(api.to_string().contains(&reference), "{settings:?}: {name} is not used");
+                }
+            }
+            let schemes = api["components"]["securitySchemes"].clone();
+            let mut ids = Vec::new();
+            for operation in operations(&mut api) {
+                let responses = operation["responses"].as_object().unwrap();
+                for scheme in operation["security"].as_array().into_iter().flatten() {
+                    let name = scheme.as_object().unwrap().keys().next().unwrap();
+                    assert!(schemes[name].is_object(), "{settings:?}: {name}");
+                    let has = |status| responses.contains_key(status);
+                    assert!(has("401") && has("403"), "{operation}");
+                }
+                assert!(responses.contains_key("400"), "{operation}");
+                for text in ["operationId", "summary", "description"] {
+                    assert!(!operation[text].as_str().unwrap().is_empty(), "{operation}");
+                }
+                ids.push(operation["operationId"].as_str().unwrap().to_owned());
+            }
+            let count = ids.len();
+            ids.sort_unstable();
+            ids.dedup();
+            assert_eq!(ids.len(), count, "{settings:?}");
+        }
+    }
 
-fn sign_in() -> Value {
-    let form =
-        json!({ "type": "object", "required": ["token"], "properties": { "token": { "type": "string" } } });
-    let mut sign_in = operation(
-        "Begins a session in a browser: 12 hours",
-        vec![
-            ("204", json!({ "description": "A cookie is set, where tokens are set" })),
-            ("303", json!({ "description": "The same, for clients that accept text/html" })),
-            plain("401", "Invalid token"),
-            foreign(),
-            plain("413", "Too long"),
-            plain("415", "Not a form"),
-            plain("422", "No token in it"),
-        ],
-    );
-    sign_in["requestBody"] =
-        json!({ "required": true, "content": { "application/x-www-form-urlencoded": { "schema": form } } });
-    sign_in
-}
+    #[test]
+    fn operations_and_errors_follow_the_settings() {
+        let described = SETTINGS.map(|settings| {
+            let api = served(settings);
+            let has = |path: &str, method: &str| api["paths"][path][method].is_object();
+            let mut closed = Vec::new();
+            all_of(&api["paths"], "security", &mut closed);
+            let mut hosts = Vec::new();
+            all_of(&api["paths"], "421", &mut hosts);
+            (
+                [
+                    has("/order", "get"),
+                    has("/events", "get"),
+                    has("/dead_letters/{key}/replay", "post"),
+                    has("/order/{id}", "delete"),
+                ],
+                closed.len(),
+                hosts.len(),
+            )
+        });
+        assert_eq!(
+            described,
+            [
+                ([true, true, false, false], 0, 14),
+                ([true, true, false, false], 9, 0),
+                ([true, true, true, false], 1, 15),
+                ([true, true, false, true], 1, 15),
+                ([true, true, true, true], 11, 0),
+                ([false, false, false, false], 0, 0),
+            ]
+        );
+    }
 
-fn sign_out() -> Value {
-    operation("Ends the browser's session", vec![("204", json!({ "description": "Ended" })), foreign()])
+    /// A file of a model, for as long as the test runs.
+    fn model(name: &str, json: &str) -> (devstack::Scratch, String) {
+        let scratch = devstack::Scratch::new().unwrap();
+        let file = scratch.path().join(name);
+        std::fs::write(&file, json).unwrap();
+        let file = file.display().to_string();
+        (scratch, file)
+    }
+
+    #[test]
+    fn member_with_the_name_of_a_parameter_has_a_prefix() {
+        let (_scratch, file) = model("parcel.json", r#"{"from": "x", "weight": 1.5, "n": 1, "is": true}"#);
+        let api = served(&["--model", &file, "--search", "from,weight,n,is"]);
+        let members = ["$.from string", "weight number", "n integer", "is boolean"];
+        let others =
+            ["from time", "to time", "order string", "limit integer", "after string", "full boolean"];
+        assert_eq!(names(&api, "/orders"), [&members[..], &others].concat());
+        assert_eq!(names(&api, "/order")[..2], ["from string", "weight number"]);
+        let events = ["full boolean", "last_event_id string", "Last-Event-ID string"];
+        assert_eq!(names(&api, "/events")[..2], ["from string", "weight number"]);
+        assert_eq!(names(&api, "/events")[4..], events);
+        assert!(api["paths"]["/order"]["get"]["parameters"][0]["required"].is_null(), "any of them will do");
+        let api = served(&["--model", &file, "--search", "n"]);
+        assert_eq!(api["paths"]["/order"]["get"]["parameters"][0]["required"], true);
+    }
+
+    #[test]
+    fn documents_are_called_as_the_model_is() {
+        let texts = |api: &Value| {
+            let mut found = Vec::new();
+            for name in ["summary", "description", "operationId", "tags", "title"] {
+                all_of(api, name, &mut found);
+            }
+            found.iter().map(|text| text.to_string()).collect::<Vec<_>>()
+        };
+        for (name, schema) in [
+            ("parcel", "Parcel"),
+            ("email preorder", "EmailPreorder"),
+            ("entry", "EntryDocument"),
+            ("посылка", "Document"),
+        ] {
+            let (_scratch, file) = model("m.json", &json!({
+                "$schema": "https://json-schema.org/draft/2020-12/schema", "title": name, "type": "object",
+                "properties": { "id": { "type": "string" } }, "required": ["id"],
+            }).to_string());
+            let settings =
+                ["--model", &file, "--search", "id", "--http-token", "a", "--http-erase-token", "c"];
+            let api = served(&settings);
+            assert_eq!((&api["x-schema"], &api["x-model"]), (&schema.into(), &name.into()));
+            assert!(api["components"]["schemas"][schema].is_object());
+            let get = &api["paths"]["/order/{id}"]["get"];
+            let article = if name.starts_with('e') { "An" } else { "A" };
+            assert_eq!(get["summary"], format!("{article} {name} by its id"));
+            assert_eq!((&get["operationId"], &get["tags"][0]), (&"getDocument".into(), &"Documents".into()));
+            assert_eq!(api["paths"]["/order/{id}"]["delete"]["operationId"], "eraseDocument");
+            assert_eq!(api["tags"][0]["name"], "Documents");
+            for text in texts(&api) {
+                // Between backticks stand names.
+                let prose: String =
+                    text.replace("orderd", "").replace(name, "").split('`').step_by(2).collect();
+                assert!(!prose.to_lowercase().contains("order"), "{text}");
+            }
+        }
+    }
 }

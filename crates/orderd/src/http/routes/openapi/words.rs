@@ -1,61 +1,108 @@
-//! Where documents are no orders: the description in neutral words, with the model's own name.
+//! Where documents are no orders: the description in words that fit, with the model's own name.
 
 use model::Model;
 use serde_json::Value;
 
-/// What stands for what, longer ones first.
-const NEUTRAL: [(&str, &str); 6] = [
-    ("An order", "A document"),
-    ("an order", "a document"),
-    ("Orders", "Documents"),
-    ("orders", "documents"),
-    ("Order", "Document"),
-    ("order", "document"),
-];
+use crate::wording::article;
 
-/// Says "document" for "order" in all that is prose, and calls the document's schema by the model's name.
+/// What several documents are called: a name has no plural that is certain.
+const TAG: (&str, &str) = ("Orders", "Documents");
+
+/// Calls one document by the model's name, several "documents", and the schema by the name of the model's type.
 pub(crate) fn use_name_of(model: &Model, api: &mut Value) {
+    let Some(schemas) = api["components"]["schemas"].as_object_mut() else { return };
+    let document = schemas.shift_remove("Order").unwrap_or_default();
     let type_name = model.shape().go_name;
     let name = type_name.strip_prefix("Raw").and_then(|name| name.strip_suffix("Data")).unwrap_or(type_name);
-    // Another part of the description may be called so already.
-    let schemas = api["components"]["schemas"].as_object_mut();
-    let Some(schemas) = schemas else { return };
-    let name = if schemas.contains_key(name) { format!("{name}Document") } else { name.to_owned() };
-    let document = schemas.shift_remove("Order").unwrap_or_default();
-    neutral(api, &name);
-    api["components"]["schemas"][&name] = document;
-    api["x-schema"] = name.into();
+    let schema = match name {
+        // OpenAPI wants ASCII.
+        name if !name.is_ascii() => "Document".to_owned(),
+        // Another part of the description is called so already.
+        name if schemas.contains_key(name) => format!("{name}Document"),
+        name => name.to_owned(),
+    };
+    let words = Words::of(&model.name, &schema);
+    words.put_into(api);
+    api["components"]["schemas"][&schema] = document;
+    api["x-schema"] = schema.into();
     api["info"]["title"] = format!("orderd: {}", model.name).into();
 }
 
-/// Between backticks stand names, such as that of the event `order`.
-fn in_neutral_words(text: &str) -> String {
-    let parts = text.split('`').enumerate().map(|(index, part)| {
-        let is_prose = index % 2 == 0;
-        let words = NEUTRAL.iter().filter(|_| is_prose);
-        words.fold(part.to_owned(), |part, (from, to)| part.replace(from, to))
-    });
-    parts.collect::<Vec<_>>().join("`")
+/// What stands for what.
+struct Words<'w> {
+    /// Longer ones first.
+    prose: [(&'static str, String); 6],
+    schema: &'w str,
 }
 
-fn neutral(part: &mut Value, schema: &str) {
-    match part {
-        Value::Array(elements) => elements.iter_mut().for_each(|element| neutral(element, schema)),
-        Value::Object(members) => {
-            for (name, value) in members {
-                match (name.as_str(), &mut *value) {
-                    ("summary" | "description", Value::String(text)) => {
-                        *text = in_neutral_words(text);
+impl<'w> Words<'w> {
+    fn of(name: &str, schema: &'w str) -> Self {
+        let article = article(name);
+        let (first, rest) = article.split_at(1);
+        let prose = [
+            ("An order", format!("{}{rest} {name}", first.to_uppercase())),
+            ("an order", format!("{article} {name}")),
+            ("Orders", "Documents".to_owned()),
+            ("orders", "documents".to_owned()),
+            ("Order", name.to_owned()),
+            ("order", name.to_owned()),
+        ];
+        Self { prose, schema }
+    }
+
+    fn put_into(&self, part: &mut Value) {
+        match part {
+            Value::Array(elements) => elements.iter_mut().for_each(|element| self.put_into(element)),
+            Value::Object(members) => {
+                for (name, value) in members {
+                    match (name.as_str(), &mut *value) {
+                        ("summary" | "description", Value::String(text)) => *text = self.in_prose(text),
+                        ("operationId", Value::String(id)) => *id = id.replace("Order", "Document"),
+                        ("$ref", Value::String(reference)) if reference.ends_with("/Order") => {
+                            *reference = format!("#/components/schemas/{}", self.schema);
+                        }
+                        ("tags", Value::Array(tags)) => {
+                            tags.iter_mut().for_each(|tag| self.put_into_tag(tag))
+                        }
+                        // Documents, and not about them.
+                        ("examples", _) => {}
+                        _ => self.put_into(value),
                     }
-                    ("$ref", Value::String(reference)) if reference.ends_with("/Order") => {
-                        *reference = format!("#/components/schemas/{schema}");
-                    }
-                    // Documents, and not about them.
-                    ("example" | "examples", _) => {}
-                    _ => neutral(value, schema),
                 }
             }
+            _ => {}
         }
-        _ => {}
+    }
+
+    /// Of the list of all tags, or of an operation.
+    fn put_into_tag(&self, tag: &mut Value) {
+        let name = if tag.is_object() { &mut tag["name"] } else { &mut *tag };
+        if *name == TAG.0 {
+            *name = TAG.1.into();
+        }
+        self.put_into(tag);
+    }
+
+    /// Between backticks stand names, such as that of the event `order`.
+    fn in_prose(&self, text: &str) -> String {
+        let parts = text.split('`').enumerate();
+        let parts =
+            parts.map(|(index, part)| if index % 2 == 0 { self.replaced(part) } else { part.to_owned() });
+        parts.collect::<Vec<_>>().join("`")
+    }
+
+    /// In one pass, so that a name such as "preorder" is not replaced again.
+    fn replaced(&self, text: &str) -> String {
+        let (mut replaced, mut rest) = (String::with_capacity(text.len()), text);
+        while let Some(next) = rest.chars().next() {
+            if let Some((from, to)) = self.prose.iter().find(|(from, _)| rest.starts_with(from)) {
+                replaced.push_str(to);
+                rest = &rest[from.len()..];
+            } else {
+                replaced.push(next);
+                rest = &rest[next.len_utf8()..];
+            }
+        }
+        replaced
     }
 }
