@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use order::{Order, RowError, RowFormat, RowReader, SearchPath};
+use order::{Body, Order, RowError, RowFormat, RowReader, SearchPath};
 
 use crate::cache::Cache;
 use crate::entry::Entry;
@@ -32,7 +32,13 @@ impl EntryBuilder {
     /// The entry of an order that has just come in.
     pub fn entry_of(&mut self, order: &Order) -> Result<Entry, RowError> {
         let body = order.body().clone();
-        let hashes = self.cache.hashes_of(&body, &mut self.text)?;
+        let hashes = match body.document() {
+            None => self.cache.hashes_of(&body, &mut self.text)?,
+            Some(text) => {
+                self.reader.note_document(text)?;
+                self.hashes_of_noted(&body)?
+            }
+        };
         Ok(Entry { body, hashes, arrived: true })
     }
 
@@ -44,12 +50,18 @@ impl EntryBuilder {
     /// The entry of a row of the table.
     pub fn entry_of_row(&mut self, id: &str, row: &[u8]) -> Result<Entry, RowError> {
         let body = self.reader.read(id, row)?;
+        let hashes = self.hashes_of_noted(&body)?;
+        Ok(Entry { body, hashes, arrived: false })
+    }
+
+    /// The hashes of the body whose members the reader has noted.
+    fn hashes_of_noted(&mut self, body: &Body) -> Result<ValueHashes, RowError> {
         let mut hashes = ValueHashes::default();
         for (place, path) in self.cache.search.iter().enumerate() {
             let mut add = |value: &[u8]| hashes.add(place, self.cache.hash(value));
-            self.reader.noted_values(&body, place, path, &mut self.text, &mut add)?;
+            self.reader.noted_values(body, place, path, &mut self.text, &mut add)?;
         }
         hashes.close();
-        Ok(Entry { body, hashes, arrived: false })
+        Ok(hashes)
     }
 }

@@ -118,7 +118,7 @@ impl Body {
     /// The document, where it is one.
     pub fn document(&self) -> Option<&str> {
         // Written from text, so that it is text.
-        self.format().is_document().then(|| std::str::from_utf8(self.value()).unwrap_or_default())
+        self.format().is_document().then(|| simdutf8::basic::from_utf8(self.value()).unwrap_or_default())
     }
 
     /// Ends the value and the body.

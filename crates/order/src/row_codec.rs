@@ -249,6 +249,20 @@ impl RowReader {
         Ok(Body::close(&mut self.bytes))
     }
 
+    /// Notes where the members are in a body that is a document, as [`RowReader::read`] does.
+    ///
+    /// # Errors
+    /// As [`Layouts::write_json`].
+    pub fn note_document(&mut self, text: &str) -> Result<(), RowError> {
+        let Self { layouts, noted, .. } = self;
+        noted.iter_mut().for_each(|(_, start)| *start = None);
+        document::search::roots(text, layouts.shape, |index, at| {
+            for (_, start) in noted.iter_mut().filter(|(member, _)| *member == index) {
+                *start = Some(at);
+            }
+        })
+    }
+
     fn read_document(&mut self, key: &str, row: &[u8]) -> Result<Body, RowError> {
         let text = row.strip_prefix(version(self.format)).ok_or(RowError::NotJson)?;
         let text = simdutf8::basic::from_utf8(text).map_err(|_| RowError::Utf8)?;

@@ -40,7 +40,7 @@ fn collect<'t>(value: &'t str, names: &[String], arrays: usize, found: &mut Vec<
             scanner.eat(b'{')?;
             while let Some(name) = scanner.name(&mut is_first)? {
                 let value = scanner.value()?;
-                if unescaped(name) == wanted.as_str() {
+                if name == wanted.as_str() {
                     last = Some(value);
                 }
             }

@@ -15,7 +15,7 @@ use model::shape::{Kind, Struct};
 
 use super::number::{self, Problem};
 use super::repeated;
-use super::scan::{Scanner, unescaped};
+use super::scan::Scanner;
 use crate::input_text::without_lone_surrogates;
 use crate::json_text;
 use crate::member_name::{self, shortened};
@@ -90,7 +90,7 @@ impl PartialOrd for Name<'_> {
     }
 }
 
-fn compare(one: &str, other: &str) -> Ordering {
+pub(super) fn compare(one: &str, other: &str) -> Ordering {
     one.len().cmp(&other.len()).then_with(|| one.as_bytes().cmp(other.as_bytes()))
 }
 
@@ -278,7 +278,7 @@ impl<'t> Reader<'t> {
         let Some(open) = self.open.last_mut().filter(|open| open.is_object) else { return Some(()) };
         self.scanner.peek()?;
         self.at = self.scanner.at();
-        let name = unescaped(self.scanner.string()?);
+        let name = self.scanner.text()?;
         self.scanner.eat(b':')?;
         let known =
             open.shape.and_then(|shape| Some((shape, member_name::find(shape, open.expected, &name)?)));
@@ -297,8 +297,7 @@ impl<'t> Reader<'t> {
     }
 
     fn string(&mut self) -> Option<Value<'t>> {
-        let raw = self.scanner.string()?;
-        match unescaped(raw) {
+        match self.scanner.text()? {
             // With its quotes.
             Cow::Borrowed(_) => Some(Value::Text(self.scanner.since(self.at)?)),
             Cow::Owned(text) if text.contains('\0') => {

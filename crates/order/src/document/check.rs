@@ -3,7 +3,7 @@
 use model::shape::{Kind, Struct};
 
 use super::MALFORMED;
-use super::scan::{Scanner, unescaped};
+use super::scan::Scanner;
 use crate::RowError;
 use crate::member_name;
 
@@ -36,8 +36,8 @@ fn object(
 ) -> Result<(), RowError> {
     scanner.eat(b'{').ok_or(MALFORMED)?;
     let (mut expected, mut is_first) = (0, true);
-    while let Some(raw) = scanner.name(&mut is_first).ok_or(MALFORMED)? {
-        let Some(index) = member_name::find(shape, expected, &unescaped(raw)) else {
+    while let Some(name) = scanner.name(&mut is_first).ok_or(MALFORMED)? {
+        let Some(index) = member_name::find(shape, expected, &name) else {
             scanner.value().ok_or(MALFORMED)?;
             continue;
         };

@@ -15,6 +15,7 @@ pub(crate) mod by_name;
 pub(crate) mod canonical;
 pub(crate) mod check;
 mod number;
+pub(crate) mod plain;
 mod repeated;
 mod scan;
 pub(crate) mod search;
@@ -27,24 +28,14 @@ use crate::json_text;
 
 /// Appends the text of a `jsonb` as PostgreSQL prints it, without the blanks that it puts after colons and commas.
 pub(crate) fn unspaced(text: &str, out: &mut Vec<u8>) {
-    let mut rest = text;
-    while let Some(quote) = memchr::memchr(b'"', rest.as_bytes()) {
-        let (before, from_quote) = rest.split_at(quote);
-        put_without_blanks(before, out);
-        let mut scanner = Scanner::new(from_quote);
+    let mut scanner = Scanner::new(text);
+    while let Some(first) = scanner.peek() {
+        let start = scanner.at();
         // PostgreSQL closes what it opens.
-        let end = scanner.string().map_or(from_quote.len(), |_| scanner.at());
-        out.extend_from_slice(&from_quote.as_bytes()[..end]);
-        rest = &from_quote[end..];
-    }
-    put_without_blanks(rest, out);
-}
-
-fn put_without_blanks(text: &str, out: &mut Vec<u8>) {
-    match text {
-        ": " => out.push(b':'),
-        ", " => out.push(b','),
-        _ => out.extend(text.bytes().filter(|&byte| byte != b' ')),
+        if first != b'"' || scanner.string().is_none() {
+            scanner.token();
+        }
+        out.extend_from_slice(text.as_bytes().get(start..scanner.at()).unwrap_or_default());
     }
 }
 

@@ -3,6 +3,8 @@
 
 use std::borrow::Cow;
 
+use wide::u8x16;
+
 /// A cursor in a text. Its functions return `None` when the text is not valid JSON.
 pub(super) struct Scanner<'t> {
     text: &'t str,
@@ -49,22 +51,35 @@ impl<'t> Scanner<'t> {
     /// Passes a string, and gives back what stands between its quotes.
     #[inline]
     pub(super) fn string(&mut self) -> Option<&'t str> {
+        Some(self.raw()?.0)
+    }
+
+    /// Passes a string, and gives back the text that it stands for.
+    #[inline]
+    pub(super) fn text(&mut self) -> Option<Cow<'t, str>> {
+        let (raw, has_escapes) = self.raw()?;
+        Some(if has_escapes { unescaped(raw) } else { Cow::Borrowed(raw) })
+    }
+
+    /// What stands between the quotes of a string, and whether something in it is escaped.
+    #[inline]
+    fn raw(&mut self) -> Option<(&'t str, bool)> {
         self.eat(b'"')?;
-        let start = self.at;
+        let (start, mut has_escapes) = (self.at, false);
         loop {
             let rest = self.text.as_bytes().get(self.at..)?;
-            let found = memchr::memchr2(b'"', b'\\', rest)?;
+            let found = quote_or_backslash(rest)?;
             self.at += found + 1;
             if rest[found] == b'"' {
-                return self.text.get(start..self.at - 1);
+                return Some((self.text.get(start..self.at - 1)?, has_escapes));
             }
             // Whatever is escaped, also a quote.
-            self.at += 1;
+            (self.at, has_escapes) = (self.at + 1, true);
         }
     }
 
     /// Passes the name of an object's next member and its colon; the inner `None` is the object's end, passed.
-    pub(super) fn name(&mut self, is_first: &mut bool) -> Option<Option<&'t str>> {
+    pub(super) fn name(&mut self, is_first: &mut bool) -> Option<Option<Cow<'t, str>>> {
         match self.peek()? {
             b'}' => {
                 self.at += 1;
@@ -76,7 +91,7 @@ impl<'t> Scanner<'t> {
         }
         *is_first = false;
         self.peek()?;
-        let name = self.string()?;
+        let name = self.text()?;
         self.eat(b':')?;
         Some(Some(name))
     }
@@ -120,6 +135,22 @@ impl<'t> Scanner<'t> {
         }
         self.text.get(start..self.at)
     }
+}
+
+/// Where the next quote or backslash is. Most strings are short, and a function for texts of any length costs more than they do.
+#[inline]
+fn quote_or_backslash(text: &[u8]) -> Option<usize> {
+    let (blocks, rest) = text.as_chunks::<16>();
+    for (number, block) in blocks.iter().enumerate() {
+        let block = u8x16::new(*block);
+        let found = block.simd_eq(u8x16::splat(b'"')) | block.simd_eq(u8x16::splat(b'\\'));
+        let bits = found.to_bitmask();
+        if bits != 0 {
+            return Some(number * 16 + bits.trailing_zeros() as usize);
+        }
+    }
+    let found = rest.iter().position(|byte| matches!(byte, b'"' | b'\\'))?;
+    Some(text.len() - rest.len() + found)
 }
 
 /// The text that stands between two quotes. Half a surrogate pair is `U+FFFD`.

@@ -2,7 +2,7 @@
 
 use model::shape::{Kind, Struct};
 
-use super::scan::{Scanner, unescaped};
+use super::scan::Scanner;
 use super::{MALFORMED, write_text};
 use crate::RowError;
 use crate::member_name;
@@ -36,6 +36,28 @@ pub(super) fn raw_values<'t>(
     Ok(found)
 }
 
+/// Calls `member` with the index of each member of the root that has a value, and where that starts, as
+/// [`check`](super::check::check) does, without a look at what the values are.
+pub(crate) fn roots(
+    text: &str,
+    shape: &Struct,
+    mut member: impl FnMut(usize, usize),
+) -> Result<(), RowError> {
+    let mut scanner = Scanner::new(text);
+    scanner.eat(b'{').ok_or(MALFORMED)?;
+    let (mut expected, mut is_first) = (0, true);
+    while let Some(name) = scanner.name(&mut is_first).ok_or(MALFORMED)? {
+        let found = member_name::find(shape, expected, &name);
+        expected = found.map_or(expected, |index| index + 1);
+        let first = scanner.peek();
+        if let Some(index) = found.filter(|_| first != Some(b'n')) {
+            member(index, scanner.at());
+        }
+        scanner.value().ok_or(MALFORMED)?;
+    }
+    Ok(())
+}
+
 /// The value that starts at `start`, unless it is `null`.
 pub(crate) fn value_at(text: &str, start: usize) -> Result<Option<&str>, RowError> {
     let value = text.get(start..).and_then(|text| Scanner::new(text).value()).ok_or(MALFORMED)?;
@@ -55,8 +77,8 @@ fn of_object<'t>(
     let mut scanner = Scanner::new(text);
     scanner.eat(b'{').ok_or(MALFORMED)?;
     let (mut expected, mut is_first) = (0, true);
-    while let Some(raw) = scanner.name(&mut is_first).ok_or(MALFORMED)? {
-        let place = member_name::find(shape, expected, &unescaped(raw));
+    while let Some(name) = scanner.name(&mut is_first).ok_or(MALFORMED)? {
+        let place = member_name::find(shape, expected, &name);
         expected = place.map_or(expected, |place| place + 1);
         let value = scanner.value().ok_or(MALFORMED)?;
         if place == Some(wanted) && value != "null" {

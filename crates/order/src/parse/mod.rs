@@ -21,7 +21,7 @@ use std::fmt;
 use model::shape::{Member, Struct};
 
 use self::error_offset::offset;
-use crate::document::{by_name, canonical};
+use crate::document::{by_name, canonical, plain};
 use crate::format::RowFormat;
 use crate::input_text::without_lone_surrogates;
 use crate::layout::OWN_LAYOUT;
@@ -147,7 +147,8 @@ impl Parser {
             path: None,
             offset: Some(error.valid_up_to()),
         })?;
-        let key_field = match self.plain(text, key) {
+        let plain = self.plain(text, key);
+        let key_field = match plain {
             Some(key_field) => key_field,
             None => self.any(text, key)?,
         };
@@ -157,11 +158,11 @@ impl Parser {
                 return Err(Refusal::missing(path, text));
             }
         }
-        self.order(text, key, key_field)
+        self.order(text, key, key_field, plain.is_some())
     }
 
-    /// What `text`, which was taken, is in the format of the rows.
-    fn order(&mut self, text: &str, key: &str, key_field: u64) -> Result<Order, Refusal> {
+    /// What `text`, which was taken, is in the format of the rows. A plain one has nothing that `fast` does not expect.
+    fn order(&mut self, text: &str, key: &str, key_field: u64, is_plain: bool) -> Result<Order, Refusal> {
         let out = &mut self.state.out;
         match self.format {
             RowFormat::Gob => return Ok(Order::new(Body::close(out), key_field)),
@@ -171,7 +172,10 @@ impl Parser {
             }
             RowFormat::Jsonb => {
                 Body::open_document(RowFormat::Jsonb, key, out);
-                canonical::write(self.shape, text, out)?;
+                if !is_plain || plain::write(self.shape, text, out).is_none() {
+                    Body::open_document(RowFormat::Jsonb, key, out);
+                    canonical::write(self.shape, text, out)?;
+                }
             }
         }
         Ok(Order::of_document(Body::close_document(out)))
