@@ -135,18 +135,35 @@ impl Cache {
         Some(Matches { ids: candidates.into_iter().map(|candidate| candidate.id).collect(), has_more })
     }
 
-    /// Appends the JSON of the newest order that a query finds, and gives back its id. `None`: there is none, or memory
-    /// alone can't tell soon.
-    pub fn write_newest_at_once(&self, query: &Query, out: &mut Vec<u8>) -> Option<String> {
+    /// Appends the JSON of the newest order with a value, and gives back its id. `None`: there is none, or memory alone
+    /// can't tell soon.
+    pub fn write_newest_at_once(&self, criterion: &Criterion, out: &mut Vec<u8>) -> Option<String> {
         for _ in 0..MAX_TRIES {
-            let newest = self.batch(query, 1).ok()?.candidates.pop().filter(|newest| !newest.to_check)?;
-            match self.write_json(&newest.id, out).ok()? {
-                Lookup::Hit => return Some(newest.id),
+            let id = self.newest_at_once(criterion)?;
+            match self.write_json(&id, out).ok()? {
+                Lookup::Hit => return Some(id),
                 Lookup::Evicted => return None,
                 Lookup::Miss => {}
             }
         }
         None
+    }
+
+    /// As [`batch`](Self::batch), for one order by one value.
+    fn newest_at_once(&self, criterion: &Criterion) -> Option<String> {
+        let hash = (criterion.0, self.hash(criterion.1.as_bytes()));
+        let contents = self.index.read();
+        let found = contents.index.narrowest(std::iter::once(hash))?;
+        let look = |body: &Body| {
+            if body.is_evicted() {
+                // It may have the value.
+                return Some(None);
+            }
+            let matches = self.matches(body, std::slice::from_ref(criterion)).ok()?;
+            matches.then(|| Some(body.key().to_owned()))
+        };
+        let mut slots = found.before(|_| Ordering::Less).take(MAX_LOOKS);
+        slots.find_map(|slot| self.bodies.with(slot, look)).flatten()
     }
 
     /// The page, if memory has all orders that could be on it, although it doesn't have the whole table yet: those that

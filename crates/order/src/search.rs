@@ -294,7 +294,10 @@ impl Values<'_> {
                 return Ok(());
             }
             Node::Struct(index) => return self.object(self.plan.structure(*index), &mut reader, step + 1),
-            Node::String => self.text.extend_from_slice(reader.bytes()?),
+            Node::String => {
+                (self.each)(reader.bytes()?);
+                return Ok(());
+            }
             _ => render::element(self.plan, node, &mut reader, self.text, 0)?,
         }
         (self.each)(by_value(self.path, self.text));

@@ -82,8 +82,8 @@ pub(crate) fn is_served(app: &App, host: &[u8]) -> bool {
     let Ok(host) = std::str::from_utf8(host) else { return false };
     let name = without_port(host);
     let address = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
-    address.parse::<IpAddr>().is_ok()
-        || name.eq_ignore_ascii_case("localhost")
+    name.eq_ignore_ascii_case("localhost")
+        || address.parse::<IpAddr>().is_ok()
         || names.iter().any(|known| known.eq_ignore_ascii_case(name))
 }
 

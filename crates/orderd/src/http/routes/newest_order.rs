@@ -44,7 +44,7 @@ pub(crate) async fn answer(app: &App, criteria: Vec<Criterion>) -> Response {
         }
         if answer.status() == StatusCode::OK {
             // An address is ASCII.
-            let at = HeaderValue::try_from(location(id)).ok();
+            let at = HeaderValue::try_from(location(id).collect::<String>()).ok();
             answer.headers_mut().extend(at.map(|at| (header::CONTENT_LOCATION, at)));
         }
         return answer;
@@ -52,7 +52,7 @@ pub(crate) async fn answer(app: &App, criteria: Vec<Criterion>) -> Response {
     unavailable("503 each order that is found has just left")
 }
 
-/// The address of an order.
-pub(crate) fn location(id: &str) -> String {
-    format!("/order/{}", query::escaped(id))
+/// The address of an order, in parts.
+pub(crate) fn location(id: &str) -> impl Iterator<Item = &str> {
+    std::iter::once("/order/").chain(query::escaped(id))
 }

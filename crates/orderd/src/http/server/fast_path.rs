@@ -240,6 +240,7 @@ impl PipelinedAnswers {
             return Lookup::Miss;
         }
         if known == Lookup::Hit {
+            self.open();
             self.close();
             app.orders_served.count(begun);
         }
@@ -249,15 +250,18 @@ impl PipelinedAnswers {
     /// Adds the newest order with a value. `false`: the table has to be asked, or may know a newer one, or it is large.
     fn push_newest(&mut self, criterion: &Criterion, begun: Instant, app: &App) -> bool {
         self.json.clear();
-        let query = Query::newest(vec![criterion.clone()], 1);
         let was_whole = app.has_whole_table();
-        let Some(id) = app.cache.write_newest_at_once(&query, &mut self.json) else { return false };
+        let Some(id) = app.cache.write_newest_at_once(criterion, &mut self.json) else { return false };
         if self.json.len() > LARGE_BYTES || !was_whole || !app.has_whole_table() {
             self.json.clear();
             self.json.shrink_to(MAX_PIPELINED_BYTES);
             return false;
         }
-        self.close_with(&format!("content-location: {}\r\n", newest_order::location(&id)));
+        self.open();
+        self.bytes.extend_from_slice(b"content-location: ");
+        newest_order::location(&id).for_each(|part| self.bytes.extend_from_slice(part.as_bytes()));
+        self.bytes.extend_from_slice(b"\r\n");
+        self.close();
         app.newest_served.count(begun);
         true
     }
@@ -277,21 +281,20 @@ impl PipelinedAnswers {
         if !is_told || self.json.len() > LARGE_BYTES {
             return false;
         }
+        self.open();
         self.close();
         app.searches_served.count(begun);
         true
     }
 
-    /// Makes an answer of the JSON.
-    fn close(&mut self) {
-        self.close_with("");
+    /// Begins an answer. Further lines of its head may follow.
+    fn open(&mut self) {
+        self.bytes.extend_from_slice(HEAD_OF_JSON.as_bytes());
     }
 
-    /// Makes an answer of the JSON, with a further line in its head.
-    fn close_with(&mut self, line: &str) {
+    /// Ends the head, and adds the JSON.
+    fn close(&mut self) {
         self.tell_date();
-        self.bytes.extend_from_slice(HEAD_OF_JSON.as_bytes());
-        self.bytes.extend_from_slice(line.as_bytes());
         self.bytes.extend_from_slice(self.head.as_bytes());
         // Into memory, which doesn't fail.
         drop(write!(self.bytes, "{}\r\n{}\r\n", self.json.len(), connection(self.ends)));
