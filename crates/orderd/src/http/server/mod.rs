@@ -81,10 +81,8 @@ fn http() -> http1::Builder {
         .max_headers(HEADERS)
         // A client that has said all it has to say still wants its answer.
         .half_close(true)
-        .max_buf_size(MAX_HEAD_BYTES)
-        // Head and body in one write. Not `pipeline_flush`: with it, hyper buffers a streamed body without bound
-        // for a client that doesn't read.
-        .writev(false);
+        // Not `pipeline_flush`: with it, hyper buffers a streamed body without bound for a client that doesn't read.
+        .max_buf_size(MAX_HEAD_BYTES);
     http
 }
 
