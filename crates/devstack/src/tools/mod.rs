@@ -12,6 +12,7 @@ mod cyclonedx;
 mod install;
 mod kubernetes;
 mod nats;
+mod openapi;
 mod postgres;
 mod prometheus;
 mod schemathesis;
@@ -31,6 +32,7 @@ pub use containers::{
 pub use cyclonedx::ensure_cyclonedx;
 pub use kubernetes::{ensure_helm, ensure_kubernetes_schemas};
 pub use nats::{ensure_nats_server, find_nats_server};
+pub use openapi::{ensure_openapi_generator, ensure_openapi_packages};
 pub(crate) use postgres::find_postgres_of;
 pub use postgres::{ensure_postgres, find_postgres};
 pub use prometheus::{ensure_amtool, ensure_prometheus, find_prometheus, find_promtool};

@@ -12,6 +12,7 @@ mod crowd;
 mod page;
 mod openapi;
 mod schemathesis;
+mod clients;
 mod webdriver;
 mod browser;
 mod browser_dead_letters;

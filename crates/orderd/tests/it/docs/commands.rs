@@ -28,7 +28,7 @@ const AT_ONCE: usize = 2;
 const RUSSIAN: &str = ".ru.md";
 
 /// Languages of blocks that are not commands; `json_rows` runs the SQL.
-const NO_COMMANDS: [&str; 8] = ["", "go", "python", "rust", "json", "ini", "yaml", "sql"];
+const NO_COMMANDS: [&str; 9] = ["", "go", "python", "rust", "ts", "json", "ini", "yaml", "sql"];
 
 #[test]
 fn each_block_of_commands_says_what_is_done_with_it() {

@@ -76,6 +76,10 @@ fn schema(model: &Model, format: RowFormat) -> Value {
     if let Some(schema) = schema.as_object_mut() {
         schema.shift_remove("$schema");
         schema.insert("examples".into(), json!([parsed(&model.sample)]));
+        if model.is_any() {
+            // Said aloud, so that generated clients keep the members.
+            schema.insert("additionalProperties".into(), true.into());
+        }
     }
     schema
 }
