@@ -27,7 +27,7 @@ pub enum DeadLettersCommand {
     List(DeadLetterList),
     /// Everything about one, and its payload.
     Show(DeadLetterShow),
-    /// Send them into the topic again, each as the order of its original key, and say what became of them.
+    /// Send them into the topic again, each as the document of its original key, and say what became of them.
     Replay(DeadLetterReplay),
     /// Delete them for good.
     Drop(DeadLetterDrop),

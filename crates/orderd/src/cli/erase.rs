@@ -21,13 +21,13 @@ pub struct EraseArgs {
     pub(crate) pg: PgArgs,
     #[command(flatten)]
     pub(crate) http: HttpArgs,
-    /// Ids of orders.
+    /// Ids of documents.
     #[arg(value_name = "ID", value_parser = NonEmptyStringValueParser::new())]
     pub ids: Vec<String>,
-    /// All orders with this value. The running service is asked which they are, so that MEMBER is one of its SEARCH.
+    /// All documents with this value. The running service is asked which they are, so that MEMBER is one of its SEARCH.
     #[arg(long = "where", value_name = "MEMBER=VALUE")]
     pub criterion: Option<String>,
-    /// All orders whose rows are older than this, by the time in their ids against PostgreSQL's clock: 12h, 400d; 1h at
+    /// All documents whose rows are older than this, by the time in their ids against PostgreSQL's clock: 12h, 400d; 1h at
     /// least.
     #[arg(long, value_name = "TIME")]
     pub older_than: Option<String>,

@@ -41,7 +41,8 @@ pub use self::servers::{HttpArgs, NatsArgs, PgArgs, PgFormat};
 pub use self::table::{ExportArgs, ImportArgs, VerifyArgs};
 use crate::version;
 
-/// Takes orders from NATS, keeps each exactly once in PostgreSQL, serves them over HTTP from memory.
+/// Takes orders, or the documents that MODEL describes, from NATS, keeps each exactly once in PostgreSQL, serves them
+/// over HTTP from memory.
 #[derive(Parser, Debug)]
 #[command(name = "orderd", version = version::text(), propagate_version = true, max_term_width = 110)]
 #[command(after_help = "Without a command, orderd serves.\n\n\
@@ -57,7 +58,7 @@ pub struct Cli {
 pub enum Command {
     /// Run the service.
     Serve(ServeArgs),
-    /// Send orders to NATS.
+    /// Send documents to NATS.
     Publish(PublishArgs),
     /// Write the table as JSON lines to stdout.
     Export(ExportArgs),
@@ -72,7 +73,7 @@ pub enum Command {
     Verify(VerifyArgs),
     /// See, print and check the model: what documents look like.
     Model(ModelCommandArgs),
-    /// Erase orders everywhere, for good.
+    /// Erase documents everywhere, for good.
     Erase(EraseArgs),
     /// Write a script by which a shell completes commands and flags.
     Completions(CompletionsArgs),

@@ -8,7 +8,7 @@ use super::servers::PgArgs;
 
 /// What documents must have and by what they are found.
 #[derive(Args, Debug, Clone)]
-#[command(next_help_heading = "Orders")]
+#[command(next_help_heading = "Documents")]
 pub struct OrderArgs {
     #[command(flatten)]
     pub(crate) model: ModelArgs,

@@ -11,8 +11,8 @@ use super::servers::{HttpArgs, NatsArgs, PgArgs};
 /// How long orders are kept.
 #[derive(Args, Debug, Clone)]
 pub struct KeepArgs {
-    /// Orders older than this leave table, memory, dead letters and the stream that orderd made: 12h, 30d, 52w; 1h at
-    /// least. The time in their ids counts, by PostgreSQL's clock; orders whose ids have no time stay. By default all orders stay.
+    /// Documents older than this leave table, memory, dead letters and the stream that orderd made: 12h, 30d, 52w; 1h at
+    /// least. The time in their ids counts, by PostgreSQL's clock; documents whose ids have no time stay. By default all stay.
     #[arg(long, env = "KEEP", value_name = "TIME")]
     pub keep: Option<String>,
 }
@@ -45,7 +45,7 @@ pub struct ServeArgs {
     pub(crate) pg: PgArgs,
     #[command(flatten)]
     pub(crate) http: HttpArgs,
-    /// Listen on other addresses than loopback without a token: anybody who reaches them sees the orders.
+    /// Listen on other addresses than loopback without a token: anybody who reaches them sees the documents.
     #[arg(
         long,
         env = "HTTP_ANONYMOUS",
@@ -56,7 +56,7 @@ pub struct ServeArgs {
     )]
     pub http_anonymous: bool,
     /// Names of hosts that are served besides addresses and localhost where neither HTTP_TOKEN nor HTTP_ANONYMOUS is
-    /// set. Others are refused, so that no page from elsewhere reads orders by a name that it lets point here.
+    /// set. Others are refused, so that no page from elsewhere reads documents by a name that it lets point here.
     #[arg(long, env = "HTTP_HOSTS", default_value = "none", value_name = "NAME,…")]
     pub http_hosts: String,
     /// Bearer tokens that POST /dead_letters/{key}/replay needs, separated by commas; without any, nothing can be
@@ -111,7 +111,7 @@ pub struct ServeArgs {
     /// items.nm_id (any element); \. is a dot within a name. By default those of order_uid and track_number that the model has.
     #[arg(long, env = "SEARCH", value_name = "MEMBER,…")]
     pub search: Option<String>,
-    /// How much memory orders may take, in bytes or as 512MiB, 4GiB; by default there is no bound. Orders above it
+    /// How much memory documents may take, in bytes or as 512MiB, 4GiB; by default there is no bound. Those above it
     /// are read from the table when they are asked for.
     #[arg(long, env = "CACHE_MAX_BYTES", value_name = "BYTES")]
     pub cache_max_bytes: Option<String>,

@@ -41,7 +41,7 @@ pub struct NatsArgs {
     /// Domain of JetStream, where it is another than the server's own: at a leaf node, that of the hub.
     #[arg(long, env = "NATS_JS_DOMAIN", value_name = "NAME")]
     pub nats_js_domain: Option<String>,
-    /// Subject on which orders arrive; orders.> and orders.*.new are many.
+    /// Subject on which documents arrive; orders.> and orders.*.new are many.
     #[arg(long, env = "PUB_TOPIC", default_value = "TESTING", value_name = "SUBJECT")]
     pub pub_topic: String,
     /// Stream that is made where no stream takes the subject, or the one to take from that has it from others.
@@ -78,7 +78,7 @@ pub struct PgArgs {
     /// from the file that DATABASE_URL_FILE names.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
     pub database_url: Option<String>,
-    /// Table of the orders, made where it is missing.
+    /// Table of the documents, made where it is missing.
     #[arg(long, env = "PG_TABLE", default_value = "public.orders2", value_name = "SCHEMA.TABLE")]
     pub pg_table: String,
     /// Form of the rows of a table that is made: gob (column data bytea, as the Go service has it), jsonb or json (the
@@ -107,7 +107,7 @@ pub struct HttpArgs {
     /// takes a free one.
     #[arg(long, env = "HTTP_ADDR", default_value = "127.0.0.1:8090", value_name = "ADDR:PORT")]
     pub http_addr: String,
-    /// Bearer tokens, separated by commas, one of which each request must carry that shows orders. Each may have a
+    /// Bearer tokens, separated by commas, one of which each request must carry that shows documents. Each may have a
     /// name before it for the audit log, as in ops:TOKEN. Also from the file that HTTP_TOKEN_FILE names, which is read
     /// again when it changes.
     #[arg(long, env = "HTTP_TOKEN", hide_env_values = true, value_name = "TOKEN,…")]

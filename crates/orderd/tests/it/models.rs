@@ -61,6 +61,13 @@ async fn nothing_is_required_of_a_document_that_is_no_order() {
     let served = &api["paths"]["/order/{id}"]["get"]["responses"]["200"]["content"]["application/json"];
     assert_eq!(served["schema"]["$ref"], "#/components/schemas/Parcel");
     assert_eq!(api["components"]["schemas"]["Parcel"]["properties"]["weight"]["type"], "number");
+    let refused = service.get("/order").await;
+    assert_eq!(refused.status, 400);
+    assert!(
+        refused.body.starts_with("400 a parcel is found by a value of one of these: "),
+        "{}",
+        refused.body
+    );
     let mut prose = Vec::new();
     texts(&api, &mut prose);
     prose.push(service.get("/").await.body);
@@ -71,6 +78,33 @@ async fn nothing_is_required_of_a_document_that_is_no_order() {
         let prose: String = text.split('`').step_by(2).collect();
         let prose = names.iter().fold(prose, |prose, name| prose.replace(name, ""));
         assert!(!prose.to_lowercase().contains("order"), "{text}");
+    }
+}
+
+#[test]
+fn help_speaks_of_documents_whatever_the_model_is() {
+    // What is called so: paths, subjects, members, and the model that is built in.
+    let names = [
+        "orderd",
+        "/orders",
+        "/order",
+        "orders.jsonl",
+        "public.orders2",
+        "orders.>",
+        "orders.*.new",
+        "order_uid",
+        "\"order\"",
+        "Takes orders, or the documents that MODEL describes",
+        "the order that is built in",
+        "order.json",
+    ];
+    for command in
+        [&["--help"][..], &["serve", "--help"], &["erase", "--help"], &["dead-letters", "replay", "--help"]]
+    {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_orderd")).args(command).output().unwrap();
+        let help = String::from_utf8(output.stdout).unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
+        let prose = names.iter().fold(help, |help, name| help.replace(name, ""));
+        assert!(!prose.contains("order"), "{command:?}: {prose}");
     }
 }
 

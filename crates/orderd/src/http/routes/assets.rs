@@ -119,3 +119,42 @@ pub(crate) fn tag(bytes: &[u8]) -> HeaderValue {
     HeaderValue::from_str(&format!("W/\"{:016x}\"", hasher.finish()))
         .unwrap_or(HeaderValue::from_static("W/\"0\""))
 }
+
+#[cfg(test)]
+mod tests {
+    /// The members of a list of words that say something about orders, and those of its list for other documents.
+    fn words<'t>(text: &'t str, order: &str) -> (Vec<&'t str>, Vec<&'t str>) {
+        let (words, neutral) = text.split_once("\n  neutral: {\n").unwrap();
+        let (neutral, _) = neutral.split_once("\n  },\n").unwrap();
+        let member = |line: &'t str, indent: &str| {
+            let (name, _) = line.strip_prefix(indent)?.split_once(": ")?;
+            name.bytes().all(|byte| byte.is_ascii_alphanumeric()).then_some(name)
+        };
+        let (mut about_orders, mut current) = (Vec::new(), "");
+        for line in words.lines().filter(|line| !line.trim_start().starts_with("//")) {
+            current = member(line, "  ").unwrap_or(current);
+            let said =
+                line.split_once(": ").map_or(line, |(_, said)| said).to_lowercase().replace("orderd", "");
+            if said.contains(order) && about_orders.last() != Some(&current) {
+                about_orders.push(current);
+            }
+        }
+        (about_orders, neutral.lines().filter_map(|line| member(line, "    ")).collect())
+    }
+
+    #[test]
+    fn every_text_about_orders_has_one_for_other_documents() {
+        for (text, order) in
+            [(include_str!("../../../web/en.js"), "order"), (include_str!("../../../web/ru.js"), "заказ")]
+        {
+            let (about_orders, neutral) = words(text, order);
+            assert!(about_orders.len() > 20, "{about_orders:?}");
+            let lacking: Vec<_> = about_orders.iter().filter(|name| !neutral.contains(name)).collect();
+            assert!(lacking.is_empty(), "{lacking:?}");
+            let (_, neutral) = text.split_once("\n  neutral: {\n").unwrap();
+            let said: String =
+                neutral.split_once("\n  },\n").unwrap().0.split('"').skip(1).step_by(2).collect();
+            assert!(!said.to_lowercase().contains(order), "{said}");
+        }
+    }
+}

@@ -11,6 +11,7 @@ use crate::http::routes::order::{self, unavailable};
 use crate::http::routes::orders::{find, refused};
 use crate::http::routes::query::{self, Pairs};
 use crate::http::{App, text};
+use crate::wording::article;
 
 /// Number of tries: an order that was found may leave memory before it is read.
 const MAX_TRIES: usize = 4;
@@ -18,10 +19,11 @@ const MAX_TRIES: usize = 4;
 /// The order as JSON, and where it is. All criteria must match.
 pub(crate) async fn newest(State(app): State<Arc<App>>, Query(pairs): Query<Pairs>) -> Response {
     match query::criteria(&pairs, app.members(), &[], |_, _| Ok(())) {
-        Ok(criteria) if criteria.is_empty() => refused(&format!(
-            "an order is found by a value of one of these: {}",
-            query::all(&app.settings.search, &[])
-        )),
+        Ok(criteria) if criteria.is_empty() => {
+            let name = &app.settings.model.name;
+            let members = query::all(&app.settings.search, &[]);
+            refused(&format!("{} {name} is found by a value of one of these: {members}", article(name)))
+        }
         Ok(criteria) => answer(&app, criteria).await,
         Err(wrong) => refused(&wrong),
     }
@@ -49,7 +51,7 @@ pub(crate) async fn answer(app: &App, criteria: Vec<Criterion>) -> Response {
         }
         return answer;
     }
-    unavailable("503 each order that is found has just left")
+    unavailable("503 what was found has just left")
 }
 
 /// The address of an order, in parts.

@@ -53,7 +53,7 @@ pub(crate) async fn from_table(app: &App, id: &str) -> Response {
 
 /// Memory has it, and can't show it.
 fn broken(id: &str, error: &RowError) -> Response {
-    tracing::debug!(id, %error, "order can't be shown");
+    tracing::debug!(id, %error, "row can't be shown");
     undecodable()
 }
 
