@@ -10,8 +10,8 @@ use super::servers::{HttpArgs, NatsArgs, PgArgs};
 #[command(group = clap::ArgGroup::new("which").required(true).args(["ids", "criterion", "older_than"]))]
 #[command(
     after_help = "Examples:\n  orderd erase 1700000000000000000-42\n  orderd erase --where order_uid=b563feb7b2b84b6test --yes\n  orderd erase --older-than 400d --dry-run\n\n\
-    Deletes the row, the message in the stream and the dead letter, and keeps the key, so that nothing brings the \
-    order back. Says how many there were. Stopped half-way, it goes on when it is run again.\n\n\
+    Deletes the row, the message in the stream and the dead letter, and keeps the key, so that nothing brings it \
+    back. Says how many there were. Stopped half-way, it goes on when it is run again.\n\n\
     Exit codes: 0 erased, 1 nothing was there, the answer was no, or something could not be erased."
 )]
 pub struct EraseArgs {
