@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use super::dead_letter_writer::{DeadLetterWriter, StoringDeadLetters};
 use super::encode::EncodedRows;
 use crate::position::Gap;
 use crate::position::{StreamRun, Watermark};
@@ -13,20 +14,23 @@ const MAX_BYTES: usize = 16 << 20;
 /// One row: the number of its chunk, and its number in that.
 pub(super) type RowIndex = (usize, usize);
 
-/// What waits to be written.
+/// Chunks that are written together, and their dead letters.
 #[derive(Default)]
 pub(super) struct Batch {
-    rows: Vec<EncodedRows>,
+    pub(super) rows: Vec<EncodedRows>,
+    /// Stored while the batch comes together.
+    pub(super) dead_letters: Vec<StoringDeadLetters>,
     orders: usize,
     bytes: usize,
 }
 
 impl Batch {
     /// Chunks of an earlier run are read again in this one.
-    pub(super) fn push_of(&mut self, run: StreamRun, rows: EncodedRows) {
+    pub(super) fn push_of(&mut self, run: StreamRun, rows: EncodedRows, writer: &DeadLetterWriter) {
         if rows.orders.run.id != run.id {
             return;
         }
+        self.dead_letters.extend(writer.begin(&rows.orders));
         self.orders += rows.data.len() + rows.orders.refused.len();
         self.bytes += rows.copy.len();
         self.rows.push(rows);
@@ -41,8 +45,13 @@ impl Batch {
     }
 
     /// What has come together; the next batch begins.
-    pub(super) fn take(&mut self) -> Vec<EncodedRows> {
-        std::mem::take(self).rows
+    pub(super) fn take(&mut self) -> Self {
+        std::mem::take(self)
+    }
+
+    /// How far in the stream it goes.
+    pub(super) fn through(&self) -> Option<Watermark> {
+        self.rows.last().map(|rows| rows.orders.through)
     }
 }
 

@@ -1,13 +1,13 @@
-//! How the writer commits a batch: dead letters first, then rows and position together, by COPY or, where they are few, by INSERT;
+//! How the writer commits a batch: rows and position together, by COPY or, where they are few, by INSERT;
 //! split where PostgreSQL refuses a row.
 
 use std::time::Instant;
 
-use futures_util::{StreamExt, stream};
 use order::{Reason, Refusal};
 use time::OffsetDateTime;
 
-use super::batch::{MAX_ORDERS, RowIndex, lost, needs_insert, row_indexes, watermark_behind};
+use super::batch::{Batch, MAX_ORDERS, RowIndex, lost, needs_insert, row_indexes, watermark_behind};
+use super::dead_letter_writer::StoringDeadLetters;
 use super::encode::EncodedRows;
 use super::session::{CommitFailure, CommittedBatch};
 use super::writer::{LastPosition, RunningWriter, TermEnd};
@@ -17,18 +17,16 @@ use crate::metrics::Metrics;
 use crate::position::{TablePosition, Watermark};
 use crate::postgres;
 use crate::postgres::position::{self, Fence, Position};
-use crate::retry::Backoff;
 
 /// Batches up to this size are written by one INSERT (one round trip), larger ones by COPY (two).
 const MAX_INSERT_ROWS: usize = 64;
 
-/// How many dead letters are on their way to the server at once.
-const DEAD_LETTERS_IN_FLIGHT: usize = 64;
-
 impl RunningWriter {
     /// Commits a batch, however long that takes.
-    pub(super) async fn commit(&mut self, fence: &mut Fence, batch: &[EncodedRows]) -> Result<(), TermEnd> {
-        self.store_dead_letters(batch).await?;
+    pub(super) async fn commit(&mut self, fence: &mut Fence, batch: Batch) -> Result<(), TermEnd> {
+        let Batch { rows: batch, dead_letters, .. } = batch;
+        let batch = &batch[..];
+        self.wait_until_stored(dead_letters).await?;
         self.gaps.extend(batch.iter().flat_map(|rows| rows.orders.gaps.iter().cloned()));
         let all = row_indexes(batch);
         if all.is_empty() {
@@ -60,6 +58,17 @@ impl RunningWriter {
         Ok(())
     }
 
+    /// The position must not pass a dead letter that is not stored.
+    async fn wait_until_stored(&self, dead_letters: Vec<StoringDeadLetters>) -> Result<(), TermEnd> {
+        for letters in dead_letters {
+            tokio::select! {
+                () = letters.stored() => {}
+                () = self.parts.give_up.cancelled() => return Err(TermEnd::Stopped),
+            }
+        }
+        Ok(())
+    }
+
     /// Writes a part of a batch. The inner error: PostgreSQL refuses one of its rows.
     async fn commit_part(
         &mut self,
@@ -75,7 +84,7 @@ impl RunningWriter {
         loop {
             let copies = may_copy
                 && !self.may_be_stored
-                && !needs_insert(batch, &self.erased)
+                && !needs_insert(batch, &self.erased.borrow())
                 && self.session.as_ref().is_some_and(|session| session.takes_copy);
             let values = fence.values(watermark, last_row, self.lost_up_to(watermark));
             let give_up = self.parts.give_up.clone();
@@ -123,7 +132,8 @@ impl RunningWriter {
     fn last_row<'b>(&self, batch: &'b [EncodedRows], part: &[RowIndex]) -> Option<&'b str> {
         let is_watched = self.watches_rows && self.session.as_ref().is_some_and(|session| session.keeps_rows);
         let mut ids = part.iter().rev().map(|&(chunk, row)| batch[chunk].orders.orders[row].key());
-        ids.find(|id| is_watched && !self.erased.contains(*id))
+        let erased = self.erased.borrow();
+        ids.find(|id| is_watched && !erased.contains(*id))
     }
 
     /// Notes which messages become the orders of dead letters.
@@ -142,7 +152,7 @@ impl RunningWriter {
     /// How many messages the stream lost that the position passes when it moves to `watermark`.
     fn lost_up_to(&self, watermark: Watermark) -> u64 {
         let passed = self.gaps.iter().filter(|gap| gap.end <= watermark.seq + 1);
-        passed.map(|gap| lost(gap, &self.erased)).sum()
+        passed.map(|gap| lost(gap, &self.erased.borrow())).sum()
     }
 
     /// Moves the position over messages that make no row, or only renews the lease.
@@ -320,59 +330,6 @@ impl RunningWriter {
         }
     }
 
-    /// Dead letters are stored before the position passes them.
-    async fn store_dead_letters(&self, batch: &[EncodedRows]) -> Result<(), TermEnd> {
-        let letters = batch.iter().flat_map(|rows| &rows.orders.refused);
-        let stored = stream::iter(letters)
-            .for_each_concurrent(DEAD_LETTERS_IN_FLIGHT, |letter| self.store_dead_letter(letter));
-        tokio::select! {
-            () = stored => Ok(()),
-            () = self.parts.give_up.cancelled() => Err(TermEnd::Stopped),
-        }
-    }
-
-    async fn store_dead_letter(&self, letter: &RefusedMessage) {
-        // An erased order leaves no dead letter either.
-        let RefusedMessage { message, refusal } = letter;
-        let key = message.key.as_str();
-        if self.erased.contains(key) {
-            return;
-        }
-        let mut backoff = Backoff::default();
-        let mut has_failed = false;
-        let is_new = loop {
-            let error = match self.parts.dead_letters.publish(&letter.as_dead_letter()).await {
-                Ok(is_new) => break is_new,
-                Err(error) => format!("{error:#}"),
-            };
-            // The position must not pass it, nor anything after it.
-            self.parts.health.down(Part::Intake, format!("can't store a dead letter: {error}"));
-            tracing::warn!(key, error, "can't store a dead letter; trying again");
-            has_failed = true;
-            backoff.wait().await;
-        };
-        if has_failed {
-            self.parts.health.up(Part::Intake);
-        }
-        // A message that is read again, after a failure, was counted and answered then. One that is sent again is another;
-        // and one that was not answered may have been stored just now.
-        if !is_new && !has_failed && !message.replayed {
-            return;
-        }
-        let reason = refusal.reason.as_str();
-        self.parts.metrics.errors.inc();
-        self.parts.metrics.dead_letters.with_label_values(&[reason]).inc();
-        tracing::warn!(
-            key,
-            subject = message.subject.as_str(),
-            sequence = message.position.sequence,
-            reason,
-            place = refusal.path.as_deref().unwrap_or("$"),
-            "message refused, kept as a dead letter"
-        );
-        self.parts.receipts.refused(message.headers.as_ref(), key, refusal).await;
-    }
-
     /// The order leaves memory again, and its message becomes a dead letter.
     async fn refuse(
         &mut self,
@@ -396,7 +353,7 @@ impl RunningWriter {
             );
         }
         let refusal = Refusal { reason: Reason::RefusedByDatabase, detail, path: None, offset: None };
-        self.store_dead_letter(&RefusedMessage { message, refusal }).await;
+        self.dead_letters.store(&RefusedMessage { message, refusal }).await;
         self.advance(fence, watermark).await
     }
 }

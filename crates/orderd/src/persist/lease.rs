@@ -125,7 +125,7 @@ impl RunningWriter {
         let dead_created = *self.parts.dead_letters.created.borrow();
         let start = self.start(stream, found, report, dead_created);
         let noted = *self.parts.positions.vanished.borrow();
-        let vanished = noted.map_or(0, |vanished| lost(&vanished.behind(found.seq), &self.erased));
+        let vanished = noted.map_or(0, |vanished| lost(&vanished.behind(found.seq), &self.erased.borrow()));
         let taken =
             position::take_lease(self.client()?, key, found, &self.name, start, dead_created, vanished);
         let taken =
@@ -176,7 +176,7 @@ impl RunningWriter {
         let why = match problem {
             Some(RunProblem::Purged) => {
                 // On a stream with other subjects, some of these were not orders.
-                let lost = lost(&(found.seq + 1..beginning.seq + 1), &self.erased);
+                let lost = lost(&(found.seq + 1..beginning.seq + 1), &self.erased.borrow());
                 tracing::error!(
                     lost,
                     after = found.seq,
@@ -222,7 +222,7 @@ impl RunningWriter {
     /// Keys that were erased, by whichever process.
     pub(super) async fn read_erased(&mut self) -> Result<(), String> {
         let keys = timely(postgres::erased_keys(self.client()?, &self.parts.settings.postgres.table)).await?;
-        self.erased = keys.map_err(|error| describe(&error))?;
+        self.erased.send_replace(keys.map_err(|error| describe(&error))?);
         Ok(())
     }
 

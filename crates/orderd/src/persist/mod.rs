@@ -4,5 +4,6 @@ pub(crate) mod encode;
 pub(crate) mod writer;
 mod lease;
 mod commit;
+mod dead_letter_writer;
 mod batch;
 mod session;

@@ -12,11 +12,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cache::Cache;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::batch::Batch;
+use super::dead_letter_writer::DeadLetterWriter;
 use super::encode::EncodedRows;
 use super::lease::timely;
 use super::session::{CommitFailure, Session};
@@ -73,7 +74,8 @@ pub(super) struct RunningWriter {
     /// The stream that the rows of this process are of.
     pub(super) stream: Option<StreamIdentity>,
     /// Keys of erased orders, which are not written.
-    pub(super) erased: HashSet<String>,
+    pub(super) erased: watch::Sender<HashSet<String>>,
+    pub(super) dead_letters: DeadLetterWriter,
     /// Maximum rows in one statement, where the role has a short statement timeout.
     pub(super) max_rows: usize,
     /// Whether the table may have the next rows already. COPY would fail at them, so INSERT is used until one finds none.
@@ -106,8 +108,10 @@ pub(super) enum TermEnd {
 impl Writer {
     /// Runs until `gobchan` closes.
     pub(crate) async fn run(self, mut gobchan: mpsc::Receiver<EncodedRows>) -> anyhow::Result<()> {
+        let erased = watch::Sender::new(HashSet::new());
         let mut running = RunningWriter {
             name: name(),
+            dead_letters: DeadLetterWriter::new(&self, erased.subscribe()),
             parts: self,
             session: None,
             seen: None,
@@ -116,7 +120,7 @@ impl Writer {
             backoff: Backoff::default(),
             is_refused: false,
             stream: None,
-            erased: HashSet::new(),
+            erased,
             max_rows: usize::MAX,
             may_be_stored: false,
             watches_rows: true,
@@ -151,6 +155,7 @@ impl RunningWriter {
         let Some(run) = self.run else { return TermEnd::Lost };
         tracing::info!(writer = self.name, after = run.after.seq, "this process writes now");
         let mut watermark = run.after;
+        let dead_letters = self.dead_letters.clone();
         let mut problems = self.parts.positions.problem.subscribe();
         let mut dead_streams = self.parts.dead_letters.created.subscribe();
         let mut waiting = Batch::default();
@@ -159,7 +164,7 @@ impl RunningWriter {
                 let renewed = tokio::select! {
                     rows = gobchan.recv() => match rows {
                         Some(rows) => {
-                            waiting.push_of(run, rows);
+                            waiting.push_of(run, rows, &dead_letters);
                             Ok(())
                         }
                         None => {
@@ -183,16 +188,16 @@ impl RunningWriter {
             while waiting.has_room()
                 && let Ok(rows) = gobchan.try_recv()
             {
-                waiting.push_of(run, rows);
+                waiting.push_of(run, rows, &dead_letters);
             }
             let batch = waiting.take();
-            watermark = batch.last().map_or(watermark, |rows| rows.orders.through);
-            let mut committed = std::pin::pin!(self.commit(&mut fence, &batch));
-            // The next batch comes together while this one is written.
+            watermark = batch.through().unwrap_or(watermark);
+            let mut committed = std::pin::pin!(self.commit(&mut fence, batch));
+            // The next batch comes together, and its dead letters are stored, while this one is written.
             let committed = loop {
                 tokio::select! {
                     committed = &mut committed => break committed,
-                    Some(rows) = gobchan.recv(), if waiting.has_room() => waiting.push_of(run, rows),
+                    Some(rows) = gobchan.recv(), if waiting.has_room() => waiting.push_of(run, rows, &dead_letters),
                 }
             };
             if let Err(end) = committed {

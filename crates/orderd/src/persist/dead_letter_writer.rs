@@ -1,0 +1,118 @@
+//! Refused messages -> dead letters, by the writer: stored before the position passes them.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use futures_util::{StreamExt, stream};
+use tokio::sync::{Semaphore, watch};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::writer::Writer;
+use crate::chunk::{Orders, RefusedMessage};
+use crate::dead_letters::store::DeadLetterStore;
+use crate::health::{Health, Part};
+use crate::metrics::Metrics;
+use crate::receipts::Receipts;
+use crate::retry::Backoff;
+
+/// How many dead letters are on their way to the server at once.
+const IN_FLIGHT: usize = 64;
+
+/// Stores dead letters.
+#[derive(Clone)]
+pub(super) struct DeadLetterWriter {
+    store: Arc<DeadLetterStore>,
+    health: Arc<Health>,
+    metrics: Arc<Metrics>,
+    receipts: Arc<Receipts>,
+    /// Keys of erased orders, which leave no dead letters either.
+    erased: watch::Receiver<HashSet<String>>,
+    in_flight: Arc<Semaphore>,
+}
+
+/// The dead letters of one chunk, which are being stored until this is dropped.
+pub(super) struct StoringDeadLetters(AbortOnDropHandle<()>);
+
+impl StoringDeadLetters {
+    /// Waits until all of them are stored, however long that takes.
+    pub(super) async fn stored(self) {
+        if let Err(error) = self.0.await
+            && let Ok(panic) = error.try_into_panic()
+        {
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
+
+impl DeadLetterWriter {
+    pub(super) fn new(parts: &Writer, erased: watch::Receiver<HashSet<String>>) -> Self {
+        Self {
+            store: parts.dead_letters.clone(),
+            health: parts.health.clone(),
+            metrics: parts.metrics.clone(),
+            receipts: parts.receipts.clone(),
+            erased,
+            in_flight: Arc::new(Semaphore::new(IN_FLIGHT)),
+        }
+    }
+
+    /// Begins to store the dead letters of a chunk; `None` where it has none.
+    pub(super) fn begin(&self, orders: &Arc<Orders>) -> Option<StoringDeadLetters> {
+        if orders.refused.is_empty() {
+            return None;
+        }
+        let (writer, orders) = (self.clone(), orders.clone());
+        let storing = tokio::spawn(async move {
+            let letters = stream::iter(&orders.refused);
+            letters.for_each_concurrent(IN_FLIGHT, |letter| writer.store(letter)).await;
+        });
+        Some(StoringDeadLetters(AbortOnDropHandle::new(storing)))
+    }
+
+    /// Stores one, however long that takes.
+    pub(super) async fn store(&self, letter: &RefusedMessage) {
+        let RefusedMessage { message, refusal } = letter;
+        let key = message.key.as_str();
+        if self.erased.borrow().contains(key) {
+            return;
+        }
+        let mut backoff = Backoff::default();
+        let mut has_failed = false;
+        let is_new = loop {
+            let error = match self.publish(letter).await {
+                Ok(is_new) => break is_new,
+                Err(error) => format!("{error:#}"),
+            };
+            // The position must not pass it, nor anything after it.
+            self.health.down(Part::Intake, format!("can't store a dead letter: {error}"));
+            tracing::warn!(key, error, "can't store a dead letter; trying again");
+            has_failed = true;
+            backoff.wait().await;
+        };
+        if has_failed {
+            self.health.up(Part::Intake);
+        }
+        // A message that is read again, after a failure, was counted and answered then. One that is sent again is another;
+        // and one that was not answered may have been stored just now.
+        if !is_new && !has_failed && !message.replayed {
+            return;
+        }
+        let reason = refusal.reason.as_str();
+        self.metrics.errors.inc();
+        self.metrics.dead_letters.with_label_values(&[reason]).inc();
+        tracing::warn!(
+            key,
+            subject = message.subject.as_str(),
+            sequence = message.position.sequence,
+            reason,
+            place = refusal.path.as_deref().unwrap_or("$"),
+            "message refused, kept as a dead letter"
+        );
+        self.receipts.refused(message.headers.as_ref(), key, refusal).await;
+    }
+
+    async fn publish(&self, letter: &RefusedMessage) -> anyhow::Result<bool> {
+        let _slot = self.in_flight.acquire().await?;
+        self.store.publish(&letter.as_dead_letter()).await
+    }
+}
