@@ -27,9 +27,14 @@ pub(crate) struct FillProgress {
 }
 
 impl FillProgress {
+    /// What has been read of the table, and is being read, is for a memory that is gone.
+    pub(crate) fn invalidate(&self) {
+        self.asked.fetch_add(1, Ordering::AcqRel);
+    }
+
     /// The table is to be read again.
     pub(crate) fn request_refill(&self) {
-        self.asked.fetch_add(1, Ordering::AcqRel);
+        self.invalidate();
         self.refill_requested.notify_one();
     }
 

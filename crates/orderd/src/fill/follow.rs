@@ -133,7 +133,7 @@ impl Follow {
             if !is_same {
                 watched = Some(DeadLetterWatch {
                     generation: run.generation,
-                    start: watch::WatchStart::Since(run.after.time),
+                    start: watch::WatchStart::Since(run.memory_after.time),
                 });
             }
             let Some(DeadLetterWatch { start, .. }) = &mut watched else { continue };

@@ -73,10 +73,15 @@ struct RunCursor {
 }
 
 impl RunCursor {
-    /// Whether the next run fills the same memory although this run has handed on less than the table has.
-    fn goes_on_in(&self, run: &StreamRun) -> bool {
-        (self.run.generation, self.run.stream_created) == (run.generation, run.stream_created)
-            && self.last.seq < run.after.seq
+    /// After which message `run` is read, when this one was read before. Another process may have moved the position beyond
+    /// what this memory has: reading goes on after that. And of a memory that no run has been read for yet, all is missing
+    /// that came since its first run began.
+    fn next(before: Option<&Self>, run: &StreamRun) -> Watermark {
+        let before = before.filter(|before| {
+            (before.run.generation, before.run.stream_created) == (run.generation, run.stream_created)
+        });
+        let read = before.map_or(run.memory_after, |before| before.last);
+        if read.seq < run.after.seq { read } else { run.after }
     }
 }
 
@@ -195,9 +200,7 @@ impl Fetch {
         };
         if reading.as_ref().is_none_or(|reading| reading.run.id != run.id) {
             let counted = reading.as_ref().map_or(0, |reading| reading.counted).max(run.after.seq);
-            // Another process may have moved the position beyond what this memory has: reading goes on after that.
-            let last =
-                reading.as_ref().filter(|before| before.goes_on_in(&run)).map_or(run.after, |it| it.last);
+            let last = RunCursor::next(reading.as_ref(), &run);
             let highest = reading.as_ref().and_then(|reading| reading.highest);
             *reading = Some(RunCursor { run, last, gap: None, looked: Instant::now(), counted, highest });
         }

@@ -254,7 +254,7 @@ impl RunningWriter {
         problem.is_some_and(|report| self.run.is_some_and(|run| run.id == report.run))
     }
 
-    /// Memory may hold what the table no longer has: it begins again, and so does the fill.
+    /// Memory may hold what the table no longer has: it begins again. The table is read again once a run has begun.
     fn start_again(&mut self, why: &'static str) {
         tracing::warn!(why, "filling memory again from the table");
         self.parts.metrics.restarts.inc();
@@ -263,14 +263,17 @@ impl RunningWriter {
         self.parts.positions.take_asked_at();
         self.parts.health.down(Part::Fill, why);
         self.parts.cache.begin_generation(self.generation);
-        self.parts.progress.request_refill();
+        self.parts.progress.invalidate();
     }
 
     fn begin_run(&mut self, found: &Position, writes: bool) {
+        let before = self.run.filter(|run| run.generation == self.generation);
+        let after = found.watermark();
         let run = StreamRun {
             id: self.run.map_or(1, |run| run.id + 1),
             generation: self.generation,
-            after: found.watermark(),
+            memory_after: before.map_or(after, |run| run.memory_after),
+            after,
             stream_created: found.stream_created,
             writes,
             format: self.session.as_ref().map(|session| session.format).unwrap_or_default(),
@@ -281,6 +284,10 @@ impl RunningWriter {
         self.parts.positions.run.send_replace(Some(run));
         if is_first {
             self.parts.progress.placed();
+        }
+        let begins_again = before.is_none() && self.generation > 0;
+        if begins_again {
+            self.parts.progress.request_refill();
         }
     }
 

@@ -177,6 +177,39 @@ async fn all_processes_hold_what_a_table_has_that_went_back() {
     }
 }
 
+/// A lease can't be taken, and it is counted how often that was tried.
+const REFUSE_LEASE: &str = "CREATE SEQUENCE tries;
+    CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN PERFORM nextval('tries'); RAISE EXCEPTION 'not now'; END $$;
+    CREATE TRIGGER refuse BEFORE UPDATE ON orderd_position FOR EACH ROW
+        WHEN (NEW.session IS DISTINCT FROM OLD.session) EXECUTE FUNCTION refuse()";
+
+/// Memory begins again with the table that went back, and the process reads the stream only after another one has moved
+/// the position on.
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_has_what_another_process_wrote_between_a_restore_and_the_next_run() {
+    let (stack, service) = Stack::started().await;
+    stack.publish(&orders(50)).await;
+    committed(&stack, 50).await;
+    stack.postgres.psql(KEEP).unwrap();
+    stack.publish_numbers(50..100).await;
+    committed(&stack, 100).await;
+    let ids = service.ids().await;
+    let whole = "CREATE TABLE whole AS SELECT * FROM orders2;
+        CREATE TABLE whole_position AS SELECT * FROM orderd_position;
+        UPDATE whole_position SET writer = 'another', session = session + 1";
+    stack.postgres.psql(&format!("{whole}; {REFUSE_LEASE}; {RESTORE}")).unwrap();
+    eventually("the lease is refused again and again", async || {
+        let tries = stack.postgres.psql("SELECT last_value FROM tries").unwrap();
+        (tries.trim().parse::<u32>().unwrap() >= 3).then_some(())
+    })
+    .await;
+    let write_as_another = RESTORE.replace("kept", "whole");
+    stack.postgres.psql(&format!("DROP TRIGGER refuse ON orderd_position; {write_as_another}")).unwrap();
+    service.wait_len(100).await;
+    assert_eq!(service.ids().await, ids);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn postgres_that_loses_its_last_commits_has_them_again() {
     let options = devstack::PostgresOptions {
