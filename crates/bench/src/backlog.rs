@@ -8,12 +8,13 @@ use crate::environment::Environment;
 use crate::limits::{self, Fetch};
 use crate::report::{Figure, Goal};
 use crate::service::{Service, Setup};
-use crate::{REPETITIONS, procfs, repetition, stats};
+use crate::{REPETITIONS, bridge, procfs, repetition, stats};
 
 pub(crate) fn run(env: &mut Environment) -> Result<Vec<Figure>> {
     let count = env.orders;
     let (fetch, file) = (Fetch::find(), env.scratch.path().join("backlog.copy"));
-    let (mut ours, mut copied, mut fetched, mut cpu) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut ours, mut copied, mut fetched, mut bridged, mut cpu) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for number in 0..REPETITIONS {
         repetition("backlog", number);
         let taken = take_in(env, count)?;
@@ -26,6 +27,7 @@ pub(crate) fn run(env: &mut Environment) -> Result<Vec<Figure>> {
         copied.push(count as f64 / limits::copy_in(env, &file, count)?);
         let (stream, _) = env.stream(count)?;
         fetched.push(fetch.rate(env, &stream, count)?);
+        bridged.push(bridge::rate(env, &stream, count)?);
     }
     std::fs::remove_file(&file)?;
     let figure = |than: &str, ours: &[f64], limit: Vec<f64>, goal| Figure {
@@ -42,6 +44,7 @@ pub(crate) fn run(env: &mut Environment) -> Result<Vec<Figure>> {
     Ok(vec![
         Figure { note: note.to_owned(), ..figure("psql \\copy in", &ours, copied, 0.55) },
         Figure { note: cpu_an_order(&cpu, count), ..figure(fetch.name(), &ours, fetched, 0.75) },
+        figure("a bare bridge", &ours, bridged, 0.9),
     ])
 }
 

@@ -163,7 +163,12 @@ impl Environment {
 
     /// Publishes orders 0 to `count`; returns when all are acknowledged.
     pub(crate) fn publish(&self, subject: &str, count: u64) -> Result<()> {
-        self.runtime.block_on(publish(&self.context, subject, count))
+        self.publish_each(subject, count, orders::json)
+    }
+
+    /// Publishes what `payload` makes of the numbers 0 to `count`; returns when all are acknowledged.
+    pub(crate) fn publish_each(&self, subject: &str, count: u64, payload: fn(u64) -> Vec<u8>) -> Result<()> {
+        self.runtime.block_on(publish(&self.context, subject, count, payload))
     }
 
     pub(crate) fn remove_stream(&self, name: &str) -> Result<()> {
@@ -208,9 +213,14 @@ impl Environment {
     }
 }
 
-async fn publish(context: &jetstream::Context, subject: &str, count: u64) -> Result<()> {
+async fn publish(
+    context: &jetstream::Context,
+    subject: &str,
+    count: u64,
+    payload: fn(u64) -> Vec<u8>,
+) -> Result<()> {
     let mut open = VecDeque::with_capacity(OPEN);
-    let chunks = orders::chunks(0..count, orders::json);
+    let chunks = orders::chunks(0..count, payload);
     for json in chunks.into_iter().flatten() {
         open.push_back(context.publish(subject.to_owned(), json.into()).await?);
         if open.len() == OPEN {

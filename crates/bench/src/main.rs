@@ -21,6 +21,8 @@ mod wrk;
 mod nginx;
 mod open_loop;
 mod backlog;
+mod bridge;
+mod refused;
 mod floor;
 mod latency;
 mod publish_to_read;
@@ -92,6 +94,7 @@ struct Options {
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Name {
     Backlog,
+    Refused,
     Latency,
     Reads,
     Search,
@@ -154,6 +157,7 @@ type Bench = fn(&mut Environment) -> Result<Vec<Figure>>;
 fn measure(name: Name, env: &mut Environment) -> Result<Vec<Figure>> {
     let (bench, what): (Bench, _) = match name {
         Name::Backlog => (backlog::run, "the backlog"),
+        Name::Refused => (refused::run, "a backlog with refused messages"),
         Name::Latency => (latencies, "latency"),
         Name::Reads => (reads::run, "reads"),
         Name::Search => (search::run, "search"),

@@ -158,6 +158,23 @@ impl Service {
         Ok(())
     }
 
+    /// Waits until the table has everything up to this sequence of the stream; returns how long after the start that was.
+    pub(crate) fn wait_position(&self, sequence: u64) -> Result<Duration> {
+        let mut connection = self.connection()?;
+        let mut position = 0.0;
+        wait_for(PATIENCE, || {
+            position = metric(&mut connection, "orderd_position").unwrap_or(position);
+            position >= sequence as f64 || self.process.has_ended()
+        });
+        let elapsed = self.started.elapsed();
+        ensure!(
+            position == sequence as f64,
+            "the position is {position}, not {sequence}: {}",
+            self.end_of_log()
+        );
+        Ok(elapsed)
+    }
+
     /// The value of a metric, labels and all.
     pub(crate) fn metric(&self, name: &str) -> Result<f64> {
         metric(&mut self.connection()?, name).with_context(|| format!("orderd has no metric {name}"))
