@@ -1,5 +1,5 @@
-//! What the tests of `up` run in the place of the service: it answers `/readyz` and ends on SIGTERM,
-//! or does what `STAND_IN` says instead.
+//! What the tests of `up` run in the place of the service: it answers `/readyz`, and ends on SIGTERM or when it is asked
+//! for `/end`, or does what `STAND_IN` says instead.
 #![allow(clippy::print_stdout, reason = "it says what it does")]
 
 use std::io::{Read, Write};
@@ -22,8 +22,7 @@ fn main() -> std::io::Result<()> {
     println!("stand-in with DATABASE_URL={}", variable("DATABASE_URL"));
     let mut signals = Signals::new([SIGTERM])?;
     let listener = TcpListener::bind(variable("HTTP_ADDR"))?;
-    let end_by_itself = behaviour == "end";
-    thread::spawn(move || serve(&listener, end_by_itself));
+    thread::spawn(move || serve(&listener));
     for _ in signals.forever() {
         println!("stand-in drains");
         if behaviour != "stay" {
@@ -37,12 +36,13 @@ fn variable(name: &str) -> String {
     std::env::var(name).unwrap_or_default()
 }
 
-fn serve(listener: &TcpListener, end_by_itself: bool) {
+fn serve(listener: &TcpListener) {
     for mut stream in listener.incoming().flatten() {
-        let _ = stream.read(&mut [0; 1024]);
-        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}");
-        if end_by_itself {
+        let mut request = [0; 1024];
+        let _ = stream.read(&mut request);
+        if request.starts_with(b"GET /end ") {
             std::process::exit(4);
         }
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}");
     }
 }

@@ -1,7 +1,7 @@
 //! `cargo xtask up` with real servers and a stand-in for the service: what it prints, how it ends.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on fails")]
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -153,7 +153,10 @@ fn it_says_when_it_is_ready_and_stops_in_order() {
 #[test]
 fn a_service_that_ends_by_itself_stops_everything() {
     let scratch = Scratch::new().unwrap();
-    let mut up = up(&scratch, "end");
+    let mut up = up(&scratch, "");
+    up.wait_until_ready();
+    let mut asked = TcpStream::connect((Ipv4Addr::LOCALHOST, up.ports[0])).unwrap();
+    asked.write_all(b"GET /end HTTP/1.1\r\n\r\n").unwrap();
     up.see("exited unexpectedly");
     let (status, lines) = up.end();
     assert_eq!(status.code(), Some(1));
