@@ -53,10 +53,11 @@ fn answer(web: &Web, request: &str) -> String {
     String::from_utf8_lossy(&web.answer(request.as_bytes())).into_owned()
 }
 
-/// The statuses of the answers on one connection.
+/// The statuses of the answers on one connection. A body may speak of HTTP/1.1 too.
 fn statuses(answer: &str) -> Vec<&str> {
     let lines = answer.split("HTTP/1.").skip(1);
-    lines.filter_map(|line| line.get(2..5)).collect()
+    let is_status = |word: &&str| word.bytes().all(|byte| byte.is_ascii_digit());
+    lines.filter_map(|line| line.get(2..5)).filter(is_status).collect()
 }
 
 /// Checks the request as it is, and through hyper.
