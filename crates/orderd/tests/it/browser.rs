@@ -544,7 +544,7 @@ async fn the_page_of_parcels_speaks_of_no_orders() {
     std::fs::write(&file, r#"{"id": "p-1", "name": "n", "items": [{"price": 1}]}"#).unwrap();
     let service = stack.serve(&[("MODEL", file.to_str().unwrap()), ("SEARCH", "id")]).await;
     let browser = open(&service).await;
-    browser.reads("#live-list", "No documents yet").await;
+    browser.reads("#live-list", "No documents (parcel) yet").await;
     speaks_of_no_orders(&browser).await;
     stack.publish(&[r#"{"id":"p-1","name":"n","items":[{"price":1},{"price":2}]}"#, "{"]).await;
     browser.reads(FIRST, "p-1").await;
@@ -557,7 +557,7 @@ async fn the_page_of_parcels_speaks_of_no_orders() {
     for (view, at, shown) in [
         ("#view-page", "page/1", "1 document"),
         ("#view-dead", "dead", "Not JSON"),
-        ("#view-order", "order/x", "no document"),
+        ("#view-order", "order/x", "no parcel"),
     ] {
         browser.go(&format!("{}#/{at}", url(&service))).await;
         browser.reads(view, shown).await;

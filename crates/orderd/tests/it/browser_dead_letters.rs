@@ -12,7 +12,10 @@ async fn dead_letters_are_read_and_with_a_token_sent_again() {
     browser.click("nav [data-view=dead]").await;
     browser.reads("#dead-list", "No dead letters").await;
     is_sound(&browser, "no dead letters").await;
-    stack.publish(&[r#"{"track_number":"<b>A</b>"}"#, "{"]).await;
+    // The one that is stored last is shown first.
+    stack.publish(&[r#"{"track_number":"<b>A</b>"}"#]).await;
+    stack.wait_settled(1).await;
+    stack.publish(&["{"]).await;
     browser.reads("#dead-list .letter:first-child", "Not JSON").await;
     browser.reads("#dead-list .letter:last-child", "A required member is missing").await;
     browser.reads("#dead-how", "where HTTP_REPLAY_TOKEN is set").await;
@@ -61,7 +64,9 @@ async fn dead_letters_are_filtered_corrected_and_sent_again_together() {
     let browser = open(&service).await;
     browser.script("return fetch('session', { method: 'POST', body: new URLSearchParams({ token: 'open-sesame' }) }).then((answer) => answer.status)").await;
     browser.click("nav [data-view=dead]").await;
-    browser.reads("#dead-list .letter:last-child", "A required member is missing").await;
+    // In the order in which they were stored, which is any.
+    browser.holds("document.querySelectorAll('#dead-list .letter').length === 3").await;
+    browser.reads("#dead-list", "A required member is missing").await;
     is_sound(&browser, "dead letters with their tools").await;
     let select = "const s = document.getElementById('dead-reason'); s.value = '{}'; s.dispatchEvent(new Event('change'))";
     browser.script(&select.replace("{}", "invalid_json")).await;
