@@ -27,7 +27,7 @@ pub(crate) struct FillProgress {
 }
 
 impl FillProgress {
-    /// What has been read of the table, and is being read, is for a memory that is gone.
+    /// Memory was emptied: a read of the table that has ended, or is under way, does not count for the new one.
     pub(crate) fn invalidate(&self) {
         self.asked.fetch_add(1, Ordering::AcqRel);
     }

@@ -46,8 +46,8 @@ pub(crate) struct StreamRun {
     pub(crate) id: u64,
     /// The memory that it fills. A new generation begins with an empty memory.
     pub(crate) generation: u64,
-    /// Where the first run of that generation began. The table is read into memory after that place is known, so that
-    /// memory has everything once the stream is read from here on.
+    /// The position at which that generation began. The table is read into memory only after this position is known, so
+    /// that table and stream leave no gap between them.
     pub(crate) memory_after: Watermark,
     /// The position of the table when the run began. The writer writes what comes after it.
     pub(crate) after: Watermark,

@@ -111,8 +111,8 @@ pub struct ServeArgs {
     /// items.nm_id (any element); \. is a dot within a name. By default those of order_uid and track_number that the model has.
     #[arg(long, env = "SEARCH", value_name = "MEMBER,…")]
     pub search: Option<String>,
-    /// How much memory documents may take, in bytes or as 512MiB, 4GiB; by default there is no bound. Those above it
-    /// are read from the table when they are asked for.
+    /// How much memory documents may take, in bytes or as 512MiB, 4GiB; no limit by default. A document that does not
+    /// fit is read from the table when a client requests it.
     #[arg(long, env = "CACHE_MAX_BYTES", value_name = "BYTES")]
     pub cache_max_bytes: Option<String>,
     /// How often to read the whole table again, for rows that other programs write: 30s, 10m, 0 for never.

@@ -73,9 +73,9 @@ struct RunCursor {
 }
 
 impl RunCursor {
-    /// After which message `run` is read, when this one was read before. Another process may have moved the position beyond
-    /// what this memory has: reading goes on after that. And of a memory that no run has been read for yet, all is missing
-    /// that came since its first run began.
+    /// The message after which `run` is read, given the run that was read `before`. Another process may have moved the
+    /// position beyond what this memory has read; reading then continues where this memory stopped. A memory for which
+    /// nothing has been read yet starts at its own beginning.
     fn next(before: Option<&Self>, run: &StreamRun) -> Watermark {
         let before = before.filter(|before| {
             (before.run.generation, before.run.stream_created) == (run.generation, run.stream_created)

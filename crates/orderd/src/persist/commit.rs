@@ -1,5 +1,5 @@
-//! How the writer commits a batch: rows and position together, by COPY or, where they are few, by INSERT;
-//! split where PostgreSQL refuses a row.
+//! How the writer commits a batch once its dead letters are stored: rows and position together, by COPY or, where they
+//! are few, by INSERT; split where PostgreSQL refuses a row.
 
 use std::time::Instant;
 

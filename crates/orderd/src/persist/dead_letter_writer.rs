@@ -30,7 +30,7 @@ pub(super) struct DeadLetterWriter {
     in_flight: Arc<Semaphore>,
 }
 
-/// The dead letters of one chunk, which are being stored until this is dropped.
+/// The task that stores the dead letters of one chunk. Dropping this stops it.
 pub(super) struct StoringDeadLetters(AbortOnDropHandle<()>);
 
 impl StoringDeadLetters {

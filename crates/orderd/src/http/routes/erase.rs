@@ -55,7 +55,7 @@ async fn erase(
             tracing::error!(
                 id = shown(&id),
                 error = format!("{error:#}"),
-                "not erased everywhere; the same request goes on"
+                "not erased everywhere; send the same request again"
             );
             let mut refused = text(StatusCode::SERVICE_UNAVAILABLE, "503 not erased everywhere; ask again");
             refused.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
