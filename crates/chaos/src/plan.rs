@@ -337,6 +337,7 @@ fn name_of(mode: Mode) -> &'static str {
         Mode::Closed => "closed",
         Mode::Refused => "refused",
         Mode::BlackHole => "black hole",
+        Mode::Swallow => "swallowing",
         Mode::Slow { .. } => "slow",
         Mode::CutAfter { .. } => "cut mid-message",
     }

@@ -26,6 +26,9 @@ pub enum Mode {
     /// Nothing passes and nothing is closed, as where packets are dropped. What was sent meanwhile
     /// passes afterwards, as TCP would send it again.
     BlackHole,
+    /// As a black hole, for good: connections that were there before, or are made meanwhile, never pass anything again, as
+    /// behind a gateway that has lost them. Only those that are made afterwards pass.
+    Swallow,
     /// Each direction of each connection passes this number of bytes a second.
     Slow {
         /// How many; 0 counts as 1.
@@ -80,6 +83,11 @@ impl Breaker {
     /// How many connections pass through it now.
     pub fn connections(&self) -> usize {
         self.shared.connections()
+    }
+
+    /// How many connections clients have made since the start, whatever became of them.
+    pub fn made(&self) -> u64 {
+        self.shared.made()
     }
 
     /// The acceptor sleeps in `accept`; any connection makes it look at the mode.

@@ -10,13 +10,14 @@ use super::state::{Link, Permit, Shared};
 
 /// Serves one client until either end closes or the mode cuts it.
 pub(super) fn serve(client: TcpStream, shared: &Arc<Shared>) {
-    if !shared.wait_for_passage() {
+    let generation = shared.count();
+    if !shared.wait_for_passage(generation) {
         return;
     }
     let Ok(upstream) = TcpStream::connect(shared.upstream) else { return };
     let _ = client.set_nodelay(true);
     let _ = upstream.set_nodelay(true);
-    let link = Arc::new(Link { client, upstream });
+    let link = Arc::new(Link { client, upstream, generation });
     if !shared.add(&link) {
         return link.cut();
     }
@@ -34,21 +35,21 @@ fn pump(link: &Link, from: &TcpStream, to: &TcpStream, shared: &Shared) {
     loop {
         let mut source = from;
         match source.read(&mut buffer) {
-            Ok(0) if shared.wait_for_passage() => {
+            Ok(0) if shared.wait_for_passage(link.generation) => {
                 let _ = to.shutdown(Shutdown::Write);
                 return;
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Ok(count) if count > 0 && pass(&buffer[..count], to, shared) => {}
+            Ok(count) if count > 0 && pass(link.generation, &buffer[..count], to, shared) => {}
             _ => return link.cut(),
         }
     }
 }
 
 /// Whether all of it was passed on and the connection goes on.
-fn pass(mut bytes: &[u8], mut to: &TcpStream, shared: &Shared) -> bool {
+fn pass(generation: u64, mut bytes: &[u8], mut to: &TcpStream, shared: &Shared) -> bool {
     while !bytes.is_empty() {
-        let (count, pause) = match shared.permit(bytes.len()) {
+        let (count, pause) = match shared.permit(generation, bytes.len()) {
             Permit::Pass(count, pause) => (count, pause),
             Permit::PassAndCut(count) => {
                 let _ = to.write_all(&bytes[..count]);

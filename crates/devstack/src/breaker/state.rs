@@ -10,6 +10,8 @@ use super::Mode;
 pub(super) struct Link {
     pub(super) client: TcpStream,
     pub(super) upstream: TcpStream,
+    /// Of which generation it is.
+    pub(super) generation: u64,
 }
 
 impl Link {
@@ -31,9 +33,24 @@ pub(super) enum Permit {
 
 struct State {
     mode: Mode,
+    /// Counts how often connections were swallowed: those of an earlier generation pass nothing.
+    generation: u64,
+    made: u64,
     listening: bool,
     over: bool,
     links: Vec<Weak<Link>>,
+}
+
+impl State {
+    /// Whether a connection of this generation passes nothing now, and isn't cut either.
+    fn is_silent_for(&self, generation: u64) -> bool {
+        match self.mode {
+            _ if self.over => false,
+            Mode::Closed | Mode::Refused => false,
+            Mode::BlackHole | Mode::Swallow => true,
+            Mode::Pass | Mode::Slow { .. } | Mode::CutAfter { .. } => generation != self.generation,
+        }
+    }
 }
 
 pub(super) struct Shared {
@@ -44,12 +61,22 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) fn new(upstream: SocketAddr) -> Self {
-        let state = State { mode: Mode::Pass, listening: true, over: false, links: Vec::new() };
+        let state = State {
+            mode: Mode::Pass,
+            generation: 0,
+            made: 0,
+            listening: true,
+            over: false,
+            links: Vec::new(),
+        };
         Self { upstream, state: Mutex::new(state), changed: Condvar::new() }
     }
 
     pub(super) fn set(&self, mode: Mode) {
         let mut state = self.lock();
+        if Mode::Swallow == state.mode || Mode::Swallow == mode {
+            state.generation += 1;
+        }
         state.mode = mode;
         if matches!(mode, Mode::Closed | Mode::Refused) {
             cut_all(&mut state);
@@ -66,6 +93,17 @@ impl Shared {
 
     pub(super) fn mode(&self) -> Mode {
         self.lock().mode
+    }
+
+    /// Counts a connection that is made now, and says of which generation it is.
+    pub(super) fn count(&self) -> u64 {
+        let mut state = self.lock();
+        state.made += 1;
+        state.generation
+    }
+
+    pub(super) fn made(&self) -> u64 {
+        self.lock().made
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -93,8 +131,8 @@ impl Shared {
     }
 
     /// Waits where nothing passes; says whether a connection may still be made or ended.
-    pub(super) fn wait_for_passage(&self) -> bool {
-        let state = self.wait_while(|state| state.mode == Mode::BlackHole && !state.over);
+    pub(super) fn wait_for_passage(&self, generation: u64) -> bool {
+        let state = self.wait_while(|state| state.is_silent_for(generation));
         !state.over && !matches!(state.mode, Mode::Closed | Mode::Refused)
     }
 
@@ -110,14 +148,14 @@ impl Shared {
     }
 
     /// What may be done with `held` bytes; waits where nothing passes.
-    pub(super) fn permit(&self, held: usize) -> Permit {
-        let mut state = self.wait_while(|state| state.mode == Mode::BlackHole && !state.over);
+    pub(super) fn permit(&self, generation: u64, held: usize) -> Permit {
+        let mut state = self.wait_while(|state| state.is_silent_for(generation));
         if state.over {
             return Permit::Stop;
         }
         match state.mode {
             Mode::Closed | Mode::Refused => Permit::Stop,
-            Mode::Pass | Mode::BlackHole => Permit::Pass(held, Duration::ZERO),
+            Mode::Pass | Mode::BlackHole | Mode::Swallow => Permit::Pass(held, Duration::ZERO),
             Mode::Slow { bytes_per_second } => slow(held, bytes_per_second.max(1)),
             Mode::CutAfter { bytes } => {
                 let left = usize::try_from(bytes).unwrap_or(usize::MAX);

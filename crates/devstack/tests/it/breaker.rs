@@ -113,6 +113,25 @@ fn black_hole_holds_bytes_until_it_ends() {
 }
 
 #[test]
+fn what_was_swallowed_stays_away_and_new_connections_pass() {
+    let breaker = Breaker::start(echo().unwrap()).unwrap();
+    let old = connect(&breaker).unwrap();
+    ask(&old, b"hello").unwrap();
+    breaker.set(Mode::Swallow);
+    let new = connect(&breaker).unwrap();
+    for mut stream in [&old, &new] {
+        stream.write_all(b"lost").unwrap();
+    }
+    // These two, and the one by which the breaker wakes itself.
+    assert!(devstack::wait_for(LIMIT, || breaker.made() == 3));
+    breaker.set(Mode::Pass);
+    ask(&connect(&breaker).unwrap(), b"hello").unwrap();
+    for stream in [&old, &new] {
+        assert!(is_silent(stream));
+    }
+}
+
+#[test]
 fn slow_takes_the_time_that_its_rate_says() {
     let breaker = Breaker::start(echo().unwrap()).unwrap();
     let stream = connect(&breaker).unwrap();
