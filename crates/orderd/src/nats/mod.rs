@@ -31,8 +31,12 @@ use crate::retry::Backoff;
 pub(crate) const CONSUMER_PREFIX: &str = "orderd-";
 
 /// Time limit for a connection, TLS and login included. It is short because an attempt whose packets were lost never
-/// succeeds, while the next one reaches a server that is back.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// succeeds, while the next one reaches a server that is back. With the longest delay it is less than the 2 s within
+/// which such a server is to be reached.
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(1500);
+
+/// The longest delay between attempts to connect.
+const MAX_RECONNECT_DELAY: Duration = Duration::from_millis(400);
 
 /// In a stream's metadata: we made it, so that we may purge what is acknowledged.
 pub(crate) const MADE_BY: (&str, &str) = ("made-by", "orderd");
@@ -275,7 +279,7 @@ fn reconnect_delay(client: &str, attempts: usize) -> Duration {
     die_if_told(client);
     #[cfg(not(debug_assertions))]
     let _ = client;
-    Backoff::after(attempts.saturating_sub(1))
+    Backoff::after(attempts.saturating_sub(1)).min(MAX_RECONNECT_DELAY)
 }
 
 /// Panics in the task of a client's connection, as a fault of the client would. For tests; release builds do not have it. The

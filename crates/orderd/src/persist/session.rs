@@ -3,9 +3,10 @@
 use bytes::Bytes;
 use futures_util::SinkExt;
 use order::RowFormat;
-use tokio_postgres::Statement;
+use tokio::sync::OnceCell;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Client, Statement};
 
 use super::batch::RowIndex;
 use super::encode::EncodedRows;
@@ -21,14 +22,32 @@ const COPY_TAIL: &[u8] = b"\xff\xff";
 pub(super) struct Session {
     pub(super) connection: Connection,
     pub(super) fence: Statement,
-    copy: Statement,
-    insert: Statement,
+    copy: PreparedAtUse,
+    insert: PreparedAtUse,
     /// Whether the table takes COPY: not under row-level security.
     pub(super) takes_copy: bool,
     /// Whether rows stay in the table itself: a trigger may store them elsewhere.
     pub(super) keeps_rows: bool,
     /// The form of its rows.
     pub(super) format: RowFormat,
+}
+
+/// A statement that is prepared when it is first used: to prepare it waits for locks on the table, and while somebody holds
+/// one, the position can be read all the same, and orders taken into memory.
+struct PreparedAtUse {
+    sql: String,
+    types: Vec<Type>,
+    statement: OnceCell<Statement>,
+}
+
+impl PreparedAtUse {
+    fn new(sql: String, types: Vec<Type>) -> Self {
+        Self { sql, types, statement: OnceCell::new() }
+    }
+
+    async fn on(&self, client: &Client) -> Result<&Statement, tokio_postgres::Error> {
+        self.statement.get_or_try_init(|| client.prepare_typed(&self.sql, &self.types)).await
+    }
 }
 
 /// A batch that was written with its position.
@@ -64,7 +83,6 @@ impl Session {
         let table = &settings.table;
         let fence = client.prepare_typed(&position::fence_update(table), &position::FENCE_TYPES).await?;
         let copy = format!("COPY {} (id, data) FROM STDIN (FORMAT binary)", table.quoted());
-        let copy = client.prepare(&copy).await?;
         let insert = format!(
             "WITH fence AS ({}), added AS ({} RETURNING 1)
              SELECT fence.*, (SELECT count(*) FROM added) FROM (SELECT) AS one LEFT JOIN fence ON true",
@@ -82,11 +100,10 @@ impl Session {
         );
         let mut types = position::FENCE_TYPES.to_vec();
         types.extend([Type::TEXT_ARRAY, postgres::array_type(traits.format)]);
-        let insert = client.prepare_typed(&insert, &types).await?;
         Ok(Self {
             fence,
-            copy,
-            insert,
+            copy: PreparedAtUse::new(copy, Vec::new()),
+            insert: PreparedAtUse::new(insert, types),
             connection,
             takes_copy: !traits.refuses_copy,
             keeps_rows: !traits.routes_rows,
@@ -108,7 +125,9 @@ impl Session {
             .collect();
         let mut parameters = values.parameters().to_vec();
         parameters.extend([&ids as &(dyn ToSql + Sync), &data]);
-        let row = self.connection.client.query_one(&self.insert, &parameters).await.map_err(failure)?;
+        let client = &self.connection.client;
+        let insert = self.insert.on(client).await.map_err(failure)?;
+        let row = client.query_one(insert, &parameters).await.map_err(failure)?;
         let position = MovedPosition::read(&row).map_err(failure)?.ok_or(CommitFailure::Fenced)?;
         let inserted: i64 = row.try_get(2).map_err(failure)?;
         Ok(CommittedBatch { position, inserted: inserted.cast_unsigned() })
@@ -138,10 +157,11 @@ impl Session {
         batch: &[EncodedRows],
     ) -> Result<CommittedBatch, CommitFailure> {
         let client = &self.connection.client;
+        let copy = self.copy.on(client).await.map_err(failure)?;
         let (begun, fenced, sink) = tokio::join!(
             client.batch_execute("BEGIN"),
             position::advance(client, &self.fence, values),
-            client.copy_in::<_, Bytes>(&self.copy),
+            client.copy_in::<_, Bytes>(copy),
         );
         begun.map_err(failure)?;
         // Before COPY is finished: without the fence nothing is committed.

@@ -18,12 +18,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::task::JoinHandle;
+use tokio::runtime::Handle;
 use tokio::time::timeout;
 use tokio_postgres::Client;
 use tokio_postgres::config::{Host, LoadBalanceHosts, SslMode, TargetSessionAttrs};
 use tokio_postgres::error::SqlState;
 use tokio_postgres_rustls::MakeRustlsConnect;
+use tokio_util::task::AbortOnDropHandle;
 
 use self::admission::admit;
 pub(crate) use self::data::{Data, array_type};
@@ -39,6 +40,12 @@ use crate::tls::TlsMode;
 
 /// How long one of several servers may take to answer.
 const ANSWER: Duration = Duration::from_millis(1500);
+
+/// How long after an attempt to connect that has no answer a fresh one is made beside it.
+const FRESH_ATTEMPT: Duration = Duration::from_secs(1);
+
+/// How long a connection that is dropped may take to say goodbye before it counts as waiting for something.
+const GOODBYE: Duration = Duration::from_millis(100);
 
 /// When an answer counts as slow, and when it is given up.
 pub(crate) const SLOW_ANSWER: Duration = Duration::from_secs(5);
@@ -76,18 +83,32 @@ pub(crate) enum Unanswered {
     Moved,
 }
 
-/// A connection; its task ends when it is dropped.
+/// A connection. When it is dropped, it says goodbye, and what it still waits for is cancelled.
 pub(crate) struct Connection {
     pub(crate) client: Client,
     /// Which of these servers it leads to.
     target: Arc<Target>,
     server: usize,
-    driver: JoinHandle<()>,
+    /// `None` once it is dropped.
+    driver: Option<AbortOnDropHandle<()>>,
 }
 
 impl Drop for Connection {
+    /// A server that waits for a lock does not notice that its client has gone. Without a cancel it would wait on, and each
+    /// connection that was given up would take another of the few that a server has.
     fn drop(&mut self) {
-        self.driver.abort();
+        let (Some(driver), Ok(runtime)) = (self.driver.take(), Handle::try_current()) else { return };
+        let (cancel, target) = (self.client.cancel_token(), self.target.clone());
+        runtime.spawn(async move {
+            tokio::pin!(driver);
+            // One that waits for nothing ends as soon as its client is gone.
+            if timeout(GOODBYE, &mut driver).await.is_ok() {
+                return;
+            }
+            let connector = target.connector.fresh().as_ref().clone();
+            drop(timeout(SLOW_ANSWER, cancel.cancel_query(connector)).await);
+            drop(timeout(SLOW_ANSWER, driver).await);
+        });
     }
 }
 
@@ -106,7 +127,7 @@ pub(crate) async fn connect(settings: &Postgres) -> Result<Connection, ConnectEr
         // A caller that gives up waiting begins with the next address when it tries again.
         target.preferred.store((place + 1) % count, Ordering::Relaxed);
         let server = &target.servers.0[place];
-        match timeout(limit, connect_to(&target, place)).await {
+        match timeout(limit, connect_and_try_afresh(&target, place)).await {
             Ok(Ok(connection)) => {
                 target.preferred.store(place, Ordering::Relaxed);
                 return match admit(&settings.identity, &connection.client, &target.place).await {
@@ -185,6 +206,29 @@ pub(crate) async fn answered<T>(
     timeout(SLOW_ANSWER, answer).await.map_err(|_| Unanswered::Silent)
 }
 
+/// As [`connect_to`], for a server that was away: an attempt that was made meanwhile may have got lost, and is never answered
+/// then. So fresh ones are made beside the first, which a slow server may still answer, and each gets less time than that.
+async fn connect_and_try_afresh(
+    target: &Arc<Target>,
+    server: usize,
+) -> Result<Connection, tokio_postgres::Error> {
+    let first = connect_to(target, server);
+    tokio::pin!(first);
+    let mut due = tokio::time::interval(FRESH_ATTEMPT);
+    due.tick().await;
+    loop {
+        let fresh = async {
+            due.tick().await;
+            timeout(FRESH_ATTEMPT, connect_to(target, server)).await
+        };
+        tokio::select! {
+            connected = &mut first => return connected,
+            // Why it was refused, where it was, the first one will say too.
+            fresh = fresh => if let Ok(Ok(connection)) = fresh { return Ok(connection) },
+        }
+    }
+}
+
 /// Connects as libpq does: with `prefer`, without TLS too where the server refuses it with TLS; with `allow`, the
 /// other way round.
 async fn connect_to(target: &Arc<Target>, server: usize) -> Result<Connection, tokio_postgres::Error> {
@@ -231,11 +275,11 @@ async fn open(
     server: usize,
 ) -> Result<Connection, tokio_postgres::Error> {
     let (client, connection) = config.clone().ssl_mode(mode).connect(tls.clone()).await?;
-    let driver = tokio::spawn(async move {
+    let driver = AbortOnDropHandle::new(tokio::spawn(async move {
         // The caller that uses the client sees the error, with what was being done.
         drop(connection.await);
-    });
-    Ok(Connection { client, target: target.clone(), server, driver })
+    }));
+    Ok(Connection { client, target: target.clone(), server, driver: Some(driver) })
 }
 
 /// Makes the table where it is missing, and checks that it can keep what the service promises.

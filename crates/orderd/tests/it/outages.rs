@@ -147,6 +147,35 @@ async fn connections_cut_black_holed_and_broken_in_the_middle() {
     }
 }
 
+/// As behind a gateway that has lost the connections, also those that were tried meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_whose_connections_were_swallowed_is_reached_within_two_seconds_of_being_back() {
+    let stack = Stack::new();
+    let upstream = |port| Breaker::start((Ipv4Addr::LOCALHOST, port).into()).unwrap();
+    let (to_nats, to_postgres) = (upstream(stack.nats.port()), upstream(stack.postgres.port()));
+    let (nats_port, pg_port) = (to_nats.addr().port().to_string(), to_postgres.addr().port().to_string());
+    let service = stack.serve(&[("NATS_PORT", &nats_port), ("PG_PORT", &pg_port)]).await;
+    service.wait_ready().await;
+    for (part, breaker) in [("nats", &to_nats), ("postgres", &to_postgres)] {
+        in_three_tries(async || {
+            // What was connected is known to be away at once, so that what is tried next is swallowed.
+            breaker.set(Mode::Closed);
+            breaker.set(Mode::Swallow);
+            wait_down(&service, part).await;
+            let made = breaker.made();
+            eventually("it is tried meanwhile", async || (breaker.made() > made).then_some(())).await;
+            breaker.set(Mode::Pass);
+            let back = std::time::Instant::now();
+            service.wait_ready().await;
+            let reached_after = back.elapsed();
+            let in_time = reached_after < Duration::from_secs(2);
+            in_time.then_some(()).ok_or(format!("{part}: {reached_after:?}"))
+        })
+        .await;
+    }
+    assert_goes_on(&stack, &service, 0).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn postgres_refuses_to_write_for_a_while() {
     let stack = Stack::new();
@@ -280,9 +309,37 @@ async fn a_locked_table_slows_the_intake_and_nothing_else() {
     let id = service.ids().await[7].clone();
     assert_eq!(service.get(&format!("/order/{id}")).await.status, StatusCode::OK);
     wait_down(&service, "postgres").await;
+    // What was given up waits on for nothing; else it would take the server's connections, one after the other.
+    for _ in 0..8 {
+        assert_eq!(service.get_once("/order/1-1").await.status, StatusCode::SERVICE_UNAVAILABLE);
+    }
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'orderd' AND wait_event_type = 'Lock'";
+    let other = stack.sql().await;
+    eventually("what is not waited for is cancelled", async || {
+        let waiting: i64 = other.query_one(waiting, &[]).await.unwrap().get(0);
+        (waiting <= 4).then_some(())
+    })
+    .await;
     client.batch_execute("ROLLBACK").await.unwrap();
     eventually("all rows are committed", async || (stack.rows() == 50).then_some(())).await;
     assert_goes_on(&stack, &service, 50).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_is_locked_at_the_start_is_read_and_orders_come_into_memory() {
+    let (stack, mut service) = Stack::started().await;
+    stack.publish(&orders(5)).await;
+    eventually("rows are committed", async || (stack.rows() == 5).then_some(())).await;
+    service.stop();
+    let client = stack.sql().await;
+    // As while an index is made.
+    client.batch_execute("BEGIN; LOCK TABLE orders2 IN SHARE MODE").await.unwrap();
+    stack.publish(&orders(50)).await;
+    let service = stack.start(&[]).await;
+    service.wait_len(55).await;
+    client.batch_execute("ROLLBACK").await.unwrap();
+    eventually("all rows are committed", async || (stack.rows() == 55).then_some(())).await;
+    assert_goes_on(&stack, &service, 55).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
