@@ -3,7 +3,7 @@
 pub(crate) mod warning;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
@@ -43,9 +43,53 @@ pub(crate) struct State {
     pub(crate) reason: Option<String>,
 }
 
+impl State {
+    /// Up without a reason, away with one.
+    fn set(&mut self, reason: Option<String>) {
+        if self.up != reason.is_none() {
+            self.up = reason.is_none();
+            self.since = OffsetDateTime::now_utc();
+        }
+        self.reason = reason;
+    }
+}
+
+/// A part as it says itself, and what keeps it down beside that.
+struct Known {
+    own: State,
+    /// By the number of its [`Hindrance`].
+    hindered: BTreeMap<u64, String>,
+    shown: State,
+}
+
+/// Keeps a part down until it is dropped, whatever the part says of itself meanwhile.
+pub(crate) struct Hindrance {
+    health: Arc<Health>,
+    part: Part,
+    number: u64,
+}
+
+impl Hindrance {
+    /// Why the part is down now.
+    pub(crate) fn explain(&self, reason: String) {
+        self.health.change(self.part, |known| {
+            known.hindered.insert(self.number, reason);
+        });
+    }
+}
+
+impl Drop for Hindrance {
+    fn drop(&mut self) {
+        self.health.change(self.part, |known| {
+            known.hindered.remove(&self.number);
+        });
+    }
+}
+
 /// All parts.
 pub(crate) struct Health {
-    states: Mutex<[State; 4]>,
+    states: Mutex<[Known; 4]>,
+    hindrances: AtomicU64,
     /// Which parts are up, for requests that ask by the thousands.
     up: [AtomicBool; 4],
     changed: watch::Sender<()>,
@@ -65,9 +109,14 @@ impl Health {
         for (_, name) in PARTS {
             metrics.up.with_label_values(&[name]).set(0);
         }
-        let states = Mutex::new(std::array::from_fn(|_| away.clone()));
+        let states = Mutex::new(std::array::from_fn(|_| Known {
+            own: away.clone(),
+            hindered: BTreeMap::new(),
+            shown: away.clone(),
+        }));
         Arc::new(Self {
             states,
+            hindrances: AtomicU64::new(0),
             up: Default::default(),
             changed: watch::Sender::new(()),
             warnings: Mutex::default(),
@@ -99,9 +148,7 @@ impl Health {
 
     /// The part is up. Says so in the log where it was not.
     pub(crate) fn up(&self, part: Part) {
-        if self.change(part, None) {
-            tracing::info!(part = name(part), "up");
-        }
+        self.change(part, |known| known.own.set(None));
     }
 
     /// What one watcher warns of now, in place of what it warned of before. Says in the log what is new.
@@ -133,42 +180,50 @@ impl Health {
 
     /// The part is away. Says so in the log where it was not, or where the reason is another.
     pub(crate) fn down(&self, part: Part, reason: impl ToString) {
-        let reason = reason.to_string();
-        if self.change(part, Some(reason.clone())) {
-            tracing::warn!(part = name(part), reason, "away");
-        }
+        self.change(part, |known| known.own.set(Some(reason.to_string())));
+    }
+
+    /// Keeps a part down for as long as what is returned lives, beside what the part says itself.
+    pub(crate) fn hinder(self: &Arc<Self>, part: Part, reason: String) -> Hindrance {
+        let number = self.hindrances.fetch_add(1, Ordering::Relaxed);
+        let hindrance = Hindrance { health: self.clone(), part, number };
+        hindrance.explain(reason);
+        hindrance
     }
 
     /// A better reason why the part is away. Nothing where it is up again.
     pub(crate) fn explain(&self, part: Part, reason: String) {
-        let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
-        let state = &mut states[part as usize];
-        if state.up || state.reason.as_ref() == Some(&reason) {
-            return;
-        }
-        state.reason = Some(reason.clone());
-        drop(states);
-        self.changed.send_replace(());
-        tracing::warn!(part = name(part), reason, "away");
+        self.change(part, |known| {
+            if !known.own.up {
+                known.own.reason = Some(reason);
+            }
+        });
     }
 
-    fn change(&self, part: Part, reason: Option<String>) -> bool {
+    /// Changes what is known of a part, and says in the log what that makes of it.
+    fn change(&self, part: Part, change: impl FnOnce(&mut Known)) {
         let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
-        let state = &mut states[part as usize];
-        let up = reason.is_none();
-        if state.up != up {
-            state.since = OffsetDateTime::now_utc();
-            self.metrics.up.with_label_values(&[name(part)]).set(i64::from(up));
+        let known = &mut states[part as usize];
+        let before = known.shown.clone();
+        change(known);
+        match known.hindered.values().next() {
+            Some(reason) => known.shown.set(Some(reason.clone())),
+            None => known.shown.set(known.own.reason.clone()),
         }
-        let changed = state.up != up || state.reason != reason;
-        state.up = up;
-        self.up[part as usize].store(up, Ordering::Release);
-        state.reason = reason;
+        let now = known.shown.clone();
+        self.up[part as usize].store(now.up, Ordering::Release);
+        if now.up != before.up {
+            self.metrics.up.with_label_values(&[name(part)]).set(i64::from(now.up));
+        }
         drop(states);
-        if changed {
-            self.changed.send_replace(());
+        if now.up == before.up && now.reason == before.reason {
+            return;
         }
-        changed
+        self.changed.send_replace(());
+        match now.reason {
+            None => tracing::info!(part = name(part), "up"),
+            Some(reason) => tracing::warn!(part = name(part), reason, "away"),
+        }
     }
 
     /// Tells when a part comes up or goes away, or is away for another reason.
@@ -184,7 +239,7 @@ impl Health {
 
     /// What is known of a part.
     pub(crate) fn state(&self, part: Part) -> State {
-        self.states.lock().unwrap_or_else(PoisonError::into_inner)[part as usize].clone()
+        self.states.lock().unwrap_or_else(PoisonError::into_inner)[part as usize].shown.clone()
     }
 
     /// Whether a part is up.
@@ -212,4 +267,33 @@ impl Health {
 
 fn name(part: Part) -> &'static str {
     PARTS[part as usize].1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_is_down_until_nothing_keeps_it_down() {
+        let health = Health::new(Metrics::new().unwrap());
+        health.up(Part::Intake);
+        let first = health.hinder(Part::Intake, "first".into());
+        let second = health.hinder(Part::Intake, "second".into());
+        // What it says of itself shows only when nothing keeps it down.
+        health.up(Part::Intake);
+        assert_eq!(health.state(Part::Intake).reason.as_deref(), Some("first"));
+        first.explain("first, still".into());
+        assert_eq!(health.state(Part::Intake).reason.as_deref(), Some("first, still"));
+        drop(first);
+        assert_eq!(health.state(Part::Intake).reason.as_deref(), Some("second"));
+        assert!(!health.is_up(Part::Intake));
+        drop(second);
+        assert!(health.is_up(Part::Intake));
+        assert!(health.state(Part::Intake).up);
+        let third = health.hinder(Part::Intake, "third".into());
+        health.down(Part::Intake, "its own");
+        drop(third);
+        assert_eq!(health.state(Part::Intake).reason.as_deref(), Some("its own"));
+        assert!(!health.is_up(Part::Intake));
+    }
 }

@@ -77,21 +77,20 @@ impl DeadLetterWriter {
             return;
         }
         let mut backoff = Backoff::default();
-        let mut has_failed = false;
+        // While it lives, the intake is shown as down; no longer when this task is given up.
+        let mut hindrance = None;
         let is_new = loop {
             let error = match self.publish(letter).await {
                 Ok(is_new) => break is_new,
                 Err(error) => format!("{error:#}"),
             };
             // The position must not pass it, nor anything after it.
-            self.health.down(Part::Intake, format!("can't store a dead letter: {error}"));
+            let reason = format!("can't store a dead letter: {error}");
+            hindrance.get_or_insert_with(|| self.health.hinder(Part::Intake, reason.clone())).explain(reason);
             tracing::warn!(key, error, "can't store a dead letter; trying again");
-            has_failed = true;
             backoff.wait().await;
         };
-        if has_failed {
-            self.health.up(Part::Intake);
-        }
+        let has_failed = hindrance.take().is_some();
         // A message that is read again, after a failure, was counted and answered then. One that is sent again is another;
         // and one that was not answered may have been stored just now.
         if !is_new && !has_failed && !message.replayed {

@@ -66,9 +66,21 @@ async fn what_the_stream_of_dead_letters_has_no_room_for_waits() {
         report["intake"]["reason"].as_str()?.contains("dead letter").then_some(())
     };
     eventually("/readyz says so", reason).await;
+    // The next consumer reads, and that does not hide it.
+    let orders = context.get_stream("ORDERS").await.unwrap();
+    let names = async || -> Vec<String> {
+        use futures_util::TryStreamExt;
+        orders.consumer_names().try_collect().await.unwrap_or_default()
+    };
+    let before = eventually("its consumer", async || names().await.pop()).await;
+    orders.delete_consumer(&before).await.unwrap();
+    eventually("another one", async || names().await.into_iter().find(|name| *name != before)).await;
+    stack.publish(&[order("behind it")]).await;
+    service.wait_len(21).await;
+    assert!(reason().await.is_some(), "{}", service.get("/readyz").await.body);
     full.max_messages = -1;
     context.update_stream(&full).await.unwrap();
-    eventually("all are committed", async || (stack.rows() == 20).then_some(())).await;
+    eventually("all are committed", async || (stack.rows() == 21).then_some(())).await;
     service.wait_ready().await;
     let mut dead = context.get_stream(DEAD).await.unwrap();
     assert_eq!(dead.info().await.unwrap().state.messages, 3);
