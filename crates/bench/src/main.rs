@@ -131,16 +131,21 @@ fn run(options: &Options) -> Result<ExitCode> {
     };
     let machine = machine::describe();
     let mut env = Environment::start(program, options.orders, options.orders * ROWS_PER_ORDER)?;
-    let mut figures = Vec::new();
+    let (mut figures, mut failed) = (Vec::new(), Vec::new());
     for name in names(options) {
-        figures.extend(measure(name, &mut env)?);
+        // One that can't be measured takes nothing from the others.
+        match measure(name, &mut env) {
+            Ok(measured) => figures.extend(measured),
+            Err(error) => failed.push(format!("error: {error:#}")),
+        }
     }
     let text = match options.json {
         true => serde_json::to_string_pretty(&report::to_json(&machine, &figures))?,
         false => format!("{}\n{}", machine::text(&machine), report::text(&figures)),
     };
     println!("{text}");
-    Ok(ExitCode::SUCCESS)
+    failed.iter().for_each(|failure| say(failure));
+    Ok(if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn names(options: &Options) -> Vec<Name> {
