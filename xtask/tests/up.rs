@@ -9,7 +9,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Duration;
 
-use devstack::{Scratch, free_port, wait_for};
+use devstack::{TempDir, free_port, wait_for};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -20,22 +20,22 @@ struct Up {
     ports: [u16; 3],
 }
 
-fn command(scratch: &Scratch) -> Command {
+fn command(temp_dir: &TempDir) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
-    command.env("ORDERD_DATA_DIR", scratch.path().join("data")).current_dir(scratch.path());
+    command.env("ORDERD_DATA_DIR", temp_dir.path().join("data")).current_dir(temp_dir.path());
     command
 }
 
-fn up(scratch: &Scratch, behaviour: &str) -> Up {
-    up_on(scratch, behaviour, [free_port(), free_port(), free_port()])
+fn up(temp_dir: &TempDir, behaviour: &str) -> Up {
+    up_on(temp_dir, behaviour, [free_port(), free_port(), free_port()])
 }
 
-fn up_on(scratch: &Scratch, behaviour: &str, ports: [u16; 3]) -> Up {
+fn up_on(temp_dir: &TempDir, behaviour: &str, ports: [u16; 3]) -> Up {
     devstack::tools::ensure_postgres(&mut |line| eprintln!("{line}")).unwrap();
     devstack::tools::ensure_nats_server(&mut |line| eprintln!("{line}")).unwrap();
     let stand_in = Path::new(env!("CARGO_BIN_EXE_xtask")).with_file_name("examples").join("stand_in");
     let [http, postgres, nats] = ports.map(|port| port.to_string());
-    let mut child = command(scratch)
+    let mut child = command(temp_dir)
         .args([
             "up",
             "--http-addr",
@@ -116,23 +116,23 @@ impl Drop for Up {
     }
 }
 
-fn orderd(scratch: &Scratch) -> Output {
-    command(scratch).args(["orderd", "show"]).env_remove("PG_PORT").output().unwrap()
+fn orderd(temp_dir: &TempDir) -> Output {
+    command(temp_dir).args(["orderd", "show"]).env_remove("PG_PORT").output().unwrap()
 }
 
 #[test]
 fn it_says_when_it_is_ready_and_stops_in_order() {
-    let scratch = Scratch::new().unwrap();
+    let temp_dir = TempDir::new().unwrap();
     for signal in ["-INT", "-TERM"] {
-        let mut up = up(&scratch, "");
+        let mut up = up(&temp_dir, "");
         let [http, postgres, _] = up.ports;
         assert_eq!(up.see("stand-in with"), "err: stand-in with DATABASE_URL=");
         assert_eq!(up.wait_until_ready(), format!("out: ready http://127.0.0.1:{http}"));
 
-        let second = command(&scratch).arg("up").output().unwrap();
+        let second = command(&temp_dir).arg("up").output().unwrap();
         assert_eq!(second.status.code(), Some(1));
         assert!(String::from_utf8_lossy(&second.stderr).contains("already runs"));
-        let shown = orderd(&scratch);
+        let shown = orderd(&temp_dir);
         assert_eq!(shown.status.code(), Some(7));
         assert_eq!(String::from_utf8_lossy(&shown.stdout), format!("stand-in with PG_PORT={postgres}\n"));
 
@@ -144,7 +144,7 @@ fn it_says_when_it_is_ready_and_stops_in_order() {
         assert!(place("orderd stopped") < place("NATS stopped"));
         assert!(place("NATS stopped") < place("PostgreSQL stopped"));
     }
-    let shown = orderd(&scratch);
+    let shown = orderd(&temp_dir);
     assert_eq!(shown.status.code(), Some(1));
     let words = String::from_utf8_lossy(&shown.stderr);
     assert!(words.contains("no `cargo xtask up` is ready on") && words.lines().count() == 1, "{words}");
@@ -152,8 +152,8 @@ fn it_says_when_it_is_ready_and_stops_in_order() {
 
 #[test]
 fn a_service_that_ends_by_itself_stops_everything() {
-    let scratch = Scratch::new().unwrap();
-    let mut up = up(&scratch, "");
+    let temp_dir = TempDir::new().unwrap();
+    let mut up = up(&temp_dir, "");
     up.wait_until_ready();
     let mut asked = TcpStream::connect((Ipv4Addr::LOCALHOST, up.ports[0])).unwrap();
     asked.write_all(b"GET /end HTTP/1.1\r\n\r\n").unwrap();
@@ -165,8 +165,8 @@ fn a_service_that_ends_by_itself_stops_everything() {
 
 #[test]
 fn a_service_that_does_not_start_stops_everything() {
-    let scratch = Scratch::new().unwrap();
-    let (status, lines) = up(&scratch, "refuse").end();
+    let temp_dir = TempDir::new().unwrap();
+    let (status, lines) = up(&temp_dir, "refuse").end();
     assert_eq!(status.code(), Some(1));
     let told = "err: error: orderd ended while it was starting: exit status: 3; its log is above";
     assert!(lines.iter().any(|line| line == told), "{lines:#?}");
@@ -174,8 +174,8 @@ fn a_service_that_does_not_start_stops_everything() {
 
 #[test]
 fn a_second_signal_ends_a_service_that_does_not_drain() {
-    let scratch = Scratch::new().unwrap();
-    let mut up = up(&scratch, "stay");
+    let temp_dir = TempDir::new().unwrap();
+    let mut up = up(&temp_dir, "stay");
     up.wait_until_ready();
     up.signal("-INT");
     up.see("stand-in drains");
@@ -187,13 +187,13 @@ fn a_second_signal_ends_a_service_that_does_not_drain() {
 
 #[test]
 fn nothing_outlives_one_that_is_killed() {
-    let scratch = Scratch::new().unwrap();
-    let mut up = up(&scratch, "");
+    let temp_dir = TempDir::new().unwrap();
+    let mut up = up(&temp_dir, "");
     up.wait_until_ready();
     up.signal("-KILL");
     up.end();
     // A next start works despite what it has left behind.
-    let mut again = self::up(&scratch, "");
+    let mut again = self::up(&temp_dir, "");
     again.wait_until_ready();
     again.signal("-TERM");
     assert_eq!(again.end().0.code(), Some(0));
@@ -201,10 +201,10 @@ fn nothing_outlives_one_that_is_killed() {
 
 #[test]
 fn where_a_port_is_taken_the_next_one_is_used() {
-    let scratch = Scratch::new().unwrap();
+    let temp_dir = TempDir::new().unwrap();
     let taken = free_port();
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, taken)).unwrap();
-    let mut up = up_on(&scratch, "", [taken; 3]);
+    let mut up = up_on(&temp_dir, "", [taken; 3]);
     let line = up.wait_until_ready();
     assert!(!line.ends_with(&format!(":{taken}")));
     assert_eq!(up.seen.iter().filter(|line| line.contains("is taken")).count(), 3, "{:#?}", up.seen);

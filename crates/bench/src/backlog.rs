@@ -12,7 +12,7 @@ use crate::{REPETITIONS, bridge, procfs, repetition, stats};
 
 pub(crate) fn run(env: &mut Environment) -> Result<Vec<Figure>> {
     let count = env.orders;
-    let (fetch, file) = (Fetch::find(), env.scratch.path().join("backlog.copy"));
+    let (fetch, file) = (Fetch::find(), env.temp_dir.path().join("backlog.copy"));
     let (mut ours, mut copied, mut fetched, mut bridged, mut cpu) =
         (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for number in 0..REPETITIONS {

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use async_nats::jetstream::{self, consumer, stream};
-use devstack::{Nats, NatsOptions, Postgres, PostgresOptions, Scratch, tools};
+use devstack::{Nats, NatsOptions, Postgres, PostgresOptions, TempDir, tools};
 use tokio::runtime::Runtime;
 
 use crate::say;
@@ -29,7 +29,7 @@ pub(crate) struct Environment {
     /// The service.
     pub(crate) program: PathBuf,
     pub(crate) psql: PathBuf,
-    pub(crate) scratch: Scratch,
+    pub(crate) temp_dir: TempDir,
     /// How many orders the backlog has.
     pub(crate) orders: u64,
     /// How many rows the largest table has.
@@ -58,7 +58,7 @@ impl Environment {
             context,
             program,
             psql,
-            scratch: Scratch::new()?,
+            temp_dir: TempDir::new()?,
             orders,
             rows,
             tables: HashMap::new(),

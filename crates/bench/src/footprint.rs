@@ -55,7 +55,7 @@ fn cpu(env: &Environment, table: &str) -> Result<f64> {
 fn sizes(env: &Environment) -> Result<(f64, Option<f64>)> {
     let megabytes = |bytes: u64| bytes as f64 / 1e6;
     let whole = megabytes(std::fs::metadata(&env.program)?.len());
-    let target = env.scratch.path().join("stripped");
+    let target = env.temp_dir.path().join("stripped");
     let status = Command::new("strip").arg("-o").arg(&target).arg(&env.program).status();
     let stripped = status.is_ok_and(|status| status.success());
     let stripped =

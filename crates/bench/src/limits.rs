@@ -83,7 +83,7 @@ fn nats_bench(program: &Path, env: &Environment, stream: &str, durable: &str, co
     command.args(["bench", "js", "fetch", "--no-context", "--no-progress", "-s", &url, "--acks", "explicit"]);
     command.args(["--stream", stream, "--consumer", durable, "--msgs", &count, "--batch", &batch]);
     // Its settings stay out of the user's.
-    command.env("XDG_CONFIG_HOME", env.scratch.path());
+    command.env("XDG_CONFIG_HOME", env.temp_dir.path());
     let output = command.stdin(Stdio::null()).output().context("cannot run nats")?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let rate = rate_in(&text).filter(|_| output.status.success());

@@ -141,7 +141,7 @@ fn read(env: &Environment, service: &Service, share: f64) -> Result<ReadFigures>
 fn read_once(env: &Environment, service: &Service, share: f64) -> Result<ReadFigures> {
     let counts = || anyhow::Ok((service.metric(ASKED)?, service.metric(FROM_TABLE)?));
     let before = counts()?;
-    let loaded = wrk::share(service.addr, env.rows, share, env.scratch.path())?;
+    let loaded = wrk::share(service.addr, env.rows, share, env.temp_dir.path())?;
     let after = counts()?;
     let (asked, from_table) = (after.0 - before.0, after.1 - before.1);
     Ok(ReadFigures { loaded, hits: 1.0 - from_table / asked.max(1.0) })

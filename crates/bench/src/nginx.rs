@@ -25,15 +25,15 @@ impl Nginx {
 
     /// Answers with `body` from a file, on one core.
     pub(crate) fn start_with_file(env: &Environment, core: u32, body: &[u8]) -> Result<Self> {
-        let file = env.scratch.path().join("answer.json");
+        let file = env.temp_dir.path().join("answer.json");
         fs::write(&file, body)?;
-        let root = env.scratch.path().display();
+        let root = env.temp_dir.path().display();
         Self::start_with(env, core, body, &format!("root {root}; try_files /answer.json =404;"))
     }
 
     fn start_with(env: &Environment, core: u32, body: &[u8], answer: &str) -> Result<Self> {
         let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
-        let dir = env.scratch.path().join("nginx");
+        let dir = env.temp_dir.path().join("nginx");
         fs::create_dir_all(&dir)?;
         let file = dir.join("nginx.conf");
         fs::write(&file, config(addr, answer))?;

@@ -60,7 +60,7 @@ fn save(env: &mut Environment, count: u64) -> Result<Vec<PathBuf>> {
     let table = env.table(count)?;
     let mut files = Vec::new();
     for part in 0..PARTS {
-        let file = env.scratch.path().join(format!("part-{part}.copy"));
+        let file = env.temp_dir.path().join(format!("part-{part}.copy"));
         let copy = format!(
             "copy (select id, data from {table} where abs(hashtext(id)) % {PARTS} = {part}) to stdout (format binary)"
         );

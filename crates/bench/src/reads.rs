@@ -52,10 +52,10 @@ fn measure(
     let (mut ours, mut limit, mut costs) = (Vec::new(), Vec::new(), [Duration::ZERO; 2]);
     for number in 0..REPETITIONS {
         repetition(&format!("reads of {name}"), number);
-        let (rate, cost) = requests(service.addr, service.pid(), asked, env.scratch.path())?;
+        let (rate, cost) = requests(service.addr, service.pid(), asked, env.temp_dir.path())?;
         ours.push(rate);
         costs[0] = cost;
-        let (rate, cost) = requests(nginx.addr, nginx.pid(), asked, env.scratch.path())?;
+        let (rate, cost) = requests(nginx.addr, nginx.pid(), asked, env.temp_dir.path())?;
         limit.push(rate);
         costs[1] = cost;
     }
@@ -88,13 +88,13 @@ pub(crate) fn random_rate(env: &mut Environment, rows: u64) -> Result<f64> {
     let service = Service::start(env, &Setup { core: Some(SERVER_CORE), ..Setup::serving(&table) })?;
     service.wait_len(rows)?;
     let ids = ids(env, rows)?;
-    let rate = wrk::random(service.addr, &ids, env.scratch.path())?;
+    let rate = wrk::random(service.addr, &ids, env.temp_dir.path())?;
     service.stop()?;
     Ok(rate)
 }
 
 pub(crate) fn ids(env: &Environment, count: u64) -> Result<PathBuf> {
-    let file = env.scratch.path().join(format!("ids-{count}"));
+    let file = env.temp_dir.path().join(format!("ids-{count}"));
     let text: String = (0..count).map(|number| format!("/order/{}\n", orders::id(number))).collect();
     fs::write(&file, text)?;
     Ok(file)

@@ -29,7 +29,7 @@ fn rates(env: &Environment, table: &str) -> Result<Vec<Figure>> {
     let count = env.rows.min(ASKED);
     let ids = reads::ids(env, count)?;
     let asked = [("orders", 0.85), ("order", 0.9)];
-    let files = asked.map(|(route, _)| env.scratch.path().join(format!("{route}-by-number")));
+    let files = asked.map(|(route, _)| env.temp_dir.path().join(format!("{route}-by-number")));
     for ((route, _), file) in asked.iter().zip(&files) {
         let path = |number| format!("/{route}?order_uid={}\n", orders::order(number).order_uid);
         fs::write(file, (0..count).map(path).collect::<String>())?;
@@ -38,9 +38,9 @@ fn rates(env: &Environment, table: &str) -> Result<Vec<Figure>> {
     for number in 0..REPETITIONS {
         repetition("search", number);
         for (file, found) in files.iter().zip(&mut found) {
-            found.push(wrk::random(service.addr, file, env.scratch.path())?);
+            found.push(wrk::random(service.addr, file, env.temp_dir.path())?);
         }
-        read.push(wrk::random(service.addr, &ids, env.scratch.path())?);
+        read.push(wrk::random(service.addr, &ids, env.temp_dir.path())?);
     }
     service.stop()?;
     let figure = |((route, goal), found)| Figure {

@@ -93,9 +93,9 @@ impl Service {
             envs: settings.map(|(name, value)| (name.into(), value.into())).into(),
             unset: ELSEWHERE.map(Into::into).to_vec(),
             port: addr.port(),
-            log: Some(env.scratch.path().join("orderd.log")),
+            log: Some(env.temp_dir.path().join("orderd.log")),
             patience: Duration::from_secs(15),
-            ..Launch::new("orderd", program, env.scratch.path())
+            ..Launch::new("orderd", program, env.temp_dir.path())
         })?;
         Ok(Self { process, addr, started })
     }

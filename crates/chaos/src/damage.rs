@@ -87,8 +87,8 @@ mod tests {
 
     #[test]
     fn damage_changes_one_file_the_same_one_for_the_same_seed() {
-        let scratch = devstack::Scratch::new().unwrap();
-        let store = scratch.path().join("store");
+        let temp_dir = devstack::TempDir::new().unwrap();
+        let store = temp_dir.path().join("store");
         let whole = vec![7_u8; 4000];
         for damage in [Damage::Flip { seed: 3 }, Damage::Cut { seed: 3 }] {
             let results = [(), ()].map(|()| {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use devstack::breaker::{Breaker, Mode};
-use devstack::{Launch, Process, Scratch, Signal, free_port};
+use devstack::{Launch, Process, TempDir, Signal, free_port};
 
 use crate::http;
 use crate::plan::{Injection, Plan, Side, Target};
@@ -37,7 +37,7 @@ pub(crate) struct Environment {
     services: Vec<Service>,
     pub(crate) servers: Servers,
     program: PathBuf,
-    scratch: Scratch,
+    temp_dir: TempDir,
     peak_kib: u64,
     /// What the services did that they should not have.
     pub(crate) complaints: Vec<String>,
@@ -62,7 +62,7 @@ impl Environment {
             services: Vec::new(),
             servers: Servers::start(plan)?,
             program: program.to_owned(),
-            scratch: Scratch::new()?,
+            temp_dir: TempDir::new()?,
             peak_kib: 0,
             complaints: Vec::new(),
         };
@@ -77,7 +77,7 @@ impl Environment {
                 http: local(free_port()),
                 to_postgres: breakers(environment.servers.postgres_ports())?,
                 to_nats: breakers(environment.servers.nats_ports())?,
-                log: environment.scratch.path().join(format!("orderd-{number}.log")),
+                log: environment.temp_dir.path().join(format!("orderd-{number}.log")),
             });
             environment.start_service(number)?;
         }
@@ -106,7 +106,7 @@ impl Environment {
             port: service.http.port(),
             log: Some(service.log.clone()),
             last_signal: Signal::KILL,
-            ..Launch::new("orderd", &self.program, self.scratch.path())
+            ..Launch::new("orderd", &self.program, self.temp_dir.path())
         })?;
         let listens = || std::net::TcpStream::connect(service.http).is_ok();
         // Before that it can't be told to end in good order.

@@ -12,7 +12,7 @@ use rustix::process::Signal;
 
 use crate::ports::Lease;
 use crate::process::{Launch, Process};
-use crate::{Error, Scratch, tools, wait_until};
+use crate::{Error, TempDir, tools, wait_until};
 
 /// Streams are read whole when the server starts.
 const START_LIMIT: Duration = Duration::from_secs(120);
@@ -55,7 +55,7 @@ pub struct Nats {
     program: PathBuf,
     home: PathBuf,
     options: NatsOptions,
-    _scratch: Option<Scratch>,
+    _temp_dir: Option<TempDir>,
 }
 
 impl Nats {
@@ -69,16 +69,16 @@ impl Nats {
         let home = dir.canonicalize().map_err(Error::path("resolve", dir))?;
         let lease = options.port.map_or_else(Lease::take, |port| Ok(Lease::of(port)))?;
         let monitoring = options.monitoring.then(Lease::take).transpose()?;
-        let mut nats = Self { process: None, lease, monitoring, program, home, options, _scratch: None };
+        let mut nats = Self { process: None, lease, monitoring, program, home, options, _temp_dir: None };
         nats.start_somewhere()?;
         Ok(nats)
     }
 
     /// Starts it in a temporary folder that goes when it goes.
     pub fn temporary(options: NatsOptions) -> Result<Self, Error> {
-        let scratch = Scratch::new()?;
-        let mut nats = Self::start(&scratch.path().join("nats"), options)?;
-        nats._scratch = Some(scratch);
+        let temp_dir = TempDir::new()?;
+        let mut nats = Self::start(&temp_dir.path().join("nats"), options)?;
+        nats._temp_dir = Some(temp_dir);
         Ok(nats)
     }
 

@@ -11,7 +11,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use crate::Error;
-use crate::scratch;
+use crate::temp_dir;
 
 const FIRST: u16 = 15_000;
 const COUNT: u16 = 16_000;
@@ -53,7 +53,7 @@ impl Lease {
     }
 
     fn lock(port: u16) -> Option<Self> {
-        let path = scratch::ours("orderd-ports").ok()?.join(port.to_string());
+        let path = temp_dir::ours("orderd-ports").ok()?.join(port.to_string());
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(path).ok()?;
         lock.try_lock().ok()?;
         Some(Self { port, _lock: Some(lock) })

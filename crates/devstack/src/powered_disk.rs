@@ -17,7 +17,7 @@ use std::process::{Command, Stdio};
 
 use rustix::mount::{UnmountFlags, unmount};
 
-use crate::{Error, Scratch, small_disk};
+use crate::{Error, TempDir, small_disk};
 
 /// Room that the outer file system needs for itself.
 const OVERHEAD_MIB: u64 = 32;
@@ -29,7 +29,7 @@ pub struct PoweredDisk {
     mounted: PathBuf,
     inner: PathBuf,
     captured: PathBuf,
-    _scratch: Scratch,
+    _temp_dir: TempDir,
 }
 
 impl PoweredDisk {
@@ -41,8 +41,8 @@ impl PoweredDisk {
                 advice: "run this as root, `sudo -E cargo xtask …`".to_owned(),
             });
         }
-        let scratch = Scratch::new()?;
-        let place = |name: &str| scratch.path().join(name);
+        let temp_dir = TempDir::new()?;
+        let place = |name: &str| temp_dir.path().join(name);
         let (images, outer, mounted) = (place("images"), place("outer"), place("disk"));
         for dir in [&images, &outer, &mounted] {
             fs::create_dir(dir).map_err(Error::path("make", dir))?;
@@ -54,7 +54,7 @@ impl PoweredDisk {
             images,
             outer,
             mounted,
-            _scratch: scratch,
+            _temp_dir: temp_dir,
         };
         run("mount memory", Command::new("mount").args(["-t", "tmpfs", "images"]).arg(&disk.images))?;
         make(&image, mebibytes + mebibytes / 8 + OVERHEAD_MIB)?;

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
-use crate::{Error, Scratch};
+use crate::{Error, TempDir};
 
 /// The file that takes all the room there is.
 const BALLAST: &str = "ballast";
@@ -15,7 +15,7 @@ const BALLAST: &str = "ballast";
 /// A separate disk, removed with its contents when this is dropped.
 pub struct SmallDisk {
     dir: PathBuf,
-    _scratch: Scratch,
+    _temp_dir: TempDir,
 }
 
 impl SmallDisk {
@@ -27,13 +27,13 @@ impl SmallDisk {
                 advice: "run this test as root, `sudo -E cargo xtask test …`".to_owned(),
             });
         }
-        let scratch = Scratch::new()?;
-        let dir = scratch.path().join("disk");
+        let temp_dir = TempDir::new()?;
+        let dir = temp_dir.path().join("disk");
         fs::create_dir(&dir).map_err(Error::path("make", &dir))?;
         let options = std::ffi::CString::new(format!("size={mebibytes}m,mode=0755")).unwrap_or_default();
         mount("tmpfs", &dir, "tmpfs", MountFlags::empty(), Some(options.as_c_str()))
             .map_err(|error| Error::path("mount a disk on", &dir)(error.into()))?;
-        Ok(Self { dir, _scratch: scratch })
+        Ok(Self { dir, _temp_dir: temp_dir })
     }
 
     /// Where it is.

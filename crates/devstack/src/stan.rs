@@ -8,7 +8,7 @@ use rustix::process::Signal;
 
 use crate::ports::Lease;
 use crate::process::{Launch, Process};
-use crate::{Error, Scratch, tools, wait_until};
+use crate::{Error, TempDir, tools, wait_until};
 
 const START_LIMIT: Duration = Duration::from_secs(60);
 
@@ -16,7 +16,7 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 pub struct Stan {
     process: Process,
     lease: Lease,
-    _scratch: Scratch,
+    _temp_dir: TempDir,
 }
 
 impl Stan {
@@ -26,12 +26,12 @@ impl Stan {
     /// Starts it in a temporary folder that goes when it goes; builds it first where that was never done.
     pub fn temporary() -> Result<Self, Error> {
         let program = tools::ensure_stan_server(&mut |_| {})?;
-        let scratch = Scratch::new()?;
-        let home = scratch.path().join("stan");
+        let temp_dir = TempDir::new()?;
+        let home = temp_dir.path().join("stan");
         fs::create_dir_all(&home).map_err(Error::path("make", &home))?;
         let lease = Lease::take()?;
         let process = launch(&program, &home, lease.port)?;
-        Ok(Self { process, lease, _scratch: scratch })
+        Ok(Self { process, lease, _temp_dir: temp_dir })
     }
 
     /// The port it listens on.

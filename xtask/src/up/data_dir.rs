@@ -86,8 +86,8 @@ mod tests {
 
     #[test]
     fn settings_are_in_use_only_while_the_folder_is_locked() {
-        let scratch = devstack::Scratch::new().unwrap();
-        let at = || DataDir::at(Some(scratch.path().join("data"))).unwrap();
+        let temp_dir = devstack::TempDir::new().unwrap();
+        let at = || DataDir::at(Some(temp_dir.path().join("data"))).unwrap();
         let mut dir = at();
         assert_eq!(at().settings_in_use(), None);
         dir.lock().unwrap();

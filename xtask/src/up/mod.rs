@@ -254,8 +254,8 @@ mod tests {
 
     #[test]
     fn the_model_is_found_from_any_folder() {
-        let scratch = devstack::Scratch::new().unwrap();
-        let file = scratch.path().join("a,b.json").display().to_string();
+        let temp_dir = devstack::TempDir::new().unwrap();
+        let file = temp_dir.path().join("a,b.json").display().to_string();
         fs::write(&file, "{}").unwrap();
         assert_eq!(model(&file), Some(("MODEL".to_owned(), file)));
         let here = std::env::current_dir().unwrap();

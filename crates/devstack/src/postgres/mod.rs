@@ -18,7 +18,7 @@ use rustix::process::Signal;
 use crate::ports::Lease;
 use crate::process::{Launch, Process};
 use crate::run_as::{self, User};
-use crate::{Error, Scratch, process_tree, wait_for, wait_until};
+use crate::{Error, TempDir, process_tree, wait_for, wait_until};
 
 const DATABASE: &str = "demo1";
 /// Recovery after a kill replays what was written since the last checkpoint.
@@ -77,7 +77,7 @@ pub struct Postgres {
     home: PathBuf,
     user: Option<User>,
     options: PostgresOptions,
-    _scratch: Option<Scratch>,
+    _temp_dir: Option<TempDir>,
 }
 
 impl Postgres {
@@ -95,7 +95,7 @@ impl Postgres {
             home,
             user,
             options,
-            _scratch: None,
+            _temp_dir: None,
         };
         postgres.start_somewhere()?;
         postgres.ensure_database()?;
@@ -104,9 +104,9 @@ impl Postgres {
 
     /// Starts it in a temporary folder that goes when it goes.
     pub fn temporary(options: PostgresOptions) -> Result<Self, Error> {
-        let scratch = Scratch::new()?;
-        let mut postgres = Self::start(&scratch.path().join("postgres"), options)?;
-        postgres._scratch = Some(scratch);
+        let temp_dir = TempDir::new()?;
+        let mut postgres = Self::start(&temp_dir.path().join("postgres"), options)?;
+        postgres._temp_dir = Some(temp_dir);
         Ok(postgres)
     }
 
@@ -125,8 +125,8 @@ impl Postgres {
     }
 
     fn standby_on(&self, lease: Lease, port: Option<u16>) -> Result<Self, Error> {
-        let scratch = Scratch::new()?;
-        let home = run_as::place(&scratch.path().join("postgres"), self.user)?;
+        let temp_dir = TempDir::new()?;
+        let home = run_as::place(&temp_dir.path().join("postgres"), self.user)?;
         cluster::copy_running(&self.programs, &home, self.user, &self.url())?;
         let options = PostgresOptions { port, ..self.options.clone() };
         access::write(&home, self.user, &options)?;
@@ -137,7 +137,7 @@ impl Postgres {
             home,
             user: self.user,
             options,
-            _scratch: Some(scratch),
+            _temp_dir: Some(temp_dir),
         };
         standby.start_somewhere()?;
         Ok(standby)
@@ -353,7 +353,7 @@ impl Drop for Postgres {
             self.stop();
         }
         self.process = None;
-        if self._scratch.is_some() {
+        if self._temp_dir.is_some() {
             cluster::release_memory(&self.home);
             let _ = fs::remove_dir_all(&self.home);
         }

@@ -10,7 +10,7 @@ use std::process::Command;
 
 use super::cluster;
 use crate::run_as::User;
-use crate::{Error, scratch};
+use crate::{Error, temp_dir};
 
 /// Small segments of the log: 1 MiB instead of 16 to copy and to make when the server starts.
 const RECIPE: [&str; 2] = ["--wal-segsize=1", "--no-sync"];
@@ -24,7 +24,7 @@ pub(super) fn copy(programs: &Path, data: &Path, user: Option<User>) -> Result<(
 }
 
 fn ensure(programs: &Path, user: Option<User>) -> Result<PathBuf, Error> {
-    let root = scratch::ours("orderd-template")?;
+    let root = temp_dir::ours("orderd-template")?;
     let template = root.join(format!("{}-{EDITION}", version(programs)?));
     if template.is_dir() {
         return Ok(template);

@@ -3,15 +3,15 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
-use devstack::{Postgres, PostgresOptions, Scratch};
+use devstack::{Postgres, PostgresOptions, TempDir};
 
 use crate::install;
 
 #[test]
 fn data_hidden_from_the_servers_user_are_kept_elsewhere_behind_a_link() {
     install();
-    let scratch = Scratch::new().unwrap();
-    let closed = scratch.path().join("closed");
+    let temp_dir = TempDir::new().unwrap();
+    let closed = temp_dir.path().join("closed");
     fs::create_dir(&closed).unwrap();
     fs::set_permissions(&closed, fs::Permissions::from_mode(0o700)).unwrap();
     let asked = closed.join("deeper").join("postgres");
@@ -25,12 +25,12 @@ fn data_hidden_from_the_servers_user_are_kept_elsewhere_behind_a_link() {
     assert_eq!(again.data_dir(), data);
     drop(again);
 
-    let moved = !data.starts_with(scratch.path());
+    let moved = !data.starts_with(temp_dir.path());
     assert_eq!(moved, fs::symlink_metadata(&asked).unwrap().is_symlink());
     // Without root it is our own server, and nothing is hidden from it.
     assert_eq!(
         moved,
-        fs::metadata(scratch.path()).unwrap().permissions().mode() & 0o777 == 0o755 && is_root()
+        fs::metadata(temp_dir.path()).unwrap().permissions().mode() & 0o777 == 0o755 && is_root()
     );
     if moved {
         fs::remove_dir_all(data.parent().unwrap()).unwrap();

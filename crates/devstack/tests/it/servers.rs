@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use devstack::{
-    Error, Nats, NatsOptions, Postgres, PostgresOptions, Prometheus, Scratch, Tls, tools, wait_for,
+    Error, Nats, NatsOptions, Postgres, PostgresOptions, Prometheus, TempDir, Tls, tools, wait_for,
 };
 
 use crate::install;
@@ -98,8 +98,8 @@ fn a_password_is_demanded_and_can_be_changed() {
 #[test]
 fn tls_is_demanded_where_there_is_a_certificate() {
     install();
-    let scratch = Scratch::new().unwrap();
-    let (certificate, key) = (scratch.path().join("crt.pem"), scratch.path().join("key.pem"));
+    let temp_dir = TempDir::new().unwrap();
+    let (certificate, key) = (temp_dir.path().join("crt.pem"), temp_dir.path().join("key.pem"));
     let made = Command::new("openssl")
         .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", "-keyout"])
         .args([key.as_os_str(), "-out".as_ref(), certificate.as_os_str()])
@@ -198,13 +198,13 @@ fn nats_says_what_is_wrong_with_its_configuration() {
 #[test]
 fn prometheus_starts_or_says_why_not() {
     tools::ensure_prometheus(&mut |line| eprintln!("{line}")).unwrap();
-    let scratch = Scratch::new().unwrap();
-    let config = scratch.path().join("prometheus.yml");
+    let temp_dir = TempDir::new().unwrap();
+    let config = temp_dir.path().join("prometheus.yml");
     std::fs::write(&config, "global:\n  scrape_interval: 1s\n").unwrap();
-    let prometheus = Prometheus::start(&scratch.path().join("data"), &config, None).unwrap();
+    let prometheus = Prometheus::start(&temp_dir.path().join("data"), &config, None).unwrap();
     assert!(!devstack::is_free(("127.0.0.1", prometheus.port())));
     std::fs::write(&config, "global: 1\n").unwrap();
-    let error = Prometheus::start(&scratch.path().join("other"), &config, None).err().unwrap().to_string();
+    let error = Prometheus::start(&temp_dir.path().join("other"), &config, None).err().unwrap().to_string();
     assert!(error.starts_with("Prometheus ended while it was starting"), "{error}");
     assert!(tools::find_promtool().is_some());
 }

@@ -159,7 +159,7 @@ mod tests {
 
     #[test]
     fn files_and_folders_are_read() {
-        let folder = devstack::Scratch::new().unwrap();
+        let folder = devstack::TempDir::new().unwrap();
         let path = |name: &str| folder.path().join("parcels").join(name).display().to_string();
         fs::create_dir(folder.path().join("parcels")).unwrap();
         for (name, text) in [

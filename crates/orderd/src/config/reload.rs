@@ -230,13 +230,13 @@ mod tests {
         .unwrap()
     }
 
-    fn scratch() -> devstack::Scratch {
-        devstack::Scratch::new().unwrap()
+    fn temp_dir() -> devstack::TempDir {
+        devstack::TempDir::new().unwrap()
     }
 
     #[test]
     fn files_that_do_not_match_yet_leave_the_current_value() {
-        let dir = scratch();
+        let dir = temp_dir();
         let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
         write("first", "1");
         write("second", "2");
@@ -267,7 +267,7 @@ mod tests {
     /// As Kubernetes replaces what it mounts: `first` is a link to `..data/first`, `..data` one to a folder.
     #[test]
     fn another_folder_behind_a_link_is_seen() {
-        let dir = scratch();
+        let dir = temp_dir();
         let path = |name: &str| dir.path().join(name);
         for (folder, first, second) in [("old", "1", "2"), ("new", "3", "4")] {
             std::fs::create_dir(path(folder)).unwrap();

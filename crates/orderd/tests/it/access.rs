@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use devstack::{Nats, NatsOptions, Postgres, PostgresOptions, Scratch, Tls};
+use devstack::{Nats, NatsOptions, Postgres, PostgresOptions, TempDir, Tls};
 use hyper::{Request, StatusCode};
 
 use crate::support::{Service, Stack, eventually, order, orders};
@@ -15,7 +15,7 @@ async fn asked(service: &Service, path: &str, token: &str) -> StatusCode {
 #[tokio::test(flavor = "multi_thread")]
 async fn tokens_open_what_shows_orders_and_can_be_rotated() {
     let stack = Stack::new();
-    let file = stack.scratch.path().join("tokens");
+    let file = stack.temp_dir.path().join("tokens");
     std::fs::write(&file, "old,older\n").unwrap();
     let service = stack.start(&[("HTTP_TOKEN_FILE", file.to_str().unwrap())]).await;
     for path in [
@@ -56,14 +56,14 @@ async fn tokens_open_what_shows_orders_and_can_be_rotated() {
 async fn tokens_to_erase_can_be_rotated_too() {
     let stack = Stack::new();
     let folder = |name: &str, token: &str| {
-        let folder = stack.scratch.path().join(name);
+        let folder = stack.temp_dir.path().join(name);
         std::fs::create_dir(&folder).unwrap();
         std::fs::write(folder.join("token"), token).unwrap();
     };
     folder("old", "old");
     folder("new", "new");
     // As Kubernetes mounts secrets.
-    let path = |name: &str| stack.scratch.path().join(name);
+    let path = |name: &str| stack.temp_dir.path().join(name);
     std::os::unix::fs::symlink("old", path("..data")).unwrap();
     std::os::unix::fs::symlink("..data/token", path("token")).unwrap();
     let service = stack.serve(&[("HTTP_ERASE_TOKEN_FILE", path("token").to_str().unwrap())]).await;
@@ -100,7 +100,7 @@ impl Certificates {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn postgres_is_as_sure_as_sslmode_says() {
-    let dir = Scratch::new().unwrap();
+    let dir = TempDir::new().unwrap();
     let files = Certificates::new(dir.path());
     let tls = Tls { certificate: files.certificate.clone(), key: files.key.clone() };
     let postgres =
@@ -134,8 +134,8 @@ async fn postgres_is_as_sure_as_sslmode_says() {
 #[tokio::test(flavor = "multi_thread")]
 async fn http_by_tls() {
     let stack = Stack::new();
-    let files = Certificates::new(stack.scratch.path());
-    let other = stack.scratch.path().join("other");
+    let files = Certificates::new(stack.temp_dir.path());
+    let other = stack.temp_dir.path().join("other");
     std::fs::create_dir(&other).unwrap();
     let other = Certificates::new(&other);
     let (certificate, key) = (files.certificate.to_str().unwrap(), files.key.to_str().unwrap());
@@ -188,7 +188,7 @@ async fn http_by_tls() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nats_with_certificates_user_and_token() {
-    let dir = Scratch::new().unwrap();
+    let dir = TempDir::new().unwrap();
     let files = Certificates::new(dir.path());
     let (authority, certificate, key) =
         (files.authority.display().to_string(), files.certificate.display(), files.key.display());
@@ -232,7 +232,7 @@ async fn nats_with_certificates_user_and_token() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nats_by_tls_from_the_first_byte_with_authorities_of_the_machine_and_ours() {
-    let (dir, other) = (Scratch::new().unwrap(), Scratch::new().unwrap());
+    let (dir, other) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let (files, others) = (Certificates::new(dir.path()), Certificates::new(other.path()));
     let (certificate, key) = (files.certificate.display(), files.key.display());
     let extra_config =
@@ -262,10 +262,10 @@ async fn nats_by_tls_from_the_first_byte_with_authorities_of_the_machine_and_our
 #[tokio::test(flavor = "multi_thread")]
 async fn machine_authorities_that_cannot_be_read_are_named_by_their_variable() {
     let stack = Stack::new();
-    let empty = stack.scratch.path().join("empty.pem");
+    let empty = stack.temp_dir.path().join("empty.pem");
     std::fs::write(&empty, "").unwrap();
     let empty = empty.to_str().unwrap();
-    let folder = stack.scratch.path().join("authorities");
+    let folder = stack.temp_dir.path().join("authorities");
     std::fs::create_dir(&folder).unwrap();
     let folder = folder.to_str().unwrap();
     let check = || {
@@ -305,7 +305,7 @@ async fn machine_authorities_that_cannot_be_read_are_named_by_their_variable() {
 /// `NATS_CA` says that TLS is meant: a server that offers none hears no user and no order.
 #[tokio::test(flavor = "multi_thread")]
 async fn nats_without_tls_is_refused_where_an_authority_is_set() {
-    let dir = Scratch::new().unwrap();
+    let dir = TempDir::new().unwrap();
     let authority = Certificates::new(dir.path()).authority.display().to_string();
     let stack = Stack::new();
     let refused = stack.run(&["dead-letters", "list", "--nats-ca", &authority], "").await;
@@ -351,7 +351,7 @@ async fn nats_with_a_credentials_file() {
     );
     let nats = Nats::temporary(NatsOptions { extra_config: config, ..NatsOptions::default() }).unwrap();
     let stack = Stack { nats, ..Stack::new() };
-    let file = stack.scratch.path().join("orderd.creds");
+    let file = stack.temp_dir.path().join("orderd.creds");
     let seed = user.seed().unwrap();
     let creds = format!(
         "-----BEGIN NATS USER JWT-----\n{users}\n------END NATS USER JWT------\n\n\

@@ -95,7 +95,7 @@ async fn has_data(port: u16, query: &str) -> bool {
 async fn prometheus(stack: &Stack, service: &Service) -> Prometheus {
     let job = "job_name: orderd\n";
     assert!(read("prometheus/prometheus.yml").contains(job), "alerts ask for this job");
-    let dir = stack.scratch.path().join("prometheus");
+    let dir = stack.temp_dir.path().join("prometheus");
     std::fs::create_dir_all(&dir).unwrap();
     let config = dir.join("prometheus.yml");
     let rules = deploy().join("prometheus/alerts.yml");

@@ -540,7 +540,7 @@ async fn what_is_not_read_yet_is_not_called_empty() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_of_parcels_speaks_of_no_orders() {
     let stack = Stack::new();
-    let file = stack.scratch.path().join("parcel.json");
+    let file = stack.temp_dir.path().join("parcel.json");
     std::fs::write(&file, r#"{"id": "p-1", "name": "n", "items": [{"price": 1}]}"#).unwrap();
     let service = stack.serve(&[("MODEL", file.to_str().unwrap()), ("SEARCH", "id")]).await;
     let browser = open(&service).await;

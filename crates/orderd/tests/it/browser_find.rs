@@ -193,14 +193,14 @@ async fn a_browser_without_files_saves_csv_that_spreadsheets_read() {
     stack.publish(&[odd.to_string(), order("plain")]).await;
     service.wait_len(2).await;
     let browser = open(&service).await;
-    browser.downloads_to(stack.scratch.path()).await;
+    browser.downloads_to(stack.temp_dir.path()).await;
     browser.click("nav [data-view=find]").await;
     browser.holds(&format!("{ROWS}.length === 2")).await;
     browser.script("delete window.showSaveFilePicker; delete Window.prototype.showSaveFilePicker").await;
     browser.click("#find-csv").await;
     browser.reads("#find-said", "Downloaded: 2.").await;
     let file = eventually("the file is there", async || {
-        let files = std::fs::read_dir(stack.scratch.path()).unwrap().map(|file| file.unwrap().path());
+        let files = std::fs::read_dir(stack.temp_dir.path()).unwrap().map(|file| file.unwrap().path());
         files.into_iter().find(|file| file.extension().is_some_and(|end| end == "csv"))
     })
     .await;

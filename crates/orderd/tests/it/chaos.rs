@@ -128,7 +128,7 @@ async fn a_stream_restored_from_a_copy_doubles_nothing_and_hides_nothing() {
     let (mut stack, service) = Stack::started().await;
     stack.publish_numbers(0..50).await;
     wait_rows(&stack, 50).await;
-    let (store, copied) = (stack.nats.store_dir(), stack.scratch.path().join("copy"));
+    let (store, copied) = (stack.nats.store_dir(), stack.temp_dir.path().join("copy"));
     stack.nats.stop();
     copy(&store, &copied);
     stack.nats.start_again().unwrap();

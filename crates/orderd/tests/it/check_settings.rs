@@ -225,7 +225,7 @@ async fn a_password_that_is_wrong_or_missing_is_named_with_its_setting() {
 #[tokio::test(flavor = "multi_thread")]
 async fn certificates_that_expire_are_named() {
     let stack = Stack::new();
-    let file = |name: &str| stack.scratch.path().join(name).to_str().unwrap().to_owned();
+    let file = |name: &str| stack.temp_dir.path().join(name).to_str().unwrap().to_owned();
     let made = |name: &str, days: &str| {
         let (key, certificate) = (file(&format!("{name}.key")), file(&format!("{name}.pem")));
         let made = std::process::Command::new("openssl")

@@ -8,7 +8,7 @@ use crate::support::{LIMIT, Service, Stack, eventually, order};
 /// A service of which a client dies, when it connects again, whose name is in that file.
 async fn mortal() -> (Stack, Service, PathBuf) {
     let stack = Stack::new();
-    let told = stack.scratch.path().join("dies");
+    let told = stack.temp_dir.path().join("dies");
     let service = stack.serve(&[("ORDERD_TEST_CLIENT_DIES", told.to_str().unwrap())]).await;
     stack.publish(&[order("before")]).await;
     service.wait_len(1).await;

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use devstack::Scratch;
+use devstack::TempDir;
 use devstack::tools::{ensure_openapi_generator, ensure_openapi_packages};
 
 use crate::support::{Service, Stack, eventually, orders};
@@ -45,36 +45,36 @@ async fn succeeds(program: &Path, args: &[&str], folder: &Path) -> String {
 
 /// Warnings count too.
 async fn linters_find_nothing(service: &Service) {
-    let scratch = Scratch::new().unwrap();
-    fs::write(scratch.path().join("openapi.json"), service.get("/openapi.json").await.body).unwrap();
-    fs::write(scratch.path().join("rules.yaml"), "extends: [\"spectral:oas\"]\n").unwrap();
+    let temp_dir = TempDir::new().unwrap();
+    fs::write(temp_dir.path().join("openapi.json"), service.get("/openapi.json").await.body).unwrap();
+    fs::write(temp_dir.path().join("rules.yaml"), "extends: [\"spectral:oas\"]\n").unwrap();
     let spectral = ["lint", "--ruleset", "rules.yaml", "--fail-severity", "hint", "openapi.json"];
-    succeeds(&npm("spectral"), &spectral, scratch.path()).await;
+    succeeds(&npm("spectral"), &spectral, temp_dir.path()).await;
     let said =
-        succeeds(&npm("redocly"), &["lint", "--extends", "recommended", "openapi.json"], scratch.path())
+        succeeds(&npm("redocly"), &["lint", "--extends", "recommended", "openapi.json"], temp_dir.path())
             .await;
     assert!(said.contains("is valid") && !said.contains("You have"), "{said}");
 }
 
 /// Makes a client for Python of the running service, and runs the program that uses it.
 async fn use_python(service: &Service, program: &str, args: &[&str]) {
-    let scratch = Scratch::new().unwrap();
+    let temp_dir = TempDir::new().unwrap();
     let generator = ensure_openapi_generator(&mut say).unwrap();
     let url = format!("http://{}", service.addr);
     let description = format!("{url}/openapi.json");
     let generate =
         ["generate", "-g", "python", "-i", &description, "-o", "python", "--package-name", "orderd_client"];
-    succeeds(&generator, &generate, scratch.path()).await;
+    succeeds(&generator, &generate, temp_dir.path()).await;
     let file = clients().join(program).display().to_string();
     let args = [&[&*file, &*url], args].concat();
-    let said = succeeds(&generator.with_file_name("python"), &args, scratch.path()).await;
+    let said = succeeds(&generator.with_file_name("python"), &args, temp_dir.path()).await;
     assert!(said.contains("all as described"), "{said}");
 }
 
 /// Makes types for TypeScript of the running service, compiles the program that uses them, and runs it.
 async fn use_typescript(service: &Service, program: &str, args: &[&str]) {
-    let scratch = Scratch::new().unwrap();
-    let folder = scratch.path();
+    let temp_dir = TempDir::new().unwrap();
+    let folder = temp_dir.path();
     symlink(ensure_openapi_packages(&mut say).unwrap(), folder.join("node_modules")).unwrap();
     fs::write(folder.join("package.json"), "{\"type\": \"module\"}").unwrap();
     fs::copy(clients().join(program), folder.join("main.ts")).unwrap();
@@ -122,7 +122,7 @@ async fn generated_clients_get_what_the_service_has() {
 #[ignore = "installs generators: .ci/nightly clients"]
 async fn generated_clients_for_another_document_get_what_the_service_has() {
     let stack = Stack::new();
-    let model = stack.scratch.path().join("parcel.json");
+    let model = stack.temp_dir.path().join("parcel.json");
     fs::write(&model, PARCEL).unwrap();
     let model = model.display().to_string();
     let service = stack.serve(&[("MODEL", &model), ("SEARCH", SEARCH), ("PG_FORMAT", "jsonb")]).await;

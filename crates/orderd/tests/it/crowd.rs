@@ -133,7 +133,7 @@ async fn longest_pause() -> Duration {
 #[tokio::test(flavor = "multi_thread")]
 async fn limit_of_open_files_is_raised_to_the_hard_limit() {
     let mut stack = Stack::new();
-    let script = stack.scratch.path().join("with-few-files");
+    let script = stack.temp_dir.path().join("with-few-files");
     let program = stack.program.display();
     std::fs::write(&script, format!("#!/bin/sh\nulimit -Sn 96\nexec {program} \"$@\"\n")).unwrap();
     std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();

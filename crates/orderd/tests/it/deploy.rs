@@ -1,6 +1,6 @@
 //! What `deploy/` starts: as safe as it says, and with settings that the service takes.
 
-use devstack::{Nats, NatsOptions, Scratch, tools};
+use devstack::{Nats, NatsOptions, TempDir, tools};
 use hyper::{Request, StatusCode};
 use serde_json::Value;
 
@@ -59,7 +59,7 @@ fn said(program: &str, args: &[&str]) -> String {
 
 #[test]
 fn nats_takes_its_configuration() {
-    let dir = Scratch::new().unwrap();
+    let dir = TempDir::new().unwrap();
     std::fs::write(dir.path().join("auth.conf"), "user: orderd, password: \"secret\"\n").unwrap();
     let file = dir.path().join("nats.conf");
     std::fs::copy(tools::workspace().join("deploy/nats/nats.conf"), &file).unwrap();
@@ -70,7 +70,7 @@ fn nats_takes_its_configuration() {
 
 /// Whether the Dockerfile's instruction that copies libraries succeeds where `ldd` is this script, and what it copied.
 fn copies_libraries(ldd: &str) -> (bool, Vec<String>) {
-    let dir = Scratch::new().unwrap();
+    let dir = TempDir::new().unwrap();
     let path = |name: &str| dir.path().join(name).display().to_string();
     std::fs::create_dir_all(path("image/etc")).unwrap();
     let stand_in = |name: &str, script: &str| {
@@ -189,7 +189,7 @@ fn compose_takes_its_file() {
 
 #[test]
 fn systemd_takes_the_unit() {
-    let dir = Scratch::new().unwrap();
+    let dir = TempDir::new().unwrap();
     let unit = dir.path().join("orderd.service");
     // It looks whether the program is there.
     let text = read("orderd.service").replace("/usr/bin/orderd", env!("CARGO_BIN_EXE_orderd"));
@@ -206,7 +206,7 @@ async fn secrets_come_from_files_as_compose_gives_them() {
     stack.nats =
         Nats::temporary(NatsOptions { extra_config: authorization, ..NatsOptions::default() }).unwrap();
     let secret = |name: &str, text: &str| {
-        let file = stack.scratch.path().join(name);
+        let file = stack.temp_dir.path().join(name);
         std::fs::write(&file, format!("{text}\n")).unwrap();
         file.display().to_string()
     };

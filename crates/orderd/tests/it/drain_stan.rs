@@ -36,7 +36,7 @@ impl Old {
     /// None where there is no Go.
     fn new(stack: &Stack) -> Option<Self> {
         let go = go()?;
-        let program = stack.scratch.path().join("stan-client");
+        let program = stack.temp_dir.path().join("stan-client");
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stan");
         let built = Command::new(go)
             .args(["build", "-o"])

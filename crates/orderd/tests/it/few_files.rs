@@ -16,7 +16,7 @@ const PROBE: Duration = Duration::from_secs(10);
 async fn idle_readers_take_no_files_from_healthz_and_the_intake() {
     for files in [64, 256] {
         let mut stack = Stack::new();
-        let script = stack.scratch.path().join("orderd-with-few-files");
+        let script = stack.temp_dir.path().join("orderd-with-few-files");
         let program = stack.program.display();
         std::fs::write(&script, format!("#!/bin/sh\nulimit -n {files}\nexec {program} \"$@\"\n")).unwrap();
         std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();

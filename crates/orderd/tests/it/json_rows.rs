@@ -197,7 +197,7 @@ async fn what_jsonb_can_not_hold_is_a_dead_letter_and_json_keeps_it() {
             let entry =
                 letters.as_array().unwrap().iter().find(|letter| letter["path"] == "$.entry").unwrap();
             let key = entry["key"].as_str().unwrap();
-            let corrected = stack.scratch.path().join("corrected.json");
+            let corrected = stack.temp_dir.path().join("corrected.json");
             std::fs::write(&corrected, r#"{"order_uid":"a","entry":"x"}"#).unwrap();
             let with = corrected.display().to_string();
             let replayed = stack.run(&["dead-letters", "replay", key, "--with", &with], "").await;

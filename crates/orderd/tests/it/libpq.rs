@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use devstack::{Postgres, PostgresOptions, Scratch, Tls};
+use devstack::{Postgres, PostgresOptions, TempDir, Tls};
 
 /// Who may connect how; `postgres` always by either way.
 const RULES: &str = "local all all trust
@@ -17,12 +17,12 @@ const MODES: [&str; 7] = ["", "disable", "allow", "prefer", "require", "verify-c
 
 /// Files of certificates, made as PostgreSQL's manual makes them.
 struct Authority {
-    scratch: Scratch,
+    temp_dir: TempDir,
 }
 
 impl Authority {
     fn new() -> Self {
-        let authority = Self { scratch: Scratch::new().unwrap() };
+        let authority = Self { temp_dir: TempDir::new().unwrap() };
         authority.root("root");
         // Another authority under the same name.
         authority.root("other");
@@ -30,12 +30,12 @@ impl Authority {
     }
 
     fn file(&self, name: &str) -> PathBuf {
-        self.scratch.path().join(name)
+        self.temp_dir.path().join(name)
     }
 
     fn openssl(&self, arguments: &str) {
         let mut command = Command::new("openssl");
-        command.args(shlex::split(arguments).unwrap()).current_dir(self.scratch.path());
+        command.args(shlex::split(arguments).unwrap()).current_dir(self.temp_dir.path());
         let output = command.stdin(Stdio::null()).output().unwrap();
         assert!(output.status.success(), "{arguments}: {}", String::from_utf8_lossy(&output.stderr));
     }
@@ -177,7 +177,7 @@ fn every_certificate_is_taken_or_refused_as_psql_does() {
                     "host={host} hostaddr=127.0.0.1 port={} user=either dbname=demo1 {mode} {root}",
                     postgres.port()
                 );
-                seen.push(compare(&postgres, authority.scratch.path(), kind, &string).0);
+                seen.push(compare(&postgres, authority.temp_dir.path(), kind, &string).0);
             }
         }
     }
@@ -197,7 +197,7 @@ fn rules_for_tls_and_against_it_are_met_as_psql_does() {
             for mode in &MODES[..5] {
                 let mode = if mode.is_empty() { String::new() } else { format!("?sslmode={mode}") };
                 let string = format!("postgresql://{user}@127.0.0.1:{}/demo1{mode}", postgres.port());
-                compare(&postgres, authority.scratch.path(), &format!("TLS {has_tls}"), &string);
+                compare(&postgres, authority.temp_dir.path(), &format!("TLS {has_tls}"), &string);
             }
         }
     }
@@ -205,7 +205,7 @@ fn rules_for_tls_and_against_it_are_met_as_psql_does() {
 
 #[test]
 fn strings_are_read_as_psql_reads_them() {
-    let (postgres, home) = (start(None), Scratch::new().unwrap());
+    let (postgres, home) = (start(None), TempDir::new().unwrap());
     let port = postgres.port();
     let plain = format!("host=127.0.0.1 port={port} user=either dbname=demo1");
     let address = format!("127.0.0.1:{port}/demo1");
@@ -280,7 +280,7 @@ fn strings_are_read_as_psql_reads_them() {
 
 #[test]
 fn a_password_and_an_authority_that_are_replaced_count_from_the_next_connection_on() {
-    let (postgres, home) = (start(None), Scratch::new().unwrap());
+    let (postgres, home) = (start(None), TempDir::new().unwrap());
     let passfile = home.path().join(".pgpass");
     let address = format!("postgresql://asked@127.0.0.1:{}/demo1", postgres.port());
     for (password, expected) in [("wrong", Got::Nothing), ("pa?s's \\\\", Got::Plain)] {
@@ -300,7 +300,7 @@ fn options_of_tls_are_read_as_psql_reads_them() {
     postgres.psql("alter role asked password 'right'").unwrap();
     postgres.psql("alter system set ssl_max_protocol_version = 'TLSv1.2'").unwrap();
     postgres.psql("select pg_reload_conf()").unwrap();
-    let home = authority.scratch.path();
+    let home = authority.temp_dir.path();
     let to = |user: &str, more: &str| {
         format!("host=127.0.0.1 port={} user={user} dbname=demo1 {more}", postgres.port())
     };
@@ -370,7 +370,7 @@ fn options_of_tls_are_read_as_psql_reads_them() {
 /// The variable that PGSSLMODE has replaced still counts in libpq.
 #[test]
 fn deprecated_variable_for_tls_is_not_dropped() {
-    let (postgres, home) = (start(None), Scratch::new().unwrap());
+    let (postgres, home) = (start(None), TempDir::new().unwrap());
     let string = format!("postgresql://either@127.0.0.1:{}/demo1", postgres.port());
     for (name, value, gets_in) in [
         ("PGREQUIRESSL", "1", false),
@@ -393,7 +393,7 @@ fn deprecated_variable_for_tls_is_not_dropped() {
 /// An option that is given without a value is not looked for in the environment.
 #[test]
 fn empty_option_is_not_replaced_by_its_variable() {
-    let (postgres, home) = (start(None), Scratch::new().unwrap());
+    let (postgres, home) = (start(None), TempDir::new().unwrap());
     let port = postgres.port();
     // Without a host, the socket in /tmp.
     let no_host = format!("host='' port={port} user=either dbname=demo1");
@@ -415,7 +415,7 @@ fn list_of_revoked_certificates_is_not_ignored() {
     let authority = Authority::new();
     let postgres =
         start(Some(authority.server("server", "localhost", "root", "subjectAltName=DNS:localhost")));
-    let home = authority.scratch.path();
+    let home = authority.temp_dir.path();
     std::fs::create_dir(authority.file(".postgresql")).unwrap();
     std::fs::write(authority.file("index.txt"), "").unwrap();
     std::fs::write(authority.file("crlnumber"), "01\n").unwrap();

@@ -11,7 +11,7 @@ use crate::support::{Service, Stack, eventually};
 #[tokio::test(flavor = "multi_thread")]
 async fn memory_that_is_nearly_full_is_a_warning_with_a_value_for_the_bound() {
     let stack = Stack::new();
-    let groups = stack.scratch.path().join("groups");
+    let groups = stack.temp_dir.path().join("groups");
     let write = |used: u64| {
         for (folder, limit, current) in [
             ("", "memory.max", "memory.current"),
@@ -25,10 +25,10 @@ async fn memory_that_is_nearly_full_is_a_warning_with_a_value_for_the_bound() {
     write(30);
     let script =
         format!("mount --bind {} /sys/fs/cgroup && exec {} serve", groups.display(), stack.program.display());
-    let mut launch = Launch::new("orderd", "unshare", stack.scratch.path());
+    let mut launch = Launch::new("orderd", "unshare", stack.temp_dir.path());
     launch.args = ["-rm", "sh", "-c", &script].map(Into::into).into();
     launch.envs = stack.env().into_iter().map(|(name, value)| (name.into(), value.into())).collect();
-    launch.log = Some(stack.scratch.path().join("limited.log"));
+    launch.log = Some(stack.temp_dir.path().join("limited.log"));
     let process = Process::spawn(launch).unwrap();
     let addr = eventually("orderd listens", async || {
         let log = process.log();

@@ -8,7 +8,7 @@ use crate::support::{Stack, eventually};
 
 /// Files of models, in a folder of the test's own.
 fn file(stack: &Stack, name: &str, text: &str) -> String {
-    let file = stack.scratch.path().join(name);
+    let file = stack.temp_dir.path().join(name);
     fs::create_dir_all(file.parent().unwrap()).unwrap();
     fs::write(&file, text).unwrap();
     file.display().to_string()

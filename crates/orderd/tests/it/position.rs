@@ -360,7 +360,7 @@ async fn what_a_stream_and_a_table_that_both_went_back_have_lost_is_counted() {
     stack.publish_numbers(0..30).await;
     committed(&stack, 30).await;
     stack.postgres.psql(KEEP).unwrap();
-    let (store, copied) = (stack.nats.store_dir(), stack.scratch.path().join("copy"));
+    let (store, copied) = (stack.nats.store_dir(), stack.temp_dir.path().join("copy"));
     let copy = |from: &std::path::Path, to: &std::path::Path| {
         assert!(std::process::Command::new("cp").arg("-a").args([from, to]).status().unwrap().success());
     };

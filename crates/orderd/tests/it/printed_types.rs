@@ -4,14 +4,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use devstack::Scratch;
+use devstack::TempDir;
 
 /// What names, comments and types could trip over.
 const ODD: &str = r#"{"type": "t", "id": 1, "class": true, "*/": 0.5, "a-b": [[{"self": "s", "'": "`*/"}]], "1st": null,
     "имя": {"type": {"fn": 9007199254740993}}, "": "", "constructor": [1], "__proto__": "p"}"#;
 
-fn samples(scratch: &Scratch) -> Vec<PathBuf> {
-    let odd = scratch.path().join("odd.json");
+fn samples(temp_dir: &TempDir) -> Vec<PathBuf> {
+    let odd = temp_dir.path().join("odd.json");
     fs::write(&odd, ODD.replace("null", "\"x\"")).unwrap();
     let samples = devstack::tools::workspace().join("samples");
     vec![samples.join("order.json"), samples.join("station.json"), odd]
@@ -34,9 +34,9 @@ fn succeeds(command: &mut Command) {
 #[test]
 fn the_compiler_of_typescript_takes_the_types() {
     let tsc = devstack::tools::ensure_typescript(&mut |line| eprintln!("{line}")).unwrap();
-    let scratch = Scratch::new().unwrap();
-    for sample in samples(&scratch) {
-        let file = scratch.path().join("types.ts");
+    let temp_dir = TempDir::new().unwrap();
+    for sample in samples(&temp_dir) {
+        let file = temp_dir.path().join("types.ts");
         fs::write(&file, printed("typescript", &sample)).unwrap();
         succeeds(Command::new(&tsc).args(["--strict", "--noEmit", "--skipLibCheck"]).arg(&file));
     }
@@ -45,7 +45,7 @@ fn the_compiler_of_typescript_takes_the_types() {
     let types = printed("typescript", &order)
         + "export const order: RawOrderData = "
         + &fs::read_to_string(order).unwrap();
-    let file = scratch.path().join("order.ts");
+    let file = temp_dir.path().join("order.ts");
     fs::write(&file, &types).unwrap();
     succeeds(Command::new(&tsc).args(["--strict", "--noEmit"]).arg(&file));
     fs::write(&file, types.replace("\"sm_id\": 99", "\"sm_id\": \"99\"")).unwrap();
@@ -54,17 +54,17 @@ fn the_compiler_of_typescript_takes_the_types() {
 
 #[test]
 fn the_compiler_of_rust_takes_the_types() {
-    let scratch = Scratch::new().unwrap();
-    let source = scratch.path().join("src");
+    let temp_dir = TempDir::new().unwrap();
+    let source = temp_dir.path().join("src");
     fs::create_dir(&source).unwrap();
     fs::write(
-        scratch.path().join("Cargo.toml"),
+        temp_dir.path().join("Cargo.toml"),
         "[package]\nname = \"types\"\nversion = \"0.0.0\"\nedition = \"2024\"\n[dependencies]\n\
          serde = { version = \"1\", features = [\"derive\"] }\n[workspace]\n",
     )
     .unwrap();
     let mut modules = String::new();
-    for sample in samples(&scratch) {
+    for sample in samples(&temp_dir) {
         let name = sample.file_stem().unwrap().to_str().unwrap();
         fs::write(source.join(format!("{name}.rs")), printed("rust", &sample)).unwrap();
         modules += &format!("pub mod {name};\n");
@@ -72,21 +72,21 @@ fn the_compiler_of_rust_takes_the_types() {
     fs::write(source.join("lib.rs"), "#![deny(warnings)]\n".to_owned() + &modules).unwrap();
     // The versions that are here already.
     let lock = devstack::tools::workspace().join("Cargo.lock");
-    fs::copy(lock, scratch.path().join("Cargo.lock")).unwrap();
+    fs::copy(lock, temp_dir.path().join("Cargo.lock")).unwrap();
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["check", "--offline", "--quiet"]).current_dir(scratch.path());
-    succeeds(cargo.env("CARGO_TARGET_DIR", scratch.path().join("target")));
+    cargo.args(["check", "--offline", "--quiet"]).current_dir(temp_dir.path());
+    succeeds(cargo.env("CARGO_TARGET_DIR", temp_dir.path().join("target")));
 }
 
 #[test]
 fn the_compiler_of_go_takes_the_types() {
-    let scratch = Scratch::new().unwrap();
-    for sample in samples(&scratch) {
-        fs::write(scratch.path().join("go.mod"), "module data\n\ngo 1.18\n").unwrap();
-        fs::write(scratch.path().join("types.go"), printed("go", &sample)).unwrap();
+    let temp_dir = TempDir::new().unwrap();
+    for sample in samples(&temp_dir) {
+        fs::write(temp_dir.path().join("go.mod"), "module data\n\ngo 1.18\n").unwrap();
+        fs::write(temp_dir.path().join("types.go"), printed("go", &sample)).unwrap();
         for args in [&["vet", "./..."][..], &["build", "./..."]] {
             let mut go = Command::new("go");
-            go.args(args).current_dir(scratch.path());
+            go.args(args).current_dir(temp_dir.path());
             succeeds(go.env("GOFLAGS", "-mod=mod").env("GOPROXY", "off").env("GOTOOLCHAIN", "local"));
         }
     }
@@ -95,9 +95,9 @@ fn the_compiler_of_go_takes_the_types() {
 /// A schema that is printed is the same model.
 #[test]
 fn an_inferred_schema_is_the_model_of_its_samples() {
-    let scratch = Scratch::new().unwrap();
-    for sample in samples(&scratch) {
-        let schema = scratch.path().join("anything.json");
+    let temp_dir = TempDir::new().unwrap();
+    for sample in samples(&temp_dir) {
+        let schema = temp_dir.path().join("anything.json");
         fs::write(&schema, printed("infer", &sample)).unwrap();
         for language in ["go", "rust", "typescript"] {
             // Examples in comments may be written another way: 1000.0 for 1e3.

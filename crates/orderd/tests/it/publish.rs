@@ -40,7 +40,7 @@ async fn payloads(stack: &Stack) -> Vec<String> {
 }
 
 fn file(stack: &Stack, name: &str, text: &[u8]) -> String {
-    let path = stack.scratch.path().join(name);
+    let path = stack.temp_dir.path().join(name);
     std::fs::write(&path, text).unwrap();
     path.to_str().unwrap().to_owned()
 }

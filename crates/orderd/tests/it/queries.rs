@@ -433,7 +433,7 @@ async fn assert_finds(service: &Service, queries: &[(&str, &[usize])]) {
 #[tokio::test(flavor = "multi_thread")]
 async fn nested_members_are_found_by_value_however_memory_was_filled() {
     let stack = Stack::new();
-    let model = stack.scratch.path().join("parcel.json");
+    let model = stack.temp_dir.path().join("parcel.json");
     std::fs::write(&model, parcel(3).to_string()).unwrap();
     let model = ("MODEL", model.to_str().unwrap());
     let search = ("SEARCH", r"id,from,weight,n,paid,a\.b,to.city,items.nm_id");

@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use devstack::breaker::{Breaker, Mode};
-use devstack::{Nats, NatsOptions, Postgres, PostgresOptions, Scratch, Tls};
+use devstack::{Nats, NatsOptions, Postgres, PostgresOptions, TempDir, Tls};
 use nkeys::KeyPair;
 use serde_json::json;
 
@@ -21,11 +21,11 @@ fn text(path: &Path) -> &str {
 }
 
 /// A folder of files as Kubernetes mounts a secret: each is a link through `..data`, which is replaced as a whole.
-struct Mounted(Scratch);
+struct Mounted(TempDir);
 
 impl Mounted {
     fn new(files: &[(&str, &str)]) -> Self {
-        let mounted = Self(Scratch::new().unwrap());
+        let mounted = Self(TempDir::new().unwrap());
         mounted.replace("..first", files);
         for (name, _) in files {
             symlink(Path::new("..data").join(name), mounted.file(name)).unwrap();
@@ -300,19 +300,19 @@ async fn user_of_nats_that_is_replaced_in_a_file_counts_from_the_next_connection
 
 /// Files of an authority and of a certificate with its key, of which copies are replaced.
 struct Copies {
-    scratch: Scratch,
+    temp_dir: TempDir,
 }
 
 impl Copies {
     fn of(files: &Certificates) -> Self {
-        let copies = Self { scratch: Scratch::new().unwrap() };
+        let copies = Self { temp_dir: TempDir::new().unwrap() };
         copies.certificate(files);
         copies.rest(files);
         copies
     }
 
     fn file(&self, name: &str) -> PathBuf {
-        self.scratch.path().join(name)
+        self.temp_dir.path().join(name)
     }
 
     fn certificate(&self, files: &Certificates) {
@@ -332,7 +332,7 @@ async fn wait_complaint(service: &Service, words: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn certificates_of_nats_that_are_replaced_count_from_the_next_connection_on() {
-    let (first, second) = (Scratch::new().unwrap(), Scratch::new().unwrap());
+    let (first, second) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let (old, new) = (Certificates::new(first.path()), Certificates::new(second.path()));
     let (server, ours) = (Copies::of(&old), Copies::of(&old));
     let extra_config = format!(
@@ -370,7 +370,7 @@ async fn certificates_of_nats_that_are_replaced_count_from_the_next_connection_o
 
 #[tokio::test(flavor = "multi_thread")]
 async fn certificates_of_postgres_that_are_replaced_count_from_the_next_connection_on() {
-    let (first, second) = (Scratch::new().unwrap(), Scratch::new().unwrap());
+    let (first, second) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let (old, new) = (Certificates::new(first.path()), Certificates::new(second.path()));
     let tls = Tls { certificate: old.certificate.clone(), key: old.key.clone() };
     let options = PostgresOptions { tls: Some(tls), ..PostgresOptions::quick() };

@@ -89,7 +89,7 @@ async fn a_corrected_document_replaces_the_payload_of_one() {
     let service = stack.serve(&[WITH_TOKEN]).await;
     stack.publish(&["{", "[", "7"]).await;
     let keys = letters(&stack, 3).await;
-    let file = stack.scratch.path().join("corrected.json");
+    let file = stack.temp_dir.path().join("corrected.json");
     let path = file.to_str().unwrap();
     std::fs::write(&file, "").unwrap();
     for (args, said) in [

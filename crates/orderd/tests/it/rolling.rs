@@ -260,7 +260,7 @@ fn nginx() -> Option<PathBuf> {
 /// It asks no `/readyz`, and sends to the next one where a connection fails.
 fn start_nginx(fleet: &Fleet) -> Option<(Process, SocketAddr)> {
     let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
-    let dir = fleet.stack.scratch.path().join("nginx");
+    let dir = fleet.stack.temp_dir.path().join("nginx");
     std::fs::create_dir_all(&dir).unwrap();
     let servers: String = fleet.addrs().iter().map(|addr| format!("server {addr} max_fails=0;\n")).collect();
     let config = format!(

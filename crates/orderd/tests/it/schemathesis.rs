@@ -3,7 +3,7 @@
 
 use std::process::Stdio;
 
-use devstack::Scratch;
+use devstack::TempDir;
 
 use crate::openapi::AS_THEY_CAME;
 use crate::support::{Service, Stack, orders};
@@ -15,7 +15,7 @@ const SOME: [&str; 2] = ["--max-examples", "50"];
 async fn finds_nothing(service: &Service, more: &[&str], first: &[&str]) {
     let program = devstack::tools::find_schemathesis().expect("schemathesis: `cargo xtask test` installs it");
     let addr = service.addr;
-    let scratch = Scratch::new().unwrap();
+    let temp_dir = TempDir::new().unwrap();
     let mut command = tokio::process::Command::new(program);
     command.args(first).args([
         "run",
@@ -26,7 +26,7 @@ async fn finds_nothing(service: &Service, more: &[&str], first: &[&str]) {
     command.args(["--no-color", "--checks", "all", "--phases", "examples,coverage,fuzzing"]);
     command.args(["--seed", "1", "--request-timeout", "60", "--workers", "1"]);
     command.env("SCHEMATHESIS_HOOKS", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/schemathesis_hooks.py"));
-    command.args(more).current_dir(scratch.path()).stdin(Stdio::null()).kill_on_drop(true);
+    command.args(more).current_dir(temp_dir.path()).stdin(Stdio::null()).kill_on_drop(true);
     let output = command.output().await.unwrap();
     let report = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{report}\n{}", String::from_utf8_lossy(&output.stderr));
@@ -47,7 +47,7 @@ async fn finds_nothing_where_all_is_open() {
     finds_nothing(&service, &orders, &[]).await;
     // It makes up ids that nothing has; what is there is to be as described too.
     let dead = service.get("/dead_letters").await.json()[0]["key"].clone();
-    let config = stack.scratch.path().join("schemathesis.toml");
+    let config = stack.temp_dir.path().join("schemathesis.toml");
     let ids = format!("[parameters]\n\"path.id\" = \"{}\"\n\"path.key\" = {dead}\n", service.ids().await[0]);
     std::fs::write(&config, ids).unwrap();
     let config = config.to_str().unwrap();
@@ -62,7 +62,7 @@ async fn finds_nothing_where_documents_are_served_as_they_came() {
         let service = stack.serve(&[settings, ("SEARCH", "order_uid")]).await;
         stack.publish(&AS_THEY_CAME).await;
         service.wait_len(AS_THEY_CAME.len() as u64).await;
-        let config = stack.scratch.path().join("schemathesis.toml");
+        let config = stack.temp_dir.path().join("schemathesis.toml");
         let id = service.ids().await[1].clone();
         std::fs::write(&config, format!("[parameters]\n\"path.id\" = \"{id}\"\n")).unwrap();
         let more = [&SOME[..], &["--include-path-regex", "^/orders?(/|$)"]].concat();

@@ -158,8 +158,8 @@ fn a_variable_that_cant_be_used_is_named() {
 
 #[test]
 fn files_of_secrets_are_named_where_they_cant_be_used() {
-    let scratch = devstack::Scratch::new().unwrap();
-    let empty = scratch.path().join("empty");
+    let temp_dir = devstack::TempDir::new().unwrap();
+    let empty = temp_dir.path().join("empty");
     std::fs::write(&empty, "\n").unwrap();
     let taken = Taken::new();
     let addr = taken.addr();

@@ -24,7 +24,7 @@ async fn asked(service: &Service, path: &str, cookie: &str) -> StatusCode {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_sign_in_is_good_at_three_processes_until_its_token_goes() {
     let stack = Stack::new();
-    let file = stack.scratch.path().join("tokens");
+    let file = stack.temp_dir.path().join("tokens");
     std::fs::write(&file, "ops:a-long-enough-token-1,a-long-enough-token-2").unwrap();
     let mut services = Vec::new();
     for _ in 0..3 {

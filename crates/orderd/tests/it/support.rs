@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use async_nats::jetstream;
 use bytes::Bytes;
-use devstack::{Launch, Nats, NatsOptions, Postgres, PostgresOptions, Process, Scratch, Signal};
+use devstack::{Launch, Nats, NatsOptions, Postgres, PostgresOptions, Process, TempDir, Signal};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1;
 use hyper::{HeaderMap, Request, StatusCode};
@@ -27,7 +27,7 @@ const ASKED_AGAIN: usize = 5;
 pub(crate) struct Stack {
     pub(crate) postgres: Postgres,
     pub(crate) nats: Nats,
-    pub(crate) scratch: Scratch,
+    pub(crate) temp_dir: TempDir,
     /// The `orderd` that is run.
     pub(crate) program: PathBuf,
 }
@@ -57,7 +57,7 @@ impl Stack {
         Self {
             postgres: Postgres::temporary(PostgresOptions::quick()).unwrap(),
             nats: Nats::temporary(NatsOptions::default()).unwrap(),
-            scratch: Scratch::new().unwrap(),
+            temp_dir: TempDir::new().unwrap(),
             program: env!("CARGO_BIN_EXE_orderd").into(),
         }
     }
@@ -86,12 +86,12 @@ impl Stack {
 
     /// The same with flags.
     pub(crate) async fn start_with(&self, flags: &[&str], env: &[(&str, &str)]) -> Service {
-        let mut launch = Launch::new("orderd", &self.program, self.scratch.path());
+        let mut launch = Launch::new("orderd", &self.program, self.temp_dir.path());
         launch.args = std::iter::once("serve").chain(flags.iter().copied()).map(Into::into).collect();
         launch.envs = self.env().into_iter().map(|(name, value)| (name.into(), value.into())).collect();
         launch.envs.extend(env.iter().map(|(name, value)| (name.into(), value.into())));
         let log = format!("orderd-{}.log", uid());
-        launch.log = Some(self.scratch.path().join(log));
+        launch.log = Some(self.temp_dir.path().join(log));
         let process = Process::spawn(launch).unwrap();
         let addr = eventually("orderd listens", async || listening(&process.log())).await;
         Service { process, addr }

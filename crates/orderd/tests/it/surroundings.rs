@@ -54,7 +54,7 @@ async fn a_stream_that_the_account_refuses_comes_with_the_command_that_makes_it(
 async fn an_nkey_logs_in_and_a_failure_names_the_server() {
     let user = nkeys::KeyPair::new_user();
     let stack = stack(&format!("authorization {{ users [{{ nkey: {} }}] }}", user.public_key()));
-    let (file, seed) = (stack.scratch.path().join("seed"), user.seed().unwrap());
+    let (file, seed) = (stack.temp_dir.path().join("seed"), user.seed().unwrap());
     std::fs::write(&file, &seed).unwrap();
     let service = stack.serve(&[("NATS_NKEY_FILE", file.to_str().unwrap())]).await;
     let sent = stack.run(&["publish", "--nats-nkey", &seed], "").await;
@@ -76,8 +76,8 @@ fn leaf_port(hub: &Nats) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leaf_node_without_jetstream_reaches_that_of_its_hub() {
-    let scratch = devstack::Scratch::new().unwrap();
-    let store = scratch.path().display();
+    let temp_dir = devstack::TempDir::new().unwrap();
+    let store = temp_dir.path().display();
     let without = |extra_config: String| {
         let options = NatsOptions { jetstream: false, extra_config, ..NatsOptions::default() };
         Nats::temporary(options).unwrap()

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
-use devstack::{Launch, Process, Scratch};
+use devstack::{Launch, Process, TempDir};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1;
 use hyper::{Method, Request};
@@ -25,7 +25,7 @@ pub(crate) struct Browser {
     /// The browser's own process; the driver is another.
     pid: u64,
     driver: Process,
-    _scratch: Scratch,
+    _temp_dir: TempDir,
 }
 
 impl Browser {
@@ -33,16 +33,16 @@ impl Browser {
     pub(crate) async fn new() -> Self {
         let program =
             devstack::tools::find_chromedriver().expect("chromedriver: `cargo xtask test` installs it");
-        let scratch = Scratch::new().unwrap();
-        let mut launch = Launch::new("chromedriver", program, scratch.path());
+        let temp_dir = TempDir::new().unwrap();
+        let mut launch = Launch::new("chromedriver", program, temp_dir.path());
         launch.args = vec!["--port=0".into()];
         // Where the profile is made, so that it goes with the rest.
-        launch.envs = vec![("TMPDIR".into(), scratch.path().into())];
-        launch.log = Some(scratch.path().join("chromedriver.log"));
+        launch.envs = vec![("TMPDIR".into(), temp_dir.path().into())];
+        launch.log = Some(temp_dir.path().join("chromedriver.log"));
         let driver = Process::spawn(launch).unwrap();
         let port = eventually("chromedriver listens", async || port(&driver.log())).await;
         let addr = SocketAddr::from(([127, 0, 0, 1], port));
-        let mut browser = Self { addr, session: String::new(), pid: 0, driver, _scratch: scratch };
+        let mut browser = Self { addr, session: String::new(), pid: 0, driver, _temp_dir: temp_dir };
         let asked = json!({ "capabilities": { "alwaysMatch": wanted() } });
         // The driver has its own time limits for a browser to start, which a busy machine exceeds.
         let mut made = Err(Value::Null);

@@ -99,13 +99,13 @@ mod tests {
 
     #[test]
     fn age_is_that_of_the_commit() {
-        let scratch = devstack::Scratch::new().unwrap();
-        fs::create_dir(scratch.path().join("crates")).unwrap();
-        let advisories = Advisories::of(scratch.path(), "abc 86400 1970-01-02\n", BTreeSet::new()).unwrap();
+        let temp_dir = devstack::TempDir::new().unwrap();
+        fs::create_dir(temp_dir.path().join("crates")).unwrap();
+        let advisories = Advisories::of(temp_dir.path(), "abc 86400 1970-01-02\n", BTreeSet::new()).unwrap();
         let at = |days: u64| SystemTime::UNIX_EPOCH + Duration::from_secs(days * 86400);
         assert_eq!([1, 2, 40].map(|days| advisories.age_in_days(at(days))), [0, 1, 39]);
         // A clock that is behind.
         assert_eq!(advisories.age_in_days(at(0)), 0);
-        assert!(Advisories::of(scratch.path(), "abc\n", BTreeSet::new()).is_err());
+        assert!(Advisories::of(temp_dir.path(), "abc\n", BTreeSet::new()).is_err());
     }
 }

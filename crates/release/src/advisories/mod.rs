@@ -136,8 +136,8 @@ mod tests {
 
     /// What is said of a lock file with these crates, where the database has these advisories.
     fn said(locked: &[(&str, &str)], prepare: impl Fn(&Path)) -> Result<String> {
-        let scratch = devstack::Scratch::new().unwrap();
-        let dir = scratch.path();
+        let temp_dir = devstack::TempDir::new().unwrap();
+        let dir = temp_dir.path();
         fs::create_dir(dir.join("crates")).unwrap();
         fs::write(dir.join("commit"), "abc 1700000000 2023-11-14\n").unwrap();
         fs::write(dir.join("names"), "known\nother\n").unwrap();

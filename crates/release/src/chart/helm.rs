@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context, Result, ensure};
-use devstack::{Scratch, tools};
+use devstack::{TempDir, tools};
 use serde_json::Value;
 
 use super::documents::Documents;
@@ -18,14 +18,14 @@ pub(super) struct Helm {
     program: PathBuf,
     python: PathBuf,
     /// Private folders, so that nothing of the user's is read or written.
-    home: Scratch,
+    home: TempDir,
 }
 
 impl Helm {
     pub(super) fn ready() -> Result<Self> {
         let program = tools::ensure_helm(&mut say)?;
         let python = tools::ensure_kubernetes_schemas(&mut say)?;
-        Ok(Self { program, python, home: Scratch::new()? })
+        Ok(Self { program, python, home: TempDir::new()? })
     }
 
     pub(super) fn chart() -> PathBuf {
@@ -105,8 +105,8 @@ impl Helm {
 
 /// Runs a program with a text on its stdin. The text waits in a file: a pipe might be full in both directions.
 fn fed(mut program: Command, input: &str) -> Result<Output> {
-    let scratch = Scratch::new()?;
-    let path = scratch.path().join("input");
+    let temp_dir = TempDir::new()?;
+    let path = temp_dir.path().join("input");
     std::fs::File::create(&path)?.write_all(input.as_bytes())?;
     Ok(program.stdin(std::fs::File::open(&path)?).output()?)
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
-use devstack::{Scratch, tools};
+use devstack::{TempDir, tools};
 
 use super::Built;
 use super::release::Release;
@@ -21,14 +21,14 @@ pub(super) fn texts(built: &[Built], release: &Release) -> Result<Texts> {
     let native = built.iter().find(|built| built.target.is_native());
     let native =
         native.context("the manual is the program's own: build for this machine's architecture as well")?;
-    let scratch = Scratch::new()?;
-    let program = scratch.path().join("orderd");
+    let temp_dir = TempDir::new()?;
+    let program = temp_dir.path().join("orderd");
     std::fs::write(&program, &native.program)?;
     std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
     let version = String::from_utf8(said(&program, &["--version"])?)?;
     let wanted = format!("orderd {} ({})\n", release.version, release.revision);
     ensure!(version == wanted, "the program says that it is {version:?}, not {wanted:?}");
-    let pages = scratch.path().join("pages");
+    let pages = temp_dir.path().join("pages");
     std::fs::create_dir(&pages)?;
     said(&program, &["manual", &pages.display().to_string()])?;
     let mut manual = Vec::new();

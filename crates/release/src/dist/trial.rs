@@ -6,7 +6,7 @@ mod debian;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use devstack::{Scratch, tools};
+use devstack::{TempDir, tools};
 
 use super::release::Release;
 use super::{Built, deb};
@@ -30,8 +30,8 @@ pub(super) fn run(out: &Path, release: &Release, built: &[Built]) -> Result<()> 
 /// A program of another architecture says at least which it is.
 fn emulate(built: &Built, release: &Release) -> Result<()> {
     let qemu = tools::ensure_qemu(built.target.arch, &mut say)?;
-    let scratch = Scratch::new()?;
-    let program = scratch.path().join("orderd");
+    let temp_dir = TempDir::new()?;
+    let program = temp_dir.path().join("orderd");
     std::fs::write(&program, &built.program)?;
     std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
     let output = std::process::Command::new(qemu).arg(&program).arg("--version").output();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use devstack::{
-    Launch, Nats, NatsOptions, Postgres, PostgresOptions, Process, Scratch, Signal, free_port, wait_for,
+    Launch, Nats, NatsOptions, Postgres, PostgresOptions, Process, TempDir, Signal, free_port, wait_for,
 };
 
 use super::podman::Podman;
@@ -23,7 +23,7 @@ struct Trial<'a> {
     podman: &'a Podman,
     image: &'a str,
     name: String,
-    scratch: Scratch,
+    temp_dir: TempDir,
     postgres: Postgres,
     http: u16,
 }
@@ -34,7 +34,7 @@ pub(super) fn run(podman: &Podman, image: &str) -> Result<()> {
     let extra_config = "authorization { user: orderd, password: \"p@ss\" }".to_owned();
     let nats = Nats::temporary(NatsOptions { extra_config, ..NatsOptions::default() })?;
     let name = format!("orderd-trial-{}", std::process::id());
-    let trial = Trial { podman, image, name, scratch: Scratch::new()?, postgres, http: free_port() };
+    let trial = Trial { podman, image, name, temp_dir: TempDir::new()?, postgres, http: free_port() };
     trial.write_secrets(&nats)?;
     let mut service = trial.start()?;
     let tried = trial.answers().and_then(|()| trial.is_locked_up());
@@ -54,7 +54,7 @@ impl Trial<'_> {
         for (name, text) in
             [("http_token", "secret"), ("nats_url", nats.as_str()), ("postgres_password", "a p@ss/word")]
         {
-            let file = self.scratch.path().join(name);
+            let file = self.temp_dir.path().join(name);
             fs::write(&file, format!("{text}\n"))?;
             fs::set_permissions(&file, fs::Permissions::from_mode(0o644))?;
         }
@@ -84,7 +84,7 @@ impl Trial<'_> {
         // Podman leaves the timer to systemd; we run the check ourselves.
         flags.push("--health-interval=disable".into());
         for secret in ["http_token", "nats_url", "postgres_password"] {
-            let file = self.scratch.path().join(secret);
+            let file = self.temp_dir.path().join(secret);
             flags.push(format!("--volume={}:/run/secrets/{secret}:ro", file.display()));
         }
         flags.extend(settings.iter().map(|setting| format!("--env={setting}")));
@@ -94,11 +94,11 @@ impl Trial<'_> {
     fn start(&self) -> Result<Process> {
         let mut command = self.podman.command("run");
         command.args(self.flags()).args(["--name", &self.name, self.image]);
-        let mut launch = Launch::new("the image", command.get_program(), self.scratch.path());
+        let mut launch = Launch::new("the image", command.get_program(), self.temp_dir.path());
         launch.args = command.get_args().map(Into::into).collect();
         let envs = command.get_envs().filter_map(|(name, value)| Some((name.into(), value?.into())));
         launch.envs = envs.collect();
-        launch.log = Some(self.scratch.path().join("log"));
+        launch.log = Some(self.temp_dir.path().join("log"));
         launch.patience = STOP;
         Ok(Process::spawn(launch)?)
     }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use devstack::{Launch, Process, Scratch, Signal, free_port, tools, wait_for};
+use devstack::{Launch, Process, TempDir, Signal, free_port, tools, wait_for};
 
 use super::words::{cargo_xtask, set_for_tests};
 use crate::support::{LIMIT, eventually};
@@ -17,7 +17,7 @@ const STARTED: Duration = Duration::from_secs(300);
 /// What `cargo xtask up` runs.
 pub(super) struct Up {
     process: Process,
-    scratch: Scratch,
+    temp_dir: TempDir,
     ports: Ports,
 }
 
@@ -30,13 +30,13 @@ struct Ports {
 impl Up {
     /// Starts it on free ports, with the program under test.
     pub(super) fn start() -> Self {
-        let scratch = Scratch::new().unwrap();
+        let temp_dir = TempDir::new().unwrap();
         let ports = Ports { http: free_port(), postgres: free_port(), nats: free_port() };
         // Building it may take longer than starting.
         assert!(cargo_xtask().arg("--help").output().unwrap().status.success());
         let mut launch = Launch::new("cargo xtask up", env!("CARGO"), tools::workspace());
         let flags: [(&str, OsString); 5] = [
-            ("--data-dir", scratch.path().join("data").into()),
+            ("--data-dir", temp_dir.path().join("data").into()),
             ("--program", env!("CARGO_BIN_EXE_orderd").into()),
             ("--http-addr", format!("127.0.0.1:{}", ports.http).into()),
             ("--pg-port", ports.postgres.to_string().into()),
@@ -45,10 +45,10 @@ impl Up {
         launch.args = vec!["xtask".into(), "up".into()];
         launch.args.extend(flags.into_iter().flat_map(|(flag, value)| [flag.into(), value]));
         launch.unset = set_for_tests().collect();
-        launch.log = Some(scratch.path().join("up.log"));
+        launch.log = Some(temp_dir.path().join("up.log"));
         // As long as `up` itself waits for what it stops.
         launch.patience = LIMIT;
-        let up = Self { process: Process::spawn(launch).unwrap(), scratch, ports };
+        let up = Self { process: Process::spawn(launch).unwrap(), temp_dir, ports };
         let ready = format!("ready http://127.0.0.1:{}", up.ports.http);
         assert!(wait_for(STARTED, || up.process.log().contains(&ready)), "{}", up.process.log());
         up.make_folder();
@@ -57,7 +57,7 @@ impl Up {
 
     /// Where commands are run: a clone of the workspace as far as they need it, in which they can make files.
     fn folder(&self) -> PathBuf {
-        self.scratch.path().join("clone")
+        self.temp_dir.path().join("clone")
     }
 
     fn make_folder(&self) {
@@ -116,7 +116,7 @@ impl Up {
             .join(":");
         bash.env("PATH", format!("{}/bin:{path}:{others}", self.folder().display()));
         bash.env("CURL_HOME", self.folder()).env("PSQLRC", self.folder().join(".psqlrc"));
-        bash.env("CARGO_ALIAS_XTASK", alias).env("ORDERD_DATA_DIR", self.scratch.path().join("data"));
+        bash.env("CARGO_ALIAS_XTASK", alias).env("ORDERD_DATA_DIR", self.temp_dir.path().join("data"));
         bash.env("HTTP_ADDR", format!("127.0.0.1:{http}")).env("NATS_PORT", nats.to_string());
         bash.env("PG_PORT", postgres.to_string()).env("PGPORT", postgres.to_string());
         bash.env("PGHOST", "127.0.0.1").env("PGUSER", "postgres");

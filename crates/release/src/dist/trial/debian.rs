@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use devstack::{
-    Launch, Nats, NatsOptions, Postgres, PostgresOptions, Process, Scratch, Signal, free_port, tools,
+    Launch, Nats, NatsOptions, Postgres, PostgresOptions, Process, TempDir, Signal, free_port, tools,
     wait_for,
 };
 
@@ -63,16 +63,16 @@ fn upgrade(debian: &Debian) -> Result<()> {
 fn serve(debian: &Debian) -> Result<()> {
     let postgres = Postgres::temporary(PostgresOptions::quick())?;
     let nats = Nats::temporary(NatsOptions::default())?;
-    let scratch = Scratch::new()?;
+    let temp_dir = TempDir::new()?;
     let http = free_port();
     let settings = [
         format!("HTTP_ADDR=127.0.0.1:{http}"),
         format!("NATS_PORT={}", nats.port()),
         format!("PG_PORT={}", postgres.port()),
     ];
-    let mut launch = Launch::new("the installed orderd", "chroot", scratch.path());
+    let mut launch = Launch::new("the installed orderd", "chroot", temp_dir.path());
     launch.args = debian.arguments(&settings, &["orderd", "serve"]).into_iter().map(Into::into).collect();
-    launch.log = Some(scratch.path().join("log"));
+    launch.log = Some(temp_dir.path().join("log"));
     launch.patience = STOP;
     let mut service = Process::spawn(launch)?;
     let orderd = |args: &[&str]| debian.run_with(&settings, args);

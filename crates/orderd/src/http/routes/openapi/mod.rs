@@ -332,17 +332,17 @@ mod tests {
     }
 
     /// A file of a model, for as long as the test runs.
-    fn model(name: &str, json: &str) -> (devstack::Scratch, String) {
-        let scratch = devstack::Scratch::new().unwrap();
-        let file = scratch.path().join(name);
+    fn model(name: &str, json: &str) -> (devstack::TempDir, String) {
+        let temp_dir = devstack::TempDir::new().unwrap();
+        let file = temp_dir.path().join(name);
         std::fs::write(&file, json).unwrap();
         let file = file.display().to_string();
-        (scratch, file)
+        (temp_dir, file)
     }
 
     #[test]
     fn member_with_the_name_of_a_parameter_has_a_prefix() {
-        let (_scratch, file) = model("parcel.json", r#"{"from": "x", "weight": 1.5, "n": 1, "is": true}"#);
+        let (_temp_dir, file) = model("parcel.json", r#"{"from": "x", "weight": 1.5, "n": 1, "is": true}"#);
         let api = served(&["--model", &file, "--search", "from,weight,n,is"]);
         let members = ["$.from string", "weight number", "n integer", "is boolean"];
         let others =
@@ -372,7 +372,7 @@ mod tests {
             ("entry", "EntryDocument"),
             ("посылка", "Document"),
         ] {
-            let (_scratch, file) = model("m.json", &json!({
+            let (_temp_dir, file) = model("m.json", &json!({
                 "$schema": "https://json-schema.org/draft/2020-12/schema", "title": name, "type": "object",
                 "properties": { "id": { "type": "string" } }, "required": ["id"],
             }).to_string());

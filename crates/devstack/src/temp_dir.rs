@@ -17,11 +17,11 @@ static NEXT: AtomicU32 = AtomicU32::new(0);
 
 /// A temporary folder, removed when this is dropped.
 #[derive(Debug)]
-pub struct Scratch {
+pub struct TempDir {
     path: PathBuf,
 }
 
-impl Scratch {
+impl TempDir {
     /// A new, empty folder.
     pub fn new() -> Result<Self, Error> {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -41,7 +41,7 @@ impl Scratch {
     }
 }
 
-impl Drop for Scratch {
+impl Drop for TempDir {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.path);
     }
