@@ -94,7 +94,7 @@ impl Service {
             unset: ELSEWHERE.map(Into::into).to_vec(),
             port: addr.port(),
             log: Some(env.temp_dir.path().join("orderd.log")),
-            patience: Duration::from_secs(15),
+            grace: Duration::from_secs(15),
             ..Launch::new("orderd", program, env.temp_dir.path())
         })?;
         Ok(Self { process, addr, started })

@@ -9,7 +9,7 @@ pub mod breaker;
 pub mod cargo;
 mod error;
 mod process_tree;
-mod guard;
+mod reaper;
 mod nats;
 mod nats_cluster;
 mod ports;

@@ -1,9 +1,9 @@
 //! One server process: what PostgreSQL, NATS, Prometheus and the service have in common.
 //!
-//! The order of things is what makes it safe. The process is held at a gate until its guard knows
-//! its pid, so that there is no moment at which our death would leave it behind. At its end it is
-//! left unreaped until the guard is gone, so that the guard can never hit another process that got
-//! the same pid.
+//! The order of things is what makes it safe. The process is held at a gate until its reaper knows
+//! its pid, so that there is no moment at which our death would leave it behind. Its exit status is
+//! collected only once the reaper has ended: until then the kernel gives its pid to no other process,
+//! which the reaper could hit.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -16,7 +16,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, waitid};
 
 use crate::error::last_lines;
-use crate::guard::Guard;
+use crate::reaper::Reaper;
 use crate::process_tree::{self, ProcessIdentity};
 use crate::run_as::User;
 use crate::{Error, wait_for};
@@ -47,7 +47,7 @@ pub struct Launch {
     /// What ends it when it is dropped, or when we die.
     pub last_signal: Signal,
     /// How long after that signal SIGKILL follows.
-    pub patience: Duration,
+    pub grace: Duration,
 }
 
 impl Launch {
@@ -65,7 +65,7 @@ impl Launch {
             user: None,
             log: None,
             last_signal: Signal::TERM,
-            patience: Duration::from_secs(10),
+            grace: Duration::from_secs(10),
         }
     }
 }
@@ -76,27 +76,27 @@ pub struct Process {
     port: u16,
     child: Child,
     identity: ProcessIdentity,
-    guard: Guard,
+    reaper: Reaper,
     status: Option<ExitStatus>,
     log: Option<PathBuf>,
     log_start: u64,
     last_signal: Signal,
-    patience: Duration,
+    grace: Duration,
 }
 
 impl Process {
-    /// Starts it, guarded.
+    /// Starts it, with its reaper.
     pub fn spawn(launch: Launch) -> Result<Self, Error> {
         let (output, log_start) = output_of(launch.log.as_deref())?;
         let mut child = gated(&launch, output)?;
-        let guarded =
-            guard_over(&child, &launch).and_then(|guarded| open_gate(&mut child, &launch).map(|()| guarded));
-        let (identity, guard) = guarded.inspect_err(|_| {
+        let watched =
+            reaper_over(&child, &launch).and_then(|watched| open_gate(&mut child, &launch).map(|()| watched));
+        let (identity, reaper) = watched.inspect_err(|_| {
             let _ = child.kill();
             let _ = child.wait();
         })?;
-        let Launch { name, port, log, last_signal, patience, .. } = launch;
-        Ok(Self { name, port, child, identity, guard, status: None, log, log_start, last_signal, patience })
+        let Launch { name, port, log, last_signal, grace, .. } = launch;
+        Ok(Self { name, port, child, identity, reaper, status: None, log, log_start, last_signal, grace })
     }
 
     /// Its process id.
@@ -111,7 +111,7 @@ impl Process {
         }
     }
 
-    /// Whether it has ended; it stays unreaped until [`Process::wait`] has told its guard.
+    /// Whether it has ended. Its pid stays taken until [`Process::wait`] has ended its reaper.
     pub fn has_ended(&self) -> bool {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw);
@@ -121,20 +121,20 @@ impl Process {
     /// Its exit status if it ends within the limit.
     pub fn wait(&mut self, limit: Duration) -> Option<ExitStatus> {
         if self.status.is_none() && wait_for(limit, || self.has_ended()) {
-            self.guard.dismiss();
+            self.reaper.dismiss();
             self.status = self.child.wait().ok();
         }
         self.status
     }
 
-    /// Ends it by a signal, and by SIGKILL when that hasn't ended it within its patience.
+    /// Ends it by a signal, and by SIGKILL when that hasn't ended it within its grace period.
     pub fn end(&mut self, signal: Signal) -> Option<ExitStatus> {
         if self.status.is_none() {
             self.signal(signal);
             // A stopped process takes no other signal than SIGKILL before it is continued.
             self.signal(Signal::CONT);
         }
-        if self.wait(self.patience).is_none() {
+        if self.wait(self.grace).is_none() {
             self.signal(Signal::KILL);
         }
         self.wait(Duration::from_secs(30))
@@ -202,10 +202,10 @@ fn gated(launch: &Launch, output: Option<File>) -> Result<Child, Error> {
     command.spawn().map_err(Error::io(action))
 }
 
-fn guard_over(child: &Child, launch: &Launch) -> Result<(ProcessIdentity, Guard), Error> {
+fn reaper_over(child: &Child, launch: &Launch) -> Result<(ProcessIdentity, Reaper), Error> {
     let gone = || Error::failed(format!("start {}", launch.name), "it ended at once");
     let identity = ProcessIdentity::of(child.id()).ok_or_else(gone)?;
-    Ok((identity, Guard::over(identity, launch.last_signal, launch.patience)?))
+    Ok((identity, Reaper::over(identity, launch.last_signal, launch.grace)?))
 }
 
 fn open_gate(child: &mut Child, launch: &Launch) -> Result<(), Error> {

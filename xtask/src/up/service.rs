@@ -47,7 +47,7 @@ impl Service {
             envs: settings.iter().map(|(name, value)| (name.into(), value.into())).collect(),
             unset: ELSEWHERE.map(Into::into).to_vec(),
             port: address.port(),
-            patience: DRAIN_LIMIT,
+            grace: DRAIN_LIMIT,
             ..Launch::new("orderd", program, devstack::tools::workspace())
         })?;
         Ok(Self { process, address, start })

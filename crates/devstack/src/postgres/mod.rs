@@ -291,7 +291,7 @@ impl Postgres {
             log: Some(self.home.join("postgres.log")),
             // "Immediate": it ends its backends and gives its shared memory back, without a checkpoint.
             last_signal: Signal::QUIT,
-            patience: Duration::from_secs(8),
+            grace: Duration::from_secs(8),
             ..Launch::new("PostgreSQL", self.programs.join("postgres"), &self.home)
         })?;
         wait_until(START_LIMIT, "PostgreSQL accepts connections", || {

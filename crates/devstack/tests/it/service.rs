@@ -41,8 +41,8 @@ fn process_that_is_stopped_may_clean_up_before_it_ends() {
 fn process_that_ignores_the_stop_is_killed() {
     let temp_dir = TempDir::new().unwrap();
     let script = "trap '' TERM; echo ready; while :; do sleep 0.01; done";
-    let patience = Duration::from_millis(50);
-    let mut process = Process::spawn(Launch { patience, ..shell(script, &temp_dir) }).unwrap();
+    let grace = Duration::from_millis(50);
+    let mut process = Process::spawn(Launch { grace, ..shell(script, &temp_dir) }).unwrap();
     assert!(devstack::wait_for(LIMIT, || process.log().contains("ready")));
     assert_eq!(process.end(Signal::TERM).unwrap().code(), None);
 }

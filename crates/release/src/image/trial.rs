@@ -99,7 +99,7 @@ impl Trial<'_> {
         let envs = command.get_envs().filter_map(|(name, value)| Some((name.into(), value?.into())));
         launch.envs = envs.collect();
         launch.log = Some(self.temp_dir.path().join("log"));
-        launch.patience = STOP;
+        launch.grace = STOP;
         Ok(Process::spawn(launch)?)
     }
 

@@ -47,7 +47,7 @@ impl Up {
         launch.unset = set_for_tests().collect();
         launch.log = Some(temp_dir.path().join("up.log"));
         // As long as `up` itself waits for what it stops.
-        launch.patience = LIMIT;
+        launch.grace = LIMIT;
         let up = Self { process: Process::spawn(launch).unwrap(), temp_dir, ports };
         let ready = format!("ready http://127.0.0.1:{}", up.ports.http);
         assert!(wait_for(STARTED, || up.process.log().contains(&ready)), "{}", up.process.log());

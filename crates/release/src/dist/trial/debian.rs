@@ -73,7 +73,7 @@ fn serve(debian: &Debian) -> Result<()> {
     let mut launch = Launch::new("the installed orderd", "chroot", temp_dir.path());
     launch.args = debian.arguments(&settings, &["orderd", "serve"]).into_iter().map(Into::into).collect();
     launch.log = Some(temp_dir.path().join("log"));
-    launch.patience = STOP;
+    launch.grace = STOP;
     let mut service = Process::spawn(launch)?;
     let orderd = |args: &[&str]| debian.run_with(&settings, args);
     let taken = || -> Result<()> {

@@ -1,6 +1,6 @@
 //! No server outlives the process that started it, even one killed with SIGKILL.
 //!
-//! A guard is a small shell that reads from a pipe of which we hold the other end. At our death,
+//! A reaper is a small shell that reads from a pipe of which we hold the other end. At our death,
 //! however it comes, the kernel closes that end, the shell reads the end of the file, and ends the
 //! server. `PR_SET_PDEATHSIG` would not do: it fires when the *thread* that started the server ends.
 
@@ -30,21 +30,21 @@ alive "$1" "$2" && kill -KILL "$1"
 "#;
 
 /// The shell that ends one server if we die.
-pub(crate) struct Guard {
+pub(crate) struct Reaper {
     shell: Child,
 }
 
-impl Guard {
-    /// Watches over a process: if ours dies, it gets the signal, and SIGKILL after `patience`.
-    pub(crate) fn over(process: ProcessIdentity, signal: Signal, patience: Duration) -> Result<Self, Error> {
+impl Reaper {
+    /// Watches over a process: if ours dies, it gets the signal, and SIGKILL after `grace`.
+    pub(crate) fn over(process: ProcessIdentity, signal: Signal, grace: Duration) -> Result<Self, Error> {
         let arguments = [
             process.pid.to_string(),
             process.start_time.to_string(),
             signal.as_raw().to_string(),
-            (patience.as_millis() / 100).to_string(),
+            (grace.as_millis() / 100).to_string(),
         ];
         let shell = Command::new("sh")
-            .args(["-c", SCRIPT, "guard"])
+            .args(["-c", SCRIPT, "reaper"])
             .args(arguments)
             .current_dir("/")
             .stdin(Stdio::piped())
@@ -53,11 +53,11 @@ impl Guard {
             // Ctrl-C at the terminal goes to the foreground group, of which it must not be part.
             .process_group(0)
             .spawn()
-            .map_err(Error::io("start the guard of a server"))?;
+            .map_err(Error::io("start the reaper of a server"))?;
         Ok(Self { shell })
     }
 
-    /// Ends the guard while the server's pid still belongs to the server.
+    /// Ends the reaper while the server's pid still belongs to the server.
     pub(crate) fn dismiss(&mut self) {
         if let Some(mut pipe) = self.shell.stdin.take() {
             let _ = pipe.write_all(b"done\n");
@@ -66,7 +66,7 @@ impl Guard {
     }
 }
 
-impl Drop for Guard {
+impl Drop for Reaper {
     fn drop(&mut self) {
         self.dismiss();
     }
