@@ -10,7 +10,7 @@ use orderd::fuzzing::Web;
 static WEB: LazyLock<Web> = LazyLock::new(|| Web::new().expect("the service can be put together"));
 
 fuzz_target!(|request: &[u8]| {
-    let answer = WEB.answer(request);
-    assert!(answer.is_empty() || answer.starts_with(b"HTTP/1."), "no answer of HTTP");
-    assert!(!answer.starts_with(b"HTTP/1.1 500"), "an error of ours");
+    let response = WEB.response_to(request);
+    assert!(response.is_empty() || response.starts_with(b"HTTP/1."), "no answer of HTTP");
+    assert!(!response.starts_with(b"HTTP/1.1 500"), "an error of ours");
 });

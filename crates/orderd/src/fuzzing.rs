@@ -18,8 +18,8 @@ use crate::pipeline::{ChannelDepths, Context};
 /// The key of the one order.
 pub const KEY: &str = "1700000000123456789-42";
 
-/// An answer that goes on, such as that of `/events`, is read for so long.
-const ANSWER_TIMEOUT: Duration = Duration::from_millis(20);
+/// A response that goes on, such as that of `/events`, is read for so long.
+const READ_TIMEOUT: Duration = Duration::from_millis(20);
 
 /// Neither NATS nor PostgreSQL listens there.
 const UNUSED_PORT: &str = "1";
@@ -50,17 +50,17 @@ impl Web {
     }
 
     /// What it answers to these bytes before it closes the connection.
-    pub fn answer(&self, request: &[u8]) -> Vec<u8> {
+    pub fn response_to(&self, request: &[u8]) -> Vec<u8> {
         self.runtime.block_on(async {
             let (mut client, server) = tokio::io::duplex(1 << 20);
             let served = tokio::spawn(http::serve_one(server, self.app.clone()));
-            let mut answer = Vec::new();
-            // What is closed early is closed; the answer says why.
+            let mut response = Vec::new();
+            // What is closed early is closed; the response says why.
             drop(client.write_all(request).await);
             drop(client.shutdown().await);
-            drop(tokio::time::timeout(ANSWER_TIMEOUT, client.read_to_end(&mut answer)).await);
+            drop(tokio::time::timeout(READ_TIMEOUT, client.read_to_end(&mut response)).await);
             served.abort();
-            answer
+            response
         })
     }
 }

@@ -1,5 +1,5 @@
-//! Answers that are large. A payload of a mebibyte can be an order of forty, for members that are left out are shown;
-//! and a client may read as slowly as the time for an answer allows. So only so many bytes wait at once for those
+//! Responses that are large. A payload of a mebibyte can be an order of forty, for members that are left out are shown;
+//! and a client may read as slowly as the time for a response allows. So only so many bytes wait at once for those
 //! who asked for them.
 
 use std::convert::Infallible;
@@ -19,13 +19,13 @@ use crate::http::routes::order::unavailable;
 /// What is longer is large, in bytes.
 pub(crate) const LARGE_BYTES: usize = 64 << 10;
 
-/// So many KiB of large answers wait at once; one alone may be longer.
+/// Maximum KiB of large responses that wait at once; a single response may be larger.
 const BUDGET_KIB: u32 = 128 << 10;
 
-/// How long a piece of an answer waits for room.
+/// How long a piece of a response waits for room.
 const BUDGET_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// ResponseBudget for large answers.
+/// Bounds how many bytes of large responses wait for slow readers at once.
 pub(crate) struct ResponseBudget(Arc<Semaphore>);
 
 impl ResponseBudget {
@@ -33,7 +33,7 @@ impl ResponseBudget {
         Self(Arc::new(Semaphore::new(BUDGET_KIB as usize)))
     }
 
-    /// The answer, which keeps its share of the budget until it is sent; or 503.
+    /// The response, which keeps its share of the budget until it is sent; or 503.
     pub(crate) fn json(&self, body: Vec<u8>) -> Response {
         if body.len() <= LARGE_BYTES {
             return json(body);
@@ -44,7 +44,7 @@ impl ResponseBudget {
         }
     }
 
-    /// Waits for room for a piece of an answer; `None`: no room became free in time.
+    /// Waits for room for a piece of a response; `None`: no room became free in time.
     pub(crate) async fn wait(&self, bytes: usize) -> Option<Option<OwnedSemaphorePermit>> {
         if bytes <= 2 * LARGE_BYTES {
             return Some(None);
@@ -97,7 +97,7 @@ mod tests {
         let room = ResponseBudget::new();
         let large = || room.json(vec![b' '; 40 << 20]);
         let mut waiting: Vec<_> = (0..3).map(|_| large()).collect();
-        assert!(waiting.iter().all(|answer| answer.status() == StatusCode::OK));
+        assert!(waiting.iter().all(|response| response.status() == StatusCode::OK));
         let refused = large();
         assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert!(refused.headers().contains_key("retry-after"));

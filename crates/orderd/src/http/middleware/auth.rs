@@ -127,9 +127,9 @@ mod tests {
                 let request = format!(
                     "GET /order/{KEY} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\n{more}\r\n"
                 );
-                let answer = web.answer(request.as_bytes());
-                let answer = String::from_utf8_lossy(&answer);
-                assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{request}: {answer}");
+                let response = web.response_to(request.as_bytes());
+                let response = String::from_utf8_lossy(&response);
+                assert!(response.starts_with(&format!("HTTP/1.1 {status} ")), "{request}: {response}");
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Compresses answers for clients that accept gzip.
+//! Compresses responses for clients that accept gzip.
 //!
 //! Not for `/order/{id}` and lists of ids, which mostly fit into one packet as they are, and not for `/events`:
 //! what is gathered to be compressed arrives late.
@@ -17,7 +17,7 @@ pub(crate) fn layer() -> CompressionLayer<SizeAbove> {
     CompressionLayer::new().compress_when(SizeAbove::new(MIN_COMPRESSED_BYTES))
 }
 
-/// Says that an answer depends on what the client accepts, also of one that is too short to be compressed, or a 304.
+/// Says that a response depends on what the client accepts, also of one that is too short to be compressed, or a 304.
 pub(crate) async fn vary(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();

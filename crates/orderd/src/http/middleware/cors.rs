@@ -8,7 +8,7 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 
 const ANY_ORIGIN: &str = "*";
 
-/// The router, with what browsers need to know on each answer.
+/// The router, with what browsers need to know on each response.
 pub(crate) fn allow(router: Router, origins: &[HeaderValue]) -> Router {
     if origins.is_empty() {
         return router;
@@ -28,15 +28,15 @@ pub(crate) fn allow(router: Router, origins: &[HeaderValue]) -> Router {
 mod tests {
     use crate::fuzzing::{KEY, Web};
 
-    /// Also where nothing in a request says that a page asks: caches go by what `Vary` says on each answer.
+    /// Also where nothing in a request says that a page asks: caches go by what `Vary` says on each response.
     #[test]
     fn what_pages_of_other_addresses_need_is_said_on_both_ways() {
         for origin in ["https://a.example", "*"] {
             let web = Web::with(&["--http-cors-origin", origin]).unwrap();
             let heads = ["", "expect: nothing\r\n"].map(|more| {
                 let request = format!("GET /order/{KEY} HTTP/1.1\r\nhost: localhost\r\n{more}\r\n");
-                let answer = String::from_utf8_lossy(&web.answer(request.as_bytes())).into_owned();
-                let head = answer.split("\r\n\r\n").next().unwrap_or_default();
+                let response = String::from_utf8_lossy(&web.response_to(request.as_bytes())).into_owned();
+                let head = response.split("\r\n\r\n").next().unwrap_or_default();
                 let lines = head.lines().filter(|line| !line.starts_with("date: ")).map(str::to_owned);
                 lines.collect::<Vec<_>>()
             });

@@ -154,16 +154,16 @@ mod tests {
         }
     }
 
-    /// The status of each answer, by the fast path where the request is plain, and by the routes.
+    /// The status of each response, by the fast path where the request is plain, and by the routes.
     fn statuses(web: &Web, request: &str) -> [String; 2] {
         let long = request.replacen("\r\n", "\r\nexpect: nothing\r\n", 1);
         [request, long.as_str()].map(|request| {
-            let answer = web.answer(request.as_bytes());
-            String::from_utf8_lossy(&answer).split(' ').nth(1).unwrap_or_default().to_owned()
+            let response = web.response_to(request.as_bytes());
+            String::from_utf8_lossy(&response).split(' ').nth(1).unwrap_or_default().to_owned()
         })
     }
 
-    fn is_answered_on_both_ways(web: &Web, head: &str, status: &str) {
+    fn is_answered_on_both_paths(web: &Web, head: &str, status: &str) {
         let by_value = ["/orders", "/order"].map(|path| format!("{path}?order_uid=b563feb7b2b84b6test"));
         for target in [format!("/order/{KEY}"), "/mem_len".into()].into_iter().chain(by_value) {
             let request = format!("GET {target} {head}\r\n\r\n");
@@ -180,7 +180,7 @@ mod tests {
             "HTTP/1.0",
             "HTTP/1.0\r\nhost: 127.0.0.1",
         ] {
-            is_answered_on_both_ways(&web, head, "200");
+            is_answered_on_both_paths(&web, head, "200");
         }
         for head in [
             "HTTP/1.1",
@@ -195,7 +195,7 @@ mod tests {
             "HTTP/1.1\r\n host: localhost",
             "HTTP/1.1\r\nhost: localhost\r\nfolded: a\r\n b",
         ] {
-            is_answered_on_both_ways(&web, head, "400");
+            is_answered_on_both_paths(&web, head, "400");
         }
         for target in ["/", "/healthz", "/nothing", "/events", "/session", "/openapi.json"] {
             let request = format!("GET {target} HTTP/1.1\r\n\r\n");
@@ -211,7 +211,7 @@ mod tests {
             "HTTP/1.1\r\nhost: localhost.evil.example:8090",
             "HTTP/1.1\r\nhost: ",
         ] {
-            is_answered_on_both_ways(&web, head, "421");
+            is_answered_on_both_paths(&web, head, "421");
         }
         let target = format!("GET http://evil.example/order/{KEY} HTTP/1.1\r\nhost: localhost\r\n\r\n");
         assert_eq!(statuses(&web, &target), ["421", "421"]);
@@ -252,8 +252,8 @@ mod tests {
         ] {
             for target in [format!("/order/{KEY}"), "/mem_len".into()] {
                 let request = format!("GET {target} HTTP/1.1\r\nhost: localhost\r\n{head}{hidden}");
-                let answer = String::from_utf8_lossy(&web.answer(request.as_bytes())).into_owned();
-                assert!(answer.matches("HTTP/1.").count() <= 1, "{request}: {answer}");
+                let response = String::from_utf8_lossy(&web.response_to(request.as_bytes())).into_owned();
+                assert!(response.matches("HTTP/1.").count() <= 1, "{request}: {response}");
             }
         }
     }

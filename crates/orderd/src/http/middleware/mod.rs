@@ -1,4 +1,4 @@
-//! What a request passes before its route: which host and origin it may come from, its token, and headers of every answer.
+//! What a request passes before its route: which host and origin it may come from, its token, and headers of every response.
 
 pub(crate) mod host;
 pub(crate) mod same_origin;

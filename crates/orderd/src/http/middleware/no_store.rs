@@ -5,14 +5,14 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::Response;
 
-/// Marks each answer so.
+/// Marks each response so.
 pub(crate) async fn keep_out_of_caches(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     mark(response.headers_mut());
     response
 }
 
-/// Marks one answer.
+/// Marks one response.
 pub(crate) fn mark(headers: &mut HeaderMap) {
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
 }
@@ -21,11 +21,11 @@ pub(crate) fn mark(headers: &mut HeaderMap) {
 mod tests {
     use crate::fuzzing::{KEY, Web};
 
-    /// The head of an answer. Those that need NATS are not asked for: it is not there.
+    /// The head of a response. Those that need NATS are not asked for: it is not there.
     fn head(web: &Web, target: &str, more: &str) -> String {
         let request = format!("GET {target} HTTP/1.1\r\nhost: localhost\r\n{more}\r\n");
-        let answer = String::from_utf8_lossy(&web.answer(request.as_bytes())).into_owned();
-        answer.split("\r\n\r\n").next().unwrap_or_default().to_owned()
+        let response = String::from_utf8_lossy(&web.response_to(request.as_bytes())).into_owned();
+        response.split("\r\n\r\n").next().unwrap_or_default().to_owned()
     }
 
     #[test]

@@ -75,8 +75,8 @@ impl DeadLettersApi {
             let _place = self.requests.acquire().await?;
             question(&self.store).await
         };
-        let answer = tokio::time::timeout(NATS_TIMEOUT, asked).await;
-        answer.map_err(anyhow::Error::from).flatten().map_err(|error| unanswered(&error))
+        let response = tokio::time::timeout(NATS_TIMEOUT, asked).await;
+        response.map_err(anyhow::Error::from).flatten().map_err(|error| nats_unavailable(&error))
     }
 
     /// What becomes of it.
@@ -88,7 +88,7 @@ impl DeadLettersApi {
             send_again(&self.store, letters, document, here, OUTCOME_TIMEOUT, || {}).await
         };
         let sent = tokio::time::timeout(2 * OUTCOME_TIMEOUT, sent).await;
-        let mut outcomes = sent.map_err(anyhow::Error::from).flatten().map_err(|error| unanswered(&error))?;
+        let mut outcomes = sent.map_err(anyhow::Error::from).flatten().map_err(|error| nats_unavailable(&error))?;
         Ok(outcomes.remove(&letter.key).unwrap_or(Outcome::Undecided))
     }
 }
@@ -146,16 +146,16 @@ async fn replay(
     let outcome = app.dead_letters.send_again(letter, document).await?;
     deed.became(outcome.as_str());
     let status = match outcome {
-        // What was asked for is done: it was sent, and the answer says what became of it.
+        // What was asked for is done: it was sent, and the response says what became of it.
         Outcome::TakenIn | Outcome::Refused(_) => StatusCode::OK,
         Outcome::Undecided => StatusCode::ACCEPTED,
         Outcome::Gone => return Err(missing()),
         Outcome::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
         Outcome::NotSent(_) => StatusCode::BAD_GATEWAY,
     };
-    let mut answer = fresh(&outcome.describe(&key));
-    *answer.status_mut() = status;
-    Ok(answer)
+    let mut response = fresh(&outcome.describe(&key));
+    *response.status_mut() = status;
+    Ok(response)
 }
 
 fn fresh(body: &Value) -> Response {
@@ -168,7 +168,7 @@ fn missing() -> Response {
     text(StatusCode::NOT_FOUND, "404 there is no such dead letter")
 }
 
-fn unanswered(error: &anyhow::Error) -> Response {
+fn nats_unavailable(error: &anyhow::Error) -> Response {
     tracing::debug!(error = format!("{error:#}"), "can't ask for dead letters");
     let mut response = text(StatusCode::SERVICE_UNAVAILABLE, "503 NATS can't be asked now");
     response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));

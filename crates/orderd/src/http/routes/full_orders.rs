@@ -26,7 +26,7 @@ const PIECE_SLACK_BYTES: usize = 2048;
 const MAX_ROWS: usize = 64;
 
 /// The documents of these ids. One that has left meanwhile is left out.
-pub(crate) async fn answer(app: Arc<App>, ids: Vec<String>) -> Response {
+pub(crate) async fn respond(app: Arc<App>, ids: Vec<String>) -> Response {
     let mut documents = Documents {
         app,
         ids: ids.into_iter(),

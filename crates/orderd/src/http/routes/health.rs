@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::health::{Health, Part};
-use crate::http::{App, json as json_answer};
+use crate::http::{App, json as json_response};
 
 /// What `/readyz` is asked.
 #[derive(Deserialize)]
@@ -65,7 +65,7 @@ fn report(app: &App, good: bool) -> Response {
         "name": table.as_ref().and_then(|table| table.writer.as_deref()),
         "self": table.as_ref().is_some_and(|table| table.is_self),
     });
-    let mut response = json_answer(body.to_string().into_bytes());
+    let mut response = json_response(body.to_string().into_bytes());
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     let status = if good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, response).into_response()

@@ -24,32 +24,32 @@ pub(crate) async fn newest(State(app): State<Arc<App>>, Query(pairs): Query<Pair
             let members = query::all(&app.settings.search, &[]);
             refused(&format!("{} {name} is found by a value of one of these: {members}", article(name)))
         }
-        Ok(criteria) => answer(&app, criteria).await,
+        Ok(criteria) => respond(&app, criteria).await,
         Err(wrong) => refused(&wrong),
     }
 }
 
 /// The newest order with these values.
-pub(crate) async fn answer(app: &App, criteria: Vec<Criterion>) -> Response {
+pub(crate) async fn respond(app: &App, criteria: Vec<Criterion>) -> Response {
     let query = cache::Query::newest(criteria, 1);
     for _ in 0..MAX_TRIES {
         let found = match find(app, &query).await {
             Ok(found) => found,
-            Err(answer) => return answer,
+            Err(response) => return response,
         };
         let Some(id) = found.ids.first() else {
             return text(StatusCode::NOT_FOUND, "404 resource not found");
         };
-        let mut answer = order::answer(app, id).await;
-        if answer.status() == StatusCode::NOT_FOUND {
+        let mut response = order::respond(app, id).await;
+        if response.status() == StatusCode::NOT_FOUND {
             continue;
         }
-        if answer.status() == StatusCode::OK {
+        if response.status() == StatusCode::OK {
             // An address is ASCII.
             let at = HeaderValue::try_from(location(id).collect::<String>()).ok();
-            answer.headers_mut().extend(at.map(|at| (header::CONTENT_LOCATION, at)));
+            response.headers_mut().extend(at.map(|at| (header::CONTENT_LOCATION, at)));
         }
-        return answer;
+        return response;
     }
     unavailable("503 what was found has just left")
 }

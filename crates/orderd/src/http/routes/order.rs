@@ -15,10 +15,10 @@ const USUAL_JSON_BYTES: usize = 1024;
 
 /// The order as JSON. An id that memory doesn't know may still be in the table: 404 only when it is not.
 pub(crate) async fn order(State(app): State<Arc<App>>, Path(id): Path<String>) -> Response {
-    answer(&app, &id).await
+    respond(&app, &id).await
 }
 
-pub(crate) async fn answer(app: &App, id: &str) -> Response {
+pub(crate) async fn respond(app: &App, id: &str) -> Response {
     let mut body = Vec::with_capacity(USUAL_JSON_BYTES);
     match app.cache.write_json(id, &mut body) {
         Ok(Lookup::Hit) => app.large.json(body),

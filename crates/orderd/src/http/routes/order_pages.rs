@@ -23,13 +23,13 @@ pub(crate) async fn mem_len(State(app): State<Arc<App>>) -> Response {
 
 /// The last page.
 pub(crate) async fn last(State(app): State<Arc<App>>, asked: HeaderMap) -> Response {
-    answer(known(&app, None).await, &asked)
+    respond(known(&app, None).await, &asked)
 }
 
 /// Page `n`, from 1.
 pub(crate) async fn page(State(app): State<Arc<App>>, Path(n): Path<String>, asked: HeaderMap) -> Response {
     match n.parse() {
-        Ok(n) => answer(known(&app, Some(n)).await, &asked),
+        Ok(n) => respond(known(&app, Some(n)).await, &asked),
         Err(_) => text(StatusCode::NOT_FOUND, "404 page not found"),
     }
 }
@@ -46,7 +46,7 @@ async fn known(app: &App, n: Option<usize>) -> Option<Page> {
 }
 
 /// A full page seldom changes: a client that asks for it again gets 304.
-fn answer(page: Option<Page>, asked: &HeaderMap) -> Response {
+fn respond(page: Option<Page>, asked: &HeaderMap) -> Response {
     match page {
         None => unavailable("503 memory doesn't have the whole table yet"),
         Some(Page::Ids(ids)) => {

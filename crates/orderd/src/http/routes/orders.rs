@@ -15,26 +15,26 @@ use crate::http::{App, SEARCH, text};
 /// Ids, newest first unless asked otherwise. All criteria must match.
 pub(crate) async fn search(State(app): State<Arc<App>>, Query(pairs): Query<Pairs>) -> Response {
     match query::orders(&pairs, app.members()) {
-        Ok(asked) => answer(app, &asked, &pairs).await,
+        Ok(asked) => respond(app, &asked, &pairs).await,
         Err(wrong) => refused(&wrong),
     }
 }
 
-async fn answer(app: Arc<App>, asked: &OrdersQuery, pairs: &Pairs) -> Response {
+async fn respond(app: Arc<App>, asked: &OrdersQuery, pairs: &Pairs) -> Response {
     let found = match find(&app, &asked.query).await {
         Ok(found) => found,
-        Err(answer) => return answer,
+        Err(response) => return response,
     };
     let next = next_of(&found, pairs);
-    let mut answer =
-        if asked.full { full_orders::answer(app, found.ids).await } else { app.large.json(list(&found.ids)) };
-    if answer.status() == StatusCode::OK {
-        answer.headers_mut().extend(next.map(|next| (header::LINK, next)));
+    let mut response =
+        if asked.full { full_orders::respond(app, found.ids).await } else { app.large.json(list(&found.ids)) };
+    if response.status() == StatusCode::OK {
+        response.headers_mut().extend(next.map(|next| (header::LINK, next)));
     }
-    answer
+    response
 }
 
-/// What a query finds, or the answer that says why nothing can be said.
+/// What a query finds, or the response that says why there is no result.
 pub(crate) async fn find(app: &App, query: &cache::Query) -> Result<Matches, Response> {
     let was_whole = app.has_whole_table();
     match app.cache.search(query, &app.read_through).await {

@@ -50,24 +50,24 @@ pub(crate) async fn open(
         None => None,
     };
     let accepts = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
-    let mut answer = if accepts.contains("text/html") {
+    let mut response = if accepts.contains("text/html") {
         (StatusCode::SEE_OTHER, [(header::LOCATION, "./")]).into_response()
     } else {
         StatusCode::NO_CONTENT.into_response()
     };
     if let Some(cookie) = cookie.and_then(|cookie| cookie.parse().ok()) {
-        answer.headers_mut().insert(header::SET_COOKIE, cookie);
+        response.headers_mut().insert(header::SET_COOKIE, cookie);
     }
-    answer
+    response
 }
 
 /// A form comes within the time that a head has, or not at all: anybody may send one.
 pub(crate) async fn in_time(request: Request, next: Next) -> Response {
     match tokio::time::timeout(HEAD, next.run(request)).await {
-        Ok(answer) => answer,
+        Ok(response) => response,
         Err(_) => {
-            let answer = text(StatusCode::REQUEST_TIMEOUT, "408 request timeout");
-            ([(header::CONNECTION, "close")], answer).into_response()
+            let response = text(StatusCode::REQUEST_TIMEOUT, "408 request timeout");
+            ([(header::CONNECTION, "close")], response).into_response()
         }
     }
 }

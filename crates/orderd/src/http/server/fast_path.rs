@@ -23,22 +23,22 @@ use crate::http::routes::{newest_order, order, query};
 use crate::http::server::HEADERS;
 use crate::http::server::phase::CLOSE_NOTICE;
 
-/// Room for the requests that are read at once, and for an answer, which most need no more than.
+/// Room for the requests that are read at once, and for a response, which most need no more than.
 const READ_BUFFER_BYTES: usize = 4096;
-const ANSWER_BUFFER_BYTES: usize = 2048;
+const RESPONSE_BUFFER_BYTES: usize = 2048;
 
-/// Answers that are longer together are sent before the next one is made, and their room is not kept: many clients
+/// Responses that are longer together are sent before the next one is made, and their room is not kept: many clients
 /// may ask for many large orders and read none of them.
 const MAX_PIPELINED_BYTES: usize = 64 << 10;
 
 /// Answers what it can. Gives back what was read of the first request that it can't; `None` where the connection
 /// is done with and is to be closed.
-pub(crate) async fn answer<S>(stream: &mut S, app: &App, stop: &CancellationToken) -> Option<BytesMut>
+pub(crate) async fn serve<S>(stream: &mut S, app: &App, stop: &CancellationToken) -> Option<BytesMut>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let mut read = BytesMut::with_capacity(READ_BUFFER_BYTES);
-    let mut answers = PipelinedAnswers::new();
+    let mut responses = PipelinedResponses::new();
     let mut last = Instant::now();
     // Not reset for each request: that would cost more than the order does.
     let mut limit = app.settings.http_idle_timeout;
@@ -67,15 +67,15 @@ where
         last = Instant::now();
         while let Some(request) = plain(&read, app) {
             let text = |place: Range<usize>| std::str::from_utf8(&read[place]).unwrap_or_default();
-            // The last answer says that it is.
-            answers.ends = request.length == read.len() && app.health.is_draining();
+            // The last response says that it is.
+            responses.ends = request.length == read.len() && app.health.is_draining();
             match request.asked {
-                FastTarget::Order(id) => match answers.push(text(id.clone()), last, app) {
+                FastTarget::Order(id) => match responses.push(text(id.clone()), last, app) {
                     Lookup::Hit => {}
                     // What is before it is not held up, and what comes after it stays on this way.
                     Lookup::Evicted => {
-                        answers.send(stream).await?;
-                        if !answers.push_from_table(text(id), last, app).await {
+                        responses.send(stream).await?;
+                        if !responses.push_from_table(text(id), last, app).await {
                             break;
                         }
                     }
@@ -83,30 +83,30 @@ where
                 },
                 FastTarget::Newest(member, value) => {
                     let Ok(criterion) = app.members().criterion(member, text(value)) else { break };
-                    if !answers.push_newest(&criterion, last, app) {
-                        answers.send(stream).await?;
-                        if !answers.push_newest_from_table(criterion, last, app).await {
+                    if !responses.push_newest(&criterion, last, app) {
+                        responses.send(stream).await?;
+                        if !responses.push_newest_from_table(criterion, last, app).await {
                             break;
                         }
                     }
                 }
                 FastTarget::Search(member, value) => {
                     let Ok(criterion) = app.members().criterion(member, text(value)) else { break };
-                    if !answers.push_found(criterion, last, app) {
+                    if !responses.push_found(criterion, last, app) {
                         break;
                     }
                 }
             }
             read.advance(request.length);
-            if answers.ends {
-                answers.send(stream).await?;
+            if responses.ends {
+                responses.send(stream).await?;
                 return None;
             }
-            if answers.bytes.len() >= MAX_PIPELINED_BYTES {
-                answers.send(stream).await?;
+            if responses.bytes.len() >= MAX_PIPELINED_BYTES {
+                responses.send(stream).await?;
             }
         }
-        answers.send(stream).await?;
+        responses.send(stream).await?;
         if !read.is_empty() {
             return Some(read);
         }
@@ -130,16 +130,16 @@ enum FastTarget {
     Search(usize, Range<usize>),
 }
 
-/// A whole request by one who may ask, with nothing in it that would change the answer.
+/// A whole request by one who may ask, with nothing in it that would change the response.
 fn plain(read: &[u8], app: &App) -> Option<FastRequest> {
     let asked = asked(read, app)?;
     let mut headers = [httparse::EMPTY_HEADER; HEADERS];
     let mut request = httparse::Request::new(&mut headers);
     let Ok(httparse::Status::Complete(length)) = request.parse(read) else { return None };
-    // What pages of other addresses may see is said on each answer, by a layer of the routes.
+    // What pages of other addresses may see is said on each response, by a layer of the routes.
     let is_shared = !app.settings.cors_origins.is_empty();
     let is_plain =
-        request.version == Some(1) && !is_shared && request.headers.iter().all(leaves_the_answer_alone);
+        request.version == Some(1) && !is_shared && request.headers.iter().all(keeps_plain_response);
     let bearer = request.headers.iter().find(|header| header.name.eq_ignore_ascii_case("authorization"));
     let bearer = bearer.map(|header| header.value);
     (is_plain && is_for_us(request.headers, app) && auth::admits_bearer(app, bearer))
@@ -193,7 +193,7 @@ fn is_itself(byte: u8) -> bool {
 }
 
 /// Bodies, upgrades, the end of a connection, and other pages' questions are for the routes.
-fn leaves_the_answer_alone(header: &httparse::Header<'_>) -> bool {
+fn keeps_plain_response(header: &httparse::Header<'_>) -> bool {
     const SPECIAL: [&str; 5] = ["content-length", "transfer-encoding", "upgrade", "expect", "origin"];
     if header.name.eq_ignore_ascii_case("connection") {
         return header.value.eq_ignore_ascii_case(b"keep-alive");
@@ -201,27 +201,27 @@ fn leaves_the_answer_alone(header: &httparse::Header<'_>) -> bool {
     !SPECIAL.iter().any(|special| header.name.eq_ignore_ascii_case(special))
 }
 
-/// What an answer opens with.
+/// What a response opens with.
 const HEAD_OF_JSON: &str =
     "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nx-content-type-options: nosniff\r\n";
 
-/// The answers to the requests that came together.
-struct PipelinedAnswers {
+/// The responses to the requests that came together.
+struct PipelinedResponses {
     bytes: Vec<u8>,
     json: Vec<u8>,
-    /// Whether the next answer is the connection's last.
+    /// Whether the next response is the connection's last.
     ends: bool,
-    /// The second of `date`, and the rest of an answer's head in it.
+    /// The second of `date`, and the rest of a response's head in it.
     second: u64,
     date: String,
     head: String,
 }
 
-impl PipelinedAnswers {
+impl PipelinedResponses {
     fn new() -> Self {
         Self {
-            bytes: Vec::with_capacity(ANSWER_BUFFER_BYTES),
-            json: Vec::with_capacity(ANSWER_BUFFER_BYTES),
+            bytes: Vec::with_capacity(RESPONSE_BUFFER_BYTES),
+            json: Vec::with_capacity(RESPONSE_BUFFER_BYTES),
             ends: false,
             second: 0,
             date: String::new(),
@@ -287,46 +287,46 @@ impl PipelinedAnswers {
         true
     }
 
-    /// Begins an answer. Further lines of its head may follow.
+    /// Begins a response. Further lines of its head may follow.
     fn open(&mut self) {
         self.bytes.extend_from_slice(HEAD_OF_JSON.as_bytes());
     }
 
     /// Ends the head, and adds the JSON.
     fn close(&mut self) {
-        self.tell_date();
+        self.refresh_date();
         self.bytes.extend_from_slice(self.head.as_bytes());
         // Into memory, which doesn't fail.
         drop(write!(self.bytes, "{}\r\n{}\r\n", self.json.len(), connection(self.ends)));
         self.bytes.extend_from_slice(&self.json);
     }
 
-    /// Adds the answer of the routes to a request for an order that memory has no room for. `false`: it is large.
+    /// Adds the response of the routes to a request for an order that memory has no room for. `false`: it is large.
     async fn push_from_table(&mut self, id: &str, begun: Instant, app: &App) -> bool {
-        self.push_answer(order::from_table(app, id).await, crate::http::ORDER, begun, app).await
+        self.push_response(order::from_table(app, id).await, crate::http::ORDER, begun, app).await
     }
 
-    /// Adds the answer of the routes to a request for the newest order with a value. `false`: it is large.
+    /// Adds the response of the routes to a request for the newest order with a value. `false`: it is large.
     async fn push_newest_from_table(&mut self, criterion: Criterion, begun: Instant, app: &App) -> bool {
-        self.push_answer(newest_order::answer(app, vec![criterion]).await, crate::http::NEWEST, begun, app)
+        self.push_response(newest_order::respond(app, vec![criterion]).await, crate::http::NEWEST, begun, app)
             .await
     }
 
-    async fn push_answer(
+    async fn push_response(
         &mut self,
-        answer: Response,
+        response: Response,
         route: &'static str,
         begun: Instant,
         app: &App,
     ) -> bool {
-        let (mut head, body) = answer.into_parts();
+        let (mut head, body) = response.into_parts();
         no_store::mark(&mut head.headers);
         if body.size_hint().lower() > LARGE_BYTES as u64 {
             return false;
         }
         // It is in memory, so that it is all there.
         let body = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
-        self.tell_date();
+        self.refresh_date();
         self.bytes.extend_from_slice(format!("HTTP/1.1 {}\r\n", head.status).as_bytes());
         for (name, value) in &head.headers {
             let parts: [&[u8]; 4] = [name.as_ref(), b": ", value.as_bytes(), b"\r\n"];
@@ -353,7 +353,7 @@ impl PipelinedAnswers {
         Some(())
     }
 
-    fn tell_date(&mut self) {
+    fn refresh_date(&mut self) {
         let now = SystemTime::now();
         let second = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
         if second != self.second {
@@ -363,7 +363,7 @@ impl PipelinedAnswers {
     }
 }
 
-/// What an answer says of the connection.
+/// What a response says of the connection.
 fn connection(ends: bool) -> &'static str {
     if ends { "connection: close\r\n" } else { "" }
 }
@@ -385,7 +385,7 @@ mod tests {
         client.write_all(request.repeat(2).as_bytes()).await.unwrap();
         let mut received = [0; 1 << 14];
         tokio::select! {
-            left = answer(&mut server, &app, &stop) => panic!("it went on to hyper: {left:?}"),
+            left = serve(&mut server, &app, &stop) => panic!("it went on to hyper: {left:?}"),
             read = client.read(&mut received) => {
                 let text = String::from_utf8_lossy(&received[..read.unwrap()]);
                 assert_eq!(text.matches("HTTP/1.1 200 OK").count(), 2, "{text}");

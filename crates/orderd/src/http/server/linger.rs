@@ -1,5 +1,5 @@
 //! A connection that is closed in good order. Closed with bytes unread, the kernel resets it, and the client may lose an
-//! answer that it has not read yet. So our side ends first, and what still comes is read for a moment.
+//! response that it has not read yet. So our side ends first, and what still comes is read for a moment.
 
 use std::io;
 use std::pin::Pin;

@@ -41,14 +41,14 @@ use crate::http::{App, router};
 /// How long a client may take to send a request's head.
 pub(crate) const HEAD: Duration = Duration::from_secs(15);
 
-/// How long a client may leave an answer unread.
+/// How long a client may leave a response unread.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How much a request's head may have; more is answered by 431.
 pub(crate) const HEADERS: usize = 64;
 const MAX_HEAD_BYTES: usize = 32 << 10;
 
-/// How long answers that are under way may take once the service stops.
+/// How long responses that are under way may take once the service stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How long a client may take to agree on TLS.
@@ -79,7 +79,7 @@ fn http() -> http1::Builder {
     http.timer(TokioTimer::new())
         .header_read_timeout(None)
         .max_headers(HEADERS)
-        // A client that has said all it has to say still wants its answer.
+        // A client that has said all it has to say still wants its response.
         .half_close(true)
         // Not `pipeline_flush`: with it, hyper buffers a streamed body without bound for a client that doesn't read.
         .max_buf_size(MAX_HEAD_BYTES);
@@ -130,30 +130,30 @@ impl Server {
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(WRITE_TIMEOUT));
         let mut stream = LingeringClose::new(Box::pin(stream));
-        let Some(read) = fast_path::answer(&mut stream, &self.app, &self.stop).await else {
+        let Some(read) = fast_path::serve(&mut stream, &self.app, &self.stop).await else {
             // Fails where the client is gone.
             drop(stream.shutdown().await);
             return;
         };
         let (phase, idle) = (Phase::new(), self.app.settings.http_idle_timeout);
         let stream = TokioIo::new(PrefixedIo { read, stream, phase: phase.clone() });
-        let served = self.http.serve_connection(stream, service_fn(|request| self.answer(&phase, request)));
+        let served = self.http.serve_connection(stream, service_fn(|request| self.respond(&phase, request)));
         phase::until_closed(served, &phase, idle, &self.stop).await;
     }
 
-    /// Answers one request. While the service drains, each answer is the connection's last, and says so.
-    fn answer(
+    /// Answers one request. While the service drains, each response is the connection's last, and says so.
+    fn respond(
         &self,
         phase: &Phase,
         request: Request<Incoming>,
     ) -> impl Future<Output = Result<Response<Body>, Infallible>> + use<> {
-        let (answering, app, answer) = (phase.begin_answer(), self.app.clone(), self.routes.call(request));
+        let (responding, app, response) = (phase.begin_response(), self.app.clone(), self.routes.call(request));
         async move {
-            let mut response = answer.await?;
+            let mut response = response.await?;
             if app.health.is_draining() {
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
-            Ok(response.map(|body| answering.until_sent(body)))
+            Ok(response.map(|body| responding.until_sent(body)))
         }
     }
 }

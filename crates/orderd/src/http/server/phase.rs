@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::http::server::HEAD;
 
 /// How long an idle connection stays open once the service stops, so that a request that is just being sent on it gets an
-/// answer, with `Connection: close`.
+/// response, with `Connection: close`.
 pub(crate) const CLOSE_NOTICE: Duration = Duration::from_millis(500);
 
 /// The phase of one connection.
@@ -26,7 +26,7 @@ pub(crate) struct Phase(Arc<Mutex<State>>);
 enum State {
     Idle(Instant),
     Head(Instant),
-    Answering,
+    Responding,
 }
 
 impl Phase {
@@ -42,10 +42,10 @@ impl Phase {
         }
     }
 
-    /// A whole head is there. The answer ends when the body that [`AnswerGuard`] makes is dropped.
-    pub(crate) fn begin_answer(&self) -> AnswerGuard {
-        *self.0.lock() = State::Answering;
-        AnswerGuard(self.clone())
+    /// A whole head is there. The response ends when the body that [`ResponseGuard`] makes is dropped.
+    pub(crate) fn begin_response(&self) -> ResponseGuard {
+        *self.0.lock() = State::Responding;
+        ResponseGuard(self.clone())
     }
 
     fn is_idle(&self) -> bool {
@@ -61,33 +61,33 @@ impl Phase {
                 Some((since + idle).min(since.max(stopped) + CLOSE_NOTICE))
             }
             (State::Head(since), _) => Some(since + HEAD),
-            (State::Answering, _) => None,
+            (State::Responding, _) => None,
         }
     }
 }
 
-/// An answer that is under way.
-pub(crate) struct AnswerGuard(Phase);
+/// A response that is under way.
+pub(crate) struct ResponseGuard(Phase);
 
-impl Drop for AnswerGuard {
+impl Drop for ResponseGuard {
     fn drop(&mut self) {
         *self.0.0.lock() = State::Idle(Instant::now());
     }
 }
 
-impl AnswerGuard {
-    /// The body, with which the answer ends.
+impl ResponseGuard {
+    /// The body, with which the response ends.
     pub(crate) fn until_sent(self, body: Body) -> Body {
-        Body::new(AnswerBody { body, _answering: self })
+        Body::new(ResponseBody { body, _responding: self })
     }
 }
 
-struct AnswerBody {
+struct ResponseBody {
     body: Body,
-    _answering: AnswerGuard,
+    _responding: ResponseGuard,
 }
 
-impl hyper::body::Body for AnswerBody {
+impl hyper::body::Body for ResponseBody {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -109,7 +109,7 @@ impl hyper::body::Body for AnswerBody {
 
 /// A connection as hyper serves it.
 pub(crate) trait ServedConnection: Future {
-    /// Closes it where it is idle, and else after the answer.
+    /// Closes it where it is idle, and else after the response.
     fn close_in_order(self: Pin<&mut Self>);
 }
 

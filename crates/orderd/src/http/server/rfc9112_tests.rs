@@ -49,24 +49,24 @@ fn request(case: &str, target: &str) -> String {
     case.replace('@', target).replace("KEY", KEY).replace("(at)", "@")
 }
 
-fn answer(web: &Web, request: &str) -> String {
-    String::from_utf8_lossy(&web.answer(request.as_bytes())).into_owned()
+fn response(web: &Web, request: &str) -> String {
+    String::from_utf8_lossy(&web.response_to(request.as_bytes())).into_owned()
 }
 
-/// The statuses of the answers on one connection. A body may speak of HTTP/1.1 too.
-fn statuses(answer: &str) -> Vec<&str> {
-    let lines = answer.split("HTTP/1.").skip(1);
+/// The statuses of the responses on one connection. A body may speak of HTTP/1.1 too.
+fn statuses(response: &str) -> Vec<&str> {
+    let lines = response.split("HTTP/1.").skip(1);
     let is_status = |word: &&str| word.bytes().all(|byte| byte.is_ascii_digit());
     lines.filter_map(|line| line.get(2..5)).filter(is_status).collect()
 }
 
 /// Checks the request as it is, and through hyper.
-fn is_answered(web: &Web, request: &str, right: &[&str]) {
+fn assert_statuses(web: &Web, request: &str, right: &[&str]) {
     let begin = request.len() - request.trim_start().len();
     let long = request[begin..].replacen("\r\n", LONG_WAY, 1);
     for request in [request, &format!("{}{long}", &request[..begin])] {
-        let answer = answer(web, request);
-        assert_eq!(statuses(&answer), right, "{request:?}: {answer}");
+        let response = response(web, request);
+        assert_eq!(statuses(&response), right, "{request:?}: {response}");
     }
 }
 
@@ -128,7 +128,7 @@ fn malformed_requests_are_400_on_every_route_and_end_the_connection() {
         "GET * HTTP/1.1\r\nhost: localhost\r\n",
     ] {
         for target in TARGETS {
-            is_answered(&web, &request(&format!("{case}\r\n"), target), &["400"]);
+            assert_statuses(&web, &request(&format!("{case}\r\n"), target), &["400"]);
         }
     }
 }
@@ -157,7 +157,7 @@ fn well_formed_requests_of_any_form_are_answered_as_the_plain_one() {
             "GET @ HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n",
             "GET @ HTTP/1.1\r\nhost: localhost\r\nTransfer-Encoding: Chunked\r\n\r\n2;a=b\r\nhi\r\n0\r\nt: u\r\n\r\n",
         ] {
-            is_answered(&web, &request(case, target), &[status]);
+            assert_statuses(&web, &request(case, target), &[status]);
         }
     }
 }
@@ -177,7 +177,7 @@ fn connections_go_on_or_end_as_the_request_says() {
         ] {
             let second = "GET @ HTTP/1.1\r\nhost: localhost\r\n\r\n";
             let both = request(&format!("{first}{second}"), target);
-            is_answered(&web, &both, &[status, status][..count]);
+            assert_statuses(&web, &both, &[status, status][..count]);
         }
     }
 }
@@ -196,16 +196,16 @@ fn targets_and_headers_that_are_too_long_are_414_or_431() {
         ] {
             let request = request(&case, target);
             for request in [request.replacen("\r\n", LONG_WAY, 1), request] {
-                let answer = answer(&web, &request);
-                assert!(matches!(statuses(&answer)[..], ["414" | "431"]), "{target}: {answer}");
+                let response = response(&web, &request);
+                assert!(matches!(statuses(&response)[..], ["414" | "431"]), "{target}: {response}");
             }
         }
     }
 }
 
 /// The header of that name.
-fn header<'a>(answer: &'a str, name: &str) -> Option<&'a str> {
-    let head = answer.split("\r\n\r\n").next()?;
+fn header<'a>(response: &'a str, name: &str) -> Option<&'a str> {
+    let head = response.split("\r\n\r\n").next()?;
     let lines = head.lines().filter_map(|line| line.split_once(": "));
     lines.filter(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value).next()
 }
@@ -216,7 +216,7 @@ fn head_is_answered_as_get_without_the_body() {
     for (target, status) in ANSWERED {
         let [get, head] = ["GET", "HEAD"].map(|method| {
             let case = format!("{method} @ HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
-            answer(&web, &request(&case, target))
+            response(&web, &request(&case, target))
         });
         assert_eq!(statuses(&head), [status], "{target}: {head}");
         assert!(head.ends_with("\r\n\r\n") && head.matches("\r\n\r\n").count() == 1, "{target}: {head}");
@@ -229,7 +229,7 @@ fn head_is_answered_as_get_without_the_body() {
         }
         // What comes after is not taken for a body.
         let both = "HEAD @ HTTP/1.1\r\nhost: localhost\r\n\r\nGET @ HTTP/1.1\r\nhost: localhost\r\n\r\n";
-        is_answered(&web, &request(both, target), &[status, status]);
+        assert_statuses(&web, &request(both, target), &[status, status]);
     }
 }
 
@@ -240,14 +240,14 @@ fn methods_that_a_route_lacks_are_405_with_those_it_has() {
         for method in ["TRACE", "PUT", "PATCH", "get", "PURGE", "QUERY"] {
             let case = format!("{method} @ HTTP/1.1\r\nhost: localhost\r\n\r\n");
             let request = request(&case, target);
-            let answer = answer(&web, &request);
+            let response = response(&web, &request);
             let right = if target == "/nothing" { "404" } else { "405" };
-            assert_eq!(statuses(&answer), [right], "{request}: {answer}");
-            let allow = header(&answer, "allow");
+            assert_eq!(statuses(&response), [right], "{request}: {response}");
+            let allow = header(&response, "allow");
             assert_eq!(
                 allow.is_some_and(|methods| !methods.is_empty()),
                 right == "405",
-                "{request}: {answer}"
+                "{request}: {response}"
             );
         }
     }
@@ -265,10 +265,10 @@ fn forms_of_targets_that_only_some_methods_have() {
         ("GET mem_len HTTP/1.1\r\nhost: localhost\r\n\r\n", "400"),
         ("HEAD * HTTP/1.1\r\nhost: localhost\r\n\r\n", "400"),
     ] {
-        is_answered(&web, request, &[status]);
+        assert_statuses(&web, request, &[status]);
     }
-    let answer = answer(&web, "OPTIONS * HTTP/1.1\r\nhost: localhost\r\n\r\n");
-    assert!(header(&answer, "allow").is_some_and(|methods| methods.contains("GET")), "{answer}");
+    let response = response(&web, "OPTIONS * HTTP/1.1\r\nhost: localhost\r\n\r\n");
+    assert!(header(&response, "allow").is_some_and(|methods| methods.contains("GET")), "{response}");
 }
 
 /// Escapes are the bytes that they stand for, in the path and in the query.
@@ -283,10 +283,10 @@ fn escapes_in_targets_mean_their_bytes() {
         "/orders?order_uid=b563feb7b2b84b6%74est".into(),
         "/orders?order%5fuid=b563feb7b2b84b6test".into(),
     ] {
-        is_answered(&web, &format!("GET {target} HTTP/1.1\r\nhost: localhost\r\n\r\n"), &["200"]);
+        assert_statuses(&web, &format!("GET {target} HTTP/1.1\r\nhost: localhost\r\n\r\n"), &["200"]);
     }
     // A slash that is escaped divides nothing.
-    is_answered(&web, &request("GET /order%2fKEY HTTP/1.1\r\nhost: localhost\r\n\r\n", ""), &["404"]);
+    assert_statuses(&web, &request("GET /order%2fKEY HTTP/1.1\r\nhost: localhost\r\n\r\n", ""), &["404"]);
 }
 
 /// The client waits for `100 Continue` before it sends its body.
@@ -295,11 +295,11 @@ fn expected_100_continue_is_sent_before_a_body_is_read() {
     let web = Web::new().unwrap();
     let head = "POST /session HTTP/1.1\r\nhost: localhost\r\norigin: http://localhost\r\n\
                 content-type: application/x-www-form-urlencoded\r\nexpect: 100-continue\r\n";
-    let answer = answer(&web, &format!("{head}content-length: 7\r\n\r\ntoken=a"));
-    assert_eq!(statuses(&answer).len(), 2, "{answer}");
-    assert_eq!(statuses(&answer)[0], "100", "{answer}");
+    let response = response(&web, &format!("{head}content-length: 7\r\n\r\ntoken=a"));
+    assert_eq!(statuses(&response).len(), 2, "{response}");
+    assert_eq!(statuses(&response)[0], "100", "{response}");
     let case = "GET @ HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\n\r\n";
     for (target, status) in ANSWERED {
-        is_answered(&web, &request(case, target), &[status]);
+        assert_statuses(&web, &request(case, target), &[status]);
     }
 }

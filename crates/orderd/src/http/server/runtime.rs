@@ -1,5 +1,5 @@
 //! Threads of HTTP's own: however much intake and fill have to compute, the kernel gives readers their turn within
-//! milliseconds. On threads that all share, an answer waits behind whatever is computed before it.
+//! milliseconds. On threads that all share, a response waits behind whatever is computed before it.
 
 use std::sync::Arc;
 
@@ -41,7 +41,7 @@ impl HttpThreads {
         Ok(Self { runtime: Some(runtime), served })
     }
 
-    /// Waits until the last answer is finished.
+    /// Waits until the last response is finished.
     ///
     /// # Errors
     /// The server panicked.

@@ -1,7 +1,7 @@
 //! How the kernel shares a core with a thread of HTTP: often, and for a short while each time.
 //!
 //! The kernel (EEVDF) runs the thread whose turn would end first. Short turns therefore start sooner, and do not get more CPU time;
-//! an answer takes some microseconds.
+//! a response takes some microseconds.
 
 use std::io;
 
@@ -22,8 +22,8 @@ pub(crate) fn take_short_ones() -> io::Result<()> {
     // No crate has this call.
     // SAFETY: 0 is this thread, and the kernel reads `size` bytes of `attributes`, which has them.
     #[expect(unsafe_code)]
-    let answer = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) };
-    if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    let status = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) };
+    if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// The scheduling attributes of this thread, its niceness among them.
@@ -41,8 +41,8 @@ fn attributes() -> io::Result<libc::sched_attr> {
     };
     // SAFETY: 0 is this thread, and the kernel writes at most `size` bytes into `attributes`, which has them.
     #[expect(unsafe_code)]
-    let answer = unsafe { libc::syscall(libc::SYS_sched_getattr, 0, &raw mut attributes, size, 0) };
-    if answer == 0 { Ok(attributes) } else { Err(io::Error::last_os_error()) }
+    let status = unsafe { libc::syscall(libc::SYS_sched_getattr, 0, &raw mut attributes, size, 0) };
+    if status == 0 { Ok(attributes) } else { Err(io::Error::last_os_error()) }
 }
 
 #[cfg(test)]

@@ -179,8 +179,8 @@ mod tests {
     /// What a service with these settings serves.
     fn served(args: &[&str]) -> Value {
         let request = b"GET /openapi.json HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
-        let answer = Web::with(args).unwrap().answer(request);
-        let (_, body) = std::str::from_utf8(&answer).unwrap().split_once("\r\n\r\n").unwrap();
+        let response = Web::with(args).unwrap().response_to(request);
+        let (_, body) = std::str::from_utf8(&response).unwrap().split_once("\r\n\r\n").unwrap();
         serde_json::from_str(body).unwrap()
     }
 
