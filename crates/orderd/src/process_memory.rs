@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::aligned_interval;
 use crate::finding::Finding;
 use crate::health::Health;
-use crate::health::warning::{Warning, What};
+use crate::health::warning::{Warning, WarningKind};
 
 /// How often a limit is looked at.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
@@ -182,7 +182,7 @@ fn of_memory(usage: Usage, resident: u64, cache_max_bytes: Option<u64>, was_near
         mebibytes(limit),
         mebibytes(resident)
     );
-    Some(Warning::new(What::MemoryNearlyFull, "memory", Finding::warning(problem, fix)))
+    Some(Warning::new(WarningKind::MemoryNearlyFull, "memory", Finding::warning(problem, fix)))
 }
 
 #[cfg(test)]

@@ -6,18 +6,18 @@
 use std::time::Duration;
 
 use crate::finding::Finding;
-use crate::health::warning::{Warning, What};
+use crate::health::warning::{Warning, WarningKind};
 use crate::nats::info::{AccountInfo, StreamConfig, StreamInfo, StreamState};
 
 /// A file of this setting that is not used as it is now.
 pub(crate) fn of_file(setting: &str, problem: String) -> Warning {
     let fix = "correct the file; what was read before it is still in use";
-    Warning::new(What::FileUnusable, setting, Finding::warning(problem, fix))
+    Warning::new(WarningKind::FileUnusable, setting, Finding::warning(problem, fix))
 }
 
 /// A DATABASE_URL that has changed and is not followed.
 pub(crate) fn of_place(problem: String, fix: String) -> Warning {
-    Warning::new(What::FileUnusable, "DATABASE_URL", Finding::warning(problem, fix))
+    Warning::new(WarningKind::FileUnusable, "DATABASE_URL", Finding::warning(problem, fix))
 }
 
 /// A clock that differs by less harms nothing: keys and ages are right to that.
@@ -40,7 +40,7 @@ fn sealed(StreamConfig { name, sealed, .. }: &StreamConfig) -> Option<Warning> {
             ),
         )
     });
-    finding.map(|finding| Warning::new(What::StreamSealed, name, finding))
+    finding.map(|finding| Warning::new(WarningKind::StreamSealed, name, finding))
 }
 
 /// A stream that drops its oldest messages instead is not full.
@@ -60,7 +60,7 @@ fn full(stream: &StreamInfo) -> Option<Warning> {
         ),
         _ => return None,
     };
-    Some(Warning::new(What::StreamFull, name, finding))
+    Some(Warning::new(WarningKind::StreamFull, name, finding))
 }
 
 /// Of a limit, rounded up; `None` where there is no limit.
@@ -105,7 +105,7 @@ fn losses(config: &StreamConfig, what: &str) -> Vec<Warning> {
         )
     });
     let findings = memory.into_iter().chain(bounded);
-    findings.map(|finding| Warning::new(What::StreamMayDrop, name, finding)).collect()
+    findings.map(|finding| Warning::new(WarningKind::StreamMayDrop, name, finding)).collect()
 }
 
 /// What an account may store in all, of streams with this number of replicas.
@@ -124,7 +124,7 @@ pub(crate) fn of_account(account: &AccountInfo, replicas: usize) -> Option<Warni
         format!("the storage of the account {words}: {used} of {limit} bytes"),
         "raise the account's limit (max_file), or remove what is not needed: nats stream purge",
     );
-    Some(Warning::new(What::AccountFull, "account", finding))
+    Some(Warning::new(WarningKind::AccountFull, "account", finding))
 }
 
 /// The account's storage is more than half full, so that the stream keeps less of what the table has.
@@ -141,7 +141,7 @@ pub(crate) fn of_kept(account: &AccountInfo, replicas: usize, keep: Duration) ->
             "raise the account's limit (max_file), or set STREAM_KEEP to less",
         )
     });
-    finding.map(|finding| Warning::new(What::KeptShorter, "account", finding))
+    finding.map(|finding| Warning::new(WarningKind::KeptShorter, "account", finding))
 }
 
 /// Messages that the stream lost before they were taken in. `positions` is the quoted name of the table that counts them.
@@ -156,7 +156,7 @@ pub(crate) fn of_lost(stream: &str, lost: u64, positions: &str) -> Option<Warnin
             ),
         )
     });
-    finding.map(|finding| Warning::new(What::MessagesLost, stream, finding))
+    finding.map(|finding| Warning::new(WarningKind::MessagesLost, stream, finding))
 }
 
 /// Messages that were committed before they were stored, by our clock: by `skew` at least.
@@ -168,7 +168,7 @@ pub(crate) fn of_clock_skew(skew: Duration) -> Option<Warning> {
             "synchronise both by NTP: ages of orders are wrong until then",
         )
     });
-    finding.map(|finding| Warning::new(What::ClockSkew, "nats", finding))
+    finding.map(|finding| Warning::new(WarningKind::ClockSkew, "nats", finding))
 }
 
 #[cfg(test)]
@@ -189,12 +189,12 @@ mod tests {
         StreamInfo { config, ..Default::default() }
     }
 
-    fn kinds(change: impl FnOnce(&mut StreamConfig), messages: u64) -> Vec<(What, Severity)> {
+    fn kinds(change: impl FnOnce(&mut StreamConfig), messages: u64) -> Vec<(WarningKind, Severity)> {
         let mut stream = stream();
         change(&mut stream.config);
         (stream.state.messages, stream.state.bytes) = (messages, messages * 100);
         let warnings = of_stream(&stream, "unread orders");
-        warnings.into_iter().map(|warning| (warning.what, warning.finding.severity)).collect()
+        warnings.into_iter().map(|warning| (warning.kind, warning.finding.severity)).collect()
     }
 
     #[test]
@@ -214,7 +214,7 @@ mod tests {
             |config| config.max_msgs_per_subject = 5,
         ];
         for way in ways {
-            assert_eq!(kinds(way, 1), [(What::StreamMayDrop, Severity::Warning)]);
+            assert_eq!(kinds(way, 1), [(WarningKind::StreamMayDrop, Severity::Warning)]);
         }
         let mut both = stream();
         (both.config.max_msgs, both.config.max_age) = (7, 60_000_000_000);
@@ -231,16 +231,16 @@ mod tests {
             }
         };
         assert_eq!(kinds(bounded(100, -1), 88), []);
-        assert_eq!(kinds(bounded(100, -1), 90), [(What::StreamFull, Severity::Warning)]);
-        assert_eq!(kinds(bounded(100, -1), 99), [(What::StreamFull, Severity::Warning)]);
-        assert_eq!(kinds(bounded(100, -1), 100), [(What::StreamFull, Severity::Blocked)]);
-        assert_eq!(kinds(bounded(-1, 1000), 10), [(What::StreamFull, Severity::Blocked)]);
-        assert_eq!(kinds(|config| config.sealed = true, 1), [(What::StreamSealed, Severity::Blocked)]);
+        assert_eq!(kinds(bounded(100, -1), 90), [(WarningKind::StreamFull, Severity::Warning)]);
+        assert_eq!(kinds(bounded(100, -1), 99), [(WarningKind::StreamFull, Severity::Warning)]);
+        assert_eq!(kinds(bounded(100, -1), 100), [(WarningKind::StreamFull, Severity::Blocked)]);
+        assert_eq!(kinds(bounded(-1, 1000), 10), [(WarningKind::StreamFull, Severity::Blocked)]);
+        assert_eq!(kinds(|config| config.sealed = true, 1), [(WarningKind::StreamSealed, Severity::Blocked)]);
     }
 
     #[test]
     fn clock_is_ahead_from_a_second_on() {
         assert_eq!(of_clock_skew(MAX_SKEW), None);
-        assert_eq!(of_clock_skew(MAX_SKEW * 2).map(|warning| warning.what), Some(What::ClockSkew));
+        assert_eq!(of_clock_skew(MAX_SKEW * 2).map(|warning| warning.kind), Some(WarningKind::ClockSkew));
     }
 }

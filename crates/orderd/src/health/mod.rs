@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use tokio::sync::watch;
 
-use self::warning::{Warning, What};
+use self::warning::{Warning, WarningKind};
 use crate::metrics::Metrics;
 
 /// A part that can be away while the others go on.
@@ -156,10 +156,10 @@ impl Health {
         let before = self.show(watcher, &warnings);
         let has = |some: &[Warning], warning: &Warning| some.iter().any(|other| other.is_as(warning));
         for warning in warnings.iter().filter(|warning| !has(&before, warning)) {
-            tracing::warn!(what = warning.what.as_str(), "{}", warning.finding);
+            tracing::warn!(what = warning.kind.as_str(), "{}", warning.finding);
         }
         for warning in before.iter().filter(|warning| !has(&warnings, warning)) {
-            tracing::info!(what = warning.what.as_str(), "no longer so: {}", warning.finding.problem);
+            tracing::info!(what = warning.kind.as_str(), "no longer so: {}", warning.finding.problem);
         }
     }
 
@@ -167,9 +167,9 @@ impl Health {
     pub(crate) fn show(&self, watcher: &'static str, warnings: &[Warning]) -> Vec<Warning> {
         let mut all = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
         let before = all.insert(watcher, warnings.to_vec()).unwrap_or_default();
-        let is_there = |what| all.values().flatten().any(|warning: &Warning| warning.what == what);
-        for what in What::ALL {
-            self.metrics.warnings.with_label_values(&[what.as_str()]).set(i64::from(is_there(what)));
+        let is_there = |kind| all.values().flatten().any(|warning: &Warning| warning.kind == kind);
+        for kind in WarningKind::ALL {
+            self.metrics.warnings.with_label_values(&[kind.as_str()]).set(i64::from(is_there(kind)));
         }
         drop(all);
         if before != warnings {

@@ -8,27 +8,27 @@ use crate::finding::Finding;
 /// A finding that `/readyz` shows for as long as it holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Warning {
-    pub(crate) what: What,
+    pub(crate) kind: WarningKind,
     /// The stream, account, consumer or server that is meant.
     pub(crate) name: String,
     pub(crate) finding: Finding,
 }
 
 impl Warning {
-    pub(crate) fn new(what: What, name: &str, finding: Finding) -> Self {
-        Self { what, name: name.to_owned(), finding }
+    pub(crate) fn new(kind: WarningKind, name: &str, finding: Finding) -> Self {
+        Self { kind, name: name.to_owned(), finding }
     }
 
     /// Whether it is of the same thing, whatever its figures are now.
     pub(crate) fn is_as(&self, other: &Self) -> bool {
-        self.what == other.what && self.name == other.name
+        self.kind == other.kind && self.name == other.name
     }
 }
 
 impl Serialize for Warning {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut shown = serializer.serialize_struct("Warning", 3)?;
-        shown.serialize_field("what", self.what.as_str())?;
+        shown.serialize_field("what", self.kind.as_str())?;
         shown.serialize_field("name", &self.name)?;
         shown.serialize_field("text", &self.finding.to_string())?;
         shown.end()
@@ -37,7 +37,7 @@ impl Serialize for Warning {
 
 /// The kinds of warnings, as `what` in `/readyz` and in `orderd_warning`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum What {
+pub(crate) enum WarningKind {
     /// The stream may drop unread messages.
     StreamMayDrop,
     /// The stream is full, or nearly: publishers are refused.
@@ -58,7 +58,7 @@ pub(crate) enum What {
     MemoryNearlyFull,
 }
 
-impl What {
+impl WarningKind {
     pub(crate) const ALL: [Self; 9] = [
         Self::StreamMayDrop,
         Self::StreamFull,
