@@ -184,7 +184,7 @@ impl Fetch {
         backoff: &mut Backoff,
     ) -> anyhow::Result<ReadEnd> {
         let settings = &self.settings.nats;
-        nats::connected(&self.client, settings, &self.health).await?;
+        nats::connected(&self.client, settings, || self.health.wait_up(Part::Nats)).await?;
         let Connected { client, cuts, is_new } = self.intake_client.connected(settings).await?;
         if is_new {
             // Attempts that failed without a connection say nothing about how long this server takes to answer.

@@ -67,7 +67,7 @@ pub(super) async fn find(settings: &Nats, after: u64) -> anyhow::Result<Option<M
 async fn breaks(settings: &Nats, after: u64) -> anyhow::Result<bool> {
     let broken = Arc::new(AtomicBool::new(false));
     let (note, gone) = (broken.clone(), EndFlag(broken.clone()));
-    let client = nats::connect_once_noting(settings, move |event| {
+    let client = nats::connect_once_observed(settings, move |event| {
         let _gone = &gone;
         if *event == Event::Disconnected {
             note.store(true, Ordering::Relaxed);

@@ -23,7 +23,6 @@ use async_nats::{Client, ConnectOptions, Event, ReconnectToServer, Server, Serve
 use tokio::sync::watch;
 
 use crate::config::Nats;
-use crate::health::{Health, Part};
 use crate::nats::client_task::ClientTask;
 use crate::retry::Backoff;
 
@@ -94,16 +93,25 @@ pub(crate) enum NatsError {
     },
 }
 
-/// A client that connects in the background and again whenever it has to.
+/// What becomes of a client's connection.
+pub(crate) enum ConnectionEvent {
+    Connected,
+    Disconnected,
+    /// Why it can't connect, without secrets.
+    Failed(String),
+}
+
+/// A client that connects in the background and again whenever it has to. `observe` is called for each event of its
+/// connection.
 ///
 /// # Errors
 /// Credentials that can't be read.
 pub(crate) async fn connect(
     settings: &Nats,
-    health: Arc<Health>,
+    observe: impl Fn(ConnectionEvent) + Send + Sync + 'static,
     end: &ClientTask,
 ) -> anyhow::Result<Client> {
-    let options = options(settings, health, end)?.retry_on_initial_connect();
+    let options = options(settings, Arc::new(observe), end)?.retry_on_initial_connect();
     Ok(options.connect(&settings.servers()[..]).await?)
 }
 
@@ -139,13 +147,18 @@ pub(crate) async fn connect_for_intake(
     Ok(options.connect(&settings.servers()[..]).await?)
 }
 
-/// Waits until the server is there and tells whether it can be used.
+/// Waits until the server can be reached, and checks that it can be used. `connection` completes when [`ConnectionEvent::Connected`]
+/// has been observed.
 ///
 /// # Errors
 /// A server that can't be used.
-pub(crate) async fn connected(client: &Client, settings: &Nats, health: &Health) -> anyhow::Result<()> {
+pub(crate) async fn connected<F: Future<Output = ()>>(
+    client: &Client,
+    settings: &Nats,
+    connection: impl Fn() -> F,
+) -> anyhow::Result<()> {
     while client.connection_state() != State::Connected || client.try_server_info().is_none() {
-        health.wait_up(Part::Nats).await;
+        connection().await;
         // The client says so a moment before it is.
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
@@ -168,7 +181,7 @@ pub(crate) async fn connected(client: &Client, settings: &Nats, health: &Health)
 /// # Errors
 /// Why not, for each server.
 pub(crate) async fn connect_once(settings: &Nats) -> Result<Client, anyhow::Error> {
-    connect_once_noting(settings, |_| {}).await
+    connect_once_observed(settings, |_| {}).await
 }
 
 /// The same, for a command that needs JetStream there.
@@ -181,18 +194,18 @@ pub(crate) async fn connect_usable(settings: &Nats) -> Result<Client, anyhow::Er
     Ok(client)
 }
 
-/// Connects once; `note` is called for what the connection says later.
-pub(crate) async fn connect_once_noting(
+/// Connects once; `observe` is called for each later event of the connection.
+pub(crate) async fn connect_once_observed(
     settings: &Nats,
-    note: impl Fn(&Event) + Send + Sync + 'static,
+    observe: impl Fn(&Event) + Send + Sync + 'static,
 ) -> Result<Client, anyhow::Error> {
-    let note = Arc::new(note);
+    let observe = Arc::new(observe);
     let mut failures = Vec::new();
     let servers = settings.servers();
     for server in &servers {
-        let note = note.clone();
+        let observe = observe.clone();
         let options = secured(settings)?.event_callback(move |event| {
-            note(&event);
+            observe(&event);
             std::future::ready(())
         });
         match options.connect(server.clone()).await {
@@ -225,10 +238,14 @@ pub(crate) async fn follow_servers(client: &Client, settings: &Nats, known: &mut
     }
 }
 
-fn options(settings: &Nats, health: Arc<Health>, end: &ClientTask) -> Result<ConnectOptions, anyhow::Error> {
+fn options(
+    settings: &Nats,
+    observe: Arc<impl Fn(ConnectionEvent) + Send + Sync + 'static>,
+    end: &ClientTask,
+) -> Result<ConnectOptions, anyhow::Error> {
     let alive = end.guard();
     let rounds = Arc::new(AtomicU32::new(0));
-    let (outage, connected, nats) = (health.clone(), rounds.clone(), settings.clone());
+    let (outage, connected, nats) = (observe.clone(), rounds.clone(), settings.clone());
     let options = secured(settings)?
         // A connection that has silently gone is noticed after two pings without an answer.
         .ping_interval(Duration::from_secs(2))
@@ -244,7 +261,7 @@ fn options(settings: &Nats, health: Arc<Health>, end: &ClientTask) -> Result<Con
                 servers.retain(|server| server.is_discovered || named.contains(&server.addr));
                 tokio::spawn(async move {
                     if let Some(reason) = failure::explain(&servers).await {
-                        outage.explain(Part::Nats, reason);
+                        outage(ConnectionEvent::Failed(reason));
                     }
                 });
             }
@@ -255,8 +272,8 @@ fn options(settings: &Nats, health: Arc<Health>, end: &ClientTask) -> Result<Con
                 connected.store(0, Ordering::Relaxed);
             }
             let _alive = &alive;
-            let health = health.clone();
-            async move { note(&health, &event) }
+            report(&*observe, &event);
+            std::future::ready(())
         });
     Ok(options)
 }
@@ -305,10 +322,10 @@ pub(crate) fn secured(settings: &Nats) -> Result<ConnectOptions, anyhow::Error> 
     Ok(if settings.tls.first { options.tls_first() } else { options })
 }
 
-fn note(health: &Health, event: &Event) {
+fn report(observe: &impl Fn(ConnectionEvent), event: &Event) {
     match event {
-        Event::Connected => health.up(Part::Nats),
-        Event::Disconnected => health.down(Part::Nats, "the connection to NATS was lost; connecting again"),
+        Event::Connected => observe(ConnectionEvent::Connected),
+        Event::Disconnected => observe(ConnectionEvent::Disconnected),
         Event::SlowConsumer(_) => {
             tracing::error!("NATS client dropped messages; they are read again")
         }

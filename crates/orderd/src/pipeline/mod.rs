@@ -29,14 +29,14 @@ use crate::fill::follow::Follow;
 use crate::fill::table_reader::TableReader;
 use crate::fill::{cache_writer, fan_in};
 use crate::fill_progress::FillProgress;
-use crate::health::Health;
+use crate::health::{Health, Part};
 use crate::ingest::client::IntakeClient;
 use crate::ingest::decode::Decode;
 use crate::ingest::fetch::Fetch;
 use crate::ingest::retention::Retention;
 use crate::ingest::{fan_out, filter};
 use crate::metrics::Metrics;
-use crate::nats;
+use crate::nats::{self, ConnectionEvent};
 use crate::nats::client_task::ClientTask;
 use crate::persist::encode;
 use crate::persist::writer::Writer;
@@ -82,7 +82,7 @@ impl Context {
         let search = settings.search_paths.clone();
         let bound = settings.cache_max_bytes.map(|max| MemoryBudget::new(max, metrics.evictions.clone()));
         let client_task = ClientTask::default();
-        let client = nats::connect(&settings.nats, health.clone(), &client_task).await?;
+        let client = nats::connect(&settings.nats, shown_in(health.clone()), &client_task).await?;
         Ok(Self {
             dead_letters: Arc::new(DeadLetterStore::new(client.clone(), &settings.nats)),
             receipts: Arc::new(Receipts::new(client.clone(), &settings, &metrics)),
@@ -99,6 +99,17 @@ impl Context {
             health,
             metrics,
         })
+    }
+}
+
+/// Shows the state of the connection to NATS in `/readyz`.
+fn shown_in(health: Arc<Health>) -> impl Fn(ConnectionEvent) + Send + Sync + 'static {
+    move |event| match event {
+        ConnectionEvent::Connected => health.up(Part::Nats),
+        ConnectionEvent::Disconnected => {
+            health.down(Part::Nats, "the connection to NATS was lost; connecting again");
+        }
+        ConnectionEvent::Failed(reason) => health.explain(Part::Nats, reason),
     }
 }
 

@@ -9,9 +9,10 @@ use devstack::tools;
 /// The rooms of `crates/orderd/src`, line by line from the lowest to the highest. Each may import those before it.
 const ROOMS: &str = "
     version random aligned_interval wording finding subject tls
-    cli config logging metrics retry health process_memory
+    cli config logging metrics retry
     position undecided fill_progress
-    nats warnings postgres
+    nats postgres
+    health process_memory warnings
     receipts dead_letters chunk erasure
     ingest persist events fill pipeline
     http reload shutdown commands fuzzing lib main
@@ -19,7 +20,7 @@ const ROOMS: &str = "
 
 /// What to do about an import that is refused.
 const HOW_TO_MOVE: &str = "Move what both need into a lower room: `position` and `chunk` have what stages tell each other, \
-    `nats` and `postgres` know no stage, `health`, `metrics` and `config` know none of those who use them. Or pass it down as a \
+    `nats` and `postgres` know neither stages nor `health`, `health`, `metrics` and `config` know none of those who use them. Or pass it down as a \
     value or a callback. ROOMS in this file has the order.";
 
 #[test]

@@ -102,7 +102,7 @@ async fn report(mut receipts: ReceiptInbox, sent: u64, timeout: Duration) -> any
 
 async fn connect(settings: &Nats, subject: String, core: bool) -> anyhow::Result<SendTarget> {
     let (notes, noted) = watch::channel(ConnectionEvents::default());
-    let client = nats::connect_once_noting(settings, move |event| note(&notes, event)).await?;
+    let client = nats::connect_once_observed(settings, move |event| note(&notes, event)).await?;
     if core {
         return Ok(SendTarget { client, subject, stream: None, noted, receipts: None });
     }
