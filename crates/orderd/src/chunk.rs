@@ -4,7 +4,7 @@ use order::{Order, Refusal};
 
 use crate::dead_letters::message::NewDeadLetter;
 use crate::nats::message::{Message, StreamPosition};
-use crate::position::{Gap, StreamRun, Watermark};
+use crate::flow_state::{Gap, StreamRun, Watermark};
 
 /// What `natschan` and `msgdatachan` carry: messages of a run in the stream's order.
 pub(crate) struct Messages {

@@ -19,7 +19,7 @@ mod erasure;
 mod receipts;
 
 mod chunk;
-mod position;
+mod flow_state;
 mod undecided;
 mod fill_progress;
 mod health;

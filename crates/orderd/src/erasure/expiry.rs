@@ -22,7 +22,7 @@ use crate::dead_letters::store::DeadLetterStore;
 use crate::health::{Health, Part};
 use crate::metrics::Metrics;
 use crate::nats::{stored_message, streams};
-use crate::position::{Positions, TablePosition};
+use crate::flow_state::{FlowState, TablePosition};
 use crate::postgres::{self, Connection, STUCK_ANSWER, expiry};
 
 /// How often a process looks for old orders, and how soon it looks again while more are left.
@@ -40,7 +40,7 @@ pub(crate) struct Expiry {
     pub(crate) settings: Arc<Settings>,
     pub(crate) client: Client,
     pub(crate) dead_letters: Arc<DeadLetterStore>,
-    pub(crate) positions: Arc<Positions>,
+    pub(crate) flow_state: Arc<FlowState>,
     pub(crate) cache: Arc<Cache>,
     pub(crate) health: Arc<Health>,
     pub(crate) metrics: Arc<Metrics>,
@@ -82,7 +82,7 @@ impl Expiry {
 
     /// Runs one round. Returns whether more may be left.
     async fn look(&self, keep: Duration, connection: &mut Option<Connection>) -> anyhow::Result<bool> {
-        let Some(table) = self.positions.table.borrow().clone() else { return Ok(false) };
+        let Some(table) = self.flow_state.table.borrow().clone() else { return Ok(false) };
         let opened = match connection.take() {
             Some(opened) => opened,
             None => postgres::connect_in_time(&self.settings.postgres).await?,

@@ -16,7 +16,7 @@ use crate::config::Settings;
 use crate::dead_letters::store::DeadLetterStore;
 use crate::dead_letters::watch;
 use crate::metrics::Metrics;
-use crate::position::Positions;
+use crate::flow_state::FlowState;
 use crate::postgres::{self, RowLookup, Unanswered};
 use crate::retry::Backoff;
 use crate::undecided::Undecided;
@@ -32,7 +32,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(50);
 pub(crate) struct Follow {
     pub(crate) settings: Arc<Settings>,
     pub(crate) dead_letters: Arc<DeadLetterStore>,
-    pub(crate) positions: Arc<Positions>,
+    pub(crate) flow_state: Arc<FlowState>,
     pub(crate) undecided: Undecided,
     pub(crate) cache: Arc<Cache>,
     pub(crate) metrics: Arc<Metrics>,
@@ -85,17 +85,17 @@ impl Follow {
         initmemchan: &mpsc::Sender<Entries>,
     ) -> anyhow::Result<()> {
         let applied = self.cache.applied();
-        let passed = self.undecided.passed(self.positions.seq());
+        let passed = self.undecided.passed(self.flow_state.position());
         for passed in passed.chunks(MAX_IDS) {
             let ids: Vec<&str> = passed.iter().map(|(key, _)| key.as_str()).collect();
-            let stream = self.positions.stream_name();
+            let stream = self.flow_state.stream_name();
             let of = (stream.as_str(), self.settings.nats.topic.as_str());
             let rows = postgres::rows(lookup, &self.settings.postgres, of, &ids);
             let found = timeout(ANSWER_TIMEOUT, rows).await.map_err(|_| Unanswered::Silent)??;
             let rows = found.rows;
             entry_builder.set_format(found.format);
             // The answer counts only for the session that is followed: else the table may have gone back since.
-            if !self.positions.asked(found.session, found.position.seq) {
+            if !self.flow_state.note_lookup(found.session, found.position.seq) {
                 return Ok(());
             }
             let mut entries = Vec::with_capacity(rows.len());
@@ -123,7 +123,7 @@ impl Follow {
     /// Whatever becomes a dead letter, by whichever process, may be in this process's memory. Each new memory looks at
     /// all dead letters again that are later than the position from which it was filled.
     async fn watch_dead_letters(&self) {
-        let mut runs = self.positions.run.subscribe();
+        let mut runs = self.flow_state.run.subscribe();
         let mut backoff = Backoff::default();
         let mut watched: Option<DeadLetterWatch> = None;
         loop {

@@ -16,7 +16,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use crate::config::Settings;
 use crate::metrics::Metrics;
 use crate::nats::{stored_message, streams};
-use crate::position::{Positions, Watermark};
+use crate::flow_state::{FlowState, Watermark};
 use crate::postgres::{self, FoundRows, RowLookup};
 use crate::subject;
 
@@ -38,7 +38,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 pub(crate) struct MissSources {
     pub(crate) settings: Arc<Settings>,
     pub(crate) client: Client,
-    pub(crate) positions: Arc<Positions>,
+    pub(crate) flow_state: Arc<FlowState>,
 }
 
 struct Miss {
@@ -122,7 +122,7 @@ async fn answer(asked: &mut mpsc::Receiver<Miss>, parts: &MissSources, cache: &C
         questions.retain(|question: &Miss| !question.answer.is_closed());
         cache.set_readers_wait(true);
         let ids: Vec<&str> = questions.iter().map(|question| question.id.as_str()).collect();
-        let stream = parts.positions.stream_name();
+        let stream = parts.flow_state.stream_name();
         let of = (stream.as_str(), parts.settings.nats.topic.as_str());
         let rows = postgres::rows(&mut lookup, settings, of, &ids);
         let rows = tokio::time::timeout(ANSWER_TIMEOUT, rows).await;

@@ -28,7 +28,7 @@ use crate::health::{Health, Part};
 use crate::logging::audit;
 use crate::metrics::Metrics;
 use crate::pipeline::{ChannelDepths, Context};
-use crate::position::Positions;
+use crate::flow_state::FlowState;
 
 use self::middleware::{auth, compress, cors, host, no_store, same_origin};
 use self::routes::{
@@ -56,7 +56,7 @@ pub(crate) struct App {
     read_through: ReadThrough,
     health: Arc<Health>,
     progress: Arc<FillProgress>,
-    positions: Arc<Positions>,
+    flow_state: Arc<FlowState>,
     metrics: Arc<Metrics>,
     depths: Arc<ChannelDepths>,
     /// Orders and searches that were served at once.
@@ -81,14 +81,14 @@ impl App {
                 MissSources {
                     settings: parts.settings.clone(),
                     client: parts.client.clone(),
-                    positions: parts.positions.clone(),
+                    flow_state: parts.flow_state.clone(),
                 },
                 parts.cache.clone(),
                 parts.metrics.clone(),
             ),
             health: parts.health.clone(),
             progress: parts.progress.clone(),
-            positions: parts.positions.clone(),
+            flow_state: parts.flow_state.clone(),
             orders_served: RouteMetrics::new(&parts.metrics, ORDER, StatusCode::OK),
             newest_served: RouteMetrics::new(&parts.metrics, NEWEST, StatusCode::OK),
             searches_served: RouteMetrics::new(&parts.metrics, SEARCH, StatusCode::OK),

@@ -27,9 +27,9 @@ use crate::metrics::Metrics;
 use crate::nats::message::{Message, StreamPosition};
 use crate::nats::{self, NatsError};
 use crate::nats::{stored_message, streams};
-use crate::position::Gap;
-use crate::position::{
-    Positions, ProblemReport, ReadProgress, RunProblem, StreamIdentity, StreamRun, Watermark,
+use crate::flow_state::Gap;
+use crate::flow_state::{
+    FlowState, ProblemReport, ReadProgress, RunProblem, StreamIdentity, StreamRun, Watermark,
 };
 use crate::retry::Backoff;
 
@@ -52,7 +52,7 @@ pub(crate) struct Fetch {
     pub(crate) client: Client,
     pub(crate) dead_letters: Arc<DeadLetterStore>,
     pub(crate) intake_client: IntakeClient,
-    pub(crate) positions: Arc<Positions>,
+    pub(crate) flow_state: Arc<FlowState>,
     pub(crate) health: Arc<Health>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) stop: CancellationToken,
@@ -109,7 +109,7 @@ impl Fetch {
     }
 
     async fn read_runs(&self, natschan: &mpsc::Sender<Messages>) -> anyhow::Result<()> {
-        let mut runs = self.positions.run.subscribe();
+        let mut runs = self.flow_state.run.subscribe();
         let mut backoff = Backoff::default();
         let mut limit = PullLimit::default();
         let mut reading: Option<RunCursor> = None;
@@ -124,7 +124,7 @@ impl Fetch {
                     continue;
                 }
                 Ok(ReadEnd::Problem(report)) => {
-                    self.positions.problem.send_replace(Some(report));
+                    self.flow_state.problem.send_replace(Some(report));
                     drop(runs.changed().await);
                     continue;
                 }
@@ -211,7 +211,7 @@ impl Fetch {
             self.refuse_sources(&stream, report.problem)?;
             return Ok(ReadEnd::Problem(report));
         }
-        if self.positions.vanished.borrow().is_some() {
+        if self.flow_state.vanished.borrow().is_some() {
             // `writer` counts them when it takes the lease again.
             let report = ProblemReport { run: run.id, problem: RunProblem::Replaced, at_position: false };
             return Ok(ReadEnd::Problem(report));
@@ -219,8 +219,8 @@ impl Fetch {
         let max_payload = client.max_payload();
         let consumer = OrderedConsumer::new(&stream, &settings.topic, reading.last.seq, *limit, max_payload);
         let mut consumer = consumer.await?.ending_with(cuts);
-        self.positions
-            .reach
+        self.flow_state
+            .read_progress
             .send_replace(ReadProgress { seq: reading.last.seq, pending: consumer.pending() });
         self.health.up(Part::Intake);
         let ended = self.hand_on(&mut consumer, natschan, runs, reading, &stream, backoff).await;
@@ -317,7 +317,7 @@ impl Fetch {
             if reading.highest.is_none_or(|it| it.created != created || it.watermark.seq < through.seq) {
                 reading.highest = Some(HighestRead { created, watermark: through });
             }
-            self.positions.reach.send_replace(ReadProgress { seq: through.seq, pending });
+            self.flow_state.read_progress.send_replace(ReadProgress { seq: through.seq, pending });
         }
         sent
     }
@@ -347,10 +347,10 @@ impl Fetch {
 
     /// Waits while what is read already is far ahead of the table. `false`: another run begins.
     async fn wait_for_table(&self, read: u64, runs: &mut watch::Receiver<Option<StreamRun>>) -> bool {
-        if read <= self.positions.seq().saturating_add(MAX_LEAD) {
+        if read <= self.flow_state.position().saturating_add(MAX_LEAD) {
             return true;
         }
-        let mut table = self.positions.table.subscribe();
+        let mut table = self.flow_state.table.subscribe();
         let near = table.wait_for(|table| {
             table.as_ref().is_some_and(|table| read <= table.watermark.seq.saturating_add(MAX_LEAD))
         });
@@ -384,7 +384,7 @@ impl Fetch {
             first: info.state.first_sequence,
             acknowledged: streams::acknowledged_before(&stream, &settings.topic).await?,
         };
-        self.positions.stream.send_if_modified(|known| {
+        self.flow_state.stream.send_if_modified(|known| {
             let is_new = known.as_ref() != Some(&identity);
             *known = Some(identity);
             is_new
@@ -433,7 +433,7 @@ impl Fetch {
         let highest = reading.highest.filter(|it| is_replaced || it.watermark.seq > reading.last.seq);
         let Some(highest) = highest else { return Ok(()) };
         if let Some(vanished) = highest.vanished(&self.context(), stream).await? {
-            self.positions.vanished.send_replace(Some(vanished));
+            self.flow_state.vanished.send_replace(Some(vanished));
             reading.highest = None;
         }
         Ok(())

@@ -20,7 +20,7 @@ use crate::health::{Health, Part};
 use crate::metrics::Metrics;
 use crate::nats::info::{self, StreamInfo};
 use crate::nats::{stored_message, streams};
-use crate::position::{Positions, Watermark};
+use crate::flow_state::{FlowState, Watermark};
 use crate::postgres::{self, Connection, SLOW_ANSWER, Wal};
 use crate::warnings;
 
@@ -39,7 +39,7 @@ pub(crate) struct Retention {
     pub(crate) settings: Arc<Settings>,
     pub(crate) client: Client,
     pub(crate) dead_letters: Arc<DeadLetterStore>,
-    pub(crate) positions: Arc<Positions>,
+    pub(crate) flow_state: Arc<FlowState>,
     pub(crate) health: Arc<Health>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) stop: CancellationToken,
@@ -110,8 +110,8 @@ impl Retention {
 
     async fn look(&self, samples: &mut Samples, connection: &mut Option<Connection>) -> anyhow::Result<()> {
         let context = self.settings.nats.jetstream(self.client.clone());
-        let Some(table) = self.positions.table.borrow().clone() else { return Ok(()) };
-        self.metrics.lag.set(self.positions.behind().unwrap_or_default().cast_signed());
+        let Some(table) = self.flow_state.table.borrow().clone() else { return Ok(()) };
+        self.metrics.lag.set(self.flow_state.lag().unwrap_or_default().cast_signed());
         let stream = streams::stream(&context, &self.settings.nats).await?;
         let dead = self.dead_letters.subjects().await?;
         let name = stream.cached_info().config.name.clone();

@@ -6,7 +6,7 @@ use async_nats::jetstream::stream::Stream;
 
 use super::fetch::micros;
 use crate::nats::stored_message;
-use crate::position::{VanishedRange, Watermark};
+use crate::flow_state::{VanishedRange, Watermark};
 
 /// The last message of a stream that this process has read, in whichever run.
 #[derive(Clone, Copy)]

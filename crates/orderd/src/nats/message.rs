@@ -4,7 +4,7 @@ use async_nats::Subject;
 use bytes::Bytes;
 use order::Key;
 
-use crate::position::Watermark;
+use crate::flow_state::Watermark;
 
 /// Where a message stands in its stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::info::{ask, found};
-use crate::position::Watermark;
+use crate::flow_state::Watermark;
 
 /// A message as the stream has it.
 #[derive(Clone, Debug, PartialEq, Eq)]

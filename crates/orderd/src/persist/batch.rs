@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use super::dead_letter_writer::{DeadLetterWriter, StoringDeadLetters};
 use super::encode::EncodedRows;
-use crate::position::Gap;
-use crate::position::{StreamRun, Watermark};
+use crate::flow_state::Gap;
+use crate::flow_state::{StreamRun, Watermark};
 
 /// Maximum orders and bytes of a batch.
 pub(super) const MAX_ORDERS: usize = 8192;

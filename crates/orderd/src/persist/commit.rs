@@ -14,7 +14,7 @@ use super::writer::{LastPosition, RunningWriter, TermEnd};
 use crate::chunk::RefusedMessage;
 use crate::health::Part;
 use crate::metrics::Metrics;
-use crate::position::{TablePosition, Watermark};
+use crate::flow_state::{TablePosition, Watermark};
 use crate::postgres;
 use crate::postgres::position::{self, Fence, Position};
 
@@ -294,7 +294,7 @@ impl RunningWriter {
         self.parts.metrics.position.set(watermark.seq.cast_signed());
         let writer = Some(self.name.clone());
         let table = TablePosition { watermark, session: fence.session, writer, is_self: true };
-        self.parts.positions.table.send_replace(Some(table));
+        self.parts.flow_state.table.send_replace(Some(table));
     }
 
     /// The rows are in the table, and the position has moved past them.

@@ -11,7 +11,7 @@ use super::session::Session;
 use super::writer::{LastPosition, RunningWriter};
 use crate::aligned_interval;
 use crate::health::Part;
-use crate::position::{ProblemReport, RunProblem, StreamIdentity, StreamRun, TablePosition};
+use crate::flow_state::{ProblemReport, RunProblem, StreamIdentity, StreamRun, TablePosition};
 use crate::postgres::position::{self, Fence, Position, PositionKey, SessionStart};
 use crate::postgres::{self, SLOW_ANSWER, STUCK_ANSWER, Unanswered, describe};
 
@@ -27,8 +27,8 @@ impl RunningWriter {
         &mut self,
         gobchan: &mut mpsc::Receiver<EncodedRows>,
     ) -> Option<Fence> {
-        let mut problems = self.parts.positions.problem.subscribe();
-        let mut streams = self.parts.positions.stream.subscribe();
+        let mut problems = self.parts.flow_state.problem.subscribe();
+        let mut streams = self.parts.flow_state.stream.subscribe();
         loop {
             let give_up = self.parts.give_up.clone();
             let looked = tokio::select! {
@@ -61,7 +61,7 @@ impl RunningWriter {
     /// Reads the position, and takes the lease where it is free.
     async fn take_if_free(&mut self) -> Result<Option<Fence>, String> {
         self.open().await?;
-        let Some(stream) = self.parts.positions.stream.borrow().clone() else {
+        let Some(stream) = self.parts.flow_state.stream.borrow().clone() else {
             // Only whether PostgreSQL is there.
             timely(self.client()?.batch_execute("")).await?.map_err(|error| describe(&error))?;
             self.parts.health.up(Part::Postgres);
@@ -81,7 +81,7 @@ impl RunningWriter {
         if !is_ours {
             if !found.is_free {
                 // The writer counts what the stream has lost.
-                self.parts.positions.vanished.send_replace(None);
+                self.parts.flow_state.vanished.send_replace(None);
             }
             // What this process could not write is the writer's to do.
             self.is_refused = false;
@@ -124,7 +124,7 @@ impl RunningWriter {
         self.read_erased().await?;
         let dead_created = *self.parts.dead_letters.created.borrow();
         let start = self.start(stream, found, report, dead_created);
-        let noted = *self.parts.positions.vanished.borrow();
+        let noted = *self.parts.flow_state.vanished.borrow();
         let vanished = noted.map_or(0, |vanished| lost(&vanished.behind(found.seq), &self.erased.borrow()));
         let taken =
             position::take_lease(self.client()?, key, found, &self.name, start, dead_created, vanished);
@@ -132,7 +132,7 @@ impl RunningWriter {
             tokio::time::timeout(STUCK_ANSWER, taken).await.map_err(|_| Unanswered::Silent.to_string())?;
         let Some((fence, begun)) = taken.map_err(|error| describe(&error))? else { return Ok(None) };
         // What `fetch` has noted since is counted by the next taking.
-        self.parts.positions.vanished.send_if_modified(|now| {
+        self.parts.flow_state.vanished.send_if_modified(|now| {
             let is_counted = now.is_some() && *now == noted;
             if is_counted {
                 *now = None;
@@ -232,7 +232,7 @@ impl RunningWriter {
             return Some("the stream does not have what was read of it");
         }
         let seen = self.seen?;
-        let read_up_to = seen.seq.max(self.parts.positions.asked_at());
+        let read_up_to = seen.seq.max(self.parts.flow_state.looked_up_at());
         let goes_on = if found.session == seen.session {
             found.seq >= read_up_to
         } else {
@@ -244,13 +244,13 @@ impl RunningWriter {
     /// What `fetch` can't go on with, of the run that there is.
     fn report(&self, found: &Position) -> Option<ProblemReport> {
         let run = self.run?;
-        let report = self.parts.positions.problem.borrow().filter(|report| report.run == run.id)?;
+        let report = self.parts.flow_state.problem.borrow().filter(|report| report.run == run.id)?;
         Some(ProblemReport { at_position: report.at_position && run.after == found.watermark(), ..report })
     }
 
     /// Whether `fetch` can't go on with this run.
     pub(super) fn has_problem(&self) -> bool {
-        let problem = *self.parts.positions.problem.borrow();
+        let problem = *self.parts.flow_state.problem.borrow();
         problem.is_some_and(|report| self.run.is_some_and(|run| run.id == report.run))
     }
 
@@ -260,7 +260,7 @@ impl RunningWriter {
         self.parts.metrics.restarts.inc();
         self.generation += 1;
         self.may_be_stored |= self.seen.take().is_some();
-        self.parts.positions.take_asked_at();
+        self.parts.flow_state.take_looked_up_at();
         self.parts.health.down(Part::Fill, why);
         self.parts.cache.begin_generation(self.generation);
         self.parts.progress.invalidate();
@@ -281,7 +281,7 @@ impl RunningWriter {
         self.gaps.clear();
         let is_first = self.run.replace(run).is_none();
         self.parts.cache.begin_run(found.seq);
-        self.parts.positions.run.send_replace(Some(run));
+        self.parts.flow_state.run.send_replace(Some(run));
         if is_first {
             self.parts.progress.placed();
         }
@@ -294,7 +294,7 @@ impl RunningWriter {
     /// Tells all stages where the table is.
     fn note(&mut self, found: &Position, writer: Option<String>) {
         if self.seen.is_some_and(|seen| seen.session != found.session) {
-            self.parts.positions.take_asked_at();
+            self.parts.flow_state.take_looked_up_at();
         }
         self.seen = Some(LastPosition { session: found.session, seq: found.seq });
         self.note_lost(found.lost);
@@ -303,7 +303,7 @@ impl RunningWriter {
         self.parts.metrics.position.set(found.seq.cast_signed());
         self.parts.metrics.writes.set(is_self.into());
         let table = TablePosition { watermark: found.watermark(), session: found.session, writer, is_self };
-        self.parts.positions.table.send_replace(Some(table));
+        self.parts.flow_state.table.send_replace(Some(table));
     }
 
     /// How many messages were lost, since the position's row was made.

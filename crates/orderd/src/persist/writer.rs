@@ -27,8 +27,8 @@ use crate::dead_letters::store::DeadLetterStore;
 use crate::fill_progress::FillProgress;
 use crate::health::{Health, Part};
 use crate::metrics::Metrics;
-use crate::position::Gap;
-use crate::position::{Positions, StreamIdentity, StreamRun, Watermark};
+use crate::flow_state::Gap;
+use crate::flow_state::{FlowState, StreamIdentity, StreamRun, Watermark};
 use crate::postgres::describe;
 use crate::postgres::position::{self, Fence};
 use crate::random;
@@ -42,7 +42,7 @@ const RENEW_INTERVAL: Duration = Duration::from_secs(1);
 /// What the stage needs.
 pub(crate) struct Writer {
     pub(crate) settings: Arc<Settings>,
-    pub(crate) positions: Arc<Positions>,
+    pub(crate) flow_state: Arc<FlowState>,
     pub(crate) health: Arc<Health>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) dead_letters: Arc<DeadLetterStore>,
@@ -156,7 +156,7 @@ impl RunningWriter {
         tracing::info!(writer = self.name, after = run.after.seq, "this process writes now");
         let mut watermark = run.after;
         let dead_letters = self.dead_letters.clone();
-        let mut problems = self.parts.positions.problem.subscribe();
+        let mut problems = self.parts.flow_state.problem.subscribe();
         let mut dead_streams = self.parts.dead_letters.created.subscribe();
         let mut waiting = Batch::default();
         loop {

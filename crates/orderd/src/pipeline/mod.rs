@@ -41,7 +41,7 @@ use crate::nats::client_task::ClientTask;
 use crate::persist::encode;
 use crate::persist::writer::Writer;
 use crate::pipeline::supervisor::{Stage, Supervisor};
-use crate::position::Positions;
+use crate::flow_state::FlowState;
 use crate::receipts::Receipts;
 use crate::undecided::Undecided;
 
@@ -58,7 +58,7 @@ pub(crate) struct Context {
     pub(crate) cache: Arc<Cache>,
     pub(crate) feed: Arc<Feed>,
     pub(crate) progress: Arc<FillProgress>,
-    pub(crate) positions: Arc<Positions>,
+    pub(crate) flow_state: Arc<FlowState>,
     pub(crate) dead_letters: Arc<DeadLetterStore>,
     pub(crate) receipts: Arc<Receipts>,
     pub(crate) health: Arc<Health>,
@@ -91,7 +91,7 @@ impl Context {
             feed: Feed::new(layouts.clone(), &settings.search, &search, settings.event_readers),
             cache: Cache::new(layouts.clone(), search, bound),
             progress: Arc::default(),
-            positions: Arc::default(),
+            flow_state: Arc::default(),
             stop: CancellationToken::new(),
             give_up: CancellationToken::new(),
             settings,
@@ -116,7 +116,7 @@ fn shown_in(health: Arc<Health>) -> impl Fn(ConnectionEvent) + Send + Sync + 'st
 /// Starts all stages. Each ends when its input closes, which begins where `fetch` and `table_reader` are asked
 /// to stop.
 pub(crate) fn start(parts: &Context, parser: Parser, depths: &ChannelDepths) -> Supervisor {
-    let Context { settings, client, layouts, cache, feed, progress, positions, health, .. } = parts;
+    let Context { settings, client, layouts, cache, feed, progress, flow_state, health, .. } = parts;
     let Context { dead_letters, receipts, metrics, stop, give_up, .. } = parts;
     let undecided = Undecided::default();
 
@@ -134,7 +134,7 @@ pub(crate) fn start(parts: &Context, parser: Parser, depths: &ChannelDepths) -> 
         client: client.clone(),
         dead_letters: dead_letters.clone(),
         intake_client: IntakeClient::default(),
-        positions: positions.clone(),
+        flow_state: flow_state.clone(),
         health: health.clone(),
         metrics: metrics.clone(),
         stop: stop.clone(),
@@ -148,7 +148,7 @@ pub(crate) fn start(parts: &Context, parser: Parser, depths: &ChannelDepths) -> 
     };
     let writer = Writer {
         settings: settings.clone(),
-        positions: positions.clone(),
+        flow_state: flow_state.clone(),
         health: health.clone(),
         metrics: metrics.clone(),
         dead_letters: dead_letters.clone(),
@@ -171,7 +171,7 @@ pub(crate) fn start(parts: &Context, parser: Parser, depths: &ChannelDepths) -> 
     let follow = Follow {
         settings: settings.clone(),
         dead_letters: dead_letters.clone(),
-        positions: positions.clone(),
+        flow_state: flow_state.clone(),
         undecided: undecided.clone(),
         cache: cache.clone(),
         metrics: metrics.clone(),
@@ -181,7 +181,7 @@ pub(crate) fn start(parts: &Context, parser: Parser, depths: &ChannelDepths) -> 
         settings: settings.clone(),
         client: client.clone(),
         dead_letters: dead_letters.clone(),
-        positions: positions.clone(),
+        flow_state: flow_state.clone(),
         health: health.clone(),
         metrics: metrics.clone(),
         stop: stop.clone(),
@@ -220,7 +220,7 @@ pub(crate) fn start(parts: &Context, parser: Parser, depths: &ChannelDepths) -> 
             settings: settings.clone(),
             client: client.clone(),
             dead_letters: dead_letters.clone(),
-            positions: positions.clone(),
+            flow_state: flow_state.clone(),
             cache: cache.clone(),
             health: health.clone(),
             metrics: metrics.clone(),

@@ -15,7 +15,7 @@ use tokio_postgres::{Client, Error, Row, Statement};
 
 pub(crate) use crate::config::PositionKey;
 use crate::config::Table;
-use crate::position::Watermark;
+use crate::flow_state::Watermark;
 use crate::random;
 
 /// How long a lease holds without a write by its holder: longer only where its writes take so long.

@@ -12,7 +12,7 @@ use super::erased::erased;
 use super::schema::TableTraits;
 use super::{AskError, Connection, Data, connect, position, schema};
 use crate::config::{Postgres, Table};
-use crate::position::Watermark;
+use crate::flow_state::Watermark;
 
 /// A connection on which rows are looked up by their ids. It keeps the prepared statement: planning costs more than a few rows.
 pub(crate) struct RowLookup {

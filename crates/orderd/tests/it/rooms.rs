@@ -10,7 +10,7 @@ use devstack::tools;
 const ROOMS: &str = "
     version random aligned_interval wording finding subject tls
     cli config logging metrics retry
-    position undecided fill_progress
+    flow_state undecided fill_progress
     nats postgres
     health process_memory warnings
     receipts dead_letters chunk erasure
@@ -19,7 +19,7 @@ const ROOMS: &str = "
 ";
 
 /// What to do about an import that is refused.
-const HOW_TO_MOVE: &str = "Move what both need into a lower room: `position` and `chunk` have what stages tell each other, \
+const HOW_TO_MOVE: &str = "Move what both need into a lower room: `flow_state` and `chunk` have what stages tell each other, \
     `nats` and `postgres` know neither stages nor `health`, `health`, `metrics` and `config` know none of those who use them. Or pass it down as a \
     value or a callback. ROOMS in this file has the order.";
 

@@ -56,10 +56,10 @@ fn report(app: &App, good: bool) -> Response {
     let mut body = app.health.report(&app.progress.counts());
     body["ready"] = is_ready(&app.health).into();
     body["draining"] = app.health.is_draining().into();
-    let table = app.positions.table.borrow().clone();
+    let table = app.flow_state.table.borrow().clone();
     body["position"] = json!({
         "seq": table.as_ref().map(|table| table.watermark.seq),
-        "behind": app.positions.behind(),
+        "behind": app.flow_state.lag(),
     });
     body["writer"] = json!({
         "name": table.as_ref().and_then(|table| table.writer.as_deref()),

@@ -33,7 +33,7 @@ const OPEN: &str = "Service";
 /// As the settings of now are: tokens may come and go.
 pub(crate) async fn openapi(State(app): State<Arc<App>>, asked: HeaderMap) -> Response {
     // Until the table is known, what a table is made with.
-    let format = app.positions.run.borrow().map_or(app.settings.postgres.format, |run| run.format);
+    let format = app.flow_state.run.borrow().map_or(app.settings.postgres.format, |run| run.format);
     let body = describe(&app.settings, format).to_string().into_bytes();
     let tag = tag(&body);
     unless_known(&tag, &asked, || crate::http::json(body))

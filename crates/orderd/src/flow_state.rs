@@ -1,7 +1,7 @@
-//! What the stages tell each other of the stream's position: where the table is, and from where a run begins.
+//! State that the stages of the flow share: the stream, the table's position, and the run.
 //!
-//! `fetch` says which stream there is. `writer` reads `orderd_position`, takes the lease where it is free, and starts
-//! runs: passes over the stream from the position on. What `fetch` can't go on with, it reports.
+//! `fetch` publishes which stream it reads, and reports why it can't continue. `writer` reads `orderd_position`, takes
+//! the lease when it is free, and starts runs: passes over the stream from the position on.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -59,7 +59,7 @@ pub(crate) struct StreamRun {
     pub(crate) format: RowFormat,
 }
 
-/// The table's position, as this process last saw it.
+/// The table's position and its writer, as this process last read them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TablePosition {
     pub(crate) watermark: Watermark,
@@ -113,44 +113,44 @@ pub(crate) struct ProblemReport {
     pub(crate) at_position: bool,
 }
 
-/// The channels by which `fetch`, `writer` and `follow` know these things of each other.
-pub(crate) struct Positions {
+/// What `fetch`, `writer` and `follow` publish to each other.
+pub(crate) struct FlowState {
     pub(crate) stream: watch::Sender<Option<StreamIdentity>>,
     pub(crate) table: watch::Sender<Option<TablePosition>>,
     pub(crate) run: watch::Sender<Option<StreamRun>>,
     pub(crate) problem: watch::Sender<Option<ProblemReport>>,
-    pub(crate) reach: watch::Sender<ReadProgress>,
+    pub(crate) read_progress: watch::Sender<ReadProgress>,
     /// What the stream has lost of what was read, until it is counted.
     pub(crate) vanished: watch::Sender<Option<VanishedRange>>,
-    /// The highest position at which `follow` has asked the table in the writer's session.
-    asked_at: AtomicU64,
+    /// The highest position at which `follow` has looked up rows in the session that this process follows.
+    looked_up_at: AtomicU64,
 }
 
-impl Default for Positions {
+impl Default for FlowState {
     fn default() -> Self {
         Self {
             stream: watch::Sender::new(None),
             table: watch::Sender::new(None),
             run: watch::Sender::new(None),
             problem: watch::Sender::new(None),
-            reach: watch::Sender::new(ReadProgress::default()),
+            read_progress: watch::Sender::new(ReadProgress::default()),
             vanished: watch::Sender::new(None),
-            asked_at: AtomicU64::new(0),
+            looked_up_at: AtomicU64::new(0),
         }
     }
 }
 
-impl Positions {
+impl FlowState {
     /// The sequence up to which the table has everything; 0 while that is not known.
-    pub(crate) fn seq(&self) -> u64 {
+    pub(crate) fn position(&self) -> u64 {
         self.table.borrow().as_ref().map_or(0, |table| table.watermark.seq)
     }
 
     /// How many messages of the topic lie after the table's position; `None` while it is not known.
-    pub(crate) fn behind(&self) -> Option<u64> {
+    pub(crate) fn lag(&self) -> Option<u64> {
         let seq = self.table.borrow().as_ref()?.watermark.seq;
-        let reach = *self.reach.borrow();
-        Some(reach.pending + reach.seq.saturating_sub(seq))
+        let read = *self.read_progress.borrow();
+        Some(read.pending + read.seq.saturating_sub(seq))
     }
 
     /// The name of the stream; empty while it is not known.
@@ -158,23 +158,24 @@ impl Positions {
         self.stream.borrow().as_ref().map_or_else(String::new, |stream| stream.name.clone())
     }
 
-    /// The table was asked in this session, when its position was there. `false`: it is not the session that is followed.
-    pub(crate) fn asked(&self, session: i64, seq: u64) -> bool {
+    /// Notes that rows were looked up in this session, when the position was at `seq`. `false`: this process follows
+    /// another session.
+    pub(crate) fn note_lookup(&self, session: i64, seq: u64) -> bool {
         let is_followed = self.table.borrow().as_ref().is_some_and(|table| table.session == session);
         if is_followed {
-            self.asked_at.fetch_max(seq, Ordering::AcqRel);
+            self.looked_up_at.fetch_max(seq, Ordering::AcqRel);
         }
         is_followed
     }
 
-    /// The highest position at which the table was asked; a new session begins there.
-    pub(crate) fn take_asked_at(&self) -> u64 {
-        self.asked_at.swap(0, Ordering::AcqRel)
+    /// Returns and resets the highest position at which rows were looked up, when a new session begins.
+    pub(crate) fn take_looked_up_at(&self) -> u64 {
+        self.looked_up_at.swap(0, Ordering::AcqRel)
     }
 
-    /// The same, of a session that goes on.
-    pub(crate) fn asked_at(&self) -> u64 {
-        self.asked_at.load(Ordering::Acquire)
+    /// The highest position at which rows were looked up in the session that this process follows.
+    pub(crate) fn looked_up_at(&self) -> u64 {
+        self.looked_up_at.load(Ordering::Acquire)
     }
 }
 
