@@ -3,8 +3,8 @@
 use order::{Order, Refusal};
 
 use crate::dead_letters::message::NewDeadLetter;
-use crate::nats::message::{Message, StreamPosition};
 use crate::flow_state::{Gap, StreamRun, Watermark};
+use crate::nats::message::{Message, StreamPosition};
 
 /// What `natschan` and `msgdatachan` carry: messages of a run in the stream's order.
 pub(crate) struct Messages {

@@ -113,7 +113,7 @@ pub(crate) struct ProblemReport {
     pub(crate) at_position: bool,
 }
 
-/// What `fetch`, `writer` and `follow` publish to each other.
+/// What `fetch`, `writer` and `resolver` publish to each other.
 pub(crate) struct FlowState {
     pub(crate) stream: watch::Sender<Option<StreamIdentity>>,
     pub(crate) table: watch::Sender<Option<TablePosition>>,
@@ -122,7 +122,7 @@ pub(crate) struct FlowState {
     pub(crate) read_progress: watch::Sender<ReadProgress>,
     /// What the stream has lost of what was read, until it is counted.
     pub(crate) vanished: watch::Sender<Option<VanishedRange>>,
-    /// The highest position at which `follow` has looked up rows in the session that this process follows.
+    /// The highest position at which `resolver` has looked up rows in the session that this process follows.
     looked_up_at: AtomicU64,
 }
 

@@ -20,7 +20,7 @@ mod receipts;
 
 mod chunk;
 mod flow_state;
-mod undecided;
+mod in_doubt;
 mod fill_progress;
 mod health;
 mod warnings;

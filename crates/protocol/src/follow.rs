@@ -48,7 +48,7 @@ fn see_dead_letters(world: &World, state: &State, process: usize, next: &mut Suc
     }
 }
 
-/// A dead letter makes its order undecided: it may be a row all the same.
+/// A dead letter leaves its order in doubt: it may be a row all the same.
 fn see_dead_letter(world: &World, state: &mut State, process: usize, key: u8) {
     let n = usize::from(key);
     let sequence = state.client_message(key).place.sequence;
@@ -60,10 +60,10 @@ fn see_dead_letter(world: &World, state: &mut State, process: usize, key: u8) {
         this.learn_erased(key);
     } else if this.erased.has(key) {
     } else if !world.has(Mutation::DeadLetterRemovesOrder) {
-        this.view.mark_undecided(key, sequence);
+        this.view.mark_in_doubt(key, sequence);
     } else if dead_letter == DeadLetter::Stored {
         this.view.memory[n] = Document::NONE;
-        this.view.undecided[n] = 0;
+        this.view.in_doubt[n] = 0;
     }
 }
 
@@ -77,15 +77,15 @@ fn ask(world: &World, state: &State, process: usize, next: &mut Successors<'_>) 
     let position = state.database.position.place.sequence;
     let known = if two_statements { view.position_seen } else { position };
     for key in (0..).take(ORDERS) {
-        let until = view.undecided[usize::from(key)];
+        let until = view.in_doubt[usize::from(key)];
         // A restored stream may be shorter; the position never gets there.
         let unreachable = until > state.stream.last && !two_statements;
         if until > 0 && (known >= until || unreachable) {
             next.add(Action::AskTable(process, key), |s| take_answer(s, process, key));
         }
     }
-    let undecided = view.undecided.iter().any(|&until| until > 0);
-    if two_statements && undecided && position > view.position_seen {
+    let in_doubt = view.in_doubt.iter().any(|&until| until > 0);
+    if two_statements && in_doubt && position > view.position_seen {
         next.add(Action::SeePosition(process), |s| s.processes[process].view.position_seen = position);
     }
 }
@@ -94,7 +94,7 @@ fn take_answer(state: &mut State, process: usize, key: u8) {
     let n = usize::from(key);
     let this = &mut state.processes[process];
     this.view.memory[n] = if this.erased.has(key) { Document::NONE } else { state.database.rows[n] };
-    this.view.undecided[n] = 0;
+    this.view.in_doubt[n] = 0;
     this.view.position_seen = this.view.position_seen.max(state.database.position.place.sequence);
 }
 

@@ -132,7 +132,7 @@ fn denies(world: &World, state: &State, process: &Process, order: usize) -> bool
 fn answers_not_found(world: &World, state: &State, process: &Process, order: usize) -> bool {
     let place = state.messages[order].place;
     let view = &process.view;
-    let decided = view.stage == Stage::Filled && !view.unchecked && view.undecided[order] == 0;
+    let decided = view.stage == Stage::Filled && !view.unchecked && view.in_doubt[order] == 0;
     let read = decided && place.sequence <= view.place.sequence;
     if world.has(Mutation::MissNotAsked) && read {
         return true;

@@ -80,7 +80,7 @@ pub enum Mutation {
     ViewAcceptsMissingMessage,
 
     // 404.
-    /// A miss asks the table only while the view is filling, behind or undecided.
+    /// A miss asks the table only while the view is filling, behind or in doubt.
     MissNotAsked,
     /// A miss asks the table, and no row means 404, whatever the position is.
     NotFoundWithoutPosition,

@@ -51,7 +51,7 @@ pub struct View {
     pub snapshot: Documents,
     /// For an order that the message alone does not decide: the sequence that the position must reach before the
     /// table is asked. 0: decided.
-    pub undecided: [u8; ORDERS],
+    pub in_doubt: [u8; ORDERS],
     /// The version of each dead letter that it has seen.
     pub dead_letters_seen: [u8; ORDERS],
     /// The writer's session that it follows.
@@ -135,7 +135,7 @@ impl Process {
     pub(crate) fn learn_erased(&mut self, key: u8) {
         self.erased.add(key);
         self.view.memory[usize::from(key)] = Default::default();
-        self.view.undecided[usize::from(key)] = 0;
+        self.view.in_doubt[usize::from(key)] = 0;
     }
 }
 
@@ -146,8 +146,8 @@ impl View {
     }
 
     /// The table is asked for an order once the position has reached a sequence.
-    pub(crate) fn mark_undecided(&mut self, key: u8, sequence: u8) {
-        let until = &mut self.undecided[usize::from(key)];
+    pub(crate) fn mark_in_doubt(&mut self, key: u8, sequence: u8) {
+        let until = &mut self.in_doubt[usize::from(key)];
         *until = sequence.max(*until);
     }
 

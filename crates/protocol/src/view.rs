@@ -139,14 +139,14 @@ pub(crate) fn read_message(world: &World, state: &mut State, process: usize, num
     if message.sender != Sender::Client {
         if takes_replays && this.view.memory[n].is_none() {
             this.view.memory[n] = Document::new(number, false);
-            this.view.undecided[n] = 0;
+            this.view.in_doubt[n] = 0;
         } else if !takes_replays {
-            this.view.mark_undecided(message.order, message.place.sequence);
+            this.view.mark_in_doubt(message.order, message.place.sequence);
         }
     } else if this.view.memory[n].is_none() {
         read_order(world, this, process, number, refused);
         if this.view.memory[n].is_none() && !(refused && world.has(Mutation::OwnRefusalTrusted)) {
-            this.view.mark_undecided(message.order, message.place.sequence);
+            this.view.mark_in_doubt(message.order, message.place.sequence);
         }
     }
 }

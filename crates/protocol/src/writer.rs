@@ -234,6 +234,6 @@ fn refused(state: &mut State, process: usize, answer: &Transaction) {
         let this = &mut state.processes[process];
         this.writer.refused.add(order);
         this.view.memory[usize::from(order)] = Document::NONE;
-        this.view.mark_undecided(order, sequence);
+        this.view.mark_in_doubt(order, sequence);
     }
 }

@@ -19,10 +19,10 @@ use crate::aligned_interval;
 use crate::config::Settings;
 use crate::dead_letters::list;
 use crate::dead_letters::store::DeadLetterStore;
+use crate::flow_state::{FlowState, TablePosition};
 use crate::health::{Health, Part};
 use crate::metrics::Metrics;
 use crate::nats::{stored_message, streams};
-use crate::flow_state::{FlowState, TablePosition};
 use crate::postgres::{self, Connection, STUCK_ANSWER, expiry};
 
 /// How often a process looks for old orders, and how soon it looks again while more are left.

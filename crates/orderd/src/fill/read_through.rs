@@ -14,9 +14,9 @@ use order::{Key, RowReader};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::config::Settings;
+use crate::flow_state::{FlowState, Watermark};
 use crate::metrics::Metrics;
 use crate::nats::{stored_message, streams};
-use crate::flow_state::{FlowState, Watermark};
 use crate::postgres::{self, FoundRows, RowLookup};
 use crate::subject;
 

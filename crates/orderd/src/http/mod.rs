@@ -24,11 +24,11 @@ use crate::config::Settings;
 use crate::events::feed::Feed;
 use crate::fill::read_through::{MissSources, ReadThrough};
 use crate::fill_progress::FillProgress;
+use crate::flow_state::FlowState;
 use crate::health::{Health, Part};
 use crate::logging::audit;
 use crate::metrics::Metrics;
 use crate::pipeline::{ChannelDepths, Context};
-use crate::flow_state::FlowState;
 
 use self::middleware::{auth, compress, cors, host, no_store, same_origin};
 use self::routes::{

@@ -10,9 +10,9 @@ use tokio::sync::mpsc;
 
 use crate::chunk::{Messages, Orders, RefusedMessage};
 use crate::health::{Health, Part};
+use crate::in_doubt::OrdersInDoubt;
 use crate::metrics::Metrics;
 use crate::nats::message::Message;
-use crate::undecided::Undecided;
 
 /// During a fill, each chunk waits at most this long for readers of orders that are not in memory yet.
 const MAX_YIELD: Duration = Duration::from_millis(20);
@@ -23,7 +23,7 @@ pub(crate) struct Decode {
     pub(crate) cache: Arc<Cache>,
     pub(crate) health: Arc<Health>,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) undecided: Undecided,
+    pub(crate) in_doubt: OrdersInDoubt,
 }
 
 impl Decode {
@@ -43,7 +43,7 @@ impl Decode {
             let (orders, refused) = self.parse(&mut messages);
             for letter in &refused {
                 // The writer may have another model, and have taken it in.
-                self.undecided.add(letter.message.key.as_str(), letter.message.position.sequence);
+                self.in_doubt.add(letter.message.key.as_str(), letter.message.position.sequence);
             }
             self.metrics.unknown_members.inc_by(self.parser.unknown().count - unknown);
             tell_of_unknown(&self.parser, run.format, &mut told);

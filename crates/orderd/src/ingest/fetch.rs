@@ -22,15 +22,15 @@ use crate::aligned_interval;
 use crate::chunk::Messages;
 use crate::config::Settings;
 use crate::dead_letters::store::DeadLetterStore;
+use crate::flow_state::Gap;
+use crate::flow_state::{
+    FlowState, ProblemReport, ReadProgress, RunProblem, StreamIdentity, StreamRun, Watermark,
+};
 use crate::health::{Health, Part};
 use crate::metrics::Metrics;
 use crate::nats::message::{Message, StreamPosition};
 use crate::nats::{self, NatsError};
 use crate::nats::{stored_message, streams};
-use crate::flow_state::Gap;
-use crate::flow_state::{
-    FlowState, ProblemReport, ReadProgress, RunProblem, StreamIdentity, StreamRun, Watermark,
-};
 use crate::retry::Backoff;
 
 /// How far a process reads beyond the table's position: memory may hold so many orders that are not committed.

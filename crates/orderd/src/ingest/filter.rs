@@ -9,9 +9,9 @@ use tokio::sync::mpsc;
 use crate::chunk::Messages;
 use crate::dead_letters::message::key_of_dead_letter;
 use crate::dead_letters::store::{DeadLetterStore, Replay};
+use crate::in_doubt::OrdersInDoubt;
 use crate::metrics::Metrics;
 use crate::nats::message::Message;
-use crate::undecided::Undecided;
 
 /// How many look-ups are under way at once: any publisher can send this header, and must not block others.
 const LOOKUPS_IN_FLIGHT: usize = 64;
@@ -21,7 +21,7 @@ pub(crate) async fn run(
     mut natschan: mpsc::Receiver<Messages>,
     msgdatachan: mpsc::Sender<Messages>,
     dead_letters: Arc<DeadLetterStore>,
-    undecided: Undecided,
+    in_doubt: OrdersInDoubt,
     metrics: Arc<Metrics>,
 ) -> anyhow::Result<()> {
     while let Some(mut chunk) = natschan.recv().await {
@@ -31,7 +31,7 @@ pub(crate) async fn run(
                 metrics.empty.inc_by(u64::from(chunk.run.writes));
             } else if let Some(key) = key_of_dead_letter(message.headers.as_ref()) {
                 // The table decides whether it became an order, once the position has passed it.
-                undecided.add(&key, message.position.sequence);
+                in_doubt.add(&key, message.position.sequence);
                 replays.push((message, key));
             }
         }

@@ -16,11 +16,11 @@ use tokio_util::sync::CancellationToken;
 use crate::aligned_interval;
 use crate::config::Settings;
 use crate::dead_letters::store::DeadLetterStore;
+use crate::flow_state::{FlowState, Watermark};
 use crate::health::{Health, Part};
 use crate::metrics::Metrics;
 use crate::nats::info::{self, StreamInfo};
 use crate::nats::{stored_message, streams};
-use crate::flow_state::{FlowState, Watermark};
 use crate::postgres::{self, Connection, SLOW_ANSWER, Wal};
 use crate::warnings;
 

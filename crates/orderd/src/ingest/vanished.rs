@@ -5,8 +5,8 @@ use async_nats::jetstream::Context;
 use async_nats::jetstream::stream::Stream;
 
 use super::fetch::micros;
-use crate::nats::stored_message;
 use crate::flow_state::{VanishedRange, Watermark};
+use crate::nats::stored_message;
 
 /// The last message of a stream that this process has read, in whichever run.
 #[derive(Clone, Copy)]

@@ -12,9 +12,9 @@ use super::encode::EncodedRows;
 use super::session::{CommitFailure, CommittedBatch};
 use super::writer::{LastPosition, RunningWriter, TermEnd};
 use crate::chunk::RefusedMessage;
+use crate::flow_state::{TablePosition, Watermark};
 use crate::health::Part;
 use crate::metrics::Metrics;
-use crate::flow_state::{TablePosition, Watermark};
 use crate::postgres;
 use crate::postgres::position::{self, Fence, Position};
 
@@ -341,7 +341,7 @@ impl RunningWriter {
     ) -> Result<(), TermEnd> {
         let message = batch[chunk].orders.messages[row].clone();
         // Where the position has passed it, the table says that it is not there, and it leaves memory.
-        self.parts.undecided.add(message.key.as_str(), message.position.sequence);
+        self.parts.in_doubt.add(message.key.as_str(), message.position.sequence);
         if message.replayed
             && let withdrawn =
                 self.parts.dead_letters.withdraw_taken_in(message.key.as_str(), message.position.sequence)

@@ -10,8 +10,8 @@ use super::encode::EncodedRows;
 use super::session::Session;
 use super::writer::{LastPosition, RunningWriter};
 use crate::aligned_interval;
-use crate::health::Part;
 use crate::flow_state::{ProblemReport, RunProblem, StreamIdentity, StreamRun, TablePosition};
+use crate::health::Part;
 use crate::postgres::position::{self, Fence, Position, PositionKey, SessionStart};
 use crate::postgres::{self, SLOW_ANSWER, STUCK_ANSWER, Unanswered, describe};
 

@@ -25,16 +25,16 @@ use crate::aligned_interval;
 use crate::config::Settings;
 use crate::dead_letters::store::DeadLetterStore;
 use crate::fill_progress::FillProgress;
-use crate::health::{Health, Part};
-use crate::metrics::Metrics;
 use crate::flow_state::Gap;
 use crate::flow_state::{FlowState, StreamIdentity, StreamRun, Watermark};
+use crate::health::{Health, Part};
+use crate::in_doubt::OrdersInDoubt;
+use crate::metrics::Metrics;
 use crate::postgres::describe;
 use crate::postgres::position::{self, Fence};
 use crate::random;
 use crate::receipts::Receipts;
 use crate::retry::Backoff;
-use crate::undecided::Undecided;
 
 /// How often an idle writer renews its lease, and so notices that PostgreSQL is away, or went back.
 const RENEW_INTERVAL: Duration = Duration::from_secs(1);
@@ -49,7 +49,7 @@ pub(crate) struct Writer {
     pub(crate) receipts: Arc<Receipts>,
     pub(crate) cache: Arc<Cache>,
     pub(crate) progress: Arc<FillProgress>,
-    pub(crate) undecided: Undecided,
+    pub(crate) in_doubt: OrdersInDoubt,
     /// Told to stop: what can't be committed at once stays in the stream.
     pub(crate) stop: CancellationToken,
     /// Out of time: what is not committed stays in the stream.

@@ -1,7 +1,7 @@
 //! Makes every channel and spawns every stage of the flow, in its order. `lib.rs` spawns what runs around it.
 //!
 //! ```text
-//! table_reader, follow ── initmemchan ───────────────────────────────────────────────┐
+//! table_reader, resolver ── initmemchan ─────────────────────────────────────────────┐
 //!                                                                                    ├─ fan_in ── memwritechan ── cache ── feed
 //!                                                                       ┌─ memchan ──┘
 //! fetch ── natschan ── filter ── msgdatachan ── decode ── orderschan ── fan_out
@@ -25,25 +25,25 @@ use crate::erasure::expiry::Expiry;
 use crate::erasure::{Eraser, Follower};
 use crate::events::feed::Feed;
 use crate::events::stats::Stats;
-use crate::fill::follow::Follow;
+use crate::fill::resolver::Resolver;
 use crate::fill::table_reader::TableReader;
 use crate::fill::{cache_writer, fan_in};
 use crate::fill_progress::FillProgress;
+use crate::flow_state::FlowState;
 use crate::health::{Health, Part};
+use crate::in_doubt::OrdersInDoubt;
 use crate::ingest::client::IntakeClient;
 use crate::ingest::decode::Decode;
 use crate::ingest::fetch::Fetch;
 use crate::ingest::retention::Retention;
 use crate::ingest::{fan_out, filter};
 use crate::metrics::Metrics;
-use crate::nats::{self, ConnectionEvent};
 use crate::nats::client_task::ClientTask;
+use crate::nats::{self, ConnectionEvent};
 use crate::persist::encode;
 use crate::persist::writer::Writer;
 use crate::pipeline::supervisor::{Stage, Supervisor};
-use crate::flow_state::FlowState;
 use crate::receipts::Receipts;
-use crate::undecided::Undecided;
 
 /// How many chunks wait in each channel. A chunk has 256 messages or a mebibyte, so that all of them together
 /// hold some tens of mebibytes at most, whatever the rate.
@@ -118,7 +118,7 @@ fn shown_in(health: Arc<Health>) -> impl Fn(ConnectionEvent) + Send + Sync + 'st
 pub(crate) fn start(parts: &Context, parser: Parser, depths: &ChannelDepths) -> Supervisor {
     let Context { settings, client, layouts, cache, feed, progress, flow_state, health, .. } = parts;
     let Context { dead_letters, receipts, metrics, stop, give_up, .. } = parts;
-    let undecided = Undecided::default();
+    let in_doubt = OrdersInDoubt::default();
 
     let (natschan, natschan_out) = depths.channel("natschan", CHANNEL_CHUNKS);
     let (msgdatachan, msgdatachan_out) = depths.channel("msgdatachan", CHANNEL_CHUNKS);
@@ -144,7 +144,7 @@ pub(crate) fn start(parts: &Context, parser: Parser, depths: &ChannelDepths) -> 
         cache: cache.clone(),
         health: health.clone(),
         metrics: metrics.clone(),
-        undecided: undecided.clone(),
+        in_doubt: in_doubt.clone(),
     };
     let writer = Writer {
         settings: settings.clone(),
@@ -155,7 +155,7 @@ pub(crate) fn start(parts: &Context, parser: Parser, depths: &ChannelDepths) -> 
         receipts: receipts.clone(),
         cache: cache.clone(),
         progress: progress.clone(),
-        undecided: undecided.clone(),
+        in_doubt: in_doubt.clone(),
         stop: stop.clone(),
         give_up: give_up.clone(),
     };
@@ -168,11 +168,11 @@ pub(crate) fn start(parts: &Context, parser: Parser, depths: &ChannelDepths) -> 
         every: settings.refill_every,
         stop: stop.clone(),
     };
-    let follow = Follow {
+    let resolver = Resolver {
         settings: settings.clone(),
         dead_letters: dead_letters.clone(),
         flow_state: flow_state.clone(),
-        undecided: undecided.clone(),
+        in_doubt: in_doubt.clone(),
         cache: cache.clone(),
         metrics: metrics.clone(),
         stop: stop.clone(),
@@ -191,7 +191,7 @@ pub(crate) fn start(parts: &Context, parser: Parser, depths: &ChannelDepths) -> 
     let mut stage = |name, run: Stage| stages.spawn(name, run, give_up.clone());
 
     stage("fetch", Box::pin(fetch.run(natschan)));
-    let filter = filter::run(natschan_out, msgdatachan, dead_letters.clone(), undecided, metrics.clone());
+    let filter = filter::run(natschan_out, msgdatachan, dead_letters.clone(), in_doubt, metrics.clone());
     stage("filter", Box::pin(filter));
     stage("decode", Box::pin(decode.run(msgdatachan_out, orderschan)));
     stage("fan_out", Box::pin(fan_out::run(orderschan_out, memchan, encodechan)));
@@ -200,7 +200,7 @@ pub(crate) fn start(parts: &Context, parser: Parser, depths: &ChannelDepths) -> 
     stage("writer", Box::pin(writer.run(gobchan_out)));
 
     stage("table_reader", Box::pin(table_reader.run(initmemchan.clone())));
-    stage("follow", Box::pin(follow.run(initmemchan)));
+    stage("resolver", Box::pin(resolver.run(initmemchan)));
     stage("fan_in", Box::pin(fan_in::run(initmemchan_out, memchan_out, memwritechan, cache.entry_builder())));
     let (writing, showing) = (cache.clone(), feed.clone());
     stage("cache", Box::pin(async move { cache_writer::run(&writing, &showing, memwritechan_out).await }));

@@ -10,7 +10,7 @@ use devstack::tools;
 const ROOMS: &str = "
     version random aligned_interval wording finding subject tls
     cli config logging metrics retry
-    flow_state undecided fill_progress
+    flow_state in_doubt fill_progress
     nats postgres
     health process_memory warnings
     receipts dead_letters chunk erasure

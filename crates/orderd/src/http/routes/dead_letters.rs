@@ -88,7 +88,8 @@ impl DeadLettersApi {
             send_again(&self.store, letters, document, here, OUTCOME_TIMEOUT, || {}).await
         };
         let sent = tokio::time::timeout(2 * OUTCOME_TIMEOUT, sent).await;
-        let mut outcomes = sent.map_err(anyhow::Error::from).flatten().map_err(|error| nats_unavailable(&error))?;
+        let mut outcomes =
+            sent.map_err(anyhow::Error::from).flatten().map_err(|error| nats_unavailable(&error))?;
         Ok(outcomes.remove(&letter.key).unwrap_or(Outcome::Undecided))
     }
 }

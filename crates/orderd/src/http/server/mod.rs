@@ -147,7 +147,8 @@ impl Server {
         phase: &Phase,
         request: Request<Incoming>,
     ) -> impl Future<Output = Result<Response<Body>, Infallible>> + use<> {
-        let (responding, app, response) = (phase.begin_response(), self.app.clone(), self.routes.call(request));
+        let (responding, app, response) =
+            (phase.begin_response(), self.app.clone(), self.routes.call(request));
         async move {
             let mut response = response.await?;
             if app.health.is_draining() {

@@ -246,7 +246,10 @@ mod tests {
         let reasons = json!(Reason::ALL.map(Reason::as_str));
         assert_eq!(schemas["DeadLetter"]["properties"]["reason"]["examples"], reasons);
         assert_eq!(schemas["Replay"]["properties"]["reason"]["examples"], reasons);
-        assert_eq!(schemas["Warning"]["properties"]["what"]["enum"], json!(WarningKind::ALL.map(WarningKind::as_str)));
+        assert_eq!(
+            schemas["Warning"]["properties"]["what"]["enum"],
+            json!(WarningKind::ALL.map(WarningKind::as_str))
+        );
         assert_eq!(schemas["Ids"]["maxItems"], MAX_LIMIT);
         assert_eq!(schemas["Entries"]["maxItems"], MAX_LIMIT);
         let get = |path: &str| &api["paths"][path]["get"];

@@ -1,8 +1,7 @@
-//! positions + dead letters -> initmemchan: what this process can't decide from a message alone, it asks the table.
+//! orders in doubt + dead letters -> initmemchan: looks up in the table what can't be told from a message alone.
 //!
-//! Undecided is an order that this process refused (the writer may have another model), one that was sent again, and
-//! one that became a dead letter. Once the position has passed its message, the table says what became of it: a row, or
-//! nothing.
+//! An order is in doubt if this process refused its message (the writer may have another model), if it was replayed, or
+//! if it became a dead letter. Once the position has passed the message, the order either has a row or does not exist.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,53 +14,53 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Settings;
 use crate::dead_letters::store::DeadLetterStore;
 use crate::dead_letters::watch;
-use crate::metrics::Metrics;
 use crate::flow_state::FlowState;
+use crate::in_doubt::OrdersInDoubt;
+use crate::metrics::Metrics;
 use crate::postgres::{self, RowLookup, Unanswered};
 use crate::retry::Backoff;
-use crate::undecided::Undecided;
 
-/// Rows that are asked for in one query, and how long its answer may take.
+/// Maximum number of rows in one query, and its time limit.
 const MAX_IDS: usize = 2048;
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+const QUERY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How often undecided orders are looked at while there are some.
+/// How often orders in doubt are looked up while there are some.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// What the stage needs.
-pub(crate) struct Follow {
+pub(crate) struct Resolver {
     pub(crate) settings: Arc<Settings>,
     pub(crate) dead_letters: Arc<DeadLetterStore>,
     pub(crate) flow_state: Arc<FlowState>,
-    pub(crate) undecided: Undecided,
+    pub(crate) in_doubt: OrdersInDoubt,
     pub(crate) cache: Arc<Cache>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) stop: CancellationToken,
 }
 
-impl Follow {
+impl Resolver {
     /// Runs until told to stop.
     pub(crate) async fn run(self, initmemchan: mpsc::Sender<Entries>) -> anyhow::Result<()> {
         tokio::select! {
-            () = self.decide(&initmemchan) => {}
+            () = self.resolve_all(&initmemchan) => {}
             () = self.watch_dead_letters() => {}
             () = self.stop.cancelled() => {}
         }
         Ok(())
     }
 
-    async fn decide(&self, initmemchan: &mpsc::Sender<Entries>) {
+    async fn resolve_all(&self, initmemchan: &mpsc::Sender<Entries>) {
         let mut backoff = Backoff::default();
         let mut lookup = None;
         let mut entry_builder = self.cache.entry_builder();
         let mut generation;
         loop {
-            if self.undecided.is_empty() {
+            if self.in_doubt.is_empty() {
                 // Where connections are few, others need this one.
                 lookup = None;
-                self.undecided.added().await;
+                self.in_doubt.added().await;
             }
-            // What the one before could not decide, this one may hold too.
+            // A new generation may hold the same orders in doubt.
             generation = self.cache.generation();
             match self.ask(&mut lookup, &mut entry_builder, generation, initmemchan).await {
                 Ok(()) => {
@@ -69,7 +68,7 @@ impl Follow {
                     tokio::time::sleep(POLL_INTERVAL).await;
                 }
                 Err(error) => {
-                    tracing::debug!(error = format!("{error:#}"), "can't ask the table for undecided orders");
+                    tracing::debug!(error = format!("{error:#}"), "can't look up orders in doubt");
                     lookup = None;
                     backoff.wait().await;
                 }
@@ -85,31 +84,31 @@ impl Follow {
         initmemchan: &mpsc::Sender<Entries>,
     ) -> anyhow::Result<()> {
         let applied = self.cache.applied();
-        let passed = self.undecided.passed(self.flow_state.position());
+        let passed = self.in_doubt.passed(self.flow_state.position());
         for passed in passed.chunks(MAX_IDS) {
             let ids: Vec<&str> = passed.iter().map(|(key, _)| key.as_str()).collect();
             let stream = self.flow_state.stream_name();
             let of = (stream.as_str(), self.settings.nats.topic.as_str());
             let rows = postgres::rows(lookup, &self.settings.postgres, of, &ids);
-            let found = timeout(ANSWER_TIMEOUT, rows).await.map_err(|_| Unanswered::Silent)??;
+            let found = timeout(QUERY_TIMEOUT, rows).await.map_err(|_| Unanswered::Silent)??;
             let rows = found.rows;
             entry_builder.set_format(found.format);
-            // The answer counts only for the session that is followed: else the table may have gone back since.
+            // The rows count only in the session that this process follows: otherwise the table may have gone back since.
             if !self.flow_state.note_lookup(found.session, found.position.seq) {
                 return Ok(());
             }
             let mut entries = Vec::with_capacity(rows.len());
-            for (key, decided_at) in passed {
-                if *decided_at > found.position.seq {
+            for (key, after) in passed {
+                if *after > found.position.seq {
                     continue;
                 }
                 match rows.get(key) {
                     Some(row) => entries.extend(entry(entry_builder, key, row.as_deref())),
                     // The message may still be on its way into this process's memory.
-                    None if *decided_at > applied => continue,
+                    None if *after > applied => continue,
                     None => self.cache.remove(generation, key),
                 }
-                self.undecided.decided(key, *decided_at);
+                self.in_doubt.resolve(key, *after);
             }
             self.metrics.filled.inc_by(entries.len() as u64);
             if !entries.is_empty() {
@@ -120,8 +119,8 @@ impl Follow {
         Ok(())
     }
 
-    /// Whatever becomes a dead letter, by whichever process, may be in this process's memory. Each new memory looks at
-    /// all dead letters again that are later than the position from which it was filled.
+    /// Adds each new dead letter to the orders in doubt: any process may have stored it, and this one may have its order
+    /// in memory. For a new generation, starts over from the position at which that memory was filled.
     async fn watch_dead_letters(&self) {
         let mut runs = self.flow_state.run.subscribe();
         let mut backoff = Backoff::default();
@@ -139,14 +138,14 @@ impl Follow {
             let Some(DeadLetterWatch { start, .. }) = &mut watched else { continue };
             let add = |key: &str, sequence| {
                 backoff.reset();
-                self.undecided.add(key, sequence);
+                self.in_doubt.add(key, sequence);
             };
             let other_memory = async {
                 drop(runs.wait_for(|next| next.is_some_and(|next| next.generation != run.generation)).await);
             };
             tokio::select! {
                 Err(error) = watch::watch(&self.dead_letters, start, add) => {
-                    tracing::debug!(error = format!("{error:#}"), "can't follow the dead letters");
+                    tracing::debug!(error = format!("{error:#}"), "can't watch the dead letters");
                     backoff.wait().await;
                 }
                 () = other_memory => {}
@@ -161,7 +160,7 @@ struct DeadLetterWatch {
     start: watch::WatchStart,
 }
 
-/// The entry of a row that has come to be there.
+/// The entry of a row that was found.
 fn entry(entry_builder: &mut EntryBuilder, id: &str, row: Option<&[u8]>) -> Option<Entry> {
     let problem = match row.map(|row| entry_builder.entry_of_row(id, row)) {
         Some(Ok(entry)) => return Some(Entry { arrived: true, ..entry }),
