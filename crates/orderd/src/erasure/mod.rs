@@ -5,7 +5,7 @@
 //! dead letter goes before the messages, so that none is sent again meanwhile. Of what was never there no key is kept.
 
 pub(crate) mod expiry;
-mod follow;
+mod sweeper;
 mod message;
 mod replays;
 mod rows;
@@ -22,7 +22,7 @@ use async_nats::jetstream::stream::Stream;
 use order::Key;
 use time::OffsetDateTime;
 
-pub(crate) use self::follow::Follower;
+pub(crate) use self::sweeper::Sweeper;
 use self::replays::Replays;
 use self::rows::StoredRows;
 use crate::config::{Nats, Postgres};

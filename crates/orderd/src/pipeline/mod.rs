@@ -22,7 +22,7 @@ use crate::config::Settings;
 use crate::dead_letters::counter::DeadLetterCounter;
 use crate::dead_letters::store::DeadLetterStore;
 use crate::erasure::expiry::Expiry;
-use crate::erasure::{Eraser, Follower};
+use crate::erasure::{Eraser, Sweeper};
 use crate::events::feed::Feed;
 use crate::events::stats::Stats;
 use crate::fill::resolver::Resolver;
@@ -230,7 +230,7 @@ pub(crate) fn start(parts: &Context, parser: Parser, depths: &ChannelDepths) -> 
     }
     let eraser =
         Eraser { postgres: settings.postgres.clone(), nats: settings.nats.clone(), client: client.clone() };
-    stage("erase", Box::pin(Follower::new(eraser, cache.clone()).run(stop.clone())));
+    stage("erase", Box::pin(Sweeper::new(eraser, cache.clone()).run(stop.clone())));
     stages
 }
 

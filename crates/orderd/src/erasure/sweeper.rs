@@ -1,7 +1,8 @@
-//! Taking out of memory what was erased, by whomever, and erasing what was left of it.
+//! Removes from this process's memory the orders that any process has erased, and erases again what is written of them
+//! later.
 //!
 //! A process that held a copy of the message when its order was erased may still store it: as a row that was being
-//! written, or as a dead letter. So each process looks again, more often than any copy is held.
+//! written, or as a dead letter. So each process repeats the erasure for longer than any process holds a copy.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -17,14 +18,14 @@ use super::Eraser;
 use crate::aligned_interval;
 use crate::postgres::{self, Connection};
 
-/// How often each process looks for what was erased, here or elsewhere.
+/// How often each process looks for newly erased keys.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Number of looks after the first in which a row is erased again.
-const FULL_READ_ROUNDS: u32 = 60;
+/// Number of sweeps after the first in which the row of an erased order is deleted again.
+const REPEATED_SWEEPS: u32 = 60;
 
-/// When this number of looks is left, the dead letter and the messages are erased again too.
-const EXTRA_READ_ROUNDS: [u32; 2] = [FULL_READ_ROUNDS - 3, 1];
+/// When this number of sweeps is left, the dead letter and the messages are erased again too.
+const FULL_SWEEPS: [u32; 2] = [REPEATED_SWEEPS - 3, 1];
 
 /// For this number of seconds after an order was erased, another process may still hold a copy.
 const RECENT_SECONDS: f64 = 60.0;
@@ -33,30 +34,31 @@ const RECENT_SECONDS: f64 = 60.0;
 /// no service ran by a command that was killed.
 const UNFINISHED_SECONDS: f64 = 86_400.0;
 
-/// Looks again and again.
-pub(crate) struct Follower {
+/// The task that does so.
+pub(crate) struct Sweeper {
     eraser: Eraser,
     cache: Arc<Cache>,
-    /// What was erased.
+    /// The erasures that this process knows of, by key.
     seen: HashMap<String, SeenErasure>,
-    /// When the latest of it was erased, by PostgreSQL's clock; none: nothing was looked at yet.
+    /// When the latest of them happened, by PostgreSQL's clock; `None` before the first sweep.
     newest: Option<f64>,
-    /// What was left at the start is erased.
+    /// Whether what an earlier process left unfinished is erased.
     has_begun: bool,
-    /// For which memory the table was compared with what NATS has noted: a new one begins where the table went back.
+    /// The generation for which the table was compared with the notes in NATS: a generation begins when the table went
+    /// back.
     compared: Option<u64>,
 }
 
 struct SeenErasure {
-    /// Number of looks left in which it is erased again.
-    again: u32,
+    /// Number of sweeps left in which it is erased again.
+    sweeps_left: u32,
     /// When it was seen first.
     at: OffsetDateTime,
     /// It was erased more than [`UNFINISHED_SECONDS`] before it was seen.
     is_old: bool,
 }
 
-impl Follower {
+impl Sweeper {
     pub(crate) fn new(eraser: Eraser, cache: Arc<Cache>) -> Self {
         Self { eraser, cache, seen: HashMap::new(), newest: None, has_begun: false, compared: None }
     }
@@ -64,11 +66,11 @@ impl Follower {
     /// Runs until told to stop.
     pub(crate) async fn run(mut self, stop: CancellationToken) -> anyhow::Result<()> {
         loop {
-            let followed = tokio::select! {
-                followed = self.follow() => followed,
+            let swept = tokio::select! {
+                swept = self.sweep() => swept,
                 () = stop.cancelled() => return Ok(()),
             };
-            if let Err(error) = followed {
+            if let Err(error) = swept {
                 tracing::debug!(error = format!("{error:#}"), "can't look for erased orders");
             }
             tokio::select! {
@@ -78,15 +80,14 @@ impl Follower {
         }
     }
 
-    /// On one connection.
-    async fn follow(&mut self) -> anyhow::Result<()> {
+    /// Sweeps every [`POLL_INTERVAL`], on one connection, until that fails.
+    async fn sweep(&mut self) -> anyhow::Result<()> {
         let settings = self.eraser.postgres.clone();
         let connection = postgres::connect_in_time(&settings).await?;
         let mut is_there = false;
         loop {
-            // Asked for until it is there: to look into a table that isn't would be an error in PostgreSQL's log
-            // each time.
-            is_there = is_there || answered(&connection, self.is_there(&connection)).await?;
+            // A query of a table that does not exist would leave an error in PostgreSQL's log each time.
+            is_there = is_there || finished(&connection, self.is_there(&connection)).await?;
             let generation = self.cache.generation();
             if self.compared != Some(generation) {
                 match self.repeat(is_there).await {
@@ -97,20 +98,20 @@ impl Follower {
                 }
             }
             if is_there {
-                answered(&connection, self.look(&connection)).await?;
+                finished(&connection, self.read_erased(&connection)).await?;
                 if !self.has_begun {
                     self.erase_at_start(&connection).await?;
                     self.has_begun = true;
                 }
-                answered(&connection, self.erase_rows(&connection)).await?;
-                self.erase_late().await?;
-                self.seen.values_mut().for_each(|seen| seen.again = seen.again.saturating_sub(1));
+                finished(&connection, self.erase_rows(&connection)).await?;
+                self.erase_leftovers().await?;
+                self.seen.values_mut().for_each(|seen| seen.sweeps_left = seen.sweeps_left.saturating_sub(1));
             }
             aligned_interval::next(POLL_INTERVAL).await;
         }
     }
 
-    /// Where the table was restored from before an order was erased, that is erased again.
+    /// Erases again the orders that a restored table has again.
     async fn repeat(&mut self, is_there: bool) -> anyhow::Result<()> {
         let repeated = self.eraser.begin().await?.repeat(is_there).await?;
         if repeated > 0 {
@@ -119,7 +120,7 @@ impl Follower {
                 "the table did not know of erased orders; they are erased again"
             );
         }
-        // What the table has now is looked at from the beginning.
+        // The restored table may have other erasures: read all of them.
         self.newest = None;
         Ok(())
     }
@@ -132,10 +133,10 @@ impl Follower {
         rows.first().map_or(Ok(false), |row| row.try_get(0))
     }
 
-    /// What was erased since the last look, however long ago that was: this process may have been stopped.
-    async fn look(&mut self, connection: &Connection) -> Result<(), tokio_postgres::Error> {
+    /// Reads what was erased since the last sweep, however long ago that was: this process may have been suspended.
+    async fn read_erased(&mut self, connection: &Connection) -> Result<(), tokio_postgres::Error> {
         let erased = postgres::erased(&self.eraser.postgres.table);
-        // Some seconds twice: a row is seen when it is committed, and has the time at which that began.
+        // With an overlap: a row becomes visible at the commit, and has the time at which its transaction began.
         let query = format!(
             "SELECT id, extract(epoch FROM erased_at)::float8, extract(epoch FROM now() - erased_at)::float8
              FROM {erased}
@@ -149,11 +150,11 @@ impl Follower {
             newest = newest.max(at);
             if !self.seen.contains_key(&id) {
                 self.cache.erase(&Key::from(id.as_str()));
-                // What was erased before the start was in nobody's hands here.
-                let again = if age < RECENT_SECONDS || self.newest.is_some() { FULL_READ_ROUNDS } else { 0 };
+                // This process held no copy of what was erased before its start.
+                let sweeps_left = if age < RECENT_SECONDS || self.newest.is_some() { REPEATED_SWEEPS } else { 0 };
                 self.seen.insert(
                     id,
-                    SeenErasure { again, at: OffsetDateTime::now_utc(), is_old: age > UNFINISHED_SECONDS },
+                    SeenErasure { sweeps_left, at: OffsetDateTime::now_utc(), is_old: age > UNFINISHED_SECONDS },
                 );
             }
         }
@@ -161,7 +162,7 @@ impl Follower {
         Ok(())
     }
 
-    /// Finishes what a process was killed over before it could look again.
+    /// Finishes the erasures of a process that was killed before it could repeat them.
     async fn erase_at_start(&self, connection: &Connection) -> anyhow::Result<()> {
         if self.seen.is_empty() {
             return Ok(());
@@ -173,16 +174,16 @@ impl Follower {
             postgres::erased(&settings.table),
             settings.table.literal()
         );
-        answered(connection, connection.client.query_typed(&erase, &[])).await?;
+        finished(connection, connection.client.query_typed(&erase, &[])).await?;
         let keys: HashSet<&str> = self.seen.keys().map(String::as_str).collect();
         let recent = self.seen.iter().filter(|(_, seen)| !seen.is_old).map(|(key, _)| key.clone());
         self.eraser.begin().await?.finish(&keys, &recent.collect::<Vec<_>>()).await
     }
 
-    /// Counted in looks: the time may have passed while this process was stopped.
+    /// Deletes rows again. Counted in sweeps: time may have passed while this process was suspended.
     async fn erase_rows(&self, connection: &Connection) -> Result<(), tokio_postgres::Error> {
         let again: Vec<&str> =
-            self.seen.iter().filter(|(_, seen)| seen.again > 0).map(|(id, _)| id.as_str()).collect();
+            self.seen.iter().filter(|(_, seen)| seen.sweeps_left > 0).map(|(id, _)| id.as_str()).collect();
         if again.is_empty() {
             return Ok(());
         }
@@ -190,19 +191,20 @@ impl Follower {
         connection.client.query_typed(&erase, &[(&again, Type::TEXT_ARRAY)]).await.map(drop)
     }
 
-    async fn erase_late(&self) -> anyhow::Result<()> {
-        let due = || self.seen.iter().filter(|(_, seen)| EXTRA_READ_ROUNDS.contains(&seen.again));
+    /// Erases dead letters and messages again.
+    async fn erase_leftovers(&self) -> anyhow::Result<()> {
+        let due = || self.seen.iter().filter(|(_, seen)| FULL_SWEEPS.contains(&seen.sweeps_left));
         let Some(since) = due().map(|(_, seen)| seen.at).min() else { return Ok(()) };
         let keys: Vec<String> = due().map(|(key, _)| key.clone()).collect();
-        // A message that was sent again before is erased already.
+        // Messages that were replayed earlier are erased already.
         self.eraser.begin().await?.erase_leftovers(&keys, since - time::Duration::MINUTE).await
     }
 }
 
-/// As long as it takes, for many may have been erased, but not from a server whose place a standby has taken.
-async fn answered<T>(
+/// Waits for a query without a time limit, because many orders may have been erased, unless a standby is promoted.
+async fn finished<T>(
     connection: &Connection,
-    answer: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    query: impl Future<Output = Result<T, tokio_postgres::Error>>,
 ) -> anyhow::Result<T> {
-    postgres::unless_moved(connection, answer).await?.map_err(postgres::explain)
+    postgres::unless_moved(connection, query).await?.map_err(postgres::explain)
 }
