@@ -8,4 +8,4 @@ mod vanished;
 pub(crate) mod filter;
 pub(crate) mod decode;
 pub(crate) mod fan_out;
-pub(crate) mod retention;
+pub(crate) mod stream_purge;

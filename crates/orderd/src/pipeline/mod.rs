@@ -35,7 +35,7 @@ use crate::in_doubt::OrdersInDoubt;
 use crate::ingest::client::IntakeClient;
 use crate::ingest::decode::Decode;
 use crate::ingest::fetch::Fetch;
-use crate::ingest::retention::Retention;
+use crate::ingest::stream_purge::StreamPurge;
 use crate::ingest::{fan_out, filter};
 use crate::metrics::Metrics;
 use crate::nats::client_task::ClientTask;
@@ -177,7 +177,7 @@ pub(crate) fn start(parts: &Context, parser: Parser, depths: &ChannelDepths) -> 
         metrics: metrics.clone(),
         stop: stop.clone(),
     };
-    let retention = Retention {
+    let stream_purge = StreamPurge {
         settings: settings.clone(),
         client: client.clone(),
         dead_letters: dead_letters.clone(),
@@ -214,7 +214,7 @@ pub(crate) fn start(parts: &Context, parser: Parser, depths: &ChannelDepths) -> 
         stop: stop.clone(),
     };
     stage("dead_letters_waiting", Box::pin(counter.run()));
-    stage("retention", Box::pin(retention.run()));
+    stage("stream_purge", Box::pin(stream_purge.run()));
     if let Some(keep) = settings.keep {
         let expiry = Expiry {
             settings: settings.clone(),

@@ -1,8 +1,9 @@
-//! Beside the flow: how far behind the stream the table is, and purging what the table has safely.
+//! Beside the flow: measures the table's lag behind the stream, warns of limits, and purges from the stream what the table
+//! has.
 //!
-//! From a stream that we made, messages before the position are purged, but not before their rows are on PostgreSQL's disk, and on
-//! that of its standbys where they can be seen, and has been there for `STREAM_KEEP`: a table that loses its last rows
-//! has them again from the stream.
+//! Only a stream that orderd made is purged. A message is purged once its row has been flushed to disk, on the standbys
+//! too where they can be seen, and `STREAM_KEEP` has passed since: a table that loses its last rows gets them again from
+//! the stream.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -24,18 +25,18 @@ use crate::nats::{stored_message, streams};
 use crate::postgres::{self, Connection, SLOW_ANSWER, Wal};
 use crate::warnings;
 
-/// How often the server is asked, and how soon again until it has answered once: the page shows what it says.
+/// How often the stream is looked at; more often until that has worked once, because the page shows the result.
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 const FIRST_INTERVAL: Duration = Duration::from_millis(200);
 
-/// At least this many passed messages are kept.
-const MIN_KEPT: u64 = 100_000;
+/// Minimum number of messages before the position that stay in the stream.
+const MIN_KEPT_MESSAGES: u64 = 100_000;
 
-/// How many positions are kept at most.
+/// Maximum number of positions that are remembered.
 const MAX_SAMPLES: u32 = 1000;
 
 /// What the task needs.
-pub(crate) struct Retention {
+pub(crate) struct StreamPurge {
     pub(crate) settings: Arc<Settings>,
     pub(crate) client: Client,
     pub(crate) dead_letters: Arc<DeadLetterStore>,
@@ -45,25 +46,25 @@ pub(crate) struct Retention {
     pub(crate) stop: CancellationToken,
 }
 
-/// A position, and by when its rows are safe.
-struct Sample {
+/// A position, and the end of PostgreSQL's log at that time.
+struct PositionSample {
     seq: u64,
-    /// Where PostgreSQL's log ended when the position was there already.
+    /// Where the log ended when the position was already reached.
     wal: u64,
     taken: Instant,
 }
 
-/// Positions of the last `STREAM_KEEP`, oldest first.
+/// The positions of the last `STREAM_KEEP`, oldest first.
 #[derive(Default)]
-struct Samples {
-    samples: VecDeque<Sample>,
-    /// Up to here everything is safe, and has been for long enough.
+struct PositionHistory {
+    samples: VecDeque<PositionSample>,
+    /// The sequence up to which all rows have been flushed for `STREAM_KEEP`.
     safe: u64,
 }
 
-impl Samples {
-    /// A position that went back is that of a table that lost commits: what was seen of it counts no more.
-    fn add(&mut self, sample: Sample, keep: Duration) {
+impl PositionHistory {
+    /// Adds a position. If it is lower than the last one, the table lost commits, and the history starts over.
+    fn add(&mut self, sample: PositionSample, keep: Duration) {
         let last = self.samples.back();
         if last.is_some_and(|last| last.seq > sample.seq || last.wal > sample.wal) {
             *self = Self::default();
@@ -73,6 +74,7 @@ impl Samples {
         self.samples.push_back(sample);
     }
 
+    /// The sequence up to which messages may be purged, given that the log is flushed up to `flushed`.
     fn safe(&mut self, flushed: u64, keep: Duration) -> u64 {
         while let Some(first) = self.samples.front()
             && first.wal <= flushed
@@ -85,11 +87,11 @@ impl Samples {
     }
 }
 
-impl Retention {
+impl StreamPurge {
     /// Runs until told to stop.
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         let mut pause = FIRST_INTERVAL;
-        let mut samples = Samples::default();
+        let mut samples = PositionHistory::default();
         let mut connection = None;
         loop {
             tokio::select! {
@@ -108,7 +110,7 @@ impl Retention {
         }
     }
 
-    async fn look(&self, samples: &mut Samples, connection: &mut Option<Connection>) -> anyhow::Result<()> {
+    async fn look(&self, samples: &mut PositionHistory, connection: &mut Option<Connection>) -> anyhow::Result<()> {
         let context = self.settings.nats.jetstream(self.client.clone());
         let Some(table) = self.flow_state.table.borrow().clone() else { return Ok(()) };
         self.metrics.lag.set(self.flow_state.lag().unwrap_or_default().cast_signed());
@@ -116,9 +118,9 @@ impl Retention {
         let dead = self.dead_letters.subjects().await?;
         let name = stream.cached_info().config.name.clone();
         // Where connections are few, others need this one.
-        let is_large = stream.cached_info().state.messages > MIN_KEPT;
+        let is_large = stream.cached_info().state.messages > MIN_KEPT_MESSAGES;
         let purges = table.is_self && is_large && streams::is_ours(stream.cached_info());
-        // Where the account may not be asked, the stream is purged all the same.
+        // A failure to ask for the account's state does not prevent the purge.
         let warned = self.warn(&context, &name, &dead.stream, purges).await;
         let is_half_full = warned.unwrap_or_else(|error| {
             tracing::debug!(error = format!("{error:#}"), "can't ask for the state of the account");
@@ -127,16 +129,16 @@ impl Retention {
         if purges {
             let wal = self.wal(connection).await?;
             let keep = if is_half_full { Duration::ZERO } else { self.settings.stream_keep };
-            samples.add(Sample { seq: table.watermark.seq, wal: wal.inserted, taken: Instant::now() }, keep);
+            samples.add(PositionSample { seq: table.watermark.seq, wal: wal.inserted, taken: Instant::now() }, keep);
             let safe = samples.safe(wal.safe, keep);
             self.purge(&context, &stream, table.watermark, safe).await?;
         } else {
-            (*samples, *connection) = (Samples::default(), None);
+            (*samples, *connection) = (PositionHistory::default(), None);
         }
         Ok(())
     }
 
-    /// What publishers and operators have to know. `true`: the account has no room for what is to be kept.
+    /// Shows warnings in `/readyz`. Returns whether the account has too little room for what `STREAM_KEEP` keeps.
     async fn warn(&self, context: &Context, stream: &str, dead: &str, purges: bool) -> anyhow::Result<bool> {
         let mut warned = Vec::new();
         for (name, what) in [(stream, "unread orders"), (dead, "dead letters")] {
@@ -153,7 +155,7 @@ impl Retention {
         warned.extend(warnings::of_clock_skew(skew));
         let positions = postgres::position::positions(&self.settings.postgres.table);
         warned.extend(warnings::of_lost(stream, self.metrics.lost.get(), &positions));
-        self.health.warn("retention", warned);
+        self.health.warn("stream", warned);
         Ok(is_half_full)
     }
 
@@ -175,18 +177,18 @@ impl Retention {
         safe: u64,
     ) -> anyhow::Result<()> {
         let info = stream.cached_info();
-        // Not for a handful: a purge costs the server as much as many messages.
-        let least = info.state.first_sequence + MIN_KEPT / 10;
-        if safe.saturating_sub(MIN_KEPT) <= least {
+        // Purge many messages at once: each purge has a fixed cost.
+        let least = info.state.first_sequence + MIN_KEPT_MESSAGES / 10;
+        if safe.saturating_sub(MIN_KEPT_MESSAGES) <= least {
             return Ok(());
         }
         let needed = streams::needed_by_others(context, &info.config.name).await?;
-        let floor = safe.min(needed).saturating_sub(MIN_KEPT);
+        let floor = safe.min(needed).saturating_sub(MIN_KEPT_MESSAGES);
         if floor <= least {
             tracing::debug!("another durable consumer still needs what the table has");
             return Ok(());
         }
-        // A stream that was restored may have other messages there than those that the table has.
+        // A restored stream may have other messages than the table.
         let found = stored_message::at(context, &info.config.name, position.seq).await?;
         let is_same = found.is_some_and(|found| found.watermark() == position);
         if !is_same {
@@ -217,14 +219,14 @@ fn show_stream(metrics: &Metrics, stream: &StreamInfo) {
 mod tests {
     use super::*;
 
-    fn sample(seq: u64, wal: u64) -> Sample {
-        Sample { seq, wal, taken: Instant::now() }
+    fn sample(seq: u64, wal: u64) -> PositionSample {
+        PositionSample { seq, wal, taken: Instant::now() }
     }
 
     #[tokio::test(start_paused = true)]
     async fn position_is_safe_when_flushed_and_kept_for_long_enough() {
         let keep = Duration::from_secs(60);
-        let mut samples = Samples::default();
+        let mut samples = PositionHistory::default();
         samples.add(sample(100, 1000), Duration::ZERO);
         tokio::time::advance(keep).await;
         samples.add(sample(200, 2000), Duration::ZERO);
@@ -237,7 +239,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn table_that_went_back_is_safe_nowhere() {
-        let mut samples = Samples::default();
+        let mut samples = PositionHistory::default();
         samples.add(sample(100, 1000), Duration::ZERO);
         assert_eq!(samples.safe(1000, Duration::ZERO), 100);
         samples.add(sample(200, 2000), Duration::ZERO);
