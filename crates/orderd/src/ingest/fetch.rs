@@ -88,11 +88,11 @@ impl RunCursor {
 /// Why a run is read no further.
 enum ReadEnd {
     /// The service stops, or `writer` starts another run.
-    Told,
+    Interrupted,
     /// It can't go on.
     Problem(ProblemReport),
     /// The consumer was lost while it delivered.
-    Lost(anyhow::Error),
+    ConsumerLost(anyhow::Error),
 }
 
 impl Fetch {
@@ -118,8 +118,8 @@ impl Fetch {
         loop {
             let ended = self.read(natschan, &mut runs, &mut reading, &mut limit, &mut backoff).await;
             let (error, has_delivered) = match ended {
-                Ok(ReadEnd::Told) if natschan.is_closed() => return Ok(()),
-                Ok(ReadEnd::Told) => {
+                Ok(ReadEnd::Interrupted) if natschan.is_closed() => return Ok(()),
+                Ok(ReadEnd::Interrupted) => {
                     has_read = true;
                     continue;
                 }
@@ -128,7 +128,7 @@ impl Fetch {
                     drop(runs.changed().await);
                     continue;
                 }
-                Ok(ReadEnd::Lost(error)) => (error, true),
+                Ok(ReadEnd::ConsumerLost(error)) => (error, true),
                 Err(error) if !has_read && error.is::<NatsError>() => return Err(error),
                 Err(error) => (error, false),
             };
@@ -196,7 +196,7 @@ impl Fetch {
         let Some(run) = *runs.borrow_and_update() else {
             // PostgreSQL has not been reached yet.
             drop(runs.changed().await);
-            return Ok(ReadEnd::Told);
+            return Ok(ReadEnd::Interrupted);
         };
         if reading.as_ref().is_none_or(|reading| reading.run.id != run.id) {
             let counted = reading.as_ref().map_or(0, |reading| reading.counted).max(run.after.seq);
@@ -204,7 +204,7 @@ impl Fetch {
             let highest = reading.as_ref().and_then(|reading| reading.highest);
             *reading = Some(RunCursor { run, last, gap: None, looked: Instant::now(), counted, highest });
         }
-        let Some(reading) = reading else { return Ok(ReadEnd::Told) };
+        let Some(reading) = reading else { return Ok(ReadEnd::Interrupted) };
         let problem = self.problem_of(&stream, reading).await?;
         self.note_vanished(&stream, reading, problem).await?;
         if let Some(report) = problem {
@@ -226,7 +226,7 @@ impl Fetch {
         let ended = self.hand_on(&mut consumer, natschan, runs, reading, &stream, backoff).await;
         // Else it would be there for half a minute, where few may be.
         drop(tokio::time::timeout(Duration::from_secs(1), stream.delete_consumer(consumer.name())).await);
-        Ok(ended.unwrap_or_else(ReadEnd::Lost))
+        Ok(ended.unwrap_or_else(ReadEnd::ConsumerLost))
     }
 
     /// Hands chunks on until the consumer is lost, or another run begins.
@@ -244,14 +244,14 @@ impl Fetch {
             let mut messages = Vec::new();
             let ended = tokio::select! {
                 biased;
-                _ = runs.changed() => return Ok(ReadEnd::Told),
+                _ = runs.changed() => return Ok(ReadEnd::Interrupted),
                 ended = consumer.chunk(&mut messages) => ended,
                 () = aligned_interval::next(COUNT_INTERVAL) => {
                     consumer.find_lost().await?;
                     if is_shared && let Some(end) = end_of_others(&self.context(), stream, consumer, reading.last).await? {
                         let chunk = Messages { run: reading.run, through: end, messages, gaps: Vec::new() };
                         if !self.hand_on_chunk(chunk, natschan, runs, reading, consumer.pending()).await {
-                            return Ok(ReadEnd::Told);
+                            return Ok(ReadEnd::Interrupted);
                         }
                     }
                     continue;
@@ -280,7 +280,7 @@ impl Fetch {
                     let gaps = gaps.extract_if(.., |gap| gap.end <= last.seq).collect();
                     let chunk = Messages { run: reading.run, through: last, messages, gaps };
                     if !self.hand_on_chunk(chunk, natschan, runs, reading, consumer.pending()).await {
-                        return Ok(ReadEnd::Told);
+                        return Ok(ReadEnd::Interrupted);
                     }
                 }
             }

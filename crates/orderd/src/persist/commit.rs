@@ -99,7 +99,7 @@ impl RunningWriter {
                     self.may_be_stored &= written.inserted < part.len() as u64;
                     fence.moved(&values, written.position.ctid);
                     self.committed(fence, batch, part, watermark, written.inserted, begun).await;
-                    return if has_last_row { Ok(Ok(())) } else { Err(TermEnd::Lost) };
+                    return if has_last_row { Ok(Ok(())) } else { Err(TermEnd::SteppedDown) };
                 }
                 // INSERT passes over what is there, and refuses what COPY refuses.
                 Err(CommitFailure::Stored) if copies => self.may_be_stored = true,
@@ -169,7 +169,7 @@ impl RunningWriter {
                     let has_last_row = written.position.has_last_row;
                     fence.moved(&values, written.position.ctid);
                     self.moved(fence, watermark);
-                    return if has_last_row { Ok(()) } else { Err(TermEnd::Lost) };
+                    return if has_last_row { Ok(()) } else { Err(TermEnd::SteppedDown) };
                 }
                 Err(CommitFailure::Fenced) => self.reread(fence).await?,
                 Err(failure) => return Err(self.fail(failure).await),
@@ -224,14 +224,14 @@ impl RunningWriter {
             | CommitFailure::Refused(reason)
             | CommitFailure::TimedOut(reason) => reason,
             CommitFailure::Fenced | CommitFailure::Stored | CommitFailure::CopyRefused => {
-                return TermEnd::Lost;
+                return TermEnd::SteppedDown;
             }
         };
         self.session = None;
         self.is_refused = true;
         self.parts.health.down(Part::Postgres, reason);
         tokio::select! {
-            () = self.backoff.wait() => TermEnd::Lost,
+            () = self.backoff.wait() => TermEnd::SteppedDown,
             () = self.parts.stop.cancelled() => TermEnd::Stopped,
         }
     }
@@ -261,7 +261,7 @@ impl RunningWriter {
             (found, _) => {
                 let writer = found.and_then(|found| found.writer);
                 tracing::info!(writer, "the position's row was changed; this process reads it again");
-                Err(TermEnd::Lost)
+                Err(TermEnd::SteppedDown)
             }
         }
     }

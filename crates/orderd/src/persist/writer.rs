@@ -99,8 +99,8 @@ pub(super) struct LastPosition {
 
 /// How a term as the writer ends.
 pub(super) enum TermEnd {
-    /// Another process may write now.
-    Lost,
+    /// This process has to take the lease again, if no other process has it.
+    SteppedDown,
     /// `gobchan` is closed, or time is up.
     Stopped,
 }
@@ -152,7 +152,7 @@ impl RunningWriter {
         mut fence: Fence,
         gobchan: &mut mpsc::Receiver<EncodedRows>,
     ) -> TermEnd {
-        let Some(run) = self.run else { return TermEnd::Lost };
+        let Some(run) = self.run else { return TermEnd::SteppedDown };
         tracing::info!(writer = self.name, after = run.after.seq, "this process writes now");
         let mut watermark = run.after;
         let dead_letters = self.dead_letters.clone();
@@ -174,14 +174,14 @@ impl RunningWriter {
                     },
                     () = aligned_interval::next(RENEW_INTERVAL) => self.renew(&mut fence, watermark).await,
                     _ = problems.changed() => Ok(()),
-                    // Another one than was known when the lease was taken: dead letters are lost.
-                    _ = dead_streams.changed() => Err(TermEnd::Lost),
+                    // The stream of dead letters was recreated since the lease was taken: dead letters are lost.
+                    _ = dead_streams.changed() => Err(TermEnd::SteppedDown),
                 };
                 if let Err(end) = renewed {
                     return end;
                 }
                 if self.has_problem() {
-                    return TermEnd::Lost;
+                    return TermEnd::SteppedDown;
                 }
                 continue;
             }
