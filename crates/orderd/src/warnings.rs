@@ -145,7 +145,7 @@ pub(crate) fn of_kept(account: &AccountInfo, replicas: usize, keep: Duration) ->
 }
 
 /// Messages that the stream lost before they were taken in. `positions` is the quoted name of the table that counts them.
-pub(crate) fn of_lost(stream: &str, lost: u64, positions: &str) -> Option<Warning> {
+pub(crate) fn of_messages_lost(stream: &str, lost: u64, positions: &str) -> Option<Warning> {
     let finding = (lost > 0).then(|| {
         Finding::warning(
             format!("{lost} messages left the stream {stream} before they were taken in"),

@@ -137,7 +137,7 @@ impl OrderedConsumer {
     ///
     /// # Errors
     /// A message is lost, the consumer is paused, or the server can't be asked.
-    pub(super) async fn find_lost(&mut self) -> anyhow::Result<()> {
+    pub(super) async fn check_deliveries(&mut self) -> anyhow::Result<()> {
         let (expected, here) = (self.expected, self.delivered);
         anyhow::ensure!(here >= expected, "delivery {expected} did not come; {here} was the last");
         let info = self.consumer.get_info().await?;

@@ -247,7 +247,7 @@ impl Fetch {
                 _ = runs.changed() => return Ok(ReadEnd::Interrupted),
                 ended = consumer.chunk(&mut messages) => ended,
                 () = aligned_interval::next(COUNT_INTERVAL) => {
-                    consumer.find_lost().await?;
+                    consumer.check_deliveries().await?;
                     if is_shared && let Some(end) = end_of_others(&self.context(), stream, consumer, reading.last).await? {
                         let chunk = Messages { run: reading.run, through: end, messages, gaps: Vec::new() };
                         if !self.hand_on_chunk(chunk, natschan, runs, reading, consumer.pending()).await {

@@ -154,7 +154,7 @@ impl StreamPurge {
         let skew = Duration::from_secs_f64(self.metrics.clock_skew.get());
         warned.extend(warnings::of_clock_skew(skew));
         let positions = postgres::position::positions(&self.settings.postgres.table);
-        warned.extend(warnings::of_lost(stream, self.metrics.lost.get(), &positions));
+        warned.extend(warnings::of_messages_lost(stream, self.metrics.messages_lost.get(), &positions));
         self.health.warn("stream", warned);
         Ok(is_half_full)
     }

@@ -25,7 +25,7 @@ enum Entry {
 #[derive(Clone)]
 pub struct LogWriter {
     entries: SyncSender<Entry>,
-    lost: Arc<AtomicU64>,
+    dropped: Arc<AtomicU64>,
 }
 
 /// The writer to stderr; its thread starts at the first call.
@@ -44,11 +44,11 @@ pub fn finish(last: &str) {
 impl LogWriter {
     fn to(output: impl Write + Send + 'static) -> Self {
         let (entries, waiting) = sync_channel(MAX_LINES);
-        let lost = Arc::<AtomicU64>::default();
-        let counted = lost.clone();
+        let dropped = Arc::<AtomicU64>::default();
+        let counted = dropped.clone();
         // Without the thread all lines are lost, as without stderr.
         drop(thread::Builder::new().name("log".into()).spawn(move || write_out(&waiting, output, &counted)));
-        Self { entries, lost }
+        Self { entries, dropped }
     }
 
     /// Waits until the lines so far are written, but no longer than this.
@@ -64,7 +64,7 @@ impl LogWriter {
 impl Write for LogWriter {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         if self.entries.try_send(Entry::Line(line.to_owned())).is_err() {
-            self.lost.fetch_add(1, Ordering::Relaxed);
+            self.dropped.fetch_add(1, Ordering::Relaxed);
         }
         Ok(line.len())
     }
@@ -75,7 +75,7 @@ impl Write for LogWriter {
 }
 
 /// Errors are dropped: stderr was the only place to report them.
-fn write_out(entries: &Receiver<Entry>, mut output: impl Write, lost: &AtomicU64) {
+fn write_out(entries: &Receiver<Entry>, mut output: impl Write, dropped: &AtomicU64) {
     for entry in entries {
         match entry {
             Entry::Line(line) => drop(output.write_all(&line)),
@@ -84,9 +84,9 @@ fn write_out(entries: &Receiver<Entry>, mut output: impl Write, lost: &AtomicU64
                 let _ = written.send(());
             }
         }
-        let lost = lost.swap(0, Ordering::Relaxed);
-        if lost > 0 {
-            drop(writeln!(output, "{lost} log lines were lost: stderr was not read in time"));
+        let dropped = dropped.swap(0, Ordering::Relaxed);
+        if dropped > 0 {
+            drop(writeln!(output, "{dropped} log lines were lost: stderr was not read in time"));
         }
     }
 }

@@ -54,7 +54,7 @@ pub(crate) struct Metrics {
     /// 1 where this process is the writer.
     pub(crate) writes: IntGauge,
     /// Messages that left the stream before they were taken in.
-    pub(crate) lost: IntCounter,
+    pub(crate) messages_lost: IntCounter,
     /// Rows that were older than `KEEP`.
     pub(crate) expired: IntCounter,
     /// How often memory began again, because the table or the stream went back.
@@ -99,11 +99,11 @@ const BATCH: &[f64] =
 
 impl Metrics {
     /// Shows what the position's row says, which is less than before only where the table went back or a person has set it.
-    pub(crate) fn set_lost(&self, lost: u64) {
-        if lost < self.lost.get() {
-            self.lost.reset();
+    pub(crate) fn set_messages_lost(&self, lost: u64) {
+        if lost < self.messages_lost.get() {
+            self.messages_lost.reset();
         }
-        self.lost.inc_by(lost - self.lost.get());
+        self.messages_lost.inc_by(lost - self.messages_lost.get());
     }
 
     /// All at zero.
@@ -182,7 +182,7 @@ impl Metrics {
                 IntGauge::new("orderd_position_lag", "Messages of the stream behind the table's position"),
             )?,
             writes: register(&r, IntGauge::new("orderd_writer", "1 where this process writes to the table"))?,
-            lost: counter(
+            messages_lost: counter(
                 &r,
                 "orderd_lost_messages_total",
                 "Messages that left the stream before they were taken in, as orderd_position counts them",

@@ -69,7 +69,7 @@ pub(super) fn needs_insert(batch: &[EncodedRows], erased: &HashSet<String>) -> b
 }
 
 /// How many messages in a gap are lost; those of erased orders do not count.
-pub(super) fn lost(gap: &Gap, erased: &HashSet<String>) -> u64 {
+pub(super) fn count_lost_messages(gap: &Gap, erased: &HashSet<String>) -> u64 {
     let sequence = |key: &String| key.rsplit_once('-')?.1.parse().ok();
     let are_erased =
         erased.iter().filter_map(sequence).filter(|sequence| gap.contains(sequence)).count() as u64;

@@ -6,7 +6,7 @@ use std::time::Instant;
 use order::{Reason, Refusal};
 use time::OffsetDateTime;
 
-use super::batch::{Batch, MAX_ORDERS, RowIndex, lost, needs_insert, row_indexes, watermark_behind};
+use super::batch::{Batch, MAX_ORDERS, RowIndex, count_lost_messages, needs_insert, row_indexes, watermark_behind};
 use super::dead_letter_writer::StoringDeadLetters;
 use super::encode::EncodedRows;
 use super::session::{CommitFailure, CommittedBatch};
@@ -86,7 +86,7 @@ impl RunningWriter {
                 && !self.may_be_stored
                 && !needs_insert(batch, &self.erased.borrow())
                 && self.session.as_ref().is_some_and(|session| session.takes_copy);
-            let values = fence.values(watermark, last_row, self.lost_up_to(watermark));
+            let values = fence.values(watermark, last_row, self.messages_lost_up_to(watermark));
             let give_up = self.parts.give_up.clone();
             let written = tokio::select! {
                 written = self.write(&values, batch, part, copies) => written,
@@ -150,15 +150,15 @@ impl RunningWriter {
     }
 
     /// How many messages the stream lost that the position passes when it moves to `watermark`.
-    fn lost_up_to(&self, watermark: Watermark) -> u64 {
+    fn messages_lost_up_to(&self, watermark: Watermark) -> u64 {
         let passed = self.gaps.iter().filter(|gap| gap.end <= watermark.seq + 1);
-        passed.map(|gap| lost(gap, &self.erased.borrow())).sum()
+        passed.map(|gap| count_lost_messages(gap, &self.erased.borrow())).sum()
     }
 
     /// Moves the position over messages that make no row, or only renews the lease.
     pub(super) async fn advance(&mut self, fence: &mut Fence, watermark: Watermark) -> Result<(), TermEnd> {
         loop {
-            let values = fence.values(watermark, None, self.lost_up_to(watermark));
+            let values = fence.values(watermark, None, self.messages_lost_up_to(watermark));
             let give_up = self.parts.give_up.clone();
             let passed = tokio::select! {
                 passed = self.pass(&values) => passed,
@@ -255,7 +255,7 @@ impl RunningWriter {
             (Some(found), Some(seen)) if is_as_left(&found, seen) => {
                 *fence = Fence::of(&found, fence.lease());
                 // Somebody has dealt with those that are lost.
-                self.note_lost(found.lost);
+                self.note_messages_lost(found.messages_lost);
                 Ok(())
             }
             (found, _) => {
@@ -280,7 +280,7 @@ impl RunningWriter {
         self.backoff.reset();
         self.is_refused = false;
         self.parts.health.up(Part::Postgres);
-        let lost = self.lost_up_to(watermark);
+        let lost = self.messages_lost_up_to(watermark);
         if lost > 0 {
             tracing::error!(
                 lost,
@@ -288,7 +288,7 @@ impl RunningWriter {
             );
         }
         self.gaps.retain(|gap| gap.end > watermark.seq + 1);
-        self.note_lost(self.lost + lost);
+        self.note_messages_lost(self.messages_lost + lost);
         self.seen = Some(LastPosition { session: fence.session, seq: watermark.seq });
         self.parts.cache.note_committed(watermark.seq);
         self.parts.metrics.position.set(watermark.seq.cast_signed());

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::batch::lost;
+use super::batch::count_lost_messages;
 use super::encode::EncodedRows;
 use super::session::Session;
 use super::writer::{LastPosition, RunningWriter};
@@ -125,7 +125,7 @@ impl RunningWriter {
         let dead_created = *self.parts.dead_letters.created.borrow();
         let start = self.start(stream, found, report, dead_created);
         let noted = *self.parts.flow_state.vanished.borrow();
-        let vanished = noted.map_or(0, |vanished| lost(&vanished.behind(found.seq), &self.erased.borrow()));
+        let vanished = noted.map_or(0, |vanished| count_lost_messages(&vanished.behind(found.seq), &self.erased.borrow()));
         let taken =
             position::take_lease(self.client()?, key, found, &self.name, start, dead_created, vanished);
         let taken =
@@ -168,7 +168,7 @@ impl RunningWriter {
         dead_created: Option<i64>,
     ) -> Option<SessionStart> {
         let beginning =
-            SessionStart { seq: stream.beginning(), stream_created: stream.created, gap_end: 0, lost: 0 };
+            SessionStart { seq: stream.beginning(), stream_created: stream.created, gap_end: 0, messages_lost: 0 };
         let problem = report.filter(|report| report.at_position).map(|report| report.problem);
         let has_lost_rows = !found.has_last_row && self.watches_rows();
         let has_lost_letters =
@@ -176,13 +176,13 @@ impl RunningWriter {
         let why = match problem {
             Some(RunProblem::Purged) => {
                 // On a stream with other subjects, some of these were not orders.
-                let lost = lost(&(found.seq + 1..beginning.seq + 1), &self.erased.borrow());
+                let lost = count_lost_messages(&(found.seq + 1..beginning.seq + 1), &self.erased.borrow());
                 tracing::error!(
                     lost,
                     after = found.seq,
                     "messages left the stream before they were taken in; the position passes over them"
                 );
-                return Some(SessionStart { gap_end: beginning.seq, lost, ..beginning });
+                return Some(SessionStart { gap_end: beginning.seq, messages_lost: lost, ..beginning });
             }
             Some(RunProblem::Replaced) => "the stream was recreated or restored",
             None if has_lost_rows => "the table does not have the row that was written last",
@@ -297,7 +297,7 @@ impl RunningWriter {
             self.parts.flow_state.take_looked_up_at();
         }
         self.seen = Some(LastPosition { session: found.session, seq: found.seq });
-        self.note_lost(found.lost);
+        self.note_messages_lost(found.messages_lost);
         self.parts.cache.note_committed(found.seq);
         let is_self = writer.as_deref() == Some(&self.name);
         self.parts.metrics.position.set(found.seq.cast_signed());
@@ -307,9 +307,9 @@ impl RunningWriter {
     }
 
     /// How many messages were lost, since the position's row was made.
-    pub(super) fn note_lost(&mut self, lost: u64) {
-        self.lost = lost;
-        self.parts.metrics.set_lost(lost);
+    pub(super) fn note_messages_lost(&mut self, lost: u64) {
+        self.messages_lost = lost;
+        self.parts.metrics.set_messages_lost(lost);
     }
 
     pub(super) fn key(&self, stream: &StreamIdentity) -> PositionKey {

@@ -85,7 +85,7 @@ pub(super) struct RunningWriter {
     /// Messages that are to be read and that the stream no longer has, up to the batch that is written.
     pub(super) gaps: Vec<Gap>,
     /// How many messages left the stream before they were taken in, as the position's row says.
-    pub(super) lost: u64,
+    pub(super) messages_lost: u64,
     /// When the row that was written last was found to be gone.
     pub(super) rows_lost_at: Option<Instant>,
 }
@@ -125,7 +125,7 @@ impl Writer {
             may_be_stored: false,
             watches_rows: true,
             gaps: Vec::new(),
-            lost: 0,
+            messages_lost: 0,
             rows_lost_at: None,
         };
         while let Some(fence) = running.follow_until_leased(&mut gobchan).await {

@@ -45,7 +45,7 @@ pub(crate) struct Position {
     /// Up to this sequence messages were passed because the stream no longer had them; 0 where none were.
     pub(crate) gap_end: u64,
     /// How many messages left the stream before they were taken in.
-    pub(crate) lost: u64,
+    pub(crate) messages_lost: u64,
     /// Microseconds since 1970 at which the stream of dead letters was made; `None` while that is not known.
     pub(crate) dead_created: Option<i64>,
     /// Whether the table has the row that was written last.
@@ -64,7 +64,7 @@ pub(crate) struct SessionStart {
     /// As in [`Position`].
     pub(crate) gap_end: u64,
     /// How many more messages left the stream before they were taken in.
-    pub(crate) lost: u64,
+    pub(crate) messages_lost: u64,
 }
 
 /// The version of the row that the writer's next write must match.
@@ -194,7 +194,7 @@ fn position(row: &Row) -> Result<Position, Error> {
         previous_session: row.try_get(5)?,
         session_began: row.try_get::<_, i64>(6)?.cast_unsigned(),
         gap_end: row.try_get::<_, i64>(7)?.cast_unsigned(),
-        lost: row.try_get::<_, i64>(8)?.cast_unsigned(),
+        messages_lost: row.try_get::<_, i64>(8)?.cast_unsigned(),
         dead_created: row.try_get(9)?,
         has_last_row: row.try_get(10)?,
         is_free: row.try_get(11)?,
@@ -204,7 +204,7 @@ fn position(row: &Row) -> Result<Position, Error> {
 }
 
 /// Takes the lease of a row that is free, and begins a session: at the position, or at `start`. `dead_created` as in
-/// [`Position`]; `lost` more messages are counted. `None`: another process was faster, or the former writer's transaction still holds the row; that transaction is ended.
+/// [`Position`]; `messages_lost` is added to the count. `None`: another process was faster, or the former writer's transaction still holds the row; that transaction is ended.
 pub(crate) async fn take_lease(
     client: &Client,
     key: &PositionKey,
@@ -212,10 +212,10 @@ pub(crate) async fn take_lease(
     writer: &str,
     start: Option<SessionStart>,
     dead_created: Option<i64>,
-    lost: u64,
+    messages_lost: u64,
 ) -> Result<Option<(Fence, Position)>, Error> {
     client.batch_execute(&format!("BEGIN; {LOCK_TIMEOUT}")).await?;
-    match begin_session(client, key, found, writer, start, dead_created, lost).await {
+    match begin_session(client, key, found, writer, start, dead_created, messages_lost).await {
         Ok(begun) => {
             client.batch_execute("COMMIT").await?;
             Ok(begun)
@@ -238,7 +238,7 @@ async fn begin_session(
     writer: &str,
     start: Option<SessionStart>,
     dead_created: Option<i64>,
-    lost: u64,
+    messages_lost: u64,
 ) -> Result<Option<(Fence, Position)>, Error> {
     let begun = Position {
         seq: start.map_or(found.seq, |start| start.seq),
@@ -249,7 +249,7 @@ async fn begin_session(
         previous_session: Some(found.session).filter(|_| start.is_none()),
         session_began: start.map_or(found.seq, |start| start.seq),
         gap_end: start.map_or(found.gap_end, |start| start.gap_end),
-        lost: found.lost + start.map_or(0, |start| start.lost) + lost,
+        messages_lost: found.messages_lost + start.map_or(0, |start| start.messages_lost) + messages_lost,
         nonce: random::number(),
         dead_created: dead_created.or(found.dead_created),
         ..found.clone()
@@ -281,7 +281,7 @@ async fn begin_session(
         (&key.topic, Type::TEXT),
         (&found.nonce, Type::INT8),
         (&keeps_last_row, Type::BOOL),
-        (&begun.lost.cast_signed(), Type::INT8),
+        (&begun.messages_lost.cast_signed(), Type::INT8),
         (&begun.dead_created.map(|created| created as f64), Type::FLOAT8),
     ];
     let rows = client.query_typed(&statement, &parameters).await?;
@@ -351,13 +351,13 @@ pub(crate) struct FenceValues {
     session: i64,
     lease_ms: f64,
     last_row: Option<String>,
-    lost: i64,
+    messages_lost: i64,
 }
 
 impl Fence {
-    /// Moves the position to `watermark`, over `lost` messages that the stream does not have. `last_row` is the id of the row
+    /// Moves the position to `watermark`, over `messages_lost` messages that the stream does not have. `last_row` is the id of the row
     /// that is written last, if one is.
-    pub(crate) fn values(&self, watermark: Watermark, last_row: Option<&str>, lost: u64) -> FenceValues {
+    pub(crate) fn values(&self, watermark: Watermark, last_row: Option<&str>, messages_lost: u64) -> FenceValues {
         FenceValues {
             seq: watermark.seq.cast_signed(),
             time: watermark.time.map(|time| time as f64),
@@ -367,7 +367,7 @@ impl Fence {
             session: self.session,
             lease_ms: self.lease.as_millis() as f64,
             last_row: last_row.map(str::to_owned),
-            lost: lost.cast_signed(),
+            messages_lost: messages_lost.cast_signed(),
         }
     }
 
@@ -393,8 +393,8 @@ impl Fence {
 
 impl FenceValues {
     pub(crate) fn parameters(&self) -> [&(dyn ToSql + Sync); 9] {
-        let Self { seq, time, next_nonce, ctid, nonce, session, lease_ms, last_row, lost } = self;
-        [seq, time, next_nonce, ctid, nonce, session, lease_ms, last_row, lost]
+        let Self { seq, time, next_nonce, ctid, nonce, session, lease_ms, last_row, messages_lost } = self;
+        [seq, time, next_nonce, ctid, nonce, session, lease_ms, last_row, messages_lost]
     }
 }
 
