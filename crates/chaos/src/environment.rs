@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use devstack::breaker::{Breaker, Mode};
-use devstack::{Launch, Process, TempDir, Signal, free_port};
+use devstack::{Launch, Process, Signal, TempDir, free_port};
 
 use crate::http;
 use crate::plan::{Injection, Plan, Side, Target};

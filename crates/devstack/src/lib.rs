@@ -34,7 +34,7 @@ pub use process::{Launch, Process};
 pub use prometheus::Prometheus;
 pub use run_as::{User, raise_file_limit};
 pub use rustix::process::Signal;
-pub use temp_dir::TempDir;
 pub use small_disk::SmallDisk;
 pub use stan::Stan;
+pub use temp_dir::TempDir;
 pub use wait::{wait_for, wait_until};

@@ -16,8 +16,8 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, waitid};
 
 use crate::error::last_lines;
-use crate::reaper::Reaper;
 use crate::process_tree::{self, ProcessIdentity};
+use crate::reaper::Reaper;
 use crate::run_as::User;
 use crate::{Error, wait_for};
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use devstack::{Error, Launch, Process, TempDir, Signal};
+use devstack::{Error, Launch, Process, Signal, TempDir};
 
 const LIMIT: Duration = Duration::from_secs(10);
 

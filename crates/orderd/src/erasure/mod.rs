@@ -22,9 +22,9 @@ use async_nats::jetstream::stream::Stream;
 use order::Key;
 use time::OffsetDateTime;
 
-pub(crate) use self::sweeper::Sweeper;
 use self::replays::Replays;
 use self::rows::StoredRows;
+pub(crate) use self::sweeper::Sweeper;
 use crate::config::{Nats, Postgres};
 use crate::dead_letters::list;
 use crate::dead_letters::store::DeadLetterStore;

@@ -151,10 +151,15 @@ impl Sweeper {
             if !self.seen.contains_key(&id) {
                 self.cache.erase(&Key::from(id.as_str()));
                 // This process held no copy of what was erased before its start.
-                let sweeps_left = if age < RECENT_SECONDS || self.newest.is_some() { REPEATED_SWEEPS } else { 0 };
+                let sweeps_left =
+                    if age < RECENT_SECONDS || self.newest.is_some() { REPEATED_SWEEPS } else { 0 };
                 self.seen.insert(
                     id,
-                    SeenErasure { sweeps_left, at: OffsetDateTime::now_utc(), is_old: age > UNFINISHED_SECONDS },
+                    SeenErasure {
+                        sweeps_left,
+                        at: OffsetDateTime::now_utc(),
+                        is_old: age > UNFINISHED_SECONDS,
+                    },
                 );
             }
         }

@@ -110,7 +110,11 @@ impl StreamPurge {
         }
     }
 
-    async fn look(&self, samples: &mut PositionHistory, connection: &mut Option<Connection>) -> anyhow::Result<()> {
+    async fn look(
+        &self,
+        samples: &mut PositionHistory,
+        connection: &mut Option<Connection>,
+    ) -> anyhow::Result<()> {
         let context = self.settings.nats.jetstream(self.client.clone());
         let Some(table) = self.flow_state.table.borrow().clone() else { return Ok(()) };
         self.metrics.lag.set(self.flow_state.lag().unwrap_or_default().cast_signed());
@@ -129,7 +133,10 @@ impl StreamPurge {
         if purges {
             let wal = self.wal(connection).await?;
             let keep = if is_half_full { Duration::ZERO } else { self.settings.stream_keep };
-            samples.add(PositionSample { seq: table.watermark.seq, wal: wal.inserted, taken: Instant::now() }, keep);
+            samples.add(
+                PositionSample { seq: table.watermark.seq, wal: wal.inserted, taken: Instant::now() },
+                keep,
+            );
             let safe = samples.safe(wal.safe, keep);
             self.purge(&context, &stream, table.watermark, safe).await?;
         } else {

@@ -6,10 +6,12 @@ use std::time::Instant;
 use order::{Reason, Refusal};
 use time::OffsetDateTime;
 
-use super::batch::{Batch, MAX_ORDERS, RowIndex, count_lost_messages, needs_insert, row_indexes, watermark_behind};
+use super::batch::{
+    Batch, MAX_ORDERS, RowIndex, count_lost_messages, needs_insert, row_indexes, watermark_behind,
+};
+use super::connection::{CommitFailure, CommittedBatch};
 use super::dead_letter_writer::StoringDeadLetters;
 use super::encode::EncodedRows;
-use super::session::{CommitFailure, CommittedBatch};
 use super::writer::{LastPosition, RunningWriter, TermEnd};
 use crate::chunk::RefusedMessage;
 use crate::flow_state::{TablePosition, Watermark};
@@ -85,7 +87,7 @@ impl RunningWriter {
             let copies = may_copy
                 && !self.may_be_stored
                 && !needs_insert(batch, &self.erased.borrow())
-                && self.session.as_ref().is_some_and(|session| session.takes_copy);
+                && self.connection.as_ref().is_some_and(|connection| connection.takes_copy);
             let values = fence.values(watermark, last_row, self.messages_lost_up_to(watermark));
             let give_up = self.parts.give_up.clone();
             let written = tokio::select! {
@@ -105,7 +107,7 @@ impl RunningWriter {
                 Err(CommitFailure::Stored) if copies => self.may_be_stored = true,
                 Err(CommitFailure::Refused(_)) if copies => may_copy = false,
                 Err(CommitFailure::CopyRefused) if copies => {
-                    self.session.iter_mut().for_each(|session| session.takes_copy = false);
+                    self.connection.iter_mut().for_each(|connection| connection.takes_copy = false);
                 }
                 Err(CommitFailure::Stored) if part.len() == 1 => {
                     // A trigger has put the row elsewhere, where its key is there already.
@@ -130,7 +132,8 @@ impl RunningWriter {
 
     /// The id of the last of these rows that is written; erased ones are not. If it is missing later, the table has lost rows.
     fn last_row<'b>(&self, batch: &'b [EncodedRows], part: &[RowIndex]) -> Option<&'b str> {
-        let is_watched = self.watches_rows && self.session.as_ref().is_some_and(|session| session.keeps_rows);
+        let is_watched =
+            self.watches_rows && self.connection.as_ref().is_some_and(|connection| connection.keeps_rows);
         let mut ids = part.iter().rev().map(|&(chunk, row)| batch[chunk].orders.orders[row].key());
         let erased = self.erased.borrow();
         ids.find(|id| is_watched && !erased.contains(*id))
@@ -185,21 +188,25 @@ impl RunningWriter {
         copies: bool,
     ) -> Result<CommittedBatch, CommitFailure> {
         self.open().await.map_err(CommitFailure::Away)?;
-        let Some(session) = &self.session else { return Err(CommitFailure::Away("not connected".into())) };
-        if self.run.is_some_and(|run| run.format != session.format) {
+        let Some(connection) = &self.connection else {
+            return Err(CommitFailure::Away("not connected".into()));
+        };
+        if self.run.is_some_and(|run| run.format != connection.format) {
             return Err(CommitFailure::Away("the type of the column data was changed".into()));
         }
         if copies {
-            self.answered(session.copy(values, batch)).await
+            self.answered(connection.copy(values, batch)).await
         } else {
-            self.answered(session.insert(values, batch, part)).await
+            self.answered(connection.insert(values, batch, part)).await
         }
     }
 
     async fn pass(&mut self, values: &position::FenceValues) -> Result<CommittedBatch, CommitFailure> {
         self.open().await.map_err(CommitFailure::Away)?;
-        let Some(session) = &self.session else { return Err(CommitFailure::Away("not connected".into())) };
-        self.answered(session.pass(values)).await
+        let Some(connection) = &self.connection else {
+            return Err(CommitFailure::Away("not connected".into()));
+        };
+        self.answered(connection.pass(values)).await
     }
 
     /// Waits for an answer, and says so where it is slow.
@@ -207,12 +214,14 @@ impl RunningWriter {
         &self,
         statement: impl Future<Output = Result<CommittedBatch, CommitFailure>>,
     ) -> Result<CommittedBatch, CommitFailure> {
-        let Some(session) = &self.session else { return Err(CommitFailure::Away("not connected".into())) };
+        let Some(connection) = &self.connection else {
+            return Err(CommitFailure::Away("not connected".into()));
+        };
         let slow = || {
             let reason = "a write is not answered: is the table locked, or the server stuck?";
             self.parts.health.down(Part::Postgres, reason);
         };
-        let answer = postgres::answered(&session.connection, statement, slow).await;
+        let answer = postgres::answered(&connection.inner, statement, slow).await;
         answer.map_err(|unanswered| CommitFailure::Away(unanswered.to_string()))?
     }
 
@@ -227,7 +236,7 @@ impl RunningWriter {
                 return TermEnd::SteppedDown;
             }
         };
-        self.session = None;
+        self.connection = None;
         self.is_refused = true;
         self.parts.health.down(Part::Postgres, reason);
         tokio::select! {

@@ -6,8 +6,8 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::batch::count_lost_messages;
+use super::connection::WriterConnection;
 use super::encode::EncodedRows;
-use super::session::Session;
 use super::writer::{LastPosition, RunningWriter};
 use crate::aligned_interval;
 use crate::flow_state::{ProblemReport, RunProblem, StreamIdentity, StreamRun, TablePosition};
@@ -39,7 +39,7 @@ impl RunningWriter {
                 Ok(Some(fence)) => return Some(fence),
                 Ok(None) => aligned_interval::moment(FOLLOW_INTERVAL) - tokio::time::Instant::now(),
                 Err(reason) => {
-                    self.session = None;
+                    self.connection = None;
                     self.parts.health.down(Part::Postgres, reason);
                     self.backoff.next()
                 }
@@ -94,7 +94,7 @@ impl RunningWriter {
         let goes_on = |run: StreamRun| {
             !run.writes
                 && run.generation == self.generation
-                && self.session.as_ref().is_some_and(|it| it.format == run.format)
+                && self.connection.as_ref().is_some_and(|it| it.format == run.format)
         };
         if !self.run.is_some_and(goes_on) {
             self.begin_run(&found, false);
@@ -125,7 +125,8 @@ impl RunningWriter {
         let dead_created = *self.parts.dead_letters.created.borrow();
         let start = self.start(stream, found, report, dead_created);
         let noted = *self.parts.flow_state.vanished.borrow();
-        let vanished = noted.map_or(0, |vanished| count_lost_messages(&vanished.behind(found.seq), &self.erased.borrow()));
+        let vanished = noted
+            .map_or(0, |vanished| count_lost_messages(&vanished.behind(found.seq), &self.erased.borrow()));
         let taken =
             position::take_lease(self.client()?, key, found, &self.name, start, dead_created, vanished);
         let taken =
@@ -167,8 +168,12 @@ impl RunningWriter {
         report: Option<ProblemReport>,
         dead_created: Option<i64>,
     ) -> Option<SessionStart> {
-        let beginning =
-            SessionStart { seq: stream.beginning(), stream_created: stream.created, gap_end: 0, messages_lost: 0 };
+        let beginning = SessionStart {
+            seq: stream.beginning(),
+            stream_created: stream.created,
+            gap_end: 0,
+            messages_lost: 0,
+        };
         let problem = report.filter(|report| report.at_position).map(|report| report.problem);
         let has_lost_rows = !found.has_last_row && self.watches_rows();
         let has_lost_letters =
@@ -276,7 +281,7 @@ impl RunningWriter {
             after,
             stream_created: found.stream_created,
             writes,
-            format: self.session.as_ref().map(|session| session.format).unwrap_or_default(),
+            format: self.connection.as_ref().map(|connection| connection.format).unwrap_or_default(),
         };
         self.gaps.clear();
         let is_first = self.run.replace(run).is_none();
@@ -329,19 +334,20 @@ impl RunningWriter {
     }
 
     pub(super) fn client(&self) -> Result<&tokio_postgres::Client, String> {
-        let session = self.session.as_ref().ok_or("not connected")?;
-        Ok(&session.connection.client)
+        let connection = self.connection.as_ref().ok_or("not connected")?;
+        Ok(&connection.inner.client)
     }
 
     pub(super) async fn open(&mut self) -> Result<(), String> {
-        if self.session.as_ref().is_some_and(|session| session.connection.client.is_closed()) {
-            self.session = None;
+        if self.connection.as_ref().is_some_and(|connection| connection.inner.client.is_closed()) {
+            self.connection = None;
         }
-        if self.session.is_none() {
+        if self.connection.is_none() {
             let opened =
-                tokio::time::timeout(STUCK_ANSWER, Session::open(&self.parts.settings.postgres)).await;
+                tokio::time::timeout(STUCK_ANSWER, WriterConnection::open(&self.parts.settings.postgres))
+                    .await;
             let opened = opened.map_err(|_| Unanswered::Silent.to_string())?;
-            self.session = Some(opened.map_err(|error| error.to_string())?);
+            self.connection = Some(opened.map_err(|error| error.to_string())?);
         }
         Ok(())
     }

@@ -6,4 +6,4 @@ mod lease;
 mod commit;
 mod dead_letter_writer;
 mod batch;
-mod session;
+mod connection;

@@ -17,10 +17,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::batch::Batch;
+use super::connection::{CommitFailure, WriterConnection};
 use super::dead_letter_writer::DeadLetterWriter;
 use super::encode::EncodedRows;
 use super::lease::timely;
-use super::session::{CommitFailure, Session};
 use crate::aligned_interval;
 use crate::config::Settings;
 use crate::dead_letters::store::DeadLetterStore;
@@ -61,7 +61,7 @@ pub(super) struct RunningWriter {
     pub(super) parts: Writer,
     /// What this process is called in the position's row.
     pub(super) name: String,
-    pub(super) session: Option<Session>,
+    pub(super) connection: Option<WriterConnection>,
     /// What was last seen of the row.
     pub(super) seen: Option<LastPosition>,
     pub(super) run: Option<StreamRun>,
@@ -113,7 +113,7 @@ impl Writer {
             name: name(),
             dead_letters: DeadLetterWriter::new(&self, erased.subscribe()),
             parts: self,
-            session: None,
+            connection: None,
             seen: None,
             run: None,
             generation: 0,
@@ -207,9 +207,9 @@ impl RunningWriter {
     }
 
     async fn release_lease(&mut self, fence: &Fence) {
-        let (Some(session), Some(stream)) = (&self.session, &self.stream) else { return };
+        let (Some(connection), Some(stream)) = (&self.connection, &self.stream) else { return };
         let key = self.key(stream);
-        let given = position::release_lease(&session.connection.client, &key, fence);
+        let given = position::release_lease(&connection.inner.client, &key, fence);
         if let Ok(Err(error)) = tokio::time::timeout(Duration::from_secs(1), given).await {
             tracing::debug!(error = describe(&error), "can't release the lease; it will expire");
         }

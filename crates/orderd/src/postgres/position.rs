@@ -357,7 +357,12 @@ pub(crate) struct FenceValues {
 impl Fence {
     /// Moves the position to `watermark`, over `messages_lost` messages that the stream does not have. `last_row` is the id of the row
     /// that is written last, if one is.
-    pub(crate) fn values(&self, watermark: Watermark, last_row: Option<&str>, messages_lost: u64) -> FenceValues {
+    pub(crate) fn values(
+        &self,
+        watermark: Watermark,
+        last_row: Option<&str>,
+        messages_lost: u64,
+    ) -> FenceValues {
         FenceValues {
             seq: watermark.seq.cast_signed(),
             time: watermark.time.map(|time| time as f64),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use async_nats::jetstream;
 use bytes::Bytes;
-use devstack::{Launch, Nats, NatsOptions, Postgres, PostgresOptions, Process, TempDir, Signal};
+use devstack::{Launch, Nats, NatsOptions, Postgres, PostgresOptions, Process, Signal, TempDir};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1;
 use hyper::{HeaderMap, Request, StatusCode};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use devstack::{
-    Launch, Nats, NatsOptions, Postgres, PostgresOptions, Process, TempDir, Signal, free_port, wait_for,
+    Launch, Nats, NatsOptions, Postgres, PostgresOptions, Process, Signal, TempDir, free_port, wait_for,
 };
 
 use super::podman::Podman;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use devstack::{Launch, Process, TempDir, Signal, free_port, tools, wait_for};
+use devstack::{Launch, Process, Signal, TempDir, free_port, tools, wait_for};
 
 use super::words::{cargo_xtask, set_for_tests};
 use crate::support::{LIMIT, eventually};

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use devstack::{
-    Launch, Nats, NatsOptions, Postgres, PostgresOptions, Process, TempDir, Signal, free_port, tools,
+    Launch, Nats, NatsOptions, Postgres, PostgresOptions, Process, Signal, TempDir, free_port, tools,
     wait_for,
 };
 

@@ -18,9 +18,9 @@ use crate::postgres::{self, Connection, Data, PrepareError, describe};
 const COPY_HEAD: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 const COPY_TAIL: &[u8] = b"\xff\xff";
 
-/// A connection with what is prepared on it.
-pub(super) struct Session {
-    pub(super) connection: Connection,
+/// A connection with the statements that are prepared on it.
+pub(super) struct WriterConnection {
+    pub(super) inner: Connection,
     pub(super) fence: Statement,
     copy: PreparedAtUse,
     insert: PreparedAtUse,
@@ -74,7 +74,7 @@ pub(super) enum CommitFailure {
     CopyRefused,
 }
 
-impl Session {
+impl WriterConnection {
     /// Connects, and makes the tables where they are missing.
     pub(super) async fn open(settings: &Postgres) -> Result<Self, PrepareError> {
         let connection = postgres::connect(settings).await?;
@@ -104,7 +104,7 @@ impl Session {
             fence,
             copy: PreparedAtUse::new(copy, Vec::new()),
             insert: PreparedAtUse::new(insert, types),
-            connection,
+            inner: connection,
             takes_copy: !traits.refuses_copy,
             keeps_rows: !traits.routes_rows,
             format: traits.format,
@@ -125,7 +125,7 @@ impl Session {
             .collect();
         let mut parameters = values.parameters().to_vec();
         parameters.extend([&ids as &(dyn ToSql + Sync), &data]);
-        let client = &self.connection.client;
+        let client = &self.inner.client;
         let insert = self.insert.on(client).await.map_err(failure)?;
         let row = client.query_one(insert, &parameters).await.map_err(failure)?;
         let position = MovedPosition::read(&row).map_err(failure)?.ok_or(CommitFailure::Fenced)?;
@@ -145,7 +145,7 @@ impl Session {
         }
         if copied.is_err() {
             // Which it is already where COPY failed; the server then only says so.
-            self.connection.client.batch_execute("ROLLBACK").await.map_err(failure)?;
+            self.inner.client.batch_execute("ROLLBACK").await.map_err(failure)?;
         }
         copied
     }
@@ -156,7 +156,7 @@ impl Session {
         values: &FenceValues,
         batch: &[EncodedRows],
     ) -> Result<CommittedBatch, CommitFailure> {
-        let client = &self.connection.client;
+        let client = &self.inner.client;
         let copy = self.copy.on(client).await.map_err(failure)?;
         let (begun, fenced, sink) = tokio::join!(
             client.batch_execute("BEGIN"),
@@ -180,7 +180,7 @@ impl Session {
 
     /// Moves the position over messages that make no row.
     pub(super) async fn pass(&self, values: &FenceValues) -> Result<CommittedBatch, CommitFailure> {
-        let moved = position::advance(&self.connection.client, &self.fence, values).await.map_err(failure)?;
+        let moved = position::advance(&self.inner.client, &self.fence, values).await.map_err(failure)?;
         Ok(CommittedBatch { position: moved.ok_or(CommitFailure::Fenced)?, inserted: 0 })
     }
 }
