@@ -1,4 +1,4 @@
-//! How a process becomes the writer: it follows the position's row until the lease is free, and takes it.
+//! How a process becomes the writer: it reads the position's row until the lease is free, and takes the lease.
 
 use std::time::Duration;
 
@@ -18,11 +18,11 @@ use crate::postgres::{self, SLOW_ANSWER, STUCK_ANSWER, Unanswered, describe};
 /// How often a follower reads the position, and so how soon it sees that the lease is free.
 const FOLLOW_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Rows that are written stay so long at least, where nothing but a loss takes them away.
-const STALE_ROW_AGE: Duration = Duration::from_secs(600);
+/// If the last row is missing a second time within this time, something deletes new rows.
+const ROW_LOSS_WINDOW: Duration = Duration::from_secs(600);
 
 impl RunningWriter {
-    /// Follows another process's writing, until the lease is this process's; `None`: the service stops.
+    /// Follows the position that another process moves, until this process has the lease; `None`: the service stops.
     pub(super) async fn follow_until_leased(
         &mut self,
         gobchan: &mut mpsc::Receiver<EncodedRows>,
@@ -48,7 +48,7 @@ impl RunningWriter {
             tokio::pin!(pause);
             loop {
                 tokio::select! {
-                    // Left over from a run in which this process wrote.
+                    // Rows of an earlier run, in which this process was the writer.
                     rows = gobchan.recv() => drop(rows?),
                     () = &mut pause => break,
                     _ = streams.changed() => break,
@@ -58,21 +58,21 @@ impl RunningWriter {
         }
     }
 
-    /// Reads the position, and takes the lease where it is free.
+    /// Reads the position, and takes the lease if it is free.
     async fn take_if_free(&mut self) -> Result<Option<Fence>, String> {
         self.open().await?;
         let Some(stream) = self.parts.flow_state.stream.borrow().clone() else {
-            // Only whether PostgreSQL is there.
-            timely(self.client()?.batch_execute("")).await?.map_err(|error| describe(&error))?;
+            // Without a stream there is no position to read; check only that PostgreSQL responds.
+            with_short_timeout(self.client()?.batch_execute("")).await?.map_err(|error| describe(&error))?;
             self.parts.health.up(Part::Postgres);
             return Ok(None);
         };
         let key = self.key(&stream);
         self.stream = Some(stream.clone());
         let found = self.read_or_add(&key, &stream).await?;
-        let report = self.report(&found);
-        if let Some(why) = self.must_start_again(&found, report) {
-            self.start_again(why);
+        let report = self.problem_report(&found);
+        if let Some(why) = self.stale_memory_reason(&found, report) {
+            self.begin_generation(why);
         }
         let is_ours = found.writer.as_deref() == Some(&self.name);
         if (found.is_free || is_ours) && self.may_write() {
@@ -83,14 +83,14 @@ impl RunningWriter {
                 // The writer counts what the stream has lost.
                 self.parts.flow_state.vanished.send_replace(None);
             }
-            // What this process could not write is the writer's to do.
+            // The writer has to write what this process could not.
             self.is_refused = false;
         }
         if !self.is_refused {
             self.parts.health.up(Part::Postgres);
         }
-        self.note(&found, found.writer.clone());
-        // A position that is not in the stream is moved by the writer; until then there is nothing to read.
+        self.publish(&found, found.writer.clone());
+        // If the position is not in the stream, the writer moves it; until then there is nothing to read.
         let goes_on = |run: StreamRun| {
             !run.writes
                 && run.generation == self.generation
@@ -106,14 +106,14 @@ impl RunningWriter {
         if let Some(found) = self.read(key).await? {
             return Ok(found);
         }
-        // What left the stream before this table took from it is not missing.
+        // Messages that left the stream before the first position are not lost.
         let seq = stream.acknowledged.max(stream.beginning());
         let add = position::add(self.client()?, key, stream.created, seq);
-        timely(add).await?.map_err(|error| describe(&error))?;
+        with_short_timeout(add).await?.map_err(|error| describe(&error))?;
         self.read(key).await?.ok_or_else(|| "the row of orderd_position is gone".into())
     }
 
-    /// Takes the lease. Where the stream or the table shows that the position can't be right, the session begins elsewhere.
+    /// Takes the lease. The session begins at the position, unless stream or table show that the position is wrong.
     async fn take_lease(
         &mut self,
         key: &PositionKey,
@@ -123,7 +123,7 @@ impl RunningWriter {
     ) -> Result<Option<Fence>, String> {
         self.read_erased().await?;
         let dead_created = *self.parts.dead_letters.created.borrow();
-        let start = self.start(stream, found, report, dead_created);
+        let start = self.session_start(stream, found, report, dead_created);
         let noted = *self.parts.flow_state.vanished.borrow();
         let vanished = noted
             .map_or(0, |vanished| count_lost_messages(&vanished.behind(found.seq), &self.erased.borrow()));
@@ -132,7 +132,7 @@ impl RunningWriter {
         let taken =
             tokio::time::timeout(STUCK_ANSWER, taken).await.map_err(|_| Unanswered::Silent.to_string())?;
         let Some((fence, begun)) = taken.map_err(|error| describe(&error))? else { return Ok(None) };
-        // What `fetch` has noted since is counted by the next taking.
+        // What `fetch` has noted since then is counted when the lease is taken next.
         self.parts.flow_state.vanished.send_if_modified(|now| {
             let is_counted = now.is_some() && *now == noted;
             if is_counted {
@@ -150,18 +150,18 @@ impl RunningWriter {
             self.rows_lost_at = Some(Instant::now());
         }
         if start.is_some() {
-            self.start_again("the position was moved");
+            self.begin_generation("the position was moved");
         }
         if !self.is_refused {
             self.parts.health.up(Part::Postgres);
         }
-        self.note(&begun, Some(self.name.clone()));
+        self.publish(&begun, Some(self.name.clone()));
         self.begin_run(&begun, true);
         Ok(Some(fence))
     }
 
-    /// Where the session begins, if not at the position.
-    fn start(
+    /// Where the new session begins, if not at the position.
+    fn session_start(
         &mut self,
         stream: &StreamIdentity,
         found: &Position,
@@ -203,10 +203,10 @@ impl RunningWriter {
         Some(beginning)
     }
 
-    /// Whether a row that is gone means that the table lost rows. Where rows vanish again and again, something else takes
-    /// them away, and reading the stream again would be without end.
+    /// Whether a missing last row means that the table lost rows. If rows keep disappearing, something else deletes them,
+    /// and reading the stream again each time would never end.
     fn watches_rows(&mut self) -> bool {
-        let is_again = self.rows_lost_at.is_some_and(|at| at.elapsed() < STALE_ROW_AGE);
+        let is_again = self.rows_lost_at.is_some_and(|at| at.elapsed() < ROW_LOSS_WINDOW);
         if is_again && self.watches_rows {
             let table = self.parts.settings.postgres.table.to_string();
             tracing::warn!(
@@ -219,20 +219,20 @@ impl RunningWriter {
         self.watches_rows
     }
 
-    /// A process that can't read the stream leaves writing to others.
+    /// A process that can't read the stream does not take the lease.
     fn may_write(&self) -> bool {
         self.parts.health.is_up(Part::Nats) && !self.parts.stop.is_cancelled()
     }
 
-    /// Keys that were erased, by whichever process.
+    /// Reads the keys of erased orders.
     pub(super) async fn read_erased(&mut self) -> Result<(), String> {
-        let keys = timely(postgres::erased_keys(self.client()?, &self.parts.settings.postgres.table)).await?;
+        let keys = with_short_timeout(postgres::erased_keys(self.client()?, &self.parts.settings.postgres.table)).await?;
         self.erased.send_replace(keys.map_err(|error| describe(&error))?);
         Ok(())
     }
 
-    /// Why memory can't be what follows from the table and the stream.
-    fn must_start_again(&self, found: &Position, report: Option<ProblemReport>) -> Option<&'static str> {
+    /// Why memory may hold what table and stream no longer have; `None` if it does not.
+    fn stale_memory_reason(&self, found: &Position, report: Option<ProblemReport>) -> Option<&'static str> {
         if report.is_some_and(|report| !report.at_position) {
             return Some("the stream does not have what was read of it");
         }
@@ -246,21 +246,21 @@ impl RunningWriter {
         (!goes_on).then_some("the table's position went back")
     }
 
-    /// What `fetch` can't go on with, of the run that there is.
-    fn report(&self, found: &Position) -> Option<ProblemReport> {
+    /// Why `fetch` can't continue the current run.
+    fn problem_report(&self, found: &Position) -> Option<ProblemReport> {
         let run = self.run?;
         let report = self.parts.flow_state.problem.borrow().filter(|report| report.run == run.id)?;
         Some(ProblemReport { at_position: report.at_position && run.after == found.watermark(), ..report })
     }
 
-    /// Whether `fetch` can't go on with this run.
+    /// Whether `fetch` can't continue the current run.
     pub(super) fn has_problem(&self) -> bool {
         let problem = *self.parts.flow_state.problem.borrow();
         problem.is_some_and(|report| self.run.is_some_and(|run| run.id == report.run))
     }
 
-    /// Memory may hold what the table no longer has: it begins again. The table is read again once a run has begun.
-    fn start_again(&mut self, why: &'static str) {
+    /// Discards memory, which may hold what the table no longer has. The table is read again once a run has begun.
+    fn begin_generation(&mut self, why: &'static str) {
         tracing::warn!(why, "filling memory again from the table");
         self.parts.metrics.restarts.inc();
         self.generation += 1;
@@ -296,8 +296,8 @@ impl RunningWriter {
         }
     }
 
-    /// Tells all stages where the table is.
-    fn note(&mut self, found: &Position, writer: Option<String>) {
+    /// Publishes the position to all stages.
+    fn publish(&mut self, found: &Position, writer: Option<String>) {
         if self.seen.is_some_and(|seen| seen.session != found.session) {
             self.parts.flow_state.take_looked_up_at();
         }
@@ -326,7 +326,7 @@ impl RunningWriter {
     }
 
     pub(super) async fn read(&self, key: &PositionKey) -> Result<Option<Position>, String> {
-        let found = timely(position::read(self.client()?, key)).await?.map_err(|error| describe(&error))?;
+        let found = with_short_timeout(position::read(self.client()?, key)).await?.map_err(|error| describe(&error))?;
         if let Some(found) = &found {
             self.parts.settings.postgres.identity.note(key, found.stream_created);
         }
@@ -353,7 +353,7 @@ impl RunningWriter {
     }
 }
 
-/// Waits for an answer of PostgreSQL that takes no time where all is well.
-pub(super) async fn timely<T>(answer: impl Future<Output = T>) -> Result<T, String> {
-    tokio::time::timeout(SLOW_ANSWER, answer).await.map_err(|_| Unanswered::Silent.to_string())
+/// Runs a query that takes no time when all is well, with a short time limit.
+pub(super) async fn with_short_timeout<T>(query: impl Future<Output = T>) -> Result<T, String> {
+    tokio::time::timeout(SLOW_ANSWER, query).await.map_err(|_| Unanswered::Silent.to_string())
 }

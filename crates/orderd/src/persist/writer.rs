@@ -1,11 +1,11 @@
 //! gobchan -> PostgreSQL: rows and position in one transaction, by one process at a time.
 //!
-//! A process follows until the lease of the position's row is free, takes it, and starts a run from the position on.
-//! From then on a batch is whatever waits when the one before is committed: one order alone is committed at once, and
-//! under load batches grow. A batch whose fence does not match changes nothing, and the row says what happened.
+//! A process waits until the lease in the position's row is free, takes it, and starts a run from the position on. From
+//! then on, a batch is what has arrived while the previous batch was committed: a single order is committed at once, and
+//! batches grow under load. A batch whose fence does not match changes nothing; the writer then reads the row again.
 //!
-//! COPY is several times faster than INSERT but can't pass over a key that is there, so INSERT … ON CONFLICT takes what
-//! COPY refuses.
+//! COPY is several times faster than INSERT but fails at a key that is already stored, so INSERT … ON CONFLICT writes
+//! what COPY refuses.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use super::batch::Batch;
 use super::connection::{CommitFailure, WriterConnection};
 use super::dead_letter_writer::DeadLetterWriter;
 use super::encode::EncodedRows;
-use super::lease::timely;
+use super::lease::with_short_timeout;
 use crate::aligned_interval;
 use crate::config::Settings;
 use crate::dead_letters::store::DeadLetterStore;
@@ -50,16 +50,16 @@ pub(crate) struct Writer {
     pub(crate) cache: Arc<Cache>,
     pub(crate) progress: Arc<FillProgress>,
     pub(crate) in_doubt: OrdersInDoubt,
-    /// Told to stop: what can't be committed at once stays in the stream.
+    /// Shutdown has begun: what can't be committed at once stays in the stream.
     pub(crate) stop: CancellationToken,
-    /// Out of time: what is not committed stays in the stream.
+    /// The shutdown's time limit has passed: what is not committed stays in the stream.
     pub(crate) give_up: CancellationToken,
 }
 
 /// The stage as it runs.
 pub(super) struct RunningWriter {
     pub(super) parts: Writer,
-    /// What this process is called in the position's row.
+    /// The name of this process in the position's row.
     pub(super) name: String,
     pub(super) connection: Option<WriterConnection>,
     /// What was last seen of the row.
@@ -69,7 +69,7 @@ pub(super) struct RunningWriter {
     pub(super) generation: u64,
     /// After failures.
     pub(super) backoff: Backoff,
-    /// PostgreSQL did not take the last write.
+    /// PostgreSQL refused the last write.
     pub(super) is_refused: bool,
     /// The stream that the rows of this process are of.
     pub(super) stream: Option<StreamIdentity>,
@@ -80,13 +80,13 @@ pub(super) struct RunningWriter {
     pub(super) max_rows: usize,
     /// Whether the table may have the next rows already. COPY would fail at them, so INSERT is used until one finds none.
     pub(super) may_be_stored: bool,
-    /// Whether a row that is gone means that the table lost rows: not where something takes them away all the time.
+    /// Whether a missing last row means that the table lost rows. `false` once something was seen to delete new rows.
     pub(super) watches_rows: bool,
-    /// Messages that are to be read and that the stream no longer has, up to the batch that is written.
+    /// Sequences that were missing from the stream, up to the batch being written.
     pub(super) gaps: Vec<Gap>,
     /// How many messages left the stream before they were taken in, as the position's row says.
     pub(super) messages_lost: u64,
-    /// When the row that was written last was found to be gone.
+    /// When the last row was found missing.
     pub(super) rows_lost_at: Option<Instant>,
 }
 
@@ -144,9 +144,9 @@ fn name() -> String {
     format!("{host}/{}/{}", std::process::id(), random::hex::<3>())
 }
 
-/// As the writer.
+/// What it does while it is the writer.
 impl RunningWriter {
-    /// Writes until another process does, or the service stops.
+    /// Writes until this process loses or gives up the lease, or the service stops.
     async fn write_while_leased(
         &mut self,
         mut fence: Fence,
@@ -193,7 +193,7 @@ impl RunningWriter {
             let batch = waiting.take();
             watermark = batch.through().unwrap_or(watermark);
             let mut committed = std::pin::pin!(self.commit(&mut fence, batch));
-            // The next batch comes together, and its dead letters are stored, while this one is written.
+            // While this batch is written, the next one is collected and its dead letters are stored.
             let committed = loop {
                 tokio::select! {
                     committed = &mut committed => break committed,
@@ -231,6 +231,6 @@ impl RunningWriter {
 
     async fn ping(&mut self) -> Result<(), String> {
         self.open().await?;
-        timely(self.client()?.batch_execute("")).await?.map_err(|error| describe(&error))
+        with_short_timeout(self.client()?.batch_execute("")).await?.map_err(|error| describe(&error))
     }
 }
