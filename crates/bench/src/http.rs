@@ -14,7 +14,7 @@ pub(crate) struct Connection {
 }
 
 /// Status and body.
-pub(crate) type Answer = (u16, Vec<u8>);
+pub(crate) type Response = (u16, Vec<u8>);
 
 impl Connection {
     pub(crate) fn open(addr: SocketAddr) -> io::Result<Self> {
@@ -24,7 +24,7 @@ impl Connection {
         Ok(Self { stream, received: Vec::with_capacity(8192) })
     }
 
-    pub(crate) fn get(&mut self, path: &str) -> io::Result<Answer> {
+    pub(crate) fn get(&mut self, path: &str) -> io::Result<Response> {
         self.stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes())?;
         self.received.clear();
         let mut buffer = [0; 16 * 1024];
@@ -42,7 +42,7 @@ impl Connection {
 }
 
 /// One request on a separate connection.
-pub(crate) fn get(addr: SocketAddr, path: &str) -> io::Result<Answer> {
+pub(crate) fn get(addr: SocketAddr, path: &str) -> io::Result<Response> {
     Connection::open(addr)?.get(path)
 }
 

@@ -5,10 +5,10 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 /// Status and body.
-pub(crate) type Answer = (u16, String);
+pub(crate) type Response = (u16, String);
 
 /// Asks for a path. Any error means: no answer.
-pub(crate) fn get(addr: SocketAddr, path: &str, limit: Duration) -> io::Result<Answer> {
+pub(crate) fn get(addr: SocketAddr, path: &str, limit: Duration) -> io::Result<Response> {
     let mut stream = TcpStream::connect_timeout(&addr, limit)?;
     stream.set_read_timeout(Some(limit))?;
     stream.set_write_timeout(Some(limit))?;
@@ -21,7 +21,7 @@ pub(crate) fn get(addr: SocketAddr, path: &str, limit: Duration) -> io::Result<A
 }
 
 /// An answer that was cut, by a kill for instance, counts as no answer.
-fn parse(bytes: &[u8]) -> Option<Answer> {
+fn parse(bytes: &[u8]) -> Option<Response> {
     let text = std::str::from_utf8(bytes).ok()?;
     let (head, body) = text.split_once("\r\n\r\n")?;
     let status = head.get(9..12)?.parse().ok()?;

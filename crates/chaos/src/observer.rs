@@ -14,7 +14,7 @@ use tokio_postgres::NoTls;
 
 /// No question waits longer; both servers are back whenever one is asked, but may still choose a leader.
 const PATIENCE: Duration = Duration::from_secs(60);
-const ANSWER: Duration = Duration::from_secs(2);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Time limit of requests that are repeated.
 const SOON: Duration = Duration::from_millis(500);
@@ -56,7 +56,7 @@ pub(crate) struct Observer {
 impl Observer {
     pub(crate) fn new(client: async_nats::Client, postgres_url: String) -> Result<Self> {
         let mut context = jetstream::new(client);
-        context.set_timeout(ANSWER);
+        context.set_timeout(REQUEST_TIMEOUT);
         Ok(Self {
             context,
             postgres_url,

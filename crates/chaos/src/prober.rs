@@ -33,12 +33,12 @@ pub struct Probes {
     /// No answer: the service is away or stopped.
     pub unanswered: u64,
     /// Anything else.
-    pub wrong: Vec<WrongAnswer>,
+    pub wrong: Vec<WrongResponse>,
 }
 
 /// An answer that an order which is in the table, or was listed, should not get.
 #[derive(Clone, Debug)]
-pub struct WrongAnswer {
+pub struct WrongResponse {
     /// The order's id.
     pub id: String,
     /// The answer's status.
@@ -47,7 +47,7 @@ pub struct WrongAnswer {
     pub at: Duration,
 }
 
-impl fmt::Display for WrongAnswer {
+impl fmt::Display for WrongResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { id, status, at } = self;
         let at = at.as_secs_f64();
@@ -128,7 +128,7 @@ fn listed(addr: SocketAddr) -> Vec<(String, Option<String>)> {
 impl Probes {
     fn wrong(&mut self, id: &str, status: u16, at: Duration) {
         if self.wrong.len() < MAX_KEPT {
-            self.wrong.push(WrongAnswer { id: id.to_owned(), status, at });
+            self.wrong.push(WrongResponse { id: id.to_owned(), status, at });
         }
     }
 }

@@ -37,7 +37,7 @@ const MEMORY_KIB_AN_ORDER: u64 = 1;
 /// And it is in the memory of every service within this.
 const SAME: Duration = Duration::from_secs(60);
 
-const ANSWER: Duration = Duration::from_secs(30);
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Maximum number of wrong answers of a round that are named.
 const NAMED: usize = 5;
@@ -256,7 +256,7 @@ impl Round<'_> {
             self.wait_committed(back, plan.committed_within)?;
         }
         self.runtime.block_on(publisher.finish())?;
-        self.runtime.block_on(async { tokio::time::timeout(ANSWER, publishing.flush()).await })??;
+        self.runtime.block_on(async { tokio::time::timeout(FLUSH_TIMEOUT, publishing.flush()).await })??;
         self.outcome.settled =
             self.wait(back, SETTLED, |round| Ok(round.runtime.block_on(round.observer.behind())? == 0))?;
         if self.outcome.settled.is_none() {

@@ -9,7 +9,7 @@ use crate::checker::{Snapshot, uid_in};
 use crate::http;
 use crate::observer::Observer;
 
-const ANSWER: Duration = Duration::from_secs(60);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// So many orders are compared one by one over HTTP.
 const COMPARED: usize = 200;
@@ -23,7 +23,7 @@ pub(crate) async fn stored(observer: &mut Observer) -> Result<Snapshot> {
 
 /// And what HTTP has of it.
 pub(crate) fn served(addr: SocketAddr, mut snapshot: Snapshot) -> Result<Snapshot> {
-    let ask = |path: &str| http::get(addr, path, ANSWER);
+    let ask = |path: &str| http::get(addr, path, REQUEST_TIMEOUT);
     let mem_len: serde_json::Value = serde_json::from_str(&ask("/mem_len")?.1)?;
     snapshot.mem_len = usize::try_from(mem_len["mem_len"].as_u64().unwrap_or(0))?;
     for page in 1..=snapshot.rows.len() + 2 {
@@ -47,7 +47,7 @@ pub(crate) fn served(addr: SocketAddr, mut snapshot: Snapshot) -> Result<Snapsho
 
 /// How many orders a service has in memory.
 pub(crate) fn mem_len(addr: SocketAddr) -> Option<usize> {
-    let (_, body) = http::get(addr, "/mem_len", ANSWER).ok()?;
+    let (_, body) = http::get(addr, "/mem_len", REQUEST_TIMEOUT).ok()?;
     let answer: serde_json::Value = serde_json::from_str(&body).ok()?;
     usize::try_from(answer["mem_len"].as_u64()?).ok()
 }

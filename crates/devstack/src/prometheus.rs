@@ -11,7 +11,7 @@ use crate::process::{Launch, Process};
 use crate::{Error, tools, wait_until};
 
 const START_LIMIT: Duration = Duration::from_secs(60);
-const ANSWER_LIMIT: Duration = Duration::from_secs(2);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A running Prometheus, ended when this is dropped.
 pub struct Prometheus {
@@ -68,8 +68,8 @@ impl Prometheus {
 fn is_ready(port: u16) -> bool {
     let ask = || {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let mut stream = TcpStream::connect_timeout(&address, ANSWER_LIMIT)?;
-        stream.set_read_timeout(Some(ANSWER_LIMIT))?;
+        let mut stream = TcpStream::connect_timeout(&address, REQUEST_TIMEOUT)?;
+        stream.set_read_timeout(Some(REQUEST_TIMEOUT))?;
         stream.write_all(b"GET /-/ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
         let mut head = [0; 12];
         stream.read_exact(&mut head)?;

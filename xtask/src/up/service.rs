@@ -16,7 +16,7 @@ use crate::say;
 const READY_LIMIT: Duration = Duration::from_secs(120);
 /// The service promises to drain within 10 s.
 const DRAIN_LIMIT: Duration = Duration::from_secs(15);
-const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
 
 /// Settings that would lead the service to other servers than ours.
@@ -105,8 +105,8 @@ impl Service {
 fn is_ready(address: SocketAddr) -> bool {
     let ask = || {
         let address = reachable(address);
-        let mut stream = TcpStream::connect_timeout(&address, ANSWER_LIMIT)?;
-        stream.set_read_timeout(Some(ANSWER_LIMIT))?;
+        let mut stream = TcpStream::connect_timeout(&address, REQUEST_TIMEOUT)?;
+        stream.set_read_timeout(Some(REQUEST_TIMEOUT))?;
         write!(stream, "GET /readyz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
         let mut head = [0; 12];
         stream.read_exact(&mut head)?;

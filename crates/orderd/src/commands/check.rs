@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
-use super::{ask, check_nats};
+use super::{check_nats, http_client};
 use crate::cli::{CheckArgs, ServeArgs};
 use crate::config::{Http, Settings};
 use crate::finding::{Finding, ServerReport, Severity};
@@ -25,7 +25,7 @@ pub async fn run(args: CheckArgs) -> anyhow::Result<ExitCode> {
         return settings(&args.serve, args.json).await;
     }
     let path = if args.live { "/healthz" } else { "/readyz" };
-    let (status, body) = ask::get(&Http::new(&args.serve.http)?, path).await?;
+    let (status, body) = http_client::get(&Http::new(&args.serve.http)?, path).await?;
     super::print(&format!("{}\n", String::from_utf8_lossy(&body)))?;
     Ok(if status.is_success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -9,8 +9,8 @@ use cache::MAX_LIMIT;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
-use super::ask;
 use super::confirm::confirmed;
+use super::http_client;
 use super::progress::Progress;
 use crate::cli::EraseArgs;
 use crate::config::{self, ConfigError, Http, Nats, Postgres};
@@ -252,7 +252,7 @@ async fn erase_older(
 
 /// The ids of orders with that value, from the running service.
 async fn found(http: &Http, criterion: &Criterion) -> anyhow::Result<Vec<String>> {
-    let (_, state) = ask::get(http, "/readyz").await?;
+    let (_, state) = http_client::get(http, "/readyz").await?;
     let state: Value = serde_json::from_slice(&state)
         .context("the answer to /readyz is not JSON; is HTTP_ADDR that of orderd?")?;
     anyhow::ensure!(
@@ -260,7 +260,7 @@ async fn found(http: &Http, criterion: &Criterion) -> anyhow::Result<Vec<String>
         "the service is still reading the table, so that it can't name all of these orders; run this again when \
          /readyz says that fill is up"
     );
-    let (status, body) = ask::get(http, &criterion.path()).await?;
+    let (status, body) = http_client::get(http, &criterion.path()).await?;
     let said = String::from_utf8_lossy(&body);
     if status == hyper::StatusCode::BAD_REQUEST {
         return Err(ConfigError::new("--where", format!("the service answers: {}", said.trim())).into());

@@ -13,7 +13,7 @@ pub mod erase;
 #[cfg(feature = "drain-stan")]
 pub mod drain_stan;
 
-mod ask;
+mod http_client;
 mod check_nats;
 mod confirm;
 mod progress;

@@ -21,7 +21,7 @@ use tokio_postgres::Client;
 use tokio_postgres::binary_copy::BinaryCopyOutStream;
 use tokio_postgres::types::Type;
 
-use super::ask;
+use super::http_client;
 use super::progress::Progress;
 use crate::cli::VerifyArgs;
 use crate::config::{self, Http, Nats, Postgres, Table};
@@ -195,7 +195,7 @@ impl KeysByPlace {
 
     async fn read_memory(&mut self, http: &Http, progress: &Progress) -> anyhow::Result<()> {
         for page in 1.. {
-            let (status, body) = ask::get(http, &format!("/order_pages/{page}")).await?;
+            let (status, body) = http_client::get(http, &format!("/order_pages/{page}")).await?;
             match status {
                 StatusCode::OK => {}
                 StatusCode::NOT_FOUND => break,

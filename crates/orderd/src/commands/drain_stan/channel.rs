@@ -22,7 +22,7 @@ const ACK_WAIT: i32 = 30;
 
 /// How long an answer of the server is waited for. It asks a client of the same name whether it is still there
 /// before it lets us in.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// How long the last message of a channel is waited for: an empty channel has none.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -182,7 +182,7 @@ async fn ask<Answer: prost::Message + Default>(
     question: &impl prost::Message,
 ) -> anyhow::Result<Answer> {
     let question = question.encode_to_vec().into();
-    let answer = tokio::time::timeout(ANSWER_TIMEOUT, client.request(subject.to_owned(), question)).await;
+    let answer = tokio::time::timeout(REQUEST_TIMEOUT, client.request(subject.to_owned(), question)).await;
     let answer =
         answer.context("NATS Streaming does not answer")?.context("NATS Streaming does not answer")?;
     Ok(Answer::decode(answer.payload)?)

@@ -17,8 +17,8 @@ use tokio_rustls::TlsConnector;
 use crate::config::Http;
 use crate::tls;
 
-/// How long an answer may take.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time limit for a response.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The status and body of `GET path`.
 ///
@@ -27,10 +27,10 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) async fn get(settings: &Http, path: &str) -> anyhow::Result<(StatusCode, Bytes)> {
     let addr = reachable(settings.addr);
     let scheme = if settings.certificate.is_some() { "https" } else { "http" };
-    let answer = tokio::time::timeout(ANSWER_TIMEOUT, exchange(settings, addr, path)).await;
-    answer
-        .map_err(|_| anyhow::anyhow!("no answer within {} s", ANSWER_TIMEOUT.as_secs()))
-        .and_then(|answer| answer)
+    let response = tokio::time::timeout(RESPONSE_TIMEOUT, exchange(settings, addr, path)).await;
+    response
+        .map_err(|_| anyhow::anyhow!("no answer within {} s", RESPONSE_TIMEOUT.as_secs()))
+        .and_then(|response| response)
         .with_context(|| {
             format!(
                 "can't ask orderd at {scheme}://{addr}{path}: does it run there? HTTP_ADDR is where it listens, and \
