@@ -31,5 +31,5 @@ pub use self::entry::{Entries, Entry};
 pub use self::entry_builder::EntryBuilder;
 pub use self::memory_budget::MemoryBudget;
 pub use self::query::{Criterion, LIMIT, MAX_LIMIT, Matches, Query, QueryError};
-pub use self::stored_row::{RowSource, StoredRow, Unanswered};
+pub use self::stored_row::{RowSource, StoredRow, Unavailable};
 pub use self::value_hashes::{MAX_SEARCH_MEMBERS, ValueHashes};

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use order::{Body, Key, RowError};
 
 use crate::cache::{Cache, Contents, Lookup};
-use crate::stored_row::{RowSource, StoredRow, Unanswered};
+use crate::stored_row::{RowSource, StoredRow, Unavailable};
 
 /// Number of ids that a query gives where it does not say how many.
 pub const LIMIT: usize = 50;
@@ -68,7 +68,7 @@ pub struct Matches {
 #[derive(Debug)]
 pub enum QueryError {
     /// An evicted order may be one of them, and PostgreSQL can't be asked.
-    Unanswered,
+    Unavailable,
     /// A body in memory that can't be read.
     Broken(RowError),
 }
@@ -322,8 +322,8 @@ impl From<RowError> for QueryError {
     }
 }
 
-impl From<Unanswered> for QueryError {
-    fn from(_: Unanswered) -> Self {
-        Self::Unanswered
+impl From<Unavailable> for QueryError {
+    fn from(_: Unavailable) -> Self {
+        Self::Unavailable
     }
 }

@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::cache::{Cache, WantedInserts};
 use crate::entry::Entry;
 use crate::query::{Matches, Query};
-use crate::stored_row::{RowSource, StoredRow, Unanswered};
+use crate::stored_row::{RowSource, StoredRow, Unavailable};
 use crate::value_hashes::ValueHashes;
 
 const SEARCHED: [&str; 2] = ["track_number", "delivery_service"];
@@ -23,8 +23,8 @@ struct NoTable;
 impl RowSource for NoTable {
     const MAX_ROWS: usize = 1;
 
-    async fn rows(&self, ids: &[&str]) -> Result<Vec<StoredRow>, Unanswered> {
-        if ids.is_empty() { Ok(Vec::new()) } else { Err(Unanswered) }
+    async fn rows(&self, ids: &[&str]) -> Result<Vec<StoredRow>, Unavailable> {
+        if ids.is_empty() { Ok(Vec::new()) } else { Err(Unavailable) }
     }
 }
 

@@ -24,12 +24,12 @@ impl StoredRow {
 
 /// The table can't be asked now.
 #[derive(Debug)]
-pub struct Unanswered;
+pub struct Unavailable;
 
 /// Answers queries for orders whose bodies were evicted.
 pub trait RowSource: Sync {
     /// The rows of these ids, in their order; at most [`MAX_ROWS`](Self::MAX_ROWS) ids.
-    fn rows(&self, ids: &[&str]) -> impl Future<Output = Result<Vec<StoredRow>, Unanswered>> + Send;
+    fn rows(&self, ids: &[&str]) -> impl Future<Output = Result<Vec<StoredRow>, Unavailable>> + Send;
 
     /// Maximum number of ids in one call.
     const MAX_ROWS: usize;

@@ -76,11 +76,11 @@ impl Login {
         self.auth(b"nonce").map(drop)
     }
 
-    /// What a server is answered that has sent this nonce.
+    /// The credentials for a server that has sent this nonce.
     ///
     /// # Errors
     /// A file or a seed that can't be used.
-    pub(crate) fn answer(&self, nonce: &[u8]) -> Result<Auth, AuthError> {
+    pub(crate) fn credentials(&self, nonce: &[u8]) -> Result<Auth, AuthError> {
         self.auth(nonce).map_err(AuthError::new)
     }
 
@@ -213,7 +213,7 @@ mod tests {
             let key = move |_: &mut _| user_key(&text).map(Some).map_err(|why| ConfigError::new("TEST", why));
             Reloaded::new("TEST", key).map(Login::Nkey)
         };
-        let auth = login(&seed).unwrap().answer(b"abc").unwrap();
+        let auth = login(&seed).unwrap().credentials(b"abc").unwrap();
         assert_eq!(auth.nkey, Some(user.public_key()));
         assert!(user.verify(b"abc", &auth.signature.unwrap()).is_ok());
         let decorated = format!("-----BEGIN USER NKEY SEED-----\n{seed}\n------END USER NKEY SEED------\n");

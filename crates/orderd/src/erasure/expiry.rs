@@ -23,7 +23,7 @@ use crate::flow_state::{FlowState, TablePosition};
 use crate::health::{Health, Part};
 use crate::metrics::Metrics;
 use crate::nats::{stored_message, streams};
-use crate::postgres::{self, Connection, STUCK_ANSWER, expiry};
+use crate::postgres::{self, Connection, LONG_TIMEOUT, expiry};
 
 /// How often a process looks for old orders, and how soon it looks again while more are left.
 const CHECK_INTERVAL: Duration = Duration::from_secs(10);
@@ -88,7 +88,7 @@ impl Expiry {
             None => postgres::connect_in_time(&self.settings.postgres).await?,
         };
         let cutoff =
-            timeout(STUCK_ANSWER, expiry::cutoff(&opened.client, keep)).await?.map_err(postgres::explain)?;
+            timeout(LONG_TIMEOUT, expiry::cutoff(&opened.client, keep)).await?.map_err(postgres::explain)?;
         let mut has_more = self.remove_from_memory(cutoff, table.watermark.seq).await?;
         if table.is_self {
             has_more |= self.delete_rows(&opened, cutoff).await?;
@@ -117,7 +117,7 @@ impl Expiry {
         let deleting =
             expiry::delete(&opened.client, &self.settings.postgres.table, cutoff, MAX_BATCH_ORDERS as i64);
         let deleted =
-            timeout(STUCK_ANSWER, deleting).await?.map_err(postgres::explain).context("can't delete rows")?;
+            timeout(LONG_TIMEOUT, deleting).await?.map_err(postgres::explain).context("can't delete rows")?;
         self.metrics.expired.inc_by(deleted);
         if deleted > 0 {
             tracing::debug!(rows = deleted, "deleted orders older than KEEP");

@@ -8,7 +8,7 @@ use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Error};
 
 use crate::config::Postgres;
-use crate::postgres::{self, Connection, STUCK_ANSWER, Unanswered, position};
+use crate::postgres::{self, Abandoned, Connection, LONG_TIMEOUT, position};
 use crate::wording::shown;
 
 /// Looks for rows and erases them, on a connection that is opened for the first of them.
@@ -39,7 +39,7 @@ impl StoredRows {
 
     /// The keys that are kept as erased.
     pub(super) async fn erased(&mut self) -> anyhow::Result<HashSet<String>> {
-        in_time(async {
+        with_long_timeout(async {
             self.prepare().await?;
             let table = self.settings.table.clone();
             postgres::erased_keys(self.client().await?, &table).await.map_err(postgres::explain)
@@ -48,7 +48,7 @@ impl StoredRows {
     }
 
     async fn finds(&mut self, id: &str, query: &str) -> anyhow::Result<bool> {
-        in_time(async {
+        with_long_timeout(async {
             match self.client().await?.query_typed(query, &[(&id, Type::TEXT)]).await {
                 Ok(rows) => Ok(!rows.is_empty()),
                 Err(error) if postgres::is_no_text(&error) => Ok(false),
@@ -61,7 +61,7 @@ impl StoredRows {
     /// Keeps the key and deletes the row, both or neither, and makes the writer read the kept keys before its next batch.
     /// Gives back how many rows there were.
     pub(super) async fn erase(&mut self, id: &str) -> anyhow::Result<u64> {
-        in_time(async {
+        with_long_timeout(async {
             self.prepare().await?;
             let erased = match self.keep_and_delete(id, true).await? {
                 // Together with the table's name it is longer than an index can hold. A key from the stream never is,
@@ -130,6 +130,6 @@ fn is_too_long(error: &Error) -> bool {
     error.code() == Some(&SqlState::PROGRAM_LIMIT_EXCEEDED)
 }
 
-async fn in_time<T>(answer: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    tokio::time::timeout(STUCK_ANSWER, answer).await.unwrap_or_else(|_| Err(Unanswered::Silent.into()))
+async fn with_long_timeout<T>(query: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::time::timeout(LONG_TIMEOUT, query).await.unwrap_or_else(|_| Err(Abandoned::TimedOut.into()))
 }

@@ -1,4 +1,5 @@
-//! A look-up that memory can't answer asks PostgreSQL: many waiting readers in one query, one query at a time.
+//! Read-through: looks up in PostgreSQL what memory does not have, for many waiting readers in one query, one query at a
+//! time.
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use async_nats::Client;
 use async_nats::jetstream::Context;
 use async_nats::jetstream::stream::Stream;
-use cache::{Cache, RowSource, StoredRow, Unanswered};
+use cache::{Cache, RowSource, StoredRow, Unavailable};
 use futures_util::{FutureExt, future};
 use order::{Key, RowReader};
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -20,18 +21,18 @@ use crate::nats::{stored_message, streams};
 use crate::postgres::{self, FoundRows, RowLookup};
 use crate::subject;
 
-/// How many readers may wait, and how many are answered by one query.
+/// Maximum number of readers that wait, and of readers served by one query.
 const MAX_WAITING: usize = 4096;
 const MAX_BATCH: usize = 512;
 
-/// Maximum number of waiting questions that come from queries.
+/// Maximum number of waiting misses that come from queries.
 const MAX_WAITING_OF_QUERIES: usize = 512;
 
 /// How many messages are looked for in the stream at once.
 const STREAM_LOOKUPS_IN_FLIGHT: usize = 64;
 
 /// How long a reader waits before it gets 503.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+const READ_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What the task asks: the table, and the stream for messages beyond the position.
 #[derive(Clone)]
@@ -46,14 +47,14 @@ struct Miss {
     /// Whether the body goes back into memory: yes for an order that is asked for by its id, no for those that a query
     /// passes, which would evict others.
     puts_back: bool,
-    answer: oneshot::Sender<StoredRow>,
+    reply: oneshot::Sender<StoredRow>,
 }
 
 /// Asks for rows by their ids.
 #[derive(Clone)]
 pub(crate) struct ReadThrough {
-    questions: mpsc::Sender<Miss>,
-    /// Room for the questions of queries.
+    misses: mpsc::Sender<Miss>,
+    /// Room for the misses of queries.
     of_queries: Arc<Semaphore>,
     metrics: Arc<Metrics>,
 }
@@ -62,37 +63,37 @@ impl ReadThrough {
     /// Starts the task that asks; it ends when the last handle is dropped. Orders that memory knows and has no
     /// room for are put back into it.
     pub(crate) fn start(parts: MissSources, cache: Arc<Cache>, metrics: Arc<Metrics>) -> Self {
-        let (questions, mut asked) = mpsc::channel(MAX_WAITING);
+        let (misses, mut asked) = mpsc::channel(MAX_WAITING);
         tokio::spawn(async move {
-            // Questions that were being answered get no answer; the next ones do.
-            while AssertUnwindSafe(answer(&mut asked, &parts, &cache)).catch_unwind().await.is_err() {
+            // The misses of the batch that panicked get no reply; later ones do.
+            while AssertUnwindSafe(serve(&mut asked, &parts, &cache)).catch_unwind().await.is_err() {
                 tracing::error!("reading through has panicked, and begins again");
             }
         });
-        Self { questions, of_queries: Arc::new(Semaphore::new(MAX_WAITING_OF_QUERIES)), metrics }
+        Self { misses, of_queries: Arc::new(Semaphore::new(MAX_WAITING_OF_QUERIES)), metrics }
     }
 
     /// The row of an order that is asked for.
-    pub(crate) async fn row(&self, id: &str) -> Result<StoredRow, Unanswered> {
+    pub(crate) async fn row(&self, id: &str) -> Result<StoredRow, Unavailable> {
         let row = self.ask(id, true).await;
         let label = match &row {
             Ok(StoredRow::Order(_) | StoredRow::Undecodable) => "found",
             Ok(StoredRow::NotThere) => "not_found",
-            Ok(StoredRow::NotRead) | Err(Unanswered) => "unanswered",
+            Ok(StoredRow::NotRead) | Err(Unavailable) => "unanswered",
         };
         self.metrics.read_through.with_label_values(&[label]).inc();
         row
     }
 
-    async fn ask(&self, id: &str, puts_back: bool) -> Result<StoredRow, Unanswered> {
+    async fn ask(&self, id: &str, puts_back: bool) -> Result<StoredRow, Unavailable> {
         // No row of PostgreSQL has such an id, and it would refuse the others that are asked for with it.
         if id.contains('\0') {
             return Ok(StoredRow::NotThere);
         }
-        let (answer, answered) = oneshot::channel();
-        let asked = self.questions.try_send(Miss { id: id.to_owned(), puts_back, answer });
-        asked.map_err(|_| Unanswered)?;
-        tokio::time::timeout(ANSWER_TIMEOUT, answered).await.ok().and_then(Result::ok).ok_or(Unanswered)
+        let (reply, replied) = oneshot::channel();
+        let asked = self.misses.try_send(Miss { id: id.to_owned(), puts_back, reply });
+        asked.map_err(|_| Unavailable)?;
+        tokio::time::timeout(READ_TIMEOUT, replied).await.ok().and_then(Result::ok).ok_or(Unavailable)
     }
 }
 
@@ -100,32 +101,33 @@ impl RowSource for ReadThrough {
     /// So that look-ups of single orders are answered in between.
     const MAX_ROWS: usize = 128;
 
-    async fn rows(&self, ids: &[&str]) -> Result<Vec<StoredRow>, Unanswered> {
+    async fn rows(&self, ids: &[&str]) -> Result<Vec<StoredRow>, Unavailable> {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
         let room = self.of_queries.acquire_many(ids.len().min(MAX_WAITING_OF_QUERIES) as u32);
         let _room =
-            tokio::time::timeout(ANSWER_TIMEOUT, room).await.ok().and_then(Result::ok).ok_or(Unanswered)?;
+            tokio::time::timeout(READ_TIMEOUT, room).await.ok().and_then(Result::ok).ok_or(Unavailable)?;
         future::try_join_all(ids.iter().map(|id| self.ask(id, false))).await
     }
 }
 
-async fn answer(asked: &mut mpsc::Receiver<Miss>, parts: &MissSources, cache: &Cache) {
+/// Answers misses, many by one query, until all handles are dropped.
+async fn serve(asked: &mut mpsc::Receiver<Miss>, parts: &MissSources, cache: &Cache) {
     let settings = &parts.settings.postgres;
-    // At once: while memory fills, many ask, and PostgreSQL has others to serve. Tried again where it fails.
-    let opened = tokio::time::timeout(ANSWER_TIMEOUT, RowLookup::open(settings)).await;
+    // Connect before the first miss: while memory fills, many readers ask. If it fails, the first query connects.
+    let opened = tokio::time::timeout(READ_TIMEOUT, RowLookup::open(settings)).await;
     let mut lookup = opened.ok().and_then(Result::ok);
-    let mut questions = Vec::new();
+    let mut misses = Vec::new();
     let mut reader = RowReader::new(cache.layouts().clone());
-    while asked.recv_many(&mut questions, MAX_BATCH).await > 0 {
-        questions.retain(|question: &Miss| !question.answer.is_closed());
+    while asked.recv_many(&mut misses, MAX_BATCH).await > 0 {
+        misses.retain(|miss: &Miss| !miss.reply.is_closed());
         cache.set_readers_wait(true);
-        let ids: Vec<&str> = questions.iter().map(|question| question.id.as_str()).collect();
+        let ids: Vec<&str> = misses.iter().map(|miss| miss.id.as_str()).collect();
         let stream = parts.flow_state.stream_name();
         let of = (stream.as_str(), parts.settings.nats.topic.as_str());
         let rows = postgres::rows(&mut lookup, settings, of, &ids);
-        let rows = tokio::time::timeout(ANSWER_TIMEOUT, rows).await;
+        let rows = tokio::time::timeout(READ_TIMEOUT, rows).await;
         match rows {
             Ok(Ok(FoundRows { rows, format, position, .. })) => {
                 reader.set_format(format);
@@ -137,12 +139,12 @@ async fn answer(asked: &mut mpsc::Receiver<Miss>, parts: &MissSources, cache: &C
                     (id, row)
                 };
                 let rows: HashMap<String, StoredRow> = rows.into_iter().map(&mut read).collect();
-                let asked_for = questions.iter().filter(|question| question.puts_back);
-                let orders = asked_for
-                    .filter_map(|question| rows.get(&question.id).and_then(StoredRow::order).cloned());
+                let asked_for = misses.iter().filter(|miss| miss.puts_back);
+                let orders =
+                    asked_for.filter_map(|miss| rows.get(&miss.id).and_then(StoredRow::order).cloned());
                 cache.put_back(&orders.collect::<Vec<_>>());
-                for question in questions.drain(..) {
-                    let row = match (rows.get(&question.id), beyond.get(&question.id)) {
+                for miss in misses.drain(..) {
+                    let row = match (rows.get(&miss.id), beyond.get(&miss.id)) {
                         (Some(row), _) => row.clone(),
                         (None, Some(Some(is_in_stream))) if *is_in_stream => StoredRow::NotRead,
                         // NATS can't be asked: the reader gets 503.
@@ -150,12 +152,12 @@ async fn answer(asked: &mut mpsc::Receiver<Miss>, parts: &MissSources, cache: &C
                         _ => StoredRow::NotThere,
                     };
                     // A reader that is gone doesn't want it any more.
-                    drop(question.answer.send(row));
+                    drop(miss.reply.send(row));
                 }
             }
             failed => {
                 lookup = None;
-                questions.clear();
+                misses.clear();
                 if let Ok(Err(error)) = failed {
                     tracing::debug!(%error, "can't read orders through");
                 }
@@ -174,9 +176,9 @@ impl MissSources {
             return HashMap::new();
         }
         let mut context = self.settings.nats.jetstream(self.client.clone());
-        context.set_timeout(ANSWER_TIMEOUT / 2);
+        context.set_timeout(READ_TIMEOUT / 2);
         let found =
-            tokio::time::timeout(ANSWER_TIMEOUT / 2, streams::stream(&context, &self.settings.nats)).await;
+            tokio::time::timeout(READ_TIMEOUT / 2, streams::stream(&context, &self.settings.nats)).await;
         let Ok(Ok(orders)) = found else { return ids.iter().map(|id| ((*id).to_owned(), None)).collect() };
         let topic = &self.settings.nats.topic;
         let mut beyond = HashMap::with_capacity(ids.len());

@@ -17,7 +17,7 @@ use crate::dead_letters::watch;
 use crate::flow_state::FlowState;
 use crate::in_doubt::OrdersInDoubt;
 use crate::metrics::Metrics;
-use crate::postgres::{self, RowLookup, Unanswered};
+use crate::postgres::{self, Abandoned, RowLookup};
 use crate::retry::Backoff;
 
 /// Maximum number of rows in one query, and its time limit.
@@ -90,7 +90,7 @@ impl Resolver {
             let stream = self.flow_state.stream_name();
             let of = (stream.as_str(), self.settings.nats.topic.as_str());
             let rows = postgres::rows(lookup, &self.settings.postgres, of, &ids);
-            let found = timeout(QUERY_TIMEOUT, rows).await.map_err(|_| Unanswered::Silent)??;
+            let found = timeout(QUERY_TIMEOUT, rows).await.map_err(|_| Abandoned::TimedOut)??;
             let rows = found.rows;
             entry_builder.set_format(found.format);
             // The rows count only in the session that this process follows: otherwise the table may have gone back since.

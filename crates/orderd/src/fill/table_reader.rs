@@ -19,7 +19,7 @@ use crate::health::{Health, Part};
 use crate::metrics::Metrics;
 use crate::postgres::encoding::Encoding;
 use crate::postgres::schema::TableTraits;
-use crate::postgres::{self, ConnectError, Connection, PrepareError, Unanswered, describe};
+use crate::postgres::{self, Abandoned, ConnectError, Connection, PrepareError, describe};
 use crate::retry::Backoff;
 
 /// Entries in a chunk.
@@ -196,7 +196,7 @@ impl TableReader {
     async fn table(&self, has_unreadable: bool) -> Result<OpenTable, ReadFailure> {
         let connection = postgres::connect_in_time(&self.settings).await?;
         let prepared = postgres::prepare(&connection.client, &self.settings);
-        let TableTraits { format, .. } = self.answered(&connection, prepared).await??;
+        let TableTraits { format, .. } = self.finished(&connection, prepared).await??;
         let unreadable = match has_unreadable {
             // However long that takes: it is a read of the whole table.
             true => postgres::unless_moved(&connection, self.unreadable_ids(&connection)).await??,
@@ -210,7 +210,7 @@ impl TableReader {
                      FROM pg_class WHERE oid = $1::text::regclass";
         let table = self.settings.table.quoted();
         let parameters: [(&(dyn ToSql + Sync), Type); 1] = [(&table, Type::TEXT)];
-        let rows = self.answered(&connection, connection.client.query_typed(query, &parameters)).await??;
+        let rows = self.finished(&connection, connection.client.query_typed(query, &parameters)).await??;
         let Some(row) = rows.first() else {
             return Ok(OpenTable { connection, format, ranges: whole, unreadable });
         };
@@ -237,7 +237,7 @@ impl TableReader {
         initmemchan: mpsc::Sender<Entries>,
         first: bool,
     ) -> Result<(), ReadFailure> {
-        let encoding = self.answered(&connection, Encoding::of(&connection.client)).await??;
+        let encoding = self.finished(&connection, Encoding::of(&connection.client)).await??;
         for range in ranges {
             self.read_range(&connection, (&encoding, format), &range, &initmemchan, first).await?;
         }
@@ -254,7 +254,7 @@ impl TableReader {
     ) -> Result<(), ReadFailure> {
         let (id, table) = (encoding.raw_id(), self.settings.table.quoted());
         let copy = format!("COPY (SELECT {id}, data FROM {table} WHERE {range}) TO STDOUT (FORMAT binary)");
-        let copied = self.answered(connection, connection.client.copy_out(&copy)).await??;
+        let copied = self.finished(connection, connection.client.copy_out(&copy)).await??;
         let mut rows = std::pin::pin!(BinaryCopyOutStream::new(copied, &[Type::BYTEA, Type::BYTEA]));
         let mut entry_builder = self.cache.entry_builder();
         entry_builder.set_format(format);
@@ -267,7 +267,7 @@ impl TableReader {
             // Mostly it is there, and no timer is needed.
             let next = match rows.next().now_or_never() {
                 Some(next) => next,
-                None => self.answered(connection, rows.next()).await?,
+                None => self.finished(connection, rows.next()).await?,
             };
             let Some(row) = next.transpose()? else { break };
             let (id, data): (&[u8], Option<&[u8]>) = (row.try_get(0)?, row.try_get(1)?);
@@ -285,14 +285,15 @@ impl TableReader {
         self.send(initmemchan, generation, entries).await
     }
 
-    async fn answered<T>(
+    /// Waits for a query, and logs if it is slow.
+    async fn finished<T>(
         &self,
         connection: &Connection,
-        answer: impl Future<Output = T>,
-    ) -> Result<T, Unanswered> {
+        query: impl Future<Output = T>,
+    ) -> Result<T, Abandoned> {
         let slow =
             || tracing::warn!("a read of the table is not answered: is it locked, or the server stuck?");
-        postgres::answered(connection, answer, slow).await
+        postgres::finished_or_cancelled(connection, query, slow).await
     }
 
     async fn send(
@@ -380,8 +381,8 @@ impl From<ConnectError> for ReadFailure {
     }
 }
 
-impl From<Unanswered> for ReadFailure {
-    fn from(unanswered: Unanswered) -> Self {
-        Self::Database(unanswered.to_string())
+impl From<Abandoned> for ReadFailure {
+    fn from(abandoned: Abandoned) -> Self {
+        Self::Database(abandoned.to_string())
     }
 }

@@ -22,7 +22,7 @@ use crate::health::{Health, Part};
 use crate::metrics::Metrics;
 use crate::nats::info::{self, StreamInfo};
 use crate::nats::{stored_message, streams};
-use crate::postgres::{self, Connection, SLOW_ANSWER, Wal};
+use crate::postgres::{self, Connection, SHORT_TIMEOUT, Wal};
 use crate::warnings;
 
 /// How often the stream is looked at; more often until that has worked once, because the page shows the result.
@@ -171,7 +171,7 @@ impl StreamPurge {
             Some(opened) => opened,
             None => postgres::connect_in_time(&self.settings.postgres).await?,
         };
-        let wal = timeout(SLOW_ANSWER, postgres::wal(&opened.client)).await?.map_err(postgres::explain)?;
+        let wal = timeout(SHORT_TIMEOUT, postgres::wal(&opened.client)).await?.map_err(postgres::explain)?;
         *connection = Some(opened);
         Ok(wal)
     }

@@ -314,11 +314,12 @@ fn die_if_told(client: &str) {
 /// Login and TLS. The client itself ignores a login in an address.
 pub(crate) fn secured(settings: &Nats) -> Result<ConnectOptions, anyhow::Error> {
     let login = settings.login.clone();
-    let options = ConnectOptions::with_auth_callback(move |nonce| std::future::ready(login.answer(&nonce)))
-        .name("orderd")
-        .connection_timeout(CONNECT_TIMEOUT)
-        .tls_client_config(tls::config(settings.authorities.as_ref(), settings.certificate.as_ref())?)
-        .require_tls(settings.tls.required);
+    let options =
+        ConnectOptions::with_auth_callback(move |nonce| std::future::ready(login.credentials(&nonce)))
+            .name("orderd")
+            .connection_timeout(CONNECT_TIMEOUT)
+            .tls_client_config(tls::config(settings.authorities.as_ref(), settings.certificate.as_ref())?)
+            .require_tls(settings.tls.required);
     Ok(if settings.tls.first { options.tls_first() } else { options })
 }
 

@@ -1,5 +1,5 @@
-//! How the writer commits a batch once its dead letters are stored: rows and position together, by COPY or, where they
-//! are few, by INSERT; split where PostgreSQL refuses a row.
+//! How the writer commits a batch once its dead letters are stored: rows and position in one transaction, by COPY, or by
+//! INSERT if they are few. If PostgreSQL refuses a row, the batch is split.
 
 use std::time::Instant;
 
@@ -195,9 +195,9 @@ impl RunningWriter {
             return Err(CommitFailure::Away("the type of the column data was changed".into()));
         }
         if copies {
-            self.answered(connection.copy(values, batch)).await
+            self.finished(connection.copy(values, batch)).await
         } else {
-            self.answered(connection.insert(values, batch, part)).await
+            self.finished(connection.insert(values, batch, part)).await
         }
     }
 
@@ -206,11 +206,11 @@ impl RunningWriter {
         let Some(connection) = &self.connection else {
             return Err(CommitFailure::Away("not connected".into()));
         };
-        self.answered(connection.pass(values)).await
+        self.finished(connection.pass(values)).await
     }
 
-    /// Waits for an answer, and says so where it is slow.
-    async fn answered(
+    /// Waits for a statement, and reports PostgreSQL down if it is slow.
+    async fn finished(
         &self,
         statement: impl Future<Output = Result<CommittedBatch, CommitFailure>>,
     ) -> Result<CommittedBatch, CommitFailure> {
@@ -221,12 +221,12 @@ impl RunningWriter {
             let reason = "a write is not answered: is the table locked, or the server stuck?";
             self.parts.health.down(Part::Postgres, reason);
         };
-        let answer = postgres::answered(&connection.inner, statement, slow).await;
-        answer.map_err(|unanswered| CommitFailure::Away(unanswered.to_string()))?
+        let result = postgres::finished_or_cancelled(&connection.inner, statement, slow).await;
+        result.map_err(|abandoned| CommitFailure::Away(abandoned.to_string()))?
     }
 
-    /// After a failure: says what is away, and waits a moment. Whether the write was committed is not known, so that
-    /// writing begins again with the position's row, in a new session.
+    /// After a failure: reports what is down, and backs off. It is unknown whether the write was committed, so the process
+    /// reads the position's row again and begins a new session.
     pub(super) async fn fail(&mut self, failure: CommitFailure) -> TermEnd {
         let reason = match failure {
             CommitFailure::Away(reason)
@@ -263,7 +263,7 @@ impl RunningWriter {
         match (found, self.seen) {
             (Some(found), Some(seen)) if is_as_left(&found, seen) => {
                 *fence = Fence::of(&found, fence.lease());
-                // Somebody has dealt with those that are lost.
+                // An operator may have reset the count.
                 self.note_messages_lost(found.messages_lost);
                 Ok(())
             }
@@ -275,7 +275,7 @@ impl RunningWriter {
         }
     }
 
-    /// The row, and what the writer must know besides.
+    /// Reads the row, and the keys of erased orders.
     async fn read_again(&mut self) -> Result<Option<Position>, String> {
         self.open().await?;
         let stream = self.stream.clone().ok_or("no stream")?;

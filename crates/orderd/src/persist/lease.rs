@@ -13,7 +13,7 @@ use crate::aligned_interval;
 use crate::flow_state::{ProblemReport, RunProblem, StreamIdentity, StreamRun, TablePosition};
 use crate::health::Part;
 use crate::postgres::position::{self, Fence, Position, PositionKey, SessionStart};
-use crate::postgres::{self, SLOW_ANSWER, STUCK_ANSWER, Unanswered, describe};
+use crate::postgres::{self, Abandoned, LONG_TIMEOUT, SHORT_TIMEOUT, describe};
 
 /// How often a follower reads the position, and so how soon it sees that the lease is free.
 const FOLLOW_INTERVAL: Duration = Duration::from_millis(500);
@@ -130,7 +130,7 @@ impl RunningWriter {
         let taken =
             position::take_lease(self.client()?, key, found, &self.name, start, dead_created, vanished);
         let taken =
-            tokio::time::timeout(STUCK_ANSWER, taken).await.map_err(|_| Unanswered::Silent.to_string())?;
+            tokio::time::timeout(LONG_TIMEOUT, taken).await.map_err(|_| Abandoned::TimedOut.to_string())?;
         let Some((fence, begun)) = taken.map_err(|error| describe(&error))? else { return Ok(None) };
         // What `fetch` has noted since then is counted when the lease is taken next.
         self.parts.flow_state.vanished.send_if_modified(|now| {
@@ -226,7 +226,9 @@ impl RunningWriter {
 
     /// Reads the keys of erased orders.
     pub(super) async fn read_erased(&mut self) -> Result<(), String> {
-        let keys = with_short_timeout(postgres::erased_keys(self.client()?, &self.parts.settings.postgres.table)).await?;
+        let keys =
+            with_short_timeout(postgres::erased_keys(self.client()?, &self.parts.settings.postgres.table))
+                .await?;
         self.erased.send_replace(keys.map_err(|error| describe(&error))?);
         Ok(())
     }
@@ -326,7 +328,9 @@ impl RunningWriter {
     }
 
     pub(super) async fn read(&self, key: &PositionKey) -> Result<Option<Position>, String> {
-        let found = with_short_timeout(position::read(self.client()?, key)).await?.map_err(|error| describe(&error))?;
+        let found = with_short_timeout(position::read(self.client()?, key))
+            .await?
+            .map_err(|error| describe(&error))?;
         if let Some(found) = &found {
             self.parts.settings.postgres.identity.note(key, found.stream_created);
         }
@@ -344,9 +348,9 @@ impl RunningWriter {
         }
         if self.connection.is_none() {
             let opened =
-                tokio::time::timeout(STUCK_ANSWER, WriterConnection::open(&self.parts.settings.postgres))
+                tokio::time::timeout(LONG_TIMEOUT, WriterConnection::open(&self.parts.settings.postgres))
                     .await;
-            let opened = opened.map_err(|_| Unanswered::Silent.to_string())?;
+            let opened = opened.map_err(|_| Abandoned::TimedOut.to_string())?;
             self.connection = Some(opened.map_err(|error| error.to_string())?);
         }
         Ok(())
@@ -355,5 +359,5 @@ impl RunningWriter {
 
 /// Runs a query that takes no time when all is well, with a short time limit.
 pub(super) async fn with_short_timeout<T>(query: impl Future<Output = T>) -> Result<T, String> {
-    tokio::time::timeout(SLOW_ANSWER, query).await.map_err(|_| Unanswered::Silent.to_string())
+    tokio::time::timeout(SHORT_TIMEOUT, query).await.map_err(|_| Abandoned::TimedOut.to_string())
 }

@@ -38,8 +38,8 @@ use crate::config::{Postgres, Target};
 use crate::random;
 use crate::tls::TlsMode;
 
-/// How long one of several servers may take to answer.
-const ANSWER: Duration = Duration::from_millis(1500);
+/// Time limit for a connection to one of several servers, and the interval at which the others are tried.
+const FAILOVER_TIMEOUT: Duration = Duration::from_millis(1500);
 
 /// How long after an attempt to connect that has no answer a fresh one is made beside it.
 const FRESH_ATTEMPT: Duration = Duration::from_secs(1);
@@ -47,9 +47,9 @@ const FRESH_ATTEMPT: Duration = Duration::from_secs(1);
 /// How long a connection that is dropped may take to say goodbye before it counts as waiting for something.
 const GOODBYE: Duration = Duration::from_millis(100);
 
-/// When an answer counts as slow, and when it is given up.
-pub(crate) const SLOW_ANSWER: Duration = Duration::from_secs(5);
-pub(crate) const STUCK_ANSWER: Duration = Duration::from_secs(30);
+/// Time limits for a query that reads or writes a single row, and for one that may wait for locks or read many rows.
+pub(crate) const SHORT_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const LONG_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long the start waits for the table to be checked.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(3);
@@ -65,20 +65,20 @@ pub(crate) enum PrepareError {
     Refused(#[from] TableRefused),
 }
 
-/// Why a question is not answered.
+/// Why a query failed.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum AskError {
+pub(crate) enum QueryError {
     #[error(transparent)]
     Connect(#[from] ConnectError),
     #[error("{}", describe(.0))]
     Database(#[from] tokio_postgres::Error),
 }
 
-/// Why an answer is not waited for any more.
+/// Why a query was abandoned before it finished.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Unanswered {
+pub(crate) enum Abandoned {
     #[error("PostgreSQL does not answer")]
-    Silent,
+    TimedOut,
     #[error("another PostgreSQL server takes writes now")]
     Moved,
 }
@@ -106,18 +106,17 @@ impl Drop for Connection {
                 return;
             }
             let connector = target.connector.fresh().as_ref().clone();
-            drop(timeout(SLOW_ANSWER, cancel.cancel_query(connector)).await);
-            drop(timeout(SLOW_ANSWER, driver).await);
+            drop(timeout(SHORT_TIMEOUT, cancel.cancel_query(connector)).await);
+            drop(timeout(SHORT_TIMEOUT, driver).await);
         });
     }
 }
 
-/// Connects once, to the first of the servers that takes it, from the one on that was reached last. One of
-/// several that doesn't answer is left for the next one.
+/// Connects once: to the server that was reached last, or else to the next one that accepts the connection in time.
 pub(crate) async fn connect(settings: &Postgres) -> Result<Connection, ConnectError> {
     let target = settings.target.fresh();
     let count = target.servers.0.len();
-    let limit = if count == 1 { STUCK_ANSWER } else { ANSWER };
+    let limit = if count == 1 { LONG_TIMEOUT } else { FAILOVER_TIMEOUT };
     let first = match target.servers.0[0].get_load_balance_hosts() {
         LoadBalanceHosts::Random => usize::from_str_radix(&random::hex::<4>(), 16).unwrap_or_default(),
         _ => target.preferred.load(Ordering::Relaxed),
@@ -142,8 +141,8 @@ pub(crate) async fn connect(settings: &Postgres) -> Result<Connection, ConnectEr
     Err(ConnectError(failed))
 }
 
-/// Waits until another server than that of this connection takes writes: a standby was promoted. For ever, where
-/// there is only one, or where writes are not asked for.
+/// Waits until another server than that of this connection takes writes, because a standby was promoted. Never returns if
+/// only one server is configured, or if writes are not required.
 async fn moved(connection: &Connection) {
     let target = &connection.target;
     let servers = &target.servers.0;
@@ -152,58 +151,58 @@ async fn moved(connection: &Connection) {
     let others: Vec<usize> = (0..servers.len()).filter(|&server| server != connection.server).collect();
     loop {
         for &server in others.iter().filter(writes) {
-            if let Ok(Ok(_)) = timeout(ANSWER, connect_to(target, server)).await {
+            if let Ok(Ok(_)) = timeout(FAILOVER_TIMEOUT, connect_to(target, server)).await {
                 target.preferred.store(server, Ordering::Relaxed);
                 return;
             }
         }
-        tokio::time::sleep(ANSWER).await;
+        tokio::time::sleep(FAILOVER_TIMEOUT).await;
     }
 }
 
 /// As [`connect`], within a time limit, however many servers there are.
 pub(crate) async fn connect_in_time(settings: &Postgres) -> Result<Connection, ConnectError> {
-    let connected = timeout(STUCK_ANSWER, connect(settings)).await;
+    let connected = timeout(LONG_TIMEOUT, connect(settings)).await;
     connected.unwrap_or_else(|_| {
         let target = settings.target.current();
         Err(ConnectError(target.servers.0.iter().map(failure::silent).collect()))
     })
 }
 
-/// Waits for an answer on a connection, however long it takes, unless another server takes writes by then.
+/// Waits for a query, however long it takes, unless another server takes writes meanwhile.
 pub(crate) async fn unless_moved<T>(
     connection: &Connection,
-    answer: impl Future<Output = T>,
-) -> Result<T, Unanswered> {
+    query: impl Future<Output = T>,
+) -> Result<T, Abandoned> {
     tokio::select! {
-        answer = answer => Ok(answer),
-        () = async { tokio::time::sleep(SLOW_ANSWER).await; moved(connection).await } => Err(Unanswered::Moved),
+        result = query => Ok(result),
+        () = async { tokio::time::sleep(SHORT_TIMEOUT).await; moved(connection).await } => Err(Abandoned::Moved),
     }
 }
 
-/// Waits for an answer on a connection, and calls `slow` where it is slow. One that doesn't come is cancelled, so that
-/// no lock is waited for in vain.
-pub(crate) async fn answered<T>(
+/// Waits for a query, and calls `slow` if it is slow. After [`LONG_TIMEOUT`] the query is cancelled, so that it does not
+/// keep waiting for a lock.
+pub(crate) async fn finished_or_cancelled<T>(
     connection: &Connection,
-    answer: impl Future<Output = T>,
+    query: impl Future<Output = T>,
     slow: impl FnOnce(),
-) -> Result<T, Unanswered> {
-    tokio::pin!(answer);
+) -> Result<T, Abandoned> {
+    tokio::pin!(query);
     tokio::select! {
-        answer = &mut answer => return Ok(answer),
-        () = tokio::time::sleep(SLOW_ANSWER) => slow(),
+        result = &mut query => return Ok(result),
+        () = tokio::time::sleep(SHORT_TIMEOUT) => slow(),
     }
     tokio::select! {
-        answer = &mut answer => return Ok(answer),
-        () = tokio::time::sleep(STUCK_ANSWER) => {}
-        () = moved(connection) => return Err(Unanswered::Moved),
+        result = &mut query => return Ok(result),
+        () = tokio::time::sleep(LONG_TIMEOUT) => {}
+        () = moved(connection) => return Err(Abandoned::Moved),
     }
     let cancelled = connection.client.cancel_token();
     drop(
-        timeout(SLOW_ANSWER, cancelled.cancel_query(connection.target.connector.fresh().as_ref().clone()))
+        timeout(SHORT_TIMEOUT, cancelled.cancel_query(connection.target.connector.fresh().as_ref().clone()))
             .await,
     );
-    timeout(SLOW_ANSWER, answer).await.map_err(|_| Unanswered::Silent)
+    timeout(SHORT_TIMEOUT, query).await.map_err(|_| Abandoned::TimedOut)
 }
 
 /// As [`connect_to`], for a server that was away: an attempt that was made meanwhile may have got lost, and is never answered

@@ -10,7 +10,7 @@ use tokio_postgres::{Client, Statement};
 use super::encoding::Encoding;
 use super::erased::erased;
 use super::schema::TableTraits;
-use super::{AskError, Connection, Data, connect, position, schema};
+use super::{Connection, Data, QueryError, connect, position, schema};
 use crate::config::{Postgres, Table};
 use crate::flow_state::Watermark;
 
@@ -24,7 +24,7 @@ pub(crate) struct RowLookup {
 }
 
 impl RowLookup {
-    pub(crate) async fn open(settings: &Postgres) -> Result<Self, AskError> {
+    pub(crate) async fn open(settings: &Postgres) -> Result<Self, QueryError> {
         let connection = connect(settings).await?;
         // In one statement, so that the position is not newer than what is not there.
         let query = format!(
@@ -61,7 +61,7 @@ pub(crate) async fn rows(
     settings: &Postgres,
     (stream, topic): (&str, &str),
     ids: &[&str],
-) -> Result<FoundRows, AskError> {
+) -> Result<FoundRows, QueryError> {
     let RowLookup { connection, by_ids, encoding, format } = match lookup {
         Some(opened) if !opened.connection.client.is_closed() => opened,
         _ => lookup.insert(RowLookup::open(settings).await?),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::{Path, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
-use cache::{Lookup, StoredRow, Unanswered};
+use cache::{Lookup, StoredRow, Unavailable};
 use order::RowError;
 
 use crate::http::{App, text};
@@ -47,7 +47,7 @@ pub(crate) async fn from_table(app: &App, id: &str) -> Response {
             Ok(Lookup::Miss) => text(StatusCode::NOT_FOUND, "404 resource not found"),
             Err(error) => broken(id, &error),
         },
-        Err(Unanswered) => unavailable("503 PostgreSQL can't be asked now; memory doesn't have it"),
+        Err(Unavailable) => unavailable("503 PostgreSQL can't be asked now; memory doesn't have it"),
     }
 }
 
