@@ -24,8 +24,8 @@ const PULL_BYTES: usize = 8 << 20;
 /// As many rows as the service writes at once.
 const MAX_ROWS: usize = 8192;
 
-/// A server that has nothing more to say in this time has lost messages.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// If nothing is delivered for this long, messages were lost.
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Messages a second from the first request to the last commit.
 pub(crate) fn rate(env: &mut Environment, stream: &str, count: u64) -> Result<f64> {
@@ -64,7 +64,7 @@ async fn read(url: String, stream: String, count: u64, counter: watch::Sender<us
     let messages = consumer.stream().max_messages_per_batch(PULL_MESSAGES).max_bytes_per_batch(PULL_BYTES);
     let mut messages = messages.messages().await?;
     for read in 1..=count {
-        let next = tokio::time::timeout(PATIENCE, messages.next()).await?;
+        let next = tokio::time::timeout(DELIVERY_TIMEOUT, messages.next()).await?;
         next.context("the bridge's consumer ended")??;
         counter.send_replace(read as usize);
     }
@@ -85,7 +85,7 @@ async fn copy(
     let copy = client.prepare(&format!("copy {table} from stdin (format binary)")).await?;
     let mut done = 0;
     while done < rows.len() {
-        let come = *tokio::time::timeout(PATIENCE, counted.wait_for(|come| *come > done)).await??;
+        let come = *tokio::time::timeout(DELIVERY_TIMEOUT, counted.wait_for(|come| *come > done)).await??;
         let end = come.min(done + MAX_ROWS);
         let sequence = end as i64;
         let moved_to: [&(dyn ToSql + Sync); 1] = [&sequence];

@@ -14,8 +14,8 @@ use crate::{REPETITIONS, repetition};
 
 const RATE: u32 = 5000;
 
-/// Orders that are there before the backlog, and are asked for.
-const THERE: u64 = 10_000;
+/// Orders that the table has before the backlog arrives, and that are read.
+const INITIAL_ORDERS: u64 = 10_000;
 
 /// How long an idle service is asked, for comparison.
 const IDLE: Duration = Duration::from_secs(4);
@@ -59,10 +59,10 @@ fn figure(what: &str, busy: &[LoadResult], idle: &[LoadResult]) -> Figure {
 }
 
 fn of_idle(env: &mut Environment) -> Result<LoadResult> {
-    let table = env.table(THERE)?;
+    let table = env.table(INITIAL_ORDERS)?;
     let service = Service::start(env, &Setup::serving(&table))?;
     service.wait_ready()?;
-    let load = Load::start(service.addr, THERE, RATE);
+    let load = Load::start(service.addr, INITIAL_ORDERS, RATE);
     std::thread::sleep(IDLE);
     let seen = load.finish();
     service.stop()?;
@@ -70,14 +70,14 @@ fn of_idle(env: &mut Environment) -> Result<LoadResult> {
 }
 
 fn during_backlog(env: &mut Environment) -> Result<LoadResult> {
-    let (count, table) = (env.orders, env.own_table(THERE)?);
+    let (count, table) = (env.orders, env.own_table(INITIAL_ORDERS)?);
     let (stream, subject) = env.stream(count)?;
     env.settle(None)?;
     let setup = Setup { table: table.clone(), subject, stream, core: None, bound: None };
     let service = Service::start(env, &setup)?;
     drop(service.connection()?);
-    let load = Load::start(service.addr, THERE, RATE);
-    let finished = backlog::finish(&service, THERE, count);
+    let load = Load::start(service.addr, INITIAL_ORDERS, RATE);
+    let finished = backlog::finish(&service, INITIAL_ORDERS, count);
     let seen = load.finish();
     finished?;
     service.stop()?;

@@ -4,8 +4,8 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-/// Longer than any answer may take that is still worth a number.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Time limit of a request.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A connection that is kept.
 pub(crate) struct Connection {
@@ -18,8 +18,8 @@ pub(crate) type Response = (u16, Vec<u8>);
 
 impl Connection {
     pub(crate) fn open(addr: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect_timeout(&addr, PATIENCE)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
+        let stream = TcpStream::connect_timeout(&addr, REQUEST_TIMEOUT)?;
+        stream.set_read_timeout(Some(REQUEST_TIMEOUT))?;
         stream.set_nodelay(true)?;
         Ok(Self { stream, received: Vec::with_capacity(8192) })
     }

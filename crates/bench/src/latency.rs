@@ -39,7 +39,7 @@ const EVERY: Duration = Duration::from_millis(1);
 const LOOK: Duration = Duration::from_micros(150);
 
 /// How long the last order may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Milliseconds of each order, by repetition.
 #[derive(Default)]
@@ -188,7 +188,7 @@ fn committed(
         let row = runtime.block_on(client.query_one(&statement, &[]))?;
         let position = row.get::<_, i64>(0).cast_unsigned().saturating_sub(first).min(TURN);
         seen.resize(position as usize, Instant::now());
-        ensure!(begun.elapsed() < PATIENCE, "only {} of {TURN} orders were committed", seen.len());
+        ensure!(begun.elapsed() < COMMIT_TIMEOUT, "only {} of {TURN} orders were committed", seen.len());
         std::thread::sleep(LOOK);
     }
     Ok(seen)
@@ -222,7 +222,8 @@ async fn acknowledgements(
         let _connected = client;
         let mut seen = HashMap::new();
         while (seen.len() as u64) < TURN {
-            let message = timeout(PATIENCE, messages.next()).await.context("an order is not acknowledged")?;
+            let message =
+                timeout(COMMIT_TIMEOUT, messages.next()).await.context("an order is not acknowledged")?;
             let message = message.context("the connection to NATS ended")?;
             // Others say that it is being worked on.
             if matches!(&message.payload[..], b"" | b"+ACK")

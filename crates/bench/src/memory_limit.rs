@@ -12,11 +12,11 @@ use crate::wrk::WrkResult;
 use crate::{procfs, wrk};
 
 /// 1 GiB for five million orders, and as much for each where there are fewer.
-const BOUND: u64 = 1 << 30;
+const CACHE_MAX_BYTES: u64 = 1 << 30;
 const ORDERS: u64 = 5_000_000;
 
-/// What a process takes besides, in mebibytes.
-const BESIDES: f64 = 128.0;
+/// Memory that a process needs beside the cache, in MiB.
+const PROCESS_MIB: f64 = 128.0;
 
 /// What the service frees, the allocator gives back some time later.
 const SETTLED: Duration = Duration::from_secs(4);
@@ -38,7 +38,7 @@ const READS: [(&str, f64, f64); 2] =
 
 pub(crate) fn run(env: &mut Environment) -> Result<Vec<Figure>> {
     let (rows, table) = (env.rows, env.table(env.rows)?);
-    let bound = BOUND * rows / ORDERS;
+    let bound = CACHE_MAX_BYTES * rows / ORDERS;
     let without = measure(env, &Setup::serving(&table))?;
     let within = measure(env, &Setup { bound: Some(bound), ..Setup::serving(&table) })?;
     let side_by_side = |what: String, unit, value: fn(&LimitFigures) -> f64, goal, note| Figure {
@@ -50,7 +50,7 @@ pub(crate) fn run(env: &mut Environment) -> Result<Vec<Figure>> {
         goal,
         note,
     };
-    let most = (bound as f64 / MIB * 1.1 + BESIDES).round();
+    let most = (bound as f64 / MIB * 1.1 + PROCESS_MIB).round();
     let counted = format!(
         "bound {:.0} MiB, {:.0} counted; after the reads {:.0}",
         bound as f64 / MIB,

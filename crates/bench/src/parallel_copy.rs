@@ -9,25 +9,25 @@ use anyhow::{Context, Result, ensure};
 
 use crate::environment::Environment;
 use crate::report::{Figure, Goal, number};
-use crate::service::PATIENCE;
+use crate::service::WAIT_TIMEOUT;
 use crate::{REPETITIONS, orders, procfs, repetition, stats};
 
 /// Number of files with the rows, which one to four connections share evenly.
 const PARTS: usize = 12;
-const MOST: usize = 4;
+const MAX_CONNECTIONS: usize = 4;
 
-/// Each connection more has to bring something, or it is not worth it.
-const WORTH: f64 = 1.25;
+/// Minimum speed-up, against one connection, that makes more connections worthwhile.
+const MIN_SPEEDUP: f64 = 1.25;
 
 pub(crate) fn run(env: &mut Environment) -> Result<Vec<Figure>> {
     let count = env.orders;
     let files = save(env, count)?;
     let bytes = bytes_a_row(env, &files[0], count)?;
-    let mut seconds = vec![Vec::new(); MOST];
-    let mut cpu = vec![Vec::new(); MOST];
+    let mut seconds = vec![Vec::new(); MAX_CONNECTIONS];
+    let mut cpu = vec![Vec::new(); MAX_CONNECTIONS];
     for round in 0..REPETITIONS {
         repetition("lanes", round);
-        for connections in 1..=MOST {
+        for connections in 1..=MAX_CONNECTIONS {
             let before = procfs::cpu_with_children(env.postgres.pid());
             let took = copy_in(env, &files, connections, count)?;
             let spent = procfs::cpu_with_children(env.postgres.pid()).saturating_sub(before);
@@ -37,7 +37,7 @@ pub(crate) fn run(env: &mut Environment) -> Result<Vec<Figure>> {
     }
     files.iter().try_for_each(std::fs::remove_file)?;
     let rate = |connections: usize| count as f64 / stats::median(&seconds[connections - 1]);
-    let note = (1..=MOST).map(|connections| {
+    let note = (1..=MAX_CONNECTIONS).map(|connections| {
         format!(
             "{connections}: {} rows/s, {:.1} µs of PostgreSQL's CPU a row",
             number(rate(connections)),
@@ -46,11 +46,11 @@ pub(crate) fn run(env: &mut Environment) -> Result<Vec<Figure>> {
     });
     Ok(vec![Figure {
         bench: "lanes",
-        what: format!("psql \\copy in over {MOST} connections at once"),
+        what: format!("psql \\copy in over {MAX_CONNECTIONS} connections at once"),
         unit: "rows/s",
-        ours: vec![rate(MOST)],
+        ours: vec![rate(MAX_CONNECTIONS)],
         limit: Some(("over one".to_owned(), vec![rate(1)])),
-        goal: Goal::OfLimit(WORTH),
+        goal: Goal::OfLimit(MIN_SPEEDUP),
         note: format!("{}; {bytes}", note.collect::<Vec<_>>().join("; ")),
     }])
 }
@@ -111,7 +111,10 @@ fn copy_in(env: &mut Environment, files: &[PathBuf], connections: usize, count: 
         ensure!(psql.wait()?.success(), "psql could not copy in");
     }
     let seconds = begun.elapsed().as_secs_f64();
-    ensure!(begun.elapsed() < PATIENCE && env.rows_in(&table)? == count, "not all of {count} rows are in");
+    ensure!(
+        begun.elapsed() < WAIT_TIMEOUT && env.rows_in(&table)? == count,
+        "not all of {count} rows are in"
+    );
     env.settle(Some(&table))?;
     Ok(seconds)
 }

@@ -22,7 +22,7 @@ const ORDERS: u64 = 8000;
 const PAUSE: Duration = Duration::from_micros(200);
 
 /// How long the last order may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+const VISIBLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 pub(crate) fn run(env: &mut Environment) -> Result<Vec<Figure>> {
     let (mut ours, mut round_trips) = (Vec::new(), Vec::new());
@@ -74,7 +74,7 @@ fn measure(env: &mut Environment) -> Result<(Vec<f64>, Vec<f64>)> {
 /// Each time at which there were more orders than before, and how many.
 fn watch(mut connection: Connection, stop: &AtomicBool) -> Vec<(Instant, u64)> {
     let (mut seen, mut last, begun) = (Vec::new(), 0, Instant::now());
-    while !stop.load(Ordering::Relaxed) && begun.elapsed() < PATIENCE {
+    while !stop.load(Ordering::Relaxed) && begun.elapsed() < VISIBLE_TIMEOUT {
         if let Some(len) = mem_len(&mut connection).filter(|len| *len > last) {
             seen.push((Instant::now(), len));
             last = len;

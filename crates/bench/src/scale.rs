@@ -16,7 +16,7 @@ use crate::environment::Environment;
 use crate::procfs;
 use crate::report::{Figure, Goal, number};
 use crate::say;
-use crate::service::{PATIENCE, Service, Setup};
+use crate::service::{Service, Setup, WAIT_TIMEOUT};
 use crate::stats::median;
 
 /// Rows that are there already, for each order that is taken in.
@@ -124,7 +124,7 @@ fn cost(env: &mut Environment, case: Case, table: &str) -> Result<Cost> {
     let before = so_far(env, &services);
     let begun = Instant::now();
     services.iter().for_each(|service| service.signal(Signal::CONT));
-    let committed = wait_for(PATIENCE, || {
+    let committed = wait_for(WAIT_TIMEOUT, || {
         let written = services.iter().filter_map(|service| service.metric("myapp_orders_write_db").ok());
         written.sum::<f64>() >= count as f64
     });

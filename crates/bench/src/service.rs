@@ -11,7 +11,7 @@ use crate::environment::Environment;
 use crate::http::{self, Connection};
 
 /// How long any of the waits may take, on the slowest machine that is worth a number.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(600);
+pub(crate) const WAIT_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// How often the service is asked how many orders it has, near the end and before.
 const LOOK: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(50)];
@@ -106,7 +106,7 @@ impl Service {
 
     pub(crate) fn connection(&self) -> Result<Connection> {
         let mut open = None;
-        wait_for(PATIENCE, || {
+        wait_for(WAIT_TIMEOUT, || {
             open = Connection::open(self.addr).ok();
             open.is_some() || self.process.has_ended()
         });
@@ -120,7 +120,7 @@ impl Service {
             let report: serde_json::Value = serde_json::from_slice(&body).ok()?;
             (status == 200 && report["fill"]["up"] == true).then_some(())
         };
-        wait_for(PATIENCE, || is_ready().is_some() || self.process.has_ended());
+        wait_for(WAIT_TIMEOUT, || is_ready().is_some() || self.process.has_ended());
         let elapsed = self.started.elapsed();
         ensure!(is_ready().is_some(), "orderd is not ready: {}", self.end_of_log());
         Ok(elapsed)
@@ -131,7 +131,7 @@ impl Service {
         let mut connection = self.connection()?;
         let (mut len, mut pause) = (0, LOOK[0]);
         let begun = Instant::now();
-        while len < count && !self.process.has_ended() && begun.elapsed() < PATIENCE {
+        while len < count && !self.process.has_ended() && begun.elapsed() < WAIT_TIMEOUT {
             std::thread::sleep(pause);
             len = mem_len(&mut connection).unwrap_or(len);
             pause = until_next_look(len, count, self.started.elapsed());
@@ -150,7 +150,7 @@ impl Service {
     pub(crate) fn wait_written(&self, count: u64) -> Result<()> {
         let mut connection = self.connection()?;
         let mut written = 0.0;
-        wait_for(PATIENCE, || {
+        wait_for(WAIT_TIMEOUT, || {
             written = metric(&mut connection, "myapp_orders_write_db").unwrap_or(written);
             written >= count as f64 || self.process.has_ended()
         });
@@ -162,7 +162,7 @@ impl Service {
     pub(crate) fn wait_position(&self, sequence: u64) -> Result<Duration> {
         let mut connection = self.connection()?;
         let mut position = 0.0;
-        wait_for(PATIENCE, || {
+        wait_for(WAIT_TIMEOUT, || {
             position = metric(&mut connection, "orderd_position").unwrap_or(position);
             position >= sequence as f64 || self.process.has_ended()
         });

@@ -9,7 +9,7 @@ use devstack::wait_for;
 use crate::backlog;
 use crate::environment::Environment;
 use crate::report::{Figure, Goal};
-use crate::service::{PATIENCE, Service, Setup};
+use crate::service::{Service, Setup, WAIT_TIMEOUT};
 use crate::{memory, procfs};
 
 /// When nothing more has come into memory for so long, nothing more is taken.
@@ -53,7 +53,7 @@ fn lock(env: &Environment, table: &str) -> Result<Child> {
     let psql = psql.context("cannot run psql")?;
     let held = "select count(*) from pg_locks where mode = 'AccessExclusiveLock' and granted";
     let is_held = || env.postgres.psql(held).is_ok_and(|count| count.trim() != "0");
-    ensure!(wait_for(PATIENCE, is_held), "the table could not be locked");
+    ensure!(wait_for(WAIT_TIMEOUT, is_held), "the table could not be locked");
     Ok(psql)
 }
 
@@ -69,7 +69,7 @@ fn unlock(env: &Environment, mut psql: Child) -> Result<()> {
 /// How many orders are in memory once no more come.
 fn stalled_at(service: &Service) -> Result<u64> {
     let (mut len, mut since) = (0, std::time::Instant::now());
-    let stalled = wait_for(PATIENCE, || {
+    let stalled = wait_for(WAIT_TIMEOUT, || {
         let now = service.len().unwrap_or(len);
         if now != len {
             (len, since) = (now, std::time::Instant::now());

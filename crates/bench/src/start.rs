@@ -7,7 +7,7 @@ use devstack::wait_for;
 
 use crate::environment::Environment;
 use crate::report::{Figure, Goal};
-use crate::service::{PATIENCE, Service, Setup};
+use crate::service::{Service, Setup, WAIT_TIMEOUT};
 use crate::{REPETITIONS, http, limits, orders, procfs, repetition, stats};
 
 pub(crate) fn run(env: &mut Environment) -> Result<Vec<Figure>> {
@@ -72,7 +72,7 @@ fn first_answer(env: &Environment, table: &str, rows: u64) -> Result<Duration> {
     let path = format!("/order/{}", orders::id(number));
     let service = Service::start(env, &Setup::serving(table))?;
     let mut body = Vec::new();
-    wait_for(PATIENCE, || match http::get(service.addr, &path) {
+    wait_for(WAIT_TIMEOUT, || match http::get(service.addr, &path) {
         Ok((200, answer)) => {
             body = answer;
             true

@@ -12,13 +12,13 @@ use model::Model;
 use order::{Layouts, RowReader};
 use tokio_postgres::NoTls;
 
-/// No question waits longer; both servers are back whenever one is asked, but may still choose a leader.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a request is retried. Both servers run when they are asked, but may still elect a leader.
+const RETRY_TIMEOUT: Duration = Duration::from_secs(60);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Time limit of requests that are repeated.
-const SOON: Duration = Duration::from_millis(500);
-const AGAIN: Duration = Duration::from_millis(20);
+/// Time limit of each attempt, and the pause between two.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(500);
+const RETRY_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The stream of orders and that of dead letters, by the names that the service gives them where nothing is set.
 const STREAM: &str = "ORDERS";
@@ -111,7 +111,7 @@ impl Observer {
 
     async fn execute(&self, statements: &str) -> Result<()> {
         let client = self.connect().await?;
-        Ok(tokio::time::timeout(PATIENCE, client.batch_execute(statements)).await??)
+        Ok(tokio::time::timeout(RETRY_TIMEOUT, client.batch_execute(statements)).await??)
     }
 
     /// The stream's first and last sequence.
@@ -150,7 +150,7 @@ impl Observer {
                 }
                 Ok(())
             };
-            tokio::time::timeout(SOON, asked).await?
+            tokio::time::timeout(ATTEMPT_TIMEOUT, asked).await?
         })
         .await
     }
@@ -230,18 +230,18 @@ impl Observer {
                 Some(client) => client,
                 None => self.connect().await?,
             };
-            if let Ok(rows) = tokio::time::timeout(PATIENCE, client.query(query, &[])).await? {
+            if let Ok(rows) = tokio::time::timeout(RETRY_TIMEOUT, client.query(query, &[])).await? {
                 self.postgres = Some(client);
                 return Ok(rows);
             }
-            anyhow::ensure!(begun.elapsed() < PATIENCE, "cannot read the table");
+            anyhow::ensure!(begun.elapsed() < RETRY_TIMEOUT, "cannot read the table");
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
 
     async fn connect(&self) -> Result<tokio_postgres::Client> {
         let connected = tokio_postgres::connect(&self.postgres_url, NoTls);
-        let (client, connection) = tokio::time::timeout(PATIENCE, connected).await??;
+        let (client, connection) = tokio::time::timeout(RETRY_TIMEOUT, connected).await??;
         tokio::spawn(connection);
         Ok(client)
     }
@@ -264,9 +264,9 @@ async fn answered<T>(what: &str, mut ask: impl AsyncFnMut() -> Result<T>) -> Res
         loop {
             match ask().await {
                 Ok(answer) => return answer,
-                Err(_) => tokio::time::sleep(AGAIN).await,
+                Err(_) => tokio::time::sleep(RETRY_INTERVAL).await,
             }
         }
     };
-    tokio::time::timeout(PATIENCE, asking).await.with_context(|| format!("cannot ask NATS for {what}"))
+    tokio::time::timeout(RETRY_TIMEOUT, asking).await.with_context(|| format!("cannot ask NATS for {what}"))
 }

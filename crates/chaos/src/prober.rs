@@ -14,7 +14,7 @@ use crate::checker::uid_in;
 use crate::http;
 use crate::observer::Row;
 
-const PATIENCE: Duration = Duration::from_secs(3);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
 const PAUSE: Duration = Duration::from_millis(4);
 
 /// Number of requests after which a service is asked for its last page.
@@ -105,7 +105,7 @@ fn probe(addrs: &[SocketAddr], known: &KnownOrders, over: &AtomicBool, mut rng: 
         };
         let Some((id, uid)) = chosen else { continue };
         let addr = addrs[rng.usize(..addrs.len())];
-        match http::get(addr, &format!("/order/{id}"), PATIENCE) {
+        match http::get(addr, &format!("/order/{id}"), REQUEST_TIMEOUT) {
             Ok((200, body)) if uid.is_none() || uid_in(&body) == uid => probes.found += 1,
             Ok((503, _)) => probes.later += 1,
             Err(_) => probes.unanswered += 1,
@@ -117,7 +117,7 @@ fn probe(addrs: &[SocketAddr], known: &KnownOrders, over: &AtomicBool, mut rng: 
 
 /// The ids of a service's last page.
 fn listed(addr: SocketAddr) -> Vec<(String, Option<String>)> {
-    let page = match http::get(addr, "/order_pages/last", PATIENCE) {
+    let page = match http::get(addr, "/order_pages/last", REQUEST_TIMEOUT) {
         Ok((200, page)) => page,
         _ => return Vec::new(),
     };

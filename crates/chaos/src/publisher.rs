@@ -21,8 +21,8 @@ static SAMPLE: LazyLock<String> =
 
 const SUBJECT: &str = "TESTING";
 
-/// How long an acknowledgement is waited for.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// Time limit for an acknowledgement.
+const ACK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How often a client that retries tries at most.
 const TRIES: usize = 50;
@@ -58,7 +58,7 @@ impl Publisher {
     pub(crate) fn start(client: Client, ledger: Arc<Ledger>, plan: &Plan) -> Self {
         let (stop, stopped) = watch::channel(false);
         let mut context = jetstream::new(client.clone());
-        context.set_timeout(PATIENCE);
+        context.set_timeout(ACK_TIMEOUT);
         let rng = Rng::with_seed(plan.seed ^ 0x9e37_79b9_7f4a_7c15);
         let extra = Arc::new(AtomicUsize::new(0));
         // What a stream has lost, it does not know as a duplicate any more.
@@ -129,7 +129,7 @@ impl Sender {
         if let PublishMode::Core = way {
             // Not waited for longer than for an acknowledgement; nobody knows what became of it.
             let published = self.client.publish_with_headers(SUBJECT, headers, payload);
-            return drop(tokio::time::timeout(PATIENCE, published).await);
+            return drop(tokio::time::timeout(ACK_TIMEOUT, published).await);
         }
         for _ in 0..if matches!(way, PublishMode::Twice) { 2 } else { 1 } {
             let (sender, headers, payload) = (self.clone(), headers.clone(), payload.clone());
@@ -153,14 +153,14 @@ impl Sender {
         for _ in 0..if matches!(way, PublishMode::Retried) { TRIES } else { 1 } {
             match self.publish(headers.clone(), payload.clone()).await {
                 Ok(sequence) => return self.ledger.acknowledge(number, sequence),
-                Err(_) => tokio::time::sleep(PATIENCE / 10).await,
+                Err(_) => tokio::time::sleep(ACK_TIMEOUT / 10).await,
             }
         }
     }
 
     async fn publish(&self, headers: HeaderMap, payload: Bytes) -> Result<u64> {
         let sent = self.context.publish_with_headers(SUBJECT, headers, payload);
-        let answer = tokio::time::timeout(PATIENCE, sent).await??;
+        let answer = tokio::time::timeout(ACK_TIMEOUT, sent).await??;
         Ok(answer.await?.sequence)
     }
 }

@@ -20,11 +20,11 @@ use crate::publisher::Publisher;
 use crate::snapshot;
 use crate::wording::seconds;
 
-/// With all parts back, the services are ready within this.
-const READY: Duration = Duration::from_secs(15);
+/// After the end of all faults, the services are ready within this time.
+const READY_LIMIT: Duration = Duration::from_secs(15);
 
-/// And the table's position is at the stream's end within this.
-const SETTLED: Duration = Duration::from_secs(40);
+/// After all faults, the table's position is at the end of the stream within this time.
+const COMMIT_LIMIT: Duration = Duration::from_secs(40);
 
 /// A moment is busy with so much in flight; a fault waits so long for one.
 const BUSY: u64 = 10;
@@ -34,13 +34,13 @@ const PUT_OFF: Duration = Duration::from_secs(3);
 const MEMORY_KIB: u64 = 192 << 10;
 const MEMORY_KIB_AN_ORDER: u64 = 1;
 
-/// And it is in the memory of every service within this.
-const SAME: Duration = Duration::from_secs(60);
+/// After all faults, all memories agree with the table within this time.
+const CONVERGENCE_LIMIT: Duration = Duration::from_secs(60);
 
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Maximum number of wrong answers of a round that are named.
-const NAMED: usize = 5;
+/// Maximum number of wrong responses that a round reports.
+const MAX_REPORTED: usize = 5;
 
 /// What was under way when a fault came.
 #[derive(Clone, Copy, Default, Debug)]
@@ -258,30 +258,33 @@ impl Round<'_> {
         self.runtime.block_on(publisher.finish())?;
         self.runtime.block_on(async { tokio::time::timeout(FLUSH_TIMEOUT, publishing.flush()).await })??;
         self.outcome.settled =
-            self.wait(back, SETTLED, |round| Ok(round.runtime.block_on(round.observer.behind())? == 0))?;
+            self.wait(back, COMMIT_LIMIT, |round| Ok(round.runtime.block_on(round.observer.behind())? == 0))?;
         if self.outcome.settled.is_none() {
-            self.wrong(format!("the position was not at the stream's end within {} s", SETTLED.as_secs()));
+            self.wrong(format!(
+                "the position was not at the stream's end within {} s",
+                COMMIT_LIMIT.as_secs()
+            ));
         }
-        if !self.environment.wait_ready(READY) {
+        if !self.environment.wait_ready(READY_LIMIT) {
             self.wrong("the service was not ready although all parts were back".into());
         }
         // What was published may be stored only after the server has said that it has it: so the table is read again.
         let mut differ = String::new();
-        self.outcome.same = self.wait(back, SAME, |round| {
+        self.outcome.same = self.wait(back, CONVERGENCE_LIMIT, |round| {
             let rows = round.runtime.block_on(round.observer.count())?;
             let held: Vec<_> = round.environment.addrs().into_iter().map(snapshot::mem_len).collect();
             differ = format!("{rows} rows are in the table, and in memory {held:?}");
             Ok(held.iter().all(|held| *held == Some(rows)))
         })?;
         if self.outcome.same.is_none() {
-            self.wrong(format!("{differ}, {} s after all parts were back", SAME.as_secs()));
+            self.wrong(format!("{differ}, {} s after all parts were back", CONVERGENCE_LIMIT.as_secs()));
         }
         Ok(())
     }
 
     fn wait_committed(&mut self, back: Instant, limit: Duration) -> Result<()> {
         let due = self.ledger.acknowledged_orders();
-        self.outcome.committed = self.wait(back, SETTLED, |round| {
+        self.outcome.committed = self.wait(back, COMMIT_LIMIT, |round| {
             let table = round.runtime.block_on(round.observer.sequences())?;
             Ok(due.iter().all(|sequence| table.contains(sequence)))
         })?;
@@ -341,7 +344,7 @@ impl Round<'_> {
         let wrong = outcome.probes.wrong.iter();
         // An order that nothing has any more is unknown.
         let wrong = wrong.filter(|it| snapshot.gone.is_none() || it.status != 404 || is_there(&it.id));
-        outcome.violations.extend(wrong.take(NAMED).map(ToString::to_string));
+        outcome.violations.extend(wrong.take(MAX_REPORTED).map(ToString::to_string));
         outcome.violations.append(&mut self.environment.complaints);
         outcome.violations.extend(in_log(&log));
         if outcome.peak_kib > MEMORY_KIB + MEMORY_KIB_AN_ORDER * outcome.rows as u64 {
