@@ -1,4 +1,4 @@
-//! The cache itself: what one stage inserts and removes, and what requests look up.
+//! The cache: inserts and removals by one stage, and lookups by requests.
 
 use std::collections::HashSet;
 use std::hash::BuildHasher;

@@ -1,4 +1,4 @@
-//! An order as the cache takes it in.
+//! An entry: an order as it is inserted.
 
 use order::Body;
 

@@ -1,4 +1,4 @@
-//! Orders and rows -> entries: what memory takes in.
+//! Builds entries from orders and rows.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Eviction: bodies leave memory for others, and come back from the table.
+//! Eviction: removes bodies to stay within the memory budget, and puts them back when they are read.
 
 use order::Body;
 use parking_lot::RwLockWriteGuard;

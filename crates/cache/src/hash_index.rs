@@ -1,4 +1,4 @@
-//! From hashes to slots, in small steps.
+//! An index from hashes to slots that grows in small steps.
 //!
 //! It is split into shards that grow one by one, so that no growth holds readers up for longer than a moment.
 

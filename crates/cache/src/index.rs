@@ -1,4 +1,4 @@
-//! What is where: from ranks and searched values to orders. No lock in here, and no I/O.
+//! The index: order of keys and searched values. No lock in here, and no I/O.
 
 use crate::body_shards::BodyShards;
 use crate::entry::Entry;

@@ -1,4 +1,4 @@
-//! The JSON of orders that are read often, ready to send, within a bound.
+//! A bounded cache of the JSON of orders that are read often.
 //!
 //! To make JSON of a body costs a microsecond, to copy it a twentieth of that. What is read once is not kept, so
 //! that readers who go over all orders pay for nothing.

@@ -1,4 +1,4 @@
-//! Orders by their values and times: from memory and, where bodies were evicted, from what the table says.
+//! Queries by values and times, answered from memory, and from the table where bodies were evicted.
 
 use std::cmp::Ordering;
 

@@ -1,4 +1,4 @@
-//! What the table has of an order whose body was evicted, and who can be asked for it.
+//! The row of an order whose body was evicted, and the trait of what can look it up.
 
 use order::Body;
 

@@ -1,4 +1,4 @@
-//! Which orders have a value: for one member, from the hash of its value to the orders, in order.
+//! The orders with a value, in order, for one searched member: by the hash of the value.
 
 use std::cmp::Ordering;
 

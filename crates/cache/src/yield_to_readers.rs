@@ -1,5 +1,5 @@
-//! Readers who wait for orders that are not in memory yet go first: they are answered by PostgreSQL, which wants the
-//! same cores as whatever else goes on at a start.
+//! Gives readers of orders that are not in memory yet priority over the fill: PostgreSQL answers them, and needs the
+//! same cores.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! What the channels of the flow carry. A chunk holds messages of one run in the stream's order.
+//! The chunks that the channels of the flow carry. A chunk holds messages of one run, in the order of the stream.
 
 use order::{Order, Refusal};
 

@@ -1,4 +1,4 @@
-//! How far the fill of memory from the table is, and who asks for another one.
+//! The progress of the fill, and requests for a refill.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 

@@ -1,4 +1,4 @@
-//! What is wrong around the service, at PostgreSQL or NATS, and what to change.
+//! A finding: a problem in PostgreSQL, NATS or the machine, and how to fix it.
 
 use std::fmt::{self, Display};
 

@@ -1,4 +1,4 @@
-//! What the fuzzer and unit tests reach without servers: HTTP on a connection in memory, over a service with one order.
+//! The service without servers, for the fuzzer and unit tests: HTTP on an in-memory connection, with one order.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Numbers that nobody can guess.
+//! Random numbers that can't be guessed.
 
 /// A random number. Where the generator fails, it is the time.
 pub(crate) fn number() -> i64 {

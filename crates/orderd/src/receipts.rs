@@ -1,5 +1,5 @@
-//! Tells the publisher of a message, on the subject that its header names, what became of it: committed or refused. At
-//! most once: a receipt that can't be sent now is dropped.
+//! Sends receipts: whether a message was committed or refused, on the subject that the message's header names. At most
+//! once: a receipt that can't be sent now is dropped.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Notices that files of settings have changed (tokens, passwords, credentials, certificates), and has them read again.
+//! Notices changed files of settings (tokens, passwords, credentials, certificates), and reloads them.
 
 use std::collections::HashSet;
 use std::sync::Arc;

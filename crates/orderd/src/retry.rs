@@ -1,4 +1,4 @@
-//! How long to wait before trying again: at once, then longer and longer, one second at most.
+//! Exponential backoff: the first retry is immediate, later ones wait up to one second.
 
 use std::time::Duration;
 

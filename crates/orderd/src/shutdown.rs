@@ -1,4 +1,4 @@
-//! What stops the service: SIGTERM and SIGINT, once to drain and twice to end at once.
+//! Signals that stop the service: the first SIGTERM or SIGINT drains it, the second ends it at once.
 
 use std::time::Duration;
 

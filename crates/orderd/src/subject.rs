@@ -1,4 +1,4 @@
-//! Subjects with wildcards: `*` is any one token, `>` any that are left, one at least.
+//! Matches subjects with wildcards: `*` stands for one token, `>` for one or more.
 
 use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, utf8_percent_encode};
 

@@ -1,4 +1,4 @@
-//! Which build this is.
+//! The version and commit of this build.
 
 use std::sync::LazyLock;
 

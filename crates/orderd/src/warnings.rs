@@ -1,4 +1,4 @@
-//! What a stream, an account, a consumer, the clock and memory say of how long the service will go on taking in orders.
+//! Rules for warnings: when a stream, an account, a consumer or the clock will stop or endanger the intake.
 //!
 //! One set of rules for both who ask: `/readyz`, which looks every few seconds, and `orderd check --settings`. Pure: from
 //! what NATS answers to findings.

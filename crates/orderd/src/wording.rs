@@ -1,4 +1,4 @@
-//! Words for messages: numbers with their nouns, ids that others have chosen.
+//! Formats numbers with their nouns, and foreign ids, for messages.
 
 /// `1 order`, `2 orders`
 pub(crate) fn counted(count: u64, thing: &str) -> String {

@@ -1,4 +1,4 @@
-//! The command line: what is typed or set in the environment, before anything is made of it.
+//! The command line: flags and environment variables, as they are given.
 //!
 //! `config` turns these raw values into settings.
 #![allow(

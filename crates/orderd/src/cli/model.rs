@@ -1,4 +1,4 @@
-//! What documents look like, and `orderd model`.
+//! The flags of the model, and of `orderd model`.
 
 use std::path::PathBuf;
 

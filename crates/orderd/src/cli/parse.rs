@@ -1,4 +1,4 @@
-//! From what is typed and what is set in the environment to [`Cli`].
+//! Parses arguments and environment variables into [`Cli`].
 //!
 //! clap does most of it. Here is what holds for every setting: an empty variable counts as not set, and an error names
 //! the variable that it is about.

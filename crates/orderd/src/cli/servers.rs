@@ -1,4 +1,4 @@
-//! Where NATS, PostgreSQL and HTTP are: what `serve` and most commands take.
+//! The flags of NATS, PostgreSQL and HTTP, which `serve` and most commands share.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! `orderd check`: is a running service ready, or alive? Or: can it run with these settings?
+//! `orderd check`: whether a running service is ready or alive, or whether the service can run with these settings.
 
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -1,4 +1,4 @@
-//! A question on a terminal before something is done for good.
+//! Asks for confirmation on a terminal before something that can't be undone.
 
 use std::io::{BufRead, IsTerminal};
 

@@ -1,4 +1,4 @@
-//! `orderd dead-letters`: what could not be taken in, why, and back into the topic after a fix.
+//! `orderd dead-letters`: lists, replays and drops dead letters.
 
 use std::collections::HashMap;
 use std::io::Read;

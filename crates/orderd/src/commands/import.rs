@@ -1,4 +1,4 @@
-//! `orderd import`: JSON lines, as export writes them, into the table. Rows that are there are left alone.
+//! `orderd import`: inserts JSON lines, as export writes them, into the table. Existing rows stay unchanged.
 
 use std::path::Path;
 use std::process::ExitCode;

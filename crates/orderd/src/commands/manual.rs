@@ -1,4 +1,4 @@
-//! `orderd manual`: a page for each command, from the words of `--help`.
+//! `orderd manual`: manual pages, made from `--help`.
 
 use std::process::ExitCode;
 

@@ -1,5 +1,5 @@
-//! `orderd model`: what documents look like, as a JSON Schema or as types for programs; and whether what was written
-//! before can be read under it.
+//! `orderd model`: prints the model as a JSON Schema or as types for programs, and checks whether rows of an older
+//! model can be read.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! `orderd verify`: is what the stream delivered in the table, and what is in the table in memory?
+//! `orderd verify`: checks that the table has what the stream delivered, and memory what the table has.
 //!
 //! Each is read once: ids of the table with a walk over each row, pages of the service, and of the stream what
 //! it still has. A million rows took eleven seconds on two cores, service and servers beside it.

@@ -1,5 +1,5 @@
-//! Which database the orders are in. A changed DATABASE_URL may lead to the same database by another route, to a standby or to a
-//! copy, but not to a database that merely has the same names.
+//! The identity of the database with the orders. After a change, DATABASE_URL may lead to the same database by another
+//! route, to its standby or to a copy, but not to another database with the same names.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -1,4 +1,4 @@
-//! Where HTTP listens, and who may ask.
+//! Settings of HTTP: the address, and access.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -1,5 +1,4 @@
-//! With what the service shows who it is where it speaks TLS: a certificate and its key, from files that may
-//! change while it runs.
+//! The server certificate of HTTP and its key, read again when their files change.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! `MODEL`: which files say what documents look like, and what follows from it for `REQUIRE`, `SEARCH` and `UNKNOWN`.
+//! `MODEL`: the files that define the model, and the defaults of `REQUIRE`, `SEARCH` and `UNKNOWN` that follow from it.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! Where NATS is, and what is taken from it.
+//! Settings of NATS: servers, login, topic and streams.
 
 use async_nats::Client;
 use async_nats::ServerAddr;

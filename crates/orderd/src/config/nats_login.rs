@@ -1,4 +1,4 @@
-//! How the service proves to NATS who it is. A file that is replaced counts from the next connection on.
+//! The login to NATS. A replaced file takes effect with the next connection.
 
 use async_nats::{Auth, AuthError, ServerAddr};
 use base64::Engine as _;

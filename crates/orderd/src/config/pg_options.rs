@@ -1,5 +1,5 @@
-//! What the options of a connection string mean here. Each is honoured, or refused by its name: none is dropped or
-//! weakened in silence.
+//! Applies the options of a connection string. Each is honoured, or refused by its name; none is silently dropped or
+//! weakened.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};

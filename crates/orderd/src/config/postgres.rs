@@ -1,4 +1,4 @@
-//! Where PostgreSQL is, and which table is meant.
+//! Settings of PostgreSQL: servers, login and table.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};

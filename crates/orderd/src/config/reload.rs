@@ -1,5 +1,5 @@
-//! Values that are made from files, and made again when one of these files changes: tokens, passwords, credentials,
-//! certificates. What can't be used leaves the former value.
+//! Values that are read from files, and read again when a file changes: tokens, passwords, credentials, certificates.
+//! If a changed file is invalid, the former value stays.
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read};

@@ -1,4 +1,4 @@
-//! What is never printed, and may be in a file.
+//! Secrets: values that may come from a file and are never printed.
 
 use std::path::PathBuf;
 

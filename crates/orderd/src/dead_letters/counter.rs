@@ -1,4 +1,4 @@
-//! Beside the flow: how many dead letters wait, for `/metrics` and the page.
+//! Beside the flow: counts the waiting dead letters, for `/metrics` and the page.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

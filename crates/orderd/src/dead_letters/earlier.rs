@@ -1,5 +1,5 @@
-//! Dead letters of earlier versions, stored under `dead.{subject}.{key}`. They name no stream, so that no installation
-//! can know them for its own: they are counted at the start, and nothing else.
+//! Dead letters of earlier versions, stored under `dead.{subject}.{key}`. Their subjects do not name a stream, so an
+//! installation can't tell which are its own: it counts them at the start and does nothing else with them.
 
 use std::collections::BTreeSet;
 

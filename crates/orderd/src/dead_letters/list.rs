@@ -1,4 +1,4 @@
-//! Which dead letters wait. Messages are asked for one by one and no consumer is made, so that looking leaves nothing
+//! Lists the waiting dead letters. Messages are fetched one by one, without a consumer, so that listing leaves nothing
 //! behind on the server and counts against no limit.
 
 use futures_util::{StreamExt, TryStreamExt, stream};

@@ -1,4 +1,4 @@
-//! What a dead letter looks like in its stream: headers, and the payload in one part or two. No I/O.
+//! The format of a dead letter in its stream: headers, and the payload in one or two parts. No I/O.
 
 use async_nats::HeaderMap;
 use base64::Engine;

@@ -1,4 +1,4 @@
-//! Dead letters sent into the topic again, and what becomes of each.
+//! Replays dead letters, and reports the outcome of each.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The stream of dead letters: made where it is missing, used as it is where it is there.
+//! The stream of dead letters: created if it is missing, otherwise used without a change.
 
 use anyhow::bail;
 use async_nats::jetstream::Context;

@@ -1,4 +1,4 @@
-//! Under which subjects the dead letters of an installation are stored, and the notes about them. No I/O.
+//! The subjects of an installation's dead letters and of the notes about them. No I/O.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! Dead letters as they come, by whichever process stores them.
+//! Watches for new dead letters, whichever process stores them.
 
 use std::time::Duration;
 

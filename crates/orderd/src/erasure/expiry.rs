@@ -1,4 +1,4 @@
-//! Beside the flow: orders that are older than `KEEP` leave, by the times in their keys against PostgreSQL's clock.
+//! Beside the flow: removes orders that are older than `KEEP`, by the times in their keys and PostgreSQL's clock.
 //!
 //! Each process removes them from its own memory. The writer deletes their rows, their dead letters and, from a stream that
 //! orderd made, their messages. A bounded number goes at a time, so that neither the intake nor readers wait for it. No

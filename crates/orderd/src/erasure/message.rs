@@ -1,4 +1,4 @@
-//! Erasing one message from a stream, and from the streams that this one has it from.
+//! Erases a message from a stream, and from the streams that it is sourced from.
 
 use anyhow::Context as _;
 use async_nats::jetstream::Context;

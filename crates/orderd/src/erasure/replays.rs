@@ -1,5 +1,5 @@
-//! The messages by which dead letters of erased orders were sent again. Nothing names them but a header, so that the
-//! stream's headers are read for them, after the message of the order itself.
+//! Finds the messages by which dead letters of erased orders were replayed. Only a header names the order, so the
+//! headers of the stream are read, from the order's own message on.
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;

@@ -1,4 +1,4 @@
-//! What the table has of an order, and the key that is kept of one that is erased.
+//! Finds and deletes the rows of erased orders, and stores their keys.
 
 use std::collections::HashSet;
 

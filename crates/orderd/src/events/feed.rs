@@ -1,4 +1,4 @@
-//! cache -> readers of `/events`: what comes in, as it does.
+//! cache -> readers of `/events`: orders as they arrive.
 //!
 //! An event's bytes are made once and kept in a ring; a reader is a position in the ring that is notified when there
 //! is more. Nobody waits for a reader: one whose place has left the ring is dropped. Above a hundred orders

@@ -1,4 +1,4 @@
-//! What `/events` and the page are sent: orders as they come in, and counts.
+//! What `/events` sends: orders as they arrive, and statistics.
 
 pub(crate) mod feed;
 mod sampler;

@@ -1,5 +1,5 @@
-//! Which of the orders that come in are shown: all of them up to [`MAX_PER_SECOND`] a second, above that some, spread over
-//! the second.
+//! Samples the orders that `/events` shows: all up to [`MAX_PER_SECOND`] a second; above that, a sample spread over the
+//! second.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! What `stats` events say: counters, rates of the last second, and how the parts are.
+//! The `stats` events: counters, rates of the last second, and the state of the parts.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

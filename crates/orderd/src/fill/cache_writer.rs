@@ -1,5 +1,5 @@
-//! memwritechan -> cache: the one stage that inserts orders. It also shows them to `/events`, and evicts what has been
-//! committed where memory is above its budget.
+//! memwritechan -> cache: the only stage that inserts orders. It also passes them to `/events`, and evicts committed
+//! orders while memory exceeds its budget.
 
 use cache::{Cache, Entries, WantedInserts};
 use tokio::sync::mpsc;

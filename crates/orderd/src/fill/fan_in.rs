@@ -1,4 +1,4 @@
-//! initmemchan + memchan -> memwritechan: what is read from the table and what has just come in, as one.
+//! initmemchan + memchan -> memwritechan: merges the rows of the table with the orders of the stream.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! PostgreSQL -> initmemchan: reads the whole table into memory while everything else goes on.
+//! PostgreSQL -> initmemchan: reads the whole table into memory, while the rest of the service runs.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

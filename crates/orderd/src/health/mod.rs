@@ -1,4 +1,4 @@
-//! Which parts of the service are up, and since when: what `/readyz` and `/healthz` show.
+//! The health of the service: which parts are up and since when, as `/readyz` and `/healthz` show it.
 
 pub(crate) mod warning;
 

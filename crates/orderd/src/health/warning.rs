@@ -1,4 +1,4 @@
-//! What `/readyz` warns of.
+//! The warnings of `/readyz`.
 
 use serde::Serialize;
 use serde::ser::{SerializeStruct, Serializer};

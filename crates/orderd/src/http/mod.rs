@@ -1,4 +1,4 @@
-//! HTTP: one file a resource; this one has the routes, the server, and its limits.
+//! HTTP: the router, and the state that its handlers share. Each resource has a file in `routes/`.
 
 mod server;
 mod middleware;

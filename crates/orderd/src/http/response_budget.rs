@@ -1,6 +1,5 @@
-//! Responses that are large. A payload of a mebibyte can be an order of forty, for members that are left out are shown;
-//! and a client may read as slowly as the time for a response allows. So only so many bytes wait at once for those
-//! who asked for them.
+//! A budget for large responses. A payload of 1 MiB can become an order of 40 MiB, because members that were left out
+//! are shown, and a client may read slowly. So the bytes that wait for slow readers have a bound.
 
 use std::convert::Infallible;
 use std::pin::Pin;

@@ -1,4 +1,4 @@
-//! The NATS client by which orders are read, and nothing else: where a message ends it, all others go on.
+//! The NATS client that only reads orders: a message that breaks its connection does not affect the other client.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! An ordered consumer: it acknowledges nothing, begins anywhere, and can be lost at any time.
+//! An ordered consumer: it acknowledges nothing, starts at any sequence, and is replaced when it fails.
 //!
 //! The server numbers what it delivers. A number that is missing means that a message was lost on its way, and ends the
 //! consumer; the next one starts after the last message that arrived.

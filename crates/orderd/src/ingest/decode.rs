@@ -1,4 +1,5 @@
-//! msgdatachan -> orderschan: JSON to orders. What is refused travels beside them, and becomes a dead letter.
+//! msgdatachan -> orderschan: decodes JSON into orders. Refused messages travel with the orders, and become dead
+//! letters.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

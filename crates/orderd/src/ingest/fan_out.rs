@@ -1,5 +1,5 @@
-//! orderschan -> memchan + encodechan: memory gets each chunk, and so does the table where this process writes, at the
-//! pace of the slower one.
+//! orderschan -> memchan + encodechan: sends each chunk to memory, and to the table if this process is the writer, at
+//! the pace of the slower branch.
 
 use std::sync::Arc;
 

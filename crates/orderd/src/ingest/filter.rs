@@ -1,4 +1,4 @@
-//! natschan -> msgdatachan: empty messages are taken out, and dead letters that are sent again get back their key.
+//! natschan -> msgdatachan: drops empty messages, and gives replayed dead letters their key back.
 
 use std::sync::Arc;
 

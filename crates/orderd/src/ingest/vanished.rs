@@ -1,5 +1,5 @@
-//! What a stream that went back to an earlier state has lost of what was read: after a power failure, a damaged file, or a
-//! restore.
+//! Notes which messages that were read a stream has lost, because it went back to an earlier state: after a power
+//! failure, a damaged file, or a restore.
 
 use async_nats::jetstream::Context;
 use async_nats::jetstream::stream::Stream;

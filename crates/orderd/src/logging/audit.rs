@@ -1,5 +1,5 @@
-//! Who did what: one log line, of the target `audit`, for each sign-in, sign-out, replay, erasure and drop, with the name of
-//! who did it and the key that was touched. Never a token, never content.
+//! The audit log: a line of the target `audit` for each sign-in, sign-out, replay, erasure and drop, with the actor's
+//! name and the key. Never a token, never content.
 
 use std::sync::Mutex;
 use std::sync::PoisonError;

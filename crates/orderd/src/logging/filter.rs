@@ -1,4 +1,4 @@
-//! What `LOG` takes.
+//! Parses the value of `LOG`.
 
 use tracing_subscriber::EnvFilter;
 

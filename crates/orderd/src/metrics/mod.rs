@@ -1,4 +1,4 @@
-//! What `/metrics` shows: the seed's names, exactly, and `orderd_*` of our own.
+//! The metrics of `/metrics`: those of the first service under their exact names, and `orderd_*`.
 
 mod process;
 

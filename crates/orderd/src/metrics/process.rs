@@ -1,4 +1,4 @@
-//! `process_*` and `orderd_build_info`: what Prometheus' clients say of each process, under their names.
+//! `process_*` and `orderd_build_info`, under the names that clients of Prometheus use.
 
 use std::fs;
 

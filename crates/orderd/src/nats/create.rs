@@ -1,4 +1,4 @@
-//! Making a stream, and where the server refuses: which stream, why, and what to make by hand.
+//! Creates a stream. If the server refuses, the error says which stream, why, and what to create by hand.
 
 use async_nats::jetstream::Context;
 use async_nats::jetstream::ErrorCode;

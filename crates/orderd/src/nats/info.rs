@@ -1,5 +1,5 @@
-//! What NATS says of streams, consumers and the account, read leniently: a value that our client doesn't know, in a
-//! stream or consumer of another program, hides nothing.
+//! Information from NATS about streams, consumers and the account, read leniently: an unknown value in a stream or
+//! consumer of another program hides nothing.
 
 use std::collections::{BTreeSet, HashMap};
 

@@ -1,4 +1,4 @@
-//! A message of the stream, and its place there.
+//! A message of the stream, with its position.
 
 use async_nats::Subject;
 use bytes::Bytes;

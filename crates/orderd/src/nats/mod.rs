@@ -1,5 +1,5 @@
-//! The connection to NATS: how it is made, and what the server must be. Which stream orders are taken from: `streams`;
-//! where dead letters are kept: `dead_letters`.
+//! The connection to NATS, and the requirements on the server. `streams` finds the stream of orders; `dead_letters` has
+//! that of dead letters.
 
 pub(crate) mod failure;
 pub(crate) mod client_task;

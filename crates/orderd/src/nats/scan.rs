@@ -1,5 +1,5 @@
-//! The messages of a stream, from a place on to the end that it has now, for whatever only looks. The consumer that it
-//! reads by is deleted when the look ends, however it ends.
+//! Scans a stream, from a sequence to its current end, for code that only reads. The consumer is deleted at the end of
+//! the scan, also after an error.
 
 use std::ops::ControlFlow;
 use std::time::Duration;

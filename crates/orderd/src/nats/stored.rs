@@ -1,4 +1,5 @@
-//! Under which subjects a stream stores what it takes: a consumer filters by these, not by those published on.
+//! The subjects under which a stream stores messages. They may differ from those that clients publish on, and a
+//! consumer filters by the stored ones.
 
 use super::info::{StreamConfig, StreamSource, SubjectTransform};
 use crate::subject;

@@ -1,5 +1,5 @@
-//! One message of a stream, asked for by its place. `$JS.API.STREAM.MSG.GET` answers in JSON, with headers and payload as
-//! bytes: nothing here depends on whether the client could take the message if it were delivered.
+//! Reads one message of a stream by its sequence. `$JS.API.STREAM.MSG.GET` answers in JSON, with headers and payload as
+//! bytes, so that the client's parser of headers is not involved.
 
 use async_nats::jetstream::{Context, ErrorCode};
 use base64::Engine;

@@ -1,5 +1,4 @@
-//! The stream that orders are taken from: the one that takes the topic, the one that `NATS_STREAM` gathers from
-//! others, or one that is made.
+//! Finds the stream of orders: the one that stores the topic, the one that `NATS_STREAM` names, or a new one.
 
 use anyhow::Context as _;
 use async_nats::Client;

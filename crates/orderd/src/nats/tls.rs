@@ -1,5 +1,5 @@
-//! TLS to NATS: the machine's authorities and those of `NATS_CA`, and our own certificate. A file that is replaced counts
-//! from the next connection on.
+//! TLS to NATS: the machine's authorities and those of `NATS_CA`, and our own certificate. A replaced file takes effect
+//! with the next connection.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Chunks of rows that are written together.
+//! A batch: the chunks of rows that one transaction writes.
 
 use std::collections::HashSet;
 

@@ -1,4 +1,4 @@
-//! Refused messages -> dead letters, by the writer: stored before the position passes them.
+//! Refused messages -> dead letters, stored by the writer before the position passes them.
 
 use std::collections::HashSet;
 use std::sync::Arc;

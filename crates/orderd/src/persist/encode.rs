@@ -1,4 +1,4 @@
-//! encodechan -> gobchan: orders to rows, of Go's gob or documents, in the form in which PostgreSQL's COPY takes them.
+//! encodechan -> gobchan: encodes orders as rows, in gob or as documents, in the binary format of COPY.
 
 use std::ops::Range;
 use std::sync::Arc;

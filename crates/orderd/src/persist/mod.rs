@@ -1,4 +1,4 @@
-//! From orders to rows: `encodechan -> gobchan -> PostgreSQL`, together with the position in the stream.
+//! From orders to rows: `encodechan -> gobchan -> PostgreSQL`, together with the position.
 
 pub(crate) mod encode;
 pub(crate) mod writer;

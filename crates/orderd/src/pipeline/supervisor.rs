@@ -1,4 +1,4 @@
-//! Runs the stages: none ends silently, and one that fails ends all others.
+//! Runs the stages: no stage ends silently, and a stage that fails ends all others.
 
 use std::collections::HashMap;
 

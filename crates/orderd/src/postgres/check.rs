@@ -1,4 +1,4 @@
-//! What `orderd check --settings` says of PostgreSQL. Changes nothing there.
+//! The findings of `orderd check --settings` about PostgreSQL. Changes nothing there.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! `data` as PostgreSQL has it in binary, whichever of the types it is of: `order` reads and writes these bytes.
+//! The column `data` in PostgreSQL's binary format, for each of its types: `order` reads and writes these bytes.
 
 use std::error::Error;
 

@@ -1,4 +1,5 @@
-//! Rows that are older than a time, by the time in their ids against the database's clock. Ids without a time are never old.
+//! Finds and deletes rows that are older than a given age, by the time in their ids and the database's clock. Ids
+//! without a time never expire.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Why there is no connection to PostgreSQL: which server, what it said, and what to change.
+//! Explains why there is no connection to PostgreSQL: which server, its answer, and what to change.
 
 use std::fmt::{self, Display};
 

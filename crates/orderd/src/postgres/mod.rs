@@ -1,4 +1,4 @@
-//! The connection to PostgreSQL and the table.
+//! The connection to PostgreSQL, and the preparation of the table.
 
 pub(crate) mod encoding;
 mod data;

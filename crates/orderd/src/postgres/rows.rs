@@ -1,4 +1,4 @@
-//! Rows by their ids: the query that reads them, with the position beside them, and the statement that adds them.
+//! Reads rows by their ids, together with the position, and has the statement that inserts rows.
 
 use std::collections::HashMap;
 

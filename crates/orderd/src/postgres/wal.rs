@@ -1,4 +1,4 @@
-//! How much of PostgreSQL's log would survive a crash.
+//! How far PostgreSQL's log is written, and how far it is flushed, on the standbys too.
 
 use tokio_postgres::Client;
 

@@ -1,5 +1,5 @@
-//! TLS to PostgreSQL, with what libpq's `sslmode` means, and to a service of our own: how sure one is of whom one
-//! speaks to.
+//! TLS to PostgreSQL, with libpq's meaning of `sslmode`, and to a running orderd: how the server's certificate is
+//! verified.
 
 mod legacy;
 

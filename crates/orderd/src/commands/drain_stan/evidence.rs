@@ -1,4 +1,4 @@
-//! What an earlier run has put into the stream already.
+//! Finds what an earlier run has already put into the stream.
 //!
 //! Each drained message says in a header which one of the channel it was, and they stand in the stream in the
 //! channel's order. So the stream itself is the evidence, for as long as nobody purges it; where the draining

@@ -1,5 +1,5 @@
-//! NATS Streaming's protocol: protobuf in plain NATS messages, as `protocol.proto` of its client for Go says. Only
-//! what taking a channel needs; the numbers are the fields'.
+//! Messages of the NATS Streaming protocol (protobuf in plain NATS messages, as in `protocol.proto` of its Go client),
+//! as far as reading a channel needs them. The numbers are those of the fields.
 
 /// Asks to be let in. Sent to `_STAN.discover.{cluster}`.
 #[derive(Clone, PartialEq, prost::Message)]

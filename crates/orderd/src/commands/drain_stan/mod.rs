@@ -1,4 +1,4 @@
-//! `orderd drain-stan`: what a channel of NATS Streaming still holds, into the stream, once each.
+//! `orderd drain-stan`: moves what a channel of NATS Streaming still holds into the stream, each message once.
 //!
 //! A message is acknowledged to NATS Streaming when JetStream has acknowledged it to us, so that none is lost. One
 //! that comes again, to this run or to a later one, is looked for in the stream, so that none is there twice.

@@ -1,4 +1,4 @@
-//! JSON documents, one after another, of a file or of what comes through a pipe.
+//! Splits a file or a pipe into JSON documents.
 //!
 //! Where a document ends only a JSON parser knows, so that one reads; what is sent are the bytes that were read. A
 //! file is read twice: nothing of it is sent before all of it is known to be JSON.

@@ -1,4 +1,4 @@
-//! `--wait-committed`: what became of the messages that were sent, by their receipts.
+//! `--wait-committed`: collects the receipts of the messages that were sent.
 //!
 //! A receipt's subject has the number of its message, so that nothing is kept for a message but one bit.
 

@@ -1,4 +1,4 @@
-//! Sends documents, and with JetStream remembers each until the server has acknowledged it.
+//! Publishes documents; with JetStream, keeps each until the server has acknowledged it.
 
 use std::collections::VecDeque;
 use std::error::Error as _;

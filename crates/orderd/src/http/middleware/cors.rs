@@ -1,4 +1,4 @@
-//! Pages of other addresses may read where `HTTP_CORS_ORIGIN` names them; nobody may without it.
+//! CORS: pages of other origins may read if `HTTP_CORS_ORIGIN` lists their origin.
 //!
 //! They must bring their own token: the session cookie works only for this page's own origin.
 

@@ -1,4 +1,4 @@
-//! What a request is for: a target (RFC 9112, 3.2) on a host. HTTP/1.1 wants exactly one valid `Host`; anything else is 400.
+//! Checks a request's target and `Host` (RFC 9112, 3.2). A request without exactly one valid `Host` gets 400.
 //!
 //! Where a service on loopback is open to anybody on the machine, a page from elsewhere could reach it by a name of its
 //! own that it lets point to 127.0.0.1 (DNS rebinding). So it serves addresses, `localhost` and `HTTP_HOSTS` then, and

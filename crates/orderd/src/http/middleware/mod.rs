@@ -1,4 +1,4 @@
-//! What a request passes before its route: which host and origin it may come from, its token, and headers of every response.
+//! Checks before a route: host, origin and token; and headers that every response gets.
 
 pub(crate) mod host;
 pub(crate) mod same_origin;

@@ -1,4 +1,5 @@
-//! What shows orders or ids is personal data: no cache on the way may keep it, for erasing can't reach there.
+//! Forbids caches to store responses with orders or ids: these are personal data, and an erasure does not reach a
+//! cache.
 
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue, header};

@@ -1,5 +1,5 @@
-//! Whether a browser asks on behalf of this page. A session's cookie goes along with whatever a browser sends
-//! here; another site's page must not be able to make it send something that changes anything.
+//! Rejects requests with a session cookie that come from another site's page (CSRF). A browser adds the cookie to every
+//! request, whichever page sends it.
 
 use axum::extract::Request;
 use axum::http::{HeaderMap, StatusCode, header};

@@ -1,4 +1,4 @@
-//! The page at `/`, and `/docs`: files of `web/`, which are part of the program.
+//! The page at `/`, and `/docs`: files of `web/`, compiled into the program.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;

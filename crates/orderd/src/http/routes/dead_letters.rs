@@ -1,4 +1,4 @@
-//! `/dead_letters`: what could not be taken in and why, and back into the topic after a fix.
+//! `/dead_letters`: lists dead letters, with the reason of each, and replays or drops them.
 
 use std::sync::Arc;
 use std::time::Duration;

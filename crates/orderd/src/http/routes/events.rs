@@ -1,4 +1,4 @@
-//! `/events`: orders as they come in, as server-sent events.
+//! `/events`: orders as they arrive, as server-sent events.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;

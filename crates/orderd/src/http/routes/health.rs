@@ -1,4 +1,4 @@
-//! `/healthz` and `/readyz`: for load balancers, containers and people who wonder.
+//! `/healthz` and `/readyz`: for load balancers, containers and people.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! `GET /order?order_uid=…`: the newest order that has a value, whole.
+//! `GET /order?order_uid=…`: the newest order with a value.
 
 use std::sync::Arc;
 

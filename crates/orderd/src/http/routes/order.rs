@@ -1,4 +1,4 @@
-//! `/order/{id}`: one order, from memory or through it.
+//! `/order/{id}`: one order, from memory or by read-through.
 
 use std::sync::Arc;
 

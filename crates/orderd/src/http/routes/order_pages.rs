@@ -1,4 +1,4 @@
-//! `/mem_len` and `/order_pages/…`: how many orders there are, and their ids by fifties.
+//! `/mem_len` and `/order_pages/…`: the number of orders, and pages of 50 ids.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! `/orders`: ids, or documents, by values, times and a cursor.
+//! `/orders`: ids or documents, filtered by values and times, with a cursor.
 
 use std::sync::Arc;
 

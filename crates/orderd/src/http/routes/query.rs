@@ -1,4 +1,4 @@
-//! What is asked for in a query: members and their values, and how many orders, of which time and in which order.
+//! Parses query parameters: members and their values, times, order, limit and cursor.
 
 use cache::{Criterion, LIMIT, MAX_LIMIT, Query};
 use order::{Key, SearchPath};

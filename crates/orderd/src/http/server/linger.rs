@@ -1,5 +1,6 @@
-//! A connection that is closed in good order. Closed with bytes unread, the kernel resets it, and the client may lose an
-//! response that it has not read yet. So our side ends first, and what still comes is read for a moment.
+//! Closes connections without loss. If unread bytes remain at the close, the kernel resets the connection, and the
+//! client may lose a response that it has not read yet. So our side ends first, and what still arrives is read for a
+//! moment.
 
 use std::io;
 use std::pin::Pin;

@@ -1,4 +1,4 @@
-//! Accepts connections, within limits on what a client may send, keep open or leave unread, and closes them in good order.
+//! Accepts connections, within limits on what a client may send, keep open or leave unread, and closes them gracefully.
 
 mod fast_path;
 mod connection_slots;

@@ -1,5 +1,5 @@
-//! What a connection is about: it waits for a request, a request's head comes in, or it is answered. How long each may
-//! take differs, and only a connection that waits may be closed without an announcement.
+//! The phase of a connection: idle, receiving a request's head, or sending a response. Each has its own timeout, and
+//! only an idle connection may be closed without notice.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};

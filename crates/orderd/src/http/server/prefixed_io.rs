@@ -1,4 +1,4 @@
-//! A connection of which something was read already, and is read again.
+//! A connection that returns bytes again that were already read from it.
 
 use std::io;
 use std::pin::Pin;

@@ -1,5 +1,5 @@
-//! Threads of HTTP's own: however much intake and fill have to compute, the kernel gives readers their turn within
-//! milliseconds. On threads that all share, a response waits behind whatever is computed before it.
+//! The threads of HTTP. They are separate, so that the kernel schedules readers within milliseconds, however busy
+//! intake and fill are. On shared threads, a response waits for the computations queued before it.
 
 use std::sync::Arc;
 

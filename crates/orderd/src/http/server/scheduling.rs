@@ -1,4 +1,4 @@
-//! How the kernel shares a core with a thread of HTTP: often, and for a short while each time.
+//! Sets short time slices for the threads of HTTP, so that they run soon after they become ready.
 //!
 //! The kernel (EEVDF) runs the thread whose turn would end first. Short turns therefore start sooner, and do not get more CPU time;
 //! a response takes some microseconds.

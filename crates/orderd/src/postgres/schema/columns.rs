@@ -1,4 +1,4 @@
-//! The columns `id` and `data`, and others that must not stand in the way of a new row.
+//! Checks the columns `id` and `data`, and that other columns do not prevent an insert.
 
 use order::RowFormat;
 use tokio_postgres::types::Type;

@@ -1,4 +1,4 @@
-//! The table of erased orders' keys: whether the role may use it, or make it.
+//! Checks the table of erased keys: whether the role may use or create it.
 
 use tokio_postgres::{Client, Error};
 

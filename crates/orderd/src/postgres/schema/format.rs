@@ -1,4 +1,4 @@
-//! The form of the rows, which the type of the column `data` decides, and what it needs.
+//! The format of rows, which follows from the type of the column `data`, and what it requires.
 
 use order::RowFormat;
 use tokio_postgres::types::Type;

@@ -1,4 +1,4 @@
-//! A table that is missing: whether another one was meant, and whether it can be made.
+//! Findings about a missing table: whether another table was meant, and whether it can be created.
 
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Error};

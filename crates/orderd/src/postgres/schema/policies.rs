@@ -1,4 +1,4 @@
-//! Row-level security: rows that policies hide would be missing from memory, and be read from the stream again.
+//! Checks row-level security: rows that policies hide would be missing from memory, and be read from the stream again.
 
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Error};

@@ -1,4 +1,4 @@
-//! The table of positions: whether the role may use it, or make it.
+//! Checks the table of positions: whether the role may use or create it.
 
 use tokio_postgres::{Client, Error};
 

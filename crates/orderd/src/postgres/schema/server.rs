@@ -1,4 +1,4 @@
-//! The server, the database and the role.
+//! Checks the server, the database and the role.
 
 use tokio_postgres::{Client, Error};
 

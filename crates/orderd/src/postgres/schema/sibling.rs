@@ -1,4 +1,4 @@
-//! A table of ours beside that of the orders: what it is, and what the role may do with it.
+//! A table beside that of the orders (positions, erased keys): its kind, and the rights of the role.
 
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Error};

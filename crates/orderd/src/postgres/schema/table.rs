@@ -1,4 +1,4 @@
-//! The table: its kind, its columns, its rights, and the key that keeps each order once.
+//! Checks the table: its kind, its columns, its rights, and its unique key.
 
 use order::RowFormat;
 use tokio_postgres::types::Type;

@@ -1,4 +1,4 @@
-//! Where documents are no orders: the description in words that fit, with the model's own name.
+//! Rewords the OpenAPI description for models other than orders.
 
 use model::Model;
 use serde_json::Value;
