@@ -1,7 +1,7 @@
 //! A bare bridge: what takes a backlog from NATS to PostgreSQL and does nothing else.
 //!
-//! An ordered consumer counts messages; as many rows, which were made before, are copied together with a position in one
-//! transaction, while the next messages come in. Nothing is decoded or kept.
+//! An ordered consumer counts messages; as many rows, which were made before, are copied together with a position in
+//! one transaction, while the next messages come in. Nothing is decoded or kept.
 
 use std::time::{Duration, Instant};
 

@@ -47,7 +47,7 @@ impl Floor {
                     insert(messages, postgres, into, (0..count).map(go_rows::row).collect()).await
                 }
             };
-            // Whoever waits for the acknowledgements gives up then.
+            // The publisher that waits for the acknowledgements then gives up.
             if let Err(error) = worked {
                 say(&format!("a consumer of the bench's own failed: {error:#}"));
             }

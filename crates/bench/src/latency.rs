@@ -1,8 +1,8 @@
 //! One order at a time, 1,000 a second: from its publish to its commit, seen from outside.
 //!
-//! Rows and the table's position are committed together: what is taken is the time until a reader of PostgreSQL, who
-//! asks some thousand times a second, sees the position at each order's message. Consumers of the bench's own acknowledge
-//! what they have committed, and acknowledgements are messages that others can see too.
+//! Rows and the table's position are committed together: the figure is the time until a reader of PostgreSQL, which
+//! queries some thousand times a second, sees the position at each order's message. Consumers of the bench's own
+//! acknowledge what they have committed, and acknowledgements are messages that others can see too.
 //!
 //! The slowest hundredth are orders that come while disk or NATS stand still for a moment, which is now and then. So
 //! the service and what it is held against take turns of two seconds, and meet as many of those moments each.
@@ -194,7 +194,8 @@ fn committed(
     Ok(seen)
 }
 
-/// Publishes a turn's orders to a subject whose subscriber acknowledges each message: milliseconds until each acknowledgement.
+/// Publishes a turn's orders to a subject whose subscriber acknowledges each message: milliseconds until each
+/// acknowledgement.
 fn until_acknowledged(env: &Environment, subject: &str, first: u64) -> Result<Vec<f64>> {
     let url = env.nats.url();
     let (sent, acknowledged) = env.runtime.block_on(async {

@@ -1,4 +1,4 @@
-//! Intake while many read `/events`, by turns with intake while nobody does.
+//! Intake with many readers of `/events`, in turn with intake without readers.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -99,7 +99,7 @@ fn take_in(env: &mut Environment, readers: usize) -> Result<ReadersCost> {
 
 /// Connected readers, until this is dropped.
 struct ConnectedReaders {
-    /// How many have been told of an order.
+    /// How many readers have received an order.
     seen: Arc<AtomicUsize>,
     _readers: JoinSet<()>,
 }

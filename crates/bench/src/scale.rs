@@ -148,8 +148,9 @@ fn cost(env: &mut Environment, case: Case, table: &str) -> Result<Cost> {
     })
 }
 
-/// The host of a virtual machine gives a page of memory when it is first touched, at the expense of the process that touches
-/// it: after a large table has been written, that is the service and PostgreSQL. What is free now has been touched.
+/// The host of a virtual machine gives a page of memory when it is first touched, at the expense of the process that
+/// touches it: after a large table has been written, that is the service and PostgreSQL. What is free now has been
+/// touched.
 fn touch_memory() {
     drop(std::hint::black_box(vec![1_u8; TOUCHED]));
 }

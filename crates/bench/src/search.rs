@@ -1,5 +1,5 @@
-//! `/orders?order_uid=…` and `/order?order_uid=…` by wrk on one core, by turns with `/order/{id}`; and what their index takes
-//! in memory.
+//! `/orders?order_uid=…` and `/order?order_uid=…` by wrk on one core, by turns with `/order/{id}`; and what their index
+//! takes in memory.
 
 use std::fs;
 

@@ -158,7 +158,8 @@ impl Service {
         Ok(())
     }
 
-    /// Waits until the table has everything up to this sequence of the stream; returns how long after the start that was.
+    /// Waits until the table has everything up to this sequence of the stream; returns how long after the start that
+    /// was.
     pub(crate) fn wait_position(&self, sequence: u64) -> Result<Duration> {
         let mut connection = self.connection()?;
         let mut position = 0.0;

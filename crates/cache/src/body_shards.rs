@@ -1,8 +1,7 @@
 //! Bodies by their keys and by their slots, in shards with a lock each.
 //!
-//! With one lock for all, where the machine is full, the kernel preempts the writer while it holds the lock,
-//! and all readers wait for ten milliseconds. Here a lock is held for as long as one body takes, and those of other
-//! shards read on.
+//! With a single lock on a busy machine, the kernel may preempt the writer while it holds the lock, and all readers
+//! wait for ten milliseconds. Here a lock is held for one body, and readers of other shards continue.
 
 use std::cmp::Ordering;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -111,7 +110,7 @@ impl BodyShards {
         self.compare(one, other.key_bytes())
     }
 
-    /// Puts another form of an order's body in its place, as one that nobody has read.
+    /// Replaces a body by another form of it, marked as not read recently.
     pub(crate) fn replace(&self, slot: u32, body: Body) {
         let mut shard = self.shard(slot).write();
         shard.bodies[place(slot)] = body;

@@ -139,8 +139,8 @@ impl Cache {
         self.filled.send_modify(|filled| *filled += count);
     }
 
-    /// Adds the orders that are not known: those of a chunk of the stream with the sequence of its last message, else the
-    /// table has them. Gives back those that are wanted.
+    /// Adds the orders that are not known: those of a chunk of the stream with the sequence of its last message, else
+    /// the table has them. Gives back those that are wanted.
     pub fn insert(
         &self,
         generation: u64,
@@ -180,7 +180,7 @@ impl Cache {
             if entries.len() == 0 {
                 return inserted;
             }
-            // Taken again at once, it would never be got by who waits for it.
+            // If it were taken again at once, waiting readers would never get it.
             RwLockWriteGuard::bump(&mut contents);
         }
     }
@@ -194,7 +194,8 @@ impl Cache {
         }
     }
 
-    /// A run starts after this message. Memory may already have later messages, which then arrive again, or lack earlier ones.
+    /// A run starts after this message. Memory may already have later messages, which then arrive again, or lack
+    /// earlier ones.
     pub fn begin_run(&self, after: u64) {
         let _contents = self.index.write();
         self.applied.fetch_min(after, Ordering::AcqRel);
@@ -205,7 +206,8 @@ impl Cache {
         self.committed.send_replace(seq);
     }
 
-    /// Empties memory: what is on its way to the one before is dropped. Erased keys stay erased.
+    /// Empties memory for a new generation; entries of the previous generation that arrive later are dropped. Erased
+    /// keys stay erased.
     pub fn begin_generation(&self, generation: u64) {
         let mut contents = self.index.write();
         contents.generation = generation;

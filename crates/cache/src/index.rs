@@ -58,8 +58,8 @@ impl Index {
         self.by_key.starting_at(start)
     }
 
-    /// The smallest candidate set that contains every order with these hashes, each at its path's place; without hashes, all
-    /// orders. `None`: no order has them.
+    /// The smallest candidate set that contains every order with these hashes, each at its path's place; without
+    /// hashes, all orders. `None`: no order has them.
     pub(crate) fn narrowest(&self, hashes: impl Iterator<Item = (usize, u32)>) -> Option<HashMatches<'_>> {
         let mut narrowest = HashMatches::Many(&self.by_key);
         for (place, hash) in hashes {

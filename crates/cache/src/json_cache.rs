@@ -1,7 +1,7 @@
 //! A bounded cache of the JSON of orders that are read often.
 //!
-//! To make JSON of a body costs a microsecond, to copy it a twentieth of that. What is read once is not kept, so
-//! that readers who go over all orders pay for nothing.
+//! Rendering a body as JSON takes a microsecond, copying the JSON a twentieth of that. An order that is read only once
+//! is not cached, so that a scan over all orders does not fill the cache.
 
 use parking_lot::RwLock;
 
@@ -42,7 +42,8 @@ impl JsonCache {
         is_here
     }
 
-    /// An order was read, and its JSON is this: kept where nobody else of its place was read since the last time.
+    /// Offers the JSON of an order that was read. It is cached if no other order with the same slot was read since the
+    /// last time.
     pub(crate) fn note(&self, id: u32, json: &[u8]) {
         if json.len() > LONGEST {
             return;

@@ -1,8 +1,8 @@
 //! Slots in the order of their keys, with ranks; pages are cut from this.
 //!
-//! A list of sorted chunks. Nearly all orders come at the end, where adding is a push. The ranges of a fill grow
-//! in the middle, each order after the one before it, and so do orders that another process took, between its own.
-//! So the place of the one before is looked at first: each comparison with what lies elsewhere is a wait for memory.
+//! A list of sorted chunks. Nearly all orders arrive at the end, where an insert is a push. The ranges of a fill grow
+//! in the middle, each order right after the previous insert. So the place of the previous insert is tried first: each
+//! comparison elsewhere is a cache miss.
 
 use std::cmp::Ordering;
 

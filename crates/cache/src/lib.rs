@@ -1,11 +1,11 @@
 //! Orders in memory: bodies by their ids, ids in the order of pages, and ids by the values of searched members.
 //!
-//! One stage writes (`memwritechan -> cache`); any number of requests read at the same time. Bodies lie in shards with a lock
-//! each, held for one look-up or one insertion. The index has one lock, held for a page, a query or a handful of orders. No
-//! lock is held across an `await`. Lock order: index, then shard.
+//! One stage writes (`memwritechan -> cache`); any number of requests read at the same time. Bodies lie in shards with
+//! a lock each, held for one look-up or one insertion. The index has one lock, held for a page, a query or a handful of
+//! orders. No lock is held across an `await`. Lock order: index, then shard.
 //!
-//! With a memory budget, some bodies are evicted: their ids and the hashes of their values stay, and a [`RowSource`] has the
-//! rest.
+//! With a memory budget, some bodies are evicted: their ids and the hashes of their values stay, and a [`RowSource`]
+//! has the rest.
 
 mod cache;
 mod entry;

@@ -12,7 +12,8 @@ pub const LIMIT: usize = 50;
 /// Maximum of [`Query::limit`].
 pub const MAX_LIMIT: usize = 1000;
 
-/// Maximum number of orders examined under one lock. It bounds how long the writer and the thread's other requests wait.
+/// Maximum number of orders examined under one lock. It bounds how long the writer and the thread's other requests
+/// wait.
 const MAX_LOOKS: usize = 1024;
 
 /// Number of tries to find the newest order: it may leave memory between the search and the read.
@@ -124,7 +125,7 @@ impl Cache {
         }
     }
 
-    /// Like [`search`](Self::search), if memory alone can tell soon.
+    /// Like [`search`](Self::search), if memory alone has the result at once.
     pub fn search_at_once(&self, query: &Query) -> Option<Matches> {
         let CandidateBatch { mut candidates, end } = self.batch(query, query.limit + 1).ok()?;
         let has_more = candidates.len() > query.limit;
@@ -136,7 +137,7 @@ impl Cache {
     }
 
     /// Appends the JSON of the newest order with a value, and gives back its id. `None`: there is none, or memory alone
-    /// can't tell soon.
+    /// does not have the result at once.
     pub fn write_newest_at_once(&self, criterion: &Criterion, out: &mut Vec<u8>) -> Option<String> {
         for _ in 0..MAX_TRIES {
             let id = self.newest_at_once(criterion)?;
@@ -196,7 +197,7 @@ impl Cache {
         self.layouts.write_json(body, out)
     }
 
-    /// Up to `room` of those that a query may ask for, as far as memory can tell.
+    /// Up to `room` candidates for a query, as far as memory knows.
     fn batch(&self, query: &Query, room: usize) -> Result<CandidateBatch, RowError> {
         let hashes = self.hashes_of_criteria(&query.criteria);
         let mut batch = CandidateBatch { candidates: Vec::new(), end: None };

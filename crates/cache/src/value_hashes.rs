@@ -45,7 +45,8 @@ impl ValueHashes {
             || self.more.binary_search(&(place as u8, hash)).is_ok()
     }
 
-    /// As an evicted body stores them: hashes alone if every path has one value, else pairs of a path's place and a hash.
+    /// As an evicted body stores them: hashes alone if every path has one value, else pairs of a path's place and a
+    /// hash.
     pub fn kept(&self, paths: usize, has_arrays: bool) -> Vec<u32> {
         if has_arrays {
             return self.iter().flat_map(|(place, hash)| [place as u32, hash]).collect();

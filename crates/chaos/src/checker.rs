@@ -31,7 +31,8 @@ pub struct Snapshot {
     pub answers: HashMap<String, (u16, String)>,
     /// What `/orders` finds by the number of an order.
     pub found: HashMap<String, String>,
-    /// What NATS no longer has of what it has acknowledged: the numbers of those messages. None, where it may lose nothing.
+    /// What NATS no longer has of what it has acknowledged: the numbers of those messages. None, where it may lose
+    /// nothing.
     pub gone: Option<HashSet<usize>>,
 }
 
@@ -41,7 +42,8 @@ impl Snapshot {
     }
 }
 
-/// The numbers of orders that the stream has acknowledged and that are not in the table, with their places in the stream.
+/// The numbers of orders that the stream has acknowledged and that are not in the table, with their places in the
+/// stream.
 pub(crate) fn missing(ledger: &Ledger, rows: &[Row]) -> Vec<(usize, u64)> {
     let uids = rows.iter().filter_map(|(_, json)| uid_in(json.as_ref().ok()?));
     let found: HashSet<usize> = uids.filter_map(|uid| ledger.number_in(uid.as_bytes())).collect();

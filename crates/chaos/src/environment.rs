@@ -46,7 +46,7 @@ pub(crate) struct Environment {
 /// One of the services, with breakers between it and the servers.
 struct Service {
     process: Option<Process>,
-    /// When it was told to end.
+    /// When SIGTERM was sent.
     told: Option<Instant>,
     http: SocketAddr,
     /// One for each server.
@@ -172,7 +172,7 @@ impl Environment {
             Injection::Break(side, mode) => service.breakers(side).iter().for_each(|it| it.set(mode)),
             Injection::PowerOff(target) => self.servers.lose_power(target)?,
             Injection::Damage(damage) => self.servers.damage_nats(damage)?,
-            // By who has a connection to it.
+            // Identified by its connection to the server.
             Injection::Restore => {}
         }
         Ok(())

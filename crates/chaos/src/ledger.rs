@@ -11,8 +11,8 @@ pub enum Kind {
     Bad,
     /// No payload at all.
     Empty,
-    /// An order that claims the key of a dead letter that is not there: nobody can choose a key, so it has to
-    /// be dropped.
+    /// An order that claims the key of a dead letter that is not there: no client can choose a key, so the service must
+    /// drop it.
     Forged,
 }
 

@@ -65,8 +65,8 @@ impl Observer {
         })
     }
 
-    /// How many messages of the stream lie behind the table's position. A position beyond the stream's end, of a stream that
-    /// has lost messages, is as far from it as one before it.
+    /// How many messages of the stream lie behind the table's position. A position beyond the stream's end, of a stream
+    /// that has lost messages, is as far from it as one before it.
     pub(crate) async fn behind(&mut self) -> Result<u64> {
         let last = answered("the stream", async || self.ask_for_last().await).await?;
         Ok(last.abs_diff(self.position().await?))
@@ -79,8 +79,8 @@ impl Observer {
         Ok(position.cast_unsigned())
     }
 
-    /// The table's position, if it is one in the stream as it is now; else 0. After a stream has gone back, the position is
-    /// that of messages which the stream has lost, whose places others may have taken since.
+    /// The table's position, if it is one in the stream as it is now; else 0. After a stream has gone back, the
+    /// position is that of messages which the stream has lost, whose places others may have taken since.
     pub(crate) async fn position_in_stream(&mut self) -> Result<u64> {
         let (_, last) = self.bounds().await?;
         let statement = "SELECT seq, (extract(epoch FROM seq_time) * 1000000)::int8 FROM public.orderd_position \
@@ -221,8 +221,8 @@ impl Observer {
         Ok(self.context.get_stream_no_info(name).await?)
     }
 
-    /// Tries again for a while: a kill ends connections, and a power failure may take the table with it, until the service
-    /// makes it again.
+    /// Tries again for a while: a kill ends connections, and a power failure may take the table with it, until the
+    /// service makes it again.
     async fn query(&mut self, query: &str) -> Result<Vec<tokio_postgres::Row>> {
         let begun = Instant::now();
         loop {

@@ -1,4 +1,4 @@
-//! What is done to whom and when: a function of the seed alone.
+//! The plan of a round: which fault hits which part, and when. A function of the seed alone.
 
 use std::fmt;
 use std::time::Duration;
@@ -229,8 +229,9 @@ impl Fault {
         Self { injections: vec![injection], ..Self::new(rng) }
     }
 
-    /// Power failures mostly; else damage to NATS's files, with a restored table beside it, where `may_restore`, so that
-    /// much is read again from what is damaged. Not after NATS has lost what the table had: then nothing can know of it.
+    /// Power failures mostly; else damage to NATS's files, with a restored table beside it, where `may_restore`, so
+    /// that much is read again from what is damaged. Not after NATS has lost what the table had: then nothing can know
+    /// of it.
     fn of_disks(rng: &mut Rng, may_restore: bool) -> Self {
         let damage = match rng.bool() {
             true => Injection::Damage(Damage::Flip { seed: rng.u64(..) }),

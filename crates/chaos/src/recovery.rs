@@ -1,5 +1,5 @@
-//! How long it takes from kill -9 of the process that writes until everything that the stream had acknowledged is in the
-//! table: by the same process, started again at once, or by another one of several.
+//! How long it takes from kill -9 of the process that writes until everything that the stream had acknowledged is in
+//! the table: by the same process, started again at once, or by another one of several.
 
 use std::path::Path;
 use std::sync::Arc;

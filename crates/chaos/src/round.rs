@@ -99,7 +99,8 @@ pub struct Outcome {
     pub gone: usize,
     /// How many of them the services have said to be lost.
     pub said_lost: u64,
-    /// From all parts back until what the stream had acknowledged was in the table; not measured where NATS may lose some.
+    /// From all parts back until what the stream had acknowledged was in the table; not measured where NATS may lose
+    /// some.
     pub committed: Option<Duration>,
     /// From all parts back until the position was at the stream's end.
     pub settled: Option<Duration>,

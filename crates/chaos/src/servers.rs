@@ -1,8 +1,8 @@
 //! The servers of a round: one NATS server and one PostgreSQL, or several of each, of which one is struck and
 //! another takes its place.
 //!
-//! PostgreSQL runs with `fsync` off, except on disks whose power can fail: a killed process doesn't lose what the kernel
-//! already has.
+//! PostgreSQL runs with `fsync` off, except on disks whose power can fail: a killed process doesn't lose what the
+//! kernel already has.
 
 use std::time::Duration;
 
@@ -15,8 +15,7 @@ use crate::plan::{Disks, Plan, Target};
 /// Number of servers that keep each stream.
 const NODES: usize = 3;
 
-/// A PostgreSQL that is away for longer has been given up: its standby takes its place. A shorter pause or a fast
-/// new start nobody has noticed.
+/// After a longer outage of the primary, its standby is promoted. A shorter pause or a fast restart goes unnoticed.
 const GIVEN_UP: Duration = Duration::from_secs(1);
 
 pub(crate) struct Servers {
@@ -144,8 +143,8 @@ impl Servers {
         wait_for_standby(&self.postgres, self.is_standby_behind)
     }
 
-    /// A standby that is to be behind gets nothing more from now on, if it is promoted after a primary that is away for so
-    /// long.
+    /// A standby that is to be behind gets nothing more from now on, if it is promoted after a primary that is away for
+    /// so long.
     pub(crate) fn hold_standby_back(&self, away: Duration) -> Result<()> {
         match &self.standby {
             Some(standby) if self.is_standby_behind && away >= GIVEN_UP => Ok(standby.stop_following()?),

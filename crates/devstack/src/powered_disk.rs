@@ -4,12 +4,12 @@
 //! tmpfs ── outer image ── loop device ── ext4 ── inner image ── loop device ── ext4 ── a server's files
 //! ```
 //!
-//! What the servers have written and not synced is in the kernel's memory, above the inner image; what the inner image has
-//! is what a disk would have. To copy it as it is at one moment, the outer file system is frozen: writes to the inner
-//! image wait, while it is read. The inner file system is not frozen, for that would write everything out first.
+//! What the servers have written and not synced is in the kernel's memory, above the inner image; what the inner image
+//! has is what a disk would have. To copy it as it is at one moment, the outer file system is frozen: writes to the
+//! inner image wait, while it is read. The inner file system is not frozen, for that would write everything out first.
 //!
-//! The images are in memory, so that a sync takes no longer than on a good disk, whatever else the machine does.
-//! All that the file system has sent to the disk counts as stored, so that a disk that loses its own cache is not shown.
+//! The images are in memory, so that a sync takes no longer than on a good disk, whatever else the machine does. All
+//! that the file system has sent to the disk counts as stored, so that a disk that loses its own cache is not shown.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

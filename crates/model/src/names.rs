@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use unicode_ident::is_xid_start;
 
-/// Words that no field can be called as they are; `r#` mends all but the first few.
+/// Reserved words, which can't be names of fields; `r#` makes all but the first few usable.
 const KEYWORDS: &[&str] = &[
     "abstract", "as", "async", "await", "become", "box", "break", "const", "continue", "do", "dyn", "else",
     "enum", "extern", "false", "final", "fn", "for", "gen", "if", "impl", "in", "let", "loop", "macro",

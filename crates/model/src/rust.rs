@@ -15,8 +15,8 @@ where
 ";
 
 impl Model {
-    /// The types as Rust source, with serde's traits; with `gob`, also with those of the crate gobwire, for programs that
-    /// read the table's rows.
+    /// The types as Rust source, with serde's traits; with `gob`, also with those of the crate gobwire, for programs
+    /// that read the table's rows.
     pub fn rust(&self, gob: bool) -> String {
         let with = if gob {
             "serde (feature derive) and gobwire (feature derive)"

@@ -28,9 +28,9 @@ impl Model {
         self.schema(Form::Model)
     }
 
-    /// JSON Schema of a document whose row is the document itself: what is there fits the model, `null` fits any member,
-    /// and no member is certain. Names count in any case, as Go has it, so that even a required member may be there
-    /// under a name that the schema does not know.
+    /// JSON Schema of a document whose row is the document itself: what is there fits the model, `null` fits any
+    /// member, and no member is certain. Names count in any case, as Go has it, so that even a required member may be
+    /// there under a name that the schema does not know.
     pub fn document_schema(&self) -> String {
         self.schema(Form::Document)
     }

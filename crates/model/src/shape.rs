@@ -1,7 +1,7 @@
 //! The shape of documents: what members they have, what Go calls them, and of what kind they are.
 //!
-//! The crate `order` converts documents and rows by it. A shape is made once, at the start, and stays for as long as the
-//! process runs, so that everything refers to it without counting.
+//! The crate `order` converts documents and rows by it. A shape is made once, at the start, and stays for as long as
+//! the process runs, so that everything refers to it without counting.
 
 /// One JSON object of the model, and the Go struct that it is in a row.
 #[derive(Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! Rows whose values can't be kept as they are, for they hold interface values: to JSON, by `gobwire`.
 //!
-//! Only the bytes of an interface value say where it ends, and they may define types. A model has no such member, so it is
-//! skipped; the rest becomes JSON.
+//! Only the bytes of an interface value say where it ends, and they may define types. A model has no such member, so it
+//! is skipped; the rest becomes JSON.
 
 use gobwire::{
     Decode, Describer, Error, GobType, Result, StreamDecoder, TypeTable, ValueDecoder, WireType, ids,

@@ -48,8 +48,8 @@ impl std::fmt::Debug for Order {
 /// An order as memory holds it, in the form that its row has: its key, and its document or its gob value without
 /// descriptors and without the key, in one piece that is shared and not copied.
 ///
-/// Compared with ready-made JSON, a gob value takes less than half the bytes and needs no conversion at the start; a read costs
-/// about a microsecond more.
+/// Compared with ready-made JSON, a gob value takes less than half the bytes and needs no conversion at the start; a
+/// read costs about a microsecond more.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Body(Arc<[u8]>);
 

@@ -36,8 +36,8 @@ pub enum SearchKind {
     Any,
 }
 
-/// The paths of members by which documents can be found: strings, numbers and booleans, and those in arrays. A dot divides
-/// names; one that belongs to a name is written `\.`.
+/// The paths of members by which documents can be found: strings, numbers and booleans, and those in arrays. A dot
+/// divides names; one that belongs to a name is written `\.`.
 ///
 /// # Errors
 /// A name that the model lacks, or a member that is an object.
@@ -99,7 +99,8 @@ impl SearchPath {
         self.kind
     }
 
-    /// Whether it leads through an array, or may in documents of any form, so that a document may have any number of values.
+    /// Whether it leads through an array, or may in documents of any form, so that a document may have any number of
+    /// values.
     pub fn is_many(&self) -> bool {
         self.arrays > 0 || self.kind == SearchKind::Any
     }
@@ -349,7 +350,8 @@ fn number(text: &str) -> Option<Decimal> {
 }
 
 impl Decimal {
-    /// As a whole number is written; `None`: it has a fraction. One that no document can have stays as it was asked for.
+    /// As a whole number is written; `None`: it has a fraction. One that no document can have stays as it was asked
+    /// for.
     fn whole(&self, asked: &str) -> Option<String> {
         if self.digits.is_empty() {
             return Some("0".into());

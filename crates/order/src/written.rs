@@ -42,8 +42,8 @@ pub(crate) fn read_descriptors(
     }
 }
 
-/// The shape that a row was written by. Rows know members by their Go names alone, so that these stand for those of JSON
-/// too; what no model can have is left out. It stays for as long as the process runs.
+/// The shape that a row was written by. Rows know members by their Go names alone, so that these stand for those of
+/// JSON too; what no model can have is left out. It stays for as long as the process runs.
 ///
 /// # Errors
 /// A row that is not gob, or whose types contain themselves.

@@ -38,7 +38,7 @@ impl FillProgress {
         self.refill_requested.notify_one();
     }
 
-    /// Whether all of the table is in memory that was in it when it was last told to be read.
+    /// Whether the last fill that was requested has completed.
     pub(crate) fn is_whole(&self) -> bool {
         self.answered.load(Ordering::Acquire) >= self.asked.load(Ordering::Acquire)
     }

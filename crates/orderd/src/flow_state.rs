@@ -88,8 +88,8 @@ pub(crate) enum RunProblem {
     Purged,
 }
 
-/// Messages that this process has read, and that a stream which went back to an earlier state does not have any more: those
-/// after `kept`, up to `read`.
+/// Messages that this process has read, and that a stream which went back to an earlier state does not have any more:
+/// those after `kept`, up to `read`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct VanishedRange {
     pub(crate) kept: u64,

@@ -49,8 +49,8 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::SignalKind;
 use tokio_util::sync::CancellationToken;
 
-/// Listens for HTTP with the longest queue of connections that the kernel allows (`net.core.somaxconn`): where it is full,
-/// the kernel drops a client's first packet, which comes again only a second later.
+/// Listens for HTTP with the longest queue of connections that the kernel allows (`net.core.somaxconn`): where it is
+/// full, the kernel drops a client's first packet, which comes again only a second later.
 ///
 /// # Errors
 /// An address that can't be listened on.
@@ -77,7 +77,8 @@ pub async fn run(
     let depths = Arc::new(pipeline::ChannelDepths::default());
     let mut stages = pipeline::start(&parts, parser, &depths);
     let http = http::HttpThreads::serve(listener, &parts, depths)?;
-    // Without HTTP the service is useless, so its end is the service's. It ends soon after the stop, and is not aborted before.
+    // Without HTTP the service is useless, so its end is the service's. It ends soon after the stop, and is not aborted
+    // before.
     stages.spawn("http", Box::pin(http.finish()), CancellationToken::new());
     let progress = parts.progress.clone();
     let refill = shutdown::on_signal(SignalKind::user_defined1(), parts.stop.clone(), move || {

@@ -1,5 +1,5 @@
-//! How much memory the process has and may have, as Linux reports it; 0 where it does not. Warns before the kernel kills the
-//! process.
+//! How much memory the process has and may have, as Linux reports it; 0 where it does not. Warns before the kernel
+//! kills the process.
 
 use std::fs;
 use std::path::Path;
@@ -148,8 +148,8 @@ impl GroupFiles {
 /// What the process needs beside its orders.
 const RESERVED_BYTES: u64 = 200 << 20;
 
-/// Little of the memory is left that the process may have, and much of it is the process's own. `was_near`: so it was when
-/// looked at last; the warning then stays until there is clearly more.
+/// Little of the memory is left that the process may have, and much of it is the process's own. `was_near`: so it was
+/// when looked at last; the warning then stays until there is clearly more.
 fn of_memory(usage: Usage, resident: u64, cache_max_bytes: Option<u64>, was_near: bool) -> Option<Warning> {
     let Usage { bounded, used, limit } = usage;
     let least = if was_near { limit / 5 } else { limit / 10 };

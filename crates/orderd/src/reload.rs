@@ -57,7 +57,8 @@ pub(crate) async fn run(
     }
 }
 
-/// Whether a changed DATABASE_URL leads to a database that is not used. Tried here, for the open connections stay where they are.
+/// Whether a changed DATABASE_URL leads to a database that is not used. Tried here, for the open connections stay where
+/// they are.
 async fn elsewhere(settings: &Settings) -> Vec<Warning> {
     let postgres = &settings.postgres;
     if !postgres.identity.is_elsewhere(&postgres.target.current().place) {

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-/// The commit, where who built it has said so by ORDERD_REVISION, as `cargo xtask dist` does.
+/// The commit, if ORDERD_REVISION named it at the build, as `cargo xtask dist` does.
 pub const REVISION: Option<&str> = option_env!("ORDERD_REVISION");
 
 /// What `--version` says: `0.1.0 (773bf4e1a2b3)`.

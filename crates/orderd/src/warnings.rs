@@ -1,7 +1,7 @@
 //! Rules for warnings: when a stream, an account, a consumer or the clock will stop or endanger the intake.
 //!
-//! One set of rules for both who ask: `/readyz`, which looks every few seconds, and `orderd check --settings`. Pure: from
-//! what NATS answers to findings.
+//! `/readyz`, which checks every few seconds, and `orderd check --settings` share these rules. Pure functions: from the
+//! answers of NATS to findings.
 
 use std::time::Duration;
 
@@ -144,7 +144,8 @@ pub(crate) fn of_kept(account: &AccountInfo, replicas: usize, keep: Duration) ->
     finding.map(|finding| Warning::new(WarningKind::KeptShorter, "account", finding))
 }
 
-/// Messages that the stream lost before they were taken in. `positions` is the quoted name of the table that counts them.
+/// Messages that the stream lost before they were taken in. `positions` is the quoted name of the table that counts
+/// them.
 pub(crate) fn of_messages_lost(stream: &str, lost: u64, positions: &str) -> Option<Warning> {
     let finding = (lost > 0).then(|| {
         Finding::warning(

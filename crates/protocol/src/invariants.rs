@@ -18,7 +18,8 @@ pub enum Invariant {
     NobodyChoosesAKey,
     /// Always: what no process and no PostgreSQL refuses is not a dead letter.
     OnlyRefusedOrdersAreDeadLetters,
-    /// Always: the position passes only committed rows, stored dead letters, empty messages, spent replays, erased keys.
+    /// Always: the position passes only committed rows, stored dead letters, empty messages, spent replays, erased
+    /// keys.
     PositionPassesOnlySettled,
     /// Always: `/order/{id}` does not answer 404 for an order that is in the table, or that will be.
     NotFoundIsTrue,

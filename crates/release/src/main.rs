@@ -1,7 +1,7 @@
 //! What a release consists of, and what is checked before one: `cargo xtask dist`, `image`, `chart` and `advisories`.
 //!
-//! Apart from `xtask`, because what these commands need would keep `cargo xtask up` waiting. Exit codes: 0 done, 1 failed
-//! at run time, 2 wrong usage.
+//! Apart from `xtask`, because what these commands need would keep `cargo xtask up` waiting. Exit codes: 0 done, 1
+//! failed at run time, 2 wrong usage.
 
 mod advisories;
 mod chart;

@@ -173,7 +173,7 @@ mod tests {
     }
 
     /// `<!-- cargo xtask scaling ARGS -->`, an empty line, and the table, up to the next empty line. UPDATE=1 writes
-    /// them anew.
+    /// them again.
     #[test]
     fn the_documents_tables_are_the_models() {
         let file = devstack::tools::workspace().join("docs/SCALING.md");

@@ -233,8 +233,8 @@ impl Postgres {
         wait_for(STOP_LIMIT, || !backends.iter().any(|backend| backend.is_alive()));
     }
 
-    /// Ends it as [`Postgres::kill`] does, before its data go too: its shared memory is given back, which its next start
-    /// would do if it knew of it.
+    /// Ends it as [`Postgres::kill`] does, before its data go too: its shared memory is given back, which its next
+    /// start would do if it knew of it.
     pub fn lose_power(&mut self) {
         self.kill();
         cluster::release_memory(&self.home);

@@ -1,4 +1,5 @@
-//! What the Helm chart is tried with: Helm, built by Go, and schemas of Kubernetes and of the Prometheus operator, from PyPI.
+//! What the Helm chart is tried with: Helm, built by Go, and schemas of Kubernetes and of the Prometheus operator, from
+//! PyPI.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};

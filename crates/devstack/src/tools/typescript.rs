@@ -1,5 +1,5 @@
-//! The compiler of TypeScript, which checks the types that `orderd model typescript` prints: a fixed version from npm, in
-//! this workspace.
+//! The compiler of TypeScript, which checks the types that `orderd model typescript` prints: a fixed version from npm,
+//! in this workspace.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};

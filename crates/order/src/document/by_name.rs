@@ -13,8 +13,8 @@ use crate::RowError;
 /// goes as deep as a document does.
 const MAX_NESTED_ARRAYS: usize = 4;
 
-/// The values at a path, through arrays those of each element; none where it leads to nothing, or to `null`. Of a name that is
-/// given more than once, the last value counts.
+/// The values at a path, through arrays those of each element; none where it leads to nothing, or to `null`. Of a name
+/// that is given more than once, the last value counts.
 pub(crate) fn values<'t>(text: &'t str, names: &[String]) -> Result<Vec<&'t str>, RowError> {
     let mut found = Vec::new();
     let value = Scanner::new(text).value().ok_or(MALFORMED)?;
@@ -69,8 +69,8 @@ pub(crate) fn texts(text: &str, names: &[String], each: &mut dyn FnMut(&[u8])) -
     Ok(())
 }
 
-/// What is found by its value, where no model says what it is: text that is a number is the same as that number, however it
-/// is written.
+/// What is found by its value, where no model says what it is: text that is a number is the same as that number,
+/// however it is written.
 pub(crate) fn by_value(text: &str) -> Cow<'_, str> {
     let begins_as_number = text.starts_with(|first: char| first == '-' || first.is_ascii_digit());
     if !begins_as_number || serde_json::from_str::<IgnoredAny>(text).is_err() || text.trim_ascii() != text {

@@ -1,11 +1,11 @@
 //! The one form in which a document of a `jsonb` is kept and served: what PostgreSQL prints for it, without the blanks.
 //!
-//! Members stand in PostgreSQL's order, by the length of their names and then by their bytes; numbers as `numeric` prints
-//! them; strings escape only what they must. Members that the model knows have the model's spelling. Of a member that is
-//! given more than once the last value counts, objects and arrays of the model are merged, as with Go.
+//! Members stand in PostgreSQL's order, by the length of their names and then by their bytes; numbers as `numeric`
+//! prints them; strings escape only what they must. Members that the model knows have the model's spelling. Of a member
+//! that is given more than once the last value counts, objects and arrays of the model are merged, as with Go.
 //!
-//! A document becomes a flat tree: the children of each object and array stand side by side in one list. So nothing here
-//! recurses with the depth of what a publisher sends.
+//! A document becomes a flat tree: the children of each object and array stand side by side in one list. So nothing
+//! here recurses with the depth of what a publisher sends.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;

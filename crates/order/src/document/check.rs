@@ -12,9 +12,9 @@ use crate::member_name;
 const SURELY_FITS: usize = 18;
 const SURELY_FINITE: usize = 300;
 
-/// Checks the types of the members that the model knows, wherever they are; `null` fits any. Calls `member` with the index
-/// of each member of the root that has a value, and where that starts: of one that is given more than once, the last call
-/// counts.
+/// Checks the types of the members that the model knows, wherever they are; `null` fits any. Calls `member` with the
+/// index of each member of the root that has a value, and where that starts: of one that is given more than once, the
+/// last call counts.
 pub(crate) fn check(
     text: &str,
     shape: &Struct,

@@ -6,8 +6,8 @@
 //! jsonb   payload ── canonical ── canonical text ── jsonb ── its text ── unspaced ── canonical text
 //! ```
 //!
-//! The canonical form is what PostgreSQL prints for a `jsonb`, without its blanks. So intake and fill arrive at the same
-//! bytes, and the fill, which reads millions of rows, only removes the blanks.
+//! The canonical form is what PostgreSQL prints for a `jsonb`, without its blanks. So intake and fill arrive at the
+//! same bytes, and the fill, which reads millions of rows, only removes the blanks.
 //!
 //! The model only checks a document: a member of another type is refused at the intake, and makes a row undecodable.
 

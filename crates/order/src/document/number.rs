@@ -1,5 +1,5 @@
-//! Numbers as PostgreSQL's `numeric` prints them: without an exponent, with as many digits after the decimal point as were
-//! given, and no zero with a sign.
+//! Numbers as PostgreSQL's `numeric` prints them: without an exponent, with as many digits after the decimal point as
+//! were given, and no zero with a sign.
 
 use std::borrow::Cow;
 

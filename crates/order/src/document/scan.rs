@@ -137,7 +137,8 @@ impl<'t> Scanner<'t> {
     }
 }
 
-/// Where the next quote or backslash is. Most strings are short, and a function for texts of any length costs more than they do.
+/// Where the next quote or backslash is. Most strings are short, and a function for texts of any length costs more than
+/// they do.
 #[inline]
 fn quote_or_backslash(text: &[u8]) -> Option<usize> {
     let (blocks, rest) = text.as_chunks::<16>();

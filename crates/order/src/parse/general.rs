@@ -192,7 +192,8 @@ impl Visitor<'_> for Name<'_> {
     }
 }
 
-/// Reads a value of a known kind and appends it to `state.out`. The result is whether there was a value; `null` is none.
+/// Reads a value of a known kind and appends it to `state.out`. The result is whether there was a value; `null` is
+/// none.
 pub(crate) struct Value<'s> {
     pub(crate) state: &'s mut State,
     pub(crate) kind: &'s Kind,

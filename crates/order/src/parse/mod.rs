@@ -72,8 +72,8 @@ struct State {
     path: Vec<Step>,
     unknown: Unknown,
     reason: Option<Reason>,
-    /// Where the document starts in memory, and the offset of the wrong value, for errors whose place `serde_json` doesn't
-    /// report.
+    /// Where the document starts in memory, and the offset of the wrong value, for errors whose place `serde_json`
+    /// doesn't report.
     text_start: usize,
     wrong_at: Option<usize>,
     /// The first required member that is missing or empty.

@@ -27,8 +27,8 @@ pub struct EraseArgs {
     /// All documents with this value. The running service is asked which they are, so that MEMBER is one of its SEARCH.
     #[arg(long = "where", value_name = "MEMBER=VALUE")]
     pub criterion: Option<String>,
-    /// All documents whose rows are older than this, by the time in their ids against PostgreSQL's clock: 12h, 400d; 1h at
-    /// least.
+    /// All documents whose rows are older than this, by the time in their ids against PostgreSQL's clock: 12h, 400d; 1h
+    /// at least.
     #[arg(long, value_name = "TIME")]
     pub older_than: Option<String>,
     /// Say what would be erased, and change nothing.

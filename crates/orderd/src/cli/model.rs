@@ -12,12 +12,12 @@ use super::servers::PgArgs;
 pub struct OrderArgs {
     #[command(flatten)]
     pub(crate) model: ModelArgs,
-    /// Members that must be there and not empty, separated by commas; a document without one is a dead letter. none takes
-    /// all that decodes. By default order_uid, where the model has it.
+    /// Members that must be there and not empty, separated by commas; a document without one is a dead letter. none
+    /// takes all that decodes. By default order_uid, where the model has it.
     #[arg(long, env = "REQUIRE", value_name = "MEMBER,…")]
     pub require: Option<String>,
-    /// Members that the model lacks: ignore names each once in the log, refuse makes such a document a dead letter, to be
-    /// replayed when the model has them.
+    /// Members that the model lacks: ignore names each once in the log, refuse makes such a document a dead letter, to
+    /// be replayed when the model has them.
     #[arg(long, env = "UNKNOWN", default_value = "ignore", value_name = "ignore|refuse")]
     pub unknown: UnknownMembers,
 }

@@ -1,7 +1,7 @@
 //! Parses arguments and environment variables into [`Cli`].
 //!
-//! clap does most of it. Here is what holds for every setting: an empty variable counts as not set, and an error names
-//! the variable that it is about.
+//! clap does most of the work. This module adds two rules for every setting: an empty variable counts as not set, and
+//! an error names its variable.
 
 use std::borrow::Cow;
 use std::env;
@@ -82,7 +82,7 @@ fn refuse_empty(command: &mut Command, matches: &ArgMatches) -> Result<(), Error
     Err(command.error(ErrorKind::InvalidValue, said))
 }
 
-/// clap's error in the words of who set a variable, and without the variables in the line of usage.
+/// clap's error, naming the variable that was set, and without the variables in the usage line.
 fn explained(mut error: Error, command: &Command, args: &[OsString]) -> CommandLineError {
     let mut command = subcommand(command, args);
     match error.kind() {

@@ -26,8 +26,8 @@ pub struct PublishArgs {
     /// How many to send in a second; 0 is as fast as possible.
     #[arg(long, default_value_t = 0.0, value_name = "R")]
     pub rate: f64,
-    /// Send these JSON documents, byte for byte: one a line, or each over many lines. - reads stdin. Of a file that is not
-    /// JSON throughout, nothing is sent; of stdin, what stands before the error.
+    /// Send these JSON documents, byte for byte: one a line, or each over many lines. - reads stdin. Of a file that is
+    /// not JSON throughout, nothing is sent; of stdin, what stands before the error.
     #[arg(long, value_name = "FILE|-")]
     pub from: Option<PathBuf>,
     /// Send to this subject of the topic; needed where PUB_TOPIC has wildcards.

@@ -11,8 +11,9 @@ use super::servers::{HttpArgs, NatsArgs, PgArgs};
 /// How long orders are kept.
 #[derive(Args, Debug, Clone)]
 pub struct KeepArgs {
-    /// Documents older than this leave table, memory, dead letters and the stream that orderd made: 12h, 30d, 52w; 1h at
-    /// least. The time in their ids counts, by PostgreSQL's clock; documents whose ids have no time stay. By default all stay.
+    /// Documents older than this leave table, memory, dead letters and the stream that orderd made: 12h, 30d, 52w; 1h
+    /// at least. The time in their ids counts, by PostgreSQL's clock; documents whose ids have no time stay. By default
+    /// all stay.
     #[arg(long, env = "KEEP", value_name = "TIME")]
     pub keep: Option<String>,
 }
@@ -107,8 +108,9 @@ pub struct ServeArgs {
     pub http_tls_key: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) orders: OrderArgs,
-    /// Members by which /order and /orders find, separated by commas; none for none. Nested ones by path: delivery.email,
-    /// items.nm_id (any element); \. is a dot within a name. By default those of order_uid and track_number that the model has.
+    /// Members by which /order and /orders find, separated by commas; none for none. Nested ones by path:
+    /// delivery.email, items.nm_id (any element); \. is a dot within a name. By default those of order_uid and
+    /// track_number that the model has.
     #[arg(long, env = "SEARCH", value_name = "MEMBER,…")]
     pub search: Option<String>,
     /// How much memory documents may take, in bytes or as 512MiB, 4GiB; no limit by default. A document that does not
@@ -122,8 +124,8 @@ pub struct ServeArgs {
     /// before the service stops: 5s, 1m, 0 for no time.
     #[arg(long, env = "SHUTDOWN_DELAY", default_value = "0", value_name = "TIME")]
     pub shutdown_delay: String,
-    /// What is logged: error, warn, info, debug, trace, off, or a filter such as info,orderd=debug. Of libraries, nothing
-    /// below info.
+    /// What is logged: error, warn, info, debug, trace, off, or a filter such as info,orderd=debug. Of libraries,
+    /// nothing below info.
     #[arg(long, env = "LOG", default_value = "info", value_name = "LEVEL")]
     pub log: String,
     /// Form of the log on stderr.

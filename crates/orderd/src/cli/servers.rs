@@ -47,7 +47,8 @@ pub struct NatsArgs {
     /// Stream that is made where no stream takes the subject, or the one to take from that has it from others.
     #[arg(long, env = "NATS_STREAM", default_value = "ORDERS", value_name = "NAME")]
     pub nats_stream: String,
-    /// Stream of dead letters, made where it is missing; by default the name of the stream that is taken from, and _DEAD.
+    /// Stream of dead letters, made where it is missing; by default the name of the stream that is taken from, and
+    /// _DEAD.
     #[arg(long, env = "NATS_DEAD_STREAM", value_name = "NAME")]
     pub nats_dead_stream: Option<String>,
     /// On how many servers of a cluster each stream is kept that is made: 1 to 5.

@@ -13,7 +13,8 @@ pub(crate) struct PositionKey {
     pub(crate) topic: String,
 }
 
-/// What identifies the database in use, as far as it is known. The settings share it, because every connection is made from them.
+/// What identifies the database in use, as far as it is known. The settings share it, because every connection is made
+/// from them.
 #[derive(Debug, Default)]
 pub(crate) struct DatabaseIdentity(Mutex<KnownDatabase>);
 
@@ -40,8 +41,8 @@ impl DatabaseIdentity {
         self.known().place.as_deref().is_some_and(|known| known != place)
     }
 
-    /// The row that another place than the one in use must have; `None` where any place will do, because nothing was found
-    /// anywhere yet, or this is the place in use.
+    /// The row that another place than the one in use must have; `None` where any place will do, because nothing was
+    /// found anywhere yet, or this is the place in use.
     pub(crate) fn expected_at(&self, place: &str) -> Option<(PositionKey, i64)> {
         let known = self.known();
         let is_other = known.place.as_deref().is_some_and(|known| known != place);

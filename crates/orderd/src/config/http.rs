@@ -8,7 +8,7 @@ use axum::http::{HeaderValue, Uri};
 use super::{ConfigError, Right, Tokens, host, list, tokens, wrong};
 use crate::cli::HttpArgs;
 
-/// Where HTTP listens and who may ask.
+/// Settings of HTTP.
 #[derive(Debug, Clone)]
 pub struct Http {
     /// Address to listen on.

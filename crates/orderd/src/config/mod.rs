@@ -57,7 +57,7 @@ pub struct Settings {
     pub postgres: Postgres,
     /// Where orders are served.
     pub http: Http,
-    /// With what HTTP shows who it is; `None`: it speaks no TLS.
+    /// The server certificate of HTTP; `None`: HTTP without TLS.
     pub identity: Option<Identity>,
     /// The subjects, with wildcards, on which receipts may be asked for.
     pub receipt_subjects: Vec<String>,

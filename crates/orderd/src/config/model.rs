@@ -117,7 +117,8 @@ pub(crate) fn search(
     Ok((members, paths))
 }
 
-/// Names of members; what is to be empty is written `none`. Where nothing is given, those of `usual` that the model has.
+/// Names of members; what is to be empty is written `none`. Where nothing is given, those of `usual` that the model
+/// has.
 fn members(
     setting: &'static str,
     given: Option<&str>,

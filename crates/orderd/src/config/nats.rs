@@ -181,7 +181,7 @@ impl Nats {
         }
     }
 
-    /// Other servers, to which we are nobody but what their address says.
+    /// Other servers; the login to them comes from their address alone.
     #[cfg(feature = "drain-stan")]
     pub(crate) fn at(
         &self,

@@ -10,7 +10,7 @@ use crate::config::{Address, Reload, Reloaded, Secret};
 /// The login in the addresses of the servers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum UrlLogin {
-    /// Nobody.
+    /// No login.
     Anonymous,
     /// A user and a password.
     User(String, Secret<String>),

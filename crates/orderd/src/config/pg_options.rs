@@ -119,7 +119,8 @@ const REFUSED: [&str; 15] = [
     "authtype",
 ];
 
-/// Takes from the environment what the string does not have; an option that it has empty stays empty. `whole`: also where the server is.
+/// Takes from the environment what the string does not have; an option that it has empty stays empty. `whole`: also
+/// where the server is.
 pub(super) fn from_environment(given: &mut Conninfo, whole: bool) {
     for (option, variable) in VARIABLES {
         if (whole || !ADDRESS.contains(&option))
@@ -237,7 +238,8 @@ pub(super) fn tls(given: &Conninfo, files: &mut Files) -> Result<ClientTls, Opti
             "verify-ca needs sslrootcert=FILE: anybody can have a certificate of a public authority",
         ));
     }
-    // Each by default libpq's file for the user. A certificate that is named must be there; the usual one may be missing.
+    // Each by default libpq's file for the user. A certificate that is named must be there; the usual one may be
+    // missing.
     let certificate = match given.get("sslcert") {
         Some(file) => Some(file.into()),
         None => in_home("postgresql.crt").filter(|file| files.is_file(file)),

@@ -43,7 +43,7 @@ pub(crate) struct Target {
     pub(crate) preferred: AtomicUsize,
     /// Whether what stands before the servers was found usable.
     pub(crate) pooler_checked: AtomicBool,
-    /// How sure to be of whom one speaks to.
+    /// How the server's certificate is verified.
     pub(crate) mode: tls::TlsMode,
     /// What makes TLS of a connection.
     pub(crate) connector: Reloaded<MakeRustlsConnect>,
@@ -189,7 +189,7 @@ impl Target {
         })
     }
 
-    /// How to connect to one of the servers, with its password as it is now.
+    /// How to connect to one of the servers, with its current password.
     pub(crate) fn server(&self, place: usize) -> Config {
         let mut config = self.servers.0[place].clone();
         if let Some(Some(password)) = self.passwords.fresh().0.get(place) {

@@ -103,7 +103,7 @@ impl KeyType for Length {
     }
 }
 
-/// Bytes that follow from a token and tell nothing of it (HKDF, RFC 5869).
+/// Bytes that are derived from a token and do not reveal it (HKDF, RFC 5869).
 fn derived<const BYTES: usize>(token: &str, purpose: &[u8]) -> [u8; BYTES] {
     let mut bytes = [0; BYTES];
     let extracted: hkdf::Prk = Salt::new(HKDF_SHA256, HKDF_SALT).extract(token.as_bytes());

@@ -22,8 +22,8 @@ pub(crate) async fn keys(store: &DeadLetterStore) -> anyhow::Result<Vec<String>>
     Ok(stored.iter().filter_map(|subject| Some(subjects.key(subject)?.to_owned())).collect())
 }
 
-/// All dead letters, in the order of their messages in the stream of orders. Several are stored at once, so their numbers may
-/// be in another order.
+/// All dead letters, in the order of their messages in the stream of orders. Several are stored at once, so their
+/// numbers may be in another order.
 pub(crate) async fn all(store: &DeadLetterStore) -> anyhow::Result<Vec<DeadLetter>> {
     let keys = keys(store).await?;
     let asked = stream::iter(&keys).map(|key| store.find(key)).buffer_unordered(REQUESTS_IN_FLIGHT);

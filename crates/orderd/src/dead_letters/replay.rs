@@ -78,10 +78,10 @@ impl From<Receipt> for Outcome {
     }
 }
 
-/// Sends each with its key, or `document` in place of its payload, and waits for what becomes of it, as long as something
-/// happens every `wait`. The service takes it in as the order of that key and removes the dead letter; doing it twice, or
-/// being killed in between, makes no second order. One that can't be sent holds up no others. `here` has the receipts
-/// that this process sends itself; `each` is called whenever an outcome is known.
+/// Sends each with its key, or `document` in place of its payload, and waits for what becomes of it, as long as
+/// something happens every `wait`. The service takes it in as the order of that key and removes the dead letter; doing
+/// it twice, or being killed in between, makes no second order. One that can't be sent holds up no others. `here` has
+/// the receipts that this process sends itself; `each` is called whenever an outcome is known.
 ///
 /// # Errors
 /// NATS can't be asked.
@@ -172,7 +172,7 @@ impl Inbox {
     ) -> anyhow::Result<Self> {
         let prefix = store.client.new_inbox();
         let receipts = store.client.subscribe(format!("{prefix}.*")).await?;
-        // Else a receipt might be sent before the server knows who listens.
+        // Otherwise a receipt might be sent before the server knows of the subscription.
         store.client.flush().await?;
         Ok(Self { prefix, receipts, here })
     }

@@ -1,7 +1,7 @@
 //! The dead letters of this installation in their stream: published, looked up and deleted.
 //!
-//! A dead letter is stored once, however often its message is read: its subject holds the key of its message, and the server
-//! stores it only while that subject is empty.
+//! A dead letter is stored once, however often its message is read: its subject holds the key of its message, and the
+//! server stores it only while that subject is empty.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -35,8 +35,8 @@ const PUBLISH_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time limit for the stream's information: a cluster that has no leader yet never answers.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Time limit for a dead letter that the intake stores: the position waits for it, and a stream whose leader has just ended
-/// does not answer what it was sent.
+/// Time limit for a dead letter that the intake stores: the position waits for it, and a stream whose leader has just
+/// ended does not answer what it was sent.
 const STORE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How many notes are deleted at once.
@@ -61,8 +61,8 @@ pub(crate) struct DeadLetterStore {
     known: Mutex<Option<KnownStream>>,
     /// Whether dead letters of an earlier version were looked for.
     looked_for_earlier: AtomicBool,
-    /// When the stream was created, in microseconds since 1970; `None` while that is not known. If the time changes, the
-    /// stream was recreated and dead letters were lost.
+    /// When the stream was created, in microseconds since 1970; `None` while that is not known. If the time changes,
+    /// the stream was recreated and dead letters were lost.
     pub(crate) created: watch::Sender<Option<i64>>,
 }
 
@@ -217,8 +217,8 @@ impl DeadLetterStore {
         }
     }
 
-    /// Notes that the order with that key is erased, for a table that goes back. Makes the stream where it is missing. A
-    /// stream that is full holds up no erasure: the next start notes what only the table knows.
+    /// Notes that the order with that key is erased, for a table that goes back. Makes the stream where it is missing.
+    /// A stream that is full holds up no erasure: the next start notes what only the table knows.
     ///
     /// # Errors
     /// The server does not answer.
@@ -293,7 +293,8 @@ impl DeadLetterStore {
         found(self.stream(subjects).await?.get_last_raw_message_by_subject(subject).await)
     }
 
-    /// What becomes of the message at `sequence`, whose header names the dead letter with that key. Waits as long as the server can't be asked.
+    /// What becomes of the message at `sequence`, whose header names the dead letter with that key. Waits as long as
+    /// the server can't be asked.
     pub(crate) async fn replay(&self, key: &str, sequence: u64) -> Replay {
         let mut backoff = Backoff::default();
         loop {
@@ -330,8 +331,8 @@ impl DeadLetterStore {
         Ok(note.and_then(|note| note.headers.get(header::TAKEN_IN_BY)?.as_str().parse().ok()))
     }
 
-    /// Notes which message becomes the order of a dead letter, before it does: of several with that key, a table that goes
-    /// back takes the same one again. Waits as long as the server can't be reached.
+    /// Notes which message becomes the order of a dead letter, before it does: of several with that key, a table that
+    /// goes back takes the same one again. Waits as long as the server can't be reached.
     pub(crate) async fn note_taken_in(&self, key: &str, sequence: u64) {
         let mut backoff = Backoff::default();
         while let Err(error) = self.put_taken_in(key, sequence).await {
@@ -366,8 +367,8 @@ impl DeadLetterStore {
         Ok(())
     }
 
-    /// The order of a dead letter is in the table, by the message at `sequence`: the dead letter goes. Waits as long as the
-    /// server can't be reached.
+    /// The order of a dead letter is in the table, by the message at `sequence`: the dead letter goes. Waits as long as
+    /// the server can't be reached.
     pub(crate) async fn take_in(&self, key: &str, sequence: u64) {
         let mut backoff = Backoff::default();
         while let Err(error) = self.replace_by_note(key, sequence).await {
@@ -436,8 +437,8 @@ impl DeadLetterStore {
         Ok(was_there)
     }
 
-    /// Deletes the notes of dead letters whose messages lie below `first`: these messages have left the stream and can't be
-    /// read again. At most [`MAX_NOTES_PER_REQUEST`] in one call.
+    /// Deletes the notes of dead letters whose messages lie below `first`: these messages have left the stream and
+    /// can't be read again. At most [`MAX_NOTES_PER_REQUEST`] in one call.
     ///
     /// # Errors
     /// The server can't be asked, or refuses.

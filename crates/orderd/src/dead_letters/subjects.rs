@@ -20,8 +20,8 @@ const DROPPED: &str = "dropped";
 /// The last token of the subject of a note: an order is erased.
 const ERASED: &str = "erased";
 
-/// Where the dead letters of one installation are: `dead.{stream}.{topic}.{key}`, so that each installation has its own,
-/// whichever others use the server or the same stream of dead letters.
+/// Where the dead letters of one installation are: `dead.{stream}.{topic}.{key}`, so that each installation has its
+/// own, whichever others use the server or the same stream of dead letters.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct DeadLetterSubjects {
     /// The stream of dead letters.

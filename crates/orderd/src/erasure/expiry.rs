@@ -1,8 +1,8 @@
 //! Beside the flow: removes orders that are older than `KEEP`, by the times in their keys and PostgreSQL's clock.
 //!
-//! Each process removes them from its own memory. The writer deletes their rows, their dead letters and, from a stream that
-//! orderd made, their messages. A bounded number goes at a time, so that neither the intake nor readers wait for it. No
-//! entry of them is kept: a table or a stream that goes back brings them back until the next round.
+//! Each process removes them from its own memory. The writer deletes their rows, their dead letters and, from a stream
+//! that orderd made, their messages. A bounded number goes at a time, so that neither the intake nor readers wait for
+//! it. No entry of them is kept: a table or a stream that goes back brings them back until the next round.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -136,8 +136,8 @@ impl Expiry {
         Ok(has_more)
     }
 
-    /// Purges what is old from a stream that orderd made: nothing that another durable consumer needs, and not the message at
-    /// the position, by which the stream is recognised.
+    /// Purges what is old from a stream that orderd made: nothing that another durable consumer needs, and not the
+    /// message at the position, by which the stream is recognised.
     async fn purge(&self, table: &TablePosition, cutoff: i128) -> anyhow::Result<()> {
         let context = self.settings.nats.jetstream(self.client.clone());
         let stream = streams::stream(&context, &self.settings.nats).await?;

@@ -198,8 +198,8 @@ impl ErasureSession {
         Ok(count)
     }
 
-    /// Erases from the table what NATS has noted and the table does not know: it was restored from before that. Gives back
-    /// how many orders.
+    /// Erases from the table what NATS has noted and the table does not know: it was restored from before that. Gives
+    /// back how many orders.
     ///
     /// Notes in NATS what only the table knows: the stream of the notes was lost. `is_there`: the table has a table of
     /// erased keys.

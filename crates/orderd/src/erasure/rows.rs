@@ -58,8 +58,8 @@ impl StoredRows {
         .await
     }
 
-    /// Keeps the key and deletes the row, both or neither, and makes the writer read the kept keys before its next batch.
-    /// Gives back how many rows there were.
+    /// Keeps the key and deletes the row, both or neither, and makes the writer read the kept keys before its next
+    /// batch. Gives back how many rows there were.
     pub(super) async fn erase(&mut self, id: &str) -> anyhow::Result<u64> {
         with_long_timeout(async {
             self.prepare().await?;
@@ -73,7 +73,7 @@ impl StoredRows {
                     );
                     self.keep_and_delete(id, false).await?
                 }
-                // The key was kept by nobody, and neither is there a row.
+                // There is neither an erased key nor a row.
                 Err(error) if postgres::is_no_text(&error) => Ok(0),
                 erased => erased,
             };

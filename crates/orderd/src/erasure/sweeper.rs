@@ -30,8 +30,8 @@ const FULL_SWEEPS: [u32; 2] = [REPEATED_SWEEPS - 3, 1];
 /// For this number of seconds after an order was erased, another process may still hold a copy.
 const RECENT_SECONDS: f64 = 60.0;
 
-/// For this number of seconds a start still looks for messages by which an order was sent again, of one that was erased while
-/// no service ran by a command that was killed.
+/// For this number of seconds a start still looks for messages by which an order was sent again, of one that was erased
+/// while no service ran by a command that was killed.
 const UNFINISHED_SECONDS: f64 = 86_400.0;
 
 /// The task that does so.

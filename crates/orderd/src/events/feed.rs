@@ -1,8 +1,8 @@
 //! cache -> readers of `/events`: orders as they arrive.
 //!
-//! An event's bytes are made once and kept in a ring; a reader is a position in the ring that is notified when there
-//! is more. Nobody waits for a reader: one whose place has left the ring is dropped. Above a hundred orders
-//! a second only some are shown, so that the cost has a bound whatever the rate and however many read.
+//! An event is serialized once and kept in a ring; a reader is a position in the ring, and is notified of new events.
+//! The feed never waits for a reader: a reader whose position has left the ring is disconnected. Above 100 orders a
+//! second, only a sample is shown, which bounds the cost for any rate and any number of readers.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -284,7 +284,7 @@ impl SampledReader {
         self.next += events.len() as u64;
         if ring.stats_made > self.stats_seen {
             self.stats_seen = ring.stats_made;
-            // So that one who loses the connection before any order has come can still go on from here.
+            // So that a reader that loses the connection before the first order can resume from here.
             let id = (!self.has_id).then(|| format!("id: {}\n", self.feed.id(self.next.wrapping_sub(1))));
             self.has_id = true;
             events.push(

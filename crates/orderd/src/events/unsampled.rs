@@ -1,8 +1,8 @@
 //! cache -> readers of `/events` with a filter or with documents: every order that matches, not a sample.
 //!
-//! Orders are kept as long as there is such a reader, and a minute longer, so that a reader can resume after a disconnect. Each reader
-//! looks at them by itself: hashes first, which nearly always tell. Nobody waits for a reader: one whose place has left
-//! the ring is dropped.
+//! Orders are kept as long as there is such a reader, and a minute longer, so that a reader can resume after a
+//! disconnect. Each reader filters them itself: hashes first, which nearly always decide. The feed never waits for a
+//! reader: a reader whose position has left the ring is disconnected.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -85,7 +85,7 @@ impl Unsampled {
         self.0.read().is_wanted()
     }
 
-    /// Keeps what has come in; forgets it where nobody asks any more.
+    /// Keeps orders that have arrived; drops all of them once there is no such reader any more.
     pub(crate) fn publish(&self, orders: &[(Body, ValueHashes)]) {
         if orders.is_empty() && self.0.read().needs_no_change() {
             return;

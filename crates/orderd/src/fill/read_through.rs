@@ -1,5 +1,5 @@
-//! Read-through: looks up in PostgreSQL what memory does not have, for many waiting readers in one query, one query at a
-//! time.
+//! Read-through: looks up in PostgreSQL what memory does not have, for many waiting readers in one query, one query at
+//! a time.
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;

@@ -93,7 +93,8 @@ impl Resolver {
             let found = timeout(QUERY_TIMEOUT, rows).await.map_err(|_| Abandoned::TimedOut)??;
             let rows = found.rows;
             entry_builder.set_format(found.format);
-            // The rows count only in the session that this process follows: otherwise the table may have gone back since.
+            // The rows count only in the session that this process follows: otherwise the table may have gone back
+            // since.
             if !self.flow_state.note_lookup(found.session, found.position.seq) {
                 return Ok(());
             }
@@ -119,8 +120,8 @@ impl Resolver {
         Ok(())
     }
 
-    /// Adds each new dead letter to the orders in doubt: any process may have stored it, and this one may have its order
-    /// in memory. For a new generation, starts over from the position at which that memory was filled.
+    /// Adds each new dead letter to the orders in doubt: any process may have stored it, and this one may have its
+    /// order in memory. For a new generation, starts over from the position at which that memory was filled.
     async fn watch_dead_letters(&self) {
         let mut runs = self.flow_state.run.subscribe();
         let mut backoff = Backoff::default();

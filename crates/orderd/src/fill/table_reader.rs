@@ -66,7 +66,7 @@ struct OpenTable {
 }
 
 impl TableReader {
-    /// Fills memory, and fills it again whenever told to, until told to stop.
+    /// Fills memory, and refills it on each request, until told to stop.
     pub(crate) async fn run(self, initmemchan: mpsc::Sender<Entries>) -> anyhow::Result<()> {
         let mut first = true;
         loop {
@@ -158,7 +158,7 @@ impl TableReader {
             );
         }
         if !self.progress.begun.load(Ordering::Acquire) {
-            // Whoever is away is not waited for; the table is then read once more.
+            // Does not wait for a server that is down; the table is then read again.
             drop(tokio::time::timeout(POSITION_TIMEOUT, self.progress.placed.notified()).await);
             self.progress.begun.store(true, Ordering::Release);
         }

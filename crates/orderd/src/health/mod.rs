@@ -93,7 +93,7 @@ pub(crate) struct Health {
     /// Which parts are up, for requests that ask by the thousands.
     up: [AtomicBool; 4],
     changed: watch::Sender<()>,
-    /// By who watches over them.
+    /// By the watcher that reports them.
     warnings: Mutex<BTreeMap<&'static str, Vec<Warning>>>,
     /// Whether most of the table can be decoded.
     model_fits: AtomicBool,

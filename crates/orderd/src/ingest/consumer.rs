@@ -131,9 +131,9 @@ impl OrderedConsumer {
         self.pending
     }
 
-    /// A message that was delivered and did not come here is lost on its way. Where others follow, a gap shows it; where
-    /// none does, the server's count, if it was there at the last look already. A consumer that somebody has paused
-    /// delivers nothing, and another one takes its place.
+    /// Checks that every delivery has arrived. A lost one shows as a gap once another delivery arrives; before that,
+    /// the server's count shows it, if it was already that high at the previous check. A paused consumer delivers
+    /// nothing and is replaced.
     ///
     /// # Errors
     /// A message is lost, the consumer is paused, or the server can't be asked.

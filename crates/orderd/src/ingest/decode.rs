@@ -63,7 +63,8 @@ impl Decode {
         self.parser.parse(&message.payload, message.key.as_str())
     }
 
-    /// The orders, and the messages that are refused. Only the refused ones are moved, because a message is large to copy.
+    /// The orders, and the messages that are refused. Only the refused ones are moved, because a message is large to
+    /// copy.
     fn parse(&mut self, messages: &mut Vec<Message>) -> (Vec<Order>, Vec<RefusedMessage>) {
         let mut orders = Vec::with_capacity(messages.len());
         let mut refusals = Vec::new();

@@ -1,7 +1,8 @@
 //! NATS -> natschan: the only consumer of the stream.
 //!
-//! It reads in runs, which `writer` starts. A run begins just after the table's position and reads by an ordered consumer, which
-//! is made again whenever it is lost. Each new consumer first makes sure that the stream is still the one that was read before.
+//! It reads in runs, which `writer` starts. A run begins just after the table's position and reads by an ordered
+//! consumer, which is made again whenever it is lost. Each new consumer first makes sure that the stream is still the
+//! one that was read before.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -149,8 +150,8 @@ impl Fetch {
         }
     }
 
-    /// Hands on the message after the last one as a dead letter, where no client can take it. A server that does not answer
-    /// shows nothing, and is not waited for.
+    /// Hands on the message after the last one as a dead letter, where no client can take it. A server that does not
+    /// answer shows nothing, and is not waited for.
     async fn pass_unreadable(
         &self,
         natschan: &mpsc::Sender<Messages>,
@@ -421,8 +422,8 @@ impl Fetch {
         }
     }
 
-    /// Notes what the stream has lost of what was read. It is asked only where a run has found that it went back, and where
-    /// an earlier run has read more than this one, which says nothing then.
+    /// Notes what the stream has lost of what was read. It is asked only where a run has found that it went back, and
+    /// where an earlier run has read more than this one, which says nothing then.
     async fn note_vanished(
         &self,
         stream: &Stream,

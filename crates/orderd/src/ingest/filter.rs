@@ -56,8 +56,8 @@ fn is_special(message: &Message) -> bool {
         || key_of_dead_letter(message.headers.as_ref()).is_some()
 }
 
-/// A key in the header counts only while a dead letter with that key is stored, so that nobody can choose one. Without it
-/// the message is passed over.
+/// A key in the header counts only while a dead letter with that key is stored, so that nobody can choose one. Without
+/// it the message is passed over.
 async fn with_key_of_its_dead_letter(
     message: Message,
     key: String,

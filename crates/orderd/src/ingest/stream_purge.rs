@@ -1,9 +1,9 @@
-//! Beside the flow: measures the table's lag behind the stream, warns of limits, and purges from the stream what the table
-//! has.
+//! Beside the flow: measures the table's lag behind the stream, warns of limits, and purges from the stream what the
+//! table has.
 //!
 //! Only a stream that orderd made is purged. A message is purged once its row has been flushed to disk, on the standbys
-//! too where they can be seen, and `STREAM_KEEP` has passed since: a table that loses its last rows gets them again from
-//! the stream.
+//! too where they can be seen, and `STREAM_KEEP` has passed since: a table that loses its last rows gets them again
+//! from the stream.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -20,8 +20,8 @@ pub(crate) fn note(action: &str, by: &str, touched: &[(&str, &str)]) {
     tracing::info!(target: TARGET, action, by, key = of("key"), outcome = of("outcome"));
 }
 
-/// Something that is being done to a key. It has its line also where it is cut off in the middle: by a time limit, an error, a
-/// client that leaves, or the end of the process's patience. Much of it may be done by then.
+/// Something that is being done to a key. It has its line also where it is cut off in the middle: by a time limit, an
+/// error, a client that leaves, or the end of the process's patience. Much of it may be done by then.
 pub(crate) struct Action<'d> {
     action: &'static str,
     by: &'d str,

@@ -1,5 +1,5 @@
-//! Writes log lines to stderr on a separate thread, so that a slow reader of stderr never blocks the service. Where stderr is a
-//! pipe that nobody reads, a pipe without a reader or a full disk, lines are lost and nothing else happens.
+//! Writes log lines to stderr on a separate thread, so that a slow reader of stderr never blocks the service. Where
+//! stderr is a pipe that nobody reads, a pipe without a reader or a full disk, lines are lost and nothing else happens.
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};

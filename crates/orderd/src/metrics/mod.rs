@@ -98,7 +98,8 @@ const BATCH: &[f64] =
     &[1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0, 10000.0];
 
 impl Metrics {
-    /// Shows what the position's row says, which is less than before only where the table went back or a person has set it.
+    /// Shows what the position's row says, which is less than before only where the table went back or a person has set
+    /// it.
     pub(crate) fn set_messages_lost(&self, lost: u64) {
         if lost < self.messages_lost.get() {
             self.messages_lost.reset();

@@ -6,7 +6,7 @@ use prometheus::{Counter, Gauge, IntGauge, Registry};
 
 use super::{gauges_of, register};
 
-/// Of this process, as Linux tells; what nobody tells stays 0.
+/// Of this process, from `/proc`; what the system does not report stays 0.
 pub(crate) struct ProcessMetrics {
     cpu: Counter,
     threads: IntGauge,

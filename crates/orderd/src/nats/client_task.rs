@@ -1,5 +1,5 @@
-//! Notices that the background tasks of the NATS client have ended. Without them each call fails forever, while the client
-//! still says that it is connected.
+//! Notices that the background tasks of the NATS client have ended. Without them each call fails forever, while the
+//! client still says that it is connected.
 
 use tokio_util::sync::{CancellationToken, DropGuard};
 

@@ -147,8 +147,8 @@ pub(crate) async fn connect_for_intake(
     Ok(options.connect(&settings.servers()[..]).await?)
 }
 
-/// Waits until the server can be reached, and checks that it can be used. `connection` completes when [`ConnectionEvent::Connected`]
-/// has been observed.
+/// Waits until the server can be reached, and checks that it can be used. `connection` completes when
+/// [`ConnectionEvent::Connected`] has been observed.
 ///
 /// # Errors
 /// A server that can't be used.
@@ -220,8 +220,8 @@ pub(crate) async fn connect_once_observed(
     Err(anyhow::anyhow!("can't connect to NATS at {}", failures.join("; at ")))
 }
 
-/// Gives a client the servers that are named now, where others were before. One that is connecting chooses among them by
-/// [`replacement`], and gets them when it has connected.
+/// Gives a client the servers that are named now, where others were before. One that is connecting chooses among them
+/// by [`replacement`], and gets them when it has connected.
 pub(crate) async fn follow_servers(client: &Client, settings: &Nats, known: &mut Vec<ServerAddr>) {
     let named = settings.servers();
     if named == *known || client.connection_state() != State::Connected {
@@ -278,8 +278,8 @@ fn options(
     Ok(options)
 }
 
-/// The server to try next if NATS_URL has changed while there is no connection. The client's pool can only be replaced over a
-/// connection; without one, a server that is chosen here is how the client learns of it.
+/// The server to try next if NATS_URL has changed while there is no connection. The client's pool can only be replaced
+/// over a connection; without one, a server that is chosen here is how the client learns of it.
 fn replacement(named: &[ServerAddr], pool: &[Server], round: usize) -> Option<ReconnectToServer> {
     let is_known = |server: &ServerAddr| pool.iter().any(|known| known.addr == *server);
     let has_others = pool.iter().any(|server| !server.is_discovered && !named.contains(&server.addr));
@@ -299,8 +299,8 @@ fn reconnect_delay(client: &str, attempts: usize) -> Duration {
     Backoff::after(attempts.saturating_sub(1)).min(MAX_RECONNECT_DELAY)
 }
 
-/// Panics in the task of a client's connection, as a fault of the client would. For tests; release builds do not have it. The
-/// variable names a file, which names the client.
+/// Panics in the task of a client's connection, as a fault of the client would. For tests; release builds do not have
+/// it. The variable names a file, which names the client.
 #[cfg(debug_assertions)]
 #[allow(clippy::panic, reason = "what is done about it is tested")]
 fn die_if_told(client: &str) {

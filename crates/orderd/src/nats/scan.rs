@@ -12,8 +12,7 @@ use futures_util::StreamExt;
 
 use crate::random;
 
-/// How long the server may take for a message, and how long it keeps a consumer that nobody reads from any more, where
-/// this process was killed over it.
+/// How long the server may take for a message, and how long it keeps the consumer after this process was killed.
 const NEXT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How many messages are asked for at once.
@@ -77,8 +76,8 @@ impl Scan {
         Ok(Self { consumer, trace, count })
     }
 
-    /// Shows the messages with their places, until the callback says stop. What comes meanwhile is not waited for, and
-    /// neither is what leaves the stream meanwhile.
+    /// Calls back with each message and its sequence, until the callback stops the scan. Messages that arrive or leave
+    /// during the scan may be missing.
     pub(crate) async fn show(
         self,
         show: impl FnMut(u64, &Message) -> anyhow::Result<ControlFlow<()>>,

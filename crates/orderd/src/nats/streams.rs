@@ -129,7 +129,8 @@ pub(crate) fn is_ours(info: &Info) -> bool {
 /// The durable consumer by which earlier versions kept their place.
 const FORMER_DURABLE: &str = "orderd";
 
-/// Up to where the durable consumer of an earlier version has acknowledged everything of the topic; 0 without such a consumer.
+/// Up to where the durable consumer of an earlier version has acknowledged everything of the topic; 0 without such a
+/// consumer.
 pub(crate) async fn acknowledged_before(stream: &Stream, topic: &str) -> anyhow::Result<u64> {
     match stream.consumer_info(FORMER_DURABLE).await {
         // One of another topic is that of another installation.

@@ -61,7 +61,8 @@ pub(super) fn row_indexes(batch: &[EncodedRows]) -> Vec<RowIndex> {
     chunks.flat_map(|(chunk, rows)| (0..rows.data.len()).map(move |row| (chunk, row))).collect()
 }
 
-/// Whether a key among the rows may be there already, or was erased: a dead letter that was sent again has its first key.
+/// Whether a key among the rows may be there already, or was erased: a dead letter that was sent again has its first
+/// key.
 pub(super) fn needs_insert(batch: &[EncodedRows], erased: &HashSet<String>) -> bool {
     let is_erased = |key: &str| !erased.is_empty() && erased.contains(key);
     let mut messages = batch.iter().flat_map(|rows| &rows.orders.messages);

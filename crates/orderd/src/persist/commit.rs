@@ -1,5 +1,5 @@
-//! How the writer commits a batch once its dead letters are stored: rows and position in one transaction, by COPY, or by
-//! INSERT if they are few. If PostgreSQL refuses a row, the batch is split.
+//! How the writer commits a batch once its dead letters are stored: rows and position in one transaction, by COPY, or
+//! by INSERT if they are few. If PostgreSQL refuses a row, the batch is split.
 
 use std::time::Instant;
 
@@ -130,7 +130,8 @@ impl RunningWriter {
         }
     }
 
-    /// The id of the last of these rows that is written; erased ones are not. If it is missing later, the table has lost rows.
+    /// The id of the last of these rows that is written; erased ones are not. If it is missing later, the table has
+    /// lost rows.
     fn last_row<'b>(&self, batch: &'b [EncodedRows], part: &[RowIndex]) -> Option<&'b str> {
         let is_watched =
             self.watches_rows && self.connection.as_ref().is_some_and(|connection| connection.keeps_rows);
@@ -225,8 +226,8 @@ impl RunningWriter {
         result.map_err(|abandoned| CommitFailure::Away(abandoned.to_string()))?
     }
 
-    /// After a failure: reports what is down, and backs off. It is unknown whether the write was committed, so the process
-    /// reads the position's row again and begins a new session.
+    /// After a failure: reports what is down, and backs off. It is unknown whether the write was committed, so the
+    /// process reads the position's row again and begins a new session.
     pub(super) async fn fail(&mut self, failure: CommitFailure) -> TermEnd {
         let reason = match failure {
             CommitFailure::Away(reason)
@@ -245,8 +246,8 @@ impl RunningWriter {
         }
     }
 
-    /// The fence did not match. An erasure, and an operator who resets the count of lost messages, change the row and leave
-    /// session and position as they are: then writing goes on, with the erased keys known.
+    /// The fence did not match. An erasure, and an operator who resets the count of lost messages, change the row and
+    /// leave session and position as they are: then writing goes on, with the erased keys known.
     async fn reread(&mut self, fence: &mut Fence) -> Result<(), TermEnd> {
         let give_up = self.parts.give_up.clone();
         let read = tokio::select! {
@@ -367,14 +368,15 @@ impl RunningWriter {
     }
 }
 
-/// A part with a row that PostgreSQL refuses is halved until that row stands alone. The half to be written first is last.
+/// A part with a row that PostgreSQL refuses is halved until that row stands alone. The half to be written first is
+/// last.
 fn halved_to_isolate_refused_row(part: &[RowIndex]) -> [&[RowIndex]; 2] {
     let (first, rest) = part.split_at(part.len() / 2);
     [rest, first]
 }
 
-/// Observes how long ago messages were stored, in nanoseconds. By a clock of NATS that is ahead of ours some will have been
-/// stored later than now: a negative observation would make sums fall, and so the rates that are made of them.
+/// Observes how long ago messages were stored, in nanoseconds. By a clock of NATS that is ahead of ours some will have
+/// been stored later than now: a negative observation would make sums fall, and so the rates that are made of them.
 fn observe_ages(metrics: &Metrics, ages: impl Iterator<Item = i128>) {
     // Added to what all have seen when it is dropped, and not for each order.
     let latency = metrics.latency.local();

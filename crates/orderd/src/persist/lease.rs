@@ -203,8 +203,8 @@ impl RunningWriter {
         Some(beginning)
     }
 
-    /// Whether a missing last row means that the table lost rows. If rows keep disappearing, something else deletes them,
-    /// and reading the stream again each time would never end.
+    /// Whether a missing last row means that the table lost rows. If rows keep disappearing, something else deletes
+    /// them, and reading the stream again each time would never end.
     fn watches_rows(&mut self) -> bool {
         let is_again = self.rows_lost_at.is_some_and(|at| at.elapsed() < ROW_LOSS_WINDOW);
         if is_again && self.watches_rows {

@@ -1,8 +1,9 @@
 //! gobchan -> PostgreSQL: rows and position in one transaction, by one process at a time.
 //!
 //! A process waits until the lease in the position's row is free, takes it, and starts a run from the position on. From
-//! then on, a batch is what has arrived while the previous batch was committed: a single order is committed at once, and
-//! batches grow under load. A batch whose fence does not match changes nothing; the writer then reads the row again.
+//! then on, a batch is what has arrived while the previous batch was committed: a single order is committed at once,
+//! and batches grow under load. A batch whose fence does not match changes nothing; the writer then reads the row
+//! again.
 //!
 //! COPY is several times faster than INSERT but fails at a key that is already stored, so INSERT … ON CONFLICT writes
 //! what COPY refuses.
@@ -78,7 +79,8 @@ pub(super) struct RunningWriter {
     pub(super) dead_letters: DeadLetterWriter,
     /// Maximum rows in one statement, where the role has a short statement timeout.
     pub(super) max_rows: usize,
-    /// Whether the table may have the next rows already. COPY would fail at them, so INSERT is used until one finds none.
+    /// Whether the table may have the next rows already. COPY would fail at them, so INSERT is used until one finds
+    /// none.
     pub(super) may_be_stored: bool,
     /// Whether a missing last row means that the table lost rows. `false` once something was seen to delete new rows.
     pub(super) watches_rows: bool,

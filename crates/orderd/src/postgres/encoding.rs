@@ -62,8 +62,8 @@ impl Encoding {
         Ok(holdable)
     }
 
-    /// The ids that have no form in UTF-8, as the server stores them. Only of a multi-byte encoding: there a query that would
-    /// return such an id fails, with all other rows. Of others, [`Self::decode`] knows.
+    /// The ids that have no form in UTF-8, as the server stores them. Only of a multi-byte encoding: there a query that
+    /// would return such an id fails, with all other rows. Of others, [`Self::decode`] knows.
     ///
     /// # Errors
     /// PostgreSQL can't be asked.

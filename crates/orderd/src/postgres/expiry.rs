@@ -54,8 +54,9 @@ pub(crate) async fn ids(
     rows.iter().map(|row| row.try_get(0)).collect()
 }
 
-/// Deletes the oldest of the older rows, `limit` at most, and says how many there were. If the row that was written last is
-/// among them, the writer's fence is broken, so that it reads the position again and does not report the row as lost.
+/// Deletes the oldest of the older rows, `limit` at most, and says how many there were. If the row that was written
+/// last is among them, the writer's fence is broken, so that it reads the position again and does not report the row as
+/// lost.
 pub(crate) async fn delete(client: &Client, table: &Table, cutoff: i128, limit: i64) -> Result<u64, Error> {
     let delete = format!(
         "WITH gone AS (DELETE FROM {} WHERE id IN (SELECT id {} ORDER BY id LIMIT $3) RETURNING id),

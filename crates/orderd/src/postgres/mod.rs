@@ -141,8 +141,8 @@ pub(crate) async fn connect(settings: &Postgres) -> Result<Connection, ConnectEr
     Err(ConnectError(failed))
 }
 
-/// Waits until another server than that of this connection takes writes, because a standby was promoted. Never returns if
-/// only one server is configured, or if writes are not required.
+/// Waits until another server than that of this connection takes writes, because a standby was promoted. Never returns
+/// if only one server is configured, or if writes are not required.
 async fn moved(connection: &Connection) {
     let target = &connection.target;
     let servers = &target.servers.0;
@@ -180,8 +180,8 @@ pub(crate) async fn unless_moved<T>(
     }
 }
 
-/// Waits for a query, and calls `slow` if it is slow. After [`LONG_TIMEOUT`] the query is cancelled, so that it does not
-/// keep waiting for a lock.
+/// Waits for a query, and calls `slow` if it is slow. After [`LONG_TIMEOUT`] the query is cancelled, so that it does
+/// not keep waiting for a lock.
 pub(crate) async fn finished_or_cancelled<T>(
     connection: &Connection,
     query: impl Future<Output = T>,

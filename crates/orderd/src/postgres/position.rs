@@ -204,7 +204,8 @@ fn position(row: &Row) -> Result<Position, Error> {
 }
 
 /// Takes the lease of a row that is free, and begins a session: at the position, or at `start`. `dead_created` as in
-/// [`Position`]; `messages_lost` is added to the count. `None`: another process was faster, or the former writer's transaction still holds the row; that transaction is ended.
+/// [`Position`]; `messages_lost` is added to the count. `None`: another process was faster, or the former writer's
+/// transaction still holds the row; that transaction is ended.
 pub(crate) async fn take_lease(
     client: &Client,
     key: &PositionKey,
@@ -304,11 +305,10 @@ async fn end_former_writer(client: &Client, key: &PositionKey) -> Result<(), Err
     client.query_typed(&statement, &[table, stream, topic, (&positions, Type::TEXT)]).await.map(drop)
 }
 
-/// The update that is the fence: `$1` sequence, `$2` its time, `$3` the next nonce, `$4` to `$6` what it must match, `$7`
-/// the lease in milliseconds, `$8` the id of the row that is written last, or null where none is written, `$9` how many messages it passes
-/// because the stream lost them.
-/// Returns the row's new `ctid`, and whether the table still has the row that was written last before; or no row where
-/// another process has written meanwhile.
+/// The update that is the fence: `$1` sequence, `$2` its time, `$3` the next nonce, `$4` to `$6` what it must match,
+/// `$7` the lease in milliseconds, `$8` the id of the row that is written last, or null where none is written, `$9` how
+/// many messages it passes because the stream lost them. Returns the row's new `ctid`, and whether the table still has
+/// the row that was written last before; or no row where another process has written meanwhile.
 ///
 /// The id is replaced only while its row is there: otherwise the first order after a loss of rows would hide the loss.
 pub(crate) fn fence_update(table: &Table) -> String {
@@ -355,8 +355,8 @@ pub(crate) struct FenceValues {
 }
 
 impl Fence {
-    /// Moves the position to `watermark`, over `messages_lost` messages that the stream does not have. `last_row` is the id of the row
-    /// that is written last, if one is.
+    /// Moves the position to `watermark`, over `messages_lost` messages that the stream does not have. `last_row` is
+    /// the id of the row that is written last, if one is.
     pub(crate) fn values(
         &self,
         watermark: Watermark,
@@ -445,8 +445,8 @@ pub(crate) async fn release_lease(client: &Client, key: &PositionKey, fence: &Fe
     client.query_typed(&statement, &parameters).await.map(drop)
 }
 
-/// The statement by which a transaction that erases rows makes the writer's next batch miss the fence, so that the writer
-/// reads the erased keys again. The row that was written last may be among them.
+/// The statement by which a transaction that erases rows makes the writer's next batch miss the fence, so that the
+/// writer reads the erased keys again. The row that was written last may be among them.
 pub(crate) fn break_fences(table: &Table) -> String {
     format!(
         "UPDATE {} SET nonce = (random() * 9e18)::bigint, last_row = NULL WHERE table_name = {}",

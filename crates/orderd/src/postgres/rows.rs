@@ -14,7 +14,8 @@ use super::{Connection, Data, QueryError, connect, position, schema};
 use crate::config::{Postgres, Table};
 use crate::flow_state::Watermark;
 
-/// A connection on which rows are looked up by their ids. It keeps the prepared statement: planning costs more than a few rows.
+/// A connection on which rows are looked up by their ids. It keeps the prepared statement: planning costs more than a
+/// few rows.
 pub(crate) struct RowLookup {
     connection: Connection,
     by_ids: Statement,

@@ -173,8 +173,8 @@ fn is_authority(certificate: &TbsCertificate) -> bool {
     matches!(extension::<BasicConstraints>(certificate), Ok(Some(limits)) if limits.ca)
 }
 
-/// Whether it may stand behind a certificate that already has this number of issuers below it. As OpenSSL has it, one of
-/// version 1 may where it is its own authority.
+/// Whether it may stand behind a certificate that already has this number of issuers below it. As OpenSSL has it, one
+/// of version 1 may where it is its own authority.
 fn may_issue(certificate: &TbsCertificate, below: usize) -> bool {
     if certificate.version == Version::V1 {
         return certificate.issuer == certificate.subject;

@@ -1,5 +1,5 @@
-//! Rows of `jsonb` and `json`, beside those of gob: what is served, kept, refused and found is the same before and after
-//! a restart, in each process, and by each command.
+//! Rows of `jsonb` and `json`, beside those of gob: what is served, kept, refused and found is the same before and
+//! after a restart, in each process, and by each command.
 
 use hyper::StatusCode;
 use order::{Layouts, Parser, Reason, RowFormat, RowReader};

@@ -264,8 +264,8 @@ async fn rows_of_an_older_model_are_served_under_a_newer_one() {
     assert_eq!(service.get("/orders?weight=12.0").await.json(), json!([id]));
 }
 
-/// Three processes change to a newer model one after the other, under load of documents of both: nothing is lost, nothing
-/// is doubled, and no member is dropped.
+/// Three processes change to a newer model one after the other, under load of documents of both: nothing is lost,
+/// nothing is doubled, and no member is dropped.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rolling_change_of_the_model_loses_and_doubles_nothing() {
     const ROUND: usize = 60;

@@ -301,7 +301,8 @@ async fn a_list_of_documents_that_fails_breaks_the_connection() {
     assert!(answer.headers.contains_key("retry-after"));
 }
 
-/// While the table is being read, memory can't answer for it; what came from the stream since is newer than all of the table.
+/// While the table is being read, memory can't answer for it; what came from the stream since is newer than all of the
+/// table.
 #[tokio::test(flavor = "multi_thread")]
 async fn while_memory_fills_no_part_is_taken_for_the_whole() {
     const COUNT: usize = 2000;

@@ -1,5 +1,5 @@
-//! Passwords, credentials and certificates that are replaced on disk count on a running service, without a signal: the next
-//! connection is made with the new ones, and a replacement that is half done harms nothing.
+//! Passwords, credentials and certificates that are replaced on disk count on a running service, without a signal: the
+//! next connection is made with the new ones, and a replacement that is half done harms nothing.
 
 use std::fs;
 use std::os::unix::fs::symlink;

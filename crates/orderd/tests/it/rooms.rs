@@ -1,5 +1,5 @@
-//! Which part of the source may import which: below, the rooms of `orderd` from the lowest to the highest. And no crate of the
-//! workspace imports in circles.
+//! Which part of the source may import which: below, the rooms of `orderd` from the lowest to the highest. And no crate
+//! of the workspace imports in circles.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -64,8 +64,8 @@ fn no_crate_imports_in_circles() {
     }
 }
 
-/// The client parses the headers of such an answer, and would fail again at a message that it can't take. Dead letters and
-/// notes of the drain are of our own making.
+/// The client parses the headers of such an answer, and would fail again at a message that it can't take. Dead letters
+/// and notes of the drain are of our own making.
 #[test]
 fn orders_are_looked_up_in_the_stream_by_stored_message_alone() {
     let root = tools::workspace().join("crates/orderd/src");

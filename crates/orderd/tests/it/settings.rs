@@ -1,4 +1,5 @@
-//! Settings as platforms give them: empty, in other words, injected, unknown; and what is said about those that can't be used.
+//! Settings as platforms give them: empty, in other words, injected, unknown; and what is said about those that can't
+//! be used.
 
 use std::ffi::OsStr;
 use std::net::SocketAddr;

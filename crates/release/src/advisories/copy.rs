@@ -1,8 +1,8 @@
 //! The copy of the advisory database in `.ci/advisories`, and advisories from a folder of that form.
 //!
-//! `crates/` has the advisories for crates of our lock files, as RustSec has written them; `names` has every crate for which
-//! RustSec had an advisory then, so that a crate added later is known to need none, or is found to lack them; `commit` says
-//! which commit of the database it is, and of when.
+//! `crates/` has the advisories for crates of our lock files, as RustSec has written them; `names` has every crate for
+//! which RustSec had an advisory then, so that a crate added later is known to need none, or is found to lack them;
+//! `commit` says which commit of the database it is, and of when.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -1,7 +1,7 @@
 //! `cargo xtask advisories`: RustSec's advisories for every crate that the lock files name, vendored ones too.
 //!
-//! The rustsec crate reads the advisories. `cargo audit` and `cargo deny` pass over path dependencies, and so over what is
-//! vendored; and both need the whole database, which CI may have no network for.
+//! The rustsec crate reads the advisories. `cargo audit` and `cargo deny` pass over path dependencies, and so over what
+//! is vendored; and both need the whole database, which CI may have no network for.
 
 mod copy;
 mod fresh;

@@ -1,5 +1,5 @@
-//! A package for Debian and Ubuntu. By hand, because little is needed of it: an `ar` of two archives. cargo-deb would be
-//! a tool more to build for minutes, and dpkg-deb is not on every machine that has Rust.
+//! A package for Debian and Ubuntu. By hand, because little is needed of it: an `ar` of two archives. cargo-deb would
+//! be a tool more to build for minutes, and dpkg-deb is not on every machine that has Rust.
 
 use anyhow::Result;
 use md5::{Digest, Md5};

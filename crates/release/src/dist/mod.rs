@@ -27,14 +27,15 @@ use targets::{TARGETS, Target};
 
 /// Make what a release consists of
 ///
-/// For x86-64 and aarch64 a static program (musl), in an archive and in a .deb; one OCI image for both; a bill of materials
-/// for each (CycloneDX); the Helm chart; SHA256SUMS. The C parts are compiled by Zig, which comes from PyPI. Times
-/// in the files are the commit's (or SOURCE_DATE_EPOCH), and paths of this machine are not in them, so that two runs give
-/// the same bytes. The version is the workspace's, the revision the commit's (or ORDERD_REVISION), `-dirty` where files
-/// have changed since.
+/// For x86-64 and aarch64 a static program (musl), in an archive and in a .deb; one OCI image for both; a bill of
+/// materials for each (CycloneDX); the Helm chart; SHA256SUMS. The C parts are compiled by Zig, which comes from PyPI.
+/// Times in the files are the commit's (or SOURCE_DATE_EPOCH), and paths of this machine are not in them, so that two
+/// runs give the same bytes. The version is the workspace's, the revision the commit's (or ORDERD_REVISION), `-dirty`
+/// where files have changed since.
 ///
 /// `--check` tries them afterwards: lintian; the .deb in a folder of Debian's, where the program must say its revision
-/// and serve; the image against real servers; the bills of materials against their schema. As root only; installs what is missing.
+/// and serve; the image against real servers; the bills of materials against their schema. As root only; installs what
+/// is missing.
 ///
 /// Examples: cargo xtask dist
 ///           cargo xtask dist --target x86_64 --check

@@ -1,5 +1,5 @@
-//! The bill of materials: what of others is linked into the program, as CycloneDX. From cargo's own resolution, by hand:
-//! a page of JSON, for which cargo-cyclonedx would be a tool more to install.
+//! The bill of materials: what of others is linked into the program, as CycloneDX. From cargo's own resolution, by
+//! hand: a page of JSON, for which cargo-cyclonedx would be a tool more to install.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;

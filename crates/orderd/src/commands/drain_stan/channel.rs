@@ -138,7 +138,7 @@ impl StanChannel {
         }
     }
 
-    /// Says that a message is taken. Whether that arrives nobody knows; it comes again if it doesn't.
+    /// Acknowledges a message. If the acknowledgement is lost, the server delivers the message again.
     pub(super) async fn acknowledge(&self, sequence: u64) -> anyhow::Result<()> {
         let ack = Ack { channel: self.name.clone(), sequence }.encode_to_vec();
         Ok(self.server.client.publish(self.subscription.ack_inbox.clone(), ack.into()).await?)
@@ -151,7 +151,7 @@ impl StanChannel {
         refused(&outcome.error)
     }
 
-    /// Leaves; the durable subscription stays, and so does what it has not been told.
+    /// Closes the connection. The durable subscription stays, with all messages that are not acknowledged.
     pub(super) async fn close(self) -> anyhow::Result<()> {
         let Self { server, name, subscription } = self;
         server.leave(&server.subjects.close_subscription, &name, &subscription).await?;

@@ -130,7 +130,8 @@ impl Drain {
         published.with_context(|| format!("can't publish message {} on {}", sent.sequence, self.subject))
     }
 
-    /// Waits for JetStream to have the oldest one that was published, and acknowledges it to NATS Streaming. `false`: nothing is waiting.
+    /// Waits for JetStream to have the oldest one that was published, and acknowledges it to NATS Streaming. `false`:
+    /// nothing is waiting.
     async fn settle_oldest(&mut self, progress: Option<&Progress>) -> anyhow::Result<bool> {
         let Some((sent, mut waiting)) = self.waiting.pop_front() else { return Ok(false) };
         let begun = Instant::now();

@@ -1,4 +1,5 @@
-//! `orderd publish`: sends orders to NATS, each with its own `Nats-Msg-Id`, so that a retry does not create a second order.
+//! `orderd publish`: sends orders to NATS, each with its own `Nats-Msg-Id`, so that a retry does not create a second
+//! order.
 
 mod documents;
 mod receipts;

@@ -16,8 +16,8 @@ pub(crate) async fn require_own(request: Request, next: Next) -> Response {
     text(StatusCode::FORBIDDEN, "403 pages of other addresses may not do this")
 }
 
-/// Browsers say where a request comes from: newer ones in `Sec-Fetch-Site`, but only to addresses that they
-/// trust; others in `Origin`. A client that sends neither is not a browser, and has no cookie that another site could use.
+/// Browsers say where a request comes from: newer ones in `Sec-Fetch-Site`, but only to addresses that they trust;
+/// others in `Origin`. A client that sends neither is not a browser, and has no cookie that another site could use.
 fn is_own(headers: &HeaderMap) -> bool {
     let value = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default());
     if let Some(site) = value(header::HeaderName::from_static("sec-fetch-site")) {

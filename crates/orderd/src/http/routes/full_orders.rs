@@ -1,8 +1,8 @@
 //! `/orders?…&full=true`: documents, streamed as they are read: `[{"id":…,"order":{…}},…]`.
 //!
 //! Pieces are made when the client has taken those before, so that a list of any length needs no more room than one
-//! piece and one order. What fails after the first piece breaks the connection: a list that ends too soon could be taken
-//! for a whole one.
+//! piece and one order. What fails after the first piece breaks the connection: a list that ends too soon could be
+//! taken for a whole one.
 
 use std::collections::VecDeque;
 use std::io;

@@ -1,6 +1,6 @@
-//! `/session`: lets a browser in with a token that it sends once. What it keeps is a cookie that no script can read. The
-//! cookie names the token by an id, says what the token may do and when the session ends, and is signed with a key that
-//! follows from the token: each process that has the token knows it, and none that has lost it does.
+//! `/session`: lets a browser in with a token that it sends once. What it keeps is a cookie that no script can read.
+//! The cookie names the token by an id, says what the token may do and when the session ends, and is signed with a key
+//! that follows from the token: each process that has the token knows it, and none that has lost it does.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -30,8 +30,8 @@ pub(crate) struct SignIn {
     token: String,
 }
 
-/// 204 with a cookie for a token; to a form that is sent without a script, the page. Without tokens, there is nothing to
-/// sign in to, and no cookie.
+/// 204 with a cookie for a token; to a form that is sent without a script, the page. Without tokens, there is nothing
+/// to sign in to, and no cookie.
 pub(crate) async fn open(
     State(app): State<Arc<App>>,
     headers: HeaderMap,
@@ -129,8 +129,8 @@ fn sign(token: &Token, rights: &str, end: u64) -> String {
     format!("{content}.{}", BASE64_URL_SAFE_NO_PAD.encode(signature))
 }
 
-/// The name of the token whose session a request belongs to, where it has this right, or any with `None`. The token must
-/// have it still: when a token goes, so do its sessions.
+/// The name of the token whose session a request belongs to, where it has this right, or any with `None`. The token
+/// must have it still: when a token goes, so do its sessions.
 pub(crate) fn token(access: &Access, headers: &HeaderMap, right: Option<Right>) -> Option<String> {
     values(headers).find_map(|value| verified(access, value, right, now()))
 }

@@ -1,9 +1,9 @@
-//! The fast path of a connection: `GET /order/{id}`, `GET /order?member=value` and `GET /orders?member=value`, the bulk of the
-//! traffic.
+//! The fast path of a connection: `GET /order/{id}`, `GET /order?member=value` and `GET /orders?member=value`, the bulk
+//! of the traffic.
 //!
-//! An order and its JSON cost less than a microsecond; hyper, routes and layers on the way to it cost several. So
-//! the plainest form of those requests is answered here, as by the routes. At the first request of any other
-//! form, or one that is not whole yet, the connection goes on to hyper with all that was read of it.
+//! Finding and rendering an order takes less than a microsecond; hyper, the router and its layers take several. So the
+//! plainest form of these requests is answered here, with the same response as from the routes. At the first request of
+//! another form, or an incomplete one, hyper takes the connection over, with all bytes that were read.
 
 use std::io::Write as _;
 use std::ops::Range;
@@ -31,8 +31,8 @@ const RESPONSE_BUFFER_BYTES: usize = 2048;
 /// may ask for many large orders and read none of them.
 const MAX_PIPELINED_BYTES: usize = 64 << 10;
 
-/// Answers what it can. Gives back what was read of the first request that it can't; `None` where the connection
-/// is done with and is to be closed.
+/// Serves plain requests. Returns what was read of the first other request; `None` if the connection is finished and
+/// must be closed.
 pub(crate) async fn serve<S>(stream: &mut S, app: &App, stop: &CancellationToken) -> Option<BytesMut>
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -130,7 +130,7 @@ enum FastTarget {
     Search(usize, Range<usize>),
 }
 
-/// A whole request by one who may ask, with nothing in it that would change the response.
+/// A complete and authorized request without anything that would change the response.
 fn plain(read: &[u8], app: &App) -> Option<FastRequest> {
     let asked = asked(read, app)?;
     let mut headers = [httparse::EMPTY_HEADER; HEADERS];
@@ -192,7 +192,8 @@ fn is_itself(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)
 }
 
-/// Bodies, upgrades, the end of a connection, and other pages' questions are for the routes.
+/// Whether a header leaves the response as it is. Requests with a body, an upgrade, `Connection: close` or an `Origin`
+/// are for the routes.
 fn keeps_plain_response(header: &httparse::Header<'_>) -> bool {
     const SPECIAL: [&str; 5] = ["content-length", "transfer-encoding", "upgrade", "expect", "origin"];
     if header.name.eq_ignore_ascii_case("connection") {

@@ -13,7 +13,7 @@ use tokio::time::Sleep;
 /// How long the client may take to notice the end.
 const LINGER_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// How much is read at once of what nobody wants.
+/// How much of the unwanted bytes is read at once.
 const DISCARD_BUFFER_BYTES: usize = 4096;
 
 /// A stream whose shutdown waits for the client's end too.

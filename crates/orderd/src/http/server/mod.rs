@@ -215,7 +215,8 @@ mod tests {
     use super::*;
     use crate::fuzzing;
 
-    /// A client that keeps it may be sending a request just now. Idle before the first request, on the fast path, and in hyper.
+    /// A client that keeps it may be sending a request just now. Idle before the first request, on the fast path, and
+    /// in hyper.
     #[tokio::test]
     async fn a_connection_that_was_idle_for_long_is_not_closed_at_the_moment_of_the_stop() {
         let app = fuzzing::app().await.unwrap();

@@ -14,8 +14,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::http::server::HEAD;
 
-/// How long an idle connection stays open once the service stops, so that a request that is just being sent on it gets an
-/// response, with `Connection: close`.
+/// How long an idle connection stays open once the service stops, so that a request that is just being sent on it gets
+/// an response, with `Connection: close`.
 pub(crate) const CLOSE_NOTICE: Duration = Duration::from_millis(500);
 
 /// The phase of one connection.

@@ -1,14 +1,14 @@
 //! Sets short time slices for the threads of HTTP, so that they run soon after they become ready.
 //!
-//! The kernel (EEVDF) runs the thread whose turn would end first. Short turns therefore start sooner, and do not get more CPU time;
-//! a response takes some microseconds.
+//! The kernel (EEVDF) runs the thread with the earliest deadline. A thread with short slices therefore starts sooner,
+//! without getting more CPU time; a response takes some microseconds.
 
 use std::io;
 
 /// The shortest that Linux gives, in nanoseconds. Kernels before 6.12 give all the same.
 const SLICE_NS: u64 = 100_000;
 
-/// From here on, this thread has short turns. Nobody needs a right for it.
+/// Gives this thread short time slices. No privilege is needed.
 ///
 /// # Errors
 /// What the kernel says; the thread then has turns like any other.

@@ -94,8 +94,8 @@ fn xtask(args: &[String]) -> Option<String> {
     (!output.status.success()).then(|| String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
-/// The program that xtask only starts for such a command, as the whole suite has built it; `None` where it is xtask's own, or
-/// where only these tests were built.
+/// The program that xtask only starts for such a command, as the whole suite has built it; `None` where it is xtask's
+/// own, or where only these tests were built.
 fn program(asked: &[String]) -> Option<Command> {
     let (name, args) = match asked.split_first()? {
         (name, args) if name == "bench" || name == "chaos" => (name.as_str(), args),
