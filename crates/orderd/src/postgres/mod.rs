@@ -41,11 +41,11 @@ use crate::tls::TlsMode;
 /// Time limit for a connection to one of several servers, and the interval at which the others are tried.
 const FAILOVER_TIMEOUT: Duration = Duration::from_millis(1500);
 
-/// How long after an attempt to connect that has no answer a fresh one is made beside it.
-const FRESH_ATTEMPT: Duration = Duration::from_secs(1);
+/// If an attempt to connect has no answer after this time, further attempts are made beside it at this interval.
+const HEDGE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long a connection that is dropped may take to say goodbye before it counts as waiting for something.
-const GOODBYE: Duration = Duration::from_millis(100);
+/// How long a dropped connection may take to close before its running query is cancelled.
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// Time limits for a query that reads or writes a single row, and for one that may wait for locks or read many rows.
 pub(crate) const SHORT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -94,15 +94,15 @@ pub(crate) struct Connection {
 }
 
 impl Drop for Connection {
-    /// A server that waits for a lock does not notice that its client has gone. Without a cancel it would wait on, and each
-    /// connection that was given up would take another of the few that a server has.
+    /// A server that waits for a lock does not notice that its client has gone. Without a cancel it would wait on, and
+    /// each connection that was given up would take another of the few that a server has.
     fn drop(&mut self) {
         let (Some(driver), Ok(runtime)) = (self.driver.take(), Handle::try_current()) else { return };
         let (cancel, target) = (self.client.cancel_token(), self.target.clone());
         runtime.spawn(async move {
             tokio::pin!(driver);
             // One that waits for nothing ends as soon as its client is gone.
-            if timeout(GOODBYE, &mut driver).await.is_ok() {
+            if timeout(CLOSE_TIMEOUT, &mut driver).await.is_ok() {
                 return;
             }
             let connector = target.connector.fresh().as_ref().clone();
@@ -126,7 +126,7 @@ pub(crate) async fn connect(settings: &Postgres) -> Result<Connection, ConnectEr
         // A caller that gives up waiting begins with the next address when it tries again.
         target.preferred.store((place + 1) % count, Ordering::Relaxed);
         let server = &target.servers.0[place];
-        match timeout(limit, connect_and_try_afresh(&target, place)).await {
+        match timeout(limit, connect_hedged(&target, place)).await {
             Ok(Ok(connection)) => {
                 target.preferred.store(place, Ordering::Relaxed);
                 return match admit(&settings.identity, &connection.client, &target.place).await {
@@ -205,24 +205,21 @@ pub(crate) async fn finished_or_cancelled<T>(
     timeout(SHORT_TIMEOUT, query).await.map_err(|_| Abandoned::TimedOut)
 }
 
-/// As [`connect_to`], for a server that was away: an attempt that was made meanwhile may have got lost, and is never answered
-/// then. So fresh ones are made beside the first, which a slow server may still answer, and each gets less time than that.
-async fn connect_and_try_afresh(
-    target: &Arc<Target>,
-    server: usize,
-) -> Result<Connection, tokio_postgres::Error> {
+/// As [`connect_to`], with hedged attempts: an attempt that was made while the server was down may never be answered.
+/// So further attempts are made beside the first, which a slow server may still answer, each with a shorter time limit.
+async fn connect_hedged(target: &Arc<Target>, server: usize) -> Result<Connection, tokio_postgres::Error> {
     let first = connect_to(target, server);
     tokio::pin!(first);
-    let mut due = tokio::time::interval(FRESH_ATTEMPT);
+    let mut due = tokio::time::interval(HEDGE_INTERVAL);
     due.tick().await;
     loop {
         let fresh = async {
             due.tick().await;
-            timeout(FRESH_ATTEMPT, connect_to(target, server)).await
+            timeout(HEDGE_INTERVAL, connect_to(target, server)).await
         };
         tokio::select! {
             connected = &mut first => return connected,
-            // Why it was refused, where it was, the first one will say too.
+            // If it was refused, the first attempt reports the reason too.
             fresh = fresh => if let Ok(Ok(connection)) = fresh { return Ok(connection) },
         }
     }
