@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use self::warning::{Warning, WarningKind};
 use crate::metrics::Metrics;
 
-/// A part that can be away while the others go on.
+/// A part that can be down while the others continue.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Part {
     /// The connection to NATS.
@@ -54,42 +54,42 @@ impl State {
     }
 }
 
-/// A part as it says itself, and what keeps it down beside that.
-struct Known {
-    own: State,
-    /// By the number of its [`Hindrance`].
-    hindered: BTreeMap<u64, String>,
+/// The state of a part as it was reported, the guards that hold it down, and the state that follows from both.
+struct PartState {
+    reported: State,
+    /// The reason of each [`DownGuard`], by its number.
+    guards: BTreeMap<u64, String>,
     shown: State,
 }
 
-/// Keeps a part down until it is dropped, whatever the part says of itself meanwhile.
-pub(crate) struct Hindrance {
+/// Keeps a part down until it is dropped, whatever is reported of the part meanwhile.
+pub(crate) struct DownGuard {
     health: Arc<Health>,
     part: Part,
     number: u64,
 }
 
-impl Hindrance {
+impl DownGuard {
     /// Why the part is down now.
     pub(crate) fn explain(&self, reason: String) {
         self.health.change(self.part, |known| {
-            known.hindered.insert(self.number, reason);
+            known.guards.insert(self.number, reason);
         });
     }
 }
 
-impl Drop for Hindrance {
+impl Drop for DownGuard {
     fn drop(&mut self) {
         self.health.change(self.part, |known| {
-            known.hindered.remove(&self.number);
+            known.guards.remove(&self.number);
         });
     }
 }
 
 /// All parts.
 pub(crate) struct Health {
-    states: Mutex<[Known; 4]>,
-    hindrances: AtomicU64,
+    states: Mutex<[PartState; 4]>,
+    next_guard: AtomicU64,
     /// Which parts are up, for requests that ask by the thousands.
     up: [AtomicBool; 4],
     changed: watch::Sender<()>,
@@ -97,7 +97,7 @@ pub(crate) struct Health {
     warnings: Mutex<BTreeMap<&'static str, Vec<Warning>>>,
     /// Whether most of the table can be decoded.
     model_fits: AtomicBool,
-    /// Told to stop: it still serves, and wants no more requests.
+    /// Shutdown has begun: the service still serves, but is not ready.
     draining: AtomicBool,
     metrics: Arc<Metrics>,
 }
@@ -109,14 +109,14 @@ impl Health {
         for (_, name) in PARTS {
             metrics.up.with_label_values(&[name]).set(0);
         }
-        let states = Mutex::new(std::array::from_fn(|_| Known {
-            own: away.clone(),
-            hindered: BTreeMap::new(),
+        let states = Mutex::new(std::array::from_fn(|_| PartState {
+            reported: away.clone(),
+            guards: BTreeMap::new(),
             shown: away.clone(),
         }));
         Arc::new(Self {
             states,
-            hindrances: AtomicU64::new(0),
+            next_guard: AtomicU64::new(0),
             up: Default::default(),
             changed: watch::Sender::new(()),
             warnings: Mutex::default(),
@@ -136,22 +136,22 @@ impl Health {
         self.model_fits.load(Ordering::Relaxed)
     }
 
-    /// From now on it is not ready, and each answer is its connection's last.
+    /// Begins to drain: the service is no longer ready, and each response is its connection's last.
     pub(crate) fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
     }
 
-    /// Whether it was told to stop.
+    /// Whether shutdown has begun.
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
     }
 
-    /// The part is up. Says so in the log where it was not.
+    /// Reports a part as up. Logs it if it was down.
     pub(crate) fn up(&self, part: Part) {
-        self.change(part, |known| known.own.set(None));
+        self.change(part, |known| known.reported.set(None));
     }
 
-    /// What one watcher warns of now, in place of what it warned of before. Says in the log what is new.
+    /// Replaces the warnings of one watcher, and logs the changes.
     pub(crate) fn warn(&self, watcher: &'static str, warnings: Vec<Warning>) {
         let before = self.show(watcher, &warnings);
         let has = |some: &[Warning], warning: &Warning| some.iter().any(|other| other.is_as(warning));
@@ -163,7 +163,7 @@ impl Health {
         }
     }
 
-    /// Sets warnings without logging them, for what is logged already. Returns what the watcher warned of before.
+    /// Replaces the warnings of one watcher without logging them, if they are logged elsewhere. Returns the former ones.
     pub(crate) fn show(&self, watcher: &'static str, warnings: &[Warning]) -> Vec<Warning> {
         let mut all = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
         let before = all.insert(watcher, warnings.to_vec()).unwrap_or_default();
@@ -178,37 +178,37 @@ impl Health {
         before
     }
 
-    /// The part is away. Says so in the log where it was not, or where the reason is another.
+    /// Reports a part as down. Logs it if it was up, or if the reason has changed.
     pub(crate) fn down(&self, part: Part, reason: impl ToString) {
-        self.change(part, |known| known.own.set(Some(reason.to_string())));
+        self.change(part, |known| known.reported.set(Some(reason.to_string())));
     }
 
-    /// Keeps a part down for as long as what is returned lives, beside what the part says itself.
-    pub(crate) fn hinder(self: &Arc<Self>, part: Part, reason: String) -> Hindrance {
-        let number = self.hindrances.fetch_add(1, Ordering::Relaxed);
-        let hindrance = Hindrance { health: self.clone(), part, number };
-        hindrance.explain(reason);
-        hindrance
+    /// Keeps a part down for as long as the guard lives, whatever is reported of the part.
+    pub(crate) fn hold_down(self: &Arc<Self>, part: Part, reason: String) -> DownGuard {
+        let number = self.next_guard.fetch_add(1, Ordering::Relaxed);
+        let guard = DownGuard { health: self.clone(), part, number };
+        guard.explain(reason);
+        guard
     }
 
-    /// A better reason why the part is away. Nothing where it is up again.
+    /// Replaces the reason why a part is down. Does nothing if the part is up.
     pub(crate) fn explain(&self, part: Part, reason: String) {
         self.change(part, |known| {
-            if !known.own.up {
-                known.own.reason = Some(reason);
+            if !known.reported.up {
+                known.reported.reason = Some(reason);
             }
         });
     }
 
-    /// Changes what is known of a part, and says in the log what that makes of it.
-    fn change(&self, part: Part, change: impl FnOnce(&mut Known)) {
+    /// Changes the state of a part, and logs the change that it makes.
+    fn change(&self, part: Part, change: impl FnOnce(&mut PartState)) {
         let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
         let known = &mut states[part as usize];
         let before = known.shown.clone();
         change(known);
-        match known.hindered.values().next() {
+        match known.guards.values().next() {
             Some(reason) => known.shown.set(Some(reason.clone())),
-            None => known.shown.set(known.own.reason.clone()),
+            None => known.shown.set(known.reported.reason.clone()),
         }
         let now = known.shown.clone();
         self.up[part as usize].store(now.up, Ordering::Release);
@@ -226,7 +226,7 @@ impl Health {
         }
     }
 
-    /// Tells when a part comes up or goes away, or is away for another reason.
+    /// Notifies of parts that come up or go down, and of changed reasons and warnings.
     pub(crate) fn changes(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
     }
@@ -277,8 +277,8 @@ mod tests {
     fn a_part_is_down_until_nothing_keeps_it_down() {
         let health = Health::new(Metrics::new().unwrap());
         health.up(Part::Intake);
-        let first = health.hinder(Part::Intake, "first".into());
-        let second = health.hinder(Part::Intake, "second".into());
+        let first = health.hold_down(Part::Intake, "first".into());
+        let second = health.hold_down(Part::Intake, "second".into());
         // What it says of itself shows only when nothing keeps it down.
         health.up(Part::Intake);
         assert_eq!(health.state(Part::Intake).reason.as_deref(), Some("first"));
@@ -290,7 +290,7 @@ mod tests {
         drop(second);
         assert!(health.is_up(Part::Intake));
         assert!(health.state(Part::Intake).up);
-        let third = health.hinder(Part::Intake, "third".into());
+        let third = health.hold_down(Part::Intake, "third".into());
         health.down(Part::Intake, "its own");
         drop(third);
         assert_eq!(health.state(Part::Intake).reason.as_deref(), Some("its own"));

@@ -77,8 +77,8 @@ impl DeadLetterWriter {
             return;
         }
         let mut backoff = Backoff::default();
-        // While it lives, the intake is shown as down; no longer when this task is given up.
-        let mut hindrance = None;
+        // Shows the intake as down; dropped with this task.
+        let mut down = None;
         let is_new = loop {
             let error = match self.publish(letter).await {
                 Ok(is_new) => break is_new,
@@ -86,11 +86,11 @@ impl DeadLetterWriter {
             };
             // The position must not pass it, nor anything after it.
             let reason = format!("can't store a dead letter: {error}");
-            hindrance.get_or_insert_with(|| self.health.hinder(Part::Intake, reason.clone())).explain(reason);
+            down.get_or_insert_with(|| self.health.hold_down(Part::Intake, reason.clone())).explain(reason);
             tracing::warn!(key, error, "can't store a dead letter; trying again");
             backoff.wait().await;
         };
-        let has_failed = hindrance.take().is_some();
+        let has_failed = down.take().is_some();
         // A message that is read again, after a failure, was counted and answered then. One that is sent again is another;
         // and one that was not answered may have been stored just now.
         if !is_new && !has_failed && !message.replayed {
