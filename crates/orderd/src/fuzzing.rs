@@ -18,8 +18,11 @@ use crate::pipeline::{ChannelDepths, Context};
 /// The key of the one order.
 pub const KEY: &str = "1700000000123456789-42";
 
-/// A response that goes on, such as that of `/events`, is read for so long.
-const READ_TIMEOUT: Duration = Duration::from_millis(20);
+/// How long the first bytes of a response may take; only a stuck server takes so long.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// A response that does not end, such as that of `/events`, is read until nothing has arrived for this time.
+const QUIET_TIME: Duration = Duration::from_millis(20);
 
 /// Neither NATS nor PostgreSQL listens there.
 const UNUSED_PORT: &str = "1";
@@ -58,7 +61,10 @@ impl Web {
             // What is closed early is closed; the response says why.
             drop(client.write_all(request).await);
             drop(client.shutdown().await);
-            drop(tokio::time::timeout(READ_TIMEOUT, client.read_to_end(&mut response)).await);
+            let mut limit = RESPONSE_TIMEOUT;
+            while let Ok(Ok(1..)) = tokio::time::timeout(limit, client.read_buf(&mut response)).await {
+                limit = QUIET_TIME;
+            }
             served.abort();
             response
         })
