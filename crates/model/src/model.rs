@@ -108,6 +108,11 @@ impl Model {
         self.name == "order"
     }
 
+    /// What a document is called in messages that count.
+    pub fn noun(&self) -> &'static str {
+        if self.is_order() { "order" } else { "document" }
+    }
+
     /// What several documents are called in messages.
     pub fn plural(&self) -> &'static str {
         if self.is_order() { "orders" } else { "documents" }

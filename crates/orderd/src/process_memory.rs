@@ -172,7 +172,7 @@ fn of_memory(usage: Usage, resident: u64, cache_max_bytes: Option<u64>, was_near
             mebibytes(set)
         ),
         _ => format!(
-            "set CACHE_MAX_BYTES={advised}MiB, so that orders above it are read from the table, or give {more} more memory"
+            "set CACHE_MAX_BYTES={advised}MiB, so that what is above it is read from the table, or give {more} more memory"
         ),
     };
     let problem = format!(

@@ -166,7 +166,7 @@ pub(crate) fn of_clock_skew(skew: Duration) -> Option<Warning> {
     let finding = (skew > MAX_SKEW).then(|| {
         Finding::warning(
             format!("the clock of the NATS server is ahead of this machine's by at least {seconds:.1} s"),
-            "synchronise both by NTP: ages of orders are wrong until then",
+            "synchronise both by NTP: ages are wrong until then",
         )
     });
     finding.map(|finding| Warning::new(WarningKind::ClockSkew, "nats", finding))
@@ -194,7 +194,7 @@ mod tests {
         let mut stream = stream();
         change(&mut stream.config);
         (stream.state.messages, stream.state.bytes) = (messages, messages * 100);
-        let warnings = of_stream(&stream, "unread orders");
+        let warnings = of_stream(&stream, "unread messages");
         warnings.into_iter().map(|warning| (warning.kind, warning.finding.severity)).collect()
     }
 

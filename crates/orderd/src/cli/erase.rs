@@ -3,6 +3,7 @@
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 
+use super::model::ModelArgs;
 use super::servers::{HttpArgs, NatsArgs, PgArgs};
 
 /// `orderd erase`
@@ -21,6 +22,8 @@ pub struct EraseArgs {
     pub(crate) pg: PgArgs,
     #[command(flatten)]
     pub(crate) http: HttpArgs,
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
     /// Ids of documents.
     #[arg(value_name = "ID", value_parser = NonEmptyStringValueParser::new())]
     pub ids: Vec<String>,

@@ -257,7 +257,7 @@ impl AccountAtServer<'_> {
 /// A stream that orders are taken from: whether it takes and keeps them.
 fn check_config(stream: &StreamInfo, settings: &Nats, findings: &mut Vec<Finding>) {
     let StreamConfig { name, subjects, retention, sources, mirror, subject_transform, .. } = &stream.config;
-    findings.extend(warned(stream, "unread orders"));
+    findings.extend(warned(stream, "unread messages"));
     if let Err(error) = streams::refuse_retention(name, retention) {
         findings.push(split(&error.to_string()));
     }

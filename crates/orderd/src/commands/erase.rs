@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use cache::MAX_LIMIT;
+use model::Model;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
@@ -18,7 +19,7 @@ use crate::erasure::{Eraser, ErasureSession, TraceCounts};
 use crate::logging::audit;
 use crate::nats;
 use crate::postgres::{self, Connection, expiry};
-use crate::wording::shown;
+use crate::wording::{counted, shown};
 
 /// How long the service may show orders that are erased already.
 const VISIBLE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -36,17 +37,19 @@ pub async fn run(args: EraseArgs) -> anyhow::Result<ExitCode> {
     let http = Http::new(&args.http)?;
     let nats = Nats::new(&args.nats)?;
     let postgres = Postgres::new(&args.pg)?;
+    let model = config::model(&args.model)?;
     let criterion = args.criterion.as_deref().map(Criterion::parse).transpose()?;
     let age = config::keep("--older-than", args.older_than.as_deref())?;
     let consent = if args.dry_run { Consent::DryRun } else { Consent::of(args.yes) };
     let client = nats::connect_usable(&nats).await?;
     let mut erasing = Eraser { postgres: postgres.clone(), nats, client }.begin().await?;
     match (criterion, age) {
-        (Some(criterion), _) => erase_all_with(&mut erasing, &http, &criterion, consent).await,
+        (Some(criterion), _) => erase_all_with(&mut erasing, &http, &criterion, consent, &model).await,
         (None, Some(age)) => {
-            erase_older(&mut erasing, &postgres, age, args.older_than.as_deref(), consent).await
+            let age = (age, args.older_than.as_deref().unwrap_or_default());
+            erase_older(&mut erasing, &postgres, age, consent, &model).await
         }
-        (None, None) => erase_each(&mut erasing, distinct(args.ids), consent).await,
+        (None, None) => erase_each(&mut erasing, distinct(args.ids), consent, &model).await,
     }
 }
 
@@ -89,6 +92,7 @@ async fn erase_each(
     erasing: &mut ErasureSession,
     ids: Vec<String>,
     consent: Consent,
+    model: &Model,
 ) -> anyhow::Result<ExitCode> {
     let found = erasing.look(&ids).await?;
     let (there, missing): (Vec<_>, Vec<_>) =
@@ -98,14 +102,14 @@ async fn erase_each(
         return Ok(ExitCode::FAILURE);
     }
     let total: TraceCounts = there.iter().map(|(_, found)| *found).sum();
-    if let Some(end) = consent.end(&format!("{} ({total})", orders(there.len())))? {
+    if let Some(end) = consent.end(&format!("{} ({total})", counted(there.len() as u64, model.noun())))? {
         return Ok(end);
     }
     let ids: Vec<String> = there.into_iter().map(|(id, _)| id).collect();
-    let progress = Progress::new(Some(ids.len() as u64), "orders");
+    let progress = Progress::new(Some(ids.len() as u64), model.plural());
     let erased = erase(erasing, &ids, &progress).await?;
-    progress.finish("orders");
-    say(ids.len(), erased)?;
+    progress.finish(model.plural());
+    say(ids.len(), model, erased)?;
     Ok(if missing.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -137,12 +141,8 @@ async fn erase(
     Ok(erased.context("not everything is erased; run this again")?.into_iter().flatten().sum())
 }
 
-fn say(count: usize, erased: TraceCounts) -> anyhow::Result<()> {
-    Ok(super::print(&format!("{} erased: {erased}\n", orders(count)))?)
-}
-
-fn orders(count: usize) -> String {
-    crate::wording::counted(count as u64, "order")
+fn say(count: usize, model: &Model, erased: TraceCounts) -> anyhow::Result<()> {
+    Ok(super::print(&format!("{} erased: {erased}\n", counted(count as u64, model.noun())))?)
 }
 
 /// `MEMBER=VALUE`
@@ -176,19 +176,24 @@ async fn erase_all_with(
     http: &Http,
     criterion: &Criterion,
     consent: Consent,
+    model: &Model,
 ) -> anyhow::Result<ExitCode> {
     let named = format!("{} = {}", criterion.member, shown(&criterion.value));
     let first = found(http, criterion).await?;
     if first.is_empty() {
-        super::complain(&format!("no order has {named}"));
+        super::complain(&format!("no {} has {named}", model.noun()));
         return Ok(ExitCode::FAILURE);
     }
-    let count =
-        if first.len() < MAX_LIMIT { orders(first.len()) } else { format!("{MAX_LIMIT} orders or more") };
-    if let Some(end) = consent.end(&format!("all orders with {named} ({count})"))? {
+    let plural = model.plural();
+    let count = if first.len() < MAX_LIMIT {
+        counted(first.len() as u64, model.noun())
+    } else {
+        format!("{MAX_LIMIT} {plural} or more")
+    };
+    if let Some(end) = consent.end(&format!("all {plural} with {named} ({count})"))? {
         return Ok(end);
     }
-    let progress = Progress::new(Some(0), "orders");
+    let progress = Progress::new(Some(0), plural);
     let (mut ids, mut erased) = (HashSet::new(), TraceCounts::default());
     let mut changed = Instant::now();
     loop {
@@ -204,13 +209,13 @@ async fn erase_all_with(
         } else {
             anyhow::ensure!(
                 changed.elapsed() < VISIBLE_TIMEOUT,
-                "not everything is erased: the service still shows orders that are; run this again"
+                "not everything is erased: the service still shows some that are; run this again"
             );
             tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
-    progress.finish("orders");
-    say(ids.len(), erased)?;
+    progress.finish(model.plural());
+    say(ids.len(), model, erased)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -218,11 +223,10 @@ async fn erase_all_with(
 async fn erase_older(
     erasing: &mut ErasureSession,
     settings: &Postgres,
-    age: Duration,
-    named: Option<&str>,
+    (age, named): (Duration, &str),
     consent: Consent,
+    model: &Model,
 ) -> anyhow::Result<ExitCode> {
-    let named = named.unwrap_or_default();
     let table = &settings.table;
     let Connection { client, .. } = &postgres::connect_once(settings).await?;
     let cutoff = expiry::cutoff(client, age).await.map_err(postgres::explain)?;
@@ -231,11 +235,11 @@ async fn erase_older(
         super::complain(&format!("no row is older than {named}"));
         return Ok(ExitCode::FAILURE);
     }
-    let what = format!("{} older than {named}", crate::wording::counted(count, "order"));
+    let what = format!("{} older than {named}", counted(count, model.noun()));
     if let Some(end) = consent.end(&what)? {
         return Ok(end);
     }
-    let progress = Progress::new(Some(count), "orders");
+    let progress = Progress::new(Some(count), model.plural());
     let (mut after, mut done, mut erased) = (None, 0, TraceCounts::default());
     loop {
         let ids = expiry::ids(client, table, after.as_deref(), cutoff, MAX_LIMIT as i64).await;
@@ -245,8 +249,8 @@ async fn erase_older(
         done += ids.len();
         after = Some(last.clone());
     }
-    progress.finish("orders");
-    say(done, erased)?;
+    progress.finish(model.plural());
+    say(done, model, erased)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -257,7 +261,7 @@ async fn found(http: &Http, criterion: &Criterion) -> anyhow::Result<Vec<String>
         .context("the answer to /readyz is not JSON; is HTTP_ADDR that of orderd?")?;
     anyhow::ensure!(
         state["fill"]["up"] == true,
-        "the service is still reading the table, so that it can't name all of these orders; run this again when \
+        "the service is still reading the table, so that it can't name all of them; run this again when \
          /readyz says that fill is up"
     );
     let (status, body) = http_client::get(http, &criterion.path()).await?;
@@ -265,7 +269,7 @@ async fn found(http: &Http, criterion: &Criterion) -> anyhow::Result<Vec<String>
     if status == hyper::StatusCode::BAD_REQUEST {
         return Err(ConfigError::new("--where", format!("the service answers: {}", said.trim())).into());
     }
-    anyhow::ensure!(status.is_success(), "the service can't say which orders these are: {}", said.trim());
+    anyhow::ensure!(status.is_success(), "the service can't say which these are: {}", said.trim());
     serde_json::from_slice(&body).context("the service's answer is not a list of ids")
 }
 

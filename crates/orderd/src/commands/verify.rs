@@ -122,9 +122,8 @@ pub async fn run(args: VerifyArgs) -> anyhow::Result<ExitCode> {
         places.read_table(&connection.client, &pg.table, &mut reader, &progress).await?;
         places.read_memory(&http, &progress).await?;
         places.read_newer_rows(&connection.client, &pg.table).await?;
-        places.erased = erased_keys(&connection.client, &pg.table)
-            .await
-            .context("can't read the keys of erased orders")?;
+        places.erased =
+            erased_keys(&connection.client, &pg.table).await.context("can't read the erased keys")?;
         if let Some(keep) = keep {
             let cutoff = expiry::cutoff(&connection.client, keep).await.map_err(postgres::explain)?;
             places.leave_out_older(&Key::first_of_time(cutoff));

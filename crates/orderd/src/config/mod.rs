@@ -109,7 +109,7 @@ impl Settings {
             return Err(wrong(
                 "HTTP_ADDR",
                 format!(
-                    "{} is reachable from elsewhere and orders are personal data: set HTTP_TOKEN, or \
+                    "{} is reachable from elsewhere, and what is served may be personal data: set HTTP_TOKEN, or \
                      HTTP_ANONYMOUS=true to serve them to anybody",
                     http.addr
                 ),

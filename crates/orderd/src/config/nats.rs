@@ -117,7 +117,9 @@ impl Nats {
         if dead_stream.as_ref() == Some(&stream) {
             return Err(wrong(
                 "NATS_DEAD_STREAM",
-                format!("{stream} is NATS_STREAM, where orders are: dead letters need another stream"),
+                format!(
+                    "{stream} is NATS_STREAM, from which messages are taken: dead letters need another stream"
+                ),
             ));
         }
         Ok(Self {

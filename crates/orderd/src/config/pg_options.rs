@@ -422,7 +422,7 @@ fn shared(given: &Conninfo) -> Result<Config, OptionProblem> {
         Some(_) => {
             return Err(problem(
                 "target_session_attrs",
-                "takes any, read-write, primary or read-only: orders are written",
+                "takes any, read-write, primary or read-only: rows are written",
             ));
         }
     });

@@ -374,11 +374,7 @@ impl DeadLetterStore {
         while let Err(error) = self.replace_by_note(key, sequence).await {
             let error = format!("{error:#}");
             if self.denies_deletion().await {
-                tracing::error!(
-                    key,
-                    error,
-                    "the dead letter of an order that is taken in can't be removed; it stays"
-                );
+                tracing::error!(key, error, "a dead letter that is taken in can't be removed; it stays");
                 return;
             }
             tracing::warn!(error, "can't remove a dead letter; trying again");

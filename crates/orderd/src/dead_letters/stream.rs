@@ -65,7 +65,7 @@ async fn make(
 /// What is wrong with it and, after a semicolon, what to do.
 pub(crate) fn refuse_unfit(found: &StreamConfig, subjects: &DeadLetterSubjects) -> anyhow::Result<()> {
     let problem = if found.name == subjects.source {
-        "is the one that orders are taken from"
+        "is the one that messages are taken from"
     } else if found.mirror.is_some() {
         "is a mirror, which takes no messages"
     } else if found.sealed {

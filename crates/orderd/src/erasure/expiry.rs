@@ -63,7 +63,7 @@ impl Expiry {
             pause = match self.look(keep, &mut connection).await {
                 Ok(has_more) => {
                     if std::mem::take(&mut has_failed) {
-                        tracing::info!("orders older than KEEP leave again");
+                        tracing::info!("what is older than KEEP leaves again");
                     }
                     if has_more { BATCH_INTERVAL } else { CHECK_INTERVAL }
                 }
@@ -72,7 +72,10 @@ impl Expiry {
                     // Once for each time that it begins to fail: a missing right fails at each look.
                     if !std::mem::replace(&mut has_failed, true) {
                         let error = format!("{error:#}");
-                        tracing::warn!(error, "can't remove orders older than KEEP; trying again every 10 s");
+                        tracing::warn!(
+                            error,
+                            "can't remove what is older than KEEP; trying again every 10 s"
+                        );
                     }
                     CHECK_INTERVAL
                 }
@@ -120,7 +123,7 @@ impl Expiry {
             timeout(LONG_TIMEOUT, deleting).await?.map_err(postgres::explain).context("can't delete rows")?;
         self.metrics.expired.inc_by(deleted);
         if deleted > 0 {
-            tracing::debug!(rows = deleted, "deleted orders older than KEEP");
+            tracing::debug!(rows = deleted, "deleted rows older than KEEP");
         }
         Ok(deleted == MAX_BATCH_ORDERS as u64)
     }

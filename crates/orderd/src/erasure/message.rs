@@ -42,7 +42,7 @@ async fn before(
     let name = &source.name;
     anyhow::ensure!(
         source.external.is_none() && source.domain.is_none(),
-        "message {sequence} of the stream {name}, in another account or domain, is the same order: erase it there"
+        "message {sequence} of the stream {name}, in another account or domain, is the same one: erase it there"
     );
     let stream = match context.get_stream(name).await {
         Ok(stream) => stream,

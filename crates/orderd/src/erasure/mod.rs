@@ -88,8 +88,7 @@ impl Eraser {
     /// What can't be reached.
     pub(crate) async fn begin(&self) -> anyhow::Result<ErasureSession> {
         let context = self.nats.jetstream(self.client.clone());
-        let stream =
-            streams::find(&context, &self.nats).await.context("can't find the stream of the orders")?;
+        let stream = streams::find(&context, &self.nats).await.context("can't find the stream")?;
         Ok(ErasureSession {
             rows: StoredRows::new(&self.postgres),
             dead_letters: DeadLetterStore::new(self.client.clone(), &self.nats),

@@ -71,7 +71,7 @@ impl Sweeper {
                 () = stop.cancelled() => return Ok(()),
             };
             if let Err(error) = swept {
-                tracing::debug!(error = format!("{error:#}"), "can't look for erased orders");
+                tracing::debug!(error = format!("{error:#}"), "can't look for erased keys");
             }
             tokio::select! {
                 () = tokio::time::sleep(POLL_INTERVAL) => {}
@@ -93,7 +93,7 @@ impl Sweeper {
                 match self.repeat(is_there).await {
                     Ok(()) => self.compared = Some(generation),
                     Err(error) => {
-                        tracing::debug!(error = format!("{error:#}"), "can't compare erased orders")
+                        tracing::debug!(error = format!("{error:#}"), "can't compare erased keys")
                     }
                 }
             }
@@ -117,7 +117,7 @@ impl Sweeper {
         if repeated > 0 {
             tracing::warn!(
                 orders = repeated,
-                "the table did not know of erased orders; they are erased again"
+                "the table did not know of erased keys; their rows are erased again"
             );
         }
         // The restored table may have other erasures: read all of them.

@@ -159,7 +159,7 @@ async fn serve(asked: &mut mpsc::Receiver<Miss>, parts: &MissSources, cache: &Ca
                 lookup = None;
                 misses.clear();
                 if let Ok(Err(error)) = failed {
-                    tracing::debug!(%error, "can't read orders through");
+                    tracing::debug!(%error, "can't read rows through");
                 }
             }
         }

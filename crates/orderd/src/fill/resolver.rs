@@ -68,7 +68,7 @@ impl Resolver {
                     tokio::time::sleep(POLL_INTERVAL).await;
                 }
                 Err(error) => {
-                    tracing::debug!(error = format!("{error:#}"), "can't look up orders in doubt");
+                    tracing::debug!(error = format!("{error:#}"), "can't look up keys in doubt");
                     lookup = None;
                     backoff.wait().await;
                 }

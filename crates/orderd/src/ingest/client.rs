@@ -65,7 +65,7 @@ impl IntakeClient {
         let is_new = !was_held || !is_connected(&client);
         let connected = async {
             while !is_connected(&client) {
-                anyhow::ensure!(!end.has_ended(), "the NATS client that reads orders has ended");
+                anyhow::ensure!(!end.has_ended(), "the NATS client that reads the stream has ended");
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
             Ok(())
@@ -78,7 +78,7 @@ impl IntakeClient {
             Err(_) => {
                 let why = why.borrow().clone();
                 anyhow::bail!(
-                    "the connection that reads orders is not made within {} s: {}",
+                    "the connection that reads the stream is not made within {} s: {}",
                     CONNECT_TIMEOUT.as_secs(),
                     why.as_deref().unwrap_or("the server does not answer")
                 )

@@ -88,7 +88,7 @@ impl OrderedConsumer {
         };
         let config = pull::Config {
             name: Some(format!("{CONSUMER_PREFIX}{}", random::hex::<6>())),
-            description: Some("orderd reads orders; it recreates this consumer when it is gone".into()),
+            description: Some("orderd reads this stream; it recreates this consumer when it is gone".into()),
             deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: after + 1 },
             ack_policy: AckPolicy::None,
             filter_subject: topic.to_owned(),
@@ -160,7 +160,7 @@ impl OrderedConsumer {
         let ended = tokio::select! {
             biased;
             ended = tokio::task::unconstrained(next_chunk(&mut self.messages, &mut self.taken)) => ended,
-            () = cut(&mut self.cuts) => Err(anyhow::anyhow!("the connection that reads orders was interrupted")),
+            () = cut(&mut self.cuts) => Err(anyhow::anyhow!("the connection that reads the stream was interrupted")),
         };
         let mut delivered = self.delivered;
         let mut gap = None;

@@ -74,7 +74,7 @@ async fn with_key_of_its_dead_letter(
             if metrics.foreign_keys.get() == 0 {
                 tracing::warn!(
                     sequence,
-                    "a message has the header Orderd-Key and there is no such dead letter: it is passed over; publish orders \
+                    "a message has the header Orderd-Key and there is no such dead letter: it is passed over; publish \
                      without that header. Further ones are only counted (orderd_foreign_keys_total)"
                 );
             }

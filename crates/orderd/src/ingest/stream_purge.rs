@@ -148,7 +148,7 @@ impl StreamPurge {
     /// Shows warnings in `/readyz`. Returns whether the account has too little room for what `STREAM_KEEP` keeps.
     async fn warn(&self, context: &Context, stream: &str, dead: &str, purges: bool) -> anyhow::Result<bool> {
         let mut warned = Vec::new();
-        for (name, what) in [(stream, "unread orders"), (dead, "dead letters")] {
+        for (name, what) in [(stream, "unread messages"), (dead, "dead letters")] {
             let found = info::stream(context, name).await?;
             found.iter().for_each(|stream| show_stream(&self.metrics, stream));
             warned.extend(found.iter().flat_map(|stream| warnings::of_stream(stream, what)));

@@ -115,15 +115,11 @@ impl Metrics {
         let r = Registry::new();
         Ok(Arc::new(Self {
             handled: counter(&r, "myapp_orders_handled_total", "The total number of messages received")?,
-            written: counter(
-                &r,
-                "myapp_orders_write_db",
-                "The number of orders that this process committed",
-            )?,
+            written: counter(&r, "myapp_orders_write_db", "The number of rows that this process committed")?,
             filled: counter(
                 &r,
                 "myapp_orders_read_db",
-                "The number of orders that this process read from the table",
+                "The number of rows that this process read from the table",
             )?,
             errors: counter(
                 &r,
@@ -132,10 +128,13 @@ impl Metrics {
             )?,
             in_memory: register(
                 &r,
-                IntGauge::new("myapp_orders_inmemcache", "The number of orders known in memory"),
+                IntGauge::new(
+                    "myapp_orders_inmemcache",
+                    "The number of ids known in memory, as /mem_len has it",
+                ),
             )?,
             depth: gauges(&r, "orderd_channel_depth", "What waits in a channel of the pipeline", "channel")?,
-            batch: histogram(&r, "orderd_commit_orders", "Orders in one transaction", BATCH)?,
+            batch: histogram(&r, "orderd_commit_orders", "Rows in one transaction", BATCH)?,
             commit: histogram(&r, "orderd_commit_seconds", "Seconds that a transaction took", SECONDS)?,
             latency: histogram(
                 &r,
@@ -220,20 +219,20 @@ impl Metrics {
                 &r,
                 IntGauge::new(
                     "orderd_cache_bytes",
-                    "Bytes that orders take in memory, where they have a bound",
+                    "Bytes that documents take in memory, where they have a bound",
                 ),
             )?,
             cache_max: register(
                 &r,
                 IntGauge::new(
                     "orderd_cache_max_bytes",
-                    "Bytes that orders may take in memory, 0 for no bound",
+                    "Bytes that documents may take in memory, 0 for no bound",
                 ),
             )?,
             evictions: counter(
                 &r,
                 "orderd_cache_evictions_total",
-                "Orders whose bodies left memory for others",
+                "Documents whose bodies left memory for others",
             )?,
             requests: counters(&r, "orderd_http_requests_total", "HTTP requests", &["route", "status"])?,
             request_seconds: register(

@@ -140,7 +140,7 @@ pub(crate) async fn connect_for_intake(
             if event == Event::Disconnected {
                 cuts.send_modify(|cuts| *cuts += 1);
             }
-            tracing::debug!(%event, "NATS, reading orders");
+            tracing::debug!(%event, "NATS, reading the stream");
             std::future::ready(())
         })
         .retry_on_initial_connect();

@@ -28,7 +28,7 @@ pub(super) async fn admit(identity: &DatabaseIdentity, client: &Client, place: &
     };
     Err(Finding::blocked(
         format!(
-            "the changed DATABASE_URL leads to {place}, and orders of this service are not kept there: {problem}"
+            "the changed DATABASE_URL leads to {place}, and this service's rows are not there: {problem}"
         ),
         "restart orderd to begin in that database, or put the previous address back",
     ))

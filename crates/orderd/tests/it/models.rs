@@ -108,6 +108,144 @@ fn help_speaks_of_documents_whatever_the_model_is() {
     }
 }
 
+/// Where a text calls something an order. Paths, members and names of files, tables and metrics are called so whatever the model is.
+fn about_orders(text: &str) -> Vec<String> {
+    let is_name = |end: char| end.is_alphanumeric() || "_/\"'`.-=?&>$".contains(end);
+    let mut found = Vec::new();
+    for line in text.lines() {
+        for (place, _) in line.to_lowercase().match_indices("order") {
+            let (before, rest) = (&line[..place], &line[place + "order".len()..]);
+            let rest = rest.strip_prefix('s').unwrap_or(rest);
+            let is_word =
+                !before.ends_with(is_name) && !rest.starts_with(|next| is_name(next) && next != '.');
+            // The event, the stream and the parameter of these names.
+            let is_parameter = before.ends_with("event: ") || line[place..].starts_with("order, limit");
+            if is_word && !is_parameter && !line[place..].starts_with("ORDERS") {
+                found.push(line.to_owned());
+            }
+        }
+    }
+    found
+}
+
+/// What the service and its commands say about parcels never calls them orders.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_output_calls_a_parcel_an_order() {
+    const TOKENS: [(&str, &str); 2] = [("HTTP_REPLAY_TOKEN", "replayer"), ("HTTP_ERASE_TOKEN", "eraser")];
+    let stack = Stack::new();
+    let model = file(&stack, "parcel.json", r#"{"id": "p", "weight": 1.5}"#);
+    let newer = file(&stack, "parcel-2.json", r#"{"id": "p", "weight": 1.5, "note": ""}"#);
+    let settings =
+        [("MODEL", &*model), ("SEARCH", "id"), ("UNKNOWN", "refuse"), ("LOG", "debug"), ("KEEP", "400d")];
+    let mut service = stack.serve(&[&settings[..], &TOKENS].concat()).await;
+    let mut said: Vec<(String, String)> = Vec::new();
+    let documents = file(&stack, "parcels.jsonl", "{\"id\":\"p-1\"}\n{\"id\":\"p-2\"}\n{\"id\":\"p-2\"}\n");
+    let bad = file(&stack, "bad.jsonl", "{\"id\":\"p-1\"}\n{\"id\":");
+    let fixed = file(&stack, "fixed.json", r#"{"id":"p-6"}"#);
+    stack.publish(&["{", "[]", r#"{"id":7}"#, r#"{"id":"p-5","extra":1}"#, "{}", ""]).await;
+    stack.publish(&[r#"{"id":"p-3","weight":2}"#]).await;
+    stack.wait_settled(7).await;
+    service.wait_len(2).await;
+    let dead = service.get("/dead_letters").await;
+    let keys: Vec<String> = dead
+        .json()
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|letter| letter["key"].as_str().unwrap().to_owned())
+        .collect();
+    let id = service.ids().await[0].clone();
+    let addr = service.addr.to_string();
+    let model_flag = ["--model", model.as_str()];
+    let http = ["--http-addr", addr.as_str()];
+    let with = |args: &[&str], more: &[&[&str]]| {
+        args.iter().chain(more.iter().copied().flatten()).map(|word| (*word).to_owned()).collect::<Vec<_>>()
+    };
+    for args in [
+        with(&["publish", "--count", "2", "--wait-committed"], &[&model_flag]),
+        with(&["publish", "--from", &documents], &[&model_flag]),
+        with(&["publish", "--from", &bad], &[&model_flag]),
+        with(&["publish", "--core"], &[&model_flag]),
+        with(&["publish", "--rate", "-1"], &[&model_flag]),
+        with(&["publish", "--from", "nowhere"], &[&model_flag]),
+        with(&["publish", "--subject", "elsewhere"], &[&model_flag]),
+        with(&["export"], &[&model_flag]),
+        with(&["import", &bad], &[&model_flag]),
+        with(&["verify"], &[&model_flag, &http]),
+        with(&["verify", "--json"], &[&model_flag, &http]),
+        with(&["check"], &[&http]),
+        with(&["check", "--live"], &[&http]),
+        with(&["check", "--settings"], &[&model_flag]),
+        with(&["model", "infer", &model], &[]),
+        with(&["model", "go", &model], &[]),
+        with(&["model", "rust", &model], &[]),
+        with(&["model", "typescript", &model], &[]),
+        with(&["model", "check", "--model", &newer, &model], &[]),
+        with(&["model", "check"], &[&model_flag]),
+        with(&["dead-letters", "list"], &[]),
+        with(&["dead-letters", "list", "--json"], &[]),
+        with(&["dead-letters", "show", &keys[0]], &[]),
+        with(&["dead-letters", "replay", &keys[0], "--with", &fixed], &[]),
+        with(&["dead-letters", "replay", "--all"], &[]),
+        with(&["dead-letters", "drop", &keys[1]], &[]),
+        with(&["dead-letters", "show", "1-1"], &[]),
+        with(&["erase", "--dry-run", &id], &[&model_flag]),
+        with(&["erase", &id], &[&model_flag]),
+        with(&["erase", "--yes", &id, "nobody"], &[&model_flag]),
+        with(&["erase", "--yes", "--where", "id=p-2"], &[&model_flag, &http]),
+        with(&["erase", "--yes", "--where", "id=nobody"], &[&model_flag, &http]),
+        with(&["erase", "--yes", "--where", "other=p-2"], &[&model_flag, &http]),
+        with(&["erase", "--older-than", "400d", "--dry-run"], &[&model_flag]),
+        with(&["serve", "--http-addr", "0.0.0.0:0"], &[&model_flag]),
+        with(
+            &["serve", "--pg-table", "public.other", "--nats-stream", "DEAD"],
+            &[&model_flag, &["--nats-dead-stream", "DEAD"]],
+        ),
+    ] {
+        let words: Vec<&str> = args.iter().map(String::as_str).collect();
+        let output = stack.run(&words, "n\n").await;
+        let text = [output.stdout, output.stderr].concat();
+        said.push((args.join(" "), String::from_utf8_lossy(&text).into_owned()));
+    }
+    assert!(said.iter().any(|(_, text)| text.contains("2 documents erased")), "{said:?}");
+    for path in [
+        "/readyz",
+        "/readyz?for=reads",
+        "/healthz",
+        "/metrics",
+        "/dead_letters",
+        "/order",
+        "/order?id=nobody",
+    ]
+    .map(str::to_owned)
+    .into_iter()
+    .chain(["/order/1-1".into(), "/order_pages/0".into(), "/orders?limit=0".into(), "/mem_len".into()])
+    .chain([format!("/dead_letters/{}", keys[2]), "/nowhere".into()])
+    {
+        let answer = service.get(&path).await;
+        said.push((path, answer.body));
+    }
+    said.push(("DELETE".into(), service.erase("nobody", "eraser").await.to_string()));
+    service.stop();
+    said.push(("log".into(), service.process.log()));
+    // Without its servers, it says what is away.
+    let away = [("MODEL", &*model), ("LOG", "debug"), ("NATS_PORT", "1"), ("PG_PORT", "1")];
+    let service = stack.start(&away).await;
+    eventually("both are away", async || {
+        let ready = service.get("/readyz").await.json();
+        (ready["nats"]["reason"].is_string() && ready["postgres"]["reason"].is_string()).then_some(())
+    })
+    .await;
+    said.push(("/readyz".into(), service.get("/readyz").await.body));
+    said.push(("/order/1-1".into(), service.get("/order/1-1").await.body));
+    said.push(("log".into(), service.process.log()));
+    let about_orders: Vec<_> = said
+        .iter()
+        .flat_map(|(by, text)| about_orders(text).into_iter().map(move |line| format!("{by}: {line}")))
+        .collect();
+    assert!(about_orders.is_empty(), "{}", about_orders.join("\n"));
+}
+
 /// All summaries and descriptions.
 fn texts(part: &Value, found: &mut Vec<String>) {
     match part {

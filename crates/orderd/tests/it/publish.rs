@@ -175,7 +175,7 @@ async fn what_a_stream_refuses_is_said_at_once() {
         (
             vec!["--count", "10"],
             "",
-            &["order 4", "ORDERS", "maximum messages exceeded", "3 orders acknowledged"],
+            &["document 4", "ORDERS", "maximum messages exceeded", "3 orders acknowledged"],
             4,
         ),
     ] {

@@ -194,7 +194,7 @@ async fn rights_that_are_missing_are_named_with_the_grant() {
     stack.postgres.psql("revoke insert on orderd_erased from clerk").unwrap();
     let service = stack.serve(&env).await;
     let log = service.process.log();
-    assert!(log.contains("GRANT INSERT ON") && log.contains("no order can be erased"), "{log}");
+    assert!(log.contains("GRANT INSERT ON") && log.contains("nothing can be erased"), "{log}");
     drop(service);
     stack.postgres.psql("drop table orderd_erased; revoke create on schema public from clerk").unwrap();
     let service = stack.serve(&env).await;

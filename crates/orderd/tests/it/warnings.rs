@@ -45,7 +45,7 @@ async fn stream_that_may_drop_unread_orders_is_a_warning_until_it_is_changed() {
     let service = stack.serve(&[]).await;
     let texts = wait_warnings(&service, &["stream_may_drop"]).await;
     assert!(texts[0].contains("max_msgs, max_age with discard old"), "{texts:?}");
-    assert!(service.process.log().contains("may drop unread orders"));
+    assert!(service.process.log().contains("may drop unread messages"));
     context.update_stream(stream()).await.unwrap();
     wait_warnings(&service, &[]).await;
     assert!(service.process.log().contains("no longer so"));

@@ -88,7 +88,7 @@ impl Evidence {
         ensure!(
             !redelivered || sequence >= self.purged_before,
             "message {sequence} of the channel may have been drained before, but what would show it was purged from \
-             the stream; look for it among the orders, and take it away from the channel or from there"
+             the stream; look for it in the table, and take it away from the channel or from there"
         );
         Ok(false)
     }

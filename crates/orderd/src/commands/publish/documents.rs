@@ -45,7 +45,7 @@ impl Document {
 pub(super) fn name(number: u64, line: Option<usize>) -> String {
     match line {
         Some(line) => format!("the document at line {line}"),
-        None => format!("order {number}"),
+        None => format!("document {number}"),
     }
 }
 

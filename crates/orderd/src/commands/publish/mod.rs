@@ -34,7 +34,7 @@ const MIN_RATE: f64 = 0.000_01;
 /// What could not be sent, and why.
 pub async fn run(args: PublishArgs) -> anyhow::Result<ExitCode> {
     if !args.rate.is_finite() || args.rate < 0.0 || (args.rate > 0.0 && args.rate < MIN_RATE) {
-        let takes = "takes orders a second: 0 for as fast as it can, or 0.00001 and more";
+        let takes = "takes documents a second: 0 for as fast as it can, or 0.00001 and more";
         return Err(ConfigError::new("--rate", takes).into());
     }
     let settings = Nats::new(&args.nats)?;
@@ -70,9 +70,9 @@ pub async fn run(args: PublishArgs) -> anyhow::Result<ExitCode> {
         (Ok(()), Ok(())) => None,
         (Err(SendError::Sending(error)), _) | (_, Err(error)) => {
             sender.settle_rest().await;
-            return Err(error.context(sender.so_far()));
+            return Err(error.context(sender.so_far(model.noun())));
         }
-        (Err(SendError::Input(error)), Ok(())) => Some(error.context(sender.so_far())),
+        (Err(SendError::Input(error)), Ok(())) => Some(error.context(sender.so_far(model.noun()))),
     };
     if failed.is_none() {
         if args.from.is_some() && sender.sent == 0 {

@@ -311,7 +311,7 @@ impl Sender {
         match flushed {
             Ok(flushed) => flushed?,
             Err(_) => {
-                anyhow::bail!("the NATS server does not answer: it is unknown which orders it has")
+                anyhow::bail!("the NATS server does not answer: it is unknown which messages it has")
             }
         }
         if self.target.stream.is_some() {
@@ -327,7 +327,7 @@ impl Sender {
         }
         anyhow::ensure!(
             noted.disconnects == 0,
-            "the connection was lost meanwhile: with --core, some of the orders may be missing"
+            "the connection was lost meanwhile: with --core, some of the messages may be missing"
         );
         Ok(())
     }
@@ -344,9 +344,9 @@ impl Sender {
     }
 
     /// What is said beside an error.
-    pub(super) fn so_far(&self) -> String {
+    pub(super) fn so_far(&self, noun: &str) -> String {
         let verb = if self.target.stream.is_some() { "acknowledged" } else { "sent" };
-        format!("{} {verb}", counted(self.sent, "order"))
+        format!("{} {verb}", counted(self.sent, noun))
     }
 }
 

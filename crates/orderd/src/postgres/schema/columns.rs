@@ -46,7 +46,7 @@ pub(super) async fn check(
     for column in others.filter(|column| column.is_not_null && !column.has_default && !is_filled) {
         findings.push(Finding::refusal(
             format!(
-                "column {} of {table} must not be null and has no default: no order can be stored",
+                "column {} of {table} must not be null and has no default: no row can be stored",
                 column.name
             ),
             format!("ALTER TABLE {} ALTER COLUMN {} DROP NOT NULL;", table.quoted(), quoted(&column.name)),

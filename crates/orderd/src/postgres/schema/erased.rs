@@ -19,8 +19,8 @@ pub(super) async fn check(
         if !found.may_create {
             findings.push(Finding::warning(
                 format!(
-                    "{name}, which keeps the keys of erased orders, is missing, and role {role} may not make it, so that \
-                     no order can be erased"
+                    "{name}, which keeps erased keys, is missing, and role {role} may not make it, so that \
+                     nothing can be erased"
                 ),
                 format!(
                     "{}; GRANT SELECT, INSERT ON {erased} TO {};",
@@ -35,21 +35,19 @@ pub(super) async fn check(
     if !found.may_select {
         // A row is written only where its key is not among these.
         findings.push(Finding::refusal(
-            format!(
-                "role {role} may not read {name}, the keys of erased orders, so that it can write no orders"
-            ),
+            format!("role {role} may not read {name}, which keeps erased keys, so that it can write no rows"),
             grant(if found.may_insert { "SELECT" } else { "SELECT, INSERT" }),
         ));
     } else if !found.may_insert {
         findings.push(Finding::warning(
-            format!("role {role} may not add to {name}, so that no order can be erased"),
+            format!("role {role} may not add to {name}, so that nothing can be erased"),
             grant("INSERT"),
         ));
     }
     if found.is_unlogged {
         findings.push(Finding::refusal(
             format!(
-                "{name} is UNLOGGED: a crash of PostgreSQL empties it, and erased orders could come back"
+                "{name} is UNLOGGED: a crash of PostgreSQL empties it, and what is erased could come back"
             ),
             format!("ALTER TABLE {erased} SET LOGGED;"),
         ));

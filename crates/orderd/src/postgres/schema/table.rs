@@ -101,7 +101,9 @@ impl Relation {
         }
         if !self.may_delete {
             findings.push(Finding::warning(
-                format!("role {role} may not delete from {table}, so that no order can be erased, or leave by KEEP"),
+                format!(
+                    "role {role} may not delete from {table}, so that nothing can be erased, or leave by KEEP"
+                ),
                 format!("GRANT DELETE ON {} TO {role_quoted};", table.quoted()),
             ));
         }
@@ -130,7 +132,7 @@ impl Relation {
             }
         }
         let mut problem =
-            format!("{table} has no unique key on id alone, so that an order could be stored twice");
+            format!("{table} has no unique key on id alone, so that a message could be stored twice");
         for row in &rows {
             problem.push_str(&format!(" ({} is {})", row.try_get::<_, String>(1)?, why_no_key(row)?));
         }
@@ -198,7 +200,7 @@ impl Relation {
             }
             if row.try_get(2)? {
                 findings.push(Finding::refusal(
-                    format!("{name}, a part of {table}, is a foreign table, which can't keep orders apart"),
+                    format!("{name}, a part of {table}, is a foreign table, which can't keep each id once"),
                     format!("make {name} a table of this database"),
                 ));
             } else if !row.try_get::<_, bool>(3)? {
