@@ -14,10 +14,11 @@ use super::confirm::confirmed;
 use super::http_client;
 use super::progress::Progress;
 use crate::cli::EraseArgs;
-use crate::config::{self, ConfigError, Http, Nats, Postgres};
+use crate::config::{self, ConfigError, Http, Nats, Postgres, Table};
 use crate::erasure::{Eraser, ErasureSession, TraceCounts};
 use crate::logging::audit;
 use crate::nats;
+use crate::postgres::old_partitions::{self, Hindrance};
 use crate::postgres::{self, Connection, expiry};
 use crate::wording::{counted, shown};
 
@@ -237,6 +238,7 @@ async fn erase_older(
     }
     let what = format!("{} older than {named}", counted(count, model.noun()));
     if let Some(end) = consent.end(&what)? {
+        say_partitions(client, table, cutoff, named).await?;
         return Ok(end);
     }
     let progress = Progress::new(Some(count), model.plural());
@@ -252,6 +254,34 @@ async fn erase_older(
     progress.finish(model.plural());
     say(done, model, erased)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Which partitions a service with this `KEEP` would drop, and why it would not drop others.
+async fn say_partitions(
+    client: &tokio_postgres::Client,
+    table: &Table,
+    cutoff: i128,
+    named: &str,
+) -> anyhow::Result<()> {
+    for partition in old_partitions::find(client, table, cutoff).await.map_err(postgres::explain)? {
+        let name = &partition.name;
+        let kept = |why: &Hindrance| {
+            format!(
+                "KEEP={named} would not drop the partition {name}: {why}; it would be emptied row by row\n"
+            )
+        };
+        let line = if let Some(hindrance) = &partition.hindrance {
+            kept(hindrance)
+        } else {
+            let (rows, stay) =
+                old_partitions::count(client, &partition, cutoff).await.map_err(postgres::explain)?;
+            let rows = counted(rows, "row");
+            let whole = format!("KEEP={named} would drop the partition {name}, with {rows}\n");
+            if stay > 0 { kept(&Hindrance::RowsThatStay) } else { whole }
+        };
+        super::print(&line)?;
+    }
+    Ok(())
 }
 
 /// The ids of orders with that value, from the running service.

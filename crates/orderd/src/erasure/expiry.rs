@@ -2,10 +2,12 @@
 //!
 //! Each process removes them from its own memory. The writer deletes their rows, their dead letters and, from a stream
 //! that orderd made, their messages. A bounded number goes at a time, so that neither the intake nor readers wait for
-//! it. No entry of them is kept: a table or a stream that goes back brings them back until the next round.
+//! it. A partition of the table that holds nothing else is dropped whole. No entry of them is kept: a table or a stream
+//! that goes back brings them back until the next round.
 
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use async_nats::Client;
@@ -23,6 +25,7 @@ use crate::flow_state::{FlowState, TablePosition};
 use crate::health::{Health, Part};
 use crate::metrics::Metrics;
 use crate::nats::{stored_message, streams};
+use crate::postgres::old_partitions::{self, Hindrance, OldPartition};
 use crate::postgres::{self, Connection, LONG_TIMEOUT, expiry};
 
 /// How often a process looks for old orders, and how soon it looks again while more are left.
@@ -34,6 +37,12 @@ const MAX_BATCH_ORDERS: usize = 1000;
 
 /// How many dead letters are deleted at one time. Each takes several requests.
 const MAX_BATCH_DEAD_LETTERS: usize = 100;
+
+/// How long a partition may take to be read and dropped, and PostgreSQL to answer.
+const DROP_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// Partitions that could not be dropped, why, and when that was tried.
+type Hindered = HashMap<String, (Hindrance, Instant)>;
 
 /// What the task needs.
 pub(crate) struct Expiry {
@@ -51,6 +60,7 @@ impl Expiry {
     /// Runs until told to stop. `keep` is the age from which on an order leaves.
     pub(crate) async fn run(self, keep: Duration) -> anyhow::Result<()> {
         let (mut pause, mut connection, mut has_failed) = (BATCH_INTERVAL, None, false);
+        let mut hindered = Hindered::new();
         loop {
             tokio::select! {
                 () = aligned_interval::next(pause) => {}
@@ -60,7 +70,7 @@ impl Expiry {
                 connection = None;
                 continue;
             }
-            pause = match self.look(keep, &mut connection).await {
+            pause = match self.look(keep, &mut connection, &mut hindered).await {
                 Ok(has_more) => {
                     if std::mem::take(&mut has_failed) {
                         tracing::info!("what is older than KEEP leaves again");
@@ -84,7 +94,12 @@ impl Expiry {
     }
 
     /// Runs one round. Returns whether more may be left.
-    async fn look(&self, keep: Duration, connection: &mut Option<Connection>) -> anyhow::Result<bool> {
+    async fn look(
+        &self,
+        keep: Duration,
+        connection: &mut Option<Connection>,
+        hindered: &mut Hindered,
+    ) -> anyhow::Result<bool> {
         let Some(table) = self.flow_state.table.borrow().clone() else { return Ok(false) };
         let opened = match connection.take() {
             Some(opened) => opened,
@@ -94,6 +109,13 @@ impl Expiry {
             timeout(LONG_TIMEOUT, expiry::cutoff(&opened.client, keep)).await?.map_err(postgres::explain)?;
         let mut has_more = self.remove_from_memory(cutoff, table.watermark.seq).await?;
         if table.is_self {
+            tokio::select! {
+                dropped = self.drop_partitions(&opened, cutoff, hindered) => {
+                    dropped.context("can't drop partitions")?;
+                }
+                // With the connection, what was begun is rolled back.
+                () = self.stop.cancelled() => return Ok(false),
+            }
             has_more |= self.delete_rows(&opened, cutoff).await?;
             has_more |= self.delete_dead_letters(cutoff).await?;
             self.purge(&table, cutoff).await?;
@@ -114,6 +136,55 @@ impl Expiry {
             removed += 1;
         }
         Ok(removed == MAX_BATCH_ORDERS)
+    }
+
+    /// Drops the partitions that hold nothing but old rows. The rows of one that can't be dropped are deleted as others are.
+    async fn drop_partitions(
+        &self,
+        opened: &Connection,
+        cutoff: i128,
+        hindered: &mut Hindered,
+    ) -> anyhow::Result<()> {
+        let (client, table) = (&opened.client, &self.settings.postgres.table);
+        let found = timeout(LONG_TIMEOUT, old_partitions::find(client, table, cutoff)).await?;
+        let found = match found {
+            Ok(found) => found,
+            // A server that has no such catalogs: rows leave as from any table.
+            Err(error) if error.as_db_error().is_some() => {
+                let error = postgres::describe(&error);
+                tracing::debug!(error, "can't ask for partitions older than KEEP");
+                return Ok(());
+            }
+            Err(error) => return Err(postgres::explain(error)),
+        };
+        hindered.retain(|name, _| found.iter().any(|partition| partition.name == *name));
+        for partition in found {
+            let last = hindered.get(&partition.name);
+            if last.is_some_and(|(hindrance, tried)| tried.elapsed() < hindrance.retry_after()) {
+                continue;
+            }
+            let hindrance = match partition.hindrance.clone() {
+                Some(hindrance) => hindrance,
+                None => {
+                    let dropping = old_partitions::drop_whole(client, table, &partition, cutoff);
+                    match timeout(DROP_TIMEOUT, dropping).await?.map_err(postgres::explain)? {
+                        Ok(rows) => {
+                            self.note_dropped(&partition, rows);
+                            continue;
+                        }
+                        Err(hindrance) => hindrance,
+                    }
+                }
+            };
+            note_hindered(hindered, partition.name, hindrance);
+        }
+        Ok(())
+    }
+
+    fn note_dropped(&self, partition: &OldPartition, rows: u64) {
+        self.metrics.expired.inc_by(rows);
+        self.metrics.expired_partitions.inc();
+        tracing::info!(partition = partition.name, rows, "dropped a partition: all of it is older than KEEP");
     }
 
     async fn delete_rows(&self, opened: &Connection, cutoff: i128) -> anyhow::Result<bool> {
@@ -159,6 +230,24 @@ impl Expiry {
             self.dead_letters.forget_decided(floor).await?;
         }
         Ok(())
+    }
+}
+
+/// Once for each reason.
+fn note_hindered(hindered: &mut Hindered, partition: String, reason: Hindrance) {
+    let before = hindered.insert(partition.clone(), (reason.clone(), Instant::now()));
+    if before.is_some_and(|(before, _)| before == reason) {
+        return;
+    }
+    let said = "a partition is older than KEEP and is not dropped; it is emptied row by row";
+    match &reason {
+        // The usual end of a partition that other transactions are reading.
+        Hindrance::Busy => tracing::debug!(partition, %reason, "{said}"),
+        Hindrance::NotOwner(role) => {
+            let fix = format!("ALTER TABLE {partition} OWNER TO {role};");
+            tracing::warn!(partition, %reason, fix, "{said}");
+        }
+        _ => tracing::warn!(partition, %reason, "{said}"),
     }
 }
 

@@ -57,6 +57,8 @@ pub(crate) struct Metrics {
     pub(crate) messages_lost: IntCounter,
     /// Rows that were older than `KEEP`.
     pub(crate) expired: IntCounter,
+    /// Partitions that held nothing but such rows, and were dropped.
+    pub(crate) expired_partitions: IntCounter,
     /// How often memory began again, because the table or the stream went back.
     pub(crate) restarts: IntCounter,
     /// 1 where something is warned of, by what it is.
@@ -191,6 +193,11 @@ impl Metrics {
                 &r,
                 "orderd_expired_total",
                 "Rows that this process deleted because they were older than KEEP",
+            )?,
+            expired_partitions: counter(
+                &r,
+                "orderd_expired_partitions_total",
+                "Partitions that this process dropped because all their rows were older than KEEP",
             )?,
             restarts: counter(
                 &r,

@@ -1,9 +1,10 @@
 //! How the writer commits a batch once its dead letters are stored: rows and position in one transaction, by COPY, or
 //! by INSERT if they are few. If PostgreSQL refuses a row, the batch is split.
 
+use std::borrow::Cow;
 use std::time::Instant;
 
-use order::{Reason, Refusal};
+use order::{Key, Reason, Refusal};
 use time::OffsetDateTime;
 
 use super::batch::{
@@ -12,13 +13,14 @@ use super::batch::{
 use super::connection::{CommitFailure, CommittedBatch};
 use super::dead_letter_writer::StoringDeadLetters;
 use super::encode::EncodedRows;
+use super::lease::with_short_timeout;
 use super::writer::{LastPosition, RunningWriter, TermEnd};
 use crate::chunk::RefusedMessage;
 use crate::flow_state::{TablePosition, Watermark};
 use crate::health::Part;
 use crate::metrics::Metrics;
-use crate::postgres;
 use crate::postgres::position::{self, Fence, Position};
+use crate::postgres::{self, expiry};
 
 /// Batches up to this size are written by one INSERT (one round trip), larger ones by COPY (two).
 const MAX_INSERT_ROWS: usize = 64;
@@ -40,6 +42,8 @@ impl RunningWriter {
         // Parts that are still to be written, the next one last.
         let mut open = vec![&all[..]];
         let mut behind = all.len();
+        // Asked for again in each batch: a clock that was ahead may be right again.
+        self.expired_before = None;
         while let Some(part) = open.pop() {
             if part.len() > self.max_rows {
                 let (first, rest) = part.split_at(self.max_rows);
@@ -48,16 +52,52 @@ impl RunningWriter {
             }
             let end = behind - part.len();
             let Some(watermark) = watermark_behind(batch, part, &all[all.len() - end..]) else { continue };
-            match self.commit_part(fence, batch, part, watermark).await? {
+            let kept = self.without_expired(batch, part);
+            if kept.is_empty() {
+                self.advance(fence, watermark).await?;
+                behind = end;
+                continue;
+            }
+            match self.commit_part(fence, batch, &kept, watermark).await? {
                 Ok(()) => behind = end,
-                Err(detail) if part.len() == 1 => {
-                    self.refuse(fence, batch, part[0], detail, watermark).await?;
+                Err(detail) if kept.len() == 1 => {
+                    self.refuse(fence, batch, kept[0], detail, watermark).await?;
                     behind = end;
                 }
                 Err(_) => open.extend(halved_to_isolate_refused_row(part)),
             }
         }
         Ok(())
+    }
+
+    /// The rows of a part without those that are passed over because they are older than `KEEP`.
+    fn without_expired<'p>(&self, batch: &[EncodedRows], part: &'p [RowIndex]) -> Cow<'p, [RowIndex]> {
+        let Some(cutoff) = self.expired_before else { return Cow::Borrowed(part) };
+        let is_kept = |&&(chunk, row): &&RowIndex| {
+            let key = batch[chunk].orders.orders[row].key();
+            Key::place_of(key).is_none_or(|(time, _)| i128::from(time) >= cutoff)
+        };
+        Cow::Owned(part.iter().filter(is_kept).copied().collect())
+    }
+
+    /// Whether an order that PostgreSQL refuses is older than `KEEP`. It would leave at once, so that it is passed over, and
+    /// so are those of this batch that are as old.
+    async fn is_expired(&mut self, key: &str) -> Result<bool, TermEnd> {
+        let (Some(keep), Some((time, _))) = (self.parts.settings.keep, Key::place_of(key)) else {
+            return Ok(false);
+        };
+        let asked = async {
+            let cutoff = with_short_timeout(expiry::cutoff(self.client()?, keep)).await?;
+            cutoff.map_err(|error| postgres::describe(&error))
+        };
+        match asked.await {
+            Ok(cutoff) if i128::from(time) < cutoff => {
+                self.expired_before = Some(cutoff);
+                Ok(true)
+            }
+            Ok(_) => Ok(false),
+            Err(reason) => Err(self.fail(CommitFailure::Away(reason)).await),
+        }
     }
 
     /// The position must not pass a dead letter that is not stored.
@@ -340,7 +380,7 @@ impl RunningWriter {
         }
     }
 
-    /// The order leaves memory again, and its message becomes a dead letter.
+    /// The order leaves memory again, and its message becomes a dead letter, if it is not older than `KEEP`.
     async fn refuse(
         &mut self,
         fence: &mut Fence,
@@ -350,6 +390,9 @@ impl RunningWriter {
         watermark: Watermark,
     ) -> Result<(), TermEnd> {
         let message = batch[chunk].orders.messages[row].clone();
+        if self.is_expired(message.key.as_str()).await? {
+            return self.advance(fence, watermark).await;
+        }
         // Where the position has passed it, the table says that it is not there, and it leaves memory.
         self.parts.in_doubt.add(message.key.as_str(), message.position.sequence);
         if message.replayed

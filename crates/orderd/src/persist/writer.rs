@@ -88,6 +88,9 @@ pub(super) struct RunningWriter {
     pub(super) gaps: Vec<Gap>,
     /// How many messages left the stream before they were taken in, as the position's row says.
     pub(super) messages_lost: u64,
+    /// Orders of this batch that are older are passed over: PostgreSQL refused one that was older than `KEEP`, whose partition
+    /// is dropped. Nanoseconds since 1970.
+    pub(super) expired_before: Option<i128>,
     /// When the last row was found missing.
     pub(super) rows_lost_at: Option<Instant>,
 }
@@ -128,6 +131,7 @@ impl Writer {
             watches_rows: true,
             gaps: Vec::new(),
             messages_lost: 0,
+            expired_before: None,
             rows_lost_at: None,
         };
         while let Some(fence) = running.follow_until_leased(&mut gobchan).await {

@@ -11,7 +11,7 @@ use super::position;
 use crate::config::Table;
 
 /// Ids that have a time, as [`Key::has_time`] says.
-const TIMED: &str = "id ~ '^[1-9][0-9]{18}(-[1-9][0-9]*)?$'";
+pub(super) const TIMED: &str = "id ~ '^[1-9][0-9]{18}(-[1-9][0-9]*)?$'";
 
 /// The time before which orders are older than `age` by the database's clock, in nanoseconds since 1970.
 pub(crate) async fn cutoff(client: &Client, age: Duration) -> Result<i128, Error> {

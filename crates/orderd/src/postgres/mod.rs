@@ -12,6 +12,7 @@ mod rows;
 mod erased;
 mod wal;
 pub(crate) mod expiry;
+pub(crate) mod old_partitions;
 
 use std::error::Error as _;
 use std::sync::Arc;

@@ -1,5 +1,7 @@
 //! Orders older than `KEEP` leave. No test waits for an hour: the database's clock is put forward instead.
 
+use std::time::{Duration, SystemTime};
+
 use async_nats::jetstream::consumer::pull;
 use hyper::StatusCode;
 
@@ -120,4 +122,174 @@ async fn orders_older_than_a_time_are_counted_and_erased() {
     let would = "would erase 1 order (1 row, 1 message, 0 dead letters); nothing is changed\n";
     assert_eq!(String::from_utf8(dry.stdout).unwrap(), would);
     assert_eq!(stack.rows(), 3);
+}
+
+/// Partitions by range: one up to half an hour from now, one of the past in which an id has no time, and what the caller adds.
+fn partitioned(stack: &Stack, others: &str) {
+    let end = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap() + Duration::from_mins(30);
+    let tables = format!(
+        "CREATE TABLE public.orders2 (id text COLLATE \"C\" NOT NULL PRIMARY KEY, data bytea)
+             PARTITION BY RANGE (id);
+         CREATE TABLE public.odd PARTITION OF orders2 FOR VALUES FROM ('14') TO ('15');
+         CREATE TABLE public.\"Now\" PARTITION OF orders2 FOR VALUES FROM ('16') TO ('{}');
+         {others}",
+        end.as_nanos()
+    );
+    stack.postgres.psql(&tables).unwrap();
+}
+
+/// The partitions of the table, by name.
+fn partitions(stack: &Stack) -> String {
+    let query =
+        "SELECT string_agg(inhrelid::regclass::text, ' ' ORDER BY inhrelid::regclass::text COLLATE \"C\")
+                 FROM pg_inherits WHERE inhparent = 'public.orders2'::regclass";
+    stack.postgres.psql(query).unwrap().trim().to_owned()
+}
+
+const OTHERS: &str = "CREATE TABLE public.older PARTITION OF orders2 FOR VALUES FROM ('15') TO ('16');
+    CREATE TABLE public.others PARTITION OF orders2 DEFAULT;";
+
+/// An old row and one that stays, in the partition of both.
+fn insert_odd(stack: &Stack) {
+    let insert = "INSERT INTO orders2 SELECT id, data FROM unnest(ARRAY['1400000000000000000-5', '14']) id,
+        (SELECT data FROM public.orders2 ORDER BY id DESC LIMIT 1) one";
+    stack.postgres.psql(insert).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn partitions_that_are_wholly_older_than_keep_are_dropped() {
+    let stack = Stack::new();
+    stack.postgres.psql(CLOCK).unwrap();
+    partitioned(&stack, OTHERS);
+    let before = stack.serve(&[]).await;
+    stack.publish(&[&orders(20)[..], &["{".to_owned()]].concat()).await;
+    stack.wait_settled(21).await;
+    insert_odd(&stack);
+    insert_old(&stack);
+    let dry = stack.run(&["erase", "--older-than", "400d", "--dry-run"], "").await;
+    assert_eq!(
+        String::from_utf8(dry.stdout).unwrap(),
+        "would erase 4 orders older than 400d; nothing is changed\n\
+         KEEP=400d would not drop the partition public.odd: it has rows that stay: their ids have no time; \
+         it would be emptied row by row\n\
+         KEEP=400d would drop the partition public.older, with 3 rows\n"
+    );
+    assert_eq!((partitions(&stack).as_str(), stack.rows()), ("\"Now\" odd older others", 25));
+    drop(before);
+
+    let services = [stack.serve(&SETTINGS).await, stack.serve(&SETTINGS).await];
+    let sum = async |name| services[0].metric(name).await + services[1].metric(name).await;
+    eventually("the old partition is dropped", async || {
+        (partitions(&stack) == "\"Now\" odd others" && stack.rows() == 21).then_some(())
+    })
+    .await;
+    eventually("it is counted", async || (sum("orderd_expired_total").await == 4.0).then_some(())).await;
+    assert_eq!(sum("orderd_expired_partitions_total").await, 1.0);
+    // The row that was written last is in the next one.
+    put_clock(&stack, "2 hours");
+    eventually("the next one is dropped", async || (partitions(&stack) == "odd others").then_some(())).await;
+    assert_eq!(stack.rows(), 1);
+    for service in &services {
+        service.wait_len(1).await;
+        eventually("old dead letters leave", async || (dead_letters(service).await == 0).then_some(())).await;
+        assert_eq!(service.get("/order/14").await.status, StatusCode::OK);
+    }
+    assert_eq!(
+        (sum("orderd_expired_total").await, sum("orderd_expired_partitions_total").await),
+        (24.0, 2.0)
+    );
+
+    put_clock(&stack, "0");
+    stack.publish(&[order("young")]).await;
+    stack.wait_same(&services, 2).await;
+    for service in &services {
+        assert_eq!(service.metric("orderd_rereads_total").await, 0.0);
+        assert_eq!(service.metric("orderd_lost_messages_total").await, 0.0);
+    }
+    stack.verify(&services[0], &["--keep", "1h"]).await;
+    stack.serve(&SETTINGS).await.wait_len(2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn orders_whose_partition_was_dropped_are_no_dead_letters() {
+    let stack = Stack::new();
+    stack.postgres.psql(CLOCK).unwrap();
+    partitioned(&stack, "");
+    let service = stack.serve(&SETTINGS).await;
+    stack.publish(&orders(3)).await;
+    stack.wait_settled(3).await;
+    put_clock(&stack, "2 hours");
+    eventually("both are dropped", async || partitions(&stack).is_empty().then_some(())).await;
+    service.wait_len(0).await;
+    // By the database's clock they are old, as messages are that are read again.
+    stack.publish_numbers(3..300).await;
+    stack.wait_settled(300).await;
+    service.wait_len(0).await;
+    assert_eq!(service.metric("myapp_orders_errors").await, 0.0);
+    // Others are refused until there is a partition.
+    put_clock(&stack, "0");
+    stack.publish(&[order("young")]).await;
+    stack.wait_settled(301).await;
+    eventually("it is a dead letter", async || (dead_letters(&service).await == 1).then_some(())).await;
+    stack
+        .postgres
+        .psql("CREATE TABLE public.next PARTITION OF orders2 FOR VALUES FROM ('16') TO ('9')")
+        .unwrap();
+    assert!(stack.run(&["dead-letters", "replay", "--all"], "").await.status.success());
+    service.wait_len(1).await;
+    assert_eq!(service.metric("orderd_lost_messages_total").await, 0.0);
+}
+
+/// What forbids to drop a partition, and what is said of it.
+const HINDRANCES: [(&str, &str); 4] = [
+    ("ALTER TABLE older OWNER TO postgres", "does not own it"),
+    ("CREATE TRIGGER t AFTER DELETE ON orders2 FOR EACH ROW EXECUTE FUNCTION seen()", "a trigger must see"),
+    ("CREATE PUBLICATION p FOR TABLE orders2", "a publication must send"),
+    ("CREATE VIEW v AS SELECT * FROM older", "another object of the database depends"),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_that_may_not_be_dropped_is_emptied_row_by_row() {
+    for (sql, said) in HINDRANCES {
+        let stack = Stack::new();
+        partitioned(&stack, OTHERS);
+        let rights = "CREATE ROLE clerk LOGIN; GRANT ALL ON SCHEMA public TO clerk;
+            ALTER TABLE orders2 OWNER TO clerk; ALTER TABLE older OWNER TO clerk; ALTER TABLE \"Now\" OWNER TO clerk;
+            ALTER TABLE odd OWNER TO clerk; ALTER TABLE others OWNER TO clerk;
+            CREATE FUNCTION seen() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'";
+        stack.postgres.psql(rights).unwrap();
+        stack.postgres.psql(sql).unwrap();
+        let clerk = ("PG_USER", "clerk");
+        let before = stack.serve(&[clerk]).await;
+        stack.publish(&orders(3)).await;
+        stack.wait_settled(3).await;
+        insert_old(&stack);
+        drop(before);
+        let service = stack.serve(&[SETTINGS[0], clerk]).await;
+        eventually(sql, async || (stack.rows() == 3).then_some(())).await;
+        assert!(partitions(&stack).contains(" older "), "{sql}");
+        let log = service.process.log();
+        let line = log.lines().find(|line| line.contains("public.older") && line.contains(said));
+        assert!(line.is_some_and(|line| line.contains("row by row")), "{sql}: {log}");
+        assert_eq!(service.metric("orderd_expired_total").await, 3.0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_that_others_read_is_emptied_meanwhile() {
+    let stack = Stack::new();
+    partitioned(&stack, OTHERS);
+    let before = stack.serve(&[]).await;
+    stack.publish(&orders(3)).await;
+    stack.wait_settled(3).await;
+    insert_old(&stack);
+    drop(before);
+    let reader = stack.sql().await;
+    reader.batch_execute("BEGIN; SELECT FROM orders2").await.unwrap();
+    let service = stack.serve(&[("KEEP", "1h")]).await;
+    eventually("its rows leave", async || (stack.rows() == 3).then_some(())).await;
+    assert_eq!(partitions(&stack), "\"Now\" odd older others");
+    reader.batch_execute("COMMIT").await.unwrap();
+    eventually("it is dropped", async || (partitions(&stack) == "\"Now\" others").then_some(())).await;
+    assert_eq!(service.metric("orderd_expired_total").await, 3.0);
 }
