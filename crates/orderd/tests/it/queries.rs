@@ -169,6 +169,77 @@ async fn a_cursor_neither_repeats_nor_misses_while_orders_arrive() {
     assert_eq!(pages(&service, &rest).await, ids[up.len()..]);
 }
 
+/// The ids on all pages from this one on. Documents are looked through for their ids alone: parsing them would take most of the
+/// time.
+async fn ids_on_pages(service: &Service, first: &str) -> Vec<String> {
+    let (mut all, mut path) = (Vec::new(), Some(first.to_owned()));
+    while let Some(asked) = path {
+        let answer = service.get(&asked).await;
+        assert_eq!(answer.status, StatusCode::OK, "{asked}: {}", answer.body);
+        if asked.contains("full=true") {
+            let mut parts: Vec<&str> = answer.body.split("\",\"order\":{").collect();
+            parts.pop();
+            all.extend(parts.iter().map(|part| part.rsplit_once("{\"id\":\"").unwrap().1.to_owned()));
+        } else {
+            all.extend(serde_json::from_str::<Vec<String>>(&answer.body).unwrap());
+        }
+        path = next(&answer);
+    }
+    all
+}
+
+/// Many orders, paged in both orders as ids and as documents while a thousand a second arrive, with all of them in memory and
+/// with room for few.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_page_of_many_repeats_or_misses_an_order_while_a_thousand_a_second_arrive() {
+    const STORED: usize = 30_000;
+    const ARRIVING: usize = 8_000;
+    let stack = Stack::new();
+    let first = stack.serve(&[]).await;
+    stack.publish(&[order("first")]).await;
+    eventually("it is committed", async || (stack.rows() == 1).then_some(())).await;
+    drop(first);
+    let more = format!(
+        "INSERT INTO orders2 SELECT (1600000000000000000 + n)::text || '-' || n, data
+         FROM orders2, generate_series(1, {}) AS n",
+        STORED - 1
+    );
+    stack.postgres.psql(&more).unwrap();
+    let services = [stack.serve(&[]).await, stack.serve(&[("CACHE_MAX_BYTES", "4MiB")]).await];
+    for service in &services {
+        service.wait_len(STORED as u64).await;
+    }
+    let count = ARRIVING.to_string();
+    let publish = ["publish", "--count", &count, "--rate", "1000"];
+    let publisher = stack.run(&publish, "");
+    let asc = ["/orders?order=asc&limit=1000", "/orders?order=asc&limit=1000&full=true"];
+    let desc = ["/orders?limit=1000", "/orders?limit=1000&full=true"];
+    let paging = async |path: &str| {
+        let paged = tokio::join!(ids_on_pages(&services[0], path), ids_on_pages(&services[1], path));
+        [paged.0, paged.1]
+    };
+    let (published, up, up_full, down, down_full) =
+        tokio::join!(publisher, paging(asc[0]), paging(asc[1]), paging(desc[0]), paging(desc[1]));
+    assert!(published.status.success(), "{}", String::from_utf8_lossy(&published.stderr));
+    eventually("all are committed", async || (stack.rows() == STORED + ARRIVING).then_some(())).await;
+    let table = stack.postgres.psql("SELECT id FROM orders2 ORDER BY id COLLATE \"C\"").unwrap();
+    let ids: Vec<&str> = table.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    assert_eq!(ids.len(), STORED + ARRIVING);
+    for paged in up.iter().chain(&up_full) {
+        assert!(paged.len() >= STORED && *paged == ids[..paged.len()], "{} oldest first", paged.len());
+    }
+    for paged in down.iter().chain(&down_full) {
+        let newest = ids.iter().position(|id| *id == paged[0]).unwrap();
+        let is_whole = paged.iter().eq(ids[..=newest].iter().rev());
+        assert!(newest + 1 >= STORED && is_whole, "{} newest first", paged.len());
+    }
+    // All of them, once nothing arrives.
+    for service in &services {
+        service.wait_len(ids.len() as u64).await;
+        assert_eq!(ids_on_pages(service, asc[0]).await, ids);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn orders_are_found_by_their_times() {
     let stack = Stack::new();
