@@ -1,4 +1,4 @@
-//! Orders that wait in the stream, taken in: in memory, committed and acknowledged, from process start.
+//! A backlog in the stream: the time from the start of the process until it is in memory, committed and acknowledged.
 
 use std::time::Duration;
 

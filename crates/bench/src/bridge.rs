@@ -1,4 +1,4 @@
-//! A bare bridge: what takes a backlog from NATS to PostgreSQL and does nothing else.
+//! A bare bridge: copies a backlog from NATS to PostgreSQL and does nothing else.
 //!
 //! An ordered consumer counts messages; as many rows, which were made before, are copied together with a position in
 //! one transaction, while the next messages come in. Nothing is decoded or kept.

@@ -1,4 +1,4 @@
-//! Reads at 5,000 a second while a backlog is taken in, and while memory fills.
+//! Latency of 5,000 reads a second while a backlog is taken in, and while memory fills.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The least that can be between NATS and PostgreSQL: consumers that do nothing with a message but what has to be done.
+//! Lower bounds for the way from NATS to PostgreSQL: consumers that do only what is unavoidable with each message.
 //!
 //! What a service takes beyond them is its own; what they take is NATS's, PostgreSQL's and the kernel's.
 

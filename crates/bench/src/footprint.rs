@@ -1,4 +1,4 @@
-//! The service with nothing to do: its CPU, its start, its size.
+//! The idle service: its CPU, its start, its size.
 
 use std::process::Command;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What can't be beaten: the same rows or messages, moved by the servers' own clients.
+//! Upper bounds: the same rows or messages, moved by the servers' own clients.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! What was measured on: without it, no figure means anything.
+//! Describes the machine of the measurement.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: each figure against what can't be beaten, in the same run on the same machine.
+//! `cargo xtask bench`: measures each figure, and its upper bound in the same run on the same machine.
 //!
 //! Each bench takes turns with its limit, three times, and the medians count.
 #![allow(clippy::print_stdout, reason = "the table is this command's result")]

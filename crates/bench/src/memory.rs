@@ -1,4 +1,4 @@
-//! What an order takes in memory: the resident set with all of them, less that of an empty service.
+//! Memory per order: the resident set with all orders, less that of an empty service.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! More orders than memory has room for: what a bound costs, beside none.
+//! More orders than `CACHE_MAX_BYTES` holds, against memory without a limit.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Whether one connection to PostgreSQL is the wall: the same rows copied in over one, two, three and four at once.
+//! Whether one connection to PostgreSQL is the bottleneck: the same rows copied over one to four connections.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! What the kernel says of a process.
+//! Figures of a process, from `/proc`.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! A database that doesn't answer, and orders that wait: what the service holds of them meanwhile.
+//! A database that does not respond: how much memory the service uses for waiting orders.
 
 use std::process::{Child, Stdio};
 use std::time::Duration;

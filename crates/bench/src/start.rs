@@ -1,4 +1,4 @@
-//! The start with a full table: until all of it is in memory, and until the first order is answered.
+//! A start with a full table: the time until all of it is in memory, and until the first order is served.
 
 use std::time::Duration;
 

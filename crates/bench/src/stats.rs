@@ -1,4 +1,4 @@
-//! Medians and percentiles of what was measured.
+//! Medians and percentiles.
 
 /// The value in the middle; of an even number of values, the upper of the two. 0 of none.
 pub(crate) fn median(values: &[f64]) -> f64 {

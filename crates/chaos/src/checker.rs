@@ -1,5 +1,4 @@
-//! The ledger against what is there: table, dead letters, memory and pages. No I/O, so that its own tests
-//! can give it worlds that are wrong.
+//! Compares the ledger with table, dead letters, memory and pages. No I/O, so that unit tests can give it wrong states.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 

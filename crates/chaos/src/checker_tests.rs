@@ -1,4 +1,4 @@
-//! Worlds that are wrong in one way each: the checker has to say which.
+//! States with one error each, which the checker must report.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! Damage to the files in which NATS keeps its streams, as a bad disk or an interrupted write leaves it.
+//! Damages files of NATS's streams, as a bad disk or an interrupted write does.
 
 use std::fs::{self, OpenOptions};
 use std::io;

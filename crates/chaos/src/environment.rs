@@ -1,4 +1,4 @@
-//! The servers, the breakers between them and the service, and the service.
+//! The environment of a round: servers, the breakers in front of them, and the services.
 
 use std::ffi::OsString;
 use std::fs;

@@ -1,4 +1,4 @@
-//! What was published, and what the stream has said to it.
+//! The ledger: what was published, and what the stream acknowledged.
 
 use std::sync::{Mutex, PoisonError};
 

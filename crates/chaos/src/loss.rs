@@ -1,4 +1,4 @@
-//! What NATS has acknowledged and lost, and whether the services have said so as far as they could know.
+//! Messages that NATS acknowledged and lost, and whether the services reported them.
 
 /// What is missing at the end of a round.
 #[derive(Default)]

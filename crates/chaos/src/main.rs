@@ -1,4 +1,4 @@
-//! `cargo xtask chaos`: rounds of faults against the built service, and what they have shown.
+//! `cargo xtask chaos`: runs rounds of faults against the built service, and reports them.
 #![allow(clippy::print_stdout, reason = "the report is this command's result")]
 
 use std::fs;

@@ -1,4 +1,4 @@
-//! What NATS and PostgreSQL say, asked directly and not through the breakers.
+//! Queries NATS and PostgreSQL directly, not through the breakers.
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! Asks for orders that are in the table, or that any service has listed, all the time: whatever is broken, none may be
-//! unknown to any of them.
+//! Continuously reads orders that are in the table or that any service has listed: no service may answer 404 for one,
+//! whatever fails.
 
 use std::fmt;
 use std::net::SocketAddr;

@@ -1,4 +1,4 @@
-//! Publishes as different clients do, straight to NATS, and enters all of it into the ledger.
+//! Publishes directly to NATS, as different clients do, and records each message in the ledger.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};

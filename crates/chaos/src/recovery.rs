@@ -1,5 +1,5 @@
-//! How long it takes from kill -9 of the process that writes until everything that the stream had acknowledged is in
-//! the table: by the same process, started again at once, or by another one of several.
+//! Measures the time from kill -9 of the writer until all acknowledged messages are in the table: written by the same
+//! process, restarted at once, or by another one.
 
 use std::path::Path;
 use std::sync::Arc;

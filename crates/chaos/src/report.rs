@@ -1,4 +1,4 @@
-//! What the rounds have shown, for a terminal and as Markdown: both are the same text.
+//! The report of the rounds, as text that is also Markdown.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;

@@ -1,4 +1,4 @@
-//! What is there when all is quiet: in the servers, and in what the service serves.
+//! Reads the final state of a round: of the servers, and as the services serve it.
 
 use std::net::SocketAddr;
 use std::time::Duration;

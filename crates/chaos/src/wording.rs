@@ -1,4 +1,4 @@
-//! Figures in words.
+//! Formats figures.
 
 use std::time::Duration;
 

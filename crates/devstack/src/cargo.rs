@@ -1,4 +1,4 @@
-//! cargo, run for its products: the service's program.
+//! Builds the service with cargo, and finds the program.
 
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;

@@ -1,5 +1,5 @@
-//! What can go wrong while servers are found, installed, started and asked. Each error is one
-//! sentence: what could not be done, why, and where it helps, what to do.
+//! Errors of finding, installing, starting and querying servers. Each is one sentence: what could not be done, why,
+//! and, if it helps, what to do.
 
 use std::io;
 use std::path::Path;

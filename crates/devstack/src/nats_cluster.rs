@@ -1,4 +1,4 @@
-//! NATS servers that make up a cluster, so that streams can be kept on several of them.
+//! A cluster of NATS servers, for replicated streams.
 
 use std::fmt::Write as _;
 

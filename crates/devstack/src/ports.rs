@@ -1,4 +1,4 @@
-//! Free ports that stay ours.
+//! Leases of free ports.
 //!
 //! A port that the kernel hands out for a moment can be anybody's in the next one: another test's,
 //! or the near end of an outgoing connection. So ports come from below the range of the latter, and

@@ -1,5 +1,5 @@
-//! Processes seen through `/proc`: who is whose child, and whether a pid is still the same process.
-//! PostgreSQL's backends leave the postmaster's process group, so signals to a group miss them.
+//! Processes in `/proc`: children, and whether a pid still belongs to the same process. PostgreSQL's backends leave the
+//! postmaster's process group, so signals to a group miss them.
 
 use std::fs;
 

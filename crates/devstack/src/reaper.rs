@@ -1,4 +1,4 @@
-//! No server outlives the process that started it, even one killed with SIGKILL.
+//! Ends servers when the process that started them dies, even by SIGKILL.
 //!
 //! A reaper is a small shell that reads from a pipe of which we hold the other end. At our death,
 //! however it comes, the kernel closes that end, the shell reads the end of the file, and ends the

@@ -1,5 +1,5 @@
-//! PostgreSQL refuses to run as root. As root, it is run as the user `postgres`, which must be able
-//! to reach its files: a folder below `/root`, or one made by `mktemp -d`, is closed to it.
+//! Runs PostgreSQL as the user `postgres` if we are root, since it refuses to run as root. That user must be able to
+//! reach its files: a folder below `/root`, or one made by `mktemp -d`, is closed to it.
 
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};

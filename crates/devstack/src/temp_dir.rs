@@ -1,4 +1,4 @@
-//! Folders for tests, gone with them.
+//! Temporary folders, removed when they are dropped.
 //!
 //! They stand in a folder that every user can enter, because PostgreSQL runs as another one when we
 //! are root. What a killed test has left behind is cleared away by the next one.

@@ -1,4 +1,4 @@
-//! Waiting for conditions, never for fixed times.
+//! Waits for conditions, never for fixed times.
 
 use std::time::{Duration, Instant};
 

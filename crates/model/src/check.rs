@@ -1,4 +1,4 @@
-//! Whether what was written under one model can be read under another, member by member.
+//! Compares two models, member by member: whether rows of one can be read under the other.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! What can't be modelled, where it is, and what to do about it.
+//! Errors of a model: what can't be modelled, where, and what to do.
 
 use std::fmt;
 

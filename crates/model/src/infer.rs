@@ -1,4 +1,4 @@
-//! Trees to one merged tree: what each place holds, over all elements of its array and all samples.
+//! Merges the trees of all samples into one: the types at each place, over all elements of its array.
 
 use std::borrow::Cow;
 

@@ -1,4 +1,4 @@
-//! A JSON Schema to the tree that samples are merged to.
+//! Reads a JSON Schema into the tree that samples are merged to.
 //!
 //! Taken is what a model can have: objects with `properties`, arrays with `items`, the types string, integer, number
 //! and boolean, each also with null, `required`, `additionalProperties: false`, and `$ref` into `$defs`. What only

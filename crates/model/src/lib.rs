@@ -1,4 +1,4 @@
-//! What documents look like.
+//! The model of documents: inferred from samples, or read from a JSON Schema.
 //!
 //! ```text
 //! samples ── sample ── infer ─┐              ┌── shape       by which `order` converts documents and rows

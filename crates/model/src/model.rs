@@ -1,4 +1,4 @@
-//! The merged tree to a model: every struct and every member has its names; what has no type is refused.
+//! Makes the model from the merged tree: names every struct and member, and refuses places without a type.
 
 use std::sync::OnceLock;
 

@@ -1,4 +1,4 @@
-//! JSON names to Go and Rust names: always an identifier, never twice, the same for the same sample.
+//! Turns JSON names into identifiers of Go and Rust: valid, unique, and stable for the same sample.
 
 use std::collections::HashSet;
 

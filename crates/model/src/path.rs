@@ -1,4 +1,4 @@
-//! Where a value is in its document, and how values and places are shown in comments.
+//! Paths of values in a document, and how paths and values are shown in comments.
 
 use std::fmt;
 use std::rc::Rc;

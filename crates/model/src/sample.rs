@@ -1,4 +1,4 @@
-//! A sample's text to a tree in which every value knows its path, its text and its kind.
+//! Parses a sample into a tree in which every value knows its path, its text and its kind.
 //!
 //! Level by level over raw text: so a number is judged by how it is written (`1.0` is fractional, 2^64 is not
 //! silently a float), and every error has the path at hand.

@@ -1,4 +1,4 @@
-//! The model as JSON Schema, which can be a model again.
+//! Prints the model as a JSON Schema, from which a model can be made again.
 
 use serde_json::{Map, Value, json};
 

@@ -1,4 +1,4 @@
-//! The shape of documents: what members they have, what Go calls them, and of what kind they are.
+//! The shape of documents: their members, the Go names of these, and their kinds.
 //!
 //! The crate `order` converts documents and rows by it. A shape is made once, at the start, and stays for as long as
 //! the process runs, so that everything refers to it without counting.

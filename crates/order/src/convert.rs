@@ -1,4 +1,4 @@
-//! Rows whose values can't be kept as they are, for they hold interface values: to JSON, by `gobwire`.
+//! Converts rows whose values can't be kept, because they hold interface values of Go, to JSON, by `gobwire`.
 //!
 //! Only the bytes of an interface value say where it ends, and they may define types. A model has no such member, so it
 //! is skipped; the rest becomes JSON.

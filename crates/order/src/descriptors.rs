@@ -1,4 +1,4 @@
-//! The descriptors of the types of a model, as each row of ours opens with them.
+//! The gob descriptors of a model's types, with which each of our rows begins.
 
 use gobwire::{Describer, Encode, Encoder, Result, ValueEncoder, ids};
 use model::shape::{Kind, Struct};

@@ -1,4 +1,4 @@
-//! What a row of the table is.
+//! The formats of rows: gob, `json`, `jsonb`.
 
 /// The form of `data`, which the type of the column decides. A body in memory is of the same form.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]

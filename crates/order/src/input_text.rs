@@ -1,4 +1,4 @@
-//! What Go allows or forbids in the text itself, before anything is made of it: halves of surrogate pairs, and depth.
+//! Checks on the raw text of a payload, as Go's decoder makes them: lone surrogates, and nesting depth.
 
 use std::borrow::Cow;
 

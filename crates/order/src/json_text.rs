@@ -1,4 +1,4 @@
-//! JSON as `serde_json` writes it, piece by piece: strings, fractions, the members that a row leaves out.
+//! Writes parts of JSON as `serde_json` does: strings, fractions, and members that a row leaves out.
 
 use model::shape::{Kind, Struct};
 

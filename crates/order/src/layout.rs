@@ -1,4 +1,4 @@
-//! How the rows of one writer lay the model out.
+//! The layout of the rows of one writer: which wire field is which member of the model.
 //!
 //! A row of Go's gob opens with descriptors of its types and closes with the value. Rows of one writer share
 //! the descriptors, byte for byte, so they are read once, by `gobwire`, and made into a [`Plan`] that says

@@ -1,5 +1,4 @@
-//! Which member a name in a document means: the one of exactly that name, or else, as with Go, of that name but
-//! for the case of its letters.
+//! Matches the names in a document to members of the model: by the exact name, or else, as in Go, ignoring case.
 
 use model::shape::Struct;
 

@@ -1,4 +1,4 @@
-//! An order in the form that the table and memory share.
+//! An order, in the form that table and memory share.
 
 use std::sync::Arc;
 

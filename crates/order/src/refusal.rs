@@ -1,4 +1,4 @@
-//! Why a message is refused: what its dead letter says.
+//! Why a message is refused, as its dead letter says it.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! gob value -> JSON, straight, without a document in between: what a read of `/order/{id}` costs.
+//! gob value -> JSON in one pass, for reads of `/order/{id}`.
 //!
 //! The bytes are those that `serde_json` makes of the typed model: members in the sample's order, zero values
 //! written, slices never `null`. A test holds the two against each other.

@@ -1,4 +1,4 @@
-//! Rows -> bodies, and orders -> rows: the table's form and memory's.
+//! Decodes rows into bodies, and encodes orders as rows.
 //!
 //! The first row of a writer is read by `gobwire`; its descriptors become a [`Layout`], under which all
 //! further rows of that writer are read at the cost of their values alone.

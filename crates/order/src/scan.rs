@@ -1,4 +1,4 @@
-//! One pass over a value: is it whole, is its text UTF-8, and where does a member of the root stand?
+//! Validates a gob value in one pass: that it is complete and its text is UTF-8; and finds members of the root.
 
 use crate::MAX_DEPTH;
 use crate::gob::{Fault, Reader};

@@ -1,4 +1,4 @@
-//! By what documents are found: members at a path through objects, and through arrays to each of their elements.
+//! The paths that documents are searched by: members, through objects and the elements of arrays.
 
 use model::shape::{Kind, Struct};
 

@@ -1,4 +1,4 @@
-//! Under what model a row was written, as far as its descriptors say.
+//! The model under which a row was written, as far as its descriptors show it.
 
 use gobwire::{Decoder, TypeTable, WireType, ids, parse_length_prefix};
 use model::shape::{Kind, Member, Struct};

@@ -1,4 +1,4 @@
-//! All that can happen, each in a sentence.
+//! The actions of the model, each described in a sentence.
 
 use std::fmt;
 

@@ -1,5 +1,5 @@
-//! Which states are the same. Numbers of which only sameness matters are counted again from 1, what nobody will look
-//! at is cleared, and of two equal processes it does not matter which is which.
+//! Canonical states: nonces are renumbered, unreachable details cleared, and equal processes sorted, so that equivalent
+//! states are equal.
 
 use crate::database::{Database, Fence, Phase, Transaction};
 use crate::process::{Condition, Role, Stage, View, Writer};

@@ -1,5 +1,4 @@
-//! Looks at every state that a model can reach, breadth first: the first broken state found is reached by as few
-//! actions as any.
+//! Explores all reachable states of a model, breadth first, so that a violation is found by a shortest path.
 
 use std::fmt::{self, Debug, Display};
 use std::hash::Hash;

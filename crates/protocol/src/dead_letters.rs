@@ -1,4 +1,4 @@
-//! Dead letters whose order became a row, and the retention, which purges what lies below the position.
+//! Dead letters whose order became a row, and the purge of the stream below the position.
 
 use crate::action::Action;
 use crate::database::Database;

@@ -1,4 +1,4 @@
-//! What goes wrong: kills, stalls, lost connections, and a table that goes back.
+//! Faults: kills, stalls, lost connections, and a table that goes back.
 
 use crate::action::Action;
 use crate::database::{Phase, Transaction};

@@ -1,5 +1,5 @@
-//! What a view follows beside the stream: the position and its session, and the dead letters. What the stream
-//! does not decide it asks the table for.
+//! What a view follows beside the stream: the position, its session, and the dead letters. Orders in doubt are looked
+//! up in the table.
 
 use crate::action::Action;
 use crate::database::Document;

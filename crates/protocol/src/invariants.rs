@@ -1,4 +1,4 @@
-//! What must hold in each state, and what must hold when nothing is left that happens by itself.
+//! The invariants of each state, and of states in which nothing more happens by itself.
 
 use std::fmt;
 

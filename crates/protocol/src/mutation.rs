@@ -1,4 +1,4 @@
-//! Mistakes that would be easy to make. Each one is a rule of the protocol left out, or one step done wrongly.
+//! Mutations: each leaves a rule of the protocol out, or does a step wrongly. The checker must find a violation.
 
 /// A mistake.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -1,4 +1,4 @@
-//! What clients and operators do: publish, replay, drop, copy and restore.
+//! Actions of clients and operators: publish, replay, drop, copy and restore.
 
 use crate::action::Action;
 use crate::database::Transaction;

@@ -1,4 +1,4 @@
-//! The protocol as a model that can be checked: all areas together.
+//! The protocol as a model for the checker: puts the actions of all areas together.
 
 use std::fmt::Write;
 

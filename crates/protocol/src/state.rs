@@ -1,4 +1,4 @@
-//! All that matters of a moment: the stream, the dead letters, the database, and the processes.
+//! The state of the model: the stream, the dead letters, the database, and the processes.
 
 use crate::database::{Database, Phase, Position, Transaction};
 use crate::keys::{Keys, Order};

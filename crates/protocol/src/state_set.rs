@@ -1,4 +1,4 @@
-//! A set that numbers what is in it, in the order in which it came: open addressing over one vector of states.
+//! A set of states that numbers them in the order of their insertion: open addressing over one vector.
 
 use std::hash::{Hash, Hasher};
 

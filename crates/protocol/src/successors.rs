@@ -1,4 +1,4 @@
-//! Collects what can happen in a state.
+//! Collects the successors of a state.
 
 use crate::action::Action;
 use crate::state::State;

@@ -1,4 +1,4 @@
-//! What a process serves: it is filled from the table, and reads the stream from the position on.
+//! The view of a process, which it serves: filled from the table, then kept up to date from the stream.
 
 use crate::action::Action;
 use crate::database::{Document, Documents};

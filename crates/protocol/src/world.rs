@@ -1,4 +1,4 @@
-//! A world to look at: its orders, what may go wrong in it, and which mistakes its processes make.
+//! A world to check: its orders, its budget of faults, and the mutations of its processes.
 
 use crate::keys::Order;
 use crate::mutation::Mutation;

@@ -1,4 +1,4 @@
-//! What the writer does with the messages behind the position: a row, a dead letter, or nothing.
+//! The writer: makes a row, a dead letter or nothing of each message behind the position.
 
 use crate::action::Action;
 use crate::database::{Document, Fence, Phase, Purpose, Transaction};

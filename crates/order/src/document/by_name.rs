@@ -1,4 +1,4 @@
-//! Values at a path of names, in a document of any form.
+//! Finds values by a path of names, in a document of any form.
 
 use std::borrow::Cow;
 

@@ -1,4 +1,4 @@
-//! The one form in which a document of a `jsonb` is kept and served: what PostgreSQL prints for it, without the blanks.
+//! The canonical form of a `jsonb` document, in which it is kept and served: as PostgreSQL prints it, without blanks.
 //!
 //! Members stand in PostgreSQL's order, by the length of their names and then by their bytes; numbers as `numeric`
 //! prints them; strings escape only what they must. Members that the model knows have the model's spelling. Of a member

@@ -1,4 +1,4 @@
-//! Whether a document that a row holds fits the model, and where members of the root stand in it.
+//! Checks a row's document against the model, and finds the members of its root.
 
 use model::shape::{Kind, Struct};
 

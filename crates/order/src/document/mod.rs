@@ -1,4 +1,4 @@
-//! Bodies that are documents: what rows of `json` and `jsonb` hold, and so what memory holds of them.
+//! Bodies of rows that are `json` or `jsonb`: the document itself.
 //!
 //! ```text
 //!            intake                                    table                          memory and answer

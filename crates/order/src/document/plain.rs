@@ -1,5 +1,5 @@
-//! The canonical form of a document as nearly all are: its members are those of the model, in the model's order, each
-//! at most once. Such a document is only rearranged; `canonical` makes the same of it, and is ready for any document.
+//! Makes the canonical form of the usual document: its members are those of the model, each at most once. Such a
+//! document is only rearranged; `canonical` gives the same result, and handles any document.
 
 use std::borrow::Cow;
 use std::ops::Range;

@@ -1,6 +1,5 @@
-//! Documents in which an object or an array is given more than once, merged as Go's `encoding/json` merges them: as
-//! `parse::merge` does for rows of gob, with the members that the model does not know, and with `null` where nothing
-//! else was given.
+//! Merges repeated objects and arrays of a document as Go's `encoding/json` does. `parse::merge` does the same for rows
+//! of gob; here, members that the model does not know are merged too, and `null` stays where nothing else was given.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

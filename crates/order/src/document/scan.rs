@@ -1,5 +1,5 @@
-//! JSON that is known to be JSON, token by token: PostgreSQL or `serde_json` has read it before. Nothing is copied, and
-//! depth costs no stack.
+//! A tokenizer for valid JSON, which PostgreSQL or `serde_json` has read before. It copies nothing, and nesting uses no
+//! stack.
 
 use std::borrow::Cow;
 

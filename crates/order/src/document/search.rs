@@ -1,4 +1,4 @@
-//! The values at a path of a document.
+//! Finds the values at a path of a document.
 
 use model::shape::{Kind, Struct};
 

@@ -1,4 +1,4 @@
-//! Where in a payload something is wrong: the byte, from the line and column that `serde_json` tells.
+//! Computes the byte offset of an error in a payload, from the line and column that `serde_json` reports.
 
 use crate::refusal::Reason;
 

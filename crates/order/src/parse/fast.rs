@@ -1,4 +1,4 @@
-//! A document as nearly all are: its members in the model's order, each of its kind, nothing escaped in a name.
+//! The fast parser, for the usual document: members in the model's order, each of its kind, no escapes in names.
 //!
 //! Most of what an order costs is its JSON, and most of what JSON costs is being ready for anything. So a document
 //! is first read by a reader that knows which member comes next and of what kind it is; at the first thing that it

@@ -1,4 +1,4 @@
-//! The visitors that `serde_json` calls: one for the document, one for names, one for values.
+//! The general parser: `serde_json` visitors for the document, for names and for values.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! Documents in which an object or an array is given more than once, merged as Go's `encoding/json` merges them.
+//! Merges repeated objects and arrays of a document as Go's `encoding/json` does.
 //!
 //! Go reads into what is there already. Of an object given twice, members of the first that the second lacks stay.
 //! Elements of an array are read into the elements at the same places, also into those that a shorter array hid

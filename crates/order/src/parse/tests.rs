@@ -1,4 +1,4 @@
-//! The quick reader and the thorough one: which takes what, and that both take it for the same.
+//! The fast parser against the general one: which documents each takes, and that the results are equal.
 
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
