@@ -61,7 +61,7 @@ pub(crate) async fn run(
 /// they are.
 async fn elsewhere(settings: &Settings) -> Vec<Warning> {
     let postgres = &settings.postgres;
-    if !postgres.identity.is_elsewhere(&postgres.target.current().place) {
+    if !postgres.identity.is_elsewhere(&postgres.target.current().address) {
         return Vec::new();
     }
     let Ok(Err(refused)) = tokio::time::timeout(CONNECT_TIMEOUT, postgres::connect(postgres)).await else {

@@ -21,7 +21,7 @@ pub(crate) struct DatabaseIdentity(Mutex<KnownDatabase>);
 #[derive(Debug, Default)]
 struct KnownDatabase {
     /// Servers and database, in words.
-    place: Option<String>,
+    address: Option<String>,
     /// The row of `orderd_position`, and when its stream was made.
     position: Option<(PositionKey, i64)>,
 }
@@ -37,20 +37,20 @@ impl DatabaseIdentity {
     }
 
     /// Whether these servers and this database are not those in use.
-    pub(crate) fn is_elsewhere(&self, place: &str) -> bool {
-        self.known().place.as_deref().is_some_and(|known| known != place)
+    pub(crate) fn is_elsewhere(&self, address: &str) -> bool {
+        self.known().address.as_deref().is_some_and(|known| known != address)
     }
 
-    /// The row that another place than the one in use must have; `None` where any place will do, because nothing was
-    /// found anywhere yet, or this is the place in use.
-    pub(crate) fn expected_at(&self, place: &str) -> Option<(PositionKey, i64)> {
+    /// The row that another address than the current one must have; `None` where any address will do, because nothing was
+    /// found anywhere yet, or this is the current address.
+    pub(crate) fn expected_at(&self, address: &str) -> Option<(PositionKey, i64)> {
         let known = self.known();
-        let is_other = known.place.as_deref().is_some_and(|known| known != place);
+        let is_other = known.address.as_deref().is_some_and(|known| known != address);
         known.position.clone().filter(|_| is_other)
     }
 
-    /// From now on this place is in use.
-    pub(crate) fn set_place(&self, place: &str) {
-        self.known().place = Some(place.to_owned());
+    /// Sets the current address.
+    pub(crate) fn set_address(&self, address: &str) {
+        self.known().address = Some(address.to_owned());
     }
 }

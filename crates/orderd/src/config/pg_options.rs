@@ -293,14 +293,14 @@ pub(super) fn tls(given: &Conninfo, files: &mut Files) -> Result<ClientTls, Opti
 /// rustls has TLS 1.2 and 1.3; an older least version is one that both are above.
 fn versions(given: &Conninfo) -> Result<TlsVersions, OptionProblem> {
     const KNOWN: [&str; 4] = ["TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3"];
-    let place = |option: &'static str, default: usize| match given.get(option) {
+    let version = |option: &'static str, default: usize| match given.get(option) {
         None => Ok(default),
         Some(text) => KNOWN
             .iter()
             .position(|known| known.eq_ignore_ascii_case(text))
             .ok_or_else(|| problem(option, format!("takes {}", KNOWN.join(", ")))),
     };
-    let (least, most) = (place("ssl_min_protocol_version", 2)?, place("ssl_max_protocol_version", 3)?);
+    let (least, most) = (version("ssl_min_protocol_version", 2)?, version("ssl_max_protocol_version", 3)?);
     match (least, most) {
         (0..=2, 3) => Ok(TlsVersions::Both),
         (3, 3) => Ok(TlsVersions::Only13),
@@ -321,8 +321,8 @@ pub(super) fn passfile(given: &Conninfo) -> Option<PathBuf> {
     given.get("passfile").map(PathBuf::from).or_else(|| home().map(|home| home.join(".pgpass")))
 }
 
-/// Servers and database, in words.
-pub(super) fn place(given: &Conninfo) -> String {
+/// The address of the database, in words: servers, port and name.
+pub(super) fn address(given: &Conninfo) -> String {
     let or = |name: &str, default: &'static str| given.get(name).map_or(default.into(), ToOwned::to_owned);
     let servers = match (given.get("host"), given.get("hostaddr")) {
         (Some(host), Some(address)) => format!("{host} ({address})"),
@@ -351,9 +351,9 @@ pub(super) fn servers(given: &Conninfo) -> Result<Vec<Config>, OptionProblem> {
     }
     let shared = shared(given)?;
     (0..count)
-        .map(|place| {
+        .map(|index| {
             let mut one = shared.clone();
-            let port = ports.get(place).or_else(|| ports.first().filter(|_| ports.len() == 1));
+            let port = ports.get(index).or_else(|| ports.first().filter(|_| ports.len() == 1));
             let port = match port.map(String::as_str).unwrap_or_default() {
                 "" => 5432,
                 port => port
@@ -364,8 +364,8 @@ pub(super) fn servers(given: &Conninfo) -> Result<Vec<Config>, OptionProblem> {
             };
             one.port(port);
             match (
-                hosts.get(place).filter(|host| !host.is_empty()),
-                addresses.get(place).filter(|a| !a.is_empty()),
+                hosts.get(index).filter(|host| !host.is_empty()),
+                addresses.get(index).filter(|a| !a.is_empty()),
             ) {
                 (host, Some(address)) => {
                     one.hostaddr(address.parse().map_err(|_| problem("hostaddr", "takes an IP address"))?);

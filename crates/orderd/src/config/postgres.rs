@@ -36,7 +36,7 @@ pub struct Postgres {
 /// Where and how to connect.
 pub(crate) struct Target {
     /// Servers and database, in words: without the role, its password, and how to connect.
-    pub(crate) place: String,
+    pub(crate) address: String,
     /// How to connect, to each of the servers.
     pub(crate) servers: Secret<Vec<Config>>,
     /// The one to try first: which of them was reached last, shared by all connections.
@@ -179,7 +179,7 @@ impl Target {
             Ok(Secret(passwords.collect()))
         })?;
         Ok(Self {
-            place: pg_options::place(&given),
+            address: pg_options::address(&given),
             servers: Secret(servers),
             preferred: AtomicUsize::default(),
             pooler_checked: AtomicBool::default(),
@@ -190,9 +190,9 @@ impl Target {
     }
 
     /// How to connect to one of the servers, with its current password.
-    pub(crate) fn server(&self, place: usize) -> Config {
-        let mut config = self.servers.0[place].clone();
-        if let Some(Some(password)) = self.passwords.fresh().0.get(place) {
+    pub(crate) fn server(&self, index: usize) -> Config {
+        let mut config = self.servers.0[index].clone();
+        if let Some(Some(password)) = self.passwords.fresh().0.get(index) {
             config.password(password);
         }
         config

@@ -40,13 +40,13 @@ impl Replays {
         keys: &[String],
     ) -> anyhow::Result<()> {
         let end = stream.get_info().await?.state.last_sequence;
-        let place = |key: &String| Key::sequence_of(key).filter(|sequence| *sequence < end);
+        let sequence = |key: &String| Key::sequence_of(key).filter(|sequence| *sequence < end);
         let new: Vec<&String> =
-            keys.iter().filter(|key| !self.keys.contains(*key) && place(key).is_some()).collect();
-        let oldest = new.iter().min_by_key(|key| place(key));
+            keys.iter().filter(|key| !self.keys.contains(*key) && sequence(key).is_some()).collect();
+        let oldest = new.iter().min_by_key(|key| sequence(key));
         // Behind the oldest of the new ones, or where the last look ended.
         let known = (!self.keys.is_empty()).then_some(self.read);
-        let Some(after) = oldest.and_then(|key| place(key)).into_iter().chain(known).min() else {
+        let Some(after) = oldest.and_then(|key| sequence(key)).into_iter().chain(known).min() else {
             return Ok(());
         };
         if after < end && had_dead_letters(dead_letters, oldest.and_then(|key| time_of(key))).await? {

@@ -47,7 +47,7 @@ pub(crate) struct Feed {
     pub(crate) unsampled: Unsampled,
     changed: watch::Sender<()>,
     /// For how many more there is room.
-    places: Arc<Semaphore>,
+    reader_slots: Arc<Semaphore>,
 }
 
 struct ShownMember {
@@ -79,7 +79,7 @@ pub(crate) struct SampledReader {
     has_id: bool,
     /// There was more than it took.
     is_behind: bool,
-    _place: OwnedSemaphorePermit,
+    _slot: OwnedSemaphorePermit,
 }
 
 impl Feed {
@@ -103,7 +103,7 @@ impl Feed {
             ring: Mutex::default(),
             unsampled: Unsampled::new(),
             changed: watch::Sender::new(()),
-            places: Arc::new(Semaphore::new(readers)),
+            reader_slots: Arc::new(Semaphore::new(readers)),
         })
     }
 
@@ -139,8 +139,8 @@ impl Feed {
     }
 
     /// A slot for one more reader; `None`: all slots are taken.
-    pub(crate) fn place(&self) -> Option<OwnedSemaphorePermit> {
-        self.places.clone().try_acquire_owned().ok()
+    pub(crate) fn take_reader_slot(&self) -> Option<OwnedSemaphorePermit> {
+        self.reader_slots.clone().try_acquire_owned().ok()
     }
 
     /// The last `stats`, as an event without an id, and how often they were made.
@@ -168,7 +168,7 @@ impl Feed {
 
     /// Someone reads along, from the event after `last`, or from now on. None: too many do already.
     pub(crate) fn reader(self: &Arc<Self>, last: Option<&str>) -> Option<SampledReader> {
-        let place = self.place()?;
+        let slot = self.take_reader_slot()?;
         let changed = self.changed.subscribe();
         let ring = self.ring();
         let after = last.map(|last| self.after(&ring, last));
@@ -191,7 +191,7 @@ impl Feed {
             has_id: after.is_some(),
             // What is there already comes at once.
             is_behind: true,
-            _place: place,
+            _slot: slot,
         })
     }
 

@@ -65,7 +65,7 @@ pub(crate) struct UnsampledReader {
     greeting: Option<Bytes>,
     /// There was more than it took.
     is_behind: bool,
-    _place: OwnedSemaphorePermit,
+    _slot: OwnedSemaphorePermit,
 }
 
 impl Unsampled {
@@ -148,7 +148,7 @@ impl UnsampledReader {
         filter: Filter,
         last: Option<&str>,
     ) -> Option<Self> {
-        let place = feed.place()?;
+        let slot = feed.take_reader_slot()?;
         let changed = feed.changes();
         let hashes = cache.hashes_of_criteria(&filter.criteria);
         let mut ring = feed.unsampled.0.write();
@@ -179,7 +179,7 @@ impl UnsampledReader {
             stats_seen: 0,
             greeting: Some(greeting.into()),
             is_behind: true,
-            _place: place,
+            _slot: slot,
         })
     }
 

@@ -131,7 +131,8 @@ async fn serve(asked: &mut mpsc::Receiver<Miss>, parts: &MissSources, cache: &Ca
         match rows {
             Ok(Ok(FoundRows { rows, format, position, .. })) => {
                 reader.set_format(format);
-                let is_beyond = |id: &&str| place(id).is_some_and(|place| !has_passed(position, place));
+                let is_beyond =
+                    |id: &&str| stream_position(id).is_some_and(|of_id| !has_passed(position, of_id));
                 let missing = ids.iter().copied().filter(|id| !rows.contains_key(*id));
                 let beyond = parts.beyond(missing.filter(is_beyond)).await;
                 let mut read = |(id, data): (String, Option<Vec<u8>>)| {
@@ -168,7 +169,7 @@ async fn serve(asked: &mut mpsc::Receiver<Miss>, parts: &MissSources, cache: &Ca
 }
 
 impl MissSources {
-    /// Of ids whose place in the stream lies beyond the table's position, whether the stream has their messages; `None`
+    /// Of ids whose messages lie beyond the table's position, whether the stream has their messages; `None`
     /// where it can't be asked. An id beyond the stream's end does not exist.
     async fn beyond<'i>(&self, ids: impl Iterator<Item = &'i str>) -> HashMap<String, Option<bool>> {
         let ids: Vec<&str> = ids.collect();
@@ -195,19 +196,19 @@ impl MissSources {
 async fn is_in(context: &Context, orders: &Stream, topic: &str, id: &str) -> Option<bool> {
     let info = orders.cached_info();
     let last = info.state.last_sequence;
-    let Some((time, seq)) = place(id).filter(|(_, seq)| *seq <= last) else { return Some(false) };
+    let Some((time, seq)) = stream_position(id).filter(|(_, seq)| *seq <= last) else { return Some(false) };
     let found = stored_message::at(context, &info.config.name, seq).await.ok()?;
     Some(found.is_some_and(|found| found.time_ns == time && subject::covers(topic, &found.subject)))
 }
 
-/// Whether the table has everything up to a place, so that an id without a row does not exist.
+/// Whether the table has everything up to a message, so that an id without a row does not exist.
 fn has_passed(position: Watermark, (time, seq): (i128, u64)) -> bool {
     let is_later = |passed: i64| i128::from(passed) >= time.div_euclid(1000);
     seq <= position.seq && position.time.is_some_and(is_later)
 }
 
 /// The time and the sequence that a key of ours names.
-fn place(id: &str) -> Option<(i128, u64)> {
+fn stream_position(id: &str) -> Option<(i128, u64)> {
     let (time, seq) = Some(id).filter(|id| Key::is_from_stream(id))?.split_once('-')?;
     Some((time.parse().ok()?, seq.parse().ok()?))
 }

@@ -102,8 +102,8 @@ async fn all(
             let next = tokio::time::timeout(NEXT_TIMEOUT, messages.next()).await;
             let Some(message) = next.context("the NATS server stopped answering")? else { break };
             let message = message.map_err(anyhow::Error::from_boxed)?;
-            let place = message.info().map_err(anyhow::Error::from_boxed)?.stream_sequence;
-            if show(place, &message)?.is_break() {
+            let sequence = message.info().map_err(anyhow::Error::from_boxed)?.stream_sequence;
+            if show(sequence, &message)?.is_break() {
                 return Ok(());
             }
             left = left.saturating_sub(1);
@@ -123,8 +123,8 @@ pub(crate) async fn headers(
 ) -> anyhow::Result<()> {
     let wanted = pull::Config { deliver_policy, headers_only: true, ..Default::default() };
     let scan = Scan::new(stream, wanted).await?;
-    scan.show(|place, message| {
-        show(place, message);
+    scan.show(|sequence, message| {
+        show(sequence, message);
         Ok(ControlFlow::Continue(()))
     })
     .await

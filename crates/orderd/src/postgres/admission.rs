@@ -11,15 +11,19 @@ use crate::finding::Finding;
 ///
 /// # Errors
 /// What is there instead.
-pub(super) async fn admit(identity: &DatabaseIdentity, client: &Client, place: &str) -> Result<(), Finding> {
-    let Some((key, created)) = identity.expected_at(place) else {
-        identity.set_place(place);
+pub(super) async fn admit(
+    identity: &DatabaseIdentity,
+    client: &Client,
+    address: &str,
+) -> Result<(), Finding> {
+    let Some((key, created)) = identity.expected_at(address) else {
+        identity.set_address(address);
         return Ok(());
     };
     let problem = match position::read(client, &key).await {
         Ok(Some(found)) if found.stream_created == created => {
-            tracing::info!(place, "DATABASE_URL has changed: new connections go to another place");
-            identity.set_place(place);
+            tracing::info!(place = address, "DATABASE_URL has changed: new connections go to another place");
+            identity.set_address(address);
             return Ok(());
         }
         Ok(Some(_)) => format!("its position is of another stream {}", key.stream),
@@ -28,7 +32,7 @@ pub(super) async fn admit(identity: &DatabaseIdentity, client: &Client, place: &
     };
     Err(Finding::blocked(
         format!(
-            "the changed DATABASE_URL leads to {place}, and this service's rows are not there: {problem}"
+            "the changed DATABASE_URL leads to {address}, and this service's rows are not there: {problem}"
         ),
         "restart orderd to begin in that database, or put the previous address back",
     ))

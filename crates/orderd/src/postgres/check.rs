@@ -47,10 +47,10 @@ pub(crate) async fn run(settings: &Postgres) -> ServerReport {
 /// The first server that takes the connection. The others' failures are warnings then.
 async fn reach(target: &Arc<Target>, findings: &mut Vec<Finding>) -> Option<(usize, Connection)> {
     let mut reached = None;
-    for (place, server) in target.servers.0.iter().enumerate() {
-        let failure = match timeout(CONNECT_TIMEOUT, connect_to(target, place)).await {
+    for (index, server) in target.servers.0.iter().enumerate() {
+        let failure = match timeout(CONNECT_TIMEOUT, connect_to(target, index)).await {
             Ok(Ok(connection)) => {
-                reached = reached.or(Some((place, connection)));
+                reached = reached.or(Some((index, connection)));
                 continue;
             }
             Ok(Err(error)) => failure::refused(server, &error),
@@ -91,7 +91,7 @@ async fn found(
                                                        WHERE pid = pg_backend_pid()), false)";
     let rows = client.query_typed(query, &[]).await?;
     let Some(row) = rows.first() else { return Ok(String::new()) };
-    let text = |place: usize| row.try_get::<_, String>(place);
+    let text = |column: usize| row.try_get::<_, String>(column);
     let is_encrypted: bool = row.try_get(4)?;
     let line = format!(
         "PostgreSQL {} at {} {} TLS, database {} ({}), role {}",

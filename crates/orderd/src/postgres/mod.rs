@@ -123,14 +123,14 @@ pub(crate) async fn connect(settings: &Postgres) -> Result<Connection, ConnectEr
         _ => target.preferred.load(Ordering::Relaxed),
     };
     let mut failed = Vec::new();
-    for place in (first..first + count).map(|place| place % count) {
+    for index in (first..first + count).map(|index| index % count) {
         // A caller that gives up waiting begins with the next address when it tries again.
-        target.preferred.store((place + 1) % count, Ordering::Relaxed);
-        let server = &target.servers.0[place];
-        match timeout(limit, connect_hedged(&target, place)).await {
+        target.preferred.store((index + 1) % count, Ordering::Relaxed);
+        let server = &target.servers.0[index];
+        match timeout(limit, connect_hedged(&target, index)).await {
             Ok(Ok(connection)) => {
-                target.preferred.store(place, Ordering::Relaxed);
-                return match admit(&settings.identity, &connection.client, &target.place).await {
+                target.preferred.store(index, Ordering::Relaxed);
+                return match admit(&settings.identity, &connection.client, &target.address).await {
                     Ok(()) => Ok(connection),
                     Err(finding) => Err(ConnectError(vec![finding])),
                 };

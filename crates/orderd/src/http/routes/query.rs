@@ -73,13 +73,13 @@ pub(crate) fn criteria(
             take(name, value)?;
             continue;
         }
-        let Some(place) = place(name, members.names) else {
+        let Some(index) = index_of(name, members.names) else {
             return Err(format!(
                 "there is no parameter {name:?}; there are {}",
                 all(members.names, parameters)
             ));
         };
-        let criterion = members.criterion(place, value)?;
+        let criterion = members.criterion(index, value)?;
         if !criteria.contains(&criterion) {
             criteria.push(criterion);
         }
@@ -91,18 +91,18 @@ pub(crate) fn criteria(
 }
 
 impl Members<'_> {
-    /// What is asked for by a value of the member at `place`.
+    /// What is asked for by a value of the member at `index`.
     ///
     /// # Errors
     /// What the member takes instead.
-    pub(crate) fn criterion(self, place: usize, value: &str) -> Result<Criterion, String> {
-        let text = self.paths[place].text_of(value);
-        text.map(|text| (place, text)).map_err(|takes| format!("{} takes {takes}", self.names[place]))
+    pub(crate) fn criterion(self, index: usize, value: &str) -> Result<Criterion, String> {
+        let text = self.paths[index].text_of(value);
+        text.map(|text| (index, text)).map_err(|takes| format!("{} takes {takes}", self.names[index]))
     }
 }
 
-/// The place of a member by the name of a parameter.
-fn place(name: &str, members: &[String]) -> Option<usize> {
+/// The index of the member that a parameter names.
+fn index_of(name: &str, members: &[String]) -> Option<usize> {
     let find = |name: &str| members.iter().position(|member| member == name);
     // A dot within a name may come without its backslash; an exact match goes first.
     let with_dots = |name: &str| members.iter().position(|member| member.replace("\\.", ".") == name);
@@ -150,8 +150,8 @@ impl Parameters {
 }
 
 /// Sets what is not set yet.
-pub(crate) fn once<T>(name: &str, place: &mut Option<T>, value: T) -> Result<(), String> {
-    match place.replace(value) {
+pub(crate) fn once<T>(name: &str, slot: &mut Option<T>, value: T) -> Result<(), String> {
+    match slot.replace(value) {
         None => Ok(()),
         Some(_) => Err(format!("{name} is given more than once")),
     }
@@ -235,7 +235,7 @@ mod tests {
         )
         .unwrap();
         let criteria = [(0, "a"), (1, "b"), (2, "c"), (3, "12"), (4, "true")]
-            .map(|(place, value)| (place, value.to_owned()));
+            .map(|(index, value)| (index, value.to_owned()));
         assert_eq!(asked.query.criteria, criteria);
         assert_eq!((asked.query.timed, asked.full), (true, true));
     }
