@@ -27,14 +27,14 @@ const QUIET_TIME: Duration = Duration::from_millis(20);
 /// Neither NATS nor PostgreSQL listens there.
 const UNUSED_PORT: &str = "1";
 
-/// The HTTP side.
-pub struct Web {
+/// A service without servers, whose HTTP is reached over in-memory connections.
+pub struct HttpHarness {
     runtime: Runtime,
     app: Arc<App>,
 }
 
-impl Web {
-    /// Puts it together.
+impl HttpHarness {
+    /// Starts the service with default settings.
     ///
     /// # Errors
     /// A setting or a part that can't be used.
@@ -42,7 +42,7 @@ impl Web {
         Self::with(&[])
     }
 
-    /// As [`Web::new`], with further arguments.
+    /// As [`HttpHarness::new`], with further arguments.
     ///
     /// # Errors
     /// A setting or a part that can't be used.
@@ -52,7 +52,7 @@ impl Web {
         Ok(Self { runtime, app })
     }
 
-    /// What it answers to these bytes before it closes the connection.
+    /// The response to these bytes, until the connection is closed.
     pub fn response_to(&self, request: &[u8]) -> Vec<u8> {
         self.runtime.block_on(async {
             let (mut client, server) = tokio::io::duplex(1 << 20);

@@ -116,18 +116,18 @@ fn token_in(value: &[u8]) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use crate::fuzzing::{KEY, Web};
+    use crate::fuzzing::{HttpHarness, KEY};
 
     /// On the fast path and in the routes.
     #[test]
     fn a_token_of_any_characters_lets_read_on_both_ways() {
-        let web = Web::with(&["--http-token", "pässwörd-0123456789"]).unwrap();
+        let harness = HttpHarness::with(&["--http-token", "pässwörd-0123456789"]).unwrap();
         for more in ["", "expect: nothing\r\n"] {
             for (token, status) in [("pässwörd-0123456789", "200"), ("passwörd-0123456789", "401")] {
                 let request = format!(
                     "GET /order/{KEY} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\n{more}\r\n"
                 );
-                let response = web.response_to(request.as_bytes());
+                let response = harness.response_to(request.as_bytes());
                 let response = String::from_utf8_lossy(&response);
                 assert!(response.starts_with(&format!("HTTP/1.1 {status} ")), "{request}: {response}");
             }

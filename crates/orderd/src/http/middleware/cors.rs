@@ -26,16 +26,16 @@ pub(crate) fn allow(router: Router, origins: &[HeaderValue]) -> Router {
 
 #[cfg(test)]
 mod tests {
-    use crate::fuzzing::{KEY, Web};
+    use crate::fuzzing::{HttpHarness, KEY};
 
     /// Also where nothing in a request says that a page asks: caches go by what `Vary` says on each response.
     #[test]
     fn what_pages_of_other_addresses_need_is_said_on_both_ways() {
         for origin in ["https://a.example", "*"] {
-            let web = Web::with(&["--http-cors-origin", origin]).unwrap();
+            let harness = HttpHarness::with(&["--http-cors-origin", origin]).unwrap();
             let heads = ["", "expect: nothing\r\n"].map(|more| {
                 let request = format!("GET /order/{KEY} HTTP/1.1\r\nhost: localhost\r\n{more}\r\n");
-                let response = String::from_utf8_lossy(&web.response_to(request.as_bytes())).into_owned();
+                let response = String::from_utf8_lossy(&harness.response_to(request.as_bytes())).into_owned();
                 let head = response.split("\r\n\r\n").next().unwrap_or_default();
                 let lines = head.lines().filter(|line| !line.starts_with("date: ")).map(str::to_owned);
                 lines.collect::<Vec<_>>()

@@ -128,7 +128,7 @@ fn is_name(name: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fuzzing::{KEY, Web};
+    use crate::fuzzing::{HttpHarness, KEY};
 
     #[test]
     fn hosts_are_names_and_addresses_with_or_without_a_port() {
@@ -155,32 +155,32 @@ mod tests {
     }
 
     /// The status of each response, by the fast path where the request is plain, and by the routes.
-    fn statuses(web: &Web, request: &str) -> [String; 2] {
+    fn statuses(harness: &HttpHarness, request: &str) -> [String; 2] {
         let long = request.replacen("\r\n", "\r\nexpect: nothing\r\n", 1);
         [request, long.as_str()].map(|request| {
-            let response = web.response_to(request.as_bytes());
+            let response = harness.response_to(request.as_bytes());
             String::from_utf8_lossy(&response).split(' ').nth(1).unwrap_or_default().to_owned()
         })
     }
 
-    fn is_answered_on_both_paths(web: &Web, head: &str, status: &str) {
+    fn is_answered_on_both_paths(harness: &HttpHarness, head: &str, status: &str) {
         let by_value = ["/orders", "/order"].map(|path| format!("{path}?order_uid=b563feb7b2b84b6test"));
         for target in [format!("/order/{KEY}"), "/mem_len".into()].into_iter().chain(by_value) {
             let request = format!("GET {target} {head}\r\n\r\n");
-            assert_eq!(statuses(web, &request), [status, status], "{request}");
+            assert_eq!(statuses(harness, &request), [status, status], "{request}");
         }
     }
 
     #[test]
     fn a_request_without_exactly_one_valid_host_is_refused_on_both_ways() {
-        let web = Web::new().unwrap();
+        let harness = HttpHarness::new().unwrap();
         for head in [
             "HTTP/1.1\r\nhost: localhost",
             "HTTP/1.1\r\nHost: [::1]:80",
             "HTTP/1.0",
             "HTTP/1.0\r\nhost: 127.0.0.1",
         ] {
-            is_answered_on_both_paths(&web, head, "200");
+            is_answered_on_both_paths(&harness, head, "200");
         }
         for head in [
             "HTTP/1.1",
@@ -195,38 +195,38 @@ mod tests {
             "HTTP/1.1\r\n host: localhost",
             "HTTP/1.1\r\nhost: localhost\r\nfolded: a\r\n b",
         ] {
-            is_answered_on_both_paths(&web, head, "400");
+            is_answered_on_both_paths(&harness, head, "400");
         }
         for target in ["/", "/healthz", "/nothing", "/events", "/session", "/openapi.json"] {
             let request = format!("GET {target} HTTP/1.1\r\n\r\n");
-            assert_eq!(statuses(&web, &request), ["400", "400"], "{target}");
+            assert_eq!(statuses(&harness, &request), ["400", "400"], "{target}");
         }
     }
 
     #[test]
     fn an_open_service_on_loopback_answers_to_its_own_names_alone() {
-        let web = Web::new().unwrap();
+        let harness = HttpHarness::new().unwrap();
         for head in [
             "HTTP/1.1\r\nhost: evil.example",
             "HTTP/1.1\r\nhost: localhost.evil.example:8090",
             "HTTP/1.1\r\nhost: ",
         ] {
-            is_answered_on_both_paths(&web, head, "421");
+            is_answered_on_both_paths(&harness, head, "421");
         }
         let target = format!("GET http://evil.example/order/{KEY} HTTP/1.1\r\nhost: localhost\r\n\r\n");
-        assert_eq!(statuses(&web, &target), ["421", "421"]);
+        assert_eq!(statuses(&harness, &target), ["421", "421"]);
         let target = format!("GET http://localhost/order/{KEY} HTTP/1.1\r\nhost: localhost\r\n\r\n");
-        assert_eq!(statuses(&web, &target), ["200", "200"]);
+        assert_eq!(statuses(&harness, &target), ["200", "200"]);
         for path in ["/healthz", "/metrics"] {
             let request = format!("GET {path} HTTP/1.1\r\nhost: probe.example\r\n\r\n");
-            assert_eq!(statuses(&web, &request), ["200", "200"], "{path}");
+            assert_eq!(statuses(&harness, &request), ["200", "200"], "{path}");
         }
     }
 
     /// What one reader takes for the end of a request must not be the middle of it for another.
     #[test]
     fn requests_that_could_hide_another_one_are_refused_or_end_the_connection() {
-        let web = Web::new().unwrap();
+        let harness = HttpHarness::new().unwrap();
         let hidden = format!("GET /order/{KEY} HTTP/1.1\r\nhost: localhost\r\n\r\n");
         for head in [
             "transfer-encoding: chunked\r\n\r\nzz\r\n",
@@ -252,7 +252,7 @@ mod tests {
         ] {
             for target in [format!("/order/{KEY}"), "/mem_len".into()] {
                 let request = format!("GET {target} HTTP/1.1\r\nhost: localhost\r\n{head}{hidden}");
-                let response = String::from_utf8_lossy(&web.response_to(request.as_bytes())).into_owned();
+                let response = String::from_utf8_lossy(&harness.response_to(request.as_bytes())).into_owned();
                 assert!(response.matches("HTTP/1.").count() <= 1, "{request}: {response}");
             }
         }

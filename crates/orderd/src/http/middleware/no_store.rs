@@ -20,18 +20,18 @@ pub(crate) fn mark(headers: &mut HeaderMap) {
 
 #[cfg(test)]
 mod tests {
-    use crate::fuzzing::{KEY, Web};
+    use crate::fuzzing::{HttpHarness, KEY};
 
     /// The head of a response. Those that need NATS are not asked for: it is not there.
-    fn head(web: &Web, target: &str, more: &str) -> String {
+    fn head(harness: &HttpHarness, target: &str, more: &str) -> String {
         let request = format!("GET {target} HTTP/1.1\r\nhost: localhost\r\n{more}\r\n");
-        let response = String::from_utf8_lossy(&web.response_to(request.as_bytes())).into_owned();
+        let response = String::from_utf8_lossy(&harness.response_to(request.as_bytes())).into_owned();
         response.split("\r\n\r\n").next().unwrap_or_default().to_owned()
     }
 
     #[test]
     fn what_shows_orders_or_ids_is_kept_out_of_caches_on_both_ways() {
-        let web = Web::new().unwrap();
+        let harness = HttpHarness::new().unwrap();
         let order = format!("/order/{KEY}");
         for target in [
             order.as_str(),
@@ -45,24 +45,24 @@ mod tests {
             "/events",
         ] {
             for way in ["", "expect: nothing\r\n"] {
-                let head = head(&web, target, way);
+                let head = head(&harness, target, way);
                 assert_eq!(head.matches("\r\ncache-control: no-store").count(), 1, "{target}: {head}");
                 let is_json = head.contains("content-type: application/json");
                 assert!(!is_json || head.contains("x-content-type-options: nosniff"), "{target}: {head}");
             }
         }
-        assert!(head(&web, &order, "").contains("content-type: application/json"));
+        assert!(head(&harness, &order, "").contains("content-type: application/json"));
     }
 
     #[test]
     fn not_modified_answer_has_the_vary_of_the_full_answer() {
-        let web = Web::new().unwrap();
+        let harness = HttpHarness::new().unwrap();
         for target in ["/", "/docs", "/openapi.json"] {
-            let whole = head(&web, target, "");
+            let whole = head(&harness, target, "");
             let line =
                 |name: &str| whole.lines().find(|line| line.starts_with(name)).unwrap_or_default().to_owned();
             let tag = line("etag: ").replacen("etag: ", "", 1);
-            let known = head(&web, target, &format!("if-none-match: {tag}\r\n"));
+            let known = head(&harness, target, &format!("if-none-match: {tag}\r\n"));
             assert!(known.starts_with("HTTP/1.1 304"), "{target}: {known}");
             let vary = line("vary: ");
             assert!(!vary.is_empty() && known.contains(&vary), "{target}: {known}");

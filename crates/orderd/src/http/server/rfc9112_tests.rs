@@ -1,6 +1,6 @@
 //! HTTP/1.1 as RFC 9112 and 9110 say, on every route, and on the fast path as in the routes.
 
-use crate::fuzzing::{KEY, Web};
+use crate::fuzzing::{HttpHarness, KEY};
 
 /// Each route, by a target that is well formed. `KEY` stands for the one order.
 const TARGETS: [&str; 19] = [
@@ -49,8 +49,8 @@ fn request(case: &str, target: &str) -> String {
     case.replace('@', target).replace("KEY", KEY).replace("(at)", "@")
 }
 
-fn response(web: &Web, request: &str) -> String {
-    String::from_utf8_lossy(&web.response_to(request.as_bytes())).into_owned()
+fn response(harness: &HttpHarness, request: &str) -> String {
+    String::from_utf8_lossy(&harness.response_to(request.as_bytes())).into_owned()
 }
 
 /// The statuses of the responses on one connection. A body may speak of HTTP/1.1 too.
@@ -61,18 +61,18 @@ fn statuses(response: &str) -> Vec<&str> {
 }
 
 /// Checks the request as it is, and through hyper.
-fn assert_statuses(web: &Web, request: &str, right: &[&str]) {
+fn assert_statuses(harness: &HttpHarness, request: &str, right: &[&str]) {
     let begin = request.len() - request.trim_start().len();
     let long = request[begin..].replacen("\r\n", LONG_WAY, 1);
     for request in [request, &format!("{}{long}", &request[..begin])] {
-        let response = response(web, request);
+        let response = response(harness, request);
         assert_eq!(statuses(&response), right, "{request:?}: {response}");
     }
 }
 
 #[test]
 fn malformed_requests_are_400_on_every_route_and_end_the_connection() {
-    let web = Web::new().unwrap();
+    let harness = HttpHarness::new().unwrap();
     for case in [
         "GET @ HTTP/1.1\r\n",
         "GET @ HTTP/1.1\r\nhost: localhost\r\nhost: localhost\r\n",
@@ -128,14 +128,14 @@ fn malformed_requests_are_400_on_every_route_and_end_the_connection() {
         "GET * HTTP/1.1\r\nhost: localhost\r\n",
     ] {
         for target in TARGETS {
-            assert_statuses(&web, &request(&format!("{case}\r\n"), target), &["400"]);
+            assert_statuses(&harness, &request(&format!("{case}\r\n"), target), &["400"]);
         }
     }
 }
 
 #[test]
 fn well_formed_requests_of_any_form_are_answered_as_the_plain_one() {
-    let web = Web::new().unwrap();
+    let harness = HttpHarness::new().unwrap();
     for (target, status) in ANSWERED {
         for case in [
             "GET @ HTTP/1.1\r\nhost: localhost\r\n\r\n",
@@ -157,14 +157,14 @@ fn well_formed_requests_of_any_form_are_answered_as_the_plain_one() {
             "GET @ HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n",
             "GET @ HTTP/1.1\r\nhost: localhost\r\nTransfer-Encoding: Chunked\r\n\r\n2;a=b\r\nhi\r\n0\r\nt: u\r\n\r\n",
         ] {
-            assert_statuses(&web, &request(case, target), &[status]);
+            assert_statuses(&harness, &request(case, target), &[status]);
         }
     }
 }
 
 #[test]
 fn connections_go_on_or_end_as_the_request_says() {
-    let web = Web::new().unwrap();
+    let harness = HttpHarness::new().unwrap();
     for (target, status) in ANSWERED {
         for (first, count) in [
             ("GET @ HTTP/1.1\r\nhost: localhost\r\n\r\n", 2),
@@ -177,7 +177,7 @@ fn connections_go_on_or_end_as_the_request_says() {
         ] {
             let second = "GET @ HTTP/1.1\r\nhost: localhost\r\n\r\n";
             let both = request(&format!("{first}{second}"), target);
-            assert_statuses(&web, &both, &[status, status][..count]);
+            assert_statuses(&harness, &both, &[status, status][..count]);
         }
     }
 }
@@ -185,7 +185,7 @@ fn connections_go_on_or_end_as_the_request_says() {
 /// What is too long is refused, and says so.
 #[test]
 fn targets_and_headers_that_are_too_long_are_414_or_431() {
-    let web = Web::new().unwrap();
+    let harness = HttpHarness::new().unwrap();
     let long = "a".repeat(40_000);
     for target in TARGETS {
         for case in [
@@ -196,7 +196,7 @@ fn targets_and_headers_that_are_too_long_are_414_or_431() {
         ] {
             let request = request(&case, target);
             for request in [request.replacen("\r\n", LONG_WAY, 1), request] {
-                let response = response(&web, &request);
+                let response = response(&harness, &request);
                 assert!(matches!(statuses(&response)[..], ["414" | "431"]), "{target}: {response}");
             }
         }
@@ -212,11 +212,11 @@ fn header<'a>(response: &'a str, name: &str) -> Option<&'a str> {
 
 #[test]
 fn head_is_answered_as_get_without_the_body() {
-    let web = Web::new().unwrap();
+    let harness = HttpHarness::new().unwrap();
     for (target, status) in ANSWERED {
         let [get, head] = ["GET", "HEAD"].map(|method| {
             let case = format!("{method} @ HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
-            response(&web, &request(&case, target))
+            response(&harness, &request(&case, target))
         });
         assert_eq!(statuses(&head), [status], "{target}: {head}");
         assert!(head.ends_with("\r\n\r\n") && head.matches("\r\n\r\n").count() == 1, "{target}: {head}");
@@ -229,18 +229,18 @@ fn head_is_answered_as_get_without_the_body() {
         }
         // What comes after is not taken for a body.
         let both = "HEAD @ HTTP/1.1\r\nhost: localhost\r\n\r\nGET @ HTTP/1.1\r\nhost: localhost\r\n\r\n";
-        assert_statuses(&web, &request(both, target), &[status, status]);
+        assert_statuses(&harness, &request(both, target), &[status, status]);
     }
 }
 
 #[test]
 fn methods_that_a_route_lacks_are_405_with_those_it_has() {
-    let web = Web::new().unwrap();
+    let harness = HttpHarness::new().unwrap();
     for target in TARGETS {
         for method in ["TRACE", "PUT", "PATCH", "get", "PURGE", "QUERY"] {
             let case = format!("{method} @ HTTP/1.1\r\nhost: localhost\r\n\r\n");
             let request = request(&case, target);
-            let response = response(&web, &request);
+            let response = response(&harness, &request);
             let right = if target == "/nothing" { "404" } else { "405" };
             assert_eq!(statuses(&response), [right], "{request}: {response}");
             let allow = header(&response, "allow");
@@ -255,7 +255,7 @@ fn methods_that_a_route_lacks_are_405_with_those_it_has() {
 
 #[test]
 fn forms_of_targets_that_only_some_methods_have() {
-    let web = Web::new().unwrap();
+    let harness = HttpHarness::new().unwrap();
     for (request, status) in [
         ("OPTIONS * HTTP/1.1\r\nhost: localhost\r\n\r\n", "204"),
         ("OPTIONS * HTTP/1.1\r\nhost: evil.example\r\n\r\n", "421"),
@@ -265,16 +265,16 @@ fn forms_of_targets_that_only_some_methods_have() {
         ("GET mem_len HTTP/1.1\r\nhost: localhost\r\n\r\n", "400"),
         ("HEAD * HTTP/1.1\r\nhost: localhost\r\n\r\n", "400"),
     ] {
-        assert_statuses(&web, request, &[status]);
+        assert_statuses(&harness, request, &[status]);
     }
-    let response = response(&web, "OPTIONS * HTTP/1.1\r\nhost: localhost\r\n\r\n");
+    let response = response(&harness, "OPTIONS * HTTP/1.1\r\nhost: localhost\r\n\r\n");
     assert!(header(&response, "allow").is_some_and(|methods| methods.contains("GET")), "{response}");
 }
 
 /// Escapes are the bytes that they stand for, in the path and in the query.
 #[test]
 fn escapes_in_targets_mean_their_bytes() {
-    let web = Web::new().unwrap();
+    let harness = HttpHarness::new().unwrap();
     let escaped: String = KEY.bytes().map(|byte| format!("%{byte:02x}")).collect();
     for target in [
         format!("/order/{escaped}"),
@@ -283,23 +283,23 @@ fn escapes_in_targets_mean_their_bytes() {
         "/orders?order_uid=b563feb7b2b84b6%74est".into(),
         "/orders?order%5fuid=b563feb7b2b84b6test".into(),
     ] {
-        assert_statuses(&web, &format!("GET {target} HTTP/1.1\r\nhost: localhost\r\n\r\n"), &["200"]);
+        assert_statuses(&harness, &format!("GET {target} HTTP/1.1\r\nhost: localhost\r\n\r\n"), &["200"]);
     }
     // A slash that is escaped divides nothing.
-    assert_statuses(&web, &request("GET /order%2fKEY HTTP/1.1\r\nhost: localhost\r\n\r\n", ""), &["404"]);
+    assert_statuses(&harness, &request("GET /order%2fKEY HTTP/1.1\r\nhost: localhost\r\n\r\n", ""), &["404"]);
 }
 
 /// The client waits for `100 Continue` before it sends its body.
 #[test]
 fn expected_100_continue_is_sent_before_a_body_is_read() {
-    let web = Web::new().unwrap();
+    let harness = HttpHarness::new().unwrap();
     let head = "POST /session HTTP/1.1\r\nhost: localhost\r\norigin: http://localhost\r\n\
                 content-type: application/x-www-form-urlencoded\r\nexpect: 100-continue\r\n";
-    let response = response(&web, &format!("{head}content-length: 7\r\n\r\ntoken=a"));
+    let response = response(&harness, &format!("{head}content-length: 7\r\n\r\ntoken=a"));
     assert_eq!(statuses(&response).len(), 2, "{response}");
     assert_eq!(statuses(&response)[0], "100", "{response}");
     let case = "GET @ HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\n\r\n";
     for (target, status) in ANSWERED {
-        assert_statuses(&web, &request(case, target), &[status]);
+        assert_statuses(&harness, &request(case, target), &[status]);
     }
 }

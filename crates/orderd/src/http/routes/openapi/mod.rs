@@ -172,14 +172,14 @@ mod tests {
     use order::Reason;
 
     use super::*;
-    use crate::fuzzing::Web;
+    use crate::fuzzing::HttpHarness;
     use crate::health::warning::WarningKind;
     use crate::http::routes::dead_letters::{LARGEST, LISTED};
 
     /// What a service with these settings serves.
     fn served(args: &[&str]) -> Value {
         let request = b"GET /openapi.json HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
-        let response = Web::with(args).unwrap().response_to(request);
+        let response = HttpHarness::with(args).unwrap().response_to(request);
         let (_, body) = std::str::from_utf8(&response).unwrap().split_once("\r\n\r\n").unwrap();
         serde_json::from_str(body).unwrap()
     }
