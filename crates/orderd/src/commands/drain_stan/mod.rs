@@ -4,7 +4,7 @@
 //! that comes again, to this run or to a later one, is looked for in the stream, so that none is there twice.
 
 mod channel;
-mod evidence;
+mod drained;
 mod messages;
 
 use std::collections::VecDeque;
@@ -18,7 +18,7 @@ use async_nats::jetstream::context::PublishAckFuture;
 use bytes::Bytes;
 
 use self::channel::{MAX_IN_FLIGHT, StanChannel, StanServer};
-use self::evidence::{Evidence, HEADER};
+use self::drained::{DrainedMessages, HEADER};
 use super::progress::Progress;
 use crate::cli::DrainStanArgs;
 use crate::config::Nats;
@@ -52,11 +52,11 @@ pub async fn run(args: DrainStanArgs) -> anyhow::Result<ExitCode> {
     let old = nats::connect_once(&old).await.context("STAN_URL")?;
     let server = StanServer::connect(old, &args).await?;
     // Only now: while we are that client, no other run drains.
-    let evidence = Evidence::gather(&context, &orders, &label, settings.replicas).await?;
+    let drained = DrainedMessages::find(&context, &orders, &label, settings.replicas).await?;
     let last = server.last(&name).await?;
     let channel = server.take(&args, &name).await?;
     let mut drain =
-        Drain { context, subject, label, evidence, channel, last, waiting: VecDeque::new(), known: 0 };
+        Drain { context, subject, label, drained, channel, last, waiting: VecDeque::new(), known: 0 };
     let progress = drain.run().await?;
     let known = drain.known;
     drain.channel.close().await?;
@@ -70,7 +70,7 @@ struct Drain {
     subject: String,
     /// `{cluster}/{channel}`
     label: String,
-    evidence: Evidence,
+    drained: DrainedMessages,
     channel: StanChannel,
     /// The last message that was in the channel at the start.
     last: Option<u64>,
@@ -105,7 +105,7 @@ impl Drain {
             let progress = progress.get_or_insert_with(|| Progress::new(Some(left), "messages"));
             if self.waiting.iter().any(|(sent, _)| sent.sequence == message.sequence) {
                 // On its way; it is acknowledged when it has arrived.
-            } else if self.evidence.has(message.sequence, message.redelivered)? {
+            } else if self.drained.has(message.sequence, message.redelivered)? {
                 self.known += 1;
                 self.channel.acknowledge(message.sequence).await?;
             } else {
@@ -147,7 +147,7 @@ impl Drain {
             }
             waiting = self.publish(&sent).await?;
         }
-        self.evidence.there.insert(sent.sequence);
+        self.drained.sequences.insert(sent.sequence);
         if let Some(progress) = progress {
             progress.add(1);
         }

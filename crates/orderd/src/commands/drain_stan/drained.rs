@@ -1,8 +1,8 @@
 //! Finds what an earlier run has already put into the stream.
 //!
-//! Each drained message says in a header which one of the channel it was, and they stand in the stream in the
-//! channel's order. So the stream itself is the evidence, for as long as nobody purges it; where the draining
-//! began is kept beside it, in a stream of one message a channel.
+//! A header of each drained message names its sequence in the channel, and the stream has them in the channel's order.
+//! So the stream itself shows what was drained, until it is purged. Where the draining began is stored in another
+//! stream, with one message per channel.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -46,42 +46,42 @@ impl Sequences {
     }
 }
 
-/// What is known to be in the stream.
-pub(super) struct Evidence {
-    pub(super) there: Sequences,
+/// The messages of a channel that are already in the stream.
+pub(super) struct DrainedMessages {
+    pub(super) sequences: Sequences,
     /// Some of what was drained may have been purged: all of it that stood before this message of the channel.
     purged_before: u64,
 }
 
-impl Evidence {
-    /// Looks for what earlier runs have drained, if there were any.
-    pub(super) async fn gather(
+impl DrainedMessages {
+    /// Finds what earlier runs have drained.
+    pub(super) async fn find(
         context: &Context,
         orders: &Stream,
         channel: &str,
         replicas: usize,
     ) -> anyhow::Result<Self> {
         let state = orders.get_info().await?.state;
-        let mut there = Sequences::default();
+        let mut sequences = Sequences::default();
         let Some(begun) = begun(context, channel, replicas, state.last_sequence + 1).await? else {
-            return Ok(Self { there, purged_before: 0 });
+            return Ok(Self { sequences, purged_before: 0 });
         };
         let from = begun.max(state.first_sequence);
         let oldest = if from > state.last_sequence {
             None
         } else {
-            read(orders, channel, from..=state.last_sequence, &mut there).await?
+            read(orders, channel, from..=state.last_sequence, &mut sequences).await?
         };
         let purged_before = if begun >= state.first_sequence { 0 } else { oldest.unwrap_or(u64::MAX) };
-        Ok(Self { there, purged_before })
+        Ok(Self { sequences, purged_before })
     }
 
     /// Whether a message of the channel is in the stream.
     ///
     /// # Errors
-    /// Nobody can say any more.
+    /// The answer was purged from the stream.
     pub(super) fn has(&self, sequence: u64, redelivered: bool) -> anyhow::Result<bool> {
-        if self.there.contains(sequence) {
+        if self.sequences.contains(sequence) {
             return Ok(true);
         }
         // What was never delivered before, we have not had either.
@@ -120,7 +120,7 @@ async fn read(
     orders: &Stream,
     channel: &str,
     places: RangeInclusive<u64>,
-    there: &mut Sequences,
+    sequences: &mut Sequences,
 ) -> anyhow::Result<Option<u64>> {
     let progress = Progress::new(Some(places.end() + 1 - places.start()), "messages looked at");
     let mut oldest = None;
@@ -128,7 +128,7 @@ async fn read(
     let show = |_, message: &Message| {
         progress.add(1);
         if let Some(sequence) = drained(message, channel) {
-            there.insert(sequence);
+            sequences.insert(sequence);
             oldest.get_or_insert(sequence);
         }
     };
@@ -151,7 +151,7 @@ mod tests {
         let mut sequences = Sequences::default();
         [5, 3, 1, 2, 4, 4, 9].into_iter().for_each(|sequence| sequences.insert(sequence));
         assert_eq!(sequences.ranges, BTreeMap::from([(1, 5), (9, 9)]));
-        let there: Vec<u64> = (0..=10).filter(|sequence| sequences.contains(*sequence)).collect();
-        assert_eq!(there, [1, 2, 3, 4, 5, 9]);
+        let sequences: Vec<u64> = (0..=10).filter(|sequence| sequences.contains(*sequence)).collect();
+        assert_eq!(sequences, [1, 2, 3, 4, 5, 9]);
     }
 }
