@@ -10,7 +10,7 @@ pub(crate) mod headers;
 pub(crate) mod scan;
 mod tls;
 pub(crate) mod info;
-pub(crate) mod stored;
+pub(crate) mod stored_subjects;
 pub(crate) mod create;
 
 use std::sync::Arc;

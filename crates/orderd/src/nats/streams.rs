@@ -9,7 +9,7 @@ use async_nats::jetstream::stream::{Config, Info, RetentionPolicy, StorageType, 
 use crate::config::Nats;
 use crate::nats::create::{StreamSetting, create};
 use crate::nats::info::{self, ConsumerInfo, StreamConfig};
-use crate::nats::{MADE_BY, NatsError, stored};
+use crate::nats::{MADE_BY, NatsError, stored_subjects};
 use crate::subject;
 
 /// The stream that orders are taken from; made where no stream takes the topic.
@@ -41,17 +41,17 @@ pub(crate) async fn find(context: &Context, settings: &Nats) -> anyhow::Result<O
 pub(crate) async fn choose(context: &Context, settings: &Nats) -> anyhow::Result<Option<String>> {
     let topic = &settings.topic;
     let named = info::stream(context, &settings.stream).await?.map(|info| info.config);
-    if named.as_ref().is_some_and(|named| stored::may_have(named, topic)) {
+    if named.as_ref().is_some_and(|named| stored_subjects::may_have(named, topic)) {
         return Ok(Some(settings.stream.clone()));
     }
     // Of streams that store orders as something else, or nothing of them, one that was meant is named.
     let mut found = Vec::new();
     for name in info::names(context, topic).await? {
         let info = info::stream(context, &name).await?;
-        found.extend(info.map(|info| info.config).filter(|config| stored::may_have(config, topic)));
+        found.extend(info.map(|info| info.config).filter(|config| stored_subjects::may_have(config, topic)));
     }
     match (&found[..], named) {
-        (_, Some(named)) if stored::is_indirect(&named) => Err(nothing_matches(&named, topic)),
+        (_, Some(named)) if stored_subjects::is_indirect(&named) => Err(nothing_matches(&named, topic)),
         ([], Some(named)) => Err(nothing_matches(&named, topic)),
         ([], None) => Ok(None),
         ([one], _) => Ok(Some(one.name.clone())),
@@ -63,7 +63,7 @@ pub(crate) async fn choose(context: &Context, settings: &Nats) -> anyhow::Result
 }
 
 fn nothing_matches(named: &StreamConfig, topic: &str) -> anyhow::Error {
-    let stored = stored::subjects(named).join(", ");
+    let stored = stored_subjects::subjects(named).join(", ");
     NatsError::NothingMatches { stream: named.name.clone(), stored, topic: topic.to_owned() }.into()
 }
 
