@@ -5,7 +5,7 @@
 #![allow(clippy::print_stdout, reason = "the `ready` line is this command's result")]
 
 mod data_dir;
-mod places;
+mod ports;
 mod service;
 mod signals;
 
@@ -132,7 +132,7 @@ impl Stack {
         if signals.stop_requested() {
             return Ok(None);
         }
-        let address = places::free("orderd", options.http_addr)?;
+        let address = ports::free("orderd", options.http_addr)?;
         let mut settings = settings(address, &postgres, &nats);
         settings.extend(options.model.as_deref().and_then(model));
         data_dir.keep_settings(&program, &settings)?;
@@ -171,7 +171,7 @@ fn start_postgres(data_dir: &DataDir, port: u16) -> Result<Postgres> {
     let start = Instant::now();
     let dir = data_dir.path().join("postgres");
     let at = |port| Postgres::start(&dir, PostgresOptions { port: Some(port), ..PostgresOptions::default() });
-    let postgres = places::start_at("PostgreSQL", port, at)?;
+    let postgres = ports::start_at("PostgreSQL", port, at)?;
     if dir.is_symlink() {
         say(&format!("{} is a link: PostgreSQL's user can't reach the folder itself", dir.display()));
     }
@@ -189,7 +189,7 @@ fn start_nats(data_dir: &DataDir, port: u16) -> Result<Nats> {
     let dir = data_dir.path().join("nats");
     let options = NatsOptions { sync_always: true, ..NatsOptions::default() };
     let at = |port| Nats::start(&dir, NatsOptions { port: Some(port), ..options.clone() });
-    let nats = places::start_at("NATS", port, at)?;
+    let nats = ports::start_at("NATS", port, at)?;
     say(&format!(
         "NATS at 127.0.0.1:{}, data in {}, started in {:.1} s",
         nats.port(),
@@ -203,7 +203,7 @@ fn start_nats(data_dir: &DataDir, port: u16) -> Result<Nats> {
 fn start_prometheus(data_dir: &DataDir, service: SocketAddr) -> Result<Prometheus> {
     let dir = data_dir.path().join("prometheus");
     let config = dir.join("prometheus.yml");
-    let target = places::reachable(service);
+    let target = ports::reachable(service);
     let text = format!(
         "global:\n  scrape_interval: 1s\nscrape_configs:\n  - job_name: orderd\n    static_configs:\n      - targets: ['{target}']\n"
     );
@@ -211,7 +211,7 @@ fn start_prometheus(data_dir: &DataDir, service: SocketAddr) -> Result<Prometheu
         .and_then(|()| fs::write(&config, text))
         .with_context(|| format!("cannot write {}", config.display()))?;
     let at = |port| Prometheus::start(&dir, &config, Some(port));
-    let prometheus = places::start_at("Prometheus", PROMETHEUS_PORT, at)?;
+    let prometheus = ports::start_at("Prometheus", PROMETHEUS_PORT, at)?;
     say(&format!("Prometheus at http://127.0.0.1:{}", prometheus.port()));
     Ok(prometheus)
 }

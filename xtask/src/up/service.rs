@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use devstack::{Launch, Process, Signal, wait_for};
 
-use super::places::reachable;
+use super::ports::reachable;
 use super::signals::Signals;
 use crate::say;
 

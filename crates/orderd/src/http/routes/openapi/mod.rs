@@ -1,7 +1,7 @@
 //! `/openapi.json`. The file `openapi.json` in this folder is the whole description with the default settings; here it
 //! is patched by what differs: the model, the members of `SEARCH`, tokens (`tokens.json` has what they add), hosts.
 
-mod words;
+mod wording;
 
 use std::sync::Arc;
 
@@ -59,7 +59,7 @@ fn describe(settings: &Settings, format: RowFormat) -> Value {
     add_tokens(&mut api, &settings.access);
     leave_out(&mut api, settings);
     if !model.is_order() {
-        words::use_name_of(model, &mut api);
+        wording::use_name_of(model, &mut api);
     }
     api
 }
