@@ -59,7 +59,7 @@ pub(crate) struct Contents {
     pub(crate) budget: Option<MemoryBudget>,
 }
 
-/// Which of the orders that memory did not have [`Cache::insert`] gives back.
+/// Which of the newly inserted orders [`Cache::insert`] returns.
 #[derive(Clone, Copy, Default)]
 pub struct WantedInserts {
     /// Maximum number of bodies.

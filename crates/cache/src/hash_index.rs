@@ -1,6 +1,6 @@
 //! An index from hashes to slots that grows in small steps.
 //!
-//! It is split into shards that grow one by one, so that no growth holds readers up for longer than a moment.
+//! It is split into shards that grow one by one, so that a growing table blocks readers only briefly.
 
 use crate::slot_table::SlotTable;
 

@@ -137,7 +137,7 @@ fn place_in(chunk: &[u32], compare: &impl Fn(u32) -> Ordering) -> usize {
     }
 }
 
-/// The same, looked for in steps that double, from a place near which it may be.
+/// The same, by galloping search from a place near the key.
 fn place_near(chunk: &[u32], near: usize, compare: &impl Fn(u32) -> Ordering) -> usize {
     let is_before = |at: usize| chunk.get(at).is_some_and(|&other| compare(other) == Ordering::Less);
     let (mut from, mut to, mut step) = (near.min(chunk.len()), near.min(chunk.len()), 1);

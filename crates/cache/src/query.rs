@@ -22,7 +22,7 @@ const MAX_TRIES: usize = 4;
 /// A place among the members that are searched by, and a value.
 pub type Criterion = (usize, String);
 
-/// Which orders are asked for.
+/// A query: which orders to find.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Query {
     /// All of them must match.

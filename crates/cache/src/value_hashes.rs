@@ -3,7 +3,7 @@
 /// Maximum number of members that orders are searched by.
 pub const MAX_SEARCH_MEMBERS: usize = 8;
 
-/// Of most paths there is one value; of one into an array as many as there are elements, each once.
+/// Most paths have one value; a path into an array has one for each distinct element.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ValueHashes {
     /// The first of each path, where it has one.

@@ -33,7 +33,7 @@ pub(crate) struct RefusedMessage {
 }
 
 impl RefusedMessage {
-    /// As the dead letter that it becomes.
+    /// The dead letter that it becomes.
     pub(crate) fn as_dead_letter(&self) -> NewDeadLetter<'_> {
         let Message { subject, key, position, payload, .. } = &self.message;
         let StreamPosition { sequence, timestamp_ns } = *position;

@@ -137,7 +137,7 @@ pub async fn run(
 mod tests {
     use super::*;
 
-    /// As many as the kernel allows, and not 128: nobody accepts them here.
+    /// The queue has the kernel's limit, not 128; this test never accepts a connection.
     #[tokio::test]
     async fn many_may_connect_before_any_is_accepted() {
         let allowed = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap();

@@ -108,7 +108,7 @@ fn log(args: &ServeArgs) -> anyhow::Result<()> {
     let lines = tracing_subscriber::fmt::layer().with_writer(logging::writer::stderr).with_ansi(colours);
     // What libraries say below that quotes passwords, and orders.
     let sober = filter_fn(|said| said.target().starts_with("orderd") || *said.level() <= Level::INFO);
-    // Else each line that is not logged is asked for on its own, several for a message.
+    // Without this hint, each suppressed log line is filtered individually, several per message.
     let sober = sober.with_max_level_hint(filter.max_level_hint().unwrap_or(LevelFilter::TRACE));
     let log = tracing_subscriber::registry().with(filter).with(sober);
     match args.log_format {

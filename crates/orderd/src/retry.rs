@@ -32,7 +32,7 @@ impl Backoff {
         if self.attempts % 3 == 2 { LONG_TIMEOUT } else { SHORT_TIMEOUT }
     }
 
-    /// It worked: the next failure is a first one.
+    /// Resets after a success: the next failure counts as the first.
     pub(crate) fn reset(&mut self) {
         self.attempts = 0;
     }

@@ -63,7 +63,7 @@ fn full(stream: &StreamInfo) -> Option<Warning> {
     Some(Warning::new(WarningKind::StreamFull, name, finding))
 }
 
-/// Of a limit, rounded up; `None` where there is no limit.
+/// The percentage of a limit, rounded up; `None` without a limit.
 fn percent(held: u64, limit: i64) -> Option<u64> {
     let limit = u64::try_from(limit).ok().filter(|limit| *limit > 0)?;
     Some(held.saturating_mul(100).div_ceil(limit))

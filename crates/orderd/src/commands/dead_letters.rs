@@ -68,7 +68,7 @@ async fn list(args: DeadLetterList) -> anyhow::Result<ExitCode> {
         }
     }
     if letters.is_empty() {
-        // Else nobody would see that PUB_TOPIC is another one than the service's.
+        // Otherwise a PUB_TOPIC that differs from the service's would go unnoticed.
         super::complain(&format!("there are no dead letters of {}", store.subjects().await?));
     }
     super::print(&if args.json { lines } else { format!("{table}\n") })?;

@@ -157,7 +157,7 @@ impl Criterion {
         let takes =
             || ConfigError::new("--where", "takes MEMBER=VALUE, such as order_uid=b563feb7b2b84b6test");
         let (member, value) = given.split_once('=').ok_or_else(takes)?;
-        // Of an unset variable of a script: it would mean all orders without that member.
+        // An empty value, as from an unset variable of a script, would mean all orders without that member.
         if member.is_empty() || value.is_empty() {
             return Err(takes());
         }

@@ -23,7 +23,7 @@ const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The status and body of `GET path`.
 ///
 /// # Errors
-/// Why there is no answer.
+/// Why there is no response.
 pub(crate) async fn get(settings: &Http, path: &str) -> anyhow::Result<(StatusCode, Bytes)> {
     let addr = reachable(settings.addr);
     let scheme = if settings.certificate.is_some() { "https" } else { "http" };
@@ -62,7 +62,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    // It ends with the sender; an error shows in the answer.
+    // The task ends with the sender; an error shows in the response.
     tokio::spawn(async move { drop(connection.await) });
     let mut request = Request::get(path).header(header::HOST, addr.to_string());
     if let Some(token) = settings.tokens.current().first() {

@@ -11,7 +11,7 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// Of `total` things, or of an unknown number of them.
+    /// For `total` items, or for an unknown number.
     pub(crate) fn new(total: Option<u64>, things: &str) -> Self {
         let (bar, template) = match total {
             Some(total) => {

@@ -49,9 +49,9 @@ struct KeysByPlace {
     undecodable: HashSet<String>,
     memory: HashSet<String>,
     dead: HashSet<String>,
-    /// Of messages that the stream still has and that the table's position has passed.
+    /// Keys of messages that the stream still has and the position has passed.
     settled: HashSet<String>,
-    /// Of orders that were erased from this table.
+    /// Keys of erased orders.
     erased: HashSet<String>,
     /// Messages that are not acknowledged yet.
     in_flight: u64,

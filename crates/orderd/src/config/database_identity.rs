@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::Table;
 
-/// Which row of `orderd_position`: the table's, for a stream and a topic.
+/// The row of `orderd_position`, for a table, a stream and a topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PositionKey {
     pub(crate) table: Table,
@@ -41,8 +41,8 @@ impl DatabaseIdentity {
         self.known().address.as_deref().is_some_and(|known| known != address)
     }
 
-    /// The row that another address than the current one must have; `None` where any address will do, because nothing was
-    /// found anywhere yet, or this is the current address.
+    /// The row that another address than the current one must have; `None` where any address will do, because nothing
+    /// was found anywhere yet, or this is the current address.
     pub(crate) fn expected_at(&self, address: &str) -> Option<(PositionKey, i64)> {
         let known = self.known();
         let is_other = known.address.as_deref().is_some_and(|known| known != address);

@@ -147,7 +147,7 @@ impl Nats {
         files
     }
 
-    /// The servers, as they are named now.
+    /// The servers, as the settings currently name them.
     pub(crate) fn servers(&self) -> Vec<ServerAddr> {
         self.address.fresh().servers.0.clone()
     }

@@ -53,7 +53,7 @@ impl Files {
                 return Err(error);
             }
         };
-        // As found before it is read: what is written meanwhile is seen as a change. A pipe can't be read twice.
+        // Taken before the file is read, so that a write meanwhile counts as a change. A pipe can't be read twice.
         if found.is_file() {
             self.seen.push((path.into(), Some(FileStamp::of(&found))));
         }

@@ -43,7 +43,7 @@ impl Right {
         }
     }
 
-    /// As messages and the audit log name it.
+    /// The name in messages and in the audit log.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Read => "read",
@@ -165,9 +165,9 @@ pub(crate) fn tokens(right: Right, given: Option<&str>) -> Result<Tokens, Config
 pub struct Access {
     /// To read; none: everybody may.
     pub read: Tokens,
-    /// To replay dead letters; none: nobody may over HTTP.
+    /// To replay dead letters; without tokens, HTTP does not allow it.
     pub replay: Tokens,
-    /// To erase; none: nobody may over HTTP.
+    /// To erase; without tokens, HTTP does not allow it.
     pub erase: Tokens,
 }
 

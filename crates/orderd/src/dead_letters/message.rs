@@ -166,7 +166,7 @@ pub(crate) fn wire_len(headers: &HeaderMap) -> usize {
     "NATS/1.0\r\n\r\n".len() + lines
 }
 
-/// As a header can hold it, and cut to size.
+/// Replaces what a header can't hold, and truncates the value.
 fn escaped(subject: &str, limit: usize) -> String {
     let mut escaped = subject::to_header(subject);
     if escaped.len() > limit {

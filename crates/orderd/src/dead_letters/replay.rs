@@ -29,17 +29,17 @@ const MAX_SINGLE_LOOKUPS: usize = 16;
 /// What became of a dead letter that was to be sent again.
 #[derive(Debug, Clone)]
 pub(crate) enum Outcome {
-    /// It is the order of its key.
+    /// It became the order of its key.
     TakenIn,
-    /// It is refused again, and stays.
+    /// It was refused again, and stays a dead letter.
     Refused(Receipt),
-    /// It was sent, and nothing is known yet.
+    /// It was sent; the outcome is not known yet.
     Undecided,
     /// It was taken in or dropped before it was sent.
     Gone,
     /// The payload is larger than NATS takes together with the key.
     TooLarge(String),
-    /// It can't be sent, and why.
+    /// It can't be sent, for this reason.
     NotSent(String),
 }
 
@@ -78,10 +78,10 @@ impl From<Receipt> for Outcome {
     }
 }
 
-/// Sends each with its key, or `document` in place of its payload, and waits for what becomes of it, as long as
-/// something happens every `wait`. The service takes it in as the order of that key and removes the dead letter; doing
-/// it twice, or being killed in between, makes no second order. One that can't be sent holds up no others. `here` has
-/// the receipts that this process sends itself; `each` is called whenever an outcome is known.
+/// Replays dead letters, with `document` in place of the payload if it is given, and waits for the outcomes, as long as
+/// one arrives every `wait`. The service takes it in as the order of that key and removes the dead letter; doing it
+/// twice, or being killed in between, makes no second order. One that can't be sent holds up no others. `here` has the
+/// receipts that this process sends itself; `each` is called whenever an outcome is known.
 ///
 /// # Errors
 /// NATS can't be asked.
@@ -158,7 +158,7 @@ impl<F: Fn()> Outcomes<F> {
 
 /// Where receipts come in.
 struct Inbox {
-    /// Of the subjects that the receipts are asked for on.
+    /// The prefix of the subjects on which receipts are requested.
     prefix: String,
     receipts: Subscriber,
     /// A connection of the service does not hear what it publishes itself.

@@ -197,7 +197,7 @@ impl DeadLetterStore {
         match stored.unwrap_or_else(|elapsed| Err(elapsed.into())) {
             Ok(is_new) => Ok(is_new),
             Err(error) => {
-                // Else the next attempt opens it.
+                // If this fails, the next attempt opens it.
                 if let Ok(opened) = tokio::time::timeout(STORE_TIMEOUT, self.open(&subjects.source)).await {
                     opened?;
                 }

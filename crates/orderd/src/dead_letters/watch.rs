@@ -42,7 +42,7 @@ pub(crate) async fn watch(
             DeliverPolicy::ByStartSequence { start_sequence: after + 1 }
         }
         WatchStart::Since(Some(micros)) => since(micros)?,
-        // Also where the stream was made again, and begins with 1.
+        // Also covers a recreated stream, whose sequences begin with 1.
         WatchStart::After(_) | WatchStart::Since(None) => DeliverPolicy::All,
     };
     let consumer: PullConsumer = stream

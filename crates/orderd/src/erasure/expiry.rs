@@ -1,9 +1,9 @@
 //! Beside the flow: removes orders that are older than `KEEP`, by the times in their keys and PostgreSQL's clock.
 //!
 //! Each process removes them from its own memory. The writer deletes their rows, their dead letters and, from a stream
-//! that orderd made, their messages. A bounded number goes at a time, so that neither the intake nor readers wait for
-//! it. A partition of the table that holds nothing else is dropped whole. No entry of them is kept: a table or a stream
-//! that goes back brings them back until the next round.
+//! that orderd made, their messages. Each round removes a bounded number, so that neither intake nor readers wait. A
+//! partition of the table that holds nothing else is dropped whole. No keys are kept: if a table or a stream goes back,
+//! expired orders return until the next round.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ use crate::nats::{stored_message, streams};
 use crate::postgres::old_partitions::{self, Hindrance, OldPartition};
 use crate::postgres::{self, Connection, LONG_TIMEOUT, expiry};
 
-/// How often a process looks for old orders, and how soon it looks again while more are left.
+/// The interval between rounds, and the shorter one while more orders are left.
 const CHECK_INTERVAL: Duration = Duration::from_secs(10);
 const BATCH_INTERVAL: Duration = Duration::from_millis(250);
 
@@ -79,7 +79,7 @@ impl Expiry {
                 }
                 Err(error) => {
                     connection = None;
-                    // Once for each time that it begins to fail: a missing right fails at each look.
+                    // Log the first failure only: a missing privilege fails in every round.
                     if !std::mem::replace(&mut has_failed, true) {
                         let error = format!("{error:#}");
                         tracing::warn!(
@@ -125,7 +125,7 @@ impl Expiry {
         Ok(has_more)
     }
 
-    /// What is not committed stays: no process may lose it before the table has it.
+    /// Orders that are not committed stay until the table has them.
     async fn remove_from_memory(&self, cutoff: i128, committed: u64) -> anyhow::Result<bool> {
         let generation = self.cache.generation();
         let ids = self.cache.older_than(&Key::first_of_time(cutoff), MAX_BATCH_ORDERS).await?;
@@ -252,8 +252,7 @@ fn note_hindered(hindered: &mut Hindered, partition: String, reason: Hindrance) 
 }
 
 /// The first sequence from `low` on whose message is not older than `cutoff`; `high` if all messages before it are
-/// older. Times in a stream
-/// grow with its sequences.
+/// older. Times increase with sequences in a stream.
 async fn first_since(
     context: &Context,
     stream: &str,

@@ -50,7 +50,7 @@ async fn before(
         Err(error) => return Err(error).with_context(|| format!("can't look for it in the stream {name}")),
     };
     let found = stored_message::at(context, name, sequence).await?;
-    // Else that stream was recreated, or a publisher has written the header.
+    // Otherwise that stream was recreated, or a publisher wrote the header.
     let found = found.filter(|found| found.payload == message.payload);
     Ok(found.map(|found| (stream, found)))
 }

@@ -1,8 +1,9 @@
 //! Erasing an order everywhere: table, stream, dead letters, and the memory of every process.
 //!
-//! The order's key is kept with the time, and nothing else of it, so that neither the stream nor an import brings it
-//! back. The key is first: from then on each process erases what is written of the order, wherever this stops. The
-//! dead letter goes before the messages, so that none is sent again meanwhile. Of what was never there no key is kept.
+//! Only the order's key and the time are kept, so that neither the stream nor an import brings the order back. The key
+//! is stored first: from then on, each process erases what is written of the order, even if the erasure is interrupted.
+//! The dead letter is deleted before the messages, so that it is not replayed meanwhile. If nothing of an order is
+//! found, its key is not kept.
 
 pub(crate) mod expiry;
 mod sweeper;
@@ -269,7 +270,7 @@ impl ErasureSession {
         let (Some(stream), Some(sequence)) = (&self.stream, Key::sequence_of(key)) else { return Ok(None) };
         let message = stored_message::at(&self.context, &stream.cached_info().config.name, sequence).await;
         let message = message.with_context(|| format!("can't look for {key} in the stream"))?;
-        // Else the stream was recreated, and this is another message.
+        // Otherwise the stream was recreated, and this is another message.
         Ok(message.filter(|message| {
             i64::try_from(message.time_ns).is_ok_and(|time| Key::from_stream(time, sequence).as_str() == key)
         }))

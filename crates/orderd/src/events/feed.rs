@@ -107,7 +107,7 @@ impl Feed {
         })
     }
 
-    /// Which of the arriving orders `/events` needs now.
+    /// Which of the arriving orders `/events` needs.
     pub(crate) fn wanted(&self) -> WantedInserts {
         WantedInserts { bodies: self.ring().sampler.room(Instant::now()), all: self.unsampled.is_wanted() }
     }

@@ -22,8 +22,8 @@ pub(crate) struct Sampler {
 }
 
 impl Sampler {
-    /// How many may be shown now. Nobody knows at a first order how many will follow: the first second of a rush
-    /// shows the first hundred.
+    /// How many orders may be shown now. The rate is unknown at the first order, so the first second of a burst shows
+    /// the first hundred.
     pub(crate) fn room(&mut self, now: Instant) -> usize {
         let is_past = |then: Instant| now.saturating_duration_since(then) >= WINDOW;
         while self.shown.front().is_some_and(|&then| is_past(then)) {

@@ -25,7 +25,7 @@ pub(crate) struct Stats {
     rates: Rates,
 }
 
-/// Of each second, to a tenth.
+/// Rates per second, to a tenth.
 #[derive(Clone, Copy, Default)]
 struct Rates {
     arrived: f64,
@@ -86,9 +86,9 @@ impl Stats {
         let _ = self.parts_changed.changed().await;
     }
 
-    /// As of now, with the rates since these were made before.
+    /// The current statistics, with rates since the previous call.
     pub(crate) fn now(&mut self, arrived: u64, skipped: u64, readers: usize) -> Value {
-        // A change after this is one that is still to be told.
+        // Later changes are sent with the next event.
         self.parts_changed.mark_unchanged();
         let now = Totals::of(arrived, &self.metrics);
         if now.at - self.before.at >= MIN_INTERVAL {

@@ -43,7 +43,7 @@ struct OrderRing {
     left: Option<Instant>,
 }
 
-/// Which orders a reader asks for, and what of them.
+/// The filter of a reader, and what it receives of each order.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Filter {
     /// All must match.

@@ -98,7 +98,7 @@ impl ReadThrough {
 }
 
 impl RowSource for ReadThrough {
-    /// So that look-ups of single orders are answered in between.
+    /// Small, so that look-ups of single orders are served in between.
     const MAX_ROWS: usize = 128;
 
     async fn rows(&self, ids: &[&str]) -> Result<Vec<StoredRow>, Unavailable> {
@@ -169,8 +169,8 @@ async fn serve(asked: &mut mpsc::Receiver<Miss>, parts: &MissSources, cache: &Ca
 }
 
 impl MissSources {
-    /// Of ids whose messages lie beyond the table's position, whether the stream has their messages; `None`
-    /// where it can't be asked. An id beyond the stream's end does not exist.
+    /// For ids beyond the table's position: whether the stream has their messages; `None` if NATS can't be reached. An
+    /// id beyond the end of the stream does not exist.
     async fn beyond<'i>(&self, ids: impl Iterator<Item = &'i str>) -> HashMap<String, Option<bool>> {
         let ids: Vec<&str> = ids.collect();
         if ids.is_empty() {

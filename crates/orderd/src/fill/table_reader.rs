@@ -98,7 +98,7 @@ impl TableReader {
     async fn fill(&self, initmemchan: &mpsc::Sender<Entries>, first: bool) -> Result<(), ChannelClosed> {
         let mut backoff = Backoff::default();
         let mut asked;
-        // Mostly none is there, and to look for them is to read the table once more.
+        // There are usually none, and looking for them reads the table once more.
         let mut has_unreadable = false;
         loop {
             // Before the table is read: a later request is answered by the next fill.
@@ -264,7 +264,7 @@ impl TableReader {
         let mut begun = Instant::now();
         // Each row as it comes, while it is near the core, but handed on in whole chunks: few are there at once.
         loop {
-            // Mostly it is there, and no timer is needed.
+            // Usually a row is ready, and no timer is needed.
             let next = match rows.next().now_or_never() {
                 Some(next) => next,
                 None => self.finished(connection, rows.next()).await?,
@@ -358,7 +358,7 @@ enum ReadFailure {
     ChannelClosed,
     /// Why PostgreSQL can't be read.
     Database(String),
-    /// The same, where an id can't be sent as text.
+    /// The same, for ids that can't be sent as text.
     Unreadable(String),
 }
 

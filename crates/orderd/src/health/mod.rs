@@ -90,7 +90,7 @@ impl Drop for DownGuard {
 pub(crate) struct Health {
     states: Mutex<[PartState; 4]>,
     next_guard: AtomicU64,
-    /// Which parts are up, for requests that ask by the thousands.
+    /// Which parts are up, readable without a lock on every request.
     up: [AtomicBool; 4],
     changed: watch::Sender<()>,
     /// By the watcher that reports them.
@@ -163,7 +163,8 @@ impl Health {
         }
     }
 
-    /// Replaces the warnings of one watcher without logging them, if they are logged elsewhere. Returns the former ones.
+    /// Replaces the warnings of one watcher without logging them, if they are logged elsewhere. Returns the former
+    /// ones.
     pub(crate) fn show(&self, watcher: &'static str, warnings: &[Warning]) -> Vec<Warning> {
         let mut all = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
         let before = all.insert(watcher, warnings.to_vec()).unwrap_or_default();

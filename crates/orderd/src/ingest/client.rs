@@ -46,7 +46,7 @@ impl IntakeClient {
     /// The client, connected.
     ///
     /// # Errors
-    /// It does not connect in time.
+    /// The client does not connect in time.
     pub(super) async fn connected(&self, settings: &Nats) -> anyhow::Result<Connected> {
         let mut held = self.0.lock().await;
         let servers = settings.servers();

@@ -37,13 +37,13 @@ use crate::retry::Backoff;
 /// How far a process reads beyond the table's position: memory may hold so many orders that are not committed.
 const MAX_LEAD: u64 = 65_536;
 
-/// How often the position of a quiet topic follows a stream that has other subjects too.
+/// How often the position of a quiet topic advances in a stream that has other subjects too.
 const COUNT_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How often it is looked whether a gap in the sequences is one of messages that were purged unread.
+/// How often a gap in the sequences is checked for messages that were purged unread.
 const PURGE_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long it is tried whether a message is one that no client can take.
+/// Time limit for the trials whether any client can receive a message.
 const TRIALS_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What the stage needs.
@@ -59,7 +59,7 @@ pub(crate) struct Fetch {
     pub(crate) stop: CancellationToken,
 }
 
-/// How far a run is.
+/// How far a run has been read.
 struct RunCursor {
     run: StreamRun,
     /// The last message that was handed on.
@@ -86,11 +86,11 @@ impl RunCursor {
     }
 }
 
-/// Why a run is read no further.
+/// Why reading a run ended.
 enum ReadEnd {
     /// The service stops, or `writer` starts another run.
     Interrupted,
-    /// It can't go on.
+    /// It can't continue.
     Problem(ProblemReport),
     /// The consumer was lost while it delivered.
     ConsumerLost(anyhow::Error),
@@ -188,7 +188,7 @@ impl Fetch {
         nats::connected(&self.client, settings, || self.health.wait_up(Part::Nats)).await?;
         let Connected { client, cuts, is_new } = self.intake_client.connected(settings).await?;
         if is_new {
-            // Attempts that failed without a connection say nothing about how long this server takes to answer.
+            // Failed attempts to connect say nothing about this server's response times.
             backoff.reset();
         }
         let mut context = settings.jetstream(client.clone());
@@ -225,7 +225,7 @@ impl Fetch {
             .send_replace(ReadProgress { seq: reading.last.seq, pending: consumer.pending() });
         self.health.up(Part::Intake);
         let ended = self.hand_on(&mut consumer, natschan, runs, reading, &stream, backoff).await;
-        // Else it would be there for half a minute, where few may be.
+        // Otherwise the consumer would stay for half a minute, and an account may have few.
         drop(tokio::time::timeout(Duration::from_secs(1), stream.delete_consumer(consumer.name())).await);
         Ok(ended.unwrap_or_else(ReadEnd::ConsumerLost))
     }

@@ -11,7 +11,7 @@ use crate::nats::stored_message;
 /// The last message of a stream that this process has read, in whichever run.
 #[derive(Clone, Copy)]
 pub(super) struct HighestRead {
-    /// Which stream: microseconds since 1970 of its creation.
+    /// The creation time of the stream, in microseconds since 1970.
     pub(super) created: i64,
     pub(super) watermark: Watermark,
 }

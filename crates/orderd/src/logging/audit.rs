@@ -20,8 +20,8 @@ pub(crate) fn note(action: &str, by: &str, touched: &[(&str, &str)]) {
     tracing::info!(target: TARGET, action, by, key = of("key"), outcome = of("outcome"));
 }
 
-/// Something that is being done to a key. It has its line also where it is cut off in the middle: by a time limit, an
-/// error, a client that leaves, or the end of the process's patience. Much of it may be done by then.
+/// An action on a key, which is logged even if it is interrupted: by a time limit, an error, a client that disconnects,
+/// or the shutdown's time limit. Part of it may be done by then.
 pub(crate) struct Action<'d> {
     action: &'static str,
     by: &'d str,
@@ -30,12 +30,12 @@ pub(crate) struct Action<'d> {
 }
 
 impl<'d> Action<'d> {
-    /// It begins. `cut_off` is what becomes of it where nothing else is said.
+    /// Begins an action. `cut_off` is its outcome if no other is set.
     pub(crate) fn begin(action: &'static str, by: &'d str, key: &'d str, cut_off: &'static str) -> Self {
         Self { action, by, key, outcome: cut_off }
     }
 
-    /// It has ended so.
+    /// Sets the outcome.
     pub(crate) fn became(mut self, outcome: &'static str) {
         self.outcome = outcome;
     }

@@ -50,7 +50,7 @@ impl ProcessMetrics {
         })
     }
 
-    /// As of now.
+    /// Updates the gauges.
     pub(crate) fn update(&self) {
         if let Some(stat) = fs::read_to_string("/proc/self/stat").ok().as_deref().and_then(parse) {
             self.cpu.inc_by((stat.cpu_seconds - self.cpu.get()).max(0.0));

@@ -159,11 +159,11 @@ pub(crate) async fn connected<F: Future<Output = ()>>(
 ) -> anyhow::Result<()> {
     while client.connection_state() != State::Connected || client.try_server_info().is_none() {
         connection().await;
-        // The client says so a moment before it is.
+        // The client reports it a moment too early.
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     refuse_unusable(client, settings).await?;
-    // It may be turned on while the service waits.
+    // JetStream may be enabled while the service waits.
     if let Err(error) = settings.jetstream(client.clone()).query_account().await
         && let jetstream::context::AccountErrorKind::JetStream(refused) = error.kind()
         && refused.error_code() == jetstream::ErrorCode::JETSTREAM_NOT_ENABLED_FOR_ACCOUNT
@@ -349,7 +349,7 @@ pub(crate) async fn refuse_unusable(client: &Client, settings: &Nats) -> anyhow:
              connected to its hub?"
         )),
         (Err(error), None) if !info.jetstream && is_disabled(&error) => Err(NatsError::NoJetStream.into()),
-        // It may not be ready yet; callers retry.
+        // JetStream may not be ready yet; callers retry.
         _ => Ok(()),
     }
 }

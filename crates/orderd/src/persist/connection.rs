@@ -32,8 +32,8 @@ pub(super) struct WriterConnection {
     pub(super) format: RowFormat,
 }
 
-/// A statement that is prepared when it is first used: to prepare it waits for locks on the table, and while somebody holds
-/// one, the position can be read all the same, and orders taken into memory.
+/// A statement that is prepared when it is first used: to prepare it waits for locks on the table, and while somebody
+/// holds one, the position can be read all the same, and orders taken into memory.
 struct PreparedAtUse {
     sql: String,
     types: Vec<Type>,
@@ -144,7 +144,7 @@ impl WriterConnection {
             return copied;
         }
         if copied.is_err() {
-            // Which it is already where COPY failed; the server then only says so.
+            // If COPY failed, the server has rolled back already, and only warns.
             self.inner.client.batch_execute("ROLLBACK").await.map_err(failure)?;
         }
         copied

@@ -37,7 +37,7 @@ pub(crate) async fn run(
 }
 
 fn rows(orders: Arc<Orders>, layouts: &Layouts) -> EncodedRows {
-    // Of the size that it gets: to grow is to copy it, and new pages have to be cleared.
+    // Allocated in its final size: growing would copy it, and the kernel clears new pages.
     let sizes =
         orders.orders.iter().map(|order| TUPLE_HEADER_BYTES + order.key().len() + layouts.row_len(order));
     let mut copy = Vec::with_capacity(sizes.sum());

@@ -63,9 +63,9 @@ pub(crate) struct Context {
     pub(crate) receipts: Arc<Receipts>,
     pub(crate) health: Arc<Health>,
     pub(crate) metrics: Arc<Metrics>,
-    /// Take no more; finish what is there.
+    /// Take no more, and finish what was taken.
     pub(crate) stop: CancellationToken,
-    /// Leave what is not finished.
+    /// Give up what is not finished.
     pub(crate) give_up: CancellationToken,
 }
 

@@ -21,7 +21,7 @@ impl Supervisor {
         let stage = self.running.spawn(async move {
             tokio::select! {
                 ended = run => ended,
-                // Out of time, whatever it waits for: what is not finished is given back.
+                // The time limit of the shutdown: unfinished work is given up.
                 () = give_up.cancelled() => Ok(()),
             }
         });
@@ -49,7 +49,7 @@ impl Supervisor {
                     None
                 }
                 Ok((_, Err(error))) => Some(error.context(format!("stage {name} failed"))),
-                // What it says of itself is on stderr already, and may quote what it panicked over.
+                // The panic's message is on stderr already, and may quote data.
                 Err(_) => Some(anyhow::anyhow!("stage {name} panicked")),
             };
             stop.cancel();

@@ -87,7 +87,7 @@ pub(crate) enum Abandoned {
 /// A connection. When it is dropped, it says goodbye, and what it still waits for is cancelled.
 pub(crate) struct Connection {
     pub(crate) client: Client,
-    /// Which of these servers it leads to.
+    /// The server that it is connected to.
     target: Arc<Target>,
     server: usize,
     /// `None` once it is dropped.
@@ -297,7 +297,7 @@ pub(crate) async fn prepare(client: &Client, settings: &Postgres) -> Result<Tabl
     let made = position::create_statement(table);
     made_or_there(client, &made, &position::positions(table)).await?;
     position::add_columns(client, table).await?;
-    // Not needed to read or write an order: a role that may not make it can do without.
+    // Optional: reading and writing orders does not need it, and the role may lack the privilege to create it.
     drop(make_erased(client, &settings.table).await);
     Ok(traits)
 }

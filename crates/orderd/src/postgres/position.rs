@@ -36,7 +36,7 @@ pub(crate) struct Position {
     pub(crate) stream_created: i64,
     /// The process that writes, or wrote last.
     pub(crate) writer: Option<String>,
-    /// Which term of office this is; a new one for each lease taken.
+    /// The session: a new random number for each lease taken.
     pub(crate) session: i64,
     /// The session before; `None` after the position was moved back or over a gap: memory of that session is void.
     pub(crate) previous_session: Option<i64>,

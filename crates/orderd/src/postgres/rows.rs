@@ -27,7 +27,7 @@ pub(crate) struct RowLookup {
 impl RowLookup {
     pub(crate) async fn open(settings: &Postgres) -> Result<Self, QueryError> {
         let connection = connect(settings).await?;
-        // In one statement, so that the position is not newer than what is not there.
+        // One statement, so that the position is not newer than the rows.
         let query = format!(
             "SELECT id, data, NULL::bigint, NULL::bigint, NULL::bigint FROM {} WHERE id = ANY($1)
              UNION ALL (SELECT NULL, NULL, seq, (extract(epoch FROM seq_time) * 1000000)::bigint, session FROM {}
@@ -95,7 +95,7 @@ pub(crate) async fn insert(
     insert_from(client, table, traits, &source).await
 }
 
-/// The same, from a source that names its rows `new (id, data)`.
+/// The same, for a source that names its rows `new (id, data)`.
 pub(crate) async fn insert_from(
     client: &Client,
     table: &Table,

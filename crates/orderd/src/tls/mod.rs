@@ -58,7 +58,7 @@ pub(crate) enum Roots {
     File(PathBuf),
 }
 
-/// Which versions of TLS may be spoken.
+/// The TLS versions that are allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TlsVersions {
     Both,

@@ -51,7 +51,7 @@ pub(super) fn name(number: u64, line: Option<usize>) -> String {
 
 /// Where documents come from.
 pub(super) enum DocumentInput {
-    /// Of which all documents are read before the first is sent, so that their number is known.
+    /// All documents are read before the first is sent, so that their number is known.
     File(PathBuf, u64),
     /// That can be read once.
     Pipe(PathBuf),

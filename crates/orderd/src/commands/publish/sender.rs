@@ -151,7 +151,7 @@ impl MessageLimits {
 enum PublishFailure {
     /// The server will never take it.
     Final(String),
-    /// It may a moment later.
+    /// The server may accept it a moment later.
     Transient(String),
 }
 

@@ -1,7 +1,7 @@
 //! Compresses responses for clients that accept gzip.
 //!
-//! Not for `/order/{id}` and lists of ids, which mostly fit into one packet as they are, and not for `/events`:
-//! what is gathered to be compressed arrives late.
+//! `/order/{id}` and lists of ids are not compressed, because they usually fit into one packet; `/events` is not,
+//! because buffering would delay events.
 
 use axum::extract::Request;
 use axum::http::{HeaderValue, header};

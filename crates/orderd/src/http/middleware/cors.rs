@@ -28,7 +28,7 @@ pub(crate) fn allow(router: Router, origins: &[HeaderValue]) -> Router {
 mod tests {
     use crate::fuzzing::{HttpHarness, KEY};
 
-    /// Also where nothing in a request says that a page asks: caches go by what `Vary` says on each response.
+    /// `Vary` is set also without an `Origin`, because caches rely on it in each response.
     #[test]
     fn what_pages_of_other_addresses_need_is_said_on_both_ways() {
         for origin in ["https://a.example", "*"] {

@@ -1,8 +1,8 @@
 //! `/orders?…&full=true`: documents, streamed as they are read: `[{"id":…,"order":{…}},…]`.
 //!
-//! Pieces are made when the client has taken those before, so that a list of any length needs no more room than one
-//! piece and one order. What fails after the first piece breaks the connection: a list that ends too soon could be
-//! taken for a whole one.
+//! A piece is made when the client has taken the previous one, so that a list of any length needs memory for one piece
+//! and one order only. A failure after the first piece breaks the connection: a list that just ended early would look
+//! complete.
 
 use std::collections::VecDeque;
 use std::io;
@@ -44,7 +44,7 @@ pub(crate) async fn respond(app: Arc<App>, ids: Vec<String>) -> Response {
     }
 }
 
-/// Not all of the documents can be had now.
+/// Some documents are not available now.
 #[derive(Debug, thiserror::Error)]
 #[error("the rest of the documents can't be read now")]
 struct Interrupted;

@@ -24,7 +24,7 @@ enum ReadyFor {
     Reads,
 }
 
-/// It answers, so it is alive.
+/// A process that responds is alive.
 pub(crate) async fn alive(State(app): State<Arc<App>>) -> Response {
     report(&app, true)
 }

@@ -27,7 +27,7 @@ pub(crate) async fn respond(app: &App, id: &str) -> Response {
     }
 }
 
-/// Answers with an order that memory has evicted, or doesn't know.
+/// Responds with an order that memory has evicted or does not have.
 pub(crate) async fn from_table(app: &App, id: &str) -> Response {
     let mut body = Vec::with_capacity(USUAL_JSON_BYTES);
     match app.read_through.row(id).await {

@@ -40,7 +40,7 @@ where
     let mut read = BytesMut::with_capacity(READ_BUFFER_BYTES);
     let mut responses = PipelinedResponses::new();
     let mut last = Instant::now();
-    // Not reset for each request: that would cost more than the order does.
+    // Not reset for each request, which would cost more than serving the order.
     let mut limit = app.settings.http_idle_timeout;
     let mut idle = std::pin::pin!(tokio::time::sleep(limit));
     let (mut stopped, mut is_stopped) = (std::pin::pin!(stop.cancelled()), false);
@@ -325,7 +325,7 @@ impl PipelinedResponses {
         if body.size_hint().lower() > LARGE_BYTES as u64 {
             return false;
         }
-        // It is in memory, so that it is all there.
+        // The body is in memory, so this does not wait.
         let body = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
         self.refresh_date();
         self.bytes.extend_from_slice(format!("HTTP/1.1 {}\r\n", head.status).as_bytes());

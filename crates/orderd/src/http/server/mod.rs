@@ -79,7 +79,7 @@ fn http() -> http1::Builder {
     http.timer(TokioTimer::new())
         .header_read_timeout(None)
         .max_headers(HEADERS)
-        // A client that has said all it has to say still wants its response.
+        // A client that has closed its sending side still expects a response.
         .half_close(true)
         // Not `pipeline_flush`: with it, hyper buffers a streamed body without bound for a client that doesn't read.
         .max_buf_size(MAX_HEAD_BYTES);
@@ -186,7 +186,7 @@ async fn accept(listener: &TcpListener, slots: &ConnectionSlots) -> Option<(TcpS
     match listener.accept().await {
         Ok((stream, _)) => Some((stream, slot)),
         Err(error) => {
-            // Mostly: no more file descriptors. Those of connections that end become free.
+            // Usually no file descriptor is free; ending connections free some.
             tracing::warn!(%error, "can't accept a connection");
             tokio::time::sleep(Duration::from_millis(100)).await;
             None

@@ -46,7 +46,7 @@ impl HttpThreads {
     /// # Errors
     /// The server panicked.
     pub(crate) async fn finish(mut self) -> anyhow::Result<()> {
-        // What it says of itself is on stderr already, and may quote what it panicked over.
+        // The panic's message is on stderr already, and may quote data.
         (&mut self.served).await.map_err(|_| anyhow::anyhow!("the server panicked"))
     }
 }
