@@ -1,5 +1,5 @@
-//! Canonical states: identifiers are renumbered, details that no action reads are cleared, and interchangeable processes
-//! are put in one order, so that equivalent states are equal.
+//! Canonical states: identifiers are renumbered, details that no action reads are cleared, and interchangeable
+//! processes are put in one order, so that equivalent states are equal.
 
 use crate::database::{Database, Fence, Phase, Transaction};
 use crate::process::{Condition, Role, Stage, View, Writer};

@@ -11,8 +11,8 @@
 //! - **Fence.** The transaction passes only if the position row is as the writer left it. Each write of that row puts a
 //!   new random nonce there.
 //! - **Lease.** One process writes. The fence makes a second one harmless.
-//! - **Session.** A process that becomes the writer, and a writer that finds its row changed, begins a new session in the
-//!   row. By the session the others notice that the table went back.
+//! - **Session.** A process that becomes the writer, and a writer that finds its row changed, begins a new session in
+//!   the row. By the session the others notice that the table went back.
 //! - **View.** Each process's memory is filled from the table, then follows the stream from the position that was read
 //!   *before* the fill. What a message alone does not decide is asked of the table once the position has passed it.
 //! - **Dead letters** are stored before the position passes their message. One whose order became a row stays, marked

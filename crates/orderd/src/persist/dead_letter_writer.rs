@@ -91,8 +91,8 @@ impl DeadLetterWriter {
             backoff.wait().await;
         };
         let has_failed = down.take().is_some();
-        // A message that is read again, after a failure, was counted and answered then. One that is sent again is another;
-        // and one that was not answered may have been stored just now.
+        // If the dead letter was there already, this message was read again after a failure, and was counted and
+        // reported then; except for a replay, and for a letter that a failed attempt may have stored.
         if !is_new && !has_failed && !message.replayed {
             return;
         }
