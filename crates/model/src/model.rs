@@ -118,6 +118,23 @@ impl Model {
         if self.is_order() { "orders" } else { "documents" }
     }
 
+    /// What the form of rows and of shown documents follows from, as a short text: equal models have equal ones, whatever
+    /// documents are called and wherever the model is read.
+    pub fn fingerprint(&self) -> String {
+        if self.any {
+            return "any".to_owned();
+        }
+        let mut described = String::new();
+        for member in self.structs.iter().flat_map(|part| &part.members) {
+            described.push_str(&format!("{:?}{:?}{:?};", member.json_name, member.go_name, member.kind));
+        }
+        // FNV-1a: the same on every machine and in every version.
+        let hash = described.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+        });
+        format!("{hash:016x}")
+    }
+
     fn named(name: &str, sample: String, merged: &Observation<'_>) -> Result<Self, Error> {
         let stem = names::go_field(name);
         let mut builder =

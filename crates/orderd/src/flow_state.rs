@@ -57,6 +57,16 @@ pub(crate) struct StreamRun {
     pub(crate) writes: bool,
     /// The form of the table's rows, and so of the orders in memory.
     pub(crate) format: RowFormat,
+    /// After this message, the writer makes the same of a document as this process does. `None`: its model is another one.
+    pub(crate) own_form_after: Option<u64>,
+}
+
+impl StreamRun {
+    /// Whether the row of this message is what this process makes of it. Otherwise the order comes into memory from the table
+    /// alone, once the position has passed it.
+    pub(crate) fn is_own_form(&self, sequence: u64) -> bool {
+        self.own_form_after.is_some_and(|after| sequence > after)
+    }
 }
 
 /// The table's position and its writer, as this process last read them.

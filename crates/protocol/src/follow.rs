@@ -108,9 +108,14 @@ fn look_at_session(world: &World, state: &State, process: usize, next: &mut Succ
     let new_session = world.looks_at_session() && position.session != view.session;
     if new_session && goes_on(world, state, process) {
         next.add(Action::FollowSession(process), |s| {
+            let position = s.database.position;
             let view = &mut s.processes[process].view;
-            view.session = s.database.position.session;
-            view.writer_has_old_model = s.database.position.old_model;
+            let own = world.old_model[process];
+            if view.writer_has_old_model != own && position.old_model == own {
+                view.own_form_after = position.session_began;
+            }
+            view.session = position.session;
+            view.writer_has_old_model = position.old_model;
         });
     } else if new_session || position.place.sequence < view.position_seen {
         next.add(Action::StartAgain(process), |s| restart(world, s, process));
@@ -121,9 +126,10 @@ fn goes_on(world: &World, state: &State, process: usize) -> bool {
     let view = &state.processes[process].view;
     let position = &state.database.position;
     let follows = position.previous_session == view.session && position.session_began >= view.position_seen;
-    // A writer with another model may give documents another form than memory has.
+    // A writer with another model may give documents another form than memory has, where memory trusted its own: after a
+    // writer with a model of its own, it has nothing but rows of the table.
     let has_forms = world.orders.contains(&Kind::TwoForms) && !world.has(Mutation::OwnFormTrusted);
     let own = world.old_model[process];
-    let other_model = position.old_model != own || position.old_model != view.writer_has_old_model;
+    let other_model = position.old_model != own && view.writer_has_old_model == own;
     follows && !(has_forms && other_model)
 }

@@ -58,6 +58,8 @@ pub struct View {
     pub session: u8,
     /// The writer of that session has the old model.
     pub writer_has_old_model: bool,
+    /// Messages up to this sequence were passed by a writer with another model than this process.
+    pub own_form_after: u8,
     /// The highest position at which it has read from the table in that session.
     pub position_seen: u8,
 }

@@ -156,8 +156,9 @@ fn read_order(world: &World, this: &mut Process, process: usize, number: usize, 
     let had_dead_letter =
         this.view.dead_letters_seen[number] > 0 && !world.has(Mutation::DeadLetterRemovesOrder);
     let other_model = this.view.writer_has_old_model != world.old_model[process];
+    let of_other_writer = other_model || this.view.place.sequence <= this.view.own_form_after;
     let other_form =
-        world.orders[number] == Kind::TwoForms && other_model && !world.has(Mutation::OwnFormTrusted);
+        world.orders[number] == Kind::TwoForms && of_other_writer && !world.has(Mutation::OwnFormTrusted);
     if !refused && !had_dead_letter && !other_form {
         this.view.memory[number] = world.document(process, number);
     }

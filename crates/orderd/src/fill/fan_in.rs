@@ -6,6 +6,7 @@ use cache::{Entries, EntryBuilder};
 use tokio::sync::mpsc;
 
 use crate::chunk::Orders;
+use crate::nats::message::Message;
 
 /// Runs until both inputs close.
 pub(crate) async fn run(
@@ -27,8 +28,11 @@ pub(crate) async fn run(
 }
 
 fn entries(orders: &Orders, entry_builder: &mut EntryBuilder) -> anyhow::Result<Entries> {
-    // A dead letter that was sent again comes from the table, once it is there.
-    let plain = orders.orders.iter().zip(&orders.messages).filter(|(_, message)| !message.replayed);
+    // A dead letter that was sent again comes from the table, once it is there, and so does what a writer with another model
+    // gives another form.
+    let is_own_form = |message: &Message| orders.run.is_own_form(message.position.sequence);
+    let plain = orders.orders.iter().zip(&orders.messages);
+    let plain = plain.filter(|(_, message)| !message.replayed && is_own_form(message));
     let entries =
         plain.map(|(order, _)| Ok(entry_builder.entry_of(order)?)).collect::<anyhow::Result<_>>()?;
     Ok(Entries { generation: orders.run.generation, through: Some(orders.through.seq), entries })

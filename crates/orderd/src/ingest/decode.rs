@@ -46,6 +46,10 @@ impl Decode {
                 // The writer may have another model, and have taken it in.
                 self.in_doubt.add(letter.message.key.as_str(), letter.message.position.sequence);
             }
+            // What a writer with another model makes of them is in the table once the position has passed them.
+            for message in messages.iter().filter(|message| !run.is_own_form(message.position.sequence)) {
+                self.in_doubt.add(message.key.as_str(), message.position.sequence);
+            }
             self.metrics.unknown_members.inc_by(self.parser.unknown().count - unknown);
             tell_of_unknown(&self.parser, run.format, &mut told);
             let orders = Orders { run, through, orders, messages, refused, gaps };

@@ -339,7 +339,7 @@ impl RunningWriter {
         }
         self.gaps.retain(|gap| gap.end > watermark.seq + 1);
         self.note_messages_lost(self.messages_lost + lost);
-        self.seen = Some(LastPosition { session: fence.session, seq: watermark.seq });
+        self.seen = Some(LastPosition { session: fence.session, seq: watermark.seq, is_own_form: true });
         self.parts.cache.note_committed(watermark.seq);
         self.parts.metrics.position.set(watermark.seq.cast_signed());
         let writer = Some(self.name.clone());

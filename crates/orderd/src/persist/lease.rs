@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use order::RowFormat;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -95,6 +96,7 @@ impl RunningWriter {
             !run.writes
                 && run.generation == self.generation
                 && self.connection.as_ref().is_some_and(|it| it.format == run.format)
+                && run.own_form_after == self.own_form_after(&found)
         };
         if !self.run.is_some_and(goes_on) {
             self.begin_run(&found, false);
@@ -127,8 +129,8 @@ impl RunningWriter {
         let noted = *self.parts.flow_state.vanished.borrow();
         let vanished = noted
             .map_or(0, |vanished| count_lost_messages(&vanished.behind(found.seq), &self.erased.borrow()));
-        let taken =
-            position::take_lease(self.client()?, key, found, &self.name, start, dead_created, vanished);
+        let writer = (self.name.as_str(), self.model.as_str());
+        let taken = position::take_lease(self.client()?, key, found, writer, start, dead_created, vanished);
         let taken =
             tokio::time::timeout(LONG_TIMEOUT, taken).await.map_err(|_| Abandoned::TimedOut.to_string())?;
         let Some((fence, begun)) = taken.map_err(|error| describe(&error))? else { return Ok(None) };
@@ -239,6 +241,10 @@ impl RunningWriter {
             return Some("the stream does not have what was read of it");
         }
         let seen = self.seen?;
+        // Orders beyond the position are in memory as this process reads them, if the writer had the same model.
+        if seen.is_own_form && !self.is_own_form(found) {
+            return Some("the writer has another model");
+        }
         let read_up_to = seen.seq.max(self.parts.flow_state.looked_up_at());
         let goes_on = if found.session == seen.session {
             found.seq >= read_up_to
@@ -246,6 +252,19 @@ impl RunningWriter {
             found.previous_session == Some(seen.session) && found.session_began >= read_up_to
         };
         (!goes_on).then_some("the table's position went back")
+    }
+
+    /// Whether the writer's row of a document is what this process would write. Rows in `json` are the bytes that came,
+    /// whatever the model.
+    fn is_own_form(&self, found: &Position) -> bool {
+        let keeps_bytes =
+            self.connection.as_ref().is_some_and(|connection| connection.format == RowFormat::Json);
+        keeps_bytes || found.model.as_ref().is_none_or(|model| *model == self.model)
+    }
+
+    /// After which message that is so.
+    fn own_form_after(&self, found: &Position) -> Option<u64> {
+        self.is_own_form(found).then_some(self.own_form_after)
     }
 
     /// Why `fetch` can't continue the current run.
@@ -267,6 +286,7 @@ impl RunningWriter {
         self.parts.metrics.restarts.inc();
         self.generation += 1;
         self.may_be_stored |= self.seen.take().is_some();
+        self.own_form_after = 0;
         self.parts.flow_state.take_looked_up_at();
         self.parts.health.down(Part::Fill, why);
         self.parts.cache.begin_generation(self.generation);
@@ -284,6 +304,7 @@ impl RunningWriter {
             stream_created: found.stream_created,
             writes,
             format: self.connection.as_ref().map(|connection| connection.format).unwrap_or_default(),
+            own_form_after: self.own_form_after(found),
         };
         self.gaps.clear();
         let is_first = self.run.replace(run).is_none();
@@ -303,7 +324,12 @@ impl RunningWriter {
         if self.seen.is_some_and(|seen| seen.session != found.session) {
             self.parts.flow_state.take_looked_up_at();
         }
-        self.seen = Some(LastPosition { session: found.session, seq: found.seq });
+        let is_own_form = self.is_own_form(found);
+        if is_own_form && self.seen.is_some_and(|seen| !seen.is_own_form) {
+            // This process may not have read all messages that the other writer has passed.
+            self.own_form_after = found.session_began;
+        }
+        self.seen = Some(LastPosition { session: found.session, seq: found.seq, is_own_form });
         self.note_messages_lost(found.messages_lost);
         self.parts.cache.note_committed(found.seq);
         let is_self = writer.as_deref() == Some(&self.name);

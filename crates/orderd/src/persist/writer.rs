@@ -62,7 +62,11 @@ pub(super) struct RunningWriter {
     pub(super) parts: Writer,
     /// The name of this process in the position's row.
     pub(super) name: String,
+    /// This process's model of the document, as [`Position::model`] names it.
+    pub(super) model: String,
     pub(super) connection: Option<WriterConnection>,
+    /// Messages up to this one were passed by a writer with another model.
+    pub(super) own_form_after: u64,
     /// What was last seen of the row.
     pub(super) seen: Option<LastPosition>,
     pub(super) run: Option<StreamRun>,
@@ -100,6 +104,8 @@ pub(super) struct RunningWriter {
 pub(super) struct LastPosition {
     pub(super) session: i64,
     pub(super) seq: u64,
+    /// Whether the writer made the same of documents as this process does.
+    pub(super) is_own_form: bool,
 }
 
 /// How a term as the writer ends.
@@ -116,9 +122,11 @@ impl Writer {
         let erased = watch::Sender::new(HashSet::new());
         let mut running = RunningWriter {
             name: name(),
+            model: self.settings.model.fingerprint(),
             dead_letters: DeadLetterWriter::new(&self, erased.subscribe()),
             parts: self,
             connection: None,
+            own_form_after: 0,
             seen: None,
             run: None,
             generation: 0,

@@ -48,6 +48,8 @@ pub(crate) struct Position {
     pub(crate) messages_lost: u64,
     /// Microseconds since 1970 at which the stream of dead letters was made; `None` while that is not known.
     pub(crate) dead_created: Option<i64>,
+    /// The writer's model of the document; `None` where its version did not say so.
+    pub(crate) model: Option<String>,
     /// Whether the table has the row that was written last.
     pub(crate) has_last_row: bool,
     /// Whether the lease has ended, or its holder's connection has.
@@ -109,7 +111,7 @@ pub(crate) fn create_statement(table: &Table) -> String {
          writer text, writer_pid integer, lease_until timestamptz, \
          session bigint NOT NULL, previous_session bigint, session_began bigint NOT NULL, \
          last_row text, gap_end bigint NOT NULL DEFAULT 0, lost bigint NOT NULL DEFAULT 0, \
-         dead_created timestamptz, \
+         dead_created timestamptz, model text, \
          nonce bigint NOT NULL, \
          PRIMARY KEY (table_name, stream, topic)) WITH (fillfactor = 20)",
         positions(table)
@@ -122,11 +124,11 @@ pub(crate) fn create_statement(table: &Table) -> String {
 /// PostgreSQL can't be asked, or the role is not the owner of the table.
 pub(crate) async fn add_columns(client: &Client, table: &Table) -> Result<(), Error> {
     let positions = positions(table);
-    match client.batch_execute(&format!("SELECT lost, dead_created FROM {positions} LIMIT 0")).await {
+    match client.batch_execute(&format!("SELECT lost, dead_created, model FROM {positions} LIMIT 0")).await {
         Err(error) if error.code() == Some(&SqlState::UNDEFINED_COLUMN) => {
             let add = format!(
                 "ALTER TABLE {positions} ADD COLUMN IF NOT EXISTS lost bigint NOT NULL DEFAULT 0, \
-                 ADD COLUMN IF NOT EXISTS dead_created timestamptz"
+                 ADD COLUMN IF NOT EXISTS dead_created timestamptz, ADD COLUMN IF NOT EXISTS model text"
             );
             client.batch_execute(&add).await
         }
@@ -173,7 +175,7 @@ pub(crate) async fn read(client: &Client, key: &PositionKey) -> Result<Option<Po
                 last_row IS NULL OR EXISTS (SELECT FROM {} AS written WHERE written.id = last_row),
                 lease_until IS NULL OR lease_until < clock_timestamp()
                   OR NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = writer_pid),
-                ctid::text, nonce
+                ctid::text, nonce, model
          FROM {} WHERE table_name = $1 AND stream = $2 AND topic = $3",
         key.table.quoted(),
         key.positions()
@@ -200,23 +202,24 @@ fn position(row: &Row) -> Result<Position, Error> {
         is_free: row.try_get(11)?,
         ctid: row.try_get(12)?,
         nonce: row.try_get(13)?,
+        model: row.try_get(14)?,
     })
 }
 
-/// Takes the lease of a row that is free, and begins a session: at the position, or at `start`. `dead_created` as in
-/// [`Position`]; `messages_lost` is added to the count. `None`: another process was faster, or the former writer's
+/// Takes the lease of a row that is free, and begins a session: at the position, or at `start`. `model` and
+/// `dead_created` as in [`Position`]; `messages_lost` is added to the count. `None`: another process was faster, or the former writer's
 /// transaction still holds the row; that transaction is ended.
 pub(crate) async fn take_lease(
     client: &Client,
     key: &PositionKey,
     found: &Position,
-    writer: &str,
+    (writer, model): (&str, &str),
     start: Option<SessionStart>,
     dead_created: Option<i64>,
     messages_lost: u64,
 ) -> Result<Option<(Fence, Position)>, Error> {
     client.batch_execute(&format!("BEGIN; {LOCK_TIMEOUT}")).await?;
-    match begin_session(client, key, found, writer, start, dead_created, messages_lost).await {
+    match begin_session(client, key, found, (writer, model), start, dead_created, messages_lost).await {
         Ok(begun) => {
             client.batch_execute("COMMIT").await?;
             Ok(begun)
@@ -236,7 +239,7 @@ async fn begin_session(
     client: &Client,
     key: &PositionKey,
     found: &Position,
-    writer: &str,
+    (writer, model): (&str, &str),
     start: Option<SessionStart>,
     dead_created: Option<i64>,
     messages_lost: u64,
@@ -246,6 +249,7 @@ async fn begin_session(
         seq_time: found.seq_time.filter(|_| start.is_none()),
         stream_created: start.map_or(found.stream_created, |start| start.stream_created),
         writer: Some(writer.to_owned()),
+        model: Some(model.to_owned()),
         session: random::number(),
         previous_session: Some(found.session).filter(|_| start.is_none()),
         session_began: start.map_or(found.seq, |start| start.seq),
@@ -257,7 +261,7 @@ async fn begin_session(
     };
     let statement = format!(
         "UPDATE {} SET writer = $1, writer_pid = pg_backend_pid(), session = $2, nonce = $3, seq = $4,
-                session_began = $4, previous_session = $5, gap_end = $6, lost = $14,
+                session_began = $4, previous_session = $5, gap_end = $6, lost = $14, model = $16,
                 dead_created = timestamptz 'epoch' + $15 * interval '1 microsecond',
                 seq_time = CASE WHEN $7 THEN NULL ELSE seq_time END,
                 last_row = CASE WHEN $13 THEN last_row END,
@@ -268,7 +272,7 @@ async fn begin_session(
         LEASE.as_millis()
     );
     let keeps_last_row = start.is_none() && found.has_last_row;
-    let parameters: [(&(dyn ToSql + Sync), Type); 15] = [
+    let parameters: [(&(dyn ToSql + Sync), Type); 16] = [
         (&writer, Type::TEXT),
         (&begun.session, Type::INT8),
         (&begun.nonce, Type::INT8),
@@ -284,6 +288,7 @@ async fn begin_session(
         (&keeps_last_row, Type::BOOL),
         (&begun.messages_lost.cast_signed(), Type::INT8),
         (&begun.dead_created.map(|created| created as f64), Type::FLOAT8),
+        (&begun.model, Type::TEXT),
     ];
     let rows = client.query_typed(&statement, &parameters).await?;
     let Some(row) = rows.first() else { return Ok(None) };

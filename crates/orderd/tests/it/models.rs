@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::support::{Stack, eventually};
+use crate::support::{Service, Stack, eventually};
 
 /// Files of models, in a folder of the test's own.
 fn file(stack: &Stack, name: &str, text: &str) -> String {
@@ -454,6 +454,83 @@ async fn a_rolling_change_of_the_model_loses_and_doubles_nothing() {
         let [id] = &ids.as_array().unwrap()[..] else { panic!("p-{number} is there as {ids}") };
         assert_eq!(service.get(&format!("/order/{}", id.as_str().unwrap())).await.body, expected);
     }
+}
+
+/// Processes with two models, each the writer's for a time, under load: each document has one row, and what is shown of
+/// it is what the row has, also by the process whose model is not the writer's.
+#[tokio::test(flavor = "multi_thread")]
+async fn documents_are_shown_as_their_rows_are_while_models_differ() {
+    const ROUND: usize = 200;
+    for format in ["gob", "jsonb", "json"] {
+        let stack = Stack::new();
+        let older = file(&stack, "parcel.json", r#"{"id": "p", "weight": 1}"#);
+        let newer =
+            file(&stack, "parcel-2.json", r#"{"id": "p", "weight": 1, "to": {"city": "", "zip": ""}}"#);
+        let settings = |model| [("MODEL", model), ("SEARCH", "id"), ("PG_FORMAT", format)];
+        let models = [&older, &newer, &newer];
+        let mut services = Vec::new();
+        for model in models {
+            services.push(stack.serve(&settings(model)).await);
+        }
+        let mut published = 0;
+        for round in 0..5 {
+            // Repeated members are merged where the model knows them.
+            let document = |number| {
+                format!(r#"{{"id":"p-{number}","weight":{number},"to":{{"city":"c"}},"to":{{"zip":"z"}}}}"#)
+            };
+            let documents: Vec<_> = (published..published + ROUND).map(document).collect();
+            published += ROUND;
+            let publish = stack.publish(&documents);
+            let (place, model) = if round == 1 { (0, &older) } else { (1, &newer) };
+            if round == 1 || round == 3 {
+                let restart = async {
+                    // Killed once, so that what it held is not handed over.
+                    if round == 3 {
+                        services[place].kill();
+                    } else {
+                        assert_eq!(services[place].stop(), Some(0));
+                    }
+                    services[place] = stack.start(&settings(model)).await;
+                };
+                tokio::join!(publish, restart);
+            } else {
+                publish.await;
+            }
+            stack.wait_settled(published as u64).await;
+        }
+        for service in &services {
+            service.wait_ready().await;
+        }
+        stack.wait_same(&services, published).await;
+        let mut shown = Vec::new();
+        for service in &services {
+            shown.push(shown_by(service).await);
+        }
+        // The last one was never restarted, and has the same from the stream.
+        assert_eq!(shown[1], shown[2], "{format}");
+        if format != "gob" {
+            assert_eq!(shown[0], shown[1], "{format}");
+        }
+        // Processes of both models have been the writer.
+        let has_to = |body: &&String| body.contains(r#""city":"c""#);
+        let of_newer = shown[1].iter().filter(has_to).count();
+        assert!(of_newer > 0 && (format == "json" || of_newer < published), "{format}: {of_newer}");
+        services.iter_mut().for_each(Service::kill);
+        for (model, before) in models.into_iter().zip(shown) {
+            let service = stack.serve(&settings(model)).await;
+            service.wait_len(published as u64).await;
+            assert_eq!(shown_by(&service).await, before, "{format}");
+        }
+    }
+}
+
+/// Each document as it is shown, in the order of the pages.
+async fn shown_by(service: &Service) -> Vec<String> {
+    let mut bodies = Vec::new();
+    for id in service.ids().await {
+        bodies.push(service.get(&format!("/order/{id}")).await.body);
+    }
+    bodies
 }
 
 fn is_newer(number: usize) -> bool {
