@@ -29,6 +29,7 @@ pub mod logging;
 mod reload;
 mod process_memory;
 pub mod shutdown;
+pub use self::postgres::closed as connections_closed;
 
 mod finding;
 mod subject;

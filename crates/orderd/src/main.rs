@@ -28,6 +28,8 @@ fn main() -> ExitCode {
         Err(error) => return fail(&error.into()),
     };
     let ended = runtime.block_on(run(cli.command));
+    // PostgreSQL does not notice that this process ends where it waits for a lock for it.
+    runtime.block_on(orderd::connections_closed());
     // Whatever still waits, for a dead server for instance, ends with the process; what just runs is let end, so that
     // it logs nothing below the error.
     runtime.shutdown_timeout(Duration::from_millis(500));

@@ -15,8 +15,8 @@ pub(crate) mod expiry;
 pub(crate) mod old_partitions;
 
 use std::error::Error as _;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -25,7 +25,7 @@ use tokio_postgres::Client;
 use tokio_postgres::config::{Host, LoadBalanceHosts, SslMode, TargetSessionAttrs};
 use tokio_postgres::error::SqlState;
 use tokio_postgres_rustls::MakeRustlsConnect;
-use tokio_util::task::AbortOnDropHandle;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use self::admission::admit;
 pub(crate) use self::data::{Data, array_type};
@@ -84,6 +84,9 @@ pub(crate) enum Abandoned {
     Moved,
 }
 
+/// The connections that are being closed.
+static CLOSING: LazyLock<TaskTracker> = LazyLock::new(TaskTracker::new);
+
 /// A connection. When it is dropped, it says goodbye, and what it still waits for is cancelled.
 pub(crate) struct Connection {
     pub(crate) client: Client,
@@ -100,7 +103,7 @@ impl Drop for Connection {
     fn drop(&mut self) {
         let (Some(driver), Ok(runtime)) = (self.driver.take(), Handle::try_current()) else { return };
         let (cancel, target) = (self.client.cancel_token(), self.target.clone());
-        runtime.spawn(async move {
+        let closing = async move {
             tokio::pin!(driver);
             // One that waits for nothing ends as soon as its client is gone.
             if timeout(CLOSE_TIMEOUT, &mut driver).await.is_ok() {
@@ -109,8 +112,15 @@ impl Drop for Connection {
             let connector = target.connector.fresh().as_ref().clone();
             drop(timeout(SHORT_TIMEOUT, cancel.cancel_query(connector)).await);
             drop(timeout(SHORT_TIMEOUT, driver).await);
-        });
+        };
+        CLOSING.spawn_on(closing, &runtime);
     }
+}
+
+/// Waits until connections that were dropped are closed, and what they waited for is cancelled, at most for a second.
+pub async fn closed() {
+    CLOSING.close();
+    drop(timeout(Duration::from_secs(1), CLOSING.wait()).await);
 }
 
 /// Connects once: to the server that was reached last, or else to the next one that accepts the connection in time.

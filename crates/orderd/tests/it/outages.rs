@@ -173,6 +173,18 @@ async fn a_server_whose_connections_were_swallowed_is_reached_within_two_seconds
         })
         .await;
     }
+    // A connection that goes silent without being closed is given up.
+    in_three_tries(async || {
+        to_nats.set(Mode::Swallow);
+        wait_down(&service, "nats").await;
+        to_nats.set(Mode::Pass);
+        let back = std::time::Instant::now();
+        service.wait_ready().await;
+        let ready_after = back.elapsed();
+        let in_time = ready_after < Duration::from_secs(3);
+        in_time.then_some(()).ok_or(format!("ready after {ready_after:?}"))
+    })
+    .await;
     assert_goes_on(&stack, &service, 0).await;
 }
 
@@ -340,6 +352,31 @@ async fn a_table_that_is_locked_at_the_start_is_read_and_orders_come_into_memory
     client.batch_execute("ROLLBACK").await.unwrap();
     eventually("all rows are committed", async || (stack.rows() == 55).then_some(())).await;
     assert_goes_on(&stack, &service, 55).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_stops_leaves_no_backend_that_waits_for_a_lock() {
+    let (stack, mut service) = Stack::started().await;
+    stack.publish(&orders(5)).await;
+    eventually("rows are committed", async || (stack.rows() == 5).then_some(())).await;
+    let client = stack.sql().await;
+    client.batch_execute("BEGIN; LOCK TABLE orders2 IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    stack.publish(&orders(5)).await;
+    // Not in the transaction, in which this view would stay as it was.
+    let other = stack.sql().await;
+    let count = async |which: &str| -> i64 {
+        let of = format!("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'orderd' {which}");
+        other.query_one(&of, &[]).await.unwrap().get(0)
+    };
+    eventually("it waits for the lock", async || {
+        (count("AND wait_event_type = 'Lock'").await > 0).then_some(())
+    })
+    .await;
+    assert_eq!(service.stop(), Some(0));
+    eventually("none is left", async || (count("").await == 0).then_some(())).await;
+    client.batch_execute("ROLLBACK").await.unwrap();
+    let service = stack.serve(&[]).await;
+    service.wait_len(10).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
