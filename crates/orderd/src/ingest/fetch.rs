@@ -185,7 +185,8 @@ impl Fetch {
         backoff: &mut Backoff,
     ) -> anyhow::Result<ReadEnd> {
         let settings = &self.settings.nats;
-        nats::connected(&self.client, settings, || self.health.wait_up(Part::Nats)).await?;
+        let timeout = backoff.patience();
+        nats::connected(&self.client, settings, timeout, || self.health.wait_up(Part::Nats)).await?;
         let Connected { client, cuts, is_new } = self.intake_client.connected(settings).await?;
         if is_new {
             // Failed attempts to connect say nothing about this server's response times.
@@ -406,11 +407,24 @@ impl Fetch {
         if micros(info.created.unix_timestamp_nanos()) != run.stream_created {
             return Ok(Some(ProblemReport { run: run.id, problem: RunProblem::Replaced, at_position: true }));
         }
-        if last.seq > info.state.last_sequence {
-            return Ok(report(RunProblem::Replaced));
+        // Neither the cursor nor the table can be further than the stream, unless it is another one: what comes there would
+        // count as read, or as written. They may have moved on since the stream was asked.
+        if last.seq.max(run.after.seq) > info.state.last_sequence {
+            let last_sequence = stream.get_info().await?.state.last_sequence;
+            if run.after.seq > last_sequence {
+                return Ok(Some(ProblemReport {
+                    run: run.id,
+                    problem: RunProblem::Replaced,
+                    at_position: true,
+                }));
+            }
+            if last.seq > last_sequence {
+                return Ok(report(RunProblem::Replaced));
+            }
         }
         let are_purged = last.seq + 1 < info.state.first_sequence;
-        let Some(time) = last.time else {
+        // A time at sequence 0, where no message can be, says nothing.
+        let Some(time) = last.time.filter(|_| last.seq > 0) else {
             return Ok(report(RunProblem::Purged).filter(|_| are_purged));
         };
         match stored_message::at(&self.context(), &info.config.name, last.seq).await? {

@@ -148,13 +148,15 @@ pub(crate) async fn connect_for_intake(
 }
 
 /// Waits until the server can be reached, and checks that it can be used. `connection` completes when
-/// [`ConnectionEvent::Connected`] has been observed.
+/// [`ConnectionEvent::Connected`] has been observed. A question to the server that is lost with its connection is never
+/// answered: each is given up after `timeout`, and what comes next shows whether the server is well.
 ///
 /// # Errors
 /// A server that can't be used.
 pub(crate) async fn connected<F: Future<Output = ()>>(
     client: &Client,
     settings: &Nats,
+    timeout: Duration,
     connection: impl Fn() -> F,
 ) -> anyhow::Result<()> {
     while client.connection_state() != State::Connected || client.try_server_info().is_none() {
@@ -162,9 +164,10 @@ pub(crate) async fn connected<F: Future<Output = ()>>(
         // The client reports it a moment too early.
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    refuse_unusable(client, settings).await?;
+    tokio::time::timeout(timeout, refuse_unusable(client, settings)).await.unwrap_or(Ok(()))?;
     // JetStream may be enabled while the service waits.
-    if let Err(error) = settings.jetstream(client.clone()).query_account().await
+    let context = settings.jetstream(client.clone());
+    if let Ok(Err(error)) = tokio::time::timeout(timeout, context.query_account()).await
         && let jetstream::context::AccountErrorKind::JetStream(refused) = error.kind()
         && refused.error_code() == jetstream::ErrorCode::JETSTREAM_NOT_ENABLED_FOR_ACCOUNT
     {

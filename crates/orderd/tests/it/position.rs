@@ -563,3 +563,28 @@ async fn dead_letters_whose_stream_was_deleted_come_back_from_the_stream_of_orde
     .await;
     assert_eq!(stack.rows(), 2);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_position_beyond_the_stream_s_end_loses_nothing() {
+    let (stack, service) = Stack::started().await;
+    stack.publish(&orders(20)).await;
+    committed(&stack, 20).await;
+    stack.postgres.psql("UPDATE orderd_position SET seq = seq + 2000").unwrap();
+    stack.publish(&orders(10)).await;
+    committed(&stack, 30).await;
+    service.wait_ready().await;
+    stack.wait_settled(30).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_position_at_the_beginning_that_has_a_time_is_read_from() {
+    let (stack, mut service) = Stack::started().await;
+    stack.publish(&orders(5)).await;
+    committed(&stack, 5).await;
+    service.stop();
+    stack.postgres.psql("UPDATE orderd_position SET seq = 0").unwrap();
+    let service = stack.serve(&[]).await;
+    stack.publish(&orders(5)).await;
+    committed(&stack, 10).await;
+    service.wait_ready().await;
+}
