@@ -1,6 +1,7 @@
 //! `MODEL`: the files that define the model, and the defaults of `REQUIRE`, `SEARCH` and `UNKNOWN` that follow from it.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,6 +13,9 @@ use crate::cli::{ModelArgs, OrderArgs};
 
 /// The setting for JSON objects of any form. A file of that name is `./any`.
 const ANY: &str = "any";
+
+/// The largest file that is read as a model.
+const MAX_FILE_BYTES: u64 = 16 << 20;
 
 /// What is required, and what is searched by, where the model has it and nothing is set.
 const REQUIRED: [&str; 1] = ["order_uid"];
@@ -37,13 +41,23 @@ pub(crate) fn model(args: &ModelArgs) -> Result<Arc<Model>, ConfigError> {
 pub(crate) fn read(files: &[PathBuf], name: &str) -> Result<Model, ConfigError> {
     let mut texts = Vec::with_capacity(files.len());
     for file in files {
-        let text = fs::read_to_string(file)
+        let text = read_whole(file)
             .map_err(|error| wrong("MODEL", format!("can't read {}: {error}", file.display())))?;
         // Programs on Windows write a mark in front.
         texts.push((file.display().to_string(), text.trim_start_matches('\u{feff}').to_owned()));
     }
     let sources: Vec<_> = texts.iter().map(|(name, json)| model::Source { name, json }).collect();
     Model::new(name, &sources).map_err(|error| wrong("MODEL", error))
+}
+
+/// The text of a file of documents; refused where it doesn't end, as that of some devices.
+fn read_whole(file: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(file)?.take(MAX_FILE_BYTES + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MAX_FILE_BYTES {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is larger than 16 MiB"));
+    }
+    Ok(text)
 }
 
 /// The files that a setting names: one, several separated by commas, or those of a folder that end in `.json`.

@@ -81,6 +81,13 @@ impl Token {
         if text.is_empty() {
             return Err(wrong(setting, format!("the name {name} has no token behind its colon")));
         }
+        // No header can carry it, so that nobody could use it.
+        if !text.bytes().all(|byte| matches!(byte, b' '..=b'~' | 0x80..)) {
+            return Err(wrong(
+                setting,
+                format!("the token {name} has a control character, such as a line break, within"),
+            ));
+        }
         Ok(Self::new(name, text))
     }
 
@@ -230,6 +237,16 @@ mod tests {
             let error = tokens(Right::Erase, Some(wrong)).unwrap_err().to_string();
             assert!(error.starts_with("HTTP_ERASE_TOKEN: ") && !error.contains("hidden"), "{error}");
         }
+    }
+
+    #[test]
+    fn tokens_that_no_header_can_carry_are_refused() {
+        for given in ["a\nb", "name:a\0b", "a\x7fb"] {
+            let refused = Token::parse("HTTP_TOKEN", 1, given).map(|_| ()).unwrap_err().to_string();
+            assert!(refused.contains("control character"), "{refused}");
+        }
+        let taken = Token::parse("HTTP_TOKEN", 1, "grüße !~");
+        assert!(taken.is_ok_and(|token| token.text() == "grüße !~"));
     }
 
     #[test]

@@ -168,7 +168,9 @@ fn one_of<T: Copy>(name: &str, value: &str, known: [(&str, T); 2]) -> Result<T, 
 }
 
 fn limit(value: &str) -> Result<usize, String> {
-    let limit = value.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
+    // A sign would be parsed too.
+    let digits = Some(value).filter(|value| value.bytes().all(|byte| byte.is_ascii_digit()));
+    let limit = digits.and_then(|digits| digits.parse().ok()).filter(|limit| (1..=MAX_LIMIT).contains(limit));
     limit.ok_or_else(|| format!("limit takes a number from 1 to {MAX_LIMIT}"))
 }
 
@@ -257,6 +259,7 @@ mod tests {
             ("limit=0", "limit takes a number from 1 to 1000"),
             ("limit=1001", "limit takes a number from 1 to 1000"),
             ("limit=-1", "limit takes a number from 1 to 1000"),
+            ("limit=%2B5", "limit takes a number from 1 to 1000"),
             ("limit=five", "limit takes a number from 1 to 1000"),
             ("limit=5&limit=5", "limit is given more than once"),
             ("from=1&from=2", "from is given more than once"),
