@@ -489,6 +489,12 @@ async fn documents_are_shown_as_their_rows_are_while_models_differ() {
                         services[place].kill();
                     } else {
                         assert_eq!(services[place].stop(), Some(0));
+                        // Before it starts again, a process with the other model writes.
+                        let written = "SELECT count(*) FROM orderd_position WHERE writer IS NOT NULL";
+                        eventually("another process writes", async || {
+                            (stack.postgres.psql(written).unwrap().trim() == "1").then_some(())
+                        })
+                        .await;
                     }
                     services[place] = stack.start(&settings(model)).await;
                 };
