@@ -157,13 +157,13 @@ async fn another_database_in_the_file_is_named_and_not_written_to() {
         })
         .await;
         let words = warned["text"].as_str().unwrap().to_owned();
-        assert!(words.contains("are not kept there") && words.contains("restart orderd"), "{words}");
+        assert!(words.contains("rows are not there") && words.contains("restart orderd"), "{words}");
         cut(&stack.postgres);
         stack.publish(&orders(1)).await;
         // What is in memory is served, and why nothing is stored is said.
         eventually("it says why", async || {
             let health = service.get("/readyz").await.json();
-            health["postgres"]["reason"].as_str()?.contains("are not kept there").then_some(())
+            health["postgres"]["reason"].as_str()?.contains("rows are not there").then_some(())
         })
         .await;
         assert!(service.ids().await.len() >= 3);
