@@ -28,7 +28,7 @@ fn main() -> ExitCode {
         Err(error) => return fail(&error.into()),
     };
     let ended = runtime.block_on(run(cli.command));
-    // PostgreSQL does not notice that this process ends where it waits for a lock for it.
+    // A query that waits for a lock would keep its backend after this process has ended.
     runtime.block_on(orderd::connections_closed());
     // Whatever still waits, for a dead server for instance, ends with the process; what just runs is let end, so that
     // it logs nothing below the error.

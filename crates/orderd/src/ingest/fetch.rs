@@ -407,8 +407,8 @@ impl Fetch {
         if micros(info.created.unix_timestamp_nanos()) != run.stream_created {
             return Ok(Some(ProblemReport { run: run.id, problem: RunProblem::Replaced, at_position: true }));
         }
-        // Neither the cursor nor the table can be further than the stream, unless it is another one: what comes there would
-        // count as read, or as written. They may have moved on since the stream was asked.
+        // A cursor or a position beyond the stream's last message belongs to another stream: new messages up to there
+        // would count as read, or as written. `info` may be older than the position, so ask again before deciding.
         if last.seq.max(run.after.seq) > info.state.last_sequence {
             let last_sequence = stream.get_info().await?.state.last_sequence;
             if run.after.seq > last_sequence {
@@ -423,7 +423,7 @@ impl Fetch {
             }
         }
         let are_purged = last.seq + 1 < info.state.first_sequence;
-        // A time at sequence 0, where no message can be, says nothing.
+        // There is no message with sequence 0 to compare a time with.
         let Some(time) = last.time.filter(|_| last.seq > 0) else {
             return Ok(report(RunProblem::Purged).filter(|_| are_purged));
         };

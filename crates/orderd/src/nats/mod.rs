@@ -148,8 +148,8 @@ pub(crate) async fn connect_for_intake(
 }
 
 /// Waits until the server can be reached, and checks that it can be used. `connection` completes when
-/// [`ConnectionEvent::Connected`] has been observed. A question to the server that is lost with its connection is never
-/// answered: each is given up after `timeout`, and what comes next shows whether the server is well.
+/// [`ConnectionEvent::Connected`] has been observed. A request that is lost with its connection gets no response, so
+/// each request is abandoned after `timeout`; the caller's next request then shows whether the server responds.
 ///
 /// # Errors
 /// A server that can't be used.

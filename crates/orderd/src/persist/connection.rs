@@ -32,8 +32,8 @@ pub(super) struct WriterConnection {
     pub(super) format: RowFormat,
 }
 
-/// A statement that is prepared when it is first used: to prepare it waits for locks on the table, and while somebody
-/// holds one, the position can be read all the same, and orders taken into memory.
+/// A statement that is prepared at its first use. Preparing it waits for locks on the table; until then, the position
+/// can be read and orders come into memory even if the table is locked.
 struct PreparedAtUse {
     sql: String,
     types: Vec<Type>,

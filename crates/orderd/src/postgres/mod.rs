@@ -87,7 +87,7 @@ pub(crate) enum Abandoned {
 /// The connections that are being closed.
 static CLOSING: LazyLock<TaskTracker> = LazyLock::new(TaskTracker::new);
 
-/// A connection. When it is dropped, it says goodbye, and what it still waits for is cancelled.
+/// A connection. Dropping it closes it, and cancels the query that it still runs.
 pub(crate) struct Connection {
     pub(crate) client: Client,
     /// The server that it is connected to.
@@ -98,14 +98,14 @@ pub(crate) struct Connection {
 }
 
 impl Drop for Connection {
-    /// A server that waits for a lock does not notice that its client has gone. Without a cancel it would wait on, and
-    /// each connection that was given up would take another of the few that a server has.
+    /// A backend that waits for a lock does not notice that its client has disconnected. Without the cancel it would
+    /// keep waiting, and every abandoned query would use up one of the server's connections.
     fn drop(&mut self) {
         let (Some(driver), Ok(runtime)) = (self.driver.take(), Handle::try_current()) else { return };
         let (cancel, target) = (self.client.cancel_token(), self.target.clone());
         let closing = async move {
             tokio::pin!(driver);
-            // One that waits for nothing ends as soon as its client is gone.
+            // An idle connection ends as soon as its client is dropped.
             if timeout(CLOSE_TIMEOUT, &mut driver).await.is_ok() {
                 return;
             }
@@ -117,7 +117,7 @@ impl Drop for Connection {
     }
 }
 
-/// Waits until connections that were dropped are closed, and what they waited for is cancelled, at most for a second.
+/// Waits, for one second at most, until dropped connections are closed and their queries cancelled.
 pub async fn closed() {
     CLOSING.close();
     drop(timeout(Duration::from_secs(1), CLOSING.wait()).await);
