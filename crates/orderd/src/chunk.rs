@@ -5,6 +5,7 @@ use order::{Order, Refusal};
 use crate::dead_letters::message::NewDeadLetter;
 use crate::flow_state::{Gap, StreamRun, Watermark};
 use crate::nats::message::{Message, StreamPosition};
+use crate::traceparent::TraceParent;
 
 /// What `natschan` and `msgdatachan` carry: messages of a run in the stream's order.
 pub(crate) struct Messages {
@@ -35,8 +36,10 @@ pub(crate) struct RefusedMessage {
 impl RefusedMessage {
     /// The dead letter that it becomes.
     pub(crate) fn as_dead_letter(&self) -> NewDeadLetter<'_> {
-        let Message { subject, key, position, payload, .. } = &self.message;
+        let Message { subject, key, position, payload, headers, .. } = &self.message;
         let StreamPosition { sequence, timestamp_ns } = *position;
-        NewDeadLetter { subject, key: key.as_str(), sequence, timestamp_ns, payload, refusal: &self.refusal }
+        let traceparent = TraceParent::of_message(headers.as_ref());
+        let (key, refusal) = (key.as_str(), &self.refusal);
+        NewDeadLetter { subject, key, sequence, timestamp_ns, payload, refusal, traceparent }
     }
 }

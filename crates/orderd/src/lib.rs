@@ -33,6 +33,7 @@ pub use self::postgres::closed as connections_closed;
 
 mod finding;
 mod subject;
+mod traceparent;
 mod wording;
 mod tls;
 mod retry;

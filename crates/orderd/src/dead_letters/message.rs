@@ -11,6 +11,7 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::nats::headers::{MAX_TEXT, printable};
 use crate::subject;
+use crate::traceparent::{TRACEPARENT, TraceParent};
 
 /// The header by which a replay says whose dead letter a message is.
 pub(crate) const KEY_HEADER: &str = "Orderd-Key";
@@ -48,6 +49,8 @@ pub(crate) struct NewDeadLetter<'m> {
     pub(crate) timestamp_ns: i64,
     pub(crate) payload: &'m Bytes,
     pub(crate) refusal: &'m Refusal,
+    /// Of the message: a replay has it again.
+    pub(crate) traceparent: Option<TraceParent>,
 }
 
 /// What is stored of a dead letter: one message, or two.
@@ -87,6 +90,9 @@ impl NewDeadLetter<'_> {
         headers.insert(header::SEQUENCE, self.sequence.to_string().as_str());
         headers.insert(header::TIME, rfc3339(self.timestamp_ns).as_str());
         headers.insert(header::BYTES, self.payload.len().to_string().as_str());
+        if let Some(parent) = self.traceparent {
+            headers.insert(TRACEPARENT, parent.to_string().as_str());
+        }
         headers
     }
 }
@@ -107,6 +113,11 @@ impl DeadLetter {
     /// What a header says; nothing where it is missing.
     pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.as_str())
+    }
+
+    /// Of the message; `None` where it had none.
+    pub(crate) fn traceparent(&self) -> Option<TraceParent> {
+        TraceParent::parse(self.header(TRACEPARENT))
     }
 
     pub(crate) fn has_two_parts(&self) -> bool {
@@ -133,6 +144,7 @@ impl DeadLetter {
             "path": Some(self.header(header::PATH)).filter(|path| !path.is_empty()),
             "offset": number(header::OFFSET),
             "bytes": number(header::BYTES),
+            "trace_id": self.traceparent().map(|parent| parent.trace_id()),
         })
     }
 
@@ -196,7 +208,9 @@ mod tests {
     fn parts(subject: &str, text: &str, payload: &Bytes, limit: usize) -> DeadLetterParts {
         let refusal = refusal(text);
         let (sequence, timestamp_ns) = (u64::MAX, i64::MAX);
-        NewDeadLetter { subject, key: KEY, sequence, timestamp_ns, payload, refusal: &refusal }.parts(limit)
+        let traceparent = Some(TraceParent { trace_id: 1, span_id: 1, is_sampled: true });
+        NewDeadLetter { subject, key: KEY, sequence, timestamp_ns, payload, refusal: &refusal, traceparent }
+            .parts(limit)
     }
 
     #[test]

@@ -16,6 +16,7 @@ use super::list;
 use super::message::{DeadLetter, KEY_HEADER, wire_len};
 use super::store::DeadLetterStore;
 use crate::receipts::{AddressedReceipt, RECEIPT_HEADER, Receipt};
+use crate::traceparent::TRACEPARENT;
 
 /// How many are on their way to the server at once.
 const MAX_IN_FLIGHT: usize = 16;
@@ -260,12 +261,20 @@ async fn send(
     }
 }
 
-/// Headers that leave room for the payload: without a receipt, the dead letter shows the outcome.
+/// Headers that leave room for the payload: without a receipt, the dead letter shows the outcome, and a trace is only
+/// followed.
 fn headers(letter: &DeadLetter, receipt: &str, bytes: usize, limit: usize) -> Result<HeaderMap, Outcome> {
     let mut with_key = HeaderMap::new();
     with_key.insert(KEY_HEADER, letter.key.as_str());
     let mut with_receipt = with_key.clone();
     with_receipt.insert(RECEIPT_HEADER, receipt);
+    if let Some(parent) = letter.traceparent() {
+        let mut with_trace = with_receipt.clone();
+        with_trace.insert(TRACEPARENT, parent.to_string().as_str());
+        if wire_len(&with_trace) + bytes <= limit {
+            return Ok(with_trace);
+        }
+    }
     if wire_len(&with_receipt) + bytes <= limit {
         return Ok(with_receipt);
     }

@@ -14,6 +14,7 @@ use crate::health::{Health, Part};
 use crate::metrics::Metrics;
 use crate::receipts::Receipts;
 use crate::retry::Backoff;
+use crate::traceparent::TraceParent;
 
 /// How many dead letters are on their way to the server at once.
 const IN_FLIGHT: usize = 64;
@@ -76,6 +77,7 @@ impl DeadLetterWriter {
         if self.erased.borrow().contains(key) {
             return;
         }
+        let trace_id = TraceParent::of_message(message.headers.as_ref()).map(|parent| parent.trace_id());
         let mut backoff = Backoff::default();
         // Shows the intake as down; dropped with this task.
         let mut down = None;
@@ -87,7 +89,7 @@ impl DeadLetterWriter {
             // The position must not pass it, nor anything after it.
             let reason = format!("can't store a dead letter: {error}");
             down.get_or_insert_with(|| self.health.hold_down(Part::Intake, reason.clone())).explain(reason);
-            tracing::warn!(key, error, "can't store a dead letter; trying again");
+            tracing::warn!(key, error, trace_id, "can't store a dead letter; trying again");
             backoff.wait().await;
         };
         let has_failed = down.take().is_some();
@@ -105,6 +107,7 @@ impl DeadLetterWriter {
             sequence = message.position.sequence,
             reason,
             place = refusal.path.as_deref().unwrap_or("$"),
+            trace_id,
             "message refused, kept as a dead letter"
         );
         self.receipts.refused(message.headers.as_ref(), key, refusal).await;

@@ -8,7 +8,7 @@ use devstack::tools;
 
 /// The rooms of `crates/orderd/src`, line by line from the lowest to the highest. Each may import those before it.
 const ROOMS: &str = "
-    version random aligned_interval wording finding subject tls
+    version random aligned_interval wording finding subject traceparent tls
     cli config logging metrics retry
     flow_state in_doubt fill_progress
     nats postgres
