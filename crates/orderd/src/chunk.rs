@@ -1,11 +1,29 @@
 //! The chunks that the channels of the flow carry. A chunk holds messages of one run, in the order of the stream.
 
+use std::time::SystemTime;
+
 use order::{Order, Refusal};
 
 use crate::dead_letters::message::NewDeadLetter;
 use crate::flow_state::{Gap, StreamRun, Watermark};
 use crate::nats::message::{Message, StreamPosition};
 use crate::traceparent::TraceParent;
+
+/// When the stages had a chunk, for its spans.
+#[derive(Clone, Copy)]
+pub(crate) struct ChunkTimes {
+    pub(crate) received: SystemTime,
+    pub(crate) decoding: SystemTime,
+    pub(crate) decoded: SystemTime,
+}
+
+impl ChunkTimes {
+    /// Of a chunk that is received now.
+    pub(crate) fn now() -> Self {
+        let now = SystemTime::now();
+        Self { received: now, decoding: now, decoded: now }
+    }
+}
 
 /// What `natschan` and `msgdatachan` carry: messages of a run in the stream's order.
 pub(crate) struct Messages {
@@ -14,6 +32,8 @@ pub(crate) struct Messages {
     pub(crate) through: Watermark,
     pub(crate) messages: Vec<Message>,
     pub(crate) gaps: Vec<Gap>,
+    /// `None` where nothing is traced.
+    pub(crate) times: Option<ChunkTimes>,
 }
 
 /// What `orderschan`, `memchan` and `encodechan` carry: the orders of a chunk, and the messages that were refused.
@@ -25,6 +45,7 @@ pub(crate) struct Orders {
     pub(crate) messages: Vec<Message>,
     pub(crate) refused: Vec<RefusedMessage>,
     pub(crate) gaps: Vec<Gap>,
+    pub(crate) times: Option<ChunkTimes>,
 }
 
 /// A message and why it is refused.

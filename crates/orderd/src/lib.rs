@@ -18,6 +18,7 @@ mod dead_letters;
 mod erasure;
 mod receipts;
 
+mod traces;
 mod chunk;
 mod flow_state;
 mod in_doubt;
@@ -47,6 +48,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use config::Settings;
+use order::Parser;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::SignalKind;
 use tokio_util::sync::CancellationToken;
@@ -76,9 +78,22 @@ pub async fn run(
     let parser = settings.parser.clone();
     postgres::check_at_start(&settings.postgres).await?;
     let parts = pipeline::Context::new(settings).await?;
+    let ended = serve(&parts, parser, listener, shutdown).await;
+    if let Some(traces) = &parts.traces {
+        traces.finish().await;
+    }
+    ended
+}
+
+async fn serve(
+    parts: &pipeline::Context,
+    parser: Parser,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
     let depths = Arc::new(pipeline::ChannelDepths::default());
-    let mut stages = pipeline::start(&parts, parser, &depths);
-    let http = http::HttpThreads::serve(listener, &parts, depths)?;
+    let mut stages = pipeline::start(parts, parser, &depths);
+    let http = http::HttpThreads::serve(listener, parts, depths)?;
     // Without HTTP the service is useless, so its end is the service's. It ends soon after the stop, and is not aborted
     // before.
     stages.spawn("http", Box::pin(http.finish()), CancellationToken::new());

@@ -12,6 +12,7 @@ pub(crate) mod parse;
 mod servers;
 mod model;
 mod serve;
+mod traces;
 mod publish;
 mod table;
 mod dead_letters;
@@ -39,6 +40,7 @@ pub use self::publish::PublishArgs;
 pub use self::serve::{KeepArgs, LogFormat, ServeArgs};
 pub use self::servers::{HttpArgs, NatsArgs, PgArgs, PgFormat};
 pub use self::table::{ExportArgs, ImportArgs, VerifyArgs};
+pub use self::traces::TracesArgs;
 use crate::version;
 
 /// Takes orders, or the documents that MODEL describes, from NATS, keeps each exactly once in PostgreSQL, serves them

@@ -7,6 +7,7 @@ use clap::Args;
 use super::model::OrderArgs;
 use super::parse::{boolean, number};
 use super::servers::{HttpArgs, NatsArgs, PgArgs};
+use super::traces::TracesArgs;
 
 /// How long orders are kept.
 #[derive(Args, Debug, Clone)]
@@ -131,6 +132,8 @@ pub struct ServeArgs {
     /// Form of the log on stderr.
     #[arg(long, env = "LOG_FORMAT", default_value = "text", value_name = "text|json")]
     pub log_format: LogFormat,
+    #[command(flatten)]
+    pub(crate) traces: TracesArgs,
 }
 
 /// The form of the log.

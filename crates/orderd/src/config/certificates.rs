@@ -95,7 +95,7 @@ fn contains(bytes: &[u8], words: &[u8]) -> bool {
 pub(crate) struct AuthoritiesError {
     /// The variable that names what can't be used; `None`: the machine has no authorities.
     pub(crate) variable: Option<&'static str>,
-    problem: String,
+    pub(super) problem: String,
 }
 
 impl Display for AuthoritiesError {

@@ -15,6 +15,7 @@ mod host;
 mod secret;
 mod reload;
 mod certificates;
+mod traces;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,6 +41,7 @@ pub use self::secret::Secret;
 use self::secret::secret;
 pub(crate) use self::tokens::tokens;
 pub use self::tokens::{Access, Right, Token, TokenList, Tokens};
+pub use self::traces::Traces;
 use crate::cli::ServeArgs;
 pub use crate::cli::error::ConfigError;
 use crate::subject;
@@ -88,6 +90,8 @@ pub struct Settings {
     pub stream_keep: Duration,
     /// The age at which orders leave; `None`: they stay.
     pub keep: Option<Duration>,
+    /// Where traces are sent; `None`: nothing is traced.
+    pub traces: Option<Traces>,
 }
 
 impl Settings {
@@ -140,6 +144,7 @@ impl Settings {
             refill_every: duration("REFILL_EVERY", &args.refill_every)?,
             stream_keep: duration("STREAM_KEEP", &args.stream_keep)?.unwrap_or_default(),
             keep: keep("KEEP", args.keep.keep.as_deref())?,
+            traces: Traces::new(&args.traces)?,
         })
     }
 }
@@ -170,6 +175,7 @@ impl Settings {
             .chain(identity)
             .chain(self.nats.files())
             .chain(self.postgres.files())
+            .chain(self.traces.iter().flat_map(Traces::files))
             .collect()
     }
 }

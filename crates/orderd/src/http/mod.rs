@@ -29,6 +29,7 @@ use crate::health::{Health, Part};
 use crate::logging::audit;
 use crate::metrics::Metrics;
 use crate::pipeline::{ChannelDepths, Context};
+use crate::traces::Traces;
 
 use self::middleware::{auth, compress, cors, host, no_store, same_origin};
 use self::routes::{
@@ -67,6 +68,7 @@ pub(crate) struct App {
     large: response_budget::ResponseBudget,
     dead_letters: dead_letters::DeadLettersApi,
     settings: Arc<Settings>,
+    traces: Option<Arc<Traces>>,
     /// What goes on for as long as the client listens ends with it.
     stop: CancellationToken,
 }
@@ -101,6 +103,7 @@ impl App {
                 parts.receipts.clone(),
             ),
             settings: parts.settings.clone(),
+            traces: parts.traces.clone(),
             client: parts.client.clone(),
             stop: parts.stop.clone(),
         })
@@ -174,11 +177,18 @@ impl RouteMetrics {
     }
 }
 
-/// Counts and times each request by its route.
+/// Counts and times each request by its route, and traces it.
 async fn observe(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let begun = Instant::now();
     let route = request.extensions().get::<MatchedPath>().cloned();
+    let span = app.traces.as_ref().and_then(|traces| {
+        let route = route.as_ref().map(MatchedPath::as_str);
+        traces.request(request.method(), route, request.headers())
+    });
     let response = next.run(request).await;
+    if let Some(span) = span {
+        span.answered(response.status());
+    }
     count(&app.metrics, route.as_ref().map_or("other", MatchedPath::as_str), response.status(), begun);
     response
 }

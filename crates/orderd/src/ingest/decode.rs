@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use cache::Cache;
 use order::{Order, Parser, Reason, Refusal, RowFormat};
@@ -35,13 +35,19 @@ impl Decode {
         orderschan: mpsc::Sender<Arc<Orders>>,
     ) -> anyhow::Result<()> {
         let mut told = BTreeSet::new();
-        while let Some(Messages { run, through, mut messages, gaps }) = msgdatachan.recv().await {
+        while let Some(Messages { run, through, mut messages, gaps, mut times }) = msgdatachan.recv().await {
             if !self.health.is_up(Part::Fill) {
                 self.cache.yield_to_readers(MAX_YIELD).await;
+            }
+            if let Some(times) = &mut times {
+                times.decoding = SystemTime::now();
             }
             self.parser.set_format(run.format);
             let unknown = self.parser.unknown().count;
             let (orders, refused) = self.parse(&mut messages);
+            if let Some(times) = &mut times {
+                times.decoded = SystemTime::now();
+            }
             for letter in &refused {
                 // The writer may have another model, and have taken it in.
                 self.in_doubt.add(letter.message.key.as_str(), letter.message.position.sequence);
@@ -52,7 +58,7 @@ impl Decode {
             }
             self.metrics.unknown_members.inc_by(self.parser.unknown().count - unknown);
             tell_of_unknown(&self.parser, run.format, &mut told);
-            let orders = Orders { run, through, orders, messages, refused, gaps };
+            let orders = Orders { run, through, orders, messages, refused, gaps, times };
             if orderschan.send(Arc::new(orders)).await.is_err() {
                 break;
             }

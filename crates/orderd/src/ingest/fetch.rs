@@ -20,7 +20,7 @@ use super::consumer::{OrderedConsumer, PullLimit};
 use super::unreadable::{self, RepeatedFailures};
 use super::vanished::HighestRead;
 use crate::aligned_interval;
-use crate::chunk::Messages;
+use crate::chunk::{ChunkTimes, Messages};
 use crate::config::Settings;
 use crate::dead_letters::store::DeadLetterStore;
 use crate::flow_state::Gap;
@@ -171,7 +171,8 @@ impl Fetch {
         let sequence = message.position.sequence;
         tracing::error!(sequence, "the NATS client fails at this message; it becomes a dead letter");
         let (run, through) = (reading.run, message.position.watermark());
-        let chunk = Messages { run, through, messages: vec![message], gaps: Vec::new() };
+        let times = self.times();
+        let chunk = Messages { run, through, messages: vec![message], gaps: Vec::new(), times };
         self.hand_on_chunk(chunk, natschan, runs, reading, 0).await;
     }
 
@@ -251,7 +252,9 @@ impl Fetch {
                 () = aligned_interval::next(COUNT_INTERVAL) => {
                     consumer.check_deliveries().await?;
                     if is_shared && let Some(end) = end_of_others(&self.context(), stream, consumer, reading.last).await? {
-                        let chunk = Messages { run: reading.run, through: end, messages, gaps: Vec::new() };
+                        let times = self.times();
+                        let chunk =
+                            Messages { run: reading.run, through: end, messages, gaps: Vec::new(), times };
                         if !self.hand_on_chunk(chunk, natschan, runs, reading, consumer.pending()).await {
                             return Ok(ReadEnd::Interrupted);
                         }
@@ -260,6 +263,7 @@ impl Fetch {
                 }
             };
             if !messages.is_empty() {
+                let times = self.times();
                 backoff.reset();
                 if self.were_purged(stream, reading, &messages).await? {
                     let at_position = reading.last.seq == reading.run.after.seq;
@@ -280,7 +284,7 @@ impl Fetch {
                         continue;
                     };
                     let gaps = gaps.extract_if(.., |gap| gap.end <= last.seq).collect();
-                    let chunk = Messages { run: reading.run, through: last, messages, gaps };
+                    let chunk = Messages { run: reading.run, through: last, messages, gaps, times };
                     if !self.hand_on_chunk(chunk, natschan, runs, reading, consumer.pending()).await {
                         return Ok(ReadEnd::Interrupted);
                     }
@@ -360,6 +364,11 @@ impl Fetch {
             _ = near => true,
             _ = runs.changed() => false,
         }
+    }
+
+    /// Those of a chunk that is received now, where anything is traced.
+    fn times(&self) -> Option<ChunkTimes> {
+        self.settings.traces.is_some().then(ChunkTimes::now)
     }
 
     /// For questions to JetStream beside the reading.

@@ -32,6 +32,18 @@ impl RunningWriter {
         let batch = &batch[..];
         self.wait_until_stored(dead_letters).await?;
         self.gaps.extend(batch.iter().flat_map(|rows| rows.orders.gaps.iter().cloned()));
+        self.commit_rows(fence, batch).await?;
+        if let Some(traces) = &self.parts.traces {
+            let letters = batch
+                .iter()
+                .flat_map(|rows| rows.orders.refused.iter().map(|letter| (letter, rows.orders.times)));
+            traces.refused(letters);
+        }
+        Ok(())
+    }
+
+    /// Commits rows and position, in as many parts as that takes.
+    async fn commit_rows(&mut self, fence: &mut Fence, batch: &[EncodedRows]) -> Result<(), TermEnd> {
         let all = row_indexes(batch);
         if all.is_empty() {
             return match batch.last() {
@@ -361,6 +373,13 @@ impl RunningWriter {
         metrics.commit.observe(begun.elapsed().as_secs_f64());
         metrics.written.inc_by(inserted);
         metrics.batch.observe(part.len() as f64);
+        if let Some(traces) = &self.parts.traces {
+            let rows = part.iter().map(|&(chunk, row)| {
+                let orders = &batch[chunk].orders;
+                (&orders.messages[row], orders.times)
+            });
+            traces.committed(rows, begun.elapsed());
+        }
         let now = OffsetDateTime::now_utc().unix_timestamp_nanos();
         let messages = part.iter().map(|&(chunk, row)| &batch[chunk].orders.messages[row]);
         observe_ages(
@@ -406,8 +425,13 @@ impl RunningWriter {
             );
         }
         let refusal = Refusal { reason: Reason::RefusedByDatabase, detail, path: None, offset: None };
-        self.dead_letters.store(&RefusedMessage { message, refusal }).await;
-        self.advance(fence, watermark).await
+        let letter = RefusedMessage { message, refusal };
+        self.dead_letters.store(&letter).await;
+        self.advance(fence, watermark).await?;
+        if let Some(traces) = &self.parts.traces {
+            traces.refused(std::iter::once((&letter, batch[chunk].orders.times)));
+        }
+        Ok(())
     }
 }
 

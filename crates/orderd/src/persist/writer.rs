@@ -36,6 +36,7 @@ use crate::postgres::position::{self, Fence};
 use crate::random;
 use crate::receipts::Receipts;
 use crate::retry::Backoff;
+use crate::traces::Traces;
 
 /// How often an idle writer renews its lease, and so notices that PostgreSQL is away, or went back.
 const RENEW_INTERVAL: Duration = Duration::from_secs(1);
@@ -51,6 +52,7 @@ pub(crate) struct Writer {
     pub(crate) cache: Arc<Cache>,
     pub(crate) progress: Arc<FillProgress>,
     pub(crate) in_doubt: OrdersInDoubt,
+    pub(crate) traces: Option<Arc<Traces>>,
     /// Shutdown has begun: what can't be committed at once stays in the stream.
     pub(crate) stop: CancellationToken,
     /// The shutdown's time limit has passed: what is not committed stays in the stream.

@@ -44,6 +44,7 @@ use crate::persist::encode;
 use crate::persist::writer::Writer;
 use crate::pipeline::supervisor::{Stage, Supervisor};
 use crate::receipts::Receipts;
+use crate::traces::Traces;
 
 /// How many chunks wait in each channel. A chunk has 256 messages or a mebibyte, so that all of them together
 /// hold some tens of mebibytes at most, whatever the rate.
@@ -63,6 +64,8 @@ pub(crate) struct Context {
     pub(crate) receipts: Arc<Receipts>,
     pub(crate) health: Arc<Health>,
     pub(crate) metrics: Arc<Metrics>,
+    /// `None` where nothing is traced.
+    pub(crate) traces: Option<Arc<Traces>>,
     /// Take no more, and finish what was taken.
     pub(crate) stop: CancellationToken,
     /// Give up what is not finished.
@@ -76,6 +79,7 @@ impl Context {
     /// A setting that doesn't fit the model, or one by which NATS can't be reached.
     pub(crate) async fn new(settings: Settings) -> anyhow::Result<Self> {
         let settings = Arc::new(settings);
+        let traces = Traces::start(&settings)?;
         let metrics = Metrics::new()?;
         let health = Health::new(metrics.clone());
         let layouts = Arc::new(Layouts::new(settings.model.shape())?);
@@ -98,6 +102,7 @@ impl Context {
             layouts,
             health,
             metrics,
+            traces,
         })
     }
 }
@@ -117,7 +122,7 @@ fn shown_in(health: Arc<Health>) -> impl Fn(ConnectionEvent) + Send + Sync + 'st
 /// to stop.
 pub(crate) fn start(parts: &Context, parser: Parser, depths: &ChannelDepths) -> Supervisor {
     let Context { settings, client, layouts, cache, feed, progress, flow_state, health, .. } = parts;
-    let Context { dead_letters, receipts, metrics, stop, give_up, .. } = parts;
+    let Context { dead_letters, receipts, metrics, traces, stop, give_up, .. } = parts;
     let in_doubt = OrdersInDoubt::default();
 
     let (natschan, natschan_out) = depths.channel("natschan", CHANNEL_CHUNKS);
@@ -156,6 +161,7 @@ pub(crate) fn start(parts: &Context, parser: Parser, depths: &ChannelDepths) -> 
         cache: cache.clone(),
         progress: progress.clone(),
         in_doubt: in_doubt.clone(),
+        traces: traces.clone(),
         stop: stop.clone(),
         give_up: give_up.clone(),
     };

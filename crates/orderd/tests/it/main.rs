@@ -66,6 +66,7 @@ mod unreadable;
 mod libpq;
 mod encodings;
 mod settings;
+mod tracing;
 mod hostile_frames;
 mod unheard_log;
 #[cfg(debug_assertions)]

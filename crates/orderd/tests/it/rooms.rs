@@ -13,7 +13,7 @@ const ROOMS: &str = "
     flow_state in_doubt fill_progress
     nats postgres
     health process_memory warnings
-    receipts dead_letters chunk erasure
+    receipts dead_letters chunk traces erasure
     ingest persist events fill pipeline
     http reload shutdown commands fuzzing lib main
 ";

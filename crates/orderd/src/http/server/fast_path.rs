@@ -140,9 +140,13 @@ fn plain(read: &[u8], app: &App) -> Option<FastRequest> {
     let is_shared = !app.settings.cors_origins.is_empty();
     let is_plain =
         request.version == Some(1) && !is_shared && request.headers.iter().all(keeps_plain_response);
+    let is_traced = app
+        .traces
+        .as_ref()
+        .is_some_and(|traces| traces.may_record(request.headers.iter().map(|header| header.name)));
     let bearer = request.headers.iter().find(|header| header.name.eq_ignore_ascii_case("authorization"));
     let bearer = bearer.map(|header| header.value);
-    (is_plain && is_for_us(request.headers, app) && auth::admits_bearer(app, bearer))
+    (is_plain && !is_traced && is_for_us(request.headers, app) && auth::admits_bearer(app, bearer))
         .then_some(FastRequest { asked, length })
 }
 
