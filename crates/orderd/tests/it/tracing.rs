@@ -204,7 +204,7 @@ async fn a_refused_message_has_its_trace_in_the_dead_letter_the_log_and_the_repl
     assert!(line.contains(TRACE), "{line}");
 
     let key = letter["key"].as_str().unwrap();
-    let mended = stack.scratch.path().join("mended.json");
+    let mended = stack.temp_dir.path().join("mended.json");
     std::fs::write(&mended, order("mended")).unwrap();
     let replay = ["dead-letters", "replay", key, "--with", mended.to_str().unwrap()];
     assert!(stack.run(&replay, "").await.status.success());
