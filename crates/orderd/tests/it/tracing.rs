@@ -119,8 +119,8 @@ async fn child(collector: &Collector, parent: &Span, name: &str) -> Span {
 async fn publish(stack: &Stack, header: &str, value: &str, payload: &str) {
     let mut headers = HeaderMap::new();
     headers.insert(header, value);
-    let published =
-        stack.jetstream().await.publish_with_headers("TESTING", headers, payload.to_owned().into());
+    let context = stack.jetstream().await;
+    let published = context.publish_with_headers("TESTING", headers, payload.to_owned().into());
     published.await.unwrap().await.unwrap();
 }
 
