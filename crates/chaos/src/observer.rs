@@ -11,6 +11,7 @@ use async_nats::jetstream::{self, Context};
 use model::Model;
 use order::{Layouts, RowReader};
 use tokio_postgres::NoTls;
+use tokio_postgres::error::SqlState;
 
 /// How long a request is retried. Both servers run when they are asked, but may still elect a leader.
 const RETRY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -19,6 +20,9 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 /// Time limit of each attempt, and the pause between two.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(500);
 const RETRY_INTERVAL: Duration = Duration::from_millis(20);
+
+/// How often a restore is tried that PostgreSQL ends for a deadlock.
+const RESTORE_ATTEMPTS: u32 = 5;
 
 /// The stream of orders and that of dead letters, by the names that the service gives them where nothing is set.
 const STREAM: &str = "ORDERS";
@@ -45,6 +49,12 @@ pub type Row = (String, Result<String, String>);
 
 /// A dead letter: its subject and its payload.
 pub type DeadLetter = (String, Vec<u8>);
+
+/// Whether PostgreSQL ended a transaction so that another one could go on.
+fn is_deadlock(error: &anyhow::Error) -> bool {
+    let error = error.downcast_ref::<tokio_postgres::Error>();
+    error.and_then(tokio_postgres::Error::code) == Some(&SqlState::T_R_DEADLOCK_DETECTED)
+}
 
 pub(crate) struct Observer {
     context: Context,
@@ -104,9 +114,18 @@ impl Observer {
         self.execute(KEEP).await.context("cannot keep a copy of the table")
     }
 
-    /// The table is what it was when it was kept.
+    /// The table is what it was when it was kept. The service's transaction locks the same two tables in another order,
+    /// and PostgreSQL may end this one for it: it is then repeated, as whoever restores would do.
     pub(crate) async fn restore(&mut self) -> Result<()> {
-        self.execute(RESTORE).await.context("cannot restore the table")
+        for _ in 1..RESTORE_ATTEMPTS {
+            match self.execute(RESTORE).await {
+                Err(error) if is_deadlock(&error) => {}
+                ended => return ended.context("cannot restore the table"),
+            }
+        }
+        self.execute(RESTORE)
+            .await
+            .context("cannot restore the table: each attempt before was ended for a deadlock")
     }
 
     async fn execute(&self, statements: &str) -> Result<()> {
@@ -269,4 +288,49 @@ async fn answered<T>(what: &str, mut ask: impl AsyncFnMut() -> Result<T>) -> Res
         }
     };
     tokio::time::timeout(RETRY_TIMEOUT, asking).await.with_context(|| format!("cannot ask NATS for {what}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use devstack::{Nats, NatsOptions, Postgres, PostgresOptions};
+
+    use super::*;
+
+    const TABLES: &str =
+        "CREATE TABLE public.orders2 (id text); CREATE TABLE public.orderd_position (seq bigint);";
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_restore_that_is_ended_for_a_deadlock_is_repeated() {
+        let nats = Nats::temporary(NatsOptions::default()).unwrap();
+        let postgres = Postgres::temporary(PostgresOptions::quick()).unwrap();
+        let client = async_nats::connect(nats.url()).await.unwrap();
+        let mut observer = Observer::new(client, postgres.url()).unwrap();
+        let service = observer.connect().await.unwrap();
+        let filled =
+            "INSERT INTO public.orders2 VALUES ('kept'); INSERT INTO public.orderd_position VALUES (1)";
+        service.batch_execute(&format!("{TABLES} {filled}")).await.unwrap();
+        observer.keep().await.unwrap();
+
+        // As the service writes: the position first. Of two that wait for each other, this one does not look for it.
+        let position = "BEGIN; SET LOCAL deadlock_timeout = '1h'; UPDATE public.orderd_position SET seq = 2";
+        service.batch_execute(position).await.unwrap();
+        let restored = tokio::spawn(async move { observer.restore().await.map(|()| observer) });
+        let watcher = tokio_postgres::connect(&postgres.url(), NoTls).await.unwrap();
+        let (watcher, _connection) = (watcher.0, tokio::spawn(watcher.1));
+        let waits =
+            "SELECT 1 FROM pg_locks WHERE NOT granted AND relation = 'public.orderd_position'::regclass";
+        while watcher.query(waits, &[]).await.unwrap().is_empty() {
+            tokio::time::sleep(RETRY_INTERVAL).await;
+        }
+        service.batch_execute("INSERT INTO public.orders2 VALUES ('new'); COMMIT").await.unwrap();
+
+        let mut observer = restored.await.unwrap().unwrap();
+        assert_eq!(observer.position().await.unwrap(), 1);
+        assert_eq!(observer.count().await.unwrap(), 1);
+        // PostgreSQL counts a little later. Without a deadlock, nothing was tried here.
+        let deadlocks = "SELECT 1 FROM pg_stat_database WHERE datname = current_database() AND deadlocks > 0";
+        while watcher.query(deadlocks, &[]).await.unwrap().is_empty() {
+            tokio::time::sleep(RETRY_INTERVAL).await;
+        }
+    }
 }
