@@ -267,19 +267,19 @@ impl RowReader {
         let text = row.strip_prefix(version(self.format)).ok_or(RowError::NotJson)?;
         let text = simdutf8::basic::from_utf8(text).map_err(|_| RowError::Utf8)?;
         Body::open_document(self.format, key, &mut self.bytes);
-        let start = self.bytes.len();
-        match self.format {
-            RowFormat::Jsonb => document::unspaced(text, &mut self.bytes),
-            RowFormat::Gob | RowFormat::Json => self.bytes.extend_from_slice(text.as_bytes()),
-        }
-        let text = std::str::from_utf8(&self.bytes[start..]).map_err(|_| RowError::Utf8)?;
-        let Self { layouts, noted, .. } = self;
+        let Self { layouts, noted, bytes, .. } = self;
         noted.iter_mut().for_each(|(_, start)| *start = None);
-        document::check::check(text, layouts.shape, |index, at| {
+        let note = |index, at| {
             for (_, start) in noted.iter_mut().filter(|(member, _)| *member == index) {
                 *start = Some(at);
             }
-        })?;
+        };
+        if self.format == RowFormat::Jsonb {
+            document::check::check_unspaced(text, layouts.shape, bytes, note)?;
+        } else {
+            bytes.extend_from_slice(text.as_bytes());
+            document::check::check(text, layouts.shape, note)?;
+        }
         Ok(Body::close_document(&self.bytes))
     }
 

@@ -1,9 +1,9 @@
-//! Checks a row's document against the model, and finds the members of its root.
+//! Checks a row's document against the model, finds the members of its root, and leaves out the blanks of a `jsonb`.
 
 use model::shape::{Kind, Struct};
 
 use super::MALFORMED;
-use super::scan::Scanner;
+use super::scan::{Blanks, LeftOut, Scanner};
 use crate::RowError;
 use crate::member_name;
 
@@ -15,22 +15,35 @@ const SURELY_FINITE: usize = 300;
 /// Checks the types of the members that the model knows, wherever they are; `null` fits any. Calls `member` with the
 /// index of each member of the root that has a value, and where that starts: of one that is given more than once, the
 /// last call counts.
-pub(crate) fn check(
+pub(crate) fn check(text: &str, shape: &Struct, member: impl FnMut(usize, usize)) -> Result<(), RowError> {
+    document(Scanner::new(text), shape, member)
+}
+
+/// The same, and appends the text of a `jsonb` as PostgreSQL prints it, without the blanks that it puts after colons and
+/// commas. Members are where they start in what is appended. After an error, that is worth nothing.
+pub(crate) fn check_unspaced(
     text: &str,
+    shape: &Struct,
+    out: &mut Vec<u8>,
+    member: impl FnMut(usize, usize),
+) -> Result<(), RowError> {
+    document(Scanner::with(text, LeftOut::new(out)), shape, member)
+}
+
+fn document<B: Blanks>(
+    mut scanner: Scanner<'_, B>,
     shape: &Struct,
     mut member: impl FnMut(usize, usize),
 ) -> Result<(), RowError> {
-    let mut scanner = Scanner::new(text);
     if scanner.peek() != Some(b'{') {
         return Err(RowError::Type("the document is not an object".into()));
     }
     object(&mut scanner, shape, &mut member)?;
-    // Nothing but white space after it.
-    scanner.peek().is_none().then_some(()).ok_or(MALFORMED)
+    scanner.end().ok_or(MALFORMED)
 }
 
-fn object(
-    scanner: &mut Scanner<'_>,
+fn object<B: Blanks>(
+    scanner: &mut Scanner<'_, B>,
     shape: &Struct,
     member: &mut impl FnMut(usize, usize),
 ) -> Result<(), RowError> {
@@ -44,14 +57,14 @@ fn object(
         expected = index + 1;
         let (known, first) = (&shape.members[index], scanner.peek());
         if first != Some(b'n') {
-            member(index, scanner.at());
+            member(index, scanner.kept_at());
         }
         value(scanner, &known.kind).map_err(|error| error.at(known.json_name))?;
     }
     Ok(())
 }
 
-fn value(scanner: &mut Scanner<'_>, kind: &Kind) -> Result<(), RowError> {
+fn value<B: Blanks>(scanner: &mut Scanner<'_, B>, kind: &Kind) -> Result<(), RowError> {
     let first = scanner.peek().ok_or(MALFORMED)?;
     let fits = match (kind, first) {
         (_, b'n') => scanner.scalar().ok_or(MALFORMED)? == "null",
@@ -66,7 +79,7 @@ fn value(scanner: &mut Scanner<'_>, kind: &Kind) -> Result<(), RowError> {
     if fits { Ok(()) } else { Err(RowError::Type("is of another type than in the model".into())) }
 }
 
-fn elements(scanner: &mut Scanner<'_>, kind: &Kind) -> Result<(), RowError> {
+fn elements<B: Blanks>(scanner: &mut Scanner<'_, B>, kind: &Kind) -> Result<(), RowError> {
     scanner.eat(b'[').ok_or(MALFORMED)?;
     if scanner.peek() == Some(b']') {
         return scanner.eat(b']').ok_or(MALFORMED);
@@ -91,4 +104,37 @@ fn is_whole(number: &str) -> bool {
 fn is_finite(number: &str) -> bool {
     let is_sure = number.len() < SURELY_FINITE && memchr::memchr2(b'e', b'E', number.as_bytes()).is_none();
     is_sure || number.parse().is_ok_and(f64::is_finite)
+}
+
+#[cfg(test)]
+mod tests {
+    use model::{Model, Source};
+
+    use super::*;
+
+    #[test]
+    fn blanks_are_left_out_and_members_found_where_they_then_are() {
+        let json = r#"{"a": "x", "n": 1, "to": {"city": "c"}, "items": [{"id": 1}]}"#;
+        let model = Model::new("a", &[Source { name: "a.json", json }]).unwrap();
+        for (printed, canonical) in [
+            ("{}", "{}"),
+            (r#"{"a": "two words, and: more", "n": -12}"#, r#"{"a":"two words, and: more","n":-12}"#),
+            (
+                r#"{"x": {"a b": [1, 2, {"c": " \" "}]}, "a": " ", "to": {"y": [], "city": null}, "n": 3}"#,
+                r#"{"x":{"a b":[1,2,{"c":" \" "}]},"a":" ","to":{"y":[],"city":null},"n":3}"#,
+            ),
+            (r#"{"items": [{"id": 1}, {"z": "é "}], "n": 3}"#, r#"{"items":[{"id":1},{"z":"é "}],"n":3}"#),
+        ] {
+            let (mut kept, mut found, mut expected) = (b"before".to_vec(), Vec::new(), Vec::new());
+            let noted =
+                check_unspaced(printed, model.shape(), &mut kept, |index, at| found.push((index, at)));
+            noted.unwrap();
+            assert_eq!(String::from_utf8(kept).unwrap(), format!("before{canonical}"));
+            check(canonical, model.shape(), |index, at| expected.push((index, at))).unwrap();
+            assert_eq!(found, expected, "{printed}");
+        }
+        for cut in [r#"{"a": "x"#, r#"{"a": "x"} {"#, r#"{"x": [1, 2"#, "[]", ""] {
+            assert!(check_unspaced(cut, model.shape(), &mut Vec::new(), |_, _| {}).is_err(), "{cut}");
+        }
+    }
 }

@@ -3,7 +3,7 @@
 //! ```text
 //!            intake                                    table                          memory and answer
 //! json    payload ─────────────────────────────── the same bytes ─────────────────── the same bytes
-//! jsonb   payload ── canonical ── canonical text ── jsonb ── its text ── unspaced ── canonical text
+//! jsonb   payload ── canonical ── canonical text ── jsonb ── its text ── check ───── canonical text
 //! ```
 //!
 //! The canonical form is what PostgreSQL prints for a `jsonb`, without its blanks. So intake and fill arrive at the
@@ -25,19 +25,6 @@ use model::shape::{Kind, Struct};
 use self::scan::{Scanner, unescaped};
 use crate::RowError;
 use crate::json_text;
-
-/// Appends the text of a `jsonb` as PostgreSQL prints it, without the blanks that it puts after colons and commas.
-pub(crate) fn unspaced(text: &str, out: &mut Vec<u8>) {
-    let mut scanner = Scanner::new(text);
-    while let Some(first) = scanner.peek() {
-        let start = scanner.at();
-        // PostgreSQL closes what it opens.
-        if first != b'"' || scanner.string().is_none() {
-            scanner.token();
-        }
-        out.extend_from_slice(text.as_bytes().get(start..scanner.at()).unwrap_or_default());
-    }
-}
 
 /// Appends the value of the root's member `index` as text: a string as it is, a number as rows of gob show it; nothing
 /// where it is missing or `null`.

@@ -2,23 +2,92 @@
 //! stack.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use wide::u8x16;
 
+/// What becomes of the white space between tokens.
+pub(super) trait Blanks {
+    /// It stands there in the text.
+    fn passed(&mut self, text: &str, place: Range<usize>);
+
+    /// Where a byte of the text stands in what is kept of it.
+    fn kept_at(&self, at: usize) -> usize;
+}
+
+/// It is kept.
+impl Blanks for () {
+    #[inline]
+    fn passed(&mut self, _text: &str, _place: Range<usize>) {}
+
+    #[inline]
+    fn kept_at(&self, at: usize) -> usize {
+        at
+    }
+}
+
+/// It is left out of a copy of the text.
+pub(super) struct LeftOut<'o> {
+    out: &'o mut Vec<u8>,
+    /// Where the copy begins.
+    start: usize,
+    /// How much of the text is copied or left out.
+    done: usize,
+}
+
+impl<'o> LeftOut<'o> {
+    /// The copy is appended.
+    pub(super) fn new(out: &'o mut Vec<u8>) -> Self {
+        Self { start: out.len(), out, done: 0 }
+    }
+}
+
+impl Blanks for LeftOut<'_> {
+    #[inline]
+    fn passed(&mut self, text: &str, place: Range<usize>) {
+        self.out.extend_from_slice(&text.as_bytes()[self.done..place.start]);
+        self.done = place.end;
+    }
+
+    #[inline]
+    fn kept_at(&self, at: usize) -> usize {
+        self.out.len() - self.start + (at - self.done)
+    }
+}
+
 /// A cursor in a text. Its functions return `None` when the text is not valid JSON.
-pub(super) struct Scanner<'t> {
+pub(super) struct Scanner<'t, B = ()> {
     text: &'t str,
     at: usize,
+    blanks: B,
 }
 
 impl<'t> Scanner<'t> {
     pub(super) fn new(text: &'t str) -> Self {
-        Self { text, at: 0 }
+        Self::with(text, ())
+    }
+}
+
+impl<'t, B: Blanks> Scanner<'t, B> {
+    pub(super) fn with(text: &'t str, blanks: B) -> Self {
+        Self { text, at: 0, blanks }
     }
 
     /// How many bytes are passed.
     pub(super) fn at(&self) -> usize {
         self.at
+    }
+
+    /// How many of them are kept.
+    pub(super) fn kept_at(&self) -> usize {
+        self.blanks.kept_at(self.at)
+    }
+
+    /// Passes what is left, which has to be white space.
+    pub(super) fn end(mut self) -> Option<()> {
+        let is_end = self.peek().is_none();
+        self.blanks.passed(self.text, self.at..self.at);
+        is_end.then_some(())
     }
 
     /// What was passed since that place.
@@ -29,9 +98,12 @@ impl<'t> Scanner<'t> {
     /// The next byte that is not white space, without consuming it.
     #[inline]
     pub(super) fn peek(&mut self) -> Option<u8> {
-        let bytes = self.text.as_bytes();
-        while let b' ' | b'\n' | b'\t' | b'\r' = *bytes.get(self.at)? {
+        let (bytes, start) = (self.text.as_bytes(), self.at);
+        while bytes.get(self.at).is_some_and(is_blank) {
             self.at += 1;
+        }
+        if self.at > start {
+            self.blanks.passed(self.text, start..self.at);
         }
         bytes.get(self.at).copied()
     }
@@ -123,6 +195,10 @@ impl<'t> Scanner<'t> {
                         }
                         b'{' | b'[' => depth += 1,
                         b'}' | b']' => depth = depth.checked_sub(1)?,
+                        byte if is_blank(&byte) => {
+                            self.peek()?;
+                            continue;
+                        }
                         _ => {}
                     }
                     self.at += 1;
@@ -135,6 +211,10 @@ impl<'t> Scanner<'t> {
         }
         self.text.get(start..self.at)
     }
+}
+
+fn is_blank(byte: &u8) -> bool {
+    matches!(byte, b' ' | b'\n' | b'\t' | b'\r')
 }
 
 /// Where the next quote or backslash is. Most strings are short, and a function for texts of any length costs more than
