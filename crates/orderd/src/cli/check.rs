@@ -10,18 +10,18 @@ use super::serve::ServeArgs;
 #[derive(Args, Debug, Clone)]
 #[command(after_help = "Examples:\n  orderd check --live || restart orderd\n  \
     PG_HOST=db NATS_HOST=nats orderd check --settings && orderd serve\n\n\
-    --settings takes the settings of serve. It makes no table, stream or consumer, and changes nothing.\n\n\
-    Exit codes: 0 ready, alive, or usable as it is set; 1 not; 2 wrong usage or configuration.")]
+    --settings accepts the settings of serve. It creates no table, stream or consumer, and changes nothing.\n\n\
+    Exit codes: 0 ready, alive, or usable with these settings; 1 not; 2 wrong usage or configuration.")]
 pub struct CheckArgs {
     #[command(flatten)]
     pub(crate) serve: ServeArgs,
-    /// Ask only whether it is alive: one that serves reads while NATS is away is.
+    /// Check liveness only; an outage of NATS does not fail it.
     #[arg(long)]
     pub live: bool,
     /// Try the settings against NATS and PostgreSQL without serving, and say what to change.
     #[arg(long, conflicts_with = "live")]
     pub settings: bool,
-    /// For programs: one JSON object. Without --settings, the answer of the service is JSON anyway.
+    /// Print one JSON object. Without --settings, the service's response is JSON anyway.
     #[arg(long)]
     pub json: bool,
 }
@@ -40,7 +40,7 @@ pub struct CompletionsArgs {
 #[derive(Args, Debug, Clone)]
 #[command(after_help = "Example:\n  orderd manual /usr/local/share/man/man1")]
 pub struct ManualArgs {
-    /// The folder; pages of the same names are replaced.
+    /// The folder; existing pages are replaced.
     #[arg(value_name = "DIR")]
     pub folder: PathBuf,
 }

@@ -23,13 +23,13 @@ pub struct DeadLettersArgs {
 /// What to do with dead letters.
 #[derive(Subcommand, Debug, Clone)]
 pub enum DeadLettersCommand {
-    /// One line for each: key, time, reason, size.
+    /// Print one line per dead letter: key, time, reason, size.
     List(DeadLetterList),
-    /// Everything about one, and its payload.
+    /// Print one dead letter with all details and its payload.
     Show(DeadLetterShow),
-    /// Send them into the topic again, each as the document of its original key, and say what became of them.
+    /// Publish them to the topic again, each under its original key, and print the outcomes.
     Replay(DeadLetterReplay),
-    /// Delete them for good.
+    /// Delete them permanently.
     Drop(DeadLetterDrop),
 }
 
@@ -41,7 +41,7 @@ pub struct DeadLetterList {
     /// Only those with this reason.
     #[arg(long, value_name = "REASON", value_parser = reasons())]
     pub reason: Option<String>,
-    /// For programs: one JSON object a line.
+    /// Print one JSON object per line.
     #[arg(long)]
     pub json: bool,
 }
@@ -53,7 +53,7 @@ pub struct DeadLetterShow {
     pub(crate) nats: NatsArgs,
     /// Key of the dead letter, as list shows it.
     pub key: String,
-    /// For programs: one JSON object, the payload in base64 too.
+    /// Print one JSON object, with the payload also in base64.
     #[arg(long)]
     pub json: bool,
 }
@@ -62,17 +62,17 @@ pub struct DeadLetterShow {
 #[derive(Args, Debug, Clone)]
 #[command(after_help = "Examples:\n  orderd dead-letters replay --reason missing_member\n  \
     orderd dead-letters replay 1700000000000000000-42 --with corrected.json\n\n\
-    Waits until the running service has taken each in or refused it again; one that can't be sent holds up no others.\n\n\
-    Exit codes: 0 all were taken in, 1 some were refused again, could not be sent, or nothing is known of them yet.")]
+    Waits until the running service has accepted or refused each; one that can't be sent does not block the others.\n\n\
+    Exit codes: 0 all accepted; 1 some refused again, not sent, or without an outcome yet.")]
 pub struct DeadLetterReplay {
     #[command(flatten)]
     pub(crate) nats: NatsArgs,
     #[command(flatten)]
     pub(crate) which: WhichDeadLetters,
-    /// Send the document in this file in place of the payload of the one KEY; - is stdin.
+    /// Send the document in this file instead of the payload of the dead letter KEY; - reads stdin.
     #[arg(long = "with", value_name = "FILE", requires = "keys", conflicts_with_all = ["all", "reason"])]
     pub document: Option<PathBuf>,
-    /// For programs: one JSON object at the end.
+    /// Print one JSON object at the end.
     #[arg(long)]
     pub json: bool,
 }
@@ -81,7 +81,7 @@ pub struct DeadLetterReplay {
 #[derive(Args, Debug, Clone)]
 #[command(after_help = "Examples:\n  orderd dead-letters drop 1700000000000000000-42\n  \
     orderd dead-letters drop --all --yes\n\n\
-    Exit codes: 0 dropped, 1 a key has no dead letter, the answer was no, or NATS can't be asked.")]
+    Exit codes: 0 dropped; 1 a key has no dead letter, not confirmed, or NATS can't be reached.")]
 pub struct DeadLetterDrop {
     #[command(flatten)]
     pub(crate) nats: NatsArgs,
@@ -90,7 +90,7 @@ pub struct DeadLetterDrop {
     /// Don't ask before dropping.
     #[arg(long)]
     pub yes: bool,
-    /// For programs: one JSON object at the end.
+    /// Print one JSON object at the end.
     #[arg(long)]
     pub json: bool,
 }

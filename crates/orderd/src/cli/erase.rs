@@ -11,9 +11,9 @@ use super::servers::{HttpArgs, NatsArgs, PgArgs};
 #[command(group = clap::ArgGroup::new("which").required(true).args(["ids", "criterion", "older_than"]))]
 #[command(
     after_help = "Examples:\n  orderd erase 1700000000000000000-42\n  orderd erase --where order_uid=b563feb7b2b84b6test --yes\n  orderd erase --older-than 400d --dry-run\n\n\
-    Deletes the row, the message in the stream and the dead letter, and keeps the key, so that nothing brings it \
-    back. Says how many there were. Stopped half-way, it goes on when it is run again.\n\n\
-    Exit codes: 0 erased, 1 nothing was there, the answer was no, or something could not be erased."
+    Deletes the row, the message in the stream and the dead letter, and stores the key, so that nothing brings the \
+    document back. Prints how many there were. If it is interrupted, run it again to continue.\n\n\
+    Exit codes: 0 erased; 1 nothing found, not confirmed, or not erased everywhere."
 )]
 pub struct EraseArgs {
     #[command(flatten)]
@@ -27,14 +27,14 @@ pub struct EraseArgs {
     /// Ids of documents.
     #[arg(value_name = "ID", value_parser = NonEmptyStringValueParser::new())]
     pub ids: Vec<String>,
-    /// All documents with this value. The running service is asked which they are, so that MEMBER is one of its SEARCH.
+    /// All documents with this value. The command asks the running service for their ids, so MEMBER must be in its
+    /// SEARCH.
     #[arg(long = "where", value_name = "MEMBER=VALUE")]
     pub criterion: Option<String>,
-    /// All documents whose rows are older than this, by the time in their ids against PostgreSQL's clock: 12h, 400d; 1h
-    /// at least.
+    /// All documents older than this, by the time in their ids and PostgreSQL's clock: 12h, 400d; 1h at least.
     #[arg(long, value_name = "TIME")]
     pub older_than: Option<String>,
-    /// Say what would be erased, and change nothing.
+    /// Print what would be erased, and change nothing.
     #[arg(long)]
     pub dry_run: bool,
     /// Don't ask before erasing.

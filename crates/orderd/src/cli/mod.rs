@@ -43,11 +43,11 @@ pub use self::table::{ExportArgs, ImportArgs, VerifyArgs};
 pub use self::traces::TracesArgs;
 use crate::version;
 
-/// Takes orders, or the documents that MODEL describes, from NATS, keeps each exactly once in PostgreSQL, serves them
-/// over HTTP from memory.
+/// Reads orders, or the documents that MODEL describes, from NATS, stores each exactly once in PostgreSQL, and serves
+/// them over HTTP from memory.
 #[derive(Parser, Debug)]
 #[command(name = "orderd", version = version::text(), propagate_version = true, max_term_width = 110)]
-#[command(after_help = "Without a command, orderd serves.\n\n\
+#[command(after_help = "Without a command, orderd runs serve.\n\n\
     Exit codes: 0 stopped cleanly, 1 failed at run time, 2 wrong usage or configuration.")]
 pub struct Cli {
     /// What to do.
@@ -66,22 +66,22 @@ pub enum Command {
     Export(ExportArgs),
     /// Read JSON lines, as export writes them, into the table.
     Import(ImportArgs),
-    /// Ask a running service whether it is ready, or try the settings before it runs.
+    /// Check whether a running service is ready, or test the settings before a start.
     Check(CheckArgs),
-    /// See, send again or drop messages that could not be taken in.
+    /// List, replay or drop refused messages.
     #[command(name = "dead-letters")]
     DeadLetters(DeadLettersArgs),
     /// Compare stream, table and memory of a running installation.
     Verify(VerifyArgs),
-    /// See, print and check the model: what documents look like.
+    /// Infer, print and check models of documents.
     Model(ModelCommandArgs),
-    /// Erase documents everywhere, for good.
+    /// Erase documents everywhere and permanently.
     Erase(EraseArgs),
-    /// Write a script by which a shell completes commands and flags.
+    /// Print shell completions.
     Completions(CompletionsArgs),
-    /// Write the manual pages into a folder.
+    /// Write man pages into a folder.
     Manual(ManualArgs),
-    /// Take what a channel of NATS Streaming still holds into the stream, once each.
+    /// Move the rest of a NATS Streaming channel into the stream, each message once.
     #[cfg(feature = "drain-stan")]
     #[command(name = "drain-stan")]
     DrainStan(DrainStanArgs),

@@ -6,36 +6,36 @@ use clap::{Args, Subcommand};
 
 use super::servers::PgArgs;
 
-/// What documents must have and by what they are found.
+/// Rules for documents.
 #[derive(Args, Debug, Clone)]
 #[command(next_help_heading = "Documents")]
 pub struct OrderArgs {
     #[command(flatten)]
     pub(crate) model: ModelArgs,
-    /// Members that must be there and not empty, separated by commas; a document without one is a dead letter. none
-    /// takes all that decodes. By default order_uid, where the model has it.
+    /// Members that must be present and not empty, separated by commas; a document without them becomes a dead letter.
+    /// none requires nothing. By default order_uid, if the model has it.
     #[arg(long, env = "REQUIRE", value_name = "MEMBER,…")]
     pub require: Option<String>,
-    /// Members that the model lacks: ignore names each once in the log, refuse makes such a document a dead letter, to
-    /// be replayed when the model has them.
+    /// Members that the model lacks: ignore logs each name once, refuse makes such a document a dead letter, to be
+    /// replayed once the model has them.
     #[arg(long, env = "UNKNOWN", default_value = "ignore", value_name = "ignore|refuse")]
     pub unknown: UnknownMembers,
 }
 
-/// What becomes of members that the model lacks.
+/// What to do with members that the model lacks.
 #[derive(clap::ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UnknownMembers {
-    /// They are left out.
+    /// Drop them.
     Ignore,
-    /// The document is refused.
+    /// Refuse the document.
     Refuse,
 }
 
 /// What documents look like.
 #[derive(Args, Debug, Clone)]
 pub struct ModelArgs {
-    /// What documents look like: a sample, several (separated by commas, or a folder), or a JSON Schema; any for JSON
-    /// objects of any form, kept and served byte for byte. By default the order that is built in.
+    /// What documents look like: a sample, several samples (separated by commas, or a folder), or a JSON Schema; any
+    /// for JSON objects of any form, stored and served byte for byte. By default the built-in order.
     #[arg(long, env = "MODEL", value_name = "FILE,…")]
     pub model: Option<String>,
 }
@@ -56,13 +56,13 @@ pub struct ModelCommandArgs {
 pub enum ModelCommand {
     /// Print the model of sample documents as a JSON Schema.
     Infer(InferArgs),
-    /// Print the types for programs in Go, which also read the table's rows.
+    /// Print types for Go programs, which can also decode the table's rows.
     Go(TypesArgs),
-    /// Print the types for programs in Rust, with the traits of serde.
+    /// Print types for Rust programs, with serde's traits.
     Rust(RustTypesArgs),
-    /// Print the types for programs in TypeScript.
+    /// Print types for TypeScript programs.
     Typescript(TypesArgs),
-    /// Say whether what was written under an older model is readable, member by member.
+    /// Print, member by member, whether documents of an older model are readable.
     Check(ModelCheckArgs),
 }
 
@@ -77,7 +77,7 @@ pub struct InferArgs {
 /// `orderd model go` and `typescript`
 #[derive(Args, Debug, Clone)]
 pub struct TypesArgs {
-    /// Sample documents or a JSON Schema, in place of MODEL.
+    /// Sample documents or a JSON Schema, instead of MODEL.
     #[arg(value_name = "FILE")]
     pub files: Vec<PathBuf>,
     #[command(flatten)]
@@ -89,7 +89,7 @@ pub struct TypesArgs {
 pub struct RustTypesArgs {
     #[command(flatten)]
     pub(crate) types: TypesArgs,
-    /// Also with the traits of the crate gobwire, for programs that read the table's rows.
+    /// Add the traits of the crate gobwire, for programs that decode the table's rows.
     #[arg(long)]
     pub gob: bool,
 }
@@ -98,9 +98,10 @@ pub struct RustTypesArgs {
 #[derive(Args, Debug, Clone)]
 #[command(after_help = "Examples:\n  orderd model check --model newer.json older.json\n  \
     PG_HOST=db MODEL=newer.json orderd model check\n\n\
-    Exit codes: 0 all of it is readable, 1 some is not.")]
+    Exit codes: 0 all readable, 1 not all.")]
 pub struct ModelCheckArgs {
-    /// Samples, a folder of them, or a JSON Schema: the older model. Without it, the table's rows are read.
+    /// The older model: samples, a folder of samples, or a JSON Schema. Without it, the command checks the table's
+    /// rows.
     #[arg(value_name = "OLD")]
     pub older: Option<String>,
     #[command(flatten)]

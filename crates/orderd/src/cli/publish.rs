@@ -13,31 +13,31 @@ use super::servers::NatsArgs;
     PUB_TOPIC='orders.>' orderd publish --subject orders.new\n  \
     producer | orderd publish --from - --core\n  \
     orderd publish --from orders.jsonl --wait-committed\n\n\
-    Exit codes: 0 the server has acknowledged all of them (with --core: was given all of them; with --wait-committed: \
-    the service has committed all of them), 1 it has not.")]
+    Exit codes: 0 the server has acknowledged all documents (with --core: they were sent; with --wait-committed: \
+    the service has committed them), 1 otherwise.")]
 pub struct PublishArgs {
     #[command(flatten)]
     pub(crate) nats: NatsArgs,
     #[command(flatten)]
     pub(crate) model: ModelArgs,
-    /// How many to send, made from the model's sample.
+    /// Number of documents to generate from the model's sample and send.
     #[arg(long, default_value_t = 1, value_name = "N", conflicts_with = "from")]
     pub count: u64,
-    /// How many to send in a second; 0 is as fast as possible.
+    /// Documents to send per second; 0 is as fast as possible.
     #[arg(long, default_value_t = 0.0, value_name = "R")]
     pub rate: f64,
-    /// Send these JSON documents, byte for byte: one a line, or each over many lines. - reads stdin. Of a file that is
-    /// not JSON throughout, nothing is sent; of stdin, what stands before the error.
+    /// Send these JSON documents, byte for byte: one per line, or each over many lines. - reads stdin. If part of a
+    /// file is not JSON, nothing is sent; from stdin, the documents before the error are sent.
     #[arg(long, value_name = "FILE|-")]
     pub from: Option<PathBuf>,
-    /// Send to this subject of the topic; needed where PUB_TOPIC has wildcards.
+    /// Send to this subject of the topic; required if PUB_TOPIC has wildcards.
     #[arg(long, value_name = "SUBJECT")]
     pub subject: Option<String>,
     /// Plain NATS publish, as any NATS client does, instead of JetStream publish with its acknowledgement.
     #[arg(long)]
     pub core: bool,
-    /// Ask the service for a receipt of each message, and wait until all of them are committed or refused. Exits with 1
-    /// where a message is refused, or its receipt does not come.
+    /// Request a receipt for each message from the service, and wait until all are committed or refused. Exits with 1
+    /// if a message is refused, or its receipt does not arrive.
     #[arg(long)]
     pub wait_committed: bool,
     /// How long --wait-committed waits for the next receipt: 30s, 10m.

@@ -12,9 +12,9 @@ use super::traces::TracesArgs;
 /// How long orders are kept.
 #[derive(Args, Debug, Clone)]
 pub struct KeepArgs {
-    /// Documents older than this leave table, memory, dead letters and the stream that orderd made: 12h, 30d, 52w; 1h
-    /// at least. The time in their ids counts, by PostgreSQL's clock; documents whose ids have no time stay. By default
-    /// all stay.
+    /// Removes documents older than this from table, memory, dead letters and a stream that orderd created: 12h, 30d,
+    /// 52w; 1h at least. The age is PostgreSQL's clock minus the time in the id; documents whose ids have no time stay.
+    /// No limit by default.
     #[arg(long, env = "KEEP", value_name = "TIME")]
     pub keep: Option<String>,
 }
@@ -22,13 +22,13 @@ pub struct KeepArgs {
 /// `orderd serve`
 #[derive(Args, Debug, Clone)]
 #[command(after_help = "Example:\n  PG_HOST=db NATS_HOST=nats orderd serve\n\n\
-    Signals: SIGTERM and SIGINT drain and stop, a second one stops at once; SIGUSR1 reads the table again; \
-    SIGHUP reads the files of tokens, certificate and key again at once.")]
+    Signals: SIGTERM and SIGINT drain and stop, a second one stops at once; SIGUSR1 rereads the table; \
+    SIGHUP rereads the files of tokens, certificates and keys at once.")]
 pub struct ServeArgs {
     #[command(flatten)]
     pub(crate) nats: NatsArgs,
-    /// Subjects, separated by commas and with wildcards, on which a message may ask for a receipt by its header
-    /// Orderd-Receipt. none sends none.
+    /// Subjects, separated by commas and with wildcards, on which a message may request a receipt in its header
+    /// Orderd-Receipt; none for none.
     #[arg(
         long,
         env = "RECEIPT_SUBJECTS",
@@ -37,8 +37,8 @@ pub struct ServeArgs {
         help_heading = "NATS"
     )]
     pub receipt_subjects: String,
-    /// How long messages that the table has stay in the stream that orderd made, so that a table that loses its last
-    /// rows has them again: 1h, 2d, 0 for not at all. The last 100,000 always stay.
+    /// How long committed messages stay in a stream that orderd created, so that a table that loses its last rows gets
+    /// them back: 1h, 2d; 0 purges at once. The last 100,000 always stay.
     #[arg(long, env = "STREAM_KEEP", default_value = "1h", value_name = "TIME", help_heading = "NATS")]
     pub stream_keep: String,
     #[command(flatten)]
@@ -47,7 +47,7 @@ pub struct ServeArgs {
     pub(crate) pg: PgArgs,
     #[command(flatten)]
     pub(crate) http: HttpArgs,
-    /// Listen on other addresses than loopback without a token: anybody who reaches them sees the documents.
+    /// Listen on addresses other than loopback without a token: anyone who can reach them can read the documents.
     #[arg(
         long,
         env = "HTTP_ANONYMOUS",
@@ -57,12 +57,12 @@ pub struct ServeArgs {
         value_name = "true|false"
     )]
     pub http_anonymous: bool,
-    /// Names of hosts that are served besides addresses and localhost where neither HTTP_TOKEN nor HTTP_ANONYMOUS is
-    /// set. Others are refused, so that no page from elsewhere reads documents by a name that it lets point here.
+    /// Host names, separated by commas, to serve in addition to IP addresses and localhost if neither HTTP_TOKEN nor
+    /// HTTP_ANONYMOUS is set. Other names are refused, which prevents DNS rebinding.
     #[arg(long, env = "HTTP_HOSTS", default_value = "none", value_name = "NAME,…")]
     pub http_hosts: String,
-    /// Bearer tokens that POST /dead_letters/{key}/replay needs, separated by commas; without any, nothing can be
-    /// replayed over HTTP. Also from the file that HTTP_REPLAY_TOKEN_FILE names.
+    /// Bearer tokens for POST /dead_letters/{key}/replay, separated by commas; if unset, that request is refused. Also
+    /// read from the file that HTTP_REPLAY_TOKEN_FILE names.
     #[arg(
         long,
         env = "HTTP_REPLAY_TOKEN",
@@ -71,8 +71,8 @@ pub struct ServeArgs {
         help_heading = "HTTP"
     )]
     pub http_replay_token: Option<String>,
-    /// Bearer tokens that DELETE /order/{id} needs, separated by commas; without any, nothing can be erased over
-    /// HTTP. Also from the file that HTTP_ERASE_TOKEN_FILE names.
+    /// Bearer tokens for DELETE /order/{id}, separated by commas; if unset, that request is refused. Also read from the
+    /// file that HTTP_ERASE_TOKEN_FILE names.
     #[arg(
         long,
         env = "HTTP_ERASE_TOKEN",
@@ -81,7 +81,7 @@ pub struct ServeArgs {
         help_heading = "HTTP"
     )]
     pub http_erase_token: Option<String>,
-    /// How long an idle connection is kept: longer than balancers in front keep theirs, mostly 60s.
+    /// How long an idle connection is kept: longer than load balancers keep theirs, which is usually 60s.
     #[arg(
         long,
         env = "HTTP_IDLE_TIMEOUT",
@@ -90,7 +90,7 @@ pub struct ServeArgs {
         help_heading = "HTTP"
     )]
     pub http_idle_timeout: String,
-    /// Maximum number of clients of /events; one more gets 503.
+    /// Maximum number of clients of /events; further clients get 503.
     #[arg(
         long,
         env = "HTTP_EVENT_READERS",
@@ -100,47 +100,47 @@ pub struct ServeArgs {
         help_heading = "HTTP"
     )]
     pub http_event_readers: u32,
-    /// Origins, separated by commas, whose pages may read: https://example.com, or * for all. Without any,
-    /// browsers let no other page read.
+    /// Origins, separated by commas, whose pages may read: https://example.com, or * for all. By default, browsers
+    /// allow no other origin.
     #[arg(long, env = "HTTP_CORS_ORIGIN", value_name = "ORIGIN,…", help_heading = "HTTP")]
     pub http_cors_origin: Option<String>,
-    /// File with the key of the certificate in HTTP_TLS_CERT. Both are read again when they change.
+    /// File with the key of the certificate in HTTP_TLS_CERT. Both are reread when they change.
     #[arg(long, env = "HTTP_TLS_KEY", value_name = "FILE", help_heading = "HTTP")]
     pub http_tls_key: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) orders: OrderArgs,
-    /// Members by which /order and /orders find, separated by commas; none for none. Nested ones by path:
+    /// Members that /order and /orders search, separated by commas; none for none. Nested members by path:
     /// delivery.email, items.nm_id (any element); \. is a dot within a name. By default those of order_uid and
     /// track_number that the model has.
     #[arg(long, env = "SEARCH", value_name = "MEMBER,…")]
     pub search: Option<String>,
-    /// How much memory documents may take, in bytes or as 512MiB, 4GiB; no limit by default. A document that does not
-    /// fit is read from the table when a client requests it.
+    /// Memory limit for documents and their index, in bytes or as 512MiB, 4GiB; no limit by default. A document that
+    /// does not fit is read from the table when a client requests it.
     #[arg(long, env = "CACHE_MAX_BYTES", value_name = "BYTES")]
     pub cache_max_bytes: Option<String>,
-    /// How often to read the whole table again, for rows that other programs write: 30s, 10m, 0 for never.
+    /// Interval at which to reread the whole table, for rows that other programs write: 30s, 10m; 0 for never.
     #[arg(long, env = "REFILL_EVERY", default_value = "0", value_name = "TIME")]
     pub refill_every: String,
-    /// How long all goes on after the first SIGTERM or SIGINT while /readyz is 503 already, so that balancers notice
-    /// before the service stops: 5s, 1m, 0 for no time.
+    /// How long after the first SIGTERM or SIGINT the service still works while /readyz is already 503, so that load
+    /// balancers notice before it stops: 5s, 1m; 0 for no delay.
     #[arg(long, env = "SHUTDOWN_DELAY", default_value = "0", value_name = "TIME")]
     pub shutdown_delay: String,
-    /// What is logged: error, warn, info, debug, trace, off, or a filter such as info,orderd=debug. Of libraries,
-    /// nothing below info.
+    /// What to log: error, warn, info, debug, trace, off, or a filter such as info,orderd=debug. Libraries log nothing
+    /// below info.
     #[arg(long, env = "LOG", default_value = "info", value_name = "LEVEL")]
     pub log: String,
-    /// Form of the log on stderr.
+    /// Format of the log on stderr.
     #[arg(long, env = "LOG_FORMAT", default_value = "text", value_name = "text|json")]
     pub log_format: LogFormat,
     #[command(flatten)]
     pub(crate) traces: TracesArgs,
 }
 
-/// The form of the log.
+/// The format of the log.
 #[derive(clap::ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
     /// For people.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }

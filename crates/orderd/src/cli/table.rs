@@ -21,7 +21,7 @@ pub struct ExportArgs {
 /// `orderd import`
 #[derive(Args, Debug, Clone)]
 #[command(after_help = "Example:\n  orderd import orders.jsonl\n\n\
-    Rows that are there already are left as they are, so that it may be run again.")]
+    Existing rows are not changed, so it can be run again.")]
 pub struct ImportArgs {
     #[command(flatten)]
     pub(crate) pg: PgArgs,
@@ -35,8 +35,8 @@ pub struct ImportArgs {
 /// `orderd verify`
 #[derive(Args, Debug, Clone)]
 #[command(after_help = "Example:\n  orderd verify && echo all there\n\n\
-    Where something differs, all is read again for ten seconds, so that what is in flight can settle.\n\n\
-    Exit codes: 0 nothing differs but what is in flight, 1 something differs.")]
+    If it finds differences, it compares again for ten seconds, so that documents in flight can arrive.\n\n\
+    Exit codes: 0 no differences except documents in flight, 1 differences.")]
 pub struct VerifyArgs {
     #[command(flatten)]
     pub(crate) nats: NatsArgs,
@@ -48,7 +48,7 @@ pub struct VerifyArgs {
     pub(crate) orders: OrderArgs,
     #[command(flatten)]
     pub(crate) keep: KeepArgs,
-    /// For programs: one JSON object.
+    /// Print one JSON object.
     #[arg(long)]
     pub json: bool,
 }

@@ -94,8 +94,8 @@ fn help_speaks_of_documents_whatever_the_model_is() {
         "orders.*.new",
         "order_uid",
         "\"order\"",
-        "Takes orders, or the documents that MODEL describes",
-        "the order that is built in",
+        "Reads orders, or the documents that MODEL describes",
+        "the built-in order",
         "order.json",
     ];
     for command in
