@@ -115,7 +115,11 @@ impl MemoryBudget {
     pub(crate) fn warn(&mut self, tables: usize) {
         if !std::mem::replace(&mut self.is_warned, true) {
             let (max, takes) = (self.max, self.held(tables));
-            tracing::warn!(max, takes, "CACHE_MAX_BYTES is less than keys and index take; no order stays");
+            tracing::warn!(
+                max,
+                takes,
+                "CACHE_MAX_BYTES is too small for keys and index; nothing else stays in memory"
+            );
         }
     }
 }

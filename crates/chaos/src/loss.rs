@@ -53,7 +53,7 @@ impl Losses {
 
 /// How many messages a log says to be lost.
 pub(crate) fn said_in(log: &str) -> u64 {
-    let lines = log.lines().filter(|line| line.contains("left the stream before they were taken in"));
+    let lines = log.lines().filter(|line| line.contains("left the stream before they were read"));
     let counts = lines.filter_map(|line| {
         let (_, rest) = line.split_once("lost=")?;
         rest.split(|letter: char| !letter.is_ascii_digit()).next()?.parse::<u64>().ok()
@@ -100,7 +100,7 @@ mod tests {
     #[test]
     fn counts_in_a_log_are_added() {
         let line =
-            "ERROR messages left the stream before they were taken in; the position passes over them lost=";
+            "ERROR messages left the stream before they were read; the position passes over them lost=";
         assert_eq!(said_in(&format!("{line}7 after=3\nINFO lost=5\n{line}30 after=12")), 37);
     }
 }

@@ -47,7 +47,7 @@ const MAX_REPORTED: usize = 5;
 pub struct InFlight {
     /// Acknowledged to the publisher and not in the table.
     pub uncommitted: usize,
-    /// Messages of the stream behind the table's position.
+    /// Messages in the stream after the table's position.
     pub behind: u64,
     /// In the service's channels, in chunks; none: it could not be asked.
     pub channels: Option<u64>,

@@ -137,7 +137,7 @@ async fn serve(
     let shutdown = async move {
         shutdown.await;
         health.drain();
-        tracing::info!(delay_seconds = delay.as_secs(), "told to stop; draining");
+        tracing::info!(delay_seconds = delay.as_secs(), "signal received; draining");
         tokio::time::sleep(delay).await;
     };
     let ended = tokio::select! {

@@ -91,7 +91,7 @@ fn allow_open_files() {
     }
     limit.current = limit.maximum;
     if let Err(error) = setrlimit(Resource::Nofile, limit) {
-        tracing::warn!(%error, "can't have more open files");
+        tracing::warn!(%error, "can't raise the limit of open files");
     }
 }
 
@@ -100,7 +100,7 @@ fn allow_open_files() {
 /// small pages are mostly of those.
 fn take_small_pages() {
     if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
-        tracing::debug!(%error, "memory is taken as the system likes");
+        tracing::debug!(%error, "can't turn huge pages off");
     }
 }
 

@@ -123,7 +123,7 @@ impl Receipts {
             let published =
                 self.client.publish_with_headers(subject.to_owned(), headers, Bytes::from(payload));
             if !matches!(tokio::time::timeout(PUBLISH_TIMEOUT, published).await, Ok(Ok(()))) {
-                tracing::debug!("a receipt is dropped: the connection has no room for it");
+                tracing::debug!("a receipt is dropped: the send buffer of the connection is full");
             }
         }
     }

@@ -29,7 +29,7 @@ pub fn signals() -> std::io::Result<impl Future<Output = ()> + Send + 'static> {
             tokio::time::sleep(SIGNAL_GAP).await;
             let _same = either(&mut terminate, &mut interrupt).now_or_never();
             either(&mut terminate, &mut interrupt).await;
-            tracing::warn!("told to stop again; ending at once");
+            tracing::warn!("second signal; exiting at once");
             crate::logging::writer::finish("");
             std::process::exit(1);
         });

@@ -11,7 +11,7 @@ use crate::nats::info::{AccountInfo, StreamConfig, StreamInfo, StreamState};
 
 /// A file of this setting that is not used as it is now.
 pub(crate) fn of_file(setting: &str, problem: String) -> Warning {
-    let fix = "correct the file; what was read before it is still in use";
+    let fix = "correct the file; its previous content is still in use";
     Warning::new(WarningKind::FileUnusable, setting, Finding::warning(problem, fix))
 }
 
@@ -33,7 +33,7 @@ pub(crate) fn of_stream(stream: &StreamInfo, what: &str) -> Vec<Warning> {
 fn sealed(StreamConfig { name, sealed, .. }: &StreamConfig) -> Option<Warning> {
     let finding = sealed.then(|| {
         Finding::blocked(
-            format!("the stream {name} is sealed: publishers are refused, for ever"),
+            format!("the stream {name} is sealed: publishers are refused, permanently"),
             format!(
                 "make another stream for its subjects, once they are taken out of {name}, which can only be \
                  deleted: nats stream rm {name} (its messages go with it)"

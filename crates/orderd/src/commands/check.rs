@@ -72,10 +72,13 @@ fn expiring(settings: &Settings) -> Vec<(&'static str, Finding)> {
         let fix =
             format!("replace the file of {setting}; a running service reads the new one without a restart");
         let finding = match end - now {
-            ..=0 => Finding::blocked(format!("what {setting} names has expired"), fix),
+            ..=0 => Finding::blocked(format!("the certificate or credential in {setting} has expired"), fix),
             // Credentials may be made for hours.
             left if left < EXPIRY_WARNING_SECONDS && setting != "NATS_CREDS" => Finding::warning(
-                format!("what {setting} names expires within {} h", (left + 3599) / 3600),
+                format!(
+                    "the certificate or credential in {setting} expires within {} h",
+                    (left + 3599) / 3600
+                ),
                 fix,
             ),
             _ => return None,
@@ -91,8 +94,8 @@ fn http(settings: &Http) -> ServerReport {
     let findings = match crate::listen(addr) {
         Ok(_) => Vec::new(),
         Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => vec![Finding::warning(
-            format!("HTTP_ADDR {addr} is taken"),
-            "nothing to do where it is orderd that runs already; else set HTTP_ADDR to a free address",
+            format!("HTTP_ADDR {addr} is in use"),
+            "nothing to do if orderd already runs there; otherwise set HTTP_ADDR to a free address",
         )],
         Err(error) => vec![Finding::refusal(
             format!("can't listen on HTTP_ADDR {addr}: {error}"),
@@ -120,7 +123,7 @@ impl CheckReport {
         let verdict = match (self.usable, text.is_empty()) {
             (true, true) => "all is well",
             (true, false) => "usable, with warnings",
-            (false, _) => "not usable as it is set",
+            (false, _) => "not usable with these settings",
         };
         text.push_str(&format!("{verdict}: {}\n", found.join("; ")));
         text

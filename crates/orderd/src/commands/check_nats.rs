@@ -37,7 +37,7 @@ pub(crate) async fn run(settings: &Nats) -> ServerReport {
     match timeout(INSPECT_TIMEOUT, looked).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => report.findings.push(Finding::blocked(
-            format!("JetStream at {server} can't be asked: {error:#}"),
+            format!("can't query JetStream at {server}: {error:#}"),
             "see the server's log; in a cluster, whether JetStream has a leader",
         )),
         Err(_) => report.findings.push(Finding::blocked(
@@ -160,7 +160,8 @@ impl AccountAtServer<'_> {
             Ok(Some(name)) => name,
             Ok(None) => {
                 self.check_new(&streams::ours(settings), StreamSetting("NATS_STREAM"), findings).await;
-                let found = format!("no stream for {} yet, {} will be made", settings.topic, settings.stream);
+                let found =
+                    format!("no stream for {} yet, {} will be created", settings.topic, settings.stream);
                 return Ok((ours(), found));
             }
             Err(error) => {
@@ -169,7 +170,7 @@ impl AccountAtServer<'_> {
             }
         };
         let Some(stream) = info::stream(self.context, &name).await? else {
-            anyhow::bail!("the stream {name} has just gone");
+            anyhow::bail!("the stream {name} was just deleted");
         };
         check_config(&stream, settings, findings);
         self.check_consumers(&stream, findings).await?;
@@ -188,7 +189,7 @@ impl AccountAtServer<'_> {
         let consumers = info::consumers(self.context, name).await?;
         if !consumers.iter().any(|consumer| consumer.name.starts_with(CONSUMER_PREFIX)) {
             findings.push(Finding::blocked(
-                format!("the stream {name} has {limit} consumers, as many as it may have (max_consumers)"),
+                format!("the stream {name} has reached its limit of {limit} consumers (max_consumers)"),
                 format!("remove one that is not needed: nats consumer rm {name}"),
             ));
         }
@@ -208,7 +209,7 @@ impl AccountAtServer<'_> {
         let Some(stream) = info::stream(self.context, name).await? else {
             let config = dead_stream::ours(&subjects, settings.replicas);
             self.check_new(&config, dead_stream::STREAM_SETTING, findings).await;
-            return Ok(format!("{name} for dead letters will be made"));
+            return Ok(format!("{name} for dead letters will be created"));
         };
         match dead_stream::refuse_unfit(&stream.config, &subjects) {
             Err(error) => findings.push(refused(&error)),
@@ -225,7 +226,7 @@ impl AccountAtServer<'_> {
         if self.is_alone && config.num_replicas > 1 {
             findings.push(Finding::blocked(
                 format!(
-                    "can't keep the stream {} on {} servers: this one is in no cluster",
+                    "can't keep the stream {} on {} servers: this server is not in a cluster",
                     config.name, config.num_replicas
                 ),
                 "set NATS_REPLICAS=1, or use a cluster",
@@ -236,15 +237,15 @@ impl AccountAtServer<'_> {
         let (reason, code) = if !overlapping.is_empty() {
             ("subjects overlap with an existing stream", ErrorCode::STREAM_SUBJECT_OVERLAP)
         } else if limits.max_bytes_required {
-            ("the account wants max_bytes for each stream", ErrorCode::STREAM_MAX_BYTES_REQUIRED)
+            ("the account requires max_bytes for each stream", ErrorCode::STREAM_MAX_BYTES_REQUIRED)
         } else if streams > 0 && self.account.tier(config.num_replicas as u64).streams >= streams {
-            ("the account has as many streams as it may have", ErrorCode::MAXIMUM_STREAMS_LIMIT)
+            ("the account has reached its limit of streams", ErrorCode::MAXIMUM_STREAMS_LIMIT)
         } else {
             return;
         };
         if code == ErrorCode::MAXIMUM_STREAMS_LIMIT {
             findings.push(Finding::blocked(
-                format!("can't make the stream {}: {reason} ({streams})", config.name),
+                format!("can't create the stream {}: {reason} ({streams})", config.name),
                 "raise the account's limit (max_streams), or remove a stream that is not needed",
             ));
             return;

@@ -194,7 +194,7 @@ fn explain(keys: &[&str], outcomes: &HashMap<String, Outcome>) {
     let lines: Vec<String> = keys.iter().filter_map(why).collect();
     lines.iter().take(MAX_EXPLAINED).for_each(|line| super::complain(line));
     if lines.len() > MAX_EXPLAINED {
-        super::complain(&format!("and {} more; --json says it of each", lines.len() - MAX_EXPLAINED));
+        super::complain(&format!("and {} more; --json lists all", lines.len() - MAX_EXPLAINED));
     }
 }
 
@@ -202,7 +202,7 @@ async fn discard(args: DeadLetterDrop) -> anyhow::Result<ExitCode> {
     let store = connect(&args.nats).await?;
     let letters = chosen(&store, &args.which).await?;
     let count = counted(letters.len() as u64, "dead letter");
-    if !args.yes && !letters.is_empty() && !confirmed(&format!("Drop {count} for good?"))? {
+    if !args.yes && !letters.is_empty() && !confirmed(&format!("Drop {count} permanently?"))? {
         return Ok(ExitCode::FAILURE);
     }
     let progress = Progress::new(Some(letters.len() as u64), "dead letters");

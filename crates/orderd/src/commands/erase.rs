@@ -73,7 +73,7 @@ impl Consent {
     fn end(self, what: &str) -> anyhow::Result<Option<ExitCode>> {
         match self {
             Self::Given => Ok(None),
-            Self::Asked if confirmed(&format!("Erase {what} everywhere, for good?"))? => Ok(None),
+            Self::Asked if confirmed(&format!("Erase {what} everywhere, permanently?"))? => Ok(None),
             Self::Asked => Ok(Some(ExitCode::FAILURE)),
             Self::DryRun => {
                 super::print(&format!("would erase {what}; nothing is changed\n"))?;
@@ -120,7 +120,7 @@ fn name_missing<'i>(ids: impl ExactSizeIterator<Item = &'i str>) {
         super::complain(&format!("{}: no row, no message and no dead letter has this id", shown(id)));
     }
     if count > MAX_NAMED {
-        super::complain(&format!("and {} ids more of which nothing is there", count - MAX_NAMED));
+        super::complain(&format!("and {} more ids without any data", count - MAX_NAMED));
     }
 }
 
@@ -288,7 +288,7 @@ async fn say_partitions(
 async fn found(http: &Http, criterion: &Criterion) -> anyhow::Result<Vec<String>> {
     let (_, state) = http_client::get(http, "/readyz").await?;
     let state: Value = serde_json::from_slice(&state)
-        .context("the answer to /readyz is not JSON; is HTTP_ADDR that of orderd?")?;
+        .context("the response of /readyz is not JSON; is HTTP_ADDR orderd's address?")?;
     anyhow::ensure!(
         state["fill"]["up"] == true,
         "the service is still reading the table, so that it can't name all of them; run this again when \
@@ -299,7 +299,7 @@ async fn found(http: &Http, criterion: &Criterion) -> anyhow::Result<Vec<String>
     if status == hyper::StatusCode::BAD_REQUEST {
         return Err(ConfigError::new("--where", format!("the service answers: {}", said.trim())).into());
     }
-    anyhow::ensure!(status.is_success(), "the service can't say which these are: {}", said.trim());
+    anyhow::ensure!(status.is_success(), "the service can't list them: {}", said.trim());
     serde_json::from_slice(&body).context("the service's answer is not a list of ids")
 }
 

@@ -32,7 +32,7 @@ fn keep_on_one_line(line: &mut Vec<u8>, start: usize) -> Result<(), String> {
 }
 
 fn leave_out(id: &[u8]) {
-    super::complain(&format!("row {} is left out: its id has no form in UTF-8", id.escape_ascii()));
+    super::complain(&format!("row {} is skipped: its id can't be converted to UTF-8", id.escape_ascii()));
 }
 
 /// Writes `{"id":…,"order":{…}}` for each row. 1: some rows can't be decoded; they are named on stderr.
@@ -83,7 +83,7 @@ pub async fn run(args: ExportArgs) -> anyhow::Result<ExitCode> {
             keep_on_one_line(&mut line, start)
         });
         if let Err(problem) = decoded {
-            super::complain(&format!("row {id:?} can't be decoded, left out: {problem}"));
+            super::complain(&format!("row {id:?} can't be decoded, skipped: {problem}"));
             skipped += 1;
             continue;
         }

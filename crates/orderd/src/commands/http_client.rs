@@ -47,7 +47,7 @@ async fn exchange(settings: &Http, addr: SocketAddr, path: &str) -> anyhow::Resu
             let config = tls::only(certificate).map_err(anyhow::Error::msg)?;
             let connector = TlsConnector::from(Arc::new(config));
             let stream = connector.connect(addr.ip().into(), stream).await;
-            ask(stream.context("can't agree on TLS")?, settings, addr, path).await
+            ask(stream.context("the TLS handshake failed")?, settings, addr, path).await
         }
     }
 }

@@ -79,7 +79,7 @@ pub async fn run(args: ImportArgs) -> anyhow::Result<ExitCode> {
     let unknown = parser.unknown();
     if unknown.count > 0 && !traits.format.is_document() {
         super::complain(&format!(
-            "{} members that the model doesn't know were left out: {:?}",
+            "{} members that the model lacks were dropped: {:?}",
             unknown.count, unknown.names
         ));
     }
@@ -101,7 +101,7 @@ fn without_mark(line: &[u8], number: u64) -> &[u8] {
 }
 
 fn refused(line: u64) -> String {
-    format!("line {line} can't be taken; those before it are written")
+    format!("line {line} can't be imported; the lines before it are written")
 }
 
 impl ImportBatch {
@@ -113,7 +113,7 @@ impl ImportBatch {
         layouts: &Layouts,
     ) -> anyhow::Result<()> {
         let line = std::str::from_utf8(line)
-            .map_err(|error| anyhow::anyhow!("it is not UTF-8 (behind byte {})", error.valid_up_to()))?;
+            .map_err(|error| anyhow::anyhow!("it is not UTF-8 (after byte {})", error.valid_up_to()))?;
         // The parser's own message may quote values.
         let ImportLine { id, order, text } = serde_json::from_str(line).map_err(|error| {
             anyhow::anyhow!(
@@ -121,7 +121,7 @@ impl ImportBatch {
                 error.column()
             )
         })?;
-        anyhow::ensure!(!id.contains('\0'), "its id holds a null character, which PostgreSQL can't keep");
+        anyhow::ensure!(!id.contains('\0'), "its id contains a null character, which PostgreSQL can't store");
         let text = text.as_deref().unwrap_or(order.get());
         let order = parser.parse(text.as_bytes(), &id)?;
         let mut row = Vec::new();
@@ -159,7 +159,8 @@ impl ImportBatch {
 
     fn away(&self, error: tokio_postgres::Error) -> anyhow::Error {
         let first = self.lines.first().copied().unwrap_or_default();
-        postgres::explain(error)
-            .context(format!("lines from {first} on may not be written; run this again with the same lines"))
+        postgres::explain(error).context(format!(
+            "lines from {first} on are perhaps not written; run this again with the same input"
+        ))
     }
 }

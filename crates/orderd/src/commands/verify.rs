@@ -206,7 +206,7 @@ impl KeysByPlace {
                 status => anyhow::bail!("the service answers {status} to /order_pages/{page}"),
             }
             let ids: Vec<String> = serde_json::from_slice(&body)
-                .context("the service's page of ids is not a list; is HTTP_ADDR that of orderd?")?;
+                .context("the service's page of ids is not a list; is HTTP_ADDR orderd's address?")?;
             progress.add(ids.len() as u64);
             self.memory.extend(ids);
         }
@@ -328,7 +328,7 @@ impl VerifyReport {
             ("acknowledged, and neither in the table nor a dead letter", &self.lost),
             ("in the table and not in memory", &self.not_in_memory),
             ("in memory and not in the table", &self.not_in_table),
-            ("erased, and still in one of the places", &self.not_erased),
+            ("erased, and still in stream, table or memory", &self.not_erased),
         ]
     }
 

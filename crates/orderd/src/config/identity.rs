@@ -44,7 +44,7 @@ impl Identity {
 fn alone(missing: &'static str, given: &str) -> ConfigError {
     ConfigError::new(
         missing,
-        format!("it is needed too where {given} is set: TLS takes a certificate and its key"),
+        format!("it is required if {given} is set: TLS needs a certificate and its key"),
     )
 }
 

@@ -113,8 +113,8 @@ impl Settings {
             return Err(wrong(
                 "HTTP_ADDR",
                 format!(
-                    "{} is reachable from elsewhere, and what is served may be personal data: set HTTP_TOKEN, or \
-                     HTTP_ANONYMOUS=true to serve them to anybody",
+                    "{} is reachable from elsewhere, and documents may contain personal data: set HTTP_TOKEN, or \
+                     HTTP_ANONYMOUS=true to serve them to anyone",
                     http.addr
                 ),
             ));

@@ -305,13 +305,13 @@ fn certificate(args: &NatsArgs) -> Result<Option<Reloaded<CertifiedKey>>, Config
         (Some(_), None) => {
             return Err(wrong(
                 "NATS_KEY",
-                "it is needed too where NATS_CERT is set: the file of that certificate's key",
+                "it is required if NATS_CERT is set: the file of that certificate's key",
             ));
         }
         (None, Some(_)) => {
             return Err(wrong(
                 "NATS_CERT",
-                "it is needed too where NATS_KEY is set: the file of the certificate for that key",
+                "it is required if NATS_KEY is set: the file of the certificate for that key",
             ));
         }
     };

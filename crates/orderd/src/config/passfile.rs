@@ -16,7 +16,7 @@ pub(super) fn find(file: &Path, server: &Config, files: &mut Files) -> Option<St
     }
     let metadata = std::fs::metadata(file).ok()?;
     if metadata.permissions().mode() & 0o077 != 0 {
-        tracing::warn!(file = %file.display(), "others can read the file of passwords: it is not used; chmod 600 it");
+        tracing::warn!(file = %file.display(), "other users can read the password file, so it is ignored; chmod 600 it");
         return None;
     }
     let host = match server.get_hosts().first() {

@@ -205,7 +205,7 @@ pub(super) fn check_key(key: &Path) -> Result<(), OptionProblem> {
     if found.is_file() && found.mode() & 0o777 & !allowed != 0 {
         return Err(problem(
             "sslkey",
-            format!("{key} can be read by others: chmod 600 {key}", key = key.display()),
+            format!("other users can read {key}: chmod 600 {key}", key = key.display()),
         ));
     }
     Ok(())
@@ -229,13 +229,13 @@ pub(super) fn tls(given: &Conninfo, files: &mut Files) -> Result<ClientTls, Opti
     if is_system && mode != TlsMode::VerifyFull {
         return Err(problem(
             "sslrootcert",
-            "system needs sslmode=verify-full: anybody can have a certificate of a public authority",
+            "system needs sslmode=verify-full: anyone can get a certificate from a public authority",
         ));
     }
     if mode == TlsMode::VerifyCa && roots.is_none() {
         return Err(problem(
             "sslmode",
-            "verify-ca needs sslrootcert=FILE: anybody can have a certificate of a public authority",
+            "verify-ca needs sslrootcert=FILE: anyone can get a certificate from a public authority",
         ));
     }
     // Each by default libpq's file for the user. A certificate that is named must be there; the usual one may be
@@ -344,10 +344,10 @@ pub(super) fn servers(given: &Conninfo) -> Result<Vec<Config>, OptionProblem> {
     let (hosts, addresses, ports) = (list("host"), list("hostaddr"), list("port"));
     let count = hosts.len().max(addresses.len()).max(1);
     if !hosts.is_empty() && !addresses.is_empty() && hosts.len() != addresses.len() {
-        return Err(problem("hostaddr", "has another number of addresses than host has names"));
+        return Err(problem("hostaddr", "has a different number of addresses than host has names"));
     }
     if ports.len() > 1 && ports.len() != count {
-        return Err(problem("port", "has another number of ports than there are hosts"));
+        return Err(problem("port", "has a different number of ports than there are hosts"));
     }
     let shared = shared(given)?;
     (0..count)

@@ -134,7 +134,7 @@ impl Postgres {
             }
             Some(_) => Err(wrong(
                 "PG_FORMAT",
-                "with MODEL=any it takes json, which alone keeps documents byte for byte",
+                "with MODEL=any it takes only json, which keeps documents byte for byte",
             )),
         }
     }

@@ -155,7 +155,9 @@ impl<T> Reloaded<T> {
 pub(crate) fn log(setting: &str, read: &Result<(), ConfigError>) {
     match read {
         Ok(()) => tracing::info!(setting, "files of settings read again"),
-        Err(error) => tracing::error!(%error, "a changed file can't be used; what was read before it stays"),
+        Err(error) => {
+            tracing::error!(%error, "a changed file can't be used; its previous content stays in use")
+        }
     }
 }
 

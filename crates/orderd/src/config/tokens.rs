@@ -79,13 +79,13 @@ impl Token {
             None => (format!("#{number}"), given),
         };
         if text.is_empty() {
-            return Err(wrong(setting, format!("the name {name} has no token behind its colon")));
+            return Err(wrong(setting, format!("the name {name} has no token after its colon")));
         }
         // No header can carry it, so that nobody could use it.
         if !text.bytes().all(|byte| matches!(byte, b' '..=b'~' | 0x80..)) {
             return Err(wrong(
                 setting,
-                format!("the token {name} has a control character, such as a line break, within"),
+                format!("the token {name} contains a control character, such as a line break"),
             ));
         }
         Ok(Self::new(name, text))
@@ -161,7 +161,7 @@ pub(crate) fn tokens(right: Right, given: Option<&str>) -> Result<Tokens, Config
             parsed.map(|(place, given)| Token::parse(setting, place + 1, &given)).collect();
         let tokens = parsed?;
         if tokens.is_empty() {
-            return Err(wrong(setting, "it holds no token; leave it out where none is to be needed"));
+            return Err(wrong(setting, "it contains no token; leave the setting out if none is required"));
         }
         Ok(TokenList(tokens))
     })
@@ -207,8 +207,8 @@ impl Access {
                 tracing::warn!(
                     setting = right.setting(),
                     name = token.name,
-                    "a token of fewer than {SHORT_TOKEN_BYTES} bytes can be guessed, also from the cookie of a session; make a new \
-                     one: openssl rand -hex 32"
+                    "a token of fewer than {SHORT_TOKEN_BYTES} bytes can be guessed, even from a session cookie; \
+                     generate a new one: openssl rand -hex 32"
                 );
             }
         }

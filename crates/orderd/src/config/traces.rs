@@ -97,7 +97,7 @@ fn refuse_other_forms(variable: impl Fn(&str) -> Option<String>) -> Result<(), C
                 return Err(wrong(
                     name,
                     format!(
-                        "{given:?} is not what orderd speaks: set it to {takes}, and {ENDPOINT} to a port for that"
+                        "{given:?} is not supported: set it to {takes}, and {ENDPOINT} to a port for that"
                     ),
                 ));
             }

@@ -239,8 +239,7 @@ async fn send(
         },
     };
     let Some(subject) = letter.subject() else {
-        let why =
-            "the subject that it came by is too long to be kept with it; publish its payload there by hand";
+        let why = "its original subject is too long to be stored with it; publish its payload there yourself";
         return Ok(Outcome::NotSent(why.into()));
     };
     let headers = match headers(letter, receipt, payload.len(), store.client.max_payload()) {
@@ -257,7 +256,7 @@ async fn send(
         Err(error) if matches!(error.kind(), PublishErrorKind::TimedOut | PublishErrorKind::BrokenPipe) => {
             Err(error).with_context(|| format!("can't send {} again", letter.key))
         }
-        Err(error) => Ok(Outcome::NotSent(format!("NATS does not take it on {subject}: {error}"))),
+        Err(error) => Ok(Outcome::NotSent(format!("NATS rejects it on {subject}: {error}"))),
     }
 }
 

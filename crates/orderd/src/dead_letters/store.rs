@@ -232,10 +232,7 @@ impl DeadLetterStore {
         match self.put(subject, once(), Bytes::new()).await {
             Err(error) if is_refused(&error) => {
                 let error = format!("{error:#}");
-                tracing::warn!(
-                    error,
-                    "can't note an erased key in NATS: a table that is restored would not know of it"
-                );
+                tracing::warn!(error, "can't store an erased key in NATS: a restored table would lack it");
                 Ok(())
             }
             noted => noted.map(drop),
@@ -302,7 +299,7 @@ impl DeadLetterStore {
             match found.map_err(anyhow::Error::from).flatten() {
                 Ok(found) => return found,
                 Err(error) => {
-                    tracing::warn!(error = format!("{error:#}"), "can't look up a dead letter; trying again")
+                    tracing::warn!(error = format!("{error:#}"), "can't look up a dead letter; retrying")
                 }
             }
             backoff.wait().await;
@@ -342,7 +339,7 @@ impl DeadLetterStore {
             }
             tracing::warn!(
                 error = format!("{error:#}"),
-                "can't note that a dead letter is taken in; trying again"
+                "can't store the note of an accepted replay; retrying"
             );
             backoff.wait().await;
         }
@@ -374,10 +371,10 @@ impl DeadLetterStore {
         while let Err(error) = self.replace_by_note(key, sequence).await {
             let error = format!("{error:#}");
             if self.denies_deletion().await {
-                tracing::error!(key, error, "a dead letter that is taken in can't be removed; it stays");
+                tracing::error!(key, error, "can't remove the dead letter of an accepted replay; it stays");
                 return;
             }
-            tracing::warn!(error, "can't remove a dead letter; trying again");
+            tracing::warn!(error, "can't remove a dead letter; retrying");
             backoff.wait().await;
         }
     }
@@ -387,7 +384,7 @@ impl DeadLetterStore {
         self.delete_within(LOOKUP_TIMEOUT, &[subjects.dead_letter(key), subjects.second_part(key)]).await?;
         if let Err(error) = self.put_taken_in(key, sequence).await {
             let error = format!("{error:#}");
-            tracing::warn!(key, error, "can't note which message a dead letter was taken in by");
+            tracing::warn!(key, error, "can't store the note which message a dead letter became");
         }
         Ok(())
     }

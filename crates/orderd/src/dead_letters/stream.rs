@@ -55,7 +55,7 @@ async fn make(
     match (info::stream(context, &subjects.stream).await?, made) {
         (Some(found), _) => Ok(found),
         (None, Err(error)) => Err(error.context("dead letters need a stream")),
-        (None, Ok(_)) => bail!("the stream {} was made and has just gone", subjects.stream),
+        (None, Ok(_)) => bail!("the stream {} was created and is gone again", subjects.stream),
     }
 }
 
@@ -65,13 +65,13 @@ async fn make(
 /// What is wrong with it and, after a semicolon, what to do.
 pub(crate) fn refuse_unfit(found: &StreamConfig, subjects: &DeadLetterSubjects) -> anyhow::Result<()> {
     let problem = if found.name == subjects.source {
-        "is the one that messages are taken from"
+        "is the stream that messages are read from"
     } else if found.mirror.is_some() {
-        "is a mirror, which takes no messages"
+        "is a mirror, which accepts no messages"
     } else if found.sealed {
-        "is sealed, and takes no more messages"
+        "is sealed, and accepts no more messages"
     } else if found.deny_delete {
-        "lets no message be deleted (deny_delete), so that what is replayed would stay"
+        "allows no deletes (deny_delete), so that replayed dead letters would stay"
     } else if found.no_ack {
         "acknowledges nothing (no_ack)"
     } else if found.retention == "interest" {
@@ -136,7 +136,7 @@ mod tests {
         assert!(refuse_unfit(&wide, &subjects).is_ok());
         let transform = Some(SubjectTransform::default());
         for (unfit, says) in [
-            (StreamConfig { name: "ORDERS".into(), ..fit() }, "taken from"),
+            (StreamConfig { name: "ORDERS".into(), ..fit() }, "read from"),
             (StreamConfig { mirror: Some(Default::default()), ..fit() }, "mirror"),
             (StreamConfig { sealed: true, ..fit() }, "sealed"),
             (StreamConfig { deny_delete: true, ..fit() }, "deny_delete"),

@@ -73,7 +73,7 @@ impl Expiry {
             pause = match self.look(keep, &mut connection, &mut hindered).await {
                 Ok(has_more) => {
                     if std::mem::take(&mut has_failed) {
-                        tracing::info!("what is older than KEEP leaves again");
+                        tracing::info!("expiry by KEEP works again");
                     }
                     if has_more { BATCH_INTERVAL } else { CHECK_INTERVAL }
                 }
@@ -82,10 +82,7 @@ impl Expiry {
                     // Log the first failure only: a missing privilege fails in every round.
                     if !std::mem::replace(&mut has_failed, true) {
                         let error = format!("{error:#}");
-                        tracing::warn!(
-                            error,
-                            "can't remove what is older than KEEP; trying again every 10 s"
-                        );
+                        tracing::warn!(error, "can't remove documents older than KEEP; retrying every 10 s");
                     }
                     CHECK_INTERVAL
                 }
@@ -152,7 +149,7 @@ impl Expiry {
             // A server that has no such catalogs: rows leave as from any table.
             Err(error) if error.as_db_error().is_some() => {
                 let error = postgres::describe(&error);
-                tracing::debug!(error, "can't ask for partitions older than KEEP");
+                tracing::debug!(error, "can't list partitions older than KEEP");
                 return Ok(());
             }
             Err(error) => return Err(postgres::explain(error)),

@@ -177,7 +177,7 @@ impl ErasureSession {
     async fn erase_one(&mut self, key: &str, traces: OrderTraces) -> anyhow::Result<TraceCounts> {
         // In NATS first: whatever happens then, the table gets it from there.
         let noted = self.dead_letters.note_erased(key).await;
-        noted.with_context(|| format!("can't note in NATS that {} is erased", shown(key)))?;
+        noted.with_context(|| format!("can't store in NATS that {} is erased", shown(key)))?;
         let rows = self.rows.erase(key).await;
         let rows = rows.with_context(|| format!("can't erase {} from the table", shown(key)))?;
         if traces.has_dead_letter {

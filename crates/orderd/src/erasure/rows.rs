@@ -69,7 +69,7 @@ impl StoredRows {
                 Err(error) if is_too_long(&error) && !Key::is_from_stream(id) => {
                     tracing::warn!(
                         id = shown(id),
-                        "erased id is too long to be kept: an import can bring it back"
+                        "the erased id is too long to be stored: an import can bring it back"
                     );
                     self.keep_and_delete(id, false).await?
                 }

@@ -115,10 +115,7 @@ impl Sweeper {
     async fn repeat(&mut self, is_there: bool) -> anyhow::Result<()> {
         let repeated = self.eraser.begin().await?.repeat(is_there).await?;
         if repeated > 0 {
-            tracing::warn!(
-                orders = repeated,
-                "the table did not know of erased keys; their rows are erased again"
-            );
+            tracing::warn!(orders = repeated, "the table lacked erased keys; erasing their rows again");
         }
         // The restored table may have other erasures: read all of them.
         self.newest = None;

@@ -67,7 +67,7 @@ impl ReadThrough {
         tokio::spawn(async move {
             // The misses of the batch that panicked get no reply; later ones do.
             while AssertUnwindSafe(serve(&mut asked, &parts, &cache)).catch_unwind().await.is_err() {
-                tracing::error!("reading through has panicked, and begins again");
+                tracing::error!("the read-through panicked; starting it again");
             }
         });
         Self { misses, of_queries: Arc::new(Semaphore::new(MAX_WAITING_OF_QUERIES)), metrics }
@@ -160,7 +160,7 @@ async fn serve(asked: &mut mpsc::Receiver<Miss>, parts: &MissSources, cache: &Ca
                 lookup = None;
                 misses.clear();
                 if let Ok(Err(error)) = failed {
-                    tracing::debug!(%error, "can't read rows through");
+                    tracing::debug!(%error, "can't read rows for misses");
                 }
             }
         }

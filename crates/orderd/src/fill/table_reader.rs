@@ -154,7 +154,7 @@ impl TableReader {
             tracing::info!(
                 data,
                 made,
-                "the table is there: the type of its column data decides, not PG_FORMAT"
+                "the table exists: the type of its column data decides, not PG_FORMAT"
             );
         }
         if !self.progress.begun.load(Ordering::Acquire) {
@@ -335,7 +335,7 @@ impl TableReader {
     /// A row under an id that no client can name.
     fn unreadable(&self, id: &[u8]) {
         self.progress.rows.fetch_add(1, Ordering::Relaxed);
-        self.undecodable(&id.escape_ascii().to_string(), "its id has no form in UTF-8");
+        self.undecodable(&id.escape_ascii().to_string(), "its id can't be converted to UTF-8");
     }
 
     fn undecodable(&self, id: &str, problem: &str) {

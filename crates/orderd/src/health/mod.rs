@@ -159,7 +159,7 @@ impl Health {
             tracing::warn!(what = warning.kind.as_str(), "{}", warning.finding);
         }
         for warning in before.iter().filter(|warning| !has(&warnings, warning)) {
-            tracing::info!(what = warning.kind.as_str(), "no longer so: {}", warning.finding.problem);
+            tracing::info!(what = warning.kind.as_str(), "resolved: {}", warning.finding.problem);
         }
     }
 

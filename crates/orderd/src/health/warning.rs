@@ -48,7 +48,7 @@ pub(crate) enum WarningKind {
     AccountFull,
     /// What the table has stays in the stream for less than `STREAM_KEEP`.
     KeptShorter,
-    /// Messages left the stream before they were taken in.
+    /// Messages left the stream before they were read.
     MessagesLost,
     /// The clock of NATS is ahead of ours.
     ClockSkew,

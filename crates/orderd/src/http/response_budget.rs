@@ -39,7 +39,7 @@ impl ResponseBudget {
         }
         match self.0.clone().try_acquire_many_owned(kib(body.len())) {
             Ok(room) => json(axum::body::Body::new(BudgetedBody { left: body.into(), _room: room })),
-            Err(_) => unavailable("503 too many large answers wait for who asked for them"),
+            Err(_) => unavailable("503 too many large responses wait for slow clients"),
         }
     }
 

@@ -139,9 +139,9 @@ impl OrderedConsumer {
     /// A message is lost, the consumer is paused, or the server can't be asked.
     pub(super) async fn check_deliveries(&mut self) -> anyhow::Result<()> {
         let (expected, here) = (self.expected, self.delivered);
-        anyhow::ensure!(here >= expected, "delivery {expected} did not come; {here} was the last");
+        anyhow::ensure!(here >= expected, "delivery {expected} is missing; {here} was the last");
         let info = self.consumer.get_info().await?;
-        anyhow::ensure!(!info.paused, "the consumer is paused; another one takes its place");
+        anyhow::ensure!(!info.paused, "the consumer is paused; creating another one");
         self.expected = info.delivered.consumer_sequence;
         Ok(())
     }
@@ -167,7 +167,7 @@ impl OrderedConsumer {
         chunk.reserve(self.taken.len());
         for message in self.taken.drain(..) {
             let Some(delivery) = message.reply.as_deref().and_then(parse_ack_subject) else {
-                gap.get_or_insert_with(|| "a message without a place in the stream".to_owned());
+                gap.get_or_insert_with(|| "a message without a stream position".to_owned());
                 break;
             };
             if delivery.number != delivered + 1 {

@@ -165,7 +165,7 @@ impl Fetch {
             Ok(None) => return,
             Err(error) => {
                 let error = format!("{error:#}");
-                return tracing::debug!(error, "can't look for a message that ends connections");
+                return tracing::debug!(error, "can't search for a message that breaks connections");
             }
         };
         let sequence = message.position.sequence;

@@ -43,7 +43,7 @@ pub(crate) struct Metrics {
     pub(crate) empty: IntCounter,
     /// Messages with the key of a dead letter that never was.
     pub(crate) foreign_keys: IntCounter,
-    /// Members that the model doesn't know.
+    /// Members that the model lacks.
     pub(crate) unknown_members: IntCounter,
     /// Rows of the table that can't be decoded, as of the last fill.
     pub(crate) undecodable: IntGauge,
@@ -53,7 +53,7 @@ pub(crate) struct Metrics {
     pub(crate) lag: IntGauge,
     /// 1 where this process is the writer.
     pub(crate) writes: IntGauge,
-    /// Messages that left the stream before they were taken in.
+    /// Messages that left the stream before they were read.
     pub(crate) messages_lost: IntCounter,
     /// Rows that were older than `KEEP`.
     pub(crate) expired: IntCounter,
@@ -130,12 +130,14 @@ impl Metrics {
             )?,
             in_memory: register(
                 &r,
-                IntGauge::new(
-                    "myapp_orders_inmemcache",
-                    "The number of ids known in memory, as /mem_len has it",
-                ),
+                IntGauge::new("myapp_orders_inmemcache", "The number of ids in memory, as in /mem_len"),
             )?,
-            depth: gauges(&r, "orderd_channel_depth", "What waits in a channel of the pipeline", "channel")?,
+            depth: gauges(
+                &r,
+                "orderd_channel_depth",
+                "Chunks that wait in a channel of the pipeline",
+                "channel",
+            )?,
             batch: histogram(&r, "orderd_commit_orders", "Rows in one transaction", BATCH)?,
             commit: histogram(&r, "orderd_commit_seconds", "Seconds that a transaction took", SECONDS)?,
             latency: histogram(
@@ -158,36 +160,32 @@ impl Metrics {
             receipts_ignored: counter(
                 &r,
                 "orderd_receipts_ignored_total",
-                "Receipts that were asked for on a subject where none may go",
+                "Receipts requested on an invalid subject, or on one outside RECEIPT_SUBJECTS",
             )?,
             foreign_keys: counter(
                 &r,
                 "orderd_foreign_keys_total",
-                "Messages passed over because no dead letter has the key in their header Orderd-Key",
+                "Messages skipped because no dead letter has the key in their header Orderd-Key",
             )?,
             empty: counter(&r, "orderd_empty_messages_total", "Messages without a payload")?,
-            unknown_members: counter(
-                &r,
-                "orderd_unknown_members_total",
-                "Members that the model doesn't know",
-            )?,
+            unknown_members: counter(&r, "orderd_unknown_members_total", "Members that the model lacks")?,
             undecodable: register(
                 &r,
                 IntGauge::new("orderd_undecodable_rows", "Rows that the last fill could not decode"),
             )?,
             position: register(
                 &r,
-                IntGauge::new("orderd_position", "Stream sequence up to which the table has everything"),
+                IntGauge::new("orderd_position", "Stream sequence up to which the table is complete"),
             )?,
             lag: register(
                 &r,
-                IntGauge::new("orderd_position_lag", "Messages of the stream behind the table's position"),
+                IntGauge::new("orderd_position_lag", "Messages in the stream after the table's position"),
             )?,
-            writes: register(&r, IntGauge::new("orderd_writer", "1 where this process writes to the table"))?,
+            writes: register(&r, IntGauge::new("orderd_writer", "1 if this process writes to the table"))?,
             messages_lost: counter(
                 &r,
                 "orderd_lost_messages_total",
-                "Messages that left the stream before they were taken in, as orderd_position counts them",
+                "Messages that left the stream before they were read, as orderd_position counts them",
             )?,
             expired: counter(
                 &r,
@@ -202,9 +200,9 @@ impl Metrics {
             restarts: counter(
                 &r,
                 "orderd_rereads_total",
-                "How often memory began again because the table or the stream went back",
+                "Refills of memory because the table or the stream went back to an earlier state",
             )?,
-            warnings: gauges(&r, "orderd_warning", "1 where the service warns of it", "what")?,
+            warnings: gauges(&r, "orderd_warning", "1 while the service has this warning", "what")?,
             clock_skew: register(
                 &r,
                 Gauge::new(
@@ -212,7 +210,7 @@ impl Metrics {
                     "Seconds by which the clock of NATS is ahead of this machine's, at least",
                 ),
             )?,
-            up: gauges(&r, "orderd_up", "1 where the part is up", "part")?,
+            up: gauges(&r, "orderd_up", "1 if the component is up", "part")?,
             read_through: known(
                 counters(
                     &r,
@@ -226,20 +224,20 @@ impl Metrics {
                 &r,
                 IntGauge::new(
                     "orderd_cache_bytes",
-                    "Bytes that documents take in memory, where they have a bound",
+                    "Bytes that documents take in memory, if they have a limit",
                 ),
             )?,
             cache_max: register(
                 &r,
                 IntGauge::new(
                     "orderd_cache_max_bytes",
-                    "Bytes that documents may take in memory, 0 for no bound",
+                    "Limit of the bytes that documents take in memory, 0 for none",
                 ),
             )?,
             evictions: counter(
                 &r,
                 "orderd_cache_evictions_total",
-                "Documents whose bodies left memory for others",
+                "Documents whose bodies were evicted from memory",
             )?,
             requests: counters(&r, "orderd_http_requests_total", "HTTP requests", &["route", "status"])?,
             request_seconds: register(
@@ -261,7 +259,7 @@ impl Metrics {
             certificate_end: gauges(
                 &r,
                 "orderd_certificate_expiry_timestamp_seconds",
-                "When the certificate or credential of a setting ends, in seconds of Unix time",
+                "When the certificate or credential of a setting expires, in seconds of Unix time",
                 "setting",
             )?,
             stream_bytes: gauges(&r, "orderd_stream_bytes", "Bytes that a stream holds", "stream")?,

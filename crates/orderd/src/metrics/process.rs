@@ -35,13 +35,12 @@ impl ProcessMetrics {
             .with_label_values(&[env!("CARGO_PKG_VERSION"), crate::version::REVISION.unwrap_or("unknown")])
             .set(1);
         let gauge = |name: &str, help: &str| register(r, IntGauge::new(name, help));
-        let cpu =
-            Counter::new("process_cpu_seconds_total", "Seconds of processors that the process has used");
+        let cpu = Counter::new("process_cpu_seconds_total", "CPU time that the process has used, in seconds");
         let started =
             Gauge::new("process_start_time_seconds", "When the process began, in seconds of Unix time");
         Ok(Self {
             cpu: register(r, cpu)?,
-            threads: gauge("process_threads", "HttpThreads of the process")?,
+            threads: gauge("process_threads", "Threads of the process")?,
             resident: gauge("process_resident_memory_bytes", "Bytes of memory that the process has")?,
             virtual_memory: gauge("process_virtual_memory_bytes", "Bytes of addresses that the process has")?,
             open_files: gauge("process_open_fds", "Files that the process has open")?,

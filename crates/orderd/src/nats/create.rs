@@ -40,7 +40,7 @@ pub(crate) async fn create(
     };
     let (reason, code) = match error.kind() {
         CreateStreamErrorKind::JetStream(refused) => (refused.to_string(), refused.error_code()),
-        _ => return Err(anyhow::anyhow!("can't make the stream {}: {error}", config.name)),
+        _ => return Err(anyhow::anyhow!("can't create the stream {}: {error}", config.name)),
     };
     Err(anyhow::anyhow!(refusal(context, &config, &reason, code, instead).await))
 }
@@ -54,7 +54,7 @@ pub(crate) async fn refusal(
     instead: StreamSetting,
 ) -> String {
     let (name, subjects, StreamSetting(setting)) = (&config.name, config.subjects.join(","), instead);
-    let head = format!("can't make the stream {name} for {subjects}: {reason}");
+    let head = format!("can't create the stream {name} for {subjects}: {reason}");
     match code {
         ErrorCode::STREAM_SUBJECT_OVERLAP => {
             let others = overlapping(context, config).await.join(", ");

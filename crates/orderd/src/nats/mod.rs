@@ -235,7 +235,7 @@ pub(crate) async fn follow_servers(client: &Client, settings: &Nats, known: &mut
             tracing::info!("the servers in NATS_URL have changed; the next connection goes to the new ones");
             *known = named;
         }
-        Ok(Err(error)) => tracing::error!(%error, "can't take the servers of the changed NATS_URL"),
+        Ok(Err(error)) => tracing::error!(%error, "can't use the servers of the changed NATS_URL"),
         // The connection broke just now.
         Err(_) => {}
     }
@@ -331,7 +331,7 @@ fn report(observe: &impl Fn(ConnectionEvent), event: &Event) {
         Event::Connected => observe(ConnectionEvent::Connected),
         Event::Disconnected => observe(ConnectionEvent::Disconnected),
         Event::SlowConsumer(_) => {
-            tracing::error!("NATS client dropped messages; they are read again")
+            tracing::error!("NATS client dropped messages; reading them again")
         }
         event => tracing::debug!(%event, "NATS"),
     }

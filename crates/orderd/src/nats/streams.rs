@@ -103,7 +103,7 @@ pub(crate) fn warn_of(client: &Client, info: &Info, topic: &str) {
             stream,
             topic,
             subjects = subjects.join(", "),
-            "the stream takes only a part of the topic: what is published on its other subjects is not taken in"
+            "the stream takes only a part of the topic: messages on its other subjects are not read"
         );
     }
 }

@@ -346,7 +346,7 @@ impl RunningWriter {
         if lost > 0 {
             tracing::error!(
                 lost,
-                "messages left the stream before they were taken in; the position passes over them"
+                "messages left the stream before they were read; the position passes over them"
             );
         }
         self.gaps.retain(|gap| gap.end > watermark.seq + 1);

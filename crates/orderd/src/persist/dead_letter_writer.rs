@@ -89,7 +89,7 @@ impl DeadLetterWriter {
             // The position must not pass it, nor anything after it.
             let reason = format!("can't store a dead letter: {error}");
             down.get_or_insert_with(|| self.health.hold_down(Part::Intake, reason.clone())).explain(reason);
-            tracing::warn!(key, error, trace_id, "can't store a dead letter; trying again");
+            tracing::warn!(key, error, trace_id, "can't store a dead letter; retrying");
             backoff.wait().await;
         };
         let has_failed = down.take().is_some();

@@ -145,7 +145,7 @@ impl RunningWriter {
         if vanished > 0 {
             tracing::error!(
                 lost = vanished,
-                "messages left the stream before they were taken in: it went back to an earlier state"
+                "messages left the stream before they were read: it went back to an earlier state"
             );
         }
         if !found.has_last_row {
@@ -187,12 +187,12 @@ impl RunningWriter {
                 tracing::error!(
                     lost,
                     after = found.seq,
-                    "messages left the stream before they were taken in; the position passes over them"
+                    "messages left the stream before they were read; the position passes over them"
                 );
                 return Some(SessionStart { gap_end: beginning.seq, messages_lost: lost, ..beginning });
             }
             Some(RunProblem::Replaced) => "the stream was recreated or restored",
-            None if has_lost_rows => "the table does not have the row that was written last",
+            None if has_lost_rows => "the table lacks the row that was written last",
             None if has_lost_letters => "the stream of dead letters was recreated",
             None if found.gap_end > 0 && found.gap_end >= stream.first => {
                 "the stream has messages again that it did not have"
@@ -238,7 +238,7 @@ impl RunningWriter {
     /// Why memory may hold what table and stream no longer have; `None` if it does not.
     fn stale_memory_reason(&self, found: &Position, report: Option<ProblemReport>) -> Option<&'static str> {
         if report.is_some_and(|report| !report.at_position) {
-            return Some("the stream does not have what was read of it");
+            return Some("the stream lacks messages that were read from it");
         }
         let seen = self.seen?;
         // Orders beyond the position are in memory as this process reads them, if the writer had the same model.

@@ -92,7 +92,7 @@ pub(super) struct RunningWriter {
     pub(super) watches_rows: bool,
     /// Sequences that were missing from the stream, up to the batch being written.
     pub(super) gaps: Vec<Gap>,
-    /// How many messages left the stream before they were taken in, as the position's row says.
+    /// How many messages left the stream before they were read, as the position's row says.
     pub(super) messages_lost: u64,
     /// Orders of this batch that are older are passed over: PostgreSQL refused one that was older than `KEEP`, whose partition
     /// is dropped. Nanoseconds since 1970.

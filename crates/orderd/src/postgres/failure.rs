@@ -67,17 +67,14 @@ fn fix(server: &Config, error: &Error, words: &str) -> String {
     {
         "set sslcert and sslkey in DATABASE_URL to a certificate for this role, and its key".to_owned()
     } else if is(&SqlState::INVALID_CATALOG_NAME) {
-        format!(
-            "set PG_DBNAME to a database that is there, or make it: CREATE DATABASE {};",
-            quoted(database)
-        )
+        format!("set PG_DBNAME to an existing database, or create it: CREATE DATABASE {};", quoted(database))
     } else if says("pg_hba.conf") {
         format!(
-            "let role {role} in from this host to database {database} by a line in pg_hba.conf; where it says \"no \
+            "allow role {role} from this host to database {database} in pg_hba.conf; if it says \"no \
              encryption\", set sslmode=require in DATABASE_URL"
         )
     } else if is(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION) {
-        format!("set PG_USER to a role that may log in, or make it: CREATE ROLE {} LOGIN;", quoted(role))
+        format!("set PG_USER to a role that may log in, or create it: CREATE ROLE {} LOGIN;", quoted(role))
     } else if is(&SqlState::INSUFFICIENT_PRIVILEGE) {
         format!("GRANT CONNECT ON DATABASE {} TO {};", quoted(database), quoted(role))
     } else if is(&SqlState::TOO_MANY_CONNECTIONS) {

@@ -80,7 +80,7 @@ pub(crate) enum QueryError {
 pub(crate) enum Abandoned {
     #[error("PostgreSQL does not answer")]
     TimedOut,
-    #[error("another PostgreSQL server takes writes now")]
+    #[error("another PostgreSQL server accepts writes now")]
     Moved,
 }
 
@@ -326,7 +326,11 @@ pub(crate) async fn check_at_start(settings: &Postgres) -> anyhow::Result<()> {
     };
     let Ok(Some(found)) = timeout(CHECK_TIMEOUT, inspected).await else { return Ok(()) };
     for warning in found.warnings() {
-        tracing::warn!(problem = warning.problem, fix = warning.fix, "PostgreSQL is not as it should be");
+        tracing::warn!(
+            problem = warning.problem,
+            fix = warning.fix,
+            "PostgreSQL fails the checks of the start"
+        );
     }
     found.accepted().map(drop).map_err(|refused| anyhow::anyhow!("PostgreSQL: {refused}"))
 }

@@ -35,7 +35,7 @@ pub(super) fn loses_statements(error: &Error) -> bool {
 
 /// What to say of such an error.
 pub(super) fn advice() -> String {
-    format!("a pooler in transaction mode is between, and does not know prepared statements: {FIX}")
+    format!("a pooler in transaction mode is in between, and does not support prepared statements: {FIX}")
 }
 
 /// Looks for a pooler that pools transactions, once in the life of these settings. A second connection holds a
@@ -96,7 +96,7 @@ fn unknown_statements(error: &Error) -> Finding {
     let refused = error.as_db_error().map_or_else(String::new, |refused| refused.message().to_owned());
     Finding::refusal(
         format!(
-            "PostgreSQL is behind a pooler in transaction mode that does not know prepared statements ({refused})"
+            "PostgreSQL is behind a pooler in transaction mode that does not support prepared statements ({refused})"
         ),
         FIX,
     )
@@ -104,7 +104,7 @@ fn unknown_statements(error: &Error) -> Finding {
 
 fn single_statements(error: &Error) -> Finding {
     Finding::refusal(
-        format!("PostgreSQL is behind a pooler that takes no transactions ({})", describe(error)),
+        format!("PostgreSQL is behind a pooler that supports no transactions ({})", describe(error)),
         "set pool_mode = session or transaction in PgBouncer, or connect to PostgreSQL itself",
     )
 }

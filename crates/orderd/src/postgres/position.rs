@@ -44,7 +44,7 @@ pub(crate) struct Position {
     pub(crate) session_began: u64,
     /// Up to this sequence messages were passed because the stream no longer had them; 0 where none were.
     pub(crate) gap_end: u64,
-    /// How many messages left the stream before they were taken in.
+    /// How many messages left the stream before they were read.
     pub(crate) messages_lost: u64,
     /// Microseconds since 1970 at which the stream of dead letters was made; `None` while that is not known.
     pub(crate) dead_created: Option<i64>,
@@ -65,7 +65,7 @@ pub(crate) struct SessionStart {
     pub(crate) stream_created: i64,
     /// As in [`Position`].
     pub(crate) gap_end: u64,
-    /// How many more messages left the stream before they were taken in.
+    /// How many more messages left the stream before they were read.
     pub(crate) messages_lost: u64,
 }
 

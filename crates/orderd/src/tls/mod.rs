@@ -232,7 +232,7 @@ impl ServerCertVerifier for Verifier {
             PeerTrust::Name(_) => Err(Error::InvalidCertificate(CertificateError::NotValidForName)),
             PeerTrust::Only(known) if shown == known => Ok(ServerCertVerified::assertion()),
             PeerTrust::Only(_) => {
-                Err(Error::General("it shows another certificate than the one in HTTP_TLS_CERT".into()))
+                Err(Error::General("its certificate is not the one in HTTP_TLS_CERT".into()))
             }
         }
     }

@@ -49,7 +49,7 @@ impl Collector {
         let error = match answer {
             Ok(answer) if answer.status().is_success() => {
                 if self.is_away.swap(false, Ordering::Relaxed) {
-                    tracing::info!(endpoint, "the collector takes spans again");
+                    tracing::info!(endpoint, "the collector accepts spans again");
                 }
                 return;
             }
@@ -60,7 +60,7 @@ impl Collector {
             tracing::warn!(
                 endpoint,
                 error,
-                "the collector does not take spans: traces are lost, orders are not affected; check OTEL_EXPORTER_OTLP_ENDPOINT"
+                "the collector does not accept spans: traces are lost, orders are not affected; check OTEL_EXPORTER_OTLP_ENDPOINT"
             );
         }
     }

@@ -205,7 +205,7 @@ async fn order_that_is_not_committed_is_not_evicted() {
     })
     .await;
     assert_eq!(get(&service, &ids[0]).await.status, StatusCode::OK);
-    let warnings = service.process.log().matches("CACHE_MAX_BYTES is less").count();
+    let warnings = service.process.log().matches("CACHE_MAX_BYTES is too small").count();
     assert_eq!(warnings, 1, "{}", service.process.log());
 }
 

@@ -107,7 +107,7 @@ async fn check_reports_usable_servers_in_one_line_each_and_leaves_nothing_behind
             "stream ORDERS for TESTING (3 messages)",
             "table public.orders2, key orders2_pkey, rights: SELECT, INSERT",
         ];
-        let missing = ["ORDERS will be made", "no table public.orders2 yet"];
+        let missing = ["ORDERS will be created", "no table public.orders2 yet"];
         let words_of = if is_used { there } else { missing };
         for word in wanted.iter().map(String::as_str).chain(words_of).chain([
             "all is well",
@@ -148,7 +148,7 @@ const TABLES: [Case; 12] = [
         &["role clerk", "INSERT"],
         false,
     ),
-    ("", &[("PG_USER", "clerk")], REFUSAL, &["may not make it", "GRANT USAGE, CREATE ON SCHEMA"], true),
+    ("", &[("PG_USER", "clerk")], REFUSAL, &["may not create it", "GRANT USAGE, CREATE ON SCHEMA"], true),
     (
         "create table orders2 (id text primary key, data bytea); create table orderd_erased (table_name text, id text); \
       grant select, insert, delete on orders2 to clerk",
@@ -334,14 +334,14 @@ fn streams() -> Vec<(&'static str, Config, &'static str, &'static [&'static str]
             "stored under another subject",
             Config { subject_transform: Some(elsewhere), ..takes("SHOP", "TESTING") },
             BLOCKED,
-            &["can't make the stream ORDERS", "SHOP"],
+            &["can't create the stream ORDERS", "SHOP"],
         ),
         ("another topic", takes("ORDERS", "other"), REFUSAL, &["ORDERS stores other", "PUB_TOPIC"]),
         (
             "no dead letters",
             takes("ELSE", "dead.*.TESTING.x"),
             BLOCKED,
-            &["can't make the stream ORDERS_DEAD", "ELSE", "NATS_DEAD_STREAM=ELSE"],
+            &["can't create the stream ORDERS_DEAD", "ELSE", "NATS_DEAD_STREAM=ELSE"],
         ),
         (
             "deaf dead letters",
@@ -410,7 +410,7 @@ async fn a_nats_server_without_what_is_needed_is_named() {
     );
     for (limits, words) in [
         ("max_file: 64MB, max_bytes_required: true", ["max_bytes", "nats stream add ORDERS", "--max-bytes="]),
-        ("max_streams: 1", ["max_streams", "as many streams", "ORDERS"]),
+        ("max_streams: 1", ["max_streams", "limit of streams", "ORDERS"]),
     ] {
         let stack = configured(&account(&format!("jetstream {{ {limits} }}"), ""));
         if limits.starts_with("max_streams") {
@@ -471,7 +471,7 @@ async fn settings_that_are_wrong_end_it_as_they_end_serve() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = taken.local_addr().unwrap().to_string();
     let found = check(&stack, &[("HTTP_ADDR", &addr)]).await;
-    assert!(found.of("http").contains("is taken") && found.of("http").contains(WARNING), "{}", found.json);
+    assert!(found.of("http").contains("is in use") && found.of("http").contains(WARNING), "{}", found.json);
     // An address of no machine: it is kept for documents.
     let found = check(&stack, &[("HTTP_ADDR", "192.0.2.1:8090"), ("HTTP_TOKEN", "t")]).await;
     assert!(found.of("http").contains(REFUSAL) && found.of("http").contains("HTTP_ADDR"), "{}", found.json);

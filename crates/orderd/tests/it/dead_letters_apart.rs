@@ -190,7 +190,7 @@ async fn dead_letters_of_an_earlier_version_stay_and_are_named_at_the_start() {
     eventually("it says why it takes nothing in", async || {
         let reason = refused.get("/readyz").await.json()["intake"]["reason"].to_string();
         let words =
-            ["can't make the stream PARCELS_DEAD", "ORDERS_DEAD takes", "NATS_DEAD_STREAM=ORDERS_DEAD"];
+            ["can't create the stream PARCELS_DEAD", "ORDERS_DEAD takes", "NATS_DEAD_STREAM=ORDERS_DEAD"];
         words.iter().all(|word| reason.contains(word)).then_some(())
     })
     .await;

@@ -13,7 +13,7 @@ async fn answer_to(service: &Service, bytes: &[u8]) -> String {
     loop {
         let answer = answer_once(service, bytes).await;
         // Not in time, and asked to come again.
-        if !answer.contains("503 PostgreSQL can't be asked now") {
+        if !answer.contains("503 PostgreSQL can't be reached now") {
             return answer;
         }
     }

@@ -350,7 +350,7 @@ async fn what_is_deleted_from_the_middle_of_the_stream_unread_is_counted() {
     committed(&stack, 16).await;
     service.wait_len(16).await;
     assert_eq!(service.metric("orderd_lost_messages_total").await, 3.0);
-    assert!(service.process.log().contains("left the stream before they were taken in"));
+    assert!(service.process.log().contains("left the stream before they were read"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

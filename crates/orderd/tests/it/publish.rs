@@ -117,7 +117,7 @@ async fn input_without_a_document_or_with_part_of_one_is_said() {
         // A pipe that brings nothing today is no fault.
         let empty = publish(&stack, &["--from", "-"], blank).await;
         assert!(empty.code == Some(0) && empty.out.starts_with("0 orders"), "{blank:?}: {}", empty.out);
-        assert!(empty.errors.contains("no document came"), "{}", empty.errors);
+        assert!(empty.errors.contains("the input has no document"), "{}", empty.errors);
     }
     let cut = format!("{}\n{{\"order_uid\":\n\"secr", order("one"));
     let right = "line 3: the text ends within the document that begins on line 2";

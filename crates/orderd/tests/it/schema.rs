@@ -161,7 +161,7 @@ async fn rights_that_are_missing_are_named_with_the_grant() {
             break;
         }
     }
-    assert!(named.contains("orderd_position") && named.contains("may not make it"), "{named}");
+    assert!(named.contains("orderd_position") && named.contains("may not create it"), "{named}");
     is_accepted(&stack, &env).await;
     stack
         .postgres
@@ -208,7 +208,7 @@ async fn rights_that_are_missing_are_named_with_the_grant() {
     stack.postgres.psql(&statement(&words)).unwrap();
     is_accepted(&stack, &env).await;
     let words = refusal(&stack, &[("PG_USER", "clerk"), ("PG_TABLE", "public.other")]).await;
-    assert!(words.contains("may not make it"), "{words}");
+    assert!(words.contains("may not create it"), "{words}");
 }
 
 #[tokio::test]

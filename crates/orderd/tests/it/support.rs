@@ -206,7 +206,7 @@ impl Service {
     pub(crate) async fn get(&self, path: &str) -> Answer {
         for _ in 0..ASKED_AGAIN {
             let answer = self.get_once(path).await;
-            if !answer.body.starts_with("503 PostgreSQL can't be asked now") {
+            if !answer.body.starts_with("503 PostgreSQL can't be reached now") {
                 return answer;
             }
         }

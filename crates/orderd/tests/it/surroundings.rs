@@ -46,7 +46,7 @@ async fn a_stream_that_the_account_refuses_comes_with_the_command_that_makes_it(
         reason.contains("nats stream add").then_some(reason)
     })
     .await;
-    assert!(reason.contains("can't make the stream ORDERS for TESTING"), "{reason}");
+    assert!(reason.contains("can't create the stream ORDERS for TESTING"), "{reason}");
     assert!(reason.contains("--subjects='TESTING'") && reason.contains("--max-bytes="), "{reason}");
 }
 

@@ -281,7 +281,7 @@ async fn a_collector_that_is_away_costs_spans_and_one_line() {
     for (endpoint, is_refused) in [("http://127.0.0.1:1", true), (silent.as_str(), false)] {
         let mut service = stack.serve(&[("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)]).await;
         let count = service.mem_len().await;
-        let warnings = |service: &Service| service.process.log().matches("does not take spans").count();
+        let warnings = |service: &Service| service.process.log().matches("does not accept spans").count();
         publish(&stack, "traceparent", &traceparent("01"), &order("a")).await;
         if is_refused {
             eventually("it is said", async || (warnings(&service) > 0).then_some(())).await;

@@ -48,7 +48,7 @@ async fn stream_that_may_drop_unread_orders_is_a_warning_until_it_is_changed() {
     assert!(service.process.log().contains("may drop unread messages"));
     context.update_stream(stream()).await.unwrap();
     wait_warnings(&service, &[]).await;
-    assert!(service.process.log().contains("no longer so"));
+    assert!(service.process.log().contains("resolved: "));
 }
 
 #[tokio::test]

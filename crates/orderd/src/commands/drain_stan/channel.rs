@@ -64,7 +64,7 @@ impl StanServer {
             .await
             .with_context(|| format!("no NATS Streaming server of cluster {} answers", args.cluster))?;
         refused(&subjects.error).with_context(|| {
-            format!("can't connect as {client_id}; is the program stopped that is that client?")
+            format!("can't connect as {client_id}; is the program with that client id stopped?")
         })?;
         Ok(Self { client, subjects, client_id, connection_id })
     }

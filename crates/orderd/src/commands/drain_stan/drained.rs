@@ -103,7 +103,7 @@ async fn begun(context: &Context, channel: &str, replicas: usize, now: u64) -> a
         num_replicas: replicas,
         ..Default::default()
     };
-    let kept = context.get_or_create_stream(config).await.context("can't keep where the draining began")?;
+    let kept = context.get_or_create_stream(config).await.context("can't store where draining began")?;
     let subject = format!("{PREFIX}.{}", channel.replace('/', "."));
     match kept.get_last_raw_message_by_subject(&subject).await {
         Ok(message) => Ok(Some(std::str::from_utf8(&message.payload)?.parse()?)),
@@ -122,7 +122,7 @@ async fn read(
     places: RangeInclusive<u64>,
     sequences: &mut Sequences,
 ) -> anyhow::Result<Option<u64>> {
-    let progress = Progress::new(Some(places.end() + 1 - places.start()), "messages looked at");
+    let progress = Progress::new(Some(places.end() + 1 - places.start()), "messages checked");
     let mut oldest = None;
     let from = DeliverPolicy::ByStartSequence { start_sequence: *places.start() };
     let show = |_, message: &Message| {
@@ -133,7 +133,7 @@ async fn read(
         }
     };
     scan::headers(orders, from, show).await?;
-    progress.finish("messages looked at");
+    progress.finish("messages checked");
     Ok(oldest)
 }
 

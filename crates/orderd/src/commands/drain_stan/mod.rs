@@ -141,7 +141,7 @@ impl Drain {
                 Ok(_) => break,
                 Err(error) if begun.elapsed() > SILENCE_TIMEOUT => {
                     return Err(error)
-                        .with_context(|| format!("the stream does not take message {}", sent.sequence));
+                        .with_context(|| format!("the stream rejects message {}", sent.sequence));
                 }
                 Err(_) => backoff.wait().await,
             }

@@ -34,7 +34,7 @@ const MIN_RATE: f64 = 0.000_01;
 /// What could not be sent, and why.
 pub async fn run(args: PublishArgs) -> anyhow::Result<ExitCode> {
     if !args.rate.is_finite() || args.rate < 0.0 || (args.rate > 0.0 && args.rate < MIN_RATE) {
-        let takes = "takes documents a second: 0 for as fast as it can, or 0.00001 and more";
+        let takes = "takes documents per second: 0 for as fast as possible, or at least 0.00001";
         return Err(ConfigError::new("--rate", takes).into());
     }
     let settings = Nats::new(&args.nats)?;
@@ -76,7 +76,7 @@ pub async fn run(args: PublishArgs) -> anyhow::Result<ExitCode> {
     };
     if failed.is_none() {
         if args.from.is_some() && sender.sent == 0 {
-            super::complain("no document came, so that nothing was sent");
+            super::complain("the input has no document; nothing was sent");
         }
         super::print(&format!("{line}\n"))?;
     }

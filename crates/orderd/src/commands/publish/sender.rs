@@ -199,7 +199,7 @@ impl Sender {
         match tokio::time::timeout(RETRY_LIMIT, published).await {
             Ok(Ok(())) => self.sent += 1,
             Ok(Err(error)) => return Err(self.failed(&order, &error.to_string())),
-            Err(_) => return Err(self.failed(&order, "the connection takes nothing")),
+            Err(_) => return Err(self.failed(&order, "the connection accepts no data")),
         }
         Ok(())
     }
@@ -237,7 +237,7 @@ impl Sender {
             }
             if !is_said && begun.elapsed() > SILENT_RETRY {
                 let left = RETRY_LIMIT.as_secs();
-                complain(&format!("not acknowledged: {reason}; trying again for {left} s"));
+                complain(&format!("not acknowledged: {reason}; retrying for {left} s"));
                 is_said = true;
             }
             backoff.wait().await;
@@ -273,10 +273,10 @@ impl Sender {
         let stream = self.target.stream.as_ref().map_or("", |stream| &stream.cached_info().config.name);
         match error.kind() {
             PublishErrorKind::StreamNotFound => format!(
-                "no stream takes the subject {subject}: add it to a stream, or send with --core where nothing has to be kept"
+                "no stream takes the subject {subject}: add it to a stream, or send with --core if the messages need not be stored"
             ),
             PublishErrorKind::TimedOut | PublishErrorKind::BrokenPipe => {
-                format!("the server does not answer for {subject}; is NATS, with JetStream, there?")
+                format!("the server does not answer for {subject}; does NATS run there, with JetStream?")
             }
             _ => match error.source() {
                 Some(cause) => format!("the stream {stream} refuses a message on {subject}: {cause}"),

@@ -13,7 +13,7 @@ pub(crate) async fn require_own(request: Request, next: Next) -> Response {
     if is_own(request.headers()) {
         return next.run(request).await;
     }
-    text(StatusCode::FORBIDDEN, "403 pages of other addresses may not do this")
+    text(StatusCode::FORBIDDEN, "403 pages of other origins may not do this")
 }
 
 /// Browsers say where a request comes from: newer ones in `Sec-Fetch-Site`, but only to addresses that they trust;

@@ -57,7 +57,10 @@ async fn erase(
                 error = format!("{error:#}"),
                 "not erased everywhere; send the same request again"
             );
-            let mut refused = text(StatusCode::SERVICE_UNAVAILABLE, "503 not erased everywhere; ask again");
+            let mut refused = text(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "503 not erased everywhere; send the same request again",
+            );
             refused.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
             refused
         }

@@ -40,7 +40,7 @@ pub(crate) async fn respond(app: Arc<App>, ids: Vec<String>) -> Response {
     match documents.fill(&mut first).await {
         Ok(()) if documents.is_done => documents.app.large.json(first),
         Ok(()) => json(Body::from_stream(documents.after(first))),
-        Err(Interrupted) => unavailable("503 PostgreSQL can't be asked now; memory doesn't have all of it"),
+        Err(Interrupted) => unavailable("503 PostgreSQL can't be reached now; memory doesn't have all of it"),
     }
 }
 

@@ -51,7 +51,7 @@ pub(crate) async fn respond(app: &App, criteria: Vec<Criterion>) -> Response {
         }
         return response;
     }
-    unavailable("503 what was found has just left")
+    unavailable("503 the match was just removed")
 }
 
 /// The address of an order, in parts.

@@ -43,11 +43,11 @@ pub(crate) async fn from_table(app: &App, id: &str) -> Response {
         // It may have come in meanwhile; or it was evicted before it was committed.
         Ok(StoredRow::NotThere) => match app.cache.write_json(id, &mut body) {
             Ok(Lookup::Hit) => app.large.json(body),
-            Ok(Lookup::Evicted) => unavailable("503 it is not committed yet, and has left memory"),
+            Ok(Lookup::Evicted) => unavailable("503 it is not committed yet, and is no longer in memory"),
             Ok(Lookup::Miss) => text(StatusCode::NOT_FOUND, "404 resource not found"),
             Err(error) => broken(id, &error),
         },
-        Err(Unavailable) => unavailable("503 PostgreSQL can't be asked now; memory doesn't have it"),
+        Err(Unavailable) => unavailable("503 PostgreSQL can't be reached now; memory doesn't have it"),
     }
 }
 

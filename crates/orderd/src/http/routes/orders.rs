@@ -47,7 +47,7 @@ pub(crate) async fn find(app: &App, query: &cache::Query) -> Result<Matches, Res
             .without_table(query, found)
             .ok_or_else(|| unavailable("503 memory doesn't have the whole table yet")),
         Err(QueryError::Unavailable) => {
-            Err(unavailable("503 PostgreSQL can't be asked now; memory doesn't have all of it"))
+            Err(unavailable("503 PostgreSQL can't be reached now; memory doesn't have all of it"))
         }
         Err(QueryError::Broken(error)) => {
             tracing::error!(%error, "can't search memory");

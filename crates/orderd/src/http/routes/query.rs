@@ -85,7 +85,7 @@ pub(crate) fn criteria(
         }
     }
     if criteria.len() > MAX_CRITERIA {
-        return Err(format!("{} values are too many; {MAX_CRITERIA} may be asked for", criteria.len()));
+        return Err(format!("{} values are too many; at most {MAX_CRITERIA} are allowed", criteria.len()));
     }
     Ok(criteria)
 }

@@ -53,7 +53,7 @@ impl HttpThreads {
 
 fn take_short_turns() {
     if let Err(error) = scheduling::take_short_ones() {
-        tracing::debug!(%error, "HTTP shares cores as the system likes");
+        tracing::debug!(%error, "can't shorten the time slices of the HTTP threads");
     }
 }
 

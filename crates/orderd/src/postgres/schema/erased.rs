@@ -19,7 +19,7 @@ pub(super) async fn check(
         if !found.may_create {
             findings.push(Finding::warning(
                 format!(
-                    "{name}, which keeps erased keys, is missing, and role {role} may not make it, so that \
+                    "{name}, which stores erased keys, is missing, and role {role} may not create it, so that \
                      nothing can be erased"
                 ),
                 format!(
@@ -35,7 +35,9 @@ pub(super) async fn check(
     if !found.may_select {
         // A row is written only where its key is not among these.
         findings.push(Finding::refusal(
-            format!("role {role} may not read {name}, which keeps erased keys, so that it can write no rows"),
+            format!(
+                "role {role} may not read {name}, which stores erased keys, so that it can write no rows"
+            ),
             grant(if found.may_insert { "SELECT" } else { "SELECT, INSERT" }),
         ));
     } else if !found.may_insert {

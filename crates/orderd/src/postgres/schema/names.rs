@@ -67,7 +67,7 @@ async fn check_schema(
     let (may_create, may_use): (bool, bool) = (row.try_get(0)?, row.try_get(1)?);
     if !may_create || !may_use {
         findings.push(Finding::refusal(
-            format!("there is no table {table}, and role {role} may not make it"),
+            format!("there is no table {table}, and role {role} may not create it"),
             format!("GRANT USAGE, CREATE ON SCHEMA {schema} TO {role};"),
         ));
     }

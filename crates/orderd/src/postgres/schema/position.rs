@@ -18,7 +18,7 @@ pub(super) async fn check(
     let Some(oid) = found.oid else {
         if !found.may_create {
             findings.push(Finding::refusal(
-                format!("{name}, which says how far {table} is in its stream, is missing, and role {role} may not make it"),
+                format!("{name}, which stores the position of {table} in its stream, is missing, and role {role} may not create it"),
                 format!(
                     "{}; ALTER TABLE {positions} OWNER TO {};",
                     position::create_statement(table),
@@ -34,7 +34,7 @@ pub(super) async fn check(
         let missing = missing.join(", ");
         findings.push(Finding::refusal(
             format!(
-                "role {role} may not {} {name}, which says how far {table} is in its stream",
+                "role {role} may not {} {name}, which stores the position of {table} in its stream",
                 missing.to_lowercase()
             ),
             format!("GRANT {missing} ON {positions} TO {};", quoted(role)),

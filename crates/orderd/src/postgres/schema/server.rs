@@ -32,7 +32,7 @@ pub(super) async fn check(client: &Client, findings: &mut Vec<Finding>) -> Resul
     }
     if is_standby {
         findings.push(Finding::blocked(
-            "the server is a standby, which takes no writes",
+            "the server is a standby, which accepts no writes",
             "name the primary, or all servers with target_session_attrs=read-write, in DATABASE_URL",
         ));
     } else if is_read_only {

@@ -102,7 +102,7 @@ impl Relation {
         if !self.may_delete {
             findings.push(Finding::warning(
                 format!(
-                    "role {role} may not delete from {table}, so that nothing can be erased, or leave by KEEP"
+                    "role {role} may not delete from {table}, so that nothing can be erased, or expire by KEEP"
                 ),
                 format!("GRANT DELETE ON {} TO {role_quoted};", table.quoted()),
             ));
@@ -141,7 +141,7 @@ impl Relation {
             return Ok(());
         }
         let fix = format!(
-            "{} (rows that are there twice first: DELETE FROM {name} a USING {name} b WHERE a.id = b.id AND a.ctid > \
+            "{} (first remove duplicate rows: DELETE FROM {name} a USING {name} b WHERE a.id = b.id AND a.ctid > \
              b.ctid;)",
             key_statement(&rows, table)?,
             name = table.quoted()
