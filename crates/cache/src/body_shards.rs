@@ -11,11 +11,11 @@ use parking_lot::RwLock;
 
 use crate::slot_table::SlotTable;
 
-/// Shards grow one by one, so that no growth holds readers up for longer than a moment. A slot's lowest bits are
-/// its shard, and so are those of its hash.
+/// Shards grow one by one, so that growth blocks readers only briefly. The lowest bits of a slot, and of its key's
+/// hash, are its shard.
 const SHARDS: usize = 256;
 
-/// Bodies grow by this part of what is there: to double them would leave a quarter of their room empty.
+/// A shard's capacity grows by this fraction: doubling it would leave a quarter of it empty on average.
 const GROWTH: usize = 8;
 
 pub(crate) struct BodyShards {
@@ -31,9 +31,9 @@ pub(crate) struct BodyShards {
 struct Shard {
     places: SlotTable,
     bodies: Vec<Body>,
-    /// A bit for each, whether it was read; none where that is not noted.
+    /// One bit per body: whether it was read. Empty if reads are not recorded.
     read: Vec<AtomicU64>,
-    /// Places of bodies that have left.
+    /// Places of removed bodies, to be used again.
     vacant: Vec<u32>,
 }
 
@@ -67,7 +67,7 @@ impl BodyShards {
         }
         shard.places.insert(hash, place);
         let grown = shard.bytes() - before;
-        // Seldom, and what is shared between cores is dear.
+        // Rare: a write to memory shared between cores is expensive.
         if grown > 0 {
             self.bytes.fetch_add(grown, Relaxed);
         }
@@ -79,7 +79,7 @@ impl BodyShards {
         self.shard(hash).read().find(hash, key).map(|place| slot(hash, place))
     }
 
-    /// Looks at the body of a key, and notes that it was read. It stays there meanwhile.
+    /// Accesses the body of a key under the shard's lock, and records the read.
     pub(crate) fn read<T>(&self, hash: u32, key: &[u8], look: impl FnOnce(u32, &Body) -> T) -> Option<T> {
         let shard = self.shard(hash).read();
         let place = shard.find(hash, key)?;
@@ -87,7 +87,7 @@ impl BodyShards {
         Some(look(slot(hash, place), &shard.bodies[place as usize]))
     }
 
-    /// Looks at the body of a key, without a note of it.
+    /// Accesses the body of a key, without recording the read.
     pub(crate) fn look<T>(&self, hash: u32, key: &[u8], look: impl FnOnce(u32, &Body) -> T) -> Option<T> {
         let shard = self.shard(hash).read();
         let place = shard.find(hash, key)?;
@@ -99,12 +99,12 @@ impl BodyShards {
         look(&self.shard(slot).read().bodies[place(slot)])
     }
 
-    /// How the key of a slot's body stands to this one.
+    /// Compares the key of a slot's body to this key.
     pub(crate) fn compare(&self, slot: u32, key: &[u8]) -> Ordering {
         self.with(slot, |body| body.key_bytes().cmp(key))
     }
 
-    /// How the key of one slot's body stands to that of the other's.
+    /// Compares the keys of two slots' bodies.
     pub(crate) fn compare_two(&self, one: u32, other: u32) -> Ordering {
         let other = self.with(other, Body::clone);
         self.compare(one, other.key_bytes())
@@ -117,12 +117,12 @@ impl BodyShards {
         shard.take_read(place(slot));
     }
 
-    /// Takes a body out. `meanwhile` is done before its slot can become another's.
+    /// Removes a body. Calls `meanwhile` before the slot can be reused.
     pub(crate) fn remove(&self, hash: u32, slot: u32, meanwhile: impl FnOnce()) {
         let mut shard = self.shard(hash).write();
         let before = shard.bytes();
         if shard.places.replace(hash, place(slot) as u32, None) {
-            // Nothing of the order stays until its place is taken.
+            // Frees the order's memory now, not when its place is reused.
             shard.bodies[place(slot)] = Body::none();
             shard.vacant.push(place(slot) as u32);
             meanwhile();
@@ -130,7 +130,7 @@ impl BodyShards {
         self.bytes.fetch_add(shard.bytes() - before, Relaxed);
     }
 
-    /// Whether a body was read since the last time that this was asked.
+    /// Whether a body was read since the last call.
     pub(crate) fn take_read(&self, slot: u32) -> bool {
         self.shard(slot).read().take_read(place(slot))
     }

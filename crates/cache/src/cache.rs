@@ -26,7 +26,7 @@ pub(crate) const WRITE_BATCH: usize = 64;
 /// The orders in memory.
 pub struct Cache {
     pub(crate) bodies: BodyShards,
-    /// The JSON of some of them; none where memory has a budget, for bodies.
+    /// The JSON of some orders; `None` if memory has a budget, which is for bodies.
     json_cache: Option<JsonCache>,
     pub(crate) index: RwLock<Contents>,
     pub(crate) layouts: Arc<Layouts>,
@@ -43,7 +43,7 @@ pub struct Cache {
     applied: AtomicU64,
     /// Everything of the stream up to this message is in the table.
     pub(crate) committed: watch::Sender<u64>,
-    /// How many entries that were read from the table have been taken in.
+    /// How many entries from the table have been inserted.
     filled: watch::Sender<u64>,
 }
 
@@ -51,9 +51,9 @@ pub(crate) struct Contents {
     pub(crate) index: Index,
     /// The generation of this memory.
     generation: u64,
-    /// The first key that came from the stream: what is only in the table is older.
+    /// The first key from the stream: orders that only the table has are older.
     pub(crate) first_arrived: Option<Box<str>>,
-    /// Keys of erased orders, so that a copy that is still on its way is not inserted again.
+    /// Keys of erased orders, so that a copy in flight is not inserted again.
     erased: HashSet<Key>,
     /// What they may take.
     pub(crate) budget: Option<MemoryBudget>,
@@ -64,7 +64,7 @@ pub(crate) struct Contents {
 pub struct WantedInserts {
     /// Maximum number of bodies.
     pub bodies: usize,
-    /// Whether all of them are wanted, with the hashes of their values.
+    /// Whether to return all of them, with the hashes of their values.
     pub all: bool,
 }
 
@@ -90,12 +90,12 @@ pub enum Lookup {
     Miss,
 }
 
-/// A page of ids, or why there can be none.
+/// A page of ids, or why there is none.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Page {
     /// Up to [`PAGE_SIZE`] of them, oldest first.
     Ids(Vec<String>),
-    /// Past the last page, or nothing is there.
+    /// Past the last page, or the store is empty.
     NotThere,
     /// Pages are counted from 1.
     Zero,
@@ -128,19 +128,19 @@ impl Cache {
         })
     }
 
-    /// Waits until this number of entries from the table have been taken in.
+    /// Waits until this number of entries from the table have been inserted.
     pub async fn wait_filled(&self, count: u64) {
         // It can't end before this does.
         drop(self.filled.subscribe().wait_for(|&filled| filled >= count).await);
     }
 
-    /// So many entries that were read from the table are in memory.
+    /// Records that this number of entries from the table are in memory.
     pub fn note_filled(&self, count: u64) {
         self.filled.send_modify(|filled| *filled += count);
     }
 
-    /// Adds the orders that are not known: those of a chunk of the stream with the sequence of its last message, else
-    /// the table has them. Gives back those that are wanted.
+    /// Inserts the orders that memory lacks: of a chunk of the stream with the sequence of its last message, otherwise
+    /// of the table. Returns the requested ones.
     pub fn insert(
         &self,
         generation: u64,
@@ -159,8 +159,8 @@ impl Cache {
                 // They belong to an earlier generation.
                 return inserted;
             }
-            // Places in tables this large are far from the core. Looked at by themselves, with nothing between that
-            // depends on them, they are waited for together and not one after the other.
+            // Prefetch: random places of large tables are cache misses. Independent look-ups let the core wait for all
+            // of them together.
             for entry in entries.as_slice().iter().take(WRITE_BATCH) {
                 contents.index.prefetch(&entry.hashes);
             }
@@ -180,7 +180,7 @@ impl Cache {
             if entries.len() == 0 {
                 return inserted;
             }
-            // If it were taken again at once, waiting readers would never get it.
+            // Taking the lock again at once would starve waiting readers.
             RwLockWriteGuard::bump(&mut contents);
         }
     }
@@ -231,7 +231,7 @@ impl Cache {
         self.applied.load(Ordering::Acquire)
     }
 
-    /// Takes an order out of this memory that the table does not have. It may come again.
+    /// Removes an order that the table lacks. It may be inserted again.
     pub fn remove(&self, generation: u64, key: &str) {
         let mut contents = self.index.write();
         if contents.generation == generation {
@@ -239,7 +239,7 @@ impl Cache {
         }
     }
 
-    /// Removes an order for good, whether it is here already or still on its way.
+    /// Removes an order permanently, also if it is still in flight.
     pub fn erase(&self, key: &Key) {
         let mut contents = self.index.write();
         contents.erased.insert(key.clone());
@@ -317,7 +317,7 @@ impl Cache {
         Page::Ids(ids.map(|id| self.bodies.with(id, |body| body.key().to_owned())).collect())
     }
 
-    /// The hashes of the values that an order is found by. `text` is room for the values.
+    /// The hashes of an order's searchable values. `text` is a buffer for the values.
     pub(crate) fn hashes_of(&self, body: &Body, text: &mut Vec<u8>) -> Result<ValueHashes, RowError> {
         if body.is_evicted() {
             return Ok(ValueHashes::of_kept(body.hashes(), self.has_arrays));
@@ -344,7 +344,7 @@ impl Contents {
         }
     }
 
-    /// Adds an order unless its key is known. `true`: it was not.
+    /// Inserts an order unless its key is known. Returns whether it was inserted.
     fn insert(&mut self, bodies: &BodyShards, hash: u32, entry: Entry, through: Option<u64>) -> bool {
         let Some(id) = self.index.insert(bodies, hash, entry) else { return false };
         if let Some(budget) = &mut self.budget {

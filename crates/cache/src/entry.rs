@@ -20,6 +20,6 @@ pub struct Entry {
     pub body: Body,
     /// The hashes of its values, by which it is found.
     pub hashes: ValueHashes,
-    /// Whether it has just come in. Else it was read from the table.
+    /// Whether it comes from the stream; otherwise from the table.
     pub arrived: bool,
 }

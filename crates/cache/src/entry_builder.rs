@@ -29,7 +29,7 @@ impl EntryBuilder {
         Self { reader, cache, text: Vec::new() }
     }
 
-    /// The entry of an order that has just come in.
+    /// The entry of an order from the stream.
     pub fn entry_of(&mut self, order: &Order) -> Result<Entry, RowError> {
         let body = order.body().clone();
         let hashes = match body.document() {
@@ -54,7 +54,7 @@ impl EntryBuilder {
         Ok(Entry { body, hashes, arrived: false })
     }
 
-    /// The hashes of the body whose members the reader has noted.
+    /// The hashes of the body whose members the reader has recorded.
     fn hashes_of_noted(&mut self, body: &Body) -> Result<ValueHashes, RowError> {
         let mut hashes = ValueHashes::default();
         for (place, path) in self.cache.search.iter().enumerate() {

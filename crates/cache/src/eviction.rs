@@ -7,18 +7,18 @@ use tokio::sync::watch;
 use crate::cache::{Cache, Contents, WRITE_BATCH};
 
 impl Cache {
-    /// What orders take in memory, and what they may; `None` where they have no budget.
+    /// The memory that orders take, and their limit; `None` if they have no budget.
     pub fn held(&self) -> Option<(usize, usize)> {
         let contents = self.index.read();
         contents.budget.as_ref().map(|budget| (budget.held(self.tables(&contents)), budget.max()))
     }
 
-    /// The bytes that all takes but bodies.
+    /// The bytes of everything but bodies.
     fn tables(&self, contents: &Contents) -> usize {
         contents.index.bytes() + self.bodies.bytes()
     }
 
-    /// The position up to which the table has everything, as it moves. What is not committed is not evicted.
+    /// The table's position, as it moves. Uncommitted orders are not evicted.
     pub fn commits(&self) -> watch::Receiver<u64> {
         self.committed.subscribe()
     }
@@ -28,12 +28,12 @@ impl Cache {
         self.is_bounded
     }
 
-    /// Evicts bodies that had to stay until they were committed, where memory is above its budget.
+    /// Evicts bodies that had to stay until their commit, if memory is above its budget.
     pub fn evict_committed(&self) {
         self.make_room(&mut self.index.write());
     }
 
-    /// Bodies were read from the table: those of evicted orders are whole again.
+    /// Puts bodies that were read from the table back into their evicted orders.
     pub fn put_back(&self, bodies: &[Body]) {
         if !self.is_bounded || bodies.is_empty() {
             return;
@@ -46,7 +46,7 @@ impl Cache {
         }
     }
 
-    /// The body of an order that was evicted. One that has left meanwhile stays away.
+    /// Puts back one body, unless its order was removed meanwhile.
     fn put_back_one(&self, contents: &mut Contents, body: &Body) {
         let Some(budget) = &mut contents.budget else { return };
         let Some(id) = self.bodies.find(self.hash(body.key_bytes()), body.key_bytes()) else { return };
@@ -58,7 +58,7 @@ impl Cache {
         }
     }
 
-    /// Evicts bodies until the rest is within the budget, a few at a time, so that readers get in between.
+    /// Evicts bodies until memory is within the budget, a few at a time, so that readers get the lock in between.
     pub(crate) fn make_room(&self, contents: &mut RwLockWriteGuard<'_, Contents>) {
         while self.is_bounded && self.evict(contents) {
             RwLockWriteGuard::bump(contents);

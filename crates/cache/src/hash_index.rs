@@ -35,7 +35,7 @@ impl HashIndex {
         self.bytes += shard.bytes() - before;
     }
 
-    /// Puts `new` in the place of `old`, or takes `old` out.
+    /// Replaces `old` by `new`, or removes `old`.
     pub(crate) fn replace(&mut self, hash: u32, old: u32, new: Option<u32>) {
         self.shards[shard(hash)].replace(hash, old, new);
     }

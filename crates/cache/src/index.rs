@@ -6,7 +6,7 @@ use crate::key_order::KeyOrder;
 use crate::value_hashes::ValueHashes;
 use crate::value_index::{HashMatches, ValueIndex};
 
-/// The order of all orders, and what they are searched by; they themselves are bodies that have the same slots.
+/// The key order and the value index of all orders. Bodies are elsewhere, under the same slots.
 pub(crate) struct Index {
     by_key: KeyOrder,
     by_value: Vec<ValueIndex>,
@@ -26,7 +26,7 @@ impl Index {
         self.by_key.bytes() + self.by_value.iter().map(ValueIndex::bytes).sum::<usize>()
     }
 
-    /// Adds an order unless its key is known. Gives back its slot.
+    /// Adds an order unless its key is known. Returns its slot.
     pub(crate) fn insert(&mut self, bodies: &BodyShards, hash: u32, entry: Entry) -> Option<u32> {
         let Entry { body, hashes, .. } = entry;
         let id = bodies.insert(hash, body.clone())?;
@@ -37,14 +37,14 @@ impl Index {
         Some(id)
     }
 
-    /// Looks at the places of what will be added next.
+    /// Prefetches the places of the orders that will be added next.
     pub(crate) fn prefetch(&self, hashes: &ValueHashes) {
         for (place, hash) in hashes.iter() {
             std::hint::black_box(self.by_value[place].find(hash).is_some());
         }
     }
 
-    /// Takes an order out, as long as its body is still there. `hashes` are those it was added with.
+    /// Removes an order, while its body is still there. `hashes` are those that it was added with.
     pub(crate) fn remove(&mut self, bodies: &BodyShards, id: u32, hashes: &ValueHashes) {
         let compare = |one, other| bodies.compare_two(one, other);
         self.by_key.remove(|other| compare(other, id));

@@ -5,10 +5,10 @@
 
 use parking_lot::RwLock;
 
-/// So many orders at most: an order's place is its slot modulo this.
+/// Maximum number of orders: an order's place is its slot modulo this.
 const PLACES: usize = 1 << 14;
 
-/// Longer JSON is made for each read. All of them together have 32 MiB at most.
+/// Longer JSON is not cached. The cache takes at most 32 MiB.
 const LONGEST: usize = 2048;
 
 /// No order has this slot: they are places in memory.
@@ -21,7 +21,7 @@ pub(crate) struct JsonCache {
 struct CachedJson {
     /// The slot whose JSON this is.
     owner: u32,
-    /// The slot that was read last without a hit here.
+    /// The slot of the last miss.
     last: u32,
     json: Box<[u8]>,
 }
@@ -56,7 +56,7 @@ impl JsonCache {
         }
     }
 
-    /// The order leaves memory; its slot may become another's.
+    /// Removes the JSON of an order, before its slot is reused.
     pub(crate) fn forget(&self, id: u32) {
         let mut place = self.place(id).write();
         if place.owner == id || place.last == id {

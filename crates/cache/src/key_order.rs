@@ -12,7 +12,7 @@ const CHUNK: usize = 1024;
 pub(crate) struct KeyOrder {
     chunks: Vec<Vec<u32>>,
     len: usize,
-    /// The chunk to which an order was added last, but at the end, and its place there.
+    /// The chunk and place of the last insert that was not at the end.
     recent: usize,
     recent_at: usize,
 }
@@ -22,7 +22,7 @@ impl KeyOrder {
         self.len
     }
 
-    /// The bytes that it takes, but for itself. Of several chunks none is looked at: all but the last are about full.
+    /// The bytes that it takes, without itself. Estimated for several chunks: all but the last are about full.
     pub(crate) fn bytes(&self) -> usize {
         let room = match &*self.chunks {
             [chunk] => chunk.capacity(),
@@ -31,8 +31,7 @@ impl KeyOrder {
         self.chunks.capacity() * size_of::<Vec<u32>>() + room * size_of::<u32>()
     }
 
-    /// Adds `id`, whose key `compare` compares to those of others: `compare(other)` is how the other's key
-    /// stands to it.
+    /// Adds `id`. `compare(other)` compares the other's key to its key.
     pub(crate) fn insert(&mut self, id: u32, compare: impl Fn(u32) -> Ordering) {
         self.len += 1;
         let Some(last) = self.chunks.last_mut() else { return self.chunks.push(vec![id]) };
@@ -51,7 +50,7 @@ impl KeyOrder {
         chunk.insert(at, id);
         self.recent_at = at;
         if chunk.len() > CHUNK {
-            // Where a range of a fill grows towards what lies after it, the part before is left full.
+            // If a range of a fill grows in the middle, the chunk is split so that the part before it stays full.
             let split = if at > CHUNK / 4 * 3 { at } else { CHUNK / 2 };
             let rest = chunk.split_off(split);
             chunk.shrink_to(CHUNK);
@@ -62,7 +61,7 @@ impl KeyOrder {
         }
     }
 
-    /// Takes out the one of which `compare` says `Equal`.
+    /// Removes the slot for which `compare` returns `Equal`.
     pub(crate) fn remove(&mut self, compare: impl Fn(u32) -> Ordering) {
         if self.chunks.is_empty() {
             return;
@@ -79,7 +78,7 @@ impl KeyOrder {
         }
     }
 
-    /// The chunk in which something of that key is or belongs: the last that doesn't start after it.
+    /// The chunk of a key: the last one that doesn't start after it.
     fn chunk_of(&self, compare: &impl Fn(u32) -> Ordering) -> usize {
         self.chunks.partition_point(|chunk| starts_before(chunk, compare)).saturating_sub(1)
     }
@@ -102,7 +101,7 @@ impl KeyOrder {
         self.chunks[place..].iter().flatten().copied().skip(start - skipped)
     }
 
-    /// The slots whose keys lie before the sought one, last to first. `compare` is how a key stands to it.
+    /// The slots whose keys are before the sought key, last to first. `compare` compares a key to it.
     pub(crate) fn before(&self, compare: impl Fn(u32) -> Ordering) -> impl Iterator<Item = u32> {
         let (place, at) = self.split_at(&compare);
         let part = self.chunks.get(place).map_or(&[][..], |chunk| &chunk[..at]);
@@ -118,7 +117,7 @@ impl KeyOrder {
         self.chunks[place..].iter().flatten().skip(at).copied()
     }
 
-    /// The chunk, and the place in it, before which all keys lie before the sought one.
+    /// The chunk and the place in it of the first key that is not before the sought key.
     fn split_at(&self, compare: &impl Fn(u32) -> Ordering) -> (usize, usize) {
         let place = self.chunk_of(compare);
         (place, self.chunks.get(place).map_or(0, |chunk| place_in(chunk, compare)))
@@ -129,7 +128,7 @@ fn starts_before(chunk: &[u32], compare: &impl Fn(u32) -> Ordering) -> bool {
     chunk.first().is_some_and(|&first| compare(first) != Ordering::Greater)
 }
 
-/// Where in a chunk something of that key is or belongs.
+/// The place of a key in a chunk.
 fn place_in(chunk: &[u32], compare: &impl Fn(u32) -> Ordering) -> usize {
     match chunk.last() {
         Some(&last) if compare(last) == Ordering::Less => chunk.len(),

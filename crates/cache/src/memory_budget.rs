@@ -1,31 +1,31 @@
 //! Which bodies stay when memory has a budget: second-chance eviction, so bodies that are read stay.
 //!
-//! Bodies wait in a queue to be evicted. One that was read since it entered the queue goes to its end instead. A
-//! slot in the queue may be that of an order that has left, or of the next one in its place: the first is
-//! passed over, and the second is evicted a little early.
+//! Bodies wait in a queue to be evicted. A body that was read since it entered the queue goes to its end instead. A
+//! slot in the queue may belong to a removed order, and is skipped, or to a newer order that reuses the slot, which is
+//! evicted a little early.
 
 use std::collections::VecDeque;
 
 use order::Body;
 use prometheus::IntCounter;
 
-/// After this many second chances, the next body goes even if it was read: the lock is not held for longer.
+/// After this many second chances, the next body is evicted even if it was read, to bound the time under the lock.
 const CHANCES: usize = 64;
 
 /// The share of freed memory that the allocator has not returned yet: an eighth, measured with five million orders.
 const FREED: usize = 8;
 
-/// The two counts in front of what is shared.
+/// The two reference counts of an `Arc`.
 const COUNTS: usize = 2 * size_of::<usize>();
 
 /// The bytes that orders may take, what they take, and which body is evicted next.
 pub struct MemoryBudget {
     max: usize,
-    /// What all bodies take, whole ones and evicted ones.
+    /// The bytes of all bodies, whole and evicted.
     bodies: usize,
-    /// Orders whose bodies are whole, the next one to go first.
+    /// Orders whose bodies are whole, the next to evict first.
     queue: VecDeque<u32>,
-    /// Orders that may not be in the table yet, each with the sequence that its position must reach first.
+    /// Orders that are perhaps not in the table yet, each with the sequence that the position must reach first.
     uncommitted: VecDeque<(u32, u64)>,
     evictions: IntCounter,
     is_warned: bool,
@@ -48,7 +48,7 @@ impl MemoryBudget {
         self.max
     }
 
-    /// All that orders take, where the tables take `tables`.
+    /// All bytes that orders take, if the tables take `tables`.
     pub(crate) fn held(&self, tables: usize) -> usize {
         let queues =
             self.queue.capacity() * size_of::<u32>() + self.uncommitted.capacity() * size_of::<(u32, u64)>();
@@ -78,20 +78,20 @@ impl MemoryBudget {
         }
     }
 
-    /// A body, whole or evicted, is there no more.
+    /// Removes a body, whole or evicted.
     pub(crate) fn leave(&mut self, body: &Body) {
         self.bodies -= allocated(body.len());
     }
 
-    /// In place of a whole body there is now what is left of it.
+    /// A whole body was replaced by its evicted form.
     pub(crate) fn evict(&mut self, whole: &Body, evicted: &Body) {
         self.bodies -= allocated(whole.len());
         self.bodies += allocated(evicted.len());
         self.evictions.inc();
     }
 
-    /// The order whose body has to go next, of those that `is_whole` says are there. `take_read` says whether one was
-    /// read since it last said so.
+    /// The order whose body to evict next, among those that `is_whole` reports as whole. `take_read` reports whether a
+    /// body was read since its last call.
     pub(crate) fn next(
         &mut self,
         is_whole: impl Fn(u32) -> bool,
@@ -111,7 +111,7 @@ impl MemoryBudget {
         None
     }
 
-    /// Says once that the budget is too low for any body.
+    /// Warns once that the budget is too low for any body.
     pub(crate) fn warn(&mut self, tables: usize) {
         if !std::mem::replace(&mut self.is_warned, true) {
             let (max, takes) = (self.max, self.held(tables));

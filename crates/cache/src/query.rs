@@ -7,7 +7,7 @@ use order::{Body, Key, RowError};
 use crate::cache::{Cache, Contents, Lookup};
 use crate::stored_row::{RowSource, StoredRow, Unavailable};
 
-/// Number of ids that a query gives where it does not say how many.
+/// Default number of ids of a query.
 pub const LIMIT: usize = 50;
 /// Maximum of [`Query::limit`].
 pub const MAX_LIMIT: usize = 1000;
@@ -19,7 +19,7 @@ const MAX_LOOKS: usize = 1024;
 /// Number of tries to find the newest order: it may leave memory between the search and the read.
 const MAX_TRIES: usize = 4;
 
-/// A place among the members that are searched by, and a value.
+/// The index of a searched member, and a value.
 pub type Criterion = (usize, String);
 
 /// A query: which orders to find.
@@ -45,10 +45,10 @@ impl Query {
         Self { criteria, low: String::new(), high: None, timed: false, ascending: false, limit }
     }
 
-    /// Only what follows this id, which need not exist.
+    /// Only orders after this id, which need not exist.
     pub fn go_on_after(&mut self, id: &str) {
         if self.ascending {
-            // The next of all texts. No id of a row holds that character.
+            // The smallest text after it: no row's id contains that character.
             self.low = self.low.as_str().max(&format!("{id}\0")).to_owned();
         } else if self.high.as_deref().is_none_or(|high| id < high) {
             self.high = Some(id.to_owned());
@@ -68,7 +68,7 @@ pub struct Matches {
 /// Why a query has no answer.
 #[derive(Debug)]
 pub enum QueryError {
-    /// An evicted order may be one of them, and PostgreSQL can't be asked.
+    /// An evicted order may match, and PostgreSQL can't be reached.
     Unavailable,
     /// A body in memory that can't be read.
     Broken(RowError),
@@ -84,7 +84,7 @@ struct Candidate {
 /// Some candidates.
 struct CandidateBatch {
     candidates: Vec<Candidate>,
-    /// The last id that was looked at, where there may be more after it.
+    /// The last examined id, if more may follow.
     end: Option<String>,
 }
 
@@ -167,8 +167,8 @@ impl Cache {
         slots.find_map(|slot| self.bodies.with(slot, look)).flatten()
     }
 
-    /// The page, if memory has all orders that could be on it, although it doesn't have the whole table yet: those that
-    /// came from the stream are newer than all that is in the table alone.
+    /// The page, if memory has all orders that could be on it although the fill is not complete: orders from the stream
+    /// are newer than all orders that only the table has.
     pub fn without_table(&self, query: &Query, page: Matches) -> Option<Matches> {
         let contents = self.index.read();
         let first = contents.first_arrived.as_deref()?;
@@ -217,7 +217,7 @@ impl Cache {
         Ok(batch)
     }
 
-    /// The slots of orders that a query may ask for, in its order, from where it begins.
+    /// The slots of candidates for a query, in its order, from its start.
     fn walk<'c>(
         &'c self,
         contents: &'c Contents,
@@ -259,7 +259,7 @@ impl Cache {
         })
     }
 
-    /// The ids of those that are what they seem to be.
+    /// The ids of candidates that match.
     async fn checked<S: RowSource>(
         &self,
         candidates: Vec<Candidate>,
@@ -309,7 +309,7 @@ impl Cache {
     }
 }
 
-/// What is seen of an order that a query comes by.
+/// Whether a candidate matches, as far as memory shows.
 enum Visited {
     Candidate(Candidate),
     Passed,

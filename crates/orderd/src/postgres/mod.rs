@@ -289,7 +289,7 @@ async fn open(
     Ok(Connection { client, target: target.clone(), server, driver: Some(driver) })
 }
 
-/// Makes the table where it is missing, and checks that it can keep what the service promises.
+/// Creates the table if it is missing, and checks that it can keep the service's guarantees.
 ///
 /// # Errors
 /// PostgreSQL can't be asked, or the table is refused.
@@ -312,8 +312,8 @@ pub(crate) async fn prepare(client: &Client, settings: &Postgres) -> Result<Tabl
     Ok(traits)
 }
 
-/// Checks the table before anything else runs, where PostgreSQL can be reached soon; else its writer and the fill do
-/// so when it can. Logs what does not work, and can be done without.
+/// Checks the table before anything else runs, if PostgreSQL can be reached soon; otherwise the writer and the fill
+/// check it later. Logs problems that the service can work with.
 ///
 /// # Errors
 /// The table is refused.
@@ -351,7 +351,7 @@ pub(crate) fn is_stored_already(error: &tokio_postgres::Error) -> bool {
     })
 }
 
-/// An error of PostgreSQL with its cause and without what its detail may quote of a row.
+/// An error of PostgreSQL with its cause, without the detail, which may quote a row.
 pub(crate) fn describe(error: &tokio_postgres::Error) -> String {
     if let Some(refused) = error.as_db_error() {
         if pooler::loses_statements(error) {
@@ -375,7 +375,7 @@ pub(crate) async fn connect_once(settings: &Postgres) -> anyhow::Result<Connecti
     Ok(connect(settings).await?)
 }
 
-/// Makes a table. Where the role may not and it is there, that is fine.
+/// Creates a table. If the role may not, but the table exists, that is fine.
 async fn made_or_there(client: &Client, made: &str, table: &str) -> Result<(), tokio_postgres::Error> {
     match client.batch_execute(made).await {
         Ok(()) => Ok(()),

@@ -1,8 +1,8 @@
-//! Partitions that hold nothing but rows older than a time: they are dropped whole, which costs less than deleting each row.
+//! Drops partitions whose rows are all older than a time, which costs less than deleting each row.
 //!
-//! By hash, a partition takes rows of any time. By range of the id it takes none that is younger than its upper bound, if
-//! that is a time: digits alone, no more than a time has, are in the same order in any collation. What it holds is read
-//! before it is dropped: ids without a time stay, and each row that leaves is counted.
+//! A hash partition accepts rows of any time. A range partition of the id accepts none newer than its upper bound, if
+//! that is a time: strings of digits, no longer than a time, sort the same in any collation. The partition is read
+//! before it is dropped: rows whose ids have no time stay, and removed rows are counted.
 
 use std::time::Duration;
 
@@ -15,24 +15,24 @@ use super::expiry::TIMED;
 use super::{describe, position};
 use crate::config::Table;
 
-/// How long a lock is waited for, behind which others wait too, and how long a partition is read, which nobody can add rows to
-/// meanwhile; in milliseconds. A role that may less keeps its limits.
+/// Milliseconds to wait for a lock, behind which other transactions queue, and to read a partition, into which nothing
+/// can be inserted meanwhile. Lower limits of the role stay in force.
 const MAX_LOCK_WAIT: u32 = 500;
 const MAX_READ: u32 = 60_000;
 
-/// The upper bound of a partition by range, where it is a time.
+/// The upper bound of a range partition, if it is a time.
 const UPPER_BOUND: &str = r"^FOR VALUES FROM \((?:MINVALUE|'[^']*')\) TO \('([0-9]{1,19})'\)$";
 
-/// A partition into which no row can come that is younger than a time.
+/// A partition that accepts no rows newer than a time.
 pub(crate) struct OldPartition {
     oid: u32,
     /// With its schema, for SQL.
     pub(crate) name: String,
-    /// Why it can't be dropped, as far as that is known before it is tried.
+    /// Why it can't be dropped, as far as known before an attempt.
     pub(crate) hindrance: Option<Hindrance>,
 }
 
-/// Why rows leave a partition one by one.
+/// Why rows of a partition are deleted one by one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Hindrance {
     #[error("role {0} does not own it")]
@@ -93,8 +93,8 @@ impl Hindrance {
     }
 }
 
-/// The partitions into which no row can come that is younger than `cutoff`, the oldest ones first. Of one that has partitions
-/// itself, the whole.
+/// The partitions that accept no rows newer than `cutoff`, oldest first. A partition with partitions of its own counts
+/// as one.
 pub(crate) async fn find(client: &Client, table: &Table, cutoff: i128) -> Result<Vec<OldPartition>, Error> {
     let is_partitioned = "SELECT FROM pg_catalog.pg_class WHERE oid = $1::text::regclass AND relkind = 'p'";
     if client.query_typed(is_partitioned, &[(&table.quoted(), Type::TEXT)]).await?.is_empty() {
@@ -153,8 +153,8 @@ pub(crate) async fn count(
     Ok((all.cast_unsigned(), stay.cast_unsigned()))
 }
 
-/// Drops a partition and says how many rows it had, or why it is not dropped. As when rows are deleted, the writer's fence is
-/// broken where the row that was written last is among them.
+/// Drops a partition and returns its number of rows, or why it is not dropped. As with deleted rows, the writer's fence
+/// is broken if the last written row is among them.
 pub(crate) async fn drop_whole(
     client: &Client,
     table: &Table,
@@ -180,7 +180,7 @@ async fn drop_in_transaction(
     partition: &OldPartition,
     cutoff: i128,
 ) -> Result<Result<u64, Hindrance>, Error> {
-    // From here on nobody adds rows to it, or moves it. The tables above it are locked only when it is dropped.
+    // From here on, no other transaction can insert into it or detach it. Its parents are locked only for the drop.
     client.batch_execute(&format!("LOCK TABLE {} IN SHARE MODE", partition.name)).await?;
     let found = find(client, table, cutoff).await?;
     let is_same = |found: &&OldPartition| found.oid == partition.oid && found.name == partition.name;

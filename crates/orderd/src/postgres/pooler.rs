@@ -1,6 +1,6 @@
-//! Poolers between the service and PostgreSQL. In transaction mode each transaction may get another connection to the
-//! server, so that a prepared statement works only where the pooler knows it, and a setting of the session does not
-//! stay. Such a pooler looks well until there is load: the check makes it show at the start.
+//! Detects poolers between the service and PostgreSQL. In transaction mode each transaction may get another server
+//! connection, so that prepared statements work only if the pooler supports them, and session settings are lost. Such a
+//! pooler seems to work until there is load; this check reveals it at the start.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -13,11 +13,11 @@ use super::{connect, describe, schema};
 use crate::config::Postgres;
 use crate::finding::Finding;
 
-/// How often a second connection tries to get the server that the first one had. PgBouncer gives away the one that was
-/// used last, or by turns.
+/// Number of attempts by which a second connection tries to get the server connection that the first had. PgBouncer
+/// assigns the one that was used last, or in turn.
 const PROBE_ROUNDS: usize = 3;
 
-/// How long a statement may wait for a server. A pooler with a single one has none while it is in a transaction.
+/// How long a statement may wait for a server connection. A pooler with only one has none free during a transaction.
 const PROBE_TIMEOUT: Duration = Duration::from_millis(700);
 
 /// What makes PgBouncer usable.
@@ -33,7 +33,7 @@ pub(super) fn loses_statements(error: &Error) -> bool {
     error.code().is_some_and(|code| lost.contains(&code))
 }
 
-/// What to say of such an error.
+/// The message for such an error.
 pub(super) fn advice() -> String {
     format!("a pooler in transaction mode is in between, and does not support prepared statements: {FIX}")
 }
@@ -61,7 +61,7 @@ async fn look(client: &Client, settings: &Postgres) -> Result<Option<Finding>, E
     let prepared = client.prepare_typed(BACKEND_PID_QUERY, &[]).await?;
     for _ in 0..PROBE_ROUNDS {
         let before = server(client, &prepared).await?;
-        // Where the role may have no other connection, nothing can be shown.
+        // If the role may have no second connection, the check can show nothing.
         let Ok(holder) = connect(settings).await else { return Ok(None) };
         match timeout(PROBE_TIMEOUT, hold(&holder.client)).await {
             Ok(Ok(())) => {}
@@ -81,13 +81,13 @@ async fn look(client: &Client, settings: &Postgres) -> Result<Option<Finding>, E
     Ok(None)
 }
 
-/// Begins a transaction, and keeps its server.
+/// Begins a transaction, which pins its server connection.
 async fn hold(client: &Client) -> Result<(), Error> {
     client.batch_execute("BEGIN").await?;
     client.query_typed(BACKEND_PID_QUERY, &[]).await.map(drop)
 }
 
-/// The process id of the server that a connection speaks to.
+/// The process id of a connection's backend.
 async fn server(client: &Client, prepared: &Statement) -> Result<i32, Error> {
     client.query(prepared, &[]).await?.first().map_or(Ok(0), |row| row.try_get(0))
 }

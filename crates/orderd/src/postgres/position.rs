@@ -18,11 +18,11 @@ use crate::config::Table;
 use crate::flow_state::Watermark;
 use crate::random;
 
-/// How long a lease holds without a write by its holder: longer only where its writes take so long.
+/// Duration of a lease without a write by its holder; longer only while single writes take longer.
 pub(crate) const LEASE: Duration = Duration::from_secs(3);
 const LONGEST_LEASE: Duration = Duration::from_secs(30);
 
-/// How long the row's lock is waited for when the lease is taken.
+/// How long to wait for the row's lock when taking the lease.
 const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '500ms'";
 
 /// The row as it was read.
@@ -38,7 +38,8 @@ pub(crate) struct Position {
     pub(crate) writer: Option<String>,
     /// The session: a new random number for each lease taken.
     pub(crate) session: i64,
-    /// The session before; `None` after the position was moved back or over a gap: memory of that session is void.
+    /// The previous session; `None` after the position was moved back or over a gap, which invalidates memory of that
+    /// session.
     pub(crate) previous_session: Option<i64>,
     /// Where the position was when the session began.
     pub(crate) session_began: u64,
@@ -58,7 +59,7 @@ pub(crate) struct Position {
     nonce: i64,
 }
 
-/// Where a new session begins, if not at the position: memory of what was before counts no more.
+/// Where a new session begins, if not at the position; memory of earlier sessions is then invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SessionStart {
     pub(crate) seq: u64,
@@ -142,7 +143,7 @@ impl Position {
     }
 }
 
-/// Adds the row where it is missing, at `seq`.
+/// Inserts the row at `seq` if it is missing.
 pub(crate) async fn add(
     client: &Client,
     key: &PositionKey,
@@ -315,7 +316,7 @@ async fn end_former_writer(client: &Client, key: &PositionKey) -> Result<(), Err
 /// many messages it passes because the stream lost them. Returns the row's new `ctid`, and whether the table still has
 /// the row that was written last before; or no row where another process has written meanwhile.
 ///
-/// The id is replaced only while its row is there: otherwise the first order after a loss of rows would hide the loss.
+/// The id is replaced only if its row exists: otherwise the first order after a loss of rows would hide the loss.
 pub(crate) fn fence_update(table: &Table) -> String {
     // By `ctid`: while an old snapshot is open, PostgreSQL can't prune the dead versions of the row, and an index scan
     // would visit them all.
@@ -381,7 +382,7 @@ impl Fence {
         }
     }
 
-    /// A write took so long: the next one may take that long too, before another process takes the lease.
+    /// Records the duration of a write: the lease is extended so that the next write may take as long.
     pub(crate) fn took(&mut self, elapsed: Duration) {
         self.lease = (elapsed * 3).clamp(LEASE, LONGEST_LEASE);
     }
@@ -434,7 +435,7 @@ pub(crate) async fn advance(
     row.map_or(Ok(None), |row| MovedPosition::read(&row))
 }
 
-/// The writer that stops gives the lease away, so that another process takes it at once.
+/// Releases the lease of a writer that stops, so that another process takes it at once.
 pub(crate) async fn release_lease(client: &Client, key: &PositionKey, fence: &Fence) -> Result<(), Error> {
     let statement = format!(
         "UPDATE {} SET writer = NULL, writer_pid = NULL, lease_until = NULL, nonce = $1

@@ -55,8 +55,8 @@ pub(crate) struct FoundRows {
     pub(crate) session: i64,
 }
 
-/// The rows of these ids that are there, and the position of a stream and topic; of any, where the stream is not known
-/// yet and is `""`. Opens the connection if it is not open.
+/// The existing rows of these ids, and the position of a stream and topic; of any stream if it is not known yet (`""`).
+/// Opens the connection if needed.
 pub(crate) async fn rows(
     lookup: &mut Option<RowLookup>,
     settings: &Postgres,
@@ -82,7 +82,7 @@ pub(crate) async fn rows(
     Ok(found)
 }
 
-/// The statement that adds rows and passes over those whose keys are there or were erased: `$1` ids, `$2` data.
+/// The statement that inserts rows and skips existing and erased keys: `$1` ids, `$2` data.
 ///
 /// # Errors
 /// PostgreSQL can't be asked, or may not say, which keys were erased.
@@ -108,7 +108,7 @@ pub(crate) async fn insert_from(
             "WHERE NOT EXISTS (SELECT FROM {erased} AS gone WHERE gone.table_name = {} AND gone.id = new.id)",
             table.literal()
         ),
-        // The keys may be there and are not to be passed over.
+        // Existing keys must not be skipped.
         Err(error) if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => return Err(error),
         Err(error) if error.as_db_error().is_some() => String::new(),
         Err(error) => return Err(error),

@@ -1,16 +1,16 @@
-//! How far PostgreSQL's log is written, and how far it is flushed, on the standbys too.
+//! How far the WAL is written, and how far it is flushed, also on standbys.
 
 use tokio_postgres::Client;
 
 /// Where PostgreSQL's log ends.
 pub(crate) struct Wal {
-    /// What has been written to it, be it only in memory.
+    /// The insert position, possibly only in memory.
     pub(crate) inserted: u64,
-    /// What would survive: on this server's disk, and replayed by the standbys that can be seen.
+    /// The durable position: flushed to this server's disk, and replayed by the visible standbys.
     pub(crate) safe: u64,
 }
 
-/// Where the log ends. A role that may not see standbys sees none.
+/// Where the WAL ends. A role without the right to see standbys sees none.
 pub(crate) async fn wal(client: &Client) -> Result<Wal, tokio_postgres::Error> {
     let query = "SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint,
                         (least(pg_current_wal_flush_lsn(),

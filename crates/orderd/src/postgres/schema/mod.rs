@@ -1,5 +1,5 @@
-//! Checks, at the start and on each new connection of the writer, that the database and the table can keep what the
-//! service promises. They change nothing. Each finding names what is wrong and the statement that fixes it.
+//! Checks, at the start and on each new connection of the writer, that the database and the table can keep the
+//! service's guarantees. The checks change nothing. Each finding names a problem and the statement that fixes it.
 
 mod columns;
 mod format;
@@ -42,7 +42,7 @@ pub(crate) struct TableTraits {
     /// Rows may be stored in other tables than this one, by a trigger or by inheritance. `ON CONFLICT (id)` does not
     /// see them there.
     pub(crate) routes_rows: bool,
-    /// The form of the rows, by the type of the column.
+    /// The format of the rows, by the column's type.
     pub(crate) format: RowFormat,
 }
 
@@ -75,7 +75,7 @@ impl Inspection {
     }
 }
 
-/// Looks at the server, the database and the table, and changes nothing.
+/// Inspects the server, the database and the table, without changes.
 ///
 /// # Errors
 /// PostgreSQL can't be asked.

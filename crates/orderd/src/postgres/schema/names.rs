@@ -6,7 +6,7 @@ use tokio_postgres::{Client, Error};
 use super::{Finding, quoted};
 use crate::config::{Postgres, Table};
 
-/// The statement that makes the table.
+/// The statement that creates the table.
 pub(crate) fn create(settings: &Postgres) -> String {
     format!(
         "CREATE TABLE IF NOT EXISTS {} (id text NOT NULL PRIMARY KEY, data {})",
@@ -22,8 +22,8 @@ pub(super) async fn check(
     findings: &mut Vec<Finding>,
 ) -> Result<(), Error> {
     let table = &settings.table;
-    // Another case in the same schema is a slip; the same name in another schema may be another installation. The table
-    // itself is there where another process has made it meanwhile.
+    // A name in other letter case in the same schema is a mistake; the same name in another schema may be another
+    // installation. The table itself exists if another process created it meanwhile.
     let query = "SELECT n.nspname::text, c.relname::text, lower(n.nspname) = lower($1)
                  FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
                  WHERE lower(c.relname) = lower($2) AND c.relkind IN ('r', 'p', 'v', 'm', 'f')

@@ -1,4 +1,5 @@
-//! Checks row-level security: rows that policies hide would be missing from memory, and be read from the stream again.
+//! Checks row-level security: rows hidden by policies would be missing from memory, and would be read from the stream
+//! again.
 
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Error};
@@ -69,7 +70,7 @@ pub(super) async fn check(
     Ok(())
 }
 
-/// Why not all rows can be used by that command; none: they can.
+/// Why that command can't use all rows; `None` if it can.
 fn why_not_all(policies: &[Policy], command: &str) -> Option<String> {
     let those = || policies.iter().filter(|policy| policy.is_for(command));
     let is_open = |policy: &&Policy| policy.condition(command) == "true";

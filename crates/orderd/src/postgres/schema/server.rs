@@ -4,11 +4,10 @@ use tokio_postgres::{Client, Error};
 
 use super::{Finding, quoted};
 
-/// Versions that the service was tried with begin here: `pg_collation.collisdeterministic` and others are of 12.
+/// The oldest tested version; `pg_collation.collisdeterministic` and others exist since 12.
 const MIN_SERVER_VERSION: i32 = 120_000;
 
-/// Connections that `serve` needs at least: the writer, the fill, readers of single orders, and what follows
-/// erased orders.
+/// Connections that `serve` needs: the writer, the fill, look-ups of single orders, and erased keys.
 pub(crate) const FEWEST_CONNECTIONS: i32 = 4;
 
 /// Looks at them, and gives back the role's name.

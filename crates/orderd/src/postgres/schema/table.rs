@@ -150,7 +150,7 @@ impl Relation {
         Ok(())
     }
 
-    /// A key of a partitioned table must hold the columns that it is partitioned by.
+    /// A key of a partitioned table must contain the partition columns.
     async fn partitioned_key(
         &self,
         client: &Client,
@@ -176,7 +176,7 @@ impl Relation {
         })
     }
 
-    /// Partitions, and tables that inherit: each row lies in one of them.
+    /// Partitions and inheriting tables: each row is in one of them.
     async fn check_parts(
         &self,
         client: &Client,
@@ -214,7 +214,7 @@ impl Relation {
     }
 }
 
-/// The name of the index that keeps each order once, if there is one.
+/// The name of the index that makes ids unique, if any.
 pub(crate) async fn key(client: &Client, table: &Table) -> Result<Option<String>, Error> {
     let query = format!(
         "SELECT c.relname::text FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
@@ -235,7 +235,7 @@ fn unlogged(name: &str, quoted: &str) -> Finding {
     )
 }
 
-/// Why a unique index keeps nothing apart by id.
+/// Why a unique index does not make ids unique.
 fn why_no_key(row: &Row) -> Result<&'static str, Error> {
     let (immediate, valid): (bool, bool) = (row.try_get(3)?, row.try_get(4)?);
     let (whole, plain, begins_with_id): (bool, bool, bool) =
