@@ -9,7 +9,7 @@ use crate::flow_state::{Gap, StreamRun, Watermark};
 use crate::nats::message::{Message, StreamPosition};
 use crate::traceparent::TraceParent;
 
-/// When the stages had a chunk, for its spans.
+/// When each stage handled a chunk, for its spans.
 #[derive(Clone, Copy)]
 pub(crate) struct ChunkTimes {
     pub(crate) received: SystemTime,
@@ -28,7 +28,7 @@ impl ChunkTimes {
 /// What `natschan` and `msgdatachan` carry: messages of a run in the stream's order.
 pub(crate) struct Messages {
     pub(crate) run: StreamRun,
-    /// The last message of the chunk, also where it has been taken out of it.
+    /// The last message of the chunk, even if it was removed from the chunk.
     pub(crate) through: Watermark,
     pub(crate) messages: Vec<Message>,
     pub(crate) gaps: Vec<Gap>,

@@ -15,24 +15,24 @@ pub(crate) struct FillProgress {
     pub(crate) undecodable: AtomicU64,
     /// Entries of all fills that are on their way to memory, or there.
     pub(crate) sent: AtomicU64,
-    /// Told to read the table again.
+    /// Notified to read the table again.
     pub(crate) refill_requested: Notify,
-    /// How often that was said, and which of these the last whole fill has answered.
+    /// Number of refill requests, and the number of the last request that a complete fill has served.
     pub(crate) asked: AtomicU64,
     pub(crate) answered: AtomicU64,
     /// Whether the table is being read, or was.
     pub(crate) begun: AtomicBool,
-    /// The place in the stream is known of which all that lies before it is in the table.
+    /// The position is known: the table is complete up to it.
     pub(crate) placed: Notify,
 }
 
 impl FillProgress {
-    /// Memory was emptied: a read of the table that has ended, or is under way, does not count for the new one.
+    /// Memory was emptied: a finished or running read of the table does not count for the new generation.
     pub(crate) fn invalidate(&self) {
         self.asked.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// The table is to be read again.
+    /// Requests a refill.
     pub(crate) fn request_refill(&self) {
         self.invalidate();
         self.refill_requested.notify_one();
@@ -43,7 +43,7 @@ impl FillProgress {
         self.answered.load(Ordering::Acquire) >= self.asked.load(Ordering::Acquire)
     }
 
-    /// From here on, what other processes take is followed: the table has to be read after that is known.
+    /// From here on, this process follows what other processes write; the table must be read after that.
     pub(crate) fn placed(&self) {
         self.placed.notify_one();
         if self.begun.load(Ordering::Acquire) {

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use order::RowFormat;
 use tokio::sync::watch;
 
-/// Up to where everything in the stream is committed (the position), or read (a chunk).
+/// A sequence up to which everything in the stream is committed (the position), or read (a chunk).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Watermark {
     pub(crate) seq: u64,
@@ -20,7 +20,7 @@ pub(crate) struct Watermark {
 /// Sequences that the stream no longer had when they were to be read.
 pub(crate) type Gap = Range<u64>;
 
-/// The stream that orders are taken from, as it was found.
+/// The stream that orders are read from, as found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct StreamIdentity {
     pub(crate) name: String,
@@ -33,7 +33,7 @@ pub(crate) struct StreamIdentity {
 }
 
 impl StreamIdentity {
-    /// The place before all that it has.
+    /// The watermark before its first message.
     pub(crate) fn beginning(&self) -> u64 {
         self.first.saturating_sub(1)
     }
@@ -57,13 +57,13 @@ pub(crate) struct StreamRun {
     pub(crate) writes: bool,
     /// The form of the table's rows, and so of the orders in memory.
     pub(crate) format: RowFormat,
-    /// After this message, the writer makes the same of a document as this process does. `None`: its model is another one.
+    /// After this message, the writer's model is this process's model. `None`: the writer has another model.
     pub(crate) own_form_after: Option<u64>,
 }
 
 impl StreamRun {
-    /// Whether the row of this message is what this process makes of it. Otherwise the order comes into memory from the table
-    /// alone, once the position has passed it.
+    /// Whether the row of this message equals what this process would write. Otherwise memory gets the order from the
+    /// table, once the position has passed it.
     pub(crate) fn is_own_form(&self, sequence: u64) -> bool {
         self.own_form_after.is_some_and(|after| sequence > after)
     }
@@ -80,7 +80,7 @@ pub(crate) struct TablePosition {
     pub(crate) is_self: bool,
 }
 
-/// How far this process has read the stream, and what was after that.
+/// How far this process has read the stream, and how many messages were after that.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ReadProgress {
     pub(crate) seq: u64,
@@ -91,15 +91,15 @@ pub(crate) struct ReadProgress {
 /// Why a run can't go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RunProblem {
-    /// The stream is another one than the position is of, or no longer has the message that was read last: it was
-    /// recreated or restored.
+    /// The stream is not the one of the position, or lacks the message that was read last: it was recreated or
+    /// restored.
     Replaced,
     /// Messages left the stream before they were read.
     Purged,
 }
 
-/// Messages that this process has read, and that a stream which went back to an earlier state does not have any more:
-/// those after `kept`, up to `read`.
+/// Messages that this process has read and that a stream that went back to an earlier state lacks: those after `kept`,
+/// up to `read`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct VanishedRange {
     pub(crate) kept: u64,
@@ -151,7 +151,7 @@ impl Default for FlowState {
 }
 
 impl FlowState {
-    /// The sequence up to which the table has everything; 0 while that is not known.
+    /// The sequence up to which the table is complete; 0 while unknown.
     pub(crate) fn position(&self) -> u64 {
         self.table.borrow().as_ref().map_or(0, |table| table.watermark.seq)
     }

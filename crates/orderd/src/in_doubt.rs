@@ -1,6 +1,6 @@
-//! Orders in doubt: whether such an order is a row can't be told from its message alone, because this process refused
-//! the message, or because it became a dead letter or was replayed. `fill/resolver` looks the row up once the position
-//! has passed the message.
+//! Orders in doubt: their messages alone don't show whether they are rows, because this process refused the message, or
+//! because it became a dead letter or was replayed. `fill/resolver` looks the row up once the position has passed the
+//! message.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -18,7 +18,7 @@ use crate::subject::{self, DEAD_PREFIX};
 /// The header that names the subject.
 pub(crate) const RECEIPT_HEADER: &str = "Orderd-Receipt";
 
-/// How long a full connection is waited for: a commit waits with it.
+/// How long to wait for a full connection, which delays a commit.
 const PUBLISH_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// How many receipts wait for requests of this process.
@@ -59,7 +59,7 @@ impl Receipt {
     }
 }
 
-/// A receipt, and the subject that it was asked for on.
+/// A receipt, and the subject on which it was requested.
 #[derive(Clone)]
 pub(crate) struct AddressedReceipt {
     pub(crate) subject: String,
@@ -71,7 +71,7 @@ pub(crate) struct Receipts {
     client: Client,
     allowed: AllowedSubjects,
     ignored: prometheus::IntCounter,
-    /// To requests of this process: its connection does not hear what it publishes itself.
+    /// To requests of this process: its connection does not receive its own messages.
     here: broadcast::Sender<AddressedReceipt>,
 }
 
@@ -133,7 +133,7 @@ fn asked_for(headers: Option<&HeaderMap>) -> Option<&str> {
     Some(headers?.get(RECEIPT_HEADER)?.as_str())
 }
 
-/// Where receipts may go, so that no publisher makes the service publish elsewhere.
+/// Where receipts may go, so that publishers can't make the service publish elsewhere.
 struct AllowedSubjects {
     /// With wildcards.
     subjects: Vec<String>,
@@ -141,7 +141,7 @@ struct AllowedSubjects {
 }
 
 impl AllowedSubjects {
-    /// Whether it is one literal subject of those, and none that NATS or the intake reads.
+    /// Whether it is a literal subject within these, and not one that NATS or the intake reads.
     fn has(&self, subject: &str) -> bool {
         subject::is_valid(subject)
             && !subject::is_wild(subject)

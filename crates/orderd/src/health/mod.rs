@@ -62,7 +62,7 @@ struct PartState {
     shown: State,
 }
 
-/// Keeps a part down until it is dropped, whatever is reported of the part meanwhile.
+/// Keeps a part down until the guard is dropped, whatever is reported meanwhile.
 pub(crate) struct DownGuard {
     health: Arc<Health>,
     part: Part,
@@ -126,7 +126,7 @@ impl Health {
         })
     }
 
-    /// The table was read, and most of it could be decoded, or not.
+    /// Records whether most of the table could be decoded, after it was read.
     pub(crate) fn set_model_fits(&self, fits: bool) {
         self.model_fits.store(fits, Ordering::Relaxed);
     }
@@ -280,7 +280,7 @@ mod tests {
         health.up(Part::Intake);
         let first = health.hold_down(Part::Intake, "first".into());
         let second = health.hold_down(Part::Intake, "second".into());
-        // What it says of itself shows only when nothing keeps it down.
+        // The reported state shows only while no guard keeps the part down.
         health.up(Part::Intake);
         assert_eq!(health.state(Part::Intake).reason.as_deref(), Some("first"));
         first.explain("first, still".into());

@@ -5,11 +5,11 @@ use serde::ser::{SerializeStruct, Serializer};
 
 use crate::finding::Finding;
 
-/// A finding that `/readyz` shows for as long as it holds.
+/// A finding that `/readyz` shows as long as it applies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Warning {
     pub(crate) kind: WarningKind,
-    /// The stream, account, consumer or server that is meant.
+    /// The affected stream, account, consumer or server.
     pub(crate) name: String,
     pub(crate) finding: Finding,
 }
@@ -19,7 +19,7 @@ impl Warning {
         Self { kind, name: name.to_owned(), finding }
     }
 
-    /// Whether it is of the same thing, whatever its figures are now.
+    /// Whether both concern the same problem, regardless of their figures.
     pub(crate) fn is_as(&self, other: &Self) -> bool {
         self.kind == other.kind && self.name == other.name
     }
@@ -42,11 +42,11 @@ pub(crate) enum WarningKind {
     StreamMayDrop,
     /// The stream is full, or nearly: publishers are refused.
     StreamFull,
-    /// The stream takes no more messages.
+    /// The stream accepts no more messages.
     StreamSealed,
     /// The account has no room left, or nearly.
     AccountFull,
-    /// What the table has stays in the stream for less than `STREAM_KEEP`.
+    /// Committed messages stay in the stream for less than `STREAM_KEEP`.
     KeptShorter,
     /// Messages left the stream before they were read.
     MessagesLost,

@@ -10,10 +10,10 @@ use crate::config::Nats;
 use crate::nats;
 use crate::nats::client_task::ClientTask;
 
-/// How long its connection is waited for, where the service's other one is there.
+/// How long to wait for its connection while the service's other connection is up.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The client, made again when it has ended.
+/// The client, recreated when it has ended.
 #[derive(Default)]
 pub(crate) struct IntakeClient(Mutex<Option<HeldConnection>>);
 
@@ -28,10 +28,10 @@ struct HeldConnection {
     servers: Vec<ServerAddr>,
 }
 
-/// The client while its connection stands.
+/// The client, while it is connected.
 pub(super) struct Connected {
     pub(super) client: Client,
-    /// Changes when the connection breaks: what was on its way then is lost, and nothing says so.
+    /// Changes when the connection breaks: messages in flight are then lost without notice.
     pub(super) cuts: watch::Receiver<u64>,
     /// Whether the connection had to be made: there was none before.
     pub(super) is_new: bool,

@@ -1,7 +1,7 @@
 //! An ordered consumer: it acknowledges nothing, starts at any sequence, and is replaced when it fails.
 //!
-//! The server numbers what it delivers. A number that is missing means that a message was lost on its way, and ends the
-//! consumer; the next one starts after the last message that arrived.
+//! The server numbers its deliveries. A missing number means that a message was lost in transit, and ends the consumer;
+//! the next consumer starts after the last message received.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::random;
 const CHUNK_MESSAGES: usize = 256;
 const CHUNK_BYTES: usize = 1 << 20;
 
-/// What one pull request asks for. Two are under way at most.
+/// Limits of one pull request. At most two are in flight.
 const PULL_MESSAGES: usize = 2048;
 const PULL_BYTES: usize = 8 << 20;
 const PULL_EXPIRES: Duration = Duration::from_secs(10);
@@ -33,7 +33,7 @@ pub(super) struct OrderedConsumer {
     messages: pull::Stream,
     /// How many messages it has delivered.
     delivered: u64,
-    /// How many the server had delivered at the last look.
+    /// How many the server had delivered at the last check.
     expected: u64,
     /// How many messages of the topic lay after the last one that it delivered.
     pending: u64,
@@ -44,7 +44,7 @@ pub(super) struct OrderedConsumer {
     cuts: Option<watch::Receiver<u64>>,
 }
 
-/// How many messages one request may ask for: less where the server, the account or the stream says so.
+/// How many messages one request may ask for: fewer if the server, the account or the stream limits it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PullLimit(usize);
 
@@ -57,7 +57,7 @@ impl Default for PullLimit {
 impl PullLimit {
     pub(super) const ONE: Self = Self(1);
 
-    /// Takes note of a refusal that names a limit: "Exceeded MaxRequestBatch of 500". `true`: it does.
+    /// Applies the limit that a refusal names: "Exceeded MaxRequestBatch of 500". Returns whether it names one.
     pub(super) fn heed(&mut self, refusal: &str) -> bool {
         let limit = refusal
             .split_once("MaxRequestBatch of ")
@@ -117,7 +117,7 @@ impl OrderedConsumer {
         })
     }
 
-    /// Ends it when the connection breaks: what was on its way then is lost.
+    /// Ends it when the connection breaks: messages in flight are then lost.
     pub(super) fn ending_with(self, cuts: watch::Receiver<u64>) -> Self {
         Self { cuts: Some(cuts), ..self }
     }
@@ -146,13 +146,13 @@ impl OrderedConsumer {
         Ok(())
     }
 
-    /// Whether everything that the stream has of the topic is delivered and here.
+    /// Whether all messages of the topic in the stream have arrived.
     pub(super) async fn has_all(&self) -> anyhow::Result<bool> {
         let info = self.consumer.get_info().await?;
         Ok(info.num_pending == 0 && info.delivered.consumer_sequence == self.delivered)
     }
 
-    /// Waits for a message and takes what is there with it. What came before an error is in the chunk.
+    /// Waits for a message and receives what has arrived with it. The chunk has the messages before an error.
     ///
     /// # Errors
     /// What ended the consumer: it has to be made again, after the last message of the chunk.
@@ -227,7 +227,7 @@ async fn next_chunk(messages: &mut pull::Stream, taken: &mut Vec<async_nats::Mes
     }
 }
 
-/// Where a message stands in the stream, and its number within its consumer.
+/// A message's position in the stream, and its delivery number.
 struct Delivery {
     position: StreamPosition,
     number: u64,

@@ -49,10 +49,10 @@ impl Decode {
                 times.decoded = SystemTime::now();
             }
             for letter in &refused {
-                // The writer may have another model, and have taken it in.
+                // The writer may have another model, and have accepted the message.
                 self.in_doubt.add(letter.message.key.as_str(), letter.message.position.sequence);
             }
-            // What a writer with another model makes of them is in the table once the position has passed them.
+            // If the writer has another model, its result is in the table once the position has passed them.
             for message in messages.iter().filter(|message| !run.is_own_form(message.position.sequence)) {
                 self.in_doubt.add(message.key.as_str(), message.position.sequence);
             }

@@ -1,8 +1,8 @@
 //! NATS -> natschan: the only consumer of the stream.
 //!
-//! It reads in runs, which `writer` starts. A run begins just after the table's position and reads by an ordered
-//! consumer, which is made again whenever it is lost. Each new consumer first makes sure that the stream is still the
-//! one that was read before.
+//! It reads in runs, which `writer` starts. A run begins just after the table's position and reads with an ordered
+//! consumer, which is recreated whenever it is lost. Before each new consumer, `fetch` checks that the stream is still
+//! the same.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,7 +34,7 @@ use crate::nats::{self, NatsError};
 use crate::nats::{stored_message, streams};
 use crate::retry::Backoff;
 
-/// How far a process reads beyond the table's position: memory may hold so many orders that are not committed.
+/// How far a process reads beyond the table's position: the maximum number of uncommitted orders in memory.
 const MAX_LEAD: u64 = 65_536;
 
 /// How often the position of a quiet topic advances in a stream that has other subjects too.
@@ -49,7 +49,7 @@ const TRIALS_TIMEOUT: Duration = Duration::from_secs(5);
 /// What the stage needs.
 pub(crate) struct Fetch {
     pub(crate) settings: Arc<Settings>,
-    /// The service's client, whose server is asked whether it can be used.
+    /// The service's client, by which the server is checked.
     pub(crate) client: Client,
     pub(crate) dead_letters: Arc<DeadLetterStore>,
     pub(crate) intake_client: IntakeClient,
@@ -62,9 +62,9 @@ pub(crate) struct Fetch {
 /// How far a run has been read.
 struct RunCursor {
     run: StreamRun,
-    /// The last message that was handed on.
+    /// The last message that was sent to `natschan`.
     last: Watermark,
-    /// Behind this sequence one or more were missing, and when that was looked into last.
+    /// The sequence after which messages were missing, and when that was last checked.
     gap: Option<u64>,
     looked: Instant,
     /// Messages up to this one are counted as received.
@@ -138,7 +138,7 @@ impl Fetch {
                 continue;
             }
             self.health.down(Part::Intake, error);
-            // A server that does not answer says nothing of the next message.
+            // A server that does not answer reveals nothing about the next message.
             if has_delivered
                 && let Some(reading) = &mut reading
                 && failures.add(reading.last.seq)
@@ -150,8 +150,8 @@ impl Fetch {
         }
     }
 
-    /// Hands on the message after the last one as a dead letter, where no client can take it. A server that does not
-    /// answer shows nothing, and is not waited for.
+    /// Sends the next message as a dead letter if no client can receive it. If the server does not answer, this reveals
+    /// nothing and is abandoned.
     async fn pass_unreadable(
         &self,
         natschan: &mpsc::Sender<Messages>,
@@ -232,7 +232,7 @@ impl Fetch {
         Ok(ended.unwrap_or_else(ReadEnd::ConsumerLost))
     }
 
-    /// Hands chunks on until the consumer is lost, or another run begins.
+    /// Sends chunks until the consumer is lost, or another run begins.
     async fn hand_on(
         &self,
         consumer: &mut OrderedConsumer,
@@ -273,7 +273,7 @@ impl Fetch {
                 }
                 // Between messages of other topics, a gap says nothing.
                 let mut gaps = if is_shared { Vec::new() } else { gaps(reading, &messages) };
-                // What the table has already is for memory alone, and goes in a chunk without what is to be written.
+                // Messages that the table already has go to memory only, in separate chunks.
                 let written = reading.run.after.seq;
                 let rest = match messages.partition_point(|message| message.position.sequence <= written) {
                     0 => std::mem::take(&mut messages),
@@ -294,7 +294,7 @@ impl Fetch {
         }
     }
 
-    /// Hands a chunk on once the table is near. `false`: another run begins, or the service stops.
+    /// Sends a chunk once the table is near enough. `false`: another run begins, or the service stops.
     async fn hand_on_chunk(
         &self,
         chunk: Messages,
@@ -307,7 +307,7 @@ impl Fetch {
             return false;
         }
         if reading.run.writes {
-            // What is read again after a failure was received once.
+            // Messages that are reread after a failure are counted once.
             let is_new = |message: &&Message| message.position.sequence > reading.counted;
             self.metrics.handled.inc_by(chunk.messages.iter().filter(is_new).count() as u64);
             reading.counted = reading.counted.max(chunk.through.seq);
@@ -328,7 +328,7 @@ impl Fetch {
         sent
     }
 
-    /// Messages that leave the stream before they are read are not delivered, and nothing says so but a gap.
+    /// Messages that leave the stream before they are read show only as a gap.
     async fn were_purged(
         &self,
         stream: &Stream,
@@ -371,12 +371,12 @@ impl Fetch {
         self.settings.traces.is_some().then(ChunkTimes::now)
     }
 
-    /// For questions to JetStream beside the reading.
+    /// For requests to JetStream beside the reading.
     fn context(&self) -> Context {
         self.settings.nats.jetstream(self.client.clone())
     }
 
-    /// The stream that orders are taken from, and the one of dead letters; made where they are missing.
+    /// The stream of orders and the stream of dead letters, created if missing.
     async fn find_stream(&self, context: &Context) -> anyhow::Result<Stream> {
         let settings = &self.settings.nats;
         let stream = streams::stream(context, settings).await?;
@@ -403,7 +403,7 @@ impl Fetch {
         Ok(stream)
     }
 
-    /// Where a run can't go on in this stream: its place is not there.
+    /// Whether a run can't continue in this stream, which lacks its position.
     async fn problem_of(
         &self,
         stream: &Stream,
@@ -471,8 +471,7 @@ impl Fetch {
             .any(|key| Key::place_of(key).is_some_and(|(at, of)| of == seq && micros(at.into()) == time)))
     }
 
-    /// A stream that gathers others' messages gives them new times when it is recreated: each would become an order of
-    /// its own a second time.
+    /// A recreated stream that sources others gives their messages new times: each would become a second order.
     fn refuse_sources(&self, stream: &Stream, problem: RunProblem) -> anyhow::Result<()> {
         let name = &stream.cached_info().config.name;
         anyhow::ensure!(

@@ -12,7 +12,7 @@ use crate::nats::info::{self, ConsumerInfo, StreamConfig};
 use crate::nats::{MADE_BY, NatsError, stored_subjects};
 use crate::subject;
 
-/// The stream that orders are taken from; made where no stream takes the topic.
+/// The stream of orders, created if no stream has the topic.
 ///
 /// # Errors
 /// A server that can't be asked, several streams of which none has all, or one that can't have the topic.
@@ -34,7 +34,7 @@ pub(crate) async fn find(context: &Context, settings: &Nats) -> anyhow::Result<O
     }
 }
 
-/// The name of the stream that is there to take orders from; `None`: it is to be made. Changes nothing.
+/// The name of the existing stream of orders; `None` if it must be created. Changes nothing.
 ///
 /// # Errors
 /// As [`stream`].
@@ -44,7 +44,7 @@ pub(crate) async fn choose(context: &Context, settings: &Nats) -> anyhow::Result
     if named.as_ref().is_some_and(|named| stored_subjects::may_have(named, topic)) {
         return Ok(Some(settings.stream.clone()));
     }
-    // Of streams that store orders as something else, or nothing of them, one that was meant is named.
+    // If streams store the topic under other subjects, or not at all, name the one that was probably meant.
     let mut found = Vec::new();
     for name in info::names(context, topic).await? {
         let info = info::stream(context, &name).await?;
@@ -67,7 +67,7 @@ fn nothing_matches(named: &StreamConfig, topic: &str) -> anyhow::Error {
     NatsError::NothingMatches { stream: named.name.clone(), stored, topic: topic.to_owned() }.into()
 }
 
-/// The stream that is made where none takes the topic.
+/// The stream to create if none has the topic.
 pub(crate) fn ours(settings: &Nats) -> Config {
     Config {
         name: settings.stream.clone(),
@@ -87,7 +87,7 @@ async fn make(context: &Context, settings: &Nats) -> anyhow::Result<Stream> {
     Ok(stream)
 }
 
-/// Says what is not as on a stream that we make.
+/// Warns of settings that differ from those of a stream that we create.
 pub(crate) fn warn_of(client: &Client, info: &Info, topic: &str) {
     let Config { name: stream, subjects, sources, .. } = &info.config;
     if sources.as_ref().is_some_and(|sources| sources.len() > 1) && !client.is_server_compatible(2, 14, 0) {
@@ -121,19 +121,19 @@ pub(crate) fn refuse_retention(stream: &str, retention: &str) -> Result<(), Nats
     }
 }
 
-/// Whether orderd made it, and so may purge from it.
+/// Whether orderd created it, and so may purge it.
 pub(crate) fn is_ours(info: &Info) -> bool {
     info.config.metadata.get(MADE_BY.0).is_some_and(|made_by| made_by == MADE_BY.1)
 }
 
-/// The durable consumer by which earlier versions kept their place.
+/// The durable consumer by which earlier versions kept their position.
 const FORMER_DURABLE: &str = "orderd";
 
 /// Up to where the durable consumer of an earlier version has acknowledged everything of the topic; 0 without such a
 /// consumer.
 pub(crate) async fn acknowledged_before(stream: &Stream, topic: &str) -> anyhow::Result<u64> {
     match stream.consumer_info(FORMER_DURABLE).await {
-        // One of another topic is that of another installation.
+        // A consumer of another topic belongs to another installation.
         Ok(info) if info.config.filter_subject != topic => Ok(0),
         Ok(info) => Ok(info.ack_floor.stream_sequence),
         Err(error) if error.kind() == ConsumerInfoErrorKind::NotFound => Ok(0),
@@ -141,7 +141,7 @@ pub(crate) async fn acknowledged_before(stream: &Stream, topic: &str) -> anyhow:
     }
 }
 
-/// Up to where no other durable consumer needs the stream's messages: each has acknowledged them.
+/// The sequence up to which all other durable consumers have acknowledged the stream's messages.
 pub(crate) async fn needed_by_others(context: &Context, stream: &str) -> anyhow::Result<u64> {
     let consumers = info::consumers(context, stream).await?;
     let others = consumers
@@ -158,7 +158,7 @@ fn acknowledged_by(info: &ConsumerInfo) -> u64 {
 
 /// Deletes the messages below `floor`, and says how many there were.
 pub(crate) async fn purge_before(stream: &Stream, topic: &str, floor: u64) -> anyhow::Result<u64> {
-    // By the topic only where the stream has further subjects: it costs the server more.
+    // Filter by the topic only if the stream has further subjects: a filter costs the server more.
     let purge = match &stream.cached_info().config.subjects[..] {
         [only] if only == topic => stream.purge(),
         _ => stream.purge().filter(topic),

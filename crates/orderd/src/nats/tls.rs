@@ -47,7 +47,7 @@ impl NatsAuthorities {
         }
         match config::machine_authorities(&mut Files::default()) {
             Ok(machine) => drop(store.add_parsable_certificates(machine)),
-            // The authorities of NATS_CA are enough, unless others were named that can't be read.
+            // The authorities in NATS_CA suffice, unless others were configured that can't be read.
             Err(problem) if store.is_empty() || problem.variable.is_some() => {
                 return Err(Error::General(problem.to_string()));
             }

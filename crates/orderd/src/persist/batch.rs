@@ -18,7 +18,7 @@ pub(super) type RowIndex = (usize, usize);
 #[derive(Default)]
 pub(super) struct Batch {
     pub(super) rows: Vec<EncodedRows>,
-    /// Stored while the batch comes together.
+    /// Stored while the batch is collected.
     pub(super) dead_letters: Vec<StoringDeadLetters>,
     orders: usize,
     bytes: usize,
@@ -44,12 +44,12 @@ impl Batch {
         self.rows.is_empty()
     }
 
-    /// What has come together; the next batch begins.
+    /// Takes the collected batch, and begins the next one.
     pub(super) fn take(&mut self) -> Self {
         std::mem::take(self)
     }
 
-    /// How far in the stream it goes.
+    /// The watermark that it reaches.
     pub(super) fn through(&self) -> Option<Watermark> {
         self.rows.last().map(|rows| rows.orders.through)
     }
@@ -61,8 +61,7 @@ pub(super) fn row_indexes(batch: &[EncodedRows]) -> Vec<RowIndex> {
     chunks.flat_map(|(chunk, rows)| (0..rows.data.len()).map(move |row| (chunk, row))).collect()
 }
 
-/// Whether a key among the rows may be there already, or was erased: a dead letter that was sent again has its first
-/// key.
+/// Whether a key of these rows may already be in the table, or erased: a replayed dead letter has its original key.
 pub(super) fn needs_insert(batch: &[EncodedRows], erased: &HashSet<String>) -> bool {
     let is_erased = |key: &str| !erased.is_empty() && erased.contains(key);
     let mut messages = batch.iter().flat_map(|rows| &rows.orders.messages);

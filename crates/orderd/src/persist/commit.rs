@@ -42,7 +42,7 @@ impl RunningWriter {
         Ok(())
     }
 
-    /// Commits rows and position, in as many parts as that takes.
+    /// Commits rows and position, in as many parts as needed.
     async fn commit_rows(&mut self, fence: &mut Fence, batch: &[EncodedRows]) -> Result<(), TermEnd> {
         let all = row_indexes(batch);
         if all.is_empty() {
@@ -54,7 +54,7 @@ impl RunningWriter {
         // Parts that are still to be written, the next one last.
         let mut open = vec![&all[..]];
         let mut behind = all.len();
-        // Asked for again in each batch: a clock that was ahead may be right again.
+        // Computed for each batch: a clock that was ahead may be right again.
         self.expired_before = None;
         while let Some(part) = open.pop() {
             if part.len() > self.max_rows {
@@ -82,7 +82,7 @@ impl RunningWriter {
         Ok(())
     }
 
-    /// The rows of a part without those that are passed over because they are older than `KEEP`.
+    /// The rows of a part, without skipped rows that are older than `KEEP`.
     fn without_expired<'p>(&self, batch: &[EncodedRows], part: &'p [RowIndex]) -> Cow<'p, [RowIndex]> {
         let Some(cutoff) = self.expired_before else { return Cow::Borrowed(part) };
         let is_kept = |&&(chunk, row): &&RowIndex| {
@@ -92,8 +92,8 @@ impl RunningWriter {
         Cow::Owned(part.iter().filter(is_kept).copied().collect())
     }
 
-    /// Whether an order that PostgreSQL refuses is older than `KEEP`. It would leave at once, so that it is passed over, and
-    /// so are those of this batch that are as old.
+    /// Whether an order that PostgreSQL refuses is older than `KEEP`. It would expire at once, so it is skipped, and so
+    /// are orders of this batch that are as old.
     async fn is_expired(&mut self, key: &str) -> Result<bool, TermEnd> {
         let (Some(keep), Some((time, _))) = (self.parts.settings.keep, Key::place_of(key)) else {
             return Ok(false);
@@ -155,7 +155,7 @@ impl RunningWriter {
                     self.committed(fence, batch, part, watermark, written.inserted, begun).await;
                     return if has_last_row { Ok(Ok(())) } else { Err(TermEnd::SteppedDown) };
                 }
-                // INSERT passes over what is there, and refuses what COPY refuses.
+                // INSERT skips existing keys, and refuses the rows that COPY refuses.
                 Err(CommitFailure::Stored) if copies => self.may_be_stored = true,
                 Err(CommitFailure::Refused(_)) if copies => may_copy = false,
                 Err(CommitFailure::CopyRefused) if copies => {
@@ -182,8 +182,7 @@ impl RunningWriter {
         }
     }
 
-    /// The id of the last of these rows that is written; erased ones are not. If it is missing later, the table has
-    /// lost rows.
+    /// The id of the last row that is written (erased orders are not). If it is missing later, the table has lost rows.
     fn last_row<'b>(&self, batch: &'b [EncodedRows], part: &[RowIndex]) -> Option<&'b str> {
         let is_watched =
             self.watches_rows && self.connection.as_ref().is_some_and(|connection| connection.keeps_rows);
@@ -278,8 +277,8 @@ impl RunningWriter {
         result.map_err(|abandoned| CommitFailure::Away(abandoned.to_string()))?
     }
 
-    /// After a failure: reports what is down, and backs off. It is unknown whether the write was committed, so the
-    /// process reads the position's row again and begins a new session.
+    /// Handles a failure: reports what is down, and backs off. It is unknown whether the write was committed, so the
+    /// process rereads the position's row and begins a new session.
     pub(super) async fn fail(&mut self, failure: CommitFailure) -> TermEnd {
         let reason = match failure {
             CommitFailure::Away(reason)
@@ -298,8 +297,8 @@ impl RunningWriter {
         }
     }
 
-    /// The fence did not match. An erasure, and an operator who resets the count of lost messages, change the row and
-    /// leave session and position as they are: then writing goes on, with the erased keys known.
+    /// The fence did not match. An erasure, or an operator resetting the count of lost messages, changes the row but
+    /// neither session nor position: then writing continues, with the new erased keys.
     async fn reread(&mut self, fence: &mut Fence) -> Result<(), TermEnd> {
         let give_up = self.parts.give_up.clone();
         let read = tokio::select! {
@@ -399,7 +398,7 @@ impl RunningWriter {
         }
     }
 
-    /// The order leaves memory again, and its message becomes a dead letter, if it is not older than `KEEP`.
+    /// Removes the order from memory and turns its message into a dead letter, unless it is older than `KEEP`.
     async fn refuse(
         &mut self,
         fence: &mut Fence,
@@ -412,7 +411,7 @@ impl RunningWriter {
         if self.is_expired(message.key.as_str()).await? {
             return self.advance(fence, watermark).await;
         }
-        // Where the position has passed it, the table says that it is not there, and it leaves memory.
+        // Once the position has passed it, followers find no row in the table, and remove it from memory.
         self.parts.in_doubt.add(message.key.as_str(), message.position.sequence);
         if message.replayed
             && let withdrawn =
@@ -435,17 +434,16 @@ impl RunningWriter {
     }
 }
 
-/// A part with a row that PostgreSQL refuses is halved until that row stands alone. The half to be written first is
-/// last.
+/// Halves a part with a refused row until that row is isolated. The half to write first is last.
 fn halved_to_isolate_refused_row(part: &[RowIndex]) -> [&[RowIndex]; 2] {
     let (first, rest) = part.split_at(part.len() / 2);
     [rest, first]
 }
 
-/// Observes how long ago messages were stored, in nanoseconds. By a clock of NATS that is ahead of ours some will have
-/// been stored later than now: a negative observation would make sums fall, and so the rates that are made of them.
+/// Observes how long ago messages were stored, in nanoseconds. If the clock of NATS is ahead, some were stored in the
+/// future: a negative observation would decrease the sum, and break rates.
 fn observe_ages(metrics: &Metrics, ages: impl Iterator<Item = i128>) {
-    // Added to what all have seen when it is dropped, and not for each order.
+    // Added to the shared histogram on drop, not for each order.
     let latency = metrics.latency.local();
     let mut least = 0;
     for age in ages {

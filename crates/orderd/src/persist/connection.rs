@@ -26,7 +26,7 @@ pub(super) struct WriterConnection {
     insert: PreparedAtUse,
     /// Whether the table takes COPY: not under row-level security.
     pub(super) takes_copy: bool,
-    /// Whether rows stay in the table itself: a trigger may store them elsewhere.
+    /// Whether rows are stored in the table itself: a trigger may store them elsewhere.
     pub(super) keeps_rows: bool,
     /// The form of its rows.
     pub(super) format: RowFormat,
@@ -64,18 +64,18 @@ pub(super) enum CommitFailure {
     Away(String),
     /// The fence does not match: another process has written the position's row.
     Fenced,
-    /// A row with one of the ids is stored already, where the statement does not pass over it.
+    /// A row with one of the ids already exists, and the statement does not skip it.
     Stored,
     /// PostgreSQL refuses one of the rows.
     Refused(String),
-    /// The statement took longer than the role may.
+    /// The statement exceeded the role's timeout.
     TimedOut(String),
-    /// COPY is refused, and INSERT is not.
+    /// COPY is refused, but INSERT is allowed.
     CopyRefused,
 }
 
 impl WriterConnection {
-    /// Connects, and makes the tables where they are missing.
+    /// Connects, and creates missing tables.
     pub(super) async fn open(settings: &Postgres) -> Result<Self, PrepareError> {
         let connection = postgres::connect(settings).await?;
         let client = &connection.client;
@@ -111,7 +111,7 @@ impl WriterConnection {
         })
     }
 
-    /// Writes rows by one statement, passing over those that are there.
+    /// Writes rows with one statement, and skips existing ones.
     pub(super) async fn insert(
         &self,
         values: &FenceValues,
@@ -133,7 +133,7 @@ impl WriterConnection {
         Ok(CommittedBatch { position, inserted: inserted.cast_unsigned() })
     }
 
-    /// Writes a whole batch by COPY, which fails where a key is there already.
+    /// Writes a whole batch by COPY, which fails if a key already exists.
     pub(super) async fn copy(
         &self,
         values: &FenceValues,
@@ -150,7 +150,7 @@ impl WriterConnection {
         copied
     }
 
-    /// All that needs no answer is sent at once: the batch takes two round trips.
+    /// Everything that needs no response is sent at once: the batch takes two round trips.
     async fn copy_in_transaction(
         &self,
         values: &FenceValues,
@@ -185,7 +185,7 @@ impl WriterConnection {
     }
 }
 
-/// Whether PostgreSQL refuses a row for what it is, or can't write anything now.
+/// Whether PostgreSQL refuses this row, or can't write anything now.
 pub(super) fn failure(error: tokio_postgres::Error) -> CommitFailure {
     let detail = describe(&error);
     let Some(code) = error.code() else { return CommitFailure::Away(detail) };

@@ -16,7 +16,7 @@ use crate::receipts::Receipts;
 use crate::retry::Backoff;
 use crate::traceparent::TraceParent;
 
-/// How many dead letters are on their way to the server at once.
+/// Maximum number of dead letters in flight.
 const IN_FLIGHT: usize = 64;
 
 /// Stores dead letters.
@@ -57,7 +57,7 @@ impl DeadLetterWriter {
         }
     }
 
-    /// Begins to store the dead letters of a chunk; `None` where it has none.
+    /// Begins to store the dead letters of a chunk; `None` if it has none.
     pub(super) fn begin(&self, orders: &Arc<Orders>) -> Option<StoringDeadLetters> {
         if orders.refused.is_empty() {
             return None;

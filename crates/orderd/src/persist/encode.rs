@@ -14,9 +14,9 @@ const TUPLE_HEADER_BYTES: usize = 2 + 4 + 4;
 
 /// What `gobchan` carries.
 pub(crate) struct EncodedRows {
-    /// The rows as `COPY … (FORMAT binary)` takes them, without its head and tail.
+    /// The rows in the format of `COPY … (FORMAT binary)`, without head and tail.
     pub(crate) copy: Bytes,
-    /// Where in it the data of each row stands.
+    /// Where the data of each row is in it.
     pub(crate) data: Vec<Range<usize>>,
     /// The orders, row by row.
     pub(crate) orders: Arc<Orders>,
@@ -56,7 +56,7 @@ fn put_field(copy: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) -> Range<usiz
     copy.extend_from_slice(&[0; 4]);
     let start = copy.len();
     write(copy);
-    // A message of NATS has 64 MiB at most.
+    // A NATS message has at most 64 MiB.
     let length = (copy.len() - start) as i32;
     copy[at..start].copy_from_slice(&length.to_be_bytes());
     start..copy.len()

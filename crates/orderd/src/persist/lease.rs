@@ -84,7 +84,7 @@ impl RunningWriter {
                 // The writer counts what the stream has lost.
                 self.parts.flow_state.vanished.send_replace(None);
             }
-            // The writer has to write what this process could not.
+            // The writer must write what this process could not.
             self.is_refused = false;
         }
         if !self.is_refused {
@@ -200,7 +200,7 @@ impl RunningWriter {
             None => return None,
         };
         tracing::warn!(stream = stream.name, why, "reading the stream again from its beginning");
-        // Keys hold a message's time, so that nothing doubles.
+        // Keys contain a message's time, so nothing is stored twice.
         self.may_be_stored = true;
         Some(beginning)
     }
@@ -235,7 +235,7 @@ impl RunningWriter {
         Ok(())
     }
 
-    /// Why memory may hold what table and stream no longer have; `None` if it does not.
+    /// Why memory may have orders that table and stream no longer have; `None` if it has none.
     fn stale_memory_reason(&self, found: &Position, report: Option<ProblemReport>) -> Option<&'static str> {
         if report.is_some_and(|report| !report.at_position) {
             return Some("the stream lacks messages that were read from it");
@@ -383,7 +383,7 @@ impl RunningWriter {
     }
 }
 
-/// Runs a query that takes no time when all is well, with a short time limit.
+/// Runs a query that is normally instant, with a short timeout.
 pub(super) async fn with_short_timeout<T>(query: impl Future<Output = T>) -> Result<T, String> {
     tokio::time::timeout(SHORT_TIMEOUT, query).await.map_err(|_| Abandoned::TimedOut.to_string())
 }

@@ -38,7 +38,7 @@ use crate::receipts::Receipts;
 use crate::retry::Backoff;
 use crate::traces::Traces;
 
-/// How often an idle writer renews its lease, and so notices that PostgreSQL is away, or went back.
+/// How often an idle writer renews its lease, and so notices that PostgreSQL is down, or went back.
 const RENEW_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What the stage needs.
@@ -85,17 +85,17 @@ pub(super) struct RunningWriter {
     pub(super) dead_letters: DeadLetterWriter,
     /// Maximum rows in one statement, where the role has a short statement timeout.
     pub(super) max_rows: usize,
-    /// Whether the table may have the next rows already. COPY would fail at them, so INSERT is used until one finds
-    /// none.
+    /// Whether the table may already have the next rows. COPY would fail, so INSERT is used until a batch finds no
+    /// existing rows.
     pub(super) may_be_stored: bool,
-    /// Whether a missing last row means that the table lost rows. `false` once something was seen to delete new rows.
+    /// Whether a missing last row means that the table lost rows. `false` once something is known to delete new rows.
     pub(super) watches_rows: bool,
     /// Sequences that were missing from the stream, up to the batch being written.
     pub(super) gaps: Vec<Gap>,
     /// How many messages left the stream before they were read, as the position's row says.
     pub(super) messages_lost: u64,
-    /// Orders of this batch that are older are passed over: PostgreSQL refused one that was older than `KEEP`, whose partition
-    /// is dropped. Nanoseconds since 1970.
+    /// Older orders of this batch are skipped: PostgreSQL refused an order older than `KEEP`, whose partition was
+    /// dropped. Nanoseconds since 1970.
     pub(super) expired_before: Option<i128>,
     /// When the last row was found missing.
     pub(super) rows_lost_at: Option<Instant>,
@@ -106,7 +106,7 @@ pub(super) struct RunningWriter {
 pub(super) struct LastPosition {
     pub(super) session: i64,
     pub(super) seq: u64,
-    /// Whether the writer made the same of documents as this process does.
+    /// Whether the writer's model was this process's model.
     pub(super) is_own_form: bool,
 }
 
@@ -153,7 +153,7 @@ impl Writer {
     }
 }
 
-/// The machine's name and the process's number, and something that no other process has.
+/// The machine's name, the process id, and a random part that makes it unique.
 fn name() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let host = host.trim();
