@@ -40,10 +40,10 @@ pub(crate) use self::server::runtime::HttpThreads;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use self::server::serve_one;
 
-/// How long a form may be: it holds a token.
+/// Maximum length of a form, which contains a token.
 const MAX_FORM_BYTES: usize = 4096;
 
-/// The routes of what is asked for most.
+/// The most frequent routes.
 const ORDER: &str = "/order/{id}";
 const NEWEST: &str = "/order";
 const SEARCH: &str = "/orders";
@@ -60,7 +60,7 @@ pub(crate) struct App {
     flow_state: Arc<FlowState>,
     metrics: Arc<Metrics>,
     depths: Arc<ChannelDepths>,
-    /// Orders and searches that were served at once.
+    /// Orders and searches served from memory.
     orders_served: RouteMetrics,
     newest_served: RouteMetrics,
     searches_served: RouteMetrics,
@@ -69,7 +69,7 @@ pub(crate) struct App {
     dead_letters: dead_letters::DeadLettersApi,
     settings: Arc<Settings>,
     traces: Option<Arc<Traces>>,
-    /// What goes on for as long as the client listens ends with it.
+    /// Cancelled at shutdown, to end responses that would last as long as the client listens.
     stop: CancellationToken,
 }
 

@@ -1,5 +1,5 @@
-//! A budget for large responses. A payload of 1 MiB can become an order of 40 MiB, because members that were left out
-//! are shown, and a client may read slowly. So the bytes that wait for slow readers have a bound.
+//! A budget for large responses. A payload of 1 MiB can become an order of 40 MiB, because missing members are shown,
+//! and a client may read slowly. So the bytes that wait for slow clients are limited.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -15,16 +15,16 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::http::json;
 use crate::http::routes::order::unavailable;
 
-/// What is longer is large, in bytes.
+/// A longer response is large, in bytes.
 pub(crate) const LARGE_BYTES: usize = 64 << 10;
 
 /// Maximum KiB of large responses that wait at once; a single response may be larger.
 const BUDGET_KIB: u32 = 128 << 10;
 
-/// How long a piece of a response waits for room.
+/// How long a piece of a response waits for budget.
 const BUDGET_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Bounds how many bytes of large responses wait for slow readers at once.
+/// Limits the bytes of large responses that wait for slow clients.
 pub(crate) struct ResponseBudget(Arc<Semaphore>);
 
 impl ResponseBudget {
@@ -43,7 +43,7 @@ impl ResponseBudget {
         }
     }
 
-    /// Waits for room for a piece of a response; `None`: no room became free in time.
+    /// Waits for budget for a piece of a response; `None`: none became free in time.
     pub(crate) async fn wait(&self, bytes: usize) -> Option<Option<OwnedSemaphorePermit>> {
         if bytes <= 2 * LARGE_BYTES {
             return Some(None);
@@ -57,7 +57,7 @@ fn kib(bytes: usize) -> u32 {
     u32::try_from(bytes >> 10).unwrap_or(BUDGET_KIB).min(BUDGET_KIB)
 }
 
-/// A body with the room that it takes, in pieces: hyper copies what it is given, and asks for more when that is sent.
+/// A body with its share of the budget, in pieces: hyper copies each piece, and asks for the next when it is sent.
 struct BudgetedBody {
     left: Bytes,
     _room: OwnedSemaphorePermit,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_nats::{Server, ServerAddr};
 
-/// How long the name of a host is looked up, to say why it can't be.
+/// Time limit for resolving a host name, to explain a failure.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What is known of each server's last failure, in words; `None` where nothing has failed yet.

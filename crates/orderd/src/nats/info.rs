@@ -1,5 +1,5 @@
-//! Information from NATS about streams, consumers and the account, read leniently: an unknown value in a stream or
-//! consumer of another program hides nothing.
+//! Information from NATS about streams, consumers and the account, parsed leniently: an unknown value in another
+//! program's stream or consumer is no error.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -51,7 +51,7 @@ pub(crate) struct StreamConfig {
     pub(crate) subject_transform: Option<SubjectTransform>,
 }
 
-/// Another stream from which a stream has its messages.
+/// Another stream from which a stream sources messages.
 #[derive(Deserialize, Clone, Debug, Default)]
 #[serde(default)]
 pub(crate) struct StreamSource {

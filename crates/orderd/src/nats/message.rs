@@ -6,7 +6,7 @@ use order::Key;
 
 use crate::flow_state::Watermark;
 
-/// Where a message stands in its stream.
+/// A message's position in its stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct StreamPosition {
     pub(crate) sequence: u64,

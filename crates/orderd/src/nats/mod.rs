@@ -26,7 +26,7 @@ use crate::config::Nats;
 use crate::nats::client_task::ClientTask;
 use crate::retry::Backoff;
 
-/// What the names of consumers begin with by which orders are read.
+/// Prefix of the names of consumers that read orders.
 pub(crate) const CONSUMER_PREFIX: &str = "orderd-";
 
 /// Time limit for a connection, TLS and login included. It is short because an attempt whose packets were lost never
@@ -37,7 +37,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_millis(1500);
 /// The longest delay between attempts to connect.
 const MAX_RECONNECT_DELAY: Duration = Duration::from_millis(400);
 
-/// In a stream's metadata: we made it, so that we may purge what is acknowledged.
+/// In a stream's metadata: we created it, so we may purge it.
 pub(crate) const MADE_BY: (&str, &str) = ("made-by", "orderd");
 
 /// A server or a configuration that can't be used; waiting would not help.
@@ -223,8 +223,8 @@ pub(crate) async fn connect_once_observed(
     Err(anyhow::anyhow!("can't connect to NATS at {}", failures.join("; at ")))
 }
 
-/// Gives a client the servers that are named now, where others were before. One that is connecting chooses among them
-/// by [`replacement`], and gets them when it has connected.
+/// Replaces a client's servers by the currently configured ones. A client that is connecting chooses among them by
+/// [`replacement`], and gets them once it is connected.
 pub(crate) async fn follow_servers(client: &Client, settings: &Nats, known: &mut Vec<ServerAddr>) {
     let named = settings.servers();
     if named == *known || client.connection_state() != State::Connected {
@@ -250,11 +250,11 @@ fn options(
     let rounds = Arc::new(AtomicU32::new(0));
     let (outage, connected, nats) = (observe.clone(), rounds.clone(), settings.clone());
     let options = secured(settings)?
-        // A connection that has silently gone is noticed after two pings without an answer.
+        // A silently dropped connection is detected after two pings without a response.
         .ping_interval(Duration::from_secs(2))
         .max_reconnects(None)
         .reconnect_delay_callback(|attempts| reconnect_delay("service", attempts))
-        // Before each round of attempts, the client shows here how those before have failed.
+        // Before each round of attempts, the client reports here how the previous ones failed.
         .reconnect_to_server_callback(move |mut servers, _| {
             let named = nats.servers();
             let round = rounds.fetch_add(1, Ordering::Relaxed);
@@ -293,7 +293,7 @@ fn replacement(named: &[ServerAddr], pool: &[Server], round: usize) -> Option<Re
     Some(ReconnectToServer { addr, delay: None })
 }
 
-/// How long a client waits before it connects again; `attempts` counts the one that is due.
+/// The delay before a client reconnects; `attempts` includes the next attempt.
 fn reconnect_delay(client: &str, attempts: usize) -> Duration {
     #[cfg(debug_assertions)]
     die_if_told(client);
@@ -314,7 +314,7 @@ fn die_if_told(client: &str) {
     }
 }
 
-/// Login and TLS. The client itself ignores a login in an address.
+/// Login and TLS. The client library ignores a login in an address.
 pub(crate) fn secured(settings: &Nats) -> Result<ConnectOptions, anyhow::Error> {
     let login = settings.login.clone();
     let options =

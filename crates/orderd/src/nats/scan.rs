@@ -18,7 +18,7 @@ const NEXT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How many messages are asked for at once.
 const PULL_MESSAGES: u64 = 2048;
 
-/// A look at a stream, before its first message.
+/// A scan of a stream, before its first message.
 pub(crate) struct Scan {
     consumer: PullConsumer,
     trace: Trace,
@@ -26,7 +26,7 @@ pub(crate) struct Scan {
     pub(crate) count: u64,
 }
 
-/// A consumer that is to leave the server.
+/// A consumer that must be deleted from the server.
 struct Trace {
     stream: Stream,
     name: String,
@@ -40,7 +40,7 @@ impl Trace {
     }
 }
 
-/// Where the look was given up: a request that came to its limit, a future that was dropped.
+/// If the scan was abandoned: by a timeout, or a dropped future.
 impl Drop for Trace {
     fn drop(&mut self) {
         if let Ok(runtime) = tokio::runtime::Handle::try_current()
@@ -59,9 +59,9 @@ async fn delete(stream: &Stream, name: &str) {
 }
 
 impl Scan {
-    /// Looks at what `wanted` says: from where on, on which subject, with or without payloads.
+    /// Begins a scan by `wanted`: where to start, on which subject, with or without payloads.
     pub(crate) async fn new(stream: &Stream, wanted: pull::Config) -> anyhow::Result<Self> {
-        // Named here, so that it can be deleted even where the answer is not waited for.
+        // Named by us, so that it can be deleted even if the response is not awaited.
         let name = format!("orderd-look-{}", random::hex::<8>());
         let config = pull::Config {
             name: Some(name.clone()),

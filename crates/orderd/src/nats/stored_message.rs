@@ -12,7 +12,7 @@ use time::format_description::well_known::Rfc3339;
 use super::info::{ask, found};
 use crate::flow_state::Watermark;
 
-/// A message as the stream has it.
+/// A message as stored in the stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct StoredMessage {
     pub(crate) subject: String,
@@ -20,7 +20,7 @@ pub(crate) struct StoredMessage {
     /// When it was stored, in nanoseconds since 1970.
     pub(crate) time_ns: i128,
     pub(crate) payload: Vec<u8>,
-    /// The lines that it was published with.
+    /// The raw header lines that it was published with.
     headers: Vec<u8>,
 }
 

@@ -40,7 +40,7 @@ fn from(source: &StreamSource) -> Vec<String> {
         .collect()
 }
 
-/// What becomes of a subject: what the transform means gets its destination, the rest stays.
+/// Applies a transform to a pattern: subjects that match the source get the destination, the others stay.
 fn through(transform: Option<&SubjectTransform>, taken: String) -> Vec<String> {
     let Some(transform) = transform.filter(|transform| !transform.dest.is_empty()) else {
         return vec![taken];
@@ -56,7 +56,7 @@ fn through(transform: Option<&SubjectTransform>, taken: String) -> Vec<String> {
     }
 }
 
-/// A destination as a pattern: what is filled in may be any token, and a function that splits, several.
+/// A destination as a pattern: a placeholder may become any token, a split function several tokens.
 fn pattern(dest: &str) -> String {
     let mut tokens = Vec::new();
     for token in dest.split('.') {

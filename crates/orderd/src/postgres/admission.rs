@@ -6,8 +6,8 @@ use super::{describe, position};
 use crate::config::DatabaseIdentity;
 use crate::finding::Finding;
 
-/// Lets a connection be used. One to another place than before has to lead to a table with our position: what has none
-/// is not written to.
+/// Admits a connection. If the address has changed, its table must have our position: nothing is written to a table
+/// without it.
 ///
 /// # Errors
 /// What is there instead.

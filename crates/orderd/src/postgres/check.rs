@@ -17,7 +17,7 @@ use crate::finding::{Finding, ServerReport, Severity};
 /// How long one server may take to answer, TLS and login included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long all questions may take: a lock on the table holds up some of them.
+/// Time limit for all queries: a lock on the table delays some of them.
 const INSPECT_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Tries the settings.
@@ -44,7 +44,7 @@ pub(crate) async fn run(settings: &Postgres) -> ServerReport {
     report
 }
 
-/// The first server that takes the connection. The others' failures are warnings then.
+/// The first server that accepts the connection. Failures of the others are then warnings.
 async fn reach(target: &Arc<Target>, findings: &mut Vec<Finding>) -> Option<(usize, Connection)> {
     let mut reached = None;
     for (index, server) in target.servers.0.iter().enumerate() {

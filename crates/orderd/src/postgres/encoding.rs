@@ -1,5 +1,5 @@
-//! Ids in a database whose encoding is not UTF-8: an id that the encoding lacks must not fail the query in which others
-//! are asked for, and a stored id that is not text must not stop the fill.
+//! Ids in a database whose encoding is not UTF-8: an id that the encoding lacks must not fail a query for other ids,
+//! and a stored id that is not valid text must not stop the fill.
 
 use std::borrow::Cow;
 
@@ -13,7 +13,7 @@ use crate::config::Table;
 /// Bytes of a single-byte encoding from 128 on; those below are ASCII in all encodings of a server.
 const HIGH: std::ops::RangeInclusive<u8> = 128..=255;
 
-/// Ids that are looked at together for characters without a form in UTF-8.
+/// Number of ids that are checked together for characters that can't be converted to UTF-8.
 const MAX_PROBED_ROWS: i64 = 4096;
 
 /// How a database stores text.
@@ -21,7 +21,7 @@ pub(crate) enum Encoding {
     Utf8,
     /// `SQL_ASCII`: any bytes, as they came.
     Bytes,
-    /// What each byte from 128 on stands for.
+    /// The character of each byte from 128 on.
     SingleByte(Vec<Option<char>>),
     /// Several bytes for a character: only the server can say.
     MultiByte,
@@ -124,7 +124,7 @@ impl Encoding {
     }
 }
 
-/// Asked of the server, so that it is what the server makes of them. Bytes that it gives no character are left out.
+/// Queried from the server, so that both convert alike. Bytes without a character are omitted.
 async fn high_half(client: &Client) -> Result<Vec<Option<char>>, Error> {
     let query = "SELECT convert_from($1, getdatabaseencoding())";
     let bytes: Vec<[u8; 1]> = HIGH.map(|byte| [byte]).collect();

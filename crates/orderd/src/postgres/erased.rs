@@ -38,7 +38,7 @@ pub(crate) fn create_erased(table: &Table) -> String {
     )
 }
 
-/// Makes that table where it is missing.
+/// Creates that table if it is missing.
 pub(crate) async fn make_erased(client: &Client, table: &Table) -> Result<(), tokio_postgres::Error> {
     made_or_there(client, &create_erased(table), &erased(table)).await
 }

@@ -10,7 +10,7 @@ use super::describe;
 use super::schema::quoted;
 use crate::finding::Finding;
 
-/// Why none of the servers takes the connection: each with what to change.
+/// Why no server accepts the connection: for each, the cause and what to change.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(crate) struct ConnectError(pub(crate) Vec<Finding>);
 
@@ -43,7 +43,7 @@ pub(super) fn silent(server: &Config) -> Finding {
     )
 }
 
-/// Why a server does not take the connection, and what to change.
+/// Why a server does not accept the connection, and what to change.
 pub(super) fn refused(server: &Config, error: &Error) -> Finding {
     let words = describe(error);
     let fix = fix(server, error, &words.to_lowercase());

@@ -1,5 +1,5 @@
-//! Authorization: bearer tokens, or a session that was opened with one. Without tokens for reading, everybody may read;
-//! without tokens for another right, nobody has it.
+//! Authorization: bearer tokens, or a browser session that was opened with one. If no tokens for reading are set,
+//! everyone may read; if no tokens for another right are set, no request has it.
 
 use std::sync::Arc;
 
@@ -12,14 +12,14 @@ use crate::config::{Access, Right};
 use crate::http::routes::session;
 use crate::http::{App, text};
 
-/// The name of the token by which a request was let in.
+/// The name of the token that authorized a request.
 #[derive(Clone)]
 pub(crate) struct Caller(pub(crate) String);
 
 /// What a request's tokens are worth.
 enum TokenVerdict {
     Granted(Caller),
-    /// A token that is known, and not for this.
+    /// A known token that lacks the right.
     Lacks(String),
     Unknown,
 }
@@ -70,7 +70,7 @@ async fn require(right: Right, app: &App, mut request: Request, next: Next) -> R
     refused
 }
 
-/// What to say: of a token that is unknown, not that one is needed.
+/// The message: for an unknown token, not that a token is needed.
 fn refusal(headers: &HeaderMap, right: Right) -> String {
     let needed = match right {
         Right::Read => "a token",
@@ -108,7 +108,7 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     token_in(headers.get(header::AUTHORIZATION)?.as_bytes())
 }
 
-/// A token may have any characters, as the settings take it.
+/// A token may have any characters that the settings accept.
 fn token_in(value: &[u8]) -> Option<&str> {
     let (scheme, token) = std::str::from_utf8(value).ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())

@@ -10,14 +10,14 @@ use axum::response::Response;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::SizeAbove;
 
-/// What fits into one packet gains nothing.
+/// Compression gains nothing if the response fits into one packet.
 const MIN_COMPRESSED_BYTES: u64 = 1400;
 
 pub(crate) fn layer() -> CompressionLayer<SizeAbove> {
     CompressionLayer::new().compress_when(SizeAbove::new(MIN_COMPRESSED_BYTES))
 }
 
-/// Says that a response depends on what the client accepts, also of one that is too short to be compressed, or a 304.
+/// Marks a response as dependent on what the client accepts, even if it is too short to be compressed, or a 304.
 pub(crate) async fn vary(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();

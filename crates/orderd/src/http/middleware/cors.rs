@@ -8,7 +8,7 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 
 const ANY_ORIGIN: &str = "*";
 
-/// The router, with what browsers need to know on each response.
+/// The router, with CORS headers on each response.
 pub(crate) fn allow(router: Router, origins: &[HeaderValue]) -> Router {
     if origins.is_empty() {
         return router;

@@ -1,8 +1,8 @@
 //! Checks a request's target and `Host` (RFC 9112, 3.2). A request without exactly one valid `Host` gets 400.
 //!
-//! Where a service on loopback is open to anybody on the machine, a page from elsewhere could reach it by a name of its
-//! own that it lets point to 127.0.0.1 (DNS rebinding). So it serves addresses, `localhost` and `HTTP_HOSTS` then, and
-//! answers other names by 421.
+//! If a service on loopback is open to anyone on the machine, a foreign page could reach it under a domain name that
+//! resolves to 127.0.0.1 (DNS rebinding). So it then serves only IP addresses, `localhost` and `HTTP_HOSTS`, and
+//! answers other names with 421.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -15,13 +15,13 @@ use axum::response::{IntoResponse as _, Response};
 use crate::config::Right;
 use crate::http::{App, text};
 
-/// What shows no order is served under any name: probes and scrapers use those that their platform gives.
+/// Routes that show no orders are served under any name: probes and scrapers use the names of their platform.
 const UNGUARDED_PATHS: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
 
-/// What `OPTIONS *` says of the whole service.
+/// The response to `OPTIONS *`, about the whole service.
 const ALLOWED_METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, DELETE, OPTIONS");
 
-/// Lets a request pass that says for which host it is, where that host is served.
+/// Passes a request that names a host, if that host is served.
 pub(crate) async fn require(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let Some(host) = host(request.version(), request.headers()) else {
         return text(StatusCode::BAD_REQUEST, "400 a request has exactly one Host: a name or an address");
@@ -33,7 +33,7 @@ pub(crate) async fn require(State(app): State<Arc<App>>, request: Request, next:
     if !is_for_all && !has_target(&request) {
         return text(StatusCode::BAD_REQUEST, "400 the target of a request is a path or a whole URL");
     }
-    // The whole URL as the target counts more than the header.
+    // A whole URL as the target overrides the header.
     let host = request.uri().authority().map_or(host, |authority| authority.as_str());
     if !is_served(&app, host.as_bytes()) && !UNGUARDED_PATHS.contains(&request.uri().path()) {
         let why =
@@ -46,8 +46,8 @@ pub(crate) async fn require(State(app): State<Arc<App>>, request: Request, next:
     let is_chunked = request.headers().contains_key(header::TRANSFER_ENCODING);
     let mut response = next.run(request).await;
     if is_chunked {
-        // It may have had a Content-Length too, of which hyper says nothing. Another server before this one could have
-        // gone by that length, so that no request after it is trusted (RFC 9112, 6.1).
+        // It may have had a Content-Length too, which hyper does not report. A proxy could have used that length, so no
+        // later request on this connection is trusted (RFC 9112, 6.1).
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
@@ -73,7 +73,7 @@ fn host(version: Version, headers: &HeaderMap) -> Option<&str> {
     }
 }
 
-/// Whether what names this host is answered.
+/// Whether requests to this host are served.
 pub(crate) fn is_served(app: &App, host: &[u8]) -> bool {
     let Some(names) = &app.settings.http_hosts else { return true };
     if app.settings.access.is_set(Right::Read) {
@@ -154,7 +154,7 @@ mod tests {
         }
     }
 
-    /// The status of each response, by the fast path where the request is plain, and by the routes.
+    /// The status of each response, from the fast path if the request is simple enough, and from the routes.
     fn statuses(harness: &HttpHarness, request: &str) -> [String; 2] {
         let long = request.replacen("\r\n", "\r\nexpect: nothing\r\n", 1);
         [request, long.as_str()].map(|request| {
@@ -223,7 +223,7 @@ mod tests {
         }
     }
 
-    /// What one reader takes for the end of a request must not be the middle of it for another.
+    /// Two parsers must agree where a request ends.
     #[test]
     fn requests_that_could_hide_another_one_are_refused_or_end_the_connection() {
         let harness = HttpHarness::new().unwrap();

@@ -1,5 +1,4 @@
-//! Forbids caches to store responses with orders or ids: these are personal data, and an erasure does not reach a
-//! cache.
+//! Forbids caches to store responses with orders or ids, which may be personal data: an erasure does not reach a cache.
 
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue, header};

@@ -8,7 +8,7 @@ use axum::response::Response;
 
 use crate::http::text;
 
-/// Refuses what another site's page makes a browser send.
+/// Refuses requests that another site's page makes a browser send.
 pub(crate) async fn require_own(request: Request, next: Next) -> Response {
     if is_own(request.headers()) {
         return next.run(request).await;

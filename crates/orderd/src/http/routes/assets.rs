@@ -10,7 +10,7 @@ use axum::routing::get;
 
 use crate::http::App;
 
-/// Scripts, styles and requests of this address alone; nothing may frame it, nothing inline runs.
+/// Scripts, styles and requests of this origin only; no framing, no inline scripts.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
                       img-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; require-trusted-types-for 'script'";
 
@@ -37,8 +37,7 @@ macro_rules! file {
     };
 }
 
-/// The scripts are modules, one for each thing that the page does; what `/` needs is named there, so that a
-/// browser asks for all of it at once.
+/// The scripts are modules. `/` lists those that it needs, so that a browser requests them at once.
 const FILES: &[Asset] = &[
     file!(HTML "index.html" at "/"),
     file!(STYLE "style.css"),
@@ -84,7 +83,7 @@ fn served(file: Asset, tag: &HeaderValue, asked: &HeaderMap) -> Response {
     for (name, value) in [
         (header::CONTENT_SECURITY_POLICY, POLICY),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        // Nobody else learns it; without it a form's `Origin` would be `null`.
+        // Other sites get no referrer; without this policy, a form's `Origin` would be `null`.
         (header::REFERRER_POLICY, "same-origin"),
         (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
     ] {
@@ -93,7 +92,7 @@ fn served(file: Asset, tag: &HeaderValue, asked: &HeaderMap) -> Response {
     response
 }
 
-/// 304 where the client has it already; it asks each time, so that it never shows an old one.
+/// 304 if the client has the file; it revalidates each time, so that it never shows an old one.
 pub(crate) fn unless_known<R: IntoResponse>(
     tag: &HeaderValue,
     asked: &HeaderMap,
@@ -112,7 +111,7 @@ fn knows(asked: &HeaderMap, tag: &HeaderValue) -> bool {
     known.any(|known| known == "*" || known.as_bytes() == tag.as_bytes())
 }
 
-/// An `ETag` that depends on the bytes alone, in each run of the same program. Weak: compressed it stays the same.
+/// An `ETag` that depends only on the bytes, so it is the same in each run. Weak: the compressed file has the same.
 pub(crate) fn tag(bytes: &[u8]) -> HeaderValue {
     let mut hasher = DefaultHasher::new();
     bytes.hash(&mut hasher);

@@ -29,22 +29,22 @@ use crate::receipts::Receipts;
 /// How many are listed at once.
 pub(crate) const LISTED: usize = 50;
 
-/// How many requests ask NATS at once, so that they cost the intake little; more wait.
+/// Maximum number of requests that query NATS at once, so that they cost the intake little; more wait.
 const MAX_REQUESTS: usize = 2;
 
-/// How many replays wait for their outcome at once; more wait before they are sent.
+/// Maximum number of replays that wait for their outcome at once; more wait before they are sent.
 const MAX_REPLAYS: usize = 16;
 
 /// How long NATS may take, and the wait for it.
 const NATS_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How long a replay may take to be sent, and how long its outcome is waited for.
+/// How long a replay may take to be sent, and then how long to wait for its outcome.
 const OUTCOME_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How many bytes a document may have that is sent in place of a payload; NATS mostly takes fewer.
+/// Maximum bytes of a document that replaces a payload; NATS usually accepts fewer.
 pub(crate) const MAX_DOCUMENT: usize = 8 << 20;
 
-/// The largest number that may be asked for: beyond it, not all clients tell numbers apart.
+/// The largest valid number: beyond it, not all clients distinguish integers.
 pub(crate) const LARGEST: u64 = (1 << 53) - 1;
 
 /// What listing is asked for.
@@ -133,7 +133,7 @@ pub(crate) fn replay_routes(app: &Arc<App>) -> Router<Arc<App>> {
     Router::new().route("/dead_letters/{key}/replay", methods)
 }
 
-/// Sends one again, with its payload or with the document in the body, and answers what became of it.
+/// Replays a dead letter, with its payload or with the document in the body, and responds with the outcome.
 async fn replay(
     State(app): State<Arc<App>>,
     Extension(Caller(by)): Extension<Caller>,
@@ -147,7 +147,7 @@ async fn replay(
     let outcome = app.dead_letters.send_again(letter, document).await?;
     deed.became(outcome.as_str());
     let status = match outcome {
-        // What was asked for is done: it was sent, and the response says what became of it.
+        // 200 also for a refusal: the message was sent, and the response has the outcome.
         Outcome::TakenIn | Outcome::Refused(_) => StatusCode::OK,
         Outcome::Undecided => StatusCode::ACCEPTED,
         Outcome::Gone => return Err(missing()),

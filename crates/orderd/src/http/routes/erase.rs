@@ -18,21 +18,21 @@ use crate::http::{App, text};
 use crate::logging::audit::Action;
 use crate::wording::shown;
 
-/// How many are erased at once: each has a connection to PostgreSQL.
+/// Maximum number of erasures at once: each has a connection to PostgreSQL.
 static ERASURES: Semaphore = Semaphore::const_new(2);
 
-/// The route, where there are tokens for it; without them the method is not allowed.
+/// The route, if tokens for it are set; otherwise the method is not allowed.
 pub(crate) fn routes(app: &Arc<App>) -> Router<Arc<App>> {
     if !app.settings.access.is_set(Right::Erase) {
         return Router::new();
     }
     let guard = middleware::from_fn_with_state(app.clone(), auth::require_erase);
-    // A session's cookie goes along with what other pages make a browser send.
+    // Browsers add a session's cookie also to requests from other sites' pages.
     let own = middleware::from_fn(same_origin::require_own);
     Router::new().route("/order/{id}", delete(erase).layer(guard).layer(own))
 }
 
-/// 204 when it is gone everywhere, 404 where nothing of it is. 503: not everywhere yet; the same again goes on.
+/// 204 if it is erased everywhere, 404 if nothing of it exists. 503: not everywhere yet; the same request continues.
 async fn erase(
     State(app): State<Arc<App>>,
     Extension(Caller(by)): Extension<Caller>,
@@ -67,7 +67,7 @@ async fn erase(
     }
 }
 
-/// Whether anything of it was there. An order that is in memory alone counts: its row was deleted by others.
+/// Whether anything of it existed. An order that is only in memory counts: somebody deleted its row.
 async fn erased(app: &App, id: &str) -> anyhow::Result<bool> {
     let (postgres, nats) = (app.settings.postgres.clone(), app.settings.nats.clone());
     let eraser = Eraser { postgres, nats, client: app.client.clone() };

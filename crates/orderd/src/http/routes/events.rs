@@ -36,7 +36,7 @@ impl EventReader {
     }
 }
 
-/// Goes on until the reader leaves, is too slow, or the service stops.
+/// Continues until the client disconnects, is too slow, or the service stops.
 pub(crate) async fn events(
     State(app): State<Arc<App>>,
     Query(pairs): Query<Pairs>,
@@ -59,7 +59,7 @@ pub(crate) async fn events(
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-        // Proxies that gather responses before they pass them on: don't.
+        // Tells proxies not to buffer the response.
         (header::HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
     ];
     (headers, body).into_response()

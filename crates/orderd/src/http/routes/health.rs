@@ -17,7 +17,7 @@ pub(crate) struct ReadyzQuery {
     r#for: Option<ReadyFor>,
 }
 
-/// `?for=reads` asks whether orders can be served, whatever else is away.
+/// `?for=reads` asks whether orders can be served, whatever else is down.
 #[derive(Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum ReadyFor {
@@ -29,7 +29,7 @@ pub(crate) async fn alive(State(app): State<Arc<App>>) -> Response {
     report(&app, true)
 }
 
-/// 200 when orders are taken in, or with `?for=reads` when they can be served.
+/// 200 if orders are read and stored, or, with `?for=reads`, if they can be served.
 pub(crate) async fn ready(State(app): State<Arc<App>>, Query(wanted): Query<ReadyzQuery>) -> Response {
     let health = &app.health;
     let good = match wanted.r#for {

@@ -10,7 +10,7 @@ use order::RowError;
 
 use crate::http::{App, text};
 
-/// JSON is about this many times as long as what memory holds; a guess that saves growing.
+/// Estimate of the JSON's length relative to the body in memory, to allocate once.
 const USUAL_JSON_BYTES: usize = 1024;
 
 /// The order as JSON. An id that memory doesn't know may still be in the table: 404 only when it is not.
@@ -40,7 +40,7 @@ pub(crate) async fn from_table(app: &App, id: &str) -> Response {
             Ok(Lookup::Hit) => app.large.json(body),
             _ => unavailable("503 its message has not been written yet"),
         },
-        // It may have come in meanwhile; or it was evicted before it was committed.
+        // It may have arrived meanwhile; or it was evicted before it was committed.
         Ok(StoredRow::NotThere) => match app.cache.write_json(id, &mut body) {
             Ok(Lookup::Hit) => app.large.json(body),
             Ok(Lookup::Evicted) => unavailable("503 it is not committed yet, and is no longer in memory"),
@@ -51,7 +51,7 @@ pub(crate) async fn from_table(app: &App, id: &str) -> Response {
     }
 }
 
-/// Memory has it, and can't show it.
+/// Memory has it, but can't render it.
 fn broken(id: &str, error: &RowError) -> Response {
     tracing::debug!(id, %error, "row can't be shown");
     undecodable()

@@ -13,7 +13,7 @@ use crate::http::routes::assets::{tag, unless_known};
 use crate::http::routes::order::unavailable;
 use crate::http::{App, json, text};
 
-/// How long a page that memory lacks is waited for while memory fills: most tables are read by then.
+/// How long to wait for a page that memory lacks while memory fills: most tables are read by then.
 const FILL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// `{"mem_len": N}`
@@ -45,7 +45,7 @@ async fn known(app: &App, n: Option<usize>) -> Option<Page> {
     Some(app.cache.page(n)).filter(|page| is_filled || !matches!(page, Page::NotThere))
 }
 
-/// A full page seldom changes: a client that asks for it again gets 304.
+/// A full page rarely changes: a client that requests it again gets 304.
 fn respond(page: Option<Page>, asked: &HeaderMap) -> Response {
     match page {
         None => unavailable("503 memory doesn't have the whole table yet"),

@@ -15,7 +15,7 @@ pub(crate) const MEMBER: &str = "$.";
 /// Maximum number of values in one query. Each is compared with those of many orders.
 const MAX_CRITERIA: usize = 32;
 
-/// What stands for itself in any part of an address.
+/// Characters that need no escape in any part of a URL.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// The members by which orders are found: their names as in `SEARCH`, and their paths.
@@ -25,7 +25,7 @@ pub(crate) struct Members<'s> {
     pub(crate) paths: &'s [SearchPath],
 }
 
-/// The parameters of a request, as they came.
+/// The raw parameters of a request.
 pub(crate) type Pairs = Vec<(String, String)>;
 
 /// What is asked of `/orders`.
@@ -57,7 +57,7 @@ pub(crate) fn orders(pairs: &Pairs, members: Members<'_>) -> Result<OrdersQuery,
     Ok(OrdersQuery { query, full: given.full.unwrap_or_default() })
 }
 
-/// The members and values that an order must have. `take` gets the parameters that are not members.
+/// The members and values that an order must have. `take` receives the parameters that are not members.
 ///
 /// # Errors
 /// What is wrong, with what would be right.
@@ -91,7 +91,7 @@ pub(crate) fn criteria(
 }
 
 impl Members<'_> {
-    /// What is asked for by a value of the member at `index`.
+    /// The criterion for a value of the member at `index`.
     ///
     /// # Errors
     /// What the member takes instead.
@@ -110,7 +110,7 @@ fn index_of(name: &str, members: &[String]) -> Option<usize> {
     within(name).or_else(|| within(name.strip_prefix(MEMBER)?))
 }
 
-/// The name of the parameter by which a member is asked for beside these.
+/// The name of a member's parameter, given these other parameters.
 pub(crate) fn parameter(member: &str, parameters: &[&str]) -> String {
     if parameters.contains(&member) { format!("{MEMBER}{member}") } else { member.to_owned() }
 }
@@ -189,7 +189,7 @@ fn time(name: &str, value: &str) -> Result<i128, String> {
     })
 }
 
-/// The address of what follows a page that ends with this id.
+/// The URL of the page after a page that ends with this id.
 pub(crate) fn next(path: &str, pairs: &Pairs, last: &str) -> String {
     let kept =
         pairs.iter().filter(|(name, _)| name != "after").map(|(name, value)| (name.as_str(), value.as_str()));

@@ -1,6 +1,6 @@
-//! `/session`: lets a browser in with a token that it sends once. What it keeps is a cookie that no script can read.
-//! The cookie names the token by an id, says what the token may do and when the session ends, and is signed with a key
-//! that follows from the token: each process that has the token knows it, and none that has lost it does.
+//! `/session`: signs a browser in with a token that it sends once. The browser keeps a cookie that no script can read.
+//! The cookie contains an id of the token, its rights and the end of the session, and is signed with a key derived from
+//! the token: every process that has the token can verify it, and a process without the token can't.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -61,7 +61,7 @@ pub(crate) async fn open(
     response
 }
 
-/// A form comes within the time that a head has, or not at all: anybody may send one.
+/// A form must arrive within the timeout of a head, because anyone may send one.
 pub(crate) async fn in_time(request: Request, next: Next) -> Response {
     match tokio::time::timeout(HEAD, next.run(request)).await {
         Ok(response) => response,
@@ -81,8 +81,8 @@ pub(crate) async fn close(State(app): State<Arc<App>>, headers: HeaderMap) -> Re
     (StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie)]).into_response()
 }
 
-/// Whether what is sent back comes by TLS: ours, or by its word that of a proxy in front of us. A cookie lost to
-/// a lie here is the liar's own.
+/// Whether the response travels over TLS: ours, or a proxy's, as its header says. A client that forges the header
+/// exposes only its own cookie.
 fn is_secure(app: &App, asked: &HeaderMap) -> bool {
     app.settings.identity.is_some() || asked.get("x-forwarded-proto").is_some_and(|proto| proto == "https")
 }
@@ -109,7 +109,7 @@ fn signed(access: &Access, text: &str, end: u64) -> Option<(String, String)> {
     Right::ALL.into_iter().find_map(found)
 }
 
-/// All that a token may do, by first letters.
+/// A token's rights, by their first letters.
 fn rights(access: &Access, text: &str) -> String {
     let has = |right: &Right| access.of(*right).current().find(text).is_some();
     Right::ALL.into_iter().filter(has).map(letter).collect()
@@ -130,12 +130,12 @@ fn sign(token: &Token, rights: &str, end: u64) -> String {
 }
 
 /// The name of the token whose session a request belongs to, where it has this right, or any with `None`. The token
-/// must have it still: when a token goes, so do its sessions.
+/// must still have the right: removing a token ends its sessions.
 pub(crate) fn token(access: &Access, headers: &HeaderMap, right: Option<Right>) -> Option<String> {
     values(headers).find_map(|value| verified(access, value, right, now()))
 }
 
-/// The values of all cookies of ours. Those beside them may be of other services on this host, and have any bytes.
+/// The values of all our cookies. Other cookies may belong to other services on this host, and have any bytes.
 fn values(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     let cookies = headers.get_all(header::COOKIE).iter();
     let cookies = cookies.flat_map(|cookies| cookies.as_bytes().split(|byte| *byte == b';'));

@@ -20,7 +20,7 @@ use crate::http::routes::{events, query};
 /// With the default settings. A test compares it with what is served.
 const DEFAULTS: &str = include_str!("openapi.json");
 
-/// What is added where there are tokens for `any` right, and for each right.
+/// What tokens for `any` right add, and what tokens for each right add.
 const TOKENS: &str = include_str!("tokens.json");
 
 /// The operations that are searched by members, with the names of their other parameters.
@@ -30,7 +30,7 @@ const SEARCHES: [(&str, &[&str]); 3] =
 /// The tag of the operations that need no token to read.
 const OPEN: &str = "Service";
 
-/// As the settings of now are: tokens may come and go.
+/// By the current settings: tokens may change.
 pub(crate) async fn openapi(State(app): State<Arc<App>>, asked: HeaderMap) -> Response {
     // Until the table is known, what a table is made with.
     let format = app.flow_state.run.borrow().map_or(app.settings.postgres.format, |run| run.format);
@@ -43,7 +43,7 @@ fn describe(settings: &Settings, format: RowFormat) -> Value {
     let model = &settings.model;
     let mut api = parsed(DEFAULTS);
     api["info"]["version"] = env!("CARGO_PKG_VERSION").into();
-    // By what members documents are searched, what they are called, and which schema they have; the page asks for it.
+    // The searched members, the name of documents, and their schema; for the page.
     api["x-search"] = settings.search.as_slice().into();
     api["x-model"] = model.name.as_str().into();
     api["components"]["schemas"]["Order"] = schema(model, format);
@@ -77,7 +77,7 @@ fn schema(model: &Model, format: RowFormat) -> Value {
         schema.shift_remove("$schema");
         schema.insert("examples".into(), json!([parsed(&model.sample)]));
         if model.is_any() {
-            // Said aloud, so that generated clients keep the members.
+            // Explicit, so that generated clients keep the members.
             schema.insert("additionalProperties".into(), true.into());
         }
     }
@@ -110,7 +110,7 @@ fn members(model: &Model, search: &[String], path: &str, parameters: &[&str]) ->
     search.iter().zip(&paths).map(member).collect()
 }
 
-/// What these settings answer by an error alone, and errors that they rule out.
+/// Removes operations that these settings only answer with an error, and errors that they rule out.
 fn leave_out(api: &mut Value, settings: &Settings) {
     let Some(paths) = api["paths"].as_object_mut() else { return };
     if settings.search.is_empty() {
