@@ -29,7 +29,7 @@ mod replicas;
 mod clusters;
 mod warnings;
 mod wildcards;
-mod gathered;
+mod sourced_streams;
 mod partitioned;
 mod surroundings;
 mod shutdown;
