@@ -47,7 +47,7 @@ mod kubernetes;
 mod docs;
 mod verify;
 mod erase;
-mod keep;
+mod expiry;
 #[cfg(feature = "drain-stan")]
 mod drain_stan;
 mod chaos;
