@@ -8,7 +8,7 @@ mod flow;
 mod pages;
 mod queries;
 mod live;
-mod crowd;
+mod event_clients;
 mod page;
 mod openapi;
 mod schemathesis;
