@@ -68,7 +68,7 @@ mod encodings;
 mod settings;
 mod tracing;
 mod hostile_frames;
-mod unheard_log;
+mod unwritable_log;
 #[cfg(debug_assertions)]
 mod client_end;
 mod models;
