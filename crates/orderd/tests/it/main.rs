@@ -41,7 +41,7 @@ mod audit_log;
 mod commands;
 mod position;
 mod publish;
-mod boards;
+mod dashboards;
 mod deploy;
 mod kubernetes;
 mod docs;
