@@ -54,7 +54,7 @@ mod chaos;
 mod check_settings;
 mod access;
 mod replaced;
-mod explained;
+mod connection_errors;
 mod memory_limit;
 mod hosts;
 mod hostile;
