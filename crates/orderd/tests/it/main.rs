@@ -31,7 +31,7 @@ mod warnings;
 mod wildcards;
 mod sourced_streams;
 mod partitioned;
-mod surroundings;
+mod nats_setups;
 mod shutdown;
 mod leaving;
 mod rolling;
