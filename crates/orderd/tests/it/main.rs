@@ -33,7 +33,7 @@ mod sourced_streams;
 mod partitioned;
 mod nats_setups;
 mod shutdown;
-mod leaving;
+mod connection_draining;
 mod rolling;
 mod rooms;
 mod sign_in;
