@@ -61,7 +61,7 @@ mod hostile;
 mod schema;
 mod pooler;
 mod pooled;
-mod few_files;
+mod file_limit;
 mod unreadable;
 mod libpq;
 mod encodings;
