@@ -17,8 +17,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::client::{Connected, IntakeClient};
 use super::consumer::{OrderedConsumer, PullLimit};
+use super::lost_messages::HighestRead;
 use super::unreadable::{self, RepeatedFailures};
-use super::vanished::HighestRead;
 use crate::aligned_interval;
 use crate::chunk::{ChunkTimes, Messages};
 use crate::config::Settings;

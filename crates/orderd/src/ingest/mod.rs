@@ -4,7 +4,7 @@ pub(crate) mod fetch;
 pub(crate) mod client;
 mod consumer;
 mod unreadable;
-mod vanished;
+mod lost_messages;
 pub(crate) mod filter;
 pub(crate) mod decode;
 pub(crate) mod fan_out;
