@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use crate::config::Nats;
 use crate::dead_letters::subjects::DeadLetterSubjects;
-use crate::dead_letters::{earlier, stream as dead_stream};
+use crate::dead_letters::{legacy, stream as dead_stream};
 use crate::finding::{Finding, ServerReport, Severity};
 use crate::nats::create::{self, StreamSetting};
 use crate::nats::info::{self, AccountInfo, StreamConfig, StreamInfo};
@@ -204,7 +204,7 @@ impl AccountAtServer<'_> {
         findings: &mut Vec<Finding>,
     ) -> anyhow::Result<String> {
         let subjects = DeadLetterSubjects::new(settings, source);
-        findings.extend(earlier::findings(self.context, &subjects, &settings.topic).await?);
+        findings.extend(legacy::findings(self.context, &subjects, &settings.topic).await?);
         let name = &subjects.stream;
         let Some(stream) = info::stream(self.context, name).await? else {
             let config = dead_stream::ours(&subjects, settings.replicas);

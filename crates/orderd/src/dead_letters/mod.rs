@@ -3,7 +3,7 @@
 
 pub(crate) mod subjects;
 pub(crate) mod message;
-pub(crate) mod earlier;
+pub(crate) mod legacy;
 pub(crate) mod stream;
 pub(crate) mod store;
 pub(crate) mod list;

@@ -20,7 +20,7 @@ use tokio::sync::watch;
 
 use super::message::{DeadLetter, DeadLetterParts, NewDeadLetter, header, once};
 use super::subjects::DeadLetterSubjects;
-use super::{earlier, stream};
+use super::{legacy, stream};
 use crate::config::Nats;
 use crate::nats::info::{self, StreamInfo};
 use crate::nats::streams;
@@ -110,7 +110,7 @@ impl DeadLetterStore {
     }
 
     async fn warn_of_earlier(&self, subjects: &DeadLetterSubjects) {
-        match earlier::findings(&self.context, subjects, &self.settings.topic).await {
+        match legacy::findings(&self.context, subjects, &self.settings.topic).await {
             Ok(findings) => findings.iter().for_each(|finding| tracing::warn!("{finding}")),
             Err(error) => {
                 tracing::debug!(
