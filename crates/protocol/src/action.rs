@@ -81,12 +81,13 @@ pub enum Action {
 }
 
 impl Action {
-    /// It happens sooner or later if nothing else does. Faults and what people do need not happen.
+    /// It happens sooner or later if nothing else does. Faults and actions of clients and operators need not happen.
     pub(crate) fn happens_by_itself(self) -> bool {
         use Action::*;
-        let people = matches!(self, Publish(_) | Forge(_) | Replay(_) | Drop(_) | Fix | Trim | CopyStream)
-            || matches!(self, RestoreStream | RecreateStream | RestoreRows)
-            || matches!(self, BeginErasure(_) | EraseInSecondPlace(_) | EraseMessages(_));
+        let by_clients =
+            matches!(self, Publish(_) | Forge(_) | Replay(_) | Drop(_) | Fix | Trim | CopyStream)
+                || matches!(self, RestoreStream | RecreateStream | RestoreRows)
+                || matches!(self, BeginErasure(_) | EraseInSecondPlace(_) | EraseMessages(_));
         let faults = matches!(
             self,
             Kill { .. } | Stall(_) | Resume(_) | LoseConnection(_) | LoseNats(_) | ReachNats(_)
@@ -95,7 +96,7 @@ impl Action {
             RemakeConsumer(_) | LoseDeadLetter(_) | RollBack { .. } | LoseInFlight | ExpireLeaseEarly
         );
         // A flush comes some time, but nothing may rely on when.
-        !people && !faults && !matches!(self, Flush | Purge)
+        !by_clients && !faults && !matches!(self, Flush | Purge)
     }
 }
 

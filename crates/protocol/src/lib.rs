@@ -35,7 +35,7 @@ mod mutation;
 mod world;
 mod action;
 mod successors;
-mod people;
+mod clients;
 mod faults;
 mod commit;
 mod lease;

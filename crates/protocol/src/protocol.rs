@@ -11,7 +11,7 @@ use crate::state::{DeadLetter, State};
 use crate::successors::Successors;
 use crate::world::World;
 use crate::{
-    canonical, commit, dead_letters, erasure, faults, follow, invariants, lease, people, view, writer,
+    canonical, clients, commit, dead_letters, erasure, faults, follow, invariants, lease, view, writer,
 };
 
 impl Model for World {
@@ -25,7 +25,7 @@ impl Model for World {
 
     fn successors(&self, state: &State) -> Vec<(Action, State)> {
         let mut next = Successors::new(state);
-        people::actions(self, state, &mut next);
+        clients::actions(self, state, &mut next);
         faults::actions(self, state, &mut next);
         commit::actions(self, state, &mut next);
         lease::actions(self, state, &mut next);
