@@ -31,7 +31,7 @@ mod row_codec;
 mod search;
 mod scan;
 mod gob;
-mod written;
+mod row_model;
 
 pub use format::RowFormat;
 pub use key::Key;
@@ -39,8 +39,8 @@ pub use order::{Body, Order};
 pub use parse::{Parser, Unknown};
 pub use refusal::{Reason, Refusal};
 pub use row_codec::{Layouts, RowReader};
+pub use row_model::{descriptors, shape_of};
 pub use search::{SearchKind, SearchPath, searchable};
-pub use written::{descriptors, shape_of};
 
 use model::shape::Struct;
 

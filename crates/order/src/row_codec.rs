@@ -13,8 +13,8 @@ use crate::format::RowFormat;
 use crate::gob::{Reader, put_bytes, put_int, put_uint, uint_len};
 use crate::layout::{Layout, OWN_LAYOUT, Plan};
 use crate::order::{Body, Order};
+use crate::row_model::{Front, read_descriptors};
 use crate::scan::{self, Validate};
-use crate::written::{Front, read_descriptors};
 use crate::{Parser, RowError, convert, descriptors, json_text, render};
 
 /// How many layouts are kept. A Go program makes one; only a table made to hurt has more, and rows beyond
