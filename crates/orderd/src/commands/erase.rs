@@ -15,7 +15,7 @@ use super::http_client;
 use super::progress::Progress;
 use crate::cli::EraseArgs;
 use crate::config::{self, ConfigError, Http, Nats, Postgres, Table};
-use crate::erasure::{Eraser, ErasureSession, TraceCounts};
+use crate::erasure::{ConnectedEraser, Eraser, TraceCounts};
 use crate::logging::audit;
 use crate::nats;
 use crate::postgres::old_partitions::{self, Hindrance};
@@ -43,7 +43,7 @@ pub async fn run(args: EraseArgs) -> anyhow::Result<ExitCode> {
     let age = config::keep("--older-than", args.older_than.as_deref())?;
     let consent = if args.dry_run { Consent::DryRun } else { Consent::of(args.yes) };
     let client = nats::connect_usable(&nats).await?;
-    let mut erasing = Eraser { postgres: postgres.clone(), nats, client }.begin().await?;
+    let mut erasing = Eraser { postgres: postgres.clone(), nats, client }.connect().await?;
     match (criterion, age) {
         (Some(criterion), _) => erase_all_with(&mut erasing, &http, &criterion, consent, &model).await,
         (None, Some(age)) => {
@@ -90,7 +90,7 @@ fn distinct(mut ids: Vec<String>) -> Vec<String> {
 }
 
 async fn erase_each(
-    erasing: &mut ErasureSession,
+    erasing: &mut ConnectedEraser,
     ids: Vec<String>,
     consent: Consent,
     model: &Model,
@@ -125,7 +125,7 @@ fn name_missing<'i>(ids: impl ExactSizeIterator<Item = &'i str>) {
 }
 
 async fn erase(
-    erasing: &mut ErasureSession,
+    erasing: &mut ConnectedEraser,
     ids: &[String],
     progress: &Progress,
 ) -> anyhow::Result<TraceCounts> {
@@ -173,7 +173,7 @@ impl Criterion {
 
 /// The service shows the newest of them, and those that are erased for up to a second more.
 async fn erase_all_with(
-    erasing: &mut ErasureSession,
+    erasing: &mut ConnectedEraser,
     http: &Http,
     criterion: &Criterion,
     consent: Consent,
@@ -222,7 +222,7 @@ async fn erase_all_with(
 
 /// The ids that have a row, the oldest ones first.
 async fn erase_older(
-    erasing: &mut ErasureSession,
+    erasing: &mut ConnectedEraser,
     settings: &Postgres,
     (age, named): (Duration, &str),
     consent: Consent,

@@ -83,14 +83,14 @@ impl Sum for TraceCounts {
 }
 
 impl Eraser {
-    /// Connects.
+    /// Opens the stream, and prepares the connections to the table and the dead letters.
     ///
     /// # Errors
     /// What can't be reached.
-    pub(crate) async fn begin(&self) -> anyhow::Result<ErasureSession> {
+    pub(crate) async fn connect(&self) -> anyhow::Result<ConnectedEraser> {
         let context = self.nats.jetstream(self.client.clone());
         let stream = streams::find(&context, &self.nats).await.context("can't find the stream")?;
-        Ok(ErasureSession {
+        Ok(ConnectedEraser {
             rows: StoredRows::new(&self.postgres),
             dead_letters: DeadLetterStore::new(self.client.clone(), &self.nats),
             topic: self.nats.topic.clone(),
@@ -101,8 +101,8 @@ impl Eraser {
     }
 }
 
-/// Looks for orders and erases them, on one connection.
-pub(crate) struct ErasureSession {
+/// An [`Eraser`] with open connections: finds orders and erases them.
+pub(crate) struct ConnectedEraser {
     rows: StoredRows,
     dead_letters: DeadLetterStore,
     topic: String,
@@ -121,7 +121,7 @@ struct OrderTraces {
     has_dead_letter: bool,
 }
 
-impl ErasureSession {
+impl ConnectedEraser {
     /// What there is of each of these orders. Changes nothing.
     ///
     /// # Errors

@@ -113,7 +113,7 @@ impl Sweeper {
 
     /// Erases again the orders that a restored table has again.
     async fn repeat(&mut self, is_there: bool) -> anyhow::Result<()> {
-        let repeated = self.eraser.begin().await?.repeat(is_there).await?;
+        let repeated = self.eraser.connect().await?.repeat(is_there).await?;
         if repeated > 0 {
             tracing::warn!(orders = repeated, "the table lacked erased keys; erasing their rows again");
         }
@@ -179,7 +179,7 @@ impl Sweeper {
         finished(connection, connection.client.query_typed(&erase, &[])).await?;
         let keys: HashSet<&str> = self.seen.keys().map(String::as_str).collect();
         let recent = self.seen.iter().filter(|(_, seen)| !seen.is_old).map(|(key, _)| key.clone());
-        self.eraser.begin().await?.finish(&keys, &recent.collect::<Vec<_>>()).await
+        self.eraser.connect().await?.finish(&keys, &recent.collect::<Vec<_>>()).await
     }
 
     /// Deletes rows again. Counted in sweeps: time may have passed while this process was suspended.
@@ -199,7 +199,7 @@ impl Sweeper {
         let Some(since) = due().map(|(_, seen)| seen.at).min() else { return Ok(()) };
         let keys: Vec<String> = due().map(|(key, _)| key.clone()).collect();
         // Messages that were replayed earlier are erased already.
-        self.eraser.begin().await?.erase_leftovers(&keys, since - time::Duration::MINUTE).await
+        self.eraser.connect().await?.erase_leftovers(&keys, since - time::Duration::MINUTE).await
     }
 }
 

@@ -73,6 +73,6 @@ async fn erased(app: &App, id: &str) -> anyhow::Result<bool> {
     let eraser = Eraser { postgres, nats, client: app.client.clone() };
     let _turn = ERASURES.acquire().await?;
     let in_memory = app.cache.contains(id);
-    let found = eraser.begin().await?.erase(&[id.to_owned()], |_| in_memory, || {}).await?;
+    let found = eraser.connect().await?.erase(&[id.to_owned()], |_| in_memory, || {}).await?;
     Ok(found.into_iter().any(|found| found.is_some()))
 }
