@@ -78,14 +78,14 @@ pub(crate) async fn app() -> anyhow::Result<Arc<App>> {
 }
 
 async fn app_with(args: &[&str]) -> anyhow::Result<Arc<App>> {
-    let parts = Context::new(settings(args)?).await?;
-    let model = &parts.settings.model;
+    let context = Context::new(settings(args)?).await?;
+    let model = &context.settings.model;
     let order = Parser::new(model.shape()).parse(model.sample.as_bytes(), KEY);
     let order = order.map_err(|refusal| anyhow::anyhow!("{refusal}"))?;
-    let entry = parts.cache.entry_builder().entry_of(&order)?;
-    parts.cache.insert(0, vec![entry], None, WantedInserts::default());
-    parts.health.up(Part::Fill);
-    Ok(App::new(&parts, Arc::new(ChannelDepths::default())))
+    let entry = context.cache.entry_builder().entry_of(&order)?;
+    context.cache.insert(0, vec![entry], None, WantedInserts::default());
+    context.health.up(Part::Fill);
+    Ok(App::new(&context, Arc::new(ChannelDepths::default())))
 }
 
 fn settings(more: &[&str]) -> anyhow::Result<Settings> {

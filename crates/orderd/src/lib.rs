@@ -77,63 +77,63 @@ pub async fn run(
     settings.access.warn_of_short_ones();
     let parser = settings.parser.clone();
     postgres::check_at_start(&settings.postgres).await?;
-    let parts = pipeline::Context::new(settings).await?;
-    let ended = serve(&parts, parser, listener, shutdown).await;
-    if let Some(traces) = &parts.traces {
+    let context = pipeline::Context::new(settings).await?;
+    let ended = serve(&context, parser, listener, shutdown).await;
+    if let Some(traces) = &context.traces {
         traces.finish().await;
     }
     ended
 }
 
 async fn serve(
-    parts: &pipeline::Context,
+    context: &pipeline::Context,
     parser: Parser,
     listener: TcpListener,
     shutdown: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
     let depths = Arc::new(pipeline::ChannelDepths::default());
-    let mut stages = pipeline::start(parts, parser, &depths);
-    let http = http::HttpThreads::serve(listener, parts, depths)?;
+    let mut stages = pipeline::start(context, parser, &depths);
+    let http = http::HttpThreads::serve(listener, context, depths)?;
     // Without HTTP the service is useless, so its end is the service's. It ends soon after the stop, and is not aborted
     // before.
     stages.spawn("http", Box::pin(http.finish()), CancellationToken::new());
-    let progress = parts.progress.clone();
-    let refill = shutdown::on_signal(SignalKind::user_defined1(), parts.stop.clone(), move || {
+    let progress = context.progress.clone();
+    let refill = shutdown::on_signal(SignalKind::user_defined1(), context.stop.clone(), move || {
         progress.request_refill()
     })?;
-    stages.spawn("refill on SIGUSR1", refill, parts.give_up.clone());
+    stages.spawn("refill on SIGUSR1", refill, context.give_up.clone());
     let files = reload::run(
-        parts.settings.clone(),
-        parts.metrics.clone(),
-        parts.health.clone(),
-        parts.client.clone(),
-        parts.stop.clone(),
+        context.settings.clone(),
+        context.metrics.clone(),
+        context.health.clone(),
+        context.client.clone(),
+        context.stop.clone(),
     );
-    stages.spawn("reload", Box::pin(files), parts.give_up.clone());
-    let cache_max_bytes = parts.settings.cache_max_bytes;
-    let memory = process_memory::watch(cache_max_bytes, parts.health.clone(), parts.stop.clone());
+    stages.spawn("reload", Box::pin(files), context.give_up.clone());
+    let cache_max_bytes = context.settings.cache_max_bytes;
+    let memory = process_memory::watch(cache_max_bytes, context.health.clone(), context.stop.clone());
     stages.spawn(
         "memory",
         Box::pin(async {
             memory.await;
             Ok(())
         }),
-        parts.give_up.clone(),
+        context.give_up.clone(),
     );
     stages.spawn(
         "NATS client",
-        Box::pin(parts.client_task.clone().watch(parts.stop.clone())),
-        parts.give_up.clone(),
+        Box::pin(context.client_task.clone().watch(context.stop.clone())),
+        context.give_up.clone(),
     );
 
     let ended = async {
         tokio::select! {
-            ended = stages.finish(&parts.stop, &parts.give_up) => ended,
-            () = shutdown::abort_after_grace(&parts.stop, &parts.give_up) => Ok(()),
+            ended = stages.finish(&context.stop, &context.give_up) => ended,
+            () = shutdown::abort_after_grace(&context.stop, &context.give_up) => Ok(()),
         }
     };
     tokio::pin!(ended);
-    let (health, delay) = (parts.health.clone(), parts.settings.shutdown_delay);
+    let (health, delay) = (context.health.clone(), context.settings.shutdown_delay);
     let shutdown = async move {
         shutdown.await;
         health.drain();
@@ -143,7 +143,7 @@ async fn serve(
     let ended = tokio::select! {
         ended = &mut ended => ended,
         () = shutdown => {
-            parts.stop.cancel();
+            context.stop.cancel();
             ended.await
         }
     };

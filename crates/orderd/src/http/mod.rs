@@ -74,38 +74,38 @@ pub(crate) struct App {
 }
 
 impl App {
-    pub(crate) fn new(parts: &Context, depths: Arc<ChannelDepths>) -> Arc<Self> {
+    pub(crate) fn new(context: &Context, depths: Arc<ChannelDepths>) -> Arc<Self> {
         Arc::new(Self {
-            cache: parts.cache.clone(),
-            feed: parts.feed.clone(),
-            layouts: parts.layouts.clone(),
+            cache: context.cache.clone(),
+            feed: context.feed.clone(),
+            layouts: context.layouts.clone(),
             read_through: ReadThrough::start(
                 MissSources {
-                    settings: parts.settings.clone(),
-                    client: parts.client.clone(),
-                    flow_state: parts.flow_state.clone(),
+                    settings: context.settings.clone(),
+                    client: context.client.clone(),
+                    flow_state: context.flow_state.clone(),
                 },
-                parts.cache.clone(),
-                parts.metrics.clone(),
+                context.cache.clone(),
+                context.metrics.clone(),
             ),
-            health: parts.health.clone(),
-            progress: parts.progress.clone(),
-            flow_state: parts.flow_state.clone(),
-            orders_served: RouteMetrics::new(&parts.metrics, ORDER, StatusCode::OK),
-            newest_served: RouteMetrics::new(&parts.metrics, NEWEST, StatusCode::OK),
-            searches_served: RouteMetrics::new(&parts.metrics, SEARCH, StatusCode::OK),
-            metrics: parts.metrics.clone(),
+            health: context.health.clone(),
+            progress: context.progress.clone(),
+            flow_state: context.flow_state.clone(),
+            orders_served: RouteMetrics::new(&context.metrics, ORDER, StatusCode::OK),
+            newest_served: RouteMetrics::new(&context.metrics, NEWEST, StatusCode::OK),
+            searches_served: RouteMetrics::new(&context.metrics, SEARCH, StatusCode::OK),
+            metrics: context.metrics.clone(),
             depths,
             audit: audit::FailedAttempts::default(),
             large: response_budget::ResponseBudget::new(),
             dead_letters: dead_letters::DeadLettersApi::new(
-                parts.dead_letters.clone(),
-                parts.receipts.clone(),
+                context.dead_letters.clone(),
+                context.receipts.clone(),
             ),
-            settings: parts.settings.clone(),
-            traces: parts.traces.clone(),
-            client: parts.client.clone(),
-            stop: parts.stop.clone(),
+            settings: context.settings.clone(),
+            traces: context.traces.clone(),
+            client: context.client.clone(),
+            stop: context.stop.clone(),
         })
     }
 

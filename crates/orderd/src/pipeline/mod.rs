@@ -120,9 +120,9 @@ fn shown_in(health: Arc<Health>) -> impl Fn(ConnectionEvent) + Send + Sync + 'st
 
 /// Starts all stages. Each ends when its input closes, which begins where `fetch` and `table_reader` are asked
 /// to stop.
-pub(crate) fn start(parts: &Context, parser: Parser, depths: &ChannelDepths) -> Supervisor {
-    let Context { settings, client, layouts, cache, feed, progress, flow_state, health, .. } = parts;
-    let Context { dead_letters, receipts, metrics, traces, stop, give_up, .. } = parts;
+pub(crate) fn start(context: &Context, parser: Parser, depths: &ChannelDepths) -> Supervisor {
+    let Context { settings, client, layouts, cache, feed, progress, flow_state, health, .. } = context;
+    let Context { dead_letters, receipts, metrics, traces, stop, give_up, .. } = context;
     let in_doubt = OrdersInDoubt::default();
 
     let (natschan, natschan_out) = depths.channel("natschan", CHANNEL_CHUNKS);

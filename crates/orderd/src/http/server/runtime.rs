@@ -25,7 +25,7 @@ impl HttpThreads {
     /// The system gives no more threads, or the listener can't be watched.
     pub(crate) fn serve(
         listener: TcpListener,
-        parts: &Context,
+        context: &Context,
         depths: Arc<ChannelDepths>,
     ) -> anyhow::Result<Self> {
         let runtime = Builder::new_multi_thread()
@@ -36,7 +36,7 @@ impl HttpThreads {
         let listener = listener.into_std()?;
         let within = runtime.enter();
         let listener = TcpListener::from_std(listener)?;
-        let served = runtime.spawn(server::serve(listener, App::new(parts, depths), parts.stop.clone()));
+        let served = runtime.spawn(server::serve(listener, App::new(context, depths), context.stop.clone()));
         drop(within);
         Ok(Self { runtime: Some(runtime), served })
     }
