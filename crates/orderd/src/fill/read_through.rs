@@ -62,11 +62,11 @@ pub(crate) struct ReadThrough {
 impl ReadThrough {
     /// Starts the task that asks; it ends when the last handle is dropped. Orders that memory knows and has no
     /// room for are put back into it.
-    pub(crate) fn start(parts: MissSources, cache: Arc<Cache>, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn start(sources: MissSources, cache: Arc<Cache>, metrics: Arc<Metrics>) -> Self {
         let (misses, mut asked) = mpsc::channel(MAX_WAITING);
         tokio::spawn(async move {
             // The misses of the batch that panicked get no reply; later ones do.
-            while AssertUnwindSafe(serve(&mut asked, &parts, &cache)).catch_unwind().await.is_err() {
+            while AssertUnwindSafe(serve(&mut asked, &sources, &cache)).catch_unwind().await.is_err() {
                 tracing::error!("the read-through panicked; starting it again");
             }
         });
@@ -113,8 +113,8 @@ impl RowSource for ReadThrough {
 }
 
 /// Answers misses, many by one query, until all handles are dropped.
-async fn serve(asked: &mut mpsc::Receiver<Miss>, parts: &MissSources, cache: &Cache) {
-    let settings = &parts.settings.postgres;
+async fn serve(asked: &mut mpsc::Receiver<Miss>, sources: &MissSources, cache: &Cache) {
+    let settings = &sources.settings.postgres;
     // Connect before the first miss: while memory fills, many readers ask. If it fails, the first query connects.
     let opened = tokio::time::timeout(READ_TIMEOUT, RowLookup::open(settings)).await;
     let mut lookup = opened.ok().and_then(Result::ok);
@@ -124,8 +124,8 @@ async fn serve(asked: &mut mpsc::Receiver<Miss>, parts: &MissSources, cache: &Ca
         misses.retain(|miss: &Miss| !miss.reply.is_closed());
         cache.set_readers_wait(true);
         let ids: Vec<&str> = misses.iter().map(|miss| miss.id.as_str()).collect();
-        let stream = parts.flow_state.stream_name();
-        let of = (stream.as_str(), parts.settings.nats.topic.as_str());
+        let stream = sources.flow_state.stream_name();
+        let of = (stream.as_str(), sources.settings.nats.topic.as_str());
         let rows = postgres::rows(&mut lookup, settings, of, &ids);
         let rows = tokio::time::timeout(READ_TIMEOUT, rows).await;
         match rows {
@@ -134,7 +134,7 @@ async fn serve(asked: &mut mpsc::Receiver<Miss>, parts: &MissSources, cache: &Ca
                 let is_beyond =
                     |id: &&str| stream_position(id).is_some_and(|of_id| !has_passed(position, of_id));
                 let missing = ids.iter().copied().filter(|id| !rows.contains_key(*id));
-                let beyond = parts.beyond(missing.filter(is_beyond)).await;
+                let beyond = sources.beyond(missing.filter(is_beyond)).await;
                 let mut read = |(id, data): (String, Option<Vec<u8>>)| {
                     let row = decoded(&mut reader, &id, data.as_deref());
                     (id, row)

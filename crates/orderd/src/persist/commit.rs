@@ -33,7 +33,7 @@ impl RunningWriter {
         self.wait_until_stored(dead_letters).await?;
         self.gaps.extend(batch.iter().flat_map(|rows| rows.orders.gaps.iter().cloned()));
         self.commit_rows(fence, batch).await?;
-        if let Some(traces) = &self.parts.traces {
+        if let Some(traces) = &self.deps.traces {
             let letters = batch
                 .iter()
                 .flat_map(|rows| rows.orders.refused.iter().map(|letter| (letter, rows.orders.times)));
@@ -95,7 +95,7 @@ impl RunningWriter {
     /// Whether an order that PostgreSQL refuses is older than `KEEP`. It would expire at once, so it is skipped, and so
     /// are orders of this batch that are as old.
     async fn is_expired(&mut self, key: &str) -> Result<bool, TermEnd> {
-        let (Some(keep), Some((time, _))) = (self.parts.settings.keep, Key::place_of(key)) else {
+        let (Some(keep), Some((time, _))) = (self.deps.settings.keep, Key::place_of(key)) else {
             return Ok(false);
         };
         let asked = async {
@@ -117,7 +117,7 @@ impl RunningWriter {
         for letters in dead_letters {
             tokio::select! {
                 () = letters.stored() => {}
-                () = self.parts.give_up.cancelled() => return Err(TermEnd::Stopped),
+                () = self.deps.give_up.cancelled() => return Err(TermEnd::Stopped),
             }
         }
         Ok(())
@@ -141,7 +141,7 @@ impl RunningWriter {
                 && !needs_insert(batch, &self.erased.borrow())
                 && self.connection.as_ref().is_some_and(|connection| connection.takes_copy);
             let values = fence.values(watermark, last_row, self.messages_lost_up_to(watermark));
-            let give_up = self.parts.give_up.clone();
+            let give_up = self.deps.give_up.clone();
             let written = tokio::select! {
                 written = self.write(&values, batch, part, copies) => written,
                 () = give_up.cancelled() => return Err(TermEnd::Stopped),
@@ -197,8 +197,8 @@ impl RunningWriter {
         for message in messages.filter(|message| message.replayed) {
             let (key, sequence) = (message.key.as_str(), message.position.sequence);
             tokio::select! {
-                () = self.parts.dead_letters.note_taken_in(key, sequence) => {}
-                () = self.parts.give_up.cancelled() => return Err(TermEnd::Stopped),
+                () = self.deps.dead_letters.note_taken_in(key, sequence) => {}
+                () = self.deps.give_up.cancelled() => return Err(TermEnd::Stopped),
             }
         }
         Ok(())
@@ -214,7 +214,7 @@ impl RunningWriter {
     pub(super) async fn advance(&mut self, fence: &mut Fence, watermark: Watermark) -> Result<(), TermEnd> {
         loop {
             let values = fence.values(watermark, None, self.messages_lost_up_to(watermark));
-            let give_up = self.parts.give_up.clone();
+            let give_up = self.deps.give_up.clone();
             let passed = tokio::select! {
                 passed = self.pass(&values) => passed,
                 () = give_up.cancelled() => return Err(TermEnd::Stopped),
@@ -271,7 +271,7 @@ impl RunningWriter {
         };
         let slow = || {
             let reason = "a write is not answered: is the table locked, or the server stuck?";
-            self.parts.health.down(Part::Postgres, reason);
+            self.deps.health.down(Part::Postgres, reason);
         };
         let result = postgres::finished_or_cancelled(&connection.inner, statement, slow).await;
         result.map_err(|abandoned| CommitFailure::Away(abandoned.to_string()))?
@@ -290,17 +290,17 @@ impl RunningWriter {
         };
         self.connection = None;
         self.is_refused = true;
-        self.parts.health.down(Part::Postgres, reason);
+        self.deps.health.down(Part::Postgres, reason);
         tokio::select! {
             () = self.backoff.wait() => TermEnd::SteppedDown,
-            () = self.parts.stop.cancelled() => TermEnd::Stopped,
+            () = self.deps.stop.cancelled() => TermEnd::Stopped,
         }
     }
 
     /// The fence did not match. An erasure, or an operator resetting the count of lost messages, changes the row but
     /// neither session nor position: then writing continues, with the new erased keys.
     async fn reread(&mut self, fence: &mut Fence) -> Result<(), TermEnd> {
-        let give_up = self.parts.give_up.clone();
+        let give_up = self.deps.give_up.clone();
         let read = tokio::select! {
             read = self.read_again() => read,
             () = give_up.cancelled() => return Err(TermEnd::Stopped),
@@ -340,7 +340,7 @@ impl RunningWriter {
     fn moved(&mut self, fence: &Fence, watermark: Watermark) {
         self.backoff.reset();
         self.is_refused = false;
-        self.parts.health.up(Part::Postgres);
+        self.deps.health.up(Part::Postgres);
         let lost = self.messages_lost_up_to(watermark);
         if lost > 0 {
             tracing::error!(
@@ -351,11 +351,11 @@ impl RunningWriter {
         self.gaps.retain(|gap| gap.end > watermark.seq + 1);
         self.note_messages_lost(self.messages_lost + lost);
         self.seen = Some(LastPosition { session: fence.session, seq: watermark.seq, is_own_form: true });
-        self.parts.cache.note_committed(watermark.seq);
-        self.parts.metrics.position.set(watermark.seq.cast_signed());
+        self.deps.cache.note_committed(watermark.seq);
+        self.deps.metrics.position.set(watermark.seq.cast_signed());
         let writer = Some(self.name.clone());
         let table = TablePosition { watermark, session: fence.session, writer, is_self: true };
-        self.parts.flow_state.table.send_replace(Some(table));
+        self.deps.flow_state.table.send_replace(Some(table));
     }
 
     /// The rows are in the table, and the position has moved past them.
@@ -368,11 +368,11 @@ impl RunningWriter {
         inserted: u64,
         begun: Instant,
     ) {
-        let metrics = self.parts.metrics.clone();
+        let metrics = self.deps.metrics.clone();
         metrics.commit.observe(begun.elapsed().as_secs_f64());
         metrics.written.inc_by(inserted);
         metrics.batch.observe(part.len() as f64);
-        if let Some(traces) = &self.parts.traces {
+        if let Some(traces) = &self.deps.traces {
             let rows = part.iter().map(|&(chunk, row)| {
                 let orders = &batch[chunk].orders;
                 (&orders.messages[row], orders.times)
@@ -387,9 +387,9 @@ impl RunningWriter {
         );
         for message in messages {
             if message.replayed {
-                self.parts.dead_letters.take_in(message.key.as_str(), message.position.sequence).await;
+                self.deps.dead_letters.take_in(message.key.as_str(), message.position.sequence).await;
             }
-            self.parts.receipts.committed(message.headers.as_ref(), message.key.as_str()).await;
+            self.deps.receipts.committed(message.headers.as_ref(), message.key.as_str()).await;
         }
         self.moved(fence, watermark);
         if part.len() == self.max_rows {
@@ -412,10 +412,10 @@ impl RunningWriter {
             return self.advance(fence, watermark).await;
         }
         // Once the position has passed it, followers find no row in the table, and remove it from memory.
-        self.parts.in_doubt.add(message.key.as_str(), message.position.sequence);
+        self.deps.in_doubt.add(message.key.as_str(), message.position.sequence);
         if message.replayed
             && let withdrawn =
-                self.parts.dead_letters.withdraw_taken_in(message.key.as_str(), message.position.sequence)
+                self.deps.dead_letters.withdraw_taken_in(message.key.as_str(), message.position.sequence)
             && let Err(error) = withdrawn.await
         {
             tracing::warn!(
@@ -427,7 +427,7 @@ impl RunningWriter {
         let letter = RefusedMessage { message, refusal };
         self.dead_letters.store(&letter).await;
         self.advance(fence, watermark).await?;
-        if let Some(traces) = &self.parts.traces {
+        if let Some(traces) = &self.deps.traces {
             traces.refused(std::iter::once((&letter, batch[chunk].orders.times)));
         }
         Ok(())

@@ -46,12 +46,12 @@ impl StoringDeadLetters {
 }
 
 impl DeadLetterWriter {
-    pub(super) fn new(parts: &Writer, erased: watch::Receiver<HashSet<String>>) -> Self {
+    pub(super) fn new(deps: &Writer, erased: watch::Receiver<HashSet<String>>) -> Self {
         Self {
-            store: parts.dead_letters.clone(),
-            health: parts.health.clone(),
-            metrics: parts.metrics.clone(),
-            receipts: parts.receipts.clone(),
+            store: deps.dead_letters.clone(),
+            health: deps.health.clone(),
+            metrics: deps.metrics.clone(),
+            receipts: deps.receipts.clone(),
             erased,
             in_flight: Arc::new(Semaphore::new(IN_FLIGHT)),
         }

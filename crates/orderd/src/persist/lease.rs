@@ -28,10 +28,10 @@ impl RunningWriter {
         &mut self,
         gobchan: &mut mpsc::Receiver<EncodedRows>,
     ) -> Option<Fence> {
-        let mut problems = self.parts.flow_state.problem.subscribe();
-        let mut streams = self.parts.flow_state.stream.subscribe();
+        let mut problems = self.deps.flow_state.problem.subscribe();
+        let mut streams = self.deps.flow_state.stream.subscribe();
         loop {
-            let give_up = self.parts.give_up.clone();
+            let give_up = self.deps.give_up.clone();
             let looked = tokio::select! {
                 looked = self.take_if_free() => looked,
                 () = give_up.cancelled() => return None,
@@ -41,7 +41,7 @@ impl RunningWriter {
                 Ok(None) => aligned_interval::moment(FOLLOW_INTERVAL) - tokio::time::Instant::now(),
                 Err(reason) => {
                     self.connection = None;
-                    self.parts.health.down(Part::Postgres, reason);
+                    self.deps.health.down(Part::Postgres, reason);
                     self.backoff.next()
                 }
             };
@@ -62,10 +62,10 @@ impl RunningWriter {
     /// Reads the position, and takes the lease if it is free.
     async fn take_if_free(&mut self) -> Result<Option<Fence>, String> {
         self.open().await?;
-        let Some(stream) = self.parts.flow_state.stream.borrow().clone() else {
+        let Some(stream) = self.deps.flow_state.stream.borrow().clone() else {
             // Without a stream there is no position to read; check only that PostgreSQL responds.
             with_short_timeout(self.client()?.batch_execute("")).await?.map_err(|error| describe(&error))?;
-            self.parts.health.up(Part::Postgres);
+            self.deps.health.up(Part::Postgres);
             return Ok(None);
         };
         let key = self.key(&stream);
@@ -82,13 +82,13 @@ impl RunningWriter {
         if !is_ours {
             if !found.is_free {
                 // The writer counts what the stream has lost.
-                self.parts.flow_state.vanished.send_replace(None);
+                self.deps.flow_state.vanished.send_replace(None);
             }
             // The writer must write what this process could not.
             self.is_refused = false;
         }
         if !self.is_refused {
-            self.parts.health.up(Part::Postgres);
+            self.deps.health.up(Part::Postgres);
         }
         self.publish(&found, found.writer.clone());
         // If the position is not in the stream, the writer moves it; until then there is nothing to read.
@@ -124,9 +124,9 @@ impl RunningWriter {
         report: Option<ProblemReport>,
     ) -> Result<Option<Fence>, String> {
         self.read_erased().await?;
-        let dead_created = *self.parts.dead_letters.created.borrow();
+        let dead_created = *self.deps.dead_letters.created.borrow();
         let start = self.session_start(stream, found, report, dead_created);
-        let noted = *self.parts.flow_state.vanished.borrow();
+        let noted = *self.deps.flow_state.vanished.borrow();
         let vanished = noted
             .map_or(0, |vanished| count_lost_messages(&vanished.behind(found.seq), &self.erased.borrow()));
         let writer = (self.name.as_str(), self.model.as_str());
@@ -135,7 +135,7 @@ impl RunningWriter {
             tokio::time::timeout(LONG_TIMEOUT, taken).await.map_err(|_| Abandoned::TimedOut.to_string())?;
         let Some((fence, begun)) = taken.map_err(|error| describe(&error))? else { return Ok(None) };
         // What `fetch` has noted since then is counted when the lease is taken next.
-        self.parts.flow_state.vanished.send_if_modified(|now| {
+        self.deps.flow_state.vanished.send_if_modified(|now| {
             let is_counted = now.is_some() && *now == noted;
             if is_counted {
                 *now = None;
@@ -155,7 +155,7 @@ impl RunningWriter {
             self.begin_generation("the position was moved");
         }
         if !self.is_refused {
-            self.parts.health.up(Part::Postgres);
+            self.deps.health.up(Part::Postgres);
         }
         self.publish(&begun, Some(self.name.clone()));
         self.begin_run(&begun, true);
@@ -210,7 +210,7 @@ impl RunningWriter {
     fn watches_rows(&mut self) -> bool {
         let is_again = self.rows_lost_at.is_some_and(|at| at.elapsed() < ROW_LOSS_WINDOW);
         if is_again && self.watches_rows {
-            let table = self.parts.settings.postgres.table.to_string();
+            let table = self.deps.settings.postgres.table.to_string();
             tracing::warn!(
                 table,
                 "the row that was written last is gone again: something deletes new rows, so that this process can't notice \
@@ -223,13 +223,13 @@ impl RunningWriter {
 
     /// A process that can't read the stream does not take the lease.
     fn may_write(&self) -> bool {
-        self.parts.health.is_up(Part::Nats) && !self.parts.stop.is_cancelled()
+        self.deps.health.is_up(Part::Nats) && !self.deps.stop.is_cancelled()
     }
 
     /// Reads the keys of erased orders.
     pub(super) async fn read_erased(&mut self) -> Result<(), String> {
         let keys =
-            with_short_timeout(postgres::erased_keys(self.client()?, &self.parts.settings.postgres.table))
+            with_short_timeout(postgres::erased_keys(self.client()?, &self.deps.settings.postgres.table))
                 .await?;
         self.erased.send_replace(keys.map_err(|error| describe(&error))?);
         Ok(())
@@ -245,7 +245,7 @@ impl RunningWriter {
         if seen.is_own_form && !self.is_own_form(found) {
             return Some("the writer has another model");
         }
-        let read_up_to = seen.seq.max(self.parts.flow_state.looked_up_at());
+        let read_up_to = seen.seq.max(self.deps.flow_state.looked_up_at());
         let goes_on = if found.session == seen.session {
             found.seq >= read_up_to
         } else {
@@ -270,27 +270,27 @@ impl RunningWriter {
     /// Why `fetch` can't continue the current run.
     fn problem_report(&self, found: &Position) -> Option<ProblemReport> {
         let run = self.run?;
-        let report = self.parts.flow_state.problem.borrow().filter(|report| report.run == run.id)?;
+        let report = self.deps.flow_state.problem.borrow().filter(|report| report.run == run.id)?;
         Some(ProblemReport { at_position: report.at_position && run.after == found.watermark(), ..report })
     }
 
     /// Whether `fetch` can't continue the current run.
     pub(super) fn has_problem(&self) -> bool {
-        let problem = *self.parts.flow_state.problem.borrow();
+        let problem = *self.deps.flow_state.problem.borrow();
         problem.is_some_and(|report| self.run.is_some_and(|run| run.id == report.run))
     }
 
     /// Discards memory, which may hold what the table no longer has. The table is read again once a run has begun.
     fn begin_generation(&mut self, why: &'static str) {
         tracing::warn!(why, "filling memory again from the table");
-        self.parts.metrics.restarts.inc();
+        self.deps.metrics.restarts.inc();
         self.generation += 1;
         self.may_be_stored |= self.seen.take().is_some();
         self.own_form_after = 0;
-        self.parts.flow_state.take_looked_up_at();
-        self.parts.health.down(Part::Fill, why);
-        self.parts.cache.begin_generation(self.generation);
-        self.parts.progress.invalidate();
+        self.deps.flow_state.take_looked_up_at();
+        self.deps.health.down(Part::Fill, why);
+        self.deps.cache.begin_generation(self.generation);
+        self.deps.progress.invalidate();
     }
 
     fn begin_run(&mut self, found: &Position, writes: bool) {
@@ -308,21 +308,21 @@ impl RunningWriter {
         };
         self.gaps.clear();
         let is_first = self.run.replace(run).is_none();
-        self.parts.cache.begin_run(found.seq);
-        self.parts.flow_state.run.send_replace(Some(run));
+        self.deps.cache.begin_run(found.seq);
+        self.deps.flow_state.run.send_replace(Some(run));
         if is_first {
-            self.parts.progress.placed();
+            self.deps.progress.placed();
         }
         let begins_again = before.is_none() && self.generation > 0;
         if begins_again {
-            self.parts.progress.request_refill();
+            self.deps.progress.request_refill();
         }
     }
 
     /// Publishes the position to all stages.
     fn publish(&mut self, found: &Position, writer: Option<String>) {
         if self.seen.is_some_and(|seen| seen.session != found.session) {
-            self.parts.flow_state.take_looked_up_at();
+            self.deps.flow_state.take_looked_up_at();
         }
         let is_own_form = self.is_own_form(found);
         if is_own_form && self.seen.is_some_and(|seen| !seen.is_own_form) {
@@ -331,25 +331,25 @@ impl RunningWriter {
         }
         self.seen = Some(LastPosition { session: found.session, seq: found.seq, is_own_form });
         self.note_messages_lost(found.messages_lost);
-        self.parts.cache.note_committed(found.seq);
+        self.deps.cache.note_committed(found.seq);
         let is_self = writer.as_deref() == Some(&self.name);
-        self.parts.metrics.position.set(found.seq.cast_signed());
-        self.parts.metrics.writes.set(is_self.into());
+        self.deps.metrics.position.set(found.seq.cast_signed());
+        self.deps.metrics.writes.set(is_self.into());
         let table = TablePosition { watermark: found.watermark(), session: found.session, writer, is_self };
-        self.parts.flow_state.table.send_replace(Some(table));
+        self.deps.flow_state.table.send_replace(Some(table));
     }
 
     /// How many messages were lost, since the position's row was made.
     pub(super) fn note_messages_lost(&mut self, lost: u64) {
         self.messages_lost = lost;
-        self.parts.metrics.set_messages_lost(lost);
+        self.deps.metrics.set_messages_lost(lost);
     }
 
     pub(super) fn key(&self, stream: &StreamIdentity) -> PositionKey {
         PositionKey {
-            table: self.parts.settings.postgres.table.clone(),
+            table: self.deps.settings.postgres.table.clone(),
             stream: stream.name.clone(),
-            topic: self.parts.settings.nats.topic.clone(),
+            topic: self.deps.settings.nats.topic.clone(),
         }
     }
 
@@ -358,7 +358,7 @@ impl RunningWriter {
             .await?
             .map_err(|error| describe(&error))?;
         if let Some(found) = &found {
-            self.parts.settings.postgres.identity.note(key, found.stream_created);
+            self.deps.settings.postgres.identity.note(key, found.stream_created);
         }
         Ok(found)
     }
@@ -374,7 +374,7 @@ impl RunningWriter {
         }
         if self.connection.is_none() {
             let opened =
-                tokio::time::timeout(LONG_TIMEOUT, WriterConnection::open(&self.parts.settings.postgres))
+                tokio::time::timeout(LONG_TIMEOUT, WriterConnection::open(&self.deps.settings.postgres))
                     .await;
             let opened = opened.map_err(|_| Abandoned::TimedOut.to_string())?;
             self.connection = Some(opened.map_err(|error| error.to_string())?);

@@ -61,7 +61,7 @@ pub(crate) struct Writer {
 
 /// The stage as it runs.
 pub(super) struct RunningWriter {
-    pub(super) parts: Writer,
+    pub(super) deps: Writer,
     /// The name of this process in the position's row.
     pub(super) name: String,
     /// This process's model of the document, as [`Position::model`] names it.
@@ -126,7 +126,7 @@ impl Writer {
             name: name(),
             model: self.settings.model.fingerprint(),
             dead_letters: DeadLetterWriter::new(&self, erased.subscribe()),
-            parts: self,
+            deps: self,
             connection: None,
             own_form_after: 0,
             seen: None,
@@ -172,8 +172,8 @@ impl RunningWriter {
         tracing::info!(writer = self.name, after = run.after.seq, "this process writes now");
         let mut watermark = run.after;
         let dead_letters = self.dead_letters.clone();
-        let mut problems = self.parts.flow_state.problem.subscribe();
-        let mut dead_streams = self.parts.dead_letters.created.subscribe();
+        let mut problems = self.deps.flow_state.problem.subscribe();
+        let mut dead_streams = self.deps.dead_letters.created.subscribe();
         let mut waiting = Batch::default();
         loop {
             if waiting.is_empty() {
@@ -233,12 +233,12 @@ impl RunningWriter {
 
     /// Renews the lease of an idle writer, as long as the stream can be read.
     async fn renew(&mut self, fence: &mut Fence, watermark: Watermark) -> Result<(), TermEnd> {
-        if self.parts.health.is_up(Part::Intake) && self.parts.health.is_up(Part::Nats) {
+        if self.deps.health.is_up(Part::Intake) && self.deps.health.is_up(Part::Nats) {
             return self.advance(fence, watermark).await;
         }
         match self.ping().await {
             Ok(()) => {
-                self.parts.health.up(Part::Postgres);
+                self.deps.health.up(Part::Postgres);
                 Ok(())
             }
             Err(reason) => Err(self.fail(CommitFailure::Away(reason)).await),
