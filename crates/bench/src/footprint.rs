@@ -36,7 +36,15 @@ pub(crate) fn run(env: &mut Environment) -> Result<Vec<Figure>> {
 }
 
 fn figure(what: &str, unit: &'static str, ours: Vec<f64>, most: f64, note: String) -> Figure {
-    Figure { bench: "idle", what: what.to_owned(), unit, ours, limit: None, goal: Goal::Below(most), note }
+    Figure {
+        bench: "footprint",
+        what: what.to_owned(),
+        unit,
+        ours,
+        limit: None,
+        goal: Goal::Below(most),
+        note,
+    }
 }
 
 /// Percent of a core.

@@ -30,7 +30,7 @@ pub(crate) fn run(env: &mut Environment) -> Result<Vec<Figure>> {
     }
     service.stop()?;
     Ok(vec![Figure {
-        bench: "documents",
+        bench: "full-orders",
         what: PATH.to_owned(),
         unit: "req/s",
         ours,

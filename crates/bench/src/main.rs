@@ -98,22 +98,22 @@ enum Name {
     Latency,
     Reads,
     Search,
-    Documents,
+    FullOrders,
     BusyReads,
     Readers,
     Start,
-    Formats,
+    RowFormats,
     Memory,
-    Waiting,
-    Bounded,
-    Idle,
+    StalledDb,
+    MemoryLimit,
+    Footprint,
     Growth,
     Scale,
-    Lanes,
+    ParallelCopy,
 }
 
 /// These take long, or have no goal: they run when they are named.
-const APART: [Name; 3] = [Name::Growth, Name::Scale, Name::Lanes];
+const APART: [Name; 3] = [Name::Growth, Name::Scale, Name::ParallelCopy];
 
 fn main() -> ExitCode {
     run(&Options::parse()).unwrap_or_else(|error| {
@@ -166,18 +166,18 @@ fn measure(name: Name, env: &mut Environment) -> Result<Vec<Figure>> {
         Name::Latency => (latencies, "latency"),
         Name::Reads => (reads::run, "reads"),
         Name::Search => (search::run, "search"),
-        Name::Documents => (full_orders::run, "lists of documents"),
+        Name::FullOrders => (full_orders::run, "lists of documents"),
         Name::BusyReads => (busy_reads::run, "reads of a busy service"),
         Name::Readers => (readers::run, "intake while many read along"),
         Name::Start => (start::run, "the start"),
-        Name::Formats => (row_formats::run, "row formats"),
+        Name::RowFormats => (row_formats::run, "row formats"),
         Name::Memory => (memory::run, "memory"),
-        Name::Waiting => (stalled_db::run, "memory while orders wait"),
-        Name::Bounded => (memory_limit::run, "more orders than memory"),
-        Name::Idle => (footprint::run, "the idle service"),
+        Name::StalledDb => (stalled_db::run, "memory while orders wait"),
+        Name::MemoryLimit => (memory_limit::run, "more orders than memory"),
+        Name::Footprint => (footprint::run, "the idle service"),
         Name::Growth => (growth::run, "growth"),
         Name::Scale => (scale::run, "what an order costs"),
-        Name::Lanes => (parallel_copy::run, "several connections"),
+        Name::ParallelCopy => (parallel_copy::run, "several connections"),
     };
     bench(env).with_context(|| format!("cannot measure {what}"))
 }

@@ -42,7 +42,7 @@ pub(crate) fn run(env: &mut Environment) -> Result<Vec<Figure>> {
     let without = measure(env, &Setup::serving(&table))?;
     let within = measure(env, &Setup { bound: Some(bound), ..Setup::serving(&table) })?;
     let side_by_side = |what: String, unit, value: fn(&LimitFigures) -> f64, goal, note| Figure {
-        bench: "bounded",
+        bench: "memory-limit",
         what,
         unit,
         ours: vec![value(&within)],
@@ -70,7 +70,7 @@ pub(crate) fn run(env: &mut Environment) -> Result<Vec<Figure>> {
     for (place, (what, _, goal)) in READS.into_iter().enumerate() {
         let (within, without) = (&within.reads[place], &without.reads[place]);
         figures.push(Figure {
-            bench: "bounded",
+            bench: "memory-limit",
             what: format!("/order/{{id}}, {what}"),
             unit: "req/s",
             ours: vec![within.loaded.rate],

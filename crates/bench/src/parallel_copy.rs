@@ -26,7 +26,7 @@ pub(crate) fn run(env: &mut Environment) -> Result<Vec<Figure>> {
     let mut seconds = vec![Vec::new(); MAX_CONNECTIONS];
     let mut cpu = vec![Vec::new(); MAX_CONNECTIONS];
     for round in 0..REPETITIONS {
-        repetition("lanes", round);
+        repetition("parallel-copy", round);
         for connections in 1..=MAX_CONNECTIONS {
             let before = procfs::cpu_with_children(env.postgres.pid());
             let took = copy_in(env, &files, connections, count)?;
@@ -45,7 +45,7 @@ pub(crate) fn run(env: &mut Environment) -> Result<Vec<Figure>> {
         )
     });
     Ok(vec![Figure {
-        bench: "lanes",
+        bench: "parallel-copy",
         what: format!("psql \\copy in over {MAX_CONNECTIONS} connections at once"),
         unit: "rows/s",
         ours: vec![rate(MAX_CONNECTIONS)],

@@ -36,7 +36,7 @@ pub(crate) fn run(env: &mut Environment) -> Result<Vec<Figure>> {
     let [jsonb, json, gob] = measured;
     let of_type = |name: &str, ours: Measured| {
         let figure = |what: String, unit, ours, gob: &[f64], goal| Figure {
-            bench: "formats",
+            bench: "row-formats",
             what,
             unit,
             ours,

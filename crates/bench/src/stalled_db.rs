@@ -34,7 +34,7 @@ pub(crate) fn run(env: &mut Environment) -> Result<Vec<Figure>> {
     service.stop()?;
     env.settle(Some(&table))?;
     Ok(vec![Figure {
-        bench: "waiting",
+        bench: "stalled-db",
         what: format!("peak memory with {count} orders waiting and the table locked"),
         unit: "MiB",
         ours: vec![peak.saturating_sub(empty) as f64 / f64::from(1 << 20)],
