@@ -1,4 +1,4 @@
-//! What becomes of what was written under an older model.
+//! How rows of an older model are read under a newer one.
 
 use model::{Change, Model, Source};
 

@@ -1,5 +1,5 @@
-//! The types that the tests of `order` have are those that are printed: there they are compiled, and held against the
-//! shapes. With `UPDATE=1` in the environment this writes them instead.
+//! The committed types in the tests of `order` equal the printed types; there they are compiled and compared with the
+//! shapes. `UPDATE=1` in the environment rewrites them instead.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! The Go source is what gofmt would write, and Go takes it.
+//! The generated Go source is formatted as by gofmt, and compiles.
 
 use std::error::Error;
 use std::path::Path;

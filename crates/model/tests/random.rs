@@ -1,4 +1,4 @@
-//! Random documents: an error that says where, or a model in every form.
+//! Random documents: either an error with a path, or a model in every output format.
 
 use std::collections::HashSet;
 

@@ -1,4 +1,4 @@
-//! What becomes of which documents, seen on the Go types; and what is refused, with its path.
+//! Inference rules, shown by the generated Go types; and refused documents, with their paths.
 
 use model::{Error, Model, Source};
 

@@ -1,4 +1,4 @@
-//! JSON Schemas as models: what is taken, and what is refused with its place.
+//! JSON Schemas as models: which are accepted, and which are refused, with their paths.
 
 use model::{Model, Source};
 use serde_json::{Value, json};

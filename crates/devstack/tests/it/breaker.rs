@@ -1,4 +1,4 @@
-//! Each mode of the breaker, in front of a server that sends back what it is sent.
+//! Each mode of the breaker, in front of an echo server.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};

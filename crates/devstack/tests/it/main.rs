@@ -1,4 +1,4 @@
-//! What devstack promises, shown with real servers. One module for each promise.
+//! The guarantees of devstack, tested with real servers. One module for each.
 #![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
 mod breaker;

@@ -1,4 +1,4 @@
-//! A process that starts servers is killed, and the servers go with it.
+//! If a process that starts servers is killed, its servers end too.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! As root, PostgreSQL runs as another user, from whom a folder may be hidden.
+//! As root, PostgreSQL runs as another user, who may be unable to reach a folder.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};

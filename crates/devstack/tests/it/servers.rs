@@ -1,4 +1,4 @@
-//! The servers started, ended, started again, paused, locked, and all at once.
+//! Starting, stopping, restarting, pausing and locking servers, also many at once.
 
 use std::path::Path;
 use std::process::{Command, Stdio};

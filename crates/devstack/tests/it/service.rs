@@ -1,4 +1,4 @@
-//! A process of the caller's own kind: its exit status, its log, its end by signal.
+//! Processes of the caller: exit status, log, end by signal.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The rows that Go wrote, and how rows are read here.
+//! Rows that Go wrote, and how we decode them.
 
 use std::sync::{Arc, LazyLock};
 

@@ -1,4 +1,4 @@
-//! Orders whose rows are documents: what is kept, what is the same before and after a restart, what is refused.
+//! Orders whose rows are documents: what is kept, unchanged after a restart, or refused.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Random documents of the model's shape, as text, and what serde makes of them.
+//! Random documents of the model's shape, as text, and how serde decodes them.
 
 use crate::shape;
 use crate::typed::RawOrderData;

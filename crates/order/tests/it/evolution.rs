@@ -1,4 +1,4 @@
-//! Rows that were written under an older model, read under a newer one; and what a schema requires.
+//! Rows of an older model, decoded under a newer one; and members that a schema requires.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Programs of Go that tests are held against.
+//! Go programs that tests compare with.
 
 use std::io::Write;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Rows that no writer writes, made to hurt.
+//! Malicious rows that no writer produces.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

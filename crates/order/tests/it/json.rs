@@ -1,4 +1,4 @@
-//! What the parser takes, and what it refuses with which words.
+//! Which documents the parser accepts, and how it refuses others.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What Go's `encoding/json` makes of a document, and we of the same one.
+//! The parser compared with Go's `encoding/json`.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The model against serde, `gobwire` and Go itself, and against whatever else may stand in a payload or a row.
+//! The model against serde, `gobwire` and Go, and against arbitrary payloads and rows.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "the helpers of tests may")]
 

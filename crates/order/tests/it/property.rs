@@ -1,4 +1,4 @@
-//! What holds for any document and any row.
+//! Properties of any document and any row.
 
 use std::sync::{Arc, LazyLock};
 

@@ -1,4 +1,4 @@
-//! A second model, of documents that are no orders, goes through everything and stays the same.
+//! A second model, whose documents are not orders, survives every conversion.
 
 #[rustfmt::skip] // as it is printed
 #[allow(unreachable_pub, reason = "for programs it is")]

@@ -1,5 +1,5 @@
-//! Documents as no publisher should write them: members more than once, in other case, of other kinds, with halves of
-//! surrogate pairs and odd numbers, and now and then with a byte of the text changed.
+//! Random documents with everything that publishers should avoid: repeated members, other letter case, other types,
+//! lone surrogates, odd numbers, and sometimes a changed byte.
 
 use crate::shape;
 use model::shape::{Kind, Member, Struct};

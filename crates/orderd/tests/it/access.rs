@@ -1,4 +1,4 @@
-//! Who gets in: tokens, TLS, and what is said to those who don't.
+//! Access: tokens, TLS, and the responses to unauthorized requests.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,4 +1,4 @@
-//! `MODEL=any`: JSON objects of any form, kept and served byte for byte.
+//! `MODEL=any`: JSON objects of any form, stored and served byte for byte.
 
 use hyper::StatusCode;
 use serde_json::json;

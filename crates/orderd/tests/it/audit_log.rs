@@ -1,4 +1,4 @@
-//! Who did what is in the log: names and keys, never a token, never content.
+//! The audit log names actor and key, but no token and no content.
 
 use hyper::Request;
 use serde_json::Value;

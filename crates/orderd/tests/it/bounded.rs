@@ -1,4 +1,4 @@
-//! More orders than memory has room for: what is shown is the same, and what is not in memory comes from the table.
+//! More orders than memory holds: responses are the same, and evicted orders are read from the table.
 
 use hyper::{Request, StatusCode};
 use serde_json::Value;

@@ -1,4 +1,4 @@
-//! The page in a real Chromium, with the real service behind it.
+//! The page in a real Chromium, with the real service.
 
 use serde_json::{Value, json};
 

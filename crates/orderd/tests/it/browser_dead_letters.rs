@@ -1,4 +1,4 @@
-//! Dead letters on the page: read, in both languages, and sent again.
+//! Dead letters on the page: listed in both languages, and replayed.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! The page's search: several values and times, pages by a cursor, and what is found as a file.
+//! The page's search: several values and times, pages with a cursor, downloads.
 
 use serde_json::{Value, json};
 

@@ -1,5 +1,5 @@
-//! A short version of `cargo xtask chaos`, faults of one kind again and again where that kind is the most
-//! dangerous, and a fault that no kill makes: a stream that was restored from a copy.
+//! A short version of `cargo xtask chaos`; repeated faults of the most dangerous kinds; and a fault that no kill
+//! causes: a stream restored from a copy.
 
 use std::path::Path;
 use std::time::Duration;

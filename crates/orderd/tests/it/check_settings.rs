@@ -1,4 +1,4 @@
-//! `orderd check --settings` in surroundings that are really there: it says what to change, and changes nothing itself.
+//! `orderd check --settings` against real servers: it says what to change, and changes nothing.
 
 use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType, SubjectTransform};
 use devstack::{Nats, NatsOptions, Postgres, PostgresOptions};

@@ -1,5 +1,5 @@
-//! A NATS client whose background task dies: the intake makes its own again; without the other one, the service ends
-//! with its name.
+//! A NATS client whose background task dies: the intake recreates its own client; if the other client dies, the service
+//! exits and names it.
 
 use std::path::PathBuf;
 

@@ -1,5 +1,5 @@
-//! `/openapi.json` in the hands of others: linters find nothing in it, and clients that two generators make of it get
-//! what the service has. The programs that use the clients are in `tests/clients`.
+//! `/openapi.json` for other tools: linters find no problems, and clients from two generators work. The programs that
+//! use the clients are in `tests/clients`.
 
 use std::fs;
 use std::os::unix::fs::symlink;

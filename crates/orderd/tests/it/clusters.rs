@@ -1,4 +1,4 @@
-//! Servers that are several: what is acknowledged is not lost when one of them goes, and the intake goes on.
+//! Clusters of NATS and PostgreSQL: no acknowledged order is lost with a server, and the intake continues.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;

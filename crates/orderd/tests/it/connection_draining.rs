@@ -1,4 +1,5 @@
-//! How it leaves: `/readyz` first, everything else served meanwhile, and each connection closed in good order.
+//! Draining at shutdown: `/readyz` fails first, everything else is still served, and each connection is closed without
+//! losing a response.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! Why there is no connection: `/readyz` and the log say which server, what it said, and which setting to change.
+//! Connection errors: `/readyz` and the log name the server, its response, and the setting to change.
 
 use devstack::{Nats, NatsOptions, Postgres, PostgresOptions};
 

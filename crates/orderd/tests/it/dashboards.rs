@@ -1,5 +1,5 @@
-//! Boards and alerts of `deploy/`: every query is answered by a real Prometheus that scrapes the real service, and
-//! the programs that read the other files find nothing wrong with them.
+//! Dashboards and alerts of `deploy/`: a real Prometheus that scrapes the real service answers every query, and the
+//! other files pass their programs' checks.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;

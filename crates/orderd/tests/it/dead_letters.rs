@@ -1,4 +1,4 @@
-//! `orderd dead-letters`, `/dead_letters`, and what replay does.
+//! `orderd dead-letters`, `/dead_letters`, and replays.
 
 use async_nats::jetstream;
 use hyper::{Request, StatusCode};

@@ -1,4 +1,4 @@
-//! Each installation has separate dead letters, and looking at them leaves nothing behind.
+//! Installations have separate dead letters, and listing them leaves no consumers behind.
 
 use async_nats::jetstream::stream;
 use hyper::{Request, StatusCode};

@@ -1,4 +1,4 @@
-//! What `deploy/` starts: as safe as it says, and with settings that the service takes.
+//! What `deploy/` starts: as secure as documented, and with settings that the service accepts.
 
 use devstack::{Nats, NatsOptions, TempDir, tools};
 use hyper::{Request, StatusCode};

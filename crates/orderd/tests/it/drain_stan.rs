@@ -1,4 +1,4 @@
-//! Moving in from a real NATS Streaming: each message of a channel once, whatever happens in between.
+//! Draining a real NATS Streaming server: each message of a channel arrives once, whatever happens meanwhile.
 
 use std::collections::HashSet;
 use std::io::Write;

@@ -1,4 +1,5 @@
-//! Databases whose encoding is not UTF-8: one reader's id never fails another's, and no stored id stops the fill.
+//! Databases whose encoding is not UTF-8: one client's id never fails another's request, and no stored id stops the
+//! fill.
 
 use hyper::StatusCode;
 

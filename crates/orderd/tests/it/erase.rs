@@ -1,4 +1,4 @@
-//! Erasing: gone everywhere, and nothing brings it back.
+//! Erasing: an order is gone everywhere, and nothing brings it back.
 
 use hyper::{Request, StatusCode};
 

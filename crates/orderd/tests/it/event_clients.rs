@@ -1,4 +1,4 @@
-//! Many who read `/events` at once.
+//! Many clients of `/events` at once.
 
 use std::time::{Duration, Instant};
 

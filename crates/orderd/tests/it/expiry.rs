@@ -1,4 +1,4 @@
-//! Orders older than `KEEP` leave. No test waits for an hour: the database's clock is put forward instead.
+//! Expiry of orders older than `KEEP`. No test waits for an hour: the database's clock is set forward instead.
 
 use std::time::{Duration, SystemTime};
 

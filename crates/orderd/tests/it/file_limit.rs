@@ -1,4 +1,4 @@
-//! A process that may have few open files.
+//! A process with a low limit on open files.
 
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! Orders in, orders out.
+//! The flow: from published messages to rows and responses.
 
 use hyper::StatusCode;
 use serde_json::Value;

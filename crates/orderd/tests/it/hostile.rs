@@ -1,4 +1,4 @@
-//! Clients that mean ill, or know no better: others are served meanwhile, and nothing stays open for ever.
+//! Malicious or broken clients: others are served meanwhile, and no connection stays open for ever.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! Messages of any bytes: headers, status lines, subjects and payloads that nats-server stores and no client would
-//! send. Each ends once, as a row or as a dead letter, and holds up none of the good orders behind it.
+//! Messages of arbitrary bytes: headers, status lines, subjects and payloads that nats-server stores but no client
+//! would send. Each becomes one row or one dead letter, and blocks no good order after it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};

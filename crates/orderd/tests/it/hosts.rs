@@ -1,4 +1,4 @@
-//! Names under which an open service on loopback is served.
+//! Host names under which an open service on loopback is served.
 
 use hyper::StatusCode;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

@@ -1,5 +1,5 @@
-//! Rows of `jsonb` and `json`, beside those of gob: what is served, kept, refused and found is the same before and
-//! after a restart, in each process, and by each command.
+//! `jsonb` and `json` rows beside gob rows: what is served, kept, refused and found is the same before and after a
+//! restart, in each process, and for each command.
 
 use hyper::StatusCode;
 use order::{Layouts, Parser, Reason, RowFormat, RowReader};

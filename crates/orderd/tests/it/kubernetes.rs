@@ -1,5 +1,5 @@
-//! The Helm chart and the plain manifests, as far as they can be held against the program without Helm. What the chart
-//! renders is checked by `cargo xtask chart`.
+//! The Helm chart and the plain manifests, compared with the program as far as possible without Helm. `cargo xtask
+//! chart` checks what the chart renders.
 
 use std::any::TypeId;
 use std::collections::BTreeSet;

@@ -1,4 +1,4 @@
-//! Connections are made as psql makes them, on the same server with the same string.
+//! Connections are made as by psql, on the same server with the same string.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

@@ -1,4 +1,4 @@
-//! `/events`: what comes in, as it does.
+//! `/events`: orders as they arrive.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! The service against real servers. One module for each thing that it shows.
+//! The service against real servers. One module for each subject.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 

@@ -1,4 +1,4 @@
-//! Little memory is left: said before the kernel ends the process.
+//! Low memory: the service warns before the kernel kills it.
 
 use std::fs;
 

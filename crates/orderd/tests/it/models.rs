@@ -1,4 +1,4 @@
-//! `orderd` serves any document of which one has a sample, or a JSON Schema: `MODEL` names it.
+//! `orderd` serves any document for which `MODEL` names a sample or a JSON Schema.
 
 use std::fs;
 

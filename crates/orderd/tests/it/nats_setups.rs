@@ -1,4 +1,4 @@
-//! NATS as others have set it up: transforms, limits of an account, nkeys, leaf nodes, streams in the way.
+//! NATS servers with unusual configurations: transforms, account limits, nkeys, leaf nodes, conflicting streams.
 
 use async_nats::jetstream::stream;
 use devstack::{Nats, NatsOptions};

@@ -1,4 +1,4 @@
-//! The description against the service: the schema holds for orders, and what is refused is described too.
+//! The OpenAPI description compared with the service: the schema fits the orders, and errors are described too.
 
 use hyper::{Method, Request, StatusCode};
 use serde_json::Value;

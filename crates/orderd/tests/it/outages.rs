@@ -1,4 +1,5 @@
-//! PostgreSQL or NATS away, early or late, for long or for good: reads go on, nothing is lost or doubled.
+//! Outages of PostgreSQL or NATS, at the start or later, short or long: reads continue, nothing is lost or stored
+//! twice.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;

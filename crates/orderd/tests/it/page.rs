@@ -1,4 +1,4 @@
-//! What a browser gets: the page, who may see orders in it, and the description of all that is served.
+//! What a browser gets: the page, its protection, and the API description.
 
 use hyper::header::HeaderValue;
 use hyper::{HeaderMap, Method, Request, StatusCode};

@@ -1,4 +1,4 @@
-//! Pages, and the status of every request that the contract names.
+//! Pages of ids, and the status of every request in the contract.
 
 use hyper::{Method, Request, StatusCode};
 

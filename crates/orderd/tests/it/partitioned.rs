@@ -1,4 +1,4 @@
-//! A table that is partitioned, by hash and by range of the id.
+//! A partitioned table, by hash and by range of the id.
 
 use crate::support::{Service, Stack, eventually, order, orders};
 

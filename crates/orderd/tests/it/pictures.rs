@@ -1,4 +1,4 @@
-//! The pictures of the documents, of the real thing.
+//! Takes the pictures of the documents from the real page.
 
 use base64::Engine;
 use serde_json::Value;

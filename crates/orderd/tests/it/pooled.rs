@@ -1,4 +1,4 @@
-//! Behind a pooler in transaction mode: it works, or is refused at the start by what has to be changed.
+//! Behind a pooler in transaction mode: the service works, or refuses the pooler at the start and says what to change.
 
 use std::process::Output;
 

@@ -1,5 +1,5 @@
-//! A pooler that gives each transaction another connection to PostgreSQL, as PgBouncer does in transaction mode: with
-//! prepared statements, as from 1.22.1 on with `max_prepared_statements`, and without, as before. For tests alone.
+//! A test pooler that gives each transaction another connection to PostgreSQL, as PgBouncer does in transaction mode:
+//! with prepared statements, as from 1.22.1 on with `max_prepared_statements`, or without, as before.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};

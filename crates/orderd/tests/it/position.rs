@@ -1,4 +1,4 @@
-//! The table's position in the stream, and what follows from it: tables and streams that go back, writers that stall.
+//! The table's position in the stream: tables and streams that go back, writers that stall.
 
 use std::time::{Duration, Instant};
 

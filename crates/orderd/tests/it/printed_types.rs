@@ -1,4 +1,4 @@
-//! `orderd model go|rust|typescript`: what is printed is what each language's own compiler takes.
+//! `orderd model go|rust|typescript`: the printed types compile.
 
 use std::fs;
 use std::path::{Path, PathBuf};

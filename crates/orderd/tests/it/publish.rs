@@ -1,4 +1,4 @@
-//! `orderd publish`: what is sent of a file or a pipe, and what is said where it is not taken.
+//! `orderd publish`: what it sends of a file or a pipe, and its errors.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! `/order?MEMBER=VALUE` and `/orders`: found by values and times, page by page, as ids or as documents.
+//! `/order?MEMBER=VALUE` and `/orders`: queries by values and times, page by page, for ids or documents.
 
 use std::net::Ipv4Addr;
 

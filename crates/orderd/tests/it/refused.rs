@@ -1,4 +1,4 @@
-//! What can't be taken in: kept as a dead letter, once, and in nobody's way.
+//! Refused messages: stored as dead letters, once, without blocking others.
 
 use async_nats::jetstream;
 

@@ -1,5 +1,5 @@
-//! Passwords, credentials and certificates that are replaced on disk count on a running service, without a signal: the
-//! next connection is made with the new ones, and a replacement that is half done harms nothing.
+//! Passwords, credentials and certificates replaced on disk take effect on a running service, without a signal: the
+//! next connection uses the new ones, and an incomplete replacement does no harm.
 
 use std::fs;
 use std::os::unix::fs::symlink;

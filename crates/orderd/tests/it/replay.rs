@@ -1,4 +1,4 @@
-//! What becomes of dead letters that are sent again is said, by the command and over HTTP.
+//! The outcomes of replays, as reported by the command and over HTTP.
 
 use async_nats::jetstream;
 use devstack::{Nats, NatsOptions};

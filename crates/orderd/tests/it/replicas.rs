@@ -1,4 +1,4 @@
-//! Several processes on one stream and one table: each serves, pages and finds all orders.
+//! Several processes on one stream and one table: each serves and finds all orders.
 
 use async_nats::jetstream::{self, stream};
 use devstack::Signal;

@@ -1,4 +1,4 @@
-//! Three processes behind a balancer that are restarted one after the other: no request fails, no order is lost.
+//! Rolling restart of three processes behind a load balancer: no request fails, no order is lost.
 
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};

@@ -1,5 +1,5 @@
-//! Which part of the source may import which: below, the rooms of `orderd` from the lowest to the highest. And no crate
-//! of the workspace imports in circles.
+//! Which folder of the source may import which: the list goes from the lowest to the highest. No crate of the workspace
+//! imports in circles.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! A table or database that would break a promise is refused at the start, with the statement that fixes it.
+//! A table or database that would break a guarantee is refused at the start, with the statement that fixes it.
 
 use crate::support::{Stack, eventually, in_time, order, orders};
 

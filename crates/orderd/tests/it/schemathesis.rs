@@ -1,5 +1,4 @@
-//! Schemathesis against the service: what the description allows is answered as it says, and so is what it does not
-//! allow.
+//! Schemathesis against the service: responses to valid and invalid requests match the description.
 
 use std::process::Stdio;
 

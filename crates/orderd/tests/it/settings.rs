@@ -1,5 +1,5 @@
-//! Settings as platforms give them: empty, in other words, injected, unknown; and what is said about those that can't
-//! be used.
+//! Settings as platforms set them: empty, with other words for booleans, injected, unknown; and the errors for invalid
+//! ones.
 
 use std::ffi::OsStr;
 use std::net::SocketAddr;

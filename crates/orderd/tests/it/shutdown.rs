@@ -1,4 +1,4 @@
-//! How it ends.
+//! Shutdown: signals, time limits and exit codes.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Several streams' worth of intake: a stream that has its messages from others, and several streams into one table.
+//! A stream that sources several others, and several streams into one table.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! A table that others have written is taken over as it is.
+//! A table that another program has written is used as it is.
 
 use base64::Engine;
 use hyper::StatusCode;

@@ -1,4 +1,4 @@
-//! A trace followed from a publisher's header to the commit, by a collector of the test's own; and what is not traced.
+//! A trace from a publisher's header to the commit, received by a test collector; and what is not traced.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};

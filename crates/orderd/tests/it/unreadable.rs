@@ -1,4 +1,4 @@
-//! A message at which every connection ends: it becomes a dead letter, and what lies behind it comes in.
+//! A message that breaks every connection: it becomes a dead letter, and the messages after it are read.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

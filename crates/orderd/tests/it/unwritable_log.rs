@@ -1,4 +1,4 @@
-//! A log that can't be written: the service goes on, and ends as it should.
+//! A log that can't be written: the service continues, and exits normally.
 
 use std::net::SocketAddr;
 use std::process::Stdio;

@@ -1,4 +1,4 @@
-//! `orderd verify`: nothing to say when all is well, and each difference when not.
+//! `orderd verify`: silent when all is well, and each kind of difference.
 
 use serde_json::Value;
 

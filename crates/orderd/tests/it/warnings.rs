@@ -1,4 +1,4 @@
-//! What works and will not for long is said before it fails.
+//! Warnings about configurations that work now and will fail later.
 
 use std::time::Duration;
 

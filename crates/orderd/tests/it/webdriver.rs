@@ -1,4 +1,4 @@
-//! A real Chromium, driven over WebDriver: the few requests that the tests of the page need.
+//! A real Chromium, driven over WebDriver: the few requests that the page tests need.
 
 use std::net::SocketAddr;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! A topic with wildcards: orders on many subjects, and streams that take all or only a part of them.
+//! A topic with wildcards: orders on many subjects, and streams that have all or some of them.
 
 use async_nats::jetstream::consumer::{DeliverPolicy, pull};
 use async_nats::jetstream::{self, stream};

@@ -1,4 +1,4 @@
-//! `docs/cases.md` names a test for each case, `ARCHITECTURE.md` for each invariant, and each is there.
+//! `docs/cases.md` names a test for each case, `ARCHITECTURE.md` for each invariant, and each test exists.
 
 use devstack::tools;
 

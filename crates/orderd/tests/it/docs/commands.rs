@@ -1,4 +1,4 @@
-//! The blocks of commands: each is run, or as much of it is checked as can be.
+//! Command blocks of the documents: each is run, or checked as far as possible.
 
 use std::collections::BTreeSet;
 use std::io::Write;

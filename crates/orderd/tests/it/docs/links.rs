@@ -1,4 +1,4 @@
-//! Every link and picture leads to a file of the workspace, and to a heading that is in it.
+//! Every link and picture points to an existing file and heading.
 
 use std::path::{Component, Path, PathBuf};
 

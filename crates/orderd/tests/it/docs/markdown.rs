@@ -1,4 +1,4 @@
-//! Documents as what is checked of them: blocks of code, code between backticks, headings, links, tables.
+//! A parser for the documents: code blocks, inline code, headings, links, tables.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! What the documents list is what is there: settings, commands, alerts, metrics and messages.
+//! Settings, commands, alerts, metrics and messages in the documents exist, and all of them are documented.
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! What `cargo xtask up` runs, private to one document, and a shell that finds it.
+//! Starts `cargo xtask up` for one document, and a shell that uses it.
 
 use std::ffi::OsString;
 use std::os::unix::fs::symlink;

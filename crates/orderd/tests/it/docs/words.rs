@@ -1,4 +1,4 @@
-//! Our own commands in a document's shell code, and whether their flags are there.
+//! Finds our own commands in a document's shell code, and checks their flags.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
