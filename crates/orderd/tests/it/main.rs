@@ -35,7 +35,7 @@ mod nats_setups;
 mod shutdown;
 mod connection_draining;
 mod rolling;
-mod rooms;
+mod module_layers;
 mod sign_in;
 mod audit_log;
 mod commands;

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use devstack::tools;
 
-/// The rooms of `crates/orderd/src`, line by line from the lowest to the highest. Each may import those before it.
-const ROOMS: &str = "
+/// The modules of `crates/orderd/src`, line by line from the lowest to the highest. Each may import those before it.
+const LAYERS: &str = "
     version random aligned_interval wording finding subject traceparent tls
     cli config logging metrics retry
     flow_state in_doubt fill_progress
@@ -19,22 +19,22 @@ const ROOMS: &str = "
 ";
 
 /// What to do about an import that is refused.
-const HOW_TO_MOVE: &str = "Move what both need into a lower room: `flow_state` and `chunk` have what stages tell each other, \
-    `nats` and `postgres` know neither stages nor `health`, `health`, `metrics` and `config` know none of those who use them. Or pass it down as a \
-    value or a callback. ROOMS in this file has the order.";
+const HOW_TO_MOVE: &str = "Move what both need into a lower module: `flow_state` and `chunk` have what stages share, \
+    `nats` and `postgres` know neither stages nor `health`, `health`, `metrics` and `config` know nothing of their users. Or pass it down as a \
+    value or a callback. LAYERS in this file has the order.";
 
 #[test]
-fn rooms_of_orderd_import_only_rooms_below_them() {
-    let rooms: Vec<&str> = ROOMS.split_whitespace().collect();
-    let rank = |room: &str| rooms.iter().position(|known| *known == room);
+fn modules_of_orderd_import_only_modules_below_them() {
+    let modules: Vec<&str> = LAYERS.split_whitespace().collect();
+    let rank = |module: &str| modules.iter().position(|known| *known == module);
     let mut wrong = Vec::new();
     for (file, imported) in imports(&tools::workspace().join("crates/orderd/src")) {
-        let room = top(&file);
-        let Some(own) = rank(&room) else { panic!("{file} is in no room of ROOMS. {HOW_TO_MOVE}") };
-        for other in imported.iter().filter(|other| **other != room) {
+        let module = top(&file);
+        let Some(own) = rank(&module) else { panic!("{file} is in no module of LAYERS. {HOW_TO_MOVE}") };
+        for other in imported.iter().filter(|other| **other != module) {
             match rank(other) {
                 Some(rank) if rank < own => {}
-                _ => wrong.push(format!("{file} imports `{other}`, which is above `{room}`")),
+                _ => wrong.push(format!("{file} imports `{other}`, which is above `{module}`")),
             }
         }
     }
@@ -75,7 +75,7 @@ fn orders_are_looked_up_in_the_stream_by_stored_message_alone() {
     };
     let asking: Vec<_> = files(&root).into_iter().filter(asks).collect();
     let own = |file: &&PathBuf| {
-        !["dead_letters", "drain_stan"].iter().any(|room| file.to_str().unwrap().contains(room))
+        !["dead_letters", "drain_stan"].iter().any(|module| file.to_str().unwrap().contains(module))
     };
     assert!(!asking.is_empty(), "the calls have other names now");
     let others: Vec<_> = asking.iter().filter(own).collect();
