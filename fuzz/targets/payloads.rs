@@ -1,4 +1,4 @@
-//! Payloads of messages, from anybody: each is an order or refused, and an order is the same as a row and in
+//! Payloads of messages, from anyone: each is an order or refused, and an order is the same as a row and in
 //! memory. What the quick reader takes, the thorough one takes for the same.
 
 #![no_main]

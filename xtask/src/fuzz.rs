@@ -35,7 +35,7 @@ const TARGETS: [Target; 5] = [
 /// rows: rows of the table. payloads: messages. requests: HTTP, its paths and keys. samples: documents
 /// of models. frames: what a NATS server sends. Starts from the tests' corpora and keeps what it finds
 /// new under target/fuzz. Exit code 1 where one panics, hangs or grows; cargo-fuzz says how to do it
-/// again. Installs cargo-fuzz where it is missing.
+/// again. Installs cargo-fuzz if missing.
 ///
 /// Examples: cargo xtask fuzz
 ///           cargo xtask fuzz rows --seconds 600

@@ -4,8 +4,8 @@
 //! queries some thousand times a second, sees the position at each order's message. Consumers of the bench's own
 //! acknowledge what they have committed, and acknowledgements are messages that others can see too.
 //!
-//! The slowest hundredth are orders that come while disk or NATS stand still for a moment, which is now and then. So
-//! the service and what it is held against take turns of two seconds, and meet as many of those moments each.
+//! The slowest hundredth are orders that come while disk or NATS sometimes stand still for a moment. So the service and
+//! what it is compared with take turns of two seconds, and meet as many of those moments each.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -312,7 +312,7 @@ impl InsertClient {
     }
 }
 
-/// When rows come, at the rate, whether or not anybody is ready for them.
+/// When rows come, at the rate, whether or not anyone is ready for them.
 fn arrivals() -> mpsc::UnboundedReceiver<Instant> {
     let (sender, receiver) = mpsc::unbounded_channel();
     tokio::spawn(async move {

@@ -11,7 +11,7 @@ use crate::say;
 /// The release of NATS's command line that knows `bench js fetch`.
 const NATS: &str = "github.com/nats-io/natscli/nats@v0.5.1";
 
-/// Debian's wrk, installed where it is missing and we are root.
+/// Debian's wrk, installed if missing and we are root.
 pub(crate) fn wrk() -> Result<PathBuf> {
     if let Some(found) = on_path("wrk") {
         return Ok(found);
@@ -43,7 +43,7 @@ pub(crate) fn nginx() -> Result<PathBuf> {
     Ok(unpacked)
 }
 
-/// `nats`, built by Go where it is missing. None where there is no Go either.
+/// `nats`, built by Go if missing. None where there is no Go either.
 pub(crate) fn nats() -> Option<PathBuf> {
     let built = tools_dir().join("nats");
     if let Some(found) = on_path("nats").or_else(|| built.is_file().then(|| built.clone())) {

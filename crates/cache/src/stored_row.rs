@@ -22,7 +22,7 @@ impl StoredRow {
     }
 }
 
-/// The table can't be asked now.
+/// The table can't be reached now.
 #[derive(Debug)]
 pub struct Unavailable;
 

@@ -1,5 +1,5 @@
 //! Fault rounds: a publisher with a ledger runs against the service while the service, PostgreSQL and NATS
-//! are killed, stopped and cut off from each other; then the ledger is held against table, dead letters,
+//! are killed, stopped and cut off from each other; then the ledger is compared with table, dead letters,
 //! memory and pages.
 //!
 //! ```text

@@ -50,7 +50,7 @@ pub type Row = (String, Result<String, String>);
 /// A dead letter: its subject and its payload.
 pub type DeadLetter = (String, Vec<u8>);
 
-/// Whether PostgreSQL ended a transaction so that another one could go on.
+/// Whether PostgreSQL ended a transaction so that another one could continue.
 fn is_deadlock(error: &anyhow::Error) -> bool {
     let error = error.downcast_ref::<tokio_postgres::Error>();
     error.and_then(tokio_postgres::Error::code) == Some(&SqlState::T_R_DEADLOCK_DETECTED)
@@ -115,7 +115,7 @@ impl Observer {
     }
 
     /// The table is what it was when it was kept. The service's transaction locks the same two tables in another order,
-    /// and PostgreSQL may end this one for it: it is then repeated, as whoever restores would do.
+    /// and PostgreSQL may end this one for it: it is then repeated, as an operator would.
     pub(crate) async fn restore(&mut self) -> Result<()> {
         for _ in 1..RESTORE_ATTEMPTS {
             match self.execute(RESTORE).await {

@@ -207,7 +207,7 @@ impl Round<'_> {
         Ok(())
     }
 
-    /// What a service that goes on knows when this fault comes.
+    /// What a service that continues knows when this fault comes.
     fn note_known(&mut self, fault: &Fault) -> Result<()> {
         let Some(losses) = &mut self.losses else { return Ok(()) };
         let goes_on = !fault.injections.contains(&Injection::Kill(Target::Service));

@@ -126,7 +126,7 @@ impl Servers {
         self.postgres.pause();
     }
 
-    /// It comes back, or its standby takes its place: then it is ended for good, whatever it still would do, and
+    /// It comes back, or its standby takes its place: then it is ended permanently, whatever it still would do, and
     /// another one follows the new primary.
     pub(crate) fn mend_postgres(&mut self, away: Duration) -> Result<()> {
         let Some(standby) = self.standby.as_mut().filter(|_| away >= GIVEN_UP) else {

@@ -59,7 +59,7 @@ pub struct Nats {
 }
 
 impl Nats {
-    /// Starts it with its streams in a folder, which is made where it is missing.
+    /// Starts it with its streams in a folder, which is made if missing.
     pub fn start(dir: &Path, options: NatsOptions) -> Result<Self, Error> {
         let program = tools::find_nats_server().ok_or_else(|| Error::Missing {
             what: "nats-server".to_owned(),
@@ -148,7 +148,7 @@ impl Nats {
         self.signal(Signal::STOP);
     }
 
-    /// Lets a paused one go on.
+    /// Lets a paused one continue.
     pub fn resume(&self) {
         self.signal(Signal::CONT);
     }

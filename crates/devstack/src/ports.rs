@@ -1,6 +1,6 @@
 //! Leases of free ports.
 //!
-//! A port that the kernel hands out for a moment can be anybody's in the next one: another test's,
+//! A port that the kernel hands out for a moment can be anyone's in the next one: another test's,
 //! or the near end of an outgoing connection. So ports come from below the range of the latter, and
 //! each is held by a lock on a file, which all processes of this crate respect, for as long as its
 //! server may want it again.
@@ -78,8 +78,8 @@ pub fn is_free(address: impl ToSocketAddrs) -> bool {
     TcpListener::bind(address).is_ok()
 }
 
-/// Processes start at different places of the range, so that they seldom ask for the same port, and
-/// the steps leave room for servers that go on to the next port when one is taken.
+/// Processes start at different places of the range, so that they rarely ask for the same port, and
+/// the steps leave room for servers that continue to the next port when one is taken.
 fn candidate() -> u16 {
     let start = std::process::id().wrapping_mul(7_919) % u32::from(COUNT);
     let step = u32::from(NEXT.fetch_add(1, Ordering::Relaxed));

@@ -75,7 +75,7 @@ impl PoweredDisk {
         rustix::fs::syncfs(dir).map_err(|error| Error::path("write out", &self.mounted)(error.into()))
     }
 
-    /// Captures the disk's content at this moment. Processes that use the disk can go on.
+    /// Captures the disk's content at this moment. Processes that use the disk can continue.
     pub fn capture(&self) -> Result<(), Error> {
         let outer = self.outer.as_os_str();
         run("freeze a disk", Command::new("fsfreeze").arg("--freeze").arg(outer))?;

@@ -20,7 +20,7 @@ pub struct Prometheus {
 }
 
 impl Prometheus {
-    /// Starts it with a configuration of the caller's, its data in a folder, which is made where it
+    /// Starts it with a configuration of the caller's, its data in a folder, which is created if it
     /// is missing, and on a port of 127.0.0.1: a free one where none is named.
     pub fn start(dir: &Path, config: &Path, port: Option<u16>) -> Result<Self, Error> {
         let program = tools::find_prometheus().ok_or_else(|| Error::Missing {

@@ -74,7 +74,7 @@ fn number_of(flag: &str) -> Option<u32> {
     String::from_utf8(output.stdout).ok()?.trim().parse().ok()
 }
 
-/// The folder that the server uses for the one asked for: that one itself, made where it is
+/// The folder that the server uses for the one asked for: that one itself, created if it is
 /// missing, or another one that `user` can reach, with a link to it at the asked place.
 pub(crate) fn place(asked: &Path, user: Option<User>) -> Result<PathBuf, Error> {
     let asked = std::path::absolute(asked).map_err(Error::path("resolve", asked))?;

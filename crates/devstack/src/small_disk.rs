@@ -76,7 +76,7 @@ pub(crate) fn release(dir: &Path) {
     }
 }
 
-/// Lets a frozen file system go on; of any other one it changes nothing.
+/// Lets a frozen file system continue; of any other one it changes nothing.
 pub(crate) fn thaw(point: &str) {
     let mut thaw = Command::new("fsfreeze");
     thaw.args(["--unfreeze", point]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());

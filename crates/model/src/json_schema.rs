@@ -2,7 +2,7 @@
 //!
 //! Taken is what a model can have: objects with `properties`, arrays with `items`, the types string, integer, number
 //! and boolean, each also with null, `required`, `additionalProperties: false`, and `$ref` into `$defs`. What only
-//! describes is passed over. Any other keyword is refused, because documents would not be checked against it.
+//! describes is skipped. Any other keyword is refused, because documents would not be checked against it.
 
 use serde_json::{Map, Value};
 

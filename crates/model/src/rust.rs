@@ -2,7 +2,7 @@
 
 use crate::model::{Kind, Member, Model, Struct};
 
-/// A member that is null is zero, as where it is missing.
+/// A member that is null is zero, as if missing.
 const NULL_AS_ZERO: &str = "\
 /// Reads a member that is `null` as one that is missing.
 fn null_as_zero<'de, D, T>(deserializer: D) -> Result<T, D::Error>

@@ -54,7 +54,7 @@ pub enum RowError {
     #[error("it is cut short")]
     Truncated,
     /// A number of more than eight bytes, or a float that is not finite.
-    #[error("it holds a number that is none")]
+    #[error("it contains an invalid number")]
     BadNumber,
     /// A string that is not UTF-8.
     #[error("it holds text that is not UTF-8")]

@@ -8,12 +8,12 @@ use tokio::time::Instant;
 
 static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
 
-/// Waits for the next of the moments that lie so far apart: a `period` at most.
+/// Waits until the next tick: at most one `period`.
 pub(crate) async fn next(period: Duration) {
     tokio::time::sleep_until(moment(period)).await;
 }
 
-/// The next of the moments that lie so far apart.
+/// The next tick. Ticks of all periods are counted from the same instant.
 pub(crate) fn moment(period: Duration) -> Instant {
     let now = Instant::now();
     now + until(now - *BEGAN, period)

@@ -47,7 +47,7 @@ impl Display for Finding {
 /// What was found at one of the servers.
 #[derive(Debug, Default, serde::Serialize)]
 pub(crate) struct ServerReport {
-    /// One line: versions, names, rights. Empty where the server can't be asked.
+    /// One line: versions, names, rights. Empty where the server can't be reached.
     pub(crate) found: String,
     pub(crate) findings: Vec<Finding>,
 }

@@ -88,7 +88,7 @@ pub(crate) struct ReadProgress {
     pub(crate) pending: u64,
 }
 
-/// Why a run can't go on.
+/// Why a run can't continue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RunProblem {
     /// The stream is not the one of the position, or lacks the message that was read last: it was recreated or

@@ -1,4 +1,4 @@
-//! Notices changed files of settings (tokens, passwords, credentials, certificates), and reloads them.
+//! Detects changed files of settings (tokens, passwords, credentials, certificates), and reloads them.
 
 use std::collections::HashSet;
 use std::sync::Arc;

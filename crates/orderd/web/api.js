@@ -12,7 +12,7 @@ export class Refused extends Error {
   }
 }
 
-// Whoever is on a bad line still gets a page within this; an answer that is lost is asked for again.
+// Long enough for slow connections; a lost request is repeated.
 const LONGEST = 30000;
 
 let signInNeeded = () => {};

@@ -40,7 +40,7 @@ async function start(query, model, format) {
     tell("downloadDone", count);
   } catch (error) {
     await file?.abort?.();
-    // Who closes the picker has seen that nothing is written.
+    // A user who closes the picker knows that nothing was written.
     tell(error.name === "AbortError" ? "downloadStopped" : "downloadFailed", count);
   } finally {
     busy(false);

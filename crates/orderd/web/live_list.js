@@ -42,7 +42,7 @@ export class Live {
     this.#schedule();
   }
 
-  // Anew, from the newest pages: at the start, after a reset, when the language has changed.
+  // Starts again from the newest pages: at the start, after a reset, after a change of the language.
   clear() {
     // What has come is in the newest pages, or older than they are.
     [this.#coming, this.#missed, this.#stale] = [[], 0, false];

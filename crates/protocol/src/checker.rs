@@ -118,7 +118,7 @@ impl<M: Model> Search<'_, M> {
         number
     }
 
-    /// The way is walked once more from the true first state, so that no process on it changes its name.
+    /// The way is walked again from the true first state, so that no process on it changes its name.
     fn trace_to(&self, number: usize) -> Vec<(String, String)> {
         let mut way = vec![number];
         let mut at = number;

@@ -109,7 +109,7 @@ fn take_lease(world: &World, state: &mut State, process: usize) {
     start_writing(world, state, process);
 }
 
-/// A writer that found another row than the one it left: it goes on from what the row says, if it still writes.
+/// A writer that found another row than the one it left: it continues from what the row says, if it still writes.
 fn read_own_row(world: &World, state: &mut State, process: usize) {
     let position = state.database.position;
     if usize::from(position.writer) != process + 1 {
@@ -125,7 +125,7 @@ fn read_own_row(world: &World, state: &mut State, process: usize) {
     } else {
         writer.session
     };
-    // Erasing changes the nonce alone; then the session goes on.
+    // Erasing changes the nonce alone; then the session continues.
     let unchanged = position.place.sequence == writer.place.sequence && position.session == known_session;
     let goes_on = writer.certain && unchanged;
     if !goes_on && !world.has(Mutation::SessionKeptByUnsureWriter) {

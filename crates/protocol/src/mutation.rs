@@ -18,7 +18,7 @@ pub enum Mutation {
     ConflictIsRefusal,
     /// The key of a row is made from the writer's clock.
     KeyFromClock,
-    /// A new writer goes on where its memory is, not at the position.
+    /// A new writer continues where its memory is, not at the position.
     WriterContinuesFromMemory,
     /// An idle writer does not look whether the position row is still as it left it.
     IdleWriterDoesNotLook,

@@ -12,7 +12,7 @@ pub enum Condition {
     Absent,
     /// It runs. A process that was killed runs again, and knows nothing.
     Running,
-    /// It is stopped (SIGSTOP, a black hole), and may go on at any time.
+    /// It is stopped (SIGSTOP, a black hole), and may continue at any time.
     Stalled,
     /// It does not reach NATS.
     CutFromNats,
@@ -133,7 +133,7 @@ impl Process {
         self.condition == Condition::Running
     }
 
-    /// Forgets an order for good.
+    /// Forgets an order permanently.
     pub(crate) fn learn_erased(&mut self, key: u8) {
         self.erased.add(key);
         self.view.memory[usize::from(key)] = Default::default();

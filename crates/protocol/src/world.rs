@@ -25,7 +25,7 @@ pub enum Kind {
 pub struct Budget {
     /// A process is killed, and started again.
     pub crashes: u8,
-    /// A process stops, and may go on later.
+    /// A process stops, and may continue later.
     pub stalls: u8,
     /// A connection to PostgreSQL breaks; the answer of a transaction is lost.
     pub lost_connections: u8,

@@ -8,7 +8,7 @@ pub(super) const ORDER_BYTES: f64 = 1382.0;
 /// `scale`, one process: in the middle of 10 thousand, 100 thousand, 1 million and 5 million rows.
 pub(super) const TAKE_US: [f64; 3] = [6.0, 5.8, 7.0];
 
-/// CPU in µs for each further process to come to hold an order that another one took: its own, PostgreSQL's and NATS's.
+/// CPU in µs for each further process to read an order that another one wrote: its own, PostgreSQL's and NATS's.
 /// Bench `scale`: a third of what four processes took above one.
 pub(super) const FOLLOW_US: [f64; 3] = [3.8, 0.7, 0.7];
 

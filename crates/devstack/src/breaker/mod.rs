@@ -26,8 +26,8 @@ pub enum Mode {
     /// Nothing passes and nothing is closed, as where packets are dropped. What was sent meanwhile
     /// passes afterwards, as TCP would send it again.
     BlackHole,
-    /// As a black hole, for good: connections that were there before, or are made meanwhile, never pass anything again,
-    /// as behind a gateway that has lost them. Only those that are made afterwards pass.
+    /// As a black hole, permanently: connections that were there before, or are made meanwhile, never pass anything
+    /// again, as behind a gateway that has lost them. Only those that are made afterwards pass.
     Swallow,
     /// Each direction of each connection passes this number of bytes a second.
     Slow {

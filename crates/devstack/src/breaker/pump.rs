@@ -46,7 +46,7 @@ fn pump(link: &Link, from: &TcpStream, to: &TcpStream, shared: &Shared) {
     }
 }
 
-/// Whether all of it was passed on and the connection goes on.
+/// Whether all of it was passed on and the connection continues.
 fn pass(generation: u64, mut bytes: &[u8], mut to: &TcpStream, shared: &Shared) -> bool {
     while !bytes.is_empty() {
         let (count, pause) = match shared.permit(generation, bytes.len()) {

@@ -115,7 +115,7 @@ impl Postgres {
         self.standby_on(Lease::take()?, None)
     }
 
-    /// Ends this one for good, and starts a standby of another in its place: on its port.
+    /// Ends this one permanently, and starts a standby of another in its place: on its port.
     pub fn follow(&mut self, primary: &Self) -> Result<(), Error> {
         self.kill();
         let port = self.port();
@@ -260,7 +260,7 @@ impl Postgres {
         self.signal_tree(Signal::STOP);
     }
 
-    /// Lets a paused one go on.
+    /// Lets a paused one continue.
     pub fn resume(&self) {
         self.signal_tree(Signal::CONT);
     }

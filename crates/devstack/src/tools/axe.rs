@@ -14,7 +14,7 @@ pub fn find_axe() -> Option<PathBuf> {
     Some(tools_dir().join("axe/node_modules/axe-core/axe.min.js")).filter(|script| script.is_file())
 }
 
-/// As [`find_axe`], and installs it where it is missing.
+/// As [`find_axe`], and installs it if missing.
 pub fn ensure_axe(report: Report) -> Result<PathBuf, Error> {
     let dir = tools_dir().join("axe");
     let what = format!("{WANTED} to {}", dir.display());

@@ -7,14 +7,14 @@ use super::install::{self, Debian};
 use super::{Report, on_path};
 use crate::Error;
 
-/// podman with runc, from Debian's packages where they are missing and we are root.
+/// podman with runc, from Debian's packages if missing and we are root.
 pub fn ensure_podman(report: Report) -> Result<PathBuf, Error> {
     // First: podman would otherwise bring another runtime.
     ensure("runc", "runc", "runc, which runs containers", report)?;
     ensure("podman", "podman", "podman", report)
 }
 
-/// debootstrap, from Debian's package where it is missing and we are root.
+/// debootstrap, from Debian's package if missing and we are root.
 pub fn ensure_debootstrap(report: Report) -> Result<PathBuf, Error> {
     ensure("debootstrap", "debootstrap", "debootstrap", report)
 }

@@ -17,7 +17,7 @@ const SCHEMAS: Venv = Venv {
     program: "python",
 };
 
-/// A fixed version of Helm, built where it is missing and Go is there: minutes.
+/// A fixed version of Helm, built if missing and Go is there: minutes.
 pub fn ensure_helm(report: Report) -> Result<PathBuf, Error> {
     let program = tools_dir().join("helm");
     let find = || Some(program.clone()).filter(|program| program.is_file());

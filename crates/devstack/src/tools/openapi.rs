@@ -36,7 +36,7 @@ pub fn ensure_openapi_generator(report: Report) -> Result<PathBuf, Error> {
     GENERATOR.ensure(report)
 }
 
-/// The folder `node_modules` with `spectral`, `redocly`, `openapi-typescript` and `tsc`, installed where it is missing.
+/// The folder `node_modules` with `spectral`, `redocly`, `openapi-typescript` and `tsc`, installed if missing.
 pub fn ensure_openapi_packages(report: Report) -> Result<PathBuf, Error> {
     let folder = tools_dir().join("openapi");
     let (modules, stamp) = (folder.join("node_modules"), folder.join("installed"));

@@ -14,7 +14,7 @@ pub fn find_schemathesis() -> Option<PathBuf> {
     SCHEMATHESIS.find()
 }
 
-/// As [`find_schemathesis`], and installs it where it is missing.
+/// As [`find_schemathesis`], and installs it if missing.
 pub fn ensure_schemathesis(report: Report) -> Result<PathBuf, Error> {
     SCHEMATHESIS.ensure(report)
 }

@@ -15,7 +15,7 @@ pub fn find_typescript() -> Option<PathBuf> {
     Some(folder().join("node_modules/.bin/tsc")).filter(|program| program.is_file())
 }
 
-/// As [`find_typescript`], and installs it where it is missing.
+/// As [`find_typescript`], and installs it if missing.
 pub fn ensure_typescript(report: Report) -> Result<PathBuf, Error> {
     let what = format!("{WANTED} to {}", folder().display());
     let install = || {

@@ -35,7 +35,7 @@ impl Venv {
         (installed == self.packages.join("\n") && program.is_file()).then_some(program)
     }
 
-    /// As [`Self::find`], and installs it where it is missing.
+    /// As [`Self::find`], and installs it if missing.
     pub(super) fn ensure(&self, report: Report) -> Result<PathBuf, Error> {
         let what = format!("{} to {}", self.packages.join(", "), self.folder().display());
         let install = || install::timed(&what, report, |report| self.install(report));

@@ -9,7 +9,7 @@ use crate::Error;
 
 const ZIG: Venv = Venv { name: "zig", packages: &["ziglang==0.15.2"], program: "python" };
 
-/// Zig, installed where it is missing.
+/// Zig, installed if missing.
 pub fn ensure_zig(report: Report) -> Result<PathBuf, Error> {
     let python = ZIG.ensure(report)?;
     let environment = python.ancestors().nth(2).unwrap_or(&python).to_path_buf();

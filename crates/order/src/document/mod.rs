@@ -27,7 +27,7 @@ use crate::RowError;
 use crate::json_text;
 
 /// Appends the value of the root's member `index` as text: a string as it is, a number as rows of gob show it; nothing
-/// where it is missing or `null`.
+/// if missing or `null`.
 pub(crate) fn write_member(
     text: &str,
     shape: &Struct,
@@ -38,7 +38,7 @@ pub(crate) fn write_member(
     search::values(text, shape, &[index], kind, &mut Vec::new(), &mut |value| out.extend_from_slice(value))
 }
 
-/// Appends a member's value, as the document has it; `null` where it is missing.
+/// Appends a member's value, as the document has it; `null` if missing.
 pub(crate) fn write_member_json(
     text: &str,
     shape: &Struct,

@@ -7,7 +7,7 @@ use super::{MALFORMED, write_text};
 use crate::RowError;
 use crate::member_name;
 
-/// Gives each value at a path, as text, as rows of gob show it; nothing where it is missing or `null`. `kind` is that
+/// Gives each value at a path, as text, as rows of gob show it; nothing if missing or `null`. `kind` is that
 /// of the path's end.
 pub(crate) fn values(
     text: &str,

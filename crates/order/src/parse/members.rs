@@ -1,7 +1,7 @@
 //! Collects the members of an object as fields of a gob struct: in the model's order, without zero values.
 //!
 //! Documents mostly have their members in the order of the sample, and then each value is written where it
-//! stays. Where one comes before its turn or once more, the values are joined at the end instead.
+//! stays. Where one comes before its turn or repeatedly, the values are joined at the end instead.
 
 use std::ops::Range;
 

@@ -34,7 +34,7 @@ fn object(shape: &'static Struct) -> BoxedStrategy<String> {
     written.boxed()
 }
 
-/// A name and a value, with or without white space, now and then `null`.
+/// A name and a value, with or without white space, sometimes `null`.
 fn member(member: &'static Member) -> BoxedStrategy<String> {
     let name = quoted(member.json_name);
     let value = prop_oneof![12 => value(&member.kind), 1 => Just("null".into())];

@@ -149,7 +149,7 @@ struct AccountAtServer<'a> {
 }
 
 impl AccountAtServer<'_> {
-    /// The name of the stream that orders are taken from, and what it is in words.
+    /// The name of the stream that orders are read from, and what it is in words.
     async fn check_stream(
         &self,
         settings: &Nats,
@@ -255,7 +255,7 @@ impl AccountAtServer<'_> {
     }
 }
 
-/// A stream that orders are taken from: whether it takes and keeps them.
+/// A stream that orders are read from: whether it takes and keeps them.
 fn check_config(stream: &StreamInfo, settings: &Nats, findings: &mut Vec<Finding>) {
     let StreamConfig { name, subjects, retention, sources, mirror, subject_transform, .. } = &stream.config;
     findings.extend(warned(stream, "unread messages"));

@@ -1,4 +1,4 @@
-//! `orderd erase`: erases orders everywhere, for good.
+//! `orderd erase`: erases orders everywhere, permanently.
 
 use std::collections::HashSet;
 use std::process::ExitCode;
@@ -69,7 +69,7 @@ impl Consent {
         if yes { Self::Given } else { Self::Asked }
     }
 
-    /// `None`: go on; else the command ends. `what` is to be erased.
+    /// `None`: continue; else the command ends. `what` is to be erased.
     fn end(self, what: &str) -> anyhow::Result<Option<ExitCode>> {
         match self {
             Self::Given => Ok(None),

@@ -35,7 +35,7 @@ pub struct Nats {
     pub domain: Option<String>,
     /// The subject.
     pub topic: String,
-    /// The stream that is made where none takes the subject.
+    /// The stream that is created if none takes the subject.
     pub stream: String,
     /// The stream of dead letters; `None`: the name of the stream that is taken from, and `_DEAD`.
     pub dead_stream: Option<String>,

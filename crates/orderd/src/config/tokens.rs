@@ -170,7 +170,7 @@ pub(crate) fn tokens(right: Right, given: Option<&str>) -> Result<Tokens, Config
 /// All tokens, by what they are for. One that is in several settings has several rights.
 #[derive(Clone, Debug)]
 pub struct Access {
-    /// To read; none: everybody may.
+    /// To read; none: everyone may.
     pub read: Tokens,
     /// To replay dead letters; without tokens, HTTP does not allow it.
     pub replay: Tokens,

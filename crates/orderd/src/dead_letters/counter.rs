@@ -30,7 +30,7 @@ pub(crate) struct DeadLetterCounter {
 type StreamCounts = (u64, u64, u64);
 
 impl DeadLetterCounter {
-    /// Runs until told to stop.
+    /// Runs until it is stopped.
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         let mut pause = FIRST_INTERVAL;
         let mut seen = None;

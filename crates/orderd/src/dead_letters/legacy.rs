@@ -15,7 +15,7 @@ use crate::wording::counted;
 /// How many there are of this topic, in which streams, and what to do.
 ///
 /// # Errors
-/// The server can't be asked.
+/// The server can't be reached.
 pub(crate) async fn findings(
     context: &Context,
     subjects: &DeadLetterSubjects,

@@ -110,7 +110,7 @@ impl DeadLetter {
         Self { number, key: key.to_owned(), headers }
     }
 
-    /// What a header says; nothing where it is missing.
+    /// What a header says; nothing if missing.
     pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.as_str())
     }

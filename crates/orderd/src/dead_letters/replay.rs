@@ -81,11 +81,11 @@ impl From<Receipt> for Outcome {
 
 /// Replays dead letters, with `document` in place of the payload if it is given, and waits for the outcomes, as long as
 /// one arrives every `wait`. The service takes it in as the order of that key and removes the dead letter; doing it
-/// twice, or being killed in between, makes no second order. One that can't be sent holds up no others. `here` has the
+/// twice, or being killed in between, makes no second order. One that can't be sent blocks no others. `here` has the
 /// receipts that this process sends itself; `each` is called whenever an outcome is known.
 ///
 /// # Errors
-/// NATS can't be asked.
+/// NATS can't be reached.
 pub(crate) async fn replay(
     store: &DeadLetterStore,
     letters: &[DeadLetter],

@@ -88,7 +88,7 @@ impl DeadLetterStore {
         }
     }
 
-    /// Makes the stream, or checks the one that is there; `source` is the stream that orders are taken from.
+    /// Makes the stream, or checks the one that is there; `source` is the stream that orders are read from.
     ///
     /// # Errors
     /// A stream that can't be made or would lose dead letters.
@@ -160,7 +160,7 @@ impl DeadLetterStore {
     /// Where the dead letters are.
     ///
     /// # Errors
-    /// The stream that orders are taken from can't be asked for.
+    /// The stream that orders are read from can't be reached.
     pub(crate) async fn subjects(&self) -> anyhow::Result<Arc<DeadLetterSubjects>> {
         Ok(self.known().await?.subjects)
     }
@@ -217,8 +217,8 @@ impl DeadLetterStore {
         }
     }
 
-    /// Notes that the order with that key is erased, for a table that goes back. Makes the stream where it is missing.
-    /// A stream that is full holds up no erasure: the next start notes what only the table knows.
+    /// Notes that the order with that key is erased, for a table that goes back. Makes the stream if missing.
+    /// A stream that is full blocks no erasure: the next start notes what only the table knows.
     ///
     /// # Errors
     /// The server does not answer.
@@ -242,7 +242,7 @@ impl DeadLetterStore {
     /// The keys of all orders that were erased.
     ///
     /// # Errors
-    /// The server can't be asked.
+    /// The server can't be reached.
     pub(crate) async fn erased(&self) -> anyhow::Result<Vec<String>> {
         let subjects = self.subjects().await?;
         let stored = info::subjects(&self.context, &subjects.stream, &subjects.all_erased()).await?;
@@ -252,7 +252,7 @@ impl DeadLetterStore {
     /// The dead letter of that key.
     ///
     /// # Errors
-    /// The server can't be asked.
+    /// The server can't be reached.
     pub(crate) async fn find(&self, key: &str) -> anyhow::Result<Option<DeadLetter>> {
         // Anything else might be a wildcard, and so the key of whatever is stored.
         if !Key::is_from_stream(key) {
@@ -267,7 +267,7 @@ impl DeadLetterStore {
     /// meanwhile.
     ///
     /// # Errors
-    /// The server can't be asked, or one of two parts is missing.
+    /// The server can't be reached, or one of two parts is missing.
     pub(crate) async fn payload(&self, letter: &DeadLetter) -> anyhow::Result<Option<Bytes>> {
         let subjects = self.subjects().await?;
         let Some(first) = self.last(&subjects, &subjects.dead_letter(&letter.key)).await? else {
@@ -291,7 +291,7 @@ impl DeadLetterStore {
     }
 
     /// What becomes of the message at `sequence`, whose header names the dead letter with that key. Waits as long as
-    /// the server can't be asked.
+    /// the server can't be reached.
     pub(crate) async fn replay(&self, key: &str, sequence: u64) -> Replay {
         let mut backoff = Backoff::default();
         loop {
@@ -355,7 +355,7 @@ impl DeadLetterStore {
     /// The message at `sequence` did not become the order of the dead letter: it was refused again.
     ///
     /// # Errors
-    /// The server can't be asked, or refuses.
+    /// The server can't be reached, or refuses.
     pub(crate) async fn withdraw_taken_in(&self, key: &str, sequence: u64) -> anyhow::Result<()> {
         let subjects = self.subjects().await?;
         if self.taken_in_by(&subjects, key).await? == Some(sequence) {
@@ -395,10 +395,10 @@ impl DeadLetterStore {
         matches!(info, Ok(Some(info)) if info.config.deny_delete || info.config.sealed)
     }
 
-    /// Deletes a dead letter for good: a note stays, so that a message which is read again does not bring it back.
+    /// Deletes a dead letter permanently: a note stays, so that a message which is read again does not bring it back.
     ///
     /// # Errors
-    /// The server can't be asked, or refuses.
+    /// The server can't be reached, or refuses.
     pub(crate) async fn discard(&self, key: &str) -> anyhow::Result<()> {
         let subjects = self.subjects().await?;
         let noted = self.put(subjects.dropped(key), once(), Bytes::new()).await;
@@ -417,7 +417,7 @@ impl DeadLetterStore {
     /// there was one.
     ///
     /// # Errors
-    /// The server can't be asked, or refuses.
+    /// The server can't be reached, or refuses.
     pub(crate) async fn delete(&self, key: &str) -> anyhow::Result<bool> {
         if !Key::is_from_stream(key) {
             return Ok(false);
@@ -434,7 +434,7 @@ impl DeadLetterStore {
     /// can't be read again. At most [`MAX_NOTES_PER_REQUEST`] in one call.
     ///
     /// # Errors
-    /// The server can't be asked, or refuses.
+    /// The server can't be reached, or refuses.
     pub(crate) async fn forget_decided(&self, first: u64) -> anyhow::Result<()> {
         let subjects = self.subjects().await?;
         let mut left = MAX_NOTES_PER_REQUEST;

@@ -15,7 +15,7 @@ use crate::subject;
 /// The setting by which another stream is used.
 pub(crate) const STREAM_SETTING: StreamSetting = StreamSetting("NATS_DEAD_STREAM");
 
-/// The stream that is made where it is missing.
+/// The stream that is made if missing.
 pub(crate) fn ours(subjects: &DeadLetterSubjects, replicas: usize) -> Config {
     Config {
         name: subjects.stream.clone(),

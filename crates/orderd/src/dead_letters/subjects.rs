@@ -26,7 +26,7 @@ const ERASED: &str = "erased";
 pub(crate) struct DeadLetterSubjects {
     /// The stream of dead letters.
     pub(crate) stream: String,
-    /// The stream that orders are taken from.
+    /// The stream that orders are read from.
     pub(crate) source: String,
     /// What is taken from it.
     topic: String,
@@ -42,7 +42,7 @@ impl fmt::Display for DeadLetterSubjects {
 }
 
 impl DeadLetterSubjects {
-    /// `source` is the stream that orders are taken from.
+    /// `source` is the stream that orders are read from.
     pub(crate) fn new(settings: &Nats, source: &str) -> Self {
         Self::at(source, &settings.topic, settings.dead_stream.as_deref())
     }

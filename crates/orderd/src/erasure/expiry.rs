@@ -57,7 +57,7 @@ pub(crate) struct Expiry {
 }
 
 impl Expiry {
-    /// Runs until told to stop. `keep` is the age from which on an order leaves.
+    /// Runs until it is stopped. `keep` is the age from which on an order leaves.
     pub(crate) async fn run(self, keep: Duration) -> anyhow::Result<()> {
         let (mut pause, mut connection, mut has_failed) = (BATCH_INTERVAL, None, false);
         let mut hindered = Hindered::new();
@@ -135,7 +135,8 @@ impl Expiry {
         Ok(removed == MAX_BATCH_ORDERS)
     }
 
-    /// Drops the partitions that hold nothing but old rows. The rows of one that can't be dropped are deleted as others are.
+    /// Drops the partitions that hold nothing but old rows. The rows of one that can't be dropped are deleted as others
+    /// are.
     async fn drop_partitions(
         &self,
         opened: &Connection,

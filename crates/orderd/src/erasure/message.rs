@@ -15,7 +15,7 @@ const SOURCE_HEADER: &str = "Nats-Stream-Source";
 /// finds the way to those that are left. Gives back how many messages there were.
 ///
 /// # Errors
-/// A stream that can't be asked, or that refuses to delete.
+/// A stream that can't be reached, or that refuses to delete.
 pub(super) async fn erase(context: &Context, stream: &Stream, sequence: u64) -> anyhow::Result<u64> {
     let mut copies = Vec::new();
     let mut next = stored_message::at(context, &stream.cached_info().config.name, sequence)

@@ -125,7 +125,7 @@ impl ConnectedEraser {
     /// What there is of each of these orders. Changes nothing.
     ///
     /// # Errors
-    /// What can't be asked.
+    /// What can't be reached.
     pub(crate) async fn look(&mut self, keys: &[String]) -> anyhow::Result<Vec<TraceCounts>> {
         let traces = self.traces(keys).await?;
         Ok(traces.iter().map(OrderTraces::count).collect())
@@ -135,7 +135,7 @@ impl ConnectedEraser {
     /// `is_known` otherwise and was not erased before. `each` is called after each.
     ///
     /// # Errors
-    /// What could not be reached or refuses; running it again goes on where it stopped.
+    /// What could not be reached or refuses; running it again continues where it stopped.
     pub(crate) async fn erase(
         &mut self,
         keys: &[String],

@@ -1,8 +1,8 @@
-//! Removes from this process's memory the orders that any process has erased, and erases again what is written of them
-//! later.
+//! Removes orders that any process has erased from this process's memory, and repeats erasures, in case a copy was
+//! stored later.
 //!
-//! A process that held a copy of the message when its order was erased may still store it: as a row that was being
-//! written, or as a dead letter. So each process repeats the erasure for longer than any process holds a copy.
+//! A process that had a copy of the message in flight when its order was erased may still store it, as a row or as a
+//! dead letter. So each process repeats the erasure for longer than any process keeps a copy.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -30,8 +30,8 @@ const FULL_SWEEPS: [u32; 2] = [REPEATED_SWEEPS - 3, 1];
 /// For this number of seconds after an order was erased, another process may still hold a copy.
 const RECENT_SECONDS: f64 = 60.0;
 
-/// For this number of seconds a start still looks for messages by which an order was sent again, of one that was erased
-/// while no service ran by a command that was killed.
+/// For this number of seconds after an erasure, a start searches for replays of the order: a killed command may have
+/// erased it while no service ran.
 const UNFINISHED_SECONDS: f64 = 86_400.0;
 
 /// The task that does so.
@@ -63,7 +63,7 @@ impl Sweeper {
         Self { eraser, cache, seen: HashMap::new(), newest: None, has_begun: false, compared: None }
     }
 
-    /// Runs until told to stop.
+    /// Runs until it is stopped.
     pub(crate) async fn run(mut self, stop: CancellationToken) -> anyhow::Result<()> {
         loop {
             let swept = tokio::select! {

@@ -43,7 +43,7 @@ pub(crate) struct Feed {
     arrived: AtomicU64,
     skipped: AtomicU64,
     ring: Mutex<EventRing>,
-    /// All orders, where anybody asks for more than samples.
+    /// All orders, where anyone asks for more than samples.
     pub(crate) unsampled: Unsampled,
     changed: watch::Sender<()>,
     /// For how many more there is room.
@@ -75,7 +75,7 @@ pub(crate) struct SampledReader {
     next: u64,
     stats_seen: u64,
     greeting: Option<Bytes>,
-    /// Whether it has been given an id to go on from.
+    /// Whether it has been given an id to continue from.
     has_id: bool,
     /// There was more than it took.
     is_behind: bool,
@@ -202,7 +202,7 @@ impl Feed {
         (ring.first()..=ring.next).contains(&next).then_some(next)
     }
 
-    /// Makes `stats` once a second, and when a part comes up or goes away, until told to stop.
+    /// Makes `stats` once a second, and when a part comes up or goes away, until it is stopped.
     pub(crate) async fn run(
         self: Arc<Self>,
         mut stats: Stats,

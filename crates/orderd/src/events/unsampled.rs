@@ -80,7 +80,7 @@ impl Unsampled {
         }))
     }
 
-    /// Whether anybody asks for all orders, or may come back.
+    /// Whether anyone asks for all orders, or may come back.
     pub(crate) fn is_wanted(&self) -> bool {
         self.0.read().is_wanted()
     }

@@ -1,5 +1,4 @@
-//! Read-through: looks up in PostgreSQL what memory does not have, for many waiting readers in one query, one query at
-//! a time.
+//! Read-through: looks up in PostgreSQL what memory lacks, for many waiting requests in one query, one query at a time.
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
@@ -148,7 +147,7 @@ async fn serve(asked: &mut mpsc::Receiver<Miss>, sources: &MissSources, cache: &
                     let row = match (rows.get(&miss.id), beyond.get(&miss.id)) {
                         (Some(row), _) => row.clone(),
                         (None, Some(Some(is_in_stream))) if *is_in_stream => StoredRow::NotRead,
-                        // NATS can't be asked: the reader gets 503.
+                        // NATS can't be reached: the reader gets 503.
                         (None, Some(None)) => continue,
                         _ => StoredRow::NotThere,
                     };
@@ -192,7 +191,7 @@ impl MissSources {
     }
 }
 
-/// Whether the stream has the message whose key an id is; `None` where it can't be asked.
+/// Whether the stream has the message whose key an id is; `None` where it can't be reached.
 async fn is_in(context: &Context, orders: &Stream, topic: &str, id: &str) -> Option<bool> {
     let info = orders.cached_info();
     let last = info.state.last_sequence;

@@ -1,4 +1,4 @@
-//! orders in doubt + dead letters -> initmemchan: looks up in the table what can't be told from a message alone.
+//! orders in doubt + dead letters -> initmemchan: looks up in the table what a message alone can't decide.
 //!
 //! An order is in doubt if this process refused its message (the writer may have another model), if it was replayed, or
 //! if it became a dead letter. Once the position has passed the message, the order either has a row or does not exist.
@@ -39,7 +39,7 @@ pub(crate) struct Resolver {
 }
 
 impl Resolver {
-    /// Runs until told to stop.
+    /// Runs until it is stopped.
     pub(crate) async fn run(self, initmemchan: mpsc::Sender<Entries>) -> anyhow::Result<()> {
         tokio::select! {
             () = self.resolve_all(&initmemchan) => {}

@@ -1,4 +1,4 @@
-//! PostgreSQL -> initmemchan: reads the whole table into memory, while the rest of the service runs.
+//! PostgreSQL -> initmemchan: reads the whole table into memory, while everything else runs.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -66,7 +66,7 @@ struct OpenTable {
 }
 
 impl TableReader {
-    /// Fills memory, and refills it on each request, until told to stop.
+    /// Fills memory, and refills it on each request, until it is stopped.
     pub(crate) async fn run(self, initmemchan: mpsc::Sender<Entries>) -> anyhow::Result<()> {
         let mut first = true;
         loop {
@@ -98,7 +98,7 @@ impl TableReader {
     async fn fill(&self, initmemchan: &mpsc::Sender<Entries>, first: bool) -> Result<(), ChannelClosed> {
         let mut backoff = Backoff::default();
         let mut asked;
-        // There are usually none, and looking for them reads the table once more.
+        // There are usually none, and looking for them reads the table again.
         let mut has_unreadable = false;
         loop {
             // Before the table is read: a later request is answered by the next fill.
@@ -124,7 +124,7 @@ impl TableReader {
         self.cache.wait_filled(self.progress.sent.load(Ordering::Acquire)).await;
         self.progress.answered.store(asked, Ordering::Release);
         if !self.progress.is_whole() {
-            // The table went back meanwhile, or its position was not known: it is read once more.
+            // The table went back meanwhile, or its position was not known: it is read again.
             return Ok(());
         }
         let undecodable = self.progress.undecodable.load(Ordering::Relaxed);

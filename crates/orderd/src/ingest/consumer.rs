@@ -136,7 +136,7 @@ impl OrderedConsumer {
     /// nothing and is replaced.
     ///
     /// # Errors
-    /// A message is lost, the consumer is paused, or the server can't be asked.
+    /// A message is lost, the consumer is paused, or the server can't be reached.
     pub(super) async fn check_deliveries(&mut self) -> anyhow::Result<()> {
         let (expected, here) = (self.expected, self.delivered);
         anyhow::ensure!(here >= expected, "delivery {expected} is missing; {here} was the last");

@@ -57,7 +57,7 @@ fn is_special(message: &Message) -> bool {
 }
 
 /// A key in the header counts only while a dead letter with that key is stored, so that nobody can choose one. Without
-/// it the message is passed over.
+/// it the message is skipped.
 async fn with_key_of_its_dead_letter(
     message: Message,
     key: String,

@@ -1,5 +1,5 @@
-//! Notes which messages that were read a stream has lost, because it went back to an earlier state: after a power
-//! failure, a damaged file, or a restore.
+//! Finds messages that were read and that the stream has lost since, because it went back to an earlier state: after a
+//! power failure, a damaged file, or a restore.
 
 use async_nats::jetstream::Context;
 use async_nats::jetstream::stream::Stream;

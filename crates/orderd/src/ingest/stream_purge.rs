@@ -88,7 +88,7 @@ impl PositionHistory {
 }
 
 impl StreamPurge {
-    /// Runs until told to stop.
+    /// Runs until it is stopped.
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         let mut pause = FIRST_INTERVAL;
         let mut samples = PositionHistory::default();

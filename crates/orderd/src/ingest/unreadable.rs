@@ -52,7 +52,7 @@ impl RepeatedFailures {
 /// The next message beyond `after`, where no client can take it.
 ///
 /// # Errors
-/// The server can't be asked.
+/// The server can't be reached.
 pub(super) async fn find(settings: &Nats, after: u64) -> anyhow::Result<Option<Message>> {
     let Some(message) = raw(settings, after).await? else { return Ok(None) };
     for _ in 0..TRIALS {

@@ -10,11 +10,11 @@ use crate::wording::shown;
 /// The target of all lines.
 pub const TARGET: &str = "audit";
 
-/// Failed attempts within [`WINDOW`] that have a line; those beyond are counted, and named in the next line.
+/// Maximum number of logged failed attempts within [`WINDOW`]; further ones are counted in the next line.
 const MAX_FAILED_PER_WINDOW: u64 = 10;
 const WINDOW: Duration = Duration::from_secs(10);
 
-/// Something was done. `touched` has what it was done to, and what became of it.
+/// Logs an action. `touched` has its key and its outcome.
 pub(crate) fn note(action: &str, by: &str, touched: &[(&str, &str)]) {
     let of = |name: &str| touched.iter().find(|(known, _)| *known == name).map(|(_, value)| shown(value));
     tracing::info!(target: TARGET, action, by, key = of("key"), outcome = of("outcome"));
@@ -47,7 +47,7 @@ impl Drop for Action<'_> {
     }
 }
 
-/// Notes what was tried and refused, at a bounded rate.
+/// Logs refused attempts, at a bounded rate.
 #[derive(Default)]
 pub(crate) struct FailedAttempts(Mutex<Window>);
 
@@ -59,7 +59,7 @@ struct Window {
 }
 
 impl FailedAttempts {
-    /// Somebody tried without the right to do it: by the name of a token, where it is known.
+    /// Logs an attempt without the right, by the name of the token, if known.
     pub(crate) fn failed(&self, action: &str, by: Option<&str>, why: &str) {
         if let Some(suppressed) = self.admit(Instant::now()) {
             let suppressed = Some(suppressed).filter(|count| *count > 0);
@@ -67,7 +67,7 @@ impl FailedAttempts {
         }
     }
 
-    /// How many have had no line since the last one; `None`: this has none.
+    /// The number of attempts that were not logged since the last line; `None`: do not log this one.
     fn admit(&self, now: Instant) -> Option<u64> {
         let mut window = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if window.since.is_none_or(|since| now - since >= WINDOW) {

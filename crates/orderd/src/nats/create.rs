@@ -1,4 +1,4 @@
-//! Creates a stream. If the server refuses, the error says which stream, why, and what to create by hand.
+//! Creates a stream. If the server refuses, the error says which stream, why, and what to create manually.
 
 use async_nats::jetstream::Context;
 use async_nats::jetstream::ErrorCode;
@@ -8,7 +8,7 @@ use async_nats::jetstream::stream::{Config, Stream};
 use super::info::{self, AccountInfo};
 use crate::nats::MADE_BY;
 
-/// What a stream that is to be made by hand gets where nothing says how much there is.
+/// Default `max_bytes` of the suggested stream, if the server names no limit.
 const DEFAULT_MAX_BYTES: u64 = 1 << 30;
 
 /// A setting by which another stream is used, for the advice.

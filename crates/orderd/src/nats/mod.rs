@@ -310,7 +310,7 @@ fn die_if_told(client: &str) {
     let Some(file) = std::env::var_os("ORDERD_TEST_CLIENT_DIES") else { return };
     if std::fs::read_to_string(&file).is_ok_and(|told| told == client) {
         drop(std::fs::remove_file(&file));
-        panic!("the NATS client was told to die");
+        panic!("the NATS client was made to fail");
     }
 }
 

@@ -15,7 +15,7 @@ use crate::subject;
 /// The stream of orders, created if no stream has the topic.
 ///
 /// # Errors
-/// A server that can't be asked, several streams of which none has all, or one that can't have the topic.
+/// A server that can't be reached, several streams of which none has all, or one that can't have the topic.
 pub(crate) async fn stream(context: &Context, settings: &Nats) -> anyhow::Result<Stream> {
     match choose(context, settings).await? {
         Some(name) => Ok(context.get_stream(name).await?),
@@ -23,7 +23,7 @@ pub(crate) async fn stream(context: &Context, settings: &Nats) -> anyhow::Result
     }
 }
 
-/// The stream that orders are taken from, if there is one.
+/// The stream that orders are read from, if there is one.
 ///
 /// # Errors
 /// As [`stream`].

@@ -66,7 +66,7 @@ impl Encoding {
     /// would return such an id fails, with all other rows. Of others, [`Self::decode`] knows.
     ///
     /// # Errors
-    /// PostgreSQL can't be asked.
+    /// PostgreSQL can't be reached.
     pub(crate) async fn unreadable_ids(&self, client: &Client, table: &Table) -> Result<Vec<Vec<u8>>, Error> {
         let mut unreadable = Vec::new();
         if !matches!(self, Self::MultiByte) {

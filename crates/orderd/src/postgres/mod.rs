@@ -292,7 +292,7 @@ async fn open(
 /// Creates the table if it is missing, and checks that it can keep the service's guarantees.
 ///
 /// # Errors
-/// PostgreSQL can't be asked, or the table is refused.
+/// PostgreSQL can't be reached, or the table is refused.
 pub(crate) async fn prepare(client: &Client, settings: &Postgres) -> Result<TableTraits, PrepareError> {
     let table = &settings.table;
     let mut found = schema::inspect(client, settings).await?;

@@ -42,7 +42,7 @@ pub(super) fn advice() -> String {
 /// transaction while a statement that was prepared on the first one is executed.
 ///
 /// # Errors
-/// PostgreSQL can't be asked.
+/// PostgreSQL can't be reached.
 pub(super) async fn check(client: &Client, settings: &Postgres) -> Result<Option<Finding>, Error> {
     if settings.target.current().pooler_checked.load(Ordering::Relaxed) {
         return Ok(None);

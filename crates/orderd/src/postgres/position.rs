@@ -122,7 +122,7 @@ pub(crate) fn create_statement(table: &Table) -> String {
 /// Adds the columns that a table of positions of an earlier version lacks.
 ///
 /// # Errors
-/// PostgreSQL can't be asked, or the role is not the owner of the table.
+/// PostgreSQL can't be reached, or the role is not the owner of the table.
 pub(crate) async fn add_columns(client: &Client, table: &Table) -> Result<(), Error> {
     let positions = positions(table);
     match client.batch_execute(&format!("SELECT lost, dead_created, model FROM {positions} LIMIT 0")).await {
@@ -208,8 +208,8 @@ fn position(row: &Row) -> Result<Position, Error> {
 }
 
 /// Takes the lease of a row that is free, and begins a session: at the position, or at `start`. `model` and
-/// `dead_created` as in [`Position`]; `messages_lost` is added to the count. `None`: another process was faster, or the former writer's
-/// transaction still holds the row; that transaction is ended.
+/// `dead_created` as in [`Position`]; `messages_lost` is added to the count. `None`: another process was faster, or the
+/// former writer's transaction still holds the row; that transaction is ended.
 pub(crate) async fn take_lease(
     client: &Client,
     key: &PositionKey,

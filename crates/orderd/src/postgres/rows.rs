@@ -85,7 +85,7 @@ pub(crate) async fn rows(
 /// The statement that inserts rows and skips existing and erased keys: `$1` ids, `$2` data.
 ///
 /// # Errors
-/// PostgreSQL can't be asked, or may not say, which keys were erased.
+/// PostgreSQL can't be reached, or the role may not read the erased keys.
 pub(crate) async fn insert(
     client: &Client,
     table: &Table,

@@ -1,5 +1,5 @@
-//! Spans -> the collector: one request for each batch, on a connection of its own. A collector that is away costs spans, and
-//! one line in the log.
+//! Spans -> the collector: one request for each batch, on a connection of its own. A collector that is away costs
+//! spans, and one line in the log.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -43,7 +43,7 @@ impl Collector {
         Self { settings: Arc::new(settings), runtime: Handle::current(), is_away: AtomicBool::new(false) }
     }
 
-    /// Says that the collector is away, or back.
+    /// Says that the collector is down, or back.
     fn tell(&self, answer: &Result<Response<Bytes>, HttpError>) {
         let endpoint = self.settings.endpoint.to_string();
         let error = match answer {

@@ -1,7 +1,7 @@
 //! Spans of messages and requests, and their way to a collector. Off unless `OTEL_EXPORTER_OTLP_ENDPOINT` is set.
 //!
-//! No span travels with a message. A chunk has the times at which the stages had it; once a transaction is committed, the
-//! spans of its messages are made of those times and of the messages' own headers. A commit so never waits for the
+//! No span travels with a message. A chunk has the times at which the stages had it; once a transaction is committed,
+//! the spans of its messages are made of those times and of the messages' own headers. A commit so never waits for the
 //! collector: what is beyond the queue is dropped.
 
 mod collector;
@@ -41,7 +41,7 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 pub(crate) struct Traces {
     provider: SdkTracerProvider,
     tracer: SdkTracer,
-    /// What orders are taken from.
+    /// What orders are read from.
     topic: String,
     is_wild: bool,
     /// Whether requests that nobody else traces may be recorded.

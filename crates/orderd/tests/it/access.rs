@@ -45,7 +45,7 @@ async fn tokens_open_what_shows_orders_and_can_be_rotated() {
     .await;
     assert_eq!(asked(&service, "/mem_len", "old").await, StatusCode::OK);
     assert_eq!(asked(&service, "/mem_len", "older").await, StatusCode::UNAUTHORIZED);
-    // An emptied file must not open to anybody what was closed.
+    // An emptied file must not open to anyone what was closed.
     std::fs::write(&file, "").unwrap();
     eventually("it says why", async || service.process.log().contains("HTTP_TOKEN_FILE: ").then_some(()))
         .await;
@@ -219,7 +219,7 @@ async fn nats_with_certificates_user_and_token() {
             "{config}"
         );
         drop(service);
-        // Without what it takes, it says so and goes on trying.
+        // Without what it takes, it says so and continues trying.
         let plain = format!("nats://127.0.0.1:{}", stack.nats.port());
         let service = stack.start(&[("NATS_URL", &plain)]).await;
         eventually("NATS is away", async || {

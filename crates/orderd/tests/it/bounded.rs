@@ -96,7 +96,7 @@ async fn get(service: &Service, id: &str) -> Answer {
     service.get(&format!("/order/{id}")).await
 }
 
-/// As [`get`], where it may be that PostgreSQL can't be asked.
+/// As [`get`], where it may be that PostgreSQL can't be reached.
 async fn get_once(service: &Service, id: &str) -> Answer {
     service.get_once(&format!("/order/{id}")).await
 }
@@ -257,7 +257,7 @@ async fn an_evicted_order_that_is_erased_stays_away() {
     // What is known is not read into memory again, evicted or not.
     assert_eq!(service.metric("myapp_orders_read_db").await, read);
     assert_eq!(service.metric("orderd_cache_bytes").await, held);
-    // Whoever takes the places of those that left is served as itself.
+    // Orders that reuse the slots of removed ones are served correctly.
     stack.publish(&orders(20)).await;
     service.wait_len((COUNT - erased.len() + 20) as u64).await;
     eventually("all rows are committed", async || (stack.rows() == COUNT - erased.len() + 20).then_some(()))

@@ -43,7 +43,7 @@ pub(crate) async fn is_accessible(browser: &Browser, view: &str) {
     for dark in [true, false] {
         browser.dark(dark).await;
         browser.script(&format!("if (!window.axe) {{ {axe}\n }}")).await;
-        // A row that has just come is lit for a moment; one that goes on for ever can't be brought to its end.
+        // A row that has just come is lit for a moment; one that continues for ever can't be brought to its end.
         let finish =
             "document.getAnimations().forEach((one) => { try { one.finish() } catch { one.cancel() } })";
         browser.script(finish).await;

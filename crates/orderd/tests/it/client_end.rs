@@ -48,7 +48,7 @@ async fn service_whose_client_dies_ends_with_its_name() {
     let log = service.process.log();
     let last = log.lines().last().unwrap_or_default();
     assert!(last.contains("NATS client") && last.contains("its connection's task has ended"), "{log}");
-    // Started again, as its platform does, it goes on.
+    // Started again, as its platform does, it continues.
     let service = stack.serve(&[]).await;
     stack.publish(&[order("after")]).await;
     service.wait_len(2).await;

@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 
 use crate::support::{DEAD, Service, Stack, eventually, in_three_tries, order, orders};
 
-/// With a new leader, the intake goes on within this.
+/// With a new leader, the intake continues within this.
 const RESUMED: Duration = Duration::from_secs(10);
 
 /// Publishes one order after the other, each until it is acknowledged.
@@ -104,7 +104,7 @@ async fn wait_resumed(stack: &Stack) -> Duration {
     begun.elapsed()
 }
 
-/// Nothing is lost in any round, and in one of three at the most the intake goes on in time after each strike.
+/// Nothing is lost in any round, and in one of three at the most the intake continues in time after each strike.
 async fn resumes_in_time(mut round: impl AsyncFnMut() -> Vec<Duration>) {
     in_three_tries(async || {
         let took = round().await;

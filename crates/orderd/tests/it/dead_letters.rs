@@ -128,7 +128,7 @@ async fn drop_asks_and_says_what_it_takes() {
     assert_eq!(unasked.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&unasked.stderr).contains("--yes"));
     assert_eq!(stack.run(&["dead-letters", "drop"], "").await.status.code(), Some(2));
-    // To send again is not for good: nobody is asked.
+    // A replay can be undone, so it needs no confirmation.
     assert_eq!(stack.run(&["dead-letters", "replay", "--all", "--yes"], "").await.status.code(), Some(2));
     assert_eq!(listed(&stack, &[]).await.len(), 1);
     let dropped = stack.run(&["dead-letters", "drop", "--all", "--yes"], "").await;

@@ -194,7 +194,7 @@ fn systemd_takes_the_unit() {
     // It looks whether the program is there.
     let text = read("orderd.service").replace("/usr/bin/orderd", env!("CARGO_BIN_EXE_orderd"));
     std::fs::write(&unit, text).unwrap();
-    // What it doesn't know it passes over, with a word; it may also have some about the machine.
+    // What it doesn't know it skips, with a word; it may also have some about the machine.
     let words = said("systemd-analyze", &["verify", "--man=no", unit.to_str().unwrap()]);
     assert!(!words.contains("orderd.service"), "{words}");
 }

@@ -255,7 +255,7 @@ async fn orders_are_erased_by_id_and_by_value_in_each_format() {
     }
 }
 
-/// Each in turn writes, is killed, and the others go on; all serve the same bytes.
+/// Each in turn writes, is killed, and the others continue; all serve the same bytes.
 #[tokio::test(flavor = "multi_thread")]
 async fn three_processes_serve_the_same_bytes_whichever_writes() {
     for format in ["jsonb", "json"] {

@@ -62,7 +62,7 @@ impl Reader {
 
     fn read(&mut self, block: &str) -> Option<Event> {
         let field = |name: &str| block.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
-        // As some clients do, a block without data is passed over, with its id.
+        // As some clients do, a block without data is skipped, with its id.
         let data = field("data")?;
         if let Some(id) = field("id") {
             self.last_id = id.to_owned();

@@ -126,7 +126,7 @@ async fn what_is_refused_is_described() {
             let described = operation["responses"][answer.status.as_str()].is_object();
             assert!(described, "{method} {path}: {} is not described", answer.status);
             let needs_token = operation["security"].is_array();
-            // The sign-in refuses by itself; whoever asks for it has no token yet.
+            // The sign-in route checks the token itself: its client has no session yet.
             let refused = answer.status == StatusCode::UNAUTHORIZED;
             assert!(refused == needs_token || path == "/session", "{method} {path}: {}", answer.status);
             closed += usize::from(needs_token);

@@ -182,7 +182,7 @@ impl Client<'_> {
                 message = server.reader.next() => {
                     let (kind, message) = message?;
                     let is_own = kind != b'1' || server.parses.pop_front().unwrap_or(true);
-                    // The `Sync` behind a COPY's beginning has no answer: the server passes over it.
+                    // The `Sync` behind a COPY's beginning has no answer: the server skips it.
                     if kind == b'G' && answers > 0 { answers -= 1; }
                     if is_own { self.writer.write_all(&message).await.ok()?; }
                     if kind == b'Z' {

@@ -164,13 +164,13 @@ async fn a_cursor_neither_repeats_nor_misses_while_orders_arrive() {
     assert!(up.len() >= before.len());
     let up: Vec<_> = up.iter().map(|document| document["id"].clone()).collect();
     assert_eq!(up, ids[..up.len()]);
-    // Who goes on behind the last one has the rest.
+    // A client that continues after the last id gets the rest.
     let rest = format!("/orders?order=asc&after={}&limit=9", up[up.len() - 1].as_str().unwrap());
     assert_eq!(pages(&service, &rest).await, ids[up.len()..]);
 }
 
-/// The ids on all pages from this one on. Documents are looked through for their ids alone: parsing them would take most of the
-/// time.
+/// The ids on all pages from this one on. Documents are looked through for their ids alone: parsing them would take
+/// most of the time.
 async fn ids_on_pages(service: &Service, first: &str) -> Vec<String> {
     let (mut all, mut path) = (Vec::new(), Some(first.to_owned()));
     while let Some(asked) = path {
@@ -188,8 +188,8 @@ async fn ids_on_pages(service: &Service, first: &str) -> Vec<String> {
     all
 }
 
-/// Many orders, paged in both orders as ids and as documents while a thousand a second arrive, with all of them in memory and
-/// with room for few.
+/// Many orders, paged in both orders as ids and as documents while a thousand a second arrive, with all of them in
+/// memory and with room for few.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_page_of_many_repeats_or_misses_an_order_while_a_thousand_a_second_arrive() {
     const STORED: usize = 30_000;

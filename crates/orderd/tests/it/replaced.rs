@@ -179,7 +179,7 @@ async fn another_database_in_the_file_is_named_and_not_written_to() {
     wait_rows(&stack, 5).await;
     let tables = other.postgres.psql("select count(*) from pg_tables where schemaname = 'public'").unwrap();
     assert_eq!(tables.trim(), "0", "something was made in the other database");
-    // A copy that has the position goes on.
+    // A copy that has the position continues.
     let port = stack.postgres.port();
     let to = format!("-h 127.0.0.1 -p {port} -U postgres");
     let copy = format!("pg_dump {to} demo1 | psql -q -v ON_ERROR_STOP=1 {to} other");

@@ -175,7 +175,7 @@ async fn an_erased_order_is_not_brought_back_by_one_that_was_away() {
     for id in [&ids[3], &late[0], &late[1], &late[2]] {
         assert_eq!(services[0].erase(id, "eraser").await, StatusCode::NO_CONTENT);
     }
-    // For longer than anybody looks back.
+    // For longer than anyone looks back.
     let long_ago = "UPDATE public.orderd_erased SET erased_at = now() - interval '10 minutes'";
     stack.postgres.psql(long_ago).unwrap();
     services[1].process.signal(Signal::CONT);

@@ -278,7 +278,7 @@ async fn a_trigger_that_routes_rows_to_a_child_turns_no_stored_order_into_a_dead
             .await;
         stack.wait_settled(10).await;
         service.kill();
-        // All is read once more, as by a table that does not know how far it is.
+        // All is read again, as by a table that does not know how far it is.
         stack.postgres.psql("DELETE FROM orderd_position").unwrap();
         let service = stack.serve(&[]).await;
         stack.wait_settled(10).await;

@@ -201,7 +201,7 @@ impl Service {
         .await;
     }
 
-    /// What a client gets that asks again where PostgreSQL can't be asked in time: on a machine that stands still for
+    /// What a client gets that asks again where PostgreSQL can't be reached in time: on a machine that stands still for
     /// some seconds, it can't.
     pub(crate) async fn get(&self, path: &str) -> Answer {
         for _ in 0..ASKED_AGAIN {

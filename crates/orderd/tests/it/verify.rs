@@ -49,7 +49,7 @@ async fn what_is_never_committed_is_not_all_there() {
     stack.publish(&orders(5)).await;
     stack.wait_settled(5).await;
     let sql = stack.sql().await;
-    // Reads go on, and writes wait.
+    // Reads continue, and writes wait.
     sql.batch_execute("BEGIN; LOCK TABLE orders2 IN SHARE MODE").await.unwrap();
     stack.publish_numbers(5..12).await;
     service.wait_len(12).await;

@@ -20,7 +20,7 @@ use helm::Helm;
 /// Without a cluster: lints the chart, renders it with ordinary and odd values, checks each manifest against the
 /// schemas of the oldest and the newest Kubernetes that it is for and of the Prometheus operator, and checks what holds
 /// for every rendering. Values that can't work must be refused, with the reason. The alerts of the chart must be those
-/// of deploy/prometheus, and deploy/kubernetes what the chart renders. Builds Helm by Go where it is missing.
+/// of deploy/prometheus, and deploy/kubernetes what the chart renders. Builds Helm by Go if missing.
 ///
 /// Examples: cargo xtask chart
 ///           cargo xtask chart --write

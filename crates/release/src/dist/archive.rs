@@ -83,7 +83,7 @@ pub(super) fn gzip(bytes: &[u8]) -> Result<Vec<u8>> {
     Ok(encoder.finish()?)
 }
 
-/// The program with what belongs to it, for those who unpack it by hand.
+/// The program with what belongs to it, for those who unpack it manually.
 pub(super) fn of_program(
     folder: &str,
     release: &Release,

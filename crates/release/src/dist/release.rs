@@ -17,7 +17,7 @@ pub(crate) struct Release {
 impl Release {
     pub(crate) fn read() -> Result<Self> {
         let version = env!("CARGO_PKG_VERSION").to_owned();
-        // An unpacked source archive has neither: set both by hand.
+        // An unpacked source archive has neither: set both manually.
         let revision = match std::env::var("ORDERD_REVISION") {
             Ok(revision) => revision,
             Err(_) => revision()?,

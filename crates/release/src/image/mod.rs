@@ -23,7 +23,7 @@ const TAG: &str = "localhost/orderd:local";
 /// it, with the Rust of this machine. Then the image runs as its user, without capabilities, on a
 /// read-only file system, with secrets from files, against a private PostgreSQL and NATS: it takes
 /// orders, `verify` finds them, its health check passes, and it stops as it should. Exit code 1
-/// where one of these is not so. As root only; installs podman and debootstrap where they are missing.
+/// where one of these is not so. As root only; installs podman and debootstrap if missing.
 ///
 /// Example: cargo xtask image
 #[derive(clap::Args)]

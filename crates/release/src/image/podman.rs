@@ -37,7 +37,7 @@ impl Podman {
         &self.home
     }
 
-    /// podman with a command, for the caller to go on with.
+    /// podman with a command, for the caller to continue with.
     pub(super) fn command(&self, command: &str) -> Command {
         let mut podman = Command::new(&self.program);
         podman.arg("--root").arg(self.home.join("images")).arg("--runroot").arg(self.home.join("run"));

@@ -40,7 +40,7 @@ const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Runs until the channel has nothing left for the durable subscription.
 ///
 /// # Errors
-/// What could not be reached, or refuses. Run again, it goes on where it stopped.
+/// What could not be reached, or refuses. Run again, it continues where it stopped.
 pub async fn run(args: DrainStanArgs) -> anyhow::Result<ExitCode> {
     let settings = Nats::new(&args.nats)?;
     let old = settings.at("STAN_URL", args.from.as_deref(), DEFAULT_SERVER)?;

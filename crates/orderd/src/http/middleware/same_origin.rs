@@ -21,7 +21,7 @@ pub(crate) async fn require_own(request: Request, next: Next) -> Response {
 fn is_own(headers: &HeaderMap) -> bool {
     let value = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default());
     if let Some(site) = value(header::HeaderName::from_static("sec-fetch-site")) {
-        // None: typed by hand.
+        // None: typed manually.
         return ["same-origin", "none"].contains(&site);
     }
     let Some(origin) = value(header::ORIGIN) else { return true };

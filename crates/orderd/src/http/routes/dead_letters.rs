@@ -94,7 +94,7 @@ impl DeadLettersApi {
     }
 }
 
-/// Without their payloads, newest first; `?before=` goes on where a list has ended.
+/// Without their payloads, newest first; `?before=` continues where a list has ended.
 pub(crate) async fn list(
     State(app): State<Arc<App>>,
     Query(wanted): Query<ListQuery>,

@@ -18,7 +18,8 @@ use crate::http::routes::orders::refused;
 use crate::http::routes::query::{self, Pairs};
 use crate::http::{App, text};
 
-/// The parameters that are not members. A browser's `EventSource` says in a header where to go on when it reconnects.
+/// The parameters that are not members. A browser's `EventSource` says in a header where to continue when it
+/// reconnects.
 pub(crate) const PARAMETERS: [&str; 2] = ["full", "last_event_id"];
 
 /// A stream of samples, or of all orders that match a filter.

@@ -54,7 +54,7 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a client may take to agree on TLS.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Serves until told to stop, and then finishes what is under way.
+/// Serves until it is stopped, and then finishes what is under way.
 pub(crate) async fn serve(listener: TcpListener, app: Arc<App>, stop: CancellationToken) {
     let server = Server::new(app, stop.clone());
     let (slots, connections) = (ConnectionSlots::within_limit(), TaskTracker::new());

@@ -26,7 +26,7 @@ pub(super) async fn of(client: &Client, oid: u32, settings: &Postgres) -> Result
 /// The format of an existing table, for commands that only read it.
 ///
 /// # Errors
-/// PostgreSQL can't be asked, or has no such table.
+/// PostgreSQL can't be reached, or has no such table.
 pub(crate) async fn format_of_table(client: &Client, table: &Table) -> Result<RowFormat, Error> {
     let query = format!("SELECT data FROM {} LIMIT 0", table.quoted());
     let statement = client.prepare(&query).await?;

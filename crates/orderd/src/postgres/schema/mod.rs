@@ -78,7 +78,7 @@ impl Inspection {
 /// Inspects the server, the database and the table, without changes.
 ///
 /// # Errors
-/// PostgreSQL can't be asked.
+/// PostgreSQL can't be reached.
 pub(crate) async fn inspect(client: &Client, settings: &Postgres) -> Result<Inspection, Error> {
     let table = &settings.table;
     let mut findings = Vec::new();

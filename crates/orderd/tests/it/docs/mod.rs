@@ -6,7 +6,7 @@
 //! - `sh run`: it is run against that, in the order of the document, and must end with 0
 //! - `sh needs=WHAT`: it can't be run here; its syntax is checked, and the flags of our own commands in it
 //!
-//! A block with any other mark, or none, fails. So does a command of ours between backticks that is none.
+//! A block with any other mark, or none, fails. So does an unknown command of ours between backticks.
 
 mod cases;
 mod commands;
