@@ -6,15 +6,15 @@ use std::fmt::{self, Display};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Severity {
-    /// The service would lose, double or hide orders, or can't use what is there: it does not start.
+    /// The service would lose, duplicate or hide orders, or can't work at all: it does not start.
     Refusal,
-    /// The service starts, and takes in or stores no orders until this is changed.
+    /// The service starts, but reads or stores no orders until this is changed.
     Blocked,
     /// The service runs, and something less important does not work.
     Warning,
 }
 
-/// What is wrong with a server, or with what is on it.
+/// A problem of a server, or of something on it.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub(crate) struct Finding {
     pub(crate) severity: Severity,

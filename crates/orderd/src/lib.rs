@@ -1,6 +1,6 @@
-//! `orderd` takes orders from NATS, keeps each exactly once in PostgreSQL, and serves them over HTTP from memory.
+//! `orderd` reads orders from NATS, stores each exactly once in PostgreSQL, and serves them over HTTP from memory.
 //!
-//! The modules stand in the order of the flow; `pipeline` shows how they hang together.
+//! The modules are in the order of the flow; `pipeline` shows how they are connected.
 
 pub mod cli;
 pub mod config;
@@ -53,8 +53,8 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::SignalKind;
 use tokio_util::sync::CancellationToken;
 
-/// Listens for HTTP with the longest queue of connections that the kernel allows (`net.core.somaxconn`): where it is
-/// full, the kernel drops a client's first packet, which comes again only a second later.
+/// Listens for HTTP with the longest queue of connections that the kernel allows (`net.core.somaxconn`): if it is full,
+/// the kernel drops a client's first packet, which is retransmitted only a second later.
 ///
 /// # Errors
 /// An address that can't be listened on.

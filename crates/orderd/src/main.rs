@@ -95,9 +95,9 @@ fn allow_open_files() {
     }
 }
 
-/// Memory that is new is a good part of what an order costs. A huge page is two MiB that a virtual machine's host may
-/// have to give piece by piece, each of which costs five times as much as one that the machine has had before; and
-/// small pages are mostly of those.
+/// New memory is a large part of an order's cost. A virtual machine's host may have to provide a huge page of two MiB
+/// piece by piece, and each piece costs five times as much as memory that the machine already has, from which small
+/// pages mostly come.
 fn take_small_pages() {
     if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
         tracing::debug!(%error, "can't turn huge pages off");
@@ -108,7 +108,7 @@ fn log(args: &ServeArgs) -> anyhow::Result<()> {
     let filter = logging::filter::parse(&args.log)?;
     let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
     let lines = tracing_subscriber::fmt::layer().with_writer(logging::writer::stderr).with_ansi(colours);
-    // What libraries say below that quotes passwords, and orders.
+    // Lines of libraries below that level quote passwords and orders.
     let sober = filter_fn(|said| said.target().starts_with("orderd") || *said.level() <= Level::INFO);
     // Without this hint, each suppressed log line is filtered individually, several per message.
     let sober = sober.with_max_level_hint(filter.max_level_hint().unwrap_or(LevelFilter::TRACE));

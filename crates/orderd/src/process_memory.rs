@@ -27,7 +27,7 @@ pub(crate) enum Bounded {
     Group,
 }
 
-/// How much is taken of what a limit allows.
+/// The used fraction of a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Usage {
     pub(crate) bounded: Bounded,
@@ -42,8 +42,8 @@ impl Usage {
     }
 }
 
-/// Warns while little memory is left, in `/readyz`, the log and a metric: when it is gone, the kernel ends the process
-/// without a word.
+/// Warns while little memory is left, in `/readyz`, the log and a metric: when it runs out, the kernel kills the
+/// process without notice.
 pub(crate) async fn watch(cache_max_bytes: Option<usize>, health: Arc<Health>, stop: CancellationToken) {
     let mut is_near = false;
     loop {
@@ -153,7 +153,7 @@ const RESERVED_BYTES: u64 = 200 << 20;
 fn of_memory(usage: Usage, resident: u64, cache_max_bytes: Option<u64>, was_near: bool) -> Option<Warning> {
     let Usage { bounded, used, limit } = usage;
     let least = if was_near { limit / 5 } else { limit / 10 };
-    // Where others take the memory, a bound of ours would not help.
+    // If other processes use the memory, a limit on ours would not help.
     if limit == 0 || usage.free() >= least || resident < limit / 4 {
         return None;
     }

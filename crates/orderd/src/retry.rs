@@ -26,8 +26,8 @@ impl Backoff {
         Self::after(self.attempts)
     }
 
-    /// How long to wait for an answer. A NATS server that has lost the leader of a stream never answers what it was
-    /// asked meanwhile, and is asked again soon; one that is slow gets more time at every third attempt.
+    /// How long to wait for a response. A NATS server that has lost the leader of a stream never answers requests from
+    /// that time, so retries come soon; for a slow server, every third attempt waits longer.
     pub(crate) fn patience(&self) -> Duration {
         if self.attempts % 3 == 2 { LONG_TIMEOUT } else { SHORT_TIMEOUT }
     }

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::pipeline::supervisor::Stage;
 
-/// From the first signal: how long what is held may take to be committed, and answers to be finished.
+/// Time limit, from the first signal, to commit messages in flight and to finish responses.
 pub(crate) const DRAIN: Duration = Duration::from_secs(6);
 
 /// What comes within this is one signal.

@@ -5,10 +5,10 @@ use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, utf8_percent_encode
 /// The first token of the subjects of dead letters.
 pub(crate) const DEAD_PREFIX: &str = "dead";
 
-/// What one token can't hold, or means something else there: all but letters, digits, `-`, `_` and `~`.
+/// Characters that a token can't contain, or that have a meaning there: all but letters, digits, `-`, `_` and `~`.
 const TOKEN_ESCAPES: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'~');
 
-/// What a header can't hold as it is.
+/// Characters that a header can't contain unescaped.
 const HEADER_ESCAPES: &AsciiSet = &CONTROLS.add(b' ').add(b'%');
 
 /// A subject, percent-encoded to one token: different subjects have different tokens.

@@ -9,7 +9,7 @@ use crate::finding::Finding;
 use crate::health::warning::{Warning, WarningKind};
 use crate::nats::info::{AccountInfo, StreamConfig, StreamInfo, StreamState};
 
-/// A file of this setting that is not used as it is now.
+/// The file of this setting is not used in its current state.
 pub(crate) fn of_file(setting: &str, problem: String) -> Warning {
     let fix = "correct the file; its previous content is still in use";
     Warning::new(WarningKind::FileUnusable, setting, Finding::warning(problem, fix))
@@ -69,7 +69,7 @@ fn percent(held: u64, limit: i64) -> Option<u64> {
     Some(held.saturating_mul(100).div_ceil(limit))
 }
 
-/// How a stream may drop what it has taken.
+/// How a stream may drop stored messages.
 fn losses(config: &StreamConfig, what: &str) -> Vec<Warning> {
     let StreamConfig { name, storage, discard, max_msgs, max_bytes, max_age, max_msgs_per_subject, .. } =
         config;
@@ -108,7 +108,7 @@ fn losses(config: &StreamConfig, what: &str) -> Vec<Warning> {
     findings.map(|finding| Warning::new(WarningKind::StreamMayDrop, name, finding)).collect()
 }
 
-/// What an account may store in all, of streams with this number of replicas.
+/// The account's limit for streams with this number of replicas.
 pub(crate) fn of_account(account: &AccountInfo, replicas: usize) -> Option<Warning> {
     let tier = account.tier(replicas as u64);
     let (used, limit) = (tier.storage, u64::try_from(tier.limits.max_storage).unwrap_or(0));
@@ -127,7 +127,7 @@ pub(crate) fn of_account(account: &AccountInfo, replicas: usize) -> Option<Warni
     Some(Warning::new(WarningKind::AccountFull, "account", finding))
 }
 
-/// The account's storage is more than half full, so that the stream keeps less of what the table has.
+/// The account's storage is more than half full, so the stream keeps fewer committed messages.
 pub(crate) fn of_kept(account: &AccountInfo, replicas: usize, keep: Duration) -> Option<Warning> {
     let tier = account.tier(replicas as u64);
     let (used, limit) = (tier.storage, u64::try_from(tier.limits.max_storage).unwrap_or(0));
@@ -144,8 +144,7 @@ pub(crate) fn of_kept(account: &AccountInfo, replicas: usize, keep: Duration) ->
     finding.map(|finding| Warning::new(WarningKind::KeptShorter, "account", finding))
 }
 
-/// Messages that the stream lost before they were taken in. `positions` is the quoted name of the table that counts
-/// them.
+/// Messages that the stream lost before they were read. `positions` is the quoted name of the table that counts them.
 pub(crate) fn of_messages_lost(stream: &str, lost: u64, positions: &str) -> Option<Warning> {
     let finding = (lost > 0).then(|| {
         Finding::warning(

@@ -11,11 +11,11 @@ use crate::aligned_interval;
 use crate::health::{Health, Part};
 use crate::metrics::Metrics;
 
-/// How often the server is asked, and how soon again until it has answered once: the page shows what it says.
+/// How often to query the server, and how soon to retry until it has answered once: the page shows the count.
 const COUNT_INTERVAL: Duration = Duration::from_secs(5);
 const FIRST_INTERVAL: Duration = Duration::from_millis(200);
 
-/// A count takes at most this part of the time: one of very many takes the server a while.
+/// Counting takes at most this fraction of the time: counting very many is expensive for the server.
 const MAX_DUTY_DIVISOR: u32 = 20;
 
 /// What the task needs.

@@ -9,10 +9,10 @@ use super::store::{DeadLetterStore, found};
 use super::subjects::DeadLetterSubjects;
 use crate::nats::info;
 
-/// How many messages are asked for at once.
+/// Maximum number of requests in flight.
 const REQUESTS_IN_FLIGHT: usize = 32;
 
-/// A range of at most this length is asked for message by message.
+/// A range of at most this length is fetched message by message.
 const MAX_LISTED_ONE_BY_ONE: u64 = 64;
 
 /// The keys of all, in no order.
@@ -34,8 +34,8 @@ pub(crate) async fn all(store: &DeadLetterStore) -> anyhow::Result<Vec<DeadLette
 
 /// The newest, or the newest with a number below `before`; newest first, `count` at most.
 ///
-/// A stream can only be read forwards, has gaps where dead letters were taken in or dropped, and may hold those of
-/// others. So it is halved, the upper half first, until a stretch is small.
+/// A stream can only be read forwards, has gaps where dead letters were replayed or dropped, and may have dead letters
+/// of other installations. So the range is halved, the upper half first, until it is small.
 pub(crate) async fn newest(
     store: &DeadLetterStore,
     before: Option<u64>,

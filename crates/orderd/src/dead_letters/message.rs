@@ -16,7 +16,7 @@ use crate::traceparent::{TRACEPARENT, TraceParent};
 /// The header by which a replay says whose dead letter a message is.
 pub(crate) const KEY_HEADER: &str = "Orderd-Key";
 
-/// Bytes that all headers of a dead letter take together, at most.
+/// Maximum total bytes of a dead letter's headers.
 pub(super) const MAX_HEADERS: usize = 4096;
 
 /// The longest a subject may be in a header, in bytes, so that all headers together stay below `MAX_HEADERS`.
@@ -27,7 +27,7 @@ const CUT: char = '…';
 
 /// The headers of a dead letter.
 pub(crate) mod header {
-    /// Of a note: the sequence of the message that was taken in.
+    /// In a note: the sequence of the message that became the order.
     pub(crate) const TAKEN_IN_BY: &str = "Orderd-Taken-In-By";
     pub(crate) const REASON: &str = "Orderd-Reason";
     pub(crate) use crate::nats::headers::{DETAIL, PATH};
@@ -99,7 +99,7 @@ impl NewDeadLetter<'_> {
 
 /// A dead letter without its payload.
 pub(crate) struct DeadLetter {
-    /// Where it stands in the stream of dead letters: later ones have larger numbers.
+    /// Its sequence in the stream of dead letters: later ones have larger numbers.
     pub(crate) number: u64,
     pub(crate) key: String,
     headers: HeaderMap,
@@ -124,7 +124,7 @@ impl DeadLetter {
         self.header(header::PARTS) == "2"
     }
 
-    /// The subject that the message was published on; `None` where that was too long to be kept.
+    /// The subject that the message was published on; `None` if that was too long to store.
     pub(crate) fn subject(&self) -> Option<String> {
         let kept = self.header(header::SUBJECT);
         (!kept.is_empty() && !kept.ends_with(CUT)).then(|| subject::from_header(kept))

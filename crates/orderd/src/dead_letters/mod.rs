@@ -1,5 +1,5 @@
-//! Dead letters: messages that could not be taken in, kept in a separate stream. Their form, their storage, and
-//! what lists and replays them, for the service, the commands and HTTP.
+//! Dead letters: refused messages, stored in a separate stream. Their format and storage, and listing and replaying
+//! them, for the service, the commands and HTTP.
 
 pub(crate) mod subjects;
 pub(crate) mod message;

@@ -21,13 +21,14 @@ use crate::traceparent::TRACEPARENT;
 /// How many are on their way to the server at once.
 const MAX_IN_FLIGHT: usize = 16;
 
-/// Receipts may be lost. Where none came for so long, the dead letters are looked for: one that is gone is taken in.
+/// Receipts may be lost. If none arrives for this time, look for the dead letters: a dead letter that is gone was
+/// accepted.
 const POLL_INTERVAL: Duration = Duration::from_millis(300);
 
 /// So many are looked for one by one; more, by a list of all.
 const MAX_SINGLE_LOOKUPS: usize = 16;
 
-/// What became of a dead letter that was to be sent again.
+/// The outcome of a replay.
 #[derive(Debug, Clone)]
 pub(crate) enum Outcome {
     /// It became the order of its key.
@@ -36,9 +37,9 @@ pub(crate) enum Outcome {
     Refused(Receipt),
     /// It was sent; the outcome is not known yet.
     Undecided,
-    /// It was taken in or dropped before it was sent.
+    /// It was accepted or dropped before it was sent.
     Gone,
-    /// The payload is larger than NATS takes together with the key.
+    /// Payload and key together are larger than NATS accepts.
     TooLarge(String),
     /// It can't be sent, for this reason.
     NotSent(String),
@@ -129,7 +130,7 @@ pub(crate) async fn replay(
 /// What is known so far.
 struct Outcomes<F> {
     known: HashMap<String, Outcome>,
-    /// The keys of those that were sent and are not decided.
+    /// The keys of replays that were sent and have no outcome yet.
     open: HashSet<String>,
     /// When something happened.
     latest: Instant,

@@ -26,8 +26,8 @@ use crate::nats::info::{self, StreamInfo};
 use crate::nats::streams;
 use crate::retry::Backoff;
 
-/// How long an answer is waited for, which never comes if it went with a connection. The intake waits with it, and asks
-/// again; a command or a request that erases asks once.
+/// How long to wait for a response, which never comes if its connection broke. The intake waits too, and retries; a
+/// command or an erasing request tries once.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(1);
 const UNBATCHED_LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(5);
@@ -42,12 +42,12 @@ const STORE_TIMEOUT: Duration = Duration::from_secs(1);
 /// How many notes are deleted at once.
 const MAX_NOTES_PER_REQUEST: usize = 1000;
 
-/// What a message with a dead letter's key in its header is.
+/// What to do with a message that has a dead letter's key in its header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Replay {
     /// The order of that dead letter.
     Honoured,
-    /// A further replay of a dead letter that was taken in, or dropped.
+    /// Another replay of a dead letter that was accepted or dropped.
     Spent,
     /// There never was such a dead letter.
     Foreign,
@@ -141,8 +141,8 @@ impl DeadLetterStore {
         Ok(known)
     }
 
-    /// For a command: refuses a stream that can't hold the dead letters, or that `NATS_DEAD_STREAM` names and that is
-    /// not there, in which it would find nothing.
+    /// For a command: refuses a stream that can't hold the dead letters, and a missing stream that `NATS_DEAD_STREAM`
+    /// names, in which the command would find nothing.
     ///
     /// # Errors
     /// Such a stream, and what to do about it.
@@ -188,7 +188,7 @@ impl DeadLetterStore {
                 return Ok(false);
             }
             if let Some(second) = second {
-                // Before the first part, so that whatever sees the first finds the second.
+                // Before the first part, so that readers of the first part find the second.
                 self.put(subjects.second_part(refused.key), once(), second).await?;
             }
             self.put(subjects.dead_letter(refused.key), headers, first).await
@@ -334,7 +334,7 @@ impl DeadLetterStore {
         let mut backoff = Backoff::default();
         while let Err(error) = self.put_taken_in(key, sequence).await {
             if is_refused(&error) {
-                // A stream that is full has room for the note when the dead letter is gone.
+                // A full stream has room for the note once the dead letter is deleted.
                 return;
             }
             tracing::warn!(

@@ -51,7 +51,7 @@ async fn make(
     settings: &Nats,
 ) -> anyhow::Result<StreamInfo> {
     let made = create(context, ours(subjects, settings.replicas), STREAM_SETTING).await;
-    // Another process may have made it meanwhile, set otherwise.
+    // Another process may have created it meanwhile, with other settings.
     match (info::stream(context, &subjects.stream).await?, made) {
         (Some(found), _) => Ok(found),
         (None, Err(error)) => Err(error.context("dead letters need a stream")),
@@ -59,7 +59,7 @@ async fn make(
     }
 }
 
-/// Refuses a stream in which dead letters would not stay, or which does not take them.
+/// Refuses a stream that would lose dead letters, or does not accept them.
 ///
 /// # Errors
 /// What is wrong with it and, after a semicolon, what to do.

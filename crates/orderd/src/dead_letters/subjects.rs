@@ -8,7 +8,7 @@ use crate::subject::{self, DEAD_PREFIX};
 /// The longest a key of an erased order may be as one token, in bytes. Keys from the stream are far shorter.
 const MAX_ERASED: usize = 1024;
 
-/// The last token of the subject of a second part, where a payload leaves no room for the headers.
+/// The last token of the subject of a second part, which is used if a payload leaves no room for the headers.
 const SECOND_PART: &str = "rest";
 
 /// The last token of the subject of a note: the order of a dead letter is in the table.

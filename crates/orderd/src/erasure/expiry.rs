@@ -35,7 +35,7 @@ const BATCH_INTERVAL: Duration = Duration::from_millis(250);
 /// Maximum number of orders removed from memory, and of rows deleted from the table, in one round.
 const MAX_BATCH_ORDERS: usize = 1000;
 
-/// How many dead letters are deleted at one time. Each takes several requests.
+/// Maximum number of dead letters deleted in one round. Each takes several requests.
 const MAX_BATCH_DEAD_LETTERS: usize = 100;
 
 /// How long a partition may take to be read and dropped, and PostgreSQL to answer.
@@ -57,7 +57,7 @@ pub(crate) struct Expiry {
 }
 
 impl Expiry {
-    /// Runs until it is stopped. `keep` is the age from which on an order leaves.
+    /// Runs until it is stopped. `keep` is the age at which an order expires.
     pub(crate) async fn run(self, keep: Duration) -> anyhow::Result<()> {
         let (mut pause, mut connection, mut has_failed) = (BATCH_INTERVAL, None, false);
         let mut hindered = Hindered::new();
@@ -90,7 +90,7 @@ impl Expiry {
         }
     }
 
-    /// Runs one round. Returns whether more may be left.
+    /// Runs one round. Returns whether more orders may have expired.
     async fn look(
         &self,
         keep: Duration,
@@ -147,7 +147,7 @@ impl Expiry {
         let found = timeout(LONG_TIMEOUT, old_partitions::find(client, table, cutoff)).await?;
         let found = match found {
             Ok(found) => found,
-            // A server that has no such catalogs: rows leave as from any table.
+            // The server has no such catalogs: rows are deleted one by one.
             Err(error) if error.as_db_error().is_some() => {
                 let error = postgres::describe(&error);
                 tracing::debug!(error, "can't list partitions older than KEEP");

@@ -8,7 +8,7 @@ use async_nats::jetstream::stream::{Config, Source, Stream};
 
 use crate::nats::stored_message::{self, StoredMessage};
 
-/// Where a message has come from that a stream gathers: the server writes the stream and the sequence there.
+/// The header with the source of a sourced message: stream and sequence.
 const SOURCE_HEADER: &str = "Nats-Stream-Source";
 
 /// Erases a message and the messages that it is a copy of; the farthest first, so that a second run after a kill still
@@ -64,7 +64,7 @@ fn origin<'c>(config: &'c Config, message: &StoredMessage) -> Option<(&'c Source
         return Some((mirrored, message.sequence));
     }
     let mut words = message.header(SOURCE_HEADER)?.split(' ');
-    // Behind a colon stands which account or domain it is in, where that is another.
+    // After a colon: the account or domain, if it is another one.
     let name = words.next()?.split(':').next()?;
     let sequence = words.next()?.parse().ok()?;
     let source = config.sources.iter().flatten().find(|source| source.name == name)?;

@@ -40,11 +40,11 @@ pub(crate) struct Eraser {
     pub(crate) client: Client,
 }
 
-/// How many traces there were of an order, or of several.
+/// Number of traces of one or several orders.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TraceCounts {
     pub(crate) rows: u64,
-    /// In the stream and in those that it gathers from.
+    /// In the stream and in the streams that it sources.
     pub(crate) messages: u64,
     pub(crate) dead_letters: u64,
 }
@@ -116,13 +116,13 @@ pub(crate) struct ConnectedEraser {
 #[derive(Default)]
 struct OrderTraces {
     has_row: bool,
-    /// Sequences in the stream: its own message, and those by which it was sent again.
+    /// Sequences in the stream: of its own message, and of its replays.
     messages: Vec<u64>,
     has_dead_letter: bool,
 }
 
 impl ConnectedEraser {
-    /// What there is of each of these orders. Changes nothing.
+    /// The traces of each of these orders. Changes nothing.
     ///
     /// # Errors
     /// What can't be reached.
@@ -175,7 +175,7 @@ impl ConnectedEraser {
     }
 
     async fn erase_one(&mut self, key: &str, traces: OrderTraces) -> anyhow::Result<TraceCounts> {
-        // In NATS first: whatever happens then, the table gets it from there.
+        // In NATS first: whatever happens next, the table gets the key from there.
         let noted = self.dead_letters.note_erased(key).await;
         noted.with_context(|| format!("can't store in NATS that {} is erased", shown(key)))?;
         let rows = self.rows.erase(key).await;

@@ -14,7 +14,7 @@ use crate::dead_letters::message::key_of_dead_letter;
 use crate::dead_letters::store::DeadLetterStore;
 use crate::nats::scan::Scan;
 
-/// Finds them. What it has read once it does not read again.
+/// Finds replays. Does not read a part of the stream twice.
 #[derive(Default)]
 pub(super) struct Replays {
     /// The keys that are looked for.
@@ -26,7 +26,7 @@ pub(super) struct Replays {
 }
 
 impl Replays {
-    /// Where the messages stand by which this order was sent again, as far as they were looked for.
+    /// The sequences of the replays of this order, as far as the stream was searched.
     pub(super) fn of(&self, key: &str) -> Vec<u64> {
         self.found.iter().filter(|(_, of)| of == key).map(|&(sequence, _)| sequence).collect()
     }

@@ -64,8 +64,8 @@ impl StoredRows {
         with_long_timeout(async {
             self.prepare().await?;
             let erased = match self.keep_and_delete(id, true).await? {
-                // Together with the table's name it is longer than an index can hold. A key from the stream never is,
-                // so that nothing but an import brings this one back.
+                // With the table's name it is too long for an index entry. A key from the stream never is, so only an
+                // import can bring this order back.
                 Err(error) if is_too_long(&error) && !Key::is_from_stream(id) => {
                     tracing::warn!(
                         id = shown(id),

@@ -42,7 +42,7 @@ pub(crate) struct Sweeper {
     seen: HashMap<String, SeenErasure>,
     /// When the latest of them happened, by PostgreSQL's clock; `None` before the first sweep.
     newest: Option<f64>,
-    /// Whether what an earlier process left unfinished is erased.
+    /// Whether unfinished erasures of earlier processes are complete.
     has_begun: bool,
     /// The generation for which the table was compared with the notes in NATS: a generation begins when the table went
     /// back.

@@ -21,7 +21,8 @@ use crate::events::sampler::Sampler;
 use crate::events::stats::Stats;
 use crate::events::unsampled::Unsampled;
 
-/// How much can be asked for again: more than a minute of the highest rate, unless orders are huge.
+/// Maximum number of events that a client can resume from: more than a minute at the highest rate, unless orders are
+/// huge.
 const MAX_KEPT: usize = 8192;
 const MAX_KEPT_BYTES: usize = 4 << 20;
 
@@ -35,7 +36,7 @@ pub(crate) const GATHER_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The orders that came in, for the readers of `/events`.
 pub(crate) struct Feed {
-    /// What an event's id starts with: another run of the service starts its numbers again.
+    /// Prefix of event ids: a restarted service starts its numbers again.
     run: String,
     layouts: Arc<Layouts>,
     /// The members that an event shows.
@@ -138,7 +139,7 @@ impl Feed {
         self.changed.subscribe()
     }
 
-    /// A slot for one more reader; `None`: all slots are taken.
+    /// A slot for another client; `None`: all slots are in use.
     pub(crate) fn take_reader_slot(&self) -> Option<OwnedSemaphorePermit> {
         self.reader_slots.clone().try_acquire_owned().ok()
     }
@@ -250,7 +251,7 @@ impl EventRing {
 }
 
 impl SampledReader {
-    /// What there is to read, once there is; `None`: it was too slow.
+    /// Waits for the next events; `None`: the client was too slow.
     pub(crate) async fn next(&mut self) -> Option<Vec<Bytes>> {
         if let Some(greeting) = self.greeting.take() {
             return Some(vec![greeting]);

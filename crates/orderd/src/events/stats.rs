@@ -11,7 +11,7 @@ use crate::fill_progress::FillProgress;
 use crate::health::Health;
 use crate::metrics::Metrics;
 
-/// Rates of less time say little: those from before stand.
+/// Rates over a shorter time say little: the previous ones stay.
 const MIN_INTERVAL: Duration = Duration::from_millis(500);
 
 /// What they are made of.

@@ -17,7 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use crate::events::feed::{Feed, GATHER_INTERVAL};
 use cache::{Cache, Criterion, Lookup};
 
-/// How much can be asked for again: a second of the highest rate.
+/// Maximum number of orders that a client can resume from: a second at the highest rate.
 const MAX_KEPT: usize = 1 << 16;
 const MAX_KEPT_BYTES: usize = 32 << 20;
 
@@ -80,7 +80,7 @@ impl Unsampled {
         }))
     }
 
-    /// Whether anyone asks for all orders, or may come back.
+    /// Whether there is a client for all orders, or one may resume.
     pub(crate) fn is_wanted(&self) -> bool {
         self.0.read().is_wanted()
     }
@@ -183,7 +183,7 @@ impl UnsampledReader {
         })
     }
 
-    /// What there is to read, once there is; `None`: it was too slow.
+    /// Waits for the next orders; `None`: the client was too slow.
     pub(crate) async fn next(&mut self) -> Option<Vec<Bytes>> {
         if let Some(greeting) = self.greeting.take() {
             return Some(vec![greeting]);
@@ -236,7 +236,7 @@ impl UnsampledReader {
         Some(candidates)
     }
 
-    /// The event of an order that is asked for, unless it has left memory meanwhile.
+    /// The event of a matching order, unless it was removed from memory meanwhile.
     fn event(&self, number: u64, body: &Body) -> Option<Bytes> {
         let is_there = self.cache.lookup(body.key()) != Lookup::Miss;
         if !is_there || !self.cache.has_values(body, &self.filter.criteria) {

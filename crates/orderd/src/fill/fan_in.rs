@@ -28,8 +28,8 @@ pub(crate) async fn run(
 }
 
 fn entries(orders: &Orders, entry_builder: &mut EntryBuilder) -> anyhow::Result<Entries> {
-    // A dead letter that was sent again comes from the table, once it is there, and so does what a writer with another model
-    // gives another form.
+    // Memory gets a replayed dead letter from the table, once it is there, and so also orders to which a writer with
+    // another model gives another form.
     let is_own_form = |message: &Message| orders.run.is_own_form(message.position.sequence);
     let plain = orders.orders.iter().zip(&orders.messages);
     let plain = plain.filter(|(_, message)| !message.replayed && is_own_form(message));

@@ -85,7 +85,7 @@ impl ReadThrough {
     }
 
     async fn ask(&self, id: &str, puts_back: bool) -> Result<StoredRow, Unavailable> {
-        // No row of PostgreSQL has such an id, and it would refuse the others that are asked for with it.
+        // No row of PostgreSQL has such an id, and it would fail the query for the other ids.
         if id.contains('\0') {
             return Ok(StoredRow::NotThere);
         }
@@ -151,7 +151,7 @@ async fn serve(asked: &mut mpsc::Receiver<Miss>, sources: &MissSources, cache: &
                         (None, Some(None)) => continue,
                         _ => StoredRow::NotThere,
                     };
-                    // A reader that is gone doesn't want it any more.
+                    // A request that was dropped doesn't need it any more.
                     drop(miss.reply.send(row));
                 }
             }
@@ -200,7 +200,7 @@ async fn is_in(context: &Context, orders: &Stream, topic: &str, id: &str) -> Opt
     Some(found.is_some_and(|found| found.time_ns == time && subject::covers(topic, &found.subject)))
 }
 
-/// Whether the table has everything up to a message, so that an id without a row does not exist.
+/// Whether the table is complete up to a message, so that an id without a row does not exist.
 fn has_passed(position: Watermark, (time, seq): (i128, u64)) -> bool {
     let is_later = |passed: i64| i128::from(passed) >= time.div_euclid(1000);
     seq <= position.seq && position.time.is_some_and(is_later)

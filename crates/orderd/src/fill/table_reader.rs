@@ -31,7 +31,7 @@ const MIN_BLOCKS_FOR_TWO_RANGES: i64 = 1024;
 /// How long to wait for the position from which other processes are followed.
 const POSITION_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Where readers wait, the fill rests as long as it has worked, but at most this long at a time.
+/// While requests wait, the fill pauses for as long as it has worked, but at most this long at a time.
 const MAX_YIELD: Duration = Duration::from_millis(20);
 
 /// This many undecodable rows are tolerated before another model is suspected, however small the table.
@@ -258,7 +258,7 @@ impl TableReader {
         let mut rows = std::pin::pin!(BinaryCopyOutStream::new(copied, &[Type::BYTEA, Type::BYTEA]));
         let mut entry_builder = self.cache.entry_builder();
         entry_builder.set_format(format);
-        // What is read after a table went back is for the memory that begins then.
+        // Rows read after a table went back belong to the new generation.
         let generation = self.cache.generation();
         let mut entries = Vec::with_capacity(CHUNK_ROWS);
         let mut begun = Instant::now();

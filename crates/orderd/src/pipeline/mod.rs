@@ -66,7 +66,7 @@ pub(crate) struct Context {
     pub(crate) metrics: Arc<Metrics>,
     /// `None` where nothing is traced.
     pub(crate) traces: Option<Arc<Traces>>,
-    /// Take no more, and finish what was taken.
+    /// Stops the sources; messages in flight are finished.
     pub(crate) stop: CancellationToken,
     /// Give up what is not finished.
     pub(crate) give_up: CancellationToken,
@@ -240,7 +240,7 @@ pub(crate) fn start(context: &Context, parser: Parser, depths: &ChannelDepths) -
     stages
 }
 
-/// How much waits in each channel, asked when the metrics are.
+/// The depth of each channel, read when metrics are scraped.
 #[derive(Default)]
 pub(crate) struct ChannelDepths {
     channels: std::sync::Mutex<Vec<(&'static str, Depth)>>,

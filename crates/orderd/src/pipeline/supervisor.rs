@@ -28,8 +28,8 @@ impl Supervisor {
         self.names.insert(stage.id(), name);
     }
 
-    /// Waits until all have ended. The first that fails or panics, or that ends before it was told to, stops all. A
-    /// failure makes other stages end, and they may be noticed first; the failure is reported all the same.
+    /// Waits until all have ended. The first stage that fails, panics, or ends unasked stops all. A failure makes other
+    /// stages end, and they may be noticed first; the failure is reported all the same.
     ///
     /// # Errors
     /// The stage's name, and why it failed.

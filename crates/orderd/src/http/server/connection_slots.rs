@@ -1,6 +1,6 @@
-//! Slots for connections: as many as the process may have open files, less those that the rest of it needs. Where none
-//! is free, the connection on which nothing has moved for the longest gives up its slot, so that `/healthz` is answered
-//! however many readers sit idle.
+//! Slots for connections: as many as the limit on open files allows, less those that the rest of the process needs. If
+//! no slot is free, the connection that has been idle longest is closed, so that `/healthz` answers however many
+//! clients are idle.
 
 use std::collections::HashMap;
 use std::io;
@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-/// Connections at once, where open files allow so many; more wait to be accepted.
+/// Maximum number of connections, if open files allow; more wait to be accepted.
 const MAX_CONNECTIONS: usize = 20_000;
 
 /// Open files for all but HTTP: runtimes, listener, log, connections to PostgreSQL and NATS, files that are read again.

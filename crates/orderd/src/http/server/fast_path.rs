@@ -27,8 +27,8 @@ use crate::http::server::phase::CLOSE_NOTICE;
 const READ_BUFFER_BYTES: usize = 4096;
 const RESPONSE_BUFFER_BYTES: usize = 2048;
 
-/// Responses that are longer together are sent before the next one is made, and their room is not kept: many clients
-/// may ask for many large orders and read none of them.
+/// Longer pipelined responses are sent before the next one is made, and their buffer is freed: many clients may request
+/// many large orders and read none of them.
 const MAX_PIPELINED_BYTES: usize = 64 << 10;
 
 /// Serves plain requests. Returns what was read of the first other request; `None` if the connection is finished and
@@ -126,7 +126,7 @@ enum FastTarget {
     Order(Range<usize>),
     /// The newest order with a value in a member.
     Newest(usize, Range<usize>),
-    /// The orders with a value in a member, which is one of those that are searched by.
+    /// The orders with a value of a searched member.
     Search(usize, Range<usize>),
 }
 
@@ -136,7 +136,7 @@ fn plain(read: &[u8], app: &App) -> Option<FastRequest> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS];
     let mut request = httparse::Request::new(&mut headers);
     let Ok(httparse::Status::Complete(length)) = request.parse(read) else { return None };
-    // What pages of other addresses may see is said on each response, by a layer of the routes.
+    // CORS headers are set on each response by a layer of the routes.
     let is_shared = !app.settings.cors_origins.is_empty();
     let is_plain =
         request.version == Some(1) && !is_shared && request.headers.iter().all(keeps_plain_response);
@@ -210,7 +210,7 @@ fn keeps_plain_response(header: &httparse::Header<'_>) -> bool {
 const HEAD_OF_JSON: &str =
     "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nx-content-type-options: nosniff\r\n";
 
-/// The responses to the requests that came together.
+/// The responses to pipelined requests.
 struct PipelinedResponses {
     bytes: Vec<u8>,
     json: Vec<u8>,
@@ -345,7 +345,7 @@ impl PipelinedResponses {
         true
     }
 
-    /// Sends what is there; `None` where the client is gone.
+    /// Sends the buffered responses; `None` if the client is gone.
     async fn send<S: AsyncWrite + Unpin>(&mut self, stream: &mut S) -> Option<()> {
         if !self.bytes.is_empty() {
             stream.write_all(&self.bytes).await.ok()?;

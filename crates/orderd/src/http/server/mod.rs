@@ -48,10 +48,10 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 pub(crate) const HEADERS: usize = 64;
 const MAX_HEAD_BYTES: usize = 32 << 10;
 
-/// How long responses that are under way may take once the service stops.
+/// Time limit for responses in flight once the service stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How long a client may take to agree on TLS.
+/// Time limit for the TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Serves until it is stopped, and then finishes what is under way.
@@ -194,7 +194,7 @@ async fn accept(listener: &TcpListener, slots: &ConnectionSlots) -> Option<(TcpS
     }
 }
 
-/// The connections that the kernel has made already: closed with the listener, they would be reset.
+/// Connections in the kernel's accept queue: closing the listener would reset them.
 fn waiting(listener: TcpListener, slots: &ConnectionSlots) -> Vec<(TcpStream, ConnectionSlot)> {
     let Ok(listener) = listener.into_std() else { return Vec::new() };
     let next = || {

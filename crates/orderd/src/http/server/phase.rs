@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::http::server::HEAD;
 
 /// How long an idle connection stays open once the service stops, so that a request that is just being sent on it gets
-/// an response, with `Connection: close`.
+/// a response, with `Connection: close`.
 pub(crate) const CLOSE_NOTICE: Duration = Duration::from_millis(500);
 
 /// The phase of one connection.
@@ -109,7 +109,7 @@ impl hyper::body::Body for ResponseBody {
 
 /// A connection as hyper serves it.
 pub(crate) trait ServedConnection: Future {
-    /// Closes it where it is idle, and else after the response.
+    /// Closes it if it is idle, otherwise after the response.
     fn close_in_order(self: Pin<&mut Self>);
 }
 
