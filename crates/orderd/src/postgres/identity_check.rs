@@ -22,7 +22,7 @@ pub(super) async fn admit(
     };
     let problem = match position::read(client, &key).await {
         Ok(Some(found)) if found.stream_created == created => {
-            tracing::info!(place = address, "DATABASE_URL has changed: new connections go to another place");
+            tracing::info!(address, "DATABASE_URL has changed: new connections go to the new address");
             identity.set_address(address);
             return Ok(());
         }
