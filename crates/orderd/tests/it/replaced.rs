@@ -185,7 +185,7 @@ async fn another_database_in_the_file_is_named_and_not_written_to() {
     let copy = format!("pg_dump {to} demo1 | psql -q -v ON_ERROR_STOP=1 {to} other");
     assert!(std::process::Command::new("sh").args(["-c", &copy]).output().unwrap().status.success());
     file.replace("..copy", &[("postgres", &url(&stack, "other"))]);
-    wait_complaint(&service, "new connections go to another place").await;
+    wait_complaint(&service, "new connections go to the new address").await;
     cut(&stack.postgres);
     stack.publish(&orders(1)).await;
     eventually("6 rows in the copy", async || {
