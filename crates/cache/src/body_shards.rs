@@ -94,7 +94,18 @@ impl BodyShards {
         Some(look(slot(hash, place), &shard.bodies[place as usize]))
     }
 
-    /// Looks at the body of a slot.
+    /// Looks at the body of a slot, and notes that it was read where something comes of it. `None`: there is none; a
+    /// new memory may have fewer.
+    pub(crate) fn read_at<T>(&self, slot: u32, look: impl FnOnce(&Body) -> Option<T>) -> Option<T> {
+        let shard = self.shard(slot).read();
+        let result = look(shard.bodies.get(place(slot))?);
+        if result.is_some() {
+            shard.note_read(place(slot) as u32);
+        }
+        result
+    }
+
+    /// Looks at the body of a slot, which is there.
     pub(crate) fn with<T>(&self, slot: u32, look: impl FnOnce(&Body) -> T) -> T {
         look(&self.shard(slot).read().bodies[place(slot)])
     }

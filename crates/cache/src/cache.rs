@@ -15,6 +15,7 @@ use crate::entry::Entry;
 use crate::index::Index;
 use crate::json_cache::JsonCache;
 use crate::memory_budget::MemoryBudget;
+use crate::query::Slot;
 use crate::value_hashes::ValueHashes;
 
 /// Maximum number of ids on a page.
@@ -289,19 +290,36 @@ impl Cache {
 
     /// Appends the JSON of an order, if it is in memory.
     pub fn write_json(&self, key: &str, out: &mut Vec<u8>) -> Result<Lookup, RowError> {
-        let write = |id, body: &Body| match &self.json_cache {
+        let write = |slot, body: &Body| self.write_body_at(slot, body, out);
+        self.bodies.read(self.hash(key.as_bytes()), key.as_bytes(), write).unwrap_or(Ok(Lookup::Miss))
+    }
+
+    /// The same, of an order that was found there: where it still is, it need not be searched for again.
+    pub fn write_json_at(&self, slot: Slot, key: &str, out: &mut Vec<u8>) -> Result<Lookup, RowError> {
+        let write =
+            |body: &Body| (body.key_bytes() == key.as_bytes()).then(|| self.write_body_at(slot.0, body, out));
+        self.bodies.read_at(slot.0, write).unwrap_or_else(|| self.write_json(key, out))
+    }
+
+    /// The same, of the body in a slot.
+    pub(crate) fn write_body_at(
+        &self,
+        slot: u32,
+        body: &Body,
+        out: &mut Vec<u8>,
+    ) -> Result<Lookup, RowError> {
+        match &self.json_cache {
             _ if body.is_evicted() => Ok(Lookup::Evicted),
             // It is JSON already.
             _ if body.document().is_some() => self.layouts.write_json(body, out).map(|()| Lookup::Hit),
-            Some(json_cache) if json_cache.write_json(id, out) => Ok(Lookup::Hit),
+            Some(json_cache) if json_cache.write_json(slot, out) => Ok(Lookup::Hit),
             json_cache => {
                 let start = out.len();
                 self.layouts.write_json(body, out)?;
-                json_cache.iter().for_each(|json_cache| json_cache.note(id, &out[start..]));
+                json_cache.iter().for_each(|json_cache| json_cache.note(slot, &out[start..]));
                 Ok(Lookup::Hit)
             }
-        };
-        self.bodies.read(self.hash(key.as_bytes()), key.as_bytes(), write).unwrap_or(Ok(Lookup::Miss))
+        }
     }
 
     /// A page of ids, oldest first; `None` is the last one.

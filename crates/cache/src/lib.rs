@@ -30,6 +30,6 @@ pub use self::cache::{Cache, Inserted, Lookup, PAGE_SIZE, Page, WantedInserts};
 pub use self::entry::{Entries, Entry};
 pub use self::entry_builder::EntryBuilder;
 pub use self::memory_budget::MemoryBudget;
-pub use self::query::{Criterion, LIMIT, MAX_LIMIT, Matches, Query, QueryError};
+pub use self::query::{Criterion, LIMIT, MAX_LIMIT, Matches, Query, QueryError, Slot};
 pub use self::stored_row::{RowSource, StoredRow, Unavailable};
 pub use self::value_hashes::{MAX_SEARCH_MEMBERS, ValueHashes};

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use order::{Body, Key, RowError};
 
-use crate::cache::{Cache, Contents, Lookup};
+use crate::cache::{Cache, Contents};
 use crate::stored_row::{RowSource, StoredRow, Unavailable};
 
 /// Default number of ids of a query.
@@ -15,9 +15,6 @@ pub const MAX_LIMIT: usize = 1000;
 /// Maximum number of orders examined under one lock. It bounds how long the writer and the thread's other requests
 /// wait.
 const MAX_LOOKS: usize = 1024;
-
-/// Number of tries to find the newest order: it may leave memory between the search and the read.
-const MAX_TRIES: usize = 4;
 
 /// The index of a searched member, and a value.
 pub type Criterion = (usize, String);
@@ -61,9 +58,15 @@ impl Query {
 pub struct Matches {
     /// In the order that was asked for.
     pub ids: Vec<String>,
+    /// Where memory had each of them.
+    pub slots: Vec<Slot>,
     /// Whether others follow.
     pub has_more: bool,
 }
+
+/// Where memory had an order that was found. Another order may be there by now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slot(pub(crate) u32);
 
 /// Why a query has no answer.
 #[derive(Debug)]
@@ -77,6 +80,7 @@ pub enum QueryError {
 /// An order that may be one of them.
 struct Candidate {
     id: String,
+    slot: Slot,
     /// The body was evicted: all hashes match, but another value may have the same hash.
     to_check: bool,
 }
@@ -88,21 +92,28 @@ struct CandidateBatch {
     end: Option<String>,
 }
 
+impl Matches {
+    /// The first of those that were found.
+    fn of(found: Vec<Candidate>, limit: usize) -> Self {
+        let has_more = found.len() > limit;
+        let (ids, slots) = found.into_iter().take(limit).map(|one| (one.id, one.slot)).unzip();
+        Self { ids, slots, has_more }
+    }
+}
+
 impl Cache {
     /// The ids of the orders that a query asks for.
     pub async fn search<S: RowSource>(&self, query: &Query, table: &S) -> Result<Matches, QueryError> {
         let mut rest = query.clone();
-        let mut ids = Vec::new();
+        let mut found = Vec::new();
         loop {
-            let batch = self.batch(&rest, query.limit + 1 - ids.len())?;
-            ids.extend(self.checked(batch.candidates, &query.criteria, table).await?);
-            let Some(end) = batch.end.filter(|_| ids.len() <= query.limit) else { break };
+            let batch = self.batch(&rest, query.limit + 1 - found.len())?;
+            found.extend(self.checked(batch.candidates, &query.criteria, table).await?);
+            let Some(end) = batch.end.filter(|_| found.len() <= query.limit) else { break };
             rest.go_on_after(&end);
             tokio::task::yield_now().await;
         }
-        let has_more = ids.len() > query.limit;
-        ids.truncate(query.limit);
-        Ok(Matches { ids, has_more })
+        Ok(Matches::of(found, query.limit))
     }
 
     /// The ids that have a time and lie before `end`: the oldest ones, `limit` at most.
@@ -127,44 +138,32 @@ impl Cache {
 
     /// Like [`search`](Self::search), if memory alone has the result at once.
     pub fn search_at_once(&self, query: &Query) -> Option<Matches> {
-        let CandidateBatch { mut candidates, end } = self.batch(query, query.limit + 1).ok()?;
+        let CandidateBatch { candidates, end } = self.batch(query, query.limit + 1).ok()?;
         let has_more = candidates.len() > query.limit;
         if candidates.iter().any(|candidate| candidate.to_check) || (end.is_some() && !has_more) {
             return None;
         }
-        candidates.truncate(query.limit);
-        Some(Matches { ids: candidates.into_iter().map(|candidate| candidate.id).collect(), has_more })
+        Some(Matches::of(candidates, query.limit))
     }
 
     /// Appends the JSON of the newest order with a value, and gives back its id. `None`: there is none, or memory alone
     /// does not have the result at once.
     pub fn write_newest_at_once(&self, criterion: &Criterion, out: &mut Vec<u8>) -> Option<String> {
-        for _ in 0..MAX_TRIES {
-            let id = self.newest_at_once(criterion)?;
-            match self.write_json(&id, out).ok()? {
-                Lookup::Hit => return Some(id),
-                Lookup::Evicted => return None,
-                Lookup::Miss => {}
-            }
-        }
-        None
-    }
-
-    /// As [`batch`](Self::batch), for one order by one value.
-    fn newest_at_once(&self, criterion: &Criterion) -> Option<String> {
         let hash = (criterion.0, self.hash(criterion.1.as_bytes()));
         let contents = self.index.read();
         let found = contents.index.narrowest(std::iter::once(hash))?;
-        let look = |body: &Body| {
-            if body.is_evicted() {
-                // It may have the value.
-                return Some(None);
-            }
-            let matches = self.matches(body, std::slice::from_ref(criterion)).ok()?;
-            matches.then(|| Some(body.key().to_owned()))
-        };
         let mut slots = found.before(|_| Ordering::Less).take(MAX_LOOKS);
-        slots.find_map(|slot| self.bodies.with(slot, look)).flatten()
+        let newest = slots.find_map(|slot| {
+            self.bodies.read_at(slot, |body| {
+                if body.is_evicted() {
+                    // It may have the value.
+                    return Some(None);
+                }
+                let matches = self.matches(body, std::slice::from_ref(criterion)).ok()?;
+                matches.then(|| self.write_body_at(slot, body, out).ok().map(|_| body.key().to_owned()))
+            })
+        });
+        newest.flatten()
     }
 
     /// The page, if memory has all orders that could be on it although the fill is not complete: orders from the stream
@@ -203,7 +202,7 @@ impl Cache {
         let mut batch = CandidateBatch { candidates: Vec::new(), end: None };
         let contents = self.index.read();
         for (looked, slot) in self.walk(&contents, query, &hashes).enumerate() {
-            let looked_at = self.bodies.with(slot, |body| self.look(body, query, &hashes));
+            let looked_at = self.bodies.with(slot, |body| self.look(slot, body, query, &hashes));
             match looked_at? {
                 Visited::Beyond => break,
                 Visited::Passed => {}
@@ -237,7 +236,13 @@ impl Cache {
         Box::new(found.before(compare))
     }
 
-    fn look(&self, body: &Body, query: &Query, hashes: &[(usize, u32)]) -> Result<Visited, RowError> {
+    fn look(
+        &self,
+        slot: u32,
+        body: &Body,
+        query: &Query,
+        hashes: &[(usize, u32)],
+    ) -> Result<Visited, RowError> {
         let id = body.key();
         let (is_low, is_high) =
             (id < query.low.as_str(), query.high.as_deref().is_some_and(|high| id >= high));
@@ -253,25 +258,25 @@ impl Cache {
             };
         let to_check = body.is_evicted() && !query.criteria.is_empty();
         Ok(if matches {
-            Visited::Candidate(Candidate { id: id.to_owned(), to_check })
+            Visited::Candidate(Candidate { id: id.to_owned(), slot: Slot(slot), to_check })
         } else {
             Visited::Passed
         })
     }
 
-    /// The ids of candidates that match.
+    /// Those that are what they seem to be.
     async fn checked<S: RowSource>(
         &self,
-        candidates: Vec<Candidate>,
+        mut candidates: Vec<Candidate>,
         criteria: &[Criterion],
         table: &S,
-    ) -> Result<Vec<String>, QueryError> {
-        let mut ids = Vec::with_capacity(candidates.len());
+    ) -> Result<Vec<Candidate>, QueryError> {
+        let mut are_ones = Vec::with_capacity(candidates.len());
         for some in candidates.chunks(S::MAX_ROWS) {
             let unsure = some.iter().filter(|candidate| candidate.to_check);
             let unsure: Vec<_> = unsure.map(|candidate| candidate.id.as_str()).collect();
             let mut rows = table.rows(&unsure).await?.into_iter();
-            for Candidate { id, to_check } in some {
+            for Candidate { id, to_check, .. } in some {
                 let row = if *to_check { rows.next() } else { None };
                 let is_one = match row {
                     Some(StoredRow::Order(body)) => self.matches(&body, criteria)?,
@@ -280,12 +285,12 @@ impl Cache {
                     Some(StoredRow::Undecodable) => false,
                     None => true,
                 };
-                if is_one {
-                    ids.push(id.clone());
-                }
+                are_ones.push(is_one);
             }
         }
-        Ok(ids)
+        let mut are_ones = are_ones.into_iter();
+        candidates.retain(|_| are_ones.next().unwrap_or_default());
+        Ok(candidates)
     }
 
     /// Whether an evicted order has these hashes.

@@ -9,9 +9,9 @@ use order::{Body, Key, Layouts, Parser};
 use proptest::prelude::*;
 use serde_json::json;
 
-use crate::cache::{Cache, WantedInserts};
+use crate::cache::{Cache, Lookup, WantedInserts};
 use crate::entry::Entry;
-use crate::query::{Matches, Query};
+use crate::query::{Matches, Query, Slot};
 use crate::stored_row::{RowSource, StoredRow, Unavailable};
 use crate::value_hashes::ValueHashes;
 
@@ -71,6 +71,11 @@ impl CacheAndModel {
             ids.reverse();
         }
         ids
+    }
+
+    /// Where memory has an order.
+    fn slot_of(&self, key: &str) -> Option<Slot> {
+        self.cache.bodies.find(self.cache.hash(key.as_bytes()), key.as_bytes()).map(Slot)
     }
 
     /// The whole of a query's first page, which waits for nothing where no body is evicted.
@@ -199,15 +204,46 @@ fn a_search_among_many_goes_on_until_it_has_seen_all() {
     assert_eq!(both.cache.search_at_once(&query), None);
     assert_eq!(both.page(&query).ids.len(), 3000);
     let rare = Query::newest(criteria, 1);
-    assert_eq!(both.page(&rare), Matches { ids: vec!["1700000000000000000-1".into()], has_more: false });
+    let page = both.page(&rare);
+    assert_eq!((page.ids, page.has_more), (vec!["1700000000000000000-1".to_owned()], false));
+}
+
+/// An order leaves, and another one takes its place, between a query and the reading of what it found.
+#[test]
+fn what_was_found_is_read_where_it_was_and_never_as_another() {
+    let mut both = CacheAndModel::new();
+    both.add("1-1", [0, 0]);
+    let found = both.page(&Query::newest(Vec::new(), 1));
+    let slot = found.slots[0];
+    let read = |both: &CacheAndModel, key: &str| {
+        let mut json = Vec::new();
+        let lookup = both.cache.write_json_at(slot, key, &mut json).unwrap();
+        let mut expected = Vec::new();
+        assert_eq!(both.cache.write_json(key, &mut expected).unwrap(), lookup);
+        assert_eq!(json, expected);
+        lookup
+    };
+    assert_eq!(read(&both, "1-1"), Lookup::Hit);
+    both.cache.remove(0, "1-1");
+    assert_eq!(read(&both, "1-1"), Lookup::Miss);
+    for number in 0..2000 {
+        both.add(&format!("2-{number}"), [0, 1]);
+    }
+    assert!((0..2000).any(|number| both.slot_of(&format!("2-{number}")) == Some(slot)), "no order is there");
+    assert_eq!(read(&both, "1-1"), Lookup::Miss);
+    assert_eq!(read(&both, "2-7"), Lookup::Hit);
+    both.cache.begin_generation(1);
+    assert_eq!(read(&both, "1-1"), Lookup::Miss);
 }
 
 /// Of a memory that doesn't have the table yet, only what is newer than the table is said.
 #[test]
 fn without_the_table_only_what_came_since_is_known() {
     let both = CacheAndModel::new();
-    let page =
-        |ids: &[&str], has_more| Matches { ids: ids.iter().map(|&id| id.to_owned()).collect(), has_more };
+    let page = |ids: &[&str], has_more| {
+        let ids = ids.iter().map(|&id| id.to_owned()).collect();
+        Matches { ids, slots: Vec::new(), has_more }
+    };
     let newest = Query::newest(Vec::new(), 2);
     assert_eq!(both.cache.without_table(&newest, page(&["5", "4"], false)), None);
     both.cache.index.write().note_arrived(Some(&Entry {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
-use cache::{Lookup, RowSource, StoredRow};
+use cache::{Lookup, Matches, RowSource, Slot, StoredRow};
 use futures_util::{Stream, stream};
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -25,11 +25,12 @@ const PIECE_SLACK_BYTES: usize = 2048;
 /// Number of evicted orders that are read from the table at once.
 const MAX_ROWS: usize = 64;
 
-/// The documents of these ids. One that has left meanwhile is left out.
-pub(crate) async fn respond(app: Arc<App>, ids: Vec<String>) -> Response {
+/// The documents that were found. One that has left meanwhile is left out.
+pub(crate) async fn respond(app: Arc<App>, found: Matches) -> Response {
     let mut documents = Documents {
         app,
-        ids: ids.into_iter(),
+        ids: found.ids.into_iter(),
+        slots: found.slots.into_iter(),
         rows: VecDeque::new(),
         has_any: false,
         is_done: false,
@@ -53,6 +54,8 @@ struct Interrupted;
 struct Documents {
     app: Arc<App>,
     ids: std::vec::IntoIter<String>,
+    /// Where memory had each of them.
+    slots: std::vec::IntoIter<Slot>,
     /// Rows of the ids that come next, where memory has no room for them.
     rows: VecDeque<(String, StoredRow)>,
     has_any: bool,
@@ -87,23 +90,23 @@ impl Documents {
     /// Adds documents until the piece is full.
     async fn fill(&mut self, piece: &mut Vec<u8>) -> Result<(), Interrupted> {
         while piece.len() < LARGE_BYTES {
-            let Some(id) = self.ids.next() else {
+            let (Some(id), Some(slot)) = (self.ids.next(), self.slots.next()) else {
                 piece.push(b']');
                 self.is_done = true;
                 break;
             };
-            self.add(&id, piece).await?;
+            self.add(slot, &id, piece).await?;
         }
         Ok(())
     }
 
-    async fn add(&mut self, id: &str, piece: &mut Vec<u8>) -> Result<(), Interrupted> {
+    async fn add(&mut self, slot: Slot, id: &str, piece: &mut Vec<u8>) -> Result<(), Interrupted> {
         let start = piece.len();
         piece.extend_from_slice(if self.has_any { b",{\"id\":" } else { b"{\"id\":" });
         // Into memory, which doesn't fail.
         drop(serde_json::to_writer(&mut *piece, id));
         piece.extend_from_slice(b",\"order\":");
-        let is_there = match self.app.cache.write_json(id, piece) {
+        let is_there = match self.app.cache.write_json_at(slot, id, piece) {
             Ok(Lookup::Hit) => true,
             Ok(Lookup::Evicted) => self.add_from_table(id, piece).await?,
             Ok(Lookup::Miss) | Err(_) => false,

@@ -26,11 +26,8 @@ async fn respond(app: Arc<App>, asked: &OrdersQuery, pairs: &Pairs) -> Response 
         Err(response) => return response,
     };
     let next = next_of(&found, pairs);
-    let mut response = if asked.full {
-        full_orders::respond(app, found.ids).await
-    } else {
-        app.large.json(list(&found.ids))
-    };
+    let mut response =
+        if asked.full { full_orders::respond(app, found).await } else { app.large.json(list(&found.ids)) };
     if response.status() == StatusCode::OK {
         response.headers_mut().extend(next.map(|next| (header::LINK, next)));
     }
