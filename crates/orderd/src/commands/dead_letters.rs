@@ -108,7 +108,7 @@ async fn replay(args: DeadLetterReplay) -> anyhow::Result<ExitCode> {
         replay::replay(&store, &letters, document, None, OUTCOME_TIMEOUT, || progress.add(1)).await;
     progress.finish("dead letters");
     let keys: Vec<&str> = letters.iter().map(|letter| letter.key.as_str()).collect();
-    let by = audit::os_user();
+    let by = audit::Actor::os_user();
     for key in &keys {
         let outcome = outcomes.as_ref().ok().and_then(|outcomes| outcomes.get(*key));
         let outcome = outcome.map_or("undecided", Outcome::as_str);
@@ -206,7 +206,7 @@ async fn discard(args: DeadLetterDrop) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::FAILURE);
     }
     let progress = Progress::new(Some(letters.len() as u64), "dead letters");
-    let by = audit::os_user();
+    let by = audit::Actor::os_user();
     for letter in &letters {
         store.discard(&letter.key).await.with_context(|| format!("can't drop {}", letter.key))?;
         audit::note("drop", &by, &[("key", letter.key.as_str()), ("outcome", "dropped")]);

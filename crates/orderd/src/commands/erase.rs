@@ -130,7 +130,7 @@ async fn erase(
     progress: &Progress,
 ) -> anyhow::Result<TraceCounts> {
     let erased = erasing.erase(ids, |_| true, || progress.add(1)).await;
-    let by = audit::os_user();
+    let by = audit::Actor::os_user();
     for (place, id) in ids.iter().enumerate() {
         let outcome = match &erased {
             Ok(found) if found.get(place).is_some_and(Option::is_some) => "erased",

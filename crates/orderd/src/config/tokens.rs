@@ -57,6 +57,8 @@ impl Right {
 pub struct Token {
     /// The name that it was given, or `#` and its place in the setting.
     pub name: String,
+    /// The setting that holds it.
+    pub(crate) setting: &'static str,
     text: Secret<String>,
     /// Names it in a cookie, and says nothing else of it.
     pub(crate) id: String,
@@ -65,10 +67,10 @@ pub struct Token {
 }
 
 impl Token {
-    fn new(name: String, text: &str) -> Self {
+    fn new(setting: &'static str, name: String, text: &str) -> Self {
         let id = derived::<ID_BYTES>(text, b"id").iter().map(|byte| format!("{byte:02x}")).collect();
         let key = hmac::Key::new(HMAC_SHA256, &derived::<32>(text, b"key"));
-        Self { name, text: Secret(text.to_owned()), id, key }
+        Self { name, setting, text: Secret(text.to_owned()), id, key }
     }
 
     /// `name:token`, or a token.
@@ -88,7 +90,7 @@ impl Token {
                 format!("the token {name} contains a control character, such as a line break"),
             ));
         }
-        Ok(Self::new(name, text))
+        Ok(Self::new(setting, name, text))
     }
 
     /// What is sent with a request.
@@ -251,8 +253,8 @@ mod tests {
 
     #[test]
     fn token_id_and_key_depend_on_the_token_alone() {
-        let (first, again, other) =
-            (Token::new("a".into(), "t"), Token::new("b".into(), "t"), Token::new("a".into(), "u"));
+        let [first, again, other] = [("a", "t"), ("b", "t"), ("a", "u")]
+            .map(|(name, text)| Token::new("HTTP_TOKEN", name.into(), text));
         assert_eq!(first.id, again.id);
         assert_ne!(first.id, other.id);
         let signed = hmac::sign(&first.key, b"x");

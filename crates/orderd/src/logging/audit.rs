@@ -1,10 +1,11 @@
 //! The audit log: a line of the target `audit` for each sign-in, sign-out, replay, erasure and drop, with the actor's
-//! name and the key. Never a token, never content.
+//! name, the setting that holds the actor's token, and the key. Never a token, never content.
 
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
+use crate::config::Token;
 use crate::wording::shown;
 
 /// The target of all lines.
@@ -14,24 +15,53 @@ pub const TARGET: &str = "audit";
 const MAX_FAILED_PER_WINDOW: u64 = 10;
 const WINDOW: Duration = Duration::from_secs(10);
 
+/// Who acts: a token, or the operating system's user who runs a command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Actor {
+    pub(crate) name: String,
+    /// The setting that holds the token: without names, each setting has a token `#1`.
+    pub(crate) setting: Option<&'static str>,
+}
+
+impl Actor {
+    /// The operating system's user who runs this command.
+    pub(crate) fn os_user() -> Self {
+        let uid = rustix::process::getuid().as_raw();
+        let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+        let named = users.lines().find_map(|line| {
+            let mut fields = line.split(':');
+            let name = fields.next()?;
+            (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
+        });
+        Self { name: format!("os:{}", named.unwrap_or_else(|| uid.to_string())), setting: None }
+    }
+}
+
+impl From<&Token> for Actor {
+    fn from(token: &Token) -> Self {
+        Self { name: token.name.clone(), setting: Some(token.setting) }
+    }
+}
+
 /// Logs an action. `touched` has its key and its outcome.
-pub(crate) fn note(action: &str, by: &str, touched: &[(&str, &str)]) {
+pub(crate) fn note(action: &str, by: &Actor, touched: &[(&str, &str)]) {
     let of = |name: &str| touched.iter().find(|(known, _)| *known == name).map(|(_, value)| shown(value));
-    tracing::info!(target: TARGET, action, by, key = of("key"), outcome = of("outcome"));
+    let Actor { name, setting } = by;
+    tracing::info!(target: TARGET, action, by = name, setting, key = of("key"), outcome = of("outcome"));
 }
 
 /// An action on a key, which is logged even if it is interrupted: by a time limit, an error, a client that disconnects,
 /// or the shutdown's time limit. Part of it may be done by then.
 pub(crate) struct Action<'d> {
     action: &'static str,
-    by: &'d str,
+    by: &'d Actor,
     key: &'d str,
     outcome: &'static str,
 }
 
 impl<'d> Action<'d> {
     /// Begins an action. `cut_off` is its outcome if no other is set.
-    pub(crate) fn begin(action: &'static str, by: &'d str, key: &'d str, cut_off: &'static str) -> Self {
+    pub(crate) fn begin(action: &'static str, by: &'d Actor, key: &'d str, cut_off: &'static str) -> Self {
         Self { action, by, key, outcome: cut_off }
     }
 
@@ -59,11 +89,12 @@ struct Window {
 }
 
 impl FailedAttempts {
-    /// Logs an attempt without the right, by the name of the token, if known.
-    pub(crate) fn failed(&self, action: &str, by: Option<&str>, why: &str) {
+    /// Logs an attempt without the right, by the token, if known.
+    pub(crate) fn failed(&self, action: &str, by: Option<&Actor>, why: &str) {
         if let Some(suppressed) = self.admit(Instant::now()) {
             let suppressed = Some(suppressed).filter(|count| *count > 0);
-            tracing::warn!(target: TARGET, action, by, outcome = "denied", why, suppressed);
+            let (name, setting) = (by.map(|by| by.name.as_str()), by.and_then(|by| by.setting));
+            tracing::warn!(target: TARGET, action, by = name, setting, outcome = "denied", why, suppressed);
         }
     }
 
@@ -80,18 +111,6 @@ impl FailedAttempts {
         }
         Some(std::mem::take(&mut window.suppressed))
     }
-}
-
-/// The operating system's user who runs this command.
-pub(crate) fn os_user() -> String {
-    let uid = rustix::process::getuid().as_raw();
-    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let named = users.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let name = fields.next()?;
-        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
-    });
-    format!("os:{}", named.unwrap_or_else(|| uid.to_string()))
 }
 
 #[cfg(test)]
@@ -121,8 +140,10 @@ mod tests {
         let subscriber =
             tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
         tracing::subscriber::with_default(subscriber, || {
-            Action::begin("replay", "ops", "1-1", "undecided").became("taken_in");
-            let _cut_off = Action::begin("replay", "ops", "1-2", "undecided");
+            let token = Actor { name: "#1".into(), setting: Some("HTTP_REPLAY_TOKEN") };
+            Action::begin("replay", &token, "1-1", "undecided").became("taken_in");
+            let user = Actor { name: "os:ops".into(), setting: None };
+            let _cut_off = Action::begin("replay", &user, "1-2", "undecided");
         });
         let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
         let lines: Vec<_> =
@@ -130,8 +151,8 @@ mod tests {
         assert_eq!(
             lines,
             [
-                r#"action="replay" by="ops" key="1-1" outcome="taken_in""#,
-                r#"action="replay" by="ops" key="1-2" outcome="undecided""#
+                r##"action="replay" by="#1" setting="HTTP_REPLAY_TOKEN" key="1-1" outcome="taken_in""##,
+                r#"action="replay" by="os:ops" key="1-2" outcome="undecided""#
             ]
         );
     }

@@ -1,4 +1,4 @@
-//! The audit log names actor and key, but no token and no content.
+//! The audit log names actor, setting and key, but no token and no content.
 
 use hyper::Request;
 use serde_json::Value;
@@ -21,8 +21,8 @@ fn lines(log: &str) -> Vec<Value> {
 }
 
 /// The parts of a line that tests compare.
-fn parts(line: &Value) -> [&str; 4] {
-    ["action", "by", "key", "outcome"].map(|name| line[name].as_str().unwrap_or_default())
+fn parts(line: &Value) -> [&str; 5] {
+    ["action", "by", "setting", "key", "outcome"].map(|name| line[name].as_str().unwrap_or_default())
 }
 
 fn has_no_secret(text: &str) {
@@ -32,7 +32,7 @@ fn has_no_secret(text: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_act_over_http_has_a_line_with_the_name_and_the_key() {
+async fn each_act_over_http_has_a_line_with_the_name_the_setting_and_the_key() {
     let stack = Stack::new();
     let settings = [&TOKENS[..], &[("LOG_FORMAT", "json"), ("LOG", "error,orderd=info")]].concat();
     let service = stack.serve(&settings).await;
@@ -69,12 +69,12 @@ async fn each_act_over_http_has_a_line_with_the_name_and_the_key() {
     assert_eq!(
         noted,
         [
-            ["sign-in", "web", "", ""],
-            ["sign-out", "web", "", ""],
-            ["replay", "#1", dead.as_str(), "refused"],
-            ["erase", "dpo", id.as_str(), "erased"],
-            ["erase", "dpo", "1-1", "not_found"],
-            ["erase", "web", "", "denied"],
+            ["sign-in", "web", "HTTP_TOKEN", "", ""],
+            ["sign-out", "web", "HTTP_TOKEN", "", ""],
+            ["replay", "#1", "HTTP_REPLAY_TOKEN", dead.as_str(), "refused"],
+            ["erase", "dpo", "HTTP_ERASE_TOKEN", id.as_str(), "erased"],
+            ["erase", "dpo", "HTTP_ERASE_TOKEN", "1-1", "not_found"],
+            ["erase", "web", "HTTP_TOKEN", "", "denied"],
         ]
     );
     // Failed attempts are noted at a bounded rate.

@@ -11,16 +11,17 @@ use axum::response::Response;
 use crate::config::{Access, Right};
 use crate::http::routes::session;
 use crate::http::{App, text};
+use crate::logging::audit::Actor;
 
-/// The name of the token that authorized a request.
+/// The token that authorized a request.
 #[derive(Clone)]
-pub(crate) struct Caller(pub(crate) String);
+pub(crate) struct Caller(pub(crate) Actor);
 
 /// What a request's tokens are worth.
 enum TokenVerdict {
     Granted(Caller),
     /// A known token that lacks the right.
-    Lacks(String),
+    Lacks(Actor),
     Unknown,
 }
 
@@ -48,8 +49,8 @@ async fn require(right: Right, app: &App, mut request: Request, next: Next) -> R
             request.extensions_mut().insert(caller);
             return next.run(request).await;
         }
-        TokenVerdict::Lacks(name) => {
-            app.audit.failed(right.as_str(), Some(&name), "the token lacks the right");
+        TokenVerdict::Lacks(actor) => {
+            app.audit.failed(right.as_str(), Some(&actor), "the token lacks the right");
             let why =
                 format!("403 this token may not {}: it is not one of {}", right.as_str(), right.setting());
             (StatusCode::FORBIDDEN, why)
@@ -88,13 +89,11 @@ fn refusal(headers: &HeaderMap, right: Right) -> String {
 
 fn verdict(access: &Access, headers: &HeaderMap, right: Right) -> TokenVerdict {
     let bearer = bearer(headers);
-    let granted =
-        bearer.and_then(|token| access.of(right).current().find(token).map(|token| token.name.clone()));
-    if let Some(name) = granted.or_else(|| session::token(access, headers, Some(right))) {
-        return TokenVerdict::Granted(Caller(name));
+    let found = |right| access.of(right).current().find(bearer?).map(Actor::from);
+    if let Some(actor) = found(right).or_else(|| session::actor(access, headers, Some(right))) {
+        return TokenVerdict::Granted(Caller(actor));
     }
-    let other = |right| access.of(right).current().find(bearer?).map(|token| token.name.clone());
-    let known = Right::ALL.into_iter().find_map(other).or_else(|| session::token(access, headers, None));
+    let known = Right::ALL.into_iter().find_map(found).or_else(|| session::actor(access, headers, None));
     known.map_or(TokenVerdict::Unknown, TokenVerdict::Lacks)
 }
 

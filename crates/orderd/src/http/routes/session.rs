@@ -17,7 +17,7 @@ use serde::Deserialize;
 use crate::config::{Access, Right, Token};
 use crate::http::server::HEAD;
 use crate::http::{App, text};
-use crate::logging::audit;
+use crate::logging::audit::{self, Actor};
 
 const COOKIE: &str = "orderd_session";
 
@@ -39,8 +39,8 @@ pub(crate) async fn open(
 ) -> Response {
     let access = &app.settings.access;
     let cookie = match signed(access, given.token.trim(), now() + SESSION_LIFETIME.as_secs()) {
-        Some((name, value)) => {
-            audit::note("sign-in", &name, &[]);
+        Some((actor, value)) => {
+            audit::note("sign-in", &actor, &[]);
             Some(cookie(&value, SESSION_LIFETIME, is_secure(&app, &headers)))
         }
         None if Right::ALL.into_iter().any(|right| access.is_set(right)) => {
@@ -74,8 +74,8 @@ pub(crate) async fn in_time(request: Request, next: Next) -> Response {
 
 /// Ends the session in this browser.
 pub(crate) async fn close(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
-    if let Some(name) = token(&app.settings.access, &headers, None) {
-        audit::note("sign-out", &name, &[]);
+    if let Some(actor) = actor(&app.settings.access, &headers, None) {
+        audit::note("sign-out", &actor, &[]);
     }
     let cookie = cookie("", Duration::ZERO, is_secure(&app, &headers));
     (StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie)]).into_response()
@@ -97,14 +97,14 @@ fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
-/// The value of a session's cookie for a token, `{id}.{rights}.{end}.{signature}`, and the token's name.
-fn signed(access: &Access, text: &str, end: u64) -> Option<(String, String)> {
+/// The value of a session's cookie for a token, `{id}.{rights}.{end}.{signature}`, and the token as an actor.
+fn signed(access: &Access, text: &str, end: u64) -> Option<(Actor, String)> {
     let found = |right| {
         access
             .of(right)
             .current()
             .find(text)
-            .map(|token| (token.name.clone(), sign(token, &rights(access, text), end)))
+            .map(|token| (Actor::from(token), sign(token, &rights(access, text), end)))
     };
     Right::ALL.into_iter().find_map(found)
 }
@@ -129,9 +129,9 @@ fn sign(token: &Token, rights: &str, end: u64) -> String {
     format!("{content}.{}", BASE64_URL_SAFE_NO_PAD.encode(signature))
 }
 
-/// The name of the token whose session a request belongs to, where it has this right, or any with `None`. The token
-/// must still have the right: removing a token ends its sessions.
-pub(crate) fn token(access: &Access, headers: &HeaderMap, right: Option<Right>) -> Option<String> {
+/// The token whose session a request belongs to, where it has this right, or any with `None`. The token must still have
+/// the right: removing a token ends its sessions.
+pub(crate) fn actor(access: &Access, headers: &HeaderMap, right: Option<Right>) -> Option<Actor> {
     values(headers).find_map(|value| verified(access, value, right, now()))
 }
 
@@ -145,7 +145,7 @@ fn values(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     })
 }
 
-fn verified(access: &Access, value: &str, right: Option<Right>, now: u64) -> Option<String> {
+fn verified(access: &Access, value: &str, right: Option<Right>, now: u64) -> Option<Actor> {
     let (content, signature) = value.rsplit_once('.')?;
     let signature = BASE64_URL_SAFE_NO_PAD.decode(signature).ok()?;
     let mut parts = content.split('.');
@@ -157,7 +157,7 @@ fn verified(access: &Access, value: &str, right: Option<Right>, now: u64) -> Opt
     Right::ALL.into_iter().filter(is_meant).find_map(|right| {
         let tokens = access.of(right).current();
         let token = tokens.of_id(id)?;
-        hmac::verify(&token.key, content.as_bytes(), &signature).is_ok().then(|| token.name.clone())
+        hmac::verify(&token.key, content.as_bytes(), &signature).is_ok().then(|| Actor::from(token))
     })
 }
 
@@ -180,17 +180,25 @@ mod tests {
         }
     }
 
+    fn token(name: &str, setting: &'static str) -> Actor {
+        Actor { name: name.to_owned(), setting: Some(setting) }
+    }
+
     #[test]
     fn a_session_is_good_wherever_its_token_has_the_right_until_its_end() {
         let ours = access("ops:both,reader", "eraser:both");
-        let (name, value) = signed(&ours, "both", 100).unwrap();
-        assert_eq!(name, "ops");
-        assert_eq!(verified(&ours, &value, Some(Right::Read), 99).as_deref(), Some("ops"));
-        assert_eq!(verified(&ours, &value, Some(Right::Erase), 99).as_deref(), Some("eraser"));
+        let (actor, value) = signed(&ours, "both", 100).unwrap();
+        assert_eq!(actor, token("ops", "HTTP_TOKEN"));
+        assert_eq!(verified(&ours, &value, Some(Right::Read), 99), Some(token("ops", "HTTP_TOKEN")));
+        assert_eq!(
+            verified(&ours, &value, Some(Right::Erase), 99),
+            Some(token("eraser", "HTTP_ERASE_TOKEN"))
+        );
         assert_eq!(verified(&ours, &value, Some(Right::Replay), 99), None);
         assert_eq!(verified(&ours, &value, Some(Right::Read), 100), None, "it has ended");
         // Another process has the token under another name.
-        assert_eq!(verified(&access("both", ""), &value, None, 0).as_deref(), Some("#1"));
+        assert_eq!(verified(&access("both", ""), &value, None, 0), Some(token("#1", "HTTP_TOKEN")));
+        assert_eq!(verified(&access("", "both"), &value, None, 0), Some(token("#1", "HTTP_ERASE_TOKEN")));
         assert_eq!(verified(&access("other", ""), &value, None, 0), None, "the token is gone");
         assert!(signed(&ours, "unknown", 100).is_none());
     }
@@ -208,7 +216,7 @@ mod tests {
             (format!("{COOKIE}x={value}; name=\"{mine}\""), false),
         ] {
             let headers = [(header::COOKIE, cookies.as_bytes().try_into().unwrap())].into_iter().collect();
-            assert_eq!(token(&ours, &headers, Some(Right::Read)).is_some(), is_in, "{cookies}");
+            assert_eq!(actor(&ours, &headers, Some(Right::Read)).is_some(), is_in, "{cookies}");
             assert_eq!(is_named(&headers), is_in, "{cookies}");
         }
     }
