@@ -98,6 +98,7 @@ pub(super) fn of_program(
     ];
     for (name, source) in [
         ("README.md", "README.md"),
+        ("INSTALL.md", "docs/INSTALL.md"),
         ("CHANGELOG.md", "CHANGELOG.md"),
         ("LICENSE-MIT", "LICENSE-MIT"),
         ("LICENSE-APACHE", "LICENSE-APACHE"),
