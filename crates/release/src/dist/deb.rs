@@ -64,7 +64,7 @@ fn files(release: &Release, built: &Built, texts: &Texts, licences: &str) -> Res
 fn copyright() -> Result<String> {
     let mit = String::from_utf8(read("LICENSE-MIT")?)?;
     let holder =
-        mit.lines().find_map(|line| line.strip_prefix("Copyright (c) ")).unwrap_or("the orderd authors");
+        mit.lines().find_map(|line| line.strip_prefix("Copyright (c) ")).unwrap_or("the orderd maintainers");
     let text =
         mit.split("\n\n").skip_while(|part| !part.starts_with("Permission")).collect::<Vec<_>>().join("\n\n");
     let lines =
@@ -74,7 +74,9 @@ fn copyright() -> Result<String> {
 
 fn changelog(release: &Release) -> Result<String> {
     let time = release.rfc2822()?;
-    filled("deploy/debian/changelog", &[("VERSION", &version(release)), ("TIME", &time)])
+    let words = [("VERSION", version(release)), ("TIME", time), ("MAINTAINER", release.maintainer.clone())];
+    let words: Vec<_> = words.iter().map(|(word, value)| (*word, value.as_str())).collect();
+    filled("deploy/debian/changelog", &words)
 }
 
 /// What dpkg reads, and what it runs.
@@ -85,6 +87,7 @@ fn control(release: &Release, built: &Built, data: &[Entry]) -> Result<Vec<Entry
         ("VERSION", version(release)),
         ("ARCHITECTURE", built.target.debian.to_owned()),
         ("SIZE", installed),
+        ("MAINTAINER", release.maintainer.clone()),
     ];
     let words: Vec<_> = words.iter().map(|(word, value)| (*word, value.as_str())).collect();
     let files = data.iter().filter(|entry| !entry.is_folder());

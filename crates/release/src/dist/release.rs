@@ -1,4 +1,4 @@
-//! Which version of which commit it is, and of what time.
+//! Which version of which commit it is, of what time, and who maintains its packages.
 
 use std::process::{Command, Stdio};
 
@@ -7,12 +7,24 @@ use devstack::tools;
 use time::OffsetDateTime;
 use time::format_description::well_known::{Rfc2822, Rfc3339};
 
+use crate::say;
+
 pub(crate) struct Release {
     pub(crate) version: String,
     pub(crate) revision: String,
     /// Seconds of Unix time; the time of everything in the files.
     pub(crate) epoch: u64,
+    /// Of the .deb, as `NAME <ADDRESS>`.
+    pub(crate) maintainer: String,
+    /// What `rustc --version` says: another compiler makes other bytes.
+    pub(crate) compiler: String,
 }
+
+/// Sets [`Release::maintainer`].
+const MAINTAINER: &str = "ORDERD_MAINTAINER";
+
+/// Its address leads nowhere: only a release needs one that somebody reads.
+const PLACEHOLDER: &str = "The orderd maintainers <orderd@example.com>";
 
 impl Release {
     pub(crate) fn read() -> Result<Self> {
@@ -28,7 +40,9 @@ impl Release {
                 git(&["log", "-1", "--format=%ct"])?.parse().context("git says no time of the commit")?
             }
         };
-        Ok(Self { version, revision, epoch })
+        let maintainer = maintainer(std::env::var(MAINTAINER).ok())?;
+        let compiler = said(Command::new("rustc").arg("--version"))?;
+        Ok(Self { version, revision, epoch, maintainer, compiler })
     }
 
     fn time(&self) -> Result<OffsetDateTime> {
@@ -46,6 +60,23 @@ impl Release {
     }
 }
 
+/// As Debian has it; it stands in files of one line.
+fn maintainer(given: Option<String>) -> Result<String> {
+    let Some(given) = given.filter(|given| !given.trim().is_empty()) else {
+        say(&format!(
+            "the .deb names {PLACEHOLDER}, a placeholder: for a release, set {MAINTAINER}='NAME <ADDRESS>'"
+        ));
+        return Ok(PLACEHOLDER.to_owned());
+    };
+    let address = given.split_once(" <").and_then(|(_, address)| address.strip_suffix('>'));
+    let is_address = |text: &str| text.contains('@') && !text.contains(['<', '>', ' ']);
+    ensure!(
+        address.is_some_and(is_address) && !given.contains(char::is_control),
+        "{MAINTAINER} takes 'NAME <ADDRESS>', not {given:?}"
+    );
+    Ok(given)
+}
+
 /// The commit, and whether files have changed since.
 fn revision() -> Result<String> {
     let commit = git(&["rev-parse", "--short=12", "HEAD"])?;
@@ -54,14 +85,33 @@ fn revision() -> Result<String> {
 }
 
 fn git(args: &[&str]) -> Result<String> {
-    let mut git = Command::new("git");
-    git.args(args).current_dir(tools::workspace()).stdin(Stdio::null());
-    let output = git.output().context("cannot start git")?;
+    said(Command::new("git").args(args))
+}
+
+fn said(command: &mut Command) -> Result<String> {
+    let output = command.current_dir(tools::workspace()).stdin(Stdio::null()).output();
+    let output = output.with_context(|| format!("cannot start {}", command.get_program().display()))?;
     ensure!(
         output.status.success(),
-        "git {}: {}",
-        args.join(" "),
+        "{command:?} ended with {}: {}",
+        output.status,
         String::from_utf8_lossy(&output.stderr).trim()
     );
     Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn maintainer_without_an_address_is_refused() {
+        let taken = |text: &str| maintainer(Some(text.to_owned()));
+        assert_eq!(taken("Ann Bee <ann@bee.example>").unwrap(), "Ann Bee <ann@bee.example>");
+        assert_eq!(taken(" ").unwrap(), PLACEHOLDER);
+        for wrong in ["Ann", "<ann@bee.example>", "Ann <ann>", "Ann <a@b> <c@d>", "Ann\nDepends: x <a@b>"] {
+            let error = taken(wrong).unwrap_err().to_string();
+            assert!(error.starts_with("ORDERD_MAINTAINER takes 'NAME <ADDRESS>'"), "{error}");
+        }
+    }
 }

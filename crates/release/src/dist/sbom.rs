@@ -130,6 +130,7 @@ pub(super) fn document(release: &Release, target: &Target, packages: &[Package])
     program["properties"] = json!([
         {"name": "orderd:revision", "value": release.revision},
         {"name": "orderd:target", "value": target.triple},
+        {"name": "orderd:rustc", "value": release.compiler},
     ]);
     let dependencies =
         packages.iter().map(|package| json!({"ref": package.reference(), "dependsOn": package.uses}));
