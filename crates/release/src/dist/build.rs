@@ -62,9 +62,16 @@ fn ensure_target(target: &Target) -> Result<()> {
     }
     say(&format!("installing Rust's libraries for {}", target.triple));
     let status = Command::new("rustup").args(["target", "add", target.triple]).stdin(Stdio::null()).status();
-    let advice =
-        format!("install Rust's libraries for {}: rustup target add {}", target.triple, target.triple);
-    ensure!(status.is_ok_and(|status| status.success()), "cannot {advice}");
+    let without = match target.is_native() {
+        true => String::new(),
+        false => format!("; `--target {}` builds for this machine's architecture alone", env::consts::ARCH),
+    };
+    ensure!(
+        status.is_ok_and(|status| status.success()),
+        "cannot build for {}: its Rust libraries are not installed, and `rustup target add {}` fails{without}",
+        target.arch,
+        target.triple
+    );
     Ok(())
 }
 

@@ -70,6 +70,11 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         Some(target) => vec![target],
         None => TARGETS.iter().collect(),
     };
+    ensure!(
+        targets.iter().any(|target| target.is_native()),
+        "cannot make a release for another architecture alone: the manual and the completions are what the program says \
+         of itself; leave --target away to build for both"
+    );
     let mut built = Vec::new();
     for target in targets {
         let file = match &options.program {

@@ -18,9 +18,8 @@ pub(super) struct Texts {
 
 /// They are the same for each architecture; the program of this machine's is asked.
 pub(super) fn texts(built: &[Built], release: &Release) -> Result<Texts> {
-    let native = built.iter().find(|built| built.target.is_native());
     let native =
-        native.context("the manual is the program's own: build for this machine's architecture as well")?;
+        built.iter().find(|built| built.target.is_native()).context("no program for this machine")?;
     let temp_dir = TempDir::new()?;
     let program = temp_dir.path().join("orderd");
     std::fs::write(&program, &native.program)?;
