@@ -14,6 +14,8 @@ const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
+const SECOND: u64 = 1_000_000_000;
+
 /// Nobody's, as in `deploy/Dockerfile`.
 const USER: &str = "65532:65532";
 
@@ -67,6 +69,13 @@ fn config(release: &Release, built: &Built, layer: &str) -> Result<Value> {
             "Env": ["HTTP_ADDR=0.0.0.0:8090"],
             "Entrypoint": ["/usr/bin/orderd"],
             "Cmd": ["serve"],
+            // Of Docker, which takes it from OCI's images too; times are nanoseconds.
+            "Healthcheck": {
+                "Test": ["CMD", "/usr/bin/orderd", "check", "--live"],
+                "Interval": 10 * SECOND,
+                "Timeout": 6 * SECOND,
+                "StartPeriod": 10 * SECOND,
+            },
             "Labels": annotations(release)?,
         },
         "rootfs": {"type": "layers", "diff_ids": [layer]},

@@ -12,6 +12,7 @@ use devstack::tools;
 
 use crate::say;
 use podman::Podman;
+use trial::HealthCheck;
 
 /// What the image is called, as in `deploy/compose.yaml`.
 const TAG: &str = "localhost/orderd:local";
@@ -41,7 +42,7 @@ pub(crate) fn try_archive(archive: &Path) -> Result<()> {
     let image = said.lines().last().unwrap_or_default();
     tools::ensure_postgres(&mut say)?;
     tools::ensure_nats_server(&mut say)?;
-    trial::run(&podman, image)?;
+    trial::run(&podman, image, HealthCheck::Command)?;
     podman.output("rmi", &["--force", image])?;
     Ok(())
 }
@@ -55,7 +56,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     if !options.build {
         tools::ensure_postgres(&mut say)?;
         tools::ensure_nats_server(&mut say)?;
-        trial::run(&podman, TAG)?;
+        trial::run(&podman, TAG, HealthCheck::OfImage)?;
     }
     Ok(ExitCode::SUCCESS)
 }
