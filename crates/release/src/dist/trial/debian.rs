@@ -1,4 +1,4 @@
-//! The package in a Debian that has nothing but what every one has: installed, run, installed again, removed.
+//! The package in a Debian of little more than the essential packages: installed, read, run, upgraded, removed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,6 +17,24 @@ use crate::say;
 const START: Duration = Duration::from_secs(60);
 const STOP: Duration = Duration::from_secs(15);
 const ORDERS: usize = 100;
+
+/// Beside the essential packages: what the package depends on, and what reads its manual and its completions.
+const PACKAGES: &str = "adduser,bash-completion,man-db";
+
+/// Changed by the user, for the service.
+const SETTINGS: &str = "etc/orderd/orderd.env";
+
+/// Completes the word that is its argument, as bash does when Tab is pressed.
+const COMPLETE: &str = r#"
+. /usr/share/bash-completion/bash_completion
+_completion_loader orderd
+function=$(complete -p orderd)
+function=${function#*-F }
+COMP_WORDS=(orderd "$0")
+COMP_CWORD=1
+"${function%% *}" orderd "$0" orderd
+echo "${COMPREPLY[*]}"
+"#;
 
 /// What lintian says of the package, from errors to hints, is an error.
 pub(super) fn lint(package: &Path) -> Result<()> {
@@ -41,6 +59,7 @@ pub(super) fn install(package: &Path, release: &Release) -> Result<()> {
     debian.run(&["getent", "passwd", "orderd"]).context("the package makes no user")?;
     let secrets = debian.run(&["stat", "--format=%a %U %G", "/etc/orderd/secrets"])?;
     ensure!(secrets == "750 root orderd", "/etc/orderd/secrets is {secrets}");
+    read(&debian)?;
     serve(&debian)?;
     upgrade(&debian)?;
     debian.run(&["dpkg", "--purge", "orderd"])?;
@@ -50,32 +69,46 @@ pub(super) fn install(package: &Path, release: &Release) -> Result<()> {
     debian.remove()
 }
 
+/// `man` finds the pages, and bash the completions.
+fn read(debian: &Debian) -> Result<()> {
+    for (page, wanted) in [("orderd", "dead-letters"), ("orderd-serve", "PG_HOST")] {
+        let text = debian.run(&["man", page])?;
+        ensure!(text.contains(wanted), "man {page} says nothing of {wanted}: {text}");
+    }
+    let completed = debian.run(&["bash", "-c", COMPLETE, "pub"])?;
+    ensure!(completed == "publish", "bash completes `orderd pub` to {completed:?}");
+    say("man finds its pages, and bash its completions");
+    Ok(())
+}
+
 /// Settings that the user has changed stay.
 fn upgrade(debian: &Debian) -> Result<()> {
-    let settings = debian.folder.join("etc/orderd/orderd.env");
+    let settings = debian.folder.join(SETTINGS);
     fs::write(&settings, "PG_HOST=db.example.com\n")?;
     debian.run(&["dpkg", "--install", "/orderd.deb"])?;
     ensure!(fs::read_to_string(&settings)? == "PG_HOST=db.example.com\n", "an upgrade replaces orderd.env");
     Ok(())
 }
 
-/// The service takes orders as the package's user, with no more than the folder has.
+/// The service takes orders as the package's user, with the settings of the package's file and no more than the folder
+/// has.
 fn serve(debian: &Debian) -> Result<()> {
     let postgres = Postgres::temporary(PostgresOptions::quick())?;
     let nats = Nats::temporary(NatsOptions::default())?;
     let temp_dir = TempDir::new()?;
     let http = free_port();
-    let settings = [
-        format!("HTTP_ADDR=127.0.0.1:{http}"),
-        format!("NATS_PORT={}", nats.port()),
-        format!("PG_PORT={}", postgres.port()),
-    ];
+    let file = debian.folder.join(SETTINGS);
+    let mut settings =
+        fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+    settings +=
+        &format!("HTTP_ADDR=127.0.0.1:{http}\nNATS_PORT={}\nPG_PORT={}\n", nats.port(), postgres.port());
+    fs::write(&file, settings).with_context(|| format!("cannot write {}", file.display()))?;
     let mut launch = Launch::new("the installed orderd", "chroot", temp_dir.path());
-    launch.args = debian.arguments(&settings, &["orderd", "serve"]).into_iter().map(Into::into).collect();
+    launch.args = debian.arguments(&["orderd", "serve"]).into_iter().map(Into::into).collect();
     launch.log = Some(temp_dir.path().join("log"));
     launch.grace = STOP;
     let mut service = Process::spawn(launch)?;
-    let orderd = |args: &[&str]| debian.run_with(&settings, args);
+    let orderd = |args: &[&str]| debian.run_as_service(args);
     let taken = || -> Result<()> {
         ensure!(wait_for(START, || orderd(&["orderd", "check"]).is_ok()), "it does not get ready");
         orderd(&["orderd", "publish", "--count", &ORDERS.to_string()])?;
@@ -109,7 +142,9 @@ impl Debian {
         drop(fs::remove_dir_all(&folder));
         say(&format!("making a Debian {suite}"));
         let mut make = Command::new(debootstrap);
-        make.args(["--variant=minbase", "--include=adduser", &suite]).arg(&folder).stdin(Stdio::null());
+        make.args(["--variant=minbase", &format!("--include={PACKAGES}"), &suite])
+            .arg(&folder)
+            .stdin(Stdio::null());
         let made = make.output().context("cannot start debootstrap")?;
         let words = String::from_utf8_lossy(&made.stdout);
         ensure!(made.status.success(), "debootstrap ended with {}: {}", made.status, words.trim());
@@ -127,18 +162,20 @@ impl Debian {
         said(chroot, command)
     }
 
-    /// A command as the package's user, with these settings.
-    fn run_with(&self, settings: &[String], command: &[&str]) -> Result<String> {
+    /// A command as the unit runs it: as the package's user, with the settings of the package's file.
+    fn run_as_service(&self, command: &[&str]) -> Result<String> {
         let mut chroot = Command::new("chroot");
-        chroot.args(self.arguments(settings, command));
+        chroot.args(self.arguments(command));
         said(chroot, command)
     }
 
     /// Of chroot.
-    fn arguments(&self, settings: &[String], command: &[&str]) -> Vec<String> {
-        let mut arguments = vec!["--userspec=orderd:orderd".to_owned(), self.folder.display().to_string()];
-        arguments.extend(["env".to_owned(), "-i".to_owned(), "PATH=/usr/bin:/bin".to_owned()]);
-        arguments.extend(settings.iter().cloned());
+    fn arguments(&self, command: &[&str]) -> Vec<String> {
+        let folder = self.folder.display().to_string();
+        let with_settings = format!("set -a; . /{SETTINGS}; exec \"$0\" \"$@\"");
+        let mut arguments = ["--userspec=orderd:orderd", &folder].map(ToOwned::to_owned).to_vec();
+        arguments
+            .extend(["env", "-i", "PATH=/usr/bin:/bin", "sh", "-c", &with_settings].map(ToOwned::to_owned));
         arguments.extend(command.iter().map(|&word| word.to_owned()));
         arguments
     }
