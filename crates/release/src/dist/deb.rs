@@ -36,7 +36,7 @@ pub(super) fn package(release: &Release, built: &Built, texts: &Texts, licences:
 fn files(release: &Release, built: &Built, texts: &Texts, licences: &str) -> Result<Vec<Entry>> {
     let mut files = vec![
         Entry::file("usr/bin/orderd", 0o755, built.program.clone()),
-        Entry::file("lib/systemd/system/orderd.service", 0o644, read("deploy/orderd.service")?),
+        Entry::file("usr/lib/systemd/system/orderd.service", 0o644, read("deploy/orderd.service")?),
         Entry::file("etc/orderd/orderd.env", 0o644, read("deploy/debian/orderd.env")?),
         Entry::file("usr/share/lintian/overrides/orderd", 0o644, read("deploy/debian/lintian-overrides")?),
     ];
