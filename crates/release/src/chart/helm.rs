@@ -11,6 +11,9 @@ use serde_json::Value;
 use super::documents::Documents;
 use crate::say;
 
+/// Checks manifests against their schemas.
+const VALIDATE: &str = include_str!("validate.py");
+
 /// The oldest that the chart is for, and the newest whose schemas there are.
 const KUBERNETES: [&str; 2] = ["1.27", "1.37"];
 
@@ -83,9 +86,8 @@ impl Helm {
 
     /// The manifests as JSON, checked against their schemas.
     pub(super) fn checked(&self, manifests: &str) -> Result<Vec<Value>> {
-        let script = tools::workspace().join("xtask/src/chart/validate.py");
         let mut python = Command::new(&self.python);
-        python.arg(script).args(KUBERNETES);
+        python.args(["-c", VALIDATE]).args(KUBERNETES);
         let output = fed(python, manifests).context("cannot check manifests")?;
         ensure!(output.status.success(), "{}", text(&output.stderr));
         serde_json::from_slice(&output.stdout).context("cannot read the checked manifests")
