@@ -4,8 +4,8 @@ use serde_json::{Map, Value, json};
 
 use crate::model::{Kind, Member, Model};
 
-const DESCRIPTION: &str = "Members that are missing or null are taken as \"\", 0, false or []; \
-                           a document that is served has all members and no null.";
+const DESCRIPTION: &str = "Missing or null members are read as \"\", 0, false or []; \
+    a served document has all members and no null.";
 
 const KEPT: &str =
     "As the document came: members may be missing, null, of another case, or unknown to the model.";
