@@ -339,6 +339,7 @@ fn name_of(mode: Mode) -> &'static str {
         Mode::Refused => "refused",
         Mode::BlackHole => "black hole",
         Mode::Swallow => "swallowing",
+        Mode::Late(_) => "late",
         Mode::Slow { .. } => "slow",
         Mode::CutAfter { .. } => "cut mid-message",
     }

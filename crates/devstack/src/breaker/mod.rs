@@ -9,6 +9,7 @@ mod state;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use crate::Error;
 use crate::ports::Lease;
@@ -29,6 +30,9 @@ pub enum Mode {
     /// As a black hole, permanently: connections that were there before, or are made meanwhile, never pass anything
     /// again, as behind a gateway that has lost them. Only those that are made afterwards pass.
     Swallow,
+    /// What is connected passes everything; a new connection reaches the server after this time, as where networks are far
+    /// and TLS is slow.
+    Late(Duration),
     /// Each direction of each connection passes this number of bytes a second.
     Slow {
         /// How many; 0 counts as 1.

@@ -6,6 +6,7 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::thread;
 
+use super::Mode;
 use super::state::{Link, Permit, Shared};
 
 /// Serves one client until either end closes or the mode cuts it.
@@ -13,6 +14,9 @@ pub(super) fn serve(client: TcpStream, shared: &Arc<Shared>) {
     let generation = shared.count();
     if !shared.wait_for_passage(generation) {
         return;
+    }
+    if let Mode::Late(delay) = shared.mode() {
+        thread::sleep(delay);
     }
     let Ok(upstream) = TcpStream::connect(shared.upstream) else { return };
     let _ = client.set_nodelay(true);

@@ -48,7 +48,9 @@ impl State {
             _ if self.over => false,
             Mode::Closed | Mode::Refused => false,
             Mode::BlackHole | Mode::Swallow => true,
-            Mode::Pass | Mode::Slow { .. } | Mode::CutAfter { .. } => generation != self.generation,
+            Mode::Pass | Mode::Late(_) | Mode::Slow { .. } | Mode::CutAfter { .. } => {
+                generation != self.generation
+            }
         }
     }
 }
@@ -155,7 +157,9 @@ impl Shared {
         }
         match state.mode {
             Mode::Closed | Mode::Refused => Permit::Stop,
-            Mode::Pass | Mode::BlackHole | Mode::Swallow => Permit::Pass(held, Duration::ZERO),
+            Mode::Pass | Mode::Late(_) | Mode::BlackHole | Mode::Swallow => {
+                Permit::Pass(held, Duration::ZERO)
+            }
             Mode::Slow { bytes_per_second } => slow(held, bytes_per_second.max(1)),
             Mode::CutAfter { bytes } => {
                 let left = usize::try_from(bytes).unwrap_or(usize::MAX);
