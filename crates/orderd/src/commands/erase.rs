@@ -110,8 +110,8 @@ async fn erase_each(
     let progress = Progress::new(Some(ids.len() as u64), model.plural());
     let erased = erase(erasing, &ids, &progress).await?;
     progress.finish(model.plural());
-    say(ids.len(), model, erased)?;
-    Ok(if missing.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let end = erased.say(model)?;
+    Ok(if missing.is_empty() { end } else { ExitCode::FAILURE })
 }
 
 fn name_missing<'i>(ids: impl ExactSizeIterator<Item = &'i str>) {
@@ -124,11 +124,7 @@ fn name_missing<'i>(ids: impl ExactSizeIterator<Item = &'i str>) {
     }
 }
 
-async fn erase(
-    erasing: &mut ConnectedEraser,
-    ids: &[String],
-    progress: &Progress,
-) -> anyhow::Result<TraceCounts> {
+async fn erase(erasing: &mut ConnectedEraser, ids: &[String], progress: &Progress) -> anyhow::Result<Erased> {
     let erased = erasing.erase(ids, |_| true, || progress.add(1)).await;
     let by = audit::Actor::os_user();
     for (place, id) in ids.iter().enumerate() {
@@ -139,11 +135,31 @@ async fn erase(
         };
         audit::note("erase", &by, &[("key", id.as_str()), ("outcome", outcome)]);
     }
-    Ok(erased.context("not everything is erased; run this again")?.into_iter().flatten().sum())
+    let mut all = Erased::default();
+    for traces in erased.context("not everything is erased; run this again")?.into_iter().flatten() {
+        all.add(Erased { orders: 1, traces });
+    }
+    Ok(all)
 }
 
-fn say(count: usize, model: &Model, erased: TraceCounts) -> anyhow::Result<()> {
-    Ok(super::print(&format!("{} erased: {erased}\n", counted(count as u64, model.noun())))?)
+/// What was erased.
+#[derive(Default)]
+struct Erased {
+    orders: u64,
+    traces: TraceCounts,
+}
+
+impl Erased {
+    fn add(&mut self, other: Self) {
+        self.orders += other.orders;
+        self.traces = self.traces + other.traces;
+    }
+
+    /// Says what was erased. 1: nothing was there any more.
+    fn say(self, model: &Model) -> anyhow::Result<ExitCode> {
+        super::print(&format!("{} erased: {}\n", counted(self.orders, model.noun()), self.traces))?;
+        Ok(if self.orders == 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    }
 }
 
 /// `MEMBER=VALUE`
@@ -180,13 +196,20 @@ async fn erase_all_with(
     model: &Model,
 ) -> anyhow::Result<ExitCode> {
     let named = format!("{} = {}", criterion.member, shown(&criterion.value));
-    let first = found(http, criterion).await?;
+    let mut first = found(http, criterion).await?;
+    let is_whole = first.len() < MAX_LIMIT;
+    if is_whole && !matches!(consent, Consent::Given) {
+        // Those that were erased a moment ago are not counted.
+        let looked = erasing.look(&first).await?;
+        let mut looked = looked.iter();
+        first.retain(|_| looked.next().is_none_or(|traces| !traces.is_nothing()));
+    }
     if first.is_empty() {
         super::complain(&format!("no {} has {named}", model.noun()));
         return Ok(ExitCode::FAILURE);
     }
     let plural = model.plural();
-    let count = if first.len() < MAX_LIMIT {
+    let count = if is_whole {
         counted(first.len() as u64, model.noun())
     } else {
         format!("{MAX_LIMIT} {plural} or more")
@@ -195,14 +218,14 @@ async fn erase_all_with(
         return Ok(end);
     }
     let progress = Progress::new(Some(0), plural);
-    let (mut ids, mut erased) = (HashSet::new(), TraceCounts::default());
+    let (mut ids, mut erased) = (HashSet::new(), Erased::default());
     let mut changed = Instant::now();
     loop {
         let found = found(http, criterion).await?;
         let new: Vec<_> = found.iter().filter(|id| !ids.contains(*id)).cloned().collect();
         if !new.is_empty() {
             progress.expect(new.len() as u64);
-            erased = erased + erase(erasing, &new, &progress).await?;
+            erased.add(erase(erasing, &new, &progress).await?);
             ids.extend(new);
             changed = Instant::now();
         } else if found.len() < MAX_LIMIT {
@@ -216,8 +239,11 @@ async fn erase_all_with(
         }
     }
     progress.finish(model.plural());
-    say(ids.len(), model, erased)?;
-    Ok(ExitCode::SUCCESS)
+    if erased.orders == 0 {
+        super::complain(&format!("no {} has {named}", model.noun()));
+        return Ok(ExitCode::FAILURE);
+    }
+    erased.say(model)
 }
 
 /// The ids that have a row, the oldest ones first.
@@ -242,18 +268,16 @@ async fn erase_older(
         return Ok(end);
     }
     let progress = Progress::new(Some(count), model.plural());
-    let (mut after, mut done, mut erased) = (None, 0, TraceCounts::default());
+    let (mut after, mut erased) = (None, Erased::default());
     loop {
         let ids = expiry::ids(client, table, after.as_deref(), cutoff, MAX_LIMIT as i64).await;
         let ids = ids.map_err(postgres::explain)?;
         let Some(last) = ids.last() else { break };
-        erased = erased + erase(erasing, &ids, &progress).await?;
-        done += ids.len();
+        erased.add(erase(erasing, &ids, &progress).await?);
         after = Some(last.clone());
     }
     progress.finish(model.plural());
-    say(done, model, erased)?;
-    Ok(ExitCode::SUCCESS)
+    erased.say(model)
 }
 
 /// Which partitions a service with this `KEEP` would drop, and why it would not drop others.

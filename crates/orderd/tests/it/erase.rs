@@ -335,6 +335,14 @@ async fn all_orders_of_a_number_are_erased_however_many() {
         "120 orders erased: 120 rows, 120 messages, 0 dead letters\n"
     );
     assert_eq!(stack.rows(), 1);
+    // The service may still show them.
+    for consent in ["--yes", "--dry-run"] {
+        let again = ["erase", consent, "--where", "order_uid=many", "--http-addr", &addr];
+        let again = stack.run(&again, "").await;
+        let said = String::from_utf8_lossy(&again.stderr);
+        assert_eq!(again.status.code(), Some(1), "{consent}: {said}");
+        assert!(said.contains("no order has order_uid = many"), "{consent}: {said}");
+    }
     service.wait_len(1).await;
     // As from a variable that is not set: of those without a number it would be all.
     let empty = stack.run(&["erase", "--yes", "--where", "order_uid=", "--http-addr", &addr], "").await;
