@@ -13,6 +13,7 @@ mod tokens;
 mod identity;
 mod host;
 mod secret;
+mod whole_file;
 mod reload;
 mod certificates;
 mod traces;

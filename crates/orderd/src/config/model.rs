@@ -1,21 +1,19 @@
 //! `MODEL`: the files that define the model, and the defaults of `REQUIRE`, `SEARCH` and `UNKNOWN` that follow from it.
 
-use std::fs::{self, File};
-use std::io::{self, Read as _};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use model::Model;
 use order::{Parser, SearchPath};
 
+use super::whole_file::{self, MAX_FILE_BYTES};
 use super::{ConfigError, list, wrong};
 use crate::cli::{ModelArgs, OrderArgs};
 
 /// The setting for JSON objects of any form. A file of that name is `./any`.
 const ANY: &str = "any";
-
-/// The largest file that is read as a model.
-const MAX_FILE_BYTES: u64 = 16 << 20;
 
 /// What is required, and what is searched by, where the model has it and nothing is set.
 const REQUIRED: [&str; 1] = ["order_uid"];
@@ -52,12 +50,11 @@ pub(crate) fn read(files: &[PathBuf], name: &str) -> Result<Model, ConfigError> 
 
 /// The text of a file of documents; refused where it doesn't end, as that of some devices.
 fn read_whole(file: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    File::open(file)?.take(MAX_FILE_BYTES + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > MAX_FILE_BYTES {
+    let bytes = whole_file::read(file)?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is larger than 16 MiB"));
     }
-    Ok(text)
+    String::from_utf8(bytes).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8"))
 }
 
 /// The files that a setting names: one, several separated by commas, or those of a folder that end in `.json`.

@@ -1,16 +1,13 @@
 //! Values that are read from files, and read again when a file changes: tokens, passwords, credentials, certificates.
 //! If a changed file is invalid, the former value stays.
 
-use std::fs::{File, Metadata};
-use std::io::{self, Read};
+use std::fs::Metadata;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use super::ConfigError;
-
-/// No file of secrets or certificates is larger; `/dev/zero` is.
-const MAX_FILE_BYTES: u64 = 16 << 20;
+use super::{ConfigError, whole_file};
 
 /// Reads files, and remembers in what state it found them and when certificates in them end.
 #[derive(Default, Debug)]
@@ -45,21 +42,12 @@ impl Files {
     /// # Errors
     /// Why it can't be read.
     pub(crate) fn read(&mut self, path: &Path) -> io::Result<Vec<u8>> {
-        let opened = File::open(path).and_then(|file| file.metadata().map(|found| (file, found)));
-        let (file, found) = match opened {
-            Ok(opened) => opened,
-            Err(error) => {
-                self.seen.push((path.into(), None));
-                return Err(error);
-            }
-        };
         // Taken before the file is read, so that a write meanwhile counts as a change. A pipe can't be read twice.
-        if found.is_file() {
-            self.seen.push((path.into(), Some(FileStamp::of(&found))));
+        match std::fs::metadata(path) {
+            Ok(found) if !found.is_file() => {}
+            found => self.seen.push((path.into(), found.ok().as_ref().map(FileStamp::of))),
         }
-        let mut bytes = Vec::new();
-        file.take(MAX_FILE_BYTES).read_to_end(&mut bytes)?;
-        Ok(bytes)
+        whole_file::read(path)
     }
 
     /// The text of a file.
