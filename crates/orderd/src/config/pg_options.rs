@@ -174,7 +174,7 @@ pub(super) fn check(given: &Conninfo) -> Result<(), OptionProblem> {
                 return Err(problem(name, format!("takes {}", values.join(" or "))));
             }
             (None, Some(_)) if REFUSED.contains(&name) => {
-                return Err(problem(name, "is not supported: remove it"));
+                return Err(problem(name, format!("is not supported: {}", in_place_of(name))));
             }
             (None, _) if !REFUSED.contains(&name) => {
                 return Err(("DATABASE_URL", format!("libpq knows no option {name}")));
@@ -183,6 +183,21 @@ pub(super) fn check(given: &Conninfo) -> Result<(), OptionProblem> {
         }
     }
     Ok(())
+}
+
+/// What to do about an option that is refused.
+fn in_place_of(option: &str) -> &'static str {
+    match option {
+        "service" | "servicefile" => "remove it, and write the options of the service into DATABASE_URL",
+        "sslcrl" | "sslcrldir" => "remove it; certificates are verified, but not whether they are revoked",
+        "sslpassword" => "remove it, and store the key of sslkey without a passphrase",
+        "requirepeer" => "remove it, or connect over TCP with sslmode=verify-full",
+        "require_auth" => {
+            "remove it; sslmode=verify-full protects the password from other servers, and \
+             channel_binding=require allows only scram-sha-256"
+        }
+        _ => "remove it",
+    }
 }
 
 /// The setting that an option is of: the variable of the environment where it is set, or else the string.
