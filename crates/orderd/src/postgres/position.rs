@@ -170,12 +170,18 @@ pub(crate) async fn add(
 /// The row as it is; `None` if it does not exist.
 pub(crate) async fn read(client: &Client, key: &PositionKey) -> Result<Option<Position>, Error> {
     let statement = format!(
-        "SELECT seq, (extract(epoch FROM seq_time) * 1000000)::bigint,
-                (extract(epoch FROM stream_created) * 1000000)::bigint, writer, session, previous_session,
-                session_began, gap_end, lost, (extract(epoch FROM dead_created) * 1000000)::bigint,
+        "SELECT seq, {}, coalesce({}, 0), writer, session, previous_session, session_began, gap_end, lost, {},
                 last_row IS NULL OR EXISTS (SELECT FROM {} AS written WHERE written.id = last_row),
                 lease_until IS NULL OR lease_until < clock_timestamp()
                   OR NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = writer_pid),
+/// The expression for a time in microseconds since 1970; null for `infinity` and other times that no server had, which only
+/// a person puts there. A stream that was made at such a time is another stream.
+pub(crate) fn micros(column: &str) -> String {
+    format!(
+        "CASE WHEN {column} > '0001-01-01' AND {column} < '9999-12-31' THEN (extract(epoch FROM {column}) * 1000000)::bigint END"
+    )
+}
+
                 ctid::text, nonce, model
          FROM {} WHERE table_name = $1 AND stream = $2 AND topic = $3",
         key.table.quoted(),
@@ -187,6 +193,9 @@ pub(crate) async fn read(client: &Client, key: &PositionKey) -> Result<Option<Po
     rows.first().map(position).transpose()
 }
 
+        micros("seq_time"),
+        micros("stream_created"),
+        micros("dead_created"),
 fn position(row: &Row) -> Result<Position, Error> {
     Ok(Position {
         seq: row.try_get::<_, i64>(0)?.cast_unsigned(),

@@ -30,10 +30,11 @@ impl RowLookup {
         // One statement, so that the position is not newer than the rows.
         let query = format!(
             "SELECT id, data, NULL::bigint, NULL::bigint, NULL::bigint FROM {} WHERE id = ANY($1)
-             UNION ALL (SELECT NULL, NULL, seq, (extract(epoch FROM seq_time) * 1000000)::bigint, session FROM {}
+             UNION ALL (SELECT NULL, NULL, seq, {}, session FROM {}
                WHERE table_name = $2 AND ($3 = '' OR stream = $3 AND topic = $4) ORDER BY seq LIMIT 1)",
             settings.table.quoted(),
             position::positions(&settings.table)
+            position::micros("seq_time"),
         );
         let types = [Type::TEXT_ARRAY, Type::TEXT, Type::TEXT, Type::TEXT];
         let by_ids = connection.client.prepare_typed(&query, &types).await?;

@@ -264,6 +264,30 @@ async fn a_writer_that_stalls_is_replaced_and_changes_nothing_when_it_comes_back
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn times_in_the_position_that_no_server_had_stop_nothing() {
+    let (stack, mut service) = Stack::started().await;
+    stack.publish(&orders(5)).await;
+    eventually("rows are committed", async || (stack.rows() == 5).then_some(())).await;
+    let mut expected = 5;
+    for set in [
+        "seq_time = 'infinity', dead_created = '-infinity'",
+        "seq_time = '294276-12-31', dead_created = '294276-12-31'",
+        "stream_created = 'infinity'",
+    ] {
+        service.stop();
+        stack.postgres.psql(&format!("UPDATE orderd_position SET {set}")).unwrap();
+        service = stack.serve(&[]).await;
+        stack.publish(&orders(5)).await;
+        expected += 5;
+        service.wait_len(expected as u64).await;
+        eventually(&format!("rows are committed: {set}"), async || (stack.rows() == expected).then_some(()))
+            .await;
+        service.wait_ready().await;
+    }
+    assert_eq!(service.metric("orderd_lost_messages_total").await, 0.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_writer_that_stops_hands_over_and_one_that_is_killed_is_replaced() {
     let stack = Stack::new();
     let mut services = vec![stack.serve(&[]).await, stack.serve(&[]).await, stack.serve(&[]).await];
