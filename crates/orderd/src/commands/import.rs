@@ -46,7 +46,7 @@ pub async fn run(args: ImportArgs) -> anyhow::Result<ExitCode> {
     let model = config::model(&args.model)?;
     let settings = Postgres::new(&args.pg)?.of_model(&args.pg, &model)?;
     let connection = postgres::connect_once(&settings).await?;
-    let traits = postgres::prepare(&connection.client, &settings).await?;
+    let traits = postgres::prepare_to_write(&connection, &settings).await?;
     let insert =
         postgres::insert(&connection.client, &settings.table, traits).await.map_err(postgres::explain)?;
     let insert = connection.client.prepare(&insert).await.map_err(postgres::explain)?;

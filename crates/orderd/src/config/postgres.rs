@@ -1,10 +1,11 @@
 //! Settings of PostgreSQL: servers, login and table.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::{Arc, Mutex};
 
 use model::Model;
 use order::RowFormat;
+use tokio::time::Instant;
 use tokio_postgres::Config;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -43,12 +44,24 @@ pub(crate) struct Target {
     pub(crate) preferred: AtomicUsize,
     /// Whether what stands before the servers was found usable.
     pub(crate) pooler_checked: AtomicBool,
+    /// Whether that is a pooler that gives each transaction another session.
+    pub(crate) is_pooled: AtomicBool,
+    /// The half-open connections that were given up.
+    pub(crate) given_up: Mutex<GivenUp>,
     /// How the server's certificate is verified.
     pub(crate) mode: tls::TlsMode,
     /// What makes TLS of a connection.
     pub(crate) connector: Reloaded<MakeRustlsConnect>,
     /// The password of each server that has none in its address.
     passwords: Reloaded<Secret<Vec<Option<String>>>>,
+}
+
+/// When connections were given up because they seemed half-open.
+#[derive(Default)]
+pub(crate) struct GivenUp {
+    /// How often a connection was given up that was opened after the one before was.
+    pub(crate) in_a_row: u32,
+    pub(crate) last: Option<Instant>,
 }
 
 /// A table's name, quoted for SQL.
@@ -183,6 +196,8 @@ impl Target {
             servers: Secret(servers),
             preferred: AtomicUsize::default(),
             pooler_checked: AtomicBool::default(),
+            is_pooled: AtomicBool::default(),
+            given_up: Mutex::default(),
             mode,
             connector: Reloaded::new("DATABASE_URL", move |files| connector(&tls, files))?,
             passwords,

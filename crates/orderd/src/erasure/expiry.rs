@@ -98,12 +98,12 @@ impl Expiry {
         hindered: &mut Hindered,
     ) -> anyhow::Result<bool> {
         let Some(table) = self.flow_state.table.borrow().clone() else { return Ok(false) };
-        let opened = match connection.take() {
+        let opened = match connection.take().filter(|opened| !opened.client.is_closed()) {
             Some(opened) => opened,
-            None => postgres::connect_in_time(&self.settings.postgres).await?,
+            None => postgres::connect_in_time(&self.settings.postgres).await?.spare(),
         };
-        let cutoff =
-            timeout(LONG_TIMEOUT, expiry::cutoff(&opened.client, keep)).await?.map_err(postgres::explain)?;
+        let cutoff = opened.watched(expiry::cutoff(&opened.client, keep));
+        let cutoff = timeout(LONG_TIMEOUT, cutoff).await?.map_err(postgres::explain)?;
         let mut has_more = self.remove_from_memory(cutoff, table.watermark.seq).await?;
         if table.is_self {
             tokio::select! {
@@ -144,7 +144,8 @@ impl Expiry {
         hindered: &mut Hindered,
     ) -> anyhow::Result<()> {
         let (client, table) = (&opened.client, &self.settings.postgres.table);
-        let found = timeout(LONG_TIMEOUT, old_partitions::find(client, table, cutoff)).await?;
+        let found = opened.watched(old_partitions::find(client, table, cutoff));
+        let found = timeout(LONG_TIMEOUT, found).await?;
         let found = match found {
             Ok(found) => found,
             // The server has no such catalogs: rows are deleted one by one.
@@ -165,7 +166,7 @@ impl Expiry {
                 Some(hindrance) => hindrance,
                 None => {
                     let dropping = old_partitions::drop_whole(client, table, &partition, cutoff);
-                    match timeout(DROP_TIMEOUT, dropping).await?.map_err(postgres::explain)? {
+                    match timeout(DROP_TIMEOUT, opened.watched(dropping)).await?.map_err(postgres::explain)? {
                         Ok(rows) => {
                             self.note_dropped(&partition, rows);
                             continue;
@@ -188,8 +189,10 @@ impl Expiry {
     async fn delete_rows(&self, opened: &Connection, cutoff: i128) -> anyhow::Result<bool> {
         let deleting =
             expiry::delete(&opened.client, &self.settings.postgres.table, cutoff, MAX_BATCH_ORDERS as i64);
-        let deleted =
-            timeout(LONG_TIMEOUT, deleting).await?.map_err(postgres::explain).context("can't delete rows")?;
+        let deleted = timeout(LONG_TIMEOUT, opened.watched(deleting))
+            .await?
+            .map_err(postgres::explain)
+            .context("can't delete rows")?;
         self.metrics.expired.inc_by(deleted);
         if deleted > 0 {
             tracing::debug!(rows = deleted, "deleted rows older than KEEP");

@@ -1,6 +1,7 @@
 //! Finds and deletes the rows of erased orders, and stores their keys.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use order::Key;
 use tokio_postgres::error::SqlState;
@@ -8,7 +9,7 @@ use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Error};
 
 use crate::config::Postgres;
-use crate::postgres::{self, Abandoned, Connection, LONG_TIMEOUT, position};
+use crate::postgres::{self, Abandoned, Connection, LONG_TIMEOUT, SessionWatch, position};
 use crate::wording::shown;
 
 /// Looks for rows and erases them, on a connection that is opened for the first of them.
@@ -42,14 +43,16 @@ impl StoredRows {
         with_long_timeout(async {
             self.prepare().await?;
             let table = self.settings.table.clone();
-            postgres::erased_keys(self.client().await?, &table).await.map_err(postgres::explain)
+            let (client, watch) = self.client().await?;
+            watch.over(postgres::erased_keys(client, &table)).await.map_err(postgres::explain)
         })
         .await
     }
 
     async fn finds(&mut self, id: &str, query: &str) -> anyhow::Result<bool> {
         with_long_timeout(async {
-            match self.client().await?.query_typed(query, &[(&id, Type::TEXT)]).await {
+            let (client, watch) = self.client().await?;
+            match watch.over(client.query_typed(query, &[(&id, Type::TEXT)])).await {
                 Ok(rows) => Ok(!rows.is_empty()),
                 Err(error) if postgres::is_no_text(&error) => Ok(false),
                 Err(error) => Err(postgres::explain(error)),
@@ -85,7 +88,8 @@ impl StoredRows {
     async fn prepare(&mut self) -> anyhow::Result<()> {
         if !self.is_prepared {
             let table = self.settings.table.clone();
-            postgres::make_erased(self.client().await?, &table).await.map_err(postgres::explain)?;
+            let (client, watch) = self.client().await?;
+            watch.over(postgres::make_erased(client, &table)).await.map_err(postgres::explain)?;
             self.is_prepared = true;
         }
         Ok(())
@@ -101,7 +105,7 @@ impl StoredRows {
         let delete = format!("DELETE FROM {} WHERE id = $1 RETURNING 1", table.quoted());
         let has_positions = format!("SELECT to_regclass({}) IS NOT NULL", position::literal(&table));
         let break_fences = position::break_fences(&table);
-        let client = self.client().await?;
+        let (client, watch) = self.client().await?;
         let both = async {
             let both = client.transaction().await?;
             if keeps {
@@ -114,15 +118,16 @@ impl StoredRows {
             both.commit().await?;
             Ok(deleted.len() as u64)
         };
-        Ok(both.await)
+        Ok(watch.over(both).await)
     }
 
-    async fn client(&mut self) -> anyhow::Result<&mut Client> {
+    async fn client(&mut self) -> anyhow::Result<(&mut Client, Arc<SessionWatch>)> {
         let opened = match self.connection.take().filter(|opened| !opened.client.is_closed()) {
             Some(opened) => opened,
             None => postgres::connect_once(&self.settings).await?,
         };
-        Ok(&mut self.connection.insert(opened).client)
+        let watch = opened.watch();
+        Ok((&mut self.connection.insert(opened).client, watch))
     }
 }
 

@@ -83,7 +83,7 @@ impl Sweeper {
     /// Sweeps every [`POLL_INTERVAL`], on one connection, until that fails.
     async fn sweep(&mut self) -> anyhow::Result<()> {
         let settings = self.eraser.postgres.clone();
-        let connection = postgres::connect_in_time(&settings).await?;
+        let connection = postgres::connect_in_time(&settings).await?.spare();
         let mut is_there = false;
         loop {
             // A query of a table that does not exist would leave an error in PostgreSQL's log each time.

@@ -12,12 +12,13 @@ use cache::{Cache, RowSource, StoredRow, Unavailable};
 use futures_util::{FutureExt, future};
 use order::{Key, RowReader};
 use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio_util::task::AbortOnDropHandle;
 
-use crate::config::Settings;
+use crate::config::{Postgres, Settings};
 use crate::flow_state::{FlowState, Watermark};
 use crate::metrics::Metrics;
 use crate::nats::{stored_message, streams};
-use crate::postgres::{self, FoundRows, RowLookup};
+use crate::postgres::{FoundRows, QueryError, RowLookup};
 use crate::subject;
 
 /// Maximum number of readers that wait, and of readers served by one query.
@@ -114,9 +115,8 @@ impl RowSource for ReadThrough {
 /// Answers misses, many by one query, until all handles are dropped.
 async fn serve(asked: &mut mpsc::Receiver<Miss>, sources: &MissSources, cache: &Cache) {
     let settings = &sources.settings.postgres;
-    // Connect before the first miss: while memory fills, many readers ask. If it fails, the first query connects.
-    let opened = tokio::time::timeout(READ_TIMEOUT, RowLookup::open(settings)).await;
-    let mut lookup = opened.ok().and_then(Result::ok);
+    // Connect before the first miss: while memory fills, many readers ask.
+    let mut connection = LookupConnection::Opening(open(settings));
     let mut misses = Vec::new();
     let mut reader = RowReader::new(cache.layouts().clone());
     while asked.recv_many(&mut misses, MAX_BATCH).await > 0 {
@@ -125,8 +125,11 @@ async fn serve(asked: &mut mpsc::Receiver<Miss>, sources: &MissSources, cache: &
         let ids: Vec<&str> = misses.iter().map(|miss| miss.id.as_str()).collect();
         let stream = sources.flow_state.stream_name();
         let of = (stream.as_str(), sources.settings.nats.topic.as_str());
-        let rows = postgres::rows(&mut lookup, settings, of, &ids);
-        let rows = tokio::time::timeout(READ_TIMEOUT, rows).await;
+        let looked = async {
+            let lookup = connection.opened(settings).await?;
+            lookup.rows(&settings.table, of, &ids).await
+        };
+        let rows = tokio::time::timeout(READ_TIMEOUT, looked).await;
         match rows {
             Ok(Ok(FoundRows { rows, format, position, .. })) => {
                 reader.set_format(format);
@@ -156,7 +159,7 @@ async fn serve(asked: &mut mpsc::Receiver<Miss>, sources: &MissSources, cache: &
                 }
             }
             failed => {
-                lookup = None;
+                connection.drop_opened();
                 misses.clear();
                 if let Ok(Err(error)) = failed {
                     tracing::debug!(%error, "can't read rows for misses");
@@ -164,6 +167,51 @@ async fn serve(asked: &mut mpsc::Receiver<Miss>, sources: &MissSources, cache: &
             }
         }
         cache.set_readers_wait(!asked.is_empty());
+    }
+}
+
+/// The connection on which rows are looked up.
+enum LookupConnection {
+    None,
+    /// In a task: readers who give up waiting don't end the attempt, which the next reader then finds further on.
+    Opening(AbortOnDropHandle<Result<RowLookup, QueryError>>),
+    Opened(Box<RowLookup>),
+}
+
+fn open(settings: &Postgres) -> AbortOnDropHandle<Result<RowLookup, QueryError>> {
+    let settings = settings.clone();
+    AbortOnDropHandle::new(tokio::spawn(async move { RowLookup::open_in_time(&settings).await }))
+}
+
+impl LookupConnection {
+    /// The connection, opened where it is not. If this is dropped while it waits, the connection is still being opened.
+    async fn opened(&mut self, settings: &Postgres) -> Result<&RowLookup, QueryError> {
+        if matches!(self, Self::Opened(lookup) if lookup.is_closed()) {
+            *self = Self::None;
+        }
+        loop {
+            match self {
+                Self::None => *self = Self::Opening(open(settings)),
+                Self::Opening(opening) => {
+                    let opened = opening.await;
+                    *self = Self::None;
+                    // A task that panics says so in the log.
+                    *self = Self::Opened(Box::new(opened.unwrap_or(Err(QueryError::TimedOut))?));
+                }
+                Self::Opened(_) => break,
+            }
+        }
+        match self {
+            Self::Opened(lookup) => Ok(lookup),
+            _ => Err(QueryError::TimedOut),
+        }
+    }
+
+    /// After a failure. A connection that is still being opened stays.
+    fn drop_opened(&mut self) {
+        if let Self::Opened(_) = self {
+            *self = Self::None;
+        }
     }
 }
 

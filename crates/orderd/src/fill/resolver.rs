@@ -17,7 +17,7 @@ use crate::dead_letters::watch;
 use crate::flow_state::FlowState;
 use crate::in_doubt::OrdersInDoubt;
 use crate::metrics::Metrics;
-use crate::postgres::{self, Abandoned, RowLookup};
+use crate::postgres::{Abandoned, RowLookup};
 use crate::retry::Backoff;
 
 /// Maximum number of rows in one query, and its time limit.
@@ -89,7 +89,13 @@ impl Resolver {
             let ids: Vec<&str> = passed.iter().map(|(key, _)| key.as_str()).collect();
             let stream = self.flow_state.stream_name();
             let of = (stream.as_str(), self.settings.nats.topic.as_str());
-            let rows = postgres::rows(lookup, &self.settings.postgres, of, &ids);
+            let settings = &self.settings.postgres;
+            let opened = match lookup.take().filter(|opened| !opened.is_closed()) {
+                Some(opened) => opened,
+                None => RowLookup::open_in_time(settings).await?,
+            };
+            let opened = lookup.insert(opened);
+            let rows = opened.rows(&settings.table, of, &ids);
             let found = timeout(QUERY_TIMEOUT, rows).await.map_err(|_| Abandoned::TimedOut)??;
             let rows = found.rows;
             entry_builder.set_format(found.format);

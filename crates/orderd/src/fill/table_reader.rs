@@ -195,7 +195,7 @@ impl TableReader {
     /// Asks for the form of the rows, and for how to split the table into parts that are read at once.
     async fn table(&self, has_unreadable: bool) -> Result<OpenTable, ReadFailure> {
         let connection = postgres::connect_in_time(&self.settings).await?;
-        let prepared = postgres::prepare(&connection.client, &self.settings);
+        let prepared = postgres::prepare(&connection, &self.settings);
         let TableTraits { format, .. } = self.finished(&connection, prepared).await??;
         let unreadable = match has_unreadable {
             // However long that takes: it is a read of the whole table.
@@ -291,8 +291,12 @@ impl TableReader {
         connection: &Connection,
         query: impl Future<Output = T>,
     ) -> Result<T, Abandoned> {
-        let slow =
-            || tracing::warn!("a read of the table is not answered: is it locked, or the server stuck?");
+        let slow = || {
+            let why = connection.watch().explain("is it locked, or the server stuck?");
+            let reason = format!("a read of the table is not answered: {why}");
+            tracing::warn!("{reason}");
+            self.health.explain(Part::Fill, reason);
+        };
         postgres::finished_or_cancelled(connection, query, slow).await
     }
 

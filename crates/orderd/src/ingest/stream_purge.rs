@@ -167,11 +167,12 @@ impl StreamPurge {
     }
 
     async fn wal(&self, connection: &mut Option<Connection>) -> anyhow::Result<Wal> {
-        let opened = match connection.take() {
+        let opened = match connection.take().filter(|opened| !opened.client.is_closed()) {
             Some(opened) => opened,
-            None => postgres::connect_in_time(&self.settings.postgres).await?,
+            None => postgres::connect_in_time(&self.settings.postgres).await?.spare(),
         };
-        let wal = timeout(SHORT_TIMEOUT, postgres::wal(&opened.client)).await?.map_err(postgres::explain)?;
+        let wal = opened.watched(postgres::wal(&opened.client));
+        let wal = timeout(SHORT_TIMEOUT, wal).await?.map_err(postgres::explain)?;
         *connection = Some(opened);
         Ok(wal)
     }

@@ -10,10 +10,9 @@ use time::OffsetDateTime;
 use super::batch::{
     Batch, MAX_ORDERS, RowIndex, count_lost_messages, needs_insert, row_indexes, watermark_behind,
 };
-use super::connection::{CommitFailure, CommittedBatch};
+use super::connection::{CommitFailure, CommittedBatch, not_answered};
 use super::dead_letter_writer::StoringDeadLetters;
 use super::encode::EncodedRows;
-use super::lease::with_short_timeout;
 use super::writer::{LastPosition, RunningWriter, TermEnd};
 use crate::chunk::RefusedMessage;
 use crate::flow_state::{TablePosition, Watermark};
@@ -99,8 +98,8 @@ impl RunningWriter {
             return Ok(false);
         };
         let asked = async {
-            let cutoff = with_short_timeout(expiry::cutoff(self.client()?, keep)).await?;
-            cutoff.map_err(|error| postgres::describe(&error))
+            let cutoff = expiry::cutoff(self.client()?, keep);
+            self.with_short_timeout(cutoff).await?.map_err(|error| postgres::describe(&error))
         };
         match asked.await {
             Ok(cutoff) if i128::from(time) < cutoff => {
@@ -269,10 +268,7 @@ impl RunningWriter {
         let Some(connection) = &self.connection else {
             return Err(CommitFailure::Away("not connected".into()));
         };
-        let slow = || {
-            let reason = "a write is not answered: is the table locked, or the server stuck?";
-            self.deps.health.down(Part::Postgres, reason);
-        };
+        let slow = || self.deps.health.down(Part::Postgres, not_answered("a write", &connection.inner));
         let result = postgres::finished_or_cancelled(&connection.inner, statement, slow).await;
         result.map_err(|abandoned| CommitFailure::Away(abandoned.to_string()))?
     }
@@ -288,8 +284,9 @@ impl RunningWriter {
                 return TermEnd::SteppedDown;
             }
         };
-        self.connection = None;
-        self.is_refused = true;
+        let connection = self.connection.take();
+        // Nothing was refused where the network lost the connection.
+        self.is_refused = connection.is_none_or(|connection| !connection.inner.was_lost());
         self.deps.health.down(Part::Postgres, reason);
         tokio::select! {
             () = self.backoff.wait() => TermEnd::SteppedDown,

@@ -4,50 +4,41 @@ use bytes::Bytes;
 use futures_util::SinkExt;
 use order::RowFormat;
 use tokio::sync::OnceCell;
+use tokio::time::{sleep, timeout};
+use tokio_postgres::Statement;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Client, Statement};
 
 use super::batch::RowIndex;
 use super::encode::EncodedRows;
-use crate::config::Postgres;
+use crate::config::{Postgres, Table};
 use crate::postgres::position::{self, FenceValues, MovedPosition};
-use crate::postgres::{self, Connection, Data, PrepareError, describe};
+use crate::postgres::schema::TableTraits;
+use crate::postgres::{self, Connection, Data, LONG_TIMEOUT, PrepareError, SHORT_TIMEOUT, describe};
 
 /// The head and tail of `COPY … (FORMAT binary)`.
 const COPY_HEAD: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 const COPY_TAIL: &[u8] = b"\xff\xff";
 
+/// Rows are sent in pieces of this many bytes: after each, the server shows how far it is.
+const COPY_PIECE: usize = 128 << 10;
+
 /// A connection with the statements that are prepared on it.
 pub(super) struct WriterConnection {
     pub(super) inner: Connection,
     pub(super) fence: Statement,
-    copy: PreparedAtUse,
-    insert: PreparedAtUse,
+    /// Prepared at their first use, because that waits for locks on the tables; until then, the position can be read and
+    /// orders come into memory.
+    copy: OnceCell<Statement>,
+    insert: OnceCell<Statement>,
+    table: Table,
+    traits: TableTraits,
     /// Whether the table takes COPY: not under row-level security.
     pub(super) takes_copy: bool,
     /// Whether rows are stored in the table itself: a trigger may store them elsewhere.
     pub(super) keeps_rows: bool,
     /// The form of its rows.
     pub(super) format: RowFormat,
-}
-
-/// A statement that is prepared at its first use. Preparing it waits for locks on the table; until then, the position
-/// can be read and orders come into memory even if the table is locked.
-struct PreparedAtUse {
-    sql: String,
-    types: Vec<Type>,
-    statement: OnceCell<Statement>,
-}
-
-impl PreparedAtUse {
-    fn new(sql: String, types: Vec<Type>) -> Self {
-        Self { sql, types, statement: OnceCell::new() }
-    }
-
-    async fn on(&self, client: &Client) -> Result<&Statement, tokio_postgres::Error> {
-        self.statement.get_or_try_init(|| client.prepare_typed(&self.sql, &self.types)).await
-    }
 }
 
 /// A batch that was written with its position.
@@ -75,35 +66,34 @@ pub(super) enum CommitFailure {
 }
 
 impl WriterConnection {
-    /// Connects, and creates missing tables.
-    pub(super) async fn open(settings: &Postgres) -> Result<Self, PrepareError> {
-        let connection = postgres::connect(settings).await?;
-        let client = &connection.client;
-        let traits = postgres::prepare(client, settings).await?;
-        let table = &settings.table;
-        let fence = client.prepare_typed(&position::fence_update(table), &position::FENCE_TYPES).await?;
-        let copy = format!("COPY {} (id, data) FROM STDIN (FORMAT binary)", table.quoted());
-        let insert = format!(
-            "WITH fence AS ({}), added AS ({} RETURNING 1)
-             SELECT fence.*, (SELECT count(*) FROM added) FROM (SELECT) AS one LEFT JOIN fence ON true",
-            position::fence_update(table),
-            postgres::insert_from(
-                client,
-                table,
-                traits,
-                &format!(
-                    "fence, unnest($10::text[], $11::{}[]) AS new (id, data)",
-                    traits.format.column_type()
-                )
-            )
-            .await?
-        );
-        let mut types = position::FENCE_TYPES.to_vec();
-        types.extend([Type::TEXT_ARRAY, postgres::array_type(traits.format)]);
+    /// Connects, and makes the tables where they are missing. Calls `slow` with the reason if that takes long.
+    pub(super) async fn open(settings: &Postgres, slow: impl FnOnce(String)) -> Result<Self, PrepareError> {
+        let connection = postgres::connect_in_time(settings).await?;
+        let (client, table) = (&connection.client, &settings.table);
+        let prepared = async {
+            let traits = postgres::prepare_to_write(&connection, settings).await?;
+            let fence = position::fence_update(table);
+            let fence = connection.watched(client.prepare_typed(&fence, &position::FENCE_TYPES)).await?;
+            Ok((traits, fence))
+        };
+        let not_answered = || not_answered("a look at the tables", &connection);
+        let (traits, fence) = {
+            tokio::pin!(prepared);
+            tokio::select! {
+                prepared = &mut prepared => prepared,
+                () = sleep(SHORT_TIMEOUT) => {
+                    slow(not_answered());
+                    let prepared = timeout(LONG_TIMEOUT, prepared).await;
+                    prepared.unwrap_or_else(|_| Err(PrepareError::NotAnswered(not_answered())))
+                }
+            }
+        }?;
         Ok(Self {
             fence,
-            copy: PreparedAtUse::new(copy, Vec::new()),
-            insert: PreparedAtUse::new(insert, types),
+            copy: OnceCell::new(),
+            insert: OnceCell::new(),
+            table: table.clone(),
+            traits,
             inner: connection,
             takes_copy: !traits.refuses_copy,
             keeps_rows: !traits.routes_rows,
@@ -111,7 +101,26 @@ impl WriterConnection {
         })
     }
 
-    /// Writes rows with one statement, and skips existing ones.
+    async fn prepare_copy(&self) -> Result<Statement, tokio_postgres::Error> {
+        let copy = format!("COPY {} (id, data) FROM STDIN (FORMAT binary)", self.table.quoted());
+        self.inner.client.prepare_typed(&copy, &[]).await
+    }
+
+    async fn prepare_insert(&self) -> Result<Statement, tokio_postgres::Error> {
+        let (client, format) = (&self.inner.client, self.traits.format);
+        let source = format!("fence, unnest($10::text[], $11::{}[]) AS new (id, data)", format.column_type());
+        let insert = format!(
+            "WITH fence AS ({}), added AS ({} RETURNING 1)
+             SELECT fence.*, (SELECT count(*) FROM added) FROM (SELECT) AS one LEFT JOIN fence ON true",
+            position::fence_update(&self.table),
+            postgres::insert_from(client, &self.table, self.traits, &source).await?
+        );
+        let mut types = position::FENCE_TYPES.to_vec();
+        types.extend([Type::TEXT_ARRAY, postgres::array_type(format)]);
+        client.prepare_typed(&insert, &types).await
+    }
+
+    /// Writes rows by one statement, passing over those that are there.
     pub(super) async fn insert(
         &self,
         values: &FenceValues,
@@ -126,7 +135,7 @@ impl WriterConnection {
         let mut parameters = values.parameters().to_vec();
         parameters.extend([&ids as &(dyn ToSql + Sync), &data]);
         let client = &self.inner.client;
-        let insert = self.insert.on(client).await.map_err(failure)?;
+        let insert = self.insert.get_or_try_init(|| self.prepare_insert()).await.map_err(failure)?;
         let row = client.query_one(insert, &parameters).await.map_err(failure)?;
         let position = MovedPosition::read(&row).map_err(failure)?.ok_or(CommitFailure::Fenced)?;
         let inserted: i64 = row.try_get(2).map_err(failure)?;
@@ -157,7 +166,7 @@ impl WriterConnection {
         batch: &[EncodedRows],
     ) -> Result<CommittedBatch, CommitFailure> {
         let client = &self.inner.client;
-        let copy = self.copy.on(client).await.map_err(failure)?;
+        let copy = self.copy.get_or_try_init(|| self.prepare_copy()).await.map_err(failure)?;
         let (begun, fenced, sink) = tokio::join!(
             client.batch_execute("BEGIN"),
             position::advance(client, &self.fence, values),
@@ -168,8 +177,12 @@ impl WriterConnection {
         let position = fenced.map_err(failure)?.ok_or(CommitFailure::Fenced)?;
         let mut sink = std::pin::pin!(sink.map_err(failure)?);
         sink.feed(Bytes::from_static(COPY_HEAD)).await.map_err(failure)?;
-        for rows in batch.iter().filter(|rows| !rows.copy.is_empty()) {
-            sink.feed(rows.copy.clone()).await.map_err(failure)?;
+        for rows in batch {
+            let mut left = rows.copy.clone();
+            while !left.is_empty() {
+                let piece = left.split_to(left.len().min(COPY_PIECE));
+                sink.feed(piece).await.map_err(failure)?;
+            }
         }
         sink.feed(Bytes::from_static(COPY_TAIL)).await.map_err(failure)?;
         let (copied, committed) = tokio::join!(sink.finish(), client.batch_execute("COMMIT"));
@@ -185,7 +198,13 @@ impl WriterConnection {
     }
 }
 
-/// Whether PostgreSQL refuses this row, or can't write anything now.
+/// A statement takes longer than it should: what it waits for, as far as the server says.
+pub(super) fn not_answered(statement: &str, connection: &Connection) -> String {
+    let why = connection.watch().explain("is a table locked, or the server stuck?");
+    format!("{statement} is not answered: {why}")
+}
+
+/// Whether PostgreSQL refuses a row for what it is, or can't write anything now.
 pub(super) fn failure(error: tokio_postgres::Error) -> CommitFailure {
     let detail = describe(&error);
     let Some(code) = error.code() else { return CommitFailure::Away(detail) };

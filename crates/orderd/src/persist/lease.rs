@@ -7,14 +7,14 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::batch::count_lost_messages;
-use super::connection::WriterConnection;
+use super::connection::{WriterConnection, not_answered};
 use super::encode::EncodedRows;
 use super::writer::{LastPosition, RunningWriter};
 use crate::aligned_interval;
 use crate::flow_state::{ProblemReport, RunProblem, StreamIdentity, StreamRun, TablePosition};
 use crate::health::Part;
-use crate::postgres::position::{self, Fence, Position, PositionKey, SessionStart};
-use crate::postgres::{self, Abandoned, LONG_TIMEOUT, SHORT_TIMEOUT, describe};
+use crate::postgres::position::{self, Fence, Position, PositionKey, SessionStart, TakenLease};
+use crate::postgres::{self, Abandoned, Connection, LONG_TIMEOUT, SHORT_TIMEOUT, describe};
 
 /// How often a follower reads the position, and so how soon it sees that the lease is free.
 const FOLLOW_INTERVAL: Duration = Duration::from_millis(500);
@@ -64,7 +64,8 @@ impl RunningWriter {
         self.open().await?;
         let Some(stream) = self.deps.flow_state.stream.borrow().clone() else {
             // Without a stream there is no position to read; check only that PostgreSQL responds.
-            with_short_timeout(self.client()?.batch_execute("")).await?.map_err(|error| describe(&error))?;
+            let asked = self.client()?.batch_execute("");
+            self.with_short_timeout(asked).await?.map_err(|error| describe(&error))?;
             self.deps.health.up(Part::Postgres);
             return Ok(None);
         };
@@ -77,7 +78,31 @@ impl RunningWriter {
         }
         let is_ours = found.writer.as_deref() == Some(&self.name);
         if (found.is_free || is_ours) && self.may_write() {
-            return self.take_lease(&key, &stream, &found, report).await;
+            let taken = self.take_lease(&key, &stream, &found, report).await;
+            return match taken {
+                Ok(TakenLease::Taken(begun)) => {
+                    let (fence, begun) = *begun;
+                    self.begin_term(&begun);
+                    Ok(Some(fence))
+                }
+                Ok(TakenLease::ByAnother) => Ok(None),
+                // Orders come into memory meanwhile.
+                Ok(TakenLease::Locked(holders)) => {
+                    self.follow(&found);
+                    self.deps.health.down(
+                        Part::Postgres,
+                        format!(
+                            "no process can write: another session holds a lock on {} (pid {holders})",
+                            position::NAME
+                        ),
+                    );
+                    Ok(None)
+                }
+                Err(reason) => {
+                    self.follow(&found);
+                    Err(reason)
+                }
+            };
         }
         if !is_ours {
             if !found.is_free {
@@ -90,18 +115,23 @@ impl RunningWriter {
         if !self.is_refused {
             self.deps.health.up(Part::Postgres);
         }
-        self.publish(&found, found.writer.clone());
+        self.follow(&found);
+        Ok(None)
+    }
+
+    /// Reads the stream from the position on, which another process moves.
+    fn follow(&mut self, found: &Position) {
+        self.publish(found, found.writer.clone());
         // If the position is not in the stream, the writer moves it; until then there is nothing to read.
         let goes_on = |run: StreamRun| {
             !run.writes
                 && run.generation == self.generation
                 && self.connection.as_ref().is_some_and(|it| it.format == run.format)
-                && run.own_form_after == self.own_form_after(&found)
+                && run.own_form_after == self.own_form_after(found)
         };
         if !self.run.is_some_and(goes_on) {
-            self.begin_run(&found, false);
+            self.begin_run(found, false);
         }
-        Ok(None)
     }
 
     async fn read_or_add(&self, key: &PositionKey, stream: &StreamIdentity) -> Result<Position, String> {
@@ -111,7 +141,7 @@ impl RunningWriter {
         // Messages that left the stream before the first position are not lost.
         let seq = stream.acknowledged.max(stream.beginning());
         let add = position::add(self.client()?, key, stream.created, seq);
-        with_short_timeout(add).await?.map_err(|error| describe(&error))?;
+        self.with_short_timeout(add).await?.map_err(|error| describe(&error))?;
         self.read(key).await?.ok_or_else(|| "the row of orderd_position is gone".into())
     }
 
@@ -122,7 +152,7 @@ impl RunningWriter {
         stream: &StreamIdentity,
         found: &Position,
         report: Option<ProblemReport>,
-    ) -> Result<Option<Fence>, String> {
+    ) -> Result<TakenLease, String> {
         self.read_erased().await?;
         let dead_created = *self.deps.dead_letters.created.borrow();
         let start = self.session_start(stream, found, report, dead_created);
@@ -131,9 +161,12 @@ impl RunningWriter {
             .map_or(0, |vanished| count_lost_messages(&vanished.behind(found.seq), &self.erased.borrow()));
         let writer = (self.name.as_str(), self.model.as_str());
         let taken = position::take_lease(self.client()?, key, found, writer, start, dead_created, vanished);
-        let taken =
-            tokio::time::timeout(LONG_TIMEOUT, taken).await.map_err(|_| Abandoned::TimedOut.to_string())?;
-        let Some((fence, begun)) = taken.map_err(|error| describe(&error))? else { return Ok(None) };
+        let taken = tokio::time::timeout(LONG_TIMEOUT, self.inner()?.watched(taken)).await;
+        let taken = taken.map_err(|_| Abandoned::TimedOut.to_string())?;
+        let taken = taken.map_err(|error| describe(&error))?;
+        if !matches!(taken, TakenLease::Taken(_)) {
+            return Ok(taken);
+        }
         // What `fetch` has noted since then is counted when the lease is taken next.
         self.deps.flow_state.vanished.send_if_modified(|now| {
             let is_counted = now.is_some() && *now == noted;
@@ -154,12 +187,16 @@ impl RunningWriter {
         if start.is_some() {
             self.begin_generation("the position was moved");
         }
+        Ok(taken)
+    }
+
+    /// This process has the lease.
+    fn begin_term(&mut self, begun: &Position) {
         if !self.is_refused {
             self.deps.health.up(Part::Postgres);
         }
-        self.publish(&begun, Some(self.name.clone()));
-        self.begin_run(&begun, true);
-        Ok(Some(fence))
+        self.publish(begun, Some(self.name.clone()));
+        self.begin_run(begun, true);
     }
 
     /// Where the new session begins, if not at the position.
@@ -228,9 +265,8 @@ impl RunningWriter {
 
     /// Reads the keys of erased orders.
     pub(super) async fn read_erased(&mut self) -> Result<(), String> {
-        let keys =
-            with_short_timeout(postgres::erased_keys(self.client()?, &self.deps.settings.postgres.table))
-                .await?;
+        let keys = postgres::erased_keys(self.client()?, &self.deps.settings.postgres.table);
+        let keys = self.with_short_timeout(keys).await?;
         self.erased.send_replace(keys.map_err(|error| describe(&error))?);
         Ok(())
     }
@@ -354,9 +390,8 @@ impl RunningWriter {
     }
 
     pub(super) async fn read(&self, key: &PositionKey) -> Result<Option<Position>, String> {
-        let found = with_short_timeout(position::read(self.client()?, key))
-            .await?
-            .map_err(|error| describe(&error))?;
+        let read = position::read(self.client()?, key);
+        let found = self.with_short_timeout(read).await?.map_err(|error| describe(&error))?;
         if let Some(found) = &found {
             self.deps.settings.postgres.identity.note(key, found.stream_created);
         }
@@ -364,8 +399,21 @@ impl RunningWriter {
     }
 
     pub(super) fn client(&self) -> Result<&tokio_postgres::Client, String> {
+        Ok(&self.inner()?.client)
+    }
+
+    fn inner(&self) -> Result<&Connection, String> {
         let connection = self.connection.as_ref().ok_or("not connected")?;
-        Ok(&connection.inner.client)
+        Ok(&connection.inner)
+    }
+
+    /// Runs a query that takes no time when all is well, with a short time limit.
+    pub(super) async fn with_short_timeout<T>(&self, query: impl Future<Output = T>) -> Result<T, String> {
+        let answered = tokio::time::timeout(SHORT_TIMEOUT, self.inner()?.watched(query)).await;
+        answered.map_err(|_| match self.inner() {
+            Ok(connection) => not_answered("a query", connection),
+            Err(reason) => reason,
+        })
     }
 
     pub(super) async fn open(&mut self) -> Result<(), String> {
@@ -373,17 +421,11 @@ impl RunningWriter {
             self.connection = None;
         }
         if self.connection.is_none() {
-            let opened =
-                tokio::time::timeout(LONG_TIMEOUT, WriterConnection::open(&self.deps.settings.postgres))
-                    .await;
-            let opened = opened.map_err(|_| Abandoned::TimedOut.to_string())?;
+            let health = self.deps.health.clone();
+            let slow = |reason| health.down(Part::Postgres, reason);
+            let opened = WriterConnection::open(&self.deps.settings.postgres, slow).await;
             self.connection = Some(opened.map_err(|error| error.to_string())?);
         }
         Ok(())
     }
-}
-
-/// Runs a query that is normally instant, with a short timeout.
-pub(super) async fn with_short_timeout<T>(query: impl Future<Output = T>) -> Result<T, String> {
-    tokio::time::timeout(SHORT_TIMEOUT, query).await.map_err(|_| Abandoned::TimedOut.to_string())
 }

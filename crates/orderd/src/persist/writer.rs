@@ -21,7 +21,6 @@ use super::batch::Batch;
 use super::connection::{CommitFailure, WriterConnection};
 use super::dead_letter_writer::DeadLetterWriter;
 use super::encode::EncodedRows;
-use super::lease::with_short_timeout;
 use crate::aligned_interval;
 use crate::config::Settings;
 use crate::dead_letters::store::DeadLetterStore;
@@ -247,6 +246,7 @@ impl RunningWriter {
 
     async fn ping(&mut self) -> Result<(), String> {
         self.open().await?;
-        with_short_timeout(self.client()?.batch_execute("")).await?.map_err(|error| describe(&error))
+        let asked = self.client()?.batch_execute("");
+        self.with_short_timeout(asked).await?.map_err(|error| describe(&error))
     }
 }

@@ -3,9 +3,14 @@
 use std::collections::HashSet;
 
 use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
 
 use super::made_or_there;
 use crate::config::Table;
+
+/// Codes of errors after which no key is known as erased.
+const UNKNOWABLE: [SqlState; 3] =
+    [SqlState::UNDEFINED_TABLE, SqlState::INVALID_SCHEMA_NAME, SqlState::INSUFFICIENT_PRIVILEGE];
 
 /// The keys of all orders of this table that were erased.
 pub(crate) async fn erased_keys(
@@ -16,7 +21,7 @@ pub(crate) async fn erased_keys(
     match client.query_typed(&query, &[]).await {
         Ok(rows) => rows.iter().map(|row| row.try_get(0)).collect(),
         // Nothing was ever erased, or this role may not know.
-        Err(error) if error.as_db_error().is_some() => Ok(HashSet::new()),
+        Err(error) if error.code().is_some_and(|code| UNKNOWABLE.contains(code)) => Ok(HashSet::new()),
         Err(error) => Err(error),
     }
 }

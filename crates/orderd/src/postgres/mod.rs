@@ -4,7 +4,9 @@ pub(crate) mod encoding;
 mod data;
 pub(crate) mod check;
 mod failure;
+mod half_open;
 mod identity_check;
+mod spare;
 mod pooler;
 pub(crate) mod schema;
 pub(crate) mod position;
@@ -30,10 +32,11 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 pub(crate) use self::data::{Data, array_type};
 pub(crate) use self::erased::{ERASED, create_erased, erased, erased_keys, make_erased};
 pub(crate) use self::failure::ConnectError;
+pub(crate) use self::half_open::SessionWatch;
 use self::identity_check::admit;
-pub(crate) use self::rows::{FoundRows, RowLookup, insert, insert_from, rows};
+pub(crate) use self::rows::{FoundRows, RowLookup, insert, insert_from};
 pub(crate) use self::schema::format_of_table;
-use self::schema::{TableRefused, TableTraits};
+use self::schema::{Inspection, TableRefused, TableTraits};
 pub(crate) use self::wal::{Wal, wal};
 use crate::config::{Postgres, Target};
 use crate::random;
@@ -44,6 +47,10 @@ const FAILOVER_TIMEOUT: Duration = Duration::from_millis(1500);
 
 /// If an attempt to connect has no answer after this time, further attempts are made beside it at this interval.
 const HEDGE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How often, and at which interval, a connection is tried after spare ones were closed to make room for it.
+const MAX_ROOM_ATTEMPTS: u32 = 10;
+const ROOM_INTERVAL: Duration = Duration::from_millis(50);
 
 /// How long a dropped connection may take to close before its running query is cancelled.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(100);
@@ -64,6 +71,9 @@ pub(crate) enum PrepareError {
     Database(#[from] tokio_postgres::Error),
     #[error(transparent)]
     Refused(#[from] TableRefused),
+    /// What was asked, and why there is no answer.
+    #[error("{0}")]
+    NotAnswered(String),
 }
 
 /// Why a query failed.
@@ -73,6 +83,8 @@ pub(crate) enum QueryError {
     Connect(#[from] ConnectError),
     #[error("{}", describe(.0))]
     Database(#[from] tokio_postgres::Error),
+    #[error("{}", Abandoned::TimedOut)]
+    TimedOut,
 }
 
 /// Why a query was abandoned before it finished.
@@ -95,6 +107,30 @@ pub(crate) struct Connection {
     server: usize,
     /// `None` once it is dropped.
     driver: Option<AbortOnDropHandle<()>>,
+    watch: Arc<SessionWatch>,
+}
+
+impl Connection {
+    /// What waits for statements on this connection, and gives it up if it is half-open.
+    pub(crate) fn watch(&self) -> Arc<SessionWatch> {
+        self.watch.clone()
+    }
+
+    /// Whether the connection was half-open, and was given up.
+    pub(crate) fn was_lost(&self) -> bool {
+        self.watch.was_lost()
+    }
+
+    /// The same connection, which is closed while no statement runs on it if another one needs its place at the server.
+    pub(crate) fn spare(self) -> Self {
+        spare::add(&self.watch);
+        self
+    }
+
+    /// Waits for a statement on this connection, and gives the connection up if it is half-open.
+    pub(crate) async fn watched<T>(&self, statement: impl Future<Output = T>) -> T {
+        self.watch.over(statement).await
+    }
 }
 
 impl Drop for Connection {
@@ -137,10 +173,11 @@ pub(crate) async fn connect(settings: &Postgres) -> Result<Connection, ConnectEr
         // A caller that gives up waiting begins with the next address when it tries again.
         target.preferred.store((index + 1) % count, Ordering::Relaxed);
         let server = &target.servers.0[index];
-        match timeout(limit, connect_hedged(&target, index)).await {
+        match timeout(limit, connect_making_room(&target, index)).await {
             Ok(Ok(connection)) => {
                 target.preferred.store(index, Ordering::Relaxed);
-                return match admit(&settings.identity, &connection.client, &target.address).await {
+                let admitted = admit(&settings.identity, &connection.client, &target.address);
+                return match connection.watched(admitted).await {
                     Ok(()) => Ok(connection),
                     Err(finding) => Err(ConnectError(vec![finding])),
                 };
@@ -186,7 +223,7 @@ pub(crate) async fn unless_moved<T>(
     query: impl Future<Output = T>,
 ) -> Result<T, Abandoned> {
     tokio::select! {
-        result = query => Ok(result),
+        result = connection.watched(query) => Ok(result),
         () = async { tokio::time::sleep(SHORT_TIMEOUT).await; moved(connection).await } => Err(Abandoned::Moved),
     }
 }
@@ -198,6 +235,7 @@ pub(crate) async fn finished_or_cancelled<T>(
     query: impl Future<Output = T>,
     slow: impl FnOnce(),
 ) -> Result<T, Abandoned> {
+    let query = connection.watched(query);
     tokio::pin!(query);
     tokio::select! {
         result = &mut query => return Ok(result),
@@ -214,6 +252,32 @@ pub(crate) async fn finished_or_cancelled<T>(
             .await,
     );
     timeout(SHORT_TIMEOUT, query).await.map_err(|_| Abandoned::TimedOut)
+}
+
+/// As [`connect_hedged`]. Where the role or the server has no connection left, the spare ones of this process make room.
+async fn connect_making_room(
+    target: &Arc<Target>,
+    server: usize,
+) -> Result<Connection, tokio_postgres::Error> {
+    let mut attempts = 0;
+    loop {
+        match connect_hedged(target, server).await {
+            Err(error) if has_no_room(&error) && (spare::close_idle() || attempts > 0) => {
+                attempts += 1;
+                if attempts > MAX_ROOM_ATTEMPTS {
+                    return Err(error);
+                }
+                // The server takes a moment to end the sessions.
+                tokio::time::sleep(ROOM_INTERVAL).await;
+            }
+            connected => return connected,
+        }
+    }
+}
+
+/// Whether the server, the database, the role or a pooler takes no more connections.
+fn has_no_room(error: &tokio_postgres::Error) -> bool {
+    error.code() == Some(&SqlState::TOO_MANY_CONNECTIONS)
 }
 
 /// As [`connect_to`], with hedged attempts: an attempt that was made while the server was down may never be answered.
@@ -286,29 +350,55 @@ async fn open(
         // The caller that uses the client sees the error, with what was being done.
         drop(connection.await);
     }));
-    Ok(Connection { client, target: target.clone(), server, driver: Some(driver) })
+    let watch = SessionWatch::new(target, server, &client, driver.abort_handle());
+    Ok(Connection { client, target: target.clone(), server, driver: Some(driver), watch })
 }
 
 /// Creates the table if it is missing, and checks that it can keep the service's guarantees.
 ///
 /// # Errors
-/// PostgreSQL can't be reached, or the table is refused.
-pub(crate) async fn prepare(client: &Client, settings: &Postgres) -> Result<TableTraits, PrepareError> {
-    let table = &settings.table;
-    let mut found = schema::inspect(client, settings).await?;
+/// PostgreSQL can't be asked, or the table is refused.
+pub(crate) async fn prepare(
+    connection: &Connection,
+    settings: &Postgres,
+) -> Result<TableTraits, PrepareError> {
+    let client = &connection.client;
+    let mut found = connection.watched(schema::inspect(client, settings)).await?;
     found.findings.extend(pooler::check(client, settings).await?);
+    connection.watched(make_table(client, settings, found)).await
+}
+
+/// As [`prepare`], for those who write: makes the tables of positions and erased keys too.
+pub(crate) async fn prepare_to_write(
+    connection: &Connection,
+    settings: &Postgres,
+) -> Result<TableTraits, PrepareError> {
+    let traits = prepare(connection, settings).await?;
+    let (client, table) = (&connection.client, &settings.table);
+    let made = async {
+        made_or_there(client, &position::create_statement(table), &position::positions(table)).await?;
+        position::add_columns(client, table).await?;
+        // Optional: reading and writing orders does not need it, and the role may lack the privilege to create it.
+        drop(make_erased(client, table).await);
+        Ok(traits)
+    };
+    connection.watched(made).await
+}
+
+async fn make_table(
+    client: &Client,
+    settings: &Postgres,
+    found: Inspection,
+) -> Result<TableTraits, PrepareError> {
     let is_there = found.is_there;
-    let mut traits = found.accepted()?;
-    if !is_there {
-        made_or_there(client, &schema::create(settings), &table.quoted()).await?;
-        traits = schema::inspect(client, settings).await?.accepted()?;
-        tracing::info!(%table, data = traits.format.column_type(), "table made");
+    let traits = found.accepted()?;
+    if is_there {
+        return Ok(traits);
     }
-    let made = position::create_statement(table);
-    made_or_there(client, &made, &position::positions(table)).await?;
-    position::add_columns(client, table).await?;
-    // Optional: reading and writing orders does not need it, and the role may lack the privilege to create it.
-    drop(make_erased(client, &settings.table).await);
+    let table = &settings.table;
+    made_or_there(client, &schema::create(settings), &table.quoted()).await?;
+    let traits = schema::inspect(client, settings).await?.accepted()?;
+    tracing::info!(%table, data = traits.format.column_type(), "table made");
     Ok(traits)
 }
 

@@ -75,6 +75,7 @@ async fn look(client: &Client, settings: &Postgres) -> Result<Option<Finding>, E
         };
         holder.client.batch_execute("ROLLBACK").await?;
         if after != before {
+            settings.target.current().is_pooled.store(true, Ordering::Relaxed);
             return Ok(None);
         }
     }

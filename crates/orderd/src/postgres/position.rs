@@ -70,6 +70,15 @@ pub(crate) struct SessionStart {
     pub(crate) messages_lost: u64,
 }
 
+/// What came of taking the lease.
+pub(crate) enum TakenLease {
+    Taken(Box<(Fence, Position)>),
+    /// Another process was faster.
+    ByAnother,
+    /// Other sessions hold a lock on the row: their process ids.
+    Locked(String),
+}
+
 /// The version of the row that the writer's next write must match.
 #[derive(Clone, Debug)]
 pub(crate) struct Fence {
@@ -167,13 +176,6 @@ pub(crate) async fn add(
     client.query_typed(&statement, &parameters).await.map(drop)
 }
 
-/// The row as it is; `None` if it does not exist.
-pub(crate) async fn read(client: &Client, key: &PositionKey) -> Result<Option<Position>, Error> {
-    let statement = format!(
-        "SELECT seq, {}, coalesce({}, 0), writer, session, previous_session, session_began, gap_end, lost, {},
-                last_row IS NULL OR EXISTS (SELECT FROM {} AS written WHERE written.id = last_row),
-                lease_until IS NULL OR lease_until < clock_timestamp()
-                  OR NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = writer_pid),
 /// The expression for a time in microseconds since 1970; null for `infinity` and other times that no server had, which only
 /// a person puts there. A stream that was made at such a time is another stream.
 pub(crate) fn micros(column: &str) -> String {
@@ -182,8 +184,18 @@ pub(crate) fn micros(column: &str) -> String {
     )
 }
 
+/// The row as it is; `None` if it does not exist.
+pub(crate) async fn read(client: &Client, key: &PositionKey) -> Result<Option<Position>, Error> {
+    let statement = format!(
+        "SELECT seq, {}, coalesce({}, 0), writer, session, previous_session, session_began, gap_end, lost, {},
+                last_row IS NULL OR EXISTS (SELECT FROM {} AS written WHERE written.id = last_row),
+                lease_until IS NULL OR lease_until < clock_timestamp()
+                  OR NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = writer_pid),
                 ctid::text, nonce, model
          FROM {} WHERE table_name = $1 AND stream = $2 AND topic = $3",
+        micros("seq_time"),
+        micros("stream_created"),
+        micros("dead_created"),
         key.table.quoted(),
         key.positions()
     );
@@ -193,9 +205,6 @@ pub(crate) fn micros(column: &str) -> String {
     rows.first().map(position).transpose()
 }
 
-        micros("seq_time"),
-        micros("stream_created"),
-        micros("dead_created"),
 fn position(row: &Row) -> Result<Position, Error> {
     Ok(Position {
         seq: row.try_get::<_, i64>(0)?.cast_unsigned(),
@@ -217,8 +226,8 @@ fn position(row: &Row) -> Result<Position, Error> {
 }
 
 /// Takes the lease of a row that is free, and begins a session: at the position, or at `start`. `model` and
-/// `dead_created` as in [`Position`]; `messages_lost` is added to the count. `None`: another process was faster, or the
-/// former writer's transaction still holds the row; that transaction is ended.
+/// `dead_created` as in [`Position`]; `messages_lost` is added to the count. Where the former writer's transaction still
+/// holds the row, that transaction is ended.
 pub(crate) async fn take_lease(
     client: &Client,
     key: &PositionKey,
@@ -227,12 +236,12 @@ pub(crate) async fn take_lease(
     start: Option<SessionStart>,
     dead_created: Option<i64>,
     messages_lost: u64,
-) -> Result<Option<(Fence, Position)>, Error> {
+) -> Result<TakenLease, Error> {
     client.batch_execute(&format!("BEGIN; {LOCK_TIMEOUT}")).await?;
     match begin_session(client, key, found, (writer, model), start, dead_created, messages_lost).await {
         Ok(begun) => {
             client.batch_execute("COMMIT").await?;
-            Ok(begun)
+            Ok(begun.map_or(TakenLease::ByAnother, |begun| TakenLease::Taken(Box::new(begun))))
         }
         Err(error) => {
             client.batch_execute("ROLLBACK").await?;
@@ -240,9 +249,17 @@ pub(crate) async fn take_lease(
                 return Err(error);
             }
             end_former_writer(client, key).await?;
-            Ok(None)
+            Ok(TakenLease::Locked(lock_holders(client, key).await?))
         }
     }
+}
+
+/// The process ids of other sessions that have locked rows of the table of positions, or the table.
+async fn lock_holders(client: &Client, key: &PositionKey) -> Result<String, Error> {
+    let query = "SELECT coalesce(string_agg(DISTINCT pid::text, ', '), 'unknown') FROM pg_catalog.pg_locks
+                 WHERE relation = $1::text::regclass AND granted AND mode <> 'AccessShareLock' AND pid <> pg_backend_pid()";
+    let rows = client.query_typed(query, &[(&key.positions(), Type::TEXT)]).await?;
+    rows.first().map_or(Ok(String::new()), |row| row.try_get(0))
 }
 
 async fn begin_session(

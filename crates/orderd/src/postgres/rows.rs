@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use order::RowFormat;
+use tokio::time::timeout;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Statement};
@@ -10,7 +11,7 @@ use tokio_postgres::{Client, Statement};
 use super::encoding::Encoding;
 use super::erased::erased;
 use super::schema::TableTraits;
-use super::{Connection, Data, QueryError, connect, position, schema};
+use super::{Connection, Data, LONG_TIMEOUT, QueryError, connect, position, schema};
 use crate::config::{Postgres, Table};
 use crate::flow_state::Watermark;
 
@@ -26,21 +27,63 @@ pub(crate) struct RowLookup {
 
 impl RowLookup {
     pub(crate) async fn open(settings: &Postgres) -> Result<Self, QueryError> {
-        let connection = connect(settings).await?;
+        let connection = connect(settings).await?.spare();
         // One statement, so that the position is not newer than the rows.
         let query = format!(
             "SELECT id, data, NULL::bigint, NULL::bigint, NULL::bigint FROM {} WHERE id = ANY($1)
              UNION ALL (SELECT NULL, NULL, seq, {}, session FROM {}
                WHERE table_name = $2 AND ($3 = '' OR stream = $3 AND topic = $4) ORDER BY seq LIMIT 1)",
             settings.table.quoted(),
-            position::positions(&settings.table)
             position::micros("seq_time"),
+            position::positions(&settings.table)
         );
         let types = [Type::TEXT_ARRAY, Type::TEXT, Type::TEXT, Type::TEXT];
-        let by_ids = connection.client.prepare_typed(&query, &types).await?;
-        let encoding = Encoding::of(&connection.client).await?;
-        let format = schema::format_of_table(&connection.client, &settings.table).await?;
+        let client = &connection.client;
+        let asked = async {
+            let by_ids = client.prepare_typed(&query, &types).await?;
+            let encoding = Encoding::of(client).await?;
+            Ok((by_ids, encoding, schema::format_of_table(client, &settings.table).await?))
+        };
+        let asked: Result<_, tokio_postgres::Error> = connection.watched(asked).await;
+        let (by_ids, encoding, format) = asked?;
         Ok(Self { connection, by_ids, encoding, format })
+    }
+
+    /// The same, within the limit of a connection, however slow the network.
+    pub(crate) async fn open_in_time(settings: &Postgres) -> Result<Self, QueryError> {
+        timeout(LONG_TIMEOUT, Self::open(settings)).await.unwrap_or(Err(QueryError::TimedOut))
+    }
+
+    /// Whether it has to be opened again.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.connection.client.is_closed()
+    }
+
+    /// The existing rows of these ids, and the position of a stream and topic; of any stream if it is not known yet
+    /// (`""`).
+    pub(crate) async fn rows(
+        &self,
+        table: &Table,
+        (stream, topic): (&str, &str),
+        ids: &[&str],
+    ) -> Result<FoundRows, QueryError> {
+        let Self { connection, by_ids, encoding, format } = self;
+        let mut found = FoundRows { format: *format, ..FoundRows::default() };
+        let asked = async {
+            let ids = encoding.holdable(&connection.client, ids).await?;
+            connection.client.query(by_ids, &[&ids, &table.to_string(), &stream, &topic]).await
+        };
+        for row in connection.watched(asked).await? {
+            if let Some(id) = row.try_get(0)? {
+                let data: Option<Data<Vec<u8>>> = row.try_get(1)?;
+                found.rows.insert(id, data.map(|data| data.0));
+            } else {
+                found.position =
+                    Watermark { seq: row.try_get::<_, i64>(2)?.cast_unsigned(), time: row.try_get(3)? };
+                found.session = row.try_get(4)?;
+            }
+        }
+        Ok(found)
     }
 }
 
@@ -54,33 +97,6 @@ pub(crate) struct FoundRows {
     pub(crate) position: Watermark,
     /// The writer's session at that moment.
     pub(crate) session: i64,
-}
-
-/// The existing rows of these ids, and the position of a stream and topic; of any stream if it is not known yet (`""`).
-/// Opens the connection if needed.
-pub(crate) async fn rows(
-    lookup: &mut Option<RowLookup>,
-    settings: &Postgres,
-    (stream, topic): (&str, &str),
-    ids: &[&str],
-) -> Result<FoundRows, QueryError> {
-    let RowLookup { connection, by_ids, encoding, format } = match lookup {
-        Some(opened) if !opened.connection.client.is_closed() => opened,
-        _ => lookup.insert(RowLookup::open(settings).await?),
-    };
-    let ids = encoding.holdable(&connection.client, ids).await?;
-    let mut found = FoundRows { format: *format, ..FoundRows::default() };
-    for row in connection.client.query(by_ids, &[&ids, &settings.table.to_string(), &stream, &topic]).await? {
-        if let Some(id) = row.try_get(0)? {
-            let data: Option<Data<Vec<u8>>> = row.try_get(1)?;
-            found.rows.insert(id, data.map(|data| data.0));
-        } else {
-            found.position =
-                Watermark { seq: row.try_get::<_, i64>(2)?.cast_unsigned(), time: row.try_get(3)? };
-            found.session = row.try_get(4)?;
-        }
-    }
-    Ok(found)
 }
 
 /// The statement that inserts rows and skips existing and erased keys: `$1` ids, `$2` data.

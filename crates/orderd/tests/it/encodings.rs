@@ -116,6 +116,40 @@ async fn an_id_that_the_database_cannot_hold_is_not_found_and_fails_no_other() {
 }
 
 #[tokio::test]
+async fn the_writer_and_readers_share_what_other_clients_leave_of_a_role_with_four_connections() {
+    let stack = Stack::new();
+    let role = "create role clerk login; grant create on schema public to clerk";
+    stack.postgres.psql(role).unwrap();
+    let service = stack.serve(&[("PG_USER", "clerk"), ("CACHE_MAX_BYTES", "1")]).await;
+    eventually("readers have their connections", async || {
+        drop(service.get_once("/order/1-1").await);
+        let own = "select count(*) >= 3 from pg_stat_activity where usename = 'clerk'";
+        (stack.postgres.psql(own).unwrap().trim() == "t").then_some(())
+    })
+    .await;
+    let url = stack.postgres.url().replacen("postgres@", "clerk@", 1);
+    let mut others = Vec::new();
+    for _ in 0..2 {
+        let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.unwrap();
+        tokio::spawn(connection);
+        others.push(client);
+    }
+    let in_writer_s_place = "alter role clerk connection limit 4;
+        select pg_terminate_backend(writer_pid) from orderd_position";
+    stack.postgres.psql(in_writer_s_place).unwrap();
+    stack.publish(&orders(3)).await;
+    eventually("orders are committed", async || (stack.rows() == 3).then_some(())).await;
+    let ids = service.ids().await;
+    for path in [format!("/order/{}", ids[0]), "/order/1-1".to_owned()] {
+        eventually("readers get in too", async || {
+            [200, 404].contains(&service.get_once(&path).await.status.as_u16()).then_some(())
+        })
+        .await;
+    }
+    drop(others);
+}
+
+#[tokio::test]
 async fn a_role_with_four_connections_fills_memory_once() {
     let stack = Stack::new();
     let mut service = stack.serve(&[]).await;

@@ -82,6 +82,17 @@ async fn everything_works_behind_a_pooler_that_knows_prepared_statements() {
     stack.publish_numbers(0..300).await;
     service.wait_len(330).await;
     eventually("all rows are there", async || (stack.rows() == 330).then_some(())).await;
+    // The session of a connection says nothing where each transaction may get another one.
+    let client = stack.sql().await;
+    client.batch_execute("BEGIN; LOCK TABLE orders2 IN EXCLUSIVE MODE").await.unwrap();
+    stack.publish_numbers(300..310).await;
+    eventually("it is seen that nothing is written", async || {
+        (service.get("/readyz").await.status == 503).then_some(())
+    })
+    .await;
+    client.batch_execute("ROLLBACK").await.unwrap();
+    eventually("all rows are there", async || (stack.rows() == 340).then_some(())).await;
+    assert!(!service.process.log().contains("was lost"), "{}", service.process.log());
     let ids = service.ids().await;
     // Most of them are read through: memory is bounded.
     for id in &ids {
@@ -91,9 +102,9 @@ async fn everything_works_behind_a_pooler_that_knows_prepared_statements() {
     assert_eq!(service.stop(), Some(0));
 
     let service = stack.serve(&env).await;
-    service.wait_len(329).await;
+    service.wait_len(339).await;
     let exported = run(&stack, &["export"], pooler.port).await;
-    assert_eq!(String::from_utf8_lossy(&exported.stdout).lines().count(), 329);
+    assert_eq!(String::from_utf8_lossy(&exported.stdout).lines().count(), 339);
     let checked = run(&stack, &["check", "--settings"], pooler.port).await;
     assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stdout));
     assert!(pooler.moves() > 20, "it gave the same connection each time: {}", pooler.moves());

@@ -1,0 +1,23 @@
+//! Connections that their owners can do without for a moment: where the role or the server has no connection left, those
+//! that are idle are closed, so that the writer gets one.
+
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use super::SessionWatch;
+
+/// All of this process.
+static SPARE: Mutex<Vec<Weak<SessionWatch>>> = Mutex::new(Vec::new());
+
+pub(super) fn add(connection: &Arc<SessionWatch>) {
+    let mut spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner);
+    spare.retain(|other| other.strong_count() > 0);
+    spare.push(Arc::downgrade(connection));
+}
+
+/// Closes those on which no statement runs. Returns whether there was one.
+pub(super) fn close_idle() -> bool {
+    let spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner);
+    let closed =
+        spare.iter().filter_map(Weak::upgrade).filter(|connection| connection.close_if_idle()).count();
+    closed > 0
+}
