@@ -62,15 +62,9 @@ pub(super) fn need(options: &Options, rate: f64, orders: f64) -> Need {
         log: rate_each * LOG_BYTES * size / 1e6,
         stream: (KEPT + rate_each * options.outage * 60.0) * message / 1e9,
         stream_disk: rate_each * message / 1e6,
-        // In from the publisher, out to a process, out to the other servers; what processes announce to each other, in
-        // and out.
-        network: rate_each * (message * (1.0 + 1.0 + (copies - 1.0)) + told(processes, size)) / 1e6,
+        // In from the publisher, out to each process, out to the other servers.
+        network: rate_each * message * (1.0 + processes + (copies - 1.0)) / 1e6,
     }
-}
-
-/// Bytes through the network that announce an order to the others: a single process announces nothing.
-fn told(processes: f64, size: f64) -> f64 {
-    if processes > 1.0 { processes * TOLD_BYTES * size } else { 0.0 }
 }
 
 fn memory_bytes(options: &Options, size: f64) -> f64 {
