@@ -185,18 +185,26 @@ fn open(settings: &Postgres) -> AbortOnDropHandle<Result<RowLookup, QueryError>>
 
 impl LookupConnection {
     /// The connection, opened where it is not. If this is dropped while it waits, the connection is still being opened.
+    ///
+    /// An attempt that began before this call may have failed by what has been fixed since: before the first start, there
+    /// is no table. It is then repeated.
     async fn opened(&mut self, settings: &Postgres) -> Result<&RowLookup, QueryError> {
         if matches!(self, Self::Opened(lookup) if lookup.is_closed()) {
             *self = Self::None;
         }
+        let mut began_here = false;
         loop {
             match self {
-                Self::None => *self = Self::Opening(open(settings)),
+                Self::None => (*self, began_here) = (Self::Opening(open(settings)), true),
                 Self::Opening(opening) => {
-                    let opened = opening.await;
-                    *self = Self::None;
                     // A task that panics says so in the log.
-                    *self = Self::Opened(Box::new(opened.unwrap_or(Err(QueryError::TimedOut))?));
+                    let opened = opening.await.unwrap_or(Err(QueryError::TimedOut));
+                    *self = Self::None;
+                    match opened {
+                        Ok(lookup) => *self = Self::Opened(Box::new(lookup)),
+                        Err(error) if began_here => return Err(error),
+                        Err(_) => {}
+                    }
                 }
                 Self::Opened(_) => break,
             }

@@ -119,7 +119,7 @@ async fn import_names_the_line_that_postgresql_refuses() {
         let imported = stack.run(&["import"], &text).await;
         let errors = String::from_utf8_lossy(&imported.stderr);
         assert_eq!(imported.status.code(), Some(1), "{errors}");
-        assert!(errors.contains("line 4 can't be taken") && errors.contains("short"), "{errors}");
+        assert!(errors.contains("line 4 can't be imported") && errors.contains("short"), "{errors}");
         assert_eq!(stack.rows(), 2);
     }
 }
