@@ -18,6 +18,10 @@ const SHARDS: usize = 256;
 /// A shard's capacity grows by this fraction: doubling it would leave a quarter of it empty on average.
 const GROWTH: usize = 8;
 
+/// Where memory had an order that was found. Another order may be there by now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slot(pub(crate) u32);
+
 pub(crate) struct BodyShards {
     shards: Box<[RwLock<Shard>]>,
     /// Whether it is noted which are read.

@@ -10,12 +10,11 @@ use order::{Body, Key, Layouts, RowError, SearchPath};
 use parking_lot::{RwLock, RwLockWriteGuard};
 use tokio::sync::watch;
 
-use crate::body_shards::BodyShards;
+use crate::body_shards::{BodyShards, Slot};
 use crate::entry::Entry;
 use crate::index::Index;
 use crate::json_cache::JsonCache;
 use crate::memory_budget::MemoryBudget;
-use crate::query::Slot;
 use crate::value_hashes::ValueHashes;
 
 /// Maximum number of ids on a page.

@@ -26,10 +26,11 @@ mod memory_budget;
 mod eviction;
 mod yield_to_readers;
 
+pub use self::body_shards::Slot;
 pub use self::cache::{Cache, Inserted, Lookup, PAGE_SIZE, Page, WantedInserts};
 pub use self::entry::{Entries, Entry};
 pub use self::entry_builder::EntryBuilder;
 pub use self::memory_budget::MemoryBudget;
-pub use self::query::{Criterion, LIMIT, MAX_LIMIT, Matches, Query, QueryError, Slot};
+pub use self::query::{Criterion, LIMIT, MAX_LIMIT, Matches, Query, QueryError};
 pub use self::stored_row::{RowSource, StoredRow, Unavailable};
 pub use self::value_hashes::{MAX_SEARCH_MEMBERS, ValueHashes};

@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 
 use order::{Body, Key, RowError};
 
+use crate::body_shards::Slot;
 use crate::cache::{Cache, Contents};
 use crate::stored_row::{RowSource, StoredRow, Unavailable};
 
@@ -63,10 +64,6 @@ pub struct Matches {
     /// Whether others follow.
     pub has_more: bool,
 }
-
-/// Where memory had an order that was found. Another order may be there by now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Slot(pub(crate) u32);
 
 /// Why a query has no answer.
 #[derive(Debug)]

@@ -9,9 +9,10 @@ use order::{Body, Key, Layouts, Parser};
 use proptest::prelude::*;
 use serde_json::json;
 
+use crate::body_shards::Slot;
 use crate::cache::{Cache, Lookup, WantedInserts};
 use crate::entry::Entry;
-use crate::query::{Matches, Query, Slot};
+use crate::query::{Matches, Query};
 use crate::stored_row::{RowSource, StoredRow, Unavailable};
 use crate::value_hashes::ValueHashes;
 
