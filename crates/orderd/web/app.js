@@ -12,7 +12,7 @@ import * as pages from "./order_pages.js";
 import * as query from "./query.js";
 import * as quickSearch from "./quick_search.js";
 import * as status from "./status.js";
-import { wire as wireSession } from "./sign_in.js";
+import { hasSignedIn, wire as wireSession } from "./sign_in.js";
 
 const { t, number } = i18n;
 let known = { tokens: false, signedIn: true, replay: false, search: [], schema: {}, model: "order" };
@@ -64,7 +64,7 @@ function show(focus) {
   document.querySelectorAll("nav [data-view]").forEach((link) =>
     link.dataset.view === view ? link.setAttribute("aria-current", "page") : link.removeAttribute("aria-current"));
   $("search").disabled = needed;
-  $("sign-out").hidden = !known.tokens || needed;
+  $("sign-out").hidden = !(known.tokens || hasSignedIn()) || needed;
   document.title = i18n.title();
   if (view === "page") pages.show(at, known.search);
   if (view === "find") query.show(at);

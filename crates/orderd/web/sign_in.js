@@ -5,6 +5,26 @@ import { $ } from "./dom.js";
 import { t } from "./i18n.js";
 import { signIn, signOut } from "./api.js";
 
+// No script sees the cookie. Where only some actions need a token, nothing else says after a reload that there is one.
+const SIGNED_IN = "orderd-signed-in";
+
+export function hasSignedIn() {
+  try {
+    return localStorage.getItem(SIGNED_IN) !== null;
+  } catch {
+    return false;
+  }
+}
+
+function note(isSignedIn) {
+  try {
+    if (isSignedIn) localStorage.setItem(SIGNED_IN, "");
+    else localStorage.removeItem(SIGNED_IN);
+  } catch {
+    // A browser that keeps nothing shows the button until the next reload.
+  }
+}
+
 export function wire(signedIn, signedOut) {
   $("signin-form").onsubmit = async (event) => {
     event.preventDefault();
@@ -12,10 +32,12 @@ export function wire(signedIn, signedOut) {
     $("signin-error").textContent = status === 204 ? "" : t({ 401: "wrongToken", 403: "cannotRead" }[status] ?? "tryLater");
     if (status !== 204) return $("token").select();
     $("token").value = "";
+    note(true);
     signedIn();
   };
   $("sign-out").onclick = async () => {
     const { ok } = await signOut().catch(() => ({ ok: false }));
+    if (ok) note(false);
     signedOut();
     $("signin-error").textContent = ok ? "" : t("stillSignedIn");
   };

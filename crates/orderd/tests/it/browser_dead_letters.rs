@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::browser::{is_sound, open};
+use crate::browser::{is_sound, open, url};
 use crate::support::Stack;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -139,4 +139,32 @@ async fn why_each_was_refused_is_told_in_russian() {
     is_sound(&browser, "dead letters in Russian").await;
     browser.click("#language").await;
     browser.reads("#dead-list", "a boolean where a string belongs").await;
+}
+
+/// Orders are open here, so that nothing but the sign-in says that there is a session.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_signed_in_to_replay_can_sign_out_after_a_reload() {
+    let stack = Stack::new();
+    let service = stack.serve(&[("HTTP_REPLAY_TOKEN", "open-sesame")]).await;
+    stack.publish(&["{"]).await;
+    stack.wait_settled(1).await;
+    let browser = open(&service).await;
+    let shown = |is_shown: bool| format!("document.getElementById('sign-out').hidden === {}", !is_shown);
+    browser.holds(&shown(false)).await;
+    browser.click("nav [data-view=dead]").await;
+    browser.reads("#dead-list", "Not JSON").await;
+    browser.click("#dead-list .letter button").await;
+    browser.reads("#view-signin", "Sign in").await;
+    browser.keys("#token", "open-sesame\n").await;
+    browser.holds(&shown(true)).await;
+    for is_signed_in in [true, false] {
+        browser.go("about:blank").await;
+        browser.go(&url(&service)).await;
+        browser.reads("#view-live", "Orders as they arrive").await;
+        browser.holds(&shown(is_signed_in)).await;
+        if is_signed_in {
+            browser.click("#sign-out").await;
+            browser.reads("#view-signin", "Sign in").await;
+        }
+    }
 }
