@@ -18,7 +18,7 @@ const SHARDS: usize = 256;
 /// A shard's capacity grows by this fraction: doubling it would leave a quarter of it empty on average.
 const GROWTH: usize = 8;
 
-/// Where memory had an order that was found. Another order may be there by now.
+/// The slot in which a query found an order. Another order may occupy it by now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slot(pub(crate) u32);
 

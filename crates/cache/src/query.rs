@@ -59,7 +59,7 @@ impl Query {
 pub struct Matches {
     /// In the order that was asked for.
     pub ids: Vec<String>,
-    /// Where memory had each of them.
+    /// The slot of each of them.
     pub slots: Vec<Slot>,
     /// Whether others follow.
     pub has_more: bool,

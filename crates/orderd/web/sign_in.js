@@ -5,7 +5,8 @@ import { $ } from "./dom.js";
 import { t } from "./i18n.js";
 import { signIn, signOut } from "./api.js";
 
-// No script sees the cookie. Where only some actions need a token, nothing else says after a reload that there is one.
+// Scripts can't read the cookie. If only some actions need a token, nothing else shows after a reload that the user has
+// signed in.
 const SIGNED_IN = "orderd-signed-in";
 
 export function hasSignedIn() {

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use wide::u8x16;
 
-/// What becomes of the white space between tokens.
+/// What to do with the white space between tokens.
 pub(super) trait Blanks {
     /// It stands there in the text.
     fn passed(&mut self, text: &str, place: Range<usize>);

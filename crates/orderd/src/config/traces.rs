@@ -131,7 +131,7 @@ fn tls(files: &mut Files) -> Result<Arc<ClientConfig>, ConfigError> {
     let authorities = machine_authorities(files)
         .map_err(|error| ConfigError::new(error.variable.unwrap_or(ENDPOINT), error.problem))?;
     let mut roots = RootCertStore::empty();
-    // One that can't be used is no reason to trust no other.
+    // An unusable authority does not make the others untrusted.
     roots.add_parsable_certificates(authorities);
     let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()

@@ -1,5 +1,4 @@
-//! Reads files whole, within bounds: a file in a setting may be one that never ends, or a pipe into which nothing is
-//! written.
+//! Reads whole files, within bounds: a setting may name a device that never ends, or a pipe that nobody writes to.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -29,7 +28,9 @@ pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
     thread::spawn(move || drop(result.send(read_to_end(&file))));
     read.recv_timeout(PIPE_TIMEOUT).unwrap_or_else(|_| {
         let limit = PIPE_TIMEOUT.as_secs();
-        let problem = format!("it is no regular file, and did not end within {limit} s: name a regular file");
+        let problem = format!(
+            "it is not a regular file, and its end did not come within {limit} s: name a regular file"
+        );
         Err(io::Error::new(io::ErrorKind::TimedOut, problem))
     })
 }
@@ -52,7 +53,7 @@ mod tests {
         let pipe = folder.path().join("pipe");
         assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
         let problem = read(&pipe).unwrap_err().to_string();
-        assert!(problem.contains("no regular file"), "{problem}");
+        assert!(problem.contains("not a regular file"), "{problem}");
         let link = folder.path().join("link");
         std::fs::write(folder.path().join("file"), "secret").unwrap();
         std::os::unix::fs::symlink("file", &link).unwrap();

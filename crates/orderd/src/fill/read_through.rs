@@ -184,10 +184,10 @@ fn open(settings: &Postgres) -> AbortOnDropHandle<Result<RowLookup, QueryError>>
 }
 
 impl LookupConnection {
-    /// The connection, opened where it is not. If this is dropped while it waits, the connection is still being opened.
+    /// The connection, opened if necessary. If the caller stops waiting, the attempt to open it continues.
     ///
-    /// An attempt that began before this call may have failed by what has been fixed since: before the first start, there
-    /// is no table. It is then repeated.
+    /// If an attempt that began before this call fails, it is repeated: at the first start, for example, it began before
+    /// the table was created.
     async fn opened(&mut self, settings: &Postgres) -> Result<&RowLookup, QueryError> {
         if matches!(self, Self::Opened(lookup) if lookup.is_closed()) {
             *self = Self::None;

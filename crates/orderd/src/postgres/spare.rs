@@ -1,5 +1,5 @@
-//! Connections that their owners can do without for a moment: where the role or the server has no connection left, those
-//! that are idle are closed, so that the writer gets one.
+//! Connections that can be closed while they are idle. If the role or the server allows no more connections, they are
+//! closed, so that the writer gets one.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 

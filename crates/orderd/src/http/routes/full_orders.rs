@@ -54,7 +54,7 @@ struct Interrupted;
 struct Documents {
     app: Arc<App>,
     ids: std::vec::IntoIter<String>,
-    /// Where memory had each of them.
+    /// The slot of each of them.
     slots: std::vec::IntoIter<Slot>,
     /// Rows of the ids that come next, where memory has no room for them.
     rows: VecDeque<(String, StoredRow)>,
