@@ -83,7 +83,7 @@ impl KeyOrder {
         self.chunks.partition_point(|chunk| starts_before(chunk, compare)).saturating_sub(1)
     }
 
-    /// Whether that is the chunk.
+    /// Whether a chunk is the one for the sought key.
     fn is_in(&self, place: usize, compare: &impl Fn(u32) -> Ordering) -> bool {
         let behind = self.chunks.get(place + 1);
         self.chunks.get(place).is_some_and(|chunk| starts_before(chunk, compare))
@@ -117,7 +117,7 @@ impl KeyOrder {
         self.chunks[place..].iter().flatten().skip(at).copied()
     }
 
-    /// The chunk and the place in it of the first key that is not before the sought key.
+    /// The chunk, and the index in it, of the first key that is not before the sought key.
     fn split_at(&self, compare: &impl Fn(u32) -> Ordering) -> (usize, usize) {
         let place = self.chunk_of(compare);
         (place, self.chunks.get(place).map_or(0, |chunk| place_in(chunk, compare)))
@@ -128,7 +128,7 @@ fn starts_before(chunk: &[u32], compare: &impl Fn(u32) -> Ordering) -> bool {
     chunk.first().is_some_and(|&first| compare(first) != Ordering::Greater)
 }
 
-/// The place of a key in a chunk.
+/// The index of a key in a chunk.
 fn place_in(chunk: &[u32], compare: &impl Fn(u32) -> Ordering) -> usize {
     match chunk.last() {
         Some(&last) if compare(last) == Ordering::Less => chunk.len(),
@@ -136,7 +136,7 @@ fn place_in(chunk: &[u32], compare: &impl Fn(u32) -> Ordering) -> usize {
     }
 }
 
-/// The same, by galloping search from a place near the key.
+/// The same, by galloping search from an index near the key.
 fn place_near(chunk: &[u32], near: usize, compare: &impl Fn(u32) -> Ordering) -> usize {
     let is_before = |at: usize| chunk.get(at).is_some_and(|&other| compare(other) == Ordering::Less);
     let (mut from, mut to, mut step) = (near.min(chunk.len()), near.min(chunk.len()), 1);

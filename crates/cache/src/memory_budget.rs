@@ -12,7 +12,7 @@ use prometheus::IntCounter;
 /// After this many second chances, the next body is evicted even if it was read, to bound the time under the lock.
 const CHANCES: usize = 64;
 
-/// The share of freed memory that the allocator has not returned yet: an eighth, measured with five million orders.
+/// Freed memory that the allocator has not returned yet: one eighth, measured with five million orders.
 const FREED: usize = 8;
 
 /// The two reference counts of an `Arc`.
@@ -217,8 +217,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever comes, is read, leaves and is evicted: bytes are those of what is there, and all that is
-        /// whole can be evicted.
+        /// After any inserts, reads, removals and evictions, bytes are counted correctly and every whole body can be
+        /// evicted.
         #[test]
         fn counts_what_is_there(steps in proptest::collection::vec((0_u8..4, 0_u32..40, 1_usize..2000), 0..300)) {
             let (mut budget, mut read) = (budget(), HashSet::new());

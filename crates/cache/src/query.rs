@@ -25,9 +25,9 @@ pub type Criterion = (usize, String);
 pub struct Query {
     /// All of them must match.
     pub criteria: Vec<Criterion>,
-    /// Ids from here on, in the order of bytes.
+    /// Smallest id, in byte order.
     pub low: String,
-    /// Ids before this one.
+    /// Ids must be smaller than this one.
     pub high: Option<String>,
     /// Only ids that have a time.
     pub timed: bool,
@@ -57,7 +57,7 @@ impl Query {
 /// The orders that match a query.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Matches {
-    /// In the order that was asked for.
+    /// In the query's order.
     pub ids: Vec<String>,
     /// The slot of each of them.
     pub slots: Vec<Slot>,
@@ -90,7 +90,7 @@ struct CandidateBatch {
 }
 
 impl Matches {
-    /// The first of those that were found.
+    /// The first `limit` of `found`.
     fn of(found: Vec<Candidate>, limit: usize) -> Self {
         let has_more = found.len() > limit;
         let (ids, slots) = found.into_iter().take(limit).map(|one| (one.id, one.slot)).unzip();
@@ -143,8 +143,8 @@ impl Cache {
         Some(Matches::of(candidates, query.limit))
     }
 
-    /// Appends the JSON of the newest order with a value, and gives back its id. `None`: there is none, or memory alone
-    /// does not have the result at once.
+    /// Appends the JSON of the newest order with a value, and returns its id. `None` if no order has it, or if memory
+    /// alone can't answer at once.
     pub fn write_newest_at_once(&self, criterion: &Criterion, out: &mut Vec<u8>) -> Option<String> {
         let hash = (criterion.0, self.hash(criterion.1.as_bytes()));
         let contents = self.index.read();
@@ -177,7 +177,7 @@ impl Cache {
         is_newer.then_some(Matches { has_more: true, ..page })
     }
 
-    /// The hashes of what is asked for, each with its path's place.
+    /// The hashes of the criteria, each with the index of its path.
     pub fn hashes_of_criteria(&self, criteria: &[Criterion]) -> Vec<(usize, u32)> {
         criteria.iter().map(|(place, value)| (*place, self.hash(value.as_bytes()))).collect()
     }
@@ -261,7 +261,7 @@ impl Cache {
         })
     }
 
-    /// Those that are what they seem to be.
+    /// Confirms candidates by their rows.
     async fn checked<S: RowSource>(
         &self,
         mut candidates: Vec<Candidate>,
@@ -315,7 +315,7 @@ impl Cache {
 enum Visited {
     Candidate(Candidate),
     Passed,
-    /// Neither this one nor those after it are asked for.
+    /// Neither this order nor later ones are in the query's range.
     Beyond,
 }
 

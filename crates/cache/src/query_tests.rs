@@ -1,4 +1,4 @@
-//! Queries against a list of the same orders that is sorted and filtered, page by page, while orders come and go.
+//! Compares queries page by page with a sorted and filtered list, while orders come and go.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::value_hashes::ValueHashes;
 
 const SEARCHED: [&str; 2] = ["track_number", "delivery_service"];
 
-/// Nothing is evicted, so that the table is never asked.
+/// Nothing is evicted, so the table is never queried.
 struct NoTable;
 
 impl RowSource for NoTable {
@@ -29,7 +29,7 @@ impl RowSource for NoTable {
     }
 }
 
-/// A cache, and what it should have: each key with its values.
+/// A cache, and its expected contents: each key with its values.
 struct CacheAndModel {
     cache: Arc<Cache>,
     parser: Parser,
@@ -59,7 +59,7 @@ impl CacheAndModel {
         self.model.remove(key);
     }
 
-    /// The ids that a query asks for, however many.
+    /// All ids that match a query, without its limit.
     fn expected(&self, query: &Query) -> Vec<String> {
         let is_one = |(key, values): &(&String, &[String; 2])| {
             **key >= query.low
@@ -79,10 +79,10 @@ impl CacheAndModel {
         self.cache.bodies.find(self.cache.hash(key.as_bytes()), key.as_bytes()).map(Slot)
     }
 
-    /// The whole of a query's first page, which waits for nothing where no body is evicted.
+    /// A query's first page. Completes without waiting, because no body is evicted.
     fn page(&self, query: &Query) -> Matches {
         let found = self.cache.search(query, &NoTable);
-        // Between batches it lets others go on.
+        // It yields between batches.
         let mut found = std::pin::pin!(found);
         loop {
             if let Some(found) = found.as_mut().now_or_never() {
@@ -92,7 +92,7 @@ impl CacheAndModel {
     }
 }
 
-/// Times, odd ids, and keys that differ in what comes after the time.
+/// Times, odd ids, and keys that differ only after the time.
 fn key() -> impl Strategy<Value = String> {
     prop_oneof![
         6 => (0_u64..30, 1_u64..4).prop_map(|(time, sequence)| format!("{}-{sequence}", 1_700_000_000_000_000_000 + time)),
@@ -141,7 +141,7 @@ fn take(both: &mut CacheAndModel, step: &Step) {
 }
 
 proptest! {
-    /// Each page, from any cursor on, is what the sorted list has there; and so is a page that memory tells at once.
+    /// From any cursor on, each page equals the sorted list; so does a page that memory returns at once.
     #[test]
     fn pages_are_those_of_a_sorted_list(
         steps in proptest::collection::vec(step(), 0..120),
@@ -166,7 +166,7 @@ proptest! {
         prop_assert_eq!(both.cache.search_at_once(&asked), Some(page));
     }
 
-    /// While orders come and go, pages have none twice, each that is there throughout, and all in order.
+    /// While orders come and go, pages have no duplicates, include every order that stays, and are sorted.
     #[test]
     fn cursors_hold_while_orders_come_and_go(
         before in proptest::collection::vec(step(), 0..120),
@@ -193,7 +193,7 @@ proptest! {
     }
 }
 
-/// More orders than are looked at under one lock, of which the last one alone is asked for.
+/// More orders than are examined under one lock, of which only the last matches.
 #[test]
 fn a_search_among_many_goes_on_until_it_has_seen_all() {
     let mut both = CacheAndModel::new();
@@ -209,7 +209,7 @@ fn a_search_among_many_goes_on_until_it_has_seen_all() {
     assert_eq!((page.ids, page.has_more), (vec!["1700000000000000000-1".to_owned()], false));
 }
 
-/// An order leaves, and another one takes its place, between a query and the reading of what it found.
+/// Between a query and the reading of its result, an order is removed and another reuses its slot.
 #[test]
 fn what_was_found_is_read_where_it_was_and_never_as_another() {
     let mut both = CacheAndModel::new();
@@ -237,7 +237,7 @@ fn what_was_found_is_read_where_it_was_and_never_as_another() {
     assert_eq!(read(&both, "1-1"), Lookup::Miss);
 }
 
-/// Of a memory that doesn't have the table yet, only what is newer than the table is said.
+/// Before the fill is complete, only orders newer than the table are returned.
 #[test]
 fn without_the_table_only_what_came_since_is_known() {
     let both = CacheAndModel::new();

@@ -1,4 +1,4 @@
-//! The row of an order whose body was evicted, and the trait of what can look it up.
+//! The row of an evicted order, and the trait to look it up.
 
 use order::Body;
 
@@ -7,7 +7,7 @@ use order::Body;
 pub enum StoredRow {
     /// An order.
     Order(Body),
-    /// A row that can't be decoded, or null.
+    /// The row can't be decoded, or is null.
     Undecodable,
     /// No row yet: its message is in the stream, and the table's position is below it.
     NotRead,
@@ -16,7 +16,7 @@ pub enum StoredRow {
 }
 
 impl StoredRow {
-    /// The order, if it is one.
+    /// The decoded order, if there is one.
     pub fn order(&self) -> Option<&Body> {
         if let Self::Order(body) = self { Some(body) } else { None }
     }

@@ -1,21 +1,21 @@
-//! The values that an order is found by: a hash of each value at each path of `SEARCH`.
+//! The searchable values of an order: a hash of each value at each path of `SEARCH`.
 
-/// Maximum number of members that orders are searched by.
+/// Maximum number of members in `SEARCH`.
 pub const MAX_SEARCH_MEMBERS: usize = 8;
 
 /// Most paths have one value; a path into an array has one for each distinct element.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ValueHashes {
-    /// The first of each path, where it has one.
+    /// The first value of each path that has one.
     first: [u32; MAX_SEARCH_MEMBERS],
-    /// A bit for each path that has one.
+    /// A bit for each path that has a value.
     has: u8,
-    /// The others: a path's place, and a hash.
+    /// Further values: the index of the path, and the hash.
     more: Vec<(u8, u32)>,
 }
 
 impl ValueHashes {
-    /// Adds one of the path at `place`.
+    /// Adds a value of the path at index `place`.
     pub fn add(&mut self, place: usize, hash: u32) {
         if self.has & (1 << place) == 0 {
             (self.first[place], self.has) = (hash, self.has | 1 << place);
@@ -24,7 +24,7 @@ impl ValueHashes {
         }
     }
 
-    /// When all are added: none of them counts twice.
+    /// Removes duplicates, after all values are added.
     pub fn close(&mut self) {
         if !self.more.is_empty() {
             self.more.retain(|&(place, hash)| self.first[usize::from(place)] != hash);
@@ -33,7 +33,7 @@ impl ValueHashes {
         }
     }
 
-    /// Each with its path's place.
+    /// All hashes, each with the index of its path.
     pub fn iter(&self) -> impl Iterator<Item = (usize, u32)> {
         let first = self.first.iter().copied().enumerate().filter(|(place, _)| self.has & (1 << place) != 0);
         first.chain(self.more.iter().map(|&(place, hash)| (usize::from(place), hash)))
@@ -45,7 +45,7 @@ impl ValueHashes {
             || self.more.binary_search(&(place as u8, hash)).is_ok()
     }
 
-    /// As an evicted body stores them: hashes alone if every path has one value, else pairs of a path's place and a
+    /// The form that an evicted body stores: only hashes if every path has one value, or else pairs of path index and
     /// hash.
     pub fn kept(&self, paths: usize, has_arrays: bool) -> Vec<u32> {
         if has_arrays {
@@ -54,7 +54,7 @@ impl ValueHashes {
         self.first[..paths].to_vec()
     }
 
-    /// The hashes that an evicted body has kept.
+    /// Reads the form that an evicted body stores.
     pub fn of_kept(mut kept: impl Iterator<Item = u32>, has_arrays: bool) -> Self {
         let mut hashes = Self::default();
         if !has_arrays {

@@ -1,18 +1,18 @@
-//! The orders with a value, in order, for one searched member: by the hash of the value.
+//! For one member of `SEARCH`: from a value's hash to the orders with that value, sorted.
 
 use std::cmp::Ordering;
 
 use crate::hash_index::HashIndex;
 use crate::key_order::KeyOrder;
 
-/// Slots from here on are lists; lower ones are orders.
+/// Numbers from here on are lists; lower numbers are slots.
 const LISTS: u32 = 1 << 31;
 
-/// Most values are of one order, which costs no more than its place in the table; the others have a list.
+/// Most values belong to one order, which is stored in the table itself; others have a list.
 pub(crate) struct ValueIndex {
     table: HashIndex,
     lists: Vec<KeyOrder>,
-    /// Bytes that the lists take.
+    /// Size of the lists in bytes.
     listed: usize,
 }
 
@@ -50,7 +50,7 @@ impl ValueIndex {
         self.change(list, |ordered| ordered.insert(id, |other| compare(other, id)));
     }
 
-    /// Takes an order out.
+    /// Removes an order.
     pub(crate) fn remove(&mut self, hash: u32, id: u32, compare: impl Fn(u32, u32) -> Ordering) {
         match self.table.find(hash) {
             Some(found) if found >= LISTS => {
@@ -69,7 +69,7 @@ impl ValueIndex {
         self.listed += list.bytes();
     }
 
-    /// The orders that may have the value of that hash; others may share the hash.
+    /// The orders with that hash; other values may share it.
     pub(crate) fn find(&self, hash: u32) -> Option<HashMatches<'_>> {
         let found = self.table.find(hash)?;
         Some(match found.checked_sub(LISTS) {
@@ -87,13 +87,13 @@ impl<'s> HashMatches<'s> {
         }
     }
 
-    /// The slots before the sought key, last to first. A single slot is returned wherever it lies.
+    /// The slots before the sought key, last to first. A single slot is returned in any case.
     pub(crate) fn before(self, compare: impl Fn(u32) -> Ordering) -> impl Iterator<Item = u32> {
         let (one, many) = self.parts();
         one.into_iter().chain(many.map(|many| many.before(compare)).into_iter().flatten())
     }
 
-    /// The slots from the sought key on, first to last. A single slot is returned wherever it lies.
+    /// The slots from the sought key on, first to last. A single slot is returned in any case.
     pub(crate) fn since(self, compare: impl Fn(u32) -> Ordering) -> impl Iterator<Item = u32> {
         let (one, many) = self.parts();
         one.into_iter().chain(many.map(|many| many.since(compare)).into_iter().flatten())

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use crate::cache::Cache;
 
-/// How often it is looked whether readers still wait.
+/// Interval at which to check whether readers still wait.
 const MOMENT: Duration = Duration::from_millis(1);
 
 impl Cache {
-    /// Rests while readers wait, and no longer than that.
+    /// Sleeps while readers wait, at most for `at_most`.
     pub async fn yield_to_readers(&self, at_most: Duration) {
         let until = Instant::now() + at_most;
         while self.readers_wait.load(Ordering::Relaxed) && Instant::now() < until {

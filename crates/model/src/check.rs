@@ -1,43 +1,43 @@
-//! Compares two models, member by member: whether rows of one can be read under the other.
+//! Compares two models member by member: whether rows of the older can be read with the newer.
 
 use std::fmt;
 
 use crate::model::Model;
 use crate::shape::{Kind, Struct};
 
-/// What differs of a member, and what becomes of documents that were written before.
+/// A difference of a member, and its effect on documents written before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    /// Only the newer model has it: it reads as missing.
+    /// Only the newer model has it: in older documents it is missing.
     Added {
         /// The member, `$.items[*].price`.
         path: String,
     },
-    /// Only the older model has it: it is not shown any more.
+    /// Only the older model has it: it is no longer shown.
     Removed {
         /// The member.
         path: String,
     },
-    /// Whole numbers have become fractions: they are read.
+    /// Integers have become floats: still readable.
     Widened {
         /// The member.
         path: String,
     },
-    /// Of another kind: rows that hold it can't be read.
+    /// The kind differs: rows that hold it can't be read.
     Unreadable {
         /// The member.
         path: String,
-        /// Of what kind it was.
+        /// The older kind.
         was: &'static str,
-        /// Of what kind it is.
+        /// The newer kind.
         is: &'static str,
     },
-    /// Not one member of the document is the same.
+    /// The models have no member in common.
     NothingInCommon,
 }
 
 impl Change {
-    /// Whether documents that were written before can't be read.
+    /// Whether older documents become unreadable.
     pub fn is_fatal(&self) -> bool {
         matches!(self, Self::Unreadable { .. } | Self::NothingInCommon)
     }
@@ -56,12 +56,12 @@ impl fmt::Display for Change {
 }
 
 impl Model {
-    /// What differs from an older model, for documents that were written under that one.
+    /// The changes since an older model, for documents written with it.
     pub fn changes_since(&self, older: &Self) -> Vec<Change> {
         self.changes_from(older.shape())
     }
 
-    /// The same, for what was written by that shape.
+    /// The same, for documents written with that shape.
     pub fn changes_from(&self, was: &Struct) -> Vec<Change> {
         let is = self.shape();
         let is_common = |name: &str| is.members.iter().any(|member| member.go_name == name);
@@ -78,7 +78,7 @@ fn structure(path: &str, was: &Struct, is: &Struct, changes: &mut Vec<Change>) {
     let of = |name: &str| format!("{path}{}", crate::path::selector(name));
     for member in was.members {
         let path = of(member.json_name);
-        // Rows know members by their Go names.
+        // Rows contain the Go names of members.
         match is.members.iter().find(|other| other.go_name == member.go_name) {
             Some(other) => kind(&path, &member.kind, &other.kind, changes),
             None => changes.push(Change::Removed { path }),

@@ -4,11 +4,11 @@ use std::fmt;
 
 use crate::path::Path;
 
-/// Why there is no model.
+/// Why samples or a schema give no model.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// There is nothing to infer from.
+    /// No sample was given.
     #[error("no sample was given: name at least one JSON file")]
     NoSample,
 
@@ -17,7 +17,7 @@ pub enum Error {
     Syntax {
         /// Where.
         place: SampleLocation,
-        /// What the parser says; line and column are those within the place.
+        /// The parser's message; line and column are relative to the location.
         reason: String,
     },
 
@@ -26,7 +26,7 @@ pub enum Error {
     Root {
         /// Where.
         place: SampleLocation,
-        /// What it is instead.
+        /// The kind that was found.
         found: &'static str,
     },
 
@@ -37,43 +37,43 @@ pub enum Error {
         place: SampleLocation,
     },
 
-    /// Objects and arrays in each other, too deep to decode safely.
+    /// Objects and arrays are nested too deeply to decode safely.
     #[error("{place} is nested deeper than {limit} levels: flatten the sample")]
     TooDeep {
         /// Where.
         place: SampleLocation,
-        /// The deepest level that is taken.
+        /// The maximum nesting.
         limit: usize,
     },
 
-    /// A whole number that Go's `int` can't hold.
+    /// An integer out of the range of Go's `int`.
     #[error("{place} is a whole number of more than 64 bits: make it a string or give it a fraction")]
     TooBig {
         /// Where.
         place: SampleLocation,
     },
 
-    /// The same member holds values of kinds that no one type takes.
+    /// Values of one member have kinds that no single type fits.
     #[error("{place} is {found}, but {other_place} is {other}: make both the same, or leave the member out")]
     Mixed {
         /// Where.
         place: SampleLocation,
         /// What is there.
         found: &'static str,
-        /// Where another kind of value was first.
+        /// Where the other kind was first found.
         other_place: Box<SampleLocation>,
         /// What is there.
         other: &'static str,
     },
 
-    /// Never anything but `null`.
+    /// Only `null` in all samples.
     #[error("{place} is never anything but null, so its type is unknown: give it a value in a sample")]
     OnlyNull {
         /// Where.
         place: SampleLocation,
     },
 
-    /// Never anything but an empty array.
+    /// Only empty arrays in all samples.
     #[error("{place} is never anything but an empty array: give it an element in a sample, to show its type")]
     OnlyEmpty {
         /// Where.
@@ -87,16 +87,16 @@ pub enum Error {
         place: SampleLocation,
     },
 
-    /// A part of a schema that says nothing that a model can have.
+    /// A part of a schema that a model can't express.
     #[error("{place} {problem}")]
     Schema {
         /// The part.
         place: SampleLocation,
-        /// What is wrong with it, and what it takes.
+        /// What is wrong, and what is expected.
         problem: String,
     },
 
-    /// A schema beside other files.
+    /// A schema together with other files.
     #[error("{name} is a JSON Schema, which is a whole model: name it alone")]
     SchemaAmongSamples {
         /// The schema's file.
@@ -104,7 +104,7 @@ pub enum Error {
     },
 }
 
-/// A place in a sample or schema; shown as `order.json: $.items[0].x`.
+/// A location in a sample or schema; shown as `order.json: $.items[0].x`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SampleLocation {
     /// The sample's name.

@@ -1,4 +1,4 @@
-//! Merges the trees of all samples into one: the types at each place, over all elements of its array.
+//! Merges the trees of all samples into one: the types at each path, over all array elements.
 
 use std::borrow::Cow;
 
@@ -6,7 +6,7 @@ use crate::path::Path;
 use crate::sample::{Node, Value};
 use crate::{Error, SampleLocation, Source};
 
-/// What was seen at a place, and where it was seen first.
+/// The values seen at a path, and where they were first seen.
 #[derive(Debug)]
 pub(crate) struct Observation<'a> {
     pub(crate) sample: &'a str,
@@ -14,7 +14,7 @@ pub(crate) struct Observation<'a> {
     /// An example, as JSON.
     pub(crate) text: Cow<'a, str>,
     pub(crate) kind: Kind<'a>,
-    /// Whether a schema says that it may be `null`.
+    /// Whether a schema allows `null`.
     pub(crate) nullable: bool,
 }
 
@@ -34,12 +34,12 @@ pub(crate) enum Kind<'a> {
 #[derive(Debug, Default)]
 pub(crate) struct Object<'a> {
     pub(crate) members: Vec<(String, Observation<'a>)>,
-    /// The names of those that a schema requires, and whether it allows no others.
+    /// The members that a schema requires, and whether it forbids others.
     pub(crate) required: Vec<String>,
     pub(crate) closed: bool,
 }
 
-/// All samples in one.
+/// Merges all samples.
 pub(crate) fn merged<'a>(samples: &[Source<'a>]) -> Result<Observation<'a>, Error> {
     let seen = samples.iter().map(document).collect::<Result<Vec<_>, _>>()?;
     seen.into_iter().map(Ok).reduce(|all, next| all?.merge(next?)).ok_or(Error::NoSample)?
@@ -102,7 +102,7 @@ impl<'a> Observation<'a> {
     fn merge_nested(self, other: Self) -> Result<Self, Error> {
         match (self.kind, other.kind) {
             (Kind::Array(ours), Kind::Array(theirs)) => {
-                // The example is of an array that has elements, where one has.
+                // Prefers an example array that has elements.
                 let text = if matches!(ours.kind, Kind::Nothing) { other.text } else { self.text };
                 let kind = Kind::Array(Box::new(ours.merge(*theirs)?));
                 Ok(Self { text, kind, ..self })
@@ -121,7 +121,7 @@ impl<'a> Observation<'a> {
     }
 }
 
-/// Members keep the order of the first object; those that only later ones have come after them.
+/// Members keep the order of the first object; members that only later objects have follow.
 fn merge_members<'a>(
     ours: Vec<(String, Observation<'a>)>,
     theirs: Vec<(String, Observation<'a>)>,
@@ -153,7 +153,7 @@ impl Kind<'_> {
         }
     }
 
-    /// Whether both are the same in all that a type says: then one type serves both.
+    /// Whether both give the same type, so that they can share it.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Array(ours), Self::Array(theirs)) => ours.kind.is_same(&theirs.kind),

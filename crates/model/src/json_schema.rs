@@ -1,8 +1,8 @@
-//! Reads a JSON Schema into the tree that samples are merged to.
+//! Reads a JSON Schema into the same tree as merged samples.
 //!
-//! Taken is what a model can have: objects with `properties`, arrays with `items`, the types string, integer, number
-//! and boolean, each also with null, `required`, `additionalProperties: false`, and `$ref` into `$defs`. What only
-//! describes is skipped. Any other keyword is refused, because documents would not be checked against it.
+//! Accepts what a model can express: objects with `properties`, arrays with `items`, the types string, integer, number
+//! and boolean, each also with null, `required`, `additionalProperties: false`, and `$ref` into `$defs`. Skips keywords
+//! that only describe. Refuses all others, because documents would not be checked against them.
 
 use serde_json::{Map, Value};
 
@@ -11,7 +11,7 @@ use crate::path::Path;
 use crate::sample::MAX_DEPTH;
 use crate::{Error, SampleLocation, Source};
 
-/// Keywords that describe, and promise nothing.
+/// Keywords that describe without constraining.
 const DESCRIBING: &[&str] = &[
     "$schema",
     "$id",
@@ -31,18 +31,18 @@ const DESCRIBING: &[&str] = &[
     "contentEncoding",
 ];
 
-/// So many members a schema may have once all references are followed: each reference may double them.
+/// Maximum number of members after references are expanded; each reference may double it.
 const MAX_MEMBERS: usize = 10_000;
 
-/// What is read of a schema.
+/// A schema that was read.
 pub(crate) struct Schema<'a> {
     pub(crate) title: Option<String>,
     pub(crate) seen: Observation<'a>,
-    /// A document that it allows.
+    /// A valid document.
     pub(crate) example: String,
 }
 
-/// Whether a document is a schema and not a sample: it says so, or it is an object's description.
+/// Whether a document is a schema and not a sample: it has `$schema`, or it describes an object.
 pub(crate) fn is_schema(source: &Source<'_>) -> bool {
     let Ok(Value::Object(document)) = serde_json::from_str(source.json) else { return false };
     document.get("$schema").is_some_and(Value::is_string)
@@ -70,7 +70,7 @@ impl<'a> Schema<'a> {
     }
 }
 
-/// Where something is in the schema, and where what it describes is in documents.
+/// A path in the schema, and the path in documents that it describes.
 struct At {
     schema: Path,
     document: Path,
@@ -83,7 +83,7 @@ struct Reader<'a, 's> {
 }
 
 impl<'a, 's> Reader<'a, 's> {
-    /// `refs` are the references that are being followed.
+    /// `refs` are the references being followed.
     fn seen(
         &mut self,
         schema: &'s Value,
@@ -125,7 +125,7 @@ impl<'a, 's> Reader<'a, 's> {
             Some(Value::Array(names)) => names.iter().filter_map(Value::as_str).collect(),
             None if keywords.contains_key("properties") => vec!["object"],
             None => {
-                // What stands in its place is more to the point: `anyOf`, `enum`.
+                // A keyword such as `anyOf` or `enum` instead makes a better error.
                 self.refuse_others(keywords, &[], at)?;
                 return Err(self.wrong(&at.schema, "says no type"));
             }
@@ -266,7 +266,7 @@ impl<'a, 's> Reader<'a, 's> {
     }
 }
 
-/// An example of a value, as JSON: one that the schema gives, or any.
+/// An example value as JSON: from the schema, or a default.
 fn example_of(keywords: &Map<String, Value>, kind: &Kind<'_>) -> String {
     let given = keywords.get("examples").and_then(|examples| examples.get(0));
     let fits = |value: &&Value| match kind {

@@ -36,14 +36,14 @@ pub use check::Change;
 pub use error::{Error, SampleLocation};
 pub use model::Model;
 
-/// A document that a model is made from: a sample, or a JSON Schema.
+/// The source of a model: a sample, or a JSON Schema.
 #[derive(Debug, Clone, Copy)]
 pub struct Source<'a> {
-    /// The file's name, which errors show.
+    /// The file's name, for errors.
     pub name: &'a str,
     /// The document.
     pub json: &'a str,
 }
 
-/// The sample of the model that is built in.
+/// The sample of the built-in model.
 const ORDER: Source<'_> = Source { name: "order.json", json: include_str!("../../../samples/order.json") };

@@ -1,4 +1,4 @@
-//! Makes the model from the merged tree: names every struct and member, and refuses places without a type.
+//! Builds the model from the merged tree: names every struct and member, and refuses paths without a type.
 
 use std::sync::OnceLock;
 
@@ -11,14 +11,14 @@ use crate::path::{compact, shown};
 use crate::shape;
 use crate::{Error, ORDER, Source};
 
-/// What documents look like, with the names of everything in Go and Rust.
+/// The types of documents, with names for Go and Rust.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Model {
-    /// What a document is called: the schema's title, or the name that was given.
+    /// The name of a document: the schema's title, or a given name.
     pub name: String,
     /// A document of the model, compact: the first sample.
     pub sample: String,
-    /// The document's own first, then in the order in which they are met.
+    /// The root first, then in the order of their first occurrence.
     pub(crate) structs: Vec<Struct>,
     /// Whether documents are JSON objects of any form.
     any: bool,
@@ -42,9 +42,9 @@ pub(crate) struct Member {
     pub(crate) rust_name: String,
     pub(crate) kind: Kind,
     pub(crate) nullable: bool,
-    /// Where it is and what it holds, for comments.
+    /// Path and example, for comments.
     pub(crate) doc: String,
-    /// An example of it, compact JSON.
+    /// An example, as compact JSON.
     pub(crate) example: String,
 }
 
@@ -60,10 +60,9 @@ pub(crate) enum Kind {
 }
 
 impl Model {
-    /// The model of documents called `name`, from samples that all fit it, or from one JSON Schema.
+    /// Builds the model of documents called `name` from samples, or from one JSON Schema.
     ///
-    /// # Errors
-    /// What can't be modelled, with its JSON path and the file that it is in.
+    /// # Errors What can't be modelled, with its JSON path and file.
     pub fn new(name: &str, sources: &[Source<'_>]) -> Result<Self, Error> {
         if let Some(schema) = sources.iter().find(|source| json_schema::is_schema(source)) {
             if sources.len() > 1 {
@@ -77,15 +76,14 @@ impl Model {
         Self::named(name, sample, &merged)
     }
 
-    /// The model that is built in, of `samples/order.json`.
+    /// The built-in model, from `samples/order.json`.
     ///
-    /// # Errors
-    /// None, which a test shows.
+    /// # Errors None; a test shows that.
     pub fn order() -> Result<Self, Error> {
         Self::new("order", &[ORDER])
     }
 
-    /// JSON objects of any form, of which no member is known. The sample is that of the order.
+    /// The model of arbitrary JSON objects, without known members. Its sample is the order.
     pub fn any() -> Self {
         let root = Struct {
             name: "RawDocumentData".to_owned(),
@@ -108,18 +106,18 @@ impl Model {
         self.name == "order"
     }
 
-    /// What a document is called in messages that count.
+    /// The noun for documents in messages.
     pub fn noun(&self) -> &'static str {
         if self.is_order() { "order" } else { "document" }
     }
 
-    /// What several documents are called in messages.
+    /// The plural of the noun.
     pub fn plural(&self) -> &'static str {
         if self.is_order() { "orders" } else { "documents" }
     }
 
-    /// What the form of rows and of shown documents follows from, as a short text: equal models have equal ones, whatever
-    /// documents are called and wherever the model is read.
+    /// A hash of everything that determines rows and rendered documents. Equal models have equal fingerprints, whatever
+    /// their names and sources.
     pub fn fingerprint(&self) -> String {
         if self.any {
             return "any".to_owned();
@@ -149,7 +147,7 @@ impl Model {
         })
     }
 
-    /// By which documents and rows are converted. It is made once, and stays for as long as the process runs.
+    /// The shape by which documents and rows are converted. It is built once and leaked.
     pub fn shape(&self) -> &'static shape::Struct {
         self.shape.get_or_init(|| Shapes { model: self, made: vec![None; self.structs.len()] }.structure(0))
     }
@@ -163,7 +161,7 @@ impl Model {
     }
 }
 
-/// Makes the shape; a struct that is used in several places is made once.
+/// Builds the shape; a struct that several members use is built once.
 struct Shapes<'m> {
     model: &'m Model,
     made: Vec<Option<&'static shape::Struct>>,
@@ -217,7 +215,7 @@ fn leaked(text: &str) -> &'static str {
 
 struct Builder<'a> {
     structs: Vec<Struct>,
-    /// The nested objects so far: the name that each wanted, and its index.
+    /// The nested objects so far: the preferred name of each, and its index.
     known: Vec<(String, &'a Observation<'a>, usize)>,
     /// What stands between `Raw` and `Data`.
     stems: Scope,
@@ -227,7 +225,7 @@ impl<'a> Builder<'a> {
     fn add(&mut self, stem: &str, seen: &'a Observation<'a>) -> Result<usize, Error> {
         let index = self.structs.len();
         let (name, path) = (format!("Raw{stem}Data"), seen.path.general());
-        // A struct takes its place before its members are read, so that outer structs stand before inner ones.
+        // Reserves the index before reading members, so that outer structs precede inner ones.
         let (required, closed) = match &seen.kind {
             infer::Kind::Object(object) => (object.required.clone(), object.closed),
             _ => (Vec::new(), false),
@@ -277,8 +275,8 @@ impl<'a> Builder<'a> {
         })
     }
 
-    /// The struct of a nested object: one that is there already if it wanted the same name and is the same
-    /// in all members; else a new one, called after the member, or after its parent and the member.
+    /// The struct of a nested object: an existing one with the same preferred name and the same members, or a new one
+    /// named after the member, or after parent and member.
     fn nested(&mut self, parent: &str, wanted: &str, seen: &'a Observation<'a>) -> Result<usize, Error> {
         let same = |known: &&(String, &Observation<'_>, usize)| {
             known.0 == wanted && known.1.kind.is_same(&seen.kind)
@@ -294,7 +292,7 @@ impl<'a> Builder<'a> {
     }
 }
 
-/// Objects are seen member by member in their own struct, so only other values are shown.
+/// An object's members are documented in its struct, so only other values get an example.
 fn doc(seen: &Observation<'_>, kind: &Kind, example: &str) -> String {
     let path = seen.path.general();
     if kind.has_struct() { format!("`{path}`.") } else { format!("`{path}`, e.g. `{}`.", shown(example)) }

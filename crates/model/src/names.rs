@@ -1,10 +1,10 @@
-//! Turns JSON names into identifiers of Go and Rust: valid, unique, and stable for the same sample.
+//! Turns JSON names into Go and Rust identifiers that are valid, unique, and stable for a sample.
 
 use std::collections::HashSet;
 
 use unicode_ident::is_xid_start;
 
-/// Reserved words, which can't be names of fields; `r#` makes all but the first few usable.
+/// Reserved words. With `r#`, all but the first few can be field names.
 const KEYWORDS: &[&str] = &[
     "abstract", "as", "async", "await", "become", "box", "break", "const", "continue", "do", "dyn", "else",
     "enum", "extern", "false", "final", "fn", "for", "gen", "if", "impl", "in", "let", "loop", "macro",
@@ -13,7 +13,7 @@ const KEYWORDS: &[&str] = &[
 ];
 const NEVER_RAW: &[&str] = &["crate", "self", "super"];
 
-/// The names taken in one scope.
+/// The names used in one scope.
 #[derive(Debug, Default)]
 pub(crate) struct Scope(HashSet<String>);
 
@@ -22,7 +22,7 @@ impl Scope {
         Self(reserved.iter().map(|&name| name.to_owned()).collect())
     }
 
-    /// The name if it is free, else with the first number that makes it so.
+    /// The name if it is unused, or else with the first number that makes it unused.
     pub(crate) fn claim(&mut self, wanted: String) -> String {
         let numbered = (2_u64..).map(|n| format!("{wanted}{n}"));
         let free = std::iter::once(wanted.clone()).chain(numbered).find(|name| !self.0.contains(name));
@@ -31,15 +31,15 @@ impl Scope {
         name
     }
 
-    /// As `claim`, but says whether the plain name was free instead of adding a number.
+    /// As `claim`, but without a number: returns whether the name was unused.
     pub(crate) fn try_claim(&mut self, wanted: &str) -> bool {
         self.0.insert(wanted.to_owned())
     }
 }
 
-/// The Go field for a JSON name, by the rule that named the fields in users' rows: split on `_`, the first
-/// letter of each part upper-cased, joined. Where that gives no exported identifier, what is neither letter
-/// nor digit splits as well, and an `X` comes before what has no upper case.
+/// The Go field for a JSON name, by the rule that named the fields in users' rows: split on `_`, the first letter of
+/// each part upper-cased, joined. If that is no exported identifier, every character other than letters and digits
+/// splits too, and `X` is prefixed if the first letter has no upper case.
 pub(crate) fn go_field(json_name: &str) -> String {
     let name: String = json_name.split(|c| !is_part(c)).map(capitalized).collect();
     if name.starts_with(is_go_upper) { name } else { format!("X{name}") }
@@ -50,7 +50,7 @@ fn capitalized(part: &str) -> String {
     chars.next().map(upper).into_iter().chain(chars).collect()
 }
 
-/// The upper case, if it is one character (not so for `ß`).
+/// The upper case, if it is a single character (unlike that of `ß`).
 fn upper(c: char) -> char {
     let mut upper = c.to_uppercase();
     match (upper.next(), upper.next()) {
@@ -59,7 +59,7 @@ fn upper(c: char) -> char {
     }
 }
 
-/// The Rust field for a JSON name, in snake case; [`rust_ident`] makes it an identifier.
+/// The Rust field for a JSON name, in snake case, before [`rust_ident`].
 pub(crate) fn rust_field(json_name: &str) -> String {
     let name = snake(json_name);
     match name.chars().next() {
@@ -87,7 +87,7 @@ fn snake(name: &str) -> String {
     out
 }
 
-/// Whether a word begins there: after what is no part of a name, in `aB` at the `B`, in `ABc` at the `B`.
+/// Whether a word begins there: after a separator, at the `B` of `aB`, at the `B` of `ABc`.
 fn starts_word(chars: &[char], i: usize) -> bool {
     let Some(&before) = i.checked_sub(1).and_then(|i| chars.get(i)) else { return true };
     let upper = |i: usize| chars.get(i).is_some_and(|c| c.is_uppercase());
@@ -95,12 +95,12 @@ fn starts_word(chars: &[char], i: usize) -> bool {
     !is_part(before) || (upper(i) && (!before.is_uppercase() || lower(i + 1)))
 }
 
-/// Whether a character may stand in an identifier.
+/// Whether a character may be part of an identifier.
 pub(crate) fn is_part(c: char) -> bool {
     c.is_ascii_digit() || is_letter(c)
 }
 
-/// A letter to both languages: Rust's own set has a few marks and number forms more than Go's.
+/// A letter in both languages: Rust also allows a few marks and number forms that Go does not.
 fn is_letter(c: char) -> bool {
     is_xid_start(c) && c.is_alphabetic() && !c.is_numeric() && !matches!(c, '\u{1885}' | '\u{1886}')
 }

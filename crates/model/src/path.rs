@@ -1,12 +1,12 @@
-//! Paths of values in a document, and how paths and values are shown in comments.
+//! JSON paths of values, and how comments show paths and values.
 
 use std::fmt;
 use std::rc::Rc;
 
-/// As many characters of a value are shown.
+/// Maximum number of characters of a value in a comment.
 const SHOWN: usize = 60;
 
-/// A JSON path. Linked to its parent, so that one for every value of a large sample costs little.
+/// A JSON path, linked to its parent, so that paths for all values of a large sample are cheap.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Path(Option<Rc<(Path, Step)>>);
 
@@ -65,20 +65,20 @@ pub(crate) fn quoted(name: &str) -> String {
     serde_json::Value::from(name).to_string()
 }
 
-/// JSON text, cut to a length that a comment can bear.
+/// JSON text, shortened for a comment.
 pub(crate) fn shown(json: &str) -> String {
     let cut: String = json.chars().take(SHOWN).collect();
     let rest = if cut.len() < json.len() { "…" } else { "" };
     inert(&cut) + rest
 }
 
-/// JSON text in which nothing ends a line, a code span or a comment, or turns the direction of reading.
-/// Inside of JSON strings, where alone such characters occur, the escapes mean the same.
+/// Escapes characters that would end a line, a code span or a comment, or change the writing direction. They occur only
+/// inside JSON strings, where escapes mean the same.
 pub(crate) fn inert(json: &str) -> String {
     json.chars().map(|c| if is_inert(c) { c.to_string() } else { unicode_escape(c) }).collect()
 }
 
-/// Whether a character is visible, and means nothing in a code span.
+/// Whether a character is visible and harmless in a code span.
 pub(crate) fn is_inert(c: char) -> bool {
     c != '`' && (matches!(c, '"' | '\'' | '\\') || c.escape_debug().count() == 1)
 }
@@ -87,7 +87,7 @@ fn unicode_escape(c: char) -> String {
     c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")).collect()
 }
 
-/// JSON text without the white space between its parts.
+/// JSON text without white space between tokens.
 pub(crate) fn compact(json: &str) -> String {
     let (mut in_string, mut escaped) = (false, false);
     let keep = |&c: &char| {

@@ -2,7 +2,7 @@
 
 use crate::model::{Kind, Member, Model, Struct};
 
-/// A member that is null is zero, as if missing.
+/// Treats `null` as missing.
 const NULL_AS_ZERO: &str = "\
 /// Reads a member that is `null` as one that is missing.
 fn null_as_zero<'de, D, T>(deserializer: D) -> Result<T, D::Error>
@@ -15,8 +15,8 @@ where
 ";
 
 impl Model {
-    /// The types as Rust source, with serde's traits; with `gob`, also with those of the crate gobwire, for programs
-    /// that read the table's rows.
+    /// The types as Rust source with serde's traits; with `gob`, also with those of gobwire, for programs that read the
+    /// table.
     pub fn rust(&self, gob: bool) -> String {
         let with = if gob {
             "serde (feature derive) and gobwire (feature derive)"

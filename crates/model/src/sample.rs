@@ -1,7 +1,7 @@
 //! Parses a sample into a tree in which every value knows its path, its text and its kind.
 //!
-//! Level by level over raw text: so a number is judged by how it is written (`1.0` is fractional, 2^64 is not
-//! silently a float), and every error has the path at hand.
+//! Parses level by level over raw text, so that a number's spelling decides its kind (`1.0` is a float, 2^64 is not
+//! silently one), and every error knows its path.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use crate::path::Path;
 use crate::{Error, SampleLocation, Source};
 
-/// Deeper ones could not be decoded: serde_json stops at 128.
+/// Maximum nesting. Deeper values could not be decoded: serde_json stops at 128.
 pub(crate) const MAX_DEPTH: usize = 100;
 
 #[derive(Debug)]
@@ -71,7 +71,7 @@ impl<'a> Source<'a> {
         elements.into_iter().enumerate().map(node).collect()
     }
 
-    /// As Go does for `int`: a fraction or an exponent makes it fractional, whatever its value.
+    /// As in Go: with a fraction or an exponent, a number is a float, whatever its value.
     fn number(&self, text: &str, path: &Path) -> Result<Value<'a>, Error> {
         if text.contains(['.', 'e', 'E']) {
             return self.decodes::<f64>(text, path).map(|()| Value::Float);
@@ -80,7 +80,7 @@ impl<'a> Source<'a> {
         text.parse::<i64>().map(|_| Value::Int).map_err(too_big)
     }
 
-    /// Raw text is only skimmed: half a surrogate pair and a number like `1e999` pass until here.
+    /// `RawValue` checks only syntax: lone surrogates and numbers like `1e999` are detected here.
     fn decodes<T: DeserializeOwned>(&self, text: &str, path: &Path) -> Result<(), Error> {
         serde_json::from_str::<T>(text).map(drop).map_err(|err| self.syntax(path, &err))
     }
@@ -105,7 +105,7 @@ impl<'a> Source<'a> {
     }
 }
 
-/// An object as it is written: in order, and with members that are there twice.
+/// The members of an object in order, including repeated ones.
 struct Members<'a>(Vec<(String, &'a RawValue)>);
 
 impl<'de: 'a, 'a> serde::Deserialize<'de> for Members<'a> {

@@ -1,4 +1,4 @@
-//! Prints the model as a JSON Schema, from which a model can be made again.
+//! Prints the model as a JSON Schema, from which the same model can be built.
 
 use serde_json::{Map, Value, json};
 
@@ -12,25 +12,24 @@ const KEPT: &str =
 
 const ANY: &str = "Any JSON object, served byte for byte.";
 
-/// What a schema is of.
+/// What a schema describes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Form {
-    /// The model, and what is served where all members are filled in.
+    /// The model, and rendered gob rows, which have all members.
     Model,
-    /// A document that is served as it came.
+    /// A document of a `json` or `jsonb` row.
     Document,
 }
 
 impl Model {
-    /// JSON Schema 2020-12 of the document, pretty printed. Nested objects stand where they are used,
-    /// without references, so that it can be made part of another document.
+    /// JSON Schema 2020-12 of the document, pretty printed. Nested objects are inlined, without references, so that the
+    /// schema can be embedded in another document.
     pub fn json_schema(&self) -> String {
         self.schema(Form::Model)
     }
 
-    /// JSON Schema of a document whose row is the document itself: what is there fits the model, `null` fits any
-    /// member, and no member is certain. Names count in any case, as Go has it, so that even a required member may be
-    /// there under a name that the schema does not know.
+    /// JSON Schema of a document of a `json` or `jsonb` row: present members fit the model, any member may be `null` or
+    /// missing. Names match ignoring case, as in Go, so even a required member may have a name that the schema lacks.
     pub fn document_schema(&self) -> String {
         self.schema(Form::Document)
     }

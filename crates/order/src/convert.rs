@@ -1,6 +1,6 @@
-//! Converts rows whose values can't be kept, because they hold interface values of Go, to JSON, by `gobwire`.
+//! Converts rows that hold Go interface values to JSON, with `gobwire`: such a value can't stay in memory as it is.
 //!
-//! Only the bytes of an interface value say where it ends, and they may define types. A model has no such member, so it
+//! Only its own bytes say where an interface value ends, and they may define types. Models have no such member, so it
 //! is skipped; the rest becomes JSON.
 
 use gobwire::{

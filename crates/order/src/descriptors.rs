@@ -1,4 +1,4 @@
-//! The gob descriptors of a model's types, with which each of our rows begins.
+//! The gob descriptors of a model's types: the beginning of each row that we write.
 
 use gobwire::{Describer, Encode, Encoder, Result, ValueEncoder, ids};
 use model::shape::{Kind, Struct};
@@ -6,10 +6,9 @@ use model::shape::{Kind, Struct};
 use crate::RowError;
 use crate::layout::LOCAL_ID;
 
-/// A row without any members.
+/// A row in which every member is missing.
 ///
-/// # Errors
-/// A model that gob can't express; no model is like that.
+/// # Errors A shape that gob can't express; `crates/model` makes none.
 pub(crate) fn empty_row(shape: &'static Struct) -> std::result::Result<Vec<u8>, RowError> {
     Encoder::new().encode(&Empty(shape)).map_err(RowError::gob)
 }

@@ -1,6 +1,6 @@
 //! The formats of rows: gob, `json`, `jsonb`.
 
-/// The form of `data`, which the type of the column decides. A body in memory is of the same form.
+/// The format of `data`, which the column's type decides. Bodies in memory have the same format.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
 pub enum RowFormat {
     /// `bytea`: the Go `encoding/gob` stream of the order.
@@ -8,7 +8,7 @@ pub enum RowFormat {
     Gob,
     /// `jsonb`: the document, in PostgreSQL's normal form.
     Jsonb,
-    /// `json`: the document, byte for byte as it came.
+    /// `json`: the payload, byte for byte.
     Json,
 }
 
@@ -25,7 +25,7 @@ impl RowFormat {
         }
     }
 
-    /// Whether a row is the document itself, with what the model does not know, and `null` where it was.
+    /// Whether a row is the document itself, which keeps unknown members and `null`.
     pub fn is_document(self) -> bool {
         self != Self::Gob
     }

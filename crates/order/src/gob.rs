@@ -1,12 +1,12 @@
 //! The primitives of Go's gob: unsigned and signed integers, floats, byte strings.
 //!
-//! The source is the documentation of Go's `encoding/gob`, "Encoding Details". Descriptors are left to
-//! `gobwire`, whole rows to `row_codec`; values are read and written here, because each order costs a value.
+//! The specification is "Encoding Details" in the documentation of Go's `encoding/gob`. `gobwire` handles descriptors
+//! and `row_codec` whole rows; values are read and written here, because every order needs that.
 
 use crate::RowError;
 
-/// What can be wrong with a value, in one byte. Every primitive read may fail, and a [`RowError`], which may hold text,
-/// would make each read slower.
+/// An error of a value, in one byte: every primitive read returns it, and a [`RowError`], which may hold text, would
+/// slow each read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Fault {
     Truncated,
@@ -41,7 +41,7 @@ pub(crate) fn put_uint(out: &mut Vec<u8>, number: u64) {
 }
 
 fn put_long_uint(out: &mut Vec<u8>, number: u64) {
-    // All eight, and what is too much taken off again: cheaper than to copy just as many as there are.
+    // Appends all eight bytes and truncates: cheaper than copying exactly the needed ones.
     let skipped = number.leading_zeros() / 8;
     out.push(((8 - skipped) as u8).wrapping_neg());
     out.extend_from_slice(&(number << (8 * skipped)).to_be_bytes());
@@ -53,7 +53,7 @@ pub(crate) fn put_int(out: &mut Vec<u8>, number: i64) {
     put_uint(out, ((number << 1) ^ (number >> 63)) as u64);
 }
 
-/// Appends a float: its bits in reverse order of bytes, as an unsigned integer.
+/// Appends a float: its bits, byte-swapped, as an unsigned integer.
 pub(crate) fn put_float(out: &mut Vec<u8>, number: f64) {
     put_uint(out, number.to_bits().swap_bytes());
 }
@@ -126,8 +126,8 @@ impl<'a> Reader<'a> {
         self.take(length)
     }
 
-    /// The number of elements that follow. Each takes a byte at least, so that a count that the rest of the
-    /// value can't hold is refused before anyone loops over it.
+    /// The number of elements that follow. Each takes at least a byte, so a count larger than the rest of the value is
+    /// refused at once.
     pub(crate) fn count(&mut self) -> Result<usize, Fault> {
         let count = usize::try_from(self.uint()?).map_err(|_| Fault::Truncated)?;
         if count > self.bytes.len() - self.at {

@@ -4,14 +4,14 @@ use std::borrow::Cow;
 
 use memchr::{memchr_iter, memchr2_iter};
 
-/// How deep Go's `encoding/json` reads arrays and objects, in unknown members too.
+/// Maximum nesting of Go's `encoding/json`, also in unknown members.
 const MAX_NESTING: usize = 10_000;
 
-/// What Go puts in the place of half a surrogate pair.
+/// Go's replacement for a lone surrogate.
 const REPLACEMENT: &str = "\\ufffd";
 
-/// The text with `\ufffd` for each escape that is half a surrogate pair. Both are of six bytes, so that a place in
-/// the result is the same place in the text. Outside of strings a backslash is refused, whatever follows it.
+/// Replaces each lone surrogate escape by `\ufffd`. Both have six bytes, so offsets stay the same. Outside of strings,
+/// a backslash is an error anyway.
 pub(crate) fn without_lone_surrogates(text: &str) -> Cow<'_, str> {
     let mut replaced = Cow::Borrowed(text);
     let mut passed = 0;
@@ -22,7 +22,7 @@ pub(crate) fn without_lone_surrogates(text: &str) -> Cow<'_, str> {
         let escape = &text.as_bytes()[at..];
         passed = at
             + match unit(escape) {
-                // Another escape than `\u`, or no whole one.
+                // Not a `\u` escape, or an incomplete one.
                 None => 2,
                 Some(0xd800..=0xdbff) if matches!(unit(&escape[6..]), Some(0xdc00..=0xdfff)) => 12,
                 Some(0xd800..=0xdfff) => {
@@ -35,15 +35,15 @@ pub(crate) fn without_lone_surrogates(text: &str) -> Cow<'_, str> {
     replaced
 }
 
-/// The UTF-16 unit that `\uXXXX` at the start of `text` stands for.
+/// The UTF-16 code unit of the `\uXXXX` at the start of `text`.
 fn unit(text: &[u8]) -> Option<u32> {
     let digits = text.strip_prefix(b"\\u")?.first_chunk::<4>()?;
     digits.iter().try_fold(0, |unit, &digit| Some(unit << 4 | char::from(digit).to_digit(16)?))
 }
 
-/// Where the text opens more arrays and objects within each other than Go reads.
+/// The offset at which nesting exceeds Go's limit.
 pub(crate) fn too_deep(text: &str) -> Option<usize> {
-    // Nearly all texts have too few brackets for that.
+    // Nearly all texts have too few brackets to exceed it.
     memchr2_iter(b'[', b'{', text.as_bytes()).nth(MAX_NESTING)?;
     let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
     for (at, byte) in text.bytes().enumerate() {

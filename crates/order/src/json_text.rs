@@ -1,8 +1,8 @@
-//! Writes parts of JSON as `serde_json` does: strings, fractions, and members that a row leaves out.
+//! Writes parts of JSON as `serde_json` does: strings, floats, and members that a row omits.
 
 use model::shape::{Kind, Struct};
 
-/// For each member of `shape`, what its JSON opens with: a comma, but for the first, and its name.
+/// For each member of `shape`: the comma (except for the first) and the name before its value.
 pub(crate) fn member_prefixes(shape: &Struct) -> Vec<Box<[u8]>> {
     let prefix = |index| {
         let mut out = Vec::new();
@@ -12,7 +12,7 @@ pub(crate) fn member_prefixes(shape: &Struct) -> Vec<Box<[u8]>> {
     (0..shape.members.len()).map(prefix).collect()
 }
 
-/// For each member of `shape`, its whole JSON where it is zero.
+/// For each member of `shape`: its JSON with a zero value.
 pub(crate) fn zero_members(shape: &Struct) -> Vec<Box<[u8]>> {
     let zeroed = |index: usize| {
         let mut out = Vec::new();
@@ -45,7 +45,7 @@ fn name(shape: &Struct, index: usize, out: &mut Vec<u8>) {
     out.extend_from_slice(shape.members[index].json_key.as_bytes());
 }
 
-/// Appends a number with a fraction, as `serde_json` writes it.
+/// Appends a float as `serde_json` writes it.
 pub(crate) fn float(number: f64, out: &mut Vec<u8>) {
     // Writing a finite number into memory can't fail.
     drop(serde_json::to_writer(out, &number));
@@ -66,7 +66,7 @@ pub(crate) fn string(text: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
-/// Whether any byte needs escaping. Few texts have one, so whole blocks are tested at once; the last block may overlap.
+/// Whether any byte needs escaping. Few texts do, so this tests whole blocks; the last block may overlap.
 #[inline]
 fn needs_escape(text: &[u8]) -> bool {
     let (blocks, rest) = text.as_chunks::<16>();
@@ -83,7 +83,7 @@ fn any_escaped<const BLOCK: usize>(block: &[u8; BLOCK]) -> bool {
     block.iter().fold(false, |any, &byte| any | (byte < 0x20) | (byte == b'"') | (byte == b'\\'))
 }
 
-/// Whether JSON escapes a byte. A look-up costs less than the three comparisons.
+/// Whether JSON escapes a byte. A table look-up is cheaper than three comparisons.
 const ESCAPED: [bool; 256] = {
     let mut table = [false; 256];
     let mut byte = 0;

@@ -6,14 +6,14 @@ use std::fmt;
 /// The digits of a key's time.
 const TIME_DIGITS: usize = 19;
 
-/// The key of an order, in whatever form it stands in the table. Keys compare byte by byte, as PostgreSQL's
-/// `COLLATE "C"` does, and pages are in that order.
+/// The key of an order, in any form that the table has. Keys compare byte by byte, as with PostgreSQL's `COLLATE "C"`;
+/// pages have that order.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key(Box<str>);
 
 impl Key {
-    /// The key of a message: `{timestamp in ns}-{stream sequence}`. Made from the message's place in the
-    /// stream alone, so that a message delivered again gets the same one.
+    /// The key of a message: `{timestamp in ns}-{stream sequence}`. Made only from the message's position in the
+    /// stream, so that a redelivered message gets the same key.
     pub fn from_stream(timestamp_ns: i64, sequence: u64) -> Self {
         let mut timestamp = itoa::Buffer::new();
         let mut number = itoa::Buffer::new();
@@ -25,14 +25,14 @@ impl Key {
         Self(key.into_boxed_str())
     }
 
-    /// Whether `id` is a key as [`Key::from_stream`] makes them.
+    /// Whether `id` has the form of [`Key::from_stream`].
     pub fn is_from_stream(id: &str) -> bool {
         let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
         let place = |part: &str| digits(part) && !part.starts_with('0');
         id.split_once('-').is_some_and(|(timestamp, sequence)| digits(timestamp) && place(sequence))
     }
 
-    /// The stream sequence in an id that is a key as [`Key::from_stream`] makes them.
+    /// The stream sequence in an id of the form of [`Key::from_stream`].
     pub fn sequence_of(id: &str) -> Option<u64> {
         Some(Self::place_of(id)?.1)
     }
@@ -43,20 +43,20 @@ impl Key {
         Some((time.parse().ok()?, sequence.parse().ok()?))
     }
 
-    /// Whether an id begins with a time: a key of ours, or nanoseconds alone, as the Go service has them. All
-    /// times from 2001 to 2286 have this many digits, so such ids are in the order of their times.
+    /// Whether an id begins with a time: our keys do, and the Go service's are nanoseconds alone. All times from 2001
+    /// to 2286 have 19 digits, so such ids are in the order of their times.
     pub fn has_time(id: &str) -> bool {
         let Some((time, rest)) = id.split_at_checked(TIME_DIGITS) else { return false };
         let is_time = !time.starts_with('0') && time.bytes().all(|byte| byte.is_ascii_digit());
         is_time && (rest.is_empty() || Self::is_from_stream(id))
     }
 
-    /// Where ids of this time, in nanoseconds since 1970, begin among those that have one.
+    /// The lower bound, among ids with a time, of those from this time on, in nanoseconds since 1970.
     pub fn first_of_time(nanoseconds: i128) -> String {
         const FIRST: i128 = 10_i128.pow(TIME_DIGITS as u32 - 1);
         match nanoseconds {
             ..FIRST => FIRST.to_string(),
-            // What follows all digits.
+            // Sorts after all digits.
             _ if nanoseconds >= FIRST * 10 => ":".into(),
             _ => nanoseconds.to_string(),
         }

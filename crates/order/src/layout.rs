@@ -1,8 +1,7 @@
 //! The layout of the rows of one writer: which wire field is which member of the model.
 //!
-//! A row of Go's gob opens with descriptors of its types and closes with the value. Rows of one writer share
-//! the descriptors, byte for byte, so they are read once, by `gobwire`, and made into a [`Plan`] that says
-//! which field on the wire is which member of the model. Each further row needs only its value looked at.
+//! A gob row is type descriptors followed by one value. All rows of a writer have the same descriptors, byte for byte,
+//! so `gobwire` parses them once, and they become a [`Plan`]. For further rows only the value is parsed.
 
 use std::collections::{HashMap, HashSet};
 
@@ -15,36 +14,36 @@ use crate::json_text;
 /// The Go field that holds the key in every struct of the model.
 pub(crate) const LOCAL_ID: &str = "LocalID";
 
-/// The number of the layout in which rows are written here.
+/// The number of the layout of our own rows.
 pub(crate) const OWN_LAYOUT: usize = 0;
 
-/// One writer's descriptors and what they mean.
+/// One writer's descriptors and their plan.
 pub(crate) struct Layout {
-    /// The descriptors, as they stand at the front of each row.
+    /// The descriptors, as each row begins with them.
     pub(crate) descriptors: Box<[u8]>,
-    /// The type of the value, as the value's message opens with it.
+    /// The type id of the value.
     pub(crate) type_id: i64,
-    /// Why no row of this layout can be decoded, or how each is read.
+    /// How to read rows of this layout, or why they can't be decoded.
     pub(crate) plan: Result<Plan, RowError>,
 }
 
-/// What stands where in the values of one layout.
+/// How to read the values of one layout.
 pub(crate) struct Plan {
     /// Each pair of a struct on the wire and a struct of the model, once; types may refer to themselves.
     structs: Vec<StructPlan>,
-    /// Each slice, array and map that is only skipped, once, for the same reason.
+    /// Each slice, array and map that is only skipped, once for the same reason.
     skipped: Vec<Node>,
     root: usize,
 }
 
-/// The fields of one struct on the wire, by their numbers.
+/// The fields of one struct on the wire, by field number.
 pub(crate) struct StructPlan {
     pub(crate) fields: Vec<FieldPlan>,
-    /// The struct of the model; `None` where the whole struct is unknown to the model and skipped.
+    /// The struct of the model; `None` for a struct that the model lacks, which is skipped.
     pub(crate) shape: Option<&'static Struct>,
-    /// Whether the fields stand in the order of the members, as they do in rows of ours.
+    /// Whether the fields are in the order of the members, as in our rows.
     pub(crate) ordered: bool,
-    /// For each member, what its JSON opens with, and its JSON where it is left out.
+    /// For each member: the JSON before its value, and its JSON with a zero value.
     pub(crate) member_prefixes: Vec<Box<[u8]>>,
     pub(crate) zero_members: Vec<Box<[u8]>>,
 }
@@ -55,24 +54,24 @@ pub(crate) struct FieldPlan {
     pub(crate) node: Node,
 }
 
-/// What a field on the wire is to the model.
+/// What a field on the wire maps to.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum Target {
     /// The member of that index.
     Member(usize),
-    /// The key, which is taken from the row's id instead.
+    /// The key; the row's id is used instead.
     LocalId,
     /// Nothing: it is skipped.
     Unknown,
 }
 
-/// How one value is read. The variants above the gap are members of the model; those below are skipped.
+/// How to read one value. The variants above the gap are for members of the model; those below skip values.
 #[derive(Debug)]
 pub(crate) enum Node {
     Bool,
     Int,
     Float,
-    /// A whole number on the wire, and a fraction in the model.
+    /// An integer on the wire that is a float in the model.
     Widened,
     String,
     Struct(usize),
@@ -103,7 +102,7 @@ impl Plan {
         let plan = Self { structs: builder.structs, skipped: builder.skipped, root };
         let fields = &plan.root().fields;
         let is_member = |field: &FieldPlan| matches!(field.target, Target::Member(_));
-        // The key alone is in the rows of every model.
+        // Rows of every model have the key, so it alone does not show that the model fits.
         if fields.iter().any(|field| field.target == Target::Unknown) && !fields.iter().any(is_member) {
             return Err(RowError::Type("no field of the row is one of the model".into()));
         }
@@ -146,7 +145,7 @@ impl Builder<'_> {
         let Some(WireType::Struct { fields: described, .. }) = types.get(wire).map(|wire| &**wire) else {
             return Err(RowError::Type("is no struct".into()));
         };
-        // Entered before its fields, which may be of this very type.
+        // Registered before its fields, which may have this very type.
         let index = self.structs.len();
         self.known.insert(place, index);
         self.structs.push(StructPlan::new(shape));
@@ -180,8 +179,8 @@ impl Builder<'_> {
         Ok(FieldPlan { target, node: self.skipped(wire, depth)? })
     }
 
-    /// Go's own rule of which wire types a field takes (`compatibleType` of its decoder); and where whole numbers have
-    /// become fractions, those of an older model.
+    /// Go's rule for the wire types that a field accepts (`compatibleType` of its decoder); also integers of an older
+    /// model where the model now has floats.
     fn node(&mut self, wire: i64, kind: &'static Kind, depth: usize) -> Result<Node, RowError> {
         match (kind, wire) {
             (Kind::Bool, ids::BOOL) => Ok(Node::Bool),
@@ -206,7 +205,7 @@ impl Builder<'_> {
             ids::BYTES | ids::STRING => Ok(Node::Bytes),
             ids::COMPLEX => Ok(Node::Complex),
             ids::INTERFACE => Err(RowError::Interface),
-            // Descriptors may name each other in a chain of any length.
+            // Descriptors may form a chain of any length.
             _ if depth > crate::MAX_DEPTH => Err(RowError::TooDeep),
             _ => match self.types.get(wire).map(|wire| &**wire) {
                 Some(WireType::Struct { .. }) => Ok(Node::Struct(self.structure(wire, None, depth)?)),
@@ -217,8 +216,8 @@ impl Builder<'_> {
         }
     }
 
-    /// The place of a slice, array or map. Each is entered once and before its elements, which may be of
-    /// this very type; taken apart at each mention, maps of maps of maps would double at each step.
+    /// The index of a slice, array or map in `skipped`. Each is registered once, before its elements, which may have
+    /// this very type. Expanded at each mention, nested maps would double at each level.
     fn skipped_once(&mut self, wire: i64, described: &WireType, depth: usize) -> Result<usize, RowError> {
         if let Some(&index) = self.known_skipped.get(&wire) {
             return Ok(index);
@@ -242,7 +241,7 @@ impl Builder<'_> {
 }
 
 impl StructPlan {
-    /// The fields follow.
+    /// Without fields, which are added later.
     fn new(shape: Option<&'static Struct>) -> Self {
         let member_prefixes = shape.map(json_text::member_prefixes).unwrap_or_default();
         let zero_members = shape.map(json_text::zero_members).unwrap_or_default();
@@ -250,7 +249,7 @@ impl StructPlan {
     }
 }
 
-/// No writer has two fields of one name; a value that had would be shown with two members of one name.
+/// No writer has two fields with one name; such a value would be rendered with a repeated member.
 fn refuse_repeated(fields: &[FieldPlan]) -> Result<(), RowError> {
     let mut seen = HashSet::new();
     for field in fields {

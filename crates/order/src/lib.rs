@@ -1,4 +1,4 @@
-//! Documents by their shape: as JSON, as rows of Go's `encoding/gob`, as memory holds them, and their keys. No I/O.
+//! Converts documents of a shape: JSON, rows of Go's `encoding/gob`, bodies in memory; and their keys. No I/O.
 //!
 //! ```text
 //! payload (JSON) ── Parser ── Order ── Layouts::write_row ── row (gob) ── the table
@@ -9,10 +9,10 @@
 //!                                       Layouts::write_json ── the answer (JSON)
 //! ```
 //!
-//! Where rows are `jsonb` or `json`, an order is its document (`document/`) instead: a body and a row are its text.
+//! With `jsonb` or `json` rows, bodies and rows are the document's text instead (`document/`).
 //!
-//! Everything here converts by the [shape](model::shape) of the documents, and knows no member by name. The tests hold
-//! it against the Rust types of the same model, as serde and `gobwire` read and write them.
+//! All code here works with the [shape](model::shape) and names no member. Tests compare it with Rust types of the same
+//! model that serde and `gobwire` read and write.
 
 mod key;
 mod convert;
@@ -44,13 +44,13 @@ pub use search::{SearchKind, SearchPath, searchable};
 
 use model::shape::Struct;
 
-/// How deep a value may be nested. `crates/model` refuses deeper samples.
+/// Maximum nesting of a value. `crates/model` refuses deeper samples.
 pub(crate) const MAX_DEPTH: usize = 100;
 
 /// Why a row of the table can't be decoded.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum RowError {
-    /// It ends in the middle of something.
+    /// It ends too early.
     #[error("it is cut short")]
     Truncated,
     /// A number of more than eight bytes, or a float that is not finite.
@@ -59,19 +59,19 @@ pub enum RowError {
     /// A string that is not UTF-8.
     #[error("it holds text that is not UTF-8")]
     Utf8,
-    /// A field that the row's own descriptors don't have.
+    /// A field that the row's descriptors lack.
     #[error("it holds a field that its descriptors lack")]
     UnknownField,
     /// Nested deeper than any model.
     #[error("it is nested too deep")]
     TooDeep,
-    /// A document that is not one.
+    /// Not a JSON document.
     #[error("it is not JSON")]
     NotJson,
     /// Larger than 4 GiB.
     #[error("it is too large")]
     TooLarge,
-    /// It holds an interface value, which `gobwire` has to pass.
+    /// It holds an interface value, which only `gobwire` can skip.
     #[error("it holds an interface value")]
     Interface,
     /// The type does not match the model's.
@@ -95,7 +95,7 @@ impl RowError {
     }
 }
 
-/// A setting names a member that the model doesn't have, or one that can't serve for it.
+/// A setting names a member that the model lacks or that does not suit the setting.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct SettingError(String);
@@ -121,7 +121,7 @@ impl SettingError {
     }
 }
 
-/// The model that is built in, for unit tests.
+/// The built-in model, for unit tests.
 #[cfg(test)]
 mod order_model {
     use std::sync::LazyLock;

@@ -1,11 +1,11 @@
-//! Matches the names in a document to members of the model: by the exact name, or else, as in Go, ignoring case.
+//! Matches names in a document to members of the model: exactly, or else, as in Go, ignoring case.
 
 use model::shape::Struct;
 
 /// Maximum number of characters of a name in a message.
 const MAX_SHOWN_CHARS: usize = 64;
 
-/// The place of the member that is named. `expected` is looked at first: mostly members come in the model's order.
+/// The index of the named member. Tries `expected` first, because members mostly come in the model's order.
 pub(crate) fn find(shape: &Struct, expected: usize, name: &str) -> Option<usize> {
     let members = shape.members;
     if members.get(expected).is_some_and(|member| member.json_name == name) {
@@ -22,9 +22,9 @@ fn is_same_but_for_case(one: &str, other: &str) -> bool {
     one.chars().map(fold).eq(other.chars().map(fold))
 }
 
-/// Equal for all letters that Go's `unicode.SimpleFold` takes for each other: `K`, `k` and the Kelvin sign.
+/// Equal for letters that Go's `unicode.SimpleFold` treats as equal, such as `K`, `k` and the Kelvin sign.
 fn fold(letter: char) -> char {
-    // The dotless `ı` has the capital `I`, and is of another case than `i` all the same.
+    // The capital of dotless `ı` is `I`, but `ı` does not fold to `i`.
     if letter == 'ı' {
         return letter;
     }
@@ -53,7 +53,7 @@ pub(crate) fn of_path(path: &str) -> Vec<String> {
     names
 }
 
-/// A name that a publisher has chosen.
+/// Shortens a name from a publisher's document.
 pub(crate) fn shortened(name: &str) -> String {
     name.chars().take(MAX_SHOWN_CHARS).collect()
 }

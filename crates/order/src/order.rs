@@ -1,15 +1,15 @@
-//! An order, in the form that table and memory share.
+//! An order and its body, which table and memory share.
 
 use std::sync::Arc;
 
 use crate::format::RowFormat;
 use crate::gob::{Reader, put_bytes};
 
-/// An order that has just come in: its body, and what a row of it needs besides.
+/// An order from a message: its body, and what else its row needs.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Order {
     body: Body,
-    /// The number of the key's field in the value of a row of gob, counted from the field before it.
+    /// The number of the key's field in a gob row, as the delta from the field before it.
     key_field: u64,
 }
 
@@ -23,7 +23,7 @@ impl Order {
         Self { body, key_field: 0 }
     }
 
-    /// The order as memory keeps it.
+    /// The order as memory holds it.
     pub fn body(&self) -> &Body {
         &self.body
     }
@@ -45,21 +45,21 @@ impl std::fmt::Debug for Order {
     }
 }
 
-/// An order as memory holds it, in the form that its row has: its key, and its document or its gob value without
-/// descriptors and without the key, in one piece that is shared and not copied.
+/// An order as memory holds it: its key, and its document, or its gob value without descriptors and key, in one shared
+/// allocation.
 ///
-/// Compared with ready-made JSON, a gob value takes less than half the bytes and needs no conversion at the start; a
-/// read costs about a microsecond more.
+/// Compared with JSON, a gob value takes less than half the bytes and the fill need not convert it; a read takes about
+/// a microsecond longer.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Body(Arc<[u8]>);
 
-/// The bytes in front that say by which layout the value is read.
+/// The number of bytes in front that name the value's layout.
 const LAYOUT: usize = 2;
 
-/// In place of a layout: the value is not in memory any more. No layout that is kept has that number.
+/// Instead of a layout: the value was evicted. No layout has this number.
 const EVICTED: u16 = u16::MAX;
 
-/// In place of a layout: the value is a document.
+/// Instead of a layout: the value is a document.
 const JSON: u16 = u16::MAX - 1;
 const JSONB: u16 = u16::MAX - 2;
 
@@ -69,8 +69,7 @@ impl Body {
         Self::evicted("", &[])
     }
 
-    /// What is left of an order whose value is dropped to save memory: its key, and the hashes of the values by
-    /// which it is found.
+    /// An evicted order: its key, and the hashes of its searchable values.
     pub fn evicted(key: &str, hashes: &[u32]) -> Self {
         let mut bytes = Vec::with_capacity(LAYOUT + 1 + key.len() + size_of_val(hashes));
         Self::open(EVICTED, key, &mut bytes);
@@ -78,12 +77,12 @@ impl Body {
         Self(bytes.into())
     }
 
-    /// Whether the value is not in memory any more.
+    /// Whether the value was evicted.
     pub fn is_evicted(&self) -> bool {
         self.layout() == usize::from(EVICTED)
     }
 
-    /// The hashes that an evicted body keeps; none of any other.
+    /// The hashes of an evicted body; empty for others.
     pub fn hashes(&self) -> impl Iterator<Item = u32> {
         let kept = if self.is_evicted() { self.parts().1.as_chunks().0 } else { &[] };
         kept.iter().copied().map(u32::from_le_bytes)
@@ -96,7 +95,7 @@ impl Body {
         put_bytes(bytes, key.as_bytes());
     }
 
-    /// Begins a body in `bytes`, of which the rest is a document.
+    /// Begins a body in `bytes`; the document follows.
     pub(crate) fn open_document(format: RowFormat, key: &str, bytes: &mut Vec<u8>) {
         Self::open(if format == RowFormat::Json { JSON } else { JSONB }, key, bytes);
     }
@@ -106,7 +105,7 @@ impl Body {
         Self(bytes.into())
     }
 
-    /// The format of the row that it is; gob of one that was evicted.
+    /// The format of its row; gob for an evicted body.
     pub(crate) fn format(&self) -> RowFormat {
         match u16::from_le_bytes([self.0[0], self.0[1]]) {
             JSON => RowFormat::Json,
@@ -115,9 +114,9 @@ impl Body {
         }
     }
 
-    /// The document, where it is one.
+    /// The document, unless the body is gob.
     pub fn document(&self) -> Option<&str> {
-        // Written from text, so that it is text.
+        // The bytes were text, so this can't fail.
         self.format().is_document().then(|| simdutf8::basic::from_utf8(self.value()).unwrap_or_default())
     }
 
@@ -133,7 +132,7 @@ impl Body {
 
     fn parts(&self) -> (&[u8], &[u8]) {
         let mut reader = Reader::new(&self.0, LAYOUT);
-        // Written above, so that there is one.
+        // `open` wrote it, so this can't fail.
         let key = reader.bytes().unwrap_or_default();
         (key, &self.0[reader.at()..])
     }
@@ -148,12 +147,12 @@ impl Body {
         self.parts().0
     }
 
-    /// The document, or a gob value, which the end of its struct closes.
+    /// The document, or the gob value with the end of its struct.
     pub(crate) fn value(&self) -> &[u8] {
         self.parts().1
     }
 
-    /// The bytes it takes.
+    /// Size in bytes.
     #[expect(clippy::len_without_is_empty, reason = "a body is never empty")]
     pub fn len(&self) -> usize {
         self.0.len()

@@ -1,4 +1,4 @@
-//! Why a message is refused, as its dead letter says it.
+//! Why a message is refused. The dead letter says the same.
 
 use std::fmt;
 
@@ -9,18 +9,18 @@ pub enum Reason {
     InvalidUtf8,
     /// The payload is not JSON.
     InvalidJson,
-    /// The payload is JSON, but no object.
+    /// The payload is JSON, but not an object.
     NotAnObject,
-    /// A member is of another type than in the model.
+    /// A member has another type than in the model.
     WrongType,
-    /// A whole number that Go's `int` can't hold, or a number beyond its `float64`; where rows are `jsonb`, of members
-    /// that the model lacks too.
+    /// An integer out of the range of Go's `int`, or a number out of that of `float64`; with `jsonb` rows also in
+    /// unknown members.
     NumberOutOfRange,
     /// A required member is missing, `null` or empty.
     MissingMember,
-    /// A member that the model lacks, where these are refused.
+    /// An unknown member, with `UNKNOWN=refuse`.
     UnknownMember,
-    /// A value that a `jsonb` can't hold, or can't give back.
+    /// A value that `jsonb` can't hold or can't return.
     NotStorable,
     /// PostgreSQL refuses the row.
     RefusedByDatabase,
@@ -43,7 +43,7 @@ impl Reason {
         Self::UnreadableMessage,
     ];
 
-    /// The reason as one word, as it stands in headers, metrics and JSON.
+    /// The reason as one word, for headers, metrics and JSON.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::InvalidUtf8 => "invalid_utf8",
@@ -60,17 +60,17 @@ impl Reason {
     }
 }
 
-/// What is wrong with a message and where. Quotes nothing of the message.
+/// What is wrong with a message, and where, without quoting the message.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Refusal {
     /// The kind.
     pub reason: Reason,
-    /// The kind in words, with what was found and what was expected.
+    /// The reason in words: what was found, and what was expected.
     pub detail: String,
-    /// The place in the document, `$.items[0].price`; none where there is no document.
+    /// The JSON path, `$.items[0].price`; `None` without a document.
     pub path: Option<String>,
-    /// The place in the payload, in bytes from its start: where the wrong value starts, or where the text
-    /// stops being JSON; for a missing member, the end of the document.
+    /// The byte offset in the payload: the start of the wrong value, or where the text stops being JSON; for a missing
+    /// member, the end of the document.
     pub offset: Option<usize>,
 }
 

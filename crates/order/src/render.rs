@@ -1,7 +1,7 @@
 //! gob value -> JSON in one pass, for reads of `/order/{id}`.
 //!
-//! The bytes are those that `serde_json` makes of the typed model: members in the sample's order, zero values
-//! written, slices never `null`. A test holds the two against each other.
+//! The output is byte for byte that of `serde_json` for the typed model: members in the model's order, zero values
+//! written, slices never `null`. A test compares the two.
 
 use std::ops::Range;
 
@@ -13,12 +13,12 @@ use crate::json_text::{float, string, zero};
 use crate::layout::{Node, Plan, StructPlan, Target};
 use crate::scan::{Skip, next_field, pass};
 
-/// Appends the JSON of a value that [`crate::scan::check`] has passed.
+/// Appends the JSON of a value that [`crate::scan::check`] has validated.
 pub(crate) fn json(plan: &Plan, value: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
     structure(plan, plan.root(), &mut Reader::new(value, 0), out, 0)
 }
 
-/// Appends one member's value as text: a string as it is, anything else as its JSON.
+/// Appends one member's value as text: a string unchanged, anything else as JSON.
 pub(crate) fn text(
     plan: &Plan,
     index: usize,
@@ -68,7 +68,7 @@ fn structure(
     Ok(())
 }
 
-/// Fields come in the order of the members: one pass, filling in what was left out.
+/// Fields in the order of the members: one pass, which fills in omitted members.
 fn ordered(
     plan: &Plan,
     structure: &StructPlan,
@@ -92,7 +92,7 @@ fn ordered(
     Ok(())
 }
 
-/// Fields come in any order: a pass to find them, then each in the order of the members.
+/// Fields in any order: one pass to find them, then output in the order of the members.
 fn reordered(
     plan: &Plan,
     structure: &StructPlan,
@@ -152,7 +152,7 @@ pub(crate) fn element(
     Ok(())
 }
 
-/// The members in `which`, which the row leaves out.
+/// Appends the members in `which`, which the row omits.
 #[inline]
 fn left_out(structure: &StructPlan, which: Range<usize>, out: &mut Vec<u8>) {
     for member in structure.zero_members.get(which).unwrap_or_default() {

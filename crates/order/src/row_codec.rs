@@ -1,7 +1,7 @@
 //! Decodes rows into bodies, and encodes orders as rows.
 //!
-//! The first row of a writer is read by `gobwire`; its descriptors become a [`Layout`], under which all
-//! further rows of that writer are read at the cost of their values alone.
+//! `gobwire` parses the descriptors of a writer's first row into a [`Layout`]. For all further rows of that writer only
+//! the value is parsed.
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -17,28 +17,27 @@ use crate::row_model::{Front, read_descriptors};
 use crate::scan::{self, Validate};
 use crate::{Parser, RowError, convert, descriptors, json_text, render};
 
-/// How many layouts are kept. A Go program makes one; only a table made to hurt has more, and rows beyond
-/// these are converted one by one.
+/// Maximum number of cached layouts. A Go program produces one; only a malicious table has more, and further rows are
+/// converted one by one.
 const LAYOUTS: usize = 1024;
 
-/// How many bytes of descriptors a layout that is kept may have, so that no table fills memory with them. The
-/// model's take less than a thousand.
+/// Maximum size of a cached layout's descriptors in bytes, so that no table can fill memory. The model's take less than
+/// 1000.
 const DESCRIPTORS: usize = 16 * 1024;
 
-/// The layouts met so far. They are only added, and looked up without a lock.
+/// The known layouts. They are never removed, and looked up without a lock.
 pub struct Layouts {
     shape: &'static Struct,
     known: Box<[OnceLock<Layout>]>,
     adding: Mutex<()>,
-    /// The type of the value as a row of ours opens with it.
+    /// The type id of the value in our rows, encoded.
     type_id: Box<[u8]>,
 }
 
 impl Layouts {
-    /// Of documents of this shape, with the layout of the rows that are written here as the only one.
+    /// Layouts of this shape, at first only that of our own rows.
     ///
-    /// # Errors
-    /// A model that gob can't express; no model is like that.
+    /// # Errors A shape that gob can't express; `crates/model` makes none.
     pub fn new(shape: &'static Struct) -> Result<Self, RowError> {
         let ours = describe(&descriptors::empty_row(shape)?, shape)?;
         let mut type_id = Vec::new();
@@ -53,12 +52,12 @@ impl Layouts {
         self.shape
     }
 
-    /// What each row begins with that is written here.
+    /// The descriptors of our own rows.
     pub fn descriptors(&self) -> &[u8] {
         self.known[OWN_LAYOUT].get().map_or(&[], |ours| &ours.descriptors)
     }
 
-    /// Appends the row of an order as PostgreSQL takes it in binary: the document, or descriptors and the gob value.
+    /// Appends the row of an order in PostgreSQL's binary format: the document, or descriptors and the gob value.
     pub fn write_row(&self, order: &Order, out: &mut Vec<u8>) {
         match order.body().format() {
             RowFormat::Gob => {}
@@ -71,7 +70,7 @@ impl Layouts {
         out.extend_from_slice(self.descriptors());
         put_uint(out, self.message_len(order) as u64);
         out.extend_from_slice(&self.type_id);
-        // In a row the key is the last field, before the end of the struct.
+        // The key is the last field, before the end of the struct.
         let value = order.body().value();
         out.extend_from_slice(&value[..value.len() - 1]);
         put_uint(out, order.key_field());
@@ -79,7 +78,7 @@ impl Layouts {
         out.push(0);
     }
 
-    /// How long the row of an order is at most: a length before the value takes nine bytes, or fewer.
+    /// Upper bound of the row's length in bytes: the length before the value takes up to nine.
     pub fn row_len(&self, order: &Order) -> usize {
         if order.body().format().is_document() {
             return JSONB_VERSION.len() + order.body().value().len();
@@ -87,7 +86,7 @@ impl Layouts {
         self.descriptors().len() + 9 + self.message_len(order)
     }
 
-    /// How long the message with the value is, after its length.
+    /// Length of the value's message, without its length prefix.
     fn message_len(&self, order: &Order) -> usize {
         let key = order.body().key_bytes().len();
         let key_field = uint_len(order.key_field()) + uint_len(key as u64) + key;
@@ -96,8 +95,7 @@ impl Layouts {
 
     /// Appends the JSON of a body.
     ///
-    /// # Errors
-    /// No error for a body that was made here; an error rather than a panic if memory is corrupt.
+    /// # Errors None for a body from this crate; an error instead of a panic if memory is corrupt.
     pub fn write_json(&self, body: &Body, out: &mut Vec<u8>) -> Result<(), RowError> {
         if body.format().is_document() {
             out.extend_from_slice(body.value());
@@ -106,7 +104,7 @@ impl Layouts {
         Ok(render::json(self.plan(body.layout())?, body.value(), out)?)
     }
 
-    /// Appends the value of the root's member `index` as text: a string as it is, else its JSON.
+    /// Appends the value of the root's member `index` as text: a string unchanged, anything else as JSON.
     ///
     /// # Errors
     /// As [`Layouts::write_json`].
@@ -119,7 +117,7 @@ impl Layouts {
         Ok(render::text(plan, index, body.value(), start, out)?)
     }
 
-    /// Appends the value of the root's member `index` as JSON; of a document that lacks it, `null`.
+    /// Appends the value of the root's member `index` as JSON; `null` if a document lacks it.
     ///
     /// # Errors
     /// As [`Layouts::write_json`].
@@ -151,7 +149,7 @@ impl Layouts {
         known.find_map(|(index, layout)| Some((index, value_in(layout, row)?)))
     }
 
-    /// Enters a layout and gives back its place, or the layout where it is too large or no more are kept.
+    /// Caches a layout and returns its index; returns the layout if it is too large or the cache is full.
     fn add(&self, layout: Layout) -> Result<usize, Layout> {
         if layout.descriptors.len() > DESCRIPTORS {
             return Err(layout);
@@ -173,28 +171,27 @@ impl Layouts {
     }
 }
 
-/// Reads rows one after another, with the same memory.
+/// Reads rows, reusing its buffers.
 pub struct RowReader {
     layouts: Arc<Layouts>,
     format: RowFormat,
-    /// The body that is being made.
+    /// The body under construction.
     bytes: Vec<u8>,
-    /// The layout of the row before, which mostly is that of the next one.
+    /// The layout of the previous row, which is mostly that of the next.
     last: usize,
-    /// The root's members that are noted, and where in the last row's value each starts.
+    /// The members of the root to locate, and the start of each in the last row's value.
     noted: Vec<(usize, Option<usize>)>,
     shown: Validate,
     parser: Parser,
 }
 
 impl RowReader {
-    /// A reader that shares its layouts with all others.
+    /// A reader that shares `layouts` with others.
     pub fn new(layouts: Arc<Layouts>) -> Self {
         Self::noting(layouts, &[])
     }
 
-    /// One that notes on its way where these of the root's members are: [`RowReader::write_noted`] then has no need
-    /// to look for them.
+    /// A reader that records where these members of the root start, for [`RowReader::write_noted`].
     pub fn noting(layouts: Arc<Layouts>, members: &[usize]) -> Self {
         let noted = members.iter().map(|&member| (member, None)).collect();
         let parser = Parser::new(layouts.shape);
@@ -209,13 +206,12 @@ impl RowReader {
         }
     }
 
-    /// From now on, rows are of this format. Until then it is gob.
+    /// Sets the format of the following rows. The default is gob.
     pub fn set_format(&mut self, format: RowFormat) {
         self.format = format;
     }
 
-    /// The body of a row of the table, as PostgreSQL gives it in binary, whose id is `key`: checked from end to end, so
-    /// that it can be shown.
+    /// Decodes and fully validates a row in PostgreSQL's binary format; its id is `key`.
     ///
     /// # Errors
     /// Why the row can't be decoded.
@@ -243,13 +239,13 @@ impl RowReader {
             plan => plan?,
         };
         let fields = fields_without_key(plan, value?, &mut self.shown, &mut self.noted)?;
-        // An index into `known`, which has 1,024 places.
+        // An index into `known`, which has 1,024 entries.
         Body::open(index as u16, key, &mut self.bytes);
         self.bytes.extend_from_slice(fields);
         Ok(Body::close(&mut self.bytes))
     }
 
-    /// Notes where the members are in a body that is a document, as [`RowReader::read`] does.
+    /// Records where the members start in a document, as [`RowReader::read`] does.
     ///
     /// # Errors
     /// As [`Layouts::write_json`].
@@ -283,7 +279,7 @@ impl RowReader {
         Ok(Body::close_document(&self.bytes))
     }
 
-    /// Reads a row whose layout is not kept, and refuses it as if it were.
+    /// Reads a row whose layout is not cached, with the same errors.
     fn read_once(
         &mut self,
         key: &str,
@@ -304,7 +300,7 @@ impl RowReader {
         self.converted(key, &json)
     }
 
-    /// The slow way, for rows whose values can't be kept as they are: the body of the document that the row shows.
+    /// The slow path, for rows whose values can't stay in memory as they are: parses the JSON of the row.
     fn converted(&mut self, key: &str, json: &[u8]) -> Result<Body, RowError> {
         let order = self.parser.parse(json, key).map_err(|refusal| RowError::Gob(refusal.detail))?;
         let body = order.body().clone();
@@ -316,13 +312,13 @@ impl RowReader {
         &self.layouts
     }
 
-    /// Where the value of a noted member starts in the last row.
+    /// The start of a recorded member's value in the last row.
     pub(crate) fn noted_at(&self, place: usize) -> Option<usize> {
         self.noted[place].1
     }
 
-    /// Appends the value of a noted member, of those in the order in which they were given the one at `place`, as
-    /// [`Layouts::write_member`] does. `body` is that of the last row.
+    /// Appends the value of a recorded member as [`Layouts::write_member`] does. `place` is its index in the list given
+    /// to [`RowReader::noting`]; `body` is that of the last row.
     ///
     /// # Errors
     /// As [`Layouts::write_member`].
@@ -336,16 +332,16 @@ impl RowReader {
     }
 }
 
-/// What PostgreSQL puts in front of a `jsonb` in binary.
+/// The version byte before a binary `jsonb`.
 const JSONB_VERSION: &[u8] = &[1];
 
-/// What stands before the text of a document.
+/// The bytes before a document's text.
 fn version(format: RowFormat) -> &'static [u8] {
     if format == RowFormat::Jsonb { JSONB_VERSION } else { &[] }
 }
 
-/// The value, checked, up to the end of its struct, and without the field of the key where that is the last one:
-/// the key stands beside it. Notes where members start.
+/// Validates the value and returns it up to the end of its struct, without the key's field if that is the last, because
+/// the body has the key already. Records where members start.
 fn fields_without_key<'v>(
     plan: &Plan,
     value: &'v [u8],
@@ -356,7 +352,7 @@ fn fields_without_key<'v>(
     Ok(&value[..checked.key_start.unwrap_or(checked.end - 1)])
 }
 
-/// Checks a value, and notes where members start in it.
+/// Validates a value, and records where members start.
 fn note(
     plan: &Plan,
     value: &[u8],
@@ -372,8 +368,8 @@ fn note(
     Ok(scan::check(plan, value, shown, note)?)
 }
 
-/// The value of `row`, if the row has this layout: after the descriptors come the length of the value's
-/// message, the type and the value. Whatever follows the message is left alone, as Go leaves it.
+/// The value of `row`, if the row has this layout: after the descriptors follow the length of the value's message, the
+/// type and the value. Bytes after the message are ignored, as in Go.
 fn value_in<'r>(layout: &Layout, row: &'r [u8]) -> Option<Result<&'r [u8], RowError>> {
     if !row.starts_with(&layout.descriptors) {
         return None;

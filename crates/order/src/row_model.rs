@@ -1,4 +1,4 @@
-//! The model under which a row was written, as far as its descriptors show it.
+//! The model of a row, as far as the row's descriptors show it.
 
 use gobwire::{Decoder, TypeTable, WireType, ids, parse_length_prefix};
 use model::shape::{Kind, Member, Struct};
@@ -7,7 +7,7 @@ use crate::gob::Reader;
 use crate::layout::LOCAL_ID;
 use crate::{MAX_DEPTH, RowError};
 
-/// The descriptors at the front of a row. Rows of one writer have the same.
+/// The descriptors at the front of a row; all rows of one writer have the same.
 ///
 /// # Errors
 /// A row that is not gob.
@@ -15,15 +15,15 @@ pub fn descriptors(row: &[u8]) -> Result<&[u8], RowError> {
     Ok(&row[..read_descriptors(row, |_| Ok(()))?.end])
 }
 
-/// What stands behind the descriptors of a row.
+/// What follows the descriptors of a row.
 pub(crate) struct Front {
-    /// Bytes that the descriptors take.
+    /// Length of the descriptors in bytes.
     pub(crate) end: usize,
-    /// The type of the value.
+    /// The type id of the value.
     pub(crate) type_id: i64,
 }
 
-/// Goes over the descriptors at the front of a row, and calls `each` with the message of each.
+/// Calls `each` with each descriptor message at the front of a row.
 pub(crate) fn read_descriptors(
     row: &[u8],
     mut each: impl FnMut(&[u8]) -> Result<(), RowError>,
@@ -42,8 +42,8 @@ pub(crate) fn read_descriptors(
     }
 }
 
-/// The shape that a row was written by. Rows know members by their Go names alone, so that these stand for those of
-/// JSON too; what no model can have is left out. It stays for as long as the process runs.
+/// The shape by which a row was written. Rows contain only Go names, so these stand in for the JSON names; types that
+/// no model can have are omitted. The shape is leaked.
 ///
 /// # Errors
 /// A row that is not gob, or whose types contain themselves.

@@ -1,18 +1,18 @@
-//! Validates a gob value in one pass: that it is complete and its text is UTF-8; and finds members of the root.
+//! Validates a gob value in one pass (complete, text is UTF-8), and locates members of the root.
 
 use crate::MAX_DEPTH;
 use crate::gob::{Fault, Reader};
 use crate::layout::{FieldPlan, Node, Plan, StructPlan, Target};
 
-/// What is known of a value that is whole.
+/// Offsets in a valid value.
 pub(crate) struct Checked {
-    /// Where the field with the key starts, if it is the last one.
+    /// Start of the key's field, if it is the last one.
     pub(crate) key_start: Option<usize>,
     /// The end of the value.
     pub(crate) end: usize,
 }
 
-/// Checks a whole value. Calls `member` with the index of each member of the root and the offset of its value.
+/// Validates a value. Calls `member` with the index of each member of the root and the offset of its value.
 pub(crate) fn check(
     plan: &Plan,
     value: &[u8],
@@ -22,7 +22,7 @@ pub(crate) fn check(
     if u32::try_from(value.len()).is_err() {
         return Err(Fault::TooLarge);
     }
-    // Of a value that was refused in the middle.
+    // Left over from a value that was refused.
     validate.short_texts.clear();
     let mut key_start = None;
     let mut reader = Reader::new(value, 0);
@@ -40,8 +40,7 @@ pub(crate) fn check(
     Ok(Checked { key_start, end: reader.at() })
 }
 
-/// Where the value of the root's member `index` starts; `None` where it is left out, and so zero. Those that
-/// come first in the model are found soonest.
+/// Start of the value of the root's member `index`; `None` if it is omitted, and so zero. Cost grows with the index.
 pub(crate) fn find(plan: &Plan, value: &[u8], index: usize) -> Result<Option<usize>, Fault> {
     let mut reader = Reader::new(value, 0);
     let mut number = None;
@@ -74,13 +73,13 @@ pub(crate) fn next_field<'p>(
     plan.fields.get(next).map(Some).ok_or(Fault::UnknownField)
 }
 
-/// What is done with the texts and fractions of a value that is passed.
+/// What to do with the strings and floats of a value.
 pub(crate) trait Visit {
     fn text(&mut self, text: &[u8]) -> Result<(), Fault>;
     fn float(&mut self, float: f64) -> Result<(), Fault>;
 }
 
-/// Skips values that were validated before.
+/// Skips values that are already validated.
 pub(crate) struct Skip;
 
 impl Visit for Skip {
@@ -93,19 +92,19 @@ impl Visit for Skip {
     }
 }
 
-/// Validates all that the model will show.
+/// Validates all values of the model.
 #[derive(Default)]
 pub(crate) struct Validate {
-    /// Short texts that are not ASCII, one after another: to look at all at once takes less than half the time.
+    /// Short texts that are not ASCII, concatenated: validating them together takes less than half the time.
     short_texts: Vec<u8>,
 }
 
-/// Texts of this length or more are checked in place; shorter ones are gathered.
+/// Texts of at least this length are validated in place; shorter ones are collected.
 const MIN_LONG_TEXT: usize = 128;
 const MAX_SHORT_TEXTS: usize = 1024;
 
 impl Validate {
-    /// Looks at what is short_texts.
+    /// Validates the collected texts.
     fn end(&mut self) -> Result<(), Fault> {
         let is_utf8 = simdutf8::basic::from_utf8(&self.short_texts).is_ok();
         self.short_texts.clear();
@@ -116,14 +115,14 @@ impl Validate {
 impl Visit for Validate {
     #[inline]
     fn text(&mut self, text: &[u8]) -> Result<(), Fault> {
-        // Most is, and that is seen soonest.
+        // Most texts are, and this check is the cheapest.
         if text.is_ascii() {
             return Ok(());
         }
         if text.len() >= MIN_LONG_TEXT {
             return simdutf8::basic::from_utf8(text).map(drop).map_err(|_| Fault::Utf8);
         }
-        // No text may end a character that the text before has begun.
+        // A character must not span two texts.
         if text[0] & 0xc0 == 0x80 {
             return Err(Fault::Utf8);
         }
@@ -136,7 +135,7 @@ impl Visit for Validate {
     }
 }
 
-/// Passes one value.
+/// Skips or validates one value.
 #[inline(always)]
 pub(crate) fn pass(
     plan: &Plan,

@@ -1,4 +1,4 @@
-//! The paths that documents are searched by: members, through objects and the elements of arrays.
+//! Search paths: to members, through objects and the elements of arrays.
 
 use model::shape::{Kind, Struct};
 
@@ -9,38 +9,37 @@ use crate::row_codec::{Layouts, RowReader};
 use crate::scan::{Skip, next_field, pass};
 use crate::{RowError, SettingError, document, json_text, member_name, render};
 
-/// The path of a member by which documents are found, such as `delivery.email` or `items.nm_id`.
+/// The path of a searchable member, such as `delivery.email` or `items.nm_id`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SearchPath {
-    /// The places of the members, from the root's on.
+    /// The indices of the members, from the root down.
     steps: Box<[usize]>,
-    /// All arrays are among this number of first steps; 0 without arrays.
+    /// The number of leading steps that contain all arrays; 0 without arrays.
     arrays: usize,
     kind: SearchKind,
-    /// In documents of any form, the names on the way; else none.
+    /// With `MODEL=any`, the names on the path; otherwise empty.
     names: Box<[String]>,
 }
 
-/// What is found at a path.
+/// The type of the values at a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SearchKind {
     /// `true` or `false`.
     Bool,
-    /// A whole number.
+    /// An integer.
     Int,
-    /// A number with a fraction.
+    /// A float.
     Float,
     /// Text.
     String,
-    /// Any of these, in documents of any form.
+    /// Any of these, with `MODEL=any`.
     Any,
 }
 
-/// The paths of members by which documents can be found: strings, numbers and booleans, and those in arrays. A dot
-/// divides names; one that belongs to a name is written `\.`.
+/// Parses search paths. They may lead to strings, numbers and booleans, also in arrays. A dot separates names; `\.` is
+/// a dot within a name.
 ///
-/// # Errors
-/// A name that the model lacks, or a member that is an object.
+/// # Errors A name that the model lacks, or an object.
 pub fn searchable(shape: &'static Struct, paths: &[String]) -> Result<Vec<SearchPath>, SettingError> {
     paths.iter().map(|path| SearchPath::new(shape, path)).collect()
 }
@@ -94,31 +93,29 @@ impl SearchPath {
         Err(SettingError::object(path))
     }
 
-    /// What is found there.
+    /// The type of its values.
     pub fn kind(&self) -> SearchKind {
         self.kind
     }
 
-    /// Whether it leads through an array, or may in documents of any form, so that a document may have any number of
-    /// values.
+    /// Whether a document may have several values there: the path leads through an array, or `MODEL=any`.
     pub fn is_many(&self) -> bool {
         self.arrays > 0 || self.kind == SearchKind::Any
     }
 
-    /// The place of the root's member with which it begins.
+    /// The index of its first member in the root.
     pub fn root(&self) -> usize {
         self.steps.first().copied().unwrap_or_default()
     }
 
-    /// Whether it is a member of the root alone, with one value.
+    /// Whether it is a member of the root with a single value.
     fn is_plain(&self) -> bool {
         self.steps.len() == 1 && !self.is_many()
     }
 
-    /// How a value that is asked for is written in documents: numbers compare by value.
+    /// Normalizes a value from a query to its form in documents, so that numbers compare by value.
     ///
-    /// # Errors
-    /// What it takes instead.
+    /// # Errors The expected type.
     pub fn text_of(&self, asked: &str) -> Result<String, &'static str> {
         match self.kind {
             SearchKind::String => Ok(asked.to_owned()),
@@ -130,7 +127,7 @@ impl SearchPath {
         }
     }
 
-    /// What a value is that a row of gob leaves out.
+    /// The text of a value that a gob row omits.
     fn zero(&self) -> &'static str {
         match self.kind {
             SearchKind::Bool => "false",
@@ -142,7 +139,7 @@ impl SearchPath {
 }
 
 impl Layouts {
-    /// Gives each value at a path, as text: a string as it is, anything else as its JSON.
+    /// Passes each value at a path as text: a string unchanged, anything else as JSON.
     ///
     /// # Errors
     /// As [`Layouts::write_json`].
@@ -164,7 +161,7 @@ impl Layouts {
         Ok(Values { plan, path, text, each }.object(plan.root(), &mut reader, 0)?)
     }
 
-    /// Appends what is at a path as JSON: a value, or an array of those that there are.
+    /// Appends the value at a path as JSON, or an array of all values if there may be several.
     ///
     /// # Errors
     /// As [`Layouts::write_json`].
@@ -207,8 +204,8 @@ impl Layouts {
 }
 
 impl RowReader {
-    /// The same as [`Layouts::values`], of the body of the last row. `place` is that of the path's first member among
-    /// those that are noted.
+    /// As [`Layouts::values`], for the body of the last row. `place` is the index of the path's first member in the
+    /// list given to [`RowReader::noting`].
     ///
     /// # Errors
     /// As [`Layouts::values`].
@@ -225,7 +222,7 @@ impl RowReader {
         }
         if let Some(document) = body.document() {
             return match self.noted_at(place) {
-                // A member that is `null` there may have had a value before.
+                // A `null` may follow an earlier value of the same member.
                 Some(start) if !path.is_plain() || document::search::value_at(document, start)?.is_none() => {
                     self.layouts().values(body, path, text, each)
                 }
@@ -260,7 +257,7 @@ impl RowReader {
     }
 }
 
-/// Looks for the values at a path.
+/// Collects the values at a path.
 struct Values<'v> {
     plan: &'v Plan,
     path: &'v SearchPath,
@@ -269,7 +266,7 @@ struct Values<'v> {
 }
 
 impl Values<'_> {
-    /// Looks for the step's member in an object, and for the values below it.
+    /// Collects values below the step's member of an object.
     fn object(&mut self, structure: &StructPlan, reader: &mut Reader<'_>, step: usize) -> Result<(), Fault> {
         let Some(&wanted) = self.path.steps.get(step) else { return Ok(()) };
         let mut number = None;
@@ -283,7 +280,7 @@ impl Values<'_> {
         Ok(())
     }
 
-    /// Adds the values of what the step's member holds.
+    /// Collects values below the value of the step's member.
     fn value(&mut self, node: &Node, mut reader: Reader<'_>, step: usize) -> Result<(), Fault> {
         self.text.clear();
         match node {
@@ -305,7 +302,7 @@ impl Values<'_> {
         Ok(())
     }
 
-    /// The row leaves the step's member out: of an array it has nothing, of anything else the zero.
+    /// The row omits the step's member: an array has no values, anything else is zero.
     fn left_out(&mut self, step: usize) {
         if step >= self.path.arrays {
             (self.each)(self.path.zero().as_bytes());
@@ -313,12 +310,12 @@ impl Values<'_> {
     }
 }
 
-/// A zero with a sign is a zero.
+/// Treats `-0` as `0`.
 fn by_value<'t>(path: &SearchPath, text: &'t [u8]) -> &'t [u8] {
     if path.kind == SearchKind::Float && text == b"-0.0" { b"0.0" } else { text }
 }
 
-/// A decimal number: its digits, without the zeros at either end, and by which power of ten they count.
+/// A decimal number: its digits, without leading and trailing zeros, and their power of ten.
 struct Decimal {
     is_negative: bool,
     digits: String,
@@ -328,7 +325,7 @@ struct Decimal {
 /// More digits than any number of 64 bits has.
 const MAX_DIGITS: i64 = 20;
 
-/// What a number is made of, as JSON writes it, or with a plus sign or zeros in front.
+/// Parses a JSON number, which may also have a plus sign or leading zeros.
 fn number(text: &str) -> Option<Decimal> {
     let (is_negative, unsigned) = match text.strip_prefix('-') {
         Some(unsigned) => (true, unsigned),
@@ -341,7 +338,7 @@ fn number(text: &str) -> Option<Decimal> {
     let is_number =
         parts.iter().all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()));
     let all = is_number.then(|| [whole, fraction].concat())?;
-    // A number that long counts as the largest.
+    // An exponent out of range counts as the largest.
     let far = if exponent.starts_with('-') { i64::MIN / 4 } else { i64::MAX / 4 };
     let exponent = exponent.parse().unwrap_or(far).clamp(i64::MIN / 4, i64::MAX / 4);
     let digits = all.trim_end_matches('0');
@@ -350,8 +347,7 @@ fn number(text: &str) -> Option<Decimal> {
 }
 
 impl Decimal {
-    /// As a whole number is written; `None`: it has a fraction. One that no document can have stays as it was asked
-    /// for.
+    /// The text of an integer; `None` if it has a fraction. A number out of range stays as given.
     fn whole(&self, asked: &str) -> Option<String> {
         if self.digits.is_empty() {
             return Some("0".into());
@@ -367,7 +363,7 @@ impl Decimal {
     }
 }
 
-/// As a number with a fraction is written. One that no document can have stays as it was asked for.
+/// The text of a float. A number out of range stays as given.
 fn fraction(asked: &str) -> String {
     let Some(number) = asked.parse().ok().filter(|number: &f64| number.is_finite()) else {
         return asked.to_owned();

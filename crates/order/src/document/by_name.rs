@@ -1,4 +1,4 @@
-//! Finds values by a path of names, in a document of any form.
+//! Finds values by a path of names, in documents of any shape.
 
 use std::borrow::Cow;
 
@@ -9,12 +9,12 @@ use super::number;
 use super::scan::{Scanner, unescaped};
 use crate::RowError;
 
-/// Maximum number of directly nested arrays on a path. A path has few names, so that nothing here
-/// goes as deep as a document does.
+/// Maximum number of directly nested arrays on a path. Together with the short paths this bounds the recursion, however
+/// deep a document is.
 const MAX_NESTED_ARRAYS: usize = 4;
 
-/// The values at a path, through arrays those of each element; none where it leads to nothing, or to `null`. Of a name
-/// that is given more than once, the last value counts.
+/// The values at a path, without missing ones and `null`. Arrays on the path contribute each element. If a name is
+/// repeated, the last value counts.
 pub(crate) fn values<'t>(text: &'t str, names: &[String]) -> Result<Vec<&'t str>, RowError> {
     let mut found = Vec::new();
     let value = Scanner::new(text).value().ok_or(MALFORMED)?;
@@ -54,7 +54,7 @@ fn collect<'t>(value: &'t str, names: &[String], arrays: usize, found: &mut Vec<
     Some(())
 }
 
-/// Gives each string, number and boolean at a path as text, by which it is found.
+/// Passes each string, number and boolean at a path to `each`, as the text that a search compares.
 pub(crate) fn texts(text: &str, names: &[String], each: &mut dyn FnMut(&[u8])) -> Result<(), RowError> {
     for value in values(text, names)? {
         match value.as_bytes().first() {
@@ -69,14 +69,13 @@ pub(crate) fn texts(text: &str, names: &[String], each: &mut dyn FnMut(&[u8])) -
     Ok(())
 }
 
-/// What is found by its value, where no model says what it is: text that is a number is the same as that number,
-/// however it is written.
+/// The text to compare where no model declares the type: numbers are equal however they are written, also as strings.
 pub(crate) fn by_value(text: &str) -> Cow<'_, str> {
     let begins_as_number = text.starts_with(|first: char| first == '-' || first.is_ascii_digit());
     if !begins_as_number || serde_json::from_str::<IgnoredAny>(text).is_err() || text.trim_ascii() != text {
         return Cow::Borrowed(text);
     }
-    // One that is too large or too fine is compared as it is written.
+    // Numbers that `numeric` can't hold are compared as text.
     let Ok(number) = number::canonical(text) else { return Cow::Borrowed(text) };
     if !number.contains('.') {
         return number;
@@ -84,7 +83,7 @@ pub(crate) fn by_value(text: &str) -> Cow<'_, str> {
     Cow::Owned(number.trim_end_matches('0').trim_end_matches('.').to_owned())
 }
 
-/// Whether there is a value at a path that is not empty: not `null`, `""`, `[]` or `{}`.
+/// Whether a path has a value other than `null`, `""`, `[]` and `{}`.
 pub(crate) fn has_value(text: &str, names: &[String]) -> Result<bool, RowError> {
     let is_empty = |value: &str| {
         let mut scanner = Scanner::new(value);

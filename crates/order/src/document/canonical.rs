@@ -1,11 +1,11 @@
-//! The canonical form of a `jsonb` document, in which it is kept and served: as PostgreSQL prints it, without blanks.
+//! The canonical form of a `jsonb` document, which is stored and served: as PostgreSQL prints it, without spaces.
 //!
-//! Members stand in PostgreSQL's order, by the length of their names and then by their bytes; numbers as `numeric`
-//! prints them; strings escape only what they must. Members that the model knows have the model's spelling. Of a member
-//! that is given more than once the last value counts, objects and arrays of the model are merged, as with Go.
+//! Members are in PostgreSQL's order: by the length of their names, then by bytes. Numbers look as `numeric` prints
+//! them. Strings escape only what they must. Members of the model have the model's spelling. If a member is repeated,
+//! the last value counts, but objects and arrays of the model are merged, as Go does.
 //!
-//! A document becomes a flat tree: the children of each object and array stand side by side in one list. So nothing
-//! here recurses with the depth of what a publisher sends.
+//! A document becomes a flat tree: the children of each object and array are adjacent in one list. So nothing recurses
+//! with the depth of a publisher's document.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -21,14 +21,13 @@ use crate::json_text;
 use crate::member_name::{self, shortened};
 use crate::refusal::{Reason, Refusal};
 
-/// Maximum number of bytes that the numbers of a document add to its length when they are written without exponents:
-/// `1e308` would be 309 of them.
+/// Maximum number of bytes by which a document may grow because numbers are written without exponents: `1e308` has 309
+/// digits.
 const NUMBER_SLACK: usize = 64 << 10;
 
-/// Appends the canonical form of a document that the parser has taken.
+/// Appends the canonical form of a document that the parser has accepted.
 ///
-/// # Errors
-/// What `jsonb` can't hold, or can't give back.
+/// # Errors A value that `jsonb` can't hold or can't return.
 pub(crate) fn write(shape: &'static Struct, text: &str, out: &mut Vec<u8>) -> Result<(), Refusal> {
     let text = without_lone_surrogates(text);
     let mut reader = Reader::new(shape, &text);
@@ -41,7 +40,7 @@ pub(crate) fn write(shape: &'static Struct, text: &str, out: &mut Vec<u8>) -> Re
     Ok(())
 }
 
-/// A member of an object, or an element of an array, whose name is empty.
+/// A member of an object, or an element of an array, with an empty name.
 #[derive(Clone)]
 pub(super) struct Node<'t> {
     pub(super) name: Cow<'t, str>,
@@ -52,13 +51,13 @@ pub(super) struct Node<'t> {
 pub(super) enum Value<'t> {
     /// As it is written.
     Text(&'t str),
-    /// A number that is written otherwise.
+    /// A number whose spelling changes.
     Number(String),
-    /// What a string with escapes stands for.
+    /// The unescaped text of a string.
     String(String),
-    /// Where its members stand, in their order.
+    /// The range of its members, in order.
     Object(Range<usize>),
-    /// Where its elements stand, and those that are hidden behind them.
+    /// The ranges of its elements, and of the elements that a later, shorter array hides.
     Array { place: Range<usize>, hidden: Range<usize> },
 }
 
@@ -94,7 +93,7 @@ pub(super) fn compare(one: &str, other: &str) -> Ordering {
     one.len().cmp(&other.len()).then_with(|| one.as_bytes().cmp(other.as_bytes()))
 }
 
-/// The kind of a member; `None` where the model lacks it. `name` is spelled as the model spells it.
+/// The kind of a member; `None` if the model lacks it. `name` gets the model's spelling.
 pub(super) fn member_kind(shape: Option<&'static Struct>, name: &str) -> Option<&'static Kind> {
     Some(&shape?.member(name)?.1.kind)
 }
@@ -117,7 +116,7 @@ impl<'t> Tree<'t> {
     }
 
     fn write(&self, root: Value<'t>, out: &mut Vec<u8>) {
-        // What is open: the children that are left, and what closes it.
+        // Open objects and arrays: their remaining children, and the closing byte.
         let mut open: Vec<(Range<usize>, u8)> = Vec::new();
         self.begin(&root, &mut open, out);
         while let Some((children, end)) = open.last_mut() {
@@ -158,12 +157,12 @@ impl<'t> Tree<'t> {
 
 /// An object or an array that is not closed yet.
 struct Open<'t> {
-    /// Where its children begin among those that are read.
+    /// Index of its first child in `read`.
     start: usize,
     is_object: bool,
     shape: Option<&'static Struct>,
     element: Option<&'static Kind>,
-    /// Of the member that is read: its name, its kind, and the place of the one that is expected after it.
+    /// The current member: its name, its kind, and the index of the member expected next.
     name: Cow<'t, str>,
     kind: Option<&'static Kind>,
     expected: usize,
@@ -173,15 +172,15 @@ struct Reader<'t> {
     scanner: Scanner<'t>,
     tree: Tree<'t>,
     open: Vec<Open<'t>>,
-    /// The children of what is open.
+    /// The children of open objects and arrays.
     read: Vec<Node<'t>>,
     root: &'static Struct,
-    /// Whether an object or an array of the model is given more than once.
+    /// Whether an object or an array of the model is repeated.
     repeats: bool,
-    /// Bytes that numbers may still take.
+    /// Bytes by which numbers may still grow.
     room: usize,
     problem: Option<(Reason, &'static str)>,
-    /// Where the value or the name is that was read last.
+    /// Start of the last value or name.
     at: usize,
 }
 
@@ -253,7 +252,7 @@ impl<'t> Reader<'t> {
         });
     }
 
-    /// What comes after a value: the next one, or the ends of what is open. The whole document, at its end.
+    /// After a value: closes objects and arrays that end here. Returns the whole document at its end.
     fn ends(&mut self) -> Option<Option<Value<'t>>> {
         loop {
             match self.scanner.token()? {
@@ -273,7 +272,7 @@ impl<'t> Reader<'t> {
         }
     }
 
-    /// The name of an object's next member; nothing of an array.
+    /// Reads the name of an object's next member; does nothing in an array.
     fn name(&mut self) -> Option<()> {
         let Some(open) = self.open.last_mut().filter(|open| open.is_object) else { return Some(()) };
         self.scanner.peek()?;
@@ -338,13 +337,14 @@ impl<'t> Reader<'t> {
         }
     }
 
-    /// A member or an element is read.
+    /// Adds a member or an element.
     fn add(&mut self, value: Value<'t>) {
         let name = self.open.last_mut().map(|open| std::mem::take(&mut open.name)).unwrap_or_default();
         self.read.push(Node { name, value });
     }
 
-    /// The children of an object or array move to the tree, those of an object in PostgreSQL's order, each once.
+    /// Moves the children of an object or array to the tree; an object's children in PostgreSQL's order, without
+    /// repeats.
     fn close(&mut self, open: &Open<'t>) -> Value<'t> {
         let children = &mut self.read[open.start..];
         if open.is_object && !is_strictly_sorted(children) {
@@ -359,7 +359,7 @@ impl<'t> Reader<'t> {
         if open.is_object { Value::Object(place) } else { Value::Array { place, hidden: 0..0 } }
     }
 
-    /// Objects and arrays of the model stay as often as they are given: they are merged when all is known.
+    /// Repeated objects and arrays of the model stay; they are merged once the document is complete.
     fn once_each(&mut self, children: Vec<Node<'t>>, shape: Option<&'static Struct>) -> Vec<Node<'t>> {
         let mut kept: Vec<Node<'t>> = Vec::with_capacity(children.len());
         for node in children {
@@ -372,7 +372,7 @@ impl<'t> Reader<'t> {
                     self.repeats = true;
                     kept.push(node);
                 }
-                // Go leaves what is there.
+                // Go keeps the earlier value.
                 Some(_) if node.value.is_null() => {}
                 _ => *last = node,
             }
@@ -381,14 +381,14 @@ impl<'t> Reader<'t> {
     }
 
     fn refusal(&self) -> Refusal {
-        // The parser has taken it, so that it is JSON.
+        // Unreachable for valid JSON, which the parser has checked.
         let (reason, detail) = self.problem.unwrap_or((Reason::InvalidJson, "invalid JSON"));
         Refusal { reason, detail: detail.into(), path: Some(self.path()), offset: Some(self.at) }
     }
 
     fn path(&self) -> String {
         let mut path = String::from("$");
-        // The children of an open value end where those of the next open value begin.
+        // Children of an open value end where the children of the next open value begin.
         let starts = self.open.iter().skip(1).map(|open| open.start).chain([self.read.len()]);
         for (open, next) in self.open.iter().zip(starts) {
             if !open.is_object {

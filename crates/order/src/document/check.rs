@@ -1,4 +1,4 @@
-//! Checks a row's document against the model, finds the members of its root, and leaves out the blanks of a `jsonb`.
+//! Checks a row's document against the model, finds the members of its root, and removes the spaces of a `jsonb`.
 
 use model::shape::{Kind, Struct};
 
@@ -7,20 +7,19 @@ use super::scan::{Blanks, LeftOut, Scanner};
 use crate::RowError;
 use crate::member_name;
 
-/// Whole numbers of fewer characters than this fit into 64 bits; numbers without an exponent, and shorter than the
-/// second, into a double.
+/// Integers of fewer characters than this fit into 64 bits. Numbers without an exponent of fewer characters than the
+/// next constant fit into a double.
 const SURELY_FITS: usize = 18;
 const SURELY_FINITE: usize = 300;
 
-/// Checks the types of the members that the model knows, wherever they are; `null` fits any. Calls `member` with the
-/// index of each member of the root that has a value, and where that starts: of one that is given more than once, the
-/// last call counts.
+/// Checks the types of the model's members at every depth; `null` fits every type. Calls `member` with the index of
+/// each of the root's members that has a value, and the value's start; for a repeated member, the last call counts.
 pub(crate) fn check(text: &str, shape: &Struct, member: impl FnMut(usize, usize)) -> Result<(), RowError> {
     document(Scanner::new(text), shape, member)
 }
 
-/// The same, and appends the text of a `jsonb` as PostgreSQL prints it, without the blanks that it puts after colons and
-/// commas. Members are where they start in what is appended. After an error, that is worth nothing.
+/// The same, and appends the text of a `jsonb` without the spaces that PostgreSQL prints after colons and commas.
+/// Starts of members refer to the appended text. After an error, the appended text is invalid.
 pub(crate) fn check_unspaced(
     text: &str,
     shape: &Struct,
@@ -94,7 +93,7 @@ fn elements<B: Blanks>(scanner: &mut Scanner<'_, B>, kind: &Kind) -> Result<(), 
     }
 }
 
-/// As the intake has it: without a fraction and an exponent, and of 64 bits.
+/// As in the intake: 64 bits, without a fraction or an exponent.
 fn is_whole(number: &str) -> bool {
     let digits = number.strip_prefix('-').unwrap_or(number);
     digits.bytes().all(|byte| byte.is_ascii_digit())

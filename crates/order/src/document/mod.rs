@@ -1,4 +1,4 @@
-//! Bodies of rows that are `json` or `jsonb`: the document itself.
+//! Bodies of `json` and `jsonb` rows: the document itself.
 //!
 //! ```text
 //!            intake                                    table                          memory and answer
@@ -6,10 +6,11 @@
 //! jsonb   payload ── canonical ── canonical text ── jsonb ── its text ── check ───── canonical text
 //! ```
 //!
-//! The canonical form is what PostgreSQL prints for a `jsonb`, without its blanks. So intake and fill arrive at the
-//! same bytes, and the fill, which reads millions of rows, only removes the blanks.
+//! The canonical form is what PostgreSQL prints for a `jsonb`, without its spaces. So intake and fill produce the same
+//! bytes, and the fill, which reads millions of rows, only removes spaces.
 //!
-//! The model only checks a document: a member of another type is refused at the intake, and makes a row undecodable.
+//! The model only checks a document: the intake refuses a member of another type, and a row with such a member can't be
+//! decoded.
 
 pub(crate) mod by_name;
 pub(crate) mod canonical;
@@ -26,8 +27,8 @@ use self::scan::{Scanner, unescaped};
 use crate::RowError;
 use crate::json_text;
 
-/// Appends the value of the root's member `index` as text: a string as it is, a number as rows of gob show it; nothing
-/// if missing or `null`.
+/// Appends the value of the root's member `index` as text: a string unchanged, a number as gob rows show it; nothing if
+/// missing or `null`.
 pub(crate) fn write_member(
     text: &str,
     shape: &Struct,
@@ -38,7 +39,7 @@ pub(crate) fn write_member(
     search::values(text, shape, &[index], kind, &mut Vec::new(), &mut |value| out.extend_from_slice(value))
 }
 
-/// Appends a member's value, as the document has it; `null` if missing.
+/// Appends a member's value as it is in the document; `null` if missing.
 pub(crate) fn write_member_json(
     text: &str,
     shape: &Struct,
@@ -50,7 +51,7 @@ pub(crate) fn write_member_json(
     Ok(())
 }
 
-/// As [`write_member`], of the value that starts at `start`.
+/// As [`write_member`], for the value that starts at `start`.
 pub(crate) fn write_value_at(
     text: &str,
     kind: &Kind,
@@ -79,7 +80,7 @@ fn write_text(value: Option<&str>, kind: &Kind, out: &mut Vec<u8>) -> Result<(),
         }
         Kind::Float => {
             let number: f64 = value.parse().map_err(|_| MALFORMED)?;
-            // No sign of a zero, as in rows of gob.
+            // Zero has no sign, as in gob rows.
             json_text::float(if number == 0.0 { 0.0 } else { number }, out);
         }
         Kind::Bool | Kind::Struct(_) | Kind::Slice(_) => out.extend_from_slice(value.as_bytes()),

@@ -1,5 +1,5 @@
-//! Numbers as PostgreSQL's `numeric` prints them: without an exponent, with as many digits after the decimal point as
-//! were given, and no zero with a sign.
+//! Numbers as PostgreSQL's `numeric` prints them: without an exponent, with the given number of decimals, and zero
+//! without a sign.
 
 use std::borrow::Cow;
 
@@ -9,16 +9,16 @@ const MAX_SCALE: usize = 16_383;
 /// Numbers of fewer characters than this, without an exponent, are within a double's range.
 const SURELY_FINITE: usize = 300;
 
-/// Why a `jsonb` can't have a number.
+/// Why `jsonb` can't hold a number.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Problem {
     /// Beyond a double's range.
     TooLarge,
-    /// More digits after the decimal point than `numeric` has.
+    /// More decimals than `numeric` has.
     TooFine,
 }
 
-/// The number that `text`, a number of JSON, is to PostgreSQL.
+/// A JSON number as PostgreSQL prints it.
 pub(super) fn canonical(text: &str) -> Result<Cow<'_, str>, Problem> {
     let has_exponent = memchr::memchr2(b'e', b'E', text.as_bytes());
     if text.len() >= SURELY_FINITE || has_exponent.is_some() {
@@ -41,7 +41,7 @@ pub(super) fn canonical(text: &str) -> Result<Cow<'_, str>, Problem> {
         }
         return Ok(Cow::Borrowed(if is_zero { mantissa } else { text }));
     };
-    // An exponent that does not fit into an i64 belongs to a zero, or to a number that is too fine.
+    // If the exponent does not fit into an i64, the number is zero or has too many decimals.
     let limit = if exponent.starts_with('-') { i64::MIN / 2 } else { i64::MAX / 2 };
     let exponent: i64 = exponent.parse().unwrap_or(limit);
     let scale = (fraction.len() as i64).saturating_sub(exponent).max(0) as usize;
@@ -55,7 +55,7 @@ fn zero(scale: usize) -> String {
     if scale == 0 { "0".into() } else { format!("0.{}", "0".repeat(scale)) }
 }
 
-/// A number that is not zero and finite, so that its point is not far from its digits.
+/// A finite number other than zero, so its decimal point is not far from its digits.
 fn written_out(sign: &str, whole: &str, fraction: &str, exponent: i64, scale: usize) -> String {
     let digits = [whole, fraction].concat();
     let point = whole.len() as i64 + exponent;
@@ -64,7 +64,7 @@ fn written_out(sign: &str, whole: &str, fraction: &str, exponent: i64, scale: us
             (digits.clone() + &"0".repeat(point - digits.len()), String::new())
         }
         Ok(point) => (digits[..point].to_owned(), digits[point..].to_owned()),
-        // As many digits after the decimal point as its scale says, zeros in front.
+        // Pads with zeros in front to `scale` decimals.
         Err(_) => (String::new(), format!("{digits:0>scale$}")),
     };
     let whole = whole.trim_start_matches('0');
@@ -76,7 +76,7 @@ fn written_out(sign: &str, whole: &str, fraction: &str, exponent: i64, scale: us
 mod tests {
     use super::*;
 
-    /// As `select '…'::jsonb` of PostgreSQL 15 has it.
+    /// Expected values are from `select '…'::jsonb` in PostgreSQL 15.
     #[test]
     fn numbers_are_written_as_postgresql_prints_them() {
         for (given, printed) in [
@@ -105,7 +105,7 @@ mod tests {
             ("18446744073709551616", "18446744073709551616"),
         ] {
             assert_eq!(canonical(given).unwrap(), printed, "{given}");
-            // It stays what it is.
+            // Canonical numbers stay unchanged.
             assert_eq!(canonical(printed).unwrap(), printed);
         }
         assert_eq!(canonical("1.7976931348623157e308").unwrap().len(), 309);

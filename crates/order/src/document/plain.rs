@@ -1,5 +1,5 @@
-//! Makes the canonical form of the usual document: its members are those of the model, each at most once. Such a
-//! document is only rearranged; `canonical` gives the same result, and handles any document.
+//! Fast path to the canonical form, for documents whose members are the model's, each at most once. It only rearranges
+//! them; `canonical` gives the same result for any document.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -11,20 +11,20 @@ use super::number;
 use super::scan::Scanner;
 use crate::json_text;
 
-/// Appends the canonical form; `None`, with anything appended, for what `canonical` has to look at.
+/// Appends the canonical form. `None` if `canonical` has to do it; the appended bytes are then invalid.
 pub(crate) fn write(shape: &Struct, text: &str, out: &mut Vec<u8>) -> Option<()> {
     Writer { scanner: Scanner::new(text), members: Vec::new(), out }.object(shape)
 }
 
 struct Writer<'t> {
     scanner: Scanner<'t>,
-    /// The members of the objects that are open: their names, and where their values stand in `out`.
+    /// The members of open objects: their names, and the ranges of their values in `out`.
     members: Vec<(&'static str, Range<usize>)>,
     out: &'t mut Vec<u8>,
 }
 
 impl Writer<'_> {
-    /// The values are appended as they come, then the object that is made of them in their place.
+    /// Appends the values as they come, then replaces them by the sorted object.
     fn object(&mut self, shape: &Struct) -> Option<()> {
         let (first_member, start) = (self.members.len(), self.out.len());
         self.scanner.eat(b'{')?;
@@ -94,7 +94,7 @@ impl Writer<'_> {
         Some(())
     }
 
-    /// A word or a number; one with an exponent is counted by `canonical`.
+    /// A literal or a number. `canonical` handles exponents, because it counts their digits.
     fn scalar(&mut self) -> Option<()> {
         let text = self.scanner.scalar()?;
         let is_word = text.starts_with(|first: char| first.is_ascii_lowercase());

@@ -1,5 +1,5 @@
-//! Merges repeated objects and arrays of a document as Go's `encoding/json` does. `parse::merge` does the same for rows
-//! of gob; here, members that the model does not know are merged too, and `null` stays where nothing else was given.
+//! Merges repeated objects and arrays of a document as Go's `encoding/json` does. `parse::merge` does the same for gob
+//! rows; here, unknown members are merged too, and `null` stays if it is the only value.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -8,7 +8,7 @@ use model::shape::{Kind, Struct};
 
 use super::canonical::{Name, Node, Tree, Value, member_kind};
 
-/// Merges what is given more than once in the object `new`, and what `base` has already of it.
+/// Merges repeated members of the object `new`, and the values that `base` already has.
 pub(super) fn object<'t>(
     tree: &mut Tree<'t>,
     base: Option<Value<'t>>,
@@ -36,7 +36,7 @@ fn merge<'t>(
 ) -> Value<'t> {
     match (kind, &new) {
         (Some(Kind::Slice(_)), _) if new.is_null() => new,
-        // Go leaves what is there.
+        // Go keeps the earlier value.
         (Some(_), _) if new.is_null() => base.unwrap_or(new),
         (Some(Kind::Struct(shape)), Value::Object(_)) => object(tree, base, new, Some(shape)),
         (Some(Kind::Slice(element)), Value::Array { .. }) => array(tree, base, new, element),
@@ -44,7 +44,7 @@ fn merge<'t>(
     }
 }
 
-/// Merges each element into the earlier one at its index, also into one that a shorter array in between has hidden.
+/// Merges each element into the earlier element at its index, even if a shorter array in between has hidden that one.
 fn array<'t>(
     tree: &mut Tree<'t>,
     base: Option<Value<'t>>,

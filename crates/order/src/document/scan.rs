@@ -1,5 +1,4 @@
-//! A tokenizer for valid JSON, which PostgreSQL or `serde_json` has read before. It copies nothing, and nesting uses no
-//! stack.
+//! A tokenizer for JSON that PostgreSQL or `serde_json` has validated. It copies nothing, and nesting uses no stack.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -8,10 +7,10 @@ use wide::u8x16;
 
 /// What to do with the white space between tokens.
 pub(super) trait Blanks {
-    /// It stands there in the text.
+    /// White space at that range of the text was passed.
     fn passed(&mut self, text: &str, place: Range<usize>);
 
-    /// Where a byte of the text stands in what is kept of it.
+    /// Maps an offset in the text to the offset in the copy.
     fn kept_at(&self, at: usize) -> usize;
 }
 
@@ -26,17 +25,17 @@ impl Blanks for () {
     }
 }
 
-/// It is left out of a copy of the text.
+/// Copies the text without its white space.
 pub(super) struct LeftOut<'o> {
     out: &'o mut Vec<u8>,
-    /// Where the copy begins.
+    /// Start of the copy in `out`.
     start: usize,
-    /// How much of the text is copied or left out.
+    /// Bytes of the text that were copied or omitted.
     done: usize,
 }
 
 impl<'o> LeftOut<'o> {
-    /// The copy is appended.
+    /// Appends the copy to `out`.
     pub(super) fn new(out: &'o mut Vec<u8>) -> Self {
         Self { start: out.len(), out, done: 0 }
     }
@@ -55,7 +54,7 @@ impl Blanks for LeftOut<'_> {
     }
 }
 
-/// A cursor in a text. Its functions return `None` when the text is not valid JSON.
+/// A cursor in a text. Its functions return `None` if the text is not valid JSON.
 pub(super) struct Scanner<'t, B = ()> {
     text: &'t str,
     at: usize,
@@ -73,24 +72,24 @@ impl<'t, B: Blanks> Scanner<'t, B> {
         Self { text, at: 0, blanks }
     }
 
-    /// How many bytes are passed.
+    /// Offset in the text.
     pub(super) fn at(&self) -> usize {
         self.at
     }
 
-    /// How many of them are kept.
+    /// Offset in the copy.
     pub(super) fn kept_at(&self) -> usize {
         self.blanks.kept_at(self.at)
     }
 
-    /// Passes what is left, which has to be white space.
+    /// Consumes the rest, which has to be white space.
     pub(super) fn end(mut self) -> Option<()> {
         let is_end = self.peek().is_none();
         self.blanks.passed(self.text, self.at..self.at);
         is_end.then_some(())
     }
 
-    /// What was passed since that place.
+    /// The text consumed since offset `start`.
     pub(super) fn since(&self, start: usize) -> Option<&'t str> {
         self.text.get(start..self.at)
     }
@@ -108,32 +107,32 @@ impl<'t, B: Blanks> Scanner<'t, B> {
         bytes.get(self.at).copied()
     }
 
-    /// The same, passed.
+    /// The same, consumed.
     pub(super) fn token(&mut self) -> Option<u8> {
         let byte = self.peek()?;
         self.at += 1;
         Some(byte)
     }
 
-    /// Passes this byte, which has to be next.
+    /// Consumes this byte, which has to be next.
     pub(super) fn eat(&mut self, byte: u8) -> Option<()> {
         (self.token()? == byte).then_some(())
     }
 
-    /// Passes a string, and gives back what stands between its quotes.
+    /// Consumes a string, and returns the text between its quotes.
     #[inline]
     pub(super) fn string(&mut self) -> Option<&'t str> {
         Some(self.raw()?.0)
     }
 
-    /// Passes a string, and gives back the text that it stands for.
+    /// Consumes a string, and returns its unescaped text.
     #[inline]
     pub(super) fn text(&mut self) -> Option<Cow<'t, str>> {
         let (raw, has_escapes) = self.raw()?;
         Some(if has_escapes { unescaped(raw) } else { Cow::Borrowed(raw) })
     }
 
-    /// What stands between the quotes of a string, and whether something in it is escaped.
+    /// The text between the quotes of a string, and whether it has escapes.
     #[inline]
     fn raw(&mut self) -> Option<(&'t str, bool)> {
         self.eat(b'"')?;
@@ -145,12 +144,13 @@ impl<'t, B: Blanks> Scanner<'t, B> {
             if rest[found] == b'"' {
                 return Some((self.text.get(start..self.at - 1)?, has_escapes));
             }
-            // Whatever is escaped, also a quote.
+            // Skips the escaped byte, which may be a quote.
             (self.at, has_escapes) = (self.at + 1, true);
         }
     }
 
-    /// Passes the name of an object's next member and its colon; the inner `None` is the object's end, passed.
+    /// Consumes the name of an object's next member and its colon. The inner `None` means that it consumed the object's
+    /// end.
     pub(super) fn name(&mut self, is_first: &mut bool) -> Option<Option<Cow<'t, str>>> {
         match self.peek()? {
             b'}' => {
@@ -168,7 +168,7 @@ impl<'t, B: Blanks> Scanner<'t, B> {
         Some(Some(name))
     }
 
-    /// Passes a number or a word.
+    /// Consumes a number or a literal.
     #[inline]
     pub(super) fn scalar(&mut self) -> Option<&'t str> {
         self.peek()?;
@@ -179,7 +179,7 @@ impl<'t, B: Blanks> Scanner<'t, B> {
         (end > 0).then(|| &rest[..end])
     }
 
-    /// Passes a value of any depth.
+    /// Consumes a value of any depth.
     pub(super) fn value(&mut self) -> Option<&'t str> {
         let first = self.peek()?;
         let start = self.at;
@@ -217,8 +217,7 @@ fn is_blank(byte: &u8) -> bool {
     matches!(byte, b' ' | b'\n' | b'\t' | b'\r')
 }
 
-/// Where the next quote or backslash is. Most strings are short, and a function for texts of any length costs more than
-/// they do.
+/// Offset of the next quote or backslash. Most strings are short; a general search would cost more than the strings.
 #[inline]
 fn quote_or_backslash(text: &[u8]) -> Option<usize> {
     let (blocks, rest) = text.as_chunks::<16>();
@@ -234,7 +233,7 @@ fn quote_or_backslash(text: &[u8]) -> Option<usize> {
     Some(text.len() - rest.len() + found)
 }
 
-/// The text that stands between two quotes. Half a surrogate pair is `U+FFFD`.
+/// The unescaped text of a string. A lone surrogate becomes `U+FFFD`.
 pub(super) fn unescaped(raw: &str) -> Cow<'_, str> {
     let Some(first) = memchr::memchr(b'\\', raw.as_bytes()) else { return Cow::Borrowed(raw) };
     let mut text = String::with_capacity(raw.len());
@@ -251,7 +250,7 @@ pub(super) fn unescaped(raw: &str) -> Cow<'_, str> {
     Cow::Owned(text)
 }
 
-/// What the escape at the start of `text` stands for, and how many bytes it takes.
+/// The character of the escape at the start of `text`, and the escape's length in bytes.
 fn escape(text: &str) -> (char, usize) {
     let letter = match text.as_bytes().get(1) {
         Some(b'b') => '\u{8}',

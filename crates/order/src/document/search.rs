@@ -7,8 +7,8 @@ use super::{MALFORMED, write_text};
 use crate::RowError;
 use crate::member_name;
 
-/// Gives each value at a path, as text, as rows of gob show it; nothing if missing or `null`. `kind` is that
-/// of the path's end.
+/// Passes each value at a path as text, as gob rows show it; missing and `null` values are skipped. `kind` is the kind
+/// of the path's last member.
 pub(crate) fn values(
     text: &str,
     shape: &Struct,
@@ -25,7 +25,7 @@ pub(crate) fn values(
     Ok(())
 }
 
-/// The same, as the document has them.
+/// The same, as raw JSON.
 pub(super) fn raw_values<'t>(
     text: &'t str,
     shape: &Struct,
@@ -36,8 +36,7 @@ pub(super) fn raw_values<'t>(
     Ok(found)
 }
 
-/// Calls `member` with the index of each member of the root that has a value, and where that starts, as
-/// [`check`](super::check::check) does, without a look at what the values are.
+/// Calls `member` as [`check`](super::check::check) does, without checking the values.
 pub(crate) fn roots(
     text: &str,
     shape: &Struct,

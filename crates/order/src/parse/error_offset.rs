@@ -2,7 +2,7 @@
 
 use crate::refusal::Reason;
 
-/// The place of an error: where the wrong value starts, or else the byte at which the text went wrong.
+/// The offset of an error: the start of the wrong value, or else the byte where the JSON is invalid.
 pub(crate) fn offset(reason: Reason, text: &str, error: &serde_json::Error) -> Option<usize> {
     if error.is_eof() {
         return Some(text.len());
@@ -16,7 +16,7 @@ pub(crate) fn offset(reason: Reason, text: &str, error: &serde_json::Error) -> O
     }
 }
 
-/// The offset in bytes of a line and column that `serde_json` counts from 1 and in bytes.
+/// The byte offset of a line and column, which `serde_json` counts from 1 and in bytes.
 fn place(text: &str, line: usize, column: usize) -> Option<usize> {
     let line_start = match line.checked_sub(2) {
         None => 0,
@@ -25,8 +25,8 @@ fn place(text: &str, line: usize, column: usize) -> Option<usize> {
     Some((line_start + column.saturating_sub(1)).min(text.len()))
 }
 
-/// Where a value starts of which `serde_json` has read up to `last`: all of a scalar, of an array or object
-/// the opening and what may stand before the first element.
+/// The start of the value that `serde_json` has read up to `last`: a whole scalar, or the opening of an array or object
+/// and the white space after it.
 fn value_start(text: &str, last: usize) -> usize {
     let read = text.as_bytes().get(..=last).unwrap_or(text.as_bytes()).trim_ascii_end();
     let Some((end, before)) = read.split_last() else { return 0 };
@@ -38,13 +38,13 @@ fn value_start(text: &str, last: usize) -> usize {
     }
 }
 
-/// The last quote that is not escaped.
+/// The last unescaped quote.
 fn opening_quote(text: &[u8]) -> usize {
     let escaped = |at: usize| text[..at].iter().rev().take_while(|&&byte| byte == b'\\').count() % 2 == 1;
     memchr::memrchr_iter(b'"', text).find(|&at| !escaped(at)).unwrap_or(0)
 }
 
-/// Whether a byte may stand in a number, `true`, `false` or `null`.
+/// Whether a byte may be part of a number, `true`, `false` or `null`.
 fn is_of_scalar(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.')
 }

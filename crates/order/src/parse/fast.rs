@@ -1,9 +1,9 @@
-//! The fast parser, for the usual document: members in the model's order, each of its kind, no escapes in names.
+//! The fast parser, for common documents: members in the model's order, each with the model's type, no escapes in
+//! names.
 //!
-//! Most of what an order costs is its JSON, and most of what JSON costs is being ready for anything. So a document
-//! is first read by a reader that knows which member comes next and of what kind it is; at the first thing that it
-//! doesn't expect it gives up, and `serde_json` reads the document from its start. What is refused, and with which
-//! words, is thus decided in one place alone. A test and the fuzzer hold the two against each other.
+//! Parsing JSON is most of the cost of an order. This parser expects the next member and its kind; at the first
+//! deviation it gives up, and `serde_json` parses the document from its start. So only `general` refuses documents and
+//! words the errors. A test and the fuzzer compare the two parsers.
 
 use model::shape::{Kind, Struct};
 use wide::u8x16;
@@ -12,8 +12,8 @@ use crate::gob::{put_bytes, put_float, put_int, put_uint};
 use crate::parse::Rules;
 use crate::parse::members::{pass, put_count, zero_element};
 
-/// Appends the document's members. Gives back the number of the key's field, counted from the last one written;
-/// `None` for what `serde_json` has to look at.
+/// Appends the document's members. Returns the key's field number, as the delta from the last field written; `None` if
+/// `serde_json` has to parse the document.
 pub(crate) fn document(shape: &'static Struct, text: &str, rules: &Rules, out: &mut Vec<u8>) -> Option<u64> {
     let mut reader = Reader { text: text.as_bytes(), at: 0, checks: rules.checks };
     if reader.token()? != b'{' {
@@ -23,7 +23,7 @@ pub(crate) fn document(shape: &'static Struct, text: &str, rules: &Rules, out: &
     reader.token().is_none().then_some(key_field)
 }
 
-/// A value by itself.
+/// Appends a single value.
 #[cfg(test)]
 pub(crate) fn value(text: &str, kind: &Kind, out: &mut Vec<u8>) -> Option<bool> {
     let mut reader = Reader { text: text.as_bytes(), at: 0, checks: false };
@@ -32,16 +32,16 @@ pub(crate) fn value(text: &str, kind: &Kind, out: &mut Vec<u8>) -> Option<bool> 
     reader.token().is_none().then_some(appended)
 }
 
-/// Each part of a document is appended as it is in a gob value; a part that is zero, or `null`, is not.
+/// Appends each part of a document as gob; zero values and `null` are omitted.
 struct Reader<'t> {
     text: &'t [u8],
     at: usize,
-    /// Whether objects must have what the model requires of them.
+    /// Whether to check the members that the model requires.
     checks: bool,
 }
 
 impl<'t> Reader<'t> {
-    /// The next byte that is no white space, passed.
+    /// Consumes the next byte that is not white space.
     #[inline(always)]
     fn token(&mut self) -> Option<u8> {
         self.skip_space();
@@ -62,13 +62,13 @@ impl<'t> Reader<'t> {
         self.text.get(self.at..).unwrap_or_default()
     }
 
-    /// Passes `word`, which has to follow.
+    /// Consumes `word`, which has to be next.
     fn word(&mut self, word: &str) -> Option<()> {
         self.rest().starts_with(word.as_bytes()).then(|| self.at += word.len())
     }
 
-    /// An object's members and its end. Gives back the number of the field after the last member's, counted from
-    /// the last one written.
+    /// An object's members and its end. Returns the number of the field after the last member's, as the delta from the
+    /// last field written.
     fn members(&mut self, shape: &Struct, required: &[usize], out: &mut Vec<u8>) -> Option<u64> {
         let (mut next, mut delta, mut met) = (0, 1, 0);
         let own = if self.checks { shape.required } else { &[] };
@@ -97,7 +97,7 @@ impl<'t> Reader<'t> {
         (met == required.len() + own.len()).then(|| pass(shape, next..shape.members.len(), delta, out))
     }
 
-    /// The index of the member whose name follows, which is mostly the next one, and passes its colon.
+    /// Consumes a name and its colon, and returns the member's index, which is mostly `next`.
     #[inline(always)]
     fn name(&mut self, shape: &Struct, next: usize) -> Option<usize> {
         self.skip_space();
@@ -109,7 +109,7 @@ impl<'t> Reader<'t> {
         self.later_name(shape, next)
     }
 
-    /// As [`Self::name`], where members are missing, or white space stands before the colon.
+    /// As [`Self::name`], if members are missing or white space precedes the colon.
     fn later_name(&mut self, shape: &Struct, next: usize) -> Option<usize> {
         let rest = self.rest();
         let names =
@@ -119,7 +119,7 @@ impl<'t> Reader<'t> {
         (self.token()? == b':').then_some(next + skipped)
     }
 
-    /// A value that opens with `token`: whether anything was appended.
+    /// A value whose first byte is `token`. Returns whether anything was appended.
     #[inline]
     fn value(&mut self, token: u8, kind: &Kind, out: &mut Vec<u8>) -> Option<bool> {
         match (kind, token) {
@@ -138,7 +138,7 @@ impl<'t> Reader<'t> {
             }
             (Kind::Bool, b'f') => self.word("alse").map(|()| false),
             (Kind::Float, b'-' | b'0'..=b'9') => self.float(out),
-            // A struct is never left out.
+            // Gob never omits a struct.
             (Kind::Struct(_), _) => None,
             (_, b'n') => self.word("ull").map(|()| false),
             _ => None,
@@ -148,7 +148,7 @@ impl<'t> Reader<'t> {
     /// An array's elements and its end.
     fn elements(&mut self, kind: &Kind, out: &mut Vec<u8>) -> Option<bool> {
         let start = out.len();
-        // Room for a count of one byte, which most have.
+        // Reserves one byte for the count, which is mostly enough.
         out.push(0);
         let mut count = 0;
         let mut token = self.token()?;
@@ -171,12 +171,12 @@ impl<'t> Reader<'t> {
         Some(true)
     }
 
-    /// A text and its closing quote, looked at and copied by blocks: what is too much is taken off again, which costs
-    /// less than copying just as much as there is.
+    /// A string and its closing quote. Copies whole blocks and truncates, which is cheaper than copying the exact
+    /// length.
     #[inline]
     fn string(&mut self, out: &mut Vec<u8>) -> Option<bool> {
         let start = out.len();
-        // Room for a length of one byte, which most have.
+        // Reserves one byte for the length, which is mostly enough.
         out.push(0);
         let blocks = self.rest().as_chunks::<16>().0;
         for block in blocks {
@@ -212,7 +212,7 @@ impl<'t> Reader<'t> {
         Some(length > 0)
     }
 
-    /// A text in which something is escaped, first after `plain` bytes.
+    /// A string whose first escape is after `plain` bytes.
     #[cold]
     fn escaped(&mut self, plain: usize, out: &mut Vec<u8>) -> Option<bool> {
         let rest = self.rest();
@@ -231,8 +231,8 @@ impl<'t> Reader<'t> {
         Some(true)
     }
 
-    /// A whole number without a fraction or exponent, of up to 18 digits, which fit into 64 bits. What follows
-    /// is looked at by the caller: it is neither a further digit nor a point.
+    /// An integer of up to 18 digits, which fits into 64 bits. The caller checks that neither a digit nor a point
+    /// follows.
     #[inline]
     fn whole(&mut self, first: u8, out: &mut Vec<u8>) -> Option<bool> {
         let negative = first == b'-';
@@ -278,6 +278,6 @@ fn plain_length(block: &[u8; 16]) -> usize {
     let bytes = u8x16::new(*block);
     let control = bytes.min(u8x16::splat(0x1f)).simd_eq(bytes);
     let special = control | bytes.simd_eq(u8x16::splat(b'"')) | bytes.simd_eq(u8x16::splat(b'\\'));
-    // A seventeenth bit, so that a position is always found.
+    // The seventeenth bit guarantees a result.
     (special.to_bitmask() | 1 << 16).trailing_zeros() as usize
 }

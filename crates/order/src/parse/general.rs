@@ -14,11 +14,10 @@ use crate::parse::members::{Members, is_left_out, put_count, zero_element};
 use crate::parse::{State, Step};
 use crate::refusal::{Reason, Refusal};
 
-/// Reads the document into `state`. Gives back the number of the key's field, counted from the last one written.
-/// Notes the first of the `required` members that is missing or empty.
+/// Parses the document into `state`. Returns the key's field number, as the delta from the last field written. Records
+/// the first of the `required` members that is missing or empty.
 ///
-/// # Errors
-/// Why it is refused.
+/// # Errors Why the document is refused.
 pub(crate) fn document(
     shape: &'static Struct,
     text: &str,
@@ -26,7 +25,7 @@ pub(crate) fn document(
     state: &mut State,
 ) -> Result<u64, Refusal> {
     let too_deep = too_deep(text);
-    // What opens too many within each other is read up to there, unless there is a fault before.
+    // Parses up to the excess nesting, to report an earlier error first.
     let read = &text[..too_deep.unwrap_or(text.len())];
     state.text_start = read.as_ptr().addr();
     let mut deserializer = serde_json::Deserializer::from_str(read);
@@ -38,7 +37,7 @@ pub(crate) fn document(
     })
 }
 
-/// A value by itself: whether there is one.
+/// Parses a single value; returns whether it is not `null`.
 #[cfg(test)]
 pub(crate) fn value(text: &str, kind: &'static Kind, state: &mut State) -> Option<bool> {
     let mut deserializer = serde_json::Deserializer::from_str(text);
@@ -46,7 +45,7 @@ pub(crate) fn value(text: &str, kind: &'static Kind, state: &mut State) -> Optio
     deserializer.end().is_ok().then_some(there)
 }
 
-/// The whole document. Its value is the delta of the key's field after the last member.
+/// Visits the whole document. Yields the delta of the key's field after the last member.
 struct Document<'s> {
     state: &'s mut State,
     shape: &'static Struct,
@@ -116,7 +115,7 @@ impl<'de> Visitor<'de> for Document<'_> {
     }
 }
 
-/// Parses the members of an object, and writes them as they come for as long as they come in the model's order.
+/// Parses the members of an object. While they come in the model's order, it writes them directly.
 fn members<'de, A: MapAccess<'de>>(
     state: &mut State,
     shape: &'static Struct,
@@ -131,7 +130,7 @@ fn members<'de, A: MapAccess<'de>>(
             continue;
         };
         let member = &shape.members[index];
-        // Go merges it with what was there, and `merge` does.
+        // Go merges it with the earlier value; `merge` does that.
         state.repeats |= matches!(member.kind, Kind::Struct(_) | Kind::Slice(_)) && members.has(state, index);
         state.path.push(Step::Member(member));
         let (before, start) = members.open(state, shape, index);
@@ -152,11 +151,11 @@ fn members<'de, A: MapAccess<'de>>(
     }
 }
 
-/// A member's name; its value is the member's index, `None` for one that the model lacks.
+/// Visits a name. Yields the member's index, `None` if the model lacks it.
 struct Name<'s> {
     state: &'s mut State,
     shape: &'static Struct,
-    /// The member that comes next where members come in the model's order, as they mostly do.
+    /// The next member in the model's order.
     expected: usize,
 }
 
@@ -192,15 +191,14 @@ impl Visitor<'_> for Name<'_> {
     }
 }
 
-/// Reads a value of a known kind and appends it to `state.out`. The result is whether there was a value; `null` is
-/// none.
+/// Reads a value of a known kind and appends it to `state.out`. Yields whether it was not `null`.
 pub(crate) struct Value<'s> {
     pub(crate) state: &'s mut State,
     pub(crate) kind: &'s Kind,
 }
 
 impl Value<'_> {
-    /// A whole number as it is written: `-0` is one, and `-0.0` is not.
+    /// Parses an integer; `-0` is one, `-0.0` is not.
     fn whole<E: serde::de::Error>(self, text: &str) -> Result<bool, E> {
         let found = match text.as_bytes().first().copied().unwrap_or_default() {
             b'n' => return Ok(false),
@@ -275,7 +273,7 @@ impl<'de> Visitor<'de> for Value<'_> {
 
     fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<bool, E> {
         let Kind::Float = self.kind else { return self.mismatch("a number") };
-        // Not the sign of a zero, which no row keeps.
+        // Rows do not keep the sign of zero.
         put_float(&mut self.state.out, if value == 0.0 { 0.0 } else { value });
         Ok(true)
     }

@@ -1,7 +1,7 @@
 //! Collects the members of an object as fields of a gob struct: in the model's order, without zero values.
 //!
-//! Documents mostly have their members in the order of the sample, and then each value is written where it
-//! stays. Where one comes before its turn or repeatedly, the values are joined at the end instead.
+//! Most documents have their members in the model's order, so each value is written in its final position. If a member
+//! comes early or repeatedly, the values are assembled at the end instead.
 
 use std::ops::Range;
 
@@ -10,16 +10,16 @@ use model::shape::{Kind, Struct};
 use super::State;
 use crate::gob::put_uint;
 
-/// What is written of an object so far.
+/// The members of an object that were read so far.
 pub(super) struct Members {
     /// Where the object starts in `out`.
     start: usize,
     /// Where its members start in `spans`.
     base: usize,
     in_order: bool,
-    /// The first member that is not passed yet.
+    /// The first member that was neither read nor passed.
     next: usize,
-    /// The number of that member's field, counted from the last one that is written.
+    /// The number of that member's field, as the delta from the last field written.
     delta: u64,
 }
 
@@ -35,7 +35,7 @@ impl Members {
         state.spans[self.base + index].is_some()
     }
 
-    /// Writes what comes before the value of a member. Gives back where that starts, and where the value does.
+    /// Writes the field number of a member. Returns the start of that, and of the value.
     pub(super) fn open(&mut self, state: &mut State, shape: &Struct, index: usize) -> (usize, usize) {
         self.in_order &= index >= self.next;
         if !self.in_order {
@@ -47,7 +47,7 @@ impl Members {
         (before, state.out.len())
     }
 
-    /// Notes the value of a member, if there is one, and leaves it out where Go would.
+    /// Records the value of a member, if there is one; omits it if Go would.
     pub(super) fn wrote(
         &mut self,
         state: &mut State,
@@ -74,7 +74,7 @@ impl Members {
         }
     }
 
-    /// Passes the members before `index`.
+    /// Skips the missing members before `index`.
     fn pass(&mut self, state: &mut State, shape: &Struct, index: usize) {
         self.delta = pass(shape, self.next..index, self.delta, &mut state.out);
         self.next = index;
@@ -82,8 +82,8 @@ impl Members {
 }
 
 impl State {
-    /// Completes an object as a gob struct without its end. Gives back the number of the field after the model's,
-    /// counted from the last one written.
+    /// Completes an object as a gob struct without its end. Returns the number of the field after the model's, as the
+    /// delta from the last field written.
     pub(super) fn close(&mut self, shape: &Struct, mut members: Members) -> u64 {
         if members.in_order {
             members.pass(self, shape, shape.members.len());
@@ -107,8 +107,8 @@ impl State {
     }
 }
 
-/// Passes members that are missing. Go leaves out zero values, but never a struct. `delta` is the number of the first
-/// one's field, counted from the last that is written; gives back that of the one after them.
+/// Skips missing members; structs are written, because Go omits zero values but never a struct. `delta` is the first
+/// member's field number relative to the last field written; returns that of the member after them.
 #[inline]
 pub(super) fn pass(shape: &Struct, missing: Range<usize>, mut delta: u64, out: &mut Vec<u8>) -> u64 {
     for member in &shape.members[missing] {
@@ -127,7 +127,7 @@ fn zero_struct(out: &mut Vec<u8>, shape: &Struct) {
     out.push(0);
 }
 
-/// Whether Go would leave the value out of its struct: each zero value is the one byte 0, or was left out.
+/// Whether Go would omit the value: a zero value is the single byte 0, or empty.
 pub(super) fn is_left_out(kind: &Kind, value: &[u8]) -> bool {
     (value == [0] || value.is_empty()) && !matches!(kind, Kind::Struct(_))
 }
@@ -140,7 +140,7 @@ pub(super) fn zero_element(out: &mut Vec<u8>, kind: &Kind) {
     }
 }
 
-/// Writes the count of the elements, or bytes, that follow the byte kept free for it at `start`.
+/// Writes the count of the elements or bytes after the byte reserved for it at `start`.
 #[inline]
 pub(super) fn put_count(out: &mut Vec<u8>, start: usize, count: usize) {
     if count < 0x80 {

@@ -1,10 +1,10 @@
 //! Merges repeated objects and arrays of a document as Go's `encoding/json` does.
 //!
-//! Go reads into what is there already. Of an object given twice, members of the first that the second lacks stay.
-//! Elements of an array are read into the elements at the same places, also into those that a shorter array hid
-//! meanwhile. `null` leaves an object as it is and takes an array away with all its elements; so does `[]`.
+//! Go decodes into existing values. If an object is repeated, members that the second lacks keep their first value.
+//! Array elements are decoded into the elements of the same index, also into those that a shorter array has hidden.
+//! `null` leaves an object unchanged, and removes an array with all elements; so does `[]`.
 //!
-//! Few documents are so. They are read a second time, into a tree, once they are known to have no other fault.
+//! Such documents are rare. They are parsed a second time, into a tree, once they are known to be valid otherwise.
 
 use std::fmt;
 use std::ops::Range;
@@ -18,21 +18,20 @@ use super::members::{is_left_out, pass, zero_element};
 use crate::gob::put_uint;
 use crate::member_name;
 
-/// A value that was given.
+/// A value of the document.
 enum Node {
-    /// Where it stands in `State::out`.
+    /// Its range in `State::out`.
     Scalar(Range<usize>),
-    /// Its members, by their places in the shape.
+    /// Its members, by index in the shape.
     Struct(Vec<(usize, Node)>),
-    /// The first `count` elements; those after them are hidden, and come back when the array grows.
+    /// The first `count` elements. Those after them are hidden, and reappear if the array grows.
     Slice { elements: Vec<Option<Node>>, count: usize },
 }
 
-/// Appends the members of the document to `state.out`, and gives back the number of the key's field, counted from the
-/// last one written. Notes the first of the `required` members that is missing or empty.
+/// Appends the members of the document to `state.out`. Returns the key's field number, as the delta from the last field
+/// written. Records the first of the `required` members that is missing or empty.
 ///
-/// # Errors
-/// None occurs for a document that `visit` has read.
+/// # Errors None for a document that `general` has accepted.
 pub(super) fn document(
     shape: &'static Struct,
     text: &str,
@@ -57,8 +56,8 @@ pub(super) fn document(
     Ok(key_field)
 }
 
-/// Writes the members of an object as the fields of a gob struct without its end. Gives back the number of the field
-/// after them, counted from the last one written.
+/// Writes the members of an object as the fields of a gob struct without its end. Returns the number of the field after
+/// them, as the delta from the last field written.
 fn write_members(shape: &Struct, nodes: &[(usize, Node)], scalars: &[u8], out: &mut Vec<u8>) -> u64 {
     let mut delta = 1;
     for (index, member) in shape.members.iter().enumerate() {
@@ -92,7 +91,7 @@ impl Node {
         }
     }
 
-    /// Whether it is text or an array of no length. A number and an object have no way of being empty.
+    /// Whether it is an empty string or array. Numbers and objects are never empty.
     fn is_empty(&self, kind: &Kind, scalars: &[u8]) -> bool {
         match self {
             Self::Scalar(place) => matches!(kind, Kind::String) && scalars[place.clone()] == [0],
@@ -124,7 +123,7 @@ impl Node {
     }
 }
 
-/// Reads a value into what was given before of it.
+/// Reads a value into its earlier occurrence.
 struct Merge<'s> {
     state: &'s mut State,
     kind: &'s Kind,
@@ -212,7 +211,7 @@ impl<'de> Visitor<'de> for Merge<'_> {
     }
 }
 
-/// A member's name; its value is the member's place. Unknown ones have been counted already.
+/// Visits a name. Yields the member's index. Unknown members were counted in the first pass.
 struct Name {
     shape: &'static Struct,
     expected: usize,

@@ -1,13 +1,12 @@
-//! JSON -> order: a gob value in one pass, or, where rows are `jsonb` or `json`, the document itself, checked.
+//! JSON -> order: a gob value in one pass, or, with `jsonb` or `json` rows, the checked document.
 //!
-//! `fast` reads most documents, in half of the time. It gives up on anything unusual; `general`, with `serde_json`'s
-//! visitors, then reads the document from its beginning.
+//! `fast` parses most documents, in half of the time. It gives up on anything unusual; `general`, with visitors for
+//! `serde_json`, then parses the document from its beginning.
 //!
-//! What is taken has the value that Go's `encoding/json` gives it: missing members are zero, a member that is `null`
-//! is left as it is, unknown ones are ignored but counted, names match without regard to case where none matches
-//! exactly, of a repeated member the last value counts, but objects and arrays are merged, and half a surrogate pair is
-//! `U+FFFD`. Refused are invalid UTF-8, numbers that don't fit, values of another type, `null`, what is not an
-//! object, and what is nested deeper than Go reads.
+//! The result is that of Go's `encoding/json`: missing members are zero; `null` leaves a member unchanged; unknown
+//! members are ignored, but counted; names match ignoring case if none matches exactly; the last value of a repeated
+//! member counts, but objects and arrays are merged; a lone surrogate becomes `U+FFFD`. Refused are invalid UTF-8,
+//! numbers out of range, values of another type, anything but an object, and nesting beyond Go's limit.
 
 mod fast;
 mod general;
@@ -30,10 +29,10 @@ use crate::order::{Body, Order};
 use crate::refusal::{Reason, Refusal};
 use crate::{SettingError, member_name};
 
-/// Maximum number of names of unknown members that are kept.
+/// Maximum number of names of unknown members to remember.
 const MAX_UNKNOWN_NAMES: usize = 20;
 
-/// Parses payloads one after another, with the same memory.
+/// Parses payloads, reusing its buffers.
 #[derive(Clone)]
 pub struct Parser {
     shape: &'static Struct,
@@ -42,21 +41,21 @@ pub struct Parser {
     state: State,
 }
 
-/// What a document must be besides fitting the model.
+/// What a document must satisfy besides the model's types.
 #[derive(Clone, Default)]
 struct Rules {
-    /// Members of the document that must be there and not empty.
+    /// Members of the root that must be present and not empty.
     required: Vec<usize>,
-    /// Required members of documents of any form, by path.
+    /// Required members with `MODEL=any`, by path.
     required_paths: Vec<(String, Vec<String>)>,
-    /// Whether objects must be as the model's schema requires.
+    /// Whether to check the schema's `required`.
     checks: bool,
 }
 
-/// Members that the model doesn't know: how many there were, and some of their names.
+/// Members that the model lacks: their number, and some of their names.
 #[derive(Default, Debug, Clone)]
 pub struct Unknown {
-    /// How often an unknown member was met.
+    /// Occurrences of unknown members.
     pub count: u64,
     /// Up to 20 different names, cut at 64 characters.
     pub names: BTreeSet<String>,
@@ -64,21 +63,21 @@ pub struct Unknown {
 
 #[derive(Clone, Default)]
 struct State {
-    /// The values of members, each after the one that was parsed before it, and the objects made of them.
+    /// The values of members in the order of parsing, and the objects assembled from them.
     out: Vec<u8>,
-    /// For each member of the objects that are open: where its value stands in `out`.
+    /// For each member of open objects: the range of its value in `out`.
     spans: Vec<Option<(usize, usize)>>,
-    /// The way to what is being parsed; after an error, to what was wrong.
+    /// The JSON path of the current value; after an error, of the wrong one.
     path: Vec<Step>,
     unknown: Unknown,
     reason: Option<Reason>,
-    /// Where the document starts in memory, and the offset of the wrong value, for errors whose place `serde_json`
-    /// doesn't report.
+    /// The document's address, and the offset of the wrong value, for errors whose position `serde_json` doesn't
+    /// report.
     text_start: usize,
     wrong_at: Option<usize>,
     /// The first required member that is missing or empty.
     missing: Option<usize>,
-    /// Whether an object or an array is given more than once.
+    /// Whether an object or an array is repeated.
     repeats: bool,
     /// As [`Rules::checks`].
     checks: bool,
@@ -94,13 +93,13 @@ enum Step {
 }
 
 impl Parser {
-    /// A parser that takes all that fits the model.
+    /// A parser that accepts every document that fits the model.
     pub fn new(shape: &'static Struct) -> Self {
         Self { shape, rules: Rules::default(), format: RowFormat::Gob, state: State::default() }
     }
 
-    /// A parser that refuses documents in which one of the `required` members is missing, `null` or empty, or something
-    /// that the model's schema requires is missing; and where `unknown` members are refused, those that have one.
+    /// A parser that also refuses documents in which a `required` member is missing, `null` or empty, or which lack a
+    /// member that the schema requires; and, if told so, documents with unknown members.
     ///
     /// # Errors
     /// A required member that the model lacks.
@@ -131,12 +130,12 @@ impl Parser {
         })
     }
 
-    /// From now on, orders are for rows of this format. Until then it is gob.
+    /// Sets the row format of the following orders. The default is gob.
     pub fn set_format(&mut self, format: RowFormat) {
         self.format = format;
     }
 
-    /// The order that `payload` is, under `key`.
+    /// Parses `payload` as the order `key`.
     ///
     /// # Errors
     /// A [`Refusal`] that says what is wrong and where, without quoting the payload.
@@ -153,7 +152,7 @@ impl Parser {
             None => self.any(text, key)?,
         };
         for (path, names) in &self.rules.required_paths {
-            // The text was read, so that it can be.
+            // The text is valid JSON, so this does not fail.
             if !by_name::has_value(text, names).unwrap_or_default() {
                 return Err(Refusal::missing(path, text));
             }
@@ -161,7 +160,7 @@ impl Parser {
         self.order(text, key, key_field, plain.is_some())
     }
 
-    /// What `text`, which was taken, is in the format of the rows. A plain one has nothing that `fast` does not expect.
+    /// Converts the accepted `text` to the row format. `is_plain`: `fast` has parsed it.
     fn order(&mut self, text: &str, key: &str, key_field: u64, is_plain: bool) -> Result<Order, Refusal> {
         let out = &mut self.state.out;
         match self.format {
@@ -181,14 +180,14 @@ impl Parser {
         Ok(Order::of_document(Body::close_document(out)))
     }
 
-    /// Reads `text`, unless something about it is unusual, to a gob value. Gives back the number of the key's field.
+    /// Parses `text` with `fast`. Returns the number of the key's field; `None` if the text is unusual.
     fn plain(&mut self, text: &str, key: &str) -> Option<u64> {
         let out = &mut self.state.out;
         Body::open(OWN_LAYOUT as u16, key, out);
         fast::document(self.shape, text, &self.rules, out)
     }
 
-    /// Parses any text, by `serde_json` alone.
+    /// Parses any text with `general`.
     fn any(&mut self, text: &str, key: &str) -> Result<u64, Refusal> {
         let text = without_lone_surrogates(text);
         let Self { shape, rules, state, .. } = self;
@@ -205,7 +204,7 @@ impl Parser {
         }
     }
 
-    /// Whether `text` is unusual, or the same to both readers.
+    /// Whether both parsers give the same result for `text`, or `fast` gives up.
     #[cfg(any(test, feature = "fuzzing"))]
     pub fn is_the_same_to_both(&mut self, text: &str, key: &str) -> bool {
         let Some(key_field) = self.plain(text, key) else { return true };
@@ -213,13 +212,13 @@ impl Parser {
         self.any(text, key).is_ok_and(|other| other == key_field) && self.state.out == plain
     }
 
-    /// The unknown members met since the parser was made.
+    /// The unknown members since the parser was created.
     pub fn unknown(&self) -> &Unknown {
         &self.state.unknown
     }
 }
 
-/// Without what it has read: no order's content in logs.
+/// Omits content: orders must not get into logs.
 impl fmt::Debug for Parser {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Parser").field("model", &self.shape.go_name).finish_non_exhaustive()
@@ -227,7 +226,7 @@ impl fmt::Debug for Parser {
 }
 
 impl State {
-    /// Begins an order in `out`, and forgets what was noted of the document before.
+    /// Begins an order in `out`, and resets the state of the previous document.
     fn open(&mut self, key: &str) {
         Body::open(OWN_LAYOUT as u16, key, &mut self.out);
         self.spans.clear();
@@ -240,20 +239,20 @@ impl State {
         E::custom(detail)
     }
 
-    /// Notes that a part of the document is wrong.
+    /// Records the part of the document that is wrong.
     fn wrong_at(&mut self, part: &str) {
         self.wrong_at = part.as_ptr().addr().checked_sub(self.text_start);
     }
 
     fn refusal(&self, text: &str, error: &serde_json::Error) -> Refusal {
-        // serde_json adds the line and column, which the offset says already.
+        // serde_json appends line and column, which the offset replaces.
         let mut detail = error.to_string();
         if let Some(at) = detail.rfind(" at line ") {
             detail.truncate(at);
         }
         let reason = match self.reason {
             Some(reason) => reason,
-            // What serde_json says of `1e999`, and it has no other way of saying so.
+            // The text is serde_json's only sign of a number like `1e999`.
             None if detail == "number out of range" => Reason::NumberOutOfRange,
             None => Reason::InvalidJson,
         };

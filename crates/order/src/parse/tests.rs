@@ -1,4 +1,4 @@
-//! The fast parser against the general one: which documents each takes, and that the results are equal.
+//! Compares the fast parser with the general one.
 
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
@@ -72,7 +72,7 @@ fn unusual_documents_are_left_to_the_general_parser() {
     }
 }
 
-/// Of the kinds that this model lacks, too.
+/// Also for kinds that this model lacks.
 #[test]
 fn plain_values_of_all_kinds_are_read_as_any() {
     static KINDS: [Kind; 8] = [
@@ -107,7 +107,7 @@ fn plain_values_of_all_kinds_are_read_as_any() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(20_000))]
 
-    /// The sample with some of its bytes taken out, and others put in.
+    /// The sample with random bytes removed and inserted.
     #[test]
     fn plain_documents_are_read_as_any(
         edits in proptest::collection::vec((any::<Index>(), 0_usize..20, snippet()), 1..4)
@@ -123,7 +123,7 @@ proptest! {
     }
 }
 
-/// What is put in: parts of JSON, whole and broken.
+/// Text to insert: valid and broken JSON.
 fn snippet() -> impl Strategy<Value = &'static str> {
     let snippets = concat!(
         "~~~ ~,~:~{~}~[~]~\"~\\~\\\"~",

@@ -27,7 +27,7 @@ fn each_row_is_read_as_go_reads_it() {
     }
 }
 
-/// In any order, for the first time and again: what one writer's row leaves behind doesn't touch another's.
+/// In any order, for the first time and again: the layout of one writer must not affect the rows of another.
 #[test]
 fn rows_of_all_writers_mixed_are_read_as_go_reads_them() {
     let layouts = Arc::new(Layouts::new(shape()).unwrap());
@@ -65,7 +65,7 @@ fn a_row_cut_at_any_byte_is_refused() {
     }
 }
 
-/// Bytes of a row that a layout remembered from the whole rows must not make readable.
+/// A cached layout must not make truncated rows readable.
 #[test]
 fn a_row_cut_at_any_byte_is_refused_when_its_writer_is_known() {
     let layouts = Arc::new(Layouts::new(shape()).unwrap());
@@ -95,7 +95,7 @@ fn an_order_in_memory_is_shown_as_after_a_restart() {
     }
 }
 
-/// The table of a Go service shows what ours would, byte for byte: members in the model's order.
+/// A row of the Go service is rendered like ours, byte for byte, with members in the model's order.
 #[test]
 fn the_sample_is_shown_as_it_is_whoever_wrote_it() {
     for writer in ["seed", "by name", "by sample", "reversed", "other ids", "ids of two bytes"] {
@@ -110,8 +110,7 @@ fn the_key_in_a_row_is_no_part_of_a_body() {
     assert!(row("seed/sample").windows(key.len()).any(|window| window == key));
     let body = with_key.read("1-1", row("seed/sample")).unwrap();
     assert!(body.len() < row("seed/sample").len() / 2, "a body of {} bytes", body.len());
-    // The two bytes of the layout, the key that it is given, and the end of a struct without fields but for the
-    // two nested ones.
+    // Two bytes of layout, the key, and the end of a struct whose only fields are the two nested ones.
     assert!(with_key.read("", row("seed/key only")).unwrap().len() <= 9);
 }
 
@@ -142,7 +141,7 @@ fn go_reads_what_is_written_here() {
     }
 }
 
-/// The corpus is what the Go of this machine writes, too.
+/// The corpus equals what the installed Go writes.
 #[test]
 fn what_go_writes_is_read_here() {
     let Some(go) = go() else { return };

@@ -11,7 +11,7 @@ use crate::shape;
 const INT: i64 = 2;
 const STRING: i64 = 6;
 const INTERFACE: i64 = 8;
-/// The first type id that a writer gives.
+/// The first type id that a writer assigns.
 const FIRST: i64 = 64;
 
 fn uint(out: &mut Vec<u8>, number: u64) {
@@ -34,7 +34,7 @@ fn message(content: &[u8]) -> Vec<u8> {
     out
 }
 
-/// A descriptor: `variant` is the number of the field of Go's `wireType`, `rest` what follows its name and id.
+/// A descriptor: `variant` is the field number in Go's `wireType`; `rest` follows its name and id.
 fn descriptor(id: i64, variant: u64, rest: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     int(&mut out, -id);
@@ -75,7 +75,7 @@ fn map(id: i64, key: i64, element: i64) -> Vec<u8> {
     descriptor(id, 3, &rest)
 }
 
-/// A row whose value is of the type [`FIRST`].
+/// A row whose value has the type [`FIRST`].
 fn hostile(descriptors: impl IntoIterator<Item = Vec<u8>>, value: &[u8]) -> Vec<u8> {
     of_type(FIRST, descriptors, value)
 }
@@ -106,7 +106,7 @@ fn rows_made_by_hand_are_read() {
     shows_the_uid(&hostile([root(), slice(FIRST + 1, INT)], UID));
 }
 
-/// Descriptors alone don't say which of their types the value is of.
+/// Equal descriptors do not imply equal types of the value.
 #[test]
 fn two_types_of_the_same_descriptors_are_told_apart() {
     let types = [structure(FIRST, &[("OrderUid", STRING)]), structure(FIRST + 1, &[("Entry", STRING)])];
@@ -137,7 +137,7 @@ fn types_of_themselves_are_read() {
     shows_the_uid(&hostile([items, slice(FIRST + 1, FIRST)], UID));
 }
 
-/// The stack bears no recursion along chains of descriptors, however long.
+/// Long chains of descriptors must not recurse on the stack.
 #[test]
 fn chains_of_types_are_refused_or_read() {
     let length = 100_000;
@@ -164,7 +164,7 @@ fn values_nested_deep_are_refused_or_read() {
     drop(show_alone(&hostile([root(), slice(FIRST + 1, FIRST + 1)], &value)));
 }
 
-/// `gobwire` passes interfaces, and has its own limit.
+/// `gobwire` skips interfaces, with its own depth limit.
 #[test]
 fn interfaces_nested_deep_are_refused_or_read() {
     let any = structure(FIRST, &[("Extra", INTERFACE), ("OrderUid", STRING)]);
@@ -208,7 +208,7 @@ fn counts_that_nothing_follows_are_refused_at_once() {
 fn a_field_twice_is_refused() {
     let twice = structure(FIRST, &[("OrderUid", STRING), ("OrderUid", STRING)]);
     assert!(show_alone(&hostile([twice], &[1, 1, b'a', 1, 1, b'b', 0])).is_err());
-    // What the model lacks may be there any number of times.
+    // Members that the model lacks may repeat.
     let unknown = structure(FIRST, &[("A", STRING), ("A", STRING), ("OrderUid", STRING)]);
     shows_the_uid(&hostile([unknown], &[1, 1, b'a', 1, 1, b'b', 1, 1, b'u', 0]));
 }
@@ -231,7 +231,7 @@ fn types_that_are_not_described_are_refused() {
     assert!(show_alone(&hostile(twice, UID)).is_err());
 }
 
-/// Descriptors without end fill no memory: such a layout is not kept, and its rows are read all the same.
+/// Huge descriptors must not fill memory: such a layout is not cached, and its rows are still read.
 #[test]
 fn large_descriptors_are_read() {
     let layouts = Arc::new(Layouts::new(shape()).unwrap());
@@ -245,7 +245,7 @@ fn large_descriptors_are_read() {
     assert!(show(&layouts, &mut reader, row("seed/sample")).is_ok());
 }
 
-/// A row's errors go to the log, and its content must not.
+/// Row errors are logged, so they must not quote content.
 #[test]
 fn an_error_quotes_no_text_of_the_row() {
     const SECRETS: [&str; 4] = ["Mascaras", "Test Test", "b563feb7", "WBILMTEST"];

@@ -13,7 +13,7 @@ fn parser() -> Parser {
     Parser::new(shape())
 }
 
-/// The order that a payload is, as it is shown.
+/// The JSON that a payload is rendered as.
 fn taken(payload: &str) -> Value {
     let order = parser().parse(payload.as_bytes(), KEY).unwrap_or_else(|refusal| panic!("{refusal}"));
     let layouts = Arc::new(Layouts::new(shape()).unwrap());
@@ -27,7 +27,7 @@ fn refused(payload: impl AsRef<[u8]>) -> Refusal {
     parser().parse(payload.as_ref(), KEY).expect_err("it is refused")
 }
 
-/// The order of which nothing is known, with some members set.
+/// An order of zero values, with some members set.
 fn zero_but(members: Value) -> Value {
     let mut order = serde_json::to_value(RawOrderData::default()).unwrap();
     merge(&mut order, members);
@@ -140,7 +140,7 @@ fn what_is_no_object_is_refused() {
     }
 }
 
-/// Each kind of the model and each kind of JSON that isn't it.
+/// Each kind of the model against each kind of JSON that does not fit.
 #[test]
 fn values_of_another_type_are_refused_with_their_place() {
     let places = [
@@ -210,7 +210,7 @@ fn numbers_that_do_not_fit_are_refused_with_their_place() {
     }
 }
 
-/// The text, the reason, the path and, where it is not the end, the byte at which it is no longer JSON.
+/// Text, reason, path, and the offset of the error where that is not the end.
 #[test]
 fn what_is_no_json_is_refused() {
     for (payload, path, offset) in [
@@ -330,7 +330,7 @@ fn required_members_must_be_there_and_not_empty() {
         ("order_uid", r#"{"ORDER_UID":"u"}"#),
         ("order_uid", r#"{"order_uid":"u","order_uid":null}"#),
         ("items", r#"{"items":[{}]}"#),
-        // A number and an object have no way of being empty.
+        // Numbers and objects can't be empty.
         ("sm_id", r#"{"sm_id":0}"#),
         ("delivery", r#"{"delivery":{}}"#),
     ] {
@@ -350,7 +350,7 @@ fn settings_name_members_of_the_model() {
     let names = |name: &str| [name.to_string()];
     let error = Parser::checking(shape(), &names("order_id"), false).err().unwrap().to_string();
     assert!(error.contains("\"order_id\"") && error.contains("order_uid, track_number"), "{error}");
-    // Settings are exact, where payloads are not.
+    // Names in settings are case-sensitive; names in payloads are not.
     assert!(Parser::checking(shape(), &names("ORDER_UID"), false).is_err());
 }
 
@@ -385,7 +385,7 @@ fn search_names_strings_numbers_and_booleans_at_any_depth() {
 const SECRETS: [&str; 5] =
     ["Zq7Secret-Ivanov", "+79261234567-Zq8", "Zq9Card-4111111111", "Zq5Иванов-Пётр", "8675309186753091"];
 
-/// The sample full of secrets: in members, in unknown ones, in names, and as numbers.
+/// The sample with secrets everywhere: in known and unknown members, in names, and as numbers.
 fn secret_document() -> String {
     let [name, phone, card, person, number] = SECRETS;
     format!(
@@ -425,7 +425,7 @@ fn no_refusal_quotes_the_payload() {
             check(&changed);
         }
     }
-    // Values of each kind in the place of each other.
+    // A value of each kind where another kind is expected.
     for secret in SECRETS {
         let text = format!("\"{secret}\"");
         for value in

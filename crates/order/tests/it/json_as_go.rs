@@ -29,7 +29,7 @@ fn refused(document: &str) -> Refusal {
     parse(document).expect_err(document)
 }
 
-/// A document whose first element of `items` is what is given, once more and once more again.
+/// A document that has the member `items` once for each of the given arrays.
 fn items(arrays: &[&str]) -> Value {
     let members: Vec<_> = arrays.iter().map(|array| format!("\"items\":{array}")).collect();
     taken(&format!("{{{}}}", members.join(",")))["items"].clone()
@@ -49,7 +49,7 @@ fn half_a_surrogate_pair_is_the_replacement_character() {
         (r"\\ud83d", r"\ud83d"),
         (r"\ud83d\\ude00", "\u{fffd}\\ude00"),
     ] {
-        // Where the quick reader reads it, and where the thorough one does.
+        // Once through the fast parser and once through the general one.
         for document in [
             r#"{"order_uid":"@","delivery":{"city":"@"},"items":[{"name":"@"}]}"#,
             r#"{"items":[{"name":"@"}],"delivery":{"city":"@"},"order_uid":"@"}"#,
@@ -74,7 +74,7 @@ fn half_a_surrogate_pair_may_stand_in_a_name_and_in_unknown_members() {
     let mut parser = Parser::new(shape());
     parser.parse(br#"{"\udfaa":0}"#, "1-1").unwrap();
     assert_eq!(parser.unknown().names.iter().collect::<Vec<_>>(), ["\u{fffd}"]);
-    // An offset behind it is reported as it is in the payload.
+    // Offsets after a lone surrogate refer to the payload.
     let refusal = refused(r#"{"\udfaa":0,"order_uid":"\ud83d","sm_id":"x"}"#);
     assert_eq!((refusal.reason, refusal.offset), (Reason::WrongType, Some(41)));
 }
@@ -90,7 +90,7 @@ fn objects_given_twice_are_merged() {
     assert_eq!(kept["name"], "a");
 }
 
-/// Go reads elements into those that were at the same places, and into those that a shorter array hid.
+/// Go decodes elements into the earlier elements of the same index, also into those that a shorter array has hidden.
 #[test]
 fn arrays_given_twice_are_merged_element_by_element() {
     let merged = items(&[r#"[{"sale":1},{"sale":2,"name":"b"}]"#, r#"[{"price":3},{"sale":4},{}]"#]);
@@ -156,7 +156,7 @@ fn what_is_nested_deeper_than_10_000_is_refused() {
             assert_eq!(refusal.offset, Some(head.len() + 4 + 9_999 * open.len()));
         }
     }
-    // An earlier error is reported.
+    // The first error is reported.
     let refusal = refused(&format!("{{\"sm_id\":\"x\",\"y\":{}", "[".repeat(20_000)));
     assert_eq!(refusal.reason, Reason::WrongType);
     let refusal = refused(&format!("{{\"sm_id\":nix,\"y\":{}", "[".repeat(20_000)));
@@ -173,7 +173,7 @@ fn names_match_without_regard_to_the_case_of_any_letter() {
     assert_eq!(taken(r#"{"sm_ıd":1,"ѕm_id":2}"#)["sm_id"], 0);
 }
 
-/// What is put in each place of a document, one a line. After JSONTestSuite.
+/// Values to put at each position of a document, one per line. After JSONTestSuite.
 const CORPUS: &str = include_str!("json_corpus.txt");
 
 const PLACES: &str = r#"
@@ -213,7 +213,7 @@ fn corpus() -> Vec<String> {
     documents
 }
 
-/// Ours refuses everything but an object; Go leaves the zero value where the document is `null`.
+/// We refuse everything but an object; Go leaves a zero value for `null`.
 fn is_as_go_says(document: &str, go: &Value) -> bool {
     match parse(document) {
         Ok(shown) => shown == *go,
@@ -242,7 +242,7 @@ fn documents_are_read_as_go_reads_them() {
     assert!(refused * 5 > outcomes.len() && refused * 5 < outcomes.len() * 4, "{refused} are refused");
 }
 
-/// In the order of the model or not, in memory or through a row: with random documents of the same kinds.
+/// Random documents, with members in the model's order or not, in memory and through a row.
 #[test]
 fn wild_documents_are_the_same_to_both_readers() {
     let (mut runner, wild) = (TestRunner::deterministic(), wild::document());
@@ -257,7 +257,7 @@ fn wild_documents_are_the_same_to_both_readers() {
         layouts.write_json(order.body(), &mut shown).unwrap();
         layouts.write_json(&reader.read("1-1", &row).unwrap(), &mut again).unwrap();
         assert_eq!(shown, again, "{document}");
-        // What is shown is plain, and means the same.
+        // The rendered document is plain, and has the same meaning.
         let typed: RawOrderData = serde_json::from_slice(&shown).unwrap();
         assert_eq!(serde_json::to_vec(&typed).unwrap(), shown, "{document}");
         assert_eq!(parser.parse(&shown, "1-1").unwrap(), order, "{document}");

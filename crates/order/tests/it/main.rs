@@ -1,4 +1,4 @@
-//! The model against serde, `gobwire` and Go, and against arbitrary payloads and rows.
+//! Compares the codecs with serde, `gobwire` and Go, and feeds them arbitrary payloads and rows.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "the helpers of tests may")]
 

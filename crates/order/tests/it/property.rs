@@ -33,7 +33,7 @@ fn json(body: &Body) -> String {
     String::from_utf8(out).unwrap()
 }
 
-/// What the model's member `index` is as text, by serde.
+/// Whether `text` is the member `index` as text, according to serde.
 fn is_member(expected: &Value, index: usize, text: &[u8]) -> bool {
     let text = std::str::from_utf8(text).unwrap();
     match &expected[shape().members[index].json_name] {
@@ -89,14 +89,14 @@ proptest! {
         shows_members(&body, &typed)?;
     }
 
-    /// The answer of one service is a payload for another.
+    /// A response of one service is a valid payload for another.
     #[test]
     fn what_is_shown_can_be_taken_in_again(document in document()) {
         let shown = json(parse(&document).body());
         prop_assert_eq!(&shown, &json(parse(&shown).body()));
     }
 
-    /// One parser for all: nothing of the document before is left in it, whether it was taken or refused.
+    /// A parser is reused: the previous document leaves no state, whether it was accepted or refused.
     #[test]
     fn a_parser_forgets_what_it_parsed(documents in prop::collection::vec((document(), any::<Index>()), 1..6)) {
         let mut parser = Parser::checking(shape(), &["order_uid".to_string()], false).unwrap();
@@ -117,10 +117,10 @@ proptest! {
     fn mutated_documents_are_taken_as_serde_takes_them(document in document(), changes in changes()) {
         let mut bytes = document.into_bytes();
         change(&mut bytes, &changes);
-        // serde knows no other case of a name.
+        // serde matches names case-sensitively.
         bytes.make_ascii_lowercase();
         let taken = Parser::new(shape()).parse(&bytes, KEY);
-        // It refuses repeated members, and takes an array for an object: there ours decides alone.
+        // serde refuses repeated members and accepts an array for an object; such documents are not compared.
         if let (Ok(typed), Ok(order)) = (serde_json::from_slice::<RawOrderData>(&bytes), &taken) {
             prop_assert_eq!(json(order.body()), serde_json::to_string(&typed).unwrap());
         }
@@ -152,7 +152,7 @@ proptest! {
         let Ok(shown) = show(&MUTATED, &mut reader, &row) else { return Ok(()) };
         let typed: RawOrderData = serde_json::from_str(&shown).unwrap();
         prop_assert_eq!(&serde_json::to_string(&typed).unwrap(), &shown);
-        // Where something stood in the row before is of no meaning.
+        // Offsets of the previous row must not matter.
         reader.read("1-1", corpus::row("seed/sample")).unwrap();
         let body = reader.read("1-1", &row).unwrap();
         for (path, names) in searchable(shape(), &PATHS.map(str::to_owned)).unwrap().iter().zip(PATHS) {
@@ -180,7 +180,7 @@ proptest! {
     }
 }
 
-/// Members of each depth and kind.
+/// Members of every depth and kind.
 const PATHS: [&str; 7] = [
     "order_uid",
     "sm_id",
@@ -201,7 +201,7 @@ fn values_at(value: &Value, names: &[&str], found: &mut Vec<String>) {
     }
 }
 
-/// Layouts of their own for mutated rows, which fill all places.
+/// Separate layouts for mutated rows, which use up the limit.
 static MUTATED: LazyLock<Arc<Layouts>> = LazyLock::new(|| Arc::new(Layouts::new(shape()).unwrap()));
 
 fn reader_of_ours() -> RowReader {
@@ -256,7 +256,7 @@ fn change(bytes: &mut Vec<u8>, changes: &[Change]) {
     }
 }
 
-/// The descriptors' own name of the order's type, made another, of the same length.
+/// Renames the order's type in the descriptors to a name of the same length.
 fn under_another_name(row: &[u8], number: usize) -> Vec<u8> {
     let name = b"RawOrderData";
     let at = row.windows(name.len()).position(|window| window == name).unwrap();
@@ -271,7 +271,7 @@ fn rows_of_more_writers_than_are_remembered_are_read() {
     let mut reader = RowReader::new(layouts.clone());
     let (by_name, seed) = (corpus::row("by name/sample"), corpus::row("seed/sample"));
     let expected = show(&layouts, &mut reader, by_name).unwrap();
-    // Twice: met for the first time and, up to the bound, again; and a writer met before them in between.
+    // Two passes: new writers, then known ones up to the limit, with rows of an earlier writer in between.
     for number in (0..1_500).chain(0..1_500) {
         let row = under_another_name(by_name, number);
         assert_eq!(show(&layouts, &mut reader, &row).unwrap(), expected, "{number}");
@@ -280,7 +280,7 @@ fn rows_of_more_writers_than_are_remembered_are_read() {
     assert_eq!(show(&layouts, &mut reader, seed).unwrap(), show_alone(seed).unwrap());
 }
 
-/// What is refused and what is read doesn't depend on what was read before.
+/// The result for a row does not depend on earlier rows.
 #[test]
 fn the_corpus_is_read_as_go_reads_it_when_no_more_writers_are_remembered() {
     let layouts = Arc::new(Layouts::new(shape()).unwrap());

@@ -45,7 +45,7 @@ fn null_and_missing_members_are_zero() {
     assert_eq!(document, RawStationData::default());
 }
 
-/// The row of the shape is that of the types, byte for byte, and both show the same document.
+/// The shape and the generated types encode the same row, byte for byte, and render the same document.
 #[test]
 fn the_shape_means_the_same_as_the_types() {
     let typed: RawStationData = serde_json::from_str(SAMPLE).unwrap();
@@ -64,7 +64,7 @@ fn sample() -> Value {
     serde_json::from_str(SAMPLE).unwrap_or_default()
 }
 
-/// The document with all members of its shape, and with whole numbers where they are floats made floats.
+/// The document with all members of its shape, and with integers turned into floats where the model has floats.
 fn with_zeros(shape: &Struct, document: Value) -> Value {
     let member = |member: &Member| {
         let value = document.get(member.json_name).cloned().unwrap_or_default();

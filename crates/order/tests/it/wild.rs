@@ -6,12 +6,12 @@ use model::shape::{Kind, Member, Struct};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
-/// Numbers of which each reader has an opinion.
+/// Numbers that parsers treat differently.
 const NUMBERS: &str = "0 -0 1 -1 12 0.0 -0.0 -0e0 0e0 1.0 12.5 1e3 1E+2 1e-400 -1e-400 1e400 -1e400 00 01 -01 - -a +1 1. .5 \
     1e 1e+ 0x1 1_0 NaN Infinity 9223372036854775807 9223372036854775808 -9223372036854775808 -9223372036854775809 \
     18446744073709551616 123456789012345678901234567890 0.1e1 1e00 1e-0 -0.00000 0E+0 -";
 
-/// What may stand in a string, and what may not.
+/// Valid and invalid contents of a string.
 const TEXTS: &str = r"a ж \n \\ \/ \u0041 \u0000 \ud83d\ude00 \ud83d \ude00 \uDFAA \ud83d\ud83d\ude00 \ude00\ud83d \ud83d\u0041 \ud83dx \\ud83d \uFFFE 😀 < > & \u2028 \ud83d\\ude00 \' \x \u12 \uzzzz \U0041 \ud83 \";
 
 /// Values of unknown members.
