@@ -24,20 +24,20 @@ pub struct Slot(pub(crate) u32);
 
 pub(crate) struct BodyShards {
     shards: Box<[RwLock<Shard>]>,
-    /// Whether it is noted which are read.
+    /// Whether reads are recorded, for eviction.
     notes_reads: bool,
-    /// What their tables take.
+    /// Size of the shards' tables.
     bytes: AtomicUsize,
 }
 
-/// A place in `bodies`, `read` and `vacant` is a slot without its shard.
+/// An index into `bodies`, `read` and `vacant` is a slot without the bits of its shard.
 #[derive(Default)]
 struct Shard {
     places: SlotTable,
     bodies: Vec<Body>,
     /// One bit per body: whether it was read. Empty if reads are not recorded.
     read: Vec<AtomicU64>,
-    /// Places of removed bodies, to be used again.
+    /// Indices of removed bodies, for reuse.
     vacant: Vec<u32>,
 }
 
@@ -47,18 +47,18 @@ impl BodyShards {
         Self { shards, notes_reads, bytes: AtomicUsize::new(0) }
     }
 
-    /// The bytes that they take, without the bodies themselves.
+    /// Size in bytes, without the bodies.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes.load(Relaxed)
     }
 
-    /// Takes all bodies out.
+    /// Removes all bodies.
     pub(crate) fn clear(&self) {
         self.shards.iter().for_each(|shard| *shard.write() = Shard::default());
         self.bytes.store(0, Relaxed);
     }
 
-    /// Adds a body unless its key is known. Gives back its slot.
+    /// Adds a body unless its key is known. Returns its slot.
     pub(crate) fn insert(&self, hash: u32, body: Body) -> Option<u32> {
         let mut shard = self.shard(hash).write();
         if shard.find(hash, body.key_bytes()).is_some() {
@@ -98,8 +98,8 @@ impl BodyShards {
         Some(look(slot(hash, place), &shard.bodies[place as usize]))
     }
 
-    /// Looks at the body of a slot, and notes that it was read where something comes of it. `None`: there is none; a
-    /// new memory may have fewer.
+    /// Accesses the body of a slot; records the read if `look` returns a value. `None` if the slot is empty, for
+    /// example after a new generation began.
     pub(crate) fn read_at<T>(&self, slot: u32, look: impl FnOnce(&Body) -> Option<T>) -> Option<T> {
         let shard = self.shard(slot).read();
         let result = look(shard.bodies.get(place(slot))?);
@@ -109,7 +109,7 @@ impl BodyShards {
         result
     }
 
-    /// Looks at the body of a slot, which is there.
+    /// Accesses the body of a slot that is in use.
     pub(crate) fn with<T>(&self, slot: u32, look: impl FnOnce(&Body) -> T) -> T {
         look(&self.shard(slot).read().bodies[place(slot)])
     }
@@ -137,7 +137,7 @@ impl BodyShards {
         let mut shard = self.shard(hash).write();
         let before = shard.bytes();
         if shard.places.replace(hash, place(slot) as u32, None) {
-            // Frees the order's memory now, not when its place is reused.
+            // Frees the order's memory now, not when its slot is reused.
             shard.bodies[place(slot)] = Body::none();
             shard.vacant.push(place(slot) as u32);
             meanwhile();
@@ -182,7 +182,7 @@ impl Shard {
 
     fn note_read(&self, place: u32) {
         let (word, bit) = word(place as usize);
-        // Most have been read before; then no other core's cache is disturbed.
+        // If the bit is set already, skips the write, which would invalidate other cores' caches.
         if let Some(word) = self.read.get(word).filter(|word| word.load(Relaxed) & bit == 0) {
             word.fetch_or(bit, Relaxed);
         }
@@ -221,7 +221,7 @@ mod tests {
 
     use super::*;
 
-    /// Few hashes for many keys, so that some are shared.
+    /// Few hashes for many keys, to provoke collisions.
     fn hash(key: &str) -> u32 {
         key.len() as u32 + 256 * (u32::from(key.as_bytes()[0]) % 3)
     }

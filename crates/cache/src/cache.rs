@@ -30,18 +30,18 @@ pub struct Cache {
     json_cache: Option<JsonCache>,
     pub(crate) index: RwLock<Contents>,
     pub(crate) layouts: Arc<Layouts>,
-    /// The paths whose values orders are found by.
+    /// The paths of `SEARCH`.
     pub(crate) search: Vec<SearchPath>,
-    /// Whether an order may have several values of one of these.
+    /// Whether an order may have several values at one of these paths.
     pub(crate) has_arrays: bool,
     hashes: DefaultHashBuilder,
     /// Whether bodies may be evicted.
     pub(crate) is_bounded: bool,
     /// Whether readers wait for orders that have to be read from the table.
     pub(crate) readers_wait: AtomicBool,
-    /// Everything of the stream up to this message is in memory, once a run has begun.
+    /// The message up to which the stream is in memory, once a run has begun.
     applied: AtomicU64,
-    /// Everything of the stream up to this message is in the table.
+    /// The message up to which the stream is in the table.
     pub(crate) committed: watch::Sender<u64>,
     /// How many entries from the table have been inserted.
     filled: watch::Sender<u64>,
@@ -55,7 +55,7 @@ pub(crate) struct Contents {
     pub(crate) first_arrived: Option<Box<str>>,
     /// Keys of erased orders, so that a copy in flight is not inserted again.
     erased: HashSet<Key>,
-    /// What they may take.
+    /// The limit of the orders' size.
     pub(crate) budget: Option<MemoryBudget>,
 }
 
@@ -71,11 +71,11 @@ pub struct WantedInserts {
 /// Orders that memory did not have.
 #[derive(Default)]
 pub struct Inserted {
-    /// How many there are.
+    /// Their number.
     pub count: usize,
-    /// Some of them, as [`WantedInserts::bodies`] says.
+    /// At most [`WantedInserts::bodies`] of them.
     pub bodies: Vec<Body>,
-    /// All of them, where [`WantedInserts::all`] says so.
+    /// All of them, if [`WantedInserts::all`] is set.
     pub all: Vec<(Body, ValueHashes)>,
 }
 
@@ -90,7 +90,7 @@ pub enum Lookup {
     Miss,
 }
 
-/// A page of ids, or why there is none.
+/// A page of ids, or why it does not exist.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Page {
     /// Up to [`PAGE_SIZE`] of them, oldest first.
@@ -102,7 +102,7 @@ pub enum Page {
 }
 
 impl Cache {
-    /// `search` has the paths whose values orders are found by.
+    /// `search` are the paths of `SEARCH`.
     pub fn new(layouts: Arc<Layouts>, search: Vec<SearchPath>, budget: Option<MemoryBudget>) -> Arc<Self> {
         let is_bounded = budget.is_some();
         let contents = Contents {
@@ -130,7 +130,7 @@ impl Cache {
 
     /// Waits until this number of entries from the table have been inserted.
     pub async fn wait_filled(&self, count: u64) {
-        // It can't end before this does.
+        // The sender lives as long as `self`, so this can't fail.
         drop(self.filled.subscribe().wait_for(|&filled| filled >= count).await);
     }
 
@@ -156,11 +156,10 @@ impl Cache {
         }
         loop {
             if contents.generation != generation {
-                // They belong to an earlier generation.
+                // The entries belong to an earlier generation.
                 return inserted;
             }
-            // Prefetch: random places of large tables are cache misses. Independent look-ups let the core wait for all
-            // of them together.
+            // Prefetch: random accesses to large tables miss the CPU cache. Independent look-ups overlap these misses.
             for entry in entries.as_slice().iter().take(WRITE_BATCH) {
                 contents.index.prefetch(&entry.hashes);
             }
@@ -185,7 +184,7 @@ impl Cache {
         }
     }
 
-    /// Everything of the stream up to this message is in this memory.
+    /// Records that the stream up to this message is in memory.
     pub fn note_applied(&self, generation: u64, through: u64) {
         // Under the lock, so that a chunk of an earlier generation does not count for this one.
         let contents = self.index.read();
@@ -221,12 +220,12 @@ impl Cache {
         self.json_cache.iter().for_each(JsonCache::clear);
     }
 
-    /// The memory that there is now.
+    /// The current generation.
     pub fn generation(&self) -> u64 {
         self.index.read().generation
     }
 
-    /// Up to which message everything of the stream is in memory.
+    /// The message up to which the stream is in memory.
     pub fn applied(&self) -> u64 {
         self.applied.load(Ordering::Acquire)
     }
@@ -261,7 +260,7 @@ impl Cache {
         }
     }
 
-    /// How orders are laid out.
+    /// The layouts of bodies.
     pub fn layouts(&self) -> &Arc<Layouts> {
         &self.layouts
     }
@@ -271,7 +270,7 @@ impl Cache {
         self.readers_wait.store(wait, Ordering::Relaxed);
     }
 
-    /// How many orders there are.
+    /// The number of orders.
     pub fn count(&self) -> usize {
         self.index.read().index.len()
     }
@@ -293,14 +292,14 @@ impl Cache {
         self.bodies.read(self.hash(key.as_bytes()), key.as_bytes(), write).unwrap_or(Ok(Lookup::Miss))
     }
 
-    /// The same, of an order that was found there: where it still is, it need not be searched for again.
+    /// The same, for an order that was found in a slot: if it is still there, this saves the look-up.
     pub fn write_json_at(&self, slot: Slot, key: &str, out: &mut Vec<u8>) -> Result<Lookup, RowError> {
         let write =
             |body: &Body| (body.key_bytes() == key.as_bytes()).then(|| self.write_body_at(slot.0, body, out));
         self.bodies.read_at(slot.0, write).unwrap_or_else(|| self.write_json(key, out))
     }
 
-    /// The same, of the body in a slot.
+    /// The same, for the body in a slot.
     pub(crate) fn write_body_at(
         &self,
         slot: u32,
@@ -309,7 +308,7 @@ impl Cache {
     ) -> Result<Lookup, RowError> {
         match &self.json_cache {
             _ if body.is_evicted() => Ok(Lookup::Evicted),
-            // It is JSON already.
+            // A document is JSON already.
             _ if body.document().is_some() => self.layouts.write_json(body, out).map(|()| Lookup::Hit),
             Some(json_cache) if json_cache.write_json(slot, out) => Ok(Lookup::Hit),
             json_cache => {

@@ -4,22 +4,22 @@ use order::Body;
 
 use crate::value_hashes::ValueHashes;
 
-/// What `initmemchan` and `memwritechan` carry.
+/// The chunks of `initmemchan` and `memwritechan`.
 pub struct Entries {
-    /// The memory that they belong to.
+    /// The generation that they belong to.
     pub generation: u64,
-    /// Of a chunk of the stream: its last message.
+    /// The last message of a chunk of the stream.
     pub through: Option<u64>,
     /// The orders.
     pub entries: Vec<Entry>,
 }
 
-/// An order as memory keeps it.
+/// An order to insert.
 pub struct Entry {
     /// The order.
     pub body: Body,
-    /// The hashes of its values, by which it is found.
+    /// The hashes of its searchable values.
     pub hashes: ValueHashes,
-    /// Whether it comes from the stream; otherwise from the table.
+    /// Whether it came from the stream and not from the table.
     pub arrived: bool,
 }

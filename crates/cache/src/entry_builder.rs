@@ -8,7 +8,7 @@ use crate::cache::Cache;
 use crate::entry::Entry;
 use crate::value_hashes::ValueHashes;
 
-/// Makes entries: orders as memory keeps them, with the hashes of what they are searched by.
+/// Builds entries: bodies with the hashes of their searchable values.
 pub struct EntryBuilder {
     reader: RowReader,
     cache: Arc<Cache>,
@@ -42,7 +42,7 @@ impl EntryBuilder {
         Ok(Entry { body, hashes, arrived: true })
     }
 
-    /// From now on, rows are of this format. Until then it is gob.
+    /// Sets the format of the following rows. The default is gob.
     pub fn set_format(&mut self, format: RowFormat) {
         self.reader.set_format(format);
     }

@@ -1,6 +1,6 @@
 //! An index from hashes to slots that grows in small steps.
 //!
-//! It is split into shards that grow one by one, so that a growing table blocks readers only briefly.
+//! Its shards grow one by one, so that growth blocks readers only briefly.
 
 use crate::slot_table::SlotTable;
 
@@ -8,7 +8,7 @@ const SHARDS: usize = 256;
 
 pub(crate) struct HashIndex {
     shards: Vec<SlotTable>,
-    /// What they take.
+    /// Size of the shards in bytes.
     bytes: usize,
 }
 
@@ -22,12 +22,12 @@ impl HashIndex {
         self.bytes
     }
 
-    /// The slot under that hash.
+    /// The slot with that hash.
     pub(crate) fn find(&self, hash: u32) -> Option<u32> {
         self.shards[shard(hash)].find(hash, |_| true)
     }
 
-    /// Adds a slot; the caller knows that it is not there.
+    /// Adds a slot that the index does not contain.
     pub(crate) fn insert(&mut self, hash: u32, id: u32) {
         let shard = &mut self.shards[shard(hash)];
         let before = shard.bytes();

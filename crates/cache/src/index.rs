@@ -1,4 +1,4 @@
-//! The index: order of keys and searched values. No lock in here, and no I/O.
+//! The index: key order and searchable values. No locks, no I/O.
 
 use crate::body_shards::BodyShards;
 use crate::entry::Entry;
@@ -37,14 +37,14 @@ impl Index {
         Some(id)
     }
 
-    /// Prefetches the places of the orders that will be added next.
+    /// Prefetches the table entries of orders that will be added next.
     pub(crate) fn prefetch(&self, hashes: &ValueHashes) {
         for (place, hash) in hashes.iter() {
             std::hint::black_box(self.by_value[place].find(hash).is_some());
         }
     }
 
-    /// Removes an order, while its body is still there. `hashes` are those that it was added with.
+    /// Removes an order whose body still exists. `hashes` are those with which it was added.
     pub(crate) fn remove(&mut self, bodies: &BodyShards, id: u32, hashes: &ValueHashes) {
         let compare = |one, other| bodies.compare_two(one, other);
         self.by_key.remove(|other| compare(other, id));
@@ -58,8 +58,8 @@ impl Index {
         self.by_key.starting_at(start)
     }
 
-    /// The smallest candidate set that contains every order with these hashes, each at its path's place; without
-    /// hashes, all orders. `None`: no order has them.
+    /// The smallest candidate set that contains every order with these hashes, each with the index of its path; without
+    /// hashes, all orders. `None` if no order has them.
     pub(crate) fn narrowest(&self, hashes: impl Iterator<Item = (usize, u32)>) -> Option<HashMatches<'_>> {
         let mut narrowest = HashMatches::Many(&self.by_key);
         for (place, hash) in hashes {

@@ -5,13 +5,13 @@
 
 use parking_lot::RwLock;
 
-/// Maximum number of orders: an order's place is its slot modulo this.
+/// Number of entries: an order's entry is its slot modulo this.
 const PLACES: usize = 1 << 14;
 
 /// Longer JSON is not cached. The cache takes at most 32 MiB.
 const LONGEST: usize = 2048;
 
-/// No order has this slot: they are places in memory.
+/// No order has this slot.
 const NOBODY: u32 = u32::MAX;
 
 pub(crate) struct JsonCache {
@@ -19,7 +19,7 @@ pub(crate) struct JsonCache {
 }
 
 struct CachedJson {
-    /// The slot whose JSON this is.
+    /// The slot of the JSON's order.
     owner: u32,
     /// The slot of the last miss.
     last: u32,
@@ -32,7 +32,7 @@ impl JsonCache {
         Self { places: (0..PLACES).map(|_| place()).collect() }
     }
 
-    /// Appends the JSON of an order, if it is here.
+    /// Appends the JSON of an order, if it is cached.
     pub(crate) fn write_json(&self, id: u32, out: &mut Vec<u8>) -> bool {
         let place = self.place(id).read();
         let is_here = place.owner == id;
@@ -64,7 +64,7 @@ impl JsonCache {
         }
     }
 
-    /// All orders leave memory.
+    /// Removes all JSON.
     pub(crate) fn clear(&self) {
         let empty = || CachedJson { owner: NOBODY, last: NOBODY, json: Box::default() };
         self.places.iter().for_each(|place| *place.write() = empty());

@@ -18,7 +18,7 @@ const FREED: usize = 8;
 /// The two reference counts of an `Arc`.
 const COUNTS: usize = 2 * size_of::<usize>();
 
-/// The bytes that orders may take, what they take, and which body is evicted next.
+/// The limit of the orders' size, their size, and the queue of bodies to evict.
 pub struct MemoryBudget {
     max: usize,
     /// The bytes of all bodies, whole and evicted.
@@ -48,7 +48,7 @@ impl MemoryBudget {
         self.max
     }
 
-    /// All bytes that orders take, if the tables take `tables`.
+    /// Size of all orders, if the tables take `tables` bytes.
     pub(crate) fn held(&self, tables: usize) -> usize {
         let queues =
             self.queue.capacity() * size_of::<u32>() + self.uncommitted.capacity() * size_of::<(u32, u64)>();
@@ -56,7 +56,7 @@ impl MemoryBudget {
         taken + taken / FREED
     }
 
-    /// All bodies leave.
+    /// Removes all bodies.
     pub(crate) fn clear(&mut self) {
         (self.bodies, self.queue, self.uncommitted) = (0, VecDeque::new(), VecDeque::new());
     }
@@ -124,7 +124,8 @@ impl MemoryBudget {
     }
 }
 
-/// What the allocator gives for a body: steps of 16 bytes, above 128 bytes of an eighth of the next power of two.
+/// The allocator's size class for a body: multiples of 16 bytes; above 128 bytes, of an eighth of the next power of
+/// two.
 fn allocated(len: usize) -> usize {
     let bytes = COUNTS + len;
     bytes.next_multiple_of((bytes.next_power_of_two() / 8).max(16))

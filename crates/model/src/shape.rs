@@ -1,20 +1,20 @@
 //! The shape of documents: their members, the Go names of these, and their kinds.
 //!
-//! The crate `order` converts documents and rows by it. A shape is made once, at the start, and stays for as long as
-//! the process runs, so that everything refers to it without counting.
+//! `order` converts documents and rows by it. A shape is built once at startup and leaked, so that all code refers to
+//! it as `&'static`.
 
 /// One JSON object of the model, and the Go struct that it is in a row.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Struct {
     /// The Go type's name, `RawOrderData`.
     pub go_name: &'static str,
-    /// In the order of the sample, which is the order in which they are written.
+    /// In the order of the sample, which is also the order of output.
     pub members: &'static [Member],
-    /// Which members each such object must have, by their places.
+    /// The indices of the required members.
     pub required: &'static [usize],
-    /// Whether such an object may have no other members.
+    /// Whether the object may not have other members.
     pub closed: bool,
-    /// Whether it is an object of any form: no member is known, and none is unknown.
+    /// Whether it is an arbitrary object, whose members are neither known nor unknown.
     pub any: bool,
 }
 
@@ -23,24 +23,24 @@ pub struct Struct {
 pub struct Member {
     /// The name in JSON, `chrt_id`.
     pub json_name: &'static str,
-    /// The name as it opens the member in JSON, `"chrt_id":`.
+    /// The quoted name and the colon, `"chrt_id":`.
     pub json_key: &'static str,
     /// The name of the Go field, `ChrtId`.
     pub go_name: &'static str,
     /// What it holds.
     pub kind: Kind,
-    /// Whether `null` is a value of it where it is required.
+    /// Whether `null` satisfies `required`.
     pub nullable: bool,
 }
 
-/// What a member or an element holds.
+/// The type of a member or an element.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Go `bool`.
     Bool,
-    /// A whole number; Go `int`, 64 bits.
+    /// An integer; Go `int`, 64 bits.
     Int,
-    /// A number with a fraction; Go `float64`.
+    /// A float; Go `float64`.
     Float,
     /// Go `string`.
     String,
@@ -51,7 +51,7 @@ pub enum Kind {
 }
 
 impl Struct {
-    /// The member of that name in JSON, and its place.
+    /// The member with that JSON name, and its index.
     pub fn member(&self, json_name: &str) -> Option<(usize, &'static Member)> {
         self.members.iter().enumerate().find(|(_, member)| member.json_name == json_name)
     }

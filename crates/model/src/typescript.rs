@@ -1,4 +1,4 @@
-//! The model as TypeScript source, for programs that read what is served.
+//! The model as TypeScript source, for clients of the HTTP API.
 
 use serde_json::Value;
 
@@ -45,7 +45,7 @@ impl Model {
     }
 }
 
-/// Text in which nothing ends a comment.
+/// Text that can't end a comment.
 fn no_end(text: &str) -> String {
     text.replace("*/", "*\\/")
 }

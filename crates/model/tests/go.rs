@@ -7,7 +7,7 @@ use std::{env, fs};
 
 use model::{Model, Source};
 
-/// What a comment, a tag or an identifier could trip over.
+/// Names and values that could break a comment, a tag or an identifier.
 const ODD: &str = r##"{
     "quotes": "''it``s", "comment": "*/ //", "directive": "go:build ignore", "list": "  - item",
     "heading": "# Heading",
@@ -45,7 +45,7 @@ fn check(source: &str) -> Result<(), Box<dyn Error>> {
     succeeds(dir.path(), "go", &["build", "./..."])
 }
 
-/// Success says nothing: gofmt's only word that something differs is its output.
+/// gofmt reports differences only in its output; its exit code is 0.
 fn succeeds(dir: &Path, program: &str, args: &[&str]) -> Result<(), Box<dyn Error>> {
     let mut command = Command::new(program);
     command.args(args).current_dir(dir);

@@ -1,11 +1,11 @@
-//! Random documents: either an error with a path, or a model in every output format.
+//! Random documents give either an error with a path, or a model in every output format.
 
 use std::collections::HashSet;
 
 use model::{Error, Model, Source};
 use proptest::prelude::*;
 
-/// Names that collide, that are keywords or that are no identifiers.
+/// Names that collide, are keywords, or are not identifiers.
 const NAMES: &[&str] = &[
     "a", "b", "a_b", "aB", "AB", "_a", "a2", "type", "self", "Self", "crate", "_", "", "1st", "foo-bar",
     "LocalID", "local_id", "имя", "ß", "🌡", "\"", "\\", "\n", "`", "order", "name", "x", "X2", "ROOT",
@@ -77,7 +77,7 @@ proptest! {
     }
 }
 
-/// The schema is a model of the same shape.
+/// The printed schema gives a model of the same shape.
 fn check_schema(model: &Model) -> Result<(), TestCaseError> {
     let schema = model.json_schema();
     let read = Model::new("other", &[Source { name: "schema.json", json: &schema }])?;
