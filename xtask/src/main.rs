@@ -52,7 +52,7 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
-    /// Break what the service needs, again and again, and check that nothing is lost or doubled
+    /// Inject random faults and check that nothing is lost or duplicated
     #[command(disable_help_flag = true)]
     Chaos(Tool),
     Fuzz(fuzz::Options),

@@ -1,4 +1,4 @@
-//! Compares the ledger with table, dead letters, memory and pages. No I/O, so that unit tests can give it wrong states.
+//! Compares the ledger with table, dead letters, memory and pages. No I/O, so that unit tests can pass wrong states.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -8,10 +8,10 @@ use crate::observer::{DeadLetter, Row};
 /// Ids on a page.
 const PAGE: usize = 50;
 
-/// So many of one kind are named.
+/// Maximum number of examples per kind of violation.
 const NAMED: usize = 3;
 
-/// What was found when all was quiet.
+/// The final state of a round.
 #[derive(Clone, Default)]
 pub struct Snapshot {
     /// The table.
@@ -22,16 +22,15 @@ pub struct Snapshot {
     pub mem_len: usize,
     /// The pages, from the first one.
     pub pages: Vec<Vec<String>>,
-    /// What `/order_pages/last` has.
+    /// The ids of `/order_pages/last`.
     pub last_page: Vec<String>,
-    /// The status of the page behind the last one.
+    /// The status of the page after the last one.
     pub past_last: u16,
-    /// Orders as `/order/{id}` gives them.
+    /// Responses of `/order/{id}`.
     pub answers: HashMap<String, (u16, String)>,
-    /// What `/orders` finds by the number of an order.
+    /// Results of `/orders` for an order's number.
     pub found: HashMap<String, String>,
-    /// What NATS no longer has of what it has acknowledged: the numbers of those messages. None, where it may lose
-    /// nothing.
+    /// The numbers of acknowledged messages that NATS has lost; `None` if it may lose none.
     pub gone: Option<HashSet<usize>>,
 }
 
@@ -41,8 +40,7 @@ impl Snapshot {
     }
 }
 
-/// The numbers of orders that the stream has acknowledged and that are not in the table, with their places in the
-/// stream.
+/// Acknowledged orders that the table lacks: their numbers and stream sequences.
 pub(crate) fn missing(ledger: &Ledger, rows: &[Row]) -> Vec<(usize, u64)> {
     let uids = rows.iter().filter_map(|(_, json)| uid_in(json.as_ref().ok()?));
     let found: HashSet<usize> = uids.filter_map(|uid| ledger.number_in(uid.as_bytes())).collect();
@@ -60,7 +58,7 @@ pub fn uid_in(json: &str) -> Option<String> {
     Some(order["order_uid"].as_str()?.to_owned())
 }
 
-/// All that is wrong.
+/// All violations.
 pub fn check(ledger: &Ledger, snapshot: &Snapshot) -> Vec<String> {
     let entries = ledger.entries();
     let mut violations = Vec::new();
@@ -70,7 +68,7 @@ pub fn check(ledger: &Ledger, snapshot: &Snapshot) -> Vec<String> {
     violations
 }
 
-/// All that is wrong in what one service serves.
+/// All violations in the responses of one service.
 pub fn check_served(snapshot: &Snapshot) -> Vec<String> {
     let mut violations = check_pages(snapshot);
     violations.extend(check_answers(snapshot));
@@ -131,7 +129,7 @@ fn check_dead_letters(ledger: &Ledger, entries: &[Entry], snapshot: &Snapshot) -
     for (number, entry) in entries.iter().enumerate() {
         let times = found.get(&number).copied().unwrap_or(0);
         match (entry.kind, entry.acknowledged, times) {
-            // The stream of dead letters loses what it has acknowledged too.
+            // The stream of dead letters may lose acknowledged messages too.
             (Kind::Bad, Some(_), 0) if snapshot.gone.is_some() => {}
             (Kind::Bad, Some(_), 0) => lost.push(ledger.uid(number)),
             (Kind::Good | Kind::Empty | Kind::Forged, _, 1..) => good.push(ledger.uid(number)),

@@ -17,7 +17,7 @@ fn ledger() -> Ledger {
     ledger
 }
 
-/// The world as it should be.
+/// The correct state.
 fn right(ledger: &Ledger) -> Snapshot {
     let row = |number: usize| {
         let json = format!("{{\"order_uid\":\"{}\"}}", ledger.uid(number));
@@ -39,7 +39,7 @@ fn right(ledger: &Ledger) -> Snapshot {
     }
 }
 
-/// What the checker says of a world in which this is changed.
+/// The checker's output for the correct state with one change.
 fn said(change: impl FnOnce(&Ledger, &mut Snapshot)) -> String {
     let ledger = ledger();
     let mut snapshot = right(&ledger);
@@ -47,7 +47,7 @@ fn said(change: impl FnOnce(&Ledger, &mut Snapshot)) -> String {
     check(&ledger, &snapshot).join("; ")
 }
 
-/// Memory follows the table, so that the complaint is about the table alone.
+/// Makes memory equal to the table, so that only the table is wrong.
 fn memory_follows(snapshot: &mut Snapshot) {
     snapshot.rows.sort_by(|one, other| one.0.cmp(&other.0));
     let ids: Vec<String> = snapshot.rows.iter().map(|(id, _)| id.clone()).collect();

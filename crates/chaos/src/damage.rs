@@ -1,4 +1,4 @@
-//! Damages files of NATS's streams, as a bad disk or an interrupted write does.
+//! Damages files of NATS's streams, as a failing disk or an interrupted write does.
 
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -8,26 +8,26 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use fastrand::Rng;
 
-/// What is done to one file.
+/// The damage to one file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Damage {
-    /// Some bytes have other values.
+    /// Some bytes are changed.
     Flip {
         /// Chooses the file and the bytes.
         seed: u64,
     },
-    /// The end is missing.
+    /// The file is truncated.
     Cut {
-        /// Chooses the file and where it ends.
+        /// Chooses the file and the new length.
         seed: u64,
     },
 }
 
-/// The maximum number of bytes that are changed.
+/// Maximum number of changed bytes.
 const MAX_FLIPPED: u64 = 8;
 
 impl Damage {
-    /// Does it to one of the files below `store`, in which the server keeps its streams. The server must not run.
+    /// Damages a file below `store`, the directory of the server's streams. The server must not run.
     ///
     /// # Errors
     /// The files can't be read or written.
@@ -58,7 +58,7 @@ impl Damage {
     }
 }
 
-/// Mostly by size, so that messages are hit more than what describes them; else any.
+/// Chooses mostly by size, so that messages are hit more often than metadata; sometimes uniformly.
 fn choose(files: &[(PathBuf, u64)], rng: &mut Rng) -> Option<(PathBuf, u64)> {
     let total: u64 = files.iter().map(|(_, size)| size).sum();
     if total == 0 || rng.u8(..4) == 0 {

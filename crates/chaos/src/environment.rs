@@ -14,13 +14,13 @@ use crate::http;
 use crate::plan::{Injection, Plan, Side, Target};
 use crate::servers::{Servers, postgres_url};
 
-/// How long the service may take to be ready when nothing is broken.
+/// Time limit for the service to become ready without faults.
 const READY: Duration = Duration::from_secs(120);
 
-/// How long the service may take to end after SIGTERM.
+/// Time limit for the service to exit after SIGTERM.
 const DRAIN: Duration = Duration::from_secs(10);
 
-/// Settings of the environment that would lead the service elsewhere.
+/// Environment variables that would connect the service to other servers.
 const ELSEWHERE: [&str; 8] = [
     "DATABASE_URL_FILE",
     "PG_PASSWORD",
@@ -32,14 +32,14 @@ const ELSEWHERE: [&str; 8] = [
     "HTTP_REPLAY_TOKEN",
 ];
 
-/// What runs in a round. The services are first: what is dropped is dropped in this order.
+/// The processes of a round. Fields are dropped in order, so services come first.
 pub(crate) struct Environment {
     services: Vec<Service>,
     pub(crate) servers: Servers,
     program: PathBuf,
     temp_dir: TempDir,
     peak_kib: u64,
-    /// What the services did that they should not have.
+    /// Violations by the services.
     pub(crate) complaints: Vec<String>,
 }
 
@@ -56,7 +56,7 @@ struct Service {
 }
 
 impl Environment {
-    /// Starts all of it and waits until the services are ready.
+    /// Starts everything and waits until the services are ready.
     pub(crate) fn start(program: &Path, plan: &Plan) -> Result<Self> {
         let mut environment = Self {
             services: Vec::new(),
@@ -109,7 +109,7 @@ impl Environment {
             ..Launch::new("orderd", &self.program, self.temp_dir.path())
         })?;
         let listens = || std::net::TcpStream::connect(service.http).is_ok();
-        // Before that it can't be told to end in good order.
+        // Before it listens, it does not handle SIGTERM.
         devstack::wait_for(READY, || listens() || process.has_ended());
         service.process = Some(process);
         Ok(())
@@ -131,7 +131,7 @@ impl Environment {
         self.services.iter().position(|service| writes(service).is_some())
     }
 
-    /// Where the services answer.
+    /// The HTTP addresses of the services.
     pub(crate) fn addrs(&self) -> Vec<SocketAddr> {
         self.services.iter().map(|service| service.http).collect()
     }
@@ -145,7 +145,7 @@ impl Environment {
         devstack::wait_for(limit, || self.services.iter().all(ready))
     }
 
-    /// Does all of it at one moment; what is for a service or its connections, to that one.
+    /// Injects all at once. Injections for a service or its connections hit the service with this number.
     pub(crate) fn strike(&mut self, injections: &[Injection], number: usize) -> Result<()> {
         self.look_at_services();
         for injection in injections {
@@ -178,7 +178,7 @@ impl Environment {
         Ok(())
     }
 
-    /// Undoes what has lasted so long.
+    /// Undoes an injection that has lasted for `lasted`.
     pub(crate) fn undo(&mut self, injection: Injection, number: usize, lasted: Duration) -> Result<()> {
         match injection {
             Injection::Kill(Target::Service) => self.start_service(number)?,
@@ -199,7 +199,7 @@ impl Environment {
         Ok(())
     }
 
-    /// It has to have ended by itself, with 0, in time, whatever else is broken meanwhile.
+    /// It must have exited by itself, with code 0, in time, whatever else is broken.
     fn replace_terminated(&mut self, number: usize) -> Result<()> {
         let service = &mut self.services[number];
         let told = service.told.take().context("nobody told the service to end")?;
@@ -214,7 +214,7 @@ impl Environment {
         self.start_service(number)
     }
 
-    /// Their peak memory until now, and whether they still run although nobody has ended them.
+    /// Records the peak memory of the services, and services that have exited unexpectedly.
     pub(crate) fn look_at_services(&mut self) {
         for number in 0..self.services.len() {
             let service = &mut self.services[number];
@@ -228,12 +228,12 @@ impl Environment {
         }
     }
 
-    /// The most memory that any service process of this round has had, in KiB.
+    /// Peak memory of any service process of this round, in KiB.
     pub(crate) fn peak_kib(&self) -> u64 {
         self.peak_kib
     }
 
-    /// All that the services have logged in this round.
+    /// The services' logs of this round.
     pub(crate) fn service_log(&self) -> String {
         self.services.iter().map(Service::log).collect()
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 /// Status and body.
 pub(crate) type Response = (u16, String);
 
-/// Asks for a path. Any error means: no answer.
+/// Requests a path. Every error counts as no answer.
 pub(crate) fn get(addr: SocketAddr, path: &str, limit: Duration) -> io::Result<Response> {
     let mut stream = TcpStream::connect_timeout(&addr, limit)?;
     stream.set_read_timeout(Some(limit))?;
@@ -20,7 +20,7 @@ pub(crate) fn get(addr: SocketAddr, path: &str, limit: Duration) -> io::Result<R
     parse(&bytes).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the answer was cut"))
 }
 
-/// An answer that was cut, by a kill for instance, counts as no answer.
+/// A truncated response, for instance because of a kill, counts as no answer.
 fn parse(bytes: &[u8]) -> Option<Response> {
     let text = std::str::from_utf8(bytes).ok()?;
     let (head, body) = text.split_once("\r\n\r\n")?;

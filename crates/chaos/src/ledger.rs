@@ -2,26 +2,26 @@
 
 use std::sync::{Mutex, PoisonError};
 
-/// What kind of message it is.
+/// The kind of a message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
     /// An order with a unique `order_uid`.
     Good,
-    /// What has to end as a dead letter.
+    /// A message that must become a dead letter.
     Bad,
-    /// No payload at all.
+    /// A message without payload.
     Empty,
-    /// An order that claims the key of a dead letter that is not there: no client can choose a key, so the service must
-    /// drop it.
+    /// An order with the key of a dead letter that does not exist. No client can choose a key, so the service must drop
+    /// it.
     Forged,
 }
 
-/// One message. Its number is its place in the ledger.
+/// One message. Its number is its index in the ledger.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Entry {
     /// What it is.
     pub kind: Kind,
-    /// Its place in the stream, once the stream has acknowledged it.
+    /// Its stream sequence, once the stream has acknowledged it.
     pub acknowledged: Option<u64>,
 }
 
@@ -33,31 +33,31 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// An empty one, whose `order_uid`s carry the seed.
+    /// An empty ledger, whose `order_uid`s contain the seed.
     pub fn new(seed: u64) -> Self {
         Self { seed, entries: Mutex::default() }
     }
 
-    /// Enters a message that is about to be published; gives back its number.
+    /// Adds a message that is about to be published; returns its number.
     pub fn enter(&self, kind: Kind) -> usize {
         let mut entries = self.lock();
         entries.push(Entry { kind, acknowledged: None });
         entries.len() - 1
     }
 
-    /// The stream has acknowledged it.
+    /// Records the stream's acknowledgement.
     pub fn acknowledge(&self, number: usize, sequence: u64) {
         if let Some(entry) = self.lock().get_mut(number) {
             entry.acknowledged.get_or_insert(sequence);
         }
     }
 
-    /// All messages until now.
+    /// All messages so far.
     pub fn entries(&self) -> Vec<Entry> {
         self.lock().clone()
     }
 
-    /// The places in the stream of the orders that it has acknowledged.
+    /// The stream sequences of acknowledged orders.
     pub fn acknowledged_orders(&self) -> Vec<u64> {
         let good = |entry: &Entry| (entry.kind == Kind::Good).then_some(entry.acknowledged).flatten();
         self.lock().iter().filter_map(good).collect()
@@ -68,7 +68,7 @@ impl Ledger {
         format!("{}{number}.", self.prefix())
     }
 
-    /// The number behind an `order_uid` that stands anywhere in a payload.
+    /// The number in an `order_uid` anywhere in a payload.
     pub fn number_in(&self, payload: &[u8]) -> Option<usize> {
         let prefix = self.prefix();
         let at = payload.windows(prefix.len()).position(|window| window == prefix.as_bytes())?;

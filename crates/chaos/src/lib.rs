@@ -1,6 +1,5 @@
-//! Fault rounds: a publisher with a ledger runs against the service while the service, PostgreSQL and NATS
-//! are killed, stopped and cut off from each other; then the ledger is compared with table, dead letters,
-//! memory and pages.
+//! Rounds of faults: a publisher records each message in a ledger while the service, PostgreSQL and NATS are killed,
+//! stopped and disconnected from each other. Then the ledger is compared with table, dead letters, memory and pages.
 //!
 //! ```text
 //! publisher ──────────── NATS ── breaker ── orderd ── breaker ── PostgreSQL
@@ -39,18 +38,17 @@ pub use plan::Plan;
 pub use report::Report;
 use round::Outcome;
 
-/// What hears of each round when it is over.
+/// Called after each round with its line of the report.
 pub type Reporter<'a> = &'a mut (dyn FnMut(&str) + Send);
 
-/// Runs these plans against this program, `jobs` rounds at once.
+/// Runs the plans against this program, `jobs` rounds at once.
 ///
-/// # Errors
-/// What could not be done to the servers. What the service did wrong is in the report.
+/// # Errors A failure of the environment. Violations by the service are in the report.
 pub fn run(program: &Path, plans: &[Plan], jobs: usize, say: Reporter<'_>) -> Result<Report> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let (next, say) = (AtomicUsize::new(0), Mutex::new(say));
     let work = || {
-        // Clients spawn tasks where they are created.
+        // Clients spawn tasks when they are created.
         let _entered = runtime.enter();
         let taken = std::iter::from_fn(|| plans.get(next.fetch_add(1, Ordering::Relaxed)));
         taken.map(|plan| one(plan, program, &runtime, &say)).collect::<Result<Vec<_>>>()

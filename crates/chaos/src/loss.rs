@@ -1,18 +1,18 @@
 //! Messages that NATS acknowledged and lost, and whether the services reported them.
 
-/// What is missing at the end of a round.
+/// The losses of a round.
 #[derive(Default)]
 pub(crate) struct Losses {
     faults: Vec<KnownAtFault>,
-    /// Missing orders that a service could know of, by their places in the stream.
+    /// Missing orders that a service could know of, by stream sequence.
     to_be_said: Vec<u64>,
 }
 
-/// What a service knew when a fault came.
+/// The knowledge of a service when a fault hit.
 struct KnownAtFault {
     /// Number of messages published by then.
     published: usize,
-    /// The table's position, which a service that is not killed has seen.
+    /// The table's position, which every service that is not killed has seen.
     position: u64,
 }
 
@@ -22,15 +22,15 @@ impl Losses {
         self.faults.push(KnownAtFault { published, position });
     }
 
-    /// The service ends before it could see what the last fault has taken away.
+    /// The service ends before it can see what the last fault has lost.
     pub(crate) fn end_unaware(&mut self) {
         if let Some(last) = self.faults.last_mut() {
             last.position = 0;
         }
     }
 
-    /// An order that neither table nor stream has. A service could know of it if the position had passed it when the
-    /// next fault came, or if its place is empty between the stream's first and last message.
+    /// Adds an order that neither table nor stream has. A service could know of it if the position had passed it when
+    /// the next fault hit, or if its sequence is a gap between the stream's first and last message.
     pub(crate) fn add(&mut self, number: usize, sequence: u64, is_taken: bool, (first, last): (u64, u64)) {
         let next = self.faults.iter().find(|fault| number < fault.published);
         let is_empty = !is_taken && (first..=last).contains(&sequence);
@@ -51,7 +51,7 @@ impl Losses {
     }
 }
 
-/// How many messages a log says to be lost.
+/// The number of lost messages that a log reports.
 pub(crate) fn said_in(log: &str) -> u64 {
     let lines = log.lines().filter(|line| line.contains("left the stream before they were read"));
     let counts = lines.filter_map(|line| {
@@ -71,13 +71,13 @@ mod tests {
         losses.strike(30, 10);
         losses.strike(60, 20);
         let bounds = (1, 20);
-        // Committed when the next fault came.
+        // Committed when the next fault hit.
         losses.add(9, 9, true, bounds);
-        // Not yet, with another message in its place; with none; and beyond the stream's end.
+        // Uncommitted: with another message at its sequence, with a gap, and beyond the stream's end.
         losses.add(15, 15, true, bounds);
         losses.add(16, 16, false, bounds);
         losses.add(25, 25, false, bounds);
-        // By the place alone it would be known at the fault before.
+        // By its sequence alone it would have been known at the earlier fault.
         losses.add(70, 5, true, bounds);
         assert!(losses.unsaid(1).is_some_and(|words| words.starts_with("2 orders of Some(9) to Some(16)")));
         assert_eq!(losses.unsaid(2), None);

@@ -10,55 +10,55 @@ use chaos::{Plan, Report};
 use clap::Parser;
 use devstack::{cargo, tools};
 
-/// Break what the service needs, again and again, and check that nothing is lost or doubled
+/// Inject random faults and check that nothing is lost or duplicated
 ///
-/// Each round starts a private PostgreSQL, a private NATS and the service with breakers between
-/// them, publishes orders, and kills, stops and cuts off parts as a plan says that is made from the
-/// round's seed alone. Then all that the stream acknowledged has to be in the table once. Exit code
-/// 1 on any violation, with the seed that repeats it, and where no fault hit a busy moment.
+/// Each round starts a private PostgreSQL, a private NATS and the service, with breakers between them, publishes
+/// orders, and kills, stops and disconnects parts. The round's plan follows from its seed. In the end, everything that
+/// the stream acknowledged must be in the table once. Exit code 1 after a violation, with the seed to repeat, and if no
+/// fault hit a busy moment.
 ///
 /// Examples: cargo xtask chaos
 ///           cargo xtask chaos --rounds 1 --seed 17
 #[derive(Parser)]
 #[command(name = "cargo xtask chaos", bin_name = "cargo xtask chaos", verbatim_doc_comment)]
 struct Options {
-    /// How many rounds, with seeds one after the other
+    /// Number of rounds, with consecutive seeds
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
-    /// The first round's seed [default: a new one, which is shown]
+    /// The first round's seed [default: a random one, which is printed]
     #[arg(long, value_name = "S")]
     seed: Option<u64>,
-    /// How many services on the same stream and table
+    /// Number of services on the same stream and table
     #[arg(long, value_name = "N", default_value_t = 1)]
     replicas: usize,
-    /// Three NATS servers that keep each stream, and a synchronous standby for PostgreSQL: struck is
-    /// the one that leads, and the standby takes the place of a primary that is away for a second
+    /// Use three NATS servers that all keep each stream, and a synchronous standby of PostgreSQL: faults hit the
+    /// leader, and the standby is promoted after an outage of a second
     #[arg(long)]
     clusters: bool,
-    /// Failures of power and disks instead: NATS and PostgreSQL each have their files on a separate disk,
-    /// whose power fails, together or alone, and files of NATS are damaged. Needs root
+    /// Inject power failures and damaged files instead: NATS and PostgreSQL have separate disks, whose power fails
+    /// together or alone, and files of NATS are damaged. Needs root
     #[arg(long, conflicts_with_all = ["replicas", "clusters"])]
     power: bool,
-    /// Instead of rounds, kill the process that writes `--rounds` times under load, and measure how long
-    /// it takes until all that was acknowledged is committed: by the same one, or another of `--replicas`
+    /// Instead of rounds, kill the writer `--rounds` times under load, and measure the time until everything
+    /// acknowledged is committed, by the restarted process or another of `--replicas`
     #[arg(long, conflicts_with_all = ["clusters", "power", "report"])]
     recovery: bool,
-    /// How many rounds at once
+    /// Number of rounds to run at once
     #[arg(long, value_name = "N", default_value_t = 1)]
     jobs: usize,
     /// Also write the report as Markdown
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
-    /// Keep what the services logged in rounds with violations, as SEED.log
+    /// Directory for the services' logs of rounds with violations, as SEED.log
     #[arg(long, value_name = "DIR")]
     logs: Option<PathBuf>,
-    /// Show the plans and do nothing
+    /// Print the plans without running them
     #[arg(long)]
     plan: bool,
-    /// Run an optimised build: times are those of the service then
+    /// Run an optimized build, for realistic times
     #[arg(long, conflicts_with = "program")]
     release: bool,
-    /// Run this build of orderd instead of building it
+    /// Run this program instead of building orderd
     #[arg(long, value_name = "FILE")]
     program: Option<PathBuf>,
 }
@@ -70,7 +70,7 @@ fn main() -> ExitCode {
     })
 }
 
-/// A line about what is being done, on stderr: stdout is for results.
+/// A progress line on stderr; stdout is for results.
 fn say(line: &str) {
     eprintln!("{line}");
 }
@@ -131,7 +131,7 @@ fn keep_logs(report: &Report, dir: &Path) -> std::io::Result<()> {
     failed.try_for_each(|round| fs::write(dir.join(format!("{}.log", round.seed)), &round.log))
 }
 
-/// Short enough to be typed again.
+/// Short enough to retype.
 fn new_seed() -> u64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     now.map_or(1, |now| u64::from(now.subsec_nanos()) / 1_000)

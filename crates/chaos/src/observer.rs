@@ -13,7 +13,7 @@ use order::{Layouts, RowReader};
 use tokio_postgres::NoTls;
 use tokio_postgres::error::SqlState;
 
-/// How long a request is retried. Both servers run when they are asked, but may still elect a leader.
+/// Time limit for retries. Both servers run by then, but may still elect a leader.
 const RETRY_TIMEOUT: Duration = Duration::from_secs(60);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -21,14 +21,14 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(500);
 const RETRY_INTERVAL: Duration = Duration::from_millis(20);
 
-/// How often a restore is tried that PostgreSQL ends for a deadlock.
+/// Maximum number of attempts at a restore that PostgreSQL aborts because of a deadlock.
 const RESTORE_ATTEMPTS: u32 = 5;
 
-/// The stream of orders and that of dead letters, by the names that the service gives them where nothing is set.
+/// The default names of the streams of orders and of dead letters.
 const STREAM: &str = "ORDERS";
 const DEAD_STREAM: &str = "ORDERS_DEAD";
 
-/// Keeps rows and position as they are now, once and for all.
+/// Copies rows and position.
 const KEEP: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ;
     SET LOCAL synchronous_commit = on;
     CREATE SCHEMA chaos;
@@ -36,7 +36,7 @@ const KEEP: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ;
     CREATE TABLE chaos.position AS SELECT * FROM public.orderd_position;
     COMMIT";
 
-/// Brings back what [`KEEP`] kept, as a restore from a backup does.
+/// Restores the copy of [`KEEP`], as a restore from a backup does.
 const RESTORE: &str = "BEGIN;
     SET LOCAL synchronous_commit = on;
     TRUNCATE public.orders2, public.orderd_position;
@@ -75,8 +75,8 @@ impl Observer {
         })
     }
 
-    /// How many messages of the stream lie behind the table's position. A position beyond the stream's end, of a stream
-    /// that has lost messages, is as far from it as one before it.
+    /// Distance between the table's position and the stream's end. If the stream has lost messages, the position may be
+    /// beyond the end.
     pub(crate) async fn behind(&mut self) -> Result<u64> {
         let last = answered("the stream", async || self.ask_for_last().await).await?;
         Ok(last.abs_diff(self.position().await?))
@@ -89,8 +89,8 @@ impl Observer {
         Ok(position.cast_unsigned())
     }
 
-    /// The table's position, if it is one in the stream as it is now; else 0. After a stream has gone back, the
-    /// position is that of messages which the stream has lost, whose places others may have taken since.
+    /// The table's position, if it is valid in the current stream; otherwise 0. After a stream has gone back, the
+    /// position may be that of a lost message, whose sequence another message may have now.
     pub(crate) async fn position_in_stream(&mut self) -> Result<u64> {
         let (_, last) = self.bounds().await?;
         let statement = "SELECT seq, (extract(epoch FROM seq_time) * 1000000)::int8 FROM public.orderd_position \
@@ -104,18 +104,18 @@ impl Observer {
         let message =
             answered("a message", async || message_at(&self.stream(STREAM).await?, position).await).await?;
         let stored = message.map(|message| (message.time.unix_timestamp_nanos().div_euclid(1000)) as i64);
-        // A message that was purged says nothing.
+        // A purged message shows nothing.
         let is_another = stored.is_some_and(|stored| time.is_some_and(|time| time != stored));
         Ok(if is_another { 0 } else { position })
     }
 
-    /// Keeps the table as it is, for [`Observer::restore`].
+    /// Copies the table, for [`Observer::restore`].
     pub(crate) async fn keep(&mut self) -> Result<()> {
         self.execute(KEEP).await.context("cannot keep a copy of the table")
     }
 
-    /// The table is what it was when it was kept. The service's transaction locks the same two tables in another order,
-    /// and PostgreSQL may end this one for it: it is then repeated, as an operator would.
+    /// Restores the copy of the table. The service's transaction locks the same two tables in another order, so
+    /// PostgreSQL may abort this one because of a deadlock; it is then repeated.
     pub(crate) async fn restore(&mut self) -> Result<()> {
         for _ in 1..RESTORE_ATTEMPTS {
             match self.execute(RESTORE).await {
@@ -142,7 +142,7 @@ impl Observer {
         .await
     }
 
-    /// The payload that the stream has at a place; none: no message is there, or none that can be read.
+    /// The payload at a sequence; `None` if there is no message, or if it can't be read.
     pub(crate) async fn payload_at(&self, sequence: u64) -> Result<Option<Vec<u8>>> {
         answered("a message", async || {
             let stream = self.stream(STREAM).await?;
@@ -151,13 +151,13 @@ impl Observer {
         .await
     }
 
-    /// The server that leads the stream; none where there is only one.
+    /// The stream's leader; `None` without a cluster.
     pub(crate) async fn leader(&self) -> Option<String> {
         let info = self.stream(STREAM).await.ok()?.get_info().await.ok()?;
         info.cluster?.leader
     }
 
-    /// Waits until a cluster of NATS has elected its leaders: until then it takes nothing and answers nothing.
+    /// Waits until the NATS cluster has elected its leaders; until then it answers nothing.
     pub(crate) async fn wait_for_leaders(&self) -> Result<()> {
         answered("its leaders", async || {
             let asked = async {
@@ -178,20 +178,20 @@ impl Observer {
         Ok(self.stream(STREAM).await?.get_info().await?.state.last_sequence)
     }
 
-    /// The places in the stream that the table's rows come from.
+    /// The stream sequences of the table's rows.
     pub(crate) async fn sequences(&mut self) -> Result<HashSet<u64>> {
         let rows = self.query("SELECT split_part(id, '-', 2)::int8 FROM public.orders2").await?;
         rows.iter().map(|row| Ok(u64::try_from(row.try_get::<_, i64>(0)?)?)).collect()
     }
 
-    /// How many rows the table has.
+    /// The number of rows in the table.
     pub(crate) async fn count(&mut self) -> Result<usize> {
         let rows = self.query("SELECT count(*) FROM public.orders2").await?;
         let count = rows.first().map_or(Ok(0), |row| row.try_get::<_, i64>(0))?;
         Ok(usize::try_from(count)?)
     }
 
-    /// Some rows, of which the newest.
+    /// Some rows, including the newest.
     pub(crate) async fn some_rows(&mut self) -> Result<Vec<Row>> {
         let newest = "(SELECT * FROM public.orders2 ORDER BY id DESC LIMIT 40)";
         let any = "(SELECT * FROM public.orders2 ORDER BY md5(id) LIMIT 60)";
@@ -240,8 +240,8 @@ impl Observer {
         Ok(self.context.get_stream_no_info(name).await?)
     }
 
-    /// Tries again for a while: a kill ends connections, and a power failure may take the table with it, until the
-    /// service makes it again.
+    /// Retries for a while: a kill ends connections, and after a power failure the table may be missing until the
+    /// service recreates it.
     async fn query(&mut self, query: &str) -> Result<Vec<tokio_postgres::Row>> {
         let begun = Instant::now();
         loop {
@@ -266,7 +266,7 @@ impl Observer {
     }
 }
 
-/// A message that the server can't find or read is not there.
+/// Treats a message that the server can't find or read as missing.
 async fn message_at(stream: &Stream<()>, sequence: u64) -> Result<Option<StreamMessage>> {
     match stream.get_raw_message(sequence).await {
         Ok(message) => Ok(Some(message)),
@@ -277,7 +277,7 @@ async fn message_at(stream: &Stream<()>, sequence: u64) -> Result<Option<StreamM
     }
 }
 
-/// Asks NATS again while a server that has just come back is not ready yet.
+/// Retries while a NATS server that has just restarted is not ready.
 async fn answered<T>(what: &str, mut ask: impl AsyncFnMut() -> Result<T>) -> Result<T> {
     let asking = async {
         loop {
@@ -311,7 +311,8 @@ mod tests {
         service.batch_execute(&format!("{TABLES} {filled}")).await.unwrap();
         observer.keep().await.unwrap();
 
-        // As the service writes: the position first. Of two that wait for each other, this one does not look for it.
+        // As the service writes: the position first. The long timeout keeps this transaction from detecting the
+        // deadlock.
         let position = "BEGIN; SET LOCAL deadlock_timeout = '1h'; UPDATE public.orderd_position SET seq = 2";
         service.batch_execute(position).await.unwrap();
         let restored = tokio::spawn(async move { observer.restore().await.map(|()| observer) });
@@ -327,7 +328,7 @@ mod tests {
         let mut observer = restored.await.unwrap().unwrap();
         assert_eq!(observer.position().await.unwrap(), 1);
         assert_eq!(observer.count().await.unwrap(), 1);
-        // PostgreSQL counts a little later. Without a deadlock, nothing was tried here.
+        // PostgreSQL updates the counter a little later. Without a deadlock, this test shows nothing.
         let deadlocks = "SELECT 1 FROM pg_stat_database WHERE datname = current_database() AND deadlocks > 0";
         while watcher.query(deadlocks, &[]).await.unwrap().is_empty() {
             tokio::time::sleep(RETRY_INTERVAL).await;

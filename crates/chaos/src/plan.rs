@@ -1,4 +1,4 @@
-//! The plan of a round: which fault hits which part, and when. A function of the seed alone.
+//! The plan of a round: which fault hits which part, and when. Depends only on the seed.
 
 use std::fmt;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::damage::Damage;
 /// A process that can be hit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Target {
-    /// `orderd`: of several, the one that the fault is for.
+    /// `orderd`; with replicas, the one that the fault names.
     Service,
     /// PostgreSQL with all its backends.
     Postgres,
@@ -28,54 +28,54 @@ pub enum Side {
     Nats,
 }
 
-/// One thing that is done to one part.
+/// One injection into one part.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Injection {
-    /// SIGKILL, and a new start.
+    /// SIGKILL, then a restart.
     Kill(Target),
-    /// SIGSTOP, and SIGCONT.
+    /// SIGSTOP, then SIGCONT.
     Pause(Target),
-    /// SIGTERM of the service, which has to end by itself, and a new start.
+    /// SIGTERM of the service, which must exit by itself, then a restart.
     Terminate,
-    /// A breaker's mode, and everything passing again.
+    /// A mode of a breaker, then normal operation.
     Break(Side, Mode),
-    /// The server ends, and starts on what its disk had at that moment.
+    /// The server ends, and restarts with its disk of that moment.
     PowerOff(Target),
-    /// NATS is killed, a file of its store is damaged, and it starts again.
+    /// NATS is killed, a file of its store is damaged, then it restarts.
     Damage(Damage),
-    /// The table is what it was at the first fault, as after a restore from a backup.
+    /// The table is restored to its state at the first fault, as from a backup.
     Restore,
 }
 
-/// Injections that come at once, hold for a time, and are then undone.
+/// Injections that begin together, last for a time, and are then undone.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Fault {
     /// The pause before it.
     pub after: Duration,
-    /// So many orders are published at once just before it, and how long before.
+    /// Number of orders published at once just before it.
     pub burst: usize,
     /// See `burst`.
     pub lead: Duration,
-    /// At least one, each for another part.
+    /// At least one, each for a different part.
     pub injections: Vec<Injection>,
     /// How long until they are undone.
     pub hold: Duration,
     /// Whether the last injection is undone first.
     pub backwards: bool,
-    /// The pause between two that are undone: the service may be back before the servers.
+    /// The pause between undoing two injections: the service may be back before the servers.
     pub gap: Duration,
-    /// Which of several services is hit, and whose connections are broken.
+    /// The service that is hit, or whose connections are broken.
     pub replica: usize,
-    /// NATS's disk has everything that was written before the burst. Else what is not synced is not on it.
+    /// Whether NATS's disk is synced before the burst. Otherwise it lacks everything that NATS has not synced.
     pub is_written_out: bool,
 }
 
-/// Where the servers of a round keep what they have.
+/// The storage of a round's servers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Disks {
-    /// In folders; PostgreSQL syncs nothing.
+    /// Folders; PostgreSQL does not sync.
     Folders,
-    /// On disks whose power can fail; PostgreSQL syncs.
+    /// Disks whose power can fail; PostgreSQL syncs.
     Powered {
         /// Whether NATS syncs each message before it acknowledges it (`sync_interval: always`).
         sync_always: bool,
@@ -85,40 +85,40 @@ pub enum Disks {
 /// A round's faults and load.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Plan {
-    /// What it was made from.
+    /// The seed of the plan.
     pub seed: u64,
-    /// How many services there are.
+    /// The number of services.
     pub replicas: usize,
-    /// Whether NATS and PostgreSQL are several servers each.
+    /// Whether NATS and PostgreSQL are clusters.
     pub clusters: bool,
-    /// Whether no commit waits for the standby, which is behind when it is promoted.
+    /// Whether the standby is asynchronous, and behind when it is promoted.
     pub is_standby_behind: bool,
     /// PostgreSQL's `synchronous_commit`.
     pub synchronous_commit: bool,
-    /// What their files are on.
+    /// The storage of the servers.
     pub disks: Disks,
-    /// With all parts back, what was in flight is committed within this.
+    /// Time limit for committing orders in flight after everything has recovered.
     pub committed_within: Duration,
-    /// Orders a second, besides the bursts.
+    /// Orders per second, besides the bursts.
     pub rate: u32,
     /// One after the other.
     pub faults: Vec<Fault>,
 }
 
-/// The parts that injections are for: three processes and two connections.
+/// The parts that faults hit: three processes and two connections.
 const PARTS: usize = 5;
 
 /// The contract's limit.
 const COMMITTED_WITHIN: Duration = Duration::from_secs(5);
 
-/// One in this many plans restores the table from an older copy.
+/// One of this many plans restores the table from an older copy.
 const RESTORED_IN: u8 = 3;
 
 impl Plan {
     /// The plan of a seed.
     pub fn new(seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed);
-        // Neighbouring seeds begin alike.
+        // Adjacent seeds begin with similar numbers.
         for _ in 0..8 {
             rng.u64(..);
         }
@@ -143,7 +143,7 @@ impl Plan {
         plan
     }
 
-    /// A plan on three NATS servers, and PostgreSQL with a standby, which lags in every second plan.
+    /// The plan with three NATS servers, and a standby of PostgreSQL, which lags in every second plan.
     pub fn with_clusters(self) -> Self {
         let is_standby_behind = Rng::with_seed(self.seed.rotate_left(32)).bool();
         Self { clusters: true, is_standby_behind, ..self }
@@ -166,7 +166,7 @@ impl Plan {
         self.disks == Disks::Powered { sync_always: false } || self.faults.iter().any(damages)
     }
 
-    /// What is unusual about the servers, in words.
+    /// The special properties of the servers, in words.
     pub fn traits(&self) -> Vec<&'static str> {
         let all = [
             (!self.synchronous_commit, "synchronous_commit off"),
@@ -177,8 +177,8 @@ impl Plan {
         all.into_iter().filter(|(is_so, _)| *is_so).map(|(_, words)| words).collect()
     }
 
-    /// The plan of a seed with several services: the same faults, each for one of the services, and between
-    /// them some for a service alone.
+    /// The plan of a seed with several services: each fault hits one service, and more faults of a single service
+    /// follow.
     pub fn with_replicas(seed: u64, replicas: usize) -> Self {
         let mut plan = Self::new(seed);
         if replicas > 1 {
@@ -219,7 +219,7 @@ impl Fault {
         fault
     }
 
-    /// A kill mostly: it leaves the most behind.
+    /// Mostly a kill, which leaves the most unfinished work.
     fn of_service(rng: &mut Rng) -> Self {
         let injection = match rng.u8(..10) {
             0..=5 => Injection::Kill(Target::Service),
@@ -229,9 +229,9 @@ impl Fault {
         Self { injections: vec![injection], ..Self::new(rng) }
     }
 
-    /// Power failures mostly; else damage to NATS's files, with a restored table beside it, where `may_restore`, so
-    /// that much is read again from what is damaged. Not after NATS has lost what the table had: then nothing can know
-    /// of it.
+    /// Mostly a power failure; otherwise damage to NATS's files. With `may_restore`, the table is restored too, so that
+    /// the service rereads damaged files; not after NATS has lost messages that the table had, because no process could
+    /// detect that.
     fn of_disks(rng: &mut Rng, may_restore: bool) -> Self {
         let damage = match rng.bool() {
             true => Injection::Damage(Damage::Flip { seed: rng.u64(..) }),
@@ -254,7 +254,7 @@ impl Fault {
         Self { injections, hold: millis(rng, 30..1_500), is_written_out, ..Self::new(rng) }
     }
 
-    /// Longer than the service waits for an answer of PostgreSQL.
+    /// Longer than the service waits for PostgreSQL.
     fn long(fault: Self, rng: &mut Rng) -> Self {
         let injection = match rng.u8(..3) {
             0 => Injection::Break(Side::Postgres, Mode::BlackHole),
@@ -298,12 +298,12 @@ impl Injection {
         }
     }
 
-    /// Whether it is for PostgreSQL as a server.
+    /// Whether it hits the PostgreSQL server.
     pub fn is_of_postgres(&self) -> bool {
         matches!(self, Self::Kill(Target::Postgres) | Self::Pause(Target::Postgres))
     }
 
-    /// What the report counts it as.
+    /// Its name in the report.
     pub fn label(&self) -> String {
         match self {
             Self::Kill(target) => format!("kill -9 {target}"),

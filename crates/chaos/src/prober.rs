@@ -1,4 +1,4 @@
-//! Continuously reads orders that are in the table or that any service has listed: no service may answer 404 for one,
+//! Continuously reads orders that are in the table or that any service has listed. No service may answer 404 for one,
 //! whatever fails.
 
 use std::fmt;
@@ -17,33 +17,33 @@ use crate::observer::Row;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
 const PAUSE: Duration = Duration::from_millis(4);
 
-/// Number of requests after which a service is asked for its last page.
+/// Interval, in requests, of requests for a service's last page.
 const PAGE_EVERY: u32 = 16;
 
-/// Maximum number of wrong answers that are kept.
+/// Maximum number of wrong responses to keep.
 const MAX_KEPT: usize = 10_000;
 
-/// What the prober was answered.
+/// Responses to the prober, counted.
 #[derive(Clone, Default, Debug)]
 pub struct Probes {
     /// 200, with the right order.
     pub found: u64,
-    /// 503: it can't know now.
+    /// 503: the service can't know now.
     pub later: u64,
-    /// No answer: the service is away or stopped.
+    /// No answer: the service is down or stopped.
     pub unanswered: u64,
     /// Anything else.
     pub wrong: Vec<WrongResponse>,
 }
 
-/// An answer that an order which is in the table, or was listed, should not get.
+/// A wrong response for an order that is in the table or was listed.
 #[derive(Clone, Debug)]
 pub struct WrongResponse {
     /// The order's id.
     pub id: String,
-    /// The answer's status.
+    /// The response's status.
     pub status: u16,
-    /// When, from the start of the round on.
+    /// Time since the start of the round.
     pub at: Duration,
 }
 
@@ -55,7 +55,7 @@ impl fmt::Display for WrongResponse {
     }
 }
 
-/// Orders that are known to be there: their ids, and `order_uid`s where the table has shown them.
+/// Orders that must exist: their ids, and their `order_uid`s if known from the table.
 type KnownOrders = Arc<Mutex<Vec<(String, Option<String>)>>>;
 
 /// A running prober.
@@ -75,7 +75,7 @@ impl Prober {
         Self { known, over, thread }
     }
 
-    /// From now on it asks for these too.
+    /// Adds orders to request.
     pub(crate) fn learn(&self, rows: &[Row]) {
         let read =
             rows.iter().filter_map(|(id, json)| Some((id.clone(), Some(uid_in(json.as_ref().ok()?)?))));

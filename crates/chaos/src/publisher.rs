@@ -15,7 +15,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use crate::ledger::{Kind, Ledger};
 use crate::plan::Plan;
 
-/// The document that the service is made for where nothing is set.
+/// The document of the default model.
 static SAMPLE: LazyLock<String> =
     LazyLock::new(|| model::Model::order().map(|model| model.sample).unwrap_or_default());
 
@@ -24,24 +24,24 @@ const SUBJECT: &str = "TESTING";
 /// Time limit for an acknowledgement.
 const ACK_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How often a client that retries tries at most.
+/// Maximum number of attempts of a client that retries.
 const TRIES: usize = 50;
 
 /// The interval at which the publisher sends its part of the rate.
 const TICK: Duration = Duration::from_millis(10);
 
-/// Bursts a second, and orders in each, so that batches grow.
+/// Bursts per second, and orders in each, so that batches grow.
 const BURSTS: f64 = 1.0;
 const BURST: std::ops::Range<usize> = 100..500;
 
 /// How a message is published.
 #[derive(Clone, Copy)]
 enum PublishMode {
-    /// As any NATS client does: no answer.
+    /// Core NATS: no answer.
     Core,
     /// Once, with JetStream's acknowledgement.
     Once,
-    /// With an id, again and again until it is acknowledged.
+    /// With an id, repeated until it is acknowledged.
     Retried,
     /// With an id, twice at the same time.
     Twice,
@@ -61,23 +61,23 @@ impl Publisher {
         context.set_timeout(ACK_TIMEOUT);
         let rng = Rng::with_seed(plan.seed ^ 0x9e37_79b9_7f4a_7c15);
         let extra = Arc::new(AtomicUsize::new(0));
-        // What a stream has lost, it does not know as a duplicate any more.
+        // A stream does not recognize the duplicate of a message that it has lost.
         let retries = !plan.may_lose();
         let sender = Sender { client, context, ledger, extra: extra.clone(), stopped, retries };
         Self { extra, stop, task: tokio::spawn(sender.run(plan.rate, rng)) }
     }
 
-    /// So many more at once: a fault that comes now finds something in flight.
+    /// Publishes more orders at once, so that the next fault finds orders in flight.
     pub(crate) fn burst(&self, count: usize) {
         self.extra.fetch_add(count, Ordering::Relaxed);
     }
 
-    /// No new messages; what is on its way may still be acknowledged.
+    /// Stops publishing; messages in flight may still be acknowledged.
     pub(crate) fn stop(&self) {
         self.stop.send_replace(true);
     }
 
-    /// Waits until nothing can be acknowledged any more.
+    /// Waits until no more acknowledgements can arrive.
     pub(crate) async fn finish(self) -> Result<()> {
         self.stop();
         self.task.await?
@@ -91,7 +91,7 @@ struct Sender {
     ledger: Arc<Ledger>,
     extra: Arc<AtomicUsize>,
     stopped: watch::Receiver<bool>,
-    /// Whether a message may be sent twice under one id.
+    /// Whether a message may be sent twice with one id.
     retries: bool,
 }
 
@@ -127,7 +127,7 @@ impl Sender {
         let payload = payload(kind, &self.ledger.uid(number), rng, &self.client);
         let headers = self.headers(number, kind, way);
         if let PublishMode::Core = way {
-            // Not waited for longer than for an acknowledgement; nobody knows what became of it.
+            // Waits no longer than for an acknowledgement; the outcome is unknown.
             let published = self.client.publish_with_headers(SUBJECT, headers, payload);
             return drop(tokio::time::timeout(ACK_TIMEOUT, published).await);
         }
@@ -148,7 +148,7 @@ impl Sender {
         headers
     }
 
-    /// Publishes until it is acknowledged, where an id makes it safe to try again; else once.
+    /// Publishes until acknowledged if an id makes retries safe; otherwise once.
     async fn acknowledged(self, number: usize, way: PublishMode, headers: HeaderMap, payload: Bytes) {
         for _ in 0..if matches!(way, PublishMode::Retried) { TRIES } else { 1 } {
             match self.publish(headers.clone(), payload.clone()).await {
@@ -200,7 +200,7 @@ fn good(uid: &str) -> String {
     format!("{}\"{uid}\"{}", &sample[..at], &rest[end..])
 }
 
-/// What a decoder must refuse, in different ways. One in two hundred leaves no room for headers.
+/// A payload that the decoder must refuse. One in two hundred leaves no room for headers.
 fn bad(uid: &str, rng: &mut Rng, max_payload: usize) -> Vec<u8> {
     match rng.u8(..200) {
         0 => format!("no json {uid} {}", "x".repeat(max_payload.saturating_sub(600))).into_bytes(),

@@ -26,25 +26,24 @@ const LEAD_MS: std::ops::Range<u64> = 0..60;
 
 const READY: Duration = Duration::from_secs(60);
 
-/// No wait for a commit is longer.
+/// Time limit for a commit.
 const GIVE_UP: Duration = Duration::from_secs(60);
 
-/// The contract: what was in flight is committed within this.
+/// The required limit for committing orders in flight.
 pub const LIMIT: Duration = Duration::from_secs(5);
 
 /// One kill.
 #[derive(Clone, Copy, Debug)]
 pub struct Recovered {
-    /// Messages behind the table's position when the process was killed.
+    /// Messages after the table's position at the kill.
     pub behind: u64,
-    /// From the kill until the position had passed all that was acknowledged at it.
+    /// Time from the kill until the position had passed everything acknowledged by then.
     pub committed: Duration,
 }
 
 /// Kills the writer once per round.
 ///
-/// # Errors
-/// What could not be done to the servers; and a service that does not come back.
+/// # Errors A failure of the environment, or a service that does not recover.
 pub fn measure(program: &Path, replicas: usize, kills: u32, seed: u64) -> Result<Vec<Recovered>> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let _entered = runtime.enter();

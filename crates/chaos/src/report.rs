@@ -1,4 +1,4 @@
-//! The report of the rounds, as text that is also Markdown.
+//! The report of the rounds, as Markdown.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -19,7 +19,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// Why the run has failed, a line each; nothing: it has not.
+    /// Why the run has failed, one line each; empty if it has not.
     pub fn failures(&self) -> Vec<String> {
         let mut failures = Vec::new();
         for round in &self.rounds {
@@ -187,7 +187,7 @@ impl Report {
     }
 }
 
-/// One round in a line.
+/// One round as a line.
 pub(crate) fn line(round: &Outcome) -> String {
     let in_flight: Vec<_> = round.hits.iter().map(|hit| hit.in_flight.behind.to_string()).collect();
     format!(

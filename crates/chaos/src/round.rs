@@ -1,4 +1,4 @@
-//! One round: a fresh environment, load, the faults of the plan, quiet, and the check.
+//! One round: a new environment, load, the faults of the plan, recovery, and the check.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -20,21 +20,21 @@ use crate::publisher::Publisher;
 use crate::snapshot;
 use crate::wording::seconds;
 
-/// After the end of all faults, the services are ready within this time.
+/// Time limit for readiness after the last fault.
 const READY_LIMIT: Duration = Duration::from_secs(15);
 
-/// After all faults, the table's position is at the end of the stream within this time.
+/// Time limit, after the last fault, for the table's position to reach the end of the stream.
 const COMMIT_LIMIT: Duration = Duration::from_secs(40);
 
-/// A moment is busy with so much in flight; a fault waits so long for one.
+/// Messages in flight that make a moment busy; and how long a fault waits for one.
 const BUSY: u64 = 10;
 const PUT_OFF: Duration = Duration::from_secs(3);
 
-/// More memory than this, and than so much for each order that is kept, is not bounded.
+/// Limits of memory: a base, and an amount per stored order.
 const MEMORY_KIB: u64 = 192 << 10;
 const MEMORY_KIB_AN_ORDER: u64 = 1;
 
-/// After all faults, all memories agree with the table within this time.
+/// Time limit, after the last fault, for the memory of all services to equal the table.
 const CONVERGENCE_LIMIT: Duration = Duration::from_secs(60);
 
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(30);
@@ -42,48 +42,48 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(30);
 /// Maximum number of wrong responses that a round reports.
 const MAX_REPORTED: usize = 5;
 
-/// What was under way when a fault came.
+/// Work in flight when a fault hit.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct InFlight {
-    /// Acknowledged to the publisher and not in the table.
+    /// Orders acknowledged to the publisher and not in the table.
     pub uncommitted: usize,
     /// Messages in the stream after the table's position.
     pub behind: u64,
-    /// In the service's channels, in chunks; none: it could not be asked.
+    /// Chunks in the service's channels; `None` if it did not answer.
     pub channels: Option<u64>,
 }
 
-/// A fault, and what it hit.
+/// A fault, and the work in flight.
 #[derive(Clone, Debug)]
 pub struct InjectedFault {
     /// What was done.
     pub fault: Fault,
-    /// What was under way.
+    /// Work in flight.
     pub in_flight: InFlight,
-    /// Whether it came later than planned, because nothing was under way.
+    /// Whether it was delayed because nothing was in flight.
     pub replanned: bool,
 }
 
-/// What a round has shown.
+/// The result of a round.
 #[derive(Clone, Default, Debug)]
 pub struct Outcome {
-    /// What repeats it.
+    /// The seed that repeats it.
     pub seed: u64,
-    /// How many services it had.
+    /// The number of services.
     pub replicas: usize,
-    /// Whether NATS and PostgreSQL were several servers each.
+    /// Whether NATS and PostgreSQL were clusters.
     pub clusters: bool,
-    /// What was unusual about the servers.
+    /// The special properties of the servers.
     pub traits: Vec<&'static str>,
-    /// Whether NATS could lose what it had acknowledged.
+    /// Whether NATS could lose acknowledged messages.
     pub may_lose: bool,
-    /// Whether its faults were failures of power and disks.
+    /// Whether its faults were power failures and damaged files.
     pub power: bool,
     /// Its faults.
     pub hits: Vec<InjectedFault>,
-    /// Orders that the stream acknowledged, and others.
+    /// Orders that the stream acknowledged.
     pub acknowledged: usize,
-    /// Orders that it did not.
+    /// Orders that it did not acknowledge.
     pub unacknowledged: usize,
     /// Bad messages.
     pub bad: usize,
@@ -97,22 +97,21 @@ pub struct Outcome {
     pub dead: usize,
     /// Orders that NATS acknowledged and no longer has, and that no table has.
     pub gone: usize,
-    /// How many of them the services have said to be lost.
+    /// How many of them the services reported as lost.
     pub said_lost: u64,
-    /// From all parts back until what the stream had acknowledged was in the table; not measured where NATS may lose
-    /// some.
+    /// Time from recovery until everything acknowledged was in the table; not measured if NATS may lose messages.
     pub committed: Option<Duration>,
-    /// From all parts back until the position was at the stream's end.
+    /// Time from recovery until the position was at the stream's end.
     pub settled: Option<Duration>,
-    /// From all parts back until the memory of every service was the table.
+    /// Time from recovery until the memory of every service equalled the table.
     pub same: Option<Duration>,
-    /// What readers were answered meanwhile.
+    /// Responses to the prober.
     pub probes: Probes,
     /// The service's peak memory.
     pub peak_kib: u64,
-    /// All that is wrong.
+    /// All violations.
     pub violations: Vec<String>,
-    /// What the services have logged, one after the other.
+    /// The services' logs, concatenated.
     pub log: String,
 }
 
@@ -122,15 +121,14 @@ struct Round<'a> {
     observer: Observer,
     ledger: Arc<Ledger>,
     prober: Prober,
-    /// Where NATS may lose what it has acknowledged.
+    /// Set if NATS may lose acknowledged messages.
     losses: Option<Losses>,
     outcome: Outcome,
 }
 
 /// Runs it.
 ///
-/// # Errors
-/// What could not be done to the environment; what the service does wrong is in the outcome.
+/// # Errors A failure of the environment; violations by the service are in the outcome.
 pub(crate) fn run(plan: &Plan, program: &Path, runtime: &Runtime) -> Result<Outcome> {
     let environment = Environment::start(program, plan)?;
     let urls = environment.servers.nats_urls();
@@ -178,7 +176,7 @@ pub(crate) async fn connect(urls: &[String]) -> Result<Client> {
 }
 
 impl Round<'_> {
-    /// Strikes when something is in flight, holds, and undoes it.
+    /// Injects a fault while messages are in flight, waits, and undoes it.
     fn fault(&mut self, fault: &Fault, publisher: &Publisher) -> Result<()> {
         std::thread::sleep(fault.after);
         let rows = self.runtime.block_on(self.observer.some_rows())?;
@@ -207,7 +205,7 @@ impl Round<'_> {
         Ok(())
     }
 
-    /// What a service that continues knows when this fault comes.
+    /// Records what a surviving service knows when this fault hits.
     fn note_known(&mut self, fault: &Fault) -> Result<()> {
         let Some(losses) = &mut self.losses else { return Ok(()) };
         let goes_on = !fault.injections.contains(&Injection::Kill(Target::Service));
@@ -220,7 +218,7 @@ impl Round<'_> {
         Ok(())
     }
 
-    /// The planned moment, or a later one where nothing was in flight at that.
+    /// Waits for the planned moment, or a later one if nothing was in flight.
     fn busy_moment(&mut self, fault: &Fault, publisher: &Publisher) -> Result<(InFlight, bool)> {
         let begun = Instant::now();
         let mut replanned = false;
@@ -235,7 +233,7 @@ impl Round<'_> {
         }
     }
 
-    /// What is in flight; asked last is what changes fastest.
+    /// Work in flight; queries the fastest-changing value last.
     fn look(&mut self) -> Result<InFlight> {
         let depths: Vec<_> = self.environment.addrs().into_iter().filter_map(snapshot::depths).collect();
         let channels = (!depths.is_empty()).then(|| depths.iter().sum());
@@ -246,7 +244,7 @@ impl Round<'_> {
         Ok(InFlight { uncommitted, behind, channels })
     }
 
-    /// All parts are back: waits until all is committed, then until all is settled.
+    /// Everything runs again: waits until everything is committed, then until the memories agree.
     fn quiet(&mut self, plan: &Plan, publisher: Publisher, publishing: &Client) -> Result<()> {
         if plan.clusters {
             self.runtime.block_on(self.observer.wait_for_leaders())?;
@@ -269,7 +267,7 @@ impl Round<'_> {
         if !self.environment.wait_ready(READY_LIMIT) {
             self.wrong("the service was not ready although all parts were back".into());
         }
-        // What was published may be stored only after the server has said that it has it: so the table is read again.
+        // NATS may acknowledge a message before it stores it, so the table is read again.
         let mut differ = String::new();
         self.outcome.same = self.wait(back, CONVERGENCE_LIMIT, |round| {
             let rows = round.runtime.block_on(round.observer.count())?;
@@ -318,7 +316,7 @@ impl Round<'_> {
         self.outcome.violations.push(what);
     }
 
-    /// The snapshot against the ledger, and what the service did meanwhile.
+    /// Checks the snapshot against the ledger, and the service's behaviour during the round.
     fn judge(mut self) -> Result<Outcome> {
         let mut stored = self.runtime.block_on(snapshot::stored(&mut self.observer))?;
         let log = self.environment.service_log();
@@ -343,7 +341,7 @@ impl Round<'_> {
         outcome.violations.extend(check(&self.ledger, snapshot));
         let is_there = |id: &String| snapshot.rows.iter().any(|(there, _)| there == id);
         let wrong = outcome.probes.wrong.iter();
-        // An order that nothing has any more is unknown.
+        // For an order that was lost, 404 is right.
         let wrong = wrong.filter(|it| snapshot.gone.is_none() || it.status != 404 || is_there(&it.id));
         outcome.violations.extend(wrong.take(MAX_REPORTED).map(ToString::to_string));
         outcome.violations.append(&mut self.environment.complaints);
@@ -356,7 +354,7 @@ impl Round<'_> {
 }
 
 impl Round<'_> {
-    /// What NATS has lost may be missing, if the services have said so as far as they could know.
+    /// Messages that NATS has lost may be missing, if the services reported those that they could know of.
     fn judge_losses(&mut self, stored: &mut Snapshot, log: &str) -> Result<()> {
         let Some(losses) = &mut self.losses else { return Ok(()) };
         let mut gone = HashSet::new();
@@ -389,7 +387,7 @@ impl Outcome {
     }
 }
 
-/// Panics, and content of orders, which no log may have.
+/// Finds panics, and content of orders, which must not be in a log.
 fn in_log(log: &str) -> Option<String> {
     let line = log.lines().find(|line| line.contains("panicked") || line.contains("chaos-"))?;
     Some(format!("the service's log has: {}", line.chars().take(200).collect::<String>()))

@@ -1,8 +1,8 @@
-//! The servers of a round: one NATS server and one PostgreSQL, or several of each, of which one is struck and
-//! another takes its place.
+//! The servers of a round: one NATS server and one PostgreSQL, or a cluster of each, in which another server replaces
+//! the one that is hit.
 //!
-//! PostgreSQL runs with `fsync` off, except on disks whose power can fail: a killed process doesn't lose what the
-//! kernel already has.
+//! PostgreSQL runs with `fsync` off, except on disks whose power can fail: a killed process doesn't lose data that the
+//! kernel has.
 
 use std::time::Duration;
 
@@ -15,28 +15,28 @@ use crate::plan::{Disks, Plan, Target};
 /// Number of servers that keep each stream.
 const NODES: usize = 3;
 
-/// After a longer outage of the primary, its standby is promoted. A shorter pause or a fast restart goes unnoticed.
+/// An outage of the primary of at least this length promotes the standby; a shorter pause or a fast restart does not.
 const GIVEN_UP: Duration = Duration::from_secs(1);
 
 pub(crate) struct Servers {
     nats: Brokers,
-    /// The node that is struck: the one that led the stream.
+    /// The node that faults hit: the stream's leader.
     struck: usize,
     postgres: Postgres,
-    /// Has each commit before it is answered, unless it is to be behind.
+    /// Synchronous, unless it is to be behind.
     standby: Option<Postgres>,
     is_standby_behind: bool,
     /// Dropped after the servers that use them.
     disks: Option<PoweredDisks>,
 }
 
-/// One for each server.
+/// One disk for each server.
 struct PoweredDisks {
     nats: PoweredDisk,
     postgres: PoweredDisk,
 }
 
-/// Room for a round: PostgreSQL keeps its log besides the table.
+/// Sizes that suffice for a round; PostgreSQL also needs space for its WAL.
 const NATS_MIB: u64 = 256;
 const POSTGRES_MIB: u64 = 512;
 
@@ -46,7 +46,7 @@ enum Brokers {
 }
 
 impl Servers {
-    /// Starts them as the plan says.
+    /// Starts the servers of the plan.
     pub(crate) fn start(plan: &Plan) -> Result<Self> {
         let quick = PostgresOptions { settings: settings(plan), ..PostgresOptions::quick() };
         if let Disks::Powered { sync_always } = plan.disks {
@@ -71,7 +71,7 @@ impl Servers {
         let postgres = Postgres::start(&disks.postgres.path().join("postgres"), options)?;
         let options = NatsOptions { sync_always, ..NatsOptions::default() };
         let nats = Box::new(Nats::start(&disks.nats.path().join("nats"), options)?);
-        // A template that nobody has synced, and folders that were there long before any failure.
+        // Syncs the copied template and the folders, which must survive any failure.
         disks.postgres.write_out()?;
         disks.nats.write_out()?;
         let (nats, disks) = (Brokers::One(nats), Some(disks));
@@ -92,7 +92,7 @@ impl Servers {
         }
     }
 
-    /// The node with this name is the next one that is struck.
+    /// Makes the node with this name the target of the next fault.
     pub(crate) fn aim(&mut self, leader: &str) {
         if let Brokers::Cluster(cluster) = &self.nats {
             self.struck = cluster.place(leader).unwrap_or(self.struck);
@@ -103,17 +103,17 @@ impl Servers {
         self.nodes().iter().map(Nats::port).collect()
     }
 
-    /// Where clients that nothing breaks connect.
+    /// Addresses that bypass the breakers.
     pub(crate) fn nats_urls(&self) -> Vec<String> {
         self.nodes().iter().map(Nats::url).collect()
     }
 
-    /// The standby takes over the primary's part, and not its port.
+    /// A promoted standby has another port than the primary.
     pub(crate) fn postgres_ports(&self) -> Vec<u16> {
         std::iter::once(&self.postgres).chain(&self.standby).map(Postgres::port).collect()
     }
 
-    /// The one that takes writes, now or later.
+    /// A URL that leads to the server that accepts writes.
     pub(crate) fn postgres_url(&self) -> String {
         postgres_url(&self.postgres_ports())
     }
@@ -126,8 +126,8 @@ impl Servers {
         self.postgres.pause();
     }
 
-    /// It comes back, or its standby takes its place: then it is ended permanently, whatever it still would do, and
-    /// another one follows the new primary.
+    /// Restarts the primary, or promotes its standby: then the old primary is killed permanently, and a new standby
+    /// follows.
     pub(crate) fn mend_postgres(&mut self, away: Duration) -> Result<()> {
         let Some(standby) = self.standby.as_mut().filter(|_| away >= GIVEN_UP) else {
             self.postgres.resume();
@@ -143,8 +143,7 @@ impl Servers {
         wait_for_standby(&self.postgres, self.is_standby_behind)
     }
 
-    /// A standby that is to be behind gets nothing more from now on, if it is promoted after a primary that is away for
-    /// so long.
+    /// Disconnects a standby that is to be behind, if an outage this long promotes it.
     pub(crate) fn hold_standby_back(&self, away: Duration) -> Result<()> {
         match &self.standby {
             Some(standby) if self.is_standby_behind && away >= GIVEN_UP => Ok(standby.stop_following()?),
@@ -152,12 +151,12 @@ impl Servers {
         }
     }
 
-    /// NATS's disk has all that was written until now.
+    /// Syncs NATS's disk.
     pub(crate) fn write_out(&self) -> Result<()> {
         self.disks.as_ref().map_or(Ok(()), |disks| Ok(disks.nats.write_out()?))
     }
 
-    /// Stops a server whose power is about to fail: from now on it acknowledges nothing.
+    /// Stops a server whose power is about to fail, so that it acknowledges nothing more.
     pub(crate) fn freeze(&mut self, target: Target) {
         match target {
             Target::Nats => self.pause_nats(),
@@ -166,7 +165,7 @@ impl Servers {
         }
     }
 
-    /// What the disk of a stopped server has now is all that is left of it.
+    /// Reduces a stopped server's data to the current contents of its disk.
     pub(crate) fn lose_power(&mut self, target: Target) -> Result<()> {
         let disks = self.disks.as_ref().context("no disk here has a power that can fail")?;
         match target {
@@ -183,7 +182,7 @@ impl Servers {
         Ok(())
     }
 
-    /// Starts a server on what its disk has.
+    /// Starts a server with its disk.
     pub(crate) fn power_on(&mut self, target: Target) -> Result<()> {
         let disks = self.disks.as_ref().context("no disk here has a power that can fail")?;
         match target {
@@ -227,7 +226,7 @@ fn settings(plan: &Plan) -> Vec<(String, String)> {
     if plan.synchronous_commit {
         return Vec::new();
     }
-    // A kill loses what was committed in up to three times this.
+    // A kill loses commits of up to three times this delay.
     let off = [("synchronous_commit", "off"), ("wal_writer_delay", "500ms")];
     off.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec()
 }
@@ -241,7 +240,7 @@ fn wait_for_standby(postgres: &Postgres, is_behind: bool) -> Result<()> {
     Ok(())
 }
 
-/// A connection to whichever of them takes writes.
+/// A URL for the server that accepts writes.
 pub(crate) fn postgres_url(ports: &[u16]) -> String {
     let hosts = ports.iter().map(|port| format!("127.0.0.1:{port}")).collect::<Vec<_>>().join(",");
     format!("postgresql://postgres@{hosts}/demo1?target_session_attrs=read-write")

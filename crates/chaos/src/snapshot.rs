@@ -1,4 +1,4 @@
-//! Reads the final state of a round: of the servers, and as the services serve it.
+//! Reads the final state of a round, from the servers and over HTTP.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::observer::Observer;
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// So many orders are compared one by one over HTTP.
+/// Maximum number of orders to compare one by one over HTTP.
 const COMPARED: usize = 200;
 
 /// The table and the dead letters.
@@ -21,7 +21,7 @@ pub(crate) async fn stored(observer: &mut Observer) -> Result<Snapshot> {
     Ok(Snapshot { rows, dead, ..Snapshot::default() })
 }
 
-/// And what HTTP has of it.
+/// Adds the state that a service serves.
 pub(crate) fn served(addr: SocketAddr, mut snapshot: Snapshot) -> Result<Snapshot> {
     let ask = |path: &str| http::get(addr, path, REQUEST_TIMEOUT);
     let mem_len: serde_json::Value = serde_json::from_str(&ask("/mem_len")?.1)?;
@@ -45,14 +45,14 @@ pub(crate) fn served(addr: SocketAddr, mut snapshot: Snapshot) -> Result<Snapsho
     Ok(snapshot)
 }
 
-/// How many orders a service has in memory.
+/// The number of orders in a service's memory.
 pub(crate) fn mem_len(addr: SocketAddr) -> Option<usize> {
     let (_, body) = http::get(addr, "/mem_len", REQUEST_TIMEOUT).ok()?;
     let answer: serde_json::Value = serde_json::from_str(&body).ok()?;
     usize::try_from(answer["mem_len"].as_u64()?).ok()
 }
 
-/// What waits in the service's channels.
+/// Chunks in the service's channels.
 pub(crate) fn depths(addr: SocketAddr) -> Option<u64> {
     let (_, metrics) = http::get(addr, "/metrics", Duration::from_millis(200)).ok()?;
     let lines = metrics.lines().filter(|line| line.starts_with("orderd_channel_depth{"));

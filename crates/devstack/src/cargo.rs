@@ -9,7 +9,7 @@ use crate::tools::workspace;
 
 const BUILD: &str = "build orderd";
 
-/// The cargo that runs us, in the folder of the workspace.
+/// The cargo that runs us, in the workspace's directory.
 #[must_use]
 pub fn command() -> Command {
     let mut cargo = command_here();
@@ -17,11 +17,11 @@ pub fn command() -> Command {
     cargo
 }
 
-/// The cargo that runs us, in the folder in which the caller stands.
+/// The cargo that runs us, in the current directory.
 #[must_use]
 pub fn command_here() -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    // What cargo has told us of this package is not of those to be built; some would be rebuilt for it.
+    // Cargo sets variables about this package; passed on, they would cause rebuilds.
     for (name, _) in std::env::vars_os() {
         if ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
             cargo.env_remove(name);
@@ -30,11 +30,10 @@ pub fn command_here() -> Command {
     cargo
 }
 
-/// Builds the service, with `--release` where the caller says so, and says where the program is.
-/// cargo's own words go to the terminal as they come.
+/// Builds the service with the given profile flags, and returns the program's path. Cargo's messages go to the
+/// terminal.
 ///
-/// # Errors
-/// If cargo can't be started, or can't build it.
+/// # Errors If cargo can't be started, or the build fails.
 pub fn build_orderd(profile: &[&str]) -> Result<PathBuf, Error> {
     let mut build = command()
         .args(["build", "--package", "orderd", "--bin", "orderd"])
@@ -57,7 +56,7 @@ fn finish(mut build: Child) -> Result<(), Error> {
     }
 }
 
-/// One JSON document a line; that of the program itself names its file.
+/// One JSON document per line; that of the program names its file.
 fn program_in(messages: ChildStdout) -> Option<PathBuf> {
     let lines = BufReader::new(messages).lines().map_while(Result::ok);
     let documents = lines.filter_map(|line| serde_json::from_str::<serde_json::Value>(&line).ok());

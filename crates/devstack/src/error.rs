@@ -5,10 +5,10 @@ use std::io;
 use std::path::Path;
 use std::process::Output;
 
-/// An error of this crate; its text is fit to be shown as it is.
+/// An error of this crate; its text is for users.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The system refused something.
+    /// A system call failed.
     #[error("cannot {action}: {source}")]
     Io {
         /// What was to be done: verb and object.
@@ -16,12 +16,12 @@ pub enum Error {
         /// The system's reason.
         source: io::Error,
     },
-    /// A program was run and ended with a failure.
+    /// A program exited with a failure.
     #[error("cannot {action}: {reason}")]
     Failed {
         /// What was to be done: verb and object.
         action: String,
-        /// The program's own words, or its exit status where it had none.
+        /// The program's output, or its exit status if there was none.
         reason: String,
     },
     /// A server ended before it was ready.
@@ -43,12 +43,12 @@ pub enum Error {
     /// A condition was not met in time.
     #[error("{what}: not within {seconds} s")]
     TimedOut {
-        /// What was waited for.
+        /// The condition.
         what: String,
         /// For how long.
         seconds: u64,
     },
-    /// A program is not on this machine and can't be installed by us.
+    /// A program is missing, and we can't install it.
     #[error("{what} is missing: {advice}")]
     Missing {
         /// Which program.
@@ -59,7 +59,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// For `map_err`: an I/O error with what was being done.
+    /// For `map_err`: an I/O error with the action.
     pub(crate) fn io(action: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let action = action.into();
         move |source| Self::Io { action, source }
@@ -74,7 +74,7 @@ impl Error {
         Self::Failed { action: action.into(), reason: reason.into() }
     }
 
-    /// The output of a program that had to succeed, or why it did not.
+    /// The output of a program, or an error if it failed.
     pub(crate) fn check(action: &str, output: Output) -> Result<Output, Self> {
         if output.status.success() {
             return Ok(output);

@@ -1,9 +1,8 @@
 //! Private servers for tests, benches, chaos rounds and `cargo xtask up`.
 //!
-//! [`Postgres`], [`Nats`] and [`Prometheus`] each run in a folder of their own on a free port of
-//! 127.0.0.1 and end with the process that started them, also when that one is killed. [`breaker`]
-//! stands between a client and a server and breaks the connection in the ways that networks do.
-//! [`tools`] finds the servers' programs on the machine, or installs them; [`cargo`] builds the service's.
+//! [`Postgres`], [`Nats`] and [`Prometheus`] each run in a separate folder on a free port of 127.0.0.1, and end with
+//! the process that started them, also when that is killed. [`breaker`] disturbs the connection between a client and a
+//! server as networks do. [`tools`] finds or installs the servers' programs; [`cargo`] builds the service.
 
 pub mod breaker;
 pub mod cargo;

@@ -1,4 +1,4 @@
-//! A private NATS server, with JetStream unless that is turned off.
+//! A private NATS server, with JetStream unless disabled.
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -14,24 +14,24 @@ use crate::ports::Lease;
 use crate::process::{Launch, Process};
 use crate::{Error, TempDir, tools, wait_until};
 
-/// Streams are read whole when the server starts.
+/// Time limit of a start, at which the server reads whole streams.
 const START_LIMIT: Duration = Duration::from_secs(120);
 const STOP_LIMIT: Duration = Duration::from_secs(30);
 const PORT_TRIES: usize = 20;
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(2);
 
-/// How a NATS server is to be.
+/// Options of a NATS server.
 #[derive(Clone, Debug)]
 pub struct NatsOptions {
-    /// Its port; none: a free one.
+    /// Its port; `None` for a free one.
     pub port: Option<u16>,
-    /// Whether JetStream waits for the disk before it answers a publish.
+    /// Whether JetStream syncs to disk before it answers a publish.
     pub sync_always: bool,
     /// Whether it has JetStream.
     pub jetstream: bool,
-    /// Whether it also serves its monitoring pages, on another free port.
+    /// Whether to serve the monitoring pages on another free port.
     pub monitoring: bool,
-    /// More lines of its configuration.
+    /// Additional lines of its configuration.
     pub extra_config: String,
 }
 
@@ -47,7 +47,7 @@ impl Default for NatsOptions {
     }
 }
 
-/// A running NATS server, ended when this is dropped.
+/// A running NATS server, stopped on drop.
 pub struct Nats {
     process: Option<Process>,
     lease: Lease,
@@ -59,7 +59,7 @@ pub struct Nats {
 }
 
 impl Nats {
-    /// Starts it with its streams in a folder, which is made if missing.
+    /// Starts it with its streams in a folder, which is created if missing.
     pub fn start(dir: &Path, options: NatsOptions) -> Result<Self, Error> {
         let program = tools::find_nats_server().ok_or_else(|| Error::Missing {
             what: "nats-server".to_owned(),
@@ -74,7 +74,7 @@ impl Nats {
         Ok(nats)
     }
 
-    /// Starts it in a temporary folder that goes when it goes.
+    /// Starts it in a temporary folder that is removed on drop.
     pub fn temporary(options: NatsOptions) -> Result<Self, Error> {
         let temp_dir = TempDir::new()?;
         let mut nats = Self::start(&temp_dir.path().join("nats"), options)?;
@@ -97,7 +97,7 @@ impl Nats {
         format!("nats://{}:{}", self.host(), self.port())
     }
 
-    /// The port of its monitoring pages, where they are on.
+    /// The port of its monitoring pages, if enabled.
     pub fn monitoring_port(&self) -> Option<u16> {
         self.monitoring.as_ref().map(|lease| lease.port)
     }
@@ -107,24 +107,24 @@ impl Nats {
         self.process.as_ref().map_or(0, Process::pid)
     }
 
-    /// Where its streams are.
+    /// The directory of its streams.
     pub fn store_dir(&self) -> PathBuf {
         self.home.join("store")
     }
 
-    /// What it has logged since its last start.
+    /// Its log since the last start.
     pub fn log(&self) -> String {
         self.process.as_ref().map(Process::log).unwrap_or_default()
     }
 
-    /// Ends it as a crash does.
+    /// Kills it, as in a crash.
     pub fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
             process.end(Signal::KILL);
         }
     }
 
-    /// Ends it in good order.
+    /// Stops it gracefully.
     pub fn stop(&mut self) {
         if let Some(mut process) = self.process.take() {
             process.signal(Signal::TERM);
@@ -132,23 +132,23 @@ impl Nats {
         }
     }
 
-    /// Starts it again after [`Nats::kill`] or [`Nats::stop`], on the same port and streams.
+    /// Restarts it after [`Nats::kill`] or [`Nats::stop`], with the same port and streams.
     pub fn start_again(&mut self) -> Result<(), Error> {
         self.stop();
         self.launch()
     }
 
-    /// Changes lines of its configuration, which hold from the next start on.
+    /// Changes the additional lines of its configuration, from the next start on.
     pub fn set_extra_config(&mut self, lines: &str) {
         self.options.extra_config = lines.to_owned();
     }
 
-    /// Stops it in the middle of what it does: connections stay open, nothing answers.
+    /// Suspends it: connections stay open, nothing answers.
     pub fn pause(&self) {
         self.signal(Signal::STOP);
     }
 
-    /// Lets a paused one continue.
+    /// Resumes it after [`Nats::pause`].
     pub fn resume(&self) {
         self.signal(Signal::CONT);
     }
@@ -159,7 +159,7 @@ impl Nats {
         }
     }
 
-    /// With a port of our own choice, another one is tried when another process was faster.
+    /// If another process has taken a port of our choice, tries another port.
     fn start_somewhere(&mut self) -> Result<(), Error> {
         for _ in 1..PORT_TRIES {
             match self.launch() {
@@ -180,7 +180,7 @@ impl Nats {
             last_signal: Signal::KILL,
             ..Launch::new("NATS", &self.program, &self.home)
         })?;
-        // With TLS from the first byte, it has no greeting for those who wait for one.
+        // With TLS from the first byte, it sends no greeting.
         let silent = self.options.extra_config.contains("handshake_first");
         wait_until(START_LIMIT, "NATS accepts connections", || {
             process.check_starting()?;
@@ -205,7 +205,7 @@ impl Nats {
     }
 }
 
-/// Whether a server at this port says the first line of NATS's protocol.
+/// Whether a server at this port sends the first line of the NATS protocol.
 fn greets(port: u16) -> bool {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let Ok(stream) = TcpStream::connect_timeout(&address, HANDSHAKE_LIMIT) else { return false };

@@ -5,15 +5,15 @@ use std::fmt::Write as _;
 use crate::ports::Lease;
 use crate::{Error, Nats, NatsOptions};
 
-/// Running servers, each with JetStream in a separate folder; ended when this is dropped.
+/// Running servers, each with JetStream in a separate folder; stopped on drop.
 pub struct NatsCluster {
-    /// One after the other; each may be killed, paused and started again by itself.
+    /// Each may be killed, paused and restarted separately.
     pub nodes: Vec<Nats>,
     _routes: Vec<Lease>,
 }
 
 impl NatsCluster {
-    /// Starts this number of servers in temporary folders. They may still have to choose a leader when this returns.
+    /// Starts servers in temporary folders. They may not have elected a leader yet when this returns.
     pub fn temporary(nodes: usize) -> Result<Self, Error> {
         let routes = (0..nodes).map(|_| Lease::take()).collect::<Result<Vec<_>, _>>()?;
         let started = (0..nodes).map(|number| {
@@ -23,17 +23,17 @@ impl NatsCluster {
         Ok(Self { nodes: started.collect::<Result<_, _>>()?, _routes: routes })
     }
 
-    /// The name by which the others know a node.
+    /// The name of a node.
     pub fn name(number: usize) -> String {
         format!("node-{number}")
     }
 
-    /// The place of the node with that name.
+    /// The index of the node with that name.
     pub fn place(&self, name: &str) -> Option<usize> {
         (0..self.nodes.len()).find(|&number| Self::name(number) == name)
     }
 
-    /// The addresses of all, for clients, separated by commas.
+    /// The addresses of all nodes for clients, separated by commas.
     pub fn urls(&self) -> String {
         self.nodes.iter().map(Nats::url).collect::<Vec<_>>().join(",")
     }

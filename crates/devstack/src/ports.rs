@@ -1,9 +1,8 @@
 //! Leases of free ports.
 //!
-//! A port that the kernel hands out for a moment can be anyone's in the next one: another test's,
-//! or the near end of an outgoing connection. So ports come from below the range of the latter, and
-//! each is held by a lock on a file, which all processes of this crate respect, for as long as its
-//! server may want it again.
+//! A free port from the kernel can be taken in the next moment, by another test or as the local port of a connection.
+//! So these ports are below the range of local ports, and each is reserved by a file lock, which all processes of this
+//! crate respect, for as long as its server may restart.
 
 use std::fs::{File, OpenOptions};
 use std::net::{Ipv4Addr, TcpListener, ToSocketAddrs};
@@ -20,7 +19,7 @@ const STRIDE: u16 = 16;
 static NEXT: AtomicU16 = AtomicU16::new(0);
 static KEPT: Mutex<Vec<Lease>> = Mutex::new(Vec::new());
 
-/// A port that nobody else of this crate is given while this lives.
+/// A reserved port: no other process of this crate gets it while this exists.
 #[derive(Debug)]
 pub(crate) struct Lease {
     pub(crate) port: u16,
@@ -33,13 +32,13 @@ impl Lease {
         (0..COUNT).find_map(|_| Self::try_take(candidate())).ok_or_else(none_left)
     }
 
-    /// A port that the caller has chosen; whether it is free shows when the server takes it.
+    /// A port chosen by the caller, which may turn out to be in use when the server binds it.
     pub(crate) fn of(port: u16) -> Self {
         Self { port, _lock: None }
     }
 
-    /// A port with the listener that has shown it to be free. To close that one and to open another
-    /// would not do: a program that another thread is just starting holds a copy of it for a moment.
+    /// A port and the listener on it. Binding again would not be safe: a process that another thread is just starting
+    /// holds a copy of the socket for a moment.
     pub(crate) fn listen() -> Result<(Self, TcpListener), Error> {
         let listen = |lease: Self| {
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, lease.port)).ok()?;
@@ -64,8 +63,8 @@ fn none_left() -> Error {
     Error::failed("find a free port", format!("all of {FIRST}..{} are taken", FIRST + COUNT))
 }
 
-/// A port of 127.0.0.1 on which nobody listens, kept from others until this process ends. Where our
-/// range has none left it is the kernel's choice, or 0, which means any port.
+/// A free port of 127.0.0.1, reserved until this process ends. If our range is exhausted, the kernel chooses, or the
+/// result is 0, which means any port.
 pub fn free_port() -> u16 {
     let Ok(lease) = Lease::take() else { return kernels_choice().unwrap_or(0) };
     let port = lease.port;
@@ -73,13 +72,13 @@ pub fn free_port() -> u16 {
     port
 }
 
-/// Whether an address can be listened on now.
+/// Whether an address can be bound now.
 pub fn is_free(address: impl ToSocketAddrs) -> bool {
     TcpListener::bind(address).is_ok()
 }
 
-/// Processes start at different places of the range, so that they rarely ask for the same port, and
-/// the steps leave room for servers that continue to the next port when one is taken.
+/// Processes start at different offsets of the range, so that they rarely try the same port; the steps leave room for
+/// servers that try the next port if one is in use.
 fn candidate() -> u16 {
     let start = std::process::id().wrapping_mul(7_919) % u32::from(COUNT);
     let step = u32::from(NEXT.fetch_add(1, Ordering::Relaxed));

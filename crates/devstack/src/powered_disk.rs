@@ -4,12 +4,12 @@
 //! tmpfs ── outer image ── loop device ── ext4 ── inner image ── loop device ── ext4 ── a server's files
 //! ```
 //!
-//! What the servers have written and not synced is in the kernel's memory, above the inner image; what the inner image
-//! has is what a disk would have. To copy it as it is at one moment, the outer file system is frozen: writes to the
-//! inner image wait, while it is read. The inner file system is not frozen, for that would write everything out first.
+//! Data that the servers have written and not synced are in the kernel's page cache; the inner image has what a disk
+//! would have. For a consistent copy, the outer file system is frozen, so that writes to the inner image wait. The
+//! inner file system is not frozen, because that would sync everything first.
 //!
-//! The images are in memory, so that a sync takes no longer than on a good disk, whatever else the machine does. All
-//! that the file system has sent to the disk counts as stored, so that a disk that loses its own cache is not shown.
+//! The images are in memory, so that a sync is as fast as on a good disk, whatever else the machine does. Everything
+//! sent to the disk counts as stored: disks that lose their cache are not simulated.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -19,10 +19,10 @@ use rustix::mount::{UnmountFlags, unmount};
 
 use crate::{Error, TempDir, small_disk};
 
-/// Room that the outer file system needs for itself.
+/// Space for the outer file system's metadata.
 const OVERHEAD_MIB: u64 = 32;
 
-/// A disk with a file system, gone when this is dropped.
+/// A disk with a file system, removed on drop.
 pub struct PoweredDisk {
     images: PathBuf,
     outer: PathBuf,
@@ -64,12 +64,12 @@ impl PoweredDisk {
         Ok(disk)
     }
 
-    /// Where it is mounted.
+    /// Its mount point.
     pub fn path(&self) -> &Path {
         &self.mounted
     }
 
-    /// Writes out what has been written until now, as the kernel does by itself from time to time.
+    /// Syncs everything written so far, as the kernel does periodically.
     pub fn write_out(&self) -> Result<(), Error> {
         let dir = File::open(&self.mounted).map_err(Error::path("open", &self.mounted))?;
         rustix::fs::syncfs(dir).map_err(|error| Error::path("write out", &self.mounted)(error.into()))
@@ -111,7 +111,7 @@ fn make(image: &Path, mebibytes: u64) -> Result<(), Error> {
 }
 
 fn mount(image: &Path, dir: &Path) -> Result<(), Error> {
-    // The loop device goes with the mount.
+    // Unmounting removes the loop device.
     run("mount an image", Command::new("mount").args(["-o", "loop"]).args([image, dir]))
 }
 

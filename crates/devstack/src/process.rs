@@ -1,9 +1,8 @@
-//! One server process: what PostgreSQL, NATS, Prometheus and the service have in common.
+//! A server process: the common part of PostgreSQL, NATS, Prometheus and the service.
 //!
-//! The order of things is what makes it safe. The process is held at a gate until its reaper knows
-//! its pid, so that there is no moment at which our death would leave it behind. Its exit status is
-//! collected only once the reaper has ended: until then the kernel gives its pid to no other process,
-//! which the reaper could hit.
+//! The order of steps makes it safe. The process waits at a gate until its reaper knows its pid, so that our death
+//! never leaves it behind. Its exit status is collected only after the reaper has ended: until then the kernel does not
+//! reuse its pid, and the reaper can't hit another process.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -21,38 +20,37 @@ use crate::reaper::Reaper;
 use crate::run_as::User;
 use crate::{Error, wait_for};
 
-/// Waits for the word to go, then becomes the server. If we die before the word, it just ends.
+/// Waits for a line on stdin, then becomes the server. If we die before that, it exits.
 const GATE: &str = r#"read -r word || exit 125; exec "$@" </dev/null"#;
 
-/// What to run, and how it is to end.
+/// What to run, and how to end it.
 pub struct Launch {
-    /// What messages call it.
+    /// Its name in messages.
     pub name: &'static str,
     /// The program.
     pub program: PathBuf,
     /// Its arguments.
     pub args: Vec<OsString>,
-    /// Environment variables besides our own.
+    /// Additional environment variables.
     pub envs: Vec<(OsString, OsString)>,
-    /// Variables of our environment that it does not get.
+    /// Variables of our environment to remove.
     pub unset: Vec<OsString>,
-    /// The port that it is to listen on.
+    /// The port that it will listen on.
     pub port: u16,
     /// The working directory.
     pub dir: PathBuf,
-    /// As whom; none: as we are.
+    /// The user; `None` for ours.
     pub user: Option<User>,
-    /// Where its output is appended; none: our own stderr.
+    /// The file to which its output is appended; `None` for our stderr.
     pub log: Option<PathBuf>,
-    /// What ends it when it is dropped, or when we die.
+    /// The signal that ends it on drop, or when we die.
     pub last_signal: Signal,
-    /// How long after that signal SIGKILL follows.
+    /// The time from that signal to SIGKILL.
     pub grace: Duration,
 }
 
 impl Launch {
-    /// A program without arguments, its output on our stderr, ended by SIGTERM and 10 s later by
-    /// SIGKILL.
+    /// A program without arguments, with output on our stderr, ended by SIGTERM, and by SIGKILL 10 s later.
     pub fn new(name: &'static str, program: impl Into<PathBuf>, dir: impl Into<PathBuf>) -> Self {
         Self {
             name,
@@ -111,7 +109,7 @@ impl Process {
         }
     }
 
-    /// Whether it has ended. Its pid stays taken until [`Process::wait`] has ended its reaper.
+    /// Whether it has ended. Its pid is not reused before [`Process::wait`] has ended its reaper.
     pub fn has_ended(&self) -> bool {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw);
@@ -127,11 +125,11 @@ impl Process {
         self.status
     }
 
-    /// Ends it by a signal, and by SIGKILL when that hasn't ended it within its grace period.
+    /// Ends it with a signal, and with SIGKILL after the grace period.
     pub fn end(&mut self, signal: Signal) -> Option<ExitStatus> {
         if self.status.is_none() {
             self.signal(signal);
-            // A stopped process takes no other signal than SIGKILL before it is continued.
+            // A stopped process handles only SIGKILL before it is continued.
             self.signal(Signal::CONT);
         }
         if self.wait(self.grace).is_none() {
@@ -140,14 +138,14 @@ impl Process {
         self.wait(Duration::from_secs(30))
     }
 
-    /// What it has logged since it was started.
+    /// Its log since the start.
     pub fn log(&self) -> String {
         let bytes = self.log.as_ref().and_then(|path| fs::read(path).ok()).unwrap_or_default();
         let start = usize::try_from(self.log_start).unwrap_or(0).min(bytes.len());
         String::from_utf8_lossy(&bytes[start..]).into_owned()
     }
 
-    /// An error if it has ended, for callers that wait until it is ready.
+    /// Returns an error if it has ended, for callers that wait until it is ready.
     pub fn check_starting(&mut self) -> Result<(), Error> {
         if !self.has_ended() {
             return Ok(());

@@ -5,7 +5,7 @@ use std::fs;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// A process, not just its number: numbers are used again, start times differ.
+/// A pid and its start time, because pids are reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ProcessIdentity {
     pub(crate) pid: u32,
@@ -13,18 +13,18 @@ pub(crate) struct ProcessIdentity {
 }
 
 impl ProcessIdentity {
-    /// The process that has this number now; `None` if no process has it.
+    /// The current process with this pid, if any.
     pub(crate) fn of(pid: u32) -> Option<Self> {
         let (_, start_time, _) = stat(pid)?;
         Some(Self { pid, start_time })
     }
 
-    /// Whether it still runs; one that has ended and waits for its parent to notice does not.
+    /// Whether it still runs; a zombie does not.
     pub(crate) fn is_alive(self) -> bool {
         stat(self.pid).is_some_and(|(_, start_time, state)| start_time == self.start_time && state != 'Z')
     }
 
-    /// Sends a signal, unless the process is gone.
+    /// Sends a signal, unless the process has ended.
     pub(crate) fn signal(self, signal: Signal) {
         if self.is_alive() {
             send(self.pid, signal);
@@ -32,7 +32,7 @@ impl ProcessIdentity {
     }
 }
 
-/// Sends a signal to a number; that nobody has it is not an error here.
+/// Sends a signal to a pid; a missing process is not an error.
 pub(crate) fn send(pid: u32, signal: Signal) {
     if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
         let _ = kill_process(pid, signal);
@@ -50,8 +50,8 @@ pub(crate) fn children(parent: u32) -> Vec<ProcessIdentity> {
     .collect()
 }
 
-/// Parent, start time and state of a process. The name in `stat` may hold spaces and brackets, so
-/// the fields are counted from its last closing bracket.
+/// Parent, start time and state of a process. The name in `stat` may contain spaces and parentheses, so fields are
+/// counted from the last closing one.
 fn stat(pid: u32) -> Option<(u32, u64, char)> {
     let line = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let mut fields = line.rsplit_once(") ")?.1.split(' ');

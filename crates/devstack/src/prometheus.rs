@@ -1,4 +1,4 @@
-//! A private Prometheus, for looking at the service's metrics and for testing rules on real ones.
+//! A private Prometheus, to look at the service's metrics and to test rules on them.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -13,15 +13,15 @@ use crate::{Error, tools, wait_until};
 const START_LIMIT: Duration = Duration::from_secs(60);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A running Prometheus, ended when this is dropped.
+/// A running Prometheus, stopped on drop.
 pub struct Prometheus {
     process: Process,
     lease: Lease,
 }
 
 impl Prometheus {
-    /// Starts it with a configuration of the caller's, its data in a folder, which is created if it
-    /// is missing, and on a port of 127.0.0.1: a free one where none is named.
+    /// Starts it with a configuration and a folder for its data, created if missing, on a port of 127.0.0.1: the given
+    /// or a free one.
     pub fn start(dir: &Path, config: &Path, port: Option<u16>) -> Result<Self, Error> {
         let program = tools::find_prometheus().ok_or_else(|| Error::Missing {
             what: "Prometheus".to_owned(),
@@ -59,7 +59,7 @@ impl Prometheus {
         self.process.pid()
     }
 
-    /// What it has logged since it was started.
+    /// Its log since the start.
     pub fn log(&self) -> String {
         self.process.log()
     }

@@ -1,8 +1,8 @@
 //! Ends servers when the process that started them dies, even by SIGKILL.
 //!
-//! A reaper is a small shell that reads from a pipe of which we hold the other end. At our death,
-//! however it comes, the kernel closes that end, the shell reads the end of the file, and ends the
-//! server. `PR_SET_PDEATHSIG` would not do: it fires when the *thread* that started the server ends.
+//! A reaper is a small shell that reads from a pipe whose other end we hold. When we die in any way, the kernel closes
+//! that end; the shell reads the end of the file and ends the server. `PR_SET_PDEATHSIG` does not suffice: it fires
+//! when the *thread* that started the server ends.
 
 use std::io::Write;
 use std::os::unix::process::CommandExt;
@@ -14,8 +14,8 @@ use rustix::process::Signal;
 use crate::Error;
 use crate::process_tree::ProcessIdentity;
 
-/// Arguments: pid, its start time (a number used again is another process), signal, tenths of a
-/// second until SIGKILL. A stopped process only takes a signal once it is continued.
+/// Arguments: pid, its start time (pids are reused), signal, tenths of a second until SIGKILL. A stopped process
+/// handles a signal only after it is continued.
 const SCRIPT: &str = r#"
 trap '' HUP INT TERM
 read -r word && exit 0
@@ -35,7 +35,7 @@ pub(crate) struct Reaper {
 }
 
 impl Reaper {
-    /// Watches over a process: if ours dies, it gets the signal, and SIGKILL after `grace`.
+    /// Watches a process: when ours dies, it gets the signal, and SIGKILL after `grace`.
     pub(crate) fn over(process: ProcessIdentity, signal: Signal, grace: Duration) -> Result<Self, Error> {
         let arguments = [
             process.pid.to_string(),
@@ -50,7 +50,7 @@ impl Reaper {
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
-            // Ctrl-C at the terminal goes to the foreground group, of which it must not be part.
+            // Ctrl-C goes to the foreground process group, which must not include the reaper.
             .process_group(0)
             .spawn()
             .map_err(Error::io("start the reaper of a server"))?;

@@ -1,5 +1,5 @@
 //! Runs PostgreSQL as the user `postgres` if we are root, since it refuses to run as root. That user must be able to
-//! reach its files: a folder below `/root`, or one made by `mktemp -d`, is closed to it.
+//! reach its files: it can't enter a folder below `/root`, or one from `mktemp -d`.
 
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -11,10 +11,10 @@ use std::sync::OnceLock;
 
 use crate::Error;
 
-/// Where data go that the asked place would hide from the server's user.
+/// Fallback for data in a folder that the server's user can't enter.
 const ELSEWHERE: &str = "/var/lib/orderd";
 
-/// Lets this process have as many open files as the system lets it.
+/// Raises this process's limit of open files to the maximum.
 pub fn raise_file_limit() -> Result<(), Error> {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
@@ -31,7 +31,7 @@ pub struct User {
 }
 
 impl User {
-    /// As whom PostgreSQL runs: ourselves, or `postgres` when we are root.
+    /// The user for PostgreSQL: ours, or `postgres` when we are root.
     pub(crate) fn of_postgres() -> Result<Option<Self>, Error> {
         static KNOWN: OnceLock<User> = OnceLock::new();
         if !rustix::process::geteuid().is_root() {
@@ -49,17 +49,17 @@ impl User {
         Ok(Some(*KNOWN.get_or_init(|| Self { uid, gid })))
     }
 
-    /// Makes a command run as this user; the supplementary groups of root are dropped with it.
+    /// Makes a command run as this user, without root's supplementary groups.
     pub(crate) fn apply(self, command: &mut Command) {
         command.uid(self.uid).gid(self.gid);
     }
 
-    /// Gives a file or a folder, not what is in it, to this user.
+    /// Makes this user the owner of a file or a folder, not of its contents.
     pub(crate) fn own(self, path: &Path) -> Result<(), Error> {
         chown(path, Some(self.uid), Some(self.gid)).map_err(Error::path("hand over", path))
     }
 
-    /// Whether this user can enter a folder, asked of the system itself, so that access lists count.
+    /// Whether this user can enter a folder. Asks the system, so that access control lists count.
     pub(crate) fn can_enter(self, dir: &Path) -> bool {
         let mut command = Command::new("sh");
         command.args(["-c", r#"cd -- "$1""#, "enter"]).arg(dir).current_dir("/");
@@ -74,12 +74,12 @@ fn number_of(flag: &str) -> Option<u32> {
     String::from_utf8(output.stdout).ok()?.trim().parse().ok()
 }
 
-/// The folder that the server uses for the one asked for: that one itself, created if it is
-/// missing, or another one that `user` can reach, with a link to it at the asked place.
+/// The folder for the server's data: the requested one, created if missing, or another that `user` can reach, with a
+/// link at the requested path.
 pub(crate) fn place(asked: &Path, user: Option<User>) -> Result<PathBuf, Error> {
     let asked = std::path::absolute(asked).map_err(Error::path("resolve", asked))?;
     if let Ok(target) = fs::read_link(&asked) {
-        // The link of an earlier run; what it points to may have been cleared away.
+        // A link of an earlier run, whose target may have been removed.
         fs::create_dir_all(&target).map_err(Error::path("make", &target))?;
     }
     fs::create_dir_all(&asked).map_err(Error::path("make", &asked))?;
@@ -93,7 +93,7 @@ pub(crate) fn place(asked: &Path, user: Option<User>) -> Result<PathBuf, Error> 
     Ok(real)
 }
 
-/// Only a folder that is still empty is moved: whatever is in it was not put there by us.
+/// Moves only an empty folder: other contents are not ours.
 fn elsewhere(asked: &Path, user: User) -> Result<PathBuf, Error> {
     let mut hasher = DefaultHasher::new();
     asked.hash(&mut hasher);

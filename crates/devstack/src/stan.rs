@@ -1,4 +1,4 @@
-//! A private server of NATS Streaming, for moving in from it.
+//! A private server of NATS Streaming, for tests of `drain-stan`.
 
 use std::fs;
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::{Error, TempDir, tools, wait_until};
 
 const START_LIMIT: Duration = Duration::from_secs(60);
 
-/// A running server of NATS Streaming with its channels in files; ended when this is dropped.
+/// A running server of NATS Streaming with its channels in files; stopped on drop.
 pub struct Stan {
     process: Process,
     lease: Lease,
@@ -23,7 +23,7 @@ impl Stan {
     /// The name of its cluster.
     pub const CLUSTER: &str = "TESTCLUSTER";
 
-    /// Starts it in a temporary folder that goes when it goes; builds it first where that was never done.
+    /// Starts it in a temporary folder that is removed on drop; builds it first if necessary.
     pub fn temporary() -> Result<Self, Error> {
         let program = tools::ensure_stan_server(&mut |_| {})?;
         let temp_dir = TempDir::new()?;

@@ -1,7 +1,7 @@
 //! Temporary folders, removed when they are dropped.
 //!
-//! They stand in a folder that every user can enter, because PostgreSQL runs as another one when we
-//! are root. What a killed test has left behind is cleared away by the next one.
+//! They are in a folder that every user can enter, because PostgreSQL runs as another user when we are root. The next
+//! test removes the folders of a killed one.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -15,7 +15,7 @@ use crate::{Error, small_disk};
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
-/// A temporary folder, removed when this is dropped.
+/// A temporary folder, removed on drop.
 #[derive(Debug)]
 pub struct TempDir {
     path: PathBuf,
@@ -47,7 +47,7 @@ impl Drop for TempDir {
     }
 }
 
-/// The temporary folder that the servers' user can enter too: the environment's, or the system's.
+/// A temporary directory that the servers' user can enter: from the environment, or the system's.
 fn temporary() -> PathBuf {
     static FOUND: OnceLock<PathBuf> = OnceLock::new();
     let asked = std::env::temp_dir();
@@ -56,8 +56,7 @@ fn temporary() -> PathBuf {
     FOUND.get_or_init(open).clone()
 }
 
-/// A folder of this user's own below the temporary one; never one that somebody else has put there
-/// under that name.
+/// This user's folder below the temporary directory; never one that another user has created with that name.
 pub(crate) fn ours(name: &str) -> Result<PathBuf, Error> {
     let uid = rustix::process::geteuid().as_raw();
     let path = temporary().join(format!("{name}-{uid}"));
@@ -71,7 +70,7 @@ pub(crate) fn ours(name: &str) -> Result<PathBuf, Error> {
 
 fn make(path: &Path) -> Result<(), Error> {
     let made = match fs::create_dir(path) {
-        // A narrow umask must not close it to the servers' user.
+        // A restrictive umask must not lock out the servers' user.
         Ok(()) => fs::set_permissions(path, fs::Permissions::from_mode(0o755)),
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(error),
@@ -79,7 +78,7 @@ fn make(path: &Path) -> Result<(), Error> {
     made.map_err(Error::path("make", path))
 }
 
-/// Removes the folders of processes that are gone.
+/// Removes the folders of processes that have ended.
 fn sweep(root: &Path) {
     for entry in fs::read_dir(root).into_iter().flatten().flatten() {
         let name = entry.file_name();

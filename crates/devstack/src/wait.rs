@@ -7,8 +7,8 @@ use crate::Error;
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
-/// Asks until the answer is yes or the limit has passed; says which. The pauses grow with the time
-/// waited, so that a short wait is exact and a long one costs nothing.
+/// Polls until the condition holds or the limit has passed; returns whether it holds. The pauses grow with the time
+/// waited, so that a short wait is exact and a long one is cheap.
 pub fn wait_for(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
     let start = Instant::now();
     loop {
@@ -23,8 +23,7 @@ pub fn wait_for(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
     }
 }
 
-/// Asks until there is an answer; an error of the question ends it at once, and one of time names
-/// what was waited for.
+/// Polls until there is a value. An error ends the wait at once; a timeout's error names `what`.
 pub fn wait_until<T>(
     limit: Duration,
     what: &str,

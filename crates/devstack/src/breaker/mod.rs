@@ -1,7 +1,7 @@
 //! A TCP proxy that breaks connections the way networks and dying servers do.
 //!
-//! A client connects to [`Breaker::addr`] instead of the server; [`Breaker::set`] then decides what
-//! becomes of its bytes, on connections that exist and on new ones.
+//! A client connects to [`Breaker::addr`] instead of the server; [`Breaker::set`] then decides what happens to existing
+//! and new connections.
 
 mod pump;
 mod state;
@@ -22,31 +22,30 @@ pub enum Mode {
     Pass,
     /// Connections are cut; new ones are accepted and closed at once.
     Closed,
-    /// Connections are cut; new ones are refused, as where no server listens.
+    /// Connections are cut; new ones are refused, as if no server listened.
     Refused,
-    /// Nothing passes and nothing is closed, as where packets are dropped. What was sent meanwhile
-    /// passes afterwards, as TCP would send it again.
+    /// Nothing passes and nothing is closed, as if packets were dropped. Bytes sent meanwhile pass afterwards, as TCP
+    /// would retransmit them.
     BlackHole,
-    /// As a black hole, permanently: connections that were there before, or are made meanwhile, never pass anything
-    /// again, as behind a gateway that has lost them. Only those that are made afterwards pass.
+    /// Like a black hole, but permanent: existing connections, and those made during this mode, never pass anything
+    /// again, as behind a gateway that has lost them. Connections made afterwards pass.
     Swallow,
-    /// What is connected passes everything; a new connection reaches the server after this time, as where networks are far
-    /// and TLS is slow.
+    /// Existing connections pass everything; a new one reaches the server after this delay, as on a slow network.
     Late(Duration),
-    /// Each direction of each connection passes this number of bytes a second.
+    /// Each direction of each connection passes a number of bytes per second.
     Slow {
-        /// How many; 0 counts as 1.
+        /// The rate; 0 counts as 1.
         bytes_per_second: u64,
     },
-    /// So many more bytes pass, all connections and directions together; then all connections are
-    /// cut in the middle of whatever was under way, and new ones pass.
+    /// This many more bytes pass, over all connections and directions; then all connections are cut, even in the middle
+    /// of a message, and new ones pass.
     CutAfter {
         /// How many.
         bytes: u64,
     },
 }
 
-/// A running proxy, ended when this is dropped.
+/// A running proxy, stopped on drop.
 pub struct Breaker {
     shared: Arc<Shared>,
     addr: SocketAddr,
@@ -55,7 +54,7 @@ pub struct Breaker {
 }
 
 impl Breaker {
-    /// Starts it in front of a server, on a free port of 127.0.0.1, with everything passing.
+    /// Starts it in front of a server, on a free port of 127.0.0.1, in mode `Pass`.
     pub fn start(upstream: SocketAddr) -> Result<Self, Error> {
         let (lease, listener) = Lease::listen()?;
         let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, lease.port));
@@ -67,34 +66,34 @@ impl Breaker {
         Ok(Self { shared, addr, acceptor: Some(acceptor), _lease: lease })
     }
 
-    /// Where clients connect.
+    /// The address for clients.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// Changes the mode; it holds for all connections when this returns.
+    /// Changes the mode; it applies to all connections when this returns.
     pub fn set(&self, mode: Mode) {
         self.shared.set(mode);
         self.wake();
         self.shared.wait_for_listener();
     }
 
-    /// The mode that holds now.
+    /// The current mode.
     pub fn mode(&self) -> Mode {
         self.shared.mode()
     }
 
-    /// How many connections pass through it now.
+    /// The number of open connections.
     pub fn connections(&self) -> usize {
         self.shared.connections()
     }
 
-    /// How many connections clients have made since the start, whatever became of them.
+    /// The number of connections that clients have made since the start.
     pub fn made(&self) -> u64 {
         self.shared.made()
     }
 
-    /// The acceptor sleeps in `accept`; any connection makes it look at the mode.
+    /// The acceptor blocks in `accept`; a connection makes it check the mode.
     fn wake(&self) {
         drop(TcpStream::connect(self.addr));
     }
@@ -110,8 +109,8 @@ impl Drop for Breaker {
     }
 }
 
-/// Takes connections until the breaker is dropped. While they are to be refused there is no
-/// listener; the port stays ours by its lease.
+/// Accepts connections until the breaker is dropped. In mode `Refused` it closes the listener; the lease keeps the
+/// port.
 fn accept(mut listener: TcpListener, addr: SocketAddr, shared: &Arc<Shared>) {
     while !shared.is_over() {
         if shared.mode() == Mode::Refused {
@@ -129,13 +128,13 @@ fn accept(mut listener: TcpListener, addr: SocketAddr, shared: &Arc<Shared>) {
     }
 }
 
-/// To close it would not do: a program that another thread is just starting holds a copy of it for a
-/// moment, and clients would still get in.
+/// Closing the socket does not suffice: a process that another thread is just starting holds a copy for a moment, and
+/// clients could still connect.
 fn stop_listening(listener: TcpListener) {
     let _ = rustix::net::shutdown(&listener, rustix::net::Shutdown::Both);
 }
 
-/// The kernel may need a moment until the port can be listened on again.
+/// The kernel may need a moment until the port can be bound again.
 fn listen_again(addr: SocketAddr, shared: &Shared) -> Option<TcpListener> {
     while !shared.is_over() {
         match TcpListener::bind(addr) {

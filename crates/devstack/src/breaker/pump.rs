@@ -1,5 +1,4 @@
-//! One connection through the breaker: two directions, each a thread that reads, asks what may pass,
-//! and writes.
+//! One connection through the breaker: for each direction a thread that reads, waits for permission, and writes.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -33,7 +32,7 @@ pub(super) fn serve(client: TcpStream, shared: &Arc<Shared>) {
     let _ = back.join();
 }
 
-/// One direction. Its end passes on too, but no sooner than bytes would.
+/// One direction. Forwards the end of the stream too, but no sooner than bytes would pass.
 fn pump(link: &Link, from: &TcpStream, to: &TcpStream, shared: &Shared) {
     let mut buffer = vec![0; 64 * 1024];
     loop {
@@ -50,7 +49,7 @@ fn pump(link: &Link, from: &TcpStream, to: &TcpStream, shared: &Shared) {
     }
 }
 
-/// Whether all of it was passed on and the connection continues.
+/// Forwards the bytes. Returns whether the connection continues.
 fn pass(generation: u64, mut bytes: &[u8], mut to: &TcpStream, shared: &Shared) -> bool {
     while !bytes.is_empty() {
         let (count, pause) = match shared.permit(generation, bytes.len()) {

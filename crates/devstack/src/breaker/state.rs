@@ -1,4 +1,4 @@
-//! What the breaker's threads share: the mode, and the connections that a mode may cut.
+//! The shared state of the breaker's threads: the mode, and the connections that it may cut.
 
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
@@ -10,7 +10,7 @@ use super::Mode;
 pub(super) struct Link {
     pub(super) client: TcpStream,
     pub(super) upstream: TcpStream,
-    /// Of which generation it is.
+    /// Its generation.
     pub(super) generation: u64,
 }
 
@@ -21,7 +21,7 @@ impl Link {
     }
 }
 
-/// What a direction may do next with the bytes that it holds.
+/// What a direction may do next with its bytes.
 pub(super) enum Permit {
     /// Pass this number of them, then pause.
     Pass(usize, Duration),
@@ -33,7 +33,7 @@ pub(super) enum Permit {
 
 struct State {
     mode: Mode,
-    /// Counts how often connections were swallowed: those of an earlier generation pass nothing.
+    /// Incremented by `Swallow`: connections of an earlier generation pass nothing.
     generation: u64,
     made: u64,
     listening: bool,
@@ -42,7 +42,7 @@ struct State {
 }
 
 impl State {
-    /// Whether a connection of this generation passes nothing now, and isn't cut either.
+    /// Whether a connection of this generation is open, but passes nothing now.
     fn is_silent_for(&self, generation: u64) -> bool {
         match self.mode {
             _ if self.over => false,
@@ -97,7 +97,7 @@ impl Shared {
         self.lock().mode
     }
 
-    /// Counts a connection that is made now, and says of which generation it is.
+    /// Counts a new connection, and returns its generation.
     pub(super) fn count(&self) -> u64 {
         let mut state = self.lock();
         state.made += 1;
@@ -116,7 +116,7 @@ impl Shared {
         self.lock().links.iter().filter(|link| link.strong_count() > 0).count()
     }
 
-    /// Until the listener is there, or gone, as the mode wants it.
+    /// Waits until the listener is open or closed as the mode requires.
     pub(super) fn wait_for_listener(&self) {
         drop(self.wait_while(|state| state.listening == (state.mode == Mode::Refused) && !state.over));
     }
@@ -132,13 +132,13 @@ impl Shared {
         self.changed.notify_all();
     }
 
-    /// Waits where nothing passes; says whether a connection may still be made or ended.
+    /// Waits while nothing passes. Returns whether a connection may still be made or ended.
     pub(super) fn wait_for_passage(&self, generation: u64) -> bool {
         let state = self.wait_while(|state| state.is_silent_for(generation));
         !state.over && !matches!(state.mode, Mode::Closed | Mode::Refused)
     }
 
-    /// Puts a connection among those that can be cut, unless they are being cut just now.
+    /// Registers a connection for cutting, unless connections are being cut just now.
     pub(super) fn add(&self, link: &Arc<Link>) -> bool {
         let mut state = self.lock();
         if state.over || matches!(state.mode, Mode::Closed | Mode::Refused) {
@@ -149,7 +149,7 @@ impl Shared {
         true
     }
 
-    /// What may be done with `held` bytes; waits where nothing passes.
+    /// What may be done with `held` bytes; waits while nothing passes.
     pub(super) fn permit(&self, generation: u64, held: usize) -> Permit {
         let mut state = self.wait_while(|state| state.is_silent_for(generation));
         if state.over {
@@ -191,7 +191,7 @@ fn cut_all(state: &mut State) {
     state.links.drain(..).filter_map(|link| link.upgrade()).for_each(|link| link.cut());
 }
 
-/// Fifty steps a second, so that a slow connection flows and doesn't stutter.
+/// Fifty steps a second, so that a slow connection flows evenly.
 fn slow(held: usize, bytes_per_second: u64) -> Permit {
     let step = usize::try_from(bytes_per_second / 50).unwrap_or(usize::MAX).clamp(1, held);
     Permit::Pass(step, Duration::from_secs_f64(step as f64 / bytes_per_second as f64))

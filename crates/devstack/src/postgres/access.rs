@@ -8,7 +8,7 @@ use super::{PostgresOptions, cluster};
 use crate::Error;
 use crate::run_as::User;
 
-/// Writes the rules at each start, so that other options on kept data mean what they say.
+/// Writes the rules at each start, so that new options also apply to existing data.
 pub(super) fn write(home: &Path, user: Option<User>, options: &PostgresOptions) -> Result<(), Error> {
     let data = cluster::data_of(home);
     let kind = if options.tls.is_some() { "hostssl" } else { "host" };
@@ -26,7 +26,7 @@ pub(super) fn write(home: &Path, user: Option<User>, options: &PostgresOptions) 
     Ok(())
 }
 
-/// PostgreSQL refuses a key that others could read.
+/// PostgreSQL refuses a key that others can read.
 fn private_copy(from: &Path, to: &Path, user: Option<User>) -> Result<(), Error> {
     fs::copy(from, to).map_err(Error::path("copy", from))?;
     fs::set_permissions(to, fs::Permissions::from_mode(0o600)).map_err(Error::path("close", to))?;

@@ -10,12 +10,12 @@ use super::{DATABASE, PostgresOptions, template};
 use crate::run_as::User;
 use crate::{Error, tools};
 
-/// PostgreSQL wants its folder for itself; the log stands beside it.
+/// PostgreSQL needs a folder for itself; the log is beside it.
 pub(super) fn data_of(home: &Path) -> PathBuf {
     home.join("data")
 }
 
-/// The programs that can read the data that are there, or the newest ones.
+/// The programs that can read the existing data, or the newest ones.
 pub(super) fn programs_for(home: &Path) -> Result<PathBuf, Error> {
     let advice = "install it by `apt-get install postgresql` (`cargo xtask up` and `test` do so)".to_owned();
     let Some(major) = major_of_data(home) else {
@@ -58,7 +58,7 @@ pub(super) fn prepare(
     }
 }
 
-/// `initdb`, and the database, so that the first start has nothing left to make.
+/// Runs `initdb` and creates the database.
 pub(super) fn initialise(
     programs: &Path,
     data: &Path,
@@ -74,7 +74,7 @@ pub(super) fn initialise(
     single(programs, data, user, &format!("create database {DATABASE}"))
 }
 
-/// Copies the data of a running server, set up to follow it.
+/// Copies the data of a running server, as its standby.
 pub(super) fn copy_running(programs: &Path, home: &Path, user: Option<User>, url: &str) -> Result<(), Error> {
     let data = data_of(home);
     let mut copy = as_user(Command::new(programs.join("pg_basebackup")), &data, user);
@@ -108,8 +108,8 @@ fn as_user(mut command: Command, data: &Path, user: Option<User>) -> Command {
     command
 }
 
-/// Whether the server with this pid accepts connections: it says so in its own pid file, which may
-/// still be the one of a server that was killed.
+/// Whether the server with this pid accepts connections, according to its pid file, which may still be that of a killed
+/// server.
 pub(super) fn is_ready(home: &Path, pid: u32) -> bool {
     let file = fs::read_to_string(data_of(home).join("postmaster.pid")).unwrap_or_default();
     let mut lines = file.lines();
@@ -117,8 +117,7 @@ pub(super) fn is_ready(home: &Path, pid: u32) -> bool {
     own && lines.nth(6).is_some_and(|line| ["ready", "standby"].contains(&line.trim()))
 }
 
-/// Gives back the piece of shared memory that a killed server has left, which its next start would
-/// do; for a folder that has no next start.
+/// Frees the shared memory that a killed server has left. Its next start would do so, but this folder has none.
 pub(super) fn release_memory(home: &Path) {
     let file = fs::read_to_string(data_of(home).join("postmaster.pid")).unwrap_or_default();
     let Some(id) = file.lines().nth(6).and_then(|line| line.split_whitespace().nth(1)) else { return };

@@ -1,7 +1,7 @@
 //! A private PostgreSQL.
 //!
-//! It listens on 127.0.0.1 only, has the database `demo1`, the superuser `postgres`, and its data in
-//! a folder of its own. Tests turn `fsync` off and start from a copied template.
+//! It listens on 127.0.0.1 only, has the database `demo1`, the superuser `postgres`, and its data in a separate folder.
+//! Tests turn `fsync` off and start from a copied template.
 
 mod access;
 mod cluster;
@@ -21,27 +21,27 @@ use crate::run_as::{self, User};
 use crate::{Error, TempDir, process_tree, wait_for, wait_until};
 
 const DATABASE: &str = "demo1";
-/// Recovery after a kill replays what was written since the last checkpoint.
+/// Time limit of a start, which after a kill replays the WAL since the last checkpoint.
 const START_LIMIT: Duration = Duration::from_secs(120);
 const STOP_LIMIT: Duration = Duration::from_secs(60);
 const PORT_TRIES: usize = 20;
 
-/// How a PostgreSQL is to be.
+/// Options of a PostgreSQL server.
 #[derive(Clone, Debug)]
 pub struct PostgresOptions {
-    /// Its port; none: a free one.
+    /// Its port; `None` for a free one.
     pub port: Option<u16>,
-    /// Whether it waits for the disk. Without, it survives its own end but not the machine's.
+    /// Whether it syncs. Without, its data survive a kill, but not a crash of the machine.
     pub fsync: bool,
-    /// Whether a new folder is filled by copying a template kept for this machine: far faster.
+    /// Whether to fill a new folder from a template, which is much faster.
     pub template: bool,
-    /// More settings, as of `postgresql.conf`.
+    /// Additional settings for `postgresql.conf`.
     pub settings: Vec<(String, String)>,
-    /// The password of `postgres`, then demanded as SCRAM; none: every connection is trusted.
+    /// The password of `postgres`, required with SCRAM; `None` trusts every connection.
     pub password: Option<String>,
-    /// A certificate; connections without TLS are then refused, unless a rule lets them in.
+    /// A certificate; connections without TLS are then refused, unless a rule allows them.
     pub tls: Option<Tls>,
-    /// Lines of `pg_hba.conf` that stand before all others.
+    /// Lines at the beginning of `pg_hba.conf`.
     pub rules: String,
 }
 
@@ -63,13 +63,13 @@ impl Default for PostgresOptions {
 }
 
 impl PostgresOptions {
-    /// For tests: no waiting for the disk, a start from the template.
+    /// For tests: without syncs, from the template.
     pub fn quick() -> Self {
         Self { fsync: false, template: true, ..Self::default() }
     }
 }
 
-/// A running PostgreSQL, ended when this is dropped.
+/// A running PostgreSQL, stopped on drop.
 pub struct Postgres {
     process: Option<Process>,
     lease: Lease,
@@ -81,7 +81,7 @@ pub struct Postgres {
 }
 
 impl Postgres {
-    /// Starts it on the data of a folder, which is filled where it is empty.
+    /// Starts it with the data of a folder; fills the folder if it is empty.
     pub fn start(dir: &Path, options: PostgresOptions) -> Result<Self, Error> {
         let user = User::of_postgres()?;
         let home = run_as::place(dir, user)?;
@@ -102,7 +102,7 @@ impl Postgres {
         Ok(postgres)
     }
 
-    /// Starts it in a temporary folder that goes when it goes.
+    /// Starts it in a temporary folder that is removed on drop.
     pub fn temporary(options: PostgresOptions) -> Result<Self, Error> {
         let temp_dir = TempDir::new()?;
         let mut postgres = Self::start(&temp_dir.path().join("postgres"), options)?;
@@ -110,12 +110,12 @@ impl Postgres {
         Ok(postgres)
     }
 
-    /// Starts a standby of this one in a temporary folder: it has what this one has, and follows it.
+    /// Starts a standby of this server in a temporary folder.
     pub fn standby(&self) -> Result<Self, Error> {
         self.standby_on(Lease::take()?, None)
     }
 
-    /// Ends this one permanently, and starts a standby of another in its place: on its port.
+    /// Kills this server permanently, and starts a standby of `primary` on its port.
     pub fn follow(&mut self, primary: &Self) -> Result<(), Error> {
         self.kill();
         let port = self.port();
@@ -143,14 +143,14 @@ impl Postgres {
         Ok(standby)
     }
 
-    /// From now on a commit waits until a standby has it too. Returns when one is there.
+    /// Makes commits wait for a standby. Returns when a standby is connected.
     pub fn wait_for_standby(&self) -> Result<(), Error> {
         self.psql("alter system set synchronous_standby_names = '*'")?;
         self.psql("select pg_reload_conf()")?;
         self.wait_for_follower("sync_state = 'sync'")
     }
 
-    /// Returns when a standby has caught up, for which no commit waits.
+    /// Returns when an asynchronous standby has caught up.
     pub fn wait_for_asynchronous_standby(&self) -> Result<(), Error> {
         self.wait_for_follower("state = 'streaming'")
     }
@@ -160,9 +160,9 @@ impl Postgres {
         wait_until(START_LIMIT, "a standby follows", || Ok((self.psql(&count)?.trim() != "0").then_some(())))
     }
 
-    /// A standby gets nothing more from its primary, as where the network between them is cut.
+    /// Disconnects a standby from its primary, as a network failure would.
     pub fn stop_following(&self) -> Result<(), Error> {
-        // Nobody listens at this port.
+        // Nothing listens on this port.
         self.psql("alter system set primary_conninfo = 'host=127.0.0.1 port=1'")?;
         self.psql("select pg_reload_conf()")?;
         let count = "select count(*) from pg_stat_wal_receiver where status = 'streaming'";
@@ -173,7 +173,7 @@ impl Postgres {
         )
     }
 
-    /// Makes a standby the one that takes writes.
+    /// Promotes a standby.
     pub fn promote(&self) -> Result<(), Error> {
         self.psql("select pg_promote()").map(drop)
     }
@@ -188,7 +188,7 @@ impl Postgres {
         "127.0.0.1"
     }
 
-    /// The address of its database, with the user and, where there is one, the password.
+    /// The URL of its database, with the user and the password, if any.
     pub fn url(&self) -> String {
         let password = self.options.password.as_ref().map(|word| format!(":{word}")).unwrap_or_default();
         format!("postgres://postgres{password}@{}:{}/{DATABASE}", self.host(), self.port())
@@ -199,33 +199,32 @@ impl Postgres {
         self.process.as_ref().map_or(0, Process::pid)
     }
 
-    /// Where its data really are.
+    /// The real path of its data.
     pub fn data_dir(&self) -> PathBuf {
         cluster::data_of(&self.home)
     }
 
-    /// What it has logged since its last start.
+    /// Its log since the last start.
     pub fn log(&self) -> String {
         self.process.as_ref().map(Process::log).unwrap_or_default()
     }
 
-    /// Runs SQL on its database and gives the bare rows, columns separated by `|`.
+    /// Runs SQL on its database, and returns the rows, with columns separated by `|`.
     pub fn psql(&self, sql: &str) -> Result<String, Error> {
         self.psql_on(DATABASE, sql)
     }
 
-    /// Changes the password that it demands, and that [`Postgres::psql`] and [`Postgres::url`] use.
+    /// Changes the password, also for [`Postgres::psql`] and [`Postgres::url`].
     pub fn set_password(&mut self, password: &str) -> Result<(), Error> {
         self.psql(&format!("alter user postgres password '{}'", password.replace('\'', "''")))?;
         self.options.password = Some(password.to_owned());
         Ok(())
     }
 
-    /// Ends it as a crash does: SIGKILL to the postmaster and all its backends, which are gone when
-    /// this returns.
+    /// Kills the postmaster and all its backends with SIGKILL, and waits until they have ended.
     pub fn kill(&mut self) {
         let Some(mut process) = self.process.take() else { return };
-        // Stopped, it can't make another backend between the look at them and their end.
+        // Stopped, it can't start another backend between listing and killing them.
         process.signal(Signal::STOP);
         let backends = process_tree::children(process.pid());
         process.end(Signal::KILL);
@@ -233,14 +232,14 @@ impl Postgres {
         wait_for(STOP_LIMIT, || !backends.iter().any(|backend| backend.is_alive()));
     }
 
-    /// Ends it as [`Postgres::kill`] does, before its data go too: its shared memory is given back, which its next
-    /// start would do if it knew of it.
+    /// Like [`Postgres::kill`], for data that will be replaced: also frees the shared memory, which the next start
+    /// could not find.
     pub fn lose_power(&mut self) {
         self.kill();
         cluster::release_memory(&self.home);
     }
 
-    /// Ends it in good order ("fast": running statements are broken off, what is committed stays).
+    /// Stops it ("fast": running statements are cancelled).
     pub fn stop(&mut self) {
         if let Some(mut process) = self.process.take() {
             process.signal(Signal::INT);
@@ -248,19 +247,18 @@ impl Postgres {
         }
     }
 
-    /// Starts it again after [`Postgres::kill`] or [`Postgres::stop`], on the same port and data.
+    /// Restarts it after [`Postgres::kill`] or [`Postgres::stop`], with the same port and data.
     pub fn start_again(&mut self) -> Result<(), Error> {
         self.stop();
         self.launch()
     }
 
-    /// Stops the whole process tree in the middle of its work: connections stay open,
-    /// nothing answers.
+    /// Suspends the whole process tree: connections stay open, nothing answers.
     pub fn pause(&self) {
         self.signal_tree(Signal::STOP);
     }
 
-    /// Lets a paused one continue.
+    /// Resumes it after [`Postgres::pause`].
     pub fn resume(&self) {
         self.signal_tree(Signal::CONT);
     }
@@ -271,7 +269,7 @@ impl Postgres {
         process_tree::children(process.pid()).iter().for_each(|backend| backend.signal(signal));
     }
 
-    /// With a port of our own choice, another one is tried when another process was faster.
+    /// If another process has taken a port of our choice, tries another port.
     fn start_somewhere(&mut self) -> Result<(), Error> {
         for _ in 1..PORT_TRIES {
             match self.launch() {
@@ -289,7 +287,7 @@ impl Postgres {
             port: self.port(),
             user: self.user,
             log: Some(self.home.join("postgres.log")),
-            // "Immediate": it ends its backends and gives its shared memory back, without a checkpoint.
+            // "Immediate": it ends its backends and frees its shared memory, without a checkpoint.
             last_signal: Signal::QUIT,
             grace: Duration::from_secs(8),
             ..Launch::new("PostgreSQL", self.programs.join("postgres"), &self.home)
@@ -309,7 +307,7 @@ impl Postgres {
             ("unix_socket_directories".to_owned(), String::new()),
         ];
         if !self.options.fsync {
-            // Shared memory in files of the data folder goes with it, however the server ends.
+            // Shared memory in files of the data folder is removed with the folder, however the server ends.
             let quick =
                 [("fsync", "off"), ("full_page_writes", "off"), ("dynamic_shared_memory_type", "mmap")];
             settings.extend(quick.map(|(name, value)| (name.to_owned(), value.to_owned())));
@@ -346,10 +344,10 @@ impl Postgres {
 
 impl Drop for Postgres {
     fn drop(&mut self) {
-        // Paused backends hear no signal; the postmaster would wait for them in vain.
+        // Suspended backends handle no signal, and the postmaster would wait for them forever.
         self.resume();
         if self.options.fsync {
-            // Data worth syncing are worth a checkpoint: the next start has nothing to recover.
+            // With `fsync`, a regular stop makes a checkpoint, so that the next start needs no recovery.
             self.stop();
         }
         self.process = None;

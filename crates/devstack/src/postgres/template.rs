@@ -1,7 +1,6 @@
-//! A cluster made once and copied for each test: `initdb` takes a second, a copy a tenth of it.
+//! A cluster that is created once and copied for each test: `initdb` takes a second, a copy a tenth of that.
 //!
-//! The template is kept below the temporary folder, one for each version of PostgreSQL and of this
-//! recipe.
+//! Templates are below the temporary folder, one for each version of PostgreSQL and of this recipe.
 
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::PermissionsExt;
@@ -12,7 +11,7 @@ use super::cluster;
 use crate::run_as::User;
 use crate::{Error, temp_dir};
 
-/// Small segments of the log: 1 MiB instead of 16 to copy and to make when the server starts.
+/// Small WAL segments: 1 MiB instead of 16 to copy, and to create when the server starts.
 const RECIPE: [&str; 2] = ["--wal-segsize=1", "--no-sync"];
 /// Raise it when the template's contents change.
 const EDITION: u32 = 1;
@@ -39,7 +38,7 @@ fn ensure(programs: &Path, user: Option<User>) -> Result<PathBuf, Error> {
     Ok(template)
 }
 
-/// Made beside its place and moved there whole, so that nobody copies half of it.
+/// Created under another name and renamed when complete, so that no test copies a part of it.
 fn make(programs: &Path, user: Option<User>, work: &Path, template: &Path) -> Result<(), Error> {
     let _ = fs::remove_dir_all(work);
     fs::create_dir(work).map_err(Error::path("make", work))?;

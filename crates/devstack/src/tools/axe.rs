@@ -1,4 +1,4 @@
-//! axe-core, which looks for what keeps people from using a page: a fixed version from npm, for this workspace.
+//! axe-core, which checks the accessibility of a page: a fixed version from npm, for this workspace.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -9,7 +9,7 @@ use crate::Error;
 
 const WANTED: &str = "axe-core@4.14.1";
 
-/// Its script, of this workspace: other versions find other things.
+/// The workspace's copy of its script: other versions find other problems.
 pub fn find_axe() -> Option<PathBuf> {
     Some(tools_dir().join("axe/node_modules/axe-core/axe.min.js")).filter(|script| script.is_file())
 }

@@ -13,7 +13,7 @@ pub fn find_chromedriver() -> Option<PathBuf> {
 
 /// As [`find_chromedriver`], and installs Debian's package if it is missing and we are root.
 pub fn ensure_chromedriver(report: Report) -> Result<PathBuf, Error> {
-    // It brings the Chromium of its version.
+    // The package depends on the Chromium of its version.
     let package = Debian { what: "Chromium with its driver", package: "chromium-driver" };
     install::ensure(
         find_chromedriver,

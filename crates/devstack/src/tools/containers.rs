@@ -1,5 +1,5 @@
-//! What the files of `deploy/` are tried with. For the image podman, which builds and runs it, and debootstrap, which
-//! makes a Debian where no registry is; docker-compose and systemd's own check for the files that are theirs.
+//! Tools that check the files of `deploy/`: podman builds and runs the image; debootstrap makes a Debian without a
+//! registry; docker-compose and systemd-analyze check the files that are theirs.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use crate::Error;
 
 /// podman with runc, from Debian's packages if missing and we are root.
 pub fn ensure_podman(report: Report) -> Result<PathBuf, Error> {
-    // First: podman would otherwise bring another runtime.
+    // First, because podman would otherwise install another runtime.
     ensure("runc", "runc", "runc, which runs containers", report)?;
     ensure("podman", "podman", "podman", report)
 }
@@ -29,7 +29,7 @@ pub fn ensure_systemd_analyze(report: Report) -> Result<PathBuf, Error> {
     ensure("systemd-analyze", "systemd", "systemd-analyze", report)
 }
 
-/// lintian, which says what is wrong with a package of Debian's.
+/// lintian, which checks Debian packages.
 pub fn ensure_lintian(report: Report) -> Result<PathBuf, Error> {
     ensure("lintian", "lintian", "lintian", report)
 }

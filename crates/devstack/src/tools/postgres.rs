@@ -1,4 +1,4 @@
-//! PostgreSQL's programs, of which all that are used must stand in one folder.
+//! PostgreSQL's programs, which must all be in one folder.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ pub fn find_postgres() -> Option<PathBuf> {
     asked.or_else(|| debians().into_iter().filter(fit).max_by_key(|dir| major_of(dir)))
 }
 
-/// The programs of one major version, which alone can read the data that it wrote.
+/// The programs of one major version; no other can read its data.
 pub(crate) fn find_postgres_of(major: u32) -> Option<PathBuf> {
     let dirs = [of_path(), of_pg_config()].into_iter().flatten().chain(debians());
     dirs.into_iter().find(|dir| major_of(dir) == Some(major))

@@ -1,5 +1,5 @@
-//! Prometheus and Alertmanager: only programs are wanted, so Debian's packages are unpacked into this workspace and
-//! not installed: no service, no user, no port taken at the next start of the machine.
+//! Prometheus and Alertmanager: Debian's packages are unpacked into this workspace instead of installed, so that the
+//! machine gets no service and no user.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,14 +13,14 @@ pub fn find_prometheus() -> Option<PathBuf> {
     find("prometheus")
 }
 
-/// The program that checks Prometheus's configuration and rules; there where Prometheus is.
+/// The program that checks Prometheus's configuration and rules, from the same folder.
 pub fn find_promtool() -> Option<PathBuf> {
     find("promtool")
 }
 
 /// As [`find_prometheus`], and unpacks Debian's package into this workspace if it is missing.
 pub fn ensure_prometheus(report: Report) -> Result<PathBuf, Error> {
-    // promtool first: the program's own place says that all is there.
+    // promtool first: the presence of prometheus means that both are there.
     ensure("prometheus", &["promtool", "prometheus"], report)
 }
 
@@ -34,7 +34,7 @@ fn find(program: &str) -> Option<PathBuf> {
     on_path(program).or_else(|| unpacked.is_file().then_some(unpacked))
 }
 
-/// The last one of the programs of a package; all of them are there when it is.
+/// The last of a package's programs; its presence means that all are there.
 fn ensure(package: &str, programs: &[&str], report: Report) -> Result<PathBuf, Error> {
     let found = || programs.last().and_then(|program| find(program));
     let what = format!("{} (Debian's package `{package}`) to {}", programs.join(", "), tools_dir().display());
@@ -63,7 +63,7 @@ fn download(package: &str, work: &Path) -> Result<PathBuf, Error> {
     let what = format!("fetch {package}");
     install::with_lists(|| {
         let mut apt = Command::new("apt-get");
-        // apt warns that its own user can't write there; it then downloads as root all the same.
+        // apt warns that its sandbox user can't write there, and downloads as root.
         apt.args(["download", "-qq", package]).current_dir(work);
         install::run(&what, apt)
     })?;

@@ -1,4 +1,4 @@
-//! Schemathesis, which holds a service against its OpenAPI description: a fixed version from PyPI.
+//! Schemathesis, which tests a service against its OpenAPI description: a fixed version from PyPI.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use crate::Error;
 const SCHEMATHESIS: Venv =
     Venv { name: "schemathesis", packages: &["schemathesis==4.32.5"], program: "schemathesis" };
 
-/// The one of this workspace: others find other things.
+/// The workspace's copy: other versions find other problems.
 pub fn find_schemathesis() -> Option<PathBuf> {
     SCHEMATHESIS.find()
 }

@@ -1,4 +1,4 @@
-//! The server of NATS Streaming, of which there are no packages any more: its last version, built by Go.
+//! The server of NATS Streaming, which is no longer packaged: its last version, built by Go.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -9,7 +9,7 @@ use crate::Error;
 const PROGRAM: &str = "nats-streaming-server";
 const MODULE: &str = "github.com/nats-io/nats-streaming-server@v0.25.6";
 
-/// Go, which is not installed from here.
+/// Go, which we do not install.
 pub fn find_go() -> Option<PathBuf> {
     on_path("go")
 }
@@ -29,7 +29,7 @@ pub fn ensure_stan_server(report: Report) -> Result<PathBuf, Error> {
         })?;
         install::timed(&format!("{PROGRAM} ({MODULE}) to {}", tools_dir().display()), report, |_| {
             let mut install = Command::new(go);
-            // Moved into its place by Go itself, when it is whole.
+            // Go moves the finished program to its final path.
             install.args(["install", MODULE]).env("GOBIN", tools_dir()).stdin(Stdio::null());
             install::run(&format!("build {PROGRAM}"), install)
         })

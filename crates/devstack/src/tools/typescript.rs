@@ -10,7 +10,7 @@ use crate::Error;
 
 const WANTED: &str = "typescript@5.9.3";
 
-/// The one of this workspace.
+/// The workspace's copy.
 pub fn find_typescript() -> Option<PathBuf> {
     Some(folder().join("node_modules/.bin/tsc")).filter(|program| program.is_file())
 }

@@ -1,4 +1,4 @@
-//! Programs from PyPI, each with what it needs in a virtual environment of this workspace.
+//! Programs from PyPI, each with its dependencies in a virtual environment of this workspace.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -12,9 +12,9 @@ use crate::Error;
 pub(super) struct Venv {
     /// Its folder among the tools.
     pub(super) name: &'static str,
-    /// What is installed into it, with fixed versions.
+    /// Its packages, with fixed versions.
     pub(super) packages: &'static [&'static str],
-    /// The program that is wanted of it.
+    /// Its program.
     pub(super) program: &'static str,
 }
 
@@ -23,12 +23,12 @@ impl Venv {
         tools_dir().join(self.name)
     }
 
-    /// Written last: an environment without it was not finished, or has other packages.
+    /// Written last: without it, the environment is incomplete or outdated.
     fn stamp(&self) -> PathBuf {
         self.folder().join("installed")
     }
 
-    /// The program, where the environment is whole.
+    /// The program, if the environment is complete.
     pub(super) fn find(&self) -> Option<PathBuf> {
         let installed = fs::read_to_string(self.stamp()).ok()?;
         let program = self.folder().join("bin").join(self.program);
@@ -63,7 +63,7 @@ fn make(folder: &Path, report: Report) -> Result<(), Error> {
         }
         _ => {}
     }
-    // The module with what it needs is packed apart from Python by Debian.
+    // Debian packages the module separately from Python.
     let probe = Command::new("python3").args(["-c", "import venv, ensurepip"]).stdin(Stdio::null()).output();
     if !probe.is_ok_and(|output| output.status.success()) {
         install::debian(&Debian { what: "Python with venv", package: "python3-venv" }, report)?;

@@ -1,5 +1,4 @@
-//! Zig, as a compiler of C for other machines: a fixed version from PyPI, whose wheel holds the program and all that it
-//! needs.
+//! Zig, as a C compiler for other platforms: a fixed version from PyPI, as a self-contained wheel.
 
 use std::path::PathBuf;
 

@@ -42,8 +42,8 @@ fn is_cut(mut stream: &TcpStream) -> bool {
     }
 }
 
-/// Whether nothing comes for a while, neither a byte nor an end. A read with a time limit is not
-/// taken up again by itself after a signal, so being interrupted says nothing.
+/// Whether neither a byte nor an end arrives for a while. A signal interrupts a read with a timeout, which shows
+/// nothing.
 fn is_silent(mut stream: &TcpStream) -> bool {
     stream.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
     let error = loop {
@@ -122,7 +122,7 @@ fn what_was_swallowed_stays_away_and_new_connections_pass() {
     for mut stream in [&old, &new] {
         stream.write_all(b"lost").unwrap();
     }
-    // These two, and the one by which the breaker wakes itself.
+    // These two, and the one with which the breaker wakes itself.
     assert!(devstack::wait_for(LIMIT, || breaker.made() == 3));
     breaker.set(Mode::Pass);
     ask(&connect(&breaker).unwrap(), b"hello").unwrap();
@@ -146,7 +146,7 @@ fn cut_after_cuts_in_the_middle_and_then_passes() {
     let breaker = Breaker::start(echo().unwrap()).unwrap();
     let mut stream = connect(&breaker).unwrap();
     ask(&stream, b"hello").unwrap();
-    // Ten bytes there, five of them back.
+    // Ten bytes to the server, five of them back.
     breaker.set(Mode::CutAfter { bytes: 15 });
     stream.write_all(b"0123456789").unwrap();
     let mut answer = Vec::new();

@@ -9,10 +9,10 @@ use devstack::{Nats, NatsOptions, Postgres, PostgresOptions, wait_for};
 
 use crate::install;
 
-/// Set where this program runs as the process that is to be killed.
+/// Set when this program runs as the process to be killed.
 const ROLE: &str = "DEVSTACK_TEST_STARTER";
 
-/// Not a test: what the test below runs in another process.
+/// Not a test: the test below runs it in another process.
 #[test]
 fn starter() {
     if std::env::var_os(ROLE).is_none() {
@@ -48,7 +48,7 @@ fn kill_starter(role: &str) {
     }
 }
 
-/// Whether a process is there and is more than the zombie of one.
+/// Whether a process exists and is not a zombie.
 fn runs(pid: u32) -> bool {
     let stat = std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("stat"));
     stat.is_ok_and(|line| line.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z')))

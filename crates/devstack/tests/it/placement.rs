@@ -27,7 +27,7 @@ fn data_hidden_from_the_servers_user_are_kept_elsewhere_behind_a_link() {
 
     let moved = !data.starts_with(temp_dir.path());
     assert_eq!(moved, fs::symlink_metadata(&asked).unwrap().is_symlink());
-    // Without root it is our own server, and nothing is hidden from it.
+    // Without root, the server runs as our user and can read everything.
     assert_eq!(
         moved,
         fs::metadata(temp_dir.path()).unwrap().permissions().mode() & 0o777 == 0o755 && is_root()

@@ -65,7 +65,7 @@ fn a_paused_postgres_answers_only_when_resumed() {
         postgres.resume();
         assert_eq!(answer.join().unwrap().unwrap().trim(), "7");
     });
-    // One that is dropped while it is paused goes all the same.
+    // A paused server ends on drop, too.
     postgres.pause();
 }
 
