@@ -1,4 +1,4 @@
-//! Certificates and keys from files, and when they end; the authorities that the machine trusts.
+//! Certificates and keys from files, and when they expire; the CAs that the machine trusts.
 
 use std::env;
 use std::fmt::{self, Display};
@@ -13,7 +13,7 @@ use super::ConfigError;
 use super::reload::Files;
 use crate::cli::parse::is_blank;
 
-/// The certificates of a file. It ends with the first of them that does.
+/// The certificates of a file. The earliest expiry counts.
 ///
 /// # Errors
 /// A file that can't be used.
@@ -41,7 +41,8 @@ fn read(
     Ok(chain)
 }
 
-/// Authorities to trust. They end with the last of them: the others are there for what they signed before.
+/// Certificate authorities to trust. The latest expiry counts: older ones remain for certificates that they have
+/// signed.
 ///
 /// # Errors
 /// A file that can't be used.
@@ -65,7 +66,7 @@ pub(super) fn key(
     files: &mut Files,
 ) -> Result<PrivateKeyDer<'static>, ConfigError> {
     let bytes = files.read(path).map_err(|error| unusable(setting, path, &error))?;
-    // PEM has these words, DER does not.
+    // Only PEM has this word.
     if contains(&bytes, b"ENCRYPTED") {
         return Err(ConfigError::new(
             setting,
@@ -90,10 +91,10 @@ fn contains(bytes: &[u8], words: &[u8]) -> bool {
     bytes.windows(words.len()).any(|window| window == words)
 }
 
-/// Why the machine's authorities can't be used.
+/// Why the machine's CAs can't be used.
 #[derive(Debug)]
 pub(crate) struct AuthoritiesError {
-    /// The variable that names what can't be used; `None`: the machine has no authorities.
+    /// The variable that names an unusable file; `None` if the machine has no CAs.
     pub(crate) variable: Option<&'static str>,
     pub(super) problem: String,
 }
@@ -108,17 +109,15 @@ impl Display for AuthoritiesError {
 }
 
 impl AuthoritiesError {
-    /// As an error of a setting that needs them.
+    /// Converts it to an error of the setting that needs them.
     pub(super) fn of(self, setting: &'static str) -> ConfigError {
         ConfigError::new(self.variable.unwrap_or(setting), self.problem)
     }
 }
 
-/// The authorities that the machine trusts: as in OpenSSL, those that SSL_CERT_FILE and SSL_CERT_DIR name, where one of
-/// them is set.
+/// The CAs that the machine trusts; as in OpenSSL, those of SSL_CERT_FILE and SSL_CERT_DIR if either is set.
 ///
-/// # Errors
-/// A file that can't be read, or that has no certificates.
+/// # Errors A file that can't be read or has no certificates.
 pub(crate) fn machine(files: &mut Files) -> Result<Vec<CertificateDer<'static>>, AuthoritiesError> {
     let named = |variable| env::var_os(variable).filter(|value| !is_blank(value));
     let (file, folders) = (named("SSL_CERT_FILE"), named("SSL_CERT_DIR"));
@@ -166,7 +165,7 @@ pub(super) fn unusable(setting: &'static str, file: &Path, error: &dyn std::fmt:
     ConfigError::new(setting, format!("can't use {}: {error}; it takes a PEM file", file.display()))
 }
 
-/// When a certificate expires, in seconds of Unix time. `None`: we can't read it.
+/// When a certificate expires, in Unix seconds; `None` if it can't be parsed.
 fn end(certificate: &CertificateDer<'_>) -> Option<i64> {
     let certificate = Certificate::from_der(certificate).ok()?;
     let end = certificate.tbs_certificate.validity.not_after.to_unix_duration();

@@ -3,13 +3,12 @@
 
 use percent_encoding::percent_decode_str;
 
-/// Options in the order in which they were given; of one given twice, the last counts.
+/// Options in the given order; the last value of a repeated option counts.
 #[derive(Default)]
 pub(super) struct Conninfo(Vec<(String, String)>);
 
 impl Conninfo {
-    /// # Errors
-    /// What can't be read, in words without values: they may be secret.
+    /// # Errors What can't be parsed, without values, which may be secret.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let mut read = Self::default();
         let text = text.trim();
@@ -27,7 +26,7 @@ impl Conninfo {
         Ok(read)
     }
 
-    /// What was given for an option; empty is as if it were not given.
+    /// The value of an option; an empty value counts as missing.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         let value = self.0.iter().rev().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
         value.filter(|value| !value.is_empty())
@@ -38,7 +37,7 @@ impl Conninfo {
         self.0.iter().rev().find(|(known, _)| known == name).is_some_and(|(_, value)| value.is_empty())
     }
 
-    /// Whether an option was given, be it without a value.
+    /// Whether an option was given, even if empty.
     pub(super) fn has(&self, name: &str) -> bool {
         self.0.iter().any(|(known, _)| known == name)
     }
@@ -48,7 +47,7 @@ impl Conninfo {
     }
 
     pub(super) fn set(&mut self, name: &str, value: &str) {
-        // As libpq reads the name that sslmode had.
+        // The former name of sslmode, as in libpq.
         let (name, value) = match name {
             "requiressl" if value.starts_with('1') => ("sslmode", "require"),
             "requiressl" => ("sslmode", "prefer"),
@@ -57,8 +56,7 @@ impl Conninfo {
         self.0.push((name.to_owned(), value.to_owned()));
     }
 
-    /// `name = value`, separated by blanks or line ends; a value may be quoted, and a backslash takes what follows as
-    /// it is.
+    /// `name = value`, separated by white space; a value may be quoted, and a backslash escapes the next character.
     fn list(&mut self, text: &str) -> Result<(), String> {
         let mut rest = text.trim_start();
         while !rest.is_empty() {
@@ -77,7 +75,7 @@ impl Conninfo {
 
     /// `[user[:password]@][host[:port],…][/database][?name=value&…]`
     fn address(&mut self, text: &str) -> Result<(), String> {
-        // A user may be there where an @ stands before any slash; a password may contain a ? then, as in libpq.
+        // There may be a user if an @ precedes any slash; the password may then contain a ?, as in libpq.
         let stop = text.find(['@', '/']).filter(|&place| text[place..].starts_with('@'));
         let rest = match stop {
             Some(place) => {
@@ -101,7 +99,7 @@ impl Conninfo {
         if !database.is_empty() {
             self.set("dbname", &decoded(database)?);
         }
-        // As in libpq, only the last one may be missing.
+        // As in libpq, only the last option may be empty.
         let options = options.strip_suffix('&').unwrap_or(options);
         let mut options = options.split('&').filter(|_| !options.is_empty());
         options.try_for_each(|option| self.option(option))
@@ -150,7 +148,7 @@ impl Conninfo {
     }
 }
 
-/// A value at the head of what follows, and the rest.
+/// The value at the start of the text, and the rest.
 fn value(text: &str) -> Result<(String, &str), String> {
     let quoted = text.strip_prefix('\'');
     let text = quoted.unwrap_or(text);

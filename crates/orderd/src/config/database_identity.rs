@@ -1,5 +1,5 @@
-//! The identity of the database with the orders. After a change, DATABASE_URL may lead to the same database by another
-//! route, to its standby or to a copy, but not to another database with the same names.
+//! The identity of the database with the orders. A changed DATABASE_URL may lead to the same database by another route,
+//! to its standby or to a copy, but not to another database with the same names.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -13,8 +13,7 @@ pub(crate) struct PositionKey {
     pub(crate) topic: String,
 }
 
-/// What identifies the database in use, as far as it is known. The settings share it, because every connection is made
-/// from them.
+/// The known identity of the database in use. It belongs to the settings, because every connection is made from them.
 #[derive(Debug, Default)]
 pub(crate) struct DatabaseIdentity(Mutex<KnownDatabase>);
 
@@ -22,7 +21,7 @@ pub(crate) struct DatabaseIdentity(Mutex<KnownDatabase>);
 struct KnownDatabase {
     /// Servers and database, in words.
     address: Option<String>,
-    /// The row of `orderd_position`, and when its stream was made.
+    /// The row of `orderd_position`, and the creation time of its stream.
     position: Option<(PositionKey, i64)>,
 }
 
@@ -31,7 +30,7 @@ impl DatabaseIdentity {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes the row by which this database is known from others.
+    /// Records the row that identifies this database.
     pub(crate) fn note(&self, key: &PositionKey, stream_created: i64) {
         self.known().position = Some((key.clone(), stream_created));
     }
@@ -41,8 +40,8 @@ impl DatabaseIdentity {
         self.known().address.as_deref().is_some_and(|known| known != address)
     }
 
-    /// The row that another address than the current one must have; `None` where any address will do, because nothing
-    /// was found anywhere yet, or this is the current address.
+    /// The row that a database at a new address must have; `None` if any address is acceptable, because no database was
+    /// found yet, or because this is the current address.
     pub(crate) fn expected_at(&self, address: &str) -> Option<(PositionKey, i64)> {
         let known = self.known();
         let is_other = known.address.as_deref().is_some_and(|known| known != address);

@@ -1,5 +1,5 @@
-//! Hosts and ports as people and platforms write them: IPv6 addresses with and without brackets, and what Kubernetes
-//! puts into variables of our names.
+//! Hosts and ports as people and platforms write them: IPv6 addresses with and without brackets, and the values that
+//! Kubernetes sets in variables with our names.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
 
@@ -42,15 +42,15 @@ pub(super) fn port(setting: &'static str, text: &str, instead: &str) -> Result<u
     }
 }
 
-/// A host as it stands in URLs.
+/// A host in the form of URLs.
 pub(super) fn in_url(host: &str) -> String {
     if is_ipv6(host) { format!("[{host}]") } else { host.to_owned() }
 }
 
-/// A URL of which the host may be an IPv6 address without brackets, with them.
+/// Adds the missing brackets of an IPv6 address in a URL.
 ///
-/// `::1:4222` can be an address as well as an address and a port. It is taken for the latter where what follows the
-/// last colon looks like a port, for that is what `$HOST:$PORT` makes.
+/// `::1:4222` may be an address, or an address and a port. If the part after the last colon looks like a port, it is
+/// treated as one, because `$HOST:$PORT` produces that.
 pub(super) fn url_with_brackets(url: &str) -> String {
     let (scheme, rest) = url.split_once("://").map_or((None, url), |(scheme, rest)| (Some(scheme), rest));
     let (user, place) = rest.rsplit_once('@').map_or((None, rest), |(user, place)| (Some(user), place));
@@ -90,12 +90,12 @@ pub(super) fn listen(setting: &'static str, text: &str) -> Result<SocketAddr, Co
         .to_socket_addrs()
         .map_err(|error| wrong(setting, format!("can't find the address of {host:?}: {error}; {takes}")))?
         .collect();
-    // `localhost` is often both; what is written as an address in scripts is mostly 127.0.0.1.
+    // `localhost` often has both; scripts mostly use 127.0.0.1.
     let best = found.iter().find(|addr| addr.is_ipv4()).or(found.first());
     best.copied().ok_or_else(|| wrong(setting, format!("{host:?} has no address; {takes}")))
 }
 
-/// All addresses of the machine; those of IPv4 alone where the kernel has no IPv6.
+/// All addresses of the machine; only those of IPv4 if the kernel lacks IPv6.
 fn everywhere() -> IpAddr {
     let all = IpAddr::from(Ipv6Addr::UNSPECIFIED);
     if UdpSocket::bind((all, 0)).is_ok() { all } else { IpAddr::from([0, 0, 0, 0]) }
@@ -106,7 +106,7 @@ fn without_brackets(host: &str) -> &str {
     inner.filter(|inner| is_ipv6(inner)).unwrap_or(host)
 }
 
-/// With its zone, where it has one: `fe80::1%eth0`.
+/// Possibly with a zone: `fe80::1%eth0`.
 fn is_ipv6(host: &str) -> bool {
     let (address, zone) = host.split_once('%').map_or((host, "zone"), |(address, zone)| (address, zone));
     address.parse::<Ipv6Addr>().is_ok() && !zone.is_empty() && !zone.contains(['/', ':', ']', ' '])

@@ -13,13 +13,13 @@ use crate::cli::HttpArgs;
 pub struct Http {
     /// Address to listen on.
     pub addr: SocketAddr,
-    /// Tokens that open it; none: it is open.
+    /// Tokens; without any, access is open.
     pub tokens: Tokens,
-    /// File of its certificate, where it speaks TLS.
+    /// Its certificate's file, with TLS.
     pub certificate: Option<PathBuf>,
 }
 
-/// Addresses as browsers send them in `Origin`.
+/// Origins as browsers send them in `Origin`.
 pub(super) fn cors_origins(given: &str) -> Result<Vec<HeaderValue>, ConfigError> {
     let origin = |text: String| {
         let uri: Option<Uri> = text.parse().ok();
@@ -38,7 +38,7 @@ pub(super) fn cors_origins(given: &str) -> Result<Vec<HeaderValue>, ConfigError>
     list(given).into_iter().map(origin).collect()
 }
 
-/// Names of hosts as they stand in `Host`, without a port.
+/// Host names as in `Host`, without a port.
 pub(super) fn hosts(given: &str) -> Result<Vec<String>, ConfigError> {
     let is_name = |name: &str| {
         let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
@@ -55,7 +55,7 @@ pub(super) fn hosts(given: &str) -> Result<Vec<String>, ConfigError> {
 }
 
 impl Http {
-    /// Checks what was given.
+    /// Parses and checks the arguments.
     ///
     /// # Errors
     /// The first setting that can't be used.

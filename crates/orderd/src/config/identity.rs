@@ -1,4 +1,4 @@
-//! The server certificate of HTTP and its key, read again when their files change.
+//! The server certificate of HTTP and its key, reloaded when the files change.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,12 +10,12 @@ use tokio_rustls::TlsAcceptor;
 use super::reload::{Files, Reload, Reloaded};
 use super::{ConfigError, certificates};
 
-/// A certificate and its key, ready to make TLS of connections.
+/// A certificate and its key, as a TLS configuration.
 #[derive(Clone, Debug)]
 pub struct Identity(Reloaded<Arc<ServerConfig>>);
 
 impl Identity {
-    /// Reads both files; `None` where neither is given.
+    /// Reads both files; `None` if neither is given.
     ///
     /// # Errors
     /// One without the other, or a file that can't be used.
@@ -30,12 +30,12 @@ impl Identity {
         Ok(Some(Self(made)))
     }
 
-    /// What makes TLS of a connection.
+    /// The TLS acceptor with the current certificate.
     pub(crate) fn acceptor(&self) -> TlsAcceptor {
         Arc::clone(&*self.0.current()).into()
     }
 
-    /// What it is made from.
+    /// The files that it is loaded from.
     pub(super) fn files(&self) -> Box<dyn Reload> {
         Box::new(self.0.clone())
     }

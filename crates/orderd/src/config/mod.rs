@@ -1,4 +1,4 @@
-//! Settings: what the raw flags and variables of `cli` mean, checked.
+//! Settings: the parsed and checked flags and variables of `cli`.
 
 mod nats;
 mod nats_login;
@@ -54,44 +54,44 @@ fn wrong(setting: &'static str, problem: impl ToString) -> ConfigError {
 /// Settings of `orderd serve`.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Where orders come from.
+    /// NATS: the source of orders.
     pub nats: Nats,
-    /// Where orders are kept.
+    /// PostgreSQL: the store of orders.
     pub postgres: Postgres,
-    /// Where orders are served.
+    /// HTTP: the address and access.
     pub http: Http,
-    /// The server certificate of HTTP; `None`: HTTP without TLS.
+    /// The server certificate of HTTP; `None` without TLS.
     pub identity: Option<Identity>,
-    /// The subjects, with wildcards, on which receipts may be asked for.
+    /// The subjects, with wildcards, to which receipts may be sent.
     pub receipt_subjects: Vec<String>,
     /// The tokens for reading, replaying and erasing.
     pub access: Access,
-    /// Origins whose pages may read; empty: only our own page.
+    /// Origins whose pages may read; if empty, only our own page.
     pub cors_origins: Vec<HeaderValue>,
-    /// The hosts that are served besides addresses and `localhost` where there are no tokens; `None` for all.
+    /// Hosts that are served, besides addresses and `localhost`, when there are no tokens; `None` for all.
     pub http_hosts: Option<Vec<String>>,
-    /// How long an idle connection is kept.
+    /// Timeout of an idle connection.
     pub http_idle_timeout: Duration,
     /// How long the service keeps serving after SIGTERM, while `/readyz` is 503.
     pub shutdown_delay: Duration,
-    /// How many may read `/events` at once.
+    /// Maximum number of clients of `/events`.
     pub event_readers: usize,
-    /// What documents look like.
+    /// The model of documents.
     pub model: Arc<Model>,
-    /// Takes documents that fit the model and the settings.
+    /// The parser for documents, by model and settings.
     pub parser: Parser,
-    /// Members by which orders are found, and their places in the model.
+    /// Members to search by, and their paths in the model.
     pub search: Vec<String>,
     pub(crate) search_paths: Vec<order::SearchPath>,
-    /// How many bytes of memory orders may take; `None` for as many as they need.
+    /// Maximum memory for orders in bytes; `None` for no limit.
     pub cache_max_bytes: Option<usize>,
-    /// How often the table is read again; `None` for never.
+    /// Interval between refills; `None` for never.
     pub refill_every: Option<Duration>,
-    /// How long what the table has stays in the stream that we made.
+    /// How long committed messages stay in a stream that we created.
     pub stream_keep: Duration,
     /// The age at which orders leave; `None`: they stay.
     pub keep: Option<Duration>,
-    /// Where traces are sent; `None`: nothing is traced.
+    /// The export of traces; `None` without tracing.
     pub traces: Option<Traces>,
 }
 
@@ -152,8 +152,7 @@ impl Settings {
 
 /// The age at which orders leave; `None`: they stay.
 ///
-/// # Errors
-/// Less than an hour: what was just published, and a table that is being restored, would be lost by a wrong unit.
+/// # Errors Less than an hour: with a mistyped unit, new orders and a table that is being restored would be lost.
 pub(crate) fn keep(setting: &'static str, text: Option<&str>) -> Result<Option<Duration>, ConfigError> {
     const MIN_KEEP: Duration = Duration::from_secs(3600);
     let Some(text) = text.map(str::trim).filter(|text| !text.is_empty()) else { return Ok(None) };
@@ -167,7 +166,7 @@ pub(crate) fn keep(setting: &'static str, text: Option<&str>) -> Result<Option<D
 }
 
 impl Settings {
-    /// All that is made from files, and made again when they change.
+    /// All values that are loaded from files, and reloaded when these change.
     pub(crate) fn files(&self) -> Vec<Box<dyn Reload>> {
         let identity = self.identity.as_ref().map(Identity::files);
         self.access
@@ -181,7 +180,7 @@ impl Settings {
     }
 }
 
-/// Subjects, with wildcards; what is to be empty is written `none`.
+/// Subjects, with wildcards; `none` for an empty list.
 fn receipt_subjects(text: &str) -> Result<Vec<String>, ConfigError> {
     let subjects = list(text);
     match &subjects[..] {
@@ -206,7 +205,7 @@ fn receipt_subjects(text: &str) -> Result<Vec<String>, ConfigError> {
     }
 }
 
-/// Whether receipts are refused on all that a subject covers.
+/// Whether receipts are refused on every subject that this one covers.
 fn is_never_answered(subject: &str) -> bool {
     subject.starts_with('$') || subject.split('.').next() == Some(subject::DEAD_PREFIX)
 }
@@ -215,7 +214,7 @@ fn list(text: &str) -> Vec<String> {
     text.split([',', '\n']).map(str::trim).filter(|part| !part.is_empty()).map(Into::into).collect()
 }
 
-/// A number of bytes; `None` where nothing is given.
+/// A number of bytes; `None` if empty.
 fn bytes(setting: &'static str, text: &str) -> Result<Option<usize>, ConfigError> {
     let text = text.trim();
     if text.is_empty() {

@@ -12,14 +12,14 @@ use super::whole_file::{self, MAX_FILE_BYTES};
 use super::{ConfigError, list, wrong};
 use crate::cli::{ModelArgs, OrderArgs};
 
-/// The setting for JSON objects of any form. A file of that name is `./any`.
+/// The setting for arbitrary JSON objects. A file of that name is `./any`.
 const ANY: &str = "any";
 
-/// What is required, and what is searched by, where the model has it and nothing is set.
+/// Defaults of `REQUIRE` and `SEARCH`, as far as the model has these members.
 const REQUIRED: [&str; 1] = ["order_uid"];
 const SEARCHED: [&str; 2] = ["order_uid", "track_number"];
 
-/// The model that the setting names; by default the order.
+/// The model of the setting; by default the order.
 ///
 /// # Errors
 /// A file that can't be read, or a model that is not valid, with the JSON path.
@@ -41,14 +41,14 @@ pub(crate) fn read(files: &[PathBuf], name: &str) -> Result<Model, ConfigError> 
     for file in files {
         let text = read_whole(file)
             .map_err(|error| wrong("MODEL", format!("can't read {}: {error}", file.display())))?;
-        // Programs on Windows write a mark in front.
+        // Programs on Windows write a byte order mark.
         texts.push((file.display().to_string(), text.trim_start_matches('\u{feff}').to_owned()));
     }
     let sources: Vec<_> = texts.iter().map(|(name, json)| model::Source { name, json }).collect();
     Model::new(name, &sources).map_err(|error| wrong("MODEL", error))
 }
 
-/// The text of a file of documents; refused where it doesn't end, as that of some devices.
+/// The text of a file of documents; an error if it doesn't end, as with some devices.
 fn read_whole(file: &Path) -> io::Result<String> {
     let bytes = whole_file::read(file)?;
     if bytes.len() as u64 > MAX_FILE_BYTES {
@@ -57,7 +57,7 @@ fn read_whole(file: &Path) -> io::Result<String> {
     String::from_utf8(bytes).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8"))
 }
 
-/// The files that a setting names: one, several separated by commas, or those of a folder that end in `.json`.
+/// The files of a setting: one file, several separated by commas, or the `.json` files of a folder.
 pub(crate) fn files(setting: &str) -> Result<Vec<PathBuf>, ConfigError> {
     let whole = Path::new(setting.trim());
     if whole.exists() {
@@ -88,7 +88,7 @@ pub(crate) fn files_at(path: &Path) -> Result<Vec<PathBuf>, ConfigError> {
     Ok(files)
 }
 
-/// The first of what a setting names.
+/// The first file or folder of a setting.
 fn first(setting: &str) -> PathBuf {
     let whole = Path::new(setting.trim());
     if whole.exists() {
@@ -97,7 +97,7 @@ fn first(setting: &str) -> PathBuf {
     list(setting).into_iter().next().unwrap_or_default().into()
 }
 
-/// What a document of a file or a folder is called: `parcel`, for `samples/parcel.json` and `parcel.schema.json`.
+/// The name of a document, from its file or folder: `parcel` for `samples/parcel.json` and `parcel.schema.json`.
 pub(crate) fn called(path: &Path) -> String {
     let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -105,7 +105,7 @@ pub(crate) fn called(path: &Path) -> String {
     name.strip_suffix(".schema").unwrap_or(name).to_owned()
 }
 
-/// A parser that refuses what the settings refuse.
+/// A parser with the rules of the settings.
 ///
 /// # Errors
 /// A required member that the model lacks.
@@ -115,7 +115,7 @@ pub(crate) fn parser(args: &OrderArgs, model: &Model) -> Result<Parser, ConfigEr
     Parser::checking(model.shape(), &required, refuses_unknown).map_err(|error| wrong("REQUIRE", error))
 }
 
-/// The members by which documents are found, and their paths.
+/// The members of `SEARCH`, and their paths.
 ///
 /// # Errors
 /// A member that the model lacks, or that can't be searched by.
@@ -128,8 +128,7 @@ pub(crate) fn search(
     Ok((members, paths))
 }
 
-/// Names of members; what is to be empty is written `none`. Where nothing is given, those of `usual` that the model
-/// has.
+/// Names of members; `none` for an empty list. By default, those of `usual` that the model has.
 fn members(
     setting: &'static str,
     given: Option<&str>,

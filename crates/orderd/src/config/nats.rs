@@ -14,39 +14,39 @@ use super::{ConfigError, Secret, certificates, host, list, secret, wrong};
 use crate::cli::NatsArgs;
 use crate::subject::{self, DEAD_PREFIX};
 
-/// The longest that the topic may be as one token, in bytes: a subject has to fit into one line of the protocol, of
-/// which servers take 4 KiB.
+/// Maximum length of the topic as one token, in bytes: a subject has to fit into one protocol line, which servers limit
+/// to 4 KiB.
 const MAX_TOPIC_TOKEN: usize = 1024;
 
-/// Where NATS is and what is taken from it.
+/// The NATS servers, and what to read from them.
 #[derive(Debug, Clone)]
 pub struct Nats {
-    /// Servers, and the user that their addresses hold.
+    /// Servers, and the user in their addresses.
     pub(crate) address: Reloaded<Address>,
-    /// How we log in there.
+    /// The login.
     pub(crate) login: Login,
-    /// Whether TLS is a must, and when it begins.
+    /// Whether TLS is required, and when it begins.
     pub tls: Tls,
-    /// Authorities to trust besides the machine's.
+    /// CAs to trust besides the machine's.
     pub(crate) authorities: Option<Reloaded<Authorities>>,
     /// Our own certificate and its key.
     pub certificate: Option<Reloaded<CertifiedKey>>,
-    /// JetStream's domain; `None`: that of the server.
+    /// JetStream's domain; `None` for the server's.
     pub domain: Option<String>,
     /// The subject.
     pub topic: String,
-    /// The stream that is created if none takes the subject.
+    /// The stream to create if no stream has the subject.
     pub stream: String,
-    /// The stream of dead letters; `None`: the name of the stream that is taken from, and `_DEAD`.
+    /// The stream of dead letters; `None` for the name of the stream of orders with `_DEAD` appended.
     pub dead_stream: Option<String>,
-    /// On how many servers the streams are kept that are made.
+    /// Replicas of the streams that are created.
     pub replicas: usize,
 }
 
 /// Certificates of authorities.
 pub(crate) type Authorities = Vec<CertificateDer<'static>>;
 
-/// What NATS_URL, or host and port, say.
+/// The content of NATS_URL, or of host and port.
 #[derive(Debug)]
 pub(crate) struct Address {
     pub(crate) servers: Secret<Vec<ServerAddr>>,
@@ -56,7 +56,7 @@ pub(crate) struct Address {
 /// TLS to the servers.
 #[derive(Debug, Clone, Copy)]
 pub struct Tls {
-    /// Nothing is said without TLS, whatever a server offers.
+    /// Never connect without TLS, whatever a server offers.
     pub required: bool,
     /// TLS begins before the server's greeting.
     pub first: bool,
@@ -138,7 +138,7 @@ impl Nats {
 }
 
 impl Nats {
-    /// What is made from files, and made again when they change.
+    /// Values that are loaded from files, and reloaded when these change.
     pub(super) fn files(&self) -> Vec<Box<dyn Reload>> {
         let mut files: Vec<Box<dyn Reload>> = vec![Box::new(self.address.clone())];
         files.extend(self.login.files());
@@ -147,12 +147,12 @@ impl Nats {
         files
     }
 
-    /// The servers, as the settings currently name them.
+    /// The currently configured servers.
     pub(crate) fn servers(&self) -> Vec<ServerAddr> {
         self.address.fresh().servers.0.clone()
     }
 
-    /// JetStream, in the domain that is set.
+    /// JetStream, in the configured domain.
     pub(crate) fn jetstream(&self, client: Client) -> Context {
         match &self.domain {
             Some(domain) => jetstream::with_domain(client, domain),
@@ -160,10 +160,9 @@ impl Nats {
         }
     }
 
-    /// The one subject to publish on: what `--subject` says, or the topic.
+    /// The subject to publish on: that of `--subject`, or the topic.
     ///
-    /// # Errors
-    /// It has wildcards, or the topic does not cover it.
+    /// # Errors It has wildcards, or is not within the topic.
     pub fn subject(&self, given: Option<&str>) -> Result<String, ConfigError> {
         let topic = &self.topic;
         match given {
@@ -183,7 +182,7 @@ impl Nats {
         }
     }
 
-    /// Other servers; the login to them comes from their address alone.
+    /// The settings for other servers, whose login comes only from their address.
     #[cfg(feature = "drain-stan")]
     pub(crate) fn at(
         &self,
@@ -228,13 +227,13 @@ fn address(args: &NatsArgs, files: &mut Files) -> Result<Address, ConfigError> {
 }
 
 fn servers(setting: &'static str, url: &str) -> Result<Secret<Vec<ServerAddr>>, ConfigError> {
-    // The error quotes the address, which may hold a password.
+    // The error quotes the address, which may contain a password.
     let takes =
         || wrong(setting, "takes addresses such as nats://host:4222 or tls://host, separated by commas");
     let read = |server: &String| -> Result<ServerAddr, ConfigError> {
         let server: ServerAddr = host::url_with_brackets(server).parse().map_err(|_| takes())?;
         let url = server.clone().into_inner();
-        // Without TLS where the client knows no other scheme, and without what options ask for.
+        // The client would connect without TLS for other schemes, and ignore options.
         if !["nats", "tls"].contains(&url.scheme()) || server.host().is_empty() {
             return Err(takes());
         }
@@ -254,7 +253,7 @@ fn servers(setting: &'static str, url: &str) -> Result<Secret<Vec<ServerAddr>>, 
     Ok(Secret(servers))
 }
 
-/// Two ways to log in are refused: one of them would silently not count.
+/// Two kinds of login are refused, because one would be ignored silently.
 fn login(args: &NatsArgs, address: &Reloaded<Address>) -> Result<Login, ConfigError> {
     let ways = [("NATS_CREDS", credentials(args)?), ("NATS_NKEY", nkey(args)?)];
     let mut given = ways.into_iter().filter_map(|(setting, way)| Some((setting, way?)));

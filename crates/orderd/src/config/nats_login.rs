@@ -19,7 +19,7 @@ pub(crate) enum UrlLogin {
 }
 
 impl UrlLogin {
-    /// What the addresses say. All of them must say the same: the client logs in everywhere in the same way.
+    /// The login in the addresses. It must be the same in all, because the client uses one login.
     ///
     /// # Errors
     /// Two addresses with different users.
@@ -41,14 +41,14 @@ impl UrlLogin {
     }
 }
 
-/// One way to log in.
+/// A kind of login.
 #[derive(Clone, Debug)]
 pub(crate) enum Login {
-    /// As the addresses say, also without a name.
+    /// The login in the addresses, if any.
     Address(Reloaded<Address>),
     /// A file with a JWT and a seed.
     Credentials(Reloaded<Credentials>),
-    /// An nkey; there is one.
+    /// An nkey, which is always present.
     Nkey(Reloaded<Option<KeyPair>>),
 }
 
@@ -59,7 +59,7 @@ pub(crate) struct Credentials {
 }
 
 impl Login {
-    /// The files that it comes from, but for those of the addresses.
+    /// The files that it is loaded from, except those of the addresses.
     pub(crate) fn files(&self) -> Option<Box<dyn Reload>> {
         match self {
             Self::Address(_) => None,
@@ -70,13 +70,12 @@ impl Login {
 
     /// Whether it can be used now.
     ///
-    /// # Errors
-    /// What is wrong with the seed or the file, without its content.
+    /// # Errors What is wrong with the seed or the file, without quoting it.
     pub(crate) fn check(&self) -> Result<(), String> {
         self.auth(b"nonce").map(drop)
     }
 
-    /// The credentials for a server that has sent this nonce.
+    /// The credentials for a server's nonce.
     ///
     /// # Errors
     /// A file or a seed that can't be used.
@@ -111,10 +110,9 @@ impl Login {
     }
 }
 
-/// The seed alone, or between lines as `nsc` writes them.
+/// Parses a seed, also between the marker lines that `nsc` writes.
 ///
-/// # Errors
-/// The text is not an nkey seed. It is not quoted: a mistyped seed is still mostly the secret.
+/// # Errors The text is not an nkey seed. It is not quoted, because a mistyped seed still reveals most of the secret.
 pub(crate) fn user_key(text: &str) -> Result<KeyPair, String> {
     const TAKES: &str = "takes the seed of a user's nkey, which begins with SU";
     let seed = text.lines().map(str::trim).find(|line| line.starts_with("SU")).ok_or(TAKES)?;
@@ -123,10 +121,9 @@ pub(crate) fn user_key(text: &str) -> Result<KeyPair, String> {
 }
 
 impl Credentials {
-    /// What a file of credentials holds.
+    /// Parses a file of credentials.
     ///
-    /// # Errors
-    /// What it lacks, without its content.
+    /// # Errors What it lacks, without quoting it.
     pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
         let mut lines = text.lines().map(str::trim);
         let begins = |line: &str| line.starts_with("---") && line.contains("BEGIN") && line.contains("JWT");
@@ -136,7 +133,7 @@ impl Credentials {
         Ok(Self { jwt: jwt.to_owned(), key })
     }
 
-    /// When the JWT expires, in seconds of Unix time; `None`: never.
+    /// When the JWT expires, in Unix seconds; `None` for never.
     pub(crate) fn end(&self) -> Option<i64> {
         #[derive(serde::Deserialize)]
         struct Claims {
@@ -149,7 +146,7 @@ impl Credentials {
     }
 }
 
-/// What an address holds as `%2F` is meant as `/`.
+/// Decodes percent-encoding.
 fn decoded(text: &str) -> String {
     percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()
 }

@@ -1,5 +1,5 @@
-//! libpq's file of passwords: `host:port:database:user:password`, a line for each; `*` is any, and a backslash takes
-//! what follows as it is.
+//! libpq's password file: one `host:port:database:user:password` per line; `*` matches anything, and a backslash
+//! escapes the next character.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -9,7 +9,7 @@ use tokio_postgres::config::Host;
 
 use super::reload::Files;
 
-/// The password for that server. As in libpq, a file that others can read does not count.
+/// The password for a server. As in libpq, a file that others can read is ignored.
 pub(super) fn find(file: &Path, server: &Config, files: &mut Files) -> Option<String> {
     if !files.is_file(file) {
         return None;
@@ -21,7 +21,7 @@ pub(super) fn find(file: &Path, server: &Config, files: &mut Files) -> Option<St
     }
     let host = match server.get_hosts().first() {
         Some(Host::Tcp(host)) => host.clone(),
-        // A socket in a folder that is usual counts as localhost.
+        // A socket in a default folder counts as localhost.
         Some(Host::Unix(folder))
             if folder == Path::new("/var/run/postgresql") || folder == Path::new("/tmp") =>
         {
@@ -49,12 +49,12 @@ fn password(line: &str, wanted: [&str; 4]) -> Option<String> {
         }
         rest = after;
     }
-    // The password is the rest of the line, up to a colon that is not escaped.
+    // The password is the rest of the line, up to an unescaped colon.
     let password = field(rest).map_or_else(|| unescaped(rest), |(field, _)| field);
     (!password.is_empty()).then_some(password)
 }
 
-/// Up to the next colon, and what comes after it.
+/// The text up to the next colon, and the rest.
 fn field(text: &str) -> Option<(String, &str)> {
     let mut escaped = false;
     for (place, letter) in text.char_indices() {

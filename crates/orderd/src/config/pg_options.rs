@@ -1,4 +1,4 @@
-//! Applies the options of a connection string. Each is honoured, or refused by its name; none is silently dropped or
+//! Applies the options of a connection string. Each is honoured, or refused by name; none is silently ignored or
 //! weakened.
 
 use std::os::unix::fs::MetadataExt;
@@ -15,7 +15,7 @@ use crate::tls::{ClientTls, Roots, TlsMode, TlsVersions};
 /// A setting's name and what is wrong.
 type OptionProblem = (&'static str, String);
 
-/// Variables of the environment that libpq reads where the string says nothing.
+/// Environment variables that libpq reads for missing options.
 const VARIABLES: [(&str, &str); 34] = [
     ("host", "PGHOST"),
     ("hostaddr", "PGHOSTADDR"),
@@ -88,7 +88,7 @@ const HONOURED: [&str; 28] = [
     "load_balance_hosts",
 ];
 
-/// Options of which only these values are taken: what the service does anyway.
+/// Options that are accepted only with these values, which are what the service does anyway.
 const FIXED: [(&str, &[&str]); 7] = [
     ("gssencmode", &["disable", "prefer"]),
     ("sslcompression", &["0"]),
@@ -96,11 +96,11 @@ const FIXED: [(&str, &[&str]); 7] = [
     ("client_encoding", &["utf8", "utf-8", "UTF8", "UTF-8", "auto"]),
     ("gssdelegation", &["0"]),
     ("min_protocol_version", &["3.0"]),
-    // The service speaks 3.0, which is never above the most that is allowed.
+    // The service speaks 3.0, which is below every allowed maximum.
     ("max_protocol_version", &["3.0", "3.2", "latest"]),
 ];
 
-/// Options of libpq that would have to be done and can't be.
+/// Options of libpq that the service can't implement.
 const REFUSED: [&str; 15] = [
     "service",
     "servicefile",
@@ -119,8 +119,8 @@ const REFUSED: [&str; 15] = [
     "authtype",
 ];
 
-/// Takes from the environment what the string does not have; an option that it has empty stays empty. `whole`: also
-/// where the server is.
+/// Adds missing options from the environment; options that are present but empty stay empty. `whole`: also those of the
+/// server's address.
 pub(super) fn from_environment(given: &mut Conninfo, whole: bool) {
     for (option, variable) in VARIABLES {
         if (whole || !ADDRESS.contains(&option))
@@ -130,14 +130,14 @@ pub(super) fn from_environment(given: &mut Conninfo, whole: bool) {
             given.set(option, &value);
         }
     }
-    // As libpq still reads it. The newer variable counts before it.
+    // libpq still reads this variable; the newer one takes precedence.
     let requires = std::env::var("PGREQUIRESSL").is_ok_and(|value| value.starts_with('1'));
     if requires && !given.has("sslmode") {
         given.set("sslmode", "require");
     }
 }
 
-/// Options that libpq does not take empty: what was to be asked for would be dropped.
+/// Options that libpq refuses if empty, because the requested protection would be dropped.
 const NEVER_EMPTY: [&str; 16] = [
     "sslmode",
     "sslnegotiation",
@@ -157,7 +157,7 @@ const NEVER_EMPTY: [&str; 16] = [
     "service",
 ];
 
-/// Refuses what is not done.
+/// Refuses options that are not implemented.
 pub(super) fn check(given: &Conninfo) -> Result<(), OptionProblem> {
     if let Some(name) = NEVER_EMPTY.into_iter().find(|name| given.is_empty(name)) {
         return Err(problem(name, "is empty: give it a value, or leave it out"));
@@ -185,7 +185,7 @@ pub(super) fn check(given: &Conninfo) -> Result<(), OptionProblem> {
     Ok(())
 }
 
-/// What to do about an option that is refused.
+/// What to do instead of a refused option.
 fn in_place_of(option: &str) -> &'static str {
     match option {
         "service" | "servicefile" => "remove it, and write the options of the service into DATABASE_URL",
@@ -200,7 +200,7 @@ fn in_place_of(option: &str) -> &'static str {
     }
 }
 
-/// The setting that an option is of: the variable of the environment where it is set, or else the string.
+/// The setting that an option comes from: the environment variable if it is set, or else the string.
 pub(super) fn setting(option: &str) -> &'static str {
     let variable = VARIABLES.iter().find(|(known, _)| *known == option).map(|(_, variable)| *variable);
     let is_set = |variable: &&str| std::env::var_os(variable).is_some_and(|value| !value.is_empty());
@@ -213,9 +213,9 @@ fn problem(option: &str, problem: impl std::fmt::Display) -> OptionProblem {
 
 /// Refuses a key that others can read, as libpq does.
 pub(super) fn check_key(key: &Path) -> Result<(), OptionProblem> {
-    // What can't be looked at can't be read either, which says why.
+    // The later read reports the error.
     let Ok(found) = std::fs::metadata(key) else { return Ok(()) };
-    // A key of root may be readable by a group that is let in to it.
+    // Root's key may be readable by a group.
     let allowed = if found.uid() == 0 { 0o640 } else { 0o600 };
     if found.is_file() && found.mode() & 0o777 & !allowed != 0 {
         return Err(problem(
@@ -226,7 +226,7 @@ pub(super) fn check_key(key: &Path) -> Result<(), OptionProblem> {
     Ok(())
 }
 
-/// How TLS is to be.
+/// The TLS settings.
 pub(super) fn tls(given: &Conninfo, files: &mut Files) -> Result<ClientTls, OptionProblem> {
     let roots = match given.get("sslrootcert") {
         Some("system") => Some(Roots::System),
@@ -253,8 +253,7 @@ pub(super) fn tls(given: &Conninfo, files: &mut Files) -> Result<ClientTls, Opti
             "verify-ca needs sslrootcert=FILE: anyone can get a certificate from a public authority",
         ));
     }
-    // Each by default libpq's file for the user. A certificate that is named must be there; the usual one may be
-    // missing.
+    // By default libpq's files for the user. A named certificate must exist; the default one may be missing.
     let certificate = match given.get("sslcert") {
         Some(file) => Some(file.into()),
         None => in_home("postgresql.crt").filter(|file| files.is_file(file)),
@@ -285,12 +284,12 @@ pub(super) fn tls(given: &Conninfo, files: &mut Files) -> Result<ClientTls, Opti
         mode,
         roots,
         identity,
-        // As libpq reads it: all but a 1 turns it off.
+        // As in libpq, every value except 1 turns it off.
         sni: !given.is_empty("sslsni") && given.get("sslsni").is_none_or(|value| value.starts_with('1')),
         versions: versions(given)?,
         is_direct,
     };
-    // libpq reads it without being asked, where it checks certificates.
+    // libpq reads this file by default if it verifies certificates.
     if let Some(file) = in_home("root.crl").filter(|file| files.is_file(file))
         && client.authorities().is_some()
     {
@@ -305,7 +304,7 @@ pub(super) fn tls(given: &Conninfo, files: &mut Files) -> Result<ClientTls, Opti
     Ok(client)
 }
 
-/// rustls has TLS 1.2 and 1.3; an older least version is one that both are above.
+/// rustls has TLS 1.2 and 1.3, which satisfy every older minimum.
 fn versions(given: &Conninfo) -> Result<TlsVersions, OptionProblem> {
     const KNOWN: [&str; 4] = ["TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3"];
     let version = |option: &'static str, default: usize| match given.get(option) {
@@ -324,7 +323,7 @@ fn versions(given: &Conninfo) -> Result<TlsVersions, OptionProblem> {
     }
 }
 
-/// Where libpq looks for a user's files.
+/// The folder of libpq's files for the user.
 fn in_home(name: &str) -> Option<PathBuf> {
     let home = std::env::var_os("HOME").filter(|home| !home.is_empty())?;
     Some(PathBuf::from(home).join(".postgresql").join(name))
@@ -348,7 +347,7 @@ pub(super) fn address(given: &Conninfo) -> String {
     format!("{servers} port {} database {database}", or("port", "5432"))
 }
 
-/// One configuration for each server: what all share, and one host.
+/// One configuration per server: the common options, and one host.
 pub(super) fn servers(given: &Conninfo) -> Result<Vec<Config>, OptionProblem> {
     let list = |name: &str| -> Vec<String> {
         given
@@ -400,7 +399,7 @@ pub(super) fn servers(given: &Conninfo) -> Result<Vec<Config>, OptionProblem> {
         .collect()
 }
 
-/// Where libpq looks for a server that is not named: Debian's folder, or that of PostgreSQL's source.
+/// libpq's default socket folder: Debian's, or that of PostgreSQL's source.
 fn socket_folder(port: u16) -> &'static str {
     let has_socket = |folder: &&str| std::path::Path::new(folder).join(format!(".s.PGSQL.{port}")).exists();
     ["/var/run/postgresql", "/tmp"].into_iter().find(has_socket).unwrap_or("/var/run/postgresql")
@@ -431,7 +430,7 @@ fn shared(given: &Conninfo) -> Result<Config, OptionProblem> {
     });
     config.target_session_attrs(match given.get("target_session_attrs") {
         None | Some("any") => TargetSessionAttrs::Any,
-        // A primary that is read-only by default takes no orders either.
+        // A primary that is read-only by default can't store orders either.
         Some("read-write" | "primary") => TargetSessionAttrs::ReadWrite,
         Some("read-only") => TargetSessionAttrs::ReadOnly,
         Some(_) => {
@@ -457,15 +456,15 @@ fn shared(given: &Conninfo) -> Result<Config, OptionProblem> {
 fn times(given: &Conninfo, config: &mut Config) -> Result<(), OptionProblem> {
     let number = |name: &'static str, default: i64| match given.get(name) {
         None => Ok(default),
-        // Within 32 bits, as libpq takes it.
+        // Limited to 32 bits, as in libpq.
         Some(text) => {
             text.trim().parse::<i32>().map(i64::from).map_err(|_| problem(name, "takes a whole number"))
         }
     };
-    // A server that silently goes while nothing is under way to it is noticed in about ten seconds.
+    // Keepalives detect within about ten seconds that the server of an idle connection is gone.
     let positive = |value: i64| u64::try_from(value).unwrap_or_default();
     match positive(number("connect_timeout", 3)?) {
-        // libpq waits for ever then.
+        // libpq then waits forever.
         0 => {}
         seconds => {
             config.connect_timeout(Duration::from_secs(seconds));

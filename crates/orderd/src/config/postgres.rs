@@ -19,47 +19,47 @@ use crate::tls;
 /// Bytes of PostgreSQL's longest name.
 const MAX_NAME_BYTES: usize = 63;
 
-/// Where PostgreSQL is and which table is meant.
+/// The PostgreSQL servers, and the table.
 #[derive(Debug, Clone)]
 pub struct Postgres {
-    /// Where and how to connect; another one when the file of DATABASE_URL has changed.
+    /// Where and how to connect; replaced when the file of DATABASE_URL changes.
     pub(crate) target: Reloaded<Target>,
     /// The database in use.
     pub(crate) identity: Arc<DatabaseIdentity>,
     /// The table.
     pub table: Table,
-    /// The form of its rows, where it has to be made.
+    /// The row format of a table that has to be created.
     pub format: RowFormat,
-    /// Whether no other form will do.
+    /// Whether any other format is refused.
     pub only_this_format: bool,
 }
 
 /// Where and how to connect.
 pub(crate) struct Target {
-    /// Servers and database, in words: without the role, its password, and how to connect.
+    /// Servers and database, in words, without role, password and options.
     pub(crate) address: String,
     /// How to connect, to each of the servers.
     pub(crate) servers: Secret<Vec<Config>>,
-    /// The one to try first: which of them was reached last, shared by all connections.
+    /// Index of the server to try first, which was reached last. All connections share it.
     pub(crate) preferred: AtomicUsize,
-    /// Whether what stands before the servers was found usable.
+    /// Whether the check for poolers has passed.
     pub(crate) pooler_checked: AtomicBool,
-    /// Whether that is a pooler that gives each transaction another session.
+    /// Whether a pooler gives each transaction another session.
     pub(crate) is_pooled: AtomicBool,
     /// The half-open connections that were given up.
     pub(crate) given_up: Mutex<GivenUp>,
     /// How the server's certificate is verified.
     pub(crate) mode: tls::TlsMode,
-    /// What makes TLS of a connection.
+    /// The TLS connector.
     pub(crate) connector: Reloaded<MakeRustlsConnect>,
-    /// The password of each server that has none in its address.
+    /// The passwords of servers without one in their address.
     passwords: Reloaded<Secret<Vec<Option<String>>>>,
 }
 
 /// When connections were given up because they seemed half-open.
 #[derive(Default)]
 pub(crate) struct GivenUp {
-    /// How often a connection was given up that was opened after the one before was.
+    /// Number of consecutive connections that were given up, each opened after the previous one was given up.
     pub(crate) in_a_row: u32,
     pub(crate) last: Option<Instant>,
 }
@@ -104,7 +104,7 @@ impl Table {
 }
 
 fn literal(text: &str) -> String {
-    // An E before it, so that a backslash means the same whatever `standard_conforming_strings` is.
+    // With the prefix E, backslashes mean the same for every `standard_conforming_strings`.
     format!("E'{}'", text.replace('\\', r"\\").replace('\'', "''"))
 }
 
@@ -135,10 +135,10 @@ impl Postgres {
         Ok(Self { target, identity: Arc::default(), table, format, only_this_format: false })
     }
 
-    /// Rows for documents of this model: those of any form are kept byte for byte, which `json` alone does.
+    /// Sets the row format for documents of this model. Arbitrary documents are stored byte for byte, which only `json`
+    /// does.
     ///
-    /// # Errors
-    /// Another form is asked for.
+    /// # Errors Another format is set.
     pub(crate) fn of_model(self, args: &PgArgs, model: &Model) -> Result<Self, ConfigError> {
         match args.pg_format {
             _ if !model.is_any() => Ok(self),
@@ -248,10 +248,10 @@ fn connector(client: &tls::ClientTls, files: &mut Files) -> Result<MakeRustlsCon
     })
 }
 
-/// What the flags for single parts say.
+/// The options of `--pg-host` and the other single flags.
 fn of_flags(args: &PgArgs) -> Result<Conninfo, ConfigError> {
     let mut given = Conninfo::default();
-    // The folder of a Unix socket is taken as it is.
+    // The folder of a Unix socket is not parsed.
     let folder = Some(args.pg_host.clone()).filter(|host| host.starts_with('/'));
     let host = folder.map_or_else(|| host::host("PG_HOST", &args.pg_host), Ok)?;
     let port = host::port("PG_PORT", &args.pg_port, "DATABASE_URL")?.to_string();
@@ -268,7 +268,7 @@ fn table(name: &str) -> Result<Table, ConfigError> {
             format!("{name:?} is not the name of a table, such as public.orders2"),
         ));
     }
-    // PostgreSQL cuts longer names off, so that two tables could become one.
+    // PostgreSQL truncates longer names, so two tables could become one.
     if schema.len() > MAX_NAME_BYTES || table.len() > MAX_NAME_BYTES {
         return Err(wrong(
             "PG_TABLE",

@@ -1,4 +1,4 @@
-//! Values that are read from files, and read again when a file changes: tokens, passwords, credentials, certificates.
+//! Values that are loaded from files, and reloaded when a file changes: tokens, passwords, credentials, certificates.
 //! If a changed file is invalid, the former value stays.
 
 use std::fs::Metadata;
@@ -9,14 +9,14 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::{ConfigError, whole_file};
 
-/// Reads files, and remembers in what state it found them and when certificates in them end.
+/// Reads files, and records their state and the expiry of certificates in them.
 #[derive(Default, Debug)]
 pub(crate) struct Files {
     seen: Vec<(PathBuf, Option<FileStamp>)>,
     ends: Vec<(&'static str, i64)>,
 }
 
-/// What changes when a file is written or replaced, also by another target of a symbolic link on the way to it.
+/// Metadata that change when a file is written or replaced, also through a symbolic link in its path.
 #[derive(PartialEq, Eq, Debug)]
 struct FileStamp {
     file: (u64, u64),
@@ -42,7 +42,7 @@ impl Files {
     /// # Errors
     /// Why it can't be read.
     pub(crate) fn read(&mut self, path: &Path) -> io::Result<Vec<u8>> {
-        // Taken before the file is read, so that a write meanwhile counts as a change. A pipe can't be read twice.
+        // Read before the content, so that a concurrent write counts as a change. A pipe can't be read twice.
         match std::fs::metadata(path) {
             Ok(found) if !found.is_file() => {}
             found => self.seen.push((path.into(), found.ok().as_ref().map(FileStamp::of))),
@@ -59,7 +59,7 @@ impl Files {
         String::from_utf8(self.read(path)?).map_err(not_text)
     }
 
-    /// Whether there is a file under that name, which is looked at again like one that is read.
+    /// Whether a file exists. It is watched like a file that is read.
     pub(crate) fn is_file(&mut self, path: &Path) -> bool {
         let found = std::fs::metadata(path).ok();
         let is_file = found.as_ref().is_some_and(Metadata::is_file);
@@ -69,7 +69,7 @@ impl Files {
         is_file
     }
 
-    /// Notes when something that was read for this setting ends, in seconds of Unix time.
+    /// Records when a certificate of this setting expires, in Unix seconds.
     pub(crate) fn note_end(&mut self, setting: &'static str, end: Option<i64>) {
         self.ends.extend(end.map(|end| (setting, end)));
     }
@@ -80,7 +80,7 @@ impl Files {
     }
 }
 
-/// A value that is made from files.
+/// A value that is loaded from files.
 pub struct Reloaded<T>(Arc<WatchedSetting<T>>);
 
 struct WatchedSetting<T> {
@@ -88,7 +88,7 @@ struct WatchedSetting<T> {
     make: Parse<T>,
     current: RwLock<Arc<T>>,
     files: Mutex<Files>,
-    /// Why the files can't be used as they are now.
+    /// Why the current files can't be used.
     problem: Mutex<Option<String>>,
 }
 
@@ -100,7 +100,7 @@ impl<T> Clone for Reloaded<T> {
     }
 }
 
-/// What it holds is mostly secret.
+/// The value is mostly secret.
 impl<T> std::fmt::Debug for Reloaded<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("Reloaded").field(&self.0.setting).finish()
@@ -108,7 +108,7 @@ impl<T> std::fmt::Debug for Reloaded<T> {
 }
 
 impl<T> Reloaded<T> {
-    /// Makes it for the first time.
+    /// Loads it for the first time.
     ///
     /// # Errors
     /// What can't be used.
@@ -122,7 +122,7 @@ impl<T> Reloaded<T> {
         Ok(Self(Arc::new(WatchedSetting { setting, make: Box::new(make), current, files, problem })))
     }
 
-    /// What it is now, made again first where one of its files has changed.
+    /// The value, reloaded first if one of its files has changed.
     pub(crate) fn fresh(&self) -> Arc<T>
     where
         T: Send + Sync,
@@ -133,13 +133,13 @@ impl<T> Reloaded<T> {
         self.current()
     }
 
-    /// What it is now.
+    /// The current value.
     pub fn current(&self) -> Arc<T> {
         self.0.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
-/// Says that files were read again, or why they can't be used.
+/// Logs that files were reloaded, or why they can't be used.
 pub(crate) fn log(setting: &str, read: &Result<(), ConfigError>) {
     match read {
         Ok(()) => tracing::info!(setting, "files of settings read again"),
@@ -149,18 +149,18 @@ pub(crate) fn log(setting: &str, read: &Result<(), ConfigError>) {
     }
 }
 
-/// Something that is made from files, whatever it is.
+/// A value that is loaded from files.
 pub(crate) trait Reload: Send + Sync {
-    /// The setting that it is of.
+    /// Its setting.
     fn setting(&self) -> &'static str;
 
-    /// Makes it again where one of its files has changed since the last time, or `always`; `None`: nothing has.
+    /// Reloads it if one of its files has changed, or `always`. `None` if nothing has changed.
     fn reload(&self, always: bool) -> Option<Result<(), ConfigError>>;
 
-    /// Why what the files have now can't be used.
+    /// Why the current files can't be used.
     fn problem(&self) -> Option<String>;
 
-    /// When what was read for it ends, by setting, in seconds of Unix time.
+    /// The expiries of certificates in it, by setting, in Unix seconds.
     fn ends(&self) -> Vec<(&'static str, i64)>;
 }
 
@@ -176,8 +176,7 @@ impl<T: Send + Sync> Reload for Reloaded<T> {
         }
         let mut read = Files::default();
         let made = (self.0.make)(&mut read);
-        // Also of what can't be used: it is looked at again when it has changed again. A file that was not come to
-        // stays watched.
+        // Also for unusable files: they are reloaded after the next change. Files that were not reached stay watched.
         for (path, stamp) in std::mem::take(&mut files.seen) {
             if made.is_err() && !read.seen.iter().any(|(seen, _)| *seen == path) {
                 read.seen.push((path, stamp));
@@ -254,7 +253,7 @@ mod tests {
         assert_eq!(*value.current(), (60, 61));
     }
 
-    /// As Kubernetes replaces what it mounts: `first` is a link to `..data/first`, `..data` one to a folder.
+    /// As Kubernetes replaces mounted files: `first` is a link to `..data/first`, `..data` a link to a folder.
     #[test]
     fn another_folder_behind_a_link_is_seen() {
         let dir = temp_dir();

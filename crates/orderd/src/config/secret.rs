@@ -6,7 +6,7 @@ use super::ConfigError;
 use super::reload::Files;
 use crate::cli::parse::is_blank;
 
-/// Something that is never printed.
+/// A value that is never printed.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Secret<T>(pub T);
 

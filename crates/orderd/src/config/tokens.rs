@@ -7,19 +7,19 @@ use subtle::ConstantTimeEq;
 use super::reload::Reload;
 use super::{ConfigError, Reloaded, Secret, list, secret, wrong};
 
-/// Minimum length in bytes. A shorter token can be guessed offline from a cookie that was signed with it.
+/// Minimum length in bytes. A shorter token can be brute-forced offline from a cookie that it signed.
 const SHORT_TOKEN_BYTES: usize = 16;
 
 /// The longest name.
 const MAX_NAME_BYTES: usize = 32;
 
-/// What sets keys of sessions apart from all else that might be derived from a token.
+/// Separates session keys from anything else that may be derived from a token.
 const HKDF_SALT: &[u8] = b"orderd session";
 
 /// Bytes of a token's id.
 const ID_BYTES: usize = 8;
 
-/// What a token may be for.
+/// A right of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Right {
     /// To see orders, ids and counts.
@@ -55,14 +55,14 @@ impl Right {
 
 /// A token.
 pub struct Token {
-    /// The name that it was given, or `#` and its place in the setting.
+    /// Its name, or `#` and its index in the setting.
     pub name: String,
     /// The setting that holds it.
     pub(crate) setting: &'static str,
     text: Secret<String>,
-    /// Names it in a cookie, and says nothing else of it.
+    /// Identifies it in a cookie without revealing it.
     pub(crate) id: String,
-    /// Signs the cookies of its sessions: in each process that has the token, the same.
+    /// Signs the cookies of its sessions. Every process with the token has the same key.
     pub(crate) key: hmac::Key,
 }
 
@@ -83,7 +83,7 @@ impl Token {
         if text.is_empty() {
             return Err(wrong(setting, format!("the name {name} has no token after its colon")));
         }
-        // No header can carry it, so that nobody could use it.
+        // A header can't contain such a token.
         if !text.bytes().all(|byte| matches!(byte, b' '..=b'~' | 0x80..)) {
             return Err(wrong(
                 setting,
@@ -93,7 +93,7 @@ impl Token {
         Ok(Self::new(setting, name, text))
     }
 
-    /// What is sent with a request.
+    /// The token as requests send it.
     pub(crate) fn text(&self) -> &str {
         &self.text.0
     }
@@ -116,7 +116,7 @@ impl KeyType for Length {
 fn derived<const BYTES: usize>(token: &str, purpose: &[u8]) -> [u8; BYTES] {
     let mut bytes = [0; BYTES];
     let extracted: hkdf::Prk = Salt::new(HKDF_SHA256, HKDF_SALT).extract(token.as_bytes());
-    // Fails for more than 8160 bytes alone.
+    // Fails only for more than 8160 bytes.
     let filled = extracted.expand(&[purpose], Length(BYTES)).and_then(|okm| okm.fill(&mut bytes));
     debug_assert!(filled.is_ok());
     bytes
@@ -137,7 +137,7 @@ impl TokenList {
         self.0.first()
     }
 
-    /// The token that this is. Takes as long for a wrong one as for a right one, and looks at all of them.
+    /// Finds a token. Compares with all tokens in constant time.
     pub(crate) fn find(&self, text: &str) -> Option<&Token> {
         let is_it = |token: &&Token| bool::from(token.text().as_bytes().ct_eq(text.as_bytes()));
         self.0.iter().filter(is_it).fold(None, |found, token| found.or(Some(token)))
@@ -152,8 +152,8 @@ impl TokenList {
 /// The tokens of a setting, which may change while the service runs, so that they can be rotated.
 pub type Tokens = Reloaded<TokenList>;
 
-/// The tokens of a setting, or of the file that `{setting}_FILE` names. None if neither is given. A setting that is
-/// given but holds no token is an error: it would open to anyone what was to be closed.
+/// The tokens of a setting, or of the file that `{setting}_FILE` names; empty if neither is given. A setting without
+/// tokens is an error: it would grant access to everyone.
 pub(crate) fn tokens(right: Right, given: Option<&str>) -> Result<Tokens, ConfigError> {
     let (setting, given) = (right.setting(), Secret(given.map(ToOwned::to_owned)));
     Reloaded::new(setting, move |files| {
@@ -169,10 +169,10 @@ pub(crate) fn tokens(right: Right, given: Option<&str>) -> Result<Tokens, Config
     })
 }
 
-/// All tokens, by what they are for. One that is in several settings has several rights.
+/// All tokens, by right. A token in several settings has several rights.
 #[derive(Clone, Debug)]
 pub struct Access {
-    /// To read; none: everyone may.
+    /// To read; without tokens, everyone may.
     pub read: Tokens,
     /// To replay dead letters; without tokens, HTTP does not allow it.
     pub replay: Tokens,
@@ -195,12 +195,12 @@ impl Access {
         !self.of(right).current().is_empty()
     }
 
-    /// The tokens, as files that are read again.
+    /// The tokens' files, for reloading.
     pub(crate) fn files(&self) -> [Box<dyn Reload>; 3] {
         [&self.read, &self.replay, &self.erase].map(|tokens| Box::new(tokens.clone()) as Box<dyn Reload>)
     }
 
-    /// Warns of tokens that are so short that they can be guessed.
+    /// Warns of tokens that are short enough to guess.
     pub(crate) fn warn_of_short_ones(&self) {
         for right in Right::ALL {
             for token in

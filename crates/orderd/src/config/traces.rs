@@ -19,13 +19,13 @@ const ATTRIBUTES: &str = "OTEL_RESOURCE_ATTRIBUTES";
 const SAMPLER: &str = "OTEL_TRACES_SAMPLER";
 const SAMPLER_ARG: &str = "OTEL_TRACES_SAMPLER_ARG";
 
-/// What the collector adds for traces to an address that is for all signals.
+/// The path for traces, appended to an address for all signals.
 const PATH: &str = "/v1/traces";
 
 /// Where traces are sent, and which.
 #[derive(Debug, Clone)]
 pub struct Traces {
-    /// Where they are posted.
+    /// The URL to post to.
     pub(crate) endpoint: Uri,
     /// The collector's host, without brackets, and its port.
     pub(crate) host: String,
@@ -41,19 +41,19 @@ pub struct Traces {
 /// Which traces are recorded.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Sampling {
-    /// Whether the sender decides where there is one.
+    /// Whether the parent span decides, if there is one.
     pub(crate) asks_parent: bool,
-    /// The part that is recorded of all others, or of all.
+    /// The fraction of other traces, or of all, to record.
     pub(crate) ratio: f64,
 }
 
 impl Traces {
-    /// Checks what was given; `None`: nothing is traced.
+    /// Parses and checks the arguments; `None` without tracing.
     ///
     /// # Errors
     /// The first setting that can't be used.
     pub(super) fn new(args: &TracesArgs) -> Result<Option<Self>, ConfigError> {
-        // As each secret, also where nothing needs it: a file that is missing is a mistake.
+        // Read like every secret, even if unused: a missing file is a mistake.
         let given_headers = args.otel_exporter_otlp_headers.clone().map(Secret);
         let headers = Reloaded::new(HEADERS, move |files| {
             let text = secret(HEADERS, given_headers.as_ref().map(|given| given.0.as_str()), files)?;
@@ -77,14 +77,14 @@ impl Traces {
         Ok(Some(Self { endpoint, host, port, tls, headers, service_name, attributes, sampling }))
     }
 
-    /// What is made from files.
+    /// Values that are loaded from files.
     pub(super) fn files(&self) -> Vec<Box<dyn Reload>> {
         let tls = self.tls.clone().map(|tls| Box::new(tls) as Box<dyn Reload>);
         tls.into_iter().chain([Box::new(self.headers.clone()) as Box<dyn Reload>]).collect()
     }
 }
 
-/// OTLP has other forms; a collector that is set up for one of them understands nothing else at its address.
+/// A collector's address accepts only one of OTLP's protocols.
 fn refuse_other_forms(variable: impl Fn(&str) -> Option<String>) -> Result<(), ConfigError> {
     for (names, takes) in [
         (["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"], "http/protobuf"),
@@ -108,7 +108,7 @@ fn refuse_other_forms(variable: impl Fn(&str) -> Option<String>) -> Result<(), C
 
 fn endpoint(given: &str) -> Result<Uri, ConfigError> {
     let refused = |problem: &str| {
-        // It may have a password.
+        // The address may contain a password.
         wrong(ENDPOINT, format!("{problem}; it takes the collector's address, such as http://127.0.0.1:4318"))
     };
     let uri: Uri = given.parse().map_err(|_| refused("it is not a URL"))?;
@@ -126,12 +126,12 @@ fn endpoint(given: &str) -> Result<Uri, ConfigError> {
     format!("{}{PATH}", given.trim_end_matches('/')).parse().map_err(|_| refused("it is not a URL"))
 }
 
-/// TLS against the machine's authorities, as to other servers.
+/// TLS with the machine's CAs, as for other servers.
 fn tls(files: &mut Files) -> Result<Arc<ClientConfig>, ConfigError> {
     let authorities = machine_authorities(files)
         .map_err(|error| ConfigError::new(error.variable.unwrap_or(ENDPOINT), error.problem))?;
     let mut roots = RootCertStore::empty();
-    // An unusable authority does not make the others untrusted.
+    // An unusable CA certificate must not disable the others.
     roots.add_parsable_certificates(authorities);
     let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
@@ -140,7 +140,7 @@ fn tls(files: &mut Files) -> Result<Arc<ClientConfig>, ConfigError> {
 }
 
 fn headers(text: &str) -> Result<HeaderMap, ConfigError> {
-    // A secret is not quoted.
+    // Secrets must not be quoted.
     let header = |(name, value): (String, String)| {
         let name = HeaderName::try_from(name).ok()?;
         let mut value = HeaderValue::try_from(value).ok()?;

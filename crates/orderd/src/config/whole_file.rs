@@ -7,13 +7,13 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-/// No file that a setting names is larger; `/dev/zero` is.
+/// Maximum size of a setting's file; `/dev/zero` is larger.
 pub(super) const MAX_FILE_BYTES: u64 = 16 << 20;
 
-/// How long a pipe or a device may take to end.
+/// Time limit for reading a pipe or a device.
 const PIPE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The bytes of a file, one more than [`MAX_FILE_BYTES`] at most. A pipe, such as the shell's `<(…)`, is read too, if it
+/// The bytes of a file, at most one more than [`MAX_FILE_BYTES`]. Also reads a pipe, such as the shell's `<(…)`, if it
 /// ends soon.
 ///
 /// # Errors
@@ -24,7 +24,7 @@ pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
     }
     let (result, read) = mpsc::channel();
     let file = path.to_owned();
-    // Opening a pipe waits for its writer. The thread ends with the process where nobody writes.
+    // Opening a pipe waits for a writer. Without one, the thread ends with the process.
     thread::spawn(move || drop(result.send(read_to_end(&file))));
     read.recv_timeout(PIPE_TIMEOUT).unwrap_or_else(|_| {
         let limit = PIPE_TIMEOUT.as_secs();
@@ -59,7 +59,7 @@ mod tests {
         std::os::unix::fs::symlink("file", &link).unwrap();
         assert_eq!(read(&link).unwrap(), b"secret");
         assert_eq!(read(Path::new("/dev/null")).unwrap(), b"");
-        // As the shell's `<(…)`.
+        // Like the shell's `<(…)`.
         let (near, mut far) = io::pipe().unwrap();
         std::io::Write::write_all(&mut far, b"secret").unwrap();
         drop(far);

@@ -1,5 +1,5 @@
-//! Notices that the background tasks of the NATS client have ended. Without them each call fails forever, while the
-//! client still says that it is connected.
+//! Detects that the background tasks of the NATS client have ended. Without them every call fails forever, while the
+//! client still reports that it is connected.
 
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -8,8 +8,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 pub(crate) struct ClientTask(CancellationToken);
 
 impl ClientTask {
-    /// To be held by the client's event callback. The task that calls it holds it, and ends when the connection's task
-    /// does, or when the callback panics.
+    /// A guard for the client's event callback. The task that owns the callback ends when the connection's task ends,
+    /// or when the callback panics.
     pub(crate) fn guard(&self) -> DropGuard {
         self.0.clone().drop_guard()
     }
@@ -44,7 +44,7 @@ mod tests {
             .block_on(async { tokio::time::timeout(within, watched).await.is_ok_and(|end| end.is_err()) })
     }
 
-    /// The client's tasks end with the runtime that they run on, as silently as by a panic.
+    /// The client's tasks end with their runtime, as silently as by a panic.
     #[test]
     fn the_end_of_the_clients_tasks_is_noticed() {
         let (end, tasks) = (ClientTask::default(), runtime());
@@ -54,7 +54,7 @@ mod tests {
                 let _alive = &alive;
                 async {}
             });
-        // Nobody listens there: the client tries again and again.
+        // Nothing listens there: the client keeps retrying.
         let client = tasks.block_on(options.connect("127.0.0.1:1")).unwrap();
         assert!(!ended(&end, Duration::from_millis(300)));
         tasks.shutdown_background();

@@ -11,12 +11,12 @@ use crate::nats::MADE_BY;
 /// Default `max_bytes` of the suggested stream, if the server names no limit.
 const DEFAULT_MAX_BYTES: u64 = 1 << 30;
 
-/// A setting by which another stream is used, for the advice.
+/// The setting that selects another stream, for the advice.
 #[derive(Clone, Copy)]
 pub(crate) struct StreamSetting(pub(crate) &'static str);
 
 impl StreamSetting {
-    /// What else can be done where others take the subjects.
+    /// What to do if other streams have the subjects.
     fn of_overlap(self, config: &Config, others: &str) -> String {
         match self.0 {
             "NATS_DEAD_STREAM" => format!("keep dead letters there: NATS_DEAD_STREAM={others}"),
@@ -25,10 +25,9 @@ impl StreamSetting {
     }
 }
 
-/// Makes the stream; one of that name that is there already is returned as it is if it is set alike.
+/// Creates the stream; returns an existing one with the same configuration.
 ///
-/// # Errors
-/// Which stream can't be made for which subjects, why, and the command that makes it.
+/// # Errors Which stream can't be created for which subjects, why, and the command that creates it.
 pub(crate) async fn create(
     context: &Context,
     config: Config,
@@ -45,7 +44,7 @@ pub(crate) async fn create(
     Err(anyhow::anyhow!(refusal(context, &config, &reason, code, instead).await))
 }
 
-/// Why the stream can't be made, and what to do.
+/// Why the stream can't be created, and what to do.
 pub(crate) async fn refusal(
     context: &Context,
     config: &Config,
@@ -75,7 +74,7 @@ pub(crate) async fn refusal(
     }
 }
 
-/// The other streams that take some of the subjects.
+/// The other streams with some of the subjects.
 pub(crate) async fn overlapping(context: &Context, config: &Config) -> Vec<String> {
     let mut others = Vec::new();
     for subject in &config.subjects {
@@ -87,7 +86,7 @@ pub(crate) async fn overlapping(context: &Context, config: &Config) -> Vec<Strin
     others
 }
 
-/// Half of what the account has left, within what it gives to one stream.
+/// Half of the account's remaining space, at most its limit for one stream.
 pub(crate) fn max_bytes(account: &AccountInfo, replicas: u64) -> u64 {
     let tier = account.tier(replicas);
     let limit = |limit: i64| u64::try_from(limit).ok().filter(|&limit| limit > 0);
@@ -97,7 +96,8 @@ pub(crate) fn max_bytes(account: &AccountInfo, replicas: u64) -> u64 {
     bounds.into_iter().flatten().min().unwrap_or(DEFAULT_MAX_BYTES).max(1 << 20)
 }
 
-/// The command that makes the stream. `discard=new`: what is bounded refuses publishers and drops no orders.
+/// The command that creates the stream. With `discard=new`, a full stream refuses publishers instead of dropping
+/// orders.
 pub(crate) fn by_hand(config: &Config, max_bytes: Option<u64>) -> String {
     let mut command = format!(
         "nats stream add {} --subjects='{}' --storage=file --retention=limits --discard=new --replicas={}",
@@ -108,7 +108,7 @@ pub(crate) fn by_hand(config: &Config, max_bytes: Option<u64>) -> String {
     if let Some(bytes) = max_bytes {
         command.push_str(&format!(" --max-bytes={bytes}"));
     }
-    // By this, what is safely in the table is purged from it as from one that we made.
+    // With this metadata, committed messages are purged from it, as from a stream that we created.
     command.push_str(&format!(" --metadata={}={} --defaults", MADE_BY.0, MADE_BY.1));
     command
 }

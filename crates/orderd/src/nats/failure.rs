@@ -7,7 +7,7 @@ use async_nats::{Server, ServerAddr};
 /// Time limit for resolving a host name, to explain a failure.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What is known of each server's last failure, in words; `None` where nothing has failed yet.
+/// Each server's last failure, in words; `None` if nothing has failed yet.
 pub(crate) async fn explain(servers: &[Server]) -> Option<String> {
     let mut failures = Vec::new();
     for server in servers {
@@ -31,7 +31,7 @@ pub(crate) fn one(server: &ServerAddr, error: &str) -> String {
     }
 }
 
-/// An address without the user and the password that it may hold.
+/// An address without user and password.
 pub(crate) fn shown(server: &ServerAddr) -> String {
     let (scheme, host, port) = (server.scheme(), server.host(), server.port());
     if host.contains(':') {
@@ -41,7 +41,7 @@ pub(crate) fn shown(server: &ServerAddr) -> String {
     }
 }
 
-/// The client counts a name that can't be resolved, but doesn't say so.
+/// The client counts a name that can't be resolved as a failure, but does not report it.
 async fn unresolved(server: &ServerAddr) -> Option<String> {
     let resolved = async { server.socket_addrs().await.map(|mut addresses| addresses.next().is_some()) };
     match tokio::time::timeout(RESOLVE_TIMEOUT, resolved).await {
@@ -52,7 +52,7 @@ async fn unresolved(server: &ServerAddr) -> Option<String> {
     }
 }
 
-/// Without the kind before it and the number after it, which say nothing more.
+/// The cause without the kind before it and the number after it.
 pub(crate) fn cause(error: &str) -> String {
     let error = error.strip_prefix("IO error: ").unwrap_or(error);
     let error = error.split(" (os error").next().unwrap_or(error).trim_end_matches(": ");

@@ -1,15 +1,15 @@
-//! Headers by which dead letters and receipts say why a message was refused.
+//! Headers in which dead letters and receipts explain why a message was refused.
 
 /// The reason in words.
 pub(crate) const DETAIL: &str = "Orderd-Detail";
 
-/// The path of the member that is refused.
+/// The path of the refused member.
 pub(crate) const PATH: &str = "Orderd-Path";
 
-/// The longest a reason and a path may be in a header, in bytes.
+/// Maximum length of a reason and a path in a header, in bytes.
 pub(crate) const MAX_TEXT: usize = 640;
 
-/// Cut to size, and without control characters: a line break would end a header.
+/// Truncates the text, and removes control characters: a line break would end the header.
 pub(crate) fn printable(text: &str, limit: usize) -> String {
     let text = &text[..text.floor_char_boundary(limit)];
     text.replace(char::is_control, " ")

@@ -1,5 +1,5 @@
 //! Information from NATS about streams, consumers and the account, parsed leniently: an unknown value in another
-//! program's stream or consumer is no error.
+//! program's stream or consumer is not an error.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -16,13 +16,13 @@ use serde_json::{Value, json};
 pub(crate) struct StreamInfo {
     pub(crate) config: StreamConfig,
     pub(crate) state: StreamState,
-    /// When it was made, as RFC 3339.
+    /// When it was created, as RFC 3339.
     pub(crate) created: String,
     /// The server's clock when it answered, as RFC 3339.
     pub(crate) ts: Option<String>,
 }
 
-/// How a stream is set.
+/// The configuration of a stream.
 #[derive(Deserialize, Clone, Debug, Default)]
 #[serde(default)]
 pub(crate) struct StreamConfig {
@@ -43,7 +43,7 @@ pub(crate) struct StreamConfig {
     pub(crate) sealed: bool,
     pub(crate) deny_delete: bool,
     pub(crate) no_ack: bool,
-    /// Bytes, headers included; none if not positive.
+    /// In bytes, including headers; no limit if not positive.
     pub(crate) max_msg_size: i64,
     pub(crate) mirror: Option<StreamSource>,
     #[serde(deserialize_with = "or_default")]
@@ -68,7 +68,7 @@ pub(crate) struct SubjectTransform {
     pub(crate) dest: String,
 }
 
-/// What a stream holds.
+/// The state of a stream.
 #[derive(Deserialize, Clone, Copy, Debug, Default)]
 #[serde(default)]
 pub(crate) struct StreamState {
@@ -90,21 +90,21 @@ pub(crate) struct ConsumerInfo {
     pub(crate) num_ack_pending: u64,
 }
 
-/// How a consumer is set.
+/// The configuration of a consumer.
 #[derive(Deserialize, Clone, Debug, Default)]
 #[serde(default)]
 pub(crate) struct ConsumerConfig {
     pub(crate) durable_name: Option<String>,
 }
 
-/// A place in the stream.
+/// A sequence of the stream.
 #[derive(Deserialize, Clone, Copy, Debug, Default)]
 #[serde(default)]
 pub(crate) struct SequenceInfo {
     pub(crate) stream_seq: u64,
 }
 
-/// The account's limits and use of JetStream.
+/// The account's limits and usage of JetStream.
 #[derive(Deserialize, Clone, Debug, Default)]
 #[serde(default)]
 pub(crate) struct AccountInfo {
@@ -115,7 +115,7 @@ pub(crate) struct AccountInfo {
     pub(crate) tiers: std::collections::BTreeMap<String, Tier>,
 }
 
-/// Use and limits of an account, in all or of a tier. A limit below 1 means no limit.
+/// Usage and limits of an account, in total or of a tier. A limit below 1 means no limit.
 #[derive(Deserialize, Clone, Copy, Debug, Default)]
 #[serde(default)]
 pub(crate) struct Tier {
@@ -149,10 +149,9 @@ fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(from: D)
     Ok(Option::deserialize(from)?.unwrap_or_default())
 }
 
-/// A request to JetStream's API: its answer, or the server's error.
+/// Sends a request to JetStream's API.
 ///
-/// # Errors
-/// No answer, or one that can't be read.
+/// # Errors No answer, an answer that can't be parsed, or the server's error.
 pub(crate) async fn ask<T: DeserializeOwned>(
     context: &Context,
     subject: String,
@@ -164,7 +163,7 @@ pub(crate) async fn ask<T: DeserializeOwned>(
     })
 }
 
-/// A stream; `None` where it does not exist.
+/// A stream; `None` if it does not exist.
 ///
 /// # Errors
 /// A server that can't be reached, or answers with an error.
@@ -172,7 +171,7 @@ pub(crate) async fn stream(context: &Context, name: &str) -> anyhow::Result<Opti
     found(ask(context, format!("STREAM.INFO.{name}"), &json!({})).await?, ErrorCode::STREAM_NOT_FOUND)
 }
 
-/// The subjects within `filter` under which a stream holds messages; none where it does not exist.
+/// The subjects within `filter` under which a stream has messages; empty if it does not exist.
 ///
 /// # Errors
 /// A server that can't be reached, or answers with an error.
@@ -228,7 +227,7 @@ pub(crate) async fn consumers(context: &Context, stream: &str) -> anyhow::Result
     }
 }
 
-/// The names of the streams with a subject that this one may mean.
+/// The names of the streams with subjects that overlap this one.
 ///
 /// # Errors
 /// A server that can't be reached, or answers with an error.

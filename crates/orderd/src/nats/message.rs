@@ -28,8 +28,8 @@ pub(crate) struct Message {
     pub(crate) headers: Option<async_nats::HeaderMap>,
     pub(crate) position: StreamPosition,
     pub(crate) key: Key,
-    /// Whether it is a dead letter sent again, which has its dead letter's key.
+    /// Whether it is a replay, which has the key of its dead letter.
     pub(crate) replayed: bool,
-    /// Whether no client can take it; it becomes a dead letter.
+    /// Whether the client can't receive it; it becomes a dead letter.
     pub(crate) is_unreadable: bool,
 }

@@ -30,8 +30,8 @@ use crate::retry::Backoff;
 pub(crate) const CONSUMER_PREFIX: &str = "orderd-";
 
 /// Time limit for a connection, TLS and login included. It is short because an attempt whose packets were lost never
-/// succeeds, while the next one reaches a server that is back. With the longest delay it is less than the 2 s within
-/// which such a server is to be reached.
+/// succeeds, while the next one reaches a server that is back. Together with the longest delay it is below 2 s, the
+/// limit for reconnecting.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(1500);
 
 /// The longest delay between attempts to connect.
@@ -43,7 +43,7 @@ pub(crate) const MADE_BY: (&str, &str) = ("made-by", "orderd");
 /// A server or a configuration that can't be used; waiting would not help.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NatsError {
-    /// Too old. The server inside NATS Streaming is; users who migrate may still point at it.
+    /// Too old, like the server inside NATS Streaming, to which users who migrate may still point.
     #[error(
         "the NATS server is version {0}; orderd needs 2.10 or newer, and a server of NATS Streaming can't be used: upgrade nats-server, or set \
          NATS_HOST or NATS_URL to another one"
@@ -67,7 +67,7 @@ pub(crate) enum NatsError {
         /// The stream's retention.
         retention: String,
     },
-    /// Nothing would ever be taken in.
+    /// No message would ever be read.
     #[error(
         "the stream {stream} stores {stored}, and PUB_TOPIC {topic} matches none of that; set PUB_TOPIC to what it stores, \
          or NATS_STREAM to the stream that has {topic}"
@@ -80,7 +80,7 @@ pub(crate) enum NatsError {
         /// The topic.
         topic: String,
     },
-    /// Orders would stay in all but one of them.
+    /// Only one of them would be read.
     #[error(
         "several streams take parts of PUB_TOPIC {topic}: {streams}; make a stream that has these as its sources and \
          set NATS_STREAM to its name, or set NATS_STREAM to the one to take from"
@@ -93,7 +93,7 @@ pub(crate) enum NatsError {
     },
 }
 
-/// What becomes of a client's connection.
+/// An event of a client's connection.
 pub(crate) enum ConnectionEvent {
     Connected,
     Disconnected,
@@ -115,7 +115,7 @@ pub(crate) async fn connect(
     Ok(options.connect(&settings.servers()[..]).await?)
 }
 
-/// A client that reads orders alone. Its outages are the intake's; `cuts` counts them.
+/// A client that only reads orders. Its outages are outages of the intake; `cuts` counts them.
 ///
 /// # Errors
 /// Credentials that can't be read.
@@ -161,7 +161,7 @@ pub(crate) async fn connected<F: Future<Output = ()>>(
 ) -> anyhow::Result<()> {
     while client.connection_state() != State::Connected || client.try_server_info().is_none() {
         connection().await;
-        // The client reports it a moment too early.
+        // The client reports the connection a moment too early.
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     tokio::time::timeout(timeout, refuse_unusable(client, settings)).await.unwrap_or(Ok(()))?;
@@ -187,7 +187,7 @@ pub(crate) async fn connect_once(settings: &Nats) -> Result<Client, anyhow::Erro
     connect_once_observed(settings, |_| {}).await
 }
 
-/// The same, for a command that needs JetStream there.
+/// The same, for a command that needs JetStream.
 ///
 /// # Errors
 /// Why not, for each server, or why the server can't be used.
@@ -236,7 +236,7 @@ pub(crate) async fn follow_servers(client: &Client, settings: &Nats, known: &mut
             *known = named;
         }
         Ok(Err(error)) => tracing::error!(%error, "can't use the servers of the changed NATS_URL"),
-        // The connection broke just now.
+        // The connection has just broken.
         Err(_) => {}
     }
 }
@@ -302,8 +302,8 @@ fn reconnect_delay(client: &str, attempts: usize) -> Duration {
     Backoff::after(attempts.saturating_sub(1)).min(MAX_RECONNECT_DELAY)
 }
 
-/// Panics in the task of a client's connection, as a fault of the client would. For tests; release builds do not have
-/// it. The variable names a file, which names the client.
+/// Panics in the task of a client's connection, as a bug of the client would. For tests; not in release builds. The
+/// variable names a file, which names the client.
 #[cfg(debug_assertions)]
 #[allow(clippy::panic, reason = "what is done about it is tested")]
 fn die_if_told(client: &str) {

@@ -12,17 +12,17 @@ use futures_util::StreamExt;
 
 use crate::random;
 
-/// How long the server may take for a message, and how long it keeps the consumer after this process was killed.
+/// Time limit for a message, and for the server to delete the consumer after this process was killed.
 const NEXT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How many messages are asked for at once.
+/// Messages per pull request.
 const PULL_MESSAGES: u64 = 2048;
 
 /// A scan of a stream, before its first message.
 pub(crate) struct Scan {
     consumer: PullConsumer,
     trace: Trace,
-    /// How many messages there are to see.
+    /// The number of messages to read.
     pub(crate) count: u64,
 }
 
@@ -59,9 +59,9 @@ async fn delete(stream: &Stream, name: &str) {
 }
 
 impl Scan {
-    /// Begins a scan by `wanted`: where to start, on which subject, with or without payloads.
+    /// Begins a scan. `wanted`: where to start, on which subject, with or without payloads.
     pub(crate) async fn new(stream: &Stream, wanted: pull::Config) -> anyhow::Result<Self> {
-        // Named by us, so that it can be deleted even if the response is not awaited.
+        // We choose the name, so that it can be deleted even if the response is not awaited.
         let name = format!("orderd-look-{}", random::hex::<8>());
         let config = pull::Config {
             name: Some(name.clone()),

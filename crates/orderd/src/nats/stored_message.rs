@@ -30,7 +30,7 @@ impl StoredMessage {
         Watermark { seq: self.sequence, time: Some(self.time_ns.div_euclid(1000) as i64) }
     }
 
-    /// The value of a header that a server has written, in the case in which it writes the name.
+    /// The value of a header that a server has written; the name is case-sensitive.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let lines =
             self.headers.split(|byte| *byte == b'\n').filter_map(|line| std::str::from_utf8(line).ok());
@@ -55,7 +55,7 @@ struct EncodedMessage {
     time: String,
 }
 
-/// The message at this sequence; `None` where the stream does not have it.
+/// The message at this sequence; `None` if the stream does not have it.
 ///
 /// # Errors
 /// A server that can't be reached, or answers with an error.

@@ -4,7 +4,7 @@
 use super::info::{StreamConfig, StreamSource, SubjectTransform};
 use crate::subject;
 
-/// Patterns of all subjects under which the stream may store messages; `>` where that can't be known.
+/// Patterns of all subjects under which the stream may store messages; `>` if that is unknown.
 pub(crate) fn subjects(config: &StreamConfig) -> Vec<String> {
     let own = config.subjects.iter().cloned();
     let sourced = config.sources.iter().flat_map(from);
@@ -13,7 +13,7 @@ pub(crate) fn subjects(config: &StreamConfig) -> Vec<String> {
     all.into_iter().chain(config.mirror.iter().flat_map(from)).collect()
 }
 
-/// Whether the stream may store something under a subject that the topic means.
+/// Whether the stream may store messages under a subject of the topic.
 pub(crate) fn may_have(config: &StreamConfig, topic: &str) -> bool {
     subjects(config).iter().any(|stored| subject::overlap(stored, topic))
 }

@@ -14,8 +14,7 @@ use crate::subject;
 
 /// The stream of orders, created if no stream has the topic.
 ///
-/// # Errors
-/// A server that can't be reached, several streams of which none has all, or one that can't have the topic.
+/// # Errors A server that can't be reached, several streams with parts of the topic, or a stream that can't have the topic.
 pub(crate) async fn stream(context: &Context, settings: &Nats) -> anyhow::Result<Stream> {
     match choose(context, settings).await? {
         Some(name) => Ok(context.get_stream(name).await?),
@@ -87,7 +86,7 @@ async fn make(context: &Context, settings: &Nats) -> anyhow::Result<Stream> {
     Ok(stream)
 }
 
-/// Warns of settings that differ from those of a stream that we create.
+/// Warns of a configuration that differs from that of a stream that we create.
 pub(crate) fn warn_of(client: &Client, info: &Info, topic: &str) {
     let Config { name: stream, subjects, sources, .. } = &info.config;
     if sources.as_ref().is_some_and(|sources| sources.len() > 1) && !client.is_server_compatible(2, 14, 0) {
@@ -121,7 +120,7 @@ pub(crate) fn refuse_retention(stream: &str, retention: &str) -> Result<(), Nats
     }
 }
 
-/// Whether orderd created it, and so may purge it.
+/// Whether orderd created it and may purge it.
 pub(crate) fn is_ours(info: &Info) -> bool {
     info.config.metadata.get(MADE_BY.0).is_some_and(|made_by| made_by == MADE_BY.1)
 }
@@ -150,13 +149,13 @@ pub(crate) async fn needed_by_others(context: &Context, stream: &str) -> anyhow:
     Ok(others.map(acknowledged_by).min().unwrap_or(u64::MAX))
 }
 
-/// Servers before 2.14 know no ack floor until something is acknowledged, wherever the consumer begins.
+/// Servers before 2.14 report no ack floor before the first acknowledgement, wherever the consumer begins.
 fn acknowledged_by(info: &ConsumerInfo) -> u64 {
     let floor = info.ack_floor.stream_seq;
     if info.num_ack_pending == 0 { floor.max(info.delivered.stream_seq) } else { floor }
 }
 
-/// Deletes the messages below `floor`, and says how many there were.
+/// Deletes the messages below `floor`, and returns their number.
 pub(crate) async fn purge_before(stream: &Stream, topic: &str, floor: u64) -> anyhow::Result<u64> {
     // Filter by the topic only if the stream has further subjects: a filter costs the server more.
     let purge = match &stream.cached_info().config.subjects[..] {

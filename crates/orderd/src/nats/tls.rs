@@ -1,5 +1,5 @@
-//! TLS to NATS: the machine's authorities and those of `NATS_CA`, and our own certificate. A replaced file takes effect
-//! with the next connection.
+//! TLS to NATS: the machine's CAs and those of `NATS_CA`, and our own certificate. A replaced file takes effect with
+//! the next connection.
 
 use std::sync::Arc;
 
@@ -12,8 +12,7 @@ use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, Signatur
 
 use crate::config::{self, Files, Reloaded};
 
-/// Checks a server as browsers do, against the machine's authorities and those in `extra`, and shows it
-/// our certificate.
+/// Verifies a server as browsers do, with the machine's CAs and those in `extra`, and presents our certificate.
 ///
 /// # Errors
 /// A protocol version that the library doesn't have.
@@ -32,7 +31,7 @@ pub(crate) fn config(
     })
 }
 
-/// The authorities to trust for NATS: those of the setting, or else the machine's.
+/// The CAs to trust for NATS: those of the setting, and the machine's.
 #[derive(Debug)]
 struct NatsAuthorities {
     provider: Arc<CryptoProvider>,
@@ -47,7 +46,7 @@ impl NatsAuthorities {
         }
         match config::machine_authorities(&mut Files::default()) {
             Ok(machine) => drop(store.add_parsable_certificates(machine)),
-            // The authorities in NATS_CA suffice, unless others were configured that can't be read.
+            // The CAs in NATS_CA suffice, unless others were configured and can't be read.
             Err(problem) if store.is_empty() || problem.variable.is_some() => {
                 return Err(Error::General(problem.to_string()));
             }
@@ -95,7 +94,7 @@ impl ServerCertVerifier for NatsAuthorities {
     }
 }
 
-/// The certificate that we show.
+/// Our client certificate.
 #[derive(Debug)]
 struct ClientCertificate(Reloaded<CertifiedKey>);
 

@@ -14,13 +14,13 @@ use super::{Connection, connect_to, describe, pooler};
 use crate::config::{Postgres, Table, Target};
 use crate::finding::{Finding, ServerReport, Severity};
 
-/// How long one server may take to answer, TLS and login included.
+/// Time limit for connecting to one server, including TLS and login.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Time limit for all queries: a lock on the table delays some of them.
 const INSPECT_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Tries the settings.
+/// Tests the settings.
 pub(crate) async fn run(settings: &Postgres) -> ServerReport {
     let mut report = ServerReport::default();
     let target = settings.target.current();

@@ -14,7 +14,7 @@ fn is_type_of_data(column: &Type) -> bool {
     [Type::BYTEA, Type::JSONB, Type::JSON].contains(column)
 }
 
-/// The type of an array of them.
+/// The type of an array of `data`.
 pub(crate) fn array_type(format: RowFormat) -> Type {
     match format {
         RowFormat::Gob => Type::BYTEA_ARRAY,

@@ -10,7 +10,7 @@ use tokio_postgres::{Client, Error};
 use super::is_no_text;
 use crate::config::Table;
 
-/// Bytes of a single-byte encoding from 128 on; those below are ASCII in all encodings of a server.
+/// The upper half of a single-byte encoding; lower bytes are ASCII in all server encodings.
 const HIGH: std::ops::RangeInclusive<u8> = 128..=255;
 
 /// Number of ids that are checked together for characters that can't be converted to UTF-8.
@@ -19,11 +19,11 @@ const MAX_PROBED_ROWS: i64 = 4096;
 /// How a database stores text.
 pub(crate) enum Encoding {
     Utf8,
-    /// `SQL_ASCII`: any bytes, as they came.
+    /// `SQL_ASCII`: arbitrary bytes, unchanged.
     Bytes,
     /// The character of each byte from 128 on.
     SingleByte(Vec<Option<char>>),
-    /// Several bytes for a character: only the server can say.
+    /// Multi-byte: only the server can convert it.
     MultiByte,
 }
 
@@ -42,7 +42,7 @@ impl Encoding {
         }
     }
 
-    /// The ids among these that the database can hold. No row has any other.
+    /// Those of the ids that the database can represent. No row has any other.
     pub(crate) async fn holdable<'i>(&self, client: &Client, ids: &[&'i str]) -> Result<Vec<&'i str>, Error> {
         let mut holdable = Vec::with_capacity(ids.len());
         for &id in ids {
@@ -62,8 +62,8 @@ impl Encoding {
         Ok(holdable)
     }
 
-    /// The ids that have no form in UTF-8, as the server stores them. Only of a multi-byte encoding: there a query that
-    /// would return such an id fails, with all other rows. Of others, [`Self::decode`] knows.
+    /// The stored ids that can't be converted to UTF-8, as the server stores them. Only for multi-byte encodings, in
+    /// which a query that returns such an id fails for all rows; [`Self::decode`] handles the others.
     ///
     /// # Errors
     /// PostgreSQL can't be reached.
@@ -72,7 +72,7 @@ impl Encoding {
         if !matches!(self, Self::MultiByte) {
             return Ok(unreadable);
         }
-        // Ids of ASCII alone have as many bytes as characters. The comparison is between texts of the server.
+        // Pure ASCII ids have as many bytes as characters. The server compares its own texts.
         let query = format!(
             "SELECT convert_to(id, getdatabaseencoding()) FROM {} WHERE octet_length(id) <> char_length(id)
                AND ($1::bytea IS NULL OR id > convert_from($1, getdatabaseencoding())) ORDER BY id LIMIT {MAX_PROBED_ROWS}",
@@ -88,7 +88,7 @@ impl Encoding {
         }
     }
 
-    /// The condition that leaves such ids out.
+    /// The condition that excludes such ids.
     pub(crate) fn except(unreadable: &[Vec<u8>]) -> String {
         if unreadable.is_empty() {
             return "true".to_owned();
@@ -101,7 +101,7 @@ impl Encoding {
         format!("convert_to(id, getdatabaseencoding()) NOT IN ({})", literals.join(", "))
     }
 
-    /// The expression that gives the bytes of an id, as the server stores them.
+    /// The SQL expression for the stored bytes of an id.
     pub(crate) fn raw_id(&self) -> &'static str {
         match self {
             Self::Utf8 | Self::MultiByte => "id",
@@ -109,7 +109,7 @@ impl Encoding {
         }
     }
 
-    /// The id in these bytes; `None`: they are not text.
+    /// The id in these bytes; `None` if they are not text.
     pub(crate) fn decode<'b>(&self, raw: &'b [u8]) -> Option<Cow<'b, str>> {
         match self {
             Self::SingleByte(high) if !raw.is_ascii() => {
@@ -143,7 +143,7 @@ async fn high_half(client: &Client) -> Result<Vec<Option<char>>, Error> {
     future::try_join_all(letters).await
 }
 
-/// The ids among these that the server can't convert, found by halving: few are like that.
+/// Those of the ids that the server can't convert. Found by halving, because they are rare.
 async fn without_utf8(client: &Client, ids: &[Vec<u8>]) -> Result<Vec<Vec<u8>>, Error> {
     let query = "SELECT count(convert(raw, getdatabaseencoding(), 'UTF8')) FROM unnest($1::bytea[]) AS raw";
     let (mut found, mut parts) = (Vec::new(), vec![ids]);

@@ -8,7 +8,7 @@ use tokio_postgres::error::SqlState;
 use super::made_or_there;
 use crate::config::Table;
 
-/// Codes of errors after which no key is known as erased.
+/// Error codes that mean that erased keys are unknown.
 const UNKNOWABLE: [SqlState; 3] =
     [SqlState::UNDEFINED_TABLE, SqlState::INVALID_SCHEMA_NAME, SqlState::INSUFFICIENT_PRIVILEGE];
 
@@ -20,7 +20,7 @@ pub(crate) async fn erased_keys(
     let query = format!("SELECT id FROM {} WHERE table_name = {}", erased(table), table.literal());
     match client.query_typed(&query, &[]).await {
         Ok(rows) => rows.iter().map(|row| row.try_get(0)).collect(),
-        // Nothing was ever erased, or this role may not know.
+        // Nothing was ever erased, or the role may not read the table.
         Err(error) if error.code().is_some_and(|code| UNKNOWABLE.contains(code)) => Ok(HashSet::new()),
         Err(error) => Err(error),
     }
@@ -34,7 +34,7 @@ pub(crate) fn erased(table: &Table) -> String {
     table.sibling(ERASED)
 }
 
-/// The statement that makes it.
+/// The statement that creates it.
 pub(crate) fn create_erased(table: &Table) -> String {
     format!(
         "CREATE TABLE IF NOT EXISTS {} (table_name text NOT NULL, id text NOT NULL, \

@@ -29,7 +29,7 @@ fn is_older(table: &Table) -> String {
     )
 }
 
-/// How many rows are older.
+/// The number of older rows.
 pub(crate) async fn count(client: &Client, table: &Table, cutoff: i128) -> Result<u64, Error> {
     let query = format!("SELECT count(*) {}", is_older(table));
     let (low, high) = (Key::first_of_time(0), Key::first_of_time(cutoff));
@@ -39,7 +39,7 @@ pub(crate) async fn count(client: &Client, table: &Table, cutoff: i128) -> Resul
     Ok(count.cast_unsigned())
 }
 
-/// The ids of older rows after `after`, or from the first on: the oldest ones, `limit` at most.
+/// The ids of the oldest rows that are older, after `after` or from the first on, `limit` at most.
 pub(crate) async fn ids(
     client: &Client,
     table: &Table,
@@ -54,9 +54,8 @@ pub(crate) async fn ids(
     rows.iter().map(|row| row.try_get(0)).collect()
 }
 
-/// Deletes the oldest of the older rows, `limit` at most, and says how many there were. If the row that was written
-/// last is among them, the writer's fence is broken, so that it reads the position again and does not report the row as
-/// lost.
+/// Deletes the oldest of the older rows, `limit` at most, and returns their number. If the row that was written last is
+/// among them, the writer's fence is broken, so that it reads the position again and does not report the row as lost.
 pub(crate) async fn delete(client: &Client, table: &Table, cutoff: i128, limit: i64) -> Result<u64, Error> {
     let delete = format!(
         "WITH gone AS (DELETE FROM {} WHERE id IN (SELECT id {} ORDER BY id LIMIT $3) RETURNING id),

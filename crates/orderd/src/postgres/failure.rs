@@ -24,7 +24,7 @@ impl Display for ConnectError {
     }
 }
 
-/// `host:port`, or the folder of a socket.
+/// `host:port`, or the directory of a socket.
 pub(super) fn address(server: &Config) -> String {
     let host = match server.get_hosts().first() {
         Some(Host::Tcp(host)) => host.clone(),
@@ -35,7 +35,7 @@ pub(super) fn address(server: &Config) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
-/// A server that says nothing.
+/// The finding for a server that does not answer.
 pub(super) fn silent(server: &Config) -> Finding {
     Finding::blocked(
         format!("PostgreSQL at {} does not answer", address(server)),

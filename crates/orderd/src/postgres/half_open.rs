@@ -1,6 +1,6 @@
-//! Finds half-open connections: a gateway has dropped a connection and told neither end, so that a statement is never
-//! answered. A statement that is slow or waits for a lock looks the same. The server's view of the session, asked for
-//! on a new connection, tells the two apart.
+//! Finds half-open connections: a gateway has dropped a connection without notice to either end, so that a statement is
+//! never answered. A statement that is slow or waits for a lock looks the same. The server's view of the session,
+//! queried on a new connection, distinguishes the two.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -18,43 +18,43 @@ use tokio_postgres::{CancelToken, Client, Error};
 use super::{Connection, LONG_TIMEOUT, SHORT_TIMEOUT, connect_hedged};
 use crate::config::Target;
 
-/// After this time without an answer the server is asked about the session.
+/// Time without an answer after which the session is looked up on the server.
 const SUSPECT_AFTER: Duration = Duration::from_millis(500);
 
-/// How long the session may wait for this process, while this process waits for it. After so many connections that were
-/// given up in a row, each next one gets twice the time: the network may be merely slow.
+/// How long the session may wait for this process while this process waits for it. After a number of consecutive
+/// connections that were given up, each next one gets twice the time, because the network may only be slow.
 const GRACE: Duration = Duration::from_millis(500);
 const MIN_GIVEN_UP: u32 = 3;
 
-/// For how long it is remembered that connections were given up.
+/// For how long given-up connections are remembered.
 const MEMORY: Duration = Duration::from_secs(120);
 
-/// How often the server is asked while the session works, or can't be asked about.
+/// Interval of look-ups while the session works, or can't be looked up.
 const MIN_INTERVAL: Duration = Duration::from_millis(250);
 const MAX_INTERVAL: Duration = Duration::from_secs(2);
 
-/// The session of `$1`: the process id of the session that asks, whether there is one, its state, what it waits
-/// for, for how many seconds it has been in that state and has run, and when it began.
+/// The session `$1`: the process id of the querying session, whether `$1` exists, its state, its wait event, for how
+/// many seconds it has been in that state and has run, and when it began.
 const SESSION: &str = "SELECT pg_backend_pid(), asked.pid IS NOT NULL, asked.state, asked.wait_event_type,
         extract(epoch FROM clock_timestamp() - asked.state_change)::float8,
         extract(epoch FROM clock_timestamp() - asked.backend_start)::float8, asked.backend_start::text
     FROM (SELECT) AS one LEFT JOIN pg_catalog.pg_stat_activity AS asked ON asked.pid = $1";
 
-/// How far the COPY of `$1` is; servers before 14 don't say it.
+/// Progress of the COPY of session `$1`; unknown before PostgreSQL 14.
 const COPIED: &str = "SELECT bytes_processed FROM pg_catalog.pg_stat_progress_copy WHERE pid = $1";
 
-/// The tables on which the session of `$1` waits for a lock, and the sessions that it waits for.
+/// The tables on which session `$1` waits for a lock, and the sessions that block it.
 const LOCKS: &str = "SELECT coalesce(string_agg(DISTINCT relation::regclass::text, ', '), ''),
         array_to_string(pg_blocking_pids($1), ', ')
     FROM pg_catalog.pg_locks WHERE pid = $1 AND relation IS NOT NULL AND (NOT granted OR EXISTS
         (SELECT FROM pg_catalog.pg_locks AS waiting WHERE waiting.pid = $1 AND NOT waiting.granted
            AND waiting.relation IS NULL) AND locktype = 'tuple')";
 
-/// Ends the session of `$1` that began at `$2`: it may hold locks that the next one needs.
+/// Terminates session `$1` that began at `$2`, because it may hold locks that the next one needs.
 const END: &str = "SELECT pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity
     WHERE pid = $1 AND backend_start = $2::text::timestamptz";
 
-/// What is needed to ask about a connection's session, and to close the connection.
+/// Looks up a connection's session, and closes the connection if it is half-open.
 pub(crate) struct SessionWatch {
     target: Arc<Target>,
     server: usize,
@@ -64,19 +64,19 @@ pub(crate) struct SessionWatch {
     /// Statements that run on the connection now.
     running: AtomicUsize,
     was_lost: AtomicBool,
-    /// The lock that the session waited for when it was asked about last.
+    /// The lock that the session waited for at the last look-up.
     waits_for: Mutex<Option<String>>,
 }
 
-/// What the server says of the session.
+/// The result of a look-up.
 enum Verdict {
     /// It works, or waits for a lock.
     Works,
-    /// It waits for this process, for too short a time to tell.
+    /// It waits for this process, but not long enough to decide.
     Waits,
-    /// The server can't be asked now.
+    /// The server does not answer now.
     Unknown,
-    /// The server can't be asked about sessions: a pooler is between.
+    /// A pooler hides the sessions.
     Hidden,
     /// The connection is half-open.
     Lost(&'static str),
@@ -115,7 +115,7 @@ impl SessionWatch {
         tokio::select! {
             biased;
             result = &mut statement => return result,
-            // Rarely polled, and large.
+            // Boxed because the future is large and rarely polled.
             reason = async { sleep(SUSPECT_AFTER).await; Box::pin(self.lost()).await } => {
                 tracing::warn!(reason, "a connection to PostgreSQL was lost and not closed; it is given up");
             }
@@ -130,7 +130,7 @@ impl SessionWatch {
         self.was_lost.load(Ordering::Acquire)
     }
 
-    /// Why a statement is not answered, as far as the server says: the lock that it waits for.
+    /// Why a statement is not answered, as far as known: the lock that it waits for.
     pub(crate) fn explain(&self, otherwise: &str) -> String {
         let waits_for = self.waits_for.lock().unwrap_or_else(PoisonError::into_inner);
         waits_for.clone().unwrap_or_else(|| otherwise.to_owned())
@@ -165,7 +165,7 @@ impl SessionWatch {
             return Verdict::Hidden;
         }
         let Some(pid) = process_id(&self.cancel).await else { return Verdict::Hidden };
-        // While the server is away, this lasts until it is back.
+        // While the server is unreachable, this waits until it is back.
         let Ok(Ok(asking)) = timeout(LONG_TIMEOUT, connect_hedged(&self.target, self.server)).await else {
             return Verdict::Unknown;
         };
@@ -183,7 +183,7 @@ impl SessionWatch {
         let asked_at = Instant::now();
         let rows = asking.client.query_typed(SESSION, &[(&pid, Type::INT4)]).await?;
         let Some(session) = rows.first() else { return Ok(Verdict::Unknown) };
-        // A pooler gives its clients other numbers than those of the server's processes.
+        // A pooler gives its clients other numbers than the server's process ids.
         if process_id(&asking.client.cancel_token()).await != Some(session.try_get(0)?) {
             return Ok(Verdict::Hidden);
         }
@@ -200,7 +200,7 @@ impl SessionWatch {
             let idle = Duration::try_from_secs_f64(session.try_get::<_, Option<f64>>(4)?.unwrap_or_default());
             idle.unwrap_or_default().min(begun.elapsed())
         } else if state == "active" && session.try_get::<_, Option<&str>>(3)? == Some("Client") {
-            // Rows of a COPY may be on their way.
+            // Rows of a COPY may be in transit.
             let copied = asking.client.query_typed(COPIED, &[(&pid, Type::INT4)]).await;
             let bytes = copied.ok().and_then(|rows| rows.first()?.try_get(0).ok());
             if stalled.as_ref().is_none_or(|stalled| stalled.bytes != bytes) {
@@ -233,7 +233,7 @@ impl SessionWatch {
         (GRACE * 2_u32.pow(doublings)).min(LONG_TIMEOUT)
     }
 
-    /// Connections that were open at the same time count once: what swallowed one has swallowed all.
+    /// Connections that were open at the same time count once, because one failure has dropped them all.
     fn note_given_up(&self) {
         let mut given_up = self.target.given_up.lock().unwrap_or_else(PoisonError::into_inner);
         match given_up.last {
@@ -273,7 +273,7 @@ impl Drop for Running<'_> {
 /// a statement is cancelled, so that request is written to memory and read.
 async fn process_id(cancel: &CancelToken) -> Option<i32> {
     let (near, mut far) = tokio::io::duplex(64);
-    // The answer to the request for TLS, which may come first.
+    // Answers the TLS request, which may come first.
     far.write_all(b"S").await.ok()?;
     cancel.cancel_query_raw(near, NoEncryption).await.ok()?;
     let mut sent = Vec::new();
@@ -283,7 +283,7 @@ async fn process_id(cancel: &CancelToken) -> Option<i32> {
     request[8..12].try_into().ok().map(i32::from_be_bytes)
 }
 
-/// Stands in for TLS where nothing is sent.
+/// A placeholder for TLS: nothing is sent.
 struct NoEncryption;
 
 struct Memory(DuplexStream);

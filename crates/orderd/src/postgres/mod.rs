@@ -48,18 +48,18 @@ const FAILOVER_TIMEOUT: Duration = Duration::from_millis(1500);
 /// If an attempt to connect has no answer after this time, further attempts are made beside it at this interval.
 const HEDGE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How often, and at which interval, a connection is tried after spare ones were closed to make room for it.
+/// Number and interval of attempts to connect after spare connections were closed to make room.
 const MAX_ROOM_ATTEMPTS: u32 = 10;
 const ROOM_INTERVAL: Duration = Duration::from_millis(50);
 
-/// How long a dropped connection may take to close before its running query is cancelled.
+/// Time for a dropped connection to close before its running query is cancelled.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// Time limits for a query that reads or writes a single row, and for one that may wait for locks or read many rows.
 pub(crate) const SHORT_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) const LONG_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long the start waits for the table to be checked.
+/// How long startup waits for the check of the table.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Why the table is not used.
@@ -71,7 +71,7 @@ pub(crate) enum PrepareError {
     Database(#[from] tokio_postgres::Error),
     #[error(transparent)]
     Refused(#[from] TableRefused),
-    /// What was asked, and why there is no answer.
+    /// The query, and why it has no answer.
     #[error("{0}")]
     NotAnswered(String),
 }
@@ -111,7 +111,7 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// What waits for statements on this connection, and gives it up if it is half-open.
+    /// The watch that waits for statements on this connection, and gives it up if it is half-open.
     pub(crate) fn watch(&self) -> Arc<SessionWatch> {
         self.watch.clone()
     }
@@ -121,7 +121,7 @@ impl Connection {
         self.watch.was_lost()
     }
 
-    /// The same connection, which is closed while no statement runs on it if another one needs its place at the server.
+    /// Marks the connection as spare: while idle, it is closed if another connection needs its slot on the server.
     pub(crate) fn spare(self) -> Self {
         spare::add(&self.watch);
         self
@@ -153,13 +153,13 @@ impl Drop for Connection {
     }
 }
 
-/// Waits, for one second at most, until dropped connections are closed and their queries cancelled.
+/// Waits up to one second until dropped connections are closed and their queries cancelled.
 pub async fn closed() {
     CLOSING.close();
     drop(timeout(Duration::from_secs(1), CLOSING.wait()).await);
 }
 
-/// Connects once: to the server that was reached last, or else to the next one that accepts the connection in time.
+/// Connects once: to the last reached server, or else to the next one that accepts the connection in time.
 pub(crate) async fn connect(settings: &Postgres) -> Result<Connection, ConnectError> {
     let target = settings.target.fresh();
     let count = target.servers.0.len();
@@ -170,7 +170,7 @@ pub(crate) async fn connect(settings: &Postgres) -> Result<Connection, ConnectEr
     };
     let mut failed = Vec::new();
     for index in (first..first + count).map(|index| index % count) {
-        // A caller that gives up waiting begins with the next address when it tries again.
+        // If the caller gives up, its next attempt begins with the next server.
         target.preferred.store((index + 1) % count, Ordering::Relaxed);
         let server = &target.servers.0[index];
         match timeout(limit, connect_making_room(&target, index)).await {
@@ -189,8 +189,8 @@ pub(crate) async fn connect(settings: &Postgres) -> Result<Connection, ConnectEr
     Err(ConnectError(failed))
 }
 
-/// Waits until another server than that of this connection takes writes, because a standby was promoted. Never returns
-/// if only one server is configured, or if writes are not required.
+/// Waits until another server accepts writes, because a standby was promoted. Never returns if only one server is
+/// configured, or if writes are not required.
 async fn moved(connection: &Connection) {
     let target = &connection.target;
     let servers = &target.servers.0;
@@ -217,7 +217,7 @@ pub(crate) async fn connect_in_time(settings: &Postgres) -> Result<Connection, C
     })
 }
 
-/// Waits for a query, however long it takes, unless another server takes writes meanwhile.
+/// Waits for a query without a time limit, unless another server accepts writes meanwhile.
 pub(crate) async fn unless_moved<T>(
     connection: &Connection,
     query: impl Future<Output = T>,
@@ -254,7 +254,7 @@ pub(crate) async fn finished_or_cancelled<T>(
     timeout(SHORT_TIMEOUT, query).await.map_err(|_| Abandoned::TimedOut)
 }
 
-/// As [`connect_hedged`]. Where the role or the server has no connection left, the spare ones of this process make room.
+/// As [`connect_hedged`]. If the role or the server has no connection left, closes spare connections of this process.
 async fn connect_making_room(
     target: &Arc<Target>,
     server: usize,
@@ -275,13 +275,13 @@ async fn connect_making_room(
     }
 }
 
-/// Whether the server, the database, the role or a pooler takes no more connections.
+/// Whether the server, the database, the role or a pooler accepts no more connections.
 fn has_no_room(error: &tokio_postgres::Error) -> bool {
     error.code() == Some(&SqlState::TOO_MANY_CONNECTIONS)
 }
 
-/// As [`connect_to`], with hedged attempts: an attempt that was made while the server was down may never be answered.
-/// So further attempts are made beside the first, which a slow server may still answer, each with a shorter time limit.
+/// As [`connect_to`], with hedged attempts: an attempt made while the server was down may never be answered. So further
+/// attempts, each with a shorter time limit, are made in parallel to the first, which a slow server may still answer.
 async fn connect_hedged(target: &Arc<Target>, server: usize) -> Result<Connection, tokio_postgres::Error> {
     let first = connect_to(target, server);
     tokio::pin!(first);
@@ -300,8 +300,8 @@ async fn connect_hedged(target: &Arc<Target>, server: usize) -> Result<Connectio
     }
 }
 
-/// Connects as libpq does: with `prefer`, without TLS too where the server refuses it with TLS; with `allow`, the
-/// other way round.
+/// Connects as libpq does: with `prefer`, retries without TLS if the server refuses the connection with TLS; with
+/// `allow`, the other way round.
 async fn connect_to(target: &Arc<Target>, server: usize) -> Result<Connection, tokio_postgres::Error> {
     let config = target.server(server);
     // libpq speaks no TLS over a Unix socket, whatever `sslmode` says.
@@ -318,7 +318,7 @@ async fn connect_to(target: &Arc<Target>, server: usize) -> Result<Connection, t
     match (open(first).await, second) {
         (Err(error), Some(second)) if depends_on_tls(&error) => {
             match open(second).await {
-                // "No rule" says less than what was wrong the first time.
+                // The first error says more than "no rule".
                 Err(other) if is_rule(&other) => Err(error),
                 opened => opened,
             }
@@ -327,7 +327,7 @@ async fn connect_to(target: &Arc<Target>, server: usize) -> Result<Connection, t
     }
 }
 
-/// Whether a server may refuse this with TLS and not without, or the other way round.
+/// Whether the refusal may depend on the use of TLS.
 fn depends_on_tls(error: &tokio_postgres::Error) -> bool {
     // Authentication, and poolers' messages about it. A failed handshake has no error kind.
     let of_class = |class| error.code().is_some_and(|code| code.code().starts_with(class));
@@ -347,17 +347,16 @@ async fn open(
 ) -> Result<Connection, tokio_postgres::Error> {
     let (client, connection) = config.clone().ssl_mode(mode).connect(tls.clone()).await?;
     let driver = AbortOnDropHandle::new(tokio::spawn(async move {
-        // The caller that uses the client sees the error, with what was being done.
+        // The caller that uses the client gets the error, with its context.
         drop(connection.await);
     }));
     let watch = SessionWatch::new(target, server, &client, driver.abort_handle());
     Ok(Connection { client, target: target.clone(), server, driver: Some(driver), watch })
 }
 
-/// Creates the table if it is missing, and checks that it can keep the service's guarantees.
+/// Creates the table if it is missing, and checks that it supports the service's guarantees.
 ///
-/// # Errors
-/// PostgreSQL can't be asked, or the table is refused.
+/// # Errors PostgreSQL does not answer, or the table is refused.
 pub(crate) async fn prepare(
     connection: &Connection,
     settings: &Postgres,
@@ -368,7 +367,7 @@ pub(crate) async fn prepare(
     connection.watched(make_table(client, settings, found)).await
 }
 
-/// As [`prepare`], for those who write: makes the tables of positions and erased keys too.
+/// As [`prepare`], for writers: also creates the tables of positions and erased keys.
 pub(crate) async fn prepare_to_write(
     connection: &Connection,
     settings: &Postgres,
@@ -434,7 +433,7 @@ pub(crate) fn is_no_text(error: &tokio_postgres::Error) -> bool {
 /// Whether a row is refused because one with its id is stored already: by a trigger in another table, for instance,
 /// where `ON CONFLICT (id)` does not see it.
 pub(crate) fn is_stored_already(error: &tokio_postgres::Error) -> bool {
-    // In whatever language the server speaks.
+    // Independent of the server's language.
     let names_id = |detail: &str| detail.contains("(id)=(");
     error.as_db_error().is_some_and(|refused| {
         *refused.code() == SqlState::UNIQUE_VIOLATION && refused.detail().is_some_and(names_id)
@@ -465,7 +464,7 @@ pub(crate) async fn connect_once(settings: &Postgres) -> anyhow::Result<Connecti
     Ok(connect(settings).await?)
 }
 
-/// Creates a table. If the role may not, but the table exists, that is fine.
+/// Creates a table. Succeeds if the role may not, but the table exists.
 async fn made_or_there(client: &Client, made: &str, table: &str) -> Result<(), tokio_postgres::Error> {
     match client.batch_execute(made).await {
         Ok(()) => Ok(()),
@@ -473,7 +472,7 @@ async fn made_or_there(client: &Client, made: &str, table: &str) -> Result<(), t
     }
 }
 
-/// An error for a person.
+/// An error for the user of a command.
 pub(crate) fn explain(error: tokio_postgres::Error) -> anyhow::Error {
     anyhow::anyhow!("PostgreSQL: {}", describe(&error))
 }

@@ -1,4 +1,4 @@
-//! Drops partitions whose rows are all older than a time, which costs less than deleting each row.
+//! Drops partitions whose rows are all older than a time, which is cheaper than deleting each row.
 //!
 //! A hash partition accepts rows of any time. A range partition of the id accepts none newer than its upper bound, if
 //! that is a time: strings of digits, no longer than a time, sort the same in any collation. The partition is read
@@ -26,7 +26,7 @@ const UPPER_BOUND: &str = r"^FOR VALUES FROM \((?:MINVALUE|'[^']*')\) TO \('([0-
 /// A partition that accepts no rows newer than a time.
 pub(crate) struct OldPartition {
     oid: u32,
-    /// With its schema, for SQL.
+    /// Qualified and quoted, for SQL.
     pub(crate) name: String,
     /// Why it can't be dropped, as far as known before an attempt.
     pub(crate) hindrance: Option<Hindrance>,
@@ -65,7 +65,7 @@ impl Hindrance {
         }
     }
 
-    /// Of a statement that failed; `None`: PostgreSQL did not say why.
+    /// From a failed statement; `None` if PostgreSQL gave no reason.
     fn of_error(error: &Error) -> Option<Self> {
         let is_busy = |code: &SqlState| {
             let codes = [
@@ -84,7 +84,7 @@ impl Hindrance {
         })
     }
 
-    /// How long it is not tried again.
+    /// Time until the next attempt.
     pub(crate) fn retry_after(&self) -> Duration {
         match self {
             Self::Busy => Duration::from_secs(30),
@@ -93,8 +93,7 @@ impl Hindrance {
     }
 }
 
-/// The partitions that accept no rows newer than `cutoff`, oldest first. A partition with partitions of its own counts
-/// as one.
+/// The partitions that accept no rows newer than `cutoff`, oldest first. A subpartitioned partition counts as one.
 pub(crate) async fn find(client: &Client, table: &Table, cutoff: i128) -> Result<Vec<OldPartition>, Error> {
     let is_partitioned = "SELECT FROM pg_catalog.pg_class WHERE oid = $1::text::regclass AND relkind = 'p'";
     if client.query_typed(is_partitioned, &[(&table.quoted(), Type::TEXT)]).await?.is_empty() {
@@ -137,7 +136,7 @@ pub(crate) async fn find(client: &Client, table: &Table, cutoff: i128) -> Result
     rows.iter().map(partition).collect()
 }
 
-/// How many rows a partition has, and how many of them stay.
+/// The number of rows of a partition, and of those that stay.
 pub(crate) async fn count(
     client: &Client,
     partition: &OldPartition,

@@ -1,6 +1,6 @@
 //! Detects poolers between the service and PostgreSQL. In transaction mode each transaction may get another server
 //! connection, so that prepared statements work only if the pooler supports them, and session settings are lost. Such a
-//! pooler seems to work until there is load; this check reveals it at the start.
+//! pooler seems to work until there is load; this check reveals it at startup.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -20,11 +20,11 @@ const PROBE_ROUNDS: usize = 3;
 /// How long a statement may wait for a server connection. A pooler with only one has none free during a transaction.
 const PROBE_TIMEOUT: Duration = Duration::from_millis(700);
 
-/// What makes PgBouncer usable.
+/// How to make PgBouncer usable.
 const FIX: &str = "use PgBouncer 1.22.1 or newer with max_prepared_statements = 200, or set pool_mode = session, or \
                    connect to PostgreSQL itself";
 
-/// What tells one server of a pooler from another.
+/// Distinguishes the server connections of a pooler.
 const BACKEND_PID_QUERY: &str = "SELECT pg_backend_pid()";
 
 /// Whether a pooler gave this transaction a server that lacks a statement, or has it from another client.
@@ -38,8 +38,8 @@ pub(super) fn advice() -> String {
     format!("a pooler in transaction mode is in between, and does not support prepared statements: {FIX}")
 }
 
-/// Looks for a pooler that pools transactions, once in the life of these settings. A second connection holds a
-/// transaction while a statement that was prepared on the first one is executed.
+/// Looks for a pooler in transaction mode, once for these settings. A second connection holds a transaction while a
+/// statement that was prepared on the first is executed.
 ///
 /// # Errors
 /// PostgreSQL can't be reached.

@@ -4,8 +4,8 @@
 //! update must match the version of the row that the writer last wrote: the fence. A batch either moves the position
 //! and writes its rows, or does neither.
 //!
-//! Each write puts a random nonce into the row. A table that went back to an earlier state can come to the same
-//! sequence and the same `ctid` again, but not to the same nonce.
+//! Each write puts a random nonce into the row. A table that went back to an earlier state can reach the same sequence
+//! and `ctid` again, but not the same nonce.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Reads rows by their ids, together with the position, and has the statement that inserts rows.
+//! Reads rows by id, together with the position; builds the statement that inserts rows.
 
 use std::collections::HashMap;
 
@@ -15,13 +15,13 @@ use super::{Connection, Data, LONG_TIMEOUT, QueryError, connect, position, schem
 use crate::config::{Postgres, Table};
 use crate::flow_state::Watermark;
 
-/// A connection on which rows are looked up by their ids. It keeps the prepared statement: planning costs more than a
-/// few rows.
+/// A connection for look-ups by id. It keeps the prepared statement, because planning costs more than reading a few
+/// rows.
 pub(crate) struct RowLookup {
     connection: Connection,
     by_ids: Statement,
     encoding: Encoding,
-    /// The format of the rows that are found.
+    /// The format of the rows.
     format: RowFormat,
 }
 
@@ -54,7 +54,7 @@ impl RowLookup {
         timeout(LONG_TIMEOUT, Self::open(settings)).await.unwrap_or(Err(QueryError::TimedOut))
     }
 
-    /// Whether it has to be opened again.
+    /// Whether it has to be reopened.
     pub(crate) fn is_closed(&self) -> bool {
         self.connection.client.is_closed()
     }
@@ -87,10 +87,10 @@ impl RowLookup {
     }
 }
 
-/// What the table said when it was asked for ids.
+/// The result of a look-up.
 #[derive(Default)]
 pub(crate) struct FoundRows {
-    /// The rows that are there; data may be null.
+    /// The existing rows; data may be null.
     pub(crate) rows: HashMap<String, Option<Vec<u8>>>,
     pub(crate) format: RowFormat,
     /// The table's position at that moment.
@@ -130,7 +130,7 @@ pub(crate) async fn insert_from(
         Err(error) if error.as_db_error().is_some() => String::new(),
         Err(error) => return Err(error),
     };
-    // ON CONFLICT sees no row of a table that inherits from this one.
+    // ON CONFLICT does not see rows of inheriting tables.
     let elsewhere = format!("NOT EXISTS (SELECT FROM {name} AS stored WHERE stored.id = new.id)");
     let remembered = match (traits.routes_rows, remembered.is_empty()) {
         (false, _) => remembered,

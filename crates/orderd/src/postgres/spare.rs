@@ -1,11 +1,10 @@
-//! Connections that can be closed while they are idle. If the role or the server allows no more connections, they are
-//! closed, so that the writer gets one.
+//! Connections that are closed while idle if the role or the server allows no more, so that the writer gets one.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use super::SessionWatch;
 
-/// All of this process.
+/// All spare connections of this process.
 static SPARE: Mutex<Vec<Weak<SessionWatch>>> = Mutex::new(Vec::new());
 
 pub(super) fn add(connection: &Arc<SessionWatch>) {
@@ -14,7 +13,7 @@ pub(super) fn add(connection: &Arc<SessionWatch>) {
     spare.push(Arc::downgrade(connection));
 }
 
-/// Closes those on which no statement runs. Returns whether there was one.
+/// Closes idle ones. Returns whether there was one.
 pub(super) fn close_idle() -> bool {
     let spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner);
     let closed =

@@ -1,8 +1,8 @@
-//! How far the WAL is written, and how far it is flushed, also on standbys.
+//! How far the WAL is written and flushed, also on standbys.
 
 use tokio_postgres::Client;
 
-/// Where PostgreSQL's log ends.
+/// Positions in the WAL.
 pub(crate) struct Wal {
     /// The insert position, possibly only in memory.
     pub(crate) inserted: u64,
@@ -10,7 +10,7 @@ pub(crate) struct Wal {
     pub(crate) safe: u64,
 }
 
-/// Where the WAL ends. A role without the right to see standbys sees none.
+/// Queries the positions. A role without the privilege to see standbys sees none.
 pub(crate) async fn wal(client: &Client) -> Result<Wal, tokio_postgres::Error> {
     let query = "SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint,
                         (least(pg_current_wal_flush_lsn(),

@@ -1,9 +1,9 @@
-//! Certificates that OpenSSL, and so libpq, accepts and webpki does not: X.509 version 1, as `openssl x509 -req` makes
-//! them; one that is its own authority, as `openssl req -x509` makes them; and a name in the subject's common name
-//! only. PostgreSQL's manual makes all three.
+//! Certificates that OpenSSL, and so libpq, accepts and webpki does not: X.509 version 1, from `openssl x509 -req`;
+//! self-signed ones that are their own CA, from `openssl req -x509`; and names only in the subject's common name. The
+//! examples of PostgreSQL's manual create all three.
 //!
-//! webpki stays the judge of all others. What is decided here is at least as strict as OpenSSL: each signature and
-//! date is checked, an issuer must be an authority, an extension that is critical and unknown refuses.
+//! webpki verifies all others. The checks here are at least as strict as OpenSSL's: every signature and date is
+//! checked, an issuer must be a CA, an unknown critical extension is refused.
 
 use std::net::IpAddr;
 
@@ -21,16 +21,16 @@ const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
 const SERVER_AUTH: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.1");
 const ANY_USE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.37.0");
 
-/// Issuers between a certificate and the authority, at most.
+/// Maximum number of issuers between a certificate and the CA.
 const MAX_DEPTH: usize = 8;
 
 type Algorithms = [&'static dyn SignatureVerificationAlgorithm];
 
-/// A certificate that webpki can't look at.
+/// A certificate that webpki can't verify.
 pub(super) struct Legacy(Certificate);
 
 impl Legacy {
-    /// `None`: webpki knows it as well.
+    /// `None` if webpki can verify it.
     pub(super) fn of(shown: &CertificateDer<'_>) -> Option<Self> {
         let certificate = Certificate::from_der(shown).ok()?;
         let is_old = certificate.tbs_certificate.version == Version::V1;
@@ -50,14 +50,14 @@ impl Legacy {
             .map_err(|_| bad(CertificateError::BadEncoding))
     }
 
-    /// Whether this certificate's key made a signature of a handshake of TLS 1.2.
+    /// Whether this certificate's key made the signature of a TLS 1.2 handshake.
     pub(super) fn has_signed(&self, message: &[u8], signature: &[u8], algorithms: &Algorithms) -> bool {
         let key = &self.0.tbs_certificate.subject_public_key_info;
         let fits = |algorithm: &&&dyn SignatureVerificationAlgorithm| is_of(key, **algorithm);
         algorithms.iter().filter(fits).any(|algorithm| is_signed(key, message, signature, *algorithm))
     }
 
-    /// Whether one of these authorities stands behind it, directly or by others that were shown with it.
+    /// Verifies that one of these CAs issued it, directly or through intermediates that the server sent.
     pub(super) fn verify(
         &self,
         authorities: &[CertificateDer<'_>],
@@ -89,7 +89,7 @@ impl Chain<'_> {
     fn verify(&self, certificate: &Certificate, below: usize) -> Result<(), Error> {
         self.check_dates(&certificate.tbs_certificate)?;
         check_critical(&certificate.tbs_certificate)?;
-        // It is its own authority, and known.
+        // It is self-signed and trusted.
         if self.roots.contains(certificate) && self.is_issued_by(certificate, certificate) {
             return Ok(());
         }
@@ -156,12 +156,12 @@ fn is_signed(
     bits.is_some_and(|bits| algorithm.verify_signature(bits, message, signature).is_ok())
 }
 
-/// Whether the key is of the kind that this algorithm takes.
+/// Whether the key fits this algorithm.
 fn is_of(key: &SubjectPublicKeyInfoOwned, algorithm: &dyn SignatureVerificationAlgorithm) -> bool {
     identifier(&key.algorithm).is_some_and(|kind| kind == algorithm.public_key_alg_id().as_ref())
 }
 
-/// Without the head of its sequence, as rustls has them. They are all shorter than 128 bytes.
+/// Without the header of its sequence, as in rustls. All are shorter than 128 bytes.
 fn identifier(algorithm: &AlgorithmIdentifierOwned) -> Option<Vec<u8>> {
     let der = algorithm.to_der().ok()?;
     let length = usize::from(*der.get(1)?);
@@ -173,8 +173,8 @@ fn is_authority(certificate: &TbsCertificate) -> bool {
     matches!(extension::<BasicConstraints>(certificate), Ok(Some(limits)) if limits.ca)
 }
 
-/// Whether it may stand behind a certificate that already has this number of issuers below it. As OpenSSL has it, one
-/// of version 1 may where it is its own authority.
+/// Whether it may issue a certificate with this number of issuers below. As in OpenSSL, a version 1 certificate may if
+/// it is self-signed.
 fn may_issue(certificate: &TbsCertificate, below: usize) -> bool {
     if certificate.version == Version::V1 {
         return certificate.issuer == certificate.subject;
@@ -182,7 +182,7 @@ fn may_issue(certificate: &TbsCertificate, below: usize) -> bool {
     let limits = matches!(extension::<BasicConstraints>(certificate), Ok(Some(limits))
         if limits.ca && limits.path_len_constraint.is_none_or(|length| below <= usize::from(length)));
     let usage = matches!(extension::<KeyUsage>(certificate), Ok(usage) if usage.is_none_or(|usage| usage.key_cert_sign()));
-    // What names it may sign for is not looked at here.
+    // Name constraints are not implemented here.
     let names = matches!(extension::<NameConstraints>(certificate), Ok(None));
     limits && usage && names
 }
@@ -201,8 +201,8 @@ fn check_critical(certificate: &TbsCertificate) -> Result<(), Error> {
     Ok(())
 }
 
-/// Whether a certificate is for that name, as libpq decides: by the alternative names, and where there is none of the
-/// host's kind, by the common name.
+/// Whether a certificate is for that name, by libpq's rules: the alternative names, or the common name if none has the
+/// host's kind.
 pub(super) fn is_for(shown: &CertificateDer<'_>, host: &ServerName<'_>) -> bool {
     let Ok(certificate) = Certificate::from_der(shown) else { return false };
     let Ok(names) = extension::<SubjectAltName>(&certificate.tbs_certificate) else { return false };
@@ -242,7 +242,7 @@ fn common_name(certificate: &Certificate) -> Option<String> {
     String::from_utf8(name.value.value().to_vec()).ok()
 }
 
-/// A star stands for the first label, and for nothing else.
+/// A star matches only the first label.
 fn matches(name: &str, host: &str) -> bool {
     if name.eq_ignore_ascii_case(host) {
         return true;

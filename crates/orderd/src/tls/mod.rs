@@ -23,15 +23,15 @@ use self::legacy::Legacy;
 pub(crate) enum TlsMode {
     /// No TLS.
     Disable,
-    /// TLS only where the server requires it, without checking the certificate.
+    /// TLS only if the server requires it, without verification.
     Allow,
-    /// TLS where the server has it, without a check of its certificate.
+    /// TLS if the server supports it, without verification.
     Prefer,
-    /// TLS, without a check of the server's certificate.
+    /// TLS, without verification.
     Require,
-    /// TLS, and a certificate of a known authority.
+    /// TLS, with a certificate of a trusted CA.
     VerifyCa,
-    /// That, and for the name that was asked for.
+    /// The same, and for the requested name.
     VerifyFull,
 }
 
@@ -49,12 +49,12 @@ impl TlsMode {
     }
 }
 
-/// Against what a server's certificate is checked.
+/// The CAs that verify a server's certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Roots {
-    /// The machine's authorities.
+    /// The machine's CAs.
     System,
-    /// A file of authorities.
+    /// A file of CAs.
     File(PathBuf),
 }
 
@@ -66,13 +66,13 @@ pub(crate) enum TlsVersions {
     Only13,
 }
 
-/// How TLS to PostgreSQL is to be.
+/// Settings of TLS to PostgreSQL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ClientTls {
     pub(crate) mode: TlsMode,
-    /// `None`: none are named.
+    /// `None` if none are set.
     pub(crate) roots: Option<Roots>,
-    /// Files of a certificate and its key, to be shown to the server.
+    /// Files of the client certificate and its key.
     pub(crate) identity: Option<(PathBuf, PathBuf)>,
     /// Whether the handshake names the host (SNI).
     pub(crate) sni: bool,
@@ -82,20 +82,19 @@ pub(crate) struct ClientTls {
 }
 
 impl ClientTls {
-    /// What the server's certificate is checked against; `None`: it is not looked at.
+    /// The CAs that verify the server's certificate; `None` without verification.
     pub(crate) fn authorities(&self) -> Option<&Roots> {
         match (self.mode, &self.roots) {
             (TlsMode::Disable, _) => None,
             (TlsMode::VerifyCa | TlsMode::VerifyFull, None) => Some(&Roots::System),
-            // As libpq does: where there is a file of authorities, every mode checks against it.
+            // As in libpq: if there is a file of CAs, every mode verifies with it.
             (_, roots) => roots.as_ref(),
         }
     }
 
-    /// Makes what makes TLS connections, of the authorities and of what to show.
+    /// Builds the TLS configuration from CAs and client certificate.
     ///
-    /// # Errors
-    /// What does not fit, in words.
+    /// # Errors What does not fit.
     pub(crate) fn connector(
         &self,
         authorities: Option<Vec<CertificateDer<'static>>>,
@@ -132,10 +131,9 @@ impl ClientTls {
     }
 }
 
-/// Accepts the server that has the first certificate of that file, by any name.
+/// Accepts only a server with the first certificate of that file, under any name.
 ///
-/// # Errors
-/// A file without a certificate, in words.
+/// # Errors A file without a certificate.
 pub(crate) fn only(certificate: &Path) -> Result<ClientConfig, String> {
     let known = CertificateDer::from_pem_file(certificate)
         .map_err(|error| format!("can't read the certificate in {}: {error}", certificate.display()))?;
@@ -149,7 +147,7 @@ fn client(provider: Arc<CryptoProvider>, trusted: PeerTrust) -> Result<ClientCon
     Ok(config.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
 }
 
-/// Authorities, for webpki and for what webpki does not know.
+/// Trusted CAs, for webpki and for legacy certificates.
 #[derive(Debug)]
 struct TrustedAuthorities {
     webpki: Arc<WebPkiServerVerifier>,
@@ -168,7 +166,7 @@ impl TrustedAuthorities {
         Ok(Self { webpki, certificates })
     }
 
-    /// Whether one of them stands behind the certificate. Gives back whether it is for that name, as webpki sees it.
+    /// Verifies the certificate's chain. Returns whether webpki accepts it for that name.
     fn verify(
         &self,
         shown: &CertificateDer<'_>,
@@ -177,7 +175,7 @@ impl TrustedAuthorities {
         now: UnixTime,
         provider: &CryptoProvider,
     ) -> Result<bool, Error> {
-        // The chain is checked before the name, so that only a good chain ends with a wrong name.
+        // webpki checks the chain before the name, so a wrong name means a valid chain.
         match self.webpki.verify_server_cert(shown, intermediates, name, &[], now) {
             Ok(_) => Ok(true),
             Err(Error::InvalidCertificate(
@@ -193,12 +191,12 @@ impl TrustedAuthorities {
     }
 }
 
-/// Whom one speaks to.
+/// Which servers to trust.
 #[derive(Debug)]
 enum PeerTrust {
     /// Any server: encrypted, not authenticated.
     Anybody,
-    /// A server with a certificate of a known authority, for any name.
+    /// A server with a certificate of a trusted CA, for any name.
     AnyName(Arc<TrustedAuthorities>),
     /// A server with such a certificate for the requested name.
     Name(Arc<TrustedAuthorities>),
@@ -206,7 +204,7 @@ enum PeerTrust {
     Only(CertificateDer<'static>),
 }
 
-/// Checks the names and dates of a certificate. The handshake's signatures prove that the server has its key.
+/// Verifies a certificate. The handshake's signatures prove that the server has its key.
 #[derive(Debug)]
 struct Verifier {
     provider: Arc<CryptoProvider>,

@@ -22,7 +22,7 @@ struct Column {
     may_insert: bool,
 }
 
-/// Whether `id` and `data` are there and can be used. `is_filled`: a trigger may give the other columns their values.
+/// Whether `id` and `data` are there and can be used. `is_filled`: a trigger may fill the other columns.
 pub(super) async fn check(
     client: &Client,
     (oid, table): (u32, &Table),

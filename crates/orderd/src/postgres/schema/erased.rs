@@ -33,7 +33,7 @@ pub(super) async fn check(
     };
     let grant = |rights: &str| format!("GRANT {rights} ON {erased} TO {};", quoted(role));
     if !found.may_select {
-        // A row is written only where its key is not among these.
+        // A row is written only if its key is not erased.
         findings.push(Finding::refusal(
             format!(
                 "role {role} may not read {name}, which stores erased keys, so that it can write no rows"

@@ -7,7 +7,7 @@ use tokio_postgres::{Client, Error};
 use super::Finding;
 use crate::config::{Postgres, Table};
 
-/// The form of rows in a column of this type.
+/// The format of rows in a column of this type.
 pub(crate) fn of_type(oid: u32) -> Option<RowFormat> {
     let types =
         [(Type::BYTEA, RowFormat::Gob), (Type::JSONB, RowFormat::Jsonb), (Type::JSON, RowFormat::Json)];
@@ -34,7 +34,7 @@ pub(crate) async fn format_of_table(client: &Client, table: &Table) -> Result<Ro
     Ok(column.and_then(of_type).unwrap_or_default())
 }
 
-/// Documents of any form need a column that keeps them byte for byte.
+/// Arbitrary documents need a column that keeps them byte for byte.
 pub(super) fn check(format: RowFormat, settings: &Postgres) -> Option<Finding> {
     if !settings.only_this_format || format == settings.format {
         return None;

@@ -1,5 +1,5 @@
-//! Checks, at the start and on each new connection of the writer, that the database and the table can keep the
-//! service's guarantees. The checks change nothing. Each finding names a problem and the statement that fixes it.
+//! Checks, at startup and on each new connection of the writer, that database and table support the service's
+//! guarantees. The checks change nothing. Each finding names a problem and the statement that fixes it.
 
 mod columns;
 mod format;
@@ -27,14 +27,14 @@ pub(crate) use crate::finding::{Finding, Severity};
 /// What the checks found.
 #[derive(Debug, Default)]
 pub(crate) struct Inspection {
-    /// Whether the table is there.
+    /// Whether the table exists.
     pub(crate) is_there: bool,
     pub(crate) findings: Vec<Finding>,
-    /// How the table has to be written.
+    /// How to write to the table.
     pub(crate) traits: TableTraits,
 }
 
-/// What statements have to heed.
+/// Properties that statements must consider.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct TableTraits {
     /// Row-level security applies to the role: PostgreSQL refuses `COPY … FROM`.

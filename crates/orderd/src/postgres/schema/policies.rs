@@ -6,7 +6,7 @@ use tokio_postgres::{Client, Error};
 
 use super::{Finding, quoted};
 
-/// What a command does to a table whose policies do not allow it for all rows, and its word.
+/// The commands: code, name, and the effect if policies do not allow one for all rows.
 const COMMANDS: [(&str, &str, &str); 4] = [
     ("r", "hides rows from", "SELECT"),
     ("a", "refuses rows of", "INSERT"),
@@ -39,7 +39,7 @@ impl Policy {
     }
 }
 
-/// Whether policies let the role do these commands with all rows of a table, named as people and as SQL name it.
+/// Whether policies allow the role these commands on all rows of a table, which is named for people and for SQL.
 pub(super) async fn check(
     client: &Client,
     oid: u32,

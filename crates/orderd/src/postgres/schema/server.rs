@@ -10,7 +10,7 @@ const MIN_SERVER_VERSION: i32 = 120_000;
 /// Connections that `serve` needs: the writer, the fill, look-ups of single orders, and erased keys.
 pub(crate) const FEWEST_CONNECTIONS: i32 = 4;
 
-/// Looks at them, and gives back the role's name.
+/// Checks them, and returns the role's name.
 pub(super) async fn check(client: &Client, findings: &mut Vec<Finding>) -> Result<String, Error> {
     let query = "SELECT current_setting('server_version_num')::int, current_setting('server_version'),
                         pg_is_in_recovery(), current_setting('transaction_read_only') = 'on', current_user::text,

@@ -1,15 +1,15 @@
-//! A table beside that of the orders (positions, erased keys): its kind, and the rights of the role.
+//! A table beside that of the orders (positions, erased keys): its kind, and the role's privileges.
 
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Error};
 
 use crate::config::Table;
 
-/// What there is under the name, and the rights.
+/// The relation with that name, and the role's privileges.
 pub(super) struct SiblingTable {
     /// `None`: the table is missing.
     pub(super) oid: Option<u32>,
-    /// Whether the role may make it.
+    /// Whether the role may create it.
     pub(super) may_create: bool,
     pub(super) may_select: bool,
     pub(super) may_insert: bool,

@@ -1,4 +1,4 @@
-//! Checks the table: its kind, its columns, its rights, and its unique key.
+//! Checks the table: its kind, columns, privileges, and unique key.
 
 use order::RowFormat;
 use tokio_postgres::types::Type;
@@ -12,7 +12,7 @@ const IS_KEY: &str =
     "i.indisunique AND i.indisvalid AND i.indisready AND i.indimmediate AND i.indpred IS NULL
                       AND i.indexprs IS NULL AND i.indnkeyatts = 1 AND a.attname = 'id'";
 
-/// What is under the table's name.
+/// The relation with the table's name.
 pub(super) struct Relation {
     pub(super) oid: u32,
     /// As in `pg_class.relkind`.
