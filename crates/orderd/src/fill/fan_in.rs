@@ -28,8 +28,8 @@ pub(crate) async fn run(
 }
 
 fn entries(orders: &Orders, entry_builder: &mut EntryBuilder) -> anyhow::Result<Entries> {
-    // Memory gets a replayed dead letter from the table, once it is there, and so also orders to which a writer with
-    // another model gives another form.
+    // Replayed dead letters come into memory from the table; so do orders that a writer with another model may decode
+    // differently.
     let is_own_form = |message: &Message| orders.run.is_own_form(message.position.sequence);
     let plain = orders.orders.iter().zip(&orders.messages);
     let plain = plain.filter(|(_, message)| !message.replayed && is_own_form(message));

@@ -21,20 +21,20 @@ use crate::nats::{stored_message, streams};
 use crate::postgres::{FoundRows, QueryError, RowLookup};
 use crate::subject;
 
-/// Maximum number of readers that wait, and of readers served by one query.
+/// Maximum number of waiting readers, and of readers served by one query.
 const MAX_WAITING: usize = 4096;
 const MAX_BATCH: usize = 512;
 
 /// Maximum number of waiting misses that come from queries.
 const MAX_WAITING_OF_QUERIES: usize = 512;
 
-/// How many messages are looked for in the stream at once.
+/// Maximum number of concurrent look-ups in the stream.
 const STREAM_LOOKUPS_IN_FLIGHT: usize = 64;
 
 /// How long a reader waits before it gets 503.
 const READ_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What the task asks: the table, and the stream for messages beyond the position.
+/// The sources of the task: the table, and the stream for messages beyond the position.
 #[derive(Clone)]
 pub(crate) struct MissSources {
     pub(crate) settings: Arc<Settings>,
@@ -44,24 +44,22 @@ pub(crate) struct MissSources {
 
 struct Miss {
     id: String,
-    /// Whether the body goes back into memory: yes for an order that is asked for by its id, no for those that a query
-    /// passes, which would evict others.
+    /// Whether to put the body back into memory: for a request by id, but not for a query, which would evict others.
     puts_back: bool,
     reply: oneshot::Sender<StoredRow>,
 }
 
-/// Asks for rows by their ids.
+/// A handle to look up rows by id.
 #[derive(Clone)]
 pub(crate) struct ReadThrough {
     misses: mpsc::Sender<Miss>,
-    /// Room for the misses of queries.
+    /// Limits the misses of queries.
     of_queries: Arc<Semaphore>,
     metrics: Arc<Metrics>,
 }
 
 impl ReadThrough {
-    /// Starts the task that asks; it ends when the last handle is dropped. Orders that memory knows and has no
-    /// room for are put back into it.
+    /// Starts the task, which ends when the last handle is dropped. Bodies of evicted orders are put back into memory.
     pub(crate) fn start(sources: MissSources, cache: Arc<Cache>, metrics: Arc<Metrics>) -> Self {
         let (misses, mut asked) = mpsc::channel(MAX_WAITING);
         tokio::spawn(async move {
@@ -73,7 +71,7 @@ impl ReadThrough {
         Self { misses, of_queries: Arc::new(Semaphore::new(MAX_WAITING_OF_QUERIES)), metrics }
     }
 
-    /// The row of an order that is asked for.
+    /// Looks up the row of a requested order.
     pub(crate) async fn row(&self, id: &str) -> Result<StoredRow, Unavailable> {
         let row = self.ask(id, true).await;
         let label = match &row {
@@ -86,7 +84,7 @@ impl ReadThrough {
     }
 
     async fn ask(&self, id: &str, puts_back: bool) -> Result<StoredRow, Unavailable> {
-        // No row of PostgreSQL has such an id, and it would fail the query for the other ids.
+        // No row can have such an id, and it would make the query fail for the other ids.
         if id.contains('\0') {
             return Ok(StoredRow::NotThere);
         }
@@ -154,7 +152,7 @@ async fn serve(asked: &mut mpsc::Receiver<Miss>, sources: &MissSources, cache: &
                         (None, Some(None)) => continue,
                         _ => StoredRow::NotThere,
                     };
-                    // A request that was dropped doesn't need it any more.
+                    // A dropped request no longer needs it.
                     drop(miss.reply.send(row));
                 }
             }
@@ -170,10 +168,10 @@ async fn serve(asked: &mut mpsc::Receiver<Miss>, sources: &MissSources, cache: &
     }
 }
 
-/// The connection on which rows are looked up.
+/// The connection for look-ups.
 enum LookupConnection {
     None,
-    /// In a task: readers who give up waiting don't end the attempt, which the next reader then finds further on.
+    /// In a task, so that the attempt continues when a reader gives up, and the next reader waits less.
     Opening(AbortOnDropHandle<Result<RowLookup, QueryError>>),
     Opened(Box<RowLookup>),
 }
@@ -197,7 +195,7 @@ impl LookupConnection {
             match self {
                 Self::None => (*self, began_here) = (Self::Opening(open(settings)), true),
                 Self::Opening(opening) => {
-                    // A task that panics says so in the log.
+                    // If the task panics, the log shows it.
                     let opened = opening.await.unwrap_or(Err(QueryError::TimedOut));
                     *self = Self::None;
                     match opened {
@@ -247,7 +245,7 @@ impl MissSources {
     }
 }
 
-/// Whether the stream has the message whose key an id is; `None` where it can't be reached.
+/// Whether the stream has the message of an id; `None` if NATS can't be reached.
 async fn is_in(context: &Context, orders: &Stream, topic: &str, id: &str) -> Option<bool> {
     let info = orders.cached_info();
     let last = info.state.last_sequence;

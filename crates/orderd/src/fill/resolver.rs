@@ -56,7 +56,7 @@ impl Resolver {
         let mut generation;
         loop {
             if self.in_doubt.is_empty() {
-                // Where connections are few, others need this one.
+                // Connections may be scarce: closes this one while idle.
                 lookup = None;
                 self.in_doubt.added().await;
             }
@@ -111,7 +111,7 @@ impl Resolver {
                 }
                 match rows.get(key) {
                     Some(row) => entries.extend(entry(entry_builder, key, row.as_deref())),
-                    // The message may still be on its way into this process's memory.
+                    // The message may not have reached this process's memory yet.
                     None if *after > applied => continue,
                     None => self.cache.remove(generation, key),
                 }
@@ -161,7 +161,7 @@ impl Resolver {
     }
 }
 
-/// Up to where the dead letters were watched for a memory.
+/// How far the dead letters were watched, for one generation of memory.
 struct DeadLetterWatch {
     generation: u64,
     start: watch::WatchStart,

@@ -1,4 +1,4 @@
-//! PostgreSQL -> initmemchan: reads the whole table into memory, while everything else runs.
+//! PostgreSQL -> initmemchan: reads the whole table into memory while everything else runs.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -28,16 +28,16 @@ const CHUNK_ROWS: usize = 512;
 /// A plain table larger than this many blocks is read in two ranges at once.
 const MIN_BLOCKS_FOR_TWO_RANGES: i64 = 1024;
 
-/// How long to wait for the position from which other processes are followed.
+/// Time limit for the position from which to follow other processes.
 const POSITION_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// While requests wait, the fill pauses for as long as it has worked, but at most this long at a time.
+/// Maximum pause while requests wait; each pause is as long as the work before it.
 const MAX_YIELD: Duration = Duration::from_millis(20);
 
-/// This many undecodable rows are tolerated before another model is suspected, however small the table.
+/// Number of undecodable rows to tolerate, however small the table, before suspecting a wrong model.
 const MAX_UNDECODABLE_IGNORED: u64 = 3;
 
-/// At most this many undecodable rows are named in the log; the others are counted.
+/// Maximum number of undecodable rows to log; the others are counted.
 const MAX_LOGGED_ROWS: u64 = 100;
 
 /// What the stage needs.
@@ -53,13 +53,13 @@ pub(crate) struct TableReader {
     pub(crate) stop: CancellationToken,
 }
 
-/// The table as it is found.
+/// The opened table.
 struct OpenTable {
-    /// The connection that was asked.
+    /// The connection on which it was inspected.
     connection: Connection,
-    /// The form of its rows.
+    /// The format of its rows.
     format: RowFormat,
-    /// Conditions that split it into parts.
+    /// Conditions that split it into ranges.
     ranges: Vec<String>,
     /// Ids that the server can't send as text.
     unreadable: Vec<Vec<u8>>,
@@ -75,7 +75,7 @@ impl TableReader {
                 () = self.stop.cancelled() => return Ok(()),
             };
             if filled.is_err() {
-                // The other end is closed: the service stops.
+                // The receiver is closed: the service stops.
                 return Ok(());
             }
             first = false;
@@ -94,14 +94,14 @@ impl TableReader {
         }
     }
 
-    /// Tries until a whole fill has worked.
+    /// Retries until a whole fill succeeds.
     async fn fill(&self, initmemchan: &mpsc::Sender<Entries>, first: bool) -> Result<(), ChannelClosed> {
         let mut backoff = Backoff::default();
         let mut asked;
-        // There are usually none, and looking for them reads the table again.
+        // Usually there are none, and searching for them reads the whole table again.
         let mut has_unreadable = false;
         loop {
-            // Before the table is read: a later request is answered by the next fill.
+            // Read before the table: a later request needs another fill.
             asked = self.progress.asked.load(Ordering::Acquire);
             self.progress.rows.store(0, Ordering::Relaxed);
             self.progress.undecodable.store(0, Ordering::Relaxed);
@@ -124,14 +124,14 @@ impl TableReader {
         self.cache.wait_filled(self.progress.sent.load(Ordering::Acquire)).await;
         self.progress.answered.store(asked, Ordering::Release);
         if !self.progress.is_whole() {
-            // The table went back meanwhile, or its position was not known: it is read again.
+            // The table went back meanwhile, or its position was unknown: read it again.
             return Ok(());
         }
         let undecodable = self.progress.undecodable.load(Ordering::Relaxed);
         let rows = self.progress.rows.load(Ordering::Relaxed);
         self.metrics.undecodable.set(undecodable as i64);
         tracing::info!(rows, undecodable, "table read");
-        // A few such rows are another program's mistake; most of a table means another model.
+        // A few such rows are another program's errors; most of a table means a wrong model.
         let fits = undecodable <= MAX_UNDECODABLE_IGNORED || undecodable * 2 <= rows;
         self.health.set_model_fits(fits);
         if fits {
@@ -158,7 +158,7 @@ impl TableReader {
             );
         }
         if !self.progress.begun.load(Ordering::Acquire) {
-            // Does not wait for a server that is down; the table is then read again.
+            // Does not wait longer for a server that is down; the table is read again later.
             drop(tokio::time::timeout(POSITION_TIMEOUT, self.progress.placed.notified()).await);
             self.progress.begun.store(true, Ordering::Release);
         }
@@ -175,7 +175,7 @@ impl TableReader {
         Ok(())
     }
 
-    /// Gives each range a connection. Where the role or the server has no other connection to give, one reads them all.
+    /// Opens a connection for each range. If the role or the server allows no more, one connection reads all ranges.
     async fn share(&self, first: Connection, mut ranges: Vec<String>) -> Vec<(Connection, Vec<String>)> {
         if ranges.len() < 2 {
             return vec![(first, ranges)];
@@ -192,13 +192,13 @@ impl TableReader {
         }
     }
 
-    /// Asks for the form of the rows, and for how to split the table into parts that are read at once.
+    /// Queries the format of the rows, and how to split the table into ranges to read in parallel.
     async fn table(&self, has_unreadable: bool) -> Result<OpenTable, ReadFailure> {
         let connection = postgres::connect_in_time(&self.settings).await?;
         let prepared = postgres::prepare(&connection, &self.settings);
         let TableTraits { format, .. } = self.finished(&connection, prepared).await??;
         let unreadable = match has_unreadable {
-            // However long that takes: it is a read of the whole table.
+            // Without a time limit, because it reads the whole table.
             true => postgres::unless_moved(&connection, self.unreadable_ids(&connection)).await??,
             false => Vec::new(),
         };
@@ -262,7 +262,7 @@ impl TableReader {
         let generation = self.cache.generation();
         let mut entries = Vec::with_capacity(CHUNK_ROWS);
         let mut begun = Instant::now();
-        // Each row as it comes, while it is near the core, but handed on in whole chunks: few are there at once.
+        // Decodes each row as it arrives, while it is in the CPU cache, and sends whole chunks.
         loop {
             // Usually a row is ready, and no timer is needed.
             let next = match rows.next().now_or_never() {
@@ -336,7 +336,7 @@ impl TableReader {
         None
     }
 
-    /// A row under an id that no client can name.
+    /// Logs a row whose id no client can name.
     fn unreadable(&self, id: &[u8]) {
         self.progress.rows.fetch_add(1, Ordering::Relaxed);
         self.undecodable(&id.escape_ascii().to_string(), "its id can't be converted to UTF-8");
@@ -362,7 +362,7 @@ enum ReadFailure {
     ChannelClosed,
     /// Why PostgreSQL can't be read.
     Database(String),
-    /// The same, for ids that can't be sent as text.
+    /// The same, because of ids that can't be sent as text.
     Unreadable(String),
 }
 

@@ -10,7 +10,7 @@ use crate::config::Nats;
 use crate::nats;
 use crate::nats::client_task::ClientTask;
 
-/// How long to wait for its connection while the service's other connection is up.
+/// Time limit for its connection while the service's other connection is up.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The client, recreated when it has ended.
@@ -22,7 +22,7 @@ struct HeldConnection {
     client: Client,
     end: ClientTask,
     cuts: watch::Receiver<u64>,
-    /// Why there is no connection, as far as is known.
+    /// Why it is not connected, as far as known.
     why: watch::Receiver<Option<String>>,
     /// The servers that it knows.
     servers: Vec<ServerAddr>,
@@ -33,17 +33,17 @@ pub(super) struct Connected {
     pub(super) client: Client,
     /// Changes when the connection breaks: messages in flight are then lost without notice.
     pub(super) cuts: watch::Receiver<u64>,
-    /// Whether the connection had to be made: there was none before.
+    /// Whether the connection is new.
     pub(super) is_new: bool,
 }
 
-/// Whether the client has a connection, and knows the server at its other end.
+/// Whether the client is connected, and has received the server's info.
 fn is_connected(client: &Client) -> bool {
     client.connection_state() == State::Connected && client.try_server_info().is_some()
 }
 
 impl IntakeClient {
-    /// The client, connected.
+    /// Waits for the connected client.
     ///
     /// # Errors
     /// The client does not connect in time.

@@ -15,7 +15,7 @@ use crate::nats::CONSUMER_PREFIX;
 use crate::nats::message::{Message, StreamPosition};
 use crate::random;
 
-/// Maximum messages and bytes of a chunk, which closes sooner when no more messages are there.
+/// Maximum messages and bytes of a chunk, which closes earlier if no more messages are waiting.
 const CHUNK_MESSAGES: usize = 256;
 const CHUNK_BYTES: usize = 1 << 20;
 
@@ -31,20 +31,20 @@ const INACTIVE_THRESHOLD: Duration = Duration::from_secs(30);
 /// A consumer that delivers.
 pub(super) struct OrderedConsumer {
     messages: pull::Stream,
-    /// How many messages it has delivered.
+    /// Number of messages delivered so far.
     delivered: u64,
-    /// How many the server had delivered at the last check.
+    /// The server's count of deliveries at the last check.
     expected: u64,
     /// How many messages of the topic lay after the last one that it delivered.
     pending: u64,
-    /// Kept from chunk to chunk: memory that is new to the process has to be cleared.
+    /// Reused for each chunk, because the kernel has to zero new memory.
     taken: Vec<async_nats::Message>,
     consumer: PullConsumer,
     /// Changes when the connection breaks.
     cuts: Option<watch::Receiver<u64>>,
 }
 
-/// How many messages one request may ask for: fewer if the server, the account or the stream limits it.
+/// Maximum messages per pull request, as limited by server, account or stream.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PullLimit(usize);
 
@@ -154,8 +154,7 @@ impl OrderedConsumer {
 
     /// Waits for a message and receives what has arrived with it. The chunk has the messages before an error.
     ///
-    /// # Errors
-    /// What ended the consumer: it has to be made again, after the last message of the chunk.
+    /// # Errors Why the consumer ended: create another one after the last message of the chunk.
     pub(super) async fn chunk(&mut self, chunk: &mut Vec<Message>) -> anyhow::Result<()> {
         let ended = tokio::select! {
             biased;
@@ -203,13 +202,13 @@ fn message_with_key(message: async_nats::Message, position: StreamPosition) -> M
 /// Waits until the connection breaks.
 async fn cut(cuts: &mut Option<watch::Receiver<u64>>) {
     match cuts {
-        // An end of the sender is that of the client.
+        // If the sender is dropped, the client has ended.
         Some(cuts) => drop(cuts.changed().await),
         None => std::future::pending().await,
     }
 }
 
-/// Waits for a message and takes whatever is there with it.
+/// Waits for a message, and takes all others that have arrived.
 async fn next_chunk(messages: &mut pull::Stream, taken: &mut Vec<async_nats::Message>) -> anyhow::Result<()> {
     let mut bytes = 0;
     let mut next = messages.next().await;
@@ -234,9 +233,8 @@ struct Delivery {
     pending: u64,
 }
 
-/// From the subject for acknowledgements:
-/// `$JS.ACK.{stream}.{consumer}.{deliveries}.{sequence}.{consumer's sequence}.{timestamp}.{pending}`, with the
-/// domain and the account's hash before the stream where the server puts them.
+/// Parses the subject for acknowledgements: `$JS.ACK.{stream}.{consumer}.{deliveries}.{sequence}.{consumer's
+/// sequence}.{timestamp}.{pending}`, with domain and account hash before the stream, if the server adds them.
 fn parse_ack_subject(reply: &str) -> Option<Delivery> {
     let rest = reply.strip_prefix("$JS.ACK.")?;
     let tokens = rest.split('.').count();

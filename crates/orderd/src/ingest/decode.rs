@@ -73,8 +73,7 @@ impl Decode {
         self.parser.parse(&message.payload, message.key.as_str())
     }
 
-    /// The orders, and the messages that are refused. Only the refused ones are moved, because a message is large to
-    /// copy.
+    /// Splits a chunk into orders and refused messages. Only refused messages are moved, because messages are large.
     fn parse(&mut self, messages: &mut Vec<Message>) -> (Vec<Order>, Vec<RefusedMessage>) {
         let mut orders = Vec::with_capacity(messages.len());
         let mut refusals = Vec::new();
@@ -100,7 +99,7 @@ fn unreadable() -> Refusal {
     Refusal { reason: Reason::UnreadableMessage, detail, path: None, offset: None }
 }
 
-/// Each name once. Names are not content: they are what a model is made of.
+/// Logs each name once. Names are part of models, not content.
 fn tell_of_unknown(parser: &Parser, format: RowFormat, told: &mut BTreeSet<String>) {
     let names = &parser.unknown().names;
     let is_kept = format.is_document();

@@ -43,13 +43,13 @@ const COUNT_INTERVAL: Duration = Duration::from_secs(5);
 /// How often a gap in the sequences is checked for messages that were purged unread.
 const PURGE_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Time limit for the trials whether any client can receive a message.
+/// Time limit for the trials of whether any client can receive a message.
 const TRIALS_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What the stage needs.
 pub(crate) struct Fetch {
     pub(crate) settings: Arc<Settings>,
-    /// The service's client, by which the server is checked.
+    /// The service's client, used to check the server.
     pub(crate) client: Client,
     pub(crate) dead_letters: Arc<DeadLetterStore>,
     pub(crate) intake_client: IntakeClient,
@@ -59,7 +59,7 @@ pub(crate) struct Fetch {
     pub(crate) stop: CancellationToken,
 }
 
-/// How far a run has been read.
+/// The progress of a run.
 struct RunCursor {
     run: StreamRun,
     /// The last message that was sent to `natschan`.
@@ -69,14 +69,14 @@ struct RunCursor {
     looked: Instant,
     /// Messages up to this one are counted as received.
     counted: u64,
-    /// The last message that was handed on, also in runs before.
+    /// The last message that was sent, also in earlier runs.
     highest: Option<HighestRead>,
 }
 
 impl RunCursor {
-    /// The message after which `run` is read, given the run that was read `before`. Another process may have moved the
-    /// position beyond what this memory has read; reading then continues where this memory stopped. A memory for which
-    /// nothing has been read yet starts at its own beginning.
+    /// The message after which to read `run`, after the run `before`. Another process may have moved the position
+    /// beyond what this memory has read; reading then continues where this memory stopped. A new memory starts at its
+    /// own beginning.
     fn next(before: Option<&Self>, run: &StreamRun) -> Watermark {
         let before = before.filter(|before| {
             (before.run.generation, before.run.stream_created) == (run.generation, run.stream_created)
@@ -90,7 +90,7 @@ impl RunCursor {
 enum ReadEnd {
     /// The service stops, or `writer` starts another run.
     Interrupted,
-    /// It can't continue.
+    /// The run can't continue.
     Problem(ProblemReport),
     /// The consumer was lost while it delivered.
     ConsumerLost(anyhow::Error),
@@ -176,7 +176,7 @@ impl Fetch {
         self.hand_on_chunk(chunk, natschan, runs, reading, 0).await;
     }
 
-    /// Reads by one consumer.
+    /// Reads with one consumer.
     async fn read(
         &self,
         natschan: &mpsc::Sender<Messages>,
@@ -273,7 +273,7 @@ impl Fetch {
                 }
                 // Between messages of other topics, a gap says nothing.
                 let mut gaps = if is_shared { Vec::new() } else { gaps(reading, &messages) };
-                // Messages that the table already has go to memory only, in separate chunks.
+                // Messages that the table already has are sent to memory only, in separate chunks.
                 let written = reading.run.after.seq;
                 let rest = match messages.partition_point(|message| message.position.sequence <= written) {
                     0 => std::mem::take(&mut messages),
@@ -366,12 +366,12 @@ impl Fetch {
         }
     }
 
-    /// Those of a chunk that is received now, where anything is traced.
+    /// The times of a chunk that is received now, if tracing is on.
     fn times(&self) -> Option<ChunkTimes> {
         self.settings.traces.is_some().then(ChunkTimes::now)
     }
 
-    /// For requests to JetStream beside the reading.
+    /// For requests to JetStream besides reading.
     fn context(&self) -> Context {
         self.settings.nats.jetstream(self.client.clone())
     }
@@ -440,13 +440,13 @@ impl Fetch {
             Some(found) if found.watermark() == *last => Ok(None),
             None if last.seq < info.state.first_sequence => Ok(report(RunProblem::Purged)),
             None if self.is_erased(last.seq, time).await? => Ok(None),
-            // Another message than was read there, or none: restored from a copy, and perhaps gone on since.
+            // Another message or none at that sequence: the stream was restored from a copy, and may have new messages.
             _ => Ok(report(RunProblem::Replaced)),
         }
     }
 
-    /// Notes what the stream has lost of what was read. It is asked only where a run has found that it went back, and
-    /// where an earlier run has read more than this one, which says nothing then.
+    /// Records read messages that the stream has lost. Checks only if the run has detected that the stream went back,
+    /// or if an earlier run has read further than this one.
     async fn note_vanished(
         &self,
         stream: &Stream,
@@ -463,7 +463,7 @@ impl Fetch {
         Ok(())
     }
 
-    /// Whether the order of the message at that place was erased, and its message with it.
+    /// Whether the order of the message at that sequence was erased, together with the message.
     async fn is_erased(&self, seq: u64, time: i64) -> anyhow::Result<bool> {
         let erased = self.dead_letters.erased().await?;
         Ok(erased
@@ -484,7 +484,7 @@ impl Fetch {
     }
 }
 
-/// The sequences that are missing among and before these messages, and that the table is not past.
+/// The sequences that are missing before and among these messages, beyond the table's position.
 fn gaps(reading: &RunCursor, messages: &[Message]) -> Vec<Gap> {
     let mut next = reading.last.seq.max(reading.run.after.seq) + 1;
     let mut gaps = Vec::new();
@@ -497,14 +497,14 @@ fn gaps(reading: &RunCursor, messages: &[Message]) -> Vec<Gap> {
     gaps
 }
 
-/// Where a stream with other subjects ends, when all that it has of the topic is read.
+/// The end of a stream with other subjects, once all its messages of the topic are read.
 async fn end_of_others(
     context: &Context,
     stream: &Stream,
     consumer: &OrderedConsumer,
     last: Watermark,
 ) -> anyhow::Result<Option<Watermark>> {
-    // The end first: whatever of the topic is stored up to it is pending, or delivered, after that.
+    // Reads the end first: all messages of the topic up to it are then pending or delivered.
     let end = stream.get_info().await?.state.last_sequence;
     if end <= last.seq || !consumer.has_all().await? {
         return Ok(None);

@@ -13,7 +13,7 @@ use crate::in_doubt::OrdersInDoubt;
 use crate::metrics::Metrics;
 use crate::nats::message::Message;
 
-/// How many look-ups are under way at once: any publisher can send this header, and must not block others.
+/// Maximum number of concurrent look-ups: any publisher can send this header, and must not block others.
 const LOOKUPS_IN_FLIGHT: usize = 64;
 
 /// Runs until `natschan` closes.
@@ -30,7 +30,7 @@ pub(crate) async fn run(
             if message.payload.is_empty() {
                 metrics.empty.inc_by(u64::from(chunk.run.writes));
             } else if let Some(key) = key_of_dead_letter(message.headers.as_ref()) {
-                // The table decides whether it became an order, once the position has passed it.
+                // Once the position has passed it, the table shows whether it became an order.
                 in_doubt.add(&key, message.position.sequence);
                 replays.push((message, key));
             }
@@ -40,7 +40,7 @@ pub(crate) async fn run(
                 .map(|(message, key)| with_key_of_its_dead_letter(message, key, &dead_letters, &metrics));
             let looked_up = looked_up.buffered(LOOKUPS_IN_FLIGHT).filter_map(std::future::ready);
             chunk.messages.extend(looked_up.collect::<Vec<_>>().await);
-            // Rows are committed in the stream's order, and the position moves with them.
+            // Rows are committed in stream order, and the position moves with them.
             chunk.messages.sort_by_key(|message| message.position.sequence);
         }
         if msgdatachan.send(chunk).await.is_err() {
@@ -50,7 +50,7 @@ pub(crate) async fn run(
     Ok(())
 }
 
-/// Few messages are special. The others stay where they are, because a message is large to copy.
+/// Special messages are rare. The others are not moved, because messages are large.
 fn is_special(message: &Message) -> bool {
     (message.payload.is_empty() && !message.is_unreadable)
         || key_of_dead_letter(message.headers.as_ref()).is_some()

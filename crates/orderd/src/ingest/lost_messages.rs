@@ -1,5 +1,5 @@
-//! Finds messages that were read and that the stream has lost since, because it went back to an earlier state: after a
-//! power failure, a damaged file, or a restore.
+//! Finds messages that were read, and that the stream has lost because it went back to an earlier state: after a power
+//! failure, a damaged file, or a restore.
 
 use async_nats::jetstream::Context;
 use async_nats::jetstream::stream::Stream;
@@ -8,7 +8,7 @@ use super::fetch::micros;
 use crate::flow_state::{VanishedRange, Watermark};
 use crate::nats::stored_message;
 
-/// The last message of a stream that this process has read, in whichever run.
+/// The last message of a stream that this process has read, in any run.
 #[derive(Clone, Copy)]
 pub(super) struct HighestRead {
     /// The creation time of the stream, in microseconds since 1970.
@@ -17,7 +17,7 @@ pub(super) struct HighestRead {
 }
 
 impl HighestRead {
-    /// The messages up to this one that the stream does not have any more; `None`: it has this one.
+    /// The lost messages up to this one; `None` if the stream has this one.
     pub(super) async fn vanished(
         self,
         context: &Context,
@@ -31,7 +31,7 @@ impl HighestRead {
         if read <= info.state.last_sequence {
             match stored_message::at(context, &info.config.name, read).await? {
                 Some(message) if message.watermark() != self.watermark => {}
-                // A deleted message says nothing about others.
+                // A deleted message shows nothing about others.
                 _ => return Ok(None),
             }
         }
@@ -39,7 +39,7 @@ impl HighestRead {
     }
 }
 
-/// Up to where the stream has what was read: what was published since then is newer than that.
+/// The message up to which the stream still has what was read; later messages are newer.
 async fn kept(context: &Context, stream: &Stream, read: Watermark) -> anyhow::Result<u64> {
     let state = &stream.cached_info().state;
     let (mut kept, mut end) = (state.first_sequence.saturating_sub(1), read.seq.min(state.last_sequence + 1));

@@ -1,9 +1,8 @@
-//! Beside the flow: measures the table's lag behind the stream, warns of limits, and purges from the stream what the
-//! table has.
+//! Beside the flow: measures the table's lag behind the stream, warns of limits, and purges committed messages from the
+//! stream.
 //!
-//! Only a stream that orderd made is purged. A message is purged once its row has been flushed to disk, on the standbys
-//! too where they can be seen, and `STREAM_KEEP` has passed since: a table that loses its last rows gets them again
-//! from the stream.
+//! Only a stream that orderd created is purged. A message is purged `STREAM_KEEP` after its row was flushed to disk,
+//! also on visible standbys, so that a table that loses its last rows gets them again from the stream.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -25,7 +24,7 @@ use crate::nats::{stored_message, streams};
 use crate::postgres::{self, Connection, SHORT_TIMEOUT, Wal};
 use crate::warnings;
 
-/// How often the stream is looked at; more often until that has worked once, because the page shows the result.
+/// Interval of checks; shorter until the first success, because the page shows the result.
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 const FIRST_INTERVAL: Duration = Duration::from_millis(200);
 
@@ -46,10 +45,10 @@ pub(crate) struct StreamPurge {
     pub(crate) stop: CancellationToken,
 }
 
-/// A position, and the end of PostgreSQL's log at that time.
+/// A position, and the end of the WAL at that time.
 struct PositionSample {
     seq: u64,
-    /// Where the log ended when the position was already reached.
+    /// The end of the WAL, read after the position.
     wal: u64,
     taken: Instant,
 }
@@ -74,7 +73,7 @@ impl PositionHistory {
         self.samples.push_back(sample);
     }
 
-    /// The sequence up to which messages may be purged, given that the log is flushed up to `flushed`.
+    /// The sequence up to which messages may be purged if the WAL is flushed up to `flushed`.
     fn safe(&mut self, flushed: u64, keep: Duration) -> u64 {
         while let Some(first) = self.samples.front()
             && first.wal <= flushed
@@ -121,10 +120,10 @@ impl StreamPurge {
         let stream = streams::stream(&context, &self.settings.nats).await?;
         let dead = self.dead_letters.subjects().await?;
         let name = stream.cached_info().config.name.clone();
-        // Where connections are few, others need this one.
+        // Connections may be scarce: closes this one while idle.
         let is_large = stream.cached_info().state.messages > MIN_KEPT_MESSAGES;
         let purges = table.is_self && is_large && streams::is_ours(stream.cached_info());
-        // A failure to ask for the account's state does not prevent the purge.
+        // A failure to read the account's state does not prevent the purge.
         let warned = self.warn(&context, &name, &dead.stream, purges).await;
         let is_half_full = warned.unwrap_or_else(|error| {
             tracing::debug!(error = format!("{error:#}"), "can't ask for the state of the account");
@@ -145,7 +144,7 @@ impl StreamPurge {
         Ok(())
     }
 
-    /// Shows warnings in `/readyz`. Returns whether the account has too little room for what `STREAM_KEEP` keeps.
+    /// Shows warnings in `/readyz`. Returns whether the account has too little space for `STREAM_KEEP`.
     async fn warn(&self, context: &Context, stream: &str, dead: &str, purges: bool) -> anyhow::Result<bool> {
         let mut warned = Vec::new();
         for (name, what) in [(stream, "unread messages"), (dead, "dead letters")] {
@@ -210,7 +209,7 @@ impl StreamPurge {
     }
 }
 
-/// What a stream holds, against its limits.
+/// Sets the metrics of a stream's size and limits.
 fn show_stream(metrics: &Metrics, stream: &StreamInfo) {
     let name = &[stream.config.name.as_str()];
     metrics.stream_bytes.with_label_values(name).set(stream.state.bytes.cast_signed());

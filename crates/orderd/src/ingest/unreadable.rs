@@ -1,8 +1,8 @@
-//! The second line of defence against a message at which the NATS client fails for an unknown reason: its connection
+//! The second line of defence against a message that breaks the NATS client for an unknown reason: its connection
 //! breaks, or its task dies, whenever that message is delivered.
 //!
-//! Where delivery has ended twice at one place, separate clients try the message after it. Where each of them fails
-//! too, the message is asked for by `$JS.API.STREAM.MSG.GET`, whose answer is plain JSON, and becomes a dead letter.
+//! If delivery has ended twice at one sequence, separate clients try the next message. If each of them fails too, the
+//! message is requested with `$JS.API.STREAM.MSG.GET`, whose answer is JSON, and becomes a dead letter.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,16 +17,16 @@ use crate::config::Nats;
 use crate::nats::message::{Message, StreamPosition};
 use crate::nats::{self, stored_message, streams};
 
-/// How often reading ends at one place before the message after it is suspected.
+/// Number of times that reading ends at one sequence before the next message is suspected.
 const MAX_FAILURES: u32 = 2;
 
-/// How many clients then have to fail at the message.
+/// Number of clients that then have to fail at the message.
 const TRIALS: usize = 2;
 
-/// How long each of them may wait for the message.
+/// Time limit of each for the message.
 const TRIAL_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Counts how often reading has ended at one place.
+/// Counts how often reading has ended at one sequence.
 #[derive(Default)]
 pub(super) struct RepeatedFailures {
     after: u64,
@@ -34,7 +34,7 @@ pub(super) struct RepeatedFailures {
 }
 
 impl RepeatedFailures {
-    /// Reading has ended without a message beyond `after`. `true`: often enough to suspect the next message.
+    /// Records that reading has ended without a message beyond `after`. Returns whether to suspect the next message.
     pub(super) fn add(&mut self, after: u64) -> bool {
         if self.after != after {
             *self = Self { after, count: 0 };
@@ -43,13 +43,13 @@ impl RepeatedFailures {
         self.count >= MAX_FAILURES
     }
 
-    /// The message there is not the reason.
+    /// Resets the count: the message was not the reason.
     pub(super) fn clear(&mut self) {
         *self = Self::default();
     }
 }
 
-/// The next message beyond `after`, where no client can take it.
+/// The next message beyond `after`, if no client can receive it.
 ///
 /// # Errors
 /// The server can't be reached.
@@ -94,7 +94,7 @@ async fn breaks(settings: &Nats, after: u64) -> anyhow::Result<bool> {
     Ok(messages.is_empty() && broken.load(Ordering::Relaxed))
 }
 
-/// Says so when the task that holds it ends: the client's, by a panic.
+/// Set when the task that holds it ends: the client's, by a panic.
 struct EndFlag(Arc<AtomicBool>);
 
 impl Drop for EndFlag {
@@ -103,7 +103,7 @@ impl Drop for EndFlag {
     }
 }
 
-/// The first message of the topic beyond `after`, as it is stored.
+/// The first message of the topic beyond `after`, as stored.
 async fn raw(settings: &Nats, after: u64) -> anyhow::Result<Option<Message>> {
     let client = nats::connect_once(settings).await?;
     let context = settings.jetstream(client);

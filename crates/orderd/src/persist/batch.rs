@@ -11,10 +11,10 @@ use crate::flow_state::{StreamRun, Watermark};
 pub(super) const MAX_ORDERS: usize = 8192;
 const MAX_BYTES: usize = 16 << 20;
 
-/// One row: the number of its chunk, and its number in that.
+/// One row: the index of its chunk, and its index in the chunk.
 pub(super) type RowIndex = (usize, usize);
 
-/// Chunks that are written together, and their dead letters.
+/// Chunks to write together, and their dead letters.
 #[derive(Default)]
 pub(super) struct Batch {
     pub(super) rows: Vec<EncodedRows>,
@@ -25,7 +25,7 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    /// Chunks of an earlier run are read again in this one.
+    /// Drops chunks of an earlier run, because this run rereads them.
     pub(super) fn push_of(&mut self, run: StreamRun, rows: EncodedRows, writer: &DeadLetterWriter) {
         if rows.orders.run.id != run.id {
             return;

@@ -25,7 +25,7 @@ use crate::postgres::{self, expiry};
 const MAX_INSERT_ROWS: usize = 64;
 
 impl RunningWriter {
-    /// Commits a batch, however long that takes.
+    /// Commits a batch, without a time limit.
     pub(super) async fn commit(&mut self, fence: &mut Fence, batch: Batch) -> Result<(), TermEnd> {
         let Batch { rows: batch, dead_letters, .. } = batch;
         let batch = &batch[..];
@@ -50,7 +50,7 @@ impl RunningWriter {
                 None => Ok(()),
             };
         }
-        // Parts that are still to be written, the next one last.
+        // Parts still to be written, the next one last.
         let mut open = vec![&all[..]];
         let mut behind = all.len();
         // Computed for each batch: a clock that was ahead may be right again.
@@ -161,7 +161,7 @@ impl RunningWriter {
                     self.connection.iter_mut().for_each(|connection| connection.takes_copy = false);
                 }
                 Err(CommitFailure::Stored) if part.len() == 1 => {
-                    // A trigger has put the row elsewhere, where its key is there already.
+                    // A trigger has redirected the row to a table that has its key already.
                     self.advance(fence, watermark).await?;
                     return Ok(Ok(()));
                 }
@@ -190,7 +190,7 @@ impl RunningWriter {
         ids.find(|id| is_watched && !erased.contains(*id))
     }
 
-    /// Notes which messages become the orders of dead letters.
+    /// Records which messages become the orders of dead letters.
     async fn note_taken_in(&self, batch: &[EncodedRows], part: &[RowIndex]) -> Result<(), TermEnd> {
         let messages = part.iter().map(|&(chunk, row)| &batch[chunk].orders.messages[row]);
         for message in messages.filter(|message| message.replayed) {
@@ -203,7 +203,7 @@ impl RunningWriter {
         Ok(())
     }
 
-    /// How many messages the stream lost that the position passes when it moves to `watermark`.
+    /// The number of lost messages that the position passes when it moves to `watermark`.
     fn messages_lost_up_to(&self, watermark: Watermark) -> u64 {
         let passed = self.gaps.iter().filter(|gap| gap.end <= watermark.seq + 1);
         passed.map(|gap| count_lost_messages(gap, &self.erased.borrow())).sum()
@@ -285,7 +285,7 @@ impl RunningWriter {
             }
         };
         let connection = self.connection.take();
-        // Nothing was refused where the network lost the connection.
+        // A connection lost by the network is not a refusal.
         self.is_refused = connection.is_none_or(|connection| !connection.inner.was_lost());
         self.deps.health.down(Part::Postgres, reason);
         tokio::select! {
@@ -333,7 +333,7 @@ impl RunningWriter {
         Ok(found)
     }
 
-    /// The position is at `watermark`.
+    /// Records that the position is at `watermark`.
     fn moved(&mut self, fence: &Fence, watermark: Watermark) {
         self.backoff.reset();
         self.is_refused = false;
@@ -355,7 +355,7 @@ impl RunningWriter {
         self.deps.flow_state.table.send_replace(Some(table));
     }
 
-    /// The rows are in the table, and the position has moved past them.
+    /// Records that rows and position are committed.
     async fn committed(
         &mut self,
         fence: &Fence,
@@ -390,7 +390,7 @@ impl RunningWriter {
         }
         self.moved(fence, watermark);
         if part.len() == self.max_rows {
-            // A batch has some more than `MAX_ORDERS` at most: it goes whole again.
+            // A batch has only slightly more than `MAX_ORDERS`, so it is written whole again.
             self.max_rows = if self.max_rows < MAX_ORDERS { self.max_rows * 2 } else { usize::MAX };
         }
     }

@@ -20,38 +20,38 @@ use crate::postgres::{self, Connection, Data, LONG_TIMEOUT, PrepareError, SHORT_
 const COPY_HEAD: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 const COPY_TAIL: &[u8] = b"\xff\xff";
 
-/// Rows are sent in pieces of this many bytes: after each, the server shows how far it is.
+/// Size of the pieces in which rows are sent; the server reports its progress after each.
 const COPY_PIECE: usize = 128 << 10;
 
-/// A connection with the statements that are prepared on it.
+/// A connection with its prepared statements.
 pub(super) struct WriterConnection {
     pub(super) inner: Connection,
     pub(super) fence: Statement,
-    /// Prepared at their first use, because that waits for locks on the tables; until then, the position can be read and
-    /// orders come into memory.
+    /// Prepared at first use, because that waits for locks on the tables; without it, the position can be read and
+    /// memory filled.
     copy: OnceCell<Statement>,
     insert: OnceCell<Statement>,
     table: Table,
     traits: TableTraits,
-    /// Whether the table takes COPY: not under row-level security.
+    /// Whether the table accepts COPY, which row-level security prevents.
     pub(super) takes_copy: bool,
     /// Whether rows are stored in the table itself: a trigger may store them elsewhere.
     pub(super) keeps_rows: bool,
-    /// The form of its rows.
+    /// The format of its rows.
     pub(super) format: RowFormat,
 }
 
 /// A batch that was written with its position.
 pub(super) struct CommittedBatch {
     pub(super) position: MovedPosition,
-    /// Rows that were not there before.
+    /// Number of new rows.
     pub(super) inserted: u64,
 }
 
-/// Why a batch is not in the table.
+/// Why a batch was not committed.
 #[derive(Debug)]
 pub(super) enum CommitFailure {
-    /// PostgreSQL can't be reached, or can't write anything now. Whether the batch was committed is not known.
+    /// PostgreSQL can't be reached, or can't write now. It is unknown whether the batch was committed.
     Away(String),
     /// The fence does not match: another process has written the position's row.
     Fenced,
@@ -66,7 +66,7 @@ pub(super) enum CommitFailure {
 }
 
 impl WriterConnection {
-    /// Connects, and makes the tables where they are missing. Calls `slow` with the reason if that takes long.
+    /// Connects, and creates missing tables. Calls `slow` with the reason if that takes long.
     pub(super) async fn open(settings: &Postgres, slow: impl FnOnce(String)) -> Result<Self, PrepareError> {
         let connection = postgres::connect_in_time(settings).await?;
         let (client, table) = (&connection.client, &settings.table);
@@ -120,7 +120,7 @@ impl WriterConnection {
         client.prepare_typed(&insert, &types).await
     }
 
-    /// Writes rows by one statement, passing over those that are there.
+    /// Writes rows with one statement that skips existing ones.
     pub(super) async fn insert(
         &self,
         values: &FenceValues,
@@ -191,20 +191,20 @@ impl WriterConnection {
         Ok(CommittedBatch { position, inserted })
     }
 
-    /// Moves the position over messages that make no row.
+    /// Moves the position over messages without rows.
     pub(super) async fn pass(&self, values: &FenceValues) -> Result<CommittedBatch, CommitFailure> {
         let moved = position::advance(&self.inner.client, &self.fence, values).await.map_err(failure)?;
         Ok(CommittedBatch { position: moved.ok_or(CommitFailure::Fenced)?, inserted: 0 })
     }
 }
 
-/// A statement takes longer than it should: what it waits for, as far as the server says.
+/// The reason for a slow statement: what it waits for, as far as known.
 pub(super) fn not_answered(statement: &str, connection: &Connection) -> String {
     let why = connection.watch().explain("is a table locked, or the server stuck?");
     format!("{statement} is not answered: {why}")
 }
 
-/// Whether PostgreSQL refuses a row for what it is, or can't write anything now.
+/// Whether PostgreSQL refuses a row because of its content, or can't write now.
 pub(super) fn failure(error: tokio_postgres::Error) -> CommitFailure {
     let detail = describe(&error);
     let Some(code) = error.code() else { return CommitFailure::Away(detail) };
@@ -218,7 +218,7 @@ pub(super) fn failure(error: tokio_postgres::Error) -> CommitFailure {
     if *code == SqlState::FEATURE_NOT_SUPPORTED {
         return CommitFailure::CopyRefused;
     }
-    // Data exceptions, violated constraints, limits such as a row's size, exceptions that a trigger raises.
+    // Data exceptions, violated constraints, limits such as a row's size, exceptions from triggers.
     let of_a_row = ["22", "23", "44", "54", "P0"].iter().any(|class| code.code().starts_with(class));
     if of_a_row { CommitFailure::Refused(detail) } else { CommitFailure::Away(detail) }
 }

@@ -35,7 +35,7 @@ pub(super) struct DeadLetterWriter {
 pub(super) struct StoringDeadLetters(AbortOnDropHandle<()>);
 
 impl StoringDeadLetters {
-    /// Waits until all of them are stored, however long that takes.
+    /// Waits until all of them are stored, without a time limit.
     pub(super) async fn stored(self) {
         if let Err(error) = self.0.await
             && let Ok(panic) = error.try_into_panic()
@@ -70,7 +70,7 @@ impl DeadLetterWriter {
         Some(StoringDeadLetters(AbortOnDropHandle::new(storing)))
     }
 
-    /// Stores one, however long that takes.
+    /// Stores one, without a time limit.
     pub(super) async fn store(&self, letter: &RefusedMessage) {
         let RefusedMessage { message, refusal } = letter;
         let key = message.key.as_str();
@@ -93,8 +93,8 @@ impl DeadLetterWriter {
             backoff.wait().await;
         };
         let has_failed = down.take().is_some();
-        // If the dead letter was there already, this message was read again after a failure, and was counted and
-        // reported then; except for a replay, and for a letter that a failed attempt may have stored.
+        // If the dead letter existed already, this message is being reread after a failure, and was counted and
+        // reported before; except for a replay, and for a letter that a failed attempt may have stored.
         if !is_new && !has_failed && !message.replayed {
             return;
         }

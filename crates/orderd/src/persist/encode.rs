@@ -12,11 +12,11 @@ use crate::chunk::Orders;
 /// The number of a row's fields, and the lengths of both.
 const TUPLE_HEADER_BYTES: usize = 2 + 4 + 4;
 
-/// What `gobchan` carries.
+/// A chunk of `gobchan`.
 pub(crate) struct EncodedRows {
     /// The rows in the format of `COPY … (FORMAT binary)`, without head and tail.
     pub(crate) copy: Bytes,
-    /// Where the data of each row is in it.
+    /// The range of each row's data in it.
     pub(crate) data: Vec<Range<usize>>,
     /// The orders, row by row.
     pub(crate) orders: Arc<Orders>,
@@ -37,7 +37,7 @@ pub(crate) async fn run(
 }
 
 fn rows(orders: Arc<Orders>, layouts: &Layouts) -> EncodedRows {
-    // Allocated in its final size: growing would copy it, and the kernel clears new pages.
+    // Allocated with its final size: growing would copy it, and the kernel has to zero new pages.
     let sizes =
         orders.orders.iter().map(|order| TUPLE_HEADER_BYTES + order.key().len() + layouts.row_len(order));
     let mut copy = Vec::with_capacity(sizes.sum());

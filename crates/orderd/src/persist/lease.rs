@@ -16,14 +16,14 @@ use crate::health::Part;
 use crate::postgres::position::{self, Fence, Position, PositionKey, SessionStart, TakenLease};
 use crate::postgres::{self, Abandoned, Connection, LONG_TIMEOUT, SHORT_TIMEOUT, describe};
 
-/// How often a follower reads the position, and so how soon it sees that the lease is free.
+/// Interval at which a follower reads the position, and so the delay until it sees that the lease is free.
 const FOLLOW_INTERVAL: Duration = Duration::from_millis(500);
 
-/// If the last row is missing a second time within this time, something deletes new rows.
+/// If the last row is missing twice within this time, something deletes new rows.
 const ROW_LOSS_WINDOW: Duration = Duration::from_secs(600);
 
 impl RunningWriter {
-    /// Follows the position that another process moves, until this process has the lease; `None`: the service stops.
+    /// Follows another writer's position until this process has the lease; `None` when the service stops.
     pub(super) async fn follow_until_leased(
         &mut self,
         gobchan: &mut mpsc::Receiver<EncodedRows>,
@@ -86,7 +86,7 @@ impl RunningWriter {
                     Ok(Some(fence))
                 }
                 Ok(TakenLease::ByAnother) => Ok(None),
-                // Orders come into memory meanwhile.
+                // Meanwhile orders are read into memory.
                 Ok(TakenLease::Locked(holders)) => {
                     self.follow(&found);
                     self.deps.health.down(
@@ -167,7 +167,7 @@ impl RunningWriter {
         if !matches!(taken, TakenLease::Taken(_)) {
             return Ok(taken);
         }
-        // What `fetch` has noted since then is counted when the lease is taken next.
+        // Losses that `fetch` has recorded since then are counted when the lease is taken next.
         self.deps.flow_state.vanished.send_if_modified(|now| {
             let is_counted = now.is_some() && *now == noted;
             if is_counted {
@@ -190,7 +190,7 @@ impl RunningWriter {
         Ok(taken)
     }
 
-    /// This process has the lease.
+    /// Begins the term as the writer.
     fn begin_term(&mut self, begun: &Position) {
         if !self.is_refused {
             self.deps.health.up(Part::Postgres);
@@ -290,7 +290,7 @@ impl RunningWriter {
         (!goes_on).then_some("the table's position went back")
     }
 
-    /// Whether the writer's row of a document is what this process would write. Rows in `json` are the bytes that came,
+    /// Whether the writer's row of a document is the same as this process would write. Rows in `json` are the payload,
     /// whatever the model.
     fn is_own_form(&self, found: &Position) -> bool {
         let keeps_bytes =
@@ -298,7 +298,7 @@ impl RunningWriter {
         keeps_bytes || found.model.as_ref().is_none_or(|model| *model == self.model)
     }
 
-    /// After which message that is so.
+    /// The message after which that is true.
     fn own_form_after(&self, found: &Position) -> Option<u64> {
         self.is_own_form(found).then_some(self.own_form_after)
     }
@@ -316,7 +316,7 @@ impl RunningWriter {
         problem.is_some_and(|report| self.run.is_some_and(|run| run.id == report.run))
     }
 
-    /// Discards memory, which may hold what the table no longer has. The table is read again once a run has begun.
+    /// Discards memory, which may have orders that the table lost. The table is read again once a run has begun.
     fn begin_generation(&mut self, why: &'static str) {
         tracing::warn!(why, "filling memory again from the table");
         self.deps.metrics.restarts.inc();
@@ -375,7 +375,7 @@ impl RunningWriter {
         self.deps.flow_state.table.send_replace(Some(table));
     }
 
-    /// How many messages were lost, since the position's row was made.
+    /// Records the number of messages lost since the position's row was created.
     pub(super) fn note_messages_lost(&mut self, lost: u64) {
         self.messages_lost = lost;
         self.deps.metrics.set_messages_lost(lost);
@@ -407,7 +407,7 @@ impl RunningWriter {
         Ok(&connection.inner)
     }
 
-    /// Runs a query that takes no time when all is well, with a short time limit.
+    /// Runs a query that is normally fast, with a short time limit.
     pub(super) async fn with_short_timeout<T>(&self, query: impl Future<Output = T>) -> Result<T, String> {
         let answered = tokio::time::timeout(SHORT_TIMEOUT, self.inner()?.watched(query)).await;
         answered.map_err(|_| match self.inner() {

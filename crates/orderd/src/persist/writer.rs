@@ -58,7 +58,7 @@ pub(crate) struct Writer {
     pub(crate) give_up: CancellationToken,
 }
 
-/// The stage as it runs.
+/// The running stage.
 pub(super) struct RunningWriter {
     pub(super) deps: Writer,
     /// The name of this process in the position's row.
@@ -68,16 +68,16 @@ pub(super) struct RunningWriter {
     pub(super) connection: Option<WriterConnection>,
     /// Messages up to this one were passed by a writer with another model.
     pub(super) own_form_after: u64,
-    /// What was last seen of the row.
+    /// The last seen state of the row.
     pub(super) seen: Option<LastPosition>,
     pub(super) run: Option<StreamRun>,
     /// The generation of the memory that is filled.
     pub(super) generation: u64,
-    /// After failures.
+    /// Delay after failures.
     pub(super) backoff: Backoff,
     /// PostgreSQL refused the last write.
     pub(super) is_refused: bool,
-    /// The stream that the rows of this process are of.
+    /// The stream of this process's rows.
     pub(super) stream: Option<StreamIdentity>,
     /// Keys of erased orders, which are not written.
     pub(super) erased: watch::Sender<HashSet<String>>,
@@ -91,7 +91,7 @@ pub(super) struct RunningWriter {
     pub(super) watches_rows: bool,
     /// Sequences that were missing from the stream, up to the batch being written.
     pub(super) gaps: Vec<Gap>,
-    /// How many messages left the stream before they were read, as the position's row says.
+    /// Number of messages that left the stream before they were read, from the position's row.
     pub(super) messages_lost: u64,
     /// Older orders of this batch are skipped: PostgreSQL refused an order older than `KEEP`, whose partition was
     /// dropped. Nanoseconds since 1970.
@@ -100,7 +100,7 @@ pub(super) struct RunningWriter {
     pub(super) rows_lost_at: Option<Instant>,
 }
 
-/// What was last seen of the position's row.
+/// The last seen state of the position's row.
 #[derive(Clone, Copy)]
 pub(super) struct LastPosition {
     pub(super) session: i64,
@@ -113,7 +113,7 @@ pub(super) struct LastPosition {
 pub(super) enum TermEnd {
     /// This process has to take the lease again, if no other process has it.
     SteppedDown,
-    /// `gobchan` is closed, or time is up.
+    /// `gobchan` is closed, or the shutdown's time limit has passed.
     Stopped,
 }
 
@@ -159,7 +159,7 @@ fn name() -> String {
     format!("{host}/{}/{}", std::process::id(), random::hex::<3>())
 }
 
-/// What it does while it is the writer.
+/// Writing, while this process has the lease.
 impl RunningWriter {
     /// Writes until this process loses or gives up the lease, or the service stops.
     async fn write_while_leased(

@@ -25,35 +25,35 @@ const LONGEST_LEASE: Duration = Duration::from_secs(30);
 /// How long to wait for the row's lock when taking the lease.
 const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '500ms'";
 
-/// The row as it was read.
+/// The row's content.
 #[derive(Clone, Debug)]
 pub(crate) struct Position {
-    /// Every message of the stream up to this sequence is passed.
+    /// The sequence up to which the table is complete.
     pub(crate) seq: u64,
-    /// Microseconds since 1970 of the message at `seq`; `None` where nothing has been passed, or that message is gone.
+    /// Time of the message at `seq` in microseconds since 1970; `None` at the beginning, or if that message is gone.
     pub(crate) seq_time: Option<i64>,
-    /// Microseconds since 1970 at which the stream was made.
+    /// Creation time of the stream in microseconds since 1970.
     pub(crate) stream_created: i64,
-    /// The process that writes, or wrote last.
+    /// The current or last writer.
     pub(crate) writer: Option<String>,
     /// The session: a new random number for each lease taken.
     pub(crate) session: i64,
     /// The previous session; `None` after the position was moved back or over a gap, which invalidates memory of that
     /// session.
     pub(crate) previous_session: Option<i64>,
-    /// Where the position was when the session began.
+    /// The position at the beginning of the session.
     pub(crate) session_began: u64,
-    /// Up to this sequence messages were passed because the stream no longer had them; 0 where none were.
+    /// The end of the last gap that the position passed because the stream no longer had the messages; 0 without a gap.
     pub(crate) gap_end: u64,
-    /// How many messages left the stream before they were read.
+    /// Number of messages that left the stream before they were read.
     pub(crate) messages_lost: u64,
-    /// Microseconds since 1970 at which the stream of dead letters was made; `None` while that is not known.
+    /// Creation time of the dead-letter stream in microseconds since 1970; `None` while unknown.
     pub(crate) dead_created: Option<i64>,
-    /// The writer's model of the document; `None` where its version did not say so.
+    /// The writer's model; `None` if its version did not record it.
     pub(crate) model: Option<String>,
     /// Whether the table has the row that was written last.
     pub(crate) has_last_row: bool,
-    /// Whether the lease has ended, or its holder's connection has.
+    /// Whether the lease has expired, or its holder's connection has ended.
     pub(crate) is_free: bool,
     ctid: String,
     nonce: i64,
@@ -66,11 +66,11 @@ pub(crate) struct SessionStart {
     pub(crate) stream_created: i64,
     /// As in [`Position`].
     pub(crate) gap_end: u64,
-    /// How many more messages left the stream before they were read.
+    /// Number of further messages that left the stream before they were read.
     pub(crate) messages_lost: u64,
 }
 
-/// What came of taking the lease.
+/// The result of an attempt to take the lease.
 pub(crate) enum TakenLease {
     Taken(Box<(Fence, Position)>),
     /// Another process was faster.
@@ -85,7 +85,7 @@ pub(crate) struct Fence {
     ctid: String,
     nonce: i64,
     pub(crate) session: i64,
-    /// How long the lease holds after the next write.
+    /// Duration of the lease after the next write.
     lease: Duration,
 }
 
@@ -113,7 +113,7 @@ pub(crate) fn literal(table: &Table) -> String {
     format!("'{}'", positions(table).replace('\'', "''"))
 }
 
-/// The statement that makes the table of positions.
+/// The statement that creates the table of positions.
 pub(crate) fn create_statement(table: &Table) -> String {
     format!(
         "CREATE TABLE IF NOT EXISTS {} (table_name text NOT NULL, stream text NOT NULL, topic text NOT NULL, \
@@ -176,15 +176,15 @@ pub(crate) async fn add(
     client.query_typed(&statement, &parameters).await.map(drop)
 }
 
-/// The expression for a time in microseconds since 1970; null for `infinity` and other times that no server had, which only
-/// a person puts there. A stream that was made at such a time is another stream.
+/// The expression for a time in microseconds since 1970; null for `infinity` and other impossible times, which only a
+/// person can have entered. A stream with such a creation time is treated as another stream.
 pub(crate) fn micros(column: &str) -> String {
     format!(
         "CASE WHEN {column} > '0001-01-01' AND {column} < '9999-12-31' THEN (extract(epoch FROM {column}) * 1000000)::bigint END"
     )
 }
 
-/// The row as it is; `None` if it does not exist.
+/// Reads the row; `None` if it does not exist.
 pub(crate) async fn read(client: &Client, key: &PositionKey) -> Result<Option<Position>, Error> {
     let statement = format!(
         "SELECT seq, {}, coalesce({}, 0), writer, session, previous_session, session_began, gap_end, lost, {},
@@ -225,9 +225,9 @@ fn position(row: &Row) -> Result<Position, Error> {
     })
 }
 
-/// Takes the lease of a row that is free, and begins a session: at the position, or at `start`. `model` and
-/// `dead_created` as in [`Position`]; `messages_lost` is added to the count. Where the former writer's transaction still
-/// holds the row, that transaction is ended.
+/// Takes a free lease, and begins a session at the position or at `start`. `model` and `dead_created` as in
+/// [`Position`]; `messages_lost` is added to the count. If the former writer's transaction still locks the row, that
+/// transaction is terminated.
 pub(crate) async fn take_lease(
     client: &Client,
     key: &PositionKey,
@@ -323,7 +323,7 @@ async fn begin_session(
     Ok(Some((fence, begun)))
 }
 
-/// Ends a transaction that holds the row although its writer's lease has ended: that writer is stalled.
+/// Terminates a transaction that locks the row although its writer's lease has expired: that writer is stalled.
 async fn end_former_writer(client: &Client, key: &PositionKey) -> Result<(), Error> {
     let statement = format!(
         "SELECT pg_terminate_backend(pid) FROM pg_locks
@@ -337,10 +337,10 @@ async fn end_former_writer(client: &Client, key: &PositionKey) -> Result<(), Err
     client.query_typed(&statement, &[table, stream, topic, (&positions, Type::TEXT)]).await.map(drop)
 }
 
-/// The update that is the fence: `$1` sequence, `$2` its time, `$3` the next nonce, `$4` to `$6` what it must match,
-/// `$7` the lease in milliseconds, `$8` the id of the row that is written last, or null where none is written, `$9` how
-/// many messages it passes because the stream lost them. Returns the row's new `ctid`, and whether the table still has
-/// the row that was written last before; or no row where another process has written meanwhile.
+/// The update that is the fence: `$1` sequence, `$2` its time, `$3` the next nonce, `$4` to `$6` the version to match,
+/// `$7` the lease in milliseconds, `$8` the id of the last written row, or null if none is written, `$9` the number of
+/// lost messages that it passes. Returns the row's new `ctid`, and whether the table still has the previously last
+/// written row; or no row if another process has written meanwhile.
 ///
 /// The id is replaced only if its row exists: otherwise the first order after a loss of rows would hide the loss.
 pub(crate) fn fence_update(table: &Table) -> String {
@@ -388,7 +388,7 @@ pub(crate) struct FenceValues {
 
 impl Fence {
     /// Moves the position to `watermark`, over `messages_lost` messages that the stream does not have. `last_row` is
-    /// the id of the row that is written last, if one is.
+    /// the id of the last written row, if any.
     pub(crate) fn values(
         &self,
         watermark: Watermark,
@@ -413,7 +413,7 @@ impl Fence {
         self.lease = (elapsed * 3).clamp(LEASE, LONGEST_LEASE);
     }
 
-    /// The fence of the row as it was read, where this process's session still holds it.
+    /// The fence for the row that was read, if this process's session still holds the lease.
     pub(crate) fn of(found: &Position, lease: Duration) -> Self {
         Self { ctid: found.ctid.clone(), nonce: found.nonce, session: found.session, lease }
     }
@@ -437,14 +437,14 @@ impl FenceValues {
 
 /// What the fence's update returns.
 pub(crate) struct MovedPosition {
-    /// Of the new version of the position's row.
+    /// The `ctid` of the row's new version.
     pub(crate) ctid: String,
-    /// Whether the table had the row that was written last before.
+    /// Whether the table had the previously last written row.
     pub(crate) has_last_row: bool,
 }
 
 impl MovedPosition {
-    /// From the first two columns, which are null where the fence does not match.
+    /// Reads the first two columns, which are null if the fence does not match.
     pub(crate) fn read(row: &Row) -> Result<Option<Self>, Error> {
         let Some(ctid) = row.try_get(0)? else { return Ok(None) };
         Ok(Some(Self { ctid, has_last_row: row.try_get(1)? }))
@@ -477,8 +477,8 @@ pub(crate) async fn release_lease(client: &Client, key: &PositionKey, fence: &Fe
     client.query_typed(&statement, &parameters).await.map(drop)
 }
 
-/// The statement by which a transaction that erases rows makes the writer's next batch miss the fence, so that the
-/// writer reads the erased keys again. The row that was written last may be among them.
+/// The statement with which a transaction that erases rows breaks the fence, so that the writer rereads the erased
+/// keys. The last written row may be among the erased.
 pub(crate) fn break_fences(table: &Table) -> String {
     format!(
         "UPDATE {} SET nonce = (random() * 9e18)::bigint, last_row = NULL WHERE table_name = {}",
