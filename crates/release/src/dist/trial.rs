@@ -2,17 +2,22 @@
 
 mod bom;
 mod debian;
+mod emulated;
+mod service;
 
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
-use devstack::{TempDir, tools};
+use devstack::tools;
 
 use super::release::Release;
 use super::{Built, deb};
 use crate::{image, say};
 
 pub(super) fn run(out: &Path, release: &Release, built: &[Built]) -> Result<()> {
+    tools::ensure_postgres(&mut say)?;
+    tools::ensure_nats_server(&mut say)?;
     for each in built {
         let package = out.join(deb::name(release, each.target));
         debian::lint(&package)?;
@@ -21,24 +26,18 @@ pub(super) fn run(out: &Path, release: &Release, built: &[Built]) -> Result<()> 
         if each.target.is_native() {
             debian::install(&package, release)?;
         } else {
-            emulate(each, release)?;
+            emulated::run(each, release)?;
         }
     }
     image::try_archive(&out.join(format!("orderd-{}-oci.tar", release.version)))
 }
 
-/// A program of another architecture says at least which it is.
-fn emulate(built: &Built, release: &Release) -> Result<()> {
-    let qemu = tools::ensure_qemu(built.target.arch, &mut say)?;
-    let temp_dir = TempDir::new()?;
-    let program = temp_dir.path().join("orderd");
-    std::fs::write(&program, &built.program)?;
-    std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
-    let output = std::process::Command::new(qemu).arg(&program).arg("--version").output();
-    let output = output.context("cannot start QEMU")?;
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    let wanted = format!("orderd {} ({})\n", release.version, release.revision);
-    ensure!(said == wanted, "under QEMU the program for {} says {said:?}, not {wanted:?}", built.target.arch);
-    say(&format!("the program for {} runs under QEMU: {}", built.target.arch, said.trim()));
-    Ok(())
+/// Runs a command to its end; what it says.
+fn said<Word: AsRef<str>>(command: &[Word]) -> Result<String> {
+    let words: Vec<&str> = command.iter().map(AsRef::as_ref).collect();
+    let output = Command::new(words[0]).args(&words[1..]).stdin(Stdio::null()).output();
+    let output = output.with_context(|| format!("cannot start {}", words[0]))?;
+    let said = [&output.stdout, &output.stderr].map(|said| String::from_utf8_lossy(said).trim().to_owned());
+    ensure!(output.status.success(), "{} ended with {}: {}", words.join(" "), output.status, said.join(" "));
+    Ok(said[0].clone())
 }

@@ -3,20 +3,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
-use devstack::{
-    Launch, Nats, NatsOptions, Postgres, PostgresOptions, Process, Signal, TempDir, free_port, tools,
-    wait_for,
-};
+use anyhow::{Context, Result, ensure};
+use devstack::tools;
 
 use super::super::release::Release;
+use super::service::Servers;
+use super::said;
 use crate::say;
-
-const START: Duration = Duration::from_secs(60);
-const STOP: Duration = Duration::from_secs(15);
-const ORDERS: usize = 100;
 
 /// Beside the essential packages: what the package depends on, and what reads its manual and its completions.
 const PACKAGES: &str = "adduser,bash-completion,man-db";
@@ -95,37 +89,12 @@ fn upgrade(debian: &Debian) -> Result<()> {
 /// The service takes orders as the package's user, with the settings of the package's file and no more than the folder
 /// has.
 fn serve(debian: &Debian) -> Result<()> {
-    let postgres = Postgres::temporary(PostgresOptions::quick())?;
-    let nats = Nats::temporary(NatsOptions::default())?;
-    let temp_dir = TempDir::new()?;
-    let http = free_port();
+    let servers = Servers::start()?;
     let file = debian.folder.join(SETTINGS);
-    let mut settings =
-        fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
-    settings +=
-        &format!("HTTP_ADDR=127.0.0.1:{http}\nNATS_PORT={}\nPG_PORT={}\n", nats.port(), postgres.port());
-    fs::write(&file, settings).with_context(|| format!("cannot write {}", file.display()))?;
-    let mut launch = Launch::new("the installed orderd", "chroot", temp_dir.path());
-    launch.args = debian.arguments(&["orderd", "serve"]).into_iter().map(Into::into).collect();
-    launch.log = Some(temp_dir.path().join("log"));
-    launch.grace = STOP;
-    let mut service = Process::spawn(launch)?;
-    let orderd = |args: &[&str]| debian.run_as_service(args);
-    let taken = || -> Result<()> {
-        ensure!(wait_for(START, || orderd(&["orderd", "check"]).is_ok()), "it does not get ready");
-        orderd(&["orderd", "publish", "--count", &ORDERS.to_string()])?;
-        let rows = || postgres.psql("select count(*) from public.orders2").unwrap_or_default();
-        ensure!(wait_for(START, || rows().trim() == ORDERS.to_string()), "{} rows", rows().trim());
-        orderd(&["orderd", "verify"])?;
-        Ok(())
-    };
-    if let Err(error) = taken() {
-        bail!("{error:#}; its log: {}", service.log());
-    }
-    let status = service.end(Signal::TERM).and_then(|status| status.code());
-    ensure!(status == Some(0), "it stopped with {status:?}: {}", service.log());
-    say(&format!("took {ORDERS} orders, verified them, stopped with 0"));
-    Ok(())
+    let settings = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+    fs::write(&file, settings + &servers.settings().join("\n") + "\n")
+        .with_context(|| format!("cannot write {}", file.display()))?;
+    servers.try_service(|args| debian.of_service(args))
 }
 
 struct Debian {
@@ -159,34 +128,18 @@ impl Debian {
 
     /// A command as root; what it says.
     fn run(&self, command: &[&str]) -> Result<String> {
-        let mut chroot = Command::new("chroot");
-        chroot.arg(&self.folder).args(command).env("DEBIAN_FRONTEND", "noninteractive");
-        said(chroot, command)
-    }
-
-    /// A command as the unit runs it: as the package's user, with the settings of the package's file.
-    fn run_as_service(&self, command: &[&str]) -> Result<String> {
-        let mut chroot = Command::new("chroot");
-        chroot.args(self.arguments(command));
-        said(chroot, command)
-    }
-
-    /// Of chroot.
-    fn arguments(&self, command: &[&str]) -> Vec<String> {
         let folder = self.folder.display().to_string();
-        let with_settings = format!("set -a; . /{SETTINGS}; exec \"$0\" \"$@\"");
-        let mut arguments = ["--userspec=orderd:orderd", &folder].map(ToOwned::to_owned).to_vec();
-        arguments
-            .extend(["env", "-i", "PATH=/usr/bin:/bin", "sh", "-c", &with_settings].map(ToOwned::to_owned));
-        arguments.extend(command.iter().map(|&word| word.to_owned()));
-        arguments
+        said(&[&["chroot", &folder, "env", "DEBIAN_FRONTEND=noninteractive"], command].concat())
     }
-}
 
-fn said(mut command: Command, what: &[&str]) -> Result<String> {
-    let output = command.stdin(Stdio::null()).output().context("cannot start chroot")?;
-    let words =
-        [&output.stdout, &output.stderr].map(|words| String::from_utf8_lossy(words).trim().to_owned());
-    ensure!(output.status.success(), "{} ended with {}: {}", what.join(" "), output.status, words.join(" "));
-    Ok(words[0].clone())
+    /// The command that runs `orderd` as the unit does: as the package's user, with the settings of the package's file.
+    fn of_service(&self, args: &[&str]) -> Vec<String> {
+        let folder = self.folder.display().to_string();
+        let with_settings = format!("set -a; . /{SETTINGS}; exec orderd \"$@\"");
+        let mut command =
+            ["chroot", "--userspec=orderd:orderd", &folder, "env", "-i", "PATH=/usr/bin:/bin"].to_vec();
+        command.extend(["sh", "-c", &with_settings, "sh"]);
+        command.extend(args);
+        command.into_iter().map(ToOwned::to_owned).collect()
+    }
 }
