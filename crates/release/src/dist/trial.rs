@@ -1,6 +1,7 @@
 //! `--check`: the files of a release, tried as those do who install them.
 
 mod bom;
+mod completions;
 mod debian;
 mod emulated;
 mod service;

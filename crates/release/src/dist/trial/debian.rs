@@ -9,26 +9,21 @@ use devstack::tools;
 
 use super::super::release::Release;
 use super::service::Servers;
-use super::said;
+use super::{completions, said};
 use crate::say;
 
-/// Beside the essential packages: what the package depends on, and what reads its manual and its completions.
-const PACKAGES: &str = "adduser,bash-completion,man-db";
+/// Beside the essential packages and the shells: what the package depends on, and what reads its manual.
+const PACKAGES: &str = "adduser,man-db";
 
 /// Changed by the user, for the service.
 const SETTINGS: &str = "etc/orderd/orderd.env";
 
-/// Completes the word that is its argument, as bash does when Tab is pressed.
-const COMPLETE: &str = r#"
-. /usr/share/bash-completion/bash_completion
-_completion_loader orderd
-function=$(complete -p orderd)
-function=${function#*-F }
-COMP_WORDS=(orderd "$0")
-COMP_CWORD=1
-"${function%% *}" orderd "$0" orderd
-echo "${COMPREPLY[*]}"
-"#;
+/// Seconds that a command with a terminal may wait for what it wants to see there.
+const TERMINAL: &str = "60";
+
+/// Runs its arguments in the folder that is the first.
+const WITH_TERMINALS: &str =
+    r#"mount -t devpts -o newinstance,ptmxmode=0666 devpts "$0/dev/pts" && exec chroot "$0" "$@""#;
 
 /// What lintian says of the package, from errors to hints, is an error.
 pub(super) fn lint(package: &Path) -> Result<()> {
@@ -56,6 +51,7 @@ pub(super) fn install(package: &Path, release: &Release) -> Result<()> {
     let secrets = debian.run(&["stat", "--format=%a %U %G", "/etc/orderd/secrets"])?;
     ensure!(secrets == "750 root orderd", "/etc/orderd/secrets is {secrets}");
     read(&debian)?;
+    completions::check(&debian)?;
     serve(&debian)?;
     upgrade(&debian)?;
     debian.run(&["dpkg", "--purge", "orderd"])?;
@@ -65,15 +61,13 @@ pub(super) fn install(package: &Path, release: &Release) -> Result<()> {
     debian.remove()
 }
 
-/// `man` finds the pages, and bash the completions.
+/// `man` finds the pages.
 fn read(debian: &Debian) -> Result<()> {
     for (page, wanted) in [("orderd", "dead-letters"), ("orderd-serve", "PG_HOST")] {
         let text = debian.run(&["man", page])?;
         ensure!(text.contains(wanted), "man {page} says nothing of {wanted}: {text}");
     }
-    let completed = debian.run(&["bash", "-c", COMPLETE, "pub"])?;
-    ensure!(completed == "publish", "bash completes `orderd pub` to {completed:?}");
-    say("man finds its pages, and bash its completions");
+    say("man finds its pages");
     Ok(())
 }
 
@@ -97,7 +91,7 @@ fn serve(debian: &Debian) -> Result<()> {
     servers.try_service(|args| debian.of_service(args))
 }
 
-struct Debian {
+pub(super) struct Debian {
     folder: PathBuf,
     suite: String,
 }
@@ -113,7 +107,7 @@ impl Debian {
         drop(fs::remove_dir_all(&folder));
         say(&format!("making a Debian {suite}"));
         let mut make = Command::new(debootstrap);
-        make.args(["--variant=minbase", &format!("--include={PACKAGES}"), &suite])
+        make.args(["--variant=minbase", &format!("--include={PACKAGES},{}", completions::PACKAGES), &suite])
             .arg(&folder)
             .stdin(Stdio::null());
         let made = make.output().context("cannot start debootstrap")?;
@@ -127,9 +121,18 @@ impl Debian {
     }
 
     /// A command as root; what it says.
-    fn run(&self, command: &[&str]) -> Result<String> {
+    pub(super) fn run(&self, command: &[&str]) -> Result<String> {
         let folder = self.folder.display().to_string();
         said(&[&["chroot", &folder, "env", "DEBIAN_FRONTEND=noninteractive"], command].concat())
+    }
+
+    /// A command as root that opens terminals. They are mounted for it alone: nothing stays in the folder.
+    pub(super) fn run_with_terminals(&self, command: &[&str]) -> Result<String> {
+        let folder = self.folder.display().to_string();
+        said(
+            &[&["timeout", TERMINAL, "unshare", "--mount", "sh", "-c", WITH_TERMINALS, &folder], command]
+                .concat(),
+        )
     }
 
     /// The command that runs `orderd` as the unit does: as the package's user, with the settings of the package's file.
