@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
-use super::sbom::Package;
+use super::sbom::{Origin, Package};
 
 /// How the names of their files begin.
 const NAMES: [&str; 6] = ["license", "licence", "copying", "copyright", "notice", "unlicense"];
@@ -16,9 +16,13 @@ pub(super) fn text(packages: &[Package]) -> Result<String> {
     let mut texts: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut without = Vec::new();
     for package in packages.iter().filter(|package| package.name != "orderd") {
-        let named = format!("{} {}", package.name, package.version);
+        let changed = match package.origin {
+            Origin::Changed(_) => ", changed",
+            Origin::Workspace | Origin::Registry => "",
+        };
+        let named = format!("{} {}{changed}", package.name, package.version);
         let found = of_package(package)?;
-        if found.is_empty() && package.is_foreign {
+        if found.is_empty() && !matches!(package.origin, Origin::Workspace) {
             without.push(format!("{named}: {}", package.licence));
         }
         for text in found {

@@ -6,6 +6,7 @@ mod chart;
 mod deb;
 mod image;
 mod licences;
+mod pedigree;
 mod release;
 mod roots;
 mod sbom;

@@ -9,8 +9,18 @@ use anyhow::{Context, Result, ensure};
 use devstack::tools;
 use serde_json::{Value, json};
 
+use super::pedigree::Pedigree;
 use super::release::Release;
 use super::targets::Target;
+
+/// Whose a package is.
+pub(super) enum Origin {
+    Workspace,
+    /// As it is in the registry.
+    Registry,
+    /// Others', with our patches.
+    Changed(Pedigree),
+}
 
 /// A library in the program.
 pub(super) struct Package {
@@ -18,8 +28,7 @@ pub(super) struct Package {
     pub(super) version: String,
     pub(super) licence: String,
     pub(super) folder: PathBuf,
-    /// From a registry; else it is of this workspace, or changed by us.
-    pub(super) is_foreign: bool,
+    pub(super) origin: Origin,
     /// SHA-256 of the archive in the registry.
     checksum: Option<String>,
     /// References of those that it uses.
@@ -66,10 +75,17 @@ pub(super) fn packages(target: &Target) -> Result<Vec<Package>> {
             )
         };
         let manifest = PathBuf::from(text("manifest_path"));
+        let folder = manifest.parent().unwrap_or(&manifest).to_path_buf();
+        let origin = if package["source"].is_string() {
+            Origin::Registry
+        } else {
+            Pedigree::read(&text("name"), &folder, &text("repository"))?
+                .map_or(Origin::Workspace, Origin::Changed)
+        };
         found.push(Package {
             licence: text("license"),
-            folder: manifest.parent().unwrap_or(&manifest).to_path_buf(),
-            is_foreign: package["source"].is_string(),
+            folder,
+            origin,
             checksum: checksums.get(&(text("name"), text("version"))).cloned(),
             uses: uses.map(reference).collect(),
             name: text("name"),
@@ -160,8 +176,19 @@ fn component(package: &Package, kind: &str) -> Value {
         // Old manifests write a slash for OR.
         component["licenses"] = json!([{"expression": package.licence.replace('/', " OR ")}]);
     }
-    if package.is_foreign {
-        component["purl"] = json!(package.reference());
+    match &package.origin {
+        Origin::Workspace => {}
+        Origin::Registry => component["purl"] = json!(package.reference()),
+        Origin::Changed(pedigree) => {
+            let reference = package.reference();
+            component["purl"] = json!(pedigree.purl(&reference));
+            component["pedigree"] = pedigree.document(json!({
+                "type": kind,
+                "name": package.name,
+                "version": package.version,
+                "purl": reference,
+            }));
+        }
     }
     if let Some(checksum) = &package.checksum {
         component["hashes"] = json!([{"alg": "SHA-256", "content": checksum}]);
