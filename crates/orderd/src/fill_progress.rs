@@ -2,7 +2,24 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
+
+/// From this many rows on, a fill that still reads the table has seen enough to say that the model fits.
+const SAMPLE_ROWS: u64 = 1_000;
+
+/// Up to this many undecodable rows are another program's mistake, however few rows there are.
+const MAX_UNDECODABLE_IGNORED: u64 = 3;
+
+/// Whether the model can read most of the table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum ModelFit {
+    /// Too few rows have been read.
+    #[default]
+    Unknown,
+    Fits,
+    /// Most rows can't be decoded: they are documents of another model.
+    Misfit,
+}
 
 /// How far the fill is.
 #[derive(Default)]
@@ -24,6 +41,8 @@ pub(crate) struct FillProgress {
     pub(crate) begun: AtomicBool,
     /// The position is known: the table is complete up to it.
     pub(crate) placed: Notify,
+    /// What the last fill found, or this one so far.
+    pub(crate) model_fit: watch::Sender<ModelFit>,
 }
 
 impl FillProgress {
@@ -41,6 +60,43 @@ impl FillProgress {
     /// Whether the last fill that was requested has completed.
     pub(crate) fn is_whole(&self) -> bool {
         self.answered.load(Ordering::Acquire) >= self.asked.load(Ordering::Acquire)
+    }
+
+    /// Counts a row that was read. The first fill decides early that the model fits, so that a writer that waits for
+    /// this does not wait for the whole table.
+    pub(crate) fn count_row(&self) {
+        let rows = self.rows.fetch_add(1, Ordering::Relaxed) + 1;
+        if rows == SAMPLE_ROWS && self.fit_so_far() == ModelFit::Fits {
+            self.model_fit.send_if_modified(|fit| {
+                let is_first = *fit == ModelFit::Unknown;
+                if is_first {
+                    *fit = ModelFit::Fits;
+                }
+                is_first
+            });
+        }
+    }
+
+    /// The whole table was read.
+    pub(crate) fn decide_model_fit(&self) -> ModelFit {
+        let fit = self.fit_so_far();
+        self.model_fit.send_replace(fit);
+        fit
+    }
+
+    /// Whether most of the table can't be decoded.
+    pub(crate) fn is_misfit(&self) -> bool {
+        *self.model_fit.borrow() == ModelFit::Misfit
+    }
+
+    fn fit_so_far(&self) -> ModelFit {
+        let undecodable = self.undecodable.load(Ordering::Relaxed);
+        let rows = self.rows.load(Ordering::Relaxed);
+        if undecodable <= MAX_UNDECODABLE_IGNORED || undecodable * 2 <= rows {
+            ModelFit::Fits
+        } else {
+            ModelFit::Misfit
+        }
     }
 
     /// From here on, this process follows what other processes write; the table must be read after that.

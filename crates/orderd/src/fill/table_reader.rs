@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config;
 use crate::config::Postgres;
-use crate::fill_progress::FillProgress;
+use crate::fill_progress::{FillProgress, ModelFit};
 use crate::health::{Health, Part};
 use crate::metrics::Metrics;
 use crate::postgres::encoding::Encoding;
@@ -33,9 +33,6 @@ const POSITION_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Maximum pause while requests wait; each pause is as long as the work before it.
 const MAX_YIELD: Duration = Duration::from_millis(20);
-
-/// Number of undecodable rows to tolerate, however small the table, before suspecting a wrong model.
-const MAX_UNDECODABLE_IGNORED: u64 = 3;
 
 /// Maximum number of undecodable rows to log; the others are counted.
 const MAX_LOGGED_ROWS: u64 = 100;
@@ -131,13 +128,11 @@ impl TableReader {
         let rows = self.progress.rows.load(Ordering::Relaxed);
         self.metrics.undecodable.set(undecodable as i64);
         tracing::info!(rows, undecodable, "table read");
-        // A few such rows are another program's errors; most of a table means a wrong model.
-        let fits = undecodable <= MAX_UNDECODABLE_IGNORED || undecodable * 2 <= rows;
-        self.health.set_model_fits(fits);
-        if fits {
-            self.health.up(Part::Fill);
-        } else {
-            self.health.down(Part::Fill, does_not_fit(undecodable, rows, &self.settings.table));
+        match self.progress.decide_model_fit() {
+            ModelFit::Misfit => {
+                self.health.down(Part::Fill, does_not_fit(undecodable, rows, &self.settings.table));
+            }
+            ModelFit::Fits | ModelFit::Unknown => self.health.up(Part::Fill),
         }
         Ok(())
     }
@@ -320,7 +315,7 @@ impl TableReader {
         data: Option<&[u8]>,
         first: bool,
     ) -> Option<Entry> {
-        self.progress.rows.fetch_add(1, Ordering::Relaxed);
+        self.progress.count_row();
         if !first && self.cache.contains(id) {
             return None;
         }
@@ -338,7 +333,7 @@ impl TableReader {
 
     /// Logs a row whose id no client can name.
     fn unreadable(&self, id: &[u8]) {
-        self.progress.rows.fetch_add(1, Ordering::Relaxed);
+        self.progress.count_row();
         self.undecodable(&id.escape_ascii().to_string(), "its id can't be converted to UTF-8");
     }
 
@@ -351,8 +346,8 @@ impl TableReader {
 
 fn does_not_fit(undecodable: u64, rows: u64, table: &config::Table) -> String {
     format!(
-        "{undecodable} of {rows} rows of {table} can't be decoded: the model does not fit the table; set MODEL or PG_TABLE, \
-         and see `orderd model check`"
+        "{undecodable} of {rows} rows of {table} can't be decoded: the model does not fit the table, so this process \
+         writes nothing to it; set MODEL or PG_TABLE, and see `orderd model check`"
     )
 }
 

@@ -95,8 +95,6 @@ pub(crate) struct Health {
     changed: watch::Sender<()>,
     /// By the watcher that reports them.
     warnings: Mutex<BTreeMap<&'static str, Vec<Warning>>>,
-    /// Whether most of the table can be decoded.
-    model_fits: AtomicBool,
     /// Shutdown has begun: the service still serves, but is not ready.
     draining: AtomicBool,
     metrics: Arc<Metrics>,
@@ -120,20 +118,9 @@ impl Health {
             up: Default::default(),
             changed: watch::Sender::new(()),
             warnings: Mutex::default(),
-            model_fits: AtomicBool::new(true),
             draining: AtomicBool::new(false),
             metrics,
         })
-    }
-
-    /// Records whether most of the table could be decoded, after it was read.
-    pub(crate) fn set_model_fits(&self, fits: bool) {
-        self.model_fits.store(fits, Ordering::Relaxed);
-    }
-
-    /// Whether most of the table could be decoded, as far as it was read.
-    pub(crate) fn model_fits(&self) -> bool {
-        self.model_fits.load(Ordering::Relaxed)
     }
 
     /// Begins to drain: the service is no longer ready, and each response is its connection's last.

@@ -11,6 +11,7 @@ use super::connection::{WriterConnection, not_answered};
 use super::encode::EncodedRows;
 use super::writer::{LastPosition, RunningWriter};
 use crate::aligned_interval;
+use crate::fill_progress::ModelFit;
 use crate::flow_state::{ProblemReport, RunProblem, StreamIdentity, StreamRun, TablePosition};
 use crate::health::Part;
 use crate::postgres::position::{self, Fence, Position, PositionKey, SessionStart, TakenLease};
@@ -30,6 +31,7 @@ impl RunningWriter {
     ) -> Option<Fence> {
         let mut problems = self.deps.flow_state.problem.subscribe();
         let mut streams = self.deps.flow_state.stream.subscribe();
+        let mut model_fits = self.deps.progress.model_fit.subscribe();
         loop {
             let give_up = self.deps.give_up.clone();
             let looked = tokio::select! {
@@ -54,6 +56,7 @@ impl RunningWriter {
                     () = &mut pause => break,
                     _ = streams.changed() => break,
                     _ = problems.changed() => break,
+                    _ = model_fits.changed() => break,
                 }
             }
         }
@@ -77,7 +80,8 @@ impl RunningWriter {
             self.begin_generation(why);
         }
         let is_ours = found.writer.as_deref() == Some(&self.name);
-        if (found.is_free || is_ours) && self.may_write() {
+        let model_fit = self.model_fit(&found);
+        if (found.is_free || is_ours) && model_fit == ModelFit::Fits && self.may_write() {
             let taken = self.take_lease(&key, &stream, &found, report).await;
             return match taken {
                 Ok(TakenLease::Taken(begun)) => {
@@ -112,11 +116,21 @@ impl RunningWriter {
             // The writer must write what this process could not.
             self.is_refused = false;
         }
-        if !self.is_refused {
+        let waits_for_fill = found.is_free && model_fit == ModelFit::Unknown;
+        if !self.is_refused && !waits_for_fill {
             self.deps.health.up(Part::Postgres);
         }
         self.follow(&found);
         Ok(None)
+    }
+
+    /// Whether this process's documents belong into the table. A process that has read too little of it to tell may
+    /// write if it has the model of the last writer.
+    fn model_fit(&self, found: &Position) -> ModelFit {
+        match *self.deps.progress.model_fit.borrow() {
+            ModelFit::Unknown if found.model.as_ref() == Some(&self.model) => ModelFit::Fits,
+            known => known,
+        }
     }
 
     /// Reads the stream from the position on, which another process moves.

@@ -175,6 +175,10 @@ impl RunningWriter {
         let mut dead_streams = self.deps.dead_letters.created.subscribe();
         let mut waiting = Batch::default();
         loop {
+            if self.deps.progress.is_misfit() {
+                self.release_lease(&fence).await;
+                return TermEnd::SteppedDown;
+            }
             if waiting.is_empty() {
                 let renewed = tokio::select! {
                     rows = gobchan.recv() => match rows {

@@ -349,6 +349,7 @@ async fn a_table_that_the_model_does_not_fit_is_not_served() {
     eventually("all rows are committed", async || (stack.rows() == 20).then_some(())).await;
     assert_eq!(service.stop(), Some(0));
     let parcel = file(&stack, "parcel.json", r#"{"barcode": "", "weight": 1.5}"#);
+    stack.publish(&[r#"{"barcode":"b-1","weight":2}"#]).await;
     let mut service = stack.start(&[("MODEL", &parcel)]).await;
     let health = eventually("the table is read", async || {
         let answer = service.get("/readyz").await;
@@ -360,6 +361,8 @@ async fn a_table_that_the_model_does_not_fit_is_not_served() {
     assert_eq!(service.get("/readyz?for=reads").await.status, 503);
     let reason = health.json()["fill"]["reason"].as_str().unwrap().to_owned();
     assert!(reason.contains("20 of 20 rows") && reason.contains("does not fit"), "{reason}");
+    let health = service.get("/readyz").await.json();
+    assert_eq!((&health["fill"]["model_fits"], &health["writer"]["name"]), (&json!(false), &Value::Null));
     let checked = stack.run(&["model", "check", "--model", &parcel], "").await;
     assert_eq!(checked.status.code(), Some(1));
     let said = String::from_utf8_lossy(&checked.stdout).into_owned();
@@ -368,10 +371,38 @@ async fn a_table_that_the_model_does_not_fit_is_not_served() {
         "{said}"
     );
     assert_eq!(service.stop(), Some(0));
+    // The parcel, which was published before the start, is still in the stream only.
+    assert_eq!(stack.rows(), 20);
     let checked = stack.run(&["model", "check"], "").await;
     assert_eq!(checked.status.code(), Some(0), "{}", String::from_utf8_lossy(&checked.stdout));
     let service = stack.serve(&[]).await;
     service.wait_len(20).await;
+}
+
+/// A process that has written to a table before starts as its writer, and stops writing when it has read the table.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_writer_steps_down_when_the_table_turns_out_not_to_fit() {
+    let (stack, mut service) = Stack::started().await;
+    stack.publish(&crate::support::orders(20)).await;
+    eventually("all rows are committed", async || (stack.rows() == 20).then_some(())).await;
+    assert_eq!(service.stop(), Some(0));
+    let parcel = file(&stack, "parcel.json", r#"{"barcode": "", "weight": 1.5}"#);
+    let mut other = stack.serve(&[("MODEL", &parcel), ("PG_TABLE", "parcels")]).await;
+    assert_eq!(other.stop(), Some(0));
+    let models = "SELECT other.model FROM orderd_position other WHERE other.table_name LIKE '%parcels%'";
+    let update = format!("UPDATE orderd_position SET model = ({models})");
+    stack.sql().await.batch_execute(&update).await.unwrap();
+    let service = stack.start(&[("MODEL", &parcel)]).await;
+    eventually("the process has stopped writing", async || {
+        let health = service.get("/readyz").await.json();
+        (health["fill"]["model_fits"] == false && health["writer"]["name"].is_null()).then_some(())
+    })
+    .await;
+    // A process with the table's model takes over at once.
+    let orders = stack.serve(&[]).await;
+    stack.publish(&crate::support::orders(3)).await;
+    eventually("orders are written", async || (stack.rows() == 23).then_some(())).await;
+    drop(orders);
 }
 
 /// A newer model reads what an older one wrote: members added and removed, whole numbers that became fractions.

@@ -6,9 +6,10 @@ use axum::extract::{Query, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::health::{Health, Part};
+use crate::fill_progress::ModelFit;
+use crate::health::Part;
 use crate::http::{App, json as json_response};
 
 /// What `/readyz` is asked.
@@ -36,17 +37,18 @@ pub(crate) async fn ready(State(app): State<Arc<App>>, Query(wanted): Query<Read
         // From memory, or through it.
         Some(ReadyFor::Reads) => {
             !health.is_draining()
-                && health.model_fits()
+                && !app.progress.is_misfit()
                 && (health.is_up(Part::Fill) || health.is_up(Part::Postgres))
         }
-        None => is_ready(health),
+        None => is_ready(&app),
     };
     report(&app, good)
 }
 
-fn is_ready(health: &Health) -> bool {
+fn is_ready(app: &App) -> bool {
+    let health = &app.health;
     !health.is_draining()
-        && health.model_fits()
+        && !app.progress.is_misfit()
         && health.is_up(Part::Nats)
         && health.is_up(Part::Postgres)
         && health.is_up(Part::Intake)
@@ -54,7 +56,11 @@ fn is_ready(health: &Health) -> bool {
 
 fn report(app: &App, good: bool) -> Response {
     let mut body = app.health.report(&app.progress.counts());
-    body["ready"] = is_ready(&app.health).into();
+    body["fill"]["model_fits"] = match *app.progress.model_fit.borrow() {
+        ModelFit::Unknown => Value::Null,
+        fit => (fit == ModelFit::Fits).into(),
+    };
+    body["ready"] = is_ready(app).into();
     body["draining"] = app.health.is_draining().into();
     let table = app.flow_state.table.borrow().clone();
     body["position"] = json!({
