@@ -22,7 +22,8 @@ fn main() -> std::io::Result<()> {
     println!("stand-in with DATABASE_URL={}", variable("DATABASE_URL"));
     let mut signals = Signals::new([SIGTERM])?;
     let listener = TcpListener::bind(variable("HTTP_ADDR"))?;
-    thread::spawn(move || serve(&listener));
+    let answers = behaviour.clone();
+    thread::spawn(move || serve(&listener, &answers));
     for _ in signals.forever() {
         println!("stand-in drains");
         if behaviour != "stay" {
@@ -36,13 +37,18 @@ fn variable(name: &str) -> String {
     std::env::var(name).unwrap_or_default()
 }
 
-fn serve(listener: &TcpListener) {
+fn serve(listener: &TcpListener, behaviour: &str) {
     for mut stream in listener.incoming().flatten() {
         let mut request = [0; 1024];
         let _ = stream.read(&mut request);
         if request.starts_with(b"GET /end ") {
             std::process::exit(4);
         }
-        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}");
+        let body = match behaviour {
+            "misfit" => r#"{"ready":false,"fill":{"up":false,"reason":"5 of 5 rows","model_fits":false}}"#,
+            "wait" => r#"{"ready":false,"nats":{"up":false,"reason":"no such host"},"fill":{"up":true}}"#,
+            _ => r#"{"ready":true}"#,
+        };
+        let _ = write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
     }
 }

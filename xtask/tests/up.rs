@@ -173,6 +173,25 @@ fn a_service_that_does_not_start_stops_everything() {
 }
 
 #[test]
+fn a_model_that_does_not_fit_the_table_ends_it_with_the_reason() {
+    let temp_dir = TempDir::new().unwrap();
+    let (status, lines) = up(&temp_dir, "misfit").end();
+    assert_eq!(status.code(), Some(1));
+    let told = "err: error: orderd can't use this table: 5 of 5 rows";
+    assert!(lines.iter().any(|line| line == told), "{lines:#?}");
+}
+
+#[test]
+fn a_long_start_says_what_it_waits_for() {
+    let temp_dir = TempDir::new().unwrap();
+    let mut up = up(&temp_dir, "wait");
+    up.see("not ready yet: nats: no such host");
+    up.signal("-INT");
+    let (status, lines) = up.end();
+    assert_eq!(status.code(), Some(0), "{lines:#?}");
+}
+
+#[test]
 fn a_second_signal_ends_a_service_that_does_not_drain() {
     let temp_dir = TempDir::new().unwrap();
     let mut up = up(&temp_dir, "stay");

@@ -8,12 +8,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use devstack::{Launch, Process, Signal, wait_for};
+use serde_json::Value;
 
 use super::ports::reachable;
 use super::signals::Signals;
 use crate::say;
 
 const READY_LIMIT: Duration = Duration::from_secs(120);
+/// After this long, a start that is not ready yet is explained.
+const SILENCE_LIMIT: Duration = Duration::from_secs(5);
 /// The service promises to drain within 10 s.
 const DRAIN_LIMIT: Duration = Duration::from_secs(15);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -57,15 +60,29 @@ impl Service {
         format!("http://{}", self.address)
     }
 
-    /// False if we were told to stop meanwhile.
+    /// False if we were told to stop meanwhile. Says what keeps the service from being ready when that takes long.
     pub(super) fn wait_until_ready(&mut self, signals: &Signals) -> Result<bool> {
         let mut ready = false;
+        let mut misfit = None;
+        let mut said = None;
         let answered = wait_for(READY_LIMIT, || {
-            ready = is_ready(self.address);
-            ready || self.process.has_ended() || signals.stop_requested()
+            let report = readiness(self.address);
+            ready = report["ready"] == true;
+            if report["fill"]["model_fits"] == false {
+                misfit = Some(report["fill"]["reason"].as_str().unwrap_or_default().to_owned());
+            }
+            let reasons = reasons(&report);
+            if !ready && self.start.elapsed() > SILENCE_LIMIT && said != reasons {
+                say(&format!("not ready yet: {}", reasons.as_deref().unwrap_or("it does not answer")));
+                said = reasons;
+            }
+            ready || misfit.is_some() || self.process.has_ended() || signals.stop_requested()
         });
         if let Some(status) = self.process.wait(Duration::ZERO) {
             bail!("orderd ended while it was starting: {status}; its log is above");
+        }
+        if let Some(reason) = misfit {
+            bail!("orderd can't use this table: {reason}");
         }
         if !answered {
             bail!("orderd was not ready within {} s; its log is above", READY_LIMIT.as_secs());
@@ -102,15 +119,28 @@ impl Service {
     }
 }
 
-fn is_ready(address: SocketAddr) -> bool {
+/// What `/readyz` answers; null where it can't be asked.
+fn readiness(address: SocketAddr) -> Value {
     let ask = || {
         let address = reachable(address);
         let mut stream = TcpStream::connect_timeout(&address, REQUEST_TIMEOUT)?;
         stream.set_read_timeout(Some(REQUEST_TIMEOUT))?;
         write!(stream, "GET /readyz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
-        let mut head = [0; 12];
-        stream.read_exact(&mut head)?;
-        std::io::Result::Ok(head)
+        let mut response = String::new();
+        stream.read_to_string(&mut response)?;
+        std::io::Result::Ok(response)
     };
-    ask().is_ok_and(|head| &head[9..] == b"200")
+    let response = ask().unwrap_or_default();
+    let body = response.split_once("\r\n\r\n").map(|(_, body)| body);
+    body.and_then(|body| serde_json::from_str(body).ok()).unwrap_or_default()
+}
+
+/// Which parts are down, and why; `None` if the service does not answer.
+fn reasons(report: &Value) -> Option<String> {
+    let part = |name: &str| {
+        let reason = report[name]["reason"].as_str()?;
+        Some(format!("{name}: {reason}"))
+    };
+    let reasons: Vec<_> = ["nats", "postgres", "intake", "fill"].into_iter().filter_map(part).collect();
+    (!reasons.is_empty()).then(|| reasons.join("; "))
 }
