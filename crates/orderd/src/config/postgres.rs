@@ -42,6 +42,8 @@ pub(crate) struct Target {
     pub(crate) servers: Secret<Vec<Config>>,
     /// Index of the server to try first, which was reached last. All connections share it.
     pub(crate) preferred: AtomicUsize,
+    /// Whether none of several servers answered the last attempts in time.
+    pub(crate) all_silent: AtomicBool,
     /// Whether the check for poolers has passed.
     pub(crate) pooler_checked: AtomicBool,
     /// Whether a pooler gives each transaction another session.
@@ -195,6 +197,7 @@ impl Target {
             address: pg_options::address(&given),
             servers: Secret(servers),
             preferred: AtomicUsize::default(),
+            all_silent: AtomicBool::default(),
             pooler_checked: AtomicBool::default(),
             is_pooled: AtomicBool::default(),
             given_up: Mutex::default(),

@@ -21,8 +21,10 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use tokio::runtime::Handle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_postgres::Client;
 use tokio_postgres::config::{Host, LoadBalanceHosts, SslMode, TargetSessionAttrs};
 use tokio_postgres::error::SqlState;
@@ -39,11 +41,16 @@ pub(crate) use self::schema::format_of_table;
 use self::schema::{Inspection, TableRefused, TableTraits};
 pub(crate) use self::wal::{Wal, wal};
 use crate::config::{Postgres, Target};
+use crate::finding::Finding;
 use crate::random;
 use crate::tls::TlsMode;
 
 /// Time limit for a connection to one of several servers, and the interval at which the others are tried.
 const FAILOVER_TIMEOUT: Duration = Duration::from_millis(1500);
+
+/// Time limit for a connection to one of several servers where none answered within [`FAILOVER_TIMEOUT`]. Less than the
+/// 5 s that a look-up waits in all.
+const SLOW_NETWORK_TIMEOUT: Duration = Duration::from_millis(4500);
 
 /// If an attempt to connect has no answer after this time, further attempts are made beside it at this interval.
 const HEDGE_INTERVAL: Duration = Duration::from_secs(1);
@@ -163,30 +170,84 @@ pub async fn closed() {
 pub(crate) async fn connect(settings: &Postgres) -> Result<Connection, ConnectError> {
     let target = settings.target.fresh();
     let count = target.servers.0.len();
-    let limit = if count == 1 { LONG_TIMEOUT } else { FAILOVER_TIMEOUT };
     let first = match target.servers.0[0].get_load_balance_hosts() {
         LoadBalanceHosts::Random => usize::from_str_radix(&random::hex::<4>(), 16).unwrap_or_default(),
         _ => target.preferred.load(Ordering::Relaxed),
     };
-    let mut failed = Vec::new();
-    for index in (first..first + count).map(|index| index % count) {
-        // If the caller gives up, its next attempt begins with the next server.
-        target.preferred.store((index + 1) % count, Ordering::Relaxed);
-        let server = &target.servers.0[index];
-        match timeout(limit, connect_making_room(&target, index)).await {
-            Ok(Ok(connection)) => {
-                target.preferred.store(index, Ordering::Relaxed);
-                let admitted = admit(&settings.identity, &connection.client, &target.address);
-                return match connection.watched(admitted).await {
-                    Ok(()) => Ok(connection),
-                    Err(finding) => Err(ConnectError(vec![finding])),
-                };
+    let order = (first..first + count).map(|index| index % count);
+    let begun = Instant::now();
+    let connected = if count > 1 && target.all_silent.load(Ordering::Relaxed) {
+        connect_to_all(&target, order).await
+    } else {
+        connect_one_by_one(&target, order).await
+    };
+    match connected {
+        Ok(connection) => {
+            target.preferred.store(connection.server, Ordering::Relaxed);
+            if begun.elapsed() < FAILOVER_TIMEOUT {
+                target.all_silent.store(false, Ordering::Relaxed);
             }
-            Ok(Err(error)) => failed.push(failure::refused(server, &error)),
-            Err(_) => failed.push(failure::silent(server)),
+            let admitted = admit(&settings.identity, &connection.client, &target.address);
+            match connection.watched(admitted).await {
+                Ok(()) => Ok(connection),
+                Err(finding) => Err(ConnectError(vec![finding])),
+            }
+        }
+        Err(failed) => {
+            let all_silent = failed.iter().all(|(_, is_silent)| *is_silent);
+            target.all_silent.store(all_silent, Ordering::Relaxed);
+            Err(ConnectError(failed.into_iter().map(|(finding, _)| finding).collect()))
         }
     }
-    Err(ConnectError(failed))
+}
+
+/// Why a server did not accept the connection, and whether it did not answer at all.
+type Failed = (Finding, bool);
+
+/// Returns the first server that accepts. Each of several servers has little time, because an unreachable server may be
+/// the first.
+async fn connect_one_by_one(
+    target: &Arc<Target>,
+    servers: impl Iterator<Item = usize>,
+) -> Result<Connection, Vec<Failed>> {
+    let count = target.servers.0.len();
+    let limit = if count == 1 { LONG_TIMEOUT } else { FAILOVER_TIMEOUT };
+    let mut failed = Vec::new();
+    for index in servers {
+        // If the caller gives up, its next attempt begins with the next server.
+        target.preferred.store((index + 1) % count, Ordering::Relaxed);
+        match connect_within(limit, target, index).await {
+            Ok(connection) => return Ok(connection),
+            Err(failure) => failed.push(failure),
+        }
+    }
+    Err(failed)
+}
+
+/// Tries all servers at once, with more time: none has answered in time before, so the network may be slow.
+async fn connect_to_all(
+    target: &Arc<Target>,
+    servers: impl Iterator<Item = usize>,
+) -> Result<Connection, Vec<Failed>> {
+    let mut attempts: FuturesUnordered<_> =
+        servers.map(|index| connect_within(SLOW_NETWORK_TIMEOUT, target, index)).collect();
+    let mut failed = Vec::new();
+    while let Some(attempt) = attempts.next().await {
+        match attempt {
+            Ok(connection) => return Ok(connection),
+            Err(failure) => failed.push(failure),
+        }
+    }
+    Err(failed)
+}
+
+async fn connect_within(limit: Duration, target: &Arc<Target>, index: usize) -> Result<Connection, Failed> {
+    let server = &target.servers.0[index];
+    match timeout(limit, connect_making_room(target, index)).await {
+        Ok(Ok(connection)) => Ok(connection),
+        Ok(Err(error)) => Err((failure::refused(server, &error), false)),
+        Err(_) => Err((failure::silent(server), true)),
+    }
 }
 
 /// Waits until another server accepts writes, because a standby was promoted. Never returns if only one server is
@@ -198,8 +259,10 @@ async fn moved(connection: &Connection) {
         |server: &&usize| servers[**server].get_target_session_attrs() == TargetSessionAttrs::ReadWrite;
     let others: Vec<usize> = (0..servers.len()).filter(|&server| server != connection.server).collect();
     loop {
+        let is_slow = target.all_silent.load(Ordering::Relaxed);
+        let limit = if is_slow { SLOW_NETWORK_TIMEOUT } else { FAILOVER_TIMEOUT };
         for &server in others.iter().filter(writes) {
-            if let Ok(Ok(_)) = timeout(FAILOVER_TIMEOUT, connect_to(target, server)).await {
+            if let Ok(Ok(_)) = timeout(limit, connect_to(target, server)).await {
                 target.preferred.store(server, Ordering::Relaxed);
                 return;
             }

@@ -238,6 +238,26 @@ async fn the_table_is_read_on_where_its_server_is_cut_off_in_the_middle() {
     .await;
 }
 
+/// Each of several servers has little time to answer, because one that is gone may be the first. Where the network is
+/// slow, all of them need more.
+#[tokio::test(flavor = "multi_thread")]
+async fn several_servers_behind_a_slow_network_are_reached() {
+    let stack = Stack::new();
+    let upstream = (Ipv4Addr::LOCALHOST, stack.postgres.port()).into();
+    let far = [(); 2].map(|()| Breaker::start(upstream).unwrap());
+    far.iter().for_each(|it| it.set(Mode::Late(Duration::from_millis(2200))));
+    let hosts = far.iter().map(|it| it.addr().to_string()).collect::<Vec<_>>().join(",");
+    let url = format!("postgresql://postgres@{hosts}/demo1?target_session_attrs=read-write");
+    let service = stack.serve(&[("DATABASE_URL", &url)]).await;
+    stack.publish(&orders(10)).await;
+    service.wait_len(10).await;
+    eventually("all rows are committed", async || (stack.rows() == 10).then_some(())).await;
+    eventually("a read that memory can't answer is answered", async || {
+        (service.get("/order/unknown").await.status == hyper::StatusCode::NOT_FOUND).then_some(())
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn everything_is_restarted_one_after_the_other() {
     resumes_in_time(restart_everything).await;
