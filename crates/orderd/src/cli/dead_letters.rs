@@ -95,12 +95,12 @@ pub struct DeadLetterDrop {
     pub json: bool,
 }
 
-/// The reasons that there are.
+/// All reasons.
 fn reasons() -> PossibleValuesParser {
     PossibleValuesParser::new(order::Reason::ALL.map(order::Reason::as_str))
 }
 
-/// Which dead letters are meant.
+/// The selection of dead letters.
 #[derive(Args, Debug, Clone)]
 #[group(skip)]
 #[command(group = clap::ArgGroup::new("which").required(true).multiple(true).args(["keys", "all", "reason"]))]

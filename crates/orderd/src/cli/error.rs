@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-/// A setting that can't be used: its name, and what it takes.
+/// An invalid setting: its name, and what it expects.
 #[derive(Debug, thiserror::Error)]
 #[error("{setting}: {problem}")]
 pub struct ConfigError {
@@ -11,7 +11,7 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
-    /// `problem` says what is wrong and what the setting takes.
+    /// `problem` says what is wrong, and what the setting expects.
     pub fn new(setting: impl Into<Cow<'static, str>>, problem: impl ToString) -> Self {
         Self { setting: setting.into(), problem: problem.to_string() }
     }

@@ -1,4 +1,4 @@
-//! The command line: flags and environment variables, as they are given.
+//! The command line: raw flags and environment variables.
 //!
 //! `config` turns these raw values into settings.
 #![allow(

@@ -31,11 +31,11 @@ pub enum UnknownMembers {
     Refuse,
 }
 
-/// What documents look like.
+/// The setting `MODEL`.
 #[derive(Args, Debug, Clone)]
 pub struct ModelArgs {
-    /// What documents look like: a sample, several samples (separated by commas, or a folder), or a JSON Schema; any
-    /// for JSON objects of any form, stored and served byte for byte. By default the built-in order.
+    /// Model of the documents: a sample, several samples (separated by commas, or a folder), or a JSON Schema; any for
+    /// arbitrary JSON objects, stored and served byte for byte. By default the built-in order.
     #[arg(long, env = "MODEL", value_name = "FILE,…")]
     pub model: Option<String>,
 }
@@ -46,7 +46,7 @@ pub struct ModelArgs {
     orderd model go parcel.schema.json > parcel.go\n  orderd model check --model newer.json older.json\n  \
     PG_HOST=db MODEL=newer.json orderd model check")]
 pub struct ModelCommandArgs {
-    /// What to do with it.
+    /// The subcommand.
     #[command(subcommand)]
     pub command: ModelCommand,
 }

@@ -16,21 +16,20 @@ use clap::{Arg, ArgMatches, Command, CommandFactory, FromArgMatches};
 use crate::cli::Cli;
 use crate::cli::error::ConfigError;
 
-/// Why there is no [`Cli`].
+/// Why the arguments give no [`Cli`].
 #[derive(Debug, thiserror::Error)]
 pub enum CommandLineError {
-    /// clap's message, also help and version, which are not errors.
+    /// clap's message; also help and version, which are not errors.
     #[error(transparent)]
     Usage(#[from] Error),
-    /// A variable that can't be used.
+    /// An invalid variable.
     #[error(transparent)]
     Variable(#[from] ConfigError),
 }
 
-/// What these arguments and the environment say. A bare `orderd`, with or without flags, serves.
+/// Parses arguments and environment. Without a subcommand, `orderd` serves.
 ///
-/// # Errors
-/// What can't be used, or what was asked for instead: help, version.
+/// # Errors An invalid argument, or a request for help or the version.
 pub fn parse(args: Vec<OsString>) -> Result<Cli, CommandLineError> {
     let args = with_default_command(args);
     let mut command = without_empty_variables(Cli::command());
@@ -51,7 +50,7 @@ fn with_default_command(mut args: Vec<OsString>) -> Vec<OsString> {
     args
 }
 
-/// Platforms set variables to nothing where they mean "not set": Compose's `${NAME:-}`, an empty Kubernetes value.
+/// Platforms set empty variables to mean "not set": Compose's `${NAME:-}`, an empty Kubernetes value.
 fn without_empty_variables(command: Command) -> Command {
     let unless_empty = |arg: Arg| match arg.get_env() {
         Some(name) if env::var_os(name).is_some_and(|value| is_blank(&value)) => arg.env(Resettable::Reset),
@@ -65,7 +64,7 @@ pub(crate) fn is_blank(value: &OsStr) -> bool {
     value.to_str().is_some_and(|value| value.trim().is_empty())
 }
 
-/// A flag that is typed and empty is a mistake: a script's variable that is not set.
+/// An empty flag on the command line is a mistake: an unset variable of a script.
 fn refuse_empty(command: &mut Command, matches: &ArgMatches) -> Result<(), Error> {
     if let Some((name, matches)) = matches.subcommand()
         && let Some(command) = command.find_subcommand_mut(name)
@@ -86,7 +85,7 @@ fn refuse_empty(command: &mut Command, matches: &ArgMatches) -> Result<(), Error
 fn explained(mut error: Error, command: &Command, args: &[OsString]) -> CommandLineError {
     let mut command = subcommand(command, args);
     match error.kind() {
-        // With the variables that are empty, which `command` doesn't know any more.
+        // Shows help with the empty variables, which were removed from `command`.
         ErrorKind::DisplayHelp => {
             return Cli::command().try_get_matches_from(args).err().unwrap_or(error).into();
         }
@@ -110,7 +109,7 @@ fn explained(mut error: Error, command: &Command, args: &[OsString]) -> CommandL
     error.into()
 }
 
-/// The command that was meant, as far as clap has built it.
+/// The subcommand of the arguments, as far as clap has built it.
 fn subcommand(command: &Command, args: &[OsString]) -> Command {
     let mut meant = command;
     for arg in args.iter().skip(1) {
@@ -119,7 +118,7 @@ fn subcommand(command: &Command, args: &[OsString]) -> Command {
     meant.clone()
 }
 
-/// The error about the variable that a value came from; `None`: it was typed.
+/// The error about the variable that a value came from; `None` if it came from the command line.
 fn wrong_variable(error: &Error, command: &Command, args: &[OsString]) -> Option<ConfigError> {
     let Some(ContextValue::String(about)) = error.get(ContextKind::InvalidArg) else { return None };
     let arg = command.get_arguments().find(|arg| arg.to_string() == *about)?;
@@ -146,7 +145,7 @@ fn variable(arg: &Arg) -> Option<Cow<'static, str>> {
     Some(Cow::Owned(arg.get_env()?.to_str()?.to_owned()))
 }
 
-/// A whole number within these bounds.
+/// An integer within these bounds.
 pub(crate) fn number(within: RangeInclusive<u32>) -> impl Fn(&str) -> Result<u32, String> + Clone {
     move |text| match text.trim().parse() {
         Ok(number) if within.contains(&number) => Ok(number),
@@ -154,7 +153,7 @@ pub(crate) fn number(within: RangeInclusive<u32>) -> impl Fn(&str) -> Result<u32
     }
 }
 
-/// Yes or no, in the words that platforms have for it.
+/// A boolean, in the words that platforms use.
 pub(crate) fn boolean(text: &str) -> Result<bool, String> {
     match text.trim().to_ascii_lowercase().as_str() {
         "true" | "1" | "yes" | "on" | "y" | "t" => Ok(true),

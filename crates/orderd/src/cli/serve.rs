@@ -9,7 +9,7 @@ use super::parse::{boolean, number};
 use super::servers::{HttpArgs, NatsArgs, PgArgs};
 use super::traces::TracesArgs;
 
-/// How long orders are kept.
+/// The setting `KEEP`.
 #[derive(Args, Debug, Clone)]
 pub struct KeepArgs {
     /// Removes documents older than this from table, memory, dead letters and a stream that orderd created: 12h, 30d,

@@ -56,7 +56,7 @@ pub struct NatsArgs {
     pub nats_replicas: u32,
 }
 
-/// Where PostgreSQL is.
+/// The flags of PostgreSQL.
 #[derive(Args, Debug, Clone)]
 #[command(next_help_heading = "PostgreSQL")]
 pub struct PgArgs {

@@ -2,12 +2,12 @@
 
 use clap::Args;
 
-/// Where to send traces, and which.
+/// The export and sampling of traces.
 #[derive(Args, Debug, Clone)]
 #[command(next_help_heading = "Traces")]
 pub struct TracesArgs {
     /// OpenTelemetry collector to send traces to, by OTLP over HTTP (protobuf): http://127.0.0.1:4318; /v1/traces is
-    /// added. If unset, nothing is traced.
+    /// appended. If unset, tracing is off.
     #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL")]
     pub otel_exporter_otlp_endpoint: Option<String>,
     /// Headers of these requests, such as an API key: name=value, separated by commas, values percent-encoded. Also

@@ -48,7 +48,7 @@ const ORDER: &str = "/order/{id}";
 const NEWEST: &str = "/order";
 const SEARCH: &str = "/orders";
 
-/// What the handlers answer from.
+/// The shared state of the handlers.
 pub(crate) struct App {
     client: async_nats::Client,
     cache: Arc<Cache>,
@@ -109,12 +109,12 @@ impl App {
         })
     }
 
-    /// By what orders are found.
+    /// The searchable members.
     fn members(&self) -> query::Members<'_> {
         query::Members { names: &self.settings.search, paths: &self.settings.search_paths }
     }
 
-    /// Whether memory has all that was in the table when it was read.
+    /// Whether memory has been filled from the whole table.
     fn has_whole_table(&self) -> bool {
         self.health.is_up(Part::Fill)
     }
@@ -157,7 +157,7 @@ fn router(app: Arc<App>) -> Router {
     router.layer(from_fn_with_state(app, host::require))
 }
 
-/// The requests of one route that end with one status, counted without looking for the counter each time.
+/// The metrics of one route and status, without a look-up of the counter for each request.
 struct RouteMetrics {
     requests: IntCounter,
     seconds: Histogram,

@@ -1,5 +1,5 @@
-//! A budget for large responses. A payload of 1 MiB can become an order of 40 MiB, because missing members are shown,
-//! and a client may read slowly. So the bytes that wait for slow clients are limited.
+//! A budget for large responses. A payload of 1 MiB can become an order of 40 MiB, because missing members are
+//! rendered, and a client may read slowly. So the bytes that wait for slow clients are limited.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -18,7 +18,7 @@ use crate::http::routes::order::unavailable;
 /// A longer response is large, in bytes.
 pub(crate) const LARGE_BYTES: usize = 64 << 10;
 
-/// Maximum KiB of large responses that wait at once; a single response may be larger.
+/// Maximum size of all waiting large responses, in KiB; a single response may be larger.
 const BUDGET_KIB: u32 = 128 << 10;
 
 /// How long a piece of a response waits for budget.
@@ -43,7 +43,7 @@ impl ResponseBudget {
         }
     }
 
-    /// Waits for budget for a piece of a response; `None`: none became free in time.
+    /// Waits for budget for a piece of a response; `None` if it timed out.
     pub(crate) async fn wait(&self, bytes: usize) -> Option<Option<OwnedSemaphorePermit>> {
         if bytes <= 2 * LARGE_BYTES {
             return Some(None);

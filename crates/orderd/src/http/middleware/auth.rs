@@ -17,7 +17,7 @@ use crate::logging::audit::Actor;
 #[derive(Clone)]
 pub(crate) struct Caller(pub(crate) Actor);
 
-/// What a request's tokens are worth.
+/// The result of checking a request's tokens.
 enum TokenVerdict {
     Granted(Caller),
     /// A known token that lacks the right.
@@ -71,7 +71,7 @@ async fn require(right: Right, app: &App, mut request: Request, next: Next) -> R
     refused
 }
 
-/// The message: for an unknown token, not that a token is needed.
+/// The message; it distinguishes an unknown token from a missing one.
 fn refusal(headers: &HeaderMap, right: Right) -> String {
     let needed = match right {
         Right::Read => "a token",
@@ -97,7 +97,7 @@ fn verdict(access: &Access, headers: &HeaderMap, right: Right) -> TokenVerdict {
     known.map_or(TokenVerdict::Unknown, TokenVerdict::Lacks)
 }
 
-/// Whether this value of `Authorization` alone lets read.
+/// Whether this value of `Authorization` alone permits reading.
 pub(crate) fn admits_bearer(app: &App, value: Option<&[u8]>) -> bool {
     let tokens = app.settings.access.read.current();
     tokens.is_empty() || value.and_then(token_in).is_some_and(|token| tokens.find(token).is_some())
@@ -117,7 +117,7 @@ fn token_in(value: &[u8]) -> Option<&str> {
 mod tests {
     use crate::fuzzing::{HttpHarness, KEY};
 
-    /// On the fast path and in the routes.
+    /// On the fast path and through the routes.
     #[test]
     fn a_token_of_any_characters_lets_read_on_both_ways() {
         let harness = HttpHarness::with(&["--http-token", "pässwörd-0123456789"]).unwrap();

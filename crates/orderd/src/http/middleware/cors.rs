@@ -8,7 +8,7 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 
 const ANY_ORIGIN: &str = "*";
 
-/// The router, with CORS headers on each response.
+/// Adds CORS headers to each response of the router.
 pub(crate) fn allow(router: Router, origins: &[HeaderValue]) -> Router {
     if origins.is_empty() {
         return router;

@@ -15,7 +15,7 @@ use axum::response::{IntoResponse as _, Response};
 use crate::config::Right;
 use crate::http::{App, text};
 
-/// Routes that show no orders are served under any name: probes and scrapers use the names of their platform.
+/// Routes without orders are served under any name: probes and scrapers use their platform's names.
 const UNGUARDED_PATHS: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
 
 /// The response to `OPTIONS *`, about the whole service.
@@ -63,7 +63,7 @@ fn has_target(request: &Request) -> bool {
     }
 }
 
-/// The one valid `Host`; only HTTP/1.0 may have none.
+/// The single valid `Host`; only HTTP/1.0 may omit it.
 fn host(version: Version, headers: &HeaderMap) -> Option<&str> {
     let mut hosts = headers.get_all(header::HOST).iter();
     match (hosts.next(), hosts.next()) {
@@ -94,7 +94,7 @@ fn without_port(host: &str) -> &str {
     }
 }
 
-/// `uri-host [ ":" port ]` of RFC 9110, 7.2; an empty one is for targets without an authority.
+/// `uri-host [ ":" port ]` of RFC 9110, 7.2; it may be empty for targets without an authority.
 pub(crate) fn is_valid(host: &[u8]) -> bool {
     let end = match host.strip_prefix(b"[") {
         Some(address) => match address.iter().position(|byte| *byte == b']') {

@@ -5,7 +5,7 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::Response;
 
-/// Marks each response so.
+/// Marks each response.
 pub(crate) async fn keep_out_of_caches(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     mark(response.headers_mut());
@@ -21,7 +21,7 @@ pub(crate) fn mark(headers: &mut HeaderMap) {
 mod tests {
     use crate::fuzzing::{HttpHarness, KEY};
 
-    /// The head of a response. Those that need NATS are not asked for: it is not there.
+    /// The head of a response. Routes that need NATS are not requested, because it does not run.
     fn head(harness: &HttpHarness, target: &str, more: &str) -> String {
         let request = format!("GET {target} HTTP/1.1\r\nhost: localhost\r\n{more}\r\n");
         let response = String::from_utf8_lossy(&harness.response_to(request.as_bytes())).into_owned();

@@ -16,17 +16,17 @@ pub(crate) async fn require_own(request: Request, next: Next) -> Response {
     text(StatusCode::FORBIDDEN, "403 pages of other origins may not do this")
 }
 
-/// Browsers say where a request comes from: newer ones in `Sec-Fetch-Site`, but only to addresses that they trust;
-/// others in `Origin`. A client that sends neither is not a browser, and has no cookie that another site could use.
+/// Browsers send a request's origin: newer ones in `Sec-Fetch-Site`, but only to trustworthy addresses; others in
+/// `Origin`. A client that sends neither is not a browser, and has no cookie that another site could use.
 fn is_own(headers: &HeaderMap) -> bool {
     let value = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default());
     if let Some(site) = value(header::HeaderName::from_static("sec-fetch-site")) {
-        // None: typed manually.
+        // `none` means that the user typed the address.
         return ["same-origin", "none"].contains(&site);
     }
     let Some(origin) = value(header::ORIGIN) else { return true };
     let host = origin.split_once("://").map(|(_, host)| host);
-    // A proxy may have named another host; a page of another site can set neither header.
+    // A proxy may have changed the host; a page of another site can set neither header.
     let asked = [header::HOST, header::HeaderName::from_static("x-forwarded-host")];
     host.is_some()
         && asked

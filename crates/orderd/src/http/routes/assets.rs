@@ -121,7 +121,7 @@ pub(crate) fn tag(bytes: &[u8]) -> HeaderValue {
 
 #[cfg(test)]
 mod tests {
-    /// The members of a list of words that say something about orders, and those of its list for other documents.
+    /// The strings of a language that mention orders, and those of its list for other documents.
     fn words<'t>(text: &'t str, order: &str) -> (Vec<&'t str>, Vec<&'t str>) {
         let (words, neutral) = text.split_once("\n  neutral: {\n").unwrap();
         let (neutral, _) = neutral.split_once("\n  },\n").unwrap();

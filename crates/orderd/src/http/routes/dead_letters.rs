@@ -26,7 +26,7 @@ use crate::http::{App, json, text};
 use crate::logging::audit::Action;
 use crate::receipts::Receipts;
 
-/// How many are listed at once.
+/// Number of dead letters in one list.
 pub(crate) const LISTED: usize = 50;
 
 /// Maximum number of requests that query NATS at once, so that they cost the intake little; more wait.
@@ -35,10 +35,10 @@ const MAX_REQUESTS: usize = 2;
 /// Maximum number of replays that wait for their outcome at once; more wait before they are sent.
 const MAX_REPLAYS: usize = 16;
 
-/// How long NATS may take, and the wait for it.
+/// Time limit for NATS, including the wait for a free slot.
 const NATS_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How long a replay may take to be sent, and then how long to wait for its outcome.
+/// Time limit for sending a replay, and then for its outcome.
 const OUTCOME_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Maximum bytes of a document that replaces a payload; NATS usually accepts fewer.
@@ -47,13 +47,13 @@ pub(crate) const MAX_DOCUMENT: usize = 8 << 20;
 /// The largest valid number: beyond it, not all clients distinguish integers.
 pub(crate) const LARGEST: u64 = (1 << 53) - 1;
 
-/// What listing is asked for.
+/// The parameters of the list.
 #[derive(Deserialize)]
 pub(crate) struct ListQuery {
     before: Option<u64>,
 }
 
-/// Asks NATS, a few requests at a time.
+/// Queries NATS, a few requests at a time.
 pub(crate) struct DeadLettersApi {
     store: Arc<DeadLetterStore>,
     receipts: Arc<Receipts>,
@@ -79,7 +79,7 @@ impl DeadLettersApi {
         response.map_err(anyhow::Error::from).flatten().map_err(|error| nats_unavailable(&error))
     }
 
-    /// What becomes of it.
+    /// Replays a dead letter, and returns the outcome.
     async fn send_again(&self, letter: DeadLetter, document: Option<Bytes>) -> Result<Outcome, Response> {
         let sent = async {
             let _place = self.replays.acquire().await?;
@@ -110,7 +110,7 @@ pub(crate) async fn list(
     Ok(fresh(&Value::from(described)))
 }
 
-/// One, with its payload.
+/// One dead letter with its payload.
 pub(crate) async fn show(State(app): State<Arc<App>>, Path(key): Path<String>) -> Result<Response, Response> {
     let found = app.dead_letters.ask(async |store| {
         let Some(letter) = store.find(&key).await? else { return Ok(None) };

@@ -67,7 +67,7 @@ async fn erase(
     }
 }
 
-/// Whether anything of it existed. An order that is only in memory counts: somebody deleted its row.
+/// Whether anything of it existed. An order only in memory counts: its row was deleted by another program.
 async fn erased(app: &App, id: &str) -> anyhow::Result<bool> {
     let (postgres, nats) = (app.settings.postgres.clone(), app.settings.nats.clone());
     let eraser = Eraser { postgres, nats, client: app.client.clone() };

@@ -66,7 +66,7 @@ pub(crate) async fn events(
     (headers, body).into_response()
 }
 
-/// The filter, and the event to resume after.
+/// Parses the filter, and the event to resume after.
 fn asked(app: &App, pairs: &Pairs) -> Result<(Filter, Option<String>), String> {
     let (mut full, mut last) = (None, None);
     let criteria = query::criteria(pairs, app.members(), &PARAMETERS, |name, value| match name {

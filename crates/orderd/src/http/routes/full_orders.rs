@@ -1,8 +1,8 @@
 //! `/orders?…&full=true`: documents, streamed as they are read: `[{"id":…,"order":{…}},…]`.
 //!
-//! A piece is made when the client has taken the previous one, so that a list of any length needs memory for one piece
-//! and one order only. A failure after the first piece breaks the connection: a list that just ended early would look
-//! complete.
+//! Each piece is rendered when the client has received the previous one, so that a list of any length needs memory for
+//! only one piece and one order. A failure after the first piece breaks the connection, because a list that ended early
+//! would look complete.
 
 use std::collections::VecDeque;
 use std::io;
@@ -19,13 +19,13 @@ use crate::http::response_budget::LARGE_BYTES;
 use crate::http::routes::order::unavailable;
 use crate::http::{App, json};
 
-/// Room for what an order has beyond the piece that it ends.
+/// Extra capacity for the last order of a piece.
 const PIECE_SLACK_BYTES: usize = 2048;
 
 /// Number of evicted orders that are read from the table at once.
 const MAX_ROWS: usize = 64;
 
-/// The documents that were found. One that has left meanwhile is left out.
+/// Responds with the found documents. Documents removed meanwhile are omitted.
 pub(crate) async fn respond(app: Arc<App>, found: Matches) -> Response {
     let mut documents = Documents {
         app,
@@ -45,27 +45,27 @@ pub(crate) async fn respond(app: Arc<App>, found: Matches) -> Response {
     }
 }
 
-/// Some documents are not available now.
+/// A document is not available now.
 #[derive(Debug, thiserror::Error)]
 #[error("the rest of the documents can't be read now")]
 struct Interrupted;
 
-/// What is to be sent yet.
+/// The documents still to be sent.
 struct Documents {
     app: Arc<App>,
     ids: std::vec::IntoIter<String>,
     /// The slot of each of them.
     slots: std::vec::IntoIter<Slot>,
-    /// Rows of the ids that come next, where memory has no room for them.
+    /// Rows of the next ids whose bodies are evicted.
     rows: VecDeque<(String, StoredRow)>,
     has_any: bool,
     is_done: bool,
-    /// Room for the piece that is being sent, where it is large.
+    /// The budget of the piece being sent, if it is large.
     _room: Option<OwnedSemaphorePermit>,
 }
 
 impl Documents {
-    /// This piece, and all further ones.
+    /// A stream of this piece and all further ones.
     fn after(self, first: Vec<u8>) -> impl Stream<Item = io::Result<Bytes>> {
         stream::try_unfold((self, Bytes::from(first)), async |(mut documents, mut left)| {
             if left.is_empty() {
@@ -103,7 +103,7 @@ impl Documents {
     async fn add(&mut self, slot: Slot, id: &str, piece: &mut Vec<u8>) -> Result<(), Interrupted> {
         let start = piece.len();
         piece.extend_from_slice(if self.has_any { b",{\"id\":" } else { b"{\"id\":" });
-        // Into memory, which doesn't fail.
+        // Writing to memory can't fail.
         drop(serde_json::to_writer(&mut *piece, id));
         piece.extend_from_slice(b",\"order\":");
         let is_there = match self.app.cache.write_json_at(slot, id, piece) {

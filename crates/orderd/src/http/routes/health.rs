@@ -12,7 +12,7 @@ use crate::fill_progress::ModelFit;
 use crate::health::Part;
 use crate::http::{App, json as json_response};
 
-/// What `/readyz` is asked.
+/// The parameters of `/readyz`.
 #[derive(Deserialize)]
 pub(crate) struct ReadyzQuery {
     r#for: Option<ReadyFor>,
@@ -34,7 +34,7 @@ pub(crate) async fn alive(State(app): State<Arc<App>>) -> Response {
 pub(crate) async fn ready(State(app): State<Arc<App>>, Query(wanted): Query<ReadyzQuery>) -> Response {
     let health = &app.health;
     let good = match wanted.r#for {
-        // From memory, or through it.
+        // From memory, or by read-through.
         Some(ReadyFor::Reads) => {
             !health.is_draining()
                 && !app.progress.is_misfit()

@@ -13,10 +13,10 @@ use crate::http::routes::query::{self, Pairs};
 use crate::http::{App, text};
 use crate::wording::article;
 
-/// Number of tries: an order that was found may leave memory before it is read.
+/// Number of attempts: a found order may be removed from memory before it is read.
 const MAX_TRIES: usize = 4;
 
-/// The order as JSON, and where it is. All criteria must match.
+/// The order as JSON, and its URL. All criteria must match.
 pub(crate) async fn newest(State(app): State<Arc<App>>, Query(pairs): Query<Pairs>) -> Response {
     match query::criteria(&pairs, app.members(), &[], |_, _| Ok(())) {
         Ok(criteria) if criteria.is_empty() => {
@@ -54,7 +54,7 @@ pub(crate) async fn respond(app: &App, criteria: Vec<Criterion>) -> Response {
     unavailable("503 the match was just removed")
 }
 
-/// The address of an order, in parts.
+/// The URL path of an order, in parts.
 pub(crate) fn location(id: &str) -> impl Iterator<Item = &str> {
     std::iter::once("/order/").chain(query::escaped(id))
 }

@@ -13,7 +13,7 @@ use crate::http::{App, text};
 /// Estimate of the JSON's length relative to the body in memory, to allocate once.
 const USUAL_JSON_BYTES: usize = 1024;
 
-/// The order as JSON. An id that memory doesn't know may still be in the table: 404 only when it is not.
+/// The order as JSON. An id that memory lacks may still be in the table; 404 only if it is not.
 pub(crate) async fn order(State(app): State<Arc<App>>, Path(id): Path<String>) -> Response {
     respond(&app, &id).await
 }
@@ -61,7 +61,7 @@ fn undecodable() -> Response {
     text(StatusCode::INTERNAL_SERVER_ERROR, "500 row can't be decoded")
 }
 
-/// What is wanted may be there a little later.
+/// 503 with `Retry-After`: the order may be available a little later.
 pub(crate) fn unavailable(why: &str) -> Response {
     let mut response = text(StatusCode::SERVICE_UNAVAILABLE, why);
     response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));

@@ -13,7 +13,7 @@ use crate::http::routes::assets::{tag, unless_known};
 use crate::http::routes::order::unavailable;
 use crate::http::{App, json, text};
 
-/// How long to wait for a page that memory lacks while memory fills: most tables are read by then.
+/// Time limit for a page that memory lacks during the fill: most tables are read by then.
 const FILL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// `{"mem_len": N}`
@@ -34,7 +34,7 @@ pub(crate) async fn page(State(app): State<Arc<App>>, Path(n): Path<String>, ask
     }
 }
 
-/// The page; `None` where memory lacks it, and doesn't have the whole table yet.
+/// The page; `None` if memory lacks it and is not filled yet.
 async fn known(app: &App, n: Option<usize>) -> Option<Page> {
     let page = app.cache.page(n);
     if !matches!(page, Page::NotThere) || app.health.is_up(Part::Fill) {

@@ -12,7 +12,7 @@ use crate::http::routes::order::unavailable;
 use crate::http::routes::query::{self, OrdersQuery, Pairs};
 use crate::http::{App, SEARCH, text};
 
-/// Ids, newest first unless asked otherwise. All criteria must match.
+/// Ids, newest first by default. All criteria must match.
 pub(crate) async fn search(State(app): State<Arc<App>>, Query(pairs): Query<Pairs>) -> Response {
     match query::orders(&pairs, app.members()) {
         Ok(asked) => respond(app, &asked, &pairs).await,
@@ -34,7 +34,7 @@ async fn respond(app: Arc<App>, asked: &OrdersQuery, pairs: &Pairs) -> Response 
     response
 }
 
-/// What a query finds, or the response that says why there is no result.
+/// Runs a query; the error is the response.
 pub(crate) async fn find(app: &App, query: &cache::Query) -> Result<Matches, Response> {
     let was_whole = app.has_whole_table();
     match app.cache.search(query, &app.read_through).await {
@@ -59,7 +59,7 @@ pub(crate) fn list(ids: &[String]) -> Vec<u8> {
     serde_json::to_vec(ids).unwrap_or_default()
 }
 
-/// `Link`, where others follow.
+/// The `Link` header, if more results follow.
 pub(crate) fn next_of(found: &Matches, pairs: &Pairs) -> Option<HeaderValue> {
     let last = found.ids.last().filter(|_| found.has_more)?;
     // An address is ASCII.

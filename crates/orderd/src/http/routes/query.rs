@@ -12,13 +12,13 @@ pub(crate) const PARAMETERS: [&str; 6] = ["from", "to", "order", "limit", "after
 /// Optional prefix of a member's name; required if a parameter has the same name.
 pub(crate) const MEMBER: &str = "$.";
 
-/// Maximum number of values in one query. Each is compared with those of many orders.
+/// Maximum number of values in one query, because each is compared with many orders.
 const MAX_CRITERIA: usize = 32;
 
 /// Characters that need no escape in any part of a URL.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// The members by which orders are found: their names as in `SEARCH`, and their paths.
+/// The searchable members: their names as in `SEARCH`, and their paths.
 #[derive(Clone, Copy)]
 pub(crate) struct Members<'s> {
     pub(crate) names: &'s [String],
@@ -32,7 +32,7 @@ pub(crate) type Pairs = Vec<(String, String)>;
 #[derive(Debug)]
 pub(crate) struct OrdersQuery {
     pub(crate) query: Query,
-    /// Documents, and not only their ids.
+    /// Whether to return documents instead of ids.
     pub(crate) full: bool,
 }
 
@@ -93,8 +93,7 @@ pub(crate) fn criteria(
 impl Members<'_> {
     /// The criterion for a value of the member at `index`.
     ///
-    /// # Errors
-    /// What the member takes instead.
+    /// # Errors The type that the member expects.
     pub(crate) fn criterion(self, index: usize, value: &str) -> Result<Criterion, String> {
         let text = self.paths[index].text_of(value);
         text.map(|text| (index, text)).map_err(|takes| format!("{} takes {takes}", self.names[index]))
@@ -110,7 +109,7 @@ fn index_of(name: &str, members: &[String]) -> Option<usize> {
     within(name).or_else(|| within(name.strip_prefix(MEMBER)?))
 }
 
-/// The name of a member's parameter, given these other parameters.
+/// The parameter name of a member, beside these other parameters.
 pub(crate) fn parameter(member: &str, parameters: &[&str]) -> String {
     if parameters.contains(&member) { format!("{MEMBER}{member}") } else { member.to_owned() }
 }
@@ -149,7 +148,7 @@ impl Parameters {
     }
 }
 
-/// Sets what is not set yet.
+/// Sets a value that is not set yet.
 pub(crate) fn once<T>(name: &str, slot: &mut Option<T>, value: T) -> Result<(), String> {
     match slot.replace(value) {
         None => Ok(()),
@@ -198,7 +197,7 @@ pub(crate) fn next(path: &str, pairs: &Pairs, last: &str) -> String {
     format!("{path}?{}", pairs.collect::<Vec<_>>().join("&"))
 }
 
-/// Text as a part of an address, in parts itself.
+/// Percent-encodes text for a URL, in parts.
 pub(crate) fn escaped(text: &str) -> PercentEncode<'_> {
     utf8_percent_encode(text, ESCAPED)
 }

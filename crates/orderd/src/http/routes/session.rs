@@ -24,14 +24,14 @@ const COOKIE: &str = "orderd_session";
 /// How long a session lasts.
 const SESSION_LIFETIME: Duration = Duration::from_secs(12 * 3600);
 
-/// What the form sends.
+/// The fields of the form.
 #[derive(Deserialize)]
 pub(crate) struct SignIn {
     token: String,
 }
 
-/// 204 with a cookie for a token; to a form that is sent without a script, the page. Without tokens, there is nothing
-/// to sign in to, and no cookie.
+/// For a valid token, 204 with a cookie; for a form sent without a script, the page. Without tokens for reading, no
+/// cookie.
 pub(crate) async fn open(
     State(app): State<Arc<App>>,
     headers: HeaderMap,
@@ -61,7 +61,7 @@ pub(crate) async fn open(
     response
 }
 
-/// A form must arrive within the timeout of a head, because anyone may send one.
+/// A form must arrive within the timeout of a head, because anyone may send a form.
 pub(crate) async fn in_time(request: Request, next: Next) -> Response {
     match tokio::time::timeout(HEAD, next.run(request)).await {
         Ok(response) => response,

@@ -122,7 +122,7 @@ fn count(files: usize) -> usize {
 impl ConnectionSlot {
     /// The stream, with its reads and writes counted.
     pub(crate) fn watch<S>(&self, stream: S) -> ActivityStream<S> {
-        // Its idle time begins now.
+        // Restarts its idle time.
         self.moves.fetch_add(1, Ordering::Relaxed);
         ActivityStream { stream, moves: self.moves.clone() }
     }

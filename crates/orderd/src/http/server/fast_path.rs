@@ -1,9 +1,9 @@
 //! The fast path of a connection: `GET /order/{id}`, `GET /order?member=value` and `GET /orders?member=value`, the bulk
 //! of the traffic.
 //!
-//! Finding and rendering an order takes less than a microsecond; hyper, the router and its layers take several. So the
-//! plainest form of these requests is answered here, with the same response as from the routes. At the first request of
-//! another form, or an incomplete one, hyper takes the connection over, with all bytes that were read.
+//! Finding and rendering an order takes less than a microsecond; hyper, the router and its layers take several. So this
+//! module answers the simplest form of these requests, with the same response as the routes. At the first other or
+//! incomplete request, hyper takes over the connection, with all bytes read so far.
 
 use std::io::Write as _;
 use std::ops::Range;
@@ -23,12 +23,12 @@ use crate::http::routes::{newest_order, order, query};
 use crate::http::server::HEADERS;
 use crate::http::server::phase::CLOSE_NOTICE;
 
-/// Room for the requests that are read at once, and for a response, which most need no more than.
+/// Initial capacity for requests and for a response; most need no more.
 const READ_BUFFER_BYTES: usize = 4096;
 const RESPONSE_BUFFER_BYTES: usize = 2048;
 
-/// Longer pipelined responses are sent before the next one is made, and their buffer is freed: many clients may request
-/// many large orders and read none of them.
+/// Longer pipelined responses are sent before the next is rendered, and their buffer is freed: many clients may request
+/// many large orders without reading them.
 const MAX_PIPELINED_BYTES: usize = 64 << 10;
 
 /// Serves plain requests. Returns what was read of the first other request; `None` if the connection is finished and
@@ -51,7 +51,7 @@ where
                 count.ok().filter(|&count| count > 0)?;
             }
             () = &mut stopped, if !is_stopped => {
-                // From now on, however long it has been idle.
+                // The notice period begins now, however long the connection has been idle.
                 (is_stopped, limit, last) = (true, limit.min(CLOSE_NOTICE), Instant::now());
                 idle.as_mut().reset((last + limit).into());
                 continue;
@@ -72,7 +72,7 @@ where
             match request.asked {
                 FastTarget::Order(id) => match responses.push(text(id.clone()), last, app) {
                     Lookup::Hit => {}
-                    // What is before it is not held up, and what comes after it stays on this way.
+                    // Sends earlier responses first; later requests stay on the fast path.
                     Lookup::Evicted => {
                         responses.send(stream).await?;
                         if !responses.push_from_table(text(id), last, app).await {
@@ -120,7 +120,7 @@ struct FastRequest {
     length: usize,
 }
 
-/// What it asks for, as ranges of the bytes that were read.
+/// The target, as ranges of the bytes read.
 enum FastTarget {
     /// The order of an id.
     Order(Range<usize>),
@@ -130,7 +130,7 @@ enum FastTarget {
     Search(usize, Range<usize>),
 }
 
-/// A complete and authorized request without anything that would change the response.
+/// Parses a complete and authorized request without anything that would change the response.
 fn plain(read: &[u8], app: &App) -> Option<FastRequest> {
     let asked = asked(read, app)?;
     let mut headers = [httparse::EMPTY_HEADER; HEADERS];
@@ -150,7 +150,7 @@ fn plain(read: &[u8], app: &App) -> Option<FastRequest> {
         .then_some(FastRequest { asked, length })
 }
 
-/// Whether exactly one valid `Host` is there, and is served.
+/// Whether there is exactly one valid `Host`, which is served.
 fn is_for_us(headers: &[httparse::Header<'_>], app: &App) -> bool {
     let mut hosts = headers.iter().filter(|header| header.name.eq_ignore_ascii_case("host"));
     match (hosts.next(), hosts.next()) {
@@ -159,7 +159,7 @@ fn is_for_us(headers: &[httparse::Header<'_>], app: &App) -> bool {
     }
 }
 
-/// What the target asks for, if nothing in it is written in another form than it has.
+/// Parses a target without escapes.
 fn asked(read: &[u8], app: &App) -> Option<FastTarget> {
     let (name, value, parameters) = match read.strip_prefix(b"GET /order")? {
         [b'/', id @ ..] => (None, id, &[][..]),
@@ -191,13 +191,13 @@ fn named<'r>(query: &'r [u8], parameters: &'static [&'static str]) -> Option<Que
     Some((Some(&query[..equals]), &query[equals + 1..], parameters))
 }
 
-/// Whether a byte of a target stands for nothing but itself.
+/// Whether a byte of a target needs no decoding.
 fn is_itself(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)
 }
 
-/// Whether a header leaves the response as it is. Requests with a body, an upgrade, `Connection: close` or an `Origin`
-/// are for the routes.
+/// Whether a header does not affect the response. The routes handle requests with a body, an upgrade,
+/// `Connection: close` or an `Origin`.
 fn keeps_plain_response(header: &httparse::Header<'_>) -> bool {
     const SPECIAL: [&str; 5] = ["content-length", "transfer-encoding", "upgrade", "expect", "origin"];
     if header.name.eq_ignore_ascii_case("connection") {
@@ -206,7 +206,7 @@ fn keeps_plain_response(header: &httparse::Header<'_>) -> bool {
     !SPECIAL.iter().any(|special| header.name.eq_ignore_ascii_case(special))
 }
 
-/// What a response opens with.
+/// The beginning of a response.
 const HEAD_OF_JSON: &str =
     "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nx-content-type-options: nosniff\r\n";
 
@@ -216,7 +216,7 @@ struct PipelinedResponses {
     json: Vec<u8>,
     /// Whether the next response is the connection's last.
     ends: bool,
-    /// The second of `date`, and the rest of a response's head in it.
+    /// The second for which `date` was rendered, and the rest of a response's head.
     second: u64,
     date: String,
     head: String,
@@ -234,10 +234,10 @@ impl PipelinedResponses {
         }
     }
 
-    /// Adds an order, if memory has it. A large one is for the routes.
+    /// Adds an order, if memory has it and it is not large.
     fn push(&mut self, id: &str, begun: Instant, app: &App) -> Lookup {
         self.json.clear();
-        // An order that can't be shown is not there; the table says why.
+        // An order that can't be rendered counts as a miss; the look-up in the table reports the error.
         let known = app.cache.write_json(id, &mut self.json).unwrap_or(Lookup::Miss);
         if self.json.len() > LARGE_BYTES {
             self.json.clear();
@@ -252,7 +252,8 @@ impl PipelinedResponses {
         known
     }
 
-    /// Adds the newest order with a value. `false`: the table has to be asked, or may know a newer one, or it is large.
+    /// Adds the newest order with a value. `false` if the table is needed or may have a newer one, or the order is
+    /// large.
     fn push_newest(&mut self, criterion: &Criterion, begun: Instant, app: &App) -> bool {
         self.json.clear();
         let was_whole = app.has_whole_table();
@@ -271,8 +272,7 @@ impl PipelinedResponses {
         true
     }
 
-    /// Adds the ids of the orders with a value. `false`: that is for the routes, for the table has to be asked, or
-    /// may know more.
+    /// Adds the ids of the orders with a value. `false` if the table is needed or may have more.
     fn push_found(&mut self, criterion: Criterion, begun: Instant, app: &App) -> bool {
         let query = Query::newest(vec![criterion], LIMIT);
         let was_whole = app.has_whole_table();
@@ -292,7 +292,7 @@ impl PipelinedResponses {
         true
     }
 
-    /// Begins a response. Further lines of its head may follow.
+    /// Begins a response; further header lines may follow.
     fn open(&mut self) {
         self.bytes.extend_from_slice(HEAD_OF_JSON.as_bytes());
     }
@@ -306,12 +306,12 @@ impl PipelinedResponses {
         self.bytes.extend_from_slice(&self.json);
     }
 
-    /// Adds the response of the routes to a request for an order that memory has no room for. `false`: it is large.
+    /// Adds the response of the routes for an evicted order. `false` if it is large.
     async fn push_from_table(&mut self, id: &str, begun: Instant, app: &App) -> bool {
         self.push_response(order::from_table(app, id).await, crate::http::ORDER, begun, app).await
     }
 
-    /// Adds the response of the routes to a request for the newest order with a value. `false`: it is large.
+    /// Adds the response of the routes for the newest order with a value. `false` if it is large.
     async fn push_newest_from_table(&mut self, criterion: Criterion, begun: Instant, app: &App) -> bool {
         self.push_response(newest_order::respond(app, vec![criterion]).await, crate::http::NEWEST, begun, app)
             .await
@@ -349,7 +349,7 @@ impl PipelinedResponses {
     async fn send<S: AsyncWrite + Unpin>(&mut self, stream: &mut S) -> Option<()> {
         if !self.bytes.is_empty() {
             stream.write_all(&self.bytes).await.ok()?;
-            // TLS keeps what the network has no room for.
+            // TLS may buffer bytes that the socket did not accept.
             stream.flush().await.ok()?;
             self.bytes.clear();
             self.bytes.shrink_to(MAX_PIPELINED_BYTES);
@@ -368,7 +368,7 @@ impl PipelinedResponses {
     }
 }
 
-/// What a response says of the connection.
+/// The `Connection` header of a response.
 fn connection(ends: bool) -> &'static str {
     if ends { "connection: close\r\n" } else { "" }
 }
@@ -380,7 +380,7 @@ mod tests {
     use super::*;
     use crate::fuzzing::{self, KEY};
 
-    /// As TLS may keep what the network has no room for.
+    /// Like TLS, which may buffer bytes that the socket did not accept.
     #[tokio::test]
     async fn what_a_connection_keeps_back_is_sent() {
         let (app, stop) = (fuzzing::app().await.unwrap(), CancellationToken::new());
@@ -399,7 +399,7 @@ mod tests {
         }
     }
 
-    /// Any part of a request may be all that is there yet.
+    /// Any prefix of a request may be all that has arrived.
     #[tokio::test]
     async fn what_a_target_asks_for_lies_within_it() {
         let app = fuzzing::app().await.unwrap();

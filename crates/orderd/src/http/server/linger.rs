@@ -1,5 +1,5 @@
 //! Closes connections without loss. If unread bytes remain at the close, the kernel resets the connection, and the
-//! client may lose a response that it has not read yet. So our side ends first, and what still arrives is read for a
+//! client may lose a response that it has not read yet. So our side shuts down first, and then reads and discards for a
 //! moment.
 
 use std::io;
@@ -10,13 +10,13 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
-/// How long the client may take to notice the end.
+/// Time limit for the client to close.
 const LINGER_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// How much of the unwanted bytes is read at once.
+/// Size of the buffer for discarded bytes.
 const DISCARD_BUFFER_BYTES: usize = 4096;
 
-/// A stream whose shutdown waits for the client's end too.
+/// A stream whose shutdown also waits for the client's end.
 pub(crate) struct LingeringClose<S> {
     stream: S,
     until: Option<Pin<Box<Sleep>>>,

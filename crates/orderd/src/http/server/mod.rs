@@ -1,4 +1,4 @@
-//! Accepts connections, within limits on what a client may send, keep open or leave unread, and closes them gracefully.
+//! Accepts connections, limits what a client may send, keep open or leave unread, and closes them gracefully.
 
 mod fast_path;
 mod connection_slots;
@@ -38,13 +38,13 @@ use self::prefixed_io::PrefixedIo;
 use crate::config::Identity;
 use crate::http::{App, router};
 
-/// How long a client may take to send a request's head.
+/// Time limit for a request's head.
 pub(crate) const HEAD: Duration = Duration::from_secs(15);
 
-/// How long a client may leave a response unread.
+/// Time limit for a client that does not read its response.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How much a request's head may have; more is answered by 431.
+/// Limits of a request's head; beyond them: 431.
 pub(crate) const HEADERS: usize = 64;
 const MAX_HEAD_BYTES: usize = 32 << 10;
 
@@ -54,7 +54,7 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
 /// Time limit for the TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Serves until it is stopped, and then finishes what is under way.
+/// Serves until it is stopped, and then finishes responses in flight.
 pub(crate) async fn serve(listener: TcpListener, app: Arc<App>, stop: CancellationToken) {
     let server = Server::new(app, stop.clone());
     let (slots, connections) = (ConnectionSlots::within_limit(), TaskTracker::new());
@@ -75,7 +75,7 @@ pub(crate) async fn serve(listener: TcpListener, app: Arc<App>, stop: Cancellati
 
 fn http() -> http1::Builder {
     let mut http = http1::Builder::new();
-    // How long a head may take, and a connection be idle, is for `phase`: to hyper both are one.
+    // `phase` has the timeouts for heads and idle connections, because hyper does not distinguish them.
     http.timer(TokioTimer::new())
         .header_read_timeout(None)
         .max_headers(HEADERS)
@@ -86,7 +86,7 @@ fn http() -> http1::Builder {
     http
 }
 
-/// What connections are served with.
+/// Shared by all connections.
 #[derive(Clone)]
 struct Server {
     app: Arc<App>,
@@ -101,7 +101,7 @@ impl Server {
     }
 
     async fn serve_at(self, slot: ConnectionSlot, stream: TcpStream) {
-        // Refused only where the connection is gone already.
+        // Fails only if the connection is already closed.
         drop(stream.set_nodelay(true));
         let stream = slot.watch(stream);
         tokio::select! {
@@ -122,7 +122,7 @@ impl Server {
         }
     }
 
-    /// Answers one connection until it ends: what it can on the fast path, and the rest by the routes.
+    /// Serves one connection: on the fast path as long as possible, then by the routes.
     async fn serve<S>(self, stream: S)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -131,7 +131,7 @@ impl Server {
         stream.set_write_timeout(Some(WRITE_TIMEOUT));
         let mut stream = LingeringClose::new(Box::pin(stream));
         let Some(read) = fast_path::serve(&mut stream, &self.app, &self.stop).await else {
-            // Fails where the client is gone.
+            // Fails if the client has disconnected.
             drop(stream.shutdown().await);
             return;
         };
@@ -141,7 +141,7 @@ impl Server {
         phase::until_closed(served, &phase, idle, &self.stop).await;
     }
 
-    /// Answers one request. While the service drains, each response is the connection's last, and says so.
+    /// Answers one request. While the service drains, each response closes its connection.
     fn respond(
         &self,
         phase: &Phase,
@@ -215,8 +215,7 @@ mod tests {
     use super::*;
     use crate::fuzzing;
 
-    /// A client that keeps it may be sending a request just now. Idle before the first request, on the fast path, and
-    /// in hyper.
+    /// The client may just be sending a request. Idle before the first request, on the fast path, and in hyper.
     #[tokio::test]
     async fn a_connection_that_was_idle_for_long_is_not_closed_at_the_moment_of_the_stop() {
         let app = fuzzing::app().await.unwrap();
@@ -229,7 +228,7 @@ mod tests {
                 client.write_all(request.as_bytes()).await.unwrap();
                 assert!(client.read(&mut [0; 1 << 14]).await.unwrap() > 0);
             }
-            // Longer than what it has left once the service stops.
+            // Longer than its notice period.
             tokio::time::sleep(2 * CLOSE_NOTICE).await;
             let stopped = Instant::now();
             stop.cancel();

@@ -34,7 +34,7 @@ impl Phase {
         Self(Arc::new(Mutex::new(State::Idle(Instant::now()))))
     }
 
-    /// Something came in.
+    /// Records that bytes arrived.
     pub(crate) fn received(&self) {
         let mut state = self.0.lock();
         if matches!(*state, State::Idle(_)) {
@@ -42,7 +42,7 @@ impl Phase {
         }
     }
 
-    /// A whole head is there. The response ends when the body that [`ResponseGuard`] makes is dropped.
+    /// A whole head has arrived. The response ends when the body of [`ResponseGuard`] is dropped.
     pub(crate) fn begin_response(&self) -> ResponseGuard {
         *self.0.lock() = State::Responding;
         ResponseGuard(self.clone())
@@ -52,8 +52,8 @@ impl Phase {
         matches!(*self.0.lock(), State::Idle(_))
     }
 
-    /// When it has taken too long. Once the service stops, an idle connection has its last call from that moment on,
-    /// however long it has been idle.
+    /// The deadline of the phase. Once the service stops, an idle connection gets its notice period from that moment
+    /// on, however long it has been idle.
     fn deadline(&self, idle: Duration, stopped: Option<Instant>) -> Option<Instant> {
         match (*self.0.lock(), stopped) {
             (State::Idle(since), None) => Some(since + idle),
@@ -66,7 +66,7 @@ impl Phase {
     }
 }
 
-/// A response that is under way.
+/// A response in flight.
 pub(crate) struct ResponseGuard(Phase);
 
 impl Drop for ResponseGuard {
@@ -76,7 +76,7 @@ impl Drop for ResponseGuard {
 }
 
 impl ResponseGuard {
-    /// The body, with which the response ends.
+    /// Wraps the body, with which the response ends.
     pub(crate) fn until_sent(self, body: Body) -> Body {
         Body::new(ResponseBody { body, _responding: self })
     }
@@ -114,7 +114,7 @@ pub(crate) trait ServedConnection: Future {
 }
 
 /// Polls a connection until the client closes it, it has been idle for too long, or a request's head takes too long. A
-/// phase changes only while the connection is polled, so it is looked at after that and needs no signal.
+/// phase changes only while the connection is polled, so checking it afterwards needs no signal.
 pub(crate) async fn until_closed(
     served: impl ServedConnection,
     phase: &Phase,
@@ -129,7 +129,7 @@ pub(crate) async fn until_closed(
             if served.as_mut().poll(context).is_ready() {
                 return Poll::Ready(());
             }
-            // Behind the connection: what has come in by now counts.
+            // After polling the connection, so that bytes that have arrived count.
             if stopped.is_none() && stop.as_mut().poll(context).is_ready() {
                 stopped = Some(Instant::now());
             }

@@ -1,4 +1,4 @@
-//! A connection that returns bytes again that were already read from it.
+//! A connection with bytes that were already read from it.
 
 use std::io;
 use std::pin::Pin;
@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::http::server::phase::Phase;
 
-/// What was read, and then the rest. Notes when a request begins to come in.
+/// Returns the bytes already read, then the rest. Records when a request begins to arrive.
 pub(crate) struct PrefixedIo<S> {
     pub(crate) read: BytesMut,
     pub(crate) stream: S,

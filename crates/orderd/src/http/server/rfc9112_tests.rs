@@ -1,8 +1,8 @@
-//! HTTP/1.1 as RFC 9112 and 9110 say, on every route, and on the fast path as in the routes.
+//! Conformance with RFC 9112 and 9110 on every route, on the fast path and through hyper.
 
 use crate::fuzzing::{HttpHarness, KEY};
 
-/// Each route, by a target that is well formed. `KEY` stands for the one order.
+/// A well-formed target for each route. `KEY` stands for the single order.
 const TARGETS: [&str; 19] = [
     "/",
     "/mem_len",
@@ -41,10 +41,10 @@ const ANSWERED: [(&str, &str); 12] = [
     ("/nothing", "404"),
 ];
 
-/// A header that leaves the meaning of a request as it is, but not its way.
+/// A header that moves a request off the fast path without changing its meaning.
 const LONG_WAY: &str = "\r\nexpect: nothing\r\n";
 
-/// What is sent for a case: `@` stands for the target, and `(at)` for that character.
+/// The request of a case: `@` stands for the target, and `(at)` for that character.
 fn request(case: &str, target: &str) -> String {
     case.replace('@', target).replace("KEY", KEY).replace("(at)", "@")
 }
@@ -53,14 +53,14 @@ fn response(harness: &HttpHarness, request: &str) -> String {
     String::from_utf8_lossy(&harness.response_to(request.as_bytes())).into_owned()
 }
 
-/// The statuses of the responses on one connection. A body may speak of HTTP/1.1 too.
+/// The statuses of the responses on one connection. A body may contain "HTTP/1.1" too.
 fn statuses(response: &str) -> Vec<&str> {
     let lines = response.split("HTTP/1.").skip(1);
     let is_status = |word: &&str| word.bytes().all(|byte| byte.is_ascii_digit());
     lines.filter_map(|line| line.get(2..5)).filter(is_status).collect()
 }
 
-/// Checks the request as it is, and through hyper.
+/// Checks the request on the fast path, and through hyper.
 fn assert_statuses(harness: &HttpHarness, request: &str, right: &[&str]) {
     let begin = request.len() - request.trim_start().len();
     let long = request[begin..].replacen("\r\n", LONG_WAY, 1);
@@ -182,7 +182,7 @@ fn connections_go_on_or_end_as_the_request_says() {
     }
 }
 
-/// What is too long is refused, and says so.
+/// Excessive lengths are refused with the right status.
 #[test]
 fn targets_and_headers_that_are_too_long_are_414_or_431() {
     let harness = HttpHarness::new().unwrap();
@@ -227,7 +227,7 @@ fn head_is_answered_as_get_without_the_body() {
         if target != "/metrics" {
             assert_eq!(header(&head, "content-length"), header(&get, "content-length"), "{target}");
         }
-        // What comes after is not taken for a body.
+        // The next request is not treated as a body.
         let both = "HEAD @ HTTP/1.1\r\nhost: localhost\r\n\r\nGET @ HTTP/1.1\r\nhost: localhost\r\n\r\n";
         assert_statuses(&harness, &request(both, target), &[status, status]);
     }
@@ -285,7 +285,7 @@ fn escapes_in_targets_mean_their_bytes() {
     ] {
         assert_statuses(&harness, &format!("GET {target} HTTP/1.1\r\nhost: localhost\r\n\r\n"), &["200"]);
     }
-    // A slash that is escaped divides nothing.
+    // An escaped slash does not separate segments.
     assert_statuses(&harness, &request("GET /order%2fKEY HTTP/1.1\r\nhost: localhost\r\n\r\n", ""), &["404"]);
 }
 

@@ -13,7 +13,7 @@ use crate::pipeline::{ChannelDepths, Context};
 
 /// The server, and the threads that it runs on.
 pub(crate) struct HttpThreads {
-    /// There until it is dropped.
+    /// `None` after drop.
     runtime: Option<Runtime>,
     served: JoinHandle<()>,
 }
@@ -21,8 +21,7 @@ pub(crate) struct HttpThreads {
 impl HttpThreads {
     /// Serves until the service stops.
     ///
-    /// # Errors
-    /// The system gives no more threads, or the listener can't be watched.
+    /// # Errors Threads can't be started, or the listener can't be registered.
     pub(crate) fn serve(
         listener: TcpListener,
         context: &Context,
@@ -59,7 +58,7 @@ fn take_short_turns() {
 
 impl Drop for HttpThreads {
     fn drop(&mut self) {
-        // Waited for, it would hold up the thread that drops it.
+        // Waiting for the runtime would block the thread that drops it.
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }

@@ -5,16 +5,15 @@
 
 use std::io;
 
-/// The shortest that Linux gives, in nanoseconds. Kernels before 6.12 give all the same.
+/// The minimum of Linux, in nanoseconds. Kernels before 6.12 ignore it.
 const SLICE_NS: u64 = 100_000;
 
 /// Gives this thread short time slices. No privilege is needed.
 ///
-/// # Errors
-/// What the kernel says; the thread then has turns like any other.
+/// # Errors The kernel's error; the thread then keeps normal time slices.
 pub(crate) fn take_short_ones() -> io::Result<()> {
     let mut attributes = attributes()?;
-    // The process was started with another scheduling policy, which stays.
+    // Keeps another scheduling policy with which the process was started.
     if attributes.sched_policy != libc::SCHED_OTHER as u32 {
         return Ok(());
     }
@@ -26,7 +25,7 @@ pub(crate) fn take_short_ones() -> io::Result<()> {
     if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// The scheduling attributes of this thread, its niceness among them.
+/// The scheduling attributes of this thread, including niceness.
 fn attributes() -> io::Result<libc::sched_attr> {
     let size = size_of::<libc::sched_attr>() as u32;
     let mut attributes = libc::sched_attr {
@@ -56,7 +55,7 @@ mod tests {
             take_short_ones().unwrap();
             let after = attributes().unwrap();
             assert_eq!((after.sched_policy, after.sched_nice), (before.sched_policy, before.sched_nice));
-            // Zero before that: kernels that know of it tell how long turns are.
+            // Zero if the kernel does not report time slices.
             let expected = if before.sched_runtime > 0 { SLICE_NS } else { 0 };
             assert_eq!(after.sched_runtime, expected);
         })

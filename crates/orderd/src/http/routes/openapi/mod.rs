@@ -1,5 +1,5 @@
-//! `/openapi.json`. The file `openapi.json` in this folder is the whole description with the default settings; here it
-//! is patched by what differs: the model, the members of `SEARCH`, tokens (`tokens.json` has what they add), hosts.
+//! `/openapi.json`. `openapi.json` in this folder is the whole description for the default settings; this module
+//! patches it for the model, the members of `SEARCH`, tokens (with the additions of `tokens.json`) and hosts.
 
 mod wording;
 
@@ -17,22 +17,22 @@ use crate::http::App;
 use crate::http::routes::assets::{tag, unless_known};
 use crate::http::routes::{events, query};
 
-/// With the default settings. A test compares it with what is served.
+/// The description for the default settings. A test compares it with the response.
 const DEFAULTS: &str = include_str!("openapi.json");
 
-/// What tokens for `any` right add, and what tokens for each right add.
+/// Additions if there are tokens: for `any` right, and for each right.
 const TOKENS: &str = include_str!("tokens.json");
 
-/// The operations that are searched by members, with the names of their other parameters.
+/// The operations with member parameters, and the names of their other parameters.
 const SEARCHES: [(&str, &[&str]); 3] =
     [("/order", &[]), ("/orders", &query::PARAMETERS), ("/events", &events::PARAMETERS)];
 
 /// The tag of the operations that need no token to read.
 const OPEN: &str = "Service";
 
-/// By the current settings: tokens may change.
+/// Built for the current settings, because tokens may change.
 pub(crate) async fn openapi(State(app): State<Arc<App>>, asked: HeaderMap) -> Response {
-    // Until the table is known, what a table is made with.
+    // Until the table is known, the format of a new table.
     let format = app.flow_state.run.borrow().map_or(app.settings.postgres.format, |run| run.format);
     let body = describe(&app.settings, format).to_string().into_bytes();
     let tag = tag(&body);
@@ -69,7 +69,7 @@ fn parsed(file: &str) -> Value {
     serde_json::from_str(file).unwrap_or_default()
 }
 
-/// The document's, with a sample.
+/// The document's schema, with a sample.
 fn schema(model: &Model, format: RowFormat) -> Value {
     let schema = if format.is_document() { model.document_schema() } else { model.json_schema() };
     let mut schema = parsed(&schema);
@@ -84,7 +84,7 @@ fn schema(model: &Model, format: RowFormat) -> Value {
     schema
 }
 
-/// A parameter for each member of `SEARCH`, beside these others.
+/// Adds a parameter for each member of `SEARCH`.
 fn members(model: &Model, search: &[String], path: &str, parameters: &[&str]) -> Vec<Value> {
     let paths = order::searchable(model.shape(), search).unwrap_or_default();
     let member = |(name, member): (&String, &SearchPath)| {
@@ -154,7 +154,7 @@ fn operations(api: &mut Value) -> impl Iterator<Item = &mut Value> {
     items.filter_map(Value::as_object_mut).flat_map(Map::values_mut)
 }
 
-/// Adds the members of objects; anything else takes the place of what is there.
+/// Merges objects; replaces anything else.
 fn merge(into: &mut Value, added: &Value) {
     match (into, added) {
         (Value::Object(into), Value::Object(added)) => {
@@ -176,7 +176,7 @@ mod tests {
     use crate::health::warning::WarningKind;
     use crate::http::routes::dead_letters::{LARGEST, LISTED};
 
-    /// What a service with these settings serves.
+    /// The description of a service with these settings.
     fn served(args: &[&str]) -> Value {
         let request = b"GET /openapi.json HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
         let response = HttpHarness::with(args).unwrap().response_to(request);
@@ -184,7 +184,7 @@ mod tests {
         serde_json::from_str(body).unwrap()
     }
 
-    /// Where two values differ first, with both.
+    /// The first difference of two values.
     fn difference(one: &Value, other: &Value, path: &str) -> Option<String> {
         match (one, other) {
             (Value::Object(members), Value::Object(others)) => {
@@ -218,7 +218,7 @@ mod tests {
         value.as_array().into_iter().flatten().for_each(|element| all_of(element, name, found));
     }
 
-    /// Settings that add and take away.
+    /// Settings that add and remove parts.
     const SETTINGS: [&[&str]; 6] = [
         &[],
         &["--http-token", "reader"],
@@ -391,7 +391,7 @@ mod tests {
             assert_eq!(api["paths"]["/order/{id}"]["delete"]["operationId"], "eraseDocument");
             assert_eq!(api["tags"][0]["name"], "Documents");
             for text in texts(&api) {
-                // Between backticks stand names.
+                // Names are between backticks.
                 let prose: String =
                     text.replace("orderd", "").replace(name, "").split('`').step_by(2).collect();
                 assert!(!prose.to_lowercase().contains("order"), "{text}");

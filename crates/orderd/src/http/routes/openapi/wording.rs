@@ -5,19 +5,19 @@ use serde_json::Value;
 
 use crate::wording::article;
 
-/// What several documents are called: a name has no plural that is certain.
+/// The word for several documents, because the plural of a name is unknown.
 const TAG: (&str, &str) = ("Orders", "Documents");
 
-/// Calls one document by the model's name, several "documents", and the schema by the name of the model's type.
+/// Uses the model's name for one document, "documents" for several, and the name of the model's type for the schema.
 pub(crate) fn use_name_of(model: &Model, api: &mut Value) {
     let Some(schemas) = api["components"]["schemas"].as_object_mut() else { return };
     let document = schemas.shift_remove("Order").unwrap_or_default();
     let type_name = model.shape().go_name;
     let name = type_name.strip_prefix("Raw").and_then(|name| name.strip_suffix("Data")).unwrap_or(type_name);
     let schema = match name {
-        // OpenAPI wants ASCII.
+        // OpenAPI requires ASCII.
         name if !name.is_ascii() => "Document".to_owned(),
-        // Another part of the description is called so already.
+        // The name is used by another part of the description.
         name if schemas.contains_key(name) => format!("{name}Document"),
         name => name.to_owned(),
     };
@@ -28,7 +28,7 @@ pub(crate) fn use_name_of(model: &Model, api: &mut Value) {
     api["info"]["title"] = format!("orderd: {}", model.name).into();
 }
 
-/// What stands for what.
+/// The replacements.
 struct Words<'w> {
     /// Longer ones first.
     prose: [(&'static str, String); 6],
@@ -64,7 +64,7 @@ impl<'w> Words<'w> {
                         ("tags", Value::Array(tags)) => {
                             tags.iter_mut().for_each(|tag| self.put_into_tag(tag))
                         }
-                        // Documents, and not about them.
+                        // Examples are documents, not text about them.
                         ("examples", _) => {}
                         _ => self.put_into(value),
                     }
@@ -74,7 +74,7 @@ impl<'w> Words<'w> {
         }
     }
 
-    /// Of the list of all tags, or of an operation.
+    /// Applies to the list of tags, and to an operation.
     fn put_into_tag(&self, tag: &mut Value) {
         let name = if tag.is_object() { &mut tag["name"] } else { &mut *tag };
         if *name == TAG.0 {
@@ -83,7 +83,7 @@ impl<'w> Words<'w> {
         self.put_into(tag);
     }
 
-    /// Between backticks stand names, such as that of the event `order`.
+    /// Skips names between backticks, such as the event `order`.
     fn in_prose(&self, text: &str) -> String {
         let parts = text.split('`').enumerate();
         let parts =
