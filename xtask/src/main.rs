@@ -1,8 +1,8 @@
 //! The workspace's own commands, run as `cargo xtask COMMAND`.
 //!
-//! `up` and `orderd` are for using the service, the others for working on it. This program is built before it can say a
-//! word, so it is small: what needs clients of the servers or an async runtime is a separate program, which it starts.
-//! Exit codes: 0 done, 1 failed at run time, 2 wrong usage.
+//! `up` and `orderd` are for using the service, the others for working on it. This program must be built before it can
+//! print anything, so it is small: commands that need clients of the servers or an async runtime are separate programs,
+//! which it starts. Exit codes: 0 done, 1 failed at run time, 2 wrong usage.
 
 mod fuzz;
 mod orderd;
@@ -27,22 +27,21 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Up(up::Options),
-    /// Run any `orderd` command against what `up` runs
+    /// Run any `orderd` command against the servers of `up`
     ///
-    /// Settings come from what `cargo xtask up` has started; variables that are already set in the
-    /// environment win. ORDERD_DATA_DIR names the data folder of an `up --data-dir`.
+    /// Settings come from the running `cargo xtask up`; variables that are set in the environment take precedence.
+    /// ORDERD_DATA_DIR names the data folder of an `up --data-dir`.
     ///
     /// Example: cargo xtask orderd publish --count 1000
     #[command(disable_help_flag = true)]
     Orderd {
-        /// The command of orderd's and its arguments
+        /// A command of orderd, with its arguments
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
-    /// Run the whole test suite, installing what it needs first
+    /// Install the tools of the tests, and run the whole test suite
     ///
-    /// Each test starts private servers on free ports in temporary folders and never uses a server
-    /// of the machine.
+    /// Each test starts private servers on free ports in temporary folders, and never uses the machine's servers.
     ///
     /// Examples: cargo xtask test
     ///           cargo xtask test -p orderd outage -- --nocapture
@@ -60,21 +59,21 @@ enum Command {
     #[command(disable_help_flag = true)]
     Bench(Tool),
     Scaling(scaling::Options),
-    /// Build deploy/Dockerfile's image and try it as compose.yaml would run it
+    /// Build the image of deploy/Dockerfile and test it as compose.yaml would run it
     #[command(disable_help_flag = true)]
     Image(Tool),
-    /// Ask RustSec for every crate in Cargo.lock, fuzz/Cargo.lock and vendor/
+    /// Check every crate in Cargo.lock, fuzz/Cargo.lock and vendor/ for RustSec advisories
     #[command(disable_help_flag = true)]
     Advisories(Tool),
-    /// Check the Helm chart and the plain manifests that are made from it
+    /// Check the Helm chart and the plain manifests generated from it
     #[command(disable_help_flag = true)]
     Chart(Tool),
-    /// Make what a release consists of
+    /// Build the files of a release
     #[command(disable_help_flag = true)]
     Dist(Tool),
 }
 
-/// What another program takes, which knows its own options: `--help` shows them.
+/// Arguments for another program, which parses them itself: `--help` shows them.
 #[derive(clap::Args)]
 struct Tool {
     /// Its arguments; --help lists them
@@ -91,7 +90,7 @@ fn main() -> ExitCode {
         Command::Scaling(options) => scaling::run(&options),
         Command::Chaos(_) => tool::run("chaos", arguments()),
         Command::Bench(_) => tool::run("bench", arguments()),
-        // With the command's name: one program has these.
+        // One program has these commands, so it also gets the command's name.
         Command::Image(_) | Command::Advisories(_) | Command::Chart(_) | Command::Dist(_) => {
             tool::run("release", std::env::args_os().skip(1))
         }
@@ -102,18 +101,17 @@ fn main() -> ExitCode {
     })
 }
 
-/// What stands after the command, untouched: clap would take a `--` for itself.
+/// The arguments after the command, unchanged: clap would consume a `--`.
 fn arguments() -> Vec<OsString> {
     std::env::args_os().skip(2).collect()
 }
 
-/// A line about what is being done, on stderr: stdout is for results.
+/// A progress line on stderr; stdout is for results.
 fn say(line: &str) {
     eprintln!("{line}");
 }
 
-/// Ends as the program that was run for the caller has ended: with its code, or with 1 where a
-/// signal has ended it.
+/// Exits with the code of the program that was run, or with 1 if a signal has ended it.
 fn passed_on(status: std::process::ExitStatus) -> Result<ExitCode> {
     let code = status.code().and_then(|code| u8::try_from(code).ok());
     Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))

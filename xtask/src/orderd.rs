@@ -1,4 +1,4 @@
-//! `cargo xtask orderd ARGS…`: the built service's commands with the settings of what `up` runs.
+//! `cargo xtask orderd ARGS…`: the built service's commands with the settings of the running `up`.
 
 use std::ffi::OsString;
 use std::process::{Command, ExitCode};

@@ -1,4 +1,4 @@
-//! `cargo xtask test`: the programs that tests start servers with, then `cargo test`.
+//! `cargo xtask test`: installs the tests' servers, then runs `cargo test`.
 
 use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;
@@ -29,7 +29,7 @@ pub(crate) fn run(args: &[OsString]) -> Result<ExitCode> {
     passed_on(status)
 }
 
-/// Whether the caller says which packages are meant; what stands after `--` is the tests' own.
+/// Whether the caller names packages; arguments after `--` are for the tests.
 fn names_packages(args: &[OsString]) -> bool {
     let own = args.iter().take_while(|arg| *arg != OsStr::new("--"));
     own.filter_map(|arg| arg.to_str())

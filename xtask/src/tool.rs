@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use devstack::{cargo, tools};
 
-/// Becomes cargo, which becomes the program of that package: its arguments, its output, its exit code.
+/// Replaces this process by cargo, which runs the program of that package with its arguments.
 pub(crate) fn run(package: &str, args: impl IntoIterator<Item = OsString>) -> Result<ExitCode> {
     let mut run = cargo::command_here();
     run.arg("run").arg("--manifest-path").arg(tools::workspace().join("Cargo.toml"));

@@ -1,9 +1,9 @@
-//! xtask is built before `cargo xtask up` can say a word, so it has to stay small.
+//! xtask is built before `cargo xtask up` can print anything, so it has to stay small.
 #![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
 use std::collections::BTreeSet;
 
-/// Crates that are built for it, itself among them. Each one more is seconds of waiting before the first word.
+/// Maximum number of crates to build for it, including itself. Each delays the first output by seconds.
 const MAX_CRATES: usize = 40;
 
 #[test]

@@ -1,4 +1,4 @@
-//! `cargo xtask up` with real servers and a stand-in for the service: what it prints, how it ends.
+//! `cargo xtask up` with real servers and a fake service: its output and its end.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on fails")]
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -81,8 +81,7 @@ impl Up {
         }
     }
 
-    /// The `ready` line, read by then as all lines that were printed before it: the two outputs
-    /// are read side by side, and this one is the last on stderr.
+    /// Waits for the `ready` line, and for all lines before it on stderr, which is read in parallel.
     fn wait_until_ready(&mut self) -> String {
         self.see("Ctrl-C stops everything");
         let is_ready = |line: &&String| line.contains("out: ready");
@@ -94,7 +93,7 @@ impl Up {
         assert!(status.success());
     }
 
-    /// How it ended, with nothing left that listens.
+    /// The exit status; checks that nothing listens any more.
     fn end(&mut self) -> (ExitStatus, Vec<String>) {
         let status = self.child.wait().unwrap();
         for port in self.ports {
@@ -109,7 +108,7 @@ impl Up {
 }
 
 impl Drop for Up {
-    /// A test that fails leaves nothing running: what `up` has started ends with it.
+    /// Ends `up`, and so everything that it has started, also after a failed test.
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -211,7 +210,7 @@ fn nothing_outlives_one_that_is_killed() {
     up.wait_until_ready();
     up.signal("-KILL");
     up.end();
-    // A next start works despite what it has left behind.
+    // The next start works despite its remains.
     let mut again = self::up(&temp_dir, "");
     again.wait_until_ready();
     again.signal("-TERM");

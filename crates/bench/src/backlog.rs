@@ -48,13 +48,13 @@ pub(crate) fn run(env: &mut Environment) -> Result<Vec<Figure>> {
     ])
 }
 
-/// A backlog that was taken in.
+/// The result of ingesting a backlog.
 pub(crate) struct BacklogResult {
-    /// From process start until all was done.
+    /// From process start until everything was done.
     pub(crate) seconds: f64,
     /// Of the service, of PostgreSQL and of NATS.
     cpu: [Duration; 3],
-    /// For the caller to drop.
+    /// The table, for the caller to drop.
     pub(crate) table: String,
 }
 
@@ -63,7 +63,7 @@ pub(crate) fn take_in(env: &mut Environment, count: u64) -> Result<BacklogResult
     take_into(env, count, table)
 }
 
-/// Takes in orders 0 to `count` and commits them to `table`, which is empty.
+/// Ingests orders 0 to `count` into the empty `table`.
 pub(crate) fn take_into(env: &mut Environment, count: u64, table: String) -> Result<BacklogResult> {
     let (stream, subject) = env.stream(count)?;
     env.settle(None)?;
@@ -79,12 +79,12 @@ pub(crate) fn take_into(env: &mut Environment, count: u64, table: String) -> Res
     Ok(BacklogResult { seconds, cpu, table })
 }
 
-/// What PostgreSQL and NATS have run until now. Of PostgreSQL's connections, those that are open count.
+/// CPU time of PostgreSQL and NATS so far; of PostgreSQL's connections only the open ones.
 pub(crate) fn servers(env: &Environment) -> [Duration; 2] {
     [procfs::cpu_of_process_tree(env.postgres.pid()), procfs::cpu(env.nats.pid())]
 }
 
-/// In the middle of all repetitions, for each of the three, and in words.
+/// The median of all repetitions for each of the three, in words.
 fn cpu_an_order(runs: &[[Duration; 3]], count: u64) -> String {
     let micros = |of: usize| {
         let runs: Vec<_> = runs.iter().map(|cpu| cpu[of].as_secs_f64() * 1e6 / count as f64).collect();
@@ -98,10 +98,10 @@ fn cpu_an_order(runs: &[[Duration; 3]], count: u64) -> String {
     )
 }
 
-/// Waits until this number of further orders are taken in.
+/// Waits until this number of further orders is ingested.
 pub(crate) fn finish(service: &Service, before: u64, count: u64) -> Result<f64> {
     service.wait_len(before + count)?;
-    // With the rows, the position is committed.
+    // The position is committed with the rows.
     service.wait_written(count)?;
     Ok(service.started.elapsed().as_secs_f64())
 }

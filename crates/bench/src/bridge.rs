@@ -1,7 +1,7 @@
-//! A bare bridge: copies a backlog from NATS to PostgreSQL and does nothing else.
+//! A minimal bridge: copies a backlog from NATS to PostgreSQL and does nothing else.
 //!
-//! An ordered consumer counts messages; as many rows, which were made before, are copied together with a position in
-//! one transaction, while the next messages come in. Nothing is decoded or kept.
+//! An ordered consumer counts messages; the same number of prepared rows is copied together with a position in one
+//! transaction, while the next messages arrive. Nothing is decoded or cached.
 
 use std::time::{Duration, Instant};
 
@@ -17,14 +17,14 @@ use tokio_postgres::types::ToSql;
 use crate::environment::Environment;
 use crate::{go_rows, orders};
 
-/// As the service's consumer asks.
+/// Same as the service's consumer.
 const PULL_MESSAGES: usize = 2048;
 const PULL_BYTES: usize = 8 << 20;
 
-/// As many rows as the service writes at once.
+/// Same as the service's batches.
 const MAX_ROWS: usize = 8192;
 
-/// If nothing is delivered for this long, messages were lost.
+/// Time without a delivery after which messages count as lost.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Messages a second from the first request to the last commit.
@@ -34,7 +34,7 @@ pub(crate) fn rate(env: &mut Environment, stream: &str, count: u64) -> Result<f6
         .psql(&format!("create table {position} (seq bigint not null); insert into {position} values (0)"))?;
     let mut rows: Vec<Bytes> =
         orders::chunks(0..count, go_rows::copy_row).into_iter().flatten().map(Bytes::from).collect();
-    // Keys ascend, as those of the service do.
+    // Keys are ascending, like the service's.
     rows.sort();
     let (nats, postgres) = (env.nats.url(), env.postgres.url());
     let seconds = env.runtime.block_on(async {
@@ -51,7 +51,7 @@ pub(crate) fn rate(env: &mut Environment, stream: &str, count: u64) -> Result<f6
     Ok(count as f64 / seconds)
 }
 
-/// Counts the messages of a stream as they come.
+/// Counts the messages of a stream as they arrive.
 async fn read(url: String, stream: String, count: u64, counter: watch::Sender<usize>) -> Result<()> {
     let stream = jetstream::new(async_nats::connect(url).await?).get_stream(stream).await?;
     let config = pull::Config {
@@ -71,7 +71,7 @@ async fn read(url: String, stream: String, count: u64, counter: watch::Sender<us
     Ok(())
 }
 
-/// Copies as many rows as messages have come, whenever the rows before are committed.
+/// Copies as many rows as messages have arrived, after each commit.
 async fn copy(
     url: &str,
     table: &str,

@@ -1,4 +1,4 @@
-//! Latency of 5,000 reads a second while a backlog is taken in, and while memory fills.
+//! Latency of 5,000 reads per second while a backlog is ingested, and while memory fills.
 
 use std::time::Duration;
 
@@ -14,13 +14,13 @@ use crate::{REPETITIONS, repetition};
 
 const RATE: u32 = 5000;
 
-/// Orders that the table has before the backlog arrives, and that are read.
+/// Orders in the table before the backlog arrives, which are read.
 const INITIAL_ORDERS: u64 = 10_000;
 
-/// How long an idle service is asked, for comparison.
+/// Duration of the measurement of an idle service, for comparison.
 const IDLE: Duration = Duration::from_secs(4);
 
-/// 99 of 100 answers within it, in milliseconds.
+/// Goal for the p99, in milliseconds.
 const LIMIT: f64 = 10.0;
 
 pub(crate) fn run(env: &mut Environment) -> Result<Vec<Figure>> {
@@ -85,7 +85,7 @@ fn during_backlog(env: &mut Environment) -> Result<LoadResult> {
     Ok(seen)
 }
 
-/// Asks from the moment at which the service listens.
+/// Sends requests as soon as the service listens.
 fn during_fill(env: &mut Environment) -> Result<LoadResult> {
     let (rows, table) = (env.rows, env.table(env.rows)?);
     let service = Service::start(env, &Setup::serving(&table))?;

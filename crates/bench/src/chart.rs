@@ -1,4 +1,4 @@
-//! The chart of growth: a panel for each cost, a bar for each number of orders, by hand.
+//! The chart of growth as SVG: a panel for each cost, a bar for each number of orders.
 
 use std::fmt::Write as _;
 
@@ -9,7 +9,7 @@ const HEIGHT: usize = 220;
 const BASE: usize = 180;
 const TALLEST: f64 = 120.0;
 
-/// One cost, and what it is at each number of orders.
+/// One cost, with its value for each number of orders.
 pub(crate) struct Panel {
     pub(crate) title: &'static str,
     pub(crate) values: Vec<f64>,

@@ -1,7 +1,7 @@
-//! What all benches run against: private servers, the built service, tables and streams of orders.
+//! The environment of all benches: private servers, the built service, tables and streams of orders.
 //!
-//! PostgreSQL runs at its defaults, `fsync` and `synchronous_commit` on; NATS at its own, so that a publish
-//! is answered before it is on disk.
+//! PostgreSQL and NATS run with their defaults: `fsync` and `synchronous_commit` are on, and NATS answers a publish
+//! before it is on disk.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io::Write;
@@ -17,7 +17,7 @@ use tokio::runtime::Runtime;
 use crate::say;
 use crate::{go_rows, orders};
 
-/// Maximum number of open acknowledgements; then a publisher waits until half of them have arrived.
+/// Maximum number of pending acknowledgements; a publisher then waits until half of them have arrived.
 const OPEN: usize = 4096;
 
 pub(crate) struct Environment {
@@ -30,9 +30,9 @@ pub(crate) struct Environment {
     pub(crate) program: PathBuf,
     pub(crate) psql: PathBuf,
     pub(crate) temp_dir: TempDir,
-    /// How many orders the backlog has.
+    /// Number of orders in the backlog.
     pub(crate) orders: u64,
-    /// How many rows the largest table has.
+    /// Number of rows in the largest table.
     pub(crate) rows: u64,
     tables: HashMap<u64, String>,
     streams: HashSet<String>,
@@ -67,7 +67,7 @@ impl Environment {
         })
     }
 
-    /// A name that nothing has yet.
+    /// A unique name.
     pub(crate) fn name(&mut self, stem: &str) -> String {
         self.names += 1;
         format!("{stem}_{}", self.names)
@@ -86,7 +86,7 @@ impl Environment {
         Ok(table)
     }
 
-    /// A table with orders 0 to `count`, as the Go service writes them; made once.
+    /// A table with orders 0 to `count`, as the Go service writes them; created once.
     pub(crate) fn table(&mut self, count: u64) -> Result<String> {
         if let Some(table) = self.tables.get(&count) {
             return Ok(table.clone());
@@ -139,8 +139,7 @@ impl Environment {
         Ok(table)
     }
 
-    /// A stream in which orders 0 to `count` wait, and its subject; made once, and not by the service, which
-    /// would purge what it has acknowledged.
+    /// A stream with orders 0 to `count`, and its subject; created once, and not by the service, which would purge it.
     pub(crate) fn stream(&mut self, count: u64) -> Result<(String, String)> {
         let (name, subject) = (format!("BACKLOG_{count}"), format!("bench.backlog.{count}"));
         if self.streams.contains(&name) {
@@ -166,7 +165,7 @@ impl Environment {
         self.publish_each(subject, count, orders::json)
     }
 
-    /// Publishes what `payload` makes of the numbers 0 to `count`; returns when all are acknowledged.
+    /// Publishes `payload` of the numbers 0 to `count`; returns when all are acknowledged.
     pub(crate) fn publish_each(&self, subject: &str, count: u64, payload: fn(u64) -> Vec<u8>) -> Result<()> {
         self.runtime.block_on(publish(&self.context, subject, count, payload))
     }
@@ -176,7 +175,7 @@ impl Environment {
         Ok(())
     }
 
-    /// A durable that gives all of a stream.
+    /// A durable consumer of a whole stream.
     pub(crate) fn make_durable(&self, stream: &str, durable: &str) -> Result<()> {
         let config = consumer::pull::Config {
             durable_name: Some(durable.to_owned()),
@@ -194,8 +193,7 @@ impl Environment {
         Ok(self.postgres.psql(&format!("select count(*) from {table}"))?.trim().parse()?)
     }
 
-    /// Drops a table that is not needed any more, and writes out what is dirty, so that no measurement pays
-    /// for what was before it.
+    /// Drops a table that is no longer needed, and flushes dirty pages, so that no measurement pays for earlier work.
     pub(crate) fn settle(&self, done: Option<&str>) -> Result<()> {
         if let Some(table) = done {
             self.postgres.psql(&format!("drop table {table}"))?;

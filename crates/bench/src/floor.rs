@@ -1,6 +1,6 @@
 //! Lower bounds for the way from NATS to PostgreSQL: consumers that do only what is unavoidable with each message.
 //!
-//! What a service takes beyond them is its own; what they take is NATS's, PostgreSQL's and the kernel's.
+//! Their cost is that of NATS, PostgreSQL and the kernel; everything above it is the service's.
 
 use anyhow::{Context as _, Result};
 use async_nats::jetstream::consumer::pull;
@@ -14,11 +14,11 @@ use crate::environment::Environment;
 use crate::go_rows;
 use crate::say;
 
-/// What is done with the messages of a subject before they are acknowledged.
+/// The work on messages before they are acknowledged.
 #[derive(Clone, Copy)]
 pub(crate) enum Work {
     Nothing,
-    /// Rows that are there already, each made from the order of its message, are inserted: all that wait at once.
+    /// Inserts prepared rows, one for each message: all waiting ones at once.
     Insert,
 }
 
@@ -31,7 +31,7 @@ pub(crate) struct Floor {
 }
 
 impl Floor {
-    /// Takes this number of messages: orders from 0 on.
+    /// Starts it for this number of messages: orders from 0 on.
     pub(crate) fn start(env: &mut Environment, work: Work, count: u64) -> Result<Self> {
         let (stream, table) = (env.name("FLOOR"), env.empty_table()?);
         let subject = format!("bench.{stream}");
@@ -47,7 +47,7 @@ impl Floor {
                     insert(messages, postgres, into, (0..count).map(go_rows::row).collect()).await
                 }
             };
-            // The publisher that waits for the acknowledgements then gives up.
+            // The publisher's wait for acknowledgements then fails.
             if let Err(error) = worked {
                 say(&format!("a consumer of the bench's own failed: {error:#}"));
             }
@@ -112,7 +112,7 @@ async fn insert(
     Ok(())
 }
 
-/// The row of a message, by its place in the stream.
+/// The row of a message, by its stream sequence.
 fn place<'r>(message: &Message, rows: &'r [(String, Vec<u8>)]) -> Result<(&'r String, &'r Vec<u8>)> {
     let sequence = message.info().map_err(anyhow::Error::from_boxed)?.stream_sequence;
     let (id, row) = rows.get(sequence as usize - 1).context("more orders came than were announced")?;

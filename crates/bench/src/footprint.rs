@@ -13,7 +13,7 @@ use crate::{procfs, repetition};
 
 const WATCHED: Duration = Duration::from_secs(10);
 
-/// What a start does in the background is done by then.
+/// Time for background work of the startup to finish.
 const SETTLED: Duration = Duration::from_secs(2);
 
 pub(crate) fn run(env: &mut Environment) -> Result<Vec<Figure>> {
@@ -47,7 +47,7 @@ fn figure(what: &str, unit: &'static str, ours: Vec<f64>, most: f64, note: Strin
     }
 }
 
-/// Percent of a core.
+/// CPU in percent of a core.
 fn cpu(env: &Environment, table: &str) -> Result<f64> {
     let service = Service::start(env, &Setup::serving(table))?;
     service.wait_ready()?;
@@ -59,7 +59,7 @@ fn cpu(env: &Environment, table: &str) -> Result<f64> {
     Ok(used.as_secs_f64() / WATCHED.as_secs_f64() * 100.0)
 }
 
-/// Megabytes of the program as it is built, and without its symbols and line numbers.
+/// Size of the program in MB, as built and stripped.
 fn sizes(env: &Environment) -> Result<(f64, Option<f64>)> {
     let megabytes = |bytes: u64| bytes as f64 / 1e6;
     let whole = megabytes(std::fs::metadata(&env.program)?.len());

@@ -44,7 +44,7 @@ pub(crate) fn run(env: &mut Environment) -> Result<Vec<Figure>> {
     }])
 }
 
-/// What the service has to answer where orders 0 to `count` are in memory.
+/// The expected response if orders 0 to `count` are in memory.
 fn newest(count: u64) -> Vec<u8> {
     let mut answer = b"[".to_vec();
     for number in (count.saturating_sub(LIMIT)..count).rev() {
@@ -57,7 +57,7 @@ fn newest(count: u64) -> Vec<u8> {
     answer
 }
 
-/// The answer with its head. By HTTP/1.0, in which it comes whole and not in chunks.
+/// The response with its head. Uses HTTP/1.0, so that the body is not chunked.
 fn received(addr: SocketAddr) -> Result<Vec<u8>> {
     let (mut stream, mut answer) = (TcpStream::connect(addr)?, Vec::new());
     write!(stream, "GET {PATH} HTTP/1.0\r\nHost: localhost\r\n\r\n")?;

@@ -3,7 +3,7 @@
 use crate::order_types::{RawDeliveryData, RawItemsData, RawOrderData, RawPaymentData};
 use crate::orders;
 
-/// What each of its rows opens with; a test holds it against a row that Go wrote.
+/// The descriptors of its rows; a test compares them with a row that Go wrote.
 #[rustfmt::skip]
 const DESCRIPTORS: &[&[u8]] = &[
     b"\xff\xe9\x7f\x03\x01\x01\x0cRawOrderData\x01\xff\x80\x00\x01\x0f\x01\x04SmId\x01\x04\x00\x01\
@@ -28,14 +28,14 @@ const DESCRIPTORS: &[&[u8]] = &[
       \x00\x01\x05Email\x01\x0c\x00\x01\x06Region\x01\x0c\x00\x01\x07LocalID\x01\x0c\x00\x00\x00",
 ];
 
-/// The type of the value, as those descriptors number it.
+/// The type id of the value in those descriptors.
 const TYPE: i64 = 64;
 
 /// The head and the tail of `COPY … (FORMAT binary)`.
 pub(crate) const COPY_HEAD: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 pub(crate) const COPY_TAIL: &[u8] = b"\xff\xff";
 
-/// Row `number` of the table, as COPY takes it.
+/// Row `number` of the table, in COPY's binary format.
 pub(crate) fn copy_row(number: u64) -> Vec<u8> {
     let (id, row) = row(number);
     let mut copy = 2_i16.to_be_bytes().to_vec();
@@ -46,14 +46,14 @@ pub(crate) fn copy_row(number: u64) -> Vec<u8> {
     copy
 }
 
-/// The same as its two values.
+/// The two values of row `number`.
 pub(crate) fn row(number: u64) -> (String, Vec<u8>) {
     let id = orders::id(number);
     let row = gob(&orders::order(number), &id);
     (id, row)
 }
 
-/// The gob of an order under its key.
+/// The gob of an order with its key.
 fn gob(order: &RawOrderData, id: &str) -> Vec<u8> {
     let mut message = Vec::new();
     put_int(&mut message, TYPE);
@@ -101,8 +101,8 @@ fn put_delivery(out: &mut Vec<u8>, delivery: &RawDeliveryData) {
     value.text(&delivery.name).text(&delivery.email).text(&delivery.region).end();
 }
 
-/// The fields of a struct one after another: those that are zero are left out, and each one that is not
-/// opens with how many it stands behind the one before.
+/// Writes the fields of a struct: zero fields are omitted, and each other field begins with the delta from the previous
+/// one.
 struct Fields<'o> {
     out: &'o mut Vec<u8>,
     step: u64,
@@ -144,7 +144,7 @@ impl<'o> Fields<'o> {
     }
 }
 
-/// Below 128 as it is, else the number of its bytes, negated, and the bytes.
+/// Below 128 the byte itself, else the negated number of its bytes, and the bytes.
 fn put_uint(out: &mut Vec<u8>, value: u64) {
     if value < 128 {
         return out.push(value as u8);
@@ -154,7 +154,7 @@ fn put_uint(out: &mut Vec<u8>, value: u64) {
     out.extend_from_slice(&value.to_be_bytes()[skipped..]);
 }
 
-/// The sign stands in the lowest bit.
+/// The lowest bit is the sign.
 fn put_int(out: &mut Vec<u8>, value: i64) {
     put_uint(out, ((value << 1) ^ (value >> 63)) as u64);
 }

@@ -1,4 +1,4 @@
-//! How the cost of an order grows with their number; it has to stay flat.
+//! How the cost of an order depends on the number of orders; it has to stay flat.
 
 use anyhow::{Context, Result};
 
@@ -8,7 +8,7 @@ use crate::report::{Figure, Goal};
 use crate::say;
 use crate::{backlog, memory, reads};
 
-/// So many times the cost at a tenth is still flat: caches of the processor count too.
+/// Maximum factor to the cost at a tenth of the orders that counts as flat, because of CPU caches.
 const FLAT: f64 = 1.25;
 
 pub(crate) fn run(env: &mut Environment) -> Result<Vec<Figure>> {

@@ -1,4 +1,4 @@
-//! HTTP as far as measuring needs it: one connection, kept, one request after another.
+//! A minimal HTTP client: one persistent connection, one request after another.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -7,7 +7,7 @@ use std::time::Duration;
 /// Time limit of a request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A connection that is kept.
+/// A persistent connection.
 pub(crate) struct Connection {
     stream: TcpStream,
     received: Vec<u8>,
@@ -46,7 +46,7 @@ pub(crate) fn get(addr: SocketAddr, path: &str) -> io::Result<Response> {
     Connection::open(addr)?.get(path)
 }
 
-/// Status, and where the body starts and ends, once all of it is there.
+/// Status, and start and end of the body, once it is complete.
 fn parse(bytes: &[u8]) -> io::Result<Option<(u16, usize, usize)>> {
     let Some(head) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else { return Ok(None) };
     let text = std::str::from_utf8(&bytes[..head]).map_err(|_| io::ErrorKind::InvalidData)?;

@@ -1,11 +1,11 @@
 //! One order at a time, 1,000 a second: from its publish to its commit, seen from outside.
 //!
 //! Rows and the table's position are committed together: the figure is the time until a reader of PostgreSQL, which
-//! queries some thousand times a second, sees the position at each order's message. Consumers of the bench's own
-//! acknowledge what they have committed, and acknowledgements are messages that others can see too.
+//! queries some thousand times a second, sees the position at each order's message. The bench's own consumers
+//! acknowledge what they have committed, and the bench subscribes to the acknowledgements.
 //!
-//! The slowest hundredth are orders that come while disk or NATS sometimes stand still for a moment. So the service and
-//! what it is compared with take turns of two seconds, and meet as many of those moments each.
+//! The slowest hundredth are orders that arrive while disk or NATS stall for a moment. So the service and its
+//! comparisons take turns of two seconds, and meet the same number of stalls.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -35,10 +35,10 @@ const TURNS: usize = 4;
 const ORDERS: u64 = (REPETITIONS * TURNS) as u64 * TURN;
 const EVERY: Duration = Duration::from_millis(1);
 
-/// How long the reader of the position rests.
+/// Pause of the position's reader.
 const LOOK: Duration = Duration::from_micros(150);
 
-/// How long the last order may take.
+/// Time limit for the last order.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Milliseconds of each order, by repetition.
@@ -55,22 +55,22 @@ impl Latencies {
         self.0.iter().map(|repetition| percentile(repetition, percent)).collect()
     }
 
-    /// In the middle of all repetitions, in words.
+    /// The median of all repetitions, in words.
     fn text(&self) -> String {
         let of = |percent| median(&self.percentiles(percent));
         format!("p50 {:.2} ms, p99 {:.2} ms", of(50.0), of(99.0))
     }
 }
 
-/// What orders took: through the service, and without it.
+/// Latencies through the service, and without it.
 #[derive(Default)]
 struct LatencyRuns {
     ours: Latencies,
     /// NATS alone.
     alone: Latencies,
-    /// The least that is between NATS and PostgreSQL.
+    /// The minimal consumer between NATS and PostgreSQL.
     least: Latencies,
-    /// PostgreSQL alone: each statement, and from when its row came.
+    /// PostgreSQL alone: of each statement, and from the arrival of its row.
     inserts: Latencies,
     from_arrival: Latencies,
 }
@@ -137,7 +137,7 @@ fn figures(measured: &LatencyRuns) -> Vec<Figure> {
     ]
 }
 
-/// A service at an empty table and an empty stream.
+/// A service with an empty table and an empty stream.
 pub(crate) fn quiet_service(env: &mut Environment) -> Result<(Service, Setup)> {
     let table = env.empty_table()?;
     let stream = env.name("LATENCY");
@@ -156,7 +156,7 @@ fn until_committed(env: &Environment, setup: &Setup, first: u64) -> Result<Vec<f
     let query = format!("select seq from public.orderd_position where stream = '{}'", setup.stream);
     let (ready, is_ready) = std::sync::mpsc::channel();
     let watch = std::thread::spawn(move || committed(&postgres, &query, first, &ready));
-    // An error of the other end is given back by it.
+    // The other side returns its error.
     is_ready.recv().ok();
     let sent = env.runtime.block_on(async {
         let context = jetstream::new(async_nats::connect(&nats).await?);
@@ -167,7 +167,7 @@ fn until_committed(env: &Environment, setup: &Setup, first: u64) -> Result<Vec<f
     Ok(took.map(|(sent, committed)| committed.saturating_duration_since(*sent).as_secs_f64() * 1e3).collect())
 }
 
-/// When the position was seen at each of a turn's messages.
+/// When the position reached each of a turn's messages.
 fn committed(
     url: &str,
     query: &str,
@@ -213,7 +213,7 @@ fn until_acknowledged(env: &Environment, subject: &str, first: u64) -> Result<Ve
     Ok(took)
 }
 
-/// When each sequence was acknowledged. The task is given back when the server knows of its subscription.
+/// When each sequence was acknowledged. Returns the task when the server has its subscription.
 async fn acknowledgements(
     client: async_nats::Client,
 ) -> Result<tokio::task::JoinHandle<Result<HashMap<u64, Instant>>>> {
@@ -226,7 +226,7 @@ async fn acknowledgements(
             let message =
                 timeout(COMMIT_TIMEOUT, messages.next()).await.context("an order is not acknowledged")?;
             let message = message.context("the connection to NATS ended")?;
-            // Others say that it is being worked on.
+            // Other payloads report progress.
             if matches!(&message.payload[..], b"" | b"+ACK")
                 && let Some(sequence) = sequence(&message.subject)
             {
@@ -243,7 +243,7 @@ fn sequence(subject: &str) -> Option<u64> {
     tokens.get(if tokens.len() >= 11 { 7 } else { 5 })?.parse().ok()
 }
 
-/// Publishes orders at the rate; says when each order was sent, and the milliseconds until its publish was answered.
+/// Publishes orders at the rate; returns when each was sent, and the milliseconds until its publish was acknowledged.
 pub(crate) async fn publish(
     context: &jetstream::Context,
     subject: &str,
@@ -267,15 +267,15 @@ pub(crate) async fn publish(
     Ok((sent, round_trips))
 }
 
-/// What one client's INSERTs took.
+/// Latencies of one client's INSERTs.
 struct Inserted {
     /// Milliseconds of each statement.
     took: Vec<f64>,
-    /// Milliseconds from when each row came, which waits for the statements before.
+    /// Milliseconds from the arrival of each row, which waits for earlier statements.
     from_arrival: Vec<f64>,
 }
 
-/// One client that inserts rows as they come.
+/// A client that inserts rows as they arrive.
 struct InsertClient {
     client: Client,
     statement: Statement,
@@ -294,7 +294,7 @@ impl InsertClient {
         })
     }
 
-    /// Inserts a turn's rows, which come at the rate.
+    /// Inserts a turn's rows, which arrive at the rate.
     fn turn(&mut self, env: &Environment, first: u64) -> Result<Inserted> {
         let rows: Vec<_> = (first..first + TURN).map(go_rows::row).collect();
         env.runtime.block_on(async {
@@ -312,7 +312,7 @@ impl InsertClient {
     }
 }
 
-/// When rows come, at the rate, whether or not anyone is ready for them.
+/// Arrival times of rows, at the rate, whether or not the client is ready.
 fn arrivals() -> mpsc::UnboundedReceiver<Instant> {
     let (sender, receiver) = mpsc::unbounded_channel();
     tokio::spawn(async move {

@@ -12,7 +12,7 @@ use futures_util::StreamExt;
 use crate::environment::Environment;
 use crate::tools;
 
-/// What one fetch asks for, in all ways of fetching.
+/// Messages per fetch, for all kinds of fetch.
 const BATCH: usize = 500;
 
 /// Seconds that `psql` takes to copy the rows of a file into a new table equal to the service's.
@@ -27,7 +27,7 @@ pub(crate) fn copy_in(env: &mut Environment, file: &Path, rows: u64) -> Result<f
     Ok(seconds)
 }
 
-/// Seconds that `psql` takes to copy a table to nowhere.
+/// Seconds that `psql` takes to copy a table to /dev/null.
 pub(crate) fn copy_out(env: &Environment, table: &str) -> Result<f64> {
     let mut psql = env.psql_command(&format!("copy {table} to stdout (format binary)"));
     let begun = Instant::now();
@@ -46,11 +46,11 @@ fn run(psql: &mut Command, output: Stdio) -> Result<()> {
     Ok(())
 }
 
-/// What fetches all of a stream by a durable, with an acknowledgement for each message.
+/// A client that fetches a whole stream with a durable consumer, acknowledging each message.
 pub(crate) enum Fetch {
     /// `nats bench js fetch`
     Nats(PathBuf),
-    /// A loop of our own, by the client library that the service has.
+    /// Our own loop, with the service's client library.
     Own,
 }
 
@@ -82,7 +82,7 @@ fn nats_bench(program: &Path, env: &Environment, stream: &str, durable: &str, co
     let mut command = Command::new(program);
     command.args(["bench", "js", "fetch", "--no-context", "--no-progress", "-s", &url, "--acks", "explicit"]);
     command.args(["--stream", stream, "--consumer", durable, "--msgs", &count, "--batch", &batch]);
-    // Its settings stay out of the user's.
+    // Keeps its settings apart from the user's.
     command.env("XDG_CONFIG_HOME", env.temp_dir.path());
     let output = command.stdin(Stdio::null()).output().context("cannot run nats")?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -92,7 +92,7 @@ fn nats_bench(program: &Path, env: &Environment, stream: &str, durable: &str, co
     })
 }
 
-/// The last `81,234 msgs/sec` of what it says.
+/// The last `81,234 msgs/sec` of its output.
 fn rate_in(text: &str) -> Option<f64> {
     let before = &text[..text.rfind(" msgs/sec")?];
     let word = before.rsplit(|c: char| c != ',' && !c.is_ascii_digit()).next()?;

@@ -8,7 +8,7 @@ use devstack::tools as servers;
 
 use crate::tools;
 
-/// Names and values, in the order in which they are shown.
+/// Names and values, in order of output.
 pub(crate) fn describe() -> Vec<(String, String)> {
     let found = [
         ("service", commit()),
@@ -32,7 +32,7 @@ pub(crate) fn describe() -> Vec<(String, String)> {
     found.map(|(name, value)| (name.to_owned(), value)).into()
 }
 
-/// A list, for a person.
+/// A list for people.
 pub(crate) fn text(machine: &[(String, String)]) -> String {
     machine.iter().map(|(name, value)| format!("- {name}: {value}\n")).collect()
 }

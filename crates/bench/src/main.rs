@@ -1,6 +1,6 @@
 //! `cargo xtask bench`: measures each figure, and its upper bound in the same run on the same machine.
 //!
-//! Each bench takes turns with its limit, three times, and the medians count.
+//! Each bench alternates with its limit three times; the medians count.
 #![allow(clippy::print_stdout, reason = "the table is this command's result")]
 
 mod stats;
@@ -52,7 +52,7 @@ use devstack::cargo;
 use environment::Environment;
 use report::Figure;
 
-/// How often each measurement and its limit take turns.
+/// Number of turns of each measurement and its limit.
 const REPETITIONS: usize = 3;
 
 /// Rows of the largest table for each order of the backlog.
@@ -60,13 +60,13 @@ const ROWS_PER_ORDER: u64 = 5;
 
 /// Measure the service, each figure against its limit in the same run
 ///
-/// Starts a private PostgreSQL at its defaults and a private NATS, builds the service with
-/// --release, and takes turns with each limit three times. Needs wrk and nginx, which it installs
-/// or unpacks from Debian's packages, and takes NATS's own command line where Go can build it. At
-/// the end comes a table of the medians. Other programs that run meanwhile are measured too.
+/// Starts a private PostgreSQL with default settings and a private NATS, builds the service with --release, and
+/// measures each figure and its limit three times in turn. Needs wrk and nginx, which it installs or unpacks from
+/// Debian's packages, and uses NATS's command line if Go can build it. Prints a table of the medians at the end. Other
+/// running programs distort the figures.
 ///
-/// scale (what an order costs as the table grows and as processes join; fifty rows for each order
-/// at most) and lanes (several connections to PostgreSQL) run only when they are named.
+/// growth, scale (cost of an order as the table grows and as processes join; up to fifty rows per order) and
+/// parallel-copy (several connections to PostgreSQL) run only if named.
 ///
 /// Examples: cargo xtask bench
 ///           cargo xtask bench backlog --json
@@ -74,19 +74,19 @@ const ROWS_PER_ORDER: u64 = 5;
 #[derive(Parser)]
 #[command(name = "cargo xtask bench", bin_name = "cargo xtask bench", verbatim_doc_comment)]
 struct Options {
-    /// Run one of them only
+    /// Run only this bench
     #[arg(value_enum, value_name = "NAME")]
     name: Option<Name>,
     /// Orders in the backlog; the largest table has five times as many rows
     #[arg(long, value_name = "N", default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(1000..))]
     orders: u64,
-    /// One JSON document in place of the table
+    /// Print one JSON document instead of the table
     #[arg(long)]
     json: bool,
     /// Also measure with a hundredth, a tenth and all of the rows, and draw docs/images/bench.svg
     #[arg(long)]
     growth: bool,
-    /// Measure this build of orderd instead of building it
+    /// Measure this program instead of building orderd
     #[arg(long, value_name = "FILE")]
     program: Option<PathBuf>,
 }
@@ -112,7 +112,7 @@ enum Name {
     ParallelCopy,
 }
 
-/// These take long, or have no goal: they run when they are named.
+/// Benches that take long or have no goal, and run only if named.
 const APART: [Name; 3] = [Name::Growth, Name::Scale, Name::ParallelCopy];
 
 fn main() -> ExitCode {
@@ -133,7 +133,7 @@ fn run(options: &Options) -> Result<ExitCode> {
     let mut env = Environment::start(program, options.orders, options.orders * ROWS_PER_ORDER)?;
     let (mut figures, mut failed) = (Vec::new(), Vec::new());
     for name in names(options) {
-        // One that can't be measured takes nothing from the others.
+        // A bench that fails does not stop the others.
         match measure(name, &mut env) {
             Ok(measured) => figures.extend(measured),
             Err(error) => failed.push(format!("error: {error:#}")),
@@ -182,12 +182,12 @@ fn measure(name: Name, env: &mut Environment) -> Result<Vec<Figure>> {
     bench(env).with_context(|| format!("cannot measure {what}"))
 }
 
-/// Until an order is committed, and until it is served.
+/// The times until an order is committed, and until it is served.
 fn latencies(env: &mut Environment) -> Result<Vec<Figure>> {
     Ok([latency::run(env)?, publish_to_read::run(env)?].concat())
 }
 
-/// A line about what is being done, on stderr: stdout is for results.
+/// A progress line on stderr; stdout is for results.
 fn say(line: &str) {
     eprintln!("{line}");
 }

@@ -1,4 +1,4 @@
-//! Memory per order: the resident set with all orders, less that of an empty service.
+//! Memory per order: the resident set with all orders, minus that of an empty service.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::{orders, procfs};
 /// What the service frees, the allocator gives back some time later.
 const SETTLED: Duration = Duration::from_secs(4);
 
-/// So many orders stand for all when their JSON is measured.
+/// Number of orders whose JSON is measured, as a sample.
 const MEASURED: u64 = 20_000;
 
 pub(crate) fn run(env: &mut Environment) -> Result<Vec<Figure>> {
@@ -38,12 +38,12 @@ pub(crate) fn an_order(env: &mut Environment, rows: u64) -> Result<f64> {
     Ok(most.saturating_sub(least) as f64 / rows as f64)
 }
 
-/// Bytes of a service that serves a table of this number of rows.
+/// Resident bytes of a service with this number of rows.
 pub(crate) fn resident(env: &Environment, table: &str, rows: u64) -> Result<u64> {
     resident_with(env, table, rows, &[])
 }
 
-/// The same, of one with more flags.
+/// The same, with more flags.
 pub(crate) fn resident_with(env: &Environment, table: &str, rows: u64, flags: &[&str]) -> Result<u64> {
     let service = Service::start_with(env, &Setup::serving(table), flags)?;
     service.wait_ready()?;

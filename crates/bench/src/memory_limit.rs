@@ -11,28 +11,27 @@ use crate::service::{Service, Setup};
 use crate::wrk::WrkResult;
 use crate::{procfs, wrk};
 
-/// 1 GiB for five million orders, and as much for each where there are fewer.
+/// 1 GiB for five million orders, and in proportion for fewer.
 const CACHE_MAX_BYTES: u64 = 1 << 30;
 const ORDERS: u64 = 5_000_000;
 
-/// Memory that a process needs beside the cache, in MiB.
+/// Memory of a process besides the cache, in MiB.
 const PROCESS_MIB: f64 = 128.0;
 
 /// What the service frees, the allocator gives back some time later.
 const SETTLED: Duration = Duration::from_secs(4);
 
-/// Reads bring what is read often into memory; that is over when the share of what is there grows by less.
+/// Reads fill the cache with frequently read orders; the hit rate is steady when it grows by less than this.
 const STEADY: f64 = 0.005;
 const ROUNDS: usize = 15;
 
-/// Requests for orders, and those of them for which PostgreSQL was asked.
+/// Requests for orders, and those that queried PostgreSQL.
 const ASKED: &str = r#"orderd_http_requests_total{route="/order/{id}",status="200"}"#;
 const FROM_TABLE: &str = r#"orderd_read_through_total{answer="found"}"#;
 
 const MIB: f64 = (1 << 20) as f64;
 
-/// What is read of it, the share of requests that go to a tenth of the orders, and what of the rate without a bound
-/// is to be reached.
+/// Name, share of requests for a tenth of the orders, and goal relative to the rate without a limit.
 const READS: [(&str, f64, f64); 2] =
     [("9 of 10 for a tenth of the orders", 0.9, 0.5), ("all orders alike", 0.0, 0.1)];
 
@@ -90,7 +89,7 @@ pub(crate) fn run(env: &mut Environment) -> Result<Vec<Figure>> {
 struct LimitFigures {
     /// Seconds.
     fill: f64,
-    /// Mebibytes: resident after the fill and after the reads, and what the service has counted.
+    /// MiB: resident after the fill and after the reads, and as counted by the service.
     resident: f64,
     after: f64,
     held: f64,
@@ -125,7 +124,7 @@ fn resident(service: &Service) -> f64 {
     procfs::resident(service.pid()) as f64 / MIB
 }
 
-/// Reads until memory has what it will have, and once more.
+/// Reads until the hit rate is steady, and once more.
 fn read(env: &Environment, service: &Service, share: f64) -> Result<ReadFigures> {
     let mut reads = read_once(env, service, share)?;
     for _ in 0..ROUNDS {

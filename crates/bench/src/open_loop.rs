@@ -1,5 +1,5 @@
-//! Requests at a fixed rate, whatever the answers take: each is timed from the moment it was due, so that a
-//! server that stands still for a while is late with all that was due meanwhile.
+//! Requests at a fixed rate, independent of the responses: each is timed from the moment it was due, so that a stall of
+//! the server counts for all requests due meanwhile.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,17 +21,17 @@ pub(crate) struct Load {
     threads: Vec<JoinHandle<LoadResult>>,
 }
 
-/// What became of the requests.
+/// The results of the requests.
 #[derive(Default)]
 pub(crate) struct LoadResult {
-    /// Milliseconds from when each was due.
+    /// Milliseconds from the moment each was due.
     pub(crate) latencies: Vec<f64>,
     /// Requests that were not answered with 200.
     pub(crate) failed: usize,
 }
 
 impl Load {
-    /// Asks for random orders from 0 to `ids` at a fixed rate a second, until it is stopped.
+    /// Requests random orders from 0 to `ids` at a fixed rate per second, until it is stopped.
     pub(crate) fn start(addr: SocketAddr, ids: u64, rate: u32) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let begun = Instant::now();

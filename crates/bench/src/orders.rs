@@ -1,6 +1,6 @@
-//! Orders to measure with: distinct, with 0 to 5 items, 0.8 to 2 kB of JSON, and Cyrillic in their names.
+//! Orders for measurements: distinct, with 0 to 5 items, 0.8 to 2 kB of JSON, and Cyrillic names.
 //!
-//! The order of a number is a function of the number alone, so that every tool can make it again.
+//! An order depends only on its number, so that every tool can regenerate it.
 
 use std::ops::Range;
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -9,10 +9,10 @@ use fastrand::Rng;
 
 use crate::order_types::{RawDeliveryData, RawItemsData, RawOrderData, RawPaymentData};
 
-/// Any number will do, as long as it stays.
+/// Arbitrary, but constant.
 const SEED: u64 = 0x5eed_0f0d_e25a_11fe;
 
-/// How many are made before they are handed on.
+/// Number of orders generated before they are sent on.
 const CHUNK: u64 = 256;
 
 const NAMES: [&str; 8] = [
@@ -42,13 +42,13 @@ const GOODS: [&str; 8] = [
 const BRANDS: [&str; 5] = ["Vivienne Sabo", "Белый кит", "Nike", "Умка", "Заря"];
 const BANKS: [&str; 4] = ["alpha", "сбер", "tinkoff", "втб"];
 
-/// The JSON of order `number`, as the service answers it too.
+/// The JSON of order `number`, as the service renders it.
 pub(crate) fn json(number: u64) -> Vec<u8> {
-    // The model has nothing that JSON can't say.
+    // The model always serializes.
     serde_json::to_vec(&order(number)).unwrap_or_default()
 }
 
-/// The key under which the Go service would keep it: decimal nanoseconds.
+/// The key that the Go service would use: decimal nanoseconds.
 pub(crate) fn id(number: u64) -> String {
     (1_700_000_000_000_000_000 + number * 1_000_003).to_string()
 }
@@ -126,7 +126,7 @@ fn item(rng: &mut Rng, track: &str) -> RawItemsData {
     }
 }
 
-/// Longer where there are few items, so that no order is smaller than real ones are.
+/// Longer for few items, so that no order is smaller than real ones.
 fn signature(rng: &mut Rng, items: usize) -> String {
     let words = [8, 4, 2, 0, 0, 0][items.min(5)];
     (0..words).map(|_| format!("{:016x}", rng.u64(..))).collect()
@@ -141,7 +141,7 @@ fn choose(rng: &mut Rng, words: &[&str]) -> String {
     words[rng.usize(..words.len())].to_owned()
 }
 
-/// Makes something of each number on two threads, and hands it on in chunks, which come in any order.
+/// Calls `make` for each number on two threads, and sends the results in chunks, in any order.
 pub(crate) fn chunks(numbers: Range<u64>, make: fn(u64) -> Vec<u8>) -> Receiver<Vec<Vec<u8>>> {
     let (sender, chunks) = sync_channel(64);
     for thread in 0..2 {

@@ -12,7 +12,7 @@ use crate::report::{Figure, Goal, number};
 use crate::service::WAIT_TIMEOUT;
 use crate::{REPETITIONS, orders, procfs, repetition, stats};
 
-/// Number of files with the rows, which one to four connections share evenly.
+/// Number of files with the rows, which one to four connections can share evenly.
 const PARTS: usize = 12;
 const MAX_CONNECTIONS: usize = 4;
 
@@ -71,7 +71,7 @@ fn save(env: &mut Environment, count: u64) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// What a row takes in the table with its index, and in the transaction log, some time after a checkpoint.
+/// Bytes of a row in the table with its index, and in the WAL, some time after a checkpoint.
 fn bytes_a_row(env: &mut Environment, file: &Path, count: u64) -> Result<String> {
     let table = env.empty_table()?;
     let log = |env: &Environment| {

@@ -9,7 +9,7 @@ pub(crate) fn resident(pid: u32) -> u64 {
     bytes(pid, "VmRSS:")
 }
 
-/// The largest that the resident set has been, in bytes.
+/// The peak of the resident set, in bytes.
 pub(crate) fn peak(pid: u32) -> u64 {
     bytes(pid, "VmHWM:")
 }
@@ -21,7 +21,7 @@ fn bytes(pid: u32, name: &str) -> u64 {
     kib.unwrap_or(0) * 1024
 }
 
-/// The time that its threads, those that still are, have run.
+/// CPU time of its current threads.
 pub(crate) fn cpu(pid: u32) -> Duration {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
     tasks.map(|task| cpu_of_task(&task.path())).sum()
@@ -32,14 +32,14 @@ fn cpu_of_task(task: &Path) -> Duration {
     Duration::from_nanos(text.split(' ').next().and_then(|time| time.parse().ok()).unwrap_or(0))
 }
 
-/// The time that it and its children have run.
+/// CPU time of the process and its children.
 pub(crate) fn cpu_of_process_tree(pid: u32) -> Duration {
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
     let ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     cpu(pid) + ids.filter(|id| parent(*id) == Some(pid)).map(cpu).sum::<Duration>()
 }
 
-/// CPU time of a process with its children that have ended, which the kernel counts in hundredths of a second.
+/// CPU time of a process and its ended children, which the kernel counts in hundredths of a second.
 pub(crate) fn cpu_with_children(pid: u32) -> Duration {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let after_name = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
@@ -47,7 +47,7 @@ pub(crate) fn cpu_with_children(pid: u32) -> Duration {
     cpu_of_process_tree(pid) + Duration::from_millis(ended.sum::<u64>() * 10)
 }
 
-/// What stands behind the name, which may hold anything, is state and parent.
+/// State and parent follow the name, which may contain anything.
 fn parent(pid: u32) -> Option<u32> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()

@@ -1,5 +1,4 @@
-//! From an order's publish until it is served: `/mem_len` counts all that `/order/{id}` knows, so it is asked
-//! again and again.
+//! From an order's publish until it is served: polls `/mem_len`, which counts all orders that `/order/{id}` has.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,10 +17,10 @@ use crate::{REPETITIONS, repetition};
 
 const ORDERS: u64 = 8000;
 
-/// Between an answer and the next question.
+/// Pause between a response and the next request.
 const PAUSE: Duration = Duration::from_micros(200);
 
-/// How long the last order may take.
+/// Time limit for the last order.
 const VISIBLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 pub(crate) fn run(env: &mut Environment) -> Result<Vec<Figure>> {
@@ -71,7 +70,7 @@ fn measure(env: &mut Environment) -> Result<(Vec<f64>, Vec<f64>)> {
     Ok((served, round_trips))
 }
 
-/// Each time at which there were more orders than before, and how many.
+/// Each time at which the count increased, and the count.
 fn watch(mut connection: Connection, stop: &AtomicBool) -> Vec<(Instant, u64)> {
     let (mut seen, mut last, begun) = (Vec::new(), 0, Instant::now());
     while !stop.load(Ordering::Relaxed) && begun.elapsed() < VISIBLE_TIMEOUT {
@@ -84,7 +83,7 @@ fn watch(mut connection: Connection, stop: &AtomicBool) -> Vec<(Instant, u64)> {
     seen
 }
 
-/// Orders are counted in the order in which they were sent.
+/// Latencies; orders become visible in the order of sending.
 fn served(sent: &[Instant], seen: &[(Instant, u64)]) -> Vec<f64> {
     let mut at = 0;
     let took = sent.iter().zip(1_u64..).map_while(|(sent, count)| {

@@ -18,14 +18,14 @@ use crate::{REPETITIONS, procfs, repetition, stats};
 
 const READERS: usize = 1000;
 
-/// Events come at most every second.
+/// Time limit for the first event; events come at most once a second.
 const SEEN: Duration = Duration::from_secs(30);
 
 struct ReadersCost {
     rate: f64,
-    /// Of the service, an order, in µs.
+    /// CPU of the service per order, in µs.
     cpu: f64,
-    /// What the readers' connections take, in KiB each.
+    /// Memory per reader, in KiB.
     memory: f64,
 }
 
@@ -97,15 +97,15 @@ fn take_in(env: &mut Environment, readers: usize) -> Result<ReadersCost> {
     Ok(ReadersCost { rate: count as f64 / seconds, cpu, memory })
 }
 
-/// Connected readers, until this is dropped.
+/// Connected readers; disconnected on drop.
 struct ConnectedReaders {
-    /// How many readers have received an order.
+    /// Number of readers that have received an order.
     seen: Arc<AtomicUsize>,
     _readers: JoinSet<()>,
 }
 
 impl ConnectedReaders {
-    /// All of them are connected when this returns.
+    /// Returns when all readers are connected.
     async fn begin(addr: SocketAddr, count: usize) -> Result<Self> {
         let (seen, mut readers) = (Arc::new(AtomicUsize::new(0)), JoinSet::new());
         for _ in 0..count {

@@ -1,4 +1,4 @@
-//! `/order/{id}` by wrk on one core, the server on another, against nginx that answers with the same bytes.
+//! `/order/{id}` with wrk on one core, the server on another, against nginx with the same response.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,10 +13,10 @@ use crate::service::{Service, Setup};
 use crate::wrk::SERVER_CORE;
 use crate::{REPETITIONS, http, orders, procfs, repetition, wrk};
 
-/// So many orders are looked at for one of medium size.
+/// Number of orders to search for one of average size.
 const LOOKED_AT: u64 = 1000;
 
-/// What wrk asks for.
+/// The requests of wrk.
 enum WrkTarget {
     One(u64),
     Random(PathBuf),
@@ -82,7 +82,7 @@ fn requests(addr: std::net::SocketAddr, pid: u32, asked: &WrkTarget, dir: &Path)
     Ok((rate, used.div_f64((rate * wrk::SECONDS as f64).max(1.0))))
 }
 
-/// The requests of random ids, of all the service has; how many a second.
+/// Requests per second for random ids of all orders.
 pub(crate) fn random_rate(env: &mut Environment, rows: u64) -> Result<f64> {
     let table = env.table(rows)?;
     let service = Service::start(env, &Setup { core: Some(SERVER_CORE), ..Setup::serving(&table) })?;

@@ -1,4 +1,4 @@
-//! A backlog of which one message in twenty is refused and becomes a dead letter, beside one without such messages.
+//! A backlog in which one of twenty messages becomes a dead letter, compared with a backlog without such messages.
 
 use anyhow::{Result, ensure};
 
@@ -14,7 +14,7 @@ const STREAM: &str = "REFUSED";
 const SUBJECT: &str = "bench.refused";
 
 pub(crate) fn run(env: &mut Environment) -> Result<Vec<Figure>> {
-    // So many that the number of those to be refused is exact.
+    // Rounded so that the number of refused messages is exact.
     let count = env.orders / ONE_IN * ONE_IN;
     env.make_stream(STREAM, SUBJECT)?;
     env.publish_each(SUBJECT, count, payload)?;
@@ -37,7 +37,7 @@ pub(crate) fn run(env: &mut Environment) -> Result<Vec<Figure>> {
     }])
 }
 
-/// Half of an order's JSON, where it is to be refused.
+/// The payload: half of an order's JSON if it is to be refused.
 fn payload(number: u64) -> Vec<u8> {
     let mut json = orders::json(number);
     if number % ONE_IN == ONE_IN - 1 {
@@ -58,7 +58,7 @@ fn take_in(env: &mut Environment, stream: &str, subject: &str, count: u64, refus
     service.stop()?;
     ensure!(dead_letters == refused as f64, "{dead_letters} dead letters, not {refused}");
     ensure!(env.rows_in(&table)? == count - refused, "not all orders are in the table");
-    // The next repetition stores them again.
+    // The next repetition stores the dead letters again.
     env.remove_stream(&format!("{stream}_DEAD"))?;
     env.settle(Some(&table))?;
     Ok(count as f64 / seconds)

@@ -4,28 +4,28 @@ use serde_json::{Value, json};
 
 use crate::stats::median;
 
-/// What a figure has to reach.
+/// The goal of a figure.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Goal {
-    /// So much of its limit, or more.
+    /// At least this fraction of its limit.
     OfLimit(f64),
-    /// So many times its limit, or less.
+    /// At most this multiple of its limit.
     TimesLimit(f64),
-    /// This value, or less.
+    /// At most this value.
     Below(f64),
 }
 
-/// One row of the table: the values of all repetitions, of which the medians count.
+/// One row of the table, with the values of all repetitions; the medians count.
 #[derive(Clone, Debug)]
 pub(crate) struct Figure {
     pub(crate) bench: &'static str,
     pub(crate) what: String,
     pub(crate) unit: &'static str,
     pub(crate) ours: Vec<f64>,
-    /// What the limit is, and its values.
+    /// The name of the limit, and its values.
     pub(crate) limit: Option<(String, Vec<f64>)>,
     pub(crate) goal: Goal,
-    /// What else a reader has to know.
+    /// A note for the reader.
     pub(crate) note: String,
 }
 
@@ -115,7 +115,7 @@ pub(crate) fn to_json(machine: &[(String, String)], figures: &[Figure]) -> Value
     json!({ "machine": machine, "figures": figures.iter().map(Figure::json).collect::<Vec<_>>() })
 }
 
-/// Three digits that count, and thousands apart.
+/// Three significant digits, with thousands separators.
 pub(crate) fn number(value: f64) -> String {
     if value >= 1000.0 {
         return grouped(value.round() as u64);
@@ -130,7 +130,7 @@ pub(crate) fn number(value: f64) -> String {
     if value >= 0.1 || value == 0.0 { format!("{value:.decimals$}") } else { format!("{value:.3}") }
 }
 
-/// A number with commas between its thousands.
+/// A number with thousands separators.
 fn grouped(value: u64) -> String {
     if value < 1000 {
         return value.to_string();

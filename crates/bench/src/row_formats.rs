@@ -1,4 +1,4 @@
-//! Rows as `jsonb` and as `json` beside rows as gob: taken in, read at the start, and how large they are.
+//! Rows as `jsonb` and `json` compared with gob: ingestion, fill, and size.
 
 use anyhow::Result;
 
@@ -6,10 +6,10 @@ use crate::environment::Environment;
 use crate::report::{Figure, Goal};
 use crate::{REPETITIONS, backlog, repetition, start};
 
-/// The types of the column `data`. The last one has gob rows, to which the others are compared.
+/// The types of the column `data`. The last one is gob, the baseline.
 const COLUMN_TYPES: [&str; 3] = ["jsonb", "json", "bytea"];
 
-/// The measurements of one type of rows, one value for each repetition: orders a second, rows a second, bytes a row.
+/// The measurements of one type, one value per repetition: orders per second, rows per second, bytes per row.
 #[derive(Default)]
 struct Measured {
     intake: Vec<f64>,

@@ -1,8 +1,8 @@
-//! What an order costs to take in as the table grows, as it is partitioned, and as processes join.
+//! The cost of ingesting an order as the table grows, as it is partitioned, and as processes join.
 //!
-//! CPU counts, not time: other programs take turns with ours, but don't run on our account. Orders are published
-//! while the processes, which have read the table, are stopped, so that the start is not counted. What is
-//! compared is measured in turn, several times: a shared machine is half as fast again from one minute to the next.
+//! Measures CPU time instead of wall time, to exclude other programs. Orders are published while the processes, which
+//! have read the table, are stopped, so that startup is not counted. Cases are measured in turn, several times, because
+//! the speed of a shared machine varies by half within minutes.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -19,10 +19,10 @@ use crate::say;
 use crate::service::{Service, Setup, WAIT_TIMEOUT};
 use crate::stats::median;
 
-/// Rows that are there already, for each order that is taken in.
+/// Existing rows per ingested order.
 const ROWS: [f64; 4] = [0.1, 1.0, 10.0, 50.0];
 
-/// Of these, the table that several processes share, and those that are partitioned too.
+/// Of these, the table that several processes share, and those that are also measured with partitions.
 const SHARED: f64 = 1.0;
 const PARTITIONED: [f64; 2] = [1.0, 10.0];
 
@@ -30,13 +30,13 @@ const MOST_REPLICAS: usize = 4;
 
 const ROUNDS: usize = 3;
 
-/// More than a run allocates, in bytes: pages for the log, the table, and what is in memory.
+/// More than a run allocates, in bytes: pages for WAL, table and memory.
 const TOUCHED: usize = 2 << 30;
 
-/// So many times the cost of the first is still flat: caches of the processor count too.
+/// Maximum factor to the first cost that counts as flat, because of CPU caches.
 const FLAT: f64 = 1.25;
 
-/// What one run is made with.
+/// The parameters of one run.
 #[derive(Clone, Copy)]
 struct Case {
     rows: u64,
@@ -44,11 +44,11 @@ struct Case {
     replicas: usize,
 }
 
-/// What it took, for each order.
+/// The cost per order.
 struct Cost {
     /// CPU in µs: of all services together, of PostgreSQL and of NATS.
     cpu: [f64; 3],
-    /// Orders a second, until all were committed.
+    /// Orders per second until all were committed.
     rate: f64,
 }
 
@@ -76,7 +76,7 @@ pub(crate) fn run(env: &mut Environment) -> Result<Vec<Figure>> {
     Ok(figures)
 }
 
-/// What each of them costs, in all rounds.
+/// The costs of all cases, in all rounds.
 fn in_turn(env: &mut Environment, cases: Vec<Case>) -> Result<Vec<(Case, Vec<Cost>)>> {
     let mut tables = HashMap::new();
     let mut costs: Vec<_> = cases.into_iter().map(|case| (case, Vec::new())).collect();
@@ -95,7 +95,7 @@ fn in_turn(env: &mut Environment, cases: Vec<Case>) -> Result<Vec<(Case, Vec<Cos
     Ok(costs)
 }
 
-/// Takes the backlog into a table, and out of it again.
+/// Ingests the backlog into a table, and deletes it again.
 fn cost(env: &mut Environment, case: Case, table: &str) -> Result<Cost> {
     say(&format!("scale, {} rows, {} partitions, {} replicas", case.rows, case.partitions, case.replicas));
     let count = env.orders;
@@ -116,7 +116,7 @@ fn cost(env: &mut Environment, case: Case, table: &str) -> Result<Cost> {
         service.wait_ready()?;
         service.wait_len(case.rows)?;
     }
-    // What the start has dirtied.
+    // Flushes pages that the startup has dirtied.
     env.settle(None)?;
     touch_memory();
     services.iter().for_each(|service| service.signal(Signal::STOP));
@@ -137,7 +137,7 @@ fn cost(env: &mut Environment, case: Case, table: &str) -> Result<Cost> {
     for service in services {
         service.stop()?;
     }
-    // Keys of the Go service's are those of years ago.
+    // The Go service's keys are years older.
     env.postgres.psql(&format!("delete from {table} where id > '{}'", last.trim()))?;
     env.postgres.psql(&format!("vacuum {table}"))?;
     env.remove_stream(&stream)?;
@@ -148,20 +148,19 @@ fn cost(env: &mut Environment, case: Case, table: &str) -> Result<Cost> {
     })
 }
 
-/// The host of a virtual machine gives a page of memory when it is first touched, at the expense of the process that
-/// touches it: after a large table has been written, that is the service and PostgreSQL. What is free now has been
-/// touched.
+/// Touches all free memory. The host of a virtual machine provides a page when it is first touched, at the expense of
+/// the touching process: after a large table was written, that would be the service and PostgreSQL.
 fn touch_memory() {
     drop(std::hint::black_box(vec![1_u8; TOUCHED]));
 }
 
-/// The CPU that the services, PostgreSQL and NATS have had until now.
+/// CPU time of the services, PostgreSQL and NATS so far.
 fn so_far(env: &Environment, services: &[Service]) -> [Duration; 3] {
     let [postgres, nats] = servers(env);
     [services.iter().map(|service| procfs::cpu(service.pid())).sum(), postgres, nats]
 }
 
-/// The last of them against the first; each of them in the note.
+/// Compares the last case with the first; the note lists all.
 fn figure(what: &str, costs: &[(Case, Vec<Cost>)], cpu: fn(Case, &Cost) -> f64) -> Option<Figure> {
     let ((first, firsts), (last, lasts)) = (costs.first()?, costs.last()?);
     let of = |case: &Case, costs: &[Cost]| costs.iter().map(|cost| cpu(*case, cost)).collect();
@@ -183,7 +182,7 @@ fn name(case: Case) -> String {
     format!("{} rows{partitions}, {} {processes}", number(case.rows as f64), case.replicas)
 }
 
-/// The medians of a case, and all that each round cost.
+/// The medians of a case, and the costs of each round.
 fn line(case: Case, costs: &[Cost]) -> String {
     let middle = |of: fn(&Cost) -> f64| median(&costs.iter().map(of).collect::<Vec<_>>());
     let rounds = costs.iter().map(|cost| format!("{:.1}", cost.all())).collect::<Vec<_>>().join(", ");

@@ -1,5 +1,5 @@
-//! `/orders?order_uid=…` and `/order?order_uid=…` by wrk on one core, by turns with `/order/{id}`; and what their index
-//! takes in memory.
+//! `/orders?order_uid=…` and `/order?order_uid=…` with wrk on one core, alternating with `/order/{id}`; and the memory
+//! of their index.
 
 use std::fs;
 
@@ -13,7 +13,7 @@ use crate::{REPETITIONS, memory, orders, reads, repetition, wrk};
 
 const ASKED: u64 = 10_000;
 
-/// The members that orders are found by unless it is set otherwise.
+/// Number of members in the default `SEARCH`.
 const MEMBERS: f64 = 2.0;
 
 pub(crate) fn run(env: &mut Environment) -> Result<Vec<Figure>> {

@@ -1,4 +1,4 @@
-//! The service as a process that is measured.
+//! The measured service as a process.
 
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -10,13 +10,13 @@ use devstack::{Launch, Process, Signal, free_port, wait_for};
 use crate::environment::Environment;
 use crate::http::{self, Connection};
 
-/// How long any of the waits may take, on the slowest machine that is worth a number.
+/// Time limit of every wait, for the slowest reasonable machine.
 pub(crate) const WAIT_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// How often the service is asked how many orders it has, near the end and before.
+/// Intervals of polling the number of orders, near the end and before.
 const LOOK: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(50)];
 
-/// Settings of the environment that would make it another service.
+/// Environment variables that would change the service.
 const ELSEWHERE: [&str; 18] = [
     "DATABASE_URL",
     "DATABASE_URL_FILE",
@@ -38,20 +38,20 @@ const ELSEWHERE: [&str; 18] = [
     "LOG_FORMAT",
 ];
 
-/// What a service is to take and keep.
+/// The configuration of a service.
 #[derive(Clone)]
 pub(crate) struct Setup {
     pub(crate) table: String,
     pub(crate) subject: String,
     pub(crate) stream: String,
-    /// The one core that it may use.
+    /// The core that it is pinned to.
     pub(crate) core: Option<u32>,
-    /// How many bytes of memory orders may take.
+    /// Memory limit for orders, in bytes.
     pub(crate) bound: Option<u64>,
 }
 
 impl Setup {
-    /// Serves a table, and takes from a topic on which nothing comes.
+    /// Serves a table, with a topic without messages.
     pub(crate) fn serving(table: &str) -> Self {
         let name = |name: &str| name.to_owned();
         let (subject, stream) = (name("bench.quiet"), name("BENCH_QUIET"));
@@ -59,7 +59,7 @@ impl Setup {
     }
 }
 
-/// A running service, ended when it is dropped.
+/// A running service, stopped on drop.
 pub(crate) struct Service {
     process: Process,
     pub(crate) addr: SocketAddr,
@@ -81,7 +81,7 @@ impl Service {
             ("NATS_PORT", env.nats.port().to_string()),
             ("PUB_TOPIC", setup.subject.clone()),
             ("NATS_STREAM", setup.stream.clone()),
-            // Empty is as if it were not given.
+            // Empty counts as not set.
             ("CACHE_MAX_BYTES", setup.bound.map(|bound| bound.to_string()).unwrap_or_default()),
         ];
         let (program, mut args) = pinned(setup.core, env.program.as_os_str());
@@ -113,7 +113,7 @@ impl Service {
         open.with_context(|| format!("cannot reach orderd: {}", self.end_of_log()))
     }
 
-    /// Waits until it takes orders and has read the table; says how long after its start that was.
+    /// Waits until it is ready and has read the table; returns the time since the start.
     pub(crate) fn wait_ready(&self) -> Result<Duration> {
         let is_ready = || {
             let (status, body) = http::get(self.addr, "/readyz").ok()?;
@@ -126,7 +126,7 @@ impl Service {
         Ok(elapsed)
     }
 
-    /// Waits until this number of orders are in memory; returns how long after the start that was.
+    /// Waits until this number of orders is in memory; returns the time since the start.
     pub(crate) fn wait_len(&self, count: u64) -> Result<Duration> {
         let mut connection = self.connection()?;
         let (mut len, mut pause) = (0, LOOK[0]);
@@ -141,7 +141,7 @@ impl Service {
         Ok(elapsed)
     }
 
-    /// How many orders are in memory now.
+    /// The number of orders in memory.
     pub(crate) fn len(&self) -> Option<u64> {
         mem_len(&mut Connection::open(self.addr).ok()?)
     }
@@ -158,8 +158,7 @@ impl Service {
         Ok(())
     }
 
-    /// Waits until the table has everything up to this sequence of the stream; returns how long after the start that
-    /// was.
+    /// Waits until the table is complete up to this sequence; returns the time since the start.
     pub(crate) fn wait_position(&self, sequence: u64) -> Result<Duration> {
         let mut connection = self.connection()?;
         let mut position = 0.0;
@@ -176,7 +175,7 @@ impl Service {
         Ok(elapsed)
     }
 
-    /// The value of a metric, labels and all.
+    /// The value of a metric, named with its labels.
     pub(crate) fn metric(&self, name: &str) -> Result<f64> {
         metric(&mut self.connection()?, name).with_context(|| format!("orderd has no metric {name}"))
     }
@@ -185,7 +184,7 @@ impl Service {
         self.process.signal(signal);
     }
 
-    /// Lets it drain; it has to end with 0.
+    /// Stops it with SIGTERM; it must exit with 0.
     pub(crate) fn stop(mut self) -> Result<()> {
         let status = self.process.end(Signal::TERM).context("orderd did not end")?;
         ensure!(status.success(), "orderd ended with {status}: {}", self.end_of_log());
@@ -199,14 +198,14 @@ impl Service {
     }
 }
 
-/// A quarter of the time that is left at the rate so far: each look takes of the processors that are measured, but
-/// what is measured ends with the last one.
+/// A quarter of the expected remaining time: each poll uses measured CPU time, but the measurement ends with the last
+/// poll.
 fn until_next_look(len: u64, count: u64, elapsed: Duration) -> Duration {
     let left = elapsed.as_secs_f64() * count.saturating_sub(len) as f64 / len.max(1) as f64;
     Duration::from_secs_f64(left / 4.0).clamp(LOOK[0], LOOK[1])
 }
 
-/// How many orders it has in memory.
+/// The number of orders in memory.
 pub(crate) fn mem_len(connection: &mut Connection) -> Option<u64> {
     let (_, body) = connection.get("/mem_len").ok()?;
     serde_json::from_slice::<serde_json::Value>(&body).ok()?["mem_len"].as_u64()
@@ -219,7 +218,7 @@ fn metric(connection: &mut Connection, name: &str) -> Option<f64> {
     line.rsplit(' ').next()?.parse().ok()
 }
 
-/// A program with its first arguments, kept to one core where one is named.
+/// A command for the program, pinned to a core if one is given.
 pub(crate) fn pinned(core: Option<u32>, program: &std::ffi::OsStr) -> (OsString, Vec<OsString>) {
     match core {
         Some(core) => ("taskset".into(), vec!["-c".into(), core.to_string().into(), program.into()]),

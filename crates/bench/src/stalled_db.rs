@@ -12,10 +12,10 @@ use crate::report::{Figure, Goal};
 use crate::service::{Service, Setup, WAIT_TIMEOUT};
 use crate::{memory, procfs};
 
-/// When nothing more has come into memory for so long, nothing more is taken.
+/// Time without new orders in memory after which the intake counts as stalled.
 const STALLED: Duration = Duration::from_secs(5);
 
-/// Mebibytes that channels, batches and what NATS has delivered may take together.
+/// Limit in MiB for channels, batches and delivered messages together.
 const BOUND: f64 = 256.0;
 
 pub(crate) fn run(env: &mut Environment) -> Result<Vec<Figure>> {
@@ -46,7 +46,7 @@ pub(crate) fn run(env: &mut Environment) -> Result<Vec<Figure>> {
     }])
 }
 
-/// A session that holds the table for itself.
+/// A session that locks the table.
 fn lock(env: &Environment, table: &str) -> Result<Child> {
     let mut psql = env.psql_command(&format!("begin; lock table {table}; select pg_sleep(3600)"));
     let psql = psql.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
@@ -66,7 +66,7 @@ fn unlock(env: &Environment, mut psql: Child) -> Result<()> {
     Ok(())
 }
 
-/// How many orders are in memory once no more come.
+/// The number of orders in memory once no more arrive.
 fn stalled_at(service: &Service) -> Result<u64> {
     let (mut len, mut since) = (0, std::time::Instant::now());
     let stalled = wait_for(WAIT_TIMEOUT, || {

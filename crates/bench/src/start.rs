@@ -1,4 +1,4 @@
-//! A start with a full table: the time until all of it is in memory, and until the first order is served.
+//! Startup with a full table: the time until memory is filled, and until the first order is served.
 
 use std::time::Duration;
 
@@ -48,7 +48,7 @@ pub(crate) fn run(env: &mut Environment) -> Result<Vec<Figure>> {
     Ok(vec![fill, first])
 }
 
-/// How long a fill took, and what it cost.
+/// Duration and CPU time of a fill.
 pub(crate) struct FillCost {
     pub(crate) elapsed: Duration,
     service: Duration,
@@ -66,7 +66,7 @@ pub(crate) fn fill(env: &Environment, table: &str, rows: u64) -> Result<FillCost
     Ok(FillCost { elapsed, service, postgres })
 }
 
-/// Until an order is answered that stands at three quarters of the table.
+/// Time until an order at three quarters of the table is served.
 fn first_answer(env: &Environment, table: &str, rows: u64) -> Result<Duration> {
     let number = rows * 3 / 4;
     let path = format!("/order/{}", orders::id(number));

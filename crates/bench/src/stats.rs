@@ -1,6 +1,6 @@
 //! Medians and percentiles.
 
-/// The value in the middle; of an even number of values, the upper of the two. 0 of none.
+/// The median; of an even number of values, the upper one. 0 without values.
 pub(crate) fn median(values: &[f64]) -> f64 {
     percentile(values, 50.0)
 }

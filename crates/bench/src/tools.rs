@@ -1,4 +1,4 @@
-//! The programs that limits are measured with: wrk, nginx, and the command line of NATS.
+//! The programs for measuring limits: wrk, nginx, and NATS's command line.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::say;
 
-/// The release of NATS's command line that knows `bench js fetch`.
+/// A release of NATS's command line with `bench js fetch`.
 const NATS: &str = "github.com/nats-io/natscli/nats@v0.5.1";
 
 /// Debian's wrk, installed if missing and we are root.
@@ -21,7 +21,7 @@ pub(crate) fn wrk() -> Result<PathBuf> {
     on_path("wrk").context("cannot find wrk: install it by `apt-get install wrk`")
 }
 
-/// Debian's nginx. An installation would start a server of the machine, so its package is only unpacked.
+/// Debian's nginx, unpacked and not installed, because an installation would start a system service.
 pub(crate) fn nginx() -> Result<PathBuf> {
     let dir = tools_dir();
     let unpacked = dir.join("nginx");
@@ -43,7 +43,7 @@ pub(crate) fn nginx() -> Result<PathBuf> {
     Ok(unpacked)
 }
 
-/// `nats`, built by Go if missing. None where there is no Go either.
+/// `nats`, built with Go if missing; `None` without Go.
 pub(crate) fn nats() -> Option<PathBuf> {
     let built = tools_dir().join("nats");
     if let Some(found) = on_path("nats").or_else(|| built.is_file().then(|| built.clone())) {
@@ -62,7 +62,7 @@ pub(crate) fn nats() -> Option<PathBuf> {
     }
 }
 
-/// The first line of what a program says of its version, on stdout or stderr.
+/// The first line of a program's version, from stdout or stderr.
 pub(crate) fn version(program: &Path, flag: &str) -> String {
     let output = Command::new(program).arg(flag).stdin(Stdio::null()).output();
     let text = output.map(|output| [output.stdout, output.stderr].concat()).unwrap_or_default();
@@ -79,7 +79,7 @@ fn tools_dir() -> PathBuf {
     devstack::tools::workspace().join(".orderd").join("tools")
 }
 
-/// Tries, and tries again with new lists of packages.
+/// Runs apt, and retries after an update of the package lists.
 fn apt(args: &[&str], dir: &Path) -> Result<()> {
     let run = |args: &[&str]| {
         let mut apt = Command::new("apt-get");
@@ -92,7 +92,7 @@ fn apt(args: &[&str], dir: &Path) -> Result<()> {
     run(args).or_else(|_| run(&["update", "-qq"]).and_then(|()| run(args)))
 }
 
-/// Runs to its end; its own words are in the error.
+/// Runs a command; the error contains its output.
 fn quiet(command: &mut Command, action: &str) -> Result<()> {
     let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot {action}"))?;
     let words = String::from_utf8_lossy(&output.stderr).into_owned();

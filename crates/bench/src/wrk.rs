@@ -1,4 +1,4 @@
-//! wrk: as many requests as 64 connections carry, from one core.
+//! wrk: the maximum rate over 64 connections, from one core.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -12,11 +12,11 @@ use crate::tools;
 pub(crate) const SECONDS: u32 = 6;
 const CONNECTIONS: &str = "64";
 
-/// The core that wrk has; the server has [`SERVER_CORE`].
+/// wrk's core; the server has [`SERVER_CORE`].
 const CORE: &str = "1";
 pub(crate) const SERVER_CORE: u32 = 0;
 
-/// Asks for random paths out of a file. All requests stand ready before the first one is sent.
+/// Requests random paths from a file. All requests are built before the first one is sent.
 const SCRIPT: &str = r#"
 local requests = {}
 function init(args)
@@ -30,9 +30,9 @@ function request()
 end
 "#;
 
-/// Asks for orders 0 to the first argument, whose ids are made for each request: too many to stand ready. Of the
-/// second argument's share of the requests, each is for one of the orders whose number ends in 0. The third is where
-/// chance starts from: another one each time, or the same orders would be asked for again.
+/// Requests orders 0 to the first argument; ids are computed for each request, because there are too many to prepare.
+/// The second argument is the share of requests for orders whose number ends in 0. The third is the random seed, which
+/// must differ each time, or the same orders would be requested again.
 const SHARE_SCRIPT: &str = r#"
 local count, share = 0, 0
 function init(args)
@@ -46,11 +46,11 @@ function request()
 end
 "#;
 
-/// What came of it.
+/// The result.
 pub(crate) struct WrkResult {
     /// Requests a second.
     pub(crate) rate: f64,
-    /// Milliseconds that 99 of 100 requests took at most.
+    /// The p99 in milliseconds.
     pub(crate) p99: f64,
 }
 
@@ -59,7 +59,7 @@ pub(crate) fn one(addr: SocketAddr, path: &str) -> Result<f64> {
     Ok(run(&[&format!("http://{addr}{path}")])?.rate)
 }
 
-/// Requests for orders 0 to `count`, that share of them for a tenth of the orders.
+/// Requests orders 0 to `count`, with this share of requests for a tenth of the orders.
 pub(crate) fn share(addr: SocketAddr, count: u64, share: f64, dir: &Path) -> Result<WrkResult> {
     let script = dir.join("share.lua");
     fs::write(&script, SHARE_SCRIPT)?;
@@ -119,7 +119,7 @@ mod tests {
         assert_eq!(super::p99_in(&text("1.50s")), Some(1500.0));
     }
 
-    /// The script makes ids by itself.
+    /// The script computes ids by itself.
     #[test]
     fn ids_begin_with_17_and_17_digits_follow() {
         for number in [0_u64, 7, 4_999_999] {

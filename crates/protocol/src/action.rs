@@ -7,7 +7,7 @@ use crate::keys::{Order, letter};
 /// A process: 0 or 1 here, 1 or 2 in a sentence.
 pub(crate) type ProcessId = usize;
 
-/// One step: nobody sees half of it.
+/// One atomic step.
 #[allow(missing_docs, reason = "`Display` says what each one is, in a sentence")]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Action {
@@ -81,7 +81,7 @@ pub enum Action {
 }
 
 impl Action {
-    /// It happens sooner or later if nothing else does. Faults and actions of clients and operators need not happen.
+    /// Whether it happens eventually if nothing else does. Faults and actions of clients and operators need not happen.
     pub(crate) fn happens_by_itself(self) -> bool {
         use Action::*;
         let by_clients =
@@ -95,7 +95,7 @@ impl Action {
             self,
             RemakeConsumer(_) | LoseDeadLetter(_) | RollBack { .. } | LoseInFlight | ExpireLeaseEarly
         );
-        // A flush comes some time, but nothing may rely on when.
+        // A flush happens eventually, but nothing may rely on when.
         !by_clients && !faults && !matches!(self, Flush | Purge)
     }
 }
@@ -113,12 +113,12 @@ impl fmt::Display for Action {
     }
 }
 
-/// How a trace names a process.
+/// The name of a process in a trace.
 fn name(process: ProcessId) -> String {
     format!("P{}", process + 1)
 }
 
-/// The process whose transaction it is.
+/// The owner of a transaction.
 fn owner(transaction: usize) -> String {
     if transaction == crate::state::ORPHAN {
         "the transaction whose connection is gone".into()
@@ -304,7 +304,7 @@ impl Action {
     }
 }
 
-/// How a trace names a message: a client's by its order.
+/// The name of a message in a trace: a client's is its order.
 pub(crate) fn message_name(message: usize) -> String {
     match message.checked_sub(crate::stream::ORDERS) {
         None => letter(u8::try_from(message).unwrap_or(0)).to_string(),

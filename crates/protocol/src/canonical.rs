@@ -1,5 +1,5 @@
 //! Canonical states: identifiers are renumbered, details that no action reads are cleared, and interchangeable
-//! processes are put in one order, so that equivalent states are equal.
+//! processes are sorted, so that equivalent states are equal.
 
 use crate::database::{Database, Fence, Phase, Transaction};
 use crate::process::{Condition, Role, Stage, View, Writer};
@@ -8,7 +8,7 @@ use crate::stream::StreamCopy;
 use crate::world::{Kind, World};
 use crate::{view, writer};
 
-/// The state that stands for all states like this one.
+/// The representative of all equivalent states.
 pub(crate) fn canonical(world: &World, state: &State) -> State {
     let mut one = *state;
     clear(world, &mut one);
@@ -90,7 +90,7 @@ fn renumber(state: &mut State) {
     }
 }
 
-/// Gives numbers in the order in which they are met; 0 stays.
+/// Renumbers in order of first occurrence; 0 stays.
 struct Numbers {
     new: [u8; 64],
     last: u8,
@@ -116,14 +116,14 @@ impl Numbers {
     }
 }
 
-/// What makes no difference to others, and hinders nothing, is done at once: fewer states, the same outcomes.
+/// Performs at once the actions that nothing can observe or depend on: fewer states, the same outcomes.
 pub(crate) fn settle(world: &World, state: &mut State) {
     for process in 0..world.processes {
         if state.processes[process].condition != Condition::Running {
             continue;
         }
-        // Until it is received, an answer can only be lost, with the connection or with the process. A killed process
-        // knows nothing either way.
+        // Until it is received, an answer can only be lost with the connection or the process. A killed process knows
+        // nothing in either case.
         if world.budget.lost_connections == 0 && state.transactions[process].is_decided() {
             writer::receive_answer(world, state, process);
         }
@@ -136,8 +136,8 @@ pub(crate) fn settle(world: &World, state: &mut State) {
     }
 }
 
-/// Where messages are orders or empty, and none ever leaves the stream, it does not matter when a filled view reads
-/// them: only a table that is asked could tell, and nothing is asked for.
+/// If messages are orders or empty, and none leaves the stream, it does not matter when a filled view reads them: only
+/// a query to the table could show the difference, and none is needed.
 fn reads_at_once(world: &World) -> bool {
     let plain = world.orders.iter().all(|kind| matches!(kind, Kind::Good | Kind::Empty));
     let budget = &world.budget;

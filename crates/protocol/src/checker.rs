@@ -5,54 +5,54 @@ use std::hash::Hash;
 
 use crate::state_set::StateSet;
 
-/// Something that goes from state to state.
+/// A state machine.
 pub trait Model {
-    /// All that matters of a moment.
+    /// The complete state.
     type State: Copy + Eq + Hash;
-    /// What can happen.
+    /// A transition.
     type Action: Copy + Display;
-    /// What must hold.
+    /// An invariant.
     type Invariant: Copy + Debug + PartialEq + Display;
 
-    /// Where it begins.
+    /// The initial state.
     fn first(&self) -> Self::State;
 
-    /// All actions that are possible in a state, and where they lead.
+    /// All actions that are possible in a state, and the resulting states.
     fn successors(&self, state: &Self::State) -> Vec<(Self::Action, Self::State)>;
 
-    /// The state that stands for all states like this one.
+    /// The representative of all equivalent states.
     fn canonical(&self, state: &Self::State) -> Self::State;
 
-    /// Whether an action happens sooner or later if nothing else does.
+    /// Whether an action happens eventually if nothing else does.
     fn happens_by_itself(&self, action: Self::Action) -> bool;
 
-    /// Which invariant a state breaks. At rest, no action that happens by itself is left.
+    /// The invariant that a state breaks. `at_rest`: no action that happens by itself is left.
     fn broken(&self, state: &Self::State, at_rest: bool) -> Option<Self::Invariant>;
 
-    /// The invariant that from each state, what happens by itself leads to rest.
+    /// The invariant that from each state, the actions that happen by themselves lead to rest.
     fn comes_to_rest(&self) -> Self::Invariant;
 
-    /// A state in a few words, for a trace.
+    /// A summary of a state, for a trace.
     fn summary(&self, state: &Self::State) -> String;
 }
 
 /// No invariant is broken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Checked {
-    /// How many states were looked at.
+    /// The number of explored states.
     pub states: usize,
-    /// How many of them are at rest.
+    /// The number of them that are at rest.
     pub at_rest: usize,
-    /// These are all. Otherwise the search ended at its limit, and what lies farther was not looked at.
+    /// Whether these are all. Otherwise the search ended at its limit.
     pub complete: bool,
 }
 
-/// A shortest way to a state that breaks an invariant.
+/// A shortest path to a state that breaks an invariant.
 #[derive(Debug)]
 pub struct Counterexample<Invariant> {
     /// The invariant.
     pub broken: Invariant,
-    /// What happens, in order: each action, and the state that it leads to.
+    /// The path: each action, and the resulting state.
     pub trace: Vec<(String, String)>,
 }
 
@@ -66,10 +66,9 @@ impl<Invariant: Display> fmt::Display for Counterexample<Invariant> {
     }
 }
 
-/// Looks at all states, or at `limit` states, or finds the nearest one that breaks an invariant.
+/// Explores all states, or `limit` states, or up to the nearest one that breaks an invariant.
 ///
-/// # Errors
-/// The way to that one.
+/// # Errors The path to that state.
 pub fn check<M: Model>(model: &M, limit: usize) -> Result<Checked, Counterexample<M::Invariant>> {
     let mut search = Search { model, seen: StateSet::default(), from: Vec::new(), edges: Edges::default() };
     search.add(model.first(), 0);
@@ -104,7 +103,7 @@ pub fn check<M: Model>(model: &M, limit: usize) -> Result<Checked, Counterexampl
 struct Search<'m, M: Model> {
     model: &'m M,
     seen: StateSet<M::State>,
-    /// For each state the number of the one from which it was found.
+    /// For each state the number of its predecessor.
     from: Vec<u32>,
     edges: Edges,
 }
@@ -118,7 +117,7 @@ impl<M: Model> Search<'_, M> {
         number
     }
 
-    /// The way is walked again from the true first state, so that no process on it changes its name.
+    /// Replays the path from the real initial state, so that processes keep their names.
     fn trace_to(&self, number: usize) -> Vec<(String, String)> {
         let mut way = vec![number];
         let mut at = number;
@@ -139,7 +138,7 @@ impl<M: Model> Search<'_, M> {
     }
 }
 
-/// Which state leads to which by itself.
+/// The transitions that happen by themselves.
 #[derive(Default)]
 struct Edges {
     pairs: Vec<(u32, u32)>,
@@ -172,10 +171,10 @@ impl Edges {
 mod tests {
     use super::*;
 
-    /// Counts up by one or two, and breaks at a number; a step of two happens only if somebody wants it.
+    /// Counts up by one or two, and breaks the invariant at a number; a step of two does not happen by itself.
     struct Counter {
         breaks_at: u8,
-        /// Here it goes round without end.
+        /// From this number on, it loops forever.
         trap: Option<u8>,
     }
 
@@ -237,7 +236,7 @@ mod tests {
     #[test]
     fn a_circle_without_an_end_is_found() {
         let found = check(&Counter { breaks_at: 200, trap: Some(4) }, 100).unwrap_err();
-        // Already the first state leads into the circle.
+        // The initial state already leads into the loop.
         assert_eq!((found.broken, found.trace.len()), ("it stops", 0));
     }
 }

@@ -92,7 +92,7 @@ fn replace_stream(state: &State, next: &mut Successors<'_>) {
     });
 }
 
-/// All consumers are gone with the stream: those made next must check their place.
+/// The stream's consumers are gone; the next ones must check their position.
 fn put_stream(state: &mut State, stream: Stream, stored: [bool; crate::stream::MESSAGES]) {
     state.budget.stream_restores -= 1;
     state.stream = stream;
@@ -106,7 +106,7 @@ fn put_stream(state: &mut State, stream: Stream, stored: [bool; crate::stream::M
     state.excuse_lost();
 }
 
-/// `orders2` comes from an older copy, and the position row does not. The service is stopped for that.
+/// `orders2` is restored from an older copy, without the position row, while the service is stopped.
 fn restore_rows(state: &mut State) {
     state.budget.row_restores -= 1;
     state.database.rows = state.durable.rows;

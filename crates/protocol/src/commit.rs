@@ -1,4 +1,4 @@
-//! PostgreSQL executes and commits what writers have sent.
+//! PostgreSQL executes and commits the writers' transactions.
 
 use crate::action::Action;
 use crate::database::{Document, Fence, Phase, Position, Purpose, Transaction};
@@ -12,7 +12,7 @@ use crate::world::{Kind, World};
 pub(crate) fn actions(world: &World, state: &State, next: &mut Successors<'_>) {
     let in_halves = world.has(Mutation::PositionBeforeRows) || world.has(Mutation::RowsBeforePosition);
     for (number, transaction) in state.transactions.iter().enumerate() {
-        // A stalled process in the middle of its COPY neither ends it nor releases the lock.
+        // A process that stalls during its COPY neither ends it nor releases the lock.
         let stalled = number != ORPHAN && state.processes[number].condition == Condition::Stalled;
         match transaction.phase {
             Phase::Sent if world.holds_lock && state.is_locked() => {}
@@ -34,7 +34,7 @@ pub(crate) fn actions(world: &World, state: &State, next: &mut Successors<'_>) {
     }
 }
 
-/// The outcome of a transaction whose connection is gone reaches nobody.
+/// Nobody receives the outcome of a transaction whose connection is gone.
 fn decide(state: &mut State, number: usize, outcome: impl FnOnce(&mut State) -> Phase) {
     state.transactions[number].phase = outcome(state);
     if number == ORPHAN && state.transactions[number].is_decided() {
@@ -80,7 +80,7 @@ fn second_half(world: &World, state: &mut State, number: usize) -> Phase {
     Phase::Committed
 }
 
-/// The position row is the one that the writer has seen.
+/// The position row is the version that the writer has seen.
 pub(crate) fn passes_fence(world: &World, state: &State, number: usize) -> bool {
     let fence = state.transactions[number].fence;
     let Position { place, created, writer, nonce, .. } = state.database.position;
@@ -98,7 +98,7 @@ pub(crate) fn passes_fence(world: &World, state: &State, number: usize) -> bool 
     }
 }
 
-/// `INSERT … ON CONFLICT DO NOTHING`, or a `COPY` that goes that way after a unique violation. False: PostgreSQL
+/// `INSERT … ON CONFLICT DO NOTHING`, or a `COPY` that falls back to it after a unique violation. `false` if PostgreSQL
 /// refused a row, and the transaction changed nothing.
 fn insert_rows(world: &World, state: &mut State, number: usize) -> bool {
     let rows = state.transactions[number].rows;
@@ -139,7 +139,7 @@ fn move_position(state: &mut State, number: usize) {
     position.leased = true;
     state.change_nonce();
     if purpose != Purpose::Batch {
-        // No memory follows from what the position was before: every view starts again.
+        // No memory can continue from the former position: every view starts again.
         state.begin_session();
         state.database.position.previous_session = 0;
         state.database.position.last_row = 0;

@@ -3,7 +3,7 @@
 use crate::keys::Keys;
 use crate::stream::{ORDERS, StreamPosition};
 
-/// What a row or a process's memory has of an order: which message it came from, and in which form.
+/// An order in a row or in a process's memory: the message that it came from, and its form.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
 pub struct Document(u8);
 
@@ -20,7 +20,7 @@ impl Document {
         self == Self::NONE
     }
 
-    /// The message that it came from. Only for a document that is there.
+    /// The message that it came from. Only valid for an existing document.
     pub(crate) fn message(self) -> usize {
         usize::from(self.0 & !Self::OLD_FORM) - 1
     }
@@ -40,59 +40,59 @@ pub struct Database {
     pub erased: Keys,
 }
 
-/// The row in `orderd_position`: how far the table is, and who writes.
+/// The row in `orderd_position`: how far the table is, and which process writes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
 pub struct Position {
     /// The last message passed.
     pub place: StreamPosition,
     /// The creation time of the stream that the place is in.
     pub created: u8,
-    /// A random number. Each write of this row puts a new one here.
+    /// A random number, replaced by each write of this row.
     pub nonce: u8,
-    /// The process that writes, counted from 1.
+    /// The writer, counted from 1.
     pub writer: u8,
     /// The lease has not expired.
     pub leased: bool,
-    /// The writer's session. A process that becomes the writer begins a new one, and so does a writer that reads
-    /// the row and does not find it as it left it.
+    /// The writer's session. A process that becomes the writer begins a new one, and so does a writer that finds the
+    /// row changed.
     pub session: u8,
-    /// The session before it. 0: no session that a process may follow from.
+    /// The previous session. 0: none that a process may continue from.
     pub previous_session: u8,
     /// The sequence at which the session began.
     pub session_began: u8,
     /// The writer has the old model of the document.
     pub old_model: bool,
-    /// The order whose row was written last, counted from 1: a table that was restored alone lacks it.
+    /// The order whose row was written last, counted from 1; a table restored without the position lacks it.
     pub last_row: u8,
-    /// The last sequence that was passed because the stream did not have it: a restore can bring it back.
+    /// The last sequence passed because the stream did not have it; a restore can bring it back.
     pub gap_end: u8,
-    /// How often the dead-letter stream had lost something when the position was last set back.
+    /// The number of losses of the dead-letter stream when the position was last set back.
     pub dead_letter_losses: u8,
 }
 
-/// What a transaction that moves the position does beside that.
+/// The purpose of a transaction that moves the position.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
 pub enum Purpose {
     /// It writes rows.
     #[default]
     Batch,
-    /// It sets the position back to the stream's beginning: what the position says is not of this stream.
+    /// It sets the position back to the stream's beginning, because the position is not of this stream.
     SetBack,
     /// It moves the position over messages that the stream no longer has.
     PassGap,
 }
 
-/// How far a transaction is.
+/// The phase of a transaction.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
 pub enum Phase {
     /// There is no transaction.
     #[default]
     None,
-    /// It was sent, and has not been executed.
+    /// It was sent, and is not executed yet.
     Sent,
-    /// It has updated the position row, which it holds locked, and was not committed.
+    /// It has updated the position row and holds its lock, and is not committed.
     Executed,
-    /// With a mutation that uses two transactions: the first one is committed.
+    /// With a mutation that uses two transactions: the first is committed.
     HalfCommitted,
     /// It is committed; the writer does not know yet.
     Committed,
@@ -102,7 +102,7 @@ pub enum Phase {
     Refused,
 }
 
-/// What the position row must say for a transaction to pass.
+/// What the position row must contain for a transaction to pass.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
 pub struct Fence {
     /// The sequence.
@@ -120,17 +120,17 @@ pub struct Fence {
 pub struct Transaction {
     /// How far it is.
     pub phase: Phase,
-    /// What it is for.
+    /// Its purpose.
     pub purpose: Purpose,
-    /// What it expects to find.
+    /// Its fence.
     pub fence: Fence,
-    /// Where it moves the position.
+    /// The new position.
     pub to: StreamPosition,
     /// The creation time of the stream as the writer knows it.
     pub created: u8,
     /// The rows to insert.
     pub rows: Documents,
-    /// How many messages it passes.
+    /// The number of messages that it passes.
     pub messages: u8,
     /// Once committed: the row's nonce.
     pub nonce: u8,

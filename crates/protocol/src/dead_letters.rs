@@ -39,7 +39,7 @@ fn of_key(world: &World, state: &State, process: usize, key: Order, next: &mut S
     let gone = !state.messages[by].stored;
     let too_early = world.has(Mutation::DeadLetterDeletedWithRow)
         || (world.has(Mutation::DeadLetterDeletedOnceFlushed) && flushed);
-    // What the stream no longer has can't be taken in again: the dead letter has done its work.
+    // A message that the stream no longer has can't become an order again, so the dead letter is no longer needed.
     if too_early || (gone && flushed && world.budget.purges > 0 && !state.is_erased(key)) {
         next.add(Action::DeleteDeadLetter(process, key), |s| s.put_dead_letter(key, DeadLetter::None));
     } else if dead_letter == DeadLetter::Stored {
@@ -48,7 +48,7 @@ fn of_key(world: &World, state: &State, process: usize, key: Order, next: &mut S
     }
 }
 
-/// The message that took an order in does not do so again: the stream does not have it, or the position passed it.
+/// The message of an order can't become the order again: the stream does not have it, or the position has passed it.
 fn will_not_come(state: &State, message: usize) -> bool {
     let message = &state.messages[message];
     let position = &state.database.position;
@@ -57,7 +57,7 @@ fn will_not_come(state: &State, message: usize) -> bool {
     !message.stored || passed
 }
 
-/// What lies below the position and is flushed; the message at the position stays, for the check of the stream.
+/// Purges flushed messages below the position; the message at the position stays, for the check of the stream.
 fn purge(world: &World, state: &State, next: &mut Successors<'_>) {
     let cautious = state.can_go_back() && !world.loses_flushed && !world.has(Mutation::PurgeAboveFlushed);
     let Database { position, .. } = if cautious { state.durable } else { state.database };
@@ -74,7 +74,7 @@ fn purge(world: &World, state: &State, next: &mut Successors<'_>) {
     }
 }
 
-/// There is an order that lists show as a dead letter.
+/// Whether lists show an order as a dead letter.
 pub(crate) fn is_listed(state: &State, order: usize) -> bool {
     order < ORDERS && state.dead_letters[order] == DeadLetter::Stored
 }

@@ -1,5 +1,5 @@
-//! Erasing an order: its key goes into NATS, then into the table, and then all else of it goes. The eraser may stop
-//! after any step; each process completes what it meets.
+//! Erasing an order: its key is stored in NATS, then in the table, and then the rest of it is deleted. The eraser may
+//! stop after any step; each process completes erasures that it finds.
 
 use crate::action::Action;
 use crate::database::Document;
@@ -63,8 +63,8 @@ fn eraser(world: &World, state: &State, key: Order, next: &mut Successors<'_>) {
     }
 }
 
-/// One transaction: the key, the row, and the position row's nonce, so that a batch that was made without knowing of
-/// it misses the fence.
+/// One transaction changes key, row, and the position row's nonce, so that a batch prepared without knowing of the
+/// erasure misses the fence.
 fn erase_in_table(world: &World, state: &mut State, key: Order) {
     let before = state.database;
     state.database.erased.add(key);
@@ -74,7 +74,7 @@ fn erase_in_table(world: &World, state: &mut State, key: Order) {
     }
 }
 
-/// A process reads the erased keys as a set, and completes the table's where it knows more.
+/// A process reads all erased keys, and adds missing ones to the table.
 fn in_table(world: &World, state: &State, process: usize, next: &mut Successors<'_>) {
     let known = state.processes[process].erased;
     if let Some(key) = state.database.erased.without(known).iter().next() {
@@ -87,7 +87,7 @@ fn in_table(world: &World, state: &State, process: usize, next: &mut Successors<
     }
 }
 
-/// A process that meets a message or a dead letter of an erased order deletes it.
+/// A process that finds a message or a dead letter of an erased order deletes it.
 fn in_nats(world: &World, state: &State, process: usize, next: &mut Successors<'_>) {
     if world.has(Mutation::ErasedMessagesStay) {
         return;

@@ -88,7 +88,7 @@ fn of_nats(world: &World, state: &State, process: usize, next: &mut Successors<'
     }
 }
 
-/// A process's transaction can outlive its connection: it was sent, and holds no lock.
+/// Whether a process's transaction can outlive its connection: it was sent, and holds no lock.
 fn can_survive(state: &State, process: usize) -> bool {
     let sent = matches!(state.transactions[process].phase, Phase::Sent | Phase::HalfCommitted);
     sent && state.transactions[ORPHAN].phase == Phase::None
@@ -117,7 +117,7 @@ fn lose_connection(state: &mut State, process: usize) {
     state.transactions[process] = Transaction::default();
 }
 
-/// A process without a transaction does not notice: a pooler may be between.
+/// A process without a transaction does not notice, because there may be a pooler.
 fn roll_back(world: &World, state: &mut State, in_flight_survives: bool) {
     state.budget.rollbacks -= 1;
     state.database = state.durable;

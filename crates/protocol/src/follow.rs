@@ -1,5 +1,4 @@
-//! What a view follows beside the stream: the position, its session, and the dead letters. Orders in doubt are looked
-//! up in the table.
+//! A view also follows the position, its session, and the dead letters. Orders in doubt are looked up in the table.
 
 use crate::action::Action;
 use crate::database::Document;
@@ -24,7 +23,7 @@ pub(crate) fn actions(world: &World, state: &State, next: &mut Successors<'_>) {
 }
 
 impl World {
-    /// The position row has the session that a view follows: what it reads from the table now belongs to it.
+    /// Whether the position row has the session that the view follows, so that rows read now belong to it.
     pub(crate) fn follows_session(&self, state: &State, process: usize) -> bool {
         !self.looks_at_session()
             || self.has(Mutation::AskedInTwoStatements)
@@ -48,7 +47,7 @@ fn see_dead_letters(world: &World, state: &State, process: usize, next: &mut Suc
     }
 }
 
-/// A dead letter leaves its order in doubt: it may be a row all the same.
+/// A dead letter leaves its order in doubt, because the order may be a row.
 fn see_dead_letter(world: &World, state: &mut State, process: usize, key: u8) {
     let n = usize::from(key);
     let sequence = state.client_message(key).place.sequence;
@@ -67,7 +66,7 @@ fn see_dead_letter(world: &World, state: &mut State, process: usize, key: u8) {
     }
 }
 
-/// One statement reads position, session and row; the answer counts once the position has passed the message.
+/// One statement reads position, session and row; the result counts once the position has passed the message.
 fn ask(world: &World, state: &State, process: usize, next: &mut Successors<'_>) {
     let view = &state.processes[process].view;
     if view.stage != Stage::Filled || !world.follows_session(state, process) {
@@ -78,7 +77,7 @@ fn ask(world: &World, state: &State, process: usize, next: &mut Successors<'_>) 
     let known = if two_statements { view.position_seen } else { position };
     for key in (0..).take(ORDERS) {
         let until = view.in_doubt[usize::from(key)];
-        // A restored stream may be shorter; the position never gets there.
+        // A restored stream may be shorter, so that the position never gets there.
         let unreachable = until > state.stream.last && !two_statements;
         if until > 0 && (known >= until || unreachable) {
             next.add(Action::AskTable(process, key), |s| take_answer(s, process, key));
@@ -98,7 +97,7 @@ fn take_answer(state: &mut State, process: usize, key: u8) {
     this.view.position_seen = this.view.position_seen.max(state.database.position.place.sequence);
 }
 
-/// A new session that began where this view was, or later, is followed. Otherwise the table went back.
+/// The view follows a new session that began at or after what it has read. Otherwise the table went back.
 fn look_at_session(world: &World, state: &State, process: usize, next: &mut Successors<'_>) {
     let view = &state.processes[process].view;
     let position = &state.database.position;
@@ -126,8 +125,8 @@ fn goes_on(world: &World, state: &State, process: usize) -> bool {
     let view = &state.processes[process].view;
     let position = &state.database.position;
     let follows = position.previous_session == view.session && position.session_began >= view.position_seen;
-    // A writer with another model may give documents another form than memory has, where memory trusted its own: after a
-    // writer with a model of its own, it has nothing but rows of the table.
+    // A writer with another model may give documents another form than memory has. After a writer with a different
+    // model, memory has only rows of the table.
     let has_forms = world.orders.contains(&Kind::TwoForms) && !world.has(Mutation::OwnFormTrusted);
     let own = world.old_model[process];
     let other_model = position.old_model != own && view.writer_has_old_model == own;

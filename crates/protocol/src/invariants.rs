@@ -9,14 +9,14 @@ use crate::state::{DeadLetter, Erasure, State};
 use crate::stream::{ORDERS, Sender};
 use crate::world::{Kind, World};
 
-/// What must hold.
+/// An invariant.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Invariant {
     /// Always: an order has one row.
     OneRow,
     /// Always: a row has the document of its own message, or of a message with the key of a refused order.
     NobodyChoosesAKey,
-    /// Always: what no process and no PostgreSQL refuses is not a dead letter.
+    /// Always: an order that neither a process nor PostgreSQL refuses is not a dead letter.
     OnlyRefusedOrdersAreDeadLetters,
     /// Always: the position passes only committed rows, stored dead letters, empty messages, spent replays, erased
     /// keys.
@@ -29,9 +29,9 @@ pub enum Invariant {
     RowOrDeadLetter,
     /// In the end: row, messages and dead letter of an erased order are gone, and no memory has it.
     NothingIsLeftOfErased,
-    /// In the end: the memory of each process is the table, in count and form.
+    /// In the end: the memory of each process equals the table, in count and form.
     MemoryIsTheTable,
-    /// From each state, what happens by itself leads to an end.
+    /// From each state, the actions that happen by themselves lead to an end.
     ComesToRest,
 }
 
@@ -55,7 +55,7 @@ impl fmt::Display for Invariant {
 /// The invariant that a state breaks.
 pub(crate) fn broken(world: &World, state: &State, at_rest: bool) -> Option<Invariant> {
     let always = (0..ORDERS).find_map(|order| always(world, state, order));
-    // What stalled processes leave undone is done when one runs.
+    // Work that stalled processes leave undone is done when one runs.
     let somebody_runs = state.processes.iter().any(|process| process.condition == Condition::Running);
     always.or_else(|| (at_rest && somebody_runs).then(|| in_the_end(world, state)).flatten())
 }
@@ -88,7 +88,7 @@ fn is_forged(state: &State, order: usize) -> bool {
     forged && !state.record.refused.has(number(order))
 }
 
-/// The order is not a row, and there is a reason for that.
+/// The order is not a row, for a valid reason.
 fn is_settled_without_row(world: &World, state: &State, order: usize) -> bool {
     let key = number(order);
     let record = &state.record;
@@ -96,8 +96,8 @@ fn is_settled_without_row(world: &World, state: &State, order: usize) -> bool {
     excused || world.kind(key) == Kind::Empty || state.dead_letters[order] != DeadLetter::None
 }
 
-/// The position is at or above an order's message, and the order is neither a row nor settled otherwise. A
-/// position that is not of this stream says nothing; a loss that was not noticed yet is looked at in the end.
+/// The position is at or above an order's message, and the order is neither a row nor settled otherwise. A position of
+/// another stream shows nothing; a loss that is not detected yet is checked in the end.
 fn is_passed_unsettled(world: &World, state: &State, order: usize) -> bool {
     let message = &state.messages[order];
     let position = &state.database.position;
@@ -110,7 +110,7 @@ fn is_passed_unsettled(world: &World, state: &State, order: usize) -> bool {
         && !is_settled_without_row(world, state, order)
 }
 
-/// A process answers 404 for an order that is a row, or that the stream has for the table.
+/// A process answers 404 for an order that is a row, or that will become one from the stream.
 fn denies(world: &World, state: &State, process: &Process, order: usize) -> bool {
     if order >= usize::from(state.orders)
         || !process.reaches_postgres()
@@ -129,7 +129,7 @@ fn denies(world: &World, state: &State, process: &Process, order: usize) -> bool
     is_row || (!unnoticed && !is_settled_without_row(world, state, order))
 }
 
-/// 404 needs two things of the table, in one statement: no row, and a position at or above the key's place and time.
+/// 404 requires that one statement finds no row, and a position at or above the key's sequence and time.
 fn answers_not_found(world: &World, state: &State, process: &Process, order: usize) -> bool {
     let place = state.messages[order].place;
     let view = &process.view;
@@ -139,7 +139,7 @@ fn answers_not_found(world: &World, state: &State, process: &Process, order: usi
         return true;
     }
     let position = state.database.position.place;
-    // A position that was set without reading a message has no time, and so is above no key.
+    // A position set without reading a message has no time, and so is above no key.
     let passed = place.sequence <= position.sequence && place.time <= position.time;
     let no_row = state.database.rows[order].is_none();
     no_row && (passed || (world.has(Mutation::NotFoundWithoutPosition) && read))

@@ -1,11 +1,11 @@
-//! A set of orders, each known by its key. The key of an order is its number.
+//! A set of orders, by key. The key of an order is its number.
 
 use std::fmt;
 
 /// An order's number: A is 0, B is 1.
 pub(crate) type Order = u8;
 
-/// How a trace names an order.
+/// The name of an order in a trace.
 pub(crate) fn letter(order: Order) -> char {
     char::from(b'A' + order)
 }

@@ -28,7 +28,7 @@ pub(crate) fn actions(world: &World, state: &State, next: &mut Successors<'_>) {
     }
 }
 
-/// The writer is there to renew the lease. One that can't read the stream does not renew.
+/// Whether the writer can renew the lease. A writer that can't read the stream does not.
 fn is_renewed(world: &World, state: &State) -> bool {
     let holder = usize::from(state.database.position.writer) - 1;
     let process = &state.processes[holder];
@@ -67,12 +67,12 @@ fn of_process(world: &World, state: &State, process: usize, next: &mut Successor
     }
 }
 
-/// The position row is as this writer left it.
+/// The position row is unchanged since this writer's last write.
 fn knows_row(state: &State, process: usize) -> bool {
     state.processes[process].writer.nonce == state.database.position.nonce
 }
 
-/// Renewing is an UPDATE through the fence, so that an idle writer notices a table that went back.
+/// Renewal is an UPDATE with the fence, so that an idle writer notices a table that went back.
 fn renew(state: &State, process: usize, next: &mut Successors<'_>) {
     if !knows_row(state, process) {
         next.add(Action::FindRowChanged(process), |s| become_unsure(s, process));
@@ -109,7 +109,7 @@ fn take_lease(world: &World, state: &mut State, process: usize) {
     start_writing(world, state, process);
 }
 
-/// A writer that found another row than the one it left: it continues from what the row says, if it still writes.
+/// A writer that finds the row changed continues from the row, if it is still the writer.
 fn read_own_row(world: &World, state: &mut State, process: usize) {
     let position = state.database.position;
     if usize::from(position.writer) != process + 1 {
@@ -125,7 +125,7 @@ fn read_own_row(world: &World, state: &mut State, process: usize) {
     } else {
         writer.session
     };
-    // Erasing changes the nonce alone; then the session continues.
+    // An erasure changes only the nonce; then the session continues.
     let unchanged = position.place.sequence == writer.place.sequence && position.session == known_session;
     let goes_on = writer.certain && unchanged;
     if !goes_on && !world.has(Mutation::SessionKeptByUnsureWriter) {
@@ -135,7 +135,7 @@ fn read_own_row(world: &World, state: &mut State, process: usize) {
     start_writing(world, state, process);
 }
 
-/// Takes the position row as it is now.
+/// Begins to write from the current position row.
 fn start_writing(world: &World, state: &mut State, process: usize) {
     if !world.has(Mutation::ErasedRowsStay) {
         for key in state.database.erased.iter() {

@@ -1,4 +1,4 @@
-//! One process: its view of the orders, and what it knows as the writer.
+//! One process: its view of the orders, and its state as the writer.
 
 use crate::database::Documents;
 use crate::keys::Keys;
@@ -10,21 +10,21 @@ pub enum Condition {
     /// This world has only one process.
     #[default]
     Absent,
-    /// It runs. A process that was killed runs again, and knows nothing.
+    /// It runs. A killed process runs again, without its former state.
     Running,
     /// It is stopped (SIGSTOP, a black hole), and may continue at any time.
     Stalled,
-    /// It does not reach NATS.
+    /// It can't reach NATS.
     CutFromNats,
 }
 
-/// How far the fill of a view is.
+/// The stage of a view's fill.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
 pub enum Stage {
     /// Nothing is read.
     #[default]
     Starting,
-    /// The position is read: from there the view reads the stream.
+    /// The position is read; the view will read the stream from there.
     PositionRead,
     /// The rows are read, and are not in memory yet.
     RowsRead,
@@ -34,23 +34,22 @@ pub enum Stage {
     RowsReadFirst,
 }
 
-/// What a process serves, and how far it has read.
+/// The orders that a process serves, and how far it has read.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
 pub struct View {
-    /// How far the fill is.
+    /// The stage of the fill.
     pub stage: Stage,
     /// The last message that it has read.
     pub place: StreamPosition,
-    /// The creation time of the stream that the place is in.
+    /// The creation time of the stream of that message.
     pub created: u8,
-    /// The consumer is new: the view checks that its position is in this stream before it reads on.
+    /// The consumer is new: the view checks that its position is in this stream before it continues.
     pub unchecked: bool,
     /// The orders that it serves.
     pub memory: Documents,
     /// The rows that the fill has read.
     pub snapshot: Documents,
-    /// For an order that the message alone does not decide: the sequence that the position must reach before the
-    /// table is asked. 0: decided.
+    /// For an order in doubt: the sequence that the position must reach before the look-up. 0: decided.
     pub in_doubt: [u8; ORDERS],
     /// The version of each dead letter that it has seen.
     pub dead_letters_seen: [u8; ORDERS],
@@ -72,11 +71,11 @@ pub enum Role {
     Follower,
     /// It holds the position row as it last wrote or read it.
     Writer,
-    /// It does not know what the position row says: it lost an answer, or missed the fence.
+    /// It does not know the position row: it lost an answer, or missed the fence.
     Unsure,
 }
 
-/// What a process knows as the writer.
+/// The state of a process as the writer.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
 pub struct Writer {
     /// Whether it writes.
@@ -91,13 +90,13 @@ pub struct Writer {
     pub session: u8,
     /// The position must be shown to be in this stream before it writes.
     pub unchecked: bool,
-    /// Dead letters that are stored for the messages next to pass.
+    /// Stored dead letters of the next messages.
     pub stored: Keys,
     /// Orders whose row PostgreSQL has refused.
     pub refused: Keys,
-    /// The last batch was refused: the next ones have one message each, until one is committed.
+    /// The last batch was refused: the next batches have one message each, until one is committed.
     pub halved: bool,
-    /// Unsure, and none of its transactions is unanswered.
+    /// Unsure, but without unanswered transactions.
     pub certain: bool,
     /// With a mutation: dead letters to store after the position has passed them.
     pub stored_late: Keys,
@@ -117,7 +116,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// As it is after a start.
+    /// The state after a start.
     pub(crate) fn started() -> Self {
         let view = View { unchecked: true, ..View::default() };
         Self { condition: Condition::Running, view, ..Self::default() }
@@ -147,7 +146,7 @@ impl View {
         *self = Self { dead_letters_seen: self.dead_letters_seen, ..Self::default() };
     }
 
-    /// The table is asked for an order once the position has reached a sequence.
+    /// Marks an order for a look-up once the position has reached a sequence.
     pub(crate) fn mark_in_doubt(&mut self, key: u8, sequence: u8) {
         let until = &mut self.in_doubt[usize::from(key)];
         *until = sequence.max(*until);

@@ -1,4 +1,4 @@
-//! The protocol as a model for the checker: puts the actions of all areas together.
+//! The protocol as a model for the checker: combines the actions of all areas.
 
 use std::fmt::Write;
 
@@ -76,7 +76,7 @@ impl Model for World {
     }
 }
 
-/// Which messages the stream has, in its order: `1:A 2:B`.
+/// The messages of the stream, in order: `1:A 2:B`.
 fn messages(state: &State) -> String {
     let mut out = String::new();
     let mut sequence = 0;
@@ -88,7 +88,7 @@ fn messages(state: &State) -> String {
     if out.is_empty() { "-".into() } else { out }
 }
 
-/// Which orders there are: `AB`.
+/// The existing orders: `AB`.
 fn orders(documents: &Documents) -> String {
     let there = (0..).zip(documents).filter(|(_, document)| !document.is_none());
     let out: String = there.map(|(order, _)| letter(order)).collect();

@@ -6,7 +6,7 @@ use crate::process::{Process, Role, Stage, View, Writer};
 use crate::stream::{MESSAGES, Message, ORDERS, Sender, Stream, StreamCopy, StreamPosition};
 use crate::world::{Budget, Kind, World};
 
-/// What the dead-letter stream has under the subject of a key.
+/// The content of a key's subject in the dead-letter stream.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
 pub enum DeadLetter {
     /// Nothing.
@@ -14,7 +14,7 @@ pub enum DeadLetter {
     None,
     /// The dead letter.
     Stored,
-    /// The dead letter, and a marker that its order was taken in by a message. Lists leave it out.
+    /// The dead letter, and a marker that a message became its order. Lists omit it.
     TakenIn(u8),
     /// A marker that the dead letter was dropped.
     Dropped,
@@ -23,19 +23,19 @@ pub enum DeadLetter {
 }
 
 impl DeadLetter {
-    /// The document is there, so that a replay is honoured.
+    /// Whether the document exists, so that a replay is accepted.
     pub(crate) fn has_document(self) -> bool {
         matches!(self, Self::Stored | Self::TakenIn(_))
     }
 }
 
-/// How far the erasing of an order is. The eraser may stop after any step.
+/// The progress of an erasure. The eraser may stop after any step.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
 pub enum Erasure {
     /// Nobody has asked for it.
     #[default]
     No,
-    /// The first of the two places, NATS and the table, has the key.
+    /// The first of the two stores, NATS and table, has the key.
     KeyInFirst,
     /// Both have it.
     KeyInBoth,
@@ -43,7 +43,7 @@ pub enum Erasure {
     Done,
 }
 
-/// What happened, for the invariants to look at. No process knows it.
+/// The history, for the invariants. No process knows it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
 pub struct Record {
     /// Orders with more than one row.
@@ -56,7 +56,7 @@ pub struct Record {
     pub lost_with_stream: Keys,
     /// `orders2` alone was restored, and the position was not set back since.
     pub rows_restored: bool,
-    /// What made orders refused is fixed.
+    /// The cause of refusals is fixed.
     pub fixed: bool,
 }
 
@@ -65,9 +65,9 @@ pub struct Record {
 pub struct State {
     /// The messages ever published.
     pub messages: [Message; MESSAGES],
-    /// How many orders were published.
+    /// The number of published orders.
     pub orders: Order,
-    /// How many replays and forgeries.
+    /// The number of replays and forgeries.
     pub extras: u8,
     /// The stream.
     pub stream: Stream,
@@ -75,23 +75,23 @@ pub struct State {
     pub copy: StreamCopy,
     /// The dead-letter stream, by key.
     pub dead_letters: [DeadLetter; ORDERS],
-    /// How often each of its subjects was written.
+    /// The number of writes to each of its subjects.
     pub dead_letter_versions: [u8; ORDERS],
-    /// How often it has lost something: its creation time and sequences show that.
+    /// The number of its losses, which its creation time and sequences show.
     pub dead_letter_losses: u8,
-    /// How far each erasing is.
+    /// The progress of each erasure.
     pub erasures: [Erasure; ORDERS],
     /// PostgreSQL.
     pub database: Database,
-    /// What PostgreSQL goes back to: what is flushed, what the standby has, or the copy.
+    /// The state that PostgreSQL goes back to: flushed data, the standby, or the copy.
     pub durable: Database,
-    /// One of each process, and one whose connection is gone.
+    /// One transaction of each process, and one whose connection is gone.
     pub transactions: [Transaction; 3],
     /// The processes.
     pub processes: [Process; 2],
     /// For the invariants.
     pub record: Record,
-    /// What may still happen.
+    /// The remaining budget.
     pub budget: Budget,
 }
 
@@ -160,7 +160,7 @@ impl State {
         behind.min_by_key(|&n| self.messages[n].place.sequence)
     }
 
-    /// A place is shown to be in the stream: the same creation time, and the message there has the same time.
+    /// Whether a position is in the stream: the same creation time, and the message there has the same time.
     pub(crate) fn is_in_stream(&self, place: StreamPosition, created: u8) -> bool {
         if created != self.stream.created {
             return false;
@@ -187,7 +187,7 @@ impl State {
         self.messages[number] = Message { order, sender, place, stored: true };
     }
 
-    /// Publishes a replay or a forgery, if there is room for one.
+    /// Publishes a replay or a forgery, if the model has a number left.
     pub(crate) fn append_extra(&mut self, order: Order, sender: Sender) -> bool {
         let number = ORDERS + usize::from(self.extras);
         if number >= MESSAGES {
@@ -212,12 +212,13 @@ impl State {
         self.transactions.iter().any(|transaction| transaction.phase == Phase::Executed)
     }
 
-    /// The table can still go back, so that it matters what is flushed.
+    /// Whether the table can still go back, so that it matters what is flushed.
     pub(crate) fn can_go_back(&self) -> bool {
         self.budget.rollbacks + self.budget.row_restores > 0
     }
 
-    /// The table or the dead letters lack something that the position row counts as passed, and the row shows it.
+    /// Whether the table or the dead letters lack something that the position has passed, detectably from the position
+    /// row.
     pub(crate) fn has_noticeable_loss(&self) -> bool {
         let position = &self.database.position;
         let last_row_is_gone = (0..ORDERS)
@@ -225,12 +226,12 @@ impl State {
         last_row_is_gone || position.dead_letter_losses != self.dead_letter_losses
     }
 
-    /// Somebody has asked for an order to be erased.
+    /// Whether the erasure of an order was requested.
     pub(crate) fn is_erased(&self, order: Order) -> bool {
         self.erasures[usize::from(order)] != Erasure::No
     }
 
-    /// A number that no position row, past or present, has as its nonce.
+    /// A number that no present or past position row has as its nonce.
     pub(crate) fn fresh_nonce(&self) -> u8 {
         let rows = [self.database.position.nonce, self.durable.position.nonce];
         let sent =
@@ -252,7 +253,7 @@ impl State {
         self.database.position.nonce = self.fresh_nonce();
     }
 
-    /// The position row gets a new session, which views may follow from the one before.
+    /// The position row gets a new session, which views of the previous one may follow.
     pub(crate) fn begin_session(&mut self) {
         let session = self.fresh_session();
         let row = &mut self.database.position;
@@ -261,7 +262,7 @@ impl State {
         row.session_began = row.place.sequence;
     }
 
-    /// Orders that neither the stream nor the table nor a dead letter has are not missed.
+    /// Excuses orders that neither the stream nor the table nor a dead letter has.
     pub(crate) fn excuse_lost(&mut self) {
         for order in 0..self.orders {
             let n = usize::from(order);
@@ -276,7 +277,7 @@ impl State {
 }
 
 impl World {
-    /// A process can't decode an order.
+    /// Whether a process can't decode an order.
     pub(crate) fn refuses(&self, state: &State, process: usize, order: Order) -> bool {
         match self.kind(order) {
             Kind::Malformed => !state.record.fixed,

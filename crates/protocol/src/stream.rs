@@ -1,4 +1,4 @@
-//! The stream: messages at places, each place known by its sequence and by the time of its message.
+//! The stream: messages with their positions. A position is a sequence and the time of its message.
 
 use crate::keys::Order;
 
@@ -22,26 +22,26 @@ pub enum Sender {
 /// A message that was published.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
 pub struct Message {
-    /// The order that it is, or whose key its header has.
+    /// Its order, or the order whose key its header has.
     pub order: Order,
     /// The publisher.
     pub sender: Sender,
-    /// Where it is in the stream. Its key has both: sequence and time.
+    /// Its position in the stream. Its key contains sequence and time.
     pub place: StreamPosition,
     /// The stream still has it.
     pub stored: bool,
 }
 
-/// A place in the stream. After a restore the same sequence can hold another message, with another time.
+/// A position in the stream. After a restore the same sequence can have another message, with another time.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
 pub struct StreamPosition {
-    /// The sequence: 0 is the place before the first message.
+    /// The sequence; 0 is before the first message.
     pub sequence: u8,
-    /// The time of the message there. 0: not known, because the place was not reached by reading a message.
+    /// The time of the message. 0: unknown, because the position was not reached by reading a message.
     pub time: u8,
 }
 
-/// What the stream itself has beside its messages.
+/// The stream's state besides its messages.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
 pub struct Stream {
     /// The creation time.
@@ -66,7 +66,7 @@ pub struct StreamCopy {
 }
 
 impl Stream {
-    /// The place before the first message that the stream still has.
+    /// The position before the first message that the stream still has.
     pub(crate) fn beginning(&self) -> StreamPosition {
         StreamPosition { sequence: self.first - 1, time: 0 }
     }

@@ -3,7 +3,7 @@
 use crate::action::Action;
 use crate::state::State;
 
-/// The actions that are possible in a state, and where they lead.
+/// The actions that are possible in a state, and the resulting states.
 pub(crate) struct Successors<'s> {
     from: &'s State,
     found: Vec<(Action, State)>,
@@ -14,7 +14,7 @@ impl<'s> Successors<'s> {
         Self { from, found: Vec::with_capacity(16) }
     }
 
-    /// An action that changes nothing is left out.
+    /// Omits an action that changes nothing.
     pub(crate) fn add(&mut self, action: Action, change: impl FnOnce(&mut State)) {
         let mut next = *self.from;
         change(&mut next);

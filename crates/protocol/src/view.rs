@@ -29,7 +29,7 @@ fn fill(world: &World, state: &State, process: usize, next: &mut Successors<'_>)
             s.processes[process].view.snapshot = s.database.rows;
             s.processes[process].view.stage = Stage::RowsReadFirst;
         }),
-        // Where messages behind the position are gone, the writer passes the gap first.
+        // If messages after the position are gone, the writer passes the gap first.
         Stage::Starting if state.database.position.place.sequence + 1 >= state.stream.first => {
             next.add(Action::ReadPosition(process), |s| {
                 read_position(world, s, process, Stage::PositionRead)
@@ -51,7 +51,7 @@ fn fill(world: &World, state: &State, process: usize, next: &mut Successors<'_>)
     }
 }
 
-/// A position that is not of this stream: the view reads the stream from its beginning.
+/// If the position is not of this stream, the view reads the stream from its beginning.
 fn read_position(world: &World, state: &mut State, process: usize, stage: Stage) {
     let position = state.database.position;
     let known = view_is_in_stream(world, state, position.place, position.created);
@@ -69,7 +69,7 @@ fn read_position(world: &World, state: &mut State, process: usize, stage: Stage)
     };
 }
 
-/// What memory has from the stream stays; erased orders stay out.
+/// Keeps orders from the stream, and excludes erased ones.
 fn fill_memory(process: &mut Process) {
     let snapshot: Documents = std::mem::take(&mut process.view.snapshot);
     for (order, row) in (0..).zip(snapshot) {
@@ -104,7 +104,7 @@ fn check_place(world: &World, state: &mut State, process: usize) {
     }
 }
 
-/// A view's look at the stream, on each new consumer.
+/// The view's check of the stream, with each new consumer.
 fn view_is_in_stream(world: &World, state: &State, place: StreamPosition, created: u8) -> bool {
     if world.has(Mutation::ViewTrustsStream) {
         return true;
@@ -151,7 +151,7 @@ pub(crate) fn read_message(world: &World, state: &mut State, process: usize, num
     }
 }
 
-/// An order goes into memory when this process can be sure of what the writer makes of it.
+/// Puts an order into memory if this process can be sure of the writer's result.
 fn read_order(world: &World, this: &mut Process, process: usize, number: usize, refused: bool) {
     let had_dead_letter =
         this.view.dead_letters_seen[number] > 0 && !world.has(Mutation::DeadLetterRemovesOrder);

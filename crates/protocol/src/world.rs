@@ -3,27 +3,27 @@
 use crate::keys::Order;
 use crate::mutation::Mutation;
 
-/// What becomes of an order.
+/// The kind of an order.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
     /// A row.
     Good,
-    /// Nothing: its message is empty.
+    /// Its message is empty.
     Empty,
-    /// No process can decode it before its cause is fixed.
+    /// No process can decode it before the cause is fixed.
     Malformed,
     /// PostgreSQL refuses its row before the cause is fixed.
     Refusable,
-    /// A process with the old model of the document refuses it; one with the new model takes it.
+    /// A process with the old model refuses it; one with the new model accepts it.
     NewModelOnly,
-    /// Both models take it, and give it two forms.
+    /// Both models accept it, in two forms.
     TwoForms,
 }
 
-/// How often each thing may happen that does not happen by itself.
+/// How often each event may happen that does not happen by itself.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
 pub struct Budget {
-    /// A process is killed, and started again.
+    /// A process is killed and restarted.
     pub crashes: u8,
     /// A process stops, and may continue later.
     pub stalls: u8,
@@ -33,13 +33,13 @@ pub struct Budget {
     pub early_expiries: u8,
     /// A process loses NATS, and may reach it again later.
     pub nats_cuts: u8,
-    /// A consumer is deleted, and made again.
+    /// A consumer is deleted and recreated.
     pub remade_consumers: u8,
     /// The table goes back to an earlier state: crash with `synchronous_commit = off`, standby, restored copy.
     pub rollbacks: u8,
     /// `orders2` alone is restored from an older copy, while the service is stopped.
     pub row_restores: u8,
-    /// The stream is restored from a copy, or deleted and made again.
+    /// The stream is restored from a copy, or deleted and recreated.
     pub stream_restores: u8,
     /// The retention purges the stream.
     pub purges: u8,
@@ -53,14 +53,14 @@ pub struct Budget {
     pub drops: u8,
     /// The dead-letter stream loses a dead letter.
     pub lost_dead_letters: u8,
-    /// What makes orders refused is fixed.
+    /// The cause of refusals is fixed.
     pub fixes: u8,
     /// An order is erased.
     pub erasures: u8,
 }
 
 impl Budget {
-    /// Nothing goes wrong.
+    /// No faults.
     pub const NOTHING: Self = Self {
         crashes: 0,
         stalls: 0,
@@ -98,9 +98,9 @@ pub struct World {
     pub(crate) loses_flushed: bool,
     /// Between its UPDATE and its COMMIT a transaction holds the row's lock.
     pub(crate) holds_lock: bool,
-    /// A transaction that was sent to a former server may reach its successor (a pooler is between).
+    /// A transaction that was sent to a former server may reach its successor, through a pooler.
     pub(crate) pooler: bool,
-    /// Only table, stream and dead letters are looked at.
+    /// Only table, stream and dead letters are modelled.
     pub(crate) without_views: bool,
     mutations: u64,
 }
@@ -150,7 +150,7 @@ impl World {
         self
     }
 
-    /// This world, in which a rollback may lose what was flushed.
+    /// This world, in which a rollback may lose flushed data.
     #[must_use]
     pub fn with_standby(mut self) -> Self {
         self.loses_flushed = true;

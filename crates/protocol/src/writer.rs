@@ -1,4 +1,4 @@
-//! The writer: makes a row, a dead letter or nothing of each message behind the position.
+//! The writer: turns each message after the position into a row, a dead letter or nothing.
 
 use crate::action::Action;
 use crate::database::{Document, Fence, Phase, Purpose, Transaction};
@@ -26,7 +26,7 @@ pub(crate) fn actions(world: &World, state: &State, next: &mut Successors<'_>) {
     }
 }
 
-/// Before it writes, the position must be in this stream, and the table must have what the position says.
+/// Before it writes, the position must be in this stream, and the table must be complete up to the position.
 fn write(world: &World, state: &State, process: usize, next: &mut Successors<'_>) {
     let writer = state.processes[process].writer;
     let beginning = state.stream.beginning();
@@ -58,7 +58,7 @@ fn must_set_back(world: &World, state: &State, writer: &Writer) -> bool {
         || gap_is_back
 }
 
-/// The writer's look at the stream, on each new consumer.
+/// The writer's check of the stream, with each new consumer.
 fn position_is_in_stream(world: &World, state: &State, place: StreamPosition, created: u8) -> bool {
     if world.has(Mutation::WriterTrustsStream) {
         return true;
@@ -90,14 +90,14 @@ fn fence_of(writer: &Writer, process: usize) -> Fence {
     Fence { sequence: writer.place.sequence, created: writer.created, writer: number, nonce: writer.nonce }
 }
 
-/// What becomes of a message.
+/// The result for a message.
 enum Decision {
     Pass,
     Row(Document),
     DeadLetter,
 }
 
-/// Each number of messages makes a batch, up to the first one that must be a dead letter before it is passed.
+/// Every prefix of the messages is a possible batch, up to the first message that must become a dead letter.
 fn send_batches(world: &World, state: &State, process: usize, next: &mut Successors<'_>) {
     let writer = state.processes[process].writer;
     let most = if writer.halved { 1 } else { world.batch };
@@ -154,15 +154,14 @@ fn decide(world: &World, state: &State, process: usize, message: usize) -> Decis
 }
 
 impl World {
-    /// What a process makes of a client's message.
+    /// The document that a process decodes from a client's message.
     pub(crate) fn document(&self, process: usize, message: usize) -> Document {
         let two_forms = self.orders.get(message) == Some(&Kind::TwoForms);
         Document::new(message, two_forms && self.old_model[process])
     }
 }
 
-/// Stored only while its subject is empty, or while the marker there is proved wrong: the order was taken in, and
-/// the table has lost its row.
+/// Stored only if its subject is empty, or if its marker is wrong: the order became a row, and the table has lost it.
 fn store(world: &World, state: &mut State, process: usize, key: Order) {
     let n = usize::from(key);
     let lost_row =
@@ -184,7 +183,7 @@ fn store_late(state: &mut State, process: usize, key: Order) {
     }
 }
 
-/// The writer learns what became of its transaction.
+/// The writer receives the outcome of its transaction.
 pub(crate) fn receive_answer(world: &World, state: &mut State, process: usize) {
     let answer = std::mem::take(&mut state.transactions[process]);
     match answer.phase {
@@ -214,7 +213,7 @@ fn committed(world: &World, state: &mut State, process: usize, answer: &Transact
     };
 }
 
-/// With a mutation: what was passed without a dead letter, which is stored now.
+/// With a mutation: stores the dead letters of messages passed before.
 fn passed_late(world: &World, state: &State, process: usize, answer: &Transaction) -> crate::keys::Keys {
     let mut late = state.processes[process].writer.stored_late;
     if world.has(Mutation::DeadLetterAfterPosition) {
@@ -227,7 +226,7 @@ fn passed_late(world: &World, state: &State, process: usize, answer: &Transactio
     late
 }
 
-/// A single row that PostgreSQL refuses: it will be a dead letter, and leaves memory.
+/// PostgreSQL has refused a single row: it becomes a dead letter, and is removed from memory.
 fn refused(state: &mut State, process: usize, answer: &Transaction) {
     for order in (0..).take(ORDERS).filter(|&order| !answer.rows[usize::from(order)].is_none()) {
         let sequence = state.client_message(order).place.sequence;

@@ -1,7 +1,7 @@
 //! Worlds without mistakes: no invariant is broken in any state.
 //!
-//! `cargo test -p protocol --test holds -- --nocapture` prints how many states were looked at. Worlds that are too
-//! large are looked at up to `PROTOCOL_STATES` states (60,000 if it is not set), and say so.
+//! `cargo test -p protocol --test holds -- --nocapture` prints the number of explored states. Worlds that are too large
+//! are explored up to `PROTOCOL_STATES` states (60,000 by default), and reported as such.
 
 #![allow(clippy::panic, reason = "a test fails by panicking")]
 
@@ -12,7 +12,7 @@ use protocol::{Budget, Kind, Mutation, World, check};
 
 const NOTHING: Budget = Budget::NOTHING;
 
-/// More than any world that is looked at whole.
+/// More states than any completely explored world has.
 const ENOUGH: usize = 1_000_000;
 
 fn holds(name: &str, world: &World) {
@@ -64,7 +64,7 @@ worlds! { holds:
     rows_restored_alone_and_rollback: world(&[Good, Good], Budget { row_restores: 1, rollbacks: 1, ..NOTHING }).alone();
 }
 
-// The stream is purged, trimmed, restored, made again.
+// The stream is purged, trimmed, restored, recreated.
 worlds! { holds:
     purge_and_kill: world(&[Good, Good, Good], Budget { purges: 1, crashes: 1, ..NOTHING });
     trim_and_kill: world(&[Good, Good], Budget { trims: 1, crashes: 1, ..NOTHING });
@@ -124,7 +124,7 @@ worlds! { holds:
     erasure_of_a_dead_letter_alone: world(&[Malformed], Budget { erasures: 1, replays: 1, ..NOTHING }).alone();
 }
 
-// What the protocol does not need.
+// Rules that the protocol does not need.
 worlds! { holds:
     fence_by_nonce_alone: world(&[Good], Budget { rollbacks: 1, stalls: 1, erasures: 0, ..NOTHING })
         .with_pooler().with(Mutation::FenceByNonceAlone);
@@ -132,7 +132,7 @@ worlds! { holds:
         .with(Mutation::RowsBeforePosition);
 }
 
-// Too large to be looked at whole in a test.
+// Worlds too large to be explored completely in a test.
 worlds! { holds_in_part:
     lost_answer_and_kill_in_part: world(&[Good, Good], Budget { lost_connections: 1, crashes: 1, ..NOTHING });
     rollback_and_kill_in_part: world(&[Good, Good], Budget { rollbacks: 1, crashes: 1, ..NOTHING });

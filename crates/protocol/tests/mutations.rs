@@ -9,9 +9,9 @@ use protocol::Kind::{Empty, Good, Malformed, NewModelOnly, TwoForms};
 use protocol::Mutation::*;
 use protocol::{Budget, Invariant, Kind, Mutation, World, check};
 
-/// A mutation that is not found among so many states is not found.
+/// The number of states after which a mutation counts as not found.
 const MUTATED_STATES: usize = 1_000_000;
-/// The world without the mutation is looked at so far; `tests/holds.rs` looks at such worlds whole.
+/// The number of states to explore without the mutation; `tests/holds.rs` explores such worlds completely.
 const SOUND_STATES: usize = 30_000;
 
 const NOTHING: Budget = Budget::NOTHING;

@@ -1,7 +1,7 @@
-//! What a release consists of, and what is checked before one: `cargo xtask dist`, `image`, `chart` and `advisories`.
+//! Builds and checks releases: `cargo xtask dist`, `image`, `chart` and `advisories`.
 //!
-//! Apart from `xtask`, because what these commands need would keep `cargo xtask up` waiting. Exit codes: 0 done, 1
-//! failed at run time, 2 wrong usage.
+//! Separate from `xtask`, because its dependencies would delay `cargo xtask up`. Exit codes: 0 done, 1 failed at run
+//! time, 2 wrong usage.
 
 mod advisories;
 mod chart;
@@ -35,7 +35,7 @@ fn main() -> ExitCode {
     })
 }
 
-/// A line about what is being done, on stderr: stdout is for results.
+/// A progress line on stderr; stdout is for results.
 fn say(line: &str) {
     eprintln!("{line}");
 }

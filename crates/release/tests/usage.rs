@@ -1,4 +1,4 @@
-//! The program by itself: its help, and what it says to a flag that it does not have.
+//! The program's help, and its error for an unknown flag.
 #![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
 use std::process::{Command, Output};

@@ -1,5 +1,5 @@
-//! `cargo xtask scaling`: what so many orders need of NATS, PostgreSQL and the service, from the costs measured.
-//! The tables of docs/SCALING.md are its output.
+//! `cargo xtask scaling`: the resources that a number of orders needs, from measured costs. The tables of
+//! docs/SCALING.md are its output.
 #![allow(clippy::print_stdout, reason = "the table is this command's result")]
 
 mod costs;
@@ -11,44 +11,44 @@ use anyhow::{Result, ensure};
 
 use model::Need;
 
-/// Reckon what so many orders need of NATS, PostgreSQL and the service
+/// Calculate the resources of NATS, PostgreSQL and the service for a number of orders
 ///
-/// Plain arithmetic on costs that were measured; docs/SCALING.md says what they are and what is only assumed.
-/// Several rates and numbers of orders, separated by commas, make several columns.
+/// Calculates with measured costs; docs/SCALING.md lists them, and which are assumed. Several rates and numbers of
+/// orders, separated by commas, give several columns.
 ///
 /// Examples: cargo xtask scaling --rate 10000,100000 --orders 100000000
 ///           cargo xtask scaling --rate 5000 --orders 1000000 --order-bytes 835 --replicas 1 --cores 4
 #[derive(clap::Args, Clone)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Options {
-    /// Orders a second
+    /// Orders per second
     #[arg(long, value_name = "R,…", value_delimiter = ',', default_value = "10000,100000,1000000")]
     rate: Vec<f64>,
-    /// Orders that are kept
+    /// Orders in the table
     #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "100000000,1000000000")]
     orders: Vec<f64>,
     /// JSON of an order
     #[arg(long, value_name = "BYTES", default_value_t = costs::ORDER_BYTES)]
     order_bytes: f64,
-    /// Processes that serve all orders of a cell, at least
+    /// Minimum number of processes in each cell
     #[arg(long, value_name = "N", default_value_t = 2.0)]
     replicas: f64,
     /// Cores of each server
     #[arg(long, value_name = "N", default_value_t = 16.0)]
     cores: f64,
-    /// The share of a server that is planned with
+    /// Planned utilization of a server
     #[arg(long, value_name = "SHARE", default_value_t = 0.6)]
     busy: f64,
     /// Memory of a process for orders
     #[arg(long, value_name = "GB", default_value_t = 64.0)]
     memory: f64,
-    /// Bodies are read from the table, only the index is in memory (CACHE_MAX_BYTES)
+    /// Keep only the index in memory, and read bodies from the table (CACHE_MAX_BYTES)
     #[arg(long)]
     bounded: bool,
     /// Servers that keep each stream
     #[arg(long, value_name = "N", default_value_t = 3.0)]
     nats_replicas: f64,
-    /// An outage of PostgreSQL that the streams are to sit out
+    /// Outage of PostgreSQL that the streams have to bridge
     #[arg(long, value_name = "MINUTES", default_value_t = 60.0)]
     outage: f64,
 }
@@ -91,7 +91,7 @@ fn table(options: &Options) -> String {
     .concat()
 }
 
-/// Two digits that count, and thousands apart.
+/// Two significant digits, with thousands separators.
 fn number(value: f64) -> String {
     if value < 10.0 && value.fract() != 0.0 {
         return format!("{value:.1}");
@@ -99,7 +99,7 @@ fn number(value: f64) -> String {
     grouped(value.round() as u64)
 }
 
-/// A number with commas between its thousands.
+/// A number with thousands separators.
 fn grouped(value: u64) -> String {
     if value < 1000 {
         return value.to_string();
@@ -172,8 +172,8 @@ mod tests {
         assert_eq!(number(1_234_567.0), "1,234,567");
     }
 
-    /// `<!-- cargo xtask scaling ARGS -->`, an empty line, and the table, up to the next empty line. UPDATE=1 writes
-    /// them again.
+    /// `<!-- cargo xtask scaling ARGS -->`, an empty line, and the table, up to the next empty line. UPDATE=1 rewrites
+    /// them.
     #[test]
     fn the_documents_tables_are_the_models() {
         let file = devstack::tools::workspace().join("docs/SCALING.md");

@@ -1,35 +1,35 @@
-//! What a rate and a number of orders need: arithmetic on the costs, and nothing else.
+//! The resources for a rate and a number of orders, calculated from the costs.
 
 use super::Options;
 use super::costs::*;
 
-/// A case and what it needs.
+/// A case and its resources.
 pub(super) struct Need {
     pub(super) rate: f64,
     pub(super) orders: f64,
-    /// Sets of stream, database and processes that know nothing of each other.
+    /// Independent sets of stream, database and processes.
     pub(super) cells: f64,
-    /// What would break first if there were one cell less, or if one cell had more.
+    /// The first limit that fewer cells would exceed.
     pub(super) first: &'static str,
     /// Processes in each cell.
     pub(super) processes: f64,
-    /// Cores in all: of all processes, of PostgreSQL and of NATS.
+    /// Total cores: of all processes, of PostgreSQL and of NATS.
     pub(super) cores: [f64; 3],
     /// GB of memory of each process.
     pub(super) memory: f64,
     /// Seconds of a start, on two cores.
     pub(super) start: f64,
-    /// GB of all tables, and MB a second into each transaction log.
+    /// GB of all tables, and MB/s of each WAL.
     pub(super) table: f64,
     pub(super) log: f64,
-    /// GB of a stream on each of its servers after an outage of PostgreSQL, and MB a second onto each disk.
+    /// GB of a stream on each of its servers after an outage of PostgreSQL, and MB/s onto each disk.
     pub(super) stream: f64,
     pub(super) stream_disk: f64,
-    /// MB a second through the network cards of the leader of a stream, all directions together.
+    /// MB/s through the network interface of a stream's leader, in both directions together.
     pub(super) network: f64,
 }
 
-/// Why a set of servers can't take more, and how many orders a second it can.
+/// A limit of a cell, and its orders per second.
 struct Wall {
     what: &'static str,
     rate: f64,
@@ -74,14 +74,14 @@ fn memory_bytes(options: &Options, size: f64) -> f64 {
     }
 }
 
-/// CPU in µs for an order, in a cell of so many processes: of all of them, of PostgreSQL and of NATS.
+/// CPU in µs per order in a cell with this number of processes: of all processes, of PostgreSQL and of NATS.
 fn cpu(options: &Options, processes: f64, size: f64) -> [f64; 3] {
     let others = processes - 1.0;
     let [service, postgres, nats] = [0, 1, 2].map(|of| TAKE_US[of] + others * FOLLOW_US[of]);
     [service * size, postgres * size, (nats + PUBLISH_US * options.nats_replicas) * size]
 }
 
-/// What a cell can't pass, whatever is added to it.
+/// The limits of a cell.
 fn walls(options: &Options, size: f64) -> [Wall; 4] {
     let [_, postgres, _] = cpu(options, options.replicas, size);
     let bearable = |micros: f64| options.cores * options.busy * 1e6 / micros;
@@ -92,7 +92,7 @@ fn walls(options: &Options, size: f64) -> [Wall; 4] {
             what: "PostgreSQL's transaction log",
             rate: DISK_MB * 1e6 * options.busy / (LOG_BYTES * size),
         },
-        // It holds all orders, however many others take them.
+        // Each process holds all orders, however many there are.
         Wall { what: "cores of a process", rate: bearable(TAKE_US[0].max(FOLLOW_US[0]) * size) },
     ]
 }

@@ -1,4 +1,4 @@
-//! The folder that `up` keeps its data in: who may use it, and what it tells `cargo xtask orderd`.
+//! The data folder of `up`: its lock, and the settings in it for `cargo xtask orderd`.
 
 use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
@@ -6,17 +6,17 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use devstack::tools;
 
-/// The line of the settings that names the service's program.
+/// The setting that names the service's program.
 pub(crate) const PROGRAM: &str = "ORDERD_PROGRAM";
 
-/// The data folder, locked while `up` runs on it.
+/// The data folder, locked while `up` uses it.
 pub(crate) struct DataDir {
     path: PathBuf,
     lock: Option<File>,
 }
 
 impl DataDir {
-    /// The asked folder, or `.orderd` in the workspace, wherever in it the caller stands.
+    /// The requested folder, or `.orderd` in the workspace, whatever the current directory.
     pub(crate) fn at(asked: Option<PathBuf>) -> Result<Self> {
         let path = asked.unwrap_or_else(|| tools::workspace().join(".orderd"));
         let path =
@@ -28,7 +28,7 @@ impl DataDir {
         &self.path
     }
 
-    /// Takes the folder for this process; the lock goes with it, however it ends.
+    /// Locks the folder for this process; the lock ends with the process.
     pub(crate) fn lock(&mut self) -> Result<()> {
         let action = || format!("cannot use the data folder {}", self.path.display());
         fs::create_dir_all(&self.path).with_context(action)?;
@@ -43,7 +43,7 @@ impl DataDir {
         Ok(())
     }
 
-    /// Writes what programs need to find what runs, whole or not at all.
+    /// Writes the settings for other programs, atomically.
     pub(crate) fn keep_settings(&self, program: &Path, settings: &[(String, String)]) -> Result<()> {
         let mut text = format!("{PROGRAM}={}\n", program.display());
         for (name, value) in settings {
@@ -55,12 +55,12 @@ impl DataDir {
             .with_context(|| format!("cannot write {}", self.settings_file().display()))
     }
 
-    /// Removes them; nothing runs any more.
+    /// Removes the settings.
     pub(crate) fn forget_settings(&self) {
         let _ = fs::remove_file(self.settings_file());
     }
 
-    /// The settings of an `up` that runs now; none where none does.
+    /// The settings of a running `up`, if any.
     pub(crate) fn settings_in_use(&self) -> Option<Vec<(String, String)>> {
         // An `up` that was killed has left its settings, but not its lock.
         if self.open_lock().ok()?.try_lock().is_ok() {

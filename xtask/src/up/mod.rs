@@ -1,7 +1,7 @@
 //! `cargo xtask up`: private servers and the service, until Ctrl-C.
 //!
-//! Up: data folder locked, programs, PostgreSQL, NATS, build, service, `ready`. Down: the service
-//! first, which drains, then NATS and PostgreSQL. Whatever ends us, the servers end with us.
+//! Startup: data folder lock, programs, PostgreSQL, NATS, build, service, `ready`. Shutdown: the service drains first,
+//! then NATS and PostgreSQL. However this process ends, the servers end with it.
 #![allow(clippy::print_stdout, reason = "the `ready` line is this command's result")]
 
 mod data_dir;
@@ -30,13 +30,13 @@ pub(crate) const DATA_DIR: &str = "ORDERD_DATA_DIR";
 
 const PROMETHEUS_PORT: u16 = 9090;
 
-/// The profile by which this program is built too, so that they share what both need.
+/// The profile of this program too, so that it shares dependencies with the service.
 const UP: &str = "up";
 
 /// Start PostgreSQL, NATS and the service, and stop all with Ctrl-C
 ///
-/// Installs what is missing, keeps the data between runs, and prints `ready http://ADDRESS` on
-/// stdout when the service serves. Where a port is taken, the next free one is used.
+/// Installs missing programs, keeps the data between runs, and prints `ready http://ADDRESS` on stdout when the service
+/// is ready. If a port is in use, takes the next free one.
 ///
 /// Examples: cargo xtask up
 ///           cargo xtask up --data-dir /tmp/try --http-addr 127.0.0.1:9000
@@ -44,29 +44,29 @@ const UP: &str = "up";
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Options {
-    /// Where the data are kept [default: .orderd in the workspace]
+    /// Folder for the data [default: .orderd in the workspace]
     #[arg(long, value_name = "DIR", env = DATA_DIR)]
     data_dir: Option<PathBuf>,
-    /// Where the service listens
+    /// Address of the service
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8090")]
     http_addr: SocketAddr,
-    /// The port of PostgreSQL, on 127.0.0.1
+    /// Port of PostgreSQL, on 127.0.0.1
     #[arg(long, value_name = "PORT", default_value_t = 5432, value_parser = clap::value_parser!(u16).range(1..))]
     pg_port: u16,
-    /// The port of NATS, on 127.0.0.1
+    /// Port of NATS, on 127.0.0.1
     #[arg(long, value_name = "PORT", default_value_t = 4222, value_parser = clap::value_parser!(u16).range(1..))]
     nats_port: u16,
-    /// What documents look like: a sample, several (separated by commas, or a folder), or a JSON Schema; any for
-    /// JSON objects of any form [default: the order]
+    /// Model of the documents: a sample, several (separated by commas, or a folder), or a JSON Schema; any for
+    /// arbitrary JSON objects [default: the order]
     #[arg(long, value_name = "FILE", env = "MODEL")]
     model: Option<String>,
-    /// Start Prometheus too, reading the service's metrics
+    /// Also start Prometheus, which scrapes the service
     #[arg(long)]
     prometheus: bool,
-    /// Build it as it is released, with all optimisations: some ten minutes on two cores, the first time
+    /// Build with the optimizations of a release: about ten minutes on two cores, the first time
     #[arg(long, conflicts_with = "program")]
     release: bool,
-    /// Run this build of orderd instead of building it
+    /// Run this program instead of building orderd
     #[arg(long, value_name = "FILE")]
     program: Option<PathBuf>,
 }
@@ -83,7 +83,7 @@ pub(crate) fn run(options: Options) -> Result<ExitCode> {
     println!("ready {}", stack.service.url());
     std::io::stdout().flush().context("cannot print that the service is ready")?;
     let other = options.data_dir.as_deref().map_or_else(String::new, |_| {
-        // `cargo xtask orderd` may run in any folder.
+        // `cargo xtask orderd` may run in another directory.
         let dir = std::path::absolute(data_dir.path()).unwrap_or_else(|_| data_dir.path().into());
         format!("{DATA_DIR}='{}' ", dir.display())
     });
@@ -109,7 +109,7 @@ fn install(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// All that runs. The service is first: what is dropped is dropped in this order.
+/// The running processes. Fields are dropped in order, so the service is first.
 struct Stack {
     service: Service,
     _prometheus: Option<Prometheus>,
@@ -118,7 +118,7 @@ struct Stack {
 }
 
 impl Stack {
-    /// `None` if it was stopped meanwhile.
+    /// `None` if a signal stopped it meanwhile.
     fn start(options: &Options, data_dir: &mut DataDir, signals: &Signals) -> Result<Option<Self>> {
         let postgres = start_postgres(data_dir, options.pg_port)?;
         let nats = start_nats(data_dir, options.nats_port)?;
@@ -216,7 +216,7 @@ fn start_prometheus(data_dir: &DataDir, service: SocketAddr) -> Result<Prometheu
     Ok(prometheus)
 }
 
-/// The model's files, named so that they are found from any folder; none where nothing is named.
+/// The setting `MODEL` with absolute paths, if a model is given.
 fn model(named: &str) -> Option<(String, String)> {
     let absolute = |name: &str| {
         let path = std::path::absolute(name).unwrap_or_else(|_| name.into());

@@ -1,4 +1,4 @@
-//! Where each part listens: at the asked port, or at the next free one where that is taken.
+//! The port of each part: the requested one, or the next free one.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -7,10 +7,10 @@ use devstack::{Error, is_free};
 
 use crate::say;
 
-/// How often another process may take a port between our look at it and the server's start.
+/// Maximum number of retries if another process takes a port between our check and the server's start.
 const TRIES: usize = 10;
 
-/// Starts a server of 127.0.0.1 at the asked port or the next free one.
+/// Starts a server of 127.0.0.1 on the requested port or the next free one.
 pub(super) fn start_at<T>(
     name: &str,
     port: u16,
@@ -27,7 +27,7 @@ pub(super) fn start_at<T>(
     start(place.port()).with_context(|| format!("cannot start {name}"))
 }
 
-/// The asked address, or the one with the next free port, which it then says.
+/// The requested address, or the one with the next free port, which it reports.
 pub(super) fn free(name: &str, asked: SocketAddr) -> Result<SocketAddr> {
     let found =
         next_free(asked).with_context(|| format!("cannot find a free port for {name} at {}", asked.ip()))?;
@@ -37,7 +37,7 @@ pub(super) fn free(name: &str, asked: SocketAddr) -> Result<SocketAddr> {
     Ok(found)
 }
 
-/// The address by which this machine reaches what listens on all of its addresses.
+/// The address at which this machine reaches a listener on all addresses.
 pub(super) fn reachable(mut address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() {
         address.set_ip(Ipv4Addr::LOCALHOST.into());

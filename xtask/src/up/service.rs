@@ -1,4 +1,4 @@
-//! The service as a process: started, waited for, stopped.
+//! The service's process: start, readiness, stop.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -17,12 +17,12 @@ use crate::say;
 const READY_LIMIT: Duration = Duration::from_secs(120);
 /// After this long, a start that is not ready yet is explained.
 const SILENCE_LIMIT: Duration = Duration::from_secs(5);
-/// The service promises to drain within 10 s.
+/// The service drains within 10 s.
 const DRAIN_LIMIT: Duration = Duration::from_secs(15);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
 
-/// Settings that would lead the service to other servers than ours.
+/// Variables that would connect the service to other servers.
 const ELSEWHERE: [&str; 8] = [
     "DATABASE_URL",
     "DATABASE_URL_FILE",
@@ -60,7 +60,7 @@ impl Service {
         format!("http://{}", self.address)
     }
 
-    /// False if we were told to stop meanwhile. Says what keeps the service from being ready when that takes long.
+    /// `false` if a signal arrived meanwhile. If it takes long, reports what keeps the service from being ready.
     pub(super) fn wait_until_ready(&mut self, signals: &Signals) -> Result<bool> {
         let mut ready = false;
         let mut misfit = None;
@@ -93,13 +93,13 @@ impl Service {
         Ok(ready)
     }
 
-    /// The exit status, if the service ends before we are stopped.
+    /// The exit status, if the service ends before a signal arrives.
     pub(super) fn wait_for_end_or(&mut self, signals: &Signals) -> Option<ExitStatus> {
         wait_for(FOREVER, || self.process.has_ended() || signals.stop_requested());
         self.process.wait(Duration::ZERO)
     }
 
-    /// Lets it drain; the next signal ends it at once.
+    /// Lets it drain; another signal kills it at once.
     pub(super) fn stop(&mut self, signals: &Signals) -> Result<()> {
         say("stopping orderd (Ctrl-C again ends it at once)");
         let before = signals.count();

@@ -1,4 +1,4 @@
-//! Ctrl-C and SIGTERM as something to look at, so that everything is stopped in order.
+//! Ctrl-C and SIGTERM as a counter, so that everything is stopped in order.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,13 +7,13 @@ use anyhow::{Context, Result};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals as Source;
 
-/// How often we were told to stop.
+/// The number of signals.
 pub(super) struct Signals {
     count: Arc<AtomicUsize>,
 }
 
 impl Signals {
-    /// From now on, signals don't end this process; a closed terminal counts as Ctrl-C.
+    /// Catches the signals from now on; a closed terminal counts as Ctrl-C.
     pub(super) fn catch() -> Result<Self> {
         let mut source = Source::new([SIGINT, SIGTERM, SIGHUP]).context("cannot listen for Ctrl-C")?;
         let count = Arc::new(AtomicUsize::new(0));

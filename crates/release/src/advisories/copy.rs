@@ -1,8 +1,8 @@
 //! The copy of the advisory database in `.ci/advisories`, and advisories from a folder of that form.
 //!
-//! `crates/` has the advisories for crates of our lock files, as RustSec has written them; `names` has every crate for
-//! which RustSec had an advisory then, so that a crate added later is known to need none, or is found to lack them;
-//! `commit` says which commit of the database it is, and of when.
+//! `crates/` has RustSec's advisories for crates of our lock files, unchanged; `names` has every crate with an advisory
+//! at that time, which shows whether the copy may lack advisories for a crate added later; `commit` has the database's
+//! commit and date.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -17,10 +17,10 @@ use super::locked::Locked;
 
 pub(super) struct Advisories {
     pub(super) database: Database,
-    /// Of the commit, as a day.
+    /// The day of the commit.
     pub(super) date: String,
     committed: SystemTime,
-    /// Crates with advisories that were left out.
+    /// Crates whose advisories were left out.
     left_out: BTreeSet<String>,
 }
 
@@ -62,7 +62,7 @@ impl Advisories {
     }
 }
 
-/// Makes the copy of a checkout, for the crates of the lock files.
+/// Writes the copy of a checkout, for the crates of the lock files.
 pub(super) fn write(checkout: &Checkout, copy: &Path, locked: &Locked) -> Result<()> {
     let target = copy.join("crates");
     if target.exists() {
@@ -104,7 +104,7 @@ mod tests {
         let advisories = Advisories::of(temp_dir.path(), "abc 86400 1970-01-02\n", BTreeSet::new()).unwrap();
         let at = |days: u64| SystemTime::UNIX_EPOCH + Duration::from_secs(days * 86400);
         assert_eq!([1, 2, 40].map(|days| advisories.age_in_days(at(days))), [0, 1, 39]);
-        // A clock that is behind.
+        // With a clock that is behind.
         assert_eq!(advisories.age_in_days(at(0)), 0);
         assert!(Advisories::of(temp_dir.path(), "abc\n", BTreeSet::new()).is_err());
     }

@@ -1,4 +1,4 @@
-//! The advisory database as it is now, by git, under `target/advisory-db`.
+//! The current advisory database, fetched by git into `target/advisory-db`.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,10 +12,10 @@ use devstack::tools;
 
 use super::copy::Advisories;
 
-/// Where RustSec keeps it.
+/// RustSec's repository.
 pub(super) const DATABASE: &str = "https://github.com/RustSec/advisory-db";
 
-/// A network that answers slowly is as none.
+/// Time limit; a slow network counts as unreachable.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(super) struct Checkout {
@@ -53,7 +53,7 @@ pub(super) fn checkout(repository: &str) -> Result<Checkout> {
     Ok(Checkout { dir, commit })
 }
 
-/// What git says on stdout. It asks for no password, and ends in time.
+/// Runs git without prompts and with a time limit, and returns its stdout.
 fn git(dir: &PathBuf, args: &[&str]) -> Result<String> {
     let mut child = Command::new("git")
         .arg("-C")

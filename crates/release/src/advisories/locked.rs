@@ -8,10 +8,10 @@ use anyhow::{Context, Result, bail};
 use rustsec::Lockfile;
 use semver::Version;
 
-/// Folders that hold no lock file which we build from: a vendored crate's own is its authors'.
+/// Folders without lock files that we build from: a vendored crate's lock file is its authors'.
 const PASSED_OVER: [&str; 2] = ["target", "vendor"];
 
-/// A crate as one of the lock files has it.
+/// A crate of a lock file.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Crate {
     pub(super) name: String,
@@ -38,7 +38,7 @@ impl Locked {
         let mut crates = BTreeSet::new();
         for file in &files {
             let lock = Lockfile::load(root.join(file)).with_context(|| format!("cannot read {file}"))?;
-            // Our own crates have no source, as vendored ones have none.
+            // Neither our crates nor vendored ones have a source.
             let others = lock.packages.into_iter().filter(|package| {
                 package.source.is_some() || vendored.iter().any(|name| name == package.name.as_str())
             });
@@ -53,7 +53,7 @@ impl Locked {
     }
 }
 
-/// Names of the folders in this one that have such a file, in order.
+/// Sorted names of the folders in this one that have such a file.
 fn folders(dir: &Path, file: &str) -> Result<Vec<String>> {
     if !dir.exists() {
         return Ok(Vec::new());

@@ -1,7 +1,7 @@
 //! `cargo xtask advisories`: RustSec's advisories for every crate that the lock files name, vendored ones too.
 //!
-//! The rustsec crate reads the advisories. `cargo audit` and `cargo deny` pass over path dependencies, and so over what
-//! is vendored; and both need the whole database, which CI may have no network for.
+//! The rustsec crate reads the advisories. `cargo audit` and `cargo deny` skip path dependencies, and so vendored
+//! crates; and both need the whole database, which CI may be unable to fetch.
 
 mod copy;
 mod fresh;
@@ -21,11 +21,11 @@ use crate::say;
 use copy::Advisories;
 use locked::Locked;
 
-/// Ask RustSec for every crate in Cargo.lock, fuzz/Cargo.lock and vendor/
+/// Check every crate in Cargo.lock, fuzz/Cargo.lock and vendor/ for RustSec advisories
 ///
-/// By name and version. Takes the advisory database as it is now, or, where it can't be reached, the copy in
-/// .ci/advisories, and warns where that copy is old. Exit code 1 where an advisory matches a version, or where the
-/// copy may lack an advisory for a crate that was added after the copy was made.
+/// Matches name and version. Uses the current advisory database, or, if that can't be reached, the copy in
+/// .ci/advisories, with a warning if the copy is old. Exit code 1 if an advisory matches a version, or if the copy may
+/// lack an advisory for a crate that was added later.
 ///
 /// Examples: cargo xtask advisories
 ///           cargo xtask advisories --update
@@ -33,16 +33,16 @@ use locked::Locked;
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Options {
-    /// Make the copy in .ci/advisories of the database as it is now
+    /// Update the copy in .ci/advisories from the current database
     #[arg(long)]
     update: bool,
-    /// Use the copy, and don't look for a newer database
+    /// Use the copy without looking for a newer database
     #[arg(long, conflicts_with = "update")]
     offline: bool,
     /// The git repository of the database, by URL or path
     #[arg(long, value_name = "REPOSITORY", default_value = fresh::DATABASE)]
     from: String,
-    /// Warn where the copy is older
+    /// Warn if the copy is older than this many days
     #[arg(long, value_name = "DAYS", default_value_t = 30)]
     max_age: u64,
 }
@@ -73,7 +73,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What was looked at; an error where an advisory matches, or where one could be missing.
+/// The summary; an error if an advisory matches, or if one could be missing.
 fn report(advisories: &Advisories, locked: &Locked) -> Result<String> {
     let missing = advisories.missing(locked);
     if !missing.is_empty() {
@@ -109,7 +109,7 @@ fn report(advisories: &Advisories, locked: &Locked) -> Result<String> {
     ))
 }
 
-/// Not a crate that is unmaintained, or a notice: neither is a fault of the version.
+/// Ignores notices and unmaintained crates, which are not defects of a version.
 fn is_dangerous(advisory: &Advisory) -> bool {
     match &advisory.metadata.informational {
         None => true,
@@ -134,7 +134,7 @@ mod tests {
         fs::write(dir.join(format!("{id}.md")), text).unwrap();
     }
 
-    /// What is said of a lock file with these crates, where the database has these advisories.
+    /// The report for a lock file with these crates and a database with these advisories.
     fn said(locked: &[(&str, &str)], prepare: impl Fn(&Path)) -> Result<String> {
         let temp_dir = devstack::TempDir::new().unwrap();
         let dir = temp_dir.path();

@@ -1,4 +1,4 @@
-//! The values that the chart is rendered with, and what must come of each.
+//! Values to render the chart with, and the expected result of each.
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
@@ -21,7 +21,7 @@ pub(super) enum Expected {
 
 use Expected::{Documents as Renders, Refused};
 
-/// As short as values can be.
+/// The minimal values.
 const SMALLEST: &str = "settings: { NATS_URL: 'nats://nats:4222', PG_HOST: pg, HTTP_ANONYMOUS: true }";
 
 const fn case(name: &'static str, values: &'static str, expected: Expected) -> Case {
@@ -140,7 +140,7 @@ pub(super) const CASES: &[Case] = &[
     ),
 ];
 
-/// Helm takes no longer one.
+/// Helm's maximum length.
 const LONG_RELEASE: &str = "r123456789r123456789r123456789r123456789r123456789-12";
 const LONG_NAME: &str = "{fullnameOverride: a123456789b123456789c123456789d123456789e123456789f123456789g12, \
     monitoring: {dashboard: {enabled: true}}, settings: {NATS_URL: nats, PG_HOST: p, HTTP_ANONYMOUS: true}}";
@@ -227,7 +227,7 @@ podAnnotations: { note: "a \"note\": {{ yes }}", number: "1" }
 fn quotes(documents: &Documents) -> Result<()> {
     documents.expect_env("PG_HOST", Some("p\"g'`"))?;
     documents.expect_env("PG_DBNAME", Some("{{ .Values.secrets }} # : - %\t\\ \u{fc}\u{4e16}"))?;
-    // Kubernetes makes `$(` of `$$(`, and of no other dollar anything.
+    // Kubernetes turns `$$(` into `$(`, and keeps all other dollars.
     documents.expect_env("PG_USER", Some("$$(NATS_URL) $NATS_URL $$$(X)"))?;
     documents.expect_env("LOG", Some("no"))?;
     documents.expect_env("REQUIRE", Some("null"))?;
@@ -277,7 +277,7 @@ monitoring:
 fn monitoring(documents: &Documents) -> Result<()> {
     let monitor = documents.get("ServiceMonitor")?;
     ensure!(monitor["metadata"]["labels"]["release"] == "prometheus", "{monitor}");
-    // The alerts ask for this job.
+    // The alerts select this job.
     let job = json!([{"action": "replace", "targetLabel": "job", "replacement": "orderd"}]);
     ensure!(monitor["spec"]["endpoints"][0]["relabelings"] == job, "{monitor}");
     let rules =

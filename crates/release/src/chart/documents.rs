@@ -1,4 +1,4 @@
-//! Manifests, and the parts of them that are looked at.
+//! Manifests, and access to their checked parts.
 
 use std::collections::BTreeMap;
 
@@ -25,7 +25,7 @@ impl Documents {
         self.of_kind(kind).with_context(|| format!("there is no {kind}"))
     }
 
-    /// What the Deployment makes.
+    /// The pod template of the Deployment.
     pub(super) fn pod(&self) -> Result<&Value> {
         Ok(&self.get("Deployment")?["spec"]["template"]["spec"])
     }
@@ -34,7 +34,7 @@ impl Documents {
         Ok(&self.pod()?["containers"][0])
     }
 
-    /// The variables of the container. A name that is there twice is an error: the last would win.
+    /// The variables of the container. A repeated name is an error, because the last would win.
     pub(super) fn env(&self) -> Result<BTreeMap<&str, &str>> {
         let mut env = BTreeMap::new();
         for variable in self.container()?["env"].as_array().context("no env")? {
@@ -45,7 +45,7 @@ impl Documents {
         Ok(env)
     }
 
-    /// That a variable has a value, or is not there.
+    /// Checks that a variable has a value, or is missing.
     pub(super) fn expect_env(&self, name: &str, wanted: Option<&str>) -> Result<()> {
         let found = self.env()?.get(name).copied();
         ensure!(found == wanted, "{name} is {found:?}, not {wanted:?}");

@@ -14,13 +14,13 @@ use crate::say;
 /// Checks manifests against their schemas.
 const VALIDATE: &str = include_str!("validate.py");
 
-/// The oldest that the chart is for, and the newest whose schemas there are.
+/// The oldest supported version, and the newest with schemas.
 const KUBERNETES: [&str; 2] = ["1.27", "1.37"];
 
 pub(super) struct Helm {
     program: PathBuf,
     python: PathBuf,
-    /// Private folders, so that nothing of the user's is read or written.
+    /// Private folders, so that the user's files are neither read nor written.
     home: TempDir,
 }
 
@@ -35,7 +35,8 @@ impl Helm {
         tools::workspace().join("deploy/helm/orderd")
     }
 
-    /// What the chart renders with these values, each manifest checked against its schema; or why Helm refuses them.
+    /// Renders the chart with these values, and checks each manifest against its schema; or returns why Helm refuses
+    /// them.
     pub(super) fn render(&self, release: &str, values: &str) -> Result<Result<Documents, String>> {
         let output = self.template(release, &self.values_file(values)?, &[])?;
         if !output.status.success() {
@@ -105,7 +106,7 @@ impl Helm {
     }
 }
 
-/// Runs a program with a text on its stdin. The text waits in a file: a pipe might be full in both directions.
+/// Runs a program with a text on its stdin, from a file, because pipes in both directions could block.
 fn fed(mut program: Command, input: &str) -> Result<Output> {
     let temp_dir = TempDir::new()?;
     let path = temp_dir.path().join("input");
@@ -113,7 +114,7 @@ fn fed(mut program: Command, input: &str) -> Result<Output> {
     Ok(program.stdin(std::fs::File::open(&path)?).output()?)
 }
 
-/// Without Helm's notes about the files that are links.
+/// Removes Helm's notes about symbolic links.
 fn without_notes(said: &str) -> String {
     let lines = said.lines().filter(|line| !line.contains("found symbolic link") && !line.is_empty());
     lines.collect::<Vec<_>>().join("; ")

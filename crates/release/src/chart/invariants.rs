@@ -1,4 +1,4 @@
-//! What holds for every rendering.
+//! Checks that hold for every rendering.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::documents::Documents;
 
-/// How long the service takes at most to commit and to answer after `SHUTDOWN_DELAY`.
+/// Maximum time of the service's shutdown after `SHUTDOWN_DELAY`.
 const DRAIN_SECONDS: u64 = 10;
 
 pub(super) fn check(documents: &Documents) -> Result<()> {
@@ -19,7 +19,7 @@ pub(super) fn check(documents: &Documents) -> Result<()> {
     shutdown(documents)
 }
 
-/// Names that the API takes: those of Services are the strictest.
+/// Names are valid for the API; those of Services are the strictest.
 fn names(documents: &Documents) -> Result<()> {
     let mut seen = BTreeSet::new();
     for document in documents.all() {
@@ -43,7 +43,7 @@ fn names(documents: &Documents) -> Result<()> {
     Ok(())
 }
 
-/// Whatever selects pods selects those of the Deployment.
+/// Every pod selector selects those of the Deployment.
 fn selectors(documents: &Documents) -> Result<()> {
     let labels = &documents.get("Deployment")?["spec"]["template"]["metadata"]["labels"];
     let selectors = documents.all().filter_map(|document| {
@@ -125,7 +125,7 @@ fn probes(documents: &Documents) -> Result<()> {
     Ok(())
 }
 
-/// Kubernetes kills only after the service has had its time.
+/// Kubernetes kills the service only after its shutdown time.
 fn shutdown(documents: &Documents) -> Result<()> {
     let grace = documents.pod()?["terminationGracePeriodSeconds"].as_u64().context("no grace period")?;
     let env = documents.env()?;

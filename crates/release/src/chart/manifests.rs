@@ -1,4 +1,4 @@
-//! `deploy/kubernetes`: what the chart renders, for those without Helm.
+//! `deploy/kubernetes`: the rendered chart, for users without Helm.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use crate::say;
 const HEAD: &str =
     "# Made from deploy/helm/orderd by `cargo xtask chart --write`, with the values beside it. Don't edit.\n";
 
-/// Each file, and the templates that it is made from.
+/// Each file, and its templates.
 const FILES: [(&str, &[&str]); 2] = [
     ("orderd.yaml", &["serviceaccount", "service", "networkpolicy", "poddisruptionbudget", "deployment"]),
     ("monitoring.yaml", &["servicemonitor", "prometheusrule"]),
@@ -44,7 +44,7 @@ fn render(helm: &Helm, folder: &Path, templates: &[&str]) -> Result<String> {
     Ok(lines.map(|line| format!("{line}\n")).collect())
 }
 
-/// What says that Helm manages it.
+/// Whether a line is a label of Helm's.
 fn is_of_helm(line: &str) -> bool {
     let line = line.trim_start();
     ["helm.sh/chart:", "app.kubernetes.io/managed-by:", "# Source:"]

@@ -1,4 +1,4 @@
-//! `cargo xtask chart`: the Helm chart rendered with ordinary and odd values, and what is rendered checked.
+//! `cargo xtask chart`: renders the Helm chart with ordinary and odd values, and checks the result.
 
 mod cases;
 mod documents;
@@ -15,12 +15,12 @@ use crate::say;
 use cases::{CASES, Case, Expected};
 use helm::Helm;
 
-/// Check the Helm chart and the plain manifests that are made from it
+/// Check the Helm chart and the plain manifests generated from it
 ///
-/// Without a cluster: lints the chart, renders it with ordinary and odd values, checks each manifest against the
-/// schemas of the oldest and the newest Kubernetes that it is for and of the Prometheus operator, and checks what holds
-/// for every rendering. Values that can't work must be refused, with the reason. The alerts of the chart must be those
-/// of deploy/prometheus, and deploy/kubernetes what the chart renders. Builds Helm by Go if missing.
+/// Needs no cluster: lints the chart, renders it with ordinary and odd values, checks each manifest against the schemas
+/// of the oldest and newest supported Kubernetes and of the Prometheus operator, and checks the invariants of every
+/// rendering. Invalid values must be refused with a reason. The chart's alerts must equal those of deploy/prometheus,
+/// and deploy/kubernetes must equal the rendered chart. Builds Helm with Go if missing.
 ///
 /// Examples: cargo xtask chart
 ///           cargo xtask chart --write

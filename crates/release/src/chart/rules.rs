@@ -1,14 +1,14 @@
-//! The alerts of the chart: those of `deploy/prometheus`, but for the machine's.
+//! The alerts of the chart: those of `deploy/prometheus`, except those about the machine.
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use super::documents::Documents;
 
-/// The group of rules in `deploy/prometheus/alerts.yml` that is the service's own.
+/// The service's group of rules in `deploy/prometheus/alerts.yml`.
 const GROUP: &str = "orderd";
 
-/// That the PrometheusRule has the group of the service and no other, word for word.
+/// Checks that the PrometheusRule has exactly the service's group.
 pub(super) fn check(documents: &Documents, alerts: &Value) -> Result<()> {
     let groups = alerts["groups"].as_array().context("alerts.yml has no groups")?;
     let wanted: Vec<_> = groups.iter().filter(|group| group["name"] == GROUP).collect();

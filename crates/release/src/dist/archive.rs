@@ -1,4 +1,4 @@
-//! Archives whose bytes depend on nothing but what is in them: sorted, of one time, owned by root.
+//! Reproducible archives: sorted, with one time, owned by root.
 
 use std::io::Write;
 
@@ -13,7 +13,7 @@ use super::{Built, shell};
 /// A file or a folder in an archive.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Entry {
-    /// Without a slash at its beginning; a folder's ends with one.
+    /// Without a leading slash; a folder's ends with a slash.
     path: String,
     mode: u32,
     bytes: Vec<u8>,
@@ -41,7 +41,7 @@ impl Entry {
     }
 }
 
-/// The files with the folders that they are in, each once and before its contents.
+/// Adds the folders of the files, each once and before its contents.
 pub(super) fn with_folders(files: &[Entry]) -> Vec<Entry> {
     let mut all = files.to_vec();
     for file in files {
@@ -53,7 +53,7 @@ pub(super) fn with_folders(files: &[Entry]) -> Vec<Entry> {
     all
 }
 
-/// A tar of these entries. `prefix` stands before each path: dpkg wants `./`.
+/// A tar of these entries. `prefix` precedes each path: dpkg wants `./`.
 pub(super) fn tar(entries: &[Entry], prefix: &str, epoch: u64) -> Result<Vec<u8>> {
     let mut builder = tar::Builder::new(Vec::new());
     for entry in entries {
@@ -65,7 +65,7 @@ pub(super) fn tar(entries: &[Entry], prefix: &str, epoch: u64) -> Result<Vec<u8>
         header.set_username("root")?;
         header.set_groupname("root")?;
         let path = format!("{prefix}{}", entry.path);
-        // Not by `append_data`, which leaves out a `./`.
+        // Not with `append_data`, which drops a `./`.
         let name = &mut header.as_gnu_mut().context("no header of GNU's")?.name;
         let place =
             name.get_mut(..path.len()).with_context(|| format!("{path} is too long for an archive"))?;
@@ -76,14 +76,14 @@ pub(super) fn tar(entries: &[Entry], prefix: &str, epoch: u64) -> Result<Vec<u8>
     Ok(builder.into_inner()?)
 }
 
-/// Without the time and the name that gzip keeps.
+/// Compresses without gzip's time and name.
 pub(super) fn gzip(bytes: &[u8]) -> Result<Vec<u8>> {
     let mut encoder = GzBuilder::new().mtime(0).write(Vec::new(), Compression::best());
     encoder.write_all(bytes)?;
     Ok(encoder.finish()?)
 }
 
-/// The program with what belongs to it, for those who unpack it manually.
+/// The archive with the program and its files, for manual installation.
 pub(super) fn of_program(
     folder: &str,
     release: &Release,

@@ -1,4 +1,4 @@
-//! The program: static, linked with musl, without a path of this machine in it.
+//! Builds the program: static, linked with musl, without paths of this machine.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -11,7 +11,7 @@ use super::release::Release;
 use super::targets::Target;
 use crate::say;
 
-/// Builds it and says where it is.
+/// Builds it and returns its path.
 pub(super) fn program(target: &Target, release: &Release) -> Result<PathBuf> {
     ensure_target(target)?;
     let folder = tools::workspace().join("target/dist-build");
@@ -31,7 +31,7 @@ pub(super) fn program(target: &Target, release: &Release) -> Result<PathBuf> {
     build.arg("--target-dir").arg(&folder);
     let underscored = target.triple.replace('-', "_");
     build.env(format!("CC_{underscored}"), &compiler);
-    // Only the target selects it.
+    // Only the target selects flags.
     build.env(format!("CFLAGS_{underscored}"), "");
     build.env(format!("CARGO_TARGET_{}_LINKER", underscored.to_uppercase()), "rust-lld");
     build.env("CARGO_ENCODED_RUSTFLAGS", flags()?.join("\u{1f}"));
@@ -42,7 +42,7 @@ pub(super) fn program(target: &Target, release: &Release) -> Result<PathBuf> {
     Ok(folder.join(target.triple).join("release/orderd"))
 }
 
-/// Paths of this machine become the same ones everywhere; panics have them.
+/// Remaps paths of this machine, which panics contain.
 fn flags() -> Result<Vec<String>> {
     let home = env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cargo")));
@@ -75,14 +75,14 @@ fn ensure_target(target: &Target) -> Result<()> {
     Ok(())
 }
 
-/// A program that compiles C for the target. Zig brings musl for each of them, so that the result does not depend on
-/// the packages of the machine.
+/// A C compiler for the target. Zig contains musl for each target, so that the result does not depend on the machine's
+/// packages.
 fn compiler(target: &Target, folder: &Path) -> Result<PathBuf> {
     let zig = tools::ensure_zig(&mut say)?;
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let file = folder.join(format!("cc-{}", target.arch));
     let workspace = tools::workspace();
-    // Rust's crates name the target in Rust's way, which Zig does not know. Sanitizers are for debugging.
+    // Crates pass Rust's name of the target, which Zig does not know. Sanitizers are for debugging.
     let script = format!(
         "#!/bin/sh\nfor arg; do\n    shift\n    case \"$arg\" in\n    --target=*) ;;\n    *) set -- \"$@\" \"$arg\" ;;\n    \
          esac\ndone\nexec '{}' cc -target {} -fno-sanitize=undefined -g0 '-ffile-prefix-map={}=/src' \"$@\"\n",

@@ -1,4 +1,4 @@
-//! The Helm chart as Helm packs it, but for the time: with the files that are links into the repository.
+//! The Helm chart as Helm packs it, except for the time; symbolic links into the repository become files.
 
 use std::path::Path;
 

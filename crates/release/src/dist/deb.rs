@@ -1,5 +1,5 @@
-//! A package for Debian and Ubuntu. By hand, because little is needed of it: an `ar` of two archives. cargo-deb would
-//! be a tool more to build for minutes, and dpkg-deb is not on every machine that has Rust.
+//! A package for Debian and Ubuntu. We write it ourselves, because it is only an `ar` of two archives: cargo-deb takes
+//! minutes to build, and dpkg-deb is not on every machine.
 
 use anyhow::Result;
 use md5::{Digest, Md5};
@@ -10,7 +10,7 @@ use super::shell::{Texts, filled, read};
 use super::targets::Target;
 use super::{Built, hex};
 
-/// Debian's revision: raised when the same program is packaged again.
+/// Debian's revision, incremented when the same program is packaged again.
 const PACKAGING: u32 = 1;
 
 pub(super) fn name(release: &Release, target: &Target) -> String {
@@ -32,7 +32,7 @@ pub(super) fn package(release: &Release, built: &Built, texts: &Texts, licences:
     ))
 }
 
-/// What is installed.
+/// The installed files.
 fn files(release: &Release, built: &Built, texts: &Texts, licences: &str) -> Result<Vec<Entry>> {
     let mut files = vec![
         Entry::file("usr/bin/orderd", 0o755, built.program.clone()),
@@ -79,7 +79,7 @@ fn changelog(release: &Release) -> Result<String> {
     filled("deploy/debian/changelog", &words)
 }
 
-/// What dpkg reads, and what it runs.
+/// The control files and scripts of dpkg.
 fn control(release: &Release, built: &Built, data: &[Entry]) -> Result<Vec<Entry>> {
     let sizes = data.iter().map(|entry| entry.bytes().len().div_ceil(1024).max(1));
     let installed = sizes.sum::<usize>().to_string();
@@ -107,7 +107,7 @@ fn control(release: &Release, built: &Built, data: &[Entry]) -> Result<Vec<Entry
     Ok(control)
 }
 
-/// The archive that a package is: a head of 60 bytes before each part, whose lengths are even.
+/// The `ar` archive: each part has a header of 60 bytes and is padded to an even length.
 fn ar(parts: &[(&str, &[u8])], epoch: u64) -> Vec<u8> {
     let mut archive = b"!<arch>\n".to_vec();
     for (name, bytes) in parts {

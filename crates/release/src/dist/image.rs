@@ -1,5 +1,5 @@
-//! An image that every engine takes: OCI's layout in a tar, for both architectures. Without an engine, which would put
-//! times and its own name in.
+//! An image for every engine: an OCI layout in a tar, for both architectures. Built without an engine, which would add
+//! times and its name.
 
 use anyhow::Result;
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
 const SECOND: u64 = 1_000_000_000;
 
-/// Nobody's, as in `deploy/Dockerfile`.
+/// An unprivileged user, as in `deploy/Dockerfile`.
 const USER: &str = "65532:65532";
 
 pub(super) fn tar(release: &Release, built: &[Built]) -> Result<Vec<u8>> {
@@ -27,7 +27,7 @@ pub(super) fn tar(release: &Release, built: &[Built]) -> Result<Vec<u8>> {
         manifest["platform"] = json!({"architecture": each.target.debian, "os": "linux"});
         manifests.push(manifest);
     }
-    // One level deeper, so that the name stands for all architectures.
+    // A nested index, so that the name refers to all architectures.
     let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": manifests});
     let mut index = blob(&mut blobs, INDEX, index.to_string().into_bytes());
     index["annotations"] = json!({"org.opencontainers.image.ref.name": release.version});
@@ -37,7 +37,7 @@ pub(super) fn tar(release: &Release, built: &[Built]) -> Result<Vec<u8>> {
     archive::tar(&archive::with_folders(&blobs), "", release.epoch)
 }
 
-/// Adds what an architecture needs, and describes it.
+/// Adds the blobs of an architecture, and returns its descriptor.
 fn manifest(release: &Release, built: &Built, blobs: &mut Vec<Entry>) -> Result<Value> {
     let files = [
         Entry::file("etc/ssl/certs/ca-certificates.crt", 0o644, roots::pem()),
@@ -57,7 +57,7 @@ fn manifest(release: &Release, built: &Built, blobs: &mut Vec<Entry>) -> Result<
     Ok(blob(blobs, MANIFEST, manifest.to_string().into_bytes()))
 }
 
-/// As `deploy/Dockerfile` has it.
+/// As in `deploy/Dockerfile`.
 fn config(release: &Release, built: &Built, layer: &str) -> Result<Value> {
     Ok(json!({
         "created": release.rfc3339()?,
@@ -69,7 +69,7 @@ fn config(release: &Release, built: &Built, layer: &str) -> Result<Value> {
             "Env": ["HTTP_ADDR=0.0.0.0:8090"],
             "Entrypoint": ["/usr/bin/orderd"],
             "Cmd": ["serve"],
-            // Of Docker, which takes it from OCI's images too; times are nanoseconds.
+            // An extension of Docker, which also reads it from OCI images; times are in nanoseconds.
             "Healthcheck": {
                 "Test": ["CMD", "/usr/bin/orderd", "check", "--live"],
                 "Interval": 10 * SECOND,
@@ -93,7 +93,7 @@ fn annotations(release: &Release) -> Result<Value> {
     }))
 }
 
-/// Adds a blob and describes it.
+/// Adds a blob, and returns its descriptor.
 fn blob(blobs: &mut Vec<Entry>, kind: &str, bytes: Vec<u8>) -> Value {
     let digest = hex(&Sha256::digest(&bytes));
     let described = json!({"mediaType": kind, "digest": format!("sha256:{digest}"), "size": bytes.len()});

@@ -1,4 +1,4 @@
-//! The licences of the libraries in the program, which ask for being passed on with it.
+//! The licences of the program's libraries, which must be distributed with it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,10 +8,10 @@ use anyhow::{Context, Result};
 
 use super::sbom::{Origin, Package};
 
-/// How the names of their files begin.
+/// Prefixes of their file names.
 const NAMES: [&str; 6] = ["license", "licence", "copying", "copyright", "notice", "unlicense"];
 
-/// Each text once, below the libraries that have it.
+/// Each text once, after the libraries that have it.
 pub(super) fn text(packages: &[Package]) -> Result<String> {
     let mut texts: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut without = Vec::new();

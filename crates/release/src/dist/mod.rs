@@ -1,4 +1,4 @@
-//! `cargo xtask dist`: what a release consists of. The same commit gives the same bytes, in whichever folder.
+//! `cargo xtask dist`: builds the files of a release. The same commit gives the same bytes, in any folder.
 
 mod archive;
 mod build;
@@ -26,33 +26,33 @@ use crate::say;
 use release::Release;
 use targets::{TARGETS, Target};
 
-/// Make what a release consists of
+/// Build the files of a release
 ///
-/// For x86-64 and aarch64 a static program (musl), in an archive and in a .deb; one OCI image for both; a bill of
-/// materials for each (CycloneDX); the Helm chart; SHA256SUMS. The C parts are compiled by Zig, which comes from PyPI.
-/// Times in the files are the commit's (or SOURCE_DATE_EPOCH), and paths of this machine are not in them, so that two
-/// runs give the same bytes. The version is the workspace's, the revision the commit's (or ORDERD_REVISION), `-dirty`
-/// where files have changed since.
+/// For x86-64 and aarch64 a static program (musl), as an archive and a .deb; one OCI image for both; a bill of
+/// materials for each (CycloneDX); the Helm chart; SHA256SUMS. Zig from PyPI compiles the C parts. Two runs give the
+/// same bytes: times in the files are the commit's (or SOURCE_DATE_EPOCH), and paths of this machine are removed. The
+/// version is the workspace's, the revision the commit's (or ORDERD_REVISION), with `-dirty` if files have changed
+/// since.
 ///
-/// `--check` tries them afterwards: lintian; the .deb in a folder of Debian's, where the program must say its revision
-/// and serve; the image against real servers; the bills of materials against their schema. As root only; installs what
-/// is missing.
+/// `--check` then tests them: the .deb with lintian and in a Debian root file system, where the program must print its
+/// revision and serve; the image against real servers; the bills of materials against their schema. Needs root;
+/// installs what is missing.
 ///
 /// Examples: cargo xtask dist
 ///           cargo xtask dist --target x86_64 --check
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Options {
-    /// Where the files are put; a folder that is there is replaced
+    /// Output folder; an existing one is replaced
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Only for one architecture: x86_64 or aarch64
+    /// Build for only one architecture: x86_64 or aarch64
     #[arg(long, value_name = "ARCH", value_parser = targets::parse)]
     target: Option<&'static Target>,
-    /// Pack this program instead of building one; needs --target
+    /// Package this program instead of building it; needs --target
     #[arg(long, value_name = "FILE", requires = "target")]
     program: Option<PathBuf>,
-    /// Try the files as well
+    /// Also test the files
     #[arg(long)]
     check: bool,
 }

@@ -1,4 +1,4 @@
-//! Which version of which commit it is, of what time, and who maintains its packages.
+//! The release's version, commit, time and maintainer.
 
 use std::process::{Command, Stdio};
 
@@ -12,18 +12,18 @@ use crate::say;
 pub(crate) struct Release {
     pub(crate) version: String,
     pub(crate) revision: String,
-    /// Seconds of Unix time; the time of everything in the files.
+    /// Unix seconds; the time of all files.
     pub(crate) epoch: u64,
-    /// Of the .deb, as `NAME <ADDRESS>`.
+    /// Maintainer of the .deb, as `NAME <ADDRESS>`.
     pub(crate) maintainer: String,
-    /// What `rustc --version` says: another compiler makes other bytes.
+    /// The output of `rustc --version`; another compiler produces other bytes.
     pub(crate) compiler: String,
 }
 
 /// Sets [`Release::maintainer`].
 const MAINTAINER: &str = "ORDERD_MAINTAINER";
 
-/// Its address leads nowhere: only a release needs one that somebody reads.
+/// The address is fake: only a real release needs one.
 const PLACEHOLDER: &str = "The orderd maintainers <orderd@example.com>";
 
 impl Release {
@@ -49,18 +49,18 @@ impl Release {
         Ok(OffsetDateTime::from_unix_timestamp(i64::try_from(self.epoch)?)?)
     }
 
-    /// As JSON documents have it.
+    /// For JSON documents.
     pub(crate) fn rfc3339(&self) -> Result<String> {
         Ok(self.time()?.format(&Rfc3339)?)
     }
 
-    /// As Debian's changelogs have it.
+    /// For Debian changelogs.
     pub(crate) fn rfc2822(&self) -> Result<String> {
         Ok(self.time()?.format(&Rfc2822)?)
     }
 }
 
-/// As Debian has it; it stands in files of one line.
+/// In Debian's form; it is written into one line.
 fn maintainer(given: Option<String>) -> Result<String> {
     let Some(given) = given.filter(|given| !given.trim().is_empty()) else {
         say(&format!(

@@ -1,10 +1,9 @@
-//! Authorities that the image trusts: Mozilla's, of a version that Cargo.lock has, and not those of the machine that
-//! builds.
+//! The CAs that the image trusts: Mozilla's, in the version of Cargo.lock, and not those of the build machine.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-/// Columns of base64, as PEM has them.
+/// Line length of base64 in PEM.
 const COLUMNS: usize = 64;
 
 pub(super) fn pem() -> String {

@@ -1,5 +1,5 @@
-//! The bill of materials: what of others is linked into the program, as CycloneDX. From cargo's own resolution, by
-//! hand: a page of JSON, for which cargo-cyclonedx would be a tool more to install.
+//! The bill of materials: the third-party code that is linked into the program, as CycloneDX. We write it ourselves
+//! from cargo's resolution: it is a page of JSON, and cargo-cyclonedx would be another tool to install.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -31,7 +31,7 @@ pub(super) struct Package {
     pub(super) origin: Origin,
     /// SHA-256 of the archive in the registry.
     checksum: Option<String>,
-    /// References of those that it uses.
+    /// References of its dependencies.
     uses: BTreeSet<String>,
 }
 
@@ -41,7 +41,7 @@ impl Package {
     }
 }
 
-/// All that the program is linked from, itself among them: neither what only builds it, nor what only tests it.
+/// All packages that the program is linked from, including itself, without build and test dependencies.
 pub(super) fn packages(target: &Target) -> Result<Vec<Package>> {
     let metadata = metadata(target)?;
     let checksums = checksums()?;
@@ -97,7 +97,7 @@ pub(super) fn packages(target: &Target) -> Result<Vec<Package>> {
     Ok(found)
 }
 
-/// What a package is linked with: its ordinary dependencies.
+/// The normal dependencies of a package.
 fn used(node: &Value) -> Vec<String> {
     let dependencies = node["deps"].as_array().into_iter().flatten();
     let is_linked = |dependency: &&Value| {
@@ -126,7 +126,7 @@ fn run(mut command: Command) -> Result<Vec<u8>> {
     Ok(output.stdout)
 }
 
-/// Of each package and version, what Cargo.lock says of its archive.
+/// The checksum in Cargo.lock for each package and version.
 fn checksums() -> Result<BTreeMap<(String, String), String>> {
     let lock = String::from_utf8(super::shell::read("Cargo.lock")?)?;
     let value = |part: &str, name: &str| {
@@ -173,7 +173,7 @@ fn component(package: &Package, kind: &str) -> Value {
         "version": package.version,
     });
     if !package.licence.is_empty() {
-        // Old manifests write a slash for OR.
+        // Old manifests use a slash for OR.
         component["licenses"] = json!([{"expression": package.licence.replace('/', " OR ")}]);
     }
     match &package.origin {

@@ -1,4 +1,4 @@
-//! What the program says of itself: its manual and what shells need to complete its commands.
+//! The program's manual and shell completions.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -16,7 +16,7 @@ pub(super) struct Texts {
     pub(super) completions: Vec<(&'static str, Vec<u8>)>,
 }
 
-/// They are the same for each architecture; the program of this machine's is asked.
+/// They are the same for each architecture, so the program for this machine prints them.
 pub(super) fn texts(built: &[Built], release: &Release) -> Result<Texts> {
     let native =
         built.iter().find(|built| built.target.is_native()).context("no program for this machine")?;
@@ -44,7 +44,7 @@ pub(super) fn texts(built: &[Built], release: &Release) -> Result<Texts> {
     Ok(Texts { manual, completions })
 }
 
-/// What the program prints; nothing of this machine's settings is in it.
+/// Runs the program without this machine's settings, and returns its output.
 fn said(program: &Path, args: &[&str]) -> Result<Vec<u8>> {
     let mut orderd = Command::new(program);
     orderd.args(args).env_clear().stdin(Stdio::null());

@@ -1,14 +1,14 @@
-//! What programs are built for, and what each packager calls it.
+//! The targets, and their names in each kind of package.
 
 /// An architecture.
 #[derive(Debug)]
 pub(crate) struct Target {
-    /// As Linux and Rust call it.
+    /// Its name in Linux and Rust.
     pub(crate) arch: &'static str,
     pub(crate) triple: &'static str,
-    /// As Debian and OCI call it.
+    /// Its name in Debian and OCI.
     pub(crate) debian: &'static str,
-    /// As Zig calls its C library.
+    /// Zig's name for it.
     pub(crate) zig: &'static str,
 }
 

@@ -1,4 +1,4 @@
-//! `--check`: the files of a release, tried as those do who install them.
+//! `--check`: tests the files of a release as users install them.
 
 mod bom;
 mod completions;

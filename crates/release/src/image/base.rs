@@ -1,4 +1,4 @@
-//! The image that the Dockerfile builds in: the registry's, or a stand-in for it made by debootstrap.
+//! The base image of the Dockerfile's build: from the registry, or a substitute made with debootstrap.
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -9,12 +9,12 @@ use devstack::tools;
 use super::podman::Podman;
 use crate::say;
 
-/// The stand-in: what the registry's image has, but for Rust, which is this machine's.
+/// The substitute: like the registry's image, with this machine's Rust.
 const STAND_IN: &str = "localhost/orderd-build-base";
 const PACKAGES: &str = "ca-certificates,gcc,libc6-dev";
 const RUST: &str = "/usr/local/rust";
 
-/// Sees to it that there is one.
+/// Makes sure that a base image exists.
 pub(super) fn make(podman: &Podman) -> Result<()> {
     let wanted = wanted()?;
     if podman.has(&wanted) || podman.has(STAND_IN) {
@@ -30,7 +30,7 @@ pub(super) fn make(podman: &Podman) -> Result<()> {
     }
 }
 
-/// What tells the build of a stand-in.
+/// The flags that make the build use a substitute.
 pub(super) fn flags(podman: &Podman) -> Result<Vec<String>> {
     if podman.has(&wanted()?) {
         return Ok(Vec::new());
@@ -38,7 +38,7 @@ pub(super) fn flags(podman: &Podman) -> Result<Vec<String>> {
     Ok(vec!["--from".into(), STAND_IN.into(), "--volume".into(), format!("{}:{RUST}:ro", sysroot()?)])
 }
 
-/// What the Dockerfile's first FROM names.
+/// The image of the Dockerfile's first FROM.
 fn wanted() -> Result<String> {
     let file = tools::workspace().join("deploy/Dockerfile");
     let text = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
@@ -52,7 +52,7 @@ fn sysroot() -> Result<String> {
     Ok(String::from_utf8(output.stdout)?.trim().to_owned())
 }
 
-/// The Debian that the tag ends with.
+/// Builds the substitute, with the Debian release at the end of the tag.
 fn stand_in(podman: &Podman, wanted: &str) -> Result<()> {
     let suite = wanted.rsplit('-').next().unwrap_or_default();
     let debootstrap = tools::ensure_debootstrap(&mut say)?;

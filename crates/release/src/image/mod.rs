@@ -1,4 +1,4 @@
-//! `cargo xtask image`: the image that `deploy/Dockerfile` describes, built and tried without Docker.
+//! `cargo xtask image`: builds and tests the image of `deploy/Dockerfile` without Docker.
 
 mod base;
 mod podman;
@@ -14,17 +14,16 @@ use crate::say;
 use podman::Podman;
 use trial::HealthCheck;
 
-/// What the image is called, as in `deploy/compose.yaml`.
+/// The image's name, as in `deploy/compose.yaml`.
 const TAG: &str = "localhost/orderd:local";
 
-/// Build deploy/Dockerfile's image and try it as compose.yaml would run it
+/// Build the image of deploy/Dockerfile and test it as compose.yaml would run it
 ///
-/// By podman, without a daemon; its images stay under target/image. Where the registry of the
-/// image that the Dockerfile builds in can't be reached, Debian's debootstrap makes a stand-in for
-/// it, with the Rust of this machine. Then the image runs as its user, without capabilities, on a
-/// read-only file system, with secrets from files, against a private PostgreSQL and NATS: it takes
-/// orders, `verify` finds them, its health check passes, and it stops as it should. Exit code 1
-/// where one of these is not so. As root only; installs podman and debootstrap if missing.
+/// Uses podman, without a daemon; its images stay under target/image. If the registry of the base image can't be
+/// reached, debootstrap makes a substitute with this machine's Rust. Then the image runs as its user, without
+/// capabilities, on a read-only file system, with secrets from files, against a private PostgreSQL and NATS: it must
+/// read orders, `verify` must find them, its health check must pass, and it must stop cleanly. Exit code 1 otherwise.
+/// Needs root; installs podman and debootstrap if missing.
 ///
 /// Example: cargo xtask image
 #[derive(clap::Args)]
@@ -35,7 +34,7 @@ pub(crate) struct Options {
     build: bool,
 }
 
-/// Tries an image that is in OCI's layout in a tar.
+/// Tests an image in OCI layout in a tar.
 pub(crate) fn try_archive(archive: &Path) -> Result<()> {
     let podman = Podman::ready()?;
     let said = podman.output("pull", &["--quiet", &format!("oci-archive:{}", archive.display())])?;

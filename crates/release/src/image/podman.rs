@@ -1,4 +1,4 @@
-//! podman with its images under `target/image`, so that nothing of the machine is changed.
+//! podman with its images under `target/image`, so that the machine is not changed.
 
 use std::ffi::OsStr;
 use std::os::unix::fs::MetadataExt;
@@ -10,7 +10,7 @@ use devstack::tools;
 
 use crate::say;
 
-/// The machine's certificates, by which cargo in a container knows crates.io where a proxy stands before it.
+/// The machine's CA certificates, with which cargo in a container trusts crates.io behind a proxy.
 const CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 pub(super) struct Podman {
@@ -27,7 +27,7 @@ impl Podman {
         );
         let program = tools::ensure_podman(&mut say)?;
         let home = tools::workspace().join("target/image");
-        // Temporary files, and cargo's own between two builds, stay here too.
+        // Temporary files, and cargo's files between two builds, stay here too.
         let tmp = home.join("tmp");
         std::fs::create_dir_all(&tmp).with_context(|| format!("cannot make {}", tmp.display()))?;
         Ok(Self { program, home })
@@ -37,17 +37,17 @@ impl Podman {
         &self.home
     }
 
-    /// podman with a command, for the caller to continue with.
+    /// A podman command, to which the caller adds arguments.
     pub(super) fn command(&self, command: &str) -> Command {
         let mut podman = Command::new(&self.program);
         podman.arg("--root").arg(self.home.join("images")).arg("--runroot").arg(self.home.join("run"));
-        // crun refuses machines with both kinds of cgroups, runc doesn't.
+        // Unlike runc, crun refuses machines with both kinds of cgroups.
         podman.args(["--runtime", "runc", "--cgroup-manager", "cgroupfs", command]);
         podman.env("TMPDIR", self.home.join("tmp")).stdin(Stdio::null());
         podman
     }
 
-    /// What a command says on stdout; its other words are in the error.
+    /// The stdout of a command; the error contains its stderr.
     pub(super) fn output<I: AsRef<OsStr>>(&self, command: &str, args: &[I]) -> Result<String> {
         let output = self.command(command).args(args).output().context("cannot start podman")?;
         let words = String::from_utf8_lossy(&output.stderr);
@@ -64,10 +64,10 @@ impl Podman {
         Ok(self.output("image", &["inspect", "--format", "{{.Size}}", image])?.parse()?)
     }
 
-    /// As `docker build --file deploy/Dockerfile .`, in the base that [`super::base::make`] has seen to.
+    /// Like `docker build --file deploy/Dockerfile .`, with the base image of [`super::base::make`].
     pub(super) fn build(&self, tag: &str) -> Result<()> {
         let mut build = self.command("build");
-        // Docker's format keeps the health check.
+        // Docker's format includes the health check.
         build.args(["--format", "docker", "--isolation", "chroot", "--network", "host", "--pull=never"]);
         build.args(["--ignorefile", "deploy/Dockerfile.dockerignore", "--file", "deploy/Dockerfile"]);
         build.arg("--volume").arg(format!("{CERTIFICATES}:{CERTIFICATES}:ro"));

@@ -1,4 +1,4 @@
-//! The image run as `deploy/compose.yaml` runs it, against real servers.
+//! Runs the image as `deploy/compose.yaml` does, against real servers.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -12,18 +12,18 @@ use devstack::{
 use super::podman::Podman;
 use crate::say;
 
-/// A busy machine starts it slowly.
+/// Time limit for the start, also on a busy machine.
 const START: Duration = Duration::from_secs(60);
-/// As compose.yaml's `stop_grace_period`.
+/// Like compose.yaml's `stop_grace_period`.
 const STOP: Duration = Duration::from_secs(15);
 const ORDERS: usize = 100;
 const USER: u32 = 65532;
 
-/// How the trial asks whether the service is alive.
+/// The liveness check of the trial.
 pub(super) enum HealthCheck {
     /// The image's own HEALTHCHECK.
     OfImage,
-    /// The same command: podman takes no HEALTHCHECK from an image of OCI's format.
+    /// The same command: podman ignores the HEALTHCHECK of an OCI image.
     Command,
 }
 
@@ -57,7 +57,7 @@ pub(super) fn run(podman: &Podman, image: &str, check: HealthCheck) -> Result<()
 }
 
 impl Trial<'_> {
-    /// As `make-secrets.sh` makes them: in a folder that is closed, open themselves.
+    /// Like `make-secrets.sh`: readable files in a private folder.
     fn write_secrets(&self, nats: &Nats) -> Result<()> {
         let nats = format!("nats://orderd:p%40ss@127.0.0.1:{}", nats.port());
         for (name, text) in
@@ -70,7 +70,7 @@ impl Trial<'_> {
         Ok(())
     }
 
-    /// `run` with all that compose.yaml says of the service, on this machine's network.
+    /// Flags for `run` like compose.yaml's settings of the service, on this machine's network.
     fn flags(&self) -> Vec<String> {
         let settings = [
             format!("HTTP_ADDR=127.0.0.1:{}", self.http),
@@ -88,9 +88,9 @@ impl Trial<'_> {
             ["--rm", "--pull=never", "--read-only", "--read-only-tmpfs=false"].map(Into::into).into();
         flags
             .extend(["--cap-drop=ALL", "--security-opt=no-new-privileges", "--network=host"].map(Into::into));
-        // What podman would ask for by itself may be more than it may have here; compose.yaml has 65536 files.
+        // podman's default limits may exceed what is allowed here; compose.yaml has 65536 files.
         flags.extend(["--ulimit=nofile=4096:4096", "--ulimit=nproc=1024:1024"].map(Into::into));
-        // Podman leaves the timer to systemd; we run the check ourselves.
+        // Podman uses a systemd timer; we run the check ourselves.
         flags.push("--health-interval=disable".into());
         for secret in ["http_token", "nats_url", "postgres_password"] {
             let file = self.temp_dir.path().join(secret);
@@ -112,7 +112,7 @@ impl Trial<'_> {
         Ok(Process::spawn(launch)?)
     }
 
-    /// A command in a separate container, as `docker compose run --rm orderd …`.
+    /// A command in a separate container, like `docker compose run --rm orderd …`.
     fn orderd(&self, args: &[&str]) -> Result<String> {
         let mut all = self.flags();
         all.push(self.image.into());

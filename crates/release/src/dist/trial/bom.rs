@@ -1,4 +1,4 @@
-//! The bill of materials against CycloneDX's own schema.
+//! Checks the bill of materials against CycloneDX's schema.
 
 use std::path::Path;
 use std::process::{Command, Stdio};

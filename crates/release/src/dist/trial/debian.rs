@@ -1,4 +1,4 @@
-//! The package in a Debian of little more than the essential packages: installed, read, run, upgraded, removed.
+//! Tests the package in a minimal Debian: installs, reads its documents, runs, upgrades and removes it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use crate::say;
 /// Beside the essential packages and the shells: what the package depends on, and what reads its manual.
 const PACKAGES: &str = "adduser,man-db";
 
-/// Changed by the user, for the service.
+/// The settings file, which the user changes.
 const SETTINGS: &str = "etc/orderd/orderd.env";
 
 /// Seconds that a command with a terminal may wait for what it wants to see there.
@@ -25,12 +25,12 @@ const TERMINAL: &str = "60";
 const WITH_TERMINALS: &str =
     r#"mount -t devpts -o newinstance,ptmxmode=0666 devpts "$0/dev/pts" && exec chroot "$0" "$@""#;
 
-/// What lintian says of the package, from errors to hints, is an error.
+/// Every finding of lintian, from errors to hints, is an error.
 pub(super) fn lint(package: &Path) -> Result<()> {
     let lintian = tools::ensure_lintian(&mut say)?;
     let mut lint = Command::new(lintian);
     lint.args(["--allow-root", "--info", "--display-info", "--fail-on", "error,warning,info"]);
-    // It finds misspelt words in machine code, by chance and other ones in each build; typos checks the sources.
+    // It finds random misspelt words in machine code, different ones in each build; typos checks the sources.
     lint.args(["--suppress-tags", "spelling-error-in-binary"]).arg(package);
     let output = lint.stdin(Stdio::null()).output().context("cannot start lintian")?;
     let said = String::from_utf8_lossy(&output.stdout);
@@ -71,7 +71,7 @@ fn read(debian: &Debian) -> Result<()> {
     Ok(())
 }
 
-/// Settings that the user has changed stay.
+/// An upgrade keeps the user's settings.
 fn upgrade(debian: &Debian) -> Result<()> {
     let settings = debian.folder.join(SETTINGS);
     fs::write(&settings, "PG_HOST=db.example.com\n")?;
@@ -80,8 +80,7 @@ fn upgrade(debian: &Debian) -> Result<()> {
     Ok(())
 }
 
-/// The service takes orders as the package's user, with the settings of the package's file and no more than the folder
-/// has.
+/// The service runs as the package's user, with the package's settings file, inside this Debian.
 fn serve(debian: &Debian) -> Result<()> {
     let servers = Servers::start()?;
     let file = debian.folder.join(SETTINGS);
@@ -97,7 +96,7 @@ pub(super) struct Debian {
 }
 
 impl Debian {
-    /// Of this machine's version; its packages can be had, then.
+    /// Uses this machine's version of Debian, whose packages are reachable.
     fn make() -> Result<Self> {
         let debootstrap = tools::ensure_debootstrap(&mut say)?;
         let release = fs::read_to_string("/etc/os-release").context("cannot read /etc/os-release")?;
@@ -120,7 +119,7 @@ impl Debian {
         fs::remove_dir_all(&self.folder).with_context(|| format!("cannot remove {}", self.folder.display()))
     }
 
-    /// A command as root; what it says.
+    /// Runs a command as root, and returns its output.
     pub(super) fn run(&self, command: &[&str]) -> Result<String> {
         let folder = self.folder.display().to_string();
         said(&[&["chroot", &folder, "env", "DEBIAN_FRONTEND=noninteractive"], command].concat())
