@@ -46,8 +46,8 @@ impl Change {
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Added { path } => write!(f, "{path}: new; missing in what was written before"),
-            Self::Removed { path } => write!(f, "{path}: removed; not shown any more"),
+            Self::Added { path } => write!(f, "{path}: new; missing in older documents"),
+            Self::Removed { path } => write!(f, "{path}: removed; no longer shown"),
             Self::Widened { path } => write!(f, "{path}: was a whole number, and is a number; readable"),
             Self::Unreadable { path, was, is } => write!(f, "{path}: was {was}, and is {is}; NOT readable"),
             Self::NothingInCommon => f.write_str("$: the models have no member in common; NOT readable"),

@@ -31,7 +31,7 @@ pub enum Error {
     },
 
     /// An object has two members of the same name.
-    #[error("{place} is there twice in its object: remove one")]
+    #[error("{place} is repeated in its object: remove one")]
     Duplicate {
         /// Where.
         place: SampleLocation,
@@ -67,14 +67,17 @@ pub enum Error {
     },
 
     /// Only `null` in all samples.
-    #[error("{place} is never anything but null, so its type is unknown: give it a value in a sample")]
+    #[error("{place} is null in every sample, so its type is unknown: give it a value in a sample")]
     OnlyNull {
         /// Where.
         place: SampleLocation,
     },
 
     /// Only empty arrays in all samples.
-    #[error("{place} is never anything but an empty array: give it an element in a sample, to show its type")]
+    #[error(
+        "{place} is an empty array in every sample, so its type is unknown: give it an element in a \
+             sample"
+    )]
     OnlyEmpty {
         /// Where.
         place: SampleLocation,
@@ -97,7 +100,7 @@ pub enum Error {
     },
 
     /// A schema together with other files.
-    #[error("{name} is a JSON Schema, which is a whole model: name it alone")]
+    #[error("{name} is a JSON Schema, which describes the whole model: pass it alone")]
     SchemaAmongSamples {
         /// The schema's file.
         name: String,

@@ -60,7 +60,11 @@ impl<'a> Schema<'a> {
         let at = At { schema: Path::default(), document: Path::default() };
         let seen = reader.seen(&root, &at, &mut Vec::new())?;
         if !matches!(seen.kind, Kind::Object(_)) {
-            return Err(reader.wrong(&at.schema.member("type"), "has to be \"object\": a document is one"));
+            return Err(reader.wrong(
+                &at.schema.member("type"),
+                "has to be \"object\", because documents are \
+                                                       objects",
+            ));
         }
         let title =
             root.get("title").and_then(Value::as_str).map(str::trim).filter(|title| !title.is_empty());
@@ -91,7 +95,7 @@ impl<'a, 's> Reader<'a, 's> {
         refs: &mut Vec<&'s str>,
     ) -> Result<Observation<'a>, Error> {
         let Value::Object(keywords) = schema else {
-            return Err(self.wrong(&at.schema, "has to be an object that says a type"));
+            return Err(self.wrong(&at.schema, "has to be an object with a type"));
         };
         if let Some(reference) = keywords.get("$ref") {
             return self.referred(keywords, reference, at, refs);
@@ -171,7 +175,7 @@ impl<'a, 's> Reader<'a, 's> {
             return Err(self.wrong(&place, "has to name a schema in $defs of this file, as #/$defs/address"));
         };
         if refs.contains(&pointer) {
-            return Err(self.wrong(&place, "refers to itself: a model has an end"));
+            return Err(self.wrong(&place, "refers to itself: models can't be recursive"));
         }
         refs.push(pointer);
         let steps = pointer.split('/').skip(1);
@@ -199,7 +203,7 @@ impl<'a, 's> Reader<'a, 's> {
                 for (name, schema) in properties {
                     self.members += 1;
                     if self.members > MAX_MEMBERS {
-                        return Err(self.wrong(&place, "makes a model of more than 10,000 members"));
+                        return Err(self.wrong(&place, "gives a model of more than 10,000 members"));
                     }
                     let at = At { schema: place.member(name), document: at.document.member(name) };
                     members.push((name.clone(), self.seen(schema, &at, refs)?));

@@ -27,9 +27,9 @@ fn each_member_that_differs_is_named() {
             "$.a: was a whole number, and is a number; readable",
             "$.b: was a string, and is a whole number; NOT readable",
             "$.items[*].price: was a whole number, and is a number; readable",
-            "$.items[*][\"foo-bar\"]: new; missing in what was written before",
-            "$.gone: removed; not shown any more",
-            "$.at: new; missing in what was written before",
+            "$.items[*][\"foo-bar\"]: new; missing in older documents",
+            "$.gone: removed; no longer shown",
+            "$.at: new; missing in older documents",
         ]
     );
 }

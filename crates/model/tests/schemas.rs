@@ -154,5 +154,5 @@ fn a_schema_stands_alone() {
     let schema = Source { name: "s.json", json: r#"{"type": "object", "properties": {}}"# };
     let sample = Source { name: "a.json", json: "{}" };
     let error = Model::new("s", &[sample, schema]).unwrap_err().to_string();
-    assert_eq!(error, "s.json is a JSON Schema, which is a whole model: name it alone");
+    assert_eq!(error, "s.json is a JSON Schema, which describes the whole model: pass it alone");
 }

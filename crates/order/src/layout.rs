@@ -89,7 +89,7 @@ impl Plan {
     /// The plan for values of wire type `type_id`, described by `types`, read as `shape`.
     pub(crate) fn new(types: &TypeTable, type_id: i64, shape: &'static Struct) -> Result<Self, RowError> {
         if !types.is_struct(type_id) {
-            return Err(RowError::Type("the value is no struct".into()));
+            return Err(RowError::Type("the value is not a struct".into()));
         }
         let mut builder = Builder {
             types,
@@ -143,7 +143,7 @@ impl Builder<'_> {
         }
         let types = self.types;
         let Some(WireType::Struct { fields: described, .. }) = types.get(wire).map(|wire| &**wire) else {
-            return Err(RowError::Type("is no struct".into()));
+            return Err(RowError::Type("is not a struct".into()));
         };
         // Registered before its fields, which may have this very type.
         let index = self.structs.len();
@@ -173,7 +173,7 @@ impl Builder<'_> {
         }
         let is_key = shape.is_some() && name == LOCAL_ID;
         if is_key && wire != ids::STRING {
-            return Err(RowError::Type("is no string".into()).at(name));
+            return Err(RowError::Type("is not a string".into()).at(name));
         }
         let target = if is_key { Target::LocalId } else { Target::Unknown };
         Ok(FieldPlan { target, node: self.skipped(wire, depth)? })
@@ -193,7 +193,7 @@ impl Builder<'_> {
                 Some(WireType::Slice { elem, .. }) => {
                     Ok(Node::Slice(Box::new(self.node(*elem, element, depth + 1)?)))
                 }
-                _ => Err(RowError::Type("is no slice".into())),
+                _ => Err(RowError::Type("is not a slice".into())),
             },
             _ => Err(RowError::Type("is of another type than in the model".into())),
         }

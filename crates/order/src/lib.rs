@@ -63,7 +63,7 @@ pub enum RowError {
     #[error("it holds a field that its descriptors lack")]
     UnknownField,
     /// Nested deeper than any model.
-    #[error("it is nested too deep")]
+    #[error("it is nested too deeply")]
     TooDeep,
     /// Not a JSON document.
     #[error("it is not JSON")]
@@ -78,7 +78,7 @@ pub enum RowError {
     #[error("its type doesn't fit: {0}")]
     Type(String),
     /// `gobwire` refuses it.
-    #[error("it is no gob of the model: {0}")]
+    #[error("it is not a gob of the model: {0}")]
     Gob(String),
 }
 

@@ -100,7 +100,7 @@ fn allow_open_files() {
 /// pages mostly come.
 fn take_small_pages() {
     if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
-        tracing::debug!(%error, "can't turn huge pages off");
+        tracing::debug!(%error, "can't disable huge pages");
     }
 }
 

@@ -45,7 +45,7 @@ pub(crate) async fn run(
         let read = settings.clone();
         // A file may be on a network that is away.
         let looked = tokio::task::spawn_blocking(move || read_again(&read, always));
-        looked.await.map_err(|_| anyhow::anyhow!("reading the files of settings again panicked"))?;
+        looked.await.map_err(|_| anyhow::anyhow!("the reload of the files of settings panicked"))?;
         show_ends(&settings, &metrics, &mut ended);
         let unusable = settings
             .files()

@@ -51,7 +51,7 @@ fn full(stream: &StreamInfo) -> Option<Warning> {
     let one_more = [(messages + 1, max_msgs), (bytes + bytes / messages.max(1), max_bytes)];
     let percents = one_more.map(|(wanted, limit)| percent(wanted, *limit));
     let percent = percents.into_iter().flatten().max().filter(|_| discard == "new")?;
-    let fix = format!("raise its bounds: nats stream edit {name} --max-bytes=… --max-msgs=…");
+    let fix = format!("raise its limits: nats stream edit {name} --max-bytes=… --max-msgs=…");
     let finding = match percent {
         101.. => Finding::blocked(format!("the stream {name} is full: publishers are refused"), fix),
         90.. => Finding::warning(
@@ -134,8 +134,8 @@ pub(crate) fn of_kept(account: &AccountInfo, replicas: usize, keep: Duration) ->
     let finding = (limit > 0 && used > limit / 2 && !keep.is_zero()).then(|| {
         Finding::warning(
             format!(
-                "the storage of the account is more than half full ({used} of {limit} bytes): what the table has stays in \
-                 the stream for less than STREAM_KEEP ({} s)",
+                "the storage of the account is more than half full ({used} of {limit} bytes): committed \
+                 messages stay in the stream for less than STREAM_KEEP ({} s)",
                 keep.as_secs()
             ),
             "raise the account's limit (max_file), or set STREAM_KEEP to less",
@@ -148,10 +148,9 @@ pub(crate) fn of_kept(account: &AccountInfo, replicas: usize, keep: Duration) ->
 pub(crate) fn of_messages_lost(stream: &str, lost: u64, positions: &str) -> Option<Warning> {
     let finding = (lost > 0).then(|| {
         Finding::warning(
-            format!("{lost} messages left the stream {stream} before they were taken in"),
+            format!("{lost} messages left the stream {stream} before they were read"),
             format!(
-                "publish them again where their publishers still have them; raise the bounds of the stream (max_age, \
-                 max_msgs, max_bytes), or STREAM_KEEP where orderd made it; then end this warning: UPDATE {positions} \
+                "publish them again if their publishers still have them; raise the limits of the stream (max_age, max_msgs, max_bytes), or STREAM_KEEP if orderd created it; then end this warning: UPDATE {positions} \
                  SET lost = 0;"
             ),
         )
@@ -165,7 +164,7 @@ pub(crate) fn of_clock_skew(skew: Duration) -> Option<Warning> {
     let finding = (skew > MAX_SKEW).then(|| {
         Finding::warning(
             format!("the clock of the NATS server is ahead of this machine's by at least {seconds:.1} s"),
-            "synchronise both by NTP: ages are wrong until then",
+            "synchronize both with NTP: until then, ages are wrong",
         )
     });
     finding.map(|finding| Warning::new(WarningKind::ClockSkew, "nats", finding))

@@ -142,10 +142,10 @@ fn document(file: &Path, keys: &[String]) -> anyhow::Result<Bytes> {
     Ok(document.into())
 }
 
-/// `3 dead letters replayed: 2 taken in, 1 refused again`
+/// `3 dead letters replayed: 2 accepted, 1 refused again`
 fn summary(outcomes: &HashMap<String, Outcome>) -> String {
     let words = [
-        ("taken_in", "taken in"),
+        ("taken_in", "accepted"),
         ("refused", "refused again"),
         ("too_large", "too large to be sent again"),
         ("not_sent", "not sent"),
@@ -173,7 +173,7 @@ fn described(keys: &[&str], outcomes: &HashMap<String, Outcome>) -> Value {
     described
 }
 
-/// Says why those stay that were not taken in, in the order in which they are listed.
+/// Explains why dead letters were not accepted, in the order of the list.
 fn explain(keys: &[&str], outcomes: &HashMap<String, Outcome>) {
     let why = |key: &&str| {
         Some(match outcomes.get(*key)? {
@@ -185,8 +185,8 @@ fn explain(keys: &[&str], outcomes: &HashMap<String, Outcome>) {
             }
             Outcome::TooLarge(why) | Outcome::NotSent(why) => format!("{key}: not sent: {why}"),
             Outcome::Undecided => format!(
-                "{key}: sent, and nothing heard of it for {} s; it is taken in or refused once orderd serve runs and \
-                 has read what is before it in the stream: see orderd dead-letters list then",
+                "{key}: sent, but no outcome within {} s; orderd serve accepts or refuses it once it has \
+                 read the stream up to it: check orderd dead-letters list then",
                 OUTCOME_TIMEOUT.as_secs()
             ),
         })
@@ -257,15 +257,15 @@ mod tests {
     }
 
     #[test]
-    fn summary_counts_taken_in_and_refused_dead_letters() {
+    fn summary_counts_accepted_and_refused_dead_letters() {
         let outcomes = |all: &[Outcome]| -> HashMap<String, Outcome> {
             all.iter().enumerate().map(|(number, outcome)| (format!("1-{number}"), outcome.clone())).collect()
         };
-        assert_eq!(summary(&outcomes(&[])), "0 dead letters replayed: 0 taken in, 0 refused again\n");
+        assert_eq!(summary(&outcomes(&[])), "0 dead letters replayed: 0 accepted, 0 refused again\n");
         let some = outcomes(&[Outcome::TakenIn, Outcome::TakenIn, Outcome::Undecided]);
         assert_eq!(
             summary(&some),
-            "3 dead letters replayed: 2 taken in, 0 refused again, 1 sent, outcome not known\n"
+            "3 dead letters replayed: 2 accepted, 0 refused again, 1 sent, outcome not known\n"
         );
         let described = described(&["1-0", "1-1", "1-2"], &some);
         assert_eq!((&described["count"], &described["taken_in"]), (&3.into(), &2.into()));

@@ -315,8 +315,8 @@ async fn found(http: &Http, criterion: &Criterion) -> anyhow::Result<Vec<String>
         .context("the response of /readyz is not JSON; is HTTP_ADDR orderd's address?")?;
     anyhow::ensure!(
         state["fill"]["up"] == true,
-        "the service is still reading the table, so that it can't name all of them; run this again when \
-         /readyz says that fill is up"
+        "the service is still reading the table, and can't list all of them; run this again when /readyz \
+         shows fill up"
     );
     let (status, body) = http_client::get(http, &criterion.path()).await?;
     let said = String::from_utf8_lossy(&body);

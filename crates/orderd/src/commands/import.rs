@@ -159,8 +159,7 @@ impl ImportBatch {
 
     fn away(&self, error: tokio_postgres::Error) -> anyhow::Error {
         let first = self.lines.first().copied().unwrap_or_default();
-        postgres::explain(error).context(format!(
-            "lines from {first} on are perhaps not written; run this again with the same input"
-        ))
+        postgres::explain(error)
+            .context(format!("lines from {first} on may not be written; run this again with the same input"))
     }
 }

@@ -357,7 +357,7 @@ impl VerifyReport {
         text.push_str(match self.verdict {
             TableVerdict::AllThere => "all there\n",
             TableVerdict::InFlight => {
-                "nothing differs but what is in flight; run this again to see it settle\n"
+                "only documents in flight differ; run this again when they have arrived\n"
             }
             TableVerdict::Differs => "something differs\n",
         });

@@ -153,8 +153,8 @@ pub(crate) fn machine(files: &mut Files) -> Result<Vec<CertificateDer<'static>>,
         found.extend(rustls_native_certs::load_certs_from_paths(None, Some(&folder)).certs);
     }
     if found.is_empty() {
-        let problem = "this machine has no authorities to check a certificate against: install ca-certificates, or name \
-                       the file of the server's authority";
+        let problem = "this machine has no certificate authorities: install ca-certificates, or name the \
+                       file of the server's authority";
         let variable = is_named.then_some("SSL_CERT_DIR");
         return Err(AuthoritiesError { variable, problem: problem.into() });
     }

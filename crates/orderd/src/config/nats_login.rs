@@ -128,8 +128,8 @@ impl Credentials {
         let mut lines = text.lines().map(str::trim);
         let begins = |line: &str| line.starts_with("---") && line.contains("BEGIN") && line.contains("JWT");
         let jwt = lines.find(|line| begins(line)).and_then(|_| lines.find(|line| !line.is_empty()));
-        let jwt = jwt.filter(|jwt| !jwt.starts_with('-')).ok_or("it holds no JWT of a user")?;
-        let key = user_key(text).map_err(|_| "it holds no seed of a user's nkey, which begins with SU")?;
+        let jwt = jwt.filter(|jwt| !jwt.starts_with('-')).ok_or("it contains no user JWT")?;
+        let key = user_key(text).map_err(|_| "it contains no seed of a user's nkey, which begins with SU")?;
         Ok(Self { jwt: jwt.to_owned(), key })
     }
 

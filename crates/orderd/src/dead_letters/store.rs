@@ -384,7 +384,7 @@ impl DeadLetterStore {
         self.delete_within(LOOKUP_TIMEOUT, &[subjects.dead_letter(key), subjects.second_part(key)]).await?;
         if let Err(error) = self.put_taken_in(key, sequence).await {
             let error = format!("{error:#}");
-            tracing::warn!(key, error, "can't store the note which message a dead letter became");
+            tracing::warn!(key, error, "can't record which message became the order of a dead letter");
         }
         Ok(())
     }

@@ -75,7 +75,7 @@ pub(crate) fn refuse_unfit(found: &StreamConfig, subjects: &DeadLetterSubjects) 
     } else if found.no_ack {
         "acknowledges nothing (no_ack)"
     } else if found.retention == "interest" {
-        "keeps only what a consumer waits for (its retention is interest)"
+        "keeps only messages that a consumer waits for (its retention is interest)"
     } else if found.subject_transform.is_some() {
         "stores messages under other subjects (subject_transform)"
     } else {

@@ -477,8 +477,7 @@ impl Fetch {
         anyhow::ensure!(
             problem != RunProblem::Replaced || !streams::has_sources(&stream.cached_info().config),
             "the stream {name} has sources and was recreated: its messages have new times, and reading them again would \
-             store each of them twice; set NATS_STREAM to a new name, or delete the row of {name} from orderd_position \
-             to take them all in again"
+             store each of them twice; set NATS_STREAM to a new name, or delete the row of {name} from orderd_position to read all of them again"
         );
         Ok(())
     }

@@ -68,14 +68,14 @@ async fn with_key_of_its_dead_letter(
     match dead_letters.replay(&key, sequence).await {
         Replay::Honoured => return Some(Message { key: Key::from(key), replayed: true, ..message }),
         Replay::Spent => {
-            tracing::info!(sequence, "skipped a replay: its dead letter is already taken in or dropped");
+            tracing::info!(sequence, "skipped a replay: its dead letter is already accepted or dropped");
         }
         Replay::Foreign => {
             if metrics.foreign_keys.get() == 0 {
                 tracing::warn!(
                     sequence,
-                    "a message has the header Orderd-Key and there is no such dead letter: it is passed over; publish \
-                     without that header. Further ones are only counted (orderd_foreign_keys_total)"
+                    "a message has the header Orderd-Key and there is no such dead letter: it is skipped; \
+                     publish without that header. Further ones are only counted (orderd_foreign_keys_total)"
                 );
             }
             metrics.foreign_keys.inc();

@@ -102,7 +102,7 @@ impl StreamPurge {
                     Ok(()) => pause = CHECK_INTERVAL,
                     Err(error) => {
                         connection = None;
-                        tracing::debug!(error = format!("{error:#}"), "can't look at the stream");
+                        tracing::debug!(error = format!("{error:#}"), "can't query the stream");
                     }
                 }
             }
@@ -126,7 +126,7 @@ impl StreamPurge {
         // A failure to read the account's state does not prevent the purge.
         let warned = self.warn(&context, &name, &dead.stream, purges).await;
         let is_half_full = warned.unwrap_or_else(|error| {
-            tracing::debug!(error = format!("{error:#}"), "can't ask for the state of the account");
+            tracing::debug!(error = format!("{error:#}"), "can't query the state of the account");
             false
         });
         if purges {
@@ -192,7 +192,7 @@ impl StreamPurge {
         let needed = streams::needed_by_others(context, &info.config.name).await?;
         let floor = safe.min(needed).saturating_sub(MIN_KEPT_MESSAGES);
         if floor <= least {
-            tracing::debug!("another durable consumer still needs what the table has");
+            tracing::debug!("another durable consumer still needs committed messages");
             return Ok(());
         }
         // A restored stream may have other messages than the table.
@@ -203,7 +203,7 @@ impl StreamPurge {
             return Ok(());
         }
         let purged = streams::purge_before(stream, &self.settings.nats.topic, floor).await?;
-        tracing::debug!(purged, "purged what the table has from the stream");
+        tracing::debug!(purged, "purged committed messages from the stream");
         self.dead_letters.forget_decided(floor).await?;
         Ok(())
     }

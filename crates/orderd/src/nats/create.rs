@@ -20,7 +20,7 @@ impl StreamSetting {
     fn of_overlap(self, config: &Config, others: &str) -> String {
         match self.0 {
             "NATS_DEAD_STREAM" => format!("keep dead letters there: NATS_DEAD_STREAM={others}"),
-            _ => format!("make {} by hand with others: {}", config.name, by_hand(config, None)),
+            _ => format!("create {} with other subjects: {}", config.name, by_hand(config, None)),
         }
     }
 }
@@ -69,7 +69,7 @@ pub(crate) async fn refusal(
         _ => {
             let account = info::account(context).await.unwrap_or_default();
             let bytes = max_bytes(&account, config.num_replicas as u64);
-            format!("{head}; make it by hand: {}", by_hand(config, Some(bytes)))
+            format!("{head}; create it manually: {}", by_hand(config, Some(bytes)))
         }
     }
 }

@@ -92,8 +92,8 @@ pub(crate) fn warn_of(client: &Client, info: &Info, topic: &str) {
     if sources.as_ref().is_some_and(|sources| sources.len() > 1) && !client.is_server_compatible(2, 14, 0) {
         tracing::warn!(
             stream,
-            "a NATS server before 2.14 drops a message of one source that has the Nats-Msg-Id of another's: give the \
-             publishers of each source ids of their own, or upgrade the server"
+            "a NATS server before 2.14 drops a message of one source that has the Nats-Msg-Id of another's: \
+             use different ids in each source, or upgrade the server"
         );
     }
     let is_indirect = has_sources(&info.config) || info.config.subject_transform.is_some();

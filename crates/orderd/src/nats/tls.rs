@@ -54,8 +54,7 @@ impl NatsAuthorities {
         }
         let verifier =
             WebPkiServerVerifier::builder_with_provider(store.into(), self.provider.clone()).build();
-        verifier
-            .map_err(|error| Error::General(format!("there are no authorities to check against: {error}")))
+        verifier.map_err(|error| Error::General(format!("there are no certificate authorities: {error}")))
     }
 }
 

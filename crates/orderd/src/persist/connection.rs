@@ -76,7 +76,7 @@ impl WriterConnection {
             let fence = connection.watched(client.prepare_typed(&fence, &position::FENCE_TYPES)).await?;
             Ok((traits, fence))
         };
-        let not_answered = || not_answered("a look at the tables", &connection);
+        let not_answered = || not_answered("the check of the tables", &connection);
         let (traits, fence) = {
             tokio::pin!(prepared);
             tokio::select! {

@@ -264,8 +264,8 @@ impl RunningWriter {
             let table = self.deps.settings.postgres.table.to_string();
             tracing::warn!(
                 table,
-                "the row that was written last is gone again: something deletes new rows, so that this process can't notice \
-                 when the table loses rows"
+                "the row that was written last is gone again: something deletes new rows, so this process \
+                 can't detect lost rows"
             );
             self.watches_rows = false;
         }

@@ -29,7 +29,7 @@ pub(crate) async fn run(settings: &Postgres) -> ServerReport {
     match timeout(INSPECT_TIMEOUT, look(&connection.client, settings, server, &mut report)).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => report.findings.push(Finding::blocked(
-            format!("PostgreSQL at {} can't be asked: {}", address(server), describe(&error)),
+            format!("PostgreSQL at {} can't be queried: {}", address(server), describe(&error)),
             "see its log, and check the poolers and firewalls in between",
         )),
         Err(_) => report.findings.push(Finding::blocked(

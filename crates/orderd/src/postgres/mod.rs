@@ -478,11 +478,7 @@ pub(crate) async fn check_at_start(settings: &Postgres) -> anyhow::Result<()> {
     };
     let Ok(Some(found)) = timeout(CHECK_TIMEOUT, inspected).await else { return Ok(()) };
     for warning in found.warnings() {
-        tracing::warn!(
-            problem = warning.problem,
-            fix = warning.fix,
-            "PostgreSQL fails the checks of the start"
-        );
+        tracing::warn!(problem = warning.problem, fix = warning.fix, "PostgreSQL fails the startup checks");
     }
     found.accepted().map(drop).map_err(|refused| anyhow::anyhow!("PostgreSQL: {refused}"))
 }

@@ -162,7 +162,7 @@ impl TrustedAuthorities {
         let mut store = RootCertStore::empty();
         store.add_parsable_certificates(certificates.iter().cloned());
         let webpki = WebPkiServerVerifier::builder_with_provider(store.into(), provider.clone()).build();
-        let webpki = webpki.map_err(|error| format!("there are no authorities to check against: {error}"))?;
+        let webpki = webpki.map_err(|error| format!("there are no certificate authorities: {error}"))?;
         Ok(Self { webpki, certificates })
     }
 

@@ -283,7 +283,7 @@ async fn evicted_order_that_is_refused_leaves_and_is_taken_in_after_a_correction
     assert_eq!(get(&service, key).await.status, StatusCode::NOT_FOUND);
     stack.postgres.psql("ALTER TABLE public.orders2 DROP CONSTRAINT no").unwrap();
     assert!(stack.run(&["dead-letters", "replay", key], "").await.status.success());
-    eventually("it is taken in", async || (stack.rows() == 1).then_some(())).await;
+    eventually("it is accepted", async || (stack.rows() == 1).then_some(())).await;
     service.wait_len(1).await;
     assert_eq!(get(&service, key).await.status, StatusCode::OK);
 }

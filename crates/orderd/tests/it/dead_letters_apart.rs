@@ -88,7 +88,7 @@ async fn are_apart(stack: &Stack, one: &Installation, other: &Installation) {
     }
     let replayed = other.run(stack, &["replay", "--all"]).await;
     assert!(
-        String::from_utf8_lossy(&replayed.stdout).contains("2 dead letters replayed: 0 taken in, 2 refused")
+        String::from_utf8_lossy(&replayed.stdout).contains("2 dead letters replayed: 0 accepted, 2 refused")
     );
     // Nor can a message of the other get that key.
     let mut headers = async_nats::HeaderMap::new();

@@ -423,7 +423,7 @@ async fn replayed(stack: &Stack, service: &Service, uid: &str) -> String {
     stack.postgres.psql("ALTER TABLE public.orders2 DROP CONSTRAINT no").unwrap();
     let key = letter["key"].as_str().unwrap().to_owned();
     assert!(stack.run(&["dead-letters", "replay", &key], "").await.status.success());
-    eventually("it is taken in", async || (stack.rows() == 1).then_some(())).await;
+    eventually("it is accepted", async || (stack.rows() == 1).then_some(())).await;
     service.wait_len(1).await;
     key
 }

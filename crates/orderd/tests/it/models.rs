@@ -419,8 +419,8 @@ async fn rows_of_an_older_model_are_served_under_a_newer_one() {
     assert_eq!(checked.status.code(), Some(0));
     assert_eq!(
         String::from_utf8_lossy(&checked.stdout),
-        "$.weight: was a whole number, and is a number; readable\n$.gone: removed; not shown any more\n\
-         $.at.x: was a whole number, and is a number; readable\n$.note: new; missing in what was written before\n\
+        "$.weight: was a whole number, and is a number; readable\n$.gone: removed; no longer shown\n\
+         $.at.x: was a whole number, and is a number; readable\n$.note: new; missing in older documents\n\
          readable\n"
     );
     let table = stack.run(&["model", "check", "--model", &newer], "").await;

@@ -554,12 +554,12 @@ async fn first_replay_that_was_taken_in_is_the_order_again_after_a_restore() {
     }
     stack.wait_settled(5).await;
     let order = async || service.get(&format!("/order/{key}")).await.body;
-    eventually("it is taken in", async || order().await.contains("\"first\"").then_some(())).await;
+    eventually("it is accepted", async || order().await.contains("\"first\"").then_some(())).await;
     assert_eq!(listed(&stack).await, [""; 0]);
     stack.postgres.psql(RESTORE).unwrap();
     committed(&stack, 1).await;
     stack.wait_settled(5).await;
-    eventually("it is taken in again", async || order().await.contains("\"first\"").then_some(())).await;
+    eventually("it is accepted again", async || order().await.contains("\"first\"").then_some(())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -265,7 +265,7 @@ async fn credentials_of_nats_that_are_replaced_behind_a_link_count_from_the_next
     let half = operator.credentials(&second).split("-----BEGIN USER").next().unwrap().to_owned();
     mounted.replace("..half", &[("creds", &half)]);
     eventually("it says so", async || {
-        service.process.log().contains("it holds no seed of a user's nkey").then_some(())
+        service.process.log().contains("it contains no seed of a user's nkey").then_some(())
     })
     .await;
     stack.nats.start_again().unwrap();

@@ -61,7 +61,7 @@ async fn replay_counts_taken_in_orders_and_names_refused_ones() {
     service.stop();
     let service = stack.serve(&[("REQUIRE", "none"), WITH_TOKEN]).await;
     let (code, said, errors) = replay(&stack, &["--all"], "").await;
-    assert_eq!((code, said.as_str()), (1, "3 dead letters replayed: 1 taken in, 2 refused again\n"));
+    assert_eq!((code, said.as_str()), (1, "3 dead letters replayed: 1 accepted, 2 refused again\n"));
     for words in [
         format!("{}: refused again: invalid_json: ", keys[1]),
         format!("{}: refused again: wrong_type: ", keys[2]),
@@ -104,7 +104,7 @@ async fn a_corrected_document_replaces_the_payload_of_one() {
     }
     std::fs::write(&file, r#"{"order_uid":7}"#).unwrap();
     let (code, said, errors) = replay(&stack, &["--with", path, &keys[0]], "").await;
-    assert_eq!((code, said.as_str()), (1, "1 dead letter replayed: 0 taken in, 1 refused again\n"));
+    assert_eq!((code, said.as_str()), (1, "1 dead letter replayed: 0 accepted, 1 refused again\n"));
     assert!(errors.contains("wrong_type"), "{errors}");
     // It is still what came.
     let shown = stack.run(&["dead-letters", "show", &keys[0], "--json"], "").await;
@@ -146,7 +146,7 @@ async fn dead_letter_near_max_payload_is_counted_once_named_and_blocks_no_others
     service.stop();
     let service = stack.serve(&[("REQUIRE", "none"), WITH_TOKEN]).await;
     let (code, said, errors) = replay(&stack, &["--all"], "").await;
-    let expected = "3 dead letters replayed: 2 taken in, 0 refused again, 1 too large to be sent again\n";
+    let expected = "3 dead letters replayed: 2 accepted, 0 refused again, 1 too large to be sent again\n";
     assert_eq!((code, said.as_str()), (1, expected), "{errors}");
     assert!(errors.contains(&keys[0]) && errors.contains("raise max_payload"), "{errors}");
     assert_eq!(ids(&stack), keys[1..]);
@@ -174,7 +174,7 @@ async fn replay_without_a_receipt_reports_an_unknown_outcome() {
     assert_eq!(post(&service, &keys[0], &order("a")).await.status, StatusCode::OK);
     service.stop();
     let (code, said, errors) = replay(&stack, &["--all"], "").await;
-    let expected = "1 dead letter replayed: 0 taken in, 0 refused again, 1 sent, outcome not known\n";
+    let expected = "1 dead letter replayed: 0 accepted, 0 refused again, 1 sent, outcome not known\n";
     assert_eq!((code, said.as_str()), (1, expected));
     assert!(errors.contains(&keys[1]) && errors.contains("orderd serve"), "{errors}");
 }

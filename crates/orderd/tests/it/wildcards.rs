@@ -68,7 +68,7 @@ async fn a_dead_letter_goes_back_to_its_own_subject_and_is_erased_by_its_key() {
     for (taken_in, refused) in [(1, 1), (0, 1)] {
         let replayed = stack.run(&[&["dead-letters", "replay", "--all"], &FLAG[..]].concat(), "").await;
         let said = String::from_utf8(replayed.stdout).unwrap();
-        assert!(said.contains(&format!("{taken_in} taken in, {refused} refused again")), "{said}");
+        assert!(said.contains(&format!("{taken_in} accepted, {refused} refused again")), "{said}");
     }
     stack.wait_same(&services, 2).await;
     assert_eq!(services[0].ids().await[1], key);

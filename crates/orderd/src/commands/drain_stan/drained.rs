@@ -87,8 +87,9 @@ impl DrainedMessages {
         // What was never delivered before, we have not had either.
         ensure!(
             !redelivered || sequence >= self.purged_before,
-            "message {sequence} of the channel may have been drained before, but what would show it was purged from \
-             the stream; look for it in the table, and take it away from the channel or from there"
+            "message {sequence} of the channel may have been drained before, but the messages that would \
+             show it were purged from the stream; look for it in the table, and remove it from there or \
+             from the channel"
         );
         Ok(false)
     }

@@ -103,7 +103,7 @@ impl DocumentInput {
                 if !document.is_object() && !is_said {
                     is_said = true;
                     complain(&format!(
-                        "line {}: the document is not an object, so that the service will keep it as a dead letter \
+                        "line {}: the document is not an object, so the service will make it a dead letter \
                          (the elements of an array are documents after jq -c '.[]')",
                         document.line.unwrap_or_default()
                     ));

@@ -138,7 +138,7 @@ impl Tally {
                      RECEIPT_SUBJECTS cover {inbox}.>"
                 )
             } else {
-                "a receipt is sent at most once, so that they may be committed all the same: ask \
+                "a receipt is sent at most once, so they may still be committed: query \
                  /order?MEMBER=VALUE, and `orderd dead-letters list`"
                     .to_owned()
             };

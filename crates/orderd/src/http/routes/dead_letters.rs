@@ -170,7 +170,7 @@ fn missing() -> Response {
 }
 
 fn nats_unavailable(error: &anyhow::Error) -> Response {
-    tracing::debug!(error = format!("{error:#}"), "can't ask for dead letters");
+    tracing::debug!(error = format!("{error:#}"), "can't query dead letters");
     let mut response = text(StatusCode::SERVICE_UNAVAILABLE, "503 NATS can't be reached now");
     response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     response

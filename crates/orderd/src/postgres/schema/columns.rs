@@ -99,7 +99,7 @@ impl Column {
             ));
         } else if self.name == "id" && !self.is_not_null {
             findings.push(Finding::refusal(
-                format!("{column} may be null: such a row has no address"),
+                format!("{column} may be null: such a row has no id"),
                 format!("ALTER TABLE {quoted} ALTER COLUMN id SET NOT NULL;"),
             ));
         }
