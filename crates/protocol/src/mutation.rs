@@ -29,7 +29,8 @@ pub enum Mutation {
     /// A process that reads the position row does not check whether the table has the row written last.
     LastRowNotChecked,
 
-    // The writer's session, from which views detect that the table went back. Views compare only positions.
+    // The writer's session, from which views detect that the table went back.
+    /// Views compare only positions.
     SessionIgnored,
     /// Views never notice that the table went back.
     TableGoingBackIgnored,
@@ -78,7 +79,8 @@ pub enum Mutation {
     /// A view treats a position whose message is gone as a position in this stream.
     ViewAcceptsMissingMessage,
 
-    // 404. A miss queries the table only while the view is filling, behind or in doubt.
+    // 404.
+    /// A miss queries the table only while the view is filling, behind or in doubt.
     MissNotAsked,
     /// A miss queries the table, and no row means 404, whatever the position is.
     NotFoundWithoutPosition,
