@@ -101,7 +101,7 @@ fn elsewhere(asked: &Path, user: User) -> Result<PathBuf, Error> {
     fs::create_dir_all(&real).map_err(Error::path("make", &real))?;
     open_to_all(Path::new(ELSEWHERE))?;
     user.own(&real)?;
-    fs::remove_dir(asked).map_err(Error::path("put a link in the place of", asked))?;
+    fs::remove_dir(asked).map_err(Error::path("replace by a link", asked))?;
     symlink(&real, asked).map_err(Error::path("link", asked))?;
     Ok(real)
 }

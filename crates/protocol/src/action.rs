@@ -242,7 +242,7 @@ impl Action {
             Self::ReadRows(process) => write!(out, "{} reads the rows", name(process)),
             Self::FillMemory(process) => write!(out, "{} has the rows in memory", name(process)),
             Self::CheckPlace(process) => {
-                write!(out, "{} checks that its place is in this stream", name(process))
+                write!(out, "{} checks that its position is in this stream", name(process))
             }
             Self::ReadMessage { process, message } => {
                 write!(out, "{} reads message {}", name(process), message_name(message))
@@ -281,10 +281,10 @@ impl Action {
             }
             Self::Purge => write!(out, "the retention purges the stream below the position"),
             Self::BeginErasure(order) => {
-                write!(out, "an operator erases {}: its key is stored in the first place", letter(order))
+                write!(out, "an operator erases {}: its key is stored in the first store", letter(order))
             }
             Self::EraseInSecondPlace(order) => {
-                write!(out, "the eraser stores the key of {} in the second place", letter(order))
+                write!(out, "the eraser stores the key of {} in the second store", letter(order))
             }
             Self::EraseMessages(order) => write!(out, "the eraser deletes the messages of {}", letter(order)),
             Self::SeeErasedKey(process, order) => {
