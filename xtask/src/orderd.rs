@@ -11,9 +11,9 @@ use crate::up::{DATA_DIR, DataDir, PROGRAM};
 pub(crate) fn run(args: &[OsString]) -> Result<ExitCode> {
     let dir = DataDir::at(std::env::var_os(DATA_DIR).map(Into::into))?;
     let settings = dir.settings_in_use().with_context(|| {
-        let place = dir.path().display();
+        let folder = dir.path().display();
         format!(
-            "cannot run orderd: no `cargo xtask up` is ready on {place}; start it in another terminal and wait for \
+            "cannot run orderd: no `cargo xtask up` is ready on {folder}; start it in another terminal and wait for \
              `ready`, or set {DATA_DIR} to the folder that it was given by --data-dir"
         )
     })?;

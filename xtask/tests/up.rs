@@ -138,10 +138,10 @@ fn it_says_when_it_is_ready_and_stops_in_order() {
         up.signal(signal);
         let (status, lines) = up.end();
         assert_eq!(status.code(), Some(0), "{lines:#?}");
-        let place = |wanted: &str| lines.iter().position(|line| line.contains(wanted)).unwrap();
-        assert!(place("stand-in drains") < place("orderd stopped"));
-        assert!(place("orderd stopped") < place("NATS stopped"));
-        assert!(place("NATS stopped") < place("PostgreSQL stopped"));
+        let line_of = |wanted: &str| lines.iter().position(|line| line.contains(wanted)).unwrap();
+        assert!(line_of("stand-in drains") < line_of("orderd stopped"));
+        assert!(line_of("orderd stopped") < line_of("NATS stopped"));
+        assert!(line_of("NATS stopped") < line_of("PostgreSQL stopped"));
     }
     let shown = orderd(&temp_dir);
     assert_eq!(shown.status.code(), Some(1));

@@ -97,7 +97,7 @@ async fn insert(
         while let Some(Some(next)) = messages.next().now_or_never() {
             batch.push(next?);
         }
-        let waiting: Vec<_> = batch.iter().map(|message| place(message, &rows)).collect::<Result<_>>()?;
+        let waiting: Vec<_> = batch.iter().map(|message| row_of(message, &rows)).collect::<Result<_>>()?;
         match waiting[..] {
             [(id, row)] => client.execute(&one, &[id, row]).await?,
             _ => {
@@ -113,7 +113,7 @@ async fn insert(
 }
 
 /// The row of a message, by its stream sequence.
-fn place<'r>(message: &Message, rows: &'r [(String, Vec<u8>)]) -> Result<(&'r String, &'r Vec<u8>)> {
+fn row_of<'r>(message: &Message, rows: &'r [(String, Vec<u8>)]) -> Result<(&'r String, &'r Vec<u8>)> {
     let sequence = message.info().map_err(anyhow::Error::from_boxed)?.stream_sequence;
     let (id, row) = rows.get(sequence as usize - 1).context("more orders came than were announced")?;
     Ok((id, row))

@@ -66,8 +66,8 @@ pub(crate) fn run(env: &mut Environment) -> Result<Vec<Figure>> {
             String::new(),
         ),
     ];
-    for (place, (what, _, goal)) in READS.into_iter().enumerate() {
-        let (within, without) = (&within.reads[place], &without.reads[place]);
+    for (index, (what, _, goal)) in READS.into_iter().enumerate() {
+        let (within, without) = (&within.reads[index], &without.reads[index]);
         figures.push(Figure {
             bench: "memory-limit",
             what: format!("/order/{{id}}, {what}"),

@@ -84,7 +84,7 @@ fn in_turn(env: &mut Environment, cases: Vec<Case>) -> Result<Vec<(Case, Vec<Cos
         for (case, costs) in &mut costs {
             let table = match tables.entry((case.rows, case.partitions)) {
                 Entry::Occupied(there) => there.into_mut(),
-                Entry::Vacant(place) => place.insert(env.new_table(case.rows, case.partitions)?),
+                Entry::Vacant(vacant) => vacant.insert(env.new_table(case.rows, case.partitions)?),
             };
             costs.push(cost(env, *case, table)?);
         }

@@ -33,7 +33,7 @@ pub(crate) struct BodyShards {
 /// An index into `bodies`, `read` and `vacant` is a slot without the bits of its shard.
 #[derive(Default)]
 struct Shard {
-    places: SlotTable,
+    by_hash: SlotTable,
     bodies: Vec<Body>,
     /// One bit per body: whether it was read. Empty if reads are not recorded.
     read: Vec<AtomicU64>,
@@ -65,53 +65,53 @@ impl BodyShards {
             return None;
         }
         let before = shard.bytes();
-        let place = shard.put(body);
+        let index = shard.put(body);
         if self.notes_reads {
-            shard.make_room_for_read(place);
+            shard.make_room_for_read(index);
         }
-        shard.places.insert(hash, place);
+        shard.by_hash.insert(hash, index);
         let grown = shard.bytes() - before;
         // Rare: a write to memory shared between cores is expensive.
         if grown > 0 {
             self.bytes.fetch_add(grown, Relaxed);
         }
-        Some(slot(hash, place))
+        Some(slot(hash, index))
     }
 
     /// The slot of a key.
     pub(crate) fn find(&self, hash: u32, key: &[u8]) -> Option<u32> {
-        self.shard(hash).read().find(hash, key).map(|place| slot(hash, place))
+        self.shard(hash).read().find(hash, key).map(|index| slot(hash, index))
     }
 
     /// Accesses the body of a key under the shard's lock, and records the read.
     pub(crate) fn read<T>(&self, hash: u32, key: &[u8], look: impl FnOnce(u32, &Body) -> T) -> Option<T> {
         let shard = self.shard(hash).read();
-        let place = shard.find(hash, key)?;
-        shard.note_read(place);
-        Some(look(slot(hash, place), &shard.bodies[place as usize]))
+        let index = shard.find(hash, key)?;
+        shard.note_read(index);
+        Some(look(slot(hash, index), &shard.bodies[index as usize]))
     }
 
     /// Accesses the body of a key, without recording the read.
     pub(crate) fn look<T>(&self, hash: u32, key: &[u8], look: impl FnOnce(u32, &Body) -> T) -> Option<T> {
         let shard = self.shard(hash).read();
-        let place = shard.find(hash, key)?;
-        Some(look(slot(hash, place), &shard.bodies[place as usize]))
+        let index = shard.find(hash, key)?;
+        Some(look(slot(hash, index), &shard.bodies[index as usize]))
     }
 
     /// Accesses the body of a slot; records the read if `look` returns a value. `None` if the slot is empty, for
     /// example after a new generation began.
     pub(crate) fn read_at<T>(&self, slot: u32, look: impl FnOnce(&Body) -> Option<T>) -> Option<T> {
         let shard = self.shard(slot).read();
-        let result = look(shard.bodies.get(place(slot))?);
+        let result = look(shard.bodies.get(index(slot))?);
         if result.is_some() {
-            shard.note_read(place(slot) as u32);
+            shard.note_read(index(slot) as u32);
         }
         result
     }
 
     /// Accesses the body of a slot that is in use.
     pub(crate) fn with<T>(&self, slot: u32, look: impl FnOnce(&Body) -> T) -> T {
-        look(&self.shard(slot).read().bodies[place(slot)])
+        look(&self.shard(slot).read().bodies[index(slot)])
     }
 
     /// Compares the key of a slot's body to this key.
@@ -128,18 +128,18 @@ impl BodyShards {
     /// Replaces a body by another form of it, marked as not read recently.
     pub(crate) fn replace(&self, slot: u32, body: Body) {
         let mut shard = self.shard(slot).write();
-        shard.bodies[place(slot)] = body;
-        shard.take_read(place(slot));
+        shard.bodies[index(slot)] = body;
+        shard.take_read(index(slot));
     }
 
     /// Removes a body. Calls `meanwhile` before the slot can be reused.
     pub(crate) fn remove(&self, hash: u32, slot: u32, meanwhile: impl FnOnce()) {
         let mut shard = self.shard(hash).write();
         let before = shard.bytes();
-        if shard.places.replace(hash, place(slot) as u32, None) {
+        if shard.by_hash.replace(hash, index(slot) as u32, None) {
             // Frees the order's memory now, not when its slot is reused.
-            shard.bodies[place(slot)] = Body::none();
-            shard.vacant.push(place(slot) as u32);
+            shard.bodies[index(slot)] = Body::none();
+            shard.vacant.push(index(slot) as u32);
             meanwhile();
         }
         self.bytes.fetch_add(shard.bytes() - before, Relaxed);
@@ -147,7 +147,7 @@ impl BodyShards {
 
     /// Whether a body was read since the last call.
     pub(crate) fn take_read(&self, slot: u32) -> bool {
-        self.shard(slot).read().take_read(place(slot))
+        self.shard(slot).read().take_read(index(slot))
     }
 
     /// The shard of a hash or of a slot.
@@ -158,14 +158,14 @@ impl BodyShards {
 
 impl Shard {
     fn find(&self, hash: u32, key: &[u8]) -> Option<u32> {
-        self.places.find(hash, |place| self.bodies[place as usize].key_bytes() == key)
+        self.by_hash.find(hash, |index| self.bodies[index as usize].key_bytes() == key)
     }
 
     fn put(&mut self, body: Body) -> u32 {
-        if let Some(place) = self.vacant.pop() {
-            self.bodies[place as usize] = body;
-            self.take_read(place as usize);
-            return place;
+        if let Some(index) = self.vacant.pop() {
+            self.bodies[index as usize] = body;
+            self.take_read(index as usize);
+            return index;
         }
         if self.bodies.len() == self.bodies.capacity() {
             self.bodies.reserve_exact(self.bodies.len() / GROWTH + 4);
@@ -174,43 +174,43 @@ impl Shard {
         self.bodies.len() as u32 - 1
     }
 
-    fn make_room_for_read(&mut self, place: u32) {
-        if self.read.len() <= word(place as usize).0 {
+    fn make_room_for_read(&mut self, index: u32) {
+        if self.read.len() <= word(index as usize).0 {
             self.read.push(AtomicU64::new(0));
         }
     }
 
-    fn note_read(&self, place: u32) {
-        let (word, bit) = word(place as usize);
+    fn note_read(&self, index: u32) {
+        let (word, bit) = word(index as usize);
         // If the bit is set already, skips the write, which would invalidate other cores' caches.
         if let Some(word) = self.read.get(word).filter(|word| word.load(Relaxed) & bit == 0) {
             word.fetch_or(bit, Relaxed);
         }
     }
 
-    fn take_read(&self, place: usize) -> bool {
-        let (word, bit) = word(place);
+    fn take_read(&self, index: usize) -> bool {
+        let (word, bit) = word(index);
         self.read.get(word).is_some_and(|word| word.fetch_and(!bit, Relaxed) & bit != 0)
     }
 
     fn bytes(&self) -> usize {
-        self.places.bytes()
+        self.by_hash.bytes()
             + self.bodies.capacity() * size_of::<Body>()
             + self.read.capacity() * size_of::<AtomicU64>()
             + self.vacant.capacity() * size_of::<u32>()
     }
 }
 
-fn slot(hash: u32, place: u32) -> u32 {
-    place * SHARDS as u32 + hash % SHARDS as u32
+fn slot(hash: u32, index: u32) -> u32 {
+    index * SHARDS as u32 + hash % SHARDS as u32
 }
 
-fn place(slot: u32) -> usize {
+fn index(slot: u32) -> usize {
     slot as usize / SHARDS
 }
 
-fn word(place: usize) -> (usize, u64) {
-    (place / 64, 1 << (place % 64))
+fn word(index: usize) -> (usize, u64) {
+    (index / 64, 1 << (index % 64))
 }
 
 #[cfg(test)]

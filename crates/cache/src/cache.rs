@@ -339,8 +339,8 @@ impl Cache {
             return Ok(ValueHashes::of_kept(body.hashes(), self.has_arrays));
         }
         let mut hashes = ValueHashes::default();
-        for (place, path) in self.search.iter().enumerate() {
-            let mut add = |value: &[u8]| hashes.add(place, self.hash(value));
+        for (path_index, path) in self.search.iter().enumerate() {
+            let mut add = |value: &[u8]| hashes.add(path_index, self.hash(value));
             self.layouts.values(body, path, text, &mut add)?;
         }
         hashes.close();

@@ -57,9 +57,9 @@ impl EntryBuilder {
     /// The hashes of the body whose members the reader has recorded.
     fn hashes_of_noted(&mut self, body: &Body) -> Result<ValueHashes, RowError> {
         let mut hashes = ValueHashes::default();
-        for (place, path) in self.cache.search.iter().enumerate() {
-            let mut add = |value: &[u8]| hashes.add(place, self.cache.hash(value));
-            self.reader.noted_values(body, place, path, &mut self.text, &mut add)?;
+        for (path_index, path) in self.cache.search.iter().enumerate() {
+            let mut add = |value: &[u8]| hashes.add(path_index, self.cache.hash(value));
+            self.reader.noted_values(body, path_index, path, &mut self.text, &mut add)?;
         }
         hashes.close();
         Ok(hashes)

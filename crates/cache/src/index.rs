@@ -31,16 +31,16 @@ impl Index {
         let Entry { body, hashes, .. } = entry;
         let id = bodies.insert(hash, body.clone())?;
         self.by_key.insert(id, |other| bodies.compare(other, body.key_bytes()));
-        for (place, hash) in hashes.iter() {
-            self.by_value[place].insert(hash, id, |one, other| bodies.compare_two(one, other));
+        for (path_index, hash) in hashes.iter() {
+            self.by_value[path_index].insert(hash, id, |one, other| bodies.compare_two(one, other));
         }
         Some(id)
     }
 
     /// Prefetches the table entries of orders that will be added next.
     pub(crate) fn prefetch(&self, hashes: &ValueHashes) {
-        for (place, hash) in hashes.iter() {
-            std::hint::black_box(self.by_value[place].find(hash).is_some());
+        for (path_index, hash) in hashes.iter() {
+            std::hint::black_box(self.by_value[path_index].find(hash).is_some());
         }
     }
 
@@ -48,8 +48,8 @@ impl Index {
     pub(crate) fn remove(&mut self, bodies: &BodyShards, id: u32, hashes: &ValueHashes) {
         let compare = |one, other| bodies.compare_two(one, other);
         self.by_key.remove(|other| compare(other, id));
-        for (place, hash) in hashes.iter() {
-            self.by_value[place].remove(hash, id, compare);
+        for (path_index, hash) in hashes.iter() {
+            self.by_value[path_index].remove(hash, id, compare);
         }
     }
 
@@ -62,8 +62,8 @@ impl Index {
     /// hashes, all orders. `None` if no order has them.
     pub(crate) fn narrowest(&self, hashes: impl Iterator<Item = (usize, u32)>) -> Option<HashMatches<'_>> {
         let mut narrowest = HashMatches::Many(&self.by_key);
-        for (place, hash) in hashes {
-            let found = self.by_value[place].find(hash)?;
+        for (path_index, hash) in hashes {
+            let found = self.by_value[path_index].find(hash)?;
             if found.len() <= narrowest.len() {
                 narrowest = found;
             }

@@ -6,7 +6,7 @@
 use parking_lot::RwLock;
 
 /// Number of entries: an order's entry is its slot modulo this.
-const PLACES: usize = 1 << 14;
+const ENTRIES: usize = 1 << 14;
 
 /// Longer JSON is not cached. The cache takes at most 32 MiB.
 const LONGEST: usize = 2048;
@@ -15,7 +15,7 @@ const LONGEST: usize = 2048;
 const NOBODY: u32 = u32::MAX;
 
 pub(crate) struct JsonCache {
-    places: Box<[RwLock<CachedJson>]>,
+    entries: Box<[RwLock<CachedJson>]>,
 }
 
 struct CachedJson {
@@ -28,16 +28,16 @@ struct CachedJson {
 
 impl JsonCache {
     pub(crate) fn new() -> Self {
-        let place = || RwLock::new(CachedJson { owner: NOBODY, last: NOBODY, json: Box::default() });
-        Self { places: (0..PLACES).map(|_| place()).collect() }
+        let entry = || RwLock::new(CachedJson { owner: NOBODY, last: NOBODY, json: Box::default() });
+        Self { entries: (0..ENTRIES).map(|_| entry()).collect() }
     }
 
     /// Appends the JSON of an order, if it is cached.
     pub(crate) fn write_json(&self, id: u32, out: &mut Vec<u8>) -> bool {
-        let place = self.place(id).read();
-        let is_here = place.owner == id;
+        let entry = self.entry(id).read();
+        let is_here = entry.owner == id;
         if is_here {
-            out.extend_from_slice(&place.json);
+            out.extend_from_slice(&entry.json);
         }
         is_here
     }
@@ -48,30 +48,30 @@ impl JsonCache {
         if json.len() > LONGEST {
             return;
         }
-        let mut place = self.place(id).write();
-        if place.last == id {
-            *place = CachedJson { owner: id, last: id, json: json.into() };
+        let mut entry = self.entry(id).write();
+        if entry.last == id {
+            *entry = CachedJson { owner: id, last: id, json: json.into() };
         } else {
-            place.last = id;
+            entry.last = id;
         }
     }
 
     /// Removes the JSON of an order, before its slot is reused.
     pub(crate) fn forget(&self, id: u32) {
-        let mut place = self.place(id).write();
-        if place.owner == id || place.last == id {
-            *place = CachedJson { owner: NOBODY, last: NOBODY, json: Box::default() };
+        let mut entry = self.entry(id).write();
+        if entry.owner == id || entry.last == id {
+            *entry = CachedJson { owner: NOBODY, last: NOBODY, json: Box::default() };
         }
     }
 
     /// Removes all JSON.
     pub(crate) fn clear(&self) {
         let empty = || CachedJson { owner: NOBODY, last: NOBODY, json: Box::default() };
-        self.places.iter().for_each(|place| *place.write() = empty());
+        self.entries.iter().for_each(|entry| *entry.write() = empty());
     }
 
-    fn place(&self, id: u32) -> &RwLock<CachedJson> {
-        &self.places[id as usize % PLACES]
+    fn entry(&self, id: u32) -> &RwLock<CachedJson> {
+        &self.entries[id as usize % ENTRIES]
     }
 }
 
@@ -97,7 +97,7 @@ mod tests {
     #[test]
     fn json_cache_place_goes_to_the_order_that_is_read_more_often() {
         let json_cache = JsonCache::new();
-        let [one, other] = [7, 7 + PLACES as u32];
+        let [one, other] = [7, 7 + ENTRIES as u32];
         (0..2).for_each(|_| json_cache.note(one, b"one"));
         json_cache.note(other, b"other");
         assert_eq!((written(&json_cache, one).is_some(), written(&json_cache, other)), (true, None));

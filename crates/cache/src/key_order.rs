@@ -43,10 +43,10 @@ impl KeyOrder {
             }
             return;
         }
-        let place = if self.is_in(self.recent, &compare) { self.recent } else { self.chunk_of(&compare) };
-        self.recent = place;
-        let chunk = &mut self.chunks[place];
-        let at = place_near(chunk, self.recent_at, &compare);
+        let number = if self.is_in(self.recent, &compare) { self.recent } else { self.chunk_of(&compare) };
+        self.recent = number;
+        let chunk = &mut self.chunks[number];
+        let at = index_near(chunk, self.recent_at, &compare);
         chunk.insert(at, id);
         self.recent_at = at;
         if chunk.len() > CHUNK {
@@ -54,9 +54,9 @@ impl KeyOrder {
             let split = if at > CHUNK / 4 * 3 { at } else { CHUNK / 2 };
             let rest = chunk.split_off(split);
             chunk.shrink_to(CHUNK);
-            self.chunks.insert(place + 1, rest);
+            self.chunks.insert(number + 1, rest);
             if at >= split {
-                (self.recent, self.recent_at) = (place + 1, at - split);
+                (self.recent, self.recent_at) = (number + 1, at - split);
             }
         }
     }
@@ -66,14 +66,14 @@ impl KeyOrder {
         if self.chunks.is_empty() {
             return;
         }
-        let place = self.chunk_of(&compare);
-        let chunk = &mut self.chunks[place];
-        let at = place_in(chunk, &compare);
+        let number = self.chunk_of(&compare);
+        let chunk = &mut self.chunks[number];
+        let at = index_in(chunk, &compare);
         if chunk.get(at).is_some_and(|&other| compare(other) == Ordering::Equal) {
             chunk.remove(at);
             self.len -= 1;
             if chunk.is_empty() {
-                self.chunks.remove(place);
+                self.chunks.remove(number);
             }
         }
     }
@@ -84,43 +84,43 @@ impl KeyOrder {
     }
 
     /// Whether a chunk is the one for the sought key.
-    fn is_in(&self, place: usize, compare: &impl Fn(u32) -> Ordering) -> bool {
-        let behind = self.chunks.get(place + 1);
-        self.chunks.get(place).is_some_and(|chunk| starts_before(chunk, compare))
+    fn is_in(&self, number: usize, compare: &impl Fn(u32) -> Ordering) -> bool {
+        let behind = self.chunks.get(number + 1);
+        self.chunks.get(number).is_some_and(|chunk| starts_before(chunk, compare))
             && !behind.is_some_and(|chunk| starts_before(chunk, compare))
     }
 
     /// The slots of the ranks from `start` on, first to last.
     pub(crate) fn starting_at(&self, start: usize) -> impl Iterator<Item = u32> {
         let mut skipped = 0;
-        let mut place = 0;
-        while place < self.chunks.len() && skipped + self.chunks[place].len() <= start {
-            skipped += self.chunks[place].len();
-            place += 1;
+        let mut number = 0;
+        while number < self.chunks.len() && skipped + self.chunks[number].len() <= start {
+            skipped += self.chunks[number].len();
+            number += 1;
         }
-        self.chunks[place..].iter().flatten().copied().skip(start - skipped)
+        self.chunks[number..].iter().flatten().copied().skip(start - skipped)
     }
 
     /// The slots whose keys are before the sought key, last to first. `compare` compares a key to it.
     pub(crate) fn before(&self, compare: impl Fn(u32) -> Ordering) -> impl Iterator<Item = u32> {
-        let (place, at) = self.split_at(&compare);
-        let part = self.chunks.get(place).map_or(&[][..], |chunk| &chunk[..at]);
+        let (number, at) = self.split_at(&compare);
+        let part = self.chunks.get(number).map_or(&[][..], |chunk| &chunk[..at]);
         part.iter()
             .rev()
-            .chain(self.chunks[..place].iter().rev().flat_map(|chunk| chunk.iter().rev()))
+            .chain(self.chunks[..number].iter().rev().flat_map(|chunk| chunk.iter().rev()))
             .copied()
     }
 
     /// The sought slot, if it is there, and those with larger keys, in order.
     pub(crate) fn since(&self, compare: impl Fn(u32) -> Ordering) -> impl Iterator<Item = u32> {
-        let (place, at) = self.split_at(&compare);
-        self.chunks[place..].iter().flatten().skip(at).copied()
+        let (number, at) = self.split_at(&compare);
+        self.chunks[number..].iter().flatten().skip(at).copied()
     }
 
     /// The chunk, and the index in it, of the first key that is not before the sought key.
     fn split_at(&self, compare: &impl Fn(u32) -> Ordering) -> (usize, usize) {
-        let place = self.chunk_of(compare);
-        (place, self.chunks.get(place).map_or(0, |chunk| place_in(chunk, compare)))
+        let number = self.chunk_of(compare);
+        (number, self.chunks.get(number).map_or(0, |chunk| index_in(chunk, compare)))
     }
 }
 
@@ -129,7 +129,7 @@ fn starts_before(chunk: &[u32], compare: &impl Fn(u32) -> Ordering) -> bool {
 }
 
 /// The index of a key in a chunk.
-fn place_in(chunk: &[u32], compare: &impl Fn(u32) -> Ordering) -> usize {
+fn index_in(chunk: &[u32], compare: &impl Fn(u32) -> Ordering) -> usize {
     match chunk.last() {
         Some(&last) if compare(last) == Ordering::Less => chunk.len(),
         _ => chunk.partition_point(|&other| compare(other) == Ordering::Less),
@@ -137,7 +137,7 @@ fn place_in(chunk: &[u32], compare: &impl Fn(u32) -> Ordering) -> usize {
 }
 
 /// The same, by galloping search from an index near the key.
-fn place_near(chunk: &[u32], near: usize, compare: &impl Fn(u32) -> Ordering) -> usize {
+fn index_near(chunk: &[u32], near: usize, compare: &impl Fn(u32) -> Ordering) -> usize {
     let is_before = |at: usize| chunk.get(at).is_some_and(|&other| compare(other) == Ordering::Less);
     let (mut from, mut to, mut step) = (near.min(chunk.len()), near.min(chunk.len()), 1);
     if is_before(from) {

@@ -179,7 +179,7 @@ impl Cache {
 
     /// The hashes of the criteria, each with the index of its path.
     pub fn hashes_of_criteria(&self, criteria: &[Criterion]) -> Vec<(usize, u32)> {
-        criteria.iter().map(|(place, value)| (*place, self.hash(value.as_bytes()))).collect()
+        criteria.iter().map(|(path_index, value)| (*path_index, self.hash(value.as_bytes()))).collect()
     }
 
     /// Whether a whole order has all of these values.
@@ -293,16 +293,16 @@ impl Cache {
     /// Whether an evicted order has these hashes.
     fn may_match(&self, body: &Body, hashes: &[(usize, u32)]) -> Result<bool, RowError> {
         let has = self.hashes_of(body, &mut Vec::new())?;
-        Ok(hashes.iter().all(|&(place, hash)| has.has(place, hash)))
+        Ok(hashes.iter().all(|&(path_index, hash)| has.has(path_index, hash)))
     }
 
     /// Whether an order has all of these values.
     fn matches(&self, body: &Body, criteria: &[Criterion]) -> Result<bool, RowError> {
         let mut text = Vec::new();
-        for (place, value) in criteria {
+        for (path_index, value) in criteria {
             let mut has = false;
             let mut compare = |one: &[u8]| has |= one == value.as_bytes();
-            self.layouts.values(body, &self.search[*place], &mut text, &mut compare)?;
+            self.layouts.values(body, &self.search[*path_index], &mut text, &mut compare)?;
             if !has {
                 return Ok(false);
             }

@@ -65,7 +65,7 @@ impl CacheAndModel {
             **key >= query.low
                 && query.high.as_ref().is_none_or(|high| *key < high)
                 && (!query.timed || Key::has_time(key))
-                && query.criteria.iter().all(|(place, value)| values[*place] == *value)
+                && query.criteria.iter().all(|(path_index, value)| values[*path_index] == *value)
         };
         let mut ids: Vec<_> = self.model.iter().filter(is_one).map(|(key, _)| key.clone()).collect();
         if !query.ascending {

@@ -60,8 +60,8 @@ mod tests {
     #[test]
     fn hashes_with_equal_low_bits_spread_over_the_table() {
         let shard = (0..4096_u32).map(|slot| slot << 8 | 7);
-        let places: HashSet<_> = shard.map(|hash| spread(hash) % 4096).collect();
+        let buckets: HashSet<_> = shard.map(|hash| spread(hash) % 4096).collect();
         // Random hashes would use 0.63 of all buckets.
-        assert!(places.len() > 2000, "{} places", places.len());
+        assert!(buckets.len() > 2000, "{} buckets", buckets.len());
     }
 }

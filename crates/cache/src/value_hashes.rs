@@ -15,19 +15,19 @@ pub struct ValueHashes {
 }
 
 impl ValueHashes {
-    /// Adds a value of the path at index `place`.
-    pub fn add(&mut self, place: usize, hash: u32) {
-        if self.has & (1 << place) == 0 {
-            (self.first[place], self.has) = (hash, self.has | 1 << place);
+    /// Adds a value of the path at index `path_index`.
+    pub fn add(&mut self, path_index: usize, hash: u32) {
+        if self.has & (1 << path_index) == 0 {
+            (self.first[path_index], self.has) = (hash, self.has | 1 << path_index);
         } else {
-            self.more.push((place as u8, hash));
+            self.more.push((path_index as u8, hash));
         }
     }
 
     /// Removes duplicates, after all values are added.
     pub fn close(&mut self) {
         if !self.more.is_empty() {
-            self.more.retain(|&(place, hash)| self.first[usize::from(place)] != hash);
+            self.more.retain(|&(path_index, hash)| self.first[usize::from(path_index)] != hash);
             self.more.sort_unstable();
             self.more.dedup();
         }
@@ -35,21 +35,26 @@ impl ValueHashes {
 
     /// All hashes, each with the index of its path.
     pub fn iter(&self) -> impl Iterator<Item = (usize, u32)> {
-        let first = self.first.iter().copied().enumerate().filter(|(place, _)| self.has & (1 << place) != 0);
-        first.chain(self.more.iter().map(|&(place, hash)| (usize::from(place), hash)))
+        let first = self
+            .first
+            .iter()
+            .copied()
+            .enumerate()
+            .filter(|(path_index, _)| self.has & (1 << path_index) != 0);
+        first.chain(self.more.iter().map(|&(path_index, hash)| (usize::from(path_index), hash)))
     }
 
     /// Whether this is one of them.
-    pub fn has(&self, place: usize, hash: u32) -> bool {
-        (self.has & (1 << place) != 0 && self.first[place] == hash)
-            || self.more.binary_search(&(place as u8, hash)).is_ok()
+    pub fn has(&self, path_index: usize, hash: u32) -> bool {
+        (self.has & (1 << path_index) != 0 && self.first[path_index] == hash)
+            || self.more.binary_search(&(path_index as u8, hash)).is_ok()
     }
 
     /// The form that an evicted body stores: only hashes if every path has one value, or else pairs of path index and
     /// hash.
     pub fn kept(&self, paths: usize, has_arrays: bool) -> Vec<u32> {
         if has_arrays {
-            return self.iter().flat_map(|(place, hash)| [place as u32, hash]).collect();
+            return self.iter().flat_map(|(path_index, hash)| [path_index as u32, hash]).collect();
         }
         self.first[..paths].to_vec()
     }
@@ -58,11 +63,11 @@ impl ValueHashes {
     pub fn of_kept(mut kept: impl Iterator<Item = u32>, has_arrays: bool) -> Self {
         let mut hashes = Self::default();
         if !has_arrays {
-            kept.enumerate().for_each(|(place, hash)| hashes.add(place, hash));
+            kept.enumerate().for_each(|(path_index, hash)| hashes.add(path_index, hash));
             return hashes;
         }
-        while let (Some(place), Some(hash)) = (kept.next(), kept.next()) {
-            hashes.add(place as usize, hash);
+        while let (Some(path_index), Some(hash)) = (kept.next(), kept.next()) {
+            hashes.add(path_index as usize, hash);
         }
         hashes
     }
@@ -75,8 +80,8 @@ mod tests {
     #[test]
     fn hashes_are_unique_and_an_evicted_body_keeps_all() {
         let mut hashes = ValueHashes::default();
-        for (place, hash) in [(0, 7), (2, 9), (2, 8), (2, 9), (2, 8), (7, 1)] {
-            hashes.add(place, hash);
+        for (path_index, hash) in [(0, 7), (2, 9), (2, 8), (2, 9), (2, 8), (7, 1)] {
+            hashes.add(path_index, hash);
         }
         hashes.close();
         assert_eq!(hashes.iter().collect::<Vec<_>>(), [(0, 7), (2, 9), (7, 1), (2, 8)]);

@@ -109,7 +109,7 @@ fn check_table(ledger: &Ledger, entries: &[Entry], snapshot: &Snapshot) -> Vec<S
         ("acknowledged and not in the table", lost),
         ("more than once in the table", doubled),
         ("to be refused and yet in the table", bad),
-        ("under another key than that of its place in the stream", elsewhere),
+        ("under another key than that of its stream position", elsewhere),
         ("in the table and never published", unknown),
         ("in the table and can't be read", unreadable),
     ];

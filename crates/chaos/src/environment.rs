@@ -184,7 +184,7 @@ impl Environment {
             Injection::Kill(Target::Service) => self.start_service(number)?,
             Injection::Pause(Target::Service) => self.services[number].signal(Signal::CONT),
             Injection::Kill(Target::Postgres) | Injection::Pause(Target::Postgres) => {
-                self.servers.mend_postgres(lasted)?
+                self.servers.recover_postgres(lasted)?
             }
             Injection::Kill(Target::Nats) | Injection::Pause(Target::Nats) | Injection::Damage(_) => {
                 self.servers.mend_nats()?

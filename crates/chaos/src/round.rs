@@ -197,8 +197,8 @@ impl Round<'_> {
             self.runtime.block_on(self.observer.restore())?;
         }
         std::thread::sleep(fault.hold);
-        for (place, &injection) in fault.undone().iter().enumerate() {
-            std::thread::sleep(if place == 0 { Duration::ZERO } else { fault.gap });
+        for (index, &injection) in fault.undone().iter().enumerate() {
+            std::thread::sleep(if index == 0 { Duration::ZERO } else { fault.gap });
             self.environment.undo(injection, fault.replica, fault.hold)?;
         }
         self.outcome.hits.push(InjectedFault { fault: fault.clone(), in_flight, replanned });

@@ -95,7 +95,7 @@ impl Servers {
     /// Makes the node with this name the target of the next fault.
     pub(crate) fn aim(&mut self, leader: &str) {
         if let Brokers::Cluster(cluster) = &self.nats {
-            self.struck = cluster.place(leader).unwrap_or(self.struck);
+            self.struck = cluster.index_of(leader).unwrap_or(self.struck);
         }
     }
 
@@ -128,7 +128,7 @@ impl Servers {
 
     /// Restarts the primary, or promotes its standby: then the old primary is killed permanently, and a new standby
     /// follows.
-    pub(crate) fn mend_postgres(&mut self, away: Duration) -> Result<()> {
+    pub(crate) fn recover_postgres(&mut self, away: Duration) -> Result<()> {
         let Some(standby) = self.standby.as_mut().filter(|_| away >= GIVEN_UP) else {
             self.postgres.resume();
             if self.postgres.pid() == 0 {

@@ -29,7 +29,7 @@ impl NatsCluster {
     }
 
     /// The index of the node with that name.
-    pub fn place(&self, name: &str) -> Option<usize> {
+    pub fn index_of(&self, name: &str) -> Option<usize> {
         (0..self.nodes.len()).find(|&number| Self::name(number) == name)
     }
 

@@ -42,8 +42,8 @@ impl PoweredDisk {
             });
         }
         let temp_dir = TempDir::new()?;
-        let place = |name: &str| temp_dir.path().join(name);
-        let (images, outer, mounted) = (place("images"), place("outer"), place("disk"));
+        let file = |name: &str| temp_dir.path().join(name);
+        let (images, outer, mounted) = (file("images"), file("outer"), file("disk"));
         for dir in [&images, &outer, &mounted] {
             fs::create_dir(dir).map_err(Error::path("make", dir))?;
         }

@@ -76,7 +76,7 @@ fn number_of(flag: &str) -> Option<u32> {
 
 /// The folder for the server's data: the requested one, created if missing, or another that `user` can reach, with a
 /// link at the requested path.
-pub(crate) fn place(asked: &Path, user: Option<User>) -> Result<PathBuf, Error> {
+pub(crate) fn reachable_folder(asked: &Path, user: Option<User>) -> Result<PathBuf, Error> {
     let asked = std::path::absolute(asked).map_err(Error::path("resolve", asked))?;
     if let Ok(target) = fs::read_link(&asked) {
         // A link of an earlier run, whose target may have been removed.

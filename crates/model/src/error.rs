@@ -13,88 +13,90 @@ pub enum Error {
     NoSample,
 
     /// The sample is not JSON, or its text can't be decoded.
-    #[error("{place}: not valid JSON ({reason}): correct the sample")]
+    #[error("{location}: not valid JSON ({reason}): correct the sample")]
     Syntax {
         /// Where.
-        place: SampleLocation,
+        location: SampleLocation,
         /// The parser's message; line and column are relative to the location.
         reason: String,
     },
 
     /// The document is not an object.
-    #[error("{place} is {found}: a sample has to be one JSON object")]
+    #[error("{location} is {found}: a sample has to be one JSON object")]
     Root {
         /// Where.
-        place: SampleLocation,
+        location: SampleLocation,
         /// The kind that was found.
         found: &'static str,
     },
 
     /// An object has two members of the same name.
-    #[error("{place} is repeated in its object: remove one")]
+    #[error("{location} is repeated in its object: remove one")]
     Duplicate {
         /// Where.
-        place: SampleLocation,
+        location: SampleLocation,
     },
 
     /// Objects and arrays are nested too deeply to decode safely.
-    #[error("{place} is nested deeper than {limit} levels: flatten the sample")]
+    #[error("{location} is nested deeper than {limit} levels: flatten the sample")]
     TooDeep {
         /// Where.
-        place: SampleLocation,
+        location: SampleLocation,
         /// The maximum nesting.
         limit: usize,
     },
 
     /// An integer out of the range of Go's `int`.
-    #[error("{place} is a whole number of more than 64 bits: make it a string or give it a fraction")]
+    #[error("{location} is a whole number of more than 64 bits: make it a string or give it a fraction")]
     TooBig {
         /// Where.
-        place: SampleLocation,
+        location: SampleLocation,
     },
 
     /// Values of one member have kinds that no single type fits.
-    #[error("{place} is {found}, but {other_place} is {other}: make both the same, or leave the member out")]
+    #[error(
+        "{location} is {found}, but {other_location} is {other}: make both the same, or leave the member out"
+    )]
     Mixed {
         /// Where.
-        place: SampleLocation,
+        location: SampleLocation,
         /// What is there.
         found: &'static str,
         /// Where the other kind was first found.
-        other_place: Box<SampleLocation>,
+        other_location: Box<SampleLocation>,
         /// What is there.
         other: &'static str,
     },
 
     /// Only `null` in all samples.
-    #[error("{place} is null in every sample, so its type is unknown: give it a value in a sample")]
+    #[error("{location} is null in every sample, so its type is unknown: give it a value in a sample")]
     OnlyNull {
         /// Where.
-        place: SampleLocation,
+        location: SampleLocation,
     },
 
     /// Only empty arrays in all samples.
     #[error(
-        "{place} is an empty array in every sample, so its type is unknown: give it an element in a \
+        "{location} is an empty array in every sample, so its type is unknown: give it an element in a \
              sample"
     )]
     OnlyEmpty {
         /// Where.
-        place: SampleLocation,
+        location: SampleLocation,
     },
 
     /// A schema has a keyword that is not supported.
-    #[error("{place}: this keyword is not supported, and would be ignored: remove it")]
+    #[error("{location}: this keyword is not supported, and would be ignored: remove it")]
     Keyword {
         /// The keyword.
-        place: SampleLocation,
+        location: SampleLocation,
     },
 
     /// A part of a schema that a model can't express.
-    #[error("{place} {problem}")]
+    #[error("{location} {problem}")]
     Schema {
         /// The part.
-        place: SampleLocation,
+        location: SampleLocation,
         /// What is wrong, and what is expected.
         problem: String,
     },

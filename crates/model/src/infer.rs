@@ -49,7 +49,7 @@ fn document<'a>(sample: &Source<'a>) -> Result<Observation<'a>, Error> {
     let seen = Observation::new(sample.name, sample.tree()?)?;
     match seen.kind {
         Kind::Object(_) => Ok(seen),
-        _ => Err(Error::Root { place: seen.place(), found: seen.kind.name() }),
+        _ => Err(Error::Root { location: seen.location(), found: seen.kind.name() }),
     }
 }
 
@@ -81,7 +81,7 @@ impl<'a> Observation<'a> {
         members.into_iter().map(|(name, node)| Ok((name, Self::new(sample, node)?))).collect()
     }
 
-    pub(crate) fn place(&self) -> SampleLocation {
+    pub(crate) fn location(&self) -> SampleLocation {
         SampleLocation::new(self.sample, &self.path)
     }
 
@@ -112,9 +112,9 @@ impl<'a> Observation<'a> {
                 Ok(Self { kind: Kind::Object(Object { members, ..ours }), ..self })
             }
             (ours, theirs) => Err(Error::Mixed {
-                place: SampleLocation::new(other.sample, &other.path),
+                location: SampleLocation::new(other.sample, &other.path),
                 found: theirs.name(),
-                other_place: Box::new(SampleLocation::new(self.sample, &self.path)),
+                other_location: Box::new(SampleLocation::new(self.sample, &self.path)),
                 other: ours.name(),
             }),
         }
@@ -130,9 +130,9 @@ fn merge_members<'a>(
     for (name, theirs) in theirs {
         match merged.iter().position(|(ours, _)| *ours == name) {
             None => merged.push((name, theirs)),
-            Some(place) => {
-                let (_, ours) = merged.remove(place);
-                merged.insert(place, (name, ours.merge(theirs)?));
+            Some(location) => {
+                let (_, ours) = merged.remove(location);
+                merged.insert(location, (name, ours.merge(theirs)?));
             }
         }
     }

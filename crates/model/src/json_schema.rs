@@ -53,7 +53,7 @@ pub(crate) fn is_schema(source: &Source<'_>) -> bool {
 impl<'a> Schema<'a> {
     pub(crate) fn read(source: &Source<'a>) -> Result<Self, Error> {
         let root: Value = serde_json::from_str(source.json).map_err(|error| Error::Syntax {
-            place: SampleLocation::new(source.name, &Path::default()),
+            location: SampleLocation::new(source.name, &Path::default()),
             reason: error.to_string(),
         })?;
         let mut reader = Reader { name: source.name, root: &root, members: 0 };
@@ -123,7 +123,7 @@ impl<'a, 's> Reader<'a, 's> {
     fn type_name(&self, keywords: &'s Map<String, Value>, at: &At) -> Result<(&'s str, bool), Error> {
         const TAKES: &str =
             "has to be string, integer, number, boolean, object or array, or one of them and null";
-        let place = at.schema.member("type");
+        let location = at.schema.member("type");
         let mut names: Vec<&str> = match keywords.get("type") {
             Some(Value::String(name)) => vec![name],
             Some(Value::Array(names)) => names.iter().filter_map(Value::as_str).collect(),
@@ -142,7 +142,7 @@ impl<'a, 's> Reader<'a, 's> {
         match names[..] {
             [name] if is_known(&name) => Ok((name, count > 1)),
             ["integer", "number"] | ["number", "integer"] => Ok(("number", count > 2)),
-            _ => Err(self.wrong(&place, TAKES)),
+            _ => Err(self.wrong(&location, TAKES)),
         }
     }
 
@@ -152,7 +152,7 @@ impl<'a, 's> Reader<'a, 's> {
         match keywords.keys().find(|name| !is_known(name)) {
             None => Ok(()),
             Some(name) => {
-                Err(Error::Keyword { place: SampleLocation::new(self.name, &at.schema.member(name)) })
+                Err(Error::Keyword { location: SampleLocation::new(self.name, &at.schema.member(name)) })
             }
         }
     }
@@ -165,17 +165,19 @@ impl<'a, 's> Reader<'a, 's> {
         refs: &mut Vec<&'s str>,
     ) -> Result<Observation<'a>, Error> {
         self.refuse_others(keywords, &["$ref"], at)?;
-        let place = at.schema.member("$ref");
+        let location = at.schema.member("$ref");
         let found = reference.as_str().and_then(|pointer| {
             let local = pointer.strip_prefix('#')?;
             let of_definitions = local.starts_with("/$defs/") || local.starts_with("/definitions/");
             Some((pointer, self.root.pointer(local).filter(|_| of_definitions)?))
         });
         let Some((pointer, schema)) = found else {
-            return Err(self.wrong(&place, "has to name a schema in $defs of this file, as #/$defs/address"));
+            return Err(
+                self.wrong(&location, "has to name a schema in $defs of this file, as #/$defs/address")
+            );
         };
         if refs.contains(&pointer) {
-            return Err(self.wrong(&place, "refers to itself: models can't be recursive"));
+            return Err(self.wrong(&location, "refers to itself: models can't be recursive"));
         }
         refs.push(pointer);
         let steps = pointer.split('/').skip(1);
@@ -195,7 +197,7 @@ impl<'a, 's> Reader<'a, 's> {
         refs: &mut Vec<&'s str>,
     ) -> Result<Object<'a>, Error> {
         self.check_depth(at)?;
-        let place = at.schema.member("properties");
+        let location = at.schema.member("properties");
         let mut members = Vec::new();
         match keywords.get("properties") {
             None => {}
@@ -203,13 +205,13 @@ impl<'a, 's> Reader<'a, 's> {
                 for (name, schema) in properties {
                     self.members += 1;
                     if self.members > MAX_MEMBERS {
-                        return Err(self.wrong(&place, "gives a model of more than 10,000 members"));
+                        return Err(self.wrong(&location, "gives a model of more than 10,000 members"));
                     }
-                    let at = At { schema: place.member(name), document: at.document.member(name) };
+                    let at = At { schema: location.member(name), document: at.document.member(name) };
                     members.push((name.clone(), self.seen(schema, &at, refs)?));
                 }
             }
-            Some(_) => return Err(self.wrong(&place, "has to be an object")),
+            Some(_) => return Err(self.wrong(&location, "has to be an object")),
         }
         let required = self.required(keywords, &members, at)?;
         let closed = match keywords.get("additionalProperties") {
@@ -228,16 +230,16 @@ impl<'a, 's> Reader<'a, 's> {
         members: &[(String, Observation<'_>)],
         at: &At,
     ) -> Result<Vec<String>, Error> {
-        let place = at.schema.member("required");
+        let location = at.schema.member("required");
         let Some(required) = keywords.get("required") else { return Ok(Vec::new()) };
         let names = required.as_array().map(|names| names.iter().map(Value::as_str).collect());
         let Some(names): Option<Vec<&str>> = names.and_then(|names: Option<_>| names) else {
-            return Err(self.wrong(&place, "has to be an array of names"));
+            return Err(self.wrong(&location, "has to be an array of names"));
         };
         match names.iter().find(|name| !members.iter().any(|(member, _)| member == *name)) {
             None => Ok(names.into_iter().map(str::to_owned).collect()),
             Some(name) => {
-                Err(self.wrong(&place, &format!("names {name:?}, which is not one of the properties")))
+                Err(self.wrong(&location, &format!("names {name:?}, which is not one of the properties")))
             }
         }
     }
@@ -262,11 +264,11 @@ impl<'a, 's> Reader<'a, 's> {
         if at.document.depth() < MAX_DEPTH {
             return Ok(());
         }
-        Err(Error::TooDeep { place: SampleLocation::new(self.name, &at.schema), limit: MAX_DEPTH })
+        Err(Error::TooDeep { location: SampleLocation::new(self.name, &at.schema), limit: MAX_DEPTH })
     }
 
     fn wrong(&self, part: &Path, problem: &str) -> Error {
-        Error::Schema { place: SampleLocation::new(self.name, part), problem: problem.to_owned() }
+        Error::Schema { location: SampleLocation::new(self.name, part), problem: problem.to_owned() }
     }
 }
 

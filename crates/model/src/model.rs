@@ -173,8 +173,8 @@ impl Shapes<'_> {
             return made;
         }
         let Struct { name, members, required, closed, .. } = self.model.structure(index);
-        let place = |name: &String| members.iter().position(|member| member.json_name == *name);
-        let required: Vec<usize> = required.iter().filter_map(place).collect();
+        let location = |name: &String| members.iter().position(|member| member.json_name == *name);
+        let required: Vec<usize> = required.iter().filter_map(location).collect();
         let members: Vec<_> = members.iter().map(|member| self.member(member)).collect();
         let made = &*Box::leak(Box::new(shape::Struct {
             go_name: leaked(name),
@@ -270,8 +270,8 @@ impl<'a> Builder<'a> {
             infer::Kind::String => Kind::String,
             infer::Kind::Array(elements) => Kind::Slice(Box::new(self.kind(parent, go_name, elements)?)),
             infer::Kind::Object(_) => Kind::Struct(self.nested(parent, go_name, seen)?),
-            infer::Kind::Null => return Err(Error::OnlyNull { place: seen.place() }),
-            infer::Kind::Nothing => return Err(Error::OnlyEmpty { place: seen.place() }),
+            infer::Kind::Null => return Err(Error::OnlyNull { location: seen.location() }),
+            infer::Kind::Nothing => return Err(Error::OnlyEmpty { location: seen.location() }),
         })
     }
 

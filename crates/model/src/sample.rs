@@ -76,7 +76,7 @@ impl<'a> Source<'a> {
         if text.contains(['.', 'e', 'E']) {
             return self.decodes::<f64>(text, path).map(|()| Value::Float);
         }
-        let too_big = |_| Error::TooBig { place: SampleLocation::new(self.name, path) };
+        let too_big = |_| Error::TooBig { location: SampleLocation::new(self.name, path) };
         text.parse::<i64>().map(|_| Value::Int).map_err(too_big)
     }
 
@@ -86,7 +86,7 @@ impl<'a> Source<'a> {
     }
 
     fn check_depth(&self, path: &Path, depth: usize) -> Result<(), Error> {
-        let too_deep = || Error::TooDeep { place: SampleLocation::new(self.name, path), limit: MAX_DEPTH };
+        let too_deep = || Error::TooDeep { location: SampleLocation::new(self.name, path), limit: MAX_DEPTH };
         if depth > MAX_DEPTH { Err(too_deep()) } else { Ok(()) }
     }
 
@@ -95,13 +95,13 @@ impl<'a> Source<'a> {
         match members.iter().find(|(name, _)| !seen.insert(name.as_str())) {
             None => Ok(()),
             Some((name, _)) => {
-                Err(Error::Duplicate { place: SampleLocation::new(self.name, &path.member(name)) })
+                Err(Error::Duplicate { location: SampleLocation::new(self.name, &path.member(name)) })
             }
         }
     }
 
     fn syntax(&self, path: &Path, err: &serde_json::Error) -> Error {
-        Error::Syntax { place: SampleLocation::new(self.name, path), reason: err.to_string() }
+        Error::Syntax { location: SampleLocation::new(self.name, path), reason: err.to_string() }
     }
 }
 

@@ -28,17 +28,17 @@ impl Key {
     /// Whether `id` has the form of [`Key::from_stream`].
     pub fn is_from_stream(id: &str) -> bool {
         let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-        let place = |part: &str| digits(part) && !part.starts_with('0');
-        id.split_once('-').is_some_and(|(timestamp, sequence)| digits(timestamp) && place(sequence))
+        let sequence_digits = |part: &str| digits(part) && !part.starts_with('0');
+        id.split_once('-').is_some_and(|(timestamp, sequence)| digits(timestamp) && sequence_digits(sequence))
     }
 
     /// The stream sequence in an id of the form of [`Key::from_stream`].
     pub fn sequence_of(id: &str) -> Option<u64> {
-        Some(Self::place_of(id)?.1)
+        Some(Self::time_and_sequence(id)?.1)
     }
 
     /// The time in nanoseconds since 1970 and the stream sequence in such an id.
-    pub fn place_of(id: &str) -> Option<(i64, u64)> {
+    pub fn time_and_sequence(id: &str) -> Option<(i64, u64)> {
         let (time, sequence) = Some(id).filter(|id| Self::is_from_stream(id))?.split_once('-')?;
         Some((time.parse().ok()?, sequence.parse().ok()?))
     }

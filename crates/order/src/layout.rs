@@ -137,8 +137,8 @@ impl Builder<'_> {
         shape: Option<&'static Struct>,
         depth: usize,
     ) -> Result<usize, RowError> {
-        let place = (wire, shape.map(std::ptr::from_ref));
-        if let Some(&index) = self.known.get(&place) {
+        let pair = (wire, shape.map(std::ptr::from_ref));
+        if let Some(&index) = self.known.get(&pair) {
             return Ok(index);
         }
         let types = self.types;
@@ -147,7 +147,7 @@ impl Builder<'_> {
         };
         // Registered before its fields, which may have this very type.
         let index = self.structs.len();
-        self.known.insert(place, index);
+        self.known.insert(pair, index);
         self.structs.push(StructPlan::new(shape));
         let mut fields = Vec::with_capacity(described.len());
         for field in described {

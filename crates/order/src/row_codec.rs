@@ -157,12 +157,12 @@ impl Layouts {
         let _adding = self.adding.lock().unwrap_or_else(PoisonError::into_inner);
         let same =
             |known: &Layout| known.descriptors == layout.descriptors && known.type_id == layout.type_id;
-        for (index, place) in self.known.iter().enumerate() {
-            match place.get() {
+        for (index, entry) in self.known.iter().enumerate() {
+            match entry.get() {
                 Some(known) if same(known) => return Ok(index),
                 Some(_) => {}
                 None => {
-                    drop(place.set(layout));
+                    drop(entry.set(layout));
                     return Ok(index);
                 }
             }
@@ -313,17 +313,17 @@ impl RowReader {
     }
 
     /// The start of a recorded member's value in the last row.
-    pub(crate) fn noted_at(&self, place: usize) -> Option<usize> {
-        self.noted[place].1
+    pub(crate) fn noted_at(&self, entry: usize) -> Option<usize> {
+        self.noted[entry].1
     }
 
-    /// Appends the value of a recorded member as [`Layouts::write_member`] does. `place` is its index in the list given
+    /// Appends the value of a recorded member as [`Layouts::write_member`] does. `entry` is its index in the list given
     /// to [`RowReader::noting`]; `body` is that of the last row.
     ///
     /// # Errors
     /// As [`Layouts::write_member`].
-    pub fn write_noted(&self, body: &Body, place: usize, out: &mut Vec<u8>) -> Result<(), RowError> {
-        let (member, start) = self.noted[place];
+    pub fn write_noted(&self, body: &Body, entry: usize, out: &mut Vec<u8>) -> Result<(), RowError> {
+        let (member, start) = self.noted[entry];
         if let Some(text) = body.document() {
             let kind = &self.layouts.shape.members[member].kind;
             return document::write_value_at(text, kind, start, out);

@@ -63,7 +63,7 @@ impl SearchPath {
         }
         let (mut steps, mut arrays, mut at) = (Vec::new(), 0, shape);
         for (step, name) in names.iter().enumerate() {
-            let Some((place, member)) = at.member(name) else {
+            let Some((noted, member)) = at.member(name) else {
                 let is_one_name = names.len() > 1 && shape.member(path).is_some();
                 return Err(if is_one_name {
                     SettingError::dotted(path)
@@ -71,7 +71,7 @@ impl SearchPath {
                     SettingError::unknown(name, at)
                 });
             };
-            steps.push(place);
+            steps.push(noted);
             let mut kind = &member.kind;
             while let Kind::Slice(element) = kind {
                 (kind, arrays) = (element, step + 1);
@@ -204,7 +204,7 @@ impl Layouts {
 }
 
 impl RowReader {
-    /// As [`Layouts::values`], for the body of the last row. `place` is the index of the path's first member in the
+    /// As [`Layouts::values`], for the body of the last row. `noted` is the index of the path's first member in the
     /// list given to [`RowReader::noting`].
     ///
     /// # Errors
@@ -212,7 +212,7 @@ impl RowReader {
     pub fn noted_values(
         &self,
         body: &Body,
-        place: usize,
+        noted: usize,
         path: &SearchPath,
         text: &mut Vec<u8>,
         each: &mut dyn FnMut(&[u8]),
@@ -221,14 +221,14 @@ impl RowReader {
             return self.layouts().values(body, path, text, each);
         }
         if let Some(document) = body.document() {
-            return match self.noted_at(place) {
+            return match self.noted_at(noted) {
                 // A `null` may follow an earlier value of the same member.
                 Some(start) if !path.is_plain() || document::search::value_at(document, start)?.is_none() => {
                     self.layouts().values(body, path, text, each)
                 }
                 Some(_) => {
                     text.clear();
-                    self.write_noted(body, place, text)?;
+                    self.write_noted(body, noted, text)?;
                     each(text);
                     Ok(())
                 }
@@ -237,7 +237,7 @@ impl RowReader {
         }
         if path.is_plain() {
             text.clear();
-            self.write_noted(body, place, text)?;
+            self.write_noted(body, noted, text)?;
             each(by_value(path, text));
             return Ok(());
         }
@@ -245,7 +245,7 @@ impl RowReader {
         let root = &plan.root().fields;
         let field = root.iter().find(|field| field.target == Target::Member(path.root()));
         let mut values = Values { plan, path, text, each };
-        match (field, self.noted_at(place)) {
+        match (field, self.noted_at(noted)) {
             (Some(field), Some(start)) => {
                 Ok(values.value(&field.node, Reader::new(body.value(), start), 0)?)
             }

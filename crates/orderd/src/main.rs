@@ -119,8 +119,8 @@ fn log(args: &ServeArgs) -> anyhow::Result<()> {
     }
     // A panic's message may quote what it panicked over; the place is enough to find it.
     std::panic::set_hook(Box::new(|panic| {
-        let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        tracing::error!(place, "panicked");
+        let location = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(location, "panicked");
     }));
     Ok(())
 }

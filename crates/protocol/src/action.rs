@@ -57,7 +57,7 @@ pub enum Action {
     ReadPosition(ProcessId),
     ReadRows(ProcessId),
     FillMemory(ProcessId),
-    CheckPlace(ProcessId),
+    CheckWatermark(ProcessId),
     ReadMessage { process: ProcessId, message: usize },
     FindGap(ProcessId),
     SeeDeadLetter(ProcessId, Order),
@@ -241,7 +241,7 @@ impl Action {
             }
             Self::ReadRows(process) => write!(out, "{} reads the rows", name(process)),
             Self::FillMemory(process) => write!(out, "{} has the rows in memory", name(process)),
-            Self::CheckPlace(process) => {
+            Self::CheckWatermark(process) => {
                 write!(out, "{} checks that its position is in this stream", name(process))
             }
             Self::ReadMessage { process, message } => {

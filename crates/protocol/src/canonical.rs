@@ -37,13 +37,14 @@ fn clear(world: &World, state: &mut State) {
             let seen = process.view.dead_letters_seen;
             process.view = View { stage: Stage::Filled, dead_letters_seen: seen, ..View::default() };
         }
-        let Writer { role, place, session, certain, stored_late, .. } = process.writer;
+        let Writer { role, watermark, session, certain, stored_late, .. } = process.writer;
         match role {
             Role::Writer => process.writer.certain = false,
             Role::Follower => process.writer = Writer { stored_late, ..Writer::default() },
             Role::Unsure if certain => {
-                process.writer = Writer { role, place, session, certain, stored_late, ..Writer::default() };
-                process.writer.place.time = 0;
+                process.writer =
+                    Writer { role, watermark, session, certain, stored_late, ..Writer::default() };
+                process.writer.watermark.time = 0;
             }
             Role::Unsure => process.writer = Writer { role, stored_late, ..Writer::default() },
         }
@@ -129,7 +130,7 @@ pub(crate) fn settle(world: &World, state: &mut State) {
         }
         let reads = state.processes[process].view;
         if reads_at_once(world) && reads.stage == Stage::Filled && !reads.unchecked {
-            while let Some(message) = state.message_after(state.processes[process].view.place.sequence) {
+            while let Some(message) = state.message_after(state.processes[process].view.watermark.sequence) {
                 view::read_message(world, state, process, message);
             }
         }

@@ -83,18 +83,18 @@ fn second_half(world: &World, state: &mut State, number: usize) -> Phase {
 /// The position row is the version that the writer has seen.
 pub(crate) fn passes_fence(world: &World, state: &State, number: usize) -> bool {
     let fence = state.transactions[number].fence;
-    let Position { place, created, writer, nonce, .. } = state.database.position;
-    let same_place =
-        Fence { sequence: place.sequence, created, writer, nonce: 0 } == Fence { nonce: 0, ..fence };
+    let Position { watermark, created, writer, nonce, .. } = state.database.position;
+    let same_watermark =
+        Fence { sequence: watermark.sequence, created, writer, nonce: 0 } == Fence { nonce: 0, ..fence };
     let same_nonce = nonce == fence.nonce;
     if world.has(Mutation::NoFence) {
         true
     } else if world.has(Mutation::FenceWithoutNonce) {
-        same_place
+        same_watermark
     } else if world.has(Mutation::FenceByNonceAlone) {
         same_nonce
     } else {
-        same_place && same_nonce
+        same_watermark && same_nonce
     }
 }
 
@@ -134,7 +134,7 @@ fn is_refusable(world: &World, state: &State, document: Document) -> bool {
 fn move_position(state: &mut State, number: usize) {
     let Transaction { to, created, purpose, .. } = state.transactions[number];
     let position = &mut state.database.position;
-    position.place = to;
+    position.watermark = to;
     position.created = created;
     position.leased = true;
     state.change_nonce();

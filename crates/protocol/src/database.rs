@@ -44,7 +44,7 @@ pub struct Database {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
 pub struct Position {
     /// The last message passed.
-    pub place: StreamPosition,
+    pub watermark: StreamPosition,
     /// The creation time of the stream that the place is in.
     pub created: u8,
     /// A random number, replaced by each write of this row.

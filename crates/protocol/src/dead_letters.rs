@@ -53,7 +53,7 @@ fn will_not_come(state: &State, message: usize) -> bool {
     let message = &state.messages[message];
     let position = &state.database.position;
     let passed =
-        position.created == state.stream.created && position.place.sequence >= message.place.sequence;
+        position.created == state.stream.created && position.watermark.sequence >= message.watermark.sequence;
     !message.stored || passed
 }
 
@@ -61,15 +61,15 @@ fn will_not_come(state: &State, message: usize) -> bool {
 fn purge(world: &World, state: &State, next: &mut Successors<'_>) {
     let cautious = state.can_go_back() && !world.loses_flushed && !world.has(Mutation::PurgeAboveFlushed);
     let Database { position, .. } = if cautious { state.durable } else { state.database };
-    let place = position.place;
-    let checked = place.time > 0 && state.is_in_stream(place, position.created);
-    if place.sequence > state.stream.first && (checked || world.has(Mutation::PurgeUnchecked)) {
+    let watermark = position.watermark;
+    let checked = watermark.time > 0 && state.is_in_stream(watermark, position.created);
+    if watermark.sequence > state.stream.first && (checked || world.has(Mutation::PurgeUnchecked)) {
         next.add(Action::Purge, |s| {
             s.budget.purges -= 1;
             for message in &mut s.messages {
-                message.stored &= message.place.sequence >= place.sequence;
+                message.stored &= message.watermark.sequence >= watermark.sequence;
             }
-            s.stream.first = place.sequence;
+            s.stream.first = watermark.sequence;
         });
     }
 }

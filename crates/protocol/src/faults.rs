@@ -80,9 +80,9 @@ fn of_nats(world: &World, state: &State, process: usize, next: &mut Successors<'
         next.add(Action::RemakeConsumer(process), |s| {
             s.budget.remade_consumers -= 1;
             s.processes[process].view.unchecked = true;
-            let skipped = s.message_after(s.processes[process].view.place.sequence);
+            let skipped = s.message_after(s.processes[process].view.watermark.sequence);
             if let Some(message) = skipped.filter(|_| world.has(Mutation::ConsumerSkipsOne)) {
-                s.processes[process].view.place = s.messages[message].place;
+                s.processes[process].view.watermark = s.messages[message].watermark;
             }
         });
     }

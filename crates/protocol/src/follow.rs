@@ -50,7 +50,7 @@ fn see_dead_letters(world: &World, state: &State, process: usize, next: &mut Suc
 /// A dead letter leaves its order in doubt, because the order may be a row.
 fn see_dead_letter(world: &World, state: &mut State, process: usize, key: u8) {
     let n = usize::from(key);
-    let sequence = state.client_message(key).place.sequence;
+    let sequence = state.client_message(key).watermark.sequence;
     let dead_letter = state.dead_letters[n];
     let version = state.dead_letter_versions[n];
     let this = &mut state.processes[process];
@@ -73,7 +73,7 @@ fn ask(world: &World, state: &State, process: usize, next: &mut Successors<'_>) 
         return;
     }
     let two_statements = world.has(Mutation::AskedInTwoStatements);
-    let position = state.database.position.place.sequence;
+    let position = state.database.position.watermark.sequence;
     let known = if two_statements { view.position_seen } else { position };
     for key in (0..).take(ORDERS) {
         let until = view.in_doubt[usize::from(key)];
@@ -94,14 +94,14 @@ fn take_answer(state: &mut State, process: usize, key: u8) {
     let this = &mut state.processes[process];
     this.view.memory[n] = if this.erased.has(key) { Document::NONE } else { state.database.rows[n] };
     this.view.in_doubt[n] = 0;
-    this.view.position_seen = this.view.position_seen.max(state.database.position.place.sequence);
+    this.view.position_seen = this.view.position_seen.max(state.database.position.watermark.sequence);
 }
 
 /// The view follows a new session that began at or after what it has read. Otherwise the table went back.
 fn look_at_session(world: &World, state: &State, process: usize, next: &mut Successors<'_>) {
     let view = &state.processes[process].view;
     let position = &state.database.position;
-    if !view.has_place() || world.has(Mutation::TableGoingBackIgnored) {
+    if !view.has_watermark() || world.has(Mutation::TableGoingBackIgnored) {
         return;
     }
     let new_session = world.looks_at_session() && position.session != view.session;
@@ -116,7 +116,7 @@ fn look_at_session(world: &World, state: &State, process: usize, next: &mut Succ
             view.session = position.session;
             view.writer_has_old_model = position.old_model;
         });
-    } else if new_session || position.place.sequence < view.position_seen {
+    } else if new_session || position.watermark.sequence < view.position_seen {
         next.add(Action::StartAgain(process), |s| restart(world, s, process));
     }
 }

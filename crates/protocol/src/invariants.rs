@@ -102,10 +102,10 @@ fn is_passed_unsettled(world: &World, state: &State, order: usize) -> bool {
     let message = &state.messages[order];
     let position = &state.database.position;
     let unnoticed = state.has_noticeable_loss() || state.record.rows_restored;
-    let passed = message.stored && message.place.sequence <= position.place.sequence;
+    let passed = message.stored && message.watermark.sequence <= position.watermark.sequence;
     passed
         && !unnoticed
-        && state.is_in_stream(position.place, position.created)
+        && state.is_in_stream(position.watermark, position.created)
         && state.database.rows[order].is_none()
         && !is_settled_without_row(world, state, order)
 }
@@ -131,16 +131,16 @@ fn denies(world: &World, state: &State, process: &Process, order: usize) -> bool
 
 /// 404 requires that one statement finds no row, and a position at or above the key's sequence and time.
 fn answers_not_found(world: &World, state: &State, process: &Process, order: usize) -> bool {
-    let place = state.messages[order].place;
+    let watermark = state.messages[order].watermark;
     let view = &process.view;
     let decided = view.stage == Stage::Filled && !view.unchecked && view.in_doubt[order] == 0;
-    let read = decided && place.sequence <= view.place.sequence;
+    let read = decided && watermark.sequence <= view.watermark.sequence;
     if world.has(Mutation::MissNotAsked) && read {
         return true;
     }
-    let position = state.database.position.place;
+    let position = state.database.position.watermark;
     // A position set without reading a message has no time, and so is above no key.
-    let passed = place.sequence <= position.sequence && place.time <= position.time;
+    let passed = watermark.sequence <= position.sequence && watermark.time <= position.time;
     let no_row = state.database.rows[order].is_none();
     no_row && (passed || (world.has(Mutation::NotFoundWithoutPosition) && read))
 }

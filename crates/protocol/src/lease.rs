@@ -126,7 +126,8 @@ fn read_own_row(world: &World, state: &mut State, process: usize) {
         writer.session
     };
     // An erasure changes only the nonce; then the session continues.
-    let unchanged = position.place.sequence == writer.place.sequence && position.session == known_session;
+    let unchanged =
+        position.watermark.sequence == writer.watermark.sequence && position.session == known_session;
     let goes_on = writer.certain && unchanged;
     if !goes_on && !world.has(Mutation::SessionKeptByUnsureWriter) {
         state.begin_session();
@@ -146,15 +147,15 @@ fn start_writing(world: &World, state: &mut State, process: usize) {
         state.processes[process].learn_erased(key);
     }
     let position = state.database.position;
-    let mut place = position.place;
-    let memory_is_ahead = state.processes[process].view.place.sequence > place.sequence;
+    let mut watermark = position.watermark;
+    let memory_is_ahead = state.processes[process].view.watermark.sequence > watermark.sequence;
     if world.has(Mutation::WriterContinuesFromMemory) && memory_is_ahead {
-        place = state.processes[process].view.place;
+        watermark = state.processes[process].view.watermark;
     }
     let former = state.processes[process].writer;
     state.processes[process].writer = Writer {
         role: Role::Writer,
-        place,
+        watermark,
         created: position.created,
         nonce: position.nonce,
         session: position.session,

@@ -40,7 +40,7 @@ pub struct View {
     /// The stage of the fill.
     pub stage: Stage,
     /// The last message that it has read.
-    pub place: StreamPosition,
+    pub watermark: StreamPosition,
     /// The creation time of the stream of that message.
     pub created: u8,
     /// The consumer is new: the view checks that its position is in this stream before it continues.
@@ -81,7 +81,7 @@ pub struct Writer {
     /// Whether it writes.
     pub role: Role,
     /// The position, as it knows it.
-    pub place: StreamPosition,
+    pub watermark: StreamPosition,
     /// The creation time of the stream that the position is in, as the position row says.
     pub created: u8,
     /// The nonce of the position row.
@@ -153,7 +153,7 @@ impl View {
     }
 
     /// The fill has begun, and the stream can be read.
-    pub(crate) fn has_place(&self) -> bool {
+    pub(crate) fn has_watermark(&self) -> bool {
         matches!(self.stage, Stage::PositionRead | Stage::RowsRead | Stage::Filled)
     }
 }

@@ -56,7 +56,7 @@ impl Model for World {
     }
 
     fn summary(&self, state: &State) -> String {
-        let position = state.database.position.place.sequence;
+        let position = state.database.position.watermark.sequence;
         let mut line = format!(
             "stream {} | position {position}, rows {}",
             messages(state),
@@ -81,7 +81,7 @@ fn messages(state: &State) -> String {
     let mut out = String::new();
     let mut sequence = 0;
     while let Some(message) = state.message_after(sequence) {
-        sequence = state.messages[message].place.sequence;
+        sequence = state.messages[message].watermark.sequence;
         let space = if out.is_empty() { "" } else { " " };
         let _ = write!(out, "{space}{sequence}:{}", message_name(message));
     }

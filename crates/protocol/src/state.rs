@@ -150,26 +150,26 @@ impl State {
 
     /// The message that the stream has at a sequence.
     pub(crate) fn message_at(&self, sequence: u8) -> Option<usize> {
-        (0..MESSAGES).find(|&n| self.messages[n].stored && self.messages[n].place.sequence == sequence)
+        (0..MESSAGES).find(|&n| self.messages[n].stored && self.messages[n].watermark.sequence == sequence)
     }
 
     /// The next message that the stream has after a sequence.
     pub(crate) fn message_after(&self, sequence: u8) -> Option<usize> {
-        let behind =
-            (0..MESSAGES).filter(|&n| self.messages[n].stored && self.messages[n].place.sequence > sequence);
-        behind.min_by_key(|&n| self.messages[n].place.sequence)
+        let behind = (0..MESSAGES)
+            .filter(|&n| self.messages[n].stored && self.messages[n].watermark.sequence > sequence);
+        behind.min_by_key(|&n| self.messages[n].watermark.sequence)
     }
 
     /// Whether a position is in the stream: the same creation time, and the message there has the same time.
-    pub(crate) fn is_in_stream(&self, place: StreamPosition, created: u8) -> bool {
+    pub(crate) fn is_in_stream(&self, watermark: StreamPosition, created: u8) -> bool {
         if created != self.stream.created {
             return false;
         }
-        match place {
+        match watermark {
             StreamPosition { sequence: 0, .. } => true,
             StreamPosition { sequence, time: 0 } => sequence < self.stream.first,
             StreamPosition { sequence, time } => {
-                self.message_at(sequence).is_some_and(|message| self.messages[message].place.time == time)
+                self.message_at(sequence).is_some_and(|message| self.messages[message].watermark.time == time)
             }
         }
     }
@@ -183,8 +183,8 @@ impl State {
     pub(crate) fn append(&mut self, number: usize, order: Order, sender: Sender) {
         self.stream.last += 1;
         self.stream.clock += 1;
-        let place = StreamPosition { sequence: self.stream.last, time: self.stream.clock };
-        self.messages[number] = Message { order, sender, place, stored: true };
+        let watermark = StreamPosition { sequence: self.stream.last, time: self.stream.clock };
+        self.messages[number] = Message { order, sender, watermark, stored: true };
     }
 
     /// Publishes a replay or a forgery, if the model has a number left.
@@ -259,7 +259,7 @@ impl State {
         let row = &mut self.database.position;
         row.previous_session = row.session;
         row.session = session;
-        row.session_began = row.place.sequence;
+        row.session_began = row.watermark.sequence;
     }
 
     /// Excuses orders that neither the stream nor the table nor a dead letter has.

@@ -27,7 +27,7 @@ pub struct Message {
     /// The publisher.
     pub sender: Sender,
     /// Its position in the stream. Its key contains sequence and time.
-    pub place: StreamPosition,
+    pub watermark: StreamPosition,
     /// The stream still has it.
     pub stored: bool,
 }

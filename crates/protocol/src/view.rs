@@ -30,7 +30,7 @@ fn fill(world: &World, state: &State, process: usize, next: &mut Successors<'_>)
             s.processes[process].view.stage = Stage::RowsReadFirst;
         }),
         // If messages after the position are gone, the writer passes the gap first.
-        Stage::Starting if state.database.position.place.sequence + 1 >= state.stream.first => {
+        Stage::Starting if state.database.position.watermark.sequence + 1 >= state.stream.first => {
             next.add(Action::ReadPosition(process), |s| {
                 read_position(world, s, process, Stage::PositionRead)
             });
@@ -43,7 +43,7 @@ fn fill(world: &World, state: &State, process: usize, next: &mut Successors<'_>)
                 let view = &mut s.processes[process].view;
                 view.snapshot = s.database.rows;
                 view.stage = Stage::RowsRead;
-                view.position_seen = view.position_seen.max(s.database.position.place.sequence);
+                view.position_seen = view.position_seen.max(s.database.position.watermark.sequence);
             });
         }
         Stage::RowsRead => next.add(Action::FillMemory(process), |s| fill_memory(&mut s.processes[process])),
@@ -54,17 +54,17 @@ fn fill(world: &World, state: &State, process: usize, next: &mut Successors<'_>)
 /// If the position is not of this stream, the view reads the stream from its beginning.
 fn read_position(world: &World, state: &mut State, process: usize, stage: Stage) {
     let position = state.database.position;
-    let known = view_is_in_stream(world, state, position.place, position.created);
-    let place = if known { position.place } else { state.stream.beginning() };
+    let known = view_is_in_stream(world, state, position.watermark, position.created);
+    let watermark = if known { position.watermark } else { state.stream.beginning() };
     let view = &mut state.processes[process].view;
     *view = View {
         stage,
-        place,
+        watermark,
         created: state.stream.created,
         unchecked: false,
         session: position.session,
         writer_has_old_model: position.old_model,
-        position_seen: position.place.sequence,
+        position_seen: position.watermark.sequence,
         ..*view
     };
 }
@@ -83,21 +83,21 @@ fn fill_memory(process: &mut Process) {
 
 fn read_stream(world: &World, state: &State, process: usize, next: &mut Successors<'_>) {
     let view = &state.processes[process].view;
-    if !view.has_place() {
+    if !view.has_watermark() {
         return;
     }
     if view.unchecked {
-        next.add(Action::CheckPlace(process), |s| check_place(world, s, process));
-    } else if state.stream.first > view.place.sequence + 1 && !world.has(Mutation::UnreadPurgeIgnored) {
+        next.add(Action::CheckWatermark(process), |s| check_watermark(world, s, process));
+    } else if state.stream.first > view.watermark.sequence + 1 && !world.has(Mutation::UnreadPurgeIgnored) {
         next.add(Action::FindGap(process), |s| restart(world, s, process));
-    } else if let Some(message) = state.message_after(view.place.sequence) {
+    } else if let Some(message) = state.message_after(view.watermark.sequence) {
         next.add(Action::ReadMessage { process, message }, |s| read_message(world, s, process, message));
     }
 }
 
-fn check_place(world: &World, state: &mut State, process: usize) {
-    let View { place, created, .. } = state.processes[process].view;
-    if view_is_in_stream(world, state, place, created) {
+fn check_watermark(world: &World, state: &mut State, process: usize) {
+    let View { watermark, created, .. } = state.processes[process].view;
+    if view_is_in_stream(world, state, watermark, created) {
         state.processes[process].view.unchecked = false;
     } else {
         restart(world, state, process);
@@ -105,15 +105,15 @@ fn check_place(world: &World, state: &mut State, process: usize) {
 }
 
 /// The view's check of the stream, with each new consumer.
-fn view_is_in_stream(world: &World, state: &State, place: StreamPosition, created: u8) -> bool {
+fn view_is_in_stream(world: &World, state: &State, watermark: StreamPosition, created: u8) -> bool {
     if world.has(Mutation::ViewTrustsStream) {
         return true;
     }
     if world.has(Mutation::StreamCheckedWithoutTime) {
-        return created == state.stream.created && place.sequence <= state.stream.last;
+        return created == state.stream.created && watermark.sequence <= state.stream.last;
     }
-    let missing = created == state.stream.created && state.is_missing(place.sequence);
-    state.is_in_stream(place, created) || (missing && world.has(Mutation::ViewAcceptsMissingMessage))
+    let missing = created == state.stream.created && state.is_missing(watermark.sequence);
+    state.is_in_stream(watermark, created) || (missing && world.has(Mutation::ViewAcceptsMissingMessage))
 }
 
 /// The view begins again with an empty memory.
@@ -132,7 +132,7 @@ pub(crate) fn read_message(world: &World, state: &mut State, process: usize, num
     let takes_replays = world.has(Mutation::ReplayIntoMemory) && state.dead_letters[n].has_document();
     let refused = world.refuses(state, process, message.order);
     let this = &mut state.processes[process];
-    this.view.place = message.place;
+    this.view.watermark = message.watermark;
     if this.erased.has(message.order) || world.orders[n] == Kind::Empty && message.sender == Sender::Client {
         return;
     }
@@ -141,12 +141,12 @@ pub(crate) fn read_message(world: &World, state: &mut State, process: usize, num
             this.view.memory[n] = Document::new(number, false);
             this.view.in_doubt[n] = 0;
         } else if !takes_replays {
-            this.view.mark_in_doubt(message.order, message.place.sequence);
+            this.view.mark_in_doubt(message.order, message.watermark.sequence);
         }
     } else if this.view.memory[n].is_none() {
         read_order(world, this, process, number, refused);
         if this.view.memory[n].is_none() && !(refused && world.has(Mutation::OwnRefusalTrusted)) {
-            this.view.mark_in_doubt(message.order, message.place.sequence);
+            this.view.mark_in_doubt(message.order, message.watermark.sequence);
         }
     }
 }
@@ -156,7 +156,7 @@ fn read_order(world: &World, this: &mut Process, process: usize, number: usize, 
     let had_dead_letter =
         this.view.dead_letters_seen[number] > 0 && !world.has(Mutation::DeadLetterRemovesOrder);
     let other_model = this.view.writer_has_old_model != world.old_model[process];
-    let of_other_writer = other_model || this.view.place.sequence <= this.view.own_form_after;
+    let of_other_writer = other_model || this.view.watermark.sequence <= this.view.own_form_after;
     let other_form =
         world.orders[number] == Kind::TwoForms && of_other_writer && !world.has(Mutation::OwnFormTrusted);
     if !refused && !had_dead_letter && !other_form {

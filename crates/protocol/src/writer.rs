@@ -34,7 +34,7 @@ fn write(world: &World, state: &State, process: usize, next: &mut Successors<'_>
         next.add(Action::SendSetBack(process), |s| {
             send(s, process, Purpose::SetBack, beginning, s.stream.created);
         });
-    } else if state.stream.first > writer.place.sequence + 1 && !world.has(Mutation::GapNotPassed) {
+    } else if state.stream.first > writer.watermark.sequence + 1 && !world.has(Mutation::GapNotPassed) {
         next.add(Action::SendPassGap(process), |s| {
             send(s, process, Purpose::PassGap, beginning, writer.created);
         });
@@ -53,21 +53,21 @@ fn must_set_back(world: &World, state: &State, writer: &Writer) -> bool {
     }
     let position = &state.database.position;
     let gap_is_back = state.stream.first <= position.gap_end && !world.has(Mutation::GapNotRemembered);
-    !position_is_in_stream(world, state, writer.place, writer.created)
+    !position_is_in_stream(world, state, writer.watermark, writer.created)
         || lacks_last_row(world, state)
         || gap_is_back
 }
 
 /// The writer's check of the stream, with each new consumer.
-fn position_is_in_stream(world: &World, state: &State, place: StreamPosition, created: u8) -> bool {
+fn position_is_in_stream(world: &World, state: &State, watermark: StreamPosition, created: u8) -> bool {
     if world.has(Mutation::WriterTrustsStream) {
         return true;
     }
     if world.has(Mutation::StreamCheckedWithoutTime) {
-        return created == state.stream.created && place.sequence <= state.stream.last;
+        return created == state.stream.created && watermark.sequence <= state.stream.last;
     }
-    let missing = created == state.stream.created && state.is_missing(place.sequence);
-    state.is_in_stream(place, created) || (missing && world.has(Mutation::WriterAcceptsMissingMessage))
+    let missing = created == state.stream.created && state.is_missing(watermark.sequence);
+    state.is_in_stream(watermark, created) || (missing && world.has(Mutation::WriterAcceptsMissingMessage))
 }
 
 fn lacks_last_row(world: &World, state: &State) -> bool {
@@ -87,7 +87,12 @@ fn send(state: &mut State, process: usize, purpose: Purpose, to: StreamPosition,
 
 fn fence_of(writer: &Writer, process: usize) -> Fence {
     let number = u8::try_from(process).unwrap_or(u8::MAX) + 1;
-    Fence { sequence: writer.place.sequence, created: writer.created, writer: number, nonce: writer.nonce }
+    Fence {
+        sequence: writer.watermark.sequence,
+        created: writer.created,
+        writer: number,
+        nonce: writer.nonce,
+    }
 }
 
 /// The result for a message.
@@ -104,7 +109,7 @@ fn send_batches(world: &World, state: &State, process: usize, next: &mut Success
     let fence = fence_of(&writer, process);
     let mut batch =
         Transaction { phase: Phase::Sent, fence, created: writer.created, ..Transaction::default() };
-    let mut sequence = writer.place.sequence;
+    let mut sequence = writer.watermark.sequence;
     for messages in 1..=most {
         let Some(message) = state.message_after(sequence) else { break };
         let order = state.messages[message].order;
@@ -121,7 +126,7 @@ fn send_batches(world: &World, state: &State, process: usize, next: &mut Success
                 break;
             }
         }
-        batch.to = state.messages[message].place;
+        batch.to = state.messages[message].watermark;
         batch.messages = messages;
         sequence = batch.to.sequence;
         next.add(Action::SendBatch { process, messages }, |s| {
@@ -203,7 +208,7 @@ fn committed(world: &World, state: &mut State, process: usize, answer: &Transact
     let writer = &mut state.processes[process].writer;
     *writer = Writer {
         role: Role::Writer,
-        place: answer.to,
+        watermark: answer.to,
         created: answer.created,
         nonce: answer.nonce,
         session: answer.session,
@@ -218,7 +223,7 @@ fn passed_late(world: &World, state: &State, process: usize, answer: &Transactio
     let mut late = state.processes[process].writer.stored_late;
     if world.has(Mutation::DeadLetterAfterPosition) {
         let passed = (0..state.orders).filter(|&order| {
-            let sequence = state.client_message(order).place.sequence;
+            let sequence = state.client_message(order).watermark.sequence;
             sequence > answer.fence.sequence && sequence <= answer.to.sequence
         });
         passed.filter(|&order| world.refuses(state, process, order)).for_each(|order| late.add(order));
@@ -229,7 +234,7 @@ fn passed_late(world: &World, state: &State, process: usize, answer: &Transactio
 /// PostgreSQL has refused a single row: it becomes a dead letter, and is removed from memory.
 fn refused(state: &mut State, process: usize, answer: &Transaction) {
     for order in (0..).take(ORDERS).filter(|&order| !answer.rows[usize::from(order)].is_none()) {
-        let sequence = state.client_message(order).place.sequence;
+        let sequence = state.client_message(order).watermark.sequence;
         let this = &mut state.processes[process];
         this.writer.refused.add(order);
         this.view.memory[usize::from(order)] = Document::NONE;

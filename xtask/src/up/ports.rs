@@ -16,15 +16,15 @@ pub(super) fn start_at<T>(
     port: u16,
     mut start: impl FnMut(u16) -> Result<T, Error>,
 ) -> Result<T> {
-    let mut place = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let mut candidate = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     for _ in 1..TRIES {
-        place = free(name, place)?;
-        match start(place.port()) {
+        candidate = free(name, candidate)?;
+        match start(candidate.port()) {
             Err(Error::PortTaken { .. }) => {}
             result => return result.with_context(|| format!("cannot start {name}")),
         }
     }
-    start(place.port()).with_context(|| format!("cannot start {name}"))
+    start(candidate.port()).with_context(|| format!("cannot start {name}"))
 }
 
 /// The requested address, or the one with the next free port, which it reports.

@@ -84,7 +84,7 @@ impl Postgres {
     /// Starts it with the data of a folder; fills the folder if it is empty.
     pub fn start(dir: &Path, options: PostgresOptions) -> Result<Self, Error> {
         let user = User::of_postgres()?;
-        let home = run_as::place(dir, user)?;
+        let home = run_as::reachable_folder(dir, user)?;
         let programs = cluster::programs_for(&home)?;
         cluster::prepare(&programs, &home, user, &options)?;
         access::write(&home, user, &options)?;
@@ -126,7 +126,7 @@ impl Postgres {
 
     fn standby_on(&self, lease: Lease, port: Option<u16>) -> Result<Self, Error> {
         let temp_dir = TempDir::new()?;
-        let home = run_as::place(&temp_dir.path().join("postgres"), self.user)?;
+        let home = run_as::reachable_folder(&temp_dir.path().join("postgres"), self.user)?;
         cluster::copy_running(&self.programs, &home, self.user, &self.url())?;
         let options = PostgresOptions { port, ..self.options.clone() };
         access::write(&home, self.user, &options)?;

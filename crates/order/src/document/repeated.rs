@@ -16,11 +16,11 @@ pub(super) fn object<'t>(
     shape: Option<&'static Struct>,
 ) -> Value<'t> {
     let mut members: BTreeMap<Name<'t>, Value<'t>> = match base {
-        Some(Value::Object(place)) => tree.nodes[place].iter().map(Node::parts).collect(),
+        Some(Value::Object(range)) => tree.nodes[range].iter().map(Node::parts).collect(),
         _ => BTreeMap::new(),
     };
-    let Value::Object(place) = new else { return new };
-    for (name, value) in tree.nodes[place].iter().map(Node::parts).collect::<Vec<_>>() {
+    let Value::Object(range) = new else { return new };
+    for (name, value) in tree.nodes[range].iter().map(Node::parts).collect::<Vec<_>>() {
         let before = members.remove(&name);
         let merged = merge(tree, before, value, member_kind(shape, &name.0));
         members.insert(name, merged);
@@ -51,21 +51,21 @@ fn array<'t>(
     new: Value<'t>,
     element: &'static Kind,
 ) -> Value<'t> {
-    let Value::Array { place, .. } = new else { return new };
+    let Value::Array { range, .. } = new else { return new };
     let mut before = Vec::new();
-    if let Some(Value::Array { place, hidden }) = base {
-        before.extend(tree.values(place));
+    if let Some(Value::Array { range, hidden }) = base {
+        before.extend(tree.values(range));
         before.extend(tree.values(hidden));
     }
     let mut before = before.into_iter();
     let mut elements = Vec::new();
-    for value in tree.values(place) {
-        let at_its_place = before.next();
-        elements.push(merge(tree, at_its_place, value, Some(element)));
+    for value in tree.values(range) {
+        let earlier = before.next();
+        elements.push(merge(tree, earlier, value, Some(element)));
     }
     let unnamed = |value| Node { name: Cow::Borrowed(""), value };
     let hidden = if elements.is_empty() { Vec::new() } else { before.collect() };
-    let place = tree.add(elements.into_iter().map(unnamed));
+    let range = tree.add(elements.into_iter().map(unnamed));
     let hidden = tree.add(hidden.into_iter().map(unnamed));
-    Value::Array { place, hidden }
+    Value::Array { range, hidden }
 }

@@ -8,7 +8,7 @@ use wide::u8x16;
 /// What to do with the white space between tokens.
 pub(super) trait Blanks {
     /// White space at that range of the text was passed.
-    fn passed(&mut self, text: &str, place: Range<usize>);
+    fn passed(&mut self, text: &str, range: Range<usize>);
 
     /// Maps an offset in the text to the offset in the copy.
     fn kept_at(&self, at: usize) -> usize;
@@ -43,9 +43,9 @@ impl<'o> LeftOut<'o> {
 
 impl Blanks for LeftOut<'_> {
     #[inline]
-    fn passed(&mut self, text: &str, place: Range<usize>) {
-        self.out.extend_from_slice(&text.as_bytes()[self.done..place.start]);
-        self.done = place.end;
+    fn passed(&mut self, text: &str, range: Range<usize>) {
+        self.out.extend_from_slice(&text.as_bytes()[self.done..range.start]);
+        self.done = range.end;
     }
 
     #[inline]

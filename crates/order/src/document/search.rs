@@ -77,10 +77,10 @@ fn of_object<'t>(
     scanner.eat(b'{').ok_or(MALFORMED)?;
     let (mut expected, mut is_first) = (0, true);
     while let Some(name) = scanner.name(&mut is_first).ok_or(MALFORMED)? {
-        let place = member_name::find(shape, expected, &name);
-        expected = place.map_or(expected, |place| place + 1);
+        let index = member_name::find(shape, expected, &name);
+        expected = index.map_or(expected, |index| index + 1);
         let value = scanner.value().ok_or(MALFORMED)?;
-        if place == Some(wanted) && value != "null" {
+        if index == Some(wanted) && value != "null" {
             let before = found.len();
             of_value(value, &member.kind, rest, found)?;
             if found.len() > before || matches!(member.kind, Kind::Slice(_)) {

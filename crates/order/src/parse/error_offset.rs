@@ -7,7 +7,7 @@ pub(crate) fn offset(reason: Reason, text: &str, error: &serde_json::Error) -> O
     if error.is_eof() {
         return Some(text.len());
     }
-    let last = place(text, error.line(), error.column())?;
+    let last = offset_of(text, error.line(), error.column())?;
     match reason {
         Reason::WrongType | Reason::NumberOutOfRange | Reason::NotAnObject | Reason::UnknownMember => {
             Some(value_start(text, last))
@@ -17,7 +17,7 @@ pub(crate) fn offset(reason: Reason, text: &str, error: &serde_json::Error) -> O
 }
 
 /// The byte offset of a line and column, which `serde_json` counts from 1 and in bytes.
-fn place(text: &str, line: usize, column: usize) -> Option<usize> {
+fn offset_of(text: &str, line: usize, column: usize) -> Option<usize> {
     let line_start = match line.checked_sub(2) {
         None => 0,
         Some(newline) => memchr::memchr_iter(b'\n', text.as_bytes()).nth(newline)? + 1,

@@ -94,7 +94,7 @@ impl Node {
     /// Whether it is an empty string or array. Numbers and objects are never empty.
     fn is_empty(&self, kind: &Kind, scalars: &[u8]) -> bool {
         match self {
-            Self::Scalar(place) => matches!(kind, Kind::String) && scalars[place.clone()] == [0],
+            Self::Scalar(range) => matches!(kind, Kind::String) && scalars[range.clone()] == [0],
             Self::Slice { count, .. } => *count == 0,
             Self::Struct(_) => false,
         }
@@ -103,7 +103,7 @@ impl Node {
     /// Writes the value as gob has it.
     fn write(&self, kind: &Kind, scalars: &[u8], out: &mut Vec<u8>) {
         match (self, kind) {
-            (Self::Scalar(place), _) => out.extend_from_slice(&scalars[place.clone()]),
+            (Self::Scalar(range), _) => out.extend_from_slice(&scalars[range.clone()]),
             (Self::Struct(members), Kind::Struct(shape)) => {
                 write_members(shape, members, scalars, out);
                 out.push(0);

@@ -114,17 +114,17 @@ impl Parser {
             let rules = Rules { required_paths, ..Rules::default() };
             return Ok(Self { shape, rules, format: RowFormat::Json, state: State::default() });
         }
-        let mut places = Vec::new();
+        let mut required_members = Vec::new();
         for name in required {
             let (index, _) = shape.member(name).ok_or_else(|| SettingError::unknown(name, shape))?;
-            if !places.contains(&index) {
-                places.push(index);
+            if !required_members.contains(&index) {
+                required_members.push(index);
             }
         }
         let state = State { checks: true, refuses_unknown, ..State::default() };
         Ok(Self {
             shape,
-            rules: Rules { required: places, checks: true, ..Rules::default() },
+            rules: Rules { required: required_members, checks: true, ..Rules::default() },
             format: RowFormat::Gob,
             state,
         })

@@ -113,8 +113,8 @@ proptest! {
         edits in proptest::collection::vec((any::<Index>(), 0_usize..20, snippet()), 1..4)
     ) {
         let mut text: Vec<char> = sample().chars().collect();
-        for (place, length, snippet) in edits {
-            let from = place.index(text.len() + 1);
+        for (position, length, snippet) in edits {
+            let from = position.index(text.len() + 1);
             let to = text.len().min(from + length);
             text.splice(from..to, snippet.chars());
         }

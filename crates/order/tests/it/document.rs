@@ -198,10 +198,10 @@ fn members_are_found_in_documents_as_in_rows_of_gob() {
         let mut reader = RowReader::noting(layouts.clone(), &members.map(index));
         reader.set_format(format);
         let body = reader.read(KEY, &row(&order)).unwrap();
-        for (place, (name, expected)) in members.iter().zip(["b", "t\n", "0", ""]).enumerate() {
+        for (nth, (name, expected)) in members.iter().zip(["b", "t\n", "0", ""]).enumerate() {
             let (mut found, mut noted) = (Vec::new(), Vec::new());
             layouts.write_member(order.body(), index(name), &mut found).unwrap();
-            reader.write_noted(&body, place, &mut noted).unwrap();
+            reader.write_noted(&body, nth, &mut noted).unwrap();
             assert_eq!((&*found, &*noted), (expected.as_bytes(), expected.as_bytes()), "{format:?} {name}");
         }
         let mut shown = Vec::new();

@@ -143,7 +143,7 @@ fn what_is_no_object_is_refused() {
 /// Each kind of the model against each kind of JSON that does not fit.
 #[test]
 fn values_of_another_type_are_refused_with_their_place() {
-    let places = [
+    let cases = [
         ("sm_id", r#"{"sm_id":@}"#, "a whole number"),
         (
             "items[1].price",
@@ -174,7 +174,7 @@ fn values_of_another_type_are_refused_with_their_place() {
         ("{\n}", "an object"),
         ("{ \"a\":1}", "an object"),
     ];
-    for (path, document, expected) in places {
+    for (path, document, expected) in cases {
         for (value, found) in values {
             let fits = found == expected || expected == "a whole number" && found == "a number";
             if fits {

@@ -156,12 +156,12 @@ proptest! {
         reader.read("1-1", corpus::row("seed/sample")).unwrap();
         let body = reader.read("1-1", &row).unwrap();
         for (path, names) in searchable(shape(), &PATHS.map(str::to_owned)).unwrap().iter().zip(PATHS) {
-            let place = path.root();
+            let nth = path.root();
             let (mut looked_for, mut noted) = (Vec::new(), Vec::new());
             let text = |text: &[u8]| String::from_utf8(text.to_owned()).unwrap();
             MUTATED.values(&body, path, &mut Vec::new(), &mut |value| looked_for.push(text(value))).unwrap();
             let each = &mut |value: &[u8]| noted.push(text(value));
-            reader.noted_values(&body, place, path, &mut Vec::new(), each).unwrap();
+            reader.noted_values(&body, nth, path, &mut Vec::new(), each).unwrap();
             prop_assert_eq!(&noted, &looked_for);
             let document: Value = serde_json::from_str(&shown).unwrap();
             let mut expected = Vec::new();

@@ -29,8 +29,8 @@ pub(crate) fn document() -> impl Strategy<Value = String> {
     );
     (object(shape()), edits, prop::bool::weighted(0.15)).prop_map(|(text, edits, is_edited)| {
         let mut text: Vec<char> = text.chars().collect();
-        for (place, length, word) in edits.into_iter().filter(|_| is_edited) {
-            let from = place.index(text.len() + 1);
+        for (position, length, word) in edits.into_iter().filter(|_| is_edited) {
+            let from = position.index(text.len() + 1);
             let to = text.len().min(from + length);
             text.splice(from..to, word.chars());
         }

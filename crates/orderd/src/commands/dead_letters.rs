@@ -57,12 +57,12 @@ async fn list(args: DeadLetterList) -> anyhow::Result<ExitCode> {
         if args.json {
             lines.push_str(&format!("{}\n", letter.describe()));
         } else {
-            let place = place(letter.header(header::PATH), letter.header(header::OFFSET));
+            let location = location(letter.header(header::PATH), letter.header(header::OFFSET));
             table.add_row([
                 &letter.key,
                 letter.header(header::TIME),
                 letter.header(header::REASON),
-                &place,
+                &location,
                 letter.header(header::BYTES),
             ]);
         }
@@ -76,7 +76,7 @@ async fn list(args: DeadLetterList) -> anyhow::Result<ExitCode> {
 }
 
 /// Where in the document and where in the payload something is wrong: `$.payment.amount, byte 37`.
-fn place(path: &str, offset: &str) -> String {
+fn location(path: &str, offset: &str) -> String {
     let offset = if offset.is_empty() { String::new() } else { format!("byte {offset}") };
     let parts = [path, &offset].into_iter().filter(|part| !part.is_empty());
     parts.collect::<Vec<_>>().join(", ")
@@ -153,7 +153,7 @@ fn summary(outcomes: &HashMap<String, Outcome>) -> String {
         ("gone", "gone before"),
     ];
     let counts = words.map(|(outcome, words)| (count(outcomes, outcome), words));
-    let counts = counts.into_iter().enumerate().filter(|(place, (count, _))| *place < 2 || *count > 0);
+    let counts = counts.into_iter().enumerate().filter(|(index, (count, _))| *index < 2 || *count > 0);
     let counts: Vec<_> = counts.map(|(_, (count, words))| format!("{count} {words}")).collect();
     format!("{} replayed: {}\n", counted(outcomes.len() as u64, "dead letter"), counts.join(", "))
 }
@@ -180,8 +180,8 @@ fn explain(keys: &[&str], outcomes: &HashMap<String, Outcome>) {
             Outcome::TakenIn | Outcome::Gone => return None,
             Outcome::Refused(refused) => {
                 let reason = refused.refused.as_deref().unwrap_or_default();
-                let place = refused.path.as_deref().map_or(String::new(), |path| format!(" at {path}"));
-                format!("{key}: refused again: {reason}: {}{place}", refused.detail)
+                let at = refused.path.as_deref().map_or(String::new(), |path| format!(" at {path}"));
+                format!("{key}: refused again: {reason}: {}{at}", refused.detail)
             }
             Outcome::TooLarge(why) | Outcome::NotSent(why) => format!("{key}: not sent: {why}"),
             Outcome::Undecided => format!(
@@ -231,8 +231,8 @@ async fn connect(args: &NatsArgs) -> anyhow::Result<DeadLetterStore> {
 /// A key that has none.
 async fn chosen(store: &DeadLetterStore, which: &WhichDeadLetters) -> anyhow::Result<Vec<DeadLetter>> {
     let mut letters = if which.keys.is_empty() { list::all(store).await? } else { Vec::new() };
-    for (place, key) in which.keys.iter().enumerate() {
-        if !which.keys[..place].contains(key) {
+    for (index, key) in which.keys.iter().enumerate() {
+        if !which.keys[..index].contains(key) {
             let letter = store.find(key).await?;
             letters.push(letter.with_context(|| format!("there is no dead letter {}", shown(key)))?);
         }
@@ -251,9 +251,9 @@ mod tests {
 
     #[test]
     fn location_of_a_refusal_names_its_offset_as_a_byte() {
-        assert_eq!(place("$.payment.amount", "37"), "$.payment.amount, byte 37");
-        assert_eq!((place("", "0"), place("$", "")), ("byte 0".into(), "$".into()));
-        assert_eq!(place("", ""), "");
+        assert_eq!(location("$.payment.amount", "37"), "$.payment.amount, byte 37");
+        assert_eq!((location("", "0"), location("$", "")), ("byte 0".into(), "$".into()));
+        assert_eq!(location("", ""), "");
     }
 
     #[test]

@@ -127,9 +127,9 @@ fn name_missing<'i>(ids: impl ExactSizeIterator<Item = &'i str>) {
 async fn erase(erasing: &mut ConnectedEraser, ids: &[String], progress: &Progress) -> anyhow::Result<Erased> {
     let erased = erasing.erase(ids, |_| true, || progress.add(1)).await;
     let by = audit::Actor::os_user();
-    for (place, id) in ids.iter().enumerate() {
+    for (index, id) in ids.iter().enumerate() {
         let outcome = match &erased {
-            Ok(found) if found.get(place).is_some_and(Option::is_some) => "erased",
+            Ok(found) if found.get(index).is_some_and(Option::is_some) => "erased",
             Ok(_) => "not_found",
             Err(_) => "incomplete",
         };

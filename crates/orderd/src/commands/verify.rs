@@ -44,7 +44,7 @@ const SETTLE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Keys by where they are.
 #[derive(Default)]
-struct KeysByPlace {
+struct KeysByStore {
     table: HashSet<String>,
     undecodable: HashSet<String>,
     memory: HashSet<String>,
@@ -110,45 +110,45 @@ pub async fn run(args: VerifyArgs) -> anyhow::Result<ExitCode> {
     let mut first_uncommitted: Option<HashSet<String>> = None;
     let report = loop {
         let progress = Progress::new(None, "ids");
-        let mut places = KeysByPlace::default();
+        let mut found = KeysByStore::default();
         let connection = postgres::connect_once(&pg).await?;
         let format =
             postgres::format_of_table(&connection.client, &pg.table).await.map_err(postgres::explain)?;
         parser.set_format(format);
-        places.read_stream(&client, &nats, &pg, &mut parser, &progress).await?;
+        found.read_stream(&client, &nats, &pg, &mut parser, &progress).await?;
         // The table before memory, so that a row that is missing there is missing, and not just newer.
         let mut reader = RowReader::new(Arc::new(Layouts::new(model.shape())?));
         reader.set_format(format);
-        places.read_table(&connection.client, &pg.table, &mut reader, &progress).await?;
-        places.read_memory(&http, &progress).await?;
-        places.read_newer_rows(&connection.client, &pg.table).await?;
-        places.erased =
+        found.read_table(&connection.client, &pg.table, &mut reader, &progress).await?;
+        found.read_memory(&http, &progress).await?;
+        found.read_newer_rows(&connection.client, &pg.table).await?;
+        found.erased =
             erased_keys(&connection.client, &pg.table).await.context("can't read the erased keys")?;
         if let Some(keep) = keep {
             let cutoff = expiry::cutoff(&connection.client, keep).await.map_err(postgres::explain)?;
-            places.leave_out_older(&Key::first_of_time(cutoff));
+            found.leave_out_older(&Key::first_of_time(cutoff));
         }
         super::complain(&progress.finish("ids"));
         let is_last = first_uncommitted.is_some() && begun.elapsed() >= SETTLE_LIMIT;
         // What has been in flight all the time does not move.
         let stuck = first_uncommitted.as_ref().filter(|_| is_last);
-        let report = places.report(stuck.unwrap_or(&HashSet::new()));
+        let report = found.report(stuck.unwrap_or(&HashSet::new()));
         if report.verdict == TableVerdict::AllThere || is_last {
             break report;
         }
-        first_uncommitted.get_or_insert_with(|| places.uncommitted().cloned().collect());
+        first_uncommitted.get_or_insert_with(|| found.uncommitted().cloned().collect());
         tokio::time::sleep(SETTLE_INTERVAL).await;
     };
     super::print(&if args.json { serde_json::to_string(&report)? + "\n" } else { report.text() })?;
     Ok(if report.verdict == TableVerdict::Differs { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-impl KeysByPlace {
+impl KeysByStore {
     /// Orders older than `KEEP` leave one place after the other: where they are still, they differ from nothing.
     fn leave_out_older(&mut self, end: &str) {
         let Self { table, undecodable, memory, dead, settled, erased, .. } = self;
-        for place in [table, undecodable, memory, dead, settled, erased] {
-            place.retain(|id| !Key::has_time(id) || id.as_str() >= end);
+        for store in [table, undecodable, memory, dead, settled, erased] {
+            store.retain(|id| !Key::has_time(id) || id.as_str() >= end);
         }
     }
 
@@ -175,12 +175,12 @@ impl KeysByPlace {
         self.dead.extend(list::keys(&DeadLetterStore::new(client.clone(), settings)).await?);
         let wanted = pull::Config { filter_subject: settings.topic.clone(), ..Default::default() };
         let scan = Scan::new(&stream, wanted).await?;
-        scan.show(|place, message| {
-            if place > floor {
+        scan.show(|store, message| {
+            if store > floor {
                 return Ok(ControlFlow::Break(()));
             }
             progress.add(1);
-            let key = key_of(place, message)?;
+            let key = key_of(store, message)?;
             // Empty ones are nothing, and a dead letter sent again has another key.
             let is_plain =
                 !message.payload.is_empty() && key_of_dead_letter(message.headers.as_ref()).is_none();
@@ -270,14 +270,14 @@ impl KeysByPlace {
     /// `stuck` are in flight no more, whatever their messages say.
     fn report(&self, stuck: &HashSet<String>) -> VerifyReport {
         let kept =
-            |key: &&String| [&self.table, &self.dead, &self.erased].iter().any(|place| place.contains(*key));
+            |key: &&String| [&self.table, &self.dead, &self.erased].iter().any(|store| store.contains(*key));
         let uncommitted: HashSet<&String> = self.uncommitted().filter(|key| !stuck.contains(*key)).collect();
         let not_in_table = self
             .memory
             .difference(&self.table)
             .filter(|key| !uncommitted.contains(key) && !self.erased.contains(*key));
-        let places = [&self.table, &self.undecodable, &self.memory, &self.dead, &self.settled];
-        let left = self.erased.iter().filter(|key| places.iter().any(|place| place.contains(*key)));
+        let found = [&self.table, &self.undecodable, &self.memory, &self.dead, &self.settled];
+        let left = self.erased.iter().filter(|key| found.iter().any(|store| store.contains(*key)));
         let mut report = VerifyReport {
             in_flight: self.in_flight,
             table: self.table.len(),
@@ -366,7 +366,7 @@ impl VerifyReport {
 }
 
 /// The key of the order that a message is.
-fn key_of(place: u64, message: &jetstream::Message) -> anyhow::Result<Key> {
+fn key_of(store: u64, message: &jetstream::Message) -> anyhow::Result<Key> {
     let published = message.info().map_err(anyhow::Error::from_boxed)?.published;
-    Ok(Key::from_stream(i64::try_from(published.unix_timestamp_nanos())?, place))
+    Ok(Key::from_stream(i64::try_from(published.unix_timestamp_nanos())?, store))
 }

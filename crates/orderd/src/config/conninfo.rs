@@ -76,16 +76,16 @@ impl Conninfo {
     /// `[user[:password]@][host[:port],…][/database][?name=value&…]`
     fn address(&mut self, text: &str) -> Result<(), String> {
         // There may be a user if an @ precedes any slash; the password may then contain a ?, as in libpq.
-        let stop = text.find(['@', '/']).filter(|&place| text[place..].starts_with('@'));
+        let stop = text.find(['@', '/']).filter(|&at| text[at..].starts_with('@'));
         let rest = match stop {
-            Some(place) => {
-                let (user, password) = match text[..place].split_once(':') {
+            Some(at) => {
+                let (user, password) = match text[..at].split_once(':') {
                     Some((user, password)) => (user, Some(password)),
-                    None => (&text[..place], None),
+                    None => (&text[..at], None),
                 };
                 self.set("user", &decoded(user)?);
                 password.map(decoded).transpose()?.inspect(|password| self.set("password", password));
-                &text[place + 1..]
+                &text[at + 1..]
             }
             None => text,
         };
@@ -154,11 +154,11 @@ fn value(text: &str) -> Result<(String, &str), String> {
     let text = quoted.unwrap_or(text);
     let mut value = String::new();
     let mut letters = text.char_indices();
-    while let Some((place, letter)) = letters.next() {
+    while let Some((at, letter)) = letters.next() {
         match letter {
             '\\' => value.extend(letters.next().map(|(_, letter)| letter)),
-            '\'' if quoted.is_some() => return Ok((value, &text[place + 1..])),
-            letter if quoted.is_none() && letter.is_ascii_whitespace() => return Ok((value, &text[place..])),
+            '\'' if quoted.is_some() => return Ok((value, &text[at + 1..])),
+            letter if quoted.is_none() && letter.is_ascii_whitespace() => return Ok((value, &text[at..])),
             letter => value.push(letter),
         }
     }
@@ -167,8 +167,8 @@ fn value(text: &str) -> Result<(String, &str), String> {
 
 fn decoded(text: &str) -> Result<String, String> {
     let bytes = text.as_bytes();
-    let is_digit = |place: usize| bytes.get(place).is_some_and(u8::is_ascii_hexdigit);
-    let is_wrong = |place: usize| bytes[place] == b'%' && !(is_digit(place + 1) && is_digit(place + 2));
+    let is_digit = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_hexdigit);
+    let is_wrong = |at: usize| bytes[at] == b'%' && !(is_digit(at + 1) && is_digit(at + 2));
     if (0..bytes.len()).any(is_wrong) {
         return Err("has a % without two hexadecimal digits: write a % as %25".into());
     }

@@ -53,15 +53,16 @@ pub(super) fn in_url(host: &str) -> String {
 /// treated as one, because `$HOST:$PORT` produces that.
 pub(super) fn url_with_brackets(url: &str) -> String {
     let (scheme, rest) = url.split_once("://").map_or((None, url), |(scheme, rest)| (Some(scheme), rest));
-    let (user, place) = rest.rsplit_once('@').map_or((None, rest), |(user, place)| (Some(user), place));
-    let (place, path) = place.find('/').map_or((place, ""), |slash| place.split_at(slash));
-    let place = match place.rsplit_once(':') {
+    let (user, authority) =
+        rest.rsplit_once('@').map_or((None, rest), |(user, authority)| (Some(user), authority));
+    let (authority, path) = authority.find('/').map_or((authority, ""), |slash| authority.split_at(slash));
+    let authority = match authority.rsplit_once(':') {
         Some((host, port)) if is_ipv6(host) && looks_like_a_port(port) => format!("[{host}]:{port}"),
-        _ => in_url(place),
+        _ => in_url(authority),
     };
     let scheme = scheme.map(|scheme| format!("{scheme}://")).unwrap_or_default();
     let user = user.map(|user| format!("{user}@")).unwrap_or_default();
-    format!("{scheme}{user}{place}{path}")
+    format!("{scheme}{user}{authority}{path}")
 }
 
 fn looks_like_a_port(text: &str) -> bool {

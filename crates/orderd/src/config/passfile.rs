@@ -57,9 +57,9 @@ fn password(line: &str, wanted: [&str; 4]) -> Option<String> {
 /// The text up to the next colon, and the rest.
 fn field(text: &str) -> Option<(String, &str)> {
     let mut escaped = false;
-    for (place, letter) in text.char_indices() {
+    for (at, letter) in text.char_indices() {
         match letter {
-            ':' if !escaped => return Some((unescaped(&text[..place]), &text[place + 1..])),
+            ':' if !escaped => return Some((unescaped(&text[..at]), &text[at + 1..])),
             letter => escaped = letter == '\\' && !escaped,
         }
     }

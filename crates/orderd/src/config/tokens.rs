@@ -160,7 +160,7 @@ pub(crate) fn tokens(right: Right, given: Option<&str>) -> Result<Tokens, Config
         let Some(text) = secret(setting, given.0.as_deref(), files)? else { return Ok(TokenList::default()) };
         let parsed = list(&text).into_iter().enumerate();
         let parsed: Result<Vec<_>, _> =
-            parsed.map(|(place, given)| Token::parse(setting, place + 1, &given)).collect();
+            parsed.map(|(index, given)| Token::parse(setting, index + 1, &given)).collect();
         let tokens = parsed?;
         if tokens.is_empty() {
             return Err(wrong(setting, "it contains no token; leave the setting out if none is required"));

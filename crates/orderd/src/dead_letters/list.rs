@@ -28,7 +28,7 @@ pub(crate) async fn all(store: &DeadLetterStore) -> anyhow::Result<Vec<DeadLette
     let keys = keys(store).await?;
     let asked = stream::iter(&keys).map(|key| store.find(key)).buffer_unordered(REQUESTS_IN_FLIGHT);
     let mut letters: Vec<DeadLetter> = asked.try_filter_map(async |found| Ok(found)).try_collect().await?;
-    letters.sort_unstable_by_key(|letter| Key::place_of(&letter.key));
+    letters.sort_unstable_by_key(|letter| Key::time_and_sequence(&letter.key));
     Ok(letters)
 }
 

@@ -227,7 +227,7 @@ impl UnsampledReader {
             if candidates.len() == BATCH_EVENTS {
                 break;
             }
-            if self.hashes.iter().all(|&(place, hash)| hashes.has(place, hash)) {
+            if self.hashes.iter().all(|&(path_index, hash)| hashes.has(path_index, hash)) {
                 candidates.push((self.next, body.clone()));
             }
             self.next += 1;

@@ -209,9 +209,9 @@ impl TableReader {
         let Some(row) = rows.first() else {
             return Ok(OpenTable { connection, format, ranges: whole, unreadable });
         };
-        let (by_place, blocks): (bool, i64) = (row.try_get(0)?, row.try_get(1)?);
+        let (by_ctid, blocks): (bool, i64) = (row.try_get(0)?, row.try_get(1)?);
         self.progress.estimate.store(row.try_get::<_, f64>(2)? as u64, Ordering::Relaxed);
-        if !by_place || blocks < MIN_BLOCKS_FOR_TWO_RANGES {
+        if !by_ctid || blocks < MIN_BLOCKS_FOR_TWO_RANGES {
             return Ok(OpenTable { connection, format, ranges: whole, unreadable });
         }
         let middle = blocks / 2;

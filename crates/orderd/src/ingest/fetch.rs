@@ -466,9 +466,9 @@ impl Fetch {
     /// Whether the order of the message at that sequence was erased, together with the message.
     async fn is_erased(&self, seq: u64, time: i64) -> anyhow::Result<bool> {
         let erased = self.dead_letters.erased().await?;
-        Ok(erased
-            .iter()
-            .any(|key| Key::place_of(key).is_some_and(|(at, of)| of == seq && micros(at.into()) == time)))
+        Ok(erased.iter().any(|key| {
+            Key::time_and_sequence(key).is_some_and(|(at, of)| of == seq && micros(at.into()) == time)
+        }))
     }
 
     /// A recreated stream that sources others gives their messages new times: each would become a second order.

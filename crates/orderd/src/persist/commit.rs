@@ -86,7 +86,7 @@ impl RunningWriter {
         let Some(cutoff) = self.expired_before else { return Cow::Borrowed(part) };
         let is_kept = |&&(chunk, row): &&RowIndex| {
             let key = batch[chunk].orders.orders[row].key();
-            Key::place_of(key).is_none_or(|(time, _)| i128::from(time) >= cutoff)
+            Key::time_and_sequence(key).is_none_or(|(time, _)| i128::from(time) >= cutoff)
         };
         Cow::Owned(part.iter().filter(is_kept).copied().collect())
     }
@@ -94,7 +94,7 @@ impl RunningWriter {
     /// Whether an order that PostgreSQL refuses is older than `KEEP`. It would expire at once, so it is skipped, and so
     /// are orders of this batch that are as old.
     async fn is_expired(&mut self, key: &str) -> Result<bool, TermEnd> {
-        let (Some(keep), Some((time, _))) = (self.deps.settings.keep, Key::place_of(key)) else {
+        let (Some(keep), Some((time, _))) = (self.deps.settings.keep, Key::time_and_sequence(key)) else {
             return Ok(false);
         };
         let asked = async {

@@ -115,7 +115,7 @@ impl Encoding {
             Self::SingleByte(high) if !raw.is_ascii() => {
                 let letter = |&byte: &u8| match byte.checked_sub(*HIGH.start()) {
                     None => Some(char::from(byte)),
-                    Some(place) => high.get(usize::from(place)).copied().flatten(),
+                    Some(index) => high.get(usize::from(index)).copied().flatten(),
                 };
                 raw.iter().map(letter).collect::<Option<String>>().map(Cow::Owned)
             }

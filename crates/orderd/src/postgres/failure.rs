@@ -16,8 +16,8 @@ pub(crate) struct ConnectError(pub(crate) Vec<Finding>);
 
 impl Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (place, finding) in self.0.iter().enumerate() {
-            let separator = if place == 0 { "" } else { ". Also: " };
+        for (index, finding) in self.0.iter().enumerate() {
+            let separator = if index == 0 { "" } else { ". Also: " };
             write!(f, "{separator}{finding}")?;
         }
         Ok(())

@@ -347,15 +347,15 @@ pub(crate) fn fence_update(table: &Table) -> String {
     // By `ctid`: while an old snapshot is open, PostgreSQL can't prune the dead versions of the row, and an index scan
     // would visit them all.
     let has_last_row =
-        format!("EXISTS (SELECT FROM {} AS written WHERE written.id = place.last_row)", table.quoted());
+        format!("EXISTS (SELECT FROM {} AS written WHERE written.id = pos.last_row)", table.quoted());
     format!(
-        "UPDATE {} AS place
+        "UPDATE {} AS pos
          SET seq = $1, seq_time = timestamptz 'epoch' + $2 * interval '1 microsecond', nonce = $3,
-             lost = place.lost + $9, writer_pid = pg_backend_pid(), lease_until = clock_timestamp() + $7 * interval '1 millisecond',
-             last_row = CASE WHEN $8 IS NOT NULL AND (place.last_row IS NULL OR {has_last_row}) THEN $8
-                             ELSE place.last_row END
+             lost = pos.lost + $9, writer_pid = pg_backend_pid(), lease_until = clock_timestamp() + $7 * interval '1 millisecond',
+             last_row = CASE WHEN $8 IS NOT NULL AND (pos.last_row IS NULL OR {has_last_row}) THEN $8
+                             ELSE pos.last_row END
          WHERE ctid = $4::text::tid AND nonce = $5 AND session = $6
-         RETURNING ctid::text, place.last_row IS NOT DISTINCT FROM $8 OR {has_last_row}",
+         RETURNING ctid::text, pos.last_row IS NOT DISTINCT FROM $8 OR {has_last_row}",
         positions(table)
     )
 }

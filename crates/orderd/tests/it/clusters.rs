@@ -92,7 +92,7 @@ async fn on_cluster(stack: &Stack) -> (NatsCluster, Context, Service) {
 async fn leader(context: &Context, cluster: &NatsCluster, other_than: Option<usize>) -> usize {
     eventually("the stream has a leader", async || {
         let info = context.get_stream("ORDERS").await.ok()?.cached_info().clone();
-        cluster.place(&info.cluster?.leader?).filter(|&place| Some(place) != other_than)
+        cluster.index_of(&info.cluster?.leader?).filter(|&index| Some(index) != other_than)
     })
     .await
 }

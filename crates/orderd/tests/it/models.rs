@@ -113,14 +113,14 @@ fn about_orders(text: &str) -> Vec<String> {
     let is_name = |end: char| end.is_alphanumeric() || "_/\"'`.-=?&>$".contains(end);
     let mut found = Vec::new();
     for line in text.lines() {
-        for (place, _) in line.to_lowercase().match_indices("order") {
-            let (before, rest) = (&line[..place], &line[place + "order".len()..]);
+        for (at, _) in line.to_lowercase().match_indices("order") {
+            let (before, rest) = (&line[..at], &line[at + "order".len()..]);
             let rest = rest.strip_prefix('s').unwrap_or(rest);
             let is_word =
                 !before.ends_with(is_name) && !rest.starts_with(|next| is_name(next) && next != '.');
             // The event, the stream and the parameter of these names.
-            let is_parameter = before.ends_with("event: ") || line[place..].starts_with("order, limit");
-            if is_word && !is_parameter && !line[place..].starts_with("ORDERS") {
+            let is_parameter = before.ends_with("event: ") || line[at..].starts_with("order, limit");
+            if is_word && !is_parameter && !line[at..].starts_with("ORDERS") {
                 found.push(line.to_owned());
             }
         }
@@ -512,14 +512,14 @@ async fn documents_are_shown_as_their_rows_are_while_models_differ() {
             let documents: Vec<_> = (published..published + ROUND).map(document).collect();
             published += ROUND;
             let publish = stack.publish(&documents);
-            let (place, model) = if round == 1 { (0, &older) } else { (1, &newer) };
+            let (at, model) = if round == 1 { (0, &older) } else { (1, &newer) };
             if round == 1 || round == 3 {
                 let restart = async {
                     // Killed once, so that what it held is not handed over.
                     if round == 3 {
-                        services[place].kill();
+                        services[at].kill();
                     } else {
-                        assert_eq!(services[place].stop(), Some(0));
+                        assert_eq!(services[at].stop(), Some(0));
                         // Before it starts again, a process with the other model writes.
                         let written = "SELECT count(*) FROM orderd_position WHERE writer IS NOT NULL";
                         eventually("another process writes", async || {
@@ -527,7 +527,7 @@ async fn documents_are_shown_as_their_rows_are_while_models_differ() {
                         })
                         .await;
                     }
-                    services[place] = stack.start(&settings(model)).await;
+                    services[at] = stack.start(&settings(model)).await;
                 };
                 tokio::join!(publish, restart);
             } else {

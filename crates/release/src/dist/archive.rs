@@ -67,9 +67,9 @@ pub(super) fn tar(entries: &[Entry], prefix: &str, epoch: u64) -> Result<Vec<u8>
         let path = format!("{prefix}{}", entry.path);
         // Not with `append_data`, which drops a `./`.
         let name = &mut header.as_gnu_mut().context("no header of GNU's")?.name;
-        let place =
+        let field =
             name.get_mut(..path.len()).with_context(|| format!("{path} is too long for an archive"))?;
-        place.copy_from_slice(path.as_bytes());
+        field.copy_from_slice(path.as_bytes());
         header.set_cksum();
         builder.append(&header, entry.bytes.as_slice())?;
     }

@@ -120,12 +120,12 @@ async fn begun(context: &Context, channel: &str, replicas: usize, now: u64) -> a
 async fn read(
     orders: &Stream,
     channel: &str,
-    places: RangeInclusive<u64>,
+    searched: RangeInclusive<u64>,
     sequences: &mut Sequences,
 ) -> anyhow::Result<Option<u64>> {
-    let progress = Progress::new(Some(places.end() + 1 - places.start()), "messages checked");
+    let progress = Progress::new(Some(searched.end() + 1 - searched.start()), "messages checked");
     let mut oldest = None;
-    let from = DeliverPolicy::ByStartSequence { start_sequence: *places.start() };
+    let from = DeliverPolicy::ByStartSequence { start_sequence: *searched.start() };
     let show = |_, message: &Message| {
         progress.add(1);
         if let Some(sequence) = drained(message, channel) {

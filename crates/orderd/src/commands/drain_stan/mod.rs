@@ -120,11 +120,11 @@ impl Drain {
     }
 
     async fn publish(&self, sent: &StanMessage) -> anyhow::Result<PublishAckFuture> {
-        let place = format!("{}/{}", self.label, sent.sequence);
+        let source = format!("{}/{}", self.label, sent.sequence);
         let mut headers = HeaderMap::new();
-        headers.insert(HEADER, place.as_str());
+        headers.insert(HEADER, source.as_str());
         // Within the duplicate window the server itself sees that it has it.
-        headers.insert(async_nats::header::NATS_MESSAGE_ID, format!("stan/{place}").as_str());
+        headers.insert(async_nats::header::NATS_MESSAGE_ID, format!("stan/{source}").as_str());
         let published =
             self.context.publish_with_headers(self.subject.clone(), headers, sent.payload.clone()).await;
         published.with_context(|| format!("can't publish message {} on {}", sent.sequence, self.subject))

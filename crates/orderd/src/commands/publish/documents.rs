@@ -169,9 +169,9 @@ fn explain(error: serde_json::Error, lines: Lines) -> anyhow::Error {
         let (end, begun) = (lines.at_last_byte(), lines.begun.unwrap_or(lines.current));
         return anyhow::anyhow!("line {end}: the text ends within the document that begins on line {begun}");
     }
-    let place = format!(" at line {} column {}", error.line(), error.column());
+    let position = format!(" at line {} column {}", error.line(), error.column());
     let said = error.to_string();
-    let said = match said.strip_suffix(&place).unwrap_or(&said) {
+    let said = match said.strip_suffix(&position).unwrap_or(&said) {
         // Escapes are not looked at: that is left for the bytes.
         "invalid unicode code point" => "the document is not UTF-8",
         "expected ident" => "the only words without quotes are true, false and null",

@@ -66,7 +66,7 @@ where
         }
         last = Instant::now();
         while let Some(request) = plain(&read, app) {
-            let text = |place: Range<usize>| std::str::from_utf8(&read[place]).unwrap_or_default();
+            let text = |range: Range<usize>| std::str::from_utf8(&read[range]).unwrap_or_default();
             // The last response says that it is.
             responses.ends = request.length == read.len() && app.health.is_draining();
             match request.asked {
@@ -172,14 +172,14 @@ fn asked(read: &[u8], app: &App) -> Option<FastTarget> {
         return None;
     }
     let start = read.len() - value.len();
-    let place = start..start + length;
-    let Some(name) = name else { return Some(FastTarget::Order(place)) };
+    let range = start..start + length;
+    let Some(name) = name else { return Some(FastTarget::Order(range)) };
     let member = app.settings.search.iter().position(|member| member.as_bytes() == name)?;
     let is_member = !parameters.iter().any(|parameter| parameter.as_bytes() == name);
     is_member.then_some(if parameters.is_empty() {
-        FastTarget::Newest(member, place)
+        FastTarget::Newest(member, range)
     } else {
-        FastTarget::Search(member, place)
+        FastTarget::Search(member, range)
     })
 }
 
@@ -406,15 +406,15 @@ mod tests {
         let parts = ["/", "s", "?", "=", " ", "1-1", "order_uid"];
         for number in 0..parts.len().pow(6) {
             let words: String =
-                (0..6).map(|place| parts[number / parts.len().pow(place) % parts.len()]).collect();
+                (0..6).map(|range| parts[number / parts.len().pow(range) % parts.len()]).collect();
             let read = format!("GET /order{words}");
             for end in (0..=6).filter_map(|cut| read.len().checked_sub(cut)) {
                 if let Some(
-                    FastTarget::Order(place) | FastTarget::Newest(_, place) | FastTarget::Search(_, place),
+                    FastTarget::Order(range) | FastTarget::Newest(_, range) | FastTarget::Search(_, range),
                 ) = asked(&read.as_bytes()[..end], &app)
                 {
-                    assert!(!place.is_empty() && place.end < end, "{read}");
-                    assert!(read[place.end..].starts_with(' '), "{read}");
+                    assert!(!range.is_empty() && range.end < end, "{read}");
+                    assert!(read[range.end..].starts_with(' '), "{read}");
                 }
             }
         }

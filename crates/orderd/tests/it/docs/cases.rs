@@ -12,11 +12,11 @@ fn read(file: &str) -> String {
 fn is_test(text: &str, name: &str) -> bool {
     let lines: Vec<_> = text.lines().map(str::trim_start).collect();
     let heads = [format!("fn {name}("), format!("async fn {name}(")];
-    let Some(place) = lines.iter().position(|line| heads.iter().any(|head| line.starts_with(head.as_str())))
+    let Some(index) = lines.iter().position(|line| heads.iter().any(|head| line.starts_with(head.as_str())))
     else {
         return false;
     };
-    let attributes: Vec<_> = lines[..place].iter().rev().take_while(|line| line.starts_with("#[")).collect();
+    let attributes: Vec<_> = lines[..index].iter().rev().take_while(|line| line.starts_with("#[")).collect();
     attributes.iter().any(|line| line.starts_with("#[test]") || line.starts_with("#[tokio::test"))
         && !attributes.iter().any(|line| line.starts_with("#[ignore"))
 }

@@ -40,9 +40,9 @@ fn command(words: &[String]) -> Option<Ours> {
     let words = &words[start..];
     let end = words.iter().position(|word| word.contains(['<', '>'])).unwrap_or(words.len());
     let words = &words[..end];
-    let is_ours = |place: usize| place == 0 || BEFORE.contains(&words[place - 1].as_str());
-    if let Some(place) = (0..words.len()).find(|&place| words[place] == "orderd" && is_ours(place)) {
-        return Some(Ours::Orderd(words[place + 1..].into()));
+    let is_ours = |index: usize| index == 0 || BEFORE.contains(&words[index - 1].as_str());
+    if let Some(index) = (0..words.len()).find(|&index| words[index] == "orderd" && is_ours(index)) {
+        return Some(Ours::Orderd(words[index + 1..].into()));
     }
     match words {
         [cargo, xtask, rest @ ..] if cargo == "cargo" && xtask == "xtask" => Some(Ours::Xtask(rest.into())),
