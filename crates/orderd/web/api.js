@@ -6,7 +6,7 @@ export class Refused extends Error {
     this.status = status;
   }
 
-  // Whether the same may be answered the next time.
+  // Whether a retry may succeed.
   get mayPass() {
     return this.status === 0 || this.status >= 500;
   }
@@ -23,7 +23,7 @@ async function ask(path, options = {}, read = (response) => response) {
   const session = sessions;
   try {
     const response = await fetch(path, { credentials: "same-origin", signal: AbortSignal.timeout(LONGEST), ...options });
-    // An answer to a request from before the sign-in says nothing about the current session.
+    // The response to a request sent before the sign-in shows nothing about the current session.
     if (response.status === 401 && path !== "session" && session === sessions) signInNeeded();
     return await read(response);
   } catch (error) {
@@ -42,7 +42,7 @@ export const memLen = async () => JSON.parse(await text("mem_len")).mem_len;
 export const orderText = (id, options) => text(`order/${encodeURIComponent(id)}`, options);
 export const signOut = () => ask("session", { method: "DELETE" });
 
-// 403 where the token is good, and not to read.
+// 403: the token is valid, but not for reading.
 export async function signIn(token) {
   const response = await ask("session", { method: "POST", body: new URLSearchParams({ token }) });
   if (!response.ok) return response.status;
@@ -55,19 +55,19 @@ export async function signIn(token) {
 // The ids of a page, oldest first.
 export const page = async (number) => JSON.parse(await text(`order_pages/${number}`));
 
-// What could not be taken in, newest first, and one of it with its payload.
+// Dead letters, newest first, and a single one with its payload.
 export const deadLetters = async (before) => JSON.parse(await text(before ? `dead_letters?before=${before}` : "dead_letters"));
 export const deadLetter = async (key) => JSON.parse(await text(`dead_letters/${encodeURIComponent(key)}`));
 
-// What became of it, also where it could not be sent.
+// The outcome of a replay, also if it could not be sent.
 export const replay = (key, body) => ask(`dead_letters/${encodeURIComponent(key)}/replay`, { method: "POST", body }, async (response) => {
   const isJson = response.headers.get("content-type")?.startsWith("application/json");
   if (!isJson) throw new Refused(response.status, (await response.text()).trim());
   return await response.json();
 });
 
-// Nothing has a value that the member doesn't take, such as text where it is a number. Written with the sign of a member, it is
-// none of the other parameters.
+// No document matches a value of another type than the member's. The prefix of members keeps the name from being one of
+// the other parameters.
 export async function find(member, value, options) {
   try {
     return JSON.parse(await text(`orders?${new URLSearchParams({ [`$.${member}`]: value })}`, options));
@@ -77,17 +77,17 @@ export async function find(member, value, options) {
   }
 }
 
-// What `/orders` finds, its body unread, and the cursor after it; null where nothing follows.
+// The response of `/orders`, its body unread, and the cursor of the next page, if any.
 export const listed = (query, options) => ask(`orders?${query}`, options, async (response) => {
   if (!response.ok) throw new Refused(response.status, (await response.text()).trim());
   const [, next] = /<[^>?]*\?([^>]*)>; rel="next"/.exec(response.headers.get("link") ?? "") ?? [];
   return { response, next: next === undefined ? null : new URLSearchParams(next).get("after") };
 });
 
-// How the parts are. It is `/readyz` with a status that no browser takes for an error of the page's.
+// The state of the components: `/readyz` with a status that browsers do not report as an error of the page.
 export const parts = async () => JSON.parse(await text("healthz", { cache: "no-store" }));
 
-// What the service says of itself: whether it wants a token, by what documents are found, and what they are called.
+// The service's description: whether it requires a token, the members to search by, and the name of documents.
 export async function about() {
   const api = JSON.parse(await text("openapi.json"));
   const tokens = "token" in (api.components.securitySchemes ?? {});

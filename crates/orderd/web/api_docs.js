@@ -4,7 +4,7 @@ import { $, h } from "./dom.js";
 
 let api;
 
-// What a reference stands for.
+// Resolves a reference.
 function resolved(part) {
   const path = part?.$ref?.split("/").slice(1);
   return path ? resolved(path.reduce((within, name) => within[name], api)) : part;

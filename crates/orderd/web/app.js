@@ -19,7 +19,7 @@ let known = { tokens: false, signedIn: true, replay: false, search: [], schema: 
 const UNKNOWN = "–";
 let live = null;
 let stats = null;
-// Whether memory had the whole table when these were made, as far as this run of the service has said.
+// Whether memory had the whole table when these were rendered, as far as this run of the service has reported.
 let filled = null;
 let charts = null;
 
@@ -37,7 +37,7 @@ const events = new Events({
   },
 });
 
-// `#/`, `#/page/3`, `#/order/ID`, `#/search/TEXT`, `#/find?QUERY`; whatever else is the first.
+// `#/`, `#/page/3`, `#/order/ID`, `#/search/TEXT`, `#/find?QUERY`; anything else means the first.
 function route() {
   const [, name = "", rest = ""] = /^#\/(\w*)(?:[/?](.*))?$/.exec(location.hash) ?? [];
   if (name === "page" && /^(\d{1,15}|last)$/.test(rest)) return { view: "page", at: rest };
@@ -76,13 +76,13 @@ function show(focus) {
   if (focus) scrollTo({ top: 0 });
 }
 
-// Without the service, nothing is known, whatever was true a moment ago.
+// Without the service, the state is unknown.
 function nothingKnown() {
   for (const figure of ["orders", "rate", "commit", "lag", "dead"]) $(`fig-${figure}`).textContent = UNKNOWN;
 }
 
 function figures(data) {
-  // The newest pages are others once memory has the whole table, and an empty list is another while it hasn't.
+  // The newest pages change once memory has the whole table, and so does the message of an empty list.
   status.tell(data.parts);
   const { up } = data.parts.fill;
   if (filled === null ? !up : !filled && up) live.refresh();
@@ -93,7 +93,7 @@ function figures(data) {
   $("fig-orders").textContent = number(data.mem_len);
   $("fig-rate").textContent = t("perSecond", { value: number(all) });
   $("fig-commit").textContent = ms === null ? UNKNOWN : t("ms", { value: number(ms) });
-  // What NATS is asked for is not known while it is away, nor is how far the table is without PostgreSQL.
+  // Without NATS its figures are unknown, and without PostgreSQL the position is.
   const { nats, postgres, intake } = data.parts;
   $("fig-lag").textContent = nats.up && postgres.up && intake.up ? number(data.lag) : UNKNOWN;
   $("fig-dead").textContent = nats.up ? number(data.dead_letters) : UNKNOWN;

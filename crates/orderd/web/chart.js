@@ -1,4 +1,4 @@
-// A line over the last minutes, as SVG: its colours are the page's, and it needs no redrawing when resized.
+// A line over the last minutes, as SVG: it has the page's colours, and scales without redrawing.
 
 import { h, svg } from "./dom.js";
 import { number, t } from "./i18n.js";
@@ -22,7 +22,7 @@ export class Chart {
     place.append(this.#picture, this.#top, h("span", { class: "bottom" }, "0"));
   }
 
-  // One point a second; `null` where nothing was measured. Seconds of which nothing was heard are a gap.
+  // One point per second; `null` without a measurement. Seconds without data are a gap.
   add(point) {
     const now = Date.now();
     const missed = this.#last ? Math.min(SECONDS, Math.round((now - this.#last) / 1000) - 1) : 0;
@@ -33,7 +33,7 @@ export class Chart {
     this.#draw();
   }
 
-  // The stretches without a gap, as lists of index and value.
+  // The segments between gaps, as lists of index and value.
   #stretches() {
     const stretches = [[]];
     this.#points.forEach((point, index) => {
@@ -51,7 +51,7 @@ export class Chart {
     const y = (point) => HEIGHT - (point / most) * (HEIGHT - 4);
     const lines = this.#stretches().map((stretch) => {
       const points = stretch.map(([index, point]) => `${x(index).toFixed(1)},${y(point).toFixed(1)}`);
-      // A second alone is a short stroke.
+      // A single second is a short stroke.
       if (points.length === 1) points.push(`${(x(stretch[0][0]) + 1).toFixed(1)},${y(stretch[0][1]).toFixed(1)}`);
       return { points: points.join(" "), from: points[0].split(",")[0], to: points.at(-1).split(",")[0] };
     });
@@ -65,7 +65,7 @@ export class Chart {
   }
 }
 
-// The next of 1, 2, 5, 10, 20, … so that the scale doesn't change every second.
+// The next of 1, 2, 5, 10, 20, …, so that the scale rarely changes.
 function scale(most) {
   if (most <= 1) return 1;
   const power = 10 ** Math.floor(Math.log10(most));

@@ -1,5 +1,5 @@
-// Documents as CSV (RFC 4180): a column for each member that has no parts, arrays as JSON in one. Where no member is known,
-// the members that are searched by, and the document.
+// Documents as CSV (RFC 4180): a column for each scalar member; an array is one column, as JSON. If the model has no
+// members: the searchable members, and the document.
 
 import { isTooDeep, member, parse, path } from "./json.js";
 import { arrival } from "./table.js";
@@ -14,14 +14,14 @@ export class Csv {
     this.#columns = columns.length > 0 ? columns : [...searched.map(path), []];
   }
 
-  // With the mark by which spreadsheets know UTF-8.
+  // With the byte order mark by which spreadsheets recognize UTF-8.
   get head() {
     const names = this.#columns.map((names) => names.map((name) => name.replaceAll(".", "\\.")).join(".") || "document");
     return `\ufeff${row(["id", "arrived", ...names])}`;
   }
 
   line(text, id) {
-    // What is too deep to be read is left as it is.
+    // A document that is too deep to parse stays unchanged.
     const order = isTooDeep(text) ? {} : parse(text).order;
     const cells = this.#columns.map((names) => (names.length > 0 ? member(order, names) : text.slice(text.indexOf('"order":') + 8, -1)));
     return row([id, arrival(id)?.toISOString(), ...cells]);
@@ -38,7 +38,7 @@ const row = (cells) => `${cells.map(cell).join(",")}\r\n`;
 function cell(content) {
   if (content === null || content === undefined) return "";
   const text = typeof content === "object" ? json(content) : String(content);
-  // Spreadsheets would run it as a formula. A phone number is not a formula.
+  // Spreadsheets would evaluate it as a formula; a phone number is not one.
   const isFormula = typeof content === "string" && /^[=@\t\r]|^[+-](?![\d\s().-]*$)/.test(text);
   const safe = isFormula ? `'${text}` : text;
   return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;

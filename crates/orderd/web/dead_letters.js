@@ -1,4 +1,4 @@
-// Dead letters: what could not be taken in and why, and back into the topic after a fix.
+// Dead letters: refused messages, the reasons, and replays.
 
 import { $, h, line, value } from "./dom.js";
 import { dateTime, detail, t, word } from "./i18n.js";
@@ -12,7 +12,7 @@ let shown = 0;
 let mayReplay = false;
 let list = null;
 let known = new Set();
-// How each is sent again, by its key; and the reason of those that are shown.
+// The function that replays each, by key; and the reason that filters the list.
 let senders = new Map();
 let reason = "";
 let oldest = 0;
@@ -36,7 +36,7 @@ export function forget() {
   $("dead-list").replaceChildren();
 }
 
-// There may be new ones: they go on top, and what one reads or has opened stays as it is.
+// New ones are inserted at the top; open ones stay as they are.
 export async function refresh() {
   const mine = shown;
   if ($("view-dead").hidden || !list) return;
@@ -75,7 +75,7 @@ function reasons() {
   return select;
 }
 
-// Those that have come since may have other reasons.
+// New ones may have other reasons.
 function moreReasons() {
   $("dead-reason")?.replaceWith(reasons());
   filter();
@@ -85,7 +85,7 @@ function filter() {
   for (const letter of list.children) letter.hidden = reason !== "" && letter.dataset.reason !== reason;
 }
 
-// Sends those that are shown, one after the other, so that the service has time for others.
+// Replays those that are shown, one by one, so that the service has time for other requests.
 function all() {
   const outcome = h("span", { class: "note", role: "status" });
   const button = h("button", { type: "button" }, t("deadReplayAll"));
@@ -133,7 +133,7 @@ function item(letter) {
     mayReplay ? again(letter) : null);
 }
 
-// Asked for when it is opened: it may be a mebibyte.
+// Fetched when opened, because it may have a mebibyte.
 function payload(key) {
   const text = h("pre", { tabindex: 0, "aria-label": t("deadPayload") }, t("loading"));
   const details = h("details", {}, h("summary", {}, t("deadPayload")), text);
@@ -168,7 +168,7 @@ function again(letter) {
   return h("div", {}, h("div", { class: "letter-do" }, button, outcome), correct);
 }
 
-// The document that becomes the order of its key in place of the payload.
+// The document to send instead of the payload.
 function correction(letter, send) {
   const text = h("textarea", { rows: 8, spellcheck: "false", "aria-label": `${t("deadCorrected")} ${letter.key}` });
   const button = h("button", { type: "button", "aria-label": `${t("deadSendCorrected")} ${letter.key}` }, t("deadSendCorrected"));
@@ -181,7 +181,7 @@ function correction(letter, send) {
   return details;
 }
 
-// The service answers once it has taken it in or refused it again.
+// The service answers once it has accepted or refused the message.
 async function replayed(key, document) {
   try {
     return await replay(key, document);

@@ -1,4 +1,4 @@
-// The only place that makes elements. Whatever comes from an order goes through text nodes.
+// The only module that creates elements. Text from orders becomes text nodes.
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -22,18 +22,18 @@ function fill(element, props, children) {
   return element;
 }
 
-// Text of an order: isolated, so that right-to-left text leaves what stands beside it alone.
+// Text of an order, isolated so that right-to-left text does not affect its neighbours.
 export function value(text, props = {}) {
   return h("bdi", { ...props, class: `value ${props.class ?? ""}` }, String(text));
 }
 
-// A line of a list shows the beginning of what is too long for one.
+// A line of a list shows the beginning of a long text.
 export const LINE = 160;
 export const line = (text) => (text.length > LINE ? `${[...text.slice(0, LINE)].join("")}…` : text);
 
 let saying = 0;
 
-// Tells screen readers, at most once in five seconds: the last word counts.
+// Announces to screen readers, at most once in five seconds: the last text counts.
 export function say(text) {
   clearTimeout(saying);
   const last = Number($("say").dataset.at ?? 0);

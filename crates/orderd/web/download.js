@@ -1,4 +1,4 @@
-// What is found, as a file. It is written while it is read: of all documents, one is in memory at a time.
+// Downloads results as a file. It is written while it is read, so that only one document is in memory at a time.
 
 import { $, h } from "./dom.js";
 import { number, t } from "./i18n.js";
@@ -14,7 +14,7 @@ const SAY_EVERY = 500;
 
 let going = null;
 
-// `criteria` gives what is searched for; `known` what documents look like.
+// `criteria` is the search, `known` the model of documents.
 export function wire(criteria, known) {
   const jsonl = { extension: "jsonl", type: "application/jsonl", head: "", line: (text) => `${text.replace(/[\r\n]+/g, " ")}\n` };
   const csv = () => new Csv(known.schema, known.search);
@@ -40,7 +40,7 @@ async function start(query, model, format) {
     tell("downloadDone", count);
   } catch (error) {
     await file?.abort?.();
-    // A user who closes the picker knows that nothing was written.
+    // If the user closes the picker, no message is needed.
     tell(error.name === "AbortError" ? "downloadStopped" : "downloadFailed", count);
   } finally {
     busy(false);
@@ -55,7 +55,7 @@ function busy(is) {
 
 const tell = (key, count) => ($("find-said").textContent = t(key, { count: number(count) }));
 
-// A file of the disk where the browser lets a page write one; else blobs, which browsers keep out of the page's memory.
+// A file on disk if the browser allows that; otherwise blobs, which browsers keep out of the page's memory.
 async function open(name, type) {
   if ("showSaveFilePicker" in window) {
     return (await window.showSaveFilePicker({ suggestedName: name })).createWritable();
@@ -99,7 +99,7 @@ async function copy(query, format, file, signal) {
     } catch (error) {
       if (signal.aborted || isFinal(error) || ++failed > TRIES) throw error;
       await new Promise((resolve) => setTimeout(resolve, AGAIN));
-      // The entries that arrived count; the next try goes on after them.
+      // Entries that arrived count; the next attempt continues after them.
       continue;
     }
     more = next !== null;
@@ -115,7 +115,7 @@ const write = (file, text) => file.write(text).catch((error) => {
   throw new Unwritable(error.message, { cause: error });
 });
 
-// What another try would not change.
+// Errors that a retry would not fix.
 const isFinal = (error) =>
   error instanceof Unwritable || error instanceof SyntaxError || (error instanceof Refused && !error.mayPass);
 
@@ -127,7 +127,7 @@ function pageOf(query, after) {
   return wanted;
 }
 
-// Oldest first, orders that arrive meanwhile would keep following: the download ends with the newest order at its start.
+// Sorted oldest first, new orders would follow endlessly: the download ends with the newest order at its start.
 async function newest(query, signal) {
   const wanted = new URLSearchParams(query);
   const isAscending = wanted.get("order") === "asc";

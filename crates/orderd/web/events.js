@@ -28,7 +28,7 @@ export class Events {
     this.#open();
   }
 
-  // Forgets what was seen: the next start begins from nothing.
+  // Resets the state: the next start begins without a last event.
   stop() {
     this.#wanted = false;
     this.#last = "";
@@ -82,7 +82,7 @@ export class Events {
     if (source.readyState !== EventSource.CLOSED) return;
     clearTimeout(this.#watchdog);
     this.#retry = setTimeout(() => this.#open(), 1000);
-    // The browser doesn't say why it was refused; any other request does.
+    // The browser does not report why it was refused; any other request does.
     await memLen().catch(() => {});
   }
 

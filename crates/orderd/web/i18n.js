@@ -1,4 +1,4 @@
-// English and Russian. What has `data-t` in the page is said again when the language changes.
+// English and Russian. Elements with `data-t` are translated again when the language changes.
 
 import { en } from "./en.js";
 import { ru } from "./ru.js";
@@ -7,7 +7,7 @@ const LANGUAGES = { en, ru };
 const KEPT = "orderd-language";
 
 let language = start();
-// What documents are called; `order` is the model that is built in, of which the page has words.
+// The name of documents; `order` is the built-in model, for which the page has texts.
 let model = "order";
 
 export function setModel(name) {
@@ -15,7 +15,7 @@ export function setModel(name) {
   translate();
 }
 
-// What the window is called.
+// The title of the window.
 export const title = () => (isOrder() ? "orderd" : `${model} · orderd`);
 const isOrder = () => model === "order";
 
@@ -25,7 +25,7 @@ function start() {
   return navigator.language.toLowerCase().startsWith("ru") ? "ru" : "en";
 }
 
-// A browser may forbid storage; the language is then that of the browser.
+// Without storage, the language is the browser's.
 function stored() {
   try {
     return localStorage.getItem(KEPT) ?? "";
@@ -43,13 +43,13 @@ export function switchLanguage() {
   try {
     localStorage.setItem(KEPT, language);
   } catch {
-    // It lasts as long as the page, then.
+    // The choice then lasts as long as the page.
   }
   translate();
   listeners.forEach((listener) => listener());
 }
 
-// `{name}` stands for a value; a message with forms takes the one for `count`.
+// `{name}` is replaced by a value; of a text with plural forms, the form for `count` is used.
 export function t(key, values = {}) {
   const neutral = isOrder() ? undefined : LANGUAGES[language].neutral[key];
   let message = neutral ?? LANGUAGES[language][key] ?? en[key] ?? key;
@@ -70,7 +70,7 @@ export function translate(root = document) {
 // Names come from documents: `constructor` must not find what every object has.
 const own = (object, name) => (object && Object.hasOwn(object, name) ? object[name] : undefined);
 
-// A word of a program's as people say it: translated where it is known, else made readable.
+// The label of a name in a document: translated if it is known, otherwise made readable.
 export function word(list, name) {
   const known = list !== "members" || isOrder() ? own(LANGUAGES[language][list], name) : undefined;
   if (known) return known;
@@ -78,7 +78,7 @@ export function word(list, name) {
   return words ? words[0].toUpperCase() + words.slice(1) : name;
 }
 
-// Why a message was refused: the service's words, translated where their form is known.
+// Why a message was refused: the service's text, translated if its form is known.
 export function detail(text) {
   const { details, kinds } = LANGUAGES[language];
   if (own(details, text)) return details[text];
@@ -88,7 +88,7 @@ export function detail(text) {
 
 export const label = (member) => word("members", member);
 
-// Formats are dear to make, and a hundred rows a second want them.
+// Formats are expensive to create, and are needed for a hundred rows per second.
 const formats = new Map();
 
 function format(kind, options) {
@@ -105,13 +105,13 @@ const ZONE = { timeZoneName: "short" };
 
 export const dateTime = (date) => format(Intl.DateTimeFormat, { ...DAY, ...CLOCK, ...ZONE }).format(date);
 
-// The zone of the times of a list, which stands in its head.
+// The time zone of a list, shown in its header.
 export function zone() {
   const parts = format(Intl.DateTimeFormat, ZONE).formatToParts(new Date());
   return parts.find(({ type }) => type === "timeZoneName").value;
 }
 
-// Since when something is so.
+// The time since which a state holds.
 export function since(date) {
   const isToday = date.toDateString() === new Date().toDateString();
   return isToday ? format(Intl.DateTimeFormat, { ...CLOCK, ...ZONE }).format(date) : dateTime(date);

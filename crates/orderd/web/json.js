@@ -1,4 +1,4 @@
-// JSON without losing a digit: identifiers may have more of them than a number of JavaScript's.
+// JSON without loss of digits: identifiers may have more than JavaScript's numbers.
 
 export function parse(text) {
   return JSON.parse(text, (_, value, context) => {
@@ -10,7 +10,7 @@ export function parse(text) {
 // The names of a path such as `delivery.email`; `\\.` is a dot within a name.
 export const path = (text) => text.match(/(?:\\.|[^.\\])+/g)?.map((name) => name.replace(/\\(.)/g, "$1")) ?? [];
 
-// The value at a path; of an array, those of its elements.
+// The value at a path; for an array, the values of its elements.
 export function member(value, names) {
   if (names.length === 0 || value === null || value === undefined) return value;
   if (Array.isArray(value)) return value.map((element) => member(element, names)).filter((found) => found !== undefined);
@@ -31,7 +31,7 @@ export function isTooDeep(text) {
   return false;
 }
 
-// Indents the text itself, so that what is copied is what the service said.
+// Indents the original text, so that the copied text is the service's.
 export function pretty(text) {
   if (isTooDeep(text)) return text;
   const out = [];

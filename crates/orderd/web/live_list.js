@@ -36,18 +36,18 @@ export class Live {
     return this.#loaded;
   }
 
-  // The list may be incomplete: it is made again once nobody reads it.
+  // The list may be incomplete: it is rebuilt once nobody reads it.
   refresh() {
     this.#stale = true;
     this.#schedule();
   }
 
-  // Starts again from the newest pages: at the start, after a reset, after a change of the language.
+  // Starts from the newest pages: at the beginning, after a reset, after a change of the language.
   clear() {
-    // What has come is in the newest pages, or older than they are.
+    // Gathered events are in the newest pages, or older.
     [this.#coming, this.#missed, this.#stale] = [[], 0, false];
     this.#list = new List(this.#members, t("liveTitle"), ROWS);
-    // What comes meanwhile waits, or it would stand below what was there before.
+    // Events that arrive meanwhile wait, or they would be listed below older orders.
     this.#loading = true;
     return this.#load(this.#list);
   }
@@ -57,7 +57,7 @@ export class Live {
     const orders = await newest().catch(() => null);
     if (list !== this.#list) return;
     this.#loading = false;
-    // Where it can't be had, what comes from now on is shown; the banner says what is wrong.
+    // If it can't be loaded, new orders are shown; the banner shows the reason.
     this.#loaded = orders !== null;
     if (!this.#loaded) setTimeout(() => this.#load(list), AGAIN);
     list.append(orders ?? []);
@@ -66,7 +66,7 @@ export class Live {
     this.#schedule();
   }
 
-  // Signed out: nothing of it stays.
+  // Signed out: remove everything.
   forget() {
     this.#list = new List(this.#members, t("liveTitle"), ROWS);
     [this.#coming, this.#missed, this.#loaded, this.#loading, this.#stale] = [[], 0, false, false, false];
@@ -96,7 +96,7 @@ export class Live {
   #schedule() {
     this.#frame ||= requestAnimationFrame(() => {
       this.#frame = 0;
-      // Where nothing has been shown yet, there is nothing to keep as it is.
+      // Nothing was shown yet, so nothing needs to stay.
       const isFirst = this.#stale && !this.#loaded && !this.#loading;
       if (isFirst || !this.#isHeld()) this.#catchUp();
       this.#button();
@@ -112,7 +112,7 @@ export class Live {
     if (this.#coming.length === 0) return;
     const wasEmpty = this.#list.size === 0;
     const count = this.#coming.length + this.#missed;
-    // Where many come, marking each marks none.
+    // If many arrive, marking all of them helps nobody.
     this.#list.prepend(this.#coming, this.#coming.length <= FEW);
     this.#coming = [];
     this.#missed = 0;
@@ -149,7 +149,7 @@ export class Live {
 // The newest two pages, newest first; they have only the ids of their orders.
 async function newest() {
   const pages = Math.ceil((await memLen()) / PAGE);
-  // Asked for by number, so that what comes meanwhile doesn't come between.
+  // Requested by number, so that new orders do not shift the pages.
   const last = pages > 0 ? await page(pages) : [];
   const earlier = pages > 1 ? await page(pages - 1) : [];
   return [...earlier, ...last].reverse().map((id) => ({ id }));

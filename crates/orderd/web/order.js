@@ -26,7 +26,7 @@ export async function show(id) {
 }
 
 function page(id, text) {
-  // A very deep document is shown as its text alone.
+  // A very deep document is shown as text only.
   if (isTooDeep(text)) return [heading(id, {}, text), source(text)];
   const order = parse(text);
   const { delivery, payment, items, ...rest } = order;
@@ -94,7 +94,7 @@ function dateOf(name, content) {
   return date && !Number.isNaN(date.getTime()) ? date : null;
 }
 
-// As the document has it: whether that is in the smallest unit, it doesn't say.
+// The amount as in the document, which does not say whether it is in the smallest unit.
 const money = (amount, currency) => {
   const isNumber = typeof amount === "number" || typeof amount === "bigint";
   return value(`${isNumber ? number(amount) : amount} ${currency}`.trim(), { class: "number" });

@@ -25,10 +25,10 @@ export function wire(known) {
   download.wire(() => criteria(new URLSearchParams(location.hash.replace(/^#\/find\??/, ""))), known);
 }
 
-// Where a search stands. Members are written with their sign, so that none is taken for another parameter.
+// The URL of a search. Members have their prefix, so that none is mistaken for another parameter.
 export const address = (query) => (query.size > 0 ? `#/find?${query}` : "#/find");
 
-// Signed out: nothing of it stays.
+// Signed out: remove everything.
 export function forget() {
   shown += 1;
   download.stop();
@@ -52,7 +52,7 @@ export async function show(search) {
   }
 }
 
-// `before` is the page's own: the page that ends there is asked for backwards.
+// `before` is only for this page: the results that end there are requested in reverse.
 async function page(query) {
   const wanted = criteria(query);
   const before = query.get("before");
@@ -67,7 +67,7 @@ async function page(query) {
   return { ids, hasNext: isBack || hasMore, hasPrevious: isBack ? hasMore : query.has("after") };
 }
 
-// What is searched for, without the place in it.
+// The search without its cursor.
 function criteria(query) {
   const copy = new URLSearchParams(query);
   for (const name of ["after", "before", "limit", "full"]) copy.delete(name);
@@ -135,7 +135,7 @@ function remove(row) {
   (next?.querySelector("input") ?? $("find-add")).focus();
 }
 
-// What the form asks for. A row without a value asks for nothing.
+// The search in the form. Rows without a value are ignored.
 function asked() {
   const query = new URLSearchParams();
   for (const row of $("find-rows").children) {
@@ -150,7 +150,7 @@ function asked() {
   return query;
 }
 
-// A time as the field takes it: of this browser's zone, to the second.
+// A time in the field's format: in the browser's time zone, to the second.
 function local(time) {
   const at = /^\d+$/.test(time ?? "") ? new Date(Number(BigInt(time) / 1000000n)) : new Date(time ?? "");
   if (Number.isNaN(at.getTime())) return "";

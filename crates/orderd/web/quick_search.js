@@ -1,4 +1,4 @@
-// Search as one types: the text is tried as each number that orders are found by.
+// Search while typing: the text is tried with each searchable member.
 
 import { $, h, value, line } from "./dom.js";
 import { dateTime, label, t } from "./i18n.js";
@@ -13,7 +13,7 @@ const MOST = 50;
 let members = [];
 let timer = 0;
 let asking = null;
-// What the results are of, and where one was before the search.
+// The text of the results, and the view before the search.
 let shown = null;
 let before = "#/";
 
@@ -36,7 +36,7 @@ export function wire(searched) {
   });
 }
 
-// As the address says: a search can be kept and sent on.
+// From the URL, so that a search can be bookmarked and shared.
 export function run(wanted) {
   if (wanted === shown && !$("results").hidden) return;
   $("search").value = wanted;
@@ -68,7 +68,7 @@ export function again() {
   if (!$("results").hidden) look();
 }
 
-// The newest hit, also where one was quicker than the search.
+// The newest hit, also if the user was faster than the search.
 async function open() {
   clearTimeout(timer);
   if (shown !== $("search").value.trim()) await look();

@@ -1,4 +1,4 @@
-// How NATS, PostgreSQL, the intake and the fill are, and what that means for a reader.
+// The state of NATS, PostgreSQL, intake and fill, and its meaning for a reader.
 
 import { $, h } from "./dom.js";
 import { number, since, t } from "./i18n.js";
@@ -27,7 +27,7 @@ export function setConnected(now) {
   if (now) poll();
 }
 
-// The feed's statistics have it too; asking is for when there is no feed.
+// The feed's statistics have it too; requests are for when there is no feed.
 export function tell(now) {
   report = now;
   told = Date.now();

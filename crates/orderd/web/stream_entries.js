@@ -1,11 +1,11 @@
-// `[{"id":…,"order":{…}},…]` as it comes: the text of each entry, without reading the list as a whole.
+// `[{"id":…,"order":{…}},…]` as a stream: the text of each entry, without the whole list.
 
 const [QUOTE, BACKSLASH, OPEN, CLOSE, LIST, LIST_END] = [..."\"\\{}[]"].map((sign) => sign.charCodeAt(0));
 
 export async function* entries(body) {
   const splitter = new Splitter();
   for await (const text of chunks(body)) yield* splitter.add(text);
-  // A list that ends too soon was broken off.
+  // A list without its end was interrupted.
   if (!splitter.isWhole) throw new TypeError("the list ends too soon");
 }
 
@@ -31,7 +31,7 @@ class Splitter {
   isWhole = false;
 
   *add(text) {
-    // Where the entry begins in this chunk; it may have begun in an earlier one.
+    // The start of the entry in this chunk; it may have begun in an earlier one.
     let start = this.#depth > 1 ? 0 : -1;
     for (let at = 0; at < text.length; at += 1) {
       const sign = text.charCodeAt(at);

@@ -322,7 +322,7 @@ async fn page_shows_which_server_is_away() {
     let browser = open(&service).await;
     browser.reads("#parts .up", "NATS").await;
     stack.postgres.stop();
-    browser.reads("#banners", "PostgreSQL is away since").await;
+    browser.reads("#banners", "PostgreSQL has been unreachable since").await;
     browser.reads("#parts .away", "PostgreSQL away").await;
     browser.reads("#banners", "Reason").await;
     is_sound(&browser, "the page without PostgreSQL").await;

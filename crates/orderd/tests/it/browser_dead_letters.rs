@@ -45,10 +45,10 @@ async fn dead_letters_are_read_and_with_a_token_sent_again() {
     browser.console().await;
     browser.go(&format!("http://{addr}/#/dead")).await;
     // By the keyboard alone.
-    browser.reads("#dead-list .letter:last-child button", "Send again").await;
+    browser.reads("#dead-list .letter:last-child button", "Replay").await;
     browser.keys("#dead-list .letter:first-child button", "\u{e007}").await;
     browser.keys("#dead-list .letter:last-child button", "\u{e007}").await;
-    browser.reads("#dead-list .letter:last-child", "Taken in.").await;
+    browser.reads("#dead-list .letter:last-child", "Accepted.").await;
     browser.reads("#dead-list .letter:first-child", "Refused again: Not JSON").await;
     is_sound(&browser, "dead letters sent again").await;
     browser.click("#dead-list .letter:last-child a").await;
@@ -76,11 +76,11 @@ async fn dead_letters_are_filtered_corrected_and_sent_again_together() {
     is_sound(&browser, "a dead letter that is corrected").await;
     browser.keys(".letter:not([hidden]) textarea", "\"order_uid\":\"mended\"}").await;
     browser.click(".letter:not([hidden]) .correct button").await;
-    browser.reads(".letter:not([hidden])", "Taken in.").await;
+    browser.reads(".letter:not([hidden])", "Accepted.").await;
     service.wait_len(1).await;
     browser.script(&select.replace("{}", "missing_member")).await;
     browser.click(".letter-tools button").await;
-    browser.reads(".letter-tools", "0 of 2 taken in.").await;
+    browser.reads(".letter-tools", "0 of 2 accepted.").await;
     browser.reads(".letter:not([hidden])", "Refused again: A required member is missing").await;
 }
 
