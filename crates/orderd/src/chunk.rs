@@ -25,7 +25,7 @@ impl ChunkTimes {
     }
 }
 
-/// What `natschan` and `msgdatachan` carry: messages of a run in the stream's order.
+/// A chunk of `natschan` and `msgdatachan`: messages of a run in stream order.
 pub(crate) struct Messages {
     pub(crate) run: StreamRun,
     /// The last message of the chunk, even if it was removed from the chunk.
@@ -36,7 +36,7 @@ pub(crate) struct Messages {
     pub(crate) times: Option<ChunkTimes>,
 }
 
-/// What `orderschan`, `memchan` and `encodechan` carry: the orders of a chunk, and the messages that were refused.
+/// A chunk of `orderschan`, `memchan` and `encodechan`: orders, and refused messages.
 pub(crate) struct Orders {
     pub(crate) run: StreamRun,
     pub(crate) through: Watermark,

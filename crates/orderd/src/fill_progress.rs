@@ -21,7 +21,7 @@ pub(crate) enum ModelFit {
     Misfit,
 }
 
-/// How far the fill is.
+/// The progress of the fill.
 #[derive(Default)]
 pub(crate) struct FillProgress {
     /// Rows read in this fill.
@@ -41,7 +41,7 @@ pub(crate) struct FillProgress {
     pub(crate) begun: AtomicBool,
     /// The position is known: the table is complete up to it.
     pub(crate) placed: Notify,
-    /// What the last fill found, or this one so far.
+    /// The result of the last fill, or of this one so far.
     pub(crate) model_fit: watch::Sender<ModelFit>,
 }
 

@@ -18,9 +18,9 @@ pub(crate) enum Severity {
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub(crate) struct Finding {
     pub(crate) severity: Severity,
-    /// What is wrong, with its name.
+    /// The problem, with the name of what it concerns.
     pub(crate) problem: String,
-    /// The statement or command that fixes it, or what to set.
+    /// The fix: a statement, a command or a setting.
     pub(crate) fix: String,
 }
 
@@ -44,7 +44,7 @@ impl Display for Finding {
     }
 }
 
-/// What was found at one of the servers.
+/// The findings about one server.
 #[derive(Debug, Default, serde::Serialize)]
 pub(crate) struct ServerReport {
     /// One line: versions, names, rights. Empty where the server can't be reached.

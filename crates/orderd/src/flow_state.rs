@@ -49,11 +49,11 @@ pub(crate) struct StreamRun {
     /// The position at which that generation began. The table is read into memory only after this position is known, so
     /// that table and stream leave no gap between them.
     pub(crate) memory_after: Watermark,
-    /// The position of the table when the run began. The writer writes what comes after it.
+    /// The table's position at the beginning of the run. The writer writes the messages after it.
     pub(crate) after: Watermark,
     /// The creation time of the stream that the position is of, in microseconds since 1970.
     pub(crate) stream_created: i64,
-    /// Whether this process writes what comes.
+    /// Whether this process is the writer.
     pub(crate) writes: bool,
     /// The form of the table's rows, and so of the orders in memory.
     pub(crate) format: RowFormat,
@@ -80,7 +80,7 @@ pub(crate) struct TablePosition {
     pub(crate) is_self: bool,
 }
 
-/// How far this process has read the stream, and how many messages were after that.
+/// How far this process has read the stream, and the number of messages after that.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ReadProgress {
     pub(crate) seq: u64,
@@ -119,18 +119,18 @@ pub(crate) struct ProblemReport {
     /// The run's number.
     pub(crate) run: u64,
     pub(crate) problem: RunProblem,
-    /// Whether it is one of the position already, and not only of what was read beyond it.
+    /// Whether it refers to the position, and not only to messages read beyond it.
     pub(crate) at_position: bool,
 }
 
-/// What `fetch`, `writer` and `resolver` publish to each other.
+/// State that `fetch`, `writer` and `resolver` share.
 pub(crate) struct FlowState {
     pub(crate) stream: watch::Sender<Option<StreamIdentity>>,
     pub(crate) table: watch::Sender<Option<TablePosition>>,
     pub(crate) run: watch::Sender<Option<StreamRun>>,
     pub(crate) problem: watch::Sender<Option<ProblemReport>>,
     pub(crate) read_progress: watch::Sender<ReadProgress>,
-    /// What the stream has lost of what was read, until it is counted.
+    /// Read messages that the stream has lost, until they are counted.
     pub(crate) vanished: watch::Sender<Option<VanishedRange>>,
     /// The highest position at which `resolver` has looked up rows in the session that this process follows.
     looked_up_at: AtomicU64,
@@ -156,7 +156,7 @@ impl FlowState {
         self.table.borrow().as_ref().map_or(0, |table| table.watermark.seq)
     }
 
-    /// How many messages of the topic lie after the table's position; `None` while it is not known.
+    /// Number of the topic's messages after the table's position; `None` while unknown.
     pub(crate) fn lag(&self) -> Option<u64> {
         let seq = self.table.borrow().as_ref()?.watermark.seq;
         let read = *self.read_progress.borrow();

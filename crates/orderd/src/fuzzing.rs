@@ -18,7 +18,7 @@ use crate::pipeline::{ChannelDepths, Context};
 /// The key of the one order.
 pub const KEY: &str = "1700000000123456789-42";
 
-/// How long the first bytes of a response may take; only a stuck server takes so long.
+/// Time limit for the first bytes of a response, which only a stuck server exceeds.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A response that does not end, such as that of `/events`, is read until nothing has arrived for this time.
@@ -58,7 +58,7 @@ impl HttpHarness {
             let (mut client, server) = tokio::io::duplex(1 << 20);
             let served = tokio::spawn(http::serve_one(server, self.app.clone()));
             let mut response = Vec::new();
-            // What is closed early is closed; the response says why.
+            // The server may close early; the response shows why.
             drop(client.write_all(request).await);
             drop(client.shutdown().await);
             let mut limit = RESPONSE_TIMEOUT;

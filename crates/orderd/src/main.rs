@@ -30,8 +30,8 @@ fn main() -> ExitCode {
     let ended = runtime.block_on(run(cli.command));
     // A query that waits for a lock would keep its backend after this process has ended.
     runtime.block_on(orderd::connections_closed());
-    // Whatever still waits, for a dead server for instance, ends with the process; what just runs is let end, so that
-    // it logs nothing below the error.
+    // Tasks that still wait, for example for a dead server, end with the process; running ones may finish, so that they
+    // log nothing after the error.
     runtime.shutdown_timeout(Duration::from_millis(500));
     let code = ended.unwrap_or_else(|error| fail(&error));
     logging::writer::finish("");
@@ -117,7 +117,7 @@ fn log(args: &ServeArgs) -> anyhow::Result<()> {
         LogFormat::Text => log.with(lines).init(),
         LogFormat::Json => log.with(lines.json().flatten_event(true)).init(),
     }
-    // A panic's message may quote what it panicked over; the place is enough to find it.
+    // A panic's message may quote data; the location is enough to find it.
     std::panic::set_hook(Box::new(|panic| {
         let location = panic.location().map(ToString::to_string).unwrap_or_default();
         tracing::error!(location, "panicked");
@@ -125,7 +125,7 @@ fn log(args: &ServeArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Commands that change something say who did it, in the form that LOG_FORMAT gives the service's log.
+/// Commands that change data write audit lines, in the format of LOG_FORMAT.
 fn log_audit() {
     let is_json = std::env::var("LOG_FORMAT").is_ok_and(|form| form.trim().eq_ignore_ascii_case("json"));
     let lines = tracing_subscriber::fmt::layer().with_writer(logging::writer::stderr).with_ansi(false);

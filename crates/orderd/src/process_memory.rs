@@ -1,5 +1,5 @@
-//! How much memory the process has and may have, as Linux reports it; 0 where it does not. Warns before the kernel
-//! kills the process.
+//! The memory of the process and its limit, as Linux reports them; 0 if unknown. Warns before the kernel kills the
+//! process.
 
 use std::fs;
 use std::path::Path;
@@ -13,13 +13,13 @@ use crate::finding::Finding;
 use crate::health::Health;
 use crate::health::warning::{Warning, WarningKind};
 
-/// How often a limit is looked at.
+/// Interval of checks.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Where the kernel keeps control groups.
+/// The mount point of control groups.
 const CGROUP_ROOT: &str = "/sys/fs/cgroup";
 
-/// What a limit bounds.
+/// The scope of a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Bounded {
     Machine,
@@ -31,7 +31,7 @@ pub(crate) enum Bounded {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Usage {
     pub(crate) bounded: Bounded,
-    /// Bytes that the kernel can't take back: without what it only caches of files.
+    /// Bytes that the kernel can't reclaim, without its cache of files.
     pub(crate) used: u64,
     pub(crate) limit: u64,
 }
@@ -64,7 +64,7 @@ pub(crate) fn resident() -> u64 {
     kilobytes("/proc/self/status", "VmRSS:").unwrap_or(0)
 }
 
-/// Bytes that it may have: the machine's memory, or less where its control group or one above that says so.
+/// The limit in bytes: the machine's memory, or less if its control group or one above has a limit.
 pub(crate) fn limit() -> u64 {
     let machine = kilobytes("/proc/meminfo", "MemTotal:");
     machine.into_iter().chain(groups().iter().map(|usage| usage.limit)).min().unwrap_or(0)
@@ -95,7 +95,7 @@ fn groups() -> Vec<Usage> {
 struct GroupFiles {
     limit: &'static str,
     used: &'static str,
-    /// In `memory.stat`: what is cached of files, of this group and those below.
+    /// In `memory.stat`: the cache of files, of this group and those below.
     cached: [&'static str; 2],
 }
 
@@ -145,7 +145,7 @@ impl GroupFiles {
     }
 }
 
-/// What the process needs beside its orders.
+/// Memory of the process besides its orders.
 const RESERVED_BYTES: u64 = 200 << 20;
 
 /// Little of the memory is left that the process may have, and much of it is the process's own. `was_near`: so it was

@@ -1,6 +1,6 @@
 //! Random numbers that can't be guessed.
 
-/// A random number. Where the generator fails, it is the time.
+/// A random number; the time if the generator fails.
 pub(crate) fn number() -> i64 {
     let mut bytes = [0; 8];
     match rustls::crypto::ring::default_provider().secure_random.fill(&mut bytes) {

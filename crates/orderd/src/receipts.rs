@@ -18,20 +18,20 @@ use crate::subject::{self, DEAD_PREFIX};
 /// The header that names the subject.
 pub(crate) const RECEIPT_HEADER: &str = "Orderd-Receipt";
 
-/// How long to wait for a full connection, which delays a commit.
+/// Time limit for a full connection, because waiting delays a commit.
 const PUBLISH_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// How many receipts wait for requests of this process.
+/// Maximum number of receipts queued for requests of this process.
 const MAX_QUEUED: usize = 256;
 
-/// What became of a message.
+/// The outcome of a message.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) struct Receipt {
     /// The reason; `None` where the order is committed.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) refused: Option<String>,
     pub(crate) key: String,
-    /// The reason in words, and the place in the document: in headers, as those of a dead letter.
+    /// The reason in words, and the JSON path: in headers, like those of a dead letter.
     #[serde(skip)]
     pub(crate) detail: String,
     #[serde(skip)]
@@ -133,7 +133,7 @@ fn asked_for(headers: Option<&HeaderMap>) -> Option<&str> {
     Some(headers?.get(RECEIPT_HEADER)?.as_str())
 }
 
-/// Where receipts may go, so that publishers can't make the service publish elsewhere.
+/// The allowed subjects of receipts, so that publishers can't make the service publish elsewhere.
 struct AllowedSubjects {
     /// With wildcards.
     subjects: Vec<String>,

@@ -15,10 +15,10 @@ use crate::metrics::Metrics;
 use crate::warnings;
 use crate::{aligned_interval, nats, postgres};
 
-/// How often the files are looked at: a few calls to the kernel.
+/// Interval of checks of the files, which take a few system calls.
 const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
-/// How long the servers of a changed DATABASE_URL may take to answer.
+/// Time limit for the servers of a changed DATABASE_URL.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Looks at the files until the service stops; at a SIGHUP, reads them whether they have changed or not.
@@ -43,7 +43,7 @@ pub(crate) async fn run(
             () = stop.cancelled() => return Ok(()),
         };
         let read = settings.clone();
-        // A file may be on a network that is away.
+        // A file may be on an unreachable network.
         let looked = tokio::task::spawn_blocking(move || read_again(&read, always));
         looked.await.map_err(|_| anyhow::anyhow!("the reload of the files of settings panicked"))?;
         show_ends(&settings, &metrics, &mut ended);
@@ -83,7 +83,7 @@ fn read_again(settings: &Settings, always: bool) {
     }
 }
 
-/// Shows when certificates and credentials end, and says once of each that it has.
+/// Sets the metrics of expiry, and logs each certificate and credential once when it has expired.
 fn show_ends(settings: &Settings, metrics: &Metrics, ended: &mut HashSet<(&'static str, i64)>) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     for (setting, end) in settings.files().iter().flat_map(|made| made.ends()) {

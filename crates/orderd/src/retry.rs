@@ -20,14 +20,14 @@ impl Backoff {
         tokio::time::sleep(self.next()).await;
     }
 
-    /// How long to wait after one more failure.
+    /// The delay after one more failure.
     pub(crate) fn next(&mut self) -> Duration {
         self.attempts += 1;
         Self::after(self.attempts)
     }
 
-    /// How long to wait for a response. A NATS server that has lost the leader of a stream never answers requests from
-    /// that time, so retries come soon; for a slow server, every third attempt waits longer.
+    /// Time limit for a response. A NATS server that has lost the leader of a stream never answers requests of that
+    /// time, so retries come soon; for a slow server, every third attempt waits longer.
     pub(crate) fn patience(&self) -> Duration {
         if self.attempts % 3 == 2 { LONG_TIMEOUT } else { SHORT_TIMEOUT }
     }

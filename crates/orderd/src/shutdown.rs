@@ -12,7 +12,7 @@ use crate::pipeline::supervisor::Stage;
 /// Time limit, from the first signal, to commit messages in flight and to finish responses.
 pub(crate) const DRAIN: Duration = Duration::from_secs(6);
 
-/// What comes within this is one signal.
+/// Signals within this time count as one.
 const SIGNAL_GAP: Duration = Duration::from_millis(10);
 
 /// Completes at the first signal. The second one ends the process.

@@ -1,4 +1,4 @@
-//! Matches subjects with wildcards: `*` stands for one token, `>` for one or more.
+//! Matches subjects with wildcards: `*` matches one token, `>` one or more.
 
 use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, utf8_percent_encode};
 
@@ -26,7 +26,7 @@ pub(crate) fn from_header(text: &str) -> String {
     percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
-/// Whether it stands for many subjects.
+/// Whether it has wildcards.
 pub(crate) fn is_wild(subject: &str) -> bool {
     subject.split('.').any(|token| token == "*" || token == ">")
 }
@@ -38,7 +38,7 @@ pub(crate) fn is_valid(subject: &str) -> bool {
     has_tokens && !subject.contains(char::is_whitespace)
 }
 
-/// Whether all that `narrow` stands for is meant by `wide` too.
+/// Whether `wide` matches everything that `narrow` matches.
 pub(crate) fn covers(wide: &str, narrow: &str) -> bool {
     let (mut wide, mut narrow) = (wide.split('.'), narrow.split('.'));
     loop {

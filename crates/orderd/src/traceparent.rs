@@ -9,7 +9,7 @@ const CAPITALIZED: &str = "Traceparent";
 /// Bytes of a value of version 00.
 const LENGTH: usize = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".len();
 
-/// What a valid header says.
+/// A valid header.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct TraceParent {
     pub(crate) trace_id: u128,
@@ -20,7 +20,7 @@ pub(crate) struct TraceParent {
 }
 
 impl TraceParent {
-    /// Reads a value; `None` where it is invalid, which counts as if there were none.
+    /// Parses a value; an invalid one counts as missing.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let (version, rest) = text.split_once('-')?;
         let mut parts = rest.splitn(4, '-');
@@ -52,7 +52,7 @@ impl TraceParent {
         }
     }
 
-    /// The trace's id as it is written everywhere.
+    /// The trace id in hexadecimal.
     pub(crate) fn trace_id(&self) -> String {
         format!("{:032x}", self.trace_id)
     }
@@ -84,7 +84,7 @@ mod tests {
         assert_eq!((read.to_string().as_str(), read.is_sampled), (VALID, true));
         assert_eq!(read.trace_id(), "0af7651916cd43dd8448eb211c80319c");
         assert!(!TraceParent::parse(&VALID.replace("-01", "-00")).unwrap().is_sampled);
-        // A later version, with more in it.
+        // A later version, with more fields.
         assert_eq!(TraceParent::parse(&format!("cc{}-what-comes", &VALID[2..])), Some(read));
     }
 

@@ -2,10 +2,10 @@
 
 use std::sync::LazyLock;
 
-/// The commit, if ORDERD_REVISION named it at the build, as `cargo xtask dist` does.
+/// The commit, if ORDERD_REVISION was set for the build, as by `cargo xtask dist`.
 pub const REVISION: Option<&str> = option_env!("ORDERD_REVISION");
 
-/// What `--version` says: `0.1.0 (773bf4e1a2b3)`.
+/// The output of `--version`: `0.1.0 (773bf4e1a2b3)`.
 pub fn text() -> &'static str {
     static TEXT: LazyLock<String> = LazyLock::new(|| match REVISION {
         Some(revision) => format!("{} ({revision})", env!("CARGO_PKG_VERSION")),

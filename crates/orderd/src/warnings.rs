@@ -47,7 +47,7 @@ fn sealed(StreamConfig { name, sealed, .. }: &StreamConfig) -> Option<Warning> {
 fn full(stream: &StreamInfo) -> Option<Warning> {
     let StreamConfig { name, discard, max_msgs, max_bytes, .. } = &stream.config;
     let StreamState { messages, bytes, .. } = stream.state;
-    // What does not fit in whole is refused: one more message of the usual size.
+    // A message that does not fit is refused: checks for one more of the usual size.
     let one_more = [(messages + 1, max_msgs), (bytes + bytes / messages.max(1), max_bytes)];
     let percents = one_more.map(|(wanted, limit)| percent(wanted, *limit));
     let percent = percents.into_iter().flatten().max().filter(|_| discard == "new")?;
@@ -113,7 +113,7 @@ pub(crate) fn of_account(account: &AccountInfo, replicas: usize) -> Option<Warni
     let tier = account.tier(replicas as u64);
     let (used, limit) = (tier.storage, u64::try_from(tier.limits.max_storage).unwrap_or(0));
     let left = limit.saturating_sub(used);
-    // What does not fit in whole is refused, so that some bytes always stay.
+    // A message that does not fit is refused, so some bytes always stay free.
     let (new, words): (fn(String, &'static str) -> Finding, _) = match limit {
         0 => return None,
         _ if left < limit / 100 => (Finding::blocked, "is full, so that publishers are refused"),

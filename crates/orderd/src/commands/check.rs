@@ -15,11 +15,10 @@ use crate::postgres;
 /// A certificate that expires within this number of seconds is a warning.
 const EXPIRY_WARNING_SECONDS: i64 = 14 * 86400;
 
-/// Prints what the service says of itself, or what is wrong with the settings. 0: all is well; 1: it is not, or nobody
-/// answers.
+/// Prints the state of the service, or findings about the settings. Exit code 0: no problem; 1: a problem, or no
+/// answer.
 ///
-/// # Errors
-/// Why there is no answer, or a setting that can't be used.
+/// # Errors No answer, or an invalid setting.
 pub async fn run(args: CheckArgs) -> anyhow::Result<ExitCode> {
     if args.settings {
         return settings(&args.serve, args.json).await;
@@ -30,7 +29,7 @@ pub async fn run(args: CheckArgs) -> anyhow::Result<ExitCode> {
     Ok(if status.is_success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// What the settings lead to.
+/// The findings about the settings.
 #[derive(Serialize)]
 struct CheckReport {
     /// Whether the service would start and take orders in.
@@ -73,7 +72,7 @@ fn expiring(settings: &Settings) -> Vec<(&'static str, Finding)> {
             format!("replace the file of {setting}; a running service reads the new one without a restart");
         let finding = match end - now {
             ..=0 => Finding::blocked(format!("the certificate or credential in {setting} has expired"), fix),
-            // Credentials may be made for hours.
+            // Credentials may be valid for only hours.
             left if left < EXPIRY_WARNING_SECONDS && setting != "NATS_CREDS" => Finding::warning(
                 format!(
                     "the certificate or credential in {setting} expires within {} h",

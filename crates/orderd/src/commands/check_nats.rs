@@ -1,4 +1,4 @@
-//! What `orderd check --settings` says of NATS. Makes no stream and no consumer there, and changes nothing.
+//! The findings of `orderd check --settings` about NATS. Creates no stream and no consumer, and changes nothing.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -17,13 +17,13 @@ use crate::nats::info::{self, AccountInfo, StreamConfig, StreamInfo};
 use crate::nats::{CONSUMER_PREFIX, failure, refuse_unusable, secured, streams};
 use crate::{subject, warnings};
 
-/// How long one server may take to answer, TLS and login included.
+/// Time limit for connecting to one server, including TLS and login.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long all questions may take.
+/// Time limit for all requests.
 const INSPECT_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// What a server says that it refuses: rights that the user lacks.
+/// A server's refusals: permissions that the user lacks.
 type Refusals = Arc<Mutex<Vec<String>>>;
 
 /// Tries the settings.
@@ -128,7 +128,7 @@ async fn look(
     Ok(())
 }
 
-/// An error that says what is wrong and, after a semicolon, what to do.
+/// A finding from an error with the problem and, after a semicolon, the fix.
 fn refused(error: &anyhow::Error) -> Finding {
     split(&format!("{error:#}"))
 }
@@ -149,7 +149,7 @@ struct AccountAtServer<'a> {
 }
 
 impl AccountAtServer<'_> {
-    /// The name of the stream that orders are read from, and what it is in words.
+    /// Checks the stream of orders. Returns its name and its description.
     async fn check_stream(
         &self,
         settings: &Nats,
@@ -196,7 +196,7 @@ impl AccountAtServer<'_> {
         Ok(())
     }
 
-    /// The stream of dead letters of what is taken from `source`, in words.
+    /// Checks the stream of dead letters for the stream `source`. Returns its description.
     async fn check_dead(
         &self,
         settings: &Nats,
@@ -219,7 +219,7 @@ impl AccountAtServer<'_> {
         Ok(format!("{name} for dead letters ({count})"))
     }
 
-    /// Whether a stream that is missing could be made.
+    /// Checks whether a missing stream could be created.
     async fn check_new(&self, config: &Config, instead: StreamSetting, findings: &mut Vec<Finding>) {
         let limits = self.account.tier(config.num_replicas as u64).limits;
         let streams = u64::try_from(limits.max_streams).unwrap_or(0);
@@ -272,7 +272,7 @@ fn check_config(stream: &StreamInfo, settings: &Nats, findings: &mut Vec<Finding
     }
 }
 
-/// Whether a stream takes messages, and keeps them.
+/// Warnings about a stream that refuses or drops messages.
 fn warned(stream: &StreamInfo, what: &str) -> impl Iterator<Item = Finding> {
     warnings::of_stream(stream, what).into_iter().map(|warning| warning.finding)
 }

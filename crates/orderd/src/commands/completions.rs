@@ -1,4 +1,4 @@
-//! `orderd completions`: what a shell needs to complete commands and flags.
+//! `orderd completions`: prints shell completions for commands and flags.
 
 use std::process::ExitCode;
 

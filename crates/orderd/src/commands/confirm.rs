@@ -4,10 +4,9 @@ use std::io::{BufRead, IsTerminal};
 
 use crate::config::ConfigError;
 
-/// Asks and waits for `yes`. Any other answer is no.
+/// Asks, and returns whether the answer is `yes`.
 ///
-/// # Errors
-/// stdin or stderr is not a terminal, so nobody can be asked.
+/// # Errors stdin or stderr is not a terminal.
 pub(super) fn confirmed(question: &str) -> anyhow::Result<bool> {
     let stdin = std::io::stdin();
     if !stdin.is_terminal() {

@@ -27,16 +27,15 @@ use crate::nats;
 use crate::wording::counted;
 use crate::wording::shown;
 
-/// How long nothing may happen while outcomes are waited for.
+/// Maximum time without an outcome.
 const OUTCOME_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Maximum number of dead letters whose reason is printed.
 const MAX_EXPLAINED: usize = 20;
 
-/// Runs one of them. `show` of a key that isn't there: 1.
+/// Runs a subcommand. Exit code 1 for `show` of a missing key.
 ///
-/// # Errors
-/// A server that can't be reached, or what it refuses.
+/// # Errors A server that can't be reached, or its refusal.
 pub async fn run(args: DeadLettersArgs) -> anyhow::Result<ExitCode> {
     match args.command {
         DeadLettersCommand::List(args) => list(args).await,
@@ -75,7 +74,7 @@ async fn list(args: DeadLetterList) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Where in the document and where in the payload something is wrong: `$.payment.amount, byte 37`.
+/// The location of an error in document and payload: `$.payment.amount, byte 37`.
 fn location(path: &str, offset: &str) -> String {
     let offset = if offset.is_empty() { String::new() } else { format!("byte {offset}") };
     let parts = [path, &offset].into_iter().filter(|part| !part.is_empty());
@@ -162,7 +161,7 @@ fn count(outcomes: &HashMap<String, Outcome>, outcome: &str) -> usize {
     outcomes.values().filter(|of| of.as_str() == outcome).count()
 }
 
-/// For programs: the counts, and what became of each.
+/// For programs: the counts, and the outcome of each.
 fn described(keys: &[&str], outcomes: &HashMap<String, Outcome>) -> Value {
     let mut described = json!({ "count": keys.len() });
     for outcome in ["taken_in", "refused", "too_large", "not_sent", "undecided", "gone"] {
@@ -225,10 +224,9 @@ async fn connect(args: &NatsArgs) -> anyhow::Result<DeadLetterStore> {
     Ok(store)
 }
 
-/// The dead letters that are meant, each once.
+/// The selected dead letters, each once.
 ///
-/// # Errors
-/// A key that has none.
+/// # Errors A key without a dead letter.
 async fn chosen(store: &DeadLetterStore, which: &WhichDeadLetters) -> anyhow::Result<Vec<DeadLetter>> {
     let mut letters = if which.keys.is_empty() { list::all(store).await? } else { Vec::new() };
     for (index, key) in which.keys.iter().enumerate() {

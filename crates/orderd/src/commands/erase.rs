@@ -22,11 +22,11 @@ use crate::postgres::old_partitions::{self, Hindrance};
 use crate::postgres::{self, Connection, expiry};
 use crate::wording::{counted, shown};
 
-/// How long the service may show orders that are erased already.
+/// Time limit for the service to stop showing erased orders.
 const VISIBLE_TIMEOUT: Duration = Duration::from_secs(30);
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// How many ids are named of which nothing was found.
+/// Maximum number of ids without data to list.
 const MAX_NAMED: usize = 20;
 
 /// Erases each. 1: of one there was nothing, the question was answered by no, or something could not be erased
@@ -54,13 +54,13 @@ pub async fn run(args: EraseArgs) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Whether what is found may be erased.
+/// Whether the found orders may be erased.
 #[derive(Clone, Copy)]
 enum Consent {
     Given,
-    /// The user is asked.
+    /// Ask the user.
     Asked,
-    /// What would be erased is printed, and nothing changes.
+    /// Print what would be erased, and change nothing.
     DryRun,
 }
 
@@ -69,7 +69,7 @@ impl Consent {
         if yes { Self::Given } else { Self::Asked }
     }
 
-    /// `None`: continue; else the command ends. `what` is to be erased.
+    /// `None` to continue; otherwise the exit code. `what` describes what will be erased.
     fn end(self, what: &str) -> anyhow::Result<Option<ExitCode>> {
         match self {
             Self::Given => Ok(None),
@@ -142,7 +142,7 @@ async fn erase(erasing: &mut ConnectedEraser, ids: &[String], progress: &Progres
     Ok(all)
 }
 
-/// What was erased.
+/// Counts of erased data.
 #[derive(Default)]
 struct Erased {
     orders: u64,
@@ -155,7 +155,7 @@ impl Erased {
         self.traces = self.traces + other.traces;
     }
 
-    /// Says what was erased. 1: nothing was there any more.
+    /// Prints the counts. Exit code 1 if nothing was left to erase.
     fn say(self, model: &Model) -> anyhow::Result<ExitCode> {
         super::print(&format!("{} erased: {}\n", counted(self.orders, model.noun()), self.traces))?;
         Ok(if self.orders == 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })

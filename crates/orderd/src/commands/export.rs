@@ -16,8 +16,8 @@ use crate::config::{self, Postgres};
 use crate::postgres;
 use crate::postgres::encoding::Encoding;
 
-/// A document of a `json` column has the blanks that it came with. Where there are line breaks, or blanks around it,
-/// the line has the text again as a string, so that `import` writes the same bytes.
+/// A document of a `json` column has its original white space. If there are line breaks, or white space around it, the
+/// line also has the text as a string, so that `import` writes the same bytes.
 fn keep_on_one_line(line: &mut Vec<u8>, start: usize) -> Result<(), String> {
     let text = &line[start..];
     let is_broken = text.iter().any(|byte| matches!(byte, b'\n' | b'\r'));

@@ -1,4 +1,4 @@
-//! Asks a running service over HTTP.
+//! Sends requests to a running service over HTTP.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -72,7 +72,7 @@ where
     Ok((response.status(), response.into_body().collect().await?.to_bytes()))
 }
 
-/// A service that listens everywhere is asked on loopback.
+/// A service that listens on all addresses is requested on loopback.
 fn reachable(mut addr: SocketAddr) -> SocketAddr {
     if addr.ip().is_unspecified() {
         addr.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));

@@ -24,7 +24,7 @@ struct ImportLine<'l> {
     id: String,
     #[serde(borrow)]
     order: &'l RawValue,
-    /// The order, where it has line breaks.
+    /// The document as text, if it has line breaks.
     text: Option<String>,
 }
 
@@ -33,7 +33,7 @@ struct ImportLine<'l> {
 struct ImportBatch {
     ids: Vec<String>,
     rows: Vec<Data<Vec<u8>>>,
-    /// Where they stand, for messages.
+    /// Their line numbers, for messages.
     lines: Vec<u64>,
     bytes: usize,
 }

@@ -1,4 +1,4 @@
-//! `orderd manual`: manual pages, made from `--help`.
+//! `orderd manual`: manual pages, generated from `--help`.
 
 use std::process::ExitCode;
 

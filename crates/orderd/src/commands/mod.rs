@@ -1,4 +1,4 @@
-//! The commands beside `serve`: a file or a folder each, and what they share.
+//! The commands other than `serve`, one file or folder each, and shared code.
 
 pub mod completions;
 pub mod manual;

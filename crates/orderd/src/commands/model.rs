@@ -21,10 +21,9 @@ use crate::wording::counted;
 /// Maximum number of writers' models that are reported one by one; rows of further ones are only counted.
 const MAX_WRITERS: usize = 100;
 
-/// Prints what is asked for. 1: something is not readable.
+/// Runs a subcommand. Exit code 1 if documents are not readable.
 ///
-/// # Errors
-/// A model that is not valid, or a table that can't be read.
+/// # Errors An invalid model, or a table that can't be read.
 pub async fn run(args: ModelCommandArgs) -> anyhow::Result<ExitCode> {
     let text = match args.command {
         ModelCommand::Infer(args) => of_files(&args.samples)?.json_schema() + "\n",

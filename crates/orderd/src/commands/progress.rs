@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// How far a command is.
+/// The progress of a command.
 pub(crate) struct Progress {
     bar: ProgressBar,
     begun: Instant,
@@ -41,7 +41,7 @@ impl Progress {
         self.bar.set_position(count);
     }
 
-    /// Takes the bar away; gives back the closing line.
+    /// Removes the bar; returns the summary line.
     pub(crate) fn finish(self, things: &str) -> String {
         // To finish a bar is to move it to its end.
         let (count, seconds) = (self.bar.position(), self.begun.elapsed().as_secs_f64());

@@ -1,6 +1,6 @@
-//! `orderd verify`: checks that the table has what the stream delivered, and memory what the table has.
+//! `orderd verify`: checks that stream, table and memory agree.
 //!
-//! Reads each once: the ids of the table, with a check of each row; the pages of the service; and what is left of the
+//! Reads each once: the table's ids, with a check of each row; the service's pages; and the messages still in the
 //! stream.
 
 use std::borrow::Cow;
@@ -35,10 +35,10 @@ use crate::postgres::encoding::Encoding;
 use crate::postgres::expiry;
 use crate::postgres::position::{self, PositionKey};
 
-/// How many ids of each difference are shown.
+/// Maximum number of ids to show per difference.
 const MAX_SHOWN: usize = 20;
 
-/// What differs may be on its way: all is read again for so long, with a pause between, and twice at least.
+/// Differences may be in flight: the comparison is repeated for this time, with pauses, and at least twice.
 const SETTLE_LIMIT: Duration = Duration::from_secs(10);
 const SETTLE_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -59,7 +59,7 @@ struct KeysByStore {
     floor: u64,
 }
 
-/// What is reported.
+/// The report.
 #[derive(Serialize)]
 struct VerifyReport {
     in_flight: u64,
@@ -84,7 +84,7 @@ struct VerifyReport {
 #[serde(rename_all = "snake_case")]
 enum TableVerdict {
     AllThere,
-    /// Nothing differs but what is in flight.
+    /// Only orders in flight differ.
     InFlight,
     Differs,
 }
@@ -96,7 +96,7 @@ struct Difference {
     ids: Vec<String>,
 }
 
-/// Prints what is where. 1: something differs that is not in flight.
+/// Prints the comparison. Exit code 1 for differences that are not in flight.
 ///
 /// # Errors
 /// Whatever can't be reached.
@@ -130,7 +130,7 @@ pub async fn run(args: VerifyArgs) -> anyhow::Result<ExitCode> {
         }
         super::complain(&progress.finish("ids"));
         let is_last = first_uncommitted.is_some() && begun.elapsed() >= SETTLE_LIMIT;
-        // What has been in flight all the time does not move.
+        // Orders that were in flight all the time are stuck.
         let stuck = first_uncommitted.as_ref().filter(|_| is_last);
         let report = found.report(stuck.unwrap_or(&HashSet::new()));
         if report.verdict == TableVerdict::AllThere || is_last {
@@ -144,7 +144,7 @@ pub async fn run(args: VerifyArgs) -> anyhow::Result<ExitCode> {
 }
 
 impl KeysByStore {
-    /// Orders older than `KEEP` leave one place after the other: where they are still, they differ from nothing.
+    /// Orders older than `KEEP` leave one store after the other, which is no difference.
     fn leave_out_older(&mut self, end: &str) {
         let Self { table, undecodable, memory, dead, settled, erased, .. } = self;
         for store in [table, undecodable, memory, dead, settled, erased] {
@@ -239,14 +239,14 @@ impl KeysByStore {
             match (id, data.map(|data| reader.read("", data))) {
                 (Some(id), Some(Ok(_))) => self.table.insert(id),
                 (Some(id), _) => self.undecodable.insert(id),
-                // The id has no form in UTF-8, so that no client can ask for the row.
+                // The id can't be converted to UTF-8, so no client can request the row.
                 (None, _) => self.undecodable.insert(raw.escape_ascii().to_string()),
             };
         }
         Ok(())
     }
 
-    /// What is in memory may have been committed since the table was read.
+    /// Orders in memory may have been committed since the table was read.
     async fn read_newer_rows(&mut self, client: &Client, table: &Table) -> anyhow::Result<()> {
         let missing: Vec<&str> = self.memory.difference(&self.table).map(String::as_str).collect();
         let encoding = Encoding::of(client).await.map_err(postgres::explain)?;
@@ -267,7 +267,7 @@ impl KeysByStore {
             .filter(|key| order::Key::sequence_of(key).is_some_and(|at| at > self.floor))
     }
 
-    /// `stuck` are in flight no more, whatever their messages say.
+    /// `stuck` orders no longer count as in flight.
     fn report(&self, stuck: &HashSet<String>) -> VerifyReport {
         let kept =
             |key: &&String| [&self.table, &self.dead, &self.erased].iter().any(|store| store.contains(*key));
@@ -322,7 +322,7 @@ impl Difference {
 }
 
 impl VerifyReport {
-    /// The differences, and what each is called.
+    /// The differences with their names.
     fn differences(&self) -> [(&'static str, &Difference); 4] {
         [
             ("acknowledged, and neither in the table nor a dead letter", &self.lost),

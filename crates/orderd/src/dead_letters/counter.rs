@@ -11,7 +11,7 @@ use crate::aligned_interval;
 use crate::health::{Health, Part};
 use crate::metrics::Metrics;
 
-/// How often to query the server, and how soon to retry until it has answered once: the page shows the count.
+/// Interval of queries, and of retries until the first answer, because the page shows the count.
 const COUNT_INTERVAL: Duration = Duration::from_secs(5);
 const FIRST_INTERVAL: Duration = Duration::from_millis(200);
 

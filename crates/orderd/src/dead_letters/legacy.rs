@@ -12,7 +12,7 @@ use crate::nats::info;
 use crate::subject::{self, DEAD_PREFIX};
 use crate::wording::counted;
 
-/// How many there are of this topic, in which streams, and what to do.
+/// Their number for this topic, their streams, and what to do.
 ///
 /// # Errors
 /// The server can't be reached.

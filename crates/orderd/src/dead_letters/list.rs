@@ -54,7 +54,7 @@ pub(crate) async fn newest(
             letters.extend(stretch(store, &subjects, start, end).await?.into_iter().rev());
             continue;
         }
-        // What is skipped here is a gap.
+        // Skips a gap in the sequences.
         let Some(start) = next(store, &subjects, start).await?.filter(|start| *start < end) else { continue };
         let middle = start + (end - start) / 2;
         stretches.extend([(start, middle), (middle, end)]);

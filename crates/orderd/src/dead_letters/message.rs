@@ -13,7 +13,7 @@ use crate::nats::headers::{MAX_TEXT, printable};
 use crate::subject;
 use crate::traceparent::{TRACEPARENT, TraceParent};
 
-/// The header by which a replay says whose dead letter a message is.
+/// The header in which a replay names its dead letter's key.
 pub(crate) const KEY_HEADER: &str = "Orderd-Key";
 
 /// Maximum total bytes of a dead letter's headers.
@@ -53,7 +53,7 @@ pub(crate) struct NewDeadLetter<'m> {
     pub(crate) traceparent: Option<TraceParent>,
 }
 
-/// What is stored of a dead letter: one message, or two.
+/// The stored form of a dead letter: one message, or two.
 pub(crate) struct DeadLetterParts {
     pub(crate) headers: HeaderMap,
     pub(crate) first: Bytes,
@@ -110,12 +110,12 @@ impl DeadLetter {
         Self { number, key: key.to_owned(), headers }
     }
 
-    /// What a header says; nothing if missing.
+    /// The value of a header; empty if missing.
     pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.as_str())
     }
 
-    /// Of the message; `None` where it had none.
+    /// The message's `traceparent`, if any.
     pub(crate) fn traceparent(&self) -> Option<TraceParent> {
         TraceParent::parse(self.header(TRACEPARENT))
     }
@@ -178,7 +178,7 @@ pub(crate) fn wire_len(headers: &HeaderMap) -> usize {
     "NATS/1.0\r\n\r\n".len() + lines
 }
 
-/// Replaces what a header can't hold, and truncates the value.
+/// Escapes characters that a header can't contain, and truncates the value.
 fn escaped(subject: &str, limit: usize) -> String {
     let mut escaped = subject::to_header(subject);
     if escaped.len() > limit {

@@ -18,7 +18,7 @@ use super::store::DeadLetterStore;
 use crate::receipts::{AddressedReceipt, RECEIPT_HEADER, Receipt};
 use crate::traceparent::TRACEPARENT;
 
-/// How many are on their way to the server at once.
+/// Maximum number of messages in flight to the server.
 const MAX_IN_FLIGHT: usize = 16;
 
 /// Receipts may be lost. If none arrives for this time, look for the dead letters: a dead letter that is gone was
@@ -127,7 +127,7 @@ pub(crate) async fn replay(
     Ok(known)
 }
 
-/// What is known so far.
+/// The outcomes so far.
 struct Outcomes<F> {
     known: HashMap<String, Outcome>,
     /// The keys of replays that were sent and have no outcome yet.
@@ -158,12 +158,12 @@ impl<F: Fn()> Outcomes<F> {
     }
 }
 
-/// Where receipts come in.
+/// Receives receipts.
 struct Inbox {
     /// The prefix of the subjects on which receipts are requested.
     prefix: String,
     receipts: Subscriber,
-    /// A connection of the service does not hear what it publishes itself.
+    /// A connection of the service does not receive its own messages.
     here: Option<broadcast::Receiver<AddressedReceipt>>,
 }
 

@@ -39,10 +39,10 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(2);
 /// ended does not answer what it was sent.
 const STORE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How many notes are deleted at once.
+/// Maximum number of notes to delete per request.
 const MAX_NOTES_PER_REQUEST: usize = 1000;
 
-/// What to do with a message that has a dead letter's key in its header.
+/// How to handle a message with a dead letter's key in its header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Replay {
     /// The order of that dead letter.
@@ -66,7 +66,7 @@ pub(crate) struct DeadLetterStore {
     pub(crate) created: watch::Sender<Option<i64>>,
 }
 
-/// What is known about the stream.
+/// The known state of the stream.
 #[derive(Clone)]
 struct KnownStream {
     subjects: Arc<DeadLetterSubjects>,
@@ -88,10 +88,9 @@ impl DeadLetterStore {
         }
     }
 
-    /// Makes the stream, or checks the one that is there; `source` is the stream that orders are read from.
+    /// Creates the stream, or checks the existing one; `source` is the stream of orders.
     ///
-    /// # Errors
-    /// A stream that can't be made or would lose dead letters.
+    /// # Errors A stream that can't be created or would lose dead letters.
     pub(crate) async fn open(&self, source: &str) -> anyhow::Result<()> {
         let subjects = DeadLetterSubjects::new(&self.settings, source);
         let mut context = self.context.clone();
@@ -157,7 +156,7 @@ impl DeadLetterStore {
         }
     }
 
-    /// Where the dead letters are.
+    /// The subjects of the dead letters.
     ///
     /// # Errors
     /// The stream that orders are read from can't be reached.
@@ -169,7 +168,7 @@ impl DeadLetterStore {
         Ok(self.context.get_stream_no_info(&subjects.stream).await?)
     }
 
-    /// What the server says of the stream; `None` where the stream does not exist, and so no dead letter.
+    /// Information about the stream; `None` if it does not exist, and so no dead letter either.
     pub(crate) async fn info(&self, subjects: &DeadLetterSubjects) -> anyhow::Result<Option<StreamInfo>> {
         info::stream(&self.context, &subjects.stream).await
     }
@@ -217,8 +216,8 @@ impl DeadLetterStore {
         }
     }
 
-    /// Notes that the order with that key is erased, for a table that goes back. Makes the stream if missing.
-    /// A stream that is full blocks no erasure: the next start notes what only the table knows.
+    /// Records in NATS that the order with that key is erased, for a table that goes back. Creates the stream if
+    /// missing. A full stream does not block erasures: the next start records keys that only the table has.
     ///
     /// # Errors
     /// The server does not answer.
@@ -263,8 +262,7 @@ impl DeadLetterStore {
         Ok(found.map(|found| DeadLetter::new(found.sequence, key, found.headers)))
     }
 
-    /// The whole payload, put together where it is in two parts; `None` where the dead letter was taken in or dropped
-    /// meanwhile.
+    /// The whole payload, joined if it has two parts; `None` if the dead letter was accepted or dropped meanwhile.
     ///
     /// # Errors
     /// The server can't be reached, or one of two parts is missing.
@@ -290,8 +288,8 @@ impl DeadLetterStore {
         found(self.stream(subjects).await?.get_last_raw_message_by_subject(subject).await)
     }
 
-    /// What becomes of the message at `sequence`, whose header names the dead letter with that key. Waits as long as
-    /// the server can't be reached.
+    /// How to handle the message at `sequence`, whose header names the dead letter with that key. Waits while the
+    /// server can't be reached.
     pub(crate) async fn replay(&self, key: &str, sequence: u64) -> Replay {
         let mut backoff = Backoff::default();
         loop {
@@ -413,8 +411,7 @@ impl DeadLetterStore {
         }
     }
 
-    /// Deletes all that is stored of a dead letter, the first part first: what has no first part is not shown. Whether
-    /// there was one.
+    /// Deletes a dead letter, the first part first, because lists show only first parts. Returns whether it existed.
     ///
     /// # Errors
     /// The server can't be reached, or refuses.
@@ -484,7 +481,7 @@ fn is_refused(error: &anyhow::Error) -> bool {
     kind.is_some_and(|kind| !matches!(kind, Kind::TimedOut | Kind::BrokenPipe))
 }
 
-/// The message that was asked for; `None` where the message or the stream does not exist.
+/// The requested message; `None` if message or stream does not exist.
 pub(super) fn found(asked: Result<StreamMessage, RawMessageError>) -> anyhow::Result<Option<StreamMessage>> {
     match asked {
         Ok(message) => Ok(Some(message)),

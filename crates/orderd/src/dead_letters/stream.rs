@@ -15,7 +15,7 @@ use crate::subject;
 /// The setting by which another stream is used.
 pub(crate) const STREAM_SETTING: StreamSetting = StreamSetting("NATS_DEAD_STREAM");
 
-/// The stream that is made if missing.
+/// The stream to create if missing.
 pub(crate) fn ours(subjects: &DeadLetterSubjects, replicas: usize) -> Config {
     Config {
         name: subjects.stream.clone(),
@@ -28,10 +28,9 @@ pub(crate) fn ours(subjects: &DeadLetterSubjects, replicas: usize) -> Config {
     }
 }
 
-/// Makes the stream, or checks the one that is there.
+/// Creates the stream, or checks the existing one.
 ///
-/// # Errors
-/// A stream that can't be made or that would lose dead letters, and what to do about it.
+/// # Errors A stream that can't be created or would lose dead letters, and what to do.
 pub(super) async fn open(
     context: &Context,
     subjects: &DeadLetterSubjects,
@@ -61,8 +60,7 @@ async fn make(
 
 /// Refuses a stream that would lose dead letters, or does not accept them.
 ///
-/// # Errors
-/// What is wrong with it and, after a semicolon, what to do.
+/// # Errors The problem and, after a semicolon, the fix.
 pub(crate) fn refuse_unfit(found: &StreamConfig, subjects: &DeadLetterSubjects) -> anyhow::Result<()> {
     let problem = if found.name == subjects.source {
         "is the stream that messages are read from"
@@ -87,10 +85,9 @@ pub(crate) fn refuse_unfit(found: &StreamConfig, subjects: &DeadLetterSubjects) 
     )
 }
 
-/// Refuses a stream that does not store what is published on the subjects of dead letters.
+/// Refuses a stream that lacks the subjects of dead letters.
 ///
-/// # Errors
-/// The subject that it lacks and, after a semicolon, what to do.
+/// # Errors The missing subject and, after a semicolon, the fix.
 pub(super) fn refuse_deaf(found: &StreamConfig, subjects: &DeadLetterSubjects) -> anyhow::Result<()> {
     let taken = subjects.taken();
     if found.subjects.iter().any(|wide| subject::covers(wide, &taken)) {

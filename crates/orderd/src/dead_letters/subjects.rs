@@ -20,15 +20,15 @@ const DROPPED: &str = "dropped";
 /// The last token of the subject of a note: an order is erased.
 const ERASED: &str = "erased";
 
-/// Where the dead letters of one installation are: `dead.{stream}.{topic}.{key}`, so that each installation has its
-/// own, whichever others use the server or the same stream of dead letters.
+/// The subjects of one installation's dead letters, `dead.{stream}.{topic}.{key}`: separate from those of other
+/// installations on the same server or stream.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct DeadLetterSubjects {
     /// The stream of dead letters.
     pub(crate) stream: String,
     /// The stream that orders are read from.
     pub(crate) source: String,
-    /// What is taken from it.
+    /// The topic of the orders.
     topic: String,
     /// `dead.{stream}.{topic}`, the topic as one token.
     prefix: String,
@@ -56,7 +56,7 @@ impl DeadLetterSubjects {
         }
     }
 
-    /// What the stream of dead letters takes.
+    /// The subjects of the dead-letter stream.
     pub(crate) fn taken(&self) -> String {
         format!("{DEAD_PREFIX}.{}.>", self.source)
     }
@@ -86,7 +86,7 @@ impl DeadLetterSubjects {
         format!("{}.{key}.{DROPPED}", self.prefix)
     }
 
-    /// The subjects of all notes of what became of dead letters.
+    /// The subjects of all notes about outcomes.
     pub(crate) fn all_decided(&self) -> [String; 2] {
         [TAKEN_IN, DROPPED].map(|note| format!("{}.*.{note}", self.prefix))
     }

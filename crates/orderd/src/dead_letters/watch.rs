@@ -9,10 +9,10 @@ use time::OffsetDateTime;
 use super::message::header;
 use super::store::DeadLetterStore;
 
-/// How far the clocks of servers of one cluster may differ.
+/// Maximum clock difference between servers of one cluster.
 const MAX_SKEW: Duration = Duration::from_secs(60);
 
-/// How long the server keeps a consumer without a pull request.
+/// Time after which the server deletes a consumer without pull requests.
 const INACTIVE_THRESHOLD: Duration = Duration::from_secs(30);
 
 /// From where on dead letters are watched.

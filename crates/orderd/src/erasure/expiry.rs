@@ -38,7 +38,7 @@ const MAX_BATCH_ORDERS: usize = 1000;
 /// Maximum number of dead letters deleted in one round. Each takes several requests.
 const MAX_BATCH_DEAD_LETTERS: usize = 100;
 
-/// How long a partition may take to be read and dropped, and PostgreSQL to answer.
+/// Time limits for reading and dropping a partition, and for PostgreSQL to answer.
 const DROP_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// Partitions that could not be dropped, why, and when that was tried.
@@ -110,7 +110,7 @@ impl Expiry {
                 dropped = self.drop_partitions(&opened, cutoff, hindered) => {
                     dropped.context("can't drop partitions")?;
                 }
-                // With the connection, what was begun is rolled back.
+                // Closing the connection rolls the transaction back.
                 () = self.stop.cancelled() => return Ok(false),
             }
             has_more |= self.delete_rows(&opened, cutoff).await?;
@@ -211,8 +211,8 @@ impl Expiry {
         Ok(has_more)
     }
 
-    /// Purges what is old from a stream that orderd made: nothing that another durable consumer needs, and not the
-    /// message at the position, by which the stream is recognised.
+    /// Purges old messages from a stream that orderd created, except those that another durable consumer needs, and the
+    /// message at the position, which identifies the stream.
     async fn purge(&self, table: &TablePosition, cutoff: i128) -> anyhow::Result<()> {
         let context = self.settings.nats.jetstream(self.client.clone());
         let stream = streams::stream(&context, &self.settings.nats).await?;

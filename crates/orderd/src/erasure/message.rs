@@ -11,11 +11,10 @@ use crate::nats::stored_message::{self, StoredMessage};
 /// The header with the source of a sourced message: stream and sequence.
 const SOURCE_HEADER: &str = "Nats-Stream-Source";
 
-/// Erases a message and the messages that it is a copy of; the farthest first, so that a second run after a kill still
-/// finds the way to those that are left. Gives back how many messages there were.
+/// Erases a message and the messages that it was sourced from, the original first, so that a second run after a kill
+/// still finds the rest. Returns the number of messages.
 ///
-/// # Errors
-/// A stream that can't be reached, or that refuses to delete.
+/// # Errors A stream that can't be reached or refuses to delete.
 pub(super) async fn erase(context: &Context, stream: &Stream, sequence: u64) -> anyhow::Result<u64> {
     let mut copies = Vec::new();
     let mut next = stored_message::at(context, &stream.cached_info().config.name, sequence)

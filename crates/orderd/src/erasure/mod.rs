@@ -107,12 +107,12 @@ pub(crate) struct ConnectedEraser {
     dead_letters: DeadLetterStore,
     topic: String,
     context: Context,
-    /// None: there is no message either.
+    /// `None`: there is no message either.
     stream: Option<Stream>,
     replays: Replays,
 }
 
-/// Where traces of an order are.
+/// The remaining data of an order.
 #[derive(Default)]
 struct OrderTraces {
     has_row: bool,
@@ -145,7 +145,7 @@ impl ConnectedEraser {
         let traces = self.traces(keys).await?;
         let mut erased = Vec::new();
         for (key, traces) in keys.iter().zip(traces) {
-            // Memory lags behind what others erase.
+            // Memory lags behind erasures of other processes.
             let is_there =
                 !traces.count().is_nothing() || (is_known(key) && !self.rows.is_erased(key).await?);
             erased.push(if is_there { Some(self.erase_one(key, traces).await?) } else { None });
@@ -220,8 +220,7 @@ impl ConnectedEraser {
         Ok(lacking.len())
     }
 
-    /// Erases from NATS what is left of erased orders, or was stored of them since that time by a process that held a
-    /// copy.
+    /// Erases the remains of erased orders from NATS, also copies that another process has stored since that time.
     async fn erase_leftovers(&mut self, keys: &[String], since: OffsetDateTime) -> anyhow::Result<()> {
         if let Some(stream) = &self.stream {
             self.replays.look_since(&self.dead_letters, stream, &self.topic, keys, since).await?;

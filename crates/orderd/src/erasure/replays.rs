@@ -19,7 +19,7 @@ use crate::nats::scan::Scan;
 pub(super) struct Replays {
     /// The keys that are looked for.
     keys: HashSet<String>,
-    /// Where they were found, and whose they are.
+    /// The found messages: sequence and key.
     found: Vec<(u64, String)>,
     /// Up to here the stream was read for all of `keys`.
     read: u64,
@@ -81,7 +81,7 @@ impl Replays {
         topic: &str,
         deliver_policy: DeliverPolicy,
     ) -> anyhow::Result<()> {
-        // A work queue has one consumer, and nothing of what that has acknowledged.
+        // A work queue allows only one consumer, and keeps no acknowledged messages.
         if stream.cached_info().config.retention == RetentionPolicy::WorkQueue {
             return Ok(());
         }
@@ -107,8 +107,8 @@ fn time_of(key: &str) -> Option<i128> {
     Some(key).filter(|key| Key::is_from_stream(key))?.split_once('-')?.0.parse().ok()
 }
 
-/// Whether there may have been a dead letter since that time. There was none if the stream of dead letters was there
-/// before, and has never held a message.
+/// Whether there may have been a dead letter since that time. Not if the stream of dead letters existed before and
+/// never had a message.
 async fn had_dead_letters(store: &DeadLetterStore, since: Option<i128>) -> anyhow::Result<bool> {
     let Some(info) = store.info(&*store.subjects().await?).await? else { return Ok(true) };
     let created = OffsetDateTime::parse(&info.created, &Rfc3339)?;

@@ -16,7 +16,7 @@ use crate::wording::shown;
 pub(super) struct StoredRows {
     settings: Postgres,
     connection: Option<Connection>,
-    /// Whether the table of erased keys was made, or found.
+    /// Whether the table of erased keys exists.
     is_prepared: bool,
 }
 
@@ -25,7 +25,7 @@ impl StoredRows {
         Self { settings: settings.clone(), connection: None, is_prepared: false }
     }
 
-    /// Whether there is a row with this id. An id that the database can't hold has none.
+    /// Whether a row has this id. The database can't have rows with ids outside its encoding.
     pub(super) async fn has(&mut self, id: &str) -> anyhow::Result<bool> {
         self.finds(id, &format!("SELECT 1 FROM {} WHERE id = $1", self.settings.table.quoted())).await
     }
@@ -61,8 +61,8 @@ impl StoredRows {
         .await
     }
 
-    /// Keeps the key and deletes the row, both or neither, and makes the writer read the kept keys before its next
-    /// batch. Gives back how many rows there were.
+    /// Stores the key and deletes the row in one transaction, and makes the writer read the erased keys before its next
+    /// batch. Returns the number of rows.
     pub(super) async fn erase(&mut self, id: &str) -> anyhow::Result<u64> {
         with_long_timeout(async {
             self.prepare().await?;

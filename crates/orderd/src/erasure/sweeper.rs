@@ -18,7 +18,7 @@ use super::Eraser;
 use crate::aligned_interval;
 use crate::postgres::{self, Connection};
 
-/// How often each process looks for newly erased keys.
+/// Interval at which each process reads new erased keys.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Number of sweeps after the first in which the row of an erased order is deleted again.
@@ -34,7 +34,7 @@ const RECENT_SECONDS: f64 = 60.0;
 /// erased it while no service ran.
 const UNFINISHED_SECONDS: f64 = 86_400.0;
 
-/// The task that does so.
+/// The sweeper task.
 pub(crate) struct Sweeper {
     eraser: Eraser,
     cache: Arc<Cache>,
@@ -130,7 +130,7 @@ impl Sweeper {
         rows.first().map_or(Ok(false), |row| row.try_get(0))
     }
 
-    /// Reads what was erased since the last sweep, however long ago that was: this process may have been suspended.
+    /// Reads the keys erased since the last sweep, which may be long ago if this process was suspended.
     async fn read_erased(&mut self, connection: &Connection) -> Result<(), tokio_postgres::Error> {
         let erased = postgres::erased(&self.eraser.postgres.table);
         // With an overlap: a row becomes visible at the commit, and has the time at which its transaction began.
@@ -147,7 +147,7 @@ impl Sweeper {
             newest = newest.max(at);
             if !self.seen.contains_key(&id) {
                 self.cache.erase(&Key::from(id.as_str()));
-                // This process held no copy of what was erased before its start.
+                // This process had no copies of orders erased before its start.
                 let sweeps_left =
                     if age < RECENT_SECONDS || self.newest.is_some() { REPEATED_SWEEPS } else { 0 };
                 self.seen.insert(

@@ -26,12 +26,12 @@ use crate::events::unsampled::Unsampled;
 const MAX_KEPT: usize = 8192;
 const MAX_KEPT_BYTES: usize = 4 << 20;
 
-/// What a reader takes at once: so many events, and no further one beyond so many bytes. It is all that is kept
-/// for one that reads slowly.
+/// Limits of a reader's batch: number of events, and bytes after which no event is added. A slow reader buffers no more
+/// than that.
 const BATCH_EVENTS: usize = 256;
 const BATCH_BYTES: usize = 64 << 10;
 
-/// How long a reader gathers events: a thousand readers would otherwise be woken for each single order.
+/// How long a reader gathers events: otherwise, a thousand readers would wake for each order.
 pub(crate) const GATHER_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The orders that came in, for the readers of `/events`.
@@ -44,7 +44,7 @@ pub(crate) struct Feed {
     arrived: AtomicU64,
     skipped: AtomicU64,
     ring: Mutex<EventRing>,
-    /// All orders, where anyone asks for more than samples.
+    /// All orders, if any reader wants more than samples.
     pub(crate) unsampled: Unsampled,
     changed: watch::Sender<()>,
     /// For how many more there is room.
@@ -65,7 +65,7 @@ struct EventRing {
     next: u64,
     sampler: Sampler,
     stats: Bytes,
-    /// How often `stats` were made.
+    /// The number of `stats` events so far.
     stats_made: u64,
 }
 
@@ -113,7 +113,7 @@ impl Feed {
         WantedInserts { bodies: self.ring().sampler.room(Instant::now()), all: self.unsampled.is_wanted() }
     }
 
-    /// Shows what has come in.
+    /// Publishes inserted orders.
     pub(crate) fn publish(&self, inserted: &Inserted) {
         self.arrived.fetch_add(inserted.count as u64, Ordering::Relaxed);
         self.skipped.fetch_add((inserted.count - inserted.bodies.len()) as u64, Ordering::Relaxed);
@@ -134,7 +134,7 @@ impl Feed {
         self.changed.send_replace(());
     }
 
-    /// What readers wait for.
+    /// Notifies readers of changes.
     pub(crate) fn changes(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
     }
@@ -144,7 +144,7 @@ impl Feed {
         self.reader_slots.clone().try_acquire_owned().ok()
     }
 
-    /// The last `stats`, as an event without an id, and how often they were made.
+    /// The last `stats`, as an event without an id, and their number.
     pub(crate) fn stats(&self) -> (Bytes, u64) {
         let ring = self.ring();
         (ring.stats.clone(), ring.stats_made)
@@ -190,7 +190,7 @@ impl Feed {
             stats_seen: 0,
             greeting,
             has_id: after.is_some(),
-            // What is there already comes at once.
+            // Existing events are sent at once.
             is_behind: true,
             _slot: slot,
         })
@@ -203,7 +203,7 @@ impl Feed {
         (ring.first()..=ring.next).contains(&next).then_some(next)
     }
 
-    /// Makes `stats` once a second, and when a part comes up or goes away, until it is stopped.
+    /// Publishes `stats` once a second, and when a component goes up or down, until it is stopped.
     pub(crate) async fn run(
         self: Arc<Self>,
         mut stats: Stats,

@@ -13,7 +13,7 @@ const WINDOW: Duration = Duration::from_secs(1);
 const SLICE: Duration = Duration::from_millis(50);
 const MAX_PER_SLICE: usize = 5;
 
-/// What has come and was shown in the last second.
+/// Orders that arrived and were shown in the last second.
 #[derive(Default)]
 pub(crate) struct Sampler {
     came: VecDeque<(Instant, usize)>,
@@ -22,8 +22,8 @@ pub(crate) struct Sampler {
 }
 
 impl Sampler {
-    /// How many orders may be shown now. The rate is unknown at the first order, so the first second of a burst shows
-    /// the first hundred.
+    /// The number of orders that may be shown now. The rate is unknown at the first order, so the first second of a
+    /// burst shows the first hundred.
     pub(crate) fn room(&mut self, now: Instant) -> usize {
         let is_past = |then: Instant| now.saturating_duration_since(then) >= WINDOW;
         while self.shown.front().is_some_and(|&then| is_past(then)) {
@@ -41,7 +41,7 @@ impl Sampler {
         left.min(MAX_PER_SLICE.saturating_sub(of_late.count()))
     }
 
-    /// How many orders have arrived, and how many of them are shown.
+    /// Records how many orders have arrived, and how many of them are shown.
     pub(crate) fn note(&mut self, now: Instant, came: usize, shown: usize) {
         self.came.push_back((now, came));
         self.coming += came;

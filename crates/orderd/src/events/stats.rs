@@ -11,10 +11,10 @@ use crate::fill_progress::FillProgress;
 use crate::health::Health;
 use crate::metrics::Metrics;
 
-/// Rates over a shorter time say little: the previous ones stay.
+/// Rates over a shorter time are not meaningful: the previous ones stay.
 const MIN_INTERVAL: Duration = Duration::from_millis(500);
 
-/// What they are made of.
+/// The sources of the statistics.
 pub(crate) struct Stats {
     cache: Arc<Cache>,
     metrics: Arc<Metrics>,
@@ -34,7 +34,7 @@ struct Rates {
     commit_ms: Option<f64>,
 }
 
-/// What rates are made of.
+/// Counters from which rates are computed.
 struct Totals {
     at: Instant,
     arrived: u64,
@@ -80,7 +80,7 @@ impl Stats {
         Self { cache, metrics, health, progress, parts_changed, before, rates: Rates::default() }
     }
 
-    /// Waits until a part comes up or goes away.
+    /// Waits until a component goes up or down.
     pub(crate) async fn parts_changed(&mut self) {
         // The sender lives as long as `health`, which is here.
         let _ = self.parts_changed.changed().await;

@@ -28,7 +28,7 @@ const SUBSCRIBER_GRACE: Duration = Duration::from_secs(60);
 const MAX_LOOKS: usize = 1024;
 const BATCH_EVENTS: usize = 64;
 
-/// What has come in.
+/// The orders that have arrived.
 pub(crate) struct Unsampled(RwLock<OrderRing>);
 
 struct OrderRing {
@@ -43,7 +43,7 @@ struct OrderRing {
     left: Option<Instant>,
 }
 
-/// The filter of a reader, and what it receives of each order.
+/// The filter of a reader, and the parts of each order that it receives.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Filter {
     /// All must match.
@@ -104,7 +104,7 @@ impl OrderRing {
         self.readers > 0 || self.left.is_some_and(|left| left.elapsed() < SUBSCRIBER_GRACE)
     }
 
-    /// Whether publishing no orders changes nothing: orders are still wanted, or none are kept.
+    /// Whether publishing without orders has no effect: orders are still wanted, or none are kept.
     fn needs_no_change(&self) -> bool {
         self.is_wanted() || (self.orders.is_empty() && self.left.is_none())
     }
@@ -218,7 +218,7 @@ impl UnsampledReader {
         Some(events)
     }
 
-    /// The bytes of the next orders that are asked for by their hashes.
+    /// The next orders that match by their hashes.
     fn candidates(&mut self) -> Option<Vec<(u64, Body)>> {
         let ring = self.feed.unsampled.0.read();
         let skip = self.next.checked_sub(ring.first())? as usize;

@@ -30,7 +30,7 @@ pub(crate) enum Part {
 const PARTS: [(Part, &str); 4] =
     [(Part::Nats, "nats"), (Part::Postgres, "postgres"), (Part::Intake, "intake"), (Part::Fill, "fill")];
 
-/// What is known of one part.
+/// The state of one component.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct State {
     /// Whether it is up.
@@ -44,7 +44,7 @@ pub(crate) struct State {
 }
 
 impl State {
-    /// Up without a reason, away with one.
+    /// Up without a reason, down with one.
     fn set(&mut self, reason: Option<String>) {
         if self.up != reason.is_none() {
             self.up = reason.is_none();
@@ -101,7 +101,7 @@ pub(crate) struct Health {
 }
 
 impl Health {
-    /// All parts away, since now.
+    /// All components down, since now.
     pub(crate) fn new(metrics: Arc<Metrics>) -> Arc<Self> {
         let away = State { up: false, since: OffsetDateTime::now_utc(), reason: Some("starting".into()) };
         for (_, name) in PARTS {
@@ -225,7 +225,7 @@ impl Health {
         while !self.is_up(part) && changed.changed().await.is_ok() {}
     }
 
-    /// What is known of a part.
+    /// The state of a component.
     pub(crate) fn state(&self, part: Part) -> State {
         self.states.lock().unwrap_or_else(PoisonError::into_inner)[part as usize].shown.clone()
     }

@@ -52,7 +52,7 @@ pub(crate) enum WarningKind {
     MessagesLost,
     /// The clock of NATS is ahead of ours.
     ClockSkew,
-    /// A file of a setting has changed, and can't be used as it is.
+    /// A file of a setting has changed, and is invalid.
     FileUnusable,
     /// Little memory is left.
     MemoryNearlyFull,

@@ -1,5 +1,5 @@
-//! Writes log lines to stderr on a separate thread, so that a slow reader of stderr never blocks the service. Where
-//! stderr is a pipe that nobody reads, a pipe without a reader or a full disk, lines are lost and nothing else happens.
+//! Writes log lines to stderr on a separate thread, so that a slow reader of stderr never blocks the service. If nobody
+//! reads the pipe, its reader is gone or the disk is full, only lines are lost.
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,7 +11,7 @@ use std::time::Duration;
 /// Lines that wait to be written; further ones are lost.
 const MAX_LINES: usize = 4096;
 
-/// How long the last lines of the process may take.
+/// Time limit for the last lines of the process.
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(500);
 
 static STDERR: OnceLock<LogWriter> = OnceLock::new();
@@ -95,7 +95,7 @@ fn write_out(entries: &Receiver<Entry>, mut output: impl Write, dropped: &Atomic
 mod tests {
     use super::*;
 
-    /// Fails, or waits for a word for each write, and passes on what it was given.
+    /// A test output that fails, or waits for a permit for each write.
     struct Output {
         ready: Option<Receiver<()>>,
         written: Sender<Vec<u8>>,

@@ -59,15 +59,15 @@ pub(crate) struct Metrics {
     pub(crate) expired: IntCounter,
     /// Partitions that held nothing but such rows, and were dropped.
     pub(crate) expired_partitions: IntCounter,
-    /// How often memory began again, because the table or the stream went back.
+    /// Number of generations after the first, begun because the table or the stream went back.
     pub(crate) restarts: IntCounter,
-    /// 1 where something is warned of, by what it is.
+    /// 1 for an active warning, by kind.
     pub(crate) warnings: IntGaugeVec,
     /// By how many seconds the clock of NATS is ahead, at least, as the last batch shows it.
     pub(crate) clock_skew: Gauge,
     /// 1 where a part is up: nats, postgres, intake, fill.
     pub(crate) up: IntGaugeVec,
-    /// Look-ups that memory could not answer, by what PostgreSQL said.
+    /// Look-ups that memory could not answer, by PostgreSQL's answer.
     pub(crate) read_through: IntCounterVec,
     /// Bytes that orders take in memory, and may take; 0 where they have no bound.
     pub(crate) cache: IntGauge,
@@ -83,7 +83,7 @@ pub(crate) struct Metrics {
     pub(crate) memory_limit: IntGauge,
     /// When a certificate or credential of ours ends, by setting.
     pub(crate) certificate_end: IntGaugeVec,
-    /// What each of our streams holds and may hold, 0 for no limit.
+    /// Size and limit of each of our streams; 0 for no limit.
     pub(crate) stream_bytes: IntGaugeVec,
     pub(crate) stream_max_bytes: IntGaugeVec,
     pub(crate) stream_messages: IntGaugeVec,
@@ -100,8 +100,7 @@ const BATCH: &[f64] =
     &[1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0, 10000.0];
 
 impl Metrics {
-    /// Shows what the position's row says, which is less than before only where the table went back or a person has set
-    /// it.
+    /// Sets the count from the position's row, which decreases only if the table went back or a person has reset it.
     pub(crate) fn set_messages_lost(&self, lost: u64) {
         if lost < self.messages_lost.get() {
             self.messages_lost.reset();

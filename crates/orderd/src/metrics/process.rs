@@ -6,7 +6,7 @@ use prometheus::{Counter, Gauge, IntGauge, Registry};
 
 use super::{gauges_of, register};
 
-/// Of this process, from `/proc`; what the system does not report stays 0.
+/// Metrics of this process, from `/proc`; values that the system does not report stay 0.
 pub(crate) struct ProcessMetrics {
     cpu: Counter,
     threads: IntGauge,
@@ -17,7 +17,7 @@ pub(crate) struct ProcessMetrics {
     started: Gauge,
 }
 
-/// What `/proc/self/stat` says.
+/// Fields of `/proc/self/stat`.
 struct Stat {
     cpu_seconds: f64,
     threads: i64,
@@ -71,7 +71,7 @@ impl ProcessMetrics {
 /// The name may have spaces and brackets; the fields begin after its last one.
 fn parse(stat: &str) -> Option<Stat> {
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-    // Counted as in proc(5), where the state is the third.
+    // Numbered as in proc(5), where the state is field 3.
     let field = |number: usize| fields.get(number - 3)?.parse::<i64>().ok();
     let ticks = rustix::param::clock_ticks_per_second() as f64;
     Some(Stat {

@@ -1,4 +1,4 @@
-//! Makes every channel and spawns every stage of the flow, in its order. `lib.rs` spawns what runs around it.
+//! Creates every channel and spawns every stage of the flow, in its order. `lib.rs` spawns the tasks around it.
 //!
 //! ```text
 //! table_reader, resolver ── initmemchan ─────────────────────────────────────────────┐
@@ -46,11 +46,11 @@ use crate::pipeline::supervisor::{Stage, Supervisor};
 use crate::receipts::Receipts;
 use crate::traces::Traces;
 
-/// How many chunks wait in each channel. A chunk has 256 messages or a mebibyte, so that all of them together
-/// hold some tens of mebibytes at most, whatever the rate.
+/// Capacity of each channel in chunks. A chunk has 256 messages or 1 MiB, so all channels together hold at most some
+/// tens of MiB.
 const CHANNEL_CHUNKS: usize = 4;
 
-/// What all stages share.
+/// The shared context of all stages.
 pub(crate) struct Context {
     pub(crate) settings: Arc<Settings>,
     pub(crate) client: Client,
@@ -68,7 +68,7 @@ pub(crate) struct Context {
     pub(crate) traces: Option<Arc<Traces>>,
     /// Stops the sources; messages in flight are finished.
     pub(crate) stop: CancellationToken,
-    /// Give up what is not finished.
+    /// Abandon unfinished work.
     pub(crate) give_up: CancellationToken,
 }
 
@@ -118,8 +118,8 @@ fn shown_in(health: Arc<Health>) -> impl Fn(ConnectionEvent) + Send + Sync + 'st
     }
 }
 
-/// Starts all stages. Each ends when its input closes, which begins where `fetch` and `table_reader` are asked
-/// to stop.
+/// Starts all stages. Each ends when its input closes, beginning with `fetch` and `table_reader`, which are told to
+/// stop.
 pub(crate) fn start(context: &Context, parser: Parser, depths: &ChannelDepths) -> Supervisor {
     let Context { settings, client, layouts, cache, feed, progress, flow_state, health, .. } = context;
     let Context { dead_letters, receipts, metrics, traces, stop, give_up, .. } = context;

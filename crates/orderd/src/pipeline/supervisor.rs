@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use tokio::task::{self, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-/// What a stage does until it ends.
+/// The future of a stage.
 pub(crate) type Stage = std::pin::Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>>;
 
 /// The stages that run.
@@ -28,8 +28,8 @@ impl Supervisor {
         self.names.insert(stage.id(), name);
     }
 
-    /// Waits until all have ended. The first stage that fails, panics, or ends unasked stops all. A failure makes other
-    /// stages end, and they may be noticed first; the failure is reported all the same.
+    /// Waits until all stages have ended. The first stage that fails, panics or ends unexpectedly stops all. A failure
+    /// makes other stages end, which may be noticed first; the failure is still reported.
     ///
     /// # Errors
     /// The stage's name, and why it failed.

@@ -1,5 +1,5 @@
-//! Spans -> the collector: one request for each batch, on a connection of its own. A collector that is away costs
-//! spans, and one line in the log.
+//! Spans -> the collector: one request per batch, on a separate connection. While the collector is unreachable, spans
+//! are lost, and one line is logged.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,17 +21,17 @@ use tokio_rustls::TlsConnector;
 
 use crate::config;
 
-/// How long an attempt may take.
+/// Time limit of an attempt.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long an answer may be.
+/// Maximum length of an answer.
 const MAX_ANSWER: usize = 1 << 20;
 
-/// Posts what the exporter has encoded.
+/// Posts encoded spans.
 #[derive(Debug)]
 pub(super) struct Collector {
     settings: Arc<config::Traces>,
-    /// The exporter has a thread of its own, which has none.
+    /// The exporter's thread has no runtime.
     runtime: Handle,
     /// Whether the last attempt failed.
     is_away: AtomicBool,
@@ -43,7 +43,7 @@ impl Collector {
         Self { settings: Arc::new(settings), runtime: Handle::current(), is_away: AtomicBool::new(false) }
     }
 
-    /// Says that the collector is down, or back.
+    /// Logs that the collector is down, or back.
     fn tell(&self, answer: &Result<Response<Bytes>, HttpError>) {
         let endpoint = self.settings.endpoint.to_string();
         let error = match answer {

@@ -49,7 +49,7 @@ impl Traces {
         }
     }
 
-    /// The span of a message, where there is to be one.
+    /// Begins the span of a message, if it is traced.
     fn begin(&self, message: &Message, times: Option<ChunkTimes>) -> Option<(Context, ChunkTimes)> {
         let parent = TraceParent::of_message(message.headers.as_ref()).filter(|parent| parent.is_sampled)?;
         let (parent, times) = (remote(parent), times?);

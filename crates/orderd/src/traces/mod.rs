@@ -27,21 +27,21 @@ use crate::traceparent::TraceParent;
 /// Spans that wait for the collector, at most: each has about a kilobyte.
 const MAX_QUEUED: usize = 8192;
 
-/// How often they are sent, and how many at once.
+/// Interval of exports, and spans per export.
 const EXPORT_INTERVAL: Duration = Duration::from_secs(1);
 const MAX_BATCH: usize = 512;
 
-/// How long a batch may take, attempts included.
+/// Time limit of a batch, including retries.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long what is queued at the end may take.
+/// Time limit for the remaining spans at shutdown.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Makes spans and sends them.
 pub(crate) struct Traces {
     provider: SdkTracerProvider,
     tracer: SdkTracer,
-    /// What orders are read from.
+    /// The topic of the orders.
     topic: String,
     is_wild: bool,
     /// Whether requests that nobody else traces may be recorded.
@@ -49,10 +49,9 @@ pub(crate) struct Traces {
 }
 
 impl Traces {
-    /// Begins, where a collector is set.
+    /// Starts tracing, if a collector is set.
     ///
-    /// # Errors
-    /// Settings of which the exporter can't be made.
+    /// # Errors Settings that the exporter does not accept.
     pub(crate) fn start(settings: &Settings) -> Result<Option<Arc<Self>>, ConfigError> {
         let Some(traces) = &settings.traces else { return Ok(None) };
         let exporter = SpanExporter::builder()
@@ -89,7 +88,7 @@ impl Traces {
         })))
     }
 
-    /// Sends what is left, for a short time.
+    /// Sends the remaining spans, within a time limit.
     pub(crate) async fn finish(&self) {
         let provider = self.provider.clone();
         let sent = tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(FLUSH_TIMEOUT));
@@ -99,7 +98,7 @@ impl Traces {
     }
 }
 
-/// What all spans have in common.
+/// The attributes of all spans.
 fn resource(settings: &config::Traces) -> Resource {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let instance = format!("{}/{}", host.trim(), std::process::id());
@@ -116,7 +115,7 @@ fn resource(settings: &config::Traces) -> Resource {
         .build()
 }
 
-/// What a span of ours is a child of.
+/// The remote parent of a span.
 fn remote(parent: TraceParent) -> Context {
     let flags = if parent.is_sampled { TraceFlags::SAMPLED } else { TraceFlags::default() };
     let (trace, span) = (parent.trace_id.into(), parent.span_id.into());

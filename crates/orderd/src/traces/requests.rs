@@ -1,4 +1,4 @@
-//! The span of a request over HTTP: until the head of its answer is made.
+//! The span of an HTTP request: until the head of its response.
 
 use axum::http::{HeaderMap, Method, StatusCode};
 use opentelemetry::trace::{Span as _, SpanBuilder, SpanKind, Status, Tracer};
@@ -8,7 +8,7 @@ use opentelemetry_sdk::trace::Span;
 use super::{Traces, remote};
 use crate::traceparent::{TRACEPARENT, TraceParent};
 
-/// Methods that a span may be called by; a client can make up any number of others.
+/// Methods in span names; clients can invent any number of others.
 const METHODS: [Method; 9] = [
     Method::GET,
     Method::HEAD,
@@ -30,8 +30,8 @@ impl Traces {
         self.records_roots || headers.any(|name| name.eq_ignore_ascii_case(TRACEPARENT))
     }
 
-    /// Begins the span of a request, where there is to be one. Neither its path nor its query are told: they may have
-    /// members of orders.
+    /// Begins the span of a request, if it is traced. The span has neither path nor query, because they may contain
+    /// values of orders.
     pub(crate) fn request(
         &self,
         method: &Method,

@@ -14,20 +14,20 @@ use super::messages::{
 };
 use crate::cli::DrainStanArgs;
 
-/// How many may be delivered and not acknowledged.
+/// Maximum number of unacknowledged deliveries.
 pub(super) const MAX_IN_FLIGHT: usize = 1024;
 
 /// Seconds after which one that was not is delivered again.
 const ACK_WAIT: i32 = 30;
 
-/// How long an answer of the server is waited for. It asks a client of the same name whether it is still there
-/// before it lets us in.
+/// Time limit for an answer. Before it accepts us, the server checks whether a client with the same name is still
+/// alive.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// How long the last message of a channel is waited for: an empty channel has none.
+/// Time limit for the last message of a channel, which an empty channel does not have.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A connection to the server. While it stands, nobody else is that client.
+/// A connection to the server. While it exists, no other client can use the client id.
 pub(super) struct StanServer {
     client: Client,
     subjects: ConnectResponse,
@@ -69,7 +69,7 @@ impl StanServer {
         Ok(Self { client, subjects, client_id, connection_id })
     }
 
-    /// The last message of a channel; none: it is empty.
+    /// The last message of a channel; `None` if it is empty.
     pub(super) async fn last(&self, channel: &str) -> anyhow::Result<Option<u64>> {
         let request = SubscriptionRequest {
             start: StartPosition::Last.into(),
@@ -85,8 +85,7 @@ impl StanServer {
         Ok(last)
     }
 
-    /// Takes up the durable subscription where it stands; one that is not known begins with the first message that
-    /// the channel still has.
+    /// Resumes the durable subscription; an unknown one begins with the first message that the channel still has.
     pub(super) async fn take(self, args: &DrainStanArgs, channel: &str) -> anyhow::Result<StanChannel> {
         let request = SubscriptionRequest {
             queue_group: args.queue_group.clone().unwrap_or_default(),
@@ -144,7 +143,7 @@ impl StanChannel {
         Ok(self.server.client.publish(self.subscription.ack_inbox.clone(), ack.into()).await?)
     }
 
-    /// Whether the server is there and knows us.
+    /// Checks that the server answers and knows us.
     pub(super) async fn ping(&self) -> anyhow::Result<()> {
         let ping = Ping { connection_id: self.server.connection_id.clone() };
         let outcome: ErrorResponse = ask(&self.server.client, &self.server.subjects.ping, &ping).await?;

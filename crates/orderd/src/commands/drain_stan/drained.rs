@@ -1,4 +1,4 @@
-//! Finds what an earlier run has already put into the stream.
+//! Finds messages that an earlier run has already moved into the stream.
 //!
 //! A header of each drained message names its sequence in the channel, and the stream has them in the channel's order.
 //! So the stream itself shows what was drained, until it is purged. Where the draining began is stored in another
@@ -18,7 +18,7 @@ use crate::nats::scan;
 /// Which message of which channel it was: `{cluster}/{channel}/{sequence}`.
 pub(super) const HEADER: &str = "Orderd-Stan";
 
-/// Where the draining of a channel began.
+/// The stream that records where the draining of a channel began.
 const STREAM: &str = "ORDERS_DRAIN";
 const PREFIX: &str = "drain";
 
@@ -49,12 +49,12 @@ impl Sequences {
 /// The messages of a channel that are already in the stream.
 pub(super) struct DrainedMessages {
     pub(super) sequences: Sequences,
-    /// Some of what was drained may have been purged: all of it that stood before this message of the channel.
+    /// Drained messages before this one of the channel may have been purged.
     purged_before: u64,
 }
 
 impl DrainedMessages {
-    /// Finds what earlier runs have drained.
+    /// Finds the messages that earlier runs have drained.
     pub(super) async fn find(
         context: &Context,
         orders: &Stream,
@@ -84,7 +84,7 @@ impl DrainedMessages {
         if self.sequences.contains(sequence) {
             return Ok(true);
         }
-        // What was never delivered before, we have not had either.
+        // A message that was never delivered before can't have been drained.
         ensure!(
             !redelivered || sequence >= self.purged_before,
             "message {sequence} of the channel may have been drained before, but the messages that would \
@@ -95,7 +95,7 @@ impl DrainedMessages {
     }
 }
 
-/// Where in the stream the draining of this channel began; none: just now.
+/// Where in the stream the draining of this channel began; `None` if it begins now.
 async fn begun(context: &Context, channel: &str, replicas: usize, now: u64) -> anyhow::Result<Option<u64>> {
     let config = stream::Config {
         name: STREAM.into(),
@@ -116,7 +116,7 @@ async fn begun(context: &Context, channel: &str, replicas: usize, now: u64) -> a
     }
 }
 
-/// Reads the headers from a place on; gives back the first message of the channel that is found.
+/// Reads the headers from a sequence on; returns the first message of the channel that is found.
 async fn read(
     orders: &Stream,
     channel: &str,

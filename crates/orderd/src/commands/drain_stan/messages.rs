@@ -1,7 +1,7 @@
 //! Messages of the NATS Streaming protocol (protobuf in plain NATS messages, as in `protocol.proto` of its Go client),
 //! as far as reading a channel needs them. The numbers are those of the fields.
 
-/// Asks to be let in. Sent to `_STAN.discover.{cluster}`.
+/// A request to connect. Sent to `_STAN.discover.{cluster}`.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct ConnectRequest {
     #[prost(string, tag = "1")]
@@ -14,7 +14,7 @@ pub(super) struct ConnectRequest {
     pub(super) connection_id: Vec<u8>,
 }
 
-/// Where to send what.
+/// The subjects for further requests.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct ConnectResponse {
     #[prost(string, tag = "2")]
@@ -31,7 +31,7 @@ pub(super) struct ConnectResponse {
     pub(super) ping: String,
 }
 
-/// Where a subscription begins that the server doesn't know.
+/// Where a new subscription begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, prost::Enumeration)]
 #[repr(i32)]
 pub(super) enum StartPosition {
@@ -42,7 +42,7 @@ pub(super) enum StartPosition {
     First = 4,
 }
 
-/// Asks for a channel's messages.
+/// A request for a channel's messages.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct SubscriptionRequest {
     #[prost(string, tag = "1")]
@@ -105,7 +105,7 @@ pub(super) struct Ack {
     pub(super) sequence: u64,
 }
 
-/// Asks whether the server still knows a connection.
+/// A check whether the server still knows a connection.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct Ping {
     #[prost(bytes = "vec", tag = "1")]

@@ -1,4 +1,4 @@
-//! `orderd drain-stan`: moves what a channel of NATS Streaming still holds into the stream, each message once.
+//! `orderd drain-stan`: moves the remaining messages of a NATS Streaming channel into the stream, each once.
 //!
 //! A message is acknowledged to NATS Streaming when JetStream has acknowledged it to us, so that none is lost. One
 //! that comes again, to this run or to a later one, is looked for in the stream, so that none is there twice.
@@ -25,16 +25,16 @@ use crate::config::Nats;
 use crate::nats::{self, streams};
 use crate::retry::Backoff;
 
-/// Where the old compose file has it.
+/// The address in the old compose file.
 const DEFAULT_SERVER: &str = "nats://127.0.0.1:4223";
 
 /// The channel is empty when nothing has come for so long from a server that answers.
 const QUIET_TIME: Duration = Duration::from_secs(3);
 
-/// While acknowledgements are waited for, what comes meanwhile is taken.
+/// Receives messages that have arrived, without waiting.
 const AT_ONCE: Duration = Duration::ZERO;
 
-/// How long one message is tried before the command fails.
+/// Time limit for publishing one message.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Runs until the channel has nothing left for the durable subscription.
@@ -76,7 +76,7 @@ struct Drain {
     last: Option<u64>,
     /// Published, in the channel's order, and not acknowledged by JetStream yet.
     waiting: VecDeque<(StanMessage, PublishAckFuture)>,
-    /// How many came that were in the stream.
+    /// Number of received messages that were already in the stream.
     known: u64,
 }
 

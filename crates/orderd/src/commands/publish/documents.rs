@@ -1,7 +1,7 @@
 //! Splits a file or a pipe into JSON documents.
 //!
-//! Where a document ends only a JSON parser knows, so that one reads; what is sent are the bytes that were read. A
-//! file is read twice: nothing of it is sent before all of it is known to be JSON.
+//! A JSON parser finds the ends of documents; their bytes are sent unchanged. A file is read twice: nothing is sent
+//! before the whole file is known to be JSON.
 
 use std::cell::Cell;
 use std::fs::File;
@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 
 use crate::commands::complain;
 
-/// How many documents that are read wait to be sent.
+/// Maximum number of documents read ahead.
 const READ_AHEAD: usize = 64;
 
 const UTF8_MARK: &[u8] = b"\xef\xbb\xbf";
@@ -26,12 +26,12 @@ const UTF16_MARKS: [&[u8]; 2] = [b"\xff\xfe", b"\xfe\xff"];
 /// One of the documents.
 pub(super) struct Document {
     pub(super) bytes: Bytes,
-    /// The line on which it begins, where it was read from a text.
+    /// The line on which it begins, if it was read from a text.
     pub(super) line: Option<usize>,
 }
 
 impl Document {
-    /// What it is called in messages.
+    /// Its name in messages.
     pub(super) fn name(&self, number: u64) -> String {
         name(number, self.line)
     }
@@ -41,7 +41,7 @@ impl Document {
     }
 }
 
-/// What the document with this number, or on this line, is called in messages.
+/// The name in messages of the document with this number or on this line.
 pub(super) fn name(number: u64, line: Option<usize>) -> String {
     match line {
         Some(line) => format!("the document at line {line}"),
@@ -49,7 +49,7 @@ pub(super) fn name(number: u64, line: Option<usize>) -> String {
     }
 }
 
-/// Where documents come from.
+/// The source of documents.
 pub(super) enum DocumentInput {
     /// All documents are read before the first is sent, so that their number is known.
     File(PathBuf, u64),
@@ -84,7 +84,7 @@ impl DocumentInput {
         counted.await?.map_err(|error: anyhow::Error| error.context("nothing was sent"))
     }
 
-    /// How many documents there are, where that is known.
+    /// The number of documents, if known.
     pub(super) fn count(&self) -> Option<u64> {
         match self {
             Self::File(_, count) => Some(*count),
@@ -119,7 +119,7 @@ impl DocumentInput {
     }
 }
 
-/// Shows each document until `show` says to stop.
+/// Passes each document to `show` until it returns `false`.
 fn read(path: &Path, show: impl FnMut(Document) -> anyhow::Result<bool>) -> anyhow::Result<()> {
     if path == Path::new("-") {
         return read_from(std::io::stdin().lock(), show);
@@ -160,7 +160,7 @@ fn without_mark<R: Read>(mut source: R) -> anyhow::Result<Chain<Cursor<Vec<u8>>,
     Ok(Cursor::new(head).chain(source))
 }
 
-/// What is wrong and where, in one line. The parser's message quotes nothing of the document.
+/// The error and its location, in one line. The parser's message does not quote the document.
 fn explain(error: serde_json::Error, lines: Lines) -> anyhow::Error {
     if error.is_io() {
         return anyhow::Error::new(error).context("can't read it");
@@ -198,7 +198,7 @@ struct Lines {
 }
 
 impl Lines {
-    /// A number shows its end by what is after it, which may be a line break.
+    /// A number ends at the next byte, which may be a line break.
     fn at_last_byte(self) -> usize {
         self.current - usize::from(self.last == b'\n')
     }
@@ -240,7 +240,7 @@ impl<R: Read> Read for CountsLines<R> {
 mod tests {
     use super::*;
 
-    /// The documents with their lines, and what ended the reading.
+    /// The documents with their lines, and the error, if any.
     fn documents(text: &[u8]) -> (Vec<(String, usize)>, Option<String>) {
         let mut found = Vec::new();
         let ended = read_from(text, |document| {
@@ -265,7 +265,7 @@ mod tests {
             ("{}{}[1]2 \"a\"\n\nnull\n", &["{}", "{}", "[1]", "2", "\"a\"", "null"]),
             ("{\"a\": [1,\n 2]}\r\n{\"b\":\"}{\"}\n", &["{\"a\": [1,\n 2]}", "{\"b\":\"}{\"}"]),
             ("\u{feff}{}\n{}", &["{}", "{}"]),
-            // As they are, whatever a program would make of them.
+            // Unchanged, whatever their meaning.
             ("{\"a\":\"\\ud83d\", \"a\":-0.0e99999}", &["{\"a\":\"\\ud83d\", \"a\":-0.0e99999}"]),
         ] {
             assert_eq!(texts(text), right, "{text}");

@@ -27,11 +27,10 @@ use crate::nats::{self, streams};
 /// One order a day.
 const MIN_RATE: f64 = 0.000_01;
 
-/// Sends what is asked for. 0: the server has acknowledged all of it, or with `--core` has been given all of it; with
-/// `--wait-committed`, all of it is committed.
+/// Publishes documents. Exit code 0: the server has acknowledged all; with `--core`: all were sent; with
+/// `--wait-committed`: all are committed.
 ///
-/// # Errors
-/// What could not be sent, and why.
+/// # Errors Why documents could not be sent.
 pub async fn run(args: PublishArgs) -> anyhow::Result<ExitCode> {
     if !args.rate.is_finite() || args.rate < 0.0 || (args.rate > 0.0 && args.rate < MIN_RATE) {
         let takes = "takes documents per second: 0 for as fast as possible, or at least 0.00001";
@@ -41,7 +40,7 @@ pub async fn run(args: PublishArgs) -> anyhow::Result<ExitCode> {
     let model = config::model(&args.model)?;
     let subject = settings.subject(args.subject.as_deref())?;
     if let Some(file) = args.from.as_deref().filter(|file| *file != Path::new("-")) {
-        // Before anything is asked of NATS.
+        // Before any request to NATS.
         std::fs::metadata(file).with_context(|| format!("can't read {}", file.display()))?;
     }
     let timeout = config::duration("--timeout", &args.timeout)?
@@ -56,7 +55,7 @@ pub async fn run(args: PublishArgs) -> anyhow::Result<ExitCode> {
     let (mut orders, count) = DocumentSource::open(&args, &model, &sender).await?;
     let progress = Progress::new(count, model.plural());
     let ended = send_all(&mut orders, &mut sender, args.rate, &progress).await;
-    // What stood before an error is sent all the same.
+    // Documents before the error are still sent.
     let settled = match &ended {
         Ok(()) | Err(SendError::Input(_)) => sender.finish().await,
         Err(SendError::Sending(_)) => {
@@ -90,7 +89,7 @@ pub async fn run(args: PublishArgs) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Waits for the receipts, and says what became of the messages. Whether all of them are committed.
+/// Waits for the receipts, and prints the outcomes. Returns whether all are committed.
 async fn report(mut receipts: ReceiptInbox, sent: u64, timeout: Duration) -> anyhow::Result<bool> {
     let tally = receipts.wait(sent, timeout).await;
     super::print(&format!("{}\n", tally.summary(sent)))?;
@@ -114,7 +113,7 @@ async fn connect(settings: &Nats, subject: String, core: bool) -> anyhow::Result
 
 /// Why not all was sent.
 enum SendError {
-    /// What is to be sent can't be read, or can't be sent.
+    /// A document can't be read or sent.
     Input(anyhow::Error),
     Sending(anyhow::Error),
 }
@@ -140,14 +139,14 @@ async fn send_all(
     Ok(())
 }
 
-/// Where orders come from: the sample, made new for each, or documents.
+/// The source of documents: the sample with new values for each, or the input.
 enum DocumentSource {
     Sample { sample: Value, left: u64, made: i64 },
     Documents(mpsc::Receiver<anyhow::Result<Document>>),
 }
 
 impl DocumentSource {
-    /// With their number, where it is known.
+    /// Opens the source. Also returns the number of documents, if known.
     async fn open(args: &PublishArgs, model: &Model, sender: &Sender) -> anyhow::Result<(Self, Option<u64>)> {
         let Some(file) = &args.from else {
             let sample = serde_json::from_str(&model.sample)?;
@@ -177,7 +176,7 @@ impl DocumentSource {
     }
 }
 
-/// The sample with those members made new that it has.
+/// The sample with new values in known members.
 fn renewed(sample: &mut Value, number: i64) -> anyhow::Result<Document> {
     let fresh = [
         ("order_uid", Value::from(format!("{number:016x}test"))),

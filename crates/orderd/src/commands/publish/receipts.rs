@@ -11,7 +11,8 @@ use tokio::sync::watch;
 use super::documents;
 use crate::receipts::Receipt;
 
-/// How far a receipt may be ahead of all before it, in words of 64 messages: a foreign message takes no memory.
+/// How far a receipt may be ahead of missing ones, in words of 64 messages, so that a foreign message can't take
+/// memory.
 const MAX_AHEAD: usize = 1 << 16;
 
 /// Number of refused messages that are listed.
@@ -117,7 +118,7 @@ impl Tally {
         text
     }
 
-    /// What is wrong, and what to do; `None` where all of the messages are committed.
+    /// The problem and the fix; `None` if all messages are committed.
     pub(super) fn complaint(&self, sent: u64, timeout: Duration, inbox: &str) -> Option<String> {
         let mut parts = Vec::new();
         if self.refused > 0 {

@@ -17,22 +17,22 @@ use crate::receipts::RECEIPT_HEADER;
 use crate::retry::Backoff;
 use crate::wording::counted;
 
-/// How many may wait for the server's acknowledgement at once.
+/// Maximum number of unacknowledged messages.
 const MAX_UNACKNOWLEDGED: usize = 2048;
 
-/// How long a document is tried again while the server answers nothing, or has no leader.
+/// Time limit for retries while the server does not answer, or has no leader.
 const RETRY_LIMIT: Duration = Duration::from_secs(60);
 
 /// A retry that lasts longer is said.
 const SILENT_RETRY: Duration = Duration::from_secs(2);
 
-/// How long the client may take to hand on what the server has said.
+/// Time for the client to report what the server has sent.
 const EVENT_DELAY: Duration = Duration::from_millis(200);
 
 /// Answers of a server that will take the message a moment later: a cluster without a leader, or one that starts.
 const TRANSIENT: [u64; 4] = [10008, 10009, 10076, 10118];
 
-/// What the connection says on its own.
+/// Events of the connection.
 #[derive(Clone, Default)]
 pub(super) struct ConnectionEvents {
     /// The server denies to publish.
@@ -40,7 +40,7 @@ pub(super) struct ConnectionEvents {
     disconnects: u64,
 }
 
-/// Notes what concerns a publisher.
+/// Records events that concern a publisher.
 pub(super) fn note(noted: &watch::Sender<ConnectionEvents>, event: &Event) {
     match event {
         Event::Disconnected => noted.send_modify(|noted| noted.disconnects += 1),
@@ -55,11 +55,11 @@ pub(super) fn note(noted: &watch::Sender<ConnectionEvents>, event: &Event) {
     }
 }
 
-/// Where messages go.
+/// The destination of messages.
 pub(super) struct SendTarget {
     pub(super) client: Client,
     pub(super) subject: String,
-    /// The stream that acknowledges; none with plain NATS publish.
+    /// The stream that acknowledges; `None` with plain NATS publish.
     pub(super) stream: Option<jetstream::stream::Stream>,
     pub(super) noted: watch::Receiver<ConnectionEvents>,
     /// Where receipts are asked for.
@@ -73,7 +73,7 @@ pub(super) struct Sender {
     limits: MessageLimits,
     number: u64,
     waiting: VecDeque<(NumberedDocument, PublishAckFuture)>,
-    /// How many the server has acknowledged, or with plain publish, has been given.
+    /// Number of acknowledged messages; with plain publish, of sent ones.
     pub(super) sent: u64,
 }
 
@@ -93,9 +93,9 @@ pub(super) struct MessageLimits {
 struct NumberedDocument {
     payload: Bytes,
     id: String,
-    /// Where its receipt goes.
+    /// The subject of its receipt.
     receipt: Option<String>,
-    /// What it is called in messages.
+    /// Its name in messages.
     name: String,
 }
 
@@ -108,7 +108,7 @@ impl MessageLimits {
         Self {
             max_payload: target.client.max_payload(),
             stream: limit,
-            // A random name of the client library's, which it makes for replies.
+            // A random name, as the client library creates it for replies.
             run: target.client.new_inbox().replace("_INBOX.", ""),
             receipts: target.receipts.clone(),
         }
@@ -122,7 +122,7 @@ impl MessageLimits {
         self.receipts.as_ref().map(|inbox| receipts::subject(inbox, number, document.line))
     }
 
-    /// Refuses what the server would refuse.
+    /// Refuses a document that the server would refuse.
     pub(super) fn check(&self, document: &Document, number: u64) -> anyhow::Result<()> {
         let receipt = self.receipt(document, number);
         let receipt = receipt.map_or(0, |subject| RECEIPT_HEADER.len() + ": \r\n".len() + subject.len());
@@ -147,7 +147,7 @@ impl MessageLimits {
     }
 }
 
-/// What becomes of a message that was not acknowledged.
+/// Why a message was not acknowledged.
 enum PublishFailure {
     /// The server will never take it.
     Final(String),
@@ -209,7 +209,7 @@ impl Sender {
         self.context.publish_with_headers(subject, headers(order), payload).await
     }
 
-    /// Waits for the acknowledgement of the oldest; sends it again, with the same id, where none comes.
+    /// Waits for the acknowledgement of the oldest message; without one, sends it again with the same id.
     async fn settle_oldest(&mut self) -> anyhow::Result<()> {
         let Some((order, mut waiting)) = self.waiting.pop_front() else { return Ok(()) };
         let begun = Instant::now();
@@ -263,7 +263,7 @@ impl Sender {
         }
     }
 
-    /// Whether a stream takes the subject, as far as the server says.
+    /// Whether a stream has the subject, as far as the server answers.
     async fn has_stream(&self) -> bool {
         self.context.stream_by_subject(self.target.subject.clone()).await.is_ok()
     }
@@ -317,7 +317,7 @@ impl Sender {
         if self.target.stream.is_some() {
             return Ok(());
         }
-        // The client hands on what the server said before its answer, but a moment later.
+        // The client reports earlier messages of the server a moment after its answer.
         let mut noted = self.target.noted.clone();
         drop(tokio::time::timeout(EVENT_DELAY, noted.wait_for(|noted| noted.denied.is_some())).await);
         let noted = self.target.noted.borrow().clone();
@@ -332,7 +332,7 @@ impl Sender {
         Ok(())
     }
 
-    /// After a failure: waits for what is still on its way, so that its number is known.
+    /// After a failure: waits for messages in flight, so that their number is known.
     pub(super) async fn settle_rest(&mut self) {
         let waiting = std::mem::take(&mut self.waiting);
         for (_, waiting) in waiting {
@@ -343,7 +343,7 @@ impl Sender {
         }
     }
 
-    /// What is said beside an error.
+    /// The summary beside an error.
     pub(super) fn so_far(&self, noun: &str) -> String {
         let verb = if self.target.stream.is_some() { "acknowledged" } else { "sent" };
         format!("{} {verb}", counted(self.sent, noun))
