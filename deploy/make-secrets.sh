@@ -3,7 +3,7 @@
 set -eu
 cd "$(dirname "$0")/secrets"
 # The folder shuts out the machine's other users. The files themselves are open, because containers read them as
-# users of their own.
+# separate users.
 chmod 700 .
 umask 022
 

@@ -40,7 +40,7 @@ impl Kept {
                 return;
             }
         };
-        serde_json::from_slice::<serde::de::IgnoredAny>(payload).expect("what is taken in is JSON");
+        serde_json::from_slice::<serde::de::IgnoredAny>(payload).expect("accepted payloads are JSON");
         let mut row = Vec::new();
         self.layouts.write_row(&order, &mut row);
         let read = self.reader.read("1700000000123456789-42", &row).expect("what is written can be read");

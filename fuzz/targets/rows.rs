@@ -1,5 +1,5 @@
-//! Rows of the table, which others may have written: each is read or refused, and one that is read can be
-//! shown, found by its members, and taken in again as it was shown.
+//! Rows of the table, which others may have written: each is read or refused, and one that is read can be rendered,
+//! found by its members, and parsed again from its rendering.
 
 #![no_main]
 
@@ -42,11 +42,11 @@ impl Kept {
             assert_eq!(looked_for, noted, "a member stands where it was noted");
         }
         let order = Parser::new(self.shape).parse(&shown, "1-1");
-        let order = order.expect("what is shown can be taken in");
+        let order = order.expect("a rendered document can be parsed");
         let mut again = Vec::new();
         let body = order.body();
         self.layouts.write_json(body, &mut again).expect("what is kept can be shown");
-        assert_eq!(shown, again, "what is shown and taken in again is shown the same");
+        assert_eq!(shown, again, "a document parsed from its rendering renders the same");
     }
 }
 

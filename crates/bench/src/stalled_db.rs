@@ -28,7 +28,7 @@ pub(crate) fn run(env: &mut Environment) -> Result<Vec<Figure>> {
     let service = Service::start(env, &setup)?;
     let taken = stalled_at(&service)?;
     let peak = procfs::peak(service.pid());
-    ensure!(taken < count, "all {count} orders were taken in while nothing could be written");
+    ensure!(taken < count, "all {count} orders were ingested while nothing could be written");
     unlock(env, lock)?;
     backlog::finish(&service, 0, count)?;
     service.stop()?;
@@ -41,7 +41,7 @@ pub(crate) fn run(env: &mut Environment) -> Result<Vec<Figure>> {
         limit: None,
         goal: Goal::Below(BOUND),
         note: format!(
-            "over an empty service's; {taken} orders were taken in and held; all were committed after"
+            "over an empty service's; {taken} orders were ingested and held; all were committed after"
         ),
     }])
 }
@@ -76,6 +76,6 @@ fn stalled_at(service: &Service) -> Result<u64> {
         }
         len > 0 && since.elapsed() > STALLED
     });
-    ensure!(stalled, "orders were taken in without an end");
+    ensure!(stalled, "orders were ingested without an end");
     Ok(len)
 }

@@ -159,7 +159,7 @@ pub(crate) fn run(plan: &Plan, program: &Path, runtime: &Runtime) -> Result<Outc
             std::thread::sleep(fault.after);
             round.runtime.block_on(round.observer.keep())?;
         }
-        round.fault(fault, &publisher).with_context(|| format!("cannot go on after {fault}"))?;
+        round.fault(fault, &publisher).with_context(|| format!("cannot continue after {fault}"))?;
     }
     round.quiet(plan, publisher, &publishing)?;
     round.judge()

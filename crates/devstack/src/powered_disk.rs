@@ -81,7 +81,7 @@ impl PoweredDisk {
         run("freeze a disk", Command::new("fsfreeze").arg("--freeze").arg(outer))?;
         let copied =
             run("copy a disk", Command::new("cp").arg("--sparse=always").args([&self.inner, &self.captured]));
-        run("let a disk go on", Command::new("fsfreeze").arg("--unfreeze").arg(outer))?;
+        run("resume a disk", Command::new("fsfreeze").arg("--unfreeze").arg(outer))?;
         copied
     }
 

@@ -11,7 +11,7 @@ send_once = requests.Session.send
 
 
 def send(session, request, **options):
-    """Asks again what is told to come again: on a machine that stands still for seconds, PostgreSQL can't be asked."""
+    """Retries requests that get Retry-After: on a machine that stalls for seconds, PostgreSQL does not answer."""
     for _ in range(AGAIN):
         response = send_once(session, request, **options)
         if request.method != "GET" or response.status_code != 503 or "retry-after" not in response.headers:

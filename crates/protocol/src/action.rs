@@ -162,7 +162,7 @@ impl Action {
                 name(process)
             ),
             Self::Stall(process) => write!(out, "{} stalls", name(process)),
-            Self::Resume(process) => write!(out, "{} goes on", name(process)),
+            Self::Resume(process) => write!(out, "{} continues", name(process)),
             Self::LoseConnection(process) => {
                 write!(out, "{} loses its connection to PostgreSQL", name(process))
             }
@@ -268,11 +268,11 @@ impl Action {
     fn of_dead_letters(&self, out: &mut fmt::Formatter<'_>) -> Sentence {
         Some(match *self {
             Self::MarkTakenIn(process, order) => {
-                write!(out, "{} marks the dead letter {} as taken in", name(process), letter(order))
+                write!(out, "{} marks the dead letter {} as accepted", name(process), letter(order))
             }
             Self::StoreAgain(process, order) => write!(
                 out,
-                "{} finds no row of the dead letter {} that is marked as taken in, and unmarks it",
+                "{} finds no row of the dead letter {} that is marked as accepted, and unmarks it",
                 name(process),
                 letter(order)
             ),

@@ -54,7 +54,7 @@ func check(err error) {
 	}
 }
 
-// row is what an encoder of its own makes of the values.
+// row encodes the values with a separate encoder.
 func row(values ...any) []byte {
 	var out bytes.Buffer
 	encoder := gob.NewEncoder(&out)

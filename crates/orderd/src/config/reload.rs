@@ -231,7 +231,7 @@ mod tests {
         write("second", "2");
         let value = two_numbers(dir.path());
         assert!(value.reload(false).is_none());
-        assert!(value.reload(true).unwrap().is_ok(), "as it is told to");
+        assert!(value.reload(true).unwrap().is_ok(), "as requested");
         write("first", "50");
         assert!(value.reload(false).unwrap().is_err());
         assert_eq!(*value.current(), (1, 2));

@@ -1,5 +1,5 @@
 //! Dead letters of earlier versions, stored under `dead.{subject}.{key}`. Their subjects do not name a stream, so an
-//! installation can't tell which are its own: it counts them at the start and does nothing else with them.
+//! installation can't distinguish its own: it only counts them at startup.
 
 use std::collections::BTreeSet;
 

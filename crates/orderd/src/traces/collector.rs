@@ -44,7 +44,7 @@ impl Collector {
     }
 
     /// Logs that the collector is down, or back.
-    fn tell(&self, answer: &Result<Response<Bytes>, HttpError>) {
+    fn report(&self, answer: &Result<Response<Bytes>, HttpError>) {
         let endpoint = self.settings.endpoint.to_string();
         let error = match answer {
             Ok(answer) if answer.status().is_success() => {
@@ -76,7 +76,7 @@ impl HttpClient for Collector {
         });
         // It ends with the service.
         let answer = sending.await?;
-        self.tell(&answer);
+        self.report(&answer);
         answer
     }
 }

@@ -1,4 +1,4 @@
-"""The same for documents that are no orders, with names that mean something to Python: URL."""
+"""The same for documents that are not orders, with names that mean something to Python: URL."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-// The same for documents that are no orders: URL.
+// The same for documents that are not orders: URL.
 
 import assert from "node:assert/strict";
 import createClient from "openapi-fetch";

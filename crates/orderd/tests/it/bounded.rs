@@ -348,7 +348,7 @@ async fn order_that_is_read_from_the_table_returns_to_memory_and_is_counted() {
         assert_eq!(get(&service, &shown.ids[0]).await.status, StatusCode::OK);
     }
     assert_eq!(found().await, 1);
-    // One that memory doesn't know at all is not taken in by that.
+    // An order that memory does not know is not added by that.
     let late = format!("INSERT INTO orders2 SELECT 'late-{}', data FROM orders2 LIMIT 1 RETURNING id", uid());
     let late = stack.postgres.psql(&late).unwrap();
     let late = late.lines().next().unwrap().trim();

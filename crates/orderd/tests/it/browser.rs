@@ -97,7 +97,7 @@ async fn orders_are_listed_as_they_come_paged_opened_and_found() {
     browser.go(&format!("{}#/order/nobody", url(&service))).await;
     browser.reads("#view-order", "There is no order nobody").await;
     browser.holds("document.querySelectorAll('#view-order h1').length === 1").await;
-    // The browser itself tells the console of the 404.
+    // The browser itself logs the 404.
     browser.console().await;
     is_sound(&browser, "an order that is not there").await;
 }
@@ -108,7 +108,7 @@ async fn page_view_turns_pages() {
     stack.publish(&orders(101)).await;
     service.wait_len(101).await;
     let browser = open(&service).await;
-    // The newest are listed at once, with what the page itself doesn't tell.
+    // The newest are listed at once, with members that the page does not send.
     browser.reads(FIRST, "order-100").await;
     browser.click("nav [data-view=page]").await;
     browser.reads("#page-title", "Page 3").await;
@@ -336,7 +336,7 @@ async fn user_signs_in_with_a_token_and_out_again() {
     browser.reads("#view-signin", "Orders are personal data").await;
     browser.keys("#token", "wrong\u{e007}").await;
     browser.reads("#signin-error", "Invalid token.").await;
-    // The browser itself tells the console of the 401s.
+    // The browser itself logs the 401s.
     browser.console().await;
     is_sound(&browser, "the view to sign in").await;
     browser.resize(1280, 800).await;
@@ -536,7 +536,7 @@ async fn what_is_not_read_yet_is_not_called_empty() {
     is_sound(&browser, "the page after the fill").await;
 }
 
-/// Where documents are no orders, no word says so, in either language and in no view.
+/// If documents are not orders, no text in either language calls them orders.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_of_parcels_speaks_of_no_orders() {
     let stack = Stack::new();

@@ -43,7 +43,7 @@ async fn client_of_the_intake_that_dies_is_made_again() {
 async fn service_whose_client_dies_ends_with_its_name() {
     let (mut stack, mut service, told) = mortal().await;
     kill(&mut stack, &told, "service").await;
-    let status = service.process.wait(LIMIT).expect("it goes on half dead");
+    let status = service.process.wait(LIMIT).expect("it continues half dead");
     assert_eq!(status.code(), Some(1));
     let log = service.process.log();
     let last = log.lines().last().unwrap_or_default();

@@ -100,7 +100,7 @@ async fn leader(context: &Context, cluster: &NatsCluster, other_than: Option<usi
 /// Waits until more is in the table than now; says how long that was.
 async fn wait_resumed(stack: &Stack) -> Duration {
     let (begun, rows) = (Instant::now(), stack.rows());
-    eventually("the intake goes on", async || (stack.rows() > rows).then_some(())).await;
+    eventually("the intake continues", async || (stack.rows() > rows).then_some(())).await;
     begun.elapsed()
 }
 

@@ -64,7 +64,7 @@ fn selectors(query: &str) -> BTreeSet<String> {
         if NAMES.iter().any(|name| if name.ends_with('_') { word.starts_with(name) } else { word == *name }) {
             found.insert(format!("{word}{braces}"));
         }
-        // A text's words are no names.
+        // Words of a text are not names.
         if rest.starts_with('"') {
             rest = rest[1..].split_once('"').unwrap().1;
         }

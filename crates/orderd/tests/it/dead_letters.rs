@@ -65,7 +65,7 @@ async fn a_payload_at_the_servers_limit_is_kept_whole() {
     assert!(note.unwrap().payload.is_empty());
 }
 
-/// Two orders without a number, taken in once REQUIRE allows it.
+/// Two orders without a number, accepted once REQUIRE allows it.
 async fn two_dead_letters() -> (Stack, Service, Vec<Value>) {
     let (stack, mut service) = Stack::started().await;
     stack.publish(&[r#"{"track_number":"A"}"#, r#"{"track_number":"B"}"#]).await;

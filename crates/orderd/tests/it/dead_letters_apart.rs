@@ -182,7 +182,7 @@ async fn dead_letters_of_an_earlier_version_stay_and_are_named_at_the_start() {
     assert_eq!(orders.payloads(&stack).await, ["[1]"]);
     let dropped = orders.run(&stack, &["drop", "--all", "--yes"]).await;
     assert!(dropped.status.success());
-    // Two, the one that is no dead letter, and the note of the one that was dropped.
+    // Two dead letters, one other message, and the note of the dropped one.
     assert_eq!(dead.info().await.unwrap().state.messages, 4);
     // It takes the subjects of every other installation, which `check` reports, and may keep its own there.
     let parcels = [("NATS_STREAM", "PARCELS"), ("PUB_TOPIC", "parcels"), ("PG_TABLE", "parcels")];

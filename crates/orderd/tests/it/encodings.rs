@@ -5,7 +5,7 @@ use hyper::StatusCode;
 
 use crate::support::{Service, Stack, eventually, orders};
 
-/// Encodings; an id with letters that each has, one that it lacks, and bytes that are no text, as SQL.
+/// Encodings; an id with letters that each has, one that it lacks, and bytes that are not text, as SQL.
 const ENCODINGS: [(&str, &str, Option<&str>, Option<&str>); 4] = [
     ("LATIN1", "chr(233)", Some("%D1%8B"), None),
     ("WIN1251", "chr(251)", Some("%C3%A9"), Some("chr(152)")),

@@ -411,7 +411,7 @@ async fn payloads(stack: &Stack, stream: &str) -> Vec<String> {
     payloads
 }
 
-/// An order that PostgreSQL refused is taken in after the table is corrected; returns its key.
+/// An order that PostgreSQL refused is accepted after the table is corrected; returns its key.
 async fn replayed(stack: &Stack, service: &Service, uid: &str) -> String {
     stack.postgres.psql("ALTER TABLE public.orders2 ADD CONSTRAINT no CHECK (length(data) < 0)").unwrap();
     stack.publish(&[order(uid)]).await;

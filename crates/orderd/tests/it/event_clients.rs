@@ -51,7 +51,7 @@ async fn a_thousand_readers_dont_hold_up_the_intake_and_cost_little_memory() {
             let (mut buffer, mut text) = (vec![0; 16 << 10], Vec::new());
             while !text.windows(12).any(|part| part == b"event: order") {
                 let count = stream.read(&mut buffer).await.unwrap();
-                assert!(count > 0, "the stream goes on");
+                assert!(count > 0, "the stream continues");
                 text.extend_from_slice(&buffer[..count]);
             }
             stream

@@ -57,7 +57,7 @@ async fn threads_of_http_have_shorter_turns_than_others() {
     let (_stack, service) = Stack::started().await;
     let (http, others) = (service.turns("http"), service.turns("tokio-rt-worker"));
     assert!(!http.is_empty() && !others.is_empty());
-    // Linux 6.12 is the first that gives turns of their own, and may be built without telling of them.
+    // Linux supports time slices from 6.12 on, and may be built without reporting them.
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
     let mut version = release.split(['.', '-']).map(|number| number.trim().parse::<u32>().unwrap_or(0));
     if (version.next(), version.next()) >= (Some(6), Some(12)) && others.iter().all(Option::is_some) {

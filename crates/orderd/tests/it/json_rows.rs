@@ -54,7 +54,7 @@ async fn wait_rows(stack: &Stack, count: usize) {
     eventually(&format!("{count} rows"), async || (stack.rows() == count).then_some(())).await;
 }
 
-/// A service that has taken in `KEPT`.
+/// A service that has ingested `KEPT`.
 async fn kept(format: &str) -> (Stack, Service) {
     let stack = Stack::new();
     let service = stack.serve(&[("PG_FORMAT", format), ("HTTP_ERASE_TOKEN", "eraser")]).await;

@@ -70,7 +70,7 @@ impl Reader {
         Some((field("event")?.to_owned(), serde_json::from_str(data).unwrap()))
     }
 
-    /// The next event that is no `stats`.
+    /// The next event other than `stats`.
     async fn notable(&mut self) -> Event {
         let next = async {
             loop {
@@ -125,7 +125,7 @@ async fn orders_are_shown_as_they_come_and_a_reader_goes_on_where_it_left() {
     let mut all = Reader::new(&service, Some(&at_start)).await;
     assert_eq!(all.notable().await.1["members"]["order_uid"], "one");
 
-    // The orders of the table are no news, and a new run of the service knows no id of the old one.
+    // Orders of the table are not new, and a new run of the service does not know ids of the old one.
     assert_eq!(service.stop(), Some(0));
     let service = stack.serve(&[]).await;
     let mut reader = Reader::new(&service, Some(&left_at)).await;

@@ -163,7 +163,7 @@ fn modules(path: &str) -> Vec<String> {
             }
         }
     }
-    // Types and constants of the crate's root are no modules, nor are its two functions.
+    // Types, constants and the two functions of the crate's root are not modules.
     names.retain(|name| {
         name.starts_with(char::is_lowercase) && !["super", "self", "listen", "run"].contains(&name.as_str())
     });

@@ -189,7 +189,7 @@ async fn a_server_whose_connections_were_swallowed_is_reached_within_two_seconds
     assert_goes_on(&stack, &service, 0).await;
 }
 
-/// As behind a gateway that drops connections and tells neither end.
+/// As behind a gateway that drops connections without notice to either end.
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_to_postgres_that_go_silent_are_given_up_within_two_seconds_of_the_network_being_back() {
     let stack = Stack::new();

@@ -260,7 +260,7 @@ async fn a_writer_that_stalls_is_replaced_and_changes_nothing_when_it_comes_back
     stack.wait_same(&services, 7_000).await;
     stack.publish_numbers(7_000..7_020).await;
     stack.wait_same(&services, 7_020).await;
-    assert_eq!(services[writer].metric("orderd_rereads_total").await, 0.0, "memory goes on");
+    assert_eq!(services[writer].metric("orderd_rereads_total").await, 0.0, "memory continues");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -542,7 +542,7 @@ async fn a_dropped_dead_letter_stays_away_from_a_table_that_is_restored() {
 #[tokio::test(flavor = "multi_thread")]
 async fn first_replay_that_was_taken_in_is_the_order_again_after_a_restore() {
     let (stack, service) = Stack::started().await;
-    // Refused by PostgreSQL, refused as a document, taken in, one too many.
+    // Refused by PostgreSQL, refused as a document, accepted, one too many.
     let constraint = "ALTER TABLE orders2 ADD CONSTRAINT bad CHECK (position('order-7'::bytea in data) = 0)";
     stack.postgres.psql(constraint).unwrap();
     stack.publish(&["{"]).await;

@@ -114,7 +114,7 @@ async fn input_without_a_document_or_with_part_of_one_is_said() {
         let empty = publish(&stack, &["--from", &file(&stack, "empty.json", blank.as_bytes())], "").await;
         assert!(empty.code == Some(1) && empty.out.is_empty(), "{blank:?}: {}{}", empty.out, empty.errors);
         assert!(empty.errors.contains("empty.json: it contains no document"), "{}", empty.errors);
-        // A pipe that brings nothing today is no fault.
+        // A pipe without documents is not an error.
         let empty = publish(&stack, &["--from", "-"], blank).await;
         assert!(empty.code == Some(0) && empty.out.starts_with("0 orders"), "{blank:?}: {}", empty.out);
         assert!(empty.errors.contains("the input has no document"), "{}", empty.errors);

@@ -486,7 +486,7 @@ const OF_PARCELS: [(&str, &[usize]); 19] = [
     ("items.nm_id=7", &[]),
 ];
 
-/// Through more than one array, and elements that are no objects.
+/// Through more than one array, and elements that are not objects.
 const OF_ARRAYS: [(&str, &[usize]); 4] = [
     ("to.tags=tag-3", &[3]),
     ("to.tags=same", &[7, 6, 5, 4, 3, 2, 1, 0]),

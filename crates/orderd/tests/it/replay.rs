@@ -157,7 +157,7 @@ async fn dead_letter_near_max_payload_is_counted_once_named_and_blocks_no_others
     );
     // The one way that is left takes both parts away.
     assert_eq!(post(&service, &keys[0], &nameless(200)).await.status, StatusCode::OK);
-    assert_eq!(dead.info().await.unwrap().state.messages, 3, "a note of each that was taken in");
+    assert_eq!(dead.info().await.unwrap().state.messages, 3, "a note of each accepted one");
     assert_eq!(stack.rows(), 3);
 }
 
@@ -170,7 +170,7 @@ async fn replay_without_a_receipt_reports_an_unknown_outcome() {
     let sent = post(&service, &keys[0], "").await;
     assert_eq!((sent.status, &sent.json()["outcome"]), (StatusCode::ACCEPTED, &"undecided".into()));
     assert_eq!(service.metric("orderd_receipts_ignored_total").await, 1.0);
-    // Where it is taken in, that is seen.
+    // If it is accepted, that is seen.
     assert_eq!(post(&service, &keys[0], &order("a")).await.status, StatusCode::OK);
     service.stop();
     let (code, said, errors) = replay(&stack, &["--all"], "").await;

@@ -84,7 +84,7 @@ async fn rows_that_others_write_come_by_a_refill() {
     let row = rows_of_go().into_iter().find(|(_, order)| !order.is_null()).unwrap().0;
     let client = stack.sql().await;
     client.execute("INSERT INTO orders2 VALUES ('theirs', $1)", &[&row]).await.unwrap();
-    // Even before it is in memory it is no 404.
+    // It is not 404, even before it is in memory.
     assert_eq!(service.get("/order/theirs").await.status, StatusCode::OK);
     assert_eq!(service.mem_len().await, 0);
     service.process.signal(devstack::Signal::USR1);

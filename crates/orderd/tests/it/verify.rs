@@ -62,7 +62,7 @@ async fn what_is_never_committed_is_not_all_there() {
     assert_eq!((code, &report["verdict"]), (Some(0), &"all_there".into()), "{report}");
 }
 
-/// Gaps in the stream, dead letters and erased orders are no differences; an erased order that is somewhere is one.
+/// Gaps in the stream, dead letters and erased orders are not differences; an erased order that still exists is one.
 #[tokio::test(flavor = "multi_thread")]
 async fn erased_orders_are_nowhere() {
     let (stack, service) = Stack::started().await;

@@ -150,7 +150,7 @@ async fn message_on_a_wildcard_subject_blocks_no_others() {
     }
     client.flush().await.unwrap();
     publish(&stack, "orders.new", &order("after")).await;
-    eventually("what comes after is taken in", async || {
+    eventually("later orders are ingested", async || {
         let found = service.get("/orders?order_uid=after").await.json();
         (found.as_array().unwrap().len() == 1).then_some(())
     })

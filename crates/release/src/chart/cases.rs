@@ -290,7 +290,7 @@ fn monitoring(documents: &Documents) -> Result<()> {
         ensure!(annotations["runbook_url"] == wanted, "{annotations}");
     }
     let board = documents.get("ConfigMap")?["data"]["orderd.json"].as_str().context("no board")?;
-    let board: serde_json::Value = serde_json::from_str(board).context("the board is no JSON")?;
+    let board: serde_json::Value = serde_json::from_str(board).context("the dashboard is not JSON")?;
     ensure!(board["panels"].as_array().is_some_and(|panels| !panels.is_empty()), "the board has no panels");
     Ok(())
 }

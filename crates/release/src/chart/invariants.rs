@@ -34,7 +34,7 @@ fn names(documents: &Documents) -> Result<()> {
             "{kind} is called {name:?}"
         );
         for (label, value) in document["metadata"]["labels"].as_object().into_iter().flatten() {
-            let value = value.as_str().with_context(|| format!("label {label} of {kind} is no text"))?;
+            let value = value.as_str().with_context(|| format!("label {label} of {kind} is not text"))?;
             let ends = |c: char| !c.is_ascii_alphanumeric();
             let is_value = value.len() <= 63 && !value.starts_with(ends) && !value.ends_with(ends);
             ensure!(value.is_empty() || is_value, "label {label} of {kind} is {value:?}");

@@ -35,7 +35,7 @@ pub(super) fn text(packages: &[Package]) -> Result<String> {
     let mut document = parts.collect::<String>();
     if !without.is_empty() {
         document.push_str(&format!(
-            "==== Without a file of their own, under these licences\n\n{}\n",
+            "==== Libraries without a licence file, and their licences\n\n{}\n",
             without.join("\n")
         ));
     }

@@ -121,7 +121,7 @@ fn write(out: &Path, files: &[(String, Vec<u8>)]) -> Result<()> {
     if out.exists() {
         ensure!(
             out.join("SHA256SUMS").exists() || fs::read_dir(out)?.next().is_none(),
-            "{} is there, and is no folder of `cargo xtask dist`",
+            "{} exists, and is not a folder of `cargo xtask dist`",
             out.display()
         );
         fs::remove_dir_all(out).with_context(|| format!("cannot remove {}", out.display()))?;

@@ -30,7 +30,7 @@ impl Pedigree {
         let checksum = checksum.with_context(|| format!("vendor/{name}.version has no SHA-256"))?.to_owned();
         let origin = text(&format!("vendor/{name}/.cargo_vcs_info.json"))?;
         let origin: Value = serde_json::from_str(&origin)
-            .with_context(|| format!("vendor/{name}/.cargo_vcs_info.json is no JSON"))?;
+            .with_context(|| format!("vendor/{name}/.cargo_vcs_info.json is not JSON"))?;
         let member = |pointer: &str| {
             let value = origin.pointer(pointer).and_then(Value::as_str);
             value.with_context(|| format!("vendor/{name}/.cargo_vcs_info.json has no {pointer}"))
@@ -70,7 +70,7 @@ fn patches() -> Result<Vec<String>> {
 }
 
 fn text(file: &str) -> Result<String> {
-    String::from_utf8(read(file)?).with_context(|| format!("{file} is no text"))
+    String::from_utf8(read(file)?).with_context(|| format!("{file} is not text"))
 }
 
 #[cfg(test)]

@@ -68,7 +68,7 @@ pub(super) fn read(file: &str) -> Result<Vec<u8>> {
 
 /// A file of the workspace with the words between `@` replaced.
 pub(super) fn filled(file: &str, words: &[(&str, &str)]) -> Result<String> {
-    let mut text = String::from_utf8(read(file)?).with_context(|| format!("{file} is no text"))?;
+    let mut text = String::from_utf8(read(file)?).with_context(|| format!("{file} is not text"))?;
     for (word, value) in words {
         text = text.replace(&format!("@{word}@"), value);
     }

@@ -206,7 +206,7 @@ mod tests {
                 () = async { loop {
                     busy.moves.fetch_add(1, Ordering::Relaxed);
                     tokio::time::sleep(Duration::from_millis(5)).await;
-                } } => unreachable!("it goes on for ever"),
+                } } => unreachable!("it never returns"),
             }
         };
         let leaves = async move {

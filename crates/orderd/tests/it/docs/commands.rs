@@ -10,8 +10,8 @@ use super::markdown::{Block, Document};
 use super::up::Up;
 use super::words::ours;
 
-/// What can't be run here, and why: Docker has no engine, Kubernetes no cluster, systemd is no test's to change, the
-/// `nats` command is not installed, it takes minutes, changes the sources or doesn't end, or it is the reader's own
+/// What can't be run here, and why: Docker has no engine, Kubernetes no cluster, systemd is not for tests to change,
+/// the `nats` command is not installed, it takes minutes, changes the sources or doesn't end, or it is the reader's own
 /// program.
 const CHECKED: [&str; 6] = [
     "sh needs=docker",

@@ -17,8 +17,8 @@ fn links_lead_to_files_and_headings_that_are_there() {
             assert!(tools::workspace().join(&target).exists(), "{}: {link} is not there", document.name);
             if !anchor.is_empty() {
                 let led = documents.iter().find(|other| Path::new(&other.name) == target);
-                let led = led.unwrap_or_else(|| panic!("{}: {link} is no document", document.name));
-                assert!(anchors(led).contains(&anchor.into()), "{}: {link} is no heading", document.name);
+                let led = led.unwrap_or_else(|| panic!("{}: {link} is not a document", document.name));
+                assert!(anchors(led).contains(&anchor.into()), "{}: {link} is not a heading", document.name);
             }
             followed += 1;
         }

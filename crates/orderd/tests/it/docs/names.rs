@@ -43,7 +43,7 @@ fn the_readmes_name_settings_that_are_there() {
         let is_setting =
             |word: &str| names.iter().any(|name| word.strip_suffix("_FILE").unwrap_or(word) == name);
         let unknown: Vec<_> = named.into_iter().filter(|word| !is_setting(word)).collect();
-        assert!(unknown.is_empty(), "{}: {unknown:?} are no settings", readme.name);
+        assert!(unknown.is_empty(), "{}: {unknown:?} are not settings", readme.name);
     }
 }
 

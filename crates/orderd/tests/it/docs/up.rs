@@ -72,9 +72,9 @@ impl Up {
         }
     }
 
-    /// Waits until what was published is taken in.
+    /// Waits until everything published is ingested.
     pub(super) fn settle(&self) {
-        let settled = eventually("what was published is taken in", async || {
+        let settled = eventually("everything published is ingested", async || {
             let client = async_nats::connect(format!("127.0.0.1:{}", self.ports.nats)).await.ok()?;
             let stream = async_nats::jetstream::new(client).get_stream("ORDERS").await.ok()?;
             let report = self.bash("curl --silent http://127.0.0.1:8090/readyz").output().ok()?;

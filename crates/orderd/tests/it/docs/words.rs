@@ -23,7 +23,7 @@ const BEFORE: [&str; 3] = ["xtask", "--rm", "-T"];
 pub(super) fn ours(code: &str) -> BTreeSet<Ours> {
     let joined = code.replace("\\\n", " ");
     let lines = joined.lines().filter_map(|line| match shlex::split(line) {
-        None if line.contains("orderd") || line.contains("xtask") => panic!("{line} is no line by itself"),
+        None if line.contains("orderd") || line.contains("xtask") => panic!("{line} is not a complete line"),
         words => words,
     });
     lines
@@ -120,7 +120,7 @@ pub(super) fn cargo_xtask() -> Command {
     command
 }
 
-/// Variables by which cargo tells a test about its package. A cargo that sees them builds again what asks for them.
+/// Variables that cargo sets for tests of its package. Passed on to another cargo, they cause rebuilds.
 pub(super) fn set_for_tests() -> impl Iterator<Item = OsString> {
     let told = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_EXE_"];
     let names = std::env::vars_os().map(|(name, _)| name);

@@ -23,7 +23,7 @@ pub(super) fn check(document: &Path) -> Result<()> {
     checker.args(["-c", SCRIPT]).arg(document).stdin(Stdio::null());
     let output = checker.output().context("cannot start Python")?;
     let problem = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{} is no CycloneDX: {}", document.display(), problem.trim());
+    ensure!(output.status.success(), "{} is not CycloneDX: {}", document.display(), problem.trim());
     say(&format!("{} is valid CycloneDX", document.display()));
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The service against servers of its own: it takes orders, and ends as it should.
+//! Runs the service with private servers: it must read orders and stop cleanly.
 
 use std::time::Duration;
 
