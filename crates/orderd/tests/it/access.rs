@@ -45,7 +45,7 @@ async fn tokens_open_what_shows_orders_and_can_be_rotated() {
     .await;
     assert_eq!(asked(&service, "/mem_len", "old").await, StatusCode::OK);
     assert_eq!(asked(&service, "/mem_len", "older").await, StatusCode::UNAUTHORIZED);
-    // An emptied file must not open to anyone what was closed.
+    // An emptied file must not grant access to everyone.
     std::fs::write(&file, "").unwrap();
     eventually("it says why", async || service.process.log().contains("HTTP_TOKEN_FILE: ").then_some(()))
         .await;
@@ -151,7 +151,7 @@ async fn http_by_tls() {
     };
     assert_eq!(curl(&files.authority), "{\"mem_len\": 0}");
     assert_eq!(curl(&other.authority), "", "another's authority");
-    // A client that speaks no TLS is let go, and one that says nothing holds nobody up.
+    // A client without TLS is disconnected, and a silent one blocks nobody.
     let silent = tokio::net::TcpStream::connect(service.addr).await.unwrap();
     let addr = service.addr.to_string();
     eventually("the service's own commands ask it", async || {
@@ -219,7 +219,7 @@ async fn nats_with_certificates_user_and_token() {
             "{config}"
         );
         drop(service);
-        // Without what it takes, it says so and continues trying.
+        // Without a usable server, it reports that and keeps retrying.
         let plain = format!("nats://127.0.0.1:{}", stack.nats.port());
         let service = stack.start(&[("NATS_URL", &plain)]).await;
         eventually("NATS is away", async || {
@@ -258,7 +258,7 @@ async fn nats_by_tls_from_the_first_byte_with_authorities_of_the_machine_and_our
     }
 }
 
-/// Where the machine's authorities are needed and can't be read, the error names the variable that is to change.
+/// If the machine's CAs are needed and can't be read, the error names the variable to change.
 #[tokio::test(flavor = "multi_thread")]
 async fn machine_authorities_that_cannot_be_read_are_named_by_their_variable() {
     let stack = Stack::new();
@@ -302,7 +302,7 @@ async fn machine_authorities_that_cannot_be_read_are_named_by_their_variable() {
     assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// `NATS_CA` says that TLS is meant: a server that offers none hears no user and no order.
+/// `NATS_CA` requires TLS: a server without TLS receives neither user nor orders.
 #[tokio::test(flavor = "multi_thread")]
 async fn nats_without_tls_is_refused_where_an_authority_is_set() {
     let dir = TempDir::new().unwrap();
@@ -314,7 +314,7 @@ async fn nats_without_tls_is_refused_where_an_authority_is_set() {
     assert!(errors.contains("does not answer with TLS"), "{errors}");
 }
 
-/// A claim as NATS's servers take it: a JWT that is signed by an nkey.
+/// A claim for NATS servers: a JWT signed by an nkey.
 pub(crate) fn claim(issuer: &nkeys::KeyPair, subject: &str, what: serde_json::Value) -> String {
     use base64::Engine;
     let encode = |bytes: &[u8]| base64::prelude::BASE64_URL_SAFE_NO_PAD.encode(bytes);
@@ -410,7 +410,7 @@ async fn help_shows_no_secret() {
     }
 }
 
-/// Libraries say at `trace` what they read and with which password.
+/// At `trace`, libraries log what they read, and passwords.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_level_of_the_log_shows_a_secret_or_an_order() {
     let extra_config = "authorization { user: orderd, password: nats-secret }".to_owned();

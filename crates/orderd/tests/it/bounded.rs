@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::support::{Answer, Service, Stack, eventually, order, orders, uid};
 
-/// Room for the index and some of the bodies of so many orders.
+/// A limit for the index and some of the bodies of this number of orders.
 const COUNT: usize = 2000;
 const SOME: (&str, &str) = ("CACHE_MAX_BYTES", "768KiB");
 
@@ -37,7 +37,7 @@ async fn filled(count: usize) -> (Stack, Shown) {
     (stack, shown)
 }
 
-/// What a service shows.
+/// The responses of a service.
 #[derive(PartialEq, Debug)]
 struct Shown {
     len: u64,
@@ -96,7 +96,7 @@ async fn get(service: &Service, id: &str) -> Answer {
     service.get(&format!("/order/{id}")).await
 }
 
-/// As [`get`], where it may be that PostgreSQL can't be reached.
+/// As [`get`], if PostgreSQL may be unreachable.
 async fn get_once(service: &Service, id: &str) -> Answer {
     service.get_once(&format!("/order/{id}")).await
 }
@@ -117,7 +117,7 @@ async fn answers_are_the_same_with_and_without_a_memory_bound() {
     for bound in [SOME, NONE] {
         let mut service = full(&stack, &[bound, SEARCH]).await;
         let evicted = async || (service.metric("orderd_cache_evictions_total").await > 0.0).then_some(());
-        // Room is made when the orders are in, and after they are counted.
+        // Eviction happens after the orders are inserted and counted.
         eventually("some are evicted", evicted).await;
         // A second time, after others were put back for them.
         for _ in 0..2 {
@@ -171,7 +171,7 @@ async fn without_postgres_memory_answers_and_the_rest_is_to_come_again() {
     assert_comes_again(&service.get_once("/orders?order_uid=order-0").await);
     assert_comes_again(&service.get_once("/order?order_uid=order-0").await);
     assert_comes_again(&service.get_once("/orders?full=true&order=asc").await);
-    // What memory has is found, and pages need no bodies.
+    // Orders in memory are found, and pages need no bodies.
     assert_eq!(service.get("/orders?order_uid=nobody").await.body, "[]");
     assert_eq!(service.ids().await, shown.ids);
     stack.postgres.start_again().unwrap();
@@ -233,7 +233,7 @@ async fn an_evicted_order_that_is_erased_stays_away() {
     let erase = async |id: &str| {
         assert_eq!(service.erase(id, "eraser").await, StatusCode::NO_CONTENT);
     };
-    // The first ones that were read, so that they are evicted; and one of the last, which is not.
+    // The first ones that were read, which are evicted, and one of the last, which is not.
     let erased = [0, 1, 2, COUNT - 1];
     for number in erased {
         erase(&shown.ids[number]).await;
@@ -248,13 +248,13 @@ async fn an_evicted_order_that_is_erased_stays_away() {
     all_gone().await;
     let read = service.metric("myapp_orders_read_db").await;
     let held = service.metric("orderd_cache_bytes").await;
-    // It may have read it twice by itself, where it had to wait for NATS.
+    // It may have read it twice, if it had to wait for NATS.
     let reads = || service.process.log().matches("table read").count();
     let before = reads();
     service.process.signal(devstack::Signal::USR1);
     eventually("the table is read again", async || (reads() > before).then_some(())).await;
     all_gone().await;
-    // What is known is not read into memory again, evicted or not.
+    // Known orders are not read into memory again, evicted or not.
     assert_eq!(service.metric("myapp_orders_read_db").await, read);
     assert_eq!(service.metric("orderd_cache_bytes").await, held);
     // Orders that reuse the slots of removed ones are served correctly.
@@ -291,7 +291,7 @@ async fn evicted_order_that_is_refused_leaves_and_is_taken_in_after_a_correction
 #[tokio::test(flavor = "multi_thread")]
 async fn memory_stays_within_the_bound_while_ever_more_come() {
     let stack = Stack::new();
-    // The allocator gives back at once what is freed, so that what a process has is what it uses.
+    // The allocator returns freed memory at once, so that resident memory is used memory.
     let at_once = ("MIMALLOC_PURGE_DELAY", "0");
     let service = stack.serve(&[("CACHE_MAX_BYTES", "16 MiB"), at_once]).await;
     let other = stack.serve(&[at_once]).await;
@@ -314,7 +314,7 @@ async fn memory_stays_within_the_bound_while_ever_more_come() {
     }
     assert_eq!(service.metric("orderd_cache_max_bytes").await, bound);
     assert!(service.metric("orderd_cache_evictions_total").await > 10_000.0);
-    // Without a bound, orders take 30 MiB more; what a process of some 50 MiB has besides is not that steady.
+    // Without a limit, orders take 30 MiB more; the rest of a process of some 50 MiB varies.
     let (within, without) = (service.memory(), other.memory());
     assert!(within + (8 << 20) < without, "{within} bytes with a bound, {without} without");
 }

@@ -43,7 +43,7 @@ pub(crate) async fn is_accessible(browser: &Browser, view: &str) {
     for dark in [true, false] {
         browser.dark(dark).await;
         browser.script(&format!("if (!window.axe) {{ {axe}\n }}")).await;
-        // A row that has just come is lit for a moment; one that continues for ever can't be brought to its end.
+        // A new row is highlighted for a moment; infinite animations can't be finished.
         let finish =
             "document.getAnimations().forEach((one) => { try { one.finish() } catch { one.cancel() } })";
         browser.script(finish).await;
@@ -176,7 +176,7 @@ async fn what_a_page_had_before_it_is_told_of_is_not_new() {
     service.wait_len(2).await;
     let ids = service.ids().await;
     let browser = open(&service).await;
-    // The page's own list is there, and takes no button from this one.
+    // The page's own list exists, and does not take buttons from this one.
     browser.reads(FIRST, "order-1").await;
     let told = browser
         .script_async(&format!(
@@ -288,7 +288,7 @@ async fn live_list_continues_after_the_service_was_away() {
     assert_eq!(rows, 3, "each once");
 }
 
-/// After a restart the page makes the list again, but not while a reader has paused it.
+/// After a restart the page rebuilds the list, but not while a reader has paused it.
 #[tokio::test(flavor = "multi_thread")]
 async fn while_paused_it_stays_as_it_is_even_over_a_restart() {
     let (stack, mut service) = Stack::started().await;
@@ -370,7 +370,7 @@ async fn a_lost_answer_is_asked_for_again() {
                 const lost = left.findIndex((start) => path.startsWith(start)); \
                 return lost < 0 ? real(path, ...others) : (left.splice(lost, 1), Promise.reject(new TypeError())); }";
     browser.script(lose).await;
-    // The page has made the list again.
+    // The page has rebuilt the list.
     browser.click("#language").await;
     browser.holds("left.length === 0").await;
     browser.reads(FIRST, "mine").await;
@@ -383,7 +383,7 @@ async fn a_late_answer_signs_nobody_out() {
     stack.publish(&[order("mine")]).await;
     let browser = open(&service).await;
     browser.reads("#view-signin", "Sign in").await;
-    // Only the request of this test is held back, never one of the page's own.
+    // Delays only the request of this test, never the page's own.
     let ask = "const real = fetch; window.fetch = async (path, ...others) => { \
                if (path !== 'mem_len') return real(path, ...others); \
                window.fetch = real; const answer = await real('mem_len'); await new Promise((resolve) => (window.release = resolve)); \
@@ -418,7 +418,7 @@ async fn ten_thousand_a_second_freeze_nothing() {
     let publishing = stack.run(&["publish", "--count", "100000", "--rate", "10000"], "");
     let watching = async {
         browser.reads("#sampled", "More arrive than anybody can read").await;
-        // Frames that the page has drawn in three seconds. A loaded machine draws fewer; a frozen page none.
+        // Frames drawn in three seconds. A loaded machine draws fewer; a frozen page draws none.
         in_three_tries(async || {
             let frames = browser
                 .script_async(
@@ -549,7 +549,7 @@ async fn the_page_of_parcels_speaks_of_no_orders() {
     stack.publish(&[r#"{"id":"p-1","name":"n","items":[{"price":1},{"price":2}]}"#, "{"]).await;
     browser.reads(FIRST, "p-1").await;
     speaks_of_no_orders(&browser).await;
-    // The list is made again in the other language, so that no link of it stays to be clicked.
+    // The list is rebuilt in the other language, so its old links can't be clicked.
     let id = service.ids().await[0].clone();
     browser.go(&format!("{}#/order/{id}", url(&service))).await;
     browser.reads("#view-order h1", &id).await;

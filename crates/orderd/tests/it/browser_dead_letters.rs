@@ -12,7 +12,7 @@ async fn dead_letters_are_read_and_with_a_token_sent_again() {
     browser.click("nav [data-view=dead]").await;
     browser.reads("#dead-list", "No dead letters").await;
     is_sound(&browser, "no dead letters").await;
-    // The one that is stored last is shown first.
+    // The one stored last is shown first.
     stack.publish(&[r#"{"track_number":"<b>A</b>"}"#]).await;
     stack.wait_settled(1).await;
     stack.publish(&["{"]).await;
@@ -84,7 +84,7 @@ async fn dead_letters_are_filtered_corrected_and_sent_again_together() {
     browser.reads(".letter:not([hidden])", "Refused again: A required member is missing").await;
 }
 
-/// One for each way in which a payload can be refused, as far as one can be made.
+/// A payload for each kind of refusal that can be produced.
 const REFUSED: [&[u8]; 24] = [
     b"\xff",
     b"7",
@@ -141,7 +141,7 @@ async fn why_each_was_refused_is_told_in_russian() {
     browser.reads("#dead-list", "a boolean where a string belongs").await;
 }
 
-/// Orders are open here, so that nothing but the sign-in says that there is a session.
+/// Orders need no token here, so only the sign-in shows that there is a session.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_signed_in_to_replay_can_sign_out_after_a_reload() {
     let stack = Stack::new();

@@ -27,7 +27,7 @@ async fn lists(browser: &Browser, right: &[String]) {
         .await;
 }
 
-/// Goes to a search by its address, as one who was sent it.
+/// Opens a search by its URL, like a user who received the link.
 async fn sent(browser: &Browser, service: &Service, query: &str) {
     browser.go("about:blank").await;
     browser.go(&format!("{}#/find{query}", url(service))).await;
@@ -54,7 +54,7 @@ async fn several_values_and_times_find_orders_and_the_address_holds_the_search()
     browser.click("#find-form .primary").await;
     lists(&browser, &[ids[0].clone(), ids[3].clone()]).await;
 
-    // The same in another window, and the form says what it is.
+    // The same in another window, and the form shows the search.
     let shared = browser.script("return location.href").await;
     browser.go("about:blank").await;
     browser.go(shared.as_str().unwrap()).await;
@@ -63,7 +63,7 @@ async fn several_values_and_times_find_orders_and_the_address_holds_the_search()
     let filled = json!(["order_uid", "a", "track_number", "t1", "asc"]);
     assert_eq!(browser.script(form).await, filled);
 
-    // A member less, and one that nothing has.
+    // One member fewer, and a value that no order has.
     browser.click("#find-rows .find-row:nth-child(1) button").await;
     browser.click("#find-form .primary").await;
     lists(&browser, &[ids[0].clone(), ids[1].clone(), ids[3].clone()]).await;
@@ -113,7 +113,7 @@ async fn pages_neither_jump_nor_repeat_while_orders_arrive() {
             browser.click("#find-prev").await;
             lists(&browser, &right[page * 50..][..50]).await;
         }
-        // Further back is what has arrived.
+        // New orders are on the previous page.
         browser.click("#find-prev").await;
         browser.holds(&format!("{ROWS}.length === 50 && {ROWS}[0].dataset.id > '{}'", right[0])).await;
         browser.click("#find-first").await;
@@ -142,7 +142,7 @@ async fn what_is_found_is_written_to_a_file_piece_by_piece_once_each() {
     browser.go(&format!("{}#/find?order=asc&$.track_number=WBILMTESTTRACK", url(&service))).await;
     browser.holds(&format!("{ROWS}.length === 50")).await;
     browser.script(FILE).await;
-    // Documents come once others have arrived, and the second answer breaks off in the middle of an order.
+    // Documents come after others have arrived, and the second response ends in the middle of an order.
     let broken = "window.asked = 0; const real = fetch; const arrived = new Promise((resolve) => (window.arrived = resolve)); \
         window.fetch = async (path, ...others) => { \
         if (!path.includes('full=true')) return real(path, ...others); \
@@ -175,7 +175,7 @@ async fn what_is_found_is_written_to_a_file_piece_by_piece_once_each() {
     let named = browser.script("return [suggested.startsWith('order-'), suggested.endsWith('.jsonl')]").await;
     assert_eq!(named, json!([true, true]));
 
-    // Where it can't be had, no file is left that looks whole.
+    // After a failure, no file remains that looks complete.
     browser.script("window.fetch = () => Promise.reject(new TypeError())").await;
     browser.click("#find-jsonl").await;
     browser.reads("#find-said", "the file is not written").await;

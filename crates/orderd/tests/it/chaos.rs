@@ -1,5 +1,5 @@
-//! A short version of `cargo xtask chaos`; repeated faults of the most dangerous kinds; and a fault that no kill
-//! causes: a stream restored from a copy.
+//! A short version of `cargo xtask chaos`; repeated faults of the most dangerous kinds; and a stream restored from a
+//! copy.
 
 use std::path::Path;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::support::{Stack, eventually};
 
 fn run(plans: &[Plan]) {
     let program = Path::new(env!("CARGO_BIN_EXE_orderd"));
-    // `cargo xtask chaos` measures; this is against a wait for something that never comes, beside other tests.
+    // `cargo xtask chaos` measures times; this limit only ends endless waits, beside other tests.
     let patient = |plan: &Plan| Plan { committed_within: Duration::from_secs(30), ..plan.clone() };
     let plans: Vec<_> = plans.iter().map(patient).collect();
     let report = chaos::run(program, &plans, 1, &mut |line| eprintln!("{line}")).unwrap();

@@ -7,19 +7,19 @@ use serde_json::Value;
 
 use crate::support::{Stack, eventually, in_time, order};
 
-/// What is found of a part, and whether all is usable.
+/// The findings by component, and whether the settings are usable.
 struct Found {
     code: Option<i32>,
     json: Value,
 }
 
 impl Found {
-    /// The findings of a part, in one text.
+    /// The findings of a component, as one text.
     fn of(&self, part: &str) -> String {
         self.json[part]["findings"].to_string()
     }
 
-    /// Exactly one finding, which has these words; and the other parts have none.
+    /// Exactly one finding with these words, and none of the other components.
     fn is_only(&self, what: &str, part: &str, severity: &str, words: &[&str]) {
         for other in ["nats", "postgres", "http"] {
             let count = self.json[other]["findings"].as_array().map(Vec::len);
@@ -120,7 +120,7 @@ async fn check_reports_usable_servers_in_one_line_each_and_leaves_nothing_behind
     }
 }
 
-/// What is made, with which settings, what is said of it, and whether what is said makes it usable.
+/// Setup, settings, expected finding, and whether the fix makes it usable.
 type Case =
     (&'static str, &'static [(&'static str, &'static str)], &'static str, &'static [&'static str], bool);
 
@@ -288,7 +288,7 @@ async fn servers_that_are_away_are_named_with_their_ports() {
     );
 }
 
-/// Streams that others have made: what is said, and how much it matters.
+/// Existing streams: the findings and their severity.
 fn streams() -> Vec<(&'static str, Config, &'static str, &'static [&'static str])> {
     let takes = |name: &str, subject: &str| Config {
         name: name.into(),
@@ -359,7 +359,7 @@ async fn a_stream_that_takes_or_keeps_no_orders_is_named_with_what_fixes_it() {
     let context = stack.jetstream().await;
     for (what, config, severity, words) in streams() {
         let name = config.name.clone();
-        // The folder of the former stream of that name goes a moment after the stream.
+        // The folder of the former stream with that name is deleted a moment after the stream.
         let stream = eventually(what, async || context.create_stream(config.clone()).await.ok()).await;
         match what {
             "sealed" => drop(context.update_stream(Config { sealed: true, ..config }).await.unwrap()),

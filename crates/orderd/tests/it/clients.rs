@@ -31,7 +31,7 @@ fn npm(program: &str) -> PathBuf {
     ensure_openapi_packages(&mut say).unwrap().join(".bin").join(program)
 }
 
-/// Runs a program to its end; what it says is the error of one that fails.
+/// Runs a program; the error of a failure contains its output.
 async fn succeeds(program: &Path, args: &[&str], folder: &Path) -> String {
     let mut command = tokio::process::Command::new(program);
     command.args(args).current_dir(folder).env("PYTHONPATH", "python").kill_on_drop(true);

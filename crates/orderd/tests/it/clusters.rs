@@ -12,10 +12,10 @@ use tokio::task::JoinHandle;
 
 use crate::support::{DEAD, Service, Stack, eventually, in_three_tries, order, orders};
 
-/// With a new leader, the intake continues within this.
+/// Time limit for the intake to continue with a new leader.
 const RESUMED: Duration = Duration::from_secs(10);
 
-/// Publishes one order after the other, each until it is acknowledged.
+/// Publishes orders one by one, each until it is acknowledged.
 struct Load {
     acknowledged: Arc<AtomicUsize>,
     over: Arc<AtomicBool>,
@@ -36,7 +36,7 @@ impl Load {
         Self { acknowledged, over, task }
     }
 
-    /// Waits until so many more are acknowledged.
+    /// Waits until this number of further orders is acknowledged.
     async fn more(&self, count: usize) {
         let wanted = self.acknowledged.load(Ordering::Relaxed) + count;
         eventually("more are acknowledged", async || {
@@ -52,7 +52,7 @@ impl Load {
     }
 }
 
-/// Under one id, so that it is one order however often it is sent.
+/// With one message id, so that retries are one order.
 async fn publish(context: &Context, uid: &str) {
     loop {
         let mut headers = async_nats::HeaderMap::new();
@@ -97,14 +97,14 @@ async fn leader(context: &Context, cluster: &NatsCluster, other_than: Option<usi
     .await
 }
 
-/// Waits until more is in the table than now; says how long that was.
+/// Waits until the table grows; returns the time.
 async fn wait_resumed(stack: &Stack) -> Duration {
     let (begun, rows) = (Instant::now(), stack.rows());
     eventually("the intake continues", async || (stack.rows() > rows).then_some(())).await;
     begun.elapsed()
 }
 
-/// Nothing is lost in any round, and in one of three at the most the intake continues in time after each strike.
+/// Nothing is lost in any round, and in one of up to three rounds the intake continues in time after each fault.
 async fn resumes_in_time(mut round: impl AsyncFnMut() -> Vec<Duration>) {
     in_three_tries(async || {
         let took = round().await;
@@ -228,7 +228,7 @@ async fn the_table_is_read_on_where_its_server_is_cut_off_in_the_middle() {
     other.set(Mode::Pass);
     assert!(service.mem_len().await < 2000, "nothing was left to read");
     service.wait_len(2000).await;
-    // What is erased meanwhile is looked for there too.
+    // Erasures meanwhile are also looked up there.
     let id = service.ids().await.pop().unwrap();
     assert!(stack.run(&["erase", "--yes", &id], "").await.status.success());
     let path = format!("/order/{id}");
@@ -238,8 +238,8 @@ async fn the_table_is_read_on_where_its_server_is_cut_off_in_the_middle() {
     .await;
 }
 
-/// Each of several servers has little time to answer, because one that is gone may be the first. Where the network is
-/// slow, all of them need more.
+/// Each of several servers has a short timeout, because the first may be down. On a slow network, all of them need
+/// more.
 #[tokio::test(flavor = "multi_thread")]
 async fn several_servers_behind_a_slow_network_are_reached() {
     let stack = Stack::new();
@@ -287,7 +287,7 @@ async fn restart_everything() -> Vec<Duration> {
         leader(&context, &cluster, Some(node)).await;
         took.push(wait_resumed(&stack).await);
         cluster.nodes[node].start_again().unwrap();
-        // It has to have caught up before the next one may go.
+        // It must have caught up before the next one ends.
         eventually("all nodes have the stream", async || {
             let cluster = context.get_stream("ORDERS").await.ok()?.cached_info().cluster.clone()?;
             cluster.replicas.iter().all(|replica| replica.current && !replica.offline).then_some(())

@@ -88,7 +88,7 @@ fn shells_complete_commands_and_flags() {
             assert!(written.status.success() && script.contains(known), "{shell}: no {known}");
         }
     }
-    // As bash asks when one presses Tab after `orderd dead-letters re`.
+    // As bash completes `orderd dead-letters re` on Tab.
     let asked = format!(
         "source <('{orderd}' completions bash); COMP_WORDS=(orderd dead-letters re); COMP_CWORD=2; \
          _orderd orderd re dead-letters; echo \"${{COMPREPLY[*]}}\""

@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 
 use crate::support::{LIMIT, Service, Stack, eventually, in_time, order, orders};
 
-/// A connection on which a test says byte by byte what is sent.
+/// A connection on which a test controls every byte.
 struct Wire(TcpStream);
 
 impl Wire {
@@ -22,7 +22,7 @@ impl Wire {
         self.0.write_all(text.as_bytes()).await.unwrap();
     }
 
-    /// Reads one answer, by its length.
+    /// Reads one response, by its length.
     async fn answer(&mut self) -> String {
         let mut read = String::new();
         loop {
@@ -88,7 +88,7 @@ async fn readyz_is_503_for_the_delay_while_everything_is_served_and_taken_in() {
     kept.send(&get("/mem_len")).await;
     let last = kept.read_to_end().await;
     assert!(last.contains("200 OK") && last.contains("connection: close"), "{last}");
-    // What comes together is answered together.
+    // Pipelined requests are answered together.
     let mut pipelined = Wire::open(&service).await;
     pipelined.send(&get(&format!("/order/{id}")).repeat(3)).await;
     let answers = pipelined.read_to_end().await;
@@ -109,7 +109,7 @@ async fn a_second_signal_ends_the_delay_and_the_process() {
     service.process.signal(Signal::TERM);
     is_draining(&service).await;
     assert_eq!(service.get("/healthz").await.status, StatusCode::OK);
-    // What comes within a hundredth of a second is one signal.
+    // Signals within 10 ms count as one.
     tokio::time::sleep(Duration::from_millis(50)).await;
     service.process.signal(Signal::TERM);
     assert_eq!(service.process.wait(LIMIT).and_then(|status| status.code()), Some(1));
@@ -190,7 +190,7 @@ async fn an_idle_connection_is_closed_after_its_time_and_not_before() {
     assert!(slow.answer().await.starts_with("HTTP/1.1 200"));
 }
 
-/// One that is refused is still told why, however much of it is unread.
+/// A refused client still gets the reason, however much of its request is unread.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_ends_the_connection_is_not_lost_to_a_reset() {
     let (_stack, service) = Stack::started().await;

@@ -16,10 +16,10 @@ use crate::support::{Service, Stack, eventually, order, orders, uid};
 /// Only where the service speaks TLS; `access::http_by_tls` shows its value.
 const CERTIFICATE: &str = "orderd_certificate_expiry";
 
-/// Begins the names of what only a node exporter gives: what it measures is the machine, which no test starts.
+/// Prefix of node exporter metrics, which measure the machine; tests do not start an exporter.
 const MACHINE: &str = "node_";
 
-/// How names of metrics begin that boards and alerts may ask for.
+/// Allowed prefixes of metrics in dashboards and alerts.
 const NAMES: [&str; 5] = ["myapp_", "orderd_", MACHINE, "up", "ALERTS"];
 
 fn deploy() -> PathBuf {
@@ -50,7 +50,7 @@ fn filled_in(query: &str) -> String {
     filled
 }
 
-/// The selectors of a query: the names of metrics with what stands in braces after them.
+/// The selectors of a query: names of metrics with their label matchers.
 fn selectors(query: &str) -> BTreeSet<String> {
     let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
     let mut found = BTreeSet::new();
@@ -72,7 +72,7 @@ fn selectors(query: &str) -> BTreeSet<String> {
     found
 }
 
-/// What Prometheus says to a query: its result, or why it refuses it.
+/// The result of a Prometheus query, or its error.
 async fn ask(port: u16, path: &str, query: &str) -> Result<Value, String> {
     let encoded: String = query.bytes().map(|byte| format!("%{byte:02X}")).collect();
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
@@ -99,8 +99,8 @@ async fn prometheus(stack: &Stack, service: &Service) -> Prometheus {
     std::fs::create_dir_all(&dir).unwrap();
     let config = dir.join("prometheus.yml");
     let rules = deploy().join("prometheus/alerts.yml");
-    // The second job is for the alert on what is not orderd. It scrapes the same service, and keeps no metric of
-    // it but `up`: kept twice, every sum over the service's metrics would be twice as much.
+    // The second job is for the alert about other targets. It scrapes the same service, and keeps only `up`: otherwise,
+    // every sum over the service's metrics would double.
     let up_alone = "metric_relabel_configs: [{ source_labels: [__name__], regex: '.*', action: drop }]";
     let text = format!(
         "global: {{ scrape_interval: 1s, evaluation_interval: 1s }}\nrule_files: [{rules:?}]\nscrape_configs:\n  \
@@ -154,7 +154,7 @@ async fn every_query_of_boards_and_alerts_returns_data() {
         wanted.into_iter().partition(|query| query.contains(MACHINE) || query.contains(CERTIFICATE));
     assert!(missing.len() > 40, "queries were not found: {missing:?}");
     for query in machine.iter().chain(&alerts) {
-        // Whether it has data or not, it must be one.
+        // With or without data, it must be a valid query.
         has_data(port, query).await;
     }
     let all = eventually("every query has data", async || {

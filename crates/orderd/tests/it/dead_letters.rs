@@ -84,13 +84,13 @@ async fn replay_makes_each_the_order_of_its_key_however_often_it_is_run() {
         let said = String::from_utf8(replayed.stdout).unwrap();
         assert!(said.contains(&format!(" replayed: {taken_in} accepted, 0 refused again\n")), "{said}");
     }
-    // What was said was so.
+    // The output was right.
     assert_eq!(listed(&stack, &[]).await, [Value::Null; 0]);
     service.wait_len(2).await;
     let keys: Vec<_> = letters.iter().map(|letter| letter["key"].as_str().unwrap()).collect();
     assert_eq!(service.ids().await, keys);
     assert_eq!(stack.rows(), 2);
-    // One that is still refused stays what it is.
+    // A message that is refused again stays a dead letter.
     stack.publish(&["{"]).await;
     let letters = wait_for_dead(&stack, 1).await;
     let refused = stack.run(&["dead-letters", "replay", "--reason", "invalid_json"], "").await;
@@ -149,7 +149,7 @@ async fn an_unknown_reason_is_an_error_that_names_those_that_are() {
             assert!(errors.contains(reason.as_str()), "{reason:?} in {errors}");
         }
     }
-    // A known reason that no dead letter has finds nothing.
+    // A valid reason without dead letters finds nothing.
     let none = stack.run(&["dead-letters", "replay", "--reason", "wrong_type"], "").await;
     assert!(none.status.success() && String::from_utf8_lossy(&none.stdout).starts_with("0 dead letters"));
     assert_eq!(listed(&stack, &[]).await.len(), 1);

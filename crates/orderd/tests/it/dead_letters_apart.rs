@@ -68,7 +68,7 @@ async fn make_stream(stack: &Stack, name: &str, subject: &str) -> stream::Stream
     stack.jetstream().await.create_stream(config).await.unwrap()
 }
 
-/// What each of two sees, sends again and drops is its own.
+/// Each of two installations lists, replays and drops only its own.
 async fn are_apart(stack: &Stack, one: &Installation, other: &Installation) {
     for (installation, payload) in [(one, "[1]"), (other, "[2]"), (one, "[3]"), (other, "[4]"), (one, "[5]")]
     {
@@ -217,7 +217,7 @@ async fn looking_leaves_no_consumers_behind() {
     stack.publish(&["{".to_owned(), bad.to_owned(), order("a"), order("b"), order("c")]).await;
     stack.wait_settled(5).await;
     let streams = ["ORDERS", DEAD];
-    // One by which orders are read, and one by which dead letters are watched.
+    // One consumer for orders, and one for dead letters.
     let before = eventually("the service has its own", async || {
         let there = consumers(&stack, &streams).await;
         (there == [1, 1]).then_some(there)

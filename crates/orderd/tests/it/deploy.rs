@@ -1,4 +1,4 @@
-//! What `deploy/` starts: as secure as documented, and with settings that the service accepts.
+//! The files of `deploy/`: as secure as documented, and with settings that the service accepts.
 
 use devstack::{Nats, NatsOptions, TempDir, tools};
 use hyper::{Request, StatusCode};
@@ -10,7 +10,7 @@ fn read(file: &str) -> String {
     std::fs::read_to_string(tools::workspace().join("deploy").join(file)).unwrap()
 }
 
-/// What stands after `name:` in compose.yaml, one each time.
+/// The values of `name:` in compose.yaml.
 fn values<'a>(compose: &'a str, name: &str) -> Vec<&'a str> {
     let lines = compose.lines().filter_map(|line| line.trim().strip_prefix(name)?.strip_prefix(':'));
     lines.map(str::trim).filter(|value| !value.is_empty()).collect()
@@ -48,7 +48,7 @@ fn all_that_is_mounted_is_there_and_every_secret_is_made() {
     }
 }
 
-/// What a program says against a file; nothing where it is content. `cargo xtask test` installs it.
+/// A checker's complaints about a file; empty if there are none. `cargo xtask test` installs it.
 fn said(program: &str, args: &[&str]) -> String {
     let folder = tools::workspace().join("deploy");
     let output = std::process::Command::new(program).args(args).current_dir(folder).output();
@@ -108,7 +108,7 @@ fn an_image_without_its_libraries_is_not_built() {
     }
 }
 
-/// Where compose.yaml puts a file or a folder of `deploy/` in a container.
+/// The mount point of a file or a folder of `deploy/` in compose.yaml.
 fn mounted_at(file: &str) -> String {
     let compose = read("compose.yaml");
     let mount = compose.lines().find_map(|line| line.trim().strip_prefix(&format!("- ./{file}:")));
@@ -119,7 +119,7 @@ fn mounted_at(file: &str) -> String {
 fn pgadmin_knows_the_server_that_compose_starts() {
     let servers: Value = serde_json::from_str(&read("pgadmin/servers.json")).unwrap();
     let server = &servers["Servers"]["1"];
-    // What pgAdmin wants of each, or it loads none.
+    // The members that pgAdmin requires of each, or it loads none.
     for member in ["Name", "Group", "Host", "Port", "MaintenanceDB", "Username"] {
         assert!(!server[member].is_null(), "{member} is missing: {server}");
     }
@@ -154,7 +154,7 @@ fn grafana_finds_its_boards_and_their_data() {
         assert!(!wanted.is_empty(), "{file}");
         for source in wanted {
             let (kind, uid) = (source["type"].as_str().unwrap(), source["uid"].as_str().unwrap());
-            // Grafana's own, and the variable by which one chooses.
+            // Grafana's own, and the variable to choose one.
             let is_known = known.contains(&uid) || uid == "-- Grafana --" || chooses(&board, uid, kind);
             assert!(is_known && (kinds.contains(&kind) || kind == "grafana"), "{file}: {source}");
         }
@@ -172,7 +172,7 @@ fn data_sources<'a>(part: &'a Value, found: &mut Vec<&'a Value>) {
     }
 }
 
-/// Whether `uid` is a variable of the board that stands for a data source of that kind.
+/// Whether `uid` is a variable of the dashboard for a data source of that kind.
 fn chooses(board: &Value, uid: &str, kind: &str) -> bool {
     let variables = board["templating"]["list"].as_array().unwrap();
     let is_it = |variable: &&Value| {
@@ -194,7 +194,7 @@ fn systemd_takes_the_unit() {
     // It looks whether the program is there.
     let text = read("orderd.service").replace("/usr/bin/orderd", env!("CARGO_BIN_EXE_orderd"));
     std::fs::write(&unit, text).unwrap();
-    // What it doesn't know it skips, with a word; it may also have some about the machine.
+    // It skips unknown settings with a warning, and may also have warnings about the machine.
     let words = said("systemd-analyze", &["verify", "--man=no", unit.to_str().unwrap()]);
     assert!(!words.contains("orderd.service"), "{words}");
 }

@@ -22,7 +22,7 @@ struct Old {
     program: PathBuf,
 }
 
-/// None where there is no Go: the test then passes with a line that says so, but in CI, where it fails.
+/// `None` without Go: the test then passes with a message; in CI it fails.
 fn go() -> Option<PathBuf> {
     let go = tools::find_go();
     if go.is_none() {
@@ -33,7 +33,7 @@ fn go() -> Option<PathBuf> {
 }
 
 impl Old {
-    /// None where there is no Go.
+    /// `None` without Go.
     fn new(stack: &Stack) -> Option<Self> {
         let go = go()?;
         let program = stack.temp_dir.path().join("stan-client");
@@ -55,7 +55,7 @@ impl Old {
         assert!(child.wait().unwrap().success());
     }
 
-    /// Takes so many as the old service did, and leaves the last two unacknowledged.
+    /// Receives this number like the old service, and leaves the last two unacknowledged.
     fn take(&self, count: usize) {
         let status = self
             .client("take", &[CLIENT, DURABLE, &count.to_string()])
@@ -156,7 +156,7 @@ async fn what_nobody_can_know_any_more_is_said() {
     old.publish(&orders(10));
     let output = old.drained(&stack).await;
     assert!(output.status.success() && said(&output).contains("10 messages in"), "{}", said(&output));
-    // Taken before, but by whom? What would show it is gone.
+    // Drained before or not: the messages that would show it are gone.
     old.publish(&orders(10));
     old.take(10);
     stream.purge().await.unwrap();

@@ -5,7 +5,7 @@ use hyper::StatusCode;
 
 use crate::support::{Service, Stack, eventually, orders};
 
-/// Encodings; an id with letters that each has, one that it lacks, and bytes that are not text, as SQL.
+/// Encodings; an id that each can represent, an id that it can't, and bytes that are not text, as SQL.
 const ENCODINGS: [(&str, &str, Option<&str>, Option<&str>); 4] = [
     ("LATIN1", "chr(233)", Some("%D1%8B"), None),
     ("WIN1251", "chr(251)", Some("%C3%A9"), Some("chr(152)")),
@@ -34,7 +34,7 @@ async fn command(stack: &Stack, service: &Service, args: &[&str], stdin: &str) -
     stack.run(&args, stdin).await
 }
 
-/// Three orders of the stream and one under another id are there, and perhaps a row whose id is not valid text.
+/// There are three orders of the stream, one with another id, and perhaps a row whose id is not valid text.
 async fn commands_see_every_id(stack: &Stack, service: &Service, encoding: &str, has_bytes: bool) {
     let verified = command(stack, service, &["verify", "--json"], "").await;
     let words = String::from_utf8_lossy(&verified.stderr);
@@ -109,7 +109,7 @@ async fn an_id_that_the_database_cannot_hold_is_not_found_and_fails_no_other() {
         let lines = command(&stack, &service, &["export"], "").await;
         assert!(!String::from_utf8_lossy(&lines.stdout).contains(odd.as_str()), "{encoding}: {lines:?}");
         for number in 0..200 {
-            // SQL_ASCII lacks none.
+            // SQL_ASCII can represent all.
             ask_beside(&service, &format!("/order/{}", lacking.unwrap_or("%C3%BC")), number).await;
         }
     }

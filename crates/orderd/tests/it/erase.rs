@@ -71,7 +71,7 @@ async fn an_erased_order_stays_away_from_a_table_that_is_restored() {
         if !is_running {
             service = stack.serve(&[("HTTP_ERASE_TOKEN", "eraser")]).await;
         }
-        // As many rows are there for a moment before the second one is erased and the later order is back.
+        // The row count is the same for a moment before the second one is erased and the later order is back.
         eventually("erased orders are gone", async || {
             (kept_keys(&stack) == 2 && stack.rows() == 4).then_some(())
         })
@@ -118,7 +118,7 @@ async fn an_erased_order_stays_away_from_a_whole_database_that_is_restored() {
             service = stack.serve(&[("HTTP_ERASE_TOKEN", "eraser")]).await;
         }
         eventually("erased orders are gone", async || {
-            // Asked with the keys at once: before the service looks, the backup has five rows, and none later.
+            // Queried together with the keys: before the service sweeps, the backup has five rows, and none later.
             let kept = stack.postgres.psql("SELECT count(*) FROM public.orderd_erased").ok()?;
             (kept.trim() == "2" && stack.rows() == 4).then_some(())
         })
@@ -231,7 +231,7 @@ async fn erase_reports_each_trace_once() {
     let letter = service.get("/dead_letters").await.json();
     let letter = letter.to_string();
     let key = letter.split("\"key\":\"").nth(1).unwrap().split('"').next().unwrap();
-    // Asked nobody, and done nothing.
+    // It asked nobody, and changed nothing.
     let (_, errors) = erase(&stack, &[&ids[0]], 2).await;
     assert!(errors.contains("--yes"), "{errors}");
     assert_eq!((stack.rows(), kept_keys(&stack)), (3, 0));
@@ -276,7 +276,7 @@ async fn what_is_in_one_place_alone_is_erased_too() {
     assert_eq!(stack.rows(), 1);
 }
 
-/// Tables of one schema share the table of erased keys, and not its keys.
+/// Tables of one schema share the table of erased keys, but not its keys.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_is_erased_from_its_own_table_alone() {
     let (stack, service) = Stack::started().await;
@@ -297,7 +297,7 @@ async fn a_key_is_erased_from_its_own_table_alone() {
     assert_eq!(stack.rows(), 0);
 }
 
-/// Killed behind the key, before the message: a service that runs finishes it, and so does one that starts.
+/// Killed after the key and before the message: a running service finishes the erasure, and so does one that starts.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_an_eraser_was_killed_over_is_finished() {
     let (stack, mut service) = Stack::started().await;
@@ -401,7 +401,7 @@ async fn payloads(stack: &Stack, stream: &str) -> Vec<String> {
     let state = stream.get_info().await.unwrap().state;
     let mut payloads = Vec::new();
     for sequence in state.first_sequence..=state.last_sequence {
-        // A note that an order is erased has none.
+        // The note of an erasure has no such header.
         if let Ok(message) = stream.get_raw_message(sequence).await
             && !message.payload.is_empty()
         {
@@ -452,7 +452,7 @@ async fn what_is_stored_after_its_order_was_erased_is_erased() {
     .await;
     assert!(stack.run(&["erase", "--yes", &key], "").await.status.success());
 
-    // By somebody who held a copy of it: while the service runs, and while it is away.
+    // By a process that had a copy of it: while the service runs, and while it is down.
     let late = async || {
         let insert = format!("INSERT INTO public.orders2 VALUES ('{key}', decode('{row}', 'hex'))");
         stack.postgres.psql(&insert).unwrap();

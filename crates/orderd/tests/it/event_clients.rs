@@ -12,10 +12,10 @@ use crate::support::{Service, Stack, eventually, in_three_tries, in_time, orders
 
 const READERS: usize = 1000;
 
-/// So many of them never read.
+/// Number of clients that never read.
 const SILENT: usize = 100;
 
-/// What a reader may cost: its connection, and what is on its way to it.
+/// Maximum memory per reader, for its connection and data in flight.
 const BYTES: f64 = 128.0 * 1024.0;
 
 async fn connected(service: &Service) -> TcpStream {
@@ -24,7 +24,7 @@ async fn connected(service: &Service) -> TcpStream {
     stream
 }
 
-/// How long it takes from the first of so many orders to the last one in memory.
+/// Time from publishing the first order until the last one is in memory.
 async fn taken_in(stack: &Stack, service: &Service, count: u64) -> Duration {
     let (before, begun) = (service.mem_len().await, Instant::now());
     assert!(stack.run(&["publish", "--count", &count.to_string()], "").await.status.success());
@@ -61,7 +61,7 @@ async fn a_thousand_readers_dont_hold_up_the_intake_and_cost_little_memory() {
     in_time("all are connected", one.until(|stats| stats["readers"] == READERS + 1)).await;
     let crowded = taken_in(&stack, &service, ORDERS).await;
     let after = service.metric("orderd_memory_bytes").await;
-    // A loaded machine is slow for both, and may stand still for one.
+    // A loaded machine is slow for both, and may stall for one.
     let crowded = crowded.min(taken_in(&stack, &service, ORDERS).await);
     let streams = in_time("each sees an order", reading.join_all()).await;
     assert_eq!(streams.len(), READERS - SILENT, "each has seen an order");

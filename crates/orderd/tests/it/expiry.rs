@@ -23,7 +23,7 @@ fn put_clock(stack: &Stack, shift: &str) {
     stack.postgres.psql(&format!("UPDATE clock.shift SET shift = '{shift}'")).unwrap();
 }
 
-/// Three ids of 2017, beside what the table has.
+/// Inserts three ids of 2017.
 fn insert_old(stack: &Stack) {
     let insert = "INSERT INTO public.orders2
         SELECT id, data FROM unnest(ARRAY['1500000000000000000', '1500000000000000001-7', '1500000000000000002-9']) id,
@@ -63,7 +63,7 @@ async fn orders_older_than_keep_leave_table_memory_dead_letters_and_stream() {
     }
     assert_eq!(messages().await, 21, "another durable consumer needs them");
     stream.delete_consumer("other").await.unwrap();
-    // The last one shows that it is the same stream.
+    // The last message identifies the stream.
     eventually("old messages leave", async || (messages().await == 1).then_some(())).await;
 
     put_clock(&stack, "0");
@@ -77,7 +77,7 @@ async fn orders_older_than_keep_leave_table_memory_dead_letters_and_stream() {
     let expired =
         services[0].metric("orderd_expired_total").await + services[1].metric("orderd_expired_total").await;
     assert_eq!(expired, 23.0);
-    // A start reads what is there.
+    // A new process reads the table.
     let third = stack.serve(&SETTINGS).await;
     third.wait_len(2).await;
     assert_eq!(stack.jetstream().await.get_stream(DEAD).await.unwrap().cached_info().state.messages, 0);
@@ -124,7 +124,7 @@ async fn orders_older_than_a_time_are_counted_and_erased() {
     assert_eq!(stack.rows(), 3);
 }
 
-/// Partitions by range: one up to half an hour from now, one of the past in which an id has no time, and what the caller adds.
+/// Partitions by range: one up to half an hour from now, one of the past with an id without a time, and the caller's.
 fn partitioned(stack: &Stack, others: &str) {
     let end = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap() + Duration::from_mins(30);
     let tables = format!(
@@ -240,7 +240,7 @@ async fn orders_whose_partition_was_dropped_are_no_dead_letters() {
     assert_eq!(service.metric("orderd_lost_messages_total").await, 0.0);
 }
 
-/// What forbids to drop a partition, and what is said of it.
+/// Obstacles to dropping a partition, and the logged reasons.
 const HINDRANCES: [(&str, &str); 4] = [
     ("ALTER TABLE older OWNER TO postgres", "does not own it"),
     ("CREATE TRIGGER t AFTER DELETE ON orders2 FOR EACH ROW EXECUTE FUNCTION seen()", "a trigger must see"),

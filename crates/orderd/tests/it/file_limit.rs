@@ -25,7 +25,7 @@ async fn idle_readers_take_no_files_from_healthz_and_the_intake() {
         let mut idle = Vec::new();
         for number in 0..files + 50 {
             let mut stream = TcpStream::connect(service.addr).await.unwrap();
-            // Some say nothing at all, some wait for what comes.
+            // Some send nothing, some wait for the response.
             if number % 2 == 0 {
                 stream.write_all(b"GET /mem_len HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
             }

@@ -21,14 +21,14 @@ async fn an_order_is_in_memory_in_the_table_and_served() {
     assert_eq!(stack.postgres.psql("SELECT id FROM public.orders2").unwrap().trim(), ids[0]);
 }
 
-/// The service connects for misses before the first start has made the table. That attempt fails, and the first reader
-/// must not get its error.
+/// The service connects for misses before the first start has created the table. That attempt fails, and the first
+/// reader must not get its error.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_first_miss_on_a_new_table_is_a_404() {
     let (_stack, service) = Stack::started().await;
     let begun = Instant::now();
     let answer = service.get_once("/order/nobody").await;
-    // On a machine that stands still, PostgreSQL may not answer in time.
+    // On a stalled machine, PostgreSQL may not answer in time.
     let is_late =
         answer.status == StatusCode::SERVICE_UNAVAILABLE && begun.elapsed() >= Duration::from_secs(2);
     assert!(answer.status == StatusCode::NOT_FOUND || is_late, "{} {}", answer.status, answer.body);
@@ -164,7 +164,7 @@ async fn a_stream_that_is_there_is_used_as_it_is() {
     let after = context.get_stream("MINE").await.unwrap();
     assert_eq!(after.cached_info().config, before);
     assert!(context.get_stream("ORDERS").await.is_err());
-    // What is refused keeps the subject it came by.
+    // A refused message keeps its subject.
     context.publish("shop.orders.a", "{".into()).await.unwrap().await.unwrap();
     // In a stream named after that of the orders, under the topic as one token.
     eventually("it is a dead letter", async || {

@@ -8,11 +8,11 @@ use tokio::net::TcpStream;
 
 use crate::support::{DEAD, LIMIT, Service, Stack, eventually, in_time, order, orders};
 
-/// What the service answers to these bytes, until it closes the connection or nothing more comes.
+/// The response to these bytes, until the service closes the connection or nothing more arrives.
 async fn answer_to(service: &Service, bytes: &[u8]) -> String {
     loop {
         let answer = answer_once(service, bytes).await;
-        // Not in time, and asked to come again.
+        // A timeout, with Retry-After.
         if !answer.contains("503 PostgreSQL can't be reached now") {
             return answer;
         }
@@ -69,7 +69,7 @@ async fn odd_requests_get_an_answer_or_a_closed_connection() {
     assert_eq!(service.mem_len().await, 1);
 }
 
-/// The plainest request for an order is answered before hyper sees it; a header that says nothing makes it another.
+/// The simplest request is answered on the fast path; a meaningless header takes it off.
 #[tokio::test(flavor = "multi_thread")]
 async fn fast_path_answers_as_the_routes_do() {
     let stack = Stack::new();
@@ -130,7 +130,7 @@ async fn fast_path_answers_as_the_routes_do() {
             assert!(answer_to(&service, asked(target, wrong).as_bytes()).await.contains("401"), "{wrong}");
         }
     }
-    // What comes together is answered in order, whichever way each goes, and wherever it is cut.
+    // Pipelined requests are answered in order, on either path, wherever the bytes are cut.
     let both = [&there, found, "/order/1-1", &there].map(|target| asked(target, short)).concat();
     let first = asked(&there, short).len();
     let after_name = first + "GET /orders?order_uid".len();
@@ -140,7 +140,7 @@ async fn fast_path_answers_as_the_routes_do() {
         stream.flush().await.unwrap();
         let mut answer = Vec::new();
         if cut > first {
-            // What is there of the second one was looked at before the first was answered.
+            // The beginning of the second request arrived before the first was answered.
             stream.read_buf(&mut answer).await.unwrap();
         }
         stream.write_all(&both.as_bytes()[cut..]).await.unwrap();
@@ -189,7 +189,7 @@ async fn slow_and_silent_clients_are_disconnected_and_delay_no_others() {
     .await;
 }
 
-/// What stands in a message's place of headers, as clients of other languages or with a mistake send it.
+/// Header blocks as clients in other languages or with bugs send them.
 const NO_HEADERS: [&[u8]; 9] = [
     b"NATS/1.0\r\nCustomer: caf\xe9\r\n\r\n",
     b"NATS/1.0\r\nno colon\r\n\r\n",
@@ -210,14 +210,14 @@ async fn malformed_headers_cost_no_message() {
     let mut nats = TcpStream::connect(("127.0.0.1", stack.nats.port())).await.unwrap();
     nats.write_all(b"CONNECT {\"verbose\":false,\"headers\":true}\r\n").await.unwrap();
     for (number, headers) in NO_HEADERS.iter().enumerate() {
-        // The subject holds no UTF-8 either, and what is a space elsewhere.
+        // The subject is not UTF-8 either, and has a Unicode space.
         let subject = if number == 0 { &b"orders.\xff\xc2\xa0"[..] } else { b"orders.a" };
         let payload = order(&format!("odd-{number}"));
         let sizes = format!(" {} {}\r\n", headers.len(), headers.len() + payload.len());
         let message = [b"HPUB ", subject, sizes.as_bytes(), headers, payload.as_bytes(), b"\r\n"].concat();
         nats.write_all(&message).await.unwrap();
     }
-    // And one that is refused.
+    // And a message that is refused.
     let junk = b"HPUB orders.\xc3 12 13\r\nNATS/2.0\r\n\r\n{\r\n";
     nats.write_all(junk).await.unwrap();
     nats.flush().await.unwrap();
@@ -271,7 +271,7 @@ async fn junk_among_good_orders_does_not_delay_them() {
     for number in 0..JUNK {
         publish_junk(&client, number).await;
         if number % 1000 == 0 {
-            // Of some ten thousand that wait to be stored, the server drops the next. An answer says that none waits.
+            // The server drops messages beyond some ten thousand waiting ones. An answer means that none waits.
             let good = order(&format!("good-{number}"));
             context.publish("TESTING", good.into()).await.unwrap().await.unwrap();
         }
@@ -333,7 +333,7 @@ async fn payloads_at_the_servers_limit_are_taken() {
     eventually("the row is committed", async || (stack.rows() == 1).then_some(())).await;
 }
 
-/// Each item is shown with all of its members, and is written with none.
+/// Each item is rendered with all members, and is sent without any.
 #[tokio::test(flavor = "multi_thread")]
 async fn large_orders_that_nobody_reads_dont_fill_memory() {
     for bound in ["64 MiB", "1"] {

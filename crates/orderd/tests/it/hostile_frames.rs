@@ -10,11 +10,11 @@ use tokio::net::TcpStream;
 
 use crate::support::{Stack, eventually, in_time, order};
 
-/// Frames in a run, and how many go over one connection.
+/// Frames in a run, and frames per connection.
 const FRAMES: usize = 600;
 const BATCH: usize = 50;
 
-/// How long good orders may take to get past what is stored before them.
+/// Time limit for good orders to pass the messages before them.
 const SECONDS: Duration = Duration::from_secs(20);
 
 /// A generator that gives the same numbers for the same seed (SplitMix64).
@@ -100,7 +100,7 @@ impl Random {
         headers
     }
 
-    /// Below `orders.`, without what ends an argument of the protocol.
+    /// Below `orders.`, without bytes that end a protocol argument.
     fn subject(&mut self) -> Vec<u8> {
         let mut subject = b"orders.".to_vec();
         let odd = self.below(3) == 0;
@@ -135,7 +135,7 @@ async fn send(port: u16, frames: &[Vec<u8>]) {
     in_time("the server has read the frames", read).await;
 }
 
-/// What must come of each message of the stream, by its key: whether a row.
+/// The expected result of each message, by key: whether it is a row.
 async fn expected(stack: &Stack) -> BTreeMap<String, bool> {
     let mut stream = stack.jetstream().await.get_stream("ORDERS").await.unwrap();
     let last = stream.info().await.unwrap().state.last_sequence;
@@ -190,7 +190,7 @@ async fn messages_of_any_bytes_are_processed_once_and_block_no_others() {
     assert!(begun.elapsed() < SECONDS, "seed {seed}: good orders took {:?}", begun.elapsed());
 
     let expected = expected(&stack).await;
-    // The server refuses few: those that ask it for something.
+    // The server refuses only a few, which are requests to it.
     assert!(expected.len() > FRAMES / 2, "seed {seed}: only {} were stored", expected.len());
     let rows: BTreeSet<&String> = expected.iter().filter(|(_, row)| **row).map(|(key, _)| key).collect();
     let dead: BTreeSet<&String> = expected.iter().filter(|(_, row)| !**row).map(|(key, _)| key).collect();

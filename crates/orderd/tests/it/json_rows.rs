@@ -1,5 +1,5 @@
-//! `jsonb` and `json` rows beside gob rows: what is served, kept, refused and found is the same before and after a
-//! restart, in each process, and for each command.
+//! `jsonb` and `json` rows: responses, rows, refusals and searches are the same before and after a restart, in each
+//! process, and for each command.
 
 use hyper::StatusCode;
 use order::{Layouts, Parser, Reason, RowFormat, RowReader};
@@ -34,7 +34,7 @@ const KEPT: [(&str, &str); 5] = [
     ),
 ];
 
-/// What is served of each of `KEPT`, where the row keeps it.
+/// The expected response for each of `KEPT`.
 fn expected(format: &str) -> Vec<String> {
     let served = KEPT.map(|(json, jsonb)| if format == "json" { json } else { jsonb }.to_owned());
     served.into()
@@ -126,7 +126,7 @@ async fn rows_are_the_documents_for_sql_and_its_indexes() {
     );
 }
 
-/// The table has it as it is served, also where COPY has written it.
+/// Row and response are equal, also for rows written by COPY.
 #[tokio::test(flavor = "multi_thread")]
 async fn many_json_rows_are_the_same_before_and_after_a_restart() {
     for format in FORMATS {
@@ -290,7 +290,7 @@ async fn three_processes_serve_the_same_bytes_whichever_writes() {
     }
 }
 
-/// Rows that others write by SQL are read, and what does not fit the model is named and left out.
+/// Rows written by SQL are read, and rows that do not fit the model are logged and skipped.
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_that_others_write_are_served_and_checked() {
     for format in ["jsonb", "json"] {
@@ -409,7 +409,7 @@ fn string() -> impl Strategy<Value = String> {
     prop::collection::vec(unit, 0..5).prop_map(|units| format!("\"{}\"", units.concat()))
 }
 
-/// What the service makes of a document at its intake is what it makes of PostgreSQL's text of it at the fill.
+/// Intake and fill produce the same document, the latter from PostgreSQL's text.
 #[tokio::test(flavor = "multi_thread")]
 async fn canonical_form_is_what_postgresql_makes_of_generated_documents() {
     let stack = Stack::new();
@@ -430,7 +430,7 @@ async fn canonical_form_is_what_postgresql_makes_of_generated_documents() {
             client.query_one(&statement, &[&document]).await.ok().map(|row| row.get(0));
         let order = match parser.parse(document.as_bytes(), "1-1") {
             Ok(order) => order,
-            // Also one that another of the same name takes the place of, which PostgreSQL then never prints.
+            // Also one that a repeated member replaces, which PostgreSQL never prints.
             Err(refusal) if refusal.reason == Reason::NumberOutOfRange => continue,
             Err(refusal) => {
                 assert!(printed.is_none(), "{document} is refused, {refusal}, and {printed:?}");

@@ -10,7 +10,7 @@ use devstack::tools;
 use orderd::cli::Cli;
 use serde_json::Value;
 
-/// What the chart sets itself.
+/// Settings that the chart sets itself.
 const OF_THE_CHART: [&str; 2] = ["HTTP_ADDR", "SHUTDOWN_DELAY"];
 
 fn read(file: &str) -> String {
@@ -30,7 +30,7 @@ fn is_file(arg: &Arg) -> bool {
     arg.get_value_parser().type_id() == TypeId::of::<PathBuf>() || arg.get_id() == "model"
 }
 
-/// The names that the chart's schema takes in one of its parts, without those of other programs.
+/// The names that the chart's schema allows in one of its parts, without those of other programs.
 fn taken(schema: &Value, part: &str) -> BTreeSet<String> {
     let names = &schema["properties"][part]["propertyNames"];
     let names = names.get("enum").unwrap_or_else(|| &names["anyOf"][0]["enum"]);

@@ -1,4 +1,4 @@
-//! Connections are made as by psql, on the same server with the same string.
+//! The service connects like psql, with the same string to the same server.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -15,7 +15,7 @@ host all asked 127.0.0.1/32 scram-sha-256";
 
 const MODES: [&str; 7] = ["", "disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
 
-/// Files of certificates, made as PostgreSQL's manual makes them.
+/// Certificate files, created as in PostgreSQL's manual.
 struct Authority {
     temp_dir: TempDir,
 }
@@ -64,7 +64,7 @@ impl Authority {
         Tls { certificate: self.file(&format!("{name}.crt")), key: self.file(&format!("{name}.key")) }
     }
 
-    /// What a server may show, and the file of authorities that its clients have.
+    /// Server certificates, and the CA files of clients.
     fn kinds(&self) -> Vec<(&'static str, Tls, PathBuf)> {
         let root = self.file("root.crt");
         self.openssl("req -new -x509 -days 365 -nodes -out own.crt -keyout own.key -subj /CN=localhost");
@@ -148,7 +148,7 @@ fn got(postgres: &Postgres, mut command: Command, name: &str, home: &Path) -> (G
     (if encrypted { Got::Encrypted } else { Got::Plain }, words)
 }
 
-/// What psql and the service make of a string. They must agree.
+/// Compares psql and the service for a string.
 fn compare(postgres: &Postgres, home: &Path, what: &str, string: &str) -> (Got, String) {
     static NEXT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
     let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);

@@ -29,7 +29,7 @@ impl Reader {
         Self::of(service, "/events", last_id).await
     }
 
-    /// A reader that asks for certain orders, or for documents.
+    /// A reader with a filter, or with documents.
     async fn of(service: &Service, path: &str, last_id: Option<&str>) -> Self {
         let stream = TcpStream::connect(service.addr).await.unwrap();
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
@@ -83,7 +83,7 @@ impl Reader {
         in_time("an order comes", next).await
     }
 
-    /// The first `stats` that say so.
+    /// The first `stats` for which the condition holds.
     pub(crate) async fn until(&mut self, is_so: impl Fn(&Value) -> bool) -> Value {
         let said = async {
             loop {
@@ -195,7 +195,7 @@ async fn slow_reader_is_disconnected_and_blocks_no_others() {
         }
         reader
     });
-    // Large, so that what the kernel and the ring hold is soon full; few enough to be all shown.
+    // Large, so that the buffers of kernel and ring fill soon; few enough to be all shown.
     let large = "x".repeat(60_000);
     for chunk in 0..ORDERS / 20 {
         let few: Vec<_> = (0..20).map(|number| order(&format!("{large}{chunk}-{number}"))).collect();
@@ -206,7 +206,7 @@ async fn slow_reader_is_disconnected_and_blocks_no_others() {
     let mut reader = quick.await.expect("the quick one has seen all of them");
     let mut received = Vec::new();
     let ended = tokio::time::timeout(LIMIT, slow.read_to_end(&mut received)).await;
-    // Ended in good order or by force, but ended.
+    // Closed gracefully or not, but closed.
     drop(ended.expect("the slow one is dropped"));
     assert!(received.len() < 600 * large.len() / 2, "{} bytes were kept for it", received.len());
     reader.until(|stats| stats["readers"] == 1).await;
@@ -298,7 +298,7 @@ async fn events_that_cannot_be_asked_for_are_refused() {
     }
 }
 
-/// One who asks and then doesn't read.
+/// A client that sends a request and does not read.
 async fn silent(service: &Service) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(64 << 10).unwrap();

@@ -54,7 +54,7 @@ async fn memory_that_is_nearly_full_is_a_warning_with_a_value_for_the_bound() {
     let text = warned["text"].as_str().unwrap();
     assert!(text.contains("CACHE_MAX_BYTES=") && text.contains("60 MiB of the 64 MiB"), "{text}");
     assert!(service.get("/metrics").await.body.contains("orderd_warning{what=\"memory_nearly_full\"} 1"));
-    // Once in the log, for as long as it is so.
+    // Logged once, as long as the state holds.
     write(57);
     let before = service.process.log();
     assert_eq!(before.matches("memory is nearly full").count(), 1, "{before}");

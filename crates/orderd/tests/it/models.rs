@@ -41,7 +41,7 @@ async fn the_service_for_another_document() {
     assert_eq!(service.get(&format!("/order/{id}")).await.body, before);
 }
 
-/// What the defaults name and the model lacks is left out; an empty variable counts as not set.
+/// Default members that the model lacks are omitted; an empty variable counts as not set.
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_required_of_a_document_that_is_no_order() {
     let stack = Stack::new();
@@ -83,7 +83,7 @@ async fn nothing_is_required_of_a_document_that_is_no_order() {
 
 #[test]
 fn help_speaks_of_documents_whatever_the_model_is() {
-    // What is called so: paths, subjects, members, and the model that is built in.
+    // Allowed names: paths, subjects, members, and the built-in model.
     let names = [
         "orderd",
         "/orders",
@@ -108,7 +108,7 @@ fn help_speaks_of_documents_whatever_the_model_is() {
     }
 }
 
-/// Where a text calls something an order. Paths, members and names of files, tables and metrics are called so whatever the model is.
+/// Places where a text mentions an order, except paths, members and names of files, tables and metrics.
 fn about_orders(text: &str) -> Vec<String> {
     let is_name = |end: char| end.is_alphanumeric() || "_/\"'`.-=?&>$".contains(end);
     let mut found = Vec::new();
@@ -128,7 +128,7 @@ fn about_orders(text: &str) -> Vec<String> {
     found
 }
 
-/// What the service and its commands say about parcels never calls them orders.
+/// Output of the service and its commands about parcels never calls them orders.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_output_calls_a_parcel_an_order() {
     const TOKENS: [(&str, &str); 2] = [("HTTP_REPLAY_TOKEN", "replayer"), ("HTTP_ERASE_TOKEN", "eraser")];
@@ -228,7 +228,7 @@ async fn no_output_calls_a_parcel_an_order() {
     said.push(("DELETE".into(), service.erase("nobody", "eraser").await.to_string()));
     service.stop();
     said.push(("log".into(), service.process.log()));
-    // Without its servers, it says what is away.
+    // Without its servers, it reports which are down.
     let away = [("MODEL", &*model), ("LOG", "debug"), ("NATS_PORT", "1"), ("PG_PORT", "1")];
     let service = stack.start(&away).await;
     eventually("both are away", async || {
@@ -298,7 +298,7 @@ async fn a_schema_is_a_model() {
     service.wait_len(1).await;
 }
 
-/// What the model lacks is not dropped in silence: it waits until the model has it.
+/// Unknown members are not dropped silently: the message waits until the model has them.
 #[tokio::test(flavor = "multi_thread")]
 async fn refused_members_are_taken_in_once_the_model_has_them() {
     let stack = Stack::new();
@@ -561,7 +561,7 @@ async fn documents_are_shown_as_their_rows_are_while_models_differ() {
     }
 }
 
-/// Each document as it is shown, in the order of the pages.
+/// Each rendered document, in page order.
 async fn shown_by(service: &Service) -> Vec<String> {
     let mut bodies = Vec::new();
     for id in service.ids().await {
@@ -582,7 +582,7 @@ fn document(number: usize) -> String {
     }
 }
 
-/// The same, but for what the model adds: zero values where the sample leaves a member out or says null.
+/// Equal, except for zero values where the sample omits a member or has null.
 fn alike(served: &Value, sample: &Value) -> bool {
     match (served, sample) {
         (Value::Object(served), Value::Object(sample)) => served

@@ -18,7 +18,7 @@ const LAYERS: &str = "
     http reload shutdown commands fuzzing lib main
 ";
 
-/// What to do about an import that is refused.
+/// What to do about a refused import.
 const HOW_TO_MOVE: &str = "Move what both need into a lower module: `flow_state` and `chunk` have what stages share, \
     `nats` and `postgres` know neither stages nor `health`, `health`, `metrics` and `config` know nothing of their users. Or pass it down as a \
     value or a callback. LAYERS in this file has the order.";
@@ -50,7 +50,7 @@ fn no_crate_imports_in_circles() {
             graph.entry(top(&file)).or_default().extend(imported);
         }
         assert!(graph.len() > 3, "{name}: {graph:?}");
-        // What imports nothing that is left is taken away, again and again: what stays is a circle.
+        // Repeatedly removes modules without remaining imports; what remains is a cycle.
         loop {
             let is_left = |other: &String| graph.contains_key(other);
             let free = graph

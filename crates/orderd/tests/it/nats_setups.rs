@@ -67,7 +67,7 @@ async fn an_nkey_logs_in_and_a_failure_names_the_server() {
     assert!(errors.contains(&server) && errors.contains("NATS_NKEY"), "{errors}");
 }
 
-/// Where the hub listens for leaf nodes, on a port that it has chosen.
+/// The port that the hub has chosen for leaf nodes.
 fn leaf_port(hub: &Nats) -> String {
     let log = hub.log();
     let line = log.lines().find(|line| line.contains("Listening for leafnode connections")).unwrap();

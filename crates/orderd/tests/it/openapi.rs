@@ -5,13 +5,13 @@ use serde_json::Value;
 
 use crate::support::{Stack, order, sample};
 
-/// Each name of a type, of one or several.
+/// The type names of a schema, one or several.
 fn types(schema: &Value) -> Vec<&str> {
     let types = schema["type"].as_array().map_or(std::slice::from_ref(&schema["type"]), Vec::as_slice);
     types.iter().filter_map(Value::as_str).collect()
 }
 
-/// Whether a value is of one of the schema's types.
+/// Whether a value has one of the schema's types.
 fn fits(schema: &Value, value: &Value, path: &str) -> bool {
     assert!(!types(schema).is_empty(), "{path} has no type");
     types(schema).into_iter().any(|name| match name {
@@ -26,7 +26,7 @@ fn fits(schema: &Value, value: &Value, path: &str) -> bool {
     })
 }
 
-/// Whether all of a document fits, as far as it is described.
+/// Checks a document against its schema.
 fn check_document(schema: &Value, value: &Value, path: &str) {
     assert!(fits(schema, value, path), "{path} is {value}, not as described: {schema}");
     for name in schema["required"].as_array().into_iter().flatten() {
@@ -44,7 +44,7 @@ fn check_document(schema: &Value, value: &Value, path: &str) {
     }
 }
 
-/// What the schemas of models use of JSON Schema: types, members and elements.
+/// The subset of JSON Schema that models use: types, members and elements.
 fn check(schema: &Value, value: &Value, path: &str) {
     assert!(fits(schema, value, path), "{path} is {value}, not as described: {schema}");
     for (name, member) in value.as_object().into_iter().flatten() {

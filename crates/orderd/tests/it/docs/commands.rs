@@ -89,7 +89,7 @@ fn led_to(document: &Document) -> BTreeSet<String> {
     files.filter(|file| !file.is_empty()).map(|file| file.replace(RUSSIAN, ".md")).collect()
 }
 
-/// How many there are of each width.
+/// The widths of all rows.
 fn rows(document: &Document) -> Vec<usize> {
     document.rows.iter().map(|row| row.cells.len()).collect()
 }
@@ -118,7 +118,7 @@ fn blocks_to_run_end_well() {
     assert!(ran > 20, "{ran} blocks are too few to have been found all");
 }
 
-/// Runs the blocks of a document that are to be run, one after the other.
+/// Runs the runnable blocks of a document in order.
 fn run(document: &Document) -> usize {
     let blocks = document.blocks.iter().enumerate();
     let blocks: Vec<_> = blocks.filter(|(_, block)| block.mark == "sh run").collect();
@@ -138,8 +138,7 @@ fn run(document: &Document) -> usize {
     blocks.len()
 }
 
-/// Whether an answer is the one that a document shows, but for numbers, ids and times, and for what the document
-/// leaves out by `…`.
+/// Whether output equals the output in a document, except for numbers, ids, times, and parts replaced by `…`.
 fn is_like(said: &str, shown: &str) -> bool {
     let said = without_numbers(said);
     let shown = without_numbers(shown);
@@ -196,12 +195,12 @@ fn code_in_go_and_python_parses() {
     }
 }
 
-/// Runs a program with that on its stdin; none where it is not installed.
+/// Runs a program with this input on stdin; `None` if it is not installed.
 fn fed(program: &str, args: &[&str], input: &str) -> Option<Output> {
     let mut command = Command::new(program);
     command.args(args).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut child = command.spawn().ok()?;
-    // It may stop reading; that is for its exit code to show.
+    // It may stop reading early; its exit code shows that.
     drop(child.stdin.take()?.write_all(input.as_bytes()));
     child.wait_with_output().ok()
 }

@@ -30,7 +30,7 @@ fn is_elsewhere(link: &str) -> bool {
     link.starts_with("https://") || link.starts_with("http://")
 }
 
-/// The path from the workspace of what a document links to.
+/// The target of a link, relative to the workspace.
 fn target(document: &str, file: &str) -> PathBuf {
     if file.is_empty() {
         return document.into();
@@ -45,7 +45,7 @@ fn target(document: &str, file: &str) -> PathBuf {
     path
 }
 
-/// What the headings of a document are called in links, as GitHub does it.
+/// The anchors of a document's headings, as GitHub generates them.
 pub(super) fn anchors(document: &Document) -> Vec<String> {
     let mut anchors = Vec::new();
     for heading in &document.headings {

@@ -14,23 +14,23 @@ pub(super) struct Document {
     /// Code between backticks.
     pub(super) code: Vec<String>,
     pub(super) headings: Vec<String>,
-    /// Where links and pictures lead.
+    /// Targets of links and pictures.
     pub(super) links: Vec<String>,
     pub(super) rows: Vec<Row>,
 }
 
 /// A block of code.
 pub(super) struct Block {
-    /// What stands after the backticks: the language and, for commands, what is done with it.
+    /// The info string: the language and, for commands, what to do with them.
     pub(super) mark: String,
     pub(super) text: String,
-    /// No words stand between it and the block before.
+    /// Whether it directly follows the previous block, without text in between.
     pub(super) follows: bool,
 }
 
 /// One row of a table.
 pub(super) struct Row {
-    /// What stands above the table's first column.
+    /// The header of the table's first column.
     pub(super) of: String,
     pub(super) cells: Vec<Cell>,
 }
@@ -72,7 +72,7 @@ fn collect(dir: &Path, found: &mut Vec<String>) {
     for entry in std::fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        // What is vendored has its authors' documents.
+        // Vendored code has its authors' documents.
         let is_ours = !name.starts_with('.') && name != "target" && name != "async-nats";
         if path.is_dir() && !path.is_symlink() && is_ours {
             collect(&path, found);
@@ -85,7 +85,7 @@ fn collect(dir: &Path, found: &mut Vec<String>) {
 #[derive(Default)]
 struct Reader {
     document: Document,
-    /// What has been read of the heading, block or cell that is being read.
+    /// The current heading, block or cell.
     open: Cell,
     in_head: bool,
     /// Since the last block of code.

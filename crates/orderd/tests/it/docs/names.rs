@@ -10,7 +10,7 @@ use orderd::cli::Cli;
 use super::links::anchor;
 use super::markdown::Document;
 
-/// Where all settings stand, in tables that begin with `variable`; and alerts, metrics and messages.
+/// The document with all settings, in tables that begin with `variable`, and alerts, metrics and messages.
 const GUIDE: &str = "docs/OPERATIONS.md";
 
 /// The environment variables of all commands.
@@ -122,7 +122,7 @@ fn messages_that_are_explained_are_written_somewhere() {
     }
 }
 
-/// All sources, with texts that go over several lines in one.
+/// All sources, with multi-line string literals joined.
 fn sources(dir: &Path) -> String {
     let mut found = String::new();
     for entry in std::fs::read_dir(dir).unwrap() {

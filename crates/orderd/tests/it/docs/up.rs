@@ -14,7 +14,7 @@ use crate::support::{LIMIT, eventually};
 /// Both servers recreate their data, and write all of it to the disk; several documents at once.
 const STARTED: Duration = Duration::from_secs(300);
 
-/// What `cargo xtask up` runs.
+/// A running `cargo xtask up`.
 pub(super) struct Up {
     process: Process,
     temp_dir: TempDir,
@@ -32,7 +32,7 @@ impl Up {
     pub(super) fn start() -> Self {
         let temp_dir = TempDir::new().unwrap();
         let ports = Ports { http: free_port(), postgres: free_port(), nats: free_port() };
-        // Building it may take longer than starting.
+        // Builds it first, which may take longer than starting.
         assert!(cargo_xtask().arg("--help").output().unwrap().status.success());
         let mut launch = Launch::new("cargo xtask up", env!("CARGO"), tools::workspace());
         let flags: [(&str, OsString); 5] = [
@@ -46,7 +46,7 @@ impl Up {
         launch.args.extend(flags.into_iter().flat_map(|(flag, value)| [flag.into(), value]));
         launch.unset = set_for_tests().collect();
         launch.log = Some(temp_dir.path().join("up.log"));
-        // As long as `up` itself waits for what it stops.
+        // As long as `up` itself waits for its processes.
         launch.grace = LIMIT;
         let up = Self { process: Process::spawn(launch).unwrap(), temp_dir, ports };
         let ready = format!("ready http://127.0.0.1:{}", up.ports.http);
@@ -55,7 +55,7 @@ impl Up {
         up
     }
 
-    /// Where commands are run: a clone of the workspace as far as they need it, in which they can make files.
+    /// The folder in which commands run: a partial clone of the workspace, in which they can create files.
     fn folder(&self) -> PathBuf {
         self.temp_dir.path().join("clone")
     }
@@ -85,7 +85,7 @@ impl Up {
         runtime.block_on(settled);
     }
 
-    /// Runs commands to their end, which must be a good one; gives back their stdout and stderr.
+    /// Runs commands, which must succeed; returns their stdout and stderr.
     pub(super) fn run(&self, document: &str, commands: &str) -> [String; 2] {
         let ran = self.bash(commands).output().unwrap();
         let said = [ran.stdout, ran.stderr].map(|words| String::from_utf8_lossy(&words).into_owned());

@@ -16,7 +16,7 @@ pub(super) enum Ours {
     Xtask(Vec<String>),
 }
 
-/// What may stand before `orderd` where that is a command and no service's or container's name.
+/// Words that may precede `orderd` as a command, rather than as the name of a service or container.
 const BEFORE: [&str; 3] = ["xtask", "--rm", "-T"];
 
 /// Our commands in shell code.
@@ -65,7 +65,7 @@ impl Ours {
     }
 }
 
-/// With `--help` at its end, a command asks for help unless something before that is wrong.
+/// With `--help` appended, a command prints help unless an earlier argument is wrong.
 fn orderd(args: &[String]) -> Option<String> {
     let bare = args
         .first()
@@ -80,7 +80,7 @@ fn orderd(args: &[String]) -> Option<String> {
 }
 
 fn xtask(args: &[String]) -> Option<String> {
-    // What follows these is another program's.
+    // Arguments after these are for another program.
     let asked = match args.first().map(String::as_str) {
         Some("test") => &args[..1],
         _ => args,
@@ -94,8 +94,7 @@ fn xtask(args: &[String]) -> Option<String> {
     (!output.status.success()).then(|| String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
-/// The program that xtask only starts for such a command, as the whole suite has built it; `None` where it is xtask's
-/// own, or where only these tests were built.
+/// The program that xtask starts for such a command, if the whole suite has built it; `None` for xtask's own commands.
 fn program(asked: &[String]) -> Option<Command> {
     let (name, args) = match asked.split_first()? {
         (name, args) if name == "bench" || name == "chaos" => (name.as_str(), args),
