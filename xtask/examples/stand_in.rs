@@ -1,5 +1,5 @@
-//! What the tests of `up` run in the place of the service: it answers `/readyz`, and ends on SIGTERM or when it is
-//! asked for `/end`, or does what `STAND_IN` says instead.
+//! A fake service for the tests of `up`: it answers `/readyz`, and ends on SIGTERM or a request for `/end`, or does
+//! what `STAND_IN` says.
 #![allow(clippy::print_stdout, reason = "it says what it does")]
 
 use std::io::{Read, Write};

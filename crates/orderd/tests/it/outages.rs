@@ -271,7 +271,7 @@ async fn postgres_refuses_to_write_for_a_while() {
                 GRANT SELECT, INSERT ON public.orders2 TO clerk";
     stack.postgres.psql(made).unwrap();
     let service = stack.serve(&[("PG_USER", "clerk")]).await;
-    // It has made the table of positions.
+    // It has created the table of positions.
     stack.postgres.psql("REVOKE CREATE ON SCHEMA public FROM clerk, PUBLIC").unwrap();
     let mut expected = 0;
     for (broken, mended) in [
@@ -322,7 +322,7 @@ async fn fill_that_stalls_is_started_again() {
     assert!(service.mem_len().await < 40_010, "nothing was left to read");
     eventually("it is seen to be stuck", async || {
         let log = service.process.log();
-        // It stands where it waits for room to send, or while it reads; that is given up in 40 seconds.
+        // It blocks while it sends or reads, and is abandoned after 40 seconds.
         let words = ["was lost and not closed", "a read of the table is not answered"];
         words.iter().any(|words| log.contains(words)).then_some(())
     })
@@ -378,7 +378,7 @@ async fn a_password_of_nats_that_is_changed_and_changed_back() {
     assert!(!service.process.log().contains(OLD), "a secret in the log");
 }
 
-/// Three orders, by one who knows the password.
+/// Publishes three orders with the password.
 async fn publish_with(stack: &Stack, password: &str) {
     let options = async_nats::ConnectOptions::with_user_and_password("orderd".into(), password.into());
     let context = async_nats::jetstream::new(options.connect(stack.nats.url()).await.unwrap());
@@ -397,7 +397,7 @@ async fn a_locked_table_slows_the_intake_and_nothing_else() {
     let id = service.ids().await[7].clone();
     assert_eq!(service.get(&format!("/order/{id}")).await.status, StatusCode::OK);
     wait_down(&service, "postgres").await;
-    // What was given up waits on for nothing; else it would take the server's connections, one after the other.
+    // Abandoned connections must not keep waiting, or they would use up the server's connections.
     for _ in 0..8 {
         assert_eq!(service.get_once("/order/1-1").await.status, StatusCode::SERVICE_UNAVAILABLE);
     }
@@ -422,7 +422,7 @@ async fn a_table_that_is_locked_at_the_start_is_read_and_orders_come_into_memory
     eventually("rows are committed", async || (stack.rows() == 5).then_some(())).await;
     service.stop();
     let client = stack.sql().await;
-    // As while an index is made.
+    // As during CREATE INDEX.
     client.batch_execute("BEGIN; LOCK TABLE orders2 IN SHARE MODE").await.unwrap();
     stack.publish(&orders(50)).await;
     let service = stack.start(&[]).await;
@@ -439,7 +439,7 @@ async fn a_lock_on_the_tables_beside_the_orders_at_the_start_is_named_and_memory
     stack.publish(&orders(5)).await;
     eventually("rows are committed", async || (stack.rows() == 5).then_some(())).await;
     service.stop();
-    // Made where an order is erased first.
+    // As created at the first erasure.
     let made = "CREATE TABLE IF NOT EXISTS orderd_erased (table_name text NOT NULL, id text NOT NULL,
         erased_at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (table_name, id))";
     stack.postgres.psql(made).unwrap();
@@ -549,7 +549,7 @@ async fn the_disk_of_nats_is_full() {
     assert_goes_on(&stack, &service, before).await;
 }
 
-/// How many the server has acknowledged before it had no room for one.
+/// Publishes until the server has no space; returns the number of acknowledged orders.
 async fn publish_until_refused(stack: &Stack) -> u64 {
     let context = async_nats::jetstream::new(stack.client().await);
     for number in 0..100_000 {

@@ -1,4 +1,4 @@
-//! What a browser gets: the page, its protection, and the API description.
+//! Responses to browsers: the page, its protection, and the API description.
 
 use hyper::header::HeaderValue;
 use hyper::{HeaderMap, Method, Request, StatusCode};
@@ -20,7 +20,7 @@ fn cookie(headers: &HeaderMap) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_is_served_by_the_service_itself() {
     let stack = Stack::new();
-    // Without orders and without a token: the page's own files need none.
+    // Without a token: the page's files contain no orders.
     let service = stack.start(&[("HTTP_TOKEN", "secret")]).await;
     let page = service.get("/").await;
     let parts = page.body.split('"').filter(|part| part.ends_with(".js") || part.ends_with(".css"));
@@ -49,7 +49,7 @@ async fn the_page_is_served_by_the_service_itself() {
     }
 }
 
-/// Its length on the wire, and what it is encoded as.
+/// Its length on the wire, and its encoding.
 async fn sent(service: &Service, path: &str, accepts: &str) -> (usize, Option<String>) {
     let mut stream = TcpStream::connect(service.addr).await.unwrap();
     let head = format!(

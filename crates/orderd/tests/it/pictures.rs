@@ -7,7 +7,7 @@ use crate::browser::{open, url};
 use crate::support::{Stack, orders, sample};
 use crate::webdriver::{Browser, a_moment};
 
-/// Makes the pictures of the documents again: `cargo xtask test -p orderd pictures -- --ignored`.
+/// Regenerates the documents' pictures: `cargo xtask test -p orderd pictures -- --ignored`.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "writes docs/images"]
 async fn pictures() {
@@ -160,7 +160,7 @@ async fn every_view() {
     views(&browser, "signed-in-without-postgres").await;
 }
 
-/// Orders whose every text is one that breaks pages.
+/// Orders full of texts that break pages.
 fn hostile() -> Vec<String> {
     let long = "ж".repeat(10_000);
     let values = [

@@ -16,7 +16,7 @@ async fn run(stack: &Stack, args: &[&str], port: u16) -> Output {
     in_time("it ends", program.stdin(std::process::Stdio::null()).output()).await.unwrap()
 }
 
-/// What `serve` and `check --settings` say of a pooler that is refused: the same, in one finding.
+/// The finding of `serve` and `check --settings` about a refused pooler, which is the same.
 async fn refusal(stack: &Stack, port: u16) -> String {
     let served = run(stack, &["serve"], port).await;
     let words = String::from_utf8_lossy(&served.stderr).into_owned();
@@ -82,7 +82,7 @@ async fn everything_works_behind_a_pooler_that_knows_prepared_statements() {
     stack.publish_numbers(0..300).await;
     service.wait_len(330).await;
     eventually("all rows are there", async || (stack.rows() == 330).then_some(())).await;
-    // The session of a connection says nothing where each transaction may get another one.
+    // If each transaction may get another session, looking up the session shows nothing.
     let client = stack.sql().await;
     client.batch_execute("BEGIN; LOCK TABLE orders2 IN EXCLUSIVE MODE").await.unwrap();
     stack.publish_numbers(300..310).await;

@@ -104,7 +104,7 @@ impl Pooler {
         Self { port, shared }
     }
 
-    /// How often a client's transaction was on another connection than its transaction before.
+    /// How often a client's transaction used another connection than its previous transaction.
     pub(crate) fn moves(&self) -> usize {
         self.shared.moves.load(Ordering::Relaxed)
     }
@@ -155,13 +155,13 @@ struct Client<'s> {
     reader: Reader,
     writer: OwnedWriteHalf,
     startup: Vec<u8>,
-    /// What was prepared, by the names that the server knows.
+    /// Prepared statements, by the server's names.
     statements: HashMap<Vec<u8>, Vec<u8>>,
     last: Option<u32>,
 }
 
 impl Client<'_> {
-    /// The one that was used last, as PgBouncer gives them.
+    /// The connection used last, as in PgBouncer.
     async fn server(&self) -> Option<Server> {
         let idle = self.shared.idle.lock().unwrap().pop();
         match idle {
@@ -216,7 +216,7 @@ impl Client<'_> {
         server.writer.write_all(&message).await.ok()
     }
 
-    /// The message with the name that the statement has at the server, where it is prepared if it is not yet.
+    /// Replaces the statement's name by the server's, and prepares it there if necessary.
     async fn named(&mut self, server: &mut Server, kind: u8, message: Vec<u8>) -> Option<Vec<u8>> {
         let body = &message[5..];
         let end = |from: usize| from + body[from..].iter().position(|byte| *byte == 0).unwrap_or(0);

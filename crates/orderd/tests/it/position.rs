@@ -12,7 +12,7 @@ use crate::support::{Service, Stack, eventually, order, orders};
 const KEEP: &str =
     "CREATE TABLE kept AS SELECT * FROM orders2; CREATE TABLE kept_position AS SELECT * FROM orderd_position";
 
-/// Brings back what [`KEEP`] kept, as a restore from a backup does.
+/// Restores the copy of [`KEEP`], as a restore from a backup does.
 const RESTORE: &str = "BEGIN;
     TRUNCATE orders2; INSERT INTO orders2 SELECT * FROM kept;
     TRUNCATE orderd_position; INSERT INTO orderd_position SELECT * FROM kept_position;
@@ -160,7 +160,7 @@ async fn all_processes_hold_what_a_table_has_that_went_back() {
     stack.postgres.psql(KEEP).unwrap();
     stack.publish_numbers(100..200).await;
     stack.wait_same(&services, 200).await;
-    // The stream has lost a part of what the table loses: those orders are nowhere.
+    // The stream has lost some of the orders that the table loses: they no longer exist.
     stream(&stack).await.purge().sequence(151).await.unwrap();
     stack.postgres.psql(RESTORE).unwrap();
     stack.wait_same(&services, 150).await;
@@ -177,15 +177,15 @@ async fn all_processes_hold_what_a_table_has_that_went_back() {
     }
 }
 
-/// A lease can't be taken, and it is counted how often that was tried.
+/// Makes taking the lease fail, and counts the attempts.
 const REFUSE_LEASE: &str = "CREATE SEQUENCE tries;
     CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
         $$ BEGIN PERFORM nextval('tries'); RAISE EXCEPTION 'not now'; END $$;
     CREATE TRIGGER refuse BEFORE UPDATE ON orderd_position FOR EACH ROW
         WHEN (NEW.session IS DISTINCT FROM OLD.session) EXECUTE FUNCTION refuse()";
 
-/// Memory begins again with the table that went back, and the process reads the stream only after another one has moved
-/// the position on.
+/// Memory is filled from the table that went back, and the process reads the stream only after another process has
+/// moved the position.
 #[tokio::test(flavor = "multi_thread")]
 async fn memory_has_what_another_process_wrote_between_a_restore_and_the_next_run() {
     let (stack, service) = Stack::started().await;
@@ -251,7 +251,7 @@ async fn a_writer_that_stalls_is_replaced_and_changes_nothing_when_it_comes_back
     .await;
     services[writer].process.signal(Signal::STOP);
     lock.batch_execute("ROLLBACK").await.unwrap();
-    // More than lies in its connection: it finds the position far beyond what its memory has.
+    // More than its connection buffers: it finds the position far beyond its memory.
     stack.publish_numbers(250..7_000).await;
     committed(&stack, 7_000).await;
     let other = &services[1 - writer];
@@ -339,7 +339,7 @@ async fn what_left_the_stream_unread_is_counted_and_shown() {
     committed(&stack, 20).await;
     service.wait_len(20).await;
     assert_eq!(service.metric("orderd_lost_messages_total").await, 20.0);
-    // It stays until somebody has dealt with it, and each process says so.
+    // It stays until it is cleared, and each process reports it.
     let (service, other) = (stack.serve(&[]).await, service);
     let warned = async |service: &Service| {
         let warnings = service.get("/readyz").await.json()["warnings"].clone();

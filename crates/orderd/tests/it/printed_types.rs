@@ -6,7 +6,7 @@ use std::process::Command;
 
 use devstack::TempDir;
 
-/// What names, comments and types could trip over.
+/// Values that could break names, comments and types.
 const ODD: &str = r#"{"type": "t", "id": 1, "class": true, "*/": 0.5, "a-b": [[{"self": "s", "'": "`*/"}]], "1st": null,
     "имя": {"type": {"fn": 9007199254740993}}, "": "", "constructor": [1], "__proto__": "p"}"#;
 
@@ -17,7 +17,7 @@ fn samples(temp_dir: &TempDir) -> Vec<PathBuf> {
     vec![samples.join("order.json"), samples.join("station.json"), odd]
 }
 
-/// What `orderd model` prints for a sample.
+/// The output of `orderd model` for a sample.
 fn printed(language: &str, sample: &Path) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_orderd"));
     let output = command.args(["model", language]).arg(sample).output().unwrap();

@@ -1,4 +1,4 @@
-//! `orderd publish`: what it sends of a file or a pipe, and its errors.
+//! `orderd publish`: the messages that it sends from a file or a pipe, and its errors.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use devstack::{Nats, NatsOptions};
 
 use crate::support::{Stack, eventually, order, orders};
 
-/// Far below the minute for which a server that answers nothing is asked again.
+/// Far below the minute of retries for a server that does not answer.
 const PROMPT: Duration = Duration::from_secs(30);
 
 struct Ended {
@@ -66,7 +66,7 @@ async fn documents_are_sent_byte_for_byte_however_they_are_laid_out() {
     let ids: std::collections::HashSet<_> = sent.iter().map(|(_, id)| id.clone().unwrap()).collect();
     assert_eq!(ids.len(), 6);
     service.wait_len(6).await;
-    // The sample as it stands in the repository.
+    // The sample in the repository.
     let sample = devstack::tools::workspace().join("samples/order.json");
     let sent = publish(&stack, &["--from", sample.to_str().unwrap()], "").await;
     assert!(sent.out.starts_with("1 order in "), "{}", sent.errors);
@@ -145,7 +145,7 @@ async fn json_that_is_not_an_object_is_sent_and_said() {
     .await;
 }
 
-/// Each is said at once, with what refuses and why.
+/// Each error is reported at once, with what refuses and why.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_stream_refuses_is_said_at_once() {
     let stack = Stack::new();
@@ -212,7 +212,7 @@ async fn what_the_server_refuses_is_said_at_once() {
     }
 }
 
-/// By plain publish too, of which the server says nothing else.
+/// Also with plain publish, to which the server sends no other response.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_server_denies_is_said_at_once() {
     let mut stack = Stack::new();
@@ -265,7 +265,7 @@ async fn wait_committed_names_each_refused_message_with_key_and_reason() {
         assert!(sent.errors.contains(&said), "no {said} in {}", sent.errors);
     }
     assert!(!sent.errors.contains("secret"), "{}", sent.errors);
-    // What stood before an error is reported too.
+    // Documents before an error are reported too.
     let cut = publish(&stack, &["--from", "-", "--wait-committed"], &format!("{}\n{{", order("three"))).await;
     assert!(cut.code == Some(1) && cut.out == "1 committed, 0 refused\n", "{}{}", cut.out, cut.errors);
 }
@@ -289,7 +289,7 @@ async fn a_message_without_a_receipt_is_unknown() {
     }
     service.wait_len(2).await;
     service.stop();
-    // A receipt for the first two of three, from somebody else.
+    // Receipts for the first two of three, from another program.
     let mut asked = stack.client().await.subscribe("TESTING").await.unwrap();
     let client = stack.client().await;
     client.flush().await.unwrap();

@@ -135,7 +135,7 @@ async fn pages_by_cursor_have_each_order_once_in_either_order() {
     assert_eq!(list(&service, &format!("/orders?after={beside}&limit=1&order=asc")).await, ids[41..42]);
     assert_eq!(list(&service, "/orders?after=zzz&limit=1").await, newest[..1]);
     assert_eq!(list(&service, "/orders?after=zzz&order=asc").await, [""; 0]);
-    // The link keeps what was asked, whatever it has in it.
+    // The link keeps the query, with any characters.
     let answer = service.get("/orders?limit=1&%24.track_number=WBILMTESTTRACK&order=desc").await;
     let expected = format!("/orders?limit=1&%24.track_number=WBILMTESTTRACK&order=desc&after={}", newest[0]);
     assert_eq!(next(&answer), Some(expected));
@@ -169,8 +169,7 @@ async fn a_cursor_neither_repeats_nor_misses_while_orders_arrive() {
     assert_eq!(pages(&service, &rest).await, ids[up.len()..]);
 }
 
-/// The ids on all pages from this one on. Documents are looked through for their ids alone: parsing them would take
-/// most of the time.
+/// The ids on all pages from this one on. Documents are only scanned for ids: parsing them would take most of the time.
 async fn ids_on_pages(service: &Service, first: &str) -> Vec<String> {
     let (mut all, mut path) = (Vec::new(), Some(first.to_owned()));
     while let Some(asked) = path {
@@ -366,14 +365,13 @@ async fn a_list_of_documents_that_fails_breaks_the_connection() {
     drop(in_time("the connection ends", stream.read_to_end(&mut received)).await);
     assert!(received.len() < COUNT * large.len(), "{} bytes", received.len());
     assert!(!received.ends_with(b"0\r\n\r\n"));
-    // Where nothing can be had from the start, that is said.
+    // If nothing is available from the start, the status says so.
     let answer = service.get_once("/orders?full=true").await;
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
     assert!(answer.headers.contains_key("retry-after"));
 }
 
-/// While the table is being read, memory can't answer for it; what came from the stream since is newer than all of the
-/// table.
+/// During the fill, memory can't answer for the table; orders from the stream are newer than all of the table.
 #[tokio::test(flavor = "multi_thread")]
 async fn while_memory_fills_no_part_is_taken_for_the_whole() {
     const COUNT: usize = 2000;
@@ -463,7 +461,7 @@ fn parcel(number: usize) -> Value {
     })
 }
 
-/// What each query finds of the first eight parcels, in memory that was filled in any way.
+/// The results of queries among the first eight parcels, however memory was filled.
 const OF_PARCELS: [(&str, &[usize]); 19] = [
     ("id=p-3", &[3]),
     ("$.from=there&limit=2", &[7, 5]),

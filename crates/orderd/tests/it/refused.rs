@@ -59,7 +59,7 @@ async fn what_the_stream_of_dead_letters_has_no_room_for_waits() {
         service.process.log().contains("can't store a dead letter").then_some(())
     })
     .await;
-    // The position may pass no message that is nowhere; what lies behind is served from memory.
+    // The position must not pass a message that is stored nowhere; later orders are served from memory.
     assert_eq!(stack.rows(), 0);
     let reason = async || {
         let report = service.get("/readyz").await.json();

@@ -73,7 +73,7 @@ async fn password_of_postgres_that_is_replaced_in_a_file_counts_from_the_next_co
         let service = stack.serve(&[(setting, text(&mounted.file("secret")))]).await;
         stack.publish(&orders(3)).await;
         wait_rows(&stack, 3).await;
-        // Half done: what can't be used leaves what was before.
+        // Incomplete: an invalid file leaves the previous content in use.
         mounted.replace("..empty", &[("secret", "")]);
         eventually("it says so", async || service.process.log().contains(setting).then_some(())).await;
         cut(&stack.postgres);
@@ -160,7 +160,7 @@ async fn another_database_in_the_file_is_named_and_not_written_to() {
         assert!(words.contains("rows are not there") && words.contains("restart orderd"), "{words}");
         cut(&stack.postgres);
         stack.publish(&orders(1)).await;
-        // What is in memory is served, and why nothing is stored is said.
+        // Orders in memory are served, and the reason for the failing commits is reported.
         eventually("it says why", async || {
             let health = service.get("/readyz").await.json();
             health["postgres"]["reason"].as_str()?.contains("rows are not there").then_some(())

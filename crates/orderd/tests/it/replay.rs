@@ -11,7 +11,7 @@ use crate::support::{Answer, DEAD, Service, Stack, eventually, in_time, order};
 const MAX_PAYLOAD: usize = 65536;
 const WITH_TOKEN: (&str, &str) = ("HTTP_REPLAY_TOKEN", "secret");
 
-/// Without a number, and so long.
+/// An order without a number, of this length.
 fn nameless(bytes: usize) -> String {
     let empty = json!({ "track_number": "" }).to_string();
     json!({ "track_number": "x".repeat(bytes - empty.len()) }).to_string()
@@ -106,7 +106,7 @@ async fn a_corrected_document_replaces_the_payload_of_one() {
     let (code, said, errors) = replay(&stack, &["--with", path, &keys[0]], "").await;
     assert_eq!((code, said.as_str()), (1, "1 dead letter replayed: 0 accepted, 1 refused again\n"));
     assert!(errors.contains("wrong_type"), "{errors}");
-    // It is still what came.
+    // It is unchanged.
     let shown = stack.run(&["dead-letters", "show", &keys[0], "--json"], "").await;
     let shown: Value = serde_json::from_slice(&shown.stdout).unwrap();
     assert_eq!((&shown["payload"], &shown["reason"]), (&"{".into(), &"invalid_json".into()));
@@ -130,7 +130,7 @@ async fn dead_letter_near_max_payload_is_counted_once_named_and_blocks_no_others
         NatsOptions { extra_config: format!("max_payload: {MAX_PAYLOAD}\n"), ..NatsOptions::default() };
     let stack = Stack { nats: Nats::temporary(options).unwrap(), ..Stack::new() };
     let mut service = stack.serve(&[]).await;
-    // Too long with its key; with room for its key and not for the receipt; and behind them a short one.
+    // One too long with its key; one with space for its key, but not for the receipt; then a short one.
     let key_header = "NATS/1.0\r\nOrderd-Key: 1700000000000000000-2\r\n\r\n".len();
     let payloads = [nameless(MAX_PAYLOAD - 20), nameless(MAX_PAYLOAD - key_header), nameless(100)];
     stack.publish(&payloads).await;
@@ -155,7 +155,7 @@ async fn dead_letter_near_max_payload_is_counted_once_named_and_blocks_no_others
         (refused.status, &refused.json()["outcome"]),
         (StatusCode::PAYLOAD_TOO_LARGE, &"too_large".into())
     );
-    // The one way that is left takes both parts away.
+    // The remaining way deletes both parts.
     assert_eq!(post(&service, &keys[0], &nameless(200)).await.status, StatusCode::OK);
     assert_eq!(dead.info().await.unwrap().state.messages, 3, "a note of each accepted one");
     assert_eq!(stack.rows(), 3);

@@ -14,7 +14,7 @@ async fn fleet(stack: &Stack, count: usize) -> Vec<Service> {
     services
 }
 
-/// Waits until the table has so many rows and each process the same orders, in pages and when searched.
+/// Waits until the table has this number of rows, and each process the same orders, in pages and in searches.
 async fn wait_same(stack: &Stack, services: &[Service], count: usize) {
     eventually(&format!("{count} rows"), async || (stack.rows() == count).then_some(())).await;
     let table = stack.postgres.psql("SELECT id FROM public.orders2 ORDER BY id COLLATE \"C\"").unwrap();
@@ -44,7 +44,7 @@ async fn three_under_load_and_kills_hold_the_same() {
     for round in 0..6 {
         stack.publish_numbers(published..published + 150).await;
         published += 150;
-        // The same one twice in a row is killed while it still looks at what the others have done.
+        // Killed twice in a row, it is killed while it still catches up.
         let hit = round / 2;
         if round % 2 == 0 {
             services[hit].process.signal(Signal::STOP);
@@ -57,7 +57,7 @@ async fn three_under_load_and_kills_hold_the_same() {
         }
     }
     wait_same(&stack, &services, published).await;
-    // The one that was killed last may have read all of it from the table. Of these, each takes a part.
+    // The process killed last may have read everything from the table. All processes read these orders.
     stack.publish_numbers(published..published + 300).await;
     wait_same(&stack, &services, published + 300).await;
     eventually("one writes, and nobody is behind", async || {
@@ -196,7 +196,7 @@ async fn process_that_receives_an_order_committed_by_a_dead_writer_has_it() {
     let listed = stack.run(&["dead-letters", "list", "--json"], "").await;
     let letter: serde_json::Value = serde_json::from_slice(&listed.stdout).unwrap();
     let key = letter["key"].as_str().unwrap();
-    // As one leaves it that dies between the dead letter's end and the acknowledgement.
+    // As a process leaves it that dies between the end of the dead letter and the acknowledgement.
     let written = format!("INSERT INTO public.orders2 SELECT '{key}', data FROM public.orders2 LIMIT 1");
     stack.postgres.psql(&written).unwrap();
     assert!(stack.run(&["dead-letters", "drop", key, "--yes"], "").await.status.success());

@@ -18,7 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::support::{LIMIT, Service, Stack, eventually, order, orders};
 
-/// How many ask at once.
+/// Number of concurrent clients.
 const CLIENTS: usize = 6;
 
 type Answered<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
@@ -30,7 +30,7 @@ async fn connect(addr: SocketAddr) -> Answered<Sender> {
     Ok(sender)
 }
 
-/// Sends one request, and gives back the connection where it can be used again.
+/// Sends one request, and returns the connection if it can be reused.
 async fn ask(mut sender: Sender, path: &str) -> Answered<(StatusCode, Bytes, Option<Sender>)> {
     let request = Request::get(path).header("host", "localhost").body(Empty::new())?;
     let answer = sender.send_request(request).await?;
@@ -47,7 +47,7 @@ struct Backend {
     kept: Mutex<Vec<Sender>>,
 }
 
-/// Asks `/readyz` and keeps connections open. It sends nothing twice, so that each failure is seen.
+/// Checks `/readyz` and keeps connections open. It never retries, so that each failure is seen.
 struct Balancer {
     addr: SocketAddr,
     backends: Arc<Vec<Backend>>,
@@ -117,7 +117,7 @@ async fn pass(backends: &[Backend], path: &str) -> Response<Full<Bytes>> {
     answer
 }
 
-/// Clients that ask for orders again and again.
+/// Clients that continuously request orders.
 struct Load {
     asked: Arc<AtomicUsize>,
     failed: Arc<Mutex<Vec<String>>>,
@@ -212,7 +212,7 @@ impl Fleet {
         self.services[number] = self.serve(addr).await;
     }
 
-    /// Publishes while each is restarted in turn; gives back how many orders there are then.
+    /// Publishes while each is restarted in turn; returns the number of orders.
     async fn restart_all(&mut self, mut is_back: impl AsyncFnMut()) -> usize {
         let context = self.stack.jetstream().await;
         let ends = Arc::new(AtomicBool::new(false));
@@ -257,7 +257,7 @@ fn nginx() -> Option<PathBuf> {
     folders.map(|folder| folder.join("nginx")).find(|file| file.is_file())
 }
 
-/// It asks no `/readyz`, and sends to the next one where a connection fails.
+/// It does not check `/readyz`, and tries the next server if a connection fails.
 fn start_nginx(fleet: &Fleet) -> Option<(Process, SocketAddr)> {
     let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
     let dir = fleet.stack.temp_dir.path().join("nginx");

@@ -2,7 +2,7 @@
 
 use crate::support::{Stack, eventually, in_time, order, orders};
 
-/// A table `t`, what is said of it, and whether the statement that is given makes it usable.
+/// A table `t`, the expected finding, and whether the suggested statement makes it usable.
 const BROKEN: [(&str, &str, bool); 19] = [
     ("create table t (id text not null, data bytea)", "no unique key on id alone", true),
     ("create table t (id text, data bytea); create unique index on t (id)", "may be null", true),
@@ -83,7 +83,7 @@ async fn run(stack: &Stack, command: &str, env: &[(&str, &str)]) -> std::process
     in_time("it ends", output).await.unwrap()
 }
 
-/// What `orderd serve` says when it does not start.
+/// The output of `orderd serve` when it does not start.
 async fn refusal(stack: &Stack, env: &[(&str, &str)]) -> String {
     let output = run(stack, "serve", env).await;
     let words = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -147,7 +147,7 @@ async fn rights_that_are_missing_are_named_with_the_grant() {
         .psql("create table orders2 (id text primary key, data bytea); create role clerk login; revoke all on schema public from public")
         .unwrap();
     let env = [("PG_USER", "clerk")];
-    // First the schema and the table, then what is seen behind them, and the table of positions.
+    // First the schema and the table, then further findings, and the table of positions.
     let mut named = String::new();
     for _ in 0..2 {
         let words = refusal(&stack, &env).await;

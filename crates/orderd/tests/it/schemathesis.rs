@@ -44,7 +44,7 @@ async fn finds_nothing_where_all_is_open() {
     finds_nothing(&service, &SOME, &[]).await;
     let orders = ["--include-path-regex", "^/orders?$", "--max-examples", "300"];
     finds_nothing(&service, &orders, &[]).await;
-    // It makes up ids that nothing has; what is there is to be as described too.
+    // It invents ids that do not exist; responses for existing ones must also be as described.
     let dead = service.get("/dead_letters").await.json()[0]["key"].clone();
     let config = stack.temp_dir.path().join("schemathesis.toml");
     let ids = format!("[parameters]\n\"path.id\" = \"{}\"\n\"path.key\" = {dead}\n", service.ids().await[0]);

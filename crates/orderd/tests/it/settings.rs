@@ -42,7 +42,7 @@ fn errors(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// An address on which somebody listens already: `serve` ends there when all settings are good.
+/// An address in use: with valid settings, `serve` fails there.
 struct Taken(std::net::TcpListener);
 
 impl Taken {
@@ -73,7 +73,7 @@ async fn empty_variables_and_unknown_ones_change_nothing() {
         ]);
         let service = stack.start_with(&places, &env).await;
         service.wait_ready().await;
-        // `REQUIRE` and `SEARCH` are what they are by default.
+        // `REQUIRE` and `SEARCH` have their defaults.
         let count = service.mem_len().await;
         stack.publish(&["{}".to_owned(), orders(1).remove(0)]).await;
         service.wait_len(count + 1).await;
@@ -103,7 +103,7 @@ fn empty_variables_are_no_mistake_for_any_command() {
             inner.get_arguments().filter(|arg| arg.get_env().is_some()).map(variable).collect();
         assert!(!variables.is_empty(), "{command}");
         let mut env: Vec<_> = variables.iter().map(|name| (name.as_str(), OsStr::new(""))).collect();
-        // A port at which nobody listens, where a flag would hide that the variable is not set.
+        // An unused port, where a flag would hide that the variable is not set.
         let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let (nats, postgres) = (format!("nats://{closed}"), format!("postgresql://postgres@{closed}/demo1"));
         env.extend([("NATS_URL", OsStr::new(&nats)), ("DATABASE_URL", OsStr::new(&postgres))]);
@@ -179,7 +179,7 @@ fn files_of_secrets_are_named_where_they_cant_be_used() {
 fn yes_and_no_have_many_words() {
     let taken = Taken::new();
     let port = taken.0.local_addr().unwrap().port();
-    // Where it listens decides whether tokens are needed; that the port is taken ends the start.
+    // The address decides whether tokens are needed; the port in use ends the start.
     let everywhere = format!("0.0.0.0:{port}");
     let booleans: Vec<_> = settings_of("serve")
         .into_iter()

@@ -11,7 +11,7 @@ async fn orders_in_flight_are_committed_before_the_service_ends() {
     let (stack, mut service) = Stack::started().await;
     stack.publish(&orders(2000)).await;
     assert_eq!(service.stop(), Some(0));
-    // Whatever was taken is in the table, and the position with it.
+    // Every received order is in the table, and the position has passed it.
     assert_eq!(stack.position(), stack.rows() as u64);
     // The lease is handed over.
     let lease = "SELECT writer IS NULL AND lease_until IS NULL FROM orderd_position";
@@ -71,13 +71,13 @@ async fn wrong_settings_are_named() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_signal_ends_it_at_once() {
     let (stack, mut service) = Stack::started().await;
-    // Stopped and not ended, so that draining would take its whole time.
+    // Suspended, so that draining takes its whole time.
     stack.postgres.pause();
     stack.publish(&orders(10)).await;
     service.wait_len(10).await;
     service.process.signal(Signal::TERM);
     eventually("it drains", async || service.process.log().contains("draining").then_some(())).await;
-    // What comes within a hundredth of a second is one signal.
+    // Signals within 10 ms count as one.
     tokio::time::sleep(Duration::from_millis(50)).await;
     service.process.signal(Signal::INT);
     let status = service.process.wait(LIMIT);

@@ -55,7 +55,7 @@ async fn one_sign_in_is_good_at_three_processes_until_its_token_goes() {
     services[2] = stack.serve(&[("HTTP_TOKEN_FILE", file.to_str().unwrap())]).await;
     assert_eq!(asked(&services[2], "/mem_len", &cookies[0]).await, StatusCode::OK);
 
-    // The token stays under another name; the other one goes.
+    // The token stays under another name; the other one is removed.
     std::fs::write(&file, "renamed:a-long-enough-token-2").unwrap();
     for service in &services {
         eventually("the session of a token that is gone has ended", async || {
@@ -66,7 +66,7 @@ async fn one_sign_in_is_good_at_three_processes_until_its_token_goes() {
         let ended = service.send(Request::get("/mem_len").header("cookie", &cookies[0])).await;
         assert!(ended.body.contains("this session has ended"), "{}", ended.body);
     }
-    // An emptied file, and then none at all: the tokens stay, and so do their sessions.
+    // An emptied file, then a missing one: the tokens stay, and so do their sessions.
     for change in [Some(""), None] {
         match change {
             Some(text) => std::fs::write(&file, text).unwrap(),
@@ -122,7 +122,7 @@ async fn reading_replaying_and_erasing_are_three_rights() {
             }
         }
     }
-    // A cookie goes along with what another site's page makes a browser send.
+    // Browsers also send the cookie with requests from other sites' pages.
     let signed = cookie(&sign_in(&service, "do-all-with-this-token", &[]).await.headers);
     for (_, method, path) in &requests[1..] {
         let foreign = Request::builder().method(*method).uri(*path).header("cookie", &signed);

@@ -25,7 +25,7 @@ async fn make_sources(stack: &Stack) {
     }
 }
 
-/// ALL, which has what both have.
+/// Creates ALL, which sources both.
 async fn gather(stack: &Stack) {
     let sources = Some(vec![source("EU"), source("US")]);
     let config = stream::Config { name: "ALL".into(), sources, ..Default::default() };
@@ -143,7 +143,7 @@ async fn a_dead_letter_goes_back_by_the_stream_it_came_from_and_is_erased_in_bot
     assert!(services[0].ids().await.contains(&key.to_owned()));
     stack.verify(&services[0], &FLAGS).await;
 
-    // The message, and the one by which it was sent again.
+    // The message and its replay.
     assert_eq!((messages(&stack, "US").await, messages(&stack, "ALL").await), (3, 5));
     let erased = stack.run(&[&["erase", "--yes", key], &FLAGS[..]].concat(), "").await;
     assert!(erased.status.success(), "{}", String::from_utf8_lossy(&erased.stderr));
@@ -160,7 +160,7 @@ async fn a_mirror_gives_the_orders_of_its_origin_under_the_same_keys() {
     stack.jetstream().await.create_stream(origin).await.unwrap();
     let mirror = stream::Config { name: "ALL".into(), mirror: Some(source("EU")), ..Default::default() };
     stack.jetstream().await.create_stream(mirror).await.unwrap();
-    // The one takes from the mirror and the other from its origin: the same keys, and so the same rows.
+    // One reads the mirror, the other its origin: the same keys, and so the same rows.
     let of_mirror = stack.serve(&GATHERED).await;
     let of_origin = stack.serve(&[("PUB_TOPIC", "orders.eu")]).await;
     let context = stack.jetstream().await;

@@ -14,10 +14,10 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::TcpStream;
 
-/// How long a condition may take to hold. Machines are shared; nothing waits that long when all is well.
+/// Time limit for a condition. Machines are shared; a correct test never waits that long.
 pub(crate) const LIMIT: Duration = Duration::from_secs(180);
 
-/// The stream of dead letters that the service makes by default: the name of the stream of orders, and `_DEAD`.
+/// The default stream of dead letters: the name of the stream of orders plus `_DEAD`.
 pub(crate) const DEAD: &str = "ORDERS_DEAD";
 
 /// How often a client retries after a 503.
@@ -131,7 +131,7 @@ impl Stack {
         context
     }
 
-    /// A connection to PostgreSQL of the test's own, for what it locks or looks at.
+    /// The test's own connection to PostgreSQL, for locks and queries.
     pub(crate) async fn sql(&self) -> tokio_postgres::Client {
         let (client, connection) =
             tokio_postgres::connect(&self.postgres.url(), tokio_postgres::NoTls).await.unwrap();
@@ -139,7 +139,7 @@ impl Stack {
         client
     }
 
-    /// Waits until so many orders are in the table, and in each of these services, which then have the same pages.
+    /// Waits until this number of orders is in the table and in each of these services, which then have the same pages.
     pub(crate) async fn wait_same(&self, services: &[Service], count: usize) {
         eventually(&format!("{count} rows"), async || (self.rows() == count).then_some(())).await;
         for service in services {
@@ -180,7 +180,7 @@ impl Stack {
         }
     }
 
-    /// How many rows the table has.
+    /// The number of rows in the table.
     pub(crate) fn rows(&self) -> usize {
         self.postgres.psql("SELECT count(*) FROM public.orders2").unwrap().trim().parse().unwrap()
     }
@@ -201,8 +201,8 @@ impl Service {
         .await;
     }
 
-    /// What a client gets that asks again where PostgreSQL can't be reached in time: on a machine that stands still for
-    /// some seconds, it can't.
+    /// The response to a client that retries if PostgreSQL does not answer in time, as on a machine that stalls for
+    /// some seconds.
     pub(crate) async fn get(&self, path: &str) -> Answer {
         for _ in 0..ASKED_AGAIN {
             let answer = self.get_once(path).await;
@@ -213,12 +213,12 @@ impl Service {
         self.get_once(path).await
     }
 
-    /// What is answered to one request.
+    /// The response to a single request.
     pub(crate) async fn get_once(&self, path: &str) -> Answer {
         self.send(Request::get(path)).await
     }
 
-    /// Asks for an order to be erased.
+    /// Requests the erasure of an order.
     pub(crate) async fn erase(&self, id: &str, token: &str) -> hyper::StatusCode {
         let bearer = format!("Bearer {token}");
         self.send(Request::delete(format!("/order/{id}")).header("authorization", bearer)).await.status
@@ -245,7 +245,7 @@ impl Service {
         self.status("VmRSS:").trim_end_matches(" kB").parse::<usize>().unwrap() << 10
     }
 
-    /// How long turns of its threads of that name are, in nanoseconds, where Linux says it.
+    /// Time slices of its threads of that name in nanoseconds, if Linux reports them.
     pub(crate) fn turns(&self, thread: &str) -> Vec<Option<u64>> {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", self.process.pid())).unwrap();
         let paths = tasks.map(|task| task.unwrap().path());
@@ -258,7 +258,7 @@ impl Service {
         named.map(|path| std::fs::read_to_string(path.join("sched")).ok().and_then(turn)).collect()
     }
 
-    /// What Linux says of the process.
+    /// A value from the process's `/proc` status.
     pub(crate) fn status(&self, name: &str) -> String {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.pid())).unwrap();
         status.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_owned()
@@ -268,7 +268,7 @@ impl Service {
         self.get("/mem_len").await.json()["mem_len"].as_u64().unwrap()
     }
 
-    /// Waits until so many orders are in memory.
+    /// Waits until this number of orders is in memory.
     pub(crate) async fn wait_len(&self, count: u64) {
         eventually(&format!("{count} orders are in memory"), async || {
             (self.mem_len().await == count).then_some(())
@@ -296,7 +296,7 @@ impl Service {
         ids
     }
 
-    /// Stops it as an operator does; gives back its exit code.
+    /// Stops it with SIGTERM; returns its exit code.
     pub(crate) fn stop(&mut self) -> Option<i32> {
         self.process.end(Signal::TERM).and_then(|status| status.code())
     }
@@ -306,13 +306,13 @@ impl Service {
     }
 }
 
-/// Waits for what must come.
+/// Waits for an event that must happen.
 pub(crate) async fn in_time<T>(what: &str, awaited: impl Future<Output = T>) -> T {
     let waited = tokio::time::timeout(LIMIT, awaited).await;
     waited.unwrap_or_else(|_| panic!("{what}: not within {} s", LIMIT.as_secs()))
 }
 
-/// One of three tries is to hold. For what counts seconds, which a machine that stands still for one spoils.
+/// One of three attempts must succeed. For conditions on seconds, which a stalled machine misses.
 pub(crate) async fn in_three_tries(mut attempt: impl AsyncFnMut() -> Result<(), String>) {
     let mut failures = Vec::new();
     while failures.len() < 3 {
@@ -324,7 +324,7 @@ pub(crate) async fn in_three_tries(mut attempt: impl AsyncFnMut() -> Result<(), 
     panic!("{}", failures.join("; "));
 }
 
-/// Waits until `condition` gives something.
+/// Waits until `condition` returns a value.
 pub(crate) async fn eventually<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
     let begun = Instant::now();
     loop {
@@ -354,7 +354,7 @@ pub(crate) fn order(uid: &str) -> String {
     order.to_string()
 }
 
-/// So many orders, each with a unique number.
+/// This number of orders, each with a unique number.
 pub(crate) fn orders(count: usize) -> Vec<String> {
     (0..count).map(|number| order(&format!("order-{number}"))).collect()
 }

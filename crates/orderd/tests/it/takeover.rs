@@ -1,4 +1,4 @@
-//! A table that another program has written is used as it is.
+//! A table written by another program is used unchanged.
 
 use base64::Engine;
 use hyper::StatusCode;
@@ -11,7 +11,7 @@ fn rows_of_go() -> Vec<(Vec<u8>, serde_json::Value)> {
         std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../order/tests/corpus/rows.jsonl"))
             .unwrap();
     let lines = corpus.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
-    // What Go itself can't read may be read here or not.
+    // Rows that Go can't read may be readable here or not.
     let lines = lines.filter(|line| !line["name"].as_str().unwrap().starts_with("beyond Go"));
     lines
         .map(|line| {
@@ -67,7 +67,7 @@ async fn when_it_says_that_the_table_is_read_all_of_it_is_in_memory() {
     let filled = "INSERT INTO orders2 SELECT (1700000000000000000 + number)::text, $1
                   FROM generate_series(1, 20000) AS number";
     client.execute(filled, &[&row]).await.unwrap();
-    // To put in order what all have alike takes longer than to read it.
+    // Indexing values that all orders share takes longer than reading.
     let search = "order_uid,track_number,entry,locale,customer_id,delivery_service,shardkey,oof_shard";
     let service = stack.start(&[("SEARCH", search)]).await;
     // Without a pause, so that it is seen at once.
@@ -99,7 +99,7 @@ async fn a_role_that_may_not_make_the_table_can_use_it() {
                 REVOKE CREATE ON SCHEMA public FROM PUBLIC;
                 GRANT SELECT, INSERT ON public.orders2 TO clerk";
     stack.postgres.psql(made).unwrap();
-    // Beside it, one more is needed; the statement that makes it is said.
+    // A second table is needed; the message has the statement that creates it.
     let output = stack.run(&["serve", "--pg-user", "clerk"], "").await;
     let words = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success() && words.contains("orderd_position"), "{words}");

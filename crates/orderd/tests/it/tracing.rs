@@ -1,4 +1,4 @@
-//! A trace from a publisher's header to the commit, received by a test collector; and what is not traced.
+//! A trace from a publisher's header to the commit, received by a test collector; and untraced messages.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -30,7 +30,7 @@ fn traceparent(flags: &str) -> String {
     format!("00-{TRACE}-{PARENT}-{flags}")
 }
 
-/// What a collector has got.
+/// The spans that a collector has received.
 #[derive(Default)]
 struct Received {
     connections: usize,
@@ -81,7 +81,7 @@ impl Collector {
         resources.flat_map(|resource| &resource.scope_spans).flat_map(|scope| scope.spans.clone()).collect()
     }
 
-    /// Waits for so many spans of that name.
+    /// Waits for this number of spans of that name.
     async fn named(&self, name: &str, count: usize) -> Vec<Span> {
         eventually(&format!("{count} spans {name}"), async || {
             let mut spans = self.spans();
@@ -138,7 +138,7 @@ async fn a_trace_is_followed_from_the_publishers_header_to_the_commit() {
         ("OTEL_EXPORTER_OTLP_HEADERS", "api-key=abc%3D"),
     ];
     let service = serve_traced(&stack, &collector, &named).await;
-    // Neither one without a header, nor one whose publisher does not record the trace.
+    // Neither a message without the header, nor one whose publisher does not record the trace.
     stack.publish(&[order("untraced")]).await;
     publish(&stack, "traceparent", &traceparent("00"), &order("unsampled")).await;
     service.wait_len(2).await;
@@ -232,7 +232,7 @@ async fn a_request_with_a_trace_has_a_span_and_the_same_answer() {
     assert_eq!((hex(&span.trace_id), hex(&span.parent_span_id)), (TRACE.into(), PARENT.into()));
     assert_eq!(span.kind(), SpanKind::Server);
     assert_eq!(attribute(&span, "http.response.status_code").as_deref(), Some("200"));
-    // What somebody looks for is content.
+    // Queries are content.
     service.send(asked("/orders?order_uid=asked-for")).await;
     collector.named("GET /orders", 1).await;
     service.send(asked("/asked-for")).await;
@@ -275,7 +275,7 @@ async fn nothing_is_sent_where_no_collector_is_set() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_collector_that_is_away_costs_spans_and_one_line() {
     let stack = Stack::new();
-    // One that takes connections and says nothing.
+    // A listener that accepts connections and never answers.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let silent = format!("http://{}", silent.local_addr().unwrap());
     for (endpoint, is_refused) in [("http://127.0.0.1:1", true), (silent.as_str(), false)] {

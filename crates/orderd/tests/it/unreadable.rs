@@ -9,14 +9,14 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::support::{Stack, eventually, order};
 
-/// What no connection survives, from the server to a client.
+/// Bytes that break every connection from the server to a client.
 const MARKER: &[u8] = b"no-client-takes-this";
 
-/// How long good orders may take to get past it.
+/// Time limit for good orders to pass it.
 const SECONDS: Duration = Duration::from_secs(60);
 
-/// A proxy before NATS that cuts a connection on which the server sends the marker. Gives back its port, and how often
-/// it has cut.
+/// A proxy in front of NATS that cuts a connection on which the server sends the marker. Returns its port, and the
+/// number of cuts.
 async fn cutter(upstream: u16) -> (u16, Arc<AtomicUsize>) {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -87,7 +87,7 @@ async fn message_that_breaks_connections_becomes_a_dead_letter_and_blocks_no_oth
     assert_eq!(cuts.load(Ordering::Relaxed), cut);
 }
 
-/// The message is the stream's last one when the service starts, and the position stands on it when it starts again.
+/// The message is the stream's last one when the service starts, and the position is at it when the service restarts.
 #[tokio::test(flavor = "multi_thread")]
 async fn restart_with_the_position_on_such_a_message_reads_on() {
     let stack = Stack::new();
@@ -114,7 +114,7 @@ async fn restart_with_the_position_on_such_a_message_reads_on() {
     assert_eq!(cuts.load(Ordering::Relaxed), cut, "the message is not read again");
 }
 
-/// Outages are not taken for such a message.
+/// Outages are not mistaken for such a message.
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_that_end_at_other_places_cost_no_message() {
     let stack = Stack::new();

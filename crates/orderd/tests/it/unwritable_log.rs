@@ -10,7 +10,7 @@ use crate::support::{Stack, eventually, in_time, order};
 /// More lines than a pipe and the service together hold.
 const JUNK: usize = 6000;
 
-/// A service whose stderr is what this shell redirection makes of `to`.
+/// A service whose stderr is this shell redirection of `to`.
 fn serve(stack: &Stack, addr: SocketAddr, redirection: &str, to: Stdio) -> Child {
     let mut command = Command::new("sh");
     command.args(["-c", &format!("exec \"$0\" serve {redirection}")]).arg(&stack.program);

@@ -7,12 +7,12 @@ use serde_json::Value;
 
 use crate::support::{Service, Stack, eventually, order, orders};
 
-/// Waits until exactly these kinds of warnings are shown, in `/readyz` and in the metric; gives back their texts.
+/// Waits until exactly these kinds of warnings are shown, in `/readyz` and in the metric; returns their texts.
 async fn wait_warnings(service: &Service, kinds: &[&str]) -> Vec<String> {
     let what = format!("warnings {kinds:?}");
     let warnings = eventually(&what, async || {
         let report = service.get("/readyz").await.json();
-        // Not before NATS was asked once.
+        // Not before the first answer of NATS.
         report["position"]["seq"].as_u64()?;
         let warnings = report["warnings"].as_array()?.clone();
         let shown: Vec<&str> = warnings.iter().filter_map(|warning| warning["what"].as_str()).collect();

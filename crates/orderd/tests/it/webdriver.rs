@@ -29,14 +29,14 @@ pub(crate) struct Browser {
 }
 
 impl Browser {
-    /// A new one with an empty profile.
+    /// A new browser with an empty profile.
     pub(crate) async fn new() -> Self {
         let program =
             devstack::tools::find_chromedriver().expect("chromedriver: `cargo xtask test` installs it");
         let temp_dir = TempDir::new().unwrap();
         let mut launch = Launch::new("chromedriver", program, temp_dir.path());
         launch.args = vec!["--port=0".into()];
-        // Where the profile is made, so that it goes with the rest.
+        // The folder of the profile, which is removed with the rest.
         launch.envs = vec![("TMPDIR".into(), temp_dir.path().into())];
         launch.log = Some(temp_dir.path().join("chromedriver.log"));
         let driver = Process::spawn(launch).unwrap();
@@ -95,12 +95,12 @@ impl Browser {
         self.post("/url", json!({ "url": url })).await;
     }
 
-    /// What a script of the page's own gives back.
+    /// The result of a script in the page.
     pub(crate) async fn script(&self, script: &str) -> Value {
         self.post("/execute/sync", json!({ "script": script, "args": [] })).await
     }
 
-    /// As [`Browser::script`], for one that calls `done`.
+    /// As [`Browser::script`], for a script that calls `done`.
     pub(crate) async fn script_async(&self, script: &str) -> Value {
         let script = format!("const done = arguments[0]; {script}");
         self.post("/execute/async", json!({ "script": script, "args": [] })).await
@@ -111,7 +111,7 @@ impl Browser {
         found[ELEMENT].as_str().unwrap().to_owned()
     }
 
-    /// Clicks as one does with a mouse: it must be there, in view, and under nothing else.
+    /// Clicks like a user: the element must exist, be in view, and not be covered.
     pub(crate) async fn click(&self, selector: &str) {
         let element = self.element(selector).await;
         self.post(&format!("/element/{element}/click"), json!({})).await;
@@ -123,7 +123,7 @@ impl Browser {
         self.post(&format!("/element/{element}/value"), json!({ "text": keys })).await;
     }
 
-    /// What is to be read there; empty where it is hidden or missing.
+    /// The visible text; empty if hidden or missing.
     pub(crate) async fn text(&self, selector: &str) -> String {
         let script = "const element = document.querySelector(arguments[0]); \
                       return element?.checkVisibility() ? element.innerText : ''";
@@ -154,7 +154,7 @@ impl Browser {
         self.devtools("Emulation.setDeviceMetricsOverride", size).await;
     }
 
-    /// A connection as far away and as narrow as a bad one of a phone's.
+    /// Simulates a slow phone connection.
     pub(crate) async fn slow(&self) {
         self.devtools("Network.enable", json!({})).await;
         let rate = 25_000;
@@ -163,7 +163,7 @@ impl Browser {
         self.devtools("Network.emulateNetworkConditions", conditions).await;
     }
 
-    /// Where files go that the page has made.
+    /// Sets the folder for downloads.
     pub(crate) async fn downloads_to(&self, folder: &Path) {
         let behavior = json!({ "behavior": "allow", "downloadPath": folder });
         self.devtools("Browser.setDownloadBehavior", behavior).await;
@@ -179,13 +179,13 @@ impl Browser {
         self.post("/goog/cdp/execute", json!({ "cmd": command, "params": params })).await;
     }
 
-    /// A picture of what is in view, as PNG in base64.
+    /// A screenshot, as PNG in base64.
     pub(crate) async fn picture(&self) -> String {
         let path = format!("/session/{}/screenshot", self.session);
         self.ask(Method::GET, &path, Value::Null).await.as_str().unwrap().to_owned()
     }
 
-    /// What the console has shown since this was asked before, advice aside.
+    /// Console messages since the last call, without advice.
     pub(crate) async fn console(&self) -> Vec<String> {
         let entries = self.post("/se/log", json!({ "type": "browser" })).await;
         let told = entries.as_array().unwrap().iter().filter(|entry| entry["level"] != "DEBUG");
@@ -222,7 +222,7 @@ fn wanted() -> Value {
     })
 }
 
-/// It says where it listens, when it does.
+/// The port in its log, once it listens.
 fn port(log: &str) -> Option<u16> {
     let line = log.lines().find(|line| line.contains("started successfully on port"))?;
     line.rsplit(' ').next()?.trim_end_matches('.').parse().ok()

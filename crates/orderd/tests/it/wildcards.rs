@@ -158,7 +158,7 @@ async fn message_on_a_wildcard_subject_blocks_no_others() {
     stack.wait_settled(5).await;
 }
 
-/// More than a purge leaves, and than it is made for.
+/// More messages than a purge keeps, plus its minimum batch.
 const MANY: u64 = 130_000;
 
 async fn publish_many(stack: &Stack) {
@@ -168,7 +168,7 @@ async fn publish_many(stack: &Stack) {
         for _ in 1..1000 {
             client.publish("orders.x", "".into()).await.unwrap();
         }
-        // Of some ten thousand that wait to be stored, the server drops the next. An answer says that none waits.
+        // The server drops messages beyond some ten thousand waiting ones. An answer means that none waits.
         jetstream.publish("orders.x", "".into()).await.unwrap().await.unwrap();
     }
     let stream = stack.jetstream().await.get_stream("ORDERS").await.unwrap();
@@ -219,8 +219,8 @@ async fn a_purge_takes_nothing_that_another_consumer_needs_or_that_is_not_of_the
     make_prioritized(&stack).await;
     publish_many(&stack).await;
     let left = async || stream.get_info().await.unwrap().state.messages;
-    // 10 of the other topic, and all from 100,000 below what the slow one has acknowledged; in more steps than one, if
-    // the service itself is behind that.
+    // 10 of the other topic, and all from 100,000 below the slow consumer's acknowledgements; in several steps if the
+    // service itself is behind that.
     let purged = 10 + (MANY + 10 - 14_999 + 1);
     eventually("it is purged", async || (left().await == purged).then_some(())).await;
     stream.delete_consumer("slow").await.unwrap();
