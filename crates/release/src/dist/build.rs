@@ -15,6 +15,7 @@ use crate::say;
 pub(super) fn program(target: &Target, release: &Release) -> Result<PathBuf> {
     ensure_target(target)?;
     let folder = tools::workspace().join("target/dist-build");
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let compiler = compiler(target, &folder)?;
     say(&format!("building orderd for {}", target.triple));
     let mut build = cargo::command();
@@ -33,8 +34,8 @@ pub(super) fn program(target: &Target, release: &Release) -> Result<PathBuf> {
     build.env(format!("CC_{underscored}"), &compiler);
     // Only the target selects flags.
     build.env(format!("CFLAGS_{underscored}"), "");
-    build.env(format!("CARGO_TARGET_{}_LINKER", underscored.to_uppercase()), "rust-lld");
-    build.env("CARGO_ENCODED_RUSTFLAGS", flags()?.join("\u{1f}"));
+    build.env(format!("CARGO_TARGET_{}_LINKER", underscored.to_uppercase()), linker(target, &folder)?);
+    build.env("CARGO_ENCODED_RUSTFLAGS", flags(target)?.join("\u{1f}"));
     build.env("ORDERD_REVISION", &release.revision).env("SOURCE_DATE_EPOCH", release.epoch.to_string());
     build.env_remove("RUSTFLAGS").current_dir(tools::workspace()).stdin(Stdio::null());
     let status = build.status().context("cannot start cargo")?;
@@ -43,13 +44,18 @@ pub(super) fn program(target: &Target, release: &Release) -> Result<PathBuf> {
 }
 
 /// Remaps paths of this machine, which panics contain.
-fn flags() -> Result<Vec<String>> {
+fn flags(target: &Target) -> Result<Vec<String>> {
     let home = env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cargo")));
     let home =
         home.context("cannot tell where cargo keeps its sources: neither CARGO_HOME nor HOME is set")?;
     let remap = |from: &Path, to: &str| format!("--remap-path-prefix={}={to}", from.display());
-    Ok(vec![remap(&tools::workspace(), "/src"), remap(&home, "/cargo")])
+    let mut flags = vec![remap(&tools::workspace(), "/src"), remap(&home, "/cargo")];
+    if !target.is_position_independent {
+        // Not to be guessed from the linker's name.
+        flags.push("-Clinker-flavor=ld.lld".to_owned());
+    }
+    Ok(flags)
 }
 
 /// Rust's own libraries for the target.
@@ -79,7 +85,6 @@ fn ensure_target(target: &Target) -> Result<()> {
 /// packages.
 fn compiler(target: &Target, folder: &Path) -> Result<PathBuf> {
     let zig = tools::ensure_zig(&mut say)?;
-    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let file = folder.join(format!("cc-{}", target.arch));
     let workspace = tools::workspace();
     // Crates pass Rust's name of the target, which Zig does not know. Sanitizers are for debugging.
@@ -90,9 +95,36 @@ fn compiler(target: &Target, folder: &Path) -> Result<PathBuf> {
         target.zig,
         workspace.display(),
     );
-    fs::write(&file, script).with_context(|| format!("cannot write {}", file.display()))?;
-    let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    fs::set_permissions(&file, executable)
-        .with_context(|| format!("cannot make {} a program", file.display()))?;
+    write_program(&file, &script)?;
     Ok(file)
+}
+
+/// A program that links for the target: Rust's own, which takes each format.
+fn linker(target: &Target, folder: &Path) -> Result<PathBuf> {
+    if target.is_position_independent {
+        return Ok("rust-lld".into());
+    }
+    let file = folder.join(format!("ld-{}", target.arch));
+    write_program(&file, LINK_POSITION_INDEPENDENT)?;
+    Ok(file)
+}
+
+/// Otherwise the program is always at the same address, which helps attackers. Rust compiles code for any address, and
+/// brings the objects to start it there; for some targets, it only does not link them.
+const LINK_POSITION_INDEPENDENT: &str = r#"#!/bin/sh
+for arg; do
+    shift
+    case "$arg" in
+    */self-contained/crt1.o) arg=${arg%crt1.o}rcrt1.o ;;
+    */self-contained/crtbegin.o | */self-contained/crtend.o) arg=${arg%.o}S.o ;;
+    esac
+    set -- "$@" "$arg"
+done
+exec rust-lld "$@" -pie --no-dynamic-linker -z text
+"#;
+
+fn write_program(file: &Path, script: &str) -> Result<()> {
+    fs::write(file, script).with_context(|| format!("cannot write {}", file.display()))?;
+    let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    fs::set_permissions(file, executable).with_context(|| format!("cannot make {} a program", file.display()))
 }

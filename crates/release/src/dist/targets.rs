@@ -10,15 +10,24 @@ pub(crate) struct Target {
     pub(crate) debian: &'static str,
     /// Zig's name for it.
     pub(crate) zig: &'static str,
+    /// Whether Rust by itself lets its static programs be loaded at any address.
+    pub(crate) is_position_independent: bool,
 }
 
 pub(crate) const TARGETS: [Target; 2] = [
-    Target { arch: "x86_64", triple: "x86_64-unknown-linux-musl", debian: "amd64", zig: "x86_64-linux-musl" },
+    Target {
+        arch: "x86_64",
+        triple: "x86_64-unknown-linux-musl",
+        debian: "amd64",
+        zig: "x86_64-linux-musl",
+        is_position_independent: true,
+    },
     Target {
         arch: "aarch64",
         triple: "aarch64-unknown-linux-musl",
         debian: "arm64",
         zig: "aarch64-linux-musl",
+        is_position_independent: false,
     },
 ];
 
