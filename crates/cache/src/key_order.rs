@@ -1,8 +1,8 @@
 //! Slots in the order of their keys, with ranks; pages are cut from this.
 //!
 //! A list of sorted chunks. Nearly all orders arrive at the end, where an insert is a push. The ranges of a fill grow
-//! in the middle, each order right after the previous insert. So the place of the previous insert is tried first: each
-//! comparison elsewhere is a cache miss.
+//! in the middle, each order right after the previous insert. So the position of the previous insert is tried first:
+//! each comparison elsewhere is a cache miss.
 
 use std::cmp::Ordering;
 
@@ -12,7 +12,7 @@ const CHUNK: usize = 1024;
 pub(crate) struct KeyOrder {
     chunks: Vec<Vec<u32>>,
     len: usize,
-    /// The chunk and place of the last insert that was not at the end.
+    /// The chunk and index of the last insert that was not at the end.
     recent: usize,
     recent_at: usize,
 }

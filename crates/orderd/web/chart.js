@@ -16,10 +16,10 @@ export class Chart {
   #picture = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img" },
     this.#area, this.#line);
 
-  constructor(place, name) {
+  constructor(parent, name) {
     this.#name = name;
-    place.classList.add("chart");
-    place.append(this.#picture, this.#top, h("span", { class: "bottom" }, "0"));
+    parent.classList.add("chart");
+    parent.append(this.#picture, this.#top, h("span", { class: "bottom" }, "0"));
   }
 
   // One point per second; `null` without a measurement. Seconds without data are a gap.

@@ -94,9 +94,9 @@ function all() {
     const mine = shown;
     const keys = [...list.children].filter((letter) => !letter.hidden).map((letter) => letter.dataset.key);
     let taken = 0;
-    for (const [place, key] of keys.entries()) {
+    for (const [index, key] of keys.entries()) {
       if (mine !== shown) return;
-      outcome.textContent = t("deadProgress", { sent: place, count: keys.length });
+      outcome.textContent = t("deadProgress", { sent: index, count: keys.length });
       taken += Number((await senders.get(key)?.()) === "taken_in");
     }
     outcome.textContent = t("deadAllSent", { taken, count: keys.length });

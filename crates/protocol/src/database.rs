@@ -45,7 +45,7 @@ pub struct Database {
 pub struct Position {
     /// The last message passed.
     pub watermark: StreamPosition,
-    /// The creation time of the stream that the place is in.
+    /// The creation time of the stream of the watermark.
     pub created: u8,
     /// A random number, replaced by each write of this row.
     pub nonce: u8,

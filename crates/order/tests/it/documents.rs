@@ -23,8 +23,8 @@ fn object(shape: &'static Struct) -> BoxedStrategy<String> {
     let chances = (any::<u64>(), any::<bool>(), prop::bool::weighted(0.8));
     let written = (members, chances).prop_perturb(|(mut members, (kept, whole, in_order)), mut random| {
         // Half of the objects are whole; of the others any member may be missing.
-        let mut place = 0..64;
-        members.retain(|_| whole || place.next().is_none_or(|place| kept >> place & 1 == 1));
+        let mut bit = 0..64;
+        members.retain(|_| whole || bit.next().is_none_or(|bit| kept >> bit & 1 == 1));
         // In the model's order all objects of a document are about as often as not.
         for index in (1..members.len()).rev().filter(|_| !in_order) {
             members.swap(index, random.random_range(0..=index));

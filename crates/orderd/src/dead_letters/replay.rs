@@ -58,7 +58,7 @@ impl Outcome {
         }
     }
 
-    /// As JSON: the reason, the words and the place of a refusal, or why it was not sent.
+    /// As JSON: reason, detail and location of a refusal, or why it was not sent.
     pub(crate) fn describe(&self, key: &str) -> Value {
         let mut described = json!({ "key": key, "outcome": self.as_str() });
         match self {

@@ -107,7 +107,7 @@ async fn documents_are_found_by_path_whatever_they_hold() {
             ("weight=1", &[]),
         ] {
             let answer = service.get(&format!("/orders?{query}")).await;
-            let expected: Vec<_> = found.iter().map(|place: &usize| ids[*place].clone()).collect();
+            let expected: Vec<_> = found.iter().map(|index: &usize| ids[*index].clone()).collect();
             assert_eq!(answer.json(), json!(expected), "{round} {query}: {}", answer.body);
         }
         let newest = service.get("/order?to.city=Tver").await;

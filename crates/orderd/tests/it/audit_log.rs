@@ -100,7 +100,7 @@ async fn commands_name_the_user_of_the_operating_system() {
     stack.wait_settled(3).await;
     let id = service.ids().await.remove(0);
     let listed = service.get("/dead_letters").await.json();
-    let [second, first] = [0, 1].map(|place| listed[place]["key"].as_str().unwrap().to_owned());
+    let [second, first] = [0, 1].map(|index| listed[index]["key"].as_str().unwrap().to_owned());
     let user = std::process::Command::new("id").arg("-un").output().unwrap().stdout;
     let by = format!("os:{}", String::from_utf8(user).unwrap().trim());
     for (args, action, key, outcome) in [

@@ -310,8 +310,8 @@ async fn while_paused_it_stays_as_it_is_even_over_a_restart() {
     browser.click("#fresh").await;
     browser.reads(FIRST, "after").await;
     let uids = "return [...document.querySelectorAll('#live-list td.main')].map((cell) => cell.innerText)";
-    for (place, uid) in [(2, "meanwhile"), (3, "before")] {
-        browser.reads(&format!("#live-list tbody tr:nth-child({place})"), uid).await;
+    for (row, uid) in [(2, "meanwhile"), (3, "before")] {
+        browser.reads(&format!("#live-list tbody tr:nth-child({row})"), uid).await;
     }
     assert_eq!(browser.script(uids).await, json!(["after", "meanwhile", "before"]));
 }

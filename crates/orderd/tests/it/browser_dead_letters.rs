@@ -130,11 +130,11 @@ async fn why_each_was_refused_is_told_in_russian() {
     for detail in details {
         assert!(!shown.contains(detail), "{detail:?} is not translated: {shown}");
     }
-    for (said, place) in
+    for (said, location) in
         [("ожидается строка, а здесь логическое значение", "$.order_uid"), ("лишняя запятая", "байт 7")]
     {
         let letter = shown.split("Содержимое").find(|letter| letter.contains(said));
-        assert!(letter.unwrap_or_else(|| panic!("{said}: {shown}")).contains(place), "{said}: {shown}");
+        assert!(letter.unwrap_or_else(|| panic!("{said}: {shown}")).contains(location), "{said}: {shown}");
     }
     is_sound(&browser, "dead letters in Russian").await;
     browser.click("#language").await;

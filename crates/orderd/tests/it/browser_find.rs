@@ -85,7 +85,7 @@ async fn several_values_and_times_find_orders_and_the_address_holds_the_search()
     browser.reads("#find-list", "there is no parameter").await;
 }
 
-/// To the end and back, while others arrive: each order of the beginning once, in its place.
+/// To the end and back, while others arrive: each initial order once, in order.
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_neither_jump_nor_repeat_while_orders_arrive() {
     const PAGES: usize = 12;

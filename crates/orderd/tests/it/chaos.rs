@@ -81,7 +81,7 @@ fn nothing_is_lost_or_doubled_where_leaders_are_struck_and_another_takes_their_p
     let mut plan = again_and_again(1_005, 6, &[]);
     for (fault, injection) in plan.faults.iter_mut().zip(injections.into_iter().cycle()) {
         fault.injections = vec![injection];
-        // Long enough for the standby to take the primary's place.
+        // Long enough for the standby to be promoted.
         fault.hold = Duration::from_millis(1200);
     }
     run(&[Plan { clusters: true, replicas: 2, ..plan }]);

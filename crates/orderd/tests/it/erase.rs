@@ -195,7 +195,7 @@ async fn erasing_an_unknown_id_erases_nothing_and_keeps_no_key() {
         "12345",
         "2023-0",
         "2023-01",
-        // The place of an order, and another time.
+        // The sequence of an order, with another time.
         "2023-1",
         "x%00y",
         "1-18446744073709551615",

@@ -251,7 +251,7 @@ async fn orders_that_a_reader_asks_for_are_shown_all_and_whole() {
     let (name, data) = some.notable().await;
     assert_eq!((name.as_str(), &data["members"]["order_uid"]), ("order", &"order-7".into()));
     assert_eq!((&data["id"], &data["order"]), (&ids[COUNT + 7].as_str().into(), &Value::Null));
-    // A disconnected reader resumes, unless its place is unknown.
+    // A disconnected reader resumes, unless its last event is unknown.
     let left_at = some.last_id.clone();
     stack.publish(&[order("order-7")]).await;
     let path = "/events?order_uid=order-7&full=true";

@@ -83,11 +83,11 @@ async fn of_a_file_that_is_not_json_nothing_is_sent_and_of_a_pipe_what_stands_be
         let text = format!("{good}\n\n{bad}\n{{}}");
         let path = file(&stack, "bad.json", text.as_bytes());
         let refused = publish(&stack, &["--from", &path], "").await;
-        let place = if bad.ends_with('\n') { "line 7" } else { "line 5" };
+        let location = if bad.ends_with('\n') { "line 7" } else { "line 5" };
         let said = &refused.errors;
         assert!(refused.code == Some(1) && refused.out.is_empty(), "{bad}: {said}");
         assert!(
-            said.contains(place) && said.contains("nothing was sent") && !said.contains("secret"),
+            said.contains(location) && said.contains("nothing was sent") && !said.contains("secret"),
             "{said}"
         );
         assert_eq!(payloads(&stack).await.len(), sent_before, "{bad}");
@@ -95,7 +95,7 @@ async fn of_a_file_that_is_not_json_nothing_is_sent_and_of_a_pipe_what_stands_be
         let refused = publish(&stack, &["--from", "-"], &text).await;
         let said = &refused.errors;
         assert!(refused.code == Some(1) && refused.out.is_empty(), "{bad}: {said}");
-        assert!(said.contains(place) && said.contains("3 orders acknowledged"), "{said}");
+        assert!(said.contains(location) && said.contains("3 orders acknowledged"), "{said}");
         assert!(!said.contains("secret"), "{said}");
         sent_before += 3;
         assert_eq!(payloads(&stack).await.len(), sent_before, "{bad}");

@@ -61,7 +61,7 @@ async fn empty_variables_and_unknown_ones_change_nothing() {
     let (nats, postgres) = (stack.nats.port().to_string(), stack.postgres.port().to_string());
     let variables = variables_of("serve");
     assert!(variables.len() > 25 && variables.contains(&"PG_PASSWORD_FILE".into()), "{variables:?}");
-    let places = ["--nats-port", &nats, "--pg-port", &postgres, "--http-addr", "127.0.0.1:0"];
+    let addresses = ["--nats-port", &nats, "--pg-port", &postgres, "--http-addr", "127.0.0.1:0"];
     for empty in ["", " \n"] {
         let mut env: Vec<_> = variables.iter().map(|name| (name.as_str(), empty)).collect();
         // Of other programs, or of Services that have our prefixes in their names.
@@ -71,7 +71,7 @@ async fn empty_variables_and_unknown_ones_change_nothing() {
             ("PG_COLOUR", "always"),
             ("HTTP_PORT", "x"),
         ]);
-        let service = stack.start_with(&places, &env).await;
+        let service = stack.start_with(&addresses, &env).await;
         service.wait_ready().await;
         // `REQUIRE` and `SEARCH` have their defaults.
         let count = service.mem_len().await;

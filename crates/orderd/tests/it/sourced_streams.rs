@@ -66,9 +66,9 @@ async fn what_two_streams_take_comes_in_once_each_by_the_one_that_gathers_them()
     services[0].wait_ready().await;
     publish(&stack, 80..120).await;
     stack.wait_same(&services, 120).await;
-    // Each once, by its place in the stream that gathers.
-    let places: BTreeSet<u64> = services[0].ids().await.iter().map(|id| sequence(id)).collect();
-    assert_eq!(places, (1..=120).collect());
+    // Each once, by its sequence in the sourcing stream.
+    let sequences: BTreeSet<u64> = services[0].ids().await.iter().map(|id| sequence(id)).collect();
+    assert_eq!(sequences, (1..=120).collect());
     assert_eq!(messages(&stack, "ALL").await, 120);
     for number in (0..120).step_by(7) {
         let found = services[1].get(&format!("/orders?order_uid=order-{number}")).await.json();
