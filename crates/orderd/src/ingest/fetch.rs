@@ -15,10 +15,10 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::client::{Connected, IntakeClient};
-use super::consumer::{OrderedConsumer, PullLimit};
-use super::lost_messages::HighestRead;
-use super::unreadable::{self, RepeatedFailures};
+use super::source::connection::{Connected, IntakeClient};
+use super::source::jetstream::{OrderedConsumer, PullLimit};
+use super::source::lost_messages::HighestRead;
+use super::source::unreadable::{self, RepeatedFailures};
 use crate::aligned_interval;
 use crate::chunk::{ChunkTimes, Messages};
 use crate::config::Settings;

@@ -1,10 +1,7 @@
 //! From NATS to orders: `natschan -> msgdatachan -> orderschan`, and the fan-out to memory and table.
 
+pub(crate) mod source;
 pub(crate) mod fetch;
-pub(crate) mod client;
-mod consumer;
-mod unreadable;
-mod lost_messages;
 pub(crate) mod filter;
 pub(crate) mod decode;
 pub(crate) mod fan_out;

@@ -4,21 +4,21 @@
 use async_nats::jetstream::Context;
 use async_nats::jetstream::stream::Stream;
 
-use super::fetch::micros;
+use super::super::fetch::micros;
 use crate::flow_state::{VanishedRange, Watermark};
 use crate::nats::stored_message;
 
 /// The last message of a stream that this process has read, in any run.
 #[derive(Clone, Copy)]
-pub(super) struct HighestRead {
+pub(crate) struct HighestRead {
     /// The creation time of the stream, in microseconds since 1970.
-    pub(super) created: i64,
-    pub(super) watermark: Watermark,
+    pub(crate) created: i64,
+    pub(crate) watermark: Watermark,
 }
 
 impl HighestRead {
     /// The lost messages up to this one; `None` if the stream has this one.
-    pub(super) async fn vanished(
+    pub(crate) async fn vanished(
         self,
         context: &Context,
         stream: &Stream,

@@ -29,7 +29,7 @@ const PULL_HEARTBEAT: Duration = Duration::from_secs(2);
 const INACTIVE_THRESHOLD: Duration = Duration::from_secs(30);
 
 /// A consumer that delivers.
-pub(super) struct OrderedConsumer {
+pub(crate) struct OrderedConsumer {
     messages: pull::Stream,
     /// Number of messages delivered so far.
     delivered: u64,
@@ -46,7 +46,7 @@ pub(super) struct OrderedConsumer {
 
 /// Maximum messages per pull request, as limited by server, account or stream.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct PullLimit(usize);
+pub(crate) struct PullLimit(usize);
 
 impl Default for PullLimit {
     fn default() -> Self {
@@ -55,10 +55,10 @@ impl Default for PullLimit {
 }
 
 impl PullLimit {
-    pub(super) const ONE: Self = Self(1);
+    pub(crate) const ONE: Self = Self(1);
 
     /// Applies the limit that a refusal names: "Exceeded MaxRequestBatch of 500". Returns whether it names one.
-    pub(super) fn heed(&mut self, refusal: &str) -> bool {
+    pub(crate) fn heed(&mut self, refusal: &str) -> bool {
         let limit = refusal
             .split_once("MaxRequestBatch of ")
             .and_then(|(_, rest)| rest.split(|c: char| !c.is_ascii_digit()).next()?.parse::<usize>().ok());
@@ -74,7 +74,7 @@ impl PullLimit {
 
 impl OrderedConsumer {
     /// A consumer that delivers the messages of the topic from the one after sequence `after` on.
-    pub(super) async fn new(
+    pub(crate) async fn new(
         stream: &Stream,
         topic: &str,
         after: u64,
@@ -118,16 +118,16 @@ impl OrderedConsumer {
     }
 
     /// Ends it when the connection breaks: messages in flight are then lost.
-    pub(super) fn ending_with(self, cuts: watch::Receiver<u64>) -> Self {
+    pub(crate) fn ending_with(self, cuts: watch::Receiver<u64>) -> Self {
         Self { cuts: Some(cuts), ..self }
     }
 
-    pub(super) fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.consumer.cached_info().name
     }
 
     /// How many messages of the topic lay after the last one that it delivered.
-    pub(super) fn pending(&self) -> u64 {
+    pub(crate) fn pending(&self) -> u64 {
         self.pending
     }
 
@@ -137,7 +137,7 @@ impl OrderedConsumer {
     ///
     /// # Errors
     /// A message is lost, the consumer is paused, or the server can't be reached.
-    pub(super) async fn check_deliveries(&mut self) -> anyhow::Result<()> {
+    pub(crate) async fn check_deliveries(&mut self) -> anyhow::Result<()> {
         let (expected, here) = (self.expected, self.delivered);
         anyhow::ensure!(here >= expected, "delivery {expected} is missing; {here} was the last");
         let info = self.consumer.get_info().await?;
@@ -147,7 +147,7 @@ impl OrderedConsumer {
     }
 
     /// Whether all messages of the topic in the stream have arrived.
-    pub(super) async fn has_all(&self) -> anyhow::Result<bool> {
+    pub(crate) async fn has_all(&self) -> anyhow::Result<bool> {
         let info = self.consumer.get_info().await?;
         Ok(info.num_pending == 0 && info.delivered.consumer_sequence == self.delivered)
     }
@@ -155,7 +155,7 @@ impl OrderedConsumer {
     /// Waits for a message and receives what has arrived with it. The chunk has the messages before an error.
     ///
     /// # Errors Why the consumer ended: create another one after the last message of the chunk.
-    pub(super) async fn chunk(&mut self, chunk: &mut Vec<Message>) -> anyhow::Result<()> {
+    pub(crate) async fn chunk(&mut self, chunk: &mut Vec<Message>) -> anyhow::Result<()> {
         let ended = tokio::select! {
             biased;
             ended = tokio::task::unconstrained(next_chunk(&mut self.messages, &mut self.taken)) => ended,

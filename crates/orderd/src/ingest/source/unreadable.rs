@@ -12,7 +12,7 @@ use async_nats::{Event, Subject};
 use order::Key;
 use tokio::time::timeout;
 
-use super::consumer::{OrderedConsumer, PullLimit};
+use super::jetstream::{OrderedConsumer, PullLimit};
 use crate::config::Nats;
 use crate::nats::message::{Message, StreamPosition};
 use crate::nats::{self, stored_message, streams};
@@ -28,14 +28,14 @@ const TRIAL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Counts how often reading has ended at one sequence.
 #[derive(Default)]
-pub(super) struct RepeatedFailures {
+pub(crate) struct RepeatedFailures {
     after: u64,
     count: u32,
 }
 
 impl RepeatedFailures {
     /// Records that reading has ended without a message beyond `after`. Returns whether to suspect the next message.
-    pub(super) fn add(&mut self, after: u64) -> bool {
+    pub(crate) fn add(&mut self, after: u64) -> bool {
         if self.after != after {
             *self = Self { after, count: 0 };
         }
@@ -44,7 +44,7 @@ impl RepeatedFailures {
     }
 
     /// Resets the count: the message was not the reason.
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         *self = Self::default();
     }
 }
@@ -53,7 +53,7 @@ impl RepeatedFailures {
 ///
 /// # Errors
 /// The server can't be reached.
-pub(super) async fn find(settings: &Nats, after: u64) -> anyhow::Result<Option<Message>> {
+pub(crate) async fn find(settings: &Nats, after: u64) -> anyhow::Result<Option<Message>> {
     let Some(message) = raw(settings, after).await? else { return Ok(None) };
     for _ in 0..TRIALS {
         if !breaks(settings, after).await? {

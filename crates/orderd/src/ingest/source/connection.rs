@@ -29,12 +29,12 @@ struct HeldConnection {
 }
 
 /// The client, while it is connected.
-pub(super) struct Connected {
-    pub(super) client: Client,
+pub(crate) struct Connected {
+    pub(crate) client: Client,
     /// Changes when the connection breaks: messages in flight are then lost without notice.
-    pub(super) cuts: watch::Receiver<u64>,
+    pub(crate) cuts: watch::Receiver<u64>,
     /// Whether the connection is new.
-    pub(super) is_new: bool,
+    pub(crate) is_new: bool,
 }
 
 /// Whether the client is connected, and has received the server's info.
@@ -47,7 +47,7 @@ impl IntakeClient {
     ///
     /// # Errors
     /// The client does not connect in time.
-    pub(super) async fn connected(&self, settings: &Nats) -> anyhow::Result<Connected> {
+    pub(crate) async fn connected(&self, settings: &Nats) -> anyhow::Result<Connected> {
         let mut held = self.0.lock().await;
         let servers = settings.servers();
         let live = held.take().filter(|live| !live.end.has_ended() && live.servers == servers);
