@@ -290,10 +290,10 @@ impl DeadLetterStore {
 
     /// How to handle the message at `sequence`, whose header names the dead letter with that key. Waits while the
     /// server can't be reached.
-    pub(crate) async fn replay(&self, key: &str, sequence: u64) -> Replay {
+    pub(crate) async fn judge_replay(&self, key: &str, sequence: u64) -> Replay {
         let mut backoff = Backoff::default();
         loop {
-            let found = tokio::time::timeout(LOOKUP_TIMEOUT, self.find_replay(key, sequence)).await;
+            let found = tokio::time::timeout(LOOKUP_TIMEOUT, self.judge_replay_once(key, sequence)).await;
             match found.map_err(anyhow::Error::from).flatten() {
                 Ok(found) => return found,
                 Err(error) => {
@@ -304,7 +304,7 @@ impl DeadLetterStore {
         }
     }
 
-    async fn find_replay(&self, key: &str, sequence: u64) -> anyhow::Result<Replay> {
+    async fn judge_replay_once(&self, key: &str, sequence: u64) -> anyhow::Result<Replay> {
         // Anything else might be a wildcard, and so the key of whatever is stored.
         if !Key::is_from_stream(key) {
             return Ok(Replay::Foreign);

@@ -65,7 +65,7 @@ async fn with_key_of_its_dead_letter(
     metrics: &Metrics,
 ) -> Option<Message> {
     let sequence = message.position.sequence;
-    match dead_letters.replay(&key, sequence).await {
+    match dead_letters.judge_replay(&key, sequence).await {
         Replay::Honoured => return Some(Message { key: Key::from(key), replayed: true, ..message }),
         Replay::Spent => {
             tracing::info!(sequence, "skipped a replay: its dead letter is already accepted or dropped");
