@@ -16,6 +16,7 @@ mod nats;
 mod postgres;
 mod dead_letters;
 mod erasure;
+mod retention;
 mod receipts;
 
 mod traces;

@@ -19,7 +19,7 @@ use crate::erasure::{ConnectedEraser, Eraser, TraceCounts};
 use crate::logging::audit;
 use crate::nats;
 use crate::postgres::old_partitions::{self, Hindrance};
-use crate::postgres::{self, Connection, expiry};
+use crate::postgres::{self, Connection, old_rows};
 use crate::wording::{counted, shown};
 
 /// Time limit for the service to stop showing erased orders.
@@ -256,8 +256,8 @@ async fn erase_older(
 ) -> anyhow::Result<ExitCode> {
     let table = &settings.table;
     let Connection { client, .. } = &postgres::connect_once(settings).await?;
-    let cutoff = expiry::cutoff(client, age).await.map_err(postgres::explain)?;
-    let count = expiry::count(client, table, cutoff).await.map_err(postgres::explain)?;
+    let cutoff = old_rows::cutoff(client, age).await.map_err(postgres::explain)?;
+    let count = old_rows::count(client, table, cutoff).await.map_err(postgres::explain)?;
     if count == 0 {
         super::complain(&format!("no row is older than {named}"));
         return Ok(ExitCode::FAILURE);
@@ -270,7 +270,7 @@ async fn erase_older(
     let progress = Progress::new(Some(count), model.plural());
     let (mut after, mut erased) = (None, Erased::default());
     loop {
-        let ids = expiry::ids(client, table, after.as_deref(), cutoff, MAX_LIMIT as i64).await;
+        let ids = old_rows::ids(client, table, after.as_deref(), cutoff, MAX_LIMIT as i64).await;
         let ids = ids.map_err(postgres::explain)?;
         let Some(last) = ids.last() else { break };
         erased.add(erase(erasing, &ids, &progress).await?);

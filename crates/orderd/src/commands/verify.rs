@@ -32,7 +32,7 @@ use crate::nats::scan::Scan;
 use crate::nats::{self, streams};
 use crate::postgres;
 use crate::postgres::encoding::Encoding;
-use crate::postgres::expiry;
+use crate::postgres::old_rows;
 use crate::postgres::position::{self, PositionKey};
 
 /// Maximum number of ids to show per difference.
@@ -125,7 +125,7 @@ pub async fn run(args: VerifyArgs) -> anyhow::Result<ExitCode> {
         found.erased =
             erased_keys(&connection.client, &pg.table).await.context("can't read the erased keys")?;
         if let Some(keep) = keep {
-            let cutoff = expiry::cutoff(&connection.client, keep).await.map_err(postgres::explain)?;
+            let cutoff = old_rows::cutoff(&connection.client, keep).await.map_err(postgres::explain)?;
             found.leave_out_older(&Key::first_of_time(cutoff));
         }
         super::complain(&progress.finish("ids"));

@@ -5,7 +5,6 @@
 //! The dead letter is deleted before the messages, so that it is not replayed meanwhile. If nothing of an order is
 //! found, its key is not kept.
 
-pub(crate) mod expiry;
 mod sweeper;
 mod message;
 mod replays;

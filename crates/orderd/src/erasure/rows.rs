@@ -66,7 +66,7 @@ impl StoredRows {
     pub(super) async fn erase(&mut self, id: &str) -> anyhow::Result<u64> {
         with_long_timeout(async {
             self.prepare().await?;
-            let erased = match self.keep_and_delete(id, true).await? {
+            let erased = match self.remember_and_delete(id, true).await? {
                 // With the table's name it is too long for an index entry. A key from the stream never is, so only an
                 // import can bring this order back.
                 Err(error) if is_too_long(&error) && !Key::is_from_stream(id) => {
@@ -74,7 +74,7 @@ impl StoredRows {
                         id = shown(id),
                         "the erased id is too long to be stored: an import can bring it back"
                     );
-                    self.keep_and_delete(id, false).await?
+                    self.remember_and_delete(id, false).await?
                 }
                 // There is neither an erased key nor a row.
                 Err(error) if postgres::is_no_text(&error) => Ok(0),
@@ -95,9 +95,9 @@ impl StoredRows {
         Ok(())
     }
 
-    async fn keep_and_delete(&mut self, id: &str, keeps: bool) -> anyhow::Result<Result<u64, Error>> {
+    async fn remember_and_delete(&mut self, id: &str, remembers: bool) -> anyhow::Result<Result<u64, Error>> {
         let table = self.settings.table.clone();
-        let keep = format!(
+        let remember = format!(
             "INSERT INTO {} (table_name, id) VALUES ({}, $1) ON CONFLICT (table_name, id) DO NOTHING",
             postgres::erased(&table),
             table.literal()
@@ -108,8 +108,8 @@ impl StoredRows {
         let (client, watch) = self.client().await?;
         let both = async {
             let both = client.transaction().await?;
-            if keeps {
-                both.query_typed(&keep, &[(&id, Type::TEXT)]).await?;
+            if remembers {
+                both.query_typed(&remember, &[(&id, Type::TEXT)]).await?;
             }
             let deleted = both.query_typed(&delete, &[(&id, Type::TEXT)]).await?;
             if both.query_one(&has_positions, &[]).await?.try_get(0)? {

@@ -5,4 +5,3 @@ pub(crate) mod fetch;
 pub(crate) mod filter;
 pub(crate) mod decode;
 pub(crate) mod fan_out;
-pub(crate) mod stream_purge;

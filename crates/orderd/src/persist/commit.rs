@@ -19,7 +19,7 @@ use crate::flow_state::{TablePosition, Watermark};
 use crate::health::Part;
 use crate::metrics::Metrics;
 use crate::postgres::position::{self, Fence, Position};
-use crate::postgres::{self, expiry};
+use crate::postgres::{self, old_rows};
 
 /// Batches up to this size are written by one INSERT (one round trip), larger ones by COPY (two).
 const MAX_INSERT_ROWS: usize = 64;
@@ -98,7 +98,7 @@ impl RunningWriter {
             return Ok(false);
         };
         let asked = async {
-            let cutoff = expiry::cutoff(self.client()?, keep);
+            let cutoff = old_rows::cutoff(self.client()?, keep);
             self.with_short_timeout(cutoff).await?.map_err(|error| postgres::describe(&error))
         };
         match asked.await {

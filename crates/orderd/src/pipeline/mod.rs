@@ -21,7 +21,6 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Settings;
 use crate::dead_letters::counter::DeadLetterCounter;
 use crate::dead_letters::store::DeadLetterStore;
-use crate::erasure::expiry::Expiry;
 use crate::erasure::{Eraser, Sweeper};
 use crate::events::feed::Feed;
 use crate::events::stats::Stats;
@@ -35,7 +34,6 @@ use crate::in_doubt::OrdersInDoubt;
 use crate::ingest::decode::Decode;
 use crate::ingest::fetch::Fetch;
 use crate::ingest::source::connection::IntakeClient;
-use crate::ingest::stream_purge::StreamPurge;
 use crate::ingest::{fan_out, filter};
 use crate::metrics::Metrics;
 use crate::nats::client_task::ClientTask;
@@ -44,6 +42,8 @@ use crate::persist::encode;
 use crate::persist::writer::Writer;
 use crate::pipeline::supervisor::{Stage, Supervisor};
 use crate::receipts::Receipts;
+use crate::retention::expiry::Expiry;
+use crate::retention::stream_purge::StreamPurge;
 use crate::traces::Traces;
 
 /// Capacity of each channel in chunks. A chunk has 256 messages or 1 MiB, so all channels together hold at most some

@@ -13,7 +13,7 @@ pub(crate) mod position;
 mod rows;
 mod erased;
 mod wal;
-pub(crate) mod expiry;
+pub(crate) mod old_rows;
 pub(crate) mod old_partitions;
 
 use std::error::Error as _;

@@ -11,7 +11,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Error};
 
-use super::expiry::TIMED;
+use super::old_rows::TIMED;
 use super::{describe, position};
 use crate::config::Table;
 

@@ -14,7 +14,7 @@ const LAYERS: &str = "
     nats postgres
     health process_memory warnings
     receipts dead_letters chunk traces erasure
-    ingest persist events fill pipeline
+    retention ingest persist events fill pipeline
     http reload shutdown commands fuzzing lib main
 ";
 

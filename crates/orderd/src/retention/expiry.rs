@@ -26,7 +26,7 @@ use crate::health::{Health, Part};
 use crate::metrics::Metrics;
 use crate::nats::{stored_message, streams};
 use crate::postgres::old_partitions::{self, Hindrance, OldPartition};
-use crate::postgres::{self, Connection, LONG_TIMEOUT, expiry};
+use crate::postgres::{self, Connection, LONG_TIMEOUT, old_rows};
 
 /// The interval between rounds, and the shorter one while more orders are left.
 const CHECK_INTERVAL: Duration = Duration::from_secs(10);
@@ -102,7 +102,7 @@ impl Expiry {
             Some(opened) => opened,
             None => postgres::connect_in_time(&self.settings.postgres).await?.spare(),
         };
-        let cutoff = opened.watched(expiry::cutoff(&opened.client, keep));
+        let cutoff = opened.watched(old_rows::cutoff(&opened.client, keep));
         let cutoff = timeout(LONG_TIMEOUT, cutoff).await?.map_err(postgres::explain)?;
         let mut has_more = self.remove_from_memory(cutoff, table.watermark.seq).await?;
         if table.is_self {
@@ -188,7 +188,7 @@ impl Expiry {
 
     async fn delete_rows(&self, opened: &Connection, cutoff: i128) -> anyhow::Result<bool> {
         let deleting =
-            expiry::delete(&opened.client, &self.settings.postgres.table, cutoff, MAX_BATCH_ORDERS as i64);
+            old_rows::delete(&opened.client, &self.settings.postgres.table, cutoff, MAX_BATCH_ORDERS as i64);
         let deleted = timeout(LONG_TIMEOUT, opened.watched(deleting))
             .await?
             .map_err(postgres::explain)
