@@ -300,7 +300,7 @@ impl KeysByStore {
 
 /// The keys of orders that were erased from this table.
 async fn erased_keys(client: &Client, table: &Table) -> anyhow::Result<HashSet<String>> {
-    let erased = postgres::erased(table);
+    let erased = postgres::erased_table(table);
     let there = format!("SELECT to_regclass('{}') IS NOT NULL", erased.replace('\'', "''"));
     let rows = client.query_typed(&there, &[]).await.map_err(postgres::explain)?;
     if !rows.first().is_some_and(|row| row.try_get(0).unwrap_or(false)) {

@@ -34,7 +34,7 @@ impl StoredRows {
     pub(super) async fn is_erased(&mut self, id: &str) -> anyhow::Result<bool> {
         self.prepare().await?;
         let table = &self.settings.table;
-        let (erased, name) = (postgres::erased(table), table.literal());
+        let (erased, name) = (postgres::erased_table(table), table.literal());
         self.finds(id, &format!("SELECT 1 FROM {erased} WHERE table_name = {name} AND id = $1")).await
     }
 
@@ -89,7 +89,7 @@ impl StoredRows {
         if !self.is_prepared {
             let table = self.settings.table.clone();
             let (client, watch) = self.client().await?;
-            watch.over(postgres::make_erased(client, &table)).await.map_err(postgres::explain)?;
+            watch.over(postgres::create_erased_table(client, &table)).await.map_err(postgres::explain)?;
             self.is_prepared = true;
         }
         Ok(())
@@ -99,7 +99,7 @@ impl StoredRows {
         let table = self.settings.table.clone();
         let remember = format!(
             "INSERT INTO {} (table_name, id) VALUES ({}, $1) ON CONFLICT (table_name, id) DO NOTHING",
-            postgres::erased(&table),
+            postgres::erased_table(&table),
             table.literal()
         );
         let delete = format!("DELETE FROM {} WHERE id = $1 RETURNING 1", table.quoted());

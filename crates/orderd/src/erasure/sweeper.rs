@@ -124,7 +124,7 @@ impl Sweeper {
 
     /// Whether anything was ever erased.
     async fn is_there(&self, connection: &Connection) -> Result<bool, tokio_postgres::Error> {
-        let erased = postgres::erased(&self.eraser.postgres.table);
+        let erased = postgres::erased_table(&self.eraser.postgres.table);
         let there = format!("SELECT to_regclass('{}') IS NOT NULL", erased.replace('\'', "''"));
         let rows = connection.client.query_typed(&there, &[]).await?;
         rows.first().map_or(Ok(false), |row| row.try_get(0))
@@ -132,7 +132,7 @@ impl Sweeper {
 
     /// Reads the keys erased since the last sweep, which may be long ago if this process was suspended.
     async fn read_erased(&mut self, connection: &Connection) -> Result<(), tokio_postgres::Error> {
-        let erased = postgres::erased(&self.eraser.postgres.table);
+        let erased = postgres::erased_table(&self.eraser.postgres.table);
         // With an overlap: a row becomes visible at the commit, and has the time at which its transaction began.
         let query = format!(
             "SELECT id, extract(epoch FROM erased_at)::float8, extract(epoch FROM now() - erased_at)::float8
@@ -173,7 +173,7 @@ impl Sweeper {
         let erase = format!(
             "DELETE FROM {} WHERE id IN (SELECT id FROM {} WHERE table_name = {})",
             settings.table.quoted(),
-            postgres::erased(&settings.table),
+            postgres::erased_table(&settings.table),
             settings.table.literal()
         );
         finished(connection, connection.client.query_typed(&erase, &[])).await?;

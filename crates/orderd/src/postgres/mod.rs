@@ -1,17 +1,17 @@
 //! The connection to PostgreSQL, and the preparation of the table.
 
 pub(crate) mod encoding;
-mod data;
+mod data_column;
 pub(crate) mod check;
 mod failure;
 mod half_open;
 mod identity_check;
-mod spare;
+mod idle_connections;
 mod pooler;
 pub(crate) mod schema;
 pub(crate) mod position;
 mod rows;
-mod erased;
+mod erased_keys;
 mod wal;
 pub(crate) mod old_rows;
 pub(crate) mod old_partitions;
@@ -31,8 +31,10 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres_rustls::MakeRustlsConnect;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
-pub(crate) use self::data::{Data, array_type};
-pub(crate) use self::erased::{ERASED, create_erased, erased, erased_keys, make_erased};
+pub(crate) use self::data_column::{Data, array_type};
+pub(crate) use self::erased_keys::{
+    ERASED, create_erased_statement, create_erased_table, erased_keys, erased_table,
+};
 pub(crate) use self::failure::ConnectError;
 pub(crate) use self::half_open::SessionWatch;
 use self::identity_check::admit;
@@ -130,7 +132,7 @@ impl Connection {
 
     /// Marks the connection as spare: while idle, it is closed if another connection needs its slot on the server.
     pub(crate) fn spare(self) -> Self {
-        spare::add(&self.watch);
+        idle_connections::add(&self.watch);
         self
     }
 
@@ -325,7 +327,7 @@ async fn connect_making_room(
     let mut attempts = 0;
     loop {
         match connect_hedged(target, server).await {
-            Err(error) if has_no_room(&error) && (spare::close_idle() || attempts > 0) => {
+            Err(error) if has_no_room(&error) && (idle_connections::close_idle() || attempts > 0) => {
                 attempts += 1;
                 if attempts > MAX_ROOM_ATTEMPTS {
                     return Err(error);
@@ -441,7 +443,7 @@ pub(crate) async fn prepare_to_write(
         made_or_there(client, &position::create_statement(table), &position::positions(table)).await?;
         position::add_columns(client, table).await?;
         // Optional: reading and writing orders does not need it, and the role may lack the privilege to create it.
-        drop(make_erased(client, table).await);
+        drop(create_erased_table(client, table).await);
         Ok(traits)
     };
     connection.watched(made).await
@@ -458,7 +460,7 @@ async fn make_table(
         return Ok(traits);
     }
     let table = &settings.table;
-    made_or_there(client, &schema::create(settings), &table.quoted()).await?;
+    made_or_there(client, &schema::create_statement(settings), &table.quoted()).await?;
     let traits = schema::inspect(client, settings).await?.accepted()?;
     tracing::info!(%table, data = traits.format.column_type(), "table made");
     Ok(traits)

@@ -9,7 +9,7 @@ use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Statement};
 
 use super::encoding::Encoding;
-use super::erased::erased;
+use super::erased_keys::erased_table;
 use super::schema::TableTraits;
 use super::{Connection, Data, LONG_TIMEOUT, QueryError, connect, position, schema};
 use crate::config::{Postgres, Table};
@@ -119,7 +119,7 @@ pub(crate) async fn insert_from(
     traits: TableTraits,
     source: &str,
 ) -> Result<String, tokio_postgres::Error> {
-    let (name, erased) = (table.quoted(), erased(table));
+    let (name, erased) = (table.quoted(), erased_table(table));
     let remembered = match client.batch_execute(&format!("SELECT 1 FROM {erased} LIMIT 0")).await {
         Ok(()) => format!(
             "WHERE NOT EXISTS (SELECT FROM {erased} AS gone WHERE gone.table_name = {} AND gone.id = new.id)",

@@ -3,10 +3,10 @@
 
 mod columns;
 mod format;
-mod erased;
-mod names;
+mod erased_table;
+mod missing_table;
 mod policies;
-mod position;
+mod position_table;
 mod sibling;
 mod server;
 mod table;
@@ -17,7 +17,7 @@ use order::RowFormat;
 use tokio_postgres::{Client, Error};
 
 pub(crate) use self::format::format_of_table;
-pub(crate) use self::names::create;
+pub(crate) use self::missing_table::create_statement;
 pub(crate) use self::server::FEWEST_CONNECTIONS;
 use self::table::Relation;
 pub(crate) use self::table::key;
@@ -85,10 +85,10 @@ pub(crate) async fn inspect(client: &Client, settings: &Postgres) -> Result<Insp
     let role = server::check(client, &mut findings).await?;
     let Some(relation) = Relation::find(client, table).await? else {
         format::check_encoding(client, settings.format, &mut findings).await?;
-        names::check(client, settings, &role, &mut findings).await?;
+        missing_table::check(client, settings, &role, &mut findings).await?;
         if findings.iter().all(|finding| finding.severity != Severity::Refusal) {
-            position::check(client, table, &role, &mut findings).await?;
-            erased::check(client, table, &role, &mut findings).await?;
+            position_table::check(client, table, &role, &mut findings).await?;
+            erased_table::check(client, table, &role, &mut findings).await?;
         }
         return Ok(Inspection { findings, ..Inspection::default() });
     };
@@ -96,8 +96,8 @@ pub(crate) async fn inspect(client: &Client, settings: &Postgres) -> Result<Insp
     format::check_encoding(client, format, &mut findings).await?;
     findings.extend(format::check(format, settings));
     relation.check(client, table, format, &role, &mut findings).await?;
-    position::check(client, table, &role, &mut findings).await?;
-    erased::check(client, table, &role, &mut findings).await?;
+    position_table::check(client, table, &role, &mut findings).await?;
+    erased_table::check(client, table, &role, &mut findings).await?;
     let traits =
         TableTraits { refuses_copy: relation.row_security, routes_rows: relation.routes_rows, format };
     if relation.row_security {

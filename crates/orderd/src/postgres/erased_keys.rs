@@ -17,7 +17,7 @@ pub(crate) async fn erased_keys(
     client: &Client,
     table: &Table,
 ) -> Result<HashSet<String>, tokio_postgres::Error> {
-    let query = format!("SELECT id FROM {} WHERE table_name = {}", erased(table), table.literal());
+    let query = format!("SELECT id FROM {} WHERE table_name = {}", erased_table(table), table.literal());
     match client.query_typed(&query, &[]).await {
         Ok(rows) => rows.iter().map(|row| row.try_get(0)).collect(),
         // Nothing was ever erased, or the role may not read the table.
@@ -30,20 +30,20 @@ pub(crate) async fn erased_keys(
 pub(crate) const ERASED: &str = "orderd_erased";
 
 /// That table, quoted.
-pub(crate) fn erased(table: &Table) -> String {
+pub(crate) fn erased_table(table: &Table) -> String {
     table.sibling(ERASED)
 }
 
 /// The statement that creates it.
-pub(crate) fn create_erased(table: &Table) -> String {
+pub(crate) fn create_erased_statement(table: &Table) -> String {
     format!(
         "CREATE TABLE IF NOT EXISTS {} (table_name text NOT NULL, id text NOT NULL, \
          erased_at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (table_name, id))",
-        erased(table)
+        erased_table(table)
     )
 }
 
 /// Creates that table if it is missing.
-pub(crate) async fn make_erased(client: &Client, table: &Table) -> Result<(), tokio_postgres::Error> {
-    made_or_there(client, &create_erased(table), &erased(table)).await
+pub(crate) async fn create_erased_table(client: &Client, table: &Table) -> Result<(), tokio_postgres::Error> {
+    made_or_there(client, &create_erased_statement(table), &erased_table(table)).await
 }

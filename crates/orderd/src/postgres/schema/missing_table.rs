@@ -7,7 +7,7 @@ use super::{Finding, quoted};
 use crate::config::{Postgres, Table};
 
 /// The statement that creates the table.
-pub(crate) fn create(settings: &Postgres) -> String {
+pub(crate) fn create_statement(settings: &Postgres) -> String {
     format!(
         "CREATE TABLE IF NOT EXISTS {} (id text NOT NULL PRIMARY KEY, data {})",
         settings.table.quoted(),
@@ -35,7 +35,8 @@ pub(super) async fn check(
     for row in client.query_typed(query, &names).await? {
         let (schema, name): (String, String) = (row.try_get(0)?, row.try_get(1)?);
         let problem = format!("there is no table {table}, but there is {schema}.{name}");
-        let fix = format!("set PG_TABLE={schema}.{name}, or make the other table: {};", create(settings));
+        let fix =
+            format!("set PG_TABLE={schema}.{name}, or make the other table: {};", create_statement(settings));
         is_slip |= row.try_get::<_, bool>(2)?;
         let finding = if is_slip { Finding::refusal } else { Finding::warning };
         findings.push(finding(problem, fix));

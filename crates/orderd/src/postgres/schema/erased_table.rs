@@ -14,7 +14,7 @@ pub(super) async fn check(
     findings: &mut Vec<Finding>,
 ) -> Result<(), Error> {
     let Some(found) = SiblingTable::find(client, table, postgres::ERASED).await? else { return Ok(()) };
-    let (name, erased) = (format!("{}.{}", table.schema(), postgres::ERASED), postgres::erased(table));
+    let (name, erased) = (format!("{}.{}", table.schema(), postgres::ERASED), postgres::erased_table(table));
     let Some(oid) = found.oid else {
         if !found.may_create {
             findings.push(Finding::warning(
@@ -24,7 +24,7 @@ pub(super) async fn check(
                 ),
                 format!(
                     "{}; GRANT SELECT, INSERT ON {erased} TO {};",
-                    postgres::create_erased(table),
+                    postgres::create_erased_statement(table),
                     quoted(role)
                 ),
             ));
