@@ -9,7 +9,7 @@ use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Error};
 
 use crate::config::Postgres;
-use crate::postgres::{self, Abandoned, Connection, LONG_TIMEOUT, SessionWatch, position};
+use crate::postgres::{self, Abandoned, Connection, LONG_TIMEOUT, SessionWatch, fence, position};
 use crate::wording::shown;
 
 /// Looks for rows and erases them, on a connection that is opened for the first of them.
@@ -104,7 +104,7 @@ impl StoredRows {
         );
         let delete = format!("DELETE FROM {} WHERE id = $1 RETURNING 1", table.quoted());
         let has_positions = format!("SELECT to_regclass({}) IS NOT NULL", position::literal(&table));
-        let break_fences = position::break_fences(&table);
+        let break_fences = fence::break_fences(&table);
         let (client, watch) = self.client().await?;
         let both = async {
             let both = client.transaction().await?;

@@ -18,7 +18,8 @@ use crate::chunk::RefusedMessage;
 use crate::flow_state::{TablePosition, Watermark};
 use crate::health::Part;
 use crate::metrics::Metrics;
-use crate::postgres::position::{self, Fence, Position};
+use crate::postgres::fence::{Fence, FenceValues};
+use crate::postgres::position::Position;
 use crate::postgres::{self, old_rows};
 
 /// Batches up to this size are written by one INSERT (one round trip), larger ones by COPY (two).
@@ -233,7 +234,7 @@ impl RunningWriter {
 
     async fn write(
         &mut self,
-        values: &position::FenceValues,
+        values: &FenceValues,
         batch: &[EncodedRows],
         part: &[RowIndex],
         copies: bool,
@@ -252,7 +253,7 @@ impl RunningWriter {
         }
     }
 
-    async fn pass(&mut self, values: &position::FenceValues) -> Result<CommittedBatch, CommitFailure> {
+    async fn pass(&mut self, values: &FenceValues) -> Result<CommittedBatch, CommitFailure> {
         self.open().await.map_err(CommitFailure::Away)?;
         let Some(connection) = &self.connection else {
             return Err(CommitFailure::Away("not connected".into()));

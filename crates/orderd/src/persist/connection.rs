@@ -12,7 +12,7 @@ use tokio_postgres::types::{ToSql, Type};
 use super::batch::RowIndex;
 use super::encode::EncodedRows;
 use crate::config::{Postgres, Table};
-use crate::postgres::position::{self, FenceValues, MovedPosition};
+use crate::postgres::fence::{self, FenceValues, MovedPosition};
 use crate::postgres::schema::TableTraits;
 use crate::postgres::{self, Connection, Data, LONG_TIMEOUT, PrepareError, SHORT_TIMEOUT, describe};
 
@@ -72,8 +72,8 @@ impl WriterConnection {
         let (client, table) = (&connection.client, &settings.table);
         let prepared = async {
             let traits = postgres::prepare_to_write(&connection, settings).await?;
-            let fence = position::fence_update(table);
-            let fence = connection.watched(client.prepare_typed(&fence, &position::FENCE_TYPES)).await?;
+            let fence = fence::advance_statement(table);
+            let fence = connection.watched(client.prepare_typed(&fence, &fence::ADVANCE_TYPES)).await?;
             Ok((traits, fence))
         };
         let not_answered = || not_answered("the check of the tables", &connection);
@@ -112,10 +112,10 @@ impl WriterConnection {
         let insert = format!(
             "WITH fence AS ({}), added AS ({} RETURNING 1)
              SELECT fence.*, (SELECT count(*) FROM added) FROM (SELECT) AS one LEFT JOIN fence ON true",
-            position::fence_update(&self.table),
+            fence::advance_statement(&self.table),
             postgres::insert_from(client, &self.table, self.traits, &source).await?
         );
-        let mut types = position::FENCE_TYPES.to_vec();
+        let mut types = fence::ADVANCE_TYPES.to_vec();
         types.extend([Type::TEXT_ARRAY, postgres::array_type(format)]);
         client.prepare_typed(&insert, &types).await
     }
@@ -169,7 +169,7 @@ impl WriterConnection {
         let copy = self.copy.get_or_try_init(|| self.prepare_copy()).await.map_err(failure)?;
         let (begun, fenced, sink) = tokio::join!(
             client.batch_execute("BEGIN"),
-            position::advance(client, &self.fence, values),
+            fence::advance_position(client, &self.fence, values),
             client.copy_in::<_, Bytes>(copy),
         );
         begun.map_err(failure)?;
@@ -193,7 +193,8 @@ impl WriterConnection {
 
     /// Moves the position over messages without rows.
     pub(super) async fn pass(&self, values: &FenceValues) -> Result<CommittedBatch, CommitFailure> {
-        let moved = position::advance(&self.inner.client, &self.fence, values).await.map_err(failure)?;
+        let moved =
+            fence::advance_position(&self.inner.client, &self.fence, values).await.map_err(failure)?;
         Ok(CommittedBatch { position: moved.ok_or(CommitFailure::Fenced)?, inserted: 0 })
     }
 }

@@ -14,7 +14,9 @@ use crate::aligned_interval;
 use crate::fill_progress::ModelFit;
 use crate::flow_state::{ProblemReport, RunProblem, StreamIdentity, StreamRun, TablePosition};
 use crate::health::Part;
-use crate::postgres::position::{self, Fence, Position, PositionKey, SessionStart, TakenLease};
+use crate::postgres::fence::Fence;
+use crate::postgres::lease::{self, SessionStart, TakenLease};
+use crate::postgres::position::{self, Position, PositionKey};
 use crate::postgres::{self, Abandoned, Connection, LONG_TIMEOUT, SHORT_TIMEOUT, describe};
 
 /// Interval at which a follower reads the position, and so the delay until it sees that the lease is free.
@@ -174,7 +176,7 @@ impl RunningWriter {
         let vanished = noted
             .map_or(0, |vanished| count_lost_messages(&vanished.behind(found.seq), &self.erased.borrow()));
         let writer = (self.name.as_str(), self.model.as_str());
-        let taken = position::take_lease(self.client()?, key, found, writer, start, dead_created, vanished);
+        let taken = lease::take_lease(self.client()?, key, found, writer, start, dead_created, vanished);
         let taken = tokio::time::timeout(LONG_TIMEOUT, self.inner()?.watched(taken)).await;
         let taken = taken.map_err(|_| Abandoned::TimedOut.to_string())?;
         let taken = taken.map_err(|error| describe(&error))?;

@@ -31,7 +31,8 @@ use crate::health::{Health, Part};
 use crate::in_doubt::OrdersInDoubt;
 use crate::metrics::Metrics;
 use crate::postgres::describe;
-use crate::postgres::position::{self, Fence};
+use crate::postgres::fence::Fence;
+use crate::postgres::lease;
 use crate::random;
 use crate::receipts::Receipts;
 use crate::retry::Backoff;
@@ -228,7 +229,7 @@ impl RunningWriter {
     async fn release_lease(&mut self, fence: &Fence) {
         let (Some(connection), Some(stream)) = (&self.connection, &self.stream) else { return };
         let key = self.key(stream);
-        let given = position::release_lease(&connection.inner.client, &key, fence);
+        let given = lease::release_lease(&connection.inner.client, &key, fence);
         if let Ok(Err(error)) = tokio::time::timeout(Duration::from_secs(1), given).await {
             tracing::debug!(error = describe(&error), "can't release the lease; it will expire");
         }

@@ -10,6 +10,8 @@ mod idle_connections;
 mod pooler;
 pub(crate) mod schema;
 pub(crate) mod position;
+pub(crate) mod fence;
+pub(crate) mod lease;
 mod rows;
 mod erased_keys;
 mod wal;

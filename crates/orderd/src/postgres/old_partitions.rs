@@ -12,7 +12,7 @@ use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Error};
 
 use super::old_rows::TIMED;
-use super::{describe, position};
+use super::{describe, fence};
 use crate::config::Table;
 
 /// Milliseconds to wait for a lock, behind which other transactions queue, and to read a partition, into which nothing
@@ -194,7 +194,7 @@ async fn drop_in_transaction(
     }
     let drop = format!(
         "{} AND EXISTS (SELECT FROM {name} AS old WHERE old.id = last_row); DROP TABLE {name}",
-        position::break_fences(table),
+        fence::break_fences(table),
         name = partition.name
     );
     client.batch_execute(&drop).await?;

@@ -7,7 +7,7 @@ use order::Key;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Error};
 
-use super::position;
+use super::fence;
 use crate::config::Table;
 
 /// Ids that have a time, as [`Key::has_time`] says.
@@ -63,7 +63,7 @@ pub(crate) async fn delete(client: &Client, table: &Table, cutoff: i128, limit: 
          SELECT count(*) FROM gone",
         table.quoted(),
         is_older(table),
-        position::break_fences(table)
+        fence::break_fences(table)
     );
     let (low, high) = (Key::first_of_time(0), Key::first_of_time(cutoff));
     let params = [(&low as _, Type::TEXT), (&high as _, Type::TEXT), (&limit as _, Type::INT8)];

@@ -7,23 +7,14 @@
 //! Each write puts a random nonce into the row. A table that went back to an earlier state can reach the same sequence
 //! and `ctid` again, but not the same nonce.
 
-use std::time::Duration;
-
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Client, Error, Row, Statement};
+use tokio_postgres::{Client, Error, Row};
 
 pub(crate) use crate::config::PositionKey;
 use crate::config::Table;
 use crate::flow_state::Watermark;
 use crate::random;
-
-/// Duration of a lease without a write by its holder; longer only while single writes take longer.
-pub(crate) const LEASE: Duration = Duration::from_secs(3);
-const LONGEST_LEASE: Duration = Duration::from_secs(30);
-
-/// How long to wait for the row's lock when taking the lease.
-const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '500ms'";
 
 /// The row's content.
 #[derive(Clone, Debug)]
@@ -55,47 +46,17 @@ pub(crate) struct Position {
     pub(crate) has_last_row: bool,
     /// Whether the lease has expired, or its holder's connection has ended.
     pub(crate) is_free: bool,
-    ctid: String,
-    nonce: i64,
-}
-
-/// Where a new session begins, if not at the position; memory of earlier sessions is then invalid.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct SessionStart {
-    pub(crate) seq: u64,
-    pub(crate) stream_created: i64,
-    /// As in [`Position`].
-    pub(crate) gap_end: u64,
-    /// Number of further messages that left the stream before they were read.
-    pub(crate) messages_lost: u64,
-}
-
-/// The result of an attempt to take the lease.
-pub(crate) enum TakenLease {
-    Taken(Box<(Fence, Position)>),
-    /// Another process was faster.
-    ByAnother,
-    /// Other sessions hold a lock on the row: their process ids.
-    Locked(String),
-}
-
-/// The version of the row that the writer's next write must match.
-#[derive(Clone, Debug)]
-pub(crate) struct Fence {
-    ctid: String,
-    nonce: i64,
-    pub(crate) session: i64,
-    /// Duration of the lease after the next write.
-    lease: Duration,
+    pub(super) ctid: String,
+    pub(super) nonce: i64,
 }
 
 impl PositionKey {
     /// The table of positions, quoted.
-    fn positions(&self) -> String {
+    pub(super) fn positions(&self) -> String {
         positions(&self.table)
     }
 
-    fn parameters<'p>(&'p self, table: &'p String) -> [&'p (dyn ToSql + Sync); 3] {
+    pub(super) fn parameters<'p>(&'p self, table: &'p String) -> [&'p (dyn ToSql + Sync); 3] {
         [table, &self.stream, &self.topic]
     }
 }
@@ -223,266 +184,4 @@ fn position(row: &Row) -> Result<Position, Error> {
         nonce: row.try_get(13)?,
         model: row.try_get(14)?,
     })
-}
-
-/// Takes a free lease, and begins a session at the position or at `start`. `model` and `dead_created` as in
-/// [`Position`]; `messages_lost` is added to the count. If the former writer's transaction still locks the row, that
-/// transaction is terminated.
-pub(crate) async fn take_lease(
-    client: &Client,
-    key: &PositionKey,
-    found: &Position,
-    (writer, model): (&str, &str),
-    start: Option<SessionStart>,
-    dead_created: Option<i64>,
-    messages_lost: u64,
-) -> Result<TakenLease, Error> {
-    client.batch_execute(&format!("BEGIN; {LOCK_TIMEOUT}")).await?;
-    match begin_session(client, key, found, (writer, model), start, dead_created, messages_lost).await {
-        Ok(begun) => {
-            client.batch_execute("COMMIT").await?;
-            Ok(begun.map_or(TakenLease::ByAnother, |begun| TakenLease::Taken(Box::new(begun))))
-        }
-        Err(error) => {
-            client.batch_execute("ROLLBACK").await?;
-            if error.code() != Some(&SqlState::LOCK_NOT_AVAILABLE) {
-                return Err(error);
-            }
-            end_former_writer(client, key).await?;
-            Ok(TakenLease::Locked(lock_holders(client, key).await?))
-        }
-    }
-}
-
-/// The process ids of other sessions that have locked rows of the table of positions, or the table.
-async fn lock_holders(client: &Client, key: &PositionKey) -> Result<String, Error> {
-    let query = "SELECT coalesce(string_agg(DISTINCT pid::text, ', '), 'unknown') FROM pg_catalog.pg_locks
-                 WHERE relation = $1::text::regclass AND granted AND mode <> 'AccessShareLock' AND pid <> pg_backend_pid()";
-    let rows = client.query_typed(query, &[(&key.positions(), Type::TEXT)]).await?;
-    rows.first().map_or(Ok(String::new()), |row| row.try_get(0))
-}
-
-async fn begin_session(
-    client: &Client,
-    key: &PositionKey,
-    found: &Position,
-    (writer, model): (&str, &str),
-    start: Option<SessionStart>,
-    dead_created: Option<i64>,
-    messages_lost: u64,
-) -> Result<Option<(Fence, Position)>, Error> {
-    let begun = Position {
-        seq: start.map_or(found.seq, |start| start.seq),
-        seq_time: found.seq_time.filter(|_| start.is_none()),
-        stream_created: start.map_or(found.stream_created, |start| start.stream_created),
-        writer: Some(writer.to_owned()),
-        model: Some(model.to_owned()),
-        session: random::number(),
-        previous_session: Some(found.session).filter(|_| start.is_none()),
-        session_began: start.map_or(found.seq, |start| start.seq),
-        gap_end: start.map_or(found.gap_end, |start| start.gap_end),
-        messages_lost: found.messages_lost + start.map_or(0, |start| start.messages_lost) + messages_lost,
-        nonce: random::number(),
-        dead_created: dead_created.or(found.dead_created),
-        ..found.clone()
-    };
-    let statement = format!(
-        "UPDATE {} SET writer = $1, writer_pid = pg_backend_pid(), session = $2, nonce = $3, seq = $4,
-                session_began = $4, previous_session = $5, gap_end = $6, lost = $14, model = $16,
-                dead_created = timestamptz 'epoch' + $15 * interval '1 microsecond',
-                seq_time = CASE WHEN $7 THEN NULL ELSE seq_time END,
-                last_row = CASE WHEN $13 THEN last_row END,
-                stream_created = timestamptz 'epoch' + $8 * interval '1 microsecond',
-                lease_until = clock_timestamp() + interval '{} milliseconds'
-         WHERE table_name = $9 AND stream = $10 AND topic = $11 AND nonce = $12 RETURNING ctid::text",
-        key.positions(),
-        LEASE.as_millis()
-    );
-    let keeps_last_row = start.is_none() && found.has_last_row;
-    let parameters: [(&(dyn ToSql + Sync), Type); 16] = [
-        (&writer, Type::TEXT),
-        (&begun.session, Type::INT8),
-        (&begun.nonce, Type::INT8),
-        (&begun.seq.cast_signed(), Type::INT8),
-        (&begun.previous_session, Type::INT8),
-        (&begun.gap_end.cast_signed(), Type::INT8),
-        (&start.is_some(), Type::BOOL),
-        (&(begun.stream_created as f64), Type::FLOAT8),
-        (&key.table.to_string(), Type::TEXT),
-        (&key.stream, Type::TEXT),
-        (&key.topic, Type::TEXT),
-        (&found.nonce, Type::INT8),
-        (&keeps_last_row, Type::BOOL),
-        (&begun.messages_lost.cast_signed(), Type::INT8),
-        (&begun.dead_created.map(|created| created as f64), Type::FLOAT8),
-        (&begun.model, Type::TEXT),
-    ];
-    let rows = client.query_typed(&statement, &parameters).await?;
-    let Some(row) = rows.first() else { return Ok(None) };
-    let fence = Fence { ctid: row.try_get(0)?, nonce: begun.nonce, session: begun.session, lease: LEASE };
-    Ok(Some((fence, begun)))
-}
-
-/// Terminates a transaction that locks the row although its writer's lease has expired: that writer is stalled.
-async fn end_former_writer(client: &Client, key: &PositionKey) -> Result<(), Error> {
-    let statement = format!(
-        "SELECT pg_terminate_backend(pid) FROM pg_locks
-         WHERE relation = $4::text::regclass AND mode = 'RowExclusiveLock' AND granted AND pid IN
-           (SELECT writer_pid FROM {} WHERE table_name = $1 AND stream = $2 AND topic = $3
-              AND lease_until < clock_timestamp())",
-        key.positions()
-    );
-    let (table, positions) = (key.table.to_string(), key.positions());
-    let [table, stream, topic] = key.parameters(&table).map(|parameter| (parameter, Type::TEXT));
-    client.query_typed(&statement, &[table, stream, topic, (&positions, Type::TEXT)]).await.map(drop)
-}
-
-/// The update that is the fence: `$1` sequence, `$2` its time, `$3` the next nonce, `$4` to `$6` the version to match,
-/// `$7` the lease in milliseconds, `$8` the id of the last written row, or null if none is written, `$9` the number of
-/// lost messages that it passes. Returns the row's new `ctid`, and whether the table still has the previously last
-/// written row; or no row if another process has written meanwhile.
-///
-/// The id is replaced only if its row exists: otherwise the first order after a loss of rows would hide the loss.
-pub(crate) fn fence_update(table: &Table) -> String {
-    // By `ctid`: while an old snapshot is open, PostgreSQL can't prune the dead versions of the row, and an index scan
-    // would visit them all.
-    let has_last_row =
-        format!("EXISTS (SELECT FROM {} AS written WHERE written.id = pos.last_row)", table.quoted());
-    format!(
-        "UPDATE {} AS pos
-         SET seq = $1, seq_time = timestamptz 'epoch' + $2 * interval '1 microsecond', nonce = $3,
-             lost = pos.lost + $9, writer_pid = pg_backend_pid(), lease_until = clock_timestamp() + $7 * interval '1 millisecond',
-             last_row = CASE WHEN $8 IS NOT NULL AND (pos.last_row IS NULL OR {has_last_row}) THEN $8
-                             ELSE pos.last_row END
-         WHERE ctid = $4::text::tid AND nonce = $5 AND session = $6
-         RETURNING ctid::text, pos.last_row IS NOT DISTINCT FROM $8 OR {has_last_row}",
-        positions(table)
-    )
-}
-
-/// The types of the fence's parameters.
-pub(crate) const FENCE_TYPES: [Type; 9] = [
-    Type::INT8,
-    Type::FLOAT8,
-    Type::INT8,
-    Type::TEXT,
-    Type::INT8,
-    Type::INT8,
-    Type::FLOAT8,
-    Type::TEXT,
-    Type::INT8,
-];
-
-/// The values of the fence's parameters.
-pub(crate) struct FenceValues {
-    seq: i64,
-    time: Option<f64>,
-    next_nonce: i64,
-    ctid: String,
-    nonce: i64,
-    session: i64,
-    lease_ms: f64,
-    last_row: Option<String>,
-    messages_lost: i64,
-}
-
-impl Fence {
-    /// Moves the position to `watermark`, over `messages_lost` messages that the stream does not have. `last_row` is
-    /// the id of the last written row, if any.
-    pub(crate) fn values(
-        &self,
-        watermark: Watermark,
-        last_row: Option<&str>,
-        messages_lost: u64,
-    ) -> FenceValues {
-        FenceValues {
-            seq: watermark.seq.cast_signed(),
-            time: watermark.time.map(|time| time as f64),
-            next_nonce: random::number(),
-            ctid: self.ctid.clone(),
-            nonce: self.nonce,
-            session: self.session,
-            lease_ms: self.lease.as_millis() as f64,
-            last_row: last_row.map(str::to_owned),
-            messages_lost: messages_lost.cast_signed(),
-        }
-    }
-
-    /// Records the duration of a write: the lease is extended so that the next write may take as long.
-    pub(crate) fn took(&mut self, elapsed: Duration) {
-        self.lease = (elapsed * 3).clamp(LEASE, LONGEST_LEASE);
-    }
-
-    /// The fence for the row that was read, if this process's session still holds the lease.
-    pub(crate) fn of(found: &Position, lease: Duration) -> Self {
-        Self { ctid: found.ctid.clone(), nonce: found.nonce, session: found.session, lease }
-    }
-
-    pub(crate) fn lease(&self) -> Duration {
-        self.lease
-    }
-
-    /// The row was written: the next write must match this version.
-    pub(crate) fn moved(&mut self, values: &FenceValues, ctid: String) {
-        (self.ctid, self.nonce) = (ctid, values.next_nonce);
-    }
-}
-
-impl FenceValues {
-    pub(crate) fn parameters(&self) -> [&(dyn ToSql + Sync); 9] {
-        let Self { seq, time, next_nonce, ctid, nonce, session, lease_ms, last_row, messages_lost } = self;
-        [seq, time, next_nonce, ctid, nonce, session, lease_ms, last_row, messages_lost]
-    }
-}
-
-/// What the fence's update returns.
-pub(crate) struct MovedPosition {
-    /// The `ctid` of the row's new version.
-    pub(crate) ctid: String,
-    /// Whether the table had the previously last written row.
-    pub(crate) has_last_row: bool,
-}
-
-impl MovedPosition {
-    /// Reads the first two columns, which are null if the fence does not match.
-    pub(crate) fn read(row: &Row) -> Result<Option<Self>, Error> {
-        let Some(ctid) = row.try_get(0)? else { return Ok(None) };
-        Ok(Some(Self { ctid, has_last_row: row.try_get(1)? }))
-    }
-}
-
-/// Moves the position with no rows, or only renews the lease. `None`: the fence does not match.
-pub(crate) async fn advance(
-    client: &Client,
-    fence: &Statement,
-    values: &FenceValues,
-) -> Result<Option<MovedPosition>, Error> {
-    let row = client.query_opt(fence, &values.parameters()).await?;
-    row.map_or(Ok(None), |row| MovedPosition::read(&row))
-}
-
-/// Releases the lease of a writer that stops, so that another process takes it at once.
-pub(crate) async fn release_lease(client: &Client, key: &PositionKey, fence: &Fence) -> Result<(), Error> {
-    let statement = format!(
-        "UPDATE {} SET writer = NULL, writer_pid = NULL, lease_until = NULL, nonce = $1
-         WHERE ctid = $2::text::tid AND nonce = $3 AND session = $4",
-        key.positions()
-    );
-    let parameters: [(&(dyn ToSql + Sync), Type); 4] = [
-        (&random::number(), Type::INT8),
-        (&fence.ctid, Type::TEXT),
-        (&fence.nonce, Type::INT8),
-        (&fence.session, Type::INT8),
-    ];
-    client.query_typed(&statement, &parameters).await.map(drop)
-}
-
-/// The statement with which a transaction that erases rows breaks the fence, so that the writer rereads the erased
-/// keys. The last written row may be among the erased.
-pub(crate) fn break_fences(table: &Table) -> String {
-    format!(
-        "UPDATE {} SET nonce = (random() * 9e18)::bigint, last_row = NULL WHERE table_name = {}",
-        positions(table),
-        table.label_literal()
-    )
 }
