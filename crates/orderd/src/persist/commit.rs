@@ -216,7 +216,7 @@ impl RunningWriter {
             let values = fence.values(watermark, None, self.messages_lost_up_to(watermark));
             let give_up = self.deps.give_up.clone();
             let passed = tokio::select! {
-                passed = self.pass(&values) => passed,
+                passed = self.advance_once(&values) => passed,
                 () = give_up.cancelled() => return Err(TermEnd::Stopped),
             };
             match passed {
@@ -253,12 +253,12 @@ impl RunningWriter {
         }
     }
 
-    async fn pass(&mut self, values: &FenceValues) -> Result<CommittedBatch, CommitFailure> {
+    async fn advance_once(&mut self, values: &FenceValues) -> Result<CommittedBatch, CommitFailure> {
         self.open().await.map_err(CommitFailure::Away)?;
         let Some(connection) = &self.connection else {
             return Err(CommitFailure::Away("not connected".into()));
         };
-        self.finished(connection.pass(values)).await
+        self.finished(connection.advance_position(values)).await
     }
 
     /// Waits for a statement, and reports PostgreSQL down if it is slow.

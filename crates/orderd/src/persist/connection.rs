@@ -192,7 +192,10 @@ impl WriterConnection {
     }
 
     /// Moves the position over messages without rows.
-    pub(super) async fn pass(&self, values: &FenceValues) -> Result<CommittedBatch, CommitFailure> {
+    pub(super) async fn advance_position(
+        &self,
+        values: &FenceValues,
+    ) -> Result<CommittedBatch, CommitFailure> {
         let moved =
             fence::advance_position(&self.inner.client, &self.fence, values).await.map_err(failure)?;
         Ok(CommittedBatch { position: moved.ok_or(CommitFailure::Fenced)?, inserted: 0 })
