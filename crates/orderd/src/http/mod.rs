@@ -1,5 +1,6 @@
-//! HTTP: the router, and the state that its handlers share. Each resource has a file in `routes/`.
+//! HTTP: the state that the handlers share. `router` has their paths; each resource has a file in `routes/`.
 
+mod router;
 mod server;
 mod middleware;
 mod routes;
@@ -9,13 +10,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ::order::Layouts;
-use axum::Router;
 use axum::body::Body;
-use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
-use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
 use cache::Cache;
 use prometheus::{Histogram, IntCounter};
 use tokio_util::sync::CancellationToken;
@@ -31,22 +28,11 @@ use crate::metrics::Metrics;
 use crate::pipeline::{ChannelDepths, Context};
 use crate::traces::Traces;
 
-use self::middleware::{auth, compress, cors, host, no_store, same_origin};
-use self::routes::{
-    assets, dead_letters, erase, events, health, metrics, newest_order, openapi, order, order_pages, orders,
-    query, session,
-};
+use self::router::{NEWEST, ORDER, SEARCH};
+use self::routes::{dead_letters, query};
 pub(crate) use self::server::runtime::HttpThreads;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use self::server::serve_one;
-
-/// Maximum length of a form, which contains a token.
-const MAX_FORM_BYTES: usize = 4096;
-
-/// The most frequent routes.
-const ORDER: &str = "/order/{id}";
-const NEWEST: &str = "/order";
-const SEARCH: &str = "/orders";
 
 /// The shared state of the handlers.
 pub(crate) struct App {
@@ -120,43 +106,6 @@ impl App {
     }
 }
 
-/// All routes.
-fn router(app: Arc<App>) -> Router {
-    let own = from_fn(same_origin::require_own);
-    let vary = from_fn(compress::vary);
-    let guarded = Router::new()
-        .route("/mem_len", get(order_pages::mem_len))
-        .route("/order_pages/last", get(order_pages::last))
-        .route("/order_pages/{n}", get(order_pages::page))
-        .route(ORDER, get(order::order))
-        .route(NEWEST, get(newest_order::newest))
-        .route(SEARCH, get(orders::search))
-        .route("/events", get(events::events))
-        .route("/dead_letters", get(dead_letters::list).layer(compress::layer()).layer(vary.clone()))
-        .route("/dead_letters/{key}", get(dead_letters::show).layer(compress::layer()).layer(vary.clone()))
-        .layer(from_fn_with_state(app.clone(), auth::require_read))
-        .merge(dead_letters::replay_routes(&app))
-        .layer(from_fn(no_store::keep_out_of_caches));
-    let session =
-        post(session::open).delete(session::close).layer(DefaultBodyLimit::max(MAX_FORM_BYTES)).layer(own);
-    let session = session.layer(from_fn(session::in_time));
-    let router = Router::new()
-        .route("/healthz", get(health::alive))
-        .route("/readyz", get(health::ready))
-        .route("/metrics", get(metrics::metrics).layer(compress::layer()).layer(vary.clone()))
-        .route("/openapi.json", get(openapi::openapi).layer(compress::layer()).layer(vary.clone()))
-        .route("/session", session)
-        .merge(assets::routes().layer(compress::layer()).layer(vary.clone()))
-        .merge(guarded)
-        .merge(erase::routes(&app))
-        .fallback(async || text(StatusCode::NOT_FOUND, "404 page not found"))
-        .method_not_allowed_fallback(async || text(StatusCode::METHOD_NOT_ALLOWED, "405 method not allowed"))
-        .layer(from_fn_with_state(app.clone(), observe))
-        .with_state(app.clone());
-    let router = cors::allow(router, &app.settings.cors_origins);
-    router.layer(from_fn_with_state(app, host::require))
-}
-
 /// The metrics of one route and status, without a look-up of the counter for each request.
 struct RouteMetrics {
     requests: IntCounter,
@@ -175,22 +124,6 @@ impl RouteMetrics {
         self.requests.inc();
         self.seconds.observe(begun.elapsed().as_secs_f64());
     }
-}
-
-/// Counts and times each request by its route, and traces it.
-async fn observe(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    let begun = Instant::now();
-    let route = request.extensions().get::<MatchedPath>().cloned();
-    let span = app.traces.as_ref().and_then(|traces| {
-        let route = route.as_ref().map(MatchedPath::as_str);
-        traces.request(request.method(), route, request.headers())
-    });
-    let response = next.run(request).await;
-    if let Some(span) = span {
-        span.answered(response.status());
-    }
-    count(&app.metrics, route.as_ref().map_or("other", MatchedPath::as_str), response.status(), begun);
-    response
 }
 
 fn count(metrics: &Metrics, route: &str, status: StatusCode, begun: Instant) {

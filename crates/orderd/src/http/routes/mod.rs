@@ -1,5 +1,5 @@
-//! One file for each resource; `router` in `http/mod.rs` has their paths. `query` reads the parameters that several of
-//! them share.
+//! One file for each resource; `http/router.rs` has their paths. `query` reads the parameters that several of them
+//! share.
 
 pub(crate) mod query;
 pub(crate) mod order;

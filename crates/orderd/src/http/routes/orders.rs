@@ -7,10 +7,11 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use cache::{Matches, QueryError};
 
+use crate::http::router::SEARCH;
 use crate::http::routes::full_orders;
 use crate::http::routes::order::unavailable;
 use crate::http::routes::query::{self, OrdersQuery, Pairs};
-use crate::http::{App, SEARCH, text};
+use crate::http::{App, text};
 
 /// Ids, newest first by default. All criteria must match.
 pub(crate) async fn search(State(app): State<Arc<App>>, Query(pairs): Query<Pairs>) -> Response {

@@ -308,13 +308,18 @@ impl PipelinedResponses {
 
     /// Adds the response of the routes for an evicted order. `false` if it is large.
     async fn push_from_table(&mut self, id: &str, begun: Instant, app: &App) -> bool {
-        self.push_response(order::from_table(app, id).await, crate::http::ORDER, begun, app).await
+        self.push_response(order::from_table(app, id).await, crate::http::router::ORDER, begun, app).await
     }
 
     /// Adds the response of the routes for the newest order with a value. `false` if it is large.
     async fn push_newest_from_table(&mut self, criterion: Criterion, begun: Instant, app: &App) -> bool {
-        self.push_response(newest_order::respond(app, vec![criterion]).await, crate::http::NEWEST, begun, app)
-            .await
+        self.push_response(
+            newest_order::respond(app, vec![criterion]).await,
+            crate::http::router::NEWEST,
+            begun,
+            app,
+        )
+        .await
     }
 
     async fn push_response(

@@ -36,7 +36,8 @@ use self::linger::LingeringClose;
 use self::phase::{Phase, ServedConnection};
 use self::prefixed_io::PrefixedIo;
 use crate::config::Identity;
-use crate::http::{App, router};
+use crate::http::App;
+use crate::http::router::router;
 
 /// Time limit for a request's head.
 pub(crate) const HEAD: Duration = Duration::from_secs(15);
