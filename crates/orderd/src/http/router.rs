@@ -42,8 +42,10 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .layer(from_fn_with_state(app.clone(), auth::require_read))
         .merge(dead_letters::replay_routes(&app))
         .layer(from_fn(no_store::keep_out_of_caches));
-    let session =
-        post(session::open).delete(session::close).layer(DefaultBodyLimit::max(MAX_FORM_BYTES)).layer(own);
+    let session = post(session::sign_in)
+        .delete(session::sign_out)
+        .layer(DefaultBodyLimit::max(MAX_FORM_BYTES))
+        .layer(own);
     let session = session.layer(from_fn(session::in_time));
     let router = Router::new()
         .route("/healthz", get(health::alive))

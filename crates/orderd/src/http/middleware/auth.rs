@@ -59,7 +59,7 @@ async fn require(right: Right, app: &App, mut request: Request, next: Next) -> R
             if request.headers().contains_key(header::AUTHORIZATION) {
                 app.audit.failed(right.as_str(), None, "unknown token");
             }
-            (StatusCode::UNAUTHORIZED, refusal(request.headers(), right))
+            (StatusCode::UNAUTHORIZED, unauthorized_message(request.headers(), right))
         }
     };
     let mut refused = text(status, &why);
@@ -72,7 +72,7 @@ async fn require(right: Right, app: &App, mut request: Request, next: Next) -> R
 }
 
 /// The message; it distinguishes an unknown token from a missing one.
-fn refusal(headers: &HeaderMap, right: Right) -> String {
+fn unauthorized_message(headers: &HeaderMap, right: Right) -> String {
     let needed = match right {
         Right::Read => "a token",
         Right::Replay => "a replay token",

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::events::unsampled::Filter;
 use crate::events::{feed, unsampled};
-use crate::http::routes::orders::refused;
+use crate::http::routes::orders::bad_request;
 use crate::http::routes::query::{self, Pairs};
 use crate::http::{App, text};
 
@@ -45,7 +45,7 @@ pub(crate) async fn events(
 ) -> Response {
     let (filter, from) = match asked(&app, &pairs) {
         Ok(asked) => asked,
-        Err(wrong) => return refused(&wrong),
+        Err(wrong) => return bad_request(&wrong),
     };
     let header = headers.get("last-event-id").and_then(|id| id.to_str().ok());
     let last = header.or(from.as_deref()).filter(|id| !id.is_empty());

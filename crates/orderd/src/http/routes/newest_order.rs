@@ -8,7 +8,7 @@ use axum::response::Response;
 use cache::Criterion;
 
 use crate::http::routes::order::{self, unavailable};
-use crate::http::routes::orders::{find, refused};
+use crate::http::routes::orders::{bad_request, find};
 use crate::http::routes::query::{self, Pairs};
 use crate::http::{App, text};
 use crate::wording::article;
@@ -22,10 +22,10 @@ pub(crate) async fn newest(State(app): State<Arc<App>>, Query(pairs): Query<Pair
         Ok(criteria) if criteria.is_empty() => {
             let name = &app.settings.model.name;
             let members = query::all(&app.settings.search, &[]);
-            refused(&format!("{} {name} is found by a value of one of these: {members}", article(name)))
+            bad_request(&format!("{} {name} is found by a value of one of these: {members}", article(name)))
         }
         Ok(criteria) => respond(&app, criteria).await,
-        Err(wrong) => refused(&wrong),
+        Err(wrong) => bad_request(&wrong),
     }
 }
 

@@ -17,7 +17,7 @@ use crate::http::{App, text};
 pub(crate) async fn search(State(app): State<Arc<App>>, Query(pairs): Query<Pairs>) -> Response {
     match query::orders(&pairs, app.members()) {
         Ok(asked) => respond(app, &asked, &pairs).await,
-        Err(wrong) => refused(&wrong),
+        Err(wrong) => bad_request(&wrong),
     }
 }
 
@@ -67,6 +67,6 @@ pub(crate) fn next_of(found: &Matches, pairs: &Pairs) -> Option<HeaderValue> {
     HeaderValue::try_from(format!("<{}>; rel=\"next\"", query::next(SEARCH, pairs, last))).ok()
 }
 
-pub(crate) fn refused(wrong: &str) -> Response {
+pub(crate) fn bad_request(wrong: &str) -> Response {
     text(StatusCode::BAD_REQUEST, &format!("400 {wrong}"))
 }

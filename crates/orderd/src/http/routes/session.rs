@@ -32,7 +32,7 @@ pub(crate) struct SignIn {
 
 /// For a valid token, 204 with a cookie; for a form sent without a script, the page. Without tokens for reading, no
 /// cookie.
-pub(crate) async fn open(
+pub(crate) async fn sign_in(
     State(app): State<Arc<App>>,
     headers: HeaderMap,
     Form(given): Form<SignIn>,
@@ -73,7 +73,7 @@ pub(crate) async fn in_time(request: Request, next: Next) -> Response {
 }
 
 /// Ends the session in this browser.
-pub(crate) async fn close(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
+pub(crate) async fn sign_out(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
     if let Some(actor) = actor(&app.settings.access, &headers, None) {
         audit::note("sign-out", &actor, &[]);
     }

@@ -21,7 +21,7 @@ use crate::http::middleware::{auth, host, no_store};
 use crate::http::response_budget::LARGE_BYTES;
 use crate::http::routes::{newest_order, order, query};
 use crate::http::server::HEADERS;
-use crate::http::server::phase::CLOSE_NOTICE;
+use crate::http::server::connection_phase::CLOSE_NOTICE;
 
 /// Initial capacity for requests and for a response; most need no more.
 const READ_BUFFER_BYTES: usize = 4096;

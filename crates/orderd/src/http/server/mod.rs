@@ -2,8 +2,8 @@
 
 mod fast_path;
 mod connection_slots;
-mod linger;
-mod phase;
+mod lingering_close;
+mod connection_phase;
 mod prefixed_io;
 #[cfg(test)]
 mod rfc9112_tests;
@@ -31,9 +31,9 @@ use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::connection_phase::{Phase, ServedConnection};
 use self::connection_slots::{ActivityStream, ConnectionSlot, ConnectionSlots};
-use self::linger::LingeringClose;
-use self::phase::{Phase, ServedConnection};
+use self::lingering_close::LingeringClose;
 use self::prefixed_io::PrefixedIo;
 use crate::config::Identity;
 use crate::http::App;
@@ -139,7 +139,7 @@ impl Server {
         let (phase, idle) = (Phase::new(), self.app.settings.http_idle_timeout);
         let stream = TokioIo::new(PrefixedIo { read, stream, phase: phase.clone() });
         let served = self.http.serve_connection(stream, service_fn(|request| self.respond(&phase, request)));
-        phase::until_closed(served, &phase, idle, &self.stop).await;
+        connection_phase::until_closed(served, &phase, idle, &self.stop).await;
     }
 
     /// Answers one request. While the service drains, each response closes its connection.
@@ -212,7 +212,7 @@ mod tests {
 
     use tokio::io::AsyncReadExt as _;
 
-    use super::phase::CLOSE_NOTICE;
+    use super::connection_phase::CLOSE_NOTICE;
     use super::*;
     use crate::fuzzing;
 

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::http::server::phase::Phase;
+use crate::http::server::connection_phase::Phase;
 
 /// Returns the bytes already read, then the rest. Records when a request begins to arrive.
 pub(crate) struct PrefixedIo<S> {
