@@ -28,7 +28,7 @@ mod health;
 mod warnings;
 mod metrics;
 pub mod logging;
-mod reload;
+mod reload_watch;
 mod process_memory;
 pub mod shutdown;
 pub use self::postgres::closed as connections_closed;
@@ -103,7 +103,7 @@ async fn serve(
         progress.request_refill()
     })?;
     stages.spawn("refill on SIGUSR1", refill, context.give_up.clone());
-    let files = reload::run(
+    let files = reload_watch::run(
         context.settings.clone(),
         context.metrics.clone(),
         context.health.clone(),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
 
-use super::servers::NatsArgs;
+use super::connection_args::NatsArgs;
 
 /// `orderd dead-letters`
 #[derive(Args, Debug, Clone)]

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::servers::NatsArgs;
+use super::connection_args::NatsArgs;
 
 /// `orderd drain-stan`
 #[cfg(feature = "drain-stan")]

@@ -3,8 +3,8 @@
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 
+use super::connection_args::{HttpArgs, NatsArgs, PgArgs};
 use super::model::ModelArgs;
-use super::servers::{HttpArgs, NatsArgs, PgArgs};
 
 /// `orderd erase`
 #[derive(Args, Debug, Clone)]

@@ -9,7 +9,7 @@
 
 pub(crate) mod error;
 pub(crate) mod parse;
-mod servers;
+mod connection_args;
 mod model;
 mod serve;
 mod traces;
@@ -24,6 +24,7 @@ mod check;
 use clap::{Parser, Subcommand};
 
 pub use self::check::{CheckArgs, CompletionsArgs, ManualArgs};
+pub use self::connection_args::{HttpArgs, NatsArgs, PgArgs, PgFormat};
 pub use self::dead_letters::{
     DeadLetterDrop, DeadLetterList, DeadLetterReplay, DeadLetterShow, DeadLettersArgs, DeadLettersCommand,
     WhichDeadLetters,
@@ -38,7 +39,6 @@ pub use self::model::{
 pub use self::parse::{CommandLineError, parse};
 pub use self::publish::PublishArgs;
 pub use self::serve::{KeepArgs, LogFormat, ServeArgs};
-pub use self::servers::{HttpArgs, NatsArgs, PgArgs, PgFormat};
 pub use self::table::{ExportArgs, ImportArgs, VerifyArgs};
 pub use self::traces::TracesArgs;
 use crate::version;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::servers::PgArgs;
+use super::connection_args::PgArgs;
 
 /// Rules for documents.
 #[derive(Args, Debug, Clone)]

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::connection_args::NatsArgs;
 use super::model::ModelArgs;
-use super::servers::NatsArgs;
 
 /// `orderd publish`
 #[derive(Args, Debug, Clone)]

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::connection_args::{HttpArgs, NatsArgs, PgArgs};
 use super::model::OrderArgs;
 use super::parse::{boolean, number};
-use super::servers::{HttpArgs, NatsArgs, PgArgs};
 use super::traces::TracesArgs;
 
 /// The setting `KEEP`.

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::connection_args::{HttpArgs, NatsArgs, PgArgs};
 use super::model::{ModelArgs, OrderArgs};
 use super::serve::KeepArgs;
-use super::servers::{HttpArgs, NatsArgs, PgArgs};
 
 /// `orderd export`
 #[derive(Args, Debug, Clone)]

@@ -10,7 +10,7 @@ use x509_cert::Certificate;
 use x509_cert::der::Decode;
 
 use super::ConfigError;
-use super::reload::Files;
+use super::reloadable::Files;
 use crate::cli::parse::is_blank;
 
 /// The certificates of a file. The earliest expiry counts.

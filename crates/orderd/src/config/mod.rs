@@ -10,11 +10,11 @@ mod passfile;
 mod model;
 mod http;
 mod tokens;
-mod identity;
+mod server_certificate;
 mod host;
 mod secret;
-mod whole_file;
-mod reload;
+mod bounded_file;
+mod reloadable;
 mod certificates;
 mod traces;
 
@@ -30,16 +30,16 @@ pub(crate) use self::certificates::machine as machine_authorities;
 pub(crate) use self::database_identity::{DatabaseIdentity, PositionKey};
 pub use self::http::Http;
 use self::http::{cors_origins, hosts};
-pub use self::identity::Identity;
 pub(crate) use self::model::{called, files, files_at, model, parser, read};
 pub use self::nats::Nats;
 pub(crate) use self::nats::{Address, Authorities};
 pub(crate) use self::postgres::Target;
 pub use self::postgres::{Postgres, Table};
-pub use self::reload::Reloaded;
-pub(crate) use self::reload::{Files, Reload, log as log_reload};
+pub use self::reloadable::Reloaded;
+pub(crate) use self::reloadable::{Files, Reload, log as log_reload};
 pub use self::secret::Secret;
 use self::secret::secret;
+pub use self::server_certificate::ServerCertificate;
 pub(crate) use self::tokens::tokens;
 pub use self::tokens::{Access, Right, Token, TokenList, Tokens};
 pub use self::traces::Traces;
@@ -61,7 +61,7 @@ pub struct Settings {
     /// HTTP: the address and access.
     pub http: Http,
     /// The server certificate of HTTP; `None` without TLS.
-    pub identity: Option<Identity>,
+    pub server_certificate: Option<ServerCertificate>,
     /// The subjects, with wildcards, to which receipts may be sent.
     pub receipt_subjects: Vec<String>,
     /// The tokens for reading, replaying and erasing.
@@ -124,7 +124,10 @@ impl Settings {
             nats: Nats::new(&args.nats)?,
             receipt_subjects: receipt_subjects(&args.receipt_subjects)?,
             postgres: Postgres::new(&args.pg)?.of_model(&args.pg, &model)?,
-            identity: Identity::new(http.certificate.as_deref(), args.http_tls_key.as_deref())?,
+            server_certificate: ServerCertificate::new(
+                http.certificate.as_deref(),
+                args.http_tls_key.as_deref(),
+            )?,
             access: Access {
                 read: http.tokens.clone(),
                 replay: tokens(Right::Replay, args.http_replay_token.as_deref())?,
@@ -168,11 +171,11 @@ pub(crate) fn keep(setting: &'static str, text: Option<&str>) -> Result<Option<D
 impl Settings {
     /// All values that are loaded from files, and reloaded when these change.
     pub(crate) fn files(&self) -> Vec<Box<dyn Reload>> {
-        let identity = self.identity.as_ref().map(Identity::files);
+        let certificate = self.server_certificate.as_ref().map(ServerCertificate::files);
         self.access
             .files()
             .into_iter()
-            .chain(identity)
+            .chain(certificate)
             .chain(self.nats.files())
             .chain(self.postgres.files())
             .chain(self.traces.iter().flat_map(Traces::files))

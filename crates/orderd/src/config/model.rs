@@ -8,7 +8,7 @@ use std::sync::Arc;
 use model::Model;
 use order::{Parser, SearchPath};
 
-use super::whole_file::{self, MAX_FILE_BYTES};
+use super::bounded_file::{self, MAX_FILE_BYTES};
 use super::{ConfigError, list, wrong};
 use crate::cli::{ModelArgs, OrderArgs};
 
@@ -50,7 +50,7 @@ pub(crate) fn read(files: &[PathBuf], name: &str) -> Result<Model, ConfigError> 
 
 /// The text of a file of documents; an error if it doesn't end, as with some devices.
 fn read_whole(file: &Path) -> io::Result<String> {
-    let bytes = whole_file::read(file)?;
+    let bytes = bounded_file::read(file)?;
     if bytes.len() as u64 > MAX_FILE_BYTES {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is larger than 16 MiB"));
     }

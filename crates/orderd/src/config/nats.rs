@@ -9,7 +9,7 @@ use rustls::sign::CertifiedKey;
 use std::path::Path;
 
 use super::nats_login::{self, Login, UrlLogin};
-use super::reload::{Files, Reload, Reloaded};
+use super::reloadable::{Files, Reload, Reloaded};
 use super::{ConfigError, Secret, certificates, host, list, secret, wrong};
 use crate::cli::NatsArgs;
 use crate::subject::{self, DEAD_PREFIX};

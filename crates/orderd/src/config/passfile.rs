@@ -7,7 +7,7 @@ use std::path::Path;
 use tokio_postgres::Config;
 use tokio_postgres::config::Host;
 
-use super::reload::Files;
+use super::reloadable::Files;
 
 /// The password for a server. As in libpq, a file that others can read is ignored.
 pub(super) fn find(file: &Path, server: &Config, files: &mut Files) -> Option<String> {

@@ -9,7 +9,7 @@ use tokio_postgres::Config;
 use tokio_postgres::config::{ChannelBinding, LoadBalanceHosts, SslNegotiation, TargetSessionAttrs};
 
 use super::conninfo::Conninfo;
-use super::reload::Files;
+use super::reloadable::Files;
 use crate::tls::{ClientTls, Roots, TlsMode, TlsVersions};
 
 /// A setting's name and what is wrong.

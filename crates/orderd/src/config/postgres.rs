@@ -11,7 +11,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::conninfo::Conninfo;
 use super::database_identity::DatabaseIdentity;
-use super::reload::{Files, Reload, Reloaded};
+use super::reloadable::{Files, Reload, Reloaded};
 use super::{ConfigError, Secret, certificates, host, passfile, pg_options, secret, wrong};
 use crate::cli::{PgArgs, PgFormat};
 use crate::tls;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::ConfigError;
-use super::reload::Files;
+use super::reloadable::Files;
 use crate::cli::parse::is_blank;
 
 /// A value that is never printed.

@@ -4,7 +4,7 @@ use ring::hkdf::{self, HKDF_SHA256, KeyType, Salt};
 use ring::hmac::{self, HMAC_SHA256};
 use subtle::ConstantTimeEq;
 
-use super::reload::Reload;
+use super::reloadable::Reload;
 use super::{ConfigError, Reloaded, Secret, list, secret, wrong};
 
 /// Minimum length in bytes. A shorter token can be brute-forced offline from a cookie that it signed.

@@ -15,7 +15,7 @@ const LAYERS: &str = "
     health process_memory warnings
     receipts dead_letters chunk traces erasure
     retention ingest persist events fill pipeline
-    http reload shutdown commands fuzzing lib main
+    http reload_watch shutdown commands fuzzing lib main
 ";
 
 /// What to do about a refused import.

@@ -84,7 +84,8 @@ pub(crate) async fn sign_out(State(app): State<Arc<App>>, headers: HeaderMap) ->
 /// Whether the response travels over TLS: ours, or a proxy's, as its header says. A client that forges the header
 /// exposes only its own cookie.
 fn is_secure(app: &App, asked: &HeaderMap) -> bool {
-    app.settings.identity.is_some() || asked.get("x-forwarded-proto").is_some_and(|proto| proto == "https")
+    app.settings.server_certificate.is_some()
+        || asked.get("x-forwarded-proto").is_some_and(|proto| proto == "https")
 }
 
 fn cookie(value: &str, lasts: Duration, secure: bool) -> String {

@@ -35,7 +35,7 @@ use self::connection_phase::{Phase, ServedConnection};
 use self::connection_slots::{ActivityStream, ConnectionSlot, ConnectionSlots};
 use self::lingering_close::LingeringClose;
 use self::prefixed_io::PrefixedIo;
-use crate::config::Identity;
+use crate::config::ServerCertificate;
 use crate::http::App;
 use crate::http::router::router;
 
@@ -112,7 +112,7 @@ impl Server {
     }
 
     async fn secure_and_serve(self, stream: ActivityStream<TcpStream>) {
-        match self.app.settings.identity.as_ref().map(Identity::acceptor) {
+        match self.app.settings.server_certificate.as_ref().map(ServerCertificate::acceptor) {
             None => self.serve(stream).await,
             Some(acceptor) => {
                 if let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await

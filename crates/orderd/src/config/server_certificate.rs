@@ -7,14 +7,14 @@ use rustls::ServerConfig;
 use rustls::crypto::ring;
 use tokio_rustls::TlsAcceptor;
 
-use super::reload::{Files, Reload, Reloaded};
+use super::reloadable::{Files, Reload, Reloaded};
 use super::{ConfigError, certificates};
 
 /// A certificate and its key, as a TLS configuration.
 #[derive(Clone, Debug)]
-pub struct Identity(Reloaded<Arc<ServerConfig>>);
+pub struct ServerCertificate(Reloaded<Arc<ServerConfig>>);
 
-impl Identity {
+impl ServerCertificate {
     /// Reads both files; `None` if neither is given.
     ///
     /// # Errors

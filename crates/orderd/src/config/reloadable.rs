@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use super::{ConfigError, whole_file};
+use super::{ConfigError, bounded_file};
 
 /// Reads files, and records their state and the expiry of certificates in them.
 #[derive(Default, Debug)]
@@ -47,7 +47,7 @@ impl Files {
             Ok(found) if !found.is_file() => {}
             found => self.seen.push((path.into(), found.ok().as_ref().map(FileStamp::of))),
         }
-        whole_file::read(path)
+        bounded_file::read(path)
     }
 
     /// The text of a file.
