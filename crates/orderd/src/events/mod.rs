@@ -1,6 +1,6 @@
 //! What `/events` sends: orders as they arrive, and statistics.
 
-pub(crate) mod feed;
+pub(crate) mod live_feed;
 mod sampler;
 pub(crate) mod stats;
-pub(crate) mod unsampled;
+pub(crate) mod filtered_feed;

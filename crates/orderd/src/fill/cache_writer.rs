@@ -4,7 +4,7 @@
 use cache::{Cache, Entries, WantedInserts};
 use tokio::sync::mpsc;
 
-use crate::events::feed::Feed;
+use crate::events::live_feed::Feed;
 
 /// Runs until `memwritechan` closes.
 pub(crate) async fn run(

@@ -18,7 +18,7 @@ use prometheus::{Histogram, IntCounter};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Settings;
-use crate::events::feed::Feed;
+use crate::events::live_feed::Feed;
 use crate::fill::read_through::{MissSources, ReadThrough};
 use crate::fill_progress::FillProgress;
 use crate::flow_state::FlowState;

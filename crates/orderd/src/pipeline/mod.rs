@@ -22,7 +22,7 @@ use crate::config::Settings;
 use crate::dead_letters::counter::DeadLetterCounter;
 use crate::dead_letters::store::DeadLetterStore;
 use crate::erasure::{Eraser, Sweeper};
-use crate::events::feed::Feed;
+use crate::events::live_feed::Feed;
 use crate::events::stats::Stats;
 use crate::fill::resolver::Resolver;
 use crate::fill::table_reader::TableReader;

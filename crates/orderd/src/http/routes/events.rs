@@ -12,8 +12,8 @@ use bytes::Bytes;
 use futures_util::{Stream, stream};
 use tokio_util::sync::CancellationToken;
 
-use crate::events::unsampled::Filter;
-use crate::events::{feed, unsampled};
+use crate::events::filtered_feed::Filter;
+use crate::events::{filtered_feed, live_feed};
 use crate::http::routes::orders::bad_request;
 use crate::http::routes::query::{self, Pairs};
 use crate::http::{App, text};
@@ -24,8 +24,8 @@ pub(crate) const PARAMETERS: [&str; 2] = ["full", "last_event_id"];
 
 /// A stream of samples, or of all orders that match a filter.
 enum EventReader {
-    Sampled(feed::SampledReader),
-    All(Box<unsampled::UnsampledReader>),
+    Sampled(live_feed::SampledReader),
+    All(Box<filtered_feed::FilteredReader>),
 }
 
 impl EventReader {
@@ -50,7 +50,7 @@ pub(crate) async fn events(
     let header = headers.get("last-event-id").and_then(|id| id.to_str().ok());
     let last = header.or(from.as_deref()).filter(|id| !id.is_empty());
     let reader = if filter.full || !filter.criteria.is_empty() {
-        unsampled::UnsampledReader::new(&app.feed, &app.cache, filter, last)
+        filtered_feed::FilteredReader::new(&app.feed, &app.cache, filter, last)
             .map(|reader| EventReader::All(Box::new(reader)))
     } else {
         app.feed.reader(last).map(EventReader::Sampled)

@@ -17,9 +17,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::aligned_interval;
+use crate::events::filtered_feed::FilteredFeed;
 use crate::events::sampler::Sampler;
 use crate::events::stats::Stats;
-use crate::events::unsampled::Unsampled;
 
 /// Maximum number of events that a client can resume from: more than a minute at the highest rate, unless orders are
 /// huge.
@@ -45,7 +45,7 @@ pub(crate) struct Feed {
     skipped: AtomicU64,
     ring: Mutex<EventRing>,
     /// All orders, if any reader wants more than samples.
-    pub(crate) unsampled: Unsampled,
+    pub(crate) unsampled: FilteredFeed,
     changed: watch::Sender<()>,
     /// For how many more there is room.
     reader_slots: Arc<Semaphore>,
@@ -102,7 +102,7 @@ impl Feed {
             arrived: AtomicU64::new(0),
             skipped: AtomicU64::new(0),
             ring: Mutex::default(),
-            unsampled: Unsampled::new(),
+            unsampled: FilteredFeed::new(),
             changed: watch::Sender::new(()),
             reader_slots: Arc::new(Semaphore::new(readers)),
         })

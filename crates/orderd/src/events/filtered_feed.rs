@@ -14,7 +14,7 @@ use order::Body;
 use parking_lot::RwLock;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
-use crate::events::feed::{Feed, GATHER_INTERVAL};
+use crate::events::live_feed::{Feed, GATHER_INTERVAL};
 use cache::{Cache, Criterion, Lookup};
 
 /// Maximum number of orders that a client can resume from: a second at the highest rate.
@@ -29,7 +29,7 @@ const MAX_LOOKS: usize = 1024;
 const BATCH_EVENTS: usize = 64;
 
 /// The orders that have arrived.
-pub(crate) struct Unsampled(RwLock<OrderRing>);
+pub(crate) struct FilteredFeed(RwLock<OrderRing>);
 
 struct OrderRing {
     /// Prefix of the event ids. A ring that was emptied gets a new one, so that it recognises no former id.
@@ -53,7 +53,7 @@ pub(crate) struct Filter {
 }
 
 /// A client of `/events` that gets all orders that match its filter.
-pub(crate) struct UnsampledReader {
+pub(crate) struct FilteredReader {
     feed: Arc<Feed>,
     cache: Arc<Cache>,
     changed: watch::Receiver<()>,
@@ -68,7 +68,7 @@ pub(crate) struct UnsampledReader {
     _slot: OwnedSemaphorePermit,
 }
 
-impl Unsampled {
+impl FilteredFeed {
     pub(crate) fn new() -> Self {
         Self(RwLock::new(OrderRing {
             run: crate::random::hex::<8>(),
@@ -140,7 +140,7 @@ impl OrderRing {
     }
 }
 
-impl UnsampledReader {
+impl FilteredReader {
     /// Someone reads along, from the event after `last`, or from now on. None: too many do already.
     pub(crate) fn new(
         feed: &Arc<Feed>,
@@ -259,7 +259,7 @@ impl UnsampledReader {
     }
 }
 
-impl Drop for UnsampledReader {
+impl Drop for FilteredReader {
     fn drop(&mut self) {
         let mut ring = self.feed.unsampled.0.write();
         ring.readers -= 1;
@@ -277,7 +277,7 @@ mod tests {
 
     #[test]
     fn orders_are_kept_while_somebody_asks_for_them_or_may_come_back() {
-        let unsampled = Unsampled::new();
+        let unsampled = FilteredFeed::new();
         let kept = || unsampled.0.read().orders.len();
         unsampled.publish(&[order("1")]);
         assert_eq!((kept(), unsampled.is_wanted()), (0, false));
@@ -295,7 +295,7 @@ mod tests {
 
     #[test]
     fn unsampled_ring_is_bounded() {
-        let unsampled = Unsampled::new();
+        let unsampled = FilteredFeed::new();
         unsampled.0.write().readers = 1;
         let key = "k".repeat(MAX_KEPT_BYTES / 10);
         unsampled.publish(&vec![order(&key); 20]);
