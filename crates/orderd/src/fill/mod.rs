@@ -1,7 +1,6 @@
 //! From the table to memory: the fill at startup, look-ups of orders in doubt, and read-through on a miss.
 
 pub(crate) mod table_reader;
-pub(crate) mod resolver;
+pub(crate) mod doubt_resolver;
 pub(crate) mod fan_in;
 pub(crate) mod cache_writer;
-pub(crate) mod read_through;

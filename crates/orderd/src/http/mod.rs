@@ -19,13 +19,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Settings;
 use crate::events::live_feed::Feed;
-use crate::fill::read_through::{MissSources, ReadThrough};
 use crate::fill_progress::FillProgress;
 use crate::flow_state::FlowState;
 use crate::health::{Health, Part};
 use crate::logging::audit;
 use crate::metrics::Metrics;
 use crate::pipeline::{ChannelDepths, Context};
+use crate::read_through::{MissSources, ReadThrough};
 use crate::traces::Traces;
 
 use self::router::{NEWEST, ORDER, SEARCH};

@@ -9,9 +9,9 @@ use tokio::sync::mpsc;
 use crate::chunk::Messages;
 use crate::dead_letters::message::key_of_dead_letter;
 use crate::dead_letters::store::{DeadLetterStore, Replay};
-use crate::in_doubt::OrdersInDoubt;
 use crate::metrics::Metrics;
 use crate::nats::message::Message;
+use crate::orders_in_doubt::OrdersInDoubt;
 
 /// Maximum number of concurrent look-ups: any publisher can send this header, and must not block others.
 const LOOKUPS_IN_FLIGHT: usize = 64;

@@ -10,11 +10,11 @@ use devstack::tools;
 const LAYERS: &str = "
     version random aligned_interval wording finding subject traceparent tls
     cli config logging metrics retry
-    flow_state in_doubt fill_progress
+    flow_state orders_in_doubt fill_progress
     nats postgres
     health process_memory warnings
     receipts dead_letters chunk traces erasure
-    retention ingest persist events fill pipeline
+    retention ingest persist events fill read_through pipeline
     http reload_watch shutdown commands fuzzing lib main
 ";
 

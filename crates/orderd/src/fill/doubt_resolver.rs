@@ -15,8 +15,8 @@ use crate::config::Settings;
 use crate::dead_letters::store::DeadLetterStore;
 use crate::dead_letters::watch;
 use crate::flow_state::FlowState;
-use crate::in_doubt::OrdersInDoubt;
 use crate::metrics::Metrics;
+use crate::orders_in_doubt::OrdersInDoubt;
 use crate::postgres::{Abandoned, RowLookup};
 use crate::retry::Backoff;
 
