@@ -21,16 +21,16 @@ mod retention;
 mod receipts;
 
 mod traces;
-mod chunk;
+mod pipeline_chunks;
 mod flow_state;
 mod orders_in_doubt;
 mod fill_progress;
 mod health;
-mod warnings;
+mod warning_rules;
 mod metrics;
 pub mod logging;
 mod reload_watch;
-mod process_memory;
+mod memory_watch;
 pub mod shutdown;
 pub use self::postgres::closed as connections_closed;
 
@@ -39,7 +39,7 @@ mod subject;
 mod traceparent;
 mod wording;
 mod tls;
-mod retry;
+mod backoff;
 mod aligned_interval;
 mod random;
 pub mod version;
@@ -113,7 +113,7 @@ async fn serve(
     );
     stages.spawn("reload", Box::pin(files), context.give_up.clone());
     let cache_max_bytes = context.settings.cache_max_bytes;
-    let memory = process_memory::watch(cache_max_bytes, context.health.clone(), context.stop.clone());
+    let memory = memory_watch::watch(cache_max_bytes, context.health.clone(), context.stop.clone());
     stages.spawn(
         "memory",
         Box::pin(async {

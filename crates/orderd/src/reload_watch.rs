@@ -10,9 +10,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Settings, log_reload as log};
 use crate::health::Health;
-use crate::health::warning::Warning;
+use crate::health::readyz_warning::Warning;
 use crate::metrics::Metrics;
-use crate::warnings;
+use crate::warning_rules;
 use crate::{aligned_interval, nats, postgres};
 
 /// Interval of checks of the files, which take a few system calls.
@@ -50,7 +50,7 @@ pub(crate) async fn run(
         let unusable = settings
             .files()
             .into_iter()
-            .filter_map(|made| Some(warnings::of_file(made.setting(), made.problem()?)));
+            .filter_map(|made| Some(warning_rules::of_file(made.setting(), made.problem()?)));
         health.show("files", &unusable.collect::<Vec<_>>());
         health.warn("place", elsewhere(&settings).await);
         nats::follow_servers(&client, &settings.nats, &mut servers).await;
@@ -67,7 +67,7 @@ async fn elsewhere(settings: &Settings) -> Vec<Warning> {
     let Ok(Err(refused)) = tokio::time::timeout(CONNECT_TIMEOUT, postgres::connect(postgres)).await else {
         return Vec::new();
     };
-    refused.0.into_iter().map(|found| warnings::of_place(found.problem, found.fix)).collect()
+    refused.0.into_iter().map(|found| warning_rules::of_place(found.problem, found.fix)).collect()
 }
 
 fn read_again(settings: &Settings, always: bool) {

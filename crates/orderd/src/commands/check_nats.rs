@@ -15,7 +15,7 @@ use crate::finding::{Finding, ServerReport, Severity};
 use crate::nats::create::{self, StreamSetting};
 use crate::nats::info::{self, AccountInfo, StreamConfig, StreamInfo};
 use crate::nats::{CONSUMER_PREFIX, failure, refuse_unusable, secured, streams};
-use crate::{subject, warnings};
+use crate::{subject, warning_rules};
 
 /// Time limit for connecting to one server, including TLS and login.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -120,7 +120,7 @@ async fn look(
     }
     let is_alone = client.server_info().cluster.is_none() && settings.domain.is_none();
     let at = AccountAtServer { context: &context, account: &account, is_alone };
-    let full = warnings::of_account(at.account, settings.replicas);
+    let full = warning_rules::of_account(at.account, settings.replicas);
     report.findings.extend(full.map(|warning| warning.finding));
     let (source, stream) = at.check_stream(settings, &mut report.findings).await?;
     let dead = at.check_dead(settings, &source, &mut report.findings).await?;
@@ -274,5 +274,5 @@ fn check_config(stream: &StreamInfo, settings: &Nats, findings: &mut Vec<Finding
 
 /// Warnings about a stream that refuses or drops messages.
 fn warned(stream: &StreamInfo, what: &str) -> impl Iterator<Item = Finding> {
-    warnings::of_stream(stream, what).into_iter().map(|warning| warning.finding)
+    warning_rules::of_stream(stream, what).into_iter().map(|warning| warning.finding)
 }

@@ -21,10 +21,10 @@ use tokio::sync::watch;
 use super::message::{DeadLetter, DeadLetterParts, NewDeadLetter, header, once};
 use super::subjects::DeadLetterSubjects;
 use super::{legacy, stream};
+use crate::backoff::Backoff;
 use crate::config::Nats;
 use crate::nats::info::{self, StreamInfo};
 use crate::nats::streams;
-use crate::retry::Backoff;
 
 /// How long to wait for a response, which never comes if its connection broke. The intake waits too, and retries; a
 /// command or an erasing request tries once.

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::backoff::Backoff;
 use crate::config::Settings;
 use crate::dead_letters::store::DeadLetterStore;
 use crate::dead_letters::watch;
@@ -18,7 +19,6 @@ use crate::flow_state::FlowState;
 use crate::metrics::Metrics;
 use crate::orders_in_doubt::OrdersInDoubt;
 use crate::postgres::{Abandoned, RowLookup};
-use crate::retry::Backoff;
 
 /// Maximum number of rows in one query, and its time limit.
 const MAX_IDS: usize = 2048;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use cache::{Entries, EntryBuilder};
 use tokio::sync::mpsc;
 
-use crate::chunk::Orders;
 use crate::nats::message::Message;
+use crate::pipeline_chunks::Orders;
 
 /// Runs until both inputs close.
 pub(crate) async fn run(

@@ -12,6 +12,7 @@ use tokio_postgres::binary_copy::BinaryCopyOutStream;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_util::sync::CancellationToken;
 
+use crate::backoff::Backoff;
 use crate::config;
 use crate::config::Postgres;
 use crate::fill_progress::{FillProgress, ModelFit};
@@ -20,7 +21,6 @@ use crate::metrics::Metrics;
 use crate::postgres::encoding::Encoding;
 use crate::postgres::schema::TableTraits;
 use crate::postgres::{self, Abandoned, ConnectError, Connection, PrepareError, describe};
-use crate::retry::Backoff;
 
 /// Entries in a chunk.
 const CHUNK_ROWS: usize = 512;

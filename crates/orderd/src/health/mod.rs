@@ -1,6 +1,6 @@
 //! The health of the service: which parts are up and since when, as `/readyz` and `/healthz` show it.
 
-pub(crate) mod warning;
+pub(crate) mod readyz_warning;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use tokio::sync::watch;
 
-use self::warning::{Warning, WarningKind};
+use self::readyz_warning::{Warning, WarningKind};
 use crate::metrics::Metrics;
 
 /// A part that can be down while the others continue.

@@ -9,11 +9,11 @@ use cache::Cache;
 use order::{Order, Parser, Reason, Refusal, RowFormat};
 use tokio::sync::mpsc;
 
-use crate::chunk::{Messages, Orders, RefusedMessage};
 use crate::health::{Health, Part};
 use crate::metrics::Metrics;
 use crate::nats::message::Message;
 use crate::orders_in_doubt::OrdersInDoubt;
+use crate::pipeline_chunks::{Messages, Orders, RefusedMessage};
 
 /// During a fill, each chunk waits at most this long for readers of orders that are not in memory yet.
 const MAX_YIELD: Duration = Duration::from_millis(20);

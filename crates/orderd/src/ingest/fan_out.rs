@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use crate::chunk::Orders;
+use crate::pipeline_chunks::Orders;
 
 /// Runs until `orderschan` closes.
 pub(crate) async fn run(

@@ -20,7 +20,7 @@ use super::source::jetstream::{OrderedConsumer, PullLimit};
 use super::source::lost_messages::HighestRead;
 use super::source::unreadable::{self, RepeatedFailures};
 use crate::aligned_interval;
-use crate::chunk::{ChunkTimes, Messages};
+use crate::backoff::Backoff;
 use crate::config::Settings;
 use crate::dead_letters::store::DeadLetterStore;
 use crate::flow_state::Gap;
@@ -32,7 +32,7 @@ use crate::metrics::Metrics;
 use crate::nats::message::{Message, StreamPosition};
 use crate::nats::{self, NatsError};
 use crate::nats::{stored_message, streams};
-use crate::retry::Backoff;
+use crate::pipeline_chunks::{ChunkTimes, Messages};
 
 /// How far a process reads beyond the table's position: the maximum number of uncommitted orders in memory.
 const MAX_LEAD: u64 = 65_536;

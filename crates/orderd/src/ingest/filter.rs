@@ -6,12 +6,12 @@ use futures_util::{StreamExt, stream};
 use order::Key;
 use tokio::sync::mpsc;
 
-use crate::chunk::Messages;
 use crate::dead_letters::message::key_of_dead_letter;
 use crate::dead_letters::store::{DeadLetterStore, Replay};
 use crate::metrics::Metrics;
 use crate::nats::message::Message;
 use crate::orders_in_doubt::OrdersInDoubt;
+use crate::pipeline_chunks::Messages;
 
 /// Maximum number of concurrent look-ups: any publisher can send this header, and must not block others.
 const LOOKUPS_IN_FLIGHT: usize = 64;

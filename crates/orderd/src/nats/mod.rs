@@ -22,9 +22,9 @@ use async_nats::jetstream;
 use async_nats::{Client, ConnectOptions, Event, ReconnectToServer, Server, ServerAddr};
 use tokio::sync::watch;
 
+use crate::backoff::Backoff;
 use crate::config::Nats;
 use crate::nats::client_task::ClientTask;
-use crate::retry::Backoff;
 
 /// Prefix of the names of consumers that read orders.
 pub(crate) const CONSUMER_PREFIX: &str = "orderd-";

@@ -8,12 +8,12 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::writer::Writer;
-use crate::chunk::{Orders, RefusedMessage};
+use crate::backoff::Backoff;
 use crate::dead_letters::store::DeadLetterStore;
 use crate::health::{Health, Part};
 use crate::metrics::Metrics;
+use crate::pipeline_chunks::{Orders, RefusedMessage};
 use crate::receipts::Receipts;
-use crate::retry::Backoff;
 use crate::traceparent::TraceParent;
 
 /// Maximum number of dead letters in flight.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use order::Layouts;
 use tokio::sync::mpsc;
 
-use crate::chunk::Orders;
+use crate::pipeline_chunks::Orders;
 
 /// The number of a row's fields, and the lengths of both.
 const TUPLE_HEADER_BYTES: usize = 2 + 4 + 4;

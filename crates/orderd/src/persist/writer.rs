@@ -22,6 +22,7 @@ use super::connection::{CommitFailure, WriterConnection};
 use super::dead_letter_writer::DeadLetterWriter;
 use super::encode::EncodedRows;
 use crate::aligned_interval;
+use crate::backoff::Backoff;
 use crate::config::Settings;
 use crate::dead_letters::store::DeadLetterStore;
 use crate::fill_progress::FillProgress;
@@ -35,7 +36,6 @@ use crate::postgres::fence::Fence;
 use crate::postgres::lease;
 use crate::random;
 use crate::receipts::Receipts;
-use crate::retry::Backoff;
 use crate::traces::Traces;
 
 /// How often an idle writer renews its lease, and so notices that PostgreSQL is down, or went back.

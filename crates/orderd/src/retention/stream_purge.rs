@@ -22,7 +22,7 @@ use crate::metrics::Metrics;
 use crate::nats::info::{self, StreamInfo};
 use crate::nats::{stored_message, streams};
 use crate::postgres::{self, Connection, SHORT_TIMEOUT, Wal};
-use crate::warnings;
+use crate::warning_rules;
 
 /// Interval of checks; shorter until the first success, because the page shows the result.
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);
@@ -150,17 +150,18 @@ impl StreamPurge {
         for (name, what) in [(stream, "unread messages"), (dead, "dead letters")] {
             let found = info::stream(context, name).await?;
             found.iter().for_each(|stream| show_stream(&self.metrics, stream));
-            warned.extend(found.iter().flat_map(|stream| warnings::of_stream(stream, what)));
+            warned.extend(found.iter().flat_map(|stream| warning_rules::of_stream(stream, what)));
         }
         let (account, replicas) = (info::account(context).await?, self.settings.nats.replicas);
-        warned.extend(warnings::of_account(&account, replicas));
-        let kept = purges.then(|| warnings::of_kept(&account, replicas, self.settings.stream_keep)).flatten();
+        warned.extend(warning_rules::of_account(&account, replicas));
+        let kept =
+            purges.then(|| warning_rules::of_kept(&account, replicas, self.settings.stream_keep)).flatten();
         let is_half_full = kept.is_some();
         warned.extend(kept);
         let skew = Duration::from_secs_f64(self.metrics.clock_skew.get());
-        warned.extend(warnings::of_clock_skew(skew));
+        warned.extend(warning_rules::of_clock_skew(skew));
         let positions = postgres::position::positions(&self.settings.postgres.table);
-        warned.extend(warnings::of_messages_lost(stream, self.metrics.messages_lost.get(), &positions));
+        warned.extend(warning_rules::of_messages_lost(stream, self.metrics.messages_lost.get(), &positions));
         self.health.warn("stream", warned);
         Ok(is_half_full)
     }

@@ -7,8 +7,8 @@ use opentelemetry::trace::{Span as _, SpanBuilder, SpanKind, Status, TraceContex
 use opentelemetry::{Context, KeyValue};
 
 use super::{Traces, remote};
-use crate::chunk::{ChunkTimes, RefusedMessage};
 use crate::nats::message::Message;
+use crate::pipeline_chunks::{ChunkTimes, RefusedMessage};
 use crate::traceparent::TraceParent;
 
 impl Traces {

@@ -9,17 +9,17 @@ use devstack::tools;
 /// The modules of `crates/orderd/src`, line by line from the lowest to the highest. Each may import those before it.
 const LAYERS: &str = "
     version random aligned_interval wording finding subject traceparent tls
-    cli config logging metrics retry
+    cli config logging metrics backoff
     flow_state orders_in_doubt fill_progress
     nats postgres
-    health process_memory warnings
-    receipts dead_letters chunk traces erasure
+    health memory_watch warning_rules
+    receipts dead_letters pipeline_chunks traces erasure
     retention ingest persist events fill read_through pipeline
     http reload_watch shutdown commands fuzzing lib main
 ";
 
 /// What to do about a refused import.
-const HOW_TO_MOVE: &str = "Move what both need into a lower module: `flow_state` and `chunk` have what stages share, \
+const HOW_TO_MOVE: &str = "Move what both need into a lower module: `flow_state` and `pipeline_chunks` have what stages share, \
     `nats` and `postgres` know neither stages nor `health`, `health`, `metrics` and `config` know nothing of their users. Or pass it down as a \
     value or a callback. LAYERS in this file has the order.";
 
@@ -88,7 +88,10 @@ fn imports_are_found_in_each_of_their_forms() {
     let grouped = "use crate::{config, nats::{self, info}};\nfn part() -> crate::health::Part {}";
     assert_eq!(imported("http/mod.rs", grouped), "config health nats");
     assert_eq!(imported("http/server/mod.rs", "use super::super::cli::Cli;\nuse super::text;"), "cli");
-    assert_eq!(imported("position.rs", "use super::{chunk, retry::Backoff};"), "chunk retry");
+    assert_eq!(
+        imported("position.rs", "use super::{pipeline_chunks, backoff::Backoff};"),
+        "backoff pipeline_chunks"
+    );
     assert_eq!(imported("a.rs", "// crate::b\n#[cfg(test)]\nmod tests { use crate::c; }"), "");
 }
 

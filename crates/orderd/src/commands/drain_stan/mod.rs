@@ -20,10 +20,10 @@ use bytes::Bytes;
 use self::channel::{MAX_IN_FLIGHT, StanChannel, StanServer};
 use self::drained::{DrainedMessages, HEADER};
 use super::progress::Progress;
+use crate::backoff::Backoff;
 use crate::cli::DrainStanArgs;
 use crate::config::Nats;
 use crate::nats::{self, streams};
-use crate::retry::Backoff;
 
 /// The address in the old compose file.
 const DEFAULT_SERVER: &str = "nats://127.0.0.1:4223";

@@ -12,9 +12,9 @@ use tokio::sync::watch;
 
 use super::documents::Document;
 use super::receipts;
+use crate::backoff::Backoff;
 use crate::commands::complain;
 use crate::receipts::RECEIPT_HEADER;
-use crate::retry::Backoff;
 use crate::wording::counted;
 
 /// Maximum number of unacknowledged messages.

@@ -7,7 +7,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use crate::http::{App, text};
-use crate::process_memory;
+use crate::memory_watch;
 
 /// All metrics, as of now.
 pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
@@ -16,8 +16,8 @@ pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
     let (held, max) = app.cache.held().unwrap_or_default();
     app.metrics.cache.set(held as i64);
     app.metrics.cache_max.set(max as i64);
-    app.metrics.memory.set(process_memory::resident() as i64);
-    app.metrics.memory_limit.set(process_memory::limit() as i64);
+    app.metrics.memory.set(memory_watch::resident() as i64);
+    app.metrics.memory_limit.set(memory_watch::limit() as i64);
     app.metrics.process.update();
     match app.metrics.text() {
         Ok(body) => {

@@ -173,7 +173,7 @@ mod tests {
 
     use super::*;
     use crate::fuzzing::HttpHarness;
-    use crate::health::warning::WarningKind;
+    use crate::health::readyz_warning::WarningKind;
     use crate::http::routes::dead_letters::{LARGEST, LISTED};
 
     /// The description of a service with these settings.

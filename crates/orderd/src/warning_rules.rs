@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use crate::finding::Finding;
-use crate::health::warning::{Warning, WarningKind};
+use crate::health::readyz_warning::{Warning, WarningKind};
 use crate::nats::info::{AccountInfo, StreamConfig, StreamInfo, StreamState};
 
 /// The file of this setting is not used in its current state.

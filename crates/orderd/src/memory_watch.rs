@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::aligned_interval;
 use crate::finding::Finding;
 use crate::health::Health;
-use crate::health::warning::{Warning, WarningKind};
+use crate::health::readyz_warning::{Warning, WarningKind};
 
 /// Interval of checks.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
