@@ -124,7 +124,7 @@ async fn serve(
     );
     stages.spawn(
         "NATS client",
-        Box::pin(context.client_task.clone().watch(context.stop.clone())),
+        Box::pin(context.client_end.clone().watch(context.stop.clone())),
         context.give_up.clone(),
     );
 

@@ -2,7 +2,7 @@
 //! that of dead letters.
 
 pub(crate) mod failure;
-pub(crate) mod client_task;
+pub(crate) mod client_end;
 pub(crate) mod streams;
 pub(crate) mod message;
 pub(crate) mod stored_message;
@@ -24,7 +24,7 @@ use tokio::sync::watch;
 
 use crate::backoff::Backoff;
 use crate::config::Nats;
-use crate::nats::client_task::ClientTask;
+use crate::nats::client_end::ClientEnd;
 
 /// Prefix of the names of consumers that read orders.
 pub(crate) const CONSUMER_PREFIX: &str = "orderd-";
@@ -109,7 +109,7 @@ pub(crate) enum ConnectionEvent {
 pub(crate) async fn connect(
     settings: &Nats,
     observe: impl Fn(ConnectionEvent) + Send + Sync + 'static,
-    end: &ClientTask,
+    end: &ClientEnd,
 ) -> anyhow::Result<Client> {
     let options = options(settings, Arc::new(observe), end)?.retry_on_initial_connect();
     Ok(options.connect(&settings.servers()[..]).await?)
@@ -121,7 +121,7 @@ pub(crate) async fn connect(
 /// Credentials that can't be read.
 pub(crate) async fn connect_for_intake(
     settings: &Nats,
-    end: &ClientTask,
+    end: &ClientEnd,
     cuts: watch::Sender<u64>,
     why: watch::Sender<Option<String>>,
 ) -> anyhow::Result<Client> {
@@ -244,7 +244,7 @@ pub(crate) async fn follow_servers(client: &Client, settings: &Nats, known: &mut
 fn options(
     settings: &Nats,
     observe: Arc<impl Fn(ConnectionEvent) + Send + Sync + 'static>,
-    end: &ClientTask,
+    end: &ClientEnd,
 ) -> Result<ConnectOptions, anyhow::Error> {
     let alive = end.guard();
     let rounds = Arc::new(AtomicU32::new(0));

@@ -35,7 +35,7 @@ use crate::ingest::fetch::Fetch;
 use crate::ingest::source::connection::IntakeClient;
 use crate::ingest::{fan_out, filter};
 use crate::metrics::Metrics;
-use crate::nats::client_task::ClientTask;
+use crate::nats::client_end::ClientEnd;
 use crate::nats::{self, ConnectionEvent};
 use crate::orders_in_doubt::OrdersInDoubt;
 use crate::persist::encode;
@@ -54,7 +54,7 @@ const CHANNEL_CHUNKS: usize = 4;
 pub(crate) struct Context {
     pub(crate) settings: Arc<Settings>,
     pub(crate) client: Client,
-    pub(crate) client_task: ClientTask,
+    pub(crate) client_end: ClientEnd,
     pub(crate) layouts: Arc<Layouts>,
     pub(crate) cache: Arc<Cache>,
     pub(crate) feed: Arc<Feed>,
@@ -85,13 +85,13 @@ impl Context {
         let layouts = Arc::new(Layouts::new(settings.model.shape())?);
         let search = settings.search_paths.clone();
         let bound = settings.cache_max_bytes.map(|max| MemoryBudget::new(max, metrics.evictions.clone()));
-        let client_task = ClientTask::default();
-        let client = nats::connect(&settings.nats, shown_in(health.clone()), &client_task).await?;
+        let client_end = ClientEnd::default();
+        let client = nats::connect(&settings.nats, shown_in(health.clone()), &client_end).await?;
         Ok(Self {
             dead_letters: Arc::new(DeadLetterStore::new(client.clone(), &settings.nats)),
             receipts: Arc::new(Receipts::new(client.clone(), &settings, &metrics)),
             client,
-            client_task,
+            client_end,
             feed: Feed::new(layouts.clone(), &settings.search, &search, settings.event_readers),
             cache: Cache::new(layouts.clone(), search, bound),
             progress: Arc::default(),

@@ -8,7 +8,7 @@ use tokio::sync::{Mutex, watch};
 
 use crate::config::Nats;
 use crate::nats;
-use crate::nats::client_task::ClientTask;
+use crate::nats::client_end::ClientEnd;
 
 /// Time limit for its connection while the service's other connection is up.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -20,7 +20,7 @@ pub(crate) struct IntakeClient(Mutex<Option<HeldConnection>>);
 #[derive(Clone)]
 struct HeldConnection {
     client: Client,
-    end: ClientTask,
+    end: ClientEnd,
     cuts: watch::Receiver<u64>,
     /// Why it is not connected, as far as known.
     why: watch::Receiver<Option<String>>,
@@ -55,7 +55,7 @@ impl IntakeClient {
         let live = match live {
             Some(live) => live,
             None => {
-                let (end, (cut, cuts)) = (ClientTask::default(), watch::channel(0));
+                let (end, (cut, cuts)) = (ClientEnd::default(), watch::channel(0));
                 let (explain, why) = watch::channel(None);
                 let client = nats::connect_for_intake(settings, &end, cut, explain).await?;
                 HeldConnection { client, end, cuts, why, servers }

@@ -5,9 +5,9 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// Whether the client's tasks have ended.
 #[derive(Clone, Default)]
-pub(crate) struct ClientTask(CancellationToken);
+pub(crate) struct ClientEnd(CancellationToken);
 
-impl ClientTask {
+impl ClientEnd {
     /// A guard for the client's event callback. The task that owns the callback ends when the connection's task ends,
     /// or when the callback panics.
     pub(crate) fn guard(&self) -> DropGuard {
@@ -38,7 +38,7 @@ mod tests {
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
     }
 
-    fn ended(end: &ClientTask, within: Duration) -> bool {
+    fn ended(end: &ClientEnd, within: Duration) -> bool {
         let watched = end.clone().watch(CancellationToken::new());
         runtime()
             .block_on(async { tokio::time::timeout(within, watched).await.is_ok_and(|end| end.is_err()) })
@@ -47,7 +47,7 @@ mod tests {
     /// The client's tasks end with their runtime, as silently as by a panic.
     #[test]
     fn the_end_of_the_clients_tasks_is_noticed() {
-        let (end, tasks) = (ClientTask::default(), runtime());
+        let (end, tasks) = (ClientEnd::default(), runtime());
         let alive = end.guard();
         let options =
             async_nats::ConnectOptions::new().retry_on_initial_connect().event_callback(move |_| {
