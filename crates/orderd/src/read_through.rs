@@ -17,7 +17,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::config::{Postgres, Settings};
 use crate::flow_state::{FlowState, Watermark};
 use crate::metrics::Metrics;
-use crate::nats::{stored_message, streams};
+use crate::nats::{orders_stream, stored_message};
 use crate::postgres::{FoundRows, QueryError, RowLookup};
 use crate::subject;
 
@@ -231,8 +231,11 @@ impl MissSources {
         }
         let mut context = self.settings.nats.jetstream(self.client.clone());
         context.set_timeout(READ_TIMEOUT / 2);
-        let found =
-            tokio::time::timeout(READ_TIMEOUT / 2, streams::stream(&context, &self.settings.nats)).await;
+        let found = tokio::time::timeout(
+            READ_TIMEOUT / 2,
+            orders_stream::find_or_create(&context, &self.settings.nats),
+        )
+        .await;
         let Ok(Ok(orders)) = found else { return ids.iter().map(|id| ((*id).to_owned(), None)).collect() };
         let topic = &self.settings.nats.topic;
         let mut beyond = HashMap::with_capacity(ids.len());

@@ -10,11 +10,11 @@ use tokio::time::timeout;
 
 use crate::config::Nats;
 use crate::dead_letters::subjects::DeadLetterSubjects;
-use crate::dead_letters::{legacy, stream as dead_stream};
+use crate::dead_letters::{dead_letter_stream, legacy};
 use crate::finding::{Finding, ServerReport, Severity};
 use crate::nats::create::{self, StreamSetting};
 use crate::nats::info::{self, AccountInfo, StreamConfig, StreamInfo};
-use crate::nats::{CONSUMER_PREFIX, failure, refuse_unusable, secured, streams};
+use crate::nats::{CONSUMER_PREFIX, failure, orders_stream, refuse_unusable, secured};
 use crate::{subject, warning_rules};
 
 /// Time limit for connecting to one server, including TLS and login.
@@ -156,10 +156,15 @@ impl AccountAtServer<'_> {
         findings: &mut Vec<Finding>,
     ) -> anyhow::Result<(String, String)> {
         let ours = || settings.stream.clone();
-        let name = match streams::choose(self.context, settings).await {
+        let name = match orders_stream::find_name(self.context, settings).await {
             Ok(Some(name)) => name,
             Ok(None) => {
-                self.check_new(&streams::ours(settings), StreamSetting("NATS_STREAM"), findings).await;
+                self.check_new(
+                    &orders_stream::config_of_new(settings),
+                    StreamSetting("NATS_STREAM"),
+                    findings,
+                )
+                .await;
                 let found =
                     format!("no stream for {} yet, {} will be created", settings.topic, settings.stream);
                 return Ok((ours(), found));
@@ -207,11 +212,11 @@ impl AccountAtServer<'_> {
         findings.extend(legacy::findings(self.context, &subjects, &settings.topic).await?);
         let name = &subjects.stream;
         let Some(stream) = info::stream(self.context, name).await? else {
-            let config = dead_stream::ours(&subjects, settings.replicas);
-            self.check_new(&config, dead_stream::STREAM_SETTING, findings).await;
+            let config = dead_letter_stream::config_of_new(&subjects, settings.replicas);
+            self.check_new(&config, dead_letter_stream::STREAM_SETTING, findings).await;
             return Ok(format!("{name} for dead letters will be created"));
         };
-        match dead_stream::refuse_unfit(&stream.config, &subjects) {
+        match dead_letter_stream::refuse_unfit(&stream.config, &subjects) {
             Err(error) => findings.push(refused(&error)),
             Ok(()) => findings.extend(warned(&stream, "dead letters")),
         }
@@ -259,7 +264,7 @@ impl AccountAtServer<'_> {
 fn check_config(stream: &StreamInfo, settings: &Nats, findings: &mut Vec<Finding>) {
     let StreamConfig { name, subjects, retention, sources, mirror, subject_transform, .. } = &stream.config;
     findings.extend(warned(stream, "unread messages"));
-    if let Err(error) = streams::refuse_retention(name, retention) {
+    if let Err(error) = orders_stream::refuse_retention(name, retention) {
         findings.push(split(&error.to_string()));
     }
     let is_direct = sources.is_empty() && mirror.is_none() && subject_transform.is_none();

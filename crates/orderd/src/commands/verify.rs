@@ -29,7 +29,7 @@ use crate::dead_letters::list;
 use crate::dead_letters::message::key_of_dead_letter;
 use crate::dead_letters::store::DeadLetterStore;
 use crate::nats::scan::Scan;
-use crate::nats::{self, streams};
+use crate::nats::{self, orders_stream};
 use crate::postgres;
 use crate::postgres::encoding::Encoding;
 use crate::postgres::old_rows;
@@ -161,7 +161,7 @@ impl KeysByStore {
         progress: &Progress,
     ) -> anyhow::Result<()> {
         let context = settings.jetstream(client.clone());
-        let stream = streams::stream(&context, settings).await?;
+        let stream = orders_stream::find_or_create(&context, settings).await?;
         let name = &stream.cached_info().config.name;
         let key =
             PositionKey { table: pg.table.clone(), stream: name.clone(), topic: settings.topic.clone() };

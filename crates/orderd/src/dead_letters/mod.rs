@@ -4,7 +4,7 @@
 pub(crate) mod subjects;
 pub(crate) mod message;
 pub(crate) mod legacy;
-pub(crate) mod stream;
+pub(crate) mod dead_letter_stream;
 pub(crate) mod store;
 pub(crate) mod list;
 pub(crate) mod replay;

@@ -20,11 +20,11 @@ use tokio::sync::watch;
 
 use super::message::{DeadLetter, DeadLetterParts, NewDeadLetter, header, once};
 use super::subjects::DeadLetterSubjects;
-use super::{legacy, stream};
+use super::{dead_letter_stream, legacy};
 use crate::backoff::Backoff;
 use crate::config::Nats;
 use crate::nats::info::{self, StreamInfo};
-use crate::nats::streams;
+use crate::nats::orders_stream;
 
 /// How long to wait for a response, which never comes if its connection broke. The intake waits too, and retries; a
 /// command or an erasing request tries once.
@@ -95,9 +95,9 @@ impl DeadLetterStore {
         let subjects = DeadLetterSubjects::new(&self.settings, source);
         let mut context = self.context.clone();
         context.set_timeout(OPEN_TIMEOUT);
-        let info = stream::open(&context, &subjects, &self.settings).await?;
+        let info = dead_letter_stream::find_or_create(&context, &subjects, &self.settings).await?;
         let max_message = usize::try_from(info.config.max_msg_size).ok().filter(|size| *size > 0);
-        stream::refuse_narrow(&info.config, self.client.max_payload())?;
+        dead_letter_stream::refuse_narrow(&info.config, self.client.max_payload())?;
         if !self.looked_for_earlier.swap(true, Ordering::Relaxed) {
             self.warn_of_earlier(&subjects).await;
         }
@@ -128,7 +128,7 @@ impl DeadLetterStore {
         if let Some(known) = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone() {
             return Ok(known);
         }
-        let source = streams::find(&self.context, &self.settings).await?;
+        let source = orders_stream::find(&self.context, &self.settings).await?;
         // Dead letters may have outlived the stream that they were in.
         let source =
             source.map_or(self.settings.stream.clone(), |stream| stream.cached_info().config.name.clone());
@@ -148,7 +148,7 @@ impl DeadLetterStore {
     pub(crate) async fn refuse_wrong_stream(&self) -> anyhow::Result<()> {
         let subjects = self.subjects().await?;
         match self.info(&subjects).await? {
-            Some(found) => stream::refuse_deaf(&found.config, &subjects),
+            Some(found) => dead_letter_stream::refuse_deaf(&found.config, &subjects),
             None => {
                 let name = self.settings.dead_stream.as_ref();
                 name.map_or(Ok(()), |name| anyhow::bail!("NATS_DEAD_STREAM: there is no stream {name}"))

@@ -28,8 +28,8 @@ pub(crate) use self::sweeper::Sweeper;
 use crate::config::{Nats, Postgres};
 use crate::dead_letters::list;
 use crate::dead_letters::store::DeadLetterStore;
+use crate::nats::orders_stream;
 use crate::nats::stored_message::{self, StoredMessage};
-use crate::nats::streams;
 use crate::wording::{counted, shown};
 
 /// Erases orders.
@@ -88,7 +88,7 @@ impl Eraser {
     /// What can't be reached.
     pub(crate) async fn connect(&self) -> anyhow::Result<ConnectedEraser> {
         let context = self.nats.jetstream(self.client.clone());
-        let stream = streams::find(&context, &self.nats).await.context("can't find the stream")?;
+        let stream = orders_stream::find(&context, &self.nats).await.context("can't find the stream")?;
         Ok(ConnectedEraser {
             rows: StoredRows::new(&self.postgres),
             dead_letters: DeadLetterStore::new(self.client.clone(), &self.nats),

@@ -31,7 +31,7 @@ use crate::health::{Health, Part};
 use crate::metrics::Metrics;
 use crate::nats::message::{Message, StreamPosition};
 use crate::nats::{self, NatsError};
-use crate::nats::{stored_message, streams};
+use crate::nats::{orders_stream, stored_message};
 use crate::pipeline_chunks::{ChunkTimes, Messages};
 
 /// How far a process reads beyond the table's position: the maximum number of uncommitted orders in memory.
@@ -379,21 +379,21 @@ impl Fetch {
     /// The stream of orders and the stream of dead letters, created if missing.
     async fn find_stream(&self, context: &Context) -> anyhow::Result<Stream> {
         let settings = &self.settings.nats;
-        let stream = streams::stream(context, settings).await?;
-        streams::warn_of(&self.client, stream.cached_info(), &settings.topic);
+        let stream = orders_stream::find_or_create(context, settings).await?;
+        orders_stream::warn_of_settings(&self.client, stream.cached_info(), &settings.topic);
         let retention = match stream.cached_info().config.retention {
             RetentionPolicy::Limits => "limits",
             RetentionPolicy::Interest => "interest",
             RetentionPolicy::WorkQueue => "workqueue",
         };
-        streams::refuse_retention(&stream.cached_info().config.name, retention)?;
+        orders_stream::refuse_retention(&stream.cached_info().config.name, retention)?;
         self.dead_letters.open(&stream.cached_info().config.name).await?;
         let info = stream.cached_info();
         let identity = StreamIdentity {
             name: info.config.name.clone(),
             created: micros(info.created.unix_timestamp_nanos()),
             first: info.state.first_sequence,
-            acknowledged: streams::acknowledged_before(&stream, &settings.topic).await?,
+            acknowledged: orders_stream::acknowledged_before(&stream, &settings.topic).await?,
         };
         self.flow_state.stream.send_if_modified(|known| {
             let is_new = known.as_ref() != Some(&identity);
@@ -475,7 +475,7 @@ impl Fetch {
     fn refuse_sources(&self, stream: &Stream, problem: RunProblem) -> anyhow::Result<()> {
         let name = &stream.cached_info().config.name;
         anyhow::ensure!(
-            problem != RunProblem::Replaced || !streams::has_sources(&stream.cached_info().config),
+            problem != RunProblem::Replaced || !orders_stream::has_sources(&stream.cached_info().config),
             "the stream {name} has sources and was recreated: its messages have new times, and reading them again would \
              store each of them twice; set NATS_STREAM to a new name, or delete the row of {name} from orderd_position to read all of them again"
         );

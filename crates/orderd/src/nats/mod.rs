@@ -3,7 +3,7 @@
 
 pub(crate) mod failure;
 pub(crate) mod client_end;
-pub(crate) mod streams;
+pub(crate) mod orders_stream;
 pub(crate) mod message;
 pub(crate) mod stored_message;
 pub(crate) mod headers;

@@ -24,7 +24,7 @@ use crate::dead_letters::store::DeadLetterStore;
 use crate::flow_state::{FlowState, TablePosition};
 use crate::health::{Health, Part};
 use crate::metrics::Metrics;
-use crate::nats::{stored_message, streams};
+use crate::nats::{orders_stream, stored_message};
 use crate::postgres::old_partitions::{self, Hindrance, OldPartition};
 use crate::postgres::{self, Connection, LONG_TIMEOUT, old_rows};
 
@@ -215,18 +215,18 @@ impl Expiry {
     /// message at the position, which identifies the stream.
     async fn purge(&self, table: &TablePosition, cutoff: i128) -> anyhow::Result<()> {
         let context = self.settings.nats.jetstream(self.client.clone());
-        let stream = streams::stream(&context, &self.settings.nats).await?;
+        let stream = orders_stream::find_or_create(&context, &self.settings.nats).await?;
         let info = stream.cached_info();
         let first = info.state.first_sequence;
         let is_old = info.state.messages > 0 && info.state.first_timestamp.unix_timestamp_nanos() < cutoff;
-        if !streams::is_ours(info) || !is_old || first >= table.watermark.seq {
+        if !orders_stream::is_made_by_orderd(info) || !is_old || first >= table.watermark.seq {
             return Ok(());
         }
-        let needed = streams::needed_by_others(&context, &info.config.name).await?;
+        let needed = orders_stream::needed_by_others(&context, &info.config.name).await?;
         let end = table.watermark.seq.min(needed.saturating_add(1));
         let floor = first_since(&context, &stream.cached_info().config.name, cutoff, first, end).await?;
         if floor > first {
-            let purged = streams::purge_before(&stream, &self.settings.nats.topic, floor).await?;
+            let purged = orders_stream::purge_before(&stream, &self.settings.nats.topic, floor).await?;
             tracing::debug!(purged, "purged messages older than KEEP from the stream");
             self.dead_letters.forget_decided(floor).await?;
         }

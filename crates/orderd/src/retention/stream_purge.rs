@@ -20,7 +20,7 @@ use crate::flow_state::{FlowState, Watermark};
 use crate::health::{Health, Part};
 use crate::metrics::Metrics;
 use crate::nats::info::{self, StreamInfo};
-use crate::nats::{stored_message, streams};
+use crate::nats::{orders_stream, stored_message};
 use crate::postgres::{self, Connection, SHORT_TIMEOUT, Wal};
 use crate::warning_rules;
 
@@ -117,12 +117,12 @@ impl StreamPurge {
         let context = self.settings.nats.jetstream(self.client.clone());
         let Some(table) = self.flow_state.table.borrow().clone() else { return Ok(()) };
         self.metrics.lag.set(self.flow_state.lag().unwrap_or_default().cast_signed());
-        let stream = streams::stream(&context, &self.settings.nats).await?;
+        let stream = orders_stream::find_or_create(&context, &self.settings.nats).await?;
         let dead = self.dead_letters.subjects().await?;
         let name = stream.cached_info().config.name.clone();
         // Connections may be scarce: closes this one while idle.
         let is_large = stream.cached_info().state.messages > MIN_KEPT_MESSAGES;
-        let purges = table.is_self && is_large && streams::is_ours(stream.cached_info());
+        let purges = table.is_self && is_large && orders_stream::is_made_by_orderd(stream.cached_info());
         // A failure to read the account's state does not prevent the purge.
         let warned = self.warn(&context, &name, &dead.stream, purges).await;
         let is_half_full = warned.unwrap_or_else(|error| {
@@ -190,7 +190,7 @@ impl StreamPurge {
         if safe.saturating_sub(MIN_KEPT_MESSAGES) <= least {
             return Ok(());
         }
-        let needed = streams::needed_by_others(context, &info.config.name).await?;
+        let needed = orders_stream::needed_by_others(context, &info.config.name).await?;
         let floor = safe.min(needed).saturating_sub(MIN_KEPT_MESSAGES);
         if floor <= least {
             tracing::debug!("another durable consumer still needs committed messages");
@@ -203,7 +203,7 @@ impl StreamPurge {
             tracing::debug!("the position is not in this stream; nothing is purged");
             return Ok(());
         }
-        let purged = streams::purge_before(stream, &self.settings.nats.topic, floor).await?;
+        let purged = orders_stream::purge_before(stream, &self.settings.nats.topic, floor).await?;
         tracing::debug!(purged, "purged committed messages from the stream");
         self.dead_letters.forget_decided(floor).await?;
         Ok(())

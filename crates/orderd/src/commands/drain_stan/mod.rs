@@ -23,7 +23,7 @@ use super::progress::Progress;
 use crate::backoff::Backoff;
 use crate::cli::DrainStanArgs;
 use crate::config::Nats;
-use crate::nats::{self, streams};
+use crate::nats::{self, orders_stream};
 
 /// The address in the old compose file.
 const DEFAULT_SERVER: &str = "nats://127.0.0.1:4223";
@@ -47,7 +47,7 @@ pub async fn run(args: DrainStanArgs) -> anyhow::Result<ExitCode> {
     let subject = settings.subject(args.subject.as_deref())?;
     let name = args.channel.clone().unwrap_or_else(|| subject.clone());
     let context = settings.jetstream(nats::connect_usable(&settings).await?);
-    let orders = streams::stream(&context, &settings).await?;
+    let orders = orders_stream::find_or_create(&context, &settings).await?;
     let label = format!("{}/{name}", args.cluster);
     let old = nats::connect_once(&old).await.context("STAN_URL")?;
     let server = StanServer::connect(old, &args).await?;

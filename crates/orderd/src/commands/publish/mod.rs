@@ -22,7 +22,7 @@ use self::sender::{ConnectionEvents, SendTarget, Sender, note};
 use super::progress::Progress;
 use crate::cli::PublishArgs;
 use crate::config::{self, ConfigError, Nats};
-use crate::nats::{self, streams};
+use crate::nats::{self, orders_stream};
 
 /// One order a day.
 const MIN_RATE: f64 = 0.000_01;
@@ -107,7 +107,7 @@ async fn connect(settings: &Nats, subject: String, core: bool) -> anyhow::Result
         return Ok(SendTarget { client, subject, stream: None, noted, receipts: None });
     }
     nats::refuse_unusable(&client, settings).await?;
-    let stream = streams::stream(&settings.jetstream(client.clone()), settings).await?;
+    let stream = orders_stream::find_or_create(&settings.jetstream(client.clone()), settings).await?;
     Ok(SendTarget { client, subject, stream: Some(stream), noted, receipts: None })
 }
 

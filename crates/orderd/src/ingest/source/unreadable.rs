@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use super::jetstream::{OrderedConsumer, PullLimit};
 use crate::config::Nats;
 use crate::nats::message::{Message, StreamPosition};
-use crate::nats::{self, stored_message, streams};
+use crate::nats::{self, orders_stream, stored_message};
 
 /// Number of times that reading ends at one sequence before the next message is suspected.
 const MAX_FAILURES: u32 = 2;
@@ -74,7 +74,7 @@ async fn breaks(settings: &Nats, after: u64) -> anyhow::Result<bool> {
         }
     });
     let client = client.await?;
-    let stream = streams::stream(&settings.jetstream(client.clone()), settings).await?;
+    let stream = orders_stream::find_or_create(&settings.jetstream(client.clone()), settings).await?;
     let one = PullLimit::ONE;
     let mut consumer =
         OrderedConsumer::new(&stream, &settings.topic, after, one, client.max_payload()).await?;
@@ -107,7 +107,7 @@ impl Drop for EndFlag {
 async fn raw(settings: &Nats, after: u64) -> anyhow::Result<Option<Message>> {
     let client = nats::connect_once(settings).await?;
     let context = settings.jetstream(client);
-    let stream = streams::stream(&context, settings).await?;
+    let stream = orders_stream::find_or_create(&context, settings).await?;
     let name = &stream.cached_info().config.name;
     let Some(message) = stored_message::first_from(&context, name, &settings.topic, after + 1).await? else {
         return Ok(None);

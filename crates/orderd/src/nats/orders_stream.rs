@@ -15,19 +15,19 @@ use crate::subject;
 /// The stream of orders, created if no stream has the topic.
 ///
 /// # Errors A server that can't be reached, several streams with parts of the topic, or a stream that can't have the topic.
-pub(crate) async fn stream(context: &Context, settings: &Nats) -> anyhow::Result<Stream> {
-    match choose(context, settings).await? {
+pub(crate) async fn find_or_create(context: &Context, settings: &Nats) -> anyhow::Result<Stream> {
+    match find_name(context, settings).await? {
         Some(name) => Ok(context.get_stream(name).await?),
-        None => make(context, settings).await,
+        None => create_orders_stream(context, settings).await,
     }
 }
 
 /// The stream that orders are read from, if there is one.
 ///
 /// # Errors
-/// As [`stream`].
+/// As [`find_or_create`].
 pub(crate) async fn find(context: &Context, settings: &Nats) -> anyhow::Result<Option<Stream>> {
-    match choose(context, settings).await? {
+    match find_name(context, settings).await? {
         Some(name) => Ok(Some(context.get_stream(name).await?)),
         None => Ok(None),
     }
@@ -36,8 +36,8 @@ pub(crate) async fn find(context: &Context, settings: &Nats) -> anyhow::Result<O
 /// The name of the existing stream of orders; `None` if it must be created. Changes nothing.
 ///
 /// # Errors
-/// As [`stream`].
-pub(crate) async fn choose(context: &Context, settings: &Nats) -> anyhow::Result<Option<String>> {
+/// As [`find_or_create`].
+pub(crate) async fn find_name(context: &Context, settings: &Nats) -> anyhow::Result<Option<String>> {
     let topic = &settings.topic;
     let named = info::stream(context, &settings.stream).await?.map(|info| info.config);
     if named.as_ref().is_some_and(|named| stored_subjects::may_have(named, topic)) {
@@ -67,7 +67,7 @@ fn nothing_matches(named: &StreamConfig, topic: &str) -> anyhow::Error {
 }
 
 /// The stream to create if none has the topic.
-pub(crate) fn ours(settings: &Nats) -> Config {
+pub(crate) fn config_of_new(settings: &Nats) -> Config {
     Config {
         name: settings.stream.clone(),
         subjects: vec![settings.topic.clone()],
@@ -79,15 +79,15 @@ pub(crate) fn ours(settings: &Nats) -> Config {
     }
 }
 
-async fn make(context: &Context, settings: &Nats) -> anyhow::Result<Stream> {
-    let stream = create(context, ours(settings), StreamSetting("NATS_STREAM")).await;
+async fn create_orders_stream(context: &Context, settings: &Nats) -> anyhow::Result<Stream> {
+    let stream = create(context, config_of_new(settings), StreamSetting("NATS_STREAM")).await;
     let stream = stream.with_context(|| format!("no stream takes {}", settings.topic))?;
     tracing::info!(stream = settings.stream, subject = settings.topic, "stream made");
     Ok(stream)
 }
 
 /// Warns of a configuration that differs from that of a stream that we create.
-pub(crate) fn warn_of(client: &Client, info: &Info, topic: &str) {
+pub(crate) fn warn_of_settings(client: &Client, info: &Info, topic: &str) {
     let Config { name: stream, subjects, sources, .. } = &info.config;
     if sources.as_ref().is_some_and(|sources| sources.len() > 1) && !client.is_server_compatible(2, 14, 0) {
         tracing::warn!(
@@ -121,7 +121,7 @@ pub(crate) fn refuse_retention(stream: &str, retention: &str) -> Result<(), Nats
 }
 
 /// Whether orderd created it and may purge it.
-pub(crate) fn is_ours(info: &Info) -> bool {
+pub(crate) fn is_made_by_orderd(info: &Info) -> bool {
     info.config.metadata.get(MADE_BY.0).is_some_and(|made_by| made_by == MADE_BY.1)
 }
 

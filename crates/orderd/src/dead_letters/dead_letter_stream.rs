@@ -16,7 +16,7 @@ use crate::subject;
 pub(crate) const STREAM_SETTING: StreamSetting = StreamSetting("NATS_DEAD_STREAM");
 
 /// The stream to create if missing.
-pub(crate) fn ours(subjects: &DeadLetterSubjects, replicas: usize) -> Config {
+pub(crate) fn config_of_new(subjects: &DeadLetterSubjects, replicas: usize) -> Config {
     Config {
         name: subjects.stream.clone(),
         subjects: vec![subjects.taken()],
@@ -31,25 +31,25 @@ pub(crate) fn ours(subjects: &DeadLetterSubjects, replicas: usize) -> Config {
 /// Creates the stream, or checks the existing one.
 ///
 /// # Errors A stream that can't be created or would lose dead letters, and what to do.
-pub(super) async fn open(
+pub(super) async fn find_or_create(
     context: &Context,
     subjects: &DeadLetterSubjects,
     settings: &Nats,
 ) -> anyhow::Result<StreamInfo> {
     let found = match info::stream(context, &subjects.stream).await? {
         Some(found) => found,
-        None => make(context, subjects, settings).await?,
+        None => create_dead_letter_stream(context, subjects, settings).await?,
     };
     refuse_unfit(&found.config, subjects)?;
     Ok(found)
 }
 
-async fn make(
+async fn create_dead_letter_stream(
     context: &Context,
     subjects: &DeadLetterSubjects,
     settings: &Nats,
 ) -> anyhow::Result<StreamInfo> {
-    let made = create(context, ours(subjects, settings.replicas), STREAM_SETTING).await;
+    let made = create(context, config_of_new(subjects, settings.replicas), STREAM_SETTING).await;
     // Another process may have created it meanwhile, with other settings.
     match (info::stream(context, &subjects.stream).await?, made) {
         (Some(found), _) => Ok(found),
