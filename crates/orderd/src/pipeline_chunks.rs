@@ -4,9 +4,9 @@ use std::time::SystemTime;
 
 use order::{Order, Refusal};
 
-use crate::dead_letters::message::NewDeadLetter;
+use crate::dead_letters::dead_letter_format::NewDeadLetter;
 use crate::flow_state::{Gap, StreamRun, Watermark};
-use crate::nats::message::{Message, StreamPosition};
+use crate::nats::intake_message::{Message, StreamPosition};
 use crate::traceparent::TraceParent;
 
 /// When each stage handled a chunk, for its spans.

@@ -18,8 +18,8 @@ use crate::cli::{
     NatsArgs, WhichDeadLetters,
 };
 use crate::config::{ConfigError, Nats};
+use crate::dead_letters::dead_letter_format::{DeadLetter, header};
 use crate::dead_letters::list;
-use crate::dead_letters::message::{DeadLetter, header};
 use crate::dead_letters::replay::{self, Outcome};
 use crate::dead_letters::store::DeadLetterStore;
 use crate::logging::audit;

@@ -4,7 +4,7 @@ use anyhow::bail;
 use async_nats::jetstream::Context;
 use async_nats::jetstream::stream::{Config, StorageType};
 
-use super::message::MAX_HEADERS;
+use super::dead_letter_format::MAX_HEADERS;
 use super::subjects::DeadLetterSubjects;
 use crate::config::Nats;
 use crate::nats::MADE_BY;

@@ -4,7 +4,7 @@
 use futures_util::{StreamExt, TryStreamExt, stream};
 use order::Key;
 
-use super::message::DeadLetter;
+use super::dead_letter_format::DeadLetter;
 use super::store::{DeadLetterStore, found};
 use super::subjects::DeadLetterSubjects;
 use crate::nats::info;

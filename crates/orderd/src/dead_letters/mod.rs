@@ -2,7 +2,7 @@
 //! them, for the service, the commands and HTTP.
 
 pub(crate) mod subjects;
-pub(crate) mod message;
+pub(crate) mod dead_letter_format;
 pub(crate) mod legacy;
 pub(crate) mod dead_letter_stream;
 pub(crate) mod store;

@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use tokio::sync::broadcast;
 use tokio::time::Instant;
 
+use super::dead_letter_format::{DeadLetter, KEY_HEADER, wire_len};
 use super::list;
-use super::message::{DeadLetter, KEY_HEADER, wire_len};
 use super::store::DeadLetterStore;
 use crate::receipts::{AddressedReceipt, RECEIPT_HEADER, Receipt};
 use crate::traceparent::TRACEPARENT;

@@ -18,7 +18,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::sync::watch;
 
-use super::message::{DeadLetter, DeadLetterParts, NewDeadLetter, header, once};
+use super::dead_letter_format::{DeadLetter, DeadLetterParts, NewDeadLetter, header, once};
 use super::subjects::DeadLetterSubjects;
 use super::{dead_letter_stream, legacy};
 use crate::backoff::Backoff;

@@ -6,7 +6,7 @@ use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, pu
 use futures_util::TryStreamExt;
 use time::OffsetDateTime;
 
-use super::message::header;
+use super::dead_letter_format::header;
 use super::store::DeadLetterStore;
 
 /// Maximum clock difference between servers of one cluster.

@@ -6,7 +6,7 @@
 //! found, its key is not kept.
 
 mod sweeper;
-mod message;
+mod message_copies;
 mod replays;
 mod rows;
 
@@ -191,7 +191,7 @@ impl ConnectedEraser {
         let Some(stream) = &self.stream else { return Ok(0) };
         let mut count = 0;
         for &sequence in sequences {
-            let erased = message::erase(&self.context, stream, sequence).await;
+            let erased = message_copies::delete_all(&self.context, stream, sequence).await;
             count += erased.with_context(|| format!("can't erase {key} from the stream"))?;
         }
         Ok(count)

@@ -10,7 +10,7 @@ use order::Key;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::dead_letters::message::key_of_dead_letter;
+use crate::dead_letters::dead_letter_format::key_of_dead_letter;
 use crate::dead_letters::store::DeadLetterStore;
 use crate::nats::scan::Scan;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use cache::{Entries, EntryBuilder};
 use tokio::sync::mpsc;
 
-use crate::nats::message::Message;
+use crate::nats::intake_message::Message;
 use crate::pipeline_chunks::Orders;
 
 /// Runs until both inputs close.

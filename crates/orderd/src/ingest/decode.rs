@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use crate::health::{Health, Part};
 use crate::metrics::Metrics;
-use crate::nats::message::Message;
+use crate::nats::intake_message::Message;
 use crate::orders_in_doubt::OrdersInDoubt;
 use crate::pipeline_chunks::{Messages, Orders, RefusedMessage};
 

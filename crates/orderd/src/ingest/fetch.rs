@@ -29,7 +29,7 @@ use crate::flow_state::{
 };
 use crate::health::{Health, Part};
 use crate::metrics::Metrics;
-use crate::nats::message::{Message, StreamPosition};
+use crate::nats::intake_message::{Message, StreamPosition};
 use crate::nats::{self, NatsError};
 use crate::nats::{orders_stream, stored_message};
 use crate::pipeline_chunks::{ChunkTimes, Messages};

@@ -6,10 +6,10 @@ use futures_util::{StreamExt, stream};
 use order::Key;
 use tokio::sync::mpsc;
 
-use crate::dead_letters::message::key_of_dead_letter;
+use crate::dead_letters::dead_letter_format::key_of_dead_letter;
 use crate::dead_letters::store::{DeadLetterStore, Replay};
 use crate::metrics::Metrics;
-use crate::nats::message::Message;
+use crate::nats::intake_message::Message;
 use crate::orders_in_doubt::OrdersInDoubt;
 use crate::pipeline_chunks::Messages;
 

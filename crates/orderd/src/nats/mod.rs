@@ -4,7 +4,7 @@
 pub(crate) mod failure;
 pub(crate) mod client_end;
 pub(crate) mod orders_stream;
-pub(crate) mod message;
+pub(crate) mod intake_message;
 pub(crate) mod stored_message;
 pub(crate) mod headers;
 pub(crate) mod scan;

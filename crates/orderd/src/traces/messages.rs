@@ -7,7 +7,7 @@ use opentelemetry::trace::{Span as _, SpanBuilder, SpanKind, Status, TraceContex
 use opentelemetry::{Context, KeyValue};
 
 use super::{Traces, remote};
-use crate::nats::message::Message;
+use crate::nats::intake_message::Message;
 use crate::pipeline_chunks::{ChunkTimes, RefusedMessage};
 use crate::traceparent::TraceParent;
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use prost::Message as _;
 
-use super::messages::{
+use super::stan_protocol::{
     Ack, CloseRequest, ConnectRequest, ConnectResponse, Delivered, ErrorResponse, Ping, StartPosition,
     SubscriptionRequest, SubscriptionResponse, UnsubscribeRequest,
 };

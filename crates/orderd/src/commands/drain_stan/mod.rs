@@ -5,7 +5,7 @@
 
 mod channel;
 mod drained;
-mod messages;
+mod stan_protocol;
 
 use std::collections::VecDeque;
 use std::process::ExitCode;

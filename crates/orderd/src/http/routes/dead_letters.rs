@@ -15,8 +15,8 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use crate::config::Right;
+use crate::dead_letters::dead_letter_format::DeadLetter;
 use crate::dead_letters::list;
-use crate::dead_letters::message::DeadLetter;
 use crate::dead_letters::replay::{Outcome, replay as send_again};
 use crate::dead_letters::store::DeadLetterStore;
 use crate::http::middleware::auth::{self, Caller};

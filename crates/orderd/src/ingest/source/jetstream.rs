@@ -12,7 +12,7 @@ use order::Key;
 use tokio::sync::watch;
 
 use crate::nats::CONSUMER_PREFIX;
-use crate::nats::message::{Message, StreamPosition};
+use crate::nats::intake_message::{Message, StreamPosition};
 use crate::random;
 
 /// Maximum messages and bytes of a chunk, which closes earlier if no more messages are waiting.

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use super::jetstream::{OrderedConsumer, PullLimit};
 use crate::config::Nats;
-use crate::nats::message::{Message, StreamPosition};
+use crate::nats::intake_message::{Message, StreamPosition};
 use crate::nats::{self, orders_stream, stored_message};
 
 /// Number of times that reading ends at one sequence before the next message is suspected.

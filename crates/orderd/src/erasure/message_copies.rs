@@ -15,13 +15,13 @@ const SOURCE_HEADER: &str = "Nats-Stream-Source";
 /// still finds the rest. Returns the number of messages.
 ///
 /// # Errors A stream that can't be reached or refuses to delete.
-pub(super) async fn erase(context: &Context, stream: &Stream, sequence: u64) -> anyhow::Result<u64> {
+pub(super) async fn delete_all(context: &Context, stream: &Stream, sequence: u64) -> anyhow::Result<u64> {
     let mut copies = Vec::new();
     let mut next = stored_message::at(context, &stream.cached_info().config.name, sequence)
         .await?
         .map(|message| (stream.clone(), message));
     while let Some((stream, message)) = next {
-        next = before(context, &stream, &message).await?;
+        next = source_of(context, &stream, &message).await?;
         copies.push((stream, message.sequence));
     }
     let count = copies.len() as u64;
@@ -32,7 +32,7 @@ pub(super) async fn erase(context: &Context, stream: &Stream, sequence: u64) -> 
 }
 
 /// The message of another stream that this one is a copy of.
-async fn before(
+async fn source_of(
     context: &Context,
     stream: &Stream,
     message: &StoredMessage,
