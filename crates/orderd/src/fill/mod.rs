@@ -1,4 +1,4 @@
-//! From the table to memory: the fill at startup, look-ups of orders in doubt, and read-through on a miss.
+//! From the table to memory: the fill at startup, and look-ups of orders in doubt.
 
 pub(crate) mod table_reader;
 pub(crate) mod doubt_resolver;

@@ -1,5 +1,5 @@
-//! The connection to NATS, and the requirements on the server. `streams` finds the stream of orders; `dead_letters` has
-//! that of dead letters.
+//! The connection to NATS, and the requirements on the server. `orders_stream` finds the stream of orders;
+//! `dead_letters` has that of dead letters.
 
 pub(crate) mod failure;
 pub(crate) mod client_end;
