@@ -51,7 +51,7 @@ pub(crate) async fn run(
             .files()
             .into_iter()
             .filter_map(|made| Some(warning_rules::of_file(made.setting(), made.problem()?)));
-        health.show("files", &unusable.collect::<Vec<_>>());
+        health.replace_warnings("files", &unusable.collect::<Vec<_>>());
         health.warn("place", elsewhere(&settings).await);
         nats::follow_servers(&client, &settings.nats, &mut servers).await;
     }

@@ -33,7 +33,7 @@ pub(crate) async fn run(settings: &Nats) -> ServerReport {
     let Some((server, client)) = reach(settings, &refusals, &mut report.findings).await else {
         return report;
     };
-    let looked = look(settings, &server, &client, &mut report);
+    let looked = inspect_server(settings, &server, &client, &mut report);
     match timeout(INSPECT_TIMEOUT, looked).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => report.findings.push(Finding::blocked(
@@ -93,7 +93,7 @@ async fn connect(settings: &Nats, server: &ServerAddr, refusals: &Refusals) -> R
     Err(Finding::blocked(format!("can't connect to NATS at {}: {cause}", failure::shown(server)), fix))
 }
 
-async fn look(
+async fn inspect_server(
     settings: &Nats,
     server: &str,
     client: &Client,
@@ -220,7 +220,7 @@ impl AccountAtServer<'_> {
             Err(error) => findings.push(refused(&error)),
             Ok(()) => findings.extend(warned(&stream, "dead letters")),
         }
-        let count = info::subjects(self.context, name, &subjects.all()).await?.len();
+        let count = info::subjects(self.context, name, &subjects.all_dead_letters()).await?.len();
         Ok(format!("{name} for dead letters ({count})"))
     }
 

@@ -95,7 +95,7 @@ async fn erase_each(
     consent: Consent,
     model: &Model,
 ) -> anyhow::Result<ExitCode> {
-    let found = erasing.look(&ids).await?;
+    let found = erasing.count_traces(&ids).await?;
     let (there, missing): (Vec<_>, Vec<_>) =
         ids.into_iter().zip(found).partition(|(_, found)| !found.is_nothing());
     name_missing(missing.iter().map(|(id, _)| id.as_str()));
@@ -200,7 +200,7 @@ async fn erase_all_with(
     let is_whole = first.len() < MAX_LIMIT;
     if is_whole && !matches!(consent, Consent::Given) {
         // Those that were erased a moment ago are not counted.
-        let looked = erasing.look(&first).await?;
+        let looked = erasing.count_traces(&first).await?;
         let mut looked = looked.iter();
         first.retain(|_| looked.next().is_none_or(|traces| !traces.is_nothing()));
     }

@@ -175,7 +175,7 @@ impl KeysByStore {
         self.dead.extend(list::keys(&DeadLetterStore::new(client.clone(), settings)).await?);
         let wanted = pull::Config { filter_subject: settings.topic.clone(), ..Default::default() };
         let scan = Scan::new(&stream, wanted).await?;
-        scan.show(|store, message| {
+        scan.for_each(|store, message| {
             if store > floor {
                 return Ok(ControlFlow::Break(()));
             }

@@ -19,7 +19,7 @@ pub(crate) const STREAM_SETTING: StreamSetting = StreamSetting("NATS_DEAD_STREAM
 pub(crate) fn config_of_new(subjects: &DeadLetterSubjects, replicas: usize) -> Config {
     Config {
         name: subjects.stream.clone(),
-        subjects: vec![subjects.taken()],
+        subjects: vec![subjects.of_stream()],
         storage: StorageType::File,
         num_replicas: replicas,
         allow_direct: true,
@@ -89,7 +89,7 @@ pub(crate) fn refuse_unfit(found: &StreamConfig, subjects: &DeadLetterSubjects) 
 ///
 /// # Errors The missing subject and, after a semicolon, the fix.
 pub(super) fn refuse_deaf(found: &StreamConfig, subjects: &DeadLetterSubjects) -> anyhow::Result<()> {
-    let taken = subjects.taken();
+    let taken = subjects.of_stream();
     if found.subjects.iter().any(|wide| subject::covers(wide, &taken)) {
         return Ok(());
     }

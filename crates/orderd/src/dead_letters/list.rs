@@ -18,7 +18,7 @@ const MAX_LISTED_ONE_BY_ONE: u64 = 64;
 /// The keys of all, in no order.
 pub(crate) async fn keys(store: &DeadLetterStore) -> anyhow::Result<Vec<String>> {
     let subjects = store.subjects().await?;
-    let stored = info::subjects(&store.context, &subjects.stream, &subjects.all()).await?;
+    let stored = info::subjects(&store.context, &subjects.stream, &subjects.all_dead_letters()).await?;
     Ok(stored.iter().filter_map(|subject| Some(subjects.key(subject)?.to_owned())).collect())
 }
 
@@ -70,7 +70,7 @@ async fn next(
     start: u64,
 ) -> anyhow::Result<Option<u64>> {
     let stream = store.stream(subjects).await?;
-    let asked = stream.raw_message_builder().sequence(start).next_by_subject(subjects.all());
+    let asked = stream.raw_message_builder().sequence(start).next_by_subject(subjects.all_dead_letters());
     Ok(found(asked.send().await)?.map(|message| message.sequence))
 }
 

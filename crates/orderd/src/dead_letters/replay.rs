@@ -113,7 +113,7 @@ pub(crate) async fn replay(
             },
             receipt = inbox.next() => outcomes.decided(receipt.key.clone(), receipt.into()),
             () = tokio::time::sleep(POLL_INTERVAL), if is_sent => {
-                for key in gone(store, &outcomes.open).await? {
+                for key in keys_without_dead_letter(store, &outcomes.open).await? {
                     outcomes.decided(key, Outcome::TakenIn);
                 }
                 if outcomes.latest.elapsed() >= wait {
@@ -207,7 +207,10 @@ impl Inbox {
 }
 
 /// The keys among these that have no dead letter any more.
-async fn gone(store: &DeadLetterStore, keys: &HashSet<String>) -> anyhow::Result<Vec<String>> {
+async fn keys_without_dead_letter(
+    store: &DeadLetterStore,
+    keys: &HashSet<String>,
+) -> anyhow::Result<Vec<String>> {
     let mut gone = Vec::new();
     if keys.len() <= MAX_SINGLE_LOOKUPS {
         for key in keys {

@@ -57,12 +57,12 @@ impl DeadLetterSubjects {
     }
 
     /// The subjects of the dead-letter stream.
-    pub(crate) fn taken(&self) -> String {
+    pub(crate) fn of_stream(&self) -> String {
         format!("{DEAD_PREFIX}.{}.>", self.source)
     }
 
     /// The subjects of all dead letters of this installation; second parts have one token more.
-    pub(crate) fn all(&self) -> String {
+    pub(crate) fn all_dead_letters(&self) -> String {
         format!("{}.*", self.prefix)
     }
 

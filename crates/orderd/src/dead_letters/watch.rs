@@ -48,7 +48,7 @@ pub(crate) async fn watch(
     let consumer: PullConsumer = stream
         .create_consumer(pull::Config {
             deliver_policy,
-            filter_subject: subjects.all(),
+            filter_subject: subjects.all_dead_letters(),
             ack_policy: AckPolicy::None,
             headers_only: true,
             memory_storage: true,

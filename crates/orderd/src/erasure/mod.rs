@@ -125,7 +125,7 @@ impl ConnectedEraser {
     ///
     /// # Errors
     /// What can't be reached.
-    pub(crate) async fn look(&mut self, keys: &[String]) -> anyhow::Result<Vec<TraceCounts>> {
+    pub(crate) async fn count_traces(&mut self, keys: &[String]) -> anyhow::Result<Vec<TraceCounts>> {
         let traces = self.traces(keys).await?;
         Ok(traces.iter().map(OrderTraces::count).collect())
     }
@@ -222,7 +222,7 @@ impl ConnectedEraser {
     /// Erases the remains of erased orders from NATS, also copies that another process has stored since that time.
     async fn erase_leftovers(&mut self, keys: &[String], since: OffsetDateTime) -> anyhow::Result<()> {
         if let Some(stream) = &self.stream {
-            self.replays.look_since(&self.dead_letters, stream, &self.topic, keys, since).await?;
+            self.replays.search_since(&self.dead_letters, stream, &self.topic, keys, since).await?;
         }
         for key in keys {
             self.dead_letters.delete(key).await?;
@@ -259,7 +259,7 @@ impl ConnectedEraser {
 
     async fn look_for_replays(&mut self, keys: &[String]) -> anyhow::Result<()> {
         let Some(stream) = &self.stream else { return Ok(()) };
-        let looked = self.replays.look(&self.dead_letters, stream, &self.topic, keys).await;
+        let looked = self.replays.search(&self.dead_letters, stream, &self.topic, keys).await;
         looked.context("can't look for dead letters that were sent again")
     }
 

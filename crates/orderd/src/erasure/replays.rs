@@ -32,7 +32,7 @@ impl Replays {
     }
 
     /// Looks for those of these keys, up to the end that the stream has now.
-    pub(super) async fn look(
+    pub(super) async fn search(
         &mut self,
         dead_letters: &DeadLetterStore,
         stream: &Stream,
@@ -60,7 +60,7 @@ impl Replays {
     }
 
     /// Looks for those of these keys among the messages since that time.
-    pub(super) async fn look_since(
+    pub(super) async fn search_since(
         &mut self,
         dead_letters: &DeadLetterStore,
         stream: &Stream,
@@ -90,7 +90,7 @@ impl Replays {
             pull::Config { deliver_policy, filter_subject, headers_only: true, ..Default::default() };
         let (keys, found) = (&self.keys, &mut self.found);
         let scan = Scan::new(stream, wanted).await?;
-        scan.show(|sequence, message| {
+        scan.for_each(|sequence, message| {
             let key = key_of_dead_letter(message.headers.as_ref());
             found.extend(key.filter(|key| keys.contains(key)).map(|key| (sequence, key)));
             Ok(ControlFlow::Continue(()))

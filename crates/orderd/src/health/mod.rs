@@ -140,7 +140,7 @@ impl Health {
 
     /// Replaces the warnings of one watcher, and logs the changes.
     pub(crate) fn warn(&self, watcher: &'static str, warnings: Vec<Warning>) {
-        let before = self.show(watcher, &warnings);
+        let before = self.replace_warnings(watcher, &warnings);
         let has = |some: &[Warning], warning: &Warning| some.iter().any(|other| other.is_as(warning));
         for warning in warnings.iter().filter(|warning| !has(&before, warning)) {
             tracing::warn!(what = warning.kind.as_str(), "{}", warning.finding);
@@ -152,7 +152,7 @@ impl Health {
 
     /// Replaces the warnings of one watcher without logging them, if they are logged elsewhere. Returns the former
     /// ones.
-    pub(crate) fn show(&self, watcher: &'static str, warnings: &[Warning]) -> Vec<Warning> {
+    pub(crate) fn replace_warnings(&self, watcher: &'static str, warnings: &[Warning]) -> Vec<Warning> {
         let mut all = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
         let before = all.insert(watcher, warnings.to_vec()).unwrap_or_default();
         let is_there = |kind| all.values().flatten().any(|warning: &Warning| warning.kind == kind);

@@ -14,16 +14,16 @@ pub(crate) async fn explain(servers: &[Server]) -> Option<String> {
         if server.failed_attempts > 0
             && let Some(error) = &server.last_error
         {
-            failures.push(one(&server.addr, error));
+            failures.push(describe(&server.addr, error));
         } else if let Some(error) = unresolved(&server.addr).await {
-            failures.push(one(&server.addr, &error));
+            failures.push(describe(&server.addr, &error));
         }
     }
     (!failures.is_empty()).then(|| format!("can't connect to NATS at {}", failures.join("; at ")))
 }
 
 /// Why one server can't be reached: its address, the cause, and what to do.
-pub(crate) fn one(server: &ServerAddr, error: &str) -> String {
+pub(crate) fn describe(server: &ServerAddr, error: &str) -> String {
     let cause = cause(error);
     match advice(&cause) {
         Some(advice) => format!("{}: {cause}; {advice}", shown(server)),
@@ -115,7 +115,7 @@ mod tests {
             ("IO error: received corrupt message of type InvalidContentType", "does not answer with TLS"),
             ("DNS error: failed to lookup address information", "has no address"),
         ] {
-            let said = one(&server, error);
+            let said = describe(&server, error);
             assert!(said.starts_with("nats://db.example:4333: ") && said.contains(wanted), "{said}");
             assert!(!said.contains("secret") && !said.contains("os error"), "{said}");
         }

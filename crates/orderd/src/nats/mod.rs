@@ -217,7 +217,7 @@ pub(crate) async fn connect_once_observed(
                 client.set_server_pool(&servers[..]).await?;
                 return Ok(client);
             }
-            Err(error) => failures.push(failure::one(server, &error.to_string())),
+            Err(error) => failures.push(failure::describe(server, &error.to_string())),
         }
     }
     Err(anyhow::anyhow!("can't connect to NATS at {}", failures.join("; at ")))

@@ -78,21 +78,21 @@ impl Scan {
 
     /// Calls back with each message and its sequence, until the callback stops the scan. Messages that arrive or leave
     /// during the scan may be missing.
-    pub(crate) async fn show(
+    pub(crate) async fn for_each(
         self,
-        show: impl FnMut(u64, &Message) -> anyhow::Result<ControlFlow<()>>,
+        each: impl FnMut(u64, &Message) -> anyhow::Result<ControlFlow<()>>,
     ) -> anyhow::Result<()> {
         let Self { consumer, trace, count } = self;
-        let shown = all(consumer, count, show).await;
+        let shown = scan_all(consumer, count, each).await;
         trace.delete().await;
         shown
     }
 }
 
-async fn all(
+async fn scan_all(
     mut consumer: PullConsumer,
     count: u64,
-    mut show: impl FnMut(u64, &Message) -> anyhow::Result<ControlFlow<()>>,
+    mut each: impl FnMut(u64, &Message) -> anyhow::Result<ControlFlow<()>>,
 ) -> anyhow::Result<()> {
     let mut left = count;
     while left > 0 {
@@ -103,7 +103,7 @@ async fn all(
             let Some(message) = next.context("the NATS server stopped answering")? else { break };
             let message = message.map_err(anyhow::Error::from_boxed)?;
             let sequence = message.info().map_err(anyhow::Error::from_boxed)?.stream_sequence;
-            if show(sequence, &message)?.is_break() {
+            if each(sequence, &message)?.is_break() {
                 return Ok(());
             }
             left = left.saturating_sub(1);
@@ -123,7 +123,7 @@ pub(crate) async fn headers(
 ) -> anyhow::Result<()> {
     let wanted = pull::Config { deliver_policy, headers_only: true, ..Default::default() };
     let scan = Scan::new(stream, wanted).await?;
-    scan.show(|sequence, message| {
+    scan.for_each(|sequence, message| {
         show(sequence, message);
         Ok(ControlFlow::Continue(()))
     })

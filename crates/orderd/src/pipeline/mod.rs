@@ -264,7 +264,7 @@ impl ChannelDepths {
     }
 
     /// Sets the gauge of each channel.
-    pub(crate) fn show(&self, metrics: &Metrics) {
+    pub(crate) fn set_gauges(&self, metrics: &Metrics) {
         for (name, depth) in &*self.channels.lock().unwrap_or_else(std::sync::PoisonError::into_inner) {
             metrics.depth.with_label_values(&[*name]).set(depth() as i64);
         }

@@ -26,7 +26,7 @@ pub(crate) async fn run(settings: &Postgres) -> ServerReport {
     let target = settings.target.current();
     let Some((server, connection)) = reach(&target, &mut report.findings).await else { return report };
     let server = &target.servers.0[server];
-    match timeout(INSPECT_TIMEOUT, look(&connection.client, settings, server, &mut report)).await {
+    match timeout(INSPECT_TIMEOUT, inspect_server(&connection.client, settings, server, &mut report)).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => report.findings.push(Finding::blocked(
             format!("PostgreSQL at {} can't be queried: {}", address(server), describe(&error)),
@@ -64,7 +64,7 @@ async fn reach(target: &Arc<Target>, findings: &mut Vec<Finding>) -> Option<(usi
     reached
 }
 
-async fn look(
+async fn inspect_server(
     client: &Client,
     settings: &Postgres,
     server: &Config,

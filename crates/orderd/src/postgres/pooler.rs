@@ -47,7 +47,7 @@ pub(super) async fn check(client: &Client, settings: &Postgres) -> Result<Option
     if settings.target.current().pooler_checked.load(Ordering::Relaxed) {
         return Ok(None);
     }
-    let found = match look(client, settings).await {
+    let found = match probe(client, settings).await {
         Err(error) if loses_statements(&error) => Some(unknown_statements(&error)),
         found => found?,
     };
@@ -57,7 +57,7 @@ pub(super) async fn check(client: &Client, settings: &Postgres) -> Result<Option
     Ok(found)
 }
 
-async fn look(client: &Client, settings: &Postgres) -> Result<Option<Finding>, Error> {
+async fn probe(client: &Client, settings: &Postgres) -> Result<Option<Finding>, Error> {
     let prepared = client.prepare_typed(BACKEND_PID_QUERY, &[]).await?;
     for _ in 0..PROBE_ROUNDS {
         let before = server(client, &prepared).await?;

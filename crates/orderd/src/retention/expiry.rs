@@ -70,7 +70,7 @@ impl Expiry {
                 connection = None;
                 continue;
             }
-            pause = match self.look(keep, &mut connection, &mut hindered).await {
+            pause = match self.run_round(keep, &mut connection, &mut hindered).await {
                 Ok(has_more) => {
                     if std::mem::take(&mut has_failed) {
                         tracing::info!("expiry by KEEP works again");
@@ -91,7 +91,7 @@ impl Expiry {
     }
 
     /// Runs one round. Returns whether more orders may have expired.
-    async fn look(
+    async fn run_round(
         &self,
         keep: Duration,
         connection: &mut Option<Connection>,

@@ -98,7 +98,7 @@ impl StreamPurge {
                 () = self.stop.cancelled() => return Ok(()),
             }
             if self.health.is_up(Part::Intake) {
-                match self.look(&mut samples, &mut connection).await {
+                match self.run_round(&mut samples, &mut connection).await {
                     Ok(()) => pause = CHECK_INTERVAL,
                     Err(error) => {
                         connection = None;
@@ -109,7 +109,7 @@ impl StreamPurge {
         }
     }
 
-    async fn look(
+    async fn run_round(
         &self,
         samples: &mut PositionHistory,
         connection: &mut Option<Connection>,

@@ -12,7 +12,7 @@ use crate::memory_watch;
 /// All metrics, as of now.
 pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
     app.metrics.in_memory.set(app.cache.count() as i64);
-    app.depths.show(&app.metrics);
+    app.depths.set_gauges(&app.metrics);
     let (held, max) = app.cache.held().unwrap_or_default();
     app.metrics.cache.set(held as i64);
     app.metrics.cache_max.set(max as i64);

@@ -54,9 +54,9 @@ impl RepeatedFailures {
 /// # Errors
 /// The server can't be reached.
 pub(crate) async fn find(settings: &Nats, after: u64) -> anyhow::Result<Option<Message>> {
-    let Some(message) = raw(settings, after).await? else { return Ok(None) };
+    let Some(message) = read_raw(settings, after).await? else { return Ok(None) };
     for _ in 0..TRIALS {
-        if !breaks(settings, after).await? {
+        if !breaks_client(settings, after).await? {
             return Ok(None);
         }
     }
@@ -64,7 +64,7 @@ pub(crate) async fn find(settings: &Nats, after: u64) -> anyhow::Result<Option<M
 }
 
 /// Whether the connection of a new client ends when the next message beyond `after` is delivered.
-async fn breaks(settings: &Nats, after: u64) -> anyhow::Result<bool> {
+async fn breaks_client(settings: &Nats, after: u64) -> anyhow::Result<bool> {
     let broken = Arc::new(AtomicBool::new(false));
     let (note, gone) = (broken.clone(), EndFlag(broken.clone()));
     let client = nats::connect_once_observed(settings, move |event| {
@@ -104,7 +104,7 @@ impl Drop for EndFlag {
 }
 
 /// The first message of the topic beyond `after`, as stored.
-async fn raw(settings: &Nats, after: u64) -> anyhow::Result<Option<Message>> {
+async fn read_raw(settings: &Nats, after: u64) -> anyhow::Result<Option<Message>> {
     let client = nats::connect_once(settings).await?;
     let context = settings.jetstream(client);
     let stream = orders_stream::find_or_create(&context, settings).await?;
