@@ -15,32 +15,32 @@
 //! model that serde and `gobwire` read and write.
 
 mod key;
-mod convert;
-mod descriptors;
+mod interface_rows;
+mod own_descriptors;
 mod document;
-mod format;
-mod input_text;
-mod json_text;
-mod layout;
+mod row_format;
+mod payload_text;
+mod json_writer;
+mod gob_layout;
 mod member_name;
 mod order;
 mod parse;
 mod refusal;
-mod render;
+mod gob_to_json;
 mod row_codec;
-mod search;
-mod scan;
-mod gob;
+mod search_path;
+mod gob_scan;
+mod gob_primitives;
 mod row_model;
 
-pub use format::RowFormat;
 pub use key::Key;
 pub use order::{Body, Order};
 pub use parse::{Parser, Unknown};
 pub use refusal::{Reason, Refusal};
 pub use row_codec::{Layouts, RowReader};
+pub use row_format::RowFormat;
 pub use row_model::{descriptors, shape_of};
-pub use search::{SearchKind, SearchPath, searchable};
+pub use search_path::{SearchKind, SearchPath, searchable};
 
 use model::shape::Struct;
 

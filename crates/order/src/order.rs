@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::format::RowFormat;
-use crate::gob::{Reader, put_bytes};
+use crate::gob_primitives::{Reader, put_bytes};
+use crate::row_format::RowFormat;
 
 /// An order from a message: its body, and what else its row needs.
 #[derive(Clone, PartialEq, Eq)]

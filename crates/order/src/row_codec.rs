@@ -9,13 +9,13 @@ use gobwire::Decoder;
 use model::shape::{Kind, Struct};
 
 use crate::document;
-use crate::format::RowFormat;
-use crate::gob::{Reader, put_bytes, put_int, put_uint, uint_len};
-use crate::layout::{Layout, OWN_LAYOUT, Plan};
+use crate::gob_layout::{Layout, OWN_LAYOUT, Plan};
+use crate::gob_primitives::{Reader, put_bytes, put_int, put_uint, uint_len};
+use crate::gob_scan::{self, Validate};
 use crate::order::{Body, Order};
+use crate::row_format::RowFormat;
 use crate::row_model::{Front, read_descriptors};
-use crate::scan::{self, Validate};
-use crate::{Parser, RowError, convert, descriptors, json_text, render};
+use crate::{Parser, RowError, gob_to_json, interface_rows, json_writer, own_descriptors};
 
 /// Maximum number of cached layouts. A Go program produces one; only a malicious table has more, and further rows are
 /// converted one by one.
@@ -39,7 +39,7 @@ impl Layouts {
     ///
     /// # Errors A shape that gob can't express; `crates/model` makes none.
     pub fn new(shape: &'static Struct) -> Result<Self, RowError> {
-        let ours = describe(&descriptors::empty_row(shape)?, shape)?;
+        let ours = describe(&own_descriptors::row_without_members(shape)?, shape)?;
         let mut type_id = Vec::new();
         put_int(&mut type_id, ours.type_id);
         let known: Box<[OnceLock<Layout>]> = (0..LAYOUTS).map(|_| OnceLock::new()).collect();
@@ -101,7 +101,7 @@ impl Layouts {
             out.extend_from_slice(body.value());
             return Ok(());
         }
-        Ok(render::json(self.plan(body.layout())?, body.value(), out)?)
+        Ok(gob_to_json::write_value(self.plan(body.layout())?, body.value(), out)?)
     }
 
     /// Appends the value of the root's member `index` as text: a string unchanged, anything else as JSON.
@@ -113,8 +113,8 @@ impl Layouts {
             return document::write_member(text, self.shape, index, out);
         }
         let plan = self.plan(body.layout())?;
-        let start = scan::find(plan, body.value(), index)?;
-        Ok(render::text(plan, index, body.value(), start, out)?)
+        let start = gob_scan::find_member(plan, body.value(), index)?;
+        Ok(gob_to_json::write_text(plan, index, body.value(), start, out)?)
     }
 
     /// Appends the value of the root's member `index` as JSON; `null` if a document lacks it.
@@ -128,7 +128,7 @@ impl Layouts {
         let mut text = Vec::new();
         self.write_member(body, index, &mut text)?;
         match self.shape.members.get(index).map(|member| &member.kind) {
-            Some(Kind::String) => json_text::string(&text, out),
+            Some(Kind::String) => json_writer::string(&text, out),
             _ => out.extend_from_slice(&text),
         }
         Ok(())
@@ -233,7 +233,7 @@ impl RowReader {
         self.last = index;
         let plan = match self.layouts.plan(index) {
             Err(RowError::Interface) => {
-                let json = convert::json(self.layouts.shape, row)?;
+                let json = interface_rows::to_json(self.layouts.shape, row)?;
                 return self.converted(key, &json);
             }
             plan => plan?,
@@ -271,10 +271,10 @@ impl RowReader {
             }
         };
         if self.format == RowFormat::Jsonb {
-            document::check::check_unspaced(text, layouts.shape, bytes, note)?;
+            document::row_check::check_unspaced(text, layouts.shape, bytes, note)?;
         } else {
             bytes.extend_from_slice(text.as_bytes());
-            document::check::check(text, layouts.shape, note)?;
+            document::row_check::check(text, layouts.shape, note)?;
         }
         Ok(Body::close_document(&self.bytes))
     }
@@ -289,12 +289,12 @@ impl RowReader {
     ) -> Result<Body, RowError> {
         let mut json = Vec::new();
         match &layout.plan {
-            Err(RowError::Interface) => json = convert::json(self.layouts.shape, row)?,
+            Err(RowError::Interface) => json = interface_rows::to_json(self.layouts.shape, row)?,
             Err(error) => return Err(error.clone()),
             Ok(plan) => {
                 let value = value?;
-                scan::check(plan, value, &mut self.shown, |_, _| {})?;
-                render::json(plan, value, &mut json)?;
+                gob_scan::validate(plan, value, &mut self.shown, |_, _| {})?;
+                gob_to_json::write_value(plan, value, &mut json)?;
             }
         }
         self.converted(key, &json)
@@ -328,7 +328,7 @@ impl RowReader {
             let kind = &self.layouts.shape.members[member].kind;
             return document::write_value_at(text, kind, start, out);
         }
-        Ok(render::text(self.layouts.plan(body.layout())?, member, body.value(), start, out)?)
+        Ok(gob_to_json::write_text(self.layouts.plan(body.layout())?, member, body.value(), start, out)?)
     }
 }
 
@@ -358,14 +358,14 @@ fn note(
     value: &[u8],
     shown: &mut Validate,
     noted: &mut [(usize, Option<usize>)],
-) -> Result<scan::Checked, RowError> {
+) -> Result<gob_scan::Checked, RowError> {
     noted.iter_mut().for_each(|(_, start)| *start = None);
     let note = |index, at| {
         for (_, start) in noted.iter_mut().filter(|(member, _)| *member == index) {
             *start = Some(at);
         }
     };
-    Ok(scan::check(plan, value, shown, note)?)
+    Ok(gob_scan::validate(plan, value, shown, note)?)
 }
 
 /// The value of `row`, if the row has this layout: after the descriptors follow the length of the value's message, the

@@ -3,8 +3,8 @@
 use gobwire::{Decoder, TypeTable, WireType, ids, parse_length_prefix};
 use model::shape::{Kind, Member, Struct};
 
-use crate::gob::Reader;
-use crate::layout::LOCAL_ID;
+use crate::gob_layout::LOCAL_ID;
+use crate::gob_primitives::Reader;
 use crate::{MAX_DEPTH, RowError};
 
 /// The descriptors at the front of a row; all rows of one writer have the same.

@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use serde::de::IgnoredAny;
 
 use super::MALFORMED;
+use super::json_tokenizer::{Scanner, unescaped};
 use super::number;
-use super::scan::{Scanner, unescaped};
 use crate::RowError;
 
 /// Maximum number of directly nested arrays on a path. Together with the short paths this bounds the recursion, however

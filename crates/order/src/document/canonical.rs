@@ -13,12 +13,12 @@ use std::ops::Range;
 
 use model::shape::{Kind, Struct};
 
+use super::json_tokenizer::Scanner;
 use super::number::{self, Problem};
 use super::repeated;
-use super::scan::Scanner;
-use crate::input_text::without_lone_surrogates;
-use crate::json_text;
+use crate::json_writer;
 use crate::member_name::{self, shortened};
+use crate::payload_text::without_lone_surrogates;
 use crate::refusal::{Reason, Refusal};
 
 /// Maximum number of bytes by which a document may grow because numbers are written without exponents: `1e308` has 309
@@ -130,7 +130,7 @@ impl<'t> Tree<'t> {
             }
             let (node, is_member) = (&self.nodes[next], *end == b'}');
             if is_member {
-                json_text::string(node.name.as_bytes(), out);
+                json_writer::string(node.name.as_bytes(), out);
                 out.push(b':');
             }
             self.begin(&node.value, &mut open, out);
@@ -142,7 +142,7 @@ impl<'t> Tree<'t> {
         match value {
             Value::Text(text) => out.extend_from_slice(text.as_bytes()),
             Value::Number(text) => out.extend_from_slice(text.as_bytes()),
-            Value::String(text) => json_text::string(text.as_bytes(), out),
+            Value::String(text) => json_writer::string(text.as_bytes(), out),
             Value::Object(range) => {
                 out.push(b'{');
                 open.push((range.clone(), b'}'));

@@ -14,18 +14,18 @@
 
 pub(crate) mod by_name;
 pub(crate) mod canonical;
-pub(crate) mod check;
+pub(crate) mod row_check;
 mod number;
 pub(crate) mod plain;
 mod repeated;
-mod scan;
+mod json_tokenizer;
 pub(crate) mod search;
 
 use model::shape::{Kind, Struct};
 
-use self::scan::{Scanner, unescaped};
+use self::json_tokenizer::{Scanner, unescaped};
 use crate::RowError;
-use crate::json_text;
+use crate::json_writer;
 
 /// Appends the value of the root's member `index` as text: a string unchanged, a number as gob rows show it; nothing if
 /// missing or `null`.
@@ -81,7 +81,7 @@ fn write_text(value: Option<&str>, kind: &Kind, out: &mut Vec<u8>) -> Result<(),
         Kind::Float => {
             let number: f64 = value.parse().map_err(|_| MALFORMED)?;
             // Zero has no sign, as in gob rows.
-            json_text::float(if number == 0.0 { 0.0 } else { number }, out);
+            json_writer::float(if number == 0.0 { 0.0 } else { number }, out);
         }
         Kind::Bool | Kind::Struct(_) | Kind::Slice(_) => out.extend_from_slice(value.as_bytes()),
     }

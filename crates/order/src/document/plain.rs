@@ -7,9 +7,9 @@ use std::ops::Range;
 use model::shape::{Kind, Struct};
 
 use super::canonical::compare;
+use super::json_tokenizer::Scanner;
 use super::number;
-use super::scan::Scanner;
-use crate::json_text;
+use crate::json_writer;
 
 /// Appends the canonical form. `None` if `canonical` has to do it; the appended bytes are then invalid.
 pub(crate) fn write(shape: &Struct, text: &str, out: &mut Vec<u8>) -> Option<()> {
@@ -45,7 +45,7 @@ impl Writer<'_> {
             if self.out.len() > end + 1 {
                 self.out.push(b',');
             }
-            json_text::string(name.as_bytes(), self.out);
+            json_writer::string(name.as_bytes(), self.out);
             self.out.push(b':');
             self.out.extend_from_within(value.clone());
         }
@@ -89,7 +89,7 @@ impl Writer<'_> {
             // With its quotes.
             Cow::Borrowed(_) => self.out.extend_from_slice(self.scanner.since(start)?.as_bytes()),
             Cow::Owned(text) if text.contains('\0') => return None,
-            Cow::Owned(text) => json_text::string(text.as_bytes(), self.out),
+            Cow::Owned(text) => json_writer::string(text.as_bytes(), self.out),
         }
         Some(())
     }

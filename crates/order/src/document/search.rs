@@ -2,7 +2,7 @@
 
 use model::shape::{Kind, Struct};
 
-use super::scan::Scanner;
+use super::json_tokenizer::Scanner;
 use super::{MALFORMED, write_text};
 use crate::RowError;
 use crate::member_name;
@@ -36,7 +36,7 @@ pub(super) fn raw_values<'t>(
     Ok(found)
 }
 
-/// Calls `member` as [`check`](super::check::check) does, without checking the values.
+/// Calls `member` as [`check`](super::row_check::check) does, without checking the values.
 pub(crate) fn roots(
     text: &str,
     shape: &Struct,

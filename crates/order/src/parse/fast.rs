@@ -8,9 +8,9 @@
 use model::shape::{Kind, Struct};
 use wide::u8x16;
 
-use crate::gob::{put_bytes, put_float, put_int, put_uint};
+use crate::gob_primitives::{put_bytes, put_float, put_int, put_uint};
 use crate::parse::Rules;
-use crate::parse::members::{pass, put_count, zero_element};
+use crate::parse::members::{pass_missing, put_count, zero_element};
 
 /// Appends the document's members. Returns the key's field number, as the delta from the last field written; `None` if
 /// `serde_json` has to parse the document.
@@ -75,7 +75,7 @@ impl<'t> Reader<'t> {
         loop {
             let index = self.name(shape, next)?;
             if index > next {
-                delta = pass(shape, next..index, delta, out);
+                delta = pass_missing(shape, next..index, delta, out);
             }
             let before = out.len();
             put_uint(out, delta);
@@ -94,7 +94,8 @@ impl<'t> Reader<'t> {
                 _ => return None,
             }
         }
-        (met == required.len() + own.len()).then(|| pass(shape, next..shape.members.len(), delta, out))
+        (met == required.len() + own.len())
+            .then(|| pass_missing(shape, next..shape.members.len(), delta, out))
     }
 
     /// Consumes a name and its colon, and returns the member's index, which is mostly `next`.

@@ -7,11 +7,11 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::gob::{put_bytes, put_float, put_int, put_uint};
-use crate::input_text::too_deep;
+use crate::gob_primitives::{put_bytes, put_float, put_int, put_uint};
 use crate::member_name::{self, shortened};
 use crate::parse::members::{Members, is_left_out, put_count, zero_element};
 use crate::parse::{State, Step};
+use crate::payload_text::too_deep;
 use crate::refusal::{Reason, Refusal};
 
 /// Parses the document into `state`. Returns the key's field number, as the delta from the last field written. Records

@@ -8,7 +8,7 @@ use std::ops::Range;
 use model::shape::{Kind, Struct};
 
 use super::State;
-use crate::gob::put_uint;
+use crate::gob_primitives::put_uint;
 
 /// The members of an object that were read so far.
 pub(super) struct Members {
@@ -41,7 +41,7 @@ impl Members {
         if !self.in_order {
             return (state.out.len(), state.out.len());
         }
-        self.pass(state, shape, index);
+        self.pass_missing(state, shape, index);
         let before = state.out.len();
         put_uint(&mut state.out, self.delta);
         (before, state.out.len())
@@ -75,8 +75,8 @@ impl Members {
     }
 
     /// Skips the missing members before `index`.
-    fn pass(&mut self, state: &mut State, shape: &Struct, index: usize) {
-        self.delta = pass(shape, self.next..index, self.delta, &mut state.out);
+    fn pass_missing(&mut self, state: &mut State, shape: &Struct, index: usize) {
+        self.delta = pass_missing(shape, self.next..index, self.delta, &mut state.out);
         self.next = index;
     }
 }
@@ -86,7 +86,7 @@ impl State {
     /// delta from the last field written.
     pub(super) fn close(&mut self, shape: &Struct, mut members: Members) -> u64 {
         if members.in_order {
-            members.pass(self, shape, shape.members.len());
+            members.pass_missing(self, shape, shape.members.len());
             return members.delta;
         }
         let assembled = self.out.len();
@@ -98,7 +98,7 @@ impl State {
                     self.out.extend_from_within(from..to);
                     delta = 1;
                 }
-                None => delta = pass(shape, index..index + 1, delta, &mut self.out),
+                None => delta = pass_missing(shape, index..index + 1, delta, &mut self.out),
                 _ => delta += 1,
             }
         }
@@ -110,7 +110,7 @@ impl State {
 /// Skips missing members; structs are written, because Go omits zero values but never a struct. `delta` is the first
 /// member's field number relative to the last field written; returns that of the member after them.
 #[inline]
-pub(super) fn pass(shape: &Struct, missing: Range<usize>, mut delta: u64, out: &mut Vec<u8>) -> u64 {
+pub(super) fn pass_missing(shape: &Struct, missing: Range<usize>, mut delta: u64, out: &mut Vec<u8>) -> u64 {
     for member in &shape.members[missing] {
         if let Kind::Struct(shape) = member.kind {
             put_uint(out, delta);
@@ -123,7 +123,7 @@ pub(super) fn pass(shape: &Struct, missing: Range<usize>, mut delta: u64, out: &
 }
 
 fn zero_struct(out: &mut Vec<u8>, shape: &Struct) {
-    pass(shape, 0..shape.members.len(), 1, out);
+    pass_missing(shape, 0..shape.members.len(), 1, out);
     out.push(0);
 }
 

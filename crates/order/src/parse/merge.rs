@@ -14,8 +14,8 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess,
 
 use super::State;
 use super::general::Value;
-use super::members::{is_left_out, pass, zero_element};
-use crate::gob::put_uint;
+use super::members::{is_left_out, pass_missing, zero_element};
+use crate::gob_primitives::put_uint;
 use crate::member_name;
 
 /// A value of the document.
@@ -62,7 +62,7 @@ fn write_members(shape: &Struct, nodes: &[(usize, Node)], scalars: &[u8], out: &
     let mut delta = 1;
     for (index, member) in shape.members.iter().enumerate() {
         let Some(node) = find(nodes, index) else {
-            delta = pass(shape, index..index + 1, delta, out);
+            delta = pass_missing(shape, index..index + 1, delta, out);
             continue;
         };
         let before = out.len();

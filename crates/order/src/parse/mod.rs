@@ -21,12 +21,12 @@ use model::shape::{Member, Struct};
 
 use self::error_offset::offset;
 use crate::document::{by_name, canonical, plain};
-use crate::format::RowFormat;
-use crate::input_text::without_lone_surrogates;
-use crate::layout::OWN_LAYOUT;
+use crate::gob_layout::OWN_LAYOUT;
 use crate::member_name::shortened;
 use crate::order::{Body, Order};
+use crate::payload_text::without_lone_surrogates;
 use crate::refusal::{Reason, Refusal};
+use crate::row_format::RowFormat;
 use crate::{SettingError, member_name};
 
 /// Maximum number of names of unknown members to remember.

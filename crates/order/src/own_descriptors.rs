@@ -4,12 +4,12 @@ use gobwire::{Describer, Encode, Encoder, Result, ValueEncoder, ids};
 use model::shape::{Kind, Struct};
 
 use crate::RowError;
-use crate::layout::LOCAL_ID;
+use crate::gob_layout::LOCAL_ID;
 
 /// A row in which every member is missing.
 ///
 /// # Errors A shape that gob can't express; `crates/model` makes none.
-pub(crate) fn empty_row(shape: &'static Struct) -> std::result::Result<Vec<u8>, RowError> {
+pub(crate) fn row_without_members(shape: &'static Struct) -> std::result::Result<Vec<u8>, RowError> {
     Encoder::new().encode(&Empty(shape)).map_err(RowError::gob)
 }
 

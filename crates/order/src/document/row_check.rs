@@ -3,7 +3,7 @@
 use model::shape::{Kind, Struct};
 
 use super::MALFORMED;
-use super::scan::{Blanks, LeftOut, Scanner};
+use super::json_tokenizer::{Blanks, LeftOut, Scanner};
 use crate::RowError;
 use crate::member_name;
 

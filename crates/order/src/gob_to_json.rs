@@ -8,18 +8,18 @@ use std::ops::Range;
 use model::shape::Kind;
 
 use crate::MAX_DEPTH;
-use crate::gob::{Fault, Reader};
-use crate::json_text::{float, string, zero};
-use crate::layout::{Node, Plan, StructPlan, Target};
-use crate::scan::{Skip, next_field, pass};
+use crate::gob_layout::{Node, Plan, StructPlan, Target};
+use crate::gob_primitives::{Fault, Reader};
+use crate::gob_scan::{Skip, next_field, visit_value};
+use crate::json_writer::{float, string, zero};
 
-/// Appends the JSON of a value that [`crate::scan::check`] has validated.
-pub(crate) fn json(plan: &Plan, value: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
+/// Appends the JSON of a value that [`crate::gob_scan::validate`] has validated.
+pub(crate) fn write_value(plan: &Plan, value: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
     structure(plan, plan.root(), &mut Reader::new(value, 0), out, 0)
 }
 
 /// Appends one member's value as text: a string unchanged, anything else as JSON.
-pub(crate) fn text(
+pub(crate) fn write_text(
     plan: &Plan,
     index: usize,
     value: &[u8],
@@ -39,7 +39,7 @@ pub(crate) fn text(
     let mut reader = Reader::new(value, start);
     match field.map(|field| &field.node) {
         Some(Node::String) => out.extend_from_slice(reader.bytes()?),
-        Some(node) => element(plan, node, &mut reader, out, 0)?,
+        Some(node) => write_element(plan, node, &mut reader, out, 0)?,
         None => {}
     }
     Ok(())
@@ -80,12 +80,12 @@ fn ordered(
     let mut number = None;
     while let Some(field) = next_field(structure, reader, &mut number)? {
         let Target::Member(index) = field.target else {
-            pass(plan, &field.node, reader, &mut Skip, depth + 1)?;
+            visit_value(plan, &field.node, reader, &mut Skip, depth + 1)?;
             continue;
         };
         left_out(structure, next..index, out);
         out.extend_from_slice(&structure.member_prefixes[index]);
-        element(plan, &field.node, reader, out, depth)?;
+        write_element(plan, &field.node, reader, out, depth)?;
         next = index + 1;
     }
     left_out(structure, next..structure.zero_members.len(), out);
@@ -106,13 +106,13 @@ fn reordered(
         if let Target::Member(index) = field.target {
             found[index] = Some((&field.node, *reader));
         }
-        pass(plan, &field.node, reader, &mut Skip, depth + 1)?;
+        visit_value(plan, &field.node, reader, &mut Skip, depth + 1)?;
     }
     for (index, found) in found.into_iter().enumerate() {
         match found {
             Some((node, mut at)) => {
                 out.extend_from_slice(&structure.member_prefixes[index]);
-                element(plan, node, &mut at, out, depth)?;
+                write_element(plan, node, &mut at, out, depth)?;
             }
             None => out.extend_from_slice(&structure.zero_members[index]),
         }
@@ -121,7 +121,7 @@ fn reordered(
 }
 
 /// Appends one value.
-pub(crate) fn element(
+pub(crate) fn write_element(
     plan: &Plan,
     node: &Node,
     reader: &mut Reader<'_>,
@@ -141,7 +141,7 @@ pub(crate) fn element(
                 if index > 0 {
                     out.push(b',');
                 }
-                element(plan, of, reader, out, depth + 1)?;
+                write_element(plan, of, reader, out, depth + 1)?;
             }
             out.push(b']');
         }

@@ -1,8 +1,8 @@
 //! Validates a gob value in one pass (complete, text is UTF-8), and locates members of the root.
 
 use crate::MAX_DEPTH;
-use crate::gob::{Fault, Reader};
-use crate::layout::{FieldPlan, Node, Plan, StructPlan, Target};
+use crate::gob_layout::{FieldPlan, Node, Plan, StructPlan, Target};
+use crate::gob_primitives::{Fault, Reader};
 
 /// Offsets in a valid value.
 pub(crate) struct Checked {
@@ -13,7 +13,7 @@ pub(crate) struct Checked {
 }
 
 /// Validates a value. Calls `member` with the index of each member of the root and the offset of its value.
-pub(crate) fn check(
+pub(crate) fn validate(
     plan: &Plan,
     value: &[u8],
     validate: &mut Validate,
@@ -34,21 +34,21 @@ pub(crate) fn check(
         if let Target::Member(index) = field.target {
             member(index, reader.at());
         }
-        pass(plan, &field.node, &mut reader, validate, 1)?;
+        visit_value(plan, &field.node, &mut reader, validate, 1)?;
     }
     validate.end()?;
     Ok(Checked { key_start, end: reader.at() })
 }
 
 /// Start of the value of the root's member `index`; `None` if it is omitted, and so zero. Cost grows with the index.
-pub(crate) fn find(plan: &Plan, value: &[u8], index: usize) -> Result<Option<usize>, Fault> {
+pub(crate) fn find_member(plan: &Plan, value: &[u8], index: usize) -> Result<Option<usize>, Fault> {
     let mut reader = Reader::new(value, 0);
     let mut number = None;
     while let Some(field) = next_field(plan.root(), &mut reader, &mut number)? {
         if field.target == Target::Member(index) {
             return Ok(Some(reader.at()));
         }
-        pass(plan, &field.node, &mut reader, &mut Skip, 1)?;
+        visit_value(plan, &field.node, &mut reader, &mut Skip, 1)?;
     }
     Ok(None)
 }
@@ -137,7 +137,7 @@ impl Visit for Validate {
 
 /// Skips or validates one value.
 #[inline(always)]
-pub(crate) fn pass(
+pub(crate) fn visit_value(
     plan: &Plan,
     node: &Node,
     reader: &mut Reader<'_>,
@@ -154,13 +154,13 @@ pub(crate) fn pass(
             reader.uint()?;
         }
         Node::Struct(_) | Node::Slice(_) | Node::Map(..) | Node::Skipped(_) => {
-            pass_nested(plan, node, reader, visit, depth)?;
+            visit_nested(plan, node, reader, visit, depth)?;
         }
     }
     Ok(())
 }
 
-fn pass_nested(
+fn visit_nested(
     plan: &Plan,
     node: &Node,
     reader: &mut Reader<'_>,
@@ -175,21 +175,21 @@ fn pass_nested(
             let structure = plan.structure(*index);
             let mut number = None;
             while let Some(field) = next_field(structure, reader, &mut number)? {
-                pass(plan, &field.node, reader, visit, depth + 1)?;
+                visit_value(plan, &field.node, reader, visit, depth + 1)?;
             }
         }
         Node::Slice(element) => {
             for _ in 0..reader.count()? {
-                pass(plan, element, reader, visit, depth + 1)?;
+                visit_value(plan, element, reader, visit, depth + 1)?;
             }
         }
         Node::Map(key, element) => {
             for _ in 0..reader.count()? {
-                pass(plan, key, reader, visit, depth + 1)?;
-                pass(plan, element, reader, visit, depth + 1)?;
+                visit_value(plan, key, reader, visit, depth + 1)?;
+                visit_value(plan, element, reader, visit, depth + 1)?;
             }
         }
-        Node::Skipped(index) => pass(plan, plan.skipped(*index), reader, visit, depth)?,
+        Node::Skipped(index) => visit_value(plan, plan.skipped(*index), reader, visit, depth)?,
         _ => {}
     }
     Ok(())

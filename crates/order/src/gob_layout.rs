@@ -9,7 +9,7 @@ use gobwire::{TypeTable, WireType, ids};
 use model::shape::{Kind, Struct};
 
 use crate::RowError;
-use crate::json_text;
+use crate::json_writer;
 
 /// The Go field that holds the key in every struct of the model.
 pub(crate) const LOCAL_ID: &str = "LocalID";
@@ -243,8 +243,8 @@ impl Builder<'_> {
 impl StructPlan {
     /// Without fields, which are added later.
     fn new(shape: Option<&'static Struct>) -> Self {
-        let member_prefixes = shape.map(json_text::member_prefixes).unwrap_or_default();
-        let zero_members = shape.map(json_text::zero_members).unwrap_or_default();
+        let member_prefixes = shape.map(json_writer::member_prefixes).unwrap_or_default();
+        let zero_members = shape.map(json_writer::zero_members).unwrap_or_default();
         Self { fields: Vec::new(), shape, ordered: false, member_prefixes, zero_members }
     }
 }

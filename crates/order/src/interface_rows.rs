@@ -8,13 +8,13 @@ use gobwire::{
 };
 use model::shape::{Kind, Struct};
 
-use crate::{RowError, json_text};
+use crate::{RowError, json_writer};
 
 /// The JSON of a row.
 ///
 /// # Errors
 /// Why it can't be decoded.
-pub(crate) fn json(shape: &'static Struct, row: &[u8]) -> std::result::Result<Vec<u8>, RowError> {
+pub(crate) fn to_json(shape: &'static Struct, row: &[u8]) -> std::result::Result<Vec<u8>, RowError> {
     let mut document = Document { shape, json: Vec::new() };
     match StreamDecoder::new(row).decode_into(&mut document) {
         Ok(true) => Ok(document.json),
@@ -80,11 +80,11 @@ fn value(kind: &'static Kind, decoder: &mut ValueDecoder<'_>, wire: i64, json: &
             if !number.is_finite() {
                 return Err(Error::Corrupt("a number that is not finite".into()));
             }
-            json_text::float(number, json);
+            json_writer::float(number, json);
         }
-        Kind::Float => json_text::float(decoder.read_int()? as f64, json),
+        Kind::Float => json_writer::float(decoder.read_int()? as f64, json),
         Kind::Int => json.extend_from_slice(itoa::Buffer::new().format(decoder.read_int()?).as_bytes()),
-        Kind::String => json_text::string(decoder.read_string()?.as_bytes(), json),
+        Kind::String => json_writer::string(decoder.read_string()?.as_bytes(), json),
         Kind::Struct(shape) => structure(shape, decoder, wire, json)?,
         Kind::Slice(element) => {
             let of = element_of(decoder.types(), wire).ok_or(Error::UndefinedType(wire))?;

@@ -2,12 +2,12 @@
 
 use model::shape::{Kind, Struct};
 
-use crate::gob::{Fault, Reader};
-use crate::layout::{Node, Plan, StructPlan, Target};
+use crate::gob_layout::{Node, Plan, StructPlan, Target};
+use crate::gob_primitives::{Fault, Reader};
+use crate::gob_scan::{Skip, next_field, visit_value};
 use crate::order::Body;
 use crate::row_codec::{Layouts, RowReader};
-use crate::scan::{Skip, next_field, pass};
-use crate::{RowError, SettingError, document, json_text, member_name, render};
+use crate::{RowError, SettingError, document, gob_to_json, json_writer, member_name};
 
 /// The path of a searchable member, such as `delivery.email` or `items.nm_id`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -192,7 +192,7 @@ impl Layouts {
                 values.push(b',');
             }
             match path.kind {
-                SearchKind::String => json_text::string(text, &mut values),
+                SearchKind::String => json_writer::string(text, &mut values),
                 _ => values.extend_from_slice(text),
             }
         })?;
@@ -274,7 +274,7 @@ impl Values<'_> {
             if field.target == Target::Member(wanted) {
                 return self.value(&field.node, *reader, step);
             }
-            pass(self.plan, &field.node, reader, &mut Skip, 1)?;
+            visit_value(self.plan, &field.node, reader, &mut Skip, 1)?;
         }
         self.left_out(step);
         Ok(())
@@ -287,7 +287,7 @@ impl Values<'_> {
             Node::Slice(element) => {
                 for _ in 0..reader.count()? {
                     self.value(element, reader, step)?;
-                    pass(self.plan, element, &mut reader, &mut Skip, 1)?;
+                    visit_value(self.plan, element, &mut reader, &mut Skip, 1)?;
                 }
                 return Ok(());
             }
@@ -296,7 +296,7 @@ impl Values<'_> {
                 (self.each)(reader.bytes()?);
                 return Ok(());
             }
-            _ => render::element(self.plan, node, &mut reader, self.text, 0)?,
+            _ => gob_to_json::write_element(self.plan, node, &mut reader, self.text, 0)?,
         }
         (self.each)(by_value(self.path, self.text));
         Ok(())
@@ -369,7 +369,7 @@ fn fraction(asked: &str) -> String {
         return asked.to_owned();
     };
     let mut text = Vec::new();
-    json_text::float(if number == 0.0 { 0.0 } else { number }, &mut text);
+    json_writer::float(if number == 0.0 { 0.0 } else { number }, &mut text);
     String::from_utf8_lossy(&text).into_owned()
 }
 
