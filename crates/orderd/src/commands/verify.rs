@@ -28,7 +28,7 @@ use crate::config::{self, Http, Nats, Postgres, Table};
 use crate::dead_letters::dead_letter_format::key_of_dead_letter;
 use crate::dead_letters::list;
 use crate::dead_letters::store::DeadLetterStore;
-use crate::nats::scan::Scan;
+use crate::nats::stream_scan::Scan;
 use crate::nats::{self, orders_stream};
 use crate::postgres;
 use crate::postgres::encoding::Encoding;

@@ -12,7 +12,7 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::dead_letters::dead_letter_format::key_of_dead_letter;
 use crate::dead_letters::store::DeadLetterStore;
-use crate::nats::scan::Scan;
+use crate::nats::stream_scan::Scan;
 
 /// Finds replays. Does not read a part of the stream twice.
 #[derive(Default)]

@@ -7,7 +7,7 @@ pub(crate) mod orders_stream;
 pub(crate) mod intake_message;
 pub(crate) mod stored_message;
 pub(crate) mod headers;
-pub(crate) mod scan;
+pub(crate) mod stream_scan;
 mod tls;
 pub(crate) mod info;
 pub(crate) mod stored_subjects;

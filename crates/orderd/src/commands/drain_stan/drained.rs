@@ -13,7 +13,7 @@ use async_nats::jetstream::stream::{self, LastRawMessageErrorKind, Stream};
 use async_nats::jetstream::{Context, Message};
 
 use crate::commands::progress::Progress;
-use crate::nats::scan;
+use crate::nats::stream_scan;
 
 /// Which message of which channel it was: `{cluster}/{channel}/{sequence}`.
 pub(super) const HEADER: &str = "Orderd-Stan";
@@ -133,7 +133,7 @@ async fn read(
             oldest.get_or_insert(sequence);
         }
     };
-    scan::headers(orders, from, show).await?;
+    stream_scan::headers(orders, from, show).await?;
     progress.finish("messages checked");
     Ok(oldest)
 }
