@@ -5,10 +5,10 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 
 use crate::environment::Environment;
-use crate::limits::{self, Fetch};
 use crate::report::{Figure, Goal};
 use crate::service::{Service, Setup};
-use crate::{REPETITIONS, bridge, procfs, repetition, stats};
+use crate::upper_bounds::{self, Fetch};
+use crate::{REPETITIONS, bare_copy, procfs, repetition, stats};
 
 pub(crate) fn run(env: &mut Environment) -> Result<Vec<Figure>> {
     let count = env.orders;
@@ -21,13 +21,13 @@ pub(crate) fn run(env: &mut Environment) -> Result<Vec<Figure>> {
         ours.push(count as f64 / taken.seconds);
         cpu.push(taken.cpu);
         if number == 0 {
-            limits::save(env, &taken.table, &file)?;
+            upper_bounds::save(env, &taken.table, &file)?;
         }
         env.settle(Some(&taken.table))?;
-        copied.push(count as f64 / limits::copy_in(env, &file, count)?);
+        copied.push(count as f64 / upper_bounds::copy_in(env, &file, count)?);
         let (stream, _) = env.stream(count)?;
         fetched.push(fetch.rate(env, &stream, count)?);
-        bridged.push(bridge::rate(env, &stream, count)?);
+        bridged.push(bare_copy::rate(env, &stream, count)?);
     }
     std::fs::remove_file(&file)?;
     let figure = |than: &str, ours: &[f64], limit: Vec<f64>, goal| Figure {

@@ -25,8 +25,8 @@ pub(crate) fn run(env: &mut Environment) -> Result<Vec<Figure>> {
     let (mut ours, mut limit) = (Vec::new(), Vec::new());
     for number in 0..REPETITIONS {
         repetition("lists of documents", number);
-        ours.push(wrk::one(service.addr, PATH)?);
-        limit.push(wrk::one(nginx.addr, "/")?);
+        ours.push(wrk::rate_of_path(service.addr, PATH)?);
+        limit.push(wrk::rate_of_path(nginx.addr, "/")?);
     }
     service.stop()?;
     Ok(vec![Figure {

@@ -21,7 +21,7 @@ use tokio_postgres::types::Type;
 use tokio_postgres::{Client, NoTls, Statement};
 
 use crate::environment::Environment;
-use crate::floor::{Floor, Work};
+use crate::lower_bounds::{Floor, Work};
 use crate::report::{Figure, Goal};
 use crate::service::{Service, Setup};
 use crate::stats::{median, percentile};

@@ -16,14 +16,14 @@ mod tools;
 mod machine;
 mod environment;
 mod service;
-mod limits;
+mod upper_bounds;
 mod wrk;
 mod nginx;
 mod open_loop;
 mod backlog;
-mod bridge;
+mod bare_copy;
 mod refused;
-mod floor;
+mod lower_bounds;
 mod latency;
 mod publish_to_read;
 mod reads;
@@ -31,7 +31,7 @@ mod search;
 mod full_orders;
 mod row_formats;
 mod busy_reads;
-mod readers;
+mod event_readers;
 mod start;
 mod memory;
 mod stalled_db;
@@ -168,7 +168,7 @@ fn measure(name: Name, env: &mut Environment) -> Result<Vec<Figure>> {
         Name::Search => (search::run, "search"),
         Name::FullOrders => (full_orders::run, "lists of documents"),
         Name::BusyReads => (busy_reads::run, "reads of a busy service"),
-        Name::Readers => (readers::run, "intake while many read along"),
+        Name::Readers => (event_readers::run, "intake while many read along"),
         Name::Start => (start::run, "the start"),
         Name::RowFormats => (row_formats::run, "row formats"),
         Name::Memory => (memory::run, "memory"),

@@ -75,7 +75,7 @@ fn measure(
 fn requests(addr: std::net::SocketAddr, pid: u32, asked: &WrkTarget, dir: &Path) -> Result<(f64, Duration)> {
     let before = procfs::cpu(pid);
     let rate = match asked {
-        WrkTarget::One(number) => wrk::one(addr, &format!("/order/{}", orders::id(*number)))?,
+        WrkTarget::One(number) => wrk::rate_of_path(addr, &format!("/order/{}", orders::id(*number)))?,
         WrkTarget::Random(ids) => wrk::random(addr, ids, dir)?,
     };
     let used = procfs::cpu(pid).saturating_sub(before);

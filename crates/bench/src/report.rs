@@ -30,7 +30,7 @@ pub(crate) struct Figure {
 }
 
 impl Figure {
-    fn ours(&self) -> f64 {
+    fn our_median(&self) -> f64 {
         median(&self.ours)
     }
 
@@ -39,7 +39,7 @@ impl Figure {
     }
 
     fn ratio(&self) -> Option<f64> {
-        self.limit().filter(|limit| *limit > 0.0).map(|limit| self.ours() / limit)
+        self.limit().filter(|limit| *limit > 0.0).map(|limit| self.our_median() / limit)
     }
 
     /// `None` without the limit to compare it with.
@@ -47,7 +47,7 @@ impl Figure {
         match self.goal {
             Goal::OfLimit(share) => self.ratio().map(|ratio| ratio >= share),
             Goal::TimesLimit(times) => self.ratio().map(|ratio| ratio <= times),
-            Goal::Below(most) => Some(self.ours() <= most),
+            Goal::Below(most) => Some(self.our_median() <= most),
         }
     }
 
@@ -62,7 +62,7 @@ impl Figure {
         let met = self.met().map_or("unknown", |met| if met { "yes" } else { "**no**" });
         [
             self.what.clone(),
-            of(self.ours()),
+            of(self.our_median()),
             limit.unwrap_or_default(),
             self.ratio().map(|ratio| format!("{ratio:.2}")).unwrap_or_default(),
             goal,
@@ -82,7 +82,7 @@ impl Figure {
         };
         json!({
             "bench": self.bench, "figure": self.what, "unit": self.unit,
-            "ours": self.ours(), "ours_runs": self.ours,
+            "ours": self.our_median(), "ours_runs": self.ours,
             "limit_is": limit, "limit": self.limit(), "limit_runs": limits,
             "ratio": self.ratio(), "goal": { "kind": goal, "value": value }, "met": self.met(),
             "note": self.note,

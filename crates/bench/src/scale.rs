@@ -53,7 +53,7 @@ struct Cost {
 }
 
 impl Cost {
-    fn all(&self) -> f64 {
+    fn total(&self) -> f64 {
         self.cpu.iter().sum()
     }
 }
@@ -66,13 +66,13 @@ pub(crate) fn run(env: &mut Environment) -> Result<Vec<Figure>> {
     let shared: Vec<_> = (1..=MOST_REPLICAS).map(|replicas| Case { replicas, ..case(SHARED) }).collect();
     let mut figures = Vec::new();
     for (what, cases) in [("as the table grows", plain), ("partitioned by hash", split)] {
-        figures.extend(figure(what, &in_turn(env, cases)?, |_, cost| cost.all()));
+        figures.extend(figure(what, &in_turn(env, cases)?, |_, cost| cost.total()));
     }
     let costs = in_turn(env, shared)?;
     figures.extend(figure("of the services, for each process", &costs, |case, cost| {
         cost.cpu[0] / case.replicas as f64
     }));
-    figures.extend(figure("replicas", &costs, |_, cost| cost.all()));
+    figures.extend(figure("replicas", &costs, |_, cost| cost.total()));
     Ok(figures)
 }
 
@@ -185,7 +185,7 @@ fn name(case: Case) -> String {
 /// The medians of a case, and the costs of each round.
 fn line(case: Case, costs: &[Cost]) -> String {
     let middle = |of: fn(&Cost) -> f64| median(&costs.iter().map(of).collect::<Vec<_>>());
-    let rounds = costs.iter().map(|cost| format!("{:.1}", cost.all())).collect::<Vec<_>>().join(", ");
+    let rounds = costs.iter().map(|cost| format!("{:.1}", cost.total())).collect::<Vec<_>>().join(", ");
     format!(
         "{}: service {:.1} µs, PostgreSQL {:.1} µs, NATS {:.1} µs, {} orders/s (in all {rounds} µs)",
         name(case),

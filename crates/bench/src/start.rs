@@ -8,7 +8,7 @@ use devstack::wait_for;
 use crate::environment::Environment;
 use crate::report::{Figure, Goal};
 use crate::service::{Service, Setup, WAIT_TIMEOUT};
-use crate::{REPETITIONS, http, limits, orders, procfs, repetition, stats};
+use crate::{REPETITIONS, http, orders, procfs, repetition, stats, upper_bounds};
 
 pub(crate) fn run(env: &mut Environment) -> Result<Vec<Figure>> {
     let (rows, table) = (env.rows, env.table(env.rows)?);
@@ -19,7 +19,7 @@ pub(crate) fn run(env: &mut Environment) -> Result<Vec<Figure>> {
         ours.push(rows as f64 / filled.elapsed.as_secs_f64());
         service.push(filled.service.as_secs_f64() * 1e6 / rows as f64);
         postgres.push(filled.postgres.as_secs_f64() * 1e6 / rows as f64);
-        limit.push(rows as f64 / limits::copy_out(env, &table)?);
+        limit.push(rows as f64 / upper_bounds::copy_out(env, &table)?);
         first.push(first_answer(env, &table, rows)?.as_secs_f64());
     }
     let fill = Figure {

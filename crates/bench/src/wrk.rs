@@ -55,7 +55,7 @@ pub(crate) struct WrkResult {
 }
 
 /// Requests a second for one path.
-pub(crate) fn one(addr: SocketAddr, path: &str) -> Result<f64> {
+pub(crate) fn rate_of_path(addr: SocketAddr, path: &str) -> Result<f64> {
     Ok(run(&[&format!("http://{addr}{path}")])?.rate)
 }
 

@@ -72,7 +72,7 @@ impl Fetch {
         env.make_durable(stream, &durable)?;
         match self {
             Self::Nats(program) => nats_bench(program, env, stream, &durable, count),
-            Self::Own => own(env, stream, &durable, count),
+            Self::Own => fetch_rate(env, stream, &durable, count),
         }
     }
 }
@@ -99,7 +99,7 @@ fn rate_in(text: &str) -> Option<f64> {
     word.replace(',', "").parse().ok()
 }
 
-fn own(env: &Environment, stream: &str, durable: &str, count: u64) -> Result<f64> {
+fn fetch_rate(env: &Environment, stream: &str, durable: &str, count: u64) -> Result<f64> {
     let context = &env.context;
     env.runtime.block_on(async {
         let consumer: consumer::PullConsumer = context.get_consumer_from_stream(durable, stream).await?;
