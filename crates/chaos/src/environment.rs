@@ -6,19 +6,16 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
-use devstack::breaker::{Breaker, Mode};
+use anyhow::Result;
+use devstack::breaker::Breaker;
 use devstack::{Launch, Process, Signal, TempDir, free_port};
 
 use crate::http;
-use crate::plan::{Injection, Plan, Side, Target};
+use crate::plan::{Plan, Side};
 use crate::servers::{Servers, postgres_url};
 
 /// Time limit for the service to become ready without faults.
 const READY: Duration = Duration::from_secs(120);
-
-/// Time limit for the service to exit after SIGTERM.
-const DRAIN: Duration = Duration::from_secs(10);
 
 /// Environment variables that would connect the service to other servers.
 const ELSEWHERE: [&str; 8] = [
@@ -34,7 +31,7 @@ const ELSEWHERE: [&str; 8] = [
 
 /// The processes of a round. Fields are dropped in order, so services come first.
 pub(crate) struct Environment {
-    services: Vec<Service>,
+    pub(crate) services: Vec<Service>,
     pub(crate) servers: Servers,
     program: PathBuf,
     temp_dir: TempDir,
@@ -44,10 +41,10 @@ pub(crate) struct Environment {
 }
 
 /// One of the services, with breakers between it and the servers.
-struct Service {
-    process: Option<Process>,
+pub(crate) struct Service {
+    pub(crate) process: Option<Process>,
     /// When SIGTERM was sent.
-    told: Option<Instant>,
+    pub(crate) told: Option<Instant>,
     http: SocketAddr,
     /// One for each server.
     to_postgres: Vec<Breaker>,
@@ -145,75 +142,6 @@ impl Environment {
         devstack::wait_for(limit, || self.services.iter().all(ready))
     }
 
-    /// Injects all at once. Injections for a service or its connections hit the service with this number.
-    pub(crate) fn strike(&mut self, injections: &[Injection], number: usize) -> Result<()> {
-        self.look_at_services();
-        for injection in injections {
-            if let Injection::PowerOff(target) = injection {
-                self.servers.freeze(*target);
-            }
-        }
-        injections.iter().try_for_each(|&injection| self.strike_one(injection, number))
-    }
-
-    fn strike_one(&mut self, injection: Injection, number: usize) -> Result<()> {
-        let service = &mut self.services[number];
-        match injection {
-            Injection::Kill(Target::Service) => self.kill_service(number),
-            Injection::Kill(Target::Postgres) => self.servers.kill_postgres(),
-            Injection::Kill(Target::Nats) => self.servers.kill_nats(),
-            Injection::Pause(Target::Service) => service.signal(Signal::STOP),
-            Injection::Pause(Target::Postgres) => self.servers.pause_postgres(),
-            Injection::Pause(Target::Nats) => self.servers.pause_nats(),
-            Injection::Terminate => {
-                service.told = Some(Instant::now());
-                service.signal(Signal::TERM);
-            }
-            Injection::Break(side, mode) => service.breakers(side).iter().for_each(|it| it.set(mode)),
-            Injection::PowerOff(target) => self.servers.lose_power(target)?,
-            Injection::Damage(damage) => self.servers.damage_nats(damage)?,
-            // Identified by its connection to the server.
-            Injection::Restore => {}
-        }
-        Ok(())
-    }
-
-    /// Undoes an injection that has lasted for `lasted`.
-    pub(crate) fn undo(&mut self, injection: Injection, number: usize, lasted: Duration) -> Result<()> {
-        match injection {
-            Injection::Kill(Target::Service) => self.start_service(number)?,
-            Injection::Pause(Target::Service) => self.services[number].signal(Signal::CONT),
-            Injection::Kill(Target::Postgres) | Injection::Pause(Target::Postgres) => {
-                self.servers.recover_postgres(lasted)?
-            }
-            Injection::Kill(Target::Nats) | Injection::Pause(Target::Nats) | Injection::Damage(_) => {
-                self.servers.mend_nats()?
-            }
-            Injection::PowerOff(target) => self.servers.power_on(target)?,
-            Injection::Restore => {}
-            Injection::Terminate => self.replace_terminated(number)?,
-            Injection::Break(side, _) => {
-                self.services[number].breakers(side).iter().for_each(|it| it.set(Mode::Pass));
-            }
-        }
-        Ok(())
-    }
-
-    /// It must have exited by itself, with code 0, in time, whatever else is broken.
-    fn replace_terminated(&mut self, number: usize) -> Result<()> {
-        let service = &mut self.services[number];
-        let told = service.told.take().context("nobody told the service to end")?;
-        if let Some(mut process) = service.process.take() {
-            match process.wait(DRAIN.saturating_sub(told.elapsed())) {
-                Some(status) if status.success() => {}
-                Some(status) => self.complain(format!("ended with {status} after SIGTERM")),
-                None => self.complain(format!("did not end within {} s of SIGTERM", DRAIN.as_secs())),
-            }
-            process.end(Signal::KILL);
-        }
-        self.start_service(number)
-    }
-
     /// Records the peak memory of the services, and services that have exited unexpectedly.
     pub(crate) fn look_at_services(&mut self) {
         for number in 0..self.services.len() {
@@ -238,20 +166,20 @@ impl Environment {
         self.services.iter().map(Service::log).collect()
     }
 
-    fn complain(&mut self, what: String) {
+    pub(crate) fn complain(&mut self, what: String) {
         self.complaints.push(format!("the service {what}"));
     }
 }
 
 impl Service {
-    fn breakers(&self, side: Side) -> &[Breaker] {
+    pub(crate) fn breakers(&self, side: Side) -> &[Breaker] {
         match side {
             Side::Postgres => &self.to_postgres,
             Side::Nats => &self.to_nats,
         }
     }
 
-    fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         if let Some(process) = &self.process {
             process.signal(signal);
         }

@@ -10,11 +10,11 @@
 //! The program of this crate, `cargo xtask chaos`, runs as many rounds as asked; the service's own tests run a few.
 
 pub mod checker;
-pub mod damage;
+pub mod nats_file_damage;
 mod snapshot;
 mod http;
 pub mod ledger;
-mod loss;
+mod known_losses;
 pub mod observer;
 pub mod plan;
 mod prober;
@@ -25,6 +25,7 @@ pub mod round;
 mod wording;
 mod servers;
 mod environment;
+mod injector;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -51,7 +52,7 @@ pub fn run(program: &Path, plans: &[Plan], jobs: usize, say: Reporter<'_>) -> Re
         // Clients spawn tasks when they are created.
         let _entered = runtime.enter();
         let taken = std::iter::from_fn(|| plans.get(next.fetch_add(1, Ordering::Relaxed)));
-        taken.map(|plan| one(plan, program, &runtime, &say)).collect::<Result<Vec<_>>>()
+        taken.map(|plan| run_and_report(plan, program, &runtime, &say)).collect::<Result<Vec<_>>>()
     };
     let worked: Vec<_> = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..jobs.max(1)).map(|_| scope.spawn(work)).collect();
@@ -65,7 +66,12 @@ pub fn run(program: &Path, plans: &[Plan], jobs: usize, say: Reporter<'_>) -> Re
     Ok(Report { rounds })
 }
 
-fn one(plan: &Plan, program: &Path, runtime: &Runtime, say: &Mutex<Reporter<'_>>) -> Result<Outcome> {
+fn run_and_report(
+    plan: &Plan,
+    program: &Path,
+    runtime: &Runtime,
+    say: &Mutex<Reporter<'_>>,
+) -> Result<Outcome> {
     let outcome = round::run(plan, program, runtime);
     let outcome = outcome.with_context(|| format!("cannot finish the round of seed {}", plan.seed))?;
     let mut say = say.lock().unwrap_or_else(PoisonError::into_inner);

@@ -80,7 +80,7 @@ fn run(options: &Options) -> Result<ExitCode> {
     let plans: Vec<_> =
         (0..options.rounds).map(|number| plan(seed.wrapping_add(number.into()), options)).collect();
     if options.plan {
-        return Ok(show(&plans));
+        return Ok(print_plans(&plans));
     }
     tools::ensure_postgres(&mut say)?;
     tools::ensure_nats_server(&mut say)?;
@@ -145,7 +145,7 @@ fn plan(seed: u64, options: &Options) -> Plan {
     }
 }
 
-fn show(plans: &[Plan]) -> ExitCode {
+fn print_plans(plans: &[Plan]) -> ExitCode {
     for plan in plans {
         let rate = [format!("{} orders/s", plan.rate)];
         let traits = plan.traits().into_iter().map(str::to_owned);

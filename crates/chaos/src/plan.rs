@@ -6,7 +6,7 @@ use std::time::Duration;
 use devstack::breaker::Mode;
 use fastrand::Rng;
 
-use crate::damage::Damage;
+use crate::nats_file_damage::Damage;
 
 /// A process that can be hit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -28,9 +28,9 @@ pub enum Side {
     Nats,
 }
 
-/// One injection into one part.
+/// One thing that is done to one part.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Injection {
+pub enum FaultKind {
     /// SIGKILL, then a restart.
     Kill(Target),
     /// SIGSTOP, then SIGCONT.
@@ -47,7 +47,7 @@ pub enum Injection {
     Restore,
 }
 
-/// Injections that begin together, last for a time, and are then undone.
+/// What is done to one or several parts at once, lasts for a time, and is then undone.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Fault {
     /// The pause before it.
@@ -57,12 +57,12 @@ pub struct Fault {
     /// See `burst`.
     pub lead: Duration,
     /// At least one, each for a different part.
-    pub injections: Vec<Injection>,
+    pub kinds: Vec<FaultKind>,
     /// How long until they are undone.
     pub hold: Duration,
-    /// Whether the last injection is undone first.
+    /// Whether the last kind is undone first.
     pub backwards: bool,
-    /// The pause between undoing two injections: the service may be back before the servers.
+    /// The pause between undoing two kinds: the service may be back before the servers.
     pub gap: Duration,
     /// The service that is hit, or whose connections are broken.
     pub replica: usize,
@@ -137,7 +137,7 @@ impl Plan {
         };
         plan.synchronous_commit = rng.bool();
         if rng.u8(..RESTORED_IN) == 0 {
-            let restore = Fault { injections: vec![Injection::Restore], ..Fault::new(&mut rng) };
+            let restore = Fault { kinds: vec![FaultKind::Restore], ..Fault::new(&mut rng) };
             plan.faults.insert(rng.usize(1..=count), restore);
         }
         plan
@@ -160,9 +160,7 @@ impl Plan {
 
     /// Whether NATS may lose what it has acknowledged.
     pub fn may_lose(&self) -> bool {
-        let damages = |fault: &Fault| {
-            fault.injections.iter().any(|injection| matches!(injection, Injection::Damage(_)))
-        };
+        let damages = |fault: &Fault| fault.kinds.iter().any(|kind| matches!(kind, FaultKind::Damage(_)));
         self.disks == Disks::Powered { sync_always: false } || self.faults.iter().any(damages)
     }
 
@@ -201,12 +199,12 @@ impl Fault {
         let mut parts: Vec<usize> = (0..PARTS).collect();
         rng.shuffle(&mut parts);
         let together = [1, 1, 1, 1, 1, 1, 2, 2, 2, 3][rng.usize(..10)];
-        let injections = parts[..together].iter().map(|&part| Injection::new(part, rng)).collect();
+        let kinds = parts[..together].iter().map(|&part| FaultKind::new(part, rng)).collect();
         let mut fault = Self {
             after: millis(rng, 50..700),
             burst: rng.usize(200..1500),
             lead: millis(rng, 0..60),
-            injections,
+            kinds,
             hold: hold(rng),
             backwards: rng.bool(),
             gap: millis(rng, 0..500),
@@ -221,12 +219,12 @@ impl Fault {
 
     /// Mostly a kill, which leaves the most unfinished work.
     fn of_service(rng: &mut Rng) -> Self {
-        let injection = match rng.u8(..10) {
-            0..=5 => Injection::Kill(Target::Service),
-            6..=7 => Injection::Pause(Target::Service),
-            _ => Injection::Terminate,
+        let kind = match rng.u8(..10) {
+            0..=5 => FaultKind::Kill(Target::Service),
+            6..=7 => FaultKind::Pause(Target::Service),
+            _ => FaultKind::Terminate,
         };
-        Self { injections: vec![injection], ..Self::new(rng) }
+        Self { kinds: vec![kind], ..Self::new(rng) }
     }
 
     /// Mostly a power failure; otherwise damage to NATS's files. With `may_restore`, the table is restored too, so that
@@ -234,43 +232,43 @@ impl Fault {
     /// detect that.
     fn of_disks(rng: &mut Rng, may_restore: bool) -> Self {
         let damage = match rng.bool() {
-            true => Injection::Damage(Damage::Flip { seed: rng.u64(..) }),
-            false => Injection::Damage(Damage::Cut { seed: rng.u64(..) }),
+            true => FaultKind::Damage(Damage::Flip { seed: rng.u64(..) }),
+            false => FaultKind::Damage(Damage::Cut { seed: rng.u64(..) }),
         };
         let (service, nats, postgres) = (
-            Injection::Kill(Target::Service),
-            Injection::PowerOff(Target::Nats),
-            Injection::PowerOff(Target::Postgres),
+            FaultKind::Kill(Target::Service),
+            FaultKind::PowerOff(Target::Nats),
+            FaultKind::PowerOff(Target::Postgres),
         );
-        let injections = match rng.u8(..8) {
+        let kinds = match rng.u8(..8) {
             0 => vec![nats],
             1 => vec![postgres],
             2..=3 => vec![nats, postgres],
             4..=5 => vec![service, nats, postgres],
-            6..=7 if may_restore => vec![damage, Injection::Restore],
+            6..=7 if may_restore => vec![damage, FaultKind::Restore],
             _ => vec![damage],
         };
         let is_written_out = rng.bool();
-        Self { injections, hold: millis(rng, 30..1_500), is_written_out, ..Self::new(rng) }
+        Self { kinds, hold: millis(rng, 30..1_500), is_written_out, ..Self::new(rng) }
     }
 
     /// Longer than the service waits for PostgreSQL.
     fn long(fault: Self, rng: &mut Rng) -> Self {
-        let injection = match rng.u8(..3) {
-            0 => Injection::Break(Side::Postgres, Mode::BlackHole),
-            1 => Injection::Break(Side::Nats, Mode::BlackHole),
-            _ => Injection::Pause(Target::Postgres),
+        let kind = match rng.u8(..3) {
+            0 => FaultKind::Break(Side::Postgres, Mode::BlackHole),
+            1 => FaultKind::Break(Side::Nats, Mode::BlackHole),
+            _ => FaultKind::Pause(Target::Postgres),
         };
-        Self { injections: vec![injection], hold: millis(rng, 32_000..48_000), ..fault }
+        Self { kinds: vec![kind], hold: millis(rng, 32_000..48_000), ..fault }
     }
 
-    /// The injections in the order in which they are undone.
-    pub fn undone(&self) -> Vec<Injection> {
-        let mut injections = self.injections.clone();
+    /// Its kinds, in the order in which they are undone.
+    pub fn undone(&self) -> Vec<FaultKind> {
+        let mut kinds = self.kinds.clone();
         if self.backwards {
-            injections.reverse();
+            kinds.reverse();
         }
-        injections
+        kinds
     }
 }
 
@@ -287,7 +285,7 @@ fn millis(rng: &mut Rng, range: std::ops::Range<u64>) -> Duration {
     Duration::from_millis(rng.u64(range))
 }
 
-impl Injection {
+impl FaultKind {
     fn new(part: usize, rng: &mut Rng) -> Self {
         match part {
             0 => [Self::Kill(Target::Service), Self::Pause(Target::Service), Self::Terminate][rng.usize(..3)],
@@ -318,8 +316,8 @@ impl Injection {
     }
 }
 
-fn process(target: Target, rng: &mut Rng) -> Injection {
-    if rng.u8(..3) < 2 { Injection::Kill(target) } else { Injection::Pause(target) }
+fn process(target: Target, rng: &mut Rng) -> FaultKind {
+    if rng.u8(..3) < 2 { FaultKind::Kill(target) } else { FaultKind::Pause(target) }
 }
 
 fn mode(rng: &mut Rng) -> Mode {
@@ -366,7 +364,7 @@ impl fmt::Display for Side {
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let labels: Vec<_> = self.injections.iter().map(Injection::label).collect();
+        let labels: Vec<_> = self.kinds.iter().map(FaultKind::label).collect();
         write!(f, "{} for {:.1} s", labels.join(" + "), self.hold.as_secs_f64())?;
         if self.replica > 0 { write!(f, " at replica {}", self.replica + 1) } else { Ok(()) }
     }
@@ -388,10 +386,10 @@ mod tests {
     fn a_hundred_plans_have_every_blow_alone_and_together_short_and_long() {
         let faults: Vec<_> = (1..=100).flat_map(|seed| Plan::new(seed).faults).collect();
         let labels: BTreeSet<_> =
-            faults.iter().flat_map(|fault| &fault.injections).map(Injection::label).collect();
+            faults.iter().flat_map(|fault| &fault.kinds).map(FaultKind::label).collect();
         // Three kills, three stops, one SIGTERM, five modes on two sides, a restored table.
         assert_eq!(labels.len(), 18, "{labels:?}");
-        assert!((1..=3).all(|count| faults.iter().any(|fault| fault.injections.len() == count)));
+        assert!((1..=3).all(|count| faults.iter().any(|fault| fault.kinds.len() == count)));
         assert!(faults.iter().any(|fault| fault.hold > Duration::from_secs(5)));
         assert!(faults.iter().any(|fault| fault.hold > Duration::from_secs(31)));
     }
@@ -399,8 +397,7 @@ mod tests {
     #[test]
     fn several_services_are_all_hit_and_killed_more_than_anything_else() {
         let faults: Vec<_> = (1..=30).flat_map(|seed| Plan::with_replicas(seed, 3).faults).collect();
-        let kills =
-            faults.iter().filter(|fault| fault.injections.contains(&Injection::Kill(Target::Service)));
+        let kills = faults.iter().filter(|fault| fault.kinds.contains(&FaultKind::Kill(Target::Service)));
         assert!(kills.count() >= 100);
         assert!((0..3).all(|replica| faults.iter().any(|fault| fault.replica == replica)));
         assert_eq!(Plan::with_replicas(7, 1), Plan::new(7));
@@ -409,10 +406,10 @@ mod tests {
     #[test]
     fn one_fault_has_no_two_blows_for_one_part() {
         for fault in (0..300).flat_map(|seed| Plan::new(seed).faults) {
-            let mut parts: Vec<_> = fault.injections.iter().map(part_of).collect();
+            let mut parts: Vec<_> = fault.kinds.iter().map(part_of).collect();
             parts.sort_unstable();
             parts.dedup();
-            assert_eq!(parts.len(), fault.injections.len(), "{fault}");
+            assert_eq!(parts.len(), fault.kinds.len(), "{fault}");
         }
     }
 
@@ -421,8 +418,8 @@ mod tests {
         let plans: Vec<_> = (1..=10).map(Plan::with_power_failures).collect();
         let settings: BTreeSet<_> = plans.iter().map(|plan| plan.traits().join(", ")).collect();
         assert_eq!(settings.len(), 4, "{settings:?}");
-        let injections = plans.iter().flat_map(|plan| &plan.faults).flat_map(|fault| &fault.injections);
-        let labels: BTreeSet<_> = injections.map(Injection::label).collect();
+        let kinds = plans.iter().flat_map(|plan| &plan.faults).flat_map(|fault| &fault.kinds);
+        let labels: BTreeSet<_> = kinds.map(FaultKind::label).collect();
         // Two power failures, the service with both, two kinds of damage, a restored table.
         assert_eq!(labels.len(), 6, "{labels:?}");
         assert!(plans.iter().any(|plan| !plan.may_lose()));
@@ -434,15 +431,15 @@ mod tests {
         assert!((8..=22).contains(&behind), "{behind}");
     }
 
-    fn part_of(injection: &Injection) -> String {
-        match injection {
-            Injection::Kill(target) | Injection::Pause(target) | Injection::PowerOff(target) => {
+    fn part_of(kind: &FaultKind) -> String {
+        match kind {
+            FaultKind::Kill(target) | FaultKind::Pause(target) | FaultKind::PowerOff(target) => {
                 target.to_string()
             }
-            Injection::Damage(_) => Target::Nats.to_string(),
-            Injection::Restore => "table".into(),
-            Injection::Terminate => Target::Service.to_string(),
-            Injection::Break(side, _) => side.to_string(),
+            FaultKind::Damage(_) => Target::Nats.to_string(),
+            FaultKind::Restore => "table".into(),
+            FaultKind::Terminate => Target::Service.to_string(),
+            FaultKind::Break(side, _) => side.to_string(),
         }
     }
 }

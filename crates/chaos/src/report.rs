@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
-use crate::plan::Injection;
+use crate::plan::FaultKind;
 use crate::round::{InjectedFault, Outcome};
 use crate::wording::seconds;
 
@@ -144,7 +144,7 @@ impl Report {
     fn write_faults(&self, out: &mut String) {
         let mut kinds: BTreeMap<String, Vec<u64>> = BTreeMap::new();
         for hit in self.hits() {
-            for label in hit.fault.injections.iter().map(Injection::label) {
+            for label in hit.fault.kinds.iter().map(FaultKind::label) {
                 kinds.entry(label).or_default().push(hit.in_flight.behind);
             }
         }
@@ -152,7 +152,7 @@ impl Report {
         for (label, in_flight) in kinds {
             let _ = writeln!(out, "| {label} | {} | {} |", in_flight.len(), spread(in_flight));
         }
-        let together = self.hits().filter(|hit| hit.fault.injections.len() > 1);
+        let together = self.hits().filter(|hit| hit.fault.kinds.len() > 1);
         let _ = writeln!(out, "| several of these at once | {} | |", together.count());
         let long = self.hits().filter(|hit| hit.fault.hold > Duration::from_secs(5));
         let _ = writeln!(out, "| held for longer than 5 s | {} | |", long.count());

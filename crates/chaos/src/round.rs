@@ -11,10 +11,10 @@ use tokio::runtime::Runtime;
 
 use crate::checker::{Snapshot, check, check_served, missing};
 use crate::environment::Environment;
+use crate::known_losses::{Losses, said_in};
 use crate::ledger::{Entry, Kind, Ledger};
-use crate::loss::{Losses, said_in};
 use crate::observer::Observer;
-use crate::plan::{Disks, Fault, Injection, Plan, Target};
+use crate::plan::{Disks, Fault, FaultKind, Plan, Target};
 use crate::prober::{Prober, Probes};
 use crate::publisher::Publisher;
 use crate::snapshot;
@@ -153,7 +153,7 @@ pub(crate) fn run(plan: &Plan, program: &Path, runtime: &Runtime) -> Result<Outc
             ..Outcome::default()
         },
     };
-    let restores = plan.faults.iter().any(|fault| fault.injections.contains(&Injection::Restore));
+    let restores = plan.faults.iter().any(|fault| fault.kinds.contains(&FaultKind::Restore));
     for (number, fault) in plan.faults.iter().enumerate() {
         if restores && number == 0 {
             std::thread::sleep(fault.after);
@@ -187,19 +187,19 @@ impl Round<'_> {
         if fault.is_written_out {
             self.environment.servers.write_out()?;
         }
-        if fault.injections.iter().any(Injection::is_of_postgres) {
+        if fault.kinds.iter().any(FaultKind::is_of_postgres) {
             self.environment.servers.hold_standby_back(fault.hold)?;
         }
         let (in_flight, replanned) = self.busy_moment(fault, publisher)?;
         self.note_known(fault)?;
-        self.environment.strike(&fault.injections, fault.replica)?;
-        if fault.injections.contains(&Injection::Restore) {
+        self.environment.strike(&fault.kinds, fault.replica)?;
+        if fault.kinds.contains(&FaultKind::Restore) {
             self.runtime.block_on(self.observer.restore())?;
         }
         std::thread::sleep(fault.hold);
-        for (index, &injection) in fault.undone().iter().enumerate() {
+        for (index, &kind) in fault.undone().iter().enumerate() {
             std::thread::sleep(if index == 0 { Duration::ZERO } else { fault.gap });
-            self.environment.undo(injection, fault.replica, fault.hold)?;
+            self.environment.undo(kind, fault.replica, fault.hold)?;
         }
         self.outcome.hits.push(InjectedFault { fault: fault.clone(), in_flight, replanned });
         Ok(())
@@ -208,7 +208,7 @@ impl Round<'_> {
     /// Records what a surviving service knows when this fault hits.
     fn note_known(&mut self, fault: &Fault) -> Result<()> {
         let Some(losses) = &mut self.losses else { return Ok(()) };
-        let goes_on = !fault.injections.contains(&Injection::Kill(Target::Service));
+        let goes_on = !fault.kinds.contains(&FaultKind::Kill(Target::Service));
         if !goes_on && !self.environment.wait_ready(Duration::ZERO) {
             losses.end_unaware();
         }
@@ -225,7 +225,7 @@ impl Round<'_> {
         loop {
             publisher.burst(fault.burst);
             std::thread::sleep(fault.lead);
-            let in_flight = self.look()?;
+            let in_flight = self.count_in_flight()?;
             if in_flight.behind >= BUSY || begun.elapsed() > PUT_OFF {
                 return Ok((in_flight, replanned));
             }
@@ -234,7 +234,7 @@ impl Round<'_> {
     }
 
     /// Work in flight; queries the fastest-changing value last.
-    fn look(&mut self) -> Result<InFlight> {
+    fn count_in_flight(&mut self) -> Result<InFlight> {
         let depths: Vec<_> = self.environment.addrs().into_iter().filter_map(snapshot::depths).collect();
         let channels = (!depths.is_empty()).then(|| depths.iter().sum());
         let acknowledged = self.ledger.acknowledged_orders();

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use devstack::{Nats, NatsCluster, NatsOptions, Postgres, PostgresOptions, PoweredDisk};
 
-use crate::damage::Damage;
+use crate::nats_file_damage::Damage;
 use crate::plan::{Disks, Plan, Target};
 
 /// Number of servers that keep each stream.

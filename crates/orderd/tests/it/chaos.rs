@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use chaos::Plan;
-use chaos::plan::{Disks, Fault, Injection, Side, Target};
+use chaos::plan::{Disks, Fault, FaultKind, Side, Target};
 use devstack::breaker::Mode;
 
 use crate::support::{Stack, eventually};
@@ -19,14 +19,14 @@ fn run(plans: &[Plan]) {
     assert!(report.failures().is_empty(), "{}", report.text());
 }
 
-/// The same injections `times` times, each in a burst.
-fn again_and_again(seed: u64, times: u64, injections: &[Injection]) -> Plan {
+/// The same fault `times` times, each in a burst.
+fn again_and_again(seed: u64, times: u64, kinds: &[FaultKind]) -> Plan {
     let fault = |number: u64| Fault {
         after: Duration::from_millis(100),
         burst: 1500,
         // A little later in the burst each time.
         lead: Duration::from_millis(10 * number),
-        injections: injections.to_vec(),
+        kinds: kinds.to_vec(),
         hold: Duration::from_millis(100),
         backwards: false,
         gap: Duration::ZERO,
@@ -49,38 +49,38 @@ fn nothing_is_lost_or_missing_in_a_round_with_three_services() {
 
 #[test]
 fn nothing_is_lost_or_doubled_where_postgres_is_killed_while_it_copies() {
-    run(&[again_and_again(1_001, 6, &[Injection::Kill(Target::Postgres)])]);
+    run(&[again_and_again(1_001, 6, &[FaultKind::Kill(Target::Postgres)])]);
 }
 
 #[test]
 fn nothing_is_lost_or_doubled_where_nats_is_killed_while_it_delivers() {
-    run(&[again_and_again(1_002, 5, &[Injection::Kill(Target::Nats)])]);
+    run(&[again_and_again(1_002, 5, &[FaultKind::Kill(Target::Nats)])]);
 }
 
 #[test]
 fn nothing_is_lost_or_doubled_where_the_service_is_told_to_end_with_full_hands() {
-    run(&[again_and_again(1_003, 5, &[Injection::Terminate])]);
+    run(&[again_and_again(1_003, 5, &[FaultKind::Terminate])]);
 }
 
 #[test]
 fn service_ends_in_time_while_nats_does_not_answer() {
     // Messages that claim a key wait for an answer; the breaker passes again after the service has ended.
     let mut plan =
-        again_and_again(1_004, 2, &[Injection::Break(Side::Nats, Mode::BlackHole), Injection::Terminate]);
+        again_and_again(1_004, 2, &[FaultKind::Break(Side::Nats, Mode::BlackHole), FaultKind::Terminate]);
     plan.faults.iter_mut().for_each(|fault| fault.backwards = true);
     run(&[plan]);
 }
 
 #[test]
 fn nothing_is_lost_or_doubled_where_leaders_are_struck_and_another_takes_their_place() {
-    let injections = [
-        Injection::Kill(Target::Nats),
-        Injection::Kill(Target::Postgres),
-        Injection::Pause(Target::Postgres),
+    let kinds = [
+        FaultKind::Kill(Target::Nats),
+        FaultKind::Kill(Target::Postgres),
+        FaultKind::Pause(Target::Postgres),
     ];
     let mut plan = again_and_again(1_005, 6, &[]);
-    for (fault, injection) in plan.faults.iter_mut().zip(injections.into_iter().cycle()) {
-        fault.injections = vec![injection];
+    for (fault, kind) in plan.faults.iter_mut().zip(kinds.into_iter().cycle()) {
+        fault.kinds = vec![kind];
         // Long enough for the standby to be promoted.
         fault.hold = Duration::from_millis(1200);
     }
@@ -93,9 +93,9 @@ fn nothing_is_lost_where_the_power_of_nats_and_postgres_fails_and_nats_syncs_alw
     let mut plan = again_and_again(
         1_006,
         3,
-        &[Injection::PowerOff(Target::Nats), Injection::PowerOff(Target::Postgres)],
+        &[FaultKind::PowerOff(Target::Nats), FaultKind::PowerOff(Target::Postgres)],
     );
-    plan.faults[1].injections.insert(0, Injection::Kill(Target::Service));
+    plan.faults[1].kinds.insert(0, FaultKind::Kill(Target::Service));
     plan.synchronous_commit = false;
     plan.disks = Disks::Powered { sync_always: true };
     run(&[plan]);
@@ -106,7 +106,7 @@ fn what_nats_has_lost_and_nothing_else_is_missing_where_its_power_fails_and_it_d
     let mut plan = again_and_again(
         1_007,
         3,
-        &[Injection::PowerOff(Target::Nats), Injection::PowerOff(Target::Postgres)],
+        &[FaultKind::PowerOff(Target::Nats), FaultKind::PowerOff(Target::Postgres)],
     );
     plan.faults[1].is_written_out = false;
     plan.disks = Disks::Powered { sync_always: false };
