@@ -92,7 +92,7 @@ impl BodyShards {
     }
 
     /// Accesses the body of a key, without recording the read.
-    pub(crate) fn look<T>(&self, hash: u32, key: &[u8], look: impl FnOnce(u32, &Body) -> T) -> Option<T> {
+    pub(crate) fn peek<T>(&self, hash: u32, key: &[u8], look: impl FnOnce(u32, &Body) -> T) -> Option<T> {
         let shard = self.shard(hash).read();
         let index = shard.find(hash, key)?;
         Some(look(slot(hash, index), &shard.bodies[index as usize]))

@@ -283,7 +283,7 @@ impl Cache {
     /// What memory has of an order.
     pub fn lookup(&self, key: &str) -> Lookup {
         let lookup = |_, body: &Body| if body.is_evicted() { Lookup::Evicted } else { Lookup::Hit };
-        self.bodies.look(self.hash(key.as_bytes()), key.as_bytes(), lookup).unwrap_or(Lookup::Miss)
+        self.bodies.peek(self.hash(key.as_bytes()), key.as_bytes(), lookup).unwrap_or(Lookup::Miss)
     }
 
     /// Appends the JSON of an order, if it is in memory.

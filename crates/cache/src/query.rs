@@ -199,7 +199,7 @@ impl Cache {
         let mut batch = CandidateBatch { candidates: Vec::new(), end: None };
         let contents = self.index.read();
         for (looked, slot) in self.walk(&contents, query, &hashes).enumerate() {
-            let looked_at = self.bodies.with(slot, |body| self.look(slot, body, query, &hashes));
+            let looked_at = self.bodies.with(slot, |body| self.visit(slot, body, query, &hashes));
             match looked_at? {
                 Visited::Beyond => break,
                 Visited::Passed => {}
@@ -233,7 +233,7 @@ impl Cache {
         Box::new(found.before(compare))
     }
 
-    fn look(
+    fn visit(
         &self,
         slot: u32,
         body: &Body,

@@ -40,7 +40,7 @@ fn right(ledger: &Ledger) -> Snapshot {
 }
 
 /// The checker's output for the correct state with one change.
-fn said(change: impl FnOnce(&Ledger, &mut Snapshot)) -> String {
+fn violations_after(change: impl FnOnce(&Ledger, &mut Snapshot)) -> String {
     let ledger = ledger();
     let mut snapshot = right(&ledger);
     change(&ledger, &mut snapshot);
@@ -58,7 +58,7 @@ fn memory_follows(snapshot: &mut Snapshot) {
 
 #[test]
 fn nothing_is_wrong_where_all_is_right() {
-    assert_eq!(said(|_, _| ()), "");
+    assert_eq!(violations_after(|_, _| ()), "");
 }
 
 #[test]
@@ -67,8 +67,8 @@ fn unacknowledged_message_may_be_stored_once() {
         snapshot.rows.push((id.into(), Ok(format!("{{\"order_uid\":\"{}\"}}", ledger.uid(123)))));
         memory_follows(snapshot);
     };
-    assert_eq!(said(|ledger, snapshot| add(ledger, snapshot, "2000-200")), "");
-    let twice = said(|ledger, snapshot| {
+    assert_eq!(violations_after(|ledger, snapshot| add(ledger, snapshot, "2000-200")), "");
+    let twice = violations_after(|ledger, snapshot| {
         add(ledger, snapshot, "2000-200");
         add(ledger, snapshot, "2000-201");
     });
@@ -77,7 +77,7 @@ fn unacknowledged_message_may_be_stored_once() {
 
 #[test]
 fn a_lost_order_is_seen() {
-    let words = said(|_, snapshot| {
+    let words = violations_after(|_, snapshot| {
         drop(snapshot.rows.remove(17));
         memory_follows(snapshot);
     });
@@ -88,7 +88,7 @@ fn a_lost_order_is_seen() {
 #[test]
 fn only_what_nats_no_longer_has_may_be_missing() {
     let without = |number: usize| {
-        said(|_, snapshot| {
+        violations_after(|_, snapshot| {
             snapshot.gone = Some(std::collections::HashSet::from([17]));
             drop(snapshot.rows.remove(number));
             memory_follows(snapshot);
@@ -100,7 +100,7 @@ fn only_what_nats_no_longer_has_may_be_missing() {
 
 #[test]
 fn a_doubled_order_is_seen() {
-    let words = said(|_, snapshot| {
+    let words = violations_after(|_, snapshot| {
         let json = snapshot.rows[3].1.clone();
         snapshot.rows.push(("3000-4".into(), json));
         memory_follows(snapshot);
@@ -118,7 +118,7 @@ fn other_wrong_rows_are_seen() {
         (|_, snapshot| snapshot.rows.push(row_of(&Ledger::new(9), 1)), "never published"),
     ];
     for (change, wanted) in changes {
-        let words = said(|ledger, snapshot| {
+        let words = violations_after(|ledger, snapshot| {
             change(ledger, snapshot);
             memory_follows(snapshot);
         });
@@ -132,14 +132,19 @@ fn row_of(ledger: &Ledger, number: usize) -> Row {
 
 #[test]
 fn dead_letters_are_counted() {
-    let lost = said(|_, snapshot| drop(snapshot.dead.pop()));
+    let lost = violations_after(|_, snapshot| drop(snapshot.dead.pop()));
     assert_eq!(lost, "1 refused, acknowledged and no dead letter, such as chaos-5-121.");
-    let doubled = said(|_, snapshot| snapshot.dead.push(snapshot.dead[0].clone()));
+    let doubled = violations_after(|_, snapshot| snapshot.dead.push(snapshot.dead[0].clone()));
     assert_eq!(doubled, "1 more than once a dead letter, such as chaos-5-120.");
-    let good = said(|ledger, snapshot| snapshot.dead.push(("dead.x".into(), ledger.uid(1).into_bytes())));
+    let good = violations_after(|ledger, snapshot| {
+        snapshot.dead.push(("dead.x".into(), ledger.uid(1).into_bytes()))
+    });
     assert_eq!(good, "1 no bad one and yet a dead letter, such as chaos-5-1.");
     // The second part of a large dead letter does not count as a dead letter.
-    assert_eq!(said(|_, snapshot| snapshot.dead.push(("dead.ORDERS.TESTING.1.rest".into(), Vec::new()))), "");
+    assert_eq!(
+        violations_after(|_, snapshot| snapshot.dead.push(("dead.ORDERS.TESTING.1.rest".into(), Vec::new()))),
+        ""
+    );
 }
 
 #[test]
@@ -155,7 +160,7 @@ fn pages_with_a_repeat_a_gap_or_a_wrong_order_are_seen() {
         (|snapshot| snapshot.past_last = 200, "behind the last one is 200"),
     ];
     for (change, wanted) in changes {
-        let words = said(|_, snapshot| change(snapshot));
+        let words = violations_after(|_, snapshot| change(snapshot));
         assert!(words.contains(wanted), "{wanted}: {words}");
     }
 }
@@ -163,7 +168,7 @@ fn pages_with_a_repeat_a_gap_or_a_wrong_order_are_seen() {
 #[test]
 fn wrong_answers_are_seen() {
     for answer in [(404, String::new()), (200, "{\"order_uid\":\"another\"}".into())] {
-        let words = said(|_, snapshot| {
+        let words = violations_after(|_, snapshot| {
             let id = snapshot.rows[5].0.clone();
             snapshot.answers.insert(id, answer);
         });
@@ -173,7 +178,7 @@ fn wrong_answers_are_seen() {
 
 #[test]
 fn an_order_that_is_not_found_is_seen() {
-    let words = said(|_, snapshot| {
+    let words = violations_after(|_, snapshot| {
         snapshot.found.insert(snapshot.rows[5].0.clone(), "[]".into());
     });
     assert!(words.contains("1 not found by their numbers"), "{words}");

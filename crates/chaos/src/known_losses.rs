@@ -40,7 +40,7 @@ impl Losses {
     }
 
     /// The violation, given the number of messages that the services have reported as lost.
-    pub(crate) fn unsaid(&self, said: u64) -> Option<String> {
+    pub(crate) fn unreported(&self, said: u64) -> Option<String> {
         let must = self.to_be_said.len() as u64;
         let (first, last) = (self.to_be_said.iter().min(), self.to_be_said.iter().max());
         (said < must).then(|| {
@@ -52,7 +52,7 @@ impl Losses {
 }
 
 /// The number of lost messages that a log reports.
-pub(crate) fn said_in(log: &str) -> u64 {
+pub(crate) fn reported_losses(log: &str) -> u64 {
     let lines = log.lines().filter(|line| line.contains("left the stream before they were read"));
     let counts = lines.filter_map(|line| {
         let (_, rest) = line.split_once("lost=")?;
@@ -79,8 +79,10 @@ mod tests {
         losses.add(25, 25, false, bounds);
         // By its sequence alone it would have been known at the earlier fault.
         losses.add(70, 5, true, bounds);
-        assert!(losses.unsaid(1).is_some_and(|words| words.starts_with("2 orders of Some(9) to Some(16)")));
-        assert_eq!(losses.unsaid(2), None);
+        assert!(
+            losses.unreported(1).is_some_and(|words| words.starts_with("2 orders of Some(9) to Some(16)"))
+        );
+        assert_eq!(losses.unreported(2), None);
     }
 
     #[test]
@@ -93,7 +95,7 @@ mod tests {
             }
             losses.strike(60, 0);
             losses.add(9, 9, true, (1, 20));
-            assert_eq!(losses.unsaid(0).is_some(), is_aware);
+            assert_eq!(losses.unreported(0).is_some(), is_aware);
         }
     }
 
@@ -101,6 +103,6 @@ mod tests {
     fn counts_in_a_log_are_added() {
         let line =
             "ERROR messages left the stream before they were read; the position passes over them lost=";
-        assert_eq!(said_in(&format!("{line}7 after=3\nINFO lost=5\n{line}30 after=12")), 37);
+        assert_eq!(reported_losses(&format!("{line}7 after=3\nINFO lost=5\n{line}30 after=12")), 37);
     }
 }

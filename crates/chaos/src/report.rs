@@ -102,7 +102,7 @@ impl Report {
                     "{}, in {} rounds; the services have said {} messages to be lost",
                     self.sum(|it| it.gone as u64),
                     self.rounds.iter().filter(|it| it.gone > 0).count(),
-                    self.sum(|it| it.said_lost)
+                    self.sum(|it| it.reported_lost)
                 ),
             ),
             ("in flight at a fault", spread(self.hits().map(|hit| hit.in_flight.behind).collect())),

@@ -11,7 +11,7 @@ use tokio::runtime::Runtime;
 
 use crate::checker::{Snapshot, check, check_served, missing};
 use crate::environment::Environment;
-use crate::known_losses::{Losses, said_in};
+use crate::known_losses::{Losses, reported_losses};
 use crate::ledger::{Entry, Kind, Ledger};
 use crate::observer::Observer;
 use crate::plan::{Disks, Fault, FaultKind, Plan, Target};
@@ -98,7 +98,7 @@ pub struct Outcome {
     /// Orders that NATS acknowledged and no longer has, and that no table has.
     pub gone: usize,
     /// How many of them the services reported as lost.
-    pub said_lost: u64,
+    pub reported_lost: u64,
     /// Time from recovery until everything acknowledged was in the table; not measured if NATS may lose messages.
     pub committed: Option<Duration>,
     /// Time from recovery until the position was at the stream's end.
@@ -368,8 +368,8 @@ impl Round<'_> {
             }
         }
         self.outcome.gone = gone.len();
-        self.outcome.said_lost = said_in(log);
-        self.outcome.violations.extend(losses.unsaid(self.outcome.said_lost));
+        self.outcome.reported_lost = reported_losses(log);
+        self.outcome.violations.extend(losses.unreported(self.outcome.reported_lost));
         stored.gone = Some(gone);
         Ok(())
     }

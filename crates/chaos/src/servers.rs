@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use devstack::{Nats, NatsCluster, NatsOptions, Postgres, PostgresOptions, PoweredDisk};
+use devstack::{Nats, NatsCluster, NatsOptions, Postgres, PostgresOptions, PowerFailDisk};
 
 use crate::nats_file_damage::Damage;
 use crate::plan::{Disks, Plan, Target};
@@ -27,13 +27,13 @@ pub(crate) struct Servers {
     standby: Option<Postgres>,
     is_standby_behind: bool,
     /// Dropped after the servers that use them.
-    disks: Option<PoweredDisks>,
+    disks: Option<PowerFailDisks>,
 }
 
 /// One disk for each server.
-struct PoweredDisks {
-    nats: PoweredDisk,
-    postgres: PoweredDisk,
+struct PowerFailDisks {
+    nats: PowerFailDisk,
+    postgres: PowerFailDisk,
 }
 
 /// Sizes that suffice for a round; PostgreSQL also needs space for its WAL.
@@ -65,8 +65,10 @@ impl Servers {
     }
 
     fn on_disks(options: PostgresOptions, sync_always: bool) -> Result<Self> {
-        let disks =
-            PoweredDisks { nats: PoweredDisk::new(NATS_MIB)?, postgres: PoweredDisk::new(POSTGRES_MIB)? };
+        let disks = PowerFailDisks {
+            nats: PowerFailDisk::new(NATS_MIB)?,
+            postgres: PowerFailDisk::new(POSTGRES_MIB)?,
+        };
         let options = PostgresOptions { fsync: true, ..options };
         let postgres = Postgres::start(&disks.postgres.path().join("postgres"), options)?;
         let options = NatsOptions { sync_always, ..NatsOptions::default() };

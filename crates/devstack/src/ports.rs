@@ -52,7 +52,7 @@ impl Lease {
     }
 
     fn lock(port: u16) -> Option<Self> {
-        let path = temp_dir::ours("orderd-ports").ok()?.join(port.to_string());
+        let path = temp_dir::own_folder("orderd-ports").ok()?.join(port.to_string());
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(path).ok()?;
         lock.try_lock().ok()?;
         Some(Self { port, _lock: Some(lock) })

@@ -55,7 +55,7 @@ impl User {
     }
 
     /// Makes this user the owner of a file or a folder, not of its contents.
-    pub(crate) fn own(self, path: &Path) -> Result<(), Error> {
+    pub(crate) fn give_ownership(self, path: &Path) -> Result<(), Error> {
         chown(path, Some(self.uid), Some(self.gid)).map_err(Error::path("hand over", path))
     }
 
@@ -89,7 +89,7 @@ pub(crate) fn reachable_folder(asked: &Path, user: Option<User>) -> Result<PathB
     if !user.can_enter(parent) {
         return elsewhere(&real, user);
     }
-    user.own(&real)?;
+    user.give_ownership(&real)?;
     Ok(real)
 }
 
@@ -100,7 +100,7 @@ fn elsewhere(asked: &Path, user: User) -> Result<PathBuf, Error> {
     let real = Path::new(ELSEWHERE).join(format!("{:016x}", hasher.finish()));
     fs::create_dir_all(&real).map_err(Error::path("make", &real))?;
     open_to_all(Path::new(ELSEWHERE))?;
-    user.own(&real)?;
+    user.give_ownership(&real)?;
     fs::remove_dir(asked).map_err(Error::path("replace by a link", asked))?;
     symlink(&real, asked).map_err(Error::path("link", asked))?;
     Ok(real)

@@ -25,7 +25,7 @@ impl TempDir {
     /// A new, empty folder.
     pub fn new() -> Result<Self, Error> {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let root = ours("orderd-scratch")?;
+        let root = own_folder("orderd-scratch")?;
         if number == 0 {
             sweep(&root);
         }
@@ -57,7 +57,7 @@ fn temporary() -> PathBuf {
 }
 
 /// This user's folder below the temporary directory; never one that another user has created with that name.
-pub(crate) fn ours(name: &str) -> Result<PathBuf, Error> {
+pub(crate) fn own_folder(name: &str) -> Result<PathBuf, Error> {
     let uid = rustix::process::geteuid().as_raw();
     let path = temporary().join(format!("{name}-{uid}"));
     make(&path)?;

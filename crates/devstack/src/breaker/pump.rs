@@ -43,14 +43,14 @@ fn pump(link: &Link, from: &TcpStream, to: &TcpStream, shared: &Shared) {
                 return;
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Ok(count) if count > 0 && pass(link.generation, &buffer[..count], to, shared) => {}
+            Ok(count) if count > 0 && forward(link.generation, &buffer[..count], to, shared) => {}
             _ => return link.cut(),
         }
     }
 }
 
 /// Forwards the bytes. Returns whether the connection continues.
-fn pass(generation: u64, mut bytes: &[u8], mut to: &TcpStream, shared: &Shared) -> bool {
+fn forward(generation: u64, mut bytes: &[u8], mut to: &TcpStream, shared: &Shared) -> bool {
     while !bytes.is_empty() {
         let (count, pause) = match shared.permit(generation, bytes.len()) {
             Permit::Pass(count, pause) => (count, pause),

@@ -30,7 +30,7 @@ pub(super) fn write(home: &Path, user: Option<User>, options: &PostgresOptions) 
 fn private_copy(from: &Path, to: &Path, user: Option<User>) -> Result<(), Error> {
     fs::copy(from, to).map_err(Error::path("copy", from))?;
     fs::set_permissions(to, fs::Permissions::from_mode(0o600)).map_err(Error::path("close", to))?;
-    user.map_or(Ok(()), |user| user.own(to))
+    user.map_or(Ok(()), |user| user.give_ownership(to))
 }
 
 pub(super) fn settings(options: &PostgresOptions) -> Vec<(String, String)> {

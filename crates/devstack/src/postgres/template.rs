@@ -23,7 +23,7 @@ pub(super) fn copy(programs: &Path, data: &Path, user: Option<User>) -> Result<(
 }
 
 fn ensure(programs: &Path, user: Option<User>) -> Result<PathBuf, Error> {
-    let root = temp_dir::ours("orderd-template")?;
+    let root = temp_dir::own_folder("orderd-template")?;
     let template = root.join(format!("{}-{EDITION}", version(programs)?));
     if template.is_dir() {
         return Ok(template);
@@ -44,7 +44,7 @@ fn make(programs: &Path, user: Option<User>, work: &Path, template: &Path) -> Re
     fs::create_dir(work).map_err(Error::path("make", work))?;
     fs::set_permissions(work, fs::Permissions::from_mode(0o755)).map_err(Error::path("open", work))?;
     if let Some(user) = user {
-        user.own(work)?;
+        user.give_ownership(work)?;
     }
     let data = work.join("data");
     cluster::initialise(programs, &data, user, &RECIPE)?;
@@ -75,12 +75,12 @@ fn copy_tree(from: &Path, to: &Path, user: Option<User>) -> Result<(), Error> {
             copy_tree(&entry.path(), &target, user)?;
         } else {
             fs::copy(entry.path(), &target).map_err(Error::path("copy to", &target))?;
-            own(&target, user)?;
+            give_to(&target, user)?;
         }
     }
-    own(to, user)
+    give_to(to, user)
 }
 
-fn own(path: &Path, user: Option<User>) -> Result<(), Error> {
-    user.map_or(Ok(()), |user| user.own(path))
+fn give_to(path: &Path, user: Option<User>) -> Result<(), Error> {
+    user.map_or(Ok(()), |user| user.give_ownership(path))
 }

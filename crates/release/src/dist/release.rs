@@ -41,7 +41,7 @@ impl Release {
             }
         };
         let maintainer = maintainer(std::env::var(MAINTAINER).ok())?;
-        let compiler = said(Command::new("rustc").arg("--version"))?;
+        let compiler = output_of(Command::new("rustc").arg("--version"))?;
         Ok(Self { version, revision, epoch, maintainer, compiler })
     }
 
@@ -85,10 +85,10 @@ fn revision() -> Result<String> {
 }
 
 fn git(args: &[&str]) -> Result<String> {
-    said(Command::new("git").args(args))
+    output_of(Command::new("git").args(args))
 }
 
-fn said(command: &mut Command) -> Result<String> {
+fn output_of(command: &mut Command) -> Result<String> {
     let output = command.current_dir(tools::workspace()).stdin(Stdio::null()).output();
     let output = output.with_context(|| format!("cannot start {}", command.get_program().display()))?;
     ensure!(

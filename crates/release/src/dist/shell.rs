@@ -24,12 +24,12 @@ pub(super) fn texts(built: &[Built], release: &Release) -> Result<Texts> {
     let program = temp_dir.path().join("orderd");
     std::fs::write(&program, &native.program)?;
     std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
-    let version = String::from_utf8(said(&program, &["--version"])?)?;
+    let version = String::from_utf8(output_of(&program, &["--version"])?)?;
     let wanted = format!("orderd {} ({})\n", release.version, release.revision);
     ensure!(version == wanted, "the program says that it is {version:?}, not {wanted:?}");
     let pages = temp_dir.path().join("pages");
     std::fs::create_dir(&pages)?;
-    said(&program, &["manual", &pages.display().to_string()])?;
+    output_of(&program, &["manual", &pages.display().to_string()])?;
     let mut manual = Vec::new();
     for entry in std::fs::read_dir(&pages)? {
         let entry = entry?;
@@ -39,13 +39,13 @@ pub(super) fn texts(built: &[Built], release: &Release) -> Result<Texts> {
     manual.sort();
     let mut completions = Vec::new();
     for shell in ["bash", "zsh", "fish"] {
-        completions.push((shell, said(&program, &["completions", shell])?));
+        completions.push((shell, output_of(&program, &["completions", shell])?));
     }
     Ok(Texts { manual, completions })
 }
 
 /// Runs the program without this machine's settings, and returns its output.
-fn said(program: &Path, args: &[&str]) -> Result<Vec<u8>> {
+fn output_of(program: &Path, args: &[&str]) -> Result<Vec<u8>> {
     let mut orderd = Command::new(program);
     orderd.args(args).env_clear().stdin(Stdio::null());
     let output = orderd.output().with_context(|| format!("cannot start {}", program.display()))?;

@@ -34,7 +34,7 @@ pub(super) fn run(out: &Path, release: &Release, built: &[Built]) -> Result<()> 
 }
 
 /// Runs a command to its end; what it says.
-fn said<Word: AsRef<str>>(command: &[Word]) -> Result<String> {
+fn output_of<Word: AsRef<str>>(command: &[Word]) -> Result<String> {
     let words: Vec<&str> = command.iter().map(AsRef::as_ref).collect();
     let output = Command::new(words[0]).args(&words[1..]).stdin(Stdio::null()).output();
     let output = output.with_context(|| format!("cannot start {}", words[0]))?;

@@ -9,7 +9,7 @@ use devstack::tools;
 
 use super::super::release::Release;
 use super::service::Servers;
-use super::{completions, said};
+use super::{completions, output_of};
 use crate::say;
 
 /// Beside the essential packages and the shells: what the package depends on, and what reads its manual.
@@ -122,13 +122,13 @@ impl Debian {
     /// Runs a command as root, and returns its output.
     pub(super) fn run(&self, command: &[&str]) -> Result<String> {
         let folder = self.folder.display().to_string();
-        said(&[&["chroot", &folder, "env", "DEBIAN_FRONTEND=noninteractive"], command].concat())
+        output_of(&[&["chroot", &folder, "env", "DEBIAN_FRONTEND=noninteractive"], command].concat())
     }
 
     /// A command as root that opens terminals. They are mounted for it alone: nothing stays in the folder.
     pub(super) fn run_with_terminals(&self, command: &[&str]) -> Result<String> {
         let folder = self.folder.display().to_string();
-        said(
+        output_of(
             &[&["timeout", TERMINAL, "unshare", "--mount", "sh", "-c", WITH_TERMINALS, &folder], command]
                 .concat(),
         )

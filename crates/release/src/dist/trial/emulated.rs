@@ -7,7 +7,7 @@ use devstack::{TempDir, tools};
 
 use super::super::Built;
 use super::super::release::Release;
-use super::said;
+use super::output_of;
 use super::service::Servers;
 use crate::say;
 
@@ -25,7 +25,7 @@ pub(super) fn run(built: &Built, release: &Release) -> Result<()> {
         command.extend(args.iter().map(|&arg| arg.to_owned()));
         command
     };
-    let version = said(&command(&["--version"]))?;
+    let version = output_of(&command(&["--version"]))?;
     let wanted = format!("orderd {} ({})", release.version, release.revision);
     ensure!(
         version == wanted,

@@ -7,7 +7,7 @@ use devstack::{
     Launch, Nats, NatsOptions, Postgres, PostgresOptions, Process, Signal, TempDir, free_port, wait_for,
 };
 
-use super::said;
+use super::output_of;
 use crate::say;
 
 const START: Duration = Duration::from_secs(60);
@@ -47,7 +47,7 @@ impl Servers {
         launch.log = Some(temp_dir.path().join("log"));
         launch.grace = STOP;
         let mut service = Process::spawn(launch)?;
-        if let Err(error) = self.takes_orders(|args| said(&command(args))) {
+        if let Err(error) = self.takes_orders(|args| output_of(&command(args))) {
             bail!("{error:#}; its log: {}", service.log());
         }
         let status = service.end(Signal::TERM).and_then(|status| status.code());

@@ -23,7 +23,7 @@ use crate::{Error, TempDir, small_disk};
 const OVERHEAD_MIB: u64 = 32;
 
 /// A disk with a file system, removed on drop.
-pub struct PoweredDisk {
+pub struct PowerFailDisk {
     images: PathBuf,
     outer: PathBuf,
     mounted: PathBuf,
@@ -32,7 +32,7 @@ pub struct PoweredDisk {
     _temp_dir: TempDir,
 }
 
-impl PoweredDisk {
+impl PowerFailDisk {
     /// An empty disk of `mebibytes`. The image is sparse: it takes only the space that is used.
     pub fn new(mebibytes: u64) -> Result<Self, Error> {
         if !rustix::process::geteuid().is_root() {
@@ -96,7 +96,7 @@ impl PoweredDisk {
     }
 }
 
-impl Drop for PoweredDisk {
+impl Drop for PowerFailDisk {
     fn drop(&mut self) {
         small_disk::release(&self.mounted);
         small_disk::release(&self.outer);
