@@ -1,14 +1,14 @@
 //! Worlds without mistakes: no invariant is broken in any state.
 //!
-//! `cargo test -p protocol --test holds -- --nocapture` prints the number of explored states. Worlds that are too large
+//! `cargo test -p protocol-model --test holds -- --nocapture` prints the number of explored states. Worlds that are too large
 //! are explored up to `PROTOCOL_STATES` states (60,000 by default), and reported as such.
 
 #![allow(clippy::panic, reason = "a test fails by panicking")]
 
 use std::env;
 
-use protocol::Kind::{Empty, Good, Malformed, NewModelOnly, Refusable, TwoForms};
-use protocol::{Budget, Kind, Mutation, World, check};
+use protocol_model::Kind::{Empty, Good, Malformed, NewModelOnly, Refusable, TwoForms};
+use protocol_model::{Budget, Kind, Mutation, World, check};
 
 const NOTHING: Budget = Budget::NOTHING;
 

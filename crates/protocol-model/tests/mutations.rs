@@ -1,13 +1,13 @@
 //! Each mistake breaks an invariant, and the same world without the mistake keeps all of them.
 //!
-//! `cargo test -p protocol --test mutations -- --nocapture` prints a shortest trace for each.
+//! `cargo test -p protocol-model --test mutations -- --nocapture` prints a shortest trace for each.
 
 #![allow(clippy::panic, reason = "a test fails by panicking")]
 
-use protocol::Invariant::*;
-use protocol::Kind::{Empty, Good, Malformed, NewModelOnly, TwoForms};
-use protocol::Mutation::*;
-use protocol::{Budget, Invariant, Kind, Mutation, World, check};
+use protocol_model::Invariant::*;
+use protocol_model::Kind::{Empty, Good, Malformed, NewModelOnly, TwoForms};
+use protocol_model::Mutation::*;
+use protocol_model::{Budget, Invariant, Kind, Mutation, World, check};
 
 /// The number of states after which a mutation counts as not found.
 const MUTATED_STATES: usize = 1_000_000;
