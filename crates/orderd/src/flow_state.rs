@@ -123,7 +123,7 @@ pub(crate) struct ProblemReport {
     pub(crate) at_position: bool,
 }
 
-/// State that `fetch`, `writer` and `resolver` share.
+/// State that `fetch`, `writer` and `doubt_resolver` share.
 pub(crate) struct FlowState {
     pub(crate) stream: watch::Sender<Option<StreamIdentity>>,
     pub(crate) table: watch::Sender<Option<TablePosition>>,
@@ -132,7 +132,7 @@ pub(crate) struct FlowState {
     pub(crate) read_progress: watch::Sender<ReadProgress>,
     /// Read messages that the stream has lost, until they are counted.
     pub(crate) vanished: watch::Sender<Option<VanishedRange>>,
-    /// The highest position at which `resolver` has looked up rows in the session that this process follows.
+    /// The highest position at which `doubt_resolver` has looked up rows in the session that this process follows.
     looked_up_at: AtomicU64,
 }
 
