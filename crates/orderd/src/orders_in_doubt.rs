@@ -1,6 +1,6 @@
 //! Orders in doubt: their messages alone don't show whether they are rows, because this process refused the message, or
-//! because it became a dead letter or was replayed. `fill/doubt_resolver` looks the row up once the position has passed the
-//! message.
+//! because it became a dead letter or was replayed. `fill/doubt_resolver` looks the row up once the position has
+//! passed the message.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

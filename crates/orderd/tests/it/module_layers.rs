@@ -19,9 +19,9 @@ const LAYERS: &str = "
 ";
 
 /// What to do about a refused import.
-const HOW_TO_MOVE: &str = "Move what both need into a lower module: `flow_state` and `pipeline_chunks` have what stages share, \
-    `nats` and `postgres` know neither stages nor `health`, `health`, `metrics` and `config` know nothing of their users. Or pass it down as a \
-    value or a callback. LAYERS in this file has the order.";
+const HOW_TO_MOVE: &str = "Move what both need into a lower module: `flow_state` and `pipeline_chunks` have \
+    what stages share, `nats` and `postgres` know neither stages nor `health`, `health`, `metrics` and `config` know \
+    nothing of their users. Or pass it down as a value or a callback. LAYERS in this file has the order.";
 
 #[test]
 fn modules_of_orderd_import_only_modules_below_them() {
