@@ -12,7 +12,7 @@ let shown = 0;
 let mayReplay = false;
 let list = null;
 let known = new Set();
-// The function that replays each, by key; and the reason that filters the list.
+// The function that replays each that can still be replayed, by key; and the reason that filters the list.
 let senders = new Map();
 let reason = "";
 let oldest = 0;
@@ -83,16 +83,28 @@ function moreReasons() {
 
 function filter() {
   for (const letter of list.children) letter.hidden = reason !== "" && letter.dataset.reason !== reason;
+  countUnsent();
 }
 
-// Replays those that are shown, one by one, so that the service has time for other requests.
+// The keys of those that are shown and can still be replayed.
+const unsent = () => [...list.children].filter((letter) => !letter.hidden && senders.has(letter.dataset.key)).map((letter) => letter.dataset.key);
+
+function countUnsent() {
+  const count = unsent().length;
+  const button = $("dead-replay-all");
+  if (button === null) return;
+  button.textContent = t("deadReplayAll", { count });
+  button.hidden = count === 0;
+}
+
+// Replays them one by one, so that the service has time for other requests.
 function all() {
   const outcome = h("span", { class: "note", role: "status" });
-  const button = h("button", { type: "button" }, t("deadReplayAll"));
+  const button = h("button", { type: "button", id: "dead-replay-all" });
   button.onclick = async () => {
     button.disabled = true;
     const mine = shown;
-    const keys = [...list.children].filter((letter) => !letter.hidden).map((letter) => letter.dataset.key);
+    const keys = unsent();
     let taken = 0;
     for (const [index, key] of keys.entries()) {
       if (mine !== shown) return;
@@ -159,6 +171,8 @@ function again(letter) {
       correct.remove();
       senders.delete(letter.key);
     }
+    if (["taken_in", "gone"].includes(became.outcome)) senders.delete(letter.key);
+    countUnsent();
     button.disabled = false;
     return became.outcome;
   };

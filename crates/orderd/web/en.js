@@ -141,7 +141,7 @@ export const en = {
   deadBytes: { one: "{count} byte", other: "{count} bytes" },
   deadPayload: "Payload",
   deadReplay: "Replay",
-  deadReplayAll: "Replay all shown",
+  deadReplayAll: { one: "Replay {count} shown", other: "Replay all {count} shown" },
   deadProgress: "Sending {sent} of {count}…",
   deadAllSent: "{taken} of {count} accepted.",
   deadReason: "Reason",

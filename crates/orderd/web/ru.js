@@ -150,7 +150,9 @@ export const ru = {
   deadBytes: { one: "{count} байт", few: "{count} байта", many: "{count} байт", other: "{count} байта" },
   deadPayload: "Содержимое",
   deadReplay: "Отправить снова",
-  deadReplayAll: "Отправить все показанные",
+  deadReplayAll: {
+    one: "Отправить снова {count} показанное", other: "Отправить снова {count} показанных",
+  },
   deadProgress: "Отправлено {sent} из {count}…",
   deadAllSent: "Принято {taken} из {count}.",
   deadReason: "Причина",

@@ -78,9 +78,13 @@ async fn dead_letters_are_filtered_corrected_and_sent_again_together() {
     browser.click(".letter:not([hidden]) .correct button").await;
     browser.reads(".letter:not([hidden])", "Accepted.").await;
     service.wait_len(1).await;
-    browser.script(&select.replace("{}", "missing_member")).await;
-    browser.click(".letter-tools button").await;
+    // Nothing of what is shown is still to be sent, and then all but one.
+    browser.holds("document.getElementById('dead-replay-all').hidden").await;
+    browser.script(&select.replace("{}", "")).await;
+    browser.reads("#dead-replay-all", "Replay all 2 shown").await;
+    browser.click("#dead-replay-all").await;
     browser.reads(".letter-tools", "0 of 2 accepted.").await;
+    browser.script(&select.replace("{}", "missing_member")).await;
     browser.reads(".letter:not([hidden])", "Refused again: A required member is missing").await;
 }
 
