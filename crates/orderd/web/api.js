@@ -1,4 +1,4 @@
-// Requests to the service. After a 401 the user has to sign in.
+// Requests to the service. After a 401 the user has to sign in: to read, or to replay.
 
 export class Refused extends Error {
   constructor(status, text) {
@@ -24,7 +24,8 @@ async function ask(path, options = {}, read = (response) => response) {
   try {
     const response = await fetch(path, { credentials: "same-origin", signal: AbortSignal.timeout(LONGEST), ...options });
     // The response to a request sent before the sign-in shows nothing about the current session.
-    if (response.status === 401 && path !== "session" && session === sessions) signInNeeded();
+    const right = path.endsWith("/replay") ? "replay" : "read";
+    if (response.status === 401 && path !== "session" && session === sessions) signInNeeded(right);
     return await read(response);
   } catch (error) {
     if (error.name === "AbortError" || error instanceof Refused) throw error;
@@ -87,11 +88,11 @@ export const listed = (query, options) => ask(`orders?${query}`, options, async 
 // The state of the components: `/readyz` with a status that browsers do not report as an error of the page.
 export const parts = async () => JSON.parse(await text("healthz", { cache: "no-store" }));
 
-// The service's description: whether it requires a token, the members to search by, and the name of documents.
+// The service's description: whether it requires a token to read, the members to search by, and the name of documents.
 export async function about() {
   const api = JSON.parse(await text("openapi.json"));
-  const tokens = "token" in (api.components.securitySchemes ?? {});
-  const signedIn = !tokens || (await fetch("mem_len")).status !== 401;
+  const guarded = "token" in (api.components.securitySchemes ?? {});
+  const signedIn = !guarded || (await fetch("mem_len")).status !== 401;
   const replay = "/dead_letters/{key}/replay" in api.paths;
-  return { tokens, signedIn, replay, search: api["x-search"] ?? [], schema: api.components.schemas[api["x-schema"]], model: api["x-model"] ?? "order" };
+  return { guarded, signedIn, replay, search: api["x-search"] ?? [], schema: api.components.schemas[api["x-schema"]], model: api["x-model"] ?? "order" };
 }

@@ -15,13 +15,15 @@ import * as status from "./status.js";
 import { hasSignedIn, wire as wireSession } from "./sign_in.js";
 
 const { t, number } = i18n;
-let known = { tokens: false, signedIn: true, replay: false, search: [], schema: {}, model: "order" };
+let known = { guarded: false, signedIn: true, replay: false, search: [], schema: {}, model: "order" };
 const UNKNOWN = "–";
 let live = null;
 let stats = null;
 // Whether memory had the whole table when these were rendered, as far as this run of the service has reported.
 let filled = null;
 let charts = null;
+// Whether the sign-in is shown though reading needs none, for an action that does; another view ends that.
+let isAsked = false;
 
 const events = new Events({
   order: (data) => live.add(data),
@@ -57,14 +59,16 @@ function decoded(text) {
 }
 
 function show(focus) {
-  const needed = known.tokens && !known.signedIn;
+  const needed = (known.guarded && !known.signedIn) || isAsked;
   $("loading").hidden = true;
   const { view, at, sought } = needed ? { view: "signin" } : route();
   for (const name of ["signin", "live", "page", "find", "dead", "order"]) $(`view-${name}`).hidden = name !== view;
   document.querySelectorAll("nav [data-view]").forEach((link) =>
     link.dataset.view === view ? link.setAttribute("aria-current", "page") : link.removeAttribute("aria-current"));
   $("search").disabled = needed;
-  $("sign-out").hidden = !(known.tokens || hasSignedIn()) || needed;
+  $("sign-out").hidden = !(known.guarded || hasSignedIn()) || needed;
+  $("signin-why").dataset.t = known.guarded ? "signInWhy" : "signInReplay";
+  i18n.translate($("view-signin"));
   document.title = i18n.title();
   if (view === "page") pages.show(at, known.search);
   if (view === "find") query.show(at);
@@ -109,9 +113,16 @@ function open() {
   show(false);
 }
 
-function closed() {
+// If reading needs no token, the page keeps what it shows, and a user who doesn't sign in can read on.
+function closed(right) {
+  if (right === "read") known.guarded = true;
+  if (!known.guarded) {
+    isAsked = true;
+    show(true);
+    return;
+  }
   events.stop();
-  known = { ...known, tokens: true, signedIn: false };
+  known.signedIn = false;
   live?.forget();
   $("view-order").replaceChildren();
   $("page-list").replaceChildren();
@@ -134,6 +145,7 @@ async function begin() {
   pages.wire();
   wireSession(() => {
     known.signedIn = true;
+    isAsked = false;
     open();
   }, closed);
   onSignInNeeded(() => known.signedIn && closed());
@@ -150,13 +162,16 @@ async function begin() {
     if (stats) figures(stats);
     show(false);
   });
-  addEventListener("hashchange", () => show(true));
+  addEventListener("hashchange", () => {
+    isAsked = false;
+    show(true);
+  });
   status.start();
   known = await answered();
   i18n.setModel(known.model);
   quickSearch.wire(known.search);
   query.wire(known);
-  if (known.tokens && !known.signedIn) show(false);
+  if (known.guarded && !known.signedIn) show(false);
   else open();
 }
 

@@ -126,6 +126,7 @@ export const en = {
   signIn: "Sign in",
   signOut: "Sign out",
   signInWhy: "Orders are personal data: reading them requires a token.",
+  signInReplay: "Replaying dead letters requires a token. Reading does not.",
   token: "Token",
   wrongToken: "Invalid token.",
   cannotRead: "This token may not read orders.",
