@@ -147,8 +147,11 @@ async function begin() {
     known.signedIn = true;
     isAsked = false;
     open();
-  }, closed);
-  onSignInNeeded(() => known.signedIn && closed());
+  }, () => {
+    deadLetters.forgetDrafts();
+    closed();
+  });
+  onSignInNeeded((right) => known.signedIn && closed(right));
   $("language").onclick = i18n.switchLanguage;
   $("skip").onclick = (event) => {
     event.preventDefault();

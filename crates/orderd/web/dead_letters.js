@@ -14,6 +14,8 @@ let list = null;
 let known = new Set();
 // The function that replays each that can still be replayed, by key; and the reason that filters the list.
 let senders = new Map();
+// Typed corrections that are not accepted yet, by key, so that a sign-in or another view does not lose them.
+const drafts = new Map();
 let reason = "";
 let oldest = 0;
 
@@ -24,7 +26,8 @@ export async function show(signedIn) {
   $("dead-list").replaceChildren(h("p", { class: "note" }, t("loading")));
   try {
     const letters = await deadLetters();
-    if (mine === shown) begin(letters);
+    const others = await corrected(letters);
+    if (mine === shown) begin(letters, others);
   } catch (error) {
     if (mine === shown) $("dead-list").replaceChildren(failure(error, () => show(signedIn)));
   }
@@ -34,6 +37,15 @@ export function forget() {
   shown += 1;
   list = null;
   $("dead-list").replaceChildren();
+}
+
+export const forgetDrafts = () => drafts.clear();
+
+// The dead letters with a typed correction that are not among the newest; one that is gone is left out.
+async function corrected(letters) {
+  const keys = [...drafts.keys()].filter((key) => !letters.some((letter) => letter.key === key));
+  const found = await Promise.all(keys.map((key) => deadLetter(key).catch(() => null)));
+  return found.filter((letter) => letter !== null);
 }
 
 // New ones are inserted at the top; open ones stay as they are.
@@ -49,12 +61,12 @@ export async function refresh() {
   moreReasons();
 }
 
-function begin(letters) {
+function begin(letters, others = []) {
   known = new Set();
   senders = new Map();
-  list = h("ul", { class: "letters" }, ...letters.map(item));
+  list = h("ul", { class: "letters" }, ...others.map(item), ...letters.map(item));
   const empty = h("div", { class: "empty" }, h("h2", {}, t("deadNone")), h("p", {}, t("deadNoneWhy")));
-  $("dead-list").replaceChildren(...(letters.length > 0 ? [tools(), list] : [empty]), more(letters));
+  $("dead-list").replaceChildren(...(known.size > 0 ? [tools(), list] : [empty]), more(letters));
   filter();
 }
 
@@ -124,7 +136,7 @@ function more(letters) {
     const mine = shown;
     const earlier = await deadLetters(oldest).catch(() => null);
     if (mine !== shown || !earlier) return;
-    list.append(...earlier.map(item));
+    list.append(...earlier.filter((letter) => !known.has(letter.key)).map(item));
     moreReasons();
     button.replaceWith(more(earlier));
   };
@@ -169,7 +181,7 @@ function again(letter) {
       const href = `#/order/${encodeURIComponent(letter.key)}`;
       button.replaceWith(h("a", { href }, t("deadOpen")));
       correct.remove();
-      senders.delete(letter.key);
+      drafts.delete(letter.key);
     }
     if (["taken_in", "gone"].includes(became.outcome)) senders.delete(letter.key);
     countUnsent();
@@ -186,8 +198,10 @@ function again(letter) {
 function correction(letter, send) {
   const text = h("textarea", { rows: 8, spellcheck: "false", "aria-label": `${t("deadCorrected")} ${letter.key}` });
   const button = h("button", { type: "button", "aria-label": `${t("deadSendCorrected")} ${letter.key}` }, t("deadSendCorrected"));
+  text.value = drafts.get(letter.key) ?? "";
+  text.oninput = () => drafts.set(letter.key, text.value);
   button.onclick = () => text.value.trim() && send(text.value);
-  const details = h("details", { class: "correct" }, h("summary", {}, t("deadCorrect")), text, button);
+  const details = h("details", { class: "correct", open: text.value !== "" }, h("summary", {}, t("deadCorrect")), text, button);
   details.addEventListener("toggle", async () => {
     const whole = await deadLetter(letter.key).catch(() => null);
     if (!text.value) text.value = whole?.payload ?? "";

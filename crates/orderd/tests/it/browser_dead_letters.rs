@@ -86,6 +86,75 @@ async fn dead_letters_are_filtered_corrected_and_sent_again_together() {
     browser.reads(".letter-tools", "0 of 2 accepted.").await;
     browser.script(&select.replace("{}", "missing_member")).await;
     browser.reads(".letter:not([hidden])", "Refused again: A required member is missing").await;
+    browser.click("#language").await;
+    browser.reads("#dead-replay-all", "Отправить снова 2 показанных").await;
+}
+
+/// Orders are open here, so that only sending asks for a token.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_typed_correction_is_still_there_after_the_sign_in_that_sending_it_asks_for() {
+    let stack = Stack::new();
+    let service = stack.serve(&[("HTTP_REPLAY_TOKEN", "open-sesame")]).await;
+    // The first is not among the newest that are listed at first.
+    stack.publish(&["{"]).await;
+    stack.wait_settled(1).await;
+    stack.publish(&vec!["7"; 50]).await;
+    stack.wait_settled(51).await;
+    let browser = open(&service).await;
+    browser.click("nav [data-view=dead]").await;
+    let count = |count| format!("document.querySelectorAll('#dead-list .letter').length === {count}");
+    browser.holds(&count(50)).await;
+    browser.click("#dead-list > button").await;
+    browser.holds(&count(51)).await;
+    let key = service.get("/dead_letters").await.json();
+    let newest: BTreeSet<_> =
+        key.as_array().unwrap().iter().map(|letter| letter["key"].as_str().unwrap().to_owned()).collect();
+    let keys = browser
+        .script("return [...document.querySelectorAll('.letter')].map((letter) => letter.dataset.key)")
+        .await;
+    let keys: Vec<String> = serde_json::from_value(keys).unwrap();
+    let key = keys.into_iter().find(|key| !newest.contains(key)).unwrap();
+    let letter = format!(".letter[data-key='{key}']");
+    browser.click(&format!("{letter} .correct summary")).await;
+    browser.holds(&format!("document.querySelector(\"{letter} textarea\").value === '{{'")).await;
+    browser.keys(&format!("{letter} textarea"), "\"order_uid\":\"mended\"}").await;
+    let typed =
+        format!("document.querySelector(\"{letter} textarea\").value === '{{\"order_uid\":\"mended\"}}'");
+    browser.holds(&typed).await;
+    browser.click(&format!("{letter} .correct button")).await;
+    browser.reads("#view-signin", "Replaying dead letters requires a token. Reading does not.").await;
+    assert!(!browser.text("#view-signin").await.contains("personal data"));
+    // The browser itself tells the console of the 401.
+    browser.console().await;
+    is_sound(&browser, "the view to sign in for a replay").await;
+    browser.resize(1280, 800).await;
+
+    // Reading goes on without a token, and the typed text is kept.
+    browser.click("nav [data-view=live]").await;
+    browser.reads("#view-live", "Orders as they arrive").await;
+    assert_eq!(browser.text("#view-signin").await, "");
+    browser.click("nav [data-view=dead]").await;
+    browser.reads(&letter, "Not JSON").await;
+    browser.holds(&typed).await;
+    browser.click(&format!("{letter} .correct button")).await;
+    browser.reads("#view-signin", "Sign in").await;
+    browser.keys("#token", "open-sesame\u{e007}").await;
+    browser.reads(&letter, "Send corrected").await;
+    browser.holds(&typed).await;
+    browser.click(&format!("{letter} .correct button")).await;
+    browser.reads(&letter, "Accepted.").await;
+    service.wait_len(1).await;
+
+    // Signing out discards what was typed.
+    browser.click("#dead-list .letter:nth-child(2) .correct summary").await;
+    browser.keys("#dead-list .letter:nth-child(2) textarea", "secret").await;
+    browser.click("#sign-out").await;
+    browser.reads("#view-signin", "Sign in").await;
+    browser.click("nav [data-view=live]").await;
+    browser.click("nav [data-view=dead]").await;
+    browser.reads("#dead-list", "Not a JSON object").await;
+    let left = "return [...document.querySelectorAll('textarea')].filter((text) => text.value !== '').length";
+    assert_eq!(browser.script(left).await, 0);
 }
 
 /// A payload for each kind of refusal that can be produced.
