@@ -64,7 +64,6 @@ export function translate(root = document) {
   document.documentElement.lang = language;
   root.querySelectorAll("[data-t]").forEach((element) => (element.textContent = t(element.dataset.t)));
   root.querySelectorAll("[data-t-label]").forEach((e) => e.setAttribute("aria-label", t(e.dataset.tLabel)));
-  root.querySelectorAll("[data-t-placeholder]").forEach((e) => (e.placeholder = t(e.dataset.tPlaceholder)));
 }
 
 // Names come from documents: `constructor` must not find what every object has.
@@ -98,6 +97,8 @@ function format(kind, options) {
 }
 
 export const number = (value) => format(Intl.NumberFormat, {}).format(value);
+
+export const either = (names) => format(Intl.ListFormat, { type: "disjunction" }).format(names);
 
 const CLOCK = { hour: "2-digit", minute: "2-digit", second: "2-digit" };
 const DAY = { day: "numeric", month: "short", year: "numeric" };

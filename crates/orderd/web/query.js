@@ -109,6 +109,7 @@ function fillForm(query) {
   }
   if ($("find-rows").children.length === 0) addRow();
   $("find-members").hidden = members.length === 0;
+  $("find-none").hidden = members.length > 0;
   $("find-from").value = local(query.get("from"));
   $("find-to").value = local(query.get("to"));
   $("find-sort").value = query.get("order") === "asc" ? "asc" : "desc";

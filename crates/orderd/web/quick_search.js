@@ -1,7 +1,7 @@
-// Search while typing: the text is tried with each searchable member.
+// Search while typing: the text is tried with each searchable member, and as an id.
 
 import { $, h, value, line } from "./dom.js";
-import { dateTime, label, t } from "./i18n.js";
+import { dateTime, either, label, t } from "./i18n.js";
 import { find, orderText } from "./api.js";
 import { address } from "./query.js";
 import { arrival } from "./table.js";
@@ -19,6 +19,7 @@ let before = "#/";
 
 export function wire(searched) {
   members = searched;
+  say();
   const input = $("search");
   input.oninput = () => {
     clearTimeout(timer);
@@ -65,10 +66,18 @@ export function clear() {
 }
 
 export function again() {
+  say();
   if (!$("results").hidden) look();
 }
 
-// The newest hit, also if the user was faster than the search.
+// Names what can be searched.
+function say() {
+  const names = either([...members.map(label), t("colId")]);
+  $("search").placeholder = names;
+  $("search-label").textContent = t("searchLabel", { members: names });
+}
+
+// The only hit, also if the user was faster than the search. If there are several, the first gets the focus and none is opened.
 async function open() {
   clearTimeout(timer);
   if (shown !== $("search").value.trim()) await look();
@@ -96,11 +105,11 @@ async function look() {
 const byMember = async (member, wanted, signal) =>
   ({ how: t("foundBy", { member: label(member) }), member, ids: await find(member, wanted, { signal }) });
 
-// Only what looks like an id: the service may have to ask the table for it.
+// Beside members, only what looks like an id: the service may have to ask the table for it.
 async function byId(wanted, signal) {
-  const looksLikeOne = arrival(wanted) !== null;
-  const found = looksLikeOne && (await orderText(wanted, { signal }).then(() => true, (error) => {
-    if (error.name === "AbortError") throw error;
+  const mayBeOne = members.length === 0 || arrival(wanted) !== null;
+  const found = mayBeOne && (await orderText(wanted, { signal }).then(() => true, (error) => {
+    if (error.status !== 404) throw error;
     return false;
   }));
   return { how: t("foundById"), ids: found ? [wanted] : [] };
@@ -113,7 +122,12 @@ function show(found) {
     const count = ids.length < MOST ? t("found", { count: ids.length }) : t("foundMost", { count: ids.length });
     return h("div", {}, h("h2", {}, `${count} ${how}`), h("ul", {}, ...ids.map(hit)), all);
   });
-  $("results").replaceChildren(...(groups.length > 0 ? groups : [h("p", { class: "note" }, t("nothingFound"))]));
+  $("results").replaceChildren(...(groups.length > 0 ? groups : nothing()));
+}
+
+function nothing() {
+  const said = members.length > 0 ? ["nothingFound"] : ["nothingById", "searchNone"];
+  return said.map((key) => h("p", { class: "note" }, t(key)));
 }
 
 function hit(id) {

@@ -215,6 +215,44 @@ async fn a_browser_without_files_saves_csv_that_spreadsheets_read() {
     }
 }
 
+/// Without members to search by, the page says what can be searched, and how to have more.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_members_to_search_by_documents_are_found_by_their_id_alone() {
+    let stack = Stack::new();
+    let service = stack.serve(&[("MODEL", "any")]).await;
+    stack.publish(&[r#"{"city":"Riga"}"#]).await;
+    service.wait_len(1).await;
+    let id = service.ids().await[0].clone();
+    let browser = open(&service).await;
+    browser.reads("#live-list", &id).await;
+    let searched = "return [document.getElementById('search').placeholder, document.getElementById('search').labels[0].textContent]";
+    assert_eq!(browser.script(searched).await, json!(["Id", "Find a document (document) by Id"]));
+    browser.keys("#search", "Riga").await;
+    browser.reads("#results", "No document has this id.").await;
+    browser.reads("#results", "The service’s setting SEARCH names those to search by").await;
+    // The browser itself tells the console of the 404.
+    browser.console().await;
+    is_sound(&browser, "a search for no id").await;
+    browser.resize(1280, 800).await;
+    browser.script("document.getElementById('search').select()").await;
+    browser.keys("#search", &format!("{id}\u{e007}")).await;
+    browser.reads("#view-order", "Riga").await;
+    browser.click("nav [data-view=find]").await;
+    browser.reads("#find-form", "The service’s setting SEARCH names those to search by").await;
+    assert_eq!(browser.text("#find-members").await, "");
+    is_sound(&browser, "a search without members").await;
+    browser.resize(1280, 800).await;
+    browser.click("#language").await;
+    browser.reads("#find-form", "настройка сервиса SEARCH").await;
+
+    // With members, the hint and the label name them.
+    let service = stack.serve(&[("PG_TABLE", "others"), ("SEARCH", "delivery.city,customer_id")]).await;
+    browser.go(&url(&service)).await;
+    browser.holds("document.getElementById('search').placeholder !== ''").await;
+    let named = "Delivery.city, Customer, or Id";
+    assert_eq!(browser.script(searched).await, json!([named, format!("Find an order by {named}")]));
+}
+
 /// Members within others, of documents of any form.
 #[tokio::test(flavor = "multi_thread")]
 async fn documents_of_any_form_are_found_by_a_path_and_saved_whole() {

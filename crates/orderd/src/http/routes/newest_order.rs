@@ -19,6 +19,9 @@ const MAX_TRIES: usize = 4;
 /// The order as JSON, and its URL. All criteria must match.
 pub(crate) async fn newest(State(app): State<Arc<App>>, Query(pairs): Query<Pairs>) -> Response {
     match query::criteria(&pairs, app.members(), &[], |_, _| Ok(())) {
+        Ok(_) if app.settings.search.is_empty() => {
+            bad_request(&format!("nothing is found by a value here: {}", query::NO_MEMBERS))
+        }
         Ok(criteria) if criteria.is_empty() => {
             let name = &app.settings.model.name;
             let members = query::all(&app.settings.search, &[]);

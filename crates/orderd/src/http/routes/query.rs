@@ -12,6 +12,10 @@ pub(crate) const PARAMETERS: [&str; 6] = ["from", "to", "order", "limit", "after
 /// Optional prefix of a member's name; required if a parameter has the same name.
 pub(crate) const MEMBER: &str = "$.";
 
+/// Why nothing can be searched by its members.
+pub(crate) const NO_MEMBERS: &str =
+    "the service's setting SEARCH names the members to search by, such as SEARCH=name,delivery.city";
+
 /// Maximum number of values in one query, because each is compared with many orders.
 const MAX_CRITERIA: usize = 32;
 
@@ -118,7 +122,7 @@ pub(crate) fn parameter(member: &str, parameters: &[&str]) -> String {
 pub(crate) fn all(members: &[String], parameters: &[&str]) -> String {
     let members = members.iter().map(|member| parameter(member, parameters));
     let all: Vec<_> = members.chain(parameters.iter().map(|&name| name.to_owned())).collect();
-    if all.is_empty() { "none, for SEARCH names no member".into() } else { all.join(", ") }
+    if all.is_empty() { format!("none: {NO_MEMBERS}") } else { all.join(", ") }
 }
 
 /// Parameters that are not members, each at most once.
