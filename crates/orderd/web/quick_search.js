@@ -27,7 +27,10 @@ export function wire(searched) {
   };
   input.onkeydown = (event) => {
     if (event.key === "Escape") leave();
-    if (event.key === "Enter") open();
+    if (event.key !== "Enter") return;
+    // Or the hit that gets the focus would be opened by the same key.
+    event.preventDefault();
+    open();
   };
   document.addEventListener("keydown", (event) => {
     const typing = /^(INPUT|TEXTAREA)$/.test(document.activeElement?.tagName);
@@ -81,7 +84,10 @@ function say() {
 async function open() {
   clearTimeout(timer);
   if (shown !== $("search").value.trim()) await look();
-  $("results").querySelector("a")?.click();
+  const hits = [...$("results").querySelectorAll("li a")];
+  const isOne = new Set(hits.map((hit) => hit.href)).size === 1;
+  if (isOne) hits[0].click();
+  else hits[0]?.focus();
 }
 
 async function look() {

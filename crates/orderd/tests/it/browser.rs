@@ -464,7 +464,7 @@ async fn page_works_with_the_keyboard_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_search_has_an_address_and_enter_opens_its_newest_hit() {
+async fn a_search_has_an_address_and_enter_opens_its_only_hit_and_goes_to_several() {
     const ENTER: &str = "\u{e007}";
     let (stack, service) = Stack::started().await;
     stack.publish(&orders(3)).await;
@@ -474,6 +474,19 @@ async fn a_search_has_an_address_and_enter_opens_its_newest_hit() {
     browser.go(&format!("{}#/search/WBILMTESTTRACK", url(&service))).await;
     browser.reads("#results", "3 orders by Track number").await;
     browser.keys("#search", ENTER).await;
+    let first = "document.activeElement === document.querySelector('#results li a')";
+    browser.holds(first).await;
+    browser.holds("location.hash === '#/search/WBILMTESTTRACK'").await;
+    // Quicker than the search: all the same, no hit is opened unseen.
+    browser.script("document.getElementById('search').select()").await;
+    browser.keys("#search", &format!("nothing{ENTER}")).await;
+    browser.reads("#results", "No order has exactly this value").await;
+    browser.script("document.getElementById('search').select()").await;
+    browser.keys("#search", &format!("WBILMTESTTRACK{ENTER}")).await;
+    browser.holds(first).await;
+    is_sound(&browser, "the first of several hits").await;
+    browser.resize(1280, 800).await;
+    browser.keys("#results li a", ENTER).await;
     browser.reads("#view-order h1", "order-2").await;
     browser.script("history.back()").await;
     browser.reads("#results", "3 orders by Track number").await;
