@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::finding::Finding;
 use crate::health::readyz_warning::{Warning, WarningKind};
 use crate::nats::info::{AccountInfo, StreamConfig, StreamInfo, StreamState};
+use crate::wording::counted;
 
 /// The file of this setting is not used in its current state.
 pub(crate) fn of_file(setting: &str, problem: String) -> Warning {
@@ -148,7 +149,7 @@ pub(crate) fn of_kept(account: &AccountInfo, replicas: usize, keep: Duration) ->
 pub(crate) fn of_messages_lost(stream: &str, lost: u64, positions: &str) -> Option<Warning> {
     let finding = (lost > 0).then(|| {
         Finding::warning(
-            format!("{lost} messages left the stream {stream} before they were read"),
+            format!("{} left the stream {stream} before being read", counted(lost, "message")),
             format!(
                 "publish them again if their publishers still have them; raise the limits of the stream (max_age, max_msgs, max_bytes), or STREAM_KEEP if orderd created it; then end this warning: UPDATE {positions} \
                  SET lost = 0;"

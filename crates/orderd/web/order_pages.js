@@ -43,7 +43,7 @@ function heading(at, pages, count) {
   const title = t("pageTitle", { page: at });
   $("page-title").textContent = title;
   document.title = `${title} · orderd`;
-  $("page-count").textContent = t("pageCount", { count, pages });
+  $("page-count").textContent = `${t("found", { count })} ${t("onPages", { count: pages })}`;
   $("page-number").value = at;
   link("page-first", 1, at > 1);
   link("page-prev", Math.min(at - 1, pages), at > 1);

@@ -1,7 +1,7 @@
 // The state of NATS, PostgreSQL, intake and fill, and its meaning for a reader.
 
 import { $, h } from "./dom.js";
-import { number, since, t } from "./i18n.js";
+import { since, t } from "./i18n.js";
 import { parts } from "./api.js";
 
 const PARTS = ["nats", "postgres", "intake", "fill"];
@@ -97,9 +97,10 @@ function banner(kind, text, reason) {
 
 function filling(fill) {
   if (fill.rows === 0 && fill.reason && fill.reason !== "starting") return banner("warn", t("fillAway"), fill.reason);
-  const rows = number(fill.rows);
   const known = fill.of > fill.rows;
-  const text = known ? t("filling", { rows, of: number(fill.of) }) : t("fillingUnknown", { rows });
+  const text = known
+    ? t("filling", { rows: fill.rows, of: t("ofRows", { count: fill.of }) })
+    : t("fillingUnknown", { rows: t("rows", { count: fill.rows }) });
   const bar = h("progress", known ? { max: fill.of, value: fill.rows, "aria-label": t("partFill") } : { "aria-label": t("partFill") });
   return h("div", { class: "banner" }, h("p", {}, text), bar);
 }
