@@ -4,6 +4,9 @@ import { $, h } from "./dom.js";
 
 let api;
 
+// Descriptions are Markdown, but have no more of it than names between backticks.
+const prose = (text) => text.split("`").map((part, index) => (index % 2 ? h("code", {}, part) : part));
+
 // Resolves a reference.
 function resolved(part) {
   const path = part?.$ref?.split("/").slice(1);
@@ -20,20 +23,20 @@ function example(media) {
 function answer(status, given) {
   const response = resolved(given);
   const [kind, media] = Object.entries(response.content ?? {})[0] ?? [];
-  const what = h("td", {}, response.description, kind ? h("span", { class: "note" }, ` · ${kind}`) : null, example(media));
+  const what = h("td", {}, ...prose(response.description), kind ? h("span", { class: "note" }, ` · ${kind}`) : null, example(media));
   return h("tr", {}, h("td", {}, status), what);
 }
 
 function parameter(given) {
   const where = `${given.in}${given.required ? ", required" : ""}`;
-  return h("li", {}, h("code", {}, given.name), h("span", { class: "note" }, ` (${where}) `), given.description ?? "");
+  return h("li", {}, h("code", {}, given.name), h("span", { class: "note" }, ` (${where}) `), ...prose(given.description ?? ""));
 }
 
 function operation(path, method, given) {
   return h("section", { class: "panel" },
     h("h2", {}, h("span", { class: "method" }, method.toUpperCase()), h("code", {}, path)),
-    h("p", {}, given.summary, given.security ? h("span", { class: "note" }, " · needs a token") : null),
-    given.description ? h("p", {}, given.description) : null,
+    h("p", {}, ...prose(given.summary), given.security ? h("span", { class: "note" }, " · needs a token") : null),
+    given.description ? h("p", {}, ...prose(given.description)) : null,
     given.parameters ? h("ul", {}, ...given.parameters.map(parameter)) : null,
     h("table", { class: "answers" },
       h("tbody", {}, ...Object.entries(given.responses).map(([status, response]) => answer(status, response)))));
@@ -48,7 +51,7 @@ async function show() {
     h("pre", { tabindex: 0 }, JSON.stringify(api.components.schemas[api["x-schema"]], null, 2)));
   $("docs").replaceChildren(
     h("div", { class: "heading" }, h("h1", {}, `${api.info.title} ${api.info.version}`)),
-    h("p", {}, api.info.description), ...operations, schema);
+    h("p", {}, ...prose(api.info.description)), ...operations, schema);
 }
 
 show().catch((error) => $("docs").replaceChildren(h("p", { class: "empty" }, `openapi.json can't be read: ${error.message}`)));

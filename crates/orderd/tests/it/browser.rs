@@ -147,6 +147,13 @@ async fn the_description_of_the_api_can_be_read_by_all() {
     let browser = Browser::new().await;
     browser.go(&format!("{}docs", url(&service))).await;
     browser.reads("main", "/order/{id}").await;
+    // No Markdown is left, but in the schema's own text.
+    let prose = "const docs = document.getElementById('docs').cloneNode(true); \
+                 docs.querySelectorAll('pre').forEach((text) => text.remove()); return docs.textContent.match(/.{0,40}`.{0,40}/)";
+    assert_eq!(browser.script(prose).await, Value::Null);
+    browser
+        .holds("[...document.querySelectorAll('#docs p code')].some((name) => name.textContent === 'HEAD')")
+        .await;
     is_sound(&browser, "the description of the API").await;
 }
 
@@ -616,7 +623,9 @@ async fn the_page_of_parcels_speaks_of_no_orders() {
     }
     browser.go(&format!("{}docs", url(&service))).await;
     browser.reads("#docs", "Schema: parcel").await;
-    let orders = "return document.body.innerText.replace(/orderd|\\/orders?\\b|order_pages|_orders|^order \\(query\\)|`[^`]*`/gm, '').match(/.*order.*/i)?.[0] ?? ''";
+    // Names between the words are those of the API.
+    let orders = "const docs = document.body.cloneNode(true); docs.querySelectorAll('code, pre').forEach((name) => name.remove()); \
+                  return docs.textContent.replaceAll('orderd', '').match(/.*order.*/i)?.[0] ?? ''";
     assert_eq!(browser.script(orders).await, "");
 }
 
