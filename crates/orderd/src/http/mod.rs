@@ -140,10 +140,63 @@ fn text(status: StatusCode, message: &str) -> Response {
     (status, headers, format!("{message}\n")).into_response()
 }
 
+/// An error of ours, of which only the log has the details.
+fn internal_error() -> Response {
+    text(StatusCode::INTERNAL_SERVER_ERROR, "500 internal error: the log of the service says which")
+}
+
 fn json(body: impl Into<Body>) -> Response {
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
         (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
     ];
     (headers, body.into()).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::fuzzing::HttpHarness;
+
+    /// Each says what is wrong and what is right. The status of an error is in its text.
+    #[test]
+    fn errors_say_what_is_wrong_and_what_is_right() {
+        let harness = HttpHarness::with(&["--http-replay-token", "replay-with-this-token"]).unwrap();
+        let none = HttpHarness::with(&["--search", "none"]).unwrap();
+        for (harness, request, status, said) in [
+            (&harness, "GET /order_pages/0", "400", "there is no page 0: pages are numbered from 1"),
+            (&harness, "GET /order_pages/2", "404", "there is no page 2: pages are numbered from 1"),
+            (
+                &harness,
+                "GET /order_pages/x",
+                "404",
+                "this is not the number of a page: pages are numbered from 1",
+            ),
+            (&harness, "GET /nowhere", "404", "/docs lists all paths"),
+            (&harness, "POST /mem_len", "405", "the header Allow names those that are"),
+            (&harness, "DELETE /order/1-1", "405", "HTTP_ERASE_TOKEN"),
+            (
+                &harness,
+                "GET /dead_letters?before=x",
+                "400",
+                "before takes the number of a listed dead letter",
+            ),
+            (&harness, "GET /dead_letters?before=9007199254740992", "400", "up to 9007199254740991"),
+            (&harness, "GET /order", "400", "by a value of one of these: order_uid, track_number"),
+            (&none, "GET /order", "400", "the service's setting SEARCH names the members to search by"),
+            (&none, "GET /order?x=1", "400", "there are none: the service's setting SEARCH"),
+        ] {
+            let request = format!("{request} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+            let response = harness.response_to(request.as_bytes());
+            let response = String::from_utf8_lossy(&response);
+            let (head, body) = response.split_once("\r\n\r\n").unwrap();
+            assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{request}: {response}");
+            assert!(body.starts_with(status) && body.contains(said), "{request}: {body}");
+        }
+        // A body that is shorter than announced.
+        let request = "POST /dead_letters/1-1/replay HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer replay-with-this-token\r\n\
+                       content-length: 9\r\nconnection: close\r\n\r\n{";
+        let response = harness.response_to(request.as_bytes());
+        let response = String::from_utf8_lossy(&response);
+        assert!(response.contains("400 the body did not arrive as a whole"), "{response}");
+    }
 }

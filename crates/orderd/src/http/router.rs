@@ -56,8 +56,12 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .merge(assets::routes().layer(compress::layer()).layer(vary.clone()))
         .merge(guarded)
         .merge(erase::routes(&app))
-        .fallback(async || text(StatusCode::NOT_FOUND, "404 page not found"))
-        .method_not_allowed_fallback(async || text(StatusCode::METHOD_NOT_ALLOWED, "405 method not allowed"))
+        .fallback(async || text(StatusCode::NOT_FOUND, "404 there is nothing at this path: /docs lists all paths"))
+        .method_not_allowed_fallback(async || {
+            let said = "405 this method is not allowed here: the header Allow names those that are; replaying and erasing \
+                        need HTTP_REPLAY_TOKEN and HTTP_ERASE_TOKEN to be set";
+            text(StatusCode::METHOD_NOT_ALLOWED, said)
+        })
         .layer(from_fn_with_state(app.clone(), observe))
         .with_state(app.clone());
     let router = cors::allow(router, &app.settings.cors_origins);

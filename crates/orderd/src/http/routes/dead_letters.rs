@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware;
@@ -50,7 +51,7 @@ pub(crate) const LARGEST: u64 = (1 << 53) - 1;
 /// The parameters of the list.
 #[derive(Deserialize)]
 pub(crate) struct ListQuery {
-    before: Option<u64>,
+    before: Option<String>,
 }
 
 /// Queries NATS, a few requests at a time.
@@ -99,13 +100,14 @@ pub(crate) async fn list(
     State(app): State<Arc<App>>,
     Query(wanted): Query<ListQuery>,
 ) -> Result<Response, Response> {
-    if wanted.before.is_some_and(|before| before > LARGEST) {
+    let before = wanted.before.map(|before| before.parse().ok().filter(|before| *before <= LARGEST));
+    let Some(before) = before.map_or(Some(None), |before| before.map(Some)) else {
         return Err(text(
             StatusCode::BAD_REQUEST,
-            &format!("400 before takes a whole number up to {LARGEST}"),
+            &format!("400 before takes the number of a listed dead letter: a whole number up to {LARGEST}"),
         ));
-    }
-    let letters = app.dead_letters.ask(async |store| list::newest(store, wanted.before, LISTED).await);
+    };
+    let letters = app.dead_letters.ask(async |store| list::newest(store, before, LISTED).await);
     let described: Vec<_> = letters.await?.iter().map(DeadLetter::describe).collect();
     Ok(fresh(&Value::from(described)))
 }
@@ -138,8 +140,9 @@ async fn replay(
     State(app): State<Arc<App>>,
     Extension(Caller(by)): Extension<Caller>,
     Path(key): Path<String>,
-    document: Bytes,
+    document: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Response> {
+    let document = document.map_err(|rejection| unread(&rejection))?;
     let found = app.dead_letters.ask(async |store| store.find(&key).await).await?;
     let document = Some(document).filter(|document| !document.is_empty());
     let letter = found.ok_or_else(missing)?;
@@ -163,6 +166,14 @@ fn fresh(body: &Value) -> Response {
     let mut response = json(body.to_string().into_bytes());
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
+}
+
+fn unread(rejection: &BytesRejection) -> Response {
+    let why = match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => format!("413 a document has at most {} MiB", MAX_DOCUMENT >> 20),
+        _ => "400 the body did not arrive as a whole".to_owned(),
+    };
+    text(rejection.status(), &why)
 }
 
 fn missing() -> Response {

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::header;
 use axum::response::{IntoResponse, Response};
 
-use crate::http::{App, text};
+use crate::http::{App, internal_error};
 use crate::memory_watch;
 
 /// All metrics, as of now.
@@ -25,7 +25,7 @@ pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
         }
         Err(error) => {
             tracing::error!(%error, "can't write the metrics");
-            text(StatusCode::INTERNAL_SERVER_ERROR, "500 internal server error")
+            internal_error()
         }
     }
 }

@@ -21,16 +21,19 @@ pub(crate) async fn mem_len(State(app): State<Arc<App>>) -> Response {
     json(format!("{{\"mem_len\": {}}}", app.cache.count()).into_bytes())
 }
 
+/// What an error says of pages that are there.
+const PAGES: &str = "pages are numbered from 1, and the last one is /order_pages/last";
+
 /// The last page.
 pub(crate) async fn last(State(app): State<Arc<App>>, asked: HeaderMap) -> Response {
-    respond(known(&app, None).await, &asked)
+    respond(known(&app, None).await, &asked, || "404 there is no page: nothing is stored yet".into())
 }
 
 /// Page `n`, from 1.
 pub(crate) async fn page(State(app): State<Arc<App>>, Path(n): Path<String>, asked: HeaderMap) -> Response {
     match n.parse() {
-        Ok(n) => respond(known(&app, Some(n)).await, &asked),
-        Err(_) => text(StatusCode::NOT_FOUND, "404 page not found"),
+        Ok(n) => respond(known(&app, Some(n)).await, &asked, || format!("404 there is no page {n}: {PAGES}")),
+        Err(_) => text(StatusCode::NOT_FOUND, &format!("404 this is not the number of a page: {PAGES}")),
     }
 }
 
@@ -45,8 +48,8 @@ async fn known(app: &App, n: Option<usize>) -> Option<Page> {
     Some(app.cache.page(n)).filter(|page| is_filled || !matches!(page, Page::NotThere))
 }
 
-/// A full page rarely changes: a client that requests it again gets 304.
-fn respond(page: Option<Page>, asked: &HeaderMap) -> Response {
+/// A full page rarely changes: a client that requests it again gets 304. `missing` says that there is no such page.
+fn respond(page: Option<Page>, asked: &HeaderMap, missing: impl FnOnce() -> String) -> Response {
     match page {
         None => unavailable("503 memory doesn't have the whole table yet"),
         Some(Page::Ids(ids)) => {
@@ -54,7 +57,7 @@ fn respond(page: Option<Page>, asked: &HeaderMap) -> Response {
             let ids = serde_json::to_vec(&ids).unwrap_or_default();
             unless_known(&tag(&ids), asked, || json(ids))
         }
-        Some(Page::NotThere) => text(StatusCode::NOT_FOUND, "Not Found"),
-        Some(Page::Zero) => text(StatusCode::BAD_REQUEST, "Bad Request"),
+        Some(Page::NotThere) => text(StatusCode::NOT_FOUND, &missing()),
+        Some(Page::Zero) => text(StatusCode::BAD_REQUEST, &format!("400 there is no page 0: {PAGES}")),
     }
 }

@@ -11,7 +11,7 @@ use crate::http::router::SEARCH;
 use crate::http::routes::full_orders;
 use crate::http::routes::order::unavailable;
 use crate::http::routes::query::{self, OrdersQuery, Pairs};
-use crate::http::{App, text};
+use crate::http::{App, internal_error, text};
 
 /// Ids, newest first by default. All criteria must match.
 pub(crate) async fn search(State(app): State<Arc<App>>, Query(pairs): Query<Pairs>) -> Response {
@@ -49,7 +49,7 @@ pub(crate) async fn find(app: &App, query: &cache::Query) -> Result<Matches, Res
         }
         Err(QueryError::Broken(error)) => {
             tracing::error!(%error, "can't search memory");
-            Err(text(StatusCode::INTERNAL_SERVER_ERROR, "500 internal server error"))
+            Err(internal_error())
         }
     }
 }

@@ -66,7 +66,8 @@ pub(crate) async fn in_time(request: Request, next: Next) -> Response {
     match tokio::time::timeout(HEAD, next.run(request)).await {
         Ok(response) => response,
         Err(_) => {
-            let response = text(StatusCode::REQUEST_TIMEOUT, "408 request timeout");
+            let said = format!("408 the whole body did not arrive within {} s", HEAD.as_secs());
+            let response = text(StatusCode::REQUEST_TIMEOUT, &said);
             ([(header::CONNECTION, "close")], response).into_response()
         }
     }
