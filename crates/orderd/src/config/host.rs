@@ -5,6 +5,9 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
 
 use super::{ConfigError, wrong};
 
+/// The longest name of a host.
+const MAX_NAME_BYTES: usize = 253;
+
 /// A host's name or address, without brackets.
 ///
 /// # Errors
@@ -67,6 +70,32 @@ pub(super) fn url_with_brackets(url: &str) -> String {
 
 fn looks_like_a_port(text: &str) -> bool {
     (4..=5).contains(&text.len()) && text.parse::<u16>().is_ok()
+}
+
+/// An address as an error may quote it: of what can be a secret, only that it is there. `None` if it does not look like
+/// an address: then it may be a secret that was put into the wrong setting.
+pub(super) fn without_secrets(url: &str) -> Option<String> {
+    let (scheme, rest) = url.split_once("://").map_or(("", url), |(scheme, rest)| (scheme, rest));
+    let (user, place) = rest.rsplit_once('@').map_or(("", rest), |(_, place)| ("***@", place));
+    let end = place.find(['/', '?', '#']).unwrap_or(place.len());
+    let behind = if end < place.len() { "…" } else { "" };
+    let place = &place[..end];
+    let (host, port) = match place.rsplit_once(':') {
+        Some(_) if place.ends_with(']') || is_ipv6(place) => (place, String::new()),
+        // A password whose host was left out stands where a port belongs.
+        Some((host, port)) => {
+            (host, format!(":{}", port.parse::<u16>().map_or("…".into(), |port| port.to_string())))
+        }
+        None => (place, String::new()),
+    };
+    let is_plain = |text: &str, more: &[char]| {
+        text.len() <= MAX_NAME_BYTES
+            && text.chars().all(|letter| letter.is_ascii_alphanumeric() || more.contains(&letter))
+    };
+    let looks_right =
+        is_plain(scheme, &['+', '-', '.']) && is_plain(host, &['-', '.', '_', ':', '[', ']', '%']);
+    let scheme = if scheme.is_empty() { String::new() } else { format!("{scheme}://") };
+    looks_right.then(|| format!("{scheme}{user}{host}{port}{behind}"))
 }
 
 /// An address to listen on: `127.0.0.1:8090`, `[::1]:8090`, `::1:8090`, `localhost:8090`, `:8090`.
@@ -147,6 +176,25 @@ mod tests {
             ("host", "host"),
         ] {
             assert_eq!(url_with_brackets(given), meant);
+        }
+    }
+
+    #[test]
+    fn addresses_are_quoted_without_secrets() {
+        for (given, quoted) in [
+            ("http://db:4222", Some("http://db:4222")),
+            ("nats://me:s3cret@db:42a2", Some("nats://***@db:…")),
+            ("nats://me:s3/cr@et@db", Some("nats://***@db")),
+            ("s3cret@", Some("***@")),
+            ("nats://me:s3cret", Some("nats://me:…")),
+            ("nats://db:4222/?token=s3cret", Some("nats://db:4222…")),
+            ("nats://db#s3cret", Some("nats://db…")),
+            ("tls://[::1]:4222", Some("tls://[::1]:4222")),
+            ("tls://::1", Some("tls://::1")),
+            ("my s3cret", None),
+            ("-----BEGIN NATS USER JWT-----\ns3cret", None),
+        ] {
+            assert_eq!(without_secrets(given).as_deref(), quoted, "{given}");
         }
     }
 

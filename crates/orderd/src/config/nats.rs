@@ -227,21 +227,36 @@ fn address(args: &NatsArgs, files: &mut Files) -> Result<Address, ConfigError> {
 }
 
 fn servers(setting: &'static str, url: &str) -> Result<Secret<Vec<ServerAddr>>, ConfigError> {
-    // The error quotes the address, which may contain a password.
-    let takes =
-        || wrong(setting, "takes addresses such as nats://host:4222 or tls://host, separated by commas");
-    let read = |server: &String| -> Result<ServerAddr, ConfigError> {
-        let server: ServerAddr = host::url_with_brackets(server).parse().map_err(|_| takes())?;
+    // The parser's error quotes the address, which may contain a password.
+    let takes = |given: &str| {
+        let problem = match host::without_secrets(given) {
+            Some(shown) => format!("{shown} is not the address of a NATS server"),
+            None => {
+                "one of its addresses is invalid (not quoted, because it may contain a password)".to_owned()
+            }
+        };
+        wrong(
+            setting,
+            format!(
+                "{problem}; it takes addresses such as nats://host:4222 or tls://host, separated by commas"
+            ),
+        )
+    };
+    let read = |given: &String| -> Result<ServerAddr, ConfigError> {
+        let server: ServerAddr = host::url_with_brackets(given).parse().map_err(|_| takes(given))?;
         let url = server.clone().into_inner();
         // The client would connect without TLS for other schemes, and ignore options.
         if !["nats", "tls"].contains(&url.scheme()) || server.host().is_empty() {
-            return Err(takes());
+            return Err(takes(given));
         }
         if url.query().is_some() || url.fragment().is_some() || !["", "/"].contains(&url.path()) {
+            let shown = host::without_secrets(given).map_or(String::new(), |shown| format!("{shown}: "));
             return Err(wrong(
                 setting,
-                "takes addresses without anything behind the port; everything else has its own setting, \
-                 such as NATS_TLS_FIRST",
+                format!(
+                    "{shown}it takes addresses without anything behind the port; everything else has its own \
+                     setting, such as NATS_TLS_FIRST"
+                ),
             ));
         }
         Ok(server)
