@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use bytes::Bytes;
-use comfy_table::Table;
 use serde_json::{Value, json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use super::confirm::confirmed;
 use super::progress::Progress;
@@ -47,31 +48,51 @@ pub async fn run(args: DeadLettersArgs) -> anyhow::Result<ExitCode> {
 
 async fn list(args: DeadLetterList) -> anyhow::Result<ExitCode> {
     let store = connect(&args.nats).await?;
-    let mut table = Table::new();
-    table.load_preset(comfy_table::presets::NOTHING);
-    table.set_header(["KEY", "TIME", "REASON", "PLACE", "BYTES"]);
-    let mut lines = String::new();
-    let letters = list::all(&store).await?;
-    for letter in letters.iter().filter(|letter| is_for(letter, args.reason.as_deref())) {
-        if args.json {
-            lines.push_str(&format!("{}\n", letter.describe()));
-        } else {
-            let location = location(letter.header(header::PATH), letter.header(header::OFFSET));
-            table.add_row([
-                &letter.key,
-                letter.header(header::TIME),
-                letter.header(header::REASON),
-                &location,
-                letter.header(header::BYTES),
-            ]);
-        }
-    }
+    let mut letters = list::all(&store).await?;
+    letters.retain(|letter| is_for(letter, args.reason.as_deref()));
     if letters.is_empty() {
-        // Otherwise a PUB_TOPIC that differs from the service's would go unnoticed.
-        super::complain(&format!("there are no dead letters of {}", store.subjects().await?));
+        // Nothing on stdout, which programs read. The subjects show a PUB_TOPIC that differs from the service's.
+        let reason = args.reason.map_or(String::new(), |reason| format!(" with the reason {reason}"));
+        super::complain(&format!("there are no dead letters{reason} of {}", store.subjects().await?));
+    } else if args.json {
+        super::print(&letters.iter().map(|letter| format!("{}\n", letter.describe())).collect::<String>())?;
+    } else {
+        super::print(&table(&letters.iter().map(row).collect::<Vec<_>>()))?;
     }
-    super::print(&if args.json { lines } else { format!("{table}\n") })?;
     Ok(ExitCode::SUCCESS)
+}
+
+const COLUMNS: [&str; 5] = ["KEY", "TIME", "REASON", "PLACE", "BYTES"];
+
+type Row = [String; COLUMNS.len()];
+
+fn row(letter: &DeadLetter) -> Row {
+    [
+        letter.key.clone(),
+        milliseconds(letter.header(header::TIME)),
+        letter.header(header::REASON).to_owned(),
+        location(letter.header(header::PATH), letter.header(header::OFFSET)),
+        letter.header(header::BYTES).to_owned(),
+    ]
+}
+
+/// Each column as wide as its widest cell; no line ends with blanks.
+fn table(rows: &[Row]) -> String {
+    let rows: Vec<Row> = std::iter::once(COLUMNS.map(str::to_owned)).chain(rows.iter().cloned()).collect();
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
+    let widths: Vec<usize> = (0..COLUMNS.len()).map(width).collect();
+    let line = |row: &Row| {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        format!("{}\n", cells.collect::<Vec<_>>().join("  ").trim_end())
+    };
+    rows.iter().map(line).collect()
+}
+
+/// A time with three digits of its second, so that all are equally long. The key has the rest.
+fn milliseconds(time: &str) -> String {
+    let Ok(at) = OffsetDateTime::parse(time, &Rfc3339) else { return time.to_owned() };
+    let (date, (hour, minute, second, millisecond)) = (at.date(), at.to_hms_milli());
+    format!("{date}T{hour:02}:{minute:02}:{second:02}.{millisecond:03}Z")
 }
 
 /// The location of an error in document and payload: `$.payment.amount, byte 37`.
@@ -246,6 +267,28 @@ fn is_for(letter: &DeadLetter, reason: Option<&str>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn columns_are_aligned_and_no_line_ends_with_blanks() {
+        let row = |cells: [&str; 5]| cells.map(str::to_owned);
+        let rows = [
+            row([
+                "1795511953112715271-11",
+                &milliseconds("2026-11-24T09:19:13.112715271Z"),
+                "wrong_type",
+                "$.я",
+                "16",
+            ]),
+            row(["1-2", &milliseconds("2026-11-24T09:19:13Z"), "invalid_utf8", "", ""]),
+        ];
+        let printed = "\
+KEY                     TIME                      REASON        PLACE  BYTES
+1795511953112715271-11  2026-11-24T09:19:13.112Z  wrong_type    $.я    16
+1-2                     2026-11-24T09:19:13.000Z  invalid_utf8
+";
+        assert_eq!(table(&rows), printed);
+        assert_eq!(milliseconds("unknown"), "unknown");
+    }
 
     #[test]
     fn location_of_a_refusal_names_its_offset_as_a_byte() {

@@ -36,6 +36,13 @@ async fn dead_letter_has_reason_path_subject_and_time() {
     assert_eq!((&letters[0]["sequence"], &letters[0]["subject"]), (&1.into(), &"TESTING".into()));
     assert_eq!(letters[1]["reason"], "invalid_json");
     assert_eq!(listed(&stack, &["--reason", "invalid_json"]).await.len(), 1);
+    let table = stack.run(&["dead-letters", "list"], "").await;
+    let table = String::from_utf8(table.stdout).unwrap();
+    assert!(table.lines().count() == 3 && table.lines().all(|line| line.trim() == line), "{table}");
+    let none = stack.run(&["dead-letters", "list", "--reason", "not_storable"], "").await;
+    assert_eq!((none.status.code(), String::from_utf8(none.stdout).unwrap().as_str()), (Some(0), ""));
+    let said = String::from_utf8(none.stderr).unwrap();
+    assert!(said.contains("there are no dead letters with the reason not_storable of "), "{said}");
     let key = letters[0]["key"].as_str().unwrap();
     let shown = stack.run(&["dead-letters", "show", key], "").await;
     let shown = String::from_utf8(shown.stdout).unwrap();
