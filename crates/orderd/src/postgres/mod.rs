@@ -26,6 +26,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::runtime::Handle;
+use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 use tokio_postgres::Client;
 use tokio_postgres::config::{Host, LoadBalanceHosts, SslMode, TargetSessionAttrs};
@@ -456,10 +457,17 @@ async fn make_table(
     settings: &Postgres,
     found: Inspection,
 ) -> Result<TableTraits, PrepareError> {
+    // The writer and the fill find it missing at the same time: one of them makes it, and the other one sees that.
+    static MAKING: Mutex<()> = Mutex::const_new(());
     let is_there = found.is_there;
     let traits = found.accepted()?;
     if is_there {
         return Ok(traits);
+    }
+    let _guard = MAKING.lock().await;
+    let found = schema::inspect(client, settings).await?;
+    if found.is_there {
+        return Ok(found.accepted()?);
     }
     let table = &settings.table;
     made_or_there(client, &schema::create_statement(settings), &table.quoted()).await?;

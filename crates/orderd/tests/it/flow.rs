@@ -21,6 +21,19 @@ async fn an_order_is_in_memory_in_the_table_and_served() {
     assert_eq!(stack.postgres.psql("SELECT id FROM public.orders2").unwrap().trim(), ids[0]);
 }
 
+/// The writer and the fill look for it at the same time.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_start_says_once_what_it_makes() {
+    let (stack, service) = Stack::started().await;
+    stack.publish(&[order("one")]).await;
+    service.wait_len(1).await;
+    eventually("the row is committed", async || (stack.rows() == 1).then_some(())).await;
+    let log = service.process.log();
+    for made in ["table made", "stream made"] {
+        assert_eq!(log.matches(made).count(), 1, "{made}: {log}");
+    }
+}
+
 /// The service connects for misses before the first start has created the table. That attempt fails, and the first
 /// reader must not get its error.
 #[tokio::test(flavor = "multi_thread")]
