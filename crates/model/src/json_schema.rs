@@ -272,9 +272,10 @@ impl<'a, 's> Reader<'a, 's> {
     }
 }
 
-/// An example value as JSON: from the schema, or a default.
+/// An example value as JSON: from the schema, or a default. Text is not empty, because `REQUIRE` refuses that.
 fn example_of(keywords: &Map<String, Value>, kind: &Kind<'_>) -> String {
-    let given = keywords.get("examples").and_then(|examples| examples.get(0));
+    let examples = keywords.get("examples").and_then(Value::as_array).into_iter().flatten();
+    let default = keywords.get("default").filter(|default| default.as_str() != Some(""));
     let fits = |value: &&Value| match kind {
         Kind::String => value.is_string(),
         Kind::Int => value.is_i64(),
@@ -282,17 +283,38 @@ fn example_of(keywords: &Map<String, Value>, kind: &Kind<'_>) -> String {
         Kind::Bool => value.is_boolean(),
         _ => false,
     };
-    if let Some(value) =
-        given.or_else(|| keywords.get("example")).or_else(|| keywords.get("default")).filter(fits)
-    {
+    if let Some(value) = examples.chain(keywords.get("example")).chain(default).find(fits) {
         return value.to_string();
     }
     match kind {
-        Kind::String => "\"\"".to_owned(),
+        Kind::String => Value::from(text_of(keywords.get("format").and_then(Value::as_str))).to_string(),
         Kind::Int => "0".to_owned(),
         Kind::Float => "0.5".to_owned(),
         Kind::Bool => "true".to_owned(),
         _ => String::new(),
+    }
+}
+
+/// A text of a format of JSON Schema.
+fn text_of(format: Option<&str>) -> &'static str {
+    match format.unwrap_or_default() {
+        "date-time" => "2026-01-31T12:00:00Z",
+        "date" => "2026-01-31",
+        "time" => "12:00:00Z",
+        "duration" => "PT1H",
+        "email" | "idn-email" => "name@example.com",
+        "hostname" | "idn-hostname" => "host.example.com",
+        "ipv4" => "192.0.2.1",
+        "ipv6" => "2001:db8::1",
+        "uri" | "iri" => "https://example.com/path",
+        "uri-reference" | "iri-reference" => "/path",
+        "uri-template" => "https://example.com/{id}",
+        "uuid" => "123e4567-e89b-42d3-a456-426614174000",
+        "json-pointer" => "/path",
+        "relative-json-pointer" => "0/path",
+        "regex" => "^a+$",
+        "byte" => "ZXhhbXBsZQ==",
+        _ => "example",
     }
 }
 

@@ -83,10 +83,36 @@ fn a_schema_has_an_example() {
     assert_eq!(
         example,
         json!({
-            "id": "p-1", "weight": 0.5, "pieces": 0, "fragile": false, "from": {"city": ""}, "to": {"city": ""},
-            "stops": [[{"city": ""}]],
+            "id": "p-1", "weight": 0.5, "pieces": 0, "fragile": false, "from": {"city": "example"},
+            "to": {"city": "example"}, "stops": [[{"city": "example"}]],
         })
     );
+}
+
+#[test]
+fn an_example_has_no_empty_text_and_keeps_to_formats() {
+    let example = |property: Value| {
+        let model = read(&json!({"$schema": "x", "type": "object", "properties": {"a": property}})).unwrap();
+        let example: Value = serde_json::from_str(&model.sample).unwrap();
+        example["a"].clone()
+    };
+    for (format, text) in [
+        ("date-time", "2026-01-31T12:00:00Z"),
+        ("date", "2026-01-31"),
+        ("email", "name@example.com"),
+        ("uuid", "123e4567-e89b-42d3-a456-426614174000"),
+        ("uri", "https://example.com/path"),
+        ("ipv4", "192.0.2.1"),
+        ("of our own", "example"),
+    ] {
+        assert_eq!(example(json!({"type": "string", "format": format})), text);
+    }
+    assert_eq!(example(json!({"type": "string", "default": ""})), "example");
+    assert_eq!(example(json!({"type": "string", "default": "d"})), "d");
+    assert_eq!(example(json!({"type": "string", "examples": [1, "x"], "default": "d"})), "x");
+    assert_eq!(example(json!({"type": "string", "examples": ["x"], "format": "email"})), "x");
+    assert_eq!(example(json!({"type": ["string", "null"]})), "example");
+    assert_eq!(example(json!({"type": "array", "items": {"type": "string"}})), json!(["example"]));
 }
 
 #[test]

@@ -50,6 +50,22 @@ fn pretty(uid: &str) -> String {
     serde_json::to_string_pretty(&order).unwrap()
 }
 
+/// Text that is required must not be empty.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_made_from_a_schema_without_examples_is_taken_in() {
+    let stack = Stack::new();
+    let schema = serde_json::json!({
+        "type": "object", "required": ["id"],
+        "properties": { "id": { "type": "string" }, "at": { "type": "string", "format": "date-time" },
+                        "stops": { "type": "array", "items": { "type": "string" } } },
+    });
+    let model = file(&stack, "parcel.schema.json", schema.to_string().as_bytes());
+    let service = stack.serve(&[("MODEL", &model), ("REQUIRE", "id,at,stops")]).await;
+    let sent = publish(&stack, &["--count", "2", "--wait-committed", "--model", &model], "").await;
+    assert_eq!((sent.code, sent.errors.as_str()), (Some(0), ""), "{}", sent.out);
+    service.wait_len(2).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn documents_are_sent_byte_for_byte_however_they_are_laid_out() {
     let (stack, service) = Stack::started().await;
