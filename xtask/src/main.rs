@@ -30,7 +30,8 @@ enum Command {
     /// Run any `orderd` command against the servers of `up`
     ///
     /// Settings come from the running `cargo xtask up`; variables that are set in the environment take precedence.
-    /// ORDERD_DATA_DIR names the data folder of an `up --data-dir`.
+    /// ORDERD_DATA_DIR names the data folder of an `up --data-dir`. Commands that need no servers, such as `model infer`,
+    /// run without `up` too.
     ///
     /// Example: cargo xtask orderd publish --count 1000
     #[command(disable_help_flag = true)]

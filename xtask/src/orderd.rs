@@ -1,4 +1,5 @@
-//! `cargo xtask orderd ARGS…`: the built service's commands with the settings of the running `up`.
+//! `cargo xtask orderd ARGS…`: the built service's commands with the settings of the running `up`. Commands that need no
+//! servers run without `up` too.
 
 use std::ffi::OsString;
 use std::process::{Command, ExitCode};
@@ -6,11 +7,17 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result};
 
 use crate::passed_on;
-use crate::up::{DATA_DIR, DataDir, PROGRAM};
+use crate::up::{self, DATA_DIR, DataDir, PROGRAM};
 
 pub(crate) fn run(args: &[OsString]) -> Result<ExitCode> {
     let dir = DataDir::at(std::env::var_os(DATA_DIR).map(Into::into))?;
-    let settings = dir.settings_in_use().with_context(|| {
+    let settings = dir.settings_in_use();
+    if settings.is_none() && !needs_servers(args) {
+        let program = up::build_to_try()?;
+        let status = Command::new(&program).args(args).status();
+        return passed_on(status.with_context(|| format!("cannot run {}", program.display()))?);
+    }
+    let settings = settings.with_context(|| {
         let folder = dir.path().display();
         format!(
             "cannot run orderd: no `cargo xtask up` is ready on {folder}; start it in another terminal and wait for \
@@ -27,4 +34,68 @@ pub(crate) fn run(args: &[OsString]) -> Result<ExitCode> {
         .status()
         .with_context(|| format!("cannot run {program}"))?;
     passed_on(status)
+}
+
+/// Whether a command talks to NATS, PostgreSQL or the service.
+fn needs_servers(args: &[OsString]) -> bool {
+    let words: Vec<_> = args.iter().map(|arg| arg.to_string_lossy()).collect();
+    let words: Vec<&str> = words.iter().map(AsRef::as_ref).collect();
+    if words.iter().any(|word| ["-h", "--help", "-V", "--version"].contains(word)) {
+        return false;
+    }
+    match words[..] {
+        ["help" | "completions" | "manual", ..] => false,
+        ["model", "check", ref rest @ ..] => !names_file(rest),
+        ["model", ..] => false,
+        _ => true,
+    }
+}
+
+/// Whether something stands there that is neither a flag nor a flag's value.
+fn names_file(words: &[&str]) -> bool {
+    let is_flag = |word: &str| word.starts_with('-');
+    let takes_next = |word: &str| word != "--" && is_flag(word) && !word.contains('=');
+    words.iter().enumerate().any(|(index, word)| {
+        let is_value = index.checked_sub(1).is_some_and(|before| takes_next(words[before]));
+        !is_flag(word) && !is_value
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_commands_that_talk_to_servers_need_them() {
+        let needs = |line: &str| {
+            let args: Vec<_> = line.split_whitespace().map(OsString::from).collect();
+            needs_servers(&args)
+        };
+        for line in [
+            "model infer samples/order.json",
+            "model go parcel.json",
+            "model",
+            "model check --model newer.json older.json",
+            "model check older.json --model=newer.json",
+            "model check --model=newer.json -- older.json",
+            "completions bash",
+            "manual target/man",
+            "help publish",
+            "publish --help",
+            "--version",
+        ] {
+            assert!(!needs(line), "{line}");
+        }
+        for line in [
+            "",
+            "serve",
+            "publish --from model",
+            "dead-letters list",
+            "model check",
+            "model check --model newer.json",
+            "verify",
+        ] {
+            assert!(needs(line), "{line}");
+        }
+    }
 }

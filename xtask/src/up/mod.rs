@@ -152,6 +152,11 @@ impl Stack {
     }
 }
 
+/// The program that `up` builds.
+pub(crate) fn build_to_try() -> Result<PathBuf> {
+    Ok(cargo::build_orderd(&["--profile", UP])?)
+}
+
 fn build(release: bool, signals: &Signals) -> Result<PathBuf> {
     let profile = if release { "release" } else { UP };
     match release {
