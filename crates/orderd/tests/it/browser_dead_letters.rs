@@ -18,7 +18,7 @@ async fn dead_letters_are_read_and_with_a_token_sent_again() {
     stack.publish(&["{"]).await;
     browser.reads("#dead-list .letter:first-child", "Not JSON").await;
     browser.reads("#dead-list .letter:last-child", "A required member is missing").await;
-    browser.reads("#dead-how", "where HTTP_REPLAY_TOKEN is set").await;
+    browser.reads("#dead-how", "Replaying them from here requires HTTP_REPLAY_TOKEN").await;
     browser.holds("document.querySelector('#dead-list button:not([hidden])') === null").await;
     browser.click("#dead-list .letter:last-child summary").await;
     browser.reads("#dead-list .letter:last-child pre", "<b>A</b>").await;

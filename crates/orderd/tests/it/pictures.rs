@@ -145,7 +145,7 @@ async fn every_view() {
     views(&browser, "page-of-many").await;
     go("#/").await;
     stack.postgres.stop();
-    browser.reads("#banners", "PostgreSQL is away").await;
+    browser.reads("#banners", "PostgreSQL has been unreachable").await;
     views(&browser, "without-postgres").await;
     service.kill();
     browser.reads("#banners", "connection to the service is lost").await;
