@@ -70,7 +70,7 @@ impl Environment {
     /// It must have exited by itself, with code 0, in time, whatever else is broken.
     fn replace_terminated(&mut self, number: usize) -> Result<()> {
         let service = &mut self.services[number];
-        let told = service.told.take().context("nobody told the service to end")?;
+        let told = service.told.take().context("the service got no SIGTERM")?;
         if let Some(mut process) = service.process.take() {
             match process.wait(DRAIN.saturating_sub(told.elapsed())) {
                 Some(status) if status.success() => {}

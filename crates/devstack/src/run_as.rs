@@ -41,8 +41,8 @@ impl User {
             return Ok(Some(*user));
         }
         let missing = || Error::Missing {
-            what: "the user `postgres`, as whom PostgreSQL runs when root starts it,".to_owned(),
-            advice: "make it by `useradd --system postgres`".to_owned(),
+            what: "the user `postgres`, which runs PostgreSQL when root starts it,".to_owned(),
+            advice: "create it with `useradd --system postgres`".to_owned(),
         };
         let uid = number_of("-u").ok_or_else(missing)?;
         let gid = number_of("-g").ok_or_else(missing)?;

@@ -181,7 +181,7 @@ impl KeysByStore {
             }
             progress.add(1);
             let key = key_of(store, message)?;
-            // Empty ones are nothing, and a dead letter sent again has another key.
+            // Empty messages make no order, and a replay has another key.
             let is_plain =
                 !message.payload.is_empty() && key_of_dead_letter(message.headers.as_ref()).is_none();
             if is_plain && parser.parse(&message.payload, key.as_str()).is_ok() {

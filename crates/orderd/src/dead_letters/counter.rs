@@ -55,7 +55,7 @@ impl DeadLetterCounter {
         let subjects = self.store.subjects().await?;
         let info = self.store.info(&subjects).await?;
         if info.is_none() {
-            // Somebody has deleted it.
+            // The stream was deleted.
             self.store.open(&subjects.source).await?;
         }
         let state =

@@ -15,7 +15,7 @@ const REQUESTS_IN_FLIGHT: usize = 32;
 /// A range of at most this length is fetched message by message.
 const MAX_LISTED_ONE_BY_ONE: u64 = 64;
 
-/// The keys of all, in no order.
+/// The keys of all dead letters, unordered.
 pub(crate) async fn keys(store: &DeadLetterStore) -> anyhow::Result<Vec<String>> {
     let subjects = store.subjects().await?;
     let stored = info::subjects(&store.context, &subjects.stream, &subjects.all_dead_letters()).await?;
@@ -63,7 +63,7 @@ pub(crate) async fn newest(
     Ok(letters)
 }
 
-/// The number of the first one from there on.
+/// The sequence of the first dead letter from `start` on.
 async fn next(
     store: &DeadLetterStore,
     subjects: &DeadLetterSubjects,

@@ -25,7 +25,7 @@ const MAX_IN_FLIGHT: usize = 16;
 /// accepted.
 const POLL_INTERVAL: Duration = Duration::from_millis(300);
 
-/// So many are looked for one by one; more, by a list of all.
+/// Up to so many dead letters are looked up one by one; for more, all are listed.
 const MAX_SINGLE_LOOKUPS: usize = 16;
 
 /// The outcome of a replay.

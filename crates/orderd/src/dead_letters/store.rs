@@ -173,7 +173,7 @@ impl DeadLetterStore {
         info::stream(&self.context, &subjects.stream).await
     }
 
-    /// Stores a message, unless it is stored already; whether it was not. Recreates the stream where it was deleted.
+    /// Stores a message unless it is stored already; returns whether it stored it. Recreates a deleted stream.
     ///
     /// # Errors
     /// What the server refuses, or that it does not answer.

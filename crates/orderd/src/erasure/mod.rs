@@ -232,8 +232,8 @@ impl ConnectedEraser {
         Ok(())
     }
 
-    /// Erases from NATS what is left of any of these orders, after a start; the messages by which they were sent again,
-    /// of the recent ones alone.
+    /// After a start, erases what NATS still holds of these orders: the dead letters of all, the replays of the recent
+    /// ones only.
     async fn finish(&mut self, keys: &HashSet<&str>, recent: &[String]) -> anyhow::Result<()> {
         for key in list::keys(&self.dead_letters).await? {
             if keys.contains(key.as_str()) {

@@ -44,7 +44,7 @@ impl Replays {
         let new: Vec<&String> =
             keys.iter().filter(|key| !self.keys.contains(*key) && sequence(key).is_some()).collect();
         let oldest = new.iter().min_by_key(|key| sequence(key));
-        // Behind the oldest of the new ones, or where the last look ended.
+        // After the oldest new key, or where the last scan ended.
         let known = (!self.keys.is_empty()).then_some(self.read);
         let Some(after) = oldest.and_then(|key| sequence(key)).into_iter().chain(known).min() else {
             return Ok(());

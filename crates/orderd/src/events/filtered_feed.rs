@@ -141,7 +141,7 @@ impl OrderRing {
 }
 
 impl FilteredReader {
-    /// Someone reads along, from the event after `last`, or from now on. None: too many do already.
+    /// Subscribes a reader, from the event after `last`, or from now on. `None` if there are too many readers.
     pub(crate) fn new(
         feed: &Arc<Feed>,
         cache: &Arc<Cache>,

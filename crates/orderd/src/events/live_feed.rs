@@ -167,7 +167,7 @@ impl Feed {
         format!("{}-{number}", self.run)
     }
 
-    /// Someone reads along, from the event after `last`, or from now on. None: too many do already.
+    /// Subscribes a reader, from the event after `last`, or from now on. `None` if there are too many readers.
     pub(crate) fn reader(self: &Arc<Self>, last: Option<&str>) -> Option<SampledReader> {
         let slot = self.take_reader_slot()?;
         let changed = self.changed.subscribe();

@@ -252,7 +252,7 @@ impl Sender {
         let reason = self.reason(error);
         match error.kind() {
             PublishErrorKind::TimedOut | PublishErrorKind::BrokenPipe => PublishFailure::Transient(reason),
-            // While a cluster elects a leader nobody answers either.
+            // A cluster does not answer while it elects a leader, either.
             PublishErrorKind::StreamNotFound if elapsed < SILENT_RETRY || self.has_stream().await => {
                 PublishFailure::Transient(reason)
             }
