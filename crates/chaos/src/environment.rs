@@ -44,7 +44,7 @@ pub(crate) struct Environment {
 pub(crate) struct Service {
     pub(crate) process: Option<Process>,
     /// When SIGTERM was sent.
-    pub(crate) told: Option<Instant>,
+    pub(crate) terminated_at: Option<Instant>,
     http: SocketAddr,
     /// One for each server.
     to_postgres: Vec<Breaker>,
@@ -70,7 +70,7 @@ impl Environment {
         for number in 0..plan.replicas {
             environment.services.push(Service {
                 process: None,
-                told: None,
+                terminated_at: None,
                 http: local(free_port()),
                 to_postgres: breakers(environment.servers.postgres_ports())?,
                 to_nats: breakers(environment.servers.nats_ports())?,
@@ -148,7 +148,7 @@ impl Environment {
             let service = &mut self.services[number];
             let Some(process) = &service.process else { continue };
             self.peak_kib = self.peak_kib.max(peak_kib(process.pid()));
-            if service.told.is_none() && process.has_ended() {
+            if service.terminated_at.is_none() && process.has_ended() {
                 service.process = None;
                 let log = service.end_of_log();
                 self.complain(format!("ended by itself: {log}"));

@@ -34,7 +34,7 @@ impl Environment {
             FaultKind::Pause(Target::Postgres) => self.servers.pause_postgres(),
             FaultKind::Pause(Target::Nats) => self.servers.pause_nats(),
             FaultKind::Terminate => {
-                service.told = Some(Instant::now());
+                service.terminated_at = Some(Instant::now());
                 service.signal(Signal::TERM);
             }
             FaultKind::Break(side, mode) => service.breakers(side).iter().for_each(|it| it.set(mode)),
@@ -70,9 +70,9 @@ impl Environment {
     /// It must have exited by itself, with code 0, in time, whatever else is broken.
     fn replace_terminated(&mut self, number: usize) -> Result<()> {
         let service = &mut self.services[number];
-        let told = service.told.take().context("the service got no SIGTERM")?;
+        let terminated_at = service.terminated_at.take().context("the service got no SIGTERM")?;
         if let Some(mut process) = service.process.take() {
-            match process.wait(DRAIN.saturating_sub(told.elapsed())) {
+            match process.wait(DRAIN.saturating_sub(terminated_at.elapsed())) {
                 Some(status) if status.success() => {}
                 Some(status) => self.complain(format!("ended with {status} after SIGTERM")),
                 None => self.complain(format!("did not end within {} s of SIGTERM", DRAIN.as_secs())),
