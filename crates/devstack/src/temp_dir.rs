@@ -65,7 +65,7 @@ pub(crate) fn own_folder(name: &str) -> Result<PathBuf, Error> {
     if found.is_dir() && found.uid() == uid {
         return Ok(path);
     }
-    Err(Error::failed(format!("use {}", path.display()), "it belongs to somebody else; remove it"))
+    Err(Error::failed(format!("use {}", path.display()), "another user owns it; remove it"))
 }
 
 fn make(path: &Path) -> Result<(), Error> {

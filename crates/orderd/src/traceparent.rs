@@ -66,7 +66,7 @@ impl Display for TraceParent {
     }
 }
 
-/// So many digits in lower case.
+/// The value of `count` lower-case hexadecimal digits; `None` for anything else.
 fn hex(digits: &str, count: usize) -> Option<u128> {
     let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
     (digits.len() == count && digits.bytes().all(is_digit)).then(|| u128::from_str_radix(digits, 16).ok())?

@@ -1,4 +1,4 @@
-"""What Schemathesis has to be told of the service."""
+"""What Schemathesis needs to know about the service."""
 
 from urllib.parse import urlsplit
 

@@ -1,6 +1,6 @@
-// The connection to /events. The browser itself comes back after a lost one and says what it has seen last;
-// this adds what it doesn't do: going on after an answer that is not a feed, noticing a connection that is dead
-// without having ended, and giving the connection back while nobody looks.
+// The connection to /events. The browser itself reconnects and sends the last event id. This adds what it lacks:
+// retrying after a response that is not a feed, detecting a connection that went silent, and closing the connection
+// while the page is hidden.
 
 import { memLen } from "./api.js";
 

@@ -213,7 +213,7 @@ fn members_are_found_in_documents_as_in_rows_of_gob() {
     }
 }
 
-/// The value that Go gives a document, but for what is missing or null.
+/// Whether Go would have the zero value here; a missing member and null also count.
 fn is_zero_or_missing(value: &Value) -> bool {
     match value {
         Value::Null => true,

@@ -184,7 +184,7 @@ impl AccountAtServer<'_> {
         Ok((name, found))
     }
 
-    /// Whether the stream has room for one more consumer, by which orders are read. A service that runs has its own.
+    /// Whether the stream allows one more consumer, which the service needs. A running service already has its own.
     async fn check_consumers(&self, stream: &StreamInfo, findings: &mut Vec<Finding>) -> anyhow::Result<()> {
         let name = &stream.config.name;
         let limit = u64::try_from(stream.config.max_consumers).unwrap_or(0);

@@ -27,7 +27,7 @@ impl Progress {
         Self { bar, begun: Instant::now() }
     }
 
-    /// So many more are to come.
+    /// Raises the expected total.
     pub(crate) fn expect(&self, count: u64) {
         self.bar.inc_length(count);
     }
@@ -36,7 +36,7 @@ impl Progress {
         self.bar.inc(count);
     }
 
-    /// So many are done.
+    /// Sets the number of finished ones.
     pub(crate) fn set(&self, count: u64) {
         self.bar.set_position(count);
     }

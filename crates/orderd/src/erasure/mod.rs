@@ -263,7 +263,7 @@ impl ConnectedEraser {
         looked.context("can't look for dead letters that were sent again")
     }
 
-    /// The message by which an order came.
+    /// The original message of an order.
     async fn own_message(&self, key: &str) -> anyhow::Result<Option<StoredMessage>> {
         let (Some(stream), Some(sequence)) = (&self.stream, Key::sequence_of(key)) else { return Ok(None) };
         let message = stored_message::at(&self.context, &stream.cached_info().config.name, sequence).await;

@@ -118,8 +118,7 @@ fn shown_in(health: Arc<Health>) -> impl Fn(ConnectionEvent) + Send + Sync + 'st
     }
 }
 
-/// Starts all stages. Each ends when its input closes, beginning with `fetch` and `table_reader`, which are told to
-/// stop.
+/// Starts all stages. Shutdown stops `fetch` and `table_reader`; each other stage ends when its input closes.
 pub(crate) fn start(context: &Context, parser: Parser, depths: &ChannelDepths) -> Supervisor {
     let Context { settings, client, layouts, cache, feed, progress, flow_state, health, .. } = context;
     let Context { dead_letters, receipts, metrics, traces, stop, give_up, .. } = context;

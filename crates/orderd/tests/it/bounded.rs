@@ -101,7 +101,7 @@ async fn get_once(service: &Service, id: &str) -> Answer {
     service.get_once(&format!("/order/{id}")).await
 }
 
-/// By the routes, and not by the fast path before them.
+/// Requests through the routes, bypassing the fast path.
 async fn get_the_long_way(service: &Service, id: &str) -> Answer {
     service.send(Request::get(format!("/order/{id}")).header("connection", "close")).await
 }
@@ -119,7 +119,7 @@ async fn answers_are_the_same_with_and_without_a_memory_bound() {
         let evicted = async || (service.metric("orderd_cache_evictions_total").await > 0.0).then_some(());
         // Eviction happens after the orders are inserted and counted.
         eventually("some are evicted", evicted).await;
-        // A second time, after others were put back for them.
+        // A second time, after other orders were evicted for them.
         for _ in 0..2 {
             assert_eq!(Shown::of(&service).await, shown);
         }
@@ -186,7 +186,7 @@ async fn order_that_is_not_committed_is_not_evicted() {
     let stack = Stack::new();
     let service = stack.serve(&[NONE]).await;
     let client = stack.sql().await;
-    // It can be read and not written.
+    // The lock allows reads and blocks writes.
     client.batch_execute("BEGIN; LOCK TABLE orders2 IN SHARE MODE").await.unwrap();
     stack.publish(&orders(3)).await;
     service.wait_len(3).await;
@@ -209,7 +209,7 @@ async fn order_that_is_not_committed_is_not_evicted() {
     assert_eq!(warnings, 1, "{}", service.process.log());
 }
 
-/// As if two values had the same hash: the table has another order where memory has only hashes.
+/// As if two values had the same hash: memory has only hashes, and the table another order under that id.
 #[tokio::test(flavor = "multi_thread")]
 async fn match_by_hash_alone_is_checked_in_the_table() {
     let (stack, shown) = filled(200).await;
@@ -233,7 +233,7 @@ async fn an_evicted_order_that_is_erased_stays_away() {
     let erase = async |id: &str| {
         assert_eq!(service.erase(id, "eraser").await, StatusCode::NO_CONTENT);
     };
-    // The first ones that were read, which are evicted, and one of the last, which is not.
+    // Three evicted orders, and one in memory.
     let erased = [0, 1, 2, COUNT - 1];
     for number in erased {
         erase(&shown.ids[number]).await;

@@ -223,7 +223,7 @@ async fn it_speaks_russian_and_remembers_it() {
     assert_eq!(end, true);
 }
 
-/// What is told of a fill, of which a test sees too little to wait for each number.
+/// The texts about a fill, which is too quick for a test to wait for each number.
 #[tokio::test(flavor = "multi_thread")]
 async fn nouns_agree_with_their_numbers() {
     let (_stack, service) = Stack::started().await;
@@ -399,7 +399,7 @@ async fn user_signs_in_with_a_token_and_out_again() {
     browser.click("#sign-out").await;
     browser.reads("#view-signin", "Sign in").await;
     assert_eq!(browser.text("#live-list").await, "");
-    // The list is there again, though it was paused.
+    // The list is shown again, although it was paused.
     browser.keys("#token", "open-sesame\u{e007}").await;
     browser.reads(FIRST, "mine").await;
 }

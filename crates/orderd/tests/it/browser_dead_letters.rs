@@ -36,7 +36,7 @@ async fn dead_letters_are_read_and_with_a_token_sent_again() {
         ("REQUIRE", "none"),
     ];
     let _service = stack.serve(&settings).await;
-    // From elsewhere: another view alone would not reload the page.
+    // From another page: changing only the view would not reload it.
     browser.go("about:blank").await;
     browser.go(&format!("http://{addr}/")).await;
     browser.reads("#view-signin", "Sign in").await;
@@ -78,7 +78,7 @@ async fn dead_letters_are_filtered_corrected_and_sent_again_together() {
     browser.click(".letter:not([hidden]) .correct button").await;
     browser.reads(".letter:not([hidden])", "Accepted.").await;
     service.wait_len(1).await;
-    // Nothing of what is shown is still to be sent, and then all but one.
+    // First none of the shown dead letters is left to replay, then two are.
     browser.holds("document.getElementById('dead-replay-all').hidden").await;
     browser.script(&select.replace("{}", "")).await;
     browser.reads("#dead-replay-all", "Replay all 2 shown").await;
@@ -129,7 +129,7 @@ async fn a_typed_correction_is_still_there_after_the_sign_in_that_sending_it_ask
     is_sound(&browser, "the view to sign in for a replay").await;
     browser.resize(1280, 800).await;
 
-    // Reading goes on without a token, and the typed text is kept.
+    // Reading still works without a token, and the typed text is kept.
     browser.click("nav [data-view=live]").await;
     browser.reads("#view-live", "Orders as they arrive").await;
     assert_eq!(browser.text("#view-signin").await, "");

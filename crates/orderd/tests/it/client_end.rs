@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::support::{LIMIT, Service, Stack, eventually, order};
 
-/// A service of which a client dies, when it connects again, whose name is in that file.
+/// A service one of whose NATS clients dies when it reconnects: the client named in that file.
 async fn mortal() -> (Stack, Service, PathBuf) {
     let stack = Stack::new();
     let told = stack.temp_dir.path().join("dies");
@@ -48,7 +48,7 @@ async fn service_whose_client_dies_ends_with_its_name() {
     let log = service.process.log();
     let last = log.lines().last().unwrap_or_default();
     assert!(last.contains("NATS client") && last.contains("its connection's task has ended"), "{log}");
-    // Started again, as its platform does, it continues.
+    // Restarted, as a platform would, it continues.
     let service = stack.serve(&[]).await;
     stack.publish(&[order("after")]).await;
     service.wait_len(2).await;

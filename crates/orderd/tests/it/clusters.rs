@@ -141,7 +141,7 @@ async fn strike_leaders() -> Vec<Duration> {
     took.push(wait_resumed(&stack).await);
     load.more(200).await;
     cluster.nodes[killed].start_again().unwrap();
-    // It answers nothing, and all connections to it stay open.
+    // It does not answer, and all connections to it stay open.
     cluster.nodes[cut_off].pause();
     leader(&context, &cluster, Some(cut_off)).await;
     took.push(wait_resumed(&stack).await);

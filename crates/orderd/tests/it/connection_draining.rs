@@ -84,7 +84,7 @@ async fn readyz_is_503_for_the_delay_while_everything_is_served_and_taken_in() {
         assert_eq!(answer.status, StatusCode::OK, "{path}");
         assert_eq!(answer.headers["connection"], "close", "{path}");
     }
-    // A connection that was kept from before is still good for a request, too.
+    // A connection kept from before still serves one request.
     kept.send(&get("/mem_len")).await;
     let last = kept.read_to_end().await;
     assert!(last.contains("200 OK") && last.contains("connection: close"), "{last}");

@@ -64,7 +64,7 @@ fn selectors(query: &str) -> BTreeSet<String> {
         if NAMES.iter().any(|name| if name.ends_with('_') { word.starts_with(name) } else { word == *name }) {
             found.insert(format!("{word}{braces}"));
         }
-        // Words of a text are not names.
+        // Words inside a quoted string are not names.
         if rest.starts_with('"') {
             rest = rest[1..].split_once('"').unwrap().1;
         }
@@ -117,7 +117,7 @@ async fn prometheus(stack: &Stack, service: &Service) -> Prometheus {
     .unwrap()
 }
 
-/// Something of all that is counted, so that every counter grows while it is looked at.
+/// Traffic of every kind that is counted, so that every counter grows while it is queried.
 async fn traffic(stack: &Stack, service: &Service) {
     stack.publish(&[order(&format!("order-{}", uid()))]).await;
     stack.publish(&["no json"]).await;
@@ -219,7 +219,7 @@ fn promtool_and_amtool_accept_the_rules() {
     }
 }
 
-/// The seed's names are as they are; promtool would have them end in `_total`.
+/// The seed's metric names are fixed; promtool wants them to end in `_total`.
 #[tokio::test(flavor = "multi_thread")]
 async fn promtool_finds_nothing_wrong_with_the_metrics_but_the_names_of_the_seed() {
     let (stack, service) = Stack::started().await;

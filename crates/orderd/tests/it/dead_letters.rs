@@ -66,7 +66,7 @@ async fn a_payload_at_the_servers_limit_is_kept_whole() {
     assert!(stack.run(&["dead-letters", "drop", "--all", "--yes"], "").await.status.success());
     wait_for_dead(&stack, 0).await;
     let mut stream = async_nats::jetstream::new(client).get_stream(DEAD).await.unwrap();
-    // A note of it stays, so that a message that is read again does not bring it back.
+    // Its note stays, so that rereading the message does not bring it back.
     assert_eq!(stream.info().await.unwrap().state.messages, 1, "the second part is dropped with the first");
     let note = stream.get_last_raw_message_by_subject(&format!("dead.ORDERS.TESTING.{key}.dropped")).await;
     assert!(note.unwrap().payload.is_empty());
@@ -91,7 +91,7 @@ async fn replay_makes_each_the_order_of_its_key_however_often_it_is_run() {
         let said = String::from_utf8(replayed.stdout).unwrap();
         assert!(said.contains(&format!(" replayed: {taken_in} accepted, 0 refused again\n")), "{said}");
     }
-    // The output was right.
+    // The output was correct.
     assert_eq!(listed(&stack, &[]).await, [Value::Null; 0]);
     service.wait_len(2).await;
     let keys: Vec<_> = letters.iter().map(|letter| letter["key"].as_str().unwrap()).collect();
@@ -205,7 +205,7 @@ async fn http_replays_dead_letters_with_a_token_and_for_no_other_origin() {
     let sent = service.send(with_token().header("sec-fetch-site", "same-origin")).await;
     assert_eq!(sent.status, StatusCode::OK, "{}", sent.body);
     assert_eq!(sent.json(), serde_json::json!({ "key": key, "outcome": "taken_in" }));
-    // The answer comes when it is so.
+    // The response is sent after the change.
     assert_eq!(listed(&stack, &[]).await, letters[1..]);
     let taken = Request::get(format!("/order/{key}")).header("authorization", "Bearer secret");
     assert_eq!(service.send(taken).await.json()["track_number"], "A");

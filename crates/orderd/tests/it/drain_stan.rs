@@ -16,7 +16,7 @@ use crate::support::{Stack, eventually, orders};
 const CLIENT: &str = "old-service";
 const DURABLE: &str = "my-durable";
 
-/// A server of NATS Streaming with a channel, and a program of the time that uses it.
+/// A NATS Streaming server with a channel, and a contemporary client.
 struct Old {
     stan: Stan,
     program: PathBuf,
@@ -89,7 +89,7 @@ fn said(output: &Output) -> String {
     String::from_utf8_lossy(&[&output.stdout[..], &output.stderr].concat()).into_owned()
 }
 
-/// A stream that forgets at once which messages it was sent twice.
+/// A stream without a deduplication window.
 async fn forgetful_stream(stack: &Stack) -> stream::Stream {
     let context = jetstream::new(stack.client().await);
     let config = stream::Config {
@@ -156,7 +156,7 @@ async fn what_nobody_can_know_any_more_is_said() {
     old.publish(&orders(10));
     let output = old.drained(&stack).await;
     assert!(output.status.success() && said(&output).contains("10 messages in"), "{}", said(&output));
-    // Drained before or not: the messages that would show it are gone.
+    // Whether it was drained before is unknown: the messages that would show it are gone.
     old.publish(&orders(10));
     old.take(10);
     stream.purge().await.unwrap();

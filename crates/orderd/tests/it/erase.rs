@@ -23,7 +23,7 @@ async fn an_erased_order_is_gone_everywhere_and_stays_away() {
     assert_eq!((service.mem_len().await, stack.rows()), (4, 4));
     let stream = async_nats::jetstream::new(stack.client().await).get_stream("ORDERS").await.unwrap();
     assert!(stream.get_raw_message(3).await.is_err(), "the message is still in the stream");
-    // Another takes its place in memory, and shows itself.
+    // Another order reuses its slot, and is the one that is served.
     stack.publish(&[order("another")]).await;
     service.wait_len(5).await;
     eventually("all rows are committed", async || (stack.rows() == 5).then_some(())).await;
@@ -84,7 +84,7 @@ async fn an_erased_order_stays_away_from_a_table_that_is_restored() {
     }
 }
 
-/// A backup of the whole database knows of no erasure that came after it: the keys come from NATS.
+/// A backup of the whole database lacks later erasures: the keys come from NATS.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_erased_order_stays_away_from_a_whole_database_that_is_restored() {
     let stack = Stack::new();
@@ -231,7 +231,7 @@ async fn erase_reports_each_trace_once() {
     let letter = service.get("/dead_letters").await.json();
     let letter = letter.to_string();
     let key = letter.split("\"key\":\"").nth(1).unwrap().split('"').next().unwrap();
-    // It asked nobody, and changed nothing.
+    // It did not ask for confirmation, and changed nothing.
     let (_, errors) = erase(&stack, &[&ids[0]], 2).await;
     assert!(errors.contains("--yes"), "{errors}");
     assert_eq!((stack.rows(), kept_keys(&stack)), (3, 0));
@@ -249,7 +249,7 @@ async fn erase_reports_each_trace_once() {
     assert_eq!(out, "1 order erased: 1 row, 1 message, 0 dead letters\n");
 }
 
-/// A row written by another program, whose message is gone, and an order that only memory has.
+/// A row of another program, without a message, and an order that only memory has.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_in_one_place_alone_is_erased_too() {
     let stack = Stack::new();
@@ -390,7 +390,7 @@ async fn a_stream_that_denies_deletes_is_named() {
     assert_eq!(refused.status.code(), Some(1));
     let errors = String::from_utf8_lossy(&refused.stderr);
     assert!(errors.contains("KEPT") && errors.contains("deny_delete"), "{errors}");
-    // From table and memory it is gone all the same.
+    // It is gone from table and memory nevertheless.
     service.wait_len(0).await;
     assert_eq!(stack.rows(), 0);
 }
@@ -452,7 +452,7 @@ async fn what_is_stored_after_its_order_was_erased_is_erased() {
     .await;
     assert!(stack.run(&["erase", "--yes", &key], "").await.status.success());
 
-    // By a process that had a copy of it: while the service runs, and while it is down.
+    // A process that had a copy writes it again: while the service runs, and while it is down.
     let late = async || {
         let insert = format!("INSERT INTO public.orders2 VALUES ('{key}', decode('{row}', 'hex'))");
         stack.postgres.psql(&insert).unwrap();

@@ -103,7 +103,7 @@ async fn events_shown_under_load_are_spread_over_the_second() {
     .await;
 }
 
-/// For how long nothing is shown of many orders.
+/// The longest time without an event while many orders arrive.
 async fn longest_pause() -> Duration {
     let (stack, service) = Stack::started().await;
     let mut reader = Reader::new(&service, None).await;

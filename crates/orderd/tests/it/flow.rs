@@ -21,7 +21,7 @@ async fn an_order_is_in_memory_in_the_table_and_served() {
     assert_eq!(stack.postgres.psql("SELECT id FROM public.orders2").unwrap().trim(), ids[0]);
 }
 
-/// The writer and the fill look for it at the same time.
+/// The writer and the fill both look for the table at the start.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_first_start_says_once_what_it_makes() {
     let (stack, service) = Stack::started().await;

@@ -55,7 +55,7 @@ async fn odd_requests_get_an_answer_or_a_closed_connection() {
     ] {
         let answer = answer_to(&service, request.as_bytes()).await;
         let first = answer.lines().next().unwrap_or_default().to_owned();
-        // A connection closed with unread bytes takes the answer with it.
+        // Closing a connection with unread bytes resets it, and the response is lost.
         let closed = first.is_empty() && request.len() > 5_000;
         assert!(closed || first.contains(status), "{}: {first}", &request[..request.len().min(60)]);
     }
@@ -69,7 +69,7 @@ async fn odd_requests_get_an_answer_or_a_closed_connection() {
     assert_eq!(service.mem_len().await, 1);
 }
 
-/// The simplest request is answered on the fast path; a meaningless header takes it off.
+/// The simplest request takes the fast path; with a meaningless header it takes the routes.
 #[tokio::test(flavor = "multi_thread")]
 async fn fast_path_answers_as_the_routes_do() {
     let stack = Stack::new();
@@ -78,7 +78,7 @@ async fn fast_path_answers_as_the_routes_do() {
     let key = eventually("the order is in memory", async || {
         let page = hyper::Request::get("/order_pages/1").header("authorization", "Bearer token");
         let page = service.send(page).await;
-        // Before it is there, there is no such page.
+        // The page is missing until the order is there.
         (page.status == StatusCode::OK).then(|| page.json()[0].as_str().unwrap().to_owned())
     })
     .await;
@@ -333,7 +333,7 @@ async fn payloads_at_the_servers_limit_are_taken() {
     eventually("the row is committed", async || (stack.rows() == 1).then_some(())).await;
 }
 
-/// Each item is rendered with all members, and is sent without any.
+/// Each item is sent without members, and rendered with all of them.
 #[tokio::test(flavor = "multi_thread")]
 async fn large_orders_that_nobody_reads_dont_fill_memory() {
     for bound in ["64 MiB", "1"] {

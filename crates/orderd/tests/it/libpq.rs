@@ -170,7 +170,7 @@ fn every_certificate_is_taken_or_refused_as_psql_does() {
         let postgres = start(Some(tls));
         for host in ["localhost", "127.0.0.1"] {
             for mode in MODES {
-                // The default and the like don't look at it, and then mustn't fail by it.
+                // Modes that ignore the file, such as the default, must not fail because of it.
                 let mode = if mode.is_empty() { String::new() } else { format!("sslmode={mode}") };
                 let root = format!("sslrootcert='{}'", root.display());
                 let string = format!(
@@ -345,7 +345,7 @@ fn options_of_tls_are_read_as_psql_reads_them() {
     ] {
         let (got, words) = compare(&postgres, home, "options of TLS", &string);
         assert_eq!(got, expected, "{string}: {words}");
-        // Each names the option that is to change.
+        // Each error names the option to change.
         let option = ["sslkey", "channel_binding", "ssl_m", "channel binding"];
         assert!(
             expected != Got::Nothing || option.iter().any(|option| words.contains(option)),

@@ -14,7 +14,7 @@ use tokio::net::{TcpSocket, TcpStream};
 
 use crate::support::{LIMIT, Service, Stack, in_three_tries, in_time, order, orders};
 
-/// One that reads along.
+/// A client of `/events`.
 pub(crate) struct Reader {
     body: Incoming,
     text: String,
@@ -74,7 +74,7 @@ impl Reader {
     async fn notable(&mut self) -> Event {
         let next = async {
             loop {
-                let event = self.next().await.expect("the stream goes on");
+                let event = self.next().await.expect("the stream continues");
                 if event.0 != "stats" {
                     return event;
                 }
@@ -87,7 +87,7 @@ impl Reader {
     pub(crate) async fn until(&mut self, is_so: impl Fn(&Value) -> bool) -> Value {
         let said = async {
             loop {
-                let (name, stats) = self.next().await.expect("the stream goes on");
+                let (name, stats) = self.next().await.expect("the stream continues");
                 if name == "stats" && is_so(&stats) {
                     return stats;
                 }
@@ -103,7 +103,7 @@ async fn orders_are_shown_as_they_come_and_a_reader_goes_on_where_it_left() {
     let mut reader = Reader::new(&service, None).await;
     let (name, stats) = reader.next().await.unwrap();
     assert_eq!((name.as_str(), &stats["mem_len"]), ("stats", &0.into()));
-    // Left before anything came.
+    // Disconnected before the first event.
     let at_start = reader.last_id.clone();
     stack.publish(&[order("one"), order("two")]).await;
     for uid in ["one", "two"] {

@@ -453,7 +453,7 @@ async fn a_rolling_change_of_the_model_loses_and_doubles_nothing() {
         let publish = stack.publish(&documents);
         if let Some(service) = services.get_mut(round) {
             let restart = async {
-                // Killed once, so that what it held is not handed over.
+                // Killed once, so that it cannot hand over its lease and its orders.
                 if round == 1 {
                     service.kill();
                 } else {
@@ -470,7 +470,7 @@ async fn a_rolling_change_of_the_model_loses_and_doubles_nothing() {
     for service in &services {
         service.wait_ready().await;
     }
-    // By whichever member was met first: a fraction, or the one that is new.
+    // Refused for the member that comes first: a fraction, or the new one.
     let replayed = stack.run(&["dead-letters", "replay", "--all"], "").await;
     assert_eq!(replayed.status.code(), Some(0), "{}", String::from_utf8_lossy(&replayed.stderr));
     stack.wait_same(&services, published).await;
@@ -515,7 +515,7 @@ async fn documents_are_shown_as_their_rows_are_while_models_differ() {
             let (at, model) = if round == 1 { (0, &older) } else { (1, &newer) };
             if round == 1 || round == 3 {
                 let restart = async {
-                    // Killed once, so that what it held is not handed over.
+                    // Killed once, so that it cannot hand over its lease and its orders.
                     if round == 3 {
                         services[at].kill();
                     } else {

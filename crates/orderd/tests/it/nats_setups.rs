@@ -123,7 +123,7 @@ async fn a_stream_in_the_way_of_dead_letters_is_named() {
         })
         .await;
     }
-    // A command would find nothing there.
+    // A command could read no orders there.
     let stack = Stack::new();
     for (subjects, flags, said) in [
         (["elsewhere"], &["--nats-stream", "ORDERS"][..], "does not store dead.ORDERS.>"),
@@ -139,7 +139,7 @@ async fn a_stream_in_the_way_of_dead_letters_is_named() {
     }
 }
 
-/// Somebody pauses all consumers of the stream, ours too.
+/// An administrator pauses all consumers of the stream, including ours.
 #[tokio::test(flavor = "multi_thread")]
 async fn paused_consumer_is_replaced() {
     let (stack, service) = Stack::started().await;

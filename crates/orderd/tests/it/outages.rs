@@ -159,7 +159,7 @@ async fn a_server_whose_connections_were_swallowed_is_reached_within_two_seconds
     service.wait_ready().await;
     for (part, breaker) in [("nats", &to_nats), ("postgres", &to_postgres)] {
         in_three_tries(async || {
-            // What was connected is known to be away at once, so that what is tried next is swallowed.
+            // Cuts the connections, so that the service notices at once and its next attempts are swallowed.
             breaker.set(Mode::Closed);
             breaker.set(Mode::Swallow);
             wait_down(&service, part).await;
@@ -207,7 +207,7 @@ async fn connections_to_postgres_that_go_silent_are_given_up_within_two_seconds_
         in_time.then_some(()).ok_or(format!("ready after {ready_after:?}"))
     })
     .await;
-    // For so short a time that nothing else notices it; with a batch that needs COPY, and a reader.
+    // Too short for anything else to notice; with a batch that needs COPY, and a reader.
     let mut expected = 0;
     in_three_tries(async || {
         breaker.set(Mode::Swallow);
@@ -225,7 +225,7 @@ async fn connections_to_postgres_that_go_silent_are_given_up_within_two_seconds_
         in_time.then_some(()).ok_or(format!("committed after {after:?}"))
     })
     .await;
-    // What the given up connections held at the server is free.
+    // The server has released what the abandoned connections held.
     let idle = "SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in transaction%'";
     eventually("no transaction is left", async || {
         (stack.postgres.psql(idle).unwrap().trim() == "0").then_some(())
@@ -478,7 +478,7 @@ async fn a_service_that_stops_leaves_no_backend_that_waits_for_a_lock() {
     let client = stack.sql().await;
     client.batch_execute("BEGIN; LOCK TABLE orders2 IN ACCESS EXCLUSIVE MODE").await.unwrap();
     stack.publish(&orders(5)).await;
-    // Not in the transaction, in which this view would stay as it was.
+    // Outside the transaction, which would keep its snapshot of this view.
     let other = stack.sql().await;
     let count = async |which: &str| -> i64 {
         let of = format!("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'orderd' {which}");

@@ -34,8 +34,7 @@ async fn everything_works(table: &str) {
     })
     .await;
 
-    // Read again after a kill, and all of the stream by a table that does not know how far it is: nothing is written
-    // twice.
+    // Messages are reread after a kill, and the whole stream after the position is deleted: nothing is written twice.
     services[0].kill();
     stack.publish(&[order("late")]).await;
     services[0] = stack.serve(&[]).await;

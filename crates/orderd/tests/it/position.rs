@@ -104,7 +104,7 @@ async fn orders_that_were_restored_without_their_position_come_back_while_it_run
     stack.publish_numbers(50..200).await;
     committed(&stack, 200).await;
     stack.postgres.psql(RESTORE_ROWS).unwrap();
-    // It is noticed by the next order, too, and not only by a writer that has nothing to do.
+    // The next order also reveals it, not only an idle writer.
     stack.publish_numbers(200..210).await;
     committed(&stack, 210).await;
     service.wait_len(210).await;
@@ -165,7 +165,7 @@ async fn all_processes_hold_what_a_table_has_that_went_back() {
     stack.postgres.psql(RESTORE).unwrap();
     stack.wait_same(&services, 150).await;
     for service in &services {
-        // Its memory may be right before it has read the position's row again.
+        // Its memory may be complete before it has reread the position's row.
         eventually("it knows how many are lost", async || {
             (service.metric("orderd_lost_messages_total").await == 50.0).then_some(())
         })
@@ -367,7 +367,7 @@ async fn what_is_deleted_from_the_middle_of_the_stream_unread_is_counted() {
     for sequence in [12, 13, 15] {
         stream.delete_message(sequence).await.unwrap();
     }
-    // Not one that is erased.
+    // Except an erased order.
     let erase = stack.run(&["erase", &erased, "--yes"], "").await;
     assert!(erase.status.success(), "{}", String::from_utf8_lossy(&erase.stderr));
     let service = stack.serve(&[]).await;

@@ -38,7 +38,7 @@ async fn list(service: &Service, path: &str) -> Vec<String> {
     serde_json::from_value(answer.json()).unwrap()
 }
 
-/// A request by the routes, and not by the fast path before them.
+/// A request that takes the routes, not the fast path.
 fn the_long_way(path: &str) -> hyper::http::request::Builder {
     Request::get(path).header("expect", "nothing")
 }
@@ -129,7 +129,7 @@ async fn pages_by_cursor_have_each_order_once_in_either_order() {
             assert_eq!(pages(&service, &format!("{path}&order=asc")).await, ids);
         }
     }
-    // An id that was erased, or never was there, is as good as any.
+    // An erased or unknown id also works as a cursor.
     let beside = format!("{}0", ids[40]);
     assert_eq!(list(&service, &format!("/orders?after={beside}&limit=1")).await, ids[40..41]);
     assert_eq!(list(&service, &format!("/orders?after={beside}&limit=1&order=asc")).await, ids[41..42]);
@@ -315,7 +315,7 @@ async fn documents_are_those_that_each_id_has() {
     assert_eq!(short.json(), json!([ids[299], ids[298]]));
 }
 
-/// An order that is erased, and a row that can't be decoded, are in none of the answers.
+/// No response contains an erased order or a row that can't be decoded.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_erased_or_can_t_be_decoded_is_not_found() {
     for bound in [("CACHE_MAX_BYTES", ""), ("CACHE_MAX_BYTES", "1")] {
@@ -325,7 +325,7 @@ async fn what_is_erased_or_can_t_be_decoded_is_not_found() {
         stack.postgres.psql(&format!("UPDATE orders2 SET data = 'x' WHERE id = '{}'", ids[5])).unwrap();
         let service = stack.serve(&[bound, ("HTTP_ERASE_TOKEN", "eraser")]).await;
         assert_eq!(service.erase(&ids[4], "eraser").await, StatusCode::NO_CONTENT);
-        // While it runs, and its bodies are not in memory where that has a bound.
+        // While it runs; with a memory limit, the bodies are evicted.
         stack.postgres.psql(&format!("UPDATE orders2 SET data = 'x' WHERE id = '{}'", ids[3])).unwrap();
         let left = if bound.1.is_empty() { &ids[..4] } else { &ids[..3] };
         let left: Vec<_> = left.iter().rev().cloned().collect();

@@ -380,7 +380,7 @@ async fn certificates_of_postgres_that_are_replaced_count_from_the_next_connecti
         for (from, to) in
             [(&files.certificate, "server.crt"), (&files.key, "server.key"), (&files.authority, "ca.crt")]
         {
-            // Into the file that is there, which belongs to PostgreSQL's user.
+            // Into the existing file, which PostgreSQL's user owns.
             fs::write(data.join(to), fs::read(from).unwrap()).unwrap();
         }
     };

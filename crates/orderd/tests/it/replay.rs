@@ -170,7 +170,7 @@ async fn replay_without_a_receipt_reports_an_unknown_outcome() {
     let sent = post(&service, &keys[0], "").await;
     assert_eq!((sent.status, &sent.json()["outcome"]), (StatusCode::ACCEPTED, &"undecided".into()));
     assert_eq!(service.metric("orderd_receipts_ignored_total").await, 1.0);
-    // If it is accepted, that is seen.
+    // If it is accepted, the outcome says so.
     assert_eq!(post(&service, &keys[0], &order("a")).await.status, StatusCode::OK);
     service.stop();
     let (code, said, errors) = replay(&stack, &["--all"], "").await;

@@ -74,7 +74,7 @@ async fn three_under_load_and_kills_hold_the_same() {
     assert!(named.iter().all(|name| *name == named[0]), "{named:?}");
 }
 
-/// Whom each of them names as the writer.
+/// The writer that each process reports.
 async fn writers(services: &[Service]) -> Vec<serde_json::Value> {
     let mut names = Vec::new();
     for service in services {
@@ -175,7 +175,7 @@ async fn an_erased_order_is_not_brought_back_by_one_that_was_away() {
     for id in [&ids[3], &late[0], &late[1], &late[2]] {
         assert_eq!(services[0].erase(id, "eraser").await, StatusCode::NO_CONTENT);
     }
-    // For longer than anyone looks back.
+    // Longer ago than any process looks back.
     let long_ago = "UPDATE public.orderd_erased SET erased_at = now() - interval '10 minutes'";
     stack.postgres.psql(long_ago).unwrap();
     services[1].process.signal(Signal::CONT);

@@ -190,7 +190,7 @@ async fn rights_that_are_missing_are_named_with_the_grant() {
         stack.postgres.psql(&statement(&words)).unwrap_or_else(|error| panic!("{words}: {error}"));
         is_accepted(&stack, &env).await;
     }
-    // Erasing alone needs this: said at the start, with the statement, and the service runs.
+    // Only erasing needs this right: the start reports it with the statement, and the service runs.
     stack.postgres.psql("revoke insert on orderd_erased from clerk").unwrap();
     let service = stack.serve(&env).await;
     let log = service.process.log();
@@ -278,7 +278,7 @@ async fn a_trigger_that_routes_rows_to_a_child_turns_no_stored_order_into_a_dead
             .await;
         stack.wait_settled(10).await;
         service.kill();
-        // All is read again, as by a table that does not know how far it is.
+        // The stream is reread, as for a table without a position.
         stack.postgres.psql("DELETE FROM orderd_position").unwrap();
         let service = stack.serve(&[]).await;
         stack.wait_settled(10).await;

@@ -32,7 +32,7 @@ async fn gather(stack: &Stack) {
     stack.jetstream().await.create_stream(config).await.unwrap();
 }
 
-/// With the same ids in both streams, as publishers have them who count.
+/// With the same message ids in both streams, as from publishers that number their messages.
 async fn publish(stack: &Stack, numbers: std::ops::Range<usize>) {
     let context = stack.jetstream().await;
     for number in numbers {

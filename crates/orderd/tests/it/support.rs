@@ -113,7 +113,7 @@ impl Stack {
         let mut child = command.stderr(std::process::Stdio::piped()).spawn().unwrap();
         let mut input = child.stdin.take().unwrap();
         let text = stdin.to_owned();
-        // The command may stop reading; that is for its exit code to show.
+        // The command may stop reading early; its exit code shows that.
         tokio::spawn(async move { drop(input.write_all(text.as_bytes()).await) });
         child.wait_with_output().await.unwrap()
     }

@@ -70,7 +70,7 @@ async fn when_it_says_that_the_table_is_read_all_of_it_is_in_memory() {
     // Indexing values that all orders share takes longer than reading.
     let search = "order_uid,track_number,entry,locale,customer_id,delivery_service,shardkey,oof_shard";
     let service = stack.start(&[("SEARCH", search)]).await;
-    // Without a pause, so that it is seen at once.
+    // Polls without a pause, to see it early.
     in_time("the table is read", async {
         while service.get("/readyz").await.json()["fill"]["up"] != true {}
     })

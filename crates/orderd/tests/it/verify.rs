@@ -42,7 +42,7 @@ async fn verify_finds_what_differs_and_nothing_else() {
     assert!(text.ends_with("something differs\n") && !text.contains("all there"), "{text}");
 }
 
-/// Messages on their way count as in flight while they move. What does not move for seconds is a difference.
+/// Messages count as in flight while the position moves. If it stands still for seconds, they are a difference.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_never_committed_is_not_all_there() {
     let (stack, service) = Stack::started().await;
@@ -77,7 +77,7 @@ async fn erased_orders_are_nowhere() {
     assert_eq!((code, &report["verdict"]), (Some(0), &"all_there".into()), "{report}");
     assert_eq!((&report["table"], &report["dead_letters"]), (&4.into(), &1.into()));
 
-    // A message of an erased order that nobody deletes, for it is another's stream.
+    // The message of an erased order remains, because the stream denies deletion.
     let mut config = stream.get_info().await.unwrap().config;
     config.deny_delete = true;
     stack.jetstream().await.update_stream(config).await.unwrap();

@@ -134,7 +134,7 @@ impl Browser {
             .to_owned()
     }
 
-    /// Waits until that is to be read there.
+    /// Waits until the element shows that text.
     pub(crate) async fn reads(&self, selector: &str, text: &str) {
         eventually(&format!("{selector} reads {text:?}"), async || {
             self.text(selector).await.contains(text).then_some(())
@@ -228,7 +228,7 @@ fn port(log: &str) -> Option<u16> {
     line.rsplit(' ').next()?.trim_end_matches('.').parse().ok()
 }
 
-/// Whatever a page does in a moment, it has done then.
+/// Gives the page time to react.
 pub(crate) async fn a_moment() {
     tokio::time::sleep(Duration::from_millis(500)).await;
 }

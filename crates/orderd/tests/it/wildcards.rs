@@ -208,7 +208,7 @@ async fn a_purge_takes_nothing_that_another_consumer_needs_or_that_is_not_of_the
         publish(&stack, "other.x", &number.to_string()).await;
     }
     let stream = stack.jetstream().await.get_stream("ORDERS").await.unwrap();
-    // Somebody else has acknowledged this much.
+    // Another consumer has acknowledged this many messages.
     let slow = pull::Config {
         durable_name: Some("slow".into()),
         deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: 115_000 },

@@ -1,5 +1,4 @@
-// A client of NATS Streaming as there were many: `publish` sends each line of stdin, `take` takes so many messages
-// through a durable subscription, acknowledges all but the last two, and goes away.
+// A typical client of NATS Streaming: `publish` sends each line of stdin; `take` receives a number of messages through a durable subscription, acknowledges all but the last two, and exits.
 package main
 
 import (
