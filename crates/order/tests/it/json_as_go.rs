@@ -176,7 +176,7 @@ fn names_match_without_regard_to_the_case_of_any_letter() {
 /// Values to put at each position of a document, one per line. After JSONTestSuite.
 const CORPUS: &str = include_str!("json_corpus.txt");
 
-const PLACES: &str = r#"
+const TEMPLATES: &str = r#"
 @
 {"order_uid":"u","sm_id":@}
 {"order_uid":@,"sm_id":1}
@@ -202,8 +202,9 @@ const PLACES: &str = r#"
 
 fn corpus() -> Vec<String> {
     let lines = CORPUS.lines().filter(|line| !line.starts_with('#'));
-    let mut documents: Vec<String> =
-        lines.flat_map(|line| PLACES.trim().lines().map(move |place| place.replace('@', line))).collect();
+    let mut documents: Vec<String> = lines
+        .flat_map(|line| TEMPLATES.trim().lines().map(move |template| template.replace('@', line)))
+        .collect();
     for depth in [9_998, 9_999, 10_000, 10_001] {
         documents.push(format!("{{\"x\":{}{}}}", "[".repeat(depth), "]".repeat(depth)));
         documents.push(format!("{{\"x\":{}1{}}}", "{\"a\":".repeat(depth), "}".repeat(depth)));

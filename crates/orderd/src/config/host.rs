@@ -76,17 +76,17 @@ fn looks_like_a_port(text: &str) -> bool {
 /// an address: then it may be a secret that was put into the wrong setting.
 pub(super) fn without_secrets(url: &str) -> Option<String> {
     let (scheme, rest) = url.split_once("://").map_or(("", url), |(scheme, rest)| (scheme, rest));
-    let (user, place) = rest.rsplit_once('@').map_or(("", rest), |(_, place)| ("***@", place));
-    let end = place.find(['/', '?', '#']).unwrap_or(place.len());
-    let behind = if end < place.len() { "…" } else { "" };
-    let place = &place[..end];
-    let (host, port) = match place.rsplit_once(':') {
-        Some(_) if place.ends_with(']') || is_ipv6(place) => (place, String::new()),
+    let (user, authority) = rest.rsplit_once('@').map_or(("", rest), |(_, authority)| ("***@", authority));
+    let end = authority.find(['/', '?', '#']).unwrap_or(authority.len());
+    let behind = if end < authority.len() { "…" } else { "" };
+    let authority = &authority[..end];
+    let (host, port) = match authority.rsplit_once(':') {
+        Some(_) if authority.ends_with(']') || is_ipv6(authority) => (authority, String::new()),
         // A password whose host was left out stands where a port belongs.
         Some((host, port)) => {
             (host, format!(":{}", port.parse::<u16>().map_or("…".into(), |port| port.to_string())))
         }
-        None => (place, String::new()),
+        None => (authority, String::new()),
     };
     let is_plain = |text: &str, more: &[char]| {
         text.len() <= MAX_NAME_BYTES
