@@ -38,8 +38,8 @@ impl Scope {
 }
 
 /// The Go field for a JSON name, by the rule that named the fields in users' rows: split on `_`, the first letter of
-/// each part upper-cased, joined. If that is no exported identifier, every character other than letters and digits
-/// splits too, and `X` is prefixed if the first letter has no upper case.
+/// each part upper-cased, joined. If that is not an exported identifier, every character other than letters and
+/// digits splits too, and `X` is prefixed if the first letter has no upper case.
 pub(crate) fn go_field(json_name: &str) -> String {
     let name: String = json_name.split(|c| !is_part(c)).map(capitalized).collect();
     if name.starts_with(is_go_upper) { name } else { format!("X{name}") }

@@ -1,5 +1,4 @@
-// Signing in, where the service wants a token: the token is sent once, and the cookie that comes back is none
-// that a script can read.
+// Signing in, if the service requires a token: the token is sent once; scripts can't read the cookie that it returns.
 
 import { $ } from "./dom.js";
 import { t } from "./i18n.js";

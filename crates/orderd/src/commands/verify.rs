@@ -144,7 +144,7 @@ pub async fn run(args: VerifyArgs) -> anyhow::Result<ExitCode> {
 }
 
 impl KeysByStore {
-    /// Orders older than `KEEP` leave one store after the other, which is no difference.
+    /// Orders older than `KEEP` leave one store after the other: that is not a difference.
     fn leave_out_older(&mut self, end: &str) {
         let Self { table, undecodable, memory, dead, settled, erased, .. } = self;
         for store in [table, undecodable, memory, dead, settled, erased] {

@@ -72,8 +72,8 @@ fn looks_like_a_port(text: &str) -> bool {
     (4..=5).contains(&text.len()) && text.parse::<u16>().is_ok()
 }
 
-/// An address as an error may quote it: of what can be a secret, only that it is there. `None` if it does not look like
-/// an address: then it may be a secret that was put into the wrong setting.
+/// An address as an error may quote it, without parts that may be secret. `None` if it does not look like an address:
+/// it may be a secret in the wrong setting.
 pub(super) fn without_secrets(url: &str) -> Option<String> {
     let (scheme, rest) = url.split_once("://").map_or(("", url), |(scheme, rest)| (scheme, rest));
     let (user, authority) = rest.rsplit_once('@').map_or(("", rest), |(_, authority)| ("***@", authority));

@@ -11,7 +11,7 @@
 //!   purged before they were read, and that no client can receive (`unreadable`).
 //!
 //! `fetch` reads chunks and sends them to `natschan`; another source would be a folder beside this one that does the
-//! same. NATS Streaming is no source: `commands/drain_stan` publishes its messages to JetStream, once.
+//! same. NATS Streaming is not a source: `commands/drain_stan` publishes its messages to JetStream, once.
 
 pub(crate) mod connection;
 pub(super) mod jetstream;
