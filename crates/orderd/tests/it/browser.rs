@@ -22,6 +22,15 @@ pub(crate) async fn open(service: &Service) -> Browser {
 pub(crate) async fn is_sound(browser: &Browser, view: &str) {
     is_laid_out(browser, view).await;
     is_accessible(browser, view).await;
+    keep_document(browser, view).await;
+}
+
+/// Writes the document as it is now into the folder VIEWS, where `.ci/nightly html` checks it.
+async fn keep_document(browser: &Browser, view: &str) {
+    let Some(folder) = std::env::var_os("VIEWS") else { return };
+    let document = browser.script("return document.documentElement.outerHTML").await;
+    let text = format!("<!DOCTYPE html>\n{}", document.as_str().unwrap());
+    std::fs::write(std::path::Path::new(&folder).join(format!("{view}.html")), text).unwrap();
 }
 
 /// Nothing scrolls sideways, and the console is quiet.
