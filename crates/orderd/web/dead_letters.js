@@ -159,7 +159,7 @@ function item(letter) {
 
 // Fetched when opened, because it may have a mebibyte.
 function payload(key) {
-  const text = h("pre", { tabindex: 0, "aria-label": t("deadPayload") }, t("loading"));
+  const text = h("pre", { tabindex: 0, role: "group", "aria-label": t("deadPayload") }, t("loading"));
   const details = h("details", {}, h("summary", {}, t("deadPayload")), text);
   details.addEventListener("toggle", async () => {
     const letter = await deadLetter(key).catch(() => null);

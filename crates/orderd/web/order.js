@@ -118,11 +118,11 @@ function paymentOf(payment, currency) {
 function itemsOf(items, currency) {
   if (items.length === 0) return h("p", { class: "note" }, t("none"));
   const columns = COLUMNS.filter((name) => items.some((item) => isObject(item) && name in item));
-  const head = columns.map((name, index) => h("th", { scope: "col", role: "columnheader", class: index ? "number" : null }, label(name)));
+  const head = columns.map((name, index) => h("th", { scope: "col", class: index ? "number" : null }, label(name)));
   const rows = items.slice(0, 500).map((item) => itemRow(isObject(item) ? item : { name: item }, columns, currency));
   return h("div", {},
-    h("table", { class: "items", role: "table" },
-      h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, ...head)), h("tbody", { role: "rowgroup" }, ...rows)),
+    h("table", { class: "items" },
+      h("thead", {}, h("tr", {}, ...head)), h("tbody", {}, ...rows)),
     itemsSum(items, currency));
 }
 
@@ -138,13 +138,13 @@ function itemRow(item, columns, currency) {
   const rest = Object.fromEntries(Object.entries(item).filter(([name]) => !shownElsewhere.includes(name)));
   const under = [item.brand, item.size && item.size !== "0" ? `${label("size")} ${item.size}` : ""].filter(Boolean);
   const more = Object.keys(rest).length === 0 ? null : h("details", {}, h("summary", {}, t("more")), pairs(rest));
-  const cells = columns.map((name, index) => h("td", { role: "cell", class: index ? "number" : "main", "data-label": label(name) },
+  const cells = columns.map((name, index) => h("td", { class: index ? "number" : "main", "data-label": label(name) },
     show1(name, item[name] ?? "", currency),
     ...(index ? [] : [h("p", { class: "note" }, value(under.join(" · "))), more])));
-  return h("tr", { role: "row" }, ...cells);
+  return h("tr", {}, ...cells);
 }
 
 function source(text) {
   return h("details", { class: "panel wide source" }, h("summary", {}, t("json")),
-    h("pre", { tabindex: 0, "aria-label": t("json") }, pretty(text)));
+    h("pre", { tabindex: 0, role: "group", "aria-label": t("json") }, pretty(text)));
 }

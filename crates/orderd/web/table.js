@@ -29,11 +29,11 @@ export class List {
   constructor(members, caption, most = Infinity) {
     this.#members = members;
     this.#most = most;
-    this.#body = h("tbody", { role: "rowgroup" });
+    this.#body = h("tbody", {});
     const heads = [`${t("colTime")}, ${zone()}`, ...members.map(label), t("colId")];
-    const head = h("tr", { role: "row" }, ...heads.map((text) => h("th", { role: "columnheader", scope: "col" }, text)));
-    this.table = h("table", { role: "table", class: "orders", "aria-label": caption },
-      h("thead", { role: "rowgroup" }, head), this.#body);
+    const head = h("tr", {}, ...heads.map((text) => h("th", { scope: "col" }, text)));
+    this.table = h("table", { class: "orders", "aria-label": caption },
+      h("thead", {}, head), this.#body);
     this.#seen = new IntersectionObserver((entries) => this.#inView(entries), { rootMargin: "200px" });
   }
 
@@ -65,7 +65,7 @@ export class List {
   }
 
   #row(order, fresh) {
-    const row = h("tr", { role: "row", class: fresh ? "is-fresh" : null });
+    const row = h("tr", { class: fresh ? "is-fresh" : null });
     row.dataset.id = order.id;
     this.#rows.set(order.id, row);
     this.#fill(row, order);
@@ -85,10 +85,10 @@ export class List {
     const id = value(line(order.id), { class: "id", dir: "ltr" });
     const [first, ...others] = [...cells, id];
     row.replaceChildren(
-      h("td", { role: "cell", class: "when" }, when),
-      h("td", { role: "cell", class: "main" }, h("a", { href }, first)),
+      h("td", { class: "when" }, when),
+      h("td", { class: "main" }, h("a", { href }, first)),
       // Ids begin alike, so a shortened id keeps its end.
-      ...others.map((cell) => h("td", { role: "cell", class: cell === id ? "cut" : null }, cell)),
+      ...others.map((cell) => h("td", { class: cell === id ? "cut" : null }, cell)),
     );
   }
 

@@ -80,6 +80,12 @@ async fn orders_are_listed_as_they_come_paged_opened_and_found() {
     browser.reads("#fig-orders", "3").await;
     browser.reads("#parts", "PostgreSQL").await;
     is_sound(&browser, "the list").await;
+    // On a phone, rows are blocks; to a screen reader they are a table as before.
+    browser.resize(375, 800).await;
+    for (selector, role) in [("table", "table"), ("tbody tr", "row"), ("tbody td", "cell")] {
+        assert_eq!(browser.role(&format!("#live-list {selector}")).await, role, "{selector}");
+    }
+    browser.resize(1280, 800).await;
 
     browser.click(&format!("{FIRST} a")).await;
     browser.reads("#view-order h1", "order-2").await;

@@ -179,6 +179,12 @@ impl Browser {
         self.post("/goog/cdp/execute", json!({ "cmd": command, "params": params })).await;
     }
 
+    /// The role that assistive technology is given of an element.
+    pub(crate) async fn role(&self, selector: &str) -> String {
+        let path = format!("/session/{}/element/{}/computedrole", self.session, self.element(selector).await);
+        self.ask(Method::GET, &path, Value::Null).await.as_str().unwrap().to_owned()
+    }
+
     /// A screenshot, as PNG in base64.
     pub(crate) async fn picture(&self) -> String {
         let path = format!("/session/{}/screenshot", self.session);
