@@ -336,7 +336,7 @@ async fn live_list_continues_after_the_service_was_away() {
     let browser = open(&service).await;
     browser.reads(FIRST, "before").await;
     assert_eq!(service.stop(), Some(0));
-    browser.reads("#banners", "The connection to the service is lost").await;
+    browser.reads("#banners", "Disconnected from the service").await;
     stack.publish(&[order("meanwhile")]).await;
     let service = stack.serve(&[("HTTP_ADDR", &addr)]).await;
     browser.reads(FIRST, "meanwhile").await;
@@ -358,7 +358,7 @@ async fn while_paused_it_stays_as_it_is_even_over_a_restart() {
     browser.reads(FIRST, "before").await;
     browser.click("#pause").await;
     assert_eq!(service.stop(), Some(0));
-    browser.reads("#banners", "The connection to the service is lost").await;
+    browser.reads("#banners", "Disconnected from the service").await;
     stack.publish(&[order("meanwhile")]).await;
     let service = stack.serve(&[("HTTP_ADDR", &addr)]).await;
     service.wait_len(2).await;
@@ -383,7 +383,7 @@ async fn page_shows_which_server_is_away() {
     browser.reads("#parts .up", "NATS").await;
     stack.postgres.stop();
     browser.reads("#banners", "PostgreSQL has been unreachable since").await;
-    browser.reads("#parts .away", "PostgreSQL away").await;
+    browser.reads("#parts .away", "PostgreSQL down").await;
     browser.reads("#banners", "Reason").await;
     is_sound(&browser, "the page without PostgreSQL").await;
 }
@@ -477,7 +477,7 @@ async fn ten_thousand_a_second_freeze_nothing() {
     browser.reads("#live-list", "No orders yet").await;
     let publishing = stack.run(&["publish", "--count", "100000", "--rate", "10000"], "");
     let watching = async {
-        browser.reads("#sampled", "More arrive than anybody can read").await;
+        browser.reads("#sampled", "Too many to read").await;
         // Frames drawn in three seconds. A loaded machine draws fewer; a frozen page draws none.
         in_three_tries(async || {
             let frames = browser
