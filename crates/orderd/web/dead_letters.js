@@ -146,9 +146,11 @@ function more(letters) {
 function item(letter) {
   known.add(letter.key);
   const at = new Date(letter.time);
-  const when = Number.isNaN(at.getTime()) ? letter.time : dateTime(at);
+  const when = Number.isNaN(at.getTime())
+    ? h("span", { class: "note" }, letter.time)
+    : h("time", { class: "note", datetime: at.toISOString() }, dateTime(at));
   return h("li", { class: "panel letter", "data-key": letter.key, "data-reason": letter.reason },
-    h("div", { class: "letter-head" }, h("h2", {}, word("reasons", letter.reason)), h("time", { class: "note", datetime: letter.time }, when)),
+    h("div", { class: "letter-head" }, h("h2", {}, word("reasons", letter.reason)), when),
     h("p", {}, letter.path ? value(line(letter.path), { class: "id" }) : null, " ", value(detail(letter.detail)),
       letter.offset === null ? null : h("span", { class: "note" }, ` (${t("deadByte", { offset: letter.offset })})`)),
     h("p", { class: "note" }, value(letter.key, { class: "id" }), " · ", value(letter.subject), " · ",
