@@ -64,7 +64,7 @@ async fn nothing_is_required_of_a_document_that_is_no_order() {
     let refused = service.get("/order").await;
     assert_eq!(refused.status, 400);
     assert!(
-        refused.body.starts_with("400 a parcel is found by a value of one of these: "),
+        refused.body.starts_with("400 no member can be searched: the service's setting SEARCH names"),
         "{}",
         refused.body
     );

@@ -20,7 +20,7 @@ const MAX_TRIES: usize = 4;
 pub(crate) async fn newest(State(app): State<Arc<App>>, Query(pairs): Query<Pairs>) -> Response {
     match query::criteria(&pairs, app.members(), &[], |_, _| Ok(())) {
         Ok(_) if app.settings.search.is_empty() => {
-            bad_request(&format!("nothing is found by a value here: {}", query::NO_MEMBERS))
+            bad_request(&format!("no member can be searched: {}", query::NO_MEMBERS))
         }
         Ok(criteria) if criteria.is_empty() => {
             let name = &app.settings.model.name;
