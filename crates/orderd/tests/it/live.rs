@@ -339,6 +339,38 @@ async fn events_need_a_token_where_one_is_set() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_open_stream_ends_with_its_token() {
+    let stack = Stack::new();
+    let file = stack.temp_dir.path().join("tokens");
+    std::fs::write(&file, "ending-0123456789\nstaying-0123456789\n").unwrap();
+    let service = stack.start(&[("HTTP_TOKEN_FILE", file.to_str().unwrap())]).await;
+    let open = async |token: &str| {
+        let mut stream = TcpStream::connect(service.addr).await.unwrap();
+        let request = format!(
+            "GET /events?full=true HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
+             authorization: Bearer {token}-0123456789\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut head = [0; 12];
+        stream.read_exact(&mut head).await.unwrap();
+        assert_eq!(&head, b"HTTP/1.1 200");
+        stream
+    };
+    let (mut ending, mut staying) = (open("ending").await, open("staying").await);
+    std::fs::write(&file, "staying-0123456789\n").unwrap();
+    let mut rest = Vec::new();
+    tokio::time::timeout(LIMIT, ending.read_to_end(&mut rest)).await.expect("the stream ends").unwrap();
+    // The other one gets what comes after that.
+    stack.publish(&orders(1)).await;
+    let mut seen = Vec::new();
+    while !String::from_utf8_lossy(&seen).contains("order-0") {
+        let read = tokio::time::timeout(LIMIT, staying.read_buf(&mut seen)).await.expect("the order comes");
+        assert_ne!(read.unwrap(), 0, "this stream ended too");
+    }
+    assert!(!String::from_utf8_lossy(&rest).contains("order-0"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn orders_that_another_process_took_are_shown_too() {
     let (stack, service) = Stack::started().await;
     let other = stack.serve(&[]).await;

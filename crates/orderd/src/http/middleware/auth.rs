@@ -97,6 +97,11 @@ fn verdict(access: &Access, headers: &HeaderMap, right: Right) -> TokenVerdict {
     known.map_or(TokenVerdict::Unknown, TokenVerdict::Lacks)
 }
 
+/// Whether a request with these headers may still read: its token or its session may have ended since it began.
+pub(crate) fn may_still_read(access: &Access, headers: &HeaderMap) -> bool {
+    !access.is_set(Right::Read) || matches!(verdict(access, headers, Right::Read), TokenVerdict::Granted(_))
+}
+
 /// Whether this value of `Authorization` alone permits reading.
 pub(crate) fn admits_bearer(app: &App, value: Option<&[u8]>) -> bool {
     let tokens = app.settings.access.read.current();

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::{Query, State};
@@ -10,10 +11,10 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::{Stream, stream};
-use tokio_util::sync::CancellationToken;
 
 use crate::events::filtered_feed::Filter;
 use crate::events::{filtered_feed, live_feed};
+use crate::http::middleware::auth;
 use crate::http::routes::orders::bad_request;
 use crate::http::routes::query::{self, Pairs};
 use crate::http::{App, text};
@@ -21,6 +22,9 @@ use crate::http::{App, text};
 /// The parameters that are not members. A browser's `EventSource` says in a header where to continue when it
 /// reconnects.
 pub(crate) const PARAMETERS: [&str; 2] = ["full", "last_event_id"];
+
+/// How often the permission of an open stream is checked.
+const PERMISSION_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A stream of samples, or of all orders that match a filter.
 enum EventReader {
@@ -37,7 +41,7 @@ impl EventReader {
     }
 }
 
-/// Continues until the client disconnects, is too slow, or the service stops.
+/// Continues until the client disconnects or is too slow, its token or session ends, or the service stops.
 pub(crate) async fn events(
     State(app): State<Arc<App>>,
     Query(pairs): Query<Pairs>,
@@ -56,14 +60,15 @@ pub(crate) async fn events(
         app.feed.reader(last).map(EventReader::Sampled)
     };
     let Some(reader) = reader else { return too_many() };
-    let body = Body::from_stream(frames(reader, app.stop.clone()));
-    let headers = [
+    let permission = Permission { app: app.clone(), headers, checked: Instant::now() };
+    let body = Body::from_stream(frames(reader, permission));
+    let response_headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
         // Tells proxies not to buffer the response.
         (header::HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
     ];
-    (headers, body).into_response()
+    (response_headers, body).into_response()
 }
 
 /// Parses the filter, and the event to resume after.
@@ -82,17 +87,38 @@ fn too_many() -> Response {
     response
 }
 
-/// `stats` come every second and keep the connection alive; no comments are needed for that.
-fn frames(reader: EventReader, stop: CancellationToken) -> impl Stream<Item = Result<Bytes, Infallible>> {
-    stream::unfold((reader, stop, VecDeque::new()), async |(mut reader, stop, mut waiting)| {
-        if waiting.is_empty() {
-            let events = tokio::select! {
-                events = reader.next() => events?,
-                () = stop.cancelled() => return None,
-            };
-            waiting.extend(events);
+/// The permission to read, which ends with the token or the session of the request.
+struct Permission {
+    app: Arc<App>,
+    headers: HeaderMap,
+    checked: Instant,
+}
+
+impl Permission {
+    /// Whether the client may read on; checked once a second.
+    fn holds(&mut self) -> bool {
+        if self.checked.elapsed() < PERMISSION_INTERVAL {
+            return true;
         }
-        let event = waiting.pop_front()?;
-        Some((Ok(event), (reader, stop, waiting)))
-    })
+        self.checked = Instant::now();
+        auth::may_still_read(&self.app.settings.access, &self.headers)
+    }
+}
+
+/// `stats` come every second and keep the connection alive; no comments are needed for that.
+fn frames(reader: EventReader, permission: Permission) -> impl Stream<Item = Result<Bytes, Infallible>> {
+    stream::unfold(
+        (reader, permission, VecDeque::new()),
+        async |(mut reader, mut permission, mut waiting)| {
+            if waiting.is_empty() {
+                let events = tokio::select! {
+                    events = reader.next() => events?,
+                    () = permission.app.stop.cancelled() => return None,
+                };
+                waiting.extend(events);
+            }
+            let event = waiting.pop_front().filter(|_| permission.holds())?;
+            Some((Ok(event), (reader, permission, waiting)))
+        },
+    )
 }
