@@ -6,7 +6,9 @@ use std::{env, fs};
 
 use anyhow::{Context, Result, ensure};
 use devstack::{cargo, tools};
+use sha2::{Digest, Sha256};
 
+use super::hex;
 use super::release::Release;
 use super::targets::Target;
 use crate::say;
@@ -85,16 +87,20 @@ fn ensure_target(target: &Target) -> Result<()> {
 /// packages.
 fn compiler(target: &Target, folder: &Path) -> Result<PathBuf> {
     let zig = tools::ensure_zig(&mut say)?;
-    let file = folder.join(format!("cc-{}", target.arch));
     let workspace = tools::workspace();
-    // Crates pass Rust's name of the target, which Zig does not know. Sanitizers are for debugging.
+    // Crates pass Rust's name of the target, which Zig does not know. Sanitizers are for debugging. mimalloc contains the
+    // time of its compilation; SOURCE_DATE_EPOCH would set it, but neither cargo nor Zig compiles again if that changes.
     let script = format!(
         "#!/bin/sh\nfor arg; do\n    shift\n    case \"$arg\" in\n    --target=*) ;;\n    *) set -- \"$@\" \"$arg\" ;;\n    \
-         esac\ndone\nexec '{}' cc -target {} -fno-sanitize=undefined -g0 '-ffile-prefix-map={}=/src' \"$@\"\n",
+         esac\ndone\nexec '{}' cc -target {} -fno-sanitize=undefined -g0 '-ffile-prefix-map={}=/src' \
+         -Wno-builtin-macro-redefined '-D__DATE__=\"unknown\"' '-D__TIME__=\"unknown\"' \"$@\"\n",
         zig.display(),
         target.zig,
         workspace.display(),
     );
+    // Cargo compiles again if the program has another name.
+    let name = format!("cc-{}-{}", target.arch, &hex(&Sha256::digest(&script))[..16]);
+    let file = folder.join(name);
     write_program(&file, &script)?;
     Ok(file)
 }
