@@ -44,7 +44,8 @@ pub type Reporter<'a> = &'a mut (dyn FnMut(&str) + Send);
 
 /// Runs the plans against this program, `jobs` rounds at once.
 ///
-/// # Errors A failure of the environment. Violations by the service are in the report.
+/// # Errors
+/// A failure of the environment. Violations by the service are in the report.
 pub fn run(program: &Path, plans: &[Plan], jobs: usize, say: Reporter<'_>) -> Result<Report> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let (next, say) = (AtomicUsize::new(0), Mutex::new(say));

@@ -43,7 +43,8 @@ pub struct Recovered {
 
 /// Kills the writer once per round.
 ///
-/// # Errors A failure of the environment, or a service that does not recover.
+/// # Errors
+/// A failure of the environment, or a service that does not recover.
 pub fn measure(program: &Path, replicas: usize, kills: u32, seed: u64) -> Result<Vec<Recovered>> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let _entered = runtime.enter();

@@ -128,7 +128,8 @@ struct Round<'a> {
 
 /// Runs it.
 ///
-/// # Errors A failure of the environment; violations by the service are in the outcome.
+/// # Errors
+/// A failure of the environment; violations by the service are in the outcome.
 pub(crate) fn run(plan: &Plan, program: &Path, runtime: &Runtime) -> Result<Outcome> {
     let environment = Environment::start(program, plan)?;
     let urls = environment.servers.nats_urls();

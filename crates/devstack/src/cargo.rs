@@ -33,7 +33,8 @@ pub fn command_here() -> Command {
 /// Builds the service with the given profile flags, and returns the program's path. Cargo's messages go to the
 /// terminal.
 ///
-/// # Errors If cargo can't be started, or the build fails.
+/// # Errors
+/// If cargo can't be started, or the build fails.
 pub fn build_orderd(profile: &[&str]) -> Result<PathBuf, Error> {
     let mut build = command()
         .args(["build", "--package", "orderd", "--bin", "orderd"])

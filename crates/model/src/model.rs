@@ -62,7 +62,8 @@ pub(crate) enum Kind {
 impl Model {
     /// Builds the model of documents called `name` from samples, or from one JSON Schema.
     ///
-    /// # Errors What can't be modelled, with its JSON path and file.
+    /// # Errors
+    /// What can't be modelled, with its JSON path and file.
     pub fn new(name: &str, sources: &[Source<'_>]) -> Result<Self, Error> {
         if let Some(schema) = sources.iter().find(|source| json_schema::is_schema(source)) {
             if sources.len() > 1 {
@@ -78,7 +79,8 @@ impl Model {
 
     /// The built-in model, from `samples/order.json`.
     ///
-    /// # Errors None; a test shows that.
+    /// # Errors
+    /// None; a test shows that.
     pub fn order() -> Result<Self, Error> {
         Self::new("order", &[ORDER])
     }

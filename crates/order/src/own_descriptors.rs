@@ -8,7 +8,8 @@ use crate::gob_layout::LOCAL_ID;
 
 /// A row in which every member is missing.
 ///
-/// # Errors A shape that gob can't express; `crates/model` makes none.
+/// # Errors
+/// A shape that gob can't express; `crates/model` makes none.
 pub(crate) fn row_without_members(shape: &'static Struct) -> std::result::Result<Vec<u8>, RowError> {
     Encoder::new().encode(&Empty(shape)).map_err(RowError::gob)
 }

@@ -37,7 +37,8 @@ pub struct Layouts {
 impl Layouts {
     /// Layouts of this shape, at first only that of our own rows.
     ///
-    /// # Errors A shape that gob can't express; `crates/model` makes none.
+    /// # Errors
+    /// A shape that gob can't express; `crates/model` makes none.
     pub fn new(shape: &'static Struct) -> Result<Self, RowError> {
         let ours = describe(&own_descriptors::row_without_members(shape)?, shape)?;
         let mut type_id = Vec::new();
@@ -95,7 +96,8 @@ impl Layouts {
 
     /// Appends the JSON of a body.
     ///
-    /// # Errors None for a body from this crate; an error instead of a panic if memory is corrupt.
+    /// # Errors
+    /// None for a body from this crate; an error instead of a panic if memory is corrupt.
     pub fn write_json(&self, body: &Body, out: &mut Vec<u8>) -> Result<(), RowError> {
         if body.format().is_document() {
             out.extend_from_slice(body.value());

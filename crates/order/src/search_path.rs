@@ -39,7 +39,8 @@ pub enum SearchKind {
 /// Parses search paths. They may lead to strings, numbers and booleans, also in arrays. A dot separates names; `\.` is
 /// a dot within a name.
 ///
-/// # Errors A name that the model lacks, or an object.
+/// # Errors
+/// A name that the model lacks, or an object.
 pub fn searchable(shape: &'static Struct, paths: &[String]) -> Result<Vec<SearchPath>, SettingError> {
     paths.iter().map(|path| SearchPath::new(shape, path)).collect()
 }
@@ -115,7 +116,8 @@ impl SearchPath {
 
     /// Normalizes a value from a query to its form in documents, so that numbers compare by value.
     ///
-    /// # Errors The expected type.
+    /// # Errors
+    /// The expected type.
     pub fn text_of(&self, asked: &str) -> Result<String, &'static str> {
         match self.kind {
             SearchKind::String => Ok(asked.to_owned()),

@@ -68,7 +68,8 @@ impl<Invariant: Display> fmt::Display for Counterexample<Invariant> {
 
 /// Explores all states, or `limit` states, or up to the nearest one that breaks an invariant.
 ///
-/// # Errors The path to that state.
+/// # Errors
+/// The path to that state.
 pub fn check<M: Model>(model: &M, limit: usize) -> Result<Checked, Counterexample<M::Invariant>> {
     let mut search = Search { model, seen: StateSet::default(), from: Vec::new(), edges: Edges::default() };
     search.add(model.first(), 0);

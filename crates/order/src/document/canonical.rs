@@ -27,7 +27,8 @@ const NUMBER_SLACK: usize = 64 << 10;
 
 /// Appends the canonical form of a document that the parser has accepted.
 ///
-/// # Errors A value that `jsonb` can't hold or can't return.
+/// # Errors
+/// A value that `jsonb` can't hold or can't return.
 pub(crate) fn write(shape: &'static Struct, text: &str, out: &mut Vec<u8>) -> Result<(), Refusal> {
     let text = without_lone_surrogates(text);
     let mut reader = Reader::new(shape, &text);

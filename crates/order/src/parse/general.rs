@@ -17,7 +17,8 @@ use crate::refusal::{Reason, Refusal};
 /// Parses the document into `state`. Returns the key's field number, as the delta from the last field written. Records
 /// the first of the `required` members that is missing or empty.
 ///
-/// # Errors Why the document is refused.
+/// # Errors
+/// Why the document is refused.
 pub(crate) fn document(
     shape: &'static Struct,
     text: &str,

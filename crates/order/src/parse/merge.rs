@@ -31,7 +31,8 @@ enum Node {
 /// Appends the members of the document to `state.out`. Returns the key's field number, as the delta from the last field
 /// written. Records the first of the `required` members that is missing or empty.
 ///
-/// # Errors None for a document that `general` has accepted.
+/// # Errors
+/// None for a document that `general` has accepted.
 pub(super) fn document(
     shape: &'static Struct,
     text: &str,

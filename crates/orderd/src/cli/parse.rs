@@ -29,7 +29,8 @@ pub enum CommandLineError {
 
 /// Parses arguments and environment. Without a subcommand, `orderd` serves.
 ///
-/// # Errors An invalid argument, or a request for help or the version.
+/// # Errors
+/// An invalid argument, or a request for help or the version.
 pub fn parse(args: Vec<OsString>) -> Result<Cli, CommandLineError> {
     let args = with_default_command(args);
     let mut command = without_empty_variables(Cli::command());

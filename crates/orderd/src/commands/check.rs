@@ -18,7 +18,8 @@ const EXPIRY_WARNING_SECONDS: i64 = 14 * 86400;
 /// Prints the state of the service, or findings about the settings. Exit code 0: no problem; 1: a problem, or no
 /// answer.
 ///
-/// # Errors No answer, or an invalid setting.
+/// # Errors
+/// No answer, or an invalid setting.
 pub async fn run(args: CheckArgs) -> anyhow::Result<ExitCode> {
     if args.settings {
         return settings(&args.serve, args.json).await;

@@ -6,7 +6,8 @@ use crate::config::ConfigError;
 
 /// Asks, and returns whether the answer is `yes`.
 ///
-/// # Errors stdin or stderr is not a terminal.
+/// # Errors
+/// stdin or stderr is not a terminal.
 pub(super) fn confirmed(question: &str) -> anyhow::Result<bool> {
     let stdin = std::io::stdin();
     if !stdin.is_terminal() {

@@ -36,7 +36,8 @@ const MAX_EXPLAINED: usize = 20;
 
 /// Runs a subcommand. Exit code 1 for `show` of a missing key.
 ///
-/// # Errors A server that can't be reached, or its refusal.
+/// # Errors
+/// A server that can't be reached, or its refusal.
 pub async fn run(args: DeadLettersArgs) -> anyhow::Result<ExitCode> {
     match args.command {
         DeadLettersCommand::List(args) => list(args).await,
@@ -247,7 +248,8 @@ async fn connect(args: &NatsArgs) -> anyhow::Result<DeadLetterStore> {
 
 /// The selected dead letters, each once.
 ///
-/// # Errors A key without a dead letter.
+/// # Errors
+/// A key without a dead letter.
 async fn chosen(store: &DeadLetterStore, which: &WhichDeadLetters) -> anyhow::Result<Vec<DeadLetter>> {
     let mut letters = if which.keys.is_empty() { list::all(store).await? } else { Vec::new() };
     for (index, key) in which.keys.iter().enumerate() {

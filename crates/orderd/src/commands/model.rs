@@ -23,7 +23,8 @@ const MAX_WRITERS: usize = 100;
 
 /// Runs a subcommand. Exit code 1 if documents are not readable.
 ///
-/// # Errors An invalid model, or a table that can't be read.
+/// # Errors
+/// An invalid model, or a table that can't be read.
 pub async fn run(args: ModelCommandArgs) -> anyhow::Result<ExitCode> {
     let text = match args.command {
         ModelCommand::Infer(args) => of_files(&args.samples)?.json_schema() + "\n",

@@ -117,7 +117,8 @@ impl AuthoritiesError {
 
 /// The CAs that the machine trusts; as in OpenSSL, those of SSL_CERT_FILE and SSL_CERT_DIR if either is set.
 ///
-/// # Errors A file that can't be read or has no certificates.
+/// # Errors
+/// A file that can't be read or has no certificates.
 pub(crate) fn machine(files: &mut Files) -> Result<Vec<CertificateDer<'static>>, AuthoritiesError> {
     let named = |variable| env::var_os(variable).filter(|value| !is_blank(value));
     let (file, folders) = (named("SSL_CERT_FILE"), named("SSL_CERT_DIR"));

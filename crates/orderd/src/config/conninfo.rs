@@ -8,7 +8,8 @@ use percent_encoding::percent_decode_str;
 pub(super) struct Conninfo(Vec<(String, String)>);
 
 impl Conninfo {
-    /// # Errors What can't be parsed, without values, which may be secret.
+    /// # Errors
+    /// What can't be parsed, without values, which may be secret.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let mut read = Self::default();
         let text = text.trim();

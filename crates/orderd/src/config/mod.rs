@@ -155,7 +155,8 @@ impl Settings {
 
 /// The age at which orders leave; `None`: they stay.
 ///
-/// # Errors Less than an hour: with a mistyped unit, new orders and a table that is being restored would be lost.
+/// # Errors
+/// Less than an hour: with a mistyped unit, new orders and a table that is being restored would be lost.
 pub(crate) fn keep(setting: &'static str, text: Option<&str>) -> Result<Option<Duration>, ConfigError> {
     const MIN_KEEP: Duration = Duration::from_secs(3600);
     let Some(text) = text.map(str::trim).filter(|text| !text.is_empty()) else { return Ok(None) };

@@ -162,7 +162,8 @@ impl Nats {
 
     /// The subject to publish on: that of `--subject`, or the topic.
     ///
-    /// # Errors It has wildcards, or is not within the topic.
+    /// # Errors
+    /// It has wildcards, or is not within the topic.
     pub fn subject(&self, given: Option<&str>) -> Result<String, ConfigError> {
         let topic = &self.topic;
         match given {

@@ -70,7 +70,8 @@ impl Login {
 
     /// Whether it can be used now.
     ///
-    /// # Errors What is wrong with the seed or the file, without quoting it.
+    /// # Errors
+    /// What is wrong with the seed or the file, without quoting it.
     pub(crate) fn check(&self) -> Result<(), String> {
         self.auth(b"nonce").map(drop)
     }
@@ -112,7 +113,8 @@ impl Login {
 
 /// Parses a seed, also between the marker lines that `nsc` writes.
 ///
-/// # Errors The text is not an nkey seed. It is not quoted, because a mistyped seed still reveals most of the secret.
+/// # Errors
+/// The text is not an nkey seed. It is not quoted, because a mistyped seed still reveals most of the secret.
 pub(crate) fn user_key(text: &str) -> Result<KeyPair, String> {
     const TAKES: &str = "takes the seed of a user's nkey, which begins with SU";
     let seed = text.lines().map(str::trim).find(|line| line.starts_with("SU")).ok_or(TAKES)?;
@@ -123,7 +125,8 @@ pub(crate) fn user_key(text: &str) -> Result<KeyPair, String> {
 impl Credentials {
     /// Parses a file of credentials.
     ///
-    /// # Errors What it lacks, without quoting it.
+    /// # Errors
+    /// What it lacks, without quoting it.
     pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
         let mut lines = text.lines().map(str::trim);
         let begins = |line: &str| line.starts_with("---") && line.contains("BEGIN") && line.contains("JWT");

@@ -140,7 +140,8 @@ impl Postgres {
     /// Sets the row format for documents of this model. Arbitrary documents are stored byte for byte, which only `json`
     /// does.
     ///
-    /// # Errors Another format is set.
+    /// # Errors
+    /// Another format is set.
     pub(crate) fn of_model(self, args: &PgArgs, model: &Model) -> Result<Self, ConfigError> {
         match args.pg_format {
             _ if !model.is_any() => Ok(self),

@@ -30,7 +30,8 @@ pub(crate) fn config_of_new(subjects: &DeadLetterSubjects, replicas: usize) -> C
 
 /// Creates the stream, or checks the existing one.
 ///
-/// # Errors A stream that can't be created or would lose dead letters, and what to do.
+/// # Errors
+/// A stream that can't be created or would lose dead letters, and what to do.
 pub(super) async fn find_or_create(
     context: &Context,
     subjects: &DeadLetterSubjects,
@@ -60,7 +61,8 @@ async fn create_dead_letter_stream(
 
 /// Refuses a stream that would lose dead letters, or does not accept them.
 ///
-/// # Errors The problem and, after a semicolon, the fix.
+/// # Errors
+/// The problem and, after a semicolon, the fix.
 pub(crate) fn refuse_unfit(found: &StreamConfig, subjects: &DeadLetterSubjects) -> anyhow::Result<()> {
     let problem = if found.name == subjects.source {
         "is the stream that messages are read from"
@@ -87,7 +89,8 @@ pub(crate) fn refuse_unfit(found: &StreamConfig, subjects: &DeadLetterSubjects) 
 
 /// Refuses a stream that lacks the subjects of dead letters.
 ///
-/// # Errors The missing subject and, after a semicolon, the fix.
+/// # Errors
+/// The missing subject and, after a semicolon, the fix.
 pub(super) fn refuse_deaf(found: &StreamConfig, subjects: &DeadLetterSubjects) -> anyhow::Result<()> {
     let taken = subjects.of_stream();
     if found.subjects.iter().any(|wide| subject::covers(wide, &taken)) {

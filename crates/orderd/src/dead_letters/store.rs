@@ -90,7 +90,8 @@ impl DeadLetterStore {
 
     /// Creates the stream, or checks the existing one; `source` is the stream of orders.
     ///
-    /// # Errors A stream that can't be created or would lose dead letters.
+    /// # Errors
+    /// A stream that can't be created or would lose dead letters.
     pub(crate) async fn open(&self, source: &str) -> anyhow::Result<()> {
         let subjects = DeadLetterSubjects::new(&self.settings, source);
         let mut context = self.context.clone();

@@ -14,7 +14,8 @@ const SOURCE_HEADER: &str = "Nats-Stream-Source";
 /// Erases a message and the messages that it was sourced from, the original first, so that a second run after a kill
 /// still finds the rest. Returns the number of messages.
 ///
-/// # Errors A stream that can't be reached or refuses to delete.
+/// # Errors
+/// A stream that can't be reached or refuses to delete.
 pub(super) async fn delete_all(context: &Context, stream: &Stream, sequence: u64) -> anyhow::Result<u64> {
     let mut copies = Vec::new();
     let mut next = stored_message::at(context, &stream.cached_info().config.name, sequence)

@@ -27,7 +27,8 @@ impl StreamSetting {
 
 /// Creates the stream; returns an existing one with the same configuration.
 ///
-/// # Errors Which stream can't be created for which subjects, why, and the command that creates it.
+/// # Errors
+/// Which stream can't be created for which subjects, why, and the command that creates it.
 pub(crate) async fn create(
     context: &Context,
     config: Config,

@@ -151,7 +151,8 @@ fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(from: D)
 
 /// Sends a request to JetStream's API.
 ///
-/// # Errors No answer, an answer that can't be parsed, or the server's error.
+/// # Errors
+/// No answer, an answer that can't be parsed, or the server's error.
 pub(crate) async fn ask<T: DeserializeOwned>(
     context: &Context,
     subject: String,

@@ -14,7 +14,8 @@ use crate::subject;
 
 /// The stream of orders, created if no stream has the topic.
 ///
-/// # Errors A server that can't be reached, several streams with parts of the topic, or a stream that can't have the topic.
+/// # Errors
+/// A server that can't be reached, several streams with parts of the topic, or a stream that can't have the topic.
 pub(crate) async fn find_or_create(context: &Context, settings: &Nats) -> anyhow::Result<Stream> {
     match find_name(context, settings).await? {
         Some(name) => Ok(context.get_stream(name).await?),

@@ -9,7 +9,8 @@ use crate::finding::Finding;
 /// Admits a connection. If the address has changed, its table must have our position: nothing is written to a table
 /// without it.
 ///
-/// # Errors What the database has instead.
+/// # Errors
+/// What the database has instead.
 pub(super) async fn admit(
     identity: &DatabaseIdentity,
     client: &Client,

@@ -424,7 +424,8 @@ async fn open(
 
 /// Creates the table if it is missing, and checks that it supports the service's guarantees.
 ///
-/// # Errors PostgreSQL does not answer, or the table is refused.
+/// # Errors
+/// PostgreSQL does not answer, or the table is refused.
 pub(crate) async fn prepare(
     connection: &Connection,
     settings: &Postgres,

@@ -94,7 +94,8 @@ impl ClientTls {
 
     /// Builds the TLS configuration from CAs and client certificate.
     ///
-    /// # Errors What does not fit.
+    /// # Errors
+    /// What does not fit.
     pub(crate) fn connector(
         &self,
         authorities: Option<Vec<CertificateDer<'static>>>,
@@ -133,7 +134,8 @@ impl ClientTls {
 
 /// Accepts only a server with the first certificate of that file, under any name.
 ///
-/// # Errors A file without a certificate.
+/// # Errors
+/// A file without a certificate.
 pub(crate) fn only(certificate: &Path) -> Result<ClientConfig, String> {
     let known = CertificateDer::from_pem_file(certificate)
         .map_err(|error| format!("can't read the certificate in {}: {error}", certificate.display()))?;

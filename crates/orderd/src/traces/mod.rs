@@ -51,7 +51,8 @@ pub(crate) struct Traces {
 impl Traces {
     /// Starts tracing, if a collector is set.
     ///
-    /// # Errors Settings that the exporter does not accept.
+    /// # Errors
+    /// Settings that the exporter does not accept.
     pub(crate) fn start(settings: &Settings) -> Result<Option<Arc<Self>>, ConfigError> {
         let Some(traces) = &settings.traces else { return Ok(None) };
         let exporter = SpanExporter::builder()

@@ -97,7 +97,8 @@ pub(crate) fn criteria(
 impl Members<'_> {
     /// The criterion for a value of the member at `index`.
     ///
-    /// # Errors The type that the member expects.
+    /// # Errors
+    /// The type that the member expects.
     pub(crate) fn criterion(self, index: usize, value: &str) -> Result<Criterion, String> {
         let text = self.paths[index].text_of(value);
         text.map(|text| (index, text)).map_err(|takes| format!("{} takes {takes}", self.names[index]))

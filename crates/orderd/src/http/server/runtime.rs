@@ -21,7 +21,8 @@ pub(crate) struct HttpThreads {
 impl HttpThreads {
     /// Serves until the service stops.
     ///
-    /// # Errors Threads can't be started, or the listener can't be registered.
+    /// # Errors
+    /// Threads can't be started, or the listener can't be registered.
     pub(crate) fn serve(
         listener: TcpListener,
         context: &Context,

@@ -10,7 +10,8 @@ const SLICE_NS: u64 = 100_000;
 
 /// Gives this thread short time slices. No privilege is needed.
 ///
-/// # Errors The kernel's error; the thread then keeps normal time slices.
+/// # Errors
+/// The kernel's error; the thread then keeps normal time slices.
 pub(crate) fn take_short_ones() -> io::Result<()> {
     let mut attributes = attributes()?;
     // Keeps another scheduling policy with which the process was started.

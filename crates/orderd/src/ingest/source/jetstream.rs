@@ -154,7 +154,8 @@ impl OrderedConsumer {
 
     /// Waits for a message and receives what has arrived with it. The chunk has the messages before an error.
     ///
-    /// # Errors Why the consumer ended: create another one after the last message of the chunk.
+    /// # Errors
+    /// Why the consumer ended: create another one after the last message of the chunk.
     pub(crate) async fn chunk(&mut self, chunk: &mut Vec<Message>) -> anyhow::Result<()> {
         let ended = tokio::select! {
             biased;
