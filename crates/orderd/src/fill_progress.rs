@@ -4,10 +4,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tokio::sync::{Notify, watch};
 
-/// From this many rows on, a fill that still reads the table has seen enough to say that the model fits.
+/// Number of rows after which an unfinished fill may conclude that the model fits.
 const SAMPLE_ROWS: u64 = 1_000;
 
-/// Up to this many undecodable rows are another program's mistake, however few rows there are.
+/// Maximum number of undecodable rows that another program's errors explain, however small the table.
 const MAX_UNDECODABLE_IGNORED: u64 = 3;
 
 /// Whether the model can read most of the table.
@@ -62,8 +62,8 @@ impl FillProgress {
         self.answered.load(Ordering::Acquire) >= self.asked.load(Ordering::Acquire)
     }
 
-    /// Counts a row that was read. The first fill decides early that the model fits, so that a writer that waits for
-    /// this does not wait for the whole table.
+    /// Counts a row. The first fill concludes early that the model fits, because a writer may be waiting for the
+    /// conclusion.
     pub(crate) fn count_row(&self) {
         let rows = self.rows.fetch_add(1, Ordering::Relaxed) + 1;
         if rows == SAMPLE_ROWS && self.fit_so_far() == ModelFit::Fits {
@@ -77,7 +77,7 @@ impl FillProgress {
         }
     }
 
-    /// The whole table was read.
+    /// Concludes from the whole table, once it was read.
     pub(crate) fn decide_model_fit(&self) -> ModelFit {
         let fit = self.fit_so_far();
         self.model_fit.send_replace(fit);

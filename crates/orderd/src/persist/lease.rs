@@ -126,8 +126,7 @@ impl RunningWriter {
         Ok(None)
     }
 
-    /// Whether this process's documents belong into the table. A process that has read too little of it to tell may
-    /// write if it has the model of the last writer.
+    /// Whether the model fits the table. Until enough rows were read, the model of the last writer is assumed to fit.
     fn model_fit(&self, found: &Position) -> ModelFit {
         match *self.deps.progress.model_fit.borrow() {
             ModelFit::Unknown if found.model.as_ref() == Some(&self.model) => ModelFit::Fits,
