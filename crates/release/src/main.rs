@@ -7,6 +7,7 @@ mod advisories;
 mod chart;
 mod dist;
 mod image;
+mod release;
 
 use std::process::ExitCode;
 

@@ -6,9 +6,9 @@ use anyhow::{Context, Result};
 use flate2::{Compression, GzBuilder};
 use tar::{EntryType, Header};
 
-use super::release::Release;
 use super::shell::Texts;
 use super::{Built, shell};
+use crate::release::Release;
 
 /// A file or a folder in an archive.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]

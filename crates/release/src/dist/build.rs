@@ -9,8 +9,8 @@ use devstack::{cargo, tools};
 use sha2::{Digest, Sha256};
 
 use super::hex;
-use super::release::Release;
 use super::targets::Target;
+use crate::release::Release;
 use crate::say;
 
 /// Builds it and returns its path.

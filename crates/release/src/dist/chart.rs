@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use devstack::tools;
 
 use super::archive::{self, Entry};
-use super::release::Release;
+use crate::release::Release;
 
 const CHART: &str = "deploy/helm/orderd";
 

@@ -5,10 +5,10 @@ use anyhow::Result;
 use md5::{Digest, Md5};
 
 use super::archive::{self, Entry};
-use super::release::Release;
 use super::shell::{Texts, filled, read};
 use super::targets::Target;
 use super::{Built, hex};
+use crate::release::Release;
 
 /// Debian's revision, incremented when the same program is packaged again.
 const PACKAGING: u32 = 1;

@@ -7,7 +7,6 @@ mod deb;
 mod image;
 mod licences;
 mod pedigree;
-mod release;
 mod roots;
 mod sbom;
 mod shell;
@@ -22,8 +21,8 @@ use anyhow::{Context, Result, ensure};
 use devstack::tools;
 use sha2::{Digest, Sha256};
 
+use crate::release::Release;
 use crate::say;
-use release::Release;
 use targets::{TARGETS, Target};
 
 /// Build the files of a release

@@ -10,8 +10,8 @@ use devstack::tools;
 use serde_json::{Value, json};
 
 use super::pedigree::Pedigree;
-use super::release::Release;
 use super::targets::Target;
+use crate::release::Release;
 
 /// Whose a package is.
 pub(super) enum Origin {

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use devstack::{TempDir, tools};
 
 use super::Built;
-use super::release::Release;
+use crate::release::Release;
 
 pub(super) struct Texts {
     /// Name of the page, such as `orderd-serve.1`, and its text.

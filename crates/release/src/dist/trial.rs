@@ -12,8 +12,8 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use devstack::tools;
 
-use super::release::Release;
 use super::{Built, deb};
+use crate::release::Release;
 use crate::{image, say};
 
 pub(super) fn run(out: &Path, release: &Release, built: &[Built]) -> Result<()> {

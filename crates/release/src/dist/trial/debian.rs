@@ -7,9 +7,9 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use devstack::tools;
 
-use super::super::release::Release;
 use super::service::Servers;
 use super::{completions, output_of};
+use crate::release::Release;
 use crate::say;
 
 /// Beside the essential packages and the shells: what the package depends on, and what reads its manual.

@@ -6,9 +6,9 @@ use anyhow::{Result, ensure};
 use devstack::{TempDir, tools};
 
 use super::super::Built;
-use super::super::release::Release;
 use super::output_of;
 use super::service::Servers;
+use crate::release::Release;
 use crate::say;
 
 pub(super) fn run(built: &Built, release: &Release) -> Result<()> {
