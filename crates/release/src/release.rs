@@ -31,8 +31,8 @@ impl Release {
         let version = env!("CARGO_PKG_VERSION").to_owned();
         // An unpacked source archive has neither: set both manually.
         let revision = match std::env::var("ORDERD_REVISION") {
-            Ok(revision) => revision,
-            Err(_) => revision()?,
+            Ok(revision) if !revision.is_empty() => revision,
+            _ => revision()?,
         };
         let epoch = match std::env::var("SOURCE_DATE_EPOCH") {
             Ok(text) => text.parse().context("SOURCE_DATE_EPOCH takes seconds of Unix time")?,
@@ -43,6 +43,19 @@ impl Release {
         let maintainer = maintainer(std::env::var(MAINTAINER).ok())?;
         let compiler = output_of(Command::new("rustc").arg("--version"))?;
         Ok(Self { version, revision, epoch, maintainer, compiler })
+    }
+
+    /// The output of `orderd --version`.
+    pub(crate) fn says(&self) -> String {
+        format!("orderd {} ({})", self.version, self.revision)
+    }
+
+    pub(crate) fn warn_of_placeholder(&self) {
+        if self.maintainer == PLACEHOLDER {
+            say(&format!(
+                "the .deb names {PLACEHOLDER}, a placeholder: for a release, set {MAINTAINER}='NAME <ADDRESS>'"
+            ));
+        }
     }
 
     fn time(&self) -> Result<OffsetDateTime> {
@@ -63,9 +76,6 @@ impl Release {
 /// In Debian's form; it is written into one line.
 fn maintainer(given: Option<String>) -> Result<String> {
     let Some(given) = given.filter(|given| !given.trim().is_empty()) else {
-        say(&format!(
-            "the .deb names {PLACEHOLDER}, a placeholder: for a release, set {MAINTAINER}='NAME <ADDRESS>'"
-        ));
         return Ok(PLACEHOLDER.to_owned());
     };
     let address = given.split_once(" <").and_then(|(_, address)| address.strip_suffix('>'));

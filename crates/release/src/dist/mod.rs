@@ -64,6 +64,7 @@ pub(crate) struct Built {
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let release = Release::read()?;
+    release.warn_of_placeholder();
     let out = options.out.clone().unwrap_or_else(|| tools::workspace().join("target/dist"));
     say(&format!("orderd {} ({}) to {}", release.version, release.revision, out.display()));
     let targets: Vec<_> = match options.target {

@@ -25,7 +25,7 @@ pub(super) fn texts(built: &[Built], release: &Release) -> Result<Texts> {
     std::fs::write(&program, &native.program)?;
     std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
     let version = String::from_utf8(output_of(&program, &["--version"])?)?;
-    let wanted = format!("orderd {} ({})\n", release.version, release.revision);
+    let (version, wanted) = (version.trim_end(), release.says());
     ensure!(version == wanted, "the program says that it is {version:?}, not {wanted:?}");
     let pages = temp_dir.path().join("pages");
     std::fs::create_dir(&pages)?;

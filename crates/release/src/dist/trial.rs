@@ -30,7 +30,7 @@ pub(super) fn run(out: &Path, release: &Release, built: &[Built]) -> Result<()> 
             emulated::run(each, release)?;
         }
     }
-    image::try_archive(&out.join(format!("orderd-{}-oci.tar", release.version)))
+    image::try_archive(&out.join(format!("orderd-{}-oci.tar", release.version)), release)
 }
 
 /// Runs a command to its end; what it says.

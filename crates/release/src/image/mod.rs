@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use devstack::tools;
 
+use crate::release::Release;
 use crate::say;
 use podman::Podman;
 use trial::HealthCheck;
@@ -22,8 +23,8 @@ const TAG: &str = "localhost/orderd:local";
 /// Uses podman, without a daemon; its images stay under target/image. If the registry of the base image can't be
 /// reached, debootstrap makes a substitute with this machine's Rust. Then the image runs as its user, without
 /// capabilities, on a read-only file system, with secrets from files, against a private PostgreSQL and NATS: it must
-/// read orders, `verify` must find them, its health check must pass, and it must stop cleanly. Exit code 1 otherwise.
-/// Needs root; installs podman and debootstrap if missing.
+/// say its commit and read orders, `verify` must find them, its health check must pass, and it must stop cleanly. Exit
+/// code 1 otherwise. Needs root; installs podman and debootstrap if missing.
 ///
 /// Example: cargo xtask image
 #[derive(clap::Args)]
@@ -34,28 +35,27 @@ pub(crate) struct Options {
     build: bool,
 }
 
-/// Tests an image in OCI layout in a tar.
-pub(crate) fn try_archive(archive: &Path) -> Result<()> {
+/// Tests an image in OCI layout in a tar. PostgreSQL and nats-server must be installed.
+pub(crate) fn try_archive(archive: &Path, release: &Release) -> Result<()> {
     let podman = Podman::ready()?;
     let said = podman.output("pull", &["--quiet", &format!("oci-archive:{}", archive.display())])?;
     let image = said.lines().last().unwrap_or_default();
-    tools::ensure_postgres(&mut say)?;
-    tools::ensure_nats_server(&mut say)?;
-    trial::run(&podman, image, HealthCheck::Command)?;
+    trial::run(&podman, image, HealthCheck::Command, release)?;
     podman.output("rmi", &["--force", image])?;
     Ok(())
 }
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+    let release = Release::read()?;
     let podman = Podman::ready()?;
     base::make(&podman)?;
     say("building the image");
-    podman.build(TAG)?;
+    podman.build(TAG, &release.revision)?;
     say(&format!("built {TAG}, {:.1} MB", podman.size(TAG)? as f64 / 1e6));
     if !options.build {
         tools::ensure_postgres(&mut say)?;
         tools::ensure_nats_server(&mut say)?;
-        trial::run(&podman, TAG, HealthCheck::OfImage)?;
+        trial::run(&podman, TAG, HealthCheck::OfImage, &release)?;
     }
     Ok(ExitCode::SUCCESS)
 }

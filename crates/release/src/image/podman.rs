@@ -65,11 +65,12 @@ impl Podman {
     }
 
     /// Like `docker build --file deploy/Dockerfile .`, with the base image of [`super::base::make`].
-    pub(super) fn build(&self, tag: &str) -> Result<()> {
+    pub(super) fn build(&self, tag: &str, revision: &str) -> Result<()> {
         let mut build = self.command("build");
         // Docker's format includes the health check.
         build.args(["--format", "docker", "--isolation", "chroot", "--network", "host", "--pull=never"]);
         build.args(["--ignorefile", "deploy/Dockerfile.dockerignore", "--file", "deploy/Dockerfile"]);
+        build.arg("--build-arg").arg(format!("ORDERD_REVISION={revision}"));
         build.arg("--volume").arg(format!("{CERTIFICATES}:{CERTIFICATES}:ro"));
         build.args(super::base::flags(self)?).args(["--tag", tag, "."]).current_dir(tools::workspace());
         let status = build.status().context("cannot start podman")?;

@@ -10,6 +10,7 @@ use devstack::{
 };
 
 use super::podman::Podman;
+use crate::release::Release;
 use crate::say;
 
 /// Time limit for the start, also on a busy machine.
@@ -37,7 +38,7 @@ struct Trial<'a> {
     http: u16,
 }
 
-pub(super) fn run(podman: &Podman, image: &str, check: HealthCheck) -> Result<()> {
+pub(super) fn run(podman: &Podman, image: &str, check: HealthCheck, release: &Release) -> Result<()> {
     let password = Some("a p@ss/word".to_owned());
     let postgres = Postgres::temporary(PostgresOptions { password, ..PostgresOptions::quick() })?;
     let extra_config = "authorization { user: orderd, password: \"p@ss\" }".to_owned();
@@ -45,6 +46,9 @@ pub(super) fn run(podman: &Podman, image: &str, check: HealthCheck) -> Result<()
     let name = format!("orderd-trial-{}", std::process::id());
     let trial = Trial { podman, image, check, name, temp_dir: TempDir::new()?, postgres, http: free_port() };
     trial.write_secrets(&nats)?;
+    let version = trial.orderd(&["--version"])?;
+    ensure!(version == release.says(), "the image says {version:?}, not {:?}", release.says());
+    say(&format!("the image says {version}"));
     let mut service = trial.start()?;
     let tried = trial.answers().and_then(|()| trial.is_locked_up());
     if let Err(error) = tried {

@@ -44,7 +44,7 @@ pub(super) fn install(package: &Path, release: &Release) -> Result<()> {
     fs::copy(package, &inside).with_context(|| format!("cannot copy {}", package.display()))?;
     debian.run(&["dpkg", "--install", "/orderd.deb"])?;
     let version = debian.run(&["orderd", "--version"])?;
-    let wanted = format!("orderd {} ({})", release.version, release.revision);
+    let wanted = release.says();
     ensure!(version == wanted, "the installed program says {version:?}, not {wanted:?}");
     say(&format!("installed in a folder of Debian {}: {version}", debian.suite));
     debian.run(&["getent", "passwd", "orderd"]).context("the package makes no user")?;

@@ -26,7 +26,7 @@ pub(super) fn run(built: &Built, release: &Release) -> Result<()> {
         command
     };
     let version = output_of(&command(&["--version"]))?;
-    let wanted = format!("orderd {} ({})", release.version, release.revision);
+    let wanted = release.says();
     ensure!(
         version == wanted,
         "under QEMU the program for {} says {version:?}, not {wanted:?}",
