@@ -5,6 +5,9 @@ use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, utf8_percent_encode
 /// The first token of the subjects of dead letters.
 pub(crate) const DEAD_PREFIX: &str = "dead";
 
+/// What the name of the stream of dead letters has behind the name of the stream of orders.
+pub(crate) const DEAD_SUFFIX: &str = "_DEAD";
+
 /// Characters that a token can't contain, or that have a meaning there: all but letters, digits, `-`, `_` and `~`.
 const TOKEN_ESCAPES: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'~');
 

@@ -120,9 +120,10 @@ impl Settings {
                 ),
             ));
         }
+        let nats = Nats::new(&args.nats)?;
         Ok(Self {
-            nats: Nats::new(&args.nats)?,
-            receipt_subjects: receipt_subjects(&args.receipt_subjects)?,
+            receipt_subjects: receipt_subjects(&args.receipt_subjects, &nats.topic)?,
+            nats,
             postgres: Postgres::new(&args.pg)?.of_model(&args.pg, &model)?,
             server_certificate: ServerCertificate::new(
                 http.certificate.as_deref(),
@@ -184,29 +185,33 @@ impl Settings {
     }
 }
 
-/// Subjects, with wildcards; `none` for an empty list.
-fn receipt_subjects(text: &str) -> Result<Vec<String>, ConfigError> {
+/// Subjects, with wildcards; `none` for an empty list. No receipt goes into the topic, where it would become an order.
+fn receipt_subjects(text: &str, topic: &str) -> Result<Vec<String>, ConfigError> {
     let subjects = list(text);
+    let refuse = |problem: String| Err(wrong("RECEIPT_SUBJECTS", problem));
     match &subjects[..] {
-        [] => Err(wrong("RECEIPT_SUBJECTS", "it names no subject; write none for no receipts")),
-        [none] if none.eq_ignore_ascii_case("none") => Ok(Vec::new()),
-        _ => match subjects.iter().find(|subject| !subject::is_valid(subject)) {
-            Some(wrong_one) => Err(wrong(
-                "RECEIPT_SUBJECTS",
-                format!("{wrong_one:?} is not a NATS subject, such as _INBOX.> or done.*"),
-            )),
-            None => match subjects.iter().find(|subject| is_never_answered(subject)) {
-                Some(wrong_one) => Err(wrong(
-                    "RECEIPT_SUBJECTS",
-                    format!(
-                        "no receipt is ever sent on {wrong_one:?}: subjects that begin with $ are the server's, and dead.> has the \
-                         dead letters; it takes subjects such as _INBOX.> or done.*"
-                    ),
-                )),
-                None => Ok(subjects),
-            },
-        },
+        [] => return refuse("it names no subject; write none for no receipts".into()),
+        [none] if none.eq_ignore_ascii_case("none") => return Ok(Vec::new()),
+        _ => {}
     }
+    for given in &subjects {
+        if !subject::is_valid(given) {
+            return refuse(format!("{given:?} is not a NATS subject, such as _INBOX.> or done.*"));
+        }
+        if is_never_answered(given) {
+            return refuse(format!(
+                "no receipt is ever sent on {given:?}: subjects that begin with $ are the server's, and dead.> has the \
+                 dead letters; it takes subjects such as _INBOX.> or done.*"
+            ));
+        }
+        if subject::covers(topic, given) {
+            return refuse(format!(
+                "no receipt is ever sent on {given:?}: it lies within PUB_TOPIC {topic:?}, where it would be read as an \
+                 order; it takes subjects outside of that, such as _INBOX.> or done.*"
+            ));
+        }
+    }
+    Ok(subjects)
 }
 
 /// Whether receipts are refused on every subject that this one covers.
@@ -291,11 +296,14 @@ mod tests {
 
     #[test]
     fn subjects_on_which_no_receipt_is_ever_sent_are_refused() {
-        assert_eq!(receipt_subjects("_INBOX.>, done.*").unwrap(), ["_INBOX.>", "done.*"]);
-        assert_eq!(receipt_subjects("none").unwrap(), Vec::<String>::new());
-        for wrong in ["", "$JS.>", "done.*,$SYS.a", "dead.>", "a b"] {
-            assert!(receipt_subjects(wrong).is_err(), "{wrong}");
+        let given = |text| receipt_subjects(text, "orders.>");
+        assert_eq!(given("_INBOX.>, done.*").unwrap(), ["_INBOX.>", "done.*"]);
+        assert_eq!(given("none").unwrap(), Vec::<String>::new());
+        assert_eq!(given("*.done").unwrap(), ["*.done"]);
+        for wrong in ["", "$JS.>", "done.*,$SYS.a", "dead.>", "a b", "orders.done", "done.*,orders.*.done"] {
+            assert!(given(wrong).is_err(), "{wrong}");
         }
+        assert!(receipt_subjects("orders", "orders").is_err());
     }
 
     #[test]

@@ -12,11 +12,21 @@ use super::nats_login::{self, Login, UrlLogin};
 use super::reloadable::{Files, Reload, Reloaded};
 use super::{ConfigError, Secret, certificates, host, list, secret, wrong};
 use crate::cli::NatsArgs;
-use crate::subject::{self, DEAD_PREFIX};
+use crate::subject::{self, DEAD_PREFIX, DEAD_SUFFIX};
 
 /// Maximum length of the topic as one token, in bytes: a subject has to fit into one protocol line, which servers limit
 /// to 4 KiB.
 const MAX_TOPIC_TOKEN: usize = 1024;
+
+/// First tokens of the subjects of requests to NATS and of their responses. Streams do not take the former; a stream
+/// of the latter would store every response to the service as an order.
+const RESERVED: [&str; 5] = ["$JS", "$JSC", "$NRG", "$SYS", "_INBOX"];
+
+/// What streams take under them nevertheless.
+const STORABLE: [&str; 2] = ["$JS.EVENT.>", "$SYS.ACCOUNT.>"];
+
+/// Maximum length of a stream's name, as servers have it.
+const MAX_STREAM_NAME: usize = 255;
 
 /// The NATS servers, and what to read from them.
 #[derive(Debug, Clone)]
@@ -85,6 +95,15 @@ impl Nats {
                 format!("the subject is too long: it takes {MAX_TOPIC_TOKEN} bytes at most, percent-encoded"),
             ));
         }
+        if let Some(reserved) = reserved(topic) {
+            return Err(wrong(
+                "PUB_TOPIC",
+                format!(
+                    "{topic:?} lies under {reserved}.>, which NATS uses itself: set it to a subject outside of that, such \
+                     as TESTING or orders.>"
+                ),
+            ));
+        }
         let dead = format!("{DEAD_PREFIX}.>");
         if subject::overlap(topic, &dead) {
             return Err(wrong(
@@ -114,6 +133,15 @@ impl Nats {
         let stream = stream_name("NATS_STREAM", &args.nats_stream)?;
         let dead_stream =
             args.nats_dead_stream.as_deref().map(|name| stream_name("NATS_DEAD_STREAM", name)).transpose()?;
+        if dead_stream.is_none() && stream.len() + DEAD_SUFFIX.len() > MAX_STREAM_NAME {
+            return Err(wrong(
+                "NATS_STREAM",
+                format!(
+                    "the name with {DEAD_SUFFIX} behind it, for dead letters, is too long: NATS takes {MAX_STREAM_NAME} \
+                     bytes at most; set NATS_DEAD_STREAM, or a shorter name"
+                ),
+            ));
+        }
         if dead_stream.as_ref() == Some(&stream) {
             return Err(wrong(
                 "NATS_DEAD_STREAM",
@@ -351,11 +379,26 @@ fn domain(given: Option<&str>) -> Result<Option<String>, ConfigError> {
     Ok(Some(domain.to_owned()))
 }
 
+/// The reserved token under which a topic lies.
+fn reserved(topic: &str) -> Option<&'static str> {
+    let first = topic.split('.').next().unwrap_or_default();
+    let is_storable = STORABLE.iter().any(|wide| subject::covers(wide, topic));
+    RESERVED.into_iter().find(|reserved| *reserved == first && !is_storable)
+}
+
 pub(super) fn stream_name(setting: &'static str, name: &str) -> Result<String, ConfigError> {
     let usable = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c));
-    if usable {
-        Ok(name.into())
-    } else {
-        Err(wrong(setting, format!("{name:?} is not a name of a stream: it takes letters, digits, - and _")))
+    if !usable {
+        return Err(wrong(
+            setting,
+            format!("{name:?} is not a name of a stream: it takes letters, digits, - and _"),
+        ));
     }
+    if name.len() > MAX_STREAM_NAME {
+        return Err(wrong(
+            setting,
+            format!("the name is too long: NATS takes {MAX_STREAM_NAME} bytes at most"),
+        ));
+    }
+    Ok(name.into())
 }

@@ -272,6 +272,16 @@ fn table(name: &str) -> Result<Table, ConfigError> {
             format!("{name:?} is not the name of a table, such as public.orders2"),
         ));
     }
+    // PostgreSQL keeps the names of schemas that begin with pg_ to itself.
+    if schema.starts_with("pg_") || schema == "information_schema" {
+        return Err(wrong(
+            "PG_TABLE",
+            format!(
+                "{name:?} is in {schema}, a schema of PostgreSQL itself, where no orders are stored: set it to a table \
+                 such as public.orders2"
+            ),
+        ));
+    }
     // PostgreSQL truncates longer names, so two tables could become one.
     if schema.len() > MAX_NAME_BYTES || table.len() > MAX_NAME_BYTES {
         return Err(wrong(
@@ -291,5 +301,14 @@ mod tests {
         assert_eq!(table("orders2").unwrap().quoted(), r#""public"."orders2""#);
         assert_eq!(table("s.o\"x").unwrap().quoted(), r#""s"."o""x""#);
         assert!(table("a.b.c").is_err() && table(".b").is_err());
+    }
+
+    #[test]
+    fn a_table_of_postgresql_itself_is_refused() {
+        for system in ["pg_catalog.pg_class", "pg_toast.x", "pg_temp.orders2", "information_schema.tables"] {
+            let refused = table(system).unwrap_err().to_string();
+            assert!(refused.starts_with("PG_TABLE: ") && refused.contains("PostgreSQL itself"), "{refused}");
+        }
+        assert!(table("pg_orders").is_ok() && table("PG_X.orders2").is_ok());
     }
 }

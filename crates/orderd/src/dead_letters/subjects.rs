@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::config::Nats;
-use crate::subject::{self, DEAD_PREFIX};
+use crate::subject::{self, DEAD_PREFIX, DEAD_SUFFIX};
 
 /// The longest a key of an erased order may be as one token, in bytes. Keys from the stream are far shorter.
 const MAX_ERASED: usize = 1024;
@@ -49,7 +49,7 @@ impl DeadLetterSubjects {
 
     pub(super) fn at(source: &str, topic: &str, stream: Option<&str>) -> Self {
         Self {
-            stream: stream.map_or_else(|| format!("{source}_DEAD"), str::to_owned),
+            stream: stream.map_or_else(|| format!("{source}{DEAD_SUFFIX}"), str::to_owned),
             prefix: format!("{DEAD_PREFIX}.{source}.{}", subject::to_token(topic)),
             source: source.to_owned(),
             topic: topic.to_owned(),
