@@ -46,6 +46,7 @@ async fn settings(args: &ServeArgs, json: bool) -> anyhow::Result<ExitCode> {
     let (mut nats, mut postgres) =
         tokio::join!(check_nats::run(&settings.nats), postgres::check::run(&settings.postgres));
     let mut http = http(&settings.http);
+    http.findings.extend(settings.access.short_tokens());
     for (setting, finding) in expiring(&settings) {
         let part = match setting {
             _ if setting.starts_with("NATS") => &mut nats,

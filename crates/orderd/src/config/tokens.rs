@@ -6,6 +6,7 @@ use subtle::ConstantTimeEq;
 
 use super::reloadable::Reload;
 use super::{ConfigError, Reloaded, Secret, list, secret, wrong};
+use crate::finding::Finding;
 
 /// Minimum length in bytes. A shorter token can be brute-forced offline from a cookie that it signed.
 const SHORT_TOKEN_BYTES: usize = 16;
@@ -202,18 +203,28 @@ impl Access {
 
     /// Warns of tokens that are short enough to guess.
     pub(crate) fn warn_of_short_ones(&self) {
-        for right in Right::ALL {
-            for token in
-                self.of(right).current().0.iter().filter(|token| token.text().len() < SHORT_TOKEN_BYTES)
-            {
-                tracing::warn!(
-                    setting = right.setting(),
-                    name = token.name,
-                    "a token of fewer than {SHORT_TOKEN_BYTES} bytes can be guessed, even from a session cookie; \
-                     generate a new one: openssl rand -hex 32"
-                );
-            }
-        }
+        self.short_tokens().iter().for_each(|short| tracing::warn!("{short}"));
+    }
+
+    /// The tokens that are short enough to guess.
+    pub(crate) fn short_tokens(&self) -> Vec<Finding> {
+        let of_right = |right: Right| {
+            let tokens = self.of(right).current();
+            let short = tokens.0.iter().filter(|token| token.text().len() < SHORT_TOKEN_BYTES);
+            let finding = |token: &Token| {
+                Finding::warning(
+                    format!(
+                        "the token {} of {} has fewer than {SHORT_TOKEN_BYTES} bytes: it can be guessed, even from a \
+                         session cookie",
+                        token.name,
+                        right.setting()
+                    ),
+                    "generate a new one: openssl rand -hex 32",
+                )
+            };
+            short.map(finding).collect::<Vec<_>>()
+        };
+        Right::ALL.into_iter().flat_map(of_right).collect()
     }
 }
 
