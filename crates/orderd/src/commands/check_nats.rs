@@ -1,13 +1,15 @@
-//! The findings of `orderd check --settings` about NATS. Creates no stream and no consumer, and changes nothing.
+//! The findings of `orderd check --settings` about NATS. Creates no stream and no consumer, and stores nothing.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use async_nats::jetstream::Context;
 use async_nats::jetstream::stream::Config;
-use async_nats::jetstream::{Context, ErrorCode};
 use async_nats::{Client, Event, ServerAddr};
+use tokio::sync::Notify;
 use tokio::time::timeout;
 
+use super::check_rights;
 use crate::config::Nats;
 use crate::dead_letters::subjects::DeadLetterSubjects;
 use crate::dead_letters::{dead_letter_stream, legacy};
@@ -23,8 +25,43 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time limit for all requests.
 const INSPECT_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// Time limit for the end of the connection.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The connections that the service keeps open: the intake reads on one of its own.
+const CONNECTIONS: usize = 2;
+
 /// A server's refusals: permissions that the user lacks.
-type Refusals = Arc<Mutex<Vec<String>>>;
+#[derive(Clone, Default)]
+struct Refusals {
+    noted: Arc<Mutex<Vec<String>>>,
+    /// The connection has ended, after its last refusal.
+    closed: Arc<Notify>,
+}
+
+impl Refusals {
+    fn note(&self, event: Event) {
+        match event {
+            Event::ServerError(error) => {
+                self.noted.lock().unwrap_or_else(PoisonError::into_inner).push(error.to_string());
+            }
+            Event::Closed => self.closed.notify_one(),
+            _ => {}
+        }
+    }
+
+    /// All refusals of this connection, which ends.
+    async fn of(self, client: Client) -> Vec<String> {
+        let closing = async {
+            client.drain().await.ok()?;
+            self.closed.notified().await;
+            Some(())
+        };
+        // Without an answer, what was noted so far counts.
+        drop(timeout(CLOSE_TIMEOUT, closing).await);
+        std::mem::take(&mut self.noted.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
 
 /// Tries the settings.
 pub(crate) async fn run(settings: &Nats) -> ServerReport {
@@ -45,11 +82,10 @@ pub(crate) async fn run(settings: &Nats) -> ServerReport {
             "see the server's log; in a cluster, whether JetStream has a leader",
         )),
     }
-    for refusal in refusals.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
-        report.findings.push(Finding::blocked(
-            format!("NATS at {server} refuses: {refusal}"),
-            "give the user the right: it publishes on $JS.API.> and dead.>, and subscribes to _INBOX.>",
-        ));
+    for refusal in refusals.of(client).await {
+        report
+            .findings
+            .push(Finding::blocked(format!("NATS at {server} refuses: {refusal}"), check_rights::ADVICE));
     }
     report
 }
@@ -63,14 +99,24 @@ async fn reach(
     let mut reached = None;
     for server in &settings.servers() {
         match connect(settings, server, refusals).await {
-            Ok(client) => reached = reached.or(Some((failure::shown(server), client))),
+            Ok(client) if reached.is_none() => reached = Some((server.clone(), client)),
+            Ok(_) => {}
             Err(finding) => findings.push(finding),
         }
     }
-    if reached.is_some() {
-        findings.iter_mut().for_each(|finding| finding.severity = Severity::Warning);
+    let (server, client) = reached?;
+    findings.iter_mut().for_each(|finding| finding.severity = Severity::Warning);
+    let mut held = Vec::new();
+    for number in 2..=CONNECTIONS {
+        match connect(settings, &server, &Refusals::default()).await {
+            Ok(further) => held.push(further),
+            Err(Finding { problem, fix, .. }) => findings.push(Finding::blocked(
+                format!("orderd needs {CONNECTIONS} connections to NATS, and can't open number {number}: {problem}"),
+                fix,
+            )),
+        }
     }
-    reached
+    Some((failure::shown(&server), client))
 }
 
 async fn connect(settings: &Nats, server: &ServerAddr, refusals: &Refusals) -> Result<Client, Finding> {
@@ -78,9 +124,7 @@ async fn connect(settings: &Nats, server: &ServerAddr, refusals: &Refusals) -> R
     let options =
         secured(settings).map_err(|error| Finding::blocked(format!("NATS: {error:#}"), "check that file"))?;
     let options = options.event_callback(move |event| {
-        if let Event::ServerError(error) = event {
-            noted.lock().unwrap_or_else(PoisonError::into_inner).push(error.to_string());
-        }
+        noted.note(event);
         std::future::ready(())
     });
     let error = match timeout(CONNECT_TIMEOUT, options.connect(server.clone())).await {
@@ -119,13 +163,16 @@ async fn inspect_server(
         report.found.push_str(&format!(", JetStream's domain {domain}"));
     }
     let is_alone = client.server_info().cluster.is_none() && settings.domain.is_none();
-    let at = AccountAtServer { context: &context, account: &account, is_alone };
+    let max_payload = client.max_payload();
+    let mut at =
+        AccountAtServer { context: &context, account: &account, is_alone, max_payload, planned: Vec::new() };
     let full = warning_rules::of_account(at.account, settings.replicas);
     report.findings.extend(full.map(|warning| warning.finding));
     let (source, stream) = at.check_stream(settings, &mut report.findings).await?;
     let dead = at.check_dead(settings, &source, &mut report.findings).await?;
     report.found.push_str(&format!(", {stream}, {dead}"));
-    Ok(())
+    let planned = std::mem::take(&mut at.planned);
+    check_rights::try_all(client, settings, &DeadLetterSubjects::new(settings, &source), &planned).await
 }
 
 /// A finding from an error with the problem and, after a semicolon, the fix.
@@ -146,12 +193,16 @@ struct AccountAtServer<'a> {
     account: &'a AccountInfo,
     /// Not in a cluster: it keeps each stream once.
     is_alone: bool,
+    /// Bytes of the largest message that the server takes.
+    max_payload: usize,
+    /// The missing streams, which the service would create.
+    planned: Vec<String>,
 }
 
 impl AccountAtServer<'_> {
     /// Checks the stream of orders. Returns its name and its description.
     async fn check_stream(
-        &self,
+        &mut self,
         settings: &Nats,
         findings: &mut Vec<Finding>,
     ) -> anyhow::Result<(String, String)> {
@@ -187,15 +238,22 @@ impl AccountAtServer<'_> {
     /// Whether the stream allows one more consumer, which the service needs. A running service already has its own.
     async fn check_consumers(&self, stream: &StreamInfo, findings: &mut Vec<Finding>) -> anyhow::Result<()> {
         let name = &stream.config.name;
-        let limit = u64::try_from(stream.config.max_consumers).unwrap_or(0);
-        if limit == 0 || stream.state.consumer_count < limit {
+        let of_account = self.account.tier(stream.config.num_replicas).limits.max_consumers;
+        let limits =
+            [(stream.config.max_consumers, ""), (of_account, " that the account allows each stream")];
+        let limits =
+            limits.into_iter().filter_map(|(limit, whose)| Some((u64::try_from(limit).ok()?, whose)));
+        let Some((limit, whose)) = limits.filter(|(limit, _)| *limit > 0).min() else { return Ok(()) };
+        if stream.state.consumer_count < limit {
             return Ok(());
         }
         let consumers = info::consumers(self.context, name).await?;
         if !consumers.iter().any(|consumer| consumer.name.starts_with(CONSUMER_PREFIX)) {
             findings.push(Finding::blocked(
-                format!("the stream {name} has reached its limit of {limit} consumers (max_consumers)"),
-                format!("remove one that is not needed: nats consumer rm {name}"),
+                format!(
+                    "the stream {name} has reached the limit of {limit} consumers{whose} (max_consumers)"
+                ),
+                format!("raise that limit, or remove a consumer that is not needed: nats consumer rm {name}"),
             ));
         }
         Ok(())
@@ -203,7 +261,7 @@ impl AccountAtServer<'_> {
 
     /// Checks the stream of dead letters for the stream `source`. Returns its description.
     async fn check_dead(
-        &self,
+        &mut self,
         settings: &Nats,
         source: &str,
         findings: &mut Vec<Finding>,
@@ -216,7 +274,7 @@ impl AccountAtServer<'_> {
             self.check_new(&config, dead_letter_stream::STREAM_SETTING, findings).await;
             return Ok(format!("{name} for dead letters will be created"));
         };
-        match dead_letter_stream::refuse_unfit(&stream.config, &subjects) {
+        match dead_letter_stream::refuse_unfit(&stream.config, &subjects, self.max_payload) {
             Err(error) => findings.push(refused(&error)),
             Ok(()) => findings.extend(warned(&stream, "dead letters")),
         }
@@ -224,37 +282,13 @@ impl AccountAtServer<'_> {
         Ok(format!("{name} for dead letters ({count})"))
     }
 
-    /// Checks whether a missing stream could be created.
-    async fn check_new(&self, config: &Config, instead: StreamSetting, findings: &mut Vec<Finding>) {
-        let limits = self.account.tier(config.num_replicas as u64).limits;
-        let streams = u64::try_from(limits.max_streams).unwrap_or(0);
-        if self.is_alone && config.num_replicas > 1 {
-            findings.push(Finding::blocked(
-                format!(
-                    "can't keep the stream {} on {} servers: this server is not in a cluster",
-                    config.name, config.num_replicas
-                ),
-                "set NATS_REPLICAS=1, or use a cluster",
-            ));
-            return;
-        }
-        let overlapping = create::overlapping(self.context, config).await;
-        let (reason, code) = if !overlapping.is_empty() {
-            ("subjects overlap with an existing stream", ErrorCode::STREAM_SUBJECT_OVERLAP)
-        } else if limits.max_bytes_required {
-            ("the account requires max_bytes for each stream", ErrorCode::STREAM_MAX_BYTES_REQUIRED)
-        } else if streams > 0 && self.account.tier(config.num_replicas as u64).streams >= streams {
-            ("the account has reached its limit of streams", ErrorCode::MAXIMUM_STREAMS_LIMIT)
-        } else {
-            return;
-        };
-        if code == ErrorCode::MAXIMUM_STREAMS_LIMIT {
-            findings.push(Finding::blocked(
-                format!("can't create the stream {}: {reason} ({streams})", config.name),
-                "raise the account's limit (max_streams), or remove a stream that is not needed",
-            ));
-            return;
-        }
+    /// Checks whether a missing stream could be created, after those that are planned already.
+    async fn check_new(&mut self, config: &Config, instead: StreamSetting, findings: &mut Vec<Finding>) {
+        let planned = self.planned.len() as u64;
+        self.planned.push(config.name.clone());
+        let predicted =
+            create::predicted_refusal(self.context, config, self.account, planned, self.is_alone).await;
+        let Some((reason, code)) = predicted else { return };
         let words = create::refusal(self.context, config, reason, code, instead).await;
         findings.push(Finding { severity: Severity::Blocked, ..split(&words) });
     }

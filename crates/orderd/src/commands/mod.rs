@@ -15,6 +15,7 @@ pub mod drain_stan;
 
 mod http_client;
 mod check_nats;
+mod check_rights;
 mod confirm;
 mod progress;
 

@@ -36,12 +36,13 @@ pub(super) async fn find_or_create(
     context: &Context,
     subjects: &DeadLetterSubjects,
     settings: &Nats,
+    max_payload: usize,
 ) -> anyhow::Result<StreamInfo> {
     let found = match info::stream(context, &subjects.stream).await? {
         Some(found) => found,
         None => create_dead_letter_stream(context, subjects, settings).await?,
     };
-    refuse_unfit(&found.config, subjects)?;
+    refuse_unfit(&found.config, subjects, max_payload)?;
     Ok(found)
 }
 
@@ -59,11 +60,15 @@ async fn create_dead_letter_stream(
     }
 }
 
-/// Refuses a stream that would lose dead letters, or does not accept them.
+/// Refuses a stream that would lose dead letters, or does not accept them. `max_payload` is the server's.
 ///
 /// # Errors
 /// The problem and, after a semicolon, the fix.
-pub(crate) fn refuse_unfit(found: &StreamConfig, subjects: &DeadLetterSubjects) -> anyhow::Result<()> {
+pub(crate) fn refuse_unfit(
+    found: &StreamConfig,
+    subjects: &DeadLetterSubjects,
+    max_payload: usize,
+) -> anyhow::Result<()> {
     let problem = if found.name == subjects.source {
         "is the stream that messages are read from"
     } else if found.mirror.is_some() {
@@ -79,7 +84,8 @@ pub(crate) fn refuse_unfit(found: &StreamConfig, subjects: &DeadLetterSubjects) 
     } else if found.subject_transform.is_some() {
         "stores messages under other subjects (subject_transform)"
     } else {
-        return refuse_deaf(found, subjects);
+        refuse_deaf(found, subjects)?;
+        return refuse_narrow(found, max_payload);
     };
     bail!(
         "the stream {} can't keep dead letters: it {problem}; set NATS_DEAD_STREAM to another name",
@@ -105,7 +111,7 @@ pub(super) fn refuse_deaf(found: &StreamConfig, subjects: &DeadLetterSubjects) -
 }
 
 /// Refuses a stream in which not even the half of a large payload has room.
-pub(super) fn refuse_narrow(found: &StreamConfig, max_payload: usize) -> anyhow::Result<()> {
+fn refuse_narrow(found: &StreamConfig, max_payload: usize) -> anyhow::Result<()> {
     let StreamConfig { name, max_msg_size, .. } = found;
     let wanted = max_payload / 2 + MAX_HEADERS;
     if usize::try_from(*max_msg_size).is_ok_and(|max| 0 < max && max < wanted) {
@@ -131,9 +137,9 @@ mod tests {
             subjects: vec!["dead.ORDERS.>".into()],
             ..Default::default()
         };
-        assert!(refuse_unfit(&fit(), &subjects).is_ok());
+        assert!(refuse_unfit(&fit(), &subjects, 1 << 20).is_ok());
         let wide = StreamConfig { subjects: vec!["x".into(), "dead.>".into()], ..fit() };
-        assert!(refuse_unfit(&wide, &subjects).is_ok());
+        assert!(refuse_unfit(&wide, &subjects, 1 << 20).is_ok());
         let transform = Some(SubjectTransform::default());
         for (unfit, says) in [
             (StreamConfig { name: "ORDERS".into(), ..fit() }, "read from"),
@@ -148,7 +154,7 @@ mod tests {
                 "--subjects='dead.ORDERS.*,dead.ORDERS.>'",
             ),
         ] {
-            let refused = refuse_unfit(&unfit, &subjects).unwrap_err().to_string();
+            let refused = refuse_unfit(&unfit, &subjects, 1 << 20).unwrap_err().to_string();
             assert!(refused.contains(says) && refused.contains("NATS_DEAD_STREAM"), "{refused}");
         }
         let sized = |max_msg_size| refuse_narrow(&StreamConfig { max_msg_size, ..fit() }, 1 << 20);

@@ -96,9 +96,10 @@ impl DeadLetterStore {
         let subjects = DeadLetterSubjects::new(&self.settings, source);
         let mut context = self.context.clone();
         context.set_timeout(OPEN_TIMEOUT);
-        let info = dead_letter_stream::find_or_create(&context, &subjects, &self.settings).await?;
+        let max_payload = self.client.max_payload();
+        let found = dead_letter_stream::find_or_create(&context, &subjects, &self.settings, max_payload);
+        let info = found.await?;
         let max_message = usize::try_from(info.config.max_msg_size).ok().filter(|size| *size > 0);
-        dead_letter_stream::refuse_narrow(&info.config, self.client.max_payload())?;
         if !self.looked_for_earlier.swap(true, Ordering::Relaxed) {
             self.warn_of_earlier(&subjects).await;
         }

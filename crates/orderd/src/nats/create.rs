@@ -1,4 +1,6 @@
-//! Creates a stream. If the server refuses, the error says which stream, why, and what to create manually.
+//! Creates a stream. If the server refuses, the error says which stream, why, and what to change.
+//!
+//! `orderd check --settings` predicts the refusal, and words it as `serve` words the server's.
 
 use async_nats::jetstream::Context;
 use async_nats::jetstream::ErrorCode;
@@ -67,12 +69,60 @@ pub(crate) async fn refusal(
         ErrorCode::STREAM_NAME_EXIST => {
             format!("{head}; set {setting} to a free name, or give that stream the subjects {subjects}")
         }
+        ErrorCode::MAXIMUM_STREAMS_LIMIT => format!(
+            "{head}; raise the account's limit of streams (max_streams): orderd needs one for orders and one for \
+             dead letters; or remove a stream that is not needed: nats stream rm"
+        ),
+        ErrorCode::STREAM_REPLICAS_NOT_SUPPORTED => {
+            format!("{head}; set NATS_REPLICAS=1, or use a cluster for {} replicas", config.num_replicas)
+        }
+        ErrorCode::NO_LIMITS => format!(
+            "{head}; give the account limits for streams with {} replicas (tier R{0}), or set NATS_REPLICAS to a \
+             number that it has limits for",
+            config.num_replicas.max(1)
+        ),
+        ErrorCode::STORAGE_RESOURCES_EXCEEDED
+        | ErrorCode::ACCOUNT_RESOURCES_EXCEEDED
+        | ErrorCode::INSUFFICIENT_RESOURCES => format!(
+            "{head}; raise the limit of file storage of the account (max_file) or the server (max_file_store), or \
+             remove what is not needed: nats stream purge"
+        ),
         _ => {
             let account = info::account(context).await.unwrap_or_default();
             let bytes = max_bytes(&account, config.num_replicas as u64);
             format!("{head}; create it manually: {}", by_hand(config, Some(bytes)))
         }
     }
+}
+
+/// Why the server would refuse to create the stream, in its words and with its code, as far as the account's limits and
+/// the other streams tell. `planned`: the streams that are created before this one; `is_alone`: the server is not in a
+/// cluster. Changes nothing.
+pub(crate) async fn predicted_refusal(
+    context: &Context,
+    config: &Config,
+    account: &AccountInfo,
+    planned: u64,
+    is_alone: bool,
+) -> Option<(&'static str, ErrorCode)> {
+    let replicas = config.num_replicas as u64;
+    let tier = account.tier(replicas);
+    let max_streams = u64::try_from(tier.limits.max_streams).ok().filter(|max| *max > 0);
+    Some(if is_alone && replicas > 1 {
+        ("replicas > 1 not supported in non-clustered mode", ErrorCode::STREAM_REPLICAS_NOT_SUPPORTED)
+    } else if !account.has_tier(replicas) {
+        ("no JetStream default or applicable tiered limit present", ErrorCode::NO_LIMITS)
+    } else if !overlapping(context, config).await.is_empty() {
+        ("subjects overlap with an existing stream", ErrorCode::STREAM_SUBJECT_OVERLAP)
+    } else if tier.limits.max_bytes_required {
+        ("account requires a stream config to have max bytes set", ErrorCode::STREAM_MAX_BYTES_REQUIRED)
+    } else if max_streams.is_some_and(|max| tier.streams + planned >= max) {
+        ("maximum number of streams reached", ErrorCode::MAXIMUM_STREAMS_LIMIT)
+    } else if tier.limits.max_storage == 0 {
+        ("insufficient storage resources available", ErrorCode::STORAGE_RESOURCES_EXCEEDED)
+    } else {
+        return None;
+    })
 }
 
 /// The other streams with some of the subjects.

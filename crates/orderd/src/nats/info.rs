@@ -115,7 +115,7 @@ pub(crate) struct AccountInfo {
     pub(crate) tiers: std::collections::BTreeMap<String, Tier>,
 }
 
-/// Usage and limits of an account, in total or of a tier. A limit below 1 means no limit.
+/// Usage and limits of an account, in total or of a tier.
 #[derive(Deserialize, Clone, Copy, Debug, Default)]
 #[serde(default)]
 pub(crate) struct Tier {
@@ -126,22 +126,46 @@ pub(crate) struct Tier {
     pub(crate) limits: AccountLimits,
 }
 
-/// Limits of an account.
-#[derive(Deserialize, Clone, Copy, Debug, Default)]
+/// Limits of an account. -1: no limit. Storage of 0 is none at all.
+#[derive(Deserialize, Clone, Copy, Debug)]
 #[serde(default)]
 pub(crate) struct AccountLimits {
     pub(crate) max_memory: i64,
     pub(crate) max_storage: i64,
     pub(crate) max_streams: i64,
+    /// For each stream.
+    pub(crate) max_consumers: i64,
     pub(crate) storage_max_stream_bytes: i64,
     pub(crate) max_bytes_required: bool,
 }
 
+impl Default for AccountLimits {
+    fn default() -> Self {
+        Self {
+            max_memory: -1,
+            max_storage: -1,
+            max_streams: -1,
+            max_consumers: -1,
+            storage_max_stream_bytes: -1,
+            max_bytes_required: false,
+        }
+    }
+}
+
 impl AccountInfo {
+    /// Whether a stream may have this number of replicas: an account with tiers allows only those.
+    pub(crate) fn has_tier(&self, replicas: u64) -> bool {
+        self.tiers.is_empty() || self.tiers.contains_key(&tier_name(replicas))
+    }
+
     /// The tier of a stream with this number of replicas.
     pub(crate) fn tier(&self, replicas: u64) -> &Tier {
-        self.tiers.get(&format!("R{}", replicas.max(1))).unwrap_or(&self.all)
+        self.tiers.get(&tier_name(replicas)).unwrap_or(&self.all)
     }
+}
+
+fn tier_name(replicas: u64) -> String {
+    format!("R{}", replicas.max(1))
 }
 
 /// NATS writes an empty list as `null`.

@@ -350,6 +350,12 @@ fn streams() -> Vec<(&'static str, Config, &'static str, &'static [&'static str]
             &["ORDERS_DEAD", "dead.ORDERS.>", "nats stream edit"],
         ),
         ("no more consumers", Config { max_consumers: 1, ..testing() }, BLOCKED, &["max_consumers"]),
+        (
+            "narrow dead letters",
+            Config { max_message_size: 1000, ..takes("ORDERS_DEAD", "dead.ORDERS.>") },
+            REFUSAL,
+            &["ORDERS_DEAD", "max_msg_size", "--max-msg-size=-1"],
+        ),
     ]
 }
 
@@ -409,7 +415,7 @@ async fn a_nats_server_without_what_is_needed_is_named() {
         &["account", "jetstream: enabled"],
     );
     for (limits, words) in [
-        ("max_file: 64MB, max_bytes_required: true", ["max_bytes", "nats stream add ORDERS", "--max-bytes="]),
+        ("max_file: 64MB, max_bytes_required: true", ["max bytes", "nats stream add ORDERS", "--max-bytes="]),
         ("max_streams: 1", ["max_streams", "limit of streams", "ORDERS"]),
     ] {
         let stack = configured(&account(&format!("jetstream {{ {limits} }}"), ""));
@@ -423,6 +429,32 @@ async fn a_nats_server_without_what_is_needed_is_named() {
             assert!(found.of("nats").contains(word), "no {word} in {}", found.json);
         }
     }
+    for (what, limits, words) in [
+        (
+            "room for one stream",
+            "jetstream { max_streams: 1 }",
+            ["the stream ORDERS_DEAD for", "max_streams"],
+        ),
+        (
+            "no connection left",
+            "jetstream: enabled, limits { max_connections: 1 }",
+            ["number 2", "max_connections"],
+        ),
+    ] {
+        let stack = configured(&account(limits, ""));
+        check(&stack, &[]).await.is_only(what, "nats", BLOCKED, &words);
+    }
+    let found = check(&configured(&account("jetstream { max_file: 0, max_mem: 9MB }", "")), &[]).await;
+    for word in ["the stream ORDERS for", "the stream ORDERS_DEAD for", "max_file"] {
+        assert!(found.of("nats").contains(word) && found.code == Some(1), "no {word} in {}", found.json);
+    }
+    let stack = configured(&account("jetstream { max_consumers: 1 }", ""));
+    let config = Config { name: "ORDERS".into(), subjects: vec!["TESTING".into()], ..Config::default() };
+    let stream = stack.jetstream().await.create_stream(config).await.unwrap();
+    let other = async_nats::jetstream::consumer::pull::Config::default();
+    stream.create_consumer(other).await.unwrap();
+    let words = ["the account allows each stream", "max_consumers", "nats consumer rm ORDERS"];
+    check(&stack, &[]).await.is_only("no consumer left", "nats", BLOCKED, &words);
     let stack = configured(&account("jetstream { max_file: 100KB }", ""));
     let context = stack.jetstream().await;
     let config = Config { name: "ORDERS".into(), subjects: vec!["TESTING".into()], ..Config::default() };
@@ -443,6 +475,38 @@ async fn a_nats_server_without_what_is_needed_is_named() {
     assert!(found.of("nats").contains("$JS.API"), "{}", found.json);
 }
 
+/// The rights that the service needs, and each of them alone denied.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_right_that_the_nats_user_lacks_is_named() {
+    let denied = [
+        ("create", "$JS.API.STREAM.CREATE.>"),
+        ("read", "$JS.API.CONSUMER.CREATE.>"),
+        ("pull", "$JS.API.CONSUMER.MSG.NEXT.>"),
+        ("ask", "$JS.API.CONSUMER.INFO.>"),
+        ("look", "$JS.API.STREAM.MSG.GET.>"),
+        ("refuse", "dead.>"),
+    ];
+    let allowed = r#"publish: { allow: ["$JS.API.>", "dead.>", "TESTING", "_INBOX.>"]"#;
+    let mut users = format!("{{ user: all, password: x, permissions: {{ {allowed} }} }} }}");
+    for (user, subject) in denied {
+        users += &format!(
+            ", {{ user: {user}, password: x, permissions: {{ {allowed}, deny: [\"{subject}\"] }} }} }}"
+        );
+    }
+    let stack = configured(&format!("accounts {{ A {{ jetstream: enabled, users [ {users} ] }} }}"));
+    let url = |user: &str| format!("nats://{user}:x@127.0.0.1:{}", stack.nats.port());
+    for (user, subject) in denied {
+        let found = check(&stack, &[("NATS_URL", &url(user))]).await;
+        let subject = subject.trim_end_matches('>');
+        assert!(found.of("nats").contains(subject) && found.code == Some(1), "{subject}: {}", found.json);
+    }
+    assert_eq!(check(&stack, &[("NATS_URL", &url("all"))]).await.code, Some(0));
+    let service = stack.serve(&[("NATS_URL", &url("all"))]).await;
+    let found = check(&stack, &[("NATS_URL", &url("all"))]).await;
+    assert_eq!((found.code, found.of("nats")), (Some(0), "[]".to_owned()));
+    assert_eq!(service.get("/dead_letters").await.json(), serde_json::json!([]));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn settings_that_are_wrong_end_it_as_they_end_serve() {
     let mut stack = Stack::new();
@@ -455,8 +519,14 @@ async fn settings_that_are_wrong_end_it_as_they_end_serve() {
         ("LOG_FORMAT", "xml"),
         ("HTTP_ADDR", "0.0.0.0:0"),
         ("PUB_TOPIC", "a b"),
+        ("PUB_TOPIC", "$JS.API.STREAM.INFO.*"),
+        ("PUB_TOPIC", "$SYS.>"),
+        ("PUB_TOPIC", "_INBOX.>"),
+        ("RECEIPT_SUBJECTS", "_INBOX.>,TESTING"),
+        ("NATS_STREAM", &"S".repeat(252)),
         ("NATS_PORT", "tcp://10.96.0.10:4222"),
         ("PG_TABLE", "a.b.c"),
+        ("PG_TABLE", "pg_catalog.pg_class"),
         ("CACHE_MAX_BYTES", "all"),
         ("HTTP_TOKEN_FILE", "/no/such/file"),
     ] {
@@ -468,6 +538,10 @@ async fn settings_that_are_wrong_end_it_as_they_end_serve() {
         assert_eq!((checked.status.code(), served.status.code()), (Some(2), Some(2)), "{setting}: {said}");
         assert!(said.contains(setting) && said == String::from_utf8_lossy(&served.stderr), "{said}");
     }
+    let short = [("HTTP_TOKEN", "short,named:short-as-well"), ("HTTP_ERASE_TOKEN", "long-enough-for-anyone")];
+    let found = check(&stack, &short).await.of("http");
+    assert!(found.contains("#1 of HTTP_TOKEN has fewer than 16 bytes") && found.contains(WARNING), "{found}");
+    assert!(found.contains("named of HTTP_TOKEN") && !found.contains("HTTP_ERASE_TOKEN"), "{found}");
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = taken.local_addr().unwrap().to_string();
     let found = check(&stack, &[("HTTP_ADDR", &addr)]).await;
