@@ -45,7 +45,10 @@ pub(super) fn hosts(given: &str) -> Result<Vec<String>, ConfigError> {
         name.bytes().all(is_part)
     };
     let hosts = if given.trim() == "none" { Vec::new() } else { list(given) };
-    match hosts.iter().find(|name| !is_name(name)) {
+    // A final dot makes a name absolute, in `Host` too; it is the same name.
+    let relative = |name: String| name.strip_suffix('.').map_or(name.clone(), ToOwned::to_owned);
+    let hosts: Vec<String> = hosts.into_iter().map(relative).collect();
+    match hosts.iter().find(|name| name.is_empty() || !is_name(name)) {
         Some(name) => Err(wrong(
             "HTTP_HOSTS",
             format!("{name:?} is not a host's name, such as orders.example.com, without scheme and port"),

@@ -19,10 +19,16 @@ async fn asked(service: &Service, host: &str, path: &str) -> StatusCode {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_open_service_is_served_under_the_names_in_http_hosts() {
     let stack = Stack::new();
-    let service = stack.serve(&[("HTTP_HOSTS", "orders.example, Other.example")]).await;
-    for host in
-        ["orders.example", "ORDERS.example:8090", "other.example", "localhost", "127.0.0.1:1", "[::1]"]
-    {
+    let service = stack.serve(&[("HTTP_HOSTS", "orders.example, Other.example.")]).await;
+    for host in [
+        "orders.example",
+        "ORDERS.example.:8090",
+        "other.example",
+        "Other.example.",
+        "localhost",
+        "127.0.0.1:1",
+        "[::1]",
+    ] {
         assert_eq!(asked(&service, host, "/mem_len").await, StatusCode::OK, "{host}");
         assert_eq!(asked(&service, host, "/order/missing").await, StatusCode::NOT_FOUND, "{host}");
     }

@@ -80,7 +80,9 @@ pub(crate) fn is_served(app: &App, host: &[u8]) -> bool {
         return true;
     }
     let Ok(host) = std::str::from_utf8(host) else { return false };
+    // A final dot makes a name absolute; it is the same name.
     let name = without_port(host);
+    let name = name.strip_suffix('.').unwrap_or(name);
     let address = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
     name.eq_ignore_ascii_case("localhost")
         || address.parse::<IpAddr>().is_ok()
@@ -209,9 +211,14 @@ mod tests {
         for head in [
             "HTTP/1.1\r\nhost: evil.example",
             "HTTP/1.1\r\nhost: localhost.evil.example:8090",
+            "HTTP/1.1\r\nhost: localhost..",
+            "HTTP/1.1\r\nhost: .",
             "HTTP/1.1\r\nhost: ",
         ] {
             is_answered_on_both_paths(&harness, head, "421");
+        }
+        for head in ["HTTP/1.1\r\nhost: localhost.", "HTTP/1.1\r\nhost: LocalHost.:8090"] {
+            is_answered_on_both_paths(&harness, head, "200");
         }
         let target = format!("GET http://evil.example/order/{KEY} HTTP/1.1\r\nhost: localhost\r\n\r\n");
         assert_eq!(statuses(&harness, &target), ["421", "421"]);
