@@ -52,6 +52,36 @@ impl HttpHarness {
         Ok(Self { runtime, app })
     }
 
+    /// All responses to a request and, once its response begins, to another one that ends the connection.
+    #[cfg(test)]
+    pub(crate) fn responses_to(&self, first: &[u8], second: &[u8]) -> Vec<u8> {
+        self.runtime.block_on(async {
+            let (client, server) = tokio::io::duplex(1 << 16);
+            let served = tokio::spawn(http::serve_one(server, self.app.clone()));
+            let (mut read, mut write) = tokio::io::split(client);
+            let (first, second) = (first.to_vec(), second.to_vec());
+            let (begun, has_begun) = tokio::sync::oneshot::channel();
+            let writing = tokio::spawn(async move {
+                // The server may close early; the responses show that.
+                drop(write.write_all(&first).await);
+                drop(has_begun.await);
+                drop(write.write_all(&second).await);
+                write
+            });
+            let mut responses = Vec::new();
+            let reading = async {
+                drop(read.read_buf(&mut responses).await);
+                let _ = begun.send(());
+                drop(read.read_to_end(&mut responses).await);
+            };
+            let ended = tokio::time::timeout(RESPONSE_TIMEOUT, reading).await;
+            served.abort();
+            writing.abort();
+            assert!(ended.is_ok(), "not closed after {:?}", String::from_utf8_lossy(&responses));
+            responses
+        })
+    }
+
     /// The response to these bytes, until the connection is closed.
     pub fn response_to(&self, request: &[u8]) -> Vec<u8> {
         self.runtime.block_on(async {

@@ -5,6 +5,7 @@ mod connection_slots;
 mod lingering_close;
 mod connection_phase;
 mod prefixed_io;
+mod request_body;
 #[cfg(test)]
 mod rfc9112_tests;
 pub(crate) mod runtime;
@@ -74,6 +75,8 @@ pub(crate) async fn serve(listener: TcpListener, app: Arc<App>, stop: Cancellati
     drop(tokio::time::timeout(DRAIN_TIMEOUT, connections.wait()).await);
 }
 
+/// hyper answers a head that it can't parse itself, with 400, 414 or 431 and without a body: it has no hook for these
+/// responses.
 fn http() -> http1::Builder {
     let mut http = http1::Builder::new();
     // `phase` has the timeouts for heads and idle connections, because hyper does not distinguish them.
@@ -142,17 +145,23 @@ impl Server {
         connection_phase::until_closed(served, &phase, idle, &self.stop).await;
     }
 
-    /// Answers one request. While the service drains, each response closes its connection.
+    /// Answers one request. While the service drains, each response closes its connection, as does one to a request
+    /// whose end is not known.
     fn respond(
         &self,
         phase: &Phase,
         request: Request<Incoming>,
     ) -> impl Future<Output = Result<Response<Body>, Infallible>> + use<> {
+        let (request, unread) = request_body::shared(request);
         let (responding, app, response) =
             (phase.begin_response(), self.app.clone(), self.routes.call(request));
         async move {
             let mut response = response.await?;
-            if app.health.is_draining() {
+            let is_last = match unread {
+                Some(unread) => !unread.discard().await,
+                None => false,
+            };
+            if is_last || app.health.is_draining() {
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
             Ok(response.map(|body| responding.until_sent(body)))

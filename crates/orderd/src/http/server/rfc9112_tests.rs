@@ -303,3 +303,47 @@ fn expected_100_continue_is_sent_before_a_body_is_read() {
         assert_statuses(&harness, &request(case, target), &[status]);
     }
 }
+
+/// The response before a close says `Connection: close`, whatever of the request is not read; and no other response does.
+#[test]
+fn the_last_response_of_a_connection_says_so() {
+    let harness = HttpHarness::new().unwrap();
+    let second = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+    let large = "x".repeat(1 << 20);
+    let cases = [
+        ("content-length: 2\r\n\r\nhi".to_owned(), true),
+        (format!("content-length: 60000\r\n\r\n{}", &large[..60_000]), true),
+        (format!("content-length: 1048576\r\n\r\n{large}"), false),
+        // The rest never comes.
+        (format!("content-length: 60000\r\n\r\n{}", &large[..500]), false),
+        ("content-length: 2\r\nexpect: 100-continue\r\n\r\n".into(), false),
+        ("content-length: 2\r\nexpect: 100-continue\r\n\r\nhi".into(), false),
+        ("expect: 100-continue\r\n\r\n".into(), true),
+        ("transfer-encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n".into(), false),
+        ("transfer-encoding: chunked\r\n\r\n2\r\nhi\r\n".into(), false),
+        ("host: localhost\r\n\r\n".into(), true),
+        ("no colon\r\n\r\n".into(), false),
+        (format!("a: {}\r\n\r\n", &large[..40_000]), false),
+        ("connection: close\r\n\r\n".into(), false),
+        ("\r\n".into(), true),
+    ];
+    let fast = format!("GET /order/{KEY} HTTP/1.1\r\nhost: localhost\r\n\r\n");
+    let targets = ["/mem_len", "/order/KEY", "/orders?order_uid=b563feb7b2b84b6test", "/session", "/nothing"];
+    for (method, target) in ["GET", "POST", "DELETE"].into_iter().flat_map(|it| targets.map(|at| (it, at))) {
+        for (rest, goes_on) in &cases {
+            for before in ["", fast.as_str()] {
+                let case = format!("{before}{method} @ HTTP/1.1\r\nhost: localhost\r\n{rest}");
+                let responses = harness.responses_to(request(&case, target).as_bytes(), second);
+                let responses = String::from_utf8_lossy(&responses).into_owned();
+                let heads: Vec<&str> = responses.split("HTTP/1.1 ").skip(1).collect();
+                let heads: Vec<&str> = heads.iter().filter_map(|it| it.split("\r\n\r\n").next()).collect();
+                let what = format!("{:?}: {heads:#?}", &case[..case.len().min(300)]);
+                let count = usize::from(!before.is_empty()) + 1 + usize::from(*goes_on);
+                assert_eq!(heads.len(), count, "{what}");
+                let (last, others) = heads.split_last().unwrap();
+                assert!(last.contains("connection: close"), "{what}");
+                assert!(others.iter().all(|head| !head.contains("connection: close")), "{what}");
+            }
+        }
+    }
+}
