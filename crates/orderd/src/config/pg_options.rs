@@ -363,7 +363,11 @@ pub(super) fn servers(given: &Conninfo) -> Result<Vec<Config>, OptionProblem> {
     if ports.len() > 1 && ports.len() != count {
         return Err(problem("port", "has a different number of ports than there are hosts"));
     }
-    let shared = shared(given)?;
+    let mut shared = shared(given)?;
+    // Otherwise a standby that happens to answer first would be used, which takes no orders and may lack the last ones.
+    if count > 1 && given.get("target_session_attrs").is_none() {
+        shared.target_session_attrs(TargetSessionAttrs::ReadWrite);
+    }
     (0..count)
         .map(|index| {
             let mut one = shared.clone();

@@ -46,11 +46,15 @@ pub(crate) async fn run(settings: &Postgres) -> ServerReport {
 
 /// The first server that accepts the connection. Failures of the others are then warnings.
 async fn reach(target: &Arc<Target>, findings: &mut Vec<Finding>) -> Option<(usize, Connection)> {
-    let mut reached = None;
+    let (mut reached, mut standbys) = (None, Vec::new());
     for (index, server) in target.servers.0.iter().enumerate() {
         let failure = match timeout(CONNECT_TIMEOUT, connect_to(target, index)).await {
             Ok(Ok(connection)) => {
                 reached = reached.or(Some((index, connection)));
+                continue;
+            }
+            Ok(Err(error)) if failure::is_standby(&error) => {
+                standbys.push(failure::refused(server, &error));
                 continue;
             }
             Ok(Err(error)) => failure::refused(server, &error),
@@ -58,8 +62,10 @@ async fn reach(target: &Arc<Target>, findings: &mut Vec<Finding>) -> Option<(usi
         };
         findings.push(failure);
     }
-    if reached.is_some() {
-        findings.iter_mut().for_each(|finding| finding.severity = Severity::Warning);
+    match reached {
+        // Beside a primary, a standby is as it should be.
+        Some(_) => findings.iter_mut().for_each(|finding| finding.severity = Severity::Warning),
+        None => findings.extend(standbys),
     }
     reached
 }

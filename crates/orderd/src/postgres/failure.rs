@@ -50,6 +50,11 @@ pub(super) fn refused(server: &Config, error: &Error) -> Finding {
     Finding::blocked(format!("can't connect to PostgreSQL at {}: {words}", address(server)), fix)
 }
 
+/// Whether the server takes connections, but no writes, which `target_session_attrs` asks for.
+pub(super) fn is_standby(error: &Error) -> bool {
+    describe(error).contains("database does not allow writes")
+}
+
 fn fix(server: &Config, error: &Error, words: &str) -> String {
     let (role, database) = (server.get_user().unwrap_or_default(), server.get_dbname().unwrap_or_default());
     let is = |code: &SqlState| error.code() == Some(code);
@@ -100,8 +105,10 @@ fn fix(server: &Config, error: &Error, words: &str) -> String {
             .to_owned()
     } else if says("lookup") || says("resolve") {
         "check the host's name in PG_HOST or DATABASE_URL".to_owned()
-    } else if says("does not allow writes") {
-        "name the primary too, or wait until a standby is promoted".to_owned()
+    } else if is_standby(error) {
+        "name the primary too, or wait until a standby is promoted; to read from a standby, set \
+         target_session_attrs=any in DATABASE_URL"
+            .to_owned()
     } else {
         "check PG_HOST and PG_PORT, or DATABASE_URL, and that PostgreSQL runs there and listens on that address".to_owned()
     }

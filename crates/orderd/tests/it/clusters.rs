@@ -161,6 +161,53 @@ async fn on_standby(stack: &Stack) -> (Postgres, Service) {
     (standby, service)
 }
 
+/// The standby answers first, and takes no writes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_standby_named_first_is_passed_over_by_serve_and_every_command() {
+    let stack = Stack::new();
+    let standby = stack.postgres.standby().unwrap();
+    stack.postgres.wait_for_standby().unwrap();
+    let to = |hosts: &str| format!("postgresql://postgres@{hosts}/demo1");
+    let (first, second) = (standby.port(), stack.postgres.port());
+    let both = to(&format!("127.0.0.1:{first},127.0.0.1:{second}"));
+    let run = async |args: &[&str], url: &str, input: &str| {
+        let output = stack.run(&[args, &["--database-url", url]].concat(), input).await;
+        (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+    };
+    let line = format!("{{\"id\":\"1\",\"order\":{}}}", order("imported"));
+    for _ in 0..3 {
+        let (code, words) = run(&["check", "--settings"], &both, "").await;
+        assert_eq!(code, Some(0), "{words}");
+        assert!(
+            words.contains("all is well") && words.contains(&format!("at 127.0.0.1:{second}")),
+            "{words}"
+        );
+        let (code, words) = run(&["import"], &both, &line).await;
+        assert_eq!(code, Some(0), "{words}");
+    }
+    let service = stack.serve(&[("DATABASE_URL", &both)]).await;
+    stack.publish(&orders(3)).await;
+    service.wait_len(4).await;
+    stack.wait_settled(3).await;
+    let address = service.addr.to_string();
+    for args in
+        [&["export"][..], &["verify", "--http-addr", &address], &["erase", "1", "--yes"], &["model", "check"]]
+    {
+        let (code, words) = run(args, &both, "").await;
+        assert_eq!(code, Some(0), "{args:?}: {words}");
+    }
+    // What the string says counts: libpq's `any` is there for reading.
+    let (code, words) = run(&["export"], &to(&format!("127.0.0.1:{first},127.0.0.1:1")), "").await;
+    assert!(code == Some(1) && words.contains("target_session_attrs=any"), "{words}");
+    let any = format!("{both}?target_session_attrs=any");
+    let (code, words) = run(&["import"], &any, &line.replace("\"1\"", "\"2\"")).await;
+    assert!(code == Some(1) && words.contains("read-only"), "{words}");
+    for url in [any, to(&format!("127.0.0.1:{first}"))] {
+        let (code, words) = run(&["export"], &url, "").await;
+        assert!(code == Some(0) && words.lines().count() > 2, "{words}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_standby_is_promoted_when_its_primary_is_killed() {
     resumes_in_time(kill_primary).await;
