@@ -3,13 +3,18 @@
 
 use percent_encoding::percent_decode_str;
 
+use super::pg_options;
+
+/// The former name of sslmode, as in libpq.
+pub(super) const REQUIRESSL: &str = "requiressl";
+
 /// Options in the given order; the last value of a repeated option counts.
 #[derive(Default)]
 pub(super) struct Conninfo(Vec<(String, String)>);
 
 impl Conninfo {
     /// # Errors
-    /// What can't be parsed, without values, which may be secret.
+    /// Which part can't be parsed, without its value, which may be secret.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let mut read = Self::default();
         let text = text.trim();
@@ -18,11 +23,11 @@ impl Conninfo {
             None if text.contains('=') => {
                 let is_other = text.split_once("://").is_some_and(|(scheme, _)| !scheme.contains('='));
                 if is_other {
-                    return Err("is not a PostgreSQL address: that begins with postgresql://".into());
+                    return Err(no_address(text));
                 }
                 read.list(text)?;
             }
-            None => return Err("is not a PostgreSQL address: that begins with postgresql://".into()),
+            None => return Err(no_address(text)),
         }
         Ok(read)
     }
@@ -48,13 +53,17 @@ impl Conninfo {
     }
 
     pub(super) fn set(&mut self, name: &str, value: &str) {
-        // The former name of sslmode, as in libpq.
         let (name, value) = match name {
-            "requiressl" if value.starts_with('1') => ("sslmode", "require"),
-            "requiressl" => ("sslmode", "prefer"),
+            REQUIRESSL if value.starts_with('1') => ("sslmode", "require"),
+            REQUIRESSL => ("sslmode", "prefer"),
             _ => (name, value),
         };
         self.0.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// Whether the last option may be secret.
+    fn has_secret(&self) -> bool {
+        self.0.last().is_some_and(|(name, _)| name.contains("password"))
     }
 
     /// `name = value`, separated by white space; a value may be quoted, and a backslash escapes the next character.
@@ -64,10 +73,19 @@ impl Conninfo {
             let end =
                 rest.find(|letter: char| letter == '=' || letter.is_ascii_whitespace()).unwrap_or(rest.len());
             let (name, after) = rest.split_at(end);
-            let Some(after) = after.trim_start().strip_prefix('=') else {
-                return Err("has a name without =, or a value with blanks that is not quoted".into());
+            let after = after.trim_start().strip_prefix('=');
+            // It may be the rest of a value, such as that of a password.
+            let Some(after) = after.filter(|_| pg_options::is_known(name) || !self.has_secret()) else {
+                return Err(match self.0.last() {
+                    Some((before, _)) => format!(
+                        "has, behind the value of {before}, something that is no option=value; a value with blanks is \
+                         quoted: {before}='…'"
+                    ),
+                    None => "does not begin with an option=value".into(),
+                });
             };
-            let (value, after) = value(after.trim_start())?;
+            let (value, after) = value(after.trim_start())
+                .ok_or_else(|| format!("has a quote that is not closed, in the value of {}", shown(name)))?;
             self.set(name, &value);
             rest = after.trim_start();
         }
@@ -84,8 +102,10 @@ impl Conninfo {
                     Some((user, password)) => (user, Some(password)),
                     None => (&text[..at], None),
                 };
-                self.set("user", &decoded(user)?);
-                password.map(decoded).transpose()?.inspect(|password| self.set("password", password));
+                self.set("user", &decoded(user, "its user")?);
+                if let Some(password) = password {
+                    self.set("password", &decoded(password, "its password")?);
+                }
                 &text[at + 1..]
             }
             None => text,
@@ -98,12 +118,12 @@ impl Conninfo {
             None => ("", rest.strip_prefix('?').unwrap_or_default()),
         };
         if !database.is_empty() {
-            self.set("dbname", &decoded(database)?);
+            self.set("dbname", &decoded(database, "the name of its database")?);
         }
         // As in libpq, only the last option may be empty.
         let options = options.strip_suffix('&').unwrap_or(options);
-        let mut options = options.split('&').filter(|_| !options.is_empty());
-        options.try_for_each(|option| self.option(option))
+        let mut options = options.split('&').filter(|_| !options.is_empty()).enumerate();
+        options.try_for_each(|(index, option)| self.option(index + 1, option))
     }
 
     fn servers(&mut self, text: &str) -> Result<(), String> {
@@ -111,20 +131,25 @@ impl Conninfo {
             return Ok(());
         }
         let (mut hosts, mut ports) = (Vec::new(), Vec::new());
-        for server in text.split(',') {
+        for (index, server) in text.split(',').enumerate() {
+            let number = index + 1;
             let (host, port) = match server.strip_prefix('[') {
                 Some(rest) => {
-                    let (host, after) = rest.split_once(']').ok_or("has an IPv6 address without its ]")?;
+                    let (host, after) = rest.split_once(']').ok_or_else(|| {
+                        format!("has an IPv6 address without its ], as host number {number}")
+                    })?;
                     let port = after.strip_prefix(':');
                     if !after.is_empty() && port.is_none() {
-                        return Err("has something other than a port after ]".into());
+                        return Err(format!(
+                            "has something other than a port after the ] of host number {number}"
+                        ));
                     }
                     (host, port.unwrap_or_default())
                 }
                 None => server.split_once(':').unwrap_or((server, "")),
             };
-            hosts.push(decoded(host)?);
-            ports.push(decoded(port)?);
+            hosts.push(decoded(host, &format!("host number {number}"))?);
+            ports.push(decoded(port, &format!("the port of host number {number}"))?);
         }
         self.set("host", &hosts.join(","));
         if ports.iter().any(|port| !port.is_empty()) {
@@ -133,12 +158,17 @@ impl Conninfo {
         Ok(())
     }
 
-    fn option(&mut self, option: &str) -> Result<(), String> {
-        let (name, value) = option.split_once('=').ok_or("has an option without =")?;
+    /// `number` is its place behind the `?`.
+    fn option(&mut self, number: usize, option: &str) -> Result<(), String> {
+        let (name, value) = option.split_once('=').ok_or_else(|| match shown(option) {
+            "an option" => format!("has no = in option number {number} behind its ?"),
+            name => format!("has the option {name} without = and a value"),
+        })?;
         if value.contains('=') {
-            return Err("has a second = in the value of an option: write it as %3D".into());
+            return Err(format!("has a second = in the value of {}: write it as %3D", shown(name)));
         }
-        let (name, value) = (decoded(name)?, decoded(value)?);
+        let value = decoded(value, &format!("the value of {}", shown(name)))?;
+        let name = decoded(name, &format!("the name of option number {number}"))?;
         // As JDBC has it.
         if name == "ssl" && value == "true" {
             self.set("sslmode", "require");
@@ -149,8 +179,29 @@ impl Conninfo {
     }
 }
 
-/// The value at the start of the text, and the rest.
-fn value(text: &str) -> Result<(String, &str), String> {
+/// The text has neither form. Only a scheme is quoted: the text may be a password in the wrong setting.
+fn no_address(text: &str) -> String {
+    let scheme = text.split_once("://").map(|(scheme, _)| scheme);
+    let is_scheme = |scheme: &&str| {
+        scheme.len() < 20 && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'+')
+    };
+    match scheme.filter(is_scheme) {
+        Some(scheme) => {
+            format!("is not a PostgreSQL address: it begins with {scheme}://, and not with postgresql://")
+        }
+        None => {
+            "is not a PostgreSQL address, which begins with postgresql://, and no list of option=value".into()
+        }
+    }
+}
+
+/// A name that may be quoted: anything else may be a part of a password.
+fn shown(name: &str) -> &str {
+    if pg_options::is_known(name) { name } else { "an option" }
+}
+
+/// The value at the start of the text, and the rest; `None`: a quote is not closed.
+fn value(text: &str) -> Option<(String, &str)> {
     let quoted = text.strip_prefix('\'');
     let text = quoted.unwrap_or(text);
     let mut value = String::new();
@@ -158,24 +209,27 @@ fn value(text: &str) -> Result<(String, &str), String> {
     while let Some((at, letter)) = letters.next() {
         match letter {
             '\\' => value.extend(letters.next().map(|(_, letter)| letter)),
-            '\'' if quoted.is_some() => return Ok((value, &text[at + 1..])),
-            letter if quoted.is_none() && letter.is_ascii_whitespace() => return Ok((value, &text[at..])),
+            '\'' if quoted.is_some() => return Some((value, &text[at + 1..])),
+            letter if quoted.is_none() && letter.is_ascii_whitespace() => return Some((value, &text[at..])),
             letter => value.push(letter),
         }
     }
-    if quoted.is_some() { Err("has a quote that is not closed".into()) } else { Ok((value, "")) }
+    quoted.is_none().then_some((value, ""))
 }
 
-fn decoded(text: &str) -> Result<String, String> {
+/// `part` names the text.
+fn decoded(text: &str, part: &str) -> Result<String, String> {
     let bytes = text.as_bytes();
     let is_digit = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_hexdigit);
     let is_wrong = |at: usize| bytes[at] == b'%' && !(is_digit(at + 1) && is_digit(at + 2));
     if (0..bytes.len()).any(is_wrong) {
-        return Err("has a % without two hexadecimal digits: write a % as %25".into());
+        return Err(format!("has a % without two hexadecimal digits in {part}: write a % as %25"));
     }
-    let decoded = percent_decode_str(text).decode_utf8().map_err(|_| "has bytes that are not UTF-8")?;
+    let decoded = percent_decode_str(text)
+        .decode_utf8()
+        .map_err(|_| format!("has bytes that are not UTF-8 in {part}"))?;
     if decoded.contains('\0') {
-        return Err("has %00".into());
+        return Err(format!("has %00 in {part}"));
     }
     Ok(decoded.into_owned())
 }
@@ -234,22 +288,34 @@ mod tests {
 
     #[test]
     fn what_libpq_refuses_is_refused_without_its_values() {
-        for text in [
-            "host",
-            "host=a b c=d",
-            "password='secret",
-            "mysql://secret@h",
-            "postgresql://u:100%secret@h",
-            "postgresql://h/d?sslmode",
-            "postgresql://h/d?a=secret=b",
-            "postgresql://h/d?&a=secret",
-            "postgresql://h/d?a=secret&&b=c",
-            "postgresql://[::1",
-            "postgresql://[::1]x/d",
-            "postgresql://h/%00",
+        for (text, part) in [
+            ("secret", "option=value"),
+            ("host secret", "option=value"),
+            ("host=a secret c=d", "behind the value of host"),
+            ("host=a password=my secret", "behind the value of password"),
+            ("host=a password=my secret=b port=1", "behind the value of password"),
+            ("password='secret", "the value of password"),
+            ("secret='b", "the value of an option"),
+            ("mysql://secret@h", "begins with mysql://"),
+            ("my secret://b", "option=value"),
+            ("postgresql://100%secret@h", "its user"),
+            ("postgresql://u:100%secret@h", "its password"),
+            ("postgresql://h,%secret", "host number 2"),
+            ("postgresql://h:%secret/d", "the port of host number 1"),
+            ("postgresql://h/d?sslmode", "the option sslmode"),
+            ("postgresql://h/d?sslmode=require&secret", "option number 2"),
+            ("postgresql://h/d?options=-c a=secret", "the value of options"),
+            ("postgresql://h/d?secret=a=b", "the value of an option"),
+            ("postgresql://h/d?user=%secret", "the value of user"),
+            ("postgresql://h/d?&a=secret", "option number 1"),
+            ("postgresql://h/d?a=secret&&b=c", "option number 2"),
+            ("postgresql://h,[::secret", "host number 2"),
+            ("postgresql://[::1]secret/d", "host number 1"),
+            ("postgresql://h/%00", "its database"),
+            ("postgresql://h/%ff", "its database"),
         ] {
             let problem = Conninfo::parse(text).err().unwrap();
-            assert!(!problem.contains("secret"), "{problem}");
+            assert!(problem.contains(part) && !problem.contains("secret"), "{text}: {problem}");
         }
     }
 }

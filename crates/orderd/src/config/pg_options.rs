@@ -53,6 +53,10 @@ const VARIABLES: [(&str, &str); 34] = [
     ("load_balance_hosts", "PGLOADBALANCEHOSTS"),
 ];
 
+/// Environment variables that libpq sends as parameters of the session, which override those in `options`.
+const PARAMETERS: [(&str, &str); 3] =
+    [("datestyle", "PGDATESTYLE"), ("timezone", "PGTZ"), ("geqo", "PGGEQO")];
+
 /// Connection options from `PG_HOST`, `PG_PORT`, `PG_USER`, `PG_PASSWORD` and `PG_DBNAME`, used without `DATABASE_URL`.
 const ADDRESS: [&str; 6] = ["host", "hostaddr", "port", "dbname", "user", "password"];
 
@@ -130,11 +134,36 @@ pub(super) fn from_environment(given: &mut Conninfo, whole: bool) {
             given.set(option, &value);
         }
     }
+    let mut options = given.get("options").unwrap_or_default().to_owned();
+    for (parameter, variable) in PARAMETERS {
+        let value = std::env::var(variable).ok().filter(|value| !value.is_empty());
+        // As in libpq, this word leaves the parameter to the server.
+        if let Some(value) = value.filter(|value| !value.eq_ignore_ascii_case("default")) {
+            options.push_str(&format!(" -c {parameter}={}", escaped(&value)));
+        }
+    }
+    if !options.is_empty() {
+        given.set("options", options.trim_start());
+    }
     // libpq still reads this variable; the newer one takes precedence.
     let requires = std::env::var("PGREQUIRESSL").is_ok_and(|value| value.starts_with('1'));
     if requires && !given.has("sslmode") {
         given.set("sslmode", "require");
     }
+}
+
+/// A value in `options`, where white space separates arguments and a backslash escapes.
+fn escaped(value: &str) -> String {
+    let escape = |letter: char| (letter == '\\' || letter.is_ascii_whitespace()).then_some('\\');
+    value.chars().flat_map(|letter| escape(letter).into_iter().chain([letter])).collect()
+}
+
+/// Whether libpq has an option of this name, or had.
+pub(super) fn is_known(name: &str) -> bool {
+    name == super::conninfo::REQUIRESSL
+        || HONOURED.contains(&name)
+        || REFUSED.contains(&name)
+        || FIXED.iter().any(|(fixed, _)| *fixed == name)
 }
 
 /// Options that libpq refuses if empty, because the requested protection would be dropped.
@@ -176,7 +205,7 @@ pub(super) fn check(given: &Conninfo) -> Result<(), OptionProblem> {
             (None, Some(_)) if REFUSED.contains(&name) => {
                 return Err(problem(name, format!("is not supported: {}", in_place_of(name))));
             }
-            (None, _) if !REFUSED.contains(&name) => {
+            (None, _) if !is_known(name) => {
                 return Err(("DATABASE_URL", format!("libpq knows no option {name}")));
             }
             _ => {}
@@ -378,7 +407,16 @@ pub(super) fn servers(given: &Conninfo) -> Result<Vec<Config>, OptionProblem> {
                     .parse()
                     .ok()
                     .filter(|&port| port > 0)
-                    .ok_or_else(|| problem("port", "takes 1 to 65535"))?,
+                    .ok_or_else(|| {
+                        problem(
+                            "port",
+                            format!(
+                                "takes 1 to 65535, and that of host number {} is something else; in an address, a \
+                                 password is percent-encoded: %40 for @, %2F for /, %3A for :",
+                                index + 1
+                            ),
+                        )
+                    })?,
             };
             one.port(port);
             match (
@@ -386,7 +424,7 @@ pub(super) fn servers(given: &Conninfo) -> Result<Vec<Config>, OptionProblem> {
                 addresses.get(index).filter(|a| !a.is_empty()),
             ) {
                 (host, Some(address)) => {
-                    one.hostaddr(address.parse().map_err(|_| problem("hostaddr", "takes an IP address"))?);
+                    one.hostaddr(address.parse().map_err(|_| problem("hostaddr", format!("takes an IP address, and number {} is none", index + 1)))?);
                     if let Some(host) = host {
                         one.host(host);
                     }

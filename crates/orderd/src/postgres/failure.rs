@@ -82,6 +82,9 @@ fn fix(server: &Config, error: &Error, words: &str) -> String {
         format!("set PG_USER to a role that may log in, or create it: CREATE ROLE {} LOGIN;", quoted(role))
     } else if is(&SqlState::INSUFFICIENT_PRIVILEGE) {
         format!("GRANT CONNECT ON DATABASE {} TO {};", quoted(database), quoted(role))
+    } else if is(&SqlState::INVALID_PARAMETER_VALUE) || is(&SqlState::UNDEFINED_OBJECT) {
+        "correct that parameter in the options of DATABASE_URL, or in PGOPTIONS, PGDATESTYLE, PGTZ or PGGEQO"
+            .to_owned()
     } else if is(&SqlState::TOO_MANY_CONNECTIONS) {
         "end other connections, or raise max_connections or the CONNECTION LIMIT of role or database"
             .to_owned()

@@ -37,7 +37,8 @@ const MAX_INTERVAL: Duration = Duration::from_secs(2);
 /// many seconds it has been in that state and has run, and when it began.
 const SESSION: &str = "SELECT pg_backend_pid(), asked.pid IS NOT NULL, asked.state, asked.wait_event_type,
         extract(epoch FROM clock_timestamp() - asked.state_change)::float8,
-        extract(epoch FROM clock_timestamp() - asked.backend_start)::float8, asked.backend_start::text
+        extract(epoch FROM clock_timestamp() - asked.backend_start)::float8,
+        extract(epoch FROM asked.backend_start)::text
     FROM (SELECT) AS one LEFT JOIN pg_catalog.pg_stat_activity AS asked ON asked.pid = $1";
 
 /// Progress of the COPY of session `$1`; unknown before PostgreSQL 14.
@@ -52,7 +53,7 @@ const LOCKS: &str = "SELECT coalesce(string_agg(DISTINCT relation::regclass::tex
 
 /// Terminates session `$1` that began at `$2`, because it may hold locks that the next one needs.
 const END: &str = "SELECT pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity
-    WHERE pid = $1 AND backend_start = $2::text::timestamptz";
+    WHERE pid = $1 AND extract(epoch FROM backend_start)::text = $2";
 
 /// Looks up a connection's session, and closes the connection if it is half-open.
 pub(crate) struct SessionWatch {

@@ -390,6 +390,34 @@ fn deprecated_variable_for_tls_is_not_dropped() {
     }
 }
 
+/// The server refuses a wrong value, so that it shows whether a variable is sent.
+#[test]
+fn variables_of_the_session_are_sent_as_psql_sends_them() {
+    let (postgres, home) = (start(None), TempDir::new().unwrap());
+    let string = format!("postgresql://either@127.0.0.1:{}/demo1", postgres.port());
+    for (name, value, gets_in) in [
+        ("PGTZ", "Asia/Kolkata", true),
+        ("PGTZ", "No Where", false),
+        ("PGTZ", "Default", true),
+        ("PGDATESTYLE", "SQL, DMY", true),
+        ("PGDATESTYLE", "no style", false),
+        ("PGGEQO", "off", true),
+        ("PGGEQO", "no\\ne", false),
+        ("PGOPTIONS", "-c statement_timeout=9s", true),
+        ("PGOPTIONS", "-c no_such.x", false),
+    ] {
+        let mut psql = Command::new("psql");
+        psql.args(["-X", "-w", "-c", "select 1", &string]);
+        let mut orderd = Command::new(env!("CARGO_BIN_EXE_orderd"));
+        orderd.arg("export").env("DATABASE_URL", &string);
+        for mut program in [psql, orderd] {
+            let output = program.env(name, value).env("HOME", home.path()).output().unwrap();
+            let words = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_eq!(output.status.success(), gets_in, "{program:?} {name}={value}: {words}");
+        }
+    }
+}
+
 /// An option that is given without a value is not looked for in the environment.
 #[test]
 fn empty_option_is_not_replaced_by_its_variable() {
