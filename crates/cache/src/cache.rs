@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use hashbrown::DefaultHashBuilder;
 use order::{Body, Key, Layouts, RowError, SearchPath};
 use parking_lot::{RwLock, RwLockWriteGuard};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::body_shards::{BodyShards, Slot};
 use crate::entry::Entry;
@@ -45,6 +45,8 @@ pub struct Cache {
     pub(crate) committed: watch::Sender<u64>,
     /// How many entries from the table have been inserted.
     filled: watch::Sender<u64>,
+    /// Notified after each insertion.
+    inserted: Notify,
 }
 
 pub(crate) struct Contents {
@@ -125,6 +127,7 @@ impl Cache {
             applied: AtomicU64::new(u64::MAX),
             committed: watch::Sender::new(0),
             filled: watch::Sender::new(0),
+            inserted: Notify::new(),
         })
     }
 
@@ -139,9 +142,34 @@ impl Cache {
         self.filled.send_modify(|filled| *filled += count);
     }
 
+    /// Waits until memory has all of these orders; a query then finds them.
+    pub async fn wait_inserted(&self, keys: &[impl AsRef<str>]) {
+        loop {
+            let mut inserted = std::pin::pin!(self.inserted.notified());
+            // From here on, no insertion is missed.
+            inserted.as_mut().enable();
+            if keys.iter().all(|key| self.contains(key.as_ref())) {
+                return;
+            }
+            inserted.await;
+        }
+    }
+
     /// Inserts the orders that memory lacks: of a chunk of the stream with the sequence of its last message, otherwise
     /// of the table. Returns the requested ones.
     pub fn insert(
+        &self,
+        generation: u64,
+        entries: Vec<Entry>,
+        through: Option<u64>,
+        wanted: WantedInserts,
+    ) -> Inserted {
+        let inserted = self.insert_in_batches(generation, entries, through, wanted);
+        self.inserted.notify_waiters();
+        inserted
+    }
+
+    fn insert_in_batches(
         &self,
         generation: u64,
         entries: Vec<Entry>,

@@ -1,18 +1,23 @@
 //! Sends receipts: whether a message was committed or refused, on the subject that the message's header names. At most
 //! once: a receipt that can't be sent now is dropped.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::connection::State;
 use async_nats::{Client, HeaderMap};
 use bytes::Bytes;
+use cache::Cache;
+use futures_util::FutureExt;
 use order::Refusal;
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
+use tokio::time::timeout;
 
 use crate::config::Settings;
 use crate::metrics::Metrics;
 use crate::nats::headers::{DETAIL, MAX_TEXT, PATH, printable};
+use crate::nats::intake_message::Message;
 use crate::subject::{self, DEAD_PREFIX};
 
 /// The header that names the subject.
@@ -20,6 +25,9 @@ pub(crate) const RECEIPT_HEADER: &str = "Orderd-Receipt";
 
 /// Time limit for a full connection, because waiting delays a commit.
 const PUBLISH_TIMEOUT: Duration = Duration::from_millis(100);
+
+/// Receipts wait at most this long for memory. An order that was erased meanwhile never comes.
+pub(crate) const MEMORY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Maximum number of receipts queued for requests of this process.
 const MAX_QUEUED: usize = 256;
@@ -69,6 +77,7 @@ pub(crate) struct AddressedReceipt {
 /// Sends them.
 pub(crate) struct Receipts {
     client: Client,
+    cache: Arc<Cache>,
     allowed: AllowedSubjects,
     ignored: prometheus::IntCounter,
     /// To requests of this process: its connection does not receive its own messages.
@@ -76,13 +85,14 @@ pub(crate) struct Receipts {
 }
 
 impl Receipts {
-    pub(crate) fn new(client: Client, settings: &Settings, metrics: &Metrics) -> Self {
+    pub(crate) fn new(client: Client, cache: Arc<Cache>, settings: &Settings, metrics: &Metrics) -> Self {
         let allowed = AllowedSubjects {
             subjects: settings.receipt_subjects.clone(),
             topic: settings.nats.topic.clone(),
         };
         Self {
             client,
+            cache,
             allowed,
             ignored: metrics.receipts_ignored.clone(),
             here: broadcast::Sender::new(MAX_QUEUED),
@@ -94,12 +104,31 @@ impl Receipts {
         self.here.subscribe()
     }
 
-    /// The order is in the table.
-    pub(crate) async fn committed(&self, headers: Option<&HeaderMap>, key: &str) {
-        if let Some(subject) = asked_for(headers) {
-            self.send(subject, Receipt { refused: None, key: key.into(), detail: String::new(), path: None })
-                .await;
+    /// The orders of these messages are in the table. A receipt is sent once memory has its order too, so that its
+    /// receiver finds it by every request; the writer does not wait for that.
+    pub(crate) async fn committed<'m>(self: &Arc<Self>, messages: impl Iterator<Item = &'m Message>) {
+        let committed =
+            |key: &str| Receipt { refused: None, key: key.to_owned(), detail: String::new(), path: None };
+        let receipts: Vec<_> = messages
+            .filter_map(|message| {
+                let subject = asked_for(message.headers.as_ref())?.to_owned();
+                Some(AddressedReceipt { subject, receipt: committed(message.key.as_str()) })
+            })
+            .collect();
+        if receipts.is_empty() {
+            return;
         }
+        let keys: Vec<_> = receipts.iter().map(|addressed| addressed.receipt.key.clone()).collect();
+        if self.cache.wait_inserted(&keys).now_or_never().is_some() {
+            return self.send_all(receipts).await;
+        }
+        let this = self.clone();
+        tokio::spawn(async move {
+            if timeout(MEMORY_TIMEOUT, this.cache.wait_inserted(&keys)).await.is_err() {
+                tracing::debug!("receipts are sent before memory has their documents");
+            }
+            this.send_all(receipts).await;
+        });
     }
 
     /// The message is stored as a dead letter.
@@ -107,23 +136,30 @@ impl Receipts {
         if let Some(subject) = asked_for(headers) {
             let refused = Some(refusal.reason.as_str().to_owned());
             let (detail, path) = (refusal.detail.clone(), refusal.path.clone());
-            self.send(subject, Receipt { refused, key: key.into(), detail, path }).await;
+            let receipt = Receipt { refused, key: key.into(), detail, path };
+            self.send_all(vec![AddressedReceipt { subject: subject.to_owned(), receipt }]).await;
         }
     }
 
-    async fn send(&self, subject: &str, receipt: Receipt) {
-        if !self.allowed.has(subject) {
-            self.ignored.inc();
-            return;
-        }
-        let (headers, payload) = (receipt.headers(), serde_json::to_vec(&receipt).unwrap_or_default());
-        // Without a listener there is nothing to deliver here.
-        let _ = self.here.send(AddressedReceipt { subject: subject.to_owned(), receipt });
-        if self.client.connection_state() == State::Connected {
+    /// Sends receipts until the connection takes no more.
+    async fn send_all(&self, receipts: Vec<AddressedReceipt>) {
+        for addressed in receipts {
+            if !self.allowed.has(&addressed.subject) {
+                self.ignored.inc();
+                continue;
+            }
+            // Without a listener there is nothing to deliver here.
+            let _ = self.here.send(addressed.clone());
+            if self.client.connection_state() != State::Connected {
+                continue;
+            }
+            let AddressedReceipt { subject, receipt } = addressed;
+            let payload = serde_json::to_vec(&receipt).unwrap_or_default();
             let published =
-                self.client.publish_with_headers(subject.to_owned(), headers, Bytes::from(payload));
-            if !matches!(tokio::time::timeout(PUBLISH_TIMEOUT, published).await, Ok(Ok(()))) {
-                tracing::debug!("a receipt is dropped: the send buffer of the connection is full");
+                self.client.publish_with_headers(subject, receipt.headers(), Bytes::from(payload));
+            if !matches!(timeout(PUBLISH_TIMEOUT, published).await, Ok(Ok(()))) {
+                tracing::debug!("receipts are dropped: the send buffer of the connection is full");
+                return;
             }
         }
     }

@@ -383,13 +383,11 @@ impl RunningWriter {
             &metrics,
             messages.clone().map(|message| now - i128::from(message.position.timestamp_ns)),
         );
-        for message in messages {
-            if message.replayed {
-                self.deps.dead_letters.take_in(message.key.as_str(), message.position.sequence).await;
-            }
-            self.deps.receipts.committed(message.headers.as_ref(), message.key.as_str()).await;
+        for message in messages.clone().filter(|message| message.replayed) {
+            self.deps.dead_letters.take_in(message.key.as_str(), message.position.sequence).await;
         }
         self.moved(fence, watermark);
+        self.deps.receipts.committed(messages).await;
         if part.len() == self.max_rows {
             // A batch has only slightly more than `MAX_ORDERS`, so it is written whole again.
             self.max_rows = if self.max_rows < MAX_ORDERS { self.max_rows * 2 } else { usize::MAX };

@@ -87,13 +87,14 @@ impl Context {
         let bound = settings.cache_max_bytes.map(|max| MemoryBudget::new(max, metrics.evictions.clone()));
         let client_end = ClientEnd::default();
         let client = nats::connect(&settings.nats, shown_in(health.clone()), &client_end).await?;
+        let cache = Cache::new(layouts.clone(), search.clone(), bound);
         Ok(Self {
             dead_letters: Arc::new(DeadLetterStore::new(client.clone(), &settings.nats)),
-            receipts: Arc::new(Receipts::new(client.clone(), &settings, &metrics)),
+            receipts: Arc::new(Receipts::new(client.clone(), cache.clone(), &settings, &metrics)),
             client,
             client_end,
             feed: Feed::new(layouts.clone(), &settings.search, &search, settings.event_readers),
-            cache: Cache::new(layouts.clone(), search, bound),
+            cache,
             progress: Arc::default(),
             flow_state: Arc::default(),
             stop: CancellationToken::new(),

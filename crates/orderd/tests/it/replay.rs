@@ -220,3 +220,40 @@ async fn receipts_say_what_became_of_a_message_and_go_nowhere_else() {
     .await;
     assert_eq!(letters(&stack, 1).await.len(), 1);
 }
+
+/// Neither the writer nor the other process shows a replayed order later than the outcome.
+#[tokio::test(flavor = "multi_thread")]
+async fn order_is_found_in_every_way_once_it_was_replayed() {
+    let stack = Stack::new();
+    let services = [stack.serve(&[WITH_TOKEN]).await, stack.serve(&[WITH_TOKEN]).await];
+    stack.publish(&["{"; 6]).await;
+    let keys = letters(&stack, 6).await;
+    for (number, key) in keys.iter().enumerate() {
+        let service = &services[number % 2];
+        let uid = format!("corrected-{number}");
+        assert_eq!(post(service, key, &order(&uid)).await.status, StatusCode::OK);
+        let found = service.get(&format!("/order?order_uid={uid}")).await;
+        assert_eq!(found.status, StatusCode::OK, "{number}: {}", found.body);
+        assert!(service.get("/orders").await.body.contains(key), "{number}");
+        assert_eq!(service.mem_len().await, number as u64 + 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn order_is_found_by_its_value_once_its_receipt_has_come() {
+    let stack = Stack::new();
+    let service = stack.serve(&[("PG_FORMAT", "jsonb")]).await;
+    let client = stack.client().await;
+    let mut receipts = client.subscribe("_INBOX.me").await.unwrap();
+    for number in 0..20 {
+        // Large, so that memory takes longer.
+        let uid = format!("{number}{}", "x".repeat(100_000));
+        let mut headers = async_nats::HeaderMap::new();
+        headers.insert("Orderd-Receipt", "_INBOX.me");
+        client.publish_with_headers("TESTING", headers, order(&uid).into()).await.unwrap();
+        let receipt = in_time("a receipt", receipts.next()).await.unwrap();
+        let receipt: Value = serde_json::from_slice(&receipt.payload).unwrap();
+        assert!(service.get("/orders").await.body.contains(receipt["key"].as_str().unwrap()), "{number}");
+        assert_eq!(service.mem_len().await, number + 1);
+    }
+}

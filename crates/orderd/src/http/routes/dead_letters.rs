@@ -14,6 +14,7 @@ use axum::{Extension, Router};
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use crate::config::Right;
 use crate::dead_letters::dead_letter_format::DeadLetter;
@@ -25,7 +26,7 @@ use crate::http::middleware::same_origin;
 use crate::http::routes::session;
 use crate::http::{App, json, text};
 use crate::logging::audit::Action;
-use crate::receipts::Receipts;
+use crate::receipts::{MEMORY_TIMEOUT, Receipts};
 
 /// Number of dead letters in one list.
 pub(crate) const LISTED: usize = 50;
@@ -76,7 +77,7 @@ impl DeadLettersApi {
             let _place = self.requests.acquire().await?;
             question(&self.store).await
         };
-        let response = tokio::time::timeout(NATS_TIMEOUT, asked).await;
+        let response = timeout(NATS_TIMEOUT, asked).await;
         response.map_err(anyhow::Error::from).flatten().map_err(|error| nats_unavailable(&error))
     }
 
@@ -88,7 +89,7 @@ impl DeadLettersApi {
             let letters = std::slice::from_ref(&letter);
             send_again(&self.store, letters, document, here, OUTCOME_TIMEOUT, || {}).await
         };
-        let sent = tokio::time::timeout(2 * OUTCOME_TIMEOUT, sent).await;
+        let sent = timeout(2 * OUTCOME_TIMEOUT, sent).await;
         let mut outcomes =
             sent.map_err(anyhow::Error::from).flatten().map_err(|error| nats_unavailable(&error))?;
         Ok(outcomes.remove(&letter.key).unwrap_or(Outcome::Undecided))
@@ -149,6 +150,10 @@ async fn replay(
     let deed = Action::begin("replay", &by, &key, "undecided");
     let outcome = app.dead_letters.send_again(letter, document).await?;
     deed.became(outcome.as_str());
+    if let Outcome::TakenIn = outcome {
+        // Another process may have written it, and this one's memory may follow later.
+        drop(timeout(MEMORY_TIMEOUT, app.cache.wait_inserted(&[&key])).await);
+    }
     let status = match outcome {
         // 200 also for a refusal: the message was sent, and the response has the outcome.
         Outcome::TakenIn | Outcome::Refused(_) => StatusCode::OK,
