@@ -53,6 +53,8 @@ struct KeysByStore {
     settled: HashSet<String>,
     /// Keys of erased orders.
     erased: HashSet<String>,
+    /// Keys older than `KEEP` that only one of table and memory has.
+    expiring: HashSet<String>,
     /// Messages that are not acknowledged yet.
     in_flight: u64,
     /// Up to this sequence, all messages are acknowledged.
@@ -77,6 +79,8 @@ struct VerifyReport {
     not_erased: Difference,
     /// In memory and not in the table yet: their messages are not acknowledged.
     uncommitted: Difference,
+    /// Older than `KEEP`, and only in one of table and memory: the other has removed them.
+    expiring: Difference,
     verdict: TableVerdict,
 }
 
@@ -84,7 +88,7 @@ struct VerifyReport {
 #[serde(rename_all = "snake_case")]
 enum TableVerdict {
     AllThere,
-    /// Only orders in flight differ.
+    /// Only orders in flight, or older than `KEEP`, differ.
     InFlight,
     Differs,
 }
@@ -144,11 +148,13 @@ pub async fn run(args: VerifyArgs) -> anyhow::Result<ExitCode> {
 }
 
 impl KeysByStore {
-    /// Orders older than `KEEP` leave one store after the other: that is not a difference.
+    /// Orders older than `KEEP` leave one store after the other: those that table or memory still has are expiring.
     fn leave_out_older(&mut self, end: &str) {
+        let is_old = |id: &&String| Key::has_time(id) && id.as_str() < end;
+        self.expiring = self.table.symmetric_difference(&self.memory).filter(is_old).cloned().collect();
         let Self { table, undecodable, memory, dead, settled, erased, .. } = self;
         for store in [table, undecodable, memory, dead, settled, erased] {
-            store.retain(|id| !Key::has_time(id) || id.as_str() >= end);
+            store.retain(|id| !is_old(&id));
         }
     }
 
@@ -291,6 +297,7 @@ impl KeysByStore {
             not_in_table: Difference::new(not_in_table),
             not_erased: Difference::new(left),
             uncommitted: Difference::new(uncommitted.into_iter()),
+            expiring: Difference::new(self.expiring.iter()),
             verdict: TableVerdict::AllThere,
         };
         report.verdict = report.judge();
@@ -335,7 +342,7 @@ impl VerifyReport {
     fn judge(&self) -> TableVerdict {
         if self.differences().iter().any(|(_, difference)| difference.count > 0) {
             TableVerdict::Differs
-        } else if self.uncommitted.count > 0 {
+        } else if self.uncommitted.count > 0 || self.expiring.count > 0 {
             TableVerdict::InFlight
         } else {
             TableVerdict::AllThere
@@ -347,8 +354,11 @@ impl VerifyReport {
             "in flight     {}\nin the table  {}\nin memory     {}\ndead letters  {}\nundecodable   {}\n",
             self.in_flight, self.table, self.memory, self.dead_letters, self.undecodable
         );
-        let in_flight = ("in memory and not committed yet, in flight", &self.uncommitted);
-        for (what, difference) in self.differences().into_iter().chain([in_flight]) {
+        let in_flight = [
+            ("in memory and not committed yet, in flight", &self.uncommitted),
+            ("older than KEEP, and only in table or memory", &self.expiring),
+        ];
+        for (what, difference) in self.differences().into_iter().chain(in_flight) {
             if difference.count > 0 {
                 let more = if difference.count > difference.ids.len() { " …" } else { "" };
                 text.push_str(&format!("{} {what}: {}{more}\n", difference.count, difference.ids.join(" ")));
@@ -357,7 +367,7 @@ impl VerifyReport {
         text.push_str(match self.verdict {
             TableVerdict::AllThere => "all there\n",
             TableVerdict::InFlight => {
-                "only documents in flight differ; run this again when they have arrived\n"
+                "only documents in flight differ; run this again when they have arrived, or left\n"
             }
             TableVerdict::Differs => "something differs\n",
         });

@@ -122,13 +122,17 @@ impl Expiry {
         Ok(has_more)
     }
 
-    /// Orders that are not committed stay until the table has them.
+    /// Orders in flight stay until the table has them. Those of later messages than memory has are rows: a table may
+    /// hold keys of another stream, or of a lost one.
     async fn remove_from_memory(&self, cutoff: i128, committed: u64) -> anyhow::Result<bool> {
         let generation = self.cache.generation();
         let ids = self.cache.older_than(&Key::first_of_time(cutoff), MAX_BATCH_ORDERS).await?;
-        let is_committed = |id: &&String| Key::sequence_of(id).is_none_or(|sequence| sequence <= committed);
+        let applied = self.cache.applied();
+        let in_flight = (committed + 1)..=applied;
+        let is_row =
+            |id: &&String| Key::sequence_of(id).is_none_or(|sequence| !in_flight.contains(&sequence));
         let mut removed = 0;
-        for id in ids.iter().filter(is_committed) {
+        for id in ids.iter().filter(is_row) {
             self.cache.remove(generation, id);
             removed += 1;
         }

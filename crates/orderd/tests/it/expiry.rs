@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use async_nats::jetstream::consumer::pull;
 use hyper::StatusCode;
+use serde_json::{Value, json};
 
 use crate::support::{DEAD, Service, Stack, eventually, order, orders};
 
@@ -84,7 +85,7 @@ async fn orders_older_than_keep_leave_table_memory_dead_letters_and_stream() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn verify_counts_no_order_older_than_keep_as_a_difference() {
+async fn verify_counts_orders_older_than_keep_as_leaving() {
     let (stack, service) = Stack::started().await;
     stack.publish(&orders(3)).await;
     stack.wait_settled(3).await;
@@ -93,11 +94,13 @@ async fn verify_counts_no_order_older_than_keep_as_a_difference() {
     insert_old(&stack);
     let addr = service.addr.to_string();
     let verify = async |flags: &[&str]| {
-        let args = [&["verify", "--http-addr", &addr], flags].concat();
-        stack.run(&args, "").await.status.code()
+        let args = [&["verify", "--json", "--http-addr", &addr], flags].concat();
+        let output = stack.run(&args, "").await;
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        (output.status.code(), report["verdict"].clone(), report["expiring"]["count"].clone())
     };
-    assert_eq!(verify(&["--keep", "1h"]).await, Some(0));
-    assert_eq!(verify(&[]).await, Some(1), "they are in the table and not in memory");
+    assert_eq!(verify(&["--keep", "1h"]).await, (Some(0), "in_flight".into(), 3.into()));
+    assert_eq!(verify(&[]).await, (Some(1), "differs".into(), 0.into()), "in the table and not in memory");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -122,6 +125,31 @@ async fn orders_older_than_a_time_are_counted_and_erased() {
     let would = "would erase 1 order (1 row, 1 message, 0 dead letters); nothing is changed\n";
     assert_eq!(String::from_utf8(dry.stdout).unwrap(), would);
     assert_eq!(stack.rows(), 3);
+}
+
+/// The sequences of their keys are those of another stream, beyond all that this one has.
+#[tokio::test(flavor = "multi_thread")]
+async fn imported_orders_older_than_keep_leave_memory_too() {
+    let stack = Stack::new();
+    stack.postgres.psql(CLOCK).unwrap();
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos();
+    let lines: Vec<_> = (5..10)
+        .map(|sequence| {
+            let document: Value = serde_json::from_str(&order(&sequence.to_string())).unwrap();
+            json!({ "id": format!("{now}-{sequence}"), "order": document }).to_string() + "\n"
+        })
+        .collect();
+    assert!(stack.run(&["import"], &lines.concat()).await.status.success());
+    let services = [stack.serve(&SETTINGS).await, stack.serve(&SETTINGS).await];
+    for service in &services {
+        service.wait_len(5).await;
+    }
+    put_clock(&stack, "2 hours");
+    eventually("old rows leave", async || (stack.rows() == 0).then_some(())).await;
+    for service in &services {
+        service.wait_len(0).await;
+        assert_eq!(service.get(&format!("/order/{now}-5")).await.status, StatusCode::NOT_FOUND);
+    }
 }
 
 /// Partitions by range: one up to half an hour from now, one of the past with an id without a time, and the caller's.
