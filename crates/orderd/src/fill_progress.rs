@@ -7,8 +7,9 @@ use tokio::sync::{Notify, watch};
 /// Number of rows after which an unfinished fill may conclude that the model fits.
 const SAMPLE_ROWS: u64 = 1_000;
 
-/// Maximum number of undecodable rows that another program's errors explain, however small the table.
-const MAX_UNDECODABLE_IGNORED: u64 = 3;
+/// Maximum number of damaged rows that another program's errors explain, however small the table. Rows that are
+/// readable, but of another type, are never ignored.
+const MAX_DAMAGED_IGNORED: u64 = 3;
 
 /// Whether the model can read most of the table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,6 +31,8 @@ pub(crate) struct FillProgress {
     pub(crate) estimate: AtomicU64,
     /// Rows of this fill that can't be decoded.
     pub(crate) undecodable: AtomicU64,
+    /// Those of them that are readable, and of another type than the model's.
+    pub(crate) of_other_type: AtomicU64,
     /// Entries of all fills that are on their way to memory, or there.
     pub(crate) sent: AtomicU64,
     /// Notified to read the table again.
@@ -62,6 +65,13 @@ impl FillProgress {
         self.answered.load(Ordering::Acquire) >= self.asked.load(Ordering::Acquire)
     }
 
+    /// Starts counting over, for another read of the table.
+    pub(crate) fn reset_counts(&self) {
+        for count in [&self.rows, &self.undecodable, &self.of_other_type] {
+            count.store(0, Ordering::Relaxed);
+        }
+    }
+
     /// Counts a row. The first fill concludes early that the model fits, because a writer may be waiting for the
     /// conclusion.
     pub(crate) fn count_row(&self) {
@@ -92,11 +102,8 @@ impl FillProgress {
     fn fit_so_far(&self) -> ModelFit {
         let undecodable = self.undecodable.load(Ordering::Relaxed);
         let rows = self.rows.load(Ordering::Relaxed);
-        if undecodable <= MAX_UNDECODABLE_IGNORED || undecodable * 2 <= rows {
-            ModelFit::Fits
-        } else {
-            ModelFit::Misfit
-        }
+        let is_damage = undecodable <= MAX_DAMAGED_IGNORED && self.of_other_type.load(Ordering::Relaxed) == 0;
+        if is_damage || undecodable * 2 <= rows { ModelFit::Fits } else { ModelFit::Misfit }
     }
 
     /// From here on, this process follows what other processes write; the table must be read after that.
@@ -111,5 +118,31 @@ impl FillProgress {
     pub(crate) fn counts(&self) -> [(&'static str, u64); 3] {
         [("rows", &self.rows), ("of", &self.estimate), ("undecodable", &self.undecodable)]
             .map(|(name, count)| (name, count.load(Ordering::Relaxed)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_damaged_rows_say_nothing_about_the_model_and_one_of_another_type_does() {
+        let fit = |rows, damaged, of_other_type| {
+            let progress = FillProgress::default();
+            progress.rows.store(rows, Ordering::Relaxed);
+            progress.undecodable.store(damaged + of_other_type, Ordering::Relaxed);
+            progress.of_other_type.store(of_other_type, Ordering::Relaxed);
+            progress.decide_model_fit()
+        };
+        for (rows, damaged, of_other_type) in [(0, 0, 0), (3, 3, 0), (2, 0, 1), (8, 4, 0), (8, 2, 2)] {
+            assert_eq!(fit(rows, damaged, of_other_type), ModelFit::Fits, "{rows} {damaged} {of_other_type}");
+        }
+        for (rows, damaged, of_other_type) in [(1, 0, 1), (3, 2, 1), (4, 4, 0), (7, 4, 0)] {
+            assert_eq!(
+                fit(rows, damaged, of_other_type),
+                ModelFit::Misfit,
+                "{rows} {damaged} {of_other_type}"
+            );
+        }
     }
 }

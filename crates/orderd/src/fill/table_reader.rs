@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use cache::{Cache, Entries, Entry, EntryBuilder};
 use futures_util::{FutureExt, StreamExt, TryFutureExt, future};
-use order::RowFormat;
+use order::{RowError, RowFormat};
 use tokio::sync::mpsc;
 use tokio_postgres::binary_copy::BinaryCopyOutStream;
 use tokio_postgres::types::{ToSql, Type};
@@ -100,8 +100,7 @@ impl TableReader {
         loop {
             // Read before the table: a later request needs another fill.
             asked = self.progress.asked.load(Ordering::Acquire);
-            self.progress.rows.store(0, Ordering::Relaxed);
-            self.progress.undecodable.store(0, Ordering::Relaxed);
+            self.progress.reset_counts();
             match self.read_table(initmemchan, first, has_unreadable).await {
                 Ok(()) => break,
                 Err(ReadFailure::Unreadable(_)) if !has_unreadable => {
@@ -324,7 +323,12 @@ impl TableReader {
                 self.metrics.filled.inc();
                 return Some(entry);
             }
-            Some(Err(error)) => error.to_string(),
+            Some(Err(error)) => {
+                if let RowError::Type(_) = error {
+                    self.progress.of_other_type.fetch_add(1, Ordering::Relaxed);
+                }
+                error.to_string()
+            }
             None => "it is null".into(),
         };
         self.undecodable(id, &problem);
