@@ -4,6 +4,7 @@
 //! and boolean, each also with null, `required`, `additionalProperties: false`, and `$ref` into `$defs`. Skips keywords
 //! that only describe. Refuses all others, because documents would not be checked against them.
 
+use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 
 use crate::infer::{Kind, Object, Observation};
@@ -167,11 +168,13 @@ impl<'a, 's> Reader<'a, 's> {
         self.refuse_others(keywords, &["$ref"], at)?;
         let location = at.schema.member("$ref");
         let found = reference.as_str().and_then(|pointer| {
-            let local = pointer.strip_prefix('#')?;
+            // A fragment of a URL may be percent-encoded.
+            let local = percent_decode_str(pointer.strip_prefix('#')?).decode_utf8().ok()?;
             let of_definitions = local.starts_with("/$defs/") || local.starts_with("/definitions/");
-            Some((pointer, self.root.pointer(local).filter(|_| of_definitions)?))
+            let schema = self.root.pointer(&local).filter(|_| of_definitions)?;
+            Some((pointer, local, schema))
         });
-        let Some((pointer, schema)) = found else {
+        let Some((pointer, local, schema)) = found else {
             return Err(
                 self.wrong(&location, "has to name a schema in $defs of this file, as #/$defs/address")
             );
@@ -180,9 +183,10 @@ impl<'a, 's> Reader<'a, 's> {
             return Err(self.wrong(&location, "refers to itself: models can't be recursive"));
         }
         refs.push(pointer);
-        let steps = pointer.split('/').skip(1);
+        // As JSON Pointer escapes names.
+        let steps = local.split('/').skip(1).map(|step| step.replace("~1", "/").replace("~0", "~"));
         let at = At {
-            schema: steps.fold(Path::default(), |path, step| path.member(step)),
+            schema: steps.fold(Path::default(), |path, step| path.member(&step)),
             document: at.document.clone(),
         };
         let seen = self.seen(schema, &at, refs)?;

@@ -176,6 +176,24 @@ fn references_are_of_this_file_and_have_an_end() {
 }
 
 #[test]
+fn references_are_escaped_as_urls_and_json_pointers_are() {
+    for (name, reference) in [
+        ("a b", "#/$defs/a%20b"),
+        ("a b", "#/$defs/a b"),
+        ("a/b", "#/$defs/a~1b"),
+        ("a/b", "#/$defs/a%7E1b"),
+        ("a~b", "#/$defs/a~0b"),
+        ("a%b", "#/$defs/a%25b"),
+        ("ü", "#/$defs/%C3%BC"),
+    ] {
+        let schema = |kind| json!({"$schema": "x", "properties": {"a": {"$ref": reference}}, "$defs": {name: {"type": kind}}});
+        assert!(read(&schema("string")).is_ok(), "{reference}");
+        let error = read(&schema("date")).unwrap_err();
+        assert!(error.contains(name) && error.contains(".type has to be string"), "{error}");
+    }
+}
+
+#[test]
 fn a_schema_stands_alone() {
     let schema = Source { name: "s.json", json: r#"{"type": "object", "properties": {}}"# };
     let sample = Source { name: "a.json", json: "{}" };
