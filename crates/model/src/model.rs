@@ -42,6 +42,8 @@ pub(crate) struct Member {
     pub(crate) rust_name: String,
     pub(crate) kind: Kind,
     pub(crate) nullable: bool,
+    /// Whether the elements of an array may be `null`, at any depth of nested arrays.
+    pub(crate) nullable_elements: bool,
     /// Path and example, for comments.
     pub(crate) doc: String,
     /// An example, as compact JSON.
@@ -196,6 +198,7 @@ impl Shapes<'_> {
             go_name: leaked(&member.go_name),
             kind: self.kind(&member.kind),
             nullable: member.nullable,
+            nullable_elements: member.nullable_elements,
         }
     }
 
@@ -213,6 +216,13 @@ impl Shapes<'_> {
 
 fn leaked(text: &str) -> &'static str {
     text.to_owned().leak()
+}
+
+fn has_nullable_elements(seen: &Observation<'_>) -> bool {
+    match &seen.kind {
+        infer::Kind::Array(elements) => elements.nullable || has_nullable_elements(elements),
+        _ => false,
+    }
 }
 
 struct Builder<'a> {
@@ -257,6 +267,7 @@ impl<'a> Builder<'a> {
                 rust_name,
                 kind,
                 nullable: seen.nullable,
+                nullable_elements: has_nullable_elements(seen),
                 doc,
                 example,
             });

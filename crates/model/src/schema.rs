@@ -73,8 +73,13 @@ impl Model {
 
     fn property(&self, member: &Member, form: Form) -> Value {
         let mut property = self.kind(&member.kind, form);
-        if member.nullable && form == Form::Model {
-            property["type"] = json!([property["type"], "null"]);
+        if form == Form::Model {
+            if member.nullable_elements {
+                allow_null_elements(&mut property);
+            }
+            if member.nullable {
+                property["type"] = json!([property["type"], "null"]);
+            }
         }
         let is_leaf = !matches!(member.kind, Kind::Struct(_) | Kind::Slice(_));
         let example = serde_json::from_str::<Value>(&member.example).ok().filter(|_| is_leaf);
@@ -97,6 +102,15 @@ impl Model {
             schema["type"] = json!([schema["type"], "null"]);
         }
         schema
+    }
+}
+
+/// Lets the elements of an array, and of arrays in it, be `null`.
+fn allow_null_elements(array: &mut Value) {
+    let mut items = array.get_mut("items");
+    while let Some(element) = items {
+        element["type"] = json!([element["type"], "null"]);
+        items = element.get_mut("items");
     }
 }
 

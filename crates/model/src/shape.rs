@@ -31,6 +31,8 @@ pub struct Member {
     pub kind: Kind,
     /// Whether `null` satisfies `required`.
     pub nullable: bool,
+    /// Whether the elements of an array may be `null` although their members are required.
+    pub nullable_elements: bool,
 }
 
 /// The type of a member or an element.

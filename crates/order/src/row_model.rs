@@ -62,7 +62,14 @@ fn structure(types: &TypeTable, wire: i64, depth: usize) -> Result<&'static Stru
     for field in fields.iter().filter(|field| field.name != LOCAL_ID) {
         let Some(kind) = kind(types, field.id, depth)? else { continue };
         let go_name: &'static str = field.name.clone().leak();
-        members.push(Member { json_name: go_name, json_key: "", go_name, kind, nullable: false });
+        members.push(Member {
+            json_name: go_name,
+            json_key: "",
+            go_name,
+            kind,
+            nullable: false,
+            nullable_elements: false,
+        });
     }
     let go_name = name.clone().leak();
     Ok(Box::leak(Box::new(Struct {

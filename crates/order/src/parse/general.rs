@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use model::shape::{Kind, Struct};
+use model::shape::{Kind, Member, Struct};
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
@@ -144,13 +144,19 @@ fn members<'de, A: MapAccess<'de>>(
         expected = index + 1;
     }
     match missing.first() {
-        None => Ok(members),
-        Some(index) => {
-            state.path.push(Step::Member(&shape.members[*index]));
-            Err(state.refuse(Reason::MissingMember, "is required, and missing or null"))
-        }
+        Some(index) if !state.has_passed_required => Err(refuse_missing(state, &shape.members[*index])),
+        _ => Ok(members),
     }
 }
+
+/// The refusal of an object, at `state.path`, that lacks a member that the schema requires.
+fn refuse_missing<E: serde::de::Error>(state: &mut State, member: &'static Member) -> E {
+    state.path.push(Step::Member(member));
+    state.refuse(Reason::MissingMember, MISSING)
+}
+
+/// What is wrong with a member that the schema requires.
+pub(crate) const MISSING: &str = "is required, and missing or null";
 
 /// Visits a name. Yields the member's index, `None` if the model lacks it.
 struct Name<'s> {
@@ -296,6 +302,9 @@ impl<'de> Visitor<'de> for Value<'_> {
             state.path.push(Step::Element(count));
             let Some(there) = elements.next_element_seed(Value { state, kind })? else { break };
             if !there {
+                if let Some(member) = state.required_of_null(kind) {
+                    return Err(refuse_missing(state, member));
+                }
                 zero_element(&mut state.out, kind);
             }
             state.path.pop();

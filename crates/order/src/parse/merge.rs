@@ -12,18 +12,19 @@ use std::ops::Range;
 use model::shape::{Kind, Struct};
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::State;
-use super::general::Value;
+use super::general::{MISSING, Value};
 use super::members::{is_left_out, pass_missing, zero_element};
+use super::{State, Step};
 use crate::gob_primitives::put_uint;
 use crate::member_name;
+use crate::refusal::Reason;
 
 /// A value of the document.
 enum Node {
     /// Its range in `State::out`.
     Scalar(Range<usize>),
-    /// Its members, by index in the shape.
-    Struct(Vec<(usize, Node)>),
+    /// Its members, by index in the shape. `None` for `null`.
+    Struct(Vec<(usize, Option<Node>)>),
     /// The first `count` elements. Those after them are hidden, and reappear if the array grows.
     Slice { elements: Vec<Option<Node>>, count: usize },
 }
@@ -32,7 +33,7 @@ enum Node {
 /// written. Records the first of the `required` members that is missing or empty.
 ///
 /// # Errors
-/// None for a document that `general` has accepted.
+/// For a document that `general` has accepted, or has refused for a missing member: a missing member.
 pub(super) fn document(
     shape: &'static Struct,
     text: &str,
@@ -45,6 +46,13 @@ pub(super) fn document(
     let kind = Kind::Struct(shape);
     Merge { state, kind: &kind, into: &mut root }.deserialize(&mut deserializer)?;
     let members = root.as_ref().map_or(&[][..], Node::members);
+    if state.checks
+        && let Some(path) = root.as_ref().and_then(|root| lacking(root, shape, &mut Vec::new()))
+    {
+        state.path = path;
+        state.wrong_at = Some(text.trim_ascii_end().len().saturating_sub(1));
+        return Err(state.refuse(Reason::MissingMember, MISSING));
+    }
     let is_empty = |index: &usize| {
         let kind = &shape.members[*index].kind;
         find(members, *index).is_none_or(|node| node.is_empty(kind, &state.out))
@@ -59,7 +67,7 @@ pub(super) fn document(
 
 /// Writes the members of an object as the fields of a gob struct without its end. Returns the number of the field after
 /// them, as the delta from the last field written.
-fn write_members(shape: &Struct, nodes: &[(usize, Node)], scalars: &[u8], out: &mut Vec<u8>) -> u64 {
+fn write_members(shape: &Struct, nodes: &[(usize, Option<Node>)], scalars: &[u8], out: &mut Vec<u8>) -> u64 {
     let mut delta = 1;
     for (index, member) in shape.members.iter().enumerate() {
         let Some(node) = find(nodes, index) else {
@@ -80,12 +88,59 @@ fn write_members(shape: &Struct, nodes: &[(usize, Node)], scalars: &[u8], out: &
     delta
 }
 
-fn find(nodes: &[(usize, Node)], index: usize) -> Option<&Node> {
-    nodes.binary_search_by_key(&index, |(index, _)| *index).ok().map(|at| &nodes[at].1)
+fn find(nodes: &[(usize, Option<Node>)], index: usize) -> Option<&Node> {
+    nodes.binary_search_by_key(&index, |(index, _)| *index).ok().and_then(|at| nodes[at].1.as_ref())
+}
+
+/// The path, from `path` on, of the first member that the schema requires and that the merged object lacks.
+fn lacking(node: &Node, shape: &'static Struct, path: &mut Vec<Step>) -> Option<Vec<Step>> {
+    let members = node.members();
+    for &index in shape.required {
+        let member = &shape.members[index];
+        let is_null = || members.iter().any(|(of, value)| *of == index && value.is_none());
+        if find(members, index).is_none() && !(member.nullable && is_null()) {
+            return Some(path.iter().cloned().chain([Step::Member(member)]).collect());
+        }
+    }
+    members.iter().find_map(|(index, value)| {
+        let (member, value) = (&shape.members[*index], value.as_ref()?);
+        path.push(Step::Member(member));
+        let found = lacking_in(value, &member.kind, member.nullable_elements, path);
+        path.pop();
+        found
+    })
+}
+
+/// The same for any value.
+fn lacking_in(
+    node: &Node,
+    kind: &'static Kind,
+    nullable_elements: bool,
+    path: &mut Vec<Step>,
+) -> Option<Vec<Step>> {
+    match (node, kind) {
+        (Node::Struct(_), Kind::Struct(shape)) => lacking(node, shape, path),
+        (Node::Slice { elements, count }, Kind::Slice(kind)) => {
+            elements[..*count].iter().enumerate().find_map(|(index, element)| {
+                path.push(Step::Element(index));
+                let found = match (element, kind) {
+                    (Some(element), _) => lacking_in(element, kind, nullable_elements, path),
+                    // `null` lacks all members.
+                    (None, Kind::Struct(shape)) if !nullable_elements => {
+                        lacking(&Node::Struct(Vec::new()), shape, path)
+                    }
+                    (None, _) => None,
+                };
+                path.pop();
+                found
+            })
+        }
+        _ => None,
+    }
 }
 
 impl Node {
-    fn members(&self) -> &[(usize, Self)] {
+    fn members(&self) -> &[(usize, Option<Self>)] {
         match self {
             Self::Struct(members) => members,
             _ => &[],
@@ -172,15 +227,13 @@ impl<'de> Visitor<'de> for Merge<'_> {
             };
             expected = index + 1;
             let at = members.binary_search_by_key(&index, |(index, _)| *index);
-            let mut value = at.ok().map(|at| members.remove(at).1);
+            let mut value = at.ok().and_then(|at| members.remove(at).1);
             map.next_value_seed(Merge {
                 state: self.state,
                 kind: &shape.members[index].kind,
                 into: &mut value,
             })?;
-            if let Some(value) = value {
-                members.insert(at.unwrap_or_else(|at| at), (index, value));
-            }
+            members.insert(at.unwrap_or_else(|at| at), (index, value));
         }
         Ok(())
     }

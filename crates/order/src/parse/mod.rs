@@ -17,7 +17,7 @@ mod error_offset;
 use std::collections::BTreeSet;
 use std::fmt;
 
-use model::shape::{Member, Struct};
+use model::shape::{Kind, Member, Struct};
 
 use self::error_offset::offset;
 use crate::document::{by_name, canonical, plain};
@@ -81,6 +81,8 @@ struct State {
     repeats: bool,
     /// As [`Rules::checks`].
     checks: bool,
+    /// Objects may lack required members, because they are merged later.
+    has_passed_required: bool,
     /// Whether members that the model lacks are refused.
     refuses_unknown: bool,
 }
@@ -192,12 +194,19 @@ impl Parser {
         let text = without_lone_surrogates(text);
         let Self { shape, rules, state, .. } = self;
         state.open(key);
-        let mut key_field = general::document(shape, &text, &rules.required, state)?;
-        if state.repeats {
+        let parsed = general::document(shape, &text, &rules.required, state);
+        let is_merged = match &parsed {
+            Ok(_) => state.repeats,
+            // An object may have its required members in another occurrence.
+            Err(refusal) => refusal.reason == Reason::MissingMember && state.is_repeated(shape, &text, key),
+        };
+        let key_field = if is_merged {
             state.open(key);
             let merged = merge::document(shape, &text, &rules.required, state);
-            key_field = merged.map_err(|error| state.refusal(&text, &error))?;
-        }
+            merged.map_err(|error| state.refusal(&text, &error))?
+        } else {
+            parsed?
+        };
         match state.missing {
             Some(index) => Err(Refusal::missing(shape.members[index].json_name, &text)),
             None => Ok(key_field),
@@ -232,6 +241,30 @@ impl State {
         self.spans.clear();
         self.path.clear();
         (self.reason, self.wrong_at, self.missing, self.repeats) = (None, None, None, false);
+    }
+
+    /// Whether a document that lacks a required member is otherwise valid, and has a repeated object or array.
+    fn is_repeated(&mut self, shape: &'static Struct, text: &str, key: &str) -> bool {
+        // Counted once before.
+        let unknown = self.unknown.clone();
+        self.open(key);
+        self.has_passed_required = true;
+        let is_valid = general::document(shape, text, &[], self).is_ok();
+        self.has_passed_required = false;
+        self.unknown = unknown;
+        is_valid && self.repeats
+    }
+
+    /// A member that the schema requires, and that a `null` in the array at `path` therefore lacks.
+    fn required_of_null(&self, kind: &Kind) -> Option<&'static Member> {
+        let Kind::Struct(shape) = kind else { return None };
+        let array = self.path.iter().rev().find_map(|step| match step {
+            Step::Member(member) => Some(member),
+            Step::Unknown(_) | Step::Element(_) => None,
+        });
+        let may_be_null = !self.checks || self.has_passed_required || array?.nullable_elements;
+        let first = shape.required.first().filter(|_| !may_be_null)?;
+        Some(&shape.members[*first])
     }
 
     fn refuse<E: serde::de::Error>(&mut self, reason: Reason, detail: impl fmt::Display) -> E {

@@ -126,6 +126,55 @@ fn what_a_schema_requires_must_be_there() {
     }
 }
 
+/// Go merges what is repeated, so only the merged document shows what is missing.
+#[test]
+fn what_a_schema_requires_is_looked_for_in_the_merged_document() {
+    let address = json!({"type": "object", "required": ["city", "zip"], "properties": {
+        "city": {"type": "string"}, "zip": {"type": ["string", "null"]}, "note": {"type": "string"},
+    }});
+    let schema = json!({"type": "object", "required": ["l"], "properties": {
+        "to": address, "l": {"type": "array", "items": address},
+        "m": {"type": "array", "items": {"type": ["object", "null"], "required": ["a"],
+            "properties": {"a": {"type": "integer"}}}},
+    }});
+    for taken in [
+        r#"{"l":[],"to":{"city":"c"},"to":{"zip":"z"}}"#,
+        r#"{"l":[],"to":{"zip":null},"to":{"city":"c"}}"#,
+        r#"{"l":[{"city":"c"}],"l":[{"zip":"z"}]}"#,
+        r#"{"l":[],"to":{"city":"c","zip":"z"},"to":null}"#,
+        r#"{"l":[],"m":[null,{"a":1}]}"#,
+        r#"{"l":[],"m":[{"a":1}],"m":[null,null]}"#,
+    ] {
+        assert_eq!(refused(&schema, taken), None, "{taken}");
+    }
+    for (document, path) in [
+        (r#"{"l":[],"to":{"city":"c"},"to":{"note":"n"}}"#, "$.to.zip"),
+        (r#"{"l":[],"to":{"city":"c"},"to":null}"#, "$.to.zip"),
+        (r#"{"l":[{"city":"c","zip":"z"}],"l":[{},{"zip":"z"}]}"#, "$.l[1].city"),
+        (r#"{"l":[{"city":"c","zip":"z"}],"l":null}"#, "$.l"),
+        (r#"{"l":[{"city":"c","zip":"z"}],"l":[{},null]}"#, "$.l[1].city"),
+        (r#"{"l":[null]}"#, "$.l[0].city"),
+        (r#"{"l":[{"city":"c","zip":"z"},null]}"#, "$.l[1].city"),
+        (r#"{"l":[],"m":[{}]}"#, "$.m[0].a"),
+        (r#"{"l":[],"to":{"city":"c"},"to":{"note":"n"},"x":}"#, "$.to.zip"),
+    ] {
+        let refusal = refused(&schema, document).unwrap();
+        let found = (refusal.reason, refusal.path.as_deref());
+        assert_eq!(found, (Reason::MissingMember, Some(path)), "{document}");
+        assert!(refusal.offset.is_some_and(|offset| offset < document.len()), "{document}");
+    }
+}
+
+/// A model's printed schema gives the same model.
+#[test]
+fn elements_that_may_be_null_stay_so_in_the_printed_schema() {
+    let schema = json!({"type": "object", "properties": {"l": {"type": "array", "items": {"type": ["object", "null"],
+        "required": ["a"], "properties": {"a": {"type": "integer"}}}}}});
+    let json = schema.to_string();
+    let printed = Model::new("s", &[Source { name: "s.json", json: &json }]).unwrap().json_schema();
+    assert_eq!(refused(&serde_json::from_str(&printed).unwrap(), r#"{"l":[null]}"#), None);
+}
+
 #[test]
 fn a_closed_object_takes_no_other_members() {
     let schema = json!({"type": "object", "properties": {
