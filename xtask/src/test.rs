@@ -1,12 +1,19 @@
 //! `cargo xtask test`: installs the tests' servers, then runs `cargo test`.
 
 use std::ffi::{OsStr, OsString};
+use std::num::NonZero;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use devstack::{cargo, tools};
 
 use crate::{passed_on, say};
+
+/// The number of tests that run at once, which Rust's test harness reads.
+const TEST_THREADS: &str = "RUST_TEST_THREADS";
+
+/// Tests wait for servers most of the time.
+const TESTS_PER_CORE: usize = 2;
 
 pub(crate) fn run(args: &[OsString]) -> Result<ExitCode> {
     tools::ensure_postgres(&mut say)?;
@@ -22,6 +29,10 @@ pub(crate) fn run(args: &[OsString]) -> Result<ExitCode> {
     tools::ensure_systemd_analyze(&mut say)?;
     let mut test = cargo::command();
     test.arg("test");
+    if std::env::var_os(TEST_THREADS).is_none() {
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+        test.env(TEST_THREADS, (TESTS_PER_CORE * cores).to_string());
+    }
     if !names_packages(args) {
         test.arg("--workspace");
     }
