@@ -135,7 +135,7 @@ async fn every_view() {
     go("#/").await;
     let publishing = stack.run(&["publish", "--count", "100000", "--rate", "4000"], "");
     let watching = async {
-        browser.reads("#sampled", "More arrive").await;
+        browser.reads("#sampled", "Too many to read").await;
         views(&browser, "streaming").await;
     };
     tokio::join!(publishing, watching).0.status.success().then_some(()).unwrap();
@@ -148,7 +148,7 @@ async fn every_view() {
     browser.reads("#banners", "PostgreSQL has been unreachable").await;
     views(&browser, "without-postgres").await;
     service.kill();
-    browser.reads("#banners", "connection to the service is lost").await;
+    browser.reads("#banners", "Disconnected from the service").await;
     views(&browser, "disconnected").await;
     let _service = stack.start(&[("HTTP_ADDR", &addr), ("HTTP_TOKEN", "t")]).await;
     browser.go("about:blank").await;
