@@ -52,6 +52,8 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
+    /// Only install the tools of the tests, as `cargo xtask test` does before it runs them
+    Tools,
     /// Inject random faults and check that nothing is lost or duplicated
     #[command(disable_help_flag = true)]
     Chaos(Tool),
@@ -87,6 +89,7 @@ fn main() -> ExitCode {
         Command::Up(options) => up::run(options),
         Command::Orderd { .. } => orderd::run(&arguments()),
         Command::Test { .. } => test::run(&arguments()),
+        Command::Tools => test::install().map(|()| ExitCode::SUCCESS),
         Command::Fuzz(options) => fuzz::run(&options),
         Command::Scaling(options) => scaling::run(&options),
         Command::Chaos(_) => tool::run("chaos", arguments()),

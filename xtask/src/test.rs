@@ -1,4 +1,4 @@
-//! `cargo xtask test`: installs the tests' servers, then runs `cargo test`.
+//! `cargo xtask test`: installs the tests' servers, then runs `cargo test`. `cargo xtask tools` only installs them.
 
 use std::ffi::{OsStr, OsString};
 use std::num::NonZero;
@@ -16,17 +16,7 @@ const TEST_THREADS: &str = "RUST_TEST_THREADS";
 const TESTS_PER_CORE: usize = 2;
 
 pub(crate) fn run(args: &[OsString]) -> Result<ExitCode> {
-    tools::ensure_postgres(&mut say)?;
-    tools::ensure_nats_server(&mut say)?;
-    tools::ensure_chromedriver(&mut say)?;
-    tools::ensure_axe(&mut say)?;
-    if tools::find_go().is_some() {
-        tools::ensure_stan_server(&mut say)?;
-    }
-    tools::ensure_schemathesis(&mut say)?;
-    tools::ensure_typescript(&mut say)?;
-    tools::ensure_compose(&mut say)?;
-    tools::ensure_systemd_analyze(&mut say)?;
+    install()?;
     let mut test = cargo::command();
     test.arg("test");
     if std::env::var_os(TEST_THREADS).is_none() {
@@ -38,6 +28,22 @@ pub(crate) fn run(args: &[OsString]) -> Result<ExitCode> {
     }
     let status = test.args(args).status().context("cannot run the tests: cannot start cargo")?;
     passed_on(status)
+}
+
+/// Installs what is missing of the tests' servers and other programs.
+pub(crate) fn install() -> Result<()> {
+    tools::ensure_postgres(&mut say)?;
+    tools::ensure_nats_server(&mut say)?;
+    tools::ensure_chromedriver(&mut say)?;
+    tools::ensure_axe(&mut say)?;
+    if tools::find_go().is_some() {
+        tools::ensure_stan_server(&mut say)?;
+    }
+    tools::ensure_schemathesis(&mut say)?;
+    tools::ensure_typescript(&mut say)?;
+    tools::ensure_compose(&mut say)?;
+    tools::ensure_systemd_analyze(&mut say)?;
+    Ok(())
 }
 
 /// Whether the caller names packages; arguments after `--` are for the tests.
