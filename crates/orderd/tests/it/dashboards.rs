@@ -227,7 +227,9 @@ async fn promtool_finds_nothing_wrong_with_the_metrics_but_the_names_of_the_seed
     service.wait_len(3).await;
     let metrics = eventually("the streams are asked for", async || {
         let metrics = service.get("/metrics").await.body;
-        metrics.contains("orderd_stream_bytes{stream=\"ORDERS_DEAD\"}").then_some(metrics)
+        let are_known = metrics.contains("orderd_stream_bytes{stream=\"ORDERS_DEAD\"}")
+            && metrics.contains("\norderd_stream_messages{stream=\"ORDERS\"} 3");
+        are_known.then_some(metrics)
     })
     .await;
     for line in [
@@ -236,7 +238,6 @@ async fn promtool_finds_nothing_wrong_with_the_metrics_but_the_names_of_the_seed
         "process_resident_memory_bytes ",
         "process_open_fds ",
         "process_max_fds ",
-        "orderd_stream_messages{stream=\"ORDERS\"} 3",
     ] {
         assert!(metrics.contains(&format!("\n{line}")), "{line}: {metrics}");
     }
