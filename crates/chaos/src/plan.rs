@@ -338,6 +338,7 @@ fn name_of(mode: Mode) -> &'static str {
         Mode::BlackHole => "black hole",
         Mode::Swallow => "swallowing",
         Mode::Late(_) => "late",
+        Mode::Distant(_) => "distant",
         Mode::Slow { .. } => "slow",
         Mode::CutAfter { .. } => "cut mid-message",
     }

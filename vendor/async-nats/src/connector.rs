@@ -410,17 +410,15 @@ impl Connector {
 
         let mut last_err = None;
         for socket_addr in socket_addrs {
-            match tokio::time::timeout(
-                self.options.connection_timeout,
-                self.try_connect_to(
+            match self
+                .try_connect_to(
                     &socket_addr,
                     server_addr.tls_required(),
                     server_addr.clone(),
-                ),
-            )
-            .await
+                )
+                .await
             {
-                Ok(Ok((server_info, connection))) => {
+                Ok((server_info, connection)) => {
                     tracing::info!(
                         server = %server_info.port,
                         max_payload = %server_info.max_payload,
@@ -446,25 +444,13 @@ impl Connector {
                     return Ok((server_info, connection));
                 }
 
-                Ok(Err(inner)) => {
+                Err(inner) => {
                     // Update per-server state on failure.
                     if let Some(entry) = self.servers.iter_mut().find(|s| s.addr == *server_addr) {
                         entry.failed_attempts += 1;
                         entry.last_error = Some(inner.to_string());
                     }
                     last_err = Some(inner);
-                }
-
-                Err(_) => {
-                    tracing::debug!(
-                        server = ?server_addr,
-                        "connection handshake timed out"
-                    );
-                    if let Some(entry) = self.servers.iter_mut().find(|s| s.addr == *server_addr) {
-                        entry.failed_attempts += 1;
-                        entry.last_error = Some("timed out".to_string());
-                    }
-                    last_err = Some(ConnectError::new(crate::ConnectErrorKind::TimedOut));
                 }
             }
         }
@@ -485,17 +471,22 @@ impl Connector {
             tls_required = %tls_required,
             "establishing connection"
         );
+        let timeout = self.options.connection_timeout;
         let mut connection = match server_addr.scheme() {
             #[cfg(feature = "websockets")]
             "ws" => {
-                let ws = tokio_websockets::client::Builder::new()
+                let builder = tokio_websockets::client::Builder::new()
                     .uri(server_addr.as_url_str())
                     .map_err(|err| {
                         ConnectError::with_source(crate::ConnectErrorKind::ServerParse, err)
-                    })?
-                    .connect()
-                    .await
-                    .map_err(|err| ConnectError::with_source(crate::ConnectErrorKind::Io, err))?;
+                    })?;
+                let connect = async {
+                    builder
+                        .connect()
+                        .await
+                        .map_err(|err| ConnectError::with_source(crate::ConnectErrorKind::Io, err))
+                };
+                let ws = within(timeout, connect).await?;
 
                 let con = WebSocketAdapter::new(ws.0);
                 Connection::new(Box::new(con), 0, self.connect_stats.clone())
@@ -507,15 +498,20 @@ impl Connector {
                         ConnectError::with_source(crate::ConnectErrorKind::Tls, err)
                     })?);
                 let tls_connector = tokio_rustls::TlsConnector::from(tls_config);
-                let ws = tokio_websockets::client::Builder::new()
-                    .connector(&tokio_websockets::Connector::Rustls(tls_connector))
+                let connector = tokio_websockets::Connector::Rustls(tls_connector);
+                let builder = tokio_websockets::client::Builder::new()
+                    .connector(&connector)
                     .uri(server_addr.as_url_str())
                     .map_err(|err| {
                         ConnectError::with_source(crate::ConnectErrorKind::ServerParse, err)
-                    })?
-                    .connect()
-                    .await
-                    .map_err(|err| ConnectError::with_source(crate::ConnectErrorKind::Io, err))?;
+                    })?;
+                let connect = async {
+                    builder
+                        .connect()
+                        .await
+                        .map_err(|err| ConnectError::with_source(crate::ConnectErrorKind::Io, err))
+                };
+                let ws = within(timeout, connect).await?;
                 let con = WebSocketAdapter::new(ws.0);
                 Connection::new(Box::new(con), 0, self.connect_stats.clone())
             }
@@ -529,9 +525,9 @@ impl Connector {
                     socket.bind(local_addr).map_err(|err| {
                         ConnectError::with_source(crate::ConnectErrorKind::Io, err)
                     })?;
-                    socket.connect(*socket_addr).await?
+                    within(timeout, socket.connect(*socket_addr)).await?
                 } else {
-                    TcpStream::connect(socket_addr).await?
+                    within(timeout, TcpStream::connect(socket_addr)).await?
                 };
                 tcp_stream.set_nodelay(true)?;
 
@@ -555,9 +551,11 @@ impl Connector {
             let domain = crate::rustls::pki_types::ServerName::try_from(server_addr.host())
                 .map_err(|err| ConnectError::with_source(crate::ConnectErrorKind::Tls, err))?;
 
-            let tls_stream = tls_connector
-                .connect(domain.to_owned(), connection.stream)
-                .await?;
+            let tls_stream = within(
+                timeout,
+                tls_connector.connect(domain.to_owned(), connection.stream),
+            )
+            .await?;
 
             Ok::<Connection, ConnectError>(Connection::new(
                 Box::new(tls_stream),
@@ -573,7 +571,7 @@ impl Connector {
             connection = tls_connection(connection).await?;
         }
 
-        let op = connection.read_op().await?;
+        let op = within(timeout, connection.read_op()).await?;
         let info = match op {
             Some(ServerOp::Info(info)) => {
                 tracing::debug!(
@@ -717,7 +715,7 @@ impl Connector {
             .easy_write_and_flush([ClientOp::Connect(connect_info), ClientOp::Ping].iter())
             .await?;
 
-        match connection.read_op().await? {
+        match within(timeout, connection.read_op()).await? {
             Some(ServerOp::Error(err)) => match err {
                 ServerError::AuthorizationViolation => {
                     tracing::error!(error = %err, "authorization violation");
@@ -740,6 +738,18 @@ impl Connector {
                 ))
             }
         }
+    }
+}
+
+/// Waits for one step of a connection. Each has the whole time: a distant server needs it, and
+/// one whose packets are lost is given up as soon.
+async fn within<T, E: Into<ConnectError>>(
+    timeout: Duration,
+    step: impl std::future::Future<Output = Result<T, E>>,
+) -> Result<T, ConnectError> {
+    match tokio::time::timeout(timeout, step).await {
+        Ok(result) => result.map_err(Into::into),
+        Err(_) => Err(ConnectError::new(crate::ConnectErrorKind::TimedOut)),
     }
 }
 

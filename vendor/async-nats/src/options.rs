@@ -649,10 +649,10 @@ impl ConnectOptions {
         self
     }
 
-    /// Sets a timeout for the full connection establishment and handshake to avoid
-    /// hangs and deadlocks. This includes TCP/WebSocket connection, TLS setup,
-    /// waiting for the server INFO message, sending CONNECT/PING, and receiving
-    /// the initial server PONG response. Default is set to 5 seconds.
+    /// Sets a timeout for each step of the connection establishment and handshake to
+    /// avoid hangs and deadlocks: TCP/WebSocket connection, TLS setup, waiting for the
+    /// server INFO message, and sending CONNECT/PING and receiving the initial server
+    /// PONG response. Default is set to 5 seconds.
     ///
     /// # Examples
     /// ```no_run

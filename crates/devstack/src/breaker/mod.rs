@@ -32,6 +32,8 @@ pub enum Mode {
     Swallow,
     /// Existing connections pass everything; a new one reaches the server after this delay, as on a slow network.
     Late(Duration),
+    /// Everything passes this much later, in each direction, as to a distant server.
+    Distant(Duration),
     /// Each direction of each connection passes a number of bytes per second.
     Slow {
         /// The rate; 0 counts as 1.

@@ -51,6 +51,9 @@ fn pump(link: &Link, from: &TcpStream, to: &TcpStream, shared: &Shared) {
 
 /// Forwards the bytes. Returns whether the connection continues.
 fn forward(generation: u64, mut bytes: &[u8], mut to: &TcpStream, shared: &Shared) -> bool {
+    if let Mode::Distant(delay) = shared.mode() {
+        thread::sleep(delay);
+    }
     while !bytes.is_empty() {
         let (count, pause) = match shared.permit(generation, bytes.len()) {
             Permit::Pass(count, pause) => (count, pause),

@@ -48,7 +48,7 @@ impl State {
             _ if self.over => false,
             Mode::Closed | Mode::Refused => false,
             Mode::BlackHole | Mode::Swallow => true,
-            Mode::Pass | Mode::Late(_) | Mode::Slow { .. } | Mode::CutAfter { .. } => {
+            Mode::Pass | Mode::Late(_) | Mode::Distant(_) | Mode::Slow { .. } | Mode::CutAfter { .. } => {
                 generation != self.generation
             }
         }
@@ -157,7 +157,7 @@ impl Shared {
         }
         match state.mode {
             Mode::Closed | Mode::Refused => Permit::Stop,
-            Mode::Pass | Mode::Late(_) | Mode::BlackHole | Mode::Swallow => {
+            Mode::Pass | Mode::Late(_) | Mode::Distant(_) | Mode::BlackHole | Mode::Swallow => {
                 Permit::Pass(held, Duration::ZERO)
             }
             Mode::Slow { bytes_per_second } => slow(held, bytes_per_second.max(1)),

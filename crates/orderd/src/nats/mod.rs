@@ -29,9 +29,9 @@ use crate::nats::client_end::ClientEnd;
 /// Prefix of the names of consumers that read orders.
 pub(crate) const CONSUMER_PREFIX: &str = "orderd-";
 
-/// Time limit for a connection, TLS and login included. It is short because an attempt whose packets were lost never
-/// succeeds, while the next one reaches a server that is back. Together with the longest delay it is below 2 s, the
-/// limit for reconnecting.
+/// Time limit for each step of a connection: TCP, TLS, the server's greeting, login. It is short because an attempt
+/// whose packets were lost never succeeds, while the next one reaches a server that is back. Together with the longest
+/// delay it is below 2 s, the limit for reconnecting.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(1500);
 
 /// The longest delay between attempts to connect.

@@ -1,8 +1,11 @@
 //! Access: tokens, TLS, and the responses to unauthorized requests.
 
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
+use devstack::breaker::{Breaker, Mode};
 use devstack::{Nats, NatsOptions, Postgres, PostgresOptions, TempDir, Tls};
 use hyper::{Request, StatusCode};
 
@@ -228,6 +231,25 @@ async fn nats_with_certificates_user_and_token() {
         })
         .await;
     }
+}
+
+/// A connection takes several round trips, and all of them together more than the limit for one.
+#[tokio::test(flavor = "multi_thread")]
+async fn distant_nats_is_reached_by_tls() {
+    let dir = TempDir::new().unwrap();
+    let files = Certificates::new(dir.path());
+    let extra_config = format!(
+        "tls {{ cert_file: '{}', key_file: '{}' }}",
+        files.certificate.display(),
+        files.key.display()
+    );
+    let nats = Nats::temporary(NatsOptions { extra_config, ..NatsOptions::default() }).unwrap();
+    let stack = Stack { nats, ..Stack::new() };
+    let far = Breaker::start((Ipv4Addr::LOCALHOST, stack.nats.port()).into()).unwrap();
+    far.set(Mode::Distant(Duration::from_millis(350)));
+    let url = format!("tls://localhost:{}", far.addr().port());
+    let authority = files.authority.display().to_string();
+    drop(stack.serve(&[("NATS_URL", &*url), ("NATS_CA", &*authority)]).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
