@@ -45,7 +45,7 @@ function route() {
   if (name === "page" && /^(\d{1,15}|last)$/.test(rest)) return { view: "page", at: rest };
   if (name === "find") return { view: "find", at: rest };
   if (name === "dead") return { view: "dead" };
-  if (name === "order" && rest) return { view: "order", at: decoded(rest) };
+  if (name === "order" && location.hash.startsWith("#/order/")) return { view: "order", at: decoded(rest) };
   if (name === "search" && rest) return { view: "live", sought: decoded(rest) };
   return { view: "live" };
 }

@@ -82,7 +82,7 @@ export class List {
     const when = at ? h("time", { datetime: at.toISOString(), title: dateTime(at) }, time(at)) : "–";
     const href = `#/order/${encodeURIComponent(order.id)}`;
     const cells = this.#members.map((member) => this.#isKnown(order) ? this.#text(order.members[member]) : "…");
-    const id = value(line(order.id), { class: "id", dir: "ltr" });
+    const id = value(line(order.id || "“”"), { class: "id", dir: "ltr" });
     const [first, ...others] = [...cells, id];
     row.replaceChildren(
       h("td", { class: "when" }, when),

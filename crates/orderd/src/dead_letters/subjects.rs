@@ -20,6 +20,9 @@ const DROPPED: &str = "dropped";
 /// The last token of the subject of a note: an order is erased.
 const ERASED: &str = "erased";
 
+/// The token of an empty key: a subject has no empty token, and no id has a null character.
+const EMPTY_KEY: &str = "%00";
+
 /// The subjects of one installation's dead letters, `dead.{stream}.{topic}.{key}`: separate from those of other
 /// installations on the same server or stream.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -100,7 +103,7 @@ impl DeadLetterSubjects {
 
     /// The subject of the note that the order with that key is erased; `None` where the key is too long for a subject.
     pub(crate) fn erased(&self, key: &str) -> Option<String> {
-        let token = subject::to_token(key);
+        let token = if key.is_empty() { EMPTY_KEY.to_owned() } else { subject::to_token(key) };
         (token.len() <= MAX_ERASED).then(|| format!("{}.{token}.{ERASED}", self.prefix))
     }
 
@@ -112,7 +115,8 @@ impl DeadLetterSubjects {
     /// The key that such a note names.
     pub(crate) fn erased_key(&self, subject: &str) -> Option<String> {
         let token = subject.strip_prefix(&self.prefix)?.strip_prefix('.')?.strip_suffix(ERASED)?;
-        Some(subject::from_header(token.strip_suffix('.')?))
+        let token = token.strip_suffix('.')?;
+        Some(if token == EMPTY_KEY { String::new() } else { subject::from_header(token) })
     }
 
     /// Whether it is the subject of a dead letter of this installation, or of a second part.
@@ -143,6 +147,8 @@ mod tests {
         let erased = ours.erased("a.b ы").unwrap();
         assert_eq!(ours.erased_key(&erased).as_deref(), Some("a.b ы"));
         assert_eq!((ours.key(&erased), ours.erased_key(&ours.dead_letter(KEY))), (None, None));
+        assert_eq!(ours.erased_key(&ours.erased("").unwrap()).as_deref(), Some(""));
+        assert!(subject::is_valid(&ours.erased("").unwrap()));
         assert_eq!(ours.erased(&"x".repeat(2000)), None);
         for others in
             [subjects("PARCELS", "orders.>"), subjects("ORDERS", "orders"), subjects("ORDERS", "orders.>.x")]

@@ -22,6 +22,8 @@ const MAX_FORM_BYTES: usize = 4096;
 
 /// The most frequent routes.
 pub(super) const ORDER: &str = "/order/{id}";
+/// The order whose id is empty, which the router takes for a missing one.
+pub(super) const UNNAMED: &str = "/order/";
 pub(super) const NEWEST: &str = "/order";
 pub(super) const SEARCH: &str = "/orders";
 
@@ -34,6 +36,7 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .route("/order_pages/last", get(order_pages::last))
         .route("/order_pages/{n}", get(order_pages::page))
         .route(ORDER, get(order::order))
+        .route(UNNAMED, get(order::unnamed))
         .route(NEWEST, get(newest_order::newest))
         .route(SEARCH, get(orders::search))
         .route("/events", get(events::events))

@@ -57,6 +57,7 @@ mod replaced;
 mod connection_errors;
 mod memory_limit;
 mod hosts;
+mod ids;
 mod hostile;
 mod schema;
 mod pooler;

@@ -6,7 +6,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
-use axum::routing::delete;
+use axum::routing::{MethodRouter, delete};
 use axum::{Extension, Router};
 use tokio::sync::Semaphore;
 
@@ -14,6 +14,7 @@ use crate::config::Right;
 use crate::erasure::Eraser;
 use crate::http::middleware::auth::{self, Caller};
 use crate::http::middleware::same_origin;
+use crate::http::router::{ORDER, UNNAMED};
 use crate::http::{App, text};
 use crate::logging::audit::Action;
 use crate::wording::shown;
@@ -29,7 +30,13 @@ pub(crate) fn routes(app: &Arc<App>) -> Router<Arc<App>> {
     let guard = middleware::from_fn_with_state(app.clone(), auth::require_erase);
     // Browsers add a session's cookie also to requests from other sites' pages.
     let own = middleware::from_fn(same_origin::require_own);
-    Router::new().route("/order/{id}", delete(erase).layer(guard).layer(own))
+    let erasing = |methods: MethodRouter<Arc<App>>| methods.layer(guard.clone()).layer(own.clone());
+    Router::new().route(ORDER, erasing(delete(erase))).route(UNNAMED, erasing(delete(erase_unnamed)))
+}
+
+/// Erases the order whose id is empty.
+async fn erase_unnamed(state: State<Arc<App>>, by: Extension<Caller>) -> Response {
+    erase(state, by, Path(String::new())).await
 }
 
 /// 204 if it is erased everywhere, 404 if nothing of it exists. 503: not everywhere yet; the same request continues.

@@ -18,6 +18,11 @@ pub(crate) async fn order(State(app): State<Arc<App>>, Path(id): Path<String>) -
     respond(&app, &id).await
 }
 
+/// The order whose id is empty: a table may have such a row.
+pub(crate) async fn unnamed(State(app): State<Arc<App>>) -> Response {
+    respond(&app, "").await
+}
+
 pub(crate) async fn respond(app: &App, id: &str) -> Response {
     let mut body = Vec::with_capacity(USUAL_JSON_BYTES);
     match app.cache.write_json(id, &mut body) {

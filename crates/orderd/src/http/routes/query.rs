@@ -56,6 +56,10 @@ pub(crate) fn orders(pairs: &Pairs, members: Members<'_>) -> Result<OrdersQuery,
         limit: given.limit.unwrap_or(LIMIT),
     };
     if let Some(after) = &given.after {
+        // Nothing comes after an empty id in descending order: the id is missing.
+        if after.is_empty() && !query.ascending {
+            return Err("after takes an id, such as the last one of a page".into());
+        }
         query.go_on_after(after);
     }
     Ok(OrdersQuery { query, full: given.full.unwrap_or_default() })
@@ -146,7 +150,6 @@ impl Parameters {
                 once(name, &mut self.ascending, one_of(name, value, [("asc", true), ("desc", false)])?)
             }
             "limit" => once(name, &mut self.limit, limit(value)?),
-            "after" if value.is_empty() => Err("after takes an id, such as the last one of a page".into()),
             "after" => once(name, &mut self.after, value.to_owned()),
             _ => once(name, &mut self.full, flag(name, value)?),
         }
@@ -312,6 +315,7 @@ mod tests {
         };
         assert_eq!(bounds("after=b"), (String::new(), Some("b".into())));
         assert_eq!(bounds("after=b&order=asc"), ("b\0".into(), None));
+        assert_eq!(bounds("after=&order=asc"), ("\0".into(), None));
         let (from, to) = ("1700000000000000000", "1800000000000000000");
         let with = |after: &str| bounds(&format!("from={from}&to={to}&{after}"));
         assert_eq!(with("after=9"), (from.into(), Some(to.into())));
