@@ -2,11 +2,13 @@
 
 use std::time::SystemTime;
 
+use async_nats::HeaderMap;
 use order::{Order, Refusal};
 
 use crate::dead_letters::dead_letter_format::NewDeadLetter;
 use crate::flow_state::{Gap, StreamRun, Watermark};
 use crate::nats::intake_message::{Message, StreamPosition};
+use crate::receipts;
 use crate::traceparent::TraceParent;
 
 /// When each stage handled a chunk, for its spans.
@@ -31,6 +33,7 @@ pub(crate) struct Messages {
     /// The last message of the chunk, even if it was removed from the chunk.
     pub(crate) through: Watermark,
     pub(crate) messages: Vec<Message>,
+    pub(crate) skipped: Vec<SkippedMessage>,
     pub(crate) gaps: Vec<Gap>,
     /// `None` where nothing is traced.
     pub(crate) times: Option<ChunkTimes>,
@@ -44,9 +47,31 @@ pub(crate) struct Orders {
     /// Beside each order, its message.
     pub(crate) messages: Vec<Message>,
     pub(crate) refused: Vec<RefusedMessage>,
+    pub(crate) skipped: Vec<SkippedMessage>,
     pub(crate) gaps: Vec<Gap>,
     pub(crate) times: Option<ChunkTimes>,
 }
+
+/// A message that makes neither an order nor a dead letter, and whose publisher asks for a receipt, which it gets when
+/// the position has passed it.
+pub(crate) struct SkippedMessage {
+    pub(crate) headers: Option<HeaderMap>,
+    /// The key in its header, or its own.
+    pub(crate) key: String,
+    /// `None`: the order of that key is in the table, by another message.
+    pub(crate) refused: Option<SkipReason>,
+}
+
+impl SkippedMessage {
+    /// `None`: nobody asks for a receipt.
+    pub(crate) fn asked_for(message: Message, key: String, refused: Option<SkipReason>) -> Option<Self> {
+        receipts::asked_for(message.headers.as_ref())?;
+        Some(Self { headers: message.headers, key, refused })
+    }
+}
+
+/// Why a message is skipped, in one word and in words.
+pub(crate) type SkipReason = (&'static str, &'static str);
 
 /// A message and why it is refused.
 pub(crate) struct RefusedMessage {

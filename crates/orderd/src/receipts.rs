@@ -141,6 +141,22 @@ impl Receipts {
         }
     }
 
+    /// The message is neither an order nor a dead letter: `refused` says why, in one word and in words. `None`: the order
+    /// of that key is in the table already.
+    pub(crate) async fn skipped(
+        &self,
+        headers: Option<&HeaderMap>,
+        key: &str,
+        refused: Option<(&'static str, &'static str)>,
+    ) {
+        if let Some(subject) = asked_for(headers) {
+            let detail = refused.map_or_else(String::new, |(_, detail)| detail.into());
+            let refused = refused.map(|(reason, _)| reason.into());
+            let receipt = Receipt { refused, key: key.into(), detail, path: None };
+            self.send_all(vec![AddressedReceipt { subject: subject.to_owned(), receipt }]).await;
+        }
+    }
+
     /// Sends receipts until the connection takes no more.
     async fn send_all(&self, receipts: Vec<AddressedReceipt>) {
         for addressed in receipts {
@@ -165,7 +181,8 @@ impl Receipts {
     }
 }
 
-fn asked_for(headers: Option<&HeaderMap>) -> Option<&str> {
+/// The subject on which a message asks for a receipt.
+pub(crate) fn asked_for(headers: Option<&HeaderMap>) -> Option<&str> {
     Some(headers?.get(RECEIPT_HEADER)?.as_str())
 }
 

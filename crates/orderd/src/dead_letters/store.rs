@@ -47,8 +47,10 @@ const MAX_NOTES_PER_REQUEST: usize = 1000;
 pub(crate) enum Replay {
     /// The order of that dead letter.
     Honoured,
-    /// Another replay of a dead letter that was accepted or dropped.
-    Spent,
+    /// Another replay of a dead letter that was accepted.
+    TakenIn,
+    /// A replay of a dead letter that was dropped.
+    Dropped,
     /// There never was such a dead letter.
     Foreign,
 }
@@ -317,10 +319,10 @@ impl DeadLetterStore {
         let subjects = self.subjects().await?;
         if let Some(by) = self.taken_in_by(&subjects, key).await? {
             // By this message, and the table may have gone back since.
-            return Ok(if by == sequence { Replay::Honoured } else { Replay::Spent });
+            return Ok(if by == sequence { Replay::Honoured } else { Replay::TakenIn });
         }
         let is_dropped = self.last(&subjects, &subjects.dropped(key)).await?.is_some();
-        Ok(if is_dropped { Replay::Spent } else { Replay::Foreign })
+        Ok(if is_dropped { Replay::Dropped } else { Replay::Foreign })
     }
 
     async fn taken_in_by(&self, subjects: &DeadLetterSubjects, key: &str) -> anyhow::Result<Option<u64>> {

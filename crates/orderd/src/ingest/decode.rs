@@ -35,7 +35,8 @@ impl Decode {
         orderschan: mpsc::Sender<Arc<Orders>>,
     ) -> anyhow::Result<()> {
         let mut told = BTreeSet::new();
-        while let Some(Messages { run, through, mut messages, gaps, mut times }) = msgdatachan.recv().await {
+        while let Some(chunk) = msgdatachan.recv().await {
+            let Messages { run, through, mut messages, skipped, gaps, mut times } = chunk;
             if !self.health.is_up(Part::Fill) {
                 self.cache.yield_to_readers(MAX_YIELD).await;
             }
@@ -58,7 +59,7 @@ impl Decode {
             }
             self.metrics.unknown_members.inc_by(self.parser.unknown().count - unknown);
             tell_of_unknown(&self.parser, run.format, &mut told);
-            let orders = Orders { run, through, orders, messages, refused, gaps, times };
+            let orders = Orders { run, through, orders, messages, refused, skipped, gaps, times };
             if orderschan.send(Arc::new(orders)).await.is_err() {
                 break;
             }

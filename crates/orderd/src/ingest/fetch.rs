@@ -172,7 +172,8 @@ impl Fetch {
         tracing::error!(sequence, "the NATS client fails at this message; it becomes a dead letter");
         let (run, through) = (reading.run, message.position.watermark());
         let times = self.times();
-        let chunk = Messages { run, through, messages: vec![message], gaps: Vec::new(), times };
+        let chunk =
+            Messages { run, through, messages: vec![message], skipped: Vec::new(), gaps: Vec::new(), times };
         self.hand_on_chunk(chunk, natschan, runs, reading, 0).await;
     }
 
@@ -254,7 +255,7 @@ impl Fetch {
                     if is_shared && let Some(end) = end_of_others(&self.context(), stream, consumer, reading.last).await? {
                         let times = self.times();
                         let chunk =
-                            Messages { run: reading.run, through: end, messages, gaps: Vec::new(), times };
+                            Messages { run: reading.run, through: end, messages, skipped: Vec::new(), gaps: Vec::new(), times };
                         if !self.hand_on_chunk(chunk, natschan, runs, reading, consumer.pending()).await {
                             return Ok(ReadEnd::Interrupted);
                         }
@@ -284,7 +285,14 @@ impl Fetch {
                         continue;
                     };
                     let gaps = gaps.extract_if(.., |gap| gap.end <= last.seq).collect();
-                    let chunk = Messages { run: reading.run, through: last, messages, gaps, times };
+                    let chunk = Messages {
+                        run: reading.run,
+                        through: last,
+                        messages,
+                        skipped: Vec::new(),
+                        gaps,
+                        times,
+                    };
                     if !self.hand_on_chunk(chunk, natschan, runs, reading, consumer.pending()).await {
                         return Ok(ReadEnd::Interrupted);
                     }

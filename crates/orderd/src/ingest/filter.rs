@@ -11,10 +11,18 @@ use crate::dead_letters::store::{DeadLetterStore, Replay};
 use crate::metrics::Metrics;
 use crate::nats::intake_message::Message;
 use crate::orders_in_doubt::OrdersInDoubt;
-use crate::pipeline_chunks::Messages;
+use crate::pipeline_chunks::{Messages, SkipReason, SkippedMessage};
 
 /// Maximum number of concurrent look-ups: any publisher can send this header, and must not block others.
 const LOOKUPS_IN_FLIGHT: usize = 64;
+
+/// Why a message is skipped.
+const FOREIGN_KEY: SkipReason = (
+    "foreign_key",
+    "the header Orderd-Key names no stored dead letter, so the message is skipped: publish without that header",
+);
+const EMPTY: SkipReason = ("empty", "the message is empty, and is skipped");
+const DROPPED: SkipReason = ("dropped", "the dead letter of the header Orderd-Key was dropped");
 
 /// Runs until `natschan` closes.
 pub(crate) async fn run(
@@ -29,6 +37,8 @@ pub(crate) async fn run(
         for message in chunk.messages.extract_if(.., |message| is_special(message)).collect::<Vec<_>>() {
             if message.payload.is_empty() {
                 metrics.empty.inc_by(u64::from(chunk.run.writes));
+                let key = message.key.as_str().to_owned();
+                chunk.skipped.extend(SkippedMessage::asked_for(message, key, Some(EMPTY)));
             } else if let Some(key) = key_of_dead_letter(message.headers.as_ref()) {
                 // Once the position has passed it, the table shows whether it became an order.
                 in_doubt.add(&key, message.position.sequence);
@@ -38,8 +48,12 @@ pub(crate) async fn run(
         if chunk.run.writes && !replays.is_empty() {
             let looked_up = stream::iter(replays)
                 .map(|(message, key)| with_key_of_its_dead_letter(message, key, &dead_letters, &metrics));
-            let looked_up = looked_up.buffered(LOOKUPS_IN_FLIGHT).filter_map(std::future::ready);
-            chunk.messages.extend(looked_up.collect::<Vec<_>>().await);
+            for looked_up in looked_up.buffered(LOOKUPS_IN_FLIGHT).collect::<Vec<_>>().await {
+                match looked_up {
+                    Ok(message) => chunk.messages.push(message),
+                    Err(skipped) => chunk.skipped.extend(skipped),
+                }
+            }
             // Rows are committed in stream order, and the position moves with them.
             chunk.messages.sort_by_key(|message| message.position.sequence);
         }
@@ -63,12 +77,17 @@ async fn with_key_of_its_dead_letter(
     key: String,
     dead_letters: &DeadLetterStore,
     metrics: &Metrics,
-) -> Option<Message> {
+) -> Result<Message, Option<SkippedMessage>> {
     let sequence = message.position.sequence;
-    match dead_letters.judge_replay(&key, sequence).await {
-        Replay::Honoured => return Some(Message { key: Key::from(key), replayed: true, ..message }),
-        Replay::Spent => {
-            tracing::info!(sequence, "skipped a replay: its dead letter is already accepted or dropped");
+    let refused = match dead_letters.judge_replay(&key, sequence).await {
+        Replay::Honoured => return Ok(Message { key: Key::from(key), replayed: true, ..message }),
+        Replay::TakenIn => {
+            tracing::info!(sequence, "skipped a replay: its dead letter is already accepted");
+            None
+        }
+        Replay::Dropped => {
+            tracing::info!(sequence, "skipped a replay: its dead letter is already dropped");
+            Some(DROPPED)
         }
         Replay::Foreign => {
             if metrics.foreign_keys.get() == 0 {
@@ -79,7 +98,8 @@ async fn with_key_of_its_dead_letter(
                 );
             }
             metrics.foreign_keys.inc();
+            Some(FOREIGN_KEY)
         }
-    }
-    None
+    };
+    Err(SkippedMessage::asked_for(message, key, refused))
 }

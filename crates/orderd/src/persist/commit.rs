@@ -33,6 +33,9 @@ impl RunningWriter {
         self.wait_until_stored(dead_letters).await?;
         self.gaps.extend(batch.iter().flat_map(|rows| rows.orders.gaps.iter().cloned()));
         self.commit_rows(fence, batch).await?;
+        for skipped in batch.iter().flat_map(|rows| &rows.orders.skipped) {
+            self.deps.receipts.skipped(skipped.headers.as_ref(), &skipped.key, skipped.refused).await;
+        }
         if let Some(traces) = &self.deps.traces {
             let letters = batch
                 .iter()

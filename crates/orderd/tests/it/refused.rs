@@ -1,8 +1,9 @@
 //! Refused messages: stored as dead letters, once, without blocking others.
 
 use async_nats::jetstream;
+use futures_util::StreamExt as _;
 
-use crate::support::{DEAD, Stack, eventually, order, orders};
+use crate::support::{DEAD, Stack, eventually, in_time, order, orders};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_payloads_are_kept_and_the_good_ones_pass() {
@@ -134,14 +135,32 @@ async fn publisher_can_not_choose_a_key() {
         (stream.info().await.ok()?.state.messages == 1).then_some(())
     };
     eventually("the dead letter is stored", dead).await;
-    for key in ["1-1", "*", ">", "", "1-1.rest", "\u{2a}"] {
+    let mut receipts = client.subscribe("_INBOX.mine.>").await.unwrap();
+    let keys = ["1-1", "*", ">", "", "1-1.rest", "\u{2a}"];
+    for (number, key) in keys.into_iter().enumerate() {
         let mut headers = async_nats::HeaderMap::new();
         headers.insert("Orderd-Key", key);
+        headers.insert("Orderd-Receipt", format!("_INBOX.mine.{number}"));
         client.publish_with_headers("TESTING", headers, order("forged").into()).await.unwrap();
     }
+    let mut headers = async_nats::HeaderMap::new();
+    headers.insert("Orderd-Receipt", "_INBOX.mine.empty");
+    client.publish_with_headers("TESTING", headers, "".into()).await.unwrap();
     client.flush().await.unwrap();
     stack.publish(&[order("real")]).await;
     service.wait_len(1).await;
+    for _ in 0..7 {
+        let receipt = in_time("their receipts", receipts.next()).await.unwrap();
+        let said: serde_json::Value = serde_json::from_slice(&receipt.payload).unwrap();
+        let detail = receipt.headers.unwrap().get("Orderd-Detail").unwrap().to_string();
+        match receipt.subject.strip_prefix("_INBOX.mine.").unwrap().parse::<usize>() {
+            Ok(number) => {
+                assert_eq!(said, serde_json::json!({ "refused": "foreign_key", "key": keys[number] }));
+                assert!(detail.contains("publish without that header"), "{detail}");
+            }
+            Err(_) => assert!(said["refused"] == "empty" && detail.contains("is empty"), "{said} {detail}"),
+        }
+    }
     assert!(service.ids().await[0].len() > 20);
     assert!(dead().await.is_some(), "the dead letter is gone");
     assert_eq!(service.get("/orders?order_uid=forged").await.body, "[]");
