@@ -305,10 +305,11 @@ impl<'a> Builder<'a> {
     }
 }
 
-/// An object's members are documented in its struct, so only other values get an example.
+/// An object's members are documented in its struct, so only other values get an example, and a schema's array has none.
 fn doc(seen: &Observation<'_>, kind: &Kind, example: &str) -> String {
     let path = seen.path.general();
-    if kind.has_struct() { format!("`{path}`.") } else { format!("`{path}`, e.g. `{}`.", shown(example)) }
+    let has_example = !kind.has_struct() && !example.is_empty();
+    if has_example { format!("`{path}`, e.g. `{}`.", shown(example)) } else { format!("`{path}`.") }
 }
 
 impl Kind {

@@ -54,6 +54,18 @@ fn a_schema_has_the_types_of_a_sample() {
     assert!(model.go().contains("type RawParcelData struct"));
 }
 
+/// A schema's array has none, in itself and as it is printed of samples.
+#[test]
+fn a_comment_without_an_example_has_only_the_path() {
+    let json = r#"{"tags": ["a"], "rings": [[[1.5]]], "id": "x"}"#;
+    let printed = Model::new("s", &[Source { name: "s.json", json }]).unwrap().json_schema();
+    let model = read(&serde_json::from_str(&printed).unwrap()).unwrap();
+    for types in [model.go(), model.rust(true), model.typescript()] {
+        assert!(types.contains("`$.tags`.") && types.contains("`$.rings`."), "{types}");
+        assert!(types.contains("`$.id`, e.g. `\"x\"`."), "{types}");
+    }
+}
+
 #[test]
 fn what_a_schema_requires_is_in_the_shape() {
     let model = read(&parcel()).unwrap();
