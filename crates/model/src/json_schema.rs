@@ -57,6 +57,7 @@ impl<'a> Schema<'a> {
             location: SampleLocation::new(source.name, &Path::default()),
             reason: error.to_string(),
         })?;
+        source.refuse_repeats()?;
         let mut reader = Reader { name: source.name, root: &root, members: 0 };
         let at = At { schema: Path::default(), document: Path::default() };
         let seen = reader.seen(&root, &at, &mut Vec::new())?;

@@ -40,6 +40,32 @@ impl<'a> Source<'a> {
         self.node(raw.get(), root, 1)
     }
 
+    /// Refuses an object that repeats a name; the document is valid JSON that is not nested too deeply for serde_json.
+    pub(crate) fn refuse_repeats(&self) -> Result<(), Error> {
+        self.refuse_repeats_in(self.json.trim_ascii_start(), &Path::default())
+    }
+
+    fn refuse_repeats_in(&self, text: &str, path: &Path) -> Result<(), Error> {
+        match text.as_bytes().first() {
+            Some(b'{') => {
+                let Members(members) = serde_json::from_str(text).map_err(|err| self.syntax(path, &err))?;
+                self.check_duplicates(path, &members)?;
+                members
+                    .iter()
+                    .try_for_each(|(name, raw)| self.refuse_repeats_in(raw.get(), &path.member(name)))
+            }
+            Some(b'[') => {
+                let elements: Vec<&RawValue> =
+                    serde_json::from_str(text).map_err(|err| self.syntax(path, &err))?;
+                elements
+                    .iter()
+                    .enumerate()
+                    .try_for_each(|(i, raw)| self.refuse_repeats_in(raw.get(), &path.index(i)))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn node(&self, text: &'a str, path: Path, depth: usize) -> Result<Node<'a>, Error> {
         let value = match text.as_bytes().first() {
             Some(b'{') => Value::Object(self.object(text, &path, depth)?),

@@ -205,6 +205,27 @@ fn references_are_escaped_as_urls_and_json_pointers_are() {
     }
 }
 
+/// serde_json would keep the last, and the members of the first would be lost.
+#[test]
+fn a_name_twice_in_one_object_of_a_schema_is_refused_with_its_path() {
+    let refused = |json: &str, path: &str| {
+        let error = Model::new("s", &[Source { name: "s.json", json }]).unwrap_err().to_string();
+        assert_eq!(error, format!("s.json: {path} is repeated in its object: remove one"), "{json}");
+    };
+    let string = r#"{"type": "string"}"#;
+    let with = |more: &str| format!(r#"{{"type": "object", "properties": {{"a": {string}}}, {more}}}"#);
+    refused(&with(r#""required": ["a"], "required": []"#), "$.required");
+    refused(
+        &with(r#""additionalProperties": false, "additionalProperties": true"#),
+        "$.additionalProperties",
+    );
+    refused(&with(r#""properties": {}"#), "$.properties");
+    refused(&with(&format!(r#""$defs": {{"b": {string}, "\u0062": {string}}}"#)), r#"$["$defs"].b"#);
+    refused(&with(r#""examples": [{}, {"a": "", "a": ""}]"#), "$.examples[1].a");
+    let twice = r#"{"$schema": "x", "properties": {"a": {"type": "string"}, "a": {"type": "integer"}}}"#;
+    refused(twice, "$.properties.a");
+}
+
 #[test]
 fn a_schema_stands_alone() {
     let schema = Source { name: "s.json", json: r#"{"type": "object", "properties": {}}"# };
