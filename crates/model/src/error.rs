@@ -46,6 +46,13 @@ pub enum Error {
         limit: usize,
     },
 
+    /// More members than a model may have.
+    #[error("{location} gives the model more than 10,000 members: leave some out, or set MODEL=any")]
+    TooManyMembers {
+        /// The object or `properties` with the first that is too many.
+        location: SampleLocation,
+    },
+
     /// An integer out of the range of Go's `int`.
     #[error("{location} is a whole number of more than 64 bits: make it a string or give it a fraction")]
     TooBig {

@@ -6,6 +6,10 @@ use crate::path::Path;
 use crate::sample::{Node, Value};
 use crate::{Error, SampleLocation, Source};
 
+/// Maximum number of members of a model, those of nested objects included; in a schema, after references are expanded,
+/// each of which may double it. [`Error::TooManyMembers`] names it.
+pub(crate) const MAX_MEMBERS: usize = 10_000;
+
 /// The values seen at a path, and where they were first seen.
 #[derive(Debug)]
 pub(crate) struct Observation<'a> {
@@ -42,7 +46,9 @@ pub(crate) struct Object<'a> {
 /// Merges all samples.
 pub(crate) fn merged<'a>(samples: &[Source<'a>]) -> Result<Observation<'a>, Error> {
     let seen = samples.iter().map(document).collect::<Result<Vec<_>, _>>()?;
-    seen.into_iter().map(Ok).reduce(|all, next| all?.merge(next?)).ok_or(Error::NoSample)?
+    let merged = seen.into_iter().map(Ok).reduce(|all, next| all?.merge(next?)).ok_or(Error::NoSample)??;
+    merged.check_members(&mut 0)?;
+    Ok(merged)
 }
 
 fn document<'a>(sample: &Source<'a>) -> Result<Observation<'a>, Error> {
@@ -83,6 +89,21 @@ impl<'a> Observation<'a> {
 
     pub(crate) fn location(&self) -> SampleLocation {
         SampleLocation::new(self.sample, &self.path)
+    }
+
+    /// Counts the members, and refuses more than [`MAX_MEMBERS`].
+    fn check_members(&self, count: &mut usize) -> Result<(), Error> {
+        match &self.kind {
+            Kind::Array(elements) => elements.check_members(count),
+            Kind::Object(object) => object.members.iter().try_for_each(|(_, member)| {
+                *count += 1;
+                if *count > MAX_MEMBERS {
+                    return Err(Error::TooManyMembers { location: self.location() });
+                }
+                member.check_members(count)
+            }),
+            _ => Ok(()),
+        }
     }
 
     fn merge(self, other: Self) -> Result<Self, Error> {

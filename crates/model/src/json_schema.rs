@@ -7,7 +7,7 @@
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 
-use crate::infer::{Kind, Object, Observation};
+use crate::infer::{Kind, MAX_MEMBERS, Object, Observation};
 use crate::path::Path;
 use crate::sample::MAX_DEPTH;
 use crate::{Error, SampleLocation, Source};
@@ -31,9 +31,6 @@ const DESCRIBING: &[&str] = &[
     "contentMediaType",
     "contentEncoding",
 ];
-
-/// Maximum number of members after references are expanded; each reference may double it.
-const MAX_MEMBERS: usize = 10_000;
 
 /// A schema that was read.
 pub(crate) struct Schema<'a> {
@@ -210,7 +207,8 @@ impl<'a, 's> Reader<'a, 's> {
                 for (name, schema) in properties {
                     self.members += 1;
                     if self.members > MAX_MEMBERS {
-                        return Err(self.wrong(&location, "gives a model of more than 10,000 members"));
+                        let location = SampleLocation::new(self.name, &location);
+                        return Err(Error::TooManyMembers { location });
                     }
                     let at = At { schema: location.member(name), document: at.document.member(name) };
                     members.push((name.clone(), self.seen(schema, &at, refs)?));

@@ -184,7 +184,7 @@ fn references_are_of_this_file_and_have_an_end() {
     }
     defs.insert("d60".into(), json!({"type": "string"}));
     let doubling = read(&json!({"$schema": "x", "properties": {"a": {"$ref": "#/$defs/d0"}}, "$defs": defs}));
-    assert!(doubling.unwrap_err().contains("more than 10,000 members"));
+    assert!(doubling.unwrap_err().contains("more than 10,000 members: "));
 }
 
 #[test]
@@ -203,6 +203,32 @@ fn references_are_escaped_as_urls_and_json_pointers_are() {
         let error = read(&schema("date")).unwrap_err();
         assert!(error.contains(name) && error.contains(".type has to be string"), "{error}");
     }
+}
+
+/// The schema that is printed for samples is a model too.
+#[test]
+fn a_sample_has_at_most_as_many_members_as_a_schema() {
+    let sample = |count: usize| {
+        let members: Vec<_> = (1..count).map(|i| format!("\"m{i}\": 1")).collect();
+        format!(r#"{{"list": [{{{}}}]}}"#, members.join(","))
+    };
+    let model = |json: &str| Model::new("s", &[Source { name: "s.json", json }]);
+    let printed = model(&sample(10_000)).unwrap().json_schema();
+    assert_eq!(model(&printed).unwrap().json_schema(), printed);
+    let more = printed.replace("\"m1\":", "\"more\": {\"type\": \"string\"},\n\"m1\":");
+    for (json, path) in [(sample(10_001), "$.list[0]"), (more, "$.properties.list.items.properties")] {
+        let error = model(&json).map(drop).unwrap_err().to_string();
+        let problem = "gives the model more than 10,000 members: leave some out, or set MODEL=any";
+        assert_eq!(error, format!("s.json: {path} {problem}"));
+    }
+    // Over all samples, each name once.
+    let names =
+        |from: usize| (from..from + 6000).map(|i| format!("\"m{i}\": 1")).collect::<Vec<_>>().join(",");
+    let samples = |second: usize| [0, second].map(|from| format!("{{{}}}", names(from)));
+    let fits = |texts: [String; 2]| {
+        Model::new("s", &texts.each_ref().map(|json| Source { name: "s.json", json })).is_ok()
+    };
+    assert!(fits(samples(4000)) && !fits(samples(4001)));
 }
 
 /// serde_json would keep the last, and the members of the first would be lost.
