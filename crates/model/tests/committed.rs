@@ -21,6 +21,14 @@ fn the_types_of_the_station_are_what_is_printed() {
     check(&station.rust(true), "order/tests/it/station_typed.rs");
 }
 
+/// `tests/nulls.rs` reads documents with them.
+#[test]
+fn the_types_of_arrays_are_what_is_printed() {
+    let json = r#"{"flat": [1], "objects": [{"names": ["a"]}], "nested": [[[0.5]]], "type": [["b"]]}"#;
+    let arrays = Model::new("arrays", &[Source { name: "arrays.json", json }]).unwrap();
+    check(&arrays.rust(false), "model/tests/arrays/mod.rs");
+}
+
 #[allow(clippy::unwrap_used, reason = "the helpers of tests may")]
 fn check(printed: &str, committed: &str) {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(committed);
