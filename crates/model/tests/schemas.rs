@@ -60,7 +60,7 @@ fn a_comment_without_an_example_has_only_the_path() {
     let json = r#"{"tags": ["a"], "rings": [[[1.5]]], "id": "x"}"#;
     let printed = Model::new("s", &[Source { name: "s.json", json }]).unwrap().json_schema();
     let model = read(&serde_json::from_str(&printed).unwrap()).unwrap();
-    for types in [model.go(), model.rust(true), model.typescript()] {
+    for types in [model.go(), model.rust(true), model.typescript(false)] {
         assert!(types.contains("`$.tags`.") && types.contains("`$.rings`."), "{types}");
         assert!(types.contains("`$.id`, e.g. `\"x\"`."), "{types}");
     }

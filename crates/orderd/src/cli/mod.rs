@@ -34,7 +34,7 @@ pub use self::drain_stan::DrainStanArgs;
 pub use self::erase::EraseArgs;
 pub use self::model::{
     InferArgs, ModelArgs, ModelCheckArgs, ModelCommand, ModelCommandArgs, OrderArgs, RustTypesArgs,
-    TypesArgs, UnknownMembers,
+    TypesArgs, TypescriptTypesArgs, UnknownMembers,
 };
 pub use self::parse::{CommandLineError, parse};
 pub use self::publish::PublishArgs;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::connection_args::PgArgs;
+use super::connection_args::{PgArgs, PgFormat};
 
 /// Rules for documents.
 #[derive(Args, Debug, Clone)]
@@ -61,7 +61,7 @@ pub enum ModelCommand {
     /// Print types for Rust programs, with serde's traits.
     Rust(RustTypesArgs),
     /// Print types for TypeScript programs.
-    Typescript(TypesArgs),
+    Typescript(TypescriptTypesArgs),
     /// Print, member by member, whether documents of an older model are readable.
     Check(ModelCheckArgs),
 }
@@ -74,7 +74,7 @@ pub struct InferArgs {
     pub samples: Vec<PathBuf>,
 }
 
-/// `orderd model go` and `typescript`
+/// `orderd model go`, and what `rust` and `typescript` have too
 #[derive(Args, Debug, Clone)]
 pub struct TypesArgs {
     /// Sample documents or a JSON Schema, instead of MODEL.
@@ -92,6 +92,16 @@ pub struct RustTypesArgs {
     /// Add the traits of the crate gobwire, for programs that decode the table's rows.
     #[arg(long)]
     pub gob: bool,
+}
+
+/// `orderd model typescript`
+#[derive(Args, Debug, Clone)]
+pub struct TypescriptTypesArgs {
+    #[command(flatten)]
+    pub(crate) types: TypesArgs,
+    /// Format of the table's rows: documents of jsonb and json rows may lack members, and have null.
+    #[arg(long, env = "PG_FORMAT", default_value = "gob", value_name = "gob|jsonb|json")]
+    pub rows: PgFormat,
 }
 
 /// `orderd model check`

@@ -13,7 +13,7 @@ use tokio_postgres::binary_copy::BinaryCopyOutStream;
 use tokio_postgres::types::Type;
 
 use super::progress::Progress;
-use crate::cli::{ModelCheckArgs, ModelCommand, ModelCommandArgs, TypesArgs};
+use crate::cli::{ModelCheckArgs, ModelCommand, ModelCommandArgs, PgFormat, TypesArgs};
 use crate::config::{self, ConfigError, Postgres};
 use crate::postgres;
 use crate::wording::counted;
@@ -30,7 +30,7 @@ pub async fn run(args: ModelCommandArgs) -> anyhow::Result<ExitCode> {
         ModelCommand::Infer(args) => of_files(&args.samples)?.json_schema() + "\n",
         ModelCommand::Go(args) => of_types(&args)?.go(),
         ModelCommand::Rust(args) => of_types(&args.types)?.rust(args.gob),
-        ModelCommand::Typescript(args) => of_types(&args)?.typescript(),
+        ModelCommand::Typescript(args) => of_types(&args.types)?.typescript(args.rows != PgFormat::Gob),
         ModelCommand::Check(args) => return check(args).await,
     };
     super::print(&text)?;

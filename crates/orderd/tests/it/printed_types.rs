@@ -19,8 +19,12 @@ fn samples(temp_dir: &TempDir) -> Vec<PathBuf> {
 
 /// The output of `orderd model` for a sample.
 fn printed(language: &str, sample: &Path) -> String {
+    printed_with(&[language], sample)
+}
+
+fn printed_with(args: &[&str], sample: &Path) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_orderd"));
-    let output = command.args(["model", language]).arg(sample).output().unwrap();
+    let output = command.arg("model").args(args).arg(sample).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
@@ -50,6 +54,21 @@ fn the_compiler_of_typescript_takes_the_types() {
     succeeds(Command::new(&tsc).args(["--strict", "--noEmit"]).arg(&file));
     fs::write(&file, types.replace("\"sm_id\": 99", "\"sm_id\": \"99\"")).unwrap();
     assert!(!Command::new(&tsc).args(["--strict", "--noEmit"]).arg(&file).output().unwrap().status.success());
+}
+
+#[test]
+fn the_types_of_rows_that_are_documents_allow_null_and_what_is_missing() {
+    let tsc = devstack::tools::ensure_typescript(&mut |line| eprintln!("{line}")).unwrap();
+    let temp_dir = TempDir::new().unwrap();
+    let sample = devstack::tools::workspace().join("samples/order.json");
+    let order =
+        "export const order: RawOrderData = {\"payment\": null, \"items\": [null, {\"rid\": null}]};\n";
+    for (rows, is_taken) in [("gob", false), ("jsonb", true), ("json", true)] {
+        let file = temp_dir.path().join(format!("{rows}.ts"));
+        fs::write(&file, printed_with(&["typescript", "--rows", rows], &sample) + order).unwrap();
+        let output = Command::new(&tsc).args(["--strict", "--noEmit"]).arg(&file).output().unwrap();
+        assert_eq!(output.status.success(), is_taken, "{rows}: {}", String::from_utf8_lossy(&output.stdout));
+    }
 }
 
 #[test]
