@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use crate::model::{Kind, Member, Model};
 
 const DESCRIPTION: &str = "Missing or null members are read as \"\", 0, false or []; \
-    a served document has all members and no null.";
+    a document served from a gob row has all members and no null.";
 
 const KEPT: &str =
     "As the document came: members may be missing, null, of another case, or unknown to the model.";
@@ -154,6 +154,9 @@ mod tests {
             "s": {"type": "array", "items": {"type": "string"}},
         });
         assert_eq!(schema["title"], "s");
+        // `infer` does not know the rows.
+        let description = schema["description"].as_str().unwrap();
+        assert!(description.contains("served from a gob row has all members"), "{description}");
         assert_eq!(schema["properties"].to_string(), expected.to_string());
     }
 }
